@@ -1,0 +1,79 @@
+"""``python -m bench``: the list of benchmarks, and each by its name."""
+
+from __future__ import annotations
+
+import importlib
+import signal
+import sys
+from typing import Any
+
+import click
+
+from bench.data import bench_folder
+from bench.options import Options
+from pipeline.errors import MillraceError
+
+BENCHMARKS = {
+    "load": "CSV and Arrow into Cassandra; DataStax Bulk Loader, local gzip Parquet, the ceiling",
+    "read": "a whole dataset back to Arrow; local gzip Parquet, the ceiling, ArcticDB",
+    "project": "2 of 200 columns against all of them; the ceiling, local gzip Parquet",
+    "bridge": "progress to thousands of clients; Flask-SSE with its Redis, KafkaSSE",
+    "progress": "what reporting costs a load, with Kafka there and with Kafka frozen",
+    "filter": "a filter that keeps 1 % of a sorted column against none; local gzip Parquet",
+    "without": "a load with Kafka or Redis stopped against one with both",
+    "failover": "each node killed, then frozen, under a load and a reader; ten minutes",
+    "traffic": "eight loaders and eight readers at once for five minutes, against one of each",
+    "versions": "5,000 versions of one dataset and a version of 250,000 chunks: show, head, filter, append",
+}
+
+_SECONDS = click.FloatRange(1, 3600)
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("name", required=False, type=click.Choice([*BENCHMARKS, "all"]))
+@click.option("--runs", default=5, show_default=True, type=click.IntRange(1, 100), help="of each contestant, in turn")
+@click.option(
+    "--times", default=20, show_default=True, type=click.IntRange(1, 200), help="how often flights is repeated"
+)
+@click.option("--dsbulk-runs", default=3, show_default=True, type=click.IntRange(0, 100), help="0 leaves it out")
+@click.option("--dsbulk-times", default=3, show_default=True, type=click.IntRange(1, 200), help="its flights")
+@click.option("--before", "before_s", default=30.0, show_default=True, type=_SECONDS, help="s before each fault")
+@click.option("--after", "after_s", default=60.0, show_default=True, type=_SECONDS, help="s after each fault")
+@click.option("--traffic", "traffic_s", default=300.0, show_default=True, type=_SECONDS, help="s of the crowd")
+@click.option("--quiet", is_flag=True, help="no line for each run")
+def main(name: str | None, **chosen_options: Any) -> None:
+    """Run the benchmark NAME, or all; without a name, say which there are.
+
+    Prints a table and writes .millrace/bench/NAME.json. Services are started when they do not run, and then stopped.
+
+    Example: ./run bench load --runs 3
+    """
+    if name is None:
+        for known, what in BENCHMARKS.items():
+            click.echo(f"{known:<10} {what}")
+        click.echo(f"{'all':<10} each of them, one after the other")
+        return
+    options = Options(**chosen_options)
+    for chosen in BENCHMARKS if name == "all" else [name]:
+        report = importlib.import_module(f"bench.{chosen}").run(options)
+        path = report.write(bench_folder())
+        click.echo(f"{report.table()}\n\n{path}\n")
+
+
+def run() -> None:
+    """The command line; an error of ours is one line and exit code 1, and whoever ends it finds all cleaned up."""
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(143))
+    try:
+        main(prog_name="./run bench", standalone_mode=False)
+    except MillraceError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,283 @@
+"""``bench bridge``: our bridge under thousands of clients, and Flask-SSE and KafkaSSE under the same."""
+
+from __future__ import annotations
+
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import redis
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient
+
+from bench.cluster import services
+from bench.data import bench_folder, scratch
+from bench.options import Options
+from bench.peers import flask_sse, kafkasse
+from bench.report import Report
+from bench.sse_load import event_of
+from bench.sse_server import Load, Server, free_port
+from pipeline import progress
+from pipeline.errors import StackError
+from pipeline.progress.event import encode_event
+from pipeline.settings import KafkaSettings, Settings, load_settings
+
+__all__ = ["run"]
+
+CLIENTS = 2_000
+RATE_PER_S = 10
+SECONDS = 30
+IDLE_CLIENTS = 5_000
+RETURNING_CLIENTS = 1_000
+MISSED_EVENTS = 1_000
+HISTORY_EVENTS = 100_000
+HISTORY_TASKS = 200
+LARGE_BYTES = 4_000
+"""A client that reads nothing fills its buffers within seconds of such events."""
+_UP_S = 180.0
+
+
+def run(options: Options) -> Report:
+    """Everything in one run; raises when a server does not start or the load generator fails."""
+    report = Report("bridge")
+    with services("kafka", "redis"), scratch() as folder:
+        settings = load_settings()
+        with _topic(settings.kafka) as topic, _bridge(topic, folder) as bridge:
+            _fan_out(report, options, bridge, "Millrace", "", _to_kafka(topic))
+            _idle(report, options, bridge)
+            _returning(report, options, bridge, topic)
+        _slow(report, options, settings.kafka, folder)
+        with _topic(settings.kafka) as topic:
+            _late(report, options, topic, folder)
+        _flask_sse(report, options, settings, folder)
+        with _topic(settings.kafka) as topic:
+            _kafkasse(report, options, topic, folder)
+    return report
+
+
+@contextmanager
+def _topic(kafka: KafkaSettings) -> Iterator[KafkaSettings]:
+    """A topic of the benchmark's own, as the product makes it; deleted in the end."""
+    own = kafka.model_copy(update={"topic": f"millrace.bench.{uuid.uuid4().hex[:12]}"})
+    progress.create_topic(own)
+    try:
+        yield own
+    finally:
+        admin = AdminClient({"bootstrap.servers": own.bootstrap_servers})
+        admin.delete_topics([own.topic])[own.topic].result(timeout=30)
+
+
+@contextmanager
+def _bridge(topic: KafkaSettings, folder: Path) -> Iterator[Server]:
+    port = free_port()
+    env = {
+        "MILLRACE_KAFKA__TOPIC": topic.topic,
+        "MILLRACE_KAFKA__BOOTSTRAP_SERVERS": topic.bootstrap_servers,
+        "MILLRACE_BRIDGE__PORT": str(port),
+        "MILLRACE_BRIDGE__URL": f"http://127.0.0.1:{port}",
+    }
+    command = [str(Path(sys.executable).with_name("gunicorn")), "-c", "python:sse_bridge.gunicorn_conf"]
+    with Server.running("the bridge", command, port, env, folder / "bridge.log", ready="/readyz") as server:
+        yield server
+
+
+def _to_kafka(topic: KafkaSettings) -> dict[str, Any]:
+    partition = progress.partition_of("bench", "fan-out", topic.partitions)
+    return {"kafka": topic.bootstrap_servers, "topic": topic.topic, "partition": partition, "path": "/events"}
+
+
+def _fan_out(
+    report: Report,
+    options: Options,
+    server: Server,
+    name: str,
+    suffix: str,
+    job: dict[str, Any],
+    ready: Callable[[], None] = lambda: None,
+    clients: int = 0,
+) -> None:
+    """2,000 clients (or as many as given), 10 events a second for 30 s, ``/healthz`` asked meanwhile."""
+    clients = clients or CLIENTS
+    events = RATE_PER_S * SECONDS
+    empty = server.memory_bytes()
+    with Load("stream", server, clients=clients, events=events, rate_per_s=RATE_PER_S, **job) as load:
+        ready()
+        with Load("health", server) as health:
+            found = load.run(SECONDS * 20)
+            healthy = health.run(60)
+        grown = server.memory_bytes() - empty
+    connected = found["clients"] - found["closed"]
+    for key, value in (
+        ("clients", connected),
+        ("lost", found["lost"]),
+        ("p99_ms", found["p99_ms"]),
+        ("healthz_p99_ms", healthy["p99_ms"]),
+        ("bytes_per_client", grown / max(connected, 1)),
+    ):
+        report.number(key + suffix, value)
+    rate = f"{clients:,} clients x {RATE_PER_S} events/s x {SECONDS} s"
+    report.add(f"{name}: {rate}: clients held", connected, "clients")
+    report.add(f"{name}: events lost, of {clients * events:,}", found["lost"], "events")
+    report.add(f"{name}: events that came twice", found["doubled"], "events")
+    report.add(f"{name}: produce to client, median", found["p50_ms"], "ms")
+    report.add(f"{name}: produce to client, p99", found["p99_ms"], "ms")
+    report.add(f"{name}: /healthz, p99 of {healthy['asked']}", healthy["p99_ms"], "ms")
+    report.add(f"{name}: /healthz, failed", healthy["failed"], "requests")
+    report.add(f"{name}: memory a client", grown / max(connected, 1) / 1000, "KB")
+    options.say(f"  {name}: {connected} clients, {found['lost']} lost, p99 {found['p99_ms']:.0f} ms")
+
+
+def _idle(report: Report, options: Options, bridge: Server) -> None:
+    """5,000 clients that get nothing but heartbeats; connections to Kafka with one client and with many."""
+    kafka_port = int(load_settings().kafka.bootstrap_servers.rpartition(":")[2])
+    with Load("stream", bridge, clients=1, events=0, rate_per_s=0, path="/events"):
+        one = bridge.connections_to(kafka_port)
+    empty = bridge.memory_bytes()
+    with Load("stream", bridge, clients=IDLE_CLIENTS, events=0, rate_per_s=0, path="/events") as load:
+        many = bridge.connections_to(kafka_port)
+        time.sleep(20)  # longer than a heartbeat takes, so that each of them had one
+        found = load.run(60)
+        grown = bridge.memory_bytes() - empty
+    held = found["clients"] - found["closed"]
+    report.add("idle clients held", held, "clients")
+    report.add("idle: time to connect them", load.connected["seconds"], "s")
+    report.add("idle: memory a client", grown / max(held, 1) / 1000, "KB")
+    report.add("connections to Kafka, 1 client", one, "connections")
+    report.add(f"connections to Kafka, {IDLE_CLIENTS:,} clients", many, "connections")
+    options.say(f"  {held} idle clients, {one} and {many} connections to Kafka")
+
+
+def _returning(report: Report, options: Options, bridge: Server, topic: KafkaSettings) -> None:
+    """1,000 clients come back at once, 1,000 events behind."""
+    url = f"http://127.0.0.1:{bridge.port}/api/progress"
+    cursor = httpx.get(url, timeout=30, trust_env=False).json()["cursor"]
+    first = RATE_PER_S * SECONDS + 1
+    _produce(topic, (event_of(first + number, 0) for number in range(MISSED_EVENTS)))
+    newest = f"{first + MISSED_EVENTS - 1:012d}"
+    _until(lambda: newest in httpx.get(url, timeout=30, trust_env=False).text, "the bridge to read what was produced")
+    job: dict[str, Any] = {"path": "/events", "headers": {"Last-Event-ID": cursor}, "await_begin": False}
+    last = first + MISSED_EVENTS - 1
+    with Load("stream", bridge, clients=RETURNING_CLIENTS, first=first, events=last, rate_per_s=0, **job) as load:
+        found = load.run(120)
+    words = f"{RETURNING_CLIENTS:,} clients come back, {MISSED_EVENTS:,} events behind"
+    report.add(f"{words}: lost", found["lost"], "events")
+    report.add("coming back: events that came twice or were known", found["doubled"], "events")
+    report.add("coming back: until the last has all", found["seconds"], "s")
+    options.say(f"  coming back: {found['lost']} lost, {found['doubled']} doubled, {found['seconds']:.1f} s")
+
+
+def _slow(report: Report, options: Options, kafka: KafkaSettings, folder: Path) -> None:
+    """Large events, first to clients that all read, then with 5 % that do not."""
+    clients, seconds = 1_000, 20
+    job = {"clients": clients, "events": RATE_PER_S * seconds, "rate_per_s": RATE_PER_S, "padding": LARGE_BYTES}
+    p99_ms = []
+    peaks = []
+    for slow in (0, clients // 20):
+        with (
+            _topic(kafka) as topic,
+            _bridge(topic, folder) as bridge,
+            Load("stream", bridge, slow=slow, **_to_kafka(topic), **job) as load,
+        ):
+            found = load.run(seconds * 20)
+            peaks.append(bridge.memory_bytes())
+        p99_ms.append(found["p99_ms"])
+        words = f"{slow} of {clients:,} clients read nothing" if slow else f"all of {clients:,} clients read"
+        report.add(f"{words}, events of {LARGE_BYTES / 1000:g} KB: p99 of the others", found["p99_ms"], "ms")
+        report.add(f"{words}: lost by the others", found["lost"], "events")
+    report.add("5 % not reading: p99 against all reading", p99_ms[1] / max(p99_ms[0], 0.001), "times")
+    report.add("5 % not reading: memory against all reading", peaks[1] / peaks[0], "times")
+    options.say(f"  5 % not reading: p99 {p99_ms[1]:.0f} ms after {p99_ms[0]:.0f}; memory {peaks[1] / peaks[0]:.2f}")
+
+
+def _late(report: Report, options: Options, topic: KafkaSettings, folder: Path) -> None:
+    """A client that joins after 100,000 events of 200 tasks, at a bridge that has just read them all."""
+    _produce(topic, map(_history_event, range(HISTORY_EVENTS)))
+    began_s = time.monotonic()
+    with _bridge(topic, folder) as bridge:
+        report.add(f"start with {HISTORY_EVENTS:,} events of history", time.monotonic() - began_s, "s")
+        joined_s = []
+        for _ in range(5):
+            began_s = time.monotonic()
+            with httpx.stream("GET", f"http://127.0.0.1:{bridge.port}/events", timeout=30, trust_env=False) as answer:
+                lines = answer.iter_lines()
+                while not (line := next(lines)).startswith("data: "):
+                    pass
+            joined_s.append(time.monotonic() - began_s)
+            known = line.count('"specversion"')
+            if known != HISTORY_TASKS:
+                raise StackError(f"the late joiner sees {known} tasks, not {HISTORY_TASKS}")
+    report.add(f"late joiner: until it has the state of {known} tasks", max(joined_s), "s")
+    options.say(f"  late joiner: {max(joined_s):.3f} s")
+
+
+def _history_event(number: int) -> dict[str, Any]:
+    identity = progress.TaskIdentity("bench", "history", f"task-{number % HISTORY_TASKS}")
+    facts = {
+        "kind": "load", "dataset": "flights", "state": "running", "phase": "write", "done": number, "total": None,
+        "unit": "rows", "rate": None, "elapsed_s": 1.0, "counters": {}, "metrics": {}, "message": "", "error": None,
+    }  # fmt: skip
+    return progress.event.progress_event(identity, number // HISTORY_TASKS + 1, time.time(), facts)
+
+
+def _produce(topic: KafkaSettings, events: Any) -> None:
+    producer = Producer({"bootstrap.servers": topic.bootstrap_servers, "linger.ms": 20})
+    partition = _to_kafka(topic)["partition"]
+    for number, event in enumerate(events):
+        raw = event if isinstance(event, bytes) else encode_event(event)
+        while True:
+            try:
+                producer.produce(topic.topic, key=f"task-{number % HISTORY_TASKS}", value=raw, partition=partition)
+                break
+            except BufferError:
+                producer.poll(0.1)
+    if producer.flush(120):
+        raise StackError("Kafka did not take the benchmark's events")
+
+
+def _flask_sse(report: Report, options: Options, settings: Settings, folder: Path) -> None:
+    try:
+        target = flask_sse.install(bench_folder() / "peers")
+    except StackError as error:
+        report.notes.append(f"{error}; there are no figures of it.")
+        return
+    report.extra_versions["flask-sse"] = flask_sse.VERSION
+    port = free_port()
+    url = settings.redis.url.get_secret_value()
+    env = flask_sse.environment(target, url)
+    subscribers = redis.Redis.from_url(url)
+    with Server.running("Flask-SSE", flask_sse.command(port), port, env, folder / "flask-sse.log") as server:
+        # It answers nothing before its first event, but its Redis knows who listens.
+        ready = lambda: _until(lambda: dict(subscribers.pubsub_numsub("sse"))[b"sse"] >= CLIENTS, "its clients")  # noqa: E731
+        job = {"redis": url, "path": "/stream", "await_begin": False}
+        _fan_out(report, options, server, "Flask-SSE", "_flask_sse", job, ready)
+    report.notes.append("Flask-SSE keeps no events: who comes late or back has missed them, so it is not asked to.")
+
+
+def _kafkasse(report: Report, options: Options, topic: KafkaSettings, folder: Path) -> None:
+    try:
+        options.say("  KafkaSSE is compiled where it was not yet, which takes minutes")
+        target = kafkasse.install(bench_folder() / "peers")
+    except StackError as error:
+        report.notes.append(f"{error}; there are no figures of it.")
+        return
+    report.extra_versions["kafka-sse"] = kafkasse.VERSION
+    port = free_port()
+    command = kafkasse.command(port, topic.bootstrap_servers)
+    clients = kafkasse.CLIENTS
+    with Server.running("KafkaSSE", command, port, {}, folder / "kafkasse.log", folder=target) as server:
+        job = {**_to_kafka(topic), "path": f"/{topic.topic}"}
+        _fan_out(report, options, server, "KafkaSSE", "_kafkasse", job, clients=clients)
+    report.notes.append(f"KafkaSSE opens a consumer of Kafka for each client: it is given {clients}, not {CLIENTS:,}.")
+
+
+def _until(done: Callable[[], Any], what: str) -> None:
+    deadline = time.monotonic() + _UP_S
+    while not done():
+        if time.monotonic() > deadline:
+            raise StackError(f"waited {_UP_S:g} s for {what}")
+        time.sleep(0.1)  # what is waited for happens in another process, which tells nobody

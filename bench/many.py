@@ -1,0 +1,190 @@
+"""A dataset of thousands of versions and a version of hundreds of thousands of chunks, made of their pages alone.
+
+The first version, which gives the others their shape, is loaded as any other; of the rest only what the catalogue
+holds is written. ``Ask`` is a contestant that puts one question to such a dataset, and counts what that takes.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+from uuid import uuid4
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline import connect
+from pipeline.api import Store
+from pipeline.chunks import cast_batch, merge_stats, stats_schema
+from pipeline.cli.show import describe
+from pipeline.load import LoadOptions
+from pipeline.load.lists import Listing, sums, write_lists
+from pipeline.store.ledger import Ledger
+from pipeline.store.manifest import ChunkRef, PageRef, encode_page
+from pipeline.store.session import CassandraSession
+from pipeline.store.version import Version
+from pipeline.store.writer import ReplicatedWriter
+
+__all__ = ["COLUMN", "Ask", "make_chunks", "make_versions"]
+
+COLUMN = "n"
+"""The column that rises by a million with each chunk that is made."""
+_APART = 1_000_000
+_THREADS = 8
+_PAGE_CHUNKS = 3000
+
+
+def make_versions(store: Store, name: str, versions: int) -> None:
+    """Versions of ``name`` until there are so many, the last of as many pages, each by a writer of its own.
+
+    ``name`` has one version already, of one page.
+    """
+    first = store.version(name)
+    ref, stats = _shape(store, first)
+    listing = Listing.of(store.catalogue, first)
+    (shape,) = listing.pages
+    whole = cast_batch(merge_stats(stats, [ref.rows]), stats_schema(store.catalogue.schema(first)))
+    data, checksum = encode_page([ref], [stats])
+    with ReplicatedWriter(store.cassandra, window_bytes=5_000_000) as writes, ThreadPoolExecutor(_THREADS) as pool:
+        ledger = Ledger(store.cassandra, writes)
+
+        def page(number: int) -> tuple[PageRef, pa.RecordBatch]:
+            own = replace(shape, writer=uuid4(), checksum=checksum, added_by=_label(number))
+            ledger.page(name, own.writer, 0, data, checksum, sums_of(own))
+            return own, _moved(whole, number)
+
+        numbers = range(first.number + 1, versions + 1)
+        known = dict(pool.map(page, numbers))
+        list(pool.map(lambda number: _publish(store, ledger, first, number, listing), numbers[:-1]))
+        every = replace(listing, pages=(*listing.pages, *known), known=known)
+        _publish(store, ledger, first, versions, every)
+
+
+def make_chunks(store: Store, name: str, chunks: int) -> None:
+    """A version of ``name`` of so many chunks, of which its parent holds the first."""
+    first = store.version(name)
+    ref, stats = _shape(store, first)
+    listing = Listing.of(store.catalogue, first)
+    writer = uuid4()
+    pages: list[PageRef] = []
+    with ReplicatedWriter(store.cassandra, window_bytes=5_000_000) as writes:
+        ledger = Ledger(store.cassandra, writes)
+        for start in range(first.chunks, chunks, _PAGE_CHUNKS):
+            numbers = range(start, min(chunks, start + _PAGE_CHUNKS))
+            refs = [replace(ref, writer=writer, bucket=n // 13, chunk=n) for n in numbers]
+            data, checksum = encode_page(refs, [_moved(stats, n) for n in numbers])
+            count = len(refs)
+            sizes = (count * ref.rows, count * ref.raw_bytes, count * ref.stored_bytes)
+            page = PageRef(writer, len(pages), count, *sizes, checksum, _label(first.number + 1))
+            ledger.page(name, writer, page.page, data, checksum, sums_of(page))
+            pages.append(page)
+        _publish(store, ledger, first, first.number + 1, listing.followed_by(pages))
+
+
+def _shape(store: Store, version: Version) -> tuple[ChunkRef, pa.RecordBatch]:
+    page = next(store.catalogue.pages(version))
+    return page.refs([0])[0], page.stats_batch().slice(0, 1)
+
+
+def _moved(stats: pa.RecordBatch, by: int) -> pa.RecordBatch:
+    index = stats.schema.get_field_index(COLUMN)
+    nulls, low, high = stats.column(index).flatten()
+    bounds = [pc.add(bound.cast(pa.int64()), by * _APART) for bound in (low, high)]
+    field = pa.field(COLUMN, pa.struct([("nulls", pa.int64()), ("min", pa.int64()), ("max", pa.int64())]))
+    return stats.set_column(index, field, pa.StructArray.from_arrays([nulls, *bounds], fields=list(field.type)))
+
+
+def sums_of(page: PageRef) -> dict[str, int]:
+    """What the page's row says beside its data."""
+    return {name: getattr(page, name) for name in ("chunks", "rows", "raw_bytes", "stored_bytes")}
+
+
+def _label(number: int) -> str:
+    return f"{number}-{number:06x}"
+
+
+def _publish(store: Store, ledger: Ledger, first: Version, number: int, listing: Listing) -> None:
+    label = _label(number)
+    version = replace(
+        first,
+        number=number,
+        hex=f"{number:06x}",
+        parent=first.label if number == first.number + 1 else _label(number - 1),
+        mode="append",
+        writers=len({page.writer for page in listing.pages}),
+        run=f"made_{number}",
+        **sums(listing.pages),
+    )
+    schema = store.catalogue.schema(first)
+    schema_blob, pages_blob, _ = write_lists(store.catalogue, ledger, first.dataset, label, schema, listing)
+    ledger.publish(replace(version, schema_blob=schema_blob, pages_blob=pages_blob))
+
+
+class Ask:
+    """Questions, one a run, in turn: ``versions``, ``show``, ``count_rows``, ``head``, ``filter`` and ``append``."""
+
+    def __init__(self, dataset: str, questions: list[str], source: str = "", number: int = 0) -> None:
+        self._store = connect()
+        self._dataset, self._source, self._number = dataset, source, number
+        self._questions: Iterator[Callable[[], int]] = itertools.cycle(getattr(self, f"_{name}") for name in questions)
+        self._requests = self._read_bytes = self._written_bytes = 0
+        execute, submit = CassandraSession.execute, ReplicatedWriter.submit
+
+        def counted_execute(session: CassandraSession, *args: Any, **kwargs: Any) -> list[Any]:
+            rows = execute(session, *args, **kwargs)
+            self._requests += 1
+            self._read_bytes += sum(len(v) for row in rows for v in row if isinstance(v, bytes | str))
+            return rows
+
+        def counted_submit(writer: ReplicatedWriter, write: Any) -> Any:
+            self._requests += 1
+            self._written_bytes += write.size_bytes
+            return submit(writer, write)
+
+        CassandraSession.execute = counted_execute  # type: ignore[method-assign,assignment]
+        ReplicatedWriter.submit = counted_submit  # type: ignore[method-assign,assignment]
+
+    def run(self) -> dict[str, Any]:
+        """The next question; ``requests`` and bytes are of this run."""
+        question = next(self._questions)
+        self._requests = self._read_bytes = self._written_bytes = 0
+        began = time.perf_counter()
+        rows = question()
+        return {
+            "rows": rows,
+            "seconds": time.perf_counter() - began,
+            "requests": self._requests,
+            "read_bytes": self._read_bytes,
+            "written_bytes": self._written_bytes,
+        }
+
+    def profile(self) -> dict[str, Any]:
+        """The same as ``run``."""
+        return self.run()
+
+    def close(self) -> None:
+        """Disconnects."""
+        self._store.close()
+
+    def _versions(self) -> int:
+        return len(self._store.versions(self._dataset))
+
+    def _show(self) -> int:
+        return int(describe(self._store, self._store.version(self._dataset))["rows"])
+
+    def _count_rows(self) -> int:
+        return self._store.dataset(self._dataset).count_rows()
+
+    def _head(self) -> int:
+        return int(self._store.dataset(self._dataset).head(5).num_rows)
+
+    def _filter(self) -> int:
+        dataset = self._store.dataset(self._dataset)
+        return int(dataset.to_table(filter=pc.field(COLUMN) == self._number).num_rows)
+
+    def _append(self) -> int:
+        return self._store.load(self._dataset, self._source, LoadOptions(mode="append")).rows

@@ -1,0 +1,83 @@
+"""Millrace itself as a contestant: loading and reading through the same ``Store`` that everybody uses."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from bench.profile import LOAD_PLACES, READ_PLACES, timed
+from pipeline import connect
+from pipeline.load import LoadOptions
+from pipeline.sources import SourceOptions
+
+__all__ = ["Load", "Read"]
+
+
+class Load:
+    """Loads a source as a new version, each time under a run of its own."""
+
+    def __init__(self, source: str, dataset: str, null_values: list[str] | None = None) -> None:
+        self._source, self._dataset = source, dataset
+        nulls = None if null_values is None else tuple(null_values)
+        self._options = LoadOptions(source=SourceOptions(null_values=nulls))
+        self._store = connect()
+
+    def run(self) -> dict[str, Any]:
+        """One load, from the call to the published version."""
+        began = time.perf_counter()
+        report = self._store.load(self._dataset, self._source, self._options)
+        seconds = time.perf_counter() - began
+        return {
+            "rows": report.rows,
+            "seconds": seconds,
+            "chunks": report.chunks,
+            "raw_bytes": report.raw_bytes,
+            "stored_bytes": report.stored_bytes,
+            "replicas": report.replicas,
+        }
+
+    def profile(self) -> dict[str, Any]:
+        """One load under timers."""
+        with timed(LOAD_PLACES) as profile:
+            said = self.run()
+        return {**said, "profile": profile.to_json()}
+
+    def close(self) -> None:
+        """Disconnects."""
+        self._store.close()
+
+
+class Read:
+    """Reads the latest version to a table: whole, some columns, or the rows with ``column < value``.
+
+    ``value`` is a number in the column's own unit (for a timestamp, its seconds since 1970).
+    """
+
+    def __init__(self, dataset: str, columns: list[str] | None = None, below: list[Any] | None = None) -> None:
+        self._store = connect()
+        self._dataset, self._columns = dataset, columns
+        self._filter = None
+        if below is not None:
+            kind = self._store.dataset(dataset).schema.field(below[0]).type
+            self._filter = pc.field(below[0]) < pa.scalar(below[1], kind)
+
+    def run(self) -> dict[str, Any]:
+        """One read, from the name to the table."""
+        began = time.perf_counter()
+        dataset = self._store.dataset(self._dataset)
+        table = dataset.to_table(self._columns, self._filter)
+        seconds = time.perf_counter() - began
+        return {"rows": table.num_rows, "seconds": seconds, "arrow_bytes": table.nbytes, **dataset.stats.to_json()}
+
+    def profile(self) -> dict[str, Any]:
+        """One read under timers."""
+        with timed(READ_PLACES) as profile:
+            said = self.run()
+        return {**said, "profile": profile.to_json()}
+
+    def close(self) -> None:
+        """Disconnects."""
+        self._store.close()

@@ -1,0 +1,52 @@
+"""ArcticDB on local LMDB: the one to beat, and never a dependency (its licence is not for production)."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from bench.peers.fetched import fetch
+
+__all__ = ["VERSION", "ArcticRead", "environment", "install"]
+
+_LOCKED = Path(__file__).with_name("arcticdb.txt").read_text()
+VERSION = _LOCKED.partition("arcticdb==")[2].split()[0]
+
+
+def install(folder: Path) -> Path:
+    """The folder with the packages in it; fetched once. Raises ``StackError`` where there is no wheel."""
+    return fetch(folder / f"arcticdb-{VERSION}", _LOCKED, has="arcticdb", name="ArcticDB")
+
+
+def environment(target: Path) -> dict[str, str]:
+    """Where the packages lie."""
+    return {"PYTHONPATH": str(target)}
+
+
+class ArcticRead:
+    """Reads back the table that it has written to a library of its own below ``folder``."""
+
+    def __init__(self, arrow_file: str, folder: str) -> None:
+        import arcticdb  # type: ignore[import-not-found]  # fetched for the benchmark alone
+
+        self._folder = tempfile.TemporaryDirectory(dir=folder)
+        self._arctic = arcticdb.Arctic(f"lmdb://{self._folder.name}?map_size=16GB")
+        self._library = self._arctic.create_library("bench")
+        with pa.memory_map(arrow_file) as source:
+            self._library.write("table", pa.ipc.open_file(source).read_all().to_pandas())
+
+    def run(self) -> dict[str, Any]:
+        """One read of everything."""
+        return {"rows": len(self._library.read("table").data)}
+
+    def profile(self) -> dict[str, Any]:
+        """The same as ``run``."""
+        return self.run()
+
+    def close(self) -> None:
+        """Deletes the library."""
+        del self._library, self._arctic
+        self._folder.cleanup()

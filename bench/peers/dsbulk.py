@@ -1,0 +1,111 @@
+"""DataStax Bulk Loader 1.10 on the same nodes: one row a row, by its own report."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.cluster import KEYSPACE, Cluster
+from bench.contestant import peak_rss_bytes
+from local_stack.services.base import Place
+from local_stack.services.java import java_command
+from pipeline.errors import StackError
+from pipeline.settings import CassandraSettings
+
+__all__ = ["DSBULK", "BulkLoad", "bulk_load", "create_flights_table", "parse_report"]
+
+DSBULK = "1.10.0"
+_MAIN = "com.datastax.oss.dsbulk.runner.DataStaxBulkLoader"
+_HEAP_MB = 1024
+_TIMEOUT_S = 1800
+_SAMPLE_S = 0.25
+_TABLE = "flights_rows"
+_COLUMNS = (
+    "year int, month int, day int, dep_time double, sched_dep_time int, dep_delay double, arr_time double, "
+    "sched_arr_time int, arr_delay double, carrier text, flight int, tailnum text, origin text, dest text, "
+    "air_time double, distance double, hour int, minute int, time_hour text"
+)
+_KEY = "(month, day), hour, minute, carrier, flight, origin"
+
+
+@dataclass(frozen=True, slots=True)
+class BulkLoad:
+    """What one run reported: rows loaded, rows that failed, its mean rate, and the memory of its process."""
+
+    rows: int
+    failed: int
+    rows_per_s: float
+    peak_rss_bytes: int
+
+
+def create_flights_table(cluster: Cluster) -> str:
+    """A table with a column a column; returns its name."""
+    cluster.execute(f"CREATE TABLE {KEYSPACE}.{_TABLE} ({_COLUMNS}, PRIMARY KEY ({_KEY}))")
+    cluster.execute(f"ALTER TABLE {KEYSPACE}.{_TABLE} WITH allow_auto_snapshot = false")
+    return _TABLE
+
+
+def bulk_load(place: Place, cassandra: CassandraSettings, source: Path) -> BulkLoad:
+    """Loads the CSV once, every setting its own default but where the nodes are and what null is.
+
+    Raises ``StackError`` with its last lines when it fails.
+    """
+    with tempfile.TemporaryDirectory(prefix="dsbulk-", dir=place.folder("tmp")) as logs:
+        command = java_command(
+            place, "dsbulk", _MAIN, "load",
+            "-url", str(source), "-k", KEYSPACE, "-t", _TABLE, "-header", "true",
+            "-h", ",".join(cassandra.contact_points), "-port", str(cassandra.port), "-dc", cassandra.local_dc,
+            "--codec.nullStrings", "NA", "-logDir", logs,
+            heap_mb=_HEAP_MB,
+        )  # fmt: skip
+        output = Path(logs) / "output"
+        with output.open("wb") as sink:
+            process = subprocess.Popen(command, env=place.base_env(), stdout=sink, stderr=subprocess.STDOUT)
+            peak = _wait(process)
+        said = output.read_text(errors="replace")
+    try:
+        rows, failed, rate = parse_report(said)
+    except ValueError:
+        rows, failed, rate = 0, -1, 0.0
+    if process.returncode or failed:
+        tail = "\n".join(f"  {line}" for line in said.splitlines()[-15:])
+        raise StackError(f"DataStax Bulk Loader ended with {process.returncode}, {failed} rows failed:\n{tail}")
+    return BulkLoad(rows, failed, rate, peak)
+
+
+def _wait(process: subprocess.Popen[bytes]) -> int:
+    """The peak memory of the process, once it has ended; killed when that takes too long."""
+    peak, deadline = 0, time.monotonic() + _TIMEOUT_S
+    try:
+        while True:
+            peak = max(peak, peak_rss_bytes(process.pid))  # gone with the process, so it is asked while it runs
+            try:
+                process.wait(_SAMPLE_S)
+                return peak
+            except subprocess.TimeoutExpired:
+                if time.monotonic() > deadline:
+                    raise StackError(f"DataStax Bulk Loader did not end within {_TIMEOUT_S} s") from None
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+
+
+def parse_report(said: str) -> tuple[int, int, float]:
+    """Total, failed and rows/s of the last line of its table; ``ValueError`` when there is no such table."""
+    found = None
+    columns: list[str] = []
+    for line in said.splitlines():
+        cells = [cell.strip() for cell in line.split("|")]
+        if "total" in cells and "rows/s" in cells:
+            columns = cells
+        elif columns and len(cells) == len(columns) and re.fullmatch(r"[\d,]+", cells[0]):
+            found = dict(zip(columns, cells, strict=True))
+    if found is None:
+        raise ValueError("no report")
+    numbers = {name: float(found[name].replace(",", "")) for name in ("total", "failed", "rows/s")}
+    return int(numbers["total"]), int(numbers["failed"]), numbers["rows/s"]

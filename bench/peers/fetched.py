@@ -1,0 +1,27 @@
+"""Packages of a peer, fetched for its benchmark alone, by their hashes, into a folder that nothing else looks into."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from pipeline.errors import StackError
+
+__all__ = ["fetch"]
+
+
+def fetch(target: Path, locked: str, *, has: str, name: str) -> Path:
+    """``target`` with what ``locked`` names in it (pip's requirements, every one with its hashes); fetched once.
+
+    ``has`` is what lies there when it was. Raises ``StackError`` where it cannot be had.
+    """
+    if not (target / has).exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        requirements = target.with_name(f"{target.name}.txt")
+        requirements.write_text(locked)
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+        done = subprocess.run([*pip, "--require-hashes", "--target", str(target), "-r", str(requirements)], check=False)
+        if done.returncode:
+            raise StackError(f"{name} could not be installed for comparison")
+    return target

@@ -1,0 +1,121 @@
+"""``bench progress``: what it costs a load to report its progress, with Kafka there and with Kafka frozen."""
+
+from __future__ import annotations
+
+import statistics
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from bench.cluster import Cluster, cluster, services
+from bench.contestant import Contestant, Outcome, best, contestants, least_cpu_s, race
+from bench.data import FLIGHTS_ROWS, flights_arrow
+from bench.options import Options
+from bench.ours import Load
+from bench.report import Report
+from local_stack.stack import Stack
+from pipeline import progress
+from pipeline.errors import StackError
+from pipeline.settings import load_settings
+
+__all__ = ["ReportedLoad", "run"]
+
+WITHOUT, WITH = "without progress", "with progress"
+_FROZEN_RUNS = 3
+
+
+def run(options: Options) -> Report:
+    """Flights ``options.times`` times, with and without in turn; raises when a load fails or loads other than all."""
+    report = Report("progress")
+    source = str(flights_arrow(options.times))
+    rows = FLIGHTS_ROWS * options.times
+    with services("kafka") as stack, cluster() as on:
+        report.extra_versions = {"cassandra": on.release}
+        kafka = {"MILLRACE_KAFKA__BOOTSTRAP_SERVERS": load_settings().kafka.bootstrap_servers}
+        silent = Contestant.of(WITHOUT, "bench.ours:Load", on.environment, source=source, dataset="silent")
+        told = Contestant.of(
+            WITH, "bench.progress:ReportedLoad", {**on.environment, **kafka}, source=source, dataset="told", rows=rows
+        )
+        with contestants(silent, told):
+            options.say("warming up")
+            for one in (silent, told):
+                one.ask()
+                on.empty("chunks")
+            found = race(
+                [silent, told],
+                options.runs,
+                between=lambda: on.empty("chunks"),
+                meter=on.cpu_seconds,
+                say=options.say,
+            )
+            frozen = [_frozen(stack, on, told, options) for _ in range(min(_FROZEN_RUNS, options.runs))]
+    for name, outcomes in {**found, "Kafka frozen": frozen}.items():
+        if any(outcome.rows != rows for outcome in outcomes):
+            raise StackError(f"{name}: {outcomes[0].rows} rows were loaded, not {rows}")
+    _compare(report, found, frozen)
+    return report
+
+
+def _frozen(stack: Stack, on: Cluster, told: Contestant, options: Options) -> Outcome:
+    """One load that begins when Kafka has just frozen."""
+    with _stopped_in_time(stack):
+        outcome = told.ask()
+    on.empty("chunks")
+    options.say(f"  Kafka frozen: {outcome.seconds:.2f} s")
+    return outcome
+
+
+@contextmanager
+def _stopped_in_time(stack: Stack) -> Iterator[None]:
+    stack.freeze("kafka")
+    try:
+        yield
+    finally:
+        stack.thaw("kafka")
+
+
+def _compare(report: Report, found: dict[str, list[Outcome]], frozen: list[Outcome]) -> None:
+    median_s = {name: statistics.median(outcome.seconds for outcome in each) for name, each in found.items()}
+    for name, outcomes in found.items():
+        report.add(name, best(outcomes).rows_per_s, "rows/s", peak_rss_bytes=best(outcomes).peak_rss_bytes)
+        report.add(f"{name}: median", median_s[name], "s")
+        report.add(f"{name}: least processor time, nodes included", least_cpu_s(outcomes), "s of a core")
+    told = found[WITH][-1].facts
+    report.add("events of one load", told["delivered"], "events")
+    fastest = {name: best(outcomes).seconds for name, outcomes in found.items()}
+    report.add("progress costs, fastest against fastest", (fastest[WITH] / fastest[WITHOUT] - 1) * 100, "%")
+    report.add("progress costs, median against median", (median_s[WITH] / median_s[WITHOUT] - 1) * 100, "%")
+    cpu_s = {name: least_cpu_s(outcomes) for name, outcomes in found.items()}
+    report.add("progress costs, processor time", (cpu_s[WITH] / cpu_s[WITHOUT] - 1) * 100, "%")
+    report.add("waited for Kafka at the end, Kafka there", max(o.facts["waited_s"] for o in found[WITH]), "s")
+    report.add("Kafka frozen: waited for it in all", max(o.facts["waited_s"] for o in frozen), "s")
+    report.add("Kafka frozen: median load", statistics.median(o.seconds for o in frozen), "s")
+    report.add("Kafka frozen: longer by", statistics.median(o.seconds for o in frozen) - median_s[WITHOUT], "s")
+
+
+class ReportedLoad(Load):
+    """The same load, reported to Kafka as the command reports it, with a connection of its own each time."""
+
+    def __init__(self, source: str, dataset: str, rows: int) -> None:
+        super().__init__(source, dataset)
+        self._rows = rows
+        self._kafka = load_settings().kafka
+
+    def run(self) -> dict[str, Any]:
+        """One load, from the making of the sink until it is closed; ``waited_s`` is what came after the load."""
+        identity = progress.TaskIdentity("cli", f"bench-{uuid.uuid4().hex[:8]}", "load")
+        began = time.perf_counter()
+        sink = progress.kafka_sink(self._kafka)
+        with progress.task(identity, kind="load", dataset=self._dataset, total=self._rows, sinks=[sink]) as task:
+            report = self._store.load(self._dataset, self._source, self._options, task=task)
+            loaded = time.perf_counter()
+        sink.close()
+        ended = time.perf_counter()
+        return {
+            "rows": report.rows,
+            "seconds": ended - began,
+            "waited_s": ended - loaded,
+            "delivered": getattr(sink, "delivered", 0),
+        }

@@ -1,0 +1,66 @@
+"""``bench project``: two of 200 float columns against all of them, beside the ceiling and local gzip Parquet."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from bench.cluster import cluster
+from bench.contestant import Contestant, best, contestants, least_cpu_s, race
+from bench.data import scratch, wide_arrow
+from bench.job import ceiling, open_store, read_threads, write_job
+from bench.options import Options
+from bench.peers.parquet import write_parquet
+from bench.profile import add_profile
+from bench.report import Report
+from pipeline.errors import StackError
+
+__all__ = ["run"]
+
+_TWO = ["sensor_017", "sensor_141"]
+
+
+def run(options: Options) -> Report:
+    """200 columns of 250,000 rows (400 MB); raises when ours reads another table."""
+    report = Report("project")
+    arrow = wide_arrow()
+    with cluster() as on, scratch() as folder:
+        report.extra_versions = {"cassandra": on.release}
+        options.say("loading what is to be read")
+        parquet = folder / "wide.parquet"
+        with pa.memory_map(str(arrow)) as source:
+            table = pa.ipc.open_file(source).read_all()
+            write_parquet(table, parquet)
+            store = open_store(on)
+            loaded = store.load("wide", str(arrow))
+            for columns in (None, _TWO):
+                wanted = table if columns is None else table.select(columns)
+                if not store.dataset("wide").to_table(columns).equals(wanted):
+                    raise StackError("what came back from Cassandra is not what was loaded")
+            job, threads = write_job(store, "wide", folder), read_threads(store)
+            del table, wanted
+        env = on.environment
+        every = Contestant.of("Millrace, all 200 columns", "bench.ours:Read", env, dataset="wide")
+        two = Contestant.of("Millrace, 2 columns", "bench.ours:Read", env, dataset="wide", columns=_TWO)
+        top = ceiling("read", job, threads)
+        peer = "bench.peers.parquet:ParquetRead"
+        local = Contestant.of("pyarrow, local Parquet, all", peer, path=str(parquet))
+        local_two = Contestant.of("pyarrow, local Parquet, 2 columns", peer, path=str(parquet), columns=_TWO)
+        racing = [every, two, top, local, local_two]
+        with contestants(*racing):
+            found = race(racing, options.runs, meter=on.cpu_seconds, say=options.say)
+            profiles = {one.name: one.ask("profile") for one in (every, two)}
+    for name, outcomes in found.items():
+        chosen = best(outcomes)
+        report.add(name, chosen.seconds, "s", peak_rss_bytes=chosen.peak_rss_bytes)
+    for name, outcomes in found.items():
+        report.add(f"{name}: least processor time, nodes included", least_cpu_s(outcomes), "s of a core")
+    report.add("stored bytes, all columns", loaded.stored_bytes, "bytes")
+    report.add("stored bytes, 2 columns", profiles[two.name].facts["stored_bytes"], "bytes")
+    report.add("chunks", loaded.chunks, "chunks")
+    seconds = {name: best(outcomes).seconds for name, outcomes in found.items()}
+    report.ratio("project_2_of_200", seconds[every.name], seconds[two.name])
+    report.ratio("read_vs_ceiling", seconds["ceiling"], seconds[every.name])
+    report.ratio("read_vs_local_parquet", seconds[local.name], seconds[every.name])
+    for name, profile in profiles.items():
+        add_profile(report, name, profile)
+    return report

@@ -1,0 +1,78 @@
+"""``bench read``: a whole dataset back to one Arrow table, beside local gzip Parquet, the ceiling and ArcticDB."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from bench.cluster import cluster
+from bench.contestant import Contestant, best, contestants, least_cpu_s, race
+from bench.data import FLIGHTS_ROWS, bench_folder, flights_arrow, flights_csv, scratch
+from bench.job import ceiling, open_store, read_threads, write_job
+from bench.options import Options
+from bench.peers import arcticdb
+from bench.peers.parquet import write_parquet
+from bench.profile import add_profile
+from bench.report import Report
+from pipeline.errors import StackError
+from pipeline.load import LoadOptions
+from pipeline.sources import SourceOptions
+
+__all__ = ["run"]
+
+
+def run(options: Options) -> Report:
+    """Flights ``options.times`` times; raises when any contestant fails, or ours reads another table."""
+    report = Report("read")
+    arrow = flights_arrow(options.times)
+    with cluster() as on, scratch() as folder:
+        report.extra_versions = {"cassandra": on.release}
+        options.say("loading what is to be read")
+        parquet = folder / "flights.parquet"
+        with pa.memory_map(str(arrow)) as source:
+            table = pa.ipc.open_file(source).read_all()
+            write_parquet(table, parquet)
+            store = open_store(on)
+            how = LoadOptions(source=SourceOptions(null_values=("NA",)))
+            store.load("flights", str(flights_csv(options.times)), how)
+            if not store.dataset("flights").to_table().equals(table):
+                raise StackError("what came back from Cassandra is not the table that was loaded")
+            job = write_job(store, "flights", folder)
+            threads = read_threads(store)
+            del table
+        ours = Contestant.of("Millrace, from Cassandra", "bench.ours:Read", on.environment, dataset="flights")
+        local = Contestant.of("pyarrow, local Parquet", "bench.peers.parquet:ParquetRead", path=str(parquet))
+        top = ceiling("read", job, threads)
+        racing = [ours, local, top]
+        try:
+            target = arcticdb.install(bench_folder() / "peers")
+        except StackError as error:
+            report.notes.append(f"{error}; there is no read_vs_arcticdb.")
+        else:
+            report.extra_versions["arcticdb"] = arcticdb.VERSION
+            arguments = {"arrow_file": str(arrow), "folder": str(folder)}
+            its = arcticdb.environment(target)
+            racing.append(Contestant.of("ArcticDB, local LMDB", "bench.peers.arcticdb:ArcticRead", its, **arguments))
+        with contestants(*racing):
+            found = race(racing, options.runs, meter=on.cpu_seconds, say=options.say)
+            cpu = on.cpu_seconds()
+            profile = ours.ask("profile")
+            cpu = on.cpu_seconds() - cpu
+    rows = FLIGHTS_ROWS * options.times
+    rates = {}
+    for name, outcomes in found.items():
+        if any(outcome.rows != rows for outcome in outcomes):
+            raise StackError(f"{name} read {outcomes[0].rows} rows, not {rows}")
+        chosen = best(outcomes)
+        rates[name] = chosen.rows_per_s
+        report.add(name, chosen.rows_per_s, "rows/s", peak_rss_bytes=chosen.peak_rss_bytes)
+    for name, outcomes in found.items():
+        report.add(f"{name}: least processor time, nodes included", least_cpu_s(outcomes), "s of a core")
+    report.add("Arrow bytes", profile.facts["arrow_bytes"], "bytes")
+    report.add("stored bytes", profile.facts["stored_bytes"], "bytes")
+    report.ratio("read_vs_local_parquet", rates[ours.name], rates[local.name])
+    report.ratio("read_vs_ceiling", rates[ours.name], rates["ceiling"])
+    if len(racing) == 4:
+        report.ratio("read_vs_arcticdb", rates[ours.name], rates[racing[3].name])
+    add_profile(report, ours.name, profile)
+    report.add("the profiled read: processor time of the nodes", cpu, "s")
+    return report

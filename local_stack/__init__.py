@@ -1,0 +1,1 @@
+"""The real services of Millrace on one machine, from Python wheels and Maven artifacts alone."""

@@ -1,0 +1,123 @@
+"""Airflow's REST API, as far as this project starts runs and asks about them."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote
+
+import httpx
+
+from pipeline.errors import StackError
+
+__all__ = ["AirflowClient", "RunResult"]
+
+FINISHED = ("success", "failed")
+PARSE_INTERVAL_S = 1.0
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How a run ended: its state, and what its result tasks returned, by task."""
+
+    state: str
+    results: dict[str, Any]
+
+
+class AirflowClient:
+    """Signed in as one user. Every call has a deadline and raises StackError in one line, saying what Airflow said."""
+
+    def __init__(self, url: str, user: str, password: str, *, timeout_s: float = 30.0) -> None:
+        self.url = url.rstrip("/")
+        # Never by a proxy: the stack listens on this machine alone.
+        self._http = httpx.Client(base_url=self.url, timeout=timeout_s, trust_env=False)
+        token = self._ask("POST", "/auth/token", json={"username": user, "password": password})["access_token"]
+        self._http.headers["Authorization"] = f"Bearer {token}"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._http.close()
+
+    def wait_for_dag(self, dag_id: str, timeout_s: float = 60.0) -> dict[str, Any]:
+        """The DAG, once the DAG processor has read it; StackError with its import errors if it never does."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            answer = self._http.get(f"/api/v2/dags/{_id(dag_id)}")
+            if answer.status_code == 200:
+                return dict(answer.json())
+            if time.monotonic() > deadline:
+                errors = self.get("/api/v2/importErrors")["import_errors"]
+                why = "; ".join(f"{each['filename']}: {each['stack_trace'].splitlines()[-1]}" for each in errors)
+                raise StackError(f"Airflow has not read the DAG {dag_id} within {timeout_s:g} s ({why or 'no error'})")
+            # There is nothing to wait on: Airflow tells nobody when it has read a file.
+            time.sleep(PARSE_INTERVAL_S)
+
+    def trigger(self, dag_id: str, conf: dict[str, Any]) -> str:
+        """Start a run with this configuration; return its run id."""
+        body = {"logical_date": None, "conf": conf}
+        return str(self._ask("POST", f"/api/v2/dags/{_id(dag_id)}/dagRuns", json=body)["dag_run_id"])
+
+    def wait_for_run(self, dag_id: str, run_id: str, *, timeout_s: float, results: tuple[str, ...] = ()) -> RunResult:
+        """How the run ended, with what its DAG's result task and the tasks in ``results`` returned."""
+        deadline = time.monotonic() + timeout_s
+        path = f"/api/v2/dags/{_id(dag_id)}/dagRuns/{_id(run_id)}/wait"
+        params: dict[str, Any] = {"interval": 0.5, **({"result": list(results)} if results else {})}
+        state = "unknown"
+        try:
+            # On a machine that is busy with the run itself a line may be long in coming.
+            with self._http.stream("GET", path, params=params, timeout=timeout_s) as lines:
+                lines.raise_for_status()
+                for line in lines.iter_lines():
+                    said: dict[str, Any] = json.loads(line) if line.strip() else {}
+                    state = said.get("state", state)
+                    if state in FINISHED:
+                        return RunResult(state, said.get("results", {}))
+                    if time.monotonic() > deadline:
+                        break
+        except (httpx.HTTPError, ValueError) as error:
+            raise StackError(f"Airflow stopped answering about {dag_id}/{run_id} ({error})") from error
+        raise StackError(f"{dag_id}/{run_id} is still {state} after {timeout_s:g} s")
+
+    def task_instances(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
+        """Every task instance of a run, mapped ones by their index."""
+        path = f"/api/v2/dags/{_id(dag_id)}/dagRuns/{_id(run_id)}/taskInstances"
+        return list(self.get(path, limit=1000)["task_instances"])
+
+    def get(self, path: str, **params: Any) -> Any:
+        """A GET of any path of the API, as JSON."""
+        return self._ask("GET", path, params=params)
+
+    def post(self, path: str, body: Any) -> Any:
+        """A POST to any path of the API, as JSON."""
+        return self._ask("POST", path, json=body)
+
+    def patch(self, path: str, body: Any) -> Any:
+        """A PATCH of any path of the API, as JSON."""
+        return self._ask("PATCH", path, json=body)
+
+    def _ask(self, method: str, path: str, **options: Any) -> Any:
+        try:
+            answer = self._http.request(method, path, **options)
+        except httpx.HTTPError as error:
+            raise StackError(f"Airflow at {self.url} does not answer ({error})", hint="./run up airflow") from error
+        if answer.is_error:
+            raise StackError(f"Airflow refuses {method} {path} ({answer.status_code}): {_detail(answer)}")
+        return answer.json()
+
+
+def _detail(answer: httpx.Response) -> str:
+    try:
+        return str(answer.json()["detail"])
+    except (ValueError, KeyError, TypeError):
+        return answer.text[:300]
+
+
+def _id(value: str) -> str:
+    return quote(value, safe="")

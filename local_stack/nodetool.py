@@ -1,0 +1,82 @@
+"""Cassandra's own tool at one of our nodes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from local_stack.artifacts import class_path
+from local_stack.services.base import Place
+from local_stack.services.cassandra import JDK_FLAGS, CassandraNode
+from local_stack.services.java import java_command
+from local_stack.templating import render
+from pipeline.errors import StackError
+
+SOURCE = Path(__file__).parent / "java" / "LocalNodeTool.java"
+COMPILE_TIMEOUT_S = 120
+
+
+def nodetool(node: CassandraNode, arguments: list[str], *, capture: bool = False) -> subprocess.CompletedProcess[str]:
+    """Run nodetool at ``node`` and return what became of it; its output is ours unless ``capture``.
+
+    Raises StackError if the node does not run.
+    """
+    if not node.running:
+        raise StackError(f"{node.name} is not running", hint=f"./run up {node.name}")
+    place = node.place
+    conf = place.folder("conf", "nodetool")
+    (conf / "logback.xml").write_text(render("logback.xml", level="WARN", target="System.err"))
+    _compile(place, conf)
+    command = java_command(
+        place,
+        "cassandra",
+        SOURCE.stem,
+        *("-h", "127.0.0.1", "-p", str(node.jmx_port)),
+        *arguments,
+        heap_mb=256,
+        flags=[
+            *JDK_FLAGS,
+            "-XX:TieredStopAtLevel=1",  # it lives for a second
+            f"-Dcassandra.config=file://{place.folder('conf', node.name)}/cassandra.yaml",
+            f"-Dcassandra.storagedir={place.folder('data', node.name)}",
+            f"-Dlogback.configurationFile=file://{conf}/logback.xml",
+        ],
+        conf="nodetool",
+    )
+    env = {**place.base_env(), "COLUMNS": os.environ.get("COLUMNS", "160")}
+    return subprocess.run(command, env=env, check=False, text=True, capture_output=capture)
+
+
+def _compile(place: Place, conf: Path) -> None:
+    compiled = conf / f"{SOURCE.stem}.class"
+    if compiled.exists() and (conf / SOURCE.name).exists() and (conf / SOURCE.name).read_text() == SOURCE.read_text():
+        return
+    # This one jar and no more: another has classes in java.lang, over which the compiler stumbles.
+    jars = class_path("cassandra", place.settings.maven_repository)
+    cassandra = next(str(jar) for jar in jars if jar.name.startswith("cassandra-all-"))
+    folder = Path(tempfile.mkdtemp(prefix="compile-", dir=conf))
+    try:
+        command = java_command(
+            place,
+            "cassandra",
+            "org.eclipse.jdt.internal.compiler.batch.Main",
+            *("-17", "-proc:none", "-d", str(folder), "-cp", cassandra, str(SOURCE)),
+            heap_mb=256,
+        )
+        done = subprocess.run(
+            command,
+            env=place.base_env(),
+            capture_output=True,
+            text=True,
+            timeout=COMPILE_TIMEOUT_S,
+            check=False,
+        )
+        if done.returncode:
+            raise StackError(f"{SOURCE.name} could not be compiled: {(done.stderr or done.stdout).strip()}")
+        (folder / compiled.name).replace(compiled)
+        shutil.copy(SOURCE, conf / SOURCE.name)  # last: it says that the class is the one of this source
+    finally:
+        shutil.rmtree(folder)

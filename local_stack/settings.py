@@ -1,0 +1,79 @@
+"""Settings of the local stack: ports, sizes and places, all checked before anything starts.
+
+Each is an environment variable ``MILLRACE_STACK__<NAME>``; ``MILLRACE_HOME`` says where everything lives.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from pipeline.errors import InvalidSettingError
+from pipeline.settings import millrace_home
+
+__all__ = ["CHECKOUT", "StackSettings", "load_stack_settings"]
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+ENV_PREFIX = "MILLRACE_STACK__"
+
+
+class StackSettings(BaseSettings):
+    """Where the local stack listens, how large it may be and where it keeps its files; sizes of 0 mean
+    "by the machine". ``port_offset`` is added to every port, so that two stacks can run side by side.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="ignore", frozen=True)
+
+    port_offset: int = Field(default=0, ge=0, le=50_000)
+    cassandra_port: int = Field(default=9042, ge=1, le=65_535)
+    cassandra_storage_port: int = Field(default=7000, ge=1, le=65_535)
+    cassandra_jmx_port: int = Field(default=7199, ge=1, le=65_500)
+    """Node n answers Java Management on this port plus n."""
+    kafka_port: int = Field(default=9092, ge=1, le=65_535)
+    kafka_controller_port: int = Field(default=9093, ge=1, le=65_535)
+    redis_port: int = Field(default=6379, ge=1, le=65_535)
+    airflow_port: int = Field(default=8080, ge=1, le=65_535)
+    bridge_port: int = Field(default=8085, ge=1, le=65_535)
+
+    cassandra_heap_mb: int = Field(default=0, ge=0, le=31_744)
+    kafka_heap_mb: int = Field(default=512, ge=256, le=8192)
+    redis_maxmemory_mb: int = Field(default=0, ge=0)
+    airflow_parallelism: int = Field(default=4, ge=1, le=64)
+
+    airflow_dags_folder: Path = CHECKOUT / "dags"
+
+    start_timeout_s: float = Field(default=300.0, gt=0, le=3600)
+    """How long one service may take from its start until it is ready."""
+    maven_repository: Path = CHECKOUT / ".millrace" / "maven"
+    """Where jars are kept. Each start checks them against the lock, so stacks of one checkout share them."""
+
+    home: Path = Field(default_factory=millrace_home)
+
+    def port(self, name: str) -> int:
+        """Return the port of ``name`` (``cassandra``, ``kafka_controller``, ...) with the offset added."""
+        return int(getattr(self, f"{name}_port")) + self.port_offset
+
+
+def load_stack_settings() -> StackSettings:
+    """The settings in force; a wrong one raises ``InvalidSettingError`` with its name and range."""
+    try:
+        settings = StackSettings(home=millrace_home())
+    except ValidationError as error:
+        said = [
+            f"{ENV_PREFIX}{str(e['loc'][0]).upper()} is {e['input']!r}: {e['msg'][:1].lower()}{e['msg'][1:]}"
+            for e in error.errors(include_url=False)
+        ]
+        raise InvalidSettingError("wrong setting: " + "; ".join(said)) from None
+    taken: dict[int, str] = {}
+    # The nodes' own ports are on an address of their own each; the others share 127.0.0.1.
+    for name in ("cassandra", "cassandra_storage", "kafka", "kafka_controller", "redis", "airflow", "bridge"):
+        port = settings.port(name)
+        setting = f"{ENV_PREFIX}{name.upper()}_PORT"
+        if port > 65_535:
+            raise InvalidSettingError(f"wrong setting: {setting} with {ENV_PREFIX}PORT_OFFSET is {port}, above 65535")
+        if port in taken:
+            raise InvalidSettingError(f"wrong setting: {setting} and {taken[port]} are both {port}")
+        taken[port] = setting
+    return settings

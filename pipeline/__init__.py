@@ -1,0 +1,29 @@
+"""Millrace: datasets into Cassandra and out to training jobs, with live progress.
+
+``connect()`` is the way in; everything else hangs on what it returns. Importing this package opens nothing
+and imports no service's client.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pipeline.api import Store
+    from pipeline.settings import Settings
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "connect"]
+
+
+def connect(settings: Settings | None = None, **overrides: Any) -> Store:
+    """A store that is ready to use, or an error that names what is wrong; nothing in between.
+
+    Settings come from ``MILLRACE_*``, ``millrace.toml`` or the local stack of this checkout, in that order;
+    ``overrides`` are sections of the settings (``cassandra={"keyspace": "other"}``). Use it as a context
+    manager, or call ``close()``. Raises ``StoreUnavailableError`` when no node answers.
+    """
+    from pipeline.api import Store
+    from pipeline.settings import load_settings
+
+    return Store.connect(settings or load_settings(**overrides))

@@ -1,0 +1,191 @@
+"""What Airflow itself says about tasks: a second voice, for when a task's own has gone.
+
+Hooks run in the task's process, in the scheduler or in the API server, on whatever object that one has. They
+only ever put an event into a queue: nothing here blocks, raises, or speaks to the database, except for one query
+when a run begins or ends, in the session that the run came with.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import wraps
+from importlib import import_module
+from typing import Any, Final
+
+from airflow.listeners import hookimpl
+
+from pipeline.airflow import is_ours
+from pipeline.airflow.identity import identity_of
+from pipeline.airflow.sender import ReportSender
+from pipeline.progress import airflow_event
+
+__all__ = ["LISTENER", "SENDER", "RunAndTaskListener"]
+
+TEXT_MAX: Final = 500
+
+_NEEDED_BY_TASKS = ("pipeline.api", "pipeline.airflow.request", "pipeline.cache", "confluent_kafka", "redis")
+
+SENDER = ReportSender()
+"""One a process. Here and not in the plugin's file, which Airflow executes twice."""
+
+logger = logging.getLogger(__name__)
+
+
+def _quietly(hook: Callable[..., None]) -> Callable[..., None]:
+    """A hook that raises would keep every other plugin's hooks from being called."""
+
+    @wraps(hook)
+    def safe(*args: Any, **kwargs: Any) -> None:
+        try:
+            hook(*args, **kwargs)
+        except Exception:
+            logger.warning("%s was not reported", hook.__name__, exc_info=True)
+
+    return safe
+
+
+class RunAndTaskListener:
+    """Reports states of our DAGs' tasks under ``<source>/airflow``: state and error, nothing else."""
+
+    def __init__(self, sender: ReportSender = SENDER) -> None:
+        self._sender = sender
+
+    @hookimpl
+    @_quietly
+    def on_starting(self, component: Any) -> None:
+        """In the scheduler, before it forks the workers of its executor: what every task imports is there already.
+
+        Importing it costs a task 0.6 s of processor time (python -X importtime -c 'import pipeline.api'), and the
+        steps of a load come one after the other. Nothing is opened: sessions are made after the fork.
+        """
+        # The job that is passed has no type yet when this is called.
+        if sys.argv[1:2] == ["scheduler"]:
+            for name in _NEEDED_BY_TASKS:
+                import_module(name)
+
+    @hookimpl
+    @_quietly
+    def on_task_instance_running(self, previous_state: Any, task_instance: Any) -> None:
+        """In the task's process, before its work begins."""
+        self._say(task_instance, "running")
+
+    @hookimpl
+    @_quietly
+    def on_task_instance_success(self, previous_state: Any, task_instance: Any) -> None:
+        """In the task's process, or in the API server when a person marked it."""
+        self._say(task_instance, "succeeded")
+
+    @hookimpl
+    @_quietly
+    def on_task_instance_skipped(self, previous_state: Any, task_instance: Any) -> None:
+        """The task skipped itself, or a person marked it."""
+        self._say(task_instance, "skipped")
+
+    @hookimpl
+    @_quietly
+    def on_task_instance_failed(self, previous_state: Any, task_instance: Any, error: Any) -> None:
+        """In the task's process, in the scheduler when its worker vanished, or in the API server; retries too."""
+        state = "retrying" if _word(task_instance.state) == "up_for_retry" else "failed"
+        self._say(task_instance, state, error=error or "failed; Airflow does not say why")
+
+    @hookimpl
+    @_quietly
+    def on_dag_run_running(self, dag_run: Any, msg: str) -> None:
+        """In the scheduler, when a run begins: people see every step that it will take, before it is taken."""
+        for instance in _instances(dag_run):
+            if not instance.try_number:
+                self._say(instance, "queued", attempt=1)
+
+    @hookimpl
+    @_quietly
+    def on_dag_run_success(self, dag_run: Any, msg: str) -> None:
+        """In the scheduler, or in the API server when a person marked it: what was never run never will be."""
+        for instance in _instances(dag_run):
+            self._say_not_run(instance)
+
+    @hookimpl
+    @_quietly
+    def on_dag_run_failed(self, dag_run: Any, msg: str) -> None:
+        """The end of every task of the run that never said so itself.
+
+        A task process that was killed, with no retries left, is reported by nothing else: its supervisor sets the
+        state, and no hook of the task's fires.
+        """
+        for instance in _instances(dag_run):
+            self._say_not_run(instance)
+            state, why = _end_of(instance, msg)
+            if state:
+                # Told as of the moment when it ended: what the task's own process said afterwards is newer.
+                ended = instance.end_date.timestamp() if instance.end_date else time.time()
+                self._say(instance, state, error=why, time_s=ended)
+
+    @hookimpl
+    @_quietly
+    def before_stopping(self, component: Any) -> None:
+        """Each task's process and each of Airflow's own parts, when it ends: what waits is sent, for 2 s at most."""
+        self._sender.flush(2.0)
+
+    def _say_not_run(self, instance: Any) -> None:
+        """The end of a task that was announced as ``queued`` and then had no attempt."""
+        if instance.try_number:
+            return
+        if _word(instance.state) == "upstream_failed":
+            self._say(instance, "cancelled", error="not run: a task before it failed", attempt=1)
+        else:
+            self._say(instance, "skipped", attempt=1)
+
+    def _say(
+        self, instance: Any, state: str, *, error: Any = None, time_s: float | None = None, attempt: int | None = None
+    ) -> None:
+        # A run of ours has tasks of ours only, and in the scheduler they do not know the tags of their DAG.
+        if attempt is not None or is_ours(instance.dag_id, _tags(getattr(instance, "task", None))):
+            when = time.time() if time_s is None else time_s
+            identity = identity_of(instance)
+            if attempt is not None:
+                identity = replace(identity, attempt=attempt)
+            self._sender.put(airflow_event(identity, state, time_s=when, error=_said(error)))
+
+
+def _instances(dag_run: Any) -> list[Any]:
+    """The task instances of a run of ours, by the session that holds it; none where there is no such session."""
+    if not is_ours(dag_run.dag_id, _tags(dag_run)):
+        return []
+    from sqlalchemy.orm import object_session
+
+    session = object_session(dag_run)
+    return [] if session is None else list(dag_run.get_task_instances(session=session))
+
+
+def _end_of(instance: Any, msg: str) -> tuple[str, str]:
+    """How an attempt of a failed run ended, or nothing where it never began or needs no word."""
+    state = _word(instance.state)
+    if state == "failed":
+        return "failed", f"its process ended without a word, or Airflow ended it ({msg})"
+    if state == "skipped" and instance.start_date is not None and msg == "timed_out":
+        return "cancelled", "the run took longer than it may"
+    return "", ""
+
+
+def _word(state: Any) -> str:
+    """A state as the word in the database: the enumeration of a task's own process prints itself differently."""
+    return str(getattr(state, "value", state))
+
+
+def _tags(owner: Any) -> Any:
+    """The tags of a task's or run's DAG where they are at hand; ``dag`` is an attribute there, never a query."""
+    return getattr(getattr(owner, "dag", None), "tags", ())
+
+
+def _said(error: Any) -> dict[str, str] | None:
+    if error is None:
+        return None
+    kind = type(error).__name__ if isinstance(error, BaseException) else "Airflow"
+    text = str(error)
+    return {"type": kind, "message": text if len(text) <= TEXT_MAX else text[: TEXT_MAX - 1] + "…"}
+
+
+LISTENER: Final = RunAndTaskListener()

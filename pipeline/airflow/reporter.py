@@ -1,0 +1,58 @@
+"""A running Airflow task becomes a progress identity, and its work a reported task."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from pipeline import progress
+from pipeline.airflow import connect
+from pipeline.airflow.connections import airflow_settings
+from pipeline.airflow.identity import identity_of
+from pipeline.airflow.retry import will_retry
+from pipeline.airflow.sender import process_sink
+from pipeline.progress import Task
+from pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from pipeline.api import Store
+
+__all__ = ["reporting", "step"]
+
+
+@contextmanager
+def reporting(
+    kind: str, *, dataset: str, settings: Settings, total: float | None = None, unit: str = "rows"
+) -> Iterator[Task]:
+    """Reports the block as this attempt of the Airflow task it runs in; only valid inside a task.
+
+    Its last word is ``retrying`` exactly when Airflow will try again after the exception that ends it.
+    """
+    from airflow.sdk import get_current_context
+
+    instance = get_current_context()["ti"]
+    with progress.task(
+        identity_of(instance),
+        kind=kind,
+        dataset=dataset,
+        total=total,
+        unit=unit,
+        sinks=[process_sink(settings.kafka)],
+        will_retry=lambda error: will_retry(instance, error),
+    ) as task:
+        yield task
+
+
+@contextmanager
+def step(kind: str, *, dataset: str, total: float | None = None, unit: str = "rows") -> Iterator[tuple[Store, Task]]:
+    """A store by Airflow's connections and a reported task, for the block that does one task's work.
+
+    Reporting begins first, so that people see a store that cannot be reached.
+    """
+    settings = airflow_settings()
+    with (
+        reporting(kind, dataset=dataset, settings=settings, total=total, unit=unit) as task,
+        connect(settings) as store,
+    ):
+        yield store, task

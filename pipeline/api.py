@@ -1,0 +1,371 @@
+"""``Store``: what ``connect()`` returns, and the one object that commands, DAGs and notebooks use."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from pipeline.dataset import Dataset
+from pipeline.diff import DiffReport, diff
+from pipeline.errors import StoreTimeoutError, StoreUnavailableError
+from pipeline.load import LoadOptions, LoadPlan, LoadReport, SplitResult, load_split, make_plan, publish
+from pipeline.load.merge import merge_siblings
+from pipeline.load.resume import unfinished_run
+from pipeline.names import check_dataset_name, new_run_id, parse_reference
+from pipeline.progress import Task, null_task
+from pipeline.removal import Removal
+from pipeline.settings import Settings
+from pipeline.store import schema
+from pipeline.store.catalogue import Catalogue
+from pipeline.store.chunk_reader import ChunkReader
+from pipeline.store.heal import Healer, HealReport
+from pipeline.store.lease import Lease
+from pipeline.store.ledger import Ledger
+from pipeline.store.session import CassandraSession, errors_as_ours
+from pipeline.store.sweep import SweepReport
+from pipeline.store.tags import Tags
+from pipeline.store.version import CATALOGUE_BUCKET, Debt, Version
+from pipeline.store.writer import ReplicatedWriter
+from pipeline.verify import VerifyReport, verify_chunks
+from pipeline.warm import WarmReport, warm
+
+if TYPE_CHECKING:
+    from pipeline.cache import ChunkCache
+
+__all__ = ["DatasetInfo", "Store", "WarmReport", "new_run_id"]
+
+_CATALOGUE_WINDOW_BYTES = 5_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetInfo:
+    """One line of ``millrace ls``: the latest version of a dataset and how many versions are visible."""
+
+    name: str
+    latest: str
+    versions: int
+    rows: int
+    chunks: int
+    raw_bytes: int
+    stored_bytes: int
+    committed_at: datetime
+
+
+class Store:
+    """Datasets in Cassandra, with Redis in front. Use as a context manager; belongs to the process that made it."""
+
+    def __init__(self, cassandra: CassandraSession, settings: Settings) -> None:
+        self.settings = settings
+        self.cassandra = cassandra
+        self.catalogue = Catalogue(cassandra)
+        self.chunk_reader = ChunkReader(cassandra)
+        self._cache: ChunkCache | None = None
+
+    @classmethod
+    def connect(cls, settings: Settings) -> Store:
+        """Connects and checks keyspace, tables and replication factor; raises ``StoreError`` saying what is amiss."""
+        cassandra = CassandraSession.connect(settings.cassandra)
+        try:
+            for left in range(len(cassandra.hosts()), -1, -1):
+                try:
+                    with errors_as_ours():
+                        schema.check(cassandra.session, settings.cassandra)
+                    break
+                except (StoreUnavailableError, StoreTimeoutError):
+                    # The driver asks one node only, the next one at the next call: a node that shuts down says no.
+                    if not left:
+                        raise
+        except BaseException:
+            cassandra.close()
+            raise
+        return cls(cassandra, settings)
+
+    @staticmethod
+    def init(settings: Settings) -> None:
+        """Creates keyspace and tables, with every node up; doing it again changes nothing."""
+        cassandra = CassandraSession.connect(settings.cassandra)
+        try:
+            with errors_as_ours():
+                schema.create(cassandra.session, settings.cassandra)
+        finally:
+            cassandra.close()
+
+    def close(self) -> None:
+        """Closes what was opened."""
+        if self._cache is not None:
+            self._cache.close()
+        self.cassandra.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+    @property
+    def cache(self) -> ChunkCache | None:
+        """Redis, made when first asked for; None when ``redis.url`` is empty."""
+        url = self.settings.redis.url.get_secret_value()
+        if self._cache is None and url:
+            from pipeline.cache import ChunkCache
+
+            self._cache = ChunkCache.connect(
+                self.settings.redis,
+                cluster=self.cassandra.cluster_name,
+                keyspace=self.settings.cassandra.keyspace,
+            )
+        return self._cache
+
+    # --- what is there
+
+    def datasets(self) -> list[DatasetInfo]:
+        """Every dataset with a visible version, by name."""
+        infos = []
+        for name in self.catalogue.names():
+            versions = self.catalogue.versions(name)
+            if versions:
+                v = versions[0]
+                infos.append(
+                    DatasetInfo(
+                        name, v.label, len(versions), v.rows, v.chunks, v.raw_bytes, v.stored_bytes, v.committed_at
+                    )
+                )
+        return infos
+
+    def versions(self, name: str) -> list[Version]:
+        """Every visible version, newest first; raises ``DatasetNotFoundError`` when there is none."""
+        versions = self.catalogue.versions(check_dataset_name(name))
+        if not versions:
+            raise self.catalogue.unknown(name)
+        return versions
+
+    def version(self, reference: str) -> Version:
+        """The version that ``NAME[@VERSION]`` names."""
+        return self.catalogue.resolve(*parse_reference(reference))
+
+    def dataset(self, reference: str) -> Dataset:
+        """The dataset to be read: ``flights``, ``flights@12``, ``flights@2026-11-22T10:00``."""
+        version = self.version(reference)
+        return Dataset(
+            version,
+            self.catalogue,
+            self.chunk_reader,
+            self.cache,
+            self.settings.read,
+            lease=lambda: Lease(self.cassandra, version),
+        )
+
+    def debts(self, version: Version) -> list[Debt]:
+        """What of the version is on record as being on one node only."""
+        writers = {page.writer for page in self.catalogue.page_refs(version)} | {version.writer}
+        return self.catalogue.debts(version.dataset, writers)
+
+    def owed(self, name: str | None = None) -> list[Debt]:
+        """Everything on record as being on one node only, of one dataset or of all."""
+        names = self.catalogue.names() if name is None else [self.versions(name)[0].dataset]
+        return [
+            debt
+            for each in names
+            for debt in self.catalogue.debts(each, {row.writer for row in self.catalogue.writers(each)})
+        ]
+
+    def tags(self, name: str) -> dict[str, str]:
+        """The tags of a dataset and the labels of the versions that they name."""
+        return {tag: f"{number}-{hexpart}" for tag, number, hexpart in self.catalogue.tags(check_dataset_name(name))}
+
+    def tag(self, reference: str, tag: str) -> Version:
+        """Gives a version a name; a tag that is there already moves."""
+        version = self.version(reference)
+        with self._writes() as writes:
+            replicas = Tags(self.cassandra, self.catalogue, writes).set(version, tag)
+            self._owe(writes, version, replicas)
+        return version
+
+    def untag(self, name: str, tag: str) -> None:
+        """Takes a tag away; the version stays."""
+        latest = self.versions(name)[0]
+        with self._writes() as writes:
+            replicas = Tags(self.cassandra, self.catalogue, writes).remove(name, tag)
+            self._owe(writes, latest, replicas)
+
+    def _owe(self, writes: ReplicatedWriter, version: Version, replicas: int) -> None:
+        """A tag that is proven on one node only is a debt of the catalogue, like a version's row."""
+        if replicas < 2:
+            Ledger(self.cassandra, writes).note_debt(version.dataset, version.writer, CATALOGUE_BUCKET, 0)
+
+    def diff(self, a: str, b: str) -> DiffReport:
+        """What two versions differ in, by their manifests alone."""
+        return diff(self.dataset(a), self.dataset(b))
+
+    # --- loading
+
+    def plan(
+        self,
+        name: str,
+        source: str,
+        options: LoadOptions | None = None,
+        *,
+        run: str | None = None,
+        one_stream: bool = False,
+    ) -> LoadPlan:
+        """What a load would do; writes nothing. ``one_stream`` saves finding splits that nobody will ask for."""
+        return make_plan(
+            self.catalogue,
+            self.settings,
+            name,
+            source,
+            options or LoadOptions(),
+            run=new_run_id(name) if run is None else run,
+            one_stream=one_stream,
+        )
+
+    def unfinished(self, name: str, source: str, options: LoadOptions, *, run: str | None = None) -> str:
+        """The run that a load with these arguments goes on with; raises ``PlanChangedError`` or ``UsageError``."""
+        plan = self.plan(name, source, options, run=run)
+        return unfinished_run(self.catalogue, plan, run)
+
+    def load_split(
+        self, plan: LoadPlan, split: int | None, *, task: Task | None = None, attempt: int = 1
+    ) -> SplitResult:
+        """Writes one split of a plan, or the whole source as one stream; nothing is visible yet."""
+        return load_split(self.cassandra, self.settings, plan, split, task=task or null_task(), attempt=attempt)
+
+    def publish(self, plan: LoadPlan, results: Sequence[SplitResult], *, seconds: float = 0.0) -> LoadReport:
+        """Makes the version visible: whole, or not at all."""
+        with self._writes() as writes:
+            ledger = Ledger(self.cassandra, writes)
+            return publish(self.catalogue, ledger, writes, plan, results, seconds=seconds)
+
+    def load(
+        self,
+        name: str,
+        source: str,
+        options: LoadOptions | None = None,
+        *,
+        run: str | None = None,
+        task: Task | None = None,
+    ) -> LoadReport:
+        """Loads ``source`` as a new version of ``name``: visible as a whole when this returns, else not at all.
+
+        Raises ``UsageError``, ``SourceError``, ``ChunkError`` or ``StoreError``. The same ``run`` with the same
+        source and settings is the same load: when it is there already, its report comes back and nothing is written.
+        """
+        began = time.monotonic()
+        plan = self.plan(name, source, options, run=run, one_stream=True)
+        results = [] if plan.published else [self.load_split(plan, None, task=task)]
+        if plan.published:
+            return self.report(self.version(f"{name}@{plan.label}"))
+        if task is not None:
+            task.phase("publish")
+        report = self.publish(plan, results)
+        seconds = time.monotonic() - began
+        return replace(report, seconds=round(seconds, 3), rows_per_s=round(report.rows / seconds, 1))
+
+    def report(self, version: Version) -> LoadReport:
+        """The load report of a version that is there, as far as its row and pages can tell (no durations)."""
+        owed = sum(max(1, debt.chunks) for debt in self.debts(version))
+        pages = self.catalogue.page_refs(version)
+        own = [page for page in pages if version.mode == "merge" or page.added_by == version.label]
+        return LoadReport(
+            dataset=version.dataset,
+            version=version.label,
+            run=version.run,
+            mode=version.mode,
+            kind=version.kind,
+            parent=version.parent,
+            rows=sum(page.rows for page in own),
+            total_rows=version.rows,
+            raw_bytes=sum(page.raw_bytes for page in own),
+            stored_bytes=sum(page.stored_bytes for page in own),
+            chunks=sum(page.chunks for page in own),
+            replicas=1 if owed else 2,
+            under_replicated=owed,
+            retries=0,
+            splits=len({page.writer for page in own}),
+            source=str(version.source.get("uri", "")),
+        )
+
+    def _writes(self) -> ReplicatedWriter:
+        return ReplicatedWriter(self.cassandra, window_bytes=_CATALOGUE_WINDOW_BYTES)
+
+    # --- keeping
+
+    def heal(self, name: str | None = None, *, task: Task | None = None) -> HealReport:
+        """Brings everything on record as being on one node to two, and appends together that missed each other.
+
+        Refuses while a node is down (``StoreUnavailableError``).
+        """
+        healer = Healer(self.cassandra, self.chunk_reader)
+        healer.require_all_up("healing")
+        names = self.catalogue.names() if name is None else [self.versions(name)[0].dataset]
+        report = healer.heal(names, HealReport(), task=task or null_task())
+        for each in names:
+            report.merged += self._merge(each)
+        return report
+
+    def _merge(self, name: str) -> list[str]:
+        """Brings appends together whose loads could not see each other; the labels of what was made."""
+        versions = self.catalogue.versions(name)
+        if not versions or versions[0].mode == "replace":
+            return []
+        with self._writes() as writes:
+            merged = merge_siblings(self.catalogue, Ledger(self.cassandra, writes), versions[0])
+        return [] if merged.label in {version.label for version in versions} else [merged.reference]
+
+    def delete(self, reference: str, *, whole: bool = False, now: bool = False, dry_run: bool = False) -> SweepReport:
+        """Marks a version (``whole``: every version of the dataset) as deleted; its data goes a grace time later.
+
+        ``now`` skips the grace time. Refuses tagged and leased versions by name, and everything while a node is
+        down; then nothing was deleted.
+        """
+        return self._removal.delete(reference, whole=whole, now=now, dry_run=dry_run)
+
+    def prune(self, name: str, keep: int, *, now: bool = False, dry_run: bool = False) -> SweepReport:
+        """Marks all but the newest ``keep`` versions as deleted; tagged and leased ones are kept and do not count."""
+        return self._removal.prune(name, keep, now=now, dry_run=dry_run)
+
+    def fsck(self, *, delete: bool = False, now: bool = False) -> SweepReport:
+        """What dead writers and deleted versions left, and what manifests name but nodes lack.
+
+        Removes what is over its grace time only when told to (``delete``); what is lacking is healed, not removed.
+        """
+        return self._removal.fsck(delete=delete, now=now)
+
+    @property
+    def _removal(self) -> Removal:
+        return Removal(self.cassandra, self.catalogue)
+
+    # --- checking and warming
+
+    def verify(self, reference: str, *, each_replica: bool = False, task: Task | None = None) -> VerifyReport:
+        """Re-reads and checks every chunk of a version.
+
+        With ``each_replica`` what a node lacks, or holds as it was not written, is put on record for ``heal``.
+        """
+        dataset = self.dataset(reference)
+        report = VerifyReport(dataset.version.reference)
+        verify_chunks(self.chunk_reader, dataset.refs(), report, task=task or null_task(), each_replica=each_replica)
+        if report.owed:
+            with self._writes() as writes:
+                ledger = Ledger(self.cassandra, writes)
+                for writer, bucket in report.owed:
+                    ledger.note_debt(dataset.name, UUID(hex=writer), bucket, 0)
+        return report
+
+    def verify_split(self, plan: LoadPlan, result: SplitResult, *, task: Task | None = None) -> VerifyReport:
+        """Re-reads and checks every chunk that one split wrote, before the version is published."""
+        report = VerifyReport(f"{plan.dataset}@{plan.label} split {result.split}")
+        pages = self.catalogue.finished_pages(plan.dataset, result.writer)
+        refs = (ref for page in pages for ref in self.catalogue.page(plan.dataset, page).refs())
+        return verify_chunks(self.chunk_reader, refs, report, task=task or null_task())
+
+    def warm(self, reference: str, *, task: Task | None = None) -> WarmReport:
+        """Puts a whole version into Redis, or says why not; chunks that are there already are left alone.
+
+        Never raises because of Redis: the report says that it was not admitted, and reads go to Cassandra.
+        """
+        return warm(self.dataset(reference), self.chunk_reader, self.cache, task=task or null_task())

@@ -1,0 +1,46 @@
+"""What a value costs in Redis, and how much room there is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+__all__ = ["BUFFERS_BYTES", "limit_bytes", "rounds_up", "value_cost_bytes", "version_cost_bytes"]
+
+BUFFERS_BYTES = 20_000_000
+"""Kept free: Redis counts what is on its way in and out (5 MB for each busy connection) as used memory."""
+
+_ENTRY_BYTES = 256  # key, dictionary entry and object header
+_TYPICAL_CHUNK_BYTES = 4_500_000
+_SHARE_WITHOUT_LIMIT = 0.5
+
+
+def rounds_up(info: Mapping[str, Any]) -> bool:
+    """True when this Redis allocates with jemalloc, which rounds large values up by as much as a quarter."""
+    return str(info.get("mem_allocator", "jemalloc")).startswith("jemalloc")
+
+
+def value_cost_bytes(value_bytes: int, *, rounds: bool = True) -> int:
+    """Memory that a value of this size takes.
+
+    jemalloc has four size classes for each doubling: 4,900,000 bytes take 5 MiB (5,242,928 by MEMORY USAGE). The C
+    library rounds large values up to pages.
+    """
+    size = value_bytes + 16
+    step = max(16, 1 << max(0, (size - 1).bit_length() - 3)) if rounds else 4096
+    return -(-size // step) * step + _ENTRY_BYTES
+
+
+def version_cost_bytes(total_bytes: int, chunk_bytes: Sequence[int] | None = None, *, rounds: bool = True) -> int:
+    """Memory for a version: exact where the sizes of its chunks are known, else as if they were 90 % full."""
+    if chunk_bytes is not None:
+        return sum(value_cost_bytes(size, rounds=rounds) for size in chunk_bytes)
+    chunks, rest = divmod(total_bytes, _TYPICAL_CHUNK_BYTES)
+    cost = chunks * value_cost_bytes(_TYPICAL_CHUNK_BYTES, rounds=rounds)
+    return cost + (value_cost_bytes(rest, rounds=rounds) if rest else 0)
+
+
+def limit_bytes(info: Mapping[str, Any]) -> int:
+    """How much Redis may hold: its ``maxmemory``, or half of the machine's memory where it has no limit."""
+    limit = int(info.get("maxmemory", 0))
+    return limit or int(int(info.get("total_system_memory", 0)) * _SHARE_WITHOUT_LIMIT)

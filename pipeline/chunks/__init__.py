@@ -1,0 +1,47 @@
+"""Record batches become chunks of at most 5 MB, and back.
+
+``RowGrouper`` cuts a stream of batches into row groups, ``encode_row_group`` makes chunks of one, ``decode_tile``
+and ``assemble`` bring the rows back. docs/format.md says the same to those who have no Millrace.
+"""
+
+from __future__ import annotations
+
+from pipeline.chunks.cast import cast_batch, wider_schema
+from pipeline.chunks.choose import choose_row_group_bytes
+from pipeline.chunks.codecs import CODECS
+from pipeline.chunks.encode import Chunk, assemble, assemble_as_stored, encode_row_group
+from pipeline.chunks.grouper import RowGroup, RowGrouper
+from pipeline.chunks.layout import TileLayout
+from pipeline.chunks.settings import ChunkSettings
+from pipeline.chunks.stats import (
+    ColumnStats,
+    column_stats,
+    compute_stats,
+    merge_stats,
+    stats_schema,
+    without_bounds,
+)
+from pipeline.chunks.tile import Tile, decode_tile
+
+__all__ = [
+    "CODECS",
+    "Chunk",
+    "ChunkSettings",
+    "ColumnStats",
+    "RowGroup",
+    "RowGrouper",
+    "Tile",
+    "TileLayout",
+    "assemble",
+    "assemble_as_stored",
+    "cast_batch",
+    "choose_row_group_bytes",
+    "column_stats",
+    "compute_stats",
+    "decode_tile",
+    "encode_row_group",
+    "merge_stats",
+    "stats_schema",
+    "wider_schema",
+    "without_bounds",
+]

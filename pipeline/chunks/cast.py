@@ -1,0 +1,181 @@
+"""Physical types: what a chunk was written with may be narrower than what its version promises.
+
+A column's type may only grow (null to anything, an integer to a wider one or to a double, a list's elements
+likewise), so a chunk written early is cast when it is read and never written again.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.chunks.short_text import decode_short
+from pipeline.errors import ChunkFormatError, SourceTypeError
+
+__all__ = ["cast_batch", "widens", "wider_schema"]
+
+_ARROW_ERRORS = (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError, pa.ArrowIndexError)
+
+
+def cast_batch(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """The same rows with ``schema``: nothing is lost, or ``ChunkFormatError`` says which column and both types.
+
+    Whole numbers that become doubles are rounded to the nearest one, nothing else changes a value.
+    Columns match by position. Columns whose type is already right are not copied; field and schema metadata are
+    those of ``schema``.
+    """
+    if batch.schema.equals(schema, check_metadata=True):
+        return batch
+    if batch.num_columns != len(schema):
+        raise ChunkFormatError(f"{batch.num_columns} columns cannot become the {len(schema)} of the schema")
+    if not len(schema):
+        return batch.replace_schema_metadata(schema.metadata)
+    columns = [_cast(column, field) for column, field in zip(batch.columns, schema, strict=True)]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _cast(array: pa.Array, field: pa.Field) -> pa.Array:
+    if array.type.equals(field.type):
+        return array
+    if pa.types.is_null(array.type):
+        return pa.nulls(len(array), field.type)
+    if not widens(array.type, field.type):
+        raise _refused(array.type, field, "that would lose or change values")
+    if pa.types.is_dictionary(array.type) and array.type.value_type.equals(field.type):
+        short = decode_short(array)
+        if short is not None:
+            return short
+    if pa.types.is_struct(array.type) and pa.types.is_struct(field.type):
+        children = [_cast(array.field(i), child) for i, child in enumerate(field.type)]
+        mask = array.is_null() if array.null_count else None
+        return pa.StructArray.from_arrays(children, fields=list(field.type), mask=mask)
+    # Whole numbers that became doubles later in the source are rounded as pyarrow.csv.read_csv rounds them, which
+    # reads the same text as doubles from the start: a version must never be published that cannot be read.
+    rounds = pa.types.is_integer(array.type) and pa.types.is_floating(field.type)
+    try:
+        return array.cast(field.type, safe=not rounds)
+    except _ARROW_ERRORS as error:
+        raise _refused(array.type, field, str(error).splitlines()[0]) from None
+
+
+def _refused(have: pa.DataType, field: pa.Field, why: str) -> ChunkFormatError:
+    return ChunkFormatError(
+        f"column {field.name!r} cannot be read as {field.type} from {have}: {why}",
+        column=field.name,
+        expected=str(field.type),
+        actual=str(have),
+    )
+
+
+def widens(narrow: pa.DataType, wide: pa.DataType) -> bool:
+    """True when every value of ``narrow`` that casts to ``wide`` without an error stays the same value."""
+    if narrow.equals(wide) or pa.types.is_null(narrow):
+        return True
+    if pa.types.is_dictionary(narrow) or pa.types.is_dictionary(wide):
+        return widens(_decoded(narrow), _decoded(wide))
+    if pa.types.is_nested(narrow):
+        return _nested_widens(narrow, wide)
+    return _primitive_widens(narrow, wide)
+
+
+def _decoded(type_: pa.DataType) -> pa.DataType:
+    return type_.value_type if pa.types.is_dictionary(type_) else type_
+
+
+_UNITS = ("s", "ms", "us", "ns")
+
+
+def _primitive_widens(narrow: pa.DataType, wide: pa.DataType) -> bool:
+    types = pa.types
+    if types.is_integer(narrow):
+        return bool(types.is_floating(wide)) or _integer_widens(narrow, wide)
+    if types.is_floating(narrow):
+        return bool(types.is_floating(wide) and wide.bit_width >= narrow.bit_width)
+    if types.is_decimal(narrow):
+        digits = (wide.precision - wide.scale) - (narrow.precision - narrow.scale) if types.is_decimal(wide) else -1
+        return bool(digits >= 0 and wide.scale >= narrow.scale)
+    if types.is_date32(narrow):
+        return bool(types.is_date64(wide))
+    if types.is_timestamp(narrow):
+        return bool(types.is_timestamp(wide) and wide.tz == narrow.tz and _finer(narrow, wide))
+    for family in (types.is_time, types.is_duration):
+        if family(narrow):
+            return bool(family(wide) and _finer(narrow, wide))
+    return any(family(narrow) and family(wide) for family in (_is_text, _is_bytes))
+
+
+def _integer_widens(narrow: pa.DataType, wide: pa.DataType) -> bool:
+    if not pa.types.is_integer(wide):
+        return False
+    signed, wide_signed = (pa.types.is_signed_integer(type_) for type_ in (narrow, wide))
+    if signed == wide_signed:
+        return bool(wide.bit_width >= narrow.bit_width)
+    return bool(wide_signed and wide.bit_width > narrow.bit_width)
+
+
+def _finer(narrow: pa.DataType, wide: pa.DataType) -> bool:
+    return _UNITS.index(wide.unit) >= _UNITS.index(narrow.unit)
+
+
+def _is_text(type_: pa.DataType) -> bool:
+    types = pa.types
+    return bool(types.is_string(type_) or types.is_large_string(type_) or types.is_string_view(type_))
+
+
+def _is_bytes(type_: pa.DataType) -> bool:
+    types = pa.types
+    return bool(types.is_binary(type_) or types.is_large_binary(type_) or types.is_binary_view(type_))
+
+
+def _nested_widens(narrow: pa.DataType, wide: pa.DataType) -> bool:
+    same_kind = narrow.id == wide.id or all(map(_is_list, (narrow, wide)))
+    if not same_kind or narrow.num_fields != wide.num_fields:
+        return False
+    if pa.types.is_struct(narrow) and [f.name for f in narrow] != [f.name for f in wide]:
+        return False
+    if pa.types.is_fixed_size_list(narrow) and narrow.list_size != wide.list_size:
+        return False
+    if pa.types.is_union(narrow) or pa.types.is_run_end_encoded(narrow):
+        return False
+    return all(widens(narrow.field(i).type, wide.field(i).type) for i in range(narrow.num_fields))
+
+
+def _is_list(type_: pa.DataType) -> bool:
+    return bool(pa.types.is_list(type_) or pa.types.is_large_list(type_))
+
+
+def wider_schema(one: pa.Schema, other: pa.Schema) -> pa.Schema:
+    """The narrowest schema that both widen to; ``SourceTypeError`` names the column when there is none.
+
+    Columns match by position and keep the names and metadata of ``one``.
+    """
+    if one.equals(other, check_metadata=False):
+        return one
+    if one.names != other.names:
+        raise SourceTypeError("the columns change half-way", expected=one.names, actual=other.names)
+    fields: list[Any] = []
+    for mine, theirs in zip(one, other, strict=True):
+        fields.append(mine.with_type(_wider(mine, theirs)).with_nullable(mine.nullable or theirs.nullable))
+    return pa.schema(fields, metadata=one.metadata)
+
+
+def _wider(mine: pa.Field, theirs: pa.Field) -> pa.DataType:
+    if widens(theirs.type, mine.type):
+        return mine.type
+    if widens(mine.type, theirs.type):
+        return theirs.type
+    try:
+        pair = [pa.schema([field.with_name("column").remove_metadata()]) for field in (mine, theirs)]
+        common = pa.unify_schemas(pair, promote_options="permissive").field(0).type
+    except _ARROW_ERRORS:
+        common = None
+    if common is None or not (widens(mine.type, common) and widens(theirs.type, common)):
+        raise SourceTypeError(
+            f"column {mine.name!r} changes from {mine.type} to {theirs.type}",
+            hint=f"give its type with --column-type {mine.name}=TYPE",
+            column=mine.name,
+            expected=str(mine.type),
+            actual=str(theirs.type),
+        )
+    return common

@@ -1,0 +1,111 @@
+"""Codes of two, three or eight letters: texts of one length, to a dictionary and back, without hashing.
+
+Arrow hashes every text (13 to 17 ns) and copies every text back alone (5 ns). Where all texts of a column have one
+length, their letters make a number that is looked up in a table (4 to 6 ns), and the way back is one gather of
+fixed width (2 ns). Both return None for any other column, which is then Arrow's.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+
+__all__ = ["decode_short", "encode_short"]
+
+_LENGTH_MAX = 8
+_TABLE_MAX = 1 << 16
+_SAMPLE_ROWS = 4096
+
+
+def encode_short(array: pa.Array) -> pa.DictionaryArray | None:
+    """The array as a dictionary with 32-bit indices, every value of it used; only without nulls."""
+    import numpy as np
+
+    rows = len(array)
+    letters = None if array.null_count else _letters(array)
+    if letters is None:
+        return None
+    columns = np.ascontiguousarray(letters.T)
+    lows = [int(column.min()) for column in columns]
+    spans = [int(column.max()) - low + 1 for column, low in zip(columns, lows, strict=True)]
+    numbers = 1
+    for span in spans:
+        numbers *= span
+        if numbers > _TABLE_MAX:
+            return None
+    # Below 2^16 in the end, so that steps between may wrap.
+    number = np.zeros(rows, np.uint16)
+    for column, low, span in zip(columns, lows, spans, strict=True):
+        number *= np.uint16(span & 0xFFFF)
+        number += column
+        number -= np.uint16(low)
+    table = np.full(numbers, -1, np.int32)
+    used = np.unique(number[:_SAMPLE_ROWS])
+    table[used] = np.arange(len(used))
+    indices = table.take(number)
+    missing = indices < 0
+    if missing.any():
+        more = np.unique(number[missing])
+        table[more] = np.arange(len(used), len(used) + len(more))
+        used = np.concatenate([used, more])
+        indices = table.take(number)
+    first = np.empty((len(used), len(spans)), np.uint8)
+    rest = used.astype(np.int64)
+    for at in range(len(spans) - 1, -1, -1):
+        first[:, at] = rest % spans[at] + lows[at]
+        rest //= spans[at]
+    return pa.DictionaryArray.from_arrays(pa.array(indices), _texts(first, array.type))
+
+
+def decode_short(array: pa.DictionaryArray) -> pa.Array | None:
+    """The values of a dictionary array without nulls whose values have one length."""
+    import numpy as np
+
+    if array.null_count or array.dictionary.null_count or not len(array):
+        return None
+    letters = _letters(array.dictionary)
+    indices = np.asarray(array.indices)
+    # numpy would count a negative index from the end; Arrow refuses it.
+    if letters is None or indices.min() < 0 or indices.max() >= len(letters):
+        return None
+    width = letters.shape[1]
+    wide = letters.reshape(-1).view(f"V{width}").take(indices)
+    return _texts(wide.view(np.uint8).reshape(-1, width), array.type.value_type)
+
+
+def _letters(array: pa.Array) -> Any:
+    """Texts of one length as bytes, rows by letters; None where they are not, or are longer than 8."""
+    import numpy as np
+
+    if not len(array) or not _is_plain(array.type):
+        return None
+    offset = np.dtype(_offset_type(array.type))
+    offsets = np.frombuffer(array.buffers()[1], offset, len(array) + 1, array.offset * offset.itemsize)
+    first, last = int(offsets[0]), int(offsets[-1])
+    length, over = divmod(last - first, len(array))
+    if over or not 0 < length <= _LENGTH_MAX or int(offsets[1]) - first != length:
+        return None
+    if not np.array_equal(offsets, np.arange(first, last + 1, length, dtype=offset)):
+        return None
+    return np.frombuffer(array.buffers()[2], np.uint8, last - first, first).reshape(-1, length)
+
+
+def _texts(letters: Any, type_: pa.DataType) -> pa.Array:
+    import numpy as np
+
+    rows, length = letters.shape
+    offsets = np.arange(0, (rows + 1) * length, length, dtype=_offset_type(type_))
+    return pa.Array.from_buffers(type_, rows, [None, pa.py_buffer(offsets), pa.py_buffer(letters)], 0)
+
+
+def _is_plain(type_: pa.DataType) -> bool:
+    types = pa.types
+    return bool(
+        types.is_string(type_) or types.is_large_string(type_) or types.is_binary(type_) or types.is_large_binary(type_)
+    )
+
+
+def _offset_type(type_: pa.DataType) -> str:
+    large = pa.types.is_large_string(type_) or pa.types.is_large_binary(type_)
+    return "<i8" if large else "<i4"

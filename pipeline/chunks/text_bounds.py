@@ -1,0 +1,112 @@
+"""Smallest and largest of many texts, several times faster than Arrow's own kernel.
+
+``pyarrow.compute.min_max`` compares whole values: 11 to 18 ns a value, which for the four text columns of flights
+was a quarter of all encoding. Here the rows are narrowed byte by byte: one gather and one comparison of bytes over
+all rows, then over the few that share the smallest (or largest) first byte: 3 to 6 ns a value (bench/chunks.py).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+__all__ = ["text_bounds"]
+
+_FEW_ROWS = 2048
+_PREFIX_BYTES_MAX = 4
+
+
+def text_bounds(array: pa.Array) -> tuple[pa.Scalar, pa.Scalar]:
+    """Minimum and maximum (by bytes) of a string or binary array that holds at least one value."""
+    if len(array) - array.null_count < _FEW_ROWS:
+        return _by_arrow(array)
+    starts, lengths = _places(array)
+    data = _bytes(array)
+    shortest = int(lengths.min())
+    low = high = depth = 0
+    while depth < shortest and low == high:
+        if depth == _PREFIX_BYTES_MAX:
+            return _by_arrow(array)
+        letters = data.take(starts + depth if depth else starts)
+        low, high = letters.min(), letters.max()
+        depth += 1
+    if low == high:
+        return _by_arrow(array)
+    smallest = _narrow(data, starts, lengths, (letters == low).nonzero()[0], depth, True)
+    largest = _narrow(data, starts, lengths, (letters == high).nonzero()[0], depth, False)
+    return _pick(array, smallest, 0), _pick(array, largest, 1)
+
+
+def _by_arrow(array: pa.Array) -> tuple[pa.Scalar, pa.Scalar]:
+    found = pc.min_max(array)
+    return found["min"], found["max"]
+
+
+def _pick(array: pa.Array, tied: Any, side: int) -> pa.Scalar:
+    if len(tied) > 1:
+        return _by_arrow(array.take(pa.array(tied)))[side]
+    value = array[int(tied[0])]
+    return value if value.is_valid else array[_first_valid(array)]
+
+
+def _bytes(array: pa.Array) -> Any:
+    import numpy as np
+
+    buffer = array.buffers()[2]
+    return np.frombuffer(buffer, np.uint8) if buffer is not None and buffer.size else np.zeros(1, np.uint8)
+
+
+def _places(array: pa.Array) -> tuple[Any, Any]:
+    """Starts and lengths of the values; a null stands where the first value stands."""
+    import numpy as np
+
+    large = pa.types.is_large_string(array.type) or pa.types.is_large_binary(array.type)
+    dtype = np.dtype("<i8" if large else "<i4")
+    offsets = np.frombuffer(array.buffers()[1], dtype, len(array) + 1, array.offset * dtype.itemsize)
+    starts, lengths = offsets[:-1], np.diff(offsets)
+    if array.null_count:
+        first = _first_valid(array)
+        nulls = (_valid(array) == 0).nonzero()[0]
+        starts = starts.copy()
+        starts[nulls], lengths[nulls] = starts[first], lengths[first]
+    return starts, lengths
+
+
+def _valid(array: pa.Array) -> Any:
+    import numpy as np
+
+    bits = np.unpackbits(np.frombuffer(array.buffers()[0], np.uint8), bitorder="little")
+    return bits[array.offset : array.offset + len(array)]
+
+
+def _first_valid(array: pa.Array) -> int:
+    return int(_valid(array).argmax())
+
+
+def _narrow(data: Any, starts: Any, lengths: Any, tied: Any, depth: int, smallest: bool) -> Any:
+    """Of the positions ``tied``, which agree in ``depth`` bytes, one that is the extreme, or all that may be."""
+    starts, lengths = starts.take(tied), lengths.take(tied)
+    common = 0
+    while len(tied) > 1:
+        longer = lengths > depth
+        if not longer.all():
+            if smallest or not longer.any():
+                # All agree so far: one that ends here is the smallest, and when all end here they are the same.
+                return tied[~longer][:1]
+            tied, starts, lengths = _only(longer, tied, starts, lengths)
+        letters = data.take(starts + depth)
+        low, high = letters.min(), letters.max()
+        depth += 1
+        common = common + 1 if low == high else 0
+        if common == _PREFIX_BYTES_MAX:
+            return tied
+        if low != high:
+            tied, starts, lengths = _only(letters == (low if smallest else high), tied, starts, lengths)
+    return tied
+
+
+def _only(mask: Any, *arrays: Any) -> tuple[Any, ...]:
+    kept = mask.nonzero()[0]
+    return tuple(array.take(kept) for array in arrays)

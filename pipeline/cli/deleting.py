@@ -1,0 +1,63 @@
+"""What the commands that delete share: they say what would go, ask, and do it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pipeline.cli.output import one_line, print_facts, print_table, say
+from pipeline.errors import UsageError
+
+if TYPE_CHECKING:
+    from pipeline.store.sweep import SweepReport
+
+__all__ = ["confirmed", "dry_run_option", "now_option", "show_sweep", "yes_option"]
+
+dry_run_option: Callable[[Any], Any] = click.option(
+    "--dry-run", is_flag=True, help="Say what would be done; change nothing."
+)
+yes_option: Callable[[Any], Any] = click.option("--yes", is_flag=True, help="Do not ask.")
+now_option: Callable[[Any], Any] = click.option(
+    "--now", is_flag=True, help="Remove the data at once, instead of after 24 hours."
+)
+
+
+def confirmed(question: str, *, yes: bool) -> None:
+    """Returns when a person agrees; raises ``UsageError`` when nobody can be asked, ``click.Abort`` for a no."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise UsageError(f"{question}: nobody can be asked", hint="give --yes, or --dry-run to see what would go")
+    click.confirm(one_line(question), abort=True, err=True)
+
+
+def show_sweep(report: SweepReport, title: str) -> None:
+    """The report for people: what was marked, what went, what waits for its time."""
+    would = "would be " if report.dry_run else ""
+    print_facts(
+        [
+            (f"versions {would}deleted", ", ".join(report.marked) or "none"),
+            ("left behind by", f"{len(report.garbage)} writers"),
+            ("still in their grace time", report.waiting),
+            ("removed", f"{report.removed_writers} writers, {report.removed_partitions} buckets"),
+            ("pages lacking on a node", len(report.lacking)),
+        ],
+        title=title,
+    )
+    if report.garbage:
+        print_table(
+            ["dataset", "writer", "buckets", "run", "why", "may go"],
+            [
+                (item["dataset"], item["writer"][:12], item["buckets"], item["run"], item["why"],
+                 "now" if item["ripe"] else "later")
+                for item in report.garbage
+            ],
+            right=["buckets"],
+        )  # fmt: skip
+    for item in report.lacking[:20]:
+        say(f"millrace: {item['node']} lacks page {item['page']} of {item['dataset']}@{item['version']}")
+    for line in report.problems:
+        say(f"millrace: {one_line(line)}")

@@ -1,0 +1,228 @@
+"""``millrace load``: a source becomes a new version of a dataset."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pipeline.cli.invocation import Invocation, json_option, pass_invocation, strict_option
+from pipeline.cli.output import human_bytes, human_seconds, print_facts
+from pipeline.cli.reporting import reported
+from pipeline.cli.store import open_store
+from pipeline.names import check_dataset_name, new_run_id
+
+if TYPE_CHECKING:
+    from pipeline.api import Store
+    from pipeline.load import LoadOptions, LoadPlan, LoadReport
+    from pipeline.progress import Task
+    from pipeline.settings import LoadSettings
+
+__all__ = ["command"]
+
+
+def _column_types(
+    _context: click.Context, _parameter: click.Parameter, given: tuple[str, ...]
+) -> tuple[tuple[str, str], ...]:
+    pairs = []
+    for each in given:
+        column, equals, kind = each.partition("=")
+        if not (column and equals and kind.strip()):
+            raise click.BadParameter(f"{each!r} is not COLUMN=TYPE, as in tailnum=string")
+        pairs.append((column, kind.strip()))
+    return tuple(pairs)
+
+
+def _delimiter(_context: click.Context, _parameter: click.Parameter, given: str) -> str:
+    return "\t" if given == "\\t" else given
+
+
+def _run_id(_context: click.Context, _parameter: click.Parameter, given: str | None) -> str | None:
+    # It stands in addresses of the bridge, in rows and in the command that goes on.
+    if given is not None and not (0 < len(given) <= 200 and given.isprintable()):
+        raise click.BadParameter("give 1 to 200 printable characters")
+    return given
+
+
+@click.command(short_help="Load a source as a new version of a dataset.")
+@click.argument("name")
+@click.argument("source")
+@click.option("--mode", default="replace", metavar="replace|append", help="A new version alone, or added to the last.")
+@click.option("--format", "format_", metavar="F", help="csv, parquet, jsonl, arrow or bytes; else by name and content.")
+@click.option("--codec", metavar="NAME", help="gzip (default), zstd or none.")
+@click.option("--chunk-bytes", type=int, metavar="N", help="Largest stored size of a chunk, 65,536 to 5,000,000.")
+@click.option(
+    "--null-value",
+    "null_values",
+    multiple=True,
+    metavar="TEXT",
+    help="CSV: what means null, in every column; replaces the default spellings. May be given several times.",
+)
+@click.option(
+    "--column-type",
+    "column_types",
+    multiple=True,
+    metavar="COL=TYPE",
+    callback=_column_types,
+    help="CSV, JSON lines: an Arrow type, as in 'price=decimal128(10, 2)'. May be given several times.",
+)
+@click.option("--schema", "schema_file", metavar="FILE", help="Types from an Arrow, Parquet or JSON file.")
+@click.option("--delimiter", default=",", metavar="C", callback=_delimiter, help="CSV: one character; \\t is a tab.")
+@click.option("--encoding", default="utf-8", metavar="E", help="CSV: the text's encoding.")
+@click.option("--no-header", is_flag=True, help="CSV: the first line is data; columns are named f0, f1, ...")
+@click.option("--infer-bytes", type=int, metavar="N", help="How much is looked at to find types (64,000,000).")
+@click.option("--max-unit-bytes", type=int, metavar="N", help="Largest unit that is read at once (64,000,000).")
+@click.option(
+    "--run-id",
+    metavar="ID",
+    callback=_run_id,
+    help="Name the run. The same run, source and settings are the same load.",
+)
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on with the last load of this source and these settings that did not end; refused when there is none.",
+)
+@click.option("--dry-run", is_flag=True, help="Plan, encode and measure; write nothing.")
+@strict_option
+@json_option
+@pass_invocation
+def command(invocation: Invocation, /, name: str, source: str, **given: Any) -> None:
+    """Load SOURCE as a new version of the dataset NAME and print the load report.
+
+    SOURCE is a file, a directory, a pattern in quotes, or - for standard input: CSV, Parquet, JSON lines, Arrow or
+    any bytes, plain or compressed. The version is visible as a whole when this ends with 0, and otherwise not at
+    all. Ctrl-C stops a load within two seconds and prints the command that goes on with it.
+
+    \b
+    Example:
+      millrace load flights flights.csv --null-value NA
+      millrace load events 'events/*.jsonl.gz' --column-type id=int64 --mode append
+    """
+    check_dataset_name(name)
+    dry_run = given["dry_run"]
+    began = time.monotonic()
+    run, named = given["run_id"] or new_run_id(name), given["run_id"] is not None
+    if not dry_run:
+        _promise(invocation, name, run, named=named)
+    with open_store(invocation) as store:
+        from pipeline.load.measure import measure
+
+        if given["resume"]:
+            run = store.unfinished(name, source, _options(store.settings.load, given), run=given["run_id"])
+            _promise(invocation, name, run, named=named)
+        plan = store.plan(name, source, _options(store.settings.load, given), run=run)
+        kafka = None if dry_run else store.settings.kafka
+        with reported(kafka, again=named or given["resume"], **_task_of(plan)) as progress:
+            if dry_run:
+                report = measure(store.settings, plan, task=progress.task)
+            else:
+                report = _load(invocation, store, plan, progress.task)
+        missing = progress.missing
+        if not dry_run and store.cache is not None and not store.cache.answers():
+            missing.append("cache")  # a load does without, but who reads next would like to know
+        seconds = time.monotonic() - began
+        report = replace(
+            report,
+            seconds=round(seconds, 3),
+            rows_per_s=round(report.rows / seconds, 1),
+            missing=tuple(missing),
+        )
+        if report.degraded and not dry_run:
+            invocation.note_degraded(
+                f"{report.dataset}@{report.version} has {report.under_replicated} chunks or rows on one node only"
+            )
+        invocation.answer({**report.to_json(), "dry_run": dry_run}, lambda: _show(report, plan, dry_run=dry_run))
+
+
+def _options(settings: LoadSettings, given: dict[str, Any]) -> LoadOptions:
+    from pipeline.load import LoadOptions
+    from pipeline.sources import SourceOptions
+
+    def chosen(name: str) -> int:
+        value: int | None = given[name]
+        return getattr(settings, name) if value is None else value
+
+    return LoadOptions(
+        mode=given["mode"],
+        codec=given["codec"],
+        chunk_bytes=given["chunk_bytes"],
+        source=SourceOptions(
+            format=given["format_"],
+            null_values=given["null_values"] or None,
+            column_types=given["column_types"],
+            schema_file=given["schema_file"],
+            delimiter=given["delimiter"],
+            encoding=given["encoding"],
+            header=not given["no_header"],
+            infer_bytes=chosen("infer_bytes"),
+            max_unit_bytes=chosen("max_unit_bytes"),
+            # One process reads the source as one stream, so nobody needs to know where it could be split.
+            max_splits=1,
+        ),
+    )
+
+
+def _task_of(plan: LoadPlan) -> dict[str, Any]:
+    from pipeline.load.split import task_unit
+
+    unit, total = task_unit(plan, None)
+    return {
+        "command": "load",
+        "kind": "load",
+        "dataset": plan.dataset,
+        "run": plan.run,
+        "total": total or None,
+        "unit": unit,
+    }
+
+
+def _promise(invocation: Invocation, name: str, run: str, *, named: bool) -> None:
+    """From here on, whoever stops the load is told that nothing was made and how to go on."""
+    again = invocation.command_with() if named else invocation.command_with("--run-id", run)
+    invocation.interrupts.last_words = f"stopped; no version of {name} was made; go on with: {again}"
+    invocation.interrupts.facts = {"error": "LoadInterruptedError", "dataset": name, "run": run, "command": again}
+
+
+def _load(invocation: Invocation, store: Store, plan: LoadPlan, task: Task) -> LoadReport:
+    if plan.published:
+        return store.report(store.version(f"{plan.dataset}@{plan.label}"))
+    result = store.load_split(plan, None, task=task)
+    task.phase("publish")
+    # The version's row is the one write that cannot be half done: what comes in between waits until it is known.
+    interrupts = invocation.interrupts
+    interrupts.last_words = (
+        f"stopped while {plan.dataset}@{plan.label} was being published; see: millrace versions {plan.dataset}"
+    )
+    with interrupts.held():
+        report = store.publish(plan, [result])
+        interrupts.last_words = f"stopped; {plan.dataset}@{report.version} had just been published"
+    return report
+
+
+def _show(report: LoadReport, plan: LoadPlan, *, dry_run: bool) -> None:
+    ratio = f"{report.ratio:.2f}"
+    facts: list[tuple[str, object]] = [
+        ("rows", f"{report.rows:,}" + (f" ({report.total_rows:,} in all)" if report.mode == "append" else "")),
+        ("raw bytes", human_bytes(report.raw_bytes)),
+        ("stored bytes", f"{human_bytes(report.stored_bytes)}, {ratio} times smaller"),
+        ("chunks", f"{report.chunks:,}"),
+    ]
+    if not dry_run:
+        owed = f" ({report.under_replicated:,} under-replicated)" if report.degraded else ""
+        facts += [("replicas", f"{report.replicas} each{owed}")]
+    facts += [
+        ("seconds", human_seconds(report.seconds)),
+        ("rows/s", f"{report.rows_per_s:,.0f}"),
+        ("source", report.source),
+        ("run", report.run),
+    ]
+    if report.missing:
+        facts.append(("did without", ", ".join(report.missing)))
+    if dry_run:
+        facts.append(("written", "nothing (dry run)"))
+    elif plan.published:
+        facts.append(("written", "nothing: this very load was there already"))
+    print_facts(facts, title=f"{report.dataset}@{report.version}")

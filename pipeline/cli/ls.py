@@ -1,0 +1,55 @@
+"""``millrace ls``: what is there."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import click
+
+from pipeline.cli.invocation import Invocation, json_option, pass_invocation, strict_option
+from pipeline.cli.output import human_bytes, print_table, say
+from pipeline.cli.store import open_store
+
+__all__ = ["command"]
+
+
+@click.command(short_help="List the datasets.")
+@strict_option
+@json_option
+@pass_invocation
+def command(invocation: Invocation, /) -> None:
+    """List every dataset with its latest version.
+
+    JSON: datasets, a list of name, latest, versions, rows, chunks, raw_bytes, stored_bytes, committed_at.
+
+    \b
+    Example:
+      millrace ls
+      millrace ls --json
+    """
+    with open_store(invocation) as store:
+        infos = store.datasets()
+
+        def show() -> None:
+            if not infos:
+                say("no dataset yet: millrace load NAME SOURCE makes one")
+                return
+            print_table(
+                ["dataset", "latest", "versions", "rows", "chunks", "raw", "stored", "committed (UTC)"],
+                [
+                    (
+                        info.name,
+                        info.latest,
+                        info.versions,
+                        info.rows,
+                        info.chunks,
+                        human_bytes(info.raw_bytes),
+                        human_bytes(info.stored_bytes),
+                        f"{info.committed_at:%Y-%m-%d %H:%M:%S}",
+                    )
+                    for info in infos
+                ],
+                right=["versions", "rows", "chunks", "raw", "stored"],
+            )
+
+        invocation.answer({"datasets": [asdict(info) for info in infos]}, show)

@@ -1,0 +1,65 @@
+"""The first rows of a table, as many columns as the terminal is wide."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+from pipeline.cli.output import print_table, say, visible
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["print_preview"]
+
+CELL_MAX: Final = 40
+GAP: Final = 3
+
+
+def print_preview(table: pa.Table) -> None:
+    """Prints the rows; on a terminal only the columns that fit, the others are named below. Piped: all of them."""
+    columns = [_cells(table, index) for index in range(table.num_columns)]
+    names = [visible(name) for name in table.schema.names]
+    fitting = len(columns)
+    if sys.stdout.isatty():
+        fitting = _fitting(names, columns, shutil.get_terminal_size().columns)
+    right = [names[i] for i in range(fitting) if _is_number(table.schema.field(i).type)]
+    print_table(names[:fitting], list(zip(*columns[:fitting], strict=True)), right=right)
+    if fitting < len(names):
+        say(f"not shown: {', '.join(names[fitting:])} (--columns A,B)")
+
+
+def _cells(table: pa.Table, index: int) -> list[Any]:
+    from rich.text import Text
+
+    from pipeline.dataset.writers import as_text
+
+    limit = CELL_MAX if sys.stdout.isatty() else None
+    cells: list[Any] = []
+    for chunk in table.column(index).chunks:
+        for value in as_text(chunk):
+            if value is None:
+                cells.append(Text("null", style="dim italic"))
+                continue
+            shown = visible(value)
+            cells.append(shown if limit is None or len(shown) <= limit else shown[: limit - 1] + "…")
+    return cells
+
+
+def _fitting(names: list[str], columns: list[list[Any]], width: int) -> int:
+    """How many columns fit beside each other; at least one."""
+    from rich.cells import cell_len
+
+    used = 0
+    for index, (name, cells) in enumerate(zip(names, columns, strict=True)):
+        used += max([cell_len(name), *(cell_len(str(cell)) for cell in cells)]) + GAP
+        if used > width and index:
+            return index
+    return len(names)
+
+
+def _is_number(kind: Any) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))

@@ -1,0 +1,229 @@
+"""``Dataset``: one immutable version, read as Arrow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Protocol
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.chunks import cast_batch, stats_schema
+from pipeline.dataset.prune import kept_chunks
+from pipeline.dataset.scan import CacheLike, Scan, ScanStats
+from pipeline.errors import UsageError
+from pipeline.settings import ReadSettings
+from pipeline.store.catalogue import Catalogue
+from pipeline.store.chunk_reader import ChunkReader
+from pipeline.store.manifest import ChunkRef, PageRef
+from pipeline.store.version import Version
+
+__all__ = ["Dataset"]
+
+
+class LeaseLike(Protocol):
+    """What keeps a version from being deleted while it is read."""
+
+    def wait_taken(self) -> None:
+        """Returns when others can see it."""
+
+
+class _NoLease:
+    def wait_taken(self) -> None:
+        """Nobody else is there."""
+
+
+class Dataset:
+    """One version of a dataset. It never changes; what it returns is what was loaded, or an error.
+
+    Made by ``Store.dataset``. ``stats`` tells where the chunks of the last read came from.
+    """
+
+    def __init__(
+        self,
+        version: Version,
+        catalogue: Catalogue,
+        reader: ChunkReader,
+        cache: CacheLike | None,
+        settings: ReadSettings,
+        lease: Callable[[], AbstractContextManager[LeaseLike]] = lambda: nullcontext(_NoLease()),
+    ) -> None:
+        self.version = version
+        self._lease = lease
+        self._catalogue = catalogue
+        self._reader = reader
+        self._cache = cache if settings.use_cache else None
+        self._settings = settings
+        self._schema: pa.Schema | None = None
+        self.stats = ScanStats()
+
+    def __repr__(self) -> str:
+        v = self.version
+        return f"<Dataset {v.reference}: {v.rows} rows, {v.chunks} chunks, {v.stored_bytes} stored bytes>"
+
+    @property
+    def name(self) -> str:
+        """The dataset's name."""
+        return self.version.dataset
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The logical schema of every batch."""
+        if self._schema is None:
+            self._schema = self._catalogue.schema(self.version)
+        return self._schema
+
+    @property
+    def degraded(self) -> bool:
+        """The catalogue was read with a node down: a newer version may exist there."""
+        return self.version.degraded
+
+    def count_rows(self) -> int:
+        """Rows, from the version's row alone."""
+        return self.version.rows
+
+    def to_batches(
+        self, columns: Sequence[str] | None = None, filter: pc.Expression | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """Batches in the order of the rows, in bounded memory; with ``filter`` exactly the rows that pass it.
+
+        Only the tiles that hold ``columns`` and what ``filter`` uses are fetched, and only of chunks whose
+        statistics do not rule the filter out. Raises ``UsageError`` for a column that does not exist, before
+        anything is read.
+        """
+        return self._batches(columns, filter)
+
+    def to_table(self, columns: Sequence[str] | None = None, filter: pc.Expression | None = None) -> pa.Table:
+        """The whole version, or the columns and rows asked for, as one table."""
+        wanted = self.schema if columns is None else pa.schema([self.schema.field(c) for c in self._checked(columns)])
+        return pa.Table.from_batches(self.to_batches(columns, filter), schema=wanted)
+
+    def head(self, num_rows: int = 5, columns: Sequence[str] | None = None) -> pa.Table:
+        """The first rows; reads one page and as few chunks as hold them."""
+        wanted = self.schema if columns is None else pa.schema([self.schema.field(c) for c in self._checked(columns)])
+        indices = None if columns is None else self._checked(columns)
+        batches: list[pa.RecordBatch] = []
+        left = num_rows
+        for ref in self._known_refs():
+            if left <= 0:
+                break
+            for batch in self._scan(indices).batches([ref]):
+                batches.append(batch.slice(0, left))
+                left -= batches[-1].num_rows
+        return pa.Table.from_batches(batches, schema=wanted)
+
+    def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
+        """The Arrow PyCapsule stream: polars, duckdb, pandas and pyarrow read a dataset directly."""
+        reader = pa.RecordBatchReader.from_batches(self.schema, self.to_batches())
+        return reader.__arrow_c_stream__(requested_schema)
+
+    def refs(self) -> Iterator[ChunkRef]:
+        """Every chunk of the version in order, one manifest page in memory at a time."""
+        for page in self._catalogue.each_page_ref(self.version):
+            yield from self._catalogue.page(self.name, page).refs()
+
+    def _known_refs(self) -> Iterator[ChunkRef]:
+        """The same, of pages that this process may have read before."""
+        for page in self._catalogue.each_page_ref(self.version):
+            yield from self._catalogue.known_page(self.name, page).refs()
+
+    def _checked(self, columns: Sequence[str]) -> list[int]:
+        indices = []
+        for column in columns:
+            found = self.schema.get_all_field_indices(column)
+            if len(found) != 1:
+                what = "has no column" if not found else "has more than one column"
+                raise UsageError(
+                    f"{self.version.reference} {what} {column!r}",
+                    hint=f"its columns are {', '.join(self.schema.names[:30])}",
+                    dataset=self.name,
+                )
+            indices.append(found[0])
+        return indices
+
+    def _batches(self, columns: Sequence[str] | None, condition: pc.Expression | None) -> Iterator[pa.RecordBatch]:
+        indices = None if columns is None else self._checked(columns)
+        if condition is None:
+            return self._leased(self._scan(indices).batches(self._known_refs()))
+        used = self._columns_for(condition)
+        refs = self._kept(condition, used)
+        if indices != [] and used:
+            batches = self._scan(indices, condition, used).batches(refs)
+            return self._leased(batch for batch in batches if batch.num_rows)
+        # Rows without columns, and conditions without any, are Arrow's to count.
+        wanted = None if indices is None else [*indices, *(column for column in used if column not in indices)]
+        return self._leased(_filtered(self._scan(wanted).batches(refs), condition, columns))
+
+    def _leased(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        with self._lease() as lease:
+            for batch in batches:
+                # Taken while the first rows were fetched, and on record before anybody sees them.
+                lease.wait_taken()
+                yield batch
+
+    def _kept(self, condition: pc.Expression, used: Sequence[int]) -> Iterator[ChunkRef]:
+        """The chunks that may hold a row that passes; pages that cannot hold one are not read."""
+        for page_ref in self._kept_pages(condition, used):
+            page = self._catalogue.known_page(self.name, page_ref)
+            yield from page.refs(self._passing(condition, used, page.stats_batch(), page.row_counts()))
+
+    def _kept_pages(self, condition: pc.Expression, used: Sequence[int]) -> Iterator[PageRef]:
+        lists, pages = self._catalogue.lists(self.version)
+        yield from pages
+        for one in lists:
+            named = self._catalogue.page_list(self.name, one)
+            for row in self._passing(condition, used, named.stats, [ref.rows for ref in named.refs]):
+                yield named.refs[row]
+
+    def _passing(
+        self, condition: pc.Expression, used: Sequence[int], stats: pa.RecordBatch, rows: Sequence[int]
+    ) -> list[int]:
+        logical = cast_batch(stats, stats_schema(self.schema)).to_struct_array()
+        return kept_chunks(condition, self.schema, used, logical, rows)
+
+    def _columns_for(self, condition: pc.Expression) -> list[int]:
+        """Which columns a condition uses; an Expression does not say, binding it without each column does."""
+        empty = pa.Table.from_batches([], schema=self.schema)
+        empty.filter(condition)
+        used = []
+        said = str(condition)
+        for index, name in enumerate(self.schema.names):
+            if name.isidentifier() and name not in said and "FieldPath" not in said:
+                continue  # 200 columns would take 20 ms
+            try:
+                empty.remove_column(index).filter(condition)
+            except (pa.ArrowInvalid, KeyError):
+                used.append(index)
+        return used
+
+    def _scan(
+        self, columns: Sequence[int] | None, condition: pc.Expression | None = None, used: Sequence[int] = ()
+    ) -> Scan:
+        cache, version = self._cache, self.version
+        # Only a whole version's chunks are put back: parts of versions would fill Redis and speed nobody up.
+        refill = cache is not None and columns is None and cache.admitted(version.dataset, version.label)
+        scan = Scan(
+            self._reader,
+            cache,
+            self.schema,
+            version.layout,
+            columns,
+            self._settings,
+            fill_cache=refill,
+            condition=condition,
+            used=used,
+        )
+        self.stats = scan.stats
+        return scan
+
+
+def _filtered(
+    batches: Iterator[pa.RecordBatch], condition: pc.Expression, columns: Sequence[str] | None
+) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        table = pa.Table.from_batches([batch]).filter(condition)
+        if columns is not None:
+            table = table.select(list(columns))
+        if table.num_rows:
+            yield table.combine_chunks().to_batches()[0]

@@ -1,0 +1,227 @@
+"""Every error that Millrace raises on purpose.
+
+::
+
+    MillraceError
+    ├── UsageError                    the call itself is wrong (exit code 2)
+    │   ├── InvalidNameError          a dataset, version or tag name outside its alphabet
+    │   └── InvalidSettingError       a setting outside its range, by name
+    ├── SourceError                   the source cannot be loaded as it is
+    │   ├── SourceNotFoundError
+    │   ├── SourceUnreadableError     there, but not readable (rights, not a regular file)
+    │   ├── SourceEmptyError          a directory or pattern that holds no data
+    │   ├── SourceCorruptError        cut short or damaged
+    │   ├── SourceFormatError         a ragged row, an open quote, invalid UTF-8: with its line
+    │   ├── SourceTypeError           a column that changes its type: both types, its line, the option
+    │   ├── SourceTooLargeError       a unit that must be read at once and is over the limit
+    │   └── SourceChangedError        changed while it was read
+    ├── ChunkError
+    │   ├── RowTooLargeError          one row that no chunk can hold
+    │   ├── ChunkFormatError          stored bytes that are no chunk of ours
+    │   └── ChecksumMismatchError     stored or raw bytes that are not the ones written
+    ├── StoreError
+    │   ├── StoreUnavailableError     nobody answers, or too few (retriable)
+    │   ├── StoreTimeoutError         no answer within the deadline (retriable)
+    │   ├── StoreSchemaError          keyspace or tables missing, of another version, or another RF
+    │   ├── DatasetNotFoundError
+    │   ├── VersionNotFoundError
+    │   ├── ChunkMissingError         named by a manifest, on no node that answered (retriable with a node down)
+    │   └── PlanChangedError          a resumed load whose source, schema or settings are not the same
+    ├── CacheError                    never leaves a read: Cassandra answers instead
+    ├── ProgressError                 never leaves a task: the work goes on
+    ├── OutputError                   what was read cannot be written where it should go
+    ├── StackError                    a local service that cannot be started or reached
+    └── LoadInterruptedError          stopped by a person; says how to go on
+
+Each says what failed, where, and what to do. ``context`` holds the facts (dataset, version, chunk, tile, node,
+expected, actual, file, line, ...); ``retriable`` says whether the same call may succeed later. All of them
+survive pickling, because Airflow and process pools carry them between processes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+__all__ = [
+    "CacheError",
+    "ChecksumMismatchError",
+    "ChunkError",
+    "ChunkFormatError",
+    "ChunkMissingError",
+    "DatasetNotFoundError",
+    "InvalidNameError",
+    "InvalidSettingError",
+    "LoadInterruptedError",
+    "MillraceError",
+    "OutputError",
+    "PlanChangedError",
+    "ProgressError",
+    "RowTooLargeError",
+    "SourceChangedError",
+    "SourceCorruptError",
+    "SourceEmptyError",
+    "SourceError",
+    "SourceFormatError",
+    "SourceNotFoundError",
+    "SourceTooLargeError",
+    "SourceTypeError",
+    "SourceUnreadableError",
+    "StackError",
+    "StoreError",
+    "StoreSchemaError",
+    "StoreTimeoutError",
+    "StoreUnavailableError",
+    "UsageError",
+    "VersionNotFoundError",
+]
+
+
+class MillraceError(Exception):
+    """What failed, on what, and what to do about it, in one line; the facts stand in ``context``.
+
+    ``hint`` is the sentence that says what to do; it is appended to the message when shown.
+    """
+
+    retriable: ClassVar[bool] = False
+
+    def __init__(self, message: str, *, hint: str = "", **context: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.context = {key: value for key, value in context.items() if value is not None}
+
+    def __str__(self) -> str:
+        return f"{self.message}: {self.hint}" if self.hint else self.message
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restore, (type(self), self.message, self.hint, self.context)
+
+
+def _restore(cls: type[MillraceError], message: str, hint: str, context: dict[str, Any]) -> MillraceError:
+    return cls(message, hint=hint, **context)
+
+
+class UsageError(MillraceError):
+    """The call is wrong, whatever the state of the world."""
+
+
+class InvalidNameError(UsageError):
+    """A dataset, version or tag name outside its alphabet."""
+
+
+class InvalidSettingError(UsageError):
+    """A setting outside its allowed range; names the setting, the value and the range."""
+
+
+class SourceError(MillraceError):
+    """The source cannot be loaded as it is."""
+
+
+class SourceNotFoundError(SourceError):
+    """There is nothing at the path or pattern given."""
+
+
+class SourceUnreadableError(SourceError):
+    """The source is there but cannot be read: no permission, or not a regular file."""
+
+
+class SourceEmptyError(SourceError):
+    """A directory or pattern that holds no data."""
+
+
+class SourceCorruptError(SourceError):
+    """The source is cut short or damaged."""
+
+
+class SourceFormatError(SourceError):
+    """The source breaks its own format; says in which file and line."""
+
+
+class SourceTypeError(SourceError):
+    """A column changes its type; says where, from what, to what, and which option mends it."""
+
+
+class SourceTooLargeError(SourceError):
+    """A unit that must be read at once is larger than the limit."""
+
+
+class SourceChangedError(SourceError):
+    """The source changed between planning and reading, or while it was read."""
+
+
+class ChunkError(MillraceError):
+    """A chunk cannot be made or understood."""
+
+
+class RowTooLargeError(ChunkError):
+    """One row alone is larger than a chunk may be."""
+
+
+class ChunkFormatError(ChunkError):
+    """Stored bytes that are not a chunk as the manifest describes it."""
+
+
+class ChecksumMismatchError(ChunkError):
+    """Bytes that are not the ones that were written; says the stage (stored or raw), expected and actual."""
+
+
+class StoreError(MillraceError):
+    """Cassandra, or what lies in it, does not allow the operation."""
+
+
+class StoreUnavailableError(StoreError):
+    """No node answers, or fewer than the operation needs."""
+
+    retriable: ClassVar[bool] = True
+
+
+class StoreTimeoutError(StoreError):
+    """No answer within the deadline."""
+
+    retriable: ClassVar[bool] = True
+
+
+class StoreSchemaError(StoreError):
+    """Keyspace or tables are missing, of another schema version, or of another replication factor."""
+
+
+class DatasetNotFoundError(StoreError):
+    """No dataset of that name has a visible version."""
+
+
+class VersionNotFoundError(StoreError):
+    """The dataset exists, the version asked for does not."""
+
+
+class ChunkMissingError(StoreError):
+    """A manifest names a chunk that no answering node holds; names the node that did not answer, if any."""
+
+    retriable: ClassVar[bool] = True
+
+
+class PlanChangedError(StoreError):
+    """A load cannot go on because its source, schema or settings are not those it began with."""
+
+
+class CacheError(MillraceError):
+    """Redis did not do what was asked; a read falls through to Cassandra instead of raising this."""
+
+    retriable: ClassVar[bool] = True
+
+
+class ProgressError(MillraceError):
+    """Progress could not be reported; the work itself never sees this."""
+
+    retriable: ClassVar[bool] = True
+
+
+class OutputError(MillraceError):
+    """What was read cannot be written where it should go: no space, no permission, no such device."""
+
+
+class StackError(MillraceError):
+    """A service of the local stack cannot be started, stopped or reached."""
+
+
+class LoadInterruptedError(MillraceError):
+    """A person stopped the load; no version was made, and the message says how to go on."""

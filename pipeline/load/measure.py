@@ -1,0 +1,52 @@
+"""What a load would be: read, grouped and encoded as ever, and then only counted."""
+
+from __future__ import annotations
+
+from pipeline.load.memory import loader_memory
+from pipeline.load.plan import LoadPlan
+from pipeline.load.publish import LoadReport
+from pipeline.load.split import encoded_chunks, task_unit
+from pipeline.progress import Task
+from pipeline.settings import Settings
+from pipeline.sources import open_source
+from pipeline.sources.parallel import worker_count
+
+__all__ = ["measure"]
+
+
+@loader_memory()
+def measure(settings: Settings, plan: LoadPlan, *, task: Task) -> LoadReport:
+    """The report that loading ``plan`` would give, as far as one can tell without writing; nothing is written.
+
+    ``replicas`` is what a load proves when both nodes answer. Memory and errors are those of ``load_split``.
+    """
+    by_rows = task_unit(plan, None)[0] == "rows"
+    rows = raw_bytes = stored_bytes = chunks = 0
+    task.phase("encode")
+    threads = settings.load.encode_threads or worker_count()
+    with open_source(plan.source) as reader:
+        for chunk in encoded_chunks(plan, reader, threads=threads):
+            rows += chunk.rows
+            raw_bytes += chunk.raw_bytes
+            stored_bytes += chunk.stored_bytes
+            chunks += 1
+            task.advance_to(rows if by_rows else reader.bytes_read)
+            task.count(chunks=1, bytes_raw=chunk.raw_bytes, bytes_stored=chunk.stored_bytes)
+    return LoadReport(
+        dataset=plan.dataset,
+        version=plan.label,
+        run=plan.run,
+        mode=plan.mode,
+        kind=plan.source.kind,
+        parent=plan.parent,
+        rows=rows,
+        total_rows=rows,
+        raw_bytes=raw_bytes,
+        stored_bytes=stored_bytes,
+        chunks=chunks,
+        replicas=settings.cassandra.replication_factor,
+        under_replicated=0,
+        retries=0,
+        splits=1,
+        source=plan.source.uri,
+    )

@@ -1,0 +1,275 @@
+"""The one row that makes a version visible, and the report of what was loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pyarrow as pa
+
+import pipeline
+from pipeline.errors import ChunkMissingError, StoreError
+from pipeline.load.lists import Listing, sums, write_lists
+from pipeline.load.merge import merge_siblings
+from pipeline.load.plan import LoadPlan, selector_of
+from pipeline.load.split import SplitResult
+from pipeline.sources import merge_schemas
+from pipeline.store.catalogue import Catalogue
+from pipeline.store.ledger import Ledger
+from pipeline.store.manifest import PageRef
+from pipeline.store.version import (
+    CATALOGUE_BUCKET,
+    PAGES_BUCKET,
+    Version,
+    WriterRow,
+    bounded_facts,
+    layout_setting,
+)
+from pipeline.store.writer import ReplicatedWriter
+
+__all__ = ["LoadReport", "publish"]
+
+_LAST_BUCKETS = 2
+"""Buckets of a writer that may have been written within the last seconds: 64 MB each."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadReport:
+    """What a load did. ``replicas`` is 2 when every chunk and row is proven on two nodes, else 1 (``degraded``).
+
+    ``rows``, ``chunks`` and the sizes in bytes are what this load added; ``total_rows`` what the version holds.
+    """
+
+    dataset: str
+    version: str
+    run: str
+    mode: str
+    kind: str
+    parent: str | None
+    rows: int
+    total_rows: int
+    raw_bytes: int
+    stored_bytes: int
+    chunks: int
+    replicas: int
+    under_replicated: int
+    retries: int
+    splits: int
+    source: str
+    seconds: float = 0.0
+    rows_per_s: float = 0.0
+    missing: tuple[str, ...] = field(default=())
+    """Services that were not there and did without: ``progress``, ``cache``."""
+
+    @property
+    def degraded(self) -> bool:
+        """Something is on one node only; ``millrace heal`` mends it."""
+        return self.replicas < 2
+
+    @property
+    def ratio(self) -> float:
+        """Raw bytes for each stored byte."""
+        return self.raw_bytes / self.stored_bytes if self.stored_bytes else 1.0
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON: every field, and ``degraded`` and ``ratio``."""
+        return {**asdict(self), "degraded": self.degraded, "ratio": round(self.ratio, 3)}
+
+
+def publish(
+    catalogue: Catalogue,
+    ledger: Ledger,
+    writes: ReplicatedWriter,
+    plan: LoadPlan,
+    results: Sequence[SplitResult],
+    *,
+    seconds: float = 0.0,
+) -> LoadReport:
+    """All or nothing: readers see the whole version afterwards, or, when this raises, none of it.
+
+    Publishing the same plan again is the same version. Raises ``StoreError`` when the results are not those of
+    every split, once, and ``ChunkMissingError`` when a manifest page that a split promised is not there.
+    """
+    ordered = sorted(results, key=lambda result: result.split)
+    _check_complete(plan, ordered)
+    written = {result.writer for result in ordered} | {w for result in ordered for w, _, _ in result.inherited}
+    own = [page for result in ordered for page in _promised_pages(catalogue, plan, result)]
+    base = None
+    if plan.parent is not None and plan.mode == "append":
+        base = catalogue.resolve(plan.dataset, selector_of(plan.parent))
+    schemas = [plan.schema, *(result.arrow_schema() for result in ordered)]
+    if base is not None:
+        schemas.insert(0, catalogue.schema(base))
+    version = _published(catalogue, plan)
+    replicas = 2
+    if version is None:
+        _check_writers(catalogue, plan, written, base)
+        version = _version(catalogue, ledger, plan, base, own, merge_schemas(schemas))
+        replicas = ledger.publish(version)
+        # Whoever sweeps condemns before it looks for versions, and this looks after it has written one: of a sweep
+        # and a load that meet, at least one sees the other.
+        try:
+            _check_writers(catalogue, plan, written, base)
+        except ChunkMissingError:
+            ledger.withdraw(version)
+            raise
+        ledger.seen_writer(plan.dataset, version.writer, buckets=0, finished=True)
+    if writes.losses:
+        _note_the_end(ledger, version, written, {row.writer: row.buckets for row in catalogue.writers(plan.dataset)})
+        replicas = 1
+    if plan.mode == "append":
+        version = merge_siblings(catalogue, ledger, version)
+    # As on record: what a resumed attempt left is owed, too, and what was healed meanwhile is not.
+    debts = catalogue.debts(plan.dataset, {page.writer for page in own} | {version.writer})
+    owed = sum(max(1, debt.chunks) for debt in debts)
+    rows = sum(page.rows for page in own)
+    return LoadReport(
+        dataset=plan.dataset,
+        version=version.label,
+        run=plan.run,
+        mode=plan.mode,
+        kind=version.kind,
+        parent=plan.parent,
+        rows=rows,
+        total_rows=version.rows,
+        raw_bytes=sum(page.raw_bytes for page in own),
+        stored_bytes=sum(page.stored_bytes for page in own),
+        chunks=sum(page.chunks for page in own),
+        replicas=1 if owed or replicas < 2 else 2,
+        under_replicated=owed,
+        retries=sum(result.retries for result in ordered) + writes.stats.retries,
+        splits=len(ordered),
+        source=plan.source.uri,
+        seconds=round(seconds, 3),
+        rows_per_s=round(rows / seconds, 1) if seconds else 0.0,
+    )
+
+
+def _check_complete(plan: LoadPlan, ordered: Sequence[SplitResult]) -> None:
+    """Every row of the source, once: a task that is missing from the results must not be missing from the version."""
+    have = [result.split for result in ordered]
+    if have in ([-1], list(range(len(plan.source.splits)))):
+        return
+    raise StoreError(
+        f"{plan.dataset}@{plan.label} has {len(plan.source.splits)} splits, the results are of splits {have}",
+        hint="publish needs the result of every split, once",
+        dataset=plan.dataset,
+        expected=len(plan.source.splits),
+        actual=have,
+    )
+
+
+def _note_the_end(ledger: Ledger, version: Version, written: set[UUID], buckets: dict[UUID, int]) -> None:
+    """A node was lost while the version was published: the last that it acknowledged may not be on it."""
+    ledger.note_debt(version.dataset, version.writer, CATALOGUE_BUCKET, 0)
+    ledger.note_debt(version.dataset, version.writer, PAGES_BUCKET, 0)
+    for writer in written:
+        last = buckets.get(writer, 0)
+        for bucket in (CATALOGUE_BUCKET, PAGES_BUCKET, *range(max(0, last - _LAST_BUCKETS), last)):
+            ledger.note_debt(version.dataset, writer, bucket, 0)
+
+
+def _check_writers(catalogue: Catalogue, plan: LoadPlan, written: set[UUID], base: Version | None) -> None:
+    """Everything that the version will name is still there: nothing of it was swept because it was taken for dead.
+
+    What ``base`` names cannot have been condemned while it is visible, so its pages are read only when it is not.
+    """
+    named: set[UUID] = set()
+    if base is not None and all(v.hex != base.hex for v in catalogue.numbered(base.dataset, base.number)):
+        named = {base.writer, *(page.writer for page in catalogue.page_refs(base))}
+    rows = {row.writer: row for row in catalogue.writers(plan.dataset)}
+    own = {writer for writer in written if writer not in rows or rows[writer].run != plan.run}
+    swept = own | {writer for writer in written | named if writer in rows and rows[writer].condemned}
+    if swept:
+        raise ChunkMissingError(
+            f"what {plan.dataset}@{plan.label} would name was taken for dead and swept, or went with its parent",
+            hint="run the load again",
+            dataset=plan.dataset,
+            writer=min(swept).hex,
+            node=", ".join(catalogue.down()) or None,
+        )
+
+
+def _published(catalogue: Catalogue, plan: LoadPlan) -> Version | None:
+    """The version itself when an earlier attempt has published this plan: its row is never written again."""
+    return next((v for v in catalogue.versions(plan.dataset) if v.hex == plan.hex and v.run == plan.run), None)
+
+
+def _promised_pages(catalogue: Catalogue, plan: LoadPlan, result: SplitResult) -> list[PageRef]:
+    pages = []
+    for writer, first, last in result.inherited:
+        written = catalogue.finished_pages if first >= 0 else catalogue.journal_pages
+        by_number = {page.page: page for page in written(plan.dataset, writer)}
+        step = 1 if first >= 0 else -1
+        pages += [by_number[n] for n in range(first, last + step, step) if n in by_number]
+    pages += catalogue.finished_pages(plan.dataset, result.writer)
+    found = (sum(page.chunks for page in pages), sum(page.rows for page in pages))
+    promised = (result.chunks, result.rows)
+    if found != promised:
+        raise ChunkMissingError(
+            f"split {result.split} of {plan.dataset} promised {promised} chunks and rows; {found} are there",
+            hint="a node may be down: ./run status; run the load again",
+            dataset=plan.dataset,
+            expected=promised,
+            actual=found,
+        )
+    return [replace(page, added_by=plan.label) for page in pages]
+
+
+def _version(
+    catalogue: Catalogue,
+    ledger: Ledger,
+    plan: LoadPlan,
+    base: Version | None,
+    own: Sequence[PageRef],
+    schema: pa.Schema,
+) -> Version:
+    publisher = uuid4()
+    now = datetime.now(UTC)
+    now -= timedelta(microseconds=now.microsecond % 1000)
+    # Appends merge only with appends to the same data: that of the last replace, or of the empty dataset.
+    root = plan.label if plan.mode == "replace" else "empty"
+    if plan.parent is not None:
+        parent = catalogue.resolve(plan.dataset, selector_of(plan.parent))
+        now = max(now, parent.committed_at)  # a commit time is never earlier than the parent's
+        root = str(parent.settings.get("root", parent.label)) if plan.mode == "append" else root
+    ledger.begin_writer(WriterRow(plan.dataset, publisher, plan.run, plan.fingerprint, -2, 1, plan.label, "", now))
+    # The pages are read before anything names them, so a version never begins with one that is damaged.
+    largest = max((catalogue.page(plan.dataset, page).largest_chunk_bytes for page in own), default=0)
+    listing = Listing(plan.dataset) if base is None else Listing.of(catalogue, base)
+    total = sums(own)
+    if base is not None:
+        largest = max(largest, catalogue.largest_chunk_bytes(base))
+        total = {name: value + getattr(base, name) for name, value in total.items()}
+    listing = listing.followed_by(own)
+    schema_blob, pages_blob, replicas = write_lists(catalogue, ledger, plan.dataset, plan.label, schema, listing)
+    if replicas < 2:
+        ledger.note_debt(plan.dataset, publisher, PAGES_BUCKET, 0)
+    return Version(
+        dataset=plan.dataset,
+        number=plan.number,
+        hex=plan.hex,
+        parent=plan.parent,
+        mode=plan.mode,
+        kind=plan.source.kind,
+        writer=publisher,
+        writers=len({page.writer for page in own}) + (base.writers if base is not None else 0),
+        run=plan.run,
+        code=pipeline.__version__,
+        source=bounded_facts(plan.source.facts()),
+        settings={
+            "root": root,
+            "chunks": plan.chunks.to_json(),
+            "layout": layout_setting(plan.layout),
+            "fingerprint": plan.fingerprint,
+            "largest_chunk_bytes": largest,
+            "source_options": bounded_facts(plan.source.options.to_json()),
+        },
+        committed_at=now,
+        schema_blob=schema_blob,
+        pages_blob=pages_blob,
+        **total,
+    )

@@ -1,0 +1,93 @@
+"""Names: what may be called what, and how a version is asked for."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import uuid4
+
+from pipeline.errors import InvalidNameError
+
+__all__ = ["VersionSelector", "check_dataset_name", "check_tag", "new_run_id", "parse_reference"]
+
+_DATASET = re.compile(r"[a-z][a-z0-9_]{0,47}")
+_TAG = re.compile(r"[a-z][a-z0-9_-]{0,63}")
+_FULL = re.compile(r"([0-9]{1,9})-([0-9a-f]{6})")
+
+
+@dataclass(frozen=True, slots=True)
+class VersionSelector:
+    """What stands after ``@``: at most one of the fields is set; none of them means the latest version."""
+
+    number: int | None = None
+    full: tuple[int, str] | None = None
+    tag: str | None = None
+    as_of: datetime | None = None
+
+    def __str__(self) -> str:
+        if self.full:
+            return f"{self.full[0]}-{self.full[1]}"
+        if self.number is not None:
+            return str(self.number)
+        if self.as_of is not None:
+            return self.as_of.isoformat()
+        return self.tag or "latest"
+
+
+def check_dataset_name(name: str) -> str:
+    """The name itself when it is ``[a-z][a-z0-9_]{0,47}``; raises ``InvalidNameError`` for anything else."""
+    if not _DATASET.fullmatch(name):
+        raise InvalidNameError(
+            f"{name!r} is not a dataset name",
+            hint="use a lower-case letter, then up to 47 lower-case letters, digits or underscores",
+            expected="[a-z][a-z0-9_]{0,47}",
+            actual=name,
+        )
+    return name
+
+
+def check_tag(tag: str) -> str:
+    """The tag itself when it is ``[a-z][a-z0-9_-]*`` and not ``latest``; else ``InvalidNameError``."""
+    if tag == "latest" or not _TAG.fullmatch(tag):
+        raise InvalidNameError(
+            f"{tag!r} is not a tag",
+            hint="use a lower-case letter, then up to 63 lower-case letters, digits, dashes or underscores; "
+            "'latest' is taken",
+            expected="[a-z][a-z0-9_-]*",
+            actual=tag,
+        )
+    return tag
+
+
+def new_run_id(dataset: str) -> str:
+    """The identity of a run that nobody named: ``flights-3fa9c1d2``."""
+    return f"{dataset}-{uuid4().hex[:8]}"
+
+
+def parse_reference(reference: str) -> tuple[str, VersionSelector]:
+    """``NAME`` or ``NAME@VERSION`` as name and selector; raises ``InvalidNameError`` for what is neither.
+
+    VERSION is a number (``12``), a full version (``12-3fa9c1``), ``latest``, a tag, or a time in ISO 8601 (UTC
+    unless it says otherwise).
+    """
+    name, at, wanted = reference.partition("@")
+    check_dataset_name(name)
+    if not at or wanted == "latest":
+        return name, VersionSelector()
+    if full := _FULL.fullmatch(wanted):
+        return name, VersionSelector(full=(int(full[1]), full[2]))
+    if wanted.isascii() and wanted.isdigit() and len(wanted) < 10:
+        return name, VersionSelector(number=int(wanted))
+    if _TAG.fullmatch(wanted):
+        return name, VersionSelector(tag=wanted)
+    try:
+        moment = datetime.fromisoformat(wanted)
+    except ValueError:
+        raise InvalidNameError(
+            f"{reference!r} names no version",
+            hint="after @ stands a number (12), a full version (12-3fa9c1), latest, a tag, or a time "
+            "(2026-11-22T10:00)",
+            actual=wanted,
+        ) from None
+    return name, VersionSelector(as_of=moment if moment.tzinfo else moment.replace(tzinfo=UTC))

@@ -1,0 +1,66 @@
+"""SIGTERM while tasks are being reported: their last word is sent before the process goes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, Final
+
+__all__ = ["watch", "unwatch"]
+
+_LAST_WORD_S: Final = 1.0
+"""How long a stopped process may wait for the last word to arrive: whoever sent SIGTERM sends SIGKILL next."""
+
+LastWord = Callable[[float], None]
+
+_speakers: dict[int, LastWord] = {}
+_previous: Any = signal.SIG_DFL
+_installed_in: int | None = None
+
+
+def watch(key: int, last_word: LastWord) -> None:
+    """Call ``last_word(timeout_s)`` when SIGTERM comes, until ``unwatch(key)``.
+
+    The handler that stood before is chained: it is called first, and what it raises goes on its way (the task
+    then ends by that exception). The default action is carried out afterwards. Where SIGTERM is ignored or a
+    handler cannot be chained, and outside the main thread, nothing is installed.
+    """
+    global _previous, _installed_in
+    if threading.current_thread() is not threading.main_thread():
+        return
+    _speakers[key] = last_word
+    if _installed_in == os.getpid() and signal.getsignal(signal.SIGTERM) is _on_sigterm:
+        return
+    standing = signal.getsignal(signal.SIGTERM)
+    if standing in (signal.SIG_IGN, None) or standing is _on_sigterm:
+        return
+    _previous = standing
+    _installed_in = os.getpid()
+    signal.signal(signal.SIGTERM, _on_sigterm)
+
+
+def unwatch(key: int) -> None:
+    """Take ``key`` back; the last one restores the handler that stood before, if ours still stands."""
+    global _installed_in
+    _speakers.pop(key, None)
+    if _speakers or threading.current_thread() is not threading.main_thread():
+        return
+    if _installed_in is not None and signal.getsignal(signal.SIGTERM) is _on_sigterm:
+        signal.signal(signal.SIGTERM, _previous)
+    _installed_in = None
+
+
+def _on_sigterm(number: int, frame: FrameType | None) -> None:
+    if callable(_previous):
+        _previous(number, frame)
+    # A forked child inherits the handler but not the tasks: they are its parent's.
+    if _installed_in == os.getpid():
+        speakers = list(_speakers.values())
+        for last_word in speakers:
+            last_word(_LAST_WORD_S / len(speakers))
+    if not callable(_previous):
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTERM)

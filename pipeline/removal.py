@@ -1,0 +1,80 @@
+"""What people ask to be removed, and what nobody names any more: marked first, gone after a grace time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from pipeline.errors import InvalidSettingError, StoreError, StoreTimeoutError, StoreUnavailableError
+from pipeline.names import check_dataset_name, parse_reference
+from pipeline.store.catalogue import Catalogue
+from pipeline.store.session import CassandraSession
+from pipeline.store.sweep import GRACE, Sweeper, SweepReport
+from pipeline.store.version import Version
+
+__all__ = ["Removal"]
+
+
+class Removal:
+    """Refuses everything while a node is down (``StoreUnavailableError``); then nothing was marked or removed."""
+
+    def __init__(self, cassandra: CassandraSession, catalogue: Catalogue) -> None:
+        self._catalogue = catalogue
+        self._sweeper = Sweeper(cassandra, catalogue)
+
+    def delete(self, reference: str, *, whole: bool, now: bool, dry_run: bool) -> SweepReport:
+        """Marks a version, or with ``whole`` every version of its dataset; ``now`` removes what they held as well.
+
+        Raises ``DatasetNotFoundError``, and ``StoreError`` for tagged and leased versions, by name.
+        """
+        name, selector = parse_reference(reference)
+        self._sweeper.require_all_up()
+        versions = self._sweeper.visible(name) if whole else [self._catalogue.resolve(name, selector)]
+        if not versions:
+            raise self._catalogue.unknown(name)
+        return self._mark(name, versions, now=now, dry_run=dry_run)
+
+    def prune(self, name: str, keep: int, *, now: bool, dry_run: bool) -> SweepReport:
+        """Marks all but the newest ``keep`` versions; tagged and leased ones are kept and do not count."""
+        if keep < 1:
+            raise InvalidSettingError(f"--keep is {keep}", hint="keep at least 1; millrace delete removes a dataset")
+        self._sweeper.require_all_up()
+        held = self._sweeper.held(check_dataset_name(name))
+        visible = self._sweeper.visible(name)
+        if not visible:
+            raise self._catalogue.unknown(name)
+        versions = [v for v in visible[keep:] if (v.number, v.hex) not in held]
+        return self._mark(name, versions, now=now, dry_run=dry_run)
+
+    def fsck(self, *, delete: bool, now: bool) -> SweepReport:
+        """What is there for nobody, and what is named and lacking; only ``delete`` removes what is over its time."""
+        report = SweepReport(dry_run=not delete)
+        self._sweeper.require_all_up()
+        for name in self._catalogue.names():
+            report.lacking += self._sweeper.lacking(name)
+            self._sweep(name, report, now=now, dry_run=not delete)
+        return report
+
+    def _mark(self, name: str, versions: Sequence[Version], *, now: bool, dry_run: bool) -> SweepReport:
+        report = SweepReport(dry_run=dry_run)
+        report.marked = self._sweeper.mark(versions, dry_run=dry_run)
+        if now and not dry_run:
+            self._sweep(name, report, now=True, dry_run=False)
+        return report
+
+    def _sweep(self, name: str, report: SweepReport, *, now: bool, dry_run: bool) -> None:
+        grace = timedelta(0) if now else GRACE
+        garbage = self._sweeper.garbage(name, grace=grace)
+        report.waiting += sum(not item.ripe for item in garbage)
+        ripe = [item for item in garbage if item.ripe]
+        report.garbage += [item.to_json() for item in garbage]
+        if dry_run:
+            return
+        try:
+            self._sweeper.remove(ripe, report)
+        except (StoreUnavailableError, StoreTimeoutError):
+            raise
+        except StoreError as error:
+            report.problems.append(str(error))
+        else:
+            self._sweeper.empty_deleted(name, grace=grace)

@@ -1,0 +1,236 @@
+"""Settings: one tree, read once, wrong values refused at the start by name.
+
+Sources, the first one that says something wins: keyword overrides; ``MILLRACE_*`` environment variables with
+``__`` between levels (``MILLRACE_CASSANDRA__CONTACT_POINTS='["10.0.0.1"]'``, or a comma list); ``millrace.toml``
+in the working directory (or where ``MILLRACE_CONFIG`` points); ``$MILLRACE_HOME/millrace.toml``, which
+``./run up`` writes for the local stack of this checkout; the defaults below.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from pipeline.errors import InvalidSettingError
+
+__all__ = [
+    "CHUNK_BYTES_MAX",
+    "CHUNK_BYTES_MIN",
+    "LOADER_BYTES_MAX",
+    "AirflowSettings",
+    "BridgeSettings",
+    "CassandraSettings",
+    "KafkaSettings",
+    "LoadSettings",
+    "ReadSettings",
+    "RedisSettings",
+    "Settings",
+    "SourcesSettings",
+    "load_settings",
+    "millrace_home",
+]
+
+CHUNK_BYTES_MIN = 64 * 1024
+CHUNK_BYTES_MAX = 5_000_000
+LOADER_BYTES_MAX = 400_000_000
+"""What a loader's process needs at most (resident, everything in it), whatever the size of its source."""
+
+
+def _comma_list(value: Any) -> Any:
+    if isinstance(value, str) and not value.lstrip().startswith("["):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    if isinstance(value, str):
+        import json
+
+        return json.loads(value)
+    return value
+
+
+CommaList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_list)]
+
+
+class Section(BaseModel):
+    """A section of the settings: unknown names are refused, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class CassandraSettings(Section):
+    """Where Cassandra is and how long it may take."""
+
+    contact_points: CommaList = ("127.0.0.1", "127.0.0.2")
+    port: int = Field(default=9042, ge=1, le=65535)
+    local_dc: str = "dc1"
+    keyspace: str = Field(default="millrace", pattern=r"^[a-z][a-z0-9_]{0,47}$")
+    replication_factor: int = Field(default=2, ge=2, le=2)
+    username: str | None = None
+    password: SecretStr | None = None
+    connect_timeout_s: float = Field(default=10.0, gt=0, le=300)
+    request_timeout_s: float = Field(default=30.0, gt=0, le=600)
+    silent_after_s: float = Field(default=2.0, ge=0.1, le=60)
+    """An attempt without an answer for this long is sent again to the other replica."""
+    unsynced_s: float = Field(default=5.0, ge=0, le=60)
+    """What a node acknowledged so long before it was lost counts as not being on it: a commit log that is synced
+    periodically loses the end of it with the process (0.1 s of a mapped one), and an idle connection may not be seen
+    broken before the next write or heartbeat. Too much costs ``heal`` a look, too little a copy."""
+
+
+class RedisSettings(Section):
+    """Where the cache is; an empty ``url`` switches it off."""
+
+    url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
+    timeout_s: float = Field(default=2.0, gt=0, le=60)
+    retry_after_s: float = Field(default=30.0, gt=0, le=3600)
+    """After a failure the cache is left alone for this long, so that a dead one costs no read its time."""
+
+
+class KafkaSettings(Section):
+    """Where progress goes; an empty ``bootstrap_servers`` switches it off."""
+
+    bootstrap_servers: str = "127.0.0.1:9092"
+    topic: str = Field(default="millrace.progress.v1", pattern=r"^[a-zA-Z0-9._-]{1,200}$")
+    partitions: int = Field(default=3, ge=1, le=1000)
+    config: dict[str, str] = Field(default_factory=dict, repr=False)
+    """Further librdkafka properties (security), never printed."""
+
+
+class BridgeSettings(Section):
+    """The Server-Sent Events bridge: where it listens and where people find it."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8085, ge=1, le=65535)
+    url: str = "http://127.0.0.1:8085"
+    token: SecretStr | None = None
+    user_header: str | None = None
+    """Name of the header in which a reverse proxy says who the user is."""
+    cors_origin: str | None = None
+    airflow_origins: CommaList = ("http://127.0.0.1:8080", "http://localhost:8080")
+    """Origins that may show the page in a frame."""
+    max_streams: int = Field(default=6000, ge=1, le=100_000)
+    max_streams_per_address: int = Field(default=6000, ge=1, le=100_000)
+    max_streams_per_run: int = Field(default=6000, ge=1, le=100_000)
+    stalled_after_s: float = Field(default=25.0, gt=0, le=3600)
+    lost_after_s: float = Field(default=60.0, gt=0, le=86_400)
+    max_age_s: float = Field(default=600.0, gt=1, le=86_400)
+    max_sources: int = Field(default=10_000, ge=10, le=1_000_000)
+    """Task attempts (and their curves) that the bridge remembers; finished runs are forgotten first."""
+
+
+class AirflowSettings(Section):
+    """Where Airflow's web address is (for links) and how the demo signs in."""
+
+    url: str = "http://127.0.0.1:8080"
+    username: str = "admin"
+    password: SecretStr | None = None
+
+
+class SourcesSettings(Section):
+    """Which folders the form in Airflow may load from."""
+
+    roots: CommaList = ()
+
+
+class LoadSettings(Section):
+    """How a load spends memory, threads and the cluster's patience; sizes in bytes."""
+
+    chunk_bytes: int = Field(default=CHUNK_BYTES_MAX, ge=CHUNK_BYTES_MIN, le=CHUNK_BYTES_MAX)
+    codec: str = "gzip"
+    codec_level: int = Field(default=1, ge=0, le=22)
+    bucket_bytes: int = Field(default=64_000_000, ge=CHUNK_BYTES_MAX, le=128_000_000)
+    window_bytes: int = Field(default=20_000_000, ge=CHUNK_BYTES_MAX, le=256_000_000)
+    """Stored bytes on their way to Cassandra at any time; fewer while it pushes back."""
+    chunks_in_flight: int = Field(default=0, ge=0, le=10_000)
+    """Writes on their way to Cassandra at any time; 0 is as many as ``window_bytes`` holds."""
+    bytes_per_s: int = Field(default=0, ge=0)
+    """Stored bytes that a load sends a second, at most; 0 is as fast as it goes."""
+    encode_threads: int = Field(default=0, ge=0, le=256)
+    """0 means one per core that the process may use, at most 8."""
+    split_bytes: int = Field(default=16_000_000, ge=1_000_000)
+    """A plain CSV or JSON lines file is cut into splits of about this size, at most ``max_splits`` of them."""
+    max_splits: int = Field(default=64, ge=1, le=1000)
+    infer_bytes: int = Field(default=64_000_000, ge=1)
+    max_unit_bytes: int = Field(default=64_000_000, ge=1)
+
+
+class ReadSettings(Section):
+    """How a read spends memory and threads; sizes in bytes."""
+
+    window_bytes: int = Field(default=40_000_000, ge=CHUNK_BYTES_MAX, le=1_000_000_000)
+    """Stored bytes asked for and not yet decoded."""
+    decode_threads: int = Field(default=0, ge=0, le=256)
+    use_cache: bool = True
+
+
+class Settings(BaseSettings):
+    """All settings; every section can be given whole or in part."""
+
+    model_config = SettingsConfigDict(env_prefix="MILLRACE_", env_nested_delimiter="__", extra="ignore", frozen=True)
+
+    cassandra: CassandraSettings = CassandraSettings()
+    redis: RedisSettings = RedisSettings()
+    kafka: KafkaSettings = KafkaSettings()
+    bridge: BridgeSettings = BridgeSettings()
+    airflow: AirflowSettings = AirflowSettings()
+    sources: SourcesSettings = SourcesSettings()
+    load: LoadSettings = LoadSettings()
+    read: ReadSettings = ReadSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Overrides, environment, the user's file, the local stack's file."""
+        own = Path(os.environ.get("MILLRACE_CONFIG", "millrace.toml"))
+        files = [path for path in (own, millrace_home() / "millrace.toml") if path.is_file()]
+        return (
+            init_settings,
+            env_settings if isinstance(env_settings, EnvSettingsSource) else EnvSettingsSource(settings_cls),
+            *(TomlConfigSettingsSource(settings_cls, toml_file=path) for path in files),
+        )
+
+
+def millrace_home() -> Path:
+    """Where everything local lives: ``MILLRACE_HOME``, or ``.millrace`` in this checkout."""
+    given = os.environ.get("MILLRACE_HOME")
+    return Path(given).resolve() if given else Path(__file__).resolve().parent.parent / ".millrace"
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """The settings in force, all checked; a wrong one raises ``InvalidSettingError`` with its name and range.
+
+    Never shows a secret: secret values stay out of the message.
+    """
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        raise InvalidSettingError(_one_line(error), settings=[_name(e["loc"]) for e in error.errors()]) from None
+
+
+def _name(location: tuple[int | str, ...]) -> str:
+    return "MILLRACE_" + "__".join(str(part).upper() for part in location)
+
+
+def _one_line(error: ValidationError) -> str:
+    said = []
+    for e in error.errors(include_url=False):
+        name = _name(e["loc"])
+        secret = any(word in name for word in ("PASSWORD", "TOKEN", "REDIS__URL", "KAFKA__CONFIG"))
+        shown = "" if secret or e["type"] == "missing" else f" is {e['input']!r}"
+        said.append(f"{name}{shown}: {e['msg'][:1].lower()}{e['msg'][1:]}")
+    return "wrong setting: " + "; ".join(said)

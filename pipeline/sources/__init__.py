@@ -1,0 +1,42 @@
+"""A URI becomes a stream of record batches whose memory is bounded, whatever the size of the source.
+
+``plan_source`` looks once and fixes files, format, schema and splits; ``open_split`` reads one split, in any
+process; ``open_source`` reads all of them as one stream; ``restore_bytes`` turns a bytes dataset back into files.
+
+What holds for every source:
+
+* Files come in byte order of their relative paths, rows in the order of their file. Tables leave out files whose
+  path has a part that begins with "." or "_" (``_SUCCESS``); bytes keep every file and every empty folder.
+* The first bytes of a file say how it is compressed, and a name may not deny what it is. One folder holds one format.
+* Types of CSV and JSON lines are found in the first ``infer_bytes``, shared among the starts of all files. Later
+  nulls become anything and integers doubles; any other change is refused with its line and the option that mends it.
+* CSV is what ``pyarrow.csv.read_csv`` makes of it, with line ends in quotes: blank lines are no rows, and quoted
+  values can be null. One thing differs: a column that held only nulls in the first ``infer_bytes`` and turns to text
+  later keeps the default spellings of null as nulls, because what stood in its earlier rows is known no more.
+* JSON lines have one object in each line. A column that is given as ``string`` takes any value as its JSON text.
+* A file that changed since it was planned, or changes while it is read, is refused.
+"""
+
+from __future__ import annotations
+
+from pipeline.sources.bytes_format import BYTES_SCHEMA
+from pipeline.sources.model import SourceFile, SourceOptions, SourcePlan, Split
+from pipeline.sources.plan import plan_source
+from pipeline.sources.read import SplitReader, open_source, open_split
+from pipeline.sources.restore import restore_bytes
+from pipeline.sources.types import merge_schemas, parse_type
+
+__all__ = [
+    "BYTES_SCHEMA",
+    "SourceFile",
+    "SourceOptions",
+    "SourcePlan",
+    "Split",
+    "SplitReader",
+    "merge_schemas",
+    "open_source",
+    "open_split",
+    "parse_type",
+    "plan_source",
+    "restore_bytes",
+]

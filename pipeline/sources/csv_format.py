@@ -1,0 +1,206 @@
+"""CSV: what a file's header says, and how one block of records becomes a record batch."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as compute
+import pyarrow.csv as pc
+
+from pipeline.errors import SourceFormatError, SourceTypeError, UsageError
+from pipeline.sources.blocks import Block, RecordCutter
+from pipeline.sources.model import SourceOptions
+from pipeline.sources.records import count_lines, record_starts, scan_quotes
+from pipeline.sources.text import not_utf8
+
+__all__ = ["CsvParser", "read_header"]
+
+_NULL_SPELLINGS = pa.array(pc.ConvertOptions().null_values, pa.string())
+_COLUMN = re.compile(r"In CSV column #(\d+): ")
+_ROW = re.compile(r"Row #(\d+): ")
+
+
+def read_header(cutter: RecordCutter, options: SourceOptions, name: str) -> tuple[tuple[str, ...], bytes]:
+    """A file's column names, and the records that were read to find them but are rows (without a header).
+
+    No names at all mean an empty file. Raises ``SourceFormatError`` for names that are empty, given twice or not
+    UTF-8, with what to do about it.
+    """
+    first = cutter.header()
+    if not first:
+        return (), b""
+    try:
+        parsed = pc.read_csv(
+            pa.BufferReader(first),
+            read_options=pc.ReadOptions(
+                use_threads=False, block_size=len(first) + 1, autogenerate_column_names=not options.header
+            ),
+            parse_options=pc.ParseOptions(delimiter=options.delimiter, newlines_in_values=True),
+        )
+        names = tuple(parsed.column_names)
+    except UnicodeDecodeError:
+        raise not_utf8(first, name, 1) from None
+    if not options.header:
+        return names, first
+    seen: set[str] = set()
+    for number, column in enumerate(names, 1):
+        if not column.strip():
+            raise SourceFormatError(
+                f"{name}, line 1: column {number} has no name",
+                hint="name it in the header, or give --no-header if the first line is data",
+                file=name,
+                line=1,
+            )
+        if column in seen:
+            raise SourceFormatError(
+                f"{name}, line 1: two columns are named {column!r}",
+                hint="rename one in the header, or give --no-header if the first line is data",
+                file=name,
+                line=1,
+            )
+        seen.add(column)
+    return names, b""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a block did not parse: the column's name and the number of the row in the block, where known."""
+
+    column: str | None
+    row: int | None
+    message: str
+
+
+class CsvParser:
+    """Parses blocks with the options of one source; safe to use from several threads."""
+
+    def __init__(self, options: SourceOptions) -> None:
+        self._parse = pc.ParseOptions(delimiter=options.delimiter)
+        self._delimiter = options.delimiter
+        self._nulls = options.null_values
+
+    def parse(
+        self,
+        data: bytes,
+        names: tuple[str, ...],
+        types: dict[str, pa.DataType],
+        include: list[str] | None = None,
+    ) -> pa.RecordBatch:
+        """One batch with the columns ``include`` (default: all, in the file's order); types not given are inferred.
+
+        Raises what pyarrow raises; ``failure`` and ``explain`` make sense of it.
+        """
+        nulls = {} if self._nulls is None else {"null_values": self._nulls, "strings_can_be_null": True}
+        table = pc.read_csv(
+            pa.BufferReader(data),
+            read_options=pc.ReadOptions(use_threads=False, block_size=len(data) + 1, column_names=names),
+            parse_options=self._parse,
+            convert_options=pc.ConvertOptions(
+                column_types=types, include_columns=names if include is None else include, **nulls
+            ),
+        )
+        batches = table.to_batches()
+        if len(batches) == 1:
+            return batches[0]
+        return table.combine_chunks().to_batches()[0] if batches else _no_rows(table.schema)
+
+    def failure(self, error: pa.ArrowInvalid, names: tuple[str, ...]) -> Failure:
+        """Which column (counted in the file) and which row (blank lines not counted) pyarrow's message is about."""
+        text = str(error)
+        column, row = _COLUMN.search(text), _ROW.search(text)
+        return Failure(names[int(column[1])] if column else None, int(row[1]) - 1 if row else None, text)
+
+    def ragged(self, block: Block, names: tuple[str, ...], name: str, first_line: int) -> SourceFormatError | None:
+        """The error for the first row with too few or too many columns, None when there is none."""
+        found: list[pc.InvalidRow] = []
+
+        def keep(row: pc.InvalidRow) -> str:
+            found.append(row)
+            return "error"
+
+        try:
+            pc.read_csv(
+                pa.BufferReader(block.data),
+                read_options=pc.ReadOptions(use_threads=False, block_size=len(block.data) + 1, column_names=names),
+                parse_options=pc.ParseOptions(delimiter=self._delimiter, invalid_row_handler=keep),
+                convert_options=pc.ConvertOptions(column_types=dict.fromkeys(names, pa.binary())),
+            )
+        except pa.ArrowInvalid:
+            if not found:
+                return None
+        if not found:
+            return None
+        row = found[0]
+        line, _ = self.locate(block, (row.number or 1) - 1, first_line)
+        return SourceFormatError(
+            f"{name}, line {line}: {row.actual_columns} columns where there should be {row.expected_columns}",
+            hint="mend that line, or check --delimiter",
+            file=name,
+            line=line,
+        )
+
+    def locate(self, block: Block, row: int, first_line: int) -> tuple[int, bytes]:
+        """The line in which a row of the block begins, and the row's bytes."""
+        scan = scan_quotes(block.data, self._delimiter)
+        starts = record_starts(block.data, scan)
+        start = int(starts[row])
+        stop = int(starts[row + 1]) if row + 1 < len(starts) else len(block.data)
+        line = first_line + block.lines_before + count_lines(block.data[:start])
+        return line, block.data[start:stop]
+
+    def type_error(
+        self, block: Block, failed: Failure, names: tuple[str, ...], kind: pa.DataType, name: str, first_line: int
+    ) -> SourceTypeError:
+        """The error for a value that is not of its column's type: where, both types, and the option that mends it."""
+        line, new = first_line + block.lines_before, "something else"
+        column = failed.column or "?"
+        if failed.row is not None and failed.column is not None:
+            line, record = self.locate(block, failed.row, first_line)
+            value = self.parse(record, names, {failed.column: pa.binary()}, [column])[0][0].as_py()
+            inferred = self.parse(record, names, {}, [column]).schema[0].type
+            shown = (value or b"").decode("utf-8", "replace")
+            shown = shown if len(shown) <= 40 else shown[:40] + "..."
+            new = f"{shown!r} ({inferred})"
+        return SourceTypeError(
+            f"{name}, line {line}: column {column!r} was {kind} and is {new} here",
+            hint=f"give its type: --column-type {column}=string",
+            file=name,
+            line=line,
+            column=column,
+            expected=str(kind),
+        )
+
+
+def check_types(types: dict[str, pa.DataType]) -> None:
+    """Refuses types that CSV text cannot become, before anything is read."""
+    for column, kind in types.items():
+        try:
+            pc.read_csv(
+                pa.BufferReader(b"\n"),
+                read_options=pc.ReadOptions(column_names=["a"], use_threads=False),
+                convert_options=pc.ConvertOptions(column_types={"a": kind}),
+            )
+        except pa.ArrowNotImplementedError:
+            raise UsageError(f"column {column!r} of a CSV cannot be read as {kind}") from None
+        except pa.ArrowInvalid:
+            continue
+
+
+def nulls_in_text(batch: pa.RecordBatch, names: frozenset[str]) -> pa.RecordBatch:
+    """The batch with pyarrow's default spellings of null as nulls in these columns where they are text.
+
+    For columns that held nothing but nulls when the types were found: what was written for those rows is known no
+    more, so the rows to come mean the same by it.
+    """
+    for number, field in enumerate(batch.schema):
+        if field.name in names and pa.types.is_string(field.type):
+            column = batch.column(number)
+            spelled = compute.is_in(column, value_set=_NULL_SPELLINGS)
+            batch = batch.set_column(number, field, compute.if_else(spelled, None, column))
+    return batch
+
+
+def _no_rows(schema: pa.Schema) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays([pa.array([], field.type) for field in schema], schema=schema)

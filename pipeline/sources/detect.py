@@ -1,0 +1,129 @@
+"""What a source is: by the option, by the files' names, by their first bytes; one format for all its files."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import replace
+
+import pyarrow as pa
+import pyarrow.csv as pc
+
+from pipeline.errors import SourceEmptyError, SourceFormatError, UsageError
+from pipeline.sources.files import list_files
+from pipeline.sources.model import SourceFile, SourceOptions
+from pipeline.sources.stdin import STANDARD_INPUT, standard_input
+from pipeline.sources.streams import file_name_inside, open_plain, read_fully
+
+__all__ = ["detect_format"]
+
+_ENDINGS = {
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+    ".arrow": "arrow",
+    ".arrows": "arrow",
+    ".feather": "arrow",
+    ".ipc": "arrow",
+}
+_LOOK_BYTES = 65_536
+
+
+def detect_format(uri: str, options: SourceOptions) -> tuple[str, tuple[SourceFile, ...], SourceOptions]:
+    """Format, files and the options in force (``.tsv`` means tabs).
+
+    Raises ``SourceFormatError`` naming two files when they are of different formats, or when a file named like
+    one format holds another; ``SourceEmptyError`` when nothing tells.
+    """
+    if uri == STANDARD_INPUT:
+        return _detect_input(options)
+    if options.format is not None:
+        return options.format, list_files(uri, keep_all=options.format == "bytes").files, options
+    files = list_files(uri, keep_all=False).files
+    found: dict[str, SourceFile] = {}
+    for file in files:
+        format_ = format_of(file)
+        if format_ is None:
+            continue
+        for other, first in found.items():
+            if other != format_:
+                raise SourceFormatError(
+                    f"{uri} holds different formats: {first.name} is {other}, {file.name} is {format_}",
+                    hint="name one kind with a pattern like *.csv, or take all as they are with --format bytes",
+                )
+        found[format_] = file
+    if not found:
+        raise SourceEmptyError(f"{uri} is empty", hint="--format bytes stores it as it is")
+    format_ = next(iter(found))
+    if format_ == "bytes":
+        files = list_files(uri, keep_all=True).files
+    if all(_ending(file) == ".tsv" for file in files) and options.delimiter == ",":
+        options = replace(options, delimiter="\t")
+    return format_, files, options
+
+
+def _detect_input(options: SourceOptions) -> tuple[str, tuple[SourceFile, ...], SourceOptions]:
+    file = standard_input(new=True).file()
+    if options.format is not None:
+        return options.format, (file,), options
+    with closing(open_plain(file)) as stream:
+        begin = read_fully(stream, _LOOK_BYTES)
+    if not begin:
+        raise SourceEmptyError("standard input is empty")
+    format_ = format_of_bytes(begin)
+    if format_ is None:
+        raise UsageError("standard input does not show what it is", hint="give its --format")
+    return format_, (file,), options
+
+
+def format_of(file: SourceFile) -> str | None:
+    """The format of one file; None when it is empty and its name says nothing."""
+    named = _ENDINGS.get(_ending(file))
+    if file.size_bytes == 0:
+        return named
+    with closing(open_plain(file)) as stream:
+        begin = read_fully(stream, _LOOK_BYTES)
+    held = format_of_bytes(begin)
+    if named is None:
+        return held or "bytes"
+    if held in ("parquet", "arrow") and named != held:
+        raise SourceFormatError(
+            f"{file.name} is named like {named} but holds {held} data", hint=f"rename it, or give --format {held}"
+        )
+    if named in ("parquet", "arrow") and held != named:
+        raise SourceFormatError(
+            f"{file.name} is named like {named} but does not begin like it", hint="give its --format"
+        )
+    return named
+
+
+def format_of_bytes(begin: bytes) -> str | None:
+    """The format that the first 64 KB of a file speak for, None when they speak for no table."""
+    if begin.startswith(b"PAR1"):
+        return "parquet"
+    if begin.startswith((b"ARROW1", b"\xff\xff\xff\xff")):
+        return "arrow"
+    text = begin.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if b"\0" in text or not text:
+        return None
+    complete = text[: text.rfind(b"\n") + 1] if len(begin) >= _LOOK_BYTES else text
+    try:
+        complete.decode()
+    except UnicodeDecodeError:
+        return None
+    if text.startswith(b"{"):
+        return "jsonl"
+    try:
+        table = pc.read_csv(pa.BufferReader(complete), parse_options=pc.ParseOptions(newlines_in_values=True))
+    except pa.ArrowInvalid:
+        return None
+    # One column could be any text; only a delimiter that every line has makes it a table.
+    return "csv" if table.num_columns > 1 else None
+
+
+def _ending(file: SourceFile) -> str:
+    name = file_name_inside(file.name).lower()
+    return name[name.rfind(".") :] if "." in name.rpartition("/")[2] else ""

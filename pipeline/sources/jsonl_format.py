@@ -1,0 +1,197 @@
+"""JSON lines: how one block of lines becomes a record batch, and which types two blocks have in common.
+
+One line is one object. Numbers, also ``NaN`` and ``Infinity``, are read as pyarrow reads them; a string that
+looks like ``2026-11-22 10:00:00`` in every row is a timestamp.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+
+import pyarrow as pa
+import pyarrow.json as pj
+
+from pipeline.errors import UsageError
+from pipeline.sources.records import record_ends, record_starts
+
+__all__ = ["MAX_DEPTH", "NotALine", "check_types", "common_type", "depth_of", "parse_lines", "with_texts"]
+
+MAX_DEPTH = 60
+"""Arrow's own IPC reader stops at 64 levels; and pyarrow's JSON parser crashes somewhere below 20,000."""
+
+_DECODER = json.JSONDecoder()
+_LONG_LINE = 2000
+_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"')
+_BRACKET_STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\x02\x02")
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+
+
+class NotALine(ValueError):
+    """A block that is not one object a line; ``args[0]`` says what is wrong, ``args[1]`` is the offset, where known."""
+
+
+def parse_lines(data: bytes, types: dict[str, pa.DataType], *, unexpected: str) -> pa.RecordBatch:
+    """One batch with the columns ``types`` first, in their order; ``unexpected`` is "infer" or "error".
+
+    Raises ``pa.ArrowInvalid`` or ``NotALine``.
+    """
+    check_depth(data)
+    if not data.isascii():
+        data.decode()
+    table = pj.read_json(
+        pa.BufferReader(data),
+        read_options=pj.ReadOptions(use_threads=False, block_size=len(data) + 1),
+        parse_options=pj.ParseOptions(
+            explicit_schema=pa.schema(list(types.items())), unexpected_field_behavior=unexpected
+        ),
+    )
+    lines = len(record_starts(data, None))
+    if table.num_rows != lines:
+        _refuse_lines(data, table.num_rows)
+    return _one_batch(table)
+
+
+def _one_batch(table: pa.Table) -> pa.RecordBatch:
+    batches = table.to_batches()
+    if len(batches) == 1:
+        return batches[0]
+    if not table.num_rows or not table.num_columns:
+        empty = [pa.array([], field.type) for field in table.schema]
+        return pa.RecordBatch.from_arrays(empty, schema=table.schema)
+    return table.combine_chunks().to_batches()[0]
+
+
+def _refuse_lines(data: bytes, rows: int) -> None:
+    """Finds the line that is not exactly one object; lines of white space alone are none at all."""
+    starts = record_starts(data, None).tolist()
+    full = [start for start, line in zip(starts, _lines(data, starts), strict=True) if line.strip()]
+    if len(full) == rows:
+        return
+    for start, line in zip(starts, _lines(data, starts), strict=True):
+        if not line.strip():
+            continue
+        try:
+            json.loads(line)
+        except ValueError:
+            raise NotALine("this line is not one JSON object", start) from None
+    raise NotALine("there is not one JSON object in each line")
+
+
+def _lines(data: bytes, starts: list[int]) -> Iterable[bytes]:
+    return (data[start:stop] for start, stop in zip(starts, [*starts[1:], len(data)], strict=True))
+
+
+def check_depth(data: bytes) -> None:
+    """Refuses what is nested so deep that parsing it would end the process."""
+    import numpy as np
+
+    ends = np.append(record_ends(data, None), len(data))
+    starts = np.concatenate([[0], ends[:-1]])
+    for number in np.flatnonzero(ends - starts > _LONG_LINE).tolist():
+        line = data[starts[number] : ends[number]]
+        if line.count(b"[") + line.count(b"{") <= 1000:
+            continue
+        # Brackets in strings do not nest; what is left is only brackets.
+        steps = _STRINGS.sub(b"", line).translate(_BRACKET_STEPS, _NO_BRACKETS)
+        levels = np.frombuffer(steps, dtype=np.int8)
+        if len(levels) and int(np.cumsum(np.where(levels == 1, 1, -1)).max()) > 1000:
+            raise NotALine(f"nested deeper than {MAX_DEPTH} levels", int(starts[number]))
+
+
+def depth_of(kind: pa.DataType) -> int:
+    """How many levels a type is nested."""
+    if pa.types.is_struct(kind):
+        return 1 + max((depth_of(field.type) for field in kind.fields), default=0)
+    if pa.types.is_list(kind):
+        return 1 + depth_of(kind.value_type)
+    return 0
+
+
+def common_type(now: pa.DataType, new: pa.DataType, *, grow: bool) -> pa.DataType | None:
+    """The type of a column that was ``now`` and came as ``new``, or None when it may not change so.
+
+    Nulls become anything and integers doubles. While types are still being found (``grow``) a struct may get
+    further fields and a timestamp become a string, as pyarrow decides for a whole file.
+    """
+    if now.equals(new) or pa.types.is_null(new):
+        return now
+    if pa.types.is_null(now):
+        return new
+    pair = (now, new)
+    if pair in ((pa.int64(), pa.float64()), (pa.float64(), pa.int64())):
+        return pa.float64()
+    if pa.types.is_string(now) and pa.types.is_timestamp(new):
+        return now
+    if grow and pa.types.is_timestamp(now) and pa.types.is_string(new):
+        return new
+    if pa.types.is_list(now) and pa.types.is_list(new):
+        inner = common_type(now.value_type, new.value_type, grow=grow)
+        return None if inner is None else pa.list_(inner)
+    if pa.types.is_struct(now) and pa.types.is_struct(new):
+        return _common_struct(now, new, grow=grow)
+    return None
+
+
+def _common_struct(now: pa.StructType, new: pa.StructType, *, grow: bool) -> pa.DataType | None:
+    fields = {field.name: field.type for field in now.fields}
+    for field in new.fields:
+        if field.name not in fields:
+            if not grow:
+                return None
+            fields[field.name] = field.type
+            continue
+        inner = common_type(fields[field.name], field.type, grow=grow)
+        if inner is None:
+            return None
+        fields[field.name] = inner
+    return pa.struct(list(fields.items()))
+
+
+def with_texts(data: bytes, names: frozenset[str]) -> bytes:
+    """The same lines, with every value of these columns that is neither a string nor null made its JSON text.
+
+    Numbers keep their spelling, as everything else does. Python looks at every line, so only blocks that need it
+    come here.
+    """
+    starts = record_starts(data, None).tolist()
+    return b"".join(_with_texts(line, names) for line in _lines(data, starts))
+
+
+def _with_texts(line: bytes, names: frozenset[str]) -> bytes:
+    text = line.decode()
+    pieces, kept, at = [], 0, _skip(text, 0)
+    try:
+        if text[at] != "{":
+            return line
+        at = _skip(text, at + 1)
+        while text[at] == '"':
+            name, at = _DECODER.raw_decode(text, at)
+            at = _skip(text, _skip(text, at) + 1)
+            value, end = _DECODER.raw_decode(text, at)
+            if name in names and not (value is None or isinstance(value, str)):
+                pieces += [text[kept:at], json.dumps(text[at:end], ensure_ascii=False)]
+                kept = end
+            at = _skip(text, end)
+            if text[at] == "}":
+                break
+            at = _skip(text, at + 1)
+    except (ValueError, IndexError, RecursionError):
+        return line  # no object: pyarrow says so
+    return "".join([*pieces, text[kept:]]).encode()
+
+
+def _skip(text: str, at: int) -> int:
+    while text[at : at + 1] in (" ", "\t"):
+        at += 1
+    return at
+
+
+def check_types(types: dict[str, pa.DataType]) -> None:
+    """Refuses types that JSON cannot become, before anything is read."""
+    for column, kind in types.items():
+        try:
+            parse_lines(b'{"a":null}\n', {"a": kind}, unexpected="error")
+        except pa.ArrowNotImplementedError:
+            raise UsageError(f"column {column!r} of JSON lines cannot be read as {kind}") from None

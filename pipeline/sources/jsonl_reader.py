@@ -1,0 +1,221 @@
+"""Reads JSON lines: blocks parsed on all cores, in order, widening what may widen and naming what may not."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing, suppress
+
+import pyarrow as pa
+
+from pipeline.errors import SourceError, SourceFormatError, SourceTypeError
+from pipeline.sources.blocks import BLOCK_BYTES, Block
+from pipeline.sources.jsonl_format import (
+    MAX_DEPTH,
+    NotALine,
+    common_type,
+    depth_of,
+    parse_lines,
+    with_texts,
+)
+from pipeline.sources.model import SourceFile, SourceOptions, SourcePlan
+from pipeline.sources.parallel import in_order
+from pipeline.sources.records import count_lines, record_starts
+from pipeline.sources.streams import PlainOpener
+from pipeline.sources.text import TextFiles, not_utf8
+from pipeline.sources.types import given_types
+
+__all__ = ["JsonlReader"]
+
+Part = tuple[int, int, int]
+_ROW = re.compile(r" in row \d+$")
+_BAD = (pa.ArrowInvalid, NotALine, UnicodeDecodeError)
+
+
+class JsonlReader:
+    """Record batches of the given parts of some files, front to back; the counterpart of ``CsvReader``."""
+
+    def __init__(
+        self,
+        files: tuple[SourceFile, ...],
+        options: SourceOptions,
+        types: dict[str, pa.DataType],
+        given: dict[str, pa.DataType],
+        opener: PlainOpener,
+    ) -> None:
+        self.types = types
+        self._files = files
+        self._given = given
+        self._texts = frozenset(
+            name for name, kind in given.items() if pa.types.is_string(kind) or pa.types.is_large_string(kind)
+        )
+        self._text = TextFiles(files, options, opener, None)
+        self._starts: dict[int, int] = {}
+
+    @classmethod
+    def of_plan(cls, plan: SourcePlan, opener: PlainOpener) -> JsonlReader:
+        """A reader for all files of a plan, which begins with the plan's types."""
+        types = {field.name: field.type for field in plan.schema}
+        return cls(plan.files, plan.options, types, given_types(plan.options, None), opener)
+
+    def batches(self, parts: list[Part]) -> Iterator[tuple[pa.RecordBatch, int, int]]:
+        """Batches with the file they come from and how much of it was read by then."""
+        sent: dict[int, dict[str, pa.DataType]] = {}
+
+        def attempt(item: tuple[Block, tuple[str, ...]]) -> pa.RecordBatch:
+            block, _ = item
+            types = sent[id(block)] = self.types
+            return parse_lines(block.data, types, unexpected="error")
+
+        with closing(in_order(attempt, self.blocks(parts), size_of=lambda item: len(item[0].data))) as pairs:
+            for (block, _), future in pairs:
+                error = future.exception()
+                types = sent.pop(id(block), None)
+                if error is not None and not isinstance(error, _BAD):
+                    raise error
+                again = error is not None or types is not self.types
+                yield self._again(block) if again else future.result(), block.file, block.position
+
+    def blocks(
+        self, parts: list[Part], block_bytes: int | None = None
+    ) -> Generator[tuple[Block, tuple[str, ...]], None, None]:
+        """Blocks of lines; the second of each pair is empty, because every line names its columns itself."""
+        for number, start, stop in parts:
+            self._starts[number] = start
+            with closing(self._text.open(number, start, stop)) as stream:
+                for block in self._text.cutter(number, stream, start, block_bytes or BLOCK_BYTES).blocks():
+                    yield block, ()
+
+    def infer(self, blocks: Iterable[tuple[Block, tuple[str, ...]]]) -> dict[str, pa.DataType]:
+        """The types that fit all of ``blocks``, columns in order of appearance, given ones that never came last.
+
+        As ``pyarrow.json.read_json`` finds them for a whole file. Raises what ``_refuse`` gives.
+        """
+        found: dict[str, pa.DataType] = {}
+
+        def attempt(item: tuple[Block, tuple[str, ...]]) -> pa.Schema:
+            data = item[0].data
+            schema = self._parse(data, self._given, "infer").schema
+            # pyarrow puts columns of a given type first, so the order is looked up without them.
+            return (
+                [schema.field(name) for name in self._parse(data, {}, "infer").schema.names] if self._given else schema
+            )
+
+        with closing(in_order(attempt, blocks, size_of=lambda item: len(item[0].data))) as pairs:
+            for (block, _), future in pairs:
+                error = future.exception()
+                if error is not None and not isinstance(error, _BAD):
+                    raise error
+                wider = None if error is not None else self._widen(found, future.result(), grow=True)
+                if wider is None:
+                    raise self._refuse(block, found, grow=True)
+                found = wider
+        return {**found, **{name: kind for name, kind in self._given.items() if name not in found}}
+
+    def _widen(
+        self, types: dict[str, pa.DataType], seen: Iterable[pa.Field], *, grow: bool
+    ) -> dict[str, pa.DataType] | None:
+        """``types`` as they must be for what was seen too, None when that is not allowed."""
+        wider = dict(types)
+        for field in seen:
+            if field.name in self._given:
+                wider[field.name] = self._given[field.name]
+                continue
+            if field.name not in wider and not grow:
+                return None
+            kind = common_type(wider.get(field.name, pa.null()), field.type, grow=grow)
+            if kind is None or depth_of(kind) > MAX_DEPTH:
+                return None
+            wider[field.name] = kind
+        return wider
+
+    def _parse(self, data: bytes, types: dict[str, pa.DataType], unexpected: str) -> pa.RecordBatch:
+        try:
+            return parse_lines(data, types, unexpected=unexpected)
+        except pa.ArrowInvalid:
+            if not self._texts:
+                raise
+        return parse_lines(with_texts(data, self._texts), types, unexpected=unexpected)
+
+    def _again(self, block: Block) -> pa.RecordBatch:
+        """Parses a block that did not fit: widens nulls and integers, refuses everything else by name."""
+        with suppress(*_BAD):
+            return self._parse(block.data, self.types, "error")
+        try:
+            wider = self._widen(self.types, self._parse(block.data, self._given, "infer").schema, grow=False)
+            if wider is not None:
+                batch = self._parse(block.data, wider, "error")
+                self.types = wider
+                return batch
+        except _BAD:
+            pass
+        raise self._refuse(block, self.types, grow=False)
+
+    def _fits(self, data: bytes, types: dict[str, pa.DataType], *, grow: bool) -> dict[str, pa.DataType] | None:
+        try:
+            wider = self._widen(types, self._parse(data, self._given, "infer").schema, grow=grow)
+            if wider is not None and not grow:
+                self._parse(data, wider, "error")
+            return wider
+        except _BAD:
+            return None
+
+    def _refuse(self, block: Block, types: dict[str, pa.DataType], *, grow: bool) -> SourceError:
+        """What is wrong with the first line of a block that does not fit, found by halving."""
+        name, data = self._files[block.file].name, block.data
+        starts = [*record_starts(data, None).tolist(), len(data)]
+        good, bad, before = 0, len(starts) - 1, types
+        while bad - good > 1:
+            middle = (good + bad) // 2
+            wider = self._fits(data[: starts[middle]], types, grow=grow)
+            if wider is None:
+                bad = middle
+            else:
+                good, before = middle, wider
+        at, record = starts[good], data[starts[good] : starts[bad]]
+        first_line = self._text.first_line(block.file, self._starts[block.file]) + block.lines_before
+        line = first_line + count_lines(data[:at])
+        try:
+            seen = self._parse(record, self._given, "infer")
+        except UnicodeDecodeError:
+            return not_utf8(record, name, line)
+        except (pa.ArrowInvalid, NotALine) as error:
+            return SourceFormatError(f"{name}, line {line}: {_reason(error)}", file=name, line=line)
+        return _type_error(name, line, before, seen, grow=grow)
+
+
+def _reason(error: Exception) -> str:
+    text = str(error.args[0] if isinstance(error, NotALine) else error)
+    if "Column() changed" in text:
+        return "this line is not one JSON object"
+    return _ROW.sub("", text.removeprefix("JSON parse error: ")).rstrip(".")
+
+
+def _type_error(
+    name: str, line: int, types: dict[str, pa.DataType], seen: pa.RecordBatch, *, grow: bool
+) -> SourceTypeError:
+    """Which column of a line changes the types that all lines before it had."""
+    for field in seen.schema:
+        now = types.get(field.name)
+        if depth_of(field.type) > MAX_DEPTH:
+            return SourceTypeError(
+                f"{name}, line {line}: column {field.name!r} is nested deeper than {MAX_DEPTH} levels",
+                hint=f"keep it as text: --column-type {field.name}=string",
+                file=name,
+                line=line,
+                column=field.name,
+            )
+        if now is not None and common_type(now, field.type, grow=grow) is not None:
+            continue
+        shown = repr(seen.column(field.name)[0].as_py())
+        value = f"{shown if len(shown) <= 40 else shown[:40] + '...'} ({field.type})"
+        said = f"first appears here, as {value}" if now is None else f"was {now} and is {value} here"
+        return SourceTypeError(
+            f"{name}, line {line}: column {field.name!r} {said}",
+            hint=f"give its type: --column-type {field.name}=string",
+            file=name,
+            line=line,
+            column=field.name,
+            expected=None if now is None else str(now),
+        )
+    return SourceTypeError(f"{name}, line {line}: a value here does not fit its column", file=name, line=line)

@@ -1,0 +1,223 @@
+"""What a source is once it has been looked at: options, files, splits and the plan that joins them."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import zlib
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+from urllib.parse import quote
+
+import pyarrow as pa
+
+from pipeline.errors import InvalidSettingError, UsageError
+
+__all__ = ["FORMATS", "SourceFile", "SourceOptions", "SourcePlan", "Split"]
+
+FORMATS = ("csv", "parquet", "jsonl", "arrow", "bytes")
+
+_PLAIN_FILE_LIST = 100
+"""Longer lists of files travel compressed, so that a plan of 100,000 files still fits an XCom."""
+
+_MAX_UNIT_BYTES = 1_000_000_000
+"""Arrow's 32-bit offsets end at 2 GiB, and a unit is held about twice while it is parsed."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceOptions:
+    """How a source is to be understood; wrong values are refused here, by name.
+
+    ``format``: one of ``FORMATS``; None means by the file's name, then by its content.
+    ``null_values``: CSV only; replaces pyarrow's default spellings and then holds for every column, text too.
+    ``column_types``: pairs of column and Arrow type spelling (``types.parse_type``), CSV and JSON lines only.
+    ``schema_file``: types by column from an Arrow or Parquet file, or from JSON ``{"column": "type"}``.
+    ``infer_bytes``: how much of a CSV or JSON lines source is looked at to find its types.
+    ``max_unit_bytes``: the largest record, line, row group or record batch that is read at once.
+    ``split_bytes``, ``max_splits``: the size and number of parts that can be read alone.
+    ``piece_bytes``: the most bytes of a file that one row of a bytes source holds.
+    """
+
+    format: str | None = None
+    null_values: tuple[str, ...] | None = None
+    column_types: tuple[tuple[str, str], ...] = ()
+    schema_file: str | None = None
+    delimiter: str = ","
+    encoding: str = "utf-8"
+    header: bool = True
+    infer_bytes: int = 64_000_000
+    max_unit_bytes: int = 64_000_000
+    split_bytes: int = 16_000_000
+    max_splits: int = 64
+    piece_bytes: int = 1_000_000
+
+    def __post_init__(self) -> None:
+        if self.format is not None and self.format not in FORMATS:
+            raise InvalidSettingError(f"unknown source format {self.format!r}", hint=f"use one of {', '.join(FORMATS)}")
+        if len(self.delimiter) != 1 or not self.delimiter.isascii() or self.delimiter in '"\r\n\0':
+            raise InvalidSettingError(
+                f"the delimiter is {self.delimiter!r}", hint="give one ASCII character that is no quote and no line end"
+            )
+        for name, low, high in (
+            ("infer_bytes", 1, None),
+            ("max_unit_bytes", 1, _MAX_UNIT_BYTES),
+            ("split_bytes", 1, None),
+            ("max_splits", 1, 1000),
+            ("piece_bytes", 1, 4_000_000),
+        ):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < low or (high and value > high):
+                allowed = f"at least {low}" if high is None else f"{low} to {high}"
+                raise InvalidSettingError(f"{name} is {value!r}", hint=f"give a whole number, {allowed}")
+        # JSON and callers give lists; the frozen value must stay hashable.
+        if self.null_values is not None:
+            object.__setattr__(self, "null_values", tuple(self.null_values))
+        object.__setattr__(self, "column_types", tuple((str(name), str(kind)) for name, kind in self.column_types))
+
+    def to_json(self) -> dict[str, Any]:
+        """All options as JSON values; ``from_json`` gives an equal object back."""
+        said = asdict(self)
+        said["column_types"] = [list(pair) for pair in self.column_types]
+        said["null_values"] = None if self.null_values is None else list(self.null_values)
+        return said
+
+    @classmethod
+    def from_json(cls, said: dict[str, Any]) -> SourceOptions:
+        """The options that ``to_json`` gave; an unknown name raises ``InvalidSettingError``."""
+        unknown = sorted(set(said) - {field.name for field in fields(cls)})
+        if unknown:
+            raise InvalidSettingError(f"unknown source option {unknown[0]!r}")
+        given = dict(said)
+        if given.get("null_values") is not None:
+            given["null_values"] = tuple(given["null_values"])
+        given["column_types"] = tuple((name, kind) for name, kind in given.get("column_types", ()))
+        return cls(**given)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """One file as the plan found it.
+
+    ``name`` is relative to the source ("/" separated); one that ends in "/" is an empty directory (bytes only).
+    ``modified_ns`` is the time of the last change in nanoseconds since 1970.
+    """
+
+    uri: str
+    name: str
+    size_bytes: int
+    modified_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """A part of a source that can be read alone: from ``start`` in its first file to ``stop`` in its last.
+
+    ``files`` are consecutive indexes into ``SourcePlan.files``; files between the first and the last are read
+    whole. ``start`` and ``stop`` count bytes (CSV, JSON lines, bytes), row groups (Parquet) or record batches
+    (Arrow); ``stop`` is exclusive, and -1 means the end, which is not known before reading a compressed file.
+    ``bytes`` is how much of the source it covers, for progress; ``rows`` is None where only reading tells.
+    """
+
+    index: int
+    label: str
+    files: tuple[int, ...]
+    start: int
+    stop: int
+    bytes: int
+    rows: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SourcePlan:
+    """Everything that reading a source needs, fixed before the first row is read.
+
+    Reading the splits one after another gives every row once, in the order of the files' relative paths (byte
+    order) and of each file. ``schema`` has the names and the order of the columns for good; its types are those
+    found when planning, which nulls and integers may widen.
+    """
+
+    uri: str
+    format: str
+    kind: Literal["table", "bytes"]
+    schema: pa.Schema
+    files: tuple[SourceFile, ...]
+    splits: tuple[Split, ...]
+    total_bytes: int
+    total_rows: int | None
+    options: SourceOptions
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan as JSON values; ``from_json`` gives an equal plan back. A few KB, up to 100 files."""
+        files: Any = [[file.uri, file.name, file.size_bytes, file.modified_ns] for file in self.files]
+        if len(files) > _PLAIN_FILE_LIST:
+            files = base64.b64encode(zlib.compress(json.dumps(files).encode(), 6)).decode()
+        return {
+            "uri": self.uri,
+            "format": self.format,
+            "kind": self.kind,
+            "schema": base64.b64encode(self.schema.serialize().to_pybytes()).decode(),
+            "files": files,
+            "splits": [_split_to_json(split) for split in self.splits],
+            "total_bytes": self.total_bytes,
+            "total_rows": self.total_rows,
+            "options": self.options.to_json(),
+        }
+
+    @classmethod
+    def from_json(cls, said: dict[str, Any]) -> SourcePlan:
+        """The plan that ``to_json`` gave; raises ``UsageError`` for anything else."""
+        try:
+            files = said["files"]
+            if isinstance(files, str):
+                files = json.loads(zlib.decompress(base64.b64decode(files)))
+            return cls(
+                uri=said["uri"],
+                format=said["format"],
+                kind=said["kind"],
+                schema=pa.ipc.read_schema(pa.BufferReader(base64.b64decode(said["schema"]))),
+                files=tuple(SourceFile(*file) for file in files),
+                splits=tuple(_split_from_json(split) for split in said["splits"]),
+                total_bytes=said["total_bytes"],
+                total_rows=said["total_rows"],
+                options=SourceOptions.from_json(said["options"]),
+            )
+        except (KeyError, TypeError, ValueError, zlib.error, pa.ArrowException) as error:
+            raise UsageError(f"this is no plan of a source: {error!r}") from error
+
+    def facts(self) -> dict[str, Any]:
+        """What a version records of its source: where, what, how much, and a digest that changes with it.
+
+        ``single_file`` says that bytes of it come back as one file, not as a folder. ``digest`` is over name, size
+        and time of the last change of every file, not over their content.
+        """
+        digest = hashlib.sha256()
+        for file in self.files:
+            digest.update(json.dumps([file.name, file.size_bytes, file.modified_ns]).encode() + b"\n")
+        return {
+            "uri": self.uri,
+            "format": self.format,
+            "files": len(self.files),
+            "single_file": self._is_single_file(),
+            "bytes": self.total_bytes,
+            "digest": digest.hexdigest(),
+            "first_files": [file.name for file in self.files[:5]],
+        }
+
+    def _is_single_file(self) -> bool:
+        # A folder that holds one file has another last part than that file's path.
+        return len(self.files) == 1 and (
+            self.uri == "-" or self.uri.rpartition("/")[2] in (self.files[0].name, quote(self.files[0].name))
+        )
+
+
+def _split_to_json(split: Split) -> dict[str, Any]:
+    said = asdict(split)
+    # Consecutive by definition, so the two ends say it all.
+    said["files"] = [split.files[0], split.files[-1]]
+    return said
+
+
+def _split_from_json(said: dict[str, Any]) -> Split:
+    first, last = said["files"]
+    return Split(**{**said, "files": tuple(range(first, last + 1))})

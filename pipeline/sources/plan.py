@@ -1,0 +1,51 @@
+"""Looking at a source once, so that reading it holds no surprise: files, format, schema, splits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pipeline.sources.bytes_format import BYTES_SCHEMA
+from pipeline.sources.detect import detect_format
+from pipeline.sources.model import SourceFile, SourceOptions, SourcePlan
+from pipeline.sources.plan_columns import plan_arrow, plan_parquet
+from pipeline.sources.plan_text import plan_csv, plan_jsonl
+from pipeline.sources.splits import Unit, group_units
+from pipeline.sources.types import refuse_nulls, refuse_types
+
+__all__ = ["plan_source"]
+
+_PLANNERS = {"csv": plan_csv, "jsonl": plan_jsonl, "parquet": plan_parquet, "arrow": plan_arrow}
+_DEFAULTS = SourceOptions()
+
+
+def plan_source(uri: str, options: SourceOptions = _DEFAULTS, *, max_splits: int | None = None) -> SourcePlan:
+    """The plan of a source: what it holds, with which schema, and in which parts it can be read.
+
+    ``uri`` is a path, a ``file://`` address, a directory, a pattern (``*``, ``?``, ``[``, ``**``), or ``-`` for
+    standard input. ``max_splits`` overrides the option (1: no parts, and so no scan for their borders). Reads at
+    most ``infer_bytes`` to find types, and a plain CSV or JSON lines file once to find where its splits begin.
+    Raises a ``SourceError`` for a source that cannot be loaded, ``UsageError`` for options that do not fit it.
+    """
+    if max_splits is not None:
+        options = replace(options, max_splits=max_splits)
+    format_, files, options = detect_format(uri, options)
+    if format_ == "bytes":
+        return _plan_bytes(uri, files, options)
+    return _PLANNERS[format_](uri, files, options)
+
+
+def _plan_bytes(uri: str, files: tuple[SourceFile, ...], options: SourceOptions) -> SourcePlan:
+    refuse_types(options, "bytes")
+    refuse_nulls(options, "bytes")
+    units: list[Unit] = []
+    step = max(options.piece_bytes, options.split_bytes // options.piece_bytes * options.piece_bytes)
+    for number, file in enumerate(files):
+        if file.size_bytes <= step or options.max_splits == 1:
+            units.append(Unit(number, 0, -1, file.size_bytes))
+            continue
+        for start in range(0, file.size_bytes, step):
+            stop = min(start + step, file.size_bytes)
+            units.append(Unit(number, start, stop, stop - start))
+    splits = group_units(units, files, split_bytes=options.split_bytes, max_splits=options.max_splits, what="bytes")
+    total = sum(file.size_bytes for file in files)
+    return SourcePlan(uri, "bytes", "bytes", BYTES_SCHEMA, files, splits, total, None, options)

@@ -1,0 +1,136 @@
+"""Planning CSV and JSON lines: the columns, their types from the first bytes, and where splits may begin."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
+from dataclasses import replace
+
+import pyarrow as pa
+
+from pipeline.errors import SourceEmptyError
+from pipeline.sources.blocks import BLOCK_BYTES, Block
+from pipeline.sources.csv_format import CsvParser
+from pipeline.sources.csv_format import check_types as check_csv_types
+from pipeline.sources.csv_infer import infer_types
+from pipeline.sources.csv_reader import CsvReader
+from pipeline.sources.jsonl_format import check_types as check_json_types
+from pipeline.sources.jsonl_reader import JsonlReader
+from pipeline.sources.model import SourceFile, SourceOptions, SourcePlan
+from pipeline.sources.records import record_ends, scan_quotes
+from pipeline.sources.splits import Unit, group_units
+from pipeline.sources.streams import can_be_split, open_plain, read_fully
+from pipeline.sources.text import TextFiles, can_be_cut
+from pipeline.sources.types import given_types, refuse_nulls
+
+__all__ = ["plan_csv", "plan_jsonl"]
+
+Item = tuple[Block, tuple[str, ...]]
+BlocksOf = Callable[[list[tuple[int, int, int]], int], Generator[Item, None, None]]
+
+
+def plan_csv(uri: str, files: tuple[SourceFile, ...], options: SourceOptions) -> SourcePlan:
+    """The plan of CSV files whose columns all have the same names."""
+    names: tuple[str, ...] = ()
+    for number in range(len(files)):
+        names = CsvReader(files, options, names, {}, frozenset(), open_plain).header_of(number) or names
+    if not names:
+        raise SourceEmptyError(f"{uri} is empty", hint="a CSV needs at least its header line")
+    given = given_types(options, names)
+    check_csv_types(given)
+    reader = CsvReader(files, options, names, {}, frozenset(given), open_plain)
+    types = infer_types(
+        lambda: first_blocks(files, options, reader.blocks, options.delimiter),
+        CsvParser(options),
+        names,
+        given,
+        reader.refuse,
+        reader.refuse_text,
+    )
+    schema = pa.schema([(name, types[name]) for name in names])
+    return _plan("csv", uri, files, options, schema, options.delimiter)
+
+
+def plan_jsonl(uri: str, files: tuple[SourceFile, ...], options: SourceOptions) -> SourcePlan:
+    """The plan of JSON lines files."""
+    refuse_nulls(options, "JSON lines")
+    given = given_types(options, None)
+    check_json_types(given)
+    reader = JsonlReader(files, options, {}, given, open_plain)
+    types = reader.infer(first_blocks(files, options, reader.blocks, None))
+    if not types:
+        raise SourceEmptyError(f"{uri} is empty", hint="JSON lines need at least one object with a name in it")
+    return _plan("jsonl", uri, files, options, pa.schema(list(types.items())), None)
+
+
+def _plan(
+    format_: str,
+    uri: str,
+    files: tuple[SourceFile, ...],
+    options: SourceOptions,
+    schema: pa.Schema,
+    delimiter: str | None,
+) -> SourcePlan:
+    units = [unit for number in range(len(files)) for unit in _units(number, files, options, delimiter)]
+    splits = group_units(units, files, split_bytes=options.split_bytes, max_splits=options.max_splits, what="bytes")
+    total = sum(file.size_bytes for file in files)
+    return SourcePlan(uri, format_, "table", schema, files, splits, total, None, options)
+
+
+def first_blocks(
+    files: tuple[SourceFile, ...], options: SourceOptions, blocks_of: BlocksOf, delimiter: str | None
+) -> Iterator[Item]:
+    """The whole records within the first ``infer_bytes``, shared among the starts of all files; at least one each."""
+    left = options.infer_bytes
+    for number in range(len(files)):
+        share, taken = left // (len(files) - number), 0
+        with closing(blocks_of([(number, 0, -1)], min(BLOCK_BYTES, max(share, 1)))) as blocks:
+            for block, order in blocks:
+                data = _within(block.data, share - taken, delimiter, keep_one=taken == 0)
+                if data:
+                    yield replace(block, data=data), order
+                taken += len(block.data)
+                if taken >= share or len(data) < len(block.data):
+                    break
+        left -= min(taken, share)
+
+
+def _within(data: bytes, limit: int, delimiter: str | None, *, keep_one: bool) -> bytes:
+    """The records of ``data`` that end within ``limit`` bytes; the first one in any case when ``keep_one``."""
+    if len(data) <= limit:
+        return data
+    scan = None if delimiter is None else scan_quotes(data, delimiter)
+    ends = record_ends(data, scan)
+    fitting = ends[ends <= limit]
+    if len(fitting):
+        return data[: int(fitting[-1])]
+    if not keep_one:
+        return b""
+    return data[: int(ends[0])] if len(ends) else data
+
+
+def _units(number: int, files: tuple[SourceFile, ...], options: SourceOptions, delimiter: str | None) -> Iterator[Unit]:
+    """A file's ranges of whole records, or the file itself where it is small, compressed or cannot be cut."""
+    file = files[number]
+    if (
+        options.max_splits == 1
+        or file.size_bytes <= options.split_bytes
+        or not can_be_cut(options)
+        or not can_be_split(file)
+    ):
+        yield Unit(number, 0, -1, file.size_bytes)
+        return
+    at = 0
+    with closing(open_plain(file)) as stream:
+        # A mark in front of the first quote would hide that it opens a field.
+        mark = 3 if read_fully(stream, 3) == b"\xef\xbb\xbf" else 0
+    with closing(open_plain(file, mark, file.size_bytes)) as stream:
+        cutter = TextFiles(files, options, open_plain, delimiter).cutter(
+            number, stream, 0, min(BLOCK_BYTES, options.split_bytes)
+        )
+        for block in cutter.blocks():
+            end = mark + block.offset + len(block.data)
+            yield Unit(number, at, end, end - at)
+            at = end
+    if at < file.size_bytes:
+        yield Unit(number, at, file.size_bytes, file.size_bytes - at)

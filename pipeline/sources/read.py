@@ -1,0 +1,109 @@
+"""Reading what was planned: one split, or the whole source, as a stream of record batches."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from types import TracebackType
+from typing import Self
+
+import pyarrow as pa
+
+from pipeline.errors import SourceError
+from pipeline.sources.formats import batches_of
+from pipeline.sources.model import SourcePlan, Split
+from pipeline.sources.splits import parts_of
+from pipeline.sources.stdin import STANDARD_INPUT
+
+__all__ = ["SplitReader", "open_source", "open_split"]
+
+BATCH_BYTES = 8_000_000
+"""The most Arrow data in one batch, unless a single row is larger."""
+
+
+class SplitReader:
+    """The rows of one split as record batches of at most about 8 MB; iterate once, close when done.
+
+    Every batch has the columns of ``plan.schema``, in its order; its types are those it was parsed with, which
+    nulls and integers may widen on the way (``schema`` is the widest so far). ``bytes_read`` counts bytes of the
+    source, never falls, and is ``split.bytes`` at the end. Raises ``SourceError`` of the kind that fits.
+    """
+
+    def __init__(self, plan: SourcePlan, split: Split, *, looking: bool = False) -> None:
+        self.split = split
+        self.schema: pa.Schema = plan.schema
+        self.bytes_read = 0
+        self._batches = self._read(plan, looking)
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        return self
+
+    def __next__(self) -> pa.RecordBatch:
+        return next(self._batches)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of files and threads; safe to call twice, and in the middle."""
+        self._batches.close()
+
+    def _read(self, plan: SourcePlan, looking: bool) -> Generator[pa.RecordBatch, None, None]:
+        before, current, last = 0, -1, 0
+        for batch, number, done in batches_of(plan, parts_of(self.split), looking=looking):
+            if number != current:
+                before, current = before + last, number
+            last = done
+            # The size of standard input is not known, so nothing limits what was read of it.
+            limit = self.split.bytes if plan.uri != STANDARD_INPUT else before + done
+            self.bytes_read = max(self.bytes_read, min(limit, before + done))
+            if batch.schema is not self.schema:
+                self.schema = batch.schema
+            yield from _in_pieces(batch)
+        self.bytes_read = max(self.bytes_read, self.split.bytes)
+
+
+def _in_pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """The batch, halved until each piece is small enough."""
+    waiting = [batch] if batch.num_rows else []
+    while waiting:
+        piece = waiting.pop()
+        if piece.num_rows > 1 and piece.nbytes > BATCH_BYTES:
+            half = piece.num_rows // 2
+            halves = [piece.slice(half), piece.slice(0, half)]
+            # A dictionary belongs to every slice: cutting rows does not make it smaller.
+            if sum(part.nbytes for part in halves) < 1.5 * piece.nbytes:
+                waiting += halves
+                continue
+        yield piece
+
+
+def open_split(plan: SourcePlan, split: Split, *, looking: bool = False) -> SplitReader:
+    """The rows of one of the plan's splits, in this process or any other one that sees the same files.
+
+    With ``looking`` the load is still to come: standard input, which can be loaded once, stays whole for it.
+    """
+    return SplitReader(plan, split, looking=looking)
+
+
+def open_source(plan: SourcePlan) -> SplitReader:
+    """The rows of the whole source as one stream: those of all splits, one after another."""
+    if not plan.splits:
+        raise SourceError(f"the plan of {plan.uri} has no splits")
+    if len(plan.splits) == 1:
+        return SplitReader(plan, plan.splits[0])
+    first, last = plan.splits[0], plan.splits[-1]
+    whole = Split(
+        index=0,
+        label=plan.uri,
+        files=tuple(range(first.files[0], last.files[-1] + 1)),
+        start=first.start,
+        stop=last.stop,
+        bytes=sum(split.bytes for split in plan.splits),
+        rows=plan.total_rows,
+    )
+    return SplitReader(plan, whole)

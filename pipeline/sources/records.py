@@ -1,0 +1,230 @@
+"""Where CSV records begin and end: a scan that knows about quotes and touches no byte in Python.
+
+The rule is that of pyarrow's parser. A quote opens a field only directly after a delimiter or a line end; in an
+open field a doubled quote is a quote and a single one closes; after that, and anywhere else in a field, a quote
+is a character like any other. So one stray quote (``5" pipe``) does not swallow the rest of the file, as counting
+quotes would.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = [
+    "QuoteScan",
+    "count_lines",
+    "first_record_end",
+    "is_inside_at",
+    "last_record_end",
+    "record_ends",
+    "record_starts",
+    "scan_quotes",
+]
+
+_TAIL_BYTES = 65_536
+_QUOTE, _FEED, _RETURN = 0x22, 0x0A, 0x0D
+
+
+@dataclass(frozen=True, slots=True)
+class QuoteScan:
+    """The runs of adjacent quotes in a buffer that begins at a record's start.
+
+    ``starts`` and ``ends`` are byte offsets (``ends`` exclusive); ``inside`` says whether the byte after a run
+    lies in an open quoted field, ``begins_inside`` whether the first byte does.
+    """
+
+    starts: NDArray[np.int64]
+    ends: NDArray[np.int64]
+    inside: NDArray[np.bool_]
+    begins_inside: bool = False
+
+    def outside_at(self, offsets: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """For offsets of bytes that are no quotes: whether each lies outside of quoted fields."""
+        import numpy as np
+
+        if not len(self.starts):
+            return np.full(len(offsets), not self.begins_inside)
+        run = np.searchsorted(self.starts, offsets) - 1
+        return np.where(run < 0, not self.begins_inside, ~self.inside[run])
+
+    def opened_at(self) -> int:
+        """Offset of the quote whose field is still open where the buffer ends, or -1."""
+        if not len(self.inside) or not self.inside[-1]:
+            return -1
+        import numpy as np
+
+        closed = np.flatnonzero(~self.inside)
+        return int(self.starts[closed[-1] + 1 if len(closed) else 0])
+
+
+def scan_quotes(buffer: bytes, delimiter: str, *, inside: bool = False) -> QuoteScan | None:
+    """The quotes of a buffer that begins at a record's start; None when it has none.
+
+    With ``inside`` it begins in an open quoted field instead, directly after a line end.
+    """
+    if buffer.find(b'"') < 0 and not inside:
+        return None
+    import numpy as np
+
+    data = np.frombuffer(buffer, dtype=np.uint8)
+    quotes = np.flatnonzero(data == _QUOTE)
+    if not len(quotes):
+        return QuoteScan(quotes, quotes, np.empty(0, dtype=bool), inside)
+    new_run = np.empty(len(quotes), dtype=bool)
+    new_run[0] = True
+    np.not_equal(quotes[1:], quotes[:-1] + 1, out=new_run[1:])
+    first = np.flatnonzero(new_run)
+    starts = quotes[first]
+    lengths = np.diff(first, append=len(quotes))
+    before = data[starts - 1]  # at offset 0 this wraps around, and is put right two lines on
+    opens = (before == ord(delimiter)) | (before == _FEED) | (before == _RETURN)
+    opens[0] |= starts[0] == 0
+    odd = (lengths & 1).astype(bool)
+    # What a run does to "inside a quoted field": an even run changes nothing (it opens and closes, or is doubled
+    # quotes, or is plain text); an odd one after a field's start flips it; any other odd one can only close.
+    flips = np.cumsum(opens & odd)
+    last_close = np.maximum.accumulate(np.where(odd & ~opens, np.arange(len(starts)), -1))
+    since = flips - np.where(last_close >= 0, flips[last_close], -int(inside))
+    return QuoteScan(starts, starts + lengths, (since & 1).astype(bool), inside)
+
+
+def is_inside_at(buffer: bytes, stop: int, delimiter: str) -> bool:
+    """Whether the byte ``stop``, which follows a line end, lies in an open quoted field.
+
+    The same rule as ``scan_quotes``, in byte operations over the whole buffer: more than 1 GB/s however many
+    quotes there are, where an index of every quote takes 0.05 GB/s when half of the bytes are quotes.
+    """
+    import numpy as np
+
+    data = np.frombuffer(buffer, dtype=np.uint8, count=stop)
+    quotes = data == _QUOTE
+    starter = data == ord(delimiter)
+    starter |= data == _FEED
+    starter |= data == _RETURN
+    doubled = quotes[1:] & quotes[:-1]
+    closed, opened = -1, np.empty(0, dtype=np.int64)
+    if doubled.any():
+        quotes[1:] &= ~doubled
+        quotes[:-1] &= ~doubled
+        closed, opened = _long_runs(doubled, starter)
+    # What is left are quotes without a neighbour: each opens, closes, or means nothing.
+    opens = quotes[1:] & starter[:-1]
+    closes = quotes[1:] & ~starter[:-1]
+    from_end = int(closes[::-1].argmax()) if len(closes) else 0
+    if len(closes) and closes[len(closes) - 1 - from_end]:
+        closed = max(closed, len(closes) - from_end)
+    flips = int(np.count_nonzero(opens[max(closed, 0) :])) + int(np.count_nonzero(opened > closed))
+    return bool((flips + (closed < 0 and bool(quotes[0]))) & 1)
+
+
+def _long_runs(doubled: NDArray[np.bool_], starter: NDArray[np.bool_]) -> tuple[int, NDArray[np.int64]]:
+    """Of the runs of three and more quotes with an odd length: the last that only closes, and those that may open."""
+    import numpy as np
+
+    tripled = np.flatnonzero(doubled[1:] & doubled[:-1])
+    if not len(tripled):
+        return -1, tripled
+    first = np.flatnonzero(np.diff(tripled, prepend=-2) != 1)
+    odd = (np.diff(first, append=len(tripled)) & 1).astype(bool)
+    starts = tripled[first][odd]
+    opens = (starts == 0) | starter[starts - 1]
+    only_close = starts[~opens]
+    return int(only_close[-1]) if len(only_close) else -1, starts[opens]
+
+
+def last_record_end(buffer: bytes, delimiter: str | None, *, final: bool = False) -> int:
+    """Offset after the last line end outside quotes, 0 when there is none; ``delimiter`` None: no quotes at all.
+
+    A line feed is preferred over a later carriage return alone. A carriage return as the very last byte counts
+    only when ``final``: a line feed may follow.
+    """
+    if delimiter is None or buffer.find(b'"') < 0:
+        found = buffer.rfind(b"\n") + 1
+        return found or _after_carriage_return(buffer, final)
+    begin = buffer.find(b"\n", max(0, len(buffer) - _TAIL_BYTES)) + 1
+    if begin:
+        tail = buffer[begin:]
+        inside = is_inside_at(buffer, begin, delimiter)
+        ends = _feeds_outside(tail, scan_quotes(tail, delimiter, inside=inside))
+        if len(ends):
+            return begin + int(ends[-1]) + 1
+        if not inside:
+            return begin
+    scan = scan_quotes(buffer, delimiter)
+    ends = _feeds_outside(buffer, scan)
+    if len(ends):
+        return int(ends[-1]) + 1
+    ends = record_ends(buffer, scan)
+    if not final and len(ends) and ends[-1] == len(buffer):
+        ends = ends[:-1]
+    return int(ends[-1]) if len(ends) else 0
+
+
+def _feeds_outside(buffer: bytes, scan: QuoteScan | None) -> NDArray[np.int64]:
+    import numpy as np
+
+    feeds = np.flatnonzero(np.frombuffer(buffer, dtype=np.uint8) == _FEED)
+    return feeds if scan is None else feeds[scan.outside_at(feeds)]
+
+
+def _after_carriage_return(buffer: bytes, final: bool) -> int:
+    found = buffer.rfind(b"\r")
+    if found == len(buffer) - 1 and not final:
+        found = buffer.rfind(b"\r", 0, found)
+    return found + 1
+
+
+def record_ends(buffer: bytes, scan: QuoteScan | None) -> NDArray[np.int64]:
+    """Offsets after every line end outside quotes (CR LF is one), ascending; the buffer's own end is not added."""
+    import numpy as np
+
+    data = np.frombuffer(buffer, dtype=np.uint8)
+    feeds = data == _FEED
+    if b"\r" in buffer:
+        returns = data == _RETURN
+        returns[:-1] &= ~feeds[1:]
+        feeds = feeds | returns
+    ends = np.flatnonzero(feeds)
+    if scan is not None:
+        ends = ends[scan.outside_at(ends)]
+    return ends + 1
+
+
+def record_starts(buffer: bytes, scan: QuoteScan | None) -> NDArray[np.int64]:
+    """Offsets at which the records of a buffer begin, blank lines left out as pyarrow leaves them out."""
+    import numpy as np
+
+    starts: NDArray[np.int64] = np.concatenate([[0], record_ends(buffer, scan)])
+    starts = starts[starts < len(buffer)]
+    data = np.frombuffer(buffer, dtype=np.uint8)
+    full: NDArray[np.bool_] = (data[starts] != _FEED) & (data[starts] != _RETURN)
+    return starts[full]
+
+
+def first_record_end(buffer: bytes, delimiter: str, *, final: bool) -> int:
+    """Offset after the first record that is not a blank line (with its line end), 0 when it is not all there."""
+    scan = scan_quotes(buffer, delimiter)
+    starts = record_starts(buffer, scan)
+    if not len(starts):
+        return 0
+    ends = record_ends(buffer, scan)
+    ends = ends[ends > starts[0]]
+    if len(ends) and (final or ends[0] < len(buffer) or buffer[-1:] == b"\n"):
+        return int(ends[0])
+    return len(buffer) if final else 0
+
+
+def count_lines(buffer: bytes) -> int:
+    """How many line ends a buffer holds: LF, CR LF and CR alone each count once."""
+    import numpy as np
+
+    data = np.frombuffer(buffer, dtype=np.uint8)
+    count = int(np.count_nonzero(data == _FEED))
+    if b"\r" in buffer:
+        count += buffer.count(b"\r") - buffer.count(b"\r\n")
+    return count

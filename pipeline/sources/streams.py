@@ -1,0 +1,290 @@
+"""One file as a stream of plain bytes: read and decompressed in bounded memory.
+
+What lies in a file is decided by its first bytes, never by its name; a name that promises a compression which is
+not there is refused. ``position`` is always in bytes of the source itself, for progress.
+"""
+
+from __future__ import annotations
+
+import io
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable
+from typing import IO, Any, Protocol
+
+import pyarrow as pa
+from isal import igzip, isal_zlib
+
+from pipeline.errors import SourceCorruptError, SourceFormatError, SourceUnreadableError
+from pipeline.sources.files import changed, check_unchanged, open_raw, stat_file
+from pipeline.sources.model import SourceFile
+from pipeline.sources.stdin import STANDARD_INPUT, InputStream, standard_input
+
+__all__ = [
+    "ByteStream",
+    "PlainOpener",
+    "RawStream",
+    "can_be_split",
+    "compression_of",
+    "file_name_inside",
+    "open_bytes",
+    "open_plain",
+    "open_seekable",
+]
+
+_COPY_BYTES = 1 << 20
+_SUFFIXES = {".gz": "gzip", ".gzip": "gzip", ".zst": "zstd", ".zstd": "zstd", ".bz2": "bz2", ".zip": "zip"}
+_MAGIC = (
+    (b"\x1f\x8b", "gzip"),
+    (b"\x28\xb5\x2f\xfd", "zstd"),
+    (b"BZh", "bz2"),
+    (b"PK\x03\x04", "zip"),
+    (b"PK\x05\x06", "zip"),
+)
+_DAMAGE: tuple[Any, ...] = (
+    OSError,
+    zipfile.BadZipFile,
+    isal_zlib.error,
+    zlib.error,
+    pa.ArrowException,
+    RuntimeError,
+    NotImplementedError,
+)
+_ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)
+
+
+class ByteStream(Protocol):
+    """Plain bytes, front to back."""
+
+    def read(self, size: int) -> bytes:
+        """At most ``size`` bytes; fewer only near the end, none at the end."""
+
+    @property
+    def position(self) -> int:
+        """How many bytes of the source itself were taken so far."""
+
+    def close(self) -> None:
+        """Let go of the file."""
+
+
+def read_fully(stream: ByteStream, size: int) -> bytes:
+    """Exactly ``size`` bytes unless the stream ends before."""
+    data = stream.read(size) if size else b""
+    while 0 < len(data) < size and (more := stream.read(size - len(data))):
+        data += more
+    return data
+
+
+class RawStream:
+    """The bytes ``start`` to ``stop`` of a file, exactly as planned.
+
+    Raises ``SourceChangedError`` when the file grew, shrank or was written to, also while it is read.
+    """
+
+    def __init__(self, file: SourceFile, start: int = 0, stop: int | None = None) -> None:
+        self._file = file
+        self._raw = open_raw(file)
+        self._stop = file.size_bytes if stop is None else stop
+        self._at = start
+        if start:
+            self._raw.seek(start)
+
+    @property
+    def position(self) -> int:
+        """Offset in the file of the next byte to be read."""
+        return self._at
+
+    def read(self, size: int = -1) -> bytes:
+        """At most ``size`` bytes, none at the end."""
+        left = self._stop - self._at
+        wanted = left if size < 0 else min(size, left)
+        if wanted <= 0:
+            check_unchanged(self._file)
+            return b""
+        try:
+            data = self._raw.read(wanted)
+        except OSError as error:
+            raise SourceUnreadableError(f"{self._file.name} cannot be read: {error.strerror or error}") from error
+        if not data:
+            raise changed(self._file, stat_file(self._file.uri))
+        self._at += len(data)
+        return data
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._raw.close()
+
+
+class _Decompressed:
+    """What a compressed file holds. Members and frames one after another are one stream."""
+
+    def __init__(self, file: SourceFile, compression: str) -> None:
+        self._name = file.name
+        self._kind = compression
+        self._raw: ByteStream | None = None
+        self._archive: IO[bytes] | None = None
+        self._members: zipfile.ZipFile | None = None
+        self._inner: Any
+        if compression == "zip":
+            self._archive = _spooled(open_bytes(file)) if file.uri == STANDARD_INPUT else open_raw(file)
+            try:
+                with _reported(self._name, self._kind):
+                    self._members = zipfile.ZipFile(self._archive)
+                    self._inner = self._members.open(single_member(self._members, self._name))
+            except BaseException:
+                self.close()
+                raise
+            return
+        self._raw = open_bytes(file)
+        if compression == "gzip":
+            self._inner = igzip.IGzipFile(fileobj=_AsFile(self._raw), mode="rb")  # type: ignore[no-untyped-call]
+        else:
+            self._inner = pa.CompressedInputStream(pa.PythonFile(_AsFile(self._raw), mode="r"), compression)
+
+    @property
+    def position(self) -> int:
+        """How much of the compressed file was read."""
+        if self._raw is not None:
+            return self._raw.position
+        return self._archive.tell() if self._archive is not None else 0
+
+    def read(self, size: int) -> bytes:
+        """At most ``size`` decompressed bytes, none at the end."""
+        with _reported(self._name, self._kind):
+            return bytes(self._inner.read(size))
+
+    def close(self) -> None:
+        """Let go of the file."""
+        for held in (self._members, self._raw, self._archive):
+            if held is not None:
+                held.close()
+
+
+class _AsFile(io.RawIOBase):
+    """A stream as the file that the decompressors ask for."""
+
+    def __init__(self, stream: ByteStream) -> None:
+        self._from = stream
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._from.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+
+class _reported:
+    """Turns what the decompressors raise into one error that names the file."""
+
+    def __init__(self, name: str, kind: str) -> None:
+        self._name, self._kind = name, kind
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, EOFError) or (isinstance(error, OSError) and "Truncated" in str(error)):
+            raise SourceCorruptError(
+                f"{self._name} is cut short: its {self._kind} stream ends before its end mark",
+                hint="copy it again",
+                file=self._name,
+            ) from error
+        if isinstance(error, _DAMAGE):
+            raise SourceCorruptError(
+                f"{self._name} is no intact {self._kind} data: {error}", hint="copy it again", file=self._name
+            ) from error
+
+
+def single_member(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
+    """The one file in a zip; anything else is refused: several, none, encrypted, a link, an unusual method."""
+    members = [member for member in archive.infolist() if not member.is_dir()]
+    if len(members) != 1:
+        raise SourceFormatError(
+            f"{name} is a zip with {len(members)} files", hint="unpack it, or make one with exactly one file"
+        )
+    member = members[0]
+    if member.flag_bits & 1:
+        raise SourceFormatError(f"{name} is an encrypted zip", hint="decrypt it first")
+    if member.compress_type not in _ZIP_METHODS:
+        raise SourceFormatError(f"{name} uses zip method {member.compress_type}", hint="use deflate")
+    if (member.external_attr >> 16) & 0o170000 == 0o120000:
+        raise SourceFormatError(f"{name} holds a link, not a file")
+    return member
+
+
+def compression_of(file: SourceFile) -> str | None:
+    """``gzip``, ``zstd``, ``bz2``, ``zip`` or None, by the file's first bytes.
+
+    A name that ends in ``.gz`` (or another such ending) on a file that is not so compressed raises
+    ``SourceCorruptError``.
+    """
+    stream = open_bytes(file)
+    try:
+        begin = read_fully(stream, 16)
+    finally:
+        stream.close()
+    found = next((kind for magic, kind in _MAGIC if begin.startswith(magic)), None)
+    # "BZh" could begin a text; what follows in a bzip2 file cannot.
+    if found == "bz2" and begin[4:10] not in (b"\x31\x41\x59\x26\x53\x59", b"\x17\x72\x45\x38\x50\x90"):
+        found = None
+    promised = next((kind for ending, kind in _SUFFIXES.items() if file.name.lower().endswith(ending)), None)
+    if promised and found is None and begin:
+        raise SourceCorruptError(f"{file.name} is named like {promised} but does not begin like it", file=file.name)
+    return found
+
+
+def file_name_inside(name: str) -> str:
+    """A file's name without the ending of its compression."""
+    for ending in _SUFFIXES:
+        if name.lower().endswith(ending):
+            return name[: -len(ending)]
+    return name
+
+
+PlainOpener = Callable[[SourceFile, int, int | None], ByteStream]
+"""Opens a file, or the bytes from one offset to another of a file that is not compressed."""
+
+
+def open_bytes(file: SourceFile, start: int = 0, stop: int | None = None) -> ByteStream:
+    """The file's bytes as they are."""
+    return InputStream(standard_input()) if file.uri == STANDARD_INPUT else RawStream(file, start, stop)
+
+
+def open_plain(file: SourceFile, start: int = 0, stop: int | None = None) -> ByteStream:
+    """The file's plain bytes, decompressed where need be; a range of them only when it is not compressed."""
+    compression = compression_of(file) if start == 0 and stop is None else None
+    return open_bytes(file, start, stop) if compression is None else _Decompressed(file, compression)
+
+
+def open_seekable(file: SourceFile) -> IO[bytes]:
+    """The file's plain bytes to read in any order; what is compressed goes through a temporary file on disk."""
+    if file.uri != STANDARD_INPUT and compression_of(file) is None:
+        return open_raw(file)
+    return _spooled(open_plain(file))
+
+
+def _spooled(stream: ByteStream) -> IO[bytes]:
+    kept = tempfile.TemporaryFile()  # noqa: SIM115  (the caller closes it)
+    try:
+        while data := stream.read(_COPY_BYTES):
+            kept.write(data)
+    except OSError as error:
+        kept.close()
+        raise SourceUnreadableError(
+            f"no room to decompress: {error.strerror or error}", hint="make room in TMPDIR"
+        ) from error
+    except BaseException:
+        kept.close()
+        raise
+    finally:
+        stream.close()
+    kept.seek(0)
+    return kept
+
+
+def can_be_split(file: SourceFile) -> bool:
+    """Whether parts of the file can be read alone: it is on disk and not compressed."""
+    return file.uri != STANDARD_INPUT and compression_of(file) is None

@@ -1,0 +1,243 @@
+"""Arrow types by their spelling, types from a schema file, and which type is wide enough for two."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.errors import SourceNotFoundError, SourceTypeError, SourceUnreadableError, UsageError
+from pipeline.sources.model import SourceOptions
+
+__all__ = [
+    "check_names",
+    "given_types",
+    "load_schema_file",
+    "merge_schemas",
+    "parse_type",
+    "refuse_nulls",
+    "refuse_types",
+    "wider_type",
+]
+
+_SIMPLE: dict[str, pa.DataType] = {
+    "null": pa.null(),
+    "bool": pa.bool_(),
+    "int8": pa.int8(),
+    "int16": pa.int16(),
+    "int32": pa.int32(),
+    "int64": pa.int64(),
+    "uint8": pa.uint8(),
+    "uint16": pa.uint16(),
+    "uint32": pa.uint32(),
+    "uint64": pa.uint64(),
+    "float16": pa.float16(),
+    "halffloat": pa.float16(),
+    "float32": pa.float32(),
+    "float": pa.float32(),
+    "float64": pa.float64(),
+    "double": pa.float64(),
+    "string": pa.string(),
+    "large_string": pa.large_string(),
+    "binary": pa.binary(),
+    "large_binary": pa.large_binary(),
+    "date32": pa.date32(),
+    "date32[day]": pa.date32(),
+    "date64": pa.date64(),
+    "date64[ms]": pa.date64(),
+    "time32[s]": pa.time32("s"),
+    "time32[ms]": pa.time32("ms"),
+    "time64[us]": pa.time64("us"),
+    "time64[ns]": pa.time64("ns"),
+    **{f"timestamp[{unit}]": pa.timestamp(unit) for unit in ("s", "ms", "us", "ns")},
+    **{f"duration[{unit}]": pa.duration(unit) for unit in ("s", "ms", "us", "ns")},
+    "dictionary": pa.dictionary(pa.int32(), pa.string()),
+}
+_ZONED = re.compile(r"timestamp\[(s|ms|us|ns),\s*(?:tz=)?([A-Za-z0-9_+:/-]+)\]")
+_DECIMAL = re.compile(r"decimal(128|256)\((\d+),\s*(-?\d+)\)")
+_FIXED = re.compile(r"(?:fixed_size_binary|binary)[(\[](\d+)[)\]]")
+_LIST = re.compile(r"list<(?:item:\s*)?(.+)>")
+_SPELLINGS = (
+    "int64, float64, bool, string, binary, date32, time32[s], timestamp[s], timestamp[us, tz=UTC], "
+    "decimal128(10,2), dictionary, list<int64>, ..."
+)
+
+
+def parse_type(spelling: str) -> pa.DataType:
+    """The Arrow type of that spelling; ``str(type)`` is understood for all types named here.
+
+    Signed and unsigned integers (``int8`` ... ``uint64``), ``float16`` / ``float32`` / ``float64`` (``float``
+    and ``double`` as Arrow prints them), ``bool``, ``null``, ``string``, ``large_string``, ``binary``,
+    ``large_binary``, ``fixed_size_binary(16)``, ``date32``, ``date64``, ``time32[s|ms]``, ``time64[us|ns]``,
+    ``timestamp[s|ms|us|ns]``, ``timestamp[us, tz=Europe/Berlin]``, ``duration[s|ms|us|ns]``,
+    ``decimal128(10,2)``, ``decimal256(40,2)``, ``dictionary`` (text), ``list<T>``. Raises ``UsageError``.
+    """
+    text = spelling.strip()
+    simple = _SIMPLE.get(text.lower())
+    if simple is not None:
+        return simple
+    try:
+        if found := _ZONED.fullmatch(text):
+            return pa.timestamp(found[1], tz=found[2])
+        if found := _DECIMAL.fullmatch(text.lower()):
+            make = pa.decimal128 if found[1] == "128" else pa.decimal256
+            return make(int(found[2]), int(found[3]))
+        if found := _FIXED.fullmatch(text.lower()):
+            return pa.binary(int(found[1]))
+        if found := _LIST.fullmatch(text):
+            return pa.list_(parse_type(found[1]))
+    except (ValueError, pa.ArrowInvalid) as error:
+        raise UsageError(f"{spelling!r} is no possible type: {error}") from error
+    raise UsageError(f"unknown column type {spelling!r}", hint=f"use an Arrow type: {_SPELLINGS}")
+
+
+def load_schema_file(name: str) -> pa.Schema:
+    """The schema in that file: Arrow (schema message, stream or file), Parquet, or JSON ``{"column": "type"}``.
+
+    Raises ``SourceNotFoundError``, ``SourceUnreadableError``, or ``UsageError`` when it is none of these.
+    """
+    path = Path(name)
+    if not path.exists():
+        raise SourceNotFoundError(f"there is no schema file {name}")
+    if not path.is_file():
+        raise SourceUnreadableError(f"the schema file {name} is not a regular file")
+    try:
+        with path.open("rb") as file:
+            magic = file.read(6)
+        if magic[:4] == b"PAR1":
+            return pq.read_schema(name)
+        with pa.OSFile(name) as source:
+            if magic == b"ARROW1":
+                return pa.ipc.open_file(source).schema
+            if magic[:4] == b"\xff\xff\xff\xff":
+                return pa.ipc.read_schema(source)
+        said = json.loads(path.read_bytes())
+        if isinstance(said, dict) and all(isinstance(kind, str) for kind in said.values()):
+            return pa.schema([(column, parse_type(kind)) for column, kind in said.items()])
+    except OSError as error:
+        raise SourceUnreadableError(f"the schema file {name} cannot be read: {error}") from error
+    except (pa.ArrowException, ValueError) as error:
+        raise UsageError(f"the schema file {name} cannot be understood: {error}") from error
+    raise UsageError(
+        f"the schema file {name} holds no schema",
+        hint='give an Arrow or Parquet file, or JSON like {"column": "int64"}',
+    )
+
+
+def given_types(options: SourceOptions, names: tuple[str, ...] | None) -> dict[str, pa.DataType]:
+    """The types that a person gave, the schema file's first and ``column_types`` over them.
+
+    ``UsageError`` for a column that the source (``names``) does not have.
+    """
+    given: dict[str, pa.DataType] = {}
+    if options.schema_file:
+        schema = load_schema_file(options.schema_file)
+        given = {field.name: field.type for field in schema}
+    given.update((name, parse_type(kind)) for name, kind in options.column_types)
+    if names is not None:
+        for name in given:
+            if name not in names:
+                has = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
+                raise UsageError(f"a type is given for column {name!r}, which the source does not have; it has {has}")
+    return given
+
+
+def refuse_types(options: SourceOptions, what: str) -> None:
+    """``UsageError`` when types are given for data that has its own."""
+    if options.column_types or options.schema_file:
+        raise UsageError(f"the types of {what} cannot be given", hint="leave out --column-type and --schema")
+
+
+def refuse_nulls(options: SourceOptions, what: str) -> None:
+    """``UsageError`` when spellings of null are given for data in which nothing is spelled."""
+    if options.null_values is not None:
+        raise UsageError(f"null values of {what} cannot be given", hint="leave out --null-value")
+
+
+def wider_type(one: pa.DataType, other: pa.DataType, *, exact: bool = False) -> pa.DataType | None:
+    """The narrowest type that both widen to, or None: nulls widen to anything, integers to wider ones and doubles.
+
+    With ``exact`` integers become doubles only where doubles hold all of them (32 bits). Structs and lists widen
+    by their parts; a struct's fields must have the same names in the same order.
+    """
+    if one.equals(other):
+        return one
+    if pa.types.is_null(one) or pa.types.is_null(other):
+        return other if pa.types.is_null(one) else one
+    numbers = [kind for kind in (one, other) if pa.types.is_integer(kind)]
+    if len(numbers) == 2 and (integer := _wider_integer(one, other)) is not None:
+        return integer
+    if numbers and all(pa.types.is_integer(kind) or pa.types.is_float64(kind) for kind in (one, other)):
+        return None if exact and max(kind.bit_width for kind in numbers) > 32 else pa.float64()
+    return _wider_nested(one, other, exact)
+
+
+def _wider_integer(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
+    signed = pa.types.is_signed_integer(one) or pa.types.is_signed_integer(other)
+    # An unsigned integer needs one bit more among signed ones.
+    bits = max(kind.bit_width * (2 if signed and pa.types.is_unsigned_integer(kind) else 1) for kind in (one, other))
+    return _SIMPLE[f"{'int' if signed else 'uint'}{bits}"] if bits <= 64 else None
+
+
+def _wider_nested(one: pa.DataType, other: pa.DataType, exact: bool) -> pa.DataType | None:
+    for is_list, make in ((pa.types.is_list, pa.list_), (pa.types.is_large_list, pa.large_list)):
+        if is_list(one) and is_list(other):
+            inner = wider_type(one.value_type, other.value_type, exact=exact)
+            return None if inner is None else make(one.value_field.with_type(inner))
+    if pa.types.is_struct(one) and pa.types.is_struct(other):
+        names = [field.name for field in one.fields]
+        if names != [field.name for field in other.fields]:
+            return None
+        parts = []
+        for a, b in zip(one.fields, other.fields, strict=True):
+            inner = wider_type(a.type, b.type, exact=exact)
+            if inner is None:
+                return None
+            parts.append(a.with_type(inner).with_nullable(a.nullable or b.nullable))
+        return pa.struct(parts)
+    return None
+
+
+def check_names(schema: pa.Schema | pa.StructType) -> None:
+    """Raises ``UnicodeDecodeError`` when a name is not UTF-8, which pyarrow sees only when it is asked for."""
+    for field in schema.fields if isinstance(schema, pa.StructType) else schema:
+        str(field.name)
+        if pa.types.is_struct(field.type):
+            check_names(field.type)
+
+
+def merge_schemas(schemas: Iterable[pa.Schema], *, exact: bool = False) -> pa.Schema:
+    """The widest schema: for each column the type that every other one widens to; the first one's order and metadata.
+
+    All must have the same columns (the order may differ); ``exact`` is that of ``wider_type``. A column is
+    nullable where any is. Raises ``SourceTypeError`` when two types have no common one, ``UsageError`` when there
+    is no schema at all.
+    """
+    merged: pa.Schema | None = None
+    for schema in schemas:
+        if merged is None or merged is schema:
+            merged = schema
+            continue
+        if merged.equals(schema):
+            continue
+        if sorted(merged.names) != sorted(schema.names):
+            raise SourceTypeError(f"columns {merged.names} became {schema.names}")
+        parts = []
+        for field in merged:
+            other = schema.field(field.name)
+            kind = wider_type(field.type, other.type, exact=exact)
+            if kind is None:
+                raise SourceTypeError(
+                    f"column {field.name!r} is {field.type} in one part and {other.type} in another",
+                    hint=f"give its type: --column-type {field.name}=string",
+                    column=field.name,
+                )
+            parts.append(field.with_type(kind).with_nullable(field.nullable or other.nullable))
+        merged = pa.schema(parts, metadata=merged.metadata)
+    if merged is None:
+        raise UsageError("no schemas to merge")
+    return merged

@@ -1,0 +1,149 @@
+"""What is written down beside the chunks: who writes, what owes a replica, what a version is.
+
+Every row goes through the replicated writer and is counted like a chunk, because a catalogue on one node is as good
+as lost with it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid4, uuid5
+
+import xxhash
+
+from pipeline.store.catalogue import SHELF
+from pipeline.store.session import CassandraSession
+from pipeline.store.version import CATALOGUE_BUCKET, Version, WriterRow
+from pipeline.store.writer import ReplicatedWriter, Write
+
+__all__ = ["Ledger"]
+
+_INLINE_BYTES = 5_000
+"""Schema and page list each stay in the version's row up to this size: the row as a whole stays under 16 KB."""
+
+
+class Ledger:
+    """Writes catalogue rows; each method returns on how many nodes its row is proven to be (1 or 2)."""
+
+    def __init__(self, cassandra: CassandraSession, writes: ReplicatedWriter) -> None:
+        self._cassandra = cassandra
+        self._writes = writes
+
+    def insert(self, table: str, what: str, values: dict[str, Any]) -> int:
+        """One row of the catalogue."""
+        columns = ", ".join(values)
+        marks = ", ".join("?" for _ in values)
+        query = f"INSERT INTO {{ks}}.{table} ({columns}) VALUES ({marks})"  # noqa: S608 names of ours alone
+        prepared = self._cassandra.prepare(query)
+
+        def make(level: int) -> Any:
+            bound = prepared.bind(tuple(values.values()))
+            bound.consistency_level = level
+            return bound
+
+        size = sum(len(v) if isinstance(v, (bytes, str)) else 16 for v in values.values())
+        return self._writes.write(Write(make, size, what)).replicas
+
+    def note_debt(self, dataset: str, writer: UUID, bucket: int, chunks: int) -> int:
+        """Says that something in the bucket is not proven to be on two nodes; before the bucket's page is written."""
+        row = {
+            "dataset": dataset,
+            "writer": writer,
+            "bucket": bucket,
+            "note": uuid4(),  # a note that was cleared is never written again under its key
+            "chunks": chunks,
+            "noted_at": datetime.now(UTC),
+        }
+        return self.insert("under_replicated", f"the note that {dataset} bucket {bucket} has one replica", row)
+
+    def begin_writer(self, row: WriterRow) -> int:
+        """An attempt makes itself known before it writes its first chunk, so that what it leaves can be found.
+
+        The dataset's name is registered first: a dataset that never got a version can be cleaned up, too.
+        """
+        name = {"shelf": SHELF, "dataset": row.dataset}
+        named = self.insert("datasets", f"the name {row.dataset}", name)
+        values = {
+            "dataset": row.dataset,
+            "writer": row.writer,
+            "run": row.run,
+            "fingerprint": row.fingerprint,
+            "split": row.split,
+            "attempt": row.attempt,
+            "first_row": row.first_row,
+            "version": row.version,
+            "host": row.host,
+            "started": row.started,
+            "last_seen": row.started,
+            "buckets": row.buckets,
+            "finished": row.finished,
+        }
+        replicas = min(named, self.insert("writers", f"the writer's row of {row.dataset}", values))
+        if replicas < 2:
+            self.note_debt(row.dataset, row.writer, CATALOGUE_BUCKET, 0)
+        return replicas
+
+    def seen_writer(self, dataset: str, writer: UUID, *, buckets: int, finished: bool) -> int:
+        """The attempt is alive and has begun this many buckets. A heartbeat: the one kind of row written again."""
+        values = {
+            "dataset": dataset,
+            "writer": writer,
+            "last_seen": datetime.now(UTC),
+            "buckets": buckets,
+            "finished": finished,
+        }
+        return self.insert("writers", f"the writer's row of {dataset}", values)
+
+    def page(self, dataset: str, writer: UUID, page: int, data: bytes, checksum: bytes, sums: dict[str, int]) -> int:
+        """A manifest page, under a number that this writer has not used before."""
+        values = {"dataset": dataset, "writer": writer, "page": page, **sums, "checksum": checksum, "data": data}
+        return self.insert("pages", f"page {page} of {dataset}", values)
+
+    def spill(self, dataset: str, label: str, page: int, blob: bytes) -> tuple[bytes, int]:
+        """The blob itself when it is small, else a reference to a page that holds it; and the replicas proven."""
+        if len(blob) <= _INLINE_BYTES:
+            return blob, 2
+        sums = {"chunks": 0, "rows": 0, "raw_bytes": 0, "stored_bytes": len(blob)}
+        writer, checksum, replicas = self.named_by_content(dataset, label, page, blob, sums)
+        return json.dumps({"writer": writer.hex, "page": page, "checksum": checksum.hex()}).encode(), replicas
+
+    def named_by_content(
+        self, dataset: str, label: str, page: int, blob: bytes, sums: dict[str, int]
+    ) -> tuple[UUID, bytes, int]:
+        """A page whose writer is made from the version's label and the content; that writer, and the checksum.
+
+        So two who publish the same merge never write different bytes under one key.
+        """
+        checksum = xxhash.xxh3_128_digest(blob)
+        writer = uuid5(UUID(bytes=checksum), f"{dataset}@{label}")
+        return writer, checksum, self.page(dataset, writer, page, blob, checksum, sums)
+
+    def publish(self, version: Version) -> int:
+        """The version exists for readers afterwards; everything that it names must have been written before.
+
+        Returns on how many nodes its row is proven to be; when that is one, the debt is on record first.
+        """
+        complete = replace(version, checksum=version.compute_checksum())
+        values = {
+            name: getattr(complete, name)
+            for name in (
+                "dataset", "number", "hex", "parent", "mode", "kind", "writer", "writers", "run", "code", "rows",
+                "raw_bytes", "stored_bytes", "chunks", "page_count", "committed_at", "checksum",
+            )
+        }  # fmt: skip
+        values["source"] = json.dumps(version.source, sort_keys=True)
+        values["settings"] = json.dumps(version.settings, sort_keys=True)
+        values["arrow_schema"] = version.schema_blob
+        values["pages"] = version.pages_blob
+        replicas = self.insert("versions", f"the version {version.reference}", values)
+        if replicas < 2:
+            self.note_debt(version.dataset, version.writer, CATALOGUE_BUCKET, 0)
+        return replicas
+
+    def withdraw(self, version: Version) -> None:
+        """Readers see the version no more: what it names is not all there."""
+        key = {"dataset": version.dataset, "number": version.number, "hex": version.hex}
+        self.insert("versions", f"the version {version.reference}", {**key, "deleted_at": datetime.now(UTC)})

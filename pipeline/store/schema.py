@@ -1,0 +1,142 @@
+"""The tables: created once by ``millrace init`` with every node up, and checked at every connect.
+
+No load, read or import ever creates a table (two nodes that each create one end with two different tables of the
+same name). The schema's number stands in the comment of ``versions``; a keyspace of another number is refused.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pipeline.errors import StoreSchemaError
+
+if TYPE_CHECKING:
+    from cassandra.cluster import Session
+
+    from pipeline.settings import CassandraSettings
+
+__all__ = ["SCHEMA_NUMBER", "TABLES", "check", "create", "statements"]
+
+SCHEMA_NUMBER = 1
+
+# NoopCompressor keeps a checksum per 64 KiB block of what is compressed already. read_repair and speculative_retry
+# are off because a replica is always asked by name here: the other one answering, or being overwritten by
+# last-write-wins, would hide a damaged copy (STORAGE: "missing and wrong are healed differently").
+_BLOBS = (
+    "compression = {'class': 'NoopCompressor', 'chunk_length_in_kb': 64} "
+    "AND compaction = {'class': 'UnifiedCompactionStrategy'} "
+    "AND read_repair = 'NONE' AND speculative_retry = 'NEVER'"
+)
+_ROWS = "compaction = {'class': 'UnifiedCompactionStrategy'} AND read_repair = 'NONE' AND speculative_retry = 'NEVER'"
+
+TABLES: dict[str, str] = {
+    "chunks": f"""
+        CREATE TABLE IF NOT EXISTS {{keyspace}}.chunks (
+            dataset text, writer uuid, bucket int, chunk int, tile smallint,
+            data blob,
+            PRIMARY KEY ((dataset, writer, bucket), chunk, tile)
+        ) WITH {_BLOBS}""",
+    "pages": f"""
+        CREATE TABLE IF NOT EXISTS {{keyspace}}.pages (
+            dataset text, writer uuid, page int,
+            chunks int, rows bigint, raw_bytes bigint, stored_bytes bigint, checksum blob, data blob,
+            PRIMARY KEY ((dataset, writer), page)
+        ) WITH {_BLOBS}""",
+    "writers": f"""
+        CREATE TABLE IF NOT EXISTS {{keyspace}}.writers (
+            dataset text, writer uuid,
+            run text, fingerprint text, split int, attempt int, first_row bigint, version text, host text,
+            started timestamp, last_seen timestamp, buckets int, finished boolean,
+            PRIMARY KEY ((dataset), writer)
+        ) WITH {_ROWS}""",
+    "versions": f"""
+        CREATE TABLE IF NOT EXISTS {{keyspace}}.versions (
+            dataset text, number int, hex text,
+            parent text, mode text, kind text, writer uuid, writers int, run text, code text,
+            rows bigint, raw_bytes bigint, stored_bytes bigint, chunks int, page_count int,
+            source text, settings text, arrow_schema blob, pages blob,
+            committed_at timestamp, checksum blob, deleted_at timestamp, purged_at timestamp,
+            PRIMARY KEY ((dataset), number, hex)
+        ) WITH CLUSTERING ORDER BY (number DESC, hex DESC)
+            AND comment = 'millrace schema {SCHEMA_NUMBER}' AND {_ROWS}""",
+    "datasets": f"""
+        CREATE TABLE IF NOT EXISTS {{keyspace}}.datasets (
+            shelf int, dataset text,
+            PRIMARY KEY ((shelf), dataset)
+        ) WITH {_ROWS}""",
+    "tags": f"""
+        CREATE TABLE IF NOT EXISTS {{keyspace}}.tags (
+            dataset text, tag text, number int, hex text,
+            PRIMARY KEY ((dataset), tag)
+        ) WITH {_ROWS}""",
+    "leases": f"""
+        CREATE TABLE IF NOT EXISTS {{keyspace}}.leases (
+            dataset text, lease uuid, number int, hex text, holder text, taken timestamp,
+            PRIMARY KEY ((dataset), lease)
+        ) WITH {_ROWS}""",
+    "under_replicated": f"""
+        CREATE TABLE IF NOT EXISTS {{keyspace}}.under_replicated (
+            dataset text, writer uuid, bucket int, note uuid,
+            chunks int, noted_at timestamp,
+            PRIMARY KEY ((dataset, writer), bucket, note)
+        ) WITH {_ROWS}""",
+}
+
+
+def statements(settings: CassandraSettings) -> list[str]:
+    """The CQL that makes the keyspace and every table, in order; what ``millrace init --print`` shows."""
+    keyspace = (
+        f"CREATE KEYSPACE IF NOT EXISTS {settings.keyspace} WITH replication = "
+        f"{{'class': 'NetworkTopologyStrategy', '{settings.local_dc}': {settings.replication_factor}}}"
+    )
+    tables = (" ".join(table.replace("{keyspace}", settings.keyspace).split()) for table in TABLES.values())
+    return [keyspace, *tables]
+
+
+def create(session: Session, settings: CassandraSettings) -> None:
+    """Keyspace and tables exist afterwards on every node; doing it again changes nothing.
+
+    Raises ``StoreSchemaError`` while a node is down: a schema change made then is one that the other node may
+    meet with a different one of its own.
+    """
+    down = [str(host.address) for host in session.cluster.metadata.all_hosts() if host.is_up is False]
+    if down or len(session.cluster.metadata.all_hosts()) < settings.replication_factor:
+        raise StoreSchemaError(
+            f"tables are made only with every node up; missing: {', '.join(down) or 'a second node'}",
+            hint="start it (./run up cassandra) and call millrace init again",
+            node=", ".join(down) or None,
+        )
+    for statement in statements(settings):
+        session.execute(statement, timeout=60)
+    check(session, settings)
+
+
+def check(session: Session, settings: CassandraSettings) -> None:
+    """Raises ``StoreSchemaError`` unless the keyspace is ours, of this schema's number, with RF as set."""
+    keyspace = settings.keyspace
+    row = session.execute("SELECT replication FROM system_schema.keyspaces WHERE keyspace_name = %s", (keyspace,)).one()
+    if row is None:
+        raise StoreSchemaError(f"keyspace {keyspace!r} does not exist", hint="run: millrace init")
+    factor = row.replication.get(settings.local_dc)
+    if factor != str(settings.replication_factor):
+        raise StoreSchemaError(
+            f"keyspace {keyspace!r} has replication factor {factor or 'none'} in {settings.local_dc}",
+            hint=f"Millrace works with {settings.replication_factor}",
+            expected=settings.replication_factor,
+            actual=factor,
+        )
+    rows = session.execute("SELECT table_name, comment FROM system_schema.tables WHERE keyspace_name = %s", (keyspace,))
+    comments = {row.table_name: row.comment for row in rows}
+    missing = [name for name in TABLES if name not in comments]
+    if missing:
+        raise StoreSchemaError(
+            f"keyspace {keyspace!r} lacks {', '.join(missing)}", hint="run: millrace init", actual=missing
+        )
+    number = comments["versions"].rpartition(" ")[2]
+    if number != str(SCHEMA_NUMBER):
+        raise StoreSchemaError(
+            f"keyspace {keyspace!r} has schema {number}, this Millrace has {SCHEMA_NUMBER}",
+            hint="use the Millrace that made it, or another keyspace",
+            expected=SCHEMA_NUMBER,
+            actual=number,
+        )

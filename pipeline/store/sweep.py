@@ -1,0 +1,304 @@
+"""Deleting: marked first, gone after a grace time, and only what every replica agrees nobody needs.
+
+A delete is never degraded: the catalogue is read at ``ALL`` and written at ``ALL``, and while a replica is down
+everything here refuses with one line. Rows of ``versions`` are never removed, only emptied, so that no number and no
+key is ever used again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Set
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from cassandra import ConsistencyLevel
+
+from pipeline.errors import ChunkMissingError, StoreError, StoreUnavailableError, UsageError
+from pipeline.store.catalogue import Catalogue
+from pipeline.store.heal import ALIVE
+from pipeline.store.session import NODE_LOCAL, CassandraSession
+from pipeline.store.version import CATALOGUE_BUCKET, CONDEMNED, Version, WriterRow, after_any_clock
+
+__all__ = ["GRACE", "Garbage", "SweepReport", "Sweeper"]
+
+GRACE = timedelta(hours=24)
+_ALL = ConsistencyLevel.ALL
+_PARTITIONS = ("pages", "under_replicated")
+
+
+@dataclass(frozen=True, slots=True)
+class Garbage:
+    """What one writer left and no version names: whole partitions, ``buckets`` of chunks and its pages."""
+
+    dataset: str
+    writer: UUID
+    buckets: int
+    run: str
+    why: str
+    ripe: bool
+    """The grace time is over."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON."""
+        return {**asdict(self), "writer": self.writer.hex}
+
+
+@dataclass(slots=True)
+class SweepReport:
+    """What a sweep found and did."""
+
+    marked: list[str] = field(default_factory=list)
+    garbage: list[dict[str, Any]] = field(default_factory=list)
+    lacking: list[dict[str, Any]] = field(default_factory=list)
+    """Manifest pages that a version names and that a node lacks, or all of them do."""
+    problems: list[str] = field(default_factory=list)
+    """Why something of a dataset was not removed."""
+    waiting: int = 0
+    removed_writers: int = 0
+    removed_partitions: int = 0
+    dry_run: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON."""
+        return asdict(self)
+
+
+class Sweeper:
+    """Marks versions as deleted and removes what nothing names any more."""
+
+    def __init__(self, cassandra: CassandraSession, catalogue: Catalogue) -> None:
+        self._cassandra = cassandra
+        self._catalogue = catalogue
+
+    def require_all_up(self) -> None:
+        """Raises ``StoreUnavailableError`` with one line while any node is down."""
+        down = self._cassandra.missing()
+        if down:
+            raise StoreUnavailableError(
+                f"deleting needs every node, {', '.join(down)} is down",
+                hint="start it (./run up cassandra) and give the command again; nothing was deleted",
+                node=", ".join(down),
+            )
+
+    def visible(self, dataset: str) -> list[Version]:
+        """Every visible version, newest first, as all replicas together know them."""
+        self.require_all_up()
+        every = self._catalogue.every_version(dataset, self._rows)
+        return [version for version in every if version.deleted_at is None]
+
+    def mark(self, versions: Iterable[Version], *, dry_run: bool = False) -> list[str]:
+        """Readers see these versions no more; their data stays for the grace time.
+
+        Refuses tagged, leased and parent-of-training versions by name (``UsageError``), before anything is marked.
+        """
+        self.require_all_up()
+        wanted = list(versions)
+        for version in wanted:
+            self._refuse_if_held(version)
+        if not dry_run:
+            for version in wanted:
+                query = "UPDATE {ks}.versions SET deleted_at = ? WHERE dataset = ? AND number = ? AND hex = ?"
+                self._execute(query, (datetime.now(UTC), version.dataset, version.number, version.hex))
+        return [version.reference for version in wanted]
+
+    def garbage(self, dataset: str, *, grace: timedelta = GRACE) -> list[Garbage]:
+        """What writers of the dataset left and no version names; read at ``ALL``."""
+        self.require_all_up()
+        now = datetime.now(UTC)
+        rows = self._writers(dataset)
+        named, deleted = self._named(dataset)
+        loading = _loading(rows, named | set(deleted), now)
+        found = []
+        for row in rows:
+            since = _since(row, now)
+            if row.writer in named or (row.writer not in deleted and row.run in loading):
+                continue
+            if row.writer in deleted:
+                # A load that is under way may be an append to the version that was deleted a moment ago.
+                ripe, why = now - deleted[row.writer] >= grace and not loading, "its versions are deleted"
+            else:
+                ripe, why = since >= grace, f"no version names it, last seen {_ago(since)} ago"
+            found.append(Garbage(dataset, row.writer, row.buckets + 1, row.run, why, ripe))
+        return found
+
+    def lacking(self, dataset: str) -> list[dict[str, Any]]:
+        """Manifest pages that visible versions name and a node does not have, by the keys of each node alone.
+
+        Keys only: whether the chunks that a page names are there takes ``verify --each-replica``.
+        """
+        pages: dict[tuple[UUID, int], str] = {}
+        for version, deleted_at in self._every_version(dataset):
+            if deleted_at is None:
+                whole = self._catalogue.whole(version)
+                pages |= {(ref.writer, ref.page): version.label for ref in self._catalogue.page_refs(whole)}
+        found = []
+        for writer in sorted({writer for writer, _ in pages}):
+            query = "SELECT page FROM {ks}.pages WHERE dataset = ? AND writer = ?"
+            statement = self._cassandra.prepare(query).bind((dataset, writer))
+            statement.consistency_level = NODE_LOCAL
+            for host in self._cassandra.replicas(statement):
+                have = {row.page for row in self._cassandra.execute(statement, host=host)}
+                gone = {place: v for place, v in pages.items() if place[0] == writer and place[1] not in have}
+                found += [
+                    {"dataset": dataset, "version": v, "writer": writer.hex, "page": page, "node": str(host.address)}
+                    for (_, page), v in gone.items()
+                ]
+        return found
+
+    def _named(self, dataset: str) -> tuple[set[UUID], dict[UUID, datetime]]:
+        """The writers that visible or leased versions name, and those of deleted ones: when the last of them was."""
+        named: set[UUID] = set()
+        deleted: dict[UUID, datetime] = {}
+        leased = self._leased(dataset)
+        for version, deleted_at in self._every_version(dataset):
+            in_use = deleted_at is None or (version.number, version.hex) in leased
+            try:
+                whole = self._catalogue.whole(version)
+                writers = {page.writer for page in self._catalogue.page_refs(whole)}
+            except ChunkMissingError:
+                if in_use:
+                    raise
+                continue  # a sweep that was interrupted has deleted its lists already
+            writers |= {version.writer, *self._catalogue.spilled(whole)}
+            if in_use or deleted_at is None:
+                named |= writers
+            else:
+                deleted |= {writer: max(deleted_at, deleted.get(writer, deleted_at)) for writer in writers}
+        return named, {writer: at for writer, at in deleted.items() if writer not in named}
+
+    def remove(self, garbage: Iterable[Garbage], report: SweepReport) -> None:
+        """Whole partitions go, at ``ALL``; the writer's row last, so that an interrupted removal is found again.
+
+        Everything is condemned first and then looked up once more: whoever publishes or resumes looks for that after
+        its own row, so of the two at least one sees the other.
+        """
+        items = list(garbage)
+        for item in items:
+            self._condemn(item)
+        for dataset in {item.dataset for item in items}:
+            self._require_no_debt(dataset)
+            named, _ = self._named(dataset)
+            for item in items:
+                if item.dataset == dataset and item.writer not in named:
+                    self._remove(item, report)
+
+    def _condemn(self, item: Garbage) -> None:
+        query = "UPDATE {ks}.writers USING TIMESTAMP ? SET attempt = ? WHERE dataset = ? AND writer = ?"
+        self._execute(query, (after_any_clock(), CONDEMNED, item.dataset, item.writer))
+
+    def _remove(self, item: Garbage, report: SweepReport) -> None:
+        place = (after_any_clock(), item.dataset, item.writer)
+        for bucket in range(item.buckets):
+            query = "DELETE FROM {ks}.chunks USING TIMESTAMP ? WHERE dataset = ? AND writer = ? AND bucket = ?"
+            self._execute(query, (*place, bucket))
+            report.removed_partitions += 1
+        for table in (*_PARTITIONS, "writers"):
+            query = f"DELETE FROM {{ks}}.{table} USING TIMESTAMP ? WHERE dataset = ? AND writer = ?"  # noqa: S608 ours
+            self._execute(query, place)
+        report.removed_writers += 1
+
+    def _require_no_debt(self, dataset: str) -> None:
+        """What one node alone knows of the catalogue may name what looks like garbage there."""
+        query = "SELECT bucket FROM {ks}.under_replicated WHERE dataset = ? AND writer = ?"
+        for row in self._writers(dataset):
+            if any(debt.bucket == CATALOGUE_BUCKET for debt in self._rows(query, (dataset, row.writer))):
+                raise StoreError(
+                    f"{dataset} has catalogue rows on one node only, so nothing of it is deleted",
+                    hint=f"millrace heal {dataset} first",
+                    dataset=dataset,
+                )
+
+    def empty_deleted(self, dataset: str, *, grace: timedelta = GRACE) -> None:
+        """Versions whose grace time is over lose their lists and spilled pages; their key stays taken for ever."""
+        now = datetime.now(UTC)
+        leased = self._leased(dataset)
+        over: list[Version] = []
+        kept: list[Version] = []
+        for version, deleted_at in self._every_version(dataset):
+            stays = deleted_at is None or now - deleted_at < grace or (version.number, version.hex) in leased
+            (kept if stays else over).append(version)
+        named, deleted = self._named(dataset) if over else (set(), {})
+        if over and _loading(self._writers(dataset), named | set(deleted), now):
+            return  # an append to what was deleted a moment ago shares its lists; the next sweep finds them again
+        # Versions share lists of pages with their parents.
+        shared = {writer for version in kept if over for writer in self._spilled(version)}
+        for version in over:
+            with suppress(ChunkMissingError):  # a sweep that was interrupted has deleted its pages already
+                for writer in self._spilled(version):
+                    if writer not in shared:
+                        query = "DELETE FROM {ks}.pages USING TIMESTAMP ? WHERE dataset = ? AND writer = ?"
+                        self._execute(query, (after_any_clock(), dataset, writer))
+            query = (
+                "UPDATE {ks}.versions SET purged_at = ?, pages = null, arrow_schema = null "
+                "WHERE dataset = ? AND number = ? AND hex = ?"
+            )
+            self._execute(query, (now, dataset, version.number, version.hex))
+
+    def _spilled(self, version: Version) -> list[UUID]:
+        return self._catalogue.spilled(self._catalogue.whole(version))
+
+    def held(self, dataset: str) -> set[tuple[int, str]]:
+        """Number and hex of every version that a tag or a reader's lease names."""
+        return {(number, hexpart) for number, hexpart, _ in self._tagged(dataset)} | self._leased(dataset)
+
+    def _refuse_if_held(self, version: Version) -> None:
+        key = (version.number, version.hex)
+        tags = [tag for number, hexpart, tag in self._tagged(version.dataset) if (number, hexpart) == key]
+        if tags:
+            raise UsageError(
+                f"{version.reference} has the tag {', '.join(tags)}",
+                hint=f"millrace untag {version.dataset} {tags[0]} first",
+                dataset=version.dataset,
+                version=version.label,
+            )
+        if key in self._leased(version.dataset):
+            raise UsageError(
+                f"{version.reference} is being read",
+                hint="try again when its readers are done (their leases run out by themselves)",
+                dataset=version.dataset,
+                version=version.label,
+            )
+
+    def _tagged(self, dataset: str) -> list[tuple[int, str, str]]:
+        rows = self._rows("SELECT tag, number, hex FROM {ks}.tags WHERE dataset = ?", (dataset,))
+        return [(row.number, row.hex, row.tag) for row in rows if row.number]
+
+    def _leased(self, dataset: str) -> set[tuple[int, str]]:
+        rows = self._rows("SELECT number, hex FROM {ks}.leases WHERE dataset = ?", (dataset,))
+        return {(row.number, row.hex) for row in rows}
+
+    def _every_version(self, dataset: str) -> list[tuple[Version, datetime | None]]:
+        """Every version that still has its lists, deleted ones too."""
+        return [
+            (version, version.deleted_at)
+            for version in self._catalogue.every_version(dataset, self._rows)
+            if version.purged_at is None
+        ]
+
+    def _writers(self, dataset: str) -> list[WriterRow]:
+        return self._catalogue.writers(dataset, rows=self._rows)
+
+    def _rows(self, query: str, values: tuple[Any, ...]) -> list[Any]:
+        statement = self._cassandra.prepare(query).bind(values)
+        statement.consistency_level = _ALL
+        return self._cassandra.execute(statement)
+
+    def _execute(self, query: str, values: tuple[Any, ...]) -> None:
+        self._rows(query, values)
+
+
+def _loading(rows: Iterable[WriterRow], known: Set[UUID], now: datetime) -> set[str]:
+    """The runs of writers that no version names yet and that may be alive."""
+    return {r.run for r in rows if r.writer not in known and not r.condemned and _since(r, now) < ALIVE}
+
+
+def _since(row: WriterRow, now: datetime) -> timedelta:
+    return now - (row.last_seen or row.started)
+
+
+def _ago(since: timedelta) -> str:
+    hours = since.total_seconds() / 3600
+    return f"{hours:.0f} h" if hours >= 1 else f"{since.total_seconds() / 60:.0f} min"

@@ -1,0 +1,60 @@
+"""Tags: movable names of versions, the only rows that are overwritten on purpose, and never deleted."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from pipeline.errors import VersionNotFoundError
+from pipeline.names import check_tag
+from pipeline.store.catalogue import Catalogue
+from pipeline.store.session import CassandraSession
+from pipeline.store.version import Version
+from pipeline.store.writer import Outcome, ReplicatedWriter, Write
+
+__all__ = ["Tags"]
+
+_SET = "INSERT INTO {ks}.tags (dataset, tag, number, hex) VALUES (?, ?, ?, ?) USING TIMESTAMP ?"
+
+
+class Tags:
+    """Sets and removes tags. A move reads the tag's write time first and writes with a later one.
+
+    So a move made after another one wins, whatever the clocks of the two machines say.
+    """
+
+    def __init__(self, cassandra: CassandraSession, catalogue: Catalogue, writes: ReplicatedWriter) -> None:
+        self._cassandra = cassandra
+        self._catalogue = catalogue
+        self._writes = writes
+
+    def set(self, version: Version, tag: str) -> int:
+        """The tag names this version afterwards; returns on how many nodes that is proven."""
+        values = (version.dataset, check_tag(tag), version.number, version.hex)
+        return self._write(_SET, (*values, self._later(version.dataset, tag)), f"the tag {version.dataset}@{tag}")
+
+    def remove(self, dataset: str, tag: str) -> int:
+        """The tag is gone afterwards; raises ``VersionNotFoundError`` when there is none of that name."""
+        if tag not in {name for name, _, _ in self._catalogue.tags(dataset)}:
+            raise VersionNotFoundError(
+                f"{dataset} has no tag {tag!r}", hint=f"millrace versions {dataset} shows its tags", dataset=dataset
+            )
+        # A tombstone's time cannot be read: a tag set later by a clock that is behind would vanish under it.
+        values = (dataset, tag, 0, "", self._later(dataset, tag))
+        return self._write(_SET, values, f"the tag {dataset}@{tag}")
+
+    def _later(self, dataset: str, tag: str) -> int:
+        query = "SELECT WRITETIME(number) AS at FROM {ks}.tags WHERE dataset = ? AND tag = ?"
+        rows = self._catalogue.rows(query, (dataset, tag))
+        return max([int(time.time() * 1_000_000), *(int(row.at) + 1 for row in rows if row.at is not None)])
+
+    def _write(self, query: str, values: tuple[Any, ...], what: str) -> int:
+        prepared = self._cassandra.prepare(query)
+
+        def make(level: int) -> Any:
+            bound = prepared.bind(values)
+            bound.consistency_level = level
+            return bound
+
+        outcome: Outcome = self._writes.write(Write(make, 200, what))
+        return outcome.replicas

@@ -1,0 +1,201 @@
+"""The bridge as a Flask application: the page, the stream, the snapshot, and how it is doing.
+
+Run it with ``gunicorn -c python:sse_bridge.gunicorn_conf``: one process, an event loop, and one native thread
+that reads Kafka.
+"""
+
+from __future__ import annotations
+
+import socket
+from contextlib import suppress
+from typing import Any
+from urllib.parse import unquote
+
+from flask import Flask, Response, render_template, request
+from werkzeug.exceptions import BadRequest
+
+from pipeline.errors import UsageError
+from pipeline.progress.event import utc_text
+from pipeline.settings import Settings, load_settings
+from sse_bridge.bridge import Bridge
+from sse_bridge.filters import Filter, parse_filter
+from sse_bridge.security import guard
+from sse_bridge.stream import SETTLED_S
+from sse_bridge.streams import Refused
+from sse_bridge.views import run_views, task_json
+
+__all__ = ["create_app"]
+
+RETRY_AFTER_S = "5"
+NDJSON = "application/x-ndjson"
+
+
+def create_app(settings: Settings | None = None, *, bridge: Bridge | None = None) -> Flask:
+    """The application, reading Kafka from now on; with a ``bridge`` given, whatever that one does.
+
+    Raises ``InvalidSettingError`` when the settings would open it to strangers.
+    """
+    settings = settings or load_settings()
+    app = Flask(__name__)
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.wsgi_app = _keep_slashes(app.wsgi_app)  # type: ignore[method-assign]
+    guard(app, settings.bridge)
+    if bridge is None:
+        bridge = Bridge(settings)
+        bridge.start()
+        bridge.chain_sigterm()
+    app.extensions["bridge"] = bridge
+    _add_api(app, bridge)
+    _add_pages(app, bridge)
+    return app
+
+
+_SLASH = "\ufdd0"
+"""Stands for a slash inside an id while a route is looked up: no character, and in no address."""
+
+
+def _keep_slashes(serve: Any) -> Any:
+    """An id may hold a slash, which an address spells ``%2F``; the server has decoded it before a route is chosen."""
+
+    def served(environ: dict[str, Any], start_response: Any) -> Any:
+        raw, _, _ = environ.get("RAW_URI", "").partition("?")
+        if raw.startswith("/runs/") and "%2f" in raw.lower():
+            path = "/".join(unquote(part, errors="replace").replace("/", _SLASH) for part in raw.split("/"))
+            environ["PATH_INFO"] = path.encode("utf-8").decode("latin-1")
+        return serve(environ, start_response)
+
+    return served
+
+
+def _wanted() -> Filter:
+    try:
+        return parse_filter({name: request.args.getlist(name) for name in request.args})
+    except UsageError as error:
+        raise BadRequest(str(error)) from None
+
+
+def _settle_s() -> float | None:
+    """How long everything must have been over before the stream ends; None for one that goes on."""
+    until = request.args.get("until")
+    if until is None:
+        return None
+    given = request.args.get("settle_s", default=SETTLED_S, type=float)
+    if until != "terminal" or not 0 <= given <= 3600:
+        raise BadRequest("until is `terminal`, settle_s 0 to 3600")
+    return float(given)
+
+
+def _add_api(app: Flask, bridge: Bridge) -> None:
+    hub = bridge.hub
+
+    @app.errorhandler(BadRequest)
+    def bad_request(error: BadRequest) -> tuple[str, int, dict[str, str]]:
+        return f"{error.description}\n", 400, {"Content-Type": "text/plain; charset=utf-8"}
+
+    @app.get("/events")
+    def events() -> Response:
+        """The stream: a snapshot, then everything that follows."""
+        wanted = _wanted()
+        lines = request.accept_mimetypes.best_match(["text/event-stream", NDJSON], "text/event-stream") == NDJSON
+        asked = (request.args.get(name, "") for name in ("last_event_id", "lastEventId"))
+        cursor = request.headers.get("Last-Event-ID", "") or next(filter(None, asked), "")
+        try:
+            stream = bridge.streams.open(
+                wanted,
+                lines=lines,
+                last_event_id=cursor,
+                settle_s=_settle_s(),
+                sock=request.environ.get("gunicorn.socket"),
+                # Gunicorn frames every body of unknown length this way, except for HTTP/1.0 and inside HTTP/2.
+                chunked=request.environ.get("SERVER_PROTOCOL") == "HTTP/1.1" and request.scheme == "http",
+                address=request.remote_addr or "",
+            )
+        except Refused as error:
+            if bridge.streams.draining:
+                _hang_up(request.environ.get("gunicorn.socket"))
+            return _later(str(error))
+        answer = Response(stream, mimetype=None)
+        answer.headers["Content-Type"] = NDJSON if lines else "text/event-stream; charset=utf-8"
+        answer.headers["Cache-Control"] = "no-store"
+        answer.headers["X-Accel-Buffering"] = "no"
+        return answer
+
+    @app.get("/api/progress")
+    def progress() -> Response:
+        """The snapshot as JSON, and what follows from it for each task."""
+        wanted = _wanted()
+        if not hub.ready:
+            return _later(f"not ready: {hub.why_deaf or 'the topic is being read'}")
+        tasks = [task_json(task, state) for task, state in hub.state.tasks(wanted)]
+        body = hub.snapshot_json(wanted, more={"tasks": tasks})
+        return Response(body, mimetype="application/json", headers={"Cache-Control": "no-store"})
+
+    @app.get("/healthz")
+    def healthz() -> tuple[str, int, dict[str, str]]:
+        """The process is up."""
+        return "ok\n", 200, _PLAIN
+
+    @app.get("/readyz")
+    def readyz() -> tuple[str, int, dict[str, str]]:
+        """The whole topic was read and Kafka answers."""
+        if hub.ready and hub.hearing:
+            return "ok\n", 200, _PLAIN
+        return f"not ready: {hub.why_deaf or 'the topic is being read'}\n", 503, _PLAIN
+
+    @app.get("/metrics")
+    def metrics() -> Response:
+        """What the bridge counts about itself."""
+        return Response(bridge.metrics.text(), mimetype="text/plain; version=0.0.4")
+
+
+_PLAIN = {"Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-store"}
+
+
+def _hang_up(sock: Any) -> None:
+    """A browser tries again after a broken connection, but never after an HTTP error."""
+    if sock is not None:
+        with suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)
+
+
+def _later(why: str) -> Response:
+    return Response(f"{why}\n", 503, {**_PLAIN, "Retry-After": RETRY_AFTER_S})
+
+
+def _add_pages(app: Flask, bridge: Bridge) -> None:
+    hub = bridge.hub
+
+    def page(**place: str) -> Response:
+        place = {name: value.replace(_SLASH, "/") for name, value in place.items()}
+        wanted = Filter(**{name: frozenset([value]) for name, value in place.items()})
+        body = render_template(
+            "page.html",
+            runs=run_views(hub.state, wanted),
+            place=place,
+            title=" / ".join(place.values()) or "All runs",
+            ready=hub.ready,
+            hearing=hub.hearing,
+            now=utc_text(hub._clock()),
+        )
+        # Lone surrogates may come in an address as well.
+        return Response(body.encode("utf-8", "replace"), mimetype="text/html", headers={"Cache-Control": "no-store"})
+
+    @app.get("/")
+    def index() -> Response:
+        """Every run."""
+        return page()
+
+    @app.get("/runs/<dag_id>/<run_id>")
+    def run(**place: Any) -> Response:
+        """One run; an unknown one is an empty page, because Airflow shows this for every DAG."""
+        return page(**place)
+
+    @app.get("/runs/<dag_id>/<run_id>/<task_id>")
+    def task(**place: Any) -> Response:
+        """One task, with all its mapped instances."""
+        return page(**place)
+
+    @app.get("/runs/<dag_id>/<run_id>/<task_id>/<map_index>")
+    def task_instance(map_index: str, **place: Any) -> Response:
+        """One mapped instance; Airflow writes a literal ``{MAP_INDEX}`` for a task that is not mapped."""
+        return page(**place, map_index=map_index if map_index.isascii() and map_index.isdigit() else "-1")

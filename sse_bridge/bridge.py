@@ -1,0 +1,120 @@
+"""The bridge at run time: what the consumer's thread brings goes into the hub and out to the streams."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import time
+from collections import deque
+from types import FrameType
+from typing import Any
+
+import gevent
+
+from pipeline.settings import Settings
+from sse_bridge.consumer import Batch, Begin, Deaf, Heard, KafkaFeed
+from sse_bridge.hub import Hub
+from sse_bridge.metrics import Metrics
+from sse_bridge.streams import Streams
+
+__all__ = ["Bridge"]
+
+logger = logging.getLogger(__name__)
+
+AT_ONCE = 4
+"""Batches handled before the loop may serve somebody else."""
+
+
+class Bridge:
+    """One consumer, one hub, all streams of one process.
+
+    ``start`` belongs into the process that serves (after a fork) and onto its event loop.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.hub = Hub(settings.bridge, time.time)
+        self.metrics = Metrics(self.hub)
+        self.streams = Streams(self.hub, settings.bridge, self.metrics)
+        self._inbox: deque[Any] = deque()
+        self._feed: KafkaFeed | None = None
+        self._async: Any = None
+        self._ticker: Any = None
+
+    def start(self) -> None:
+        """Begin to read Kafka; returns at once."""
+        self._async = gevent.get_hub().loop.async_()
+        self._async.start(self._drain)
+        self._feed = KafkaFeed(self.settings.kafka, self._inbox, self._async.send)
+        self._feed.start()
+        self._ticker = gevent.spawn(self._tick)
+
+    def stop(self) -> None:
+        """End the consumer and all streams."""
+        if self._feed is not None:
+            self._feed.stop()
+        self.streams.drain()
+        if self._ticker is not None:
+            self._ticker.kill(block=False)
+
+    def chain_sigterm(self) -> None:
+        """Let SIGTERM end the streams before the server does what it does anyway."""
+        standing = signal.getsignal(signal.SIGTERM)
+        owner = os.getpid()
+
+        def ended(number: int, frame: FrameType | None) -> None:
+            if os.getpid() == owner:
+                # A handler may interrupt anything: the loop does the work when its turn comes.
+                gevent.get_hub().loop.run_callback_threadsafe(self.stop)
+            if callable(standing):
+                standing(number, frame)
+
+        if callable(standing):
+            signal.signal(signal.SIGTERM, ended)
+
+    def _drain(self) -> None:
+        for _ in range(AT_ONCE):
+            if not self._inbox:
+                return
+            what = self._inbox.popleft()
+            try:
+                self.handle(what)
+            except Exception:
+                # One bad batch must not stop the loop; the state is then behind until the next event.
+                logger.exception("could not handle %s", type(what).__name__)
+        if self._inbox:
+            self._async.send()
+
+    def handle(self, what: object) -> None:
+        """Take one thing that the consumer's thread says."""
+        hub = self.hub
+        if isinstance(what, Batch):
+            entries, revived = hub.take(what.records)
+            became_ready = what.caught_up and hub.caught_up()
+            if hub.ready:
+                self.streams.publish(entries)
+            if revived or became_ready:
+                self.streams.tell_liveness()
+        elif isinstance(what, Heard | Deaf):
+            before = hub.hearing
+            if isinstance(what, Deaf):
+                hub.deaf(what.why)
+            else:
+                hub.heard(what.asked_s)
+            if hub.hearing != before:
+                if not hub.hearing:
+                    logger.warning("Kafka does not answer (%s); nobody's silence is judged meanwhile", hub.why_deaf)
+                self.streams.tell_liveness()
+        elif isinstance(what, Begin):
+            hub.begin(what.epoch, what.first)
+
+    def _tick(self) -> None:
+        while True:
+            gevent.sleep(1.0)
+            try:
+                if self.hub.judge():
+                    self.streams.tell_liveness()
+                self.streams.tick()
+            except Exception:  # the ticker must not die: dead clients would stay for ever
+                logger.exception("could not tick")

@@ -1,0 +1,229 @@
+"""The one consumer: a native thread that reads the topic and hands batches to the event loop.
+
+librdkafka blocks, so it never runs in a greenlet. The thread touches nothing of the loop's but ``inbox`` and the
+call that wakes it. It assigns all partitions itself and commits nothing: the topic is the state.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    TopicCollection,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient
+from gevent import monkey
+
+from pipeline.errors import ProgressError
+from pipeline.settings import KafkaSettings
+from sse_bridge.state import Incoming, Skipped, parse_record
+
+__all__ = ["Batch", "Begin", "Deaf", "Heard", "KafkaFeed"]
+
+logger = logging.getLogger(__name__)
+
+BATCH_EVENTS = 500
+GATHER_S = 0.002
+"""Events that come within this time of each other go to the clients in one write."""
+ASK_EVERY_S = 1.0
+"""How old the proof that Kafka can be heard may be, and so how late a silence may be noticed."""
+ASK_S = 2.0
+RETRY_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """The topic is read from its beginning: its epoch, and where each partition begins."""
+
+    epoch: str
+    first: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Records in their order; ``caught_up`` once everything that lay there at the beginning was read."""
+
+    records: list[Incoming | Skipped] = field(default_factory=list)
+    caught_up: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """Kafka answered what it was asked at ``asked_s`` (Unix time)."""
+
+    asked_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Deaf:
+    """Kafka did not answer, and why."""
+
+    why: str
+
+
+class KafkaFeed:
+    """Puts ``Begin``, ``Batch``, ``Heard`` and ``Deaf`` into ``inbox`` and calls ``wake`` after each.
+
+    Both are used from the feed's own thread: ``inbox`` is a deque, ``wake`` must be safe to call from any
+    thread. The feed never gives up: whatever Kafka does, it tries again until ``stop``.
+    """
+
+    def __init__(self, settings: KafkaSettings, inbox: deque[Any], wake: Callable[[], object]) -> None:
+        self._settings = settings
+        self._inbox = inbox
+        self._wake = wake
+        self._stopped = False
+
+    def start(self) -> None:
+        """Start the thread; call once, in the process that will use what it reads."""
+        # Under gunicorn's own gevent worker threading.Thread is a greenlet; this is a thread everywhere.
+        monkey.get_original("_thread", "start_new_thread")(self._run, ())
+
+    def stop(self) -> None:
+        """Ask the thread to end; it does within a second unless it is waiting for Kafka."""
+        self._stopped = True
+
+    def _put(self, what: object) -> None:
+        self._inbox.append(what)
+        self._wake()
+
+    def _run(self) -> None:
+        pause = monkey.get_original("time", "sleep")
+        while not self._stopped:
+            try:
+                self._follow()
+            except (KafkaException, ProgressError) as error:
+                self._put(Deaf(_said(error)))
+            except Exception as error:  # noqa: BLE001 - nobody would start this thread again
+                logger.error("the consumer failed and starts again: %r", error)
+                self._put(Deaf(str(error)))
+            pause(RETRY_S)
+
+    def _follow(self) -> None:
+        """Read the topic from its beginning and go on until it is another topic, or until stopped."""
+        common: dict[str, Any] = {
+            "bootstrap.servers": self._settings.bootstrap_servers,
+            "log_level": 0,
+            **self._settings.config,
+        }
+        admin = AdminClient(common)
+        epoch, partitions = self._identity(admin)
+        consumer = Consumer(
+            {
+                **common,
+                "group.id": f"millrace-bridge-{uuid.uuid4()}",  # required, but nothing is committed
+                "enable.auto.commit": False,
+                "enable.auto.offset.store": False,
+                "auto.offset.reset": "error",
+                "allow.auto.create.topics": False,
+                "reconnect.backoff.max.ms": 2_000,
+            }
+        )
+        try:
+            topic = self._settings.topic
+            marks = [
+                consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=ASK_S * 2)
+                for number in range(partitions)
+            ]
+            first = tuple(low for low, _ in marks)
+            # What lies at the end may be a marker without a record; a position at the high mark is enough.
+            goals = {number: high for number, (low, high) in enumerate(marks) if high > low}
+            self._put(Begin(epoch, first))
+            self._put(Heard(time.time()))
+            consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in range(partitions)])
+            self._read(consumer, admin, (epoch, partitions), goals)
+        finally:
+            with suppress(KafkaException, RuntimeError):
+                consumer.close()
+
+    def _read(self, consumer: Any, admin: Any, identity: tuple[str, int], goals: dict[int, int]) -> None:
+        caught_up = False
+        asked_s = time.monotonic()
+        while not self._stopped:
+            message = consumer.poll(0.5)
+            messages = [] if message is None else [message, *consumer.consume(BATCH_EVENTS, GATHER_S)]
+            records = [record for each in messages if (record := self._record(each)) is not None]
+            was_behind = not caught_up
+            if was_behind:
+                caught_up = self._reached(consumer, goals)
+            if records or (was_behind and caught_up):
+                self._put(Batch(records, caught_up))
+            if time.monotonic() - asked_s >= ASK_EVERY_S:
+                now_s = time.time()
+                try:
+                    if self._identity(admin) != identity:
+                        return
+                    self._put(Heard(now_s))
+                except (KafkaException, ProgressError) as error:
+                    if _is_away(error):
+                        raise
+                    # librdkafka finds its way back; what was read stays good.
+                    self._put(Deaf(_said(error)))
+                asked_s = time.monotonic()
+
+    def _reached(self, consumer: Any, goals: dict[int, int]) -> bool:
+        for number, goal in list(goals.items()):
+            (here,) = consumer.position([TopicPartition(self._settings.topic, number)])
+            if here.offset >= goal:
+                del goals[number]
+        return not goals
+
+    def _record(self, message: Any) -> Incoming | Skipped | None:
+        error = message.error()
+        if error is not None:
+            if error.fatal() or error.code() in _READ_AGAIN:
+                raise KafkaException(error)
+            return None
+        partition, offset, value = message.partition(), message.offset(), message.value()
+        if value is None:
+            key = message.key() or b""
+            return Skipped(partition, offset, deletes=key.decode("utf-8", "replace"))
+        try:
+            event = parse_record(value)
+        except ProgressError as error:
+            logger.debug("record %d/%d is no event: %s", partition, offset, error)
+            return Skipped(partition, offset)
+        return Incoming(partition, offset, value, event, message.timestamp()[1] / 1000)
+
+    def _identity(self, admin: Any) -> tuple[str, int]:
+        """The topic's epoch and number of partitions: its identity. Raises when Kafka or the topic is away."""
+        topic = self._settings.topic
+        described = admin.describe_topics(TopicCollection([topic]), request_timeout=ASK_S)[topic]
+        try:
+            description = described.result(timeout=ASK_S + 1)
+        except TimeoutError:
+            raise ProgressError("no answer") from None
+        epoch = f"{description.topic_id.get_most_significant_bits() & 0xFFFFFFFFFFFFFFFF:016x}"[:8]
+        return epoch, len(description.partitions)
+
+
+_READ_AGAIN = (
+    KafkaError._AUTO_OFFSET_RESET,
+    KafkaError.OFFSET_OUT_OF_RANGE,
+    KafkaError._UNKNOWN_TOPIC,
+    KafkaError._UNKNOWN_PARTITION,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+)
+
+
+def _is_away(error: Exception) -> bool:
+    cause = error.args[0] if error.args else None
+    return isinstance(cause, KafkaError) and cause.code() == KafkaError.UNKNOWN_TOPIC_OR_PART
+
+
+def _said(error: Exception) -> str:
+    cause = error.args[0] if error.args else error
+    return cause.str() if isinstance(cause, KafkaError) else str(cause)

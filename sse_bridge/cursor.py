@@ -1,0 +1,34 @@
+"""The cursor: how far a client has read, as ``<epoch>.<next offset of partition 0>[.<of partition 1>...]``.
+
+The epoch stands for the identity of the topic, so that offsets into a topic that was made again are never
+mistaken for offsets into this one. Clients treat it as opaque.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+__all__ = ["Cursor", "parse_cursor"]
+
+_FORM = re.compile(r"[0-9a-f]{8}(?:\.(?:0|[1-9][0-9]{0,18})){1,64}", re.ASCII)
+_LENGTH_MAX = 1300
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """A position in every partition of one topic: the offsets that come next."""
+
+    epoch: str
+    offsets: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return ".".join((self.epoch, *map(str, self.offsets)))
+
+
+def parse_cursor(text: str) -> Cursor | None:
+    """The cursor that ``text`` spells, or ``None`` when it spells none; never raises."""
+    if len(text) > _LENGTH_MAX or not _FORM.fullmatch(text):
+        return None
+    epoch, *offsets = text.split(".")
+    return Cursor(epoch, tuple(map(int, offsets)))

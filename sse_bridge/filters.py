@@ -1,0 +1,74 @@
+"""Which events a client wants: the filters of a request, compared on the server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import NamedTuple
+
+from pipeline.errors import UsageError
+
+__all__ = ["Filter", "Labels", "parse_filter"]
+
+OTHER_PARAMETERS = ("last_event_id", "lastEventId", "until", "settle_s")
+
+
+class Labels(NamedTuple):
+    """What an event can be chosen by. ``map_index`` is text, as it is in an address."""
+
+    dag_id: str
+    run_id: str
+    task_id: str
+    map_index: str
+    dataset: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """For each label the values that pass; an empty set lets every value pass."""
+
+    dag_id: frozenset[str] = frozenset()
+    run_id: frozenset[str] = frozenset()
+    task_id: frozenset[str] = frozenset()
+    map_index: frozenset[str] = frozenset()
+    dataset: frozenset[str] = frozenset()
+    kind: frozenset[str] = frozenset()
+
+    def passes(self, labels: Labels) -> bool:
+        """Whether an event with these labels is wanted."""
+        return (
+            (not self.run_id or labels.run_id in self.run_id)
+            and (not self.dag_id or labels.dag_id in self.dag_id)
+            and (not self.task_id or labels.task_id in self.task_id)
+            and (not self.map_index or labels.map_index in self.map_index)
+            and (not self.dataset or labels.dataset in self.dataset)
+            and (not self.kind or labels.kind in self.kind)
+        )
+
+    @property
+    def everything(self) -> bool:
+        """Whether every event passes."""
+        return self == _EVERYTHING
+
+    @property
+    def run(self) -> tuple[str, str] | None:
+        """The one run that passes, where it is one."""
+        if len(self.dag_id) == 1 and len(self.run_id) == 1:
+            return next(iter(self.dag_id)), next(iter(self.run_id))
+        return None
+
+
+_EVERYTHING = Filter()
+_NAMES = tuple(each.name for each in fields(Filter))
+
+
+def parse_filter(arguments: Mapping[str, list[str]]) -> Filter:
+    """The filter that a query string asks for; a name given twice lets either value pass.
+
+    Raises ``UsageError`` for a name that is no filter: a misspelt one would show everything.
+    """
+    unknown = sorted(set(arguments) - {*_NAMES, *OTHER_PARAMETERS})
+    if unknown:
+        raise UsageError(f"no filter is called {unknown[0][:80]!r}", hint=f"there are {', '.join(_NAMES)}")
+    return Filter(**{name: frozenset(arguments.get(name, ())) for name in _NAMES})

@@ -1,0 +1,33 @@
+"""How gunicorn serves the bridge: ``gunicorn -c python:sse_bridge.gunicorn_conf``. Options given win over these."""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+
+from pipeline.settings import load_settings
+from sse_bridge.security import check_exposure
+
+_settings = load_settings().bridge
+check_exposure(_settings)
+
+# Every stream is an open file; the soft limit is often 1,024.
+_soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+with contextlib.suppress(ValueError, OSError):
+    resource.setrlimit(resource.RLIMIT_NOFILE, (_hard, _hard))
+
+wsgi_app = "sse_bridge.app:create_app()"
+bind = f"[{_settings.host}]:{_settings.port}" if ":" in _settings.host else f"{_settings.host}:{_settings.port}"
+worker_class = "sse_bridge.worker.BridgeWorker"
+# One process: each further one would read the topic again and share no limit with the first.
+workers = 1
+# Streams are refused by the bridge itself, above its own limit, so that /healthz always finds a place.
+worker_connections = _settings.max_streams + 256
+backlog = 4096
+keepalive = 5
+timeout = 60
+# The bridge ends its streams itself at SIGTERM.
+graceful_timeout = 3
+control_socket_disable = True
+# Requests carry cookies, Airflow's among them (cookies ignore ports): nothing of them is logged.
+accesslog = None

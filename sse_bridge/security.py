@@ -1,0 +1,161 @@
+"""Who may look, and what a browser may do with the page."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+import re
+from urllib.parse import urlsplit
+
+from flask import Flask, Request, Response, redirect, render_template, request, session, url_for
+from werkzeug.wrappers import Response as AnyResponse
+
+from pipeline.errors import InvalidSettingError
+from pipeline.settings import BridgeSettings
+
+__all__ = ["check_exposure", "guard", "is_loopback"]
+
+OPEN_ENDPOINTS = frozenset({"healthz", "readyz", "static", "sign_in"})
+_ORIGIN = re.compile(r"https?://(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::(?:[0-9]{1,5}|\*))?")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether nobody but this machine reaches ``host``."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def check_exposure(settings: BridgeSettings) -> None:
+    """Raise ``InvalidSettingError`` where the bridge would be open to others, or an origin is none."""
+    if not (is_loopback(settings.host) or settings.token or settings.user_header):
+        raise InvalidSettingError(
+            f"MILLRACE_BRIDGE__HOST is {settings.host!r}, which others can reach, and nothing says who may look",
+            hint="set MILLRACE_BRIDGE__TOKEN, or MILLRACE_BRIDGE__USER_HEADER behind a reverse proxy that sets it",
+        )
+    if settings.token is not None and len(settings.token.get_secret_value()) < 16:
+        raise InvalidSettingError("MILLRACE_BRIDGE__TOKEN is shorter than 16 characters")
+    for origin in (*settings.airflow_origins, *filter(None, [settings.cors_origin])):
+        # It goes into a header as it stands: a space or a semicolon would open the policy.
+        if not _ORIGIN.fullmatch(origin):
+            raise InvalidSettingError(
+                f"MILLRACE_BRIDGE__AIRFLOW_ORIGINS or __CORS_ORIGIN holds {origin!r}",
+                hint="an origin is scheme, host and port, as http://127.0.0.1:8080",
+            )
+
+
+def guard(app: Flask, settings: BridgeSettings) -> None:
+    """Refuse requests of those who may not look; add the headers that hold browsers to their place.
+
+    Without a token and a user header everybody who reaches the bridge may look. With a token a script sends it
+    as ``Authorization: Bearer``, a browser gets a cookie for signing in; it never stands in an address.
+    """
+    check_exposure(settings)
+    secret = settings.token.get_secret_value() if settings.token is not None else ""
+    app.config.update(
+        # Cookies signed with a key that follows from the token end with it.
+        SECRET_KEY=hashlib.sha256(b"millrace bridge session\0" + secret.encode()).hexdigest(),
+        SESSION_COOKIE_NAME="millrace_bridge",
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Lax",
+        SESSION_COOKIE_SECURE=settings.url.startswith("https:"),
+        MAX_CONTENT_LENGTH=16 * 1024,
+    )
+    policy = "; ".join(
+        (
+            "default-src 'none'",
+            "script-src 'self'",
+            "style-src 'self'",
+            "img-src 'self'",
+            "connect-src 'self'",
+            "worker-src 'self'",
+            "base-uri 'none'",
+            "form-action 'self'",
+            " ".join(("frame-ancestors 'self'", *settings.airflow_origins)),
+        )
+    )
+
+    @app.before_request
+    def _may_look() -> AnyResponse | tuple[str, int] | None:
+        if not _known_host(request, settings):
+            return f"this is not {request.host[:200]}\n", 421
+        if request.method == "OPTIONS" or request.endpoint in OPEN_ENDPOINTS:
+            return None
+        if _allowed(request, settings, secret):
+            return None
+        # Browsers name it beside others that they like as well; scripts take anything and name nothing.
+        person = any(mimetype == "text/html" for mimetype, _ in request.accept_mimetypes)
+        if secret and request.method == "GET" and person:
+            return redirect(url_for("sign_in", next=request.full_path.rstrip("?")))
+        answer = Response("who are you? send the token as `Authorization: Bearer ...`\n", 401)
+        answer.headers["WWW-Authenticate"] = "Bearer"
+        return answer
+
+    @app.route("/sign-in", methods=["GET", "POST"])
+    def sign_in() -> AnyResponse | str | tuple[str, int]:
+        """Take the token from a form and give a cookie for it."""
+        wrong = False
+        if request.method == "POST":
+            given = request.form.get("token", "")
+            if secret and hmac.compare_digest(given.encode("utf-8", "replace"), secret.encode()):
+                session["signed_in"] = True
+                return redirect(_local(request.args.get("next", "")))
+            wrong = True
+        page = render_template("sign_in.html", wrong=wrong, needed=bool(secret))
+        return (page, 403) if wrong else page
+
+    @app.after_request
+    def _headers(response: Response) -> Response:
+        headers = response.headers
+        headers["Content-Security-Policy"] = policy
+        headers["X-Content-Type-Options"] = "nosniff"
+        headers["Referrer-Policy"] = "same-origin"
+        if settings.cors_origin and request.headers.get("Origin") == settings.cors_origin:
+            headers["Access-Control-Allow-Origin"] = settings.cors_origin
+            headers["Access-Control-Allow-Credentials"] = "true"
+            headers["Access-Control-Allow-Headers"] = "Authorization, Last-Event-ID"
+        if settings.cors_origin:
+            headers.add("Vary", "Origin")
+        return response
+
+
+def _allowed(asked: Request, settings: BridgeSettings, secret: str) -> bool:
+    if settings.user_header and asked.headers.get(settings.user_header, "").strip():
+        return True
+    if secret:
+        scheme, _, given = asked.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() == "bearer" and hmac.compare_digest(
+            given.strip().encode("utf-8", "replace"), secret.encode()
+        ):
+            return True
+        return session.get("signed_in") is True
+    return not settings.user_header
+
+
+def _known_host(asked: Request, settings: BridgeSettings) -> bool:
+    """Whether the address a browser was given is ours.
+
+    A page elsewhere can let its own name point to 127.0.0.1 and then read what is open to this machine (DNS
+    rebinding). It needs a name with a dot for that.
+    """
+    if settings.token or settings.user_header:
+        return True
+    name = urlsplit(f"//{asked.host}").hostname or ""
+    ours = urlsplit(settings.url).hostname
+    return "." not in name or name == ours or _is_address(name) or name.endswith(".localhost")
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _local(target: str) -> str:
+    """Only a path of ours: nobody is sent elsewhere by a link to the sign-in page."""
+    ours = target.startswith("/") and not target.startswith(("//", "/\\")) and target.isprintable()
+    return target if ours else "/"

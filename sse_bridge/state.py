@@ -1,0 +1,196 @@
+"""What the bridge knows: the newest event of each source as it stands in Kafka, and who has fallen silent.
+
+Pure: time comes in as an argument, Kafka and clients are somewhere else.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.errors import ProgressError
+from pipeline.progress.event import TERMINAL_STATES, utc_text, validate_event
+from pipeline.progress.merge import Picture, RunKey, TaskState, Verdict, voice_of
+from sse_bridge.filters import Filter, Labels
+
+__all__ = ["BridgeState", "Incoming", "Liveness", "Skipped", "parse_record"]
+
+STILL_AFTER_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A record from Kafka that is an event. ``raw`` are its bytes as they stand there."""
+
+    partition: int
+    offset: int
+    raw: bytes
+    event: dict[str, Any]
+    said_s: float
+    """When the broker took it (Unix time)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A record that is no event: poison, or a tombstone that ``deletes`` a source."""
+
+    partition: int
+    offset: int
+    deletes: str = ""
+
+
+@dataclass(slots=True)
+class Liveness:
+    """When a running attempt was last heard of, and since when its ``done`` has stood still (Unix times)."""
+
+    heard_s: float
+    moved_s: float
+    done: float
+    phase: str
+    judged: str = "running"
+
+
+def _no_constant(name: str) -> Any:
+    raise ProgressError(f"{name} is not JSON")
+
+
+def parse_record(raw: bytes) -> dict[str, Any]:
+    """The event in a record's value. Raises ``ProgressError`` for everything that is none."""
+    try:
+        event = json.loads(raw.decode("utf-8"), parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise ProgressError(f"not JSON: {error}") from None
+    validate_event(event)
+    return dict(event)
+
+
+class BridgeState:
+    """The picture of all runs, their raw events, and the silence of those that run. Not thread-safe."""
+
+    def __init__(self, *, stalled_after_s: float, lost_after_s: float, sources_max: int) -> None:
+        self.picture = Picture()
+        self.silences: dict[str, Liveness] = {}
+        self._raw: dict[str, bytes] = {}
+        self._stalled_after_s = stalled_after_s
+        self._lost_after_s = lost_after_s
+        self._sources_max = sources_max
+
+    def apply(self, incoming: Incoming, heard_s: float) -> tuple[Verdict, bool]:
+        """Take an event that was heard at ``heard_s``: whether it was new, and whether it ended a silence."""
+        event = incoming.event
+        source = event["source"]
+        voice = voice_of(source)
+        if voice == "curves":
+            # Points are passed on as they are and never looked at: parsed they would be most of the memory.
+            event = {**event, "data": {**event["data"], "series": {}}}
+        verdict = self.picture.apply(event)
+        if verdict != "new":
+            return verdict, False
+        self._raw.pop(source, None)
+        self._raw[source] = incoming.raw
+        if len(self._raw) > self._sources_max * 1.1:
+            for gone in self.picture.shrink(self._sources_max):
+                self._raw.pop(gone, None)
+                self.silences.pop(gone, None)
+        return verdict, self._listen(source, event["data"], heard_s)
+
+    def forget(self, source: str) -> None:
+        """Forget a source: its record was deleted from the topic."""
+        self.picture.forget(source)
+        self._raw.pop(source, None)
+        self.silences.pop(source, None)
+
+    def _listen(self, source: str, data: dict[str, Any], heard_s: float) -> bool:
+        if voice_of(source) != "reporter":
+            return False
+        before = self.silences.pop(source, None)
+        revived = before is not None and before.judged != "running"
+        if data["state"] != "running":
+            return revived
+        still = before is not None and (before.done, before.phase) == (data["done"], data["phase"])
+        moved_s = before.moved_s if still and before is not None else heard_s
+        self.silences[source] = Liveness(heard_s, moved_s, data["done"], data["phase"])
+        return revived
+
+    def judge(self, now_s: float, hearing_since_s: float) -> list[str]:
+        """The sources whose silence has become ``stalled`` or ``lost`` by now.
+
+        The bridge's own deafness is nobody's silence: it counts from ``hearing_since_s`` at the earliest, so
+        call this only while the bridge hears Kafka.
+        """
+        changed = []
+        for source, known in self.silences.items():
+            silent_s = now_s - max(known.heard_s, hearing_since_s)
+            state = (
+                "lost"
+                if silent_s >= self._lost_after_s
+                else "stalled"
+                if silent_s >= self._stalled_after_s
+                else "running"
+            )
+            # Silence only gets worse; what ends it is an event, in apply().
+            worse = state not in ("running", known.judged)
+            if worse and self._still_runs(self.picture.sources[source].data):
+                known.judged = state
+                changed.append(source)
+        return changed
+
+    def _still_runs(self, data: dict[str, Any]) -> bool:
+        attempt = self.picture.attempt(data)
+        return attempt is not None and attempt.verdict[0] == "running"
+
+    def labels(self, data: dict[str, Any]) -> Labels:
+        """What an event can be chosen by. Airflow's own reports take dataset and kind from the task's."""
+        dataset, kind = data.get("dataset"), data.get("kind")
+        if dataset is None:
+            attempt = self.picture.attempt(data)
+            known = attempt.reporter.data if attempt is not None and attempt.reporter is not None else {}
+            dataset, kind = known.get("dataset", ""), known.get("kind", "")
+        return Labels(data["dag_id"], data["run_id"], data["task_id"], str(data["map_index"]), str(dataset), str(kind))
+
+    def events(self, wanted: Filter) -> list[bytes]:
+        """The newest event of each source that passes, as it stands in Kafka, in the order of arrival."""
+        if wanted.everything:
+            return list(self._raw.values())
+        sources = self.picture.sources
+        return [raw for source, raw in self._raw.items() if wanted.passes(self.labels(sources[source].data))]
+
+    def silent(self, wanted: Filter) -> list[dict[str, Any]]:
+        """For each running source that passes: what silence says, when it was heard and when it moved."""
+        sources = self.picture.sources
+        return [
+            {
+                "source": source,
+                "state": known.judged,
+                "heard": utc_text(known.heard_s),
+                "moved": utc_text(known.moved_s),
+            }
+            for source, known in self.silences.items()
+            if wanted.everything or wanted.passes(self.labels(sources[source].data))
+        ]
+
+    def shown_state(self, task: TaskState) -> str:
+        """The task's state with the bridge's own judgement in it."""
+        known = self.silences.get(task.source)
+        return known.judged if known is not None and task.state == "running" else task.state
+
+    def tasks(self, wanted: Filter, run: RunKey | None = None) -> Iterator[tuple[TaskState, str]]:
+        """The tasks that pass, each with the state that people should see."""
+        for task in self.picture.tasks(run):
+            dag_id, run_id, task_id, map_index = task.key
+            said = task.data
+            labels = Labels(dag_id, run_id, task_id, str(map_index), said.get("dataset", ""), said.get("kind", ""))
+            if wanted.passes(labels):
+                yield task, self.shown_state(task)
+
+    @property
+    def count(self) -> int:
+        """How many sources are known."""
+        return len(self._raw)
+
+    def over(self, wanted: Filter) -> bool:
+        """Whether there is a task that passes and nothing more will come of any: each has ended or is lost."""
+        states = [state for _, state in self.tasks(wanted)]
+        return bool(states) and all(state in TERMINAL_STATES or state == "lost" for state in states)

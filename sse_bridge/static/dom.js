@@ -1,0 +1,47 @@
+// Elements are made once and changed where something changed; text is only ever text.
+
+export function make(name, className, ...children) {
+  const element = document.createElement(name);
+  if (className) element.className = className;
+  element.append(...children);
+  return element;
+}
+
+export function setText(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+export function setClass(element, name) {
+  if (element.className !== name) element.className = name;
+}
+
+export function setState(element, state) {
+  setText(element, state);
+  setClass(element, `state ${state}`);
+}
+
+// A bar without a value moves: nobody knows how much there is in all.
+export function setBar(bar, value, shown, says) {
+  bar.hidden = !shown;
+  if (value === null) bar.removeAttribute("value");
+  else if (bar.value !== value || !bar.hasAttribute("value")) bar.value = value;
+  if (bar.getAttribute("aria-valuetext") !== says) bar.setAttribute("aria-valuetext", says);
+}
+
+export function arrange(parent, elements) {
+  elements.forEach((element, index) => {
+    if (parent.children[index] !== element) parent.insertBefore(element, parent.children[index] ?? null);
+  });
+  while (parent.children.length > elements.length) parent.lastElementChild.remove();
+}
+
+export function headRow(...texts) {
+  const heads = texts.map((text) => {
+    const head = make("th", "", text);
+    head.scope = "col";
+    return head;
+  });
+  return make("thead", "", make("tr", "", ...heads));
+}
+
+export const path = (...parts) => "/runs/" + parts.map((part) => encodeURIComponent(part)).join("/");

@@ -1,0 +1,46 @@
+// Runs that are over, one line each: when, how much, how fast on average, and what went wrong.
+
+import { arrange, headRow, make, path, setState, setText } from "./dom.js";
+import { stateOf, totalOf } from "./run_card.js";
+import { amount, clock, counted, duration } from "./words.js";
+
+export function makeHistory() {
+  const body = make("tbody");
+  const heads = headRow("Run", "State", "Started", "Took", "Amount", "Average rate");
+  const section = make("section", "run history", make("h2", "", "Finished runs"), make("table", "", heads, body));
+  return { section, body, lines: new Map() };
+}
+
+function makeLine(run) {
+  const link = make("a", "", make("span", "dag", run.dag_id), " ", make("span", "id", run.run_id));
+  link.href = path(run.dag_id, run.run_id);
+  const line = { state: make("span", "state"), error: make("div", "error") };
+  for (const cell of ["began", "took", "amount", "rate"]) line[cell] = make("td", "number");
+  const head = make("th", "", link, line.error);
+  head.scope = "row";
+  line.tr = make("tr", "", head, make("td", "", line.state), line.began, line.took, line.amount, line.rate);
+  return line;
+}
+
+export function paintHistory(history, runs, picture, now) {
+  const shown = new Set(runs.map((run) => run.key));
+  for (const key of history.lines.keys()) if (!shown.has(key)) history.lines.delete(key);
+  arrange(history.body, runs.map((run) => {
+    if (!history.lines.has(run.key)) history.lines.set(run.key, makeLine(run));
+    const line = history.lines.get(run.key);
+    // A run that is over changes only when it is heard of again.
+    if (line.order !== run.order) {
+      line.order = run.order;
+      const tasks = picture.tasksOf(run).map((known) => picture.task(known));
+      const sum = totalOf(tasks, now);
+      const error = tasks.find((task) => task.state === "failed" && task.error)?.error;
+      setState(line.state, stateOf(tasks));
+      setText(line.began, Number.isFinite(run.started) ? clock(run.started, now) : "");
+      setText(line.took, Number.isFinite(run.started) ? duration((run.heard - run.started) / 1000) : "");
+      setText(line.amount, sum ? counted({ ...sum, total: sum.total === sum.done ? null : sum.total }) : "");
+      setText(line.rate, sum?.rate ? `${amount(sum.rate, sum.unit)}/s` : "");
+      setText(line.error, error ? `${error.type}: ${error.message}` : "");
+    }
+    return line.tr;
+  }));
+}

@@ -1,0 +1,146 @@
+// The live page: events change a picture, and the picture is painted at most once a frame and four times a second.
+
+import { arrange, make, setClass, setText } from "./dom.js";
+import { connect } from "./feed.js";
+import { makeHistory, paintHistory } from "./history.js";
+import { Picture, TERMINAL } from "./picture.js";
+import { makeCard, paintCard } from "./run_card.js";
+import { speak } from "./speech.js";
+import { addTools } from "./tools.js";
+import { duration } from "./words.js";
+
+const PAINT_MS = 250;
+const RUNS_SHOWN = 50;
+const RECENT_MS = 900_000; // a run that is over stays open for a while; later it is one line of the history
+
+const main = document.getElementById("runs");
+const banner = document.getElementById("connection");
+const title = document.title;
+const place = Object.fromEntries(
+  ["dagId", "runId", "taskId", "mapIndex"]
+    .filter((name) => document.body.dataset[name] !== undefined)
+    .map((name) => [name.replace(/[A-Z]/, (letter) => "_" + letter.toLowerCase()), document.body.dataset[name]]),
+);
+
+const wanted = ({ data }) =>
+  Object.entries(place).every(([name, value]) => String(data[name]) === value);
+
+const picture = new Picture();
+const cards = new Map();
+const history = makeHistory();
+let connection = "connecting";
+let since = Date.now();
+let heardAt = null;
+let deaf = "";
+let paused = false;
+let skew = 0; // the bridge's clock minus ours
+const now = () => Date.now() + skew;
+
+// -- painting
+
+function isHistory(run) {
+  const states = picture.tasksOf(run).map((known) => picture.task(known).state);
+  return now() - run.heard > RECENT_MS && states.every((state) => TERMINAL.has(state));
+}
+
+function cardOf(run) {
+  if (!cards.has(run.key)) cards.set(run.key, makeCard(run));
+  return cards.get(run.key);
+}
+
+function nothing() {
+  const what = "task_id" in place ? "task" : "run";
+  return make("p", "nothing", place.dag_id ? `Nothing was reported for this ${what}.` : "Nothing was reported yet.");
+}
+
+function paint() {
+  const runs = picture.newestRuns();
+  const open = runs.filter((run) => place.run_id !== undefined || !isHistory(run)).slice(0, RUNS_SHOWN);
+  const shown = new Set(open);
+  const over = runs.filter((run) => !shown.has(run)).slice(0, RUNS_SHOWN);
+  const keys = new Set(open.map((run) => run.key));
+  for (const key of cards.keys()) if (!keys.has(key)) cards.delete(key);
+  const sections = open.map((run) => {
+    paintCard(cardOf(run), run, picture, now());
+    return cardOf(run).section;
+  });
+  if (over.length) {
+    paintHistory(history, over, picture, now());
+    sections.push(history.section);
+  }
+  if (sections.length) arrange(main, sections);
+  else if (heardAt && !(main.children.length === 1 && main.querySelector(".nothing"))) main.replaceChildren(nothing());
+  paintBanner();
+  paintTitle(open);
+  if (heardAt) speak(open, picture);
+}
+
+function paintTitle(runs) {
+  const states = runs.flatMap((run) => picture.tasksOf(run).map((known) => picture.task(known).state));
+  const many = (state) => states.filter((each) => each === state).length;
+  const said = ["failed", "running"].filter(many).map((state) => `${many(state)} ${state}`);
+  const now = [...said, title].join(" · ");
+  if (document.title !== now) document.title = now;
+}
+
+function paintBanner() {
+  const age = heardAt ? Math.max(0, (Date.now() - heardAt) / 1000) : 0;
+  const aged = heardAt ? `, data from ${age < 2 ? "just now" : `${duration(age)} ago`}` : "";
+  const says = {
+    connecting: "Connecting",
+    open: deaf ? "Kafka does not answer; this is what was last heard" : `Live${aged}`,
+    lost: `Connection lost ${duration((Date.now() - since) / 1000)} ago; trying again${aged}`,
+  }[connection];
+  const ill = connection === "lost" || (connection === "open" && deaf);
+  setText(banner, paused ? "Paused; this is what was shown last" : says);
+  setClass(banner, paused ? "paused" : ill ? "bad" : connection === "open" ? "good" : "");
+}
+
+// -- what happens
+
+let asked = false;
+let paintedAt = 0;
+let painted = false;
+
+function soon() {
+  if (asked || paused) return;
+  asked = true;
+  setTimeout(() => requestAnimationFrame(() => {
+    asked = false;
+    if (paused) return;
+    paintedAt = Date.now();
+    paint();
+  }), Math.max(0, paintedAt + PAINT_MS - Date.now()));
+}
+
+function told(name, body) {
+  if (name === "open" || name === "lost") {
+    if (connection !== name) since = Date.now();
+    connection = name;
+  } else {
+    heardAt = Date.now();
+    if (name === "snapshot" || name === "reset") {
+      picture.replace({ ...body, events: body.events.filter(wanted) });
+      if (!painted) main.replaceChildren(); // what the server wrote for those without JavaScript
+      painted = true;
+    } else if (name === "progress") {
+      if (wanted(body)) picture.apply(body);
+    } else {
+      picture.hear(body);
+    }
+    const liveness = body.liveness ?? (name === "liveness" ? body : null);
+    if (liveness) {
+      deaf = liveness.hearing ? "" : liveness.why || "no answer";
+      skew = Date.parse(body.time) - Date.now();
+    }
+  }
+  soon();
+}
+
+addTools((now) => {
+  paused = now;
+  paintBanner();
+  soon();
+});
+connect(place, told);
+setInterval(soon, 1_000);

@@ -1,0 +1,83 @@
+// One task as a row of its run's table, and what a task's numbers mean to a person.
+
+import { paintCurves } from "./curves.js";
+import { make, path, setBar, setClass, setState, setText } from "./dom.js";
+import { TERMINAL } from "./picture.js";
+import { about, amount, counted, duration } from "./words.js";
+
+const STILL_MS = 30_000;
+
+export function makeRow({ dag_id, run_id, task_id, map_index }) {
+  const name = map_index >= 0 ? `${task_id} [${map_index}]` : task_id;
+  const link = make("a", "", name);
+  link.href = path(dag_id, run_id, task_id, ...(map_index >= 0 ? [map_index] : []));
+  const row = { name, attempt: make("small"), state: make("span", "state"), phase: make("small"), bar: make("progress") };
+  row.count = make("span", "count");
+  row.notes = make("div", "notes");
+  row.message = make("div", "message");
+  row.error = make("div", "error");
+  row.curves = { element: make("div", "curves"), series: null };
+  for (const cell of ["rate", "elapsed", "left"]) row[cell] = make("td", "number");
+  row.bar.setAttribute("aria-label", name);
+  const head = make("th", "", link, " ", row.attempt);
+  head.scope = "row";
+  const progress = make("td", "progress", row.bar, row.count, row.notes, row.message, row.error);
+  row.tr = make("tr", "", head, make("td", "", row.state, " ", row.phase), progress, row.rate, row.elapsed, row.left);
+  // The curves need more room than a cell has.
+  const wide = make("td", "", row.curves.element);
+  wide.colSpan = 6;
+  row.more = make("tr", "more", wide);
+  return row;
+}
+
+// Told once it is honest: not in the first seconds, and not while nothing moves.
+export function leftOf(task, now) {
+  const { done, total, elapsed_s } = task.said;
+  if (task.state !== "running" || !total || !task.rate || elapsed_s < 5 || now - task.moved > STILL_MS) return null;
+  return Math.max(0, (total - done) / task.rate);
+}
+
+export function paintRow(row, task, now) {
+  const { said } = task;
+  const left = leftOf(task, now);
+  // Numbers this large stand for a time: a person went on with a run by its id.
+  setText(row.attempt, task.attempt > 1 && task.attempt < 1_000_000 ? `attempt ${task.attempt}` : "");
+  setState(row.state, task.state);
+  setClass(row.tr, task.state);
+  setText(row.phase, TERMINAL.has(task.state) ? "" : said.phase ?? "");
+  const known = said.total > 0 && said.done !== undefined;
+  const value = task.state === "succeeded" ? 1 : known ? Math.min(said.done / said.total, 1) : null;
+  const says = known ? counted(said) : task.state;
+  const shown = said.done !== undefined && (value !== null || task.state === "running");
+  setBar(row.bar, value, shown, left === null ? says : `${says}, ${about(left)} left`);
+  setText(row.count, counted(said));
+  setText(row.rate, task.rate ? `${amount(task.rate, said.unit)}/s` : "");
+  setText(row.elapsed, said.elapsed_s === undefined ? "" : duration(said.elapsed_s + unsaid(task, now)));
+  setText(row.left, left === null ? "" : about(left));
+  setText(row.notes, notesOf(task, now));
+  setText(row.message, said.message ?? "");
+  setText(row.error, task.error ? `${task.error.type}: ${task.error.message}` : "");
+  paintCurves(row.curves, task.series);
+}
+
+// The seconds that have passed since a task that goes on was last heard.
+function unsaid(task, now) {
+  const goesOn = task.state === "running" || task.state === "stalled";
+  return goesOn && task.heard ? Math.min(Math.max((now - task.heard) / 1000, 0), 3600) : 0;
+}
+
+function notesOf(task, now) {
+  const notes = [];
+  const { retries, under_replicated } = task.said.counters ?? {};
+  if (retries) notes.push(`${amount(retries)} retries`);
+  if (under_replicated) notes.push(`${amount(under_replicated)} chunks with one replica`);
+  for (const [name, value] of Object.entries(task.said.metrics ?? {})) {
+    notes.push(`${name} ${value === null ? "not a number" : Number(value.toPrecision(4))}`);
+  }
+  const still = task.state === "running" && task.moved ? now - task.moved : 0;
+  if (still > STILL_MS) notes.push(`no progress for ${duration(still / 1000)}`);
+  if ((task.state === "stalled" || task.state === "lost") && task.heard) {
+    notes.push(`silent for ${duration((now - task.heard) / 1000)}`);
+  }
+  return notes.join(", ");
+}

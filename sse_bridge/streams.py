@@ -1,0 +1,126 @@
+"""All open streams: their limits, their common clock, and the one loop that writes an event to everybody."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from pipeline.errors import MillraceError
+from pipeline.settings import BridgeSettings
+from sse_bridge.filters import Filter
+from sse_bridge.hub import Entry, Hub
+from sse_bridge.metrics import Metrics
+from sse_bridge.stream import Stream
+
+__all__ = ["Refused", "Streams"]
+
+
+class Refused(MillraceError):
+    """No further stream is taken; ``context["limit"]`` says which limit is reached."""
+
+
+class Streams:
+    """All open streams of a bridge and their limits. Lives on the event loop."""
+
+    def __init__(self, hub: Hub, settings: BridgeSettings, metrics: Metrics) -> None:
+        self.hub, self.settings, self.metrics = hub, settings, metrics
+        self._open: dict[Stream, None] = {}
+        self._by_address: Counter[str] = Counter()
+        self._by_run: Counter[tuple[str, str]] = Counter()
+        self._writes = 0
+        self._newest_said_s = 0.0
+        self.draining = False
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def open(self, wanted: Filter, *, address: str, sock: Any, **options: Any) -> Stream:
+        """A new stream. Raises ``Refused`` when a limit is reached or the bridge is on its way out."""
+        run = wanted.run
+        limits: tuple[tuple[str, Callable[[], bool]], ...] = (
+            ("shutdown", lambda: self.draining),
+            ("total", lambda: len(self._open) >= self.settings.max_streams),
+            ("address", lambda: self._by_address[address] >= self.settings.max_streams_per_address),
+            ("run", lambda: run is not None and self._by_run[run] >= self.settings.max_streams_per_run),
+        )
+        for limit, reached in limits:
+            if reached():
+                self.metrics.refused.labels(limit).inc()
+                raise Refused(f"no further stream: the limit is reached ({limit})", limit=limit)
+        stream = Stream(self, wanted, address=address, sock=sock, **options)
+        self._open[stream] = None
+        self._by_address[address] += 1
+        if run is not None:
+            self._by_run[run] += 1
+        self.metrics.opened.inc()
+        self.metrics.streams.set(len(self._open))
+        return stream
+
+    def left(self, stream: Stream, reason: str) -> None:
+        """A stream has ended; counted once."""
+        if stream.closed:
+            return
+        stream.closed = True
+        self._open.pop(stream, None)
+        _count_down(self._by_address, stream.address)
+        if stream.run is not None:
+            _count_down(self._by_run, stream.run)
+        self.metrics.closed.labels(reason).inc()
+        self.metrics.streams.set(len(self._open))
+
+    def publish(self, entries: list[Entry]) -> None:
+        """Wake everyone who may want one of these events."""
+        if entries:
+            self._newest_said_s = _unix_s(entries[-1].time)
+        before = self.hub.head - len(entries)
+        blob = b"".join(entry.sse for entry in entries)
+        chunk = b"%X\r\n%b\r\n" % (len(blob), blob)
+        now = time.monotonic()
+        written = 0
+        for stream in list(self._open):
+            if entries and stream.write(chunk, before, now):
+                written += 1
+            else:
+                stream.wake()
+        if written:
+            self.metrics.sent_bytes.inc(written * len(blob))
+            self.observe(time.time())
+
+    def tell_liveness(self) -> None:
+        """Tell everyone what silence says now."""
+        for stream in list(self._open):
+            stream.tell_liveness()
+
+    def tick(self) -> None:
+        """Once a second."""
+        now = time.monotonic()
+        for stream in list(self._open):
+            stream.tick(now)
+
+    def drain(self) -> None:
+        """End all streams with a word of farewell and take no more."""
+        self.draining = True
+        for stream in list(self._open):
+            stream.say_bye("shutdown")
+
+    def observe(self, now_s: float) -> None:
+        """Note how old the newest event is when it is written; seldom, because it costs what a write costs."""
+        self._writes += 1
+        if self._newest_said_s and (self._writes % 16 == 0 or len(self._open) <= 16):
+            self.metrics.produce_to_send_s.observe(max(now_s - self._newest_said_s, 0.0))
+
+
+def _unix_s(text: str) -> float:
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:  # somebody else's idea of a time
+        return 0.0
+
+
+def _count_down(counter: Counter[Any], key: Any) -> None:
+    counter[key] -= 1
+    if counter[key] <= 0:
+        del counter[key]

@@ -1,0 +1,52 @@
+"""The live page as a person reads it: by role and name, never by a variable of ours."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from playwright.sync_api import ConsoleMessage, Frame, Locator, Page, expect
+
+__all__ = ["LivePage", "WAIT_MS"]
+
+WAIT_MS = 30_000
+_OFFLINE = ("ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE_CHUNKED_ENCODING", "ERR_CONNECTION_RESET", "ERR_EMPTY_RESPONSE")
+
+
+class LivePage:
+    """A page, or the part of one that a frame shows."""
+
+    def __init__(self, page: Page, frame: Frame | None = None) -> None:
+        self.page = page
+        self.root: Any = frame or page
+        self.errors: list[str] = []
+        if frame is None:
+            page.on("pageerror", lambda error: self.errors.append(str(error)))
+            page.on("console", self._console)
+
+    def _console(self, message: ConsoleMessage) -> None:
+        # A bridge that is away is a network error, which the browser logs by itself.
+        if message.type == "error" and not any(code in message.text for code in _OFFLINE):
+            self.errors.append(message.text)
+
+    def run(self, run_id: str) -> Locator:
+        """The section of a run, found by its heading."""
+        heading = self.root.get_by_role("heading", name=re.compile(rf"(^|\s){re.escape(run_id)}(\s|$)"))
+        found: Locator = self.root.locator("section").filter(has=heading)
+        return found
+
+    def row(self, task: str, run_id: str = "") -> Locator:
+        """The row of a task: the one whose header says exactly that name."""
+        where = self.run(run_id) if run_id else self.root
+        header = self.root.get_by_role("rowheader", name=re.compile(rf"^\s*{re.escape(task)}(\s|$)"))
+        found: Locator = where.get_by_role("row").filter(has=header)
+        return found
+
+    def shows(self, task: str, *texts: str, run_id: str = "", within_s: float = WAIT_MS / 1000) -> None:
+        """Wait until the row of ``task`` reads so."""
+        for text in texts:
+            expect(self.row(task, run_id)).to_contain_text(text, timeout=within_s * 1000)
+
+    def says(self, text: str | re.Pattern[str], within_s: float = WAIT_MS / 1000) -> None:
+        """Wait until the state of the connection reads so."""
+        expect(self.root.get_by_role("banner")).to_contain_text(text, timeout=within_s * 1000)

@@ -1,0 +1,123 @@
+"""What tests of DAGs have: Airflow in this process for ``dag.test``, and a real one that also reads probe DAGs."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local_stack.airflow_client import AirflowClient
+from local_stack.settings import CHECKOUT
+from local_stack.stack import Stack
+from pipeline.api import Store
+from pipeline.settings import load_settings
+from tests.airflow_home import use_airflow_home
+from tests.dags.events import EventLog
+
+DAGS_FOLDER = "MILLRACE_STACK__AIRFLOW_DAGS_FOLDER"
+
+
+def _probes_beside_our_dags() -> None:
+    """The standalone Airflow of this run reads the DAGs of the checkout, and those that exist to be broken."""
+    if DAGS_FOLDER in os.environ:
+        return
+    folder = Path(tempfile.mkdtemp(prefix="millrace-test-dags-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    for source in (*(CHECKOUT / "dags").glob("*.py"), *Path(__file__).parent.glob("probe/*.py")):
+        (folder / source.name).symlink_to(source)
+    os.environ[DAGS_FOLDER] = str(folder)
+
+
+# When tests are collected, because the tests of another folder may be the first to start Airflow.
+_probes_beside_our_dags()
+use_airflow_home()
+
+
+@pytest.fixture(scope="session")
+def airflow_database() -> None:
+    """The database of the Airflow in this process, and the API that its tasks speak to."""
+    from airflow.utils.db import initdb
+
+    initdb()
+    with warnings.catch_warnings():
+        # A test client among its imports is out of date, which is Airflow's affair.
+        warnings.simplefilter("ignore")
+        import_module("airflow.api_fastapi.execution_api.app")
+
+
+@pytest.fixture
+def connections(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connections that the stack gives to its own Airflow."""
+    for name, value in stack.one("airflow").env().items():
+        if name.startswith("AIRFLOW_CONN_"):
+            monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def inbox(stack: Stack) -> Path:
+    """The folder that the form takes sources from."""
+    return Path(load_settings().sources.roots[0])
+
+
+@pytest.fixture
+def store(stack: Stack) -> Iterator[Store]:
+    """The store of the stack, by the settings of MILLRACE."""
+    with Store.connect(load_settings()) as opened:
+        yield opened
+
+
+@pytest.fixture
+def events(stack: Stack) -> Iterator[EventLog]:
+    """Everything on the topic of progress."""
+    with EventLog(load_settings().kafka) as log:
+        yield log
+
+
+@pytest.fixture
+def run_dag(airflow_database: None, connections: None) -> Iterator[Callable[..., Any]]:
+    """Return a function that runs a DAG, ``ingest_dataset`` by default, in this process and returns its DagRun."""
+    from airflow.dag_processing.dagbag import DagBag
+
+    from pipeline.airflow import sender
+
+    def run(dag_id: str = "ingest_dataset", /, **conf: Any) -> Any:
+        bag = DagBag(os.environ["AIRFLOW__CORE__DAGS_FOLDER"])
+        assert bag.import_errors == {}
+        dag = bag.dags[dag_id]
+        for task in dag.tasks:
+            # Waiting for real would only make the test slow.
+            options: dict[str, Any] = getattr(task, "partial_kwargs", None) or vars(task)
+            options["retry_policy"].first_delay_s = 0
+        return dag.test(run_conf=conf)
+
+    yield run
+    # In a task's own process the end of the process does this.
+    for _, sink in sender._sinks:
+        sink.close()
+
+
+@pytest.fixture(scope="session")
+def airflow(full_stack: Stack) -> Iterator[AirflowClient]:
+    """The standalone Airflow of this run."""
+    said = load_settings().airflow
+    assert said.password is not None
+    with AirflowClient(said.url, said.username, said.password.get_secret_value()) as client:
+        yield client
+
+
+@pytest.fixture
+def probe(full_stack: Stack, airflow: AirflowClient) -> str:
+    """The id of the DAG whose tasks die, where this run's Airflow reads it."""
+    started = full_stack.one("airflow").started
+    process = started.process if started else None
+    if process is None or process.environ().get("AIRFLOW__CORE__DAGS_FOLDER") != os.environ[DAGS_FOLDER]:
+        pytest.skip("the Airflow that was given to this run does not read the probe DAGs")
+    return str(airflow.wait_for_dag("ingest_probe", timeout_s=120)["dag_id"])

@@ -1,0 +1,88 @@
+"""The topic of progress, read by a consumer of the test's own."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self
+
+from confluent_kafka import Consumer, TopicPartition
+
+from pipeline.progress import Event, validate_event
+from pipeline.settings import KafkaSettings
+
+
+class EventLog:
+    """Every event of the topic so far, each of them valid, in the order of its partition."""
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        options: dict[str, Any] = {
+            "bootstrap.servers": settings.bootstrap_servers,
+            "group.id": "test",
+            "enable.auto.commit": False,
+        }
+        self._consumer = Consumer(options)
+        partitions = self._consumer.list_topics(settings.topic, timeout=30).topics[settings.topic].partitions
+        self._consumer.assign([TopicPartition(settings.topic, number, 0) for number in partitions])
+        self._events: list[Event] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._consumer.close()
+
+    def of_run(
+        self, run_id: str, until: Callable[[list[Event]], Any] = lambda found: True, timeout_s: float = 60.0
+    ) -> list[Event]:
+        """The events of a run, once ``until`` is true of them; fails with what was there when it never is."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            quiet = self._read()
+            found = [event for event in self._events if event["data"]["run_id"] == run_id]
+            if quiet and until(found):
+                return found
+            if time.monotonic() > deadline:
+                said = [(each["source"], each["data"]["state"]) for each in found]
+                raise AssertionError(f"not seen within {timeout_s} s; there are {said}")
+
+    def _read(self) -> bool:
+        messages = self._consumer.consume(1000, timeout=1.0)
+        for message in messages:
+            assert message.error() is None, message.error()
+            value = message.value()
+            assert value is not None
+            event = json.loads(value)
+            validate_event(event)
+            assert message.key() == event["source"].encode()
+            self._events.append(event)
+        return not messages
+
+
+def own(events: list[Event], task_id: str, map_index: int = -1) -> list[Event]:
+    """What the task itself said, in the order in which it said it."""
+    return [each for each in events if _is_of(each, task_id, map_index) and not each["source"].endswith("/airflow")]
+
+
+def airflows(events: list[Event], task_id: str, map_index: int = -1) -> list[Event]:
+    """What Airflow said of the task, oldest first: its processes speak each for itself, and the sequence decides."""
+    said = [each for each in events if _is_of(each, task_id, map_index) and each["source"].endswith("/airflow")]
+    return sorted(said, key=lambda each: (each["data"]["attempt"], each["sequence"]))
+
+
+def states(events: list[Event]) -> list[tuple[int, str]]:
+    """Attempt and state of each event, without repetitions in a row."""
+    said: list[tuple[int, str]] = []
+    for each in events:
+        now = (each["data"]["attempt"], each["data"]["state"])
+        if said[-1:] != [now]:
+            said.append(now)
+    return said
+
+
+def _is_of(event: Event, task_id: str, map_index: int) -> bool:
+    return bool(event["data"]["task_id"] == task_id and event["data"]["map_index"] == map_index)

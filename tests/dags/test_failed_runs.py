@@ -1,0 +1,118 @@
+"""What is said of the tasks of a failed run, by the objects that Airflow's scheduler really has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from pipeline.airflow.listener import RunAndTaskListener
+from pipeline.airflow.sender import ReportSender
+from pipeline.progress import Event, validate_event
+from pipeline.progress.event import utc_text
+
+ENDED = datetime(2026, 11, 22, 10, tzinfo=UTC)
+
+
+class Collected(ReportSender):
+    def __init__(self) -> None:
+        super().__init__()
+        self.events: list[Event] = []
+
+    def put(self, event: Event) -> None:
+        validate_event(event)
+        self.events.append(event)
+
+
+@pytest.fixture
+def failed_run(run_dag: Callable[..., Any]) -> Iterator[tuple[Any, Any]]:
+    """A failed run in a session whose changes are never committed, as the scheduler's own are not yet."""
+    from airflow.models import DagRun
+    from airflow.utils.session import create_session
+
+    identity = run_dag(dataset="dags_failed", source="/etc/passwd").id
+    with create_session() as session:
+        yield session.get(DagRun, identity), session
+        session.rollback()
+
+
+def told(run: Any, msg: str) -> dict[str, tuple[str, str, str]]:
+    """State, error and time by task."""
+    sender = Collected()
+    RunAndTaskListener(sender).on_dag_run_failed(dag_run=run, msg=msg)
+    return {
+        event["data"]["task_id"]: (
+            event["data"]["state"],
+            (event["data"]["error"] or {}).get("message", ""),
+            event["time"],
+        )
+        for event in sender.events
+    }
+
+
+def test_a_failed_task_is_said_to_have_failed_when_it_did_so_that_its_own_later_word_counts_more(
+    failed_run: tuple[Any, Any],
+) -> None:
+    run, session = failed_run
+    (plan,) = (each for each in run.get_task_instances(session=session) if each.task_id == "plan")
+    said = told(run, "task_failure")
+    assert {task: said[task][:2] for task in said if task != "plan"} == dict.fromkeys(
+        ("load", "verify", "publish", "warm"), ("cancelled", "not run: a task before it failed")
+    )
+    state, message, time = said["plan"]
+    assert state == "failed"
+    assert "without a word" in message
+    assert time == utc_text(plan.end_date.timestamp())
+
+
+def test_a_task_that_ran_when_the_run_s_time_was_over_is_cancelled(failed_run: tuple[Any, Any]) -> None:
+    run, session = failed_run
+    for instance in run.get_task_instances(session=session):
+        instance.state = "skipped"
+        began = instance.task_id == "load"
+        instance.start_date, instance.try_number = (ENDED, 1) if began else (None, 0)
+        instance.end_date = ENDED
+    said = told(run, "timed_out")
+    assert said["load"] == ("cancelled", "the run took longer than it may", utc_text(ENDED.timestamp()))
+    assert {task: said[task][:2] for task in said if task != "load"} == dict.fromkeys(
+        ("plan", "verify", "publish", "warm"), ("skipped", "")
+    )
+
+
+def test_the_session_that_the_run_came_with_is_neither_committed_nor_closed(failed_run: tuple[Any, Any]) -> None:
+    run, session = failed_run
+    run.run_type = "backfill"
+    told(run, "task_failure")
+    assert session.dirty or session.in_transaction()
+    session.rollback()
+    assert run.run_type == "manual"
+
+
+def test_a_run_that_no_session_holds_costs_nothing(failed_run: tuple[Any, Any]) -> None:
+    run, session = failed_run
+    session.expunge(run)
+    assert told(run, "task_failure") == {}
+
+
+def test_every_step_is_announced_when_a_run_begins_and_what_was_never_run_is_over_with_it(
+    failed_run: tuple[Any, Any],
+) -> None:
+    run, session = failed_run
+    for instance in run.get_task_instances(session=session):
+        instance.try_number = 0
+        instance.state = "skipped" if instance.task_id == "warm" else None
+    sender = Collected()
+    listener = RunAndTaskListener(sender)
+    listener.on_dag_run_running(dag_run=run, msg="started")
+    assert {event["data"]["task_id"] for event in sender.events} == {"plan", "load", "verify", "publish", "warm"}
+    assert {(event["data"]["state"], event["data"]["attempt"]) for event in sender.events} == {("queued", 1)}
+    announced = {event["source"]: event["sequence"] for event in sender.events}
+    for instance in run.get_task_instances(session=session):
+        instance.try_number = 0 if instance.task_id == "warm" else 1
+    sender.events.clear()
+    listener.on_dag_run_success(dag_run=run, msg="success")
+    (over,) = sender.events
+    assert (over["data"]["task_id"], over["data"]["state"]) == ("warm", "skipped")
+    assert over["sequence"] > announced[over["source"]]

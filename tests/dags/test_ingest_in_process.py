@@ -1,0 +1,292 @@
+"""``ingest_dataset`` on the real services, run by ``dag.test`` in this process: what each way of loading does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+import pytest
+
+from pipeline.api import Store
+from pipeline.errors import DatasetNotFoundError, StoreUnavailableError
+from tests.dags.events import EventLog, airflows, own, states
+
+RunDag = Callable[..., Any]
+ROWS = 40_000
+
+
+@pytest.fixture
+def name() -> str:
+    return f"dags_{uuid4().hex[:8]}"
+
+
+@pytest.fixture
+def three_files(inbox: Path, name: str) -> Path:
+    """A folder of three files, each of them a split when splits are as small as they may be."""
+    folder = inbox / name
+    folder.mkdir()
+    for number in range(3):
+        lines = [f"{number * ROWS + row},text number {row},{row / 4}" for row in range(ROWS)]
+        (folder / f"part-{number}.csv").write_text("id,word,value\n" + "\n".join(lines) + "\n")
+    return folder
+
+
+def whole(folder: Path) -> pa.Table:
+    return pa.concat_tables(pyarrow.csv.read_csv(path) for path in sorted(folder.glob("*.csv")))
+
+
+def task_states(run: Any) -> dict[tuple[str, int], str]:
+    return {(each.task_id, each.map_index): str(each.state) for each in run.get_task_instances()}
+
+
+def xcoms(run: Any) -> dict[tuple[str, int, str], Any]:
+    from airflow.models.xcom import XComModel
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    with create_session() as session:
+        rows = session.scalars(select(XComModel).where(XComModel.run_id == run.run_id)).all()
+        return {(row.task_id, row.map_index, row.key): XComModel.deserialize_value(row) for row in rows}
+
+
+def test_each_split_is_a_task_with_progress_of_its_own_and_the_table_is_the_files(
+    run_dag: RunDag, three_files: Path, name: str, store: Store, events: EventLog
+) -> None:
+    run = run_dag(dataset=name, source=str(three_files), split_bytes=1_000_000, warm=True)
+
+    assert task_states(run) == {
+        ("plan", -1): "success",
+        **{("load", index): "success" for index in range(3)},
+        ("verify", -1): "success",
+        ("publish", -1): "success",
+        ("warm", -1): "success",
+    }
+    assert store.dataset(name).to_table().equals(whole(three_files))
+    said = events.of_run(run.run_id, lambda found: airflows(found, "warm")[-1:] and own(found, "warm"))
+    for index in range(3):
+        assert states(own(said, "load", index)) == [(1, "running"), (1, "succeeded")]
+        last = own(said, "load", index)[-1]["data"]
+        assert last["kind"] == "load"
+        assert last["dataset"] == name
+        assert last["done"] == last["total"] > 0
+        assert states(airflows(said, "load", index)) == [(1, "running"), (1, "succeeded")]
+    kinds = {each["data"]["task_id"]: each["data"]["kind"] for each in said if "kind" in each["data"]}
+    assert kinds == {kind: kind for kind in ("plan", "load", "verify", "publish", "warm")}
+
+
+def test_the_result_is_the_load_report_and_xcoms_hold_names_and_sums_only(
+    run_dag: RunDag, three_files: Path, name: str, store: Store
+) -> None:
+    run = run_dag(dataset=name, source=str(three_files), warm=False)
+    found = xcoms(run)
+    report = found["publish", -1, "return_value"]
+    version = store.version(name)
+    assert report["version"] == version.label
+    assert (report["rows"], report["total_rows"], report["chunks"]) == (3 * ROWS, 3 * ROWS, version.chunks)
+    assert report["run"] == f"ingest_dataset/{run.run_id}"
+    assert report["replicas"] == 2
+    assert report["seconds"] > 0
+    assert report["rows_per_s"] == pytest.approx(3 * ROWS / report["seconds"], rel=0.01)
+    assert all(len(json.dumps(value)) < 64_000 for value in found.values())
+    assert set(found["load", 0, "return_value"]) == {
+        "split", "writer", "inherited", "pages", "chunks", "rows", "raw_bytes", "stored_bytes", "under_replicated",
+        "retries", "schema",
+    }  # fmt: skip
+
+
+def test_the_form_s_source_options_reach_the_load(run_dag: RunDag, inbox: Path, name: str, store: Store) -> None:
+    (inbox / f"{name}.txt").write_text("1\tNA\tx\n2\t5\tNA\n")
+    run = run_dag(
+        dataset=name,
+        source=f"{name}.txt",
+        format="csv",
+        delimiter="\\t",
+        header=False,
+        null_values=["NA"],
+        column_types=["f0=int32"],
+        codec="zstd",
+        warm=False,
+    )
+    assert run.state == "success"
+    table = store.dataset(name).to_table()
+    assert table.column(0).type == pa.int32()
+    assert table.column(1).to_pylist() == [None, 5]
+    assert table.column(2).to_pylist() == ["x", None]
+
+
+def test_append_adds_to_the_latest_version(run_dag: RunDag, three_files: Path, name: str, store: Store) -> None:
+    run_dag(dataset=name, source=str(three_files / "part-0.csv"), warm=False)
+    run = run_dag(dataset=name, source=str(three_files / "part-1.csv"), mode="append", warm=False)
+    report = xcoms(run)["publish", -1, "return_value"]
+    assert (report["rows"], report["total_rows"]) == (ROWS, 2 * ROWS)
+    assert store.dataset(name).to_table().equals(whole(three_files).slice(0, 2 * ROWS))
+
+
+def test_a_source_without_rows_becomes_a_version_without_rows(
+    run_dag: RunDag, inbox: Path, name: str, store: Store
+) -> None:
+    (inbox / f"{name}.csv").write_text("a,b\n")
+    empty = pa.table({"a": pa.array([], pa.int64()), "b": pa.array([], pa.string())})
+    pyarrow.parquet.write_table(empty, inbox / f"{name}.parquet")
+    for source in (f"{name}.csv", f"{name}.parquet"):
+        run = run_dag(dataset=name, source=source, warm=True)
+        assert run.state == "success", source
+        assert xcoms(run)["publish", -1, "return_value"]["rows"] == 0
+        assert store.dataset(name).count_rows() == 0
+    assert store.dataset(name).schema.equals(empty.schema)
+
+
+def test_not_wanting_the_cache_warm_skips_that_task(
+    run_dag: RunDag, three_files: Path, name: str, events: EventLog
+) -> None:
+    run = run_dag(dataset=name, source=str(three_files), warm=False)
+    assert run.state == "success"
+    assert task_states(run)["warm", -1] == "skipped"
+    said = events.of_run(run.run_id, lambda found: states(airflows(found, "warm"))[-1:] == [(1, "skipped")])
+    # Each event is the newest word of its attempt: a task that skips itself at once may not be seen to run.
+    assert set(states(airflows(said, "warm"))) <= {(1, "running"), (1, "skipped")}
+
+
+def test_a_version_is_an_event_on_its_asset(run_dag: RunDag, three_files: Path, name: str, store: Store) -> None:
+    from airflow.models.asset import AssetEvent, AssetModel
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    run = run_dag(dataset=name, source=str(three_files), warm=False)
+    with create_session() as session:
+        (event,) = session.scalars(select(AssetEvent).where(AssetEvent.source_run_id == run.run_id)).all()
+        asset = session.get(AssetModel, event.asset_id)
+        assert asset is not None
+        assert asset.name == f"dataset/{name}"
+        assert asset.uri == f"x-cassandra://{store.cassandra.cluster_name}/{store.settings.cassandra.keyspace}/{name}"
+        assert event.extra["version"] == store.version(name).label
+        assert event.extra["rows"] == 3 * ROWS
+        assert event.extra["stored_bytes"] == store.version(name).stored_bytes
+
+
+def test_a_source_outside_of_the_folders_fails_at_once_and_says_where_sources_may_lie(
+    run_dag: RunDag, inbox: Path, name: str, store: Store, events: EventLog
+) -> None:
+    run = run_dag(dataset=name, source="/etc/passwd")
+    assert task_states(run) == {
+        ("plan", -1): "failed",
+        **{(task, -1): "upstream_failed" for task in ("load", "verify", "publish", "warm")},
+    }
+    said = events.of_run(run.run_id, lambda found: len(airflows(found, "plan")) == 2)
+    assert states(own(said, "plan")) == [(1, "running"), (1, "failed")]
+    for voice in (own(said, "plan")[-1], airflows(said, "plan")[-1]):
+        assert voice["data"]["error"]["type"] == "UsageError"
+        assert str(inbox) in voice["data"]["error"]["message"]
+    with pytest.raises(DatasetNotFoundError):
+        store.version(name)
+
+
+def test_a_fault_in_the_middle_of_a_source_fails_its_task_without_a_retry_and_leaves_no_version(
+    run_dag: RunDag, three_files: Path, name: str, store: Store, events: EventLog
+) -> None:
+    with (three_files / "part-1.csv").open("a") as file:
+        file.write("7000,ragged\n")
+    run = run_dag(dataset=name, source=str(three_files), infer_bytes=10, split_bytes=1_000_000)
+    assert run.state == "failed"
+    said = events.of_run(run.run_id, lambda found: any(each["data"]["state"] == "failed" for each in found))
+    failed = {(each["data"]["task_id"], each["data"]["attempt"]) for each in said if each["data"]["state"] == "failed"}
+    assert len(failed) == 1
+    assert failed <= {("plan", 1), ("load", 1)}
+    messages = {each["data"]["error"]["message"] for each in said if each["data"]["error"]}
+    assert all("part-1.csv" in message for message in messages)
+    with pytest.raises(DatasetNotFoundError):
+        store.version(name)
+
+
+def test_an_error_that_may_pass_is_retrying_and_then_loaded_once(
+    run_dag: RunDag,
+    three_files: Path,
+    name: str,
+    store: Store,
+    events: EventLog,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real = Store.load_split
+    failed: list[int | None] = []
+
+    def once_unavailable(self: Store, plan: Any, split: int | None, **options: Any) -> Any:
+        if split not in failed:
+            failed.append(split)
+            raise StoreUnavailableError("no node answers", hint="./run status")
+        return real(self, plan, split, **options)
+
+    monkeypatch.setattr(Store, "load_split", once_unavailable)
+    run = run_dag(dataset=name, source=str(three_files), split_bytes=1_000_000, warm=False)
+    assert run.state == "success"
+    said = events.of_run(run.run_id, lambda found: len(airflows(found, "load", 2)) == 4)
+    for index in range(3):
+        wanted = [(1, "running"), (1, "retrying"), (2, "running"), (2, "succeeded")]
+        assert states(own(said, "load", index)) == wanted
+        assert states(airflows(said, "load", index)) == wanted
+    assert own(said, "load", 0)[-1]["data"]["error"] is None
+    assert len(store.versions(name)) == 1
+    assert store.dataset(name).to_table().equals(whole(three_files))
+
+
+def test_without_kafka_and_without_redis_the_load_is_the_same(
+    run_dag: RunDag, three_files: Path, name: str, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nobody = {"conn_type": "kafka", "extra": {"bootstrap.servers": "127.0.0.1:1"}}
+    monkeypatch.setenv("AIRFLOW_CONN_KAFKA_DEFAULT", json.dumps(nobody))
+    monkeypatch.setenv("AIRFLOW_CONN_REDIS_DEFAULT", json.dumps({"conn_type": "redis", "host": "127.0.0.1", "port": 1}))
+    run = run_dag(dataset=name, source=str(three_files), warm=True)
+    assert run.state == "success"
+    found = xcoms(run)
+    assert found["publish", -1, "return_value"]["rows"] == 3 * ROWS
+    assert found["warm", -1, "return_value"]["admitted"] is False
+    assert found["warm", -1, "return_value"]["reason"]
+    assert store.dataset(name).to_table().equals(whole(three_files))
+
+
+def test_a_chunk_that_is_not_what_was_written_is_found_before_anything_is_visible(
+    run_dag: RunDag, three_files: Path, name: str, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Store.load_split
+
+    def then_damaged(self: Store, plan: Any, split: int | None, **options: Any) -> Any:
+        result = real(self, plan, split, **options)
+        keyspace = self.settings.cassandra.keyspace
+        for page in self.catalogue.finished_pages(plan.dataset, result.writer):
+            for ref in self.catalogue.page(plan.dataset, page).refs():
+                place = (ref.dataset, ref.writer, ref.bucket, ref.chunk)
+                self.cassandra.session.execute(
+                    f"UPDATE {keyspace}.chunks SET data = %s "
+                    "WHERE dataset = %s AND writer = %s AND bucket = %s AND chunk = %s AND tile = 0",
+                    (b"something else", *place),
+                )
+        return result
+
+    monkeypatch.setattr(Store, "load_split", then_damaged)
+    run = run_dag(dataset=name, source=str(three_files / "part-0.csv"), warm=False)
+    assert task_states(run)["verify", -1] == "failed"
+    assert task_states(run)["publish", -1] == "upstream_failed"
+    with pytest.raises(DatasetNotFoundError):
+        store.version(name)
+
+
+@pytest.mark.filterwarnings("ignore:Legacy execution parameters:DeprecationWarning")
+def test_the_providers_hook_reaches_the_cluster_by_the_same_connection(
+    run_dag: RunDag, three_files: Path, name: str, store: Store
+) -> None:
+    from airflow.providers.apache.cassandra.hooks.cassandra import CassandraHook
+
+    run_dag(dataset=name, source=str(three_files), warm=False)
+    hook = CassandraHook("cassandra_default")
+    try:
+        keyspace = store.settings.cassandra.keyspace
+        assert hook.table_exists(f"{keyspace}.chunks")
+        names = {host.address for host in hook.get_conn().cluster.metadata.all_hosts()}
+        assert names == set(store.settings.cassandra.contact_points)
+    finally:
+        hook.shutdown_cluster()

@@ -1,0 +1,63 @@
+"""``maintain_store`` on the real services, run by ``dag.test`` in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from pipeline.api import Store
+from pipeline.store.session import NODE_LOCAL
+from tests.dags.events import EventLog, own, states
+from tests.dags.test_ingest_in_process import task_states, xcoms
+
+RunDag = Callable[..., Any]
+
+
+@pytest.fixture
+def name(store: Store, tmp_path: Path) -> str:
+    """A dataset of three versions."""
+    made = f"dags_{uuid4().hex[:8]}"
+    for rows in (10, 20, 30):
+        (tmp_path / "t.csv").write_text("n\n" + "".join(f"{n}\n" for n in range(rows)))
+        store.load(made, str(tmp_path / "t.csv"))
+    return made
+
+
+def test_by_default_everything_is_healed_and_checked_and_nothing_is_deleted(
+    run_dag: RunDag, name: str, store: Store, events: EventLog
+) -> None:
+    run = run_dag("maintain_store", dataset=name)
+    assert task_states(run) == {
+        ("heal", -1): "success",
+        ("verify", -1): "success",
+        ("prune", -1): "skipped",
+        ("fsck", -1): "success",
+    }
+    assert [version.rows for version in store.versions(name)] == [30, 20, 10]
+    found = xcoms(run)
+    assert found["heal", -1, "return_value"]["ok"] is True
+    assert found["verify", -1, "return_value"]["rows"] == 30
+    assert found["fsck", -1, "return_value"]["removed_writers"] == 0
+    said = events.of_run(run.run_id, lambda seen: own(seen, "fsck")[-1:])
+    assert states(own(said, "heal")) == [(1, "running"), (1, "succeeded")]
+
+
+def test_a_number_in_the_form_prunes_to_it(run_dag: RunDag, name: str, store: Store) -> None:
+    run = run_dag("maintain_store", dataset=name, prune_keep=1)
+    assert task_states(run)["prune", -1] == "success"
+    assert [version.rows for version in store.versions(name)] == [30]
+
+
+def test_a_copy_that_is_missing_on_one_node_fails_the_check_by_name(run_dag: RunDag, name: str, store: Store) -> None:
+    ref = next(iter(store.dataset(name).refs()))
+    query = "DELETE FROM {ks}.chunks WHERE dataset = ? AND writer = ? AND bucket = ?"
+    statement = store.cassandra.prepare(query).bind((ref.dataset, ref.writer, ref.bucket))
+    statement.consistency_level = NODE_LOCAL
+    store.cassandra.execute(statement, host=store.cassandra.hosts()[0])
+    run = run_dag("maintain_store", dataset=name, each_replica=True)
+    assert task_states(run)["verify", -1] == "failed"
+    store.delete(name, whole=True, now=True)

@@ -1,0 +1,268 @@
+"""The main job through a real Airflow, and what people see of it there."""
+
+from __future__ import annotations
+
+import io
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import pyarrow as pa
+import pyarrow.csv
+import pytest
+import redis
+
+from local_stack.airflow_client import AirflowClient, RunResult
+from local_stack.demo import DAG, DATASET, MILLRACE, demo
+from local_stack.flights import FLIGHTS_ROWS
+from local_stack.product import DEMO
+from local_stack.stack import Stack
+from pipeline.api import Store
+from pipeline.errors import DatasetNotFoundError, StackError
+from pipeline.settings import load_settings
+from tests.dags.events import EventLog, airflows, own, states
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The demo's load, which has ended well, and what the demo printed."""
+
+    dataset: str
+    run_id: str
+    result: RunResult
+    csv: Path
+    printed: str
+    shown: str
+
+
+@pytest.fixture(scope="module")
+def flights(full_stack: Stack) -> Loaded:
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        done = demo(full_stack)
+    csv = full_stack.place.home / DEMO / "flights.csv"
+    return Loaded(DATASET, done.run_id, done.result, csv, out.getvalue(), err.getvalue())
+
+
+@pytest.fixture
+def cache_left_as_it_was(flights: Loaded, store: Store) -> Iterator[None]:
+    yield
+    store.warm(flights.dataset)
+
+
+def expected(path: Path) -> pa.Table:
+    options = pyarrow.csv.ConvertOptions(null_values=["NA"], strings_can_be_null=True)
+    return pyarrow.csv.read_csv(path, convert_options=options)
+
+
+def test_the_run_succeeds_and_its_result_is_the_load_report(
+    flights: Loaded, airflow: AirflowClient, store: Store
+) -> None:
+    assert flights.result.state == "success"
+    version = store.version(flights.dataset)
+    report = flights.result.results["publish"]
+    # Asked without naming a task, Airflow gives what the DAG declares as its result.
+    assert airflow.wait_for_run(DAG, flights.run_id, timeout_s=60).results == {"publish": report}
+    assert (report["dataset"], report["version"], report["rows"]) == (flights.dataset, version.label, FLIGHTS_ROWS)
+    assert (report["replicas"], report["degraded"], report["under_replicated"]) == (2, False, 0)
+    assert report["raw_bytes"] > report["stored_bytes"] > 0
+    assert report["ratio"] == pytest.approx(report["raw_bytes"] / report["stored_bytes"], rel=0.001)
+    assert report["rows_per_s"] == pytest.approx(FLIGHTS_ROWS / report["seconds"], rel=0.01)
+    assert report["missing"] == []
+
+
+def test_the_demo_shows_the_run_live_and_reports_what_was_done_where_to_look_and_what_to_try(
+    flights: Loaded, airflow: AirflowClient
+) -> None:
+    for task in ("plan", "load[0]", "load[1]", "verify", "publish", "warm"):
+        assert f"\n{task} succeeded" in flights.shown, task
+    report = flights.result.results["publish"]
+    for said in (
+        f"{FLIGHTS_ROWS:,}",
+        f"{report['raw_bytes']:,}",
+        f"{report['stored_bytes']:,}",
+        f"{report['chunks']:,}, {report['chunks']:,} of them in Redis",
+        "2 of each chunk",
+        f"{report['rows_per_s']:,.0f}, Airflow's",
+        f"{airflow.url}/dags/{DAG}/runs/",
+        f"{load_settings().bridge.url}/",
+        "user admin, password ",
+        f"millrace show {DATASET}",
+    ):
+        assert said in flights.printed, said
+
+
+def test_the_demo_s_commands_to_try_work(flights: Loaded) -> None:
+    commands = [line.split("  ")[0] for line in flights.printed.splitlines() if line.startswith(MILLRACE)]
+    assert len(commands) == 3
+    for command in commands:
+        program, *arguments = shlex.split(command)
+        assert program == MILLRACE
+        done = subprocess.run(
+            [sys.executable, "-m", "pipeline", *arguments], capture_output=True, text=True, timeout=120, check=False
+        )
+        assert done.returncode == 0, f"{command}: {done.stderr}"
+
+
+def test_load_is_mapped_and_each_of_it_has_progress_of_its_own(
+    flights: Loaded, airflow: AirflowClient, events: EventLog
+) -> None:
+    loads = [each for each in airflow.task_instances(DAG, flights.run_id) if each["task_id"] == "load"]
+    assert len(loads) >= 2
+    assert {each["state"] for each in loads} == {"success"}
+    assert all(each["rendered_map_index"].startswith("flights.csv ") for each in loads)
+    said = events.of_run(flights.run_id, lambda found: states(airflows(found, "warm"))[-1:] == [(1, "succeeded")])
+    for index in range(len(loads)):
+        mine = own(said, "load", index)
+        assert states(mine) == [(1, "running"), (1, "succeeded")]
+        assert len(mine) >= 3
+        assert mine[-1]["data"]["done"] == mine[-1]["data"]["total"] > 0
+        assert mine[-1]["data"]["counters"]["chunks"] >= 1
+        assert [each["sequence"] for each in mine] == sorted(each["sequence"] for each in mine)
+        assert states(airflows(said, "load", index)) == [(1, "running"), (1, "succeeded")]
+    assert (
+        sum(own(said, "load", index)[-1]["data"]["counters"]["chunks"] for index in range(len(loads)))
+        == (flights.result.results["publish"]["chunks"])
+    )
+
+
+def test_the_version_is_an_event_on_the_dataset_s_asset(flights: Loaded, airflow: AirflowClient, store: Store) -> None:
+    (event,) = airflow.get("/api/v2/assets/events", source_run_id=flights.run_id, source_dag_id=DAG)["asset_events"]
+    keyspace = store.settings.cassandra.keyspace
+    assert event["uri"] == f"x-cassandra://{store.cassandra.cluster_name}/{keyspace}/{flights.dataset}"
+    assert event["name"] == f"dataset/{flights.dataset}"
+    assert event["extra"]["rows"] == FLIGHTS_ROWS
+    assert event["extra"]["chunks"] == flights.result.results["publish"]["chunks"]
+
+
+@pytest.mark.usefixtures("cache_left_as_it_was")
+def test_after_the_run_all_chunks_come_from_redis_and_without_it_from_cassandra_and_both_are_the_file(
+    flights: Loaded, store: Store
+) -> None:
+    chunks = store.version(flights.dataset).chunks
+    wanted = expected(flights.csv)
+    warm = store.dataset(flights.dataset)
+    assert warm.to_table().equals(wanted)
+    assert (warm.stats.from_cache, warm.stats.from_cassandra) == (chunks, 0)
+    redis.from_url(load_settings().redis.url.get_secret_value()).flushdb()
+    cold = store.dataset(flights.dataset)
+    assert cold.to_table().equals(wanted)
+    assert (cold.stats.from_cache, cold.stats.from_cassandra) == (0, chunks)
+    assert wanted.column("tailnum").null_count == 2512
+
+
+def test_clearing_the_run_is_the_same_load_and_makes_no_second_version(
+    flights: Loaded, airflow: AirflowClient, store: Store
+) -> None:
+    before = store.versions(flights.dataset)
+    path = f"/api/v2/dags/{DAG}/dagRuns/{quote(flights.run_id, safe='')}/clear"
+    airflow.post(path, {"dry_run": False})
+    again = airflow.wait_for_run(DAG, flights.run_id, timeout_s=240)
+    assert again.state == "success"
+    assert again.results["publish"]["version"] == before[0].label
+    assert again.results["publish"]["rows"] == FLIGHTS_ROWS
+    assert store.versions(flights.dataset) == before
+
+
+def test_every_task_of_ours_has_a_live_link_and_the_bridge_knows_its_page(
+    flights: Loaded, airflow: AirflowClient
+) -> None:
+    run = quote(flights.run_id, safe="")
+    base = load_settings().bridge.url
+    for task, index in (("plan", -1), ("load", 0), ("load", 1), ("warm", -1)):
+        path = f"/api/v2/dags/{DAG}/dagRuns/{run}/taskInstances/{task}/links"
+        link = airflow.get(path, map_index=index)["extra_links"]["Live progress"]
+        assert link == f"{base}/runs/{DAG}/{run}/{task}" + (f"/{index}" if index >= 0 else "")
+        assert httpx.get(link, trust_env=False).status_code == 200
+
+
+def test_the_plugin_is_loaded_without_an_error_and_each_tab_leads_to_the_bridge(
+    flights: Loaded, airflow: AirflowClient
+) -> None:
+    assert airflow.get("/api/v2/plugins/importErrors")["import_errors"] == []
+    plugins = {each["name"]: each for each in airflow.get("/api/v2/plugins")["plugins"]}
+    views = {view["destination"]: view for view in plugins["millrace"]["external_views"]}
+    assert set(views) == {"dag_run", "task_instance", "nav"}
+    assert views["dag_run"]["name"] == views["task_instance"]["name"] == "Live"
+    run = quote(flights.run_id, safe="")
+    for view in views.values():
+        # As Airflow 3.3.2 fills it in: the index of a task that is not mapped stays as it is.
+        page = view["href"].replace("{DAG_ID}", DAG).replace("{RUN_ID}", run).replace("{TASK_ID}", "plan")
+        answer = httpx.get(page, trust_env=False)
+        assert answer.status_code == 200, page
+        assert "x-frame-options" not in answer.headers
+        assert airflow.url in answer.headers["content-security-policy"].partition("frame-ancestors")[2]
+
+
+def test_the_form_refuses_what_is_out_of_range_before_a_run_exists(airflow: AirflowClient) -> None:
+    for conf, what in (
+        ({"dataset": "No", "source": "a.csv"}, "dataset"),
+        ({"dataset": "a", "source": "a.csv", "mode": "merge"}, "mode"),
+        ({"dataset": "a", "source": "a.csv", "chunk_bytes": 6_000_000}, "chunk_bytes"),
+        ({"dataset": "a"}, "source"),
+    ):
+        with pytest.raises(StackError, match=what):
+            airflow.trigger(DAG, conf)
+
+
+def test_a_source_outside_of_the_folders_fails_without_a_retry_and_leaves_no_version(
+    airflow: AirflowClient, store: Store, events: EventLog
+) -> None:
+    run_id = airflow.trigger(DAG, {"dataset": "outside", "source": "/etc/hostname"})
+    assert airflow.wait_for_run(DAG, run_id, timeout_s=120).state == "failed"
+    said = events.of_run(
+        run_id,
+        lambda found: (
+            states(airflows(found, "plan"))[-1:] == [(1, "failed")]
+            and states(own(found, "plan"))[-1:] == [(1, "failed")]
+        ),
+    )
+    assert states(own(said, "plan")) == [(1, "running"), (1, "failed")]
+    assert load_settings().sources.roots[0] in own(said, "plan")[-1]["data"]["error"]["message"]
+    with pytest.raises(DatasetNotFoundError):
+        store.version("outside")
+
+
+def test_a_task_whose_process_is_killed_is_retrying_by_airflow_s_own_word_and_failed_when_no_attempt_is_left(
+    airflow: AirflowClient, probe: str, events: EventLog
+) -> None:
+    run_id = airflow.trigger(probe, {"how": "killed"})
+    assert airflow.wait_for_run(probe, run_id, timeout_s=240).state == "failed"
+    said = events.of_run(
+        run_id, lambda found: states(airflows(found, "killed_for_good"))[-1:] == [(1, "failed")], timeout_s=120
+    )
+    # The process cannot say how it ended; Airflow can.
+    assert states(own(said, "killed_for_good")) in ([(1, "running")], [])
+    assert states(airflows(said, "killed_for_good"))[-1] == (1, "failed")
+    error: dict[str, Any] = airflows(said, "killed_for_good")[-1]["data"]["error"]
+    assert "without a word" in error["message"]
+    assert states(own(said, "killed_once"))[-1] == (2, "succeeded")
+    assert (1, "retrying") in states(airflows(said, "killed_once"))
+    assert states(airflows(said, "killed_once"))[-1] == (2, "succeeded")
+
+
+def test_a_running_task_that_a_person_marks_as_failed_is_failed(
+    airflow: AirflowClient, probe: str, events: EventLog
+) -> None:
+    run_id = airflow.trigger(probe, {"how": "marked"})
+    events.of_run(run_id, lambda found: own(found, "killed_for_good") and own(found, "killed_once"), timeout_s=240)
+    path = f"/api/v2/dags/{probe}/dagRuns/{quote(run_id, safe='')}"
+    airflow.patch(f"{path}/taskInstances/killed_for_good", {"new_state": "failed"})
+    airflow.patch(f"{path}/taskInstances/killed_once", {"new_state": "success"})
+    said = events.of_run(
+        run_id,
+        lambda found: (
+            states(airflows(found, "killed_for_good"))[-1:] == [(1, "failed")]
+            and states(airflows(found, "killed_once"))[-1:] == [(1, "succeeded")]
+        ),
+        timeout_s=120,
+    )
+    assert "manually set" in airflows(said, "killed_for_good")[-1]["data"]["error"]["message"]
+    assert airflow.wait_for_run(probe, run_id, timeout_s=240).state == "failed"

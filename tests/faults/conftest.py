@@ -1,0 +1,152 @@
+"""Two nodes of the tests' own that may be killed and frozen, a keyspace on them, and rows to load."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from local_stack.settings import CHECKOUT
+from local_stack.stack import Stack
+from pipeline.api import Store
+from pipeline.settings import Settings, load_settings
+from pipeline.store.session import NODE_LOCAL, CassandraSession
+from tests.faults.checker import Checker, Expected, Verdict
+from tests.faults.gates import Gates
+
+GIVEN = "MILLRACE_CASSANDRA__CONTACT_POINTS"
+WAIT_S = 120
+
+
+def wait_for(what: str, condition: Callable[[], Any], timeout_s: float = WAIT_S) -> None:
+    """Returns when the condition holds; nothing tells us when a node's view of another one changes."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {timeout_s:.0f} s: {what}"
+        time.sleep(0.1)
+
+
+@pytest.fixture(scope="session")
+def nodes(services: Callable[..., Stack]) -> Stack:
+    """Cassandra alone."""
+    if GIVEN in os.environ:
+        pytest.skip(f"{GIVEN} is set: the nodes of somebody else are not killed")
+    return services("cassandra")
+
+
+@pytest.fixture(scope="session")
+def settings(nodes: Stack) -> Iterator[Settings]:
+    """A keyspace of these tests; no cache and nothing reported, so that only the nodes count."""
+    made = load_settings(
+        cassandra={"keyspace": f"faults_{uuid4().hex[:8]}", "request_timeout_s": 25.0},
+        redis={"url": ""},
+        kafka={"bootstrap_servers": ""},
+    )
+    Store.init(made)
+    yield made
+    cassandra = CassandraSession.connect(made.cassandra)
+    try:
+        cassandra.session.execute(f"DROP KEYSPACE IF EXISTS {made.cassandra.keyspace}", timeout=120)
+    finally:
+        cassandra.close()
+
+
+@pytest.fixture
+def store(settings: Settings) -> Iterator[Store]:
+    """A store of each test's own: what it believes of the nodes must not come from another test."""
+    with Store.connect(settings) as connected:
+        yield connected
+
+
+@pytest.fixture
+def both_up(nodes: Stack) -> Iterator[Stack]:
+    """Both nodes are up before the test and after it."""
+    nodes.up(["cassandra"])
+    yield nodes
+    for row in nodes.status():
+        if row["state"] == "frozen":
+            nodes.thaw(row["service"])
+    nodes.up(["cassandra"])
+
+
+def random_table(rows: int, seed: int = 0) -> pa.Table:
+    """40 bytes a row that do not compress, and the row's number."""
+    rng = np.random.default_rng(seed)
+    columns = {f"k{i}": pa.array(rng.integers(-(2**62), 2**62, rows)) for i in range(4)}
+    return pa.table({"n": pa.array(np.arange(rows)), **columns})
+
+
+@pytest.fixture
+def parquet(tmp_path: Path) -> Callable[..., tuple[str, pa.Table]]:
+    """Writes a Parquet file of so many rows; its path and table."""
+
+    def write(rows: int, seed: int = 0) -> tuple[str, pa.Table]:
+        table = random_table(rows, seed)
+        path = tmp_path / f"t{rows}-{seed}.parquet"
+        pq.write_table(table, path, row_group_size=50_000, compression="NONE", use_dictionary=False)
+        return str(path), table
+
+    return write
+
+
+Judge = Callable[..., Verdict]
+
+
+@pytest.fixture
+def judge(settings: Settings, name: str) -> Judge:
+    """Reads every dataset of the test three ways and fails unless all of it is as ``expected`` says."""
+
+    def check(expected: dict[str, Expected], *, fired: bool, ways: list[str] | None = None) -> Verdict:
+        cassandra = settings.cassandra
+        with Checker(cassandra.contact_points, cassandra.port, cassandra.keyspace) as checker:
+            verdict = checker.check(expected, fired=fired, ways=ways, prefix=name)
+        print(verdict)
+        assert verdict.ok, str(verdict)
+        assert verdict.chunks or not any(one.versions for one in expected.values())
+        return verdict
+
+    return check
+
+
+@pytest.fixture
+def gates() -> Iterator[Gates]:
+    """Stops loads before a write of choice, and remembers when writes were acknowledged."""
+    with Gates() as opened:
+        yield opened
+
+
+def at(store: Store, host: Any, query: str, *values: Any) -> list[Any]:
+    """Runs CQL on this node's own data alone."""
+    statement = store.cassandra.prepare(query).bind(values)
+    statement.consistency_level = NODE_LOCAL
+    return store.cassandra.execute(statement, host=host)
+
+
+def read_alone(settings: Settings, name: str, node: int, folder: Path) -> pa.Table:
+    """By the program in docs/format.md, which knows this one node only."""
+    script = folder / "read_dataset.py"
+    script.write_text(re.findall(r"```python\n(.*?)```", (CHECKOUT / "docs/format.md").read_text(), re.DOTALL)[-1])
+    output = folder / f"node-{node}.arrow"
+    where = [settings.cassandra.contact_points[node], str(settings.cassandra.port), settings.cassandra.keyspace]
+    command = [sys.executable, str(script), *where, name, str(output)]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    with pa.memory_map(str(output)) as source:
+        return pa.ipc.open_file(source).read_all()
+
+
+@pytest.fixture
+def name() -> str:
+    """A name that no other test has."""
+    return f"d_{uuid4().hex[:10]}"

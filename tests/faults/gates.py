@@ -1,0 +1,103 @@
+"""Where a fault enters a load: before one of its writes, while the load waits there."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+from itertools import pairwise
+from typing import Any
+
+from pipeline.store.writer import ReplicatedWriter, Write
+
+PATIENCE_S = 120.0
+
+
+class Gate:
+    """One load held before its ``number``-th write of a kind (``chunk``, ``page``, ``version``, ``name``)."""
+
+    def __init__(self, dataset: str, kind: str, number: int = 1, passes: int = 0) -> None:
+        self.dataset, self.kind, self.number = dataset, kind, number
+        self.passes = passes
+        """How many writers of the dataset pass before one is held: 1 holds the second loader."""
+        self.reached = threading.Event()
+        self._opened = threading.Event()
+        self._counts: defaultdict[int, int] = defaultdict(int)
+
+    def wait(self) -> Gate:
+        """Returns when the load stands at the gate."""
+        assert self.reached.wait(PATIENCE_S), f"{self.dataset} never came to {self.kind} {self.number}"
+        return self
+
+    def open(self) -> None:
+        """Let the load go on."""
+        self._opened.set()
+
+    def hold(self, writer: int) -> None:
+        """Called with each matching write, by the load's own thread."""
+        self._counts[writer] += 1
+        if self._counts[writer] != self.number or self.reached.is_set():
+            return
+        if self.passes:
+            self.passes -= 1
+            return
+        self.reached.set()
+        assert self._opened.wait(PATIENCE_S), f"nobody opened the gate of {self.dataset}"
+
+
+class Gates:
+    """Watches every write of this process; a context manager. Its gates are opened when it ends."""
+
+    def __init__(self) -> None:
+        self._gates: list[Gate] = []
+        self.acknowledged: defaultdict[str, list[float]] = defaultdict(list)
+        """Of each dataset: when its chunks were acknowledged."""
+        self.degraded: defaultdict[str, int] = defaultdict(int)
+        """Of each dataset: writes of any kind that are proven on one node only."""
+
+    def gate(self, dataset: str, kind: str, number: int = 1, *, passes: int = 0) -> Gate:
+        self._gates.append(Gate(dataset, kind, number, passes))
+        return self._gates[-1]
+
+    def longest_pause_s(self, dataset: str) -> float:
+        times = self.acknowledged[dataset]
+        return max((b - a for a, b in pairwise(times)), default=0.0)
+
+    def __enter__(self) -> Gates:
+        self._submit = ReplicatedWriter.submit
+        gates = self
+
+        def submit(writer: ReplicatedWriter, write: Write) -> Any:
+            return gates._watched(writer, write)
+
+        ReplicatedWriter.submit = submit  # type: ignore[method-assign]
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        ReplicatedWriter.submit = self._submit  # type: ignore[method-assign]
+        for gate in self._gates:
+            gate.open()
+
+    def _watched(self, writer: ReplicatedWriter, write: Write) -> Any:
+        kind, dataset = _what(write.what)
+        for gate in self._gates:
+            if (gate.dataset, gate.kind) == (dataset, kind):
+                gate.hold(id(writer))
+        future = self._submit(writer, write)
+        future.add_done_callback(lambda done: self._done(kind, dataset, done))
+        return future
+
+    def _done(self, kind: str, dataset: str, done: Any) -> None:
+        if done.exception() is not None:
+            return
+        if kind == "chunk":
+            self.acknowledged[dataset].append(time.monotonic())
+        self.degraded[dataset] += done.result().replicas < 2
+
+
+def _what(text: str) -> tuple[str, str]:
+    """Kind and dataset of a write, from what it calls itself."""
+    words = text.removeprefix("the ").split()
+    kind = {"writer's": "writer", "note": "note"}.get(words[0], words[0])
+    place = {"chunk": 1, "name": 1, "version": 1, "tag": 1, "page": 3, "writer": 3, "note": 2}[kind]
+    return kind, words[place].partition("/")[0].partition("@")[0]

@@ -1,0 +1,165 @@
+"""Each check of the checker fails on a store that is broken on purpose, and passes on one that is not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from pipeline.api import Store
+from pipeline.load import LoadOptions
+from pipeline.settings import Settings
+from tests.faults.checker import BOTH, Checker, Expected, Verdict
+from tests.faults.conftest import at, random_table
+
+CHUNK = "dataset = ? AND writer = ? AND bucket = ? AND chunk = ? AND tile = ?"
+INSERT = "INSERT INTO {ks}.chunks (dataset, writer, bucket, chunk, tile, data) VALUES (?, ?, ?, ?, ?, ?)"
+Loaded = tuple[str, str, pa.Table]
+
+
+@pytest.fixture
+def loaded(store: Store, parquet: Any, name: str) -> Loaded:
+    """Name, version and table of a dataset of a few chunks, with a tag."""
+    source, table = parquet(6_000)
+    report = store.load(name, source, LoadOptions(chunk_bytes=65_536))
+    store.tag(name, "good")
+    assert report.chunks > 2
+    return name, report.version, table
+
+
+@pytest.fixture
+def look(settings: Settings, loaded: Loaded) -> Callable[..., Verdict]:
+    name, label, table = loaded
+
+    def check(*, fired: bool = True, **changes: Any) -> Verdict:
+        wanted = {"versions": {label: table}, "latest": label, "tags": {"good": label}, **changes}
+        cassandra = settings.cassandra
+        with Checker(cassandra.contact_points, cassandra.port, cassandra.keyspace) as checker:
+            return checker.check({name: Expected(**wanted)}, fired=fired, prefix=name)
+
+    return check
+
+
+def place(store: Store, name: str, number: int = 1) -> tuple[Any, ...]:
+    ref = list(store.dataset(name).refs())[number]
+    return ref.dataset, ref.writer, ref.bucket, ref.chunk, 1
+
+
+def tile(store: Store, where: tuple[Any, ...]) -> bytes:
+    query = f"SELECT data FROM {{ks}}.chunks WHERE {CHUNK}"
+    return bytes(at(store, store.cassandra.hosts()[0], query, *where)[0].data)
+
+
+def test_what_is_whole_passes_in_all_three_ways(store: Store, loaded: Loaded, look: Callable[..., Verdict]) -> None:
+    verdict = look()
+    assert verdict.ok, str(verdict)
+    assert verdict.chunks == 3 * store.version(loaded[0]).chunks
+
+
+def test_a_fault_that_never_fired_shows_nothing(look: Callable[..., Verdict]) -> None:
+    verdict = look(fired=False)
+    assert not verdict.ok
+    assert verdict.unknown
+    assert "unknown" in str(verdict)
+
+
+@pytest.mark.parametrize("numbers", [[0], [1], [0, 1]], ids=["A", "B", "both"])
+def test_a_tile_that_is_gone_is_lost_where_it_is_gone(
+    store: Store, loaded: Loaded, look: Callable[..., Verdict], numbers: list[int]
+) -> None:
+    where = place(store, loaded[0])
+    hosts = [store.cassandra.hosts()[node] for node in numbers]
+    for host in hosts:
+        at(store, host, f"DELETE FROM {{ks}}.chunks WHERE {CHUNK}", *where)
+    verdict = look()
+    ways = {str(host.address) for host in hosts} | ({BOTH} if len(numbers) == 2 else set())
+    assert {found.partition(":")[0] for found in verdict.lost} == ways
+    assert not verdict.wrong
+    assert not verdict.phantom
+    # And the product's own search finds the copy that is missing while both nodes are up.
+    if len(hosts) == 1:
+        found = store.verify(loaded[0], each_replica=True)
+        assert {problem["node"] for problem in found.problems} == {str(host.address) for host in hosts}
+        assert store.heal(loaded[0]).copies == 1
+        assert look().ok
+
+
+@pytest.mark.parametrize("damage", ["flipped", "cut", "of another place"])
+def test_a_tile_that_is_not_what_was_written_is_wrong(
+    store: Store, loaded: Loaded, look: Callable[..., Verdict], damage: str
+) -> None:
+    where = place(store, loaded[0])
+    data = tile(store, where)
+    bad = {
+        "flipped": bytes([data[0] ^ 1]) + data[1:],
+        "cut": data[:-1],
+        "of another place": tile(store, place(store, loaded[0], 0)),
+    }[damage]
+    node = store.cassandra.hosts()[1]
+    at(store, node, INSERT, *where, bad)
+    verdict = look()
+    assert [found.partition(":")[0] for found in verdict.wrong] == [str(node.address)]
+    assert not verdict.lost
+
+
+@pytest.mark.parametrize("what", ["version", "page", "name"])
+def test_a_row_of_the_catalogue_that_one_node_lacks_is_lost_there(
+    store: Store, loaded: Loaded, look: Callable[..., Verdict], what: str
+) -> None:
+    version = store.version(loaded[0])
+    page = store.catalogue.page_refs(version)[0]
+    query, values = {
+        "version": ("versions WHERE dataset = ? AND number = ? AND hex = ?", (loaded[0], version.number, version.hex)),
+        "page": ("pages WHERE dataset = ? AND writer = ? AND page = ?", (loaded[0], page.writer, page.page)),
+        "name": ("datasets WHERE shelf = ? AND dataset = ?", (0, loaded[0])),
+    }[what]
+    node = store.cassandra.hosts()[0]
+    at(store, node, f"DELETE FROM {{ks}}.{query}", *values)
+    verdict = look()
+    assert {str(node.address)} <= {found.partition(":")[0] for found in verdict.lost}
+    if what == "version":
+        assert any("the latest is None" in found for found in verdict.wrong)
+
+
+def test_a_row_of_a_version_that_was_changed_is_wrong(
+    store: Store, loaded: Loaded, look: Callable[..., Verdict]
+) -> None:
+    version = store.version(loaded[0])
+    query = "INSERT INTO {ks}.versions (dataset, number, hex, rows) VALUES (?, ?, ?, ?)"
+    at(store, store.cassandra.hosts()[0], query, loaded[0], version.number, version.hex, version.rows + 1)
+    assert any("the version's row" in found for found in look().wrong)
+
+
+def test_a_version_that_nobody_loaded_is_a_phantom_unless_it_was_attempted(
+    store: Store, loaded: Loaded, look: Callable[..., Verdict], parquet: Any
+) -> None:
+    name = loaded[0]
+    source, other = parquet(3_000, seed=9)
+    store.load(name, source)
+    assert len(look(latest=None).phantom) == 3
+    assert look(latest=None, attempted=[other]).ok
+    assert len(look(latest=None, attempted=[random_table(3_000, seed=8)]).wrong) == 3
+    assert len(look(attempted=[other]).wrong) == 3, "the latest is another one"
+
+
+def test_a_dataset_that_nobody_loaded_is_a_phantom(
+    store: Store, loaded: Loaded, look: Callable[..., Verdict], parquet: Any
+) -> None:
+    store.load(f"{loaded[0]}_other", parquet(100)[0])
+    assert len(look().phantom) == 3
+
+
+def test_other_rows_more_rows_and_fewer_rows_are_told_apart(
+    store: Store, loaded: Loaded, look: Callable[..., Verdict]
+) -> None:
+    _, label, table = loaded
+    assert len(look(versions={label: random_table(table.num_rows, seed=5)}).wrong) == 3
+    assert len(look(versions={label: table.slice(0, 10)}).phantom) == 3
+    assert len(look(versions={label: pa.concat_tables([table, table])}).lost) == 3
+
+
+def test_a_tag_that_is_missing_or_too_many_is_wrong(look: Callable[..., Verdict]) -> None:
+    assert len(look(tags={}).wrong) == 3
+    assert len(look(tags={"good": "1-abcdef"}).wrong) == 3

@@ -1,0 +1,112 @@
+"""The rows of the fault table in which something is deleted while others need it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from local_stack.stack import Stack
+from pipeline.api import Store
+from pipeline.errors import StoreError, UsageError
+from pipeline.settings import Settings
+from pipeline.store import sweep
+from tests.faults.checker import Expected
+from tests.faults.conftest import Judge
+from tests.faults.gates import Gates
+from tests.faults.test_node_faults import APPEND, ROWS, SMALL
+
+
+def test_after_pruning_to_one_the_newest_reads_back_whole(
+    both_up: Stack, store: Store, parquet: Any, name: str, judge: Judge
+) -> None:
+    source, table = parquet(3_000)
+    more, more_table = parquet(1_000, seed=6)
+    store.load(name, source, SMALL)
+    store.load(name, more, APPEND)
+    last = store.load(name, more, APPEND)
+    dry = store.prune(name, 1, now=True, dry_run=True)
+    assert len(dry.marked) == 2
+    assert len(store.versions(name)) == 3
+    done = store.prune(name, 1, now=True)
+    assert done.marked == dry.marked
+    # The rows of the two that went belong to the newest: of them only the lists and the publishers' rows may go.
+    assert [item for item in store.fsck().lacking if item["dataset"] == name] == []
+    wanted = pa.concat_tables([table, more_table, more_table]).combine_chunks()
+    judge({name: Expected({last.version: wanted}, latest=last.version)}, fired=len(done.marked) == 2)
+
+
+def test_a_version_deleted_under_a_reader_in_the_middle_is_read_to_its_end(
+    both_up: Stack, store: Store, settings: Settings, parquet: Any, name: str, judge: Judge
+) -> None:
+    source, table = parquet(ROWS)
+    old = store.load(name, source, SMALL)
+    new = store.load(name, parquet(1_000, seed=7)[0], SMALL)
+    few = settings.model_copy(update={"read": settings.read.model_copy(update={"decode_threads": 1})})
+    with Store.connect(few) as reading:
+        batches = reading.dataset(f"{name}@{old.version}").to_batches()
+        got = [next(batches)]
+        with pytest.raises(UsageError, match=f"{name}@{old.version} is being read"):
+            store.delete(f"{name}@{old.version}", now=True)
+        assert [version.label for version in store.versions(name)] == [new.version, old.version]
+        # Marked before the reader came, as by a delete that knew of no lease: the sweep leaves its chunks alone.
+        sweeper = sweep.Sweeper(store.cassandra, store.catalogue)
+        sweeper._refuse_if_held = lambda _version: None  # type: ignore[method-assign]
+        sweeper.mark([store.version(f"{name}@{old.version}")])
+        swept = store.fsck(delete=True, now=True)
+        assert old.version not in {item["why"] for item in swept.garbage}
+        got += list(batches)
+        assert pa.Table.from_batches(got).equals(table)
+    gone = store.fsck(delete=True, now=True)
+    assert gone.removed_writers > 0
+    judge({name: Expected({new.version: parquet(1_000, seed=7)[1]}, latest=new.version)}, fired=0 < len(got[0]) < ROWS)
+
+
+def test_a_dataset_deleted_and_loaded_again_under_its_name_has_the_new_rows_only(
+    both_up: Stack, store: Store, parquet: Any, name: str, judge: Judge
+) -> None:
+    source, _ = parquet(3_000)
+    again, again_table = parquet(2_000, seed=8)
+    first = store.load(name, source, SMALL)
+    store.tag(name, "kept")
+    with pytest.raises(UsageError, match="has the tag kept"):
+        store.delete(name, whole=True, now=True)
+    store.untag(name, "kept")
+    gone = store.delete(name, whole=True, now=True)
+    assert gone.removed_writers > 0
+    assert name not in {info.name for info in store.datasets()}
+    second = store.load(name, again, SMALL)
+    assert int(second.version.partition("-")[0]) > int(first.version.partition("-")[0]), "no number is used again"
+    judge({name: Expected({second.version: again_table}, latest=second.version)}, fired=True)
+
+
+def test_a_load_under_way_is_not_swept_and_keeps_what_it_appends_to(
+    both_up: Stack, store: Store, settings: Settings, parquet: Any, name: str, judge: Judge
+) -> None:
+    """Between its last chunk and its version's row a load is named by nothing: ``--now`` must not take it for dead."""
+    source, table = parquet(3_000)
+    parent = store.load(name, source, SMALL)
+    plan = store.plan(name, source, APPEND, run="under way")
+    result = store.load_split(plan, None)
+    swept = store.fsck(delete=True, now=True)
+    assert [item for item in swept.garbage if item["dataset"] == name] == []
+    report = store.publish(plan, [result])
+    twice = pa.concat_tables([table, table]).combine_chunks()
+    judge({name: Expected({parent.version: table, report.version: twice}, latest=report.version)}, fired=True)
+
+
+def test_a_zombie_whose_chunks_were_swept_publishes_nothing(
+    both_up: Stack, store: Store, parquet: Any, name: str, gates: Gates, judge: Judge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, table = parquet(3_000)
+    kept = store.load(name, source, SMALL)
+    plan = store.plan(name, source, SMALL, run="zombie")
+    result = store.load_split(plan, None)
+    monkeypatch.setattr(sweep, "ALIVE", sweep.timedelta(0))
+    swept = store.fsck(delete=True, now=True)
+    assert result.writer.hex in {item["writer"] for item in swept.garbage}
+    with pytest.raises(StoreError) as caught:
+        store.publish(plan, [result])
+    assert type(caught.value).retriable
+    judge({name: Expected({kept.version: table}, latest=kept.version)}, fired=swept.removed_writers > 0)

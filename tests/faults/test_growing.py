@@ -1,0 +1,158 @@
+"""A cluster that grows from two nodes to four under a load and a reader: nothing fails, and everything spreads."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from local_stack.nodetool import nodetool
+from local_stack.settings import load_stack_settings
+from local_stack.stack import Stack
+from pipeline.api import Store
+from pipeline.load import LoadOptions
+from pipeline.settings import Settings, load_settings
+from pipeline.store.manifest import ChunkRef
+from tests.faults.conftest import wait_for
+
+OFFSET = 50
+"""Beside the ports of the session's own stack, whose two nodes stay two."""
+SMALL_CHUNKS = LoadOptions(chunk_bytes=1_000_000)
+ROWS = 400_000
+"""16 MB that do not compress: four buckets of the smallest size."""
+
+
+@pytest.fixture
+def grown(tmp_path: Path) -> Iterator[Stack]:
+    """Two nodes of this test's own, small enough that four fit."""
+    settings = load_stack_settings()
+    own = {"home": tmp_path / "home", "port_offset": settings.port_offset + OFFSET, "cassandra_heap_mb": 512}
+    stack = Stack(settings.model_copy(update=own), say=lambda line: None)
+    stack.up(["cassandra"])
+    yield stack
+    stack.down()
+
+
+@pytest.fixture
+def small(grown: Stack) -> Settings:
+    """A keyspace there, with the smallest buckets, so that a few megabytes make many partitions."""
+    made = load_settings(
+        cassandra={
+            "contact_points": ["127.0.0.1", "127.0.0.2"],
+            "port": grown.settings.port("cassandra"),
+            "keyspace": "growing",
+            "request_timeout_s": 25.0,
+        },
+        load={"bucket_bytes": 5_000_000},
+        redis={"url": ""},
+        kafka={"bootstrap_servers": ""},
+    )
+    Store.init(made)
+    return made
+
+
+class Busy:
+    """Something done again and again in a thread of its own, with a store of its own, until the block ends."""
+
+    def __init__(self, settings: Settings, work: Callable[[Store, int], object]) -> None:
+        self.done = 0
+        self.error: BaseException | None = None
+        self._settings, self._work = settings, work
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def _run(self) -> None:
+        try:
+            with Store.connect(self._settings) as store:
+                while not self._over.is_set():
+                    self._work(store, self.done)
+                    self.done += 1
+        except BaseException as error:
+            self.error = error
+
+    def goes_on(self) -> None:
+        """Returns when something that began after this call is done."""
+        before = self.done
+        wait_for("one more", lambda: self.done > before + 1 or self.error)
+        assert self.error is None, self.error
+
+    def __enter__(self) -> Busy:
+        self._thread.start()
+        self.goes_on()
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self._over.set()
+        self._thread.join(240)
+        assert not self._thread.is_alive()
+        assert self.error is None, self.error
+
+
+def holders(store: Store, ref: ChunkRef) -> set[str]:
+    return {str(host.address) for host in store.chunk_reader.replicas(ref)}
+
+
+@pytest.mark.full
+@pytest.mark.timeout(1800)
+def test_two_nodes_join_under_a_load_and_a_reader_and_take_their_share(
+    grown: Stack, small: Settings, parquet: Callable[..., tuple[str, pa.Table]]
+) -> None:
+    nodes = [grown.node(number).host for number in (1, 2, 3, 4)]
+    source, table = parquet(ROWS)
+
+    def load(store: Store, number: int) -> None:
+        assert store.load(f"loaded_{number}", source, SMALL_CHUNKS).rows == ROWS
+
+    def read(store: Store, _number: int) -> None:
+        assert store.dataset("reading").to_table().equals(table)
+
+    with Store.connect(small) as store:
+        store.load("reading", source, SMALL_CHUNKS)
+        with Busy(small, read) as reading, Busy(small, load) as loading:
+            for node in ("cassandra-3", "cassandra-4"):
+                grown.up([node])
+                reading.goes_on()
+                loading.goes_on()
+        print(f"{reading.done} reads, {loading.done} loads while two nodes joined")
+        wait_for("four nodes known", lambda: len(store.cassandra.hosts()) == 4)
+        assert [row["state"] for row in grown.status() if row["service"].startswith("cassandra")] == ["running"] * 4
+        said = nodetool(grown.node(3), ["status"], capture=True).stdout
+        assert sum(line.startswith("UN") for line in said.splitlines()) == 4, said
+
+        # What was there has moved with its ranges, what is new lies on all four.
+        for name in ("reading", "loaded_0", f"loaded_{loading.done - 1}"):
+            assert store.verify(name, each_replica=True).ok
+        big, big_table = parquet(4_000_000, seed=3)
+        report = store.load("spread", big, SMALL_CHUNKS)
+        assert not report.degraded
+        share = shares(store, "spread")
+        print(f"chunks on each node: {share}")
+        assert set(share) == set(nodes)
+        assert min(share.values()) >= report.chunks * 2 / 4 * 0.25
+
+        dead = "cassandra-4"
+        grown.kill(dead)
+        degraded = store.load("degraded", big, SMALL_CHUNKS)
+        refs = list(store.dataset("degraded").refs())
+        on_dead = [ref for ref in refs if grown.node(4).host in holders(store, ref)]
+        owed = sum(debt.chunks for debt in store.debts(store.version("degraded")) if debt.bucket >= 0)
+        print(f"{owed} of {len(refs)} chunks degraded, {len(on_dead)} belong on the dead node")
+        assert 0 < owed <= len(on_dead) < len(refs)
+        assert degraded.degraded
+        for name in ("reading", "spread", "degraded"):
+            expected: Any = table if name == "reading" else big_table
+            assert store.dataset(name).to_table().equals(expected)
+
+        grown.up([dead])
+        wait_for("the dead node up for the driver", lambda: not store.cassandra.down())
+        wait_for("healing", lambda: store.heal().ok)
+        assert store.verify("degraded", each_replica=True).ok
+
+
+def shares(store: Store, name: str) -> Counter[str]:
+    return Counter(host for ref in store.dataset(name).refs() for host in holders(store, ref))

@@ -1,0 +1,100 @@
+"""The rows of the fault table in which only the network is bad: latency, resets, answers that are lost."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from local_stack.stack import Stack
+from pipeline.api import Store
+from pipeline.load import LoadOptions, LoadReport
+from pipeline.settings import Settings
+from pipeline.store.session import CassandraSession
+from tests.faults.checker import Expected
+from tests.faults.conftest import Judge, wait_for
+from tests.faults.gates import Gates
+from tests.faults.proxy import Proxies, Translator, through
+from tests.faults.test_node_faults import ROWS, SMALL, healed
+
+Load = Callable[[str, str, LoadOptions], LoadReport]
+
+
+@pytest.fixture
+def proxies(both_up: Stack, settings: Settings) -> Iterator[Proxies]:
+    with Proxies(settings.cassandra.contact_points, settings.cassandra.port) as opened:
+        yield opened
+
+
+@pytest.fixture
+def through_proxies(proxies: Proxies, settings: Settings) -> Iterator[Store]:
+    """A store that reaches the nodes through the proxies only."""
+    points = tuple(through(address) for address in settings.cassandra.contact_points)
+    cassandra = settings.cassandra.model_copy(update={"contact_points": points})
+    session = CassandraSession.connect(cassandra, address_translator=Translator())
+    with Store(session, settings.model_copy(update={"cassandra": cassandra})) as store:
+        assert {str(host.address) for host in session.hosts()} == set(points)
+        yield store
+
+
+def test_latency_slows_a_load_and_a_read_and_fails_neither(
+    proxies: Proxies, through_proxies: Store, store: Store, parquet: Any, name: str, judge: Judge
+) -> None:
+    source, table = parquet(ROWS // 2)
+    for toxics in proxies.toxics.values():
+        toxics.latency_s = 0.1
+    report = through_proxies.load(name, source, SMALL)
+    assert through_proxies.dataset(name).to_table().equals(table)
+    fired = all(toxics.delayed > 10 for toxics in proxies.toxics.values())
+    healed(store)
+    judge({name: Expected({report.version: table}, latest=report.version)}, fired=fired)
+
+
+def test_connections_that_are_reset_again_and_again_fail_no_load(
+    proxies: Proxies, through_proxies: Store, store: Store, parquet: Any, name: str, judge: Judge, gates: Gates
+) -> None:
+    source, table = parquet(ROWS)
+    victim = list(proxies.toxics)[1]
+    # In the middle of the third or fourth chunk of each connection.
+    proxies.toxics[victim].reset_after_bytes = 220_000
+    report = through_proxies.load(name, source, SMALL)
+    assert through_proxies.dataset(name).to_table().equals(table)
+    fired = proxies.toxics[victim].resets > 0 and report.retries > 0
+    print(f"{proxies.toxics[victim].resets} resets, {report.retries} retries")
+    healed(store)
+    judge({name: Expected({report.version: table}, latest=report.version)}, fired=fired)
+
+
+@pytest.mark.parametrize("victims", [1, 2])
+def test_answers_that_are_lost_double_nothing_and_lose_nothing(
+    proxies: Proxies,
+    through_proxies: Store,
+    store: Store,
+    parquet: Any,
+    name: str,
+    gates: Gates,
+    judge: Judge,
+    victims: int,
+) -> None:
+    """The nodes have written what the load never hears of; of one node, and of both for a while."""
+    source, table = parquet(ROWS)
+    gate = gates.gate(name, "chunk", 10)
+    lossy = list(proxies.toxics)[-victims:]
+    with ThreadPoolExecutor(1) as pool:
+        loading = pool.submit(through_proxies.load, name, source, SMALL)
+        gate.wait()
+        for address in lossy:
+            proxies.toxics[address].lose_answers = True
+        gate.open()
+        wait_for("answers to be lost", lambda: all(proxies.toxics[address].lost_bytes for address in lossy))
+        time.sleep(3.0)  # longer than a load waits before it asks who is silent
+        for address in lossy:
+            proxies.toxics[address].lose_answers = False
+            proxies.cut(address)  # what comes next would stand in the middle of an answer
+        report = loading.result(120)
+    assert report.retries > 0
+    healed(store)
+    judge({name: Expected({report.version: table}, latest=report.version)}, fired=True)

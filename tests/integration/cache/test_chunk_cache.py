@@ -1,0 +1,279 @@
+"""Chunks in a real Redis."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from pipeline.cache import ChunkCache
+from pipeline.settings import RedisSettings
+
+WRITER = uuid4()
+TILES = [os.urandom(size) for size in (700_000, 1, 600_000, 300_000, 900_000, 65_536, 1_000_000, 800_000)]
+SIZES = [len(tile) for tile in TILES]
+
+
+@dataclass(frozen=True)
+class At:
+    chunk: int
+    dataset: str = "flights"
+    bucket: int = 0
+    writer: UUID = WRITER
+
+
+def cache_of(server: Any, keyspace: str = "k", **settings: Any) -> ChunkCache:
+    chosen = RedisSettings(url=server.url, **settings)
+    return ChunkCache.connect(chosen, cluster="Millrace", keyspace=keyspace)
+
+
+@pytest.fixture
+def cache(redis_server: Any) -> Iterator[ChunkCache]:
+    made = cache_of(redis_server)
+    yield made
+    made.close()
+
+
+def test_a_chunk_comes_back_tile_by_tile(cache: ChunkCache) -> None:
+    assert cache.get(At(0), SIZES, None) is None
+    assert cache.put(At(0), [TILES[0], bytearray(TILES[1]), *(memoryview(tile) for tile in TILES[2:])])
+    found = cache.get(At(0), SIZES, None)
+    assert found is not None
+    assert [bytes(tile) for tile in found] == TILES
+
+
+@pytest.mark.parametrize("tiles", [[0], [7], [1], [2, 3], [0, 7], [0, 2, 3, 4, 7], list(range(8)), []])
+def test_a_projection_brings_the_tiles_asked_for(cache: ChunkCache, tiles: list[int]) -> None:
+    cache.put(At(0), TILES)
+    found = cache.get(At(0), SIZES, tiles)
+    assert found is not None
+    assert [bytes(tile) for tile in found] == [TILES[tile] for tile in tiles]
+    assert cache.get(At(1), SIZES, tiles) is None or not tiles
+
+
+def test_a_projection_moves_only_its_own_bytes(redis_server: Any, cache: ChunkCache) -> None:
+    cache.put(At(0), TILES)
+    client = cache._client()
+
+    def sent() -> int:
+        return int(client.info("stats")["total_net_output_bytes"])
+
+    before = sent()
+    cache.get(At(0), SIZES, [1, 5])
+    assert sent() - before < SIZES[1] + SIZES[5] + 50_000
+
+
+def test_a_value_of_another_size_than_the_manifest_says_is_a_miss(cache: ChunkCache) -> None:
+    cache.put(At(0), TILES)
+    assert cache.get(At(0), [*SIZES[:-1], SIZES[-1] - 1], None) is None
+    assert cache.get(At(0), [*SIZES[:-1], SIZES[-1] + 1], [7]) is None
+
+
+def test_chunks_of_another_keyspace_dataset_or_writer_are_not_seen(redis_server: Any, cache: ChunkCache) -> None:
+    cache.put(At(0), TILES)
+    assert cache_of(redis_server, "other").get(At(0), SIZES, None) is None
+    for place in (At(0, dataset="flight"), At(0, bucket=1), At(1), At(0, writer=uuid4())):
+        assert cache.get(place, SIZES, None) is None
+
+
+def test_what_is_there_is_known_and_can_be_taken_out(cache: ChunkCache) -> None:
+    for chunk in range(0, 1200, 2):
+        cache.put(At(chunk), [b"x"])
+    assert cache.has(At(chunk) for chunk in range(1200)) == [True, False] * 600
+    assert cache.delete(At(chunk) for chunk in range(600)) == 300
+    assert cache.has([At(0), At(599), At(600)]) == [False, False, True]
+    cache.put(At(0, dataset="flights_2"), [b"x"])
+    cache.warmed("flights", "1-aaaaaa", chunks=300, stored_bytes=300)
+    cache.warmed("flights_2", "1-aaaaaa", chunks=1, stored_bytes=1)
+    assert cache.delete_dataset("flights") == 300
+    assert cache.has([At(600), At(0, dataset="flights_2")]) == [False, True]
+    assert [entry.dataset for entry in cache.entries()] == ["flights_2"]
+
+
+def test_many_threads_read_and_write_at_once(cache: ChunkCache) -> None:
+    values = [[random.Random(chunk).randbytes(400_000 + chunk), b"end"] for chunk in range(24)]
+    wrong: list[int] = []
+
+    def work(seed: int) -> None:
+        for chunk in random.Random(seed).sample(range(24), 24):
+            sizes = [len(tile) for tile in values[chunk]]
+            found = cache.get(At(chunk), sizes, None)
+            if found is None:
+                found = [memoryview(tile) for tile in values[chunk]] if cache.put(At(chunk), values[chunk]) else []
+            if [bytes(tile) for tile in found] != values[chunk]:
+                wrong.append(chunk)
+            part = cache.get(At(chunk), sizes, [1])
+            if part is None or bytes(part[0]) != b"end":
+                wrong.append(chunk)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert not wrong
+
+
+def _in_child(cache: ChunkCache, answers: Any) -> None:
+    found = cache.get(At(0), SIZES, None)
+    answers.put(None if found is None else [bytes(tile) for tile in found] == TILES)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_connects_again_and_the_parent_keeps_its_connection(cache: ChunkCache) -> None:
+    cache.put(At(0), TILES)
+    fork = multiprocessing.get_context("fork")
+    answers = fork.Queue()
+    children = [fork.Process(target=_in_child, args=(cache, answers)) for _ in range(3)]
+    for child in children:
+        child.start()
+    for _ in range(20):
+        found = cache.get(At(0), SIZES, None)
+        assert found is not None
+        assert bytes(found[0]) == TILES[0]
+    assert [answers.get(timeout=60) for _ in children] == [True] * 3
+    for child in children:
+        child.join(60)
+
+
+# --- admission
+
+
+def test_a_version_that_fits_is_admitted_and_listed(cache: ChunkCache) -> None:
+    admission = cache.admit("flights", "1-aaaaaa", 50_000_000)
+    assert admission.admitted
+    assert admission.reason == ""
+    [entry] = cache.entries()
+    assert (entry.dataset, entry.version, entry.bytes, entry.warmed_at) == ("flights", "1-aaaaaa", 50_000_000, None)
+    cache.warmed("flights", "1-aaaaaa", chunks=11, stored_bytes=50_000_000)
+    [entry] = cache.entries()
+    assert entry.chunks == 11
+    assert entry.warmed_at is not None
+    assert cache.admit("flights", "1-aaaaaa", 50_000_000).admitted
+    assert cache.entries() == [entry]
+    cache.forget("flights", "1-aaaaaa")
+    assert cache.entries() == []
+
+
+def test_a_version_that_does_not_fit_is_refused_with_the_numbers(cache: ChunkCache) -> None:
+    admission = cache.admit("flights", "1-aaaaaa", 300_000_000)
+    assert not admission.admitted
+    assert "flights@1-aaaaaa needs 3" in admission.reason
+    assert "of 209,715,200 are free" in admission.reason
+    assert cache.entries() == []
+
+
+def test_room_promised_to_one_version_is_not_promised_to_another(cache: ChunkCache) -> None:
+    assert cache.admit("flights", "1-aaaaaa", 110_000_000).admitted
+    second = cache.admit("weather", "1-bbbbbb", 110_000_000)
+    assert not second.admitted
+    assert "promised to versions being filled" in second.reason
+    cache.forget("flights", "1-aaaaaa")
+    assert cache.admit("weather", "1-bbbbbb", 110_000_000).admitted
+
+
+def test_a_filling_that_broke_off_is_admitted_again_for_the_rest(cache: ChunkCache) -> None:
+    chunk = [os.urandom(4_400_000)]
+    assert cache.admit("flights", "1-aaaaaa", 35 * 4_400_000, chunk_bytes=[4_400_000] * 35).admitted
+    for number in range(30):
+        assert cache.put(At(number), chunk)
+    assert cache.admit("flights", "1-aaaaaa", 35 * 4_400_000, chunk_bytes=[4_400_000] * 35).admitted
+    assert not cache.admit("weather", "1-bbbbbb", 20 * 4_400_000).admitted
+
+
+def test_what_admission_counts_is_what_redis_uses(cache: ChunkCache) -> None:
+    used = cache.ping()["used_memory"]
+    size = 4_900_000
+    needed = cache.admit("flights", "1-aaaaaa", 20 * size, chunk_bytes=[size] * 20).needed_bytes
+    for number in range(20):
+        cache.put(At(number), [os.urandom(size)])
+    grown = cache.ping()["used_memory"] - used
+    # The connection's buffer for what it last received counts as well, until Redis takes it back.
+    assert needed * 0.98 - 2_000_000 < grown < needed * 1.02 + 12_000_000
+
+
+def test_a_full_redis_refuses_quietly_keeps_what_it_has_and_says_so_once(
+    redis_servers: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    cache = cache_of(redis_servers("--maxmemory", "20mb"))
+    kept = [cache.put(At(chunk), TILES) for chunk in range(12)]
+    assert True in kept
+    assert False in kept
+    assert cache.has([At(chunk) for chunk in range(12)]) == kept
+    found = cache.get(At(kept.index(True)), SIZES, None)
+    assert found is not None
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+    assert "is full" in caplog.text
+
+
+# --- Redis comes and goes
+
+
+def test_a_killed_redis_is_a_miss_and_used_again_when_it_is_back(
+    redis_server: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "millrace.cache")
+    cache = cache_of(redis_server, retry_after_s=0.05)
+    assert cache.put(At(0), TILES)
+    redis_server.kill()
+    assert cache.get(At(0), SIZES, None) is None
+    redis_server.start()
+    deadline = time.monotonic() + 20
+    while not cache.put(At(0), TILES):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert cache.get(At(0), SIZES, None) is not None
+    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
+
+
+def test_a_restart_between_two_reads_is_no_outage(redis_server: Any, caplog: pytest.LogCaptureFixture) -> None:
+    cache = cache_of(redis_server)
+    assert cache.put(At(0), TILES)
+    redis_server.kill()
+    redis_server.start()
+    assert cache.put(At(0), TILES)
+    assert cache.get(At(0), SIZES, None) is not None
+    assert not caplog.records
+
+
+def test_a_frozen_redis_costs_reads_one_timeout(redis_server: Any) -> None:
+    cache = cache_of(redis_server, timeout_s=0.5, retry_after_s=60)
+    cache.put(At(0), TILES)
+    redis_server.signal(signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        for _ in range(200):
+            assert cache.get(At(0), SIZES, None) is None
+        # Waiting at each would be 100 s.
+        assert time.monotonic() - began < 50
+    finally:
+        redis_server.signal(signal.SIGCONT)
+
+
+def test_a_redis_with_a_password_is_used_with_it_and_missed_without(
+    redis_servers: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    server = redis_servers("--requirepass", "open-sesame")
+    assert cache_of(server).put(At(0), TILES) is False
+    assert len(caplog.records) == 1
+    server.url = server.url.replace("redis://", "redis://:open-sesame@")
+    assert cache_of(server).put(At(0), TILES)
+    assert "open-sesame" not in caplog.text
+
+
+def test_ping_says_version_memory_and_policy(cache: ChunkCache) -> None:
+    said = cache.ping()
+    assert said["policy"] == "noeviction"
+    assert said["maxmemory"] == 209_715_200
+    assert 0 < said["used_memory"] < 20_000_000
+    assert int(said["version"].split(".")[0]) >= 6

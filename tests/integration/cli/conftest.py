@@ -1,0 +1,99 @@
+"""The command against the real services, in a keyspace of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.cli import main
+from pipeline.settings import Settings
+
+ROWS = 30_000
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a command ended and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+Millrace = Callable[..., Result]
+
+
+@pytest.fixture(scope="session")
+def environment(settings: Settings) -> dict[str, str]:
+    """What a command needs to find the test's keyspace."""
+    return {**os.environ, "MILLRACE_CASSANDRA__KEYSPACE": settings.cassandra.keyspace, "PYTHONWARNINGS": "error"}
+
+
+@pytest.fixture(scope="session")
+def millrace(environment: dict[str, str]) -> Millrace:
+    """Runs a command in this process; keyword arguments are environment variables."""
+
+    def run(*args: str, **variables: str) -> Result:
+        out, err = io.StringIO(), io.StringIO()
+        with (
+            pytest.MonkeyPatch.context() as patch,
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+        ):
+            for name, value in {**environment, **variables}.items():
+                patch.setenv(name, value)
+            code = main(list(args))
+        return Result(code, out.getvalue(), err.getvalue())
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def spawn(environment: dict[str, str]) -> Callable[..., subprocess.Popen[str]]:
+    """Starts a command in a process of its own."""
+
+    def start(*args: str, **options: Any) -> subprocess.Popen[str]:
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        command = [sys.executable, "-m", "pipeline", *args]
+        process: subprocess.Popen[str] = subprocess.Popen(command, env=environment, **{**pipes, **options})
+        return process
+
+    return start
+
+
+def write_table(path: Path, rows: int = ROWS) -> Path:
+    """Rows with numbers, text with gaps, times and a quoted line end."""
+    with path.open("w") as file:
+        file.write("n,word,when,share\n")
+        for n in range(rows):
+            word = "NA" if n % 7 == 0 else f'"w{n % 13},\n{n}"'
+            file.write(f"{n},{word},2013-01-{n % 28 + 1:02d} 05:00:00,{n / 8}\n")
+    return path
+
+
+@pytest.fixture(scope="session")
+def table_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_table(tmp_path_factory.mktemp("source") / "table.csv")
+
+
+@pytest.fixture(scope="session")
+def loaded(millrace: Millrace, table_csv: Path) -> dict[str, Any]:
+    """The dataset ``words``, in chunks of 64 KiB; what its load reported."""
+    done = millrace("load", "words", str(table_csv), "--null-value", "NA", "--chunk-bytes", "65536", "--json")
+    assert (done.code, done.err) == (0, "")
+    report: dict[str, Any] = done.json
+    return report

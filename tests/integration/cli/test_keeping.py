@@ -1,0 +1,144 @@
+"""The commands that keep a store: compare, name, heal, delete, prune, look for what was left."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from pipeline.api import Store
+from tests.integration.cli.conftest import Millrace, write_table
+
+
+@pytest.fixture
+def two(millrace: Millrace, tmp_path: Path) -> tuple[str, str, str]:
+    """A dataset of two versions, the second an append to the first; its name and their references."""
+    name = f"k_{uuid4().hex[:10]}"
+    first = millrace("load", name, str(write_table(tmp_path / "a.csv", 300)), "--json").json
+    second = millrace("load", name, str(write_table(tmp_path / "b.csv", 200)), "--mode", "append", "--json").json
+    assert (second["rows"], second["total_rows"], second["parent"]) == (200, 500, first["version"])
+    return name, f"{name}@{first['version']}", f"{name}@{second['version']}"
+
+
+def test_diff_tells_what_two_versions_share(millrace: Millrace, two: tuple[str, str, str]) -> None:
+    name, first, second = two
+    found = millrace("diff", first, name, "--json").json
+    assert (found["a"], found["b"], found["same"]) == (first, second, False)
+    assert (found["rows_a"], found["rows_b"]) == (300, 500)
+    assert (found["same_chunks"], found["only_a_chunks"], found["only_b_chunks"]) == (1, 0, 1)
+    assert millrace("diff", name, f"{name}@latest", "--json").json["same"] is True
+    shown = millrace("diff", first, name)
+    assert shown.code == 0
+    assert "300 → 500" in shown.out
+
+
+def test_a_tag_names_a_version_moves_and_goes(millrace: Millrace, two: tuple[str, str, str]) -> None:
+    name, first, second = two
+    assert millrace("tag", first, "good", "--json").json["before"] is None
+    assert millrace("show", f"{name}@good", "--json").json["version"] == first.partition("@")[2]
+    assert millrace("tag", name, "good", "--json").json["before"] == first.partition("@")[2]
+    assert millrace("show", f"{name}@good", "--json").json["version"] == second.partition("@")[2]
+    assert millrace("tag", name, "latest").code == 2
+    assert millrace("untag", name, "good").code == 0
+    gone = millrace("untag", name, "good")
+    assert gone.code == 1
+    assert "has no tag 'good'" in gone.err
+    assert millrace("show", f"{name}@good").code == 1
+
+
+def test_a_dataset_is_not_deleted_unasked_and_a_tagged_version_not_at_all(
+    millrace: Millrace, two: tuple[str, str, str]
+) -> None:
+    name, first, second = two
+    unasked = millrace("delete", name)
+    assert unasked.code == 2
+    assert "nobody can be asked: give --yes" in unasked.err
+    millrace("tag", first, "kept")
+    refused = millrace("delete", name, "--yes", "--json")
+    assert refused.code == 2
+    assert f"{first} has the tag kept" in refused.json["message"]
+    assert len(millrace("versions", name, "--json").json["versions"]) == 2
+    millrace("untag", name, "kept")
+    would = millrace("delete", name, "--dry-run", "--json").json
+    assert sorted(would["marked"]) == sorted([first, second])
+    assert len(millrace("versions", name, "--json").json["versions"]) == 2
+    done = millrace("delete", name, "--yes", "--now", "--json")
+    assert (done.code, done.json["removed_writers"] > 0) == (0, True)
+    assert millrace("show", name).code == 1
+
+
+def test_prune_says_what_would_go_and_keeps_what_the_newest_holds(
+    millrace: Millrace, two: tuple[str, str, str]
+) -> None:
+    name, first, _ = two
+    assert millrace("prune", name).code == 2
+    assert millrace("prune", name, "--keep", "0").code == 2
+    assert millrace("prune", name, "--keep", "1").code == 2
+    assert millrace("prune", name, "--keep", "1", "--dry-run", "--json").json["marked"] == [first]
+    assert millrace("prune", name, "--keep", "1", "--yes", "--now", "--json").json["marked"] == [first]
+    assert [v["rows"] for v in millrace("versions", name, "--json").json["versions"]] == [500]
+    assert millrace("verify", name, "--each-replica").code == 0
+    assert millrace("prune", name, "--keep", "1", "--json").json["marked"] == []
+
+
+def test_fsck_and_heal_find_nothing_on_a_store_that_is_well(millrace: Millrace, two: tuple[str, str, str]) -> None:
+    found = millrace("fsck", "--json")
+    assert (found.code, found.json["lacking"], found.json["removed_writers"]) == (0, [], 0)
+    assert millrace("heal", two[0], "--dry-run", "--json").json["owed"] == []
+    healed = millrace("heal", two[0], "--json")
+    assert (healed.code, healed.json["ok"], healed.json["copies"]) == (0, True, 0)
+    assert millrace("heal", "nothing_of_that_name").code == 1
+
+
+@pytest.mark.parametrize(
+    "command", [("heal",), ("fsck",), ("delete", "NAME", "--yes"), ("prune", "NAME", "--keep", "1")]
+)
+def test_what_needs_every_node_refuses_with_one_line_while_one_is_down(
+    millrace: Millrace, two: tuple[str, str, str], command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.store.session.CassandraSession.missing", lambda _self: ["127.0.0.2"])
+    done = millrace(*(two[0] if word == "NAME" else word for word in command))
+    assert done.code == 1
+    assert done.out == ""
+    assert len(done.err.splitlines()) == 1
+    assert "needs every node, 127.0.0.2 is down" in done.err
+
+
+def test_strict_makes_degraded_an_exit_code_of_its_own(
+    millrace: Millrace, two: tuple[str, str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.store.catalogue.Catalogue._rows_of_two", lambda *_args: None)
+    for command in (("versions", two[0]), ("show", two[0]), ("read", two[0]), ("diff", two[1], two[2])):
+        assert millrace(*command).code == 0
+        done = millrace(*command, "--strict")
+        assert done.code == 3, command
+        assert "newer version" in done.err
+
+
+def test_resume_goes_on_with_the_load_that_was_killed_and_refuses_where_there_is_none(
+    millrace: Millrace, spawn: Callable[..., subprocess.Popen[str]], tmp_path: Path, store: Store
+) -> None:
+    name = f"k_{uuid4().hex[:10]}"
+    source = str(write_table(tmp_path / "big.csv", 200_000))
+    load = ("load", name, source, "--chunk-bytes", "65536")
+    nothing = millrace(*load, "--resume")
+    assert nothing.code == 2
+    assert "to go on with" in nothing.err
+    process = spawn(*load)
+    deadline = time.monotonic() + 120
+    while not store.catalogue.writers(name):
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=60)
+    (row,) = store.catalogue.writers(name)
+    done = millrace(*load, "--resume", "--json")
+    assert (done.code, done.json["run"], done.json["rows"]) == (0, row.run, 200_000)
+    other = millrace(*load, "--codec", "none", "--resume", "--run-id", row.run)
+    assert other.code == 2

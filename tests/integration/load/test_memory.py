@@ -1,0 +1,137 @@
+"""A load needs the memory that it needs, whatever the size of its source: at most 400 MB of peak resident memory."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pacsv
+import pytest
+
+from local_stack.settings import CHECKOUT
+from pipeline.api import Store
+from pipeline.settings import LOADER_BYTES_MAX, Settings
+
+TOLERANCE_BYTES = 40_000_000
+"""How much the peak may differ between two loads of the same kind: allocators and threads, not the file."""
+
+LOADER = """
+import json, os, sys
+import pyarrow as pa
+from pipeline.api import Store
+from pipeline.settings import load_settings
+
+if cores := int(os.environ.get("TEST_CORES", "0")):
+    # As on a machine with more cores than this one may have: as much at once, though not as fast.
+    os.sched_getaffinity = lambda pid: set(range(cores))
+    pa.set_cpu_count(cores)
+with Store.connect(load_settings(redis={"url": ""}, kafka={"bootstrap_servers": ""})) as store:
+    report = store.load(*sys.argv[1:])
+# Not ru_maxrss: that begins with what the parent had.
+with open("/proc/self/status") as status:
+    peak = next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
+print(json.dumps({"peak_bytes": peak, "rows": report.rows, "seconds": report.seconds, "stored": report.stored_bytes}))
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """Where gigabytes lie until the test is over."""
+    yield tmp_path
+    for path in tmp_path.iterdir():
+        path.unlink()
+
+
+def write_csv(path: Path, size_bytes: int) -> int:
+    """A CSV like flights (times, numbers, codes, nulls) of about so many bytes; returns its rows."""
+    rng = np.random.default_rng(4)
+    count = 100_000
+    delay = rng.normal(8, 30, count).round()
+    block = pa.table(
+        {
+            "year": np.full(count, 2013),
+            "day": rng.integers(1, 32, count),
+            "dep_time": pa.array(rng.integers(0, 2400, count), mask=rng.random(count) < 0.02),
+            "dep_delay": pa.array(delay, mask=rng.random(count) < 0.02),
+            "carrier": [("UA", "B6", "AA", "DL")[k] for k in rng.integers(0, 4, count)],
+            "tailnum": [f"N{k}" for k in rng.integers(10_000, 99_999, count)],
+            "air_time": rng.normal(150, 90, count).round(2),
+            "distance": rng.integers(80, 5000, count),
+        }
+    )
+    sink = pa.BufferOutputStream()
+    pacsv.write_csv(block, sink, pacsv.WriteOptions(include_header=False, quoting_style="none"))
+    data = sink.getvalue().to_pybytes()
+    times = -(-size_bytes // len(data))
+    with path.open("wb") as file:
+        file.write((",".join(block.column_names) + "\n").encode())
+        for _ in range(times):
+            file.write(data)
+    return times * count
+
+
+def load(settings: Settings, name: str, source: Path, *, cores: int = 0) -> dict[str, float]:
+    """The same load as ``Store.load``, in a process of its own, as on a machine of so many cores (0: of this one)."""
+    env = {**os.environ, "MILLRACE_CASSANDRA__KEYSPACE": settings.cassandra.keyspace, "TEST_CORES": str(cores)}
+    done = subprocess.run(
+        [sys.executable, "-c", LOADER, name, str(source)],
+        cwd=CHECKOUT,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=1500,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    said: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    print(f"{source.name}: {said}")
+    return said
+
+
+def compare(store: Store, settings: Settings, folder: Path, small_bytes: int, large_bytes: int) -> None:
+    peaks = {}
+    for size_bytes in (small_bytes, large_bytes):
+        name = f"m_{uuid4().hex[:10]}"
+        source = folder / f"{size_bytes}.csv"
+        rows = write_csv(source, size_bytes)
+        assert source.stat().st_size >= size_bytes
+        said = load(settings, name, source)
+        source.unlink()
+        assert said["rows"] == rows
+        assert store.version(name).rows == rows
+        peaks[size_bytes] = said["peak_bytes"]
+        store.delete(name, whole=True, now=True)
+    assert max(peaks.values()) <= LOADER_BYTES_MAX, peaks
+    assert peaks[large_bytes] <= peaks[small_bytes] + TOLERANCE_BYTES, peaks
+
+
+@pytest.mark.timeout(900)
+def test_600_mb_need_no_more_memory_than_200_mb(store: Store, settings: Settings, folder: Path) -> None:
+    compare(store, settings, folder, 200_000_000, 600_000_000)
+
+
+@pytest.mark.timeout(600)
+def test_sixteen_cores_need_no_more_memory_than_the_bound(store: Store, settings: Settings, folder: Path) -> None:
+    name = f"m_{uuid4().hex[:10]}"
+    rows = write_csv(folder / "a.csv", 300_000_000)
+    said = load(settings, name, folder / "a.csv", cores=16)
+    assert said["rows"] == rows
+    assert said["peak_bytes"] <= LOADER_BYTES_MAX
+    store.delete(name, whole=True, now=True)
+
+
+@pytest.mark.full
+@pytest.mark.timeout(3000)
+def test_2_gb_need_no_more_memory_than_200_mb(store: Store, settings: Settings, folder: Path) -> None:
+    compare(store, settings, folder, 200_000_000, 2_000_000_000)
+
+
+def test_the_readme_says_the_number_that_the_settings_say() -> None:
+    assert f"A loader needs at most {LOADER_BYTES_MAX // 1_000_000} MB" in (CHECKOUT / "README.md").read_text()

@@ -1,0 +1,64 @@
+"""A topic of the test's own on the real Kafka."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from local_stack.stack import Stack
+from pipeline import progress
+from pipeline.settings import KafkaSettings, load_settings
+
+
+@pytest.fixture
+def kafka(services: Callable[..., Stack]) -> Iterator[KafkaSettings]:
+    """Settings with a fresh topic of three partitions; it is deleted afterwards."""
+    services("kafka")
+    settings = load_settings().kafka.model_copy(update={"topic": f"test-{uuid.uuid4().hex[:12]}"})
+    assert progress.create_topic(settings)
+    yield settings
+    admin = AdminClient({"bootstrap.servers": settings.bootstrap_servers})
+    admin.delete_topics([settings.topic], request_timeout=10)[settings.topic].result(timeout=15)
+
+
+class Records:
+    """Everything that lies in a topic, as ``(partition, key, event)``."""
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        self._settings = settings
+
+    def __call__(self) -> list[tuple[int, str, dict[str, Any]]]:
+        consumer = Consumer({"bootstrap.servers": self._settings.bootstrap_servers, "group.id": "test"})
+        try:
+            found = []
+            for number in range(self._settings.partitions):
+                partition = TopicPartition(self._settings.topic, number, 0)
+                _, high = consumer.get_watermark_offsets(partition, timeout=10)
+                consumer.assign([partition])
+                deadline = time.monotonic() + 20
+                read = 0
+                while read < high:
+                    message = consumer.poll(max(deadline - time.monotonic(), 0.0))
+                    assert message is not None, "Kafka stopped answering"
+                    assert message.error() is None, message.error()
+                    read = (message.offset() or 0) + 1
+                    key, value = message.key(), message.value()
+                    assert isinstance(key, bytes)
+                    assert isinstance(value, bytes)
+                    found.append((number, key.decode(), json.loads(value)))
+            return found
+        finally:
+            consumer.close()
+
+
+@pytest.fixture
+def records(kafka: KafkaSettings) -> Records:
+    """Reads the whole topic of the test."""
+    return Records(kafka)

@@ -1,0 +1,99 @@
+"""The driver as it is set up, on the real nodes."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from cassandra import ConsistencyLevel
+from cassandra.pool import HostConnection
+
+from pipeline.api import Store
+from pipeline.chunks import ChunkSettings, TileLayout, encode_row_group
+from pipeline.errors import StoreSchemaError
+from pipeline.settings import Settings
+from pipeline.store.chunk_writer import ChunkWriter
+from pipeline.store.session import NODE_LOCAL, CassandraSession
+from pipeline.store.version import WriterRow
+from pipeline.store.writer import ReplicatedWriter
+
+
+def test_the_driver_is_set_up_as_measured(store: Store) -> None:
+    cluster = store.cassandra.cluster
+    connection: Any = next(iter(store.cassandra.session._pools.values()))._connection
+    assert cluster.protocol_version == 4
+    assert connection.in_buffer_size == connection.out_buffer_size == 64 * 1024
+    assert connection.compressor is None
+    assert "Libev" in type(connection).__mro__[1].__name__
+
+
+def test_a_session_is_connected_to_every_node_even_when_one_of_them_takes_longer(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = settings.cassandra.contact_points[0]
+
+    class Slow(HostConnection):  # type: ignore[misc]
+        def __init__(self, host: Any, *arguments: Any) -> None:
+            if str(host.address) == first:
+                time.sleep(0.5)
+            super().__init__(host, *arguments)
+
+    monkeypatch.setattr("cassandra.cluster.HostConnection", Slow)
+    cassandra = CassandraSession.connect(settings.cassandra)
+    try:
+        for session in (cassandra.session, cassandra.probes):
+            assert {str(host.address) for host in session._pools} == set(settings.cassandra.contact_points)
+    finally:
+        cassandra.close()
+
+
+def test_a_flood_of_chunks_neither_refuses_nor_loses_a_request(settings: Settings) -> None:
+    """Three windows at once through one connection a node; every stream number is there again afterwards."""
+    from datetime import UTC, datetime
+    from uuid import uuid4
+
+    values = np.random.default_rng(1).integers(-(2**62), 2**62, (3, 200_000))
+    batch = pa.RecordBatch.from_arrays([pa.array(column) for column in values], names=["a", "b", "c"])
+    (chunk,) = encode_row_group(batch, ChunkSettings(row_group_bytes=1), TileLayout.for_schema(batch.schema))
+    with Store.connect(settings) as store:
+        writers = [ReplicatedWriter(store.cassandra, window_bytes=20_000_000) for _ in range(3)]
+        rows = [WriterRow("flood", uuid4(), "flood", "f", 0, 1, "1-abcdef", "here", datetime.now(UTC)) for _ in writers]
+        loads = [
+            ChunkWriter(store.cassandra, writes, row, bucket_bytes=64_000_000)
+            for writes, row in zip(writers, rows, strict=True)
+        ]
+        for _ in range(6):
+            for load in loads:
+                load.write(chunk)
+                store.catalogue.names()
+        reports = [load.finish() for load in loads]
+        stats = [writes.stats for writes in writers]
+        for writes in writers:
+            writes.close()
+        assert [report.chunks for report in reports] == [6, 6, 6]
+        assert [(s.degraded, s.retries, s.pushed_back) for s in stats] == [(0, 0, 0)] * 3
+        for pool in store.cassandra.session._pools.values():
+            connection = pool._connection
+            assert len(connection.request_ids) == connection.highest_request_id + 1 - len(connection._requests)
+
+
+def test_each_node_answers_for_its_own_data_when_asked_alone(store: Store, settings: Settings) -> None:
+    query = store.cassandra.prepare("SELECT dataset FROM {ks}.datasets WHERE shelf = ?").bind((0,))
+    query.consistency_level = NODE_LOCAL
+    for host in store.cassandra.hosts():
+        assert isinstance(store.cassandra.execute(query, host=host), list)
+    assert ConsistencyLevel.value_to_name[NODE_LOCAL] == "NODE_LOCAL"
+    assert [str(host.address) for host in store.cassandra.hosts()] == list(settings.cassandra.contact_points)
+
+
+def test_a_keyspace_that_is_not_there_is_one_clear_line(settings: Settings) -> None:
+    missing = settings.model_copy(update={"cassandra": settings.cassandra.model_copy(update={"keyspace": "nothing"})})
+    with pytest.raises(StoreSchemaError, match="keyspace 'nothing' does not exist: run: millrace init"):
+        Store.connect(missing)
+
+
+def test_making_the_tables_again_changes_nothing(settings: Settings) -> None:
+    Store.init(settings)

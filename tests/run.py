@@ -1,0 +1,101 @@
+"""Run the tests: which ones, how thoroughly, and what could not be run and why."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).resolve().parent
+KINDS = ("unit", "integration", "faults", "dags", "browser")
+
+
+class Skipped:
+    """Names every test that was skipped and why; where CI is set, a skip is a failure unless it needs Docker."""
+
+    def __init__(self, strict: bool) -> None:
+        self.strict = strict
+        self.skips: list[tuple[str, str, bool]] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Remember a skip."""
+        if report.skipped and not hasattr(report, "wasxfail"):
+            reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+            self.skips.append((report.nodeid, reason.removeprefix("Skipped: "), "docker" in report.keywords))
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Remember a module that skipped itself."""
+        if report.skipped:
+            reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+            self.skips.append((report.nodeid, reason.removeprefix("Skipped: "), False))
+
+    @property
+    def refused(self) -> list[str]:
+        """The tests that had to run here and did not."""
+        return [name for name, _, needs_docker in self.skips if self.strict and not needs_docker]
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Fail a run in CI that left out what it could have run."""
+        if self.refused and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Print them above pytest's closing line."""
+        if self.skips:
+            terminalreporter.section("not run")
+            for name, reason, _ in self.skips:
+                terminalreporter.line(f"{name}: {reason}")
+        if self.refused:
+            terminalreporter.line(f"FAILED: CI is set, and {len(self.refused)} of these do not need Docker", red=True)
+
+
+def arguments(argv: list[str]) -> argparse.Namespace:
+    """Return the parsed command line; exits with 2 on wrong usage."""
+    parser = argparse.ArgumentParser(
+        prog="./run test",
+        description="Run the tests; those against real services start their own, on ports of their own.",
+        epilog="Example: ./run test unit --seed 7. What follows -- goes to pytest: ./run test unit -- -k zip",
+    )
+    parser.add_argument("what", nargs="*", metavar="WHAT", help=f"{', '.join(KINDS)} (all by default)")
+    parser.add_argument("--full", action="store_true", help="soaks and sweeps too")
+    parser.add_argument("--seed", type=int, help="of everything random in the tests")
+    own, passed_on = _split(argv)
+    parsed = parser.parse_args(own)
+    unknown = [what for what in parsed.what if what not in KINDS]
+    if unknown:
+        parser.error(f"there are no {', '.join(unknown)} tests; WHAT is one of {', '.join(KINDS)}")
+    parsed.pytest = passed_on
+    return parsed
+
+
+def _split(argv: list[str]) -> tuple[list[str], list[str]]:
+    at = argv.index("--") if "--" in argv else len(argv)
+    return argv[:at], argv[at + 1 :]
+
+
+def main(argv: list[str]) -> int:
+    """Run what was asked for; return pytest's exit code, or 1 where CI is set and too much was skipped."""
+    asked = arguments(argv)
+    folders = [TESTS / kind for kind in KINDS if kind in (asked.what or KINDS)]
+    there = [str(folder) for folder in folders if folder.is_dir()]
+    if asked.full:
+        os.environ["MILLRACE_TEST_FULL"] = "1"
+    options = ["-p", "no:cacheprovider"]
+    if not asked.full:
+        options += ["-m", "not full"]
+    if asked.seed is not None:
+        os.environ["MILLRACE_TEST_SEED"] = str(asked.seed)
+        options.append(f"--hypothesis-seed={asked.seed}")
+    # A soak outlasts the limit of a single test; what it waits for has deadlines of its own.
+    if asked.full:
+        options.append("--timeout=3600")
+    skipped = Skipped(strict=bool(os.environ.get("CI")))
+    return int(pytest.main([*options, *asked.pytest, *there], plugins=[skipped]))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

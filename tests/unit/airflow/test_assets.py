@@ -1,0 +1,54 @@
+"""A loaded version is told as an event on the dataset's Asset, by the contract's name and address."""
+
+from __future__ import annotations
+
+from airflow.sdk.execution_time.context import OutletEventAccessors
+
+from pipeline.airflow.assets import DATASETS, dataset_asset, emit_loaded
+from pipeline.load import LoadReport
+
+REPORT = LoadReport(
+    dataset="flights",
+    version="12-3fa9c1",
+    run="ingest_dataset/manual__1",
+    mode="append",
+    kind="table",
+    parent="11-aaaaaa",
+    rows=10,
+    total_rows=30,
+    raw_bytes=1000,
+    stored_bytes=400,
+    chunks=2,
+    replicas=2,
+    under_replicated=0,
+    retries=0,
+    splits=1,
+    source="/data/flights.csv",
+)
+
+
+def test_the_asset_has_the_name_and_the_address_of_the_contract() -> None:
+    asset = dataset_asset("flights", cluster="millrace", keyspace="lake")
+    assert (asset.name, asset.uri) == ("dataset/flights", "x-cassandra://millrace/lake/flights")
+
+
+def test_a_cluster_of_several_words_makes_a_valid_address() -> None:
+    assert dataset_asset("f", cluster="Test Cluster", keyspace="k").uri == "x-cassandra://Test%20Cluster/k/f"
+
+
+def test_the_event_says_what_was_loaded() -> None:
+    events = OutletEventAccessors()
+    emit_loaded(events, REPORT, cluster="millrace", keyspace="lake")
+    (event,) = events[DATASETS].asset_alias_events
+    assert event.dest_asset_key.uri == "x-cassandra://millrace/lake/flights"
+    assert event.extra == {
+        "version": "12-3fa9c1",
+        "run": "ingest_dataset/manual__1",
+        "mode": "append",
+        "rows": 10,
+        "total_rows": 30,
+        "raw_bytes": 1000,
+        "stored_bytes": 400,
+        "chunks": 2,
+        "replicas": 2,
+    }

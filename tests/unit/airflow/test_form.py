@@ -1,0 +1,68 @@
+"""The form explains itself, refuses what is out of range, and shows the main fields open."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import ParamValidationError
+
+from pipeline.airflow.form import load_form
+
+REQUIRED = {"dataset", "source"}
+
+
+def test_every_field_has_a_title_a_description_and_a_default_that_it_accepts() -> None:
+    for name, field in load_form().items():
+        assert field.schema["title"], name
+        assert len(field.description or "") > 10, name
+        if name in REQUIRED:
+            assert field.value.__class__.__name__ == "ArgNotSet", name
+        else:
+            field.resolve()
+
+
+def test_the_main_fields_come_first_and_have_no_section() -> None:
+    sections = [field.schema.get("section") for field in load_form().values()]
+    assert list(load_form())[:5] == ["dataset", "source", "mode", "null_values", "warm"]
+    assert sections[:5] == [None] * 5
+    assert None not in sections[5:]
+
+
+def test_the_form_says_where_sources_may_lie(monkeypatch: pytest.MonkeyPatch) -> None:
+    home = os.environ["MILLRACE_HOME"]
+    assert f"{home}/inbox or {home}/demo" in (load_form()["source"].description or "")
+    monkeypatch.setenv("MILLRACE_SOURCES__ROOTS", "/data/landing")
+    assert "/data/landing" in (load_form()["source"].description or "")
+
+
+def test_a_wrong_setting_does_not_keep_the_form_from_being_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MILLRACE_CASSANDRA__PORT", "none")
+    assert "dataset" in load_form()
+
+
+@pytest.mark.parametrize(
+    ("name", "good", "bad"),
+    [
+        ("dataset", ["a", "flights_2013", "a" * 48], ["", "A", "1a", "a-b", "a" * 49, None]),
+        ("source", ["a.csv"], ["", None]),
+        ("mode", ["replace", "append"], ["merge", ""]),
+        ("null_values", [None, [], ["NA", ""]], ["NA", [1]]),
+        ("warm", [True, False], ["yes", 1]),
+        ("format", ["auto", "csv", "parquet", "jsonl", "arrow", "bytes"], ["xlsx", None]),
+        ("codec", ["gzip", "zstd", "none"], ["lz4", None]),
+        ("chunk_bytes", [65_536, 5_000_000], [65_535, 5_000_001, "x", None]),
+        ("codec_level", [None, 0, 22], [-1, 23]),
+        ("split_bytes", [1_000_000], [999_999]),
+        ("max_splits", [1, 1000], [0, 1001]),
+        ("delimiter", [",", "tab"], ["", "abcd"]),
+        ("column_types", [None, ["a=int64"]], ["a=int64"]),
+    ],
+)
+def test_values_out_of_range_are_refused_before_the_run_begins(name: str, good: list[Any], bad: list[Any]) -> None:
+    for value in good:
+        load_form()[name].resolve(value)
+    for value in bad:
+        with pytest.raises(ParamValidationError):
+            load_form()[name].resolve(value)

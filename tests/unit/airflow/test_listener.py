@@ -1,0 +1,133 @@
+"""What Airflow says about our tasks goes out as its own voice, whichever object it says it with."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from importlib.util import find_spec
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.models import TaskInstance, import_all_models
+from airflow.sdk import TaskInstanceState as TaskProcessState
+from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+from airflow.utils.state import TaskInstanceState
+from sqlalchemy.orm import configure_mappers
+
+from pipeline.airflow.listener import RunAndTaskListener
+from pipeline.airflow.sender import ReportSender
+from pipeline.errors import SourceTypeError
+from pipeline.progress import Event, validate_event
+
+NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)
+
+
+class Collected(ReportSender):
+    def __init__(self) -> None:
+        super().__init__()
+        self.events: list[Event] = []
+
+    def put(self, event: Event) -> None:
+        validate_event(event)
+        self.events.append(event)
+
+
+@pytest.fixture
+def sent() -> Collected:
+    return Collected()
+
+
+@pytest.fixture
+def listener(sent: Collected) -> RunAndTaskListener:
+    return RunAndTaskListener(sent)
+
+
+def runtime(dag_id: str = "ingest_dataset", **fields: Any) -> RuntimeTaskInstance:
+    """The object that hooks get in a task's own process."""
+    task = SimpleNamespace(dag=SimpleNamespace(tags=fields.pop("tags", set())))
+    known = {"dag_id": dag_id, "run_id": "r", "task_id": "load", "try_number": 2, "map_index": 3, "task": task}
+    return RuntimeTaskInstance.model_construct(**{"start_date": NOW, **known, **fields})
+
+
+def orm(dag_id: str = "ingest_dataset", **fields: Any) -> TaskInstance:
+    """The object that hooks get in the scheduler and in the API server, read from the database without its task."""
+    import_all_models()  # type: ignore[no-untyped-call]  # Airflow's own
+    configure_mappers()
+    instance = TaskInstance.__new__(TaskInstance)
+    TaskInstance.__mapper__.class_manager.setup_instance(instance)
+    known = {"dag_id": dag_id, "run_id": "r", "task_id": "load", "try_number": 2, "map_index": 3}
+    for name, value in {**known, **fields}.items():
+        setattr(instance, name, value)
+    return instance
+
+
+@pytest.mark.parametrize("make", [runtime, orm])
+def test_each_hook_says_its_state_of_the_attempt(sent: Collected, listener: RunAndTaskListener, make: Any) -> None:
+    listener.on_task_instance_running(previous_state=None, task_instance=make())
+    listener.on_task_instance_success(previous_state=None, task_instance=make())
+    listener.on_task_instance_skipped(previous_state=None, task_instance=make())
+    assert [event["data"]["state"] for event in sent.events] == ["running", "succeeded", "skipped"]
+    assert {event["source"] for event in sent.events} == {"/airflow/ingest_dataset/r/load/3/2/airflow"}
+    assert set(sent.events[0]["data"]) == {"dag_id", "run_id", "task_id", "map_index", "attempt", "state", "error"}
+
+
+@pytest.mark.parametrize(("make", "known"), [(runtime, TaskProcessState), (orm, TaskInstanceState)])
+def test_a_failure_that_is_tried_again_is_retrying_and_the_last_one_failed(
+    sent: Collected, listener: RunAndTaskListener, make: Any, known: Any
+) -> None:
+    again, last = make(state=known.UP_FOR_RETRY), make(state=known.FAILED)
+    listener.on_task_instance_failed(previous_state=None, task_instance=again, error=SourceTypeError("column x"))
+    listener.on_task_instance_failed(previous_state=None, task_instance=last, error="killed externally")
+    listener.on_task_instance_failed(previous_state=None, task_instance=last, error=None)
+    said = [(event["data"]["state"], event["data"]["error"]) for event in sent.events]
+    assert said[0] == ("retrying", {"type": "SourceTypeError", "message": "column x"})
+    assert said[1] == ("failed", {"type": "Airflow", "message": "killed externally"})
+    assert said[2][0] == "failed"
+    assert said[2][1]["message"]
+
+
+def test_an_unmapped_task_that_never_ran_has_index_minus_one_and_attempt_zero(
+    sent: Collected, listener: RunAndTaskListener
+) -> None:
+    listener.on_task_instance_success(previous_state=None, task_instance=orm(map_index=None, try_number=None))
+    data = sent.events[0]["data"]
+    assert (data["map_index"], data["attempt"]) == (-1, 0)
+
+
+def test_an_endless_error_is_cut(sent: Collected, listener: RunAndTaskListener) -> None:
+    failed = runtime(state=TaskInstanceState.FAILED)
+    listener.on_task_instance_failed(previous_state=None, task_instance=failed, error="x" * 1_000_000)
+    assert len(sent.events[0]["data"]["error"]["message"]) == 500
+
+
+def test_tasks_of_other_dags_are_none_of_our_business(sent: Collected, listener: RunAndTaskListener) -> None:
+    listener.on_task_instance_running(previous_state=None, task_instance=runtime("nightly_report"))
+    listener.on_task_instance_running(previous_state=None, task_instance=orm("nightly_report"))
+    listener.on_task_instance_running(previous_state=None, task_instance=runtime("nightly_report", tags={"millrace"}))
+    assert len(sent.events) == 1
+
+
+def test_no_hook_raises_whatever_it_is_given(sent: Collected, listener: RunAndTaskListener) -> None:
+    for thing in (None, object(), SimpleNamespace(dag_id="ingest_x")):
+        listener.on_task_instance_running(previous_state=None, task_instance=thing)
+        listener.on_task_instance_success(previous_state=None, task_instance=thing)
+        listener.on_task_instance_skipped(previous_state=None, task_instance=thing)
+        listener.on_task_instance_failed(previous_state=None, task_instance=thing, error=thing)
+        listener.on_dag_run_failed(dag_run=thing, msg="")
+    listener.before_stopping(component=None)
+    assert sent.events == []
+
+
+def test_the_scheduler_has_what_tasks_import_before_it_forks_its_workers(
+    listener: RunAndTaskListener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    imported: list[str] = []
+    monkeypatch.setattr("pipeline.airflow.listener.import_module", imported.append)
+    for part in ("triggerer", "dag-processor", "api-server"):
+        monkeypatch.setattr("sys.argv", ["airflow", part])
+        listener.on_starting(component=None)
+    assert imported == []
+    monkeypatch.setattr("sys.argv", ["airflow", "scheduler", "--skip-serve-logs"])
+    listener.on_starting(component=None)
+    assert "pipeline.api" in imported
+    assert all(find_spec(name) for name in imported)

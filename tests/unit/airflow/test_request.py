@@ -1,0 +1,172 @@
+"""A form may ask for sources below the allowed folders, whatever it writes, and for nothing else."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.airflow.form import allowed_roots, load_form
+from pipeline.airflow.request import allowed_source, load_options
+from pipeline.errors import InvalidSettingError, SourceNotFoundError, UsageError
+from pipeline.settings import load_settings
+
+
+@pytest.fixture
+def roots(tmp_path: Path) -> tuple[str, ...]:
+    for name in ("inbox", "demo", "private"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "inbox" / "a.csv").write_text("x\n1\n")
+    (tmp_path / "demo" / "deep").mkdir()
+    (tmp_path / "demo" / "deep" / "b.csv").write_text("x\n2\n")
+    (tmp_path / "private" / "secret.csv").write_text("x\n3\n")
+    return str(tmp_path / "inbox"), str(tmp_path / "demo")
+
+
+def test_a_path_below_a_root_is_allowed_absolute_relative_or_as_an_address(
+    tmp_path: Path, roots: tuple[str, ...]
+) -> None:
+    wanted = str(tmp_path / "inbox" / "a.csv")
+    assert allowed_source(wanted, roots) == wanted
+    assert allowed_source("a.csv", roots) == wanted
+    assert allowed_source(f"file://{wanted}", roots) == wanted
+    assert allowed_source("deep/b.csv", roots) == str(tmp_path / "demo" / "deep" / "b.csv")
+    assert allowed_source("deep", roots) == str(tmp_path / "demo" / "deep")
+    assert allowed_source(roots[0], roots) == roots[0]
+
+
+def test_a_pattern_below_a_root_is_allowed(tmp_path: Path, roots: tuple[str, ...]) -> None:
+    assert allowed_source("deep/*.csv", roots) == str(tmp_path / "demo" / "deep" / "*.csv")
+    assert allowed_source(f"{roots[1]}/**/*.csv", roots) == f"{roots[1]}/**/*.csv"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "/etc/passwd",
+        "{tmp}/private/secret.csv",
+        "{tmp}/inbox/../private/secret.csv",
+        "../private/secret.csv",
+        "{tmp}/private/*.csv",
+        "{tmp}/inbox/*/../../private/*.csv",
+        "{tmp}/inboxes/a.csv",
+        "/",
+        "file://elsewhere/a.csv",
+        "s3://bucket/a.csv",
+        "memory://a.csv",
+        "-",
+        " ",
+        "a\0.csv",
+    ],
+)
+def test_what_lies_outside_is_refused_and_the_message_names_the_folders(
+    tmp_path: Path, roots: tuple[str, ...], source: str
+) -> None:
+    with pytest.raises(UsageError) as refused:
+        allowed_source(source.format(tmp=tmp_path), roots)
+    assert all(root in str(refused.value) for root in roots)
+
+
+def test_a_link_inside_a_root_does_not_lead_out_of_it(tmp_path: Path, roots: tuple[str, ...]) -> None:
+    inbox = tmp_path / "inbox"
+    (inbox / "file").symlink_to(tmp_path / "private" / "secret.csv")
+    (inbox / "folder").symlink_to(tmp_path / "private")
+    (inbox / "again").symlink_to("folder")
+    for source in ("file", "folder", "folder/secret.csv", "folder/*.csv", "again/secret.csv"):
+        with pytest.raises(UsageError, match="outside of the folders"):
+            allowed_source(source, roots)
+
+
+def test_a_link_from_one_root_into_another_is_followed(tmp_path: Path, roots: tuple[str, ...]) -> None:
+    (tmp_path / "inbox" / "b.csv").symlink_to(tmp_path / "demo" / "deep" / "b.csv")
+    assert allowed_source("b.csv", roots) == str(tmp_path / "demo" / "deep" / "b.csv")
+
+
+def test_a_root_may_itself_be_a_link(tmp_path: Path, roots: tuple[str, ...]) -> None:
+    (tmp_path / "link").symlink_to(roots[0])
+    assert allowed_source("a.csv", [str(tmp_path / "link")]) == str(tmp_path / "inbox" / "a.csv")
+
+
+def test_a_relative_path_that_no_root_holds_is_not_found(roots: tuple[str, ...]) -> None:
+    with pytest.raises(SourceNotFoundError, match=r"there is no 'missing\.csv' in"):
+        allowed_source("missing.csv", roots)
+
+
+def test_a_name_with_a_bracket_is_a_file_and_no_pattern(tmp_path: Path, roots: tuple[str, ...]) -> None:
+    (tmp_path / "inbox" / "a[1].csv").write_text("x\n1\n")
+    assert allowed_source("a[1].csv", roots) == str(tmp_path / "inbox" / "a[1].csv")
+
+
+def test_without_configured_roots_the_inbox_and_the_demo_are_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    home = os.environ["MILLRACE_HOME"]
+    assert allowed_roots(load_settings()) == (f"{home}/inbox", f"{home}/demo")
+    monkeypatch.setenv("MILLRACE_SOURCES__ROOTS", "/data,/more")
+    assert allowed_roots(load_settings()) == ("/data", "/more")
+
+
+def filled_in(**fields: Any) -> dict[str, Any]:
+    defaults = {name: field.value for name, field in load_form().items() if field.has_value or name not in fields}
+    return {**defaults, "dataset": "d", **fields}
+
+
+def test_an_untouched_form_asks_for_the_defaults(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, roots: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("MILLRACE_SOURCES__ROOTS", ",".join(roots))
+    source, options = load_options(filled_in(source="a.csv"), load_settings())
+    assert source == str(tmp_path / "inbox" / "a.csv")
+    assert (options.mode, options.codec, options.codec_level, options.chunk_bytes) == (
+        "replace",
+        "gzip",
+        None,
+        5_000_000,
+    )
+    assert options.source.format is None
+    assert options.source.null_values is None
+    assert options.source.column_types == ()
+
+
+def test_what_is_filled_in_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, roots: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("MILLRACE_SOURCES__ROOTS", ",".join(roots))
+    (tmp_path / "inbox" / "schema.json").write_text("{}")
+    form = filled_in(
+        source="a.csv",
+        mode="append",
+        null_values=["NA", ""],
+        column_types=["delay=int64", "a=b=string", " "],
+        format="csv",
+        delimiter="\\t",
+        header=False,
+        schema_file="schema.json",
+        codec="zstd",
+        codec_level=9,
+        chunk_bytes=65_536,
+        split_bytes=2_000_000,
+        max_splits=3,
+    )
+    _, options = load_options(form, load_settings())
+    assert (options.mode, options.codec, options.codec_level, options.chunk_bytes) == ("append", "zstd", 9, 65_536)
+    assert options.source.null_values == ("NA", "")
+    assert options.source.column_types == (("delay", "int64"), ("a=b", "string"))
+    assert (options.source.format, options.source.delimiter, options.source.header) == ("csv", "\t", False)
+    assert options.source.schema_file == str(tmp_path / "inbox" / "schema.json")
+    assert (options.source.split_bytes, options.source.max_splits) == (2_000_000, 3)
+
+
+def test_a_schema_file_outside_of_the_folders_is_refused_as_well(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, roots: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("MILLRACE_SOURCES__ROOTS", ",".join(roots))
+    form = filled_in(source="a.csv", schema_file=str(tmp_path / "private" / "secret.csv"))
+    with pytest.raises(UsageError, match="outside of the folders"):
+        load_options(form, load_settings())
+
+
+def test_a_line_that_gives_no_column_a_type_is_refused(monkeypatch: pytest.MonkeyPatch, roots: tuple[str, ...]) -> None:
+    monkeypatch.setenv("MILLRACE_SOURCES__ROOTS", ",".join(roots))
+    with pytest.raises(InvalidSettingError, match="'int64' gives no column a type"):
+        load_options(filled_in(source="a.csv", column_types=["int64"]), load_settings())

@@ -1,0 +1,57 @@
+"""Another attempt is made for errors that may pass, and for no others."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.sdk import RetryAction
+from airflow.sdk.exceptions import AirflowFailException
+
+from pipeline import errors
+from pipeline.airflow.retry import RetriableErrors, will_retry
+
+PASSING = [errors.StoreUnavailableError("x"), errors.StoreTimeoutError("x"), errors.ChunkMissingError("x")]
+LASTING = [
+    errors.SourceTypeError("x"),
+    errors.InvalidSettingError("x"),
+    errors.ChecksumMismatchError("x"),
+    ValueError("x"),
+    OSError("x"),
+]
+
+
+@pytest.mark.parametrize("error", PASSING, ids=lambda error: type(error).__name__)
+def test_an_error_that_may_pass_is_tried_again_later_and_later(error: Exception) -> None:
+    policy = RetriableErrors(first_delay_s=10, max_delay_s=60)
+    decisions = [policy.evaluate(error, try_number=attempt, max_tries=9) for attempt in (1, 2, 3, 4)]
+    assert all(decision.action is RetryAction.RETRY for decision in decisions)
+    assert [decision.retry_delay for decision in decisions] == [timedelta(seconds=s) for s in (10, 20, 40, 60)]
+    assert type(error).__name__ in (decisions[0].reason or "")
+
+
+@pytest.mark.parametrize("error", LASTING, ids=lambda error: type(error).__name__)
+def test_every_other_error_fails_at_once(error: Exception) -> None:
+    assert RetriableErrors().evaluate(error, try_number=1, max_tries=9).action is RetryAction.FAIL
+
+
+def test_the_policy_is_the_same_after_serialization() -> None:
+    policy = RetriableErrors.deserialize(RetriableErrors(first_delay_s=1, max_delay_s=2).serialize())
+    assert (policy.first_delay_s, policy.max_delay_s) == (1, 2)
+
+
+def attempt(number: int, max_tries: int, policy: Any) -> Any:
+    return SimpleNamespace(try_number=number, max_tries=max_tries, task=SimpleNamespace(retry_policy=policy))
+
+
+def test_retrying_is_said_exactly_when_an_attempt_is_left_and_the_policy_uses_it() -> None:
+    policy = RetriableErrors()
+    assert will_retry(attempt(1, 2, policy), PASSING[0])
+    assert will_retry(attempt(2, 2, policy), PASSING[0])
+    assert not will_retry(attempt(3, 2, policy), PASSING[0])
+    assert not will_retry(attempt(1, 0, policy), PASSING[0])
+    assert not will_retry(attempt(1, 2, policy), LASTING[0])
+    assert will_retry(attempt(1, 2, None), LASTING[0])
+    assert not will_retry(attempt(1, 2, None), AirflowFailException("x"))

@@ -1,0 +1,81 @@
+"""The report: the contract's JSON, its names, a table that people can read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bench.report import RATIOS, Report, machine, versions
+from pipeline.errors import InvalidSettingError
+
+
+def filled() -> Report:
+    report = Report("load")
+    report.add("Millrace from CSV", 1_234_567.8, "rows/s", peak_rss_bytes=400_000_000)
+    report.add("chunks", 32, "chunks")
+    report.ratio("load_vs_dsbulk", 1_234_567.8, 15_000)
+    return report
+
+
+def test_the_json_has_exactly_the_contracts_keys_and_bare_numbers() -> None:
+    said = filled().to_json()
+    assert list(said) == ["name", "machine", "versions", "rows", "ratios"]
+    assert said["rows"] == [
+        {"what": "Millrace from CSV", "value": 1234568, "unit": "rows/s", "peak_rss_bytes": 400_000_000},
+        {"what": "chunks", "value": 32, "unit": "chunks"},
+    ]
+    assert said["ratios"] == {"load_vs_dsbulk": 82.3}
+    assert said["name"] == "load"
+
+
+def test_machine_and_versions_say_what_the_numbers_depend_on() -> None:
+    assert machine()["cores"] >= 1
+    assert machine()["memory_bytes"] > 0
+    assert machine()["cpu"]
+    assert {"python", "pyarrow", "cassandra-driver", "isal"} <= set(versions())
+    report = filled()
+    report.extra_versions["cassandra"] = "5.0.9"
+    assert report.to_json()["versions"]["cassandra"] == "5.0.9"
+
+
+def test_it_is_written_whole_and_readable(tmp_path: Path) -> None:
+    path = filled().write(tmp_path / "bench")
+    assert path == tmp_path / "bench" / "load.json"
+    assert json.loads(path.read_text())["ratios"] == {"load_vs_dsbulk": 82.3}
+    assert [entry.name for entry in path.parent.iterdir()] == ["load.json"]
+
+
+def test_a_ratio_above_one_means_ours_is_better_and_only_the_contracts_names_are_given() -> None:
+    report = Report("read")
+    assert report.ratio("read_vs_ceiling", 5.0, 4.0) == 1.25
+    with pytest.raises(InvalidSettingError, match="read_vs_luck"):
+        report.ratio("read_vs_luck", 1, 1)
+    assert {"load_vs_dsbulk", "load_vs_local_parquet", "read_vs_local_parquet", "read_vs_arcticdb"} <= RATIOS
+
+
+@pytest.mark.parametrize("theirs", [0.0, -1.0])
+def test_a_ratio_to_nothing_is_refused(theirs: float) -> None:
+    with pytest.raises(InvalidSettingError, match="read_vs_ceiling"):
+        Report("read").ratio("read_vs_ceiling", 1, theirs)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_value_that_json_cannot_hold_is_refused(value: float) -> None:
+    with pytest.raises(InvalidSettingError, match="rows"):
+        Report("read").add("rows", value, "rows/s")
+
+
+def test_the_table_aligns_its_columns_and_ends_with_ratios_and_notes() -> None:
+    report = filled()
+    report.notes.append("one note")
+    lines = report.table().splitlines()
+    assert lines[0] == "load"
+    assert lines[1].endswith("peak memory")
+    assert lines[2].startswith("Millrace from CSV  1,234,568  rows/s")
+    assert lines[2].endswith("400 MB")
+    assert lines[3].startswith("chunks                    32  chunks")
+    assert "load_vs_dsbulk  82.3" in lines
+    assert lines[-1] == "one note"
+    assert not any(line.endswith(" ") for line in lines)

@@ -1,0 +1,50 @@
+"""What the long-running benchmarks count: pauses from every event, amounts, percentiles, and contract names."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench.report import Report
+from bench.steady import Story
+from bench.traffic import percentile
+from pipeline.errors import InvalidSettingError
+
+
+def story(*times: float, replicas: int = 2) -> Story:
+    return Story(events=[(at, 10, replicas) for at in times], waits=[(at, at / 100) for at in times])
+
+
+def test_the_longest_pause_counts_the_edges_and_every_event_between() -> None:
+    assert story(1.0, 2.0, 5.0, 6.0).longest_pause_s(0.0, 7.0) == 3.0
+    assert story(1.0, 2.0).longest_pause_s(0.0, 7.0) == 5.0
+    assert story(9.0).longest_pause_s(0.0, 7.0) == 7.0, "what came too late is a pause to the end"
+    assert story().longest_pause_s(0.0, 7.0) == 7.0
+
+
+def test_amounts_and_waits_are_of_the_time_asked_for() -> None:
+    told = story(1.0, 2.0, 3.0)
+    assert told.amount(1.0, 3.0) == 20
+    assert told.waits_between(2.0, 4.0) == [0.02, 0.03]
+
+
+def test_a_story_tells_how_much_was_degraded() -> None:
+    assert story(1.0, 2.0, replicas=1).degraded == 2
+    assert story(1.0).degraded == 0
+    assert story(1.0, replicas=0).degraded == 0, "batches that were read prove nothing"
+
+
+@pytest.mark.parametrize(("share", "value"), [(0.0, 1), (0.5, 3), (0.99, 4), (1.0, 4)])
+def test_a_percentile_is_one_of_the_values(share: float, value: float) -> None:
+    assert percentile([1, 2, 3, 4], share) == value
+    assert percentile([], share) == 0.0
+
+
+def test_counts_and_times_stand_under_names_of_the_contract_alone() -> None:
+    report = Report("failover")
+    report.number("failed_reads", 0)
+    report.number("longest_pause_killed_s", 0.1234567)
+    assert report.to_json()["ratios"] == {"failed_reads": 0, "longest_pause_killed_s": 0.1235}
+    with pytest.raises(InvalidSettingError):
+        report.number("failed_writes", 0)
+    with pytest.raises(InvalidSettingError):
+        report.number("failed_loads", float("nan"))

@@ -1,0 +1,116 @@
+"""A cache without its Redis: every read goes on, quickly, and one line says what is missing."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from uuid import UUID, uuid4
+
+import pytest
+
+from pipeline.cache import ChunkCache
+from pipeline.errors import CacheError, InvalidSettingError
+from pipeline.settings import RedisSettings
+
+
+@dataclass(frozen=True)
+class At:
+    chunk: int = 0
+    dataset: str = "flights"
+    bucket: int = 0
+    writer: UUID = field(default_factory=uuid4)
+
+
+@pytest.fixture
+def nobody() -> Iterator[int]:
+    """A port that is taken and on which nobody listens: a connection to it is refused at once."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]
+
+
+def cache_at(port: int, **settings: float) -> ChunkCache:
+    chosen = RedisSettings(url=f"redis://:secret-word@127.0.0.1:{port}/0", **settings)  # type: ignore[arg-type]
+    return ChunkCache.connect(chosen, cluster="c", keyspace="k")
+
+
+def test_no_method_that_a_read_uses_raises_and_one_line_says_what_is_missing(
+    nobody: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache = cache_at(nobody)
+    for _ in range(3):
+        assert cache.get(At(), [3, 4], None) is None
+        assert cache.get(At(), [3, 4], [1]) is None
+        assert cache.put(At(), [b"abc", b"defg"]) is False
+        assert cache.has([At(), At()]) == [False, False]
+        assert cache.delete([At()]) == 0
+        assert cache.delete_dataset("flights") == 0
+        cache.warmed("flights", "1-aaaaaa", chunks=1, stored_bytes=7)
+        cache.forget("flights", "1-aaaaaa")
+    [record] = caplog.records
+    assert (record.name, record.levelno) == ("millrace.cache", logging.WARNING)
+    assert f"127.0.0.1:{nobody} does not work" in record.getMessage()
+    assert "Cassandra" in record.getMessage()
+    assert "secret-word" not in caplog.text
+
+
+def test_what_a_person_asks_is_answered_with_the_address_and_without_the_password(nobody: int) -> None:
+    cache = cache_at(nobody)
+    admission = cache.admit("flights", "1-aaaaaa", 1000)
+    assert (admission.admitted, admission.reason) == (False, f"the cache at 127.0.0.1:{nobody} does not answer")
+    for ask in (cache.ping, cache.entries):
+        with pytest.raises(CacheError, match=f"127.0.0.1:{nobody} does not answer") as error:
+            ask()
+        assert "secret-word" not in str(error.value)
+
+
+def test_a_redis_that_says_nothing_is_asked_once() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        cache = cache_at(silent.getsockname()[1], timeout_s=0.3)
+        for _ in range(1000):
+            assert cache.get(At(), [3], None) is None
+        silent.setblocking(False)
+        asked = []
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                asked.append(silent.accept()[0])
+        for connection in asked:
+            connection.close()
+        assert len(asked) == 1
+
+
+def test_after_a_while_one_short_probe_asks_whether_redis_is_back(caplog: pytest.LogCaptureFixture) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        cache = cache_at(silent.getsockname()[1], timeout_s=60, retry_after_s=0.01)
+        cache._circuit.failed(TimeoutError("gone"))
+        time.sleep(0.02)
+        began = time.monotonic()
+        assert cache.get(At(), [3], None) is None
+        assert time.monotonic() - began < 30
+    assert len(caplog.records) == 1
+
+
+def test_a_closed_cache_is_a_miss(nobody: int, caplog: pytest.LogCaptureFixture) -> None:
+    cache = cache_at(nobody)
+    cache.close()
+    assert cache.get(At(), [3], None) is None
+    assert cache.put(At(), [b"abc"]) is False
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("url", ["http://secret-word@x", "127.0.0.1:6379", "redis://secret-word:x@h:notaport", ""])
+def test_an_address_that_is_none_is_refused_by_the_name_of_its_setting(url: str) -> None:
+    with pytest.raises(InvalidSettingError, match=r"MILLRACE_REDIS__URL.*redis://host:port/db") as error:
+        ChunkCache.connect(RedisSettings(url=url), cluster="c", keyspace="k")  # type: ignore[arg-type]
+    assert "secret-word" not in str(error.value)
+
+
+def test_importing_the_package_imports_no_client() -> None:
+    code = "import sys, pipeline.cache; sys.exit('redis' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0

@@ -1,0 +1,163 @@
+"""A narrower physical type becomes the version's type, without loss or not at all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from pipeline.chunks import cast_batch, wider_schema
+from pipeline.errors import ChunkFormatError, SourceTypeError
+
+
+def one(array: pa.Array) -> pa.RecordBatch:
+    return pa.record_batch([array], ["c"])
+
+
+def to(type_: pa.DataType) -> pa.Schema:
+    return pa.schema([pa.field("c", type_, metadata={"unit": "m"})], metadata={"of": "version"})
+
+
+def test_equal_schemas_are_the_same_object() -> None:
+    batch = one(pa.array([1]))
+    assert cast_batch(batch, batch.schema) is batch
+
+
+def test_equal_types_share_their_buffers_and_take_the_metadata_of_the_schema() -> None:
+    batch = one(pa.array([1, 2]))
+    cast = cast_batch(batch, to(pa.int64()))
+    assert cast.column(0).buffers()[1].address == batch.column(0).buffers()[1].address
+    assert cast.schema.equals(to(pa.int64()), check_metadata=True)
+
+
+@pytest.mark.parametrize(
+    ("array", "type_"),
+    [
+        (pa.array([1, None], pa.int8()), pa.int64()),
+        (pa.array([255], pa.uint8()), pa.int16()),
+        (pa.array([-(2**53), 2**53]), pa.float64()),
+        (pa.array([1.5, None], pa.float16()), pa.float64()),
+        (pa.array(["a", None]), pa.large_string()),
+        (pa.array(["a"], pa.large_string()), pa.string()),
+        (pa.array(["a"]), pa.string_view()),
+        (pa.array([b"a"]), pa.large_binary()),
+        (pa.array(["a", None, "b"]).dictionary_encode(), pa.string()),
+        (pa.array(["a", None, "b"]), pa.dictionary(pa.int8(), pa.string())),
+        (pa.array(["a"]).dictionary_encode(), pa.dictionary(pa.int64(), pa.large_string())),
+        (pa.array([[None], [], None]), pa.list_(pa.int64())),
+        (pa.array([[1]]), pa.large_list(pa.float64())),
+        (pa.array([{"a": None, "b": 1}]), pa.struct([("a", pa.string()), ("b", pa.float64())])),
+        (pa.array([1], pa.decimal128(3, 1)), pa.decimal256(60, 2)),
+        (pa.array([1], pa.int64()).view(pa.timestamp("s", "UTC")), pa.timestamp("ns", "UTC")),
+        (pa.array([1], pa.int32()).view(pa.date32()), pa.date64()),
+        (pa.array([1], pa.int32()).view(pa.time32("s")), pa.time64("us")),
+        (pa.array([1]).view(pa.duration("s")), pa.duration("ms")),
+    ],
+    ids=str,
+)
+def test_a_wider_type_holds_the_same_values(array: pa.Array, type_: pa.DataType) -> None:
+    cast = cast_batch(one(array), to(type_)).column(0)
+    assert cast.type.equals(type_)
+    if pa.types.is_temporal(type_):
+        assert cast.cast(array.type).equals(array)
+    else:
+        assert cast.to_pylist() == array.to_pylist()
+
+
+def test_nulls_become_any_type(every_type: Any) -> None:
+    for type_ in every_type:
+        if pa.types.is_union(type_):
+            continue
+        cast = cast_batch(one(pa.nulls(3)), to(type_)).column(0)
+        assert cast.type.equals(type_)
+        assert cast.to_pylist() == [None] * 3, type_
+
+
+@pytest.mark.parametrize(
+    ("array", "type_", "why"),
+    [
+        (pa.array([1.5]), pa.float32(), "lose or change"),
+        (pa.array([1.5]), pa.int64(), "lose or change"),
+        (pa.array([300]), pa.int8(), "lose or change"),
+        (pa.array([1], pa.int8()), pa.uint64(), "lose or change"),
+        (pa.array(["1"]), pa.int64(), "lose or change"),
+        (pa.array([1]), pa.string(), "lose or change"),
+        (pa.array([b"\xff"]), pa.string(), "lose or change"),
+        (pa.array([True]), pa.int64(), "lose or change"),
+        (pa.array([1], pa.decimal128(3, 1)), pa.decimal128(3, 2), "lose or change"),
+        (pa.array([1]).view(pa.timestamp("ms")), pa.timestamp("s"), "lose or change"),
+        (pa.array([1]).view(pa.timestamp("ms", "UTC")), pa.timestamp("ms"), "lose or change"),
+        (pa.array([2**62]).view(pa.timestamp("s")), pa.timestamp("ns"), "timestamp"),
+        (pa.array([{"a": 1}]), pa.struct([("b", pa.int64())]), "lose or change"),
+        (pa.array([[1, 2]], pa.list_(pa.int64(), 2)), pa.list_(pa.int64(), 1), "lose or change"),
+        (pa.array([[1]]), pa.list_(pa.string()), "lose or change"),
+    ],
+    ids=str,
+)
+def test_what_would_lose_something_is_refused_with_the_column(array: pa.Array, type_: pa.DataType, why: str) -> None:
+    with pytest.raises(ChunkFormatError, match=f"column 'c' cannot be read as .*{why}"):
+        cast_batch(one(array), to(type_))
+
+
+def test_another_number_of_columns_is_refused() -> None:
+    with pytest.raises(ChunkFormatError, match="1 columns cannot become the 2"):
+        cast_batch(one(pa.array([1])), pa.schema([("c", pa.int64()), ("d", pa.int64())]))
+
+
+def test_no_columns_keep_their_rows_and_take_the_metadata() -> None:
+    batch = pa.record_batch([pa.nulls(3)], ["x"]).select([])
+    cast = cast_batch(batch, pa.schema([], metadata={"of": "version"}))
+    assert (cast.num_rows, cast.schema.metadata) == (3, {b"of": b"version"})
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "common"),
+    [
+        (pa.null(), pa.string(), pa.string()),
+        (pa.int64(), pa.float64(), pa.float64()),
+        (pa.int8(), pa.uint8(), pa.int16()),
+        (pa.int64(), pa.int8(), pa.int64()),
+        (pa.list_(pa.null()), pa.list_(pa.int64()), pa.list_(pa.int64())),
+        (pa.timestamp("s"), pa.timestamp("ms"), pa.timestamp("ms")),
+        (pa.decimal128(5, 3), pa.decimal128(5, 0), pa.decimal128(8, 3)),
+    ],
+    ids=str,
+)
+def test_the_wider_of_two_types_does_not_depend_on_their_order(
+    mine: pa.DataType, theirs: pa.DataType, common: pa.DataType
+) -> None:
+    assert wider_schema(to(mine), to(theirs)).field(0).type == common
+    assert wider_schema(to(theirs), to(mine)).field(0).type == common
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs"),
+    [(pa.string(), pa.int64()), (pa.bool_(), pa.int64()), (pa.timestamp("s", "UTC"), pa.timestamp("s"))],
+    ids=str,
+)
+def test_types_without_a_common_one_are_refused_with_both_and_the_option(
+    mine: pa.DataType, theirs: pa.DataType
+) -> None:
+    with pytest.raises(SourceTypeError, match=r"column 'c' changes from .* to .*--column-type c=TYPE"):
+        wider_schema(to(mine), to(theirs))
+
+
+def test_other_column_names_are_refused() -> None:
+    with pytest.raises(SourceTypeError, match="columns change half-way"):
+        wider_schema(pa.schema([("a", pa.int8())]), pa.schema([("b", pa.int8())]))
+
+
+def test_a_column_that_may_be_null_in_one_may_be_null_in_both() -> None:
+    sure = pa.schema([pa.field("a", pa.int8(), nullable=False)])
+    unsure = pa.schema([pa.field("a", pa.int64())])
+    assert wider_schema(sure, unsure).field("a").nullable
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_whole_numbers_that_became_doubles_are_rounded_as_a_csv_reader_rounds_them(wrapped: bool) -> None:
+    numbers = pa.array([2**53 + 1, None, -(2**62) - 1, 7])
+    doubles = pa.array([float(2**53), None, -float(2**62), 7.0])
+    if wrapped:
+        numbers, doubles = (pa.StructArray.from_arrays([array], names=["n"]) for array in (numbers, doubles))
+    assert cast_batch(one(numbers), to(doubles.type)).column(0).equals(doubles)

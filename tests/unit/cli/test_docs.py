@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import click
+import pytest
+
+from pipeline.cli.app import COMMANDS, cli
+from pipeline.cli.reference import markdown
+
+PAGE = Path(__file__).parents[3] / "docs" / "cli.md"
+
+
+def test_the_page_says_what_the_commands_say() -> None:
+    assert PAGE.read_text() == markdown(), "run: python -m pipeline.cli.reference > docs/cli.md"
+
+
+@pytest.mark.parametrize("name", list(COMMANDS))
+def test_every_command_and_every_option_is_on_the_page(name: str) -> None:
+    section = PAGE.read_text().split(f"\n## millrace {name}\n")[1].split("\n## ")[0]
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    for parameter in command.params:
+        for spelling in (*parameter.opts, *parameter.secondary_opts):
+            if spelling.startswith("-"):
+                assert re.search(rf"(?<![\w-]){re.escape(spelling)}(?![\w-])", section), spelling
+    assert "Example:" in section

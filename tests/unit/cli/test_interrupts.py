@@ -1,0 +1,157 @@
+"""Real signals to real processes: nothing here can be shown inside the test's own."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+HEAD = """
+import ctypes, json, os, sys, time
+from pipeline.cli.interrupts import Interrupted, Interrupts
+def stuck_natively():
+    libc, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(64)
+    libc.pthread_mutex_lock(mutex)
+    libc.pthread_mutex_lock(mutex)  # no signal interrupts this
+def ready():
+    print("ready", flush=True)
+"""
+UNWINDS = """
+with Interrupts() as interrupts:
+    interrupts.last_words = "stopped; go on with: millrace load"
+    try:
+        ready()
+        time.sleep(60)
+    except KeyboardInterrupt as error:
+        print("unwound", type(error).__name__, flush=True)
+        interrupts.leave()
+"""
+STUCK = """
+with Interrupts() as interrupts:
+    interrupts.last_acts = [lambda: 1 / 0, lambda: print("removed", flush=True)]
+    interrupts.last_words = "stopped; go on with: millrace load"
+    try:
+        ready()
+        stuck_natively()
+    finally:
+        stuck_natively()
+"""
+SLOW = """
+with Interrupts() as interrupts:
+    interrupts.last_words = "stopped; go on with: millrace load"
+    try:
+        ready()
+        time.sleep(60)
+    finally:
+        print("unwinding", flush=True)
+        stuck_natively()
+"""
+HELD = """
+with Interrupts() as interrupts:
+    try:
+        with interrupts.held():
+            ready()
+            sys.stdin.readline()
+            print("published", interrupts.stopped, flush=True)
+        print("never", flush=True)
+    except KeyboardInterrupt:
+        print("then stopped", flush=True)
+        interrupts.leave()
+"""
+JSON = """
+with Interrupts() as interrupts:
+    interrupts.json, interrupts.facts, interrupts.last_words = True, {"error": "E", "run": "r"}, "stopped"
+    try:
+        print("ready", file=sys.stderr, flush=True)
+        time.sleep(60)
+    except KeyboardInterrupt:
+        interrupts.leave()
+"""
+
+
+class Running:
+    """A script that has said that it is ready."""
+
+    def __init__(self, script: str, *, ready_on: str = "stdout") -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", HEAD + script],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        stream = self.process.stdout if ready_on == "stdout" else self.process.stderr
+        assert stream is not None
+        assert stream.readline() == "ready\n"
+
+    def stop(self, number: signal.Signals = signal.SIGINT) -> None:
+        self.process.send_signal(number)
+
+    def end(self, said: str = "") -> tuple[int, str, str]:
+        out, err = self.process.communicate(said or None, timeout=30)
+        return self.process.returncode, out, err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_unwinds_and_says_how_to_go_on(number: signal.Signals) -> None:
+    running = Running(UNWINDS)
+    running.stop(number)
+    assert running.end() == (130, "unwound Interrupted\n", "millrace: stopped; go on with: millrace load\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_what_is_stuck_in_native_code_is_ended_all_the_same(number: signal.Signals) -> None:
+    running = Running(STUCK)
+    running.stop(number)
+    assert running.end() == (130, "removed\n", "millrace: stopped; go on with: millrace load\n")
+
+
+def test_unwinding_that_takes_too_long_is_ended() -> None:
+    running = Running(SLOW)
+    running.stop()
+    assert running.end() == (130, "unwinding\n", "millrace: stopped; go on with: millrace load\n")
+
+
+def test_a_second_signal_ends_the_process_at_once() -> None:
+    running = Running(SLOW)
+    running.stop()
+    assert running.process.stdout is not None
+    assert running.process.stdout.readline() == "unwinding\n"
+    began = time.monotonic()
+    running.stop()
+    assert running.end()[0] == 130
+    assert time.monotonic() - began < 1.0  # the patience with unwinding alone is longer
+
+
+def test_what_must_not_be_torn_is_finished_first() -> None:
+    running = Running(HELD)
+    running.stop()
+    assert running.end("go\n") == (130, "published True\nthen stopped\n", "millrace: interrupted\n")
+
+
+def test_machines_are_told_too() -> None:
+    running = Running(JSON, ready_on="stderr")
+    running.stop()
+    code, out, err = running.end()
+    assert (code, err) == (130, "millrace: stopped\n")
+    assert json.loads(out) == {"error": "E", "run": "r", "message": "stopped"}
+
+
+def test_afterwards_the_handlers_are_the_ones_from_before() -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    wakeup = signal.set_wakeup_fd(-1)
+    signal.set_wakeup_fd(wakeup)
+    from pipeline.cli.interrupts import Interrupts
+
+    with Interrupts() as interrupts:
+        assert signal.getsignal(signal.SIGINT) not in before
+        with interrupts.held():
+            pass
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+    now = signal.set_wakeup_fd(-1)
+    signal.set_wakeup_fd(now)
+    assert now == wakeup

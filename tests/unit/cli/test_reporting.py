@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import io
+import sys
+from typing import Any
+
+import pytest
+
+from pipeline import progress
+from pipeline.cli import reporting
+from pipeline.cli.output import say
+from pipeline.cli.reporting import Bar, draws_bars, reported
+from pipeline.errors import LoadInterruptedError
+from pipeline.progress import MemorySink
+from pipeline.settings import KafkaSettings
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def sink(monkeypatch: pytest.MonkeyPatch) -> MemorySink:
+    memory = MemorySink()
+    monkeypatch.setattr(progress, "kafka_sink", lambda _settings: memory)
+    return memory
+
+
+def report(**more: Any) -> Any:
+    return reported(KafkaSettings(), command="load", kind="load", dataset="flights", run="flights-1", total=10, **more)
+
+
+def test_a_command_reports_itself_as_a_task_of_the_run(sink: MemorySink) -> None:
+    with report(unit="rows") as progress_:
+        progress_.task.phase("write")
+        progress_.task.advance(10)
+    events = [event["data"] for event in sink.events]
+    assert sink.events[0]["source"] == "/cli/cli/flights-1/load/-1/1"
+    assert {(e["dag_id"], e["run_id"], e["task_id"], e["kind"], e["dataset"]) for e in events} == {
+        ("cli", "flights-1", "load", "load", "flights")
+    }
+    assert [(e["state"], e["done"], e["total"]) for e in events[-1:]] == [("succeeded", 10, 10)]
+    assert sink.closed
+    assert progress_.missing == []
+
+
+@pytest.mark.parametrize(("error", "state"), [(ValueError("x"), "failed"), (LoadInterruptedError("x"), "cancelled")])
+def test_its_last_word_says_how_it_ended(sink: MemorySink, error: Exception, state: str) -> None:
+    with pytest.raises(type(error)), report():
+        raise error
+    assert sink.events[-1]["data"]["state"] == state
+    assert sink.closed
+
+
+def test_what_did_not_arrive_is_told_as_missing(sink: MemorySink) -> None:
+    sink.lost = 2  # type: ignore[attr-defined]
+    with report() as progress_:
+        pass
+    assert progress_.missing == ["progress"]
+
+
+def test_without_kafka_nothing_is_sent_anywhere(sink: MemorySink) -> None:
+    with reported(None, command="read", kind="read", dataset="flights", run="-", total=None) as progress_:
+        progress_.task.advance(1)
+    assert sink.events == []
+
+
+def test_bars_are_drawn_on_terminals_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    assert draws_bars()
+    monkeypatch.setenv("TERM", "dumb")
+    assert not draws_bars()
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    assert not draws_bars()
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (
+            {"done": 120_000, "total": 480_000, "unit": "rows", "rate": 60_000.0},
+            ("120,000 of 480,000 rows", "60,000/s", "6.00 s left"),
+        ),
+        (
+            {"done": 1_500_000, "total": 3e6, "unit": "bytes", "rate": 500_000.0},
+            ("1.50 MB of 3.00 MB", "500 kB/s", "3.00 s left"),
+        ),
+        ({"done": 7, "total": None, "unit": "rows", "rate": None}, ("7 rows", "", "")),
+        ({"done": 7, "total": 7, "unit": "rows", "rate": 1.0}, ("7 of 7 rows", "1/s", "")),
+        ({"done": 0, "total": 7, "unit": "rows", "rate": 0.0}, ("0 of 7 rows", "", "")),
+    ],
+)
+def test_the_bar_says_how_much_how_fast_and_how_long(data: dict[str, Any], expected: tuple[str, str, str]) -> None:
+    words = reporting._words(data)
+    assert (words["count"], words["rate"], words["left"]) == expected
+
+
+def test_the_bar_is_drawn_lines_go_above_it_and_it_is_gone_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    sink = MemorySink()
+    identity = progress.TaskIdentity("cli", "flights-1", "load")
+    with (
+        Bar("load flights") as bar,
+        progress.task(identity, kind="load", dataset="flights", total=10, sinks=[sink, bar]) as task,
+    ):
+        task.phase("write")
+        task.advance(5)
+        say("millrace: warning: Kafka is away")
+        assert sink.wait_for(3)
+        bar._progress.refresh()
+    drawn = terminal.getvalue()
+    assert "load flights (write)" in drawn
+    assert "5 of 10 rows" in drawn
+    assert "millrace: warning: Kafka is away" in drawn
+    assert drawn.endswith("\x1b[2K")

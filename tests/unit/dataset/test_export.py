@@ -1,0 +1,406 @@
+from __future__ import annotations
+
+import gc
+import gzip
+import io
+import json
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+import pytest
+import zstandard
+
+from pipeline.dataset.export import Exported, discard_parts, export, format_of
+from pipeline.dataset.writers import WRITERS, as_text
+from pipeline.errors import OutputError, StoreUnavailableError, UsageError
+
+SIMPLE = pa.schema(
+    [pa.field("n", pa.int64(), nullable=False), pa.field("s", pa.string(), metadata={"a": "b"})], {"made": "here"}
+)
+
+
+def simple(*numbers: int) -> pa.RecordBatch:
+    texts = pa.array([None if n % 3 == 0 else f'{n},"q"\n' for n in numbers])
+    return pa.record_batch([pa.array(numbers, pa.int64()), texts], schema=SIMPLE)
+
+
+BATCHES = [simple(0, 1, 2), simple(), simple(3), simple(4, 5)]
+TABLE = pa.Table.from_batches(BATCHES)
+
+
+def put(path: Path, batches: list[pa.RecordBatch] | None = None, schema: pa.Schema = SIMPLE) -> Exported:
+    format_, compression = format_of(str(path), None)
+    return export(iter(BATCHES if batches is None else batches), schema, str(path), format_, compression)
+
+
+def arrow(path: Path) -> pa.Table:
+    with pa.memory_map(str(path)) as source:
+        return pa.ipc.open_file(source).read_all()
+
+
+# --- formats
+
+
+def test_an_arrow_file_is_the_dataset_itself(tmp_path: Path) -> None:
+    report = put(tmp_path / "f.arrow")
+    back = arrow(tmp_path / "f.arrow")
+    assert back.equals(TABLE, check_metadata=True)
+    assert back.schema.equals(SIMPLE, check_metadata=True)
+    assert report == Exported(6, (tmp_path / "f.arrow").stat().st_size)
+
+
+def test_a_parquet_file_is_the_dataset_itself(tmp_path: Path) -> None:
+    put(tmp_path / "f.parquet")
+    assert pq.read_table(tmp_path / "f.parquet").equals(TABLE)
+    assert pq.read_schema(tmp_path / "f.parquet").equals(SIMPLE)
+
+
+def test_a_csv_file_tells_null_from_the_empty_text(tmp_path: Path) -> None:
+    schema = pa.schema([("n", pa.int64()), ("s", pa.string())])
+    batch = pa.record_batch([pa.array([1, None, 3]), pa.array(["", None, 'a "b"\n,c'])], schema=schema)
+    put(tmp_path / "f.csv", [batch], schema)
+    options = pa_csv.ConvertOptions(strings_can_be_null=True, quoted_strings_can_be_null=False)
+    parse = pa_csv.ParseOptions(newlines_in_values=True)
+    assert pa_csv.read_csv(tmp_path / "f.csv", convert_options=options, parse_options=parse) == pa.table(batch)
+
+
+def test_json_lines_hold_one_object_a_row(tmp_path: Path) -> None:
+    put(tmp_path / "f.jsonl")
+    lines = (tmp_path / "f.jsonl").read_text().split("\n")
+    assert lines.pop() == ""
+    assert [json.loads(line) for line in lines] == TABLE.to_pylist()
+
+
+@pytest.mark.parametrize("name", ["f.csv.gz", "f.jsonl.gz", "f.arrows.gz"])
+def test_gzip_by_the_files_name(tmp_path: Path, name: str) -> None:
+    put(tmp_path / name.removesuffix(".gz"))
+    put(tmp_path / name)
+    assert gzip.decompress((tmp_path / name).read_bytes()) == (tmp_path / name.removesuffix(".gz")).read_bytes()
+
+
+def test_zstd_by_the_files_name(tmp_path: Path) -> None:
+    put(tmp_path / "f.csv")
+    put(tmp_path / "f.csv.zst")
+    packed = io.BytesIO((tmp_path / "f.csv.zst").read_bytes())
+    assert zstandard.ZstdDecompressor().stream_reader(packed).read() == (tmp_path / "f.csv").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["f.arrow", "f.feather", "f.ipc", "f.parquet", "f.pq", "f.csv", "f.jsonl", "f.arrows"])
+def test_no_rows_are_a_file_with_its_columns(tmp_path: Path, name: str) -> None:
+    assert put(tmp_path / name, []).rows == 0
+    if name.endswith((".arrow", ".feather", ".ipc")):
+        assert arrow(tmp_path / name).schema == SIMPLE
+    elif name.endswith((".parquet", ".pq")):
+        assert pq.read_table(tmp_path / name).schema == SIMPLE
+    elif name.endswith(".csv"):
+        assert (tmp_path / name).read_text() == '"n","s"\n'
+
+
+@pytest.mark.parametrize(
+    ("target", "given", "expected"),
+    [
+        ("a/b.parquet", None, ("parquet", None)),
+        ("B.PARQUET", None, ("parquet", None)),
+        ("b.csv.GZ", None, ("csv", "gzip")),
+        ("b.ndjson.zst", None, ("jsonl", "zstd")),
+        ("b.txt", "csv", ("csv", None)),
+        ("b.gz", "csv", ("csv", "gzip")),
+        ("b.csv", "jsonl", ("jsonl", None)),
+        ("-", "arrow", ("arrow", None)),
+    ],
+)
+def test_what_is_written_follows_from_the_name_and_the_option(
+    target: str, given: str | None, expected: tuple[str, str | None]
+) -> None:
+    assert format_of(target, given) == expected
+
+
+@pytest.mark.parametrize(
+    ("target", "given", "said"),
+    [
+        ("-", None, "does not say in which format"),
+        ("f", None, "does not say in which format"),
+        ("f.xlsx", None, "ends in one of .parquet"),
+        ("f.gz", None, "does not say in which format"),
+        ("f.csv", "xml", "unknown format 'xml'.*parquet, csv, arrow"),
+        ("f.parquet.gz", None, "parquet files are not compressed as a whole"),
+        ("f.arrow.zst", None, "arrow files are not compressed as a whole"),
+    ],
+)
+def test_a_name_that_says_no_format_is_refused(target: str, given: str | None, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        format_of(target, given)
+
+
+# --- types
+
+
+def dictionary(values: list[str | None], index: pa.DataType) -> pa.Array:
+    return pa.array(values, pa.string()).dictionary_encode().cast(pa.dictionary(index, pa.string()))
+
+
+@pytest.mark.parametrize("shape", ["plain", "struct", "list", "map"])
+def test_dictionaries_that_differ_from_batch_to_batch_share_one_in_the_file(tmp_path: Path, shape: str) -> None:
+    batches = []
+    for values in (["a", "b", None], [], [None], ["c", "a", "c"], ["b", "d", "a"]):
+        column = dictionary(list(values), pa.int8())
+        if shape == "struct":
+            column = pa.StructArray.from_arrays([column], ["x"])
+        if shape == "list":
+            column = pa.ListArray.from_arrays(pa.array([0, len(column)], pa.int32()), column)
+        if shape == "map":
+            keys = pa.array([str(i) for i in range(len(column))], pa.string())
+            column = pa.MapArray.from_arrays(pa.array([0, len(column)], pa.int32()), keys, column)
+        batches.append(pa.record_batch([column], ["x"]))
+    for name in ("f.arrow", "f.arrows"):
+        put(tmp_path / name, batches, batches[0].schema)
+        source = pa.ipc.open_file if name == "f.arrow" else pa.ipc.open_stream
+        back = source((tmp_path / name).read_bytes()).read_all()
+        assert back.schema == batches[0].schema
+        assert back.to_pylist() == pa.Table.from_batches(batches).to_pylist()
+
+
+def test_more_words_than_a_dictionary_can_count_are_refused_and_leave_nothing(tmp_path: Path) -> None:
+    batches = [pa.record_batch([dictionary([f"{b}-{i}" for i in range(100)], pa.int8())], ["x"]) for b in range(2)]
+    with pytest.raises(OutputError, match=r"f\.arrow cannot be written.*dictionary"):
+        put(tmp_path / "f.arrow", batches, batches[0].schema)
+    assert list(tmp_path.iterdir()) == []
+
+
+ODD = {
+    "csv": [
+        pa.list_(pa.int8()), pa.struct([("a", pa.int8())]), pa.map_(pa.string(), pa.int8()), pa.binary(),
+        pa.large_binary(), pa.binary(3), pa.binary_view(), pa.month_day_nano_interval(), pa.list_view(pa.int8()),
+        pa.run_end_encoded(pa.int32(), pa.int8()), pa.dense_union([pa.field("a", pa.int8())]),
+        pa.dictionary(pa.int8(), pa.list_(pa.int8())), pa.dictionary(pa.int8(), pa.binary()),
+    ],
+    "parquet": [
+        pa.month_day_nano_interval(), pa.struct([]), pa.run_end_encoded(pa.int32(), pa.int8()),
+        pa.dense_union([pa.field("a", pa.int8())]), pa.dictionary(pa.int8(), pa.list_(pa.int8())),
+        pa.list_(pa.struct([("x", pa.month_day_nano_interval())])),
+    ],
+    "jsonl": [
+        pa.binary(), pa.binary(3), pa.list_(pa.binary()), pa.month_day_nano_interval(), pa.list_view(pa.int8()),
+        pa.run_end_encoded(pa.int32(), pa.int8()), pa.dense_union([pa.field("a", pa.int8())]),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("format_", "kind"), [(name, kind) for name, kinds in ODD.items() for kind in kinds], ids=str)
+def test_a_type_that_a_format_cannot_hold_is_refused_with_the_columns_name(
+    tmp_path: Path, format_: str, kind: pa.DataType
+) -> None:
+    schema = pa.schema([("fine", pa.int8()), ("odd one", kind)])
+    with pytest.raises(UsageError, match=r"cannot hold column 'odd one'.*\.arrow file"):
+        export(iter(()), schema, str(tmp_path / "f"), format_)
+    assert list(tmp_path.iterdir()) == []
+
+
+KINDS = [
+    pa.bool_(), pa.int8(), pa.uint64(), pa.float16(), pa.float32(), pa.float64(), pa.string(), pa.large_string(),
+    pa.string_view(), pa.date32(), pa.date64(), pa.time32("ms"), pa.time64("ns"), pa.timestamp("ms"),
+    pa.timestamp("ns", "Europe/Berlin"), pa.duration("us"), pa.decimal32(5, 2), pa.decimal128(20, 3),
+    pa.decimal256(50, 2), pa.null(), pa.dictionary(pa.int8(), pa.string()), pa.dictionary(pa.int16(), pa.date32()),
+]  # fmt: skip
+NESTED = [
+    pa.list_(pa.timestamp("ms")), pa.large_list(pa.string()), pa.list_(pa.int8(), 2), pa.map_(pa.string(), pa.int8()),
+    pa.struct([("a", pa.list_(pa.dictionary(pa.int8(), pa.string()))), ("b", pa.decimal128(5, 2))]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS + NESTED, ids=str)
+def test_every_format_writes_the_types_it_can_hold(tmp_path: Path, kind: pa.DataType) -> None:
+    schema = pa.schema([("x", kind)])
+    batches = [pa.record_batch([some(kind)], schema=schema)]
+    table = pa.Table.from_batches(batches)
+    put(tmp_path / "f.arrow", batches, schema)
+    assert arrow(tmp_path / "f.arrow").equals(table)
+    put(tmp_path / "f.jsonl", batches, schema)
+    assert len((tmp_path / "f.jsonl").read_text().splitlines()) == len(batches[0])
+    if kind in KINDS:
+        put(tmp_path / "f.csv", batches, schema)
+        assert (tmp_path / "f.csv").read_text().splitlines()[0] == '"x"'
+    if not pa.types.is_fixed_size_list(kind):
+        put(tmp_path / "f.parquet", batches, schema)
+        assert text_of(pq.read_table(tmp_path / "f.parquet")) == text_of(table)
+
+
+def some(kind: pa.DataType) -> pa.Array:
+    """A value and a null; zero or the like, which every type has."""
+    if pa.types.is_dictionary(kind):
+        return some(kind.value_type).dictionary_encode().cast(kind)
+    if pa.types.is_null(kind):
+        return pa.nulls(2)
+    if pa.types.is_decimal(kind):
+        return pa.array([Decimal("1.25"), None], kind)
+    if pa.types.is_struct(kind):
+        children = [some(field.type) for field in kind]
+        return pa.StructArray.from_arrays(children, fields=list(kind), mask=pa.array([False, True]))
+    if pa.types.is_map(kind):
+        return pa.array([[("k", 1)], None], kind)
+    if pa.types.is_fixed_size_list(kind) or pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        if pa.types.is_dictionary(kind.value_type):
+            return pa.ListArray.from_arrays(pa.array([0, None, 2], pa.int32()), some(kind.value_type))
+        values = some(kind.value_type).to_pylist()
+        return pa.array([[values[0], values[0]], None], kind)
+    if pa.types.is_boolean(kind):
+        return pa.array([True, None])
+    if kind == pa.string_view() or pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return pa.array(["é", None], kind)
+    if pa.types.is_float16(kind):
+        return pa.array([1.5, None], pa.float32()).cast(kind)
+    return pa.array([86_400_000, None] if pa.types.is_date64(kind) else [1, None], kind)
+
+
+def text_of(table: pa.Table) -> list[list[str | None]]:
+    return [as_text(chunk) for column in table.columns for chunk in column.chunks]
+
+
+def test_lists_of_fixed_size_go_to_parquet_unless_one_is_null(tmp_path: Path) -> None:
+    schema = pa.schema([("x", pa.struct([("y", pa.list_(pa.int8(), 2))]))])
+    whole = pa.record_batch([pa.array([{"y": [1, 2]}, {"y": [3, None]}], schema.field("x").type)], schema=schema)
+    put(tmp_path / "f.parquet", [whole], schema)
+    assert pq.read_table(tmp_path / "f.parquet").to_pylist() == whole.to_pylist()
+    for hole in ({"y": None}, None):
+        holed = pa.record_batch([pa.array([{"y": [1, 2]}, hole], schema.field("x").type)], schema=schema)
+        with pytest.raises(UsageError, match="cannot hold column 'x': a null in a list of fixed size"):
+            put(tmp_path / "g.parquet", [holed], schema)
+    assert not (tmp_path / "g.parquet").exists()
+
+
+def test_json_lines_refuse_nan_by_its_columns_name(tmp_path: Path) -> None:
+    batch = pa.record_batch({"a": [1.0, 2.0], "b": [[1.0], [float("inf")]]})
+    with pytest.raises(UsageError, match="JSON cannot hold column 'b': NaN or infinity"):
+        put(tmp_path / "f.jsonl", [batch], batch.schema)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_json_lines_refuse_two_columns_of_one_name(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot hold column 'a': a name that stands twice"):
+        put(tmp_path / "f.jsonl", [], pa.schema([("a", pa.int8()), ("a", pa.int8())]))
+
+
+# --- files
+
+
+def broken(error: BaseException) -> Iterator[pa.RecordBatch]:
+    yield simple(1, 2)
+    raise error
+
+
+@pytest.mark.parametrize("name", ["f.arrow", "f.parquet", "f.csv", "f.csv.gz", "f.jsonl", "f.arrows.zst"])
+@pytest.mark.parametrize("error", [StoreUnavailableError("gone"), KeyboardInterrupt(), ValueError("a bug")], ids=repr)
+def test_a_read_that_fails_leaves_the_file_that_was_there_and_nothing_else(
+    tmp_path: Path, name: str, error: BaseException
+) -> None:
+    (tmp_path / name).write_bytes(b"before")
+    format_, compression = format_of(name, None)
+    with pytest.raises(type(error)):
+        export(broken(error), SIMPLE, str(tmp_path / name), format_, compression)
+    assert [(each.name, each.read_bytes()) for each in tmp_path.iterdir()] == [(name, b"before")]
+
+
+def test_a_file_appears_under_its_name_only_when_it_is_whole(tmp_path: Path) -> None:
+    seen = []
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for batch in BATCHES:
+            seen.append((tmp_path / "f.csv").exists())
+            yield batch
+
+    export(batches(), SIMPLE, str(tmp_path / "f.csv"), "csv")
+    assert seen == [False] * len(BATCHES)
+    assert [each.name for each in tmp_path.iterdir()] == ["f.csv"]
+
+
+def test_a_process_that_ends_without_unwinding_can_leave_nothing_either(tmp_path: Path) -> None:
+    def batches() -> Iterator[pa.RecordBatch]:
+        yield BATCHES[0]
+        assert [each.suffix for each in tmp_path.iterdir()] == [".part"]
+        discard_parts()
+        assert list(tmp_path.iterdir()) == []
+
+    with pytest.raises(OutputError, match=r"f\.csv cannot be written: No such file"):
+        export(batches(), SIMPLE, str(tmp_path / "f.csv"), "csv")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_new_file_has_the_rights_of_a_new_file(tmp_path: Path) -> None:
+    put(tmp_path / "f.csv")
+    (tmp_path / "other").touch()
+    assert (tmp_path / "f.csv").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "f.csv").symlink_to("real/g.csv")
+    put(tmp_path / "f.csv")
+    assert (tmp_path / "f.csv").is_symlink()
+    assert [each.name for each in (tmp_path / "real").iterdir()] == ["g.csv"]
+
+
+def test_a_folder_or_a_path_without_one_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "d.csv").mkdir()
+    with pytest.raises(UsageError, match="is a folder"):
+        put(tmp_path / "d.csv")
+    with pytest.raises(UsageError, match="there is no folder"):
+        put(tmp_path / "missing" / "f.csv")
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="cannot be written: Not a directory"):
+        put(tmp_path / "file" / "f.csv")
+
+
+def test_a_device_is_written_to_and_not_replaced() -> None:
+    assert export(iter(BATCHES), SIMPLE, "/dev/null", "csv").rows == 6
+    assert not Path("/dev/null").is_file()
+
+
+@pytest.mark.parametrize("format_", ["csv", "arrow", "parquet", "jsonl"])
+def test_a_full_disk_is_one_line(format_: str) -> None:
+    with pytest.raises(OutputError, match=r"/dev/full cannot be written: .*[Nn]o space left") as caught:
+        export(iter(BATCHES), SIMPLE, "/dev/full", format_)
+    assert "\n" not in str(caught.value)
+
+
+def test_standard_output_takes_every_format(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    written = {}
+    for name in WRITERS:
+        assert export(iter(BATCHES), SIMPLE, "-", name) == Exported(6, 0)
+        written[name] = capfdbinary.readouterr().out
+    assert pa.ipc.open_file(written["arrow"]).read_all() == TABLE
+    assert pa.ipc.open_stream(written["arrows"]).read_all() == TABLE
+    assert pq.read_table(io.BytesIO(written["parquet"])) == TABLE
+    assert written["csv"].startswith(b'"n","s"\n0,\n')
+    assert written["jsonl"].count(b"\n") == 6
+
+
+@pytest.mark.parametrize(("format_", "reader"), [("arrow", pa.ipc.open_file), ("parquet", pq.read_table)])
+def test_what_fails_on_standard_output_does_not_look_whole(
+    capfdbinary: pytest.CaptureFixture[bytes], format_: str, reader: Callable[[io.BytesIO], object]
+) -> None:
+    with pytest.raises(StoreUnavailableError):
+        export(broken(StoreUnavailableError("gone")), SIMPLE, "-", format_)
+    gc.collect()
+    written = capfdbinary.readouterr().out
+    assert written
+    with pytest.raises(pa.ArrowInvalid):
+        reader(io.BytesIO(written))
+
+
+# --- for people
+
+
+@pytest.mark.parametrize("kind", [*KINDS, *NESTED, *ODD["csv"], *ODD["parquet"], *ODD["jsonl"]], ids=str)
+def test_a_value_of_any_type_can_be_shown(kind: pa.DataType) -> None:
+    column = pa.nulls(2, kind)
+    assert len(as_text(column)) == 2
+
+
+def test_values_are_shown_as_they_are_written() -> None:
+    assert as_text(pa.array([1, None], pa.timestamp("ns"))) == ["1970-01-01 00:00:00.000000001", None]
+    assert as_text(pa.array([b"\0a"])) == ["b'\\x00a'"]
+    assert as_text(pa.array([[1, None]])) == ["[1, None]"]

@@ -1,0 +1,255 @@
+"""Reading ahead: in order, bounded, from the cache where it is right and from the store where it is not."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+from uuid import UUID
+
+import pyarrow as pa
+import pytest
+
+from pipeline.chunks import Chunk, ChunkSettings, TileLayout, decode_tile, encode_row_group
+from pipeline.dataset.scan import Scan
+from pipeline.errors import ChecksumMismatchError, ChunkFormatError, ChunkMissingError
+from pipeline.settings import ReadSettings
+from pipeline.store.manifest import ChunkRef, TileRef
+
+SCHEMA = pa.schema([("n", pa.int64()), ("text", pa.string())])
+LAYOUT = TileLayout.for_schema(SCHEMA)
+
+
+def chunk(number: int, rows: int = 10, zeros: bool = False) -> Chunk:
+    values = [0] * rows if zeros else list(range(number * rows, number * rows + rows))
+    batch = pa.RecordBatch.from_pydict({"n": values, "text": [f"t{v}" for v in values]}, schema=SCHEMA)
+    (made,) = encode_row_group(batch, ChunkSettings(row_group_bytes=1), LAYOUT)
+    return made
+
+
+def ref_of(made: Chunk, number: int, bucket: int = 0) -> ChunkRef:
+    tiles = tuple(TileRef(t.codec, t.raw_bytes, t.stored_bytes, t.stored_checksum, t.raw_checksum) for t in made.tiles)
+    return ChunkRef("flights", UUID(int=1), bucket, number, made.rows, tiles)
+
+
+class Shelf:
+    """A store that counts what it is asked for and can be made to wait."""
+
+    def __init__(self, chunks: Sequence[Chunk]) -> None:
+        self.chunks = list(chunks)
+        self.asked: list[int] = []
+        self.may_answer = threading.Event()
+        self.may_answer.set()
+
+    def fetch(self, ref: ChunkRef, tiles: Sequence[int] | None = None) -> list[bytes]:
+        self.asked.append(ref.chunk)
+        assert self.may_answer.wait(20)
+        made = self.chunks[ref.chunk]
+        return [made.tiles[t].stored for t in (range(len(made.tiles)) if tiles is None else tiles)]
+
+    def fetch_many(self, refs: Sequence[ChunkRef], tiles: Sequence[int]) -> list[list[bytes]]:
+        return [self.fetch(ref, tiles) for ref in refs]
+
+
+class Cache:
+    def __init__(self) -> None:
+        self.kept: dict[int, list[bytes]] = {}
+
+    def admitted(self, dataset: str, version: str) -> bool:
+        return True
+
+    def get(self, place: Any, sizes: Sequence[int], tiles: Sequence[int] | None) -> list[Any] | None:
+        found = self.kept.get(place.chunk)
+        return None if found is None else [found[t] for t in (range(len(found)) if tiles is None else tiles)]
+
+    def put(self, place: Any, tiles: Sequence[Any]) -> bool:
+        self.kept[place.chunk] = list(tiles)
+        return True
+
+
+def scan(shelf: Shelf, cache: Cache | None = None, columns: list[int] | None = None, **settings: Any) -> Scan:
+    fill = settings.pop("fill_cache", False)
+    return Scan(shelf, cache, SCHEMA, LAYOUT, columns, ReadSettings(**settings), fill_cache=fill)
+
+
+def test_rows_come_in_the_order_of_the_chunks() -> None:
+    shelf = Shelf([chunk(n) for n in range(50)])
+    refs = [ref_of(made, n) for n, made in enumerate(shelf.chunks)]
+    batches = list(scan(shelf, decode_threads=8).batches(refs))
+    assert [n for batch in batches for n in batch["n"].to_pylist()] == list(range(500))
+
+
+@pytest.mark.parametrize(("columns", "names"), [([1], ["text"]), ([1, 0], ["text", "n"]), ([], [])])
+def test_only_the_columns_asked_for_come_in_the_order_asked_for(columns: list[int], names: list[str]) -> None:
+    shelf = Shelf([chunk(n) for n in range(3)])
+    refs = [ref_of(made, n) for n, made in enumerate(shelf.chunks)]
+    batches = list(scan(shelf, columns=columns).batches(refs))
+    assert [batch.schema.names for batch in batches] == [names] * 3
+    assert sum(batch.num_rows for batch in batches) == 30
+
+
+@pytest.mark.parametrize("columns", [None, [0]])
+def test_reading_ahead_stops_at_the_window_however_well_the_chunks_compress(columns: list[int] | None) -> None:
+    """200,000 zeros are 1.6 MB decoded and a few KB stored: the window of 5 MB must hold 12 of them, not 1,000."""
+    made = chunk(0, rows=200_000, zeros=True)
+    decoded = 200_000 * 8 * (1 if columns else 1.5)
+    assert made.stored_bytes * 20 < decoded
+    shelf = Shelf([made])
+    wanted = 0
+
+    def refs() -> Any:
+        nonlocal wanted
+        for number in range(200):
+            wanted += 1
+            yield ref_of(made, 0, bucket=number)
+
+    batches = scan(shelf, columns=columns, window_bytes=5_000_000, decode_threads=1).batches(refs())
+    for consumed in range(1, 6):
+        next(batches)
+        assert (wanted - consumed - 2) * decoded <= 4 * 5_000_000
+    assert wanted > 6
+    batches.close()  # type: ignore[attr-defined]
+
+
+def test_a_chunk_larger_than_the_window_is_read_all_the_same() -> None:
+    made = chunk(0, rows=2_000_000, zeros=True)
+    (batch,) = scan(Shelf([made]), window_bytes=5_000_000).batches([ref_of(made, 0)])
+    assert batch.num_rows == 2_000_000
+
+
+def test_a_failed_chunk_raises_where_its_rows_would_have_been() -> None:
+    shelf = Shelf([chunk(n) for n in range(5)])
+    inner = shelf.fetch
+
+    def fetch(ref: ChunkRef, tiles: Sequence[int] | None = None) -> list[bytes]:
+        if ref.chunk == 3:
+            raise ChunkMissingError("chunk 3 is gone")
+        return inner(ref, tiles)
+
+    shelf.fetch = fetch  # type: ignore[method-assign]
+    batches = scan(shelf).batches([ref_of(made, n) for n, made in enumerate(shelf.chunks)])
+    assert [next(batches)["n"][0].as_py() for _ in range(3)] == [0, 10, 20]
+    with pytest.raises(ChunkMissingError, match="chunk 3 is gone"):
+        next(batches)
+
+
+def test_a_reader_that_stops_early_leaves_no_thread_at_work() -> None:
+    shelf = Shelf([chunk(n) for n in range(200)])
+    batches = scan(shelf, decode_threads=2).batches([ref_of(made, n) for n, made in enumerate(shelf.chunks)])
+    next(batches)
+    batches.close()  # type: ignore[attr-defined]
+    deadline = threading.Event()
+    for _ in range(400):
+        if not any(t.name.startswith("millrace-read") for t in threading.enumerate()):
+            break
+        deadline.wait(0.05)
+    assert not any(t.name.startswith("millrace-read") for t in threading.enumerate())
+
+
+def test_what_the_cache_has_is_not_fetched_and_both_are_counted() -> None:
+    shelf = Shelf([chunk(n) for n in range(4)])
+    refs = [ref_of(made, n) for n, made in enumerate(shelf.chunks)]
+    cache = Cache()
+    for n in (0, 2):
+        cache.put(refs[n], [tile.stored for tile in shelf.chunks[n].tiles])
+    reading = scan(shelf, cache)
+    assert [n for b in reading.batches(refs) for n in b["n"].to_pylist()] == list(range(40))
+    assert sorted(shelf.asked) == [1, 3]
+    assert (reading.stats.from_cache, reading.stats.from_cassandra) == (2, 2)
+
+
+@pytest.mark.parametrize("what", ["flipped", "swapped", "cut"])
+def test_what_the_cache_has_wrong_is_fetched_and_never_returned(what: str) -> None:
+    shelf = Shelf([chunk(0), chunk(1)])
+    refs = [ref_of(made, n) for n, made in enumerate(shelf.chunks)]
+    cache = Cache()
+    tiles = [tile.stored for tile in shelf.chunks[0].tiles]
+    other = [tile.stored for tile in shelf.chunks[1].tiles]
+    wrong = {"flipped": bytes([tiles[0][0] ^ 1]) + tiles[0][1:], "swapped": other[0], "cut": tiles[0][:-1]}[what]
+    cache.put(refs[0], [wrong, tiles[1]])
+    reading = scan(shelf, cache)
+    (batch,) = reading.batches(refs[:1])
+    assert batch["n"].to_pylist() == list(range(10))
+    assert reading.stats.rejected_by_checksum == 1
+    assert reading.stats.from_cassandra == 1
+
+
+def test_whole_chunks_fill_the_cache_only_when_asked_to() -> None:
+    shelf = Shelf([chunk(0)])
+    refs = [ref_of(shelf.chunks[0], 0)]
+    for fill, columns, kept in ((False, None, 0), (True, [0], 0), (True, None, 1)):
+        cache = Cache()
+        list(scan(shelf, cache, columns, fill_cache=fill).batches(refs))
+        assert len(cache.kept) == kept
+
+
+def test_tiles_that_are_right_by_themselves_but_not_this_chunk_are_refused() -> None:
+    made = chunk(0)
+    ref = ref_of(made, 0)
+    lying = ChunkRef(ref.dataset, ref.writer, 0, 0, 11, ref.tiles)
+    with pytest.raises(ChunkFormatError, match="holds 10 rows, its manifest says 11"):
+        list(scan(Shelf([made])).batches([lying]))
+
+
+def test_wrong_bytes_from_the_store_are_refused() -> None:
+    made = chunk(0)
+    shelf = Shelf([chunk(1)])
+    with pytest.raises(ChecksumMismatchError):
+        list(scan(shelf).batches([ref_of(made, 0)]))
+
+
+@pytest.mark.parametrize("columns", [None, [1]])
+def test_repeated_text_is_counted_as_large_as_it_is_delivered(columns: list[int] | None) -> None:
+    """Stored as a dictionary it is 30 times smaller than its rows: seen at the first chunks, not known before."""
+    text = [f"{n % 50:060d}" for n in range(50_000)]
+    batch = pa.RecordBatch.from_pydict({"n": [0] * 50_000, "text": text}, schema=SCHEMA)
+    (made,) = encode_row_group(batch, ChunkSettings(row_group_bytes=1), LAYOUT)
+    decoded = 50_000 * 64
+    assert made.raw_bytes * 10 < decoded
+    wanted = 0
+
+    def refs() -> Any:
+        nonlocal wanted
+        for number in range(300):
+            wanted += 1
+            yield ref_of(made, 0, bucket=number)
+
+    batches = scan(Shelf([made]), columns=columns, window_bytes=5_000_000, decode_threads=2).batches(refs())
+    for consumed in range(1, 100):
+        next(batches)
+        assert (wanted - consumed) * decoded <= 4 * 5_000_000 + 6 * decoded
+    batches.close()  # type: ignore[attr-defined]
+
+
+def test_the_only_chunk_that_is_read_is_decoded_by_two_threads_and_comes_as_it_was(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    schema = pa.schema([(f"c{i}", pa.int64()) for i in range(7)])
+    layout = TileLayout.for_schema(schema)
+    rows = pa.RecordBatch.from_arrays([pa.array([i, i + 1]) for i in range(7)], schema=schema)
+    (made,) = encode_row_group(rows, ChunkSettings(row_group_bytes=1), layout)
+    at_work: set[str] = set()
+
+    def watched(*args: Any, **kwargs: Any) -> pa.RecordBatch:
+        at_work.add(threading.current_thread().name.rpartition("_")[0])
+        return decode_tile(*args, **kwargs)
+
+    monkeypatch.setattr("pipeline.store.manifest.decode_tile", watched)
+    one = Scan(Shelf([made]), None, schema, layout, None, ReadSettings())
+    [back] = list(one.batches([ref_of(made, 0)]))
+    assert back.equals(rows)
+    assert at_work == {"millrace-read", "millrace-tiles"}
+
+
+@pytest.mark.parametrize("bad", range(4))
+def test_a_wrong_tile_is_refused_whichever_thread_decodes_it(bad: int) -> None:
+    schema = pa.schema([(f"c{i}", pa.int64()) for i in range(4)])
+    layout = TileLayout.for_schema(schema)
+    rows = pa.RecordBatch.from_arrays([pa.array([i, i + 1]) for i in range(4)], schema=schema)
+    (made,) = encode_row_group(rows, ChunkSettings(row_group_bytes=1), layout)
+    tiles = list(made.tiles)
+    tiles[bad] = replace(tiles[bad], stored=b"?" + tiles[bad].stored[1:])
+    damaged = replace(made, tiles=tuple(tiles))
+    with pytest.raises(ChecksumMismatchError, match=f"tile {bad}"):
+        list(Scan(Shelf([damaged]), None, schema, layout, None, ReadSettings()).batches([ref_of(made, 0)]))

@@ -1,0 +1,67 @@
+"""A load takes Arrow's memory from its own allocator, and leaves everybody else's as it was."""
+
+from __future__ import annotations
+
+import threading
+
+import pyarrow as pa
+import pytest
+
+from pipeline.load.memory import loader_memory
+
+
+def backend() -> str:
+    name: str = pa.default_memory_pool().backend_name
+    return name
+
+
+def test_arrow_allocates_elsewhere_while_a_load_runs_and_as_before_afterwards() -> None:
+    before = backend()
+    with loader_memory():
+        inside = backend()
+        kept = pa.allocate_buffer(1_000_000)
+    assert (backend(), inside != before or inside == "jemalloc") == (before, True)
+    # A buffer may outlive the load that made it, and goes back to where it came from.
+    assert kept.size == 1_000_000
+    del kept
+
+
+def test_the_last_of_several_loads_puts_back_what_the_first_found() -> None:
+    before = backend()
+    begun, done = threading.Event(), threading.Event()
+
+    def other() -> None:
+        with loader_memory():
+            begun.set()
+            done.wait(10)
+
+    thread = threading.Thread(target=other)
+    with loader_memory():
+        during = backend()
+        thread.start()
+        assert begun.wait(10)
+    assert backend() == during
+    done.set()
+    thread.join(10)
+    assert backend() == before
+
+
+def test_a_load_that_fails_puts_it_back_too() -> None:
+    before = backend()
+
+    @loader_memory()
+    def fails() -> None:
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        fails()
+    assert backend() == before
+
+
+def test_without_jemalloc_the_c_library_serves(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent() -> pa.MemoryPool:
+        raise NotImplementedError("this build has no jemalloc")
+
+    monkeypatch.setattr(pa, "jemalloc_memory_pool", absent)
+    with loader_memory():
+        assert backend() == "system"

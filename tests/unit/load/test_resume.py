@@ -1,0 +1,155 @@
+"""Going on with a load: what is kept is what the source still says, and a source that changed meanwhile is refused."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.api import Store
+from pipeline.chunks import encode_row_group
+from pipeline.errors import DatasetNotFoundError, SourceChangedError
+from pipeline.load import LoadOptions
+from pipeline.load.resume import LeftWhole, after_kept
+from tests.unit.store.fakes import FakeCassandra
+
+SMALL = LoadOptions(chunk_bytes=65_536)
+
+
+def rewritten(path: Path, change: Callable[[], None]) -> None:
+    """The file changes, and looks as if it had not: the same size, the same time of modification."""
+    before = path.stat()
+    change()
+    assert path.stat().st_size == before.st_size
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def begin(store: Store, source: Path, options: LoadOptions = SMALL) -> int:
+    """A load that dies before it publishes; returns how many chunks it has left."""
+    result = store.load_split(store.plan("data", str(source), options, run="night"), None)
+    return result.chunks
+
+
+def noise(rows: int, seed: int) -> np.ndarray[Any, Any]:
+    """Digits that no codec makes small, always eight of them."""
+    return np.random.default_rng(seed).integers(10_000_000, 99_999_999, rows)
+
+
+def write_csv(path: Path, numbers: np.ndarray[Any, Any]) -> None:
+    path.write_text("n\n" + "\n".join(map(str, numbers)) + "\n")
+
+
+@pytest.mark.parametrize("where", [0, 20_000, 39_999])
+def test_a_source_that_changed_under_its_old_size_and_time_is_refused_and_not_mixed(
+    store: Store, tmp_path: Path, where: int
+) -> None:
+    source = tmp_path / "a.csv"
+    numbers = noise(40_000, 1)
+    write_csv(source, numbers)
+    assert begin(store, source) > 1
+    numbers[where] = 10_000_000 if numbers[where] != 10_000_000 else 10_000_001
+    rewritten(source, lambda: write_csv(source, numbers))
+    with pytest.raises(SourceChangedError, match=r"a\.csv is not what an earlier attempt at this run read") as caught:
+        store.load("data", str(source), SMALL, run="night")
+    assert caught.value.hint
+    with pytest.raises(DatasetNotFoundError):
+        store.version("data")
+    fresh = store.load("data", str(source), SMALL)
+    assert store.dataset(f"data@{fresh.version}").to_table()["n"].to_pylist() == numbers.tolist()
+
+
+def test_a_source_that_ends_before_what_is_kept_is_refused(store: Store, tmp_path: Path) -> None:
+    source = tmp_path / "a.csv"
+    numbers = noise(40_000, 1)
+    write_csv(source, numbers)
+    plan = store.plan("data", str(source), SMALL, run="night")
+    writer = store.load_split(plan, None).writer
+    kept = LeftWhole(tuple(store.catalogue.finished_pages("data", writer)))
+    whole = pa.record_batch([pa.array(numbers)], ["n"])
+    more = pa.record_batch([pa.array([1, 2])], ["n"])
+    for batches, after in (([whole], 0), ([whole, more], 2), ([pa.record_batch([pa.array([*numbers, 7])], ["n"])], 1)):
+        assert sum(batch.num_rows for batch in after_kept(store.cassandra, plan, kept, batches)) == after
+    with pytest.raises(SourceChangedError, match="differs at row 39,999"):
+        list(after_kept(store.cassandra, plan, kept, [whole.slice(0, 39_999)]))
+    with pytest.raises(SourceChangedError, match="differs at row 0"):
+        list(after_kept(store.cassandra, plan, kept, [pa.record_batch([pa.array(["a"] * 40_000)], ["n"])]))
+
+
+def test_what_arrow_does_not_call_equal_is_still_the_same(
+    store: Store, cassandra: FakeCassandra, tmp_path: Path
+) -> None:
+    rows = 20_000
+    rng = np.random.default_rng(2)
+    floats = np.where(rng.random(rows) < 0.1, np.nan, rng.random(rows))
+    table = pa.table(
+        {
+            "n": noise(rows, 3),
+            "nan": floats,
+            "small": pa.array(floats.astype(np.float16)),
+            "listed": pa.array([[x, None] for x in floats.tolist()]),
+            "coded": pa.array(["a", "b", None, "c"] * (rows // 4)).dictionary_encode(),
+            "word": ["once", "twice", "ever", "never"] * (rows // 4),
+            "nothing": pa.nulls(rows),
+        }
+    )
+    source = tmp_path / "a.parquet"
+    pq.write_table(table, source, row_group_size=3_000)
+    chunks = begin(store, source)
+    assert chunks > 1
+    before = len(cassandra.table("chunks"))
+    store.load("data", str(source), SMALL, run="night")
+    assert len(cassandra.table("chunks")) == before
+    back = store.dataset("data").to_table()
+    assert back.num_rows == rows
+    assert back["n"].equals(table["n"])
+
+
+def test_columns_that_widen_in_the_kept_rows_are_compared_as_they_ended(store: Store, tmp_path: Path) -> None:
+    source = tmp_path / "a.csv"
+    numbers = [str(n) for n in noise(40_000, 4)]
+    for at in (15_000, 30_000):
+        numbers[at] = "0.5"
+    source.write_text("n,empty\n" + "\n".join(f"{n},{'' if k < 25_000 else k}" for k, n in enumerate(numbers)) + "\n")
+    options = LoadOptions(chunk_bytes=65_536, source=SMALL.source.__class__(infer_bytes=1_000))
+    assert begin(store, source, options) > 1
+    store.load("data", str(source), options, run="night")
+    back = store.dataset("data").to_table()
+    assert back["n"].to_pylist() == [float(n) for n in numbers]
+    assert back["empty"].to_pylist() == [None] * 25_000 + list(range(25_000, 40_000))
+
+
+def test_a_part_that_was_kept_is_followed_by_the_rest(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "a.csv"
+    numbers = noise(40_000, 5)
+    write_csv(source, numbers)
+    done = 0
+
+    def dies(*args: Any) -> Any:
+        nonlocal done
+        done += 1
+        if done == 3:
+            raise RuntimeError("killed")
+        return encode_row_group(*args)
+
+    # Every bucket is one chunk, so that each has its journal page.
+    small = store.settings.model_copy(
+        update={"load": store.settings.load.model_copy(update={"bucket_bytes": 1, "encode_threads": 1})}
+    )
+    monkeypatch.setattr(store, "settings", small)
+    monkeypatch.setattr("pipeline.load.split.encode_row_group", dies)
+    with pytest.raises(RuntimeError):
+        begin(store, source)
+    monkeypatch.setattr("pipeline.load.split.encode_row_group", encode_row_group)
+    plan = store.plan("data", str(source), SMALL, run="night")
+    result = store.load_split(plan, None)
+    assert result.inherited
+    store.publish(plan, [result])
+    assert store.dataset("data").to_table()["n"].to_pylist() == numbers.tolist()

@@ -1,0 +1,141 @@
+"""What comes back is what went in, for every type and every size around the limits."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pipeline.api import Store
+from pipeline.load import LoadOptions
+from pipeline.sources import SourceOptions
+from tests.unit.chunks.conftest import make_array, same, types
+
+PIECE_BYTES = 70_000
+CHUNK_BYTES = 65_536
+
+several = settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def write_ipc(table: pa.Table, path: Path) -> str:
+    with pa.ipc.new_file(path, table.schema) as file:
+        file.write_table(table, max_chunksize=1000)
+    return str(path)
+
+
+@several
+@given(
+    kinds=st.lists(types(), min_size=1, max_size=5),
+    rows=st.sampled_from([0, 1, 2, 120]),
+    seed=st.integers(0, 2**32),
+)
+def test_a_table_of_any_arrow_types_comes_back_equal(
+    store: Store, tmp_path: Path, kinds: list[pa.DataType], rows: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    names = [f"c{i}" for i in range(len(kinds))]
+    table = pa.Table.from_arrays([make_array(kind, rows, rng) for kind in kinds], names=names)
+    source = write_ipc(table, tmp_path / "table.arrow")
+    report = store.load("any", source)
+    found = store.dataset("any").to_table()
+    assert found.schema.equals(table.schema)
+    assert report.rows == found.num_rows == rows
+    found.validate(full=True)
+    for mine, theirs in zip(found.to_batches(), table.to_batches(), strict=True):
+        assert same(mine, theirs)
+
+
+def test_schema_and_field_metadata_and_nullability_come_back(store: Store, tmp_path: Path) -> None:
+    schema = pa.schema(
+        [pa.field("a", pa.int64(), nullable=False, metadata={b"unit": b"m"}), pa.field("b", pa.string())],
+        metadata={b"origin": b"a test"},
+    )
+    source = write_ipc(pa.table({"a": [1, 2], "b": ["x", None]}, schema=schema), tmp_path / "t.arrow")
+    store.load("meta", source)
+    assert store.dataset("meta").schema.equals(schema, check_metadata=True)
+
+
+EDGES = [0, 1, PIECE_BYTES - 1, PIECE_BYTES, PIECE_BYTES + 1, 2 * PIECE_BYTES, CHUNK_BYTES, CHUNK_BYTES + 1, 400_001]
+
+
+@pytest.mark.parametrize("size", EDGES)
+@pytest.mark.parametrize("compressible", [True, False])
+def test_a_file_of_any_size_comes_back_as_the_same_bytes(
+    store: Store, tmp_path: Path, size: int, compressible: bool
+) -> None:
+    data = bytes(size) if compressible else np.random.default_rng(size).bytes(size)
+    folder = tmp_path / "in"
+    (folder / "deep" / "er").mkdir(parents=True)
+    (folder / "deep" / "er" / "file.bin").write_bytes(data)
+    (folder / "second").write_bytes(b"second")
+    options = LoadOptions(source=SourceOptions(format="bytes", piece_bytes=PIECE_BYTES), chunk_bytes=CHUNK_BYTES)
+    store.load("tree", str(folder), options)
+    found: dict[str, bytearray] = {}
+    for row in store.dataset("tree").to_table().to_pylist():
+        piece = found.setdefault(row["path"], bytearray())
+        assert row["offset"] == len(piece)
+        piece += row["data"] or b""
+    assert found == {"deep/er/file.bin": data, "second": b"second"}
+    assert all(ref.stored_bytes <= CHUNK_BYTES for ref in store.dataset("tree").refs())
+
+
+@pytest.mark.parametrize("codec", ["gzip", "zstd", "none"])
+def test_every_codec_brings_the_same_rows_back(store: Store, csv: Callable[..., str], codec: str) -> None:
+    store.load("coded", csv(5000), LoadOptions(codec=codec, chunk_bytes=65_536))
+    assert store.dataset("coded").to_table()["n"].to_pylist() == list(range(5000))
+    codecs = {tile.codec for ref in store.dataset("coded").refs() for tile in ref.tiles}
+    # What a codec hardly makes smaller is stored as it is.
+    assert codecs <= {codec, "none"}
+    assert codec in codecs
+
+
+def test_a_compressed_source_is_the_same_rows(store: Store, csv: Callable[..., str], tmp_path: Path) -> None:
+    packed = tmp_path / "data.csv.gz"
+    packed.write_bytes(gzip.compress(Path(csv(3000)).read_bytes()))
+    store.load("packed", str(packed))
+    assert store.dataset("packed").to_table()["n"].to_pylist() == list(range(3000))
+
+
+@several
+@given(rows=st.integers(0, 150), split_bytes=st.integers(100, 4000), chunk_bytes=st.sampled_from([65_536, 5_000_000]))
+def test_splits_and_one_stream_make_the_same_rows(
+    store: Store, csv: Callable[..., str], rows: int, split_bytes: int, chunk_bytes: int
+) -> None:
+    options = LoadOptions(source=SourceOptions(split_bytes=split_bytes), chunk_bytes=chunk_bytes)
+    plan = store.plan("split", csv(rows), options)
+    store.publish(plan, [store.load_split(plan, index) for index in range(len(plan.source.splits))])
+    assert store.dataset("split").to_table()["n"].to_pylist() == list(range(rows))
+
+
+@several
+@given(
+    bounds=st.tuples(st.integers(-10, 310), st.integers(-10, 310)),
+    columns=st.sampled_from([None, ["text"], ["n", "text"], []]),
+)
+def test_a_filter_passes_exactly_the_rows_that_it_names(
+    filtered: Store, bounds: tuple[int, int], columns: list[str] | None
+) -> None:
+    import pyarrow.compute as pc
+
+    low, high = bounds
+    condition = (pc.field("n") >= low) & (pc.field("n") < high)
+    table: Any = filtered.dataset("sorted").to_table(columns=columns, filter=condition)
+    expected = [n for n in range(20_000) if low <= n < high]
+    assert table.num_rows == len(expected)
+    if columns is None or "n" in columns:
+        assert table["n"].to_pylist() == expected
+
+
+@pytest.fixture
+def filtered(store: Store, csv: Callable[..., str]) -> Store:
+    """A store with a dataset of several chunks, sorted by ``n``."""
+    store.load("sorted", csv(20_000), LoadOptions(chunk_bytes=65_536))
+    assert store.version("sorted").chunks > 2
+    return store

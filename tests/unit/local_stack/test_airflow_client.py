@@ -1,0 +1,112 @@
+"""Asking Airflow: what it says is one line, and so is its silence."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from local_stack.airflow_client import AirflowClient
+from pipeline.errors import StackError
+
+
+class Answers(BaseHTTPRequestHandler):
+    """As much of Airflow's API as the client uses."""
+
+    asked: list[tuple[str, str, Any]]
+    waits: list[dict[str, Any]]
+
+    def _answer(self) -> None:
+        length = int(self.headers.get("Content-Length", 0))
+        body = json.loads(self.rfile.read(length)) if length else None
+        self.asked.append((self.command, self.path, body))
+        status, said = self._said(body)
+        data = said.encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    do_GET = do_POST = _answer
+
+    def _said(self, body: Any) -> tuple[int, str]:
+        if self.path == "/auth/token":
+            right = body["password"] == "right"
+            return (201, '{"access_token": "t"}') if right else (401, '{"detail": "Invalid credentials"}')
+        if self.headers["Authorization"] != "Bearer t":
+            return 401, "{}"
+        if self.path.partition("?")[0].endswith("/wait"):
+            return 200, "".join(json.dumps(line) + "\n" for line in self.waits)
+        if self.path.endswith("/dagRuns"):
+            return (400, '{"detail": "Invalid input for param x"}') if body["conf"] else (200, '{"dag_run_id": "a+b"}')
+        if self.path.startswith("/api/v2/importErrors"):
+            return 200, '{"import_errors": [{"filename": "d.py", "stack_trace": "T\\nKeyError: 1"}]}'
+        return 404, "not here"
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[ThreadingHTTPServer]:
+    Answers.asked, Answers.waits = [], []
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as serving:
+        thread = threading.Thread(target=serving.serve_forever)
+        thread.start()
+        yield serving
+        serving.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def client(server: ThreadingHTTPServer) -> Iterator[AirflowClient]:
+    with AirflowClient(url(server), "admin", "right") as signed_in:
+        yield signed_in
+
+
+def url(server: ThreadingHTTPServer) -> str:
+    return f"http://127.0.0.1:{server.server_port}"
+
+
+def test_a_run_is_triggered_without_a_date_and_its_id_comes_back(client: AirflowClient) -> None:
+    assert client.trigger("d", {}) == "a+b"
+    assert Answers.asked[-1] == ("POST", "/api/v2/dags/d/dagRuns", {"logical_date": None, "conf": {}})
+
+
+def test_what_airflow_refuses_is_said_in_its_words(client: AirflowClient) -> None:
+    with pytest.raises(StackError, match=r"\(400\): Invalid input for param x"):
+        client.trigger("d", {"x": 1})
+    with pytest.raises(StackError, match=r"\(404\): not here"):
+        client.get("/api/v2/nothing")
+
+
+def test_a_run_is_waited_for_until_it_ends(client: AirflowClient) -> None:
+    Answers.waits = [{"state": "queued"}, {"state": "running"}, {"state": "success", "results": {"publish": 1}}]
+    ended = client.wait_for_run("d", "a+b", timeout_s=30, results=("publish", "warm"))
+    assert (ended.state, ended.results) == ("success", {"publish": 1})
+    assert Answers.asked[-1][1] == "/api/v2/dags/d/dagRuns/a%2Bb/wait?interval=0.5&result=publish&result=warm"
+
+
+def test_a_run_that_never_ends_is_given_up_with_its_last_state(client: AirflowClient) -> None:
+    Answers.waits = [{"state": "running"}]
+    with pytest.raises(StackError, match="d/r is still running after"):
+        client.wait_for_run("d", "r", timeout_s=30)
+
+
+def test_a_dag_that_is_never_read_is_given_up_with_the_import_errors(client: AirflowClient) -> None:
+    with pytest.raises(StackError, match=r"has not read the DAG d .*d\.py: KeyError: 1"):
+        client.wait_for_dag("d", timeout_s=0)
+
+
+def test_a_wrong_password_is_one_line(server: ThreadingHTTPServer) -> None:
+    with pytest.raises(StackError, match="Invalid credentials"):
+        AirflowClient(url(server), "admin", "wrong")
+
+
+def test_silence_is_one_line_that_says_how_to_start_it() -> None:
+    with pytest.raises(StackError, match=r"does not answer .*run up airflow"):
+        AirflowClient("http://127.0.0.1:1", "admin", "right")

@@ -1,0 +1,254 @@
+"""The shell script ``run``, in a copy of the checkout's outline with stand-ins for Python."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from local_stack.settings import CHECKOUT
+
+VENV_PYTHON = """#!/bin/sh
+# What .venv/bin/python does here: notes how it was called. pip fails where the test says so.
+echo "$@" >>"{calls}"
+case "$*" in
+*"pip install"*) echo "TMPDIR=$TMPDIR PIP_CACHE_DIR=$PIP_CACHE_DIR" >>"{calls}"; exit "$(cat "{folder}/pip_exit")" ;;
+esac
+"""
+
+PYTHON = """#!/bin/sh
+case "$1" in
+-V) echo "Python {version}" ;;
+-m) mkdir -p "$3/bin" && cp "{folder}/venv_python" "$3/bin/python" ;;
+-c)
+    case "$2" in
+    *ensurepip*) exit {ensurepip} ;;
+    *"(3, 11)"*) exit {suitable} ;;
+    *) echo "{version}" ;;
+    esac ;;
+esac
+"""
+
+
+class Checkout:
+    """A folder with ``run``, a lock and a PATH that holds only the tools and Pythons put there."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.bin = folder / "bin"
+        self.calls_file = folder / "calls"
+        self.bin.mkdir(parents=True)
+        shutil.copy(CHECKOUT / "run", folder / "run")
+        (folder / "requirements.txt").write_text("one==1\n")
+        (folder / "pip_exit").write_text("0")
+        self.calls_file.write_text("")
+        self.executable(folder / "venv_python", VENV_PYTHON.format(calls=self.calls_file, folder=folder))
+        for tool in ("sh", "cat", "cksum", "mkdir", "rm", "cp", "dirname", "flock"):
+            if found := shutil.which(tool):
+                (self.bin / tool).symlink_to(found)
+
+    def executable(self, path: Path, text: str) -> None:
+        path.write_text(text)
+        path.chmod(0o755)
+
+    def python(self, name: str, version: str, *, suitable: bool = True, ensurepip: bool = True) -> None:
+        text = PYTHON.format(
+            folder=self.folder, version=version, suitable=int(not suitable), ensurepip=int(not ensurepip)
+        )
+        self.executable(self.bin / name, text)
+
+    def run(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [str(self.folder / "run"), *arguments],
+            env={"PATH": str(self.bin), "HOME": "/nonexistent", **env},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+
+    @property
+    def calls(self) -> list[str]:
+        return self.calls_file.read_text().splitlines()
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Checkout:
+    return Checkout(tmp_path / "a checkout")
+
+
+COMMANDS = [
+    "demo",
+    "test",
+    "check",
+    "bench",
+    "up",
+    "down",
+    "status",
+    "logs",
+    "kill",
+    "freeze",
+    "thaw",
+    "nodetool",
+    "reset",
+]
+
+
+@pytest.mark.parametrize("asked", [(), ("help",), ("--help",)])
+def test_without_a_command_it_lists_them_and_sets_nothing_up(checkout: Checkout, asked: tuple[str, ...]) -> None:
+    done = checkout.run(*asked)
+    assert done.returncode == 0
+    for command in COMMANDS:
+        assert command in done.stdout
+    assert not (checkout.folder / ".venv").exists()
+
+
+def test_an_unknown_command_is_wrong_usage(checkout: Checkout) -> None:
+    done = checkout.run("upp")
+    assert done.returncode == 2
+    assert done.stderr.endswith("error: no command 'upp'\n")
+    assert not (checkout.folder / ".venv").exists()
+
+
+def test_the_first_command_makes_the_environment_and_the_second_does_not(checkout: Checkout) -> None:
+    checkout.python("python3.12", "3.12")
+    done = checkout.run("status", "--json")
+    assert done.returncode == 0, done.stderr
+    assert "making .venv with Python 3.12" in done.stderr
+    where = f"TMPDIR={checkout.folder}/.millrace/tmp PIP_CACHE_DIR={checkout.folder}/.millrace/cache/pip"
+    assert checkout.calls == [
+        "-m pip install --quiet --require-hashes --no-deps -r requirements.txt",
+        where,
+        "-m pip install --quiet --no-deps --no-build-isolation -e .",
+        where,
+        "-m local_stack status --json",
+    ]
+    again = checkout.run("up", "redis")
+    assert again.stderr == ""
+    assert checkout.calls[5:] == ["-m local_stack up redis"]
+
+
+def test_temporary_files_of_every_command_stay_in_the_checkout(checkout: Checkout) -> None:
+    checkout.python("python3.12", "3.12")
+    venv_python = checkout.folder / "venv_python"
+    venv_python.write_text(venv_python.read_text() + f'echo "TMPDIR=$TMPDIR" >>"{checkout.calls_file}"\n')
+    checkout.run("test", "unit")
+    assert checkout.calls[-2:] == ["-m tests.run unit", f"TMPDIR={checkout.folder}/.millrace/tmp"]
+    assert (checkout.folder / ".millrace" / "tmp").is_dir()
+
+
+def test_a_changed_lock_brings_the_environment_up_to_date_once(checkout: Checkout) -> None:
+    checkout.python("python3.12", "3.12")
+    checkout.run("status")
+    (checkout.folder / "requirements.txt").write_text("one==2\n")
+    before = len(checkout.calls)
+    assert "requirements.txt changed" in checkout.run("status").stderr
+    assert sum("pip install" in call for call in checkout.calls[before:]) == 2
+    before = len(checkout.calls)
+    checkout.run("status")
+    assert checkout.calls[before:] == ["-m local_stack status"]
+
+
+def test_a_half_made_environment_is_made_again(checkout: Checkout) -> None:
+    checkout.python("python3.12", "3.12")
+    (checkout.folder / "pip_exit").write_text("1")
+    failed = checkout.run("status")
+    assert failed.returncode == 1
+    assert "error: the packages could not be installed" in failed.stderr
+    assert not any(call.startswith("-m local_stack") for call in checkout.calls)
+    (checkout.folder / ".venv" / "half").write_text("")
+    (checkout.folder / "pip_exit").write_text("0")
+    assert checkout.run("status").returncode == 0
+    assert not (checkout.folder / ".venv" / "half").exists()
+
+
+def test_a_python_that_is_there_but_does_not_work_is_passed_over(checkout: Checkout) -> None:
+    checkout.executable(checkout.bin / "python3.12", "#!/bin/sh\necho 'shim: version not installed' >&2\nexit 127\n")
+    checkout.python("python3.11", "3.11")
+    assert "making .venv with Python 3.11" in checkout.run("status").stderr
+
+
+def test_a_python_with_wheels_for_everything_is_preferred(checkout: Checkout) -> None:
+    checkout.python("python3.13", "3.13")
+    checkout.python("python3", "3.13")
+    checkout.python("python3.11", "3.11")
+    assert "making .venv with Python 3.11" in checkout.run("status").stderr
+
+
+def test_python_3_13_is_taken_where_there_is_no_other(checkout: Checkout) -> None:
+    checkout.python("python3.13", "3.13")
+    assert "making .venv with Python 3.13" in checkout.run("status").stderr
+
+
+def test_the_python_that_was_named_is_taken(checkout: Checkout) -> None:
+    checkout.python("python3.12", "3.12")
+    checkout.python("mine", "3.11")
+    done = checkout.run("status", MILLRACE_PYTHON=str(checkout.bin / "mine"))
+    assert "making .venv with Python 3.11" in done.stderr
+
+
+def test_a_named_python_that_does_not_work_is_refused_by_its_name(checkout: Checkout) -> None:
+    checkout.python("python3.12", "3.12")
+    done = checkout.run("status", MILLRACE_PYTHON="python3.9")
+    assert done.returncode == 1
+    assert done.stderr == "error: MILLRACE_PYTHON is python3.9, which is no working Python 3.11 to 3.13\n"
+
+
+def test_without_a_fitting_python_one_line_says_what_is_needed(checkout: Checkout) -> None:
+    checkout.python("python3", "3.10", suitable=False)
+    done = checkout.run("status")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: no working Python 3.11 to 3.13 on the PATH")
+    assert not (checkout.folder / ".venv").exists()
+
+
+def test_where_debian_lacks_venv_the_one_command_that_mends_it_is_said(checkout: Checkout) -> None:
+    checkout.python("python3.11", "3.11", ensurepip=False)
+    python = (checkout.bin / "python3.11").read_text()
+    checkout.executable(
+        checkout.bin / "python3.11", python.replace("-m) mkdir", "-m) mkdir -p .venv/bin; exit 1; mkdir")
+    )
+    done = checkout.run("status")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        "error: python3.11 cannot make virtual environments; this mends it: apt-get install python3.11-venv"
+    )
+    assert not (checkout.folder / ".venv").exists(), "nothing half-made is left"
+
+
+@pytest.mark.parametrize(
+    ("asked", "called"),
+    [
+        (["kill", "cassandra-2"], "-m local_stack kill cassandra-2"),
+        (["nodetool", "1", "status", "-r"], "-m local_stack nodetool 1 status -r"),
+        (["logs", "kafka", "-f"], "-m local_stack logs kafka -f"),
+        (["test", "unit", "--seed", "7"], "-m tests.run unit --seed 7"),
+        (["bench", "load"], "-m bench load"),
+        (["demo", "--exit"], "-m local_stack.demo --exit"),
+    ],
+)
+def test_each_command_goes_to_its_program(checkout: Checkout, asked: list[str], called: str) -> None:
+    checkout.python("python3.12", "3.12")
+    assert checkout.run(*asked).returncode == 0
+    assert checkout.calls[-1] == called
+
+
+def test_check_runs_every_check_even_when_one_fails(checkout: Checkout) -> None:
+    checkout.python("python3.12", "3.12")
+    venv_python = checkout.folder / "venv_python"
+    venv_python.write_text(venv_python.read_text() + 'case "$*" in *"ruff check"*) exit 1 ;; esac\n')
+    done = checkout.run("check")
+    assert done.returncode == 1
+    assert [call.split()[1] for call in checkout.calls if "pip install" not in call and "TMPDIR" not in call] == [
+        "ruff", "ruff", "mypy", "local_stack",
+    ]  # fmt: skip
+
+
+def test_the_script_runs_from_any_folder(checkout: Checkout, tmp_path: Path) -> None:
+    checkout.python("python3.12", "3.12")
+    env = {"PATH": str(checkout.bin), "HOME": os.devnull}
+    subprocess.run([str(checkout.folder / "run"), "status"], env=env, cwd=tmp_path, check=True, timeout=60)
+    assert checkout.calls[-1] == "-m local_stack status"

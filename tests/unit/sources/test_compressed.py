@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import os
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+import zstandard
+
+from pipeline.errors import SourceCorruptError, SourceFormatError, SourceTooLargeError
+from pipeline.sources import SourceOptions, open_source, plan_source
+
+Read = Callable[..., pa.Table]
+Write = Callable[[str, bytes], Path]
+
+TEXT = b"a,b\n" + b"".join(b"%d,%s\n" % (number, os.urandom(4).hex().encode()) for number in range(2_000))
+
+
+def zipped(data: bytes, *, names: tuple[str, ...] = ("a.csv",), method: int = zipfile.ZIP_DEFLATED) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", method) as archive:
+        for name in names:
+            archive.writestr(name, data)
+    return out.getvalue()
+
+
+PACKERS: dict[str, Callable[[bytes], bytes]] = {
+    "gz": gzip.compress,
+    "bz2": bz2.compress,
+    "zst": lambda data: zstandard.ZstdCompressor(write_checksum=True).compress(data),
+    "zip": zipped,
+}
+
+
+@pytest.mark.parametrize("ending", PACKERS)
+@pytest.mark.parametrize("name", ["a.csv.{}", "a.csv", "a.{}", "a"])
+def test_what_is_compressed_is_read_whatever_it_is_called(
+    write: Write, read: Read, read_parts: Read, ending: str, name: str
+) -> None:
+    path = write(name.format(ending), PACKERS[ending](TEXT))
+    expected = read(write("plain.csv", TEXT))
+    assert read(path).equals(expected)
+    assert read_parts(path, split_bytes=1).equals(expected)
+    assert len(plan_source(str(path), SourceOptions(split_bytes=1)).splits) == 1
+
+
+@pytest.mark.parametrize("ending", ["gz", "bz2", "zst"])
+def test_members_one_after_another_are_one_stream(write: Write, read: Read, ending: str) -> None:
+    pack = PACKERS[ending]
+    path = write(f"a.csv.{ending}", pack(TEXT[:5000]) + pack(TEXT[5000:]))
+    assert read(path).equals(read(write("plain.csv", TEXT)))
+
+
+@pytest.mark.parametrize("ending", PACKERS)
+def test_a_compressed_file_cut_anywhere_is_refused_by_name(write: Write, read: Read, ending: str) -> None:
+    data = PACKERS[ending](TEXT)
+    for size in (*range(5, 40, 3), len(data) // 2, *range(len(data) - 9, len(data))):
+        with pytest.raises(SourceCorruptError, match=rf"a.csv.{ending} is (cut short|no intact|named like)"):
+            read(write(f"a.csv.{ending}", data[:size]))
+
+
+@pytest.mark.parametrize("ending", ["gz", "zst", "zip"])
+def test_a_compressed_file_with_changed_bytes_is_refused_by_name(write: Write, read: Read, ending: str) -> None:
+    data = bytearray(PACKERS[ending](TEXT))
+    data[len(data) // 2] ^= 0xFF
+    with pytest.raises(SourceCorruptError, match=f"a.csv.{ending}"):
+        read(write(f"a.csv.{ending}", bytes(data)), column_types=(("b", "string"),))
+
+
+@pytest.mark.parametrize("ending", ["gz", "bz2", "zst"])
+def test_something_else_behind_the_end_is_refused(write: Write, read: Read, ending: str) -> None:
+    with pytest.raises(SourceCorruptError, match=f"a.csv.{ending}"):
+        read(write(f"a.csv.{ending}", PACKERS[ending](TEXT) + b"and something else, long enough"))
+
+
+@pytest.mark.parametrize("ending", PACKERS)
+def test_a_name_that_promises_compression_which_is_not_there_is_refused(write: Write, read: Read, ending: str) -> None:
+    with pytest.raises(SourceCorruptError, match=rf"a.csv.{ending} is named like .* but does not begin like it"):
+        read(write(f"a.csv.{ending}", TEXT))
+
+
+def test_a_text_that_begins_like_bzip2_is_a_text(write: Write, read: Read) -> None:
+    assert read(write("a.csv", b"BZh9,b\n1,2\n")).column_names == ["BZh9", "b"]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (zipped(TEXT, names=("a.csv", "b.csv")), "is a zip with 2 files"),
+        (zipped(TEXT, names=()), "is a zip with 0 files"),
+        (zipped(b"", names=("folder/",)), "is a zip with 0 files"),
+        (zipped(TEXT, method=zipfile.ZIP_LZMA), "uses zip method 14"),
+    ],
+    ids=["two files", "no file", "a folder", "lzma"],
+)
+def test_a_zip_must_hold_exactly_one_ordinary_file(write: Write, read: Read, data: bytes, message: str) -> None:
+    with pytest.raises(SourceFormatError, match=message):
+        read(write("a.zip", data))
+
+
+def test_an_encrypted_zip_is_refused(write: Write, read: Read) -> None:
+    data = bytearray(zipped(TEXT))
+    directory = data.index(b"PK\x01\x02")
+    data[6] |= 1
+    data[directory + 8] |= 1
+    with pytest.raises(SourceFormatError, match="is an encrypted zip"):
+        read(write("a.zip", bytes(data)))
+
+
+def test_a_zip_with_a_link_in_it_is_refused(write: Write, read: Read) -> None:
+    member = zipfile.ZipInfo("a.csv")
+    member.external_attr = 0o120777 << 16
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr(member, "/etc/passwd")
+    with pytest.raises(SourceFormatError, match="holds a link"):
+        read(write("a.zip", out.getvalue()))
+
+
+def test_a_path_inside_a_zip_goes_nowhere(write: Write, read: Read, tmp_path: Path) -> None:
+    path = write("a.zip", zipped(TEXT, names=("../../evil.csv",)))
+    assert read(path).num_rows == 2000
+    assert sorted(found.name for found in tmp_path.iterdir()) == ["a.zip"]
+
+
+def test_a_zip_with_a_wrong_checksum_is_refused(write: Write, read: Read) -> None:
+    data = bytearray(zipped(TEXT, method=zipfile.ZIP_STORED))
+    data[data.index(b"999,")] = ord("8")
+    with pytest.raises(SourceCorruptError, match=r"a.zip is no intact zip data"):
+        read(write("a.zip", bytes(data)))
+
+
+@pytest.mark.parametrize("ending", PACKERS)
+def test_a_bomb_is_a_record_that_is_too_large_and_takes_no_memory(write: Write, read: Read, ending: str) -> None:
+    path = write(f"a.csv.{ending}", PACKERS[ending](b"a,b\n" + bytes(50_000_000)))
+    with pytest.raises(SourceTooLargeError, match=r"line 2: a record of 50,000,000 bytes"):
+        read(path, max_unit_bytes=1_000_000)
+
+
+def test_a_zstd_window_that_would_take_a_gigabyte_is_refused(write: Write, read: Read) -> None:
+    frame = b"\x28\xb5\x2f\xfd" + b"\x00\xa0" + b"\x21\x00\x00" + b"a,b\n"
+    with pytest.raises(SourceCorruptError, match="requires too much memory"):
+        read(write("a.csv.zst", frame))
+    small = b"\x28\xb5\x2f\xfd" + b"\x00\x20" + b"\x21\x00\x00" + b"a,b\n"
+    assert read(write("b.csv.zst", small)).column_names == ["a", "b"]
+
+
+def test_a_compression_inside_a_compression_is_not_opened(write: Write) -> None:
+    plan = plan_source(str(write("a.gz", gzip.compress(gzip.compress(TEXT)))))
+    assert plan.format == "bytes"
+
+
+def test_progress_of_a_compressed_file_is_in_its_own_bytes(write: Write) -> None:
+    text = b"".join(b"%d,%s\n" % (number, os.urandom(4_000).hex().encode()) for number in range(1_500))
+    path = write("a.csv.gz", gzip.compress(b"a,b\n" + text, 1))
+    seen = []
+    with open_source(plan_source(str(path), SourceOptions(infer_bytes=10_000))) as reader:
+        for _ in reader:
+            seen.append(reader.bytes_read)
+    assert seen == sorted(seen)
+    assert len(set(seen)) > 2
+    assert seen[-1] <= reader.bytes_read == path.stat().st_size

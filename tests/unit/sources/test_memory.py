@@ -1,0 +1,101 @@
+"""Memory does not follow the size of the source: measured in a process of its own, against its own baseline."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+PROGRAM = """
+import json, os, sys
+# Memory grows with the threads, so they are the same on every machine.
+os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])
+os.environ["OMP_NUM_THREADS"] = "2"
+from pipeline.sources import SourceOptions, open_source, plan_source
+import numpy
+def peak():
+    # Not ru_maxrss: that begins with what the parent had.
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
+def load(path, **options):
+    with open_source(plan_source(path, SourceOptions(**options), max_splits=1)) as reader:
+        return sum(batch.num_rows for batch in reader)
+load(sys.argv[2])
+before = peak()
+rows = load(sys.argv[1])
+print(json.dumps({"rows": rows, "grown": peak() - before}))
+"""
+
+
+def grown(path: Path, small: Path) -> dict[str, int]:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(path), str(small)],
+        capture_output=True,
+        timeout=250,
+        check=True,
+        cwd=Path(__file__).parents[3],
+    )
+    said: dict[str, int] = json.loads(done.stdout)
+    return said
+
+
+def write_csv(path: Path, rows: int) -> None:
+    line = b'1234567,2026-11-22 10:00:00,"quoted, text",0.123456789,another word that is longer than others\n'
+    path.write_bytes(b"a,b,c,d,e\n" + line * rows)
+
+
+def write_gzip(path: Path, rows: int) -> None:
+    line = b'1234567,2026-11-22 10:00:00,"quoted, text",0.123456789,another word that is longer than others\n'
+    path.write_bytes(gzip.compress(b"a,b,c,d,e\n" + line * rows, 1))
+
+
+def write_jsonl(path: Path, rows: int) -> None:
+    path.write_bytes(b'{"a":1234567,"b":"some words in a line","c":[1,2,3],"d":0.123456789,"e":null}\n' * rows)
+
+
+def table_of(rows: int) -> pa.Table:
+    return pa.table({"a": np.arange(rows), "b": pa.repeat("some words in a line", rows), "c": np.full(rows, 0.5)})
+
+
+def write_parquet(path: Path, rows: int) -> None:
+    pq.write_table(table_of(rows), path, row_group_size=200_000)
+
+
+def write_arrow(path: Path, rows: int) -> None:
+    table = table_of(rows)
+    with pa.ipc.new_file(path, table.schema) as writer:
+        writer.write_table(table, max_chunksize=200_000)
+
+
+def write_bytes(path: Path, rows: int) -> None:
+    path.write_bytes(bytes(100 * rows))
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "rows", "limit_bytes"),
+    [
+        ("a.csv", write_csv, 1_100_000, 100_000_000),
+        ("a.csv.gz", write_gzip, 1_100_000, 100_000_000),
+        ("a.jsonl", write_jsonl, 1_100_000, 100_000_000),
+        ("a.parquet", write_parquet, 3_500_000, 110_000_000),
+        ("a.arrow", write_arrow, 1_500_000, 40_000_000),
+        ("a.bin", write_bytes, 1_000_000, 40_000_000),
+    ],
+)
+def test_a_large_source_needs_far_less_memory_than_it_holds(
+    tmp_path: Path, name: str, write: Callable[[Path, int], None], rows: int, limit_bytes: int
+) -> None:
+    (tmp_path / "small").mkdir()
+    write(tmp_path / name, rows)
+    write(tmp_path / "small" / name, 100)
+    said = grown(tmp_path / name, tmp_path / "small" / name)
+    assert said["rows"] == (rows // 10_000 if name == "a.bin" else rows)
+    assert said["grown"] < limit_bytes

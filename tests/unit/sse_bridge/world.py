@@ -1,0 +1,145 @@
+"""A topic, a bridge and clients without a network: the parts are ours, what lies between them is simulated."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pipeline.errors import ProgressError
+from pipeline.progress.event import TaskIdentity, encode_event, progress_event
+from pipeline.progress.merge import Picture
+from pipeline.settings import BridgeSettings
+from sse_bridge.filters import Filter
+from sse_bridge.hub import Hub, Place
+from sse_bridge.state import Incoming, Skipped, parse_record
+from tests.unit.sse_bridge.whatwg import EventStreamParser
+
+FACTS: dict[str, Any] = {
+    "kind": "load", "dataset": "flights", "phase": "", "total": None, "unit": "rows", "rate": None, "elapsed_s": 1.0,
+    "counters": {}, "metrics": {}, "message": "", "error": None,
+}  # fmt: skip
+
+
+def record(
+    task: str = "load", sequence: int = 1, state: str = "running", *, run: str = "r", dag: str = "d", **facts: Any
+) -> bytes:
+    """An event as it stands in Kafka."""
+    identity = TaskIdentity(dag, run, task)
+    said = {**FACTS, "state": state, "done": sequence, **facts}
+    return encode_event(progress_event(identity, sequence, 1_795_341_600.0 + sequence, said))
+
+
+class Topic:
+    """Partitions of records by offset; gaps are what compaction took."""
+
+    def __init__(self, partitions: int = 1) -> None:
+        self.logs: list[dict[int, bytes]] = [{} for _ in range(partitions)]
+        self.ends = [0] * partitions
+        self.lows = [0] * partitions
+
+    def append(self, partition: int, raw: bytes) -> int:
+        offset = self.ends[partition]
+        self.logs[partition][offset] = raw
+        self.ends[partition] += 1
+        return offset
+
+    def compact(self, partition: int) -> None:
+        """Keep the last record of every source."""
+        newest: dict[str, int] = {}
+        for offset, raw in self.logs[partition].items():
+            newest[json.loads(raw)["source"]] = offset
+        kept = set(newest.values())
+        self.logs[partition] = {o: raw for o, raw in self.logs[partition].items() if o in kept}
+
+
+class Reader:
+    """Stands for the consumer: reads a topic into a hub, one record of a chosen partition at a time."""
+
+    def __init__(
+        self, topic: Topic, clock: Any = lambda: 1_795_341_700.0, epoch: str = "0000000a", **limits: Any
+    ) -> None:
+        self.topic = topic
+        self.clock = clock
+        self.hub = Hub(BridgeSettings(**limits), clock)
+        self.next = list(topic.lows)
+        self.hub.begin(epoch, tuple(self.next))
+        self.hub.heard()
+
+    def read(self, partition: int) -> bool:
+        """Read one record; False if there is none. An offset without a record is jumped over."""
+        log = self.topic.logs[partition]
+        offset = min((o for o in log if o >= self.next[partition]), default=None)
+        if offset is None:
+            return False
+        self.next[partition] = offset + 1
+        raw = log[offset]
+        try:
+            self.hub.take([Incoming(partition, offset, raw, parse_record(raw), self.clock())])
+        except ProgressError:
+            self.hub.take([Skipped(partition, offset)])
+        return True
+
+    def read_all(self) -> None:
+        for partition in range(len(self.topic.logs)):
+            while self.read(partition):
+                pass
+        self.hub.ready = True
+
+
+class Client:
+    """An EventSource: keeps its last event id through every connection, and what it was told."""
+
+    def __init__(self, wanted: Filter | None = None) -> None:
+        self.wanted = wanted or Filter()
+        self.last_event_id = ""
+        self.newest: dict[str, dict[str, Any]] = {}
+        self.got: list[tuple[str, str]] = []
+        """Each progress event as (source, sequence), in order."""
+        self.resets = 0
+        self.snapshots = 0
+        self._place: Place | None = None
+        self._hub: Hub | None = None
+        self._parser = EventStreamParser()
+        self._seen = 0
+
+    def connect(self, hub: Hub) -> None:
+        self._hub = hub
+        self._parser = EventStreamParser(last_event_id=self.last_event_id, _id=self.last_event_id)
+        self._seen = 0
+        self._place, data = hub.join(self.wanted, last_event_id=self.last_event_id)
+        self._feed(data)
+
+    def receive(self, cut: int | None = None) -> None:
+        """Take what there is; with ``cut`` the connection breaks after so many bytes."""
+        if self._hub is None or self._place is None:
+            return
+        data = self._hub.more(self._place)
+        self._feed(data if cut is None else data[:cut])
+        if cut is not None:
+            self._hub = self._place = None
+
+    def _feed(self, data: bytes) -> None:
+        self._parser.feed(data)
+        for message in self._parser.messages[self._seen :]:
+            body = json.loads(message.data)
+            if message.type in ("snapshot", "reset"):
+                self.snapshots += message.type == "snapshot"
+                self.resets += message.type == "reset"
+                self.newest = {event["source"]: event for event in body["events"]}
+                assert body["cursor"] == message.last_event_id
+            elif message.type == "progress":
+                self.newest[body["source"]] = body
+                self.got.append((body["source"], body["sequence"]))
+        self._seen = len(self._parser.messages)
+        self.last_event_id = self._parser.last_event_id
+
+    @property
+    def connected(self) -> bool:
+        return self._place is not None
+
+    def picture(self) -> dict[str, tuple[str, str]]:
+        """What a page would show: for each task its attempt's state and newest sequence."""
+        picture = Picture()
+        for event in self.newest.values():
+            picture.apply(event)
+        return {task.source: (task.state, self.newest[task.source]["sequence"]) for task in picture.tasks()}

@@ -1,0 +1,74 @@
+"""Chunks made of real rows, and a cluster in memory to put them into."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from pipeline.chunks import Chunk, ChunkSettings, TileLayout, encode_row_group
+from pipeline.store import health
+from pipeline.store.version import WriterRow
+from pipeline.store.writer import ReplicatedWriter
+from tests.unit.store.fakes import FakeCassandra
+from tests.unit.store.in_memory import cassandra, csv, settings, store
+
+__all__ = ["cassandra", "csv", "settings", "store"]
+
+SETTINGS = ChunkSettings(row_group_bytes=1_000_000)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nodes are probed within hundredths of a second."""
+    monkeypatch.setattr(health, "PROBE_PATIENCE_S", 0.1)
+    monkeypatch.setattr(health, "PROBE_EVERY_S", 0.03)
+    monkeypatch.setattr(health, "PROBE_AGAIN_S", 0.002)
+
+
+@pytest.fixture
+def make_writer(quick: None) -> Iterator[Callable[..., ReplicatedWriter]]:
+    """Writers on a cluster in memory, closed at the end."""
+    made: list[ReplicatedWriter] = []
+
+    def make(cassandra: FakeCassandra, window_bytes: int = 20_000_000) -> ReplicatedWriter:
+        made.append(ReplicatedWriter(cassandra, window_bytes=window_bytes))
+        return made[-1]
+
+    yield make
+    for writer in made:
+        writer.close()
+        assert not writer._thread.is_alive()
+
+
+def make_chunk(rows: int, seed: int = 0, columns: int = 3, name: str = "c") -> Chunk:
+    """A chunk of random int64 columns: they do not compress, so it is about ``rows * columns * 8`` bytes."""
+    rng = np.random.default_rng(seed)
+    values = [pa.array(rng.integers(-(2**62), 2**62, rows)) for _ in range(columns)]
+    return encode(pa.RecordBatch.from_arrays(values, names=[f"{name}{i}" for i in range(columns)]))
+
+
+def encode(batch: pa.RecordBatch) -> Chunk:
+    """The batch as one chunk."""
+    (chunk,) = encode_row_group(batch, SETTINGS, TileLayout.for_schema(batch.schema))
+    return chunk
+
+
+def writer_row(**changes: Any) -> WriterRow:
+    values: dict[str, Any] = {
+        "dataset": "flights",
+        "writer": uuid4(),
+        "run": "run-1",
+        "fingerprint": "f" * 64,
+        "split": 0,
+        "attempt": 1,
+        "version": "1-abcdef",
+        "host": "here",
+        "started": datetime(2026, 11, 22, 10, tzinfo=UTC),
+    }
+    return WriterRow(**{**values, **changes})

@@ -1,0 +1,296 @@
+"""A cluster in memory: two nodes that keep rows, and answer as they are told.
+
+Statements are the driver's own (prepared, bound, batched, serialized), so that what is tested is what is sent. Each
+node has its own copy of every row; ``behave`` decides how a node answers an asynchronous write or probe.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections import namedtuple
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+from cassandra import ConsistencyLevel, InvalidRequest, Unavailable
+from cassandra.cluster import NoHostAvailable
+from cassandra.connection import ConnectionShutdown
+from cassandra.cqltypes import lookup_casstype
+from cassandra.protocol import ColumnMetadata
+from cassandra.query import BatchStatement, BoundStatement, PreparedStatement
+
+from pipeline.settings import CassandraSettings
+from pipeline.store.schema import TABLES
+from pipeline.store.session import LOCAL_ONE, NODE_LOCAL, TWO, CassandraSession
+
+_CASS_TYPES = {
+    "text": "UTF8Type", "uuid": "UUIDType", "int": "Int32Type", "smallint": "ShortType", "bigint": "LongType",
+    "blob": "BytesType", "boolean": "BooleanType", "timestamp": "TimestampType",
+}  # fmt: skip
+
+Answer = Any
+"""``"ok"``, ``"silent"`` (no answer until ``Attempt.answer``), or an exception."""
+
+
+def _columns_of(table: str) -> tuple[dict[str, str], list[str], list[str]]:
+    text = " ".join(TABLES[table].split())
+    body = text[text.index("(") + 1 : text.index("PRIMARY KEY")]
+    columns = dict(part.strip().split(" ") for part in body.strip().rstrip(",").split(","))
+    partition, rest = re.search(r"PRIMARY KEY \(\(([^)]*)\)(.*?)\) ?\)", text).groups()  # type: ignore[union-attr]
+    split = [name.strip() for name in partition.split(",")]
+    return columns, split, [name.strip() for name in rest.split(",") if name.strip()]
+
+
+@dataclass(eq=False)
+class FakeHost:
+    address: str
+    is_up: bool | None = True
+    rows: dict[str, dict[tuple[Any, ...], tuple[int, dict[str, Any]]]] = field(
+        default_factory=lambda: {table: {} for table in TABLES}
+    )
+
+    @property
+    def endpoint(self) -> str:
+        return self.address
+
+    def __str__(self) -> str:
+        return self.address
+
+
+@dataclass(eq=False)
+class Attempt:
+    """One asynchronous request as the driver would send it."""
+
+    statement: Any
+    host: FakeHost
+    level: int
+    apply: Callable[[], None]
+    is_probe: bool
+    what: list[tuple[str, dict[str, Any]]]
+    callbacks: list[tuple[Callable[[Any], None], Callable[[Any], None]]] = field(default_factory=list)
+    result: Answer = None
+
+    def add_callbacks(self, done: Callable[[Any], None], failed: Callable[[Any], None]) -> None:
+        self.callbacks.append((done, failed))
+        if self.result is not None:
+            self._tell()
+
+    def answer(self, result: Answer) -> None:
+        if result == "ok":
+            self.apply()
+        self.result = result
+        self._tell()
+
+    def _tell(self) -> None:
+        callbacks, self.callbacks = self.callbacks, []
+        for done, failed in callbacks:
+            done(None) if self.result == "ok" else failed(self.result)
+
+
+class FakeCassandra(CassandraSession):
+    """A ``CassandraSession`` without a cluster. ``attempts`` are all asynchronous requests, in order."""
+
+    def __init__(self, behave: Callable[[Attempt], Answer] | None = None, **settings: Any) -> None:
+        self.settings = CassandraSettings(keyspace="ks", **settings)
+        self.a, self.b = FakeHost("10.0.0.1"), FakeHost("10.0.0.2")
+        self.behave = behave or (lambda _attempt: "ok")
+        self.attempts: list[Attempt] = []
+        self.reads: list[tuple[str, int, str]] = []
+        self.unreachable: dict[str, Exception] = {}
+        self.node_local_allowed = True
+        self.changed = threading.Condition()
+        self.listeners: list[Any] = []
+        self._ids: dict[bytes, PreparedStatement] = {}
+        self._prepared = {}
+        self._silent_until = {}
+        self._clock = 0
+        self.session: Any = SimpleNamespace(
+            execute_async=self._execute_async, execute=self._execute, prepare=self._prepare_now
+        )
+        self._probes = self.session
+        self.cluster: Any = SimpleNamespace(
+            register_listener=self.listeners.append,
+            unregister_listener=self.listeners.remove,
+            metadata=SimpleNamespace(cluster_name="fake"),
+        )
+
+    def hosts(self) -> list[Any]:
+        return [self.a, self.b]
+
+    def replicas(self, statement: Any) -> list[Any]:
+        return [self.a, self.b]
+
+    def close(self) -> None:
+        pass
+
+    def execute_at(self, statement: Any, host: Any) -> list[Any]:
+        return self.execute(statement, host=host)
+
+    def answers(self, host: Any, *, patience_s: float = 0.0) -> bool:
+        return host.address not in self.unreachable
+
+    # --- what tests ask and do
+
+    def wait_for(self, condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
+        with self.changed:
+            assert self.changed.wait_for(condition, timeout_s), "it did not happen"
+
+    def writes(self) -> list[Attempt]:
+        return [attempt for attempt in self.attempts if not attempt.is_probe]
+
+    def table(self, name: str, host: FakeHost | None = None) -> list[dict[str, Any]]:
+        """The rows of a table, in order, as ``host`` has them or as both have them together."""
+        hosts = [self.a, self.b] if host is None else [host]
+        merged: dict[tuple[Any, ...], tuple[int, dict[str, Any]]] = {}
+        for one in hosts:
+            for key, (stamp, row) in one.rows[name].items():
+                if key not in merged or merged[key][0] < stamp:
+                    merged[key] = (stamp, row)
+        found = [row for _, row in merged.values()]
+        _, partition, clustering = _columns_of(name)
+        if name == "versions":
+            return sorted(found, key=lambda r: (r["dataset"], r["number"], r["hex"]), reverse=True)
+        return sorted(found, key=lambda r: tuple(r[c] for c in (*partition, *clustering)))
+
+    # --- the driver's side
+
+    def _prepare_now(self, query: str) -> PreparedStatement:
+        if insert := re.fullmatch(r"INSERT INTO ks\.(\w+) \(([^)]*)\) VALUES .*", query):
+            table = insert[1]
+            given = [(name.strip(), "=") for name in insert[2].split(",")]
+            given += [(f"[{word.lower()}]", "=") for word in re.findall(r"USING (\w+)", query)]
+        else:
+            table, where = re.fullmatch(
+                r"(?:SELECT .*|DELETE) FROM ks\.(\w+) WHERE (.*?)(?: LIMIT \d+)?", query
+            ).groups()  # type: ignore[union-attr]
+            given = [clause[:2] for clause in map(_clause, where.split(" AND ")) if clause[2] == "?"]
+        columns, partition, _ = _columns_of(table)
+        names = [name for name, _ in given]
+        metadata = [ColumnMetadata("ks", table, name, _type(name, how, columns)) for name, how in given]
+        found = PreparedStatement(
+            metadata, query.encode(), [names.index(c) for c in partition], query, None, 4, None, None
+        )
+        self._ids[query.encode()] = found
+        return found
+
+    def _execute_async(self, statement: Any, host: FakeHost, timeout: float) -> Attempt:
+        is_probe = isinstance(statement, str)
+        what = [] if is_probe else self.decode(statement)
+        level = LOCAL_ONE if is_probe else statement.consistency_level
+        attempt = Attempt(statement, host, level, lambda: self._apply(what, level, host), is_probe, what)
+        result = self.behave(attempt)
+        with self.changed:
+            self.attempts.append(attempt)
+            self.changed.notify_all()
+        if result != "silent":
+            attempt.answer(result)
+        return attempt
+
+    def decode(self, statement: Any) -> list[tuple[str, dict[str, Any]]]:
+        """(table, row) of every row that the statement writes, deserialized."""
+        if isinstance(statement, BatchStatement):
+            parts = [(self._ids[query], values) for _, query, values in statement._statements_and_parameters]
+        else:
+            parts = [(statement.prepared_statement, statement.values)]
+        rows = []
+        for prepared, values in parts:
+            metadata = prepared.column_metadata
+            row = {c.name: _value(c, v) for c, v in zip(metadata, values, strict=True) if c.name[0] != "["}
+            rows.append((metadata[0].table_name, row))
+        return rows
+
+    def _apply(self, what: list[tuple[str, dict[str, Any]]], level: int, host: FakeHost) -> None:
+        with self.changed:
+            for table, row in what:
+                columns, partition, clustering = _columns_of(table)
+                key = tuple(row[name] for name in (*partition, *clustering))
+                self._clock += 1
+                for one in [self.a, self.b] if level == TWO else [host]:
+                    before = one.rows[table].get(key, (0, dict.fromkeys(columns)))[1]
+                    one.rows[table][key] = (self._clock, {**before, **row})
+            self.changed.notify_all()
+
+    def _execute(
+        self, statement: BoundStatement, timeout: float | None = None, host: FakeHost | None = None
+    ) -> list[Any]:
+        level = statement.consistency_level
+        batch = isinstance(statement, BatchStatement)
+        query = "BATCH" if batch else statement.prepared_statement.query_string
+        up = [one for one in (self.a, self.b) if one.address not in self.unreachable]
+        asked = host or (up[0] if up else self.a)
+        self.reads.append((query, level, asked.address if host or level != TWO else "both"))
+        if asked.address in self.unreachable:
+            raise self.unreachable[asked.address]
+        if level == NODE_LOCAL and not self.node_local_allowed:
+            raise InvalidRequest("NODE_LOCAL is not allowed")
+        if level == TWO and len(up) < 2:
+            raise Unavailable("not enough", ConsistencyLevel.TWO, 2, len(up))
+        if query.startswith("SELECT"):
+            return self._select(query, statement, None if level == TWO else asked)
+        what = self.decode(statement)
+        if batch or query.startswith("INSERT"):
+            self._apply(what, level, asked)
+        for one in [self.a, self.b] if level == TWO else [asked]:
+            for table, key in what if query.startswith("DELETE") else []:
+                gone = [k for k, (_, row) in one.rows[table].items() if key.items() <= row.items()]
+                for k in gone:
+                    del one.rows[table][k]
+        return []
+
+    def _select(self, query: str, statement: BoundStatement, host: FakeHost | None) -> list[Any]:
+        names, table, where, limit = re.fullmatch(  # type: ignore[union-attr]
+            r"SELECT (.*) FROM ks\.(\w+) WHERE (.*?)(?: LIMIT (\d+))?", query
+        ).groups()
+        rows = self.table(table, host)
+        metadata = statement.prepared_statement.column_metadata
+        values = iter([_value(c, v) for c, v in zip(metadata, statement.values, strict=True)])
+        for name, operator, given in map(_clause, where.split(" AND ")):
+            value = next(values) if given == "?" else int(given)
+            rows = [row for row in rows if _passes(name, operator, row, value)]
+        wanted = [name.strip().split(" AS ")[-1] for name in names.split(",")]
+        kind = namedtuple("Row", wanted)  # type: ignore[misc]
+        # A name that is no column is a write time; nobody's clock is off here.
+        found = rows[: int(limit) if limit else None]
+        return [kind(*(row.get(name, 1) for name in wanted)) for row in found]
+
+
+def _type(name: str, operator: str, columns: dict[str, str]) -> Any:
+    kind = _CASS_TYPES[columns.get(name, "int")]
+    if name == "[timestamp]":
+        kind = "LongType"
+    if name.startswith("("):
+        kind = f"TupleType({', '.join(_CASS_TYPES[columns[part.strip()]] for part in name.strip('()').split(','))})"
+    return lookup_casstype(f"ListType({kind})" if operator == "IN" else kind)
+
+
+def _value(column: Any, data: bytes | None) -> Any:
+    return None if data is None else column.type.from_binary(data, 4)
+
+
+def _clause(text: str) -> tuple[str, str, str]:
+    name, operator, given = re.fullmatch(r"(.*) (=|>=|<|IN) (\?|-?\d+)", text).groups()  # type: ignore[union-attr]
+    return name, operator, given
+
+
+def _passes(name: str, operator: str, row: dict[str, Any], value: Any) -> bool:
+    if name.startswith("("):
+        return tuple(row[part.strip()] for part in name.strip("()").split(",")) in [tuple(v) for v in value]
+    here = row[name]
+    return {
+        "=": lambda: bool(here == value),
+        ">=": lambda: bool(here >= value),
+        "<": lambda: bool(here < value),
+        "IN": lambda: here in value,
+    }[operator]()
+
+
+def reset() -> Exception:
+    """What every open request gets when a node is killed."""
+    error: Exception = ConnectionShutdown("Connection reset by peer", "10.0.0.1")
+    return error
+
+
+def no_host(host: FakeHost, cause: Exception) -> NoHostAvailable:
+    return NoHostAvailable("Unable to complete the operation", {host: cause})

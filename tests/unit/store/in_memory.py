@@ -1,0 +1,49 @@
+"""A whole store on a cluster in memory, and files to load."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.api import Store
+from pipeline.settings import Settings, load_settings
+from pipeline.store import health
+from tests.unit.store.fakes import FakeCassandra
+
+
+@pytest.fixture
+def settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Settings:
+    """Settings of nobody's environment: no cache, nothing reported."""
+    monkeypatch.setenv("MILLRACE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("MILLRACE_CONFIG", str(tmp_path / "none.toml"))
+    return load_settings(redis={"url": ""}, cassandra={"keyspace": "ks"})
+
+
+@pytest.fixture
+def cassandra(monkeypatch: pytest.MonkeyPatch) -> FakeCassandra:
+    """Two nodes in memory, probed within hundredths of a second."""
+    monkeypatch.setattr(health, "PROBE_PATIENCE_S", 0.03)
+    monkeypatch.setattr(health, "PROBE_EVERY_S", 0.03)
+    return FakeCassandra()
+
+
+@pytest.fixture
+def store(cassandra: FakeCassandra, settings: Settings) -> Iterator[Store]:
+    """A store on them."""
+    with Store(cassandra, settings) as opened:
+        yield opened
+
+
+@pytest.fixture
+def csv(tmp_path: Path) -> Callable[..., str]:
+    """Writes a CSV of ``rows`` rows (``n``, ``text``) from ``first`` and returns its path."""
+
+    def write(rows: int, first: int = 0, name: str = "data.csv") -> str:
+        lines = ["n,text", *(f"{n},text {n}" for n in range(first, first + rows))]
+        path = tmp_path / name
+        path.write_text("\n".join(lines) + "\n")
+        return str(path)
+
+    return write

@@ -1,0 +1,55 @@
+"""A lease is on record before anybody sees a row, and gone when the reader is through, whatever the order of events."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+
+from pipeline.api import Store
+from pipeline.store.lease import Lease
+from tests.unit.store.fakes import FakeCassandra
+
+
+def test_the_first_rows_are_seen_only_with_the_lease_on_record(
+    store: Store, cassandra: FakeCassandra, csv: Any
+) -> None:
+    store.load("flights", csv(100))
+    batches = store.dataset("flights").to_batches()
+    assert not cassandra.table("leases")
+    next(batches)
+    assert len(cassandra.table("leases")) == 1
+    assert list(batches) == []
+    assert not cassandra.table("leases")
+
+
+def test_a_lease_that_is_still_being_taken_is_not_left_behind(
+    store: Store, cassandra: FakeCassandra, csv: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.load("flights", csv(1))
+    may_write = threading.Event()
+    write = Lease._write
+
+    def slow(lease: Lease) -> None:
+        assert may_write.wait(10)
+        write(lease)
+
+    monkeypatch.setattr(Lease, "_write", slow)
+    with Lease(store.cassandra, store.version("flights")) as lease:
+        threading.Timer(0.05, may_write.set).start()
+    assert lease._taken.is_set()
+    assert not cassandra.table("leases")
+
+
+def test_a_lease_that_cannot_be_written_holds_up_nobody(
+    store: Store, csv: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.load("flights", csv(100))
+
+    def fails(lease: Lease) -> None:
+        raise RuntimeError("no room for another thread's trouble")
+
+    monkeypatch.setattr(Lease, "_write", fails)
+    monkeypatch.setattr(threading, "excepthook", lambda args: None)
+    assert store.dataset("flights").to_table().num_rows == 100

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import re
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pipeline.errors import InvalidSettingError, StoreSchemaError
+from pipeline.settings import CassandraSettings, load_settings
+from pipeline.store import schema
+
+SETTINGS = CassandraSettings(keyspace="ks", local_dc="dc7")
+
+
+def test_the_keyspace_comes_first_and_every_table_is_made_once_and_only_if_it_is_not_there() -> None:
+    made = schema.statements(SETTINGS)
+    assert made[0].startswith("CREATE KEYSPACE IF NOT EXISTS ks WITH replication")
+    assert "'NetworkTopologyStrategy', 'dc7': 2" in made[0]
+    names = [re.match(r"CREATE TABLE IF NOT EXISTS ks\.(\w+) \(", line)[1] for line in made[1:]]  # type: ignore[index]
+    assert names == list(schema.TABLES)
+    assert not any("{keyspace}" in line or "\n" in line for line in made)
+
+
+@pytest.mark.parametrize("table", list(schema.TABLES))
+def test_no_table_repairs_by_reading_or_asks_a_second_node_by_itself(table: str) -> None:
+    """Last write wins may choose the damaged copy, and another node's answer hides it."""
+    text = " ".join(schema.TABLES[table].split())
+    assert "read_repair = 'NONE'" in text
+    assert "speculative_retry = 'NEVER'" in text
+
+
+@pytest.mark.parametrize("table", ["chunks", "pages"])
+def test_what_is_compressed_already_is_only_checksummed(table: str) -> None:
+    assert "'class': 'NoopCompressor'" in schema.TABLES[table]
+
+
+def test_nothing_needs_a_lightweight_transaction() -> None:
+    """With one of two nodes down they cannot work. Everything that writes is built from these rooms."""
+    from pathlib import Path
+
+    import pipeline
+
+    for path in Path(pipeline.__file__).parent.rglob("*.py"):
+        for line in path.read_text().splitlines():
+            assert not re.search(r"(INSERT|UPDATE|DELETE)[^\"]*\bIF\b", line), f"{path.name}: {line}"
+            assert "LOGGED" not in line or "UNLOGGED" in line, f"{path.name}: {line}"
+
+
+class FakeSession:
+    def __init__(self, factor: str | None = "2", number: int = schema.SCHEMA_NUMBER, lacks: str = "") -> None:
+        self.executed: list[str] = []
+        self.cluster = SimpleNamespace(
+            metadata=SimpleNamespace(all_hosts=lambda: [SimpleNamespace(is_up=True, address=a) for a in "ab"])
+        )
+        self.factor, self.number, self.lacks = factor, number, lacks
+
+    def execute(self, query: str, parameters: Any = None, timeout: float = 0) -> Any:
+        self.executed.append(query)
+        if "system_schema.keyspaces" in query:
+            row = None if self.factor is None else SimpleNamespace(replication={"dc7": self.factor})
+            return SimpleNamespace(one=lambda: row)
+        tables = [table for table in schema.TABLES if table != self.lacks]
+        return [SimpleNamespace(table_name=name, comment=f"millrace schema {self.number}") for name in tables]
+
+
+@pytest.mark.parametrize(
+    ("session", "said"),
+    [
+        (FakeSession(factor=None), "keyspace 'ks' does not exist: run: millrace init"),
+        (FakeSession(factor="3"), "replication factor 3 in dc7: Millrace works with 2"),
+        (FakeSession(number=99), "has schema 99, this Millrace has"),
+        (FakeSession(lacks="pages"), "lacks pages: run: millrace init"),
+    ],
+)
+def test_a_keyspace_that_is_not_ours_is_refused_by_what_is_wrong(session: FakeSession, said: str) -> None:
+    with pytest.raises(StoreSchemaError, match=re.escape(said)):
+        schema.check(session, SETTINGS)
+
+
+def test_making_tables_is_refused_with_a_node_down_before_anything_is_made() -> None:
+    session = FakeSession()
+    session.cluster.metadata.all_hosts = lambda: [
+        SimpleNamespace(is_up=True, address="10.0.0.1"),
+        SimpleNamespace(is_up=False, address="10.0.0.2"),
+    ]
+    with pytest.raises(StoreSchemaError, match=r"missing: 10\.0\.0\.2"):
+        schema.create(session, SETTINGS)
+    assert session.executed == []
+
+
+def test_making_tables_is_refused_on_a_cluster_of_one() -> None:
+    session = FakeSession()
+    session.cluster.metadata.all_hosts = lambda: [SimpleNamespace(is_up=True, address="10.0.0.1")]
+    with pytest.raises(StoreSchemaError, match="a second node"):
+        schema.create(session, SETTINGS)
+
+
+@pytest.mark.parametrize("keyspace", ["Millrace", "a-b", 'x"; DROP KEYSPACE y; --', "", "a" * 49, "ks\n"])
+def test_a_keyspace_outside_its_alphabet_is_refused_by_the_settings(keyspace: str) -> None:
+    with pytest.raises(InvalidSettingError, match="MILLRACE_CASSANDRA__KEYSPACE"):
+        load_settings(cassandra={"keyspace": keyspace})
+
+
+def test_another_replication_factor_is_refused_by_the_settings() -> None:
+    with pytest.raises(InvalidSettingError, match="MILLRACE_CASSANDRA__REPLICATION_FACTOR is 3"):
+        load_settings(cassandra={"replication_factor": 3})

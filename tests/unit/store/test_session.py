@@ -1,0 +1,178 @@
+"""What the driver raises, and what it holds on to."""
+
+from __future__ import annotations
+
+import gc
+import socket
+import threading
+import weakref
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from cassandra import (
+    ConsistencyLevel,
+    InvalidRequest,
+    OperationTimedOut,
+    ReadFailure,
+    ReadTimeout,
+    Unauthorized,
+    Unavailable,
+)
+from cassandra.connection import ConnectionBusy, ConnectionException, ConnectionShutdown
+from cassandra.io import libevreactor
+from cassandra.protocol import IsBootstrappingErrorMessage, OverloadedErrorMessage, ServerError
+
+from pipeline.errors import StoreError, StoreTimeoutError, StoreUnavailableError
+from pipeline.settings import CassandraSettings
+from pipeline.store.session import CassandraSession, _WideConnection
+from tests.unit.store.fakes import FakeCassandra, FakeHost, no_host
+
+HOST = FakeHost("10.0.0.1")
+
+
+def session_that_raises(error: Exception | list[Exception]) -> Any:
+    errors = iter(error) if isinstance(error, list) else None
+
+    def fail(*_args: Any, **_kwargs: Any) -> Any:
+        if errors is None:
+            raise error  # type: ignore[misc]
+        found = next(errors, None)
+        if found is not None:
+            raise found
+        return SimpleNamespace()
+
+    cassandra = FakeCassandra()
+    cassandra.session = SimpleNamespace(execute=fail, prepare=fail)
+    return cassandra
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConnectionShutdown("reset", "10.0.0.1"),
+        ConnectionException("closed", "10.0.0.1"),
+        no_host(HOST, ConnectionShutdown("reset")),
+        OverloadedErrorMessage(0x1001, "overloaded", None),
+        IsBootstrappingErrorMessage(0x1002, "starting", None),
+        ServerError(0, "java.lang.RuntimeException", None),
+        Unavailable("down", ConsistencyLevel.TWO, 2, 1),
+        ReadFailure("failed", consistency=1, required_responses=1, received_responses=0, failures=1),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_node_that_gives_no_answer_is_one_retriable_error_whatever_the_driver_calls_it(error: Exception) -> None:
+    with pytest.raises(StoreUnavailableError, match=r"10\.0\.0\.1 gave no answer") as caught:
+        session_that_raises(error).execute("SELECT", host=HOST)
+    assert caught.value.context["node"] == "10.0.0.1"
+
+
+@pytest.mark.parametrize("error", [OperationTimedOut({}, HOST), ReadTimeout("late", consistency=1)])
+def test_no_answer_in_time_is_a_timeout(error: Exception) -> None:
+    with pytest.raises(StoreTimeoutError):
+        session_that_raises(error).execute("SELECT")
+
+
+@pytest.mark.parametrize("error", [InvalidRequest("unconfigured table"), Unauthorized("no rights")])
+def test_what_every_node_would_refuse_is_not_retriable(error: Exception) -> None:
+    with pytest.raises(StoreError, match="refused a request") as caught:
+        session_that_raises(error).execute("SELECT")
+    assert not caught.value.retriable
+
+
+def test_a_connection_that_is_full_is_tried_again_and_only_then_given_up() -> None:
+    """The driver refuses at once while a load's chunks fill the socket; nothing is wrong with the node."""
+    busy = no_host(HOST, ConnectionBusy("overloaded"))
+    answers: list[Any] = [busy, busy, busy]
+
+    def execute(*_args: Any, **_kwargs: Any) -> list[Any]:
+        if answers:
+            raise answers.pop()
+        return ["row"]
+
+    cassandra = FakeCassandra()
+    cassandra.session = SimpleNamespace(execute=execute)
+    assert cassandra.execute("SELECT", host=HOST) == ["row"]
+    with pytest.raises(StoreUnavailableError, match="overloaded"):
+        session_that_raises(busy).execute("SELECT", host=HOST, timeout_s=0.05)
+
+
+def test_a_statement_is_prepared_by_the_next_node_when_the_first_does_not_answer() -> None:
+    cassandra = session_that_raises([OperationTimedOut({}, HOST), ConnectionShutdown("reset")])
+    assert cassandra.prepare("SELECT 1").is_idempotent is True
+
+
+def test_a_statement_that_no_node_prepares_is_our_error() -> None:
+    with pytest.raises(StoreTimeoutError):
+        session_that_raises(OperationTimedOut({}, HOST)).prepare("SELECT 1")
+
+
+def test_a_statement_is_prepared_once() -> None:
+    cassandra = session_that_raises([])
+    assert cassandra.prepare("SELECT 1") is cassandra.prepare("SELECT 1")
+
+
+class Request:
+    def timed_out(self) -> None:
+        pass
+
+
+def timer_of(request: Request) -> tuple[Any, weakref.ref[Request]]:
+    return _WideConnection.create_timer(3600, request.timed_out), weakref.ref(request)
+
+
+@pytest.fixture
+def reactor() -> None:
+    _WideConnection.initialize_reactor()
+    libevreactor._global_loop.maybe_start()
+
+
+@pytest.mark.usefixtures("reactor")
+def test_a_cancelled_timer_lets_go_of_its_request() -> None:
+    """The driver keeps it in its heap until everything that ends earlier is gone: behind one that never is."""
+    blocking = _WideConnection.create_timer(3599, lambda: None)
+    timer, request = timer_of(Request())
+    gc.collect()
+    assert request() is not None
+    timer.cancel()
+    gc.collect()
+    assert request() is None
+    blocking.cancel()
+
+
+@pytest.mark.usefixtures("reactor")
+def test_a_timer_that_is_not_cancelled_fires() -> None:
+    fired = threading.Event()
+    _WideConnection.create_timer(0.01, fired.set)
+    for _ in range(40):
+        # Without a connection the driver's loop may come to its end at any moment, here as the fixture starts it.
+        libevreactor._global_loop.maybe_start()
+        if fired.wait(0.5):
+            break
+    assert fired.is_set()
+
+
+def test_a_request_waits_for_a_full_connection_instead_of_losing_its_stream_number() -> None:
+    """``ConnectionBusy`` leaks one of 32,768 numbers each time; integration tests count them on a real connection."""
+    connection = _WideConnection.__new__(_WideConnection)
+    connection._socket_writable = False
+    assert connection._socket_writable is True
+
+
+def test_nobody_there_is_one_line_with_addresses_and_what_to_do(free_port: Callable[[], int]) -> None:
+    settings = CassandraSettings(contact_points=("127.0.0.1",), port=free_port(), connect_timeout_s=1.0)
+    with pytest.raises(StoreUnavailableError, match=r"no Cassandra node answers at 127\.0\.0\.1:\d+") as caught:
+        CassandraSession.connect(settings)
+    assert "./run up" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.fixture
+def free_port() -> Callable[[], int]:
+    def find() -> int:
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            return int(listener.getsockname()[1])
+
+    return find

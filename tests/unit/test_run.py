@@ -1,0 +1,87 @@
+"""``./run test`` itself: what it selects, and that a skipped test is named and, in CI, refused."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from local_stack.settings import CHECKOUT
+from tests.run import arguments
+
+SUITE = """
+import pytest
+
+def test_passes():
+    pass
+
+@pytest.mark.docker
+def test_in_a_container():
+    pytest.skip("no Docker engine answers")
+"""
+SKIPS = """
+def test_with_a_browser():
+    pytest.skip("no browser is installed")
+"""
+RUNNER = """
+import sys, pytest
+from tests.run import Skipped
+options = ["-p", "no:cacheprovider", "-o", "markers=docker", "--rootdir", sys.argv[1], "-c", "/dev/null", sys.argv[1]]
+sys.exit(pytest.main(options, plugins=[Skipped(strict=sys.argv[2] == "strict")]))
+"""
+
+
+def run_suite(folder: Path, text: str, how: str) -> subprocess.CompletedProcess[str]:
+    (folder / "test_it.py").write_text(text)
+    return subprocess.run(
+        [sys.executable, "-c", RUNNER, str(folder), how],
+        cwd=CHECKOUT,
+        env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def test_a_skipped_test_is_named_with_its_reason(tmp_path: Path) -> None:
+    done = run_suite(tmp_path, SUITE + SKIPS, "relaxed")
+    assert done.returncode == 0
+    assert "test_it.py::test_in_a_container: no Docker engine answers" in done.stdout
+    assert "test_it.py::test_with_a_browser: no browser is installed" in done.stdout
+    assert "1 passed, 2 skipped" in done.stdout.splitlines()[-1]
+
+
+def test_in_ci_a_skipped_test_is_a_failure(tmp_path: Path) -> None:
+    done = run_suite(tmp_path, SUITE + SKIPS, "strict")
+    assert done.returncode == 1
+    assert "1 of these do not need Docker" in done.stdout
+
+
+def test_in_ci_a_test_that_needs_docker_may_be_skipped(tmp_path: Path) -> None:
+    assert run_suite(tmp_path, SUITE, "strict").returncode == 0
+
+
+def test_in_ci_a_module_that_skips_itself_is_a_failure(tmp_path: Path) -> None:
+    module = "import pytest\npytest.importorskip('no_such_module')\n"
+    done = run_suite(tmp_path, module + SUITE, "strict")
+    assert done.returncode != 0
+    assert "no_such_module" in done.stdout
+
+
+def test_in_ci_a_failure_stays_a_failure(tmp_path: Path) -> None:
+    assert run_suite(tmp_path, SUITE + "\ndef test_fails():\n    assert 0\n", "strict").returncode == 1
+
+
+def test_an_unknown_kind_of_test_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        arguments(["unitt"])
+    assert "WHAT is one of unit, integration, faults, dags, browser" in capsys.readouterr().err
+
+
+def test_what_follows_two_dashes_goes_to_pytest() -> None:
+    asked = arguments(["unit", "dags", "--seed", "7", "--", "-k", "zip"])
+    assert (asked.what, asked.seed, asked.full, asked.pytest) == (["unit", "dags"], 7, False, ["-k", "zip"])
