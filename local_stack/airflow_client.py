@@ -30,7 +30,7 @@ class RunResult:
 class AirflowClient:
     """Signed in as one user. Every call has a deadline and raises StackError in one line, saying what Airflow said."""
 
-    def __init__(self, url: str, user: str, password: str, *, timeout_s: float = 30.0) -> None:
+    def __init__(self, url: str, user: str, password: str, *, timeout_s: float = 60.0) -> None:
         self.url = url.rstrip("/")
         # Never by a proxy: the stack listens on this machine alone.
         self._http = httpx.Client(base_url=self.url, timeout=timeout_s, trust_env=False)

@@ -15,6 +15,9 @@ from local_stack.settings import CHECKOUT, ENV_PREFIX
 
 USER = "admin"
 KEYSPACE = "millrace"
+# One writer at a time is all that SQLite has; by its default, 5 s, a person's click on a busy machine was a "Database
+# error" while the scheduler or the DAG processor wrote.
+DATABASE_WAIT_S = 30
 
 
 def connections(cassandra: list[str], cassandra_port: int, redis: str, redis_port: int, kafka: str) -> dict[str, str]:
@@ -63,6 +66,7 @@ class Airflow(Service):
         super().__init__(place)
         self.folder = place.home / "airflow"
         self.passwords = self.folder / "passwords.json"
+        self.database = self.folder / "airflow.db"
 
     @property
     def address(self) -> str:
@@ -116,6 +120,7 @@ class Airflow(Service):
             **connections(nodes, settings.port("cassandra"), "127.0.0.1", settings.port("redis"), kafka),
             "PATH": f"{self.folder / 'bin'}{os.pathsep}{env['PATH']}",
             "AIRFLOW_HOME": str(self.folder),
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.database}?timeout={DATABASE_WAIT_S}",
             "AIRFLOW__CORE__DAGS_FOLDER": str(settings.airflow_dags_folder),
             "AIRFLOW__CORE__PLUGINS_FOLDER": str(CHECKOUT / "plugins"),
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(self.passwords),

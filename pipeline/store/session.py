@@ -293,7 +293,7 @@ class CassandraSession:
     def hosts(self) -> list[Host]:
         """Every node of the local data centre, by address."""
         hosts = [h for h in self.cluster.metadata.all_hosts() if h.datacenter == self.settings.local_dc]
-        return sorted(hosts, key=lambda host: str(host.address))
+        return sorted(hosts, key=_by_address)
 
     def down(self) -> list[str]:
         """Addresses of nodes that the driver holds for down."""
@@ -308,10 +308,18 @@ class CassandraSession:
         return [str(host.address) for host, answers in up.items() if not answers]
 
     def replicas(self, statement: Statement) -> list[Host]:
-        """The nodes that hold the statement's partition; every node where the token map cannot tell."""
+        """The nodes that hold the statement's partition, by address; every node where the token map cannot tell.
+
+        The ring has an order of its own, but knows no replicas for a moment whenever the driver reads the topology
+        anew: who is asked first for a chunk would change with it.
+        """
         key = statement.routing_key
         found = self.cluster.metadata.get_replicas(self.settings.keyspace, key) if key is not None else []
-        return list(found) or self.hosts()
+        return sorted(found, key=_by_address) or self.hosts()
+
+
+def _by_address(host: Host) -> str:
+    return str(host.address)
 
 
 def _with_every_pool(session: Session, timeout_s: float) -> Session:

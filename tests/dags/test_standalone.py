@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import shlex
+import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -23,6 +25,7 @@ from local_stack.airflow_client import AirflowClient, RunResult
 from local_stack.demo import DAG, DATASET, MILLRACE, demo
 from local_stack.flights import FLIGHTS_ROWS
 from local_stack.product import DEMO
+from local_stack.services.airflow import Airflow
 from local_stack.stack import Stack
 from pipeline.api import Store
 from pipeline.errors import DatasetNotFoundError, StackError
@@ -210,6 +213,24 @@ def test_the_form_refuses_what_is_out_of_range_before_a_run_exists(airflow: Airf
     ):
         with pytest.raises(StackError, match=what):
             airflow.trigger(DAG, conf)
+
+
+def test_a_click_waits_while_another_part_of_airflow_writes_its_database(
+    airflow: AirflowClient, full_stack: Stack, flights: Loaded
+) -> None:
+    """For longer than the five seconds after which SQLite would give up by default."""
+    service = full_stack.one("airflow")
+    assert isinstance(service, Airflow)
+    writer = sqlite3.connect(service.database, isolation_level=None, timeout=30, check_same_thread=False)
+    writer.execute("BEGIN IMMEDIATE")
+    released = threading.Timer(8, writer.execute, ["ROLLBACK"])
+    released.start()
+    try:
+        assert airflow.patch(f"/api/v2/dags/{DAG}", {"is_paused": False})["dag_id"] == DAG
+        assert released.finished.is_set(), "the write cannot have ended before the other one"
+    finally:
+        released.join()
+        writer.close()
 
 
 def test_a_source_outside_of_the_folders_fails_without_a_retry_and_leaves_no_version(

@@ -113,6 +113,18 @@ def test_a_statement_is_prepared_once() -> None:
     assert cassandra.prepare("SELECT 1") is cassandra.prepare("SELECT 1")
 
 
+def test_who_is_asked_first_does_not_change_while_the_driver_reads_the_topology_anew() -> None:
+    one, two = (SimpleNamespace(address=f"10.0.0.{n}", datacenter="dc1") for n in (1, 2))
+    in_the_ring: list[Any] = [two, one]
+    metadata = SimpleNamespace(all_hosts=lambda: [two, one], get_replicas=lambda _keyspace, _key: in_the_ring)
+    session: Any = SimpleNamespace()
+    cassandra = CassandraSession(SimpleNamespace(metadata=metadata), session, CassandraSettings())
+    statement: Any = SimpleNamespace(routing_key=b"k")
+    assert cassandra.replicas(statement) == [one, two]
+    in_the_ring.clear()
+    assert cassandra.replicas(statement) == [one, two]
+
+
 class Request:
     def timed_out(self) -> None:
         pass
