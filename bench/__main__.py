@@ -32,6 +32,7 @@ _SECONDS = click.FloatRange(1, 3600)
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("name", required=False, type=click.Choice([*BENCHMARKS, "all"]))
 @click.option("--runs", default=5, show_default=True, type=click.IntRange(1, 100), help="of each contestant, in turn")
+@click.option("--warm-ups", default=10, show_default=True, type=click.IntRange(0, 100), help="of reads, uncounted")
 @click.option(
     "--times", default=20, show_default=True, type=click.IntRange(1, 200), help="how often flights is repeated"
 )

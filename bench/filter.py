@@ -45,7 +45,7 @@ def run(options: Options) -> Report:
         local = Contestant.of("pyarrow, local Parquet, 1 %", peer, path=str(parquet), below=below)
         racing = [every, few, local]
         with contestants(*racing):
-            found = race(racing, options.runs, meter=on.cpu_seconds, say=options.say)
+            found = race(racing, options.runs, warm_ups=options.warm_ups, meter=on.cpu_seconds, say=options.say)
             profile = few.ask("profile")
     for name, outcomes in found.items():
         if outcomes[0].rows != expected[name.rpartition(", ")[2]]:

@@ -47,7 +47,7 @@ def run(options: Options) -> Report:
         local_two = Contestant.of("pyarrow, local Parquet, 2 columns", peer, path=str(parquet), columns=_TWO)
         racing = [every, two, top, local, local_two]
         with contestants(*racing):
-            found = race(racing, options.runs, meter=on.cpu_seconds, say=options.say)
+            found = race(racing, options.runs, warm_ups=options.warm_ups, meter=on.cpu_seconds, say=options.say)
             profiles = {one.name: one.ask("profile") for one in (every, two)}
     for name, outcomes in found.items():
         chosen = best(outcomes)

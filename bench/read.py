@@ -53,7 +53,7 @@ def run(options: Options) -> Report:
             its = arcticdb.environment(target)
             racing.append(Contestant.of("ArcticDB, local LMDB", "bench.peers.arcticdb:ArcticRead", its, **arguments))
         with contestants(*racing):
-            found = race(racing, options.runs, meter=on.cpu_seconds, say=options.say)
+            found = race(racing, options.runs, warm_ups=options.warm_ups, meter=on.cpu_seconds, say=options.say)
             cpu = on.cpu_seconds()
             profile = ours.ask("profile")
             cpu = on.cpu_seconds() - cpu

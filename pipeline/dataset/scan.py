@@ -273,8 +273,9 @@ class Scan:
         rows = np.arange(batch.num_rows)
         passed = pa.Table.from_batches([tested]).append_column(_ROW, pa.array(rows)).filter(condition)[_ROW].to_numpy()
         wanted = batch.select(list(range(len(self._columns))))
-        if len(passed) == batch.num_rows:
-            return wanted
+        if not len(passed) or passed[-1] - passed[0] + 1 == len(passed):
+            # None, all, or as in a sorted column those between two: nothing is copied.
+            return wanted.slice(int(passed[0]) if len(passed) else 0, len(passed))
         mask = np.zeros(batch.num_rows, bool)
         mask[passed] = True
         return wanted.filter(pa.array(mask))

@@ -25,8 +25,9 @@ _TAKEN_S = 10.0
 class Lease:
     """Held while in the ``with`` block, renewed every 5 minutes, and gone by itself 15 minutes after a reader dies.
 
-    It is taken in the background; ``wait_taken`` returns when that is done. Best effort: a lease that cannot be
-    written never fails a read (the 24 hours of grace of a deleted version still stand between it and its readers).
+    It is taken in the background, and given back there; ``wait_taken`` returns when it is taken. Best effort: a lease
+    that cannot be written never fails a read (the 24 hours of grace of a deleted version still stand between it and
+    its readers).
     """
 
     def __init__(self, cassandra: CassandraSession, version: Version) -> None:
@@ -48,7 +49,11 @@ class Lease:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        """Nobody waits for the lease to be given back; ``CassandraSession.settle`` and the end of the process do."""
         self._over.set()
+        self._cassandra.behind(self._give_back, name="millrace-lease-back")
+
+    def _give_back(self) -> None:
         self._renewal.join(_TAKEN_S)  # what is still being written would come after its own deletion
         self._run("DELETE FROM {ks}.leases WHERE dataset = ? AND lease = ?", (self._version.dataset, self._lease))
 

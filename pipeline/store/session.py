@@ -75,6 +75,7 @@ _SURE_AFTER_S = 2.0
 _SILENT_FOR_S = 5.0
 """A node that did not answer a probe is asked last for so long, and then probed again."""
 _PREPARE_ROUNDS = 3
+_SETTLED_S = 10.0
 
 logging.getLogger("cassandra").addHandler(logging.NullHandler())
 
@@ -134,6 +135,7 @@ class CassandraSession:
         self._prepared: dict[str, Any] = {}
         self._probes: Session | None = None
         self._silent_until: dict[Any, float] = {}
+        self._behind: set[threading.Thread] = set()
         # Preparing asks one node and waits so long for it; there is no public setting beside execution profiles.
         session._default_timeout = settings.silent_after_s
 
@@ -180,8 +182,29 @@ class CassandraSession:
         return cls(cluster, session, settings)
 
     def close(self) -> None:
-        """Connections are closed afterwards; closing twice does nothing."""
+        """What was begun behind is done, and connections are closed; closing twice does nothing."""
+        self.settle()
         self.cluster.shutdown()
+
+    def behind(self, work: Callable[[], None], *, name: str) -> None:
+        """``work``, something small, is done while the caller goes on; the end of the process waits for it, too."""
+
+        def do() -> None:
+            try:
+                work()
+            finally:
+                self._behind.discard(thread)
+
+        # Not a daemon: the interpreter waits for it, whether or not anybody closes the session.
+        thread = threading.Thread(target=do, name=name)
+        self._behind.add(thread)
+        thread.start()
+
+    def settle(self) -> None:
+        """Returns when everything that was begun behind is done, or after ``_SETTLED_S``."""
+        deadline = time.monotonic() + _SETTLED_S
+        for thread in list(self._behind):
+            thread.join(max(0.0, deadline - time.monotonic()))
 
     @property
     def probes(self) -> Session:

@@ -267,6 +267,7 @@ class Sweeper:
         return [(row.number, row.hex, row.tag) for row in rows if row.number]
 
     def _leased(self, dataset: str) -> set[tuple[int, str]]:
+        self._cassandra.settle()  # a reader of this process may be about to give its lease back
         rows = self._rows("SELECT number, hex FROM {ks}.leases WHERE dataset = ?", (dataset,))
         return {(row.number, row.hex) for row in rows}
 

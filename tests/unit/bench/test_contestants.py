@@ -67,6 +67,16 @@ def test_they_run_in_turn_and_what_lies_between_runs_each_time() -> None:
     assert all(outcome.facts["nodes_cpu_s"] == 1 for outcomes in found.values() for outcome in outcomes)
 
 
+def test_warm_ups_are_done_by_all_and_count_for_nobody() -> None:
+    a, b = program("a", ECHO), program("b", ECHO)
+    with contestants(a, b):
+        found = race([a, b], 1, warm_ups=1)
+    assert {name: [outcome.seconds for outcome in outcomes] for name, outcomes in found.items()} == {
+        "a": [1.0],
+        "b": [1.0],
+    }
+
+
 def test_the_best_run_counts_with_the_most_memory_of_all() -> None:
     chosen = best([Outcome(2.0, 10, 500), Outcome(1.0, 10, 400)])
     assert (chosen.rows_per_s, chosen.peak_rss_bytes) == (10, 500)

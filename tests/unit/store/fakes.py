@@ -105,6 +105,7 @@ class FakeCassandra(CassandraSession):
         self._ids: dict[bytes, PreparedStatement] = {}
         self._prepared = {}
         self._silent_until = {}
+        self._behind = set()
         self._clock = 0
         self.session: Any = SimpleNamespace(
             execute_async=self._execute_async, execute=self._execute, prepare=self._prepare_now

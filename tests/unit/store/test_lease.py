@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from pipeline.api import Store
+from pipeline.store.catalogue import Catalogue
 from pipeline.store.lease import Lease
+from pipeline.store.sweep import Sweeper
 from tests.unit.store.fakes import FakeCassandra
 
 
@@ -21,6 +23,7 @@ def test_the_first_rows_are_seen_only_with_the_lease_on_record(
     next(batches)
     assert len(cassandra.table("leases")) == 1
     assert list(batches) == []
+    cassandra.settle()
     assert not cassandra.table("leases")
 
 
@@ -38,8 +41,30 @@ def test_a_lease_that_is_still_being_taken_is_not_left_behind(
     monkeypatch.setattr(Lease, "_write", slow)
     with Lease(store.cassandra, store.version("flights")) as lease:
         threading.Timer(0.05, may_write.set).start()
+    cassandra.settle()
     assert lease._taken.is_set()
     assert not cassandra.table("leases")
+
+
+def test_nobody_waits_for_a_lease_to_be_given_back_but_who_closes_or_deletes(
+    store: Store, cassandra: FakeCassandra, csv: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.load("flights", csv(100))
+    may_delete = threading.Event()
+    run = Lease._run
+
+    def slow(lease: Lease, query: str, values: tuple[Any, ...]) -> None:
+        assert query.startswith("INSERT") or may_delete.wait(10)
+        run(lease, query, values)
+
+    monkeypatch.setattr(Lease, "_run", slow)
+    assert store.dataset("flights").to_table().num_rows == 100
+    assert len(cassandra.table("leases")) == 1
+    (giving_back,) = cassandra._behind
+    assert not giving_back.daemon, "a process that ends without closing anything would leave its lease behind"
+    threading.Timer(0.05, may_delete.set).start()
+    assert Sweeper(cassandra, Catalogue(cassandra)).held("flights") == set()
+    assert not cassandra._behind
 
 
 def test_a_lease_that_cannot_be_written_holds_up_nobody(
