@@ -11,7 +11,7 @@ from bench.cluster import KEYSPACE, Cluster
 from bench.contestant import Contestant
 from pipeline.api import Store
 from pipeline.chunks.codecs import codec_named
-from pipeline.store import session as store_session
+from pipeline.store.driver import BUFFER_BYTES
 
 __all__ = ["ceiling", "open_store", "read_threads", "write_job"]
 
@@ -67,7 +67,7 @@ def write_job(store: Store, reference: str, folder: Path, *, table: str = "chunk
         "local_dc": settings.cassandra.local_dc,
         "keyspace": KEYSPACE,
         "table": table,
-        "buffer_bytes": store_session._BUFFER_BYTES,
+        "buffer_bytes": BUFFER_BYTES,
         "level": dataset.version.settings["chunks"]["codec_level"],
         "window_bytes": settings.load.window_bytes,
         "threads": 0,

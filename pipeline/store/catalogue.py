@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Set
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import chain
 from typing import Any, TypeVar
 from uuid import UUID
@@ -41,6 +42,8 @@ _LISTS_KEPT = 64
 _PAGES_KEPT = 8
 _VERSIONS_KEPT = 64
 _DEBTS_A_REQUEST = 100
+_DEBT_REQUESTS = 4
+"""Side by side; each is a hundred partitions for its coordinator."""
 _SUMMARY = (
     "number, hex, parent, mode, kind, writer, writers, run, code, rows, raw_bytes, stored_bytes, chunks, "
     "page_count, source, settings, committed_at, checksum, deleted_at, purged_at"
@@ -284,23 +287,32 @@ class Catalogue(RowReader):
     def debts(self, dataset: str, writers: Set[UUID]) -> list[Debt]:
         """What is on record as being on one node only, for these writers."""
         ordered = sorted(writers)
+        groups = [ordered[start : start + _DEBTS_A_REQUEST] for start in range(0, len(ordered), _DEBTS_A_REQUEST)]
         found: list[Debt] = []
-        for start in range(0, len(ordered), _DEBTS_A_REQUEST):
-            some = ordered[start : start + _DEBTS_A_REQUEST]
-            found += self._debts_of_many(dataset, some) if len(some) > 1 else self._debts_of(dataset, some[0])
+        degraded = False
+        with ThreadPoolExecutor(_DEBT_REQUESTS, thread_name_prefix="millrace-debts") as pool:
+            for group, debts in zip(groups, pool.map(partial(self._debts_at_two, dataset), groups), strict=True):
+                if debts is None:
+                    debts = []
+                    for writer in group:
+                        debts += self._debts_of(dataset, writer)
+                        degraded = degraded or self.degraded
+                found += debts
+        self.degraded = degraded
         return found
 
-    def _debts_of_many(self, dataset: str, writers: list[UUID]) -> list[Debt]:
-        """A version of 5,000 appends has 5,000 writers: a hundred in a request, while both nodes answer."""
+    def _debts_at_two(self, dataset: str, writers: list[UUID]) -> list[Debt] | None:
+        """Of many writers in one request, None while a node is gone: a version of 5,000 appends has 5,000 writers."""
+        if len(writers) < 2:
+            return None
         query = "SELECT writer, bucket, note, chunks FROM {ks}.under_replicated WHERE dataset = ? AND writer IN ?"
         statement = self._cassandra.prepare(query).bind((dataset, writers))
         hosts = self._cassandra.replicas(statement)
-        rows = None
-        if not any(self._cassandra.is_gone(host) for host in hosts):
-            rows = self._rows_of_two(statement, hosts)
+        if any(self._cassandra.is_gone(host) for host in hosts):
+            return None
+        rows = self._rows_of_two(statement, hosts)
         if rows is None:
-            return [debt for writer in writers for debt in self._debts_of(dataset, writer)]
-        self.degraded = False
+            return None
         return [Debt(dataset, row.writer, row.bucket, row.note, row.chunks) for row in rows]
 
     def _debts_of(self, dataset: str, writer: UUID) -> list[Debt]:

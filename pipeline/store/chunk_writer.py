@@ -80,6 +80,7 @@ class ChunkWriter:
         self._insert = cassandra.prepare(_INSERT)
         self._writes = writes
         self._ledger = Ledger(cassandra, writes)
+        self._ledger.make_ready()
         self._row = row
         self._bucket_bytes = bucket_bytes
         self._buckets: deque[_Bucket] = deque()

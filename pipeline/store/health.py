@@ -58,6 +58,7 @@ class Health:
         if host.endpoint in self._suspects:
             return
         self._suspects.add(host.endpoint)
+        self._cassandra.ask_last(host)
         self._on_suspect(host)
         self._later(PROBE_EVERY_S, self._ask_again, host)
 
@@ -104,6 +105,7 @@ class Health:
     def _answered(self, host: Host) -> None:
         was_asked = self._asked.pop(host.endpoint, None) is not None
         self._suspects.discard(host.endpoint)
+        self._cassandra.speaks(host)
         if was_asked and self._overdue:
             hosts, self._overdue = self._overdue, []
             self._later(GRACE_S, self._judge, self._round, hosts)
@@ -123,5 +125,6 @@ class Health:
 
     def _ask_again(self, host: Host) -> None:
         if host.endpoint in self._suspects:
+            self._cassandra.ask_last(host)
             self._probe(host)
             self._later(PROBE_EVERY_S, self._ask_again, host)

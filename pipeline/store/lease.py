@@ -81,8 +81,9 @@ class Lease:
         # A reader must not wait for a node of which it is known that it does not answer.
         for level, host in [(TWO, None)] * (len(live) > 1) + [(LOCAL_ONE, host) for host in live]:
             statement.consistency_level = level
+            needed = live if host is None else [host]
             try:
-                self._cassandra.execute(statement, host=host, timeout_s=_PATIENCE_S)
+                self._cassandra.execute_watched(statement, needed, host=host, timeout_s=_PATIENCE_S)
             except StoreError:
                 continue
             return

@@ -7,6 +7,7 @@ as lost with it.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -25,6 +26,21 @@ _INLINE_BYTES = 5_000
 """Schema and page list each stay in the version's row up to this size: the row as a whole stays under 16 KB."""
 
 
+_SUMS = ("chunks", "rows", "raw_bytes", "stored_bytes")
+_WHILE_LOADING = (
+    ("under_replicated", ("dataset", "writer", "bucket", "note", "chunks", "noted_at")),
+    ("pages", ("dataset", "writer", "page", *_SUMS, "checksum", "data")),
+    ("writers", ("dataset", "writer", "last_seen", "buckets", "finished")),
+)
+"""In the order in which ``note_debt``, ``page`` and ``seen_writer`` name them: the same text is prepared once."""
+
+
+def _insertion(table: str, columns: Iterable[str]) -> str:
+    names = list(columns)
+    marks = ", ".join("?" for _ in names)
+    return f"INSERT INTO {{ks}}.{table} ({', '.join(names)}) VALUES ({marks})"  # noqa: S608 names of ours alone
+
+
 class Ledger:
     """Writes catalogue rows; each method returns on how many nodes its row is proven to be (1 or 2)."""
 
@@ -34,10 +50,7 @@ class Ledger:
 
     def insert(self, table: str, what: str, values: dict[str, Any]) -> int:
         """One row of the catalogue."""
-        columns = ", ".join(values)
-        marks = ", ".join("?" for _ in values)
-        query = f"INSERT INTO {{ks}}.{table} ({columns}) VALUES ({marks})"  # noqa: S608 names of ours alone
-        prepared = self._cassandra.prepare(query)
+        prepared = self._cassandra.prepare(_insertion(table, values))
 
         def make(level: int) -> Any:
             bound = prepared.bind(tuple(values.values()))
@@ -46,6 +59,14 @@ class Ledger:
 
         size = sum(len(v) if isinstance(v, (bytes, str)) else 16 for v in values.values())
         return self._writes.write(Write(make, size, what)).replicas
+
+    def make_ready(self) -> None:
+        """What a load writes while it runs is prepared while nothing is wrong.
+
+        To prepare a statement one node is asked, and a frozen one lets a load stand still for seconds.
+        """
+        for table, columns in _WHILE_LOADING:
+            self._cassandra.prepare(_insertion(table, columns))
 
     def note_debt(self, dataset: str, writer: UUID, bucket: int, chunks: int) -> int:
         """Says that something in the bucket is not proven to be on two nodes; before the bucket's page is written."""

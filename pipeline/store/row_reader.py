@@ -39,18 +39,10 @@ class RowReader:
         return self._rows_of_one(statement)
 
     def _rows_of_two(self, statement: Any, replicas: list[Any]) -> list[Any] | None:
-        """The rows at ``TWO``, None when a replica is down or has fallen silent."""
+        """The rows at ``TWO``, None when a replica is down or has fallen silent; who is only slow is waited for."""
         statement.consistency_level = TWO
         try:
-            return self._cassandra.execute(statement, timeout_s=self._cassandra.settings.silent_after_s)
-        except StoreTimeoutError:
-            # A frozen node would hold this up for the server's whole timeout; a busy one deserves all the time.
-            if any(self._cassandra.fell_silent(host, patience_s=_SURE_AFTER_S) for host in replicas):
-                return None
-        except StoreUnavailableError:
-            return None
-        try:
-            return self._cassandra.execute(statement)
+            return self._cassandra.execute_watched(statement, replicas, patience_s=_SURE_AFTER_S)
         except _UNREACHABLE:
             return None
 

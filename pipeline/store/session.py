@@ -1,73 +1,39 @@
-"""One session with Cassandra, set up as measured: protocol v4, 64 KiB buffers, no compression, libev, token-aware.
+"""One session with Cassandra: statements prepared once, which nodes answer, and whom to ask.
 
-Measured on 4.9 MB values (docs/architecture.md, "the driver"): protocol v5 and the driver's own 4 KiB buffers cost
-up to half of the throughput and twice the CPU. Nothing here is made at import, and a session never crosses a
-fork: whoever forks connects anew.
+Nothing here is made at import, and a session never crosses a fork: whoever forks connects anew.
 """
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import wait
 from contextlib import contextmanager
 from typing import Any
 
-from cassandra import (
-    ConsistencyLevel,
-    DriverException,
-    InvalidRequest,
-    OperationTimedOut,
-    ReadTimeout,
-    RequestExecutionException,
-    Unauthorized,
-    WriteTimeout,
-)
-from cassandra.auth import PlainTextAuthProvider
-from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, NoHostAvailable, Session
-from cassandra.connection import Connection, ConnectionBusy, ConnectionException
-from cassandra.io.libevreactor import LibevConnection
-from cassandra.policies import (
-    ConstantReconnectionPolicy,
-    DCAwareRoundRobinPolicy,
-    FallthroughRetryPolicy,
-    TokenAwarePolicy,
-)
-from cassandra.pool import Host, NoConnectionsAvailable
-from cassandra.protocol import ErrorMessage, SyntaxException
+from cassandra import DriverException
+from cassandra.cluster import Cluster, NoHostAvailable, Session
+from cassandra.policies import HostStateListener
+from cassandra.pool import Host
 from cassandra.query import Statement
 
-from pipeline.errors import StoreError, StoreTimeoutError, StoreUnavailableError
+from pipeline.errors import StoreTimeoutError, StoreUnavailableError
 from pipeline.settings import CassandraSettings
+from pipeline.store.driver import (
+    LOCAL_ONE,
+    NODE_LOCAL,
+    REFUSED,
+    TWO,
+    errors_as_ours,
+    first_cause,
+    is_busy,
+    new_cluster,
+)
 
 __all__ = ["LOCAL_ONE", "NODE_LOCAL", "REFUSED", "TWO", "CassandraSession", "errors_as_ours", "is_busy"]
 
-TWO = ConsistencyLevel.TWO
-LOCAL_ONE = ConsistencyLevel.LOCAL_ONE
-NODE_LOCAL = 11
-"""The coordinator answers from its own data alone; the driver has no name for it but sends the number."""
-ConsistencyLevel.value_to_name.setdefault(NODE_LOCAL, "NODE_LOCAL")
-
-REFUSED = (InvalidRequest, Unauthorized, SyntaxException)
-"""What every node would say to the same request."""
-
-_TIMED_OUT = (ReadTimeout, WriteTimeout, OperationTimedOut)
-# The driver has no common base for "this node did not do it": a connection that is reset under a request raises
-# ConnectionShutdown, an overloaded or half-dead node an ErrorMessage, and neither is a DriverException.
-_UNANSWERED = (
-    NoHostAvailable,
-    ConnectionException,
-    ConnectionBusy,
-    NoConnectionsAvailable,
-    OperationTimedOut,
-    RequestExecutionException,
-    ErrorMessage,
-)
-
-_BUFFER_BYTES = 64 * 1024
 _PROBE = "SELECT key FROM system.local WHERE key = 'local'"
 _PROBE_PATIENCE_S = 0.25
 _SURE_AFTER_S = 2.0
@@ -77,49 +43,6 @@ _SILENT_FOR_S = 5.0
 _PREPARE_ROUNDS = 3
 _SETTLED_S = 10.0
 
-logging.getLogger("cassandra").addHandler(logging.NullHandler())
-
-
-class _Deadline:
-    """What a timer calls, unless it has been cancelled."""
-
-    __slots__ = ("_call", "_timer")
-
-    def __init__(self, call: Callable[[], None]) -> None:
-        self._call: Callable[[], None] | None = call
-        self._timer: Any = None
-
-    def __call__(self) -> None:
-        if (call := self._call) is not None:
-            call()
-
-    def cancel(self) -> None:
-        self._call = None
-        self._timer.cancel()
-
-
-class _WideConnection(LibevConnection):  # type: ignore[misc]
-    """libev, because asyncore is gone from Python 3.12 and every other reactor is slower."""
-
-    in_buffer_size = _BUFFER_BYTES
-    out_buffer_size = _BUFFER_BYTES
-
-    # While the kernel's buffer is full the driver refuses every request on the connection (ConnectionBusy) and never
-    # gives back the stream number it has taken for it: 32,768 of them, and the connection is of no use any more. The
-    # window bounds what waits in this process, so requests may wait.
-    _socket_writable = property(lambda self: True, lambda self, writable: None)
-
-    @classmethod
-    def create_timer(cls, timeout: float, callback: Callable[[], None]) -> _Deadline:
-        """A timer that lets go of its request when it is cancelled.
-
-        The driver keeps cancelled timers, and with them a request's 5 MB, until every timer that ends earlier is
-        gone: one request to a frozen node would hold on to everything written or read in the next 30 seconds.
-        """
-        deadline = _Deadline(callback)
-        deadline._timer = super().create_timer(timeout, deadline)
-        return deadline
-
 
 class CassandraSession:
     """An open session and the statements prepared on it; belongs to the process that made it.
@@ -127,7 +50,9 @@ class CassandraSession:
     ``connect`` raises ``StoreUnavailableError`` when no contact point answers within ``connect_timeout_s``.
     """
 
-    def __init__(self, cluster: Cluster, session: Session, settings: CassandraSettings) -> None:
+    def __init__(
+        self, cluster: Cluster, session: Session, settings: CassandraSettings, asked_last: dict[Any, float]
+    ) -> None:
         self.cluster = cluster
         self.session = session
         self.settings = settings
@@ -135,6 +60,9 @@ class CassandraSession:
         self._prepared: dict[str, Any] = {}
         self._probes: Session | None = None
         self._silent_until: dict[Any, float] = {}
+        self._asked_last = asked_last
+        self._losses = _Losses()
+        cluster.register_listener(self._losses)
         self._behind: set[threading.Thread] = set()
         # Preparing asks one node and waits so long for it; there is no public setting beside execution profiles.
         session._default_timeout = settings.silent_after_s
@@ -142,44 +70,19 @@ class CassandraSession:
     @classmethod
     def connect(cls, settings: CassandraSettings, **cluster_options: Any) -> CassandraSession:
         """A session in no keyspace: statements name it, so one session can also create it."""
-        Connection.in_buffer_size = Connection.out_buffer_size = _BUFFER_BYTES
-        profile = ExecutionProfile(
-            load_balancing_policy=TokenAwarePolicy(DCAwareRoundRobinPolicy(settings.local_dc), shuffle_replicas=True),
-            consistency_level=LOCAL_ONE,
-            request_timeout=settings.request_timeout_s,
-            retry_policy=FallthroughRetryPolicy(),
-        )
-        auth = None
-        if settings.username is not None:
-            password = settings.password.get_secret_value() if settings.password else ""
-            auth = PlainTextAuthProvider(settings.username, password)
-        cluster = Cluster(
-            list(settings.contact_points),
-            port=settings.port,
-            connection_class=_WideConnection,
-            protocol_version=4,
-            compression=False,
-            auth_provider=auth,
-            execution_profiles={EXEC_PROFILE_DEFAULT: profile},
-            connect_timeout=settings.connect_timeout_s,
-            control_connection_timeout=settings.connect_timeout_s,
-            idle_heartbeat_interval=5,
-            idle_heartbeat_timeout=5,
-            reconnection_policy=ConstantReconnectionPolicy(1.0, max_attempts=None),
-            schema_event_refresh_window=1,
-            **cluster_options,
-        )
+        asked_last: dict[Any, float] = {}
+        cluster = new_cluster(settings, asked_last, **cluster_options)
         try:
             session = _with_every_pool(cluster.connect(), settings.silent_after_s)
         except (NoHostAvailable, DriverException, OSError) as error:
             cluster.shutdown()
             nodes = ", ".join(f"{address}:{settings.port}" for address in settings.contact_points)
             raise StoreUnavailableError(
-                f"no Cassandra node answers at {nodes} ({_first_cause(error)})",
+                f"no Cassandra node answers at {nodes} ({first_cause(error)})",
                 hint="start the local stack with ./run up cassandra, or set MILLRACE_CASSANDRA__CONTACT_POINTS",
                 node=nodes,
             ) from None
-        return cls(cluster, session, settings)
+        return cls(cluster, session, settings, asked_last)
 
     def close(self) -> None:
         """What was begun behind is done, and connections are closed; closing twice does nothing."""
@@ -229,11 +132,15 @@ class CassandraSession:
     def _prepare(self, text: str) -> Any:
         for left in range(_PREPARE_ROUNDS * len(self.hosts()), -1, -1):
             try:
-                return self.session.prepare(text)
-            except (*_UNANSWERED, *REFUSED) as error:
-                # The driver asks one node only, the next one at the next call.
-                if not left or isinstance(error, REFUSED):
-                    raise _ours(error, None) from None
+                with errors_as_ours():
+                    return self.session.prepare(text)
+            except (StoreTimeoutError, StoreUnavailableError) as error:
+                # The driver asks one node only, the next one at the next call: not one that is silent again.
+                if not left:
+                    raise
+                if isinstance(error, StoreTimeoutError):
+                    for host in self.hosts():
+                        self.fell_silent(host)
         raise AssertionError("unreachable")
 
     def execute(self, statement: Any, *, host: Host | None = None, timeout_s: float | None = None) -> list[Any]:
@@ -264,22 +171,55 @@ class CassandraSession:
 
         Raises like ``execute``; ``StoreTimeoutError`` for a node that answers not even a tiny question.
         """
-        probes_ready = self.probes  # connected while nothing is wrong yet
+        _ = self.probes  # connected while nothing is wrong yet
+        return self.execute_watched(statement, [host], host=host)
+
+    def execute_watched(
+        self,
+        statement: Any,
+        needed: Sequence[Host],
+        *,
+        host: Host | None = None,
+        patience_s: float = _PROBE_PATIENCE_S,
+        timeout_s: float | None = None,
+    ) -> list[Any]:
+        """All rows; given up as soon as one of the nodes that it needs is lost, which a coordinator learns much later.
+
+        A node is lost when the driver says so, or when just before ``silent_after_s`` is over it does not answer a
+        tiny question within ``patience_s`` twice, while another one does. Who is only slow is waited for.
+        ``StoreTimeoutError`` names the node; otherwise raises like ``execute``.
+        """
+        wait_s = max(self.settings.silent_after_s - patience_s, self.settings.silent_after_s / 2)
+        seconds = self.settings.request_timeout_s if timeout_s is None else timeout_s
         over = threading.Event()
-        with errors_as_ours(host):
-            future = self.session.execute_async(statement, timeout=self.settings.request_timeout_s, host=host)
-            future.add_callbacks(lambda _rows: over.set(), lambda _error: over.set())
-            while not over.wait(self.settings.silent_after_s):
-                if probes_ready is not None and self.fell_silent(host):
-                    raise StoreTimeoutError(
-                        f"{host.address} has fallen silent", hint="see ./run status", node=str(host)
-                    )
+        changed = threading.Event()
+
+        def end(_said: Any) -> None:
+            over.set()
+            changed.set()
+
+        with errors_as_ours(host), self._losses.waking(changed):
+            future = self.session.execute_async(statement, timeout=seconds, host=host)
+            future.add_callbacks(end, end)
+            while not over.is_set():
+                in_time = changed.wait(wait_s)
+                changed.clear()
+                if not over.is_set():
+                    self._require(needed, patience_s=None if in_time else patience_s)
             try:
                 return list(future.result())
             except NoHostAvailable as error:
                 if not is_busy(error):
                     raise
-        return self.execute(statement, host=host)
+        return self.execute(statement, host=host, timeout_s=timeout_s)
+
+    def _require(self, nodes: Sequence[Host], *, patience_s: float | None) -> None:
+        """Raises ``StoreTimeoutError`` for a node that is down, or (where ``patience_s`` is given) that is silent."""
+        for node in nodes:
+            if node.is_up is False:
+                raise StoreTimeoutError(f"{node.address} is down", hint="see ./run status", node=str(node))
+            if patience_s is not None and self.fell_silent(node, patience_s=patience_s):
+                raise StoreTimeoutError(f"{node.address} has fallen silent", hint="see ./run status", node=str(node))
 
     def answers(self, host: Host, *, patience_s: float = _PROBE_PATIENCE_S) -> bool:
         """Whether the node answers a tiny question in time, on a connection that chunks do not fill."""
@@ -287,8 +227,17 @@ class CassandraSession:
             self.probes.execute(_PROBE, host=host, timeout=patience_s)
         except Exception:  # noqa: BLE001 the driver raises many kinds here, all of which mean "no answer"
             return False
-        self._silent_until.pop(host.endpoint, None)
+        self.speaks(host)
         return True
+
+    def speaks(self, host: Host) -> None:
+        """It has answered: nothing that was said of it before holds."""
+        self._silent_until.pop(host.endpoint, None)
+        self._asked_last.pop(host.endpoint, None)
+
+    def ask_last(self, host: Host) -> None:
+        """For a few seconds, or until it answers, whatever names no node is asked of the others first."""
+        self._asked_last[host.endpoint] = time.monotonic() + _SILENT_FOR_S
 
     def fell_silent(self, host: Host, *, patience_s: float = _PROBE_PATIENCE_S) -> bool:
         """Whether the node is silent while another one speaks; a cluster of which all are slow is only busy."""
@@ -297,6 +246,7 @@ class CassandraSession:
         if not any(self.answers(other, patience_s=patience_s) for other in self.hosts() if other != host):
             return False
         self._silent_until[host.endpoint] = time.monotonic() + _SILENT_FOR_S
+        self.ask_last(host)
         return True
 
     def is_silent(self, host: Host) -> bool:
@@ -333,12 +283,39 @@ class CassandraSession:
     def replicas(self, statement: Statement) -> list[Host]:
         """The nodes that hold the statement's partition, by address; every node where the token map cannot tell.
 
-        The ring has an order of its own, but knows no replicas for a moment whenever the driver reads the topology
-        anew: who is asked first for a chunk would change with it.
+        The driver's own list has no order to rely on: ``TokenAwarePolicy`` shuffles it in place, and who is asked
+        first for a chunk would change with it.
         """
         key = statement.routing_key
         found = self.cluster.metadata.get_replicas(self.settings.keyspace, key) if key is not None else []
         return sorted(found, key=_by_address) or self.hosts()
+
+
+class _Losses(HostStateListener):  # type: ignore[misc]
+    """Wakes whoever waits for an answer when the driver gives a node up."""
+
+    def __init__(self) -> None:
+        self._waiting: set[threading.Event] = set()
+
+    @contextmanager
+    def waking(self, changed: threading.Event) -> Iterator[None]:
+        """``changed`` is set whenever a node is lost, while in the ``with`` block."""
+        self._waiting.add(changed)
+        try:
+            yield
+        finally:
+            self._waiting.discard(changed)
+
+    def on_down(self, host: Host) -> None:
+        for changed in tuple(self._waiting):
+            changed.set()
+
+    on_remove = on_down
+
+    def on_up(self, host: Host) -> None:
+        """Nobody waits for that."""
+
+    on_add = on_up
 
 
 def _by_address(host: Host) -> str:
@@ -353,33 +330,3 @@ def _with_every_pool(session: Session, timeout_s: float) -> Session:
     """
     wait(session._initial_connect_futures, timeout=timeout_s)
     return session
-
-
-def is_busy(error: Any) -> bool:
-    """A request never left this process because the connection was full: back-pressure, not a node that is gone."""
-    causes = error.errors.values() if isinstance(error, NoHostAvailable) and isinstance(error.errors, dict) else [error]
-    return any(isinstance(cause, ConnectionBusy) for cause in causes)
-
-
-@contextmanager
-def errors_as_ours(host: Host | None = None) -> Iterator[None]:
-    """What the driver raises inside becomes ``StoreTimeoutError``, ``StoreUnavailableError`` or ``StoreError``."""
-    try:
-        yield
-    except (*_UNANSWERED, *REFUSED) as error:
-        raise _ours(error, host) from None
-
-
-def _ours(error: Exception, host: Host | None) -> StoreError:
-    node = str(host.address) if host is not None else None
-    said = f"{type(error).__name__}: {_first_cause(error)}"
-    if isinstance(error, REFUSED):
-        return StoreError(f"Cassandra refused a request ({said})", hint="millrace doctor checks the setup", node=node)
-    kind = StoreTimeoutError if isinstance(error, _TIMED_OUT) else StoreUnavailableError
-    return kind(f"{node or 'Cassandra'} gave no answer ({said})", hint="see ./run status", node=node)
-
-
-def _first_cause(error: BaseException) -> str:
-    causes = getattr(error, "errors", None)
-    first = next(iter(causes.values()), error) if isinstance(causes, dict) else error
-    return " ".join(str(first).split())[:200] or type(first).__name__

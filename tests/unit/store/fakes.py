@@ -105,6 +105,7 @@ class FakeCassandra(CassandraSession):
         self._ids: dict[bytes, PreparedStatement] = {}
         self._prepared = {}
         self._silent_until = {}
+        self._asked_last = {}
         self._behind = set()
         self._clock = 0
         self.session: Any = SimpleNamespace(
@@ -126,7 +127,7 @@ class FakeCassandra(CassandraSession):
     def close(self) -> None:
         pass
 
-    def execute_at(self, statement: Any, host: Any) -> list[Any]:
+    def execute_watched(self, statement: Any, needed: Any, *, host: Any = None, **_limits: Any) -> list[Any]:
         return self.execute(statement, host=host)
 
     def answers(self, host: Any, *, patience_s: float = 0.0) -> bool:

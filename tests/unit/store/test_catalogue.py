@@ -109,6 +109,25 @@ def test_a_row_that_cannot_be_read_at_all_is_refused_by_name(
         store.version("flights")
 
 
+@pytest.mark.parametrize("down", [False, True], ids=["both up", "one down"])
+def test_the_debts_of_hundreds_of_writers_are_found_and_the_answer_says_whether_it_is_degraded(
+    store: Store, cassandra: FakeCassandra, down: bool
+) -> None:
+    writers = [UUID(int=number) for number in range(350)]
+    owing = {writers[number] for number in (0, 99, 100, 249, 349)}
+    query = "INSERT INTO {ks}.under_replicated (dataset, writer, bucket, note, chunks) VALUES (?, ?, ?, ?, ?)"
+    for writer in owing:
+        statement = cassandra.prepare(query).bind(("flights", writer, 3, UUID(int=7), 5))
+        statement.consistency_level = TWO
+        cassandra.execute(statement)
+    if down:
+        cassandra.unreachable[cassandra.a.address] = reset()
+    found = store.catalogue.debts("flights", set(writers))
+    assert {debt.writer for debt in found} == owing
+    assert {(debt.bucket, debt.chunks) for debt in found} == {(3, 5)}
+    assert store.catalogue.degraded is down
+
+
 def test_both_nodes_are_asked_while_both_are_up_and_the_answer_is_not_degraded(
     store: Store, cassandra: FakeCassandra, three: list[str]
 ) -> None:

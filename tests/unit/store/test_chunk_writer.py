@@ -16,9 +16,10 @@ from pipeline.errors import StoreUnavailableError
 from pipeline.store import chunk_writer as module
 from pipeline.store.catalogue import Catalogue
 from pipeline.store.chunk_writer import ChunkWriter, WriterReport
+from pipeline.store.ledger import Ledger
 from pipeline.store.manifest import PAGE_BYTES_MAX, PageRef, decode_page
 from pipeline.store.session import LOCAL_ONE, TWO
-from pipeline.store.version import CATALOGUE_BUCKET, PAGES_BUCKET
+from pipeline.store.version import CATALOGUE_BUCKET, PAGES_BUCKET, WriterRow
 from pipeline.store.writer import ReplicatedWriter
 from tests.unit.store.conftest import encode, make_chunk, writer_row
 from tests.unit.store.fakes import Attempt, FakeCassandra, FakeHost
@@ -124,6 +125,28 @@ def test_a_debt_is_on_record_before_any_page_that_names_its_chunk(make_writer: M
     assert sorted({bucket for bucket, _ in owed}) == sorted(bucket for bucket, _ in noted)
     assert sum(chunks for _, chunks in noted) == len(owed)
     assert report.under_replicated >= len(owed)
+
+
+def test_nothing_is_prepared_while_a_load_runs_because_a_node_may_be_frozen_then(make_writer: Make) -> None:
+    """The first note of a debt was prepared when it was needed, and the load stood still for four seconds."""
+
+    def behave(attempt: Attempt) -> Any:
+        return UNAVAILABLE if not attempt.is_probe and attempt.level == TWO and prepared_before else "ok"
+
+    cassandra = FakeCassandra(behave, unsynced_s=0)
+    prepared_before: set[str] = set()
+    begin = Ledger.begin_writer
+
+    def begun(ledger: Ledger, row: WriterRow) -> int:
+        replicas = begin(ledger, row)
+        prepared_before.update(cassandra._prepared)
+        return replicas
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Ledger, "begin_writer", begun)
+        report = load(cassandra, make_writer, [make_chunk(80_000, seed) for seed in range(5)])
+    assert report.under_replicated >= 5
+    assert set(cassandra._prepared) == prepared_before
 
 
 def test_what_a_node_acknowledged_just_before_it_was_lost_is_a_debt_although_it_was_proven(make_writer: Make) -> None:

@@ -28,11 +28,18 @@ class World:
     slow: dict[str, float | None]
     now: float = 0.0
     suspected: list[tuple[float, str]] = field(default_factory=list)
+    asked_last: set[str] = field(default_factory=set)
     _timers: list[Any] = field(default_factory=list)
     _serial: Any = field(default_factory=itertools.count)
 
     def later(self, delay_s: float, call: Callable[..., None], *args: Any) -> None:
         heapq.heappush(self._timers, (self.now + delay_s, next(self._serial), call, args))
+
+    def ask_last(self, host: Node) -> None:
+        self.asked_last.add(host.endpoint)
+
+    def speaks(self, host: Node) -> None:
+        self.asked_last.discard(host.endpoint)
 
     @property
     def probes(self) -> World:

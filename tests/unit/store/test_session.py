@@ -7,6 +7,7 @@ import socket
 import threading
 import weakref
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
@@ -26,7 +27,9 @@ from cassandra.protocol import IsBootstrappingErrorMessage, OverloadedErrorMessa
 
 from pipeline.errors import StoreError, StoreTimeoutError, StoreUnavailableError
 from pipeline.settings import CassandraSettings
-from pipeline.store.session import CassandraSession, _WideConnection
+from pipeline.store import driver
+from pipeline.store.driver import WideConnection
+from pipeline.store.session import CassandraSession
 from tests.unit.store.fakes import FakeCassandra, FakeHost, no_host
 
 HOST = FakeHost("10.0.0.1")
@@ -113,16 +116,125 @@ def test_a_statement_is_prepared_once() -> None:
     assert cassandra.prepare("SELECT 1") is cassandra.prepare("SELECT 1")
 
 
-def test_who_is_asked_first_does_not_change_while_the_driver_reads_the_topology_anew() -> None:
-    one, two = (SimpleNamespace(address=f"10.0.0.{n}", datacenter="dc1") for n in (1, 2))
-    in_the_ring: list[Any] = [two, one]
-    metadata = SimpleNamespace(all_hosts=lambda: [two, one], get_replicas=lambda _keyspace, _key: in_the_ring)
-    session: Any = SimpleNamespace()
-    cassandra = CassandraSession(SimpleNamespace(metadata=metadata), session, CassandraSettings())
+class Pending:
+    """A request that is answered when the test says so."""
+
+    def __init__(self) -> None:
+        self.rows: list[Any] | None = None
+        self._calls: list[Callable[[Any], None]] = []
+
+    def add_callbacks(self, done: Callable[[Any], None], _failed: Callable[[Any], None]) -> None:
+        self._calls.append(done)
+        if self.rows is not None:
+            done(self.rows)
+
+    def answer(self, rows: list[Any]) -> None:
+        self.rows = rows
+        for call in self._calls:
+            call(rows)
+
+    def result(self) -> list[Any]:
+        assert self.rows is not None
+        return self.rows
+
+
+@dataclass(eq=False)
+class Node:
+    address: str
+    endpoint: int
+    datacenter: str = "dc1"
+    is_up: bool = True
+
+
+class Watched:
+    """A session with two nodes, one request that is pending, and nodes that answer probes or do not."""
+
+    def __init__(self, *, silent_after_s: float) -> None:
+        self.one, self.two = Node("10.0.0.1", 1), Node("10.0.0.2", 2)
+        self.pending = Pending()
+        self.mute: set[int] = set()
+        self.in_the_ring: list[Any] = [self.two, self.one]
+        metadata = SimpleNamespace(
+            all_hosts=lambda: [self.two, self.one], get_replicas=lambda _keyspace, _key: self.in_the_ring
+        )
+        self.listeners: list[Any] = []
+        cluster: Any = SimpleNamespace(metadata=metadata, register_listener=self.listeners.append)
+        session: Any = SimpleNamespace(execute_async=lambda _statement, timeout, host: self.pending)
+        self.asked_last: dict[Any, float] = {}
+        settings = CassandraSettings(silent_after_s=silent_after_s)
+        self.cassandra = CassandraSession(cluster, session, settings, self.asked_last)
+        probes: Any = SimpleNamespace(execute=self._probe)
+        self.cassandra._probes = probes
+
+    def _probe(self, _query: str, *, host: Any, timeout: float) -> None:
+        if host.endpoint in self.mute:
+            raise OperationTimedOut
+
+    def ask(self) -> list[Any]:
+        nodes: Any = [self.one, self.two]
+        return self.cassandra.execute_watched("SELECT", nodes, patience_s=0.01)
+
+
+def test_a_request_ends_at_once_when_a_node_that_it_needs_is_lost_although_its_coordinator_lives() -> None:
+    watched = Watched(silent_after_s=60)
+
+    def lose() -> None:
+        watched.two.is_up = False
+        for listener in watched.listeners:
+            listener.on_down(watched.two)
+
+    threading.Timer(0.05, lose).start()
+    with pytest.raises(StoreTimeoutError, match=r"10\.0\.0\.2 is down"):
+        watched.ask()
+
+
+def test_a_request_goes_on_when_a_node_is_lost_that_it_does_not_need() -> None:
+    watched = Watched(silent_after_s=60)
+    other = Node("10.0.0.3", 3, is_up=False)
+
+    def lose_and_answer() -> None:
+        for listener in watched.listeners:
+            listener.on_down(other)
+        watched.pending.answer([1, 2])
+
+    threading.Timer(0.05, lose_and_answer).start()
+    assert watched.ask() == [1, 2]
+
+
+def test_a_node_that_answers_no_tiny_question_either_is_given_up_and_asked_last_from_then_on() -> None:
+    watched = Watched(silent_after_s=0.1)
+    watched.mute.add(1)
+    with pytest.raises(StoreTimeoutError, match=r"10\.0\.0\.1 has fallen silent"):
+        watched.ask()
+    policy = driver._SpeakingFirst(watched.asked_last, "dc1")
+    hosts: list[Any] = [watched.one, watched.two]
+    policy.populate(SimpleNamespace(metadata=None), hosts)
+    assert {next(iter(policy.make_query_plan())).endpoint for _ in range(4)} == {2}
+    watched.mute.clear()
+    node: Any = watched.one
+    assert watched.cassandra.answers(node)
+    assert {next(iter(policy.make_query_plan())).endpoint for _ in range(4)} == {1, 2}
+
+
+def test_nodes_that_are_only_slow_are_waited_for() -> None:
+    watched = Watched(silent_after_s=0.1)
+    threading.Timer(0.5, watched.pending.answer, [["row"]]).start()
+    assert watched.ask() == ["row"]
+    watched = Watched(silent_after_s=0.1)
+    watched.mute |= {1, 2}  # all of them are slow: the cluster is busy
+    threading.Timer(0.5, watched.pending.answer, [["row"]]).start()
+    assert watched.ask() == ["row"]
+
+
+def test_who_is_asked_first_does_not_change_while_the_driver_shuffles_its_list() -> None:
+    watched = Watched(silent_after_s=1)
     statement: Any = SimpleNamespace(routing_key=b"k")
-    assert cassandra.replicas(statement) == [one, two]
-    in_the_ring.clear()
-    assert cassandra.replicas(statement) == [one, two]
+    both = [watched.one, watched.two]
+    assert watched.cassandra.replicas(statement) == both
+    watched.in_the_ring.reverse()
+    assert watched.cassandra.replicas(statement) == both
+    watched.in_the_ring.clear()
+    assert watched.cassandra.replicas(statement) == both
 
 
 class Request:
@@ -131,19 +243,19 @@ class Request:
 
 
 def timer_of(request: Request) -> tuple[Any, weakref.ref[Request]]:
-    return _WideConnection.create_timer(3600, request.timed_out), weakref.ref(request)
+    return WideConnection.create_timer(3600, request.timed_out), weakref.ref(request)
 
 
 @pytest.fixture
 def reactor() -> None:
-    _WideConnection.initialize_reactor()
+    WideConnection.initialize_reactor()
     libevreactor._global_loop.maybe_start()
 
 
 @pytest.mark.usefixtures("reactor")
 def test_a_cancelled_timer_lets_go_of_its_request() -> None:
     """The driver keeps it in its heap until everything that ends earlier is gone: behind one that never is."""
-    blocking = _WideConnection.create_timer(3599, lambda: None)
+    blocking = WideConnection.create_timer(3599, lambda: None)
     timer, request = timer_of(Request())
     gc.collect()
     assert request() is not None
@@ -156,7 +268,7 @@ def test_a_cancelled_timer_lets_go_of_its_request() -> None:
 @pytest.mark.usefixtures("reactor")
 def test_a_timer_that_is_not_cancelled_fires() -> None:
     fired = threading.Event()
-    _WideConnection.create_timer(0.01, fired.set)
+    WideConnection.create_timer(0.01, fired.set)
     for _ in range(40):
         # Without a connection the driver's loop may come to its end at any moment, here as the fixture starts it.
         libevreactor._global_loop.maybe_start()
@@ -167,7 +279,7 @@ def test_a_timer_that_is_not_cancelled_fires() -> None:
 
 def test_a_request_waits_for_a_full_connection_instead_of_losing_its_stream_number() -> None:
     """``ConnectionBusy`` leaks one of 32,768 numbers each time; integration tests count them on a real connection."""
-    connection = _WideConnection.__new__(_WideConnection)
+    connection = WideConnection.__new__(WideConnection)
     connection._socket_writable = False
     assert connection._socket_writable is True
 
