@@ -6,7 +6,9 @@ holds is written. ``Ask`` is a contestant that puts one question to such a datas
 
 from __future__ import annotations
 
+import functools
 import itertools
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -132,21 +134,29 @@ class Ask:
         self._dataset, self._source, self._number = dataset, source, number
         self._questions: Iterator[Callable[[], int]] = itertools.cycle(getattr(self, f"_{name}") for name in questions)
         self._requests = self._read_bytes = self._written_bytes = 0
-        execute, submit = CassandraSession.execute, ReplicatedWriter.submit
-
-        def counted_execute(session: CassandraSession, *args: Any, **kwargs: Any) -> list[Any]:
-            rows = execute(session, *args, **kwargs)
-            self._requests += 1
-            self._read_bytes += sum(len(v) for row in rows for v in row if isinstance(v, bytes | str))
-            return rows
+        self._counting = threading.Lock()
+        submit = ReplicatedWriter.submit
 
         def counted_submit(writer: ReplicatedWriter, write: Any) -> Any:
-            self._requests += 1
-            self._written_bytes += write.size_bytes
+            with self._counting:
+                self._requests += 1
+                self._written_bytes += write.size_bytes
             return submit(writer, write)
 
-        CassandraSession.execute = counted_execute  # type: ignore[method-assign,assignment]
+        CassandraSession.execute = self._counted(CassandraSession.execute)  # type: ignore[method-assign]
+        CassandraSession.execute_watched = self._counted(CassandraSession.execute_watched)  # type: ignore[method-assign]
         ReplicatedWriter.submit = counted_submit  # type: ignore[method-assign,assignment]
+
+    def _counted(self, ask: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
+        @functools.wraps(ask)
+        def counted(session: CassandraSession, *args: Any, **kwargs: Any) -> list[Any]:
+            rows = ask(session, *args, **kwargs)
+            with self._counting:
+                self._requests += 1
+                self._read_bytes += sum(len(v) for row in rows for v in row if isinstance(v, bytes | str))
+            return rows
+
+        return counted
 
     def run(self) -> dict[str, Any]:
         """The next question; ``requests`` and bytes are of this run."""
