@@ -7,10 +7,11 @@ up to half of the throughput and twice the CPU. Nothing here is made at import.
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 from cassandra import (
     ConsistencyLevel,
@@ -29,6 +30,7 @@ from cassandra.policies import (
     ConstantReconnectionPolicy,
     DCAwareRoundRobinPolicy,
     FallthroughRetryPolicy,
+    HostStateListener,
     TokenAwarePolicy,
 )
 from cassandra.pool import Host, NoConnectionsAvailable
@@ -43,6 +45,7 @@ __all__ = [
     "NODE_LOCAL",
     "REFUSED",
     "TWO",
+    "Losses",
     "WideConnection",
     "errors_as_ours",
     "first_cause",
@@ -95,16 +98,59 @@ class _Deadline:
         self._timer.cancel()
 
 
+class Losses(HostStateListener):  # type: ignore[misc]
+    """Wakes whoever waits for an answer when a connection ends or the driver gives a node up."""
+
+    def __init__(self) -> None:
+        self._waiting: set[threading.Event] = set()
+
+    @contextmanager
+    def waking(self, changed: threading.Event) -> Iterator[None]:
+        """``changed`` is set whenever something may have been lost, while in the ``with`` block."""
+        self._waiting.add(changed)
+        try:
+            yield
+        finally:
+            self._waiting.discard(changed)
+
+    def wake(self) -> None:
+        """Everybody who waits looks whether the nodes that they need are there. Never blocks."""
+        for changed in tuple(self._waiting):
+            changed.set()
+
+    def on_down(self, host: Host) -> None:
+        """The driver holds a node for down."""
+        self.wake()
+
+    on_remove = on_down
+
+    def on_up(self, host: Host) -> None:
+        """Nobody waits for that."""
+
+    on_add = on_up
+
+
 class WideConnection(LibevConnection):  # type: ignore[misc]
     """libev, because asyncore is gone from Python 3.12 and every other reactor is slower."""
 
     in_buffer_size = BUFFER_BYTES
     out_buffer_size = BUFFER_BYTES
+    losses: ClassVar[Losses | None] = None
 
     # While the kernel's buffer is full the driver refuses every request on the connection (ConnectionBusy) and never
     # gives back the stream number it has taken for it: 32,768 of them, and the connection is of no use any more. The
     # window bounds what waits in this process, so requests may wait.
     _socket_writable = property(lambda self: True, lambda self, writable: None)
+
+    def close(self) -> None:
+        """Says so at once: the driver tells nobody that a node is gone until something is sent to it.
+
+        A killed node closes its connections; a request that another one coordinates and that needs both would wait
+        for seconds.
+        """
+        super().close()
+        if self.losses is not None:
+            self.losses.wake()
 
     @classmethod
     def create_timer(cls, timeout: float, callback: Callable[[], None]) -> _Deadline:
@@ -134,8 +180,13 @@ class _SpeakingFirst(TokenAwarePolicy):  # type: ignore[misc]
         return iter(sorted(plan, key=lambda host: self._silent_until.get(host.endpoint, 0.0) > now))
 
 
-def new_cluster(settings: CassandraSettings, silent_until: Mapping[Any, float], **options: Any) -> Cluster:
-    """A cluster that is not connected yet; ``silent_until`` says which endpoints are asked last, and until when."""
+def new_cluster(
+    settings: CassandraSettings, silent_until: Mapping[Any, float], losses: Losses, **options: Any
+) -> Cluster:
+    """A cluster that is not connected yet; ``silent_until`` says which endpoints are asked last, and until when.
+
+    ``losses`` hears of every connection that ends and of every node that the driver gives up.
+    """
     Connection.in_buffer_size = Connection.out_buffer_size = BUFFER_BYTES
     profile = ExecutionProfile(
         load_balancing_policy=_SpeakingFirst(silent_until, settings.local_dc),
@@ -147,10 +198,10 @@ def new_cluster(settings: CassandraSettings, silent_until: Mapping[Any, float], 
     if settings.username is not None:
         password = settings.password.get_secret_value() if settings.password else ""
         auth = PlainTextAuthProvider(settings.username, password)
-    return Cluster(
+    cluster = Cluster(
         list(settings.contact_points),
         port=settings.port,
-        connection_class=WideConnection,
+        connection_class=type("WideConnection", (WideConnection,), {"losses": losses}),
         protocol_version=4,
         compression=False,
         auth_provider=auth,
@@ -165,6 +216,8 @@ def new_cluster(settings: CassandraSettings, silent_until: Mapping[Any, float], 
         schema_event_refresh_window=1,
         **options,
     )
+    cluster.register_listener(losses)
+    return cluster
 
 
 def is_busy(error: Any) -> bool:

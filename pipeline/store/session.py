@@ -8,14 +8,12 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import wait
-from contextlib import contextmanager
 from typing import Any
 
 from cassandra import DriverException
 from cassandra.cluster import Cluster, NoHostAvailable, Session
-from cassandra.policies import HostStateListener
 from cassandra.pool import Host
 from cassandra.query import Statement
 
@@ -26,6 +24,7 @@ from pipeline.store.driver import (
     NODE_LOCAL,
     REFUSED,
     TWO,
+    Losses,
     errors_as_ours,
     first_cause,
     is_busy,
@@ -51,7 +50,13 @@ class CassandraSession:
     """
 
     def __init__(
-        self, cluster: Cluster, session: Session, settings: CassandraSettings, asked_last: dict[Any, float]
+        self,
+        cluster: Cluster,
+        session: Session,
+        settings: CassandraSettings,
+        *,
+        asked_last: dict[Any, float],
+        losses: Losses,
     ) -> None:
         self.cluster = cluster
         self.session = session
@@ -61,8 +66,7 @@ class CassandraSession:
         self._probes: Session | None = None
         self._silent_until: dict[Any, float] = {}
         self._asked_last = asked_last
-        self._losses = _Losses()
-        cluster.register_listener(self._losses)
+        self._losses = losses
         self._behind: set[threading.Thread] = set()
         # Preparing asks one node and waits so long for it; there is no public setting beside execution profiles.
         session._default_timeout = settings.silent_after_s
@@ -71,7 +75,8 @@ class CassandraSession:
     def connect(cls, settings: CassandraSettings, **cluster_options: Any) -> CassandraSession:
         """A session in no keyspace: statements name it, so one session can also create it."""
         asked_last: dict[Any, float] = {}
-        cluster = new_cluster(settings, asked_last, **cluster_options)
+        losses = Losses()
+        cluster = new_cluster(settings, asked_last, losses, **cluster_options)
         try:
             session = _with_every_pool(cluster.connect(), settings.silent_after_s)
         except (NoHostAvailable, DriverException, OSError) as error:
@@ -82,7 +87,7 @@ class CassandraSession:
                 hint="start the local stack with ./run up cassandra, or set MILLRACE_CASSANDRA__CONTACT_POINTS",
                 node=nodes,
             ) from None
-        return cls(cluster, session, settings, asked_last)
+        return cls(cluster, session, settings, asked_last=asked_last, losses=losses)
 
     def close(self) -> None:
         """What was begun behind is done, and connections are closed; closing twice does nothing."""
@@ -185,8 +190,9 @@ class CassandraSession:
     ) -> list[Any]:
         """All rows; given up as soon as one of the nodes that it needs is lost, which a coordinator learns much later.
 
-        A node is lost when the driver says so, or when just before ``silent_after_s`` is over it does not answer a
-        tiny question within ``patience_s`` twice, while another one does. Who is only slow is waited for.
+        A node is lost when the driver says so, or when it does not answer a tiny question within ``patience_s`` twice
+        while another one does: asked just before ``silent_after_s`` is over, and whenever a connection ends. Who is
+        only slow is waited for.
         ``StoreTimeoutError`` names the node; otherwise raises like ``execute``.
         """
         wait_s = max(self.settings.silent_after_s - patience_s, self.settings.silent_after_s / 2)
@@ -202,10 +208,10 @@ class CassandraSession:
             future = self.session.execute_async(statement, timeout=seconds, host=host)
             future.add_callbacks(end, end)
             while not over.is_set():
-                in_time = changed.wait(wait_s)
+                changed.wait(wait_s)
                 changed.clear()
                 if not over.is_set():
-                    self._require(needed, patience_s=None if in_time else patience_s)
+                    self._require(needed, patience_s)
             try:
                 return list(future.result())
             except NoHostAvailable as error:
@@ -213,13 +219,12 @@ class CassandraSession:
                     raise
         return self.execute(statement, host=host, timeout_s=timeout_s)
 
-    def _require(self, nodes: Sequence[Host], *, patience_s: float | None) -> None:
-        """Raises ``StoreTimeoutError`` for a node that is down, or (where ``patience_s`` is given) that is silent."""
+    def _require(self, nodes: Sequence[Host], patience_s: float) -> None:
+        """Raises ``StoreTimeoutError`` for a node that is down or silent."""
         for node in nodes:
-            if node.is_up is False:
-                raise StoreTimeoutError(f"{node.address} is down", hint="see ./run status", node=str(node))
-            if patience_s is not None and self.fell_silent(node, patience_s=patience_s):
-                raise StoreTimeoutError(f"{node.address} has fallen silent", hint="see ./run status", node=str(node))
+            if node.is_up is False or self.fell_silent(node, patience_s=patience_s):
+                what = "is down" if node.is_up is False else "has fallen silent"
+                raise StoreTimeoutError(f"{node.address} {what}", hint="see ./run status", node=str(node))
 
     def answers(self, host: Host, *, patience_s: float = _PROBE_PATIENCE_S) -> bool:
         """Whether the node answers a tiny question in time, on a connection that chunks do not fill."""
@@ -289,33 +294,6 @@ class CassandraSession:
         key = statement.routing_key
         found = self.cluster.metadata.get_replicas(self.settings.keyspace, key) if key is not None else []
         return sorted(found, key=_by_address) or self.hosts()
-
-
-class _Losses(HostStateListener):  # type: ignore[misc]
-    """Wakes whoever waits for an answer when the driver gives a node up."""
-
-    def __init__(self) -> None:
-        self._waiting: set[threading.Event] = set()
-
-    @contextmanager
-    def waking(self, changed: threading.Event) -> Iterator[None]:
-        """``changed`` is set whenever a node is lost, while in the ``with`` block."""
-        self._waiting.add(changed)
-        try:
-            yield
-        finally:
-            self._waiting.discard(changed)
-
-    def on_down(self, host: Host) -> None:
-        for changed in tuple(self._waiting):
-            changed.set()
-
-    on_remove = on_down
-
-    def on_up(self, host: Host) -> None:
-        """Nobody waits for that."""
-
-    on_add = on_up
 
 
 def _by_address(host: Host) -> str:

@@ -157,12 +157,12 @@ class Watched:
         metadata = SimpleNamespace(
             all_hosts=lambda: [self.two, self.one], get_replicas=lambda _keyspace, _key: self.in_the_ring
         )
-        self.listeners: list[Any] = []
-        cluster: Any = SimpleNamespace(metadata=metadata, register_listener=self.listeners.append)
+        self.losses = driver.Losses()
+        cluster: Any = SimpleNamespace(metadata=metadata)
         session: Any = SimpleNamespace(execute_async=lambda _statement, timeout, host: self.pending)
         self.asked_last: dict[Any, float] = {}
         settings = CassandraSettings(silent_after_s=silent_after_s)
-        self.cassandra = CassandraSession(cluster, session, settings, self.asked_last)
+        self.cassandra = CassandraSession(cluster, session, settings, asked_last=self.asked_last, losses=self.losses)
         probes: Any = SimpleNamespace(execute=self._probe)
         self.cassandra._probes = probes
 
@@ -175,30 +175,45 @@ class Watched:
         return self.cassandra.execute_watched("SELECT", nodes, patience_s=0.01)
 
 
-def test_a_request_ends_at_once_when_a_node_that_it_needs_is_lost_although_its_coordinator_lives() -> None:
+@pytest.mark.parametrize("known", [True, False], ids=["the driver says so", "only its connections have ended"])
+def test_a_request_ends_at_once_when_a_node_that_it_needs_is_lost_although_its_coordinator_lives(known: bool) -> None:
     watched = Watched(silent_after_s=60)
 
     def lose() -> None:
-        watched.two.is_up = False
-        for listener in watched.listeners:
-            listener.on_down(watched.two)
+        watched.mute.add(2)
+        if known:
+            watched.two.is_up = False
+            watched.losses.on_down(watched.two)
+        else:
+            watched.losses.wake()
 
     threading.Timer(0.05, lose).start()
-    with pytest.raises(StoreTimeoutError, match=r"10\.0\.0\.2 is down"):
+    with pytest.raises(StoreTimeoutError, match=r"10\.0\.0\.2 (is down|has fallen silent)"):
         watched.ask()
 
 
-def test_a_request_goes_on_when_a_node_is_lost_that_it_does_not_need() -> None:
+def test_a_request_goes_on_when_something_is_lost_that_it_does_not_need() -> None:
     watched = Watched(silent_after_s=60)
-    other = Node("10.0.0.3", 3, is_up=False)
 
     def lose_and_answer() -> None:
-        for listener in watched.listeners:
-            listener.on_down(other)
+        watched.losses.wake()
         watched.pending.answer([1, 2])
 
     threading.Timer(0.05, lose_and_answer).start()
     assert watched.ask() == [1, 2]
+
+
+def test_a_connection_that_ends_wakes_those_who_wait() -> None:
+    losses = driver.Losses()
+    changed = threading.Event()
+    ended = WideConnection.__new__(type("Ended", (WideConnection,), {"losses": losses}))
+    ended.is_closed, ended.lock = True, threading.Lock()
+    with losses.waking(changed):
+        ended.close()
+        assert changed.is_set()
+    changed.clear()
+    ended.close()
+    assert not changed.is_set(), "nobody waits any more"
 
 
 def test_a_node_that_answers_no_tiny_question_either_is_given_up_and_asked_last_from_then_on() -> None:
