@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from pipeline.dataset import Dataset
@@ -55,6 +55,9 @@ class DatasetInfo:
     committed_at: datetime
 
 
+_SCHEMA_ROUNDS = 2
+
+
 class Store:
     """Datasets in Cassandra, with Redis in front. Use as a context manager; belongs to the process that made it."""
 
@@ -70,13 +73,14 @@ class Store:
         """Connects and checks keyspace, tables and replication factor; raises ``StoreError`` saying what is amiss."""
         cassandra = CassandraSession.connect(settings.cassandra)
         try:
-            for left in range(len(cassandra.hosts()), -1, -1):
+            # Node by node: one that shuts down says no, and asked in turn it could be met by every second question.
+            hosts: list[Any] = cassandra.hosts() * _SCHEMA_ROUNDS or [None]
+            for left, host in zip(range(len(hosts) - 1, -1, -1), hosts, strict=True):
                 try:
-                    with errors_as_ours():
-                        schema.check(cassandra.session, settings.cassandra)
+                    with errors_as_ours(host):
+                        schema.check(cassandra.session, settings.cassandra, host)
                     break
                 except (StoreUnavailableError, StoreTimeoutError):
-                    # The driver asks one node only, the next one at the next call: a node that shuts down says no.
                     if not left:
                         raise
         except BaseException:

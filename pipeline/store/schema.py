@@ -12,6 +12,7 @@ from pipeline.errors import StoreSchemaError
 
 if TYPE_CHECKING:
     from cassandra.cluster import Session
+    from cassandra.pool import Host
 
     from pipeline.settings import CassandraSettings
 
@@ -111,10 +112,14 @@ def create(session: Session, settings: CassandraSettings) -> None:
     check(session, settings)
 
 
-def check(session: Session, settings: CassandraSettings) -> None:
-    """Raises ``StoreSchemaError`` unless the keyspace is ours, of this schema's number, with RF as set."""
+def check(session: Session, settings: CassandraSettings, host: Host | None = None) -> None:
+    """Raises ``StoreSchemaError`` unless the keyspace is ours, of this schema's number, with RF as set.
+
+    ``host`` is asked, or whoever the driver chooses for each question.
+    """
     keyspace = settings.keyspace
-    row = session.execute("SELECT replication FROM system_schema.keyspaces WHERE keyspace_name = %s", (keyspace,)).one()
+    query = "SELECT replication FROM system_schema.keyspaces WHERE keyspace_name = %s"
+    row = session.execute(query, (keyspace,), host=host).one()
     if row is None:
         raise StoreSchemaError(f"keyspace {keyspace!r} does not exist", hint="run: millrace init")
     factor = row.replication.get(settings.local_dc)
@@ -125,7 +130,8 @@ def check(session: Session, settings: CassandraSettings) -> None:
             expected=settings.replication_factor,
             actual=factor,
         )
-    rows = session.execute("SELECT table_name, comment FROM system_schema.tables WHERE keyspace_name = %s", (keyspace,))
+    query = "SELECT table_name, comment FROM system_schema.tables WHERE keyspace_name = %s"
+    rows = session.execute(query, (keyspace,), host=host)
     comments = {row.table_name: row.comment for row in rows}
     missing = [name for name in TABLES if name not in comments]
     if missing:

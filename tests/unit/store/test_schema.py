@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import itertools
 import re
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from cassandra.protocol import OverloadedErrorMessage
 
+from pipeline.api import Store
 from pipeline.errors import InvalidSettingError, StoreSchemaError
-from pipeline.settings import CassandraSettings, load_settings
+from pipeline.settings import CassandraSettings, Settings, load_settings
 from pipeline.store import schema
+from pipeline.store.session import CassandraSession
 
 SETTINGS = CassandraSettings(keyspace="ks", local_dc="dc7")
 
@@ -55,7 +59,7 @@ class FakeSession:
         )
         self.factor, self.number, self.lacks = factor, number, lacks
 
-    def execute(self, query: str, parameters: Any = None, timeout: float = 0) -> Any:
+    def execute(self, query: str, parameters: Any = None, timeout: float = 0, host: Any = None) -> Any:
         self.executed.append(query)
         if "system_schema.keyspaces" in query:
             row = None if self.factor is None else SimpleNamespace(replication={"dc7": self.factor})
@@ -105,3 +109,25 @@ def test_a_keyspace_outside_its_alphabet_is_refused_by_the_settings(keyspace: st
 def test_another_replication_factor_is_refused_by_the_settings() -> None:
     with pytest.raises(InvalidSettingError, match="MILLRACE_CASSANDRA__REPLICATION_FACTOR is 3"):
         load_settings(cassandra={"replication_factor": 3})
+
+
+@pytest.mark.parametrize("gone", [0, 1])
+def test_a_node_that_shuts_down_keeps_nobody_from_connecting(gone: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked in turn, it would be met by the second question of every try."""
+    healthy = FakeSession()
+    hosts = [SimpleNamespace(address="10.0.0.1"), SimpleNamespace(address="10.0.0.2")]
+    turn = itertools.cycle(hosts)
+
+    def execute(query: str, parameters: Any = None, timeout: float = 0, host: Any = None) -> Any:
+        if (host or next(turn)) is hosts[gone]:
+            raise OverloadedErrorMessage(0x1001, "Server is shutting down", None)
+        return healthy.execute(query, parameters)
+
+    closed: list[str] = []
+    cassandra: Any = SimpleNamespace(
+        hosts=lambda: hosts, session=SimpleNamespace(execute=execute), close=lambda: closed.append("closed")
+    )
+    monkeypatch.setattr(CassandraSession, "connect", lambda _settings: cassandra)
+    assert Store.connect(Settings(cassandra=SETTINGS)).cassandra is cassandra
+    assert not closed
+    assert len(healthy.executed) == 2
