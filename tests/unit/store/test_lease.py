@@ -14,6 +14,19 @@ from pipeline.store.sweep import Sweeper
 from tests.unit.store.fakes import FakeCassandra
 
 
+def held_up(monkeypatch: pytest.MonkeyPatch, kind: str) -> threading.Event:
+    """Statements of this kind wait until the event is set."""
+    may_run = threading.Event()
+    run = Lease._run
+
+    def slow(lease: Lease, query: str, values: tuple[Any, ...]) -> None:
+        assert not query.strip().startswith(kind) or may_run.wait(10)
+        run(lease, query, values)
+
+    monkeypatch.setattr(Lease, "_run", slow)
+    return may_run
+
+
 def test_the_first_rows_are_seen_only_with_the_lease_on_record(
     store: Store, cassandra: FakeCassandra, csv: Any
 ) -> None:
@@ -31,14 +44,7 @@ def test_a_lease_that_is_still_being_taken_is_not_left_behind(
     store: Store, cassandra: FakeCassandra, csv: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.load("flights", csv(1))
-    may_write = threading.Event()
-    write = Lease._write
-
-    def slow(lease: Lease) -> None:
-        assert may_write.wait(10)
-        write(lease)
-
-    monkeypatch.setattr(Lease, "_write", slow)
+    may_write = held_up(monkeypatch, "INSERT")
     with Lease(store.cassandra, store.version("flights")) as lease:
         threading.Timer(0.05, may_write.set).start()
     cassandra.settle()
@@ -50,14 +56,7 @@ def test_nobody_waits_for_a_lease_to_be_given_back_but_who_closes_or_deletes(
     store: Store, cassandra: FakeCassandra, csv: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.load("flights", csv(100))
-    may_delete = threading.Event()
-    run = Lease._run
-
-    def slow(lease: Lease, query: str, values: tuple[Any, ...]) -> None:
-        assert query.startswith("INSERT") or may_delete.wait(10)
-        run(lease, query, values)
-
-    monkeypatch.setattr(Lease, "_run", slow)
+    may_delete = held_up(monkeypatch, "DELETE")
     assert store.dataset("flights").to_table().num_rows == 100
     assert len(cassandra.table("leases")) == 1
     (giving_back,) = cassandra._behind
