@@ -60,11 +60,17 @@ class ChunkCache:
         try:
             return question(self._client())
         except self._errors as error:
+            if self._closed:
+                return otherwise
             if is_out_of_memory(error):
                 self._say_full()
             else:
                 self._circuit.failed(error)
             return otherwise
+        finally:
+            if self._closed:
+                # Closed while this thread was asking: whoever lost its connection then has made a new one.
+                self._pool.disconnect()
 
     def _say_full(self) -> None:
         if not self._said_full:

@@ -84,5 +84,14 @@ def states(events: list[Event]) -> list[tuple[int, str]]:
     return said
 
 
+def are(events: list[Event], *wanted: tuple[int, str]) -> bool:
+    """Whether these events say the wanted states in that order, and the last one of each attempt for certain.
+
+    The newest word of an attempt overwrites one that has not left its process yet, so the others may be missing.
+    """
+    said, left = states(events), iter(wanted)
+    return all(state in left for state in said) and dict(wanted) == dict(said)
+
+
 def _is_of(event: Event, task_id: str, map_index: int) -> bool:
     return bool(event["data"]["task_id"] == task_id and event["data"]["map_index"] == map_index)

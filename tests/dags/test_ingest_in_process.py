@@ -15,7 +15,7 @@ import pytest
 
 from pipeline.api import Store
 from pipeline.errors import DatasetNotFoundError, StoreUnavailableError
-from tests.dags.events import EventLog, airflows, own, states
+from tests.dags.events import EventLog, airflows, are, own
 
 RunDag = Callable[..., Any]
 ROWS = 40_000
@@ -68,14 +68,19 @@ def test_each_split_is_a_task_with_progress_of_its_own_and_the_table_is_the_file
         ("warm", -1): "success",
     }
     assert store.dataset(name).to_table().equals(whole(three_files))
-    said = events.of_run(run.run_id, lambda found: airflows(found, "warm")[-1:] and own(found, "warm"))
+    succeeds = ((1, "running"), (1, "succeeded"))
+    said = events.of_run(
+        run.run_id,
+        lambda found: (
+            are(airflows(found, "warm"), *succeeds)
+            and all(are(voice(found, "load", index), *succeeds) for voice in (own, airflows) for index in range(3))
+        ),
+    )
     for index in range(3):
-        assert states(own(said, "load", index)) == [(1, "running"), (1, "succeeded")]
         last = own(said, "load", index)[-1]["data"]
         assert last["kind"] == "load"
         assert last["dataset"] == name
         assert last["done"] == last["total"] > 0
-        assert states(airflows(said, "load", index)) == [(1, "running"), (1, "succeeded")]
     kinds = {each["data"]["task_id"]: each["data"]["kind"] for each in said if "kind" in each["data"]}
     assert kinds == {kind: kind for kind in ("plan", "load", "verify", "publish", "warm")}
 
@@ -148,9 +153,7 @@ def test_not_wanting_the_cache_warm_skips_that_task(
     run = run_dag(dataset=name, source=str(three_files), warm=False)
     assert run.state == "success"
     assert task_states(run)["warm", -1] == "skipped"
-    said = events.of_run(run.run_id, lambda found: states(airflows(found, "warm"))[-1:] == [(1, "skipped")])
-    # Each event is the newest word of its attempt: a task that skips itself at once may not be seen to run.
-    assert set(states(airflows(said, "warm"))) <= {(1, "running"), (1, "skipped")}
+    events.of_run(run.run_id, lambda found: are(airflows(found, "warm"), (1, "running"), (1, "skipped")))
 
 
 def test_a_version_is_an_event_on_its_asset(run_dag: RunDag, three_files: Path, name: str, store: Store) -> None:
@@ -178,8 +181,10 @@ def test_a_source_outside_of_the_folders_fails_at_once_and_says_where_sources_ma
         ("plan", -1): "failed",
         **{(task, -1): "upstream_failed" for task in ("load", "verify", "publish", "warm")},
     }
-    said = events.of_run(run.run_id, lambda found: len(airflows(found, "plan")) == 2)
-    assert states(own(said, "plan")) == [(1, "running"), (1, "failed")]
+    fails = ((1, "running"), (1, "failed"))
+    said = events.of_run(
+        run.run_id, lambda found: are(own(found, "plan"), *fails) and are(airflows(found, "plan"), *fails)
+    )
     for voice in (own(said, "plan")[-1], airflows(said, "plan")[-1]):
         assert voice["data"]["error"]["type"] == "UsageError"
         assert str(inbox) in voice["data"]["error"]["message"]
@@ -224,11 +229,11 @@ def test_an_error_that_may_pass_is_retrying_and_then_loaded_once(
     monkeypatch.setattr(Store, "load_split", once_unavailable)
     run = run_dag(dataset=name, source=str(three_files), split_bytes=1_000_000, warm=False)
     assert run.state == "success"
-    said = events.of_run(run.run_id, lambda found: len(airflows(found, "load", 2)) == 4)
-    for index in range(3):
-        wanted = [(1, "running"), (1, "retrying"), (2, "running"), (2, "succeeded")]
-        assert states(own(said, "load", index)) == wanted
-        assert states(airflows(said, "load", index)) == wanted
+    wanted = ((1, "running"), (1, "retrying"), (2, "running"), (2, "succeeded"))
+    said = events.of_run(
+        run.run_id,
+        lambda found: all(are(voice(found, "load", index), *wanted) for voice in (own, airflows) for index in range(3)),
+    )
     assert own(said, "load", 0)[-1]["data"]["error"] is None
     assert len(store.versions(name)) == 1
     assert store.dataset(name).to_table().equals(whole(three_files))

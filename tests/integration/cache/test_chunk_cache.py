@@ -52,6 +52,20 @@ def test_a_chunk_comes_back_tile_by_tile(cache: ChunkCache) -> None:
     assert [bytes(tile) for tile in found] == TILES
 
 
+def test_a_thread_that_still_asks_when_the_cache_is_closed_leaves_no_connection_behind(
+    cache: ChunkCache, caplog: pytest.LogCaptureFixture
+) -> None:
+    def closed_in_between(redis: Any) -> Any:
+        cache.close()
+        return redis.ping()
+
+    assert cache._ask(closed_in_between, None) is True
+    made = cache._pool._available_connections
+    assert made, "nothing was asked"
+    assert [connection._sock for connection in made] == [None] * len(made)
+    assert not caplog.records
+
+
 @pytest.mark.parametrize("tiles", [[0], [7], [1], [2, 3], [0, 7], [0, 2, 3, 4, 7], list(range(8)), []])
 def test_a_projection_brings_the_tiles_asked_for(cache: ChunkCache, tiles: list[int]) -> None:
     cache.put(At(0), TILES)

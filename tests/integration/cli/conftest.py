@@ -8,7 +8,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,17 +62,25 @@ def millrace(environment: dict[str, str]) -> Millrace:
     return run
 
 
-@pytest.fixture(scope="session")
-def spawn(environment: dict[str, str]) -> Callable[..., subprocess.Popen[str]]:
-    """Starts a command in a process of its own."""
+@pytest.fixture
+def spawn(environment: dict[str, str]) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts a command in a process of its own; one that a failed test leaves behind ends with it."""
+    started: list[subprocess.Popen[str]] = []
 
     def start(*args: str, **options: Any) -> subprocess.Popen[str]:
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         command = [sys.executable, "-m", "pipeline", *args]
         process: subprocess.Popen[str] = subprocess.Popen(command, env=environment, **{**pipes, **options})
+        started.append(process)
         return process
 
-    return start
+    yield start
+    for process in started:
+        process.kill()
+        process.wait(30)
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            if pipe is not None:
+                pipe.close()
 
 
 def write_table(path: Path, rows: int = ROWS) -> Path:
