@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import islice
@@ -42,7 +43,7 @@ class ChunkCache:
         self._address = shown_address(settings)
         self._circuit = Circuit(self._address, settings.retry_after_s, lambda: probe(self._pool))
         self._said_full = False
-        self._closed = False
+        self._closed = threading.Event()
 
     @classmethod
     def connect(cls, settings: RedisSettings, *, cluster: str, keyspace: str) -> ChunkCache:
@@ -55,12 +56,12 @@ class ChunkCache:
         return Redis(connection_pool=self._pool)
 
     def _ask(self, question: Callable[[Redis], _T], otherwise: _T, *, insist: bool = False) -> _T:
-        if self._closed or not (insist or self._circuit.allows()):
+        if self._closed.is_set() or not (insist or self._circuit.allows()):
             return otherwise
         try:
             return question(self._client())
         except self._errors as error:
-            if self._closed:
+            if self._closed.is_set():
                 return otherwise
             if is_out_of_memory(error):
                 self._say_full()
@@ -68,7 +69,7 @@ class ChunkCache:
                 self._circuit.failed(error)
             return otherwise
         finally:
-            if self._closed:
+            if self._closed.is_set():
                 # Closed while this thread was asking: whoever lost its connection then has made a new one.
                 self._pool.disconnect()
 
@@ -229,7 +230,7 @@ class ChunkCache:
 
     def close(self) -> None:
         """Closes the connections; afterwards everything is a miss."""
-        self._closed = True
+        self._closed.set()
         self._pool.disconnect()
 
 
