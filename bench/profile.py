@@ -179,7 +179,7 @@ def _threads_counted(profile: Profile) -> Iterator[None]:
             with lock:
                 ended.append((threading.get_native_id(), _kind(thread.name), time.thread_time()))
 
-    threading.Thread.run = run  # type: ignore[method-assign]
+    threading.Thread.run = run  # type: ignore[method-assign,assignment]
     try:
         yield
     finally:

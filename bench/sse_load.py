@@ -140,7 +140,7 @@ def kafka_publisher(job: dict[str, Any]) -> Callable[[int, bytes], None]:
     return publish
 
 
-def redis_publisher(job: dict[str, Any]) -> Callable[[int, bytes], None]:
+def redis_publisher(job: dict[str, Any]) -> Callable[[int, bytes], object]:
     """Publishes as Flask-SSE's ``publish`` does: its message as JSON on its channel."""
     import redis
 

@@ -25,7 +25,6 @@ from cassandra import (
 from cassandra.auth import PlainTextAuthProvider
 from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, NoHostAvailable
 from cassandra.connection import Connection, ConnectionBusy, ConnectionException
-from cassandra.io.libevreactor import LibevConnection
 from cassandra.policies import (
     ConstantReconnectionPolicy,
     DCAwareRoundRobinPolicy,
@@ -38,6 +37,7 @@ from cassandra.protocol import ErrorMessage, SyntaxException
 
 from pipeline.errors import StoreError, StoreTimeoutError, StoreUnavailableError
 from pipeline.settings import CassandraSettings
+from pipeline.store.large_frames import LargeFrames
 
 __all__ = [
     "BUFFER_BYTES",
@@ -130,7 +130,7 @@ class Losses(HostStateListener):  # type: ignore[misc]
     on_add = on_up
 
 
-class WideConnection(LibevConnection):  # type: ignore[misc]
+class WideConnection(LargeFrames):
     """libev, because asyncore is gone from Python 3.12 and every other reactor is slower."""
 
     in_buffer_size = BUFFER_BYTES

@@ -30,6 +30,7 @@ from pipeline.store.driver import (
     is_busy,
     new_cluster,
 )
+from pipeline.store.large_frames import LargeRows
 
 __all__ = ["LOCAL_ONE", "NODE_LOCAL", "REFUSED", "TWO", "CassandraSession", "errors_as_ours", "is_busy"]
 
@@ -78,7 +79,7 @@ class CassandraSession:
         losses = Losses()
         cluster = new_cluster(settings, asked_last, losses, **cluster_options)
         try:
-            session = _with_every_pool(cluster.connect(), settings.silent_after_s)
+            session = _open(cluster, settings.silent_after_s)
         except (NoHostAvailable, DriverException, OSError) as error:
             cluster.shutdown()
             nodes = ", ".join(f"{address}:{settings.port}" for address in settings.contact_points)
@@ -119,7 +120,7 @@ class CassandraSession:
         """A session of its own connections, for questions that must not wait behind megabytes of chunks."""
         if self._probes is None:
             with errors_as_ours():
-                self._probes = _with_every_pool(self.cluster.connect(), self.settings.silent_after_s)
+                self._probes = _open(self.cluster, self.settings.silent_after_s)
         return self._probes
 
     def prepare(self, query: str) -> Any:
@@ -300,11 +301,13 @@ def _by_address(host: Host) -> str:
     return str(host.address)
 
 
-def _with_every_pool(session: Session, timeout_s: float) -> Session:
-    """The session, once it has tried to connect to every node; a node that is silent is waited for ``timeout_s``.
+def _open(cluster: Cluster, timeout_s: float) -> Session:
+    """A session, once it has tried to connect to every node; a node that is silent is waited for ``timeout_s``.
 
     The driver returns as soon as it has a connection to one node, and a request to another one then fails as if that
     node were down: the first chunks of a load would be written, and noted, as having one replica.
     """
+    session = cluster.connect()
+    session.client_protocol_handler = LargeRows
     wait(session._initial_connect_futures, timeout=timeout_s)
     return session

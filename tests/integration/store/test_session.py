@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import xxhash
 from cassandra import ConsistencyLevel
 from cassandra.pool import HostConnection
 
@@ -16,6 +19,7 @@ from pipeline.chunks import ChunkSettings, TileLayout, encode_row_group
 from pipeline.errors import StoreSchemaError
 from pipeline.settings import Settings
 from pipeline.store.chunk_writer import ChunkWriter
+from pipeline.store.large_frames import LargeRows
 from pipeline.store.session import NODE_LOCAL, CassandraSession
 from pipeline.store.version import WriterRow
 from pipeline.store.writer import ReplicatedWriter
@@ -78,6 +82,33 @@ def test_a_flood_of_chunks_neither_refuses_nor_loses_a_request(settings: Setting
         for pool in store.cassandra.session._pools.values():
             connection = pool._connection
             assert len(connection.request_ids) == connection.highest_request_id + 1 - len(connection._requests)
+
+
+def test_a_chunk_is_received_in_place_and_its_tiles_outlive_the_next_answer(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+    rows = LargeRows._rows
+
+    def counted(version: int, types: Any, body: memoryview, metadata: Any) -> Any:
+        message = rows(version, types, body, metadata)
+        made.append(len(message.parsed_rows))
+        return message
+
+    values = np.random.default_rng(7).integers(-(2**62), 2**62, (3, 400_000))
+    table = pa.table(list(values), names=["a", "b", "c"])
+    pq.write_table(table, tmp_path / "wide.parquet")
+    with Store.connect(settings) as store:
+        store.load("in_place", str(tmp_path / "wide.parquet"))
+        monkeypatch.setattr(LargeRows, "_rows", counted)
+        dataset = store.dataset("in_place")
+        refs = list(dataset.refs())
+        fetched = [store.chunk_reader.fetch(ref) for ref in refs]
+        assert len(refs) > 1
+        assert made == [len(ref.tiles) for ref in refs]
+        for ref, tiles in zip(refs, fetched, strict=True):
+            assert [xxhash.xxh3_128_digest(tile) for tile in tiles] == [tile.stored_checksum for tile in ref.tiles]
+        assert dataset.to_table().equals(table)
 
 
 def test_each_node_answers_for_its_own_data_when_asked_alone(store: Store, settings: Settings) -> None:

@@ -1,0 +1,157 @@
+"""Answers of several megabytes, received straight into memory of their size and copied once.
+
+The driver collects what it receives in a growing buffer and copies a chunk's 5 MB four times before a row is there: out
+of the socket's buffer, out of the collected bytes, into its parser, and out of that. All of it happens in the one
+thread that serves every connection, while nothing else of Python runs.
+"""
+
+from __future__ import annotations
+
+import io
+import ssl
+import struct
+from typing import Any, Final
+
+from cassandra.cqltypes import BytesType
+from cassandra.io.libevreactor import LibevConnection
+from cassandra.protocol import RESULT_KIND_ROWS, ProtocolHandler, ResultMessage
+
+__all__ = ["FRAME_BYTES_MIN", "LargeFrames", "LargeRows"]
+
+FRAME_BYTES_MIN: Final = 256 * 1024
+"""Smaller answers are the driver's affair."""
+
+_KEPT_BYTES = 8 << 20
+_METADATA_BYTES_MAX = 64 * 1024
+_CELL_BYTES_MIN = 4096
+"""Of many small cells the driver's compiled parser makes rows faster than this module does."""
+
+_int = struct.Struct(">i").unpack_from
+
+
+class LargeFrames(LibevConnection):  # type: ignore[misc]
+    """A connection that receives the body of a large frame in place; all others as the driver does.
+
+    ``process_msg`` then gets a ``memoryview`` that is valid until it returns: the memory, at most 8 MB a connection, is
+    that of the next large frame, too. Protocol versions without frame checksums only (4 and lower).
+    """
+
+    _current_frame: Any
+    _room: bytearray | None = None
+    _body: memoryview | None = None
+    _filled = 0
+
+    def handle_read(self, watcher: Any, revents: int, errno: int | None = None) -> None:
+        """Called by the event loop when something can be read; returns when nothing is left, or after a large frame."""
+        if self._is_checksumming_enabled or errno:
+            super().handle_read(watcher, revents, errno)
+            return
+        try:
+            while self._receive():
+                pass
+        except (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return
+        except OSError as error:
+            self.defunct(error)
+
+    def _receive(self) -> bool:
+        """One read from the socket; whether there may be more that should be read now."""
+        if self._body is not None:
+            return self._receive_body(self._body)
+        received = self._socket.recv(self.in_buffer_size)
+        if not received:
+            self.close()
+            return False
+        self._iobuf.write(received)
+        self.process_io_buffer()
+        frame = self._current_frame
+        if frame is not None and frame.end_pos - frame.body_offset >= FRAME_BYTES_MIN:
+            self._begin_body(frame)
+            return True
+        return len(received) == self.in_buffer_size and not self.is_closed
+
+    def _begin_body(self, frame: Any) -> None:
+        size = frame.end_pos - frame.body_offset
+        if self._room is None or len(self._room) < size:
+            self._room = bytearray(size)
+        self._body = memoryview(self._room)[:size]
+        if size > _KEPT_BYTES:
+            self._room = None
+        self._iobuf.seek(frame.body_offset)
+        self._filled = self._iobuf.readinto(self._body)
+        self._io_buffer.reset_io_buffer()
+
+    def _receive_body(self, body: memoryview) -> bool:
+        count = self._socket.recv_into(body[self._filled :])
+        if not count:
+            self.close()
+            return False
+        self._filled += count
+        if self._filled < len(body):
+            return True
+        frame, self._current_frame, self._body = self._current_frame, None, None
+        self.process_msg(frame, body)
+        return False
+
+
+class LargeRows(ProtocolHandler):  # type: ignore[misc]
+    """Makes the same rows as the driver, and of a large frame's few large cells by copying each of them once."""
+
+    @classmethod
+    def decode_message(
+        cls,
+        protocol_version: int,
+        user_type_map: Any,
+        stream_id: int,
+        flags: int,
+        opcode: int,
+        body: Any,
+        decompressor: Any,
+        result_metadata: Any,
+    ) -> Any:
+        """A message of the driver's; ``body`` is bytes, or a memoryview that is of no use afterwards."""
+        if type(body) is memoryview:
+            if not flags and opcode == ResultMessage.opcode and _int(body)[0] == RESULT_KIND_ROWS:
+                message = cls._rows(protocol_version, user_type_map, body[4:], result_metadata)
+                if message is not None:
+                    message.stream_id = stream_id
+                    message.trace_id = message.custom_payload = message.warnings = None
+                    return message
+            body = bytes(body)
+        return super().decode_message(
+            protocol_version, user_type_map, stream_id, flags, opcode, body, decompressor, result_metadata
+        )
+
+    @classmethod
+    def _rows(cls, protocol_version: int, user_type_map: Any, body: memoryview, result_metadata: Any) -> Any:
+        """The rows of a result, or None where the driver makes them better."""
+        message = cls.message_types_by_opcode[ResultMessage.opcode](RESULT_KIND_ROWS)
+        metadata = io.BytesIO(body[:_METADATA_BYTES_MAX])
+        try:
+            message.recv_results_metadata(metadata, user_type_map)
+        except struct.error:
+            return None
+        columns = message.column_metadata or result_metadata
+        at = metadata.tell()
+        if at + 4 > _METADATA_BYTES_MAX:
+            return None
+        count = _int(body, at)[0]
+        if count * len(columns) * _CELL_BYTES_MIN > len(body):
+            return None
+        at += 4
+        message.column_names = [column[2] for column in columns]
+        message.column_types = types = [column[3] for column in columns]
+        message.parsed_rows = []
+        for _ in range(count):
+            row: list[Any] = []
+            for type_ in types:
+                size = _int(body, at)[0]
+                at += 4
+                if size < 0:
+                    row.append(None)
+                    continue
+                cell = bytes(body[at : at + size])
+                at += size
+                row.append(cell if type_ is BytesType else type_.from_binary(cell, protocol_version))
+            message.parsed_rows.append(tuple(row))
+        return message
