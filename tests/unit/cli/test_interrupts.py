@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -117,14 +116,12 @@ def test_unwinding_that_takes_too_long_is_ended() -> None:
 
 
 def test_a_second_signal_ends_the_process_at_once() -> None:
-    running = Running(SLOW)
+    running = Running("import pipeline.cli.interrupts as module\nmodule.UNWIND_S = 600\n" + SLOW)
     running.stop()
     assert running.process.stdout is not None
     assert running.process.stdout.readline() == "unwinding\n"
-    began = time.monotonic()
     running.stop()
-    assert running.end()[0] == 130
-    assert time.monotonic() - began < 1.0  # the patience with unwinding alone is longer
+    assert running.end()[0] == 130  # within 30 s: the patience with unwinding alone is longer
 
 
 def test_what_must_not_be_torn_is_finished_first() -> None:
