@@ -147,22 +147,12 @@ class _Reading:
 
         text = self.wanted.filter
         condition = None if text is None else parse_filter(text, self.dataset.schema)
-        batches = self.dataset.to_batches(self.wanted.columns, condition)
-        return self._counted(batches if self.wanted.head is None else _first(batches, self.wanted.head))
+        return self._counted(self.dataset.to_batches(self.wanted.columns, condition, num_rows=self.wanted.head))
 
     def _counted(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             yield batch
             self.task.advance(batch.num_rows)
-
-
-def _first(batches: Iterator[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
-    while rows:
-        batch = next(batches, None)
-        if batch is None:
-            return
-        yield batch.slice(0, rows)
-        rows -= min(rows, batch.num_rows)
 
 
 def _export(reading: _Reading, output: str, format_: str | None) -> tuple[int, int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
@@ -9,7 +11,6 @@ from typing import Any, Protocol
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.chunks import cast_batch, stats_schema
 from pipeline.dataset.prune import kept_chunks
 from pipeline.dataset.scan import CacheLike, Scan, ScanStats
 from pipeline.errors import UsageError
@@ -84,15 +85,20 @@ class Dataset:
         return self.version.rows
 
     def to_batches(
-        self, columns: Sequence[str] | None = None, filter: pc.Expression | None = None
+        self,
+        columns: Sequence[str] | None = None,
+        filter: pc.Expression | None = None,
+        *,
+        num_rows: int | None = None,
     ) -> Iterator[pa.RecordBatch]:
         """Batches in the order of the rows, in bounded memory; with ``filter`` exactly the rows that pass it.
 
-        Only the tiles that hold ``columns`` and what ``filter`` uses are fetched, and only of chunks whose
-        statistics do not rule the filter out. Raises ``UsageError`` for a column that does not exist, before
-        anything is read.
+        With ``num_rows`` no more rows than that, and without a filter no chunk behind them is fetched. Only the tiles
+        that hold ``columns`` and what ``filter`` uses are fetched, and only of chunks whose statistics do not rule the
+        filter out. Raises ``UsageError`` for a column that does not exist, before anything is read.
         """
-        return self._batches(columns, filter)
+        batches = self._batches(columns, filter, num_rows)
+        return batches if num_rows is None else _first(batches, num_rows)
 
     def to_table(self, columns: Sequence[str] | None = None, filter: pc.Expression | None = None) -> pa.Table:
         """The whole version, or the columns and rows asked for, as one table."""
@@ -103,15 +109,8 @@ class Dataset:
         """The first rows; reads one page and as few chunks as hold them."""
         wanted = self.schema if columns is None else pa.schema([self.schema.field(c) for c in self._checked(columns)])
         indices = None if columns is None else self._checked(columns)
-        batches: list[pa.RecordBatch] = []
-        left = num_rows
-        for ref in self._known_refs():
-            if left <= 0:
-                break
-            for batch in self._scan(indices).batches([ref]):
-                batches.append(batch.slice(0, left))
-                left -= batches[-1].num_rows
-        return pa.Table.from_batches(batches, schema=wanted)
+        batches = self._scan(indices).batches(self._known_refs(num_rows))
+        return pa.Table.from_batches(_first(batches, num_rows), schema=wanted)
 
     def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
         """The Arrow PyCapsule stream: polars, duckdb, pandas and pyarrow read a dataset directly."""
@@ -123,10 +122,15 @@ class Dataset:
         for page in self._catalogue.each_page_ref(self.version):
             yield from self._catalogue.page(self.name, page).refs()
 
-    def _known_refs(self) -> Iterator[ChunkRef]:
-        """The same, of pages that this process may have read before."""
+    def _known_refs(self, num_rows: int | None = None) -> Iterator[ChunkRef]:
+        """The same, of pages that this process may have read before; no more than hold the first ``num_rows``."""
+        left = math.inf if num_rows is None else num_rows
         for page in self._catalogue.each_page_ref(self.version):
-            yield from self._catalogue.known_page(self.name, page).refs()
+            for ref in self._catalogue.known_page(self.name, page).refs():
+                if left <= 0:
+                    return
+                yield ref
+                left -= ref.rows
 
     def _checked(self, columns: Sequence[str]) -> list[int]:
         indices = []
@@ -142,10 +146,12 @@ class Dataset:
             indices.append(found[0])
         return indices
 
-    def _batches(self, columns: Sequence[str] | None, condition: pc.Expression | None) -> Iterator[pa.RecordBatch]:
+    def _batches(
+        self, columns: Sequence[str] | None, condition: pc.Expression | None, num_rows: int | None
+    ) -> Iterator[pa.RecordBatch]:
         indices = None if columns is None else self._checked(columns)
         if condition is None:
-            return self._leased(self._scan(indices).batches(self._known_refs()))
+            return self._leased(self._scan(indices).batches(self._known_refs(num_rows)))
         used = self._columns_for(condition)
         refs = self._kept(condition, used)
         if indices != [] and used:
@@ -179,8 +185,7 @@ class Dataset:
     def _passing(
         self, condition: pc.Expression, used: Sequence[int], stats: pa.RecordBatch, rows: Sequence[int]
     ) -> list[int]:
-        logical = cast_batch(stats, stats_schema(self.schema)).to_struct_array()
-        return kept_chunks(condition, self.schema, used, logical, rows)
+        return kept_chunks(condition, self.schema, used, stats.select(list(used)), rows)
 
     def _columns_for(self, condition: pc.Expression) -> list[int]:
         """Which columns a condition uses; an Expression does not say, binding it without each column does."""
@@ -188,8 +193,9 @@ class Dataset:
         empty.filter(condition)
         used = []
         said = str(condition)
+        words = set(re.findall(r"\w+", said))
         for index, name in enumerate(self.schema.names):
-            if name.isidentifier() and name not in said and "FieldPath" not in said:
+            if name.isidentifier() and name not in words and "FieldPath" not in said:
                 continue  # 200 columns would take 20 ms
             try:
                 empty.remove_column(index).filter(condition)
@@ -216,6 +222,12 @@ class Dataset:
         )
         self.stats = scan.stats
         return scan
+
+
+def _first(batches: Iterator[pa.RecordBatch], num_rows: int) -> Iterator[pa.RecordBatch]:
+    while num_rows > 0 and (batch := next(batches, None)) is not None:
+        yield batch.slice(0, num_rows)
+        num_rows -= batch.num_rows
 
 
 def _filtered(

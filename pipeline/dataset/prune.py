@@ -15,6 +15,8 @@ import pyarrow.compute as pc
 import pyarrow.dataset as pads
 import pyarrow.fs as pafs
 
+from pipeline.chunks import cast_batch, stats_schema
+
 __all__ = ["kept_chunks"]
 
 
@@ -22,14 +24,17 @@ def kept_chunks(
     condition: pc.Expression,
     schema: pa.Schema,
     columns: Sequence[int],
-    stats: pa.StructArray,
+    stats: pa.RecordBatch,
     rows: Sequence[int],
 ) -> list[int]:
     """Positions of the chunks that may hold a row for which ``condition`` is true, ascending.
 
-    ``columns`` are the indices of the columns that the condition uses; ``stats`` and ``rows`` have one entry a chunk.
+    ``columns`` are the indices of the columns that the condition uses, ``stats`` the statistics of those, of any
+    physical types; ``stats`` and ``rows`` have one entry a chunk.
     """
-    known = [(schema.field(column), stats.field(column).to_pylist()) for column in columns]
+    fields = [schema.field(column) for column in columns]
+    logical = cast_batch(stats, stats_schema(pa.schema(fields)))
+    known = [(field, bounds.to_pylist()) for field, bounds in zip(fields, logical.columns, strict=True)]
     style = pads.IpcFileFormat()
     nowhere = pafs.LocalFileSystem()
     fragments = []

@@ -51,7 +51,7 @@ class Lease:
     ) -> None:
         """Nobody waits for the lease to be given back; ``CassandraSession.settle`` and the end of the process do."""
         self._over.set()
-        self._cassandra.behind(self._give_back, name="millrace-lease-back")
+        self._cassandra.behind(self._give_back)
 
     def _give_back(self) -> None:
         self._renewal.join(_TAKEN_S)  # what is still being written would come after its own deletion

@@ -9,7 +9,8 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from typing import Any
 
 from cassandra import DriverException
@@ -42,6 +43,7 @@ _SILENT_FOR_S = 5.0
 """A node that did not answer a probe is asked last for so long, and then probed again."""
 _PREPARE_ROUNDS = 3
 _SETTLED_S = 10.0
+_HANDS = 4
 
 
 class CassandraSession:
@@ -68,7 +70,10 @@ class CassandraSession:
         self._silent_until: dict[Any, float] = {}
         self._asked_last = asked_last
         self._losses = losses
-        self._behind: set[threading.Thread] = set()
+        # A pool's threads are waited for by the interpreter, whether or not anybody closes the session; starting one
+        # for each reader's lease cost that reader a millisecond.
+        self._hands = ThreadPoolExecutor(_HANDS, thread_name_prefix="millrace-behind")
+        self._behind: set[Future[None]] = set()
         # Preparing asks one node and waits so long for it; there is no public setting beside execution profiles.
         session._default_timeout = settings.silent_after_s
 
@@ -93,27 +98,20 @@ class CassandraSession:
     def close(self) -> None:
         """What was begun behind is done, and connections are closed; closing twice does nothing."""
         self.settle()
+        self._hands.shutdown(wait=False)
         self.cluster.shutdown()
 
-    def behind(self, work: Callable[[], None], *, name: str) -> None:
+    def behind(self, work: Callable[[], None]) -> None:
         """``work``, something small, is done while the caller goes on; the end of the process waits for it, too."""
-
-        def do() -> None:
-            try:
-                work()
-            finally:
-                self._behind.discard(thread)
-
-        # Not a daemon: the interpreter waits for it, whether or not anybody closes the session.
-        thread = threading.Thread(target=do, name=name)
-        self._behind.add(thread)
-        thread.start()
+        # When the interpreter is ending already nothing can be begun; what would have been done must be able to lapse.
+        with suppress(RuntimeError):
+            begun = self._hands.submit(work)
+            self._behind.add(begun)
+            begun.add_done_callback(self._behind.discard)
 
     def settle(self) -> None:
         """Returns when everything that was begun behind is done, or after ``_SETTLED_S``."""
-        deadline = time.monotonic() + _SETTLED_S
-        for thread in list(self._behind):
-            thread.join(max(0.0, deadline - time.monotonic()))
+        wait(list(self._behind), timeout=_SETTLED_S)
 
     @property
     def probes(self) -> Session:

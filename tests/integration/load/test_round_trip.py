@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
@@ -156,6 +157,28 @@ def test_columns_heads_and_filters_are_those_of_the_table(
     assert kept.equals(expected.filter(condition).select(["key"]))
     assert dataset.stats.from_cassandra + dataset.stats.from_cache < 4
     assert pa.RecordBatchReader.from_stream(dataset).read_all().equals(expected)
+
+
+@pytest.mark.parametrize("num_rows", [0, 1, 2_000, ROWS - 1, ROWS, ROWS + 1])
+def test_the_first_rows_cost_the_chunks_that_hold_them(
+    store: Store, table: pa.Table, tmp_path: Path, name: str, num_rows: int
+) -> None:
+    source, expected = parquet(table, tmp_path)
+    store.load(name, source, LoadOptions(chunk_bytes=100_000))
+    dataset = store.dataset(name)
+    edges = list(itertools.accumulate(ref.rows for ref in dataset.refs()))
+    needed = min(sum(edge < num_rows for edge in edges) + (num_rows > 0), len(edges))
+    for columns in (None, ["note", "n"]):
+        wanted = expected if columns is None else expected.select(columns)
+        found = dataset.head(num_rows, columns)
+        assert found.equals(wanted.slice(0, num_rows))
+        assert dataset.stats.from_cassandra + dataset.stats.from_cache == needed
+        batches = dataset.to_batches(columns, num_rows=num_rows)
+        assert pa.Table.from_batches(batches, schema=wanted.schema).equals(found)
+        assert dataset.stats.from_cassandra + dataset.stats.from_cache == needed
+    condition = pc.field("n") >= 100
+    passing = pa.Table.from_batches(dataset.to_batches(None, condition, num_rows=num_rows), schema=expected.schema)
+    assert passing.equals(expected.filter(condition).slice(0, num_rows))
 
 
 def test_appends_inherit_pages_and_leave_older_versions_as_they_were(
