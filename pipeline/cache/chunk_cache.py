@@ -68,6 +68,10 @@ class ChunkCache:
             else:
                 self._circuit.failed(error)
             return otherwise
+        except Exception:
+            if self._closed.is_set():  # its connection was taken apart while the client was at work on it
+                return otherwise
+            raise
         finally:
             if self._closed.is_set():
                 # Closed while this thread was asking: whoever lost its connection then has made a new one.

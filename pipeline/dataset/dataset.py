@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
@@ -21,6 +21,12 @@ from pipeline.store.manifest import ChunkRef, PageRef
 from pipeline.store.version import Version
 
 __all__ = ["Dataset"]
+
+_POSITION = "FieldPath"
+"""How Arrow writes ``pc.field(0)``: a position, which means something else in any other set of columns."""
+
+
+Batches = Generator[pa.RecordBatch, None, None]
 
 
 class LeaseLike(Protocol):
@@ -146,14 +152,14 @@ class Dataset:
             indices.append(found[0])
         return indices
 
-    def _batches(
-        self, columns: Sequence[str] | None, condition: pc.Expression | None, num_rows: int | None
-    ) -> Iterator[pa.RecordBatch]:
+    def _batches(self, columns: Sequence[str] | None, condition: pc.Expression | None, num_rows: int | None) -> Batches:
         indices = None if columns is None else self._checked(columns)
         if condition is None:
             return self._leased(self._scan(indices).batches(self._known_refs(num_rows)))
         used = self._columns_for(condition)
         refs = self._kept(condition, used)
+        if _POSITION in str(condition):
+            return self._leased(_filtered(self._scan(None).batches(refs), condition, columns))
         if indices != [] and used:
             batches = self._scan(indices, condition, used).batches(refs)
             return self._leased(batch for batch in batches if batch.num_rows)
@@ -161,7 +167,7 @@ class Dataset:
         wanted = None if indices is None else [*indices, *(column for column in used if column not in indices)]
         return self._leased(_filtered(self._scan(wanted).batches(refs), condition, columns))
 
-    def _leased(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    def _leased(self, batches: Iterator[pa.RecordBatch]) -> Batches:
         with self._lease() as lease:
             for batch in batches:
                 # Taken while the first rows were fetched, and on record before anybody sees them.
@@ -193,9 +199,12 @@ class Dataset:
         empty.filter(condition)
         used = []
         said = str(condition)
+        if _POSITION in said:
+            return list(range(len(self.schema)))
         words = set(re.findall(r"\w+", said))
         for index, name in enumerate(self.schema.names):
-            if name.isidentifier() and name not in words and "FieldPath" not in said:
+            # A word of an expression is not a word of every script: combining marks are in names, and not in \w.
+            if name.isidentifier() and name not in (words if name.isascii() else said):
                 continue  # 200 columns would take 20 ms
             try:
                 empty.remove_column(index).filter(condition)
@@ -224,10 +233,13 @@ class Dataset:
         return scan
 
 
-def _first(batches: Iterator[pa.RecordBatch], num_rows: int) -> Iterator[pa.RecordBatch]:
+def _first(batches: Batches, num_rows: int) -> Iterator[pa.RecordBatch]:
     while num_rows > 0 and (batch := next(batches, None)) is not None:
-        yield batch.slice(0, num_rows)
+        wanted = batch.slice(0, num_rows)
         num_rows -= batch.num_rows
+        if num_rows <= 0:
+            batches.close()  # who has the last row need not come back for what is not there
+        yield wanted
 
 
 def _filtered(

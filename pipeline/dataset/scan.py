@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -132,7 +132,7 @@ class Scan:
         """The schema of every batch."""
         return self._out
 
-    def batches(self, refs: Iterable[ChunkRef]) -> Iterator[pa.RecordBatch]:
+    def batches(self, refs: Iterable[ChunkRef]) -> Generator[pa.RecordBatch, None, None]:
         """The batches, one per chunk; a failed chunk raises where its rows would have been."""
         threads = self._settings.decode_threads or (os.cpu_count() or 1) + 2
         waiting: deque[tuple[int, Future[list[pa.RecordBatch]]]] = deque()
@@ -157,8 +157,9 @@ class Scan:
                 yield from waiting.popleft()[1].result()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-            if self._helper is not None:
-                self._helper.shutdown(wait=False, cancel_futures=True)
+            # Its thread ends with the last reference. Not shutdown(): the garbage collector may come here for an
+            # abandoned generator in a thread that is inside submit() and holds the locks that shutdown() takes.
+            self._helper = None
 
     def _groups(self, refs: Iterable[ChunkRef]) -> Iterator[list[ChunkRef]]:
         """One chunk a request, or, of a few tiles, as many chunks of one bucket as make a request of a chunk's size."""
@@ -256,9 +257,10 @@ class Scan:
         """
         tiles = range(len(ref.tiles)) if self._tiles is None else self._tiles
         jobs = list(zip(tiles, stored, strict=True))
-        if self._helper is None or len(jobs) < 2 or self._reading > 1:
+        helper = self._helper
+        if helper is None or len(jobs) < 2 or self._reading > 1:
             return _decoded(ref, jobs)
-        beside = self._helper.submit(_decoded, ref, jobs[1::2])
+        beside = helper.submit(_decoded, ref, jobs[1::2])
         decoded: list[Any] = [None] * len(jobs)
         decoded[::2] = _decoded(ref, jobs[::2])
         decoded[1::2] = beside.result()

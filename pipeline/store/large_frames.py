@@ -13,6 +13,7 @@ import struct
 from typing import Any, Final
 
 from cassandra.cqltypes import BytesType
+from cassandra.io import libevwrapper as libev
 from cassandra.io.libevreactor import LibevConnection
 from cassandra.protocol import RESULT_KIND_ROWS, ProtocolHandler, ResultMessage
 
@@ -43,7 +44,7 @@ class LargeFrames(LibevConnection):  # type: ignore[misc]
 
     def handle_read(self, watcher: Any, revents: int, errno: int | None = None) -> None:
         """Called by the event loop when something can be read; returns when nothing is left, or after a large frame."""
-        if self._is_checksumming_enabled or errno:
+        if self._is_checksumming_enabled or errno or revents & libev.EV_ERROR:
             super().handle_read(watcher, revents, errno)
             return
         try:
@@ -91,7 +92,8 @@ class LargeFrames(LibevConnection):  # type: ignore[misc]
             return True
         frame, self._current_frame, self._body = self._current_frame, None, None
         self.process_msg(frame, body)
-        return False
+        # What TLS has decrypted already the event loop does not see on the socket.
+        return not self.is_closed and bool(getattr(self._socket, "pending", int)())
 
 
 class LargeRows(ProtocolHandler):  # type: ignore[misc]
@@ -129,7 +131,7 @@ class LargeRows(ProtocolHandler):  # type: ignore[misc]
         metadata = io.BytesIO(body[:_METADATA_BYTES_MAX])
         try:
             message.recv_results_metadata(metadata, user_type_map)
-        except struct.error:
+        except (struct.error, UnicodeDecodeError):
             return None
         columns = message.column_metadata or result_metadata
         at = metadata.tell()
@@ -151,6 +153,8 @@ class LargeRows(ProtocolHandler):  # type: ignore[misc]
                     row.append(None)
                     continue
                 cell = bytes(body[at : at + size])
+                if len(cell) < size:
+                    raise EOFError(f"a cell of {size} bytes ends behind its frame")
                 at += size
                 row.append(cell if type_ is BytesType else type_.from_binary(cell, protocol_version))
             message.parsed_rows.append(tuple(row))

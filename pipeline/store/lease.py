@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import socket
 import threading
 from datetime import UTC, datetime
@@ -35,7 +36,7 @@ class Lease:
         self._version = version
         self._lease = uuid4()
         self._taken = threading.Event()
-        self._over = threading.Event()
+        self._over: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._renewal = threading.Thread(target=self._renew, name="millrace-lease", daemon=True)
 
     def __enter__(self) -> Self:
@@ -49,21 +50,29 @@ class Lease:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Nobody waits for the lease to be given back; ``CassandraSession.settle`` and the end of the process do."""
-        self._over.set()
-        self._cassandra.behind(self._give_back)
+        """Nobody waits for the lease to be given back; ``CassandraSession.settle`` and the end of the process do.
 
-    def _give_back(self) -> None:
-        self._renewal.join(_TAKEN_S)  # what is still being written would come after its own deletion
-        self._run("DELETE FROM {ks}.leases WHERE dataset = ? AND lease = ?", (self._version.dataset, self._lease))
+        The thread that took it gives it back: what it still writes cannot come after the deletion, and nothing here
+        takes a lock that the garbage collector, which calls this for an abandoned reader, may find taken.
+        """
+        self._cassandra.behind(self._renewal)
+        self._over.put(None)
 
     def _renew(self) -> None:
         try:
             self._write()
         finally:
             self._taken.set()
-        while not self._over.wait(_RENEW_S):
+        while not self._is_over():
             self._write()
+        self._run("DELETE FROM {ks}.leases WHERE dataset = ? AND lease = ?", (self._version.dataset, self._lease))
+
+    def _is_over(self) -> bool:
+        try:
+            self._over.get(timeout=_RENEW_S)
+        except queue.Empty:
+            return False
+        return True
 
     def _write(self) -> None:
         values = (self._version.dataset, self._lease, self._version.number, self._version.hex, socket.gethostname())
@@ -75,7 +84,7 @@ class Lease:
     def _run(self, query: str, values: tuple[Any, ...]) -> None:
         try:
             statement = self._cassandra.prepare(query).bind(values)
-        except StoreError:
+        except (StoreError, RuntimeError):
             return
         live = [host for host in self._cassandra.replicas(statement) if not self._cassandra.is_gone(host)]
         # A reader must not wait for a node of which it is known that it does not answer.
@@ -84,6 +93,6 @@ class Lease:
             needed = live if host is None else [host]
             try:
                 self._cassandra.execute_watched(statement, needed, host=host, timeout_s=_PATIENCE_S)
-            except StoreError:
+            except (StoreError, RuntimeError):  # the second where the interpreter is about to end
                 continue
             return

@@ -5,12 +5,12 @@ Nothing here is made at import, and a session never crosses a fork: whoever fork
 
 from __future__ import annotations
 
+import atexit
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import suppress
+from collections.abc import Sequence
+from concurrent.futures import wait
 from typing import Any
 
 from cassandra import DriverException
@@ -43,7 +43,6 @@ _SILENT_FOR_S = 5.0
 """A node that did not answer a probe is asked last for so long, and then probed again."""
 _PREPARE_ROUNDS = 3
 _SETTLED_S = 10.0
-_HANDS = 4
 
 
 class CassandraSession:
@@ -70,10 +69,8 @@ class CassandraSession:
         self._silent_until: dict[Any, float] = {}
         self._asked_last = asked_last
         self._losses = losses
-        # A pool's threads are waited for by the interpreter, whether or not anybody closes the session; starting one
-        # for each reader's lease cost that reader a millisecond.
-        self._hands = ThreadPoolExecutor(_HANDS, thread_name_prefix="millrace-behind")
-        self._behind: set[Future[None]] = set()
+        self._behind: set[threading.Thread] = set()
+        atexit.register(self.settle)
         # Preparing asks one node and waits so long for it; there is no public setting beside execution profiles.
         session._default_timeout = settings.silent_after_s
 
@@ -98,20 +95,28 @@ class CassandraSession:
     def close(self) -> None:
         """What was begun behind is done, and connections are closed; closing twice does nothing."""
         self.settle()
-        self._hands.shutdown(wait=False)
+        atexit.unregister(self.settle)
         self.cluster.shutdown()
 
-    def behind(self, work: Callable[[], None]) -> None:
-        """``work``, something small, is done while the caller goes on; the end of the process waits for it, too."""
-        # When the interpreter is ending already nothing can be begun; what would have been done must be able to lapse.
-        with suppress(RuntimeError):
-            begun = self._hands.submit(work)
-            self._behind.add(begun)
-            begun.add_done_callback(self._behind.discard)
+    def behind(self, thread: threading.Thread) -> None:
+        """``thread`` is about to end by itself; ``settle``, ``close`` and the end of the process wait for it.
+
+        Takes no lock: the garbage collector calls this, in whichever thread it runs, for a reader that was abandoned.
+        """
+        self._forget_ended()
+        self._behind.add(thread)
 
     def settle(self) -> None:
         """Returns when everything that was begun behind is done, or after ``_SETTLED_S``."""
-        wait(list(self._behind), timeout=_SETTLED_S)
+        deadline = time.monotonic() + _SETTLED_S
+        for thread in tuple(self._behind):
+            thread.join(max(0.0, deadline - time.monotonic()))
+        self._forget_ended()
+
+    def _forget_ended(self) -> None:
+        for thread in tuple(self._behind):
+            if not thread.is_alive():
+                self._behind.discard(thread)
 
     @property
     def probes(self) -> Session:

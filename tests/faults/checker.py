@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent import futures
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
@@ -24,6 +25,7 @@ from cassandra.policies import FallthroughRetryPolicy, RoundRobinPolicy
 
 NODE_LOCAL = 11
 BOTH = "both nodes"
+_KEPT = 2_000
 _EPOCH = datetime(1970, 1, 1)
 """Without a zone, as the driver gives times."""
 
@@ -124,6 +126,9 @@ class _Reader:
         self._session = session
         self._hosts = {str(host.address): host for host in cluster.metadata.all_hosts()}
         self.way = way
+        # 400 appends make 400 versions, which name 80,000 chunks and pages; there are 401 of each.
+        self.page = lru_cache(_KEPT)(self._page)
+        self._batches: dict[tuple[str, ...], pa.RecordBatch] = {}
 
     def rows(self, query: str, values: tuple[Any, ...]) -> list[Any]:
         return self._ask(query, values, self._only(), ConsistencyLevel.TWO if self._only() is None else NODE_LOCAL)
@@ -146,7 +151,19 @@ class _Reader:
         rows = self.rows("SELECT tag, number, hex FROM tags WHERE dataset = ?", (dataset,))
         return {row.tag: f"{row.number}-{row.hex}" for row in rows if row.number}
 
-    def page(self, dataset: str, writer: str, page: int, checksum: str) -> bytes:
+    def batch(
+        self, dataset: str, writer: str, chunk: Mapping[str, Any], schema: pa.Schema, layout: Any
+    ) -> pa.RecordBatch:
+        """The rows of a chunk, fetched and checked once, however many versions name it with the same checksums."""
+        key = (dataset, writer, repr(chunk), str(schema), repr(layout))
+        if key not in self._batches:
+            made = _batch(self.tiles(dataset, writer, chunk), chunk, schema, layout)
+            if len(self._batches) >= _KEPT:
+                del self._batches[next(iter(self._batches))]
+            self._batches[key] = made
+        return self._batches[key]
+
+    def _page(self, dataset: str, writer: str, page: int, checksum: str) -> bytes:
         query = "SELECT data FROM pages WHERE dataset = ? AND writer = ? AND page = ?"
         rows = self.rows(query, (dataset, uuid.UUID(hex=writer), page))
         if not rows or rows[0].data is None:
@@ -234,7 +251,7 @@ def _table(reader: _Reader, dataset: str, row: Any, verdict: Verdict) -> pa.Tabl
     batches = []
     for writer, page, checksum in _page_places(reader, dataset, json.loads(_blob(reader, dataset, row.pages))):
         for chunk in _chunks(reader.page(dataset, writer, page, checksum)):
-            batches.append(_batch(reader.tiles(dataset, writer, chunk), chunk, schema, layout))
+            batches.append(reader.batch(dataset, writer, chunk, schema, layout))
             verdict.chunks += 1
     return pa.Table.from_batches(batches, schema=schema)
 

@@ -461,3 +461,33 @@ def test_a_filter_finds_its_columns_however_they_are_named(
     store.load("named", str(source))
     assert store.dataset("named").to_table(["a"], filter=condition)["a"].to_pylist() == kept
     assert store.dataset("named").to_table(filter=condition).equals(table.take(kept))
+
+
+@pytest.mark.parametrize(
+    ("condition", "kept"),
+    [
+        (pc.field(0) < 2, [0, 1]),
+        (pc.field(1) < 2, [7, 8]),
+        (pc.field(2) == 1, [1, 3, 5, 7]),
+        ((pc.field(0) < 4) & (pc.field("b") < 7), [2, 3]),
+        (pc.field("हिन्दी") > 5, [6, 7, 8]),
+        ((pc.field("हिन्दी") > 5) & (pc.field("b") < 2), [7, 8]),
+        (pc.field("e\u0301") == "4", [4]),
+        (pc.field("b") == 8, [0]),
+    ],
+)
+@pytest.mark.parametrize("columns", [None, ["b"], ["e\u0301", "a"], []])
+def test_a_filter_by_position_or_by_a_name_of_any_script_keeps_what_arrow_keeps(
+    store: Store, tmp_path: Path, condition: pc.Expression, kept: list[int], columns: list[str] | None
+) -> None:
+    up = list(range(9))
+    table = pa.table({"a": up, "b": up[::-1], "odd": [x % 2 for x in up], "हिन्दी": up, "e\u0301": [str(x) for x in up]})
+    source = tmp_path / "scripts.arrow"
+    with pa.ipc.new_file(source, table.schema) as writer:
+        writer.write_table(table)
+    store.load("scripts", str(source))
+    assert table.filter(condition).equals(table.take(kept))
+    found = store.dataset("scripts").to_table(columns, filter=condition)
+    wanted = table.take(kept) if columns is None else table.take(kept).select(columns)
+    assert found.num_rows == len(kept)
+    assert found.equals(wanted)

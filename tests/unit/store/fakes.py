@@ -10,7 +10,6 @@ import re
 import threading
 from collections import namedtuple
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -107,7 +106,6 @@ class FakeCassandra(CassandraSession):
         self._prepared = {}
         self._silent_until = {}
         self._asked_last = {}
-        self._hands = ThreadPoolExecutor(1)
         self._behind = set()
         self._clock = 0
         self.session: Any = SimpleNamespace(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+import select
 import socket
 import struct
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 from uuid import UUID, uuid4
@@ -177,6 +179,50 @@ def test_rows_stay_when_their_memory_is_that_of_the_next_answer() -> None:
     message = decoded(LargeRows, memoryview(room), described=False)
     room[:] = bytes(len(room))
     assert message.parsed_rows == [(1, b"a" * 300_000, "x", None)]
+
+
+def test_a_cell_that_ends_behind_its_frame_is_no_row() -> None:
+    body = rows_body([(1, b"a" * 300_000, "x", None)])
+    with pytest.raises(EOFError, match="300000 bytes"):
+        decoded(LargeRows, memoryview(bytearray(body[:290_000])), described=False)
+
+
+def test_what_tls_has_decrypted_already_is_read_before_the_loop_waits_for_more(
+    ends: tuple[Recorded, socket.socket],
+) -> None:
+    connection, other = ends
+
+    class Decrypted:
+        """Gives whole records, however little is asked for, as TLS does."""
+
+        def __init__(self) -> None:
+            self.held = b""
+
+        def pending(self) -> int:
+            return len(self.held)
+
+        def recv(self, size: int) -> bytes:
+            data = (self.held or connection_end.recv(16_384))[:size]
+            self.held = self.held[size:]
+            return data
+
+        def recv_into(self, room: memoryview) -> int:
+            data = self.held or connection_end.recv(16_384)
+            room = room[: len(data)]
+            room[:] = data[: len(room)]
+            self.held = data[len(room) :]
+            return len(room)
+
+    connection_end, connection._socket = connection._socket, Decrypted()
+    sent = frame(1, bytes(FRAME_BYTES_MIN)) + frame(2, b"small")
+    sender = threading.Thread(target=other.sendall, args=(sent,))
+    sender.start()
+    while not connection.frames:
+        select.select([connection_end], [], [], 10)
+        connection.handle_read(None, 0)
+    sender.join(10)
+    # The small one came in the last record of the large one, and the socket itself has nothing left to wake anybody.
+    assert [number for number, _, _ in connection.frames] == [1, 2]
 
 
 def test_many_small_rows_are_left_to_the_driver() -> None:
