@@ -46,6 +46,11 @@ SERVER_FLAGS = [
     "-Dcassandra.superuser_setup_delay_ms=0",
 ]
 
+JOIN_FLAG = "-Dcassandra.ring_delay_ms=15000"
+"""What a joining node waits between telling the ring and streaming its share. Whoever has not heard of it by then sends
+it no writes, and those are on no stream either: with one second, 10 of 16 chunks that were written meanwhile lacked a
+copy on a busy machine."""
+
 
 class CassandraNode(Service):
     """One node. It is ready when it serves CQL and, with every node of the stack up, all see each other up."""
@@ -165,6 +170,7 @@ class CassandraNode(Service):
             "-Dio.netty.tryReflectionSetAccessible=true",
             "-Dlog4j2.disableJmx=true",
             *SERVER_FLAGS,
+            *([JOIN_FLAG] if self.number > CLUSTER_NODES and self.joins else []),  # the last word counts
             f"-Dcassandra.config=file://{conf}/cassandra.yaml",
             f"-Dlogback.configurationFile=file://{conf}/logback.xml",
             f"-Dcassandra.storagedir={self.place.folder('data', self.name)}",

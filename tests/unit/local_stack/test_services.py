@@ -56,6 +56,16 @@ def test_node_n_listens_on_127_0_0_n_in_its_own_folder(place: Place) -> None:
     assert conf["seed_provider"][0]["parameters"] == [{"seeds": "127.0.0.1:7000,127.0.0.2:7000"}]
 
 
+def test_a_node_that_joins_lets_everybody_hear_of_it_before_it_streams_its_share(place: Place) -> None:
+    def delays(number: int) -> list[str]:
+        return [flag for flag in CassandraNode(place, number).command() if "ring_delay_ms" in flag]
+
+    assert delays(2) == ["-Dcassandra.ring_delay_ms=1000"]
+    assert delays(3) == ["-Dcassandra.ring_delay_ms=1000", "-Dcassandra.ring_delay_ms=15000"]
+    (place.folder("data", "cassandra-3") / "joined").touch()
+    assert delays(3) == ["-Dcassandra.ring_delay_ms=1000"]
+
+
 def test_hints_are_capped_and_memtables_follow_the_heap(place: Place) -> None:
     CassandraNode(place, 1).prepare()
     conf = yaml.safe_load((place.home / "conf/cassandra-1/cassandra.yaml").read_text())
