@@ -156,8 +156,7 @@ def test_with_a_broker_that_refuses_a_short_task_waits_less_than_a_second_and_wa
             with progress.task(progress.TaskIdentity("cli", f"r{number}", "load"), kind="load", sinks=[sink]) as task:
                 task.advance(1)
         sink.close()
-    # More than a second of it is a machine that does other things; each flush that was patient would take four.
-    assert time.monotonic() - began < 1.0 + 2.0
+    assert time.monotonic() - began < 1.0 + 0.5  # half a second for a machine that does other things
     assert [r.getMessage() for r in caplog.records] == [
         f"progress is not being reported: Kafka at {nobody.bootstrap_servers} does not answer; the work goes on"
     ]
@@ -176,8 +175,7 @@ def test_a_broker_that_accepts_and_says_nothing_costs_at_most_five_seconds_in_al
             with progress.task(progress.TaskIdentity("cli", f"r{number}", "load"), kind="load", sinks=[sink]) as task:
                 task.advance(1)
         sink.close()
-        # Four tasks that each were patient would take 16 s.
-        assert time.monotonic() - began < 5.0 + 2.0
+        assert time.monotonic() - began < 5.0
     # Warnings only: whoever set the root logger to INFO would hear how many events were lost, too.
     assert [record.levelname for record in caplog.records if record.levelno >= logging.WARNING] == ["WARNING"]
 
@@ -273,17 +271,16 @@ def test_a_broker_that_freezes_costs_at_most_five_seconds_and_gets_the_newest_wo
         task.advance(1)
         assert sink.flush(10)
         with frozen():
-            took = []
+            slowest = 0.0
             for number in range(1000):
                 began = time.perf_counter()
                 task.phase(f"phase {number}")
                 task.advance(1)
-                took.append(time.perf_counter() - began)
-            # The machine may stop for a moment; a call that waits for Kafka waits each time.
-            assert sorted(took)[-10] < 0.05
+                slowest = max(slowest, time.perf_counter() - began)
+            assert slowest < 0.2
             began = time.monotonic()
             assert not sink.flush(5)
-            assert time.monotonic() - began < 5.0 + 2.0
+            assert time.monotonic() - began < 5.5
         assert sink.flush(30)
         assert records()[-1][2]["data"]["phase"] == "phase 999"
     sink.close()

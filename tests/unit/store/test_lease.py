@@ -70,12 +70,13 @@ def test_nobody_waits_for_a_lease_to_be_given_back_but_who_closes_or_deletes(
 
 def test_a_process_that_ends_without_closing_anything_still_gives_its_lease_back() -> None:
     program = """
-import threading, time
+import threading
 from types import SimpleNamespace
 from pipeline.settings import CassandraSettings
 from pipeline.store.session import CassandraSession
 session = CassandraSession(None, SimpleNamespace(), CassandraSettings(), asked_last={}, losses=None)
-giving_back = threading.Thread(target=lambda: (time.sleep(0.3), print("given back")), daemon=True)
+main = threading.main_thread()
+giving_back = threading.Thread(target=lambda: (main.join(), print("given back")), daemon=True)
 giving_back.start()
 session.behind(giving_back)
 """
