@@ -102,7 +102,7 @@ class CassandraNode(Service):
         Two that begin at the same moment may never meet, or each take the other's share.
         """
         if self.number > CLUSTER_NODES:
-            return () if self._joined.exists() else tuple(node.name for node in self._earlier())
+            return tuple(node.name for node in self._earlier()) if self._is_joining else ()
         is_new = not (self.place.home / "data" / self.name / "data" / "system").exists()
         return ("cassandra-1",) if is_new and self.number > 1 else ()
 
@@ -111,12 +111,16 @@ class CassandraNode(Service):
         """Says that the node has its share and that the others have cleaned up: an interrupted join begins again."""
         return self.place.home / "data" / self.name / "joined"
 
+    @property
+    def _is_joining(self) -> bool:
+        return self.number > CLUSTER_NODES and not self._joined.exists()
+
     def _earlier(self) -> list[CassandraNode]:
         return [CassandraNode(self.place, n) for n in range(1, self.number)]
 
     def settle(self) -> None:
         """The others give up, one after another, what a later node has taken over when it joined."""
-        if self.number <= CLUSTER_NODES or self._joined.exists():
+        if not self._is_joining:
             return
         from local_stack.nodetool import nodetool
 
@@ -130,7 +134,7 @@ class CassandraNode(Service):
     def prepare(self) -> None:
         """Render ``cassandra.yaml`` and what lies beside it."""
         place, settings = self.place, self.place.settings
-        if self.number > CLUSTER_NODES and self.joins:
+        if self._is_joining:
             missing = [node.name for node in self._earlier() if not node.running]
             if missing:
                 raise StackError(
@@ -170,7 +174,7 @@ class CassandraNode(Service):
             "-Dio.netty.tryReflectionSetAccessible=true",
             "-Dlog4j2.disableJmx=true",
             *SERVER_FLAGS,
-            *([JOIN_FLAG] if self.number > CLUSTER_NODES and self.joins else []),  # the last word counts
+            *([JOIN_FLAG] if self._is_joining else []),  # the last word counts
             f"-Dcassandra.config=file://{conf}/cassandra.yaml",
             f"-Dlogback.configurationFile=file://{conf}/logback.xml",
             f"-Dcassandra.storagedir={self.place.folder('data', self.name)}",
