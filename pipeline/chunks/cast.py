@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from pipeline.chunks.byte_streams import join_byte_streams, joined_type
 from pipeline.chunks.short_text import decode_short
 from pipeline.errors import ChunkFormatError, SourceTypeError
 
@@ -42,6 +43,8 @@ def _cast(array: pa.Array, field: pa.Field) -> pa.Array:
         return pa.nulls(len(array), field.type)
     if not widens(array.type, field.type):
         raise _refused(array.type, field, "that would lose or change values")
+    if not joined_type(array.type).equals(array.type) and not pa.types.is_struct(field.type):
+        return _cast(join_byte_streams(array), field)
     if pa.types.is_dictionary(array.type) and array.type.value_type.equals(field.type):
         short = decode_short(array)
         if short is not None:
@@ -74,6 +77,8 @@ def widens(narrow: pa.DataType, wide: pa.DataType) -> bool:
         return True
     if pa.types.is_dictionary(narrow) or pa.types.is_dictionary(wide):
         return widens(_decoded(narrow), _decoded(wide))
+    if pa.types.is_struct(narrow) and not pa.types.is_struct(wide):
+        narrow = joined_type(narrow)
     if pa.types.is_nested(narrow):
         return _nested_widens(narrow, wide)
     return _primitive_widens(narrow, wide)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from pipeline.chunks.byte_streams import split_byte_streams
 from pipeline.chunks.cast import cast_batch
 from pipeline.chunks.compact import compact_batch
 from pipeline.chunks.grouper import RowGroup
@@ -101,6 +102,7 @@ def _encode(batch: pa.RecordBatch, settings: ChunkSettings, layout: TileLayout) 
     """All tiles, or None as soon as they are too large together."""
     tiles: list[Tile] = []
     room = settings.chunk_bytes
+    batch = split_byte_streams(batch)
     for index, columns in enumerate(layout.columns):
         tile = encode_tile(tile_batch(batch, columns), index, settings.codec, settings.codec_level)
         room -= tile.stored_bytes

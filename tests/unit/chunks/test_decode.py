@@ -141,7 +141,7 @@ def test_damage_below_a_fitting_checksum_ends_in_an_error_of_ours_or_in_the_righ
 def consistent(raw: bytes, tile: Tile) -> pa.RecordBatch:
     """Reads other raw bytes under checksums that fit them, so that Arrow sees them."""
     buffer = pa.py_buffer(raw)
-    return read(forged(raw, tile), raw_bytes=buffer.size, raw_checksum=crc_and_size(buffer))
+    return read(forged(raw, tile), raw_bytes=buffer.size, raw_checksum=crc_and_size([buffer]))
 
 
 def test_a_stream_cut_short_is_refused_even_below_fitting_checksums() -> None:
@@ -219,7 +219,7 @@ def test_a_second_batch_or_bytes_after_the_stream_are_refused() -> None:
         stream.write_batch(batch)
     for raw in (sink.getvalue(), pa.py_buffer(tile.stored + b"12345678")):
         with pytest.raises(ChunkFormatError, match="more than one batch, or bytes after the end"):
-            read(forged(raw.to_pybytes(), tile), raw_bytes=raw.size, raw_checksum=crc_and_size(raw))
+            read(forged(raw.to_pybytes(), tile), raw_bytes=raw.size, raw_checksum=crc_and_size([raw]))
 
 
 _BOMB = """

@@ -116,7 +116,7 @@ def test_splits_and_one_stream_make_the_same_rows(
 
 @several
 @given(
-    bounds=st.tuples(st.integers(-10, 310), st.integers(-10, 310)),
+    bounds=st.tuples(st.integers(-10, 40_010), st.integers(-10, 40_010)),
     columns=st.sampled_from([None, ["text"], ["n", "text"], []]),
 )
 def test_a_filter_passes_exactly_the_rows_that_it_names(
@@ -127,7 +127,7 @@ def test_a_filter_passes_exactly_the_rows_that_it_names(
     low, high = bounds
     condition = (pc.field("n") >= low) & (pc.field("n") < high)
     table: Any = filtered.dataset("sorted").to_table(columns=columns, filter=condition)
-    expected = [n for n in range(20_000) if low <= n < high]
+    expected = list(range(max(low, 0), min(high, 40_000)))
     assert table.num_rows == len(expected)
     if columns is None or "n" in columns:
         assert table["n"].to_pylist() == expected
@@ -136,6 +136,6 @@ def test_a_filter_passes_exactly_the_rows_that_it_names(
 @pytest.fixture
 def filtered(store: Store, csv: Callable[..., str]) -> Store:
     """A store with a dataset of several chunks, sorted by ``n``."""
-    store.load("sorted", csv(20_000), LoadOptions(chunk_bytes=65_536))
+    store.load("sorted", csv(40_000), LoadOptions(chunk_bytes=65_536))
     assert store.version("sorted").chunks > 2
     return store

@@ -1,0 +1,76 @@
+"""One gzip member, deflated only where that pays: the rest lies in it as it is, in deflate's own stored blocks.
+
+What deflate makes only a fifth smaller takes a reader 2 ns a byte to inflate, as long as a gigabit network takes to
+carry the fifth that was saved; to copy it takes a hundredth of that. Any gzip reads the member.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from isal import isal_zlib
+
+__all__ = ["write_gzip_member"]
+
+_HEADER = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"  # RFC 1952: deflate, no name, time 0, unknown system
+_LAST_BLOCK = b"\x01\0\0\xff\xff"  # RFC 1951: a stored block of nothing, marked as the last one
+_STORED_BYTES_MAX = 0xFFFF
+_WORTHWHILE = 0.8
+"""Flights: at 0.7 a chunk inflates 4 % faster and is 2 % larger, at 0.85 it inflates 28 % slower, 4 % smaller."""
+_SEGMENT_BYTES = 256 << 10
+_HEAD_BYTES = 32 << 10
+"""What is in a buffer may change, so each segment is judged alone: by its head, as far as deflate looks back."""
+
+
+def write_gzip_member(buffers: Sequence[Any], level: int) -> bytes:
+    """The bytes of all buffers as one gzip member, those stored as they are of which deflate would leave over 80 %.
+
+    The same buffers give the same member on the same kind of CPU.
+    """
+    parts: list[Any] = [_HEADER]
+    crc = size = 0
+    for segment in _segments(buffers):
+        crc = isal_zlib.crc32(segment, crc)
+        size += len(segment)
+        parts += _deflated(segment, level) or _stored_blocks(segment)
+    parts += [_LAST_BLOCK, crc.to_bytes(4, "little"), (size & 0xFFFFFFFF).to_bytes(4, "little")]
+    return b"".join(parts)
+
+
+def _segments(buffers: Sequence[Any]) -> Iterator[memoryview]:
+    """Long buffers alone, for what is in two of them differs; short ones together."""
+    short: list[memoryview] = []
+    for buffer in buffers:
+        view = memoryview(buffer)
+        if len(view) < _HEAD_BYTES:
+            short.append(view)
+            continue
+        yield from _cut(memoryview(b"".join(short)))
+        short.clear()
+        yield from _cut(view)
+    yield from _cut(memoryview(b"".join(short)))
+
+
+def _cut(view: memoryview) -> Iterator[memoryview]:
+    for start in range(0, len(view), _SEGMENT_BYTES):
+        yield view[start : start + _SEGMENT_BYTES]
+
+
+def _deflated(segment: memoryview, level: int) -> list[bytes] | None:
+    """Whole blocks that look back at nothing before them, ending at a byte; None where the head hardly shrinks."""
+    deflater = isal_zlib.compressobj(level, isal_zlib.DEFLATED, -isal_zlib.MAX_WBITS)
+    head = segment[:_HEAD_BYTES]
+    parts = [deflater.compress(head), deflater.flush(isal_zlib.Z_SYNC_FLUSH)]
+    if sum(map(len, parts)) > _WORTHWHILE * len(head):
+        return None
+    if len(segment) > len(head):
+        parts += [deflater.compress(segment[_HEAD_BYTES:]), deflater.flush(isal_zlib.Z_SYNC_FLUSH)]
+    return parts
+
+
+def _stored_blocks(segment: memoryview) -> Iterator[Any]:
+    for start in range(0, len(segment), _STORED_BYTES_MAX):
+        piece = segment[start : start + _STORED_BYTES_MAX]
+        yield b"\0" + len(piece).to_bytes(2, "little") + (len(piece) ^ 0xFFFF).to_bytes(2, "little")
+        yield piece
