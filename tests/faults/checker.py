@@ -18,6 +18,7 @@ from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import xxhash
 from cassandra import ConsistencyLevel
 from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, NoHostAvailable
@@ -310,4 +311,14 @@ def _batch(stored: Sequence[bytes], chunk: Mapping[str, Any], schema: pa.Schema,
 def _column(array: pa.Array, kind: pa.DataType) -> pa.Array:
     if array.type == kind:
         return array
+    if pa.types.is_struct(array.type) and not pa.types.is_struct(kind):
+        array = _whole(array)
     return pa.nulls(len(array), kind) if pa.types.is_null(array.type) else array.cast(kind)
+
+
+def _whole(array: pa.StructArray) -> pa.Array:
+    """The integers that are stored as bytes, the lowest first."""
+    total = pa.repeat(0, len(array)).cast(pa.int64())
+    for number in range(array.type.num_fields):
+        total = pc.add(total, pc.multiply(array.field(number).cast(pa.int64()), 256**number))
+    return pc.if_else(array.is_valid(), total, None)
