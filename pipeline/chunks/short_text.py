@@ -1,8 +1,8 @@
 """Codes of two, three or eight letters: texts of one length, to a dictionary and back, without hashing.
 
 Arrow hashes every text (13 to 17 ns) and copies every text back alone (5 ns). Where all texts of a column have one
-length, their letters make a number that is looked up in a table (4 to 6 ns), and the way back is one gather of
-fixed width (2 ns). Both return None for any other column, which is then Arrow's.
+length, their letters make a number that is looked up in a table (4 ns), and the way back is one gather of fixed width
+(1 to 3 ns). Both return None for any other column, which is then Arrow's.
 """
 
 from __future__ import annotations
@@ -14,12 +14,15 @@ import pyarrow as pa
 __all__ = ["decode_short", "encode_short"]
 
 _LENGTH_MAX = 8
+_INDEX_MAX = 1 << 15
 _TABLE_MAX = 1 << 16
-_SAMPLE_ROWS = 4096
+_BLOCK_ROWS = 1 << 14
+"""Lookups go block by block: what numpy needs beside them stays in the cache, where for a whole column the kernel
+clears fresh memory for it every time (0.7 ms instead of 2.6 for 212,000 codes of two letters)."""
 
 
 def encode_short(array: pa.Array) -> pa.DictionaryArray | None:
-    """The array as a dictionary with 32-bit indices, every value of it used; only without nulls."""
+    """The array as a dictionary with 16-bit indices, every value of it used; only without nulls."""
     import numpy as np
 
     rows = len(array)
@@ -34,22 +37,27 @@ def encode_short(array: pa.Array) -> pa.DictionaryArray | None:
         numbers *= span
         if numbers > _TABLE_MAX:
             return None
-    # Below 2^16 in the end, so that steps between may wrap.
-    number = np.zeros(rows, np.uint16)
-    for column, low, span in zip(columns, lows, spans, strict=True):
-        number *= np.uint16(span & 0xFFFF)
-        number += column
-        number -= np.uint16(low)
-    table = np.full(numbers, -1, np.int32)
-    used = np.unique(number[:_SAMPLE_ROWS])
-    table[used] = np.arange(len(used))
-    indices = table.take(number)
-    missing = indices < 0
-    if missing.any():
-        more = np.unique(number[missing])
-        table[more] = np.arange(len(used), len(used) + len(more))
-        used = np.concatenate([used, more])
-        indices = table.take(number)
+    table = np.full(numbers, -1, np.int16)
+    used = np.empty(0, np.uint16)
+    indices = np.empty(rows, np.int16)
+    for start in range(0, rows, _BLOCK_ROWS):
+        found = indices[start : start + _BLOCK_ROWS]
+        # Below 2^16 in the end, so that steps between may wrap.
+        number = np.zeros(len(found), np.uint16)
+        for column, low, span in zip(columns, lows, spans, strict=True):
+            number *= np.uint16(span & 0xFFFF)
+            number += column[start : start + _BLOCK_ROWS]
+            number -= np.uint16(low)
+        # "clip" only spares numpy a copy: every number is within the table.
+        table.take(number, out=found, mode="clip")
+        missing = found < 0
+        if missing.any():
+            more = np.unique(number[missing])
+            if len(used) + len(more) > _INDEX_MAX:
+                return None
+            table[more] = np.arange(len(used), len(used) + len(more))
+            used = np.concatenate([used, more])
+            table.take(number, out=found, mode="clip")
     first = np.empty((len(used), len(spans)), np.uint8)
     rest = used.astype(np.int64)
     for at in range(len(spans) - 1, -1, -1):

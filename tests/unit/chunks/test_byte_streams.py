@@ -1,0 +1,164 @@
+"""Integers as their bytes: nothing is lost, only what is meant is joined again, and it is worth it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.chunks import ChunkSettings, TileLayout, cast_batch, decode_tile, encode_row_group
+from pipeline.chunks.byte_streams import join_byte_streams, joined_type, split_byte_streams
+from pipeline.chunks.encode import assemble, assemble_as_stored
+from pipeline.chunks.tile import encode_tile
+from pipeline.errors import ChunkFormatError
+
+SPLIT = [pa.int16(), pa.uint16(), pa.int32(), pa.uint32()]
+OTHERS = [pa.int8(), pa.uint8(), pa.int64(), pa.uint64(), pa.float32(), pa.date32(), pa.time32("s"), pa.string()]
+ROWS = 1024
+
+
+def values(type_: pa.DataType, rows: int, seed: int, nulls: float = 0.0) -> pa.Array:
+    info = np.iinfo(str(type_))
+    rng = np.random.default_rng(seed)
+    numbers = rng.integers(info.min, info.max, rows, info.dtype, endpoint=True)
+    edges = [info.min, info.max, 0, 1, 255, 256, info.max - 255]
+    numbers[: len(edges)] = np.array(edges[:rows], info.dtype)
+    return pa.array(numbers, type_, mask=rng.random(rows) < nulls)
+
+
+def split(array: pa.Array) -> pa.Array:
+    batch = pa.record_batch([array], pa.schema([pa.field("a", array.type, metadata={"unit": "km"})], {"made": "here"}))
+    stored = split_byte_streams(batch)
+    assert stored.schema.metadata == batch.schema.metadata
+    assert stored.schema.field(0).metadata == batch.schema.field(0).metadata
+    stored.validate(full=True)
+    return stored.column(0)
+
+
+@pytest.mark.parametrize("type_", SPLIT)
+@given(
+    nulls=st.sampled_from([0.0, 0.1, 1.0]),
+    first=st.integers(0, 70),
+    cut=st.tuples(st.integers(0, 70), st.integers(0, 900)),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_every_value_comes_back_from_every_slice(
+    type_: pa.DataType, nulls: float, first: int, cut: tuple[int, int], seed: int
+) -> None:
+    array = values(type_, ROWS + 70, seed, nulls).slice(first)
+    stored = split(array)
+    assert joined_type(stored.type) == type_
+    for start, length in ((0, len(array)), cut):
+        back = join_byte_streams(stored.slice(start, length))
+        back.validate(full=True)
+        assert back.equals(array.slice(start, length))
+        assert back.null_count == array.slice(start, length).null_count
+
+
+@pytest.mark.parametrize("type_", SPLIT)
+def test_a_value_is_its_bytes_with_the_lowest_first(type_: pa.DataType) -> None:
+    array = values(type_, ROWS, 3, 0.1)
+    stored = split(array)
+    for row in range(50):
+        held = stored[row].as_py()
+        total = None if held is None else sum(byte << 8 * i for i, byte in enumerate(held.values()))
+        assert total == array[row].as_py()
+
+
+def test_other_columns_and_few_rows_stay_the_same_object(any_array: Any) -> None:
+    rng = np.random.default_rng(1)
+    batch = pa.record_batch([any_array(type_, ROWS, rng) for type_ in OTHERS], [str(type_) for type_ in OTHERS])
+    assert split_byte_streams(batch) is batch
+    short = pa.record_batch([values(pa.int16(), ROWS - 1, 1)], ["a"])
+    assert split_byte_streams(short) is short
+    both = split_byte_streams(batch.append_column("n", values(pa.int16(), ROWS, 1)))
+    assert [both.column(i).type for i in range(len(OTHERS))] == OTHERS
+
+
+@pytest.mark.parametrize(
+    ("narrow", "wide"),
+    [
+        (pa.int16(), pa.int16()), (pa.int16(), pa.int32()), (pa.int16(), pa.int64()), (pa.int16(), pa.float64()),
+        (pa.uint16(), pa.int32()), (pa.uint16(), pa.uint64()), (pa.int32(), pa.int64()), (pa.int32(), pa.float64()),
+        (pa.uint32(), pa.int64()), (pa.uint32(), pa.uint32()),
+    ],
+)  # fmt: skip
+def test_it_widens_as_the_integer_does(narrow: pa.DataType, wide: pa.DataType) -> None:
+    array = values(narrow, ROWS, 2, 0.1)
+    stored = pa.record_batch([split(array)], ["a"])
+    schema = pa.schema([pa.field("a", wide)])
+    assert cast_batch(stored, schema).column(0).equals(array.cast(wide))
+
+
+@pytest.mark.parametrize("wide", [pa.int8(), pa.uint16(), pa.string(), pa.bool_(), pa.list_(pa.uint8())])
+def test_it_never_becomes_what_the_integer_cannot(wide: pa.DataType) -> None:
+    stored = pa.record_batch([split(values(pa.int16(), ROWS, 2))], ["a"])
+    with pytest.raises(ChunkFormatError, match="column 'a' cannot be read as"):
+        cast_batch(stored, pa.schema([pa.field("a", wide)]))
+
+
+LOOKALIKES = [
+    pa.struct([("byte_0", pa.uint8()), ("byte_1", pa.int8())]),  # its fields may be null
+    pa.struct([pa.field("low", pa.uint8(), False), pa.field("high", pa.int8(), False)]),
+    pa.struct([pa.field("byte_0", pa.int8(), False), pa.field("byte_1", pa.int8(), False)]),
+    pa.struct([pa.field("byte_0", pa.uint8(), False)]),
+    pa.struct([]),
+]
+
+
+@pytest.mark.parametrize("type_", LOOKALIKES)
+def test_no_other_struct_is_taken_for_a_number(type_: pa.DataType) -> None:
+    assert joined_type(type_) == type_
+    stored = pa.record_batch([pa.array([None, None], type_)], ["a"])
+    with pytest.raises(ChunkFormatError, match="column 'a' cannot be read as"):
+        cast_batch(stored, pa.schema([pa.field("a", pa.int64())]))
+
+
+@pytest.mark.parametrize("type_", [split(values(kind, ROWS, 1)).type for kind in SPLIT])
+def test_a_column_that_is_such_a_struct_itself_stays_one(type_: pa.DataType) -> None:
+    child = [[1, 2, 3, 4][: type_.num_fields]] * ROWS
+    array = pa.array([dict(zip([field.name for field in type_], row, strict=True)) for row in child], type_)
+    batch = pa.record_batch([array, values(pa.int64(), ROWS, 1)], ["a", "b"])
+    assert through_a_chunk(batch).equals(batch)
+
+
+def through_a_chunk(batch: pa.RecordBatch, codec: str = "gzip", *, as_stored: bool = False) -> pa.RecordBatch:
+    layout = TileLayout.for_schema(batch.schema)
+    [chunk] = encode_row_group(batch, ChunkSettings(codec=codec), layout)
+    tiles = [
+        decode_tile(
+            tile.stored, codec=tile.codec, raw_bytes=tile.raw_bytes, stored_checksum=tile.stored_checksum,
+            raw_checksum=tile.raw_checksum, where={},
+        )
+        for tile in chunk.tiles
+    ]  # fmt: skip
+    return (assemble_as_stored if as_stored else assemble)(tiles, layout, batch.schema)
+
+
+@pytest.mark.parametrize("codec", ["gzip", "zstd", "none"])
+def test_a_chunk_holds_them_and_gives_the_integers_back(codec: str) -> None:
+    batch = pa.record_batch([values(type_, 5_000, 7, 0.2) for type_ in SPLIT], list("abcd"))
+    stored = through_a_chunk(batch, codec, as_stored=True)
+    assert [joined_type(field.type) for field in stored.schema] == SPLIT
+    assert all(pa.types.is_struct(field.type) for field in stored.schema)
+    assert through_a_chunk(batch, codec).equals(batch)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "of_whole"),
+    [
+        (np.arange(200_000), 0.02),
+        (np.sort(np.random.default_rng(1).integers(0, 3_000_000, 200_000)), 0.5),
+        (np.random.default_rng(1).integers(0, 3_000_000, 200_000), 0.75),
+        (np.random.default_rng(1).lognormal(6, 1, 200_000), 1.01),
+    ],
+    ids=["count", "sorted", "identifiers", "prices"],
+)
+def test_apart_they_take_less_than_together(numbers: Any, of_whole: float) -> None:
+    whole = pa.record_batch([pa.array(numbers.astype(np.int32))], ["a"])
+    sizes = [encode_tile(batch, 0, "gzip", 1).stored_bytes for batch in (split_byte_streams(whole), whole)]
+    assert sizes[0] < of_whole * sizes[1]
