@@ -1,0 +1,102 @@
+"""Chunks a filter needs not read: none that holds a row that passes, whatever the type, and all that surely hold none."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from pipeline.chunks import compute_stats
+from pipeline.dataset.prune import kept_chunks
+from tests.unit.chunks.conftest import DICTIONARIES, PRIMITIVES, make_array
+
+
+def kept(chunks: list[pa.Array], condition: pc.Expression) -> list[int]:
+    schema = pa.schema([pa.field("a", chunks[0].type)])
+    batches = [pa.record_batch([chunk], schema=schema) for chunk in chunks]
+    stats = pa.Table.from_batches([compute_stats(batch) for batch in batches]).combine_chunks().to_batches()[0]
+    return kept_chunks(condition, schema, [0], stats, [len(chunk) for chunk in chunks])
+
+
+def holding(chunks: list[pa.Array], condition: pc.Expression) -> list[int]:
+    """Positions of the chunks that truly hold a row that passes."""
+    tables = [pa.table({"a": chunk}) for chunk in chunks]
+    return [position for position, table in enumerate(tables) if table.filter(condition).num_rows]
+
+
+def conditions(value: pa.Scalar) -> list[pc.Expression]:
+    name = pc.field("a")
+    return [
+        name < value, name <= value, name > value, name >= value, name == value, name != value, ~(name > value),
+        name.is_null(), name.is_valid(), (name == value) | name.is_null(),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("type_", PRIMITIVES + DICTIONARIES, ids=str)
+def test_no_chunk_with_a_row_that_passes_is_left_out(type_: pa.DataType) -> None:
+    rng = np.random.default_rng(11)
+    chunks = [make_array(type_, length, rng, nulls=bool(length % 2)) for length in (3, 8, 1, 0, 9)]
+    chunks.append(pa.nulls(4, type_))
+    plain = [chunk.dictionary_decode() if pa.types.is_dictionary(type_) else chunk for chunk in chunks]
+    tried = 0
+    for value in [scalar for chunk in plain for scalar in chunk if scalar.is_valid][:6]:
+        for condition in conditions(value):
+            try:
+                truly = holding(chunks, condition)
+            except (pa.ArrowNotImplementedError, pa.ArrowInvalid, pa.ArrowTypeError):
+                continue  # types that Arrow does not compare
+            tried += 1
+            assert set(truly) <= set(kept(chunks, condition)), condition
+    assert tried or not _compares(type_)
+
+
+def _compares(type_: pa.DataType) -> bool:
+    """Whether Arrow compares columns of this type with a value at all."""
+    kinds = pa.types
+    return not (kinds.is_null(type_) or kinds.is_interval(type_) or kinds.is_string_view(type_)
+                or kinds.is_binary_view(type_))  # fmt: skip
+
+
+def some(type_: pa.DataType, *values: Any) -> pa.Array:
+    return pa.array(values, type_)
+
+
+def test_chunks_that_cannot_hold_such_a_row_are_left_out() -> None:
+    times = [datetime(2013, month, 1, tzinfo=UTC) for month in range(1, 7)]
+    for type_, values in (
+        (pa.int64(), [1, 2, 3, 4, 5, 6]),
+        (pa.float64(), [0.5, 1.0, 2.0, 3.0, 4.0, 5.0]),
+        (pa.string(), list("abcdef")),
+        (pa.dictionary(pa.int8(), pa.string()), list("abcdef")),
+        (pa.timestamp("us", "UTC"), times),
+        (pa.timestamp("s", "Europe/Paris"), times),
+    ):
+        chunks = [some(type_, *values[i : i + 2]) for i in (0, 2, 4)]
+        value = pa.scalar(values[2], type_.value_type if pa.types.is_dictionary(type_) else type_)
+        assert kept(chunks, pc.field("a") < value) == [0], type_
+        assert kept(chunks, pc.field("a") == value) == [1], type_
+        assert kept(chunks, pc.field("a") > value) == [1, 2], type_
+
+
+def test_a_null_in_a_dictionary_is_no_null_to_arrow_and_its_rows_are_not_lost() -> None:
+    values = pa.array(["x", None])
+    chunks = [pa.DictionaryArray.from_arrays(pa.array(indices, pa.int8()), values) for indices in ([1, 1], [0, 1])]
+    for condition in (pc.field("a").is_null(), pc.field("a").is_valid(), pc.field("a") == "x"):
+        assert set(holding(chunks, condition)) <= set(kept(chunks, condition))
+
+
+def test_nulls_are_known_too() -> None:
+    chunks = [some(pa.int64(), 1, 2), some(pa.int64(), 1, None), pa.nulls(3, pa.int64())]
+    assert kept(chunks, pc.field("a").is_null()) == [1, 2]
+    assert kept(chunks, pc.field("a").is_valid()) == [0, 1]
+    assert kept(chunks, pc.field("a") > 0) == [0, 1]
+
+
+def test_a_chunk_whose_bounds_nobody_knows_is_kept() -> None:
+    chunks = [some(pa.float64(), 1.0, float("nan")), some(pa.float64(), 1.0), some(pa.float64(), 7.0)]
+    assert kept(chunks, pc.field("a") > 5) == [0, 2]
+    assert kept([some(pa.string(), "x" * 65), some(pa.string(), "y")], pc.field("a") == "z") == [0]
