@@ -10,8 +10,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.chunks.byte_streams import join_byte_streams, joined_type
 from pipeline.chunks.short_text import decode_short
+from pipeline.chunks.stored_types import from_stored, number_type
 from pipeline.errors import ChunkFormatError, SourceTypeError
 
 __all__ = ["cast_batch", "widens", "wider_schema"]
@@ -41,10 +41,12 @@ def _cast(array: pa.Array, field: pa.Field) -> pa.Array:
         return array
     if pa.types.is_null(array.type):
         return pa.nulls(len(array), field.type)
+    if pa.types.is_struct(array.type) and not pa.types.is_struct(field.type):
+        numbers = from_stored(array)
+        if numbers is not None:
+            return _cast(numbers, field)
     if not widens(array.type, field.type):
         raise _refused(array.type, field, "that would lose or change values")
-    if not joined_type(array.type).equals(array.type) and not pa.types.is_struct(field.type):
-        return _cast(join_byte_streams(array), field)
     if pa.types.is_dictionary(array.type) and array.type.value_type.equals(field.type):
         short = decode_short(array)
         if short is not None:
@@ -78,7 +80,8 @@ def widens(narrow: pa.DataType, wide: pa.DataType) -> bool:
     if pa.types.is_dictionary(narrow) or pa.types.is_dictionary(wide):
         return widens(_decoded(narrow), _decoded(wide))
     if pa.types.is_struct(narrow) and not pa.types.is_struct(wide):
-        narrow = joined_type(narrow)
+        number = number_type(narrow)
+        return number is not None and widens(number, wide)
     if pa.types.is_nested(narrow):
         return _nested_widens(narrow, wide)
     return _primitive_widens(narrow, wide)

@@ -15,8 +15,9 @@ def compact_batch(batch: pa.RecordBatch, *, always: bool = False) -> pa.RecordBa
     Order, index type and ``ordered`` of a dictionary stay. Text and binary views keep their own bytes only. Arrow's
     writer does the same for every other type.
     """
-    columns = [_compact(column, always) for column in batch.columns]
-    if all(new is old for new, old in zip(columns, batch.columns, strict=True)):
+    held = batch.columns
+    columns = [_compact(column, always) for column in held]
+    if all(new is old for new, old in zip(columns, held, strict=True)):
         return batch
     return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from pipeline.chunks.byte_streams import split_byte_streams
 from pipeline.chunks.cast import cast_batch
 from pipeline.chunks.compact import compact_batch
 from pipeline.chunks.grouper import RowGroup
@@ -16,6 +15,7 @@ from pipeline.chunks.narrow import narrow_batch
 from pipeline.chunks.settings import ChunkSettings
 from pipeline.chunks.split import split_bytes_row
 from pipeline.chunks.stats import compute_stats
+from pipeline.chunks.stored_types import to_stored
 from pipeline.chunks.tile import TILE_RAW_BYTES_MAX, Tile, encode_tile
 from pipeline.errors import ChunkFormatError, RowTooLargeError
 
@@ -102,7 +102,7 @@ def _encode(batch: pa.RecordBatch, settings: ChunkSettings, layout: TileLayout) 
     """All tiles, or None as soon as they are too large together."""
     tiles: list[Tile] = []
     room = settings.chunk_bytes
-    batch = split_byte_streams(batch)
+    batch = to_stored(batch)
     for index, columns in enumerate(layout.columns):
         tile = encode_tile(tile_batch(batch, columns), index, settings.codec, settings.codec_level)
         room -= tile.stored_bytes

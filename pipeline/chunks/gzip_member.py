@@ -18,6 +18,7 @@ _LAST_BLOCK = b"\x01\0\0\xff\xff"  # RFC 1951: a stored block of nothing, marked
 _STORED_BYTES_MAX = 0xFFFF
 _WORTHWHILE = 0.8
 """Flights: at 0.7 a chunk inflates 4 % faster and is 2 % larger, at 0.85 it inflates 28 % slower, 4 % smaller."""
+_SHORT_BYTES = 4 << 10
 _SEGMENT_BYTES = 256 << 10
 _HEAD_BYTES = 32 << 10
 """What is in a buffer may change, so each segment is judged alone: by its head, as far as deflate looks back."""
@@ -43,7 +44,7 @@ def _segments(buffers: Sequence[Any]) -> Iterator[memoryview]:
     short: list[memoryview] = []
     for buffer in buffers:
         view = memoryview(buffer)
-        if len(view) < _HEAD_BYTES:
+        if len(view) < _SHORT_BYTES:
             short.append(view)
             continue
         yield from _cut(memoryview(b"".join(short)))

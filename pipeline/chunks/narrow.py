@@ -18,8 +18,10 @@ from pipeline.chunks.short_text import encode_short
 
 __all__ = ["narrow_batch"]
 
-_SIGNED = (pa.int8(), pa.int16(), pa.int32())
 _UNSIGNED = (pa.uint8(), pa.uint16(), pa.uint32())
+_SIGNED = (pa.int8(), pa.uint8(), pa.int16(), pa.uint16(), pa.int32(), pa.uint32())
+"""What a signed integer may become, the narrowest first; an unsigned one stays unsigned."""
+_INDEX = (pa.int8(), pa.int16(), pa.int32())
 _DICTIONARY_ROWS_MIN = 1024
 _ROWS_A_VALUE = 8
 _VALUE_BYTES_MAX = 64
@@ -66,8 +68,9 @@ def _narrow_integers(pieces: list[pa.Array], type_: pa.DataType, bits_min: int) 
     if low is None:
         return pieces
     for narrow in narrower:
-        limit = 1 << (narrow.bit_width - signed)
-        if high < limit and low >= (-limit if signed else 0):
+        with_sign = pa.types.is_signed_integer(narrow)
+        limit = 1 << (narrow.bit_width - with_sign)
+        if high < limit and low >= (-limit if with_sign else 0):
             # What lies below a null may be out of range, and never counts.
             return [piece.cast(narrow, safe=False) for piece in pieces]
     return pieces
@@ -90,5 +93,5 @@ def _dictionary(array: pa.Array) -> pa.Array:
         or pc.max(pc.binary_length(coded.dictionary)).as_py() > _VALUE_BYTES_MAX
     ):
         return array
-    index = next(narrow for narrow in _SIGNED if values <= 1 << (narrow.bit_width - 1))
+    index = next(narrow for narrow in _INDEX if values <= 1 << (narrow.bit_width - 1))
     return pa.DictionaryArray.from_arrays(coded.indices.cast(index, safe=False), coded.dictionary)

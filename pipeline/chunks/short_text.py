@@ -7,6 +7,7 @@ length, their letters make a number that is looked up in a table (4 ns), and the
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
@@ -15,6 +16,8 @@ __all__ = ["decode_short", "encode_short"]
 
 _LENGTH_MAX = 8
 _INDEX_MAX = 1 << 15
+_SHARED_ROWS_MIN, _SHARED_ROWS_MAX = 1 << 12, 1 << 18
+"""Eight arrays of offsets are kept, of 2 MiB at most each."""
 _TABLE_MAX = 1 << 16
 _BLOCK_ROWS = 1 << 14
 """Lookups go block by block: what numpy needs beside them stays in the cache, where for a whole column the kernel
@@ -63,7 +66,7 @@ def encode_short(array: pa.Array) -> pa.DictionaryArray | None:
     for at in range(len(spans) - 1, -1, -1):
         first[:, at] = rest % spans[at] + lows[at]
         rest //= spans[at]
-    return pa.DictionaryArray.from_arrays(pa.array(indices), _texts(first, array.type))
+    return pa.DictionaryArray.from_arrays(pa.array(indices), _texts(pa.py_buffer(first), *first.shape, array.type))
 
 
 def decode_short(array: pa.DictionaryArray) -> pa.Array | None:
@@ -78,8 +81,11 @@ def decode_short(array: pa.DictionaryArray) -> pa.Array | None:
     if letters is None or indices.min() < 0 or indices.max() >= len(letters):
         return None
     width = letters.shape[1]
-    wide = letters.reshape(-1).view(f"V{width}").take(indices)
-    return _texts(wide.view(np.uint8).reshape(-1, width), array.type.value_type)
+    # Arrow's pool gives memory that was used before; numpy's the kernel clears anew.
+    text = pa.allocate_buffer(len(indices) * width)
+    wide = np.frombuffer(text, f"V{width}")
+    letters.reshape(-1).view(f"V{width}").take(indices, out=wide, mode="clip")
+    return _texts(text, len(indices), width, array.type.value_type)
 
 
 def _letters(array: pa.Array) -> Any:
@@ -99,12 +105,21 @@ def _letters(array: pa.Array) -> Any:
     return np.frombuffer(array.buffers()[2], np.uint8, last - first, first).reshape(-1, length)
 
 
-def _texts(letters: Any, type_: pa.DataType) -> pa.Array:
+def _texts(letters: pa.Buffer, rows: int, length: int, type_: pa.DataType) -> pa.Array:
+    kind = _offset_type(type_)
+    shared = max(_SHARED_ROWS_MIN, 1 << rows.bit_length())
+    offsets = _shared_offsets(shared, length, kind) if shared <= _SHARED_ROWS_MAX else _offsets(rows, length, kind)
+    return pa.Array.from_buffers(type_, rows, [None, offsets, letters], 0)
+
+
+def _offsets(rows: int, length: int, kind: str) -> pa.Buffer:
     import numpy as np
 
-    rows, length = letters.shape
-    offsets = np.arange(0, (rows + 1) * length, length, dtype=_offset_type(type_))
-    return pa.Array.from_buffers(type_, rows, [None, pa.py_buffer(offsets), pa.py_buffer(letters)], 0)
+    return pa.py_buffer(np.arange(0, (rows + 1) * length, length, dtype=kind))
+
+
+_shared_offsets = lru_cache(8)(_offsets)
+"""Where texts of one length begin is the same in every chunk and column: they share one array."""
 
 
 def _is_plain(type_: pa.DataType) -> bool:

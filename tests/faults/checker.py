@@ -312,13 +312,20 @@ def _column(array: pa.Array, kind: pa.DataType) -> pa.Array:
     if array.type == kind:
         return array
     if pa.types.is_struct(array.type) and not pa.types.is_struct(kind):
-        array = _whole(array)
+        array = _numbers(array)
     return pa.nulls(len(array), kind) if pa.types.is_null(array.type) else array.cast(kind)
 
 
-def _whole(array: pa.StructArray) -> pa.Array:
-    """The integers that are stored as bytes, the lowest first."""
-    total = pa.repeat(0, len(array)).cast(pa.int64())
-    for number in range(array.type.num_fields):
-        total = pc.add(total, pc.multiply(array.field(number).cast(pa.int64()), 256**number))
+def _numbers(array: pa.StructArray) -> pa.Array:
+    """Doubles that are stored as whole numbers to be divided, or integers as bytes, the lowest first."""
+    first, *rest = array.type
+    if first.name.startswith("divide_by_"):
+        whole = _column(array.field(0), pa.int64())
+        total = pc.divide(whole.cast(pa.float64()), float(first.name.removeprefix("divide_by_")))
+        for number, marked in enumerate(rest, 1):
+            total = pc.if_else(array.field(number), -0.0 if marked.name == "minus_zero" else float("nan"), total)
+    else:
+        total = pa.repeat(0, len(array)).cast(pa.int64())
+        for number in range(array.type.num_fields):
+            total = pc.add(total, pc.multiply(array.field(number).cast(pa.int64()), 256**number))
     return pc.if_else(array.is_valid(), total, None)

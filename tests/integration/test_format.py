@@ -106,6 +106,35 @@ def test_what_widens_is_read_with_the_versions_types(store: Store, tmp_path: Pat
     assert found["a"].to_pylist() == [1.0] * 100 + [1.5] * 100
 
 
+def test_integers_and_decimals_are_read_whatever_their_width(store: Store, tmp_path: Path, name: str, read: Read) -> None:
+    rng = np.random.default_rng(8)
+    rows = 4000
+    numbers = np.round(rng.normal(0, 0.1, rows), 3)
+    numbers[::50] = np.nan
+    null = rng.random(rows) < 0.1
+    table = pa.table(
+        {
+            **{f"i{top}": pa.array(rng.integers(-top, top, rows), mask=null) for top in (100, 200, 30_000, 60_000, 2**31)},
+            **{f"u{top}": pa.array(rng.integers(0, top, rows), pa.uint64()) for top in (200, 60_000, 2**32)},
+            "counts": pa.array(np.arange(rows)),
+            "wide": pa.array(rng.integers(-(2**60), 2**60, rows)),
+            "decimals": pa.array(numbers, mask=null),
+            "doubles": pa.array(rng.random(rows), mask=null),
+            "whole": pa.array(rng.integers(0, 9, rows).astype(float)),
+        }
+    )
+    with pa.ipc.new_file(tmp_path / "t.arrow", table.schema) as file:
+        file.write_table(table)
+    store.load(name, str(tmp_path / "t.arrow"))
+    for found in (read(name), store.dataset(name).to_table()):
+        for column in table.column_names:
+            mine, theirs = (each[column].combine_chunks() for each in (found, table))
+            assert mine.type == theirs.type
+            if column == "decimals":  # a NaN is not equal to itself, and -0.0 is to 0.0
+                mine, theirs = mine.view(pa.int64()), theirs.view(pa.int64())
+            assert mine.equals(theirs), column
+
+
 def test_a_wide_table_whose_lists_are_spilled_is_read(store: Store, tmp_path: Path, name: str, read: Read) -> None:
     table = pa.table({f"column_{n * 7919}": pa.array([n, None, -n]) for n in range(3000)})
     with pa.ipc.new_file(tmp_path / "t.arrow", table.schema) as file:

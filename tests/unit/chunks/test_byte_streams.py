@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.chunks import ChunkSettings, TileLayout, cast_batch, decode_tile, encode_row_group
-from pipeline.chunks.byte_streams import join_byte_streams, joined_type, split_byte_streams
+from pipeline.chunks.byte_streams import join_bytes
 from pipeline.chunks.encode import assemble, assemble_as_stored
+from pipeline.chunks.stored_types import number_type, to_stored
 from pipeline.chunks.tile import encode_tile
 from pipeline.errors import ChunkFormatError
 
@@ -32,7 +33,7 @@ def values(type_: pa.DataType, rows: int, seed: int, nulls: float = 0.0) -> pa.A
 
 def split(array: pa.Array) -> pa.Array:
     batch = pa.record_batch([array], pa.schema([pa.field("a", array.type, metadata={"unit": "km"})], {"made": "here"}))
-    stored = split_byte_streams(batch)
+    stored = to_stored(batch)
     assert stored.schema.metadata == batch.schema.metadata
     assert stored.schema.field(0).metadata == batch.schema.field(0).metadata
     stored.validate(full=True)
@@ -51,9 +52,9 @@ def test_every_value_comes_back_from_every_slice(
 ) -> None:
     array = values(type_, ROWS + 70, seed, nulls).slice(first)
     stored = split(array)
-    assert joined_type(stored.type) == type_
+    assert number_type(stored.type) == type_
     for start, length in ((0, len(array)), cut):
-        back = join_byte_streams(stored.slice(start, length))
+        back = join_bytes(stored.slice(start, length))
         back.validate(full=True)
         assert back.equals(array.slice(start, length))
         assert back.null_count == array.slice(start, length).null_count
@@ -72,10 +73,10 @@ def test_a_value_is_its_bytes_with_the_lowest_first(type_: pa.DataType) -> None:
 def test_other_columns_and_few_rows_stay_the_same_object(any_array: Any) -> None:
     rng = np.random.default_rng(1)
     batch = pa.record_batch([any_array(type_, ROWS, rng) for type_ in OTHERS], [str(type_) for type_ in OTHERS])
-    assert split_byte_streams(batch) is batch
+    assert to_stored(batch) is batch
     short = pa.record_batch([values(pa.int16(), ROWS - 1, 1)], ["a"])
-    assert split_byte_streams(short) is short
-    both = split_byte_streams(batch.append_column("n", values(pa.int16(), ROWS, 1)))
+    assert to_stored(short) is short
+    both = to_stored(batch.append_column("n", values(pa.int16(), ROWS, 1)))
     assert [both.column(i).type for i in range(len(OTHERS))] == OTHERS
 
 
@@ -112,7 +113,7 @@ LOOKALIKES = [
 
 @pytest.mark.parametrize("type_", LOOKALIKES)
 def test_no_other_struct_is_taken_for_a_number(type_: pa.DataType) -> None:
-    assert joined_type(type_) == type_
+    assert number_type(type_) is None
     stored = pa.record_batch([pa.array([None, None], type_)], ["a"])
     with pytest.raises(ChunkFormatError, match="column 'a' cannot be read as"):
         cast_batch(stored, pa.schema([pa.field("a", pa.int64())]))
@@ -143,7 +144,7 @@ def through_a_chunk(batch: pa.RecordBatch, codec: str = "gzip", *, as_stored: bo
 def test_a_chunk_holds_them_and_gives_the_integers_back(codec: str) -> None:
     batch = pa.record_batch([values(type_, 5_000, 7, 0.2) for type_ in SPLIT], list("abcd"))
     stored = through_a_chunk(batch, codec, as_stored=True)
-    assert [joined_type(field.type) for field in stored.schema] == SPLIT
+    assert [number_type(field.type) for field in stored.schema] == SPLIT
     assert all(pa.types.is_struct(field.type) for field in stored.schema)
     assert through_a_chunk(batch, codec).equals(batch)
 
@@ -160,5 +161,5 @@ def test_a_chunk_holds_them_and_gives_the_integers_back(codec: str) -> None:
 )
 def test_apart_they_take_less_than_together(numbers: Any, of_whole: float) -> None:
     whole = pa.record_batch([pa.array(numbers.astype(np.int32))], ["a"])
-    sizes = [encode_tile(batch, 0, "gzip", 1).stored_bytes for batch in (split_byte_streams(whole), whole)]
+    sizes = [encode_tile(batch, 0, "gzip", 1).stored_bytes for batch in (to_stored(whole), whole)]
     assert sizes[0] < of_whole * sizes[1]
