@@ -6,8 +6,8 @@ doubles, too. Their eight bytes look like noise to a codec; as whole numbers the
 same bits come back, or it stays as it is. 200 columns with three digits take 98 MB instead of 176, and are read in
 a third of the time.
 
-In a tile such a column is a struct whose first field is ``divide_by_1000`` (or another power of ten): integers, or their
-bytes (``byte_streams``). A field ``minus_zero`` or ``nan`` (bool) follows where there are such values.
+In a tile such a column is a struct whose first field is ``divide_by_1000`` (or another power of ten): integers, or
+their bytes (``byte_streams``). A field ``minus_zero`` or ``nan`` (bool) follows where there are such values.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Columns as a tile holds them: integers as their bytes, decimal numbers as whole ones, everything else as it is.
 
-Applied to narrow columns (``narrow_batch``) after their statistics are known, and undone by ``cast_batch``. Both forms are
-structs; no struct ever widens to a number, so one where the version's type is a number can mean nothing else.
+Applied to narrow columns (``narrow_batch``) after their statistics are known, and undone by ``cast_batch``. Both forms
+are structs; no struct ever widens to a number, so one where the version's type is a number can mean nothing else.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ def kept_chunks(
     """
     fields = [schema.field(column) for column in columns]
     logical = cast_batch(stats, stats_schema(pa.schema(fields)))
-    # Bounds stay Arrow's: Python has no times with nanoseconds, and to make its own of 32 chunks takes half a millisecond.
+    # Bounds stay Arrow's: Python has no nanoseconds, and to make its own times of 32 chunks takes half a millisecond.
     known = [(field, bounds.flatten()) for field, bounds in zip(fields, logical.columns, strict=True)]
     # A condition on a dictionary is one on its values; Arrow simplifies none on the dictionary itself.
     decoded = pa.schema([field.with_type(_decoded(field.type)) for field in schema])
