@@ -106,7 +106,7 @@ def test_what_widens_is_read_with_the_versions_types(store: Store, tmp_path: Pat
     assert found["a"].to_pylist() == [1.0] * 100 + [1.5] * 100
 
 
-def test_integers_and_decimals_are_read_whatever_their_width(store: Store, tmp_path: Path, name: str, read: Read) -> None:
+def test_integers_and_decimals_of_every_width_are_read(store: Store, tmp_path: Path, name: str, read: Read) -> None:
     rng = np.random.default_rng(8)
     rows = 4000
     numbers = np.round(rng.normal(0, 0.1, rows), 3)
@@ -114,7 +114,7 @@ def test_integers_and_decimals_are_read_whatever_their_width(store: Store, tmp_p
     null = rng.random(rows) < 0.1
     table = pa.table(
         {
-            **{f"i{top}": pa.array(rng.integers(-top, top, rows), mask=null) for top in (100, 200, 30_000, 60_000, 2**31)},
+            **{f"i{top}": pa.array(rng.integers(-top, top, rows), mask=null) for top in (100, 30_000, 60_000, 2**31)},
             **{f"u{top}": pa.array(rng.integers(0, top, rows), pa.uint64()) for top in (200, 60_000, 2**32)},
             "counts": pa.array(np.arange(rows)),
             "wide": pa.array(rng.integers(-(2**60), 2**60, rows)),

@@ -1,4 +1,4 @@
-"""Chunks a filter needs not read: none that holds a row that passes, whatever the type, and all that surely hold none."""
+"""Which chunks a filter is answered without: never one that holds a row that passes, whatever the type."""
 
 from __future__ import annotations
 
