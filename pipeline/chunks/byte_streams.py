@@ -10,6 +10,7 @@ integer is. Any Arrow reader opens it; the value is ``byte_0 + 256 * byte_1``, a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -43,15 +44,18 @@ def split_bytes(array: pa.Array) -> pa.Array:
     return pa.StructArray.from_arrays(streams, fields=list(type_), mask=array.is_null() if array.null_count else None)
 
 
-def join_bytes(array: pa.StructArray) -> pa.Array:
-    """The integers again; two bytes as fast as Arrow casts such integers to eight: 73 us for 212,000 values."""
+def join_bytes(arrays: Sequence[pa.StructArray]) -> Any:
+    """The integers of all these arrays, which are of one type, end to end in one of numpy's; nulls are not looked at.
+
+    As fast as Arrow casts such integers to eight bytes: 73 us for 212,000 integers of two bytes.
+    """
     import numpy as np
 
-    type_ = JOINED[array.type]
-    *lower, highest = (np.asarray(array.field(i)) for i in range(array.type.num_fields))
-    whole: Any = highest.astype(str(type_))
+    type_ = arrays[0].type
+    streams = [[np.asarray(array.field(i)) for array in arrays] for i in range(type_.num_fields)]
+    *lower, highest = (stream[0] if len(stream) == 1 else np.concatenate(stream) for stream in streams)
+    whole = highest.astype(str(JOINED[type_]))
     for stream in reversed(lower):
         whole <<= 8
         whole += stream
-    valid = array.is_valid().buffers()[1] if array.null_count else None
-    return pa.Array.from_buffers(type_, len(array), [valid, pa.py_buffer(whole)], array.null_count)
+    return whole

@@ -6,6 +6,7 @@ likewise), so a chunk written early is cast when it is read and never written ag
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -16,6 +17,8 @@ from pipeline.errors import ChunkFormatError, SourceTypeError
 
 __all__ = ["cast_batch", "widens", "wider_schema"]
 
+_VALUES_TOGETHER = 1 << 17
+"""Columns of few rows are cast together, no more than the processor's cache holds."""
 _ARROW_ERRORS = (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError, pa.ArrowIndexError)
 
 
@@ -32,8 +35,40 @@ def cast_batch(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
         raise ChunkFormatError(f"{batch.num_columns} columns cannot become the {len(schema)} of the schema")
     if not len(schema):
         return batch.replace_schema_metadata(schema.metadata)
-    columns = [_cast(column, field) for column, field in zip(batch.columns, schema, strict=True)]
+    columns: list[pa.Array] = []
+    for run, fields in _runs(batch.columns, list(schema)):
+        columns += _cast_numbers(run, fields) if _stands_for_numbers(run[0], fields[0]) else [_cast(run[0], fields[0])]
     return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _runs(columns: list[pa.Array], fields: list[pa.Field]) -> Iterator[tuple[list[pa.Array], list[pa.Field]]]:
+    """Neighbours that are cast together: structs of one type that stand for numbers of one type."""
+    start = 0
+    for end in range(1, len(columns) + 1):
+        together = (
+            end < len(columns)
+            and (end - start + 1) * len(columns[0]) <= _VALUES_TOGETHER
+            and _stands_for_numbers(columns[end], fields[end])
+            and columns[end].type.equals(columns[start].type)
+            and fields[end].type.equals(fields[start].type)
+        )
+        if not together:
+            yield columns[start:end], fields[start:end]
+            start = end
+
+
+def _stands_for_numbers(array: pa.Array, field: pa.Field) -> bool:
+    return bool(pa.types.is_struct(array.type) and not pa.types.is_struct(field.type))
+
+
+def _cast_numbers(arrays: list[pa.Array], fields: list[pa.Field]) -> list[pa.Array]:
+    have, wanted = arrays[0].type, fields[0].type
+    if not widens(have, wanted):
+        raise _refused(have, fields[0], "that would lose or change values")
+    try:
+        return from_stored(arrays, wanted)
+    except _ARROW_ERRORS as error:
+        raise _refused(have, fields[0], str(error).splitlines()[0]) from None
 
 
 def _cast(array: pa.Array, field: pa.Field) -> pa.Array:
@@ -41,10 +76,6 @@ def _cast(array: pa.Array, field: pa.Field) -> pa.Array:
         return array
     if pa.types.is_null(array.type):
         return pa.nulls(len(array), field.type)
-    if pa.types.is_struct(array.type) and not pa.types.is_struct(field.type):
-        numbers = from_stored(array)
-        if numbers is not None:
-            return _cast(numbers, field)
     if not widens(array.type, field.type):
         raise _refused(array.type, field, "that would lose or change values")
     if pa.types.is_dictionary(array.type) and array.type.value_type.equals(field.type):

@@ -13,6 +13,7 @@ their bytes (``byte_streams``). A field ``minus_zero`` or ``nan`` (bool) follows
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -100,20 +101,21 @@ def is_scaled(type_: pa.DataType) -> bool:
     )
 
 
-def unscale_decimals(array: pa.StructArray) -> pa.Array:
-    """The doubles again: IEEE 754 divides alike everywhere, so they are the ones that were checked when written."""
+def unscale_decimals(arrays: Sequence[pa.StructArray]) -> pa.Array:
+    """The doubles of all these arrays, which are of one type, end to end; nulls are not looked at.
+
+    IEEE 754 divides alike everywhere, so they are the ones that were compared when written.
+    """
     import numpy as np
 
-    numbers = array.field(0)
-    if pa.types.is_struct(numbers.type):
-        numbers = join_bytes(numbers)
-    scale = np.float64(int(array.type.field(0).name.removeprefix("divide_by_")))
+    first, *rare = arrays[0].type
+    whole = [array.field(0) for array in arrays]
+    numbers = join_bytes(whole) if pa.types.is_struct(first.type) else np.concatenate([np.asarray(a) for a in whole])
     # Arrow's pool gives memory that was used before; numpy's the kernel clears anew, which takes longer than dividing.
-    buffer = pa.allocate_buffer(8 * len(array))
+    buffer = pa.allocate_buffer(8 * len(numbers))
     values: Any = np.frombuffer(buffer, np.float64)
-    np.divide(np.asarray(numbers), scale, out=values)
-    for i in range(1, array.type.num_fields):
-        where = array.field(i).to_numpy(zero_copy_only=False)
-        values.view(np.int64)[where] = _NAN if array.type.field(i).name == "nan" else _MINUS_ZERO
-    valid = array.is_valid().buffers()[1] if array.null_count else None
-    return pa.Array.from_buffers(pa.float64(), len(array), [valid, buffer], array.null_count)
+    np.divide(numbers, np.float64(int(first.name.removeprefix("divide_by_"))), out=values)
+    for i, field in enumerate(rare, 1):
+        where = np.concatenate([array.field(i).to_numpy(zero_copy_only=False) for array in arrays])
+        values.view(np.int64)[where] = _NAN if field.name == "nan" else _MINUS_ZERO
+    return pa.Array.from_buffers(pa.float64(), len(values), [None, buffer], 0)

@@ -6,6 +6,8 @@ are structs; no struct ever widens to a number, so one where the version's type 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pyarrow as pa
 
 from pipeline.chunks.byte_streams import JOINED, join_bytes, split_bytes
@@ -42,8 +44,21 @@ def number_type(type_: pa.DataType) -> pa.DataType | None:
     return pa.float64() if is_scaled(type_) else JOINED.get(type_)
 
 
-def from_stored(array: pa.StructArray) -> pa.Array | None:
-    """The numbers that a struct stands for, as an array of its ``number_type``; None for any other struct."""
-    if is_scaled(array.type):
-        return unscale_decimals(array)
-    return join_bytes(array) if array.type in JOINED else None
+def from_stored(arrays: Sequence[pa.StructArray], wanted: pa.DataType) -> list[pa.Array]:
+    """The numbers for which these structs of one type stand, as ``wanted``, to which their ``number_type`` widens.
+
+    Several columns at once, because for short ones threads would spend their time on handing the interpreter to each
+    other: 200 columns of 12,500 rows take four threads 34 ms one by one, and one thread 10.
+    """
+    numbers = unscale_decimals(arrays) if is_scaled(arrays[0].type) else pa.array(join_bytes(arrays))
+    if not numbers.type.equals(wanted):
+        numbers = numbers.cast(wanted, safe=False)
+    _, values = numbers.buffers()
+    size_bytes = wanted.bit_width // 8
+    found, start = [], 0
+    for array in arrays:
+        part = values.slice(start * size_bytes, len(array) * size_bytes)
+        valid = array.is_valid().buffers()[1] if array.null_count else None
+        found.append(pa.Array.from_buffers(wanted, len(array), [valid, part], array.null_count))
+        start += len(array)
+    return found

@@ -7,6 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -24,6 +25,8 @@ _REQUEST_BYTES = 1_500_000
 """A request of a few tiles of many chunks: small enough that the next ones overlap with its decoding."""
 _RAW_PER_STORED = 4
 _ROW = "\0row"
+_SHORT_ROWS = 1 << 16
+"""Columns of fewer rows are cast by one thread at a time: each takes less than to hand the interpreter to the next."""
 _UNDONE_A_THREAD = 2
 
 
@@ -125,6 +128,7 @@ class Scan:
         self._helper: ThreadPoolExecutor | None = None
         self._reading = 0
         self._counting = threading.Lock()
+        self._casting = threading.Lock()
         self.stats = ScanStats()
 
     @property
@@ -244,7 +248,8 @@ class Scan:
             )
         if self._condition is not None:
             batch = self._passing(batch, self._condition)
-        batch = cast_batch(batch, self._out)
+        with self._casting if batch.num_rows < _SHORT_ROWS else nullcontext():
+            batch = cast_batch(batch, self._out)
         # Two threads at once may lose one of their sizes; the next chunk says it again.
         self._row_bytes = max(self._row_bytes, batch.nbytes / max(1, batch.num_rows))
         self._measured = True

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.chunks import ChunkSettings, TileLayout, cast_batch, decode_tile, encode_row_group
-from pipeline.chunks.decimal_floats import is_scaled, scale_decimals, unscale_decimals
+from pipeline.chunks.decimal_floats import is_scaled, scale_decimals
 from pipeline.chunks.encode import assemble, assemble_as_stored
 from pipeline.chunks.stored_types import from_stored, number_type, to_stored
 from pipeline.errors import ChunkFormatError
@@ -33,13 +33,18 @@ def doubles(values: Any, null: Any = None) -> pa.Array:
     return pa.Array.from_buffers(pa.float64(), len(numbers), [valid, pa.py_buffer(numbers)])
 
 
+def unscaled(stored: pa.Array) -> pa.Array:
+    [numbers] = from_stored([stored], pa.float64())
+    return numbers
+
+
 def there_and_back(array: pa.Array) -> pa.Array:
     stored = scale_decimals(array)
     if stored is array:
         return array
     stored.validate(full=True)
     assert is_scaled(stored.type)
-    back = unscale_decimals(stored)
+    back = unscaled(stored)
     back.validate(full=True)
     assert bits(back) == bits(array)
     assert back.null_count == array.null_count
@@ -70,7 +75,7 @@ def test_decimals_come_back_bit_by_bit_from_every_slice(
     stored = there_and_back(array)
     if stored is not array:
         part = stored.slice(*cut)
-        assert bits(unscale_decimals(part)) == bits(array.slice(*cut))
+        assert bits(unscaled(part)) == bits(array.slice(*cut))
 
 
 @given(st.lists(st.floats(width=64), min_size=1, max_size=200))
@@ -177,7 +182,6 @@ def test_no_other_type_is_taken_for_one(type_: pa.DataType) -> None:
     assert number_type(type_) is None
     if pa.types.is_struct(type_):
         array = pa.array([None, None], type_)
-        assert from_stored(array) is None
         with pytest.raises(ChunkFormatError, match="column 'a' cannot be read as double"):
             cast_batch(pa.record_batch([array], ["a"]), pa.schema([pa.field("a", pa.float64())]))
 

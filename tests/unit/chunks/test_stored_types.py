@@ -1,0 +1,83 @@
+"""Neighbours of one type are cast together, and each comes back as it would alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.chunks import cast_batch
+from pipeline.chunks.stored_types import number_type, to_stored
+
+KINDS = ["i1", "i2", "u2", "i4", "d1", "d3", "dn", "dz", "text", "double"]
+
+
+def column(kind: str, rows: int, rng: np.random.Generator, null: Any) -> pa.Array:
+    numbers = {
+        "i1": (-100, 100), "i2": (-30_000, 30_000), "u2": (0, 60_000), "i4": (-(2**31), 2**31 - 1), "d1": (-5, 5),
+        "d3": (0, 60_000), "dn": (-9, 9), "dz": (0, 9), "text": (0, 9), "double": (0, 9),
+    }[kind]  # fmt: skip
+    drawn = rng.integers(*numbers, rows)
+    if kind[0] in "iu":
+        return pa.array(drawn.astype(kind), mask=null)
+    if kind == "text":
+        return pa.array(drawn.astype(str), mask=null)
+    values = rng.random(rows) if kind == "double" else drawn / (1000 if kind == "d3" else 10)
+    if kind == "dn":
+        values[::3] = np.nan
+    if kind == "dz":
+        values[::3] = -0.0
+    return pa.array(values, mask=null)
+
+
+def same(one: pa.Array, other: pa.Array) -> bool:
+    if pa.types.is_float64(one.type) and pa.types.is_float64(other.type):
+        one, other = one.view(pa.int64()), other.view(pa.int64())
+    return bool(one.equals(other))
+
+
+@given(
+    kinds=st.lists(st.sampled_from(KINDS), min_size=1, max_size=12),
+    rows=st.sampled_from([1024, 20_000, 70_000]),
+    nulls=st.lists(st.sampled_from([None, 0.2, 1.0]), min_size=12, max_size=12),
+    cut=st.tuples(st.integers(0, 70), st.integers(0, 1100)),
+    wider=st.booleans(),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_columns_cast_together_are_what_each_is_alone(
+    kinds: list[str], rows: int, nulls: list[float | None], cut: tuple[int, int], wider: bool, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    masks = [None if share is None else rng.random(rows) < share for share in nulls]
+    arrays = [column(kind, rows, rng, mask) for kind, mask in zip(kinds, masks, strict=False)]
+    batch = pa.record_batch(arrays, [str(i) for i in range(len(kinds))])
+    fields = [
+        field.with_type(pa.int64()) if wider and pa.types.is_integer(field.type) else field for field in batch.schema
+    ]
+    schema = pa.schema(fields)
+    stored = to_stored(batch)
+    for part, expected in ((stored, batch), (stored.slice(*cut), batch.slice(*cut))):
+        back = cast_batch(part, schema)
+        back.validate(full=True)
+        for mine, theirs, field in zip(back.columns, expected.columns, schema, strict=True):
+            assert mine.type == field.type
+            assert same(mine, theirs.cast(field.type))
+            assert mine.null_count == theirs.null_count
+
+
+def test_wide_batches_of_one_type_are_not_mixed_up() -> None:
+    columns = {f"c{n}": np.arange(2000) * (n + 1) % 30_000 / 10 for n in range(150)}
+    batch = pa.record_batch({name: pa.array(values) for name, values in columns.items()})
+    stored = to_stored(batch)
+    assert {number_type(field.type) for field in stored.schema} == {pa.float64()}
+    assert cast_batch(stored, batch.schema).equals(batch)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 1023])
+def test_few_rows_are_stored_as_they_are(rows: int) -> None:
+    batch = pa.record_batch([pa.array(np.full(rows, 1.5)), pa.array(np.full(rows, 300, np.int16))], ["a", "b"])
+    assert to_stored(batch) is batch
