@@ -7,7 +7,6 @@ import threading
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -26,7 +25,8 @@ _REQUEST_BYTES = 1_500_000
 _RAW_PER_STORED = 4
 _ROW = "\0row"
 _SHORT_ROWS = 1 << 16
-"""Columns of fewer rows are cast by one thread at a time: each takes less than to hand the interpreter to the next."""
+"""Chunks of fewer rows are made up by one thread at a time: a column takes less than to hand the interpreter over."""
+_INFLATED = 1.1
 _UNDONE_A_THREAD = 2
 
 
@@ -128,7 +128,7 @@ class Scan:
         self._helper: ThreadPoolExecutor | None = None
         self._reading = 0
         self._counting = threading.Lock()
-        self._casting = threading.Lock()
+        self._short = threading.Lock()
         self.stats = ScanStats()
 
     @property
@@ -236,7 +236,21 @@ class Scan:
             yield batch
 
     def _decode(self, ref: ChunkRef, stored: Sequence[Any]) -> pa.RecordBatch:
+        if ref.rows >= _SHORT_ROWS:
+            return self._assembled(ref, self._decode_tiles(ref, stored))
+        if not self._is_inflated(ref):
+            with self._short:
+                return self._assembled(ref, self._decode_tiles(ref, stored))
         decoded = self._decode_tiles(ref, stored)
+        with self._short:
+            return self._assembled(ref, decoded)
+
+    def _is_inflated(self, ref: ChunkRef) -> bool:
+        """Whether decoding the tiles takes more than to check and copy them."""
+        tiles = ref.tiles if self._tiles is None else [ref.tiles[i] for i in self._tiles]
+        return sum(tile.raw_bytes for tile in tiles) > _INFLATED * sum(tile.stored_bytes for tile in tiles)
+
+    def _assembled(self, ref: ChunkRef, decoded: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
         batch = assemble_as_stored(decoded, self._layout, self._schema, self._fetched)
         if batch.num_rows != ref.rows:
             raise ChunkFormatError(
@@ -248,8 +262,7 @@ class Scan:
             )
         if self._condition is not None:
             batch = self._passing(batch, self._condition)
-        with self._casting if batch.num_rows < _SHORT_ROWS else nullcontext():
-            batch = cast_batch(batch, self._out)
+        batch = cast_batch(batch, self._out)
         # Two threads at once may lose one of their sizes; the next chunk says it again.
         self._row_bytes = max(self._row_bytes, batch.nbytes / max(1, batch.num_rows))
         self._measured = True

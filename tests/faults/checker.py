@@ -319,9 +319,10 @@ def _column(array: pa.Array, kind: pa.DataType) -> pa.Array:
 def _numbers(array: pa.StructArray) -> pa.Array:
     """Doubles that are stored as whole numbers to be divided, or integers as bytes, the lowest first."""
     first, *rest = array.type
-    if first.name.startswith("divide_by_"):
-        whole = _column(array.field(0), pa.int64())
-        total = pc.divide(whole.cast(pa.float64()), float(first.name.removeprefix("divide_by_")))
+    added, scaled, divisor = first.name.rpartition("divide_by_")
+    if scaled:
+        whole = pc.add(_column(array.field(0), pa.int64()), int(added.strip("plus_") or 0))
+        total = pc.divide(whole.cast(pa.float64()), float(divisor))
         for number, marked in enumerate(rest, 1):
             total = pc.if_else(array.field(number), -0.0 if marked.name == "minus_zero" else float("nan"), total)
     else:
