@@ -58,7 +58,8 @@ def _runs(columns: list[pa.Array], fields: list[pa.Field]) -> Iterator[tuple[lis
 
 
 def _stands_for_numbers(array: pa.Array, field: pa.Field) -> bool:
-    return bool(pa.types.is_struct(array.type) and not pa.types.is_struct(field.type))
+    numeric = pa.types.is_integer(field.type) or pa.types.is_floating(field.type)
+    return bool(numeric and pa.types.is_struct(array.type))
 
 
 def _cast_numbers(arrays: list[pa.Array], fields: list[pa.Field]) -> list[pa.Array]:
