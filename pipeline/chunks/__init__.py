@@ -6,7 +6,7 @@ and ``assemble`` bring the rows back. docs/format.md says the same to those who 
 
 from __future__ import annotations
 
-from pipeline.chunks.cast import cast_batch, wider_schema
+from pipeline.chunks.cast import cast_batch, cast_stored_numbers, wider_schema
 from pipeline.chunks.choose import choose_row_group_bytes
 from pipeline.chunks.codecs import CODECS
 from pipeline.chunks.encode import Chunk, assemble, assemble_as_stored, encode_row_group
@@ -35,6 +35,7 @@ __all__ = [
     "assemble",
     "assemble_as_stored",
     "cast_batch",
+    "cast_stored_numbers",
     "choose_row_group_bytes",
     "column_stats",
     "compute_stats",

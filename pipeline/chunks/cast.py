@@ -15,7 +15,7 @@ from pipeline.chunks.short_text import decode_short
 from pipeline.chunks.stored_types import from_stored, number_type
 from pipeline.errors import ChunkFormatError, SourceTypeError
 
-__all__ = ["cast_batch", "widens", "wider_schema"]
+__all__ = ["cast_batch", "cast_stored_numbers", "widens", "wider_schema"]
 
 _VALUES_TOGETHER = 1 << 17
 """Columns of few rows are cast together, no more than the processor's cache holds."""
@@ -41,6 +41,19 @@ def cast_batch(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
+def cast_stored_numbers(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """The same rows with numbers for the structs that stand for them, but where ``schema`` has a struct, too."""
+    fields = []
+    for held, field in zip(batch.schema, schema, strict=True):
+        number = None if pa.types.is_struct(field.type) else number_type(held.type)
+        fields.append(held if number is None else held.with_type(number))
+    return cast_batch(batch, pa.schema(fields, metadata=batch.schema.metadata))
+
+
+def _is_number(type_: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(type_) or pa.types.is_floating(type_))
+
+
 def _runs(columns: list[pa.Array], fields: list[pa.Field]) -> Iterator[tuple[list[pa.Array], list[pa.Field]]]:
     """Neighbours that are cast together: structs of one type that stand for numbers of one type."""
     start = 0
@@ -58,13 +71,13 @@ def _runs(columns: list[pa.Array], fields: list[pa.Field]) -> Iterator[tuple[lis
 
 
 def _stands_for_numbers(array: pa.Array, field: pa.Field) -> bool:
-    numeric = pa.types.is_integer(field.type) or pa.types.is_floating(field.type)
-    return bool(numeric and pa.types.is_struct(array.type))
+    return _is_number(field.type) and bool(pa.types.is_struct(array.type))
 
 
 def _cast_numbers(arrays: list[pa.Array], fields: list[pa.Field]) -> list[pa.Array]:
     have, wanted = arrays[0].type, fields[0].type
-    if not widens(have, wanted):
+    number = number_type(have)
+    if number is None or not widens(number, wanted):
         raise _refused(have, fields[0], "that would lose or change values")
     try:
         return from_stored(arrays, wanted)
@@ -111,9 +124,6 @@ def widens(narrow: pa.DataType, wide: pa.DataType) -> bool:
         return True
     if pa.types.is_dictionary(narrow) or pa.types.is_dictionary(wide):
         return widens(_decoded(narrow), _decoded(wide))
-    if pa.types.is_struct(narrow) and not pa.types.is_struct(wide):
-        number = number_type(narrow)
-        return number is not None and widens(number, wide)
     if pa.types.is_nested(narrow):
         return _nested_widens(narrow, wide)
     return _primitive_widens(narrow, wide)

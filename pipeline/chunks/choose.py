@@ -49,8 +49,8 @@ def _sizes(batch: pa.RecordBatch, settings: ChunkSettings) -> tuple[int, int]:
     batch = compact_batch(batch)
     stored, raw = 0, batch.nbytes
     # Later rows may need wider integers than the sample does (numbers that count up), and must fit nevertheless.
-    batch = to_stored(narrow_batch(batch, integer_bits_min=32))
+    batch = narrow_batch(batch, integer_bits_min=32)
     for columns in TileLayout.for_schema(batch.schema).columns:
-        tile = encode_tile(tile_batch(batch, columns), 0, settings.codec, settings.codec_level)
+        tile = encode_tile(to_stored(tile_batch(batch, columns)), 0, settings.codec, settings.codec_level)
         stored += tile.stored_bytes
     return stored, raw

@@ -71,7 +71,7 @@ def _digits(sample: Any) -> int | None:
 
     scales = 10.0 ** np.arange(_DIGITS_MAX + 1)[:, None]
     sample = sample[np.isfinite(sample)] + 0.0
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         same = (np.rint(sample * scales) / scales == sample).all(axis=1)
     return int(same.argmax()) if same.any() else None
 
@@ -80,7 +80,7 @@ def _whole(values: Any, digits: int) -> tuple[Any, int] | None:
     """Integers as narrow as can be and what is to be added to them; None unless the very same bits come back."""
     import numpy as np
 
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         scaled = np.rint(values * 10.0**digits)
     low, high = scaled.min(initial=0), scaled.max(initial=0)
     if not -(1 << 31) <= low <= high < 1 << 31:
@@ -131,11 +131,14 @@ def _parsed(name: str) -> tuple[int, int] | None:
 def unscale_decimals(arrays: Sequence[pa.StructArray]) -> pa.Array:
     """The doubles of all these arrays, which are of one type, end to end; nulls are not looked at.
 
-    IEEE 754 divides alike everywhere, so they are the ones that were compared when written.
+    IEEE 754 divides alike everywhere, so they are the ones that were compared when written. ``pa.ArrowInvalid`` where a
+    part alone is null.
     """
     import numpy as np
 
     first, *rare = arrays[0].type
+    if any(array.field(i).null_count for array in arrays for i in range(array.type.num_fields)):
+        raise pa.ArrowInvalid("a part of a number is null")
     whole = [array.field(0) for array in arrays]
     if pa.types.is_struct(first.type):
         numbers = join_bytes(whole)

@@ -102,9 +102,9 @@ def _encode(batch: pa.RecordBatch, settings: ChunkSettings, layout: TileLayout) 
     """All tiles, or None as soon as they are too large together."""
     tiles: list[Tile] = []
     room = settings.chunk_bytes
-    batch = to_stored(batch)
     for index, columns in enumerate(layout.columns):
-        tile = encode_tile(tile_batch(batch, columns), index, settings.codec, settings.codec_level)
+        # Tile by tile: the forms of all columns at once would take as much memory as the batch.
+        tile = encode_tile(to_stored(tile_batch(batch, columns)), index, settings.codec, settings.codec_level)
         room -= tile.stored_bytes
         if room < 0:
             return None

@@ -115,7 +115,9 @@ def _texts(letters: pa.Buffer, rows: int, length: int, type_: pa.DataType) -> pa
 def _offsets(rows: int, length: int, kind: str) -> pa.Buffer:
     import numpy as np
 
-    return pa.py_buffer(np.arange(0, (rows + 1) * length, length, dtype=kind))
+    offsets = np.arange(0, (rows + 1) * length, length, dtype=kind)
+    offsets.flags.writeable = False  # nor is the buffer then: others share it
+    return pa.py_buffer(offsets)
 
 
 _shared_offsets = lru_cache(8)(_offsets)

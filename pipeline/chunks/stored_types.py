@@ -15,8 +15,8 @@ from pipeline.chunks.decimal_floats import is_scaled, scale_decimals, unscale_de
 
 __all__ = ["from_stored", "number_type", "to_stored"]
 
-_ROWS_MIN = 1024
-"""Fewer rows gain nothing that pays for the longer Arrow schema."""
+_ROWS_MIN, _DECIMAL_ROWS_MIN = 1024, 4096
+"""Fewer rows gain nothing that pays for what a column costs, however short it is."""
 
 
 def to_stored(batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -34,7 +34,9 @@ def to_stored(batch: pa.RecordBatch) -> pa.RecordBatch:
 def _to_stored(array: pa.Array) -> pa.Array:
     if pa.types.is_integer(array.type):
         return split_bytes(array)
-    return scale_decimals(array) if pa.types.is_float64(array.type) else array
+    if pa.types.is_float64(array.type) and len(array) >= _DECIMAL_ROWS_MIN:
+        return scale_decimals(array)
+    return array
 
 
 def number_type(type_: pa.DataType) -> pa.DataType | None:

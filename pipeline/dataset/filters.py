@@ -127,6 +127,8 @@ class _Builder:
         value = self._value(right, name)
         if sign not in ("=", "!=") and pa.types.is_boolean(value.type):
             raise UsageError(f"column {name!r} is boolean", hint="compare it with = or !=", column=name)
+        if not value.is_valid:
+            return _UNKNOWN  # what Arrow makes of it for a dictionary of large_string ends the process
         return _apply(sign, self._operand(name), pc.scalar(value))
 
     def _compare_columns(self, sign: str, left: str, right: str) -> pc.Expression:

@@ -63,13 +63,17 @@ def _guarantee(field: pa.Field, bounds: Sequence[pa.Scalar], rows: int) -> pc.Ex
     if not nulls.is_valid:
         return None
     name = pc.field(field.name)
+    # A dictionary may hold a null among its values, which is no null to Arrow's is_null, and one to a cast: of its
+    # nulls nothing is promised.
+    unsure = pa.types.is_dictionary(field.type)
     if nulls.as_py() == rows:
-        # Of a dictionary all values may be null and no index: to Arrow's is_null such rows are not.
-        return None if pa.types.is_dictionary(field.type) else name.is_null()
+        return None if unsure else name.is_null()
     if not (low.is_valid and high.is_valid):
         return None
     kind = _decoded(field.type)
     if not low.type.equals(kind):
         low, high = low.cast(kind), high.cast(kind)
-    within = (name >= low) & (name <= high)
-    return within | name.is_null() if nulls.as_py() else within & name.is_valid()
+    if nulls.as_py() or unsure:
+        # Bound by bound: "(within both) or null" says the same, and Arrow leaves out no chunk for it.
+        return ((name >= low) | name.is_null()) & ((name <= high) | name.is_null())
+    return (name >= low) & (name <= high) & name.is_valid()

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import pyarrow as pa
 
-from pipeline.chunks import assemble_as_stored, cast_batch, wider_schema
+from pipeline.chunks import assemble_as_stored, cast_batch, cast_stored_numbers, wider_schema
 from pipeline.errors import (
     ChunkError,
     PlanChangedError,
@@ -121,7 +121,8 @@ def _stored(reader: ChunkReader, plan: LoadPlan, ref: ChunkRef) -> pa.RecordBatc
     where = {"dataset": ref.dataset, "chunk": str(ref)}
     pairs = zip(ref.tiles, reader.fetch(ref), strict=True)
     tiles = [tile.decode(data, {**where, "tile": index}) for index, (tile, data) in enumerate(pairs)]
-    return assemble_as_stored(tiles, plan.layout, plan.source.schema)
+    schema = plan.source.schema
+    return cast_stored_numbers(assemble_as_stored(tiles, plan.layout, schema), schema)
 
 
 def _same(one: pa.RecordBatch, other: pa.RecordBatch) -> bool:

@@ -108,7 +108,7 @@ def test_what_widens_is_read_with_the_versions_types(store: Store, tmp_path: Pat
 
 def test_integers_and_decimals_of_every_width_are_read(store: Store, tmp_path: Path, name: str, read: Read) -> None:
     rng = np.random.default_rng(8)
-    rows = 4000
+    rows = 5000
     numbers = np.round(rng.normal(0, 0.1, rows), 3)
     numbers[::50] = np.nan
     null = rng.random(rows) < 0.1

@@ -133,6 +133,13 @@ def test_a_nan_with_other_bits_keeps_the_column_as_it_is() -> None:
     assert scale_decimals(array) is array
 
 
+def test_a_signalling_nan_is_kept_without_a_warning() -> None:
+    values = np.ones(5000)
+    values.view(np.int64)[5] = 0x7FF0 << 48 | 1
+    array = doubles(values)
+    assert scale_decimals(array) is array
+
+
 def test_minus_zero_and_nan_are_marked_only_where_there_are_any() -> None:
     for values, names in (
         ([1.5, 0.0], []),

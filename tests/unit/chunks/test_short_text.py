@@ -55,6 +55,14 @@ def test_every_type_of_text_and_slices_of_it(type_: pa.DataType) -> None:
     assert there_and_back(array.slice(1, 1)).dictionary.to_pylist() == array.slice(1, 1).to_pylist()
 
 
+def test_what_columns_share_cannot_be_written_to() -> None:
+    coded = encode_short(pa.array(["AA", "BB", "AA"] * 500))
+    assert coded is not None
+    back = decode_short(coded)
+    assert back is not None
+    assert not back.buffers()[1].is_mutable
+
+
 def test_values_that_first_appear_late_are_found() -> None:
     coded = there_and_back(pa.array(["AA"] * 5000 + ["ZZ", "AZ"] + ["AA"] * 10))
     assert sorted(coded.dictionary.to_pylist()) == ["AA", "AZ", "ZZ"]

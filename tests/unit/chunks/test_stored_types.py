@@ -10,9 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.chunks import cast_batch
+from pipeline.chunks import cast_batch, cast_stored_numbers, wider_schema
 from pipeline.chunks.stored_types import number_type, to_stored
+from pipeline.errors import ChunkFormatError, SourceTypeError
 
+LOOKALIKE = pa.record_batch(
+    [pa.array([{"divide_by_10": 5}], pa.struct([pa.field("divide_by_10", pa.int8(), False)]))], ["a"]
+)
 KINDS = ["i1", "i2", "u2", "i4", "d1", "d3", "dn", "dz", "text", "double"]
 
 
@@ -70,11 +74,50 @@ def test_columns_cast_together_are_what_each_is_alone(
 
 
 def test_wide_batches_of_one_type_are_not_mixed_up() -> None:
-    columns = {f"c{n}": np.arange(2000) * (n + 1) % 30_000 / 10 for n in range(150)}
+    columns = {f"c{n}": np.arange(5000) * (n + 1) % 30_000 / 10 for n in range(150)}
     batch = pa.record_batch({name: pa.array(values) for name, values in columns.items()})
     stored = to_stored(batch)
     assert {number_type(field.type) for field in stored.schema} == {pa.float64()}
     assert cast_batch(stored, batch.schema).equals(batch)
+
+
+def test_a_part_of_a_number_that_is_null_is_damage_and_not_another_number() -> None:
+    byte = pa.array([1, None, 3], pa.uint8())
+    high = pa.array([0, 0, None], pa.int8())
+    mark = pa.array([True, None, False])
+    two = [pa.field("byte_0", pa.uint8(), nullable=False), pa.field("byte_1", pa.int8(), nullable=False)]
+    whole = pa.StructArray.from_arrays([pa.array([1, 2, 3], pa.uint8()), high], fields=two)
+    for parts, fields in (
+        ([byte, pa.array([0, 0, 0], pa.int8())], two),
+        ([pa.array([1, 2, 3], pa.uint8()), high], two),
+        ([pa.array([1, None, 3], pa.int8())], [pa.field("divide_by_10", pa.int8(), nullable=False)]),
+        ([whole], [pa.field("divide_by_10", whole.type, nullable=False)]),
+        (
+            [pa.array([1, 2, 3], pa.int8()), mark],
+            [pa.field("divide_by_10", pa.int8(), nullable=False), pa.field("nan", pa.bool_(), nullable=False)],
+        ),
+    ):
+        stored = pa.record_batch([pa.StructArray.from_arrays(parts, fields=fields)], ["a"])
+        assert number_type(stored.schema.field(0).type) is not None
+        with pytest.raises(ChunkFormatError, match="of a number is null"):
+            cast_batch(stored, pa.schema([pa.field("a", pa.float64())]))
+
+
+def test_stored_numbers_are_undone_where_a_number_is_wanted_and_nowhere_else() -> None:
+    rng = np.random.default_rng(1)
+    batch = pa.record_batch(
+        [column(kind, 5000, rng, None) for kind in ("i2", "i4", "d3", "text")], ["a", "b", "c", "d"]
+    )
+    stored = to_stored(batch)
+    schema = pa.schema([pa.field(name, pa.float64()) for name in "abc"] + [pa.field("d", pa.string())])
+    assert cast_stored_numbers(stored, schema).equals(batch)
+    assert cast_stored_numbers(stored, stored.schema) is stored
+
+
+def test_no_schema_widens_from_a_struct_to_a_number() -> None:
+    for struct in (to_stored(pa.record_batch([column("d3", 5000, np.random.default_rng(1), None)], ["a"])), LOOKALIKE):
+        with pytest.raises(SourceTypeError):
+            wider_schema(struct.schema, pa.schema([pa.field("a", pa.float64())]))
 
 
 @pytest.mark.parametrize("rows", [0, 1, 1023])

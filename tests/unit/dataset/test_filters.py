@@ -10,6 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipeline.dataset.filters import parse_filter
+from pipeline.dataset.literals import comparable_type
 from pipeline.errors import UsageError
 
 FLIGHTS = pa.schema(
@@ -153,6 +154,15 @@ def test_nan_is_equal_to_nothing_and_is_not_null() -> None:
     assert passing("x not in (1)", column) == [0]
     assert passing("x is null", column) == [2]
     assert passing("x > 0 or x <= 0", column) == [1]
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.binary(), pa.int64()])
+def test_nothing_is_equal_to_null_in_any_dictionary(kind: pa.DataType) -> None:
+    column = pa.array([1, None, 2]).cast(pa.string()).cast(kind).dictionary_encode()
+    if comparable_type(column.type) is not None:
+        assert passing("x = null", column) == []
+        assert passing("not x != null", column) == []
+    assert passing("x is null", column) == [1]
 
 
 def test_a_null_in_a_dictionary_is_null() -> None:

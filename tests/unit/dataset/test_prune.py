@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import pytest
 
 from pipeline.chunks import compute_stats
+from pipeline.dataset.filters import parse_filter
 from pipeline.dataset.prune import kept_chunks
 from tests.unit.chunks.conftest import DICTIONARIES, PRIMITIVES, make_array
 
@@ -80,6 +81,11 @@ def test_chunks_that_cannot_hold_such_a_row_are_left_out() -> None:
         assert kept(chunks, pc.field("a") < value) == [0], type_
         assert kept(chunks, pc.field("a") == value) == [1], type_
         assert kept(chunks, pc.field("a") > value) == [1, 2], type_
+        with_nulls = [pa.concat_arrays([chunk, pa.nulls(1, type_)]) for chunk in chunks]
+        assert kept(with_nulls, pc.field("a") < value) == [0], type_
+        assert kept(with_nulls, pc.field("a") == value) == [1], type_
+        assert kept(with_nulls, pc.field("a") > value) == [1, 2], type_
+        assert kept(with_nulls, pc.field("a").is_null()) == [0, 1, 2], type_
 
 
 def test_a_null_in_a_dictionary_is_no_null_to_arrow_and_its_rows_are_not_lost() -> None:
@@ -87,6 +93,11 @@ def test_a_null_in_a_dictionary_is_no_null_to_arrow_and_its_rows_are_not_lost() 
     chunks = [pa.DictionaryArray.from_arrays(pa.array(indices, pa.int8()), values) for indices in ([1, 1], [0, 1])]
     for condition in (pc.field("a").is_null(), pc.field("a").is_valid(), pc.field("a") == "x"):
         assert set(holding(chunks, condition)) <= set(kept(chunks, condition))
+    for values in (pa.array([1, None]), pa.array([1.5, None]), pa.array(["x", None])):
+        coded = [pa.DictionaryArray.from_arrays(pa.array(indices, pa.int8()), values) for indices in ([0, 1], [0, 0])]
+        for text in ("a is null", "not (a is not null)", f"a is null or a = {values[0].as_py()!r}"):
+            condition = parse_filter(text, pa.schema([pa.field("a", coded[0].type)]))
+            assert set(holding(coded, condition)) <= set(kept(coded, condition)), text
 
 
 def test_nulls_are_known_too() -> None:

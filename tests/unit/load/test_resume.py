@@ -124,6 +124,20 @@ def test_columns_that_widen_in_the_kept_rows_are_compared_as_they_ended(store: S
     assert back["empty"].to_pylist() == [None] * 25_000 + list(range(25_000, 40_000))
 
 
+@pytest.mark.parametrize("ending", ["", ".5"])
+def test_numbers_that_widen_within_a_chunk_are_still_what_the_source_says(
+    store: Store, tmp_path: Path, ending: str
+) -> None:
+    source = tmp_path / "a.csv"
+    lines = [str(n % 20_000) for n in range(60_000)]
+    lines[30_000:] = [f"{n - 40_000}{ending}" if n % 3 else f"{n}{ending}" for n in range(30_000)]
+    source.write_text("n,m\n" + "\n".join(f"{line},{k % 90}" for k, line in enumerate(lines)) + "\n")
+    options = LoadOptions(chunk_bytes=5_000_000, source=SMALL.source.__class__(infer_bytes=1_000))
+    assert begin(store, source, options) >= 1
+    assert store.load("data", str(source), options, run="night").rows == 60_000
+    assert store.dataset("data").to_table()["n"].to_pylist() == [float(line) for line in lines]
+
+
 def test_a_part_that_was_kept_is_followed_by_the_rest(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
