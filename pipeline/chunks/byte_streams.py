@@ -1,8 +1,8 @@
 """Integers of two and four bytes as columns of one byte each, as Parquet's BYTE_STREAM_SPLIT has them.
 
 The low bytes of most numbers hardly repeat, the high ones do. Apart, the codec stores the low ones as they are
-(``gzip_member``) and deflates the high ones in a fraction of the time: a chunk of flights inflates in 6.3 ms instead of
-11.4, deflates in 12 instead of 17, and is 4 % smaller.
+(``gzip_member``) and deflates the high ones in a fraction of the time: a chunk of flights inflates in 6.4 ms instead of
+11.4, deflates in 12 instead of 17, and is 4 % smaller. Numbers that count up take a hundredth, sorted ones two fifths.
 
 In a tile such a column is a struct ``{byte_0: uint8, byte_1: int8}``, lowest byte first, the last one signed as the
 integer is. Any Arrow reader opens it; the value is ``byte_0 + 256 * byte_1``, and so on.

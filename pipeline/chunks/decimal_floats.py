@@ -3,8 +3,8 @@
 Prices, percentages and what sensors measure have a few digits after the point, and whole numbers with gaps come as
 doubles, too. Their eight bytes look like noise to a codec; as whole numbers they take one to four. (The idea is ALP's,
 "Adaptive Lossless floating-Point compression", SIGMOD 2024.) Every column is divided again before it is stored so: the
-same bits come back, or it stays as it is. 200 columns with three digits take 98 MB instead of 176, and are read in
-a third of the time.
+same bits come back, or it stays as it is. 250,000 rows of 200 columns with three digits take 102 MB instead of 176,
+and are read in 0.46 s instead of 0.77.
 
 In a tile such a column is a struct whose first field is ``divide_by_1000`` (or another power of ten), or
 ``plus_-512_divide_by_1000``: integers, or their bytes (``byte_streams``), to which a number is added before they are
