@@ -62,6 +62,57 @@ def _compares(type_: pa.DataType) -> bool:
                 or kinds.is_binary_view(type_))  # fmt: skip
 
 
+def compound(one: Any, other: Any, type_: pa.DataType) -> list[pc.Expression]:
+    """What people build of comparisons, and what nulls make of it."""
+    name, values = pc.field("a"), pa.array([one, None], type_)
+    low, high = pa.scalar(one, type_), pa.scalar(other, type_)
+    above, below = name > low, name < high
+    return [
+        name.isin([one, other]), name.isin(values), ~name.isin([one]), ~name.isin(values),
+        pc.is_in(name, value_set=values, skip_nulls=True), ~pc.is_in(name, value_set=values, skip_nulls=True),
+        pc.coalesce(name, high) > low, pc.coalesce(name, high) == high, above.is_null(), ~above, ~(name == low),
+        name.is_null(nan_is_null=True), ~name.is_null(), above | below, above & below, ~(above & below),
+        ~(above | below), pc.if_else(above, True, False), pc.if_else(name.is_null(), True, name == high), above == below, name == name,
+        name != name, pc.xor(above, name.is_null()), pc.and_not_kleene(name.is_valid(), above),
+        above | name.is_null(), ~(above | name.is_null()), name > pa.scalar(None, type_), pc.scalar(low) < name,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("type_", "values"),
+    [
+        (pa.int64(), [-3, 0, 1, 2, 5]),
+        (pa.float64(), [-1.5, 0.0, -0.0, 2.5, float("inf"), float("nan")]),
+        (pa.string(), ["", "a", "b", "c"]),
+        (pa.timestamp("ns"), [-3, 0, 1, 2]),
+        (pa.bool_(), [False, True]),
+        (pa.dictionary(pa.int8(), pa.string()), ["a", "b", "c"]),
+        (pa.dictionary(pa.int8(), pa.float64()), [-1.5, 2.5, float("nan")]),
+    ],
+)
+def test_nothing_that_people_build_of_comparisons_loses_a_row(type_: pa.DataType, values: list[Any]) -> None:
+    rng = np.random.default_rng(17)
+    plain = type_.value_type if pa.types.is_dictionary(type_) else type_
+    left_out = 0
+    for _ in range(25):
+        chunks = []
+        for _chunk in range(4):
+            held = [values[i] for i in rng.integers(0, len(values), 2)]
+            cells = [[held[0], held[0], held[1], None][i] for i in rng.integers(0, 4, rng.integers(1, 4))]
+            array = pa.array(cells, plain)
+            chunks.append(array.dictionary_encode().cast(type_) if plain != type_ else array)
+        one, other = (values[i] for i in rng.integers(0, len(values), 2))
+        for condition in compound(one, other, plain):
+            try:
+                truly = holding(chunks, condition)
+            except (pa.ArrowNotImplementedError, pa.ArrowInvalid, pa.ArrowTypeError):
+                continue
+            found = kept(chunks, condition)
+            assert set(truly) <= set(found), (condition, [chunk.to_pylist() for chunk in chunks])
+            left_out += len(chunks) - len(found)
+    assert left_out > 100
+
+
 def some(type_: pa.DataType, *values: Any) -> pa.Array:
     return pa.array(values, type_)
 
