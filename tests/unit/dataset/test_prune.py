@@ -74,7 +74,8 @@ def compound(one: Any, other: Any, type_: pa.DataType) -> list[pc.Expression]:
         name.is_null(nan_is_null=True), ~name.is_null(), above | below, above & below, ~(above & below),
         ~(above | below), pc.if_else(above, True, False), pc.if_else(name.is_null(), True, name == high),
         above == below, name == name, name != name, pc.xor(above, name.is_null()),
-        pc.and_not_kleene(name.is_valid(), above), above | name.is_null(), ~(above | name.is_null()), name > pa.scalar(None, type_), pc.scalar(low) < name,
+        pc.and_not_kleene(name.is_valid(), above), above | name.is_null(), ~(above | name.is_null()),
+        name > pa.scalar(None, type_), pc.scalar(low) < name,
     ]  # fmt: skip
 
 
