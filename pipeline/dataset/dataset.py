@@ -164,7 +164,7 @@ class Dataset:
             batches = self._scan(indices, condition, used).batches(refs)
             return self._leased(batch for batch in batches if batch.num_rows)
         # Rows without columns, and conditions without any, are Arrow's to count.
-        wanted = None if indices is None else [*indices, *(column for column in used if column not in indices)]
+        wanted = None if indices is None else list(dict.fromkeys([*indices, *used]))
         return self._leased(_filtered(self._scan(wanted).batches(refs), condition, columns))
 
     def _leased(self, batches: Iterator[pa.RecordBatch]) -> Batches:

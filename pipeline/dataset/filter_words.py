@@ -76,7 +76,7 @@ def _checked(token: Any, following: Any, schema: pa.Schema) -> Any:
         _check_literal(token, following)
     elif word in _KEYWORDS or (word in TYPED and following is not None and following.token_type == TokenType.STRING):
         pass
-    elif token.text in schema.names:
+    elif token.text in schema.names and not token.token_type.name.endswith("STRING"):  # N'b' is no column b
         _check_no_call(token, following)
         check_column(token.text, schema, token.start)
         return Token(TokenType.IDENTIFIER, token.text, token.line, token.col, token.start, token.end)

@@ -40,6 +40,10 @@ def parse_filter(text: str, schema: pa.Schema) -> pc.Expression:
 
     if len(text) > _TEXT_MAX:
         raise UsageError(f"the filter has {len(text)} characters", hint=f"at most {_TEXT_MAX} are read")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UsageError("the filter holds bytes that are no text in UTF-8", hint="write it in UTF-8") from None
     tokens = checked_tokens(text, schema)
     try:
         parsed = Parser(error_level=ErrorLevel.IMMEDIATE).parse_into(exp.Condition, tokens, text)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from decimal import Decimal, InvalidOperation
+from fractions import Fraction
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
@@ -18,6 +19,8 @@ __all__ = ["FilterLiteral", "comparable_type", "convert_literal"]
 
 Kind = Literal["number", "string", "boolean", "date", "time", "timestamp"]
 
+_HALF_MIN = 2.0**-24
+"""The smallest half float."""
 _UNIT_NS = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
 _DATE = r"(\d{4})-(\d\d)-(\d\d)"
 _CLOCK = r"(\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,9}))?)?"
@@ -113,11 +116,28 @@ def _integer(literal: FilterLiteral, kind: pa.DataType) -> pa.Scalar:
 
 def _float(literal: FilterLiteral, kind: pa.DataType) -> pa.Scalar:
     _number(literal)
-    # Arrow parses the text into the type itself: a detour by float64 would round twice.
-    value = pa.scalar(literal.text, pa.string()).cast(kind)
+    # Arrow parses the text into the type itself, but for half floats: a detour by a wider one would round twice.
+    value = _half(literal.text) if pa.types.is_float16(kind) else pa.scalar(literal.text, pa.string()).cast(kind)
     if abs(value.cast(pa.float64()).as_py()) == float("inf"):
         raise _Unfit("the number is too large for the column's type")
     return value
+
+
+def _half(text: str) -> pa.Scalar:
+    """The half float that is nearest to what is written, of two the even one."""
+    import numpy as np
+
+    number = float(text)
+    with np.errstate(over="ignore"):
+        guess = np.float16(number)
+    if not np.isfinite(guess) or abs(number) < _HALF_MIN / 4:
+        return pa.scalar(guess, pa.float16())  # beyond all of them; and "1e-999999" need not be written out
+    exact = Fraction(text)
+    with np.errstate(over="ignore", under="ignore"):
+        near = [guess, *(np.nextafter(guess, np.float16(side)) for side in (-np.inf, np.inf))]
+    finite = [each for each in near if np.isfinite(each)]
+    best = min(finite, key=lambda each: (abs(Fraction(float(each)) - exact), int(each.view(np.uint16)) & 1))
+    return pa.scalar(best, pa.float16())
 
 
 def _decimal(literal: FilterLiteral, kind: pa.DataType) -> pa.Scalar:

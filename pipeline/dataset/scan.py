@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 from collections import deque
@@ -291,14 +292,25 @@ class Scan:
         fields = pa.schema([self._schema.field(column) for column in self._used])
         tested = cast_batch(batch.select([self._fetched.index(column) for column in self._used]), fields)
         rows = np.arange(batch.num_rows)
-        passed = pa.Table.from_batches([tested]).append_column(_ROW, pa.array(rows)).filter(condition)[_ROW].to_numpy()
+        name = _ROW
+        while name in tested.schema.names:
+            name += "0"
+        numbered = pa.Table.from_batches([tested]).append_column(name, pa.array(rows))
+        passed = numbered.filter(condition)[name].to_numpy()
         wanted = batch.select(list(range(len(self._columns))))
         if not len(passed) or passed[-1] - passed[0] + 1 == len(passed):
             # None, all, or as in a sorted column those between two: nothing is copied.
             return wanted.slice(int(passed[0]) if len(passed) else 0, len(passed))
         mask = np.zeros(batch.num_rows, bool)
         mask[passed] = True
-        return wanted.filter(pa.array(mask))
+        try:
+            return wanted.filter(pa.array(mask))
+        except pa.ArrowNotImplementedError:
+            # Arrow takes no rows out of a text view or of runs, but joins slices of them.
+            edges = [0, *(np.flatnonzero(np.diff(passed) > 1) + 1), len(passed)]
+            runs = [(int(passed[low]), int(high - low)) for low, high in itertools.pairwise(edges)]
+            columns = [pa.concat_arrays([column.slice(*run) for run in runs]) for column in wanted.columns]
+            return pa.RecordBatch.from_arrays(columns, schema=wanted.schema)
 
 
 def _decoded(ref: ChunkRef, jobs: Sequence[tuple[int, Any]]) -> list[pa.RecordBatch]:

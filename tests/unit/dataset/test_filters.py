@@ -156,6 +156,33 @@ def test_nan_is_equal_to_nothing_and_is_not_null() -> None:
     assert passing("x > 0 or x <= 0", column) == [1]
 
 
+@pytest.mark.parametrize("text", ["a = N'b'", "a = n'b'", "a = X'b'", "a = x'41'", "a = B'b'", "a = R'b'"])
+def test_a_literal_with_a_prefix_is_no_column_of_that_name(text: str) -> None:
+    schema = pa.schema([(name, pa.string()) for name in ("a", "b", "41")])
+    with pytest.raises(UsageError):
+        parse_filter(text, schema)
+
+
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        ("x < 1.00048828126", [0]),
+        ("x = 1.00048828126", [1]),
+        ("x = 1.00048828125", [0]),  # half-way: the even one
+        ("x = 1.0009765625", [1]),
+        ("x = 1e-300", []),
+        ("x > -1e-9", [0, 1]),
+    ],
+)
+def test_numbers_for_half_floats_are_rounded_once(text: str, rows: list[int]) -> None:
+    assert passing(text, pa.array([1.0, 1.0009765625], pa.float16())) == rows
+
+
+def test_what_is_no_utf_8_is_refused() -> None:
+    with pytest.raises(UsageError, match="no text in UTF-8"):
+        parse_filter("x = '\ud800'", pa.schema([("x", pa.string())]))
+
+
 @pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.binary(), pa.int64()])
 def test_nothing_is_equal_to_null_in_any_dictionary(kind: pa.DataType) -> None:
     column = pa.array([1, None, 2]).cast(pa.string()).cast(kind).dictionary_encode()

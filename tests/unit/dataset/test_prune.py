@@ -114,6 +114,32 @@ def test_nothing_that_people_build_of_comparisons_loses_a_row(type_: pa.DataType
     assert left_out > 100
 
 
+def test_where_arrow_would_cast_or_fold_no_chunk_is_left_out() -> None:
+    name, zero = pc.field("a"), pc.scalar(0.0)
+    single, single_01 = pa.array([0.1, 0.1], pa.float32()), pa.scalar(0.1, pa.float32())
+    double = pa.array([0.1, 0.1])
+    day = pa.array([datetime(2020, 1, 1, tzinfo=UTC).date()])
+    for chunk, condition in (
+        (single, name.isin([0.1])),
+        (single.dictionary_encode(), name.isin([0.1])),
+        (day, name.isin([datetime(2020, 1, 1, 12)])),
+        (double, name.cast(pa.float32()) >= single_01),
+        (double, name.cast(pa.float32()).isin(pa.array([0.1], pa.float32()))),
+        (pa.array([2**32 - 1], pa.uint32()), name.cast("int32", safe=False) < pa.scalar(0, pa.int32())),
+        (double, ~(name < pc.divide(zero, zero))),
+        (double, ~(name < pc.scalar("NaN").cast(pa.float64()))),
+        (double, ~(name < pc.sqrt(pc.scalar(-1.0)))),
+    ):
+        assert holding([chunk], condition) == [0], condition
+        assert kept([chunk], condition) == [0], condition
+
+
+def test_a_set_of_the_columns_own_type_still_leaves_chunks_out() -> None:
+    for type_, values in ((pa.int64(), [1, 5]), (pa.string(), ["a", "z"]), (pa.float32(), [1.0, 9.0])):
+        chunks = [some(type_, value, value) for value in values]
+        assert kept(chunks, pc.field("a").isin(pa.array(values[:1], type_))) == [0]
+
+
 def some(type_: pa.DataType, *values: Any) -> pa.Array:
     return pa.array(values, type_)
 

@@ -81,6 +81,19 @@ def test_a_source_that_ends_before_what_is_kept_is_refused(store: Store, tmp_pat
         list(after_kept(store.cassandra, plan, kept, [pa.record_batch([pa.array(["a"] * 40_000)], ["n"])]))
 
 
+def test_a_zero_that_lost_its_sign_is_a_change(store: Store, tmp_path: Path) -> None:
+    source = tmp_path / "a.parquet"
+    numbers = np.arange(5_000) / 7
+    pq.write_table(pa.table({"x": numbers}), source)
+    plan = store.plan("data", str(source), SMALL, run="night")
+    writer = store.load_split(plan, None).writer
+    kept = LeftWhole(tuple(store.catalogue.finished_pages("data", writer)))
+    assert not list(after_kept(store.cassandra, plan, kept, [pa.record_batch([numbers], ["x"])]))
+    numbers[0] = -0.0
+    with pytest.raises(SourceChangedError):
+        list(after_kept(store.cassandra, plan, kept, [pa.record_batch([numbers], ["x"])]))
+
+
 def test_what_arrow_does_not_call_equal_is_still_the_same(
     store: Store, cassandra: FakeCassandra, tmp_path: Path
 ) -> None:

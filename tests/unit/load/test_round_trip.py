@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.api import Store
+from pipeline.dataset import Dataset
 from pipeline.load import LoadOptions
 from pipeline.sources import SourceOptions
 from tests.unit.chunks.conftest import make_array, same, types
@@ -139,3 +140,38 @@ def filtered(store: Store, csv: Callable[..., str]) -> Store:
     store.load("sorted", csv(40_000), LoadOptions(chunk_bytes=65_536))
     assert store.version("sorted").chunks > 2
     return store
+
+
+def loaded(store: Store, tmp_path: Path, table: pa.Table) -> Dataset:
+    store.load("made", write_ipc(table, tmp_path / "made.arrow"))
+    return store.dataset("made")
+
+
+def test_rows_far_apart_are_taken_out_of_columns_of_which_arrow_takes_none(store: Store, tmp_path: Path) -> None:
+    import pyarrow.compute as pc
+
+    runs = pc.run_end_encode(pa.array([7, 7, 8, 8, 8, 9]))
+    table = pa.table({"k": range(6), "v": pa.array(list("abcdef"), pa.string_view()), "r": runs})
+    found = loaded(store, tmp_path, table).to_table(filter=pc.field("k").isin([0, 2, 3, 5]))
+    assert found.to_pydict() == {"k": [0, 2, 3, 5], "v": list("acdf"), "r": [7, 8, 8, 9]}
+    assert found.schema.equals(table.schema)
+    found.validate(full=True)
+
+
+def test_a_column_may_be_asked_for_twice_whatever_the_filter(store: Store, tmp_path: Path) -> None:
+    import pyarrow.compute as pc
+
+    dataset = loaded(store, tmp_path, pa.table({"x": range(5), "y": range(5)}))
+    for condition, rows in ((pc.scalar(True), 5), (pc.field("x") < 3, 3), (None, 5)):
+        found = dataset.to_table(["x", "x"], condition)
+        assert (found.column_names, found.num_rows) == (["x", "x"], rows)
+
+
+def test_a_column_may_have_any_name_and_be_filtered_by(store: Store, tmp_path: Path) -> None:
+    import pyarrow.compute as pc
+
+    names = ["\0row", "\0row0", "is_in(a, {value_set=", "nan", "a.b"]
+    dataset = loaded(store, tmp_path, pa.table({name: range(5) for name in names}))
+    for name in names:
+        assert dataset.to_table(filter=pc.field(name) >= 3)[name].to_pylist() == [3, 4]
+        assert dataset.to_table(filter=pc.field(name).isin([1, 4]))[name].to_pylist() == [1, 4]
