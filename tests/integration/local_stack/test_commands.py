@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,11 +15,7 @@ import psutil
 import pytest
 
 from local_stack.settings import CHECKOUT
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
+from tests.ports import free_ports
 
 
 class CommandLine:
@@ -34,7 +29,7 @@ class CommandLine:
         names = ("REDIS", "KAFKA", "KAFKA_CONTROLLER")
         self.env = {
             **{name: value for name, value in os.environ.items() if not name.startswith("MILLRACE_")},
-            **{f"MILLRACE_STACK__{name}_PORT": str(free_port()) for name in names},
+            **{f"MILLRACE_STACK__{name}_PORT": str(port) for name, port in zip(names, free_ports(3), strict=True)},
             "MILLRACE_HOME": str(self.home),
             "HOME": str(self.user_home),
             "TMPDIR": str(folder),
@@ -185,7 +180,7 @@ def test_wrong_usage_and_wrong_state_are_one_clear_line(
 def test_a_wrong_setting_is_one_clear_line(commands: CommandLine) -> None:
     commands.env["MILLRACE_STACK__REDIS_PORT"] = "99999"
     code, _, err = commands.run("status")
-    commands.env["MILLRACE_STACK__REDIS_PORT"] = str(free_port())
+    commands.env["MILLRACE_STACK__REDIS_PORT"] = str(free_ports(1)[0])
     assert code == 2
     assert err.startswith("error: wrong setting: MILLRACE_STACK__REDIS_PORT is '99999'")
 

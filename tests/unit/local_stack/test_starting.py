@@ -20,6 +20,7 @@ from local_stack.services.base import Place, Service
 from local_stack.settings import StackSettings
 from local_stack.stack import Stack
 from pipeline.errors import StackError, UsageError
+from tests.ports import free_ports
 
 LISTENS = """
 import socket, sys, signal
@@ -63,11 +64,6 @@ class Small(Service):
         return None if self.ports()[0].is_open() else "nobody listens"
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
-
-
 Make = Callable[..., Stack]
 
 
@@ -82,7 +78,8 @@ def make(settings: StackSettings, monkeypatch: pytest.MonkeyPatch) -> Iterator[M
         said: list[str] = []
         stack = Stack(settings.model_copy(update={"start_timeout_s": timeout_s}), say=said.append)
         stack.said = said  # type: ignore[attr-defined]  # read by the tests
-        services = [Small(stack.place, name, code, free_port()) for name, code in codes.items()]
+        ports = zip(codes.items(), free_ports(len(codes)), strict=True)
+        services = [Small(stack.place, name, code, port) for (name, code), port in ports]
         monkeypatch.setattr(stack, "services", lambda: services)
         made.append(stack)
         return stack
