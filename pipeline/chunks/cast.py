@@ -15,7 +15,7 @@ from pipeline.chunks.short_text import decode_short
 from pipeline.chunks.stored_types import from_stored, number_type
 from pipeline.errors import ChunkFormatError, SourceTypeError
 
-__all__ = ["cast_batch", "cast_stored_numbers", "widens", "wider_schema"]
+__all__ = ["cast_batch", "cast_stored_numbers", "decoded_type", "widens", "wider_schema"]
 
 _VALUES_TOGETHER = 1 << 17
 """Columns of few rows are cast together, no more than the processor's cache holds."""
@@ -123,13 +123,14 @@ def widens(narrow: pa.DataType, wide: pa.DataType) -> bool:
     if narrow.equals(wide) or pa.types.is_null(narrow):
         return True
     if pa.types.is_dictionary(narrow) or pa.types.is_dictionary(wide):
-        return widens(_decoded(narrow), _decoded(wide))
+        return widens(decoded_type(narrow), decoded_type(wide))
     if pa.types.is_nested(narrow):
         return _nested_widens(narrow, wide)
     return _primitive_widens(narrow, wide)
 
 
-def _decoded(type_: pa.DataType) -> pa.DataType:
+def decoded_type(type_: pa.DataType) -> pa.DataType:
+    """The type of a dictionary's values; any other type as it is."""
     return type_.value_type if pa.types.is_dictionary(type_) else type_
 
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 import pyarrow as pa
 
 from pipeline.chunks.compact import compact_batch
-from pipeline.chunks.encode import tile_batch
+from pipeline.chunks.encode import encode_columns
 from pipeline.chunks.layout import TileLayout
 from pipeline.chunks.narrow import narrow_batch
 from pipeline.chunks.settings import ROW_GROUP_BYTES_MAX, ChunkSettings
 from pipeline.chunks.sizes import cumulative_row_bytes
-from pipeline.chunks.stored_types import to_stored
-from pipeline.chunks.tile import encode_tile
 
 __all__ = ["RAW_BYTES_MAX", "choose_row_group_bytes"]
 
@@ -51,6 +49,5 @@ def _sizes(batch: pa.RecordBatch, settings: ChunkSettings) -> tuple[int, int]:
     # Later rows may need wider integers than the sample does (numbers that count up), and must fit nevertheless.
     batch = narrow_batch(batch, integer_bits_min=32)
     for columns in TileLayout.for_schema(batch.schema).columns:
-        tile = encode_tile(to_stored(tile_batch(batch, columns)), 0, settings.codec, settings.codec_level)
-        stored += tile.stored_bytes
+        stored += encode_columns(batch, columns, 0, settings).stored_bytes
     return stored, raw

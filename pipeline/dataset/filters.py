@@ -12,6 +12,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.chunks import decoded_type
 from pipeline.dataset.filter_words import LANGUAGE, TYPED, check_column, checked_tokens
 from pipeline.dataset.literals import FilterLiteral, comparable_type, convert_literal
 from pipeline.errors import UsageError
@@ -171,7 +172,7 @@ class _Builder:
     def _operand(self, name: str) -> pc.Expression:
         kind = self._schema.field(name).type
         target = comparable_type(kind)
-        plain = target == (kind.value_type if pa.types.is_dictionary(kind) else kind)
+        plain = target == decoded_type(kind)
         return pc.field(name) if plain else pc.field(name).cast(target)
 
     def _null_test(self, name: str) -> pc.Expression:

@@ -13,14 +13,13 @@ from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 
+from pipeline.chunks import decoded_type
 from pipeline.errors import UsageError
 
 __all__ = ["FilterLiteral", "comparable_type", "convert_literal"]
 
 Kind = Literal["number", "string", "boolean", "date", "time", "timestamp"]
 
-_HALF_MIN = 2.0**-24
-"""The smallest half float."""
 _UNIT_NS = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
 _DATE = r"(\d{4})-(\d\d)-(\d\d)"
 _CLOCK = r"(\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,9}))?)?"
@@ -74,7 +73,7 @@ def convert_literal(literal: FilterLiteral, column: str, kind: pa.DataType) -> p
     without an offset is local time in the time zone of a column that has one. Raises ``UsageError`` for a literal
     of another kind, outside the type's range, or finer than the type.
     """
-    value_type = kind.value_type if pa.types.is_dictionary(kind) else kind
+    value_type = decoded_type(kind)
     target = comparable_type(kind)
     for check, convert in _CONVERSIONS:
         if target is not None and (check(value_type) or check(target)):
@@ -127,14 +126,12 @@ def _half(text: str) -> pa.Scalar:
     """The half float that is nearest to what is written, of two the even one."""
     import numpy as np
 
-    number = float(text)
-    with np.errstate(over="ignore"):
-        guess = np.float16(number)
-    if not np.isfinite(guess) or abs(number) < _HALF_MIN / 4:
-        return pa.scalar(guess, pa.float16())  # beyond all of them; and "1e-999999" need not be written out
-    exact = Fraction(text)
     with np.errstate(over="ignore", under="ignore"):
+        guess = np.float16(float(text))
         near = [guess, *(np.nextafter(guess, np.float16(side)) for side in (-np.inf, np.inf))]
+    if not np.isfinite(guess):
+        return pa.scalar(guess, pa.float16())
+    exact = Fraction(text)
     finite = [each for each in near if np.isfinite(each)]
     best = min(finite, key=lambda each: (abs(Fraction(float(each)) - exact), int(each.view(np.uint16)) & 1))
     return pa.scalar(best, pa.float16())

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as pads
 import pyarrow.fs as pafs
 
-from pipeline.chunks import cast_batch, stats_schema
+from pipeline.chunks import cast_batch, decoded_type, stats_schema
 
 __all__ = ["kept_chunks"]
 
@@ -38,14 +38,14 @@ def kept_chunks(
     ``columns`` are the indices of the columns that the condition uses, ``stats`` the statistics of those, of any
     physical types; ``stats`` and ``rows`` have one entry a chunk.
     """
-    if not _is_simple(str(condition), schema):
-        return list(range(len(rows)))
     fields = [schema.field(column) for column in columns]
+    if not _is_simple(str(condition), fields):
+        return list(range(len(rows)))
     logical = cast_batch(stats, stats_schema(pa.schema(fields)))
     # Bounds stay Arrow's: Python has no nanoseconds, and to make its own times of 32 chunks takes half a millisecond.
     known = [(field, bounds.flatten()) for field, bounds in zip(fields, logical.columns, strict=True)]
     # A condition on a dictionary is one on its values; Arrow simplifies none on the dictionary itself.
-    decoded = pa.schema([field.with_type(_decoded(field.type)) for field in schema])
+    decoded = pa.schema([field.with_type(decoded_type(field.type)) for field in fields])
     style = pads.IpcFileFormat()
     nowhere = pafs.LocalFileSystem()
     fragments = []
@@ -61,7 +61,7 @@ def kept_chunks(
         return list(range(len(rows)))
 
 
-def _is_simple(condition: str, schema: pa.Schema) -> bool:
+def _is_simple(condition: str, fields: Sequence[pa.Field]) -> bool:
     """Whether Arrow's simplifier can be trusted with it: where it casts, it is wrong, and so it is with a NaN.
 
     It takes casts that round for casts that keep the order, compares the values of a set before they are cast to the
@@ -70,12 +70,8 @@ def _is_simple(condition: str, schema: pa.Schema) -> bool:
     if _NAN.search(condition) or not set(_CALL.findall(condition)) <= _SIMPLE:
         return False
     sets = _SET.findall(condition)
-    types = {field.name: str(_decoded(field.type)) for field in schema}
+    types = {field.name: str(decoded_type(field.type)) for field in fields}
     return len(sets) == condition.count("is_in(") and all(types.get(name) == kind for name, kind in sets)
-
-
-def _decoded(type_: pa.DataType) -> pa.DataType:
-    return type_.value_type if pa.types.is_dictionary(type_) else type_
 
 
 def _guarantee(field: pa.Field, bounds: Sequence[pa.Scalar], rows: int) -> pc.Expression | None:
@@ -90,7 +86,7 @@ def _guarantee(field: pa.Field, bounds: Sequence[pa.Scalar], rows: int) -> pc.Ex
         return None if unsure else name.is_null()
     if not (low.is_valid and high.is_valid):
         return None
-    kind = _decoded(field.type)
+    kind = decoded_type(field.type)
     if not low.type.equals(kind):
         low, high = low.cast(kind), high.cast(kind)
     if nulls.as_py() or unsure:

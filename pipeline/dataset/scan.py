@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from pipeline.chunks import TileLayout, assemble_as_stored, cast_batch
 from pipeline.errors import ChecksumMismatchError, ChunkFormatError
 from pipeline.settings import ReadSettings
-from pipeline.store.manifest import ChunkRef
+from pipeline.store.manifest import ChunkRef, TileRef
 
 __all__ = ["CacheLike", "ReaderLike", "Scan", "ScanStats"]
 
@@ -185,15 +185,16 @@ class Scan:
 
     def _cost_bytes(self, ref: ChunkRef) -> int:
         """What a chunk takes of the window: a column of zeros is a thousand times larger decoded than stored."""
-        tiles = ref.tiles if self._tiles is None else [ref.tiles[i] for i in self._tiles]
         # Tiles may hold narrower types than the version's: 38 bytes a row of flights become 151, and text that
         # repeats is stored as a dictionary.
-        decoded_bytes = max(sum(tile.raw_bytes for tile in tiles), int(ref.rows * self._row_bytes))
-        return max(sum(tile.stored_bytes for tile in tiles), decoded_bytes // _RAW_PER_STORED)
+        decoded_bytes = max(sum(tile.raw_bytes for tile in self._wanted(ref)), int(ref.rows * self._row_bytes))
+        return max(self._wanted_bytes(ref), decoded_bytes // _RAW_PER_STORED)
+
+    def _wanted(self, ref: ChunkRef) -> Sequence[TileRef]:
+        return ref.tiles if self._tiles is None else [ref.tiles[i] for i in self._tiles]
 
     def _wanted_bytes(self, ref: ChunkRef) -> int:
-        tiles = ref.tiles if self._tiles is None else [ref.tiles[i] for i in self._tiles]
-        return sum(tile.stored_bytes for tile in tiles)
+        return sum(tile.stored_bytes for tile in self._wanted(ref))
 
     def _read(self, group: list[ChunkRef]) -> list[pa.RecordBatch]:
         with self._counting:
@@ -248,8 +249,7 @@ class Scan:
 
     def _is_inflated(self, ref: ChunkRef) -> bool:
         """Whether decoding the tiles takes more than to check and copy them."""
-        tiles = ref.tiles if self._tiles is None else [ref.tiles[i] for i in self._tiles]
-        return sum(tile.raw_bytes for tile in tiles) > _INFLATED * sum(tile.stored_bytes for tile in tiles)
+        return sum(tile.raw_bytes for tile in self._wanted(ref)) > _INFLATED * self._wanted_bytes(ref)
 
     def _assembled(self, ref: ChunkRef, decoded: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
         batch = assemble_as_stored(decoded, self._layout, self._schema, self._fetched)

@@ -18,7 +18,7 @@ import zstandard
 from isal import isal_zlib
 
 from pipeline.chunks import ChunkSettings, Tile, TileLayout, decode_tile, encode_row_group
-from pipeline.chunks.codecs import crc_and_size
+from pipeline.chunks.gzip_member import crc_and_size
 from pipeline.chunks.narrow import narrow_batch
 from pipeline.errors import ChecksumMismatchError, ChunkError, ChunkFormatError
 
