@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.ports import free_port
+
 
 def _executable() -> str:
     found = shutil.which("redis-server")
@@ -69,10 +71,7 @@ def redis_servers(tmp_path: Path) -> Iterator[Callable[..., RedisServer]]:
     started: list[RedisServer] = []
 
     def start(*options: str) -> RedisServer:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        server = RedisServer(tmp_path, port)
+        server = RedisServer(tmp_path, free_port())
         started.append(server)
         server.start(*options)
         return server

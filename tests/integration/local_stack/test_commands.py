@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from local_stack.settings import CHECKOUT
-from tests.ports import free_ports
+from tests.ports import free_port, free_ports
 
 
 class CommandLine:
@@ -180,7 +180,7 @@ def test_wrong_usage_and_wrong_state_are_one_clear_line(
 def test_a_wrong_setting_is_one_clear_line(commands: CommandLine) -> None:
     commands.env["MILLRACE_STACK__REDIS_PORT"] = "99999"
     code, _, err = commands.run("status")
-    commands.env["MILLRACE_STACK__REDIS_PORT"] = str(free_ports(1)[0])
+    commands.env["MILLRACE_STACK__REDIS_PORT"] = str(free_port())
     assert code == 2
     assert err.startswith("error: wrong setting: MILLRACE_STACK__REDIS_PORT is '99999'")
 

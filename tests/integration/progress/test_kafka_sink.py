@@ -18,21 +18,16 @@ from pipeline import progress
 from pipeline.errors import ProgressError
 from pipeline.progress.kafka import KafkaSink
 from pipeline.settings import KafkaSettings
+from tests.ports import free_port
 
 Records = Callable[[], list[tuple[int, str, dict[str, Any]]]]
 IDENTITY = progress.TaskIdentity("cli", "flights-3fa9c1", "load")
 
 
-def closed_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture
 def nobody() -> KafkaSettings:
     """A broker that refuses: nobody listens there."""
-    return KafkaSettings(bootstrap_servers=f"127.0.0.1:{closed_port()}")
+    return KafkaSettings(bootstrap_servers=f"127.0.0.1:{free_port()}")
 
 
 def test_the_topic_is_created_once_with_the_promised_retention(kafka: KafkaSettings) -> None:

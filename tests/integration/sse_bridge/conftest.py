@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -25,6 +24,7 @@ from local_stack.stack import Stack
 from pipeline import progress
 from pipeline.progress.event import encode_event, progress_event
 from pipeline.settings import KafkaSettings, load_settings
+from tests.ports import free_port
 
 WAIT_S = 30.0
 FACTS: dict[str, Any] = {
@@ -90,12 +90,6 @@ def topic(services: Callable[..., Stack]) -> Iterator[Topic]:
     topic.create()
     yield topic
     topic.delete()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass

@@ -22,7 +22,8 @@ import pytest
 from local_stack.stack import Stack
 from pipeline import progress
 from pipeline.watch import Watched, watch
-from tests.integration.sse_bridge.conftest import WAIT_S, Bridge, StartBridge, Stream, Topic, free_port, until
+from tests.integration.sse_bridge.conftest import WAIT_S, Bridge, StartBridge, Stream, Topic, until
+from tests.ports import free_port
 from tests.unit.sse_bridge.whatwg import EventStreamParser
 
 OpenStream = Callable[..., Stream]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import Any
 
@@ -11,6 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from hypothesis import strategies as st
+
+from pipeline.chunks import Chunk, ChunkSettings, TileLayout, assemble, decode_tile, encode_row_group
 
 TEXTS = ["", "a", "ab", "abc\0", "zz", "é", "日本語", "🙂" * 3, "N12345", "x" * 70, " ", "\n", "\ud7ff", "\uffff"]
 
@@ -183,6 +185,31 @@ def _same(one: pa.Array, other: pa.Array) -> bool:
     if shown[0] == shown[1]:
         return True
     return repr(one.to_pylist()) == repr(other.to_pylist())
+
+
+def decoded_tiles(chunk: Chunk, indices: Iterable[int] | None = None) -> list[pa.RecordBatch]:
+    """The chunk's tiles, or those given, as a reader decodes them."""
+    tiles = chunk.tiles if indices is None else [chunk.tiles[index] for index in indices]
+    return [
+        decode_tile(
+            tile.stored,
+            codec=tile.codec,
+            raw_bytes=tile.raw_bytes,
+            stored_checksum=tile.stored_checksum,
+            raw_checksum=tile.raw_checksum,
+            where={"tile": tile.index},
+        )
+        for tile in tiles
+    ]
+
+
+def through_a_chunk(
+    batch: pa.RecordBatch, codec: str = "gzip", how: Callable[..., pa.RecordBatch] = assemble
+) -> pa.RecordBatch:
+    """The rows as they come back from one chunk: with their types, or with ``assemble_as_stored`` as it holds them."""
+    layout = TileLayout.for_schema(batch.schema)
+    [chunk] = encode_row_group(batch, ChunkSettings(codec=codec), layout)
+    return how(decoded_tiles(chunk), layout, batch.schema)
 
 
 @pytest.fixture(scope="session")

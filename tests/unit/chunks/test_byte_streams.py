@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.chunks import ChunkSettings, TileLayout, cast_batch, decode_tile, encode_row_group
-from pipeline.chunks.encode import assemble, assemble_as_stored
+from pipeline.chunks import cast_batch
+from pipeline.chunks.encode import assemble_as_stored
 from pipeline.chunks.stored_types import from_stored, number_type, to_stored
 from pipeline.chunks.tile import encode_tile
 from pipeline.errors import ChunkFormatError
+from tests.unit.chunks.conftest import through_a_chunk
 
 SPLIT = [pa.int16(), pa.uint16(), pa.int32(), pa.uint32()]
 OTHERS = [pa.int8(), pa.uint8(), pa.int64(), pa.uint64(), pa.float32(), pa.date32(), pa.time32("s"), pa.string()]
@@ -139,23 +140,10 @@ def test_a_column_that_is_such_a_struct_itself_stays_one(type_: pa.DataType) -> 
     assert through_a_chunk(batch).equals(batch)
 
 
-def through_a_chunk(batch: pa.RecordBatch, codec: str = "gzip", *, as_stored: bool = False) -> pa.RecordBatch:
-    layout = TileLayout.for_schema(batch.schema)
-    [chunk] = encode_row_group(batch, ChunkSettings(codec=codec), layout)
-    tiles = [
-        decode_tile(
-            tile.stored, codec=tile.codec, raw_bytes=tile.raw_bytes, stored_checksum=tile.stored_checksum,
-            raw_checksum=tile.raw_checksum, where={},
-        )
-        for tile in chunk.tiles
-    ]  # fmt: skip
-    return (assemble_as_stored if as_stored else assemble)(tiles, layout, batch.schema)
-
-
 @pytest.mark.parametrize("codec", ["gzip", "zstd", "none"])
 def test_a_chunk_holds_them_and_gives_the_integers_back(codec: str) -> None:
     batch = pa.record_batch([values(type_, 5_000, 7, 0.2) for type_ in SPLIT], list("abcd"))
-    stored = through_a_chunk(batch, codec, as_stored=True)
+    stored = through_a_chunk(batch, codec, assemble_as_stored)
     assert [number_type(field.type) for field in stored.schema] == SPLIT
     assert all(pa.types.is_struct(field.type) for field in stored.schema)
     assert through_a_chunk(batch, codec).equals(batch)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.chunks import ChunkSettings, TileLayout, cast_batch, decode_tile, encode_row_group
+from pipeline.chunks import cast_batch
 from pipeline.chunks.decimal_floats import is_scaled, scale_decimals
-from pipeline.chunks.encode import assemble, assemble_as_stored
+from pipeline.chunks.encode import assemble_as_stored
 from pipeline.chunks.stored_types import from_stored, number_type, to_stored
 from pipeline.errors import ChunkFormatError
+from tests.unit.chunks.conftest import through_a_chunk
 
 ROWS = 1024
 NAN = float("nan")
@@ -208,19 +208,6 @@ def test_it_never_becomes_what_a_double_cannot(wide: pa.DataType) -> None:
         cast_batch(stored, pa.schema([pa.field("a", wide)]))
 
 
-def through_a_chunk(batch: pa.RecordBatch, codec: str, how: Callable[..., pa.RecordBatch]) -> pa.RecordBatch:
-    layout = TileLayout.for_schema(batch.schema)
-    [chunk] = encode_row_group(batch, ChunkSettings(codec=codec), layout)
-    tiles = [
-        decode_tile(
-            tile.stored, codec=tile.codec, raw_bytes=tile.raw_bytes, stored_checksum=tile.stored_checksum,
-            raw_checksum=tile.raw_checksum, where={},
-        )
-        for tile in chunk.tiles
-    ]  # fmt: skip
-    return how(tiles, layout, batch.schema)
-
-
 @pytest.mark.parametrize("codec", ["gzip", "zstd", "none"])
 def test_a_chunk_holds_them_and_gives_the_doubles_back(codec: str) -> None:
     rng = np.random.default_rng(5)
@@ -232,7 +219,7 @@ def test_a_chunk_holds_them_and_gives_the_doubles_back(codec: str) -> None:
     stored = through_a_chunk(batch, codec, assemble_as_stored)
     assert is_scaled(stored.schema.field(0).type)
     assert pa.types.is_float64(stored.schema.field(1).type)
-    back = through_a_chunk(batch, codec, assemble)
+    back = through_a_chunk(batch, codec)
     assert back.schema.equals(schema, check_metadata=True)
     assert [bits(column) for column in back.columns] == [bits(column) for column in batch.columns]
 
@@ -241,7 +228,7 @@ def test_a_chunk_holds_them_and_gives_the_doubles_back(codec: str) -> None:
 def test_a_column_that_is_such_a_struct_itself_stays_one(type_: pa.DataType) -> None:
     stored = scale_decimals(doubles([700.5, -0.0, NAN] * 1000 if type_.num_fields == 3 else [1.5] * 3000))
     batch = pa.record_batch([stored], ["a"])
-    assert through_a_chunk(batch, "gzip", assemble).equals(batch)
+    assert through_a_chunk(batch).equals(batch)
 
 
 def test_sensors_take_a_quarter_of_their_bytes_before_they_are_compressed() -> None:

@@ -18,27 +18,17 @@ from pipeline.chunks import (
     TileLayout,
     assemble,
     compute_stats,
-    decode_tile,
     encode_row_group,
     stats_schema,
 )
 from pipeline.errors import ChunkFormatError, RowTooLargeError
+from tests.unit.chunks.conftest import decoded_tiles
 
 SMALLEST = 64 * 1024
 
 
 def decode(chunk: Chunk, layout: TileLayout, schema: pa.Schema, columns: list[int] | None = None) -> pa.RecordBatch:
-    tiles = [
-        decode_tile(
-            tile.stored,
-            codec=tile.codec,
-            raw_bytes=tile.raw_bytes,
-            stored_checksum=tile.stored_checksum,
-            raw_checksum=tile.raw_checksum,
-            where={"tile": tile.index},
-        )
-        for tile in (chunk.tiles[index] for index in layout.tiles_of(columns))
-    ]
+    tiles = decoded_tiles(chunk, layout.tiles_of(columns))
     return assemble(tiles, layout, schema, columns)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import socket
 import threading
 import weakref
 from collections.abc import Callable
@@ -30,6 +29,7 @@ from pipeline.settings import CassandraSettings
 from pipeline.store import driver
 from pipeline.store.driver import WideConnection
 from pipeline.store.session import CassandraSession
+from tests.ports import free_port
 from tests.unit.store.fakes import FakeCassandra, FakeHost, no_host
 
 HOST = FakeHost("10.0.0.1")
@@ -299,19 +299,9 @@ def test_a_request_waits_for_a_full_connection_instead_of_losing_its_stream_numb
     assert connection._socket_writable is True
 
 
-def test_nobody_there_is_one_line_with_addresses_and_what_to_do(free_port: Callable[[], int]) -> None:
+def test_nobody_there_is_one_line_with_addresses_and_what_to_do() -> None:
     settings = CassandraSettings(contact_points=("127.0.0.1",), port=free_port(), connect_timeout_s=1.0)
     with pytest.raises(StoreUnavailableError, match=r"no Cassandra node answers at 127\.0\.0\.1:\d+") as caught:
         CassandraSession.connect(settings)
     assert "./run up" in str(caught.value)
     assert "\n" not in str(caught.value)
-
-
-@pytest.fixture
-def free_port() -> Callable[[], int]:
-    def find() -> int:
-        with socket.socket() as listener:
-            listener.bind(("127.0.0.1", 0))
-            return int(listener.getsockname()[1])
-
-    return find
