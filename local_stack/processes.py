@@ -22,7 +22,8 @@ from pipeline.errors import StackError
 
 FREEZE_TIMEOUT_S = 10.0
 CREATE_TIME_TOLERANCE_S = 2.0
-"""A clock set while the service runs shifts every create time a little; a reused pid is far further off."""
+"""Where there is no /proc: a clock that is adjusted shifts every create time a little; a reused pid is further off."""
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 _children: list[subprocess.Popen[bytes]] = []
@@ -35,6 +36,8 @@ class Started:
 
     pid: int
     create_time: float
+    birth: str = ""
+    """What no clock changes: the kernel's boot and its ticks until the process began; empty where there is no /proc."""
 
     @property
     def process(self) -> psutil.Process | None:
@@ -42,10 +45,17 @@ class Started:
         try:
             process = psutil.Process(self.pid)
             ended = _has_ended(process)
-            another = abs(process.create_time() - self.create_time) > CREATE_TIME_TOLERANCE_S
+            another = not self._is_this(process)
         except psutil.NoSuchProcess:
             return None
         return None if ended or another else process
+
+    def _is_this(self, process: psutil.Process) -> bool:
+        # A create time is counted from the wall clock: one that is set anew (a virtual machine that was resumed, NTP)
+        # moves every process's, and a stack that runs would be taken for somebody else's and left running.
+        if self.birth:
+            return _birth(self.pid) == self.birth
+        return abs(process.create_time() - self.create_time) <= CREATE_TIME_TOLERANCE_S
 
     @property
     def frozen(self) -> bool:
@@ -101,6 +111,15 @@ class Started:
         return True
 
 
+def _birth(pid: int) -> str:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+        # After the name, which may hold anything in its parentheses: field 22 of proc_pid_stat(5).
+        return f"{_BOOT_ID.read_text().strip()} {stat.rpartition(')')[2].split()[19]}"
+    except OSError:
+        return ""
+
+
 def _has_ended(process: psutil.Process) -> bool:
     """Whether only an exit code is left of it.
 
@@ -135,7 +154,7 @@ def spawn(
             raise StackError(f"{command[0]} cannot be started: {error}") from error
     _children.append(child)
     with suppress(psutil.NoSuchProcess):
-        started = Started(child.pid, psutil.Process(child.pid).create_time())
+        started = Started(child.pid, psutil.Process(child.pid).create_time(), _birth(child.pid))
         # Half a pid file would orphan the process: written beside, then put in place.
         partial = pid_file.with_suffix(".partial")
         partial.write_text(json.dumps(asdict(started)))

@@ -116,11 +116,12 @@ def test_a_frozen_service_can_be_told_from_a_running_one_and_still_be_stopped(
     assert stop(started, grace_s=10) == "stopped"
 
 
+@pytest.mark.parametrize("birth", ["", "another-boot 1"], ids=["told by the clock", "told by the kernel"])
 def test_a_pid_that_another_process_has_now_is_neither_ours_nor_signalled(
-    tmp_path: Path, ended_after: list[Started]
+    tmp_path: Path, ended_after: list[Started], birth: str
 ) -> None:
     started = start(tmp_path, FOREVER, ended_after)
-    of_yesterday = replace(started, create_time=started.create_time - 86_400)
+    of_yesterday = replace(started, create_time=started.create_time - 86_400, birth=birth)
     assert of_yesterday.process is None
     assert of_yesterday.members() == []
     assert stop(of_yesterday, grace_s=0) == "stopped"

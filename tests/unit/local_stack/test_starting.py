@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import signal
 import socket
@@ -267,6 +268,30 @@ def test_a_pid_that_another_process_has_now_is_not_stopped(make: Make, tmp_path:
     assert states(stack) == {"one": "died"}
     stack.down()
     assert states(stack) == {"one": "down"}
+
+
+def test_a_clock_that_is_set_anew_makes_no_stranger_of_a_process(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    stack = make(one=LISTENS)
+    stack.up()
+    began = psutil.Process.create_time
+    monkeypatch.setattr(psutil.Process, "create_time", lambda process: began(process) + 75.0)
+    assert states(stack) == {"one": "running"}
+    pid = json.loads(stack.services()[0].pid_file.read_text())["pid"]
+    stack.down()
+    assert not psutil.pid_exists(pid)
+
+
+@pytest.mark.parametrize("part", [0, 1], ids=["another boot", "another start"])
+def test_a_pid_of_another_boot_or_another_start_is_a_stranger(make: Make, part: int) -> None:
+    stack = make(one=LISTENS)
+    stack.up()
+    pid_file = stack.services()[0].pid_file
+    said = json.loads(pid_file.read_text())
+    words = said["birth"].split()
+    words[part] += "0"
+    pid_file.write_text(json.dumps({**said, "birth": " ".join(words)}))
+    assert states(stack) == {"one": "died"}
+    pid_file.write_text(json.dumps(said))
 
 
 def test_reset_deletes_the_data_and_keeps_jars_the_inbox_and_benchmarks(make: Make) -> None:
