@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from pipeline.dataset.prune import kept_chunks
 from pipeline.dataset.scan import CacheLike, Scan, ScanStats
-from pipeline.errors import UsageError
+from pipeline.errors import ChunkError, StoreError, UsageError
 from pipeline.settings import ReadSettings
 from pipeline.store.catalogue import Catalogue
 from pipeline.store.chunk_reader import ChunkReader
@@ -101,22 +101,24 @@ class Dataset:
 
         With ``num_rows`` no more rows than that, and without a filter no chunk behind them is fetched. Only the tiles
         that hold ``columns`` and what ``filter`` uses are fetched, and only of chunks whose statistics do not rule the
-        filter out. Raises ``UsageError`` for a column that does not exist, before anything is read.
+        filter out. The first batch costs one page and one chunk; from the second on chunks are read ahead. Raises
+        ``UsageError`` for a column that does not exist, before anything is read.
         """
-        batches = self._batches(columns, filter, num_rows)
+        batches = self._batches(columns, filter, num_rows, ahead=False)
         return batches if num_rows is None else _first(batches, num_rows)
 
     def to_table(self, columns: Sequence[str] | None = None, filter: pc.Expression | None = None) -> pa.Table:
         """The whole version, or the columns and rows asked for, as one table."""
         wanted = self.schema if columns is None else pa.schema([self.schema.field(c) for c in self._checked(columns)])
-        return pa.Table.from_batches(self.to_batches(columns, filter), schema=wanted)
+        return pa.Table.from_batches(self._batches(columns, filter, None, ahead=True), schema=wanted)
 
     def head(self, num_rows: int = 5, columns: Sequence[str] | None = None) -> pa.Table:
         """The first rows; reads one page and as few chunks as hold them."""
         wanted = self.schema if columns is None else pa.schema([self.schema.field(c) for c in self._checked(columns)])
         indices = None if columns is None else self._checked(columns)
         batches = self._scan(indices).batches(self._known_refs(num_rows))
-        return pa.Table.from_batches(_first(batches, num_rows), schema=wanted)
+        with self._named():
+            return pa.Table.from_batches(_first(batches, num_rows), schema=wanted)
 
     def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
         """The Arrow PyCapsule stream: polars, duckdb, pandas and pyarrow read a dataset directly."""
@@ -152,27 +154,40 @@ class Dataset:
             indices.append(found[0])
         return indices
 
-    def _batches(self, columns: Sequence[str] | None, condition: pc.Expression | None, num_rows: int | None) -> Batches:
+    def _batches(
+        self, columns: Sequence[str] | None, condition: pc.Expression | None, num_rows: int | None, *, ahead: bool
+    ) -> Batches:
         indices = None if columns is None else self._checked(columns)
         if condition is None:
-            return self._leased(self._scan(indices).batches(self._known_refs(num_rows)))
+            return self._leased(self._scan(indices).batches(self._known_refs(num_rows), ahead=ahead))
         used = self._columns_for(condition)
         refs = self._kept(condition, used)
         if _POSITION in str(condition):
-            return self._leased(_filtered(self._scan(None).batches(refs), condition, columns))
+            return self._leased(_filtered(self._scan(None).batches(refs, ahead=ahead), condition, columns))
         if indices != [] and used:
-            batches = self._scan(indices, condition, used).batches(refs)
+            batches = self._scan(indices, condition, used).batches(refs, ahead=ahead)
             return self._leased(batch for batch in batches if batch.num_rows)
         # Rows without columns, and conditions without any, are Arrow's to count.
         wanted = None if indices is None else list(dict.fromkeys([*indices, *used]))
-        return self._leased(_filtered(self._scan(wanted).batches(refs), condition, columns))
+        return self._leased(_filtered(self._scan(wanted).batches(refs, ahead=ahead), condition, columns))
 
     def _leased(self, batches: Iterator[pa.RecordBatch]) -> Batches:
-        with self._lease() as lease:
+        with self._lease() as lease, self._named():
             for batch in batches:
                 # Taken while the first rows were fetched, and on record before anybody sees them.
                 lease.wait_taken()
                 yield batch
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """What goes wrong with a chunk or a page says of which version: they are shared, and do not know."""
+        try:
+            yield
+        except (ChunkError, StoreError) as error:
+            if "version" not in error.context:
+                error.context["version"] = self.version.label
+                error.message = f"{self.version.reference}: {error.message}"
+            raise
 
     def _kept(self, condition: pc.Expression, used: Sequence[int]) -> Iterator[ChunkRef]:
         """The chunks that may hold a row that passes; pages that cannot hold one are not read."""

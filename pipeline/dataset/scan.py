@@ -137,25 +137,31 @@ class Scan:
         """The schema of every batch."""
         return self._out
 
-    def batches(self, refs: Iterable[ChunkRef]) -> Generator[pa.RecordBatch, None, None]:
-        """The batches, one per chunk; a failed chunk raises where its rows would have been."""
+    def batches(self, refs: Iterable[ChunkRef], *, ahead: bool = True) -> Generator[pa.RecordBatch, None, None]:
+        """The batches, one per chunk; a failed chunk raises where its rows would have been.
+
+        Without ``ahead`` nothing but the first chunk is asked for until somebody wants the second batch.
+        """
         threads = self._settings.decode_threads or (os.cpu_count() or 1) + 2
         waiting: deque[tuple[int, Future[list[pa.RecordBatch]]]] = deque()
-        held_bytes = 0
+        held_bytes, begun = 0, ahead
 
         def full(size: int) -> bool:
+            if not begun:
+                return True
             undone = sum(not future.done() for _, future in waiting)
             return held_bytes + size > self._settings.window_bytes or undone >= _UNDONE_A_THREAD * threads
 
         pool = ThreadPoolExecutor(threads, thread_name_prefix="millrace-read")
         self._helper = ThreadPoolExecutor(1, thread_name_prefix="millrace-tiles") if threads > 1 else None
         try:
-            for group in self._groups(refs):
+            for group in self._groups(refs, ahead=ahead):
                 size = sum(self._cost_bytes(ref) for ref in group)
                 while waiting and full(size):
                     done_bytes, future = waiting.popleft()
                     yield from future.result()
                     held_bytes -= done_bytes
+                    begun = True
                 waiting.append((size, pool.submit(self._read, group)))
                 held_bytes += size
             while waiting:
@@ -166,10 +172,13 @@ class Scan:
             # abandoned generator in a thread that is inside submit() and holds the locks that shutdown() takes.
             self._helper = None
 
-    def _groups(self, refs: Iterable[ChunkRef]) -> Iterator[list[ChunkRef]]:
+    def _groups(self, refs: Iterable[ChunkRef], *, ahead: bool) -> Iterator[list[ChunkRef]]:
         """One chunk a request, or, of a few tiles, as many chunks of one bucket as make a request of a chunk's size."""
         group: list[ChunkRef] = []
         group_bytes = 0
+        refs = iter(refs)
+        if not ahead:
+            yield from ([ref] for ref in itertools.islice(refs, 1))
         for ref in refs:
             size = self._cost_bytes(ref)
             same = group and (group[0].writer, group[0].bucket) == (ref.writer, ref.bucket)

@@ -253,3 +253,16 @@ def test_a_wrong_tile_is_refused_whichever_thread_decodes_it(bad: int) -> None:
     damaged = replace(made, tiles=tuple(tiles))
     with pytest.raises(ChecksumMismatchError, match=f"tile {bad}"):
         list(Scan(Shelf([damaged]), None, schema, layout, None, ReadSettings()).batches([ref_of(made, 0)]))
+
+
+@pytest.mark.parametrize("columns", [None, [0]])
+def test_the_first_batch_costs_one_chunk_and_the_second_one_reads_ahead(columns: list[int] | None) -> None:
+    shelf = Shelf([chunk(n) for n in range(30)])
+    refs = (ref_of(made, n) for n, made in enumerate(shelf.chunks))
+    batches = scan(shelf, columns=columns, decode_threads=4).batches(refs, ahead=False)
+    assert next(batches)["n"].to_pylist() == list(range(10))
+    assert shelf.asked == [0]
+    found = [next(batches)["n"].to_pylist()]
+    assert len(shelf.asked) > 2
+    found += [batch["n"].to_pylist() for batch in batches]
+    assert [n for numbers in found for n in numbers] == list(range(10, 300))
