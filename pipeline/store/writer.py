@@ -37,6 +37,9 @@ _FLOOR_BYTES = 5_000_000
 _HARD_LIMIT_FACTOR = 10
 _TIMEOUTS_AT_TWO = 3
 """A write that times out so often at two healthy-looking replicas goes on with one, instead of for ever."""
+_REST_S = 10.0
+"""So long the others go on with one, too: a node whose disk hangs answers every probe, and lets each write wait for
+three timeouts of the server. Then one of them tries."""
 _BUSY = (ConnectionBusy, NoConnectionsAvailable, OverloadedErrorMessage, WriteTimeout)
 
 
@@ -122,6 +125,8 @@ class ReplicatedWriter:
         self._queue: queue.SimpleQueue[tuple[Callable[..., None], tuple[Any, ...]] | None] = queue.SimpleQueue()
         self._timers: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._flights: dict[int, _Flight] = {}
+        self._resting: dict[tuple[Any, ...], float] = {}
+        """Until when nothing is sent at ``TWO`` to these replicas, which both answer probes."""
         self._turn = itertools.count()
         self._serial = itertools.count()
         self._last_heard = time.monotonic()
@@ -134,6 +139,10 @@ class ReplicatedWriter:
         cassandra.cluster.register_listener(self._listener)
         self._thread = threading.Thread(target=self._run, name="millrace-writer", daemon=True)
         self._thread.start()
+
+    def is_short_of(self, replicas: list[Host]) -> bool:
+        """Whether one of these is down or suspected now: what is written next will be proven on fewer than all."""
+        return len(self._health.live(replicas)) < len(replicas)
 
     def submit(self, write: Write) -> Future[Outcome]:
         """Waits for room in the window, then sends; the future never stays open for ever.
@@ -222,7 +231,7 @@ class ReplicatedWriter:
         if flight is None or flight.open:
             return
         live = self._health.live(flight.replicas)
-        if len(live) >= 2 and flight.failed_at_two >= _TIMEOUTS_AT_TWO:
+        if len(live) >= 2 and (flight.failed_at_two >= _TIMEOUTS_AT_TWO or self._rests(flight)):
             self._send(flight, live[next(self._turn) % len(live)], LOCAL_ONE)
         elif len(live) >= 2:
             self._send(flight, live[next(self._turn) % len(live)], TWO)
@@ -230,6 +239,17 @@ class ReplicatedWriter:
             self._send(flight, live[0], LOCAL_ONE)
         else:
             self._send(flight, flight.replicas[next(self._turn) % len(flight.replicas)], LOCAL_ONE)
+
+    def _rests(self, flight: _Flight) -> bool:
+        """Whether ``TWO`` is left alone; the first one after a rest tries it, and one timeout ends that."""
+        until = self._resting.get(_place(flight))
+        if until is None:
+            return False
+        now = time.monotonic()
+        if now >= until:
+            self._resting[_place(flight)] = now + self._settings.request_timeout_s + _REST_S
+            flight.failed_at_two = _TIMEOUTS_AT_TWO - 1
+        return now < until
 
     def _send(self, flight: _Flight, host: Host, level: int) -> None:
         number = next(self._serial)
@@ -258,6 +278,8 @@ class ReplicatedWriter:
         del self._flights[flight_number]
         self.window.give_back(flight.write.size_bytes)
         replicas = 2 if attempt[1] == TWO else 1
+        if replicas == 2:
+            self._resting.pop(_place(flight), None)
         self.stats.acknowledged += 1
         self.stats.degraded += replicas == 1
         flight.future.set_result(Outcome(replicas, flight.retries, time.monotonic()))
@@ -297,7 +319,8 @@ class ReplicatedWriter:
             if not isinstance(cause, (ConnectionBusy, NoConnectionsAvailable)):
                 self._last_heard = time.monotonic()
             self.stats.pushed_back += 1
-            self.window.push_back()
+            if _place(flight) not in self._resting:  # less at once would not make a disk answer that hangs
+                self.window.push_back()
         elif not isinstance(cause, (OperationTimedOut, CoordinationFailure)):
             self._health.suspect(host)
         if flight.open:
@@ -314,6 +337,8 @@ class ReplicatedWriter:
             return False
         if isinstance(cause, WriteTimeout):
             flight.failed_at_two += 1
+            if flight.failed_at_two >= _TIMEOUTS_AT_TWO:
+                self._resting[_place(flight)] = time.monotonic() + _REST_S
         if not isinstance(cause, (Unavailable, CoordinationFailure)):
             return False
         self._last_heard = time.monotonic()
@@ -343,6 +368,10 @@ class ReplicatedWriter:
             return
         self.window.give_back(flight.write.size_bytes)
         flight.future.set_exception(error)
+
+
+def _place(flight: _Flight) -> tuple[Any, ...]:
+    return tuple(host.endpoint for host in flight.replicas)
 
 
 def _cause(error: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -16,11 +17,13 @@ from cassandra.connection import ConnectionBusy
 from cassandra.protocol import OverloadedErrorMessage
 
 from pipeline.errors import StoreError, StoreUnavailableError
+from pipeline.store import writer as module
 from pipeline.store.session import LOCAL_ONE, TWO
 from pipeline.store.writer import Outcome, ReplicatedWriter, Write
 from tests.unit.store.fakes import Attempt, FakeCassandra, FakeHost, no_host, reset
 
 UNAVAILABLE = Unavailable("one node is down", ConsistencyLevel.TWO, 2, 1)
+WRITE_TIMEOUT = WriteTimeout("timed out", write_type=0, consistency=TWO, required_responses=2, received_responses=1)
 QUICK = {"silent_after_s": 0.1, "request_timeout_s": 0.5}
 DEADLINE_S = 20
 Make = Callable[..., ReplicatedWriter]
@@ -229,8 +232,7 @@ def test_a_window_never_shrinks_below_one_chunk(make_writer: Make) -> None:
 
 def test_a_write_that_keeps_timing_out_at_two_goes_on_with_one(make_writer: Make) -> None:
     """A replica that answers probes but writes nothing (a stuck disk) must not hold up a load for ever."""
-    timeout = WriteTimeout("timed out", write_type=0, consistency=TWO, required_responses=2, received_responses=1)
-    cassandra = cluster(lambda attempt: timeout if attempt.level == TWO and not attempt.is_probe else "ok")
+    cassandra = cluster(lambda attempt: WRITE_TIMEOUT if attempt.level == TWO and not attempt.is_probe else "ok")
     assert make_writer(cassandra).write(a_write()) == Outcome(replicas=1, retries=3)
 
 
@@ -415,3 +417,46 @@ def test_timers_have_their_turn_under_a_steady_stream_of_answers(make_writer: Ma
     writer._post(begin)
     assert fired.wait(DEADLINE_S)
     stop.set()
+
+
+def test_a_node_whose_disk_hangs_holds_up_the_first_writes_only(
+    make_writer: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It answers every probe, and each write would wait for three timeouts of the server."""
+    monkeypatch.setattr(module, "_REST_S", 60.0)
+    cassandra = cluster(lambda attempt: WRITE_TIMEOUT if attempt.level == TWO and not attempt.is_probe else "ok")
+    writer = make_writer(cassandra)
+    assert [writer.write(a_write()).replicas for _ in range(10)] == [1] * 10
+    assert [level for _, level in levels(cassandra)].count(TWO) == 3
+    assert writer.stats.degraded == 10
+
+
+def test_writing_returns_to_two_when_the_disk_writes_again(make_writer: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_REST_S", 0.05)
+    stuck = True
+    cassandra = cluster(lambda attempt: WRITE_TIMEOUT if stuck and attempt.level == TWO else "ok")
+    writer = make_writer(cassandra)
+    assert writer.write(a_write()).replicas == 1
+    stuck = False
+    assert eventually(lambda: writer.write(a_write()).replicas == 2)
+    assert writer.write(a_write()).replicas == 2
+
+
+def test_while_the_disk_hangs_one_write_at_a_time_tries_it_again(
+    make_writer: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_REST_S", 0.05)
+    cassandra = cluster(lambda attempt: WRITE_TIMEOUT if attempt.level == TWO and not attempt.is_probe else "ok")
+    writer = make_writer(cassandra)
+    writer.write(a_write())
+    assert eventually(lambda: writer.write(a_write()).retries == 1)
+    # One timeout and not three: the next ones go on with one replica at once.
+    assert writer.write(a_write()) == Outcome(replicas=1, retries=0)
+
+
+def eventually(done: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + DEADLINE_S
+    while time.monotonic() < deadline:
+        if done():
+            return True
+    return False
