@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from pipeline.progress import Task, null_task
 from pipeline.removal import Removal
 from pipeline.settings import Settings
 from pipeline.store import schema
+from pipeline.store.audit import Auditor
 from pipeline.store.catalogue import Catalogue
 from pipeline.store.chunk_reader import ChunkReader
 from pipeline.store.heal import Healer, HealReport
@@ -262,18 +263,26 @@ class Store:
         plan = self.plan(name, source, options, run=run, one_stream=True)
         results = [] if plan.published else [self.load_split(plan, None, task=task)]
         if plan.published:
-            return self.report(self.version(f"{name}@{plan.label}"))
+            return self.published(plan)
         if task is not None:
             task.phase("publish")
         report = self.publish(plan, results)
         seconds = time.monotonic() - began
         return replace(report, seconds=round(seconds, 3), rows_per_s=round(report.rows / seconds, 1))
 
-    def report(self, version: Version) -> LoadReport:
-        """The load report of a version that is there, as far as its row and pages can tell (no durations)."""
+    def published(self, plan: LoadPlan) -> LoadReport:
+        """The report of a load that is there already; of its own version, or of the one that holds its rows now."""
+        return self.report(self.version(f"{plan.dataset}@{plan.holder}"), added_by=plan.label)
+
+    def report(self, version: Version, *, added_by: str = "") -> LoadReport:
+        """The load report of a version that is there, as far as its row and pages can tell (no durations).
+
+        Its rows and sizes are those of the pages that came with the version, or with the one of label ``added_by``.
+        """
         owed = sum(max(1, debt.chunks) for debt in self.debts(version))
         pages = self.catalogue.page_refs(version)
-        own = [page for page in pages if version.mode == "merge" or page.added_by == version.label]
+        label = added_by or version.label
+        own = [page for page in pages if page.added_by == label or (version.mode == "merge" and not added_by)]
         return LoadReport(
             dataset=version.dataset,
             version=version.label,
@@ -337,7 +346,17 @@ class Store:
 
         Removes what is over its grace time only when told to (``delete``); what is lacking is healed, not removed.
         """
-        return self._removal.fsck(delete=delete, now=now)
+        report, lacking = self._removal.fsck(delete=delete, now=now)
+        self._note((lack.dataset, lack.writer, lack.bucket) for lack in lacking)
+        return report
+
+    def _note(self, owed: Iterable[tuple[str, UUID, int]]) -> None:
+        """Puts debts on record that somebody has found; each once."""
+        if places := dict.fromkeys(owed):
+            with self._writes() as writes:
+                ledger = Ledger(self.cassandra, writes)
+                for place in places:
+                    ledger.note_debt(*place, 0)
 
     @property
     def _removal(self) -> Removal:
@@ -346,18 +365,16 @@ class Store:
     # --- checking and warming
 
     def verify(self, reference: str, *, each_replica: bool = False, task: Task | None = None) -> VerifyReport:
-        """Re-reads and checks every chunk of a version.
+        """Re-reads and checks every chunk of a version; with ``each_replica`` its pages and rows on each node, too.
 
-        With ``each_replica`` what a node lacks, or holds as it was not written, is put on record for ``heal``.
+        Then what a node lacks, or holds as it was not written, is put on record for ``heal``.
         """
         dataset = self.dataset(reference)
         report = VerifyReport(dataset.version.reference)
+        if each_replica:
+            report.audit(Auditor(self.cassandra, self.catalogue), dataset.version)
         verify_chunks(self.chunk_reader, dataset.refs(), report, task=task or null_task(), each_replica=each_replica)
-        if report.owed:
-            with self._writes() as writes:
-                ledger = Ledger(self.cassandra, writes)
-                for writer, bucket in report.owed:
-                    ledger.note_debt(dataset.name, UUID(hex=writer), bucket, 0)
+        self._note((dataset.name, UUID(hex=writer), bucket) for writer, bucket in report.owed)
         return report
 
     def verify_split(self, plan: LoadPlan, result: SplitResult, *, task: Task | None = None) -> VerifyReport:

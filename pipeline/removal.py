@@ -5,8 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
-from pipeline.errors import InvalidSettingError, StoreError, StoreTimeoutError, StoreUnavailableError
+from pipeline.errors import (
+    ChunkError,
+    ChunkMissingError,
+    InvalidSettingError,
+    StoreError,
+    StoreTimeoutError,
+    StoreUnavailableError,
+)
+from pipeline.load.lineage import heads
 from pipeline.names import check_dataset_name, parse_reference
+from pipeline.store.audit import Auditor, Lack
 from pipeline.store.catalogue import Catalogue
 from pipeline.store.session import CassandraSession
 from pipeline.store.sweep import GRACE, Sweeper, SweepReport
@@ -19,6 +28,7 @@ class Removal:
     """Refuses everything while a node is down (``StoreUnavailableError``); then nothing was marked or removed."""
 
     def __init__(self, cassandra: CassandraSession, catalogue: Catalogue) -> None:
+        self._cassandra = cassandra
         self._catalogue = catalogue
         self._sweeper = Sweeper(cassandra, catalogue)
 
@@ -35,7 +45,10 @@ class Removal:
         return self._mark(name, versions, now=now, dry_run=dry_run)
 
     def prune(self, name: str, keep: int, *, now: bool, dry_run: bool) -> SweepReport:
-        """Marks all but the newest ``keep`` versions; tagged and leased ones are kept and do not count."""
+        """Marks all but the newest ``keep`` versions; tagged and leased ones are kept and do not count.
+
+        Nor are appends that were not merged yet with those beside them: no other version holds their rows.
+        """
         if keep < 1:
             raise InvalidSettingError(f"--keep is {keep}", hint="keep at least 1; millrace delete removes a dataset")
         self._sweeper.require_all_up()
@@ -43,17 +56,33 @@ class Removal:
         visible = self._sweeper.visible(name)
         if not visible:
             raise self._catalogue.unknown(name)
-        versions = [v for v in visible[keep:] if (v.number, v.hex) not in held]
+        unmerged = {head.label for head in heads(visible, visible[0])}
+        versions = [v for v in visible[keep:] if (v.number, v.hex) not in held and v.label not in unmerged]
         return self._mark(name, versions, now=now, dry_run=dry_run)
 
-    def fsck(self, *, delete: bool, now: bool) -> SweepReport:
+    def fsck(self, *, delete: bool, now: bool) -> tuple[SweepReport, list[Lack]]:
         """What is there for nobody, and what is named and lacking; only ``delete`` removes what is over its time."""
         report = SweepReport(dry_run=not delete)
         self._sweeper.require_all_up()
+        lacking: list[Lack] = []
         for name in self._catalogue.names():
-            report.lacking += self._sweeper.lacking(name)
+            lacking += self._lacking(name, report)
             self._sweep(name, report, now=now, dry_run=not delete)
-        return report
+        report.lacking = [lack.to_json() for lack in lacking]
+        return report, lacking
+
+    def _lacking(self, name: str, report: SweepReport) -> list[Lack]:
+        auditor = Auditor(self._cassandra, self._catalogue)
+        visible = self._sweeper.visible(name)
+        found = list(auditor.rows(name, visible[0])) if visible else []
+        for version in reversed(visible):
+            try:
+                whole = self._catalogue.whole(version)
+                found += auditor.pages(whole)
+                found += auditor.chunks(whole)
+            except (ChunkError, ChunkMissingError) as error:  # no node has it as it was written
+                report.problems.append(str(error))
+        return found
 
     def _mark(self, name: str, versions: Sequence[Version], *, now: bool, dry_run: bool) -> SweepReport:
         report = SweepReport(dry_run=dry_run)

@@ -6,12 +6,15 @@ from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from typing import Any
 
 from pipeline.errors import ChunkError, ChunkMissingError, MillraceError, StoreError
 from pipeline.progress import Task
+from pipeline.store.audit import Auditor, Lack
 from pipeline.store.chunk_reader import ChunkReader
 from pipeline.store.manifest import ChunkRef
+from pipeline.store.version import Version
 
 __all__ = ["VerifyReport", "verify_chunks"]
 
@@ -43,6 +46,21 @@ class VerifyReport:
     def to_json(self) -> dict[str, Any]:
         """Plain JSON: every field, and ``ok``."""
         return {**asdict(self), "ok": self.ok}
+
+    def audit(self, auditor: Auditor, version: Version) -> None:
+        """Adds pages and rows that one node does not have as they were written; a node that is down is a problem."""
+        try:
+            for lack in chain(auditor.rows(version.dataset, version), auditor.pages(version)):
+                self._lacks(lack)
+        except StoreError as error:
+            self._blame(error)
+
+    def _lacks(self, lack: Lack) -> None:
+        said = f"{lack.what} of {lack.dataset}@{lack.version} is missing or damaged on {lack.node}"
+        hint = f"millrace heal {lack.dataset} brings it there"
+        self._blame(ChunkMissingError(said, hint=hint, dataset=lack.dataset, node=lack.node, bucket=lack.bucket))
+        if (lack.writer.hex, lack.bucket) not in self.owed:
+            self.owed.append((lack.writer.hex, lack.bucket))
 
     def _blame(self, error: MillraceError) -> None:
         self.bad += 1

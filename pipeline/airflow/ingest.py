@@ -104,8 +104,7 @@ def publish(planned: Mapping[str, Any], loaded: Sequence[Mapping[str, Any]]) -> 
     results = [SplitResult.from_json(dict(result)) for result in loaded[:]]
     context = get_current_context()
     with step("publish", dataset=of.dataset, total=sum(result.rows for result in results)) as (store, report):
-        there = f"{of.dataset}@{of.label}"
-        done = store.report(store.version(there)) if of.published else store.publish(of, results)
+        done = store.published(of) if of.published else store.publish(of, results)
         began = context["dag_run"].start_date or datetime.now(UTC)
         seconds = (datetime.now(UTC) - began).total_seconds()
         done = replace(done, seconds=round(seconds, 3), rows_per_s=round(done.rows / max(seconds, 0.001), 1))

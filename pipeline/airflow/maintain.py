@@ -74,7 +74,7 @@ def fsck() -> dict[str, Any]:
     """Says what dead loads and deleted versions left and what nodes lack; removes nothing."""
     with step("maintain", dataset="") as (store, task):
         report = store.fsck()
-        task.message(f"{len(report.garbage)} writers left something, {len(report.lacking)} pages are lacking")
+        task.message(f"{len(report.garbage)} writers left something, {len(report.lacking)} things are lacking")
         for item in [*report.garbage, *report.lacking][:_LISTED]:
             logger.warning("%s", json.dumps(item, sort_keys=True))
         return _plain(report.to_json(), "garbage", "lacking")

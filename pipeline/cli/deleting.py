@@ -43,7 +43,7 @@ def show_sweep(report: SweepReport, title: str) -> None:
             ("left behind by", f"{len(report.garbage)} writers"),
             ("still in their grace time", report.waiting),
             ("removed", f"{report.removed_writers} writers, {report.removed_partitions} buckets"),
-            ("pages lacking on a node", len(report.lacking)),
+            ("lacking on a node", len(report.lacking)),
         ],
         title=title,
     )
@@ -58,6 +58,6 @@ def show_sweep(report: SweepReport, title: str) -> None:
             right=["buckets"],
         )  # fmt: skip
     for item in report.lacking[:20]:
-        say(f"millrace: {item['node']} lacks page {item['page']} of {item['dataset']}@{item['version']}")
+        say(f"millrace: {item['node']} lacks {item['what']}, which {item['dataset']}@{item['version']} names")
     for line in report.problems:
         say(f"millrace: {one_line(line)}")

@@ -188,7 +188,7 @@ def _promise(invocation: Invocation, name: str, run: str, *, named: bool) -> Non
 
 def _load(invocation: Invocation, store: Store, plan: LoadPlan, task: Task) -> LoadReport:
     if plan.published:
-        return store.report(store.version(f"{plan.dataset}@{plan.label}"))
+        return store.published(plan)
     result = store.load_split(plan, None, task=task)
     task.phase("publish")
     # The version's row is the one write that cannot be half done: what comes in between waits until it is known.

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from uuid import NAMESPACE_OID, uuid5
 
 from pipeline.errors import StoreError
+from pipeline.load.lineage import heads
 from pipeline.load.lists import Listing, sums, write_lists
 from pipeline.sources import merge_schemas
 from pipeline.store.catalogue import Catalogue
@@ -18,6 +20,8 @@ from pipeline.store.version import PAGES_BUCKET, Version, WriterRow
 __all__ = ["merge_siblings"]
 
 _ROUNDS = 50
+_MERGED_AT_ONCE = 256
+"""A version's row names what it merged, and stays under 16 KB: 600 appends that missed each other take three merges."""
 
 
 def merge_siblings(catalogue: Catalogue, ledger: Ledger, version: Version) -> Version:
@@ -27,16 +31,27 @@ def merge_siblings(catalogue: Catalogue, ledger: Ledger, version: Version) -> Ve
     neither could (each knew another node only), whoever comes next does: the next append, or ``heal``. Identity and
     content of a merge are a function of the set of what it merges: two who both see it write the same version.
     """
+    asked: list[Version] = []
     for _ in range(_ROUNDS):
         every = catalogue.every_version(version.dataset)
-        heads = _heads(every, version)
-        if heads and any(v.mode == "replace" and v.number > heads[-1].number and v.deleted_at is None for v in every):
-            return version  # what was replaced meanwhile must not come back as the latest
-        if len(heads) < 2:
-            return heads[0] if heads else version
-        version = _merge(catalogue, ledger, heads)
-        if version.deleted_at is not None:
-            return heads[-1]  # somebody has deleted this very merge: it is not made again
+        found = heads(every, version)
+        replaced = {v.number for v in every if v.mode == "replace" and v.deleted_at is None}
+        if asked and asked[-1].number in replaced:
+            # Published while these were merged: what was replaced must not come back as the latest.
+            ledger.withdraw(version)
+            return asked[-1]
+        if found and any(number >= found[-1].number for number in replaced):
+            return version
+        if len(found) < 2:
+            return found[0] if found else version
+        asked = found[:_MERGED_AT_ONCE]
+        merged = _merge(catalogue, ledger, asked, every)
+        if merged is None:
+            asked = []
+            continue
+        if merged.deleted_at is not None:
+            return found[-1]  # somebody has deleted this very merge: it is not made again
+        version = merged
     raise StoreError(
         f"{version.dataset}: appends kept arriving through {_ROUNDS} merges",
         hint="nothing is lost: the next append merges them",
@@ -44,48 +59,29 @@ def merge_siblings(catalogue: Catalogue, ledger: Ledger, version: Version) -> Ve
     )
 
 
-def _heads(every: Sequence[Version], version: Version) -> list[Version]:
-    """The visible appends and merges of the same data whose rows no other visible version holds, by number and hex.
-
-    A version holds its parent's rows, and a merge those of what it merged, so the labels in their rows tell; rows of
-    versions are never removed, so the line does not break where one was deleted.
-    """
-    root = version.settings.get("root")
-    family = {v.label: v for v in every if v.mode != "replace" and v.settings.get("root") == root}
-    visible = {label: v for label, v in family.items() if v.deleted_at is None}
-    if version.mode != "replace" and version.label not in family:
-        family[version.label] = visible[version.label] = version  # written a moment ago, to a node not asked now
-    held: set[str] = set()
-    waiting = [label for v in visible.values() for label in _holds(v)]
-    while waiting:
-        label = waiting.pop()
-        if label not in held and label in family:
-            held.add(label)
-            waiting += _holds(family[label])
-    return sorted((v for label, v in visible.items() if label not in held), key=lambda v: (v.number, v.hex))
-
-
-def _holds(version: Version) -> list[str]:
-    merged = version.source.get("merged", ())
-    return [*merged, *([version.parent] if version.parent else [])]
-
-
-def _merge(catalogue: Catalogue, ledger: Ledger, siblings: Sequence[Version]) -> Version:
+def _merge(
+    catalogue: Catalogue, ledger: Ledger, siblings: Sequence[Version], every: Sequence[Version]
+) -> Version | None:
+    """The merge, there already or published now; None where something of it was deleted meanwhile."""
     labels = [sibling.label for sibling in siblings]
     number = siblings[-1].number + 1
     identity = hashlib.sha256("\n".join([siblings[0].dataset, *labels]).encode()).hexdigest()[:6]
     dataset = siblings[0].dataset
-    for other in catalogue.every_version(dataset):
+    for other in every:
         if (other.number, other.hex) == (number, identity):
             return other
-    whole = [catalogue.whole(sibling) for sibling in siblings]
-    pages = _union([catalogue.page_refs(sibling) for sibling in whole])
-    schema = merge_schemas([catalogue.schema(sibling) for sibling in whole])
     label = f"{number}-{identity}"
     publisher = uuid5(NAMESPACE_OID, f"{dataset}@{label}")
-    committed = max(sibling.committed_at for sibling in siblings)
-    run = f"merge of {', '.join(labels)}"
-    ledger.begin_writer(WriterRow(dataset, publisher, run, "", -2, 1, label, "", committed))
+    run = f"merge of {len(labels)} versions: {labels[0]} to {labels[-1]}"
+    row = WriterRow(dataset, publisher, run, "", -2, 1, label, "", datetime.now(UTC))
+    ledger.begin_writer(row)
+    # Who deletes looks for living writers after it has marked, and this looks for marks after its row is written:
+    # of the two, at least one sees the other.
+    if not _are_visible(catalogue, dataset, labels):
+        return None
+    whole = [catalogue.whole(sibling) for sibling in siblings]
+    pages = _union([catalogue.page_refs(sibling) for sibling in whole], {v.label: v.run for v in every})
+    schema = merge_schemas([catalogue.schema(sibling) for sibling in whole])
     listing = _shared(catalogue, [Listing.of(catalogue, sibling) for sibling in whole], pages)
     schema_blob, pages_blob, replicas = write_lists(catalogue, ledger, dataset, label, schema, listing)
     if replicas < 2:
@@ -103,27 +99,48 @@ def _merge(catalogue: Catalogue, ledger: Ledger, siblings: Sequence[Version]) ->
         code=max(sibling.code for sibling in siblings),
         source={"merged": labels},
         settings={**siblings[0].settings, "largest_chunk_bytes": max(map(catalogue.largest_chunk_bytes, whole))},
-        committed_at=committed,
+        committed_at=max(sibling.committed_at for sibling in siblings),
         schema_blob=schema_blob,
         pages_blob=pages_blob,
         **sums(pages),
     )
     ledger.publish(merged)
-    ledger.seen_writer(dataset, publisher, buckets=0, finished=True)
+    condemned = {row.writer for row in catalogue.writers(dataset) if row.condemned}
+    if condemned & {publisher, *(page.writer for page in pages)}:
+        ledger.withdraw(merged)
+        return None
+    ledger.seen_writer(row, buckets=0, finished=True)
     return merged
 
 
-def _union(lists: Sequence[Sequence[PageRef]]) -> list[PageRef]:
-    """Every page once, in the order of the versions that brought them in."""
+def _are_visible(catalogue: Catalogue, dataset: str, labels: Sequence[str]) -> bool:
+    visible = {version.label for version in catalogue.versions(dataset)}
+    return all(label in visible for label in labels)
+
+
+def _union(lists: Sequence[Sequence[PageRef]], runs: Mapping[str, str]) -> list[PageRef]:
+    """Every page once, in the order of the versions that brought them in.
+
+    Of one run that was published under two numbers (its attempts knew another node each) only what the first brought
+    in: the other one's pages are the same rows again.
+    """
     seen: dict[tuple[str, int], tuple[tuple[int, str, int], PageRef]] = {}
+    first: dict[tuple[str, str], int] = {}
     for pages in lists:
         for position, page in enumerate(pages):
-            number, _, hexpart = page.added_by.partition("-")
-            order = (int(number), hexpart, position)
+            digits, _, hexpart = page.added_by.partition("-")
+            number = int(digits)
+            load = (hexpart, runs.get(page.added_by, page.added_by))
+            first[load] = min(number, first.get(load, number))
+            order = (number, hexpart, position)
             key = (page.writer.hex, page.page)
             if key not in seen or order < seen[key][0]:
                 seen[key] = (order, page)
-    return [page for _, page in sorted(seen.values(), key=lambda item: item[0])]
+    return [
+        page
+        for (number, hexpart, _), page in sorted(seen.values(), key=lambda item: item[0])
+        if number == first[hexpart, runs.get(page.added_by, page.added_by)]
+    ]
 
 
 def _shared(catalogue: Catalogue, each: Sequence[Listing], pages: Sequence[PageRef]) -> Listing:

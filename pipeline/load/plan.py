@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,6 +13,7 @@ import pyarrow as pa
 
 from pipeline.chunks import ChunkSettings, RowGrouper, TileLayout, choose_row_group_bytes
 from pipeline.errors import InvalidSettingError, SourceTypeError
+from pipeline.load.lineage import holder
 from pipeline.load.memory import loader_memory
 from pipeline.names import VersionSelector, check_dataset_name
 from pipeline.settings import Settings
@@ -19,7 +21,7 @@ from pipeline.sources import SourceOptions, SourcePlan, merge_schemas, open_spli
 from pipeline.store.catalogue import Catalogue
 from pipeline.store.version import Version
 
-__all__ = ["LoadOptions", "LoadPlan", "make_plan"]
+__all__ = ["LoadOptions", "LoadPlan", "check_append", "make_plan", "selector_of"]
 
 MODES = ("replace", "append")
 _SAMPLE_BYTES = 16_000_000
@@ -41,8 +43,8 @@ class LoadOptions:
 class LoadPlan:
     """Everything that decides what a load writes; equal plans of one run are the same version.
 
-    ``fingerprint`` covers source facts, schema, settings and mode; ``hex`` also the run. ``published`` is the label
-    of the version when this very load is visible already.
+    ``fingerprint`` covers source facts, schema, settings and mode; ``hex`` also the run. ``published`` says that this
+    very load is visible already, ``holder`` in which version: its own, or, where that was deleted, one appended to it.
     """
 
     dataset: str
@@ -56,6 +58,7 @@ class LoadPlan:
     chunks: ChunkSettings
     layout: TileLayout
     published: bool = False
+    holder: str = ""
 
     @property
     def label(self) -> str:
@@ -81,6 +84,7 @@ class LoadPlan:
             "chunks": self.chunks.to_json(),
             "layout": self.layout.to_json(),
             "published": self.published,
+            "holder": self.holder,
         }
 
     @classmethod
@@ -133,12 +137,12 @@ def make_plan(
     identity = hashlib.sha256(f"{run}\0{fingerprint}".encode()).hexdigest()[:6]
     every = catalogue.every_version(dataset)
     versions = [version for version in every if version.deleted_at is None]
-    same = next((version for version in versions if version.hex == identity and version.run == run), None)
+    same, held = _same(every, identity, run)
     begun = None if same else _begun(catalogue, dataset, run, fingerprint)
     latest = versions[0] if versions else None
     parent = _parent(latest, same)
     if options.mode == "append" and parent is not None and same is None:
-        _check_append(catalogue, dataset, parent, source)
+        check_append(catalogue, dataset, parent, source)
     highest = every[0].number if every else 0
     # Once somebody else has published that number, a version of it would no longer be the latest.
     number = same.number if same else begun if begun and begun > highest else highest + 1
@@ -154,7 +158,19 @@ def make_plan(
         chunks=chunks,
         layout=layout,
         published=same is not None,
+        holder=held.label if held else "",
     )
+
+
+def _same(every: Sequence[Version], identity: str, run: str) -> tuple[Version | None, Version | None]:
+    """What this very load has published, and the visible version that holds it; neither where none does.
+
+    Its own version may have been deleted or pruned: whoever was appended to it holds its rows all the same.
+    """
+    for version in every:
+        if version.hex == identity and version.run == run and (found := holder(every, version.label)) is not None:
+            return version, found
+    return None, None
 
 
 def _parent(latest: Version | None, same: Version | None) -> str | None:
@@ -163,8 +179,8 @@ def _parent(latest: Version | None, same: Version | None) -> str | None:
     return latest.label if latest else None
 
 
-def _check_append(catalogue: Catalogue, dataset: str, parent: str, source: SourcePlan) -> None:
-    """What is appended must have the columns of what is there, and types that the two can share."""
+def check_append(catalogue: Catalogue, dataset: str, parent: str, source: SourcePlan) -> None:
+    """Raises ``SourceTypeError`` unless the source has the columns of what is there, and types that the two share."""
     version = catalogue.resolve(dataset, selector_of(parent))
     have = catalogue.schema(version)
     if version.kind != source.kind or have.names != source.schema.names:

@@ -11,10 +11,11 @@ from uuid import UUID, uuid4
 import pyarrow as pa
 
 import pipeline
-from pipeline.errors import ChunkMissingError, StoreError
+from pipeline.errors import ChunkMissingError, StoreError, VersionNotFoundError
+from pipeline.load.lineage import holder, root_of
 from pipeline.load.lists import Listing, sums, write_lists
 from pipeline.load.merge import merge_siblings
-from pipeline.load.plan import LoadPlan, selector_of
+from pipeline.load.plan import LoadPlan, check_append, selector_of
 from pipeline.load.split import SplitResult
 from pipeline.sources import merge_schemas
 from pipeline.store.catalogue import Catalogue
@@ -90,20 +91,25 @@ def publish(
 ) -> LoadReport:
     """All or nothing: readers see the whole version afterwards, or, when this raises, none of it.
 
-    Publishing the same plan again is the same version. Raises ``StoreError`` when the results are not those of
-    every split, once, and ``ChunkMissingError`` when a manifest page that a split promised is not there.
+    Publishing the same plan again is the same version. What was published since the plan was made is followed, never
+    passed over: see ``_following``. Raises ``StoreError`` when the results are not those of every split, once,
+    ``ChunkMissingError`` when a manifest page that a split promised is not there, ``SourceTypeError`` when the data
+    to append to was replaced by other columns, and ``VersionNotFoundError`` when the version was deleted meanwhile.
     """
     ordered = sorted(results, key=lambda result: result.split)
     _check_complete(plan, ordered)
     written = {result.writer for result in ordered} | {w for result in ordered for w, _, _ in result.inherited}
+    every = catalogue.every_version(plan.dataset)
+    version = _published(plan, every)
+    if version is None:
+        plan = _following(catalogue, plan, every)
     own = [page for result in ordered for page in _promised_pages(catalogue, plan, result)]
     base = None
-    if plan.parent is not None and plan.mode == "append":
+    if version is None and plan.parent is not None and plan.mode == "append":
         base = catalogue.resolve(plan.dataset, selector_of(plan.parent))
     schemas = [plan.schema, *(result.arrow_schema() for result in ordered)]
     if base is not None:
         schemas.insert(0, catalogue.schema(base))
-    version = _published(catalogue, plan)
     replicas = 2
     if version is None:
         _check_writers(catalogue, plan, written, base)
@@ -116,12 +122,13 @@ def publish(
         except ChunkMissingError:
             ledger.withdraw(version)
             raise
-        ledger.seen_writer(plan.dataset, version.writer, buckets=0, finished=True)
-    if writes.losses:
-        _note_the_end(ledger, version, written, {row.writer: row.buckets for row in catalogue.writers(plan.dataset)})
-        replicas = 1
+        ledger.seen_writer(_publisher_row(plan, version), buckets=0, finished=True)
     if plan.mode == "append":
         version = merge_siblings(catalogue, ledger, version)
+    # A node that was down already when this began is lost to nobody here, and what is written says so.
+    if writes.losses or writes.stats.degraded:
+        _note_the_end(ledger, version, written, {row.writer: row.buckets for row in catalogue.writers(plan.dataset)})
+        replicas = 1
     # As on record: what a resumed attempt left is owed, too, and what was healed meanwhile is not.
     debts = catalogue.debts(plan.dataset, {page.writer for page in own} | {version.writer})
     owed = sum(max(1, debt.chunks) for debt in debts)
@@ -193,9 +200,50 @@ def _check_writers(catalogue: Catalogue, plan: LoadPlan, written: set[UUID], bas
         )
 
 
-def _published(catalogue: Catalogue, plan: LoadPlan) -> Version | None:
-    """The version itself when an earlier attempt has published this plan: its row is never written again."""
-    return next((v for v in catalogue.versions(plan.dataset) if v.hex == plan.hex and v.run == plan.run), None)
+def _published(plan: LoadPlan, every: Sequence[Version]) -> Version | None:
+    """The visible version that holds what an earlier attempt at this plan has published: it is never written again.
+
+    Raises ``VersionNotFoundError`` where that version was deleted since the plan was made.
+    """
+    same = [version for version in every if version.hex == plan.hex and version.run == plan.run]
+    for version in same:
+        if (found := holder(every, version.label)) is not None:
+            return found
+    if any(version.number >= plan.number for version in same):
+        raise VersionNotFoundError(
+            f"{plan.dataset}@{same[0].label} was published by an earlier attempt at this load, and then deleted",
+            hint="if it is wanted after all, load it again as another run",
+            dataset=plan.dataset,
+            version=same[0].label,
+        )
+    return None
+
+
+def _following(catalogue: Catalogue, plan: LoadPlan, every: Sequence[Version]) -> LoadPlan:
+    """The plan behind what was published since it was made, where its version would not be, or not lead to, the latest.
+
+    A ``replace`` follows whatever is the latest now. An append stays beside other appends to the same data, which are
+    merged with it; where that data was replaced, or its parent deleted, its rows go behind what is there now.
+    """
+    visible = [version for version in every if version.deleted_at is None]
+    if not visible:
+        return replace(plan, parent=None) if plan.mode == "replace" else plan
+    latest = visible[0]
+    if latest.label == plan.parent:
+        return plan
+    if plan.mode == "append":
+        parent = next((version for version in visible if version.label == plan.parent), None)
+        root = "empty" if plan.parent is None else parent and root_of(parent)
+        if root_of(latest) == root:
+            return plan
+        check_append(catalogue, plan.dataset, latest.label, plan.source)
+    return replace(plan, parent=latest.label, number=max(plan.number, every[0].number + 1))
+
+
+def _publisher_row(plan: LoadPlan, version: Version) -> WriterRow:
+    return WriterRow(
+        plan.dataset, version.writer, plan.run, plan.fingerprint, -2, 1, version.label, "", version.committed_at
+    )
 
 
 def _promised_pages(catalogue: Catalogue, plan: LoadPlan, result: SplitResult) -> list[PageRef]:
@@ -235,8 +283,9 @@ def _version(
     if plan.parent is not None:
         parent = catalogue.resolve(plan.dataset, selector_of(plan.parent))
         now = max(now, parent.committed_at)  # a commit time is never earlier than the parent's
-        root = str(parent.settings.get("root", parent.label)) if plan.mode == "append" else root
-    ledger.begin_writer(WriterRow(plan.dataset, publisher, plan.run, plan.fingerprint, -2, 1, plan.label, "", now))
+        root = root_of(parent) if plan.mode == "append" else root
+    row = WriterRow(plan.dataset, publisher, plan.run, plan.fingerprint, -2, 1, plan.label, "", datetime.now(UTC))
+    ledger.begin_writer(row)
     # The pages are read before anything names them, so a version never begins with one that is damaged.
     largest = max((catalogue.page(plan.dataset, page).largest_chunk_bytes for page in own), default=0)
     listing = Listing(plan.dataset) if base is None else Listing.of(catalogue, base)

@@ -70,7 +70,9 @@ def left_whole(cassandra: CassandraSession, row: WriterRow, *, task: Task) -> Le
             continue
         for written in (catalogue.finished_pages, catalogue.journal_pages):
             start = earlier.first_row
-            for page in written(row.dataset, earlier.writer):
+            for position, page in enumerate(written(row.dataset, earlier.writer)):
+                if page.page != (position if page.page >= 0 else -1 - position):
+                    break  # the one before is on a node that does not answer: where this one's rows begin is not known
                 if page.rows:
                     pages.setdefault(start, []).append((start + page.rows, page))
                 start += page.rows
@@ -165,7 +167,7 @@ def unfinished_run(catalogue: Catalogue, plan: LoadPlan, run: str | None) -> str
     """
     if plan.published:
         return plan.run
-    published = {version.run for version in catalogue.versions(plan.dataset)}
+    published = {version.run for version in catalogue.every_version(plan.dataset)}  # deleted ones were finished, too
     rows = [row for row in catalogue.writers(plan.dataset, run=run) if not row.condemned and row.run not in published]
     begun = [row for row in rows if row.fingerprint == plan.fingerprint]
     if begun:

@@ -23,6 +23,7 @@ from pipeline.progress import Task, null_task
 from pipeline.settings import Settings
 from pipeline.sources import SplitReader, open_source, open_split
 from pipeline.sources.parallel import worker_count
+from pipeline.store.catalogue import Catalogue
 from pipeline.store.chunk_reader import ChunkReader
 from pipeline.store.chunk_writer import ChunkWriter
 from pipeline.store.heal import Healer, HealReport
@@ -124,7 +125,6 @@ def load_split(
     kept = left_whole(cassandra, row, task=task) if resume else LeftWhole()
     row = replace(row, first_row=kept.rows)
     reader = open_source(plan.source) if split is None else open_split(plan.source, plan.source.splits[split])
-    # The writers of one process share the window's bytes; each split in Airflow is a process of its own.
     limits = settings.load
     writes = ReplicatedWriter(
         cassandra,
@@ -144,6 +144,7 @@ def load_split(
         reporter.report()
         inherited = {page.writer for page in kept.pages}
         owed = _heal_own(cassandra, row, inherited, report.under_replicated, task)
+        owed += chunk_writer.look_back()  # a node may have gone meanwhile, with what it had just acknowledged
     pages = [*kept.pages, *report.pages]
     return SplitResult(
         split=row.split,
@@ -171,7 +172,8 @@ def _heal_own(cassandra: CassandraSession, row: WriterRow, inherited: set[UUID],
     report = HealReport()
     healer = Healer(cassandra, ChunkReader(cassandra))
     try:
-        healer.writers(row.dataset, {row.writer, *inherited}, report, task=null_task())
+        alive = {other.writer for other in Catalogue(cassandra).writers(row.dataset, run=row.run) if not other.finished}
+        healer.writers(row.dataset, {row.writer, *inherited}, report, task=null_task(), writing=alive - {row.writer})
     except StoreError:
         return owed  # the node went again; millrace heal finds the notes
     return 0 if report.ok else owed

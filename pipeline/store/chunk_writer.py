@@ -129,6 +129,12 @@ class ChunkWriter:
         if time.monotonic() - self._seen > _SEEN_EVERY_S:
             self._say_alive()
 
+    def look_back(self) -> int:
+        """What was written and is in doubt since ``finish``, because a node was lost; on record when this returns."""
+        before = self.under_replicated + self._rows_owed
+        self._look_back()
+        return self.under_replicated + self._rows_owed - before
+
     def _look_back(self) -> None:
         """What a node acknowledged at the very end before it was lost is a debt, too, although it was proven once."""
         losses = self._writes.losses[self._losses_seen :]
@@ -152,7 +158,7 @@ class ChunkWriter:
 
     def _say_alive(self) -> None:
         self._seen = time.monotonic()
-        self._ledger.seen_writer(self._row.dataset, self._row.writer, buckets=self._next_bucket, finished=False)
+        self._ledger.seen_writer(self._row, buckets=self._next_bucket, finished=False)
 
     def finish(self) -> WriterReport:
         """Waits for every acknowledgement, writes the last pages, and says what was written."""
@@ -165,7 +171,7 @@ class ChunkWriter:
             self._buckets.popleft()
             self._bucket_done(bucket, last=not self._buckets)
         self._flush_page()
-        self._ledger.seen_writer(self._row.dataset, self._row.writer, buckets=self._next_bucket, finished=True)
+        self._ledger.seen_writer(self._row, buckets=self._next_bucket, finished=True)
         self._look_back()
         return WriterReport(tuple(self._pages), self.under_replicated + self._rows_owed, self.retries)
 
@@ -205,11 +211,16 @@ class ChunkWriter:
         self.acknowledged_chunks += 1
         self.acknowledged_bytes += ref.stored_bytes
         self.retries += outcome.retries
-        if outcome.replicas < 2:
+        # One that is counted late (an earlier bucket was waited for) may be behind the loss that concerns it.
+        if outcome.replicas < 2 or self._is_doubtful(outcome.at):
             self.under_replicated += 1
             bucket.one_replica += 1
         else:
             self._recent.append((outcome.at, bucket.number))
+
+    def _is_doubtful(self, at: float) -> bool:
+        """Whether a loss that was looked back for already came so soon after an acknowledgement."""
+        return any(abs(at - lost) <= self._unsynced_s for lost in self._writes.losses[: self._losses_seen])
 
     def _bucket_done(self, bucket: _Bucket, *, last: bool) -> None:
         noted = time.monotonic()
@@ -237,10 +248,9 @@ class ChunkWriter:
         self._held_bytes = 0
 
     def _put_page(self, number: int, data: bytes, checksum: bytes, sums: dict[str, int]) -> None:
-        replicas = self._ledger.page(self._row.dataset, self._row.writer, number, data, checksum, sums)
-        if replicas < 2:
-            self._ledger.note_debt(self._row.dataset, self._row.writer, PAGES_BUCKET, 0)
-            self._rows_owed += 1
+        row = self._row
+        replicas = self._ledger.page(row.dataset, row.writer, number, data, checksum, sums, owner=row.writer)
+        self._rows_owed += replicas < 2
         self._recent.append((time.monotonic(), PAGES_BUCKET))
 
     def _encode(self, buckets: list[_Bucket]) -> Iterator[tuple[bytes, bytes, dict[str, int]]]:

@@ -30,7 +30,8 @@ class HealReport:
     """What healing did. ``debts`` were on record, ``cleared`` are not any more, ``copies`` had to be written.
 
     A debt whose copies were all there (hints brought them) is cleared with no copy written. ``pending`` debts belong
-    to loads that are still writing the bucket; they heal it themselves, or the next call does.
+    to loads that may still be writing: what is there is on every node, and the note stays for what is to come, which
+    they heal themselves, or the next call does.
     """
 
     datasets: int = 0
@@ -81,18 +82,20 @@ class Healer:
     def writers(
         self, dataset: str, writers: set[UUID], report: HealReport, *, task: Task, writing: Set[UUID] = frozenset()
     ) -> None:
-        """Pays the debts of these writers; a bucket without a page is left alone while its writer is ``writing``."""
+        """Pays the debts of these writers; the note stays where a writer that is ``writing`` may not be done yet."""
         debts = self._catalogue.debts(dataset, writers)
         # Catalogue rows first (-2), then pages (-1), then chunks: what names comes before what is named.
         for debt in sorted(debts, key=lambda debt: debt.bucket):
             report.debts += 1
-            if debt.bucket >= 0 and debt.writer in writing and not any(self._bucket(debt)):
-                report.pending += 1
-                continue
+            # Asked before it is paid: a page that comes in between is not paid for.
+            done = debt.writer not in writing or self._is_behind(debt)
             try:
                 self._pay(debt, report, task)
             except (StoreError, ChunkError) as error:
                 report.problems.append(_problem(debt, error))
+                continue
+            if not done:
+                report.pending += 1
             else:
                 self._clear(debt)
                 report.cleared += 1
@@ -123,6 +126,10 @@ class Healer:
             task.advance(ref.rows)
             task.count(chunks=1, bytes_stored=ref.stored_bytes)
 
+    def _is_behind(self, debt: Debt) -> bool:
+        """Whether a writer that goes on writing is done with the bucket: its pages name a later one."""
+        return debt.bucket >= 0 and any(ref.bucket > debt.bucket for ref in self._refs(debt))
+
     def _page_writers(self, debt: Debt) -> list[UUID]:
         """The writer's own pages, and those into which its version's row has spilled."""
         spilled = []
@@ -133,12 +140,15 @@ class Healer:
 
     def _bucket(self, debt: Debt) -> Iterator[ChunkRef]:
         seen: set[int] = set()
+        for ref in self._refs(debt):
+            if ref.bucket == debt.bucket and ref.chunk not in seen:
+                seen.add(ref.chunk)
+                yield ref
+
+    def _refs(self, debt: Debt) -> Iterator[ChunkRef]:
         for written in (self._catalogue.finished_pages, self._catalogue.journal_pages):
             for page in written(debt.dataset, debt.writer):
-                for ref in self._catalogue.page(debt.dataset, page).refs():
-                    if ref.bucket == debt.bucket and ref.chunk not in seen:
-                        seen.add(ref.chunk)
-                        yield ref
+                yield from self._catalogue.page(debt.dataset, page).refs()
 
     def _clear(self, debt: Debt) -> None:
         """The note goes only when both replicas of it are told: a note that came back would only be paid again."""

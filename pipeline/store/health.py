@@ -27,7 +27,7 @@ GRACE_S = PROBE_PATIENCE_S / 2
 
 
 class Health:
-    """Suspicion of each node. Belongs to one thread: only the dispatcher of a writer calls it.
+    """Suspicion of each node. Belongs to one thread: only the dispatcher of a writer calls it, but for ``live``.
 
     ``post`` puts a call into the dispatcher's queue; ``later`` runs one there after a number of seconds.
     """

@@ -17,7 +17,7 @@ import xxhash
 
 from pipeline.store.catalogue import SHELF
 from pipeline.store.session import CassandraSession
-from pipeline.store.version import CATALOGUE_BUCKET, Version, WriterRow
+from pipeline.store.version import CATALOGUE_BUCKET, PAGES_BUCKET, Version, WriterRow
 from pipeline.store.writer import ReplicatedWriter, Write
 
 __all__ = ["Ledger"]
@@ -27,10 +27,11 @@ _INLINE_BYTES = 5_000
 
 
 _SUMS = ("chunks", "rows", "raw_bytes", "stored_bytes")
+_WHO = ("dataset", "writer", "run", "fingerprint", "split", "first_row", "version", "started")
 _WHILE_LOADING = (
     ("under_replicated", ("dataset", "writer", "bucket", "note", "chunks", "noted_at")),
     ("pages", ("dataset", "writer", "page", *_SUMS, "checksum", "data")),
-    ("writers", ("dataset", "writer", "last_seen", "buckets", "finished")),
+    ("writers", (*_WHO, "last_seen", "buckets", "finished")),
 )
 """In the order in which ``note_debt``, ``page`` and ``seen_writer`` name them: the same text is prepared once."""
 
@@ -48,9 +49,18 @@ class Ledger:
         self._cassandra = cassandra
         self._writes = writes
 
-    def insert(self, table: str, what: str, values: dict[str, Any]) -> int:
-        """One row of the catalogue."""
+    def insert(
+        self, table: str, what: str, values: dict[str, Any], *, owing: tuple[str, UUID, int] | None = None
+    ) -> int:
+        """One row of the catalogue; where it is proven on one node only, ``owing`` (``note_debt``) is put on record.
+
+        Before the row while a replica is known to be gone, else behind it: a loader may die in between, and what one
+        node alone has must not go unrecorded. A note too many is paid by looking.
+        """
         prepared = self._cassandra.prepare(_insertion(table, values))
+        noted = owing and self._writes.is_short_of(self._cassandra.replicas(prepared.bind(tuple(values.values()))))
+        if owing and noted:
+            self.note_debt(*owing, 0)
 
         def make(level: int) -> Any:
             bound = prepared.bind(tuple(values.values()))
@@ -58,7 +68,10 @@ class Ledger:
             return bound
 
         size = sum(len(v) if isinstance(v, (bytes, str)) else 16 for v in values.values())
-        return self._writes.write(Write(make, size, what)).replicas
+        replicas = self._writes.write(Write(make, size, what)).replicas
+        if owing and replicas < 2 and not noted:
+            self.note_debt(*owing, 0)
+        return replicas
 
     def make_ready(self) -> None:
         """What a load writes while it runs is prepared while nothing is wrong.
@@ -102,26 +115,40 @@ class Ledger:
             "buckets": row.buckets,
             "finished": row.finished,
         }
-        replicas = min(named, self.insert("writers", f"the writer's row of {row.dataset}", values))
-        if replicas < 2:
-            self.note_debt(row.dataset, row.writer, CATALOGUE_BUCKET, 0)
-        return replicas
+        owing = (row.dataset, row.writer, CATALOGUE_BUCKET)
+        begun = self.insert("writers", f"the writer's row of {row.dataset}", values, owing=owing)
+        if named < 2 <= begun:
+            self.note_debt(*owing, 0)
+        return min(named, begun)
 
-    def seen_writer(self, dataset: str, writer: UUID, *, buckets: int, finished: bool) -> int:
-        """The attempt is alive and has begun this many buckets. A heartbeat: the one kind of row written again."""
-        values = {
-            "dataset": dataset,
-            "writer": writer,
-            "last_seen": datetime.now(UTC),
-            "buckets": buckets,
-            "finished": finished,
-        }
-        return self.insert("writers", f"the writer's row of {dataset}", values)
+    def seen_writer(self, row: WriterRow, *, buckets: int, finished: bool) -> int:
+        """The attempt is alive and has begun this many buckets. A heartbeat: the one kind of row written again.
 
-    def page(self, dataset: str, writer: UUID, page: int, data: bytes, checksum: bytes, sums: dict[str, int]) -> int:
-        """A manifest page, under a number that this writer has not used before."""
+        It says whose it is each time: a node that was away when the attempt began must not know half of it. Only
+        ``attempt`` is never said again, which is where an attempt is condemned.
+        """
+        who = {name: getattr(row, name) for name in _WHO}
+        values = {**who, "last_seen": datetime.now(UTC), "buckets": buckets, "finished": finished}
+        return self.insert("writers", f"the writer's row of {row.dataset}", values)
+
+    def page(
+        self,
+        dataset: str,
+        writer: UUID,
+        page: int,
+        data: bytes,
+        checksum: bytes,
+        sums: dict[str, int],
+        *,
+        owner: UUID | None = None,
+    ) -> int:
+        """A manifest page, under a number that this writer has not used before.
+
+        What it owes is on record under ``owner``; for None that is left to the caller.
+        """
         values = {"dataset": dataset, "writer": writer, "page": page, **sums, "checksum": checksum, "data": data}
-        return self.insert("pages", f"page {page} of {dataset}", values)
+        owing = None if owner is None else (dataset, owner, PAGES_BUCKET)
+        return self.insert("pages", f"page {page} of {dataset}", values, owing=owing)
 
     def spill(self, dataset: str, label: str, page: int, blob: bytes) -> tuple[bytes, int]:
         """The blob itself when it is small, else a reference to a page that holds it; and the replicas proven."""
@@ -145,7 +172,7 @@ class Ledger:
     def publish(self, version: Version) -> int:
         """The version exists for readers afterwards; everything that it names must have been written before.
 
-        Returns on how many nodes its row is proven to be; when that is one, the debt is on record first.
+        Returns on how many nodes its row is proven to be; when that is one, the debt is on record.
         """
         complete = replace(version, checksum=version.compute_checksum())
         values = {
@@ -159,10 +186,8 @@ class Ledger:
         values["settings"] = json.dumps(version.settings, sort_keys=True)
         values["arrow_schema"] = version.schema_blob
         values["pages"] = version.pages_blob
-        replicas = self.insert("versions", f"the version {version.reference}", values)
-        if replicas < 2:
-            self.note_debt(version.dataset, version.writer, CATALOGUE_BUCKET, 0)
-        return replicas
+        owing = (version.dataset, version.writer, CATALOGUE_BUCKET)
+        return self.insert("versions", f"the version {version.reference}", values, owing=owing)
 
     def withdraw(self, version: Version) -> None:
         """Readers see the version no more: what it names is not all there."""

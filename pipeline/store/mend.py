@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from uuid import UUID
 
 import xxhash
 from cassandra.pool import Host
@@ -13,7 +14,7 @@ from pipeline.store.chunk_reader import ChunkReader, later_than
 from pipeline.store.manifest import ChunkRef
 from pipeline.store.session import NODE_LOCAL, TWO, CassandraSession
 
-__all__ = ["Mender"]
+__all__ = ["Mender", "mend_pages"]
 
 _PAGE_COLUMNS = ("chunks", "rows", "raw_bytes", "stored_bytes", "checksum", "data")
 _PAGES_HERE = (
@@ -54,35 +55,9 @@ class Mender:
             raise last
         return len(bad)
 
-    def pages(self, dataset: str, writer: Any) -> int:
-        """Every page of the writer is on every replica afterwards; returns how many copies were written."""
-        statement = self._cassandra.prepare(_PAGES_HERE).bind((dataset, writer))
-        hosts = self._cassandra.replicas(statement)
-        copies = {host: self._pages_on(host, statement) for host in hosts}
-        best: dict[int, Any] = {}
-        for rows in copies.values():
-            for number, row in rows.items():
-                if _good(row):
-                    best[number] = row
-        written = 0
-        for number, row in sorted(best.items()):
-            lacking = [host for host in hosts if not _good(copies[host].get(number))]
-            if lacking:
-                times = [rows[number].at for rows in copies.values() if number in rows]
-                values = [getattr(row, column) for column in _PAGE_COLUMNS]
-                again = self._cassandra.prepare(_PAGE).bind((dataset, writer, number, *values, later_than(times)))
-                again.consistency_level = TWO
-                self._cassandra.execute(again)
-                written += len(lacking)
-        lost = {number for rows in copies.values() for number in rows} - set(best)
-        if lost:
-            raise StoreError(
-                f"page {min(lost)} of {dataset}/{writer.hex[:12]} is damaged on every node",
-                hint="versions that name it cannot be read; load them again",
-                dataset=dataset,
-                page=min(lost),
-            )
-        return written
+    def pages(self, dataset: str, writer: UUID) -> int:
+        """As ``mend_pages``."""
+        return mend_pages(self._cassandra, dataset, writer)
 
     def _judge(self, ref: ChunkRef) -> tuple[Sequence[bytes] | None, list[Host], Exception | None]:
         good: Sequence[bytes] | None = None
@@ -98,9 +73,44 @@ class Mender:
                 last = error
         return good, bad, last
 
-    def _pages_on(self, host: Host, statement: Any) -> dict[int, Any]:
-        statement.consistency_level = NODE_LOCAL
-        return {row.page: row for row in self._cassandra.execute(statement, host=host)}
+
+def mend_pages(cassandra: CassandraSession, dataset: str, writer: UUID) -> int:
+    """Every page of the writer is on every replica afterwards; returns how many copies were written.
+
+    Raises ``StoreError`` for a page of which no node has a good copy, and while a node does not answer.
+    """
+    statement = cassandra.prepare(_PAGES_HERE).bind((dataset, writer))
+    hosts = cassandra.replicas(statement)
+    copies = {host: _pages_on(cassandra, host, statement) for host in hosts}
+    best: dict[int, Any] = {}
+    for rows in copies.values():
+        for number, row in rows.items():
+            if _good(row):
+                best[number] = row
+    written = 0
+    for number, row in sorted(best.items()):
+        lacking = [host for host in hosts if not _good(copies[host].get(number))]
+        if lacking:
+            times = [rows[number].at for rows in copies.values() if number in rows]
+            values = [getattr(row, column) for column in _PAGE_COLUMNS]
+            again = cassandra.prepare(_PAGE).bind((dataset, writer, number, *values, later_than(times)))
+            again.consistency_level = TWO
+            cassandra.execute(again)
+            written += len(lacking)
+    lost = {number for rows in copies.values() for number in rows} - set(best)
+    if lost:
+        raise StoreError(
+            f"page {min(lost)} of {dataset}/{writer.hex[:12]} is damaged on every node",
+            hint="versions that name it cannot be read; load them again",
+            dataset=dataset,
+            page=min(lost),
+        )
+    return written
+
+
+def _pages_on(cassandra: CassandraSession, host: Host, statement: Any) -> dict[int, Any]:
+    statement.consistency_level = NODE_LOCAL
+    return {row.page: row for row in cassandra.execute(statement, host=host)}
 
 
 def _good(row: Any) -> bool:

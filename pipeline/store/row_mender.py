@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import compress
 from typing import Any
+
+from cassandra.pool import Host
 
 from pipeline.errors import ChunkFormatError, StoreError
 from pipeline.store.catalogue import SHELF
@@ -24,6 +27,15 @@ Cells = dict[str, tuple[int, Any]]
 """Column: its write time and value."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Behind:
+    """A row, as it should be, and the nodes that have it otherwise or not at all."""
+
+    key: tuple[Any, ...]
+    newest: Cells
+    hosts: tuple[Host, ...]
+
+
 class RowMender:
     """Compares what each node has of a dataset's catalogue and writes what one lacks.
 
@@ -40,9 +52,30 @@ class RowMender:
         Raises ``StoreUnavailableError`` while a node does not answer, and ``StoreError`` for a version's row of which
         no node has a good copy.
         """
-        return sum(self._table(table, dataset) for table in _KEYS)
+        lacked = 0
+        for table, key in _KEYS.items():
+            for found in self._behind(table, dataset):
+                self._write(table, dict(zip(key, found.key, strict=True)), found.newest)
+                lacked += len(found.hosts)
+        return lacked
 
-    def _table(self, table: str, dataset: str) -> int:
+    def lacking(self, dataset: str) -> list[tuple[str, tuple[Any, ...], Host]]:
+        """Table, key and node of every row that a node lacks or has otherwise than another one.
+
+        Seen so twice: a row that is being written now (a heartbeat) is on one node before it is on the other.
+        """
+        first, second = (
+            {
+                (table, found.key, host): found.newest
+                for table in _KEYS
+                for found in self._behind(table, dataset)
+                for host in found.hosts
+            }
+            for _ in range(2)
+        )
+        return [place for place, newest in first.items() if second.get(place) == newest]
+
+    def _behind(self, table: str, dataset: str) -> Iterator[_Behind]:
         key, columns = _KEYS[table], self._columns(table)
         place: tuple[Any, ...]
         where, place = "dataset = ?", (dataset,)
@@ -52,20 +85,18 @@ class RowMender:
         query = f"SELECT {', '.join((*key, *columns))}{times} FROM {{ks}}.{table} WHERE {where}"  # noqa: S608 ours alone
         statement = self._cassandra.prepare(query).bind(place)
         statement.consistency_level = NODE_LOCAL
+        hosts = self._cassandra.replicas(statement)
         copies = [
             {tuple(getattr(row, k) for k in key): row for row in self._cassandra.execute(statement, host=host)}
-            for host in self._cassandra.replicas(statement)
+            for host in hosts
         ]
-        lacked = 0
         for row_key in sorted({row_key for copy in copies for row_key in copy}):
             rows = [copy.get(row_key) for copy in copies]
             cells = [{} if row is None else _cells(row, columns) for row in rows]
             newest = _newest_version(rows, cells) if table == "versions" else _newest(cells)
-            behind = sum(row is None or _differs(have, newest) for row, have in zip(rows, cells, strict=True))
-            if behind:
-                self._write(table, dict(zip(key, row_key, strict=True)), newest)
-                lacked += behind
-        return lacked
+            behind = [row is None or _differs(have, newest) for row, have in zip(rows, cells, strict=True)]
+            if any(behind):
+                yield _Behind(row_key, newest, tuple(compress(hosts, behind)))
 
     def _columns(self, table: str) -> list[str]:
         keyspace = self._cassandra.settings.keyspace

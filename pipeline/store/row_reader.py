@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,6 +24,8 @@ class RowReader:
         self._cassandra = cassandra
         self._strict = strict
         self.degraded = False
+        self.was_degraded = False
+        """Whether any rows ever were: what a command says of all that it read."""
 
     def rows(self, query: str, values: tuple[Any, ...]) -> list[Any]:
         """Rows at ``TWO``; with a node down at ``LOCAL_ONE``. ``degraded`` says which it was for these rows.
@@ -41,10 +44,17 @@ class RowReader:
     def _rows_of_two(self, statement: Any, replicas: list[Any]) -> list[Any] | None:
         """The rows at ``TWO``, None when a replica is down or has fallen silent; who is only slow is waited for."""
         statement.consistency_level = TWO
-        try:
-            return self._cassandra.execute_watched(statement, replicas, patience_s=_SURE_AFTER_S)
-        except _UNREACHABLE:
-            return None
+        deadline = time.monotonic() + self._cassandra.settings.request_timeout_s
+        while (left_s := deadline - time.monotonic()) > 0:
+            try:
+                return self._cassandra.execute_watched(statement, replicas, patience_s=_SURE_AFTER_S, timeout_s=left_s)
+            except StoreUnavailableError:
+                return None
+            except StoreTimeoutError:
+                # Who is only busy is asked again: what one node alone knows may be older than what both do.
+                if any(self._cassandra.is_gone(host) for host in replicas):
+                    return None
+        return None
 
     def _rows_of_one(self, statement: Any) -> list[Any]:
         # Node by node: which of them is frozen is nothing that the driver knows at once. And each for its own data
@@ -67,7 +77,7 @@ class RowReader:
                     raise
                 said.append(error)
                 continue
-            self.degraded = True
+            self.degraded = self.was_degraded = True
             return rows
         raise type(said[0])(
             f"the catalogue cannot be read: {'; '.join(error.message for error in said[: len(hosts)])}",

@@ -7,7 +7,7 @@ key is ever used again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Sequence, Set
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -19,7 +19,7 @@ from cassandra import ConsistencyLevel
 from pipeline.errors import ChunkMissingError, StoreError, StoreUnavailableError, UsageError
 from pipeline.store.catalogue import Catalogue
 from pipeline.store.heal import ALIVE
-from pipeline.store.session import NODE_LOCAL, CassandraSession
+from pipeline.store.session import CassandraSession
 from pipeline.store.version import CATALOGUE_BUCKET, CONDEMNED, Version, WriterRow, after_any_clock
 
 __all__ = ["GRACE", "Garbage", "SweepReport", "Sweeper"]
@@ -53,7 +53,7 @@ class SweepReport:
     marked: list[str] = field(default_factory=list)
     garbage: list[dict[str, Any]] = field(default_factory=list)
     lacking: list[dict[str, Any]] = field(default_factory=list)
-    """Manifest pages that a version names and that a node lacks, or all of them do."""
+    """Rows, pages and chunks that a version names and that a node lacks; on record, so that ``heal`` brings them."""
     problems: list[str] = field(default_factory=list)
     """Why something of a dataset was not removed."""
     waiting: int = 0
@@ -92,14 +92,18 @@ class Sweeper:
     def mark(self, versions: Iterable[Version], *, dry_run: bool = False) -> list[str]:
         """Readers see these versions no more; their data stays for the grace time.
 
-        Refuses tagged, leased and parent-of-training versions by name (``UsageError``), before anything is marked.
+        Refuses tagged and leased versions by name (``UsageError``), before anything is marked, and everything
+        (``StoreError``) while catalogue rows of the dataset are on one node only.
         """
         self.require_all_up()
         wanted = list(versions)
+        for dataset in {version.dataset for version in wanted}:
+            self._require_no_debt(dataset)
         for version in wanted:
             self._refuse_if_held(version)
         if not dry_run:
             for version in wanted:
+                self._refuse_if_held(version)  # the first question of many may be seconds old
                 query = "UPDATE {ks}.versions SET deleted_at = ? WHERE dataset = ? AND number = ? AND hex = ?"
                 self._execute(query, (datetime.now(UTC), version.dataset, version.number, version.hex))
         return [version.reference for version in wanted]
@@ -124,37 +128,15 @@ class Sweeper:
             found.append(Garbage(dataset, row.writer, row.buckets + 1, row.run, why, ripe))
         return found
 
-    def lacking(self, dataset: str) -> list[dict[str, Any]]:
-        """Manifest pages that visible versions name and a node does not have, by the keys of each node alone.
-
-        Keys only: whether the chunks that a page names are there takes ``verify --each-replica``.
-        """
-        pages: dict[tuple[UUID, int], str] = {}
-        for version, deleted_at in self._every_version(dataset):
-            if deleted_at is None:
-                whole = self._catalogue.whole(version)
-                pages |= {(ref.writer, ref.page): version.label for ref in self._catalogue.page_refs(whole)}
-        found = []
-        for writer in sorted({writer for writer, _ in pages}):
-            query = "SELECT page FROM {ks}.pages WHERE dataset = ? AND writer = ?"
-            statement = self._cassandra.prepare(query).bind((dataset, writer))
-            statement.consistency_level = NODE_LOCAL
-            for host in self._cassandra.replicas(statement):
-                have = {row.page for row in self._cassandra.execute(statement, host=host)}
-                gone = {place: v for place, v in pages.items() if place[0] == writer and place[1] not in have}
-                found += [
-                    {"dataset": dataset, "version": v, "writer": writer.hex, "page": page, "node": str(host.address)}
-                    for (_, page), v in gone.items()
-                ]
-        return found
-
-    def _named(self, dataset: str) -> tuple[set[UUID], dict[UUID, datetime]]:
-        """The writers that visible or leased versions name, and those of deleted ones: when the last of them was."""
+    def _named(
+        self, dataset: str, every: Sequence[tuple[Version, datetime | None]] | None = None
+    ) -> tuple[set[UUID], dict[UUID, datetime]]:
+        """The writers that versions in use (visible, tagged, leased) name, and when those of deleted ones went."""
         named: set[UUID] = set()
         deleted: dict[UUID, datetime] = {}
-        leased = self._leased(dataset)
-        for version, deleted_at in self._every_version(dataset):
-            in_use = deleted_at is None or (version.number, version.hex) in leased
+        held = self.held(dataset)  # a tag may have been given at the very moment of the deletion
+        for version, deleted_at in self._every_version(dataset) if every is None else every:
+            in_use = deleted_at is None or (version.number, version.hex) in held
             try:
                 whole = self._catalogue.whole(version)
                 writers = {page.writer for page in self._catalogue.page_refs(whole)}
@@ -176,10 +158,11 @@ class Sweeper:
         its own row, so of the two at least one sees the other.
         """
         items = list(garbage)
+        for dataset in {item.dataset for item in items}:
+            self._require_no_debt(dataset)
         for item in items:
             self._condemn(item)
         for dataset in {item.dataset for item in items}:
-            self._require_no_debt(dataset)
             named, _ = self._named(dataset)
             for item in items:
                 if item.dataset == dataset and item.writer not in named:
@@ -214,14 +197,18 @@ class Sweeper:
     def empty_deleted(self, dataset: str, *, grace: timedelta = GRACE) -> None:
         """Versions whose grace time is over lose their lists and spilled pages; their key stays taken for ever."""
         now = datetime.now(UTC)
-        leased = self._leased(dataset)
+        held = self.held(dataset)
+        # Writers first, and then the versions once for all: whatever is published in between, or later, was begun by a
+        # writer that is known here and named by nothing, which is a load under way.
+        writers = self._writers(dataset)
+        every = self._every_version(dataset)
         over: list[Version] = []
         kept: list[Version] = []
-        for version, deleted_at in self._every_version(dataset):
-            stays = deleted_at is None or now - deleted_at < grace or (version.number, version.hex) in leased
+        for version, deleted_at in every:
+            stays = deleted_at is None or now - deleted_at < grace or (version.number, version.hex) in held
             (kept if stays else over).append(version)
-        named, deleted = self._named(dataset) if over else (set(), {})
-        if over and _loading(self._writers(dataset), named | set(deleted), now):
+        named, deleted = self._named(dataset, every) if over else (set(), {})
+        if over and _loading(writers, named | set(deleted), now):
             return  # an append to what was deleted a moment ago shares its lists; the next sweep finds them again
         # Versions share lists of pages with their parents.
         shared = {writer for version in kept if over for writer in self._spilled(version)}

@@ -29,9 +29,21 @@ class Tags:
         self._writes = writes
 
     def set(self, version: Version, tag: str) -> int:
-        """The tag names this version afterwards; returns on how many nodes that is proven."""
+        """The tag names this version afterwards; returns on how many nodes that is proven.
+
+        Raises ``VersionNotFoundError`` where the version was deleted meanwhile: then nothing keeps its data.
+        """
         values = (version.dataset, check_tag(tag), version.number, version.hex)
-        return self._write(_SET, (*values, self._later(version.dataset, tag)), f"the tag {version.dataset}@{tag}")
+        proven = self._write(_SET, (*values, self._later(version.dataset, tag)), f"the tag {version.dataset}@{tag}")
+        # Who deletes looks for tags before it marks, and once more before data goes.
+        if all(other.hex != version.hex for other in self._catalogue.numbered(version.dataset, version.number)):
+            self._write(_SET, (version.dataset, tag, 0, "", self._later(version.dataset, tag)), f"the tag {tag}")
+            raise VersionNotFoundError(
+                f"{version.reference} was deleted a moment ago, so it has no tag",
+                dataset=version.dataset,
+                version=version.label,
+            )
+        return proven
 
     def remove(self, dataset: str, tag: str) -> int:
         """The tag is gone afterwards; raises ``VersionNotFoundError`` when there is none of that name."""

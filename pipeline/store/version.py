@@ -170,6 +170,9 @@ def bounded_facts(facts: dict[str, Any]) -> dict[str, Any]:
     return bounded
 
 
+_LONG_AGO = datetime(1970, 1, 1)  # as the driver gives times: without a zone, in UTC
+
+
 @dataclass(frozen=True, slots=True)
 class WriterRow:
     """What an attempt says about itself before it writes its first chunk."""
@@ -206,7 +209,8 @@ class WriterRow:
             attempt=row.attempt or 0,
             version=row.version or "",
             host=row.host or "",
-            started=(row.started or row.last_seen).replace(tzinfo=UTC),
+            # A node that missed the row knows of a condemnation alone.
+            started=(row.started or row.last_seen or _LONG_AGO).replace(tzinfo=UTC),
             first_row=row.first_row or 0,
             last_seen=row.last_seen and row.last_seen.replace(tzinfo=UTC),
             buckets=row.buckets or 0,

@@ -28,7 +28,7 @@ from pipeline.errors import (
 from pipeline.load import LoadOptions, LoadPlan, SplitResult
 from pipeline.sources import SourceOptions
 from pipeline.store.session import TWO
-from pipeline.store.version import Version
+from pipeline.store.version import CATALOGUE_BUCKET, PAGES_BUCKET, Version
 from tests.unit.store.fakes import Attempt, FakeCassandra
 
 Csv = Callable[..., str]
@@ -491,3 +491,16 @@ def test_a_filter_by_position_or_by_a_name_of_any_script_keeps_what_arrow_keeps(
     wanted = table.take(kept) if columns is None else table.take(kept).select(columns)
     assert found.num_rows == len(kept)
     assert found.equals(wanted)
+
+
+def test_a_publish_that_begins_with_a_node_down_doubts_what_that_node_acknowledged_last(
+    store: Store, cassandra: FakeCassandra, csv: Csv
+) -> None:
+    """No connection of its own was lost, and the last seconds of the splits may not be on that node."""
+    plan = store.plan("flights", csv(100))
+    results = [store.load_split(plan, None)]
+    assert cassandra.table("under_replicated") == []
+    cassandra.b.is_up = False
+    assert store.publish(plan, results).degraded
+    noted = {row["bucket"] for row in cassandra.table("under_replicated") if row["writer"] == results[0].writer}
+    assert noted == {CATALOGUE_BUCKET, PAGES_BUCKET, 0}

@@ -30,6 +30,8 @@ _CASS_TYPES = {
     "blob": "BytesType", "boolean": "BooleanType", "timestamp": "TimestampType",
 }  # fmt: skip
 
+_BOTH = (TWO, ConsistencyLevel.ALL)
+
 Answer = Any
 """``"ok"``, ``"silent"`` (no answer until ``Attempt.answer``), or an exception."""
 
@@ -115,7 +117,14 @@ class FakeCassandra(CassandraSession):
         self.cluster: Any = SimpleNamespace(
             register_listener=self.listeners.append,
             unregister_listener=self.listeners.remove,
-            metadata=SimpleNamespace(cluster_name="fake"),
+            metadata=SimpleNamespace(
+                cluster_name="fake",
+                keyspaces={
+                    "ks": SimpleNamespace(
+                        tables={name: SimpleNamespace(columns=_columns_of(name)[0]) for name in TABLES}
+                    )
+                },
+            ),
         )
 
     def hosts(self) -> list[Any]:
@@ -164,11 +173,13 @@ class FakeCassandra(CassandraSession):
             given = [(name.strip(), "=") for name in insert[2].split(",")]
             given += [(f"[{word.lower()}]", "=") for word in re.findall(r"USING (\w+)", query)]
         else:
-            table, where = re.fullmatch(
-                r"(?:SELECT .*|DELETE) FROM ks\.(\w+) WHERE (.*?)(?: LIMIT \d+)?", query
-            ).groups()  # type: ignore[union-attr]
-            given = [clause[:2] for clause in map(_clause, where.split(" AND ")) if clause[2] == "?"]
+            table, sets, where = _parts(query)
+            clauses = map(_clause, [*(sets.split(", ") if sets else ()), *(where.split(" AND ") if where else ())])
+            given = [("[timestamp]", "=")] if "USING TIMESTAMP" in query else []
+            given += [clause[:2] for clause in clauses if clause[2] == "?"]
         columns, partition, _ = _columns_of(table)
+        if query.startswith("SELECT") and " WHERE " not in query:
+            partition = []
         names = [name for name, _ in given]
         metadata = [ColumnMetadata("ks", table, name, _type(name, how, columns)) for name, how in given]
         found = PreparedStatement(
@@ -209,7 +220,7 @@ class FakeCassandra(CassandraSession):
                 columns, partition, clustering = _columns_of(table)
                 key = tuple(row[name] for name in (*partition, *clustering))
                 self._clock += 1
-                for one in [self.a, self.b] if level == TWO else [host]:
+                for one in [self.a, self.b] if level in _BOTH else [host]:
                     before = one.rows[table].get(key, (0, dict.fromkeys(columns)))[1]
                     one.rows[table][key] = (self._clock, {**before, **row})
             self.changed.notify_all()
@@ -222,19 +233,22 @@ class FakeCassandra(CassandraSession):
         query = "BATCH" if batch else statement.prepared_statement.query_string
         up = [one for one in (self.a, self.b) if one.address not in self.unreachable]
         asked = host or (up[0] if up else self.a)
-        self.reads.append((query, level, asked.address if host or level != TWO else "both"))
+        self.reads.append((query, level, asked.address if host or level not in _BOTH else "both"))
         if asked.address in self.unreachable:
             raise self.unreachable[asked.address]
         if level == NODE_LOCAL and not self.node_local_allowed:
             raise InvalidRequest("NODE_LOCAL is not allowed")
-        if level == TWO and len(up) < 2:
-            raise Unavailable("not enough", ConsistencyLevel.TWO, 2, len(up))
+        if level in _BOTH and len(up) < 2:
+            raise Unavailable("not enough", level, 2, len(up))
         if query.startswith("SELECT"):
-            return self._select(query, statement, None if level == TWO else asked)
+            return self._select(query, statement, None if level in _BOTH else asked)
         what = self.decode(statement)
+        if query.startswith("UPDATE"):
+            nulls = dict.fromkeys(re.findall(r"(\w+) = null", query))
+            self._apply([(table, {**row, **nulls}) for table, row in what], level, asked)
         if batch or query.startswith("INSERT"):
             self._apply(what, level, asked)
-        for one in [self.a, self.b] if level == TWO else [asked]:
+        for one in [self.a, self.b] if level in _BOTH else [asked]:
             for table, key in what if query.startswith("DELETE") else []:
                 gone = [k for k, (_, row) in one.rows[table].items() if key.items() <= row.items()]
                 for k in gone:
@@ -243,19 +257,35 @@ class FakeCassandra(CassandraSession):
 
     def _select(self, query: str, statement: BoundStatement, host: FakeHost | None) -> list[Any]:
         names, table, where, limit = re.fullmatch(  # type: ignore[union-attr]
-            r"SELECT (.*) FROM ks\.(\w+) WHERE (.*?)(?: LIMIT (\d+))?", query
+            r"SELECT (.*) FROM ks\.(\w+)(?: WHERE (.*?))?(?: LIMIT (\d+))?", query
         ).groups()
         rows = self.table(table, host)
         metadata = statement.prepared_statement.column_metadata
         values = iter([_value(c, v) for c, v in zip(metadata, statement.values, strict=True)])
-        for name, operator, given in map(_clause, where.split(" AND ")):
+        for name, operator, given in map(_clause, where.split(" AND ") if where else ()):
             value = next(values) if given == "?" else int(given)
             rows = [row for row in rows if _passes(name, operator, row, value)]
-        wanted = [name.strip().split(" AS ")[-1] for name in names.split(",")]
-        kind = namedtuple("Row", wanted)  # type: ignore[misc]
-        # A name that is no column is a write time; nobody's clock is off here.
+        asked = [name.strip().partition(" AS ")[::2] for name in names.split(",")]
+        kind = namedtuple("Row", [alias or name for name, alias in asked])  # type: ignore[misc]
         found = rows[: int(limit) if limit else None]
-        return [kind(*(row.get(name, 1) for name in wanted)) for row in found]
+        return [kind(*(_cell(row, name) for name, _ in asked)) for row in found]
+
+
+def _cell(row: dict[str, Any], name: str) -> Any:
+    """The value of a column, or when it was written: nobody's clock is off here."""
+    if written := re.fullmatch(r"WRITETIME\((\w+)\)", name):
+        return None if row[written[1]] is None else 1
+    return row[name]
+
+
+def _parts(query: str) -> tuple[str, str | None, str | None]:
+    """The table of a SELECT, DELETE or UPDATE, what it sets, and its conditions."""
+    using = r"(?: USING TIMESTAMP \?)?"
+    if update := re.fullmatch(rf"UPDATE ks\.(\w+){using} SET (.*) WHERE (.*)", query):
+        return update[1], update[2], update[3]
+    found = re.fullmatch(rf"(?:SELECT .*|DELETE) FROM ks\.(\w+){using}(?: WHERE (.*?))?(?: LIMIT \d+)?", query)
+    assert found is not None, query
+    return found[1], None, found[2]
 
 
 def _type(name: str, operator: str, columns: dict[str, str]) -> Any:
@@ -272,7 +302,7 @@ def _value(column: Any, data: bytes | None) -> Any:
 
 
 def _clause(text: str) -> tuple[str, str, str]:
-    name, operator, given = re.fullmatch(r"(.*) (=|>=|<|IN) (\?|-?\d+)", text).groups()  # type: ignore[union-attr]
+    name, operator, given = re.fullmatch(r"(.*) (=|>=|<|IN) (\?|-?\d+|null)", text).groups()  # type: ignore[union-attr]
     return name, operator, given
 
 

@@ -19,6 +19,7 @@ from pipeline.errors import (
     ChunkFormatError,
     ChunkMissingError,
     DatasetNotFoundError,
+    StoreTimeoutError,
     StoreUnavailableError,
     VersionNotFoundError,
 )
@@ -109,11 +110,12 @@ def test_a_row_that_cannot_be_read_at_all_is_refused_by_name(
         store.version("flights")
 
 
+@pytest.mark.parametrize("count", [350, 700], ids=["writer by writer", "the whole table"])
 @pytest.mark.parametrize("down", [False, True], ids=["both up", "one down"])
 def test_the_debts_of_hundreds_of_writers_are_found_and_the_answer_says_whether_it_is_degraded(
-    store: Store, cassandra: FakeCassandra, down: bool
+    store: Store, cassandra: FakeCassandra, down: bool, count: int
 ) -> None:
-    writers = [UUID(int=number) for number in range(350)]
+    writers = [UUID(int=number) for number in range(count)]
     owing = {writers[number] for number in (0, 99, 100, 249, 349)}
     query = "INSERT INTO {ks}.under_replicated (dataset, writer, bucket, note, chunks) VALUES (?, ?, ?, ?, ?)"
     for writer in owing:
@@ -331,3 +333,43 @@ def test_short_facts_stay_as_they_are_and_long_ones_become_a_digest() -> None:
     assert bounded["path"].startswith("/ddd")
     assert len(bounded["path"]) < 600
     assert set(bounded["types"]) == {"bytes", "xxh3_128"}
+
+
+def test_two_nodes_that_are_only_busy_are_asked_again_and_nothing_is_called_degraded(
+    store: Store, cassandra: FakeCassandra, three: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asking, late = cassandra.execute_watched, [0, 1]
+
+    def watched(statement: Any, needed: Any, **limits: Any) -> list[Any]:
+        if late:
+            late.pop()
+            raise StoreTimeoutError("the read timed out")
+        return asking(statement, needed, **limits)
+
+    monkeypatch.setattr(cassandra, "execute_watched", watched)
+    assert store.version("flights").degraded is False
+    assert store.catalogue.was_degraded is False
+    assert late == []
+
+
+def test_what_was_degraded_once_is_not_forgotten_by_what_comes_after(
+    store: Store, cassandra: FakeCassandra, three: list[str]
+) -> None:
+    cassandra.unreachable["10.0.0.1"] = reset()
+    store.versions("flights")
+    cassandra.unreachable.clear()
+    store.versions("flights")
+    assert (store.catalogue.degraded, store.catalogue.was_degraded) == (False, True)
+
+
+def test_an_error_of_a_chunk_names_the_version_that_was_read(
+    store: Store, cassandra: FakeCassandra, three: list[str]
+) -> None:
+    for host in (cassandra.a, cassandra.b):
+        for _, row in host.rows["chunks"].values():
+            row["data"] = b"wrong"
+    for read in (lambda: store.dataset("flights").to_table(), lambda: store.dataset("flights").head()):
+        with pytest.raises(ChecksumMismatchError, match=f"^flights@{three[-1]}: tile 0 of chunk") as caught:
+            read()
+        facts = ("dataset", "version", "chunk", "tile", "node", "expected", "actual")
+        assert all(fact in caught.value.context for fact in facts)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -308,3 +310,41 @@ def test_what_is_still_written_at_two_after_the_node_is_back_is_no_debt(make_wri
     writer.finish()
     assert cassandra.writes()[-1].level == TWO
     assert any(a.level == LOCAL_ONE for a in cassandra.writes())
+
+
+def test_what_is_counted_after_the_loss_that_concerns_it_is_a_debt_all_the_same(make_writer: Make) -> None:
+    """The second bucket was proven on two, then a node was lost; meanwhile the first bucket was waited for."""
+    held: list[Attempt] = []
+
+    def behave(attempt: Attempt) -> Any:
+        if not attempt.is_probe and attempt.what[0][0] == "chunks" and attempt.what[0][1]["chunk"] == 0:
+            held.append(attempt)
+            return "silent"
+        return "ok"
+
+    cassandra = FakeCassandra(behave)
+    writes = make_writer(cassandra)
+    writer = ChunkWriter(cassandra, writes, ROW, bucket_bytes=300_000)
+    for seed in range(2):
+        assert writer.write(make_chunk(10_000, seed)).bucket == seed
+    cassandra.wait_for(lambda: held != [] and {row["chunk"] for row in cassandra.table("chunks")} == {1})
+
+    def lose() -> None:
+        writes.losses.append(time.monotonic())
+        held[0].answer("ok")
+
+    threading.Timer(0.1, lose).start()
+    assert writer.finish().under_replicated >= 2
+    notes = [row for row in cassandra.table("under_replicated") if row["bucket"] >= 0]
+    assert {(note["bucket"], note["chunks"]) for note in notes} == {(0, 1), (1, 1)}
+
+
+@pytest.mark.parametrize("table", ["writers", "pages"])
+def test_while_a_node_is_known_to_be_gone_the_note_comes_before_the_row(make_writer: Make, table: str) -> None:
+    """A loader that dies between the two must not leave a row on one node that nobody knows of."""
+    cassandra = FakeCassandra()
+    cassandra.b.is_up = False
+    trace = Trace(cassandra)
+    load(cassandra, make_writer, [make_chunk(10)])
+    bucket, row = (CATALOGUE_BUCKET, "writers") if table == "writers" else (PAGES_BUCKET, "page 0")
+    assert trace.order.index(f"debt {bucket}") < trace.order.index(row)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.load.merge import _heads
+from pipeline.load.lineage import heads
 
 
 @dataclass(frozen=True)
@@ -72,4 +72,4 @@ MERGE = V("3-m", "2-b", ("2-a", "2-b"), mode="merge")
 )
 def test_the_heads_are_what_no_other_visible_version_holds(every: list[V], version: V, expected: list[str]) -> None:
     for order in (every, every[::-1]):
-        assert [head.label for head in _heads(order, version)] == expected  # type: ignore[arg-type]
+        assert [head.label for head in heads(order, version)] == expected  # type: ignore[arg-type]

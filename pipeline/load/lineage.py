@@ -1,0 +1,63 @@
+"""Which version holds the rows of which, told by their rows in the catalogue alone.
+
+A version holds its parent's rows, and a merge those of what it merged; a ``replace`` holds its own alone. Rows of
+versions are never removed, so the line does not break where a version was deleted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from pipeline.store.version import Version
+
+__all__ = ["heads", "holder", "root_of"]
+
+
+def root_of(version: Version) -> str:
+    """The label of the ``replace`` that began this line, or ``empty``: appends merge only with appends of their own."""
+    return str(version.settings.get("root", version.label))
+
+
+def heads(every: Sequence[Version], version: Version) -> list[Version]:
+    """The visible appends and merges of the same data whose rows no other visible version holds, by number and hex."""
+    root = version.settings.get("root")
+    family = {v.label: v for v in every if v.mode != "replace" and v.settings.get("root") == root}
+    visible = {label: v for label, v in family.items() if v.deleted_at is None}
+    if version.mode != "replace" and version.label not in family:
+        family[version.label] = visible[version.label] = version  # written a moment ago, to a node not asked now
+    held = _held(visible.values(), family)
+    return sorted((v for label, v in visible.items() if label not in held), key=_order)
+
+
+def holder(every: Iterable[Version], label: str) -> Version | None:
+    """The first visible version that holds what the version of this label added: itself, or one appended to it."""
+    known = {v.label: v for v in every}
+    visible = sorted((v for v in known.values() if v.deleted_at is None), key=_order)
+    for version in visible:
+        if version.label == label or (version.mode != "replace" and label in _held([version], known)):
+            return version
+    return None
+
+
+def _held(versions: Iterable[Version], known: Mapping[str, Version]) -> set[str]:
+    """The labels of all that these versions hold beside themselves; ``known`` says how the line goes on."""
+    held: set[str] = set()
+    waiting = [label for version in versions for label in _parts(version)]
+    while waiting:
+        label = waiting.pop()
+        if label in held:
+            continue
+        held.add(label)
+        version = known.get(label)
+        if version is not None and version.mode != "replace":
+            waiting += _parts(version)
+    return held
+
+
+def _parts(version: Version) -> list[str]:
+    merged = version.source.get("merged", ())
+    return [*merged, *([version.parent] if version.parent else [])]
+
+
+def _order(version: Version) -> tuple[int, str]:
+    return version.number, version.hex

@@ -1,0 +1,421 @@
+"""Loads, deletions and merges of one dataset that meet: no row is lost, none comes twice, nothing comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cassandra.cluster import NoHostAvailable
+
+from pipeline.api import Store
+from pipeline.errors import SourceTypeError, StoreError, UsageError, VersionNotFoundError
+from pipeline.load import LoadOptions, LoadPlan, LoadReport, merge
+from pipeline.load.lineage import heads
+from pipeline.store import sweep
+from pipeline.store.ledger import Ledger
+from pipeline.store.sweep import Sweeper
+from pipeline.store.version import CATALOGUE_BUCKET, CONDEMNED
+from tests.unit.store.fakes import FakeCassandra, FakeHost
+
+Csv = Callable[..., str]
+APPEND = LoadOptions(mode="append")
+PUBLISH = import_module("pipeline.load.publish")
+"""The module: its package has a function of that name."""
+
+
+@pytest.fixture(autouse=True)
+def nobody_is_taken_for_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loads of a test have just been seen; those that are over must not keep a sweep from its work."""
+    monkeypatch.setattr(sweep, "ALIVE", timedelta(0))
+
+
+def numbers(store: Store, reference: str = "d") -> list[int]:
+    return sorted(int(n) for n in store.dataset(reference).to_table()["n"].to_pylist())
+
+
+def begun(store: Store, source: str, options: LoadOptions = APPEND, run: str = "") -> tuple[LoadPlan, list[Any]]:
+    """A load that has written everything and publishes when ``published`` is called."""
+    plan = store.plan("d", source, options, run=run or f"run of {Path(source).name}")
+    return plan, [store.load_split(plan, None)]
+
+
+def published(store: Store, load: tuple[LoadPlan, list[Any]]) -> LoadReport:
+    return store.publish(*load)
+
+
+def three_appends(store: Store, csv: Csv) -> list[str]:
+    """Runs r1 to r3, each with three rows; the sources of each."""
+    sources = [csv(3, first=10 * k, name=f"{k}.csv") for k in range(3)]
+    for k, source in enumerate(sources):
+        store.load("d", source, APPEND, run=f"r{k + 1}")
+    return sources
+
+
+ALL_THREE = [0, 1, 2, 10, 11, 12, 20, 21, 22]
+
+
+# --- a run that is there already
+
+
+def test_a_run_whose_version_was_pruned_is_not_loaded_twice(store: Store, csv: Csv) -> None:
+    sources = three_appends(store, csv)
+    assert len(store.prune("d", 1).marked) == 2
+    report = store.load("d", sources[1], APPEND, run="r2")
+    assert (report.rows, report.version) == (3, store.version("d").label)
+    assert numbers(store) == ALL_THREE
+    assert len(store.versions("d")) == 1
+
+
+def test_a_run_whose_version_was_pruned_and_whose_task_is_cleared_publishes_nothing(store: Store, csv: Csv) -> None:
+    first = begun(store, csv(3), run="r1")
+    published(store, first)
+    store.load("d", csv(3, first=10, name="b.csv"), APPEND)
+    store.prune("d", 1)
+    assert published(store, first).version == store.version("d").label
+    assert numbers(store) == [0, 1, 2, 10, 11, 12]
+
+
+def test_resume_does_not_take_up_a_run_that_was_finished_and_pruned(store: Store, csv: Csv) -> None:
+    sources = three_appends(store, csv)
+    store.prune("d", 1)
+    assert store.unfinished("d", sources[1], APPEND, run="r2") == "r2"
+    with pytest.raises(UsageError, match="no load of d from this source"):
+        store.unfinished("d", sources[1], APPEND)
+
+
+def test_a_load_that_was_deleted_and_is_in_no_version_can_be_loaded_again(store: Store, csv: Csv) -> None:
+    source = csv(3)
+    store.load("d", source, run="r1")
+    store.delete("d", whole=True)
+    report = store.load("d", source, run="r1")
+    assert report.version.startswith("2-")
+    assert numbers(store) == [0, 1, 2]
+
+
+def test_publishing_what_was_deleted_meanwhile_says_so_and_brings_nothing_back(store: Store, csv: Csv) -> None:
+    load = begun(store, csv(3), LoadOptions())
+    label = published(store, load).version
+    store.delete(f"d@{label}")
+    with pytest.raises(VersionNotFoundError, match=f"d@{label} was published by an earlier attempt.*then deleted"):
+        published(store, load)
+    assert store.catalogue.versions("d") == []
+
+
+def test_one_run_published_under_two_numbers_is_merged_once(
+    store: Store, csv: Csv, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of its attempts knew another node, and so did not see the other one's version."""
+    store.load("d", csv(3))
+    source = csv(3, first=10, name="b.csv")
+    early = begun(store, source, run="twice")
+    store.load("d", csv(3, first=20, name="c.csv"), APPEND)
+    late = begun(store, source, run="twice")
+    with monkeypatch.context() as patched:
+        patched.setattr(PUBLISH, "_published", lambda _plan, _every: None)
+        patched.setattr(PUBLISH, "merge_siblings", lambda _c, _l, version: version)
+        labels = [published(store, load).version for load in (early, late)]
+    assert len(set(labels)) == 2
+    store.load("d", csv(3, first=30, name="e.csv"), APPEND)
+    assert numbers(store) == [*ALL_THREE, 30, 31, 32]
+
+
+# --- replace and append
+
+
+def test_a_replace_that_ends_after_others_is_the_latest_and_says_what_it_followed(store: Store, csv: Csv) -> None:
+    store.load("d", csv(3))
+    slow = begun(store, csv(2, first=900, name="slow.csv"), LoadOptions())
+    for k in (1, 2):
+        store.load("d", csv(3, first=10 * k, name=f"{k}.csv"), APPEND)
+    followed = store.version("d").label
+    report = published(store, slow)
+    assert report.parent == followed
+    assert store.version("d").label == report.version
+    assert numbers(store) == [900, 901]
+
+
+def test_appends_of_the_moment_of_a_replace_go_behind_its_rows(store: Store, csv: Csv) -> None:
+    store.load("d", csv(3))
+    replacing = begun(store, csv(2, first=900, name="r.csv"), LoadOptions())
+    appends = [begun(store, csv(2, first=100 * k, name=f"{k}.csv")) for k in (1, 2)]
+    published(store, replacing)
+    for load in appends:
+        published(store, load)
+    assert numbers(store) == [100, 101, 200, 201, 900, 901]
+
+
+def test_an_append_to_what_was_replaced_by_other_columns_is_refused_before_anything_is_visible(
+    store: Store, csv: Csv, tmp_path: Path
+) -> None:
+    store.load("d", csv(3))
+    load = begun(store, csv(2, first=100, name="b.csv"))
+    other = tmp_path / "other.csv"
+    other.write_text("x,y\n1,2\n")
+    store.load("d", str(other))
+    with pytest.raises(SourceTypeError, match="cannot be appended to d@2"):
+        published(store, load)
+    assert store.dataset("d").schema.names == ["x", "y"]
+
+
+def test_an_append_whose_parent_was_pruned_goes_behind_what_holds_its_rows(store: Store, csv: Csv) -> None:
+    store.load("d", csv(3))
+    slow = begun(store, csv(3, first=20, name="slow.csv"))
+    store.load("d", csv(3, first=10, name="b.csv"), APPEND)
+    store.prune("d", 1)
+    published(store, slow)
+    assert numbers(store) == ALL_THREE
+
+
+def test_a_replace_whose_parent_was_deleted_is_published(store: Store, csv: Csv) -> None:
+    store.load("d", csv(3))
+    load = begun(store, csv(3, first=10, name="b.csv"), LoadOptions())
+    store.delete("d@1")
+    assert published(store, load).parent is None
+    assert numbers(store) == [10, 11, 12]
+
+
+def replaced_meanwhile(store: Store, source: str) -> Callable[..., Any]:
+    """``_merge`` of one who reads the versions just before a replace with the number of its siblings is published."""
+    merging = merge._merge
+    plan, results = begun(store, source, LoadOptions(), run="replace")
+
+    def late(*arguments: Any) -> Any:
+        if results:
+            with pytest.MonkeyPatch.context() as patched:
+                patched.setattr(PUBLISH, "_following", lambda _catalogue, plan, _every: plan)
+                store.publish(plan, [results.pop()])
+        return merging(*arguments)
+
+    return late
+
+
+def test_a_merge_never_brings_back_what_was_replaced_while_it_was_made(
+    store: Store, csv: Csv, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.load("d", csv(3))
+    loads = [begun(store, csv(2, first=100 * k, name=f"{k}.csv")) for k in (1, 2)]
+    monkeypatch.setattr(merge, "_merge", replaced_meanwhile(store, csv(2, first=900, name="r.csv")))
+    for load in loads:
+        published(store, load)
+    assert [version.number for version in store.versions("d")] == [2, 2, 2, 1]
+
+
+# --- deleting
+
+
+def unmerged(store: Store, csv: Csv, count: int = 2) -> None:
+    """Appends that could not see each other: each was published, and nobody has merged them."""
+    store.load("d", csv(3))
+    loads = [begun(store, csv(3, first=10 * k, name=f"{k}.csv")) for k in range(1, count + 1)]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(PUBLISH, "merge_siblings", lambda _catalogue, _ledger, version: version)
+        for load in loads:
+            published(store, load)
+
+
+def test_prune_keeps_appends_that_no_other_version_holds_yet(store: Store, csv: Csv) -> None:
+    unmerged(store, csv)
+    assert len(store.prune("d", 1).marked) == 1
+    assert len(store.heal("d").merged) == 1
+    assert numbers(store) == ALL_THREE
+
+
+def test_nothing_is_deleted_while_rows_of_the_catalogue_are_on_one_node_only(store: Store, csv: Csv) -> None:
+    store.load("d", csv(3, first=10, name="b.csv"))
+    store.load("d", csv(3))
+    writer = store.version("d").writer
+    with store._writes() as writes:
+        Ledger(store.cassandra, writes).note_debt("d", writer, CATALOGUE_BUCKET, 0)
+    for delete in (lambda: store.delete("d", whole=True), lambda: store.prune("d", 1)):
+        with pytest.raises(StoreError, match=r"catalogue rows on one node only.*millrace heal d first"):
+            delete()
+    assert numbers(store) == [0, 1, 2]
+
+
+def test_a_merge_of_what_is_deleted_meanwhile_is_not_published(
+    store: Store, csv: Csv, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unmerged(store, csv)
+    one = next(version for version in store.versions("d") if version.number == 2)
+    beginning = Ledger.begin_writer
+
+    def deleting(ledger: Ledger, row: Any) -> int:
+        monkeypatch.undo()
+        store.delete(f"d@{one.label}")
+        return beginning(ledger, row)
+
+    monkeypatch.setattr(Ledger, "begin_writer", deleting)
+    assert store.heal("d").merged == []
+    assert len(numbers(store)) == 6
+
+
+def test_a_merge_that_names_what_is_being_swept_is_withdrawn(
+    store: Store, cassandra: FakeCassandra, csv: Csv, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unmerged(store, csv)
+    one = next(version for version in store.versions("d") if version.number == 2)
+    writer = next(
+        page.writer for page in store.catalogue.page_refs(store.catalogue.whole(one)) if page.added_by == one.label
+    )
+    publishing = Ledger.publish
+
+    def condemning(ledger: Ledger, version: Any) -> int:
+        monkeypatch.undo()
+        ledger.insert("writers", "a condemnation", {"dataset": "d", "writer": writer, "attempt": CONDEMNED})
+        return publishing(ledger, version)
+
+    monkeypatch.setattr(Ledger, "publish", condemning)
+    store.heal("d")
+    assert {version.mode for version in store.versions("d")} == {"replace", "append"}
+
+
+def test_an_append_published_while_its_parent_is_swept_keeps_the_parents_lists(
+    store: Store, cassandra: FakeCassandra, csv: Csv, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.load.lists.list_pages_max", lambda _columns: 2)
+    monkeypatch.setattr("pipeline.load.lists.INLINE_PAGES", 0)
+    for k in range(4):
+        store.load("d", csv(3, first=10 * k, name=f"{k}.csv"), APPEND)
+    parent = store.version("d")
+    load = begun(store, csv(3, first=100, name="late.csv"))
+    store.delete(f"d@{parent.label}")
+    reading = Sweeper._every_version
+
+    def then_published(sweeper: Sweeper, dataset: str) -> Any:
+        every = reading(sweeper, dataset)
+        if not named:
+            named.append(dataset)
+            with pytest.MonkeyPatch.context() as patched:
+                # It had resolved its parent before that was deleted.
+                patched.setattr(PUBLISH, "_following", lambda _catalogue, plan, _every: plan)
+                patched.setattr(store.catalogue, "resolve", lambda *_: store.catalogue.whole(parent))
+                published(store, load)
+        return every
+
+    named: list[str] = []
+    monkeypatch.setattr(sweep, "ALIVE", timedelta(hours=3))
+    monkeypatch.setattr(Sweeper, "_every_version", then_published)
+    Sweeper(cassandra, store.catalogue).empty_deleted("d", grace=timedelta(0))
+    store.catalogue.page_list.cache_clear()
+    assert named
+    assert numbers(store) == [*ALL_THREE, 30, 31, 32, 100, 101, 102]
+
+
+@pytest.mark.parametrize("hours", [23.99, 24.01])
+def test_what_is_deleted_goes_24_hours_later_and_not_before(
+    store: Store, cassandra: FakeCassandra, csv: Csv, monkeypatch: pytest.MonkeyPatch, hours: float
+) -> None:
+    store.load("d", csv(3))
+    store.load("d", csv(3, first=10, name="b.csv"))
+    store.delete("d@1")
+
+    class Later(sweep.datetime):  # type: ignore[name-defined,misc]
+        @classmethod
+        def now(cls, zone: Any = None) -> Any:
+            return super().now(zone) + timedelta(hours=hours)
+
+    monkeypatch.setattr(sweep, "datetime", Later)
+    before = len(cassandra.table("chunks"))
+    report = store.fsck(delete=True)
+    over = hours > 24
+    assert (report.waiting > 0, report.removed_writers > 0) == (not over, over)
+    assert (len(cassandra.table("chunks")) < before) is over
+    assert numbers(store) == [10, 11, 12]
+
+
+# --- tags
+
+
+def test_a_tag_that_comes_too_late_for_a_version_says_so_and_is_not_left_behind(
+    store: Store, csv: Csv, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.load("d", csv(3))
+    store.load("d", csv(3, first=10, name="b.csv"))
+    found = store.version("d@1")
+    monkeypatch.setattr(store, "version", lambda _reference: found)
+    store.delete("d@1")
+    with pytest.raises(VersionNotFoundError, match=r"d@1-\w+ was deleted a moment ago, so it has no tag"):
+        store.tag("d@1", "good")
+    assert store.tags("d") == {}
+
+
+def test_what_a_tag_names_is_not_swept_though_it_was_deleted_at_the_same_moment(
+    store: Store, cassandra: FakeCassandra, csv: Csv, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.load("d", csv(3))
+    store.load("d", csv(3, first=10, name="b.csv"))
+    with monkeypatch.context() as patched:
+        patched.setattr(Sweeper, "_refuse_if_held", lambda _sweeper, _version: None)
+        store.tag("d@1", "good")
+        store.delete("d@1", now=True)
+    assert len(cassandra.table("chunks")) == 4
+    assert store.fsck(delete=True, now=True).removed_writers == 0
+
+
+# --- many at once, and a node that knows half
+
+
+def test_more_appends_than_one_row_can_name_take_several_merges(
+    store: Store, csv: Csv, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(merge, "_MERGED_AT_ONCE", 3)
+    unmerged(store, csv, count=8)
+    store.heal("d")
+    assert numbers(store) == [n + 10 * k for k in range(9) for n in range(3)]
+    assert all(len(version.source.get("merged", ())) <= 3 for version in store.versions("d"))
+    assert len(heads(store.versions("d"), store.version("d"))) == 1
+
+
+def down(cassandra: FakeCassandra, host: FakeHost) -> None:
+    cassandra.unreachable[host.address] = NoHostAvailable("gone", {host: ConnectionError("gone")})
+
+
+def test_a_node_that_knows_of_a_deletion_alone_stops_nobody(store: Store, cassandra: FakeCassandra, csv: Csv) -> None:
+    store.load("d", csv(3))
+    store.load("d", csv(3, first=10, name="b.csv"))
+    [gone] = [key for key in cassandra.b.rows["versions"] if key[1] == 2]
+    del cassandra.b.rows["versions"][gone]
+    store.delete("d@2")
+    down(cassandra, cassandra.a)
+    assert [version.number for version in store.versions("d")] == [1]
+    assert [info.name for info in store.datasets()] == ["d"]
+    assert numbers(store) == [0, 1, 2]
+
+
+def test_a_node_that_knows_of_a_condemnation_alone_stops_no_load(
+    store: Store, cassandra: FakeCassandra, csv: Csv
+) -> None:
+    store.load("d", csv(3))
+    writer = store.version("d").writer
+    for host in (cassandra.a, cassandra.b):
+        for key, (stamp, row) in list(host.rows["writers"].items()):
+            if key[1] == writer:
+                half = {**dict.fromkeys(row), "dataset": "d", "writer": writer, "attempt": CONDEMNED}
+                host.rows["writers"][key] = (stamp, half)
+    store.load("d", csv(3, first=10, name="b.csv"), APPEND)
+    assert numbers(store) == [0, 1, 2, 10, 11, 12]
+
+
+def test_a_heartbeat_says_whose_it_is(store: Store, cassandra: FakeCassandra, csv: Csv) -> None:
+    """A node that was away when the attempt began would know half of it, and that half would look swept."""
+    plan, _ = begun(store, csv(3), run="r1")
+    last = [row for attempt in cassandra.writes() for table, row in attempt.what if table == "writers"][-1]
+    assert last["finished"]
+    assert (last["run"], last["fingerprint"], last["version"]) == ("r1", plan.fingerprint, plan.label)
+
+
+def test_a_page_that_is_missing_between_others_ends_what_is_gone_on_with(
+    store: Store, cassandra: FakeCassandra, csv: Csv
+) -> None:
+    """A node that was away for a moment lacks the page in the middle; where the next one's rows begin, nobody knows."""
+    source = csv(3)
+    begun(store, source, run="r1")
+    for host in (cassandra.a, cassandra.b):
+        [(key, (stamp, row))] = host.rows["pages"].items()
+        host.rows["pages"] = {(*key[:2], 2): (stamp, {**row, "page": 2})}
+    store.load("d", source, APPEND, run="r1")
+    assert numbers(store) == [0, 1, 2]

@@ -1,0 +1,219 @@
+"""What is found lacking is on record, what is on record is brought back, and a note never goes too early."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from pipeline.api import Store
+from pipeline.load import LoadOptions
+from pipeline.progress import null_task
+from pipeline.store.chunk_reader import ChunkReader
+from pipeline.store.chunk_writer import ChunkWriter
+from pipeline.store.heal import Healer, HealReport
+from pipeline.store.ledger import Ledger
+from pipeline.store.version import CATALOGUE_BUCKET, PAGES_BUCKET
+from pipeline.store.writer import ReplicatedWriter
+from tests.unit.store.conftest import make_chunk, writer_row
+from tests.unit.store.fakes import FakeCassandra, FakeHost
+
+Csv = Callable[..., str]
+Make = Callable[..., ReplicatedWriter]
+
+
+def lose(host: FakeHost, table: str) -> None:
+    host.rows[table].clear()
+
+
+def damage_page(host: FakeHost, table: str) -> None:
+    for _, row in host.rows[table].values():
+        row["data"] = b"wrong" + row["data"]
+
+
+def damage_row(host: FakeHost, table: str) -> None:
+    """Its checksum says so."""
+    for key, (stamp, row) in list(host.rows[table].items()):
+        host.rows[table][key] = (stamp, {**row, "rows": row["rows"] + 1})
+
+
+LOSSES = [
+    (lose, "pages", PAGES_BUCKET),
+    (damage_page, "pages", PAGES_BUCKET),
+    (lose, "versions", CATALOGUE_BUCKET),
+    (damage_row, "versions", CATALOGUE_BUCKET),
+    (lose, "tags", CATALOGUE_BUCKET),
+    (lose, "datasets", CATALOGUE_BUCKET),
+    (lose, "writers", CATALOGUE_BUCKET),
+    (lose, "chunks", 0),
+]
+
+
+def owed(cassandra: FakeCassandra) -> set[int]:
+    return {row["bucket"] for row in cassandra.table("under_replicated")}
+
+
+@pytest.mark.parametrize("look", ["fsck", "verify"])
+@pytest.mark.parametrize("node", ["a", "b"])
+@pytest.mark.parametrize(("harm", "table", "bucket"), LOSSES, ids=[f"{h.__name__} {t}" for h, t, _ in LOSSES])
+def test_what_one_node_lacks_without_anybody_knowing_is_found_and_brought_back(
+    store: Store, cassandra: FakeCassandra, csv: Csv, harm: Any, table: str, bucket: int, node: str, look: str
+) -> None:
+    store.load("flights", csv(100))
+    store.tag("flights", "good")
+    host: FakeHost = getattr(cassandra, node)
+    harm(host, table)
+    if look == "fsck":
+        assert {item["node"] for item in store.fsck().lacking} == {host.address}
+    else:
+        assert not store.verify("flights", each_replica=True).ok
+    assert owed(cassandra) == {bucket}
+    healed = store.heal("flights")
+    assert healed.ok
+    assert healed.copies >= 1 or harm is damage_page  # whoever looks for chunks has read and replaced it already
+    assert owed(cassandra) == set()
+    assert store.verify("flights", each_replica=True).ok
+    assert store.fsck().lacking == []
+    assert store.version("flights@good").rows == 100
+    assert (cassandra.a.rows[table].keys(), len(cassandra.a.rows[table])) == (
+        cassandra.b.rows[table].keys(),
+        len(cassandra.b.rows[table]),
+    )
+
+
+def test_a_store_as_it_was_written_lacks_nothing_and_owes_nothing(
+    store: Store, cassandra: FakeCassandra, csv: Csv
+) -> None:
+    for k in range(3):
+        store.load("flights", csv(10, first=10 * k, name=f"{k}.csv"), LoadOptions(mode="append"))
+    report = store.fsck()
+    assert (report.lacking, report.problems) == ([], [])
+    assert owed(cassandra) == set()
+
+
+def test_what_no_node_has_is_a_problem_of_fsck_and_stops_nothing(
+    store: Store, cassandra: FakeCassandra, csv: Csv
+) -> None:
+    store.load("flights", csv(100))
+    store.load("other", csv(100))
+    for host in (cassandra.a, cassandra.b):
+        for key in [key for key in host.rows["pages"] if key[0] == "flights"]:
+            del host.rows["pages"][key]
+    found = store.fsck().lacking
+    assert {(item["dataset"], item["node"]) for item in found} == {("flights", "10.0.0.1"), ("flights", "10.0.0.2")}
+
+
+def test_a_damaged_page_is_replaced_by_the_good_copy_as_soon_as_it_is_read(
+    store: Store, cassandra: FakeCassandra, csv: Csv
+) -> None:
+    store.load("flights", csv(100))
+    damage_page(cassandra.a, "pages")
+    assert store.dataset("flights").to_table().num_rows == 100
+    assert cassandra.a.rows["pages"].keys() == cassandra.b.rows["pages"].keys()
+    pages = [cassandra.table("pages", host)[0]["data"] for host in (cassandra.a, cassandra.b)]
+    assert pages[0] == pages[1]
+
+
+class Healing:
+    """A load of three buckets that is still running, and what healing does meanwhile."""
+
+    def __init__(self, cassandra: FakeCassandra, make_writer: Make) -> None:
+        self.cassandra = cassandra
+        self.row = writer_row()
+        writes = make_writer(cassandra)
+        self.ledger = Ledger(cassandra, writes)
+        self.writer = ChunkWriter(cassandra, writes, self.row, bucket_bytes=1_000_000)
+
+    def write(self, seed: int) -> None:
+        self.writer.write(make_chunk(40_000, seed))
+        self.cassandra.wait_for(lambda: len({row["chunk"] for row in self.cassandra.table("chunks")}) > seed)
+        self.writer.settle()
+
+    def heal(self, *, writing: bool = True) -> HealReport:
+        report = HealReport()
+        healer = Healer(self.cassandra, ChunkReader(self.cassandra))
+        alive = {self.row.writer} if writing else set()
+        healer.writers(self.row.dataset, {self.row.writer}, report, task=null_task(), writing=alive)
+        return report
+
+
+@pytest.fixture
+def healing(make_writer: Make) -> Healing:
+    return Healing(FakeCassandra(), make_writer)
+
+
+def test_a_note_of_a_bucket_that_is_still_written_stays_until_a_later_one_is_on_record(healing: Healing) -> None:
+    healing.write(0)
+    healing.ledger.note_debt(healing.row.dataset, healing.row.writer, 0, 1)
+    report = healing.heal()
+    assert (report.debts, report.cleared, report.pending) == (1, 0, 1)
+    for seed in (1, 2):
+        healing.write(seed)
+    # Bucket 0 has its page now; that nothing more of it will come, only the page of bucket 1 says.
+    healing.heal()
+    for seed in (3, 4):
+        healing.write(seed)
+    assert healing.heal().cleared in (0, 1)
+    assert owed(healing.cassandra) == set()
+
+
+def test_what_a_bucket_still_written_has_so_far_is_healed_although_its_note_stays(healing: Healing) -> None:
+    for seed in range(3):
+        healing.write(seed)
+    healing.writer.finish()
+    last = max(row["bucket"] for row in healing.cassandra.table("chunks"))
+    healing.ledger.note_debt(healing.row.dataset, healing.row.writer, last, 1)
+    lose(healing.cassandra.b, "chunks")
+    report = healing.heal()
+    assert (report.copies, report.cleared, report.pending) == (1, 0, 1)
+    assert owed(healing.cassandra) == {last}
+    assert healing.heal(writing=False).cleared == 1
+    assert owed(healing.cassandra) == set()
+
+
+def test_the_note_of_pages_of_one_who_has_not_published_yet_stays(healing: Healing) -> None:
+    """Its lists lie under names that only its version knows."""
+    healing.ledger.note_debt(healing.row.dataset, healing.row.writer, PAGES_BUCKET, 0)
+    assert healing.heal().pending == 1
+    assert owed(healing.cassandra) == {PAGES_BUCKET}
+
+
+def test_the_catalogue_is_healed_before_pages_and_pages_before_chunks(
+    healing: Healing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    healing.write(0)
+    healing.writer.finish()
+    paid: list[int] = []
+    paying = Healer._pay
+
+    def pay(healer: Healer, debt: Any, *rest: Any) -> None:
+        paid.append(debt.bucket)
+        paying(healer, debt, *rest)
+
+    monkeypatch.setattr(Healer, "_pay", pay)
+    for bucket in (0, PAGES_BUCKET, CATALOGUE_BUCKET):
+        healing.ledger.note_debt(healing.row.dataset, healing.row.writer, bucket, 0)
+    assert healing.heal(writing=False).cleared == 3
+    assert paid == [CATALOGUE_BUCKET, PAGES_BUCKET, 0]
+
+
+def test_what_hints_have_brought_already_is_only_looked_at(healing: Healing) -> None:
+    healing.write(0)
+    healing.writer.finish()
+    healing.ledger.note_debt(healing.row.dataset, healing.row.writer, 0, 1)
+    before = len(healing.cassandra.writes())
+    report = healing.heal(writing=False)
+    assert (report.chunks, report.copies, report.cleared, report.ok) == (1, 0, 1, True)
+    assert len(healing.cassandra.writes()) == before
+
+
+def test_a_debt_that_nobody_can_pay_is_a_problem_and_stays_on_record(healing: Healing) -> None:
+    healing.write(0)
+    healing.writer.finish()
+    healing.ledger.note_debt(healing.row.dataset, healing.row.writer, 0, 1)
+    for host in (healing.cassandra.a, healing.cassandra.b):
+        lose(host, "chunks")
+    report = healing.heal(writing=False)
+    assert (report.ok, report.cleared, [problem["bucket"] for problem in report.problems]) == (False, 0, [0])
+    assert owed(healing.cassandra) == {0}
