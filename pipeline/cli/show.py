@@ -94,6 +94,7 @@ def _show(facts: dict[str, Any]) -> None:
             ("chunks", f"{facts['chunks']:,}, the largest of {facts['largest_chunk_bytes']:,} stored bytes"),
             ("replicas", replicas),
             ("source", came_from),
+            ("its checksum", f"CRC-32 {source['crc32']}" if "crc32" in source else "not known"),
             ("run", facts["run"]),
             ("mode", facts["mode"]),
             ("parent", facts["parent"] or "none"),

@@ -17,7 +17,7 @@ from pipeline.load.lists import Listing, sums, write_lists
 from pipeline.load.merge import merge_siblings
 from pipeline.load.plan import LoadPlan, check_append, selector_of
 from pipeline.load.split import SplitResult
-from pipeline.sources import merge_schemas
+from pipeline.sources import STANDARD_INPUT, Content, merge_schemas
 from pipeline.store.catalogue import Catalogue
 from pipeline.store.ledger import Ledger
 from pipeline.store.manifest import PageRef
@@ -113,7 +113,7 @@ def publish(
     replicas = 2
     if version is None:
         _check_writers(catalogue, plan, written, base)
-        version = _version(catalogue, ledger, plan, base, own, merge_schemas(schemas))
+        version = _version(catalogue, ledger, plan, base, own, merge_schemas(schemas), _content(plan, ordered))
         replicas = ledger.publish(version)
         # Whoever sweeps condemns before it looks for versions, and this looks after it has written one: of a sweep
         # and a load that meet, at least one sees the other.
@@ -267,6 +267,17 @@ def _promised_pages(catalogue: Catalogue, plan: LoadPlan, result: SplitResult) -
     return [replace(page, added_by=plan.label) for page in pages]
 
 
+def _content(plan: LoadPlan, ordered: Sequence[SplitResult]) -> dict[str, str]:
+    """The checksum of the source's bytes, file after file; nothing unless every split knows its own."""
+    whole = Content()
+    for result in ordered:
+        if result.content is None:
+            return {}
+        whole = whole.followed_by(result.content)
+    known = plan.source.uri == STANDARD_INPUT or whole.size_bytes == sum(file.size_bytes for file in plan.source.files)
+    return {"crc32": f"{whole.crc32:08x}"} if known else {}
+
+
 def _version(
     catalogue: Catalogue,
     ledger: Ledger,
@@ -274,6 +285,7 @@ def _version(
     base: Version | None,
     own: Sequence[PageRef],
     schema: pa.Schema,
+    content: dict[str, str],
 ) -> Version:
     publisher = uuid4()
     now = datetime.now(UTC)
@@ -308,7 +320,7 @@ def _version(
         writers=len({page.writer for page in own}) + (base.writers if base is not None else 0),
         run=plan.run,
         code=pipeline.__version__,
-        source=bounded_facts(plan.source.facts()),
+        source=bounded_facts({**plan.source.facts(), **content}),
         settings={
             "root": root,
             "chunks": plan.chunks.to_json(),

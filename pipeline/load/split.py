@@ -21,7 +21,7 @@ from pipeline.load.plan import LoadPlan
 from pipeline.load.resume import LeftWhole, after_kept, left_whole
 from pipeline.progress import Task, null_task
 from pipeline.settings import Settings
-from pipeline.sources import SplitReader, open_source, open_split
+from pipeline.sources import Content, SplitReader, open_source, open_split
 from pipeline.sources.parallel import worker_count
 from pipeline.store.catalogue import Catalogue
 from pipeline.store.chunk_reader import ChunkReader
@@ -57,6 +57,8 @@ class SplitResult:
     retries: int
     schema: bytes
     """The physical schema that the split ended with, as serialized Arrow: it may be wider than the plan's."""
+    content: Content | None = None
+    """Checksum and size of what was read of the source."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON for a task's result."""
@@ -72,6 +74,7 @@ class SplitResult:
             "under_replicated": self.under_replicated,
             "retries": self.retries,
             "schema": base64.b64encode(self.schema).decode(),
+            "content": self.content and self.content.to_json(),
         }
 
     @classmethod
@@ -83,6 +86,7 @@ class SplitResult:
                 "writer": UUID(hex=value["writer"]),
                 "inherited": tuple((UUID(hex=writer), first, last) for writer, first, last in value["inherited"]),
                 "schema": base64.b64decode(value["schema"]),
+                "content": Content(*value["content"]) if value.get("content") else None,
             }
         )
 
@@ -158,6 +162,7 @@ def load_split(
         under_replicated=owed,
         retries=report.retries,
         schema=reader.schema.serialize().to_pybytes(),
+        content=reader.content,
     )
 
 

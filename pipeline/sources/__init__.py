@@ -20,14 +20,18 @@ What holds for every source:
 from __future__ import annotations
 
 from pipeline.sources.bytes_format import BYTES_SCHEMA
+from pipeline.sources.content import Content
 from pipeline.sources.model import SourceFile, SourceOptions, SourcePlan, Split
 from pipeline.sources.plan import plan_source
 from pipeline.sources.read import SplitReader, open_source, open_split
 from pipeline.sources.restore import restore_bytes
+from pipeline.sources.stdin import STANDARD_INPUT
 from pipeline.sources.types import merge_schemas, parse_type
 
 __all__ = [
     "BYTES_SCHEMA",
+    "STANDARD_INPUT",
+    "Content",
     "SourceFile",
     "SourceOptions",
     "SourcePlan",

@@ -8,12 +8,12 @@ import pyarrow as pa
 
 from pipeline.sources.arrow_format import read_arrow
 from pipeline.sources.bytes_format import read_pieces
+from pipeline.sources.content import ReadContent
 from pipeline.sources.csv_reader import CsvReader
 from pipeline.sources.jsonl_reader import JsonlReader
 from pipeline.sources.model import SourcePlan
 from pipeline.sources.parquet_format import read_parquet
 from pipeline.sources.stdin import STANDARD_INPUT, standard_input
-from pipeline.sources.streams import open_bytes, open_plain
 
 __all__ = ["batches_of"]
 
@@ -22,38 +22,38 @@ Read = tuple[pa.RecordBatch, int, int]
 """A batch, the number of its file, and how many bytes of this part of it were read by then."""
 
 
-def batches_of(plan: SourcePlan, parts: list[Part], *, looking: bool = False) -> Iterator[Read]:
+def batches_of(plan: SourcePlan, parts: list[Part], content: ReadContent, *, looking: bool = False) -> Iterator[Read]:
     """All batches of the given parts (file, start, stop), in order, with the columns in the plan's order.
 
-    With ``looking`` standard input is kept for the load that follows.
+    ``content`` knows afterwards what was read. With ``looking`` standard input is kept for the load that follows.
     """
     if plan.uri == STANDARD_INPUT and not looking:
         standard_input().load()
     if plan.format in ("parquet", "arrow"):
-        return _of_columns(plan, parts)
-    return _of_bytes(plan, parts)
+        return _of_columns(plan, parts, content)
+    return _of_bytes(plan, parts, content)
 
 
-def _of_bytes(plan: SourcePlan, parts: list[Part]) -> Iterator[Read]:
+def _of_bytes(plan: SourcePlan, parts: list[Part], content: ReadContent) -> Iterator[Read]:
     read: Iterator[Read]
     if plan.format == "csv":
-        read = CsvReader.of_plan(plan, open_plain).batches(parts)
+        read = CsvReader.of_plan(plan, content.open_plain).batches(parts)
     elif plan.format == "jsonl":
-        read = JsonlReader.of_plan(plan, open_plain).batches(parts)
+        read = JsonlReader.of_plan(plan, content.open_plain).batches(parts)
     else:
-        read = read_pieces(plan.files, parts, plan.options.piece_bytes, open_bytes)
+        read = read_pieces(plan.files, parts, plan.options.piece_bytes, content.open_bytes)
     starts = {number: start for number, start, _ in parts}
     for batch, number, at in read:
         yield batch, number, at - starts[number]
 
 
-def _of_columns(plan: SourcePlan, parts: list[Part]) -> Iterator[Read]:
+def _of_columns(plan: SourcePlan, parts: list[Part], content: ReadContent) -> Iterator[Read]:
     names = plan.schema.names
     for number, start, stop in parts:
         file = plan.files[number]
         if plan.format == "parquet":
             read = read_parquet(file, start, stop)
         else:
-            read = read_arrow(file, open_plain, plan.options.max_unit_bytes, start, stop)
+            read = read_arrow(file, content.open_plain, plan.options.max_unit_bytes, start, stop)
         for batch, done in read:
             yield batch if batch.schema.names == names else batch.select(names), number, done

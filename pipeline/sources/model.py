@@ -189,7 +189,7 @@ class SourcePlan:
         """What a version records of its source: where, what, how much, and a digest that changes with it.
 
         ``single_file`` says that bytes of it come back as one file, not as a folder. ``digest`` is over name, size
-        and time of the last change of every file, not over their content.
+        and time of the last change of every file; what is in them is known when they were read (``Content``).
         """
         digest = hashlib.sha256()
         for file in self.files:

@@ -9,6 +9,7 @@ from typing import Self
 import pyarrow as pa
 
 from pipeline.errors import SourceError
+from pipeline.sources.content import Content, ReadContent
 from pipeline.sources.formats import batches_of
 from pipeline.sources.model import SourcePlan, Split
 from pipeline.sources.splits import parts_of
@@ -25,13 +26,15 @@ class SplitReader:
 
     Every batch has the columns of ``plan.schema``, in its order; its types are those it was parsed with, which
     nulls and integers may widen on the way (``schema`` is the widest so far). ``bytes_read`` counts bytes of the
-    source, never falls, and is ``split.bytes`` at the end. Raises ``SourceError`` of the kind that fits.
+    source, never falls, and is ``split.bytes`` at the end; ``content`` is what was read, once all of it was. Raises
+    ``SourceError`` of the kind that fits.
     """
 
     def __init__(self, plan: SourcePlan, split: Split, *, looking: bool = False) -> None:
         self.split = split
         self.schema: pa.Schema = plan.schema
         self.bytes_read = 0
+        self.content: Content | None = None
         self._batches = self._read(plan, looking)
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
@@ -54,7 +57,9 @@ class SplitReader:
 
     def _read(self, plan: SourcePlan, looking: bool) -> Generator[pa.RecordBatch, None, None]:
         before, current, last = 0, -1, 0
-        for batch, number, done in batches_of(plan, parts_of(self.split), looking=looking):
+        parts = parts_of(self.split)
+        read = ReadContent(plan.files)
+        for batch, number, done in batches_of(plan, parts, read, looking=looking):
             if number != current:
                 before, current = before + last, number
             last = done
@@ -65,6 +70,8 @@ class SplitReader:
                 self.schema = batch.schema
             yield from _in_pieces(batch)
         self.bytes_read = max(self.bytes_read, self.split.bytes)
+        if not looking:
+            self.content = read.of_parts(parts)
 
 
 def _in_pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:

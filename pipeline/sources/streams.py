@@ -119,7 +119,7 @@ class RawStream:
 class _Decompressed:
     """What a compressed file holds. Members and frames one after another are one stream."""
 
-    def __init__(self, file: SourceFile, compression: str) -> None:
+    def __init__(self, file: SourceFile, compression: str, opener: PlainOpener) -> None:
         self._name = file.name
         self._kind = compression
         self._raw: ByteStream | None = None
@@ -136,7 +136,7 @@ class _Decompressed:
                 self.close()
                 raise
             return
-        self._raw = open_bytes(file)
+        self._raw = opener(file, 0, None)
         if compression == "gzip":
             self._inner = igzip.IGzipFile(fileobj=_AsFile(self._raw), mode="rb")  # type: ignore[no-untyped-call]
         else:
@@ -253,10 +253,15 @@ def open_bytes(file: SourceFile, start: int = 0, stop: int | None = None) -> Byt
     return InputStream(standard_input()) if file.uri == STANDARD_INPUT else RawStream(file, start, stop)
 
 
-def open_plain(file: SourceFile, start: int = 0, stop: int | None = None) -> ByteStream:
-    """The file's plain bytes, decompressed where need be; a range of them only when it is not compressed."""
+def open_plain(
+    file: SourceFile, start: int = 0, stop: int | None = None, *, opener: PlainOpener = open_bytes
+) -> ByteStream:
+    """The file's plain bytes, decompressed where need be; a range of them only when it is not compressed.
+
+    ``opener`` opens the file's own bytes.
+    """
     compression = compression_of(file) if start == 0 and stop is None else None
-    return open_bytes(file, start, stop) if compression is None else _Decompressed(file, compression)
+    return opener(file, start, stop) if compression is None else _Decompressed(file, compression, opener)
 
 
 def open_seekable(file: SourceFile) -> IO[bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -504,3 +505,20 @@ def test_a_publish_that_begins_with_a_node_down_doubts_what_that_node_acknowledg
     assert store.publish(plan, results).degraded
     noted = {row["bucket"] for row in cassandra.table("under_replicated") if row["writer"] == results[0].writer}
     assert noted == {CATALOGUE_BUCKET, PAGES_BUCKET, 0}
+
+
+@pytest.mark.parametrize("splits", [False, True], ids=["one stream", "in splits"])
+def test_a_version_says_the_checksum_of_the_bytes_it_was_made_of(store: Store, csv: Csv, splits: bool) -> None:
+    source = csv(2000)
+    version = in_splits(store, source) if splits else store.version(f"flights@{store.load('flights', source).version}")
+    assert version.source["crc32"] == f"{zlib.crc32(Path(source).read_bytes()):08x}"
+    assert version.source["bytes"] == Path(source).stat().st_size
+
+
+def test_results_that_do_not_say_what_they_read_make_a_version_without_a_checksum(store: Store, csv: Csv) -> None:
+    """Tasks of a release before, while it is replaced."""
+    plan = store.plan("flights", csv(100))
+    said = store.load_split(plan, None).to_json()
+    del said["content"]
+    store.publish(plan, [SplitResult.from_json(said)])
+    assert "crc32" not in store.version("flights").source
