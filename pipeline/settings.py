@@ -149,11 +149,12 @@ class LoadSettings(Section):
     codec_level: int = Field(default=1, ge=0, le=22)
     bucket_bytes: int = Field(default=64_000_000, ge=CHUNK_BYTES_MAX, le=128_000_000)
     window_bytes: int = Field(default=20_000_000, ge=CHUNK_BYTES_MAX, le=256_000_000)
-    """Stored bytes on their way to Cassandra at any time; fewer while it pushes back."""
+    """Stored bytes on their way to Cassandra at any time; fewer while it pushes back. Like the two that follow it is
+    one loader's: each task of a load in Airflow is one, so divide what the cluster may bear by how many run at once."""
     chunks_in_flight: int = Field(default=0, ge=0, le=10_000)
     """Writes on their way to Cassandra at any time; 0 is as many as ``window_bytes`` holds."""
     bytes_per_s: int = Field(default=0, ge=0)
-    """Stored bytes that a load sends a second, at most; 0 is as fast as it goes."""
+    """Stored bytes sent a second, at most; 0 is as fast as it goes."""
     encode_threads: int = Field(default=0, ge=0, le=256)
     """0 means one per core that the process may use, at most 8."""
     split_bytes: int = Field(default=16_000_000, ge=1_000_000)

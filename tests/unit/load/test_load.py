@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
@@ -27,6 +28,7 @@ from pipeline.errors import (
     StoreError,
 )
 from pipeline.load import LoadOptions, LoadPlan, SplitResult
+from pipeline.settings import Settings
 from pipeline.sources import SourceOptions
 from pipeline.store.session import TWO
 from pipeline.store.version import CATALOGUE_BUCKET, PAGES_BUCKET, Version
@@ -522,3 +524,47 @@ def test_results_that_do_not_say_what_they_read_make_a_version_without_a_checksu
     del said["content"]
     store.publish(plan, [SplitResult.from_json(said)])
     assert "crc32" not in store.version("flights").source
+
+
+class Counting:
+    """Answers each chunk a moment later, and knows how many were on their way at once."""
+
+    def __init__(self) -> None:
+        self.most = self.open = 0
+        self.lock = threading.Lock()
+
+    def __call__(self, attempt: Attempt) -> Any:
+        if attempt.is_probe or attempt.what[0][0] != "chunks":
+            return "ok"
+        with self.lock:
+            self.open += 1
+            self.most = max(self.most, self.open)
+        threading.Timer(0.02, self.answer, [attempt]).start()
+        return "silent"
+
+    def answer(self, attempt: Attempt) -> None:
+        with self.lock:
+            self.open -= 1
+        attempt.answer("ok")
+
+
+@pytest.mark.parametrize(("cap", "most"), [(1, {1}), (2, {2}), (0, set(range(3, 99)))])
+def test_no_more_chunks_are_on_their_way_than_the_setting_allows(
+    cassandra: FakeCassandra, settings: Settings, csv: Csv, cap: int, most: set[int]
+) -> None:
+    capped = settings.model_copy(update={"load": settings.load.model_copy(update={"chunks_in_flight": cap})})
+    cassandra.behave = counting = Counting()
+    with Store(cassandra, capped) as store:
+        assert store.load("flights", csv(100_000), LoadOptions(chunk_bytes=65_536)).chunks > 5
+    assert counting.most in most
+
+
+def test_no_more_bytes_are_sent_a_second_than_the_setting_allows(
+    cassandra: FakeCassandra, settings: Settings, csv: Csv
+) -> None:
+    rate = 400_000
+    capped = settings.model_copy(update={"load": settings.load.model_copy(update={"bytes_per_s": rate})})
+    with Store(cassandra, capped) as store:
+        report = store.load("flights", csv(60_000), LoadOptions(chunk_bytes=65_536))
+    last = max(ref.stored_bytes for ref in store.dataset("flights").refs())
+    assert report.seconds >= (report.stored_bytes - last) / rate  # the last one need not wait for its own time

@@ -47,9 +47,19 @@ def test_a_number_or_a_full_version_names_one(store: Store, three: list[str]) ->
     assert [store.version(f"flights@{label}").rows for label in three] == [1, 2, 3]
 
 
-def test_a_time_names_the_version_that_was_the_latest_then(store: Store, three: list[str]) -> None:
+def test_a_time_names_the_version_that_was_the_latest_then(
+    store: Store, cassandra: FakeCassandra, three: list[str]
+) -> None:
     first = store.version("flights@1").committed_at
-    assert store.version(f"flights@{first.isoformat()}").rows >= 1
+    by_number = {version.number: version for version in store.catalogue.versions("flights")}
+    for host in (cassandra.a, cassandra.b):
+        for _, row in host.rows["versions"].values():
+            row["committed_at"] = first.replace(tzinfo=None) + timedelta(hours=row["number"] - 1)
+            blobs = {"schema_blob": row["arrow_schema"], "pages_blob": row["pages"]}
+            moved = replace(by_number[row["number"]], committed_at=row["committed_at"].replace(tzinfo=UTC), **blobs)
+            row["checksum"] = moved.compute_checksum()
+    for minutes, label in ((0, three[0]), (59, three[0]), (60, three[1]), (119, three[1]), (120, three[2])):
+        assert store.version(f"flights@{(first + timedelta(minutes=minutes)).isoformat()}").label == label
     assert store.version("flights@2999-01-01").label == three[-1]
     with pytest.raises(VersionNotFoundError):
         store.version(f"flights@{(first - timedelta(seconds=1)).isoformat()}")
