@@ -20,7 +20,7 @@ from pipeline.progress import Task, null_task
 from pipeline.removal import Removal
 from pipeline.settings import Settings
 from pipeline.store import schema
-from pipeline.store.audit import Auditor
+from pipeline.store.audit import Auditor, mendable
 from pipeline.store.catalogue import Catalogue
 from pipeline.store.chunk_reader import ChunkReader
 from pipeline.store.heal import Healer, HealReport
@@ -347,7 +347,7 @@ class Store:
         Removes what is over its grace time only when told to (``delete``); what is lacking is healed, not removed.
         """
         report, lacking = self._removal.fsck(delete=delete, now=now)
-        self._note((lack.dataset, lack.writer, lack.bucket) for lack in lacking)
+        self._note((lack.dataset, lack.writer, lack.bucket) for lack in mendable(lacking))
         return report
 
     def _note(self, owed: Iterable[tuple[str, UUID, int]]) -> None:

@@ -6,12 +6,11 @@ from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
-from itertools import chain
 from typing import Any
 
 from pipeline.errors import ChunkError, ChunkMissingError, MillraceError, StoreError
 from pipeline.progress import Task
-from pipeline.store.audit import Auditor, Lack
+from pipeline.store.audit import Auditor, Lack, mendable
 from pipeline.store.chunk_reader import ChunkReader
 from pipeline.store.manifest import ChunkRef
 from pipeline.store.version import Version
@@ -50,8 +49,12 @@ class VerifyReport:
     def audit(self, auditor: Auditor, version: Version) -> None:
         """Adds pages and rows that one node does not have as they were written; a node that is down is a problem."""
         try:
-            for lack in chain(auditor.rows(version.dataset, version), auditor.pages(version)):
+            lacks = [*auditor.rows(version.dataset, version), *auditor.pages(version)]
+            for lack in lacks:
                 self._lacks(lack)
+            for place in ((lack.writer.hex, lack.bucket) for lack in mendable(lacks)):
+                if place not in self.owed:
+                    self.owed.append(place)
         except StoreError as error:
             self._blame(error)
 
@@ -59,8 +62,6 @@ class VerifyReport:
         said = f"{lack.what} of {lack.dataset}@{lack.version} is missing or damaged on {lack.node}"
         hint = f"millrace heal {lack.dataset} brings it there"
         self._blame(ChunkMissingError(said, hint=hint, dataset=lack.dataset, node=lack.node, bucket=lack.bucket))
-        if (lack.writer.hex, lack.bucket) not in self.owed:
-            self.owed.append((lack.writer.hex, lack.bucket))
 
     def _blame(self, error: MillraceError) -> None:
         self.bad += 1

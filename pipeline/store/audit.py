@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,11 +21,12 @@ from pipeline.store.row_mender import RowMender
 from pipeline.store.session import NODE_LOCAL, CassandraSession
 from pipeline.store.version import CATALOGUE_BUCKET, PAGES_BUCKET, Version
 
-__all__ = ["Auditor", "Lack"]
+__all__ = ["Auditor", "Lack", "mendable"]
 
 _PAGES = "SELECT page, checksum, data FROM {ks}.pages WHERE dataset = ? AND writer = ? AND page IN ?"
 _KEYS = "SELECT chunk, tile FROM {ks}.chunks WHERE dataset = ? AND writer = ? AND bucket = ?"
 _THREADS = 4
+_REPLICAS = 2
 
 Place = tuple[UUID, int]
 """Writer and number of a page."""
@@ -51,6 +53,13 @@ class Lack:
             "writer": self.writer.hex,
             "bucket": self.bucket,
         }
+
+
+def mendable(lacks: Iterable[Lack]) -> list[Lack]:
+    """Those of which another node has a good copy: what both replicas lack is no debt that anybody could pay."""
+    found = list(lacks)
+    lacking = Counter((lack.dataset, lack.what) for lack in found)
+    return [lack for lack in found if lacking[lack.dataset, lack.what] < _REPLICAS]
 
 
 class Auditor:
