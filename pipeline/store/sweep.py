@@ -53,7 +53,7 @@ class SweepReport:
     marked: list[str] = field(default_factory=list)
     garbage: list[dict[str, Any]] = field(default_factory=list)
     lacking: list[dict[str, Any]] = field(default_factory=list)
-    """Rows, pages and chunks that a version names and a node lacks; what the other one has is on record for ``heal``."""
+    """What a version names and a node lacks: rows, pages, chunks. What the other node has is on record for ``heal``."""
     problems: list[str] = field(default_factory=list)
     """Why something of a dataset was not removed."""
     waiting: int = 0
