@@ -59,7 +59,9 @@ def list_glob(pattern: str, *, keep_all: bool) -> tuple[list[SourceFile], int]:
     fixed = next(number for number, part in enumerate(parts) if WILDCARDS & set(part))
     base = Path("/".join(parts[:fixed]) or "/")
     files, hidden, real_base = [], 0, base.resolve()
-    for match in glob.iglob(pattern, recursive=True, include_hidden=keep_all):  # noqa: PTH207  (Path has no include_hidden)
+    matches = glob.iglob(pattern, recursive=True, include_hidden=keep_all)  # noqa: PTH207  (Path has no include_hidden)
+    # Two "**" match the same file in more than one way, and iglob then names it as often.
+    for match in dict.fromkeys(matches):
         path = Path(match)
         name = str(path.relative_to(base))
         if not keep_all and is_hidden(name):

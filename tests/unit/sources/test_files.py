@@ -169,6 +169,16 @@ def test_a_pattern_takes_what_matches_in_byte_order(write: Write, read: Read, tm
     assert read(tmp_path / "d" / "[ab].csv").column("a").to_pylist() == ["a", "b"]
 
 
+@pytest.mark.parametrize("pattern", ["**/*.csv", "**/**/*.csv", "**/b/**/*.csv"])
+@pytest.mark.parametrize("format_", [None, "bytes"])
+def test_a_file_that_a_pattern_matches_in_several_ways_is_taken_once(
+    write: Write, tmp_path: Path, pattern: str, format_: str | None
+) -> None:
+    write("g/a/b/b/x.csv", b"k,v\n1,2\n")
+    plan = plan_source(str(tmp_path / "g" / pattern), SourceOptions(format=format_))
+    assert [file.name for file in plan.files] == ["a/b/b/x.csv"]
+
+
 def test_a_name_with_signs_of_a_pattern_is_a_name_when_it_exists(write: Write, read: Read) -> None:
     path = write("a[1]*.csv", b"a\n7\n")
     write("a1x.csv", b"a\n1\n")
