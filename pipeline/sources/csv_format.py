@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from dataclasses import dataclass
 
@@ -31,11 +32,12 @@ def read_header(cutter: RecordCutter, options: SourceOptions, name: str) -> tupl
     first = cutter.header()
     if not first:
         return (), b""
+    whole = _as_it_is(first)
     try:
         parsed = pc.read_csv(
-            pa.BufferReader(first),
+            pa.BufferReader(whole),
             read_options=pc.ReadOptions(
-                use_threads=False, block_size=len(first) + 1, autogenerate_column_names=not options.header
+                use_threads=False, block_size=len(whole) + 1, autogenerate_column_names=not options.header
             ),
             parse_options=pc.ParseOptions(delimiter=options.delimiter, newlines_in_values=True),
         )
@@ -92,6 +94,7 @@ class CsvParser:
 
         Raises what pyarrow raises; ``failure`` and ``explain`` make sense of it.
         """
+        data = _as_it_is(data)
         nulls = {} if self._nulls is None else {"null_values": self._nulls, "strings_can_be_null": True}
         table = pc.read_csv(
             pa.BufferReader(data),
@@ -120,10 +123,11 @@ class CsvParser:
             found.append(row)
             return "error"
 
+        data = _as_it_is(block.data)
         try:
             pc.read_csv(
-                pa.BufferReader(block.data),
-                read_options=pc.ReadOptions(use_threads=False, block_size=len(block.data) + 1, column_names=names),
+                pa.BufferReader(data),
+                read_options=pc.ReadOptions(use_threads=False, block_size=len(data) + 1, column_names=names),
                 parse_options=pc.ParseOptions(delimiter=self._delimiter, invalid_row_handler=keep),
                 convert_options=pc.ConvertOptions(column_types=dict.fromkeys(names, pa.binary())),
             )
@@ -200,6 +204,14 @@ def nulls_in_text(batch: pa.RecordBatch, names: frozenset[str]) -> pa.RecordBatc
             spelled = compute.is_in(column, value_set=_NULL_SPELLINGS)
             batch = batch.set_column(number, field, compute.if_else(spelled, None, column))
     return batch
+
+
+def _as_it_is(data: bytes) -> bytes:
+    """What pyarrow shall read, so that it reads ``data``: it takes a byte order mark off the front of every block.
+
+    The file's own mark is gone by then (``open_decoded``); one that is left is a character of a value or a name.
+    """
+    return codecs.BOM_UTF8 + data if data.startswith(codecs.BOM_UTF8) else data
 
 
 def _no_rows(schema: pa.Schema) -> pa.RecordBatch:

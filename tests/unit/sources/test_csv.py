@@ -107,6 +107,55 @@ def test_any_text_is_what_pyarrow_reads(
     assert same(read_parts(path, split_bytes=20, infer_bytes=1_000_000), expected)
 
 
+MARKED = ["\ufeff", "\ufeff\ufeff", '\ufeff"x', '\ufeff"x"', "\ufeff1", '"\ufeff"', '"\ufeff,1"', "1", "x", "", "é"]
+
+
+@given(
+    rows=st.integers(1, 2).flatmap(
+        lambda width: st.tuples(
+            st.sampled_from([["a", "b"], ["\ufeffa", "b"], ["\ufeff\ufeffa", "b"], ['"\ufeffa"', "b"]]).map(
+                lambda names: names[:width]
+            ),
+            st.lists(st.lists(st.sampled_from(MARKED), min_size=width, max_size=width), max_size=12),
+        )
+    ),
+    end=st.sampled_from(["\n", "\r\n"]),
+    block_bytes=st.integers(1, 40),
+)
+def test_a_byte_order_mark_within_a_file_is_a_character_of_its_value_wherever_a_block_begins(
+    rows: tuple[list[str], list[list[str]]],
+    end: str,
+    block_bytes: int,
+    tmp_path_factory: pytest.TempPathFactory,
+    read: Read,
+    read_parts: Read,
+) -> None:
+    data = "".join(",".join(row) + end for row in [rows[0], *rows[1]]).encode()
+    path = tmp_path_factory.mktemp("csv") / "any.csv"
+    path.write_bytes(data)
+    expected = as_pyarrow(data)
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (csv_reader, plan_text):
+            patch.setattr(module, "BLOCK_BYTES", block_bytes)
+        assert same(read(path), expected)
+        assert same(read_parts(path, split_bytes=20), expected)
+
+
+@pytest.mark.parametrize(
+    ("last", "message"),
+    [
+        ("\ufeffx", "line 5: 1 columns where there should be 2"),
+        ("\ufeffx,y", r"line 5: column 'b' was int64 and is 'y' \(string\) here"),
+    ],
+)
+def test_a_row_behind_a_byte_order_mark_is_refused_with_its_own_line(
+    write: Write, read: Read, small_blocks: None, last: str, message: str
+) -> None:
+    path = write("a.csv", "\n".join(["a,b", "\ufeffx,1", "\ufeffx,2", "\ufeffx,3", last]).encode())
+    with pytest.raises((SourceFormatError, SourceTypeError), match=message):
+        read(path, column_types=(("b", "int64"),))
+
+
 @given(data=TEXTS, nulls=st.lists(st.sampled_from(["NA", "", "0", "x"]), max_size=3))
 def test_given_null_values_hold_in_every_column_also_quoted(
     data: bytes, nulls: list[str], tmp_path_factory: pytest.TempPathFactory, read: Read
