@@ -32,7 +32,8 @@ def read_header(cutter: RecordCutter, options: SourceOptions, name: str) -> tupl
     first = cutter.header()
     if not first:
         return (), b""
-    whole = _as_it_is(first)
+    # A line that nothing ends is no line to pyarrow when it is the only one.
+    whole = _as_it_is(first if first.endswith((b"\n", b"\r")) else first + b"\n")
     try:
         parsed = pc.read_csv(
             pa.BufferReader(whole),
@@ -44,6 +45,11 @@ def read_header(cutter: RecordCutter, options: SourceOptions, name: str) -> tupl
         names = tuple(parsed.column_names)
     except UnicodeDecodeError:
         raise not_utf8(first, name, 1) from None
+    except pa.ArrowInvalid as error:
+        reason = str(error).splitlines()[0]
+        raise SourceFormatError(
+            f"{name}, line 1: this is no line of a CSV: {reason}", hint="check --delimiter", file=name, line=1
+        ) from None
     if not options.header:
         return names, first
     seen: set[str] = set()

@@ -343,6 +343,27 @@ def test_a_header_alone_is_a_table_without_rows(write: Write, read: Read) -> Non
     assert (table.num_rows, table.column_names) == (0, ["a", "b"])
 
 
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [(b"a,b,c", ["a", "b", "c"]), (b"a", ["a"]), (b'"a","b"', ["a", "b"]), (b"\xef\xbb\xbfa,b", ["a", "b"])],
+)
+def test_a_header_that_no_line_end_follows_is_a_table_without_rows(
+    write: Write, read: Read, text: bytes, names: list[str]
+) -> None:
+    table = read(write("a.csv", text))
+    assert (table.schema.names, table.num_rows) == (names, 0)
+
+
+def test_a_row_alone_without_a_line_end_is_a_row(write: Write, read: Read) -> None:
+    assert read(write("a.csv", b"1,2"), header=False).to_pylist() == [{"f0": 1, "f1": 2}]
+
+
+def test_a_part_of_a_folder_may_be_a_header_without_a_line_end(write: Write, read: Read, tmp_path: Path) -> None:
+    write("d/1.csv", b"a,b\n1,2\n")
+    write("d/2.csv", b"a,b")
+    assert read(tmp_path / "d").to_pylist() == [{"a": 1, "b": 2}]
+
+
 @pytest.mark.parametrize("text", [b"", b"\n", b"\r\n\r\n", b"\xef\xbb\xbf"])
 def test_an_empty_csv_is_refused(write: Write, read: Read, text: bytes) -> None:
     with pytest.raises(SourceEmptyError, match="is empty"):
