@@ -161,16 +161,17 @@ def refuse_nulls(options: SourceOptions, what: str) -> None:
 def wider_type(one: pa.DataType, other: pa.DataType, *, exact: bool = False) -> pa.DataType | None:
     """The narrowest type that both widen to, or None: nulls widen to anything, integers to wider ones and doubles.
 
-    With ``exact`` integers become doubles only where doubles hold all of them (32 bits). Structs and lists widen
-    by their parts; a struct's fields must have the same names in the same order.
+    Two integers become an integer or nothing: neither was written as a double, which would round them. With
+    ``exact`` integers become doubles only where doubles hold all of them (32 bits). Structs and lists widen by their
+    parts; a struct's fields must have the same names in the same order.
     """
     if one.equals(other):
         return one
     if pa.types.is_null(one) or pa.types.is_null(other):
         return other if pa.types.is_null(one) else one
     numbers = [kind for kind in (one, other) if pa.types.is_integer(kind)]
-    if len(numbers) == 2 and (integer := _wider_integer(one, other)) is not None:
-        return integer
+    if len(numbers) == 2:
+        return _wider_integer(one, other)
     if numbers and all(pa.types.is_integer(kind) or pa.types.is_float64(kind) for kind in (one, other)):
         return None if exact and max(kind.bit_width for kind in numbers) > 32 else pa.float64()
     return _wider_nested(one, other, exact)
@@ -218,9 +219,12 @@ def merge_schemas(schemas: Iterable[pa.Schema], *, exact: bool = False) -> pa.Sc
     is no schema at all.
     """
     merged: pa.Schema | None = None
+    # Each type must go with every other one: an int64 and a uint64 do not, also where a double comes between them.
+    seen: dict[str, list[pa.DataType]] = {}
     for schema in schemas:
-        if merged is None or merged is schema:
+        if merged is None:
             merged = schema
+            seen = {field.name: [field.type] for field in schema}
             continue
         if merged.equals(schema):
             continue
@@ -230,12 +234,17 @@ def merge_schemas(schemas: Iterable[pa.Schema], *, exact: bool = False) -> pa.Sc
         for field in merged:
             other = schema.field(field.name)
             kind = wider_type(field.type, other.type, exact=exact)
-            if kind is None:
+            types = seen[field.name]
+            unlike = next((held for held in types if wider_type(held, other.type, exact=exact) is None), None)
+            if kind is None or unlike is not None:
                 raise SourceTypeError(
-                    f"column {field.name!r} is {field.type} in one part and {other.type} in another",
-                    hint=f"give its type: --column-type {field.name}=string",
+                    f"column {field.name!r} is {unlike or field.type} in one part and {other.type} in another",
+                    hint=f"give text (CSV, JSON lines) its type: --column-type {field.name}=string; "
+                    "write other data with one type, or load it as another dataset",
                     column=field.name,
                 )
+            if other.type not in types:
+                types.append(other.type)
             parts.append(field.with_type(kind).with_nullable(field.nullable or other.nullable))
         merged = pa.schema(parts, metadata=merged.metadata)
     if merged is None:

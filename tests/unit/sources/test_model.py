@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,10 @@ def test_a_schema_file_that_is_not_there_or_no_file_is_refused(tmp_path: Path) -
         (pa.int8(), pa.int64(), pa.int64()),
         (pa.uint8(), pa.int8(), pa.int16()),
         (pa.uint32(), pa.int8(), pa.int64()),
-        (pa.uint64(), pa.int8(), pa.float64()),
+        (pa.uint64(), pa.int8(), None),
+        (pa.uint64(), pa.int64(), None),
+        (pa.list_(pa.uint64()), pa.list_(pa.int64()), None),
+        (pa.uint64(), pa.float64(), pa.float64()),
         (pa.int64(), pa.float64(), pa.float64()),
         (pa.int64(), pa.float32(), None),
         (pa.float32(), pa.float64(), None),
@@ -136,6 +140,12 @@ def test_the_widest_schema_does_not_depend_on_the_order(kinds: list[pa.DataType]
             return None
 
     assert merged(schemas) == merged(schemas[::-1])
+
+
+@pytest.mark.parametrize("order", list(permutations([pa.int64(), pa.uint64(), pa.float64()])))
+def test_integers_without_a_common_type_are_refused_whatever_stands_between_them(order: list[pa.DataType]) -> None:
+    with pytest.raises(SourceTypeError, match=r"column 'id' is u?int64 in one part and u?int64 in another"):
+        merge_schemas([pa.schema([("id", kind)]) for kind in order])
 
 
 def test_merging_keeps_the_first_order_and_metadata_and_any_nullability() -> None:
