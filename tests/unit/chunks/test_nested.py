@@ -1,0 +1,171 @@
+"""Nested columns that Arrow's own kernels leave as they are: a chunk keeps what its rows use, and nothing beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from pipeline.chunks import (
+    Chunk,
+    ChunkSettings,
+    RowGrouper,
+    TileLayout,
+    assemble,
+    choose_row_group_bytes,
+    encode_row_group,
+)
+from pipeline.chunks.compact import compact_batch
+from pipeline.chunks.nested import nulls_of, taken, with_children
+from tests.unit.chunks.conftest import OTHERS, PRIMITIVES, decoded_tiles
+
+SMALLEST = 64 * 1024
+ROWS, LENGTH = 20_000, 6
+INNER = [*PRIMITIVES, *OTHERS, pa.dictionary(pa.int8(), pa.string()), pa.list_view(pa.string_view())]
+WRAPPERS: dict[str, Callable[[pa.DataType], pa.DataType]] = {
+    "list": pa.list_,
+    "large_list": pa.large_list,
+    "list_view": pa.list_view,
+    "fixed_size_list": lambda type_: pa.list_(type_, 2),
+    "map": lambda type_: pa.map_(pa.string(), type_),
+    "struct": lambda type_: pa.struct([pa.field("a", type_)]),
+    "dense_union": lambda type_: pa.dense_union([pa.field("a", type_), pa.field("b", pa.int8())]),
+    "sparse_union": lambda type_: pa.sparse_union([pa.field("a", type_), pa.field("b", pa.int8())]),
+}
+
+
+def chunks_of(array: pa.Array) -> tuple[list[Chunk], pa.Table]:
+    """The column as a load stores it: the size of row groups from a sample, then cut, and what comes back."""
+    batch = pa.record_batch([array], ["x"])
+    layout = TileLayout.for_schema(batch.schema)
+    small = ChunkSettings(chunk_bytes=SMALLEST)
+    chosen = ChunkSettings(chunk_bytes=SMALLEST, row_group_bytes=choose_row_group_bytes(batch.slice(0, 5_000), small))
+    grouper = RowGrouper(chosen)
+    chunks = []
+    for group in (*grouper.feed(batch), *grouper.finish()):
+        chunks += encode_row_group(group, chosen, layout)
+    back = [assemble(decoded_tiles(chunk), layout, batch.schema) for chunk in chunks]
+    return chunks, pa.Table.from_batches(back)
+
+
+def views(values: pa.Array, places: Any) -> pa.Array:
+    return pa.ListViewArray.from_arrays(
+        pa.array(places * LENGTH, pa.int32()), pa.array(np.full(len(places), LENGTH), pa.int32()), values
+    )
+
+
+def ordered(values: pa.Array) -> pa.Array:
+    return views(values, np.arange(ROWS))
+
+
+def backwards(values: pa.Array) -> pa.Array:
+    return views(values, np.arange(ROWS)[::-1])
+
+
+def large(values: pa.Array) -> pa.Array:
+    offsets, sizes = pa.array(np.arange(ROWS) * LENGTH), pa.array(np.full(ROWS, LENGTH))
+    return pa.LargeListViewArray.from_arrays(offsets, sizes, values)
+
+
+def lists(values: pa.Array) -> pa.Array:
+    return pa.ListArray.from_arrays(pa.array(np.arange(ROWS + 1) * LENGTH, pa.int32()), values)
+
+
+def union(values: pa.Array) -> pa.Array:
+    """One row in two is a number, in an order of their own; the others are one text again and again."""
+    codes = np.arange(ROWS) % 2
+    numbers = np.random.default_rng(1).permutation(len(values))[:ROWS]
+    offsets = np.where(codes == 0, numbers, 0)
+    return pa.UnionArray.from_dense(
+        pa.array(codes, pa.int8()), pa.array(offsets, pa.int32()), [values, pa.array(["a"])]
+    )
+
+
+def sparse(values: pa.Array) -> pa.Array:
+    dense = union(values)
+    children = [values.take(dense.offsets), pa.array(["a"] * ROWS)]
+    return pa.UnionArray.from_sparse(dense.type_codes, children)
+
+
+@pytest.mark.parametrize("inside", ["plain", "struct", "list"])
+@pytest.mark.parametrize(
+    ("make", "twin"),
+    [(ordered, lists), (backwards, lists), (large, lists), (union, sparse)],
+    ids=["list_view", "backwards", "large_list_view", "dense_union"],
+)
+def test_halves_of_views_and_unions_are_half_as_large(make: Any, twin: Any, inside: str) -> None:
+    values = pa.array(np.random.default_rng(0).integers(0, 2**62, ROWS * LENGTH))
+
+    def wrapped(array: pa.Array) -> pa.Array:
+        if inside == "struct":
+            return pa.StructArray.from_arrays([array], ["y"])
+        if inside == "list":
+            return pa.ListArray.from_arrays(pa.array(range(len(array) + 1), pa.int32()), array)
+        return array
+
+    array = wrapped(make(values))
+    chunks, back = chunks_of(array)
+    like, _ = chunks_of(wrapped(twin(values)))
+    assert sum(chunk.stored_bytes for chunk in chunks) <= 1.1 * sum(chunk.stored_bytes for chunk in like)
+    assert max(chunk.stored_bytes for chunk in chunks) <= SMALLEST
+    assert back["x"].to_pylist() == array.to_pylist()
+
+
+@pytest.mark.parametrize(("kind", "inner"), list(product(WRAPPERS, INNER)), ids=str)
+def test_a_part_of_any_nested_column_is_the_same_without_the_rest(
+    kind: str, inner: pa.DataType, any_array: Any, equal: Any
+) -> None:
+    type_ = WRAPPERS[kind](inner)
+    array = any_array(type_, 60, np.random.default_rng(4))
+    for start, rows in ((0, 60), (7, 40), (13, 1), (20, 0)):
+        part = pa.record_batch([array.slice(start, rows)], ["x"])
+        alone = compact_batch(part, always=True)
+        alone.validate(full=True)
+        assert equal(alone, part)
+        again = pa.record_batch([with_children(part.column(0), type_, lambda child, _: child)], ["x"])
+        again.validate(full=True)
+        assert equal(again, part)
+
+
+def test_what_lies_under_a_null_view_is_never_looked_at() -> None:
+    validity = pa.array([True, False, True]).buffers()[1]
+    offsets, sizes = (pa.py_buffer(np.array(numbers, np.int32)) for numbers in ([1, 900, 0], [1, 77, 1]))
+    array = pa.Array.from_buffers(
+        pa.list_view(pa.int64()), 3, [validity, offsets, sizes], children=[pa.array([5, 6, 7])]
+    )
+    alone = compact_batch(pa.record_batch([array], ["x"])).column(0)
+    assert alone.to_pylist() == [[6], None, [5]]
+    assert (len(alone.values), alone.sizes.to_pylist()) == (2, [1, 0, 1])
+
+
+@pytest.mark.parametrize("mode", ["dense", "sparse"])
+def test_a_union_keeps_its_codes_and_what_its_fields_say(mode: str) -> None:
+    fields = [pa.field("a", pa.int64(), nullable=False, metadata={"of": "a"}), pa.field("b", pa.string_view())]
+    type_ = pa.union(fields, mode, [7, 3])
+    children = [pa.array([1, 2, 3, 4]), pa.array(["a", "b", "c", "d"], pa.string_view())]
+    buffers = [None, pa.py_buffer(np.array([7, 3, 7, 3], np.int8)), pa.py_buffer(np.array([3, 0, 1, 2], np.int32))]
+    array = pa.Array.from_buffers(type_, 4, buffers[: 3 if mode == "dense" else 2], children=children)
+    alone = compact_batch(pa.record_batch([array.slice(1, 2)], ["x"]), always=True).column(0)
+    assert alone.to_pylist() == array.to_pylist()[1:3]
+    assert alone.type.equals(type_, check_metadata=True)
+
+
+@pytest.mark.parametrize("type_", INNER, ids=str)
+def test_values_are_taken_out_of_every_type(type_: pa.DataType, any_array: Any, equal: Any) -> None:
+    values = any_array(type_, 9, np.random.default_rng(0))
+    some = taken(values, pa.array([8, 0, 3]))
+    joined = pa.concat_arrays([values.slice(index, 1) for index in (8, 0, 3)])
+    assert equal(pa.record_batch([some], ["x"]), pa.record_batch([joined], ["x"]))
+    assert len(taken(values, pa.array([], pa.int64()))) == 0
+
+
+@pytest.mark.parametrize(("kind", "inner"), list(product(WRAPPERS, INNER)), ids=str)
+def test_nulls_of_every_type_are_valid(kind: str, inner: pa.DataType) -> None:
+    array = nulls_of(3, WRAPPERS[kind](inner))
+    array.validate(full=True)
+    assert array.type.equals(WRAPPERS[kind](inner))
+    assert len(array) == 3
