@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.chunks.nested import with_children
+from pipeline.chunks.nested import taken, with_children
 
 __all__ = ["compact_batch"]
 
@@ -67,6 +67,6 @@ def _compact_dictionary(array: Any, always: bool) -> pa.Array:
     moved[~valid] = 0
     return pa.DictionaryArray.from_arrays(
         pa.array(moved, array.type.index_type, mask=~valid if array.indices.null_count else None),
-        array.dictionary.take(pa.array(used, pa.int64())),
+        _compact(taken(array.dictionary, pa.array(used, pa.int64())), always),
         ordered=array.type.ordered,
     )

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.chunks.cast import cast_batch
+from pipeline.chunks.nested import taken
 from pipeline.chunks.text_bounds import text_bounds
 
 __all__ = [
@@ -94,7 +95,7 @@ def _column(array: pa.Array, type_: pa.StructType, all_used: bool) -> pa.Array:
     if not pa.types.is_null(bound) and nulls < len(array):
         if pa.types.is_dictionary(array.type):
             used = array.dictionary
-            array = used if all_used else used.take(pc.unique(array.indices).drop_null())
+            array = used if all_used else taken(used, pc.unique(array.indices).drop_null())
         low, high = _bounds(array, bound)
     children = [pa.array([nulls], pa.int64()), _one(low, bound), _one(high, bound)]
     return pa.StructArray.from_arrays(children, fields=list(type_))

@@ -17,6 +17,7 @@ from pipeline.chunks import (
     TileLayout,
     assemble,
     choose_row_group_bytes,
+    column_stats,
     encode_row_group,
 )
 from pipeline.chunks.compact import compact_batch
@@ -152,6 +153,21 @@ def test_a_union_keeps_its_codes_and_what_its_fields_say(mode: str) -> None:
     alone = compact_batch(pa.record_batch([array.slice(1, 2)], ["x"]), always=True).column(0)
     assert alone.to_pylist() == array.to_pylist()[1:3]
     assert alone.type.equals(type_, check_metadata=True)
+
+
+@pytest.mark.parametrize("view", [pa.string_view(), pa.binary_view()], ids=str)
+@pytest.mark.parametrize("always", [False, True])
+def test_a_dictionary_of_views_keeps_the_values_used(view: pa.DataType, always: bool) -> None:
+    words = pa.array([f"word {number:04} is longer than a view holds" for number in range(2_000)])
+    column = pa.DictionaryArray.from_arrays(pa.array([7, None, 1_999, 7], pa.int32()), words.cast(view))
+    batch = pa.record_batch([column], ["x"])
+    layout = TileLayout.for_schema(batch.schema)
+    [chunk] = encode_row_group(batch, ChunkSettings(), layout)
+    assert chunk.raw_bytes < 2_000
+    assert assemble(decoded_tiles(chunk), layout, batch.schema).to_pylist() == batch.to_pylist()
+    stats = column_stats(chunk.stats, 0)[0]
+    assert [stats.nulls, stats.minimum, stats.maximum] == [1, column[0].as_py(), column[2].as_py()]
+    assert compact_batch(batch, always=always).to_pylist() == batch.to_pylist()
 
 
 @pytest.mark.parametrize("type_", INNER, ids=str)
