@@ -184,8 +184,8 @@ def _usable(value: pa.Scalar) -> pa.Scalar | None:
 def column_stats(stats: pa.RecordBatch | pa.Table, row: int) -> tuple[ColumnStats, ...]:
     """The statistics of one chunk as Python values, one for each column, in order.
 
-    Bounds of times, timestamps and durations in nanoseconds stay Arrow scalars: Python's own types lose their
-    last three digits.
+    Bounds of times, timestamps and durations in nanoseconds stay Arrow scalars, because Python's own types lose their
+    last three digits; so do days and moments outside of Python's calendar.
     """
     found = []
     for index in range(stats.num_columns):
@@ -198,4 +198,7 @@ def column_stats(stats: pa.RecordBatch | pa.Table, row: int) -> tuple[ColumnStat
 def _python(value: pa.Scalar) -> Any:
     if value.is_valid and pa.types.is_temporal(value.type) and getattr(value.type, "unit", "") == "ns":
         return value
-    return value.as_py()
+    try:
+        return value.as_py()
+    except (OverflowError, ValueError):
+        return value

@@ -140,6 +140,11 @@ def test_statistics_of_any_batch_fit_their_schema_and_concatenate(data: Any, any
         assert column_stats(many, 2) == column_stats(stats, 0) or "nan" in str(column_stats(stats, 0))
 
 
+def test_a_day_that_is_in_no_calendar_of_python_is_a_bound_as_arrow_has_it() -> None:
+    days = pa.array([-2_076_497_994, 2_000_000_000], pa.int32()).view(pa.date32())
+    assert of(days) == ColumnStats(0, days[0], days[1])
+
+
 def test_statistics_of_a_narrow_chunk_cast_to_the_wider_schema() -> None:
     narrow = pa.record_batch([pa.nulls(2), pa.array([1, 5]), pa.array([1], pa.int64()).take([0, 0])], ["a", "b", "c"])
     wide = pa.schema([("a", pa.string()), ("b", pa.float64()), ("c", pa.int64())])
