@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from pipeline.chunks.nested import nulls_of, with_children
 from pipeline.chunks.short_text import decode_short
 from pipeline.chunks.stored_types import from_stored, number_type
 from pipeline.errors import ChunkFormatError, SourceTypeError
@@ -88,25 +89,42 @@ def _cast_numbers(arrays: list[pa.Array], fields: list[pa.Field]) -> list[pa.Arr
 def _cast(array: pa.Array, field: pa.Field) -> pa.Array:
     if array.type.equals(field.type):
         return array
-    if pa.types.is_null(array.type):
-        return pa.nulls(len(array), field.type)
     if not widens(array.type, field.type):
         raise _refused(array.type, field, "that would lose or change values")
-    if pa.types.is_dictionary(array.type) and array.type.value_type.equals(field.type):
-        short = decode_short(array)
-        if short is not None:
-            return short
-    if pa.types.is_struct(array.type) and pa.types.is_struct(field.type):
-        children = [_cast(array.field(i), child) for i, child in enumerate(field.type)]
-        mask = array.is_null() if array.null_count else None
-        return pa.StructArray.from_arrays(children, fields=list(field.type), mask=mask)
-    # Whole numbers that became doubles later in the source are rounded as pyarrow.csv.read_csv rounds them, which
-    # reads the same text as doubles from the start: a version must never be published that cannot be read.
-    rounds = pa.types.is_integer(array.type) and pa.types.is_floating(field.type)
     try:
-        return array.cast(field.type, safe=not rounds)
+        return _widened(array, field.type)
     except _ARROW_ERRORS as error:
         raise _refused(array.type, field, str(error).splitlines()[0]) from None
+
+
+def _widened(array: pa.Array, wide: pa.DataType) -> pa.Array:
+    """The array as a type to which its own ``widens``, part by part; raises what Arrow's safe casts raise.
+
+    Part by part, because Arrow rounds all numbers below a list or none, and casts nothing to list views or unions.
+    """
+    have, types = array.type, pa.types
+    if have.equals(wide):
+        return array
+    if types.is_null(have):
+        return nulls_of(len(array), wide)
+    if types.is_dictionary(have):
+        return _widened_dictionary(array, wide)
+    if types.is_nested(have) and types.is_nested(wide):
+        return with_children(array, wide, _widened)
+    # Whole numbers that became doubles later in the source are rounded as pyarrow.csv.read_csv rounds them, which
+    # reads the same text as doubles from the start: a version must never be published that cannot be read.
+    rounds = types.is_integer(have) and types.is_floating(wide)
+    return array.cast(wide, safe=not rounds)
+
+
+def _widened_dictionary(array: pa.Array, wide: pa.DataType) -> pa.Array:
+    if array.type.value_type.equals(wide):
+        short = decode_short(array)
+        return array.cast(wide) if short is None else short
+    values = _widened(array.dictionary, decoded_type(wide))
+    if pa.types.is_dictionary(wide):
+        return pa.DictionaryArray.from_arrays(array.indices.cast(wide.index_type), values, ordered=wide.ordered)
+    return pa.DictionaryArray.from_arrays(array.indices, values).dictionary_decode()
 
 
 def _refused(have: pa.DataType, field: pa.Field, why: str) -> ChunkFormatError:

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import ast
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
-from pipeline.chunks import cast_batch, wider_schema
+from pipeline.chunks import ChunkSettings, RowGrouper, TileLayout, assemble, cast_batch, wider_schema
+from pipeline.chunks.nested import nulls_of
 from pipeline.errors import ChunkFormatError, SourceTypeError
+from pipeline.load.split import encoded_chunks
+from pipeline.sources import SourceOptions, merge_schemas, open_source, plan_source
+from tests.unit.chunks.conftest import decoded_tiles
 
 
 def one(array: pa.Array) -> pa.RecordBatch:
@@ -154,10 +163,90 @@ def test_a_column_that_may_be_null_in_one_may_be_null_in_both() -> None:
     assert wider_schema(sure, unsure).field("a").nullable
 
 
-@pytest.mark.parametrize("wrapped", [False, True])
-def test_whole_numbers_that_became_doubles_are_rounded_as_a_csv_reader_rounds_them(wrapped: bool) -> None:
-    numbers = pa.array([2**53 + 1, None, -(2**62) - 1, 7])
-    doubles = pa.array([float(2**53), None, -float(2**62), 7.0])
-    if wrapped:
-        numbers, doubles = (pa.StructArray.from_arrays([array], names=["n"]) for array in (numbers, doubles))
-    assert cast_batch(one(numbers), to(doubles.type)).column(0).equals(doubles)
+NUMBERS = pa.array([2**53 + 1, None, -(2**62) - 1, 7])
+DOUBLES = pa.array([float(2**53), None, -float(2**62), 7.0])
+ENDS = pa.array([0, 1, 3, 3, 4], pa.int32())
+SIZES = pa.array([1, 2, 0, 1], pa.int32())
+KEYS = pa.array(["a", "b", "c", "d"])
+AROUND: dict[str, Callable[[pa.Array], pa.Array]] = {
+    "nothing": lambda array: array,
+    "struct": lambda array: pa.StructArray.from_arrays([array], names=["n"]),
+    "list": lambda array: pa.ListArray.from_arrays(ENDS, array),
+    "large_list": lambda array: pa.LargeListArray.from_arrays(ENDS.cast(pa.int64()), array),
+    "list_view": lambda array: pa.ListViewArray.from_arrays(ENDS.slice(0, 4), SIZES, array),
+    "fixed_size_list": lambda array: pa.FixedSizeListArray.from_arrays(array, 2),
+    "map": lambda array: pa.MapArray.from_arrays(ENDS, KEYS, array),
+    "list of structs": lambda array: AROUND["list"](AROUND["struct"](array)),
+    "struct of lists": lambda array: AROUND["struct"](AROUND["list"](array)),
+    "dictionary": lambda array: array.dictionary_encode(),
+}
+
+
+@pytest.mark.parametrize("around", AROUND)
+def test_whole_numbers_that_became_doubles_are_rounded_as_a_csv_reader_rounds_them(around: str) -> None:
+    numbers, doubles = (AROUND[around](array) for array in (NUMBERS, DOUBLES))
+    cast = cast_batch(one(numbers), to(doubles.type)).column(0)
+    cast.validate(full=True)
+    assert cast.equals(doubles)
+    assert cast_batch(one(numbers.slice(1)), to(doubles.type)).column(0).equals(doubles.slice(1))
+
+
+def test_numbers_of_a_dictionary_that_became_doubles_are_rounded_too() -> None:
+    assert cast_batch(one(NUMBERS.dictionary_encode()), to(pa.float64())).column(0).equals(DOUBLES)
+
+
+def test_a_moment_that_a_finer_unit_cannot_hold_is_refused_also_beside_numbers_that_are_rounded() -> None:
+    type_ = pa.list_(pa.struct([("n", pa.int64()), ("t", pa.timestamp("s"))]))
+    wide = pa.list_(pa.struct([("n", pa.float64()), ("t", pa.timestamp("ns"))]))
+    with pytest.raises(ChunkFormatError, match=r"column 'c' cannot be read as .*timestamp"):
+        cast_batch(one(pa.array([[{"n": 2**53 + 1, "t": 2**62}]], type_)), to(wide))
+
+
+@pytest.mark.parametrize("around", [name for name in AROUND if name not in ("nothing", "dictionary")])
+def test_nulls_within_become_any_type(around: str, every_type: Any) -> None:
+    nulls = AROUND[around](pa.nulls(4))
+    for type_ in every_type:
+        wide = AROUND[around](nulls_of(4, type_))
+        cast = cast_batch(one(nulls), to(wide.type)).column(0)
+        cast.validate(full=True)
+        assert cast.type.equals(wide.type)
+        assert cast.to_pylist() == wide.to_pylist(), type_
+
+
+@pytest.mark.parametrize("around", ["list", "struct of lists"])
+def test_rows_of_one_group_widen_below_a_list_too(around: str) -> None:
+    batches = [one(AROUND[around](array)) for array in (NUMBERS, pa.array([1.5, 2.5, None, 0.5]))]
+    grouper = RowGrouper(ChunkSettings(row_group_bytes=1_000_000))
+    groups = [group for batch in batches for group in grouper.feed(batch)] + list(grouper.finish())
+    [group] = groups
+    assert group.whole().column(0).slice(0, 4).equals(AROUND[around](DOUBLES))
+
+
+def test_a_version_whose_lists_became_lists_of_doubles_can_be_read(tmp_path: Path) -> None:
+    lines = [b'{"a":[9007199254740993]}\n'] * 500 + [b'{"a":[1]}\n'] * 1500 + [b'{"a":[1.5]}\n'] * 10
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b"".join(lines))
+    plan = plan_source(str(path), SourceOptions(infer_bytes=1_000))
+    layout, chosen = TileLayout.for_schema(plan.schema), ChunkSettings(row_group_bytes=4_000)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pipeline.sources.jsonl_reader.BLOCK_BYTES", 3_000)
+        with open_source(plan) as reader:
+            chunks = list(encoded_chunks(SimpleNamespace(chunks=chosen, layout=layout), reader, threads=2))
+    schema = merge_schemas([plan.schema, reader.schema])
+    assert {chunk.schema.field(0).type for chunk in chunks} == {pa.list_(pa.int64()), pa.list_(pa.float64())}
+    read = [assemble(decoded_tiles(chunk), layout, schema) for chunk in chunks]
+    assert [row["a"] for batch in read for row in batch.to_pylist()] == [[2.0**53]] * 500 + [[1.0]] * 1500 + [
+        [1.5]
+    ] * 10
+
+
+def test_the_program_of_the_documentation_gives_the_same_columns() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "format.md").read_text()
+    program = ast.parse(text.split("```python\n")[1].split("```")[0])
+    program.body = [part for part in program.body if getattr(part, "name", "") in ("numbers", "column")]
+    said: dict[str, Any] = {"pa": pa, "pc": pc}
+    exec(compile(program, "docs/format.md", "exec"), said)
+    assert said["column"](NUMBERS.dictionary_encode(), pa.float64()).equals(DOUBLES)
+    for around in set(AROUND) - {"list_view", "dictionary"}:  # which no source brings and widens
+        wide = AROUND[around](DOUBLES)
+        assert said["column"](AROUND[around](NUMBERS), wide.type).equals(wide), around
