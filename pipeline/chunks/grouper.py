@@ -58,11 +58,12 @@ def concat_column(arrays: Sequence[pa.Array], field: pa.Field) -> pa.Array:
         return arrays[0]
     try:
         return pa.concat_arrays(arrays)
-    except pa.ArrowInvalid as error:
-        # Dictionaries that together hold more values than their index type can number.
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        # Dictionaries that together hold more values than their index type can number, or a null, or lists. Only
+        # Parquet and Arrow data has such, whose types no option gives.
         raise SourceTypeError(
             f"column {field.name!r} of type {field.type} cannot hold the values of one row group: {error}",
-            hint=f"give a wider type with --column-type {field.name}=TYPE",
+            hint="write it with plain values, with a wider index type, or with one dictionary for all batches",
             column=field.name,
         ) from None
 

@@ -106,11 +106,21 @@ def test_a_column_that_cannot_widen_is_refused_by_name() -> None:
     assert "--column-type" in str(error.value)
 
 
-def test_dictionaries_that_outgrow_their_index_type_are_refused_by_name() -> None:
-    small = pa.dictionary(pa.int8(), pa.string())
-    words = [pa.array([f"{part}-{i}" for i in range(100)]).cast(small) for part in range(2)]
-    with pytest.raises(SourceTypeError, match=r"column 'word'.*cannot hold"):
-        groups([pa.record_batch([part], ["word"]) for part in words], 100_000)
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [[f"{part}-{i}" for i in range(100)] for part in range(2)],
+        [["a", None], ["b"]],
+        [[[1]], [[2]]],
+    ],
+    ids=["too many", "a null", "lists"],
+)
+def test_dictionaries_that_cannot_be_joined_are_refused_by_name_with_what_helps(parts: list[list[Any]]) -> None:
+    words = [pa.DictionaryArray.from_arrays(pa.array(range(len(part)), pa.int8()), pa.array(part)) for part in parts]
+    with pytest.raises(SourceTypeError, match=r"column 'word'.*cannot hold.*: write it with plain values") as caught:
+        for group in groups([pa.record_batch([part], ["word"]) for part in words], 100_000):
+            group.whole()
+    assert "--column-type" not in str(caught.value)
 
 
 def test_a_null_counts_the_same_whatever_bytes_lie_below_it() -> None:
