@@ -56,11 +56,34 @@ def parse_lines(data: bytes, types: dict[str, pa.DataType], *, unexpected: str) 
 def _one_batch(table: pa.Table) -> pa.RecordBatch:
     batches = table.to_batches()
     if len(batches) == 1:
-        return batches[0]
+        if not any(_holds_lists_of_nulls(field.type) for field in table.schema):
+            return batches[0]
+        columns = [_whole_lists(column) for column in batches[0].columns]
+        return pa.RecordBatch.from_arrays(columns, schema=table.schema)
     if not table.num_rows or not table.num_columns:
         empty = [pa.array([], field.type) for field in table.schema]
         return pa.RecordBatch.from_arrays(empty, schema=table.schema)
     return table.combine_chunks().to_batches()[0]
+
+
+def _whole_lists(array: pa.Array) -> pa.Array:
+    """The same values, with as many nulls in lists of nulls as they say: pyarrow 25 makes one for each list."""
+    type_ = array.type
+    mask = array.is_null() if array.null_count else None
+    if not len(array) or not _holds_lists_of_nulls(type_):
+        return array
+    if pa.types.is_struct(type_):
+        children = [_whole_lists(array.field(i)) for i in range(type_.num_fields)]
+        return pa.StructArray.from_arrays(children, fields=list(type_), mask=mask)
+    empty = pa.types.is_null(type_.value_type)
+    values = pa.nulls(array.offsets[-1].as_py()) if empty else _whole_lists(array.values)
+    return pa.ListArray.from_arrays(array.offsets, values, type=type_, mask=mask)
+
+
+def _holds_lists_of_nulls(type_: pa.DataType) -> bool:
+    if pa.types.is_list(type_):
+        return bool(pa.types.is_null(type_.value_type) or _holds_lists_of_nulls(type_.value_type))
+    return pa.types.is_struct(type_) and any(_holds_lists_of_nulls(field.type) for field in type_)
 
 
 def _refuse_lines(data: bytes, rows: int) -> None:

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from pipeline.chunks.sizes import cumulative_row_bytes
 from pipeline.errors import SourceEmptyError, SourceFormatError, SourceTooLargeError, SourceTypeError, UsageError
-from pipeline.sources import SourceOptions, jsonl_reader, open_split, plan_source, plan_text
+from pipeline.sources import SourceOptions, jsonl_reader, open_source, open_split, plan_source, plan_text
 
 Read = Callable[..., pa.Table]
 Write = Callable[[str, bytes], Path]
@@ -145,6 +146,36 @@ def test_a_line_above_the_limit_is_refused_with_its_size(write: Write, read: Rea
     path = write("long.jsonl", b'{"a":1}\n{"a":"' + b"x" * 5000 + b'"}\n')
     with pytest.raises(SourceTooLargeError, match=r"long.jsonl, line 2: a record of 5,009 bytes; at most 1,000"):
         read(path, max_unit_bytes=1000)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["[null,null]"],
+        ["[]", "[null,null,null]"],
+        ["null", "[null,null]", "[null]"],
+        ['{"b":[null,null]}', "null"],
+        ["[[null]]", "[[null,null],null,[]]"],
+        ['[{"b":[null,null]}]', '[null,{"b":null}]'],
+    ],
+    ids=str,
+)
+def test_lists_that_hold_only_nulls_hold_all_of_them(write: Write, read: Read, values: list[str]) -> None:
+    rows = [f'{{"id":1,"a":{value}}}' for value in values]
+    path = write("a.jsonl", "\n".join(rows).encode())
+    table = read(path)
+    table.validate(full=True)
+    assert table.to_pylist() == [json.loads(row) for row in rows]
+    with open_source(plan_source(str(path), SourceOptions())) as reader:
+        for batch in reader:
+            batch.validate(full=True)
+            assert len(cumulative_row_bytes(batch)) == batch.num_rows + 1
+
+
+def test_lists_of_nulls_become_what_later_lines_say(write: Write, read: Read, small_blocks: None) -> None:
+    rows = ['{"a":[null,null]}'] * 9 + ['{"a":[1,null]}']
+    table = read(write("a.jsonl", "\n".join(rows).encode()), infer_bytes=20)
+    assert table["a"].to_pylist() == [[None, None]] * 9 + [[1, None]]
 
 
 def test_blank_lines_and_lines_of_white_space_are_no_rows(write: Write, read: Read) -> None:
