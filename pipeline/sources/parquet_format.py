@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from typing import IO
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.errors import SourceCorruptError, SourceTooLargeError
 from pipeline.sources.files import check_unchanged
 from pipeline.sources.model import SourceFile
+from pipeline.sources.parquet_text import dictionary_columns, plain_pieces
 from pipeline.sources.stdin import STANDARD_INPUT
 from pipeline.sources.streams import open_seekable
 from pipeline.sources.types import check_names
@@ -22,6 +22,8 @@ __all__ = ["read_parquet", "row_groups"]
 BATCH_BYTES = 4_000_000
 _BATCH_ROWS = 65_536
 _BUFFER_BYTES = 65_536
+_VALUE_BYTES = 8
+"""What a value takes at most when read, but for text and for what has a length of its own."""
 
 
 def row_groups(file: SourceFile, max_unit_bytes: int) -> tuple[pa.Schema, list[tuple[int, int]]]:
@@ -52,17 +54,17 @@ def read_parquet(file: SourceFile, start: int = 0, stop: int = -1) -> Iterator[t
     with open_seekable(file) as raw:
         with _opened(raw, file.name, ()) as parquet:
             schema, metadata = parquet.schema_arrow, parquet.metadata
-            texts = _dictionary_columns(metadata, schema)
+            texts = dictionary_columns(metadata, schema)
         with _opened(raw, file.name, texts) as parquet:
             done = 0
             for number in range(start, metadata.num_row_groups if stop < 0 else stop):
                 group = metadata.row_group(number)
                 stored = sum(group.column(at).total_compressed_size for at in range(group.num_columns))
                 rows, seen = max(1, group.num_rows), 0
-                batches = parquet.iter_batches(batch_size=_rows_at_once(group, schema), row_groups=[number])
+                batches = parquet.iter_batches(batch_size=_rows_at_once(metadata, group), row_groups=[number])
                 for batch in batches:
                     seen += batch.num_rows
-                    for piece in _plain(batch, schema):
+                    for piece in plain_pieces(batch, schema, BATCH_BYTES):
                         yield piece, done + stored * seen // rows
                 done += stored
     if file.uri != STANDARD_INPUT:
@@ -86,63 +88,12 @@ def _opened(raw: IO[bytes], name: str, texts: tuple[str, ...]) -> Iterator[pq.Pa
         ) from error
 
 
-def _dictionary_columns(metadata: pq.FileMetaData, schema: pa.Schema) -> tuple[str, ...]:
-    """Text columns that are stored as dictionaries and shall come as plain text.
-
-    They are read as dictionaries first: a few stored bytes may stand for a long text in every row, and only so can
-    the batch be cut before it grows. Where the stored values are long anyway, a dictionary would only cost time.
-    """
-    plain = {
-        field.name
-        for field in schema
-        if pa.types.is_string(field.type)
-        or pa.types.is_large_string(field.type)
-        or pa.types.is_binary(field.type)
-        or pa.types.is_large_binary(field.type)
-    }
-    found = set()
-    for number in range(metadata.num_row_groups):
-        group = metadata.row_group(number)
-        for at in range(group.num_columns):
-            column = group.column(at)
-            if column.path_in_schema in plain and "RLE_DICTIONARY" in column.encodings:
-                found.add(column.path_in_schema)
-    return tuple(sorted(found))
-
-
-def _rows_at_once(group: pq.RowGroupMetaData, schema: pa.Schema) -> int:
-    width: int = max(group.total_byte_size // max(1, group.num_rows), 8 * len(schema), 1)
-    return max(1, min(_BATCH_ROWS, BATCH_BYTES // width))
-
-
-def _plain(batch: pa.RecordBatch, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """The batch with the file's own types, in pieces of about 4 MB of the text that dictionaries become."""
-    encoded = [
-        number
-        for number, field in enumerate(schema)
-        if pa.types.is_dictionary(batch.column(number).type) and not pa.types.is_dictionary(field.type)
-    ]
-    for start, stop in _text_pieces(batch, encoded):
-        piece = batch.slice(start, stop - start)
-        columns = [
-            column.dictionary_decode().cast(schema.field(number).type) if number in encoded else column
-            for number, column in enumerate(piece.columns)
-        ]
-        yield pa.RecordBatch.from_arrays(columns, schema=schema)
-
-
-def _text_pieces(batch: pa.RecordBatch, encoded: list[int]) -> Iterator[tuple[int, int]]:
-    import numpy as np
-
-    sizes = np.zeros(batch.num_rows, dtype=np.int64)
-    for number in encoded:
-        column = batch.column(number)
-        lengths = pc.cast(pc.binary_length(column.dictionary), pa.int64()).take(column.indices)
-        sizes += pc.fill_null(lengths, 0).to_numpy(zero_copy_only=False)
-    total, start = np.cumsum(sizes), 0
-    while start < batch.num_rows:
-        before = int(total[start - 1]) if start else 0
-        stop = int(np.searchsorted(total, before + BATCH_BYTES, side="right"))
-        stop = max(start + 1, stop)
-        yield start, stop
-        start = stop
+def _rows_at_once(metadata: pq.FileMetaData, group: pq.RowGroupMetaData) -> int:
+    """So many rows that a batch takes about 4 MB: a run of equal values is stored as one, and read as all of them."""
+    size_bytes = 0
+    for at in range(group.num_columns):
+        column = group.column(at)
+        value_bytes = max(_VALUE_BYTES, metadata.schema.column(at).length)
+        size_bytes += max(column.total_uncompressed_size, value_bytes * column.num_values)
+    rows: int = BATCH_BYTES * group.num_rows // max(1, size_bytes)
+    return max(1, min(_BATCH_ROWS, rows))

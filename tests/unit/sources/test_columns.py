@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import SourceCorruptError, SourceFormatError, SourceTooLargeError, SourceTypeError, UsageError
 from pipeline.sources import SourceOptions, open_source, open_split, plan_source
+from pipeline.sources.parquet_format import BATCH_BYTES, read_parquet
 
 Read = Callable[..., pa.Table]
 Write = Callable[[str, bytes], Path]
@@ -193,6 +194,43 @@ def test_a_few_stored_bytes_that_stand_for_long_texts_are_cut_before_they_grow(t
             assert batch.nbytes <= 8_000_000
             assert pa.total_allocated_bytes() - before < 50_000_000
     assert rows == 1_000
+
+
+TEXT_2K, PAIR = "z" * 2_000, ["y" * 1_000, "z" * 1_000]
+FEW_BYTES: dict[str, tuple[pa.DataType, list[Any], str]] = {
+    "text of format 1.0": (pa.string(), [TEXT_2K] * 5, "1.0"),
+    "bytes": (pa.large_binary(), [TEXT_2K.encode()] * 5, "2.6"),
+    "views": (pa.string_view(), [TEXT_2K] * 5, "2.6"),
+    "bytes of one size": (pa.binary(2_000), [TEXT_2K.encode()] * 5, "2.6"),
+    "structs": (pa.struct([("t", pa.string()), ("n", pa.int8())]), [{"t": TEXT_2K, "n": 1}, None] * 5, "2.6"),
+    "lists": (pa.list_(pa.string()), [PAIR, [], None, [None, *PAIR]] * 2, "2.6"),
+    "large lists": (pa.large_list(pa.large_string()), [PAIR] * 5, "1.0"),
+    "lists of two": (pa.list_(pa.string(), 2), [PAIR] * 5, "2.6"),
+    "maps": (pa.map_(pa.string(), pa.list_(pa.binary())), [[("k" * 500, [b"z" * 1_500])], None] * 5, "2.6"),
+    "numbers": (pa.list_(pa.int64()), [[0] * 1_000] * 2, "2.6"),
+    "structs of numbers": (
+        pa.list_(pa.struct([("a", pa.float64()), ("b", pa.int64())])),
+        [[{"a": 0, "b": 1}] * 500],
+        "2.6",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FEW_BYTES)
+def test_no_batch_is_large_however_little_of_it_is_stored(tmp_path: Path, name: str) -> None:
+    kind, values, version = FEW_BYTES[name]
+    few = pa.array(values, kind)
+    column = pa.concat_arrays([few] * (24_000_000 // few.nbytes))
+    path = tmp_path / "few.parquet"
+    pq.write_table(pa.table({"x": column, "n": range(len(column))}), path, version=version)
+    assert path.stat().st_size < 1_000_000
+    assert column.nbytes > 5 * BATCH_BYTES
+    batches = [batch for batch, _ in read_parquet(plan_source(str(path)).files[0])]
+    assert max(batch.nbytes for batch in batches) <= 2 * BATCH_BYTES
+    table = pa.Table.from_batches(batches)
+    table.validate(full=True)
+    assert table["n"].to_pylist() == list(range(len(column)))
+    assert pa.concat_arrays(table["x"].chunks).equals(pq.read_table(path)["x"].combine_chunks())
 
 
 def test_an_extension_type_that_nobody_registered_keeps_its_storage_and_its_name(tmp_path: Path, read: Read) -> None:

@@ -1,0 +1,136 @@
+"""Text in Parquet, wherever it stands in a column: read as dictionaries, and cut into pieces before it grows.
+
+A few stored bytes may stand for a long text in every row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+__all__ = ["dictionary_columns", "plain_pieces"]
+
+_CODED = {"RLE_DICTIONARY", "PLAIN_DICTIONARY"}
+"""The second one is what files of format 1.0 say."""
+
+
+def dictionary_columns(metadata: pq.FileMetaData, schema: pa.Schema) -> tuple[str, ...]:
+    """The paths of text that is stored as dictionaries and shall come as plain text.
+
+    Where no stored value is repeated, a dictionary would only cost time.
+    """
+    leaves = [leaf for field in schema for leaf in _leaves(field.type)]
+    found = set()
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        for at, leaf in zip(range(group.num_columns), leaves, strict=False):
+            if leaf is not None and _is_text(leaf):
+                column = group.column(at)
+                if _CODED & set(column.encodings):
+                    found.add(column.path_in_schema)
+    return tuple(sorted(found))
+
+
+def _leaves(type_: pa.DataType) -> Iterator[pa.DataType | None]:
+    """The types of a column's leaves in the order of Parquet's columns; None for those that stay as they are read."""
+    if isinstance(type_, pa.BaseExtensionType):
+        yield from (None for _ in _leaves(type_.storage_type))
+    elif pa.types.is_struct(type_) or pa.types.is_map(type_) or _is_list(type_):
+        for number in range(type_.num_fields):
+            yield from _leaves(type_.field(number).type)
+    elif type_.num_fields:
+        yield from (None for number in range(type_.num_fields) for _ in _leaves(type_.field(number).type))
+    else:
+        yield type_
+
+
+def _is_text(type_: pa.DataType) -> bool:
+    types = pa.types
+    plain = (types.is_string, types.is_binary, types.is_large_string, types.is_large_binary)
+    return any(check(type_) for check in (*plain, types.is_string_view, types.is_binary_view))
+
+
+def _is_list(type_: pa.DataType) -> bool:
+    return bool(pa.types.is_list(type_) or pa.types.is_large_list(type_) or pa.types.is_fixed_size_list(type_))
+
+
+def plain_pieces(batch: pa.RecordBatch, schema: pa.Schema, piece_bytes: int) -> Iterator[pa.RecordBatch]:
+    """The batch with the file's own types, in pieces of about ``piece_bytes`` of the text that dictionaries become."""
+    for start, stop in _cuts(batch, schema, piece_bytes):
+        columns = batch.slice(start, stop - start).columns
+        plain = [_decoded(column, field.type) for column, field in zip(columns, schema, strict=True)]
+        yield pa.RecordBatch.from_arrays(plain, schema=schema)
+
+
+def _cuts(batch: pa.RecordBatch, schema: pa.Schema, piece_bytes: int) -> Iterator[tuple[int, int]]:
+    import numpy as np
+
+    sizes = np.zeros(batch.num_rows, dtype=np.int64)
+    for column, field in zip(batch.columns, schema, strict=True):
+        sizes += _text_bytes(column, field.type)
+    total, start = np.cumsum(sizes), 0
+    while start < batch.num_rows:
+        before = int(total[start - 1]) if start else 0
+        stop = int(np.searchsorted(total, before + piece_bytes, side="right"))
+        stop = max(start + 1, stop)
+        yield start, stop
+        start = stop
+
+
+def _text_bytes(array: Any, plain: pa.DataType) -> Any:
+    """For each value how many bytes of text its dictionaries become; 0 where there are none."""
+    import numpy as np
+
+    if array.type.equals(plain):
+        return 0
+    if pa.types.is_dictionary(array.type):
+        lengths = pc.cast(pc.binary_length(array.dictionary), pa.int64()).take(array.indices)
+        return pc.fill_null(lengths, 0).to_numpy(zero_copy_only=False)
+    if pa.types.is_struct(plain):
+        return sum(_text_bytes(array.field(i), plain.field(i).type) for i in range(plain.num_fields))
+    values, offsets = _within(array)
+    sums = np.zeros(int(offsets[-1]) + 1, dtype=np.int64)
+    for child, kind in zip(values, _child_types(plain), strict=True):
+        sums[1:] += _text_bytes(child, kind)
+    return np.diff(np.cumsum(sums)[offsets])
+
+
+def _decoded(array: Any, plain: pa.DataType) -> pa.Array:
+    if array.type.equals(plain):
+        return array
+    if pa.types.is_dictionary(array.type):
+        return array.dictionary_decode().cast(plain)
+    mask = array.is_null() if array.null_count else None
+    if pa.types.is_struct(plain):
+        parts = [_decoded(array.field(i), plain.field(i).type) for i in range(plain.num_fields)]
+        return pa.StructArray.from_arrays(parts, fields=list(plain), mask=mask)
+    held, places = _within(array)
+    children = [_decoded(child, kind) for child, kind in zip(held, _child_types(plain), strict=True)]
+    if pa.types.is_fixed_size_list(plain):
+        return pa.FixedSizeListArray.from_arrays(*children, type=plain, mask=mask)
+    offsets = pa.array(places, pa.int64() if pa.types.is_large_list(plain) else pa.int32())
+    if pa.types.is_map(plain):
+        return pa.MapArray.from_arrays(offsets, *children, type=plain, mask=mask)
+    made = pa.LargeListArray if pa.types.is_large_list(plain) else pa.ListArray
+    return made.from_arrays(offsets, *children, type=plain, mask=mask)
+
+
+def _within(array: Any) -> tuple[list[pa.Array], Any]:
+    """What the lists or maps of an array hold, and where each begins in it and the last one ends."""
+    import numpy as np
+
+    if pa.types.is_fixed_size_list(array.type):
+        size = array.type.list_size
+        return [array.values.slice(array.offset * size, len(array) * size)], np.arange(len(array) + 1) * size
+    offsets = np.asarray(array.offsets)
+    first, length = int(offsets[0]), int(offsets[-1] - offsets[0])
+    children = (array.keys, array.items) if pa.types.is_map(array.type) else (array.values,)
+    return [child.slice(first, length) for child in children], offsets - first
+
+
+def _child_types(type_: pa.DataType) -> tuple[pa.DataType, ...]:
+    return (type_.key_type, type_.item_type) if pa.types.is_map(type_) else (type_.value_type,)
