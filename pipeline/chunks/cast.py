@@ -14,6 +14,7 @@ import pyarrow as pa
 from pipeline.chunks.nested import nulls_of, with_children
 from pipeline.chunks.short_text import decode_short
 from pipeline.chunks.stored_types import from_stored, number_type
+from pipeline.chunks.take import decoded
 from pipeline.errors import ChunkFormatError, SourceTypeError
 
 __all__ = ["cast_batch", "cast_stored_numbers", "decoded_type", "widens", "wider_schema"]
@@ -124,7 +125,7 @@ def _widened_dictionary(array: pa.Array, wide: pa.DataType) -> pa.Array:
     values = _widened(array.dictionary, decoded_type(wide))
     if pa.types.is_dictionary(wide):
         return pa.DictionaryArray.from_arrays(array.indices.cast(wide.index_type), values, ordered=wide.ordered)
-    return pa.DictionaryArray.from_arrays(array.indices, values).dictionary_decode()
+    return decoded(pa.DictionaryArray.from_arrays(array.indices, values))
 
 
 def _refused(have: pa.DataType, field: pa.Field, why: str) -> ChunkFormatError:

@@ -6,7 +6,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.chunks.nested import taken, with_children
+from pipeline.chunks.nested import with_children
+from pipeline.chunks.take import taken
 
 __all__ = ["compact_batch"]
 
@@ -67,6 +68,6 @@ def _compact_dictionary(array: Any, always: bool) -> pa.Array:
     moved[~valid] = 0
     return pa.DictionaryArray.from_arrays(
         pa.array(moved, array.type.index_type, mask=~valid if array.indices.null_count else None),
-        _compact(taken(array.dictionary, pa.array(used, pa.int64())), always),
+        _compact(taken(array.dictionary, used), always),
         ordered=array.type.ordered,
     )

@@ -1,7 +1,4 @@
-"""Nested arrays taken apart and put together again, with what their rows use and nothing beside it.
-
-pyarrow has no kernel that casts, filters or takes below list views, unions and run ends, nor one that takes text views.
-"""
+"""Nested arrays with other children: Arrow's kernels change nothing below list views, unions and run ends."""
 
 from __future__ import annotations
 
@@ -10,7 +7,19 @@ from typing import Any
 
 import pyarrow as pa
 
-__all__ = ["nulls_of", "taken", "with_children"]
+from pipeline.chunks.parts import (
+    list_children,
+    list_ranges,
+    list_types,
+    lists_of,
+    run_ends,
+    runs_of,
+    union_of,
+    union_parts,
+)
+from pipeline.chunks.take import list_values, taken
+
+__all__ = ["nulls_of", "with_children"]
 
 Change = Callable[[pa.Array, pa.DataType], pa.Array]
 
@@ -26,74 +35,32 @@ def with_children(array: Any, type_: pa.DataType, change: Change) -> pa.Array:
     if types.is_union(type_):
         return _union(array, type_, change)
     if types.is_run_end_encoded(type_):
-        return _run_ends(array, type_, change)
+        start, count = array.find_physical_offset(), array.find_physical_length()
+        ends = run_ends(array)[start : start + count]
+        ends[-1] = len(array)
+        return runs_of(type_, ends, change(array.values.slice(start, count), type_.value_type))
     mask = array.is_null() if array.null_count else None
     if types.is_struct(type_):
         children = [change(array.field(i), type_.field(i).type) for i in range(type_.num_fields)]
         return pa.StructArray.from_arrays(children, fields=list(type_), mask=mask)
-    if types.is_fixed_size_list(type_):
-        size = type_.list_size
-        if not size:
-            return array.cast(type_)
-        values = array.values.slice(array.offset * size, len(array) * size)
-        return pa.FixedSizeListArray.from_arrays(change(values, type_.value_type), type=type_, mask=mask)
-    if types.is_list_view(type_) or types.is_large_list_view(type_):
-        return _list_view(array, type_, change, mask)
-    return _list(array, type_, change, mask)
-
-
-def _list(array: Any, type_: pa.DataType, change: Change, mask: Any) -> pa.Array:
-    import numpy as np
-
-    offsets = np.asarray(array.offsets)
-    first, length = int(offsets[0]), int(offsets[-1] - offsets[0])
-    large = pa.types.is_large_list(type_)
-    moved = pa.array(offsets - first, pa.int64() if large else pa.int32())
-    if pa.types.is_map(type_):
-        pairs = ((array.keys, type_.key_type), (array.items, type_.item_type))
-        keys, items = (change(child.slice(first, length), kind) for child, kind in pairs)
-        return pa.MapArray.from_arrays(moved, keys, items, type=type_, mask=mask)
-    values = change(array.values.slice(first, length), type_.value_type)
-    return (pa.LargeListArray if large else pa.ListArray).from_arrays(moved, values, type=type_, mask=mask)
-
-
-def _list_view(array: Any, type_: pa.DataType, change: Change, mask: Any) -> pa.Array:
-    import numpy as np
-
-    offsets, sizes = (np.asarray(part, dtype=np.int64) for part in (array.offsets, array.sizes))
-    # A null's offset and size may hold anything.
-    sizes = np.where(array.is_valid().to_numpy(zero_copy_only=False), sizes, 0)
-    ends = np.cumsum(sizes)
-    used = sizes > 0
-    starts = offsets[used]
-    if not len(starts):
-        values = array.values.slice(0, 0)
-    elif np.array_equal(starts[1:], starts[:-1] + sizes[used][:-1]):
-        values = array.values.slice(int(starts[0]), int(ends[-1]))
-    else:
-        values = array.flatten()
-    large = pa.types.is_large_list_view(type_)
-    kind, width = (pa.LargeListViewArray, pa.int64()) if large else (pa.ListViewArray, pa.int32())
-    parts = (pa.array(numbers, width) for numbers in (ends - sizes, sizes))
-    return kind.from_arrays(*parts, change(values, type_.value_type), type=type_, mask=mask)
+    if types.is_fixed_size_list(type_) and not type_.list_size:
+        return array.cast(type_)
+    starts, sizes = list_ranges(array)
+    children = [list_values(child, starts, sizes) for child in list_children(array)]
+    changed = [change(child, kind) for child, kind in zip(children, list_types(type_), strict=True)]
+    return lists_of(type_, sizes, changed, mask)
 
 
 def _union(array: Any, type_: pa.DataType, change: Change) -> pa.Array:
-    import numpy as np
-
-    # Not array.type_codes and array.offsets: in pyarrow 25 they begin at the unsliced array's start.
-    rows = slice(array.offset, array.offset + len(array))
-    codes = np.frombuffer(array.buffers()[1], np.int8)[rows].copy()
+    codes, offsets = union_parts(array)
     children = [array.field(i) for i in range(type_.num_fields)]
-    buffers = [None, pa.py_buffer(codes)]
     if type_.mode == "dense":
-        offsets = np.frombuffer(array.buffers()[2], np.int32)[rows].copy()
+        offsets = offsets.copy()
         for index, code in enumerate(type_.type_codes):
             mine = codes == code
             children[index], offsets[mine] = _used(children[index], offsets[mine])
-        buffers.append(pa.py_buffer(offsets))
     changed = [change(child, type_.field(i).type) for i, child in enumerate(children)]
-    return pa.Array.from_buffers(type_, len(array), buffers, children=changed)
+    return union_of(type_, codes, offsets, changed)
 
 
 def _used(child: pa.Array, places: Any) -> tuple[pa.Array, Any]:
@@ -109,30 +76,7 @@ def _used(child: pa.Array, places: Any) -> tuple[pa.Array, Any]:
     wanted = np.zeros(last - first + 1, bool)
     wanted[places - first] = True
     moved = np.cumsum(wanted) - 1
-    return taken(child, pa.array(np.flatnonzero(wanted) + first)), moved[places - first]
-
-
-def _run_ends(array: Any, type_: pa.DataType, change: Change) -> pa.Array:
-    import numpy as np
-
-    start, count = array.find_physical_offset(), array.find_physical_length()
-    ends = np.asarray(array.run_ends)[start : start + count].astype(np.int64) - array.offset
-    ends[-1] = len(array)
-    values = change(array.values.slice(start, count), type_.value_type)
-    return pa.RunEndEncodedArray.from_arrays(pa.array(ends, type_.run_end_type), values, type=type_)
-
-
-def taken(values: pa.Array, indices: pa.Array) -> pa.Array:
-    """``values.take(indices)``, also of text views and of what holds them; ``indices`` has no nulls."""
-    for view, plain in ((pa.string_view(), pa.large_string()), (pa.binary_view(), pa.large_binary())):
-        if values.type.equals(view):
-            return values.cast(plain).take(indices).cast(view)
-    try:
-        return values.take(indices)
-    except pa.ArrowNotImplementedError:
-        # Arrow takes nothing out of these types, but joins slices of them.
-        each = [values.slice(index, 1) for index in indices.to_pylist()]
-        return pa.concat_arrays(each) if each else values.slice(0, 0)
+    return taken(child, np.flatnonzero(wanted) + first), moved[places - first]
 
 
 def nulls_of(length: int, type_: pa.DataType) -> pa.Array:

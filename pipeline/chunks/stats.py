@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.chunks.cast import cast_batch
-from pipeline.chunks.nested import taken
+from pipeline.chunks.take import taken
 from pipeline.chunks.text_bounds import text_bounds
 
 __all__ = [

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.dataset.prune import kept_chunks
+from pipeline.dataset.rows import only_rows, passing_rows
 from pipeline.dataset.scan import CacheLike, Scan, ScanStats
 from pipeline.errors import ChunkError, StoreError, UsageError
 from pipeline.settings import ReadSettings
@@ -261,8 +262,8 @@ def _filtered(
     batches: Iterator[pa.RecordBatch], condition: pc.Expression, columns: Sequence[str] | None
 ) -> Iterator[pa.RecordBatch]:
     for batch in batches:
-        table = pa.Table.from_batches([batch]).filter(condition)
+        passed = only_rows(batch, passing_rows(batch, condition))
         if columns is not None:
-            table = table.select(list(columns))
-        if table.num_rows:
-            yield table.combine_chunks().to_batches()[0]
+            passed = passed.select(list(columns))
+        if passed.num_rows:
+            yield passed

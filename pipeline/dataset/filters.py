@@ -24,6 +24,9 @@ _MIRRORED: Final = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "=": "=", "!=": 
 _TEXT_MAX: Final = 1_000_000
 _SIGN_OF: Final = {"EQ": "=", "NEQ": "!=", "LT": "<", "LTE": "<=", "GT": ">", "GTE": ">="}
 
+_VIEWED: Final = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
+"""What a dictionary of views is cast to: Arrow casts none to its views."""
+
 _UNKNOWN: Final = pc.scalar(pa.scalar(None, pa.bool_()))
 
 
@@ -179,7 +182,7 @@ class _Builder:
         kind = self._schema.field(name).type
         if pa.types.is_dictionary(kind):
             # is_null looks at the indices alone, and the dictionary itself may hold a null.
-            return pc.field(name).cast(kind.value_type).is_null()
+            return pc.field(name).cast(_VIEWED.get(kind.value_type, kind.value_type)).is_null()
         return pc.field(name).is_null()
 
     def _value(self, node: Any, name: str) -> pa.Scalar:

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.chunks import TileLayout, assemble_as_stored, cast_batch
+from pipeline.dataset.rows import only_rows, passing_rows
 from pipeline.errors import ChecksumMismatchError, ChunkFormatError
 from pipeline.settings import ReadSettings
 from pipeline.store.manifest import ChunkRef, TileRef
@@ -24,7 +25,6 @@ __all__ = ["CacheLike", "ReaderLike", "Scan", "ScanStats"]
 _REQUEST_BYTES = 1_500_000
 """A request of a few tiles of many chunks: small enough that the next ones overlap with its decoding."""
 _RAW_PER_STORED = 4
-_ROW = "\0row"
 _SHORT_ROWS = 1 << 16
 """Chunks of fewer rows are made up by one thread at a time: a column takes less than to hand the interpreter over."""
 _INFLATED = 1.1
@@ -296,30 +296,9 @@ class Scan:
 
     def _passing(self, batch: pa.RecordBatch, condition: pc.Expression) -> pa.RecordBatch:
         """The rows that pass, still as they are stored: only what is wanted is widened."""
-        import numpy as np
-
         fields = pa.schema([self._schema.field(column) for column in self._used])
         tested = cast_batch(batch.select([self._fetched.index(column) for column in self._used]), fields)
-        rows = np.arange(batch.num_rows)
-        name = _ROW
-        while name in tested.schema.names:
-            name += "0"
-        numbered = pa.Table.from_batches([tested]).append_column(name, pa.array(rows))
-        passed = numbered.filter(condition)[name].to_numpy()
-        wanted = batch.select(list(range(len(self._columns))))
-        if not len(passed) or passed[-1] - passed[0] + 1 == len(passed):
-            # None, all, or as in a sorted column those between two: nothing is copied.
-            return wanted.slice(int(passed[0]) if len(passed) else 0, len(passed))
-        mask = np.zeros(batch.num_rows, bool)
-        mask[passed] = True
-        try:
-            return wanted.filter(pa.array(mask))
-        except pa.ArrowNotImplementedError:
-            # Arrow takes no rows out of a text view or of runs, but joins slices of them.
-            edges = [0, *(np.flatnonzero(np.diff(passed) > 1) + 1), len(passed)]
-            runs = [(int(passed[low]), int(high - low)) for low, high in itertools.pairwise(edges)]
-            columns = [pa.concat_arrays([column.slice(*run) for run in runs]) for column in wanted.columns]
-            return pa.RecordBatch.from_arrays(columns, schema=wanted.schema)
+        return only_rows(batch.select(list(range(len(self._columns)))), passing_rows(tested, condition))
 
 
 def _decoded(ref: ChunkRef, jobs: Sequence[tuple[int, Any]]) -> list[pa.RecordBatch]:

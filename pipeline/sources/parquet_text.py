@@ -55,7 +55,9 @@ def _is_text(type_: pa.DataType) -> bool:
 
 
 def _is_list(type_: pa.DataType) -> bool:
-    return bool(pa.types.is_list(type_) or pa.types.is_large_list(type_) or pa.types.is_fixed_size_list(type_))
+    if pa.types.is_fixed_size_list(type_):
+        return bool(type_.list_size)
+    return bool(pa.types.is_list(type_) or pa.types.is_large_list(type_))
 
 
 def plain_pieces(batch: pa.RecordBatch, schema: pa.Schema, piece_bytes: int) -> Iterator[pa.RecordBatch]:

@@ -16,12 +16,14 @@ from pipeline.chunks import (
     RowGrouper,
     TileLayout,
     assemble,
+    cast_batch,
     choose_row_group_bytes,
     column_stats,
     encode_row_group,
 )
 from pipeline.chunks.compact import compact_batch
-from pipeline.chunks.nested import nulls_of, taken, with_children
+from pipeline.chunks.nested import nulls_of, with_children
+from pipeline.chunks.take import filtered, taken
 from tests.unit.chunks.conftest import OTHERS, PRIMITIVES, decoded_tiles
 
 SMALLEST = 64 * 1024
@@ -77,9 +79,9 @@ def lists(values: pa.Array) -> pa.Array:
 
 
 def union(values: pa.Array) -> pa.Array:
-    """One row in two is a number, in an order of their own; the others are one text again and again."""
+    """One row in two is one of the numbers, of which not all are used; the others are one text again and again."""
     codes = np.arange(ROWS) % 2
-    numbers = np.random.default_rng(1).permutation(len(values))[:ROWS]
+    numbers = np.sort(np.random.default_rng(1).permutation(len(values))[:ROWS])
     offsets = np.where(codes == 0, numbers, 0)
     return pa.UnionArray.from_dense(
         pa.array(codes, pa.int8()), pa.array(offsets, pa.int32()), [values, pa.array(["a"])]
@@ -170,13 +172,38 @@ def test_a_dictionary_of_views_keeps_the_values_used(view: pa.DataType, always: 
     assert compact_batch(batch, always=always).to_pylist() == batch.to_pylist()
 
 
-@pytest.mark.parametrize("type_", INNER, ids=str)
-def test_values_are_taken_out_of_every_type(type_: pa.DataType, any_array: Any, equal: Any) -> None:
-    values = any_array(type_, 9, np.random.default_rng(0))
-    some = taken(values, pa.array([8, 0, 3]))
-    joined = pa.concat_arrays([values.slice(index, 1) for index in (8, 0, 3)])
-    assert equal(pa.record_batch([some], ["x"]), pa.record_batch([joined], ["x"]))
-    assert len(taken(values, pa.array([], pa.int64()))) == 0
+@pytest.mark.parametrize(("kind", "inner"), list(product(["plain", *WRAPPERS], INNER)), ids=str)
+def test_rows_are_taken_out_of_every_type(kind: str, inner: pa.DataType, any_array: Any, equal: Any) -> None:
+    type_ = inner if kind == "plain" else WRAPPERS[kind](inner)
+    values = any_array(type_, 40, np.random.default_rng(0)).slice(3, 30)
+    for places in ([], [29], [8, 0, 3, 3, 29, 28]):
+        some = taken(values, np.array(places, np.int64))
+        some.validate(full=True)
+        joined = pa.concat_arrays([values.slice(0, 0), *(values.slice(place, 1) for place in places)])
+        assert equal(pa.record_batch([some], ["x"]), pa.record_batch([joined], ["x"])), places
+    mask = np.random.default_rng(1).random(30) < 0.5
+    alone = pa.record_batch([filtered(values, mask)], ["x"])
+    assert equal(alone, pa.record_batch([taken(values, np.flatnonzero(mask))], ["x"]))
+
+
+def test_lists_of_no_values_never_reach_what_divides_by_their_size() -> None:
+    """``FixedSizeListArray.from_arrays`` of pyarrow 25 ends the process."""
+    values = pa.array([[], None, []], pa.list_(pa.string_view(), 0))
+    assert taken(values, np.array([1, 2])).to_pylist() == [None, []]
+    batch = pa.record_batch([values], ["x"])
+    assert compact_batch(batch, always=True).to_pylist() == batch.to_pylist()
+    wide = pa.schema([("x", pa.list_(pa.int64(), 0))])
+    assert cast_batch(pa.record_batch([pa.array([[], None], pa.list_(pa.null(), 0))], ["x"]), wide).schema == wide
+
+
+def test_rows_of_a_union_of_views_do_not_take_its_children_with_every_run() -> None:
+    rows = 20_000
+    words = pa.array([f"word {number:05} is longer than a view" for number in range(rows)], pa.string_view())
+    codes, offsets = (pa.array(np.zeros(rows, np.int8)), pa.array(np.arange(rows), pa.int32()))
+    union = pa.UnionArray.from_dense(codes, offsets, [words, pa.array([1])])
+    half = filtered(union, np.arange(rows) % 2 == 0)
+    assert half.to_pylist() == words.to_pylist()[::2]
+    assert half.nbytes < 2 * union.nbytes
 
 
 @pytest.mark.parametrize(("kind", "inner"), list(product(WRAPPERS, INNER)), ids=str)

@@ -1,0 +1,108 @@
+"""Filters on columns of every type: the rows that pass, and nothing but the usual errors."""
+
+from __future__ import annotations
+
+from itertools import product
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from pipeline.chunks import ChunkSettings, TileLayout, encode_row_group
+from pipeline.dataset import Dataset
+from pipeline.dataset.filters import parse_filter
+from pipeline.dataset.literals import comparable_type
+from pipeline.dataset.rows import only_rows, passing_rows
+from pipeline.settings import ReadSettings
+from tests.unit.chunks.conftest import DICTIONARIES, OTHERS, PRIMITIVES, make_array, same
+from tests.unit.chunks.test_nested import WRAPPERS
+from tests.unit.dataset.test_scan import Shelf, ref_of
+
+ROWS = 60
+VIEWS = [pa.dictionary(pa.int8(), pa.string_view()), pa.dictionary(pa.int32(), pa.binary_view())]
+ODD = [pa.string_view(), pa.binary_view(), OTHERS[0], pa.uuid(), DICTIONARIES[0], *VIEWS]
+EVERY = [
+    *PRIMITIVES,
+    *DICTIONARIES,
+    *OTHERS,
+    *VIEWS,
+    *(WRAPPERS[kind](inner) for kind, inner in product(WRAPPERS, ODD)),
+]
+
+
+def dataset(batch: pa.RecordBatch) -> Dataset:
+    """A version of two chunks, without a store."""
+    layout = TileLayout.for_schema(batch.schema)
+    made = []
+    for part in (batch.slice(0, batch.num_rows // 3), batch.slice(batch.num_rows // 3)):
+        made += encode_row_group(part, ChunkSettings(row_group_bytes=1), layout)
+    refs = [ref_of(chunk, number) for number, chunk in enumerate(made)]
+    stats = pa.Table.from_batches([chunk.stats for chunk in made]).combine_chunks().to_batches()[0]
+    page = SimpleNamespace(
+        refs=lambda rows=None: refs if rows is None else [refs[row] for row in rows],
+        stats_batch=lambda: stats,
+        row_counts=lambda: [chunk.rows for chunk in made],
+    )
+    catalogue: Any = SimpleNamespace(
+        schema=lambda version: batch.schema, lists=lambda version: ([], ["page"]), known_page=lambda name, ref: page
+    )
+    version: Any = SimpleNamespace(
+        dataset="d", label="1-a", layout=layout, reference="d@1", rows=batch.num_rows, degraded=False
+    )
+    reader: Any = Shelf(made)
+    return Dataset(version, catalogue, reader, None, ReadSettings())
+
+
+@pytest.mark.parametrize("type_", EVERY, ids=str)
+def test_a_filter_gives_the_rows_that_pass_whatever_the_type_of_its_column(type_: pa.DataType) -> None:
+    column = make_array(type_, ROWS, np.random.default_rng(2))
+    batch = pa.record_batch([column, pa.array(range(ROWS))], ["x", "y"])
+    data = dataset(batch)
+    # To Arrow a union has no nulls, whatever the values of its fields are.
+    null = np.array([not value.is_valid and not pa.types.is_union(type_) for value in column])
+    even = np.arange(ROWS) % 2 == 0
+    wanted = {"x is null": null, "x is not null": ~null, "x is null and y < 30": null & (np.arange(ROWS) < 30)}
+    wanted["y in (" + ",".join(str(n) for n in range(0, ROWS, 2)) + ")"] = even
+    if comparable_type(type_) is not None:
+        floating = pa.types.is_floating(type_)
+        wanted["x = x"] = np.array(
+            [value.is_valid and not (floating and value.as_py() != value.as_py()) for value in column]
+        )
+    for text, mask in wanted.items():
+        condition = parse_filter(text, batch.schema)
+        found = data.to_table(filter=condition)
+        found.validate(full=True)
+        assert found["y"].to_pylist() == np.flatnonzero(mask).tolist(), text
+        alone = data.to_table(columns=["y"], filter=condition)
+        assert alone["y"].to_pylist() == np.flatnonzero(mask).tolist(), text
+        rows = pa.concat_arrays([column.slice(0, 0), *(column.slice(row, 1) for row in np.flatnonzero(mask))])
+        got = pa.concat_arrays([column.slice(0, 0), *found["x"].chunks])
+        assert same(pa.record_batch([got], ["x"]), pa.record_batch([rows], ["x"])), text
+
+
+@pytest.mark.parametrize("type_", [pa.string_view(), OTHERS[0], pa.int64()], ids=str)
+def test_a_filter_by_position_gives_the_same_rows(type_: pa.DataType) -> None:
+    column = make_array(type_, ROWS, np.random.default_rng(2))
+    batch = pa.record_batch([column, pa.array(range(ROWS))], ["x", "y"])
+    found = dataset(batch).to_table(columns=["x"], filter=pc.field(1) >= 50)
+    assert found["x"].to_pylist() == column.to_pylist()[50:]
+    assert dataset(batch).to_table(columns=[], filter=pc.field("y") >= 50).num_rows == 10
+
+
+def test_rows_of_many_parts_pass_in_their_order() -> None:
+    numbers = np.random.default_rng(0).integers(0, 1000, 300_000)
+    batch = pa.record_batch([pa.array(numbers), pa.array([None, "a", "b"] * 100_000)], ["n", "t"])
+    rows = passing_rows(batch, (pc.field("n") < 500) & (pc.field("t") != "b"))
+    assert rows.tolist() == np.flatnonzero((numbers < 500) & (np.arange(300_000) % 3 == 1)).tolist()
+    assert only_rows(batch, rows)["n"].to_pylist() == numbers[rows].tolist()
+
+
+@pytest.mark.parametrize("value", [True, False, None])
+def test_a_condition_without_columns_holds_for_all_rows_or_none(value: bool | None) -> None:
+    condition = pc.scalar(pa.scalar(value, pa.bool_()))
+    for batch in (pa.record_batch([pa.nulls(3)], ["x"]), pa.record_batch([pa.nulls(3)], ["x"]).select([])):
+        rows = passing_rows(batch, condition)
+        assert only_rows(batch, rows).num_rows == (3 if value else 0)
