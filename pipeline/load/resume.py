@@ -13,6 +13,7 @@ from uuid import UUID
 import pyarrow as pa
 
 from pipeline.chunks import assemble_as_stored, cast_batch, cast_stored_numbers, wider_schema
+from pipeline.chunks.same import same_values
 from pipeline.errors import (
     ChunkError,
     PlanChangedError,
@@ -128,24 +129,13 @@ def _stored(reader: ChunkReader, plan: LoadPlan, ref: ChunkRef) -> pa.RecordBatc
 
 
 def _same(one: pa.RecordBatch, other: pa.RecordBatch) -> bool:
-    """The same values, whatever the width of their types; a NaN is the same as itself."""
+    """The same values, whatever the width of their types and the order of their dictionaries; NaN is itself."""
     try:
         schema = wider_schema(one.schema, other.schema)
     except SourceTypeError:
         return False
     pair = (cast_batch(batch, schema).columns for batch in (one, other))
-    return one.num_rows == other.num_rows and all(map(_same_values, *pair))
-
-
-def _same_values(one: pa.Array, other: pa.Array) -> bool:
-    if pa.types.is_floating(one.type):
-        # By their bits: a NaN is the same as itself, and 0.0 is not the same as -0.0.
-        bits = {16: pa.int16(), 32: pa.int32(), 64: pa.int64()}[one.type.bit_width]
-        return bool(one.view(bits).equals(other.view(bits)))
-    if one.equals(other):
-        return True
-    # Arrow knows no equality for a NaN in a list, or for a dictionary in another order.
-    return repr(one.to_pylist()) == repr(other.to_pylist())
+    return one.num_rows == other.num_rows and all(map(same_values, *pair))
 
 
 def _changed(plan: LoadPlan, row: int, ref: ChunkRef) -> SourceChangedError:

@@ -16,7 +16,7 @@ from pipeline.api import Store
 from pipeline.chunks import encode_row_group
 from pipeline.errors import DatasetNotFoundError, SourceChangedError
 from pipeline.load import LoadOptions
-from pipeline.load.resume import LeftWhole, after_kept
+from pipeline.load.resume import LeftWhole, _same, after_kept
 from tests.unit.store.fakes import FakeCassandra
 
 SMALL = LoadOptions(chunk_bytes=65_536)
@@ -121,6 +121,28 @@ def test_what_arrow_does_not_call_equal_is_still_the_same(
     back = store.dataset("data").to_table()
     assert back.num_rows == rows
     assert back["n"].equals(table["n"])
+
+
+def test_moments_beside_a_nan_and_dictionaries_in_another_order_can_be_gone_on_with(
+    store: Store, cassandra: FakeCassandra, tmp_path: Path
+) -> None:
+    """To Python, nanoseconds are an error, and neither of these columns is equal to itself to Arrow."""
+    rows = 40_000
+    moments = pa.array(noise(rows, 6)).view(pa.timestamp("ns"))
+    weights = pa.array([float("nan"), 0.5] * (rows // 2))
+    codes = pa.array([0, 1, 2, None] * (rows // 4), pa.int8())
+    coded = pa.DictionaryArray.from_arrays(codes, moments.slice(0, 3))
+    table = pa.table({"pair": pa.StructArray.from_arrays([weights, moments], ["w", "t"]), "coded": coded})
+    source = tmp_path / "a.arrow"
+    with pa.ipc.new_file(source, table.schema) as file:
+        file.write_table(table, max_chunksize=1_000)
+    assert begin(store, source) > 1
+    before = len(cassandra.table("chunks"))
+    store.load("data", str(source), SMALL, run="night")
+    assert len(cassandra.table("chunks")) == before
+    assert _same(*table.to_batches(), *table.to_batches())
+    moved = pa.DictionaryArray.from_arrays(codes, moments.slice(1, 3))
+    assert not _same(*table.to_batches(), *table.set_column(1, "coded", moved).to_batches())
 
 
 def test_columns_that_widen_in_the_kept_rows_are_compared_as_they_ended(store: Store, tmp_path: Path) -> None:
