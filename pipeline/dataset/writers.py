@@ -13,6 +13,15 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
+from pipeline.dataset.plain import (
+    cast_plain,
+    converted,
+    flat_type,
+    holds,
+    is_bytes,
+    is_extension,
+    plain_type,
+)
 from pipeline.errors import UsageError
 
 __all__ = ["WRITERS", "BatchWriter", "as_text"]
@@ -38,7 +47,7 @@ class _Arrow:
 
     def __init__(self, sink: Any, schema: pa.Schema) -> None:
         options = pa.ipc.IpcWriteOptions(emit_dictionary_deltas=True)
-        self._unify = any(_holds(field.type, pa.types.is_dictionary) for field in schema)
+        self._unify = any(holds(field.type, pa.types.is_dictionary) for field in schema)
         self._writer = self._open(sink, schema, options)
         self._last: pa.RecordBatch | None = None
 
@@ -78,7 +87,7 @@ class _Parquet:
 
     def __init__(self, sink: Any, schema: pa.Schema) -> None:
         _check(schema, "Parquet", _parquet_holds)
-        self._fixed = [i for i, f in enumerate(schema) if _holds(f.type, pa.types.is_fixed_size_list)]
+        self._fixed = [i for i, f in enumerate(schema) if holds(f.type, pa.types.is_fixed_size_list)]
         self._names = schema.names
         self._writer = pq.ParquetWriter(sink, schema, version="2.6", compression="zstd", store_schema=True)
 
@@ -101,11 +110,11 @@ class _Csv:
 
     def __init__(self, sink: Any, schema: pa.Schema) -> None:
         _check(schema, "CSV", _csv_holds)
-        self._schema = pa.schema([pa.field(f.name, _flat(f.type), f.nullable) for f in schema])
+        self._schema = pa.schema([pa.field(f.name, flat_type(f.type), f.nullable) for f in schema])
         self._writer = pa_csv.CSVWriter(sink, self._schema)
 
     def write(self, batch: pa.RecordBatch) -> None:
-        self._writer.write_batch(_cast(batch, self._schema))
+        self._writer.write_batch(cast_plain(batch, self._schema))
 
     def close(self) -> None:
         self._writer.close()
@@ -122,12 +131,12 @@ class _JsonLines:
             if schema.names.count(name) > 1:
                 raise _refused(name, "a name that stands twice", "JSON lines")
         _check(schema, "JSON lines", _json_holds)
-        self._schema = pa.schema([pa.field(f.name, _plain(f.type), f.nullable) for f in schema])
+        self._schema = pa.schema([pa.field(f.name, plain_type(f.type), f.nullable) for f in schema])
         self._sink = sink
         self._encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
     def write(self, batch: pa.RecordBatch) -> None:
-        plain = _cast(batch, self._schema)
+        plain = cast_plain(batch, self._schema)
         for start in range(0, plain.num_rows, _JSON_ROWS):
             rows = plain.slice(start, _JSON_ROWS)
             try:
@@ -163,13 +172,12 @@ WRITERS: dict[str, Callable[[Any, pa.Schema], BatchWriter]] = {
 
 def as_text(column: pa.Array) -> list[str | None]:
     """The values for a person to read, None where there is none; never raises for a type."""
-    kind = column.type
-    if _json_holds(kind):
-        values = pa.array(column).cast(_plain(kind)).to_pylist()
-    elif pa.types.is_duration(kind) or pa.types.is_interval(kind):
-        values = [None if not value.is_valid else str(value) for value in column]
-    else:
-        values = [value.as_py() for value in column]
+    try:
+        values = converted(column, plain_type(column.type)).to_pylist()
+    except (pa.ArrowException, ValueError, TypeError, OverflowError):
+        # An extension's storage may be of a type that Python does not know.
+        rows = (column.slice(row, 1) for row in range(len(column)))
+        values = [None if row.null_count else " ".join(row.to_string().split()) for row in rows]
     return [None if value is None else value if isinstance(value, str) else str(value) for value in values]
 
 
@@ -189,87 +197,51 @@ def _refused(column: str, kind: str, what: str) -> UsageError:
 
 
 def _parquet_holds(kind: pa.DataType) -> bool:
-    if _holds(kind, lambda t: pa.types.is_dictionary(t) and pa.types.is_nested(t.value_type)):
+    if holds(kind, _is_odd_dictionary):
         return False
     try:
         with pq.ParquetWriter(pa.BufferOutputStream(), pa.schema([("x", kind)]), version="2.6"):
             return True
-    except pa.ArrowException:
+    except (pa.ArrowException, OSError):
         return False
+
+
+def _is_odd_dictionary(kind: pa.DataType) -> bool:
+    """One of values that Parquet cannot write, which shows only with the first rows."""
+    if not pa.types.is_dictionary(kind):
+        return False
+    held = kind.value_type
+    views = (pa.types.is_string_view, pa.types.is_binary_view, pa.types.is_nested, is_extension)
+    return any(check(held) for check in views)
 
 
 def _csv_holds(kind: pa.DataType) -> bool:
-    flat = _flat(kind)
+    flat = flat_type(kind)
+    if is_extension(flat):
+        return False
     if pa.types.is_nested(flat) or pa.types.is_run_end_encoded(flat) or pa.types.is_interval(flat):
         return False
-    return not _is_bytes(flat)
+    return not is_bytes(flat)
 
 
 def _json_holds(kind: pa.DataType) -> bool:
-    # List views are refused because pyarrow's cast loses their values without an error.
     odd = (
+        is_extension,
         pa.types.is_union,
         pa.types.is_run_end_encoded,
         pa.types.is_interval,
         pa.types.is_list_view,
         pa.types.is_large_list_view,
-        _is_bytes,
+        is_bytes,
         lambda t: pa.types.is_dictionary(t) and pa.types.is_nested(t.value_type),
     )
-    return not any(_holds(kind, each) for each in odd)
-
-
-def _is_bytes(kind: pa.DataType) -> bool:
-    named = (pa.binary(), pa.large_binary(), pa.binary_view())
-    return kind in named or pa.types.is_fixed_size_binary(kind)
-
-
-def _children(kind: pa.DataType) -> list[pa.DataType]:
-    if pa.types.is_dictionary(kind):
-        return [kind.value_type]
-    return [kind.field(i).type for i in range(kind.num_fields)]
-
-
-def _holds(kind: pa.DataType, check: Callable[[pa.DataType], bool]) -> bool:
-    return bool(check(kind)) or any(_holds(child, check) for child in _children(kind))
-
-
-def _flat(kind: pa.DataType) -> pa.DataType:
-    """What CSV writes instead: values in place of dictionaries, strings in place of views."""
-    if pa.types.is_dictionary(kind):
-        return _flat(kind.value_type)
-    return pa.string() if kind == pa.string_view() else kind
-
-
-def _plain(kind: pa.DataType) -> pa.DataType:
-    """The type whose Python values are JSON's own."""
-    kind = _flat(kind)
-    if pa.types.is_duration(kind):
-        return pa.int64()
-    if pa.types.is_temporal(kind) or pa.types.is_decimal(kind):
-        return pa.string()
-    if pa.types.is_float16(kind):
-        return pa.float32()
-    if pa.types.is_map(kind):
-        return pa.map_(_plain(kind.key_type), _plain(kind.item_type))
-    if pa.types.is_struct(kind):
-        return pa.struct([pa.field(f.name, _plain(f.type), f.nullable) for f in kind])
-    if pa.types.is_large_list(kind):
-        return pa.large_list(_plain(kind.value_type))
-    if pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind):
-        return pa.list_(_plain(kind.value_type))
-    return kind
-
-
-def _cast(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    columns = [column.cast(field.type) for column, field in zip(batch.columns, schema, strict=True)]
-    return pa.RecordBatch.from_arrays(columns, schema=schema)
+    return not any(holds(kind, each) for each in odd)
 
 
 def _has_null(array: pa.Array) -> bool:
     """A null on the way down to, or in the place of, a list of fixed size."""
     kind = array.type
-    if not _holds(kind, pa.types.is_fixed_size_list):
+    if not holds(kind, pa.types.is_fixed_size_list):
         return False
     if array.null_count:
         return True

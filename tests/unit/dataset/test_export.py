@@ -171,19 +171,28 @@ def test_more_words_than_a_dictionary_can_count_are_refused_and_leave_nothing(tm
     assert list(tmp_path.iterdir()) == []
 
 
+EXTENSIONS = [
+    pa.uuid(), pa.json_(), pa.bool8(), pa.opaque(pa.timestamp("ns"), "kind", "maker"),
+    pa.fixed_shape_tensor(pa.int32(), [2]), pa.dictionary(pa.int8(), pa.uuid()),
+]  # fmt: skip
 ODD = {
     "csv": [
+        *EXTENSIONS,
         pa.list_(pa.int8()), pa.struct([("a", pa.int8())]), pa.map_(pa.string(), pa.int8()), pa.binary(),
         pa.large_binary(), pa.binary(3), pa.binary_view(), pa.month_day_nano_interval(), pa.list_view(pa.int8()),
         pa.run_end_encoded(pa.int32(), pa.int8()), pa.dense_union([pa.field("a", pa.int8())]),
         pa.dictionary(pa.int8(), pa.list_(pa.int8())), pa.dictionary(pa.int8(), pa.binary()),
     ],
     "parquet": [
+        pa.dictionary(pa.int8(), pa.string_view()), pa.list_(pa.dictionary(pa.int8(), pa.binary_view())),
+        pa.dictionary(pa.int8(), pa.uuid()),
         pa.month_day_nano_interval(), pa.struct([]), pa.run_end_encoded(pa.int32(), pa.int8()),
         pa.dense_union([pa.field("a", pa.int8())]), pa.dictionary(pa.int8(), pa.list_(pa.int8())),
         pa.list_(pa.struct([("x", pa.month_day_nano_interval())])),
     ],
     "jsonl": [
+        *EXTENSIONS, *(pa.list_(kind) for kind in EXTENSIONS), pa.struct([("u", pa.uuid())]),
+        pa.large_list_view(pa.int8()),
         pa.binary(), pa.binary(3), pa.list_(pa.binary()), pa.month_day_nano_interval(), pa.list_view(pa.int8()),
         pa.run_end_encoded(pa.int32(), pa.int8()), pa.dense_union([pa.field("a", pa.int8())]),
     ],
@@ -205,6 +214,7 @@ KINDS = [
     pa.string_view(), pa.date32(), pa.date64(), pa.time32("ms"), pa.time64("ns"), pa.timestamp("ms"),
     pa.timestamp("ns", "Europe/Berlin"), pa.duration("us"), pa.decimal32(5, 2), pa.decimal128(20, 3),
     pa.decimal256(50, 2), pa.null(), pa.dictionary(pa.int8(), pa.string()), pa.dictionary(pa.int16(), pa.date32()),
+    pa.dictionary(pa.int16(), pa.timestamp("ns")),
 ]  # fmt: skip
 NESTED = [
     pa.list_(pa.timestamp("ms")), pa.large_list(pa.string()), pa.list_(pa.int8(), 2), pa.map_(pa.string(), pa.int8()),
@@ -258,6 +268,23 @@ def some(kind: pa.DataType) -> pa.Array:
 
 def text_of(table: pa.Table) -> list[list[str | None]]:
     return [as_text(chunk) for column in table.columns for chunk in column.chunks]
+
+
+def test_text_views_in_a_dictionary_are_written_as_text(tmp_path: Path) -> None:
+    words = pa.DictionaryArray.from_arrays(pa.array([1, None, 0], pa.int8()), pa.array(["a", "b"], pa.string_view()))
+    batch = pa.record_batch([words], ["x"])
+    put(tmp_path / "f.csv", [batch], batch.schema)
+    assert (tmp_path / "f.csv").read_text() == '"x"\n"b"\n\n"a"\n'
+    put(tmp_path / "f.jsonl", [batch], batch.schema)
+    assert (tmp_path / "f.jsonl").read_text() == '{"x":"b"}\n{"x":null}\n{"x":"a"}\n'
+
+
+def test_lists_of_nulls_go_to_json_lines_with_all_of_them(tmp_path: Path) -> None:
+    pairs = [{"a": [None, None], "t": None}, {"a": [None], "t": None}, {"a": [], "t": None}, None]
+    kind = pa.struct([("a", pa.list_(pa.null())), ("t", pa.timestamp("s"))])
+    batch = pa.record_batch([pa.array(pairs, kind), pa.array([[None, None], None, [], [None]])], ["p", "n"])
+    put(tmp_path / "f.jsonl", [batch], batch.schema)
+    assert [json.loads(line) for line in (tmp_path / "f.jsonl").read_text().splitlines()] == batch.to_pylist()
 
 
 def test_lists_of_fixed_size_go_to_parquet_unless_one_is_null(tmp_path: Path) -> None:
@@ -404,3 +431,30 @@ def test_values_are_shown_as_they_are_written() -> None:
     assert as_text(pa.array([1, None], pa.timestamp("ns"))) == ["1970-01-01 00:00:00.000000001", None]
     assert as_text(pa.array([b"\0a"])) == ["b'\\x00a'"]
     assert as_text(pa.array([[1, None]])) == ["[1, None]"]
+
+
+MOMENT = pa.array([1, None], pa.timestamp("ns"))
+SHOWN = "1970-01-01 00:00:00.000000001"
+
+
+@pytest.mark.parametrize(
+    ("column", "expected"),
+    [
+        (pa.ListViewArray.from_arrays([0], [2], MOMENT), [f"['{SHOWN}', None]"]),
+        (pa.LargeListViewArray.from_arrays([0], [2], MOMENT), [f"['{SHOWN}', None]"]),
+        (pa.UnionArray.from_sparse(pa.array([0, 0], pa.int8()), [MOMENT]), [SHOWN, None]),
+        (pa.UnionArray.from_dense(pa.array([0, 0], pa.int8()), pa.array([0, 1], pa.int32()), [MOMENT]), [SHOWN, None]),
+        (pa.RunEndEncodedArray.from_arrays(pa.array([2, 3], pa.int32()), MOMENT), [SHOWN, SHOWN, None]),
+        (MOMENT.dictionary_encode(), [SHOWN, None]),
+        (pa.array([{"t": 1}], pa.struct([("t", pa.timestamp("ns"))])), [f"{{'t': '{SHOWN}'}}"]),
+        (pa.array([2_000_000_000], pa.int32()).view(pa.date32()), None),
+        (pa.ExtensionArray.from_storage(pa.opaque(MOMENT.type, "kind", "maker"), MOMENT), None),
+        (pa.array([b"0123456789abcdef"], pa.uuid()), ["30313233-3435-3637-3839-616263646566"]),
+    ],
+    ids=lambda value: str(value.type) if isinstance(value, pa.Array) else "",
+)
+def test_a_value_is_shown_wherever_it_stands(column: pa.Array, expected: list[str | None] | None) -> None:
+    shown = as_text(column)
+    assert len(shown) == len(column)
+    assert [value is None for value in shown] == [not value.is_valid for value in column]
+    assert expected is None or shown == expected
