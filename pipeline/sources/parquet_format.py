@@ -60,12 +60,13 @@ def read_parquet(file: SourceFile, start: int = 0, stop: int = -1) -> Iterator[t
             for number in range(start, metadata.num_row_groups if stop < 0 else stop):
                 group = metadata.row_group(number)
                 stored = sum(group.column(at).total_compressed_size for at in range(group.num_columns))
-                rows, seen = max(1, group.num_rows), 0
                 batches = parquet.iter_batches(batch_size=_rows_at_once(metadata, group), row_groups=[number])
-                for batch in batches:
+                seen = 0
+                # Asked for more than there is, pyarrow 25 ends the process over an extension of dictionaries.
+                while seen < group.num_rows and (batch := next(batches, None)) is not None:
                     seen += batch.num_rows
                     for piece in plain_pieces(batch, schema, BATCH_BYTES):
-                        yield piece, done + stored * seen // rows
+                        yield piece, done + stored * seen // group.num_rows
                 done += stored
     if file.uri != STANDARD_INPUT:
         check_unchanged(file)

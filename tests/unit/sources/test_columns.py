@@ -250,6 +250,15 @@ def test_a_registered_extension_type_comes_through(tmp_path: Path, read: Read) -
     assert read(tmp_path / "u.parquet").equals(table)
 
 
+def test_an_extension_of_dictionaries_in_parquet_does_not_end_the_process(tmp_path: Path, read: Read) -> None:
+    words = pa.array(["a", "b", None] * 7).dictionary_encode()
+    column = pa.ExtensionArray.from_storage(pa.opaque(words.type, "kind", "maker"), words)
+    for rows in (21, 0):
+        table = pa.table({"x": column.slice(0, rows)})
+        pq.write_table(table, tmp_path / "x.parquet", row_group_size=10)
+        assert read(tmp_path / "x.parquet").column("x").to_pylist() == table.column("x").to_pylist()
+
+
 def test_unions_views_and_runs_come_through(tmp_path: Path, read: Read, read_parts: Read) -> None:
     table = pa.table(
         {
