@@ -26,6 +26,8 @@ def is_bytes(kind: pa.DataType) -> bool:
 def _children(kind: pa.DataType) -> list[pa.DataType]:
     if pa.types.is_dictionary(kind):
         return [kind.value_type]
+    if is_extension(kind):
+        return [kind.storage_type]
     return [kind.field(i).type for i in range(kind.num_fields)]
 
 

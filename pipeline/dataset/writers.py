@@ -207,7 +207,12 @@ def _parquet_holds(kind: pa.DataType) -> bool:
 
 
 def _is_odd_dictionary(kind: pa.DataType) -> bool:
-    """One of values that Parquet cannot write, which shows only with the first rows."""
+    """One of values that Parquet cannot write, which shows only with the first rows, or an extension of one.
+
+    The latter is written, and ends the process of whoever reads it with pyarrow 25.
+    """
+    if is_extension(kind):
+        return holds(kind.storage_type, pa.types.is_dictionary)
     if not pa.types.is_dictionary(kind):
         return False
     held = kind.value_type
@@ -245,6 +250,8 @@ def _has_null(array: pa.Array) -> bool:
         return False
     if array.null_count:
         return True
+    if isinstance(array, pa.ExtensionArray):
+        return _has_null(array.storage)
     if pa.types.is_struct(kind):
         return any(_has_null(child) for child in array.flatten())
     if pa.types.is_map(kind):

@@ -143,7 +143,7 @@ def dictionary(values: list[str | None], index: pa.DataType) -> pa.Array:
     return pa.array(values, pa.string()).dictionary_encode().cast(pa.dictionary(index, pa.string()))
 
 
-@pytest.mark.parametrize("shape", ["plain", "struct", "list", "map"])
+@pytest.mark.parametrize("shape", ["plain", "struct", "list", "map", "extension"])
 def test_dictionaries_that_differ_from_batch_to_batch_share_one_in_the_file(tmp_path: Path, shape: str) -> None:
     batches = []
     for values in (["a", "b", None], [], [None], ["c", "a", "c"], ["b", "d", "a"]):
@@ -152,6 +152,8 @@ def test_dictionaries_that_differ_from_batch_to_batch_share_one_in_the_file(tmp_
             column = pa.StructArray.from_arrays([column], ["x"])
         if shape == "list":
             column = pa.ListArray.from_arrays(pa.array([0, len(column)], pa.int32()), column)
+        if shape == "extension":
+            column = pa.ExtensionArray.from_storage(pa.opaque(column.type, "kind", "maker"), column)
         if shape == "map":
             keys = pa.array([str(i) for i in range(len(column))], pa.string())
             column = pa.MapArray.from_arrays(pa.array([0, len(column)], pa.int32()), keys, column)
@@ -185,7 +187,7 @@ ODD = {
     ],
     "parquet": [
         pa.dictionary(pa.int8(), pa.string_view()), pa.list_(pa.dictionary(pa.int8(), pa.binary_view())),
-        pa.dictionary(pa.int8(), pa.uuid()),
+        pa.dictionary(pa.int8(), pa.uuid()), pa.opaque(pa.dictionary(pa.int8(), pa.string()), "kind", "maker"),
         pa.month_day_nano_interval(), pa.struct([]), pa.run_end_encoded(pa.int32(), pa.int8()),
         pa.dense_union([pa.field("a", pa.int8())]), pa.dictionary(pa.int8(), pa.list_(pa.int8())),
         pa.list_(pa.struct([("x", pa.month_day_nano_interval())])),
@@ -297,6 +299,18 @@ def test_lists_of_fixed_size_go_to_parquet_unless_one_is_null(tmp_path: Path) ->
         with pytest.raises(UsageError, match="cannot hold column 'x': a null in a list of fixed size"):
             put(tmp_path / "g.parquet", [holed], schema)
     assert not (tmp_path / "g.parquet").exists()
+
+
+def test_tensors_go_to_parquet_unless_one_is_null(tmp_path: Path) -> None:
+    kind = pa.fixed_shape_tensor(pa.int32(), [2])
+    for values, fine in (([[1, 2], [3, 4]], True), ([[1, 2], None], False)):
+        batch = pa.record_batch([pa.ExtensionArray.from_storage(kind, pa.array(values, kind.storage_type))], ["x"])
+        if fine:
+            put(tmp_path / "f.parquet", [batch], batch.schema)
+            assert pq.read_table(tmp_path / "f.parquet").equals(pa.table(batch))
+        else:
+            with pytest.raises(UsageError, match="cannot hold column 'x': a null in a list of fixed size"):
+                put(tmp_path / "g.parquet", [batch], batch.schema)
 
 
 def test_json_lines_refuse_nan_by_its_columns_name(tmp_path: Path) -> None:
