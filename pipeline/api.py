@@ -11,7 +11,7 @@ from uuid import UUID
 
 from pipeline.dataset import Dataset
 from pipeline.diff import DiffReport, diff
-from pipeline.errors import StoreTimeoutError, StoreUnavailableError
+from pipeline.errors import StoreError, StoreTimeoutError, StoreUnavailableError
 from pipeline.load import LoadOptions, LoadPlan, LoadReport, SplitResult, load_split, make_plan, publish
 from pipeline.load.merge import merge_siblings
 from pipeline.load.resume import unfinished_run
@@ -317,7 +317,12 @@ class Store:
         names = self.catalogue.names() if name is None else [self.versions(name)[0].dataset]
         report = healer.heal(names, HealReport(), task=task or null_task())
         for each in names:
-            report.merged += self._merge(each)
+            try:
+                report.merged += self._merge(each)
+            except StoreError as error:
+                if error.retriable:
+                    raise
+                report.problems.append({"dataset": each, "error": type(error).__name__, "message": str(error)})
         return report
 
     def _merge(self, name: str) -> list[str]:

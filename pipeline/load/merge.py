@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from uuid import NAMESPACE_OID, uuid5
 
-from pipeline.errors import StoreError
+from pipeline.errors import SourceTypeError, StoreError
 from pipeline.load.lineage import heads
 from pipeline.load.lists import Listing, sums, write_lists
 from pipeline.sources import merge_schemas
@@ -81,7 +81,15 @@ def _merge(
         return None
     whole = [catalogue.whole(sibling) for sibling in siblings]
     pages = _union([catalogue.page_refs(sibling) for sibling in whole], {v.label: v.run for v in every})
-    schema = merge_schemas([catalogue.schema(sibling) for sibling in whole])
+    try:
+        schema = merge_schemas([catalogue.schema(sibling) for sibling in whole])
+    except SourceTypeError as error:
+        raise StoreError(
+            f"{dataset}: {', '.join(labels[:5])} were appended at the same moment and cannot be brought together, for "
+            f"{error.message}",
+            hint=f"each is a version of its own; delete one (millrace delete {dataset}@{labels[-1]}) and load it again",
+            dataset=dataset,
+        ) from error
     listing = _shared(catalogue, [Listing.of(catalogue, sibling) for sibling in whole], pages)
     schema_blob, pages_blob, replicas = write_lists(catalogue, ledger, dataset, label, schema, listing)
     if replicas < 2:

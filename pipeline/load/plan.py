@@ -192,7 +192,8 @@ def check_append(catalogue: Catalogue, dataset: str, parent: str, source: Source
             expected=have.names,
             actual=source.schema.names,
         )
-    merge_schemas([have, source.schema])
+    # Text says no type, so numbers of both kinds are what pyarrow makes of them; who has types means them.
+    merge_schemas([have, source.schema], exact=source.format in ("parquet", "arrow"))
 
 
 def _begun(catalogue: Catalogue, dataset: str, run: str, fingerprint: str) -> int | None:

@@ -8,6 +8,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from cassandra.cluster import NoHostAvailable
 
@@ -419,3 +421,33 @@ def test_a_page_that_is_missing_between_others_ends_what_is_gone_on_with(
         host.rows["pages"] = {(*key[:2], 2): (stamp, {**row, "page": 2})}
     store.load("d", source, APPEND, run="r1")
     assert numbers(store) == [0, 1, 2]
+
+
+def typed(path: Path, kind: pa.DataType, value: int | float) -> str:
+    pq.write_table(pa.table({"n": pa.array([value], kind)}), path)
+    return str(path)
+
+
+def test_an_append_of_doubles_to_whole_numbers_is_refused_where_the_source_says_so(
+    store: Store, tmp_path: Path
+) -> None:
+    """As a double the first number would be another one."""
+    store.load("d", typed(tmp_path / "a.parquet", pa.int64(), 2**53 + 1))
+    for kind, value in ((pa.float64(), 1.5), (pa.uint64(), 2**64 - 1)):
+        with pytest.raises(SourceTypeError, match="'n'"):
+            store.load("d", typed(tmp_path / "b.parquet", kind, value), APPEND)
+    assert store.dataset("d").to_table()["n"].to_pylist() == [2**53 + 1]
+
+
+def test_appends_that_cannot_be_brought_together_say_so_and_stay_versions(store: Store, tmp_path: Path) -> None:
+    loads = [
+        begun(store, typed(tmp_path / f"{kind}.parquet", kind, value))
+        for kind, value in ((pa.int64(), -1), (pa.uint64(), 2**64 - 1))
+    ]
+    published(store, loads[0])
+    with pytest.raises(StoreError, match=r"were appended at the same moment and cannot be brought together.*'n'"):
+        published(store, loads[1])
+    assert [version.rows for version in store.versions("d")] == [1, 1]
+    report = store.heal("d")
+    assert not report.ok
+    assert "each is a version of its own" in report.problems[0]["message"]
