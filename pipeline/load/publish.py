@@ -11,8 +11,9 @@ from uuid import UUID, uuid4
 import pyarrow as pa
 
 import pipeline
-from pipeline.errors import ChunkMissingError, StoreError, VersionNotFoundError
-from pipeline.load.lineage import holder, root_of
+from pipeline.errors import ChunkMissingError
+from pipeline.load.checks import check_complete, check_writers, promised_pages, published
+from pipeline.load.lineage import root_of
 from pipeline.load.lists import Listing, sums, write_lists
 from pipeline.load.merge import merge_siblings
 from pipeline.load.plan import LoadPlan, check_append, selector_of
@@ -97,13 +98,13 @@ def publish(
     to append to was replaced by other columns, and ``VersionNotFoundError`` when the version was deleted meanwhile.
     """
     ordered = sorted(results, key=lambda result: result.split)
-    _check_complete(plan, ordered)
+    check_complete(plan, ordered)
     written = {result.writer for result in ordered} | {w for result in ordered for w, _, _ in result.inherited}
     every = catalogue.every_version(plan.dataset)
-    version = _published(plan, every)
+    version = published(plan, every)
     if version is None:
         plan = _following(catalogue, plan, every)
-    own = [page for result in ordered for page in _promised_pages(catalogue, plan, result)]
+    own = [page for result in ordered for page in promised_pages(catalogue, plan, result)]
     base = None
     if version is None and plan.parent is not None and plan.mode == "append":
         base = catalogue.resolve(plan.dataset, selector_of(plan.parent))
@@ -112,13 +113,13 @@ def publish(
         schemas.insert(0, catalogue.schema(base))
     replicas = 2
     if version is None:
-        _check_writers(catalogue, plan, written, base)
+        check_writers(catalogue, plan, written, base)
         version = _version(catalogue, ledger, plan, base, own, merge_schemas(schemas), _content(plan, ordered))
         replicas = ledger.publish(version)
         # Whoever sweeps condemns before it looks for versions, and this looks after it has written one: of a sweep
         # and a load that meet, at least one sees the other.
         try:
-            _check_writers(catalogue, plan, written, base)
+            check_writers(catalogue, plan, written, base)
         except ChunkMissingError:
             ledger.withdraw(version)
             raise
@@ -155,20 +156,6 @@ def publish(
     )
 
 
-def _check_complete(plan: LoadPlan, ordered: Sequence[SplitResult]) -> None:
-    """Every row of the source, once: a task that is missing from the results must not be missing from the version."""
-    have = [result.split for result in ordered]
-    if have in ([-1], list(range(len(plan.source.splits)))):
-        return
-    raise StoreError(
-        f"{plan.dataset}@{plan.label} has {len(plan.source.splits)} splits, the results are of splits {have}",
-        hint="publish needs the result of every split, once",
-        dataset=plan.dataset,
-        expected=len(plan.source.splits),
-        actual=have,
-    )
-
-
 def _note_the_end(ledger: Ledger, version: Version, written: set[UUID], buckets: dict[UUID, int]) -> None:
     """A node was lost while the version was published: the last that it acknowledged may not be on it."""
     ledger.note_debt(version.dataset, version.writer, CATALOGUE_BUCKET, 0)
@@ -177,46 +164,6 @@ def _note_the_end(ledger: Ledger, version: Version, written: set[UUID], buckets:
         last = buckets.get(writer, 0)
         for bucket in (CATALOGUE_BUCKET, PAGES_BUCKET, *range(max(0, last - _LAST_BUCKETS), last)):
             ledger.note_debt(version.dataset, writer, bucket, 0)
-
-
-def _check_writers(catalogue: Catalogue, plan: LoadPlan, written: set[UUID], base: Version | None) -> None:
-    """Everything that the version will name is still there: nothing of it was swept because it was taken for dead.
-
-    What ``base`` names cannot have been condemned while it is visible, so its pages are read only when it is not.
-    """
-    named: set[UUID] = set()
-    if base is not None and all(v.hex != base.hex for v in catalogue.numbered(base.dataset, base.number)):
-        named = {base.writer, *(page.writer for page in catalogue.page_refs(base))}
-    rows = {row.writer: row for row in catalogue.writers(plan.dataset)}
-    own = {writer for writer in written if writer not in rows or rows[writer].run != plan.run}
-    swept = own | {writer for writer in written | named if writer in rows and rows[writer].condemned}
-    if swept:
-        raise ChunkMissingError(
-            f"what {plan.dataset}@{plan.label} would name was taken for dead and swept, or went with its parent",
-            hint="run the load again",
-            dataset=plan.dataset,
-            writer=min(swept).hex,
-            node=", ".join(catalogue.down()) or None,
-        )
-
-
-def _published(plan: LoadPlan, every: Sequence[Version]) -> Version | None:
-    """The visible version that holds what an earlier attempt at this plan has published: it is never written again.
-
-    Raises ``VersionNotFoundError`` where that version was deleted since the plan was made.
-    """
-    same = [version for version in every if version.hex == plan.hex and version.run == plan.run]
-    for version in same:
-        if (found := holder(every, version.label)) is not None:
-            return found
-    if any(version.number >= plan.number for version in same):
-        raise VersionNotFoundError(
-            f"{plan.dataset}@{same[0].label} was published by an earlier attempt at this load, and then deleted",
-            hint="if it is wanted after all, load it again as another run",
-            dataset=plan.dataset,
-            version=same[0].label,
-        )
-    return None
 
 
 def _following(catalogue: Catalogue, plan: LoadPlan, every: Sequence[Version]) -> LoadPlan:
@@ -244,27 +191,6 @@ def _publisher_row(plan: LoadPlan, version: Version) -> WriterRow:
     return WriterRow(
         plan.dataset, version.writer, plan.run, plan.fingerprint, -2, 1, version.label, "", version.committed_at
     )
-
-
-def _promised_pages(catalogue: Catalogue, plan: LoadPlan, result: SplitResult) -> list[PageRef]:
-    pages = []
-    for writer, first, last in result.inherited:
-        written = catalogue.finished_pages if first >= 0 else catalogue.journal_pages
-        by_number = {page.page: page for page in written(plan.dataset, writer)}
-        step = 1 if first >= 0 else -1
-        pages += [by_number[n] for n in range(first, last + step, step) if n in by_number]
-    pages += catalogue.finished_pages(plan.dataset, result.writer)
-    found = (sum(page.chunks for page in pages), sum(page.rows for page in pages))
-    promised = (result.chunks, result.rows)
-    if found != promised:
-        raise ChunkMissingError(
-            f"split {result.split} of {plan.dataset} promised {promised} chunks and rows; {found} are there",
-            hint="a node may be down: ./run status; run the load again",
-            dataset=plan.dataset,
-            expected=promised,
-            actual=found,
-        )
-    return [replace(page, added_by=plan.label) for page in pages]
 
 
 def _content(plan: LoadPlan, ordered: Sequence[SplitResult]) -> dict[str, str]:

@@ -2,49 +2,34 @@
 
 from __future__ import annotations
 
-import json
-import logging
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import partial
 from itertools import chain
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
-
-import pyarrow as pa
-import xxhash
-from isal import isal_zlib
 
 from pipeline.errors import (
     ChecksumMismatchError,
-    ChunkMissingError,
     DatasetNotFoundError,
     StoreError,
     StoreUnavailableError,
     VersionNotFoundError,
 )
 from pipeline.names import VersionSelector
-from pipeline.store.manifest import Page, PageRef, decode_page
-from pipeline.store.mend import mend_pages
-from pipeline.store.page_list import ListRef, PageList, decode_list, unpack
-from pipeline.store.row_reader import RowReader
+from pipeline.store.page_reader import PageReader
 from pipeline.store.session import CassandraSession
 from pipeline.store.version import Debt, Version, WriterRow
 
 __all__ = ["SHELF", "Catalogue"]
 
-logger = logging.getLogger(__name__)
-
 SHELF = 0
-Accepted = TypeVar("Accepted")
 _ONE_VERSION = "WHERE dataset = ? AND number = ? AND hex = ?"
 Rows = Callable[[str, tuple[Any, ...]], list[Any]]
 _FIRST_VERSIONS = 8
-_LISTS_KEPT = 64
-_PAGES_KEPT = 8
 _VERSIONS_KEPT = 64
 _WRITERS_ASKED_FOR = 500
 """What more of them owe is looked for in the whole table, which costs as much as so many of its partitions."""
@@ -62,16 +47,13 @@ def _is_mark(row: Any) -> bool:
     return row.checksum is None and (row.deleted_at is not None or row.purged_at is not None)
 
 
-class Catalogue(RowReader):
+class Catalogue(PageReader):
     """Reads the catalogue. Reads say whether they were ``degraded``; what is written goes through the ``Ledger``."""
 
     def __init__(self, cassandra: CassandraSession, *, strict: bool = False) -> None:
         """``strict``: what would be degraded raises ``StoreUnavailableError`` instead."""
         super().__init__(cassandra, strict=strict)
-        # Versions share lists, and no list ever changes.
-        self.page_list = lru_cache(_LISTS_KEPT)(self._page_list)
-        # Nor does a page or a version's content: who reads again, epoch after epoch, asks for each once.
-        self.known_page = lru_cache(_PAGES_KEPT)(self.page)
+        # A version's content never changes, either.
         self._known: OrderedDict[tuple[Any, ...], Version] = OrderedDict()
 
     def names(self) -> list[str]:
@@ -209,74 +191,6 @@ class Catalogue(RowReader):
             version=version.label,
         )
 
-    def schema(self, version: Version) -> pa.Schema:
-        """The logical schema: every chunk is cast to it on reading."""
-        blob = self._unspill(version, version.schema_blob or b"")
-        return pa.ipc.read_schema(pa.py_buffer(isal_zlib.decompress(blob, wbits=31)))
-
-    def lists(self, version: Version) -> tuple[list[ListRef], list[PageRef]]:
-        """The lists that name the version's pages, or its pages where they are few; the other one is empty."""
-        return unpack(self._unspill(version, version.pages_blob or b""))
-
-    def _page_list(self, dataset: str, ref: ListRef) -> PageList:
-        return self._page_data(dataset, ref.writer, ref.page, lambda data: decode_list(dataset, ref, data))
-
-    def each_page_ref(self, version: Version) -> Iterator[PageRef]:
-        """Every page of the version, in the order of its rows; the next list is read when the first is used up."""
-        lists, pages = self.lists(version)
-        yield from pages
-        for one in lists:
-            yield from self.page_list(version.dataset, one).refs
-
-    def page_refs(self, version: Version) -> list[PageRef]:
-        """Every page of the version, in the order of its rows."""
-        return list(self.each_page_ref(version))
-
-    def largest_chunk_bytes(self, version: Version) -> int:
-        """Stored bytes of the version's largest chunk, from its row."""
-        said = version.settings.get("largest_chunk_bytes")
-        return int(max((page.largest_chunk_bytes for page in self.pages(version)), default=0) if said is None else said)
-
-    def pages(self, version: Version) -> Iterator[Page]:
-        """The decoded pages one after another; one page is in memory at a time."""
-        for ref in self.each_page_ref(version):
-            yield self.page(version.dataset, ref)
-
-    def page(self, dataset: str, ref: PageRef) -> Page:
-        """One page, checksum verified; a wrong copy is passed over for the other replica's."""
-        return self._page_data(dataset, ref.writer, ref.page, lambda data: decode_page(dataset, ref, data))
-
-    def _page_data(self, dataset: str, writer: UUID, page: int, accept: Callable[[bytes], Accepted]) -> Accepted:
-        """What ``accept`` makes of the first copy that it does not refuse with ``ChecksumMismatchError``."""
-        query = "SELECT data FROM {ks}.pages WHERE dataset = ? AND writer = ? AND page = ?"
-        values = (dataset, writer, page)
-        refused: ChecksumMismatchError | None = None
-        for row in chain(self.rows(query, values), self._each_copy(query, values)):
-            try:
-                accepted = accept(row.data)
-            except ChecksumMismatchError as error:
-                refused = refused or error
-                continue
-            if refused is not None:
-                self._mend(dataset, writer, page)
-            return accepted
-        raise refused or ChunkMissingError(
-            f"page {page} of {dataset}/{writer.hex[:12]} is on no node that answers",
-            hint="a node may be down: ./run status; nothing is lost until both have been asked",
-            dataset=dataset,
-            page=page,
-            node=", ".join(self._cassandra.down()) or None,
-        )
-
-    def _mend(self, dataset: str, writer: UUID, page: int) -> None:
-        """The good copy is written over the wrong one; a read never fails because of it."""
-        try:
-            mend_pages(self._cassandra, dataset, writer)
-        except StoreError as error:
-            logger.warning("a wrong copy of page %s of %s could not be replaced: %s", page, dataset, error)
-        else:
-            logger.warning("a wrong copy of page %s of %s was replaced by the good one", page, dataset)
-
     def writers(self, dataset: str, *, run: str | None = None, rows: Rows | None = None) -> list[WriterRow]:
         """What every attempt said about itself, of one run or of all."""
         found = (rows or self.rows)(
@@ -285,22 +199,6 @@ class Catalogue(RowReader):
             (dataset,),
         )
         return [WriterRow.from_row(dataset, row) for row in found if run is None or row.run == run]
-
-    def finished_pages(self, dataset: str, writer: UUID) -> list[PageRef]:
-        """The manifest pages (numbers 0 and up) of one writer, in order, without reading their data."""
-        return self._page_rows(dataset, writer, "page >= 0")
-
-    def journal_pages(self, dataset: str, writer: UUID) -> list[PageRef]:
-        """The journal pages (-1 and down) of one writer, in the order in which they were written."""
-        return self._page_rows(dataset, writer, "page < 0")[::-1]
-
-    def _page_rows(self, dataset: str, writer: UUID, which: str) -> list[PageRef]:
-        query = (
-            "SELECT page, chunks, rows, raw_bytes, stored_bytes, checksum FROM {ks}.pages "  # noqa: S608 ours alone
-            f"WHERE dataset = ? AND writer = ? AND {which}"
-        )
-        rows = self.rows(query, (dataset, writer))
-        return [PageRef(writer, r.page, r.chunks, r.rows, r.raw_bytes, r.stored_bytes, r.checksum) for r in rows]
 
     def tags(self, dataset: str) -> list[tuple[str, int, str]]:
         """Every tag of a dataset: its name, and number and hex of the version that it names.
@@ -353,35 +251,3 @@ class Catalogue(RowReader):
     def _debts_of(self, dataset: str, writer: UUID) -> list[Debt]:
         query = "SELECT bucket, note, chunks FROM {ks}.under_replicated WHERE dataset = ? AND writer = ?"
         return [Debt(dataset, writer, row.bucket, row.note, row.chunks) for row in self.rows(query, (dataset, writer))]
-
-    def spilled(self, version: Version) -> list[UUID]:
-        """The writers of the pages into which a version's row has spilled its schema or its page list.
-
-        Lists among them may be shared with other versions.
-        """
-        blobs = (blob for blob in (version.schema_blob, version.pages_blob) if blob and blob[:2] != b"\x1f\x8b")
-        return [UUID(hex=json.loads(blob)["writer"]) for blob in blobs] + [
-            one.writer for one in (self.lists(version)[0] if version.pages_blob else [])
-        ]
-
-    def _unspill(self, version: Version, blob: bytes) -> bytes:
-        if blob[:2] == b"\x1f\x8b":
-            return blob
-        where = json.loads(blob)
-
-        def accept(data: bytes) -> bytes:
-            actual = xxhash.xxh3_128_digest(data).hex()
-            if actual == where["checksum"]:
-                return data
-            raise ChecksumMismatchError(
-                f"a page of {version.reference} is not what was written",
-                hint="no node that answers has a good copy: ./run status",
-                stage="stored",
-                expected=where["checksum"],
-                actual=actual,
-                dataset=version.dataset,
-                version=version.label,
-                page=where["page"],
-            )
-
-        return self._page_data(version.dataset, UUID(hex=where["writer"]), where["page"], accept)

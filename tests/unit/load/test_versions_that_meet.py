@@ -117,7 +117,7 @@ def test_one_run_published_under_two_numbers_is_merged_once(
     store.load("d", csv(3, first=20, name="c.csv"), APPEND)
     late = begun(store, source, run="twice")
     with monkeypatch.context() as patched:
-        patched.setattr(PUBLISH, "_published", lambda _plan, _every: None)
+        patched.setattr(PUBLISH, "published", lambda _plan, _every: None)
         patched.setattr(PUBLISH, "merge_siblings", lambda _c, _l, version: version)
         labels = [published(store, load).version for load in (early, late)]
     assert len(set(labels)) == 2

@@ -1,0 +1,93 @@
+"""What must hold before a version is published, and after: nothing missing, nothing swept, nothing twice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from uuid import UUID
+
+from pipeline.errors import ChunkMissingError, StoreError, VersionNotFoundError
+from pipeline.load.lineage import holder
+from pipeline.load.plan import LoadPlan
+from pipeline.load.split import SplitResult
+from pipeline.store.catalogue import Catalogue
+from pipeline.store.manifest import PageRef
+from pipeline.store.version import Version
+
+__all__ = ["check_complete", "check_writers", "promised_pages", "published"]
+
+
+def check_complete(plan: LoadPlan, ordered: Sequence[SplitResult]) -> None:
+    """Every row of the source, once: a task that is missing from the results must not be missing from the version."""
+    have = [result.split for result in ordered]
+    if have in ([-1], list(range(len(plan.source.splits)))):
+        return
+    raise StoreError(
+        f"{plan.dataset}@{plan.label} has {len(plan.source.splits)} splits, the results are of splits {have}",
+        hint="publish needs the result of every split, once",
+        dataset=plan.dataset,
+        expected=len(plan.source.splits),
+        actual=have,
+    )
+
+
+def published(plan: LoadPlan, every: Sequence[Version]) -> Version | None:
+    """The visible version that holds what an earlier attempt at this plan has published: it is never written again.
+
+    Raises ``VersionNotFoundError`` where that version was deleted since the plan was made.
+    """
+    same = [version for version in every if version.hex == plan.hex and version.run == plan.run]
+    for version in same:
+        if (found := holder(every, version.label)) is not None:
+            return found
+    if any(version.number >= plan.number for version in same):
+        raise VersionNotFoundError(
+            f"{plan.dataset}@{same[0].label} was published by an earlier attempt at this load, and then deleted",
+            hint="if it is wanted after all, load it again as another run",
+            dataset=plan.dataset,
+            version=same[0].label,
+        )
+    return None
+
+
+def promised_pages(catalogue: Catalogue, plan: LoadPlan, result: SplitResult) -> list[PageRef]:
+    """The pages of a split's result, as its version brings them in; ``ChunkMissingError`` unless all are there."""
+    pages = []
+    for writer, first, last in result.inherited:
+        written = catalogue.finished_pages if first >= 0 else catalogue.journal_pages
+        by_number = {page.page: page for page in written(plan.dataset, writer)}
+        step = 1 if first >= 0 else -1
+        pages += [by_number[n] for n in range(first, last + step, step) if n in by_number]
+    pages += catalogue.finished_pages(plan.dataset, result.writer)
+    found = (sum(page.chunks for page in pages), sum(page.rows for page in pages))
+    promised = (result.chunks, result.rows)
+    if found != promised:
+        raise ChunkMissingError(
+            f"split {result.split} of {plan.dataset} promised {promised} chunks and rows; {found} are there",
+            hint="a node may be down: ./run status; run the load again",
+            dataset=plan.dataset,
+            expected=promised,
+            actual=found,
+        )
+    return [replace(page, added_by=plan.label) for page in pages]
+
+
+def check_writers(catalogue: Catalogue, plan: LoadPlan, written: set[UUID], base: Version | None) -> None:
+    """Everything that the version will name is still there: nothing of it was swept because it was taken for dead.
+
+    What ``base`` names cannot have been condemned while it is visible, so its pages are read only when it is not.
+    """
+    named: set[UUID] = set()
+    if base is not None and all(v.hex != base.hex for v in catalogue.numbered(base.dataset, base.number)):
+        named = {base.writer, *(page.writer for page in catalogue.page_refs(base))}
+    rows = {row.writer: row for row in catalogue.writers(plan.dataset)}
+    own = {writer for writer in written if writer not in rows or rows[writer].run != plan.run}
+    swept = own | {writer for writer in written | named if writer in rows and rows[writer].condemned}
+    if swept:
+        raise ChunkMissingError(
+            f"what {plan.dataset}@{plan.label} would name was taken for dead and swept, or went with its parent",
+            hint="run the load again",
+            dataset=plan.dataset,
+            writer=min(swept).hex,
+            node=", ".join(catalogue.down()) or None,
+        )
