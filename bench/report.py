@@ -1,4 +1,9 @@
-"""What a benchmark found: rows for people, ratios for programs, one JSON file."""
+"""What a benchmark found: rows for people, ratios for programs, one JSON file.
+
+A figure may have an aim, which stands beside it with ``met`` or ``missed``; a missed one fails nothing, because timings
+depend on the machine. What must never happen, on whatever machine (a failed read), is among the ``failures``: whoever
+runs the benchmark prints and keeps the report, and then ends in an error.
+"""
 
 from __future__ import annotations
 
@@ -53,6 +58,7 @@ class Row:
     value: float
     unit: str
     peak_rss_bytes: int | None = None
+    aims: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The contract's form: no ``peak_rss_bytes`` where there is none."""
@@ -71,30 +77,68 @@ class Report:
     ratios: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     extra_versions: dict[str, str] = field(default_factory=dict)
+    aims: dict[str, str] = field(default_factory=dict)
+    """What is said beside the ratio of that name."""
+    failures: list[str] = field(default_factory=list)
 
-    def add(self, what: str, value: float, unit: str, *, peak_rss_bytes: int | None = None) -> None:
-        """Adds a row; a value that is no number raises ``InvalidSettingError``, because JSON has none either."""
+    def add(
+        self,
+        what: str,
+        value: float,
+        unit: str,
+        *,
+        peak_rss_bytes: int | None = None,
+        at_most: float | None = None,
+        peak_at_most: int | None = None,
+    ) -> None:
+        """Adds a row, with aims for its value and for its peak memory where they are given.
+
+        A value that is no number raises ``InvalidSettingError``, because JSON has none either.
+        """
         if not math.isfinite(value):
             raise InvalidSettingError(f"benchmark {self.name}: {what} is {value}")
-        self.rows.append(Row(what, value, unit, peak_rss_bytes))
+        aims = []
+        if at_most is not None:
+            aims.append(_aim(f"at most {_shown(at_most)} {unit}".rstrip(), value <= at_most))
+        if peak_at_most is not None and peak_rss_bytes is not None:
+            aims.append(_aim(f"at most {_megabytes(peak_at_most)}", peak_rss_bytes <= peak_at_most))
+        self.rows.append(Row(what, value, unit, peak_rss_bytes, tuple(aims)))
 
-    def ratio(self, name: str, ours: float, theirs: float) -> float:
-        """Keeps ``ours / theirs`` under a name of the contract; above 1 means that ours is better."""
+    def ratio(self, name: str, ours: float, theirs: float, *, aim: float | None = None) -> float:
+        """Keeps ``ours / theirs`` under a name of the contract; above 1 means that ours is better.
+
+        ``aim`` is what it should be at least.
+        """
         if name not in RATIOS:
             raise InvalidSettingError(f"{name!r} is no ratio of the contract", hint=f"there are {sorted(RATIOS)}")
         if theirs <= 0 or not math.isfinite(ours):
             raise InvalidSettingError(f"benchmark {self.name}: {name} would be {ours} / {theirs}")
         self.ratios[name] = _rounded(ours / theirs)
+        if aim is not None:
+            self.aims[name] = _aim(f"at least {_shown(aim)}", ours / theirs >= aim)
         return self.ratios[name]
 
-    def number(self, name: str, value: float) -> None:
+    def number(self, name: str, value: float, *, at_least: float | None = None, at_most: float | None = None) -> None:
         """Keeps a count or a time under a name of the contract; a count may be 0."""
         if name not in RATIOS or not math.isfinite(value):
             raise InvalidSettingError(f"benchmark {self.name}: {name!r} would be {value}")
         self.ratios[name] = _rounded(value)
+        if at_least is not None:
+            self.aims[name] = _aim(f"at least {_shown(at_least)}", value >= at_least)
+        if at_most is not None:
+            self.aims[name] = _aim(f"at most {_shown(at_most)}", value <= at_most)
+
+    def must_be_zero(self, name: str, count: int) -> None:
+        """Keeps a count under a name of the contract; any but 0 is among the ``failures``."""
+        self.number(name, count)
+        if count:
+            self.failures.append(f"{name} is {count}")
 
     def to_json(self) -> dict[str, Any]:
-        """``{"name", "machine", "versions", "rows", "ratios"}``, and ``notes`` where there are any."""
+        """``{"name", "machine", "versions", "rows", "ratios"}``, and ``notes`` where there are any: aims, too.
+
+        Rows and ratios are the contract's, which knows no aims.
+        """
         said: dict[str, Any] = {
             "name": self.name,
             "machine": machine(),
@@ -102,21 +146,30 @@ class Report:
             "rows": [row.to_json() for row in self.rows],
             "ratios": self.ratios,
         }
-        if self.notes:
-            said["notes"] = self.notes
+        aims = [f"{row.what.strip()}: {aim}" for row in self.rows for aim in row.aims]
+        aims += [f"{name}: {aim}" for name, aim in self.aims.items()]
+        if self.notes or aims:
+            said["notes"] = [*self.notes, *aims]
         return said
 
     def table(self) -> str:
-        """The rows, ratios and notes as lines of text, columns aligned."""
-        lines = [(row.what, _shown(row.value), row.unit, _megabytes(row.peak_rss_bytes)) for row in self.rows]
-        head = ("", "", "", "peak memory")
+        """The rows, ratios and notes as lines of text, columns aligned, aims behind them."""
+        head = ("", "", "", "peak memory", "")
+        lines = [
+            (row.what, _shown(row.value), row.unit, _megabytes(row.peak_rss_bytes), "; ".join(row.aims))
+            for row in self.rows
+        ]
         widths = [max(len(line[i]) for line in (head, *lines)) for i in range(4)]
-        out = [self.name, f"{'':{widths[0]}}  {'':{widths[1]}}  {'':{widths[2]}}  {head[3]:>{widths[3]}}".rstrip()]
-        for what, value, unit, memory in lines:
-            out.append(f"{what:{widths[0]}}  {value:>{widths[1]}}  {unit:{widths[2]}}  {memory:>{widths[3]}}".rstrip())
+        out = [self.name]
+        for what, value, unit, memory, aims in (head, *lines):
+            cells = f"{what:{widths[0]}}  {value:>{widths[1]}}  {unit:{widths[2]}}  {memory:>{widths[3]}}  {aims}"
+            out.append(cells.rstrip())
         if self.ratios:
             wide = max(map(len, self.ratios))
-            out += ["", *(f"{name:{wide}}  {_shown(value)}" for name, value in self.ratios.items())]
+            shown = max(len(_shown(value)) for value in self.ratios.values())
+            out.append("")
+            for name, ratio in self.ratios.items():
+                out.append(f"{name:{wide}}  {_shown(ratio):{shown}}  {self.aims.get(name, '')}".rstrip())
         return "\n".join([*out, *(["", *self.notes] if self.notes else [])])
 
     def write(self, folder: Path) -> Path:
@@ -166,6 +219,10 @@ def _rounded(value: float) -> float:
 def _shown(value: float) -> str:
     value = _rounded(value)
     return f"{value:,}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def _aim(wanted: str, met: bool) -> str:
+    return f"aim {wanted}: {'met' if met else 'missed'}"
 
 
 def _megabytes(size_bytes: int | None) -> str:

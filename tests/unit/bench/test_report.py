@@ -79,3 +79,47 @@ def test_the_table_aligns_its_columns_and_ends_with_ratios_and_notes() -> None:
     assert "load_vs_dsbulk  82.3" in lines
     assert lines[-1] == "one note"
     assert not any(line.endswith(" ") for line in lines)
+
+
+def test_an_aim_stands_beside_its_figure_and_among_the_notes_and_the_ratios_stay_bare_numbers() -> None:
+    report = Report("read")
+    report.ratio("read_vs_ceiling", 79, 100, aim=0.8)
+    report.ratio("read_vs_arcticdb", 3, 2)
+    report.number("longest_pause_killed_s", 0.5, at_most=1)
+    report.number("throughput_after", 0.6, at_least=0.7)
+    report.add("show", 2.5, "s", peak_rss_bytes=300_000_000, at_most=1, peak_at_most=400_000_000)
+    lines = report.table().splitlines()
+    assert lines[2] == "show  2.5  s       300 MB  aim at most 1 s: missed; aim at most 400 MB: met"
+    assert lines[4:] == [
+        "read_vs_ceiling         0.79  aim at least 0.8: missed",
+        "read_vs_arcticdb        1.5",
+        "longest_pause_killed_s  0.5   aim at most 1: met",
+        "throughput_after        0.6   aim at least 0.7: missed",
+    ]
+    said = report.to_json()
+    assert said["rows"] == [{"what": "show", "value": 2.5, "unit": "s", "peak_rss_bytes": 300_000_000}]
+    assert said["ratios"] == {
+        "read_vs_ceiling": 0.79,
+        "read_vs_arcticdb": 1.5,
+        "longest_pause_killed_s": 0.5,
+        "throughput_after": 0.6,
+    }
+    assert "read_vs_ceiling: aim at least 0.8: missed" in said["notes"]
+    assert "show: aim at most 400 MB: met" in said["notes"]
+
+
+def test_an_aim_is_judged_before_the_figure_is_rounded() -> None:
+    report = Report("read")
+    report.ratio("read_vs_ceiling", 0.79999, 1, aim=0.8)
+    assert report.ratios == {"read_vs_ceiling": 0.8}
+    assert report.aims == {"read_vs_ceiling": "aim at least 0.8: missed"}
+
+
+def test_a_count_that_must_be_zero_is_a_failure_when_it_is_not_and_a_missed_aim_is_none() -> None:
+    report = Report("traffic")
+    report.must_be_zero("failed_reads", 0)
+    report.ratio("total_vs_one", 1, 2, aim=0.8)
+    assert report.failures == []
+    report.must_be_zero("failed", 3)
+    assert report.failures == ["failed is 3"]
+    assert report.ratios["failed"] == 3
