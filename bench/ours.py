@@ -8,7 +8,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bench.profile import LOAD_PLACES, READ_PLACES, timed
+from bench.places import CSV_PLACES, FILTER_PLACES, LOAD_PLACES, READ_PLACES
+from bench.profile import timed
 from pipeline import connect
 from pipeline.load import LoadOptions
 from pipeline.sources import SourceOptions
@@ -23,6 +24,7 @@ class Load:
         self._source, self._dataset = source, dataset
         nulls = None if null_values is None else tuple(null_values)
         self._options = LoadOptions(source=SourceOptions(null_values=nulls))
+        self.places = CSV_PLACES if source.endswith(".csv") else LOAD_PLACES
         self._store = connect()
 
     def run(self) -> dict[str, Any]:
@@ -41,7 +43,7 @@ class Load:
 
     def profile(self) -> dict[str, Any]:
         """One load under timers."""
-        with timed(LOAD_PLACES) as profile:
+        with timed(self.places) as profile:
             said = self.run()
         return {**said, "profile": profile.to_json()}
 
@@ -63,6 +65,7 @@ class Read:
         if below is not None:
             kind = self._store.dataset(dataset).schema.field(below[0]).type
             self._filter = pc.field(below[0]) < pa.scalar(below[1], kind)
+        self.places = READ_PLACES if self._filter is None else FILTER_PLACES
 
     def run(self) -> dict[str, Any]:
         """One read, from the name to the table."""
@@ -74,7 +77,7 @@ class Read:
 
     def profile(self) -> dict[str, Any]:
         """One read under timers."""
-        with timed(READ_PLACES) as profile:
+        with timed(self.places) as profile:
             said = self.run()
         return {**said, "profile": profile.to_json()}
 

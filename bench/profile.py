@@ -8,11 +8,10 @@ product, and nothing of it runs while a contestant races.
 from __future__ import annotations
 
 import functools
-import importlib
 import os
 import threading
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,61 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from bench.contestant import Outcome
+from bench.places import Place, resolve
 from bench.report import Report
 
-__all__ = ["LOAD_PLACES", "READ_PLACES", "Place", "Profile", "add_profile", "resolve", "timed"]
+__all__ = ["Profile", "add_profile", "timed"]
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A function by module and qualified name, and the line of the profile that its time belongs to."""
-
-    label: str
-    module: str
-    name: str
-
-
-_COMMON = (
-    Place("compress", "pipeline.chunks.codecs", "Gzip.compress"),
-    Place("decompress", "pipeline.chunks.codecs", "Gzip.decompress"),
-    Place("checksum", "xxhash", "xxh3_128_digest"),
-)
-LOAD_PLACES = (
-    *_COMMON,
-    Place("plan (types, sample)", "pipeline.api", "Store.plan"),
-    Place("publish", "pipeline.api", "Store.publish"),
-    Place("read the source", "pipeline.sources.streams", "RawStream.read"),
-    Place("cut records", "pipeline.sources.blocks", "scan_quotes"),
-    Place("cut records", "pipeline.sources.blocks", "last_record_end"),
-    Place("cut records", "pipeline.sources.blocks", "count_lines"),
-    Place("parse", "pipeline.sources.csv_format", "CsvParser.parse"),
-    Place("group rows", "pipeline.chunks.grouper", "cumulative_row_bytes"),
-    Place("group rows", "pipeline.chunks.grouper", "RowGrouper._take"),
-    Place("encode to Arrow IPC", "pipeline.chunks.tile", "_to_stream"),
-    Place("encode, rest", "pipeline.load.split", "encode_row_group"),
-    Place("narrow types", "pipeline.chunks.encode", "narrow_batch"),
-    Place("statistics", "pipeline.chunks.encode", "compute_stats"),
-    Place("bind a batch", "pipeline.store.chunk_writer", "ChunkWriter._batch"),
-    Place("driver: serialize and send", "cassandra.cluster", "Session.execute_async"),
-    Place("driver: answers", "cassandra.connection", "Connection.process_msg"),
-    Place("wait for the cluster", "pipeline.store.window", "ByteWindow.take"),
-    Place("finish: last answers, pages", "pipeline.store.chunk_writer", "ChunkWriter.finish"),
-)
-READ_PLACES = (
-    *_COMMON,
-    Place("catalogue and pages", "pipeline.store.catalogue", "Catalogue.page"),
-    Place("catalogue and pages", "pipeline.store.catalogue", "Catalogue.page_refs"),
-    Place("open Arrow IPC", "pipeline.chunks.tile", "_from_stream"),
-    Place("cast to the version's types", "pipeline.chunks.encode", "cast_batch"),
-    Place("decode, rest", "pipeline.dataset.scan", "Scan._decode"),
-    Place("fetch, rest", "pipeline.store.chunk_reader", "ChunkReader.fetch"),
-    Place("driver: send", "cassandra.cluster", "Session.execute_async"),
-    Place("wait for the cluster", "cassandra.cluster", "ResponseFuture.result"),
-    Place("driver: answers", "cassandra.connection", "Connection.process_msg"),
-    Place("driver: gather bytes", "cassandra.connection", "Connection.process_io_buffer"),
-)
 
 
 @dataclass(slots=True)
@@ -92,6 +42,7 @@ class Profile:
     cpu_s: float = 0.0
     spent: dict[str, _Spent] = field(default_factory=lambda: defaultdict(_Spent))
     threads: dict[str, float] = field(default_factory=dict)
+    calls: Counter[Place] = field(default_factory=Counter)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON, the largest first."""
@@ -102,16 +53,6 @@ class Profile:
             "spent": {label: [round(s.cpu_s, 3), round(s.wall_s, 3), s.calls] for label, s in lines},
             "threads": {name: round(s, 2) for name, s in sorted(self.threads.items(), key=lambda item: -item[1])},
         }
-
-
-def resolve(place: Place) -> tuple[Any, str]:
-    """The object that holds the function, and its name there; raises when the product no longer has it."""
-    owner: Any = importlib.import_module(place.module)
-    *path, name = place.name.split(".")
-    for part in path:
-        owner = getattr(owner, part)
-    getattr(owner, name)
-    return owner, name
 
 
 @contextmanager
@@ -125,7 +66,7 @@ def timed(places: tuple[Place, ...]) -> Iterator[Profile]:
         owner, name = resolve(place)
         whole = vars(owner)[name] if isinstance(owner, type) else getattr(owner, name)
         undo.append((owner, name, whole))
-        setattr(owner, name, _around(whole, profile.spent[place.label], stack, lock))
+        setattr(owner, name, _around(whole, place, profile, stack, lock))
     began, cpu = time.perf_counter(), time.process_time()
     try:
         with _threads_counted(profile):
@@ -136,7 +77,8 @@ def timed(places: tuple[Place, ...]) -> Iterator[Profile]:
             setattr(owner, name, whole)
 
 
-def _around(whole: Any, spent: _Spent, stack: threading.local, lock: threading.Lock) -> Any:
+def _around(whole: Any, place: Place, profile: Profile, stack: threading.local, lock: threading.Lock) -> Any:
+    spent = profile.spent[place.label]
     function: Callable[..., Any] = whole.__func__ if isinstance(whole, classmethod | staticmethod) else whole
 
     @functools.wraps(function)
@@ -157,6 +99,7 @@ def _around(whole: Any, spent: _Spent, stack: threading.local, lock: threading.L
                 spent.cpu_s += cpu - inner[0]
                 spent.wall_s += wall - inner[1]
                 spent.calls += 1
+                profile.calls[place] += 1
 
     return type(whole)(timed_call) if isinstance(whole, classmethod | staticmethod) else timed_call
 
@@ -215,7 +158,10 @@ def _kind(name: str) -> str:
 
 
 def add_profile(report: Report, name: str, outcome: Outcome) -> None:
-    """Rows that say where a profiled run's time went: by what was done, then by kind of thread."""
+    """Rows that say where a profiled run's time went: by what was done, then by kind of thread.
+
+    A place that the run never came to is named below the table: the product has moved on, and the profile has not.
+    """
     said = outcome.facts["profile"]
     report.add(f"{name}, profiled: wall", said["seconds"], "s")
     report.add(f"{name}, profiled: processor time", said["cpu_s"], "s")
@@ -223,5 +169,7 @@ def add_profile(report: Report, name: str, outcome: Outcome) -> None:
         if calls:
             waits = label.startswith("wait")
             report.add(f"  {label}", wall_s if waits else cpu_s, "s waited" if waits else "s of a core")
+        else:
+            report.notes.append(f"{name}, profiled: never came to {label!r}, so its time is in another line.")
     for thread, cpu_s in said["threads"].items():
         report.add(f"  thread {thread}", cpu_s, "s of a core")

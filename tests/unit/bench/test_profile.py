@@ -1,22 +1,92 @@
-"""Timers from outside: every place is still there, time counts once, and the product is as before afterwards."""
+"""Timers from outside: the product comes to every place, time counts once, and it is as before afterwards."""
 
 from __future__ import annotations
 
 import threading
 import time
 import types
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pc
 import pytest
 
+import bench.ours
 from bench.contestant import Outcome
-from bench.profile import LOAD_PLACES, READ_PLACES, Place, add_profile, resolve, timed
+from bench.ours import Load, Read
+from bench.places import CSV_PLACES, FILTER_PLACES, LOAD_PLACES, READ_PLACES, Place
+from bench.profile import Profile, add_profile, timed
 from bench.report import Report
+from pipeline.api import Store
+from pipeline.settings import Settings
+from tests.unit.bench.wired import WiredCassandra
+from tests.unit.store.in_memory import settings
+
+__all__ = ["settings"]
+
+Profiled = Callable[[Load | Read], Profile]
 
 
-@pytest.mark.parametrize("place", sorted({*LOAD_PLACES, *READ_PLACES}, key=str), ids=lambda place: place.name)
-def test_every_place_that_is_timed_is_still_in_the_product(place: Place) -> None:
-    owner, name = resolve(place)
-    assert callable(getattr(owner, name))
+@pytest.fixture
+def profiled(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Profiled]:
+    """Runs a contestant once without timers, as benchmarks do, and once with those that it is profiled with."""
+    cassandra = WiredCassandra()
+    monkeypatch.setattr(bench.ours, "connect", lambda: Store(cassandra, settings))
+    monkeypatch.setattr("pipeline.sources.csv_reader.BLOCK_BYTES", 20_000)  # several blocks, as a large file has
+
+    def run(work: Load | Read) -> Profile:
+        work.run()
+        with timed(work.places) as profile:
+            work.run()
+        cassandra.settle()
+        return profile
+
+    yield run
+    cassandra.close()
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> dict[str, str]:
+    """Rows of which some compress, and some are random, so that no codec makes them smaller."""
+    rows = 5000
+    noise = np.random.default_rng(3).random(rows)
+    table = pa.table({"n": range(rows), "text": [f"text {n % 7}" for n in range(rows)], "x": noise})
+    found = {kind: str(tmp_path / f"rows.{kind}") for kind in ("csv", "arrow")}
+    pc.write_csv(table, found["csv"])
+    with pa.OSFile(found["arrow"], "wb") as sink, pa.ipc.new_file(sink, table.schema) as file:
+        file.write_table(table)
+    return found
+
+
+def uncalled(places: tuple[Place, ...], *profiles: Profile) -> list[str]:
+    calls = sum((profile.calls for profile in profiles), Counter[Place]())
+    return [f"{place.module}.{place.name}" for place in places if not calls[place]]
+
+
+def silent(*profiles: Profile) -> list[str]:
+    """Lines of which a single run has nothing to say."""
+    return [label for profile in profiles for label, spent in profile.spent.items() if not spent.calls]
+
+
+def test_a_load_comes_to_every_place_that_is_timed_in_it(profiled: Profiled, sources: dict[str, str]) -> None:
+    from_csv = profiled(Load(sources["csv"], "rows"))
+    from_arrow = profiled(Load(sources["arrow"], "rows"))
+    assert uncalled(CSV_PLACES, from_csv) == []
+    assert uncalled(LOAD_PLACES, from_arrow) == []
+    assert silent(from_csv, from_arrow) == []
+
+
+def test_a_read_whole_by_columns_and_by_rows_comes_to_every_place(profiled: Profiled, sources: dict[str, str]) -> None:
+    profiled(Load(sources["arrow"], "rows"))
+    whole = profiled(Read("rows"))
+    some = profiled(Read("rows", columns=["x"]))
+    few = profiled(Read("rows", below=["n", 10]))
+    assert uncalled(READ_PLACES, whole, some) == []
+    assert uncalled(FILTER_PLACES, few, some) == []
+    assert silent(whole, some, few) == []
 
 
 @pytest.fixture
@@ -94,3 +164,10 @@ def test_the_rows_of_a_report_say_work_and_waiting_apart() -> None:
     assert found["wait for the cluster"] == (0.7, "s waited")
     assert found["thread MainThread"] == (0.5, "s of a core")
     assert "unused" not in found
+
+
+def test_a_place_that_a_run_never_came_to_is_named_below_the_table() -> None:
+    report = Report("load")
+    profile = {"seconds": 2.0, "cpu_s": 3.0, "spent": {"parse": [0.0, 0.0, 0]}, "threads": {}}
+    add_profile(report, "ours", Outcome(2.0, 1, 1, {"profile": profile}))
+    assert report.notes == ["ours, profiled: never came to 'parse', so its time is in another line."]

@@ -1,0 +1,89 @@
+"""Where time goes: the product's functions that a profile puts its timers around.
+
+A place is named where the product looks it up when it calls it: in the module that imports it by name, and nothing that
+is bound once (in an ``lru_cache``, an event loop's watcher). A place that is not called says nothing and looks like
+none; tests/unit/bench/test_profile.py calls every one, and a report names those that its own run never came to.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["CSV_PLACES", "FILTER_PLACES", "LOAD_PLACES", "READ_PLACES", "Place", "resolve"]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A function by module and qualified name, and the line of the profile that its time belongs to."""
+
+    label: str
+    module: str
+    name: str
+
+
+_COMMON = (
+    Place("checksum", "xxhash", "xxh3_128_digest"),
+    Place("checksum", "pipeline.chunks.codecs", "Plain.raw_checksum"),
+    Place("driver: serialize and send", "cassandra.cluster", "Session.execute_async"),
+    Place("driver: receive", "pipeline.store.large_frames", "LargeFrames._receive"),
+    Place("driver: answers", "cassandra.connection", "Connection.process_msg"),
+    Place("wait for the cluster", "pipeline.store.session", "CassandraSession.execute_watched"),
+)
+LOAD_PLACES = (
+    *_COMMON,
+    Place("plan (types, sample)", "pipeline.api", "Store.plan"),
+    Place("publish", "pipeline.api", "Store.publish"),
+    Place("read the source", "pipeline.sources.streams", "RawStream.read"),
+    Place("group rows", "pipeline.chunks.grouper", "cumulative_row_bytes"),
+    Place("group rows", "pipeline.chunks.grouper", "RowGrouper._take"),
+    Place("narrow types", "pipeline.chunks.encode", "narrow_batch"),
+    Place("numbers by their bytes", "pipeline.chunks.encode", "to_stored"),
+    Place("encode to Arrow IPC", "pipeline.chunks.tile", "_to_stream"),
+    Place("compress", "pipeline.chunks.codecs", "Gzip.compress"),
+    Place("statistics", "pipeline.chunks.encode", "compute_stats"),
+    Place("encode, rest", "pipeline.load.split", "encode_row_group"),
+    Place("bind a batch", "pipeline.store.chunk_writer", "ChunkWriter._batch"),
+    Place("wait for the cluster", "pipeline.store.window", "ByteWindow.take"),
+    Place("wait for the cluster", "pipeline.store.writer", "ReplicatedWriter.write"),
+    Place("wait for the last answers, write pages", "pipeline.store.chunk_writer", "ChunkWriter.finish"),
+)
+CSV_PLACES = (
+    *LOAD_PLACES,
+    Place("cut records", "pipeline.sources.blocks", "scan_quotes"),
+    Place("cut records", "pipeline.sources.blocks", "last_record_end"),
+    Place("cut records", "pipeline.sources.blocks", "count_lines"),
+    Place("parse", "pipeline.sources.csv_format", "CsvParser.parse"),
+)
+READ_PLACES = (
+    *_COMMON,
+    Place("catalogue: which version", "pipeline.store.catalogue", "Catalogue.resolve"),
+    Place("pages: which chunks", "pipeline.store.manifest", "Page.refs"),
+    Place("wait for the lease", "pipeline.store.lease", "Lease.wait_taken"),
+    Place("fetch, rest", "pipeline.store.chunk_reader", "ChunkReader.fetch"),
+    Place("fetch, rest", "pipeline.store.chunk_reader", "ChunkReader.fetch_many"),
+    Place("decompress", "pipeline.chunks.codecs", "Gzip.decompress"),
+    Place("decompress", "pipeline.chunks.codecs", "Plain.decompress"),
+    Place("open Arrow IPC", "pipeline.chunks.tile", "_from_stream"),
+    Place("decode, rest", "pipeline.dataset.scan", "_decoded"),
+    Place("put tiles together", "pipeline.dataset.scan", "assemble_as_stored"),
+    Place("cast to the version's types", "pipeline.dataset.scan", "cast_batch"),
+    Place("read, rest", "pipeline.dataset.scan", "Scan._read_group"),
+)
+FILTER_PLACES = (
+    *READ_PLACES,
+    Place("filter: which columns it uses", "pipeline.dataset.dataset", "Dataset._columns_for"),
+    Place("filter: which chunks may pass", "pipeline.dataset.dataset", "kept_chunks"),
+    Place("filter: which rows pass", "pipeline.dataset.scan", "Scan._passing"),
+)
+
+
+def resolve(place: Place) -> tuple[Any, str]:
+    """The object that holds the function, and its name there; raises when the product no longer has it."""
+    owner: Any = importlib.import_module(place.module)
+    *path, name = place.name.split(".")
+    for part in path:
+        owner = getattr(owner, part)
+    getattr(owner, name)
+    return owner, name
