@@ -21,6 +21,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from bench.compare import table_of
 from bench.contestant import peak_rss_bytes
 from pipeline import connect
 from pipeline.api import Store
@@ -49,11 +50,17 @@ class Story:
     done: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     peak_rss_bytes: int = 0
+    told_at: float = 0.0
+    """When it was told to stop: what it did not do afterwards is no pause."""
 
     @property
     def degraded(self) -> int:
         """Chunks acknowledged by one node only."""
-        return sum(replicas == 1 for _, _, replicas in self.events)
+        return self.degraded_since(0.0)
+
+    def degraded_since(self, begin: float) -> int:
+        """The same, of those acknowledged after a time."""
+        return sum(replicas == 1 for at, _, replicas in self.events if at > begin)
 
     def longest_pause_s(self, begin: float, end: float) -> float:
         """The longest time without an event between two times, the edges included."""
@@ -96,6 +103,7 @@ class Steady:
 
     def stop(self) -> Story:
         """Tells it to stop and returns what it did; ``StackError`` when it does not end."""
+        told_at = time.monotonic()
         if self._process.stdin is not None and not self._process.stdin.closed:
             self._process.stdin.close()
         try:
@@ -106,13 +114,7 @@ class Steady:
         if code or not self._out.exists():
             raise StackError(f"{self.name} ended with exit code {code}", hint="see its message above")
         said = json.loads(self._out.read_text())
-        return Story(
-            events=[(at, size, replicas) for at, size, replicas in said["events"]],
-            waits=[(at, wait) for at, wait in said["waits"]],
-            done=said["done"],
-            failed=said["failed"],
-            peak_rss_bytes=said["peak_rss_bytes"],
-        )
+        return Story(**said, told_at=told_at)
 
     def kill(self) -> None:
         """Ends it at once."""
@@ -167,7 +169,7 @@ def _endless(store: Store, job: Mapping[str, Any], watch: _Watch, stop: threadin
     """One load of standard input, which goes on until it is told to stop."""
     read_end, write_end = os.pipe()
     os.dup2(read_end, 0)
-    table = _table(job["source"])
+    table = table_of(job["source"])
 
     def feed() -> None:
         with os.fdopen(write_end, "wb") as sink, pa.ipc.new_stream(sink, table.schema) as stream:
@@ -189,7 +191,7 @@ def _loads(store: Store, job: Mapping[str, Any], watch: _Watch, stop: threading.
 
 def _reads(store: Store, job: Mapping[str, Any], watch: _Watch, stop: threading.Event) -> None:
     """A dataset again and again, batch by batch, each compared with what was loaded."""
-    expected = _table(job["source"])
+    expected = table_of(job["source"])
 
     def once() -> str:
         at = 0
@@ -215,11 +217,6 @@ def _attempt(watch: _Watch, work: Callable[[], str]) -> None:
     except MillraceError as error:
         watch.story.failed.append(f"{type(error).__name__}: {error}")
         print(f"failed: {watch.story.failed[-1]}", file=sys.stderr, flush=True)
-
-
-def _table(path: str) -> pa.Table:
-    with pa.memory_map(path) as source:
-        return pa.ipc.open_file(source).read_all()
 
 
 _KINDS = {"endless": _endless, "loads": _loads, "reads": _reads}

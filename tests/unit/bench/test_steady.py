@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from bench.failover import _Fault, _tell
+from bench.options import Options
 from bench.report import Report
 from bench.steady import Story
 from bench.traffic import percentile
@@ -31,6 +33,7 @@ def test_a_story_tells_how_much_was_degraded() -> None:
     assert story(1.0, 2.0, replicas=1).degraded == 2
     assert story(1.0).degraded == 0
     assert story(1.0, replicas=0).degraded == 0, "batches that were read prove nothing"
+    assert story(1.0, 2.0, 3.0, replicas=1).degraded_since(2.0) == 1, "a fault is not what was degraded before it"
 
 
 @pytest.mark.parametrize(("share", "value"), [(0.0, 1), (0.5, 3), (0.99, 4), (1.0, 4)])
@@ -48,3 +51,36 @@ def test_counts_and_times_stand_under_names_of_the_contract_alone() -> None:
         report.number("failed_writes", 0)
     with pytest.raises(InvalidSettingError):
         report.number("failed_loads", float("nan"))
+
+
+def fault(kind: str, load: Story, reader: Story) -> _Fault:
+    """Struck at 100, called back at 160."""
+    load.told_at = reader.told_at = 200.0
+    return _Fault(kind, "cassandra-2", 100.0, 160.0, load, reader)
+
+
+def every_half_second(*, but: tuple[float, float] = (0.0, 0.0)) -> Story:
+    times = [at / 2 for at in range(100, 420)]
+    return story(*(at for at in times if not but[0] < at < but[1]), replicas=1)
+
+
+def test_a_pause_while_the_node_comes_back_counts_and_what_comes_after_the_end_does_not() -> None:
+    assert fault("kill", every_half_second(), every_half_second()).longest_pause_s == 0.5
+    assert fault("kill", every_half_second(but=(170, 175)), every_half_second()).longest_pause_s == 5
+    assert fault("kill", every_half_second(), every_half_second(but=(200, 230))).longest_pause_s == 0.5
+
+
+def test_failover_says_which_aims_are_missed_and_fails_where_a_read_failed() -> None:
+    reader = every_half_second()
+    reader.failed.append("StoreError: no")
+    faults = [
+        fault("kill", every_half_second(but=(170, 175)), reader),
+        fault("freeze", every_half_second(), every_half_second()),
+    ]
+    report = Report("failover")
+    _tell(report, Options(), faults)
+    assert report.failures == ["failed_reads is 1"]
+    assert report.aims["longest_pause_killed_s"] == "aim at most 1: missed"
+    assert report.aims["longest_pause_frozen_s"] == "aim at most 3: met"
+    assert report.aims["throughput_after"] == "aim at least 0.7: met"
+    assert "failed: StoreError: no" in report.notes

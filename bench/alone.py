@@ -1,0 +1,42 @@
+"""Each node alone: the other one is stopped, and a fresh process reads everything and compares it row by row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from bench.cluster import Cluster
+from bench.contestant import Contestant, contestants
+from bench.options import Options
+from pipeline.errors import StackError
+from pipeline.store.version import Version
+
+__all__ = ["each_node_alone"]
+
+_NODES = ("cassandra-1", "cassandra-2")
+
+
+def each_node_alone(on: Cluster, options: Options, source: Path, versions: Mapping[str, Version]) -> None:
+    """Stops one node, reads every dataset from the other, starts it again; then the other way round.
+
+    Chunks, pages and version rows can come from the one node only, over a connection that never knew the other. Raises
+    ``StackError`` where a version is not the one given, or its rows are not ``source`` again and again.
+    """
+    for stopped, serving in (_NODES, _NODES[::-1]):
+        on.stack.down([stopped])
+        try:
+            for name, version in versions.items():
+                _read_alone(on, options, source, serving, name, version)
+        finally:
+            on.stack.up(["cassandra"])
+
+
+def _read_alone(on: Cluster, options: Options, source: Path, serving: str, name: str, version: Version) -> None:
+    job = {"dataset": name, "source": str(source)}
+    reader = Contestant.of(f"{name} from {serving} alone", "bench.compare:Whole", on.environment, **job)
+    with contestants(reader):
+        outcome = reader.ask()
+    said = (outcome.facts["version"], outcome.rows)
+    if said != (version.label, version.rows):
+        raise StackError(f"{serving} alone serves {name}@{said[0]} with {said[1]:,} rows, not {version.label}")
+    options.say(f"  {serving} alone serves {outcome.rows:,} rows of {name} in {outcome.seconds:.1f} s")
