@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib
 import signal
 import sys
+from contextlib import nullcontext
 from typing import Any
 
 import click
 
 from bench.data import bench_folder
 from bench.options import Options
-from pipeline.errors import MillraceError
+from pipeline.errors import MillraceError, StackError
 
 BENCHMARKS = {
     "load": "CSV and Arrow into Cassandra; DataStax Bulk Loader, local gzip Parquet, the ceiling",
@@ -21,16 +22,19 @@ BENCHMARKS = {
     "progress": "what reporting costs a load, with Kafka there and with Kafka frozen",
     "filter": "a filter that keeps 1 % of a sorted column against none; local gzip Parquet",
     "without": "a load with Kafka or Redis stopped against one with both",
-    "failover": "each node killed, then frozen, under a load and a reader; ten minutes",
+    "failover": "each node killed, then frozen, under a load and a reader; a quarter of an hour",
     "traffic": "eight loaders and eight readers at once for five minutes, against one of each",
     "versions": "5,000 versions of one dataset and a version of 250,000 chunks: show, head, filter, append",
+    "orders": "chunks stored by (chunk, tile) against (tile, chunk): two of 40 tiles, and all of them",
 }
+OWN_NODES = ("bridge", "traffic")
+"""What shares no nodes with others: it needs none beside it, or nodes with heaps of its own."""
 
 _SECONDS = click.FloatRange(1, 3600)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("name", required=False, type=click.Choice([*BENCHMARKS, "all"]))
+@click.argument("names", nargs=-1, metavar="[NAME]...", type=click.Choice([*BENCHMARKS, "all"]))
 @click.option("--runs", default=5, show_default=True, type=click.IntRange(1, 100), help="of each contestant, in turn")
 @click.option("--warm-ups", default=10, show_default=True, type=click.IntRange(0, 100), help="of reads, uncounted")
 @click.option(
@@ -42,23 +46,45 @@ _SECONDS = click.FloatRange(1, 3600)
 @click.option("--after", "after_s", default=60.0, show_default=True, type=_SECONDS, help="s after each fault")
 @click.option("--traffic", "traffic_s", default=300.0, show_default=True, type=_SECONDS, help="s of the crowd")
 @click.option("--quiet", is_flag=True, help="no line for each run")
-def main(name: str | None, **chosen_options: Any) -> None:
-    """Run the benchmark NAME, or all; without a name, say which there are.
+def main(names: tuple[str, ...], **chosen_options: Any) -> None:
+    """Run the benchmarks NAME, or all; without a name, say which there are.
 
-    Prints a table and writes .millrace/bench/NAME.json. Services are started when they do not run, and then stopped.
+    Prints tables and writes .millrace/bench/NAME.json. Services are started when they do not run, and then stopped.
+    Several benchmarks run on the same nodes and, where they read the same, on the same data: load before read.
 
-    Example: ./run bench load --runs 3
+    Example: ./run bench load read project filter --runs 3
     """
-    if name is None:
+    if not names:
         for known, what in BENCHMARKS.items():
             click.echo(f"{known:<10} {what}")
         click.echo(f"{'all':<10} each of them, one after the other")
         return
+    chosen = list(dict.fromkeys(BENCHMARKS if "all" in names else names))
     options = Options(**chosen_options)
-    for chosen in BENCHMARKS if name == "all" else [name]:
-        report = importlib.import_module(f"bench.{chosen}").run(options)
-        path = report.write(bench_folder())
-        click.echo(f"{report.table()}\n\n{path}\n")
+    together = [name for name in chosen if name not in OWN_NODES]
+    failures: list[str] = []
+    with _cluster() if len(together) > 1 else nullcontext():
+        for name in together:
+            failures += _one(name, options)
+    for name in chosen:
+        if name in OWN_NODES:
+            failures += _one(name, options)
+    if failures:
+        raise StackError(f"what must not happen did: {'; '.join(failures)}", hint="the notes of its table say more")
+
+
+def _cluster() -> Any:
+    from bench.cluster import cluster  # the driver and the stack take a while, and a list of names needs neither
+
+    return cluster()
+
+
+def _one(name: str, options: Options) -> list[str]:
+    """Runs it, prints its table and keeps its report; what failed in it, for the end."""
+    report = importlib.import_module(f"bench.{name}").run(options)
+    path = report.write(bench_folder())
+    click.echo(f"{report.table()}\n\n{path}\n")
+    return [f"{name}: {why}" for why in report.failures]
 
 
 def run() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import psutil
@@ -23,6 +23,8 @@ __all__ = ["KEYSPACE", "Cluster", "cluster", "services"]
 
 KEYSPACE = "millrace_bench"
 _TIMEOUT_S = 120
+_joined: list[Cluster] = []
+"""The cluster that is open in this process, which every other ``cluster()`` joins."""
 
 
 @contextmanager
@@ -54,6 +56,7 @@ class Cluster:
         self.cassandra = cassandra
         self.settings = settings
         self.stack = stack
+        self._left: set[str] = set()
 
     @property
     def environment(self) -> dict[str, str]:
@@ -74,16 +77,29 @@ class Cluster:
         """One statement, with time for schema changes."""
         self.cassandra.session.execute(statement, timeout=_TIMEOUT_S)
 
-    def create_like_chunks(self, table: str) -> None:
-        """A table with the columns and options of the product's ``chunks``."""
+    def create_like_chunks(self, table: str, *, clustering: str = "chunk, tile") -> None:
+        """A table with the columns and options of the product's ``chunks``, clustered like it unless said otherwise."""
         statement = schema.TABLES["chunks"].replace("{keyspace}", KEYSPACE).replace(".chunks", f".{table}")
+        statement = statement.replace("bucket), chunk, tile)", f"bucket), {clustering})")
         self.execute(" ".join(statement.split()))
         self._no_snapshots(table)
 
     def empty(self, *tables: str) -> None:
         """Every row of these tables is gone, and the disk is free again."""
+        if not schema.TABLES.keys().isdisjoint(tables):
+            self._left.clear()
         for table in tables:
             self.execute(f"TRUNCATE {KEYSPACE}.{table}")
+
+    def leave(self, dataset: str) -> None:
+        """The dataset is there, whole, for the benchmarks that come after this one on the same nodes."""
+        self._left.add(dataset)
+
+    def once(self, dataset: str, load: Callable[[], object]) -> None:
+        """``load()`` unless the dataset was left here; it is left for those that come after."""
+        if dataset not in self._left:
+            load()
+            self.leave(dataset)
 
     def cpu_seconds(self) -> float:
         """Processor time that all nodes have used so far."""
@@ -118,10 +134,14 @@ class Cluster:
 
 @contextmanager
 def cluster(*, heap_mb: int | None = None) -> Iterator[Cluster]:
-    """Both nodes up and the benchmark's keyspace empty; dropped at the end. One benchmark at a time.
+    """Both nodes up and the benchmark's keyspace empty; dropped at the end. One process at a time.
 
-    Raises ``StackError`` when another one runs on the same stack, or ``heap_mb`` is asked of nodes that run already.
+    Within another ``cluster()`` it is that one, with what is in it: benchmarks that run together share their nodes.
+    Raises ``StackError`` when another process has the stack, or ``heap_mb`` is asked of nodes that run already.
     """
+    if _joined and heap_mb is None:
+        yield _joined[0]
+        return
     with _alone(), services("cassandra", heap_mb=heap_mb) as stack:
         settings = load_settings()
         own = settings.cassandra.model_copy(update={"keyspace": KEYSPACE})
@@ -131,9 +151,11 @@ def cluster(*, heap_mb: int | None = None) -> Iterator[Cluster]:
         try:
             made = Cluster(cassandra, settings, stack)
             made.prepare()
+            _joined.append(made)
             try:
                 yield made
             finally:
+                _joined.remove(made)
                 made.drop()
         finally:
             cassandra.close()

@@ -58,8 +58,8 @@ def run(options: Options) -> Report:
     report.add("stored bytes, 2 columns", profiles[two.name].facts["stored_bytes"], "bytes")
     report.add("chunks", loaded.chunks, "chunks")
     seconds = {name: best(outcomes).seconds for name, outcomes in found.items()}
-    report.ratio("project_2_of_200", seconds[every.name], seconds[two.name])
-    report.ratio("read_vs_ceiling", seconds["ceiling"], seconds[every.name])
+    report.ratio("project_2_of_200", seconds[every.name], seconds[two.name], aim=15)
+    report.ratio("read_vs_ceiling", seconds["ceiling"], seconds[every.name], aim=0.8)
     report.ratio("read_vs_local_parquet", seconds[local.name], seconds[every.name])
     for name, profile in profiles.items():
         add_profile(report, name, profile)

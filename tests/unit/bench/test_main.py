@@ -1,0 +1,117 @@
+"""The command: several benchmarks on one cluster, and an error at the end where something failed that must not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+import bench.__main__ as command
+import bench.cluster
+from bench.cluster import Cluster
+from bench.report import Report
+from pipeline.errors import StackError
+
+Told = list[str]
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Told:
+    """What was run and opened, in order; no benchmark does anything."""
+    order: Told = []
+
+    @contextmanager
+    def cluster() -> Iterator[None]:
+        order.append("nodes up")
+        yield
+        order.append("nodes down")
+
+    def module(name: str) -> Any:
+        def run(_options: Any) -> Report:
+            order.append(name.removeprefix("bench."))
+            report = Report("traffic")
+            if name == "bench.traffic":
+                report.must_be_zero("failed", 2)
+            return report
+
+        return SimpleNamespace(run=run)
+
+    monkeypatch.setattr(bench.cluster, "cluster", cluster)
+    monkeypatch.setattr(command, "importlib", SimpleNamespace(import_module=module))
+    monkeypatch.setattr(command, "bench_folder", lambda: tmp_path)
+    return order
+
+
+def test_several_benchmarks_share_their_nodes_in_the_order_given(told: Told) -> None:
+    assert CliRunner().invoke(command.main, ["load", "read", "filter"]).exit_code == 0
+    assert told == ["nodes up", "load", "read", "filter", "nodes down"]
+
+
+def test_what_needs_nodes_of_its_own_comes_after_the_others(told: Told) -> None:
+    CliRunner().invoke(command.main, ["traffic", "load", "read", "load"])
+    assert told == ["nodes up", "load", "read", "nodes down", "traffic"]
+
+
+def test_a_single_benchmark_brings_its_own_nodes(told: Told) -> None:
+    CliRunner().invoke(command.main, ["load", "bridge"])
+    assert told == ["load", "bridge"]
+
+
+def test_all_is_each_benchmark_once(told: Told) -> None:
+    CliRunner().invoke(command.main, ["all"])
+    assert sorted(told) == sorted(["nodes up", "nodes down", *command.BENCHMARKS])
+
+
+def test_what_failed_is_an_error_after_every_table_was_printed_and_kept(told: Told, tmp_path: Path) -> None:
+    said = CliRunner().invoke(command.main, ["traffic", "bridge"])
+    assert isinstance(said.exception, StackError)
+    assert "traffic: failed is 2" in str(said.exception)
+    assert told == ["traffic", "bridge"]
+    assert (tmp_path / "traffic.json").exists()
+    assert "failed  2" in said.output
+
+
+class Recorded(Cluster):
+    """A cluster that writes its statements down."""
+
+    def __init__(self) -> None:
+        super().__init__(SimpleNamespace(), SimpleNamespace(), SimpleNamespace())  # type: ignore[arg-type]
+        self.statements: list[str] = []
+
+    def execute(self, statement: str) -> None:
+        self.statements.append(statement)
+
+
+def test_a_dataset_is_loaded_once_until_the_products_tables_are_emptied() -> None:
+    on, loads = Recorded(), []
+    for _ in range(2):
+        on.once("flights", lambda: loads.append("flights"))
+    assert loads == ["flights"]
+    on.empty("ceiling")
+    on.once("flights", lambda: loads.append("flights again"))
+    assert loads == ["flights"], "a table of a benchmark's own holds no datasets"
+    on.empty("chunks", "ceiling")
+    on.once("flights", lambda: loads.append("flights again"))
+    assert loads == ["flights", "flights again"]
+
+
+def test_a_cluster_within_another_is_that_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    outer = Recorded()
+    monkeypatch.setattr(bench.cluster, "_joined", [outer])
+    with bench.cluster.cluster() as inner:
+        assert inner is outer
+
+
+def test_a_table_like_chunks_has_their_options_and_the_clustering_asked_for() -> None:
+    on = Recorded()
+    on.create_like_chunks("ceiling")
+    on.create_like_chunks("by_tile", clustering="tile, chunk")
+    made = [statement for statement in on.statements if statement.startswith("CREATE")]
+    assert "millrace_bench.ceiling (" in made[0]
+    assert "PRIMARY KEY ((dataset, writer, bucket), chunk, tile)" in made[0]
+    assert made[1] == made[0].replace(".ceiling", ".by_tile").replace("chunk, tile)", "tile, chunk)")
