@@ -172,6 +172,9 @@ def _tell(report: Report, options: Options, faults: list[_Fault]) -> None:
             report.add(f"{what}: {who}, longest pause while it comes back", back, "s", at_most=_PAUSE_S[fault.kind])
         moved = fault.load.amount(fault.at - options.before_s, fault.at) / options.before_s
         report.add(f"{what}: stored before", moved / 1e6, "MB/s")
+        back_s = fault.load.told_at - fault.called_back
+        moved = fault.load.amount(fault.called_back, fault.load.told_at) / back_s
+        report.add(f"{what}: stored in the {back_s:.0f} s in which it comes back", moved / 1e6, "MB/s")
         report.add(f"{what}: chunks acknowledged by one node", fault.load.degraded, "chunks")
         for who, ratio in zip(("load", "reader"), fault.throughput(options.before_s, options.after_s), strict=True):
             report.add(f"{what}: {who}, throughput after by before", ratio, "")
