@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,9 +11,8 @@ from typing import Any
 
 import httpx
 import redis
-from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient
 
+from bench.bridge_topic import HISTORY_TASKS, history_event, own_topic, produce, to_kafka
 from bench.cluster import services
 from bench.data import bench_folder, scratch
 from bench.options import Options
@@ -22,9 +20,7 @@ from bench.peers import flask_sse, kafkasse
 from bench.report import Report
 from bench.sse_load import event_of
 from bench.sse_server import Load, Server, free_port
-from pipeline import progress
 from pipeline.errors import StackError
-from pipeline.progress.event import encode_event
 from pipeline.settings import KafkaSettings, Settings, load_settings
 
 __all__ = ["run"]
@@ -36,7 +32,6 @@ IDLE_CLIENTS = 5_000
 RETURNING_CLIENTS = 1_000
 MISSED_EVENTS = 1_000
 HISTORY_EVENTS = 100_000
-HISTORY_TASKS = 200
 LARGE_BYTES = 4_000
 """A client that reads nothing fills its buffers within seconds of such events."""
 _UP_S = 180.0
@@ -54,29 +49,17 @@ def run(options: Options) -> Report:
     report = Report("bridge")
     with services("kafka", "redis"), scratch() as folder:
         settings = load_settings()
-        with _topic(settings.kafka) as topic, _bridge(topic, folder) as bridge:
-            _fan_out(report, options, bridge, "Millrace", "", _to_kafka(topic))
+        with own_topic(settings.kafka) as topic, _bridge(topic, folder) as bridge:
+            _fan_out(report, options, bridge, "Millrace", "", to_kafka(topic))
             _idle(report, options, bridge)
             _returning(report, options, bridge, topic)
         _slow(report, options, settings.kafka, folder)
-        with _topic(settings.kafka) as topic:
+        with own_topic(settings.kafka) as topic:
             _late(report, options, topic, folder)
         _flask_sse(report, options, settings, folder)
-        with _topic(settings.kafka) as topic:
+        with own_topic(settings.kafka) as topic:
             _kafkasse(report, options, topic, folder)
     return report
-
-
-@contextmanager
-def _topic(kafka: KafkaSettings) -> Iterator[KafkaSettings]:
-    """A topic of the benchmark's own, as the product makes it; deleted in the end."""
-    own = kafka.model_copy(update={"topic": f"millrace.bench.{uuid.uuid4().hex[:12]}"})
-    progress.create_topic(own)
-    try:
-        yield own
-    finally:
-        admin = AdminClient({"bootstrap.servers": own.bootstrap_servers})
-        admin.delete_topics([own.topic])[own.topic].result(timeout=30)
 
 
 @contextmanager
@@ -91,11 +74,6 @@ def _bridge(topic: KafkaSettings, folder: Path) -> Iterator[Server]:
     command = [str(Path(sys.executable).with_name("gunicorn")), "-c", "python:sse_bridge.gunicorn_conf"]
     with Server.running("the bridge", command, port, env, folder / "bridge.log", ready="/readyz") as server:
         yield server
-
-
-def _to_kafka(topic: KafkaSettings) -> dict[str, Any]:
-    partition = progress.partition_of("bench", "fan-out", topic.partitions)
-    return {"kafka": topic.bootstrap_servers, "topic": topic.topic, "partition": partition, "path": "/events"}
 
 
 def _fan_out(
@@ -164,7 +142,7 @@ def _returning(report: Report, options: Options, bridge: Server, topic: KafkaSet
     url = f"http://127.0.0.1:{bridge.port}/api/progress"
     cursor = httpx.get(url, timeout=30, trust_env=False).json()["cursor"]
     first = RATE_PER_S * SECONDS + 1
-    _produce(topic, (event_of(first + number, 0) for number in range(MISSED_EVENTS)))
+    produce(topic, (event_of(first + number, 0) for number in range(MISSED_EVENTS)))
     newest = f"{first + MISSED_EVENTS - 1:012d}"
     _until(lambda: newest in httpx.get(url, timeout=30, trust_env=False).text, "the bridge to read what was produced")
     job: dict[str, Any] = {"path": "/events", "headers": {"Last-Event-ID": cursor}, "await_begin": False}
@@ -186,9 +164,9 @@ def _slow(report: Report, options: Options, kafka: KafkaSettings, folder: Path) 
     peaks = []
     for slow in (0, clients // 20):
         with (
-            _topic(kafka) as topic,
+            own_topic(kafka) as topic,
             _bridge(topic, folder) as bridge,
-            Load("stream", bridge, slow=slow, **_to_kafka(topic), **job) as load,
+            Load("stream", bridge, slow=slow, **to_kafka(topic), **job) as load,
         ):
             found = load.run(seconds * 20)
             peaks.append(bridge.memory_bytes())
@@ -203,7 +181,7 @@ def _slow(report: Report, options: Options, kafka: KafkaSettings, folder: Path) 
 
 def _late(report: Report, options: Options, topic: KafkaSettings, folder: Path) -> None:
     """A client that joins after 100,000 events of 200 tasks, at a bridge that has just read them all."""
-    _produce(topic, map(_history_event, range(HISTORY_EVENTS)))
+    produce(topic, map(history_event, range(HISTORY_EVENTS)))
     began_s = time.monotonic()
     with _bridge(topic, folder) as bridge:
         report.add(f"start with {HISTORY_EVENTS:,} events of history", time.monotonic() - began_s, "s")
@@ -220,30 +198,6 @@ def _late(report: Report, options: Options, topic: KafkaSettings, folder: Path) 
                 raise StackError(f"the late joiner sees {known} tasks, not {HISTORY_TASKS}")
     report.add(f"late joiner: until it has the state of {known} tasks", max(joined_s), "s", at_most=1)
     options.say(f"  late joiner: {max(joined_s):.3f} s")
-
-
-def _history_event(number: int) -> dict[str, Any]:
-    identity = progress.TaskIdentity("bench", "history", f"task-{number % HISTORY_TASKS}")
-    facts = {
-        "kind": "load", "dataset": "flights", "state": "running", "phase": "write", "done": number, "total": None,
-        "unit": "rows", "rate": None, "elapsed_s": 1.0, "counters": {}, "metrics": {}, "message": "", "error": None,
-    }  # fmt: skip
-    return progress.event.progress_event(identity, number // HISTORY_TASKS + 1, time.time(), facts)
-
-
-def _produce(topic: KafkaSettings, events: Any) -> None:
-    producer = Producer({"bootstrap.servers": topic.bootstrap_servers, "linger.ms": 20})
-    partition = _to_kafka(topic)["partition"]
-    for number, event in enumerate(events):
-        raw = event if isinstance(event, bytes) else encode_event(event)
-        while True:
-            try:
-                producer.produce(topic.topic, key=f"task-{number % HISTORY_TASKS}", value=raw, partition=partition)
-                break
-            except BufferError:
-                producer.poll(0.1)
-    if producer.flush(120):
-        raise StackError("Kafka did not take the benchmark's events")
 
 
 def _flask_sse(report: Report, options: Options, settings: Settings, folder: Path) -> None:
@@ -277,7 +231,7 @@ def _kafkasse(report: Report, options: Options, topic: KafkaSettings, folder: Pa
     command = kafkasse.command(port, topic.bootstrap_servers)
     clients = kafkasse.CLIENTS
     with Server.running("KafkaSSE", command, port, {}, folder / "kafkasse.log", folder=target) as server:
-        job = {**_to_kafka(topic), "path": f"/{topic.topic}"}
+        job = {**to_kafka(topic), "path": f"/{topic.topic}"}
         _fan_out(report, options, server, "KafkaSSE", "_kafkasse", job, clients=clients)
     report.notes.append(f"KafkaSSE opens a consumer of Kafka for each client: it is given {clients}, not {CLIENTS:,}.")
 
