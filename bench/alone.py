@@ -36,7 +36,8 @@ def _read_alone(on: Cluster, options: Options, source: Path, serving: str, name:
     reader = Contestant.of(f"{name} from {serving} alone", "bench.compare:Whole", on.environment, **job)
     with contestants(reader):
         outcome = reader.ask()
-    said = (outcome.facts["version"], outcome.rows)
-    if said != (version.label, version.rows):
-        raise StackError(f"{serving} alone serves {name}@{said[0]} with {said[1]:,} rows, not {version.label}")
+    served, wanted = (outcome.facts["version"], outcome.rows), (version.label, version.rows)
+    if served != wanted:
+        said, was = (f"@{label} of {rows:,} rows" for label, rows in (served, wanted))
+        raise StackError(f"{serving} alone serves {name}{said}, and both together served {name}{was}")
     options.say(f"  {serving} alone serves {outcome.rows:,} rows of {name} in {outcome.seconds:.1f} s")
