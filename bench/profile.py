@@ -45,12 +45,12 @@ class Profile:
     calls: Counter[Place] = field(default_factory=Counter)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON, the largest first."""
-        lines = sorted(self.spent.items(), key=lambda item: -max(item[1].cpu_s, item[1].wall_s))
+        """Plain JSON, what took longest first."""
+        lines = sorted(self.spent.items(), key=lambda item: -(item[1].wall_s if _waits(item[0]) else item[1].cpu_s))
         return {
             "seconds": self.seconds,
             "cpu_s": self.cpu_s,
-            "spent": {label: [round(s.cpu_s, 3), round(s.wall_s, 3), s.calls] for label, s in lines},
+            "spent": {label: [round(s.cpu_s, 6), round(s.wall_s, 6), s.calls] for label, s in lines},
             "threads": {name: round(s, 2) for name, s in sorted(self.threads.items(), key=lambda item: -item[1])},
         }
 
@@ -151,6 +151,10 @@ def _living() -> dict[tuple[int, str], float]:
     return found
 
 
+def _waits(label: str) -> bool:
+    return label.startswith("wait")
+
+
 def _kind(name: str) -> str:
     """``millrace-encode_3`` and ``Thread-7 (run)`` without what tells one of a kind from the next."""
     head, _, tail = name.rpartition("_")
@@ -167,7 +171,7 @@ def add_profile(report: Report, name: str, outcome: Outcome) -> None:
     report.add(f"{name}, profiled: processor time", said["cpu_s"], "s")
     for label, (cpu_s, wall_s, calls) in said["spent"].items():
         if calls:
-            waits = label.startswith("wait")
+            waits = _waits(label)
             report.add(f"  {label}", wall_s if waits else cpu_s, "s waited" if waits else "s of a core")
         else:
             report.notes.append(f"{name}, profiled: never came to {label!r}, so its time is in another line.")
