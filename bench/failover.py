@@ -83,7 +83,8 @@ def run(options: Options) -> Report:
             names = ["reading"]
             for node in _NODES:
                 faults.append(_fault(on, options, folder, source, kind, node))
-                names.append(faults[-1].name)
+                if not faults[-1].load.failed:  # one that failed has published nothing, and the report says so
+                    names.append(faults[-1].name)
                 _heal_and_check(on, options, names)
             with Store.connect(on.settings) as store:
                 versions = {name: store.version(name) for name in names}
