@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -87,7 +88,7 @@ def _ask(on: Cluster, options: Options, report: Report, name: str, title: str, f
         if question in commands:
             command = commands[question]
             whole = [sys.executable, "-c", _COMMAND, *command, "--json"]
-            shown = " ".join("FILE" if word == source else word for word in command)
+            shown = shlex.join("FILE" if word == source else word for word in command)
             outcomes = _asked(Contestant(question, whole, on.environment), 1 if once else _COMMAND_RUNS)
             _tell(report, f"  as a command: millrace {shown}", best(outcomes), limit_s)
 
