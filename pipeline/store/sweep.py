@@ -7,7 +7,7 @@ key is ever used again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -185,14 +185,25 @@ class Sweeper:
 
     def _require_no_debt(self, dataset: str) -> None:
         """What one node alone knows of the catalogue may name what looks like garbage there."""
-        query = "SELECT bucket FROM {ks}.under_replicated WHERE dataset = ? AND writer = ?"
-        for row in self._writers(dataset):
-            if any(debt.bucket == CATALOGUE_BUCKET for debt in self._rows(query, (dataset, row.writer))):
-                raise StoreError(
-                    f"{dataset} has catalogue rows on one node only, so nothing of it is deleted",
-                    hint=f"millrace heal {dataset} first",
-                    dataset=dataset,
-                )
+        if CATALOGUE_BUCKET in self._owed(dataset):
+            raise StoreError(
+                f"{dataset} has catalogue rows on one node only, so nothing of it is deleted",
+                hint=f"millrace heal {dataset} first",
+                dataset=dataset,
+            )
+
+    def _owed(self, dataset: str) -> Iterator[int]:
+        """The buckets of every debt of the dataset, from the whole table, which is small but after an outage."""
+        query = "SELECT dataset, bucket FROM {ks}.under_replicated"
+        try:
+            yield from [row.bucket for row in self._rows(query, ()) if row.dataset == dataset]
+        except StoreError as error:
+            if error.retriable:
+                raise
+            # Too many tombstones for one question.
+            for writer in self._writers(dataset):
+                rows = self._rows(f"{query} WHERE dataset = ? AND writer = ?", (dataset, writer.writer))
+                yield from [row.bucket for row in rows]
 
     def empty_deleted(self, dataset: str, *, grace: timedelta = GRACE) -> None:
         """Versions whose grace time is over lose their lists and spilled pages; their key stays taken for ever."""
