@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -22,11 +23,31 @@ from local_stack.stack import Stack
 from pipeline.api import Store
 from pipeline.settings import Settings, load_settings
 from pipeline.store.session import NODE_LOCAL, CassandraSession
+from pipeline.store.version import WriterRow
 from tests.faults.checker import Checker, Expected, Verdict
 from tests.faults.gates import Gates
 
+FULL = "MILLRACE_TEST_FULL" in os.environ
 GIVEN = "MILLRACE_CASSANDRA__CONTACT_POINTS"
 WAIT_S = 120
+
+_told = pytest.StashKey[list[str]]()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """How long loads and reads stood still: what a test prints is shown only when it fails."""
+    lines = config.stash.get(_told, [])
+    if lines:
+        terminalreporter.section("longest pauses")
+        for line in lines:
+            terminalreporter.line(line)
+
+
+@pytest.fixture
+def tell(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Says something of the test in the summary at the end of the run."""
+    lines = request.config.stash.setdefault(_told, [])
+    return lambda line: lines.append(f"{request.node.name}: {line}")
 
 
 def wait_for(what: str, condition: Callable[[], Any], timeout_s: float = WAIT_S) -> None:
@@ -45,9 +66,9 @@ def nodes(services: Callable[..., Stack]) -> Stack:
     return services("cassandra")
 
 
-@pytest.fixture(scope="session")
-def settings(nodes: Stack) -> Iterator[Settings]:
-    """A keyspace of these tests; no cache and nothing reported, so that only the nodes count."""
+@contextmanager
+def keyspace_of_our_own() -> Iterator[Settings]:
+    """A keyspace that is gone afterwards; no cache and nothing reported, so that only the nodes count."""
     made = load_settings(
         cassandra={"keyspace": f"faults_{uuid4().hex[:8]}", "request_timeout_s": 25.0},
         redis={"url": ""},
@@ -60,6 +81,13 @@ def settings(nodes: Stack) -> Iterator[Settings]:
         cassandra.session.execute(f"DROP KEYSPACE IF EXISTS {made.cassandra.keyspace}", timeout=120)
     finally:
         cassandra.close()
+
+
+@pytest.fixture(scope="session")
+def settings(nodes: Stack) -> Iterator[Settings]:
+    """The keyspace of these tests."""
+    with keyspace_of_our_own() as made:
+        yield made
 
 
 @pytest.fixture
@@ -131,6 +159,16 @@ def at(store: Store, host: Any, query: str, *values: Any) -> list[Any]:
     statement = store.cassandra.prepare(query).bind(values)
     statement.consistency_level = NODE_LOCAL
     return store.cassandra.execute(statement, host=host)
+
+
+def stored_on(store: Store, host: Any, row: WriterRow) -> dict[tuple[int, int, int], int]:
+    """Bucket, chunk and tile of everything that this node holds of a writer, and when each was written."""
+    query = "SELECT chunk, tile, WRITETIME(data) AS at FROM {ks}.chunks WHERE dataset = ? AND writer = ? AND bucket = ?"
+    return {
+        (bucket, found.chunk, found.tile): found.at
+        for bucket in range(row.buckets + 1)  # its row counts those it has begun, and may be one behind
+        for found in at(store, host, query, row.dataset, row.writer, bucket)
+    }
 
 
 def read_alone(settings: Settings, name: str, node: int, folder: Path) -> pa.Table:

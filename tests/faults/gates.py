@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline.store.writer import ReplicatedWriter, Write
 
-PATIENCE_S = 120.0
+PATIENCE_S = 240.0
 
 
 class Gate:
@@ -52,12 +52,22 @@ class Gates:
         self._gates: list[Gate] = []
         self.acknowledged: defaultdict[str, list[float]] = defaultdict(list)
         """Of each dataset: when its chunks were acknowledged."""
+        self.chunks: defaultdict[str, dict[str, int]] = defaultdict(dict)
+        """Of each dataset: the places of its chunks as references say them, and on how many nodes each is proven."""
         self.degraded: defaultdict[str, int] = defaultdict(int)
         """Of each dataset: writes of any kind that are proven on one node only."""
 
     def gate(self, dataset: str, kind: str, number: int = 1, *, passes: int = 0) -> Gate:
         self._gates.append(Gate(dataset, kind, number, passes))
         return self._gates[-1]
+
+    def proven(self, dataset: str) -> int:
+        """Chunks that both nodes have acknowledged."""
+        return list(self.chunks[dataset].values()).count(2)
+
+    def single(self, dataset: str) -> int:
+        """Chunks that are proven on one node only."""
+        return list(self.chunks[dataset].values()).count(1)
 
     def longest_pause_s(self, dataset: str) -> float:
         times = self.acknowledged[dataset]
@@ -70,7 +80,7 @@ class Gates:
         def submit(writer: ReplicatedWriter, write: Write) -> Any:
             return gates._watched(writer, write)
 
-        ReplicatedWriter.submit = submit  # type: ignore[method-assign]
+        ReplicatedWriter.submit = submit  # type: ignore[method-assign, assignment]
         return self
 
     def __exit__(self, *_exc: object) -> None:
@@ -84,14 +94,15 @@ class Gates:
             if (gate.dataset, gate.kind) == (dataset, kind):
                 gate.hold(id(writer))
         future = self._submit(writer, write)
-        future.add_done_callback(lambda done: self._done(kind, dataset, done))
+        future.add_done_callback(lambda done: self._done(kind, dataset, write.what, done))
         return future
 
-    def _done(self, kind: str, dataset: str, done: Any) -> None:
+    def _done(self, kind: str, dataset: str, what: str, done: Any) -> None:
         if done.exception() is not None:
             return
         if kind == "chunk":
             self.acknowledged[dataset].append(time.monotonic())
+            self.chunks[dataset][what.removeprefix("chunk ")] = done.result().replicas
         self.degraded[dataset] += done.result().replicas < 2
 
 

@@ -1,0 +1,190 @@
+"""Loads and reads that faults happen to, and what most rows of the fault table do before and after."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import timedelta
+
+import pyarrow as pa
+import pytest
+
+from local_stack.nodetool import nodetool
+from local_stack.stack import Stack
+from pipeline.api import Store
+from pipeline.errors import StoreError
+from pipeline.load import LoadOptions, LoadReport
+from pipeline.settings import Settings
+from pipeline.store import sweep
+from tests.faults.checker import Expected
+from tests.faults.conftest import wait_for
+
+SMALL = LoadOptions(chunk_bytes=65_536)
+APPEND = LoadOptions(chunk_bytes=65_536, mode="append")
+ROWS = 33_000
+"""1.3 MB that do not compress."""
+CHUNKS = 19
+"""Of ``ROWS`` rows in chunks of ``SMALL``."""
+SEED = int(os.environ.get("MILLRACE_TEST_SEED", "1"))
+
+
+def load(settings: Settings, name: str, source: str, options: LoadOptions = SMALL, run: str = "") -> LoadReport:
+    """A load with a session of its own, as another process would have."""
+    with Store.connect(settings) as store:
+        return store.load(name, source, options, run=run or f"run-{name}")
+
+
+def slowly(settings: Settings, seconds: float) -> Settings:
+    """The same settings for loads of ``ROWS`` rows that take about so long."""
+    return settings.model_copy(
+        update={"load": settings.load.model_copy(update={"bytes_per_s": int(ROWS * 40 / seconds)})}
+    )
+
+
+def impatient(settings: Settings, seconds: float) -> Settings:
+    """The same settings for sessions that give up after so long."""
+    return settings.model_copy(
+        update={"cassandra": settings.cassandra.model_copy(update={"request_timeout_s": seconds})}
+    )
+
+
+class Reading:
+    """A dataset read again and again in a thread of its own, each time compared with what it must be."""
+
+    def __init__(self, settings: Settings, name: str, table: pa.Table) -> None:
+        self.reads = 0
+        self.error: BaseException | None = None
+        self.longest_s = 0.0
+        self._settings, self._name, self._table = settings, name, table
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def _run(self) -> None:
+        try:
+            with Store.connect(self._settings) as store:
+                while not self._over.is_set():
+                    began = time.monotonic()
+                    assert store.dataset(self._name).to_table().equals(self._table)
+                    self.longest_s = max(self.longest_s, time.monotonic() - began)
+                    self.reads += 1
+        except BaseException as error:
+            self.error = error
+
+    def goes_on(self) -> None:
+        """Returns when a read that began after this call is done."""
+        before = self.reads
+        wait_for("another read", lambda: self.reads > before + 1 or self.error)
+        assert self.error is None, self.error
+
+    def __enter__(self) -> Reading:
+        self._thread.start()
+        self.goes_on()
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self._over.set()
+        self._thread.join(120)
+        assert not self._thread.is_alive()
+        assert self.error is None, self.error
+
+
+def healed(store: Store) -> None:
+    """Both nodes are up for everybody, and everything that was owed is paid."""
+    wait_for("both nodes up for the driver", lambda: not store.cassandra.missing())
+
+    def paid() -> bool:
+        try:
+            return store.heal().ok
+        except StoreError:
+            return False  # a node still holds the other one for dead
+
+    wait_for("healing", paid)
+
+
+@contextmanager
+def without_hints(stack: Stack) -> Iterator[None]:
+    """Node 1 keeps nothing for node 2, which so comes back without what was written meanwhile.
+
+    Both are up afterwards, and node 1 keeps hints again, whatever became of the test.
+    """
+    try:
+        assert nodetool(stack.node(1), ["disablehandoff"], capture=True).returncode == 0
+        yield
+    finally:
+        stack.up(["cassandra"])
+        assert nodetool(stack.node(1), ["enablehandoff"], capture=True).returncode == 0
+
+
+def down_for(stack: Stack, number: int) -> bool:
+    """Whether this node holds another one for dead.
+
+    Until it does it keeps what it owes the other in its outbound queue, and sends that when the other is back.
+    """
+    return "\nDN " in nodetool(stack.node(number), ["status"], capture=True).stdout
+
+
+def every(tables: dict[str, pa.Table], labels: dict[str, str]) -> dict[str, Expected]:
+    return {name: Expected({labels[name]: table}, latest=labels[name]) for name, table in tables.items()}
+
+
+def garbage_of(store: Store, name: str, monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """The writers of the dataset that ``fsck`` would remove once nobody is taken for alive."""
+    with monkeypatch.context() as patch:
+        patch.setattr(sweep, "ALIVE", timedelta(0))
+        found = store.fsck()
+    assert not found.removed_writers
+    return {item["writer"] for item in found.garbage if item["dataset"] == name}
+
+
+def named_by(store: Store, name: str) -> set[str]:
+    """The writers that the one version of the dataset names, its publisher among them."""
+    (version,) = store.versions(name)
+    whole = store.catalogue.whole(version)
+    return {version.writer.hex, *(page.writer.hex for page in store.catalogue.page_refs(whole))}
+
+
+def appends_at_once(
+    settings: Settings, name: str, source: str, table: pa.Table, *, pairs: int, options: LoadOptions = APPEND
+) -> tuple[dict[str, Expected], bool]:
+    """So many pairs of appends, each pair published at the same moment; what the dataset must then hold.
+
+    And whether they met: each pair has one parent, and there were merges. Appends that follow each other have neither.
+    """
+    load(settings, name, source, options, run="first")
+    barrier = threading.Barrier(2, timeout=120)
+
+    def publish(run: str) -> list[str | None]:
+        parents = []
+        with Store.connect(settings) as store:
+            for number in range(pairs):
+                plan = store.plan(name, source, options, run=f"{run}-{number}")
+                results = [store.load_split(plan, None)]
+                barrier.wait()
+                store.publish(plan, results)
+                barrier.wait()
+                parents.append(plan.parent)
+        return parents
+
+    with ThreadPoolExecutor(2) as pool:
+        left, right = (pool.submit(publish, run) for run in ("left", "right"))
+        siblings = left.result(1800) == right.result(1800)
+    with Store.connect(settings) as store:
+        latest = store.dataset(name)
+        assert latest.count_rows() == table.num_rows * (1 + 2 * pairs)
+        made = {}
+        versions = store.versions(name)
+        for version in versions:
+            copies, rest = divmod(version.rows, table.num_rows)
+            assert not rest
+            made[version.label] = pa.concat_tables([table] * copies).combine_chunks()
+        # Each append is in the latest version, and in it once.
+        refs = [(ref.writer, ref.bucket, ref.chunk) for ref in latest.refs()]
+        assert len(refs) == len(set(refs))
+        runs = {row.run for row in store.catalogue.writers(name) if row.writer in {ref[0] for ref in refs}}
+        assert runs == {"first", *(f"{run}-{number}" for run in ("left", "right") for number in range(pairs))}
+        met = siblings and any(version.mode == "merge" for version in versions)
+        return {name: Expected(made, latest=latest.version.label)}, met
