@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import gzip
+from collections.abc import Callable, Iterator
+from importlib import import_module
 from typing import Any
 
 import pyarrow as pa
 import pytest
 
+from local_stack.stack import Stack
 from pipeline.api import Store
 from pipeline.load import LoadOptions
 from pipeline.settings import Settings
+from pipeline.store.manifest import TileRef
+from pipeline.store.page_list import ListRef
 from tests.faults.checker import BOTH, Checker, Expected, Verdict
-from tests.faults.conftest import at, random_table
+from tests.faults.conftest import at, keyspace_of_our_own, random_table
 
 CHUNK = "dataset = ? AND writer = ? AND bucket = ? AND chunk = ? AND tile = ?"
 INSERT = "INSERT INTO {ks}.chunks (dataset, writer, bucket, chunk, tile, data) VALUES (?, ?, ?, ?, ?, ?)"
 Loaded = tuple[str, str, pa.Table]
+
+
+@pytest.fixture(scope="module")
+def settings(nodes: Stack) -> Iterator[Settings]:
+    """A keyspace of this module's own: nobody else is to meet what is broken here."""
+    with keyspace_of_our_own() as made:
+        yield made
 
 
 @pytest.fixture
@@ -130,6 +142,57 @@ def test_a_row_of_a_version_that_was_changed_is_wrong(
     query = "INSERT INTO {ks}.versions (dataset, number, hex, rows) VALUES (?, ?, ?, ?)"
     at(store, store.cassandra.hosts()[0], query, loaded[0], version.number, version.hex, version.rows + 1)
     assert any("the version's row" in found for found in look().wrong)
+
+
+def test_a_page_that_is_not_what_was_written_is_wrong(
+    store: Store, loaded: Loaded, look: Callable[..., Verdict]
+) -> None:
+    """The same rows in other bytes, so that nothing but the page's checksum can tell."""
+    page = store.catalogue.page_refs(store.version(loaded[0]))[0]
+    key = (loaded[0], page.writer, page.page)
+    node = store.cassandra.hosts()[1]
+    (row,) = at(store, node, "SELECT data FROM {ks}.pages WHERE dataset = ? AND writer = ? AND page = ?", *key)
+    other = gzip.compress(gzip.decompress(row.data), 9, mtime=1)
+    at(store, node, "INSERT INTO {ks}.pages (dataset, writer, page, data) VALUES (?, ?, ?, ?)", *key, other)
+    verdict = look()
+    # Both together have the later copy.
+    assert {found.partition(":")[0] for found in verdict.wrong} == {str(node.address), BOTH}
+    assert all(f"page {page.page} of {page.writer.hex[:12]}" in found for found in verdict.wrong)
+    assert not verdict.lost
+
+
+def test_a_tile_whose_bytes_do_not_end_as_promised_is_wrong(
+    store: Store, loaded: Loaded, look: Callable[..., Verdict], parquet: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stored as written, and of the right checksum: only what is inside is not what the page promises."""
+
+    def promise(codec: str, raw_bytes: int, stored_bytes: int, stored: bytes, raw: bytes) -> TileRef:
+        return TileRef(codec, raw_bytes, stored_bytes, stored, bytes([raw[0] ^ 1]) + raw[1:])
+
+    monkeypatch.setattr(import_module("pipeline.store.chunk_writer"), "TileRef", promise)
+    name, label, table = loaded
+    broken = store.load(name, parquet(6_000)[0], LoadOptions(chunk_bytes=65_536)).version
+    verdict = look(versions={label: table, broken: table}, latest=broken)
+    assert len(verdict.wrong) == 3
+    assert all(f"{broken}: the bytes within a tile" in found for found in verdict.wrong)
+
+
+def test_a_list_that_names_another_number_of_pages_is_wrong(
+    store: Store, loaded: Loaded, look: Callable[..., Verdict], parquet: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def one_more(writer: Any, page: int, pages: int, checksum: bytes) -> ListRef:
+        return ListRef(writer, page, pages + 1, checksum)
+
+    lists = import_module("pipeline.load.lists")
+    monkeypatch.setattr(lists, "INLINE_PAGES", 0)
+    name, label, table = loaded
+    source, options = parquet(6_000)[0], LoadOptions(chunk_bytes=65_536)
+    right = store.load(name, source, options).version
+    monkeypatch.setattr(lists, "ListRef", one_more)
+    broken = store.load(name, source, options).version
+    verdict = look(versions={label: table, right: table, broken: table}, latest=broken)
+    assert len(verdict.wrong) == 3
+    assert all(f"{broken}: a list of 1 pages instead of 2" in found for found in verdict.wrong)
 
 
 def test_a_version_that_nobody_loaded_is_a_phantom_unless_it_was_attempted(
