@@ -19,21 +19,45 @@ from pipeline.api import Store
 from pipeline.load import LoadOptions, LoadReport
 from pipeline.settings import Settings
 from tests.faults.checker import Expected
-from tests.faults.conftest import Judge
+from tests.faults.conftest import Judge, stored_on
+from tests.faults.loads import garbage_of, named_by
 
 ROWS = 250_000
 """10 MB: some ten chunks in three buckets, with journal pages between them."""
 SCRIPT = Path(__file__).with_name("killed_loader.py")
+VERSION = "write the version"
+CHUNK = "write chunk"
+JOURNAL = "write page -1"
+PAGE = "write page 0"
 
 
-def loader(settings: Settings, name: str, source: str, when: str) -> subprocess.CompletedProcess[str]:
+def loader(settings: Settings, name: str, source: str, when: str) -> tuple[int, list[str]]:
+    """What the process ended with, and the calls that it began."""
     env = {
         **os.environ,
         "MILLRACE_CASSANDRA__KEYSPACE": settings.cassandra.keyspace,
         "PYTHONPATH": str(CHECKOUT),
     }
     command = [sys.executable, str(SCRIPT), name, source, f"run-{name}", when]
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=240, check=False)
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode in (0, -signal.SIGKILL), f"call {when}: {done.returncode} {done.stderr}"
+    return done.returncode, done.stdout.splitlines()
+
+
+def whole(settings: Settings, name: str, source: str) -> list[str]:
+    """Every call of a load that nobody kills."""
+    code, calls = loader(settings, name, source, "0")
+    assert code == 0
+    assert calls[0].startswith("read")
+    assert len(calls) > 25
+    return calls
+
+
+def killed(settings: Settings, name: str, source: str, when: str) -> list[str]:
+    """The calls of a load that was killed at this one."""
+    code, calls = loader(settings, name, source, when)
+    assert code == -signal.SIGKILL, f"call {when}: there were only {len(calls)}"
+    return calls
 
 
 def again(store: Store, name: str, source: str) -> LoadReport:
@@ -41,43 +65,43 @@ def again(store: Store, name: str, source: str) -> LoadReport:
     return store.load(name, source, LoadOptions(chunk_bytes=1_000_000), run=f"run-{name}")
 
 
-def check(
-    store: Store, settings: Settings, name: str, source: str, table: pa.Table, when: str, *, seen: list[list[int]]
-) -> str:
-    """Killed at one call: nothing is visible, and the same command then loads everything, once. Its version."""
-    done = loader(settings, name, source, when)
-    assert done.returncode == -signal.SIGKILL, f"call {when}: {done.returncode} {done.stderr}"
-    # Rows of what is visible: nothing, or the whole version once its row was sent.
+def check(store: Store, settings: Settings, name: str, source: str, table: pa.Table, when: str) -> tuple[str, str]:
+    """Killed at one call: nothing is visible, and the same command then loads everything, once. Version and call."""
+    calls = killed(settings, name, source, when)
+    # The one exception: a version whose row has been acknowledged is there, as a whole.
+    answered = calls if when.endswith("after") else calls[:-1]
+    published = any(call.startswith(VERSION) for call in answered)
     visible = [version.rows for version in store.catalogue.versions(name)]
-    assert visible in seen, f"call {when}"
-    assert (name in [info.name for info in store.datasets()]) is bool(visible)
+    assert visible == [ROWS] * published, f"call {when}, {calls[-1]}"
+    assert (name in [info.name for info in store.datasets()]) is published
     report = again(store, name, source)
     assert report.rows == ROWS, f"again after call {when}"
     assert len(store.catalogue.versions(name)) == 1
     assert store.dataset(name).to_table().equals(table), f"call {when}"
-    return report.version
+    return report.version, calls[-1]
 
 
 def sweep(
-    store: Store, settings: Settings, parquet: Any, name: str, judge: Judge, which: Callable[[int], list[str]]
+    store: Store, settings: Settings, parquet: Any, name: str, judge: Judge, which: Callable[[list[str]], list[str]]
 ) -> None:
     source, table = parquet(ROWS)
-    done = loader(settings, f"{name}_whole", source, "0")
-    assert done.returncode == 0, done.stderr
-    total = int(done.stdout)
-    assert total > 15
-    # The last call but one is the version's row, the last one says that its publisher is done.
-    there = {f"{total - 1}after": [[], [ROWS]], f"{total}": [[ROWS]], f"{total}after": [[ROWS]]}
+    calls = whole(settings, f"{name}_whole", source)
     with ThreadPoolExecutor(2) as pool:
         checks = {
-            f"{name}_{when}": pool.submit(
-                check, store, settings, f"{name}_{when}", source, table, when, seen=there.get(when, [[]])
-            )
-            for when in which(total)
+            f"{name}_{when}": pool.submit(check, store, settings, f"{name}_{when}", source, table, when)
+            for when in which(calls)
         }
-        labels = {each: checked.result() for each, checked in checks.items()}
+        done = {each: checked.result() for each, checked in checks.items()}
+    labels = {each: label for each, (label, _) in done.items()}
     labels[f"{name}_whole"] = store.version(f"{name}_whole").label
-    judge({each: Expected({label: table}, latest=label) for each, label in labels.items()}, fired=len(labels) > 2)
+    # In the middle of reading, of writing, and of making it visible.
+    fired = all(any(call.startswith(kind) for _, call in done.values()) for kind in ("read", CHUNK, PAGE, VERSION))
+    judge({each: Expected({label: table}, latest=label) for each, label in labels.items()}, fired=fired)
+
+
+def number(calls: list[str], begins: str, nth: int = 0) -> int:
+    """Which call is the n-th of a kind."""
+    return [at for at, call in enumerate(calls, 1) if call.startswith(begins)][nth]
 
 
 @pytest.mark.timeout(600)
@@ -85,17 +109,19 @@ def sweep(
 def test_a_loader_killed_anywhere_leaves_nothing_visible_and_is_done_again(
     store: Store, settings: Settings, parquet: Any, name: str, judge: Judge
 ) -> None:
-    """The first and the last calls (name, writer, ..., lists, version), and some between them."""
+    """A handful of calls of each kind, from the first one to the last one."""
 
-    def some(total: int) -> list[str]:
-        calls = [1, 3, total // 3, 2 * total // 3, total - 4, total - 1, total]
-        return [*(str(call) for call in calls), f"{total // 2}after", f"{total - 1}after", f"{total}after"]
+    def some(calls: list[str]) -> list[str]:
+        version, last = number(calls, VERSION), len(calls)
+        before = [1, number(calls, "write the name"), number(calls, CHUNK, 5), version - 2, version, version + 1, last]
+        answered = [number(calls, kind) for kind in ("write the writer's", CHUNK, JOURNAL, PAGE)]
+        return [*map(str, before), *(f"{call}after" for call in (*answered, version - 1, version, last))]
 
     sweep(store, settings, parquet, name, judge, some)
 
 
 @pytest.mark.full
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(2400)
 @pytest.mark.usefixtures("both_up")
 def test_a_loader_killed_at_each_single_call(
     store: Store, settings: Settings, parquet: Any, name: str, judge: Judge
@@ -106,19 +132,54 @@ def test_a_loader_killed_at_each_single_call(
         parquet,
         name,
         judge,
-        lambda total: [f"{call}{how}" for call in range(1, total + 1) for how in ("", "after")],
+        lambda calls: [f"{call}{how}" for call in range(1, len(calls) + 1) for how in ("", "after")],
     )
 
 
 @pytest.mark.timeout(600)
 @pytest.mark.usefixtures("both_up")
-def test_what_a_killed_loader_left_is_gone_on_with(store: Store, settings: Settings, parquet: Any, name: str) -> None:
-    """Killed near its end: of what it had written before the last bucket nothing is written again."""
+def test_what_a_killed_loader_left_is_gone_on_with_and_written_once(
+    store: Store, settings: Settings, parquet: Any, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed before its last page: of what it had written before the last bucket nothing is written again."""
     source, table = parquet(ROWS)
-    total = int(loader(settings, f"{name}_whole", source, "0").stdout)
-    assert loader(settings, name, source, str(total - 5)).returncode == -signal.SIGKILL
+    calls = whole(settings, f"{name}_whole", source)
+    killed(settings, name, source, str(number(calls, PAGE)))
+    (dead,) = store.catalogue.writers(name)
+    host = store.cassandra.hosts()[0]
+    left = stored_on(store, host, dead)
+    assert garbage_of(store, name, monkeypatch) == {dead.writer.hex}
+
     report = again(store, name, source)
-    assert store.dataset(name).to_table().equals(table)
-    writers = {page.writer for page in store.catalogue.page_refs(store.version(name))}
-    assert len(writers) == 2
     assert report.rows == ROWS
+    assert store.dataset(name).to_table().equals(table)
+    refs = list(store.dataset(name).refs())
+    kept = [ref for ref in refs if ref.writer == dead.writer]
+    (second,) = {ref.writer for ref in refs} - {dead.writer}
+    (row,) = [row for row in store.catalogue.writers(name) if row.writer == second]
+    assert 0 < len(kept) < len(refs) == report.chunks
+    assert stored_on(store, host, dead) == left, "written by the first attempt, and never again"
+    fresh = {chunk for _, chunk, _ in stored_on(store, host, row)}
+    assert len(fresh) == len(refs) - len(kept)
+    assert {chunk for _, chunk, _ in left} > {ref.chunk for ref in kept}
+    # The last bucket of the dead attempt has no page: it stays under a writer that the version names.
+    assert named_by(store, name) >= {dead.writer.hex, second.hex}
+    assert garbage_of(store, name, monkeypatch) == set()
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.usefixtures("both_up")
+def test_what_a_killed_loader_left_that_nobody_can_use_is_named_by_fsck(
+    store: Store, settings: Settings, parquet: Any, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed before its first page: the second attempt begins anew, and the first one is garbage alone."""
+    source, table = parquet(ROWS)
+    calls = whole(settings, f"{name}_whole", source)
+    killed(settings, name, source, f"{number(calls, CHUNK, 2)}after")
+    (dead,) = store.catalogue.writers(name)
+    assert stored_on(store, store.cassandra.hosts()[0], dead)
+    assert garbage_of(store, name, monkeypatch) == {dead.writer.hex}
+    again(store, name, source)
+    assert store.dataset(name).to_table().equals(table)
+    assert dead.writer.hex not in named_by(store, name)
+    assert garbage_of(store, name, monkeypatch) == {dead.writer.hex}
