@@ -1,0 +1,137 @@
+"""The row of the fault table in which a machine's clock is wrong."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from local_stack.stack import Stack
+from pipeline.api import Store
+from pipeline.settings import Settings
+from pipeline.store.session import CassandraSession
+from tests.faults.checker import Expected
+from tests.faults.conftest import Judge
+from tests.faults.loads import APPEND, SMALL
+
+HOUR_S = 3600
+
+
+@contextmanager
+def with_clock(settings: Settings, shift: timedelta, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    """A store of a machine whose clock is wrong: the driver's, and the product's own wherever it asks for the time."""
+    shift_s = shift.total_seconds()
+
+    class Wrong(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> datetime:  # type: ignore[override]
+            return datetime.now(tz) + shift
+
+    class WrongTime:
+        """The module ``time``, an hour off."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(time, name)
+
+        def time(self) -> float:
+            return time.time() + shift_s
+
+    asked = []
+    with monkeypatch.context() as patch:
+        for name, module in list(sys.modules.items()):
+            if not name.startswith(("pipeline.load.", "pipeline.store.")):
+                continue
+            for clock, right, wrong in (("datetime", datetime, Wrong), ("time", time, WrongTime())):
+                if getattr(module, clock, None) is right:
+                    patch.setattr(module, clock, wrong)
+                    asked.append(name.removeprefix("pipeline."))
+        # Found by themselves, so that none is forgotten; these at least are known to write times.
+        assert {"load.publish", "store.sweep", "store.tags", "store.chunk_reader", "store.version"} <= set(asked)
+        cassandra = CassandraSession.connect(
+            settings.cassandra, timestamp_generator=lambda: int((time.time() + shift_s) * 1_000_000)
+        )
+        with Store(cassandra, settings) as store:
+            yield store
+
+
+def tag_is_off(store: Store, name: str, tag: str) -> bool:
+    """Whether the tag was written at a time that is far from now."""
+    query = "SELECT WRITETIME(number) AS at FROM {ks}.tags WHERE dataset = ? AND tag = ?"
+    (row,) = store.cassandra.execute(store.cassandra.prepare(query).bind((name, tag)))
+    return bool(abs(time.time() - row.at / 1_000_000) > 0.8 * HOUR_S)
+
+
+@pytest.mark.parametrize("hours", [-1, 1], ids=["behind", "ahead"])
+def test_a_writer_whose_clock_is_an_hour_off_is_read_appended_to_and_deleted_like_any_other(
+    both_up: Stack,
+    store: Store,
+    settings: Settings,
+    parquet: Any,
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+    judge: Judge,
+    hours: int,
+) -> None:
+    source, table = parquet(3_000)
+    more, more_table = parquet(1_000, seed=5)
+    both = pa.concat_tables([table, more_table]).combine_chunks()
+    shift = timedelta(hours=hours)
+    first = store.load(name, source, SMALL)
+    gone = store.load(f"{name}_gone", source, SMALL)
+    assert chunks_of(store, gone.version, f"{name}_gone") > 0
+    with with_clock(settings, shift, monkeypatch) as skewed:
+        second = skewed.load(name, more, APPEND)
+        skewed.tag(f"{name}@{second.version}", "moved")
+        off = [tag_is_off(store, name, "moved")]
+        other = skewed.load(f"{name}_other", source, SMALL)
+        (began,) = [row for row in skewed.catalogue.writers(name) if (row.version, row.split) == (second.version, -1)]
+        # What a right clock has written goes when a wrong one deletes it.
+        skewed.delete(f"{name}_gone", whole=True, now=True)
+    off.append(abs(datetime.now(UTC) - began.started) > 0.8 * timedelta(hours=1))
+    third = store.load(name, more, APPEND)
+    # Order is by number, whatever the clocks say; a tag moved later is moved.
+    assert [version.label for version in store.versions(name)] == [each.version for each in (third, second, first)]
+    assert store.version(f"{name}@moved").label == second.version
+    store.tag(f"{name}@{first.version}", "moved")
+    assert store.version(f"{name}@moved").label == first.version
+    with with_clock(settings, shift, monkeypatch) as skewed:
+        skewed.tag(f"{name}@{second.version}", "moved")
+        assert store.version(f"{name}@moved").label == second.version
+        skewed.untag(name, "moved")
+    assert store.tags(name) == {}
+    # The name of a tag that a clock that is ahead has taken away can be used again at once.
+    store.tag(f"{name}@{second.version}", "moved")
+    assert store.tags(name) == {"moved": second.version}
+    tables = {first.version: table, second.version: both, third.version: pa.concat_tables([both, more_table])}
+    # What a clock that is ahead has written goes when it is deleted, and its name can be used again.
+    assert chunks_of(store, other.version, f"{name}_other") > 0
+    store.delete(f"{name}_other", whole=True, now=True)
+    assert chunks_of(store, other.version, f"{name}_other") == 0
+    assert chunks_of(store, gone.version, f"{name}_gone") == 0
+    reloaded = {each: store.load(each, more, SMALL).version for each in (f"{name}_other", f"{name}_gone")}
+    judge(
+        {
+            name: Expected(
+                {label: one.combine_chunks() for label, one in tables.items()},
+                latest=third.version,
+                tags={"moved": second.version},
+            ),
+            **{each: Expected({label: more_table}, latest=label) for each, label in reloaded.items()},
+        },
+        fired=all(off),
+    )
+
+
+def chunks_of(store: Store, label: str, name: str) -> int:
+    """Pages of writers that belong to this version and are still there."""
+    return sum(
+        len(store.catalogue.finished_pages(name, row.writer))
+        for row in store.catalogue.writers(name)
+        if row.version == label
+    )
