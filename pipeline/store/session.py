@@ -146,7 +146,9 @@ class CassandraSession:
             except (StoreTimeoutError, StoreUnavailableError) as error:
                 # The driver asks one node only, the next one at the next call: not one that is silent again.
                 if not left:
-                    raise
+                    nodes = ", ".join(_by_address(host) for host in self.hosts())
+                    said = f"{nodes or 'no node'}: {error.message}"
+                    raise type(error)(said, hint=error.hint, node=nodes) from None
                 if isinstance(error, StoreTimeoutError):
                     for host in self.hosts():
                         self.fell_silent(host)

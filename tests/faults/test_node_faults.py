@@ -265,3 +265,19 @@ def test_both_nodes_dead_end_in_one_retriable_error_and_the_same_load_goes_on_wh
     with Store.connect(settings) as store:
         assert not store.debts(store.version(name))
     judge({name: Expected({report.version: table}, latest=report.version)}, fired=gates.proven(name) > CHUNKS)
+
+
+@pytest.mark.timeout(600)
+def test_who_asks_for_the_first_time_while_both_nodes_are_dead_is_told_their_names(
+    both_up: Stack, settings: Settings, name: str
+) -> None:
+    """Its question is not prepared yet, and to prepare it a node is needed, too."""
+    with Store.connect(impatient(settings, PATIENCE_S)) as fresh:
+        both_up.kill("cassandra")
+        wait_for("both nodes down for the driver", lambda: len(fresh.cassandra.down()) == 2)
+        began = time.monotonic()
+        with pytest.raises(StoreError) as caught:
+            fresh.versions(name)
+        assert time.monotonic() - began < 3 * PATIENCE_S
+        assert type(caught.value).retriable
+        assert all(address in str(caught.value) for address in settings.cassandra.contact_points), str(caught.value)
