@@ -56,7 +56,7 @@ class Removal:
         visible = self._sweeper.visible(name)
         if not visible:
             raise self._catalogue.unknown(name)
-        unmerged = {head.label for head in heads(visible, visible[0])}
+        unmerged = {head.label for head in heads(self._sweeper.every(name), visible[0])}
         versions = [v for v in visible[keep:] if (v.number, v.hex) not in held and v.label not in unmerged]
         return self._mark(name, versions, now=now, dry_run=dry_run)
 

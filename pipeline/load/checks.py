@@ -7,7 +7,7 @@ from dataclasses import replace
 from uuid import UUID
 
 from pipeline.errors import ChunkMissingError, StoreError, VersionNotFoundError
-from pipeline.load.lineage import holder
+from pipeline.load.lineage import holder, require_known
 from pipeline.load.plan import LoadPlan
 from pipeline.load.split import SplitResult
 from pipeline.store.catalogue import Catalogue
@@ -34,8 +34,10 @@ def check_complete(plan: LoadPlan, ordered: Sequence[SplitResult]) -> None:
 def published(plan: LoadPlan, every: Sequence[Version]) -> Version | None:
     """The visible version that holds what an earlier attempt at this plan has published: it is never written again.
 
-    Raises ``VersionNotFoundError`` where that version was deleted since the plan was made.
+    Raises ``VersionNotFoundError`` where that version was deleted since the plan was made, and
+    ``StoreUnavailableError`` where it is named and its row is on a node that does not answer.
     """
+    require_known(every, plan.hex)
     same = [version for version in every if version.hex == plan.hex and version.run == plan.run]
     for version in same:
         if (found := holder(every, version.label)) is not None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from pipeline.errors import StoreUnavailableError
 from pipeline.store.version import Version
 
-__all__ = ["heads", "holder", "root_of"]
+__all__ = ["heads", "holder", "order", "require_known", "root_of", "root_order"]
 
 
 def root_of(version: Version) -> str:
@@ -26,17 +27,40 @@ def heads(every: Sequence[Version], version: Version) -> list[Version]:
     if version.mode != "replace" and version.label not in family:
         family[version.label] = visible[version.label] = version  # written a moment ago, to a node not asked now
     held = _held(visible.values(), family)
-    return sorted((v for label, v in visible.items() if label not in held), key=_order)
+    return sorted((v for label, v in visible.items() if label not in held), key=order)
 
 
 def holder(every: Iterable[Version], label: str) -> Version | None:
     """The first visible version that holds what the version of this label added: itself, or one appended to it."""
     known = {v.label: v for v in every}
-    visible = sorted((v for v in known.values() if v.deleted_at is None), key=_order)
+    visible = sorted((v for v in known.values() if v.deleted_at is None), key=order)
     for version in visible:
         if version.label == label or (version.mode != "replace" and label in _held([version], known)):
             return version
     return None
+
+
+def require_known(every: Iterable[Version], hexpart: str) -> None:
+    """Raises ``StoreUnavailableError`` where a version holds one of this hex whose row nobody who answers has.
+
+    Rows of versions are never removed: it is on a node that is down, and what this load added may be there already.
+    """
+    known = {v.label: v for v in every}
+    missing = [label for label in _held(known.values(), known) if label not in known and label.endswith(f"-{hexpart}")]
+    if missing:
+        dataset = next(iter(known.values())).dataset
+        raise StoreUnavailableError(
+            f"{dataset}@{missing[0]}, which may be this very load, is named and not known to the nodes that answer",
+            hint="see ./run status; give the same command again when every node is up",
+            dataset=dataset,
+            version=missing[0],
+        )
+
+
+def root_order(version: Version) -> tuple[int, str]:
+    """Where the ``replace`` stands that began this line: number and hex."""
+    number, _, hexpart = root_of(version).partition("-")
+    return (int(number), hexpart) if number.isdigit() else (0, "")
 
 
 def _held(versions: Iterable[Version], known: Mapping[str, Version]) -> set[str]:
@@ -59,5 +83,6 @@ def _parts(version: Version) -> list[str]:
     return [*merged, *([version.parent] if version.parent else [])]
 
 
-def _order(version: Version) -> tuple[int, str]:
+def order(version: Version) -> tuple[int, str]:
+    """The clustering order of versions."""
     return version.number, version.hex

@@ -15,7 +15,7 @@ from pipeline.store.catalogue import Catalogue
 from pipeline.store.ledger import Ledger
 from pipeline.store.manifest import PageRef
 from pipeline.store.page_list import ListRef
-from pipeline.store.version import PAGES_BUCKET, Version, WriterRow
+from pipeline.store.version import PAGES_BUCKET, PUBLISHER, Version, WriterRow
 
 __all__ = ["merge_siblings"]
 
@@ -36,7 +36,7 @@ def merge_siblings(catalogue: Catalogue, ledger: Ledger, version: Version) -> Ve
         every = catalogue.every_version(version.dataset)
         found = heads(every, version)
         replaced = {v.number for v in every if v.mode == "replace" and v.deleted_at is None}
-        if asked and asked[-1].number in replaced:
+        if asked and any(asked[-1].number <= number <= version.number for number in replaced):
             # Published while these were merged: what was replaced must not come back as the latest.
             ledger.withdraw(version)
             return asked[-1]
@@ -73,7 +73,7 @@ def _merge(
     label = f"{number}-{identity}"
     publisher = uuid5(NAMESPACE_OID, f"{dataset}@{label}")
     run = f"merge of {len(labels)} versions: {labels[0]} to {labels[-1]}"
-    row = WriterRow(dataset, publisher, run, "", -2, 1, label, "", datetime.now(UTC))
+    row = WriterRow(dataset, publisher, run, "", PUBLISHER, 1, label, "", datetime.now(UTC))
     ledger.begin_writer(row)
     # Who deletes looks for living writers after it has marked, and this looks for marks after its row is written:
     # of the two, at least one sees the other.
@@ -129,26 +129,19 @@ def _are_visible(catalogue: Catalogue, dataset: str, labels: Sequence[str]) -> b
 def _union(lists: Sequence[Sequence[PageRef]], runs: Mapping[str, str]) -> list[PageRef]:
     """Every page once, in the order of the versions that brought them in.
 
-    Of one run that was published under two numbers (its attempts knew another node each) only what the first brought
-    in: the other one's pages are the same rows again.
+    Of one run only what the first of them names: published under two numbers (its attempts knew another node each), or
+    twice under one (an attempt that woke up while the next one published), the rest is the same rows again.
     """
-    seen: dict[tuple[str, int], tuple[tuple[int, str, int], PageRef]] = {}
-    first: dict[tuple[str, str], int] = {}
-    for pages in lists:
+    loads: dict[tuple[str, str], tuple[int, int]] = {}
+    named = []
+    for which, pages in enumerate(lists):
         for position, page in enumerate(pages):
             digits, _, hexpart = page.added_by.partition("-")
-            number = int(digits)
-            load = (hexpart, runs.get(page.added_by, page.added_by))
-            first[load] = min(number, first.get(load, number))
-            order = (number, hexpart, position)
-            key = (page.writer.hex, page.page)
-            if key not in seen or order < seen[key][0]:
-                seen[key] = (order, page)
-    return [
-        page
-        for (number, hexpart, _), page in sorted(seen.values(), key=lambda item: item[0])
-        if number == first[hexpart, runs.get(page.added_by, page.added_by)]
-    ]
+            load, source = (hexpart, runs.get(page.added_by, page.added_by)), (int(digits), which)
+            loads[load] = min(source, loads.get(load, source))
+            named.append((load, source, position, page))
+    kept = [((source[0], load[0], position), page) for load, source, position, page in named if loads[load] == source]
+    return [page for _, page in sorted(kept, key=lambda item: item[0])]
 
 
 def _shared(catalogue: Catalogue, each: Sequence[Listing], pages: Sequence[PageRef]) -> Listing:

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from pipeline.chunks import ChunkSettings, RowGrouper, TileLayout, choose_row_group_bytes
 from pipeline.errors import InvalidSettingError, SourceTypeError
-from pipeline.load.lineage import holder
+from pipeline.load.lineage import holder, require_known
 from pipeline.load.memory import loader_memory
 from pipeline.names import VersionSelector, check_dataset_name
 from pipeline.settings import Settings
@@ -167,6 +167,7 @@ def _same(every: Sequence[Version], identity: str, run: str) -> tuple[Version | 
 
     Its own version may have been deleted or pruned: whoever was appended to it holds its rows all the same.
     """
+    require_known(every, identity)
     for version in every:
         if version.hex == identity and version.run == run and (found := holder(every, version.label)) is not None:
             return version, found

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pipeline
 from pipeline.errors import ChunkMissingError
 from pipeline.load.checks import check_complete, check_writers, promised_pages, published
-from pipeline.load.lineage import root_of
+from pipeline.load.lineage import order, root_of, root_order
 from pipeline.load.lists import Listing, sums, write_lists
 from pipeline.load.merge import merge_siblings
 from pipeline.load.plan import LoadPlan, check_append, selector_of
@@ -25,6 +25,7 @@ from pipeline.store.manifest import PageRef
 from pipeline.store.version import (
     CATALOGUE_BUCKET,
     PAGES_BUCKET,
+    PUBLISHER,
     Version,
     WriterRow,
     bounded_facts,
@@ -34,6 +35,7 @@ from pipeline.store.writer import ReplicatedWriter
 
 __all__ = ["LoadReport", "publish"]
 
+_ROUNDS = 10
 _LAST_BUCKETS = 2
 """Buckets of a writer that may have been written within the last seconds: 64 MB each."""
 
@@ -100,30 +102,11 @@ def publish(
     ordered = sorted(results, key=lambda result: result.split)
     check_complete(plan, ordered)
     written = {result.writer for result in ordered} | {w for result in ordered for w, _, _ in result.inherited}
-    every = catalogue.every_version(plan.dataset)
-    version = published(plan, every)
-    if version is None:
-        plan = _following(catalogue, plan, every)
     own = [page for result in ordered for page in promised_pages(catalogue, plan, result)]
-    base = None
-    if version is None and plan.parent is not None and plan.mode == "append":
-        base = catalogue.resolve(plan.dataset, selector_of(plan.parent))
-    schemas = [plan.schema, *(result.arrow_schema() for result in ordered)]
-    if base is not None:
-        schemas.insert(0, catalogue.schema(base))
-    replicas = 2
+    every = catalogue.every_version(plan.dataset)
+    version, replicas = published(plan, every), 2
     if version is None:
-        check_writers(catalogue, plan, written, base)
-        version = _version(catalogue, ledger, plan, base, own, merge_schemas(schemas), _content(plan, ordered))
-        replicas = ledger.publish(version)
-        # Whoever sweeps condemns before it looks for versions, and this looks after it has written one: of a sweep
-        # and a load that meet, at least one sees the other.
-        try:
-            check_writers(catalogue, plan, written, base)
-        except ChunkMissingError:
-            ledger.withdraw(version)
-            raise
-        ledger.seen_writer(_publisher_row(plan, version), buckets=0, finished=True)
+        plan, version, replicas = _made_latest(catalogue, ledger, plan, every, ordered, own)
     if plan.mode == "append":
         version = merge_siblings(catalogue, ledger, version)
     # A node that was down already when this began is lost to nobody here, and what is written says so.
@@ -166,6 +149,72 @@ def _note_the_end(ledger: Ledger, version: Version, written: set[UUID], buckets:
             ledger.note_debt(version.dataset, writer, bucket, 0)
 
 
+def _made_latest(
+    catalogue: Catalogue,
+    ledger: Ledger,
+    plan: LoadPlan,
+    every: Sequence[Version],
+    ordered: Sequence[SplitResult],
+    own: Sequence[PageRef],
+) -> tuple[LoadPlan, Version, int]:
+    """The plan as it was published, its version, and on how many nodes its row is proven.
+
+    Whoever publishes looks again when its row is written: of two who meet, at least one sees the other, and goes behind
+    it under a higher number. The first row is withdrawn only then, so that a load that dies in between was published.
+    """
+    before: Version | None = None
+    for _ in range(_ROUNDS):
+        plan = _following(catalogue, plan, every)
+        if before is not None:
+            plan = replace(plan, number=max(plan.number, before.number + 1))
+        version, replicas = _written(catalogue, ledger, plan, ordered, own)
+        if before is not None:
+            ledger.withdraw(before)
+        every = [other for other in catalogue.every_version(plan.dataset) if other.label != version.label]
+        if not _is_passed_over(version, every):
+            break
+        before = version
+    return plan, version, replicas
+
+
+def _is_passed_over(version: Version, others: Sequence[Version]) -> bool:
+    """Whether an older line goes on beside this ``replace`` as the latest, or a ``replace`` beside this append."""
+    visible = [other for other in others if other.deleted_at is None]
+    if version.mode == "replace":
+        latest = next((other for other in visible if order(other) > order(version)), None)
+        return latest is not None and latest.mode != "replace" and root_order(latest) < order(version)
+    return any(
+        other.mode == "replace" and other.number >= version.number and order(other) > root_order(version)
+        for other in visible
+    )
+
+
+def _written(
+    catalogue: Catalogue, ledger: Ledger, plan: LoadPlan, ordered: Sequence[SplitResult], own: Sequence[PageRef]
+) -> tuple[Version, int]:
+    """Writes the version's row, and takes it back (``ChunkMissingError``) where something that it names was swept."""
+    written = {result.writer for result in ordered} | {w for result in ordered for w, _, _ in result.inherited}
+    base = None
+    if plan.parent is not None and plan.mode == "append":
+        base = catalogue.resolve(plan.dataset, selector_of(plan.parent))
+    schemas = [plan.schema, *(result.arrow_schema() for result in ordered)]
+    if base is not None:
+        schemas.insert(0, catalogue.schema(base))
+    check_writers(catalogue, plan, written, base)
+    added = [replace(page, added_by=plan.label) for page in own]
+    version = _version(catalogue, ledger, plan, base, added, merge_schemas(schemas), _content(plan, ordered))
+    replicas = ledger.publish(version)
+    # Whoever sweeps condemns before it looks for versions, and this looks after it has written one: of a sweep and a
+    # load that meet, at least one sees the other.
+    try:
+        check_writers(catalogue, plan, written, base)
+    except ChunkMissingError:
+        ledger.withdraw(version)
+        raise
+    ledger.seen_writer(_publisher_row(plan, version), buckets=0, finished=True)
+    return version, replicas
+
+
 def _following(catalogue: Catalogue, plan: LoadPlan, every: Sequence[Version]) -> LoadPlan:
     """The plan behind what was published since it was made, where its version would not be, or not lead to, the latest.
 
@@ -189,7 +238,7 @@ def _following(catalogue: Catalogue, plan: LoadPlan, every: Sequence[Version]) -
 
 def _publisher_row(plan: LoadPlan, version: Version) -> WriterRow:
     return WriterRow(
-        plan.dataset, version.writer, plan.run, plan.fingerprint, -2, 1, version.label, "", version.committed_at
+        plan.dataset, version.writer, plan.run, plan.fingerprint, PUBLISHER, 1, version.label, "", version.committed_at
     )
 
 
@@ -222,7 +271,9 @@ def _version(
         parent = catalogue.resolve(plan.dataset, selector_of(plan.parent))
         now = max(now, parent.committed_at)  # a commit time is never earlier than the parent's
         root = root_of(parent) if plan.mode == "append" else root
-    row = WriterRow(plan.dataset, publisher, plan.run, plan.fingerprint, -2, 1, plan.label, "", datetime.now(UTC))
+    row = WriterRow(
+        plan.dataset, publisher, plan.run, plan.fingerprint, PUBLISHER, 1, plan.label, "", datetime.now(UTC)
+    )
     ledger.begin_writer(row)
     # The pages are read before anything names them, so a version never begins with one that is damaged.
     largest = max((catalogue.page(plan.dataset, page).largest_chunk_bytes for page in own), default=0)

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -33,6 +33,8 @@ from pipeline.store.writer import ReplicatedWriter
 
 __all__ = ["ENCODE_BYTES_MAX", "SplitResult", "encoded_chunks", "load_split", "task_unit"]
 
+_SEEN_WITHIN = timedelta(seconds=150)
+"""A writer says every minute that it is alive."""
 ENCODE_BYTES_MAX = 64_000_000
 """Raw bytes of row groups being encoded or waiting for it, whatever the number of cores."""
 
@@ -177,7 +179,9 @@ def _heal_own(cassandra: CassandraSession, row: WriterRow, inherited: set[UUID],
     report = HealReport()
     healer = Healer(cassandra, ChunkReader(cassandra))
     try:
-        alive = {other.writer for other in Catalogue(cassandra).writers(row.dataset, run=row.run) if not other.finished}
+        now = datetime.now(UTC)
+        others = [other for other in Catalogue(cassandra).writers(row.dataset, run=row.run) if not other.finished]
+        alive = {other.writer for other in others if now - (other.last_seen or other.started) < _SEEN_WITHIN}
         healer.writers(row.dataset, {row.writer, *inherited}, report, task=null_task(), writing=alive - {row.writer})
     except StoreError:
         return owed  # the node went again; millrace heal finds the notes

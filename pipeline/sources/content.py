@@ -57,7 +57,7 @@ class ReadContent:
         """The file's plain bytes, decompressed where need be."""
         return open_plain(file, start, stop, opener=self.open_bytes)
 
-    def of_parts(self, parts: Iterable[Part]) -> Content:
+    def of_parts(self, parts: Iterable[Part]) -> Content | None:
         """All bytes of these parts (file, start, stop), one after another.
 
         What was not read front to back (Parquet, a zip, a part of an Arrow file) is read once more, file by file, by
@@ -69,6 +69,8 @@ class ReadContent:
             found = self._read.get((file.uri, start, stop))
             if found is None and start == 0 and file.uri != STANDARD_INPUT and not file.name.endswith("/"):
                 found = self._passed_over(file)
+            if found is None and file.uri == STANDARD_INPUT:
+                return None
             whole = whole.followed_by(found or Content())
         return whole
 

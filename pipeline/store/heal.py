@@ -16,7 +16,7 @@ from pipeline.store.manifest import ChunkRef
 from pipeline.store.mend import Mender
 from pipeline.store.row_mender import RowMender
 from pipeline.store.session import TWO, CassandraSession
-from pipeline.store.version import CATALOGUE_BUCKET, PAGES_BUCKET, Debt, after_any_clock
+from pipeline.store.version import CATALOGUE_BUCKET, PAGES_BUCKET, PUBLISHER, Debt, after_any_clock
 
 __all__ = ["ALIVE", "HealReport", "Healer"]
 
@@ -75,21 +75,40 @@ class Healer:
             report.datasets += 1
             rows = self._catalogue.writers(dataset)
             now = datetime.now(UTC)
-            writing = {row.writer for row in rows if not row.finished and now - (row.last_seen or now) < ALIVE}
-            self.writers(dataset, {row.writer for row in rows}, report, task=task, writing=writing)
+            over = {version.run for version in self._catalogue.every_version(dataset)}
+            writing = {
+                row.writer
+                for row in rows
+                if not row.finished and row.run not in over and now - (row.last_seen or now) < ALIVE
+            }
+            publishers = {row.writer for row in rows if row.split == PUBLISHER}
+            self.writers(
+                dataset, {row.writer for row in rows}, report, task=task, writing=writing, publishers=publishers
+            )
         return report
 
     def writers(
-        self, dataset: str, writers: set[UUID], report: HealReport, *, task: Task, writing: Set[UUID] = frozenset()
+        self,
+        dataset: str,
+        writers: set[UUID],
+        report: HealReport,
+        *,
+        task: Task,
+        writing: Set[UUID] = frozenset(),
+        publishers: Set[UUID] = frozenset(),
     ) -> None:
-        """Pays the debts of these writers; the note stays where a writer that is ``writing`` may not be done yet."""
+        """Pays the debts of these writers; the note stays where a writer that is ``writing`` may not be done yet.
+
+        Of rows of the catalogue only ``publishers`` may owe more than is there.
+        """
         debts = self._catalogue.debts(dataset, writers)
         # Catalogue rows first (-2), then pages (-1), then chunks: what names comes before what is named.
         for debt in sorted(debts, key=lambda debt: debt.bucket):
             report.debts += 1
-            # Asked before it is paid: a page that comes in between is not paid for.
-            done = debt.writer not in writing or self._is_behind(debt)
             try:
+                # Asked before it is paid: a page that comes in between is not paid for.
+                done = debt.writer not in writing or self._is_behind(debt)
+                done = done or (debt.bucket == CATALOGUE_BUCKET and debt.writer not in publishers)
                 self._pay(debt, report, task)
             except (StoreError, ChunkError) as error:
                 report.problems.append(_problem(debt, error))

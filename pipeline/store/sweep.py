@@ -85,9 +85,12 @@ class Sweeper:
 
     def visible(self, dataset: str) -> list[Version]:
         """Every visible version, newest first, as all replicas together know them."""
+        return [version for version in self.every(dataset) if version.deleted_at is None]
+
+    def every(self, dataset: str) -> list[Version]:
+        """Every version, deleted ones too."""
         self.require_all_up()
-        every = self._catalogue.every_version(dataset, self._rows)
-        return [version for version in every if version.deleted_at is None]
+        return self._catalogue.every_version(dataset, self._rows)
 
     def mark(self, versions: Iterable[Version], *, dry_run: bool = False) -> list[str]:
         """Readers see these versions no more; their data stays for the grace time.
@@ -194,9 +197,12 @@ class Sweeper:
 
     def _owed(self, dataset: str) -> Iterator[int]:
         """The buckets of every debt of the dataset, from the whole table, which is small but after an outage."""
-        query = "SELECT dataset, bucket FROM {ks}.under_replicated"
+        query = "SELECT dataset, writer, bucket FROM {ks}.under_replicated"
         try:
-            yield from [row.bucket for row in self._rows(query, ()) if row.dataset == dataset]
+            rows = [row for row in self._rows(query, ()) if row.dataset == dataset]
+            # A note is written before its writer's row: who has no row on any node has written nothing else.
+            known = {row.writer for row in self._writers(dataset)} if rows else set()
+            yield from [row.bucket for row in rows if row.writer in known]
         except StoreError as error:
             if error.retriable:
                 raise

@@ -34,10 +34,11 @@ class Tags:
         Raises ``VersionNotFoundError`` where the version was deleted meanwhile: then nothing keeps its data.
         """
         values = (version.dataset, check_tag(tag), version.number, version.hex)
+        before = next((to for name, *to in self._catalogue.tags(version.dataset) if name == tag), [0, ""])
         proven = self._write(_SET, (*values, self._later(version.dataset, tag)), f"the tag {version.dataset}@{tag}")
         # Who deletes looks for tags before it marks, and once more before data goes.
         if all(other.hex != version.hex for other in self._catalogue.numbered(version.dataset, version.number)):
-            self._write(_SET, (version.dataset, tag, 0, "", self._later(version.dataset, tag)), f"the tag {tag}")
+            self._write(_SET, (version.dataset, tag, *before, self._later(version.dataset, tag)), f"the tag {tag}")
             raise VersionNotFoundError(
                 f"{version.reference} was deleted a moment ago, so it has no tag",
                 dataset=version.dataset,

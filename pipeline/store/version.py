@@ -18,6 +18,7 @@ __all__ = [
     "CATALOGUE_BUCKET",
     "CONDEMNED",
     "PAGES_BUCKET",
+    "PUBLISHER",
     "Debt",
     "Version",
     "WriterRow",
@@ -27,6 +28,8 @@ __all__ = [
 ]
 
 _FACT_BYTES_MAX = 500
+PUBLISHER = -2
+"""As ``split`` of a writer's row: it writes a version's row and lists, and no chunks."""
 CONDEMNED = -1
 """As ``attempt`` of a writer's row: written before anything of it is removed."""
 

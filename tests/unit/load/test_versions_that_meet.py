@@ -14,13 +14,16 @@ import pytest
 from cassandra.cluster import NoHostAvailable
 
 from pipeline.api import Store
-from pipeline.errors import SourceTypeError, StoreError, UsageError, VersionNotFoundError
+from pipeline.errors import SourceTypeError, StoreError, StoreUnavailableError, UsageError, VersionNotFoundError
 from pipeline.load import LoadOptions, LoadPlan, LoadReport, merge
 from pipeline.load.lineage import heads
+from pipeline.load.resume import LeftWhole
 from pipeline.store import sweep
+from pipeline.store.chunk_writer import ChunkWriter
 from pipeline.store.ledger import Ledger
 from pipeline.store.sweep import Sweeper
-from pipeline.store.version import CATALOGUE_BUCKET, CONDEMNED
+from pipeline.store.version import CATALOGUE_BUCKET, CONDEMNED, PAGES_BUCKET
+from pipeline.store.writer import ReplicatedWriter
 from tests.unit.store.fakes import FakeCassandra, FakeHost
 
 Csv = Callable[..., str]
@@ -180,30 +183,132 @@ def test_a_replace_whose_parent_was_deleted_is_published(store: Store, csv: Csv)
     assert numbers(store) == [10, 11, 12]
 
 
-def replaced_meanwhile(store: Store, source: str) -> Callable[..., Any]:
-    """``_merge`` of one who reads the versions just before a replace with the number of its siblings is published."""
-    merging = merge._merge
-    plan, results = begun(store, source, LoadOptions(), run="replace")
+SEVERAL = [f"{digit}" for digit in range(6)]
+"""Runs of several names: of two versions of one number the hash of the run says which comes first."""
+
+
+def before_row(monkeypatch: pytest.MonkeyPatch, run: str, happens: Callable[[], object]) -> list[object]:
+    """Something happens once, after a publisher has read the versions and before it writes its own row."""
+    said: list[object] = []
+    making = PUBLISH._version
 
     def late(*arguments: Any) -> Any:
-        if results:
-            with pytest.MonkeyPatch.context() as patched:
-                patched.setattr(PUBLISH, "_following", lambda _catalogue, plan, _every: plan)
-                store.publish(plan, [results.pop()])
-        return merging(*arguments)
+        if arguments[2].run == run and not said:
+            said.append(None)
+            said[0] = happens()
+        return making(*arguments)
 
-    return late
+    monkeypatch.setattr(PUBLISH, "_version", late)
+    return said
 
 
-def test_a_merge_never_brings_back_what_was_replaced_while_it_was_made(
-    store: Store, csv: Csv, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("which", SEVERAL)
+def test_a_replace_published_while_appends_are_merged_is_the_latest(
+    store: Store, csv: Csv, monkeypatch: pytest.MonkeyPatch, which: str
 ) -> None:
     store.load("d", csv(3))
-    loads = [begun(store, csv(2, first=100 * k, name=f"{k}.csv")) for k in (1, 2)]
-    monkeypatch.setattr(merge, "_merge", replaced_meanwhile(store, csv(2, first=900, name="r.csv")))
+    loads = [begun(store, csv(2, first=100 * k, name=f"{k}.csv"), run=f"{which}{k}") for k in (1, 2)]
+    replacing = [begun(store, csv(2, first=900, name="r.csv"), LoadOptions(), run=f"replace {which}")]
+    merging = merge._merge
+
+    def late(*arguments: Any) -> Any:
+        if replacing:
+            published(store, replacing.pop())
+        return merging(*arguments)
+
+    monkeypatch.setattr(merge, "_merge", late)
     for load in loads:
         published(store, load)
-    assert [version.number for version in store.versions("d")] == [2, 2, 2, 1]
+    assert numbers(store) == [900, 901]
+
+
+@pytest.mark.parametrize("which", SEVERAL)
+def test_an_append_that_meets_a_replace_goes_behind_it(
+    store: Store, csv: Csv, monkeypatch: pytest.MonkeyPatch, which: str
+) -> None:
+    store.load("d", csv(3))
+    appending = begun(store, csv(2, first=100, name="a.csv"), run=f"append {which}")
+    replacing = begun(store, csv(2, first=900, name="r.csv"), LoadOptions(), run=f"replace {which}")
+    before_row(monkeypatch, f"append {which}", lambda: published(store, replacing))
+    report = published(store, appending)
+    assert numbers(store) == [100, 101, 900, 901]
+    assert report.version == store.version("d").label
+    assert published(store, appending).version == report.version
+
+
+@pytest.mark.parametrize("which", SEVERAL)
+def test_a_replace_that_meets_an_append_is_not_passed_over(
+    store: Store, csv: Csv, monkeypatch: pytest.MonkeyPatch, which: str
+) -> None:
+    store.load("d", csv(3))
+    appending = begun(store, csv(2, first=100, name="a.csv"), run=f"append {which}")
+    replacing = begun(store, csv(2, first=900, name="r.csv"), LoadOptions(), run=f"replace {which}")
+    before_row(monkeypatch, f"replace {which}", lambda: published(store, appending))
+    report = published(store, replacing)
+    assert numbers(store) == [900, 901]
+    assert report.version == store.version("d").label
+    assert published(store, replacing).version == report.version
+
+
+@pytest.mark.parametrize("which", SEVERAL)
+def test_two_that_replace_at_once_leave_the_rows_of_one_of_them(
+    store: Store, csv: Csv, monkeypatch: pytest.MonkeyPatch, which: str
+) -> None:
+    store.load("d", csv(3))
+    loads = [begun(store, csv(2, first=100 * k, name=f"{k}.csv"), LoadOptions(), run=f"{which}{k}") for k in (1, 2)]
+    before_row(monkeypatch, f"{which}1", lambda: published(store, loads[1]))
+    published(store, loads[0])
+    assert numbers(store) in ([100, 101], [200, 201])
+    assert len(store.versions("d")) == 3
+
+
+def test_two_attempts_of_one_run_and_appends_to_each_of_them_double_nothing(
+    store: Store, csv: Csv, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second attempt overwrites the row of the first, which had other pages, between two who append to it."""
+    store.load("d", csv(3))
+    plan, [one] = begun(store, csv(3, first=10, name="b.csv"), run="twice")
+    with monkeypatch.context() as patched:
+        patched.setattr("pipeline.load.split.left_whole", lambda *_arguments, **_more: LeftWhole())
+        two = store.load_split(plan, None)
+    assert one.writer != two.writer
+    early: list[Any] = []
+
+    def first_attempt() -> None:
+        store.publish(plan, [one])
+        early.append((begun(store, csv(3, first=20, name="x.csv"), run="x"), store.version("d")))
+
+    before_row(monkeypatch, "twice", first_attempt)
+    store.publish(plan, [two])
+    store.load("d", csv(3, first=30, name="y.csv"), APPEND)
+    [(load, stale)] = early
+    resolving = store.catalogue.resolve
+
+    def resolve(dataset: str, selector: Any) -> Any:
+        return stale if selector.full == (stale.number, stale.hex) else resolving(dataset, selector)
+
+    monkeypatch.setattr(store.catalogue, "resolve", resolve)
+    published(store, load)
+    assert numbers(store) == [*ALL_THREE, 30, 31, 32]
+
+
+def test_a_run_whose_row_the_answering_node_lacks_is_not_appended_again(
+    store: Store, cassandra: FakeCassandra, csv: Csv
+) -> None:
+    store.load("d", csv(3))
+    source = csv(3, first=10, name="b.csv")
+    load = begun(store, source, run="r")
+    label = published(store, load).version
+    store.load("d", csv(3, first=20, name="c.csv"), APPEND)
+    [gone] = [key for key in cassandra.b.rows["versions"] if f"{key[1]}-{key[2]}" == label]
+    del cassandra.b.rows["versions"][gone]
+    down(cassandra, cassandra.a)
+    again = (lambda: published(store, load), lambda: store.load("d", source, APPEND, run="r"))
+    for attempt in again:
+        with pytest.raises(StoreUnavailableError, match=f"d@{label}, which may be this very load, is named"):
+            attempt()
+    cassandra.unreachable.clear()
+    assert numbers(store) == ALL_THREE
 
 
 # --- deleting
@@ -224,6 +329,79 @@ def test_prune_keeps_appends_that_no_other_version_holds_yet(store: Store, csv: 
     assert len(store.prune("d", 1).marked) == 1
     assert len(store.heal("d").merged) == 1
     assert numbers(store) == ALL_THREE
+
+
+@pytest.mark.parametrize("how", ["deleted", "tagged"])
+def test_prune_takes_an_append_behind_one_that_was_deleted(store: Store, csv: Csv, how: str) -> None:
+    """The line of what holds what goes on through it."""
+    for k in range(5):
+        store.load("d", csv(3, first=10 * k, name=f"{k}.csv"), APPEND)
+    if how == "deleted":
+        store.delete("d@4")
+    else:
+        store.tag("d@3", "kept")
+        store.prune("d", 1)
+        store.untag("d", "kept")
+    store.prune("d", 1)
+    assert [version.number for version in store.versions("d")] == [5]
+
+
+def killed(store: Store, source: str, run: str) -> LoadPlan:
+    """A load of which every chunk is written, and that died then."""
+    plan = store.plan("d", source, run=run)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(ChunkWriter, "finish", lambda _writer: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            store.load_split(plan, None)
+    return plan
+
+
+def test_a_load_that_was_killed_in_an_outage_blocks_no_deletion_once_all_is_healed(store: Store, csv: Csv) -> None:
+    store.load("d", csv(3))
+    store.load("d", csv(3, first=10, name="b.csv"))
+    killed(store, csv(3, first=20, name="c.csv"), "dead")
+    [row] = [row for row in store.catalogue.writers("d") if row.run == "dead"]
+    with store._writes() as writes:
+        Ledger(store.cassandra, writes).note_debt("d", row.writer, CATALOGUE_BUCKET, 0)
+    assert store.heal("d").ok
+    store.delete("d@1")
+    assert numbers(store) == [10, 11, 12]
+
+
+def test_a_note_of_a_writer_that_never_came_to_its_row_blocks_no_deletion(
+    store: Store, cassandra: FakeCassandra, csv: Csv, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node was down, so the note came first, and then the loader died."""
+    store.load("d", csv(3))
+    store.load("d", csv(3, first=10, name="b.csv"))
+    writing = ReplicatedWriter.write
+
+    def dying(writer: ReplicatedWriter, write: Any) -> Any:
+        if write.what.startswith("the writer's row"):
+            raise KeyboardInterrupt
+        return writing(writer, write)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ReplicatedWriter, "is_short_of", lambda _writer, _replicas: True)
+        patched.setattr(ReplicatedWriter, "write", dying)
+        with pytest.raises(KeyboardInterrupt):
+            begun(store, csv(3, first=20, name="c.csv"), run="dead")
+    assert cassandra.table("under_replicated")
+    store.delete("d@1")
+    assert numbers(store) == [10, 11, 12]
+
+
+def test_a_resumed_load_is_healed_as_a_whole_once_it_is_published(store: Store, csv: Csv) -> None:
+    source = csv(3)
+    killed(store, source, "dead")
+    [row] = store.catalogue.writers("d")
+    with store._writes() as writes:
+        for bucket in (CATALOGUE_BUCKET, PAGES_BUCKET, 0):
+            Ledger(store.cassandra, writes).note_debt("d", row.writer, bucket, 0)
+    store.load("d", source, run="dead")
+    report = store.heal("d")
+    assert (report.ok, report.pending) == (True, 0)
+    assert not store.report(store.version("d")).degraded
 
 
 def test_nothing_is_deleted_while_rows_of_the_catalogue_are_on_one_node_only(store: Store, csv: Csv) -> None:
@@ -356,6 +534,18 @@ def test_what_a_tag_names_is_not_swept_though_it_was_deleted_at_the_same_moment(
         store.delete("d@1", now=True)
     assert len(cassandra.table("chunks")) == 4
     assert store.fsck(delete=True, now=True).removed_writers == 0
+
+
+def test_a_tag_that_cannot_move_stays_where_it_was(store: Store, csv: Csv, monkeypatch: pytest.MonkeyPatch) -> None:
+    for k in range(3):
+        store.load("d", csv(3, first=10 * k, name=f"{k}.csv"))
+    store.tag("d@1", "prod")
+    found = store.version("d@2")
+    store.delete("d@2")
+    monkeypatch.setattr(store, "version", lambda _reference: found)
+    with pytest.raises(VersionNotFoundError, match="was deleted a moment ago"):
+        store.tag("d@2", "prod")
+    assert store.tags("d")["prod"].startswith("1-")
 
 
 # --- many at once, and a node that knows half

@@ -218,3 +218,20 @@ def test_a_debt_that_nobody_can_pay_is_a_problem_and_stays_on_record(healing: He
     report = healing.heal(writing=False)
     assert (report.ok, report.cleared, [problem["bucket"] for problem in report.problems]) == (False, 0, [0])
     assert owed(healing.cassandra) == {0}
+
+
+def test_a_page_that_is_damaged_everywhere_is_a_problem_of_a_writer_that_may_be_alive_and_ends_nothing(
+    healing: Healing,
+) -> None:
+    for seed in range(3):
+        healing.write(seed)
+    healing.ledger.note_debt(healing.row.dataset, healing.row.writer, 0, 1)
+    for host in (healing.cassandra.a, healing.cassandra.b):
+        damage_page(host, "pages")
+    report = healing.heal()
+    assert (report.cleared, [problem["bucket"] for problem in report.problems]) == (0, [0])
+
+
+def test_a_row_of_one_who_writes_chunks_is_paid_for_while_it_goes_on(healing: Healing) -> None:
+    healing.ledger.note_debt(healing.row.dataset, healing.row.writer, CATALOGUE_BUCKET, 0)
+    assert healing.heal().cleared == 1
