@@ -8,6 +8,7 @@ from pipeline.chunks.compact import compact_batch
 from pipeline.chunks.encode import encode_columns
 from pipeline.chunks.layout import TileLayout
 from pipeline.chunks.narrow import narrow_batch
+from pipeline.chunks.nested import nulls_of
 from pipeline.chunks.settings import ROW_GROUP_BYTES_MAX, ChunkSettings
 from pipeline.chunks.sizes import cumulative_row_bytes
 
@@ -40,7 +41,7 @@ def choose_row_group_bytes(sample: pa.RecordBatch, settings: ChunkSettings) -> i
 
 
 def _empty(schema: pa.Schema) -> pa.RecordBatch:
-    return pa.RecordBatch.from_arrays([pa.nulls(0, field.type) for field in schema], schema=schema)
+    return pa.RecordBatch.from_arrays([nulls_of(0, field.type) for field in schema], schema=schema)
 
 
 def _sizes(batch: pa.RecordBatch, settings: ChunkSettings) -> tuple[int, int]:

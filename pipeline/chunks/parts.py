@@ -13,6 +13,7 @@ import pyarrow as pa
 __all__ = [
     "is_list_like",
     "is_valid",
+    "is_view",
     "list_children",
     "list_ranges",
     "list_types",
@@ -21,6 +22,7 @@ __all__ = [
     "runs_of",
     "union_of",
     "union_parts",
+    "views_of",
 ]
 
 
@@ -29,14 +31,15 @@ def is_valid(array: pa.Array) -> Any:
     return array.is_valid().to_numpy(zero_copy_only=False)
 
 
-def _is_view(type_: pa.DataType) -> bool:
+def is_view(type_: pa.DataType) -> bool:
+    """A list view, small or large."""
     return bool(pa.types.is_list_view(type_) or pa.types.is_large_list_view(type_))
 
 
 def is_list_like(type_: pa.DataType) -> bool:
     """A list of any kind, or a map."""
     types = pa.types
-    kinds = (types.is_list, types.is_large_list, types.is_fixed_size_list, types.is_map, _is_view)
+    kinds = (types.is_list, types.is_large_list, types.is_fixed_size_list, types.is_map, is_view)
     return any(check(type_) for check in kinds)
 
 
@@ -49,7 +52,7 @@ def list_ranges(array: Any) -> tuple[Any, Any]:
         return (np.arange(len(array)) + array.offset) * size, np.full(len(array), size)
     if not len(array):
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    if not _is_view(array.type):
+    if not is_view(array.type):
         offsets = np.asarray(array.offsets, dtype=np.int64)
         return offsets[:-1], np.diff(offsets)
     starts, sizes = (np.asarray(part, dtype=np.int64) for part in (array.offsets, array.sizes))
@@ -81,11 +84,17 @@ def lists_of(type_: pa.DataType, sizes: Any, children: Sequence[pa.Array], mask:
     offsets = pa.array(np.concatenate([[0], np.cumsum(sizes)]), width)
     if types.is_map(type_):
         return pa.MapArray.from_arrays(offsets, *children, type=type_, mask=mask)
-    if _is_view(type_):
-        view = pa.ListViewArray if types.is_list_view(type_) else pa.LargeListViewArray
-        return view.from_arrays(offsets.slice(0, len(sizes)), pa.array(sizes, width), *children, type=type_, mask=mask)
+    if is_view(type_):
+        return views_of(type_, offsets.slice(0, len(sizes)), sizes, children[0], mask)
     kind = pa.LargeListArray if types.is_large_list(type_) else pa.ListArray
     return kind.from_arrays(offsets, *children, type=type_, mask=mask)
+
+
+def views_of(type_: pa.DataType, starts: Any, sizes: Any, values: pa.Array, mask: pa.Array | None) -> pa.Array:
+    """List views of these values."""
+    small = pa.types.is_list_view(type_)
+    kind, width = (pa.ListViewArray, pa.int32()) if small else (pa.LargeListViewArray, pa.int64())
+    return kind.from_arrays(pa.array(starts, width), pa.array(sizes, width), values, type=type_, mask=mask)
 
 
 def union_parts(array: Any) -> tuple[Any, Any]:
@@ -93,10 +102,12 @@ def union_parts(array: Any) -> tuple[Any, Any]:
     import numpy as np
 
     # Not array.type_codes and array.offsets: in pyarrow 25 they begin at the unsliced array's start.
-    rows = slice(array.offset, array.offset + len(array))
-    codes = np.frombuffer(array.buffers()[1], np.int8)[rows]
-    dense = array.type.mode == "dense"
-    return codes, np.frombuffer(array.buffers()[2], np.int32)[rows] if dense else np.arange(len(array))
+    if not len(array):
+        return np.zeros(0, np.int8), np.zeros(0, np.int32)
+    codes = np.frombuffer(array.buffers()[1], np.int8, len(array), array.offset)
+    if array.type.mode != "dense":
+        return codes, np.arange(len(array))
+    return codes, np.frombuffer(array.buffers()[2], np.int32, len(array), array.offset * 4)
 
 
 def union_of(type_: pa.DataType, codes: Any, offsets: Any, children: Sequence[pa.Array]) -> pa.Array:

@@ -144,24 +144,25 @@ class Scan:
         """
         threads = self._settings.decode_threads or (os.cpu_count() or 1) + 2
         waiting: deque[tuple[int, Future[list[pa.RecordBatch]]]] = deque()
-        held_bytes, begun = 0, ahead
+        held_bytes = 0
 
         def full(size: int) -> bool:
-            if not begun:
-                return True
             undone = sum(not future.done() for _, future in waiting)
             return held_bytes + size > self._settings.window_bytes or undone >= _UNDONE_A_THREAD * threads
 
         pool = ThreadPoolExecutor(threads, thread_name_prefix="millrace-read")
         self._helper = ThreadPoolExecutor(1, thread_name_prefix="millrace-tiles") if threads > 1 else None
         try:
-            for group in self._groups(refs, ahead=ahead):
+            refs = iter(refs)
+            for ref in [] if ahead else itertools.islice(refs, 1):
+                # Delivered before the next one is looked for: that may be pages further on, and fail.
+                yield from pool.submit(self._read, [ref]).result()
+            for group in self._groups(refs):
                 size = sum(self._cost_bytes(ref) for ref in group)
                 while waiting and full(size):
                     done_bytes, future = waiting.popleft()
                     yield from future.result()
                     held_bytes -= done_bytes
-                    begun = True
                 waiting.append((size, pool.submit(self._read, group)))
                 held_bytes += size
             while waiting:
@@ -172,13 +173,10 @@ class Scan:
             # abandoned generator in a thread that is inside submit() and holds the locks that shutdown() takes.
             self._helper = None
 
-    def _groups(self, refs: Iterable[ChunkRef], *, ahead: bool) -> Iterator[list[ChunkRef]]:
+    def _groups(self, refs: Iterable[ChunkRef]) -> Iterator[list[ChunkRef]]:
         """One chunk a request, or, of a few tiles, as many chunks of one bucket as make a request of a chunk's size."""
         group: list[ChunkRef] = []
         group_bytes = 0
-        refs = iter(refs)
-        if not ahead:
-            yield from ([ref] for ref in itertools.islice(refs, 1))
         for ref in refs:
             size = self._cost_bytes(ref)
             same = group and (group[0].writer, group[0].bucket) == (ref.writer, ref.bucket)

@@ -50,13 +50,15 @@ def parse_lines(data: bytes, types: dict[str, pa.DataType], *, unexpected: str) 
     lines = len(record_starts(data, None))
     if table.num_rows != lines:
         _refuse_lines(data, table.num_rows)
-    return _one_batch(table)
+    # Types that are still inferred are all that such a batch is looked at for.
+    return _one_batch(table, whole=unexpected == "error")
 
 
-def _one_batch(table: pa.Table) -> pa.RecordBatch:
+def _one_batch(table: pa.Table, *, whole: bool) -> pa.RecordBatch:
     batches = table.to_batches()
     if len(batches) == 1:
-        if not any(_holds_lists_of_nulls(field.type) for field in table.schema):
+        # While it infers, pyarrow gives other lists too few nulls, too, which nothing here could mend.
+        if not whole or not any(_holds_lists_of_nulls(field.type) for field in table.schema):
             return batches[0]
         columns = [_whole_lists(column) for column in batches[0].columns]
         return pa.RecordBatch.from_arrays(columns, schema=table.schema)

@@ -212,3 +212,46 @@ def test_nulls_of_every_type_are_valid(kind: str, inner: pa.DataType) -> None:
     array.validate(full=True)
     assert array.type.equals(WRAPPERS[kind](inner))
     assert len(array) == 3
+
+
+@pytest.mark.parametrize("child", ["fixed_size_list", "union"])
+def test_rows_of_a_union_that_share_a_value_have_one_each(child: str) -> None:
+    """pyarrow's nbytes counts on it: behind the end of a child that is shorter it reads on, and the process ends."""
+    rows = 1000
+    codes, places = pa.array([0, 1] * rows, pa.int8()), pa.array(np.repeat(np.arange(rows), 2), pa.int32())
+    inner = pa.UnionArray.from_dense(codes, places, [pa.array(range(rows))] * 2, ["a", "b"])
+    value = pa.FixedSizeListArray.from_arrays(inner, 2) if child == "fixed_size_list" else inner.slice(0, rows)
+    mine = [0, 0, *(place for row in range(rows // 2 - 1) for place in (900, row + 1))]
+    shared = pa.UnionArray.from_dense(
+        codes.slice(0, rows), pa.array(mine, pa.int32()), [value, pa.array(range(rows))], ["u", "v"]
+    )
+    used = compact_batch(pa.record_batch([shared], ["x"]))
+    used.validate(full=True)
+    assert len(used.column(0).field(0)) == rows // 2
+    _, back = chunks_of(shared)
+    assert back["x"].to_pylist() == shared.to_pylist()
+
+
+def test_views_of_the_same_values_are_stored_as_views_of_them() -> None:
+    values = pa.array(np.random.default_rng(0).integers(0, 2**62, 5000))
+    sizes = pa.array(np.full(1000, 4000), pa.int32())
+    shared = pa.ListViewArray.from_arrays(pa.array(range(1000), pa.int32()), sizes, values)
+    batch = pa.record_batch([shared], ["x"])
+    assert compact_batch(batch).nbytes <= 2 * batch.nbytes
+    alone = compact_batch(batch.slice(10, 2))
+    assert alone.nbytes < 4010 * 8
+    assert alone.column(0).to_pylist() == shared.slice(10, 2).to_pylist()
+
+
+@pytest.mark.parametrize("value", [pa.int64(), pa.dictionary(pa.uint8(), pa.string())], ids=str)
+@pytest.mark.parametrize("kind", ["list", "struct", "map", "dense_union", "sparse_union"])
+def test_run_ends_below_anything_can_be_planned_and_be_none(kind: str, value: pa.DataType) -> None:
+    type_ = WRAPPERS[kind](pa.run_end_encoded(pa.int32(), value))
+    none = nulls_of(0, type_)
+    none.validate(full=True)
+    assert len(compact_batch(pa.record_batch([none], ["x"])).column(0)) == 0
+    if kind == "list":
+        runs = pa.RunEndEncodedArray.from_arrays(pa.array([2, 4], pa.int32()), pa.array([7, 8]))
+        array = pa.ListArray.from_arrays(pa.array([0, 2, 4], pa.int32()), runs)
+        batch = pa.record_batch([array], ["x"])
+        assert choose_row_group_bytes(batch, ChunkSettings()) > 0

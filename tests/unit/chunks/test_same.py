@@ -108,3 +108,18 @@ def test_runs_that_end_elsewhere_hold_the_same_values() -> None:
 def test_lists_of_nulls_differ_by_their_length() -> None:
     assert same_values(pa.array([[None], []]), pa.array([[None], []]))
     assert not same_values(pa.array([[None], []]), pa.array([[None, None], []]))
+
+
+@pytest.mark.parametrize("make", [pa.sparse_union, pa.dense_union])
+def test_empty_lists_of_unions_are_the_same_also_when_they_come_from_a_stream(make: Any) -> None:
+    type_ = pa.list_(make([pa.field("a", pa.int64()), pa.field("b", pa.string())]))
+    batch = pa.record_batch([empties(type_)], ["x"])
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    read = pa.ipc.open_stream(sink.getvalue()).read_next_batch()
+    assert same_values(batch.column(0), read.column(0))
+
+
+def empties(type_: pa.DataType) -> pa.Array:
+    return pa.ListArray.from_arrays(pa.array([0, 0, 0], pa.int32()), pa.nulls(0, type_.value_type), type=type_)

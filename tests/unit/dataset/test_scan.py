@@ -266,3 +266,23 @@ def test_the_first_batch_costs_one_chunk_and_the_second_one_reads_ahead(columns:
     assert len(shelf.asked) > 2
     found += [batch["n"].to_pylist() for batch in batches]
     assert [n for numbers in found for n in numbers] == list(range(10, 300))
+
+
+@pytest.mark.parametrize("columns", [None, [0]])
+def test_the_first_batch_is_there_before_the_next_chunk_is_looked_for(columns: list[int] | None) -> None:
+    """Which may lie pages further on, and fail where its rows would have been."""
+    shelf = Shelf([chunk(n) for n in range(3)])
+    looked: list[int] = []
+
+    def refs() -> Any:
+        for number, made in enumerate(shelf.chunks):
+            looked.append(number)
+            if number == 1:
+                raise ChunkMissingError("the next page is gone")
+            yield ref_of(made, number)
+
+    batches = scan(shelf, columns=columns).batches(refs(), ahead=False)
+    assert next(batches).num_rows == 10
+    assert looked == [0]
+    with pytest.raises(ChunkMissingError):
+        next(batches)

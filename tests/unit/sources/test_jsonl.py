@@ -172,6 +172,21 @@ def test_lists_that_hold_only_nulls_hold_all_of_them(write: Write, read: Read, v
             assert len(cumulative_row_bytes(batch)) == batch.num_rows + 1
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"tags": [], "v": [None, 1.5]},
+        {"x": [None, []]},
+        {"x": [None, {"b": []}]},
+        {"y": [None, [None], [None, None]]},
+    ],
+)
+def test_a_list_that_begins_with_null_is_read_beside_one_that_is_empty(
+    write: Write, read: Read, line: dict[str, object]
+) -> None:
+    assert read(write("a.jsonl", lines([line, line]))).to_pylist() == [line, line]
+
+
 def test_lists_of_nulls_become_what_later_lines_say(write: Write, read: Read, small_blocks: None) -> None:
     rows = ['{"a":[null,null]}'] * 9 + ['{"a":[1,null]}']
     table = read(write("a.jsonl", "\n".join(rows).encode()), infer_bytes=20)
