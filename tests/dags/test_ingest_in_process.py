@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -101,8 +102,10 @@ def test_the_result_is_the_load_report_and_xcoms_hold_names_and_sums_only(
     assert all(len(json.dumps(value)) < 64_000 for value in found.values())
     assert set(found["load", 0, "return_value"]) == {
         "split", "writer", "inherited", "pages", "chunks", "rows", "raw_bytes", "stored_bytes", "under_replicated",
-        "retries", "schema",
+        "retries", "schema", "content",
     }  # fmt: skip
+    data = b"".join(path.read_bytes() for path in sorted(three_files.iterdir()))
+    assert version.source["crc32"] == f"{zlib.crc32(data):08x}"
 
 
 def test_the_form_s_source_options_reach_the_load(run_dag: RunDag, inbox: Path, name: str, store: Store) -> None:
