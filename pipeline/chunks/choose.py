@@ -10,7 +10,7 @@ from pipeline.chunks.layout import TileLayout
 from pipeline.chunks.narrow import narrow_batch
 from pipeline.chunks.nested import nulls_of
 from pipeline.chunks.settings import ROW_GROUP_BYTES_MAX, ChunkSettings
-from pipeline.chunks.sizes import cumulative_row_bytes
+from pipeline.chunks.sizes import cumulative_row_bytes, held_bytes
 
 __all__ = ["RAW_BYTES_MAX", "choose_row_group_bytes"]
 
@@ -46,7 +46,7 @@ def _empty(schema: pa.Schema) -> pa.RecordBatch:
 
 def _sizes(batch: pa.RecordBatch, settings: ChunkSettings) -> tuple[int, int]:
     batch = compact_batch(batch)
-    stored, raw = 0, batch.nbytes
+    stored, raw = 0, held_bytes(batch)
     # Later rows may need wider integers than the sample does (numbers that count up), and must fit nevertheless.
     batch = narrow_batch(batch, integer_bits_min=32)
     for columns in TileLayout.for_schema(batch.schema).columns:

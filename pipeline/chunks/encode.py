@@ -13,6 +13,7 @@ from pipeline.chunks.grouper import RowGroup
 from pipeline.chunks.layout import TileLayout
 from pipeline.chunks.narrow import narrow_batch
 from pipeline.chunks.settings import ChunkSettings
+from pipeline.chunks.sizes import held_bytes
 from pipeline.chunks.split import split_bytes_row
 from pipeline.chunks.stats import compute_stats
 from pipeline.chunks.stored_types import to_stored
@@ -95,7 +96,8 @@ def _halves(batch: pa.RecordBatch) -> list[pa.RecordBatch]:
 
 def _too_large_to_hold(rows: pa.RecordBatch | RowGroup) -> bool:
     """Whether a reader would need more than 1 GiB for the rows, however small they are when stored."""
-    return bool(len(rows.schema) and rows.nbytes > TILE_RAW_BYTES_MAX)
+    held = rows.nbytes if isinstance(rows, RowGroup) else held_bytes(rows)
+    return bool(len(rows.schema) and held > TILE_RAW_BYTES_MAX)
 
 
 def _encode(batch: pa.RecordBatch, settings: ChunkSettings, layout: TileLayout) -> tuple[Tile, ...] | None:
@@ -127,8 +129,8 @@ def _row_too_large(row: pa.RecordBatch, settings: ChunkSettings) -> RowTooLargeE
 
 
 def _stored_bytes(row: pa.RecordBatch, settings: ChunkSettings) -> int:
-    if row.nbytes > TILE_RAW_BYTES_MAX:
-        return int(row.nbytes)
+    if held_bytes(row) > TILE_RAW_BYTES_MAX:
+        return held_bytes(row)
     return encode_tile(row, 0, settings.codec, settings.codec_level).stored_bytes
 
 

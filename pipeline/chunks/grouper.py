@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from pipeline.chunks.cast import cast_batch, wider_schema
 from pipeline.chunks.settings import ChunkSettings
-from pipeline.chunks.sizes import cumulative_row_bytes
+from pipeline.chunks.sizes import cumulative_row_bytes, held_bytes
 from pipeline.errors import ChunkFormatError, InvalidSettingError, SourceTypeError
 
 __all__ = ["RowGroup", "RowGrouper", "concat_column"]
@@ -37,7 +37,7 @@ class RowGroup:
     @property
     def nbytes(self) -> int:
         """Bytes of Arrow data in all of them."""
-        return sum(batch.nbytes for batch in self.batches)
+        return sum(held_bytes(batch) for batch in self.batches)
 
     def whole(self) -> pa.RecordBatch:
         """The rows as one batch: a copy, unless it is one already. Raises ``SourceTypeError``."""

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.chunks import TileLayout, assemble_as_stored, cast_batch
+from pipeline.chunks.sizes import held_bytes
 from pipeline.dataset.rows import only_rows, passing_rows
 from pipeline.errors import ChecksumMismatchError, ChunkFormatError
 from pipeline.settings import ReadSettings
@@ -272,7 +273,7 @@ class Scan:
             batch = self._passing(batch, self._condition)
         batch = cast_batch(batch, self._out)
         # Two threads at once may lose one of their sizes; the next chunk says it again.
-        self._row_bytes = max(self._row_bytes, batch.nbytes / max(1, batch.num_rows))
+        self._row_bytes = max(self._row_bytes, held_bytes(batch) / max(1, batch.num_rows))
         self._measured = True
         return batch
 

@@ -79,14 +79,27 @@ def _in_pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
     waiting = [batch] if batch.num_rows else []
     while waiting:
         piece = waiting.pop()
-        if piece.num_rows > 1 and piece.nbytes > BATCH_BYTES:
+        if piece.num_rows > 1 and _held_bytes(piece) > BATCH_BYTES:
             half = piece.num_rows // 2
             halves = [piece.slice(half), piece.slice(0, half)]
             # A dictionary belongs to every slice: cutting rows does not make it smaller.
-            if sum(part.nbytes for part in halves) < 1.5 * piece.nbytes:
+            if sum(_held_bytes(part) for part in halves) < 1.5 * _held_bytes(piece):
                 waiting += halves
                 continue
         yield piece
+
+
+def _held_bytes(batch: pa.RecordBatch) -> int:
+    # Where rows of a dense union share a value, pyarrow's nbytes reads behind the end of a child.
+    whole = any(map(_holds_dense_union, batch.schema.types))
+    return int(batch.get_total_buffer_size() if whole else batch.nbytes)
+
+
+def _holds_dense_union(type_: pa.DataType) -> bool:
+    if isinstance(type_, pa.BaseExtensionType):
+        return _holds_dense_union(type_.storage_type)
+    dense = pa.types.is_union(type_) and type_.mode == "dense"
+    return dense or any(_holds_dense_union(type_.field(i).type) for i in range(type_.num_fields))
 
 
 def open_split(plan: SourcePlan, split: Split, *, looking: bool = False) -> SplitReader:

@@ -401,3 +401,17 @@ def test_a_split_of_row_groups_reads_only_those(tmp_path: Path) -> None:
     with open_split(plan, last) as reader:
         assert sum(batch.num_rows for batch in reader) == last.rows
     assert last.label.startswith("a.parquet row group")
+
+
+def test_an_arrow_file_whose_union_rows_share_a_value_is_read(tmp_path: Path) -> None:
+    """pyarrow's nbytes reads behind the end of such a child, which ended the process."""
+    rows = 2000
+    one = pa.array([1])
+    inner = pa.UnionArray.from_dense(pa.array([0], pa.int8()), pa.array([0], pa.int32()), [one, one], ["a", "b"])
+    codes, places = pa.array([0] * rows, pa.int8()), pa.array([0] * rows, pa.int32())
+    shared = pa.UnionArray.from_dense(codes, places, [pa.concat_arrays([inner]), one], ["u", "v"])
+    path = tmp_path / "a.arrow"
+    with pa.ipc.new_file(path, pa.schema([("c", shared.type)])) as writer:
+        writer.write_batch(pa.record_batch([shared], ["c"]))
+    with open_source(plan_source(str(path), SourceOptions())) as reader:
+        assert [value for batch in reader for value in batch["c"].to_pylist()] == [1] * rows
