@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.arrow_types import holds, is_dense_union
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -35,22 +37,10 @@ def cumulative_row_bytes(batch: pa.RecordBatch) -> np.ndarray[Any, np.dtype[np.i
 
 
 def held_bytes(rows: pa.RecordBatch) -> int:
-    """``nbytes``, but of dense unions by what their rows hold.
-
-    pyarrow 25 takes for granted that no two rows of such a union share a value; where they do, it reads behind the end
-    of a child, and the process may end.
-    """
-    if any(_holds_dense_union(kind) for kind in rows.schema.types):
+    """``nbytes``, but of dense unions by what their rows hold (see ``is_dense_union``)."""
+    if any(holds(kind, is_dense_union) for kind in rows.schema.types):
         return int(cumulative_row_bytes(rows)[-1])
     return int(rows.nbytes)
-
-
-def _holds_dense_union(type_: pa.DataType) -> bool:
-    if isinstance(type_, pa.BaseExtensionType):
-        return _holds_dense_union(type_.storage_type)
-    if pa.types.is_union(type_) and type_.mode == "dense":
-        return True
-    return any(_holds_dense_union(type_.field(i).type) for i in range(type_.num_fields))
 
 
 def _beyond(array: pa.Array) -> Any:

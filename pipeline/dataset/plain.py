@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pyarrow as pa
 
 from pipeline.chunks.nested import with_children
 from pipeline.chunks.take import decoded, run_values
 
-__all__ = ["cast_plain", "converted", "flat_type", "holds", "is_bytes", "is_extension", "plain_type"]
+__all__ = ["cast_plain", "converted", "flat_type", "is_bytes", "is_extension", "plain_type"]
 
 
 def is_extension(kind: pa.DataType) -> bool:
@@ -21,19 +19,6 @@ def is_bytes(kind: pa.DataType) -> bool:
     """Bytes of any kind, which are no text."""
     named = (pa.binary(), pa.large_binary(), pa.binary_view())
     return kind in named or pa.types.is_fixed_size_binary(kind)
-
-
-def _children(kind: pa.DataType) -> list[pa.DataType]:
-    if pa.types.is_dictionary(kind):
-        return [kind.value_type]
-    if is_extension(kind):
-        return [kind.storage_type]
-    return [kind.field(i).type for i in range(kind.num_fields)]
-
-
-def holds(kind: pa.DataType, check: Callable[[pa.DataType], bool]) -> bool:
-    """Whether the type itself, or one that it is made of, is such a one."""
-    return bool(check(kind)) or any(holds(child, check) for child in _children(kind))
 
 
 def flat_type(kind: pa.DataType) -> pa.DataType:

@@ -13,11 +13,11 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
+from pipeline.arrow_types import holds
 from pipeline.dataset.plain import (
     cast_plain,
     converted,
     flat_type,
-    holds,
     is_bytes,
     is_extension,
     plain_type,

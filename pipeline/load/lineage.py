@@ -32,11 +32,14 @@ def heads(every: Sequence[Version], version: Version) -> list[Version]:
 
 def holder(every: Iterable[Version], label: str) -> Version | None:
     """The first visible version that holds what the version of this label added: itself, or one appended to it."""
-    known = {v.label: v for v in every}
-    visible = sorted((v for v in known.values() if v.deleted_at is None), key=order)
-    for version in visible:
-        if version.label == label or (version.mode != "replace" and label in _held([version], known)):
+    holding = {label}
+    # What a version holds has a lower number, so one pass in order meets it before.
+    for version in sorted(every, key=order):
+        if version.label != label and (version.mode == "replace" or holding.isdisjoint(_parts(version))):
+            continue
+        if version.deleted_at is None:
             return version
+        holding.add(version.label)
     return None
 
 

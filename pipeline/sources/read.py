@@ -8,6 +8,7 @@ from typing import Self
 
 import pyarrow as pa
 
+from pipeline.arrow_types import holds, is_dense_union
 from pipeline.errors import SourceError
 from pipeline.sources.content import Content, ReadContent
 from pipeline.sources.formats import batches_of
@@ -90,16 +91,8 @@ def _in_pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
 
 
 def _held_bytes(batch: pa.RecordBatch) -> int:
-    # Where rows of a dense union share a value, pyarrow's nbytes reads behind the end of a child.
-    whole = any(map(_holds_dense_union, batch.schema.types))
+    whole = any(holds(kind, is_dense_union) for kind in batch.schema.types)
     return int(batch.get_total_buffer_size() if whole else batch.nbytes)
-
-
-def _holds_dense_union(type_: pa.DataType) -> bool:
-    if isinstance(type_, pa.BaseExtensionType):
-        return _holds_dense_union(type_.storage_type)
-    dense = pa.types.is_union(type_) and type_.mode == "dense"
-    return dense or any(_holds_dense_union(type_.field(i).type) for i in range(type_.num_fields))
 
 
 def open_split(plan: SourcePlan, split: Split, *, looking: bool = False) -> SplitReader:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
@@ -140,9 +140,7 @@ class ChunkWriter:
         losses = self._writes.losses[self._losses_seen :]
         self._losses_seen += len(losses)
         if losses:
-            suspect = Counter(
-                bucket for at, bucket in self._recent if any(abs(at - lost) <= self._unsynced_s for lost in losses)
-            )
+            suspect = Counter(bucket for at, bucket in self._recent if self._is_near(at, losses))
             open_buckets = {bucket.number: bucket for bucket in self._buckets}
             for number, count in suspect.items():
                 chunks = count if number >= 0 else 0
@@ -220,7 +218,10 @@ class ChunkWriter:
 
     def _is_doubtful(self, at: float) -> bool:
         """Whether a loss that was looked back for already came so soon after an acknowledgement."""
-        return any(abs(at - lost) <= self._unsynced_s for lost in self._writes.losses[: self._losses_seen])
+        return self._is_near(at, self._writes.losses[: self._losses_seen])
+
+    def _is_near(self, at: float, losses: Sequence[float]) -> bool:
+        return any(abs(at - lost) <= self._unsynced_s for lost in losses)
 
     def _bucket_done(self, bucket: _Bucket, *, last: bool) -> None:
         noted = time.monotonic()

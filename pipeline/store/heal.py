@@ -13,7 +13,7 @@ from pipeline.progress import Task
 from pipeline.store.catalogue import Catalogue
 from pipeline.store.chunk_reader import ChunkReader
 from pipeline.store.manifest import ChunkRef
-from pipeline.store.mend import Mender
+from pipeline.store.mend import Mender, mend_pages
 from pipeline.store.row_mender import RowMender
 from pipeline.store.session import TWO, CassandraSession
 from pipeline.store.version import CATALOGUE_BUCKET, PAGES_BUCKET, PUBLISHER, Debt, after_any_clock
@@ -62,7 +62,7 @@ class Healer:
         # What one node alone says of debts is not all of them.
         self._catalogue = Catalogue(cassandra, strict=True)
         self._reader = reader
-        self._mender = Mender(cassandra, reader)
+        self._mender = Mender(reader)
         self._row_mender = RowMender(cassandra)
 
     def heal(self, names: list[str] | None, report: HealReport, *, task: Task) -> HealReport:
@@ -135,10 +135,10 @@ class Healer:
             return
         if debt.bucket == PAGES_BUCKET:
             for writer in self._page_writers(debt):
-                report.copies += self._mender.pages(debt.dataset, writer)
+                report.copies += mend_pages(self._cassandra, debt.dataset, writer)
             return
         # The pages tell what should be in the bucket, so they are made whole first.
-        report.copies += self._mender.pages(debt.dataset, debt.writer)
+        report.copies += mend_pages(self._cassandra, debt.dataset, debt.writer)
         for ref in self._bucket(debt):
             report.chunks += 1
             report.copies += self._mender.chunk(ref)

@@ -28,14 +28,13 @@ _PAGE = (
 
 
 class Mender:
-    """Brings chunks and pages back to all their replicas, from a copy whose checksum is right.
+    """Brings chunks back to all their replicas, from a copy whose checksum is right; ``mend_pages`` does so with pages.
 
     What is written again carries a time later than any copy of it, on whichever node: a damaged copy with a write
     time in the future would otherwise win over the good one.
     """
 
-    def __init__(self, cassandra: CassandraSession, reader: ChunkReader) -> None:
-        self._cassandra = cassandra
+    def __init__(self, reader: ChunkReader) -> None:
         self._reader = reader
 
     def chunk(self, ref: ChunkRef) -> int:
@@ -54,10 +53,6 @@ class Mender:
         if still_bad and last is not None:
             raise last
         return len(bad)
-
-    def pages(self, dataset: str, writer: UUID) -> int:
-        """As ``mend_pages``."""
-        return mend_pages(self._cassandra, dataset, writer)
 
     def _judge(self, ref: ChunkRef) -> tuple[Sequence[bytes] | None, list[Host], Exception | None]:
         good: Sequence[bytes] | None = None

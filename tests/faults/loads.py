@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
@@ -52,14 +52,14 @@ def impatient(settings: Settings, seconds: float) -> Settings:
     )
 
 
-class Reading:
-    """A dataset read again and again in a thread of its own, each time compared with what it must be."""
+class Busy:
+    """Something done again and again in a thread of its own, with a store of its own, until the block ends."""
 
-    def __init__(self, settings: Settings, name: str, table: pa.Table) -> None:
-        self.reads = 0
-        self.error: BaseException | None = None
+    def __init__(self, settings: Settings, work: Callable[[Store, int], object], *, end_s: float = 120) -> None:
+        self.done = 0
         self.longest_s = 0.0
-        self._settings, self._name, self._table = settings, name, table
+        self.error: BaseException | None = None
+        self._settings, self._work, self._end_s = settings, work, end_s
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run)
 
@@ -68,28 +68,37 @@ class Reading:
             with Store.connect(self._settings) as store:
                 while not self._over.is_set():
                     began = time.monotonic()
-                    assert store.dataset(self._name).to_table().equals(self._table)
+                    self._work(store, self.done)
                     self.longest_s = max(self.longest_s, time.monotonic() - began)
-                    self.reads += 1
+                    self.done += 1
         except BaseException as error:
             self.error = error
 
     def goes_on(self) -> None:
-        """Returns when a read that began after this call is done."""
-        before = self.reads
-        wait_for("another read", lambda: self.reads > before + 1 or self.error)
+        """Returns when something that began after this call is done."""
+        before = self.done
+        wait_for("one more", lambda: self.done > before + 1 or self.error)
         assert self.error is None, self.error
 
-    def __enter__(self) -> Reading:
+    def __enter__(self) -> Busy:
         self._thread.start()
         self.goes_on()
         return self
 
     def __exit__(self, *_exc: object) -> None:
         self._over.set()
-        self._thread.join(120)
+        self._thread.join(self._end_s)
         assert not self._thread.is_alive()
         assert self.error is None, self.error
+
+
+def reading(settings: Settings, name: str, table: pa.Table) -> Busy:
+    """A dataset read again and again, each time compared with what it must be."""
+
+    def read(store: Store, _number: int) -> None:
+        assert store.dataset(name).to_table().equals(table)
+
+    return Busy(settings, read)
 
 
 def healed(store: Store) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from pipeline.settings import Settings, load_settings
 from pipeline.store.manifest import ChunkRef
 from tests.faults.conftest import wait_for
 from tests.faults.gates import Gates
+from tests.faults.loads import Busy
 
 OFFSET = 50
 """Beside the ports of the session's own stack, whose two nodes stay two."""
@@ -57,43 +57,6 @@ def small(grown: Stack) -> Settings:
     return made
 
 
-class Busy:
-    """Something done again and again in a thread of its own, with a store of its own, until the block ends."""
-
-    def __init__(self, settings: Settings, work: Callable[[Store, int], object]) -> None:
-        self.done = 0
-        self.error: BaseException | None = None
-        self._settings, self._work = settings, work
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-
-    def _run(self) -> None:
-        try:
-            with Store.connect(self._settings) as store:
-                while not self._over.is_set():
-                    self._work(store, self.done)
-                    self.done += 1
-        except BaseException as error:
-            self.error = error
-
-    def goes_on(self) -> None:
-        """Returns when something that began after this call is done."""
-        before = self.done
-        wait_for("one more", lambda: self.done > before + 1 or self.error)
-        assert self.error is None, self.error
-
-    def __enter__(self) -> Busy:
-        self._thread.start()
-        self.goes_on()
-        return self
-
-    def __exit__(self, *_exc: object) -> None:
-        self._over.set()
-        self._thread.join(240)
-        assert not self._thread.is_alive()
-        assert self.error is None, self.error
-
-
 def holders(store: Store, ref: ChunkRef) -> set[str]:
     return {str(host.address) for host in store.chunk_reader.replicas(ref)}
 
@@ -114,7 +77,7 @@ def test_two_nodes_join_under_a_load_and_a_reader_and_take_their_share(
 
     with Store.connect(small) as store:
         store.load("reading", source, SMALL_CHUNKS)
-        with Busy(small, read) as reading, Busy(small, load) as loading:
+        with Busy(small, read, end_s=240) as reading, Busy(small, load, end_s=240) as loading:
             for node in ("cassandra-3", "cassandra-4"):
                 grown.up([node])
                 reading.goes_on()

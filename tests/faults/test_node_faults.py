@@ -25,12 +25,12 @@ from tests.faults.loads import (
     CHUNKS,
     ROWS,
     SEED,
-    Reading,
     appends_at_once,
     every,
     healed,
     impatient,
     load,
+    reading,
     slowly,
 )
 
@@ -66,7 +66,7 @@ def test_a_node_killed_at_each_point_of_a_load_and_then_the_other_one(
     stand = {point: gates.gate(f"{name}_{point}", *write) for point, write in points.items()}
     # However slowly the node dies: some chunks are sent when it is dead.
     rest = {point: gates.gate(f"{name}_{point}", "chunk", SENT[point] + 4) for point in WRITING}
-    with ThreadPoolExecutor(len(SENT)) as pool, Reading(settings, f"{name}_read", read_table) as reading:
+    with ThreadPoolExecutor(len(SENT)) as pool, reading(settings, f"{name}_read", read_table) as reader:
         loads = {point: pool.submit(load, settings, f"{name}_{point}", source) for point in SENT}
         for gate in stand.values():
             gate.wait()
@@ -78,9 +78,9 @@ def test_a_node_killed_at_each_point_of_a_load_and_then_the_other_one(
         for gate in (*stand.values(), *rest.values()):
             gate.open()
         reports = {point: each.result(240) for point, each in loads.items()}
-        reading.goes_on()
+        reader.goes_on()
     pauses = {point: round(gates.longest_pause_s(f"{name}_{point}"), 2) for point in SENT}
-    tell(f"longest pause of each load {pauses} s, longest read {reading.longest_s:.2f} s")
+    tell(f"longest pause of each load {pauses} s, longest read {reader.longest_s:.2f} s")
     assert all(report.degraded and report.rows == ROWS for report in reports.values())
     assert {report.chunks for report in reports.values()} == {CHUNKS}
     fired = all(hit(gates, f"{name}_{point}", point) for point in SENT)
@@ -139,7 +139,7 @@ def test_a_node_frozen_under_a_load_and_a_reader_stops_neither(
     source, table = parquet(ROWS)
     before = load(settings, f"{name}_read", source)
     gate = gates.gate(name, "chunk", 10)
-    with ThreadPoolExecutor(1) as pool, Reading(settings, f"{name}_read", table) as reading:
+    with ThreadPoolExecutor(1) as pool, reading(settings, f"{name}_read", table) as reader:
         loading = pool.submit(load, settings, name, source)
         gate.wait()
         both_up.freeze("cassandra-2")
@@ -147,11 +147,11 @@ def test_a_node_frozen_under_a_load_and_a_reader_stops_neither(
         gate.open()
         report = loading.result(120)
         took_s = time.monotonic() - frozen
-        reading.goes_on()
+        reader.goes_on()
         time.sleep(max(0.0, seconds - (time.monotonic() - frozen)))  # the row is a freeze of this length
         both_up.thaw("cassandra-2")
-        reading.goes_on()
-    tell(f"longest pause {gates.longest_pause_s(name):.2f} s, longest read {reading.longest_s:.2f} s")
+        reader.goes_on()
+    tell(f"longest pause {gates.longest_pause_s(name):.2f} s, longest read {reader.longest_s:.2f} s")
     assert report.retries > 0
     expected = every({name: table, f"{name}_read": table}, {name: report.version, f"{name}_read": before.version})
     both_up.up(["cassandra"])
@@ -218,15 +218,15 @@ def test_a_rolling_restart_fails_no_load_and_no_read(
 ) -> None:
     source, table = parquet(ROWS)
     before = load(settings, f"{name}_read", source)
-    with Reading(settings, f"{name}_read", table) as reading, loads_one_after_another(settings, name, source) as made:
+    with reading(settings, f"{name}_read", table) as reader, loads_one_after_another(settings, name, source) as made:
         for node in ("cassandra-1", "cassandra-2"):
             both_up.down([node])
             both_up.up([node])
             done = len(made)
             wait_for("a load after the restart", lambda at_least=done + 2: len(made) >= at_least)
-            reading.goes_on()
+            reader.goes_on()
     pause_s = max(gates.longest_pause_s(report.dataset) for report in made)
-    tell(f"{len(made)} loads, longest pause {pause_s:.2f} s, longest read {reading.longest_s:.2f} s")
+    tell(f"{len(made)} loads, longest pause {pause_s:.2f} s, longest read {reader.longest_s:.2f} s")
     healed(store)
     labels = {report.dataset: report.version for report in made} | {f"{name}_read": before.version}
     judge(every(dict.fromkeys(labels, table), labels), fired=any(map(gates.single, labels)))
