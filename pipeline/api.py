@@ -272,7 +272,8 @@ class Store:
 
     def published(self, plan: LoadPlan) -> LoadReport:
         """The report of a load that is there already; of its own version, or of the one that holds its rows now."""
-        return self.report(self.version(f"{plan.dataset}@{plan.holder}"), added_by=plan.label)
+        report = self.report(self.version(f"{plan.dataset}@{plan.holder}"), added_by=plan.label)
+        return replace(report, warnings=plan.source.warnings)
 
     def report(self, version: Version, *, added_by: str = "") -> LoadReport:
         """The load report of a version that is there, as far as its row and pages can tell (no durations).

@@ -134,6 +134,8 @@ def command(invocation: Invocation, /, name: str, source: str, **given: Any) -> 
             invocation.note_degraded(
                 f"{report.dataset}@{report.version} has {report.under_replicated} chunks or rows on one node only"
             )
+        for warning in report.warnings:
+            invocation.warn_once(warning.message)
         invocation.answer({**report.to_json(), "dry_run": dry_run}, lambda: _show(report, plan, dry_run=dry_run))
 
 

@@ -8,7 +8,7 @@ from pipeline.load.publish import LoadReport
 from pipeline.load.split import encoded_chunks, task_unit
 from pipeline.progress import Task
 from pipeline.settings import Settings
-from pipeline.sources import open_source
+from pipeline.sources import distinct, open_source
 from pipeline.sources.parallel import worker_count
 
 __all__ = ["measure"]
@@ -32,6 +32,7 @@ def measure(settings: Settings, plan: LoadPlan, *, task: Task) -> LoadReport:
             chunks += 1
             task.advance_to(rows if by_rows else reader.bytes_read)
             task.count(chunks=1, bytes_raw=chunk.raw_bytes, bytes_stored=chunk.stored_bytes)
+        warnings = distinct([*plan.source.warnings, *reader.warnings])
     return LoadReport(
         dataset=plan.dataset,
         version=plan.label,
@@ -49,4 +50,5 @@ def measure(settings: Settings, plan: LoadPlan, *, task: Task) -> LoadReport:
         retries=0,
         splits=1,
         source=plan.source.uri,
+        warnings=warnings,
     )

@@ -18,7 +18,7 @@ from pipeline.load.lists import Listing, sums, write_lists
 from pipeline.load.merge import merge_siblings
 from pipeline.load.plan import LoadPlan, check_append, selector_of
 from pipeline.load.split import SplitResult
-from pipeline.sources import STANDARD_INPUT, Content, merge_schemas
+from pipeline.sources import STANDARD_INPUT, Content, SourceWarning, distinct, merge_schemas
 from pipeline.store.catalogue import Catalogue
 from pipeline.store.ledger import Ledger
 from pipeline.store.manifest import PageRef
@@ -67,6 +67,8 @@ class LoadReport:
     rows_per_s: float = 0.0
     missing: tuple[str, ...] = field(default=())
     """Services that were not there and did without: ``progress``, ``cache``."""
+    warnings: tuple[SourceWarning, ...] = field(default=())
+    """Everything surprising about the source, from its plan and its splits."""
 
     @property
     def degraded(self) -> bool:
@@ -136,6 +138,7 @@ def publish(
         source=plan.source.uri,
         seconds=round(seconds, 3),
         rows_per_s=round(rows / seconds, 1) if seconds else 0.0,
+        warnings=distinct([*plan.source.warnings, *(each for result in ordered for each in result.warnings)]),
     )
 
 

@@ -27,6 +27,7 @@ from pipeline.sources.read import SplitReader, open_source, open_split
 from pipeline.sources.restore import restore_bytes
 from pipeline.sources.stdin import STANDARD_INPUT
 from pipeline.sources.types import merge_schemas, parse_type
+from pipeline.sources.warnings import SourceWarning, distinct
 
 __all__ = [
     "BYTES_SCHEMA",
@@ -35,8 +36,10 @@ __all__ = [
     "SourceFile",
     "SourceOptions",
     "SourcePlan",
+    "SourceWarning",
     "Split",
     "SplitReader",
+    "distinct",
     "merge_schemas",
     "open_source",
     "open_split",

@@ -13,6 +13,7 @@ from urllib.parse import quote
 import pyarrow as pa
 
 from pipeline.errors import InvalidSettingError, UsageError
+from pipeline.sources.warnings import SourceWarning
 
 __all__ = ["FORMATS", "SourceFile", "SourceOptions", "SourcePlan", "Split"]
 
@@ -146,6 +147,7 @@ class SourcePlan:
     total_bytes: int
     total_rows: int | None
     options: SourceOptions
+    warnings: tuple[SourceWarning, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The plan as JSON values; ``from_json`` gives an equal plan back. A few KB, up to 100 files."""
@@ -162,6 +164,7 @@ class SourcePlan:
             "total_bytes": self.total_bytes,
             "total_rows": self.total_rows,
             "options": self.options.to_json(),
+            "warnings": [asdict(warning) for warning in self.warnings],
         }
 
     @classmethod
@@ -181,6 +184,7 @@ class SourcePlan:
                 total_bytes=said["total_bytes"],
                 total_rows=said["total_rows"],
                 options=SourceOptions.from_json(said["options"]),
+                warnings=tuple(SourceWarning.from_json(warning) for warning in said["warnings"]),
             )
         except (KeyError, TypeError, ValueError, zlib.error, pa.ArrowException) as error:
             raise UsageError(f"this is no plan of a source: {error!r}") from error

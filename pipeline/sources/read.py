@@ -15,6 +15,7 @@ from pipeline.sources.formats import batches_of
 from pipeline.sources.model import SourcePlan, Split
 from pipeline.sources.splits import parts_of
 from pipeline.sources.stdin import STANDARD_INPUT
+from pipeline.sources.warnings import SourceWarning
 
 __all__ = ["SplitReader", "open_source", "open_split"]
 
@@ -27,8 +28,8 @@ class SplitReader:
 
     Every batch has the columns of ``plan.schema``, in its order; its types are those it was parsed with, which
     nulls and integers may widen on the way (``schema`` is the widest so far). ``bytes_read`` counts bytes of the
-    source, never falls, and is ``split.bytes`` at the end; ``content`` is what was read, once all of it was. Raises
-    ``SourceError`` of the kind that fits.
+    source, never falls, and is ``split.bytes`` at the end; ``content`` is what was read, once all of it was;
+    ``warnings`` are those that only reading shows. Raises ``SourceError`` of the kind that fits.
     """
 
     def __init__(self, plan: SourcePlan, split: Split, *, looking: bool = False) -> None:
@@ -36,6 +37,7 @@ class SplitReader:
         self.schema: pa.Schema = plan.schema
         self.bytes_read = 0
         self.content: Content | None = None
+        self.warnings: list[SourceWarning] = []
         self._batches = self._read(plan, looking)
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:

@@ -1,0 +1,37 @@
+"""Warnings about a source: the load goes on, and its report lists each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["WARNINGS_MAX", "SourceWarning", "distinct"]
+
+WARNINGS_MAX = 100
+"""Warnings that a plan, a split or a report carries, at most; a report travels through Airflow's database."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceWarning:
+    """A surprising property of a source that does not stop the load.
+
+    ``code`` is a stable word of small letters and underscores for programs; ``message`` one sentence for people, with
+    the option that helps. ``column``, ``line`` (counted from 1) and ``file`` are None where they do not apply.
+    """
+
+    code: str
+    message: str
+    column: str | None = None
+    line: int | None = None
+    file: str | None = None
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> SourceWarning:
+        """Return the warning of ``dataclasses.asdict``."""
+        return cls(**value)
+
+
+def distinct(warnings: Iterable[SourceWarning]) -> tuple[SourceWarning, ...]:
+    """Return the first ``WARNINGS_MAX`` warnings, each once, in their order."""
+    return tuple(dict.fromkeys(warnings))[:WARNINGS_MAX]
