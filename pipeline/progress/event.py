@@ -214,6 +214,18 @@ def _or_null(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: value is None or check(value)
 
 
+def _flag(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _column(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(map(_text, value))
+
+
+def _result(value: Any) -> bool:
+    return isinstance(value, dict) and all(check(value[name]) for name, check in _RESULT.items() if name in value)
+
+
 def _error(value: Any) -> bool:
     return isinstance(value, dict) and _text(value.get("type")) and _text(value.get("message"))
 
@@ -254,7 +266,24 @@ _WHERE_GIVEN: Final[dict[str, Callable[[Any], bool]]] = {
     "error": _or_null(_error),
     "kind": _text,
     "dataset": _text,
+    "begun": _flag,
+    "step": _whole(0),
+    "leaf": _flag,
+    "result": _or_null(_result),
 }
+_RESULT: Final[dict[str, Callable[[Any], bool]]] = {
+    "load": lambda value: isinstance(value, dict) and all(n in value and c(value[n]) for n, c in _PLANNED.items()),
+    "dataset": _text,
+    "version": _text,
+    "kind": _text,
+    "mode": _text,
+    "rows": _count,
+    "total_rows": _count,
+    "raw_bytes": _count,
+    "stored_bytes": _count,
+    "columns": lambda value: isinstance(value, list) and all(map(_column, value)),
+}
+_PLANNED: Final[dict[str, Callable[[Any], bool]]] = {"splits": _whole(0), "total": _or_null(_count), "unit": _text}
 _PROGRESS: Final[dict[str, Callable[[Any], bool]]] = {
     **_AIRFLOW,
     "error": _or_null(_error),

@@ -1,17 +1,29 @@
-"""What is true of each task, from the events of all its voices. Pure: no clock, no service."""
+"""What is true of each task, from the events of all its voices. Pure: no clock, no service.
+
+``sse_bridge/static/picture.js`` follows the same rules; ``tests/data/progress_cases.json`` holds cases for both.
+
+* A terminal state is final for an attempt that has begun. The first one counts, whether the task or Airflow said it.
+* An attempt has begun once its own reporter was heard, or Airflow said ``running`` or ``retrying`` of it.
+* Airflow's word about an attempt that has not begun (``data.begun`` is false; or its time lies before the attempt's
+  start) holds until Airflow says another one, or until the attempt begins.
+* A lower attempt never hides a higher one.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Literal
 
 from pipeline.progress.event import ATTEMPT_OVER, TERMINAL_STATES, Event
 
-__all__ = ["Attempt", "Heard", "Picture", "RunKey", "TaskKey", "TaskState", "Verdict", "voice_of"]
+__all__ = ["Attempt", "Heard", "Picture", "RunKey", "TaskKey", "TaskState", "Verdict", "unix_s", "voice_of"]
 
 RunKey = tuple[str, str]
 TaskKey = tuple[str, str, str, int]
+BEGUN = frozenset({"running", "retrying"})
+"""What Airflow says only of an attempt that has begun."""
 Verdict = Literal["new", "stale", "late"]
 """``stale``: not newer than what was heard from the same source; ``late``: after that source's last word."""
 Voice = Literal["reporter", "airflow", "curves"]
@@ -30,6 +42,12 @@ class Heard:
     sequence: str
     order: int
     data: dict[str, Any]
+    at_s: float | None = None
+    """When it was said (Unix time); ``None`` where the event does not say."""
+    bound: bool = True
+    """Whether it was heard of an attempt that was known to have begun."""
+    void: bool = False
+    """Whether it is Airflow's word about the time before the attempt began, and the attempt has begun since."""
 
     @property
     def state(self) -> str:
@@ -45,6 +63,7 @@ class Attempt:
     reporter: Heard | None = None
     airflow: Heard | None = None
     curves: Heard | None = None
+    begun: bool = False
 
     @property
     def verdict(self) -> tuple[str, Heard | None]:
@@ -53,7 +72,7 @@ class Attempt:
         The first terminal state is final, whoever said it. What failed and will be tried again, as Airflow
         knows, is ``retrying``.
         """
-        voices = [voice for voice in (self.reporter, self.airflow) if voice is not None]
+        voices = [voice for voice in (self.reporter, self.airflow) if voice is not None and not voice.void]
         over = [voice for voice in voices if voice.state in TERMINAL_STATES]
         retrying = next((voice for voice in voices if voice.state == "retrying"), None)
         if over:
@@ -62,7 +81,7 @@ class Attempt:
             if first.state in ("failed", "cancelled") and retrying is not None and retrying is self.airflow:
                 return "retrying", first
             return first.state, first
-        decisive = retrying or self.reporter or self.airflow
+        decisive = retrying or next(iter(voices), None)
         return (decisive.state, decisive) if decisive is not None else ("queued", None)
 
     @property
@@ -73,7 +92,11 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class TaskState:
-    """What people should see of a task: its highest attempt, with the reporter's newest ``data`` (or ``{}``)."""
+    """What people should see of a task: its highest attempt, with the reporter's newest ``data`` (or ``{}``).
+
+    What Airflow says of a further attempt that never began (marked by hand, a task before it failed) is the state of
+    the task; ``attempt`` and ``data`` are then those of the last attempt that did begin.
+    """
 
     key: TaskKey
     attempt: int
@@ -82,6 +105,12 @@ class TaskState:
     data: dict[str, Any]
     source: str
     """The reporter's source; empty while only Airflow has spoken."""
+    at_s: float | None = None
+    """When the reporter said ``data`` (Unix time)."""
+    step: int | None = None
+    """The place of the task in its DAG, where Airflow has told it."""
+    leaf: bool = False
+    """Whether no task of the DAG follows this one, as far as Airflow has told it."""
 
     @property
     def over(self) -> bool:
@@ -92,6 +121,10 @@ class TaskState:
 @dataclass(slots=True)
 class _Run:
     last_order: int = 0
+    steps: dict[str, int] = field(default_factory=dict)
+    """The place of each task in the DAG, as Airflow told it."""
+    leaves: set[str] = field(default_factory=set)
+    """The tasks that no other one follows."""
     tasks: dict[TaskKey, dict[int, Attempt]] = field(default_factory=dict)
 
 
@@ -115,19 +148,22 @@ class Picture:
         if before is not None:
             if sequence <= before.sequence:
                 return "stale"
-            if _said_last_word(before, data):
+            if _said_last_word(before, self.attempt(data), data):
                 return "late"
         self._order += 1
-        heard = Heard(source, sequence, self._order, data)
+        heard = Heard(source, sequence, self._order, data, unix_s(event.get("time")))
         # Taken out first, so that the dictionary stays in the order in which things were last heard.
         self.sources.pop(source, None)
         self.sources[source] = heard
         run = self._runs.setdefault((data["dag_id"], data["run_id"]), _Run())
         run.last_order = self._order
+        if "step" in data:
+            run.steps[data["task_id"]] = data["step"]
+        if data.get("leaf"):
+            run.leaves.add(data["task_id"])
         key: TaskKey = (data["dag_id"], data["run_id"], data["task_id"], data["map_index"])
         attempts = run.tasks.setdefault(key, {})
-        attempt = attempts.setdefault(data["attempt"], Attempt(data["attempt"]))
-        setattr(attempt, voice_of(source), heard)
+        _hear(attempts.setdefault(data["attempt"], Attempt(data["attempt"])), voice_of(source), heard)
         return "new"
 
     def attempt(self, data: dict[str, Any]) -> Attempt | None:
@@ -150,7 +186,7 @@ class Picture:
             mapped = {task_id for _, _, task_id, map_index in each.tasks if map_index >= 0}
             for key, attempts in each.tasks.items():
                 if not (key[3] < 0 and key[2] in mapped and _only_announced(attempts)):
-                    yield _state_of(key, attempts[max(attempts)])
+                    yield _state_of(key, attempts, each)
 
     def attempts(self, key: TaskKey) -> list[Attempt]:
         """All attempts of a task, the first one first."""
@@ -200,9 +236,43 @@ class Picture:
         return gone
 
 
-def _said_last_word(before: Heard, data: dict[str, Any]) -> bool:
-    if before.state in TERMINAL_STATES:
+def unix_s(text: Any) -> float | None:
+    """The Unix time of an event's ``time``; ``None`` for everything that is none."""
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except (TypeError, ValueError, OverflowError, OSError):
+        return None
+
+
+def _hear(attempt: Attempt, voice: Voice, heard: Heard) -> None:
+    """Take what one voice says of an attempt."""
+    before = attempt.airflow
+    if voice == "airflow":
+        begun = heard.data.get("begun") is not False
+        heard.bound = begun and (attempt.begun or heard.state in BEGUN)
+        attempt.begun = attempt.begun or heard.bound
+        heard.void = not begun and attempt.reporter is not None
+    else:
+        attempt.begun = True
+        if voice == "reporter" and attempt.reporter is None and before is not None and not before.bound:
+            before.void = _said_before(before, heard)
+    setattr(attempt, voice, heard)
+
+
+def _said_before(word: Heard, first: Heard) -> bool:
+    """Whether Airflow's ``word`` is about the time before the attempt whose reporter was first heard with ``first``."""
+    if word.data.get("begun") is False:
         return True
+    if word.at_s is None or first.at_s is None:
+        return word.state in ("cancelled", "skipped")
+    began_s: float = first.at_s - first.data.get("elapsed_s", 0)
+    return word.at_s < began_s
+
+
+def _said_last_word(before: Heard, attempt: Attempt | None, data: dict[str, Any]) -> bool:
+    if before.state in TERMINAL_STATES:
+        of_airflow = voice_of(before.source) == "airflow"
+        return not of_airflow or before.bound or (attempt is not None and attempt.begun and not before.void)
     # After retrying only an end means anything: Airflow may find that no attempt is left after all.
     return before.state in ATTEMPT_OVER and data.get("state") not in TERMINAL_STATES
 
@@ -211,17 +281,24 @@ def _only_announced(attempts: dict[int, Attempt]) -> bool:
     return all(attempt.reporter is None and attempt.curves is None for attempt in attempts.values())
 
 
-def _state_of(key: TaskKey, attempt: Attempt) -> TaskState:
-    state, decisive = attempt.verdict
+def _state_of(key: TaskKey, attempts: dict[int, Attempt], run: _Run) -> TaskState:
+    newest = attempts[max(attempts)]
+    state, decisive = newest.verdict
     error = decisive.data.get("error") if decisive is not None and state in ATTEMPT_OVER else None
-    reporter = attempt.reporter
     if error is None and state in ("failed", "retrying", "cancelled"):
-        error = next((v.data["error"] for v in attempt.voices if v.data.get("error")), None)
+        error = next((v.data["error"] for v in newest.voices if v.data.get("error")), None)
+    shown = newest
+    if state in TERMINAL_STATES and not newest.begun and decisive is not None and decisive.data.get("begun") is False:
+        shown = attempts[max((number for number in attempts if attempts[number].begun), default=newest.number)]
+    reporter = shown.reporter
     return TaskState(
         key=key,
-        attempt=attempt.number,
+        attempt=shown.number,
         state=state,
         error=error,
         data=reporter.data if reporter is not None else {},
         source=reporter.source if reporter is not None else "",
+        at_s=reporter.at_s if reporter is not None else None,
+        step=run.steps.get(key[2]),
+        leaf=key[2] in run.leaves,
     )
