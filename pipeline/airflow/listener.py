@@ -2,7 +2,7 @@
 
 Hooks run in the task's process, in the scheduler or in the API server, on whatever object that one has. They
 only ever put an event into a queue: nothing here blocks, raises, or speaks to the database, except for one query
-when a run begins or ends, in the session that the run came with.
+when a run begins and two when it ends, in the session that the run came with.
 """
 
 from __future__ import annotations
@@ -19,13 +19,15 @@ from typing import Any, Final
 from airflow.listeners import hookimpl
 
 from pipeline.airflow import is_ours
-from pipeline.airflow.identity import identity_of
+from pipeline.airflow.identity import identity_of, places_of
 from pipeline.airflow.sender import ReportSender
-from pipeline.progress import airflow_event
+from pipeline.progress import Place, airflow_event
 
 __all__ = ["LISTENER", "SENDER", "RunAndTaskListener"]
 
 TEXT_MAX: Final = 500
+_MARKED_S: Final = 0.5
+"""Marking a task that runs sets its end and writes it within less."""
 
 _NEEDED_BY_TASKS = ("pipeline.api", "pipeline.airflow.request", "pipeline.cache", "confluent_kafka", "redis")
 
@@ -77,35 +79,38 @@ class RunAndTaskListener:
     @_quietly
     def on_task_instance_success(self, previous_state: Any, task_instance: Any) -> None:
         """In the task's process, or in the API server when a person marked it."""
-        self._say(task_instance, "succeeded")
+        self._say_end(task_instance, "succeeded")
 
     @hookimpl
     @_quietly
     def on_task_instance_skipped(self, previous_state: Any, task_instance: Any) -> None:
         """The task skipped itself, or a person marked it."""
-        self._say(task_instance, "skipped")
+        self._say_end(task_instance, "skipped")
 
     @hookimpl
     @_quietly
     def on_task_instance_failed(self, previous_state: Any, task_instance: Any, error: Any) -> None:
         """In the task's process, in the scheduler when its worker vanished, or in the API server; retries too."""
-        state = "retrying" if _word(task_instance.state) == "up_for_retry" else "failed"
-        self._say(task_instance, state, error=error or "failed; Airflow does not say why")
+        error = error or "failed; Airflow does not say why"
+        if _word(task_instance.state) == "up_for_retry":
+            self._say(task_instance, "retrying", error=error)
+        else:
+            self._say_end(task_instance, "failed", error=error)
 
     @hookimpl
     @_quietly
     def on_dag_run_running(self, dag_run: Any, msg: str) -> None:
-        """In the scheduler, when a run begins: people see every step that it will take, before it is taken."""
+        """In the scheduler, when a run begins, cleared runs too: people see every step that it will take beforehand."""
+        places = places_of(getattr(dag_run, "dag", None))
         for instance in _instances(dag_run):
-            if not instance.try_number:
-                self._say(instance, "queued", attempt=1)
+            if instance.state is None:
+                self._say_of_next(instance, "queued", places=places)
 
     @hookimpl
     @_quietly
     def on_dag_run_success(self, dag_run: Any, msg: str) -> None:
         """In the scheduler, or in the API server when a person marked it: what was never run never will be."""
-        for instance in _instances(dag_run):
-            self._say_not_run(instance)
+        self._say_ends(dag_run, msg)
 
     @hookimpl
     @_quietly
@@ -115,13 +120,7 @@ class RunAndTaskListener:
         A task process that was killed, with no retries left, is reported by nothing else: its supervisor sets the
         state, and no hook of the task's fires.
         """
-        for instance in _instances(dag_run):
-            self._say_not_run(instance)
-            state, why = _end_of(instance, msg)
-            if state:
-                # Told as of the moment when it ended: what the task's own process said afterwards is newer.
-                ended = instance.end_date.timestamp() if instance.end_date else time.time()
-                self._say(instance, state, error=why, time_s=ended)
+        self._say_ends(dag_run, msg)
 
     @hookimpl
     @_quietly
@@ -129,45 +128,112 @@ class RunAndTaskListener:
         """Each task's process and each of Airflow's own parts, when it ends: what waits is sent, for 2 s at most."""
         self._sender.flush(2.0)
 
-    def _say_not_run(self, instance: Any) -> None:
-        """The end of a task that was announced as ``queued`` and then had no attempt."""
-        if instance.try_number:
-            return
-        if _word(instance.state) == "upstream_failed":
-            self._say(instance, "cancelled", error="not run: a task before it failed", attempt=1)
+    def _say_end(self, instance: Any, state: str, *, error: Any = None) -> None:
+        """The end of a task: of the attempt that is under way, or, marked by hand, of one that never began."""
+        if instance.try_number == 0 or _was_over(instance):
+            self._say_of_next(instance, state, error=error)
         else:
-            self._say(instance, "skipped", attempt=1)
+            self._say(instance, state, error=error)
+
+    def _say_ends(self, dag_run: Any, msg: str) -> None:
+        places = places_of(getattr(dag_run, "dag", None))
+        instances = _instances(dag_run)
+        cleared = _cleared(dag_run) if instances else set()
+        for instance in instances:
+            key = (instance.task_id, instance.map_index, instance.try_number)
+            if not instance.try_number or key in cleared or _word(instance.state) in ("upstream_failed", "removed"):
+                self._say_never_run(instance, places)
+                continue
+            state, why = _end_of(instance, msg)
+            if state:
+                # Told as of the moment when it ended: what the task's own process said afterwards is newer.
+                ended = instance.end_date.timestamp() if instance.end_date else time.time()
+                self._say(instance, state, error=why or None, time_s=ended, places=places)
+
+    def _say_never_run(self, instance: Any, places: dict[str, Place]) -> None:
+        """The end of a task whose next attempt never began: announced as ``queued``, or cleared, it would stay so."""
+        word = _word(instance.state)
+        if word == "upstream_failed":
+            self._say_of_next(instance, "cancelled", error="not run: a task before it failed", places=places)
+        else:
+            state = {"success": "succeeded", "failed": "failed"}.get(word, "skipped")
+            error = "marked as failed before it ran" if state == "failed" else None
+            self._say_of_next(instance, state, error=error, places=places)
+
+    def _say_of_next(
+        self, instance: Any, state: str, *, error: Any = None, places: dict[str, Place] | None = None
+    ) -> None:
+        """Say a state of the attempt after the last one that Airflow has counted; it has not begun."""
+        self._say(instance, state, error=error, attempt=(instance.try_number or 0) + 1, places=places)
 
     def _say(
-        self, instance: Any, state: str, *, error: Any = None, time_s: float | None = None, attempt: int | None = None
+        self,
+        instance: Any,
+        state: str,
+        *,
+        error: Any = None,
+        time_s: float | None = None,
+        attempt: int | None = None,
+        places: dict[str, Place] | None = None,
     ) -> None:
         # A run of ours has tasks of ours only, and in the scheduler they do not know the tags of their DAG.
-        if attempt is not None or is_ours(instance.dag_id, _tags(getattr(instance, "task", None))):
-            when = time.time() if time_s is None else time_s
-            identity = identity_of(instance)
-            if attempt is not None:
-                identity = replace(identity, attempt=attempt)
-            self._sender.put(airflow_event(identity, state, time_s=when, error=_said(error)))
+        if places is None:
+            if not is_ours(instance.dag_id, _tags(getattr(instance, "task", None))):
+                return
+            places = places_of(getattr(getattr(instance, "task", None), "dag", None))
+        identity = identity_of(instance)
+        event = airflow_event(
+            identity if attempt is None else replace(identity, attempt=attempt),
+            state,
+            time_s=time.time() if time_s is None else time_s,
+            error=_said(error),
+            begun=attempt is None,
+            place=places.get(instance.task_id),
+        )
+        self._sender.put(event)
 
 
 def _instances(dag_run: Any) -> list[Any]:
     """The task instances of a run of ours, by the session that holds it; none where there is no such session."""
     if not is_ours(dag_run.dag_id, _tags(dag_run)):
         return []
-    from sqlalchemy.orm import object_session
-
-    session = object_session(dag_run)
+    session = _session_of(dag_run)
     return [] if session is None else list(dag_run.get_task_instances(session=session))
 
 
+def _cleared(dag_run: Any) -> set[tuple[str, int, int]]:
+    """The attempts of this run that are history: another attempt of these tasks was asked for."""
+    from airflow.models.taskinstancehistory import TaskInstanceHistory as History
+    from sqlalchemy import select
+
+    of_run = (History.dag_id == dag_run.dag_id, History.run_id == dag_run.run_id)
+    query = select(History.task_id, History.map_index, History.try_number).where(*of_run)
+    return {(task_id, index, number) for task_id, index, number in _session_of(dag_run).execute(query)}
+
+
+def _session_of(dag_run: Any) -> Any:
+    from sqlalchemy.orm import object_session
+
+    return object_session(dag_run)
+
+
 def _end_of(instance: Any, msg: str) -> tuple[str, str]:
-    """How an attempt of a failed run ended, or nothing where it never began or needs no word."""
+    """How an attempt of a run that is over ended, or nothing where it said so itself."""
     state = _word(instance.state)
     if state == "failed":
         return "failed", f"its process ended without a word, or Airflow ended it ({msg})"
     if state == "skipped" and instance.start_date is not None and msg == "timed_out":
         return "cancelled", "the run took longer than it may"
-    return "", ""
+    if state == "skipped":
+        return "skipped", ""
+    # An empty operator, for one, succeeds without a process.
+    return ("succeeded", "") if state == "success" and not instance.hostname else ("", "")
+
+
+def _was_over(instance: Any) -> bool:
+    """Whether a task that a person has just marked had ended before: its end then lies before the last change."""
+    ended, changed = instance.end_date, getattr(instance, "updated_at", None)
+    return ended is not None and changed is not None and (changed - ended).total_seconds() > _MARKED_S
 
 
 def _word(state: Any) -> str:

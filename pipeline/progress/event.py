@@ -27,6 +27,7 @@ __all__ = [
     "STATES",
     "TERMINAL_STATES",
     "Event",
+    "Place",
     "TaskIdentity",
     "airflow_event",
     "attempt_now",
@@ -100,6 +101,14 @@ class TaskIdentity:
         return f"/{self.origin}/{self.subject}/{self.attempt}"
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a task stands in its DAG: its ``step`` in the order of the work, and whether no other task follows it."""
+
+    step: int
+    leaf: bool
+
+
 def attempt_now() -> int:
     """The number of an attempt at a run that somebody may have begun before: seconds since 2020, so it only grows.
 
@@ -170,9 +179,17 @@ def curves_event(
 
 
 def airflow_event(
-    identity: TaskIdentity, state: str, *, time_s: float, error: Mapping[str, str] | None = None
+    identity: TaskIdentity,
+    state: str,
+    *,
+    time_s: float,
+    error: Mapping[str, str] | None = None,
+    begun: bool = True,
+    place: Place | None = None,
 ) -> Event:
-    """What Airflow itself says about an attempt: state and error only.
+    """What Airflow itself says about an attempt: state and error, and the task's place in its DAG where it is known.
+
+    With ``begun`` false the event is about an attempt that has not begun: it holds until the attempt begins.
 
     It is said by whichever process of Airflow learns it, so no counter can be shared: the sequence is the time
     since 2020 in hundredths of a second, followed by a digit that lets a later state win in the same hundredth.
@@ -181,6 +198,10 @@ def airflow_event(
     if state not in STATES:
         raise ProgressError(f"state is {state!r}", hint=f"it is one of {', '.join(STATES)}")
     data = {**_who(identity), "state": state, "error": dict(error) if error else None}
+    if not begun:
+        data["begun"] = False
+    if place is not None:
+        data |= {"step": place.step, **({"leaf": True} if place.leaf else {})}
     sequence = round((time_s - _EPOCH_2020_S) * 100) * 10 + min(STATES.index(state), 3)
     return _envelope(identity.source + "/airflow", identity.subject, max(sequence, 0), time_s, data)
 

@@ -101,18 +101,60 @@ def test_every_step_is_announced_when_a_run_begins_and_what_was_never_run_is_ove
 ) -> None:
     run, session = failed_run
     for instance in run.get_task_instances(session=session):
-        instance.try_number = 0
-        instance.state = "skipped" if instance.task_id == "warm" else None
+        instance.try_number, instance.state = 0, None
     sender = Collected()
     listener = RunAndTaskListener(sender)
     listener.on_dag_run_running(dag_run=run, msg="started")
     assert {event["data"]["task_id"] for event in sender.events} == {"plan", "load", "verify", "publish", "warm"}
     assert {(event["data"]["state"], event["data"]["attempt"]) for event in sender.events} == {("queued", 1)}
+    assert {event["data"]["begun"] for event in sender.events} == {False}
     announced = {event["source"]: event["sequence"] for event in sender.events}
     for instance in run.get_task_instances(session=session):
-        instance.try_number = 0 if instance.task_id == "warm" else 1
+        skipped = instance.task_id == "warm"
+        instance.try_number, instance.state = (0, "skipped") if skipped else (1, "success")
+        instance.hostname = "here"
     sender.events.clear()
     listener.on_dag_run_success(dag_run=run, msg="success")
     (over,) = sender.events
     assert (over["data"]["task_id"], over["data"]["state"]) == ("warm", "skipped")
     assert over["sequence"] > announced[over["source"]]
+
+
+def test_after_a_clearing_only_what_was_cleared_waits_again_and_its_next_attempt_is_meant(
+    failed_run: tuple[Any, Any],
+) -> None:
+    run, session = failed_run
+    from airflow.models.taskinstance import clear_task_instances
+
+    instances = {each.task_id: each for each in run.get_task_instances(session=session)}
+    instances["load"].state, instances["load"].try_number = "success", 1
+    clear_task_instances([instances["plan"], instances["warm"]], session)
+    session.flush()
+    sender = Collected()
+    listener = RunAndTaskListener(sender)
+    listener.on_dag_run_running(dag_run=run, msg="started")
+    said = {each["data"]["task_id"]: (each["data"]["state"], each["data"]["attempt"]) for each in sender.events}
+    assert said == {"plan": ("queued", 2), "warm": ("queued", 1)}
+    # The first task fails before it begins, as a person marks it; what is cleared then ends as not run.
+    instances["plan"].state, instances["warm"].state = "failed", "upstream_failed"
+    sender.events.clear()
+    listener.on_dag_run_failed(dag_run=run, msg="task_failure")
+    said = {each["data"]["task_id"]: (each["data"]["state"], each["data"]["attempt"]) for each in sender.events}
+    assert said["plan"] == ("failed", 2)
+    assert said["warm"] == ("cancelled", 1)
+
+
+def test_a_step_that_ends_without_a_process_is_said_to_have_ended(failed_run: tuple[Any, Any]) -> None:
+    run, session = failed_run
+    for instance in run.get_task_instances(session=session):
+        instance.state, instance.try_number = "success", 1
+        instance.hostname, instance.end_date = "" if instance.task_id == "plan" else "here", ENDED
+    sender = Collected()
+    RunAndTaskListener(sender).on_dag_run_success(dag_run=run, msg="success")
+    ((data, time),) = ((each["data"], each["time"]) for each in sender.events)
+    assert (data["task_id"], data["state"], data["attempt"], time) == (
+        "plan",
+        "succeeded",
+        1,
+        utc_text(ENDED.timestamp()),
+    )

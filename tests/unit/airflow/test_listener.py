@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +14,7 @@ from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 from airflow.utils.state import TaskInstanceState
 from sqlalchemy.orm import configure_mappers
 
+from pipeline.airflow.identity import places_of
 from pipeline.airflow.listener import RunAndTaskListener
 from pipeline.airflow.sender import ReportSender
 from pipeline.errors import SourceTypeError
@@ -86,12 +87,37 @@ def test_a_failure_that_is_tried_again_is_retrying_and_the_last_one_failed(
     assert said[2][1]["message"]
 
 
-def test_an_unmapped_task_that_never_ran_has_index_minus_one_and_attempt_zero(
+def test_what_a_person_marks_before_it_ran_is_said_of_the_first_attempt_that_has_not_begun(
     sent: Collected, listener: RunAndTaskListener
 ) -> None:
-    listener.on_task_instance_success(previous_state=None, task_instance=orm(map_index=None, try_number=None))
+    listener.on_task_instance_success(previous_state=None, task_instance=orm(map_index=None, try_number=0))
     data = sent.events[0]["data"]
-    assert (data["map_index"], data["attempt"]) == (-1, 0)
+    assert (data["map_index"], data["attempt"], data["begun"]) == (-1, 1, False)
+
+
+def test_what_a_person_marks_after_its_end_is_said_of_the_next_attempt_and_while_it_runs_of_this_one(
+    sent: Collected, listener: RunAndTaskListener
+) -> None:
+    was_over = orm(end_date=NOW, updated_at=NOW + timedelta(seconds=30))
+    was_running = orm(end_date=NOW, updated_at=NOW + timedelta(milliseconds=20))
+    vanished = orm(state=TaskInstanceState.FAILED, end_date=NOW, updated_at=NOW - timedelta(seconds=30))
+    listener.on_task_instance_success(previous_state=None, task_instance=was_over)
+    listener.on_task_instance_skipped(previous_state=None, task_instance=was_running)
+    listener.on_task_instance_failed(previous_state=None, task_instance=vanished, error="killed externally")
+    said = [(each["data"]["attempt"], each["data"].get("begun"), each["data"]["state"]) for each in sent.events]
+    assert said == [(3, False, "succeeded"), (2, None, "skipped"), (2, None, "failed")]
+
+
+def test_the_place_in_the_dag_is_told_where_the_dag_is_at_hand(sent: Collected, listener: RunAndTaskListener) -> None:
+    def task(task_id: str, *upstream: str, downstream: tuple[str, ...] = ()) -> SimpleNamespace:
+        return SimpleNamespace(task_id=task_id, upstream_task_ids=set(upstream), downstream_task_ids=set(downstream))
+
+    tasks = [task("b", "z"), task("z", downstream=("b",)), task("a", "z")]
+    instance = runtime(task_id="a", map_index=-1)
+    instance.task.dag = SimpleNamespace(tags=set(), tasks=tasks)
+    listener.on_task_instance_running(previous_state=None, task_instance=instance)
+    assert (sent.events[0]["data"]["step"], sent.events[0]["data"]["leaf"]) == (1, True)
+    assert {each: place.step for each, place in places_of(instance.task.dag).items()} == {"z": 0, "a": 1, "b": 2}
 
 
 def test_an_endless_error_is_cut(sent: Collected, listener: RunAndTaskListener) -> None:
