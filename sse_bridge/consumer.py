@@ -28,7 +28,7 @@ from gevent import monkey
 
 from pipeline.errors import ProgressError
 from pipeline.settings import KafkaSettings
-from sse_bridge.state import Incoming, Skipped, parse_record
+from sse_bridge.state import Incoming, Skipped, key_text, parse_record
 
 __all__ = ["Batch", "Begin", "Deaf", "Heard", "KafkaFeed"]
 
@@ -187,15 +187,15 @@ class KafkaFeed:
                 raise KafkaException(error)
             return None
         partition, offset, value = message.partition(), message.offset(), message.value()
+        key = key_text(message.key() or b"")
         if value is None:
-            key = message.key() or b""
-            return Skipped(partition, offset, deletes=key.decode("utf-8", "replace"))
+            return Skipped(partition, offset, deletes=key)
         try:
             event = parse_record(value)
-        except ProgressError as error:
+        except Exception as error:  # noqa: BLE001 - whatever a record holds, those behind it are read
             logger.debug("record %d/%d is no event: %s", partition, offset, error)
             return Skipped(partition, offset)
-        return Incoming(partition, offset, value, event, message.timestamp()[1] / 1000)
+        return Incoming(partition, offset, value, event, message.timestamp()[1] / 1000, key)
 
     def _identity(self, admin: Any) -> tuple[str, int]:
         """The topic's epoch and number of partitions: its identity. Raises when Kafka or the topic is away."""

@@ -7,6 +7,7 @@ of each source instead of all of them; one that falls out of the ring gets a sna
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -20,9 +21,13 @@ from sse_bridge.state import BridgeState, Incoming, Skipped
 
 __all__ = ["Entry", "Hub", "Place"]
 
+logger = logging.getLogger(__name__)
+
 RING_EVENTS = 20_000
 RING_BYTES = 32_000_000
 JOINED_MAX = 256
+SHARED_S = 0.1
+"""For so long all clients get the same bytes of what tells its time."""
 BEHIND_EVENTS = 2_000
 """A client further behind than this gets only the newest event of each source."""
 
@@ -88,7 +93,7 @@ class Hub:
         self._ring: list[Entry] = []
         self._ring_bytes = 0
         self._oldest = first
-        self._joined: dict[tuple[Any, ...], bytes] = {}
+        self._forget_made()
 
     def take(self, batch: Iterable[Incoming | Skipped]) -> tuple[list[Entry], bool]:
         """Take records, those of one partition in its order.
@@ -105,17 +110,25 @@ class Hub:
                 self.counts["deleted" if record.deletes else "poison"] += 1
                 self.state.forget(record.deletes)
                 continue
-            # While the past is read, silence counts from when something was said; later, from when it was heard:
-            # then the broker's clock does not matter.
-            verdict, spoke = self.state.apply(record, now_s if self.ready else min(now_s, record.said_s))
+            try:
+                # While the past is read, silence counts from when something was said; later, from when it was heard:
+                # then the broker's clock does not matter.
+                verdict, spoke = self.state.apply(record, now_s if self.ready else min(now_s, record.said_s))
+                entry = self._entry(record, tuple(position)) if verdict == "new" else None
+            except Exception:
+                # One event of a foreign producer may not keep the others of its batch from the clients.
+                logger.exception("record %d/%d cannot be taken", record.partition, record.offset)
+                self.state.forget(record.event["source"])
+                self.counts["poison"] += 1
+                continue
             self.counts[verdict] += 1
             revived = revived or spoke
-            if verdict == "new":
-                entries.append(self._entry(record, tuple(position)))
+            if entry is not None:
+                entries.append(entry)
         self.position = tuple(position)
         if entries:
             self._append(entries)
-        self._joined.clear()
+        self._forget_made()
         return entries, revived
 
     def _entry(self, record: Incoming, after: tuple[int, ...]) -> Entry:
@@ -160,7 +173,7 @@ class Hub:
             if self.ready:
                 self.hearing_since_s = self._clock()
             self.hearing, self.why_deaf = True, ""
-            self._joined.clear()
+            self._forget_made()
 
     def caught_up(self) -> bool:
         """The whole topic was read; True for the first time since it began."""
@@ -173,7 +186,7 @@ class Hub:
         """Kafka does not answer."""
         if self.hearing or self.why_deaf != why:
             self.hearing, self.why_deaf = False, why
-            self._joined.clear()
+            self._forget_made()
 
     def judge(self) -> list[str]:
         """The sources whose silence has got worse; none while the bridge itself hears nothing."""
@@ -184,8 +197,12 @@ class Hub:
         # Silence counts up to Kafka's last answer: one that has just stopped answering makes nobody silent.
         changed = self.state.judge(min(now_s, self.heard_until_s), self.hearing_since_s)
         if changed:
-            self._joined.clear()
+            self._forget_made()
         return changed
+
+    def settled(self, wanted: Filter, settle_s: float) -> bool:
+        """Whether everything that passes is over and nothing more of it is to be expected."""
+        return self.ready and self.state.settled(wanted, self._clock(), settle_s)
 
     # -- what clients get
 
@@ -252,6 +269,10 @@ class Hub:
             )
         return self._joined[key]
 
+    def _forget_made(self) -> None:
+        self._joined: dict[tuple[Any, ...], bytes] = {}
+        self._timed: dict[tuple[Any, ...], tuple[float, bytes]] = {}
+
     def _make_room(self) -> None:
         # Bytes made once for many clients; with as many filters as clients nothing would ever be used twice.
         if len(self._joined) >= JOINED_MAX:
@@ -282,13 +303,13 @@ class Hub:
         return b"".join(parts)
 
     def snapshot(self, wanted: Filter, *, lines: bool = False, event: str = "snapshot") -> bytes:
-        """The newest event of each source, as a frame or as a line."""
-        key = (event, lines, wanted, self.position)
-        if key not in self._joined:
-            self._make_room()
+        """The newest event of each source, as a frame or as a line, with the time of now."""
+
+        def made() -> bytes:
             data = self.snapshot_json(wanted, kind=event if lines else "")
-            self._joined[key] = data + b"\n" if lines else encoder.frame(event, data, cursor=self.cursor)
-        return self._joined[key]
+            return data + b"\n" if lines else encoder.frame(event, data, cursor=self.cursor)
+
+        return self._of_now((event, lines, wanted, self.position), made)
 
     def snapshot_json(self, wanted: Filter, *, kind: str = "", more: dict[str, Any] | None = None) -> bytes:
         """The snapshot as one line of JSON; the events stand in it byte for byte as they stand in Kafka."""
@@ -305,16 +326,25 @@ class Hub:
 
     def liveness(self, wanted: Filter, *, lines: bool = False) -> bytes:
         """What silence says now of everything that runs and passes; it has no id and moves no cursor."""
-        key = ("liveness", lines, wanted)
-        if key not in self._joined:
-            self._make_room()
+
+        def made() -> bytes:
             fields = {"time": utc_text(self._clock()), **self._liveness(wanted)}
-            self._joined[key] = (
-                encoder.line({"type": "liveness", **fields})
-                if lines
-                else encoder.frame("liveness", encoder.line(fields)[:-1])
-            )
-        return self._joined[key]
+            if lines:
+                return encoder.line({"type": "liveness", **fields})
+            return encoder.frame("liveness", encoder.line(fields)[:-1])
+
+        return self._of_now(("liveness", lines, wanted), made)
+
+    def _of_now(self, key: tuple[Any, ...], made: Callable[[], bytes]) -> bytes:
+        """Bytes that tell their time, made once for all clients that ask within a tenth of a second."""
+        now_s = self._clock()
+        made_s, data = self._timed.get(key, (0.0, b""))
+        if not 0 <= now_s - made_s < SHARED_S:
+            if len(self._timed) >= JOINED_MAX:
+                self._timed.clear()
+            data = made()
+            self._timed[key] = (now_s, data)
+        return data
 
     def _liveness(self, wanted: Filter) -> dict[str, Any]:
         return {"hearing": self.hearing, "why": self.why_deaf, "tasks": self.state.silent(wanted)}

@@ -6,18 +6,21 @@ Pure: time comes in as an argument, Kafka and clients are somewhere else.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline.errors import ProgressError
-from pipeline.progress.event import TERMINAL_STATES, utc_text, validate_event
+from pipeline.progress.event import utc_text, validate_event
 from pipeline.progress.merge import Picture, RunKey, TaskState, Verdict, voice_of
+from pipeline.progress.runs import RunState, is_over, state_of_run
 from sse_bridge.filters import Filter, Labels
 
-__all__ = ["BridgeState", "Incoming", "Liveness", "Skipped", "parse_record"]
+__all__ = ["BridgeState", "Incoming", "Liveness", "Skipped", "key_text", "parse_record"]
 
-STILL_AFTER_S = 30.0
+TOLD_S = 1.0
+"""After the last word about a run whose end Airflow has told of every step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +33,13 @@ class Incoming:
     event: dict[str, Any]
     said_s: float
     """When the broker took it (Unix time)."""
+    key: str = ""
+    """The record's key: the source, unless a foreign producer chose another one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A record that is no event: poison, or a tombstone that ``deletes`` a source."""
+    """A record that is no event: poison, or a tombstone that ``deletes`` the record with this key."""
 
     partition: int
     offset: int
@@ -56,10 +61,31 @@ def _no_constant(name: str) -> Any:
     raise ProgressError(f"{name} is not JSON")
 
 
+def _finite(text: str) -> float:
+    """A number that a double holds. JSON allows larger ones, which readers then cannot write again."""
+    value = float(text)
+    if math.isinf(value):
+        raise ProgressError(f"{text[:80]} is beyond the numbers that JSON's readers know")
+    return value
+
+
+def _whole(text: str) -> int:
+    _finite(text)
+    return int(text)
+
+
+def key_text(key: bytes) -> str:
+    """A record's key as text; two keys never become the same one by what UTF-8 cannot hold."""
+    try:
+        return key.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        return key.decode("utf-8", "backslashreplace")
+
+
 def parse_record(raw: bytes) -> dict[str, Any]:
     """The event in a record's value. Raises ``ProgressError`` for everything that is none."""
     try:
-        event = json.loads(raw.decode("utf-8"), parse_constant=_no_constant)
+        event = json.loads(raw.decode("utf-8"), parse_constant=_no_constant, parse_float=_finite, parse_int=_whole)
     except (ValueError, RecursionError) as error:
         raise ProgressError(f"not JSON: {error}") from None
     validate_event(event)
@@ -73,6 +99,9 @@ class BridgeState:
         self.picture = Picture()
         self.silences: dict[str, Liveness] = {}
         self._raw: dict[str, bytes] = {}
+        self._keys: dict[str, str] = {}
+        """The record's key of each source whose key is another one."""
+        self._heard_s: dict[RunKey, float] = {}
         self._stalled_after_s = stalled_after_s
         self._lost_after_s = lost_after_s
         self._sources_max = sources_max
@@ -90,16 +119,25 @@ class BridgeState:
             return verdict, False
         self._raw.pop(source, None)
         self._raw[source] = incoming.raw
+        if incoming.key not in ("", source):
+            self._keys[source] = incoming.key
+        self._heard_s[(event["data"]["dag_id"], event["data"]["run_id"])] = heard_s
         if len(self._raw) > self._sources_max * 1.1:
             for gone in self.picture.shrink(self._sources_max):
-                self._raw.pop(gone, None)
-                self.silences.pop(gone, None)
+                self._drop(gone)
+            known = set(self.picture.runs())
+            self._heard_s = {run: at_s for run, at_s in self._heard_s.items() if run in known}
         return verdict, self._listen(source, event["data"], heard_s)
 
-    def forget(self, source: str) -> None:
-        """Forget a source: its record was deleted from the topic."""
-        self.picture.forget(source)
+    def forget(self, key: str) -> None:
+        """Forget every source whose record had this key: it was deleted from the topic."""
+        for source in (key, *[source for source, other in self._keys.items() if other == key]):
+            self.picture.forget(source)
+            self._drop(source)
+
+    def _drop(self, source: str) -> None:
         self._raw.pop(source, None)
+        self._keys.pop(source, None)
         self.silences.pop(source, None)
 
     def _listen(self, source: str, data: dict[str, Any], heard_s: float) -> bool:
@@ -142,11 +180,12 @@ class BridgeState:
         return attempt is not None and attempt.verdict[0] == "running"
 
     def labels(self, data: dict[str, Any]) -> Labels:
-        """What an event can be chosen by. Airflow's own reports take dataset and kind from the task's."""
+        """What an event can be chosen by. Airflow's own reports take dataset and kind from what the task last said."""
         dataset, kind = data.get("dataset"), data.get("kind")
         if dataset is None:
-            attempt = self.picture.attempt(data)
-            known = attempt.reporter.data if attempt is not None and attempt.reporter is not None else {}
+            attempts = self.picture.attempts((data["dag_id"], data["run_id"], data["task_id"], data["map_index"]))
+            said = [attempt.reporter.data for attempt in attempts if attempt.reporter is not None]
+            known = said[-1] if said else {}
             dataset, kind = known.get("dataset", ""), known.get("kind", "")
         return Labels(data["dag_id"], data["run_id"], data["task_id"], str(data["map_index"]), str(dataset), str(kind))
 
@@ -179,11 +218,15 @@ class BridgeState:
     def tasks(self, wanted: Filter, run: RunKey | None = None) -> Iterator[tuple[TaskState, str]]:
         """The tasks that pass, each with the state that people should see."""
         for task in self.picture.tasks(run):
-            dag_id, run_id, task_id, map_index = task.key
-            said = task.data
-            labels = Labels(dag_id, run_id, task_id, str(map_index), said.get("dataset", ""), said.get("kind", ""))
-            if wanted.passes(labels):
+            if wanted.everything or wanted.passes(self.labels(_data_of(task))):
                 yield task, self.shown_state(task)
+
+    def runs(self, wanted: Filter) -> Iterator[RunState]:
+        """The runs that have tasks which pass, the one heard of last first."""
+        for run in self.picture.runs() if wanted.run is None else [wanted.run]:
+            tasks = [replace(task, state=shown) for task, shown in self.tasks(wanted, run)]
+            if tasks:
+                yield state_of_run(run, tasks)
 
     @property
     def count(self) -> int:
@@ -192,5 +235,23 @@ class BridgeState:
 
     def over(self, wanted: Filter) -> bool:
         """Whether there is a task that passes and nothing more will come of any: each has ended or is lost."""
-        states = [state for _, state in self.tasks(wanted)]
-        return bool(states) and all(state in TERMINAL_STATES or state == "lost" for state in states)
+        states = [state for _, state in self.tasks(wanted, wanted.run)]
+        return bool(states) and all(map(is_over, states))
+
+    def settled(self, wanted: Filter, now_s: float, settle_s: float) -> bool:
+        """Whether it is over and nothing was heard of it for ``settle_s``: a further task may not have spoken yet.
+
+        Where Airflow itself has said of every step of the run how it ended, a second is enough.
+        """
+        if not self.over(wanted):
+            return False
+        tasks = [task for task, _ in self.tasks(wanted, wanted.run)]
+        if wanted.run is not None and all(task.told and not (task.leaf and task.key[3] >= 0) for task in tasks):
+            settle_s = min(settle_s, TOLD_S)
+        heard_s = max(self._heard_s.get(task.key[:2], 0.0) for task in tasks)
+        return now_s - heard_s >= settle_s
+
+
+def _data_of(task: TaskState) -> dict[str, Any]:
+    dag_id, run_id, task_id, map_index = task.key
+    return task.data or {"dag_id": dag_id, "run_id": run_id, "task_id": task_id, "map_index": map_index}

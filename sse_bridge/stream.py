@@ -59,7 +59,6 @@ class Stream:
         "expires_s",
         "gone",
         "lines",
-        "news_s",
         "run",
         "sending_since_s",
         "sent_s",
@@ -91,7 +90,7 @@ class Stream:
         now = time.monotonic()
         max_age_s = streams.settings.max_age_s
         self.expires_s = now + max_age_s * random.uniform(0.8, 1.2)  # noqa: S311 - so that not all come back at once
-        self.sent_s = self.news_s = now
+        self.sent_s = now
         self.sending_since_s = 0.0
         self.closed = self.gone = False
         self._last_event_id = last_event_id
@@ -161,7 +160,7 @@ class Stream:
             self._event.set()
             return True
         place.next = self.streams.hub.head
-        self.sent_s = self.news_s = now
+        self.sent_s = now
         if sent < len(chunk):
             self._rest = chunk[sent:]
             self._event.set()
@@ -189,12 +188,7 @@ class Stream:
             self._event.set()
         elif self._moved and now - self.sent_s >= CURSOR_EVERY_S:
             self._event.set()
-        if (
-            self.settle_s is not None
-            and now - self.news_s >= self.settle_s
-            and self.streams.hub.state.over(self.wanted)
-        ):
-            self.say_bye("over")
+        self._end_when_over()
 
     def cut(self, reason: str) -> None:
         """End the connection without another word, even in the middle of a write."""
@@ -207,6 +201,10 @@ class Stream:
             self._event.set()
 
     # -- inside
+
+    def _end_when_over(self) -> None:
+        if self.settle_s is not None and self.streams.hub.settled(self.wanted, self.settle_s):
+            self.say_bye("over")
 
     def _send_rest(self) -> None:
         rest, self._rest = self._rest, b""
@@ -239,6 +237,7 @@ class Stream:
         if not data:  # resumed
             data = hub.more(self._place)
             self._liveness = True
+        self._end_when_over()
         return data
 
     def _news(self, hub: Hub) -> bytes:
@@ -249,7 +248,6 @@ class Stream:
         data = hub.more(place)
         if data:
             self._moved = False
-            self.news_s = time.monotonic()
             if before < hub.tail:
                 self.streams.metrics.resets.inc()
             self.streams.observe(time.time())

@@ -8,7 +8,8 @@ decided by ``partition_of`` and by nothing else.
 from __future__ import annotations
 
 import json
-import math
+import re
+import sys
 import time
 import zlib
 from collections.abc import Callable, Mapping
@@ -53,6 +54,13 @@ ATTEMPT_OVER: Final = TERMINAL_STATES | {"retrying"}
 """No later event of the same attempt means anything; ``retrying`` says that another attempt will follow."""
 
 COUNTERS: Final = ("chunks", "bytes_raw", "bytes_stored", "retries", "under_replicated")
+
+_COUNT_MAX: Final = 1e300
+"""So that the counts of all tasks can be added up."""
+_WHOLE_MAX: Final = 2**53
+"""The largest whole number that every reader of JSON keeps exactly."""
+_NAME_LENGTH_MAX: Final = 4_000
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 _EPOCH_2020_S: Final = 1_577_836_800
 _ORIGINS: Final = ("airflow", "cli", "python")
@@ -216,19 +224,20 @@ def _text(value: Any) -> bool:
 
 
 def _named(value: Any) -> bool:
-    return isinstance(value, str) and value != ""
+    """A name that can stand in an address and be compared: not empty, not endless, and nothing that UTF-8 has not."""
+    return isinstance(value, str) and 0 < len(value) <= _NAME_LENGTH_MAX and not _SURROGATE.search(value)
 
 
 def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def _count(value: Any) -> bool:
-    return _number(value) and value >= 0
+    return _number(value) and 0 <= value <= _COUNT_MAX
 
 
 def _whole(least: int) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= least
+    return lambda value: isinstance(value, int) and not isinstance(value, bool) and least <= value <= _WHOLE_MAX
 
 
 def _or_null(check: Callable[[Any], bool]) -> Callable[[Any], bool]:

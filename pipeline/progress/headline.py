@@ -115,7 +115,7 @@ def _course(work: str, tasks: Sequence[TaskState], total: Done | None) -> str:
         return f"waiting for {waiting}" if waiting else "running"
     task = active[0]
     kind = task.data.get("kind", "")
-    if work == "load" and kind == "load" and total:
+    if total and ((work == "load" and kind == "load") or len(names) > 1):
         return counted(*total)
     words = _said_by([each for each in active if each.key[2] == names[0]])
     step = _STEPS.get(kind, names[0]) if work == "load" else names[0]

@@ -111,6 +111,8 @@ class TaskState:
     """The place of the task in its DAG, where Airflow has told it."""
     leaf: bool = False
     """Whether no task of the DAG follows this one, as far as Airflow has told it."""
+    told: bool = False
+    """Whether the place of the task is known, and Airflow itself has said how its highest attempt ended."""
 
     @property
     def over(self) -> bool:
@@ -221,18 +223,21 @@ class Picture:
         Finished runs go first, and among them the one that was heard of longest ago. The newest run stays.
         """
         gone: list[str] = []
-        if len(self.sources) <= sources_max:
+        excess = len(self.sources) - sources_max
+        if excess <= 0:
             return gone
+        of_run: dict[RunKey, list[str]] = {}
+        for source, heard in self.sources.items():
+            of_run.setdefault((heard.data["dag_id"], heard.data["run_id"]), []).append(source)
         oldest_first = self.runs()[:0:-1]
         oldest_first.sort(key=lambda run: not all(task.over for task in self.tasks(run)))
         for run in oldest_first:
-            if len(self.sources) <= sources_max:
+            if len(gone) >= excess:
                 break
-            for attempts in self._runs.pop(run).tasks.values():
-                for attempt in attempts.values():
-                    for voice in attempt.voices:
-                        gone.append(voice.source)
-                        self.sources.pop(voice.source, None)
+            del self._runs[run]
+            gone += of_run.get(run, [])
+        for source in gone:
+            del self.sources[source]
         return gone
 
 
@@ -301,4 +306,5 @@ def _state_of(key: TaskKey, attempts: dict[int, Attempt], run: _Run) -> TaskStat
         at_s=reporter.at_s if reporter is not None else None,
         step=run.steps.get(key[2]),
         leaf=key[2] in run.leaves,
+        told=key[2] in run.steps and newest.airflow is not None and newest.airflow.state in TERMINAL_STATES,
     )

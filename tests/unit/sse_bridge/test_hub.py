@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from itertools import chain
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from pipeline.progress.event import TERMINAL_STATES
 from sse_bridge import hub as hub_module
 from sse_bridge.filters import Filter
+from sse_bridge.state import Incoming, parse_record
 from tests.unit.sse_bridge.whatwg import EventStreamParser
 from tests.unit.sse_bridge.world import Client, Reader, Topic, record
 
@@ -436,3 +438,54 @@ def test_with_room_enough_no_event_is_lost_or_doubled(actions: list[tuple[Any, .
     }
     assert client.resets == 0
     assert sorted(client.got) == sorted(expected)
+
+
+@pytest.mark.parametrize("lines", [False, True])
+def test_every_snapshot_and_every_word_about_silence_tells_the_time_of_its_sending(lines: bool) -> None:
+    now = [1_795_341_700.0]
+    topic = Topic()
+    topic.append(0, record())
+    reader = Reader(topic, clock=lambda: now[0])
+    reader.read_all()
+    hub = reader.hub
+
+    def times() -> set[str]:
+        said = [
+            hub.join(Filter(), lines=lines)[1],
+            hub.join(Filter(), lines=lines, last_event_id="never.1")[1],
+            hub.liveness(Filter(), lines=lines),
+            hub.snapshot_json(Filter()),
+        ]
+        return {re.findall(rb'"time":"([^"]*)"', each)[0].decode() for each in said}
+
+    assert times() == {"2026-11-22T10:01:40.000Z"}
+    now[0] += 180
+    assert times() == {"2026-11-22T10:04:40.000Z"}
+
+
+def test_clients_that_come_at_once_share_the_bytes_of_a_snapshot() -> None:
+    topic = Topic()
+    topic.append(0, record())
+    reader = Reader(topic)
+    reader.read_all()
+    assert reader.hub.snapshot(Filter()) is reader.hub.snapshot(Filter())
+
+
+def test_an_event_that_cannot_be_taken_keeps_no_other_of_its_batch_from_the_clients(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reader = Reader(Topic())
+    reader.hub.ready = True
+    apply = reader.hub.state.apply
+
+    def raising(incoming: Incoming, heard_s: float) -> Any:
+        if incoming.event["data"]["task_id"] == "odd":
+            raise ValueError("odd")
+        return apply(incoming, heard_s)
+
+    monkeypatch.setattr(reader.hub.state, "apply", raising)
+    raws = [record("a"), record("odd"), record("b")]
+    entries, _ = reader.hub.take([Incoming(0, n, raw, parse_record(raw), 1.0) for n, raw in enumerate(raws)])
+    assert [entry.labels.task_id for entry in entries] == ["a", "b"]
+    assert reader.hub.counts["poison"] == 1
+    assert reader.hub.position == (3,)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.progress import Place, TaskIdentity, airflow_event, encode_event
 from sse_bridge.filters import Filter, parse_filter
 from sse_bridge.state import BridgeState, Incoming, parse_record
 from tests.unit.sse_bridge.world import Reader, Topic, record
@@ -142,6 +143,45 @@ def test_a_run_is_over_when_nothing_more_will_come() -> None:
     hear(known, record("other", 1, run="elsewhere"), 1102.0)
     hear(known, record("warm", 3, "failed"), 1103.0)
     assert known.over(wanted)
+
+
+def airflows(task: str, state_: str, at_s: float, map_index: int = -1, *, leaf: bool = False) -> bytes:
+    identity = TaskIdentity("d", "r", task, map_index)
+    return encode_event(airflow_event(identity, state_, time_s=at_s, place=Place(0, leaf)))
+
+
+def test_a_run_of_which_nobody_knows_the_last_task_is_settled_when_nothing_comes_for_a_while() -> None:
+    known = state()
+    wanted = parse_filter({"dag_id": ["d"], "run_id": ["r"]})
+    hear(known, record("load", 1, "succeeded"), 1000.0)
+    assert not known.settled(wanted, 1014.0, settle_s=15.0)
+    assert known.settled(wanted, 1015.0, settle_s=15.0)
+
+
+def test_a_run_is_settled_at_once_where_airflow_has_said_how_every_step_ended() -> None:
+    known = state()
+    wanted = parse_filter({"dag_id": ["d"], "run_id": ["r"]})
+    hear(known, airflows("load", "succeeded", 1_795_341_600.0, 0), 1000.0)
+    hear(known, airflows("warm", "running", 1_795_341_600.0, leaf=True), 1000.0)
+    hear(known, record("warm", 1, "succeeded"), 1000.0)
+    assert not known.settled(wanted, 1005.0, settle_s=15.0), "Airflow may try it again"
+    hear(known, airflows("warm", "succeeded", 1_795_341_601.0, leaf=True), 1001.0)
+    assert not known.settled(wanted, 1001.5, settle_s=15.0)
+    assert known.settled(wanted, 1002.0, settle_s=15.0)
+    assert not known.settled(Filter(), 1002.0, settle_s=15.0), "another run may have begun"
+    # Of a mapped task that ends the DAG, further instances may follow.
+    hear(known, airflows("last", "succeeded", 1_795_341_602.0, 0, leaf=True), 1003.0)
+    assert not known.settled(wanted, 1010.0, settle_s=15.0)
+
+
+def test_airflow_s_own_words_pass_the_filters_of_what_the_task_said_in_an_earlier_attempt() -> None:
+    known = state()
+    hear(known, record("load", 1, "failed"), 1000.0)
+    again = TaskIdentity("d", "r", "load", attempt=2)
+    hear(known, encode_event(airflow_event(again, "queued", time_s=1_795_341_700.0, begun=False)), 1001.0)
+    wanted = parse_filter({"dataset": ["flights"], "kind": ["load"]})
+    assert len(known.events(wanted)) == 2
+    assert [shown for _, shown in known.tasks(wanted)] == ["queued"]
 
 
 def test_points_of_curves_are_passed_on_but_not_kept_apart() -> None:
