@@ -14,6 +14,7 @@ from pipeline.diff import DiffReport, diff
 from pipeline.errors import StoreError, StoreTimeoutError, StoreUnavailableError
 from pipeline.load import LoadOptions, LoadPlan, LoadReport, SplitResult, load_split, make_plan, publish
 from pipeline.load.merge import merge_siblings
+from pipeline.load.outcome import outcome
 from pipeline.load.resume import unfinished_run
 from pipeline.names import check_dataset_name, new_run_id, parse_reference
 from pipeline.progress import Task, null_task
@@ -267,8 +268,18 @@ class Store:
         if task is not None:
             task.phase("publish")
         report = self.publish(plan, results)
+        if task is not None:
+            self.tell_outcome(report, task)
         seconds = time.monotonic() - began
         return replace(report, seconds=round(seconds, 3), rows_per_s=round(report.rows / seconds, 1))
+
+    def tell_outcome(self, report: LoadReport, task: Task) -> None:
+        """Let ``task`` report the version, its rows, bytes and columns; what cannot be read for that is left out."""
+        try:
+            schema = self.catalogue.schema(self.version(f"{report.dataset}@{report.version}"))
+        except StoreError:
+            return
+        task.result(**outcome(report, schema))
 
     def published(self, plan: LoadPlan) -> LoadReport:
         """The report of a load that is there already; of its own version, or of the one that holds its rows now."""
@@ -316,7 +327,8 @@ class Store:
         healer = Healer(self.cassandra, self.chunk_reader)
         healer.require_all_up("healing")
         names = self.catalogue.names() if name is None else [self.versions(name)[0].dataset]
-        report = healer.heal(names, HealReport(), task=task or null_task())
+        task = task or null_task()
+        report = healer.heal(names, HealReport(), task=task)
         for each in names:
             try:
                 report.merged += self._merge(each)
@@ -324,6 +336,7 @@ class Store:
                 if error.retriable:
                     raise
                 report.problems.append({"dataset": each, "error": type(error).__name__, "message": str(error)})
+        task.message(report.words)
         return report
 
     def _merge(self, name: str) -> list[str]:
@@ -379,7 +392,9 @@ class Store:
         report = VerifyReport(dataset.version.reference)
         if each_replica:
             report.audit(Auditor(self.cassandra, self.catalogue), dataset.version)
-        verify_chunks(self.chunk_reader, dataset.refs(), report, task=task or null_task(), each_replica=each_replica)
+        task = task or null_task()
+        verify_chunks(self.chunk_reader, dataset.refs(), report, task=task, each_replica=each_replica)
+        task.message(report.words)
         self._note((dataset.name, UUID(hex=writer), bucket) for writer, bucket in report.owed)
         return report
 

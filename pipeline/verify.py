@@ -42,6 +42,13 @@ class VerifyReport:
         """Every copy that was asked for is there and is what was written."""
         return self.bad == 0
 
+    @property
+    def words(self) -> str:
+        """The outcome as one line for people."""
+        if not self.ok:
+            return f"{self.bad:,} of {self.copies:,} copies are wrong or missing"
+        return f"{self.rows:,} rows in {self.chunks:,} chunks verified"
+
     def to_json(self) -> dict[str, Any]:
         """Plain JSON: every field, and ``ok``."""
         return {**asdict(self), "ok": self.ok}

@@ -59,6 +59,11 @@ def warm(dataset: Dataset, reader: ChunkReader, cache: ChunkCache | None, *, tas
 
     def report(*, admitted: bool, reason: str = "", chunks: int = 0, already: int = 0) -> WarmReport:
         seconds = round(time.monotonic() - began, 3)
+        task.message(
+            f"{version.reference} is not in Redis: {reason}"
+            if reason
+            else f"{version.reference} is in Redis, {version.rows:,} rows in {chunks + already:,} chunks"
+        )
         return WarmReport(version.reference, admitted, reason, chunks, already, version.stored_bytes, seconds)
 
     if cache is None:

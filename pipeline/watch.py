@@ -17,12 +17,14 @@ from httpx_sse import EventSource, ServerSentEvent, SSEError
 from pipeline.errors import ProgressError
 from pipeline.progress.event import Event
 from pipeline.progress.merge import Picture, RunKey, TaskState
+from pipeline.progress.runs import RunState, state_of_run
 
 __all__ = ["Watched", "Watcher", "watch"]
 
 SILENT_S: Final = 40.0
 """Without even a heartbeat (every 15 s) for this long the connection is given up and made again."""
 FIRST_ANSWER_S: Final = 10.0
+ASK_AGAIN_S: Final = 0.25
 PAUSES_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
 SETTLED_OWN_S: Final = 2.0
 SETTLED_S: Final = 15.0
@@ -55,10 +57,10 @@ def watch(
     """Follow a run, or all, and return how every task ended; connections that break are resumed by cursor.
 
     ``on_event`` is called with every event that is new, in their order within a run. A run is over when every task
-    that was heard of has ended and nothing new came for ``settle_s`` (2 s for what the command line runs, else
-    15 s: nobody says which task is the last, and a scheduler takes its time). With ``until_done`` false, or when
-    ``timeout_s`` is over first, the result has ``over`` false. Raises ``ProgressError`` when the bridge does not
-    answer at first, or refuses.
+    that was heard of has ended and nothing was heard of it for ``settle_s`` (2 s for what the command line runs, else
+    15 s: a scheduler takes its time); a second is enough where Airflow has told how every step ended. With
+    ``until_done`` false, or when ``timeout_s`` is over first, the result has ``over`` false. Raises ``ProgressError``
+    when the bridge does not answer at first, or refuses.
     """
     watcher = Watcher(url, dag_id=dag_id, run_id=run_id, token=token)
     for event in watcher.events(until_done=until_done, timeout_s=timeout_s, settle_s=settle_s):
@@ -101,6 +103,35 @@ class Watcher:
                 yield TaskState(task.key, task.attempt, judged, task.error, task.data, task.source)
             else:
                 yield task
+
+    def runs(self) -> Iterator[RunState]:
+        """Every run that has tasks, the one heard of last first."""
+        for run in self.picture.runs():
+            yield state_of_run(run, self.tasks(run))
+
+    def wait_until_known(self, timeout_s: float) -> bool:
+        """Wait until the bridge knows a task of what is asked for; False when it still knows none after ``timeout_s``.
+
+        Raises as ``watch`` does.
+        """
+        deadline = time.monotonic() + timeout_s
+        patience = time.monotonic() + max(timeout_s, FIRST_ANSWER_S)
+        with httpx.Client(headers=self._headers, trust_env=False, timeout=5.0) as client:
+            while True:
+                try:
+                    answer = client.get(f"{self._url}/api/progress", params=self._params)
+                    if answer.status_code != 503:
+                        self._check(answer)
+                        if answer.json()["tasks"]:
+                            return True
+                        if time.monotonic() > deadline:
+                            return False
+                    elif time.monotonic() > patience:
+                        raise httpx.ConnectError(f"it is not ready: {answer.text.strip()[:200]}")
+                except httpx.TransportError as error:
+                    if time.monotonic() > patience:
+                        raise self._silent(error) from error
+                time.sleep(ASK_AGAIN_S)
 
     def result(self) -> Watched:
         """How it stands now."""
@@ -157,6 +188,15 @@ class Watcher:
             url=self._url,
         )
 
+    def _check(self, answer: httpx.Response) -> None:
+        if answer.status_code != 200:
+            said = answer.read().decode("utf-8", "replace").strip().splitlines()
+            raise ProgressError(
+                f"the bridge at {self._url} refuses: {answer.status_code} {said[0][:200] if said else ''}",
+                hint="MILLRACE_BRIDGE__TOKEN holds its token" if answer.status_code == 401 else "",
+                url=self._url,
+            )
+
     def _one_connection(self, client: httpx.Client) -> Iterator[Event | None]:
         params = dict(self._params)
         silent_s = min(SILENT_S, max(self._deadline - time.monotonic(), 0.1))
@@ -167,13 +207,7 @@ class Watcher:
         with client.stream("GET", f"{self._url}/events", params=params, headers=headers, timeout=timeout) as answer:
             if answer.status_code == 503:
                 raise httpx.ConnectError("it takes no further stream at the moment")
-            if answer.status_code != 200:
-                said = answer.read().decode("utf-8", "replace").strip().splitlines()
-                raise ProgressError(
-                    f"the bridge at {self._url} refuses: {answer.status_code} {said[0][:200] if said else ''}",
-                    hint="MILLRACE_BRIDGE__TOKEN holds its token" if answer.status_code == 401 else "",
-                    url=self._url,
-                )
+            self._check(answer)
             self.connected = True
             self._socket = answer.extensions["network_stream"].get_extra_info("socket")
             if params != self._params:

@@ -22,7 +22,7 @@ from sse_bridge.filters import Filter, parse_filter
 from sse_bridge.security import guard
 from sse_bridge.stream import SETTLED_S
 from sse_bridge.streams import Refused
-from sse_bridge.views import run_json, run_views, task_json
+from sse_bridge.views import run_views, task_json
 
 __all__ = ["create_app"]
 
@@ -127,7 +127,7 @@ def _add_api(app: Flask, bridge: Bridge) -> None:
         if not hub.ready:
             return _later(f"not ready: {hub.why_deaf or 'the topic is being read'}")
         tasks = [task_json(task, state) for task, state in hub.state.tasks(wanted)]
-        runs = [run_json(run) for run in hub.state.runs(wanted)]
+        runs = [run.to_json() for run in hub.state.runs(wanted)]
         body = hub.snapshot_json(wanted, more={"runs": runs, "tasks": tasks})
         return Response(body, mimetype="application/json", headers={"Cache-Control": "no-store"})
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 from urllib.parse import quote
@@ -16,7 +15,7 @@ from pipeline.progress.words import amount, clean, duration
 from sse_bridge.filters import Filter
 from sse_bridge.state import BridgeState
 
-__all__ = ["RunView", "TaskView", "run_json", "run_path", "run_views", "task_json"]
+__all__ = ["RunView", "TaskView", "run_path", "run_views", "task_json"]
 
 RUNS_SHOWN = 50
 TEXT_MAX = 2_000
@@ -88,23 +87,6 @@ _TOLD = (
 )
 
 
-def run_json(run: RunState) -> dict[str, Any]:
-    """A run as ``/api/progress`` tells it; ``steps`` are the ids of its tasks in the order of the work."""
-    dag_id, run_id = run.key
-    return {
-        "dag_id": dag_id,
-        "run_id": run_id,
-        "state": run.state,
-        "over": run.over,
-        "headline": run.headline,
-        "tasks": len(run.tasks),
-        "ended": run.ended,
-        "steps": list(dict.fromkeys(task.key[2] for task in run.tasks)),
-        "total": None if run.total is None else asdict(run.total),
-        "result": run.result,
-    }
-
-
 def run_views(state: BridgeState, wanted: Filter) -> list[RunView]:
     """The runs that pass, the newest first, at most fifty."""
     runs: Iterator[RunState] = islice(state.runs(wanted), RUNS_SHOWN)
@@ -166,7 +148,7 @@ def _left_s(task: TaskState) -> float | None:
     if task.state != "running" or not total or not rate or task.data["elapsed_s"] < 5:
         return None
     left_s = max(total - task.data["done"], 0) / rate
-    return left_s if math.isfinite(left_s) else None
+    return left_s if left_s < 1e9 else None
 
 
 def _shown(text: str) -> str:

@@ -35,6 +35,7 @@ def plan(params: Mapping[str, Any]) -> list[int]:
     loaded: clearing a run is the same load, not a second one.
     """
     from pipeline.airflow.request import load_options
+    from pipeline.load.split import task_unit
 
     context = get_current_context()
     with step("plan", dataset=params["dataset"], unit="splits") as (store, report):
@@ -46,6 +47,9 @@ def plan(params: Mapping[str, Any]) -> list[int]:
             logger.warning("the plan has %d bytes; each of its tasks fetches it from Airflow's database", size)
         context["ti"].xcom_push(key=PLAN_KEY, value=said)
         splits = [] if planned.published else [split.index for split in planned.source.splits]
+        unit, total = task_unit(planned, None)
+        # What the whole run will count, long before the last of its splits begins.
+        report.result(load={"splits": len(splits), "total": (total or None) if splits else 0, "unit": unit})
         report.set_total(len(splits))
         report.advance_to(len(splits))
         report.message(f"{planned.dataset}@{planned.label} of {planned.source.uri}")
@@ -80,6 +84,7 @@ def verify(planned: Mapping[str, Any], loaded: Sequence[Mapping[str, Any]]) -> d
             if not found.ok:
                 raise _refused(found)
             sums = {name: value + getattr(found, name) for name, value in sums.items()}
+        report.message(f"{sums['rows']:,} rows in {sums['chunks']:,} chunks verified")
     return sums
 
 
@@ -110,6 +115,7 @@ def publish(planned: Mapping[str, Any], loaded: Sequence[Mapping[str, Any]]) -> 
         done = replace(done, seconds=round(seconds, 3), rows_per_s=round(done.rows / max(seconds, 0.001), 1))
         report.advance_to(done.rows)
         report.message(f"{of.dataset}@{done.version}: {done.rows:,} rows in {done.chunks} chunks")
+        store.tell_outcome(done, report)
         cassandra = store.settings.cassandra
         emit_loaded(context["outlet_events"], done, cluster=store.cassandra.cluster_name, keyspace=cassandra.keyspace)
     said = json.dumps(done.to_json())
@@ -125,7 +131,6 @@ def warm(report: Mapping[str, Any], *, wanted: bool) -> dict[str, Any]:
         raise AirflowSkipException("the form says not to warm the cache")
     with step("warm", dataset=report["dataset"], total=report["total_rows"]) as (store, task):
         done = store.warm(f"{report['dataset']}@{report['version']}", task=task)
-        task.message(done.reason or f"{done.chunks + done.already} chunks are in Redis")
     return done.to_json()
 
 

@@ -27,13 +27,9 @@ def heal(params: Mapping[str, Any]) -> dict[str, Any]:
     with step("heal", dataset=params.get("dataset") or "") as (store, task):
         report = store.heal(params.get("dataset"), task=task)
         said = _plain(report.to_json(), "problems")
-        task.message(f"{report.cleared} of {report.debts} debts paid, {report.copies} copies written")
         if not report.ok:
             first = report.problems[0]["message"] if report.problems else "see the log"
-            raise ChunkMissingError(
-                f"{report.debts - report.cleared - report.pending} debts are not paid: {first}",
-                hint="a node may be down: ./run status",
-            )
+            raise ChunkMissingError(f"{report.words}: {first}", hint="a node may be down: ./run status")
     return said
 
 
@@ -54,6 +50,7 @@ def verify(params: Mapping[str, Any]) -> dict[str, Any]:
             passes = {"ChunkMissingError", "StoreUnavailableError", "StoreTimeoutError"}
             kind = ChunkMissingError if all(p["error"] in passes for p in problems) else ChunkError
             raise kind(f"{sums['bad']} copies are wrong or missing: {problems[0]['message']}", hint="millrace heal")
+        task.message(f"{sums['rows']:,} rows in {sums['datasets']:,} datasets verified")
     return sums
 
 
@@ -66,7 +63,7 @@ def prune(params: Mapping[str, Any]) -> dict[str, Any]:
     with step("maintain", dataset=params.get("dataset") or "") as (store, task):
         for reference in _latest(store, params):
             marked += store.prune(reference.partition("@")[0], int(keep)).marked
-        task.message(f"{len(marked)} versions deleted")
+        task.message(f"{len(marked):,} versions deleted" if marked else "no version to delete")
     return {"marked": marked[:_LISTED], "versions": len(marked)}
 
 
@@ -74,7 +71,9 @@ def fsck() -> dict[str, Any]:
     """Says what dead loads and deleted versions left and what nodes lack; removes nothing."""
     with step("maintain", dataset="") as (store, task):
         report = store.fsck()
-        task.message(f"{len(report.garbage)} writers left something, {len(report.lacking)} things are lacking")
+        left, lacking = len(report.garbage), len(report.lacking)
+        said = f"{left:,} loads left data behind" if left else "nothing is left over"
+        task.message(f"{said}, {lacking:,} copies are missing" if lacking else f"{said}, nothing is missing")
         for item in [*report.garbage, *report.lacking][:_LISTED]:
             logger.warning("%s", json.dumps(item, sort_keys=True))
         return _plain(report.to_json(), "garbage", "lacking")

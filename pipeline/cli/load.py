@@ -190,7 +190,9 @@ def _promise(invocation: Invocation, name: str, run: str, *, named: bool) -> Non
 
 def _load(invocation: Invocation, store: Store, plan: LoadPlan, task: Task) -> LoadReport:
     if plan.published:
-        return store.published(plan)
+        report = store.published(plan)
+        store.tell_outcome(report, task)
+        return report
     result = store.load_split(plan, None, task=task)
     task.phase("publish")
     # The version's row is the one write that cannot be half done: what comes in between waits until it is known.
@@ -201,6 +203,7 @@ def _load(invocation: Invocation, store: Store, plan: LoadPlan, task: Task) -> L
     with interrupts.held():
         report = store.publish(plan, [result])
         interrupts.last_words = f"stopped; {plan.dataset}@{report.version} had just been published"
+    store.tell_outcome(report, task)
     return report
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,15 +13,22 @@ import click
 from pipeline.cli.invocation import Invocation, json_option, pass_invocation
 from pipeline.cli.output import human_bytes, human_seconds, say, visible
 from pipeline.cli.reporting import draws_bars
+from pipeline.errors import UsageError
 from pipeline.progress.event import Event, is_counted
 from pipeline.progress.merge import TaskState
+from pipeline.progress.runs import in_order
 
 if TYPE_CHECKING:
+    from pipeline.progress.runs import RunState
     from pipeline.watch import Watched, Watcher
 
 __all__ = ["command", "run"]
 
 EXIT_FAILED = 1
+EXIT_STILL_RUNNING = 124
+"""What the command ``timeout`` says, too."""
+UNKNOWN_S = 5.0
+"""A run that was only just started may not have been heard of yet."""
 RUNS_SHOWN = 5
 DRAW_EVERY_S = 0.2
 
@@ -35,10 +43,12 @@ def command(invocation: Invocation, /, run: str | None, url: str | None, timeout
     """Follow a run until it is over, or everything until Ctrl-C.
 
     DAG/RUN names a run as the page does: ingest_dataset/manual__2026-11-22T10:00:00+00:00, or cli/flights-3fa9c1. The
-    exit code is 0 when every task of it succeeded and 1 when one did not. Without DAG/RUN all runs are shown.
+    exit code is 0 when every task of it succeeded, 1 when one did not, 2 when no such run was reported, and 124 when
+    it is still running after --timeout-s. A run that is over is answered at once. Without DAG/RUN all runs are shown.
 
-    JSON: over, succeeded, and tasks, a list of dag_id, run_id, task_id, map_index, attempt, state, kind, dataset, done,
-    total, unit, error.
+    JSON: over, succeeded; runs, a list of dag_id, run_id, state, over, headline, tasks (how many), ended, steps (their
+    ids in order), total (kind, unit, done, total, fraction, rate, left_s), result; and tasks, a list of dag_id, run_id,
+    task_id, map_index, attempt, state, kind, dataset, done, total, unit, error.
 
     \b
     Example:
@@ -55,13 +65,17 @@ def command(invocation: Invocation, /, run: str | None, url: str | None, timeout
     settings = load_settings().bridge
     token = settings.token.get_secret_value() if settings.token is not None else None
     watcher = Watcher(url or settings.url, dag_id=dag_id or None, run_id=run_id or None, token=token)
+    if run is not None and not watcher.wait_until_known(min(timeout_s or UNKNOWN_S, UNKNOWN_S)):
+        raise UsageError(f"no run {run} was reported", hint="millrace watch, without a run, shows those there are")
     watched = follow(watcher, until_done=run is not None, timeout_s=timeout_s, quiet=invocation.json)
+    runs = list(watcher.runs())
+    facts = {"over": watched.over, "succeeded": watched.succeeded, "runs": [each.to_json() for each in runs]}
     invocation.answer(
-        {"tasks": [_facts(task) for task in watched.tasks], "over": watched.over, "succeeded": watched.succeeded},
-        lambda: None if run is None else say(_summary(watched)),
+        {**facts, "tasks": [_facts(task) for each in runs for task in each.tasks]},
+        lambda: say(_summary(runs[0], watched, timeout_s)) if run is not None and runs else None,
     )
     if run is not None and not watched.succeeded:
-        raise click.exceptions.Exit(EXIT_FAILED)
+        raise click.exceptions.Exit(EXIT_FAILED if watched.over else EXIT_STILL_RUNNING)
 
 
 def follow(watcher: Watcher, *, until_done: bool, timeout_s: float | None = None, quiet: bool = False) -> Watched:
@@ -93,7 +107,7 @@ class _Lines:
 
     def changed(self, event: Event | None) -> None:
         run = (event["data"]["dag_id"], event["data"]["run_id"]) if event is not None else None
-        for task in self._watcher.tasks(run):
+        for task in in_order(self._watcher.tasks(run)):
             now = (task.state, task.attempt, (task.state == "running" and task.data.get("phase")) or "")
             if self._said.get(task.key) != now:
                 self._said[task.key] = now
@@ -134,14 +148,15 @@ class _LiveTable(AbstractContextManager["_LiveTable"]):
         from rich.console import Group
         from rich.text import Text
 
-        runs = self._watcher.picture.runs()
+        known = len(self._watcher.picture.runs())
         parts: list[Any] = []
-        for dag_id, run_id in runs[:RUNS_SHOWN]:
-            parts.append(Text(visible(f"{dag_id}/{run_id}"), style="bold"))
-            parts.append(_table_of(self._watcher.tasks((dag_id, run_id))))
-        if len(runs) > RUNS_SHOWN:
-            parts.append(Text(f"and {len(runs) - RUNS_SHOWN} older runs", style="dim"))
-        if not runs:
+        for run in islice(self._watcher.runs(), RUNS_SHOWN):
+            parts.append(Text(visible("/".join(run.key)), style="bold"))
+            parts.append(Text(f"{visible(run.headline)}{_pace(run)}", style=_STYLES.get(run.state, "")))
+            parts.append(_table_of(run.tasks))
+        if known > RUNS_SHOWN:
+            parts.append(Text(f"and {known - RUNS_SHOWN} older runs", style="dim"))
+        if not known:
             parts.append(Text("nothing was reported yet", style="dim"))
         if not (self._watcher.connected or self._watcher.over):
             parts.append(Text("connecting to the bridge", style="yellow"))
@@ -218,7 +233,8 @@ def _left(task: TaskState) -> str:
     said = task.data
     if task.state != "running" or not said.get("total") or not said.get("rate") or said["elapsed_s"] < 5:
         return ""
-    return human_seconds(max(said["total"] - said["done"], 0) / said["rate"])
+    left_s = max(said["total"] - said["done"], 0) / said["rate"]
+    return human_seconds(left_s) if left_s < 1e9 else ""
 
 
 def _line(task: TaskState, *, named: bool) -> str:
@@ -236,13 +252,20 @@ def _line(task: TaskState, *, named: bool) -> str:
     return " ".join(parts)
 
 
-def _summary(watched: Watched) -> str:
-    if not watched.over:
-        return "not over yet"
+def _pace(run: RunState) -> str:
+    if run.over or run.total is None or not run.total.rate:
+        return ""
+    left = "" if run.total.left_s is None else f", {human_seconds(run.total.left_s)} left"
+    return f", {_amount(run.total.rate, run.total.unit)}/s{left}"
+
+
+def _summary(run: RunState, watched: Watched, timeout_s: float | None) -> str:
     states: dict[str, int] = {}
-    for task in watched.tasks:
+    for task in run.tasks:
         states[task.state] = states.get(task.state, 0) + 1
-    return ", ".join(f"{count} {state}" for state, count in states.items())
+    counts = ", ".join(f"{count} {state}" for state, count in states.items())
+    said = f"{visible(run.headline)} ({counts})"
+    return said if watched.over else f"still {run.state} after {human_seconds(timeout_s or 0)}: {said}"
 
 
 def _facts(task: TaskState) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 __all__ = ["NullTask", "Task", "null_task"]
 
@@ -42,6 +42,9 @@ class Task(Protocol):
     def message(self, text: str) -> None:
         """Set the line that people read; at most 500 characters are kept."""
 
+    def result(self, **facts: Any) -> None:
+        """Say how the work came out: plain JSON of at most 16 kB, which the events from now on carry."""
+
     def skip(self, reason: str = "") -> None:
         """End as ``skipped`` instead of ``succeeded`` when the block ends without an error."""
 
@@ -79,6 +82,9 @@ class NullTask:
         """Do nothing."""
 
     def message(self, text: str) -> None:
+        """Do nothing."""
+
+    def result(self, **facts: Any) -> None:
         """Do nothing."""
 
     def skip(self, reason: str = "") -> None:

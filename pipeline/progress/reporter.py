@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import os
@@ -40,6 +41,7 @@ BURST: Final = 20
 """Phase changes go out at once, but never more than this many ahead of two a second."""
 TEXT_MAX: Final = 500
 NAME_MAX: Final = 100
+RESULT_BYTES_MAX: Final = 16_000
 METRICS_MAX: Final = 64
 
 
@@ -98,6 +100,7 @@ class ProgressTask:
         self._total = _plain(total)
         self._counters = dict.fromkeys(COUNTERS, 0)
         self._metrics: dict[str, float | None] = {}
+        self._result: dict[str, Any] | None = None
         self._curves: dict[str, Curve] = {}
         self._dirty = False
         self._curves_dirty = False
@@ -189,6 +192,23 @@ class ProgressTask:
         """Set the line that people read; at most 500 characters are kept."""
         with self._lock:
             self._message = _short(text, TEXT_MAX)
+            self._mark()
+
+    def result(self, **facts: Any) -> None:
+        """Say how the work came out: plain JSON of at most 16 kB, which the events from now on carry.
+
+        Facts that are no JSON, or too many, are left out: reporting may never fail the work.
+        """
+        try:
+            text = json.dumps(facts, allow_nan=False)
+        except (TypeError, ValueError, RecursionError):
+            logger.debug("a result is no JSON", exc_info=True)
+            return
+        if len(text) > RESULT_BYTES_MAX:
+            logger.debug("a result of %d bytes is left out", len(text))
+            return
+        with self._lock:
+            self._result = json.loads(text)
             self._mark()
 
     def skip(self, reason: str = "") -> None:
@@ -313,6 +333,7 @@ class ProgressTask:
             "metrics": dict(self._metrics),
             "message": self._message,
             "error": self._error,
+            **({"result": self._result} if self._result else {}),
         }
         self._emit(progress_event(self.identity, self._sequence, time.time(), facts))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from pipeline.progress.event import TERMINAL_STATES
@@ -21,6 +21,8 @@ _ENDS: Final = ("failed", "lost", "cancelled", "succeeded", "skipped")
 _AFTER_LOAD: Final = frozenset({"verify", "publish", "warm"})
 _LEFT_AFTER_S: Final = 5.0
 """A rate that is younger tells nothing about the time left."""
+_LEFT_MAX_S: Final = 1e9
+"""Longer than anybody waits; a rate that is almost nothing gives times without end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,21 @@ class RunState:
     def over(self) -> bool:
         """Whether nothing more will come of any task."""
         return bool(self.tasks) and self.ended == len(self.tasks)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON; ``tasks`` counts them, ``steps`` are their ids in the order of the work."""
+        return {
+            "dag_id": self.key[0],
+            "run_id": self.key[1],
+            "state": self.state,
+            "over": self.over,
+            "headline": self.headline,
+            "tasks": len(self.tasks),
+            "ended": self.ended,
+            "steps": list(dict.fromkeys(task.key[2] for task in self.tasks)),
+            "total": None if self.total is None else asdict(self.total),
+            "result": self.result,
+        }
 
 
 def state_of_run(key: RunKey, tasks: Iterable[TaskState]) -> RunState:
@@ -156,4 +173,4 @@ def _left_s(tasks: list[TaskState], done: float, whole: float | None, rate: floa
     if not whole or not rate or max(running, default=0) < _LEFT_AFTER_S:
         return None
     left = max(whole - done, 0) / rate
-    return left if math.isfinite(left) else None
+    return left if left < _LEFT_MAX_S else None

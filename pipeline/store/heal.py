@@ -49,6 +49,15 @@ class HealReport:
         """Nothing is owed any more."""
         return not self.problems and self.cleared + self.pending == self.debts
 
+    @property
+    def words(self) -> str:
+        """The outcome as one line for people."""
+        copies = f"{self.copies:,} copies written"
+        if not self.ok:
+            left = max(self.debts - self.cleared - self.pending, len(self.problems))
+            return f"{left:,} parts are still on one node only, {copies}"
+        return f"everything is on two nodes again, {copies}" if self.debts else "nothing to repair"
+
     def to_json(self) -> dict[str, Any]:
         """Plain JSON: every field, and ``ok``."""
         return {**asdict(self), "ok": self.ok}

@@ -369,3 +369,21 @@ def test_two_tasks_at_once_both_get_their_last_word() -> None:
     )
     assert lines == ["running None", "running None", "cancelled SIGTERM", "cancelled SIGTERM"]
     assert code == -signal.SIGTERM
+
+
+def test_a_result_stands_in_every_event_from_then_on_and_in_the_last_one() -> None:
+    sink = progress.MemorySink()
+    with progress.task(IDENTITY, kind="publish", dataset="flights", sinks=[sink]) as task:
+        task.result(version="1-3fa9c1", rows=3, columns=[["a", "int64"]])
+    assert "result" not in sink.events[0]["data"]
+    last = sink.events[-1]
+    assert last["data"]["result"] == {"version": "1-3fa9c1", "rows": 3, "columns": [["a", "int64"]]}
+    progress.validate_event(last)
+
+
+@pytest.mark.parametrize("value", [object(), float("nan"), "x" * 20_000, {1, 2}], ids=["object", "nan", "long", "set"])
+def test_a_result_that_no_event_can_carry_is_left_out_and_fails_nothing(value: object) -> None:
+    sink = progress.MemorySink()
+    with progress.task(IDENTITY, kind="publish", dataset="flights", sinks=[sink]) as task:
+        task.result(value=value)
+    assert [event["data"].get("result") for event in sink.events] == [None, None]

@@ -1,0 +1,58 @@
+"""What the last event of a load says: enough for a table on a page, and never more than an event holds."""
+
+from __future__ import annotations
+
+import json
+
+import pyarrow as pa
+import pytest
+
+from pipeline.load import LoadReport
+from pipeline.load.outcome import outcome
+from pipeline.progress.reporter import RESULT_BYTES_MAX
+
+REPORT = LoadReport(
+    dataset="flights",
+    version="2-3fa9c1",
+    run="r",
+    mode="append",
+    kind="table",
+    parent="1-3fa9c0",
+    rows=400_000,
+    total_rows=800_000,
+    raw_bytes=12_000_000,
+    stored_bytes=3_000_000,
+    chunks=4,
+    replicas=2,
+    under_replicated=0,
+    retries=0,
+    splits=1,
+    source="flights.csv",
+)
+
+
+def test_it_names_version_rows_bytes_and_columns_with_their_types() -> None:
+    said = outcome(REPORT, pa.schema([("a", pa.int64()), ("b", pa.list_(pa.string()))]))
+    assert said == {
+        "dataset": "flights",
+        "version": "2-3fa9c1",
+        "kind": "table",
+        "mode": "append",
+        "rows": 400_000,
+        "total_rows": 800_000,
+        "raw_bytes": 12_000_000,
+        "stored_bytes": 3_000_000,
+        "columns": [["a", "int64"], ["b", "list<item: string>"]],
+        "columns_total": 2,
+    }
+
+
+@pytest.mark.parametrize("name", ["c{}", "a long name, " * 50 + "{}", "\N{GRINNING FACE}" * 90 + "{}", '"\\\n{}'])
+def test_of_many_columns_it_names_the_first_ones_and_says_how_many_there_are(name: str) -> None:
+    deep = pa.struct([(f"field_{n}", pa.list_(pa.string())) for n in range(200)])
+    schema = pa.schema([(name.format(n), deep if n % 2 else pa.int8()) for n in range(5_000)])
+    said = outcome(REPORT, schema)
+    assert said["columns_total"] == 5_000
+    assert 5 < len(said["columns"]) < 5_000
+    assert len(json.dumps(said)) <= RESULT_BYTES_MAX
+    assert all(len(text) <= 100 for pair in said["columns"] for text in pair)
