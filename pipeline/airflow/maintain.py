@@ -50,7 +50,7 @@ def verify(params: Mapping[str, Any]) -> dict[str, Any]:
             passes = {"ChunkMissingError", "StoreUnavailableError", "StoreTimeoutError"}
             kind = ChunkMissingError if all(p["error"] in passes for p in problems) else ChunkError
             raise kind(f"{sums['bad']} copies are wrong or missing: {problems[0]['message']}", hint="millrace heal")
-        task.message(f"{sums['rows']:,} rows in {sums['datasets']:,} datasets verified")
+        task.message(f"{sums['rows']:,} rows verified, of the newest version of each dataset")
     return sums
 
 

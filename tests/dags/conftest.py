@@ -113,11 +113,16 @@ def airflow(full_stack: Stack) -> Iterator[AirflowClient]:
         yield client
 
 
-@pytest.fixture
-def probe(full_stack: Stack, airflow: AirflowClient) -> str:
-    """The id of the DAG whose tasks die, where this run's Airflow reads it."""
+@pytest.fixture(scope="session")
+def probe_folder(full_stack: Stack) -> None:
+    """This run's Airflow reads the probe DAGs."""
     started = full_stack.one("airflow").started
     process = started.process if started else None
     if process is None or process.environ().get("AIRFLOW__CORE__DAGS_FOLDER") != os.environ[DAGS_FOLDER]:
         pytest.skip("the Airflow that was given to this run does not read the probe DAGs")
+
+
+@pytest.fixture
+def probe(probe_folder: None, airflow: AirflowClient) -> str:
+    """The id of the DAG whose tasks die, where this run's Airflow reads it."""
     return str(airflow.wait_for_dag("ingest_probe", timeout_s=120)["dag_id"])

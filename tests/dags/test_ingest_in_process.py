@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,9 @@ import pytest
 
 from pipeline.api import Store
 from pipeline.errors import DatasetNotFoundError, StoreUnavailableError
+from pipeline.progress import Event
+from pipeline.progress.merge import Picture
+from pipeline.progress.runs import RunState, state_of_run
 from tests.dags.events import EventLog, airflows, are, own
 
 RunDag = Callable[..., Any]
@@ -84,6 +88,60 @@ def test_each_split_is_a_task_with_progress_of_its_own_and_the_table_is_the_file
         assert last["done"] == last["total"] > 0
     kinds = {each["data"]["task_id"]: each["data"]["kind"] for each in said if "kind" in each["data"]}
     assert kinds == {kind: kind for kind in ("plan", "load", "verify", "publish", "warm")}
+
+
+def seen(events: list[Event], last: Event | None = None) -> RunState:
+    """The run as people see it after these events, up to ``last`` where it is given."""
+    picture = Picture()
+    for event in events:
+        picture.apply(event)
+        if event is last:
+            break
+    (key,) = picture.runs()
+    return state_of_run(key, picture.tasks(key))
+
+
+def test_the_total_is_the_whole_from_the_plan_on_and_the_headline_says_what_was_loaded(
+    run_dag: RunDag, three_files: Path, name: str, store: Store, events: EventLog
+) -> None:
+    whole_bytes = sum(path.stat().st_size for path in three_files.iterdir())
+    steps = ["plan", "load", "verify", "publish", "warm"]
+    for mode, words in (
+        ("replace", f"load: {3 * ROWS:,} rows loaded"),
+        ("append", f"load: {3 * ROWS:,} rows added, {6 * ROWS:,} in the version"),
+    ):
+        run = run_dag(dataset=name, source=str(three_files), split_bytes=1_000_000, warm=False, mode=mode)
+        said = events.of_run(run.run_id, lambda found: are(airflows(found, "warm"), (1, "running"), (1, "skipped")))
+        planned = seen(said, own(said, "plan")[-1])
+        assert planned.total is not None
+        assert (planned.total.done, planned.total.total, planned.total.unit) == (0, whole_bytes, "bytes")
+        for event in own(said, "load", 1):
+            total = seen(said, event).total
+            assert total is not None
+            assert total.total == whole_bytes
+        run_state = seen(said)
+        assert run_state.headline == words
+        assert run_state.state == "succeeded"
+        assert list(dict.fromkeys(task.key[2] for task in run_state.tasks)) == steps
+        version = store.version(name)
+        assert run_state.result == {
+            "dataset": name,
+            "version": version.label,
+            "kind": "table",
+            "mode": mode,
+            "rows": 3 * ROWS,
+            "total_rows": version.rows,
+            "raw_bytes": version.raw_bytes // (1 if mode == "replace" else 2),
+            "stored_bytes": version.stored_bytes // (1 if mode == "replace" else 2),
+            "columns": [["id", "int64"], ["word", "string"], ["value", "double"]],
+            "columns_total": 3,
+        }
+
+
+def test_a_failed_plan_is_what_the_headline_says(run_dag: RunDag, name: str, events: EventLog) -> None:
+    run = run_dag(dataset=name, source="/etc/passwd")
+    said = events.of_run(run.run_id, lambda found: are(airflows(found, "plan"), (1, "running"), (1, "failed")))
+    assert re.match("load: plan failed, .*/etc/passwd", seen(said).headline)
 
 
 def test_the_result_is_the_load_report_and_xcoms_hold_names_and_sums_only(

@@ -10,6 +10,8 @@ from uuid import uuid4
 import pytest
 
 from pipeline.api import Store
+from pipeline.progress.merge import Picture
+from pipeline.progress.runs import state_of_run
 from pipeline.store.session import NODE_LOCAL
 from tests.dags.events import EventLog, are, own
 from tests.dags.test_ingest_in_process import task_states, xcoms
@@ -42,7 +44,18 @@ def test_by_default_everything_is_healed_and_checked_and_nothing_is_deleted(
     assert found["heal", -1, "return_value"]["ok"] is True
     assert found["verify", -1, "return_value"]["rows"] == 30
     assert found["fsck", -1, "return_value"]["removed_writers"] == 0
-    events.of_run(run.run_id, lambda seen: are(own(seen, "heal"), (1, "running"), (1, "succeeded")))
+    said = events.of_run(
+        run.run_id,
+        lambda seen: all(are(own(seen, task), (1, "running"), (1, "succeeded")) for task in ("heal", "verify", "fsck")),
+    )
+    picture = Picture()
+    for event in said:
+        picture.apply(event)
+    (key,) = picture.runs()
+    headline = state_of_run(key, picture.tasks(key)).headline
+    assert headline.startswith(
+        "maintenance: nothing to repair; 30 rows verified, of the newest version of each dataset; "
+    )
 
 
 def test_a_number_in_the_form_prunes_to_it(run_dag: RunDag, name: str, store: Store) -> None:

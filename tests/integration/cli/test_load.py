@@ -191,6 +191,8 @@ def test_progress_goes_to_kafka_as_a_run_of_the_command_line(
     assert (last["state"], last["kind"], last["dataset"]) == ("succeeded", "load", "watched")
     assert last["done"] == last["total"] == table_csv.stat().st_size
     assert last["unit"] == "bytes"
+    assert (last["result"]["rows"], last["result"]["total_rows"], last["result"]["mode"]) == (ROWS, ROWS, "replace")
+    assert last["result"]["columns_total"] == len(last["result"]["columns"]) > 1
 
 
 # --- stopping

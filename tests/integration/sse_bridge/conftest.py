@@ -67,7 +67,9 @@ class Topic:
         self.send(encode_event(event), key=event["source"], dag=dag, run=run, flush=flush)
         return event
 
-    def send(self, raw: bytes | None, *, key: str = "k", dag: str = "d", run: str = "r", flush: bool = True) -> None:
+    def send(
+        self, raw: bytes | None, *, key: str | bytes = "k", dag: str = "d", run: str = "r", flush: bool = True
+    ) -> None:
         partition = progress.partition_of(dag, run, self.settings.partitions)
         while True:
             try:

@@ -21,8 +21,9 @@ import pytest
 
 from local_stack.stack import Stack
 from pipeline import progress
+from pipeline.progress import encode_event
 from pipeline.watch import Watched, watch
-from tests.integration.sse_bridge.conftest import WAIT_S, Bridge, StartBridge, Stream, Topic, until
+from tests.integration.sse_bridge.conftest import FACTS, WAIT_S, Bridge, StartBridge, Stream, Topic, until
 from tests.ports import free_port
 from tests.unit.sse_bridge.whatwg import EventStreamParser
 
@@ -575,6 +576,97 @@ def test_a_failed_run_ends_the_watching_with_its_error(topic: Topic, bridge: Bri
     assert done.returncode == 1
     assert "\nwarm failed" in done.stderr
     assert "StoreError: no node answers" in done.stderr
+
+
+def watched(bridge: Bridge, run: str, *options: str) -> tuple[int, str, float]:
+    """Exit code, standard error and seconds of ``millrace watch``."""
+    env = {**os.environ, "MILLRACE_BRIDGE__URL": bridge.url}
+    command = [sys.executable, "-m", "pipeline", "watch", run, *options]
+    began = time.monotonic()
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=90, check=False)
+    return done.returncode, done.stderr, time.monotonic() - began
+
+
+def airflow_says(topic: Topic, task: str, state: str, step: int, *, begun: bool = True) -> None:
+    identity = progress.TaskIdentity("ingest_dataset", "r", task)
+    place = progress.Place(step, leaf=task == "warm")
+    event = progress.airflow_event(identity, state, time_s=time.time(), begun=begun, place=place)
+    topic.send(encode_event(event), key=event["source"], dag="ingest_dataset")
+
+
+def test_watch_tells_a_run_that_is_over_one_that_runs_and_one_that_does_not_exist_apart(
+    topic: Topic, bridge: Bridge
+) -> None:
+    for step, task in enumerate(("load", "warm")):
+        airflow_says(topic, task, "queued", step, begun=False)
+    airflow_says(topic, "load", "running", 0)
+    topic.say("load", 5, total=10, dag="ingest_dataset")
+    until(lambda: bridge.metric("sources") == 3, "the events")
+    code, said, seconds = watched(bridge, "ingest_dataset/r", "--timeout-s", "1.5")
+    assert code == 124
+    assert "still running after 1.50 s: load: 5 of 10 rows" in said
+    code, said, seconds = watched(bridge, "ingest_dataset/another")
+    assert (code, seconds < 15) == (2, True)
+    assert said.startswith("millrace: no run ingest_dataset/another was reported")
+    topic.say("load", 10, "succeeded", total=10, dag="ingest_dataset")
+    airflow_says(topic, "load", "succeeded", 0)
+    airflow_says(topic, "warm", "skipped", 1, begun=False)
+    until(lambda: bridge.get("/api/progress").json()["runs"][0]["over"], "the end")
+    code, said, seconds = watched(bridge, "ingest_dataset/r")
+    assert code == 0
+    assert said.endswith("load: 10 rows loaded (1 succeeded, 1 skipped)\n")
+    # Of this a second passes until the run counts as over for certain, and the rest is the start of the process.
+    assert seconds < 5
+    topic.say("load", 1, "failed", dag="cli", run="x", error={"type": "E", "message": "no such file"})
+    until(lambda: bridge.metric("sources") == 5, "the failed run")
+    code, said, seconds = watched(bridge, "cli/x")
+    assert (code, seconds < 6) == (1, True)
+    assert said.endswith("load: failed, no such file (1 failed)\n")
+
+
+def foreign(run: str, task: str = "step", **facts: Any) -> dict[str, Any]:
+    """An event of a producer that is not ours."""
+    source = f"/python/python/{run}/{task}/-1/1"
+    who = {"dag_id": "python", "run_id": run, "task_id": task, "map_index": -1, "attempt": 1}
+    data = {**who, **FACTS, "kind": "train", "state": "running", "done": 1, "total": 4, "elapsed_s": 9.0, **facts}
+    head = {"specversion": "1.0", "type": "millrace.progress.v1", "source": source, "id": f"{source}#000000000001"}
+    rest = {"subject": source[1:-2], "sequence": "000000000001", "time": "2026-01-02T03:04:05.678Z"}
+    return {**head, **rest, "datacontenttype": "application/json", "data": data}
+
+
+def test_what_one_producer_sends_breaks_nothing_for_others_and_goes_when_its_record_is_deleted(
+    topic: Topic, bridge: Bridge, open_stream: OpenStream
+) -> None:
+    stream = open_stream(bridge)
+    stream.next("snapshot")
+    topic.say("load", 3, total=10)
+    assert numbers(stream.take(1)) == [3]
+    half = foreign("half \ud800")
+    large = 17 * 10**307
+    poison: dict[str, bytes] = {
+        "overflow": json.dumps(foreign("overflow", extra="X"), indent=1).replace('"X"', "1e999").encode(),
+        "left": json.dumps(foreign("left", done=5, rate=1e-320)).encode(),
+        "sum a": json.dumps(foreign("sum", "a", done=large, total=large)).encode(),
+        "sum b": json.dumps(foreign("sum", "b", done=large, total=large)).encode(),
+        "half": json.dumps(half).encode(),
+        "text": json.dumps(foreign("text", message="half \ud800")).encode(),
+    }
+    for number, (name, raw) in enumerate(poison.items(), 4):
+        key = json.loads(raw)["source"].encode("utf-8", "surrogatepass")
+        topic.send(raw, key=key)
+        topic.say("load", number, total=10)
+        assert numbers(stream.take(1 if name not in ("left", "text") else 2))[-1] == number
+        for path in ("/", "/api/progress"):
+            assert bridge.get(path).status_code == 200, (name, path)
+        assert f"{number} of 10 rows" in bridge.get("/").text
+        late = open_stream(bridge)
+        late.next("snapshot")
+        late.close()
+        lines = bridge.get("/api/progress").json()
+        assert ("d", "r") in {(run["dag_id"], run["run_id"]) for run in lines["runs"]}
+        topic.send(None, key=key)
+        until(lambda: bridge.metric("sources") == 1, f"the deletion of {name}")
+    assert 'millrace_bridge_events{verdict="poison"} 4.0' in bridge.get("/metrics").text
 
 
 def test_the_page_shows_a_run_and_is_calm_about_an_unknown_one(topic: Topic, bridge: Bridge) -> None:

@@ -1,0 +1,168 @@
+"""Each way in which people repeat work in Airflow, in a real one: afterwards everything of ours agrees with it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import pytest
+
+from local_stack.airflow_client import AirflowClient
+from local_stack.stack import Stack
+from pipeline.settings import load_settings
+from pipeline.watch import watch
+
+DAG = "ingest_repeat"
+OURS = {"success": "succeeded", "failed": "failed", "upstream_failed": "cancelled", "skipped": "skipped"}
+RUN_S = 300.0
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a run is started, what people then do, and how Airflow says that it ended each time."""
+
+    conf: dict[str, Any]
+    steps: tuple[tuple[Callable[[AirflowClient, str], Any], str], ...]
+
+
+def path(run_id: str, *rest: str) -> str:
+    return "/".join([f"/api/v2/dags/{DAG}/dagRuns/{quote(run_id, safe='')}", *rest])
+
+
+def clear(*task_ids: str, downstream: bool = False) -> Callable[[AirflowClient, str], Any]:
+    def do(airflow: AirflowClient, run_id: str) -> Any:
+        options = {"only_failed": False, "include_downstream": downstream, "reset_dag_runs": True, "dry_run": False}
+        body = {**options, "dag_run_id": run_id, "task_ids": list(task_ids)}
+        return airflow.post(f"/api/v2/dags/{DAG}/clearTaskInstances", body)
+
+    return do
+
+
+def clear_run(*, only_failed: bool = False) -> Callable[[AirflowClient, str], Any]:
+    return lambda airflow, run_id: airflow.post(path(run_id, "clear"), {"dry_run": False, "only_failed": only_failed})
+
+
+def mark(task_id: str, state: str) -> Callable[[AirflowClient, str], Any]:
+    return lambda airflow, run_id: airflow.patch(path(run_id, "taskInstances", task_id), {"new_state": state})
+
+
+def mark_run(state: str) -> Callable[[AirflowClient, str], Any]:
+    return lambda airflow, run_id: airflow.patch(path(run_id), {"state": state})
+
+
+def once_it_waits(*then: Callable[[AirflowClient, str], Any]) -> Callable[[AirflowClient, str], Any]:
+    """When the second task's process is there, do this."""
+
+    def do(airflow: AirflowClient, run_id: str) -> Any:
+        until(lambda: states_told(run_id).get("b") == "running", lambda: f"b is not running: {states_told(run_id)}")
+        return [each(airflow, run_id) for each in then]
+
+    return do
+
+
+def nothing(airflow: AirflowClient, run_id: str) -> None:
+    """The run itself is what is looked at."""
+
+
+FAILS = ({"how": "fail"}, (nothing, "failed"))
+WAITS = {"how": "wait"}
+WAYS = {
+    "clear a task": Way(FAILS[0], (FAILS[1], (clear("b"), "failed"))),
+    "clear with downstream": Way(FAILS[0], (FAILS[1], (clear("b", downstream=True), "success"))),
+    "clear the run": Way(FAILS[0], (FAILS[1], (clear_run(), "success"))),
+    "clear only failed": Way(FAILS[0], (FAILS[1], (clear_run(only_failed=True), "success"))),
+    "clear the run and fail again": Way(
+        {"how": "fail", "tries": 2}, (FAILS[1], (clear_run(), "failed"), (clear("b", downstream=True), "success"))
+    ),
+    "clear what succeeded, which then fails": Way(
+        {"how": "fail", "tries": 0}, ((nothing, "success"), (clear("a", downstream=True), "success"))
+    ),
+    "mark success": Way(FAILS[0], (FAILS[1], (mark("b", "success"), "success"))),
+    "mark failed then clear": Way(
+        {"how": "fail", "tries": 0},
+        ((nothing, "success"), (mark("b", "failed"), "success"), (clear("b"), "success")),
+    ),
+    "mark failed before it began, then clear": Way(
+        WAITS,
+        (
+            (once_it_waits(mark("c", "failed"), mark("b", "failed")), "failed"),
+            (clear("b", downstream=True), "success"),
+        ),
+    ),
+    "mark failed while it runs, then clear": Way(
+        WAITS, ((once_it_waits(mark("b", "failed")), "failed"), (clear_run(only_failed=True), "success"))
+    ),
+    "mark the run failed while it runs, then clear it": Way(
+        WAITS, ((once_it_waits(mark_run("failed")), "failed"), (clear_run(), "success"))
+    ),
+    "retry after a kill": Way({"how": "killed"}, ((nothing, "success"),)),
+}
+
+
+@pytest.fixture(scope="module")
+def runs(full_stack: Stack, airflow: AirflowClient, probe_folder: None) -> dict[str, str]:
+    """One run for each way, all started at once: most of their time is Airflow's own."""
+    airflow.wait_for_dag(DAG, timeout_s=120)
+    return {name: airflow.trigger(DAG, way.conf) for name, way in WAYS.items()}
+
+
+def until(true: Callable[[], Any], why: Callable[[], str], timeout_s: float = RUN_S) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not true():
+        assert time.monotonic() < deadline, why()
+        time.sleep(0.25)
+
+
+def told(run_id: str) -> dict[str, Any]:
+    """What the bridge's API says of a run."""
+    answer = httpx.get(
+        f"{load_settings().bridge.url}/api/progress", params={"dag_id": DAG, "run_id": run_id}, trust_env=False
+    )
+    return dict(answer.raise_for_status().json())
+
+
+def states_told(run_id: str) -> dict[str, str]:
+    return {task["task_id"]: task["state"] for task in told(run_id)["tasks"]}
+
+
+def agrees(airflow: AirflowClient, run_id: str) -> None:
+    """Wait until the API says of each task what Airflow says; then ``watch`` and the page must say it, too."""
+
+    def wanted() -> dict[str, tuple[str, int]]:
+        return {
+            each["task_id"]: (OURS.get(each["state"], str(each["state"])), max(each["try_number"], 1))
+            for each in airflow.task_instances(DAG, run_id)
+        }
+
+    def found() -> dict[str, tuple[str, int]]:
+        return {each["task_id"]: (each["state"], each["attempt"]) for each in told(run_id)["tasks"]}
+
+    until(lambda: wanted() == found(), lambda: f"Airflow says {wanted()}, the API {found()}", timeout_s=60)
+    states = {task_id: state for task_id, (state, _) in wanted().items()}
+    well = set(states.values()) <= {"succeeded", "skipped"}
+    (run,) = told(run_id)["runs"]
+    assert run["steps"] == ["a", "b", "c", "end"]
+    assert (run["state"] == "succeeded", run["over"]) == (well, True), run
+    began = time.monotonic()
+    watched = watch(load_settings().bridge.url, DAG, run_id, timeout_s=60)
+    assert time.monotonic() - began < 5
+    assert (watched.over, watched.succeeded) == (True, well)
+    assert {task.key[2]: task.state for task in watched.tasks} == states
+    page = httpx.get(f"{load_settings().bridge.url}/runs/{DAG}/{quote(run_id, safe='')}", trust_env=False).text
+    shown = [row.partition('"')[0] for row in page.partition("<tbody>")[2].split('<tr class="')[1:]]
+    assert shown == [states[task_id] for task_id in run["steps"]]
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_after_it_api_page_and_watch_agree_with_airflow(
+    airflow: AirflowClient, runs: dict[str, str], name: str
+) -> None:
+    run_id = runs[name]
+    for do, wanted in WAYS[name].steps:
+        do(airflow, run_id)
+        assert airflow.wait_for_run(DAG, run_id, timeout_s=RUN_S).state == wanted
+        agrees(airflow, run_id)
