@@ -57,6 +57,10 @@ class Liveness:
     judged: str = "running"
 
 
+_DIGITS_SAFE = 300
+"""A whole number of so many digits is within what a double holds."""
+
+
 def _no_constant(name: str) -> Any:
     raise ProgressError(f"{name} is not JSON")
 
@@ -70,7 +74,8 @@ def _finite(text: str) -> float:
 
 
 def _whole(text: str) -> int:
-    _finite(text)
+    if len(text) > _DIGITS_SAFE:
+        _finite(text)
     return int(text)
 
 

@@ -225,7 +225,9 @@ def _text(value: Any) -> bool:
 
 def _named(value: Any) -> bool:
     """A name that can stand in an address and be compared: not empty, not endless, and nothing that UTF-8 has not."""
-    return isinstance(value, str) and 0 < len(value) <= _NAME_LENGTH_MAX and not _SURROGATE.search(value)
+    if not isinstance(value, str) or not 0 < len(value) <= _NAME_LENGTH_MAX:
+        return False
+    return value.isascii() or not _SURROGATE.search(value)
 
 
 def _number(value: Any) -> bool:
@@ -311,7 +313,7 @@ _RESULT: Final[dict[str, Callable[[Any], bool]]] = {
     "total_rows": _count,
     "raw_bytes": _count,
     "stored_bytes": _count,
-    "columns": lambda value: isinstance(value, list) and all(map(_column, value)),
+    "columns": lambda value: isinstance(value, list) and len(value) <= 1_000 and all(map(_column, value)),
 }
 _PLANNED: Final[dict[str, Callable[[Any], bool]]] = {"splits": _whole(0), "total": _or_null(_count), "unit": _text}
 _PROGRESS: Final[dict[str, Callable[[Any], bool]]] = {

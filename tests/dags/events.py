@@ -8,10 +8,11 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
+import httpx
 from confluent_kafka import Consumer, TopicPartition
 
 from pipeline.progress import Event, validate_event
-from pipeline.settings import KafkaSettings
+from pipeline.settings import KafkaSettings, load_settings
 
 
 class EventLog:
@@ -61,6 +62,13 @@ class EventLog:
             assert message.key() == event["source"].encode()
             self._events.append(event)
         return not messages
+
+
+def told(dag_id: str, run_id: str) -> dict[str, Any]:
+    """What the bridge's API says of a run."""
+    params = {"dag_id": dag_id, "run_id": run_id}
+    answer = httpx.get(f"{load_settings().bridge.url}/api/progress", params=params, timeout=30, trust_env=False)
+    return dict(answer.raise_for_status().json())
 
 
 def own(events: list[Event], task_id: str, map_index: int = -1) -> list[Event]:

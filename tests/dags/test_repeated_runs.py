@@ -15,6 +15,7 @@ from local_stack.airflow_client import AirflowClient
 from local_stack.stack import Stack
 from pipeline.settings import load_settings
 from pipeline.watch import watch
+from tests.dags.events import told
 
 DAG = "ingest_repeat"
 OURS = {"success": "succeeded", "failed": "failed", "upstream_failed": "cancelled", "skipped": "skipped"}
@@ -99,6 +100,10 @@ WAYS = {
     "mark the run failed while it runs, then clear it": Way(
         WAITS, ((once_it_waits(mark_run("failed")), "failed"), (clear_run(), "success"))
     ),
+    "clear a task while it runs": Way(WAITS, ((once_it_waits(clear("b")), "success"),)),
+    "clear a task that is over in a run that goes on": Way(
+        WAITS, ((once_it_waits(clear("a"), mark("b", "success")), "success"),)
+    ),
     "retry after a kill": Way({"how": "killed"}, ((nothing, "success"),)),
 }
 
@@ -117,16 +122,8 @@ def until(true: Callable[[], Any], why: Callable[[], str], timeout_s: float = RU
         time.sleep(0.25)
 
 
-def told(run_id: str) -> dict[str, Any]:
-    """What the bridge's API says of a run."""
-    answer = httpx.get(
-        f"{load_settings().bridge.url}/api/progress", params={"dag_id": DAG, "run_id": run_id}, trust_env=False
-    )
-    return dict(answer.raise_for_status().json())
-
-
 def states_told(run_id: str) -> dict[str, str]:
-    return {task["task_id"]: task["state"] for task in told(run_id)["tasks"]}
+    return {task["task_id"]: task["state"] for task in told(DAG, run_id)["tasks"]}
 
 
 def agrees(airflow: AirflowClient, run_id: str) -> None:
@@ -139,12 +136,12 @@ def agrees(airflow: AirflowClient, run_id: str) -> None:
         }
 
     def found() -> dict[str, tuple[str, int]]:
-        return {each["task_id"]: (each["state"], each["attempt"]) for each in told(run_id)["tasks"]}
+        return {each["task_id"]: (each["state"], each["attempt"]) for each in told(DAG, run_id)["tasks"]}
 
     until(lambda: wanted() == found(), lambda: f"Airflow says {wanted()}, the API {found()}", timeout_s=60)
     states = {task_id: state for task_id, (state, _) in wanted().items()}
     well = set(states.values()) <= {"succeeded", "skipped"}
-    (run,) = told(run_id)["runs"]
+    (run,) = told(DAG, run_id)["runs"]
     assert run["steps"] == ["a", "b", "c", "end"]
     assert (run["state"] == "succeeded", run["over"]) == (well, True), run
     began = time.monotonic()

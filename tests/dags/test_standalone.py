@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -30,7 +31,8 @@ from local_stack.stack import Stack
 from pipeline.api import Store
 from pipeline.errors import DatasetNotFoundError, StackError
 from pipeline.settings import load_settings
-from tests.dags.events import EventLog, airflows, are, own, states
+from pipeline.watch import watch
+from tests.dags.events import EventLog, airflows, are, own, states, told
 
 
 @dataclass(frozen=True)
@@ -179,6 +181,35 @@ def test_clearing_the_run_is_the_same_load_and_makes_no_second_version(
     assert again.results["publish"]["version"] == before[0].label
     assert again.results["publish"]["rows"] == FLIGHTS_ROWS
     assert store.versions(flights.dataset) == before
+    until_it_is_over(DAG, flights.run_id, f"load: {FLIGHTS_ROWS:,} rows loaded")
+
+
+def until_it_is_over(dag_id: str, run_id: str, headline: str) -> None:
+    """Wait until the bridge says of the run that it is over and succeeded; then ``watch`` says so at once."""
+    deadline = time.monotonic() + 60
+    while not (run := told(dag_id, run_id)["runs"][0])["over"]:
+        assert time.monotonic() < deadline, run
+        time.sleep(0.25)
+    assert (run["state"], run["headline"]) == ("succeeded", headline)
+    assert run["steps"] == ["plan", "load", "verify", "publish", "warm"]
+    assert run["result"]["columns_total"] == len(run["result"]["columns"])
+    began = time.monotonic()
+    assert watch(load_settings().bridge.url, dag_id, run_id, timeout_s=60).succeeded
+    assert time.monotonic() - began < 5
+
+
+def test_a_load_whose_source_came_late_succeeds_when_it_is_cleared_and_is_shown_so(
+    flights: Loaded, airflow: AirflowClient
+) -> None:
+    source = Path(load_settings().sources.roots[0]) / "late.csv"
+    run_id = airflow.trigger(DAG, {"dataset": "late", "source": str(source), "warm": False})
+    assert airflow.wait_for_run(DAG, run_id, timeout_s=240).state == "failed"
+    source.write_text("a\n" + "1\n" * 1000)
+    airflow.post(f"/api/v2/dags/{DAG}/dagRuns/{quote(run_id, safe='')}/clear", {"dry_run": False})
+    assert airflow.wait_for_run(DAG, run_id, timeout_s=240).state == "success"
+    until_it_is_over(DAG, run_id, "load: 1,000 rows loaded")
+    states = {task["task_id"]: task["state"] for task in told(DAG, run_id)["tasks"]}
+    assert states == {**dict.fromkeys(("plan", "load", "verify", "publish"), "succeeded"), "warm": "skipped"}
 
 
 def test_every_task_of_ours_has_a_live_link_and_the_bridge_knows_its_page(
