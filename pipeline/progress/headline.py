@@ -87,7 +87,7 @@ def _outcome(work: str, tasks: Sequence[TaskState], result: dict[str, Any] | Non
     if work == "load" and result is not None:
         return _loaded(result)
     if work == "load":
-        return f"{counted(*total)} loaded" if total and total[0] else "nothing to load"
+        return f"{counted(total[0], None, total[2])} loaded" if total and total[0] else "nothing to load"
     messages = [_first_line(said) for task in tasks if (said := task.data.get("message"))]
     if messages and (work in _TOLD_BY_MESSAGE or not (total and total[0])):
         return "; ".join(dict.fromkeys(messages))
