@@ -251,10 +251,19 @@ class BridgeState:
         if not self.over(wanted):
             return False
         tasks = [task for task, _ in self.tasks(wanted, wanted.run)]
-        if wanted.run is not None and all(task.told and not (task.leaf and task.key[3] >= 0) for task in tasks):
+        if wanted == Filter(dag_id=wanted.dag_id, run_id=wanted.run_id) and wanted.run is not None and _is_whole(tasks):
             settle_s = min(settle_s, TOLD_S)
         heard_s = max(self._heard_s.get(task.key[:2], 0.0) for task in tasks)
         return now_s - heard_s >= settle_s
+
+
+def _is_whole(tasks: list[TaskState]) -> bool:
+    """Whether Airflow has said how each of these tasks of a run ended, and no further one can follow.
+
+    Of a mapped task nobody tells how many instances there will be; those that come later end before what follows it.
+    """
+    leaves = [task for task in tasks if task.leaf]
+    return bool(leaves) and all(task.told for task in tasks) and all(task.key[3] < 0 for task in leaves)
 
 
 def _data_of(task: TaskState) -> dict[str, Any]:

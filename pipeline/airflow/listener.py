@@ -101,8 +101,9 @@ class RunAndTaskListener:
     @_quietly
     def on_dag_run_running(self, dag_run: Any, msg: str) -> None:
         """In the scheduler, when a run begins, cleared runs too: people see every step that it will take beforehand."""
-        places = places_of(getattr(dag_run, "dag", None))
-        for instance in _instances(dag_run):
+        instances = _instances(dag_run)
+        places = places_of(getattr(dag_run, "dag", None)) if instances else {}
+        for instance in instances:
             if instance.state is None:
                 self._say_of_next(instance, "queued", places=places)
 
@@ -136,8 +137,8 @@ class RunAndTaskListener:
             self._say(instance, state, error=error)
 
     def _say_ends(self, dag_run: Any, msg: str) -> None:
-        places = places_of(getattr(dag_run, "dag", None))
         instances = _instances(dag_run)
+        places = places_of(getattr(dag_run, "dag", None)) if instances else {}
         cleared = _cleared(dag_run) if instances else set()
         for instance in instances:
             key = (instance.task_id, instance.map_index, instance.try_number)

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from pipeline import progress
 from pipeline.api import Store
 from pipeline.settings import Settings
 from tests.integration.cli.conftest import ROWS, Millrace, write_table
@@ -193,6 +194,35 @@ def test_progress_goes_to_kafka_as_a_run_of_the_command_line(
     assert last["unit"] == "bytes"
     assert (last["result"]["rows"], last["result"]["total_rows"], last["result"]["mode"]) == (ROWS, ROWS, "replace")
     assert last["result"]["columns_total"] == len(last["result"]["columns"]) > 1
+
+
+def test_work_from_python_reports_what_came_of_it(store: Store, table_csv: Path) -> None:
+    def last_of(kind: str, work: Callable[[progress.ProgressTask], object]) -> dict[str, Any]:
+        sink = progress.MemorySink()
+        identity = progress.TaskIdentity("python", "told-1", kind)
+        with progress.task(identity, kind=kind, dataset="told_python", sinks=[sink]) as task:
+            work(task)
+        last = sink.events[-1]
+        progress.validate_event(last)
+        return dict(last["data"])
+
+    said = last_of("load", lambda task: store.load("told_python", str(table_csv), task=task))["result"]
+    version = store.version("told_python")
+    assert (said["dataset"], said["version"], said["rows"]) == ("told_python", version.label, ROWS)
+    assert (said["raw_bytes"], said["stored_bytes"]) == (version.raw_bytes, version.stored_bytes)
+    schema = store.dataset("told_python").schema
+    assert said["columns"] == [[field.name, str(field.type)] for field in schema]
+    reference = version.reference
+    for kind, work, message in (
+        ("warm", lambda task: store.warm(reference, task=task), f"{reference} is in Redis, {ROWS:,} rows in "),
+        (
+            "verify",
+            lambda task: store.verify(reference, task=task),
+            f"{ROWS:,} rows in {version.chunks:,} chunks verified",
+        ),
+        ("heal", lambda task: store.heal("told_python", task=task), "nothing to repair"),
+    ):
+        assert last_of(kind, work)["message"].startswith(message)
 
 
 # --- stopping

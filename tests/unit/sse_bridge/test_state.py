@@ -169,9 +169,17 @@ def test_a_run_is_settled_at_once_where_airflow_has_said_how_every_step_ended() 
     assert not known.settled(wanted, 1001.5, settle_s=15.0)
     assert known.settled(wanted, 1002.0, settle_s=15.0)
     assert not known.settled(Filter(), 1002.0, settle_s=15.0), "another run may have begun"
+    only = parse_filter({"dag_id": ["d"], "run_id": ["r"], "task_id": ["load"]})
+    assert not known.settled(only, 1002.0, settle_s=15.0), "another split may begin"
     # Of a mapped task that ends the DAG, further instances may follow.
     hear(known, airflows("last", "succeeded", 1_795_341_602.0, 0, leaf=True), 1003.0)
     assert not known.settled(wanted, 1010.0, settle_s=15.0)
+
+
+def test_a_run_whose_last_step_was_never_announced_is_not_settled_between_two_steps() -> None:
+    known = state()
+    hear(known, airflows("plan", "succeeded", 1_795_341_600.0), 1000.0)
+    assert not known.settled(parse_filter({"dag_id": ["d"], "run_id": ["r"]}), 1010.0, settle_s=15.0)
 
 
 def test_airflow_s_own_words_pass_the_filters_of_what_the_task_said_in_an_earlier_attempt() -> None:
