@@ -618,7 +618,7 @@ def test_watch_tells_a_run_that_is_over_one_that_runs_and_one_that_does_not_exis
     # Of this a second passes until the run counts as over for certain, and the rest is the start of the process.
     assert seconds < 5
     topic.say("load", 1, "failed", dag="cli", run="x", error={"type": "E", "message": "no such file"})
-    until(lambda: bridge.metric("sources") == 5, "the failed run")
+    until(lambda: bridge.metric("sources") == 4, "the failed run")
     code, said, seconds = watched(bridge, "cli/x")
     assert (code, seconds < 6) == (1, True)
     assert said.endswith("load: failed, no such file (1 failed)\n")
