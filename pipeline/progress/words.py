@@ -12,7 +12,7 @@ def amount(value: float | None, unit: str = "") -> str:
     """A number as people read it: ``336,776``; bytes as ``12.3 MB``; from 10 to the 15th on ``1.7e+300``."""
     if value is None:
         return ""
-    value = float(value)
+    value = float(value) + 0.0  # which makes zero of minus zero
     if unit == "bytes":
         name, size = next((each for each in _SIZES if value >= each[1]), ("B", 1.0))
         return f"{_grouped(value / size, 0 if size == 1.0 else 1)} {name}"

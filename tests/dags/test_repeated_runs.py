@@ -12,7 +12,6 @@ import httpx
 import pytest
 
 from local_stack.airflow_client import AirflowClient
-from local_stack.stack import Stack
 from pipeline.settings import load_settings
 from pipeline.watch import watch
 from tests.dags.events import told
@@ -108,13 +107,6 @@ WAYS = {
 }
 
 
-@pytest.fixture(scope="module")
-def runs(full_stack: Stack, airflow: AirflowClient, probe_folder: None) -> dict[str, str]:
-    """One run for each way that waits for nobody, all started at once: most of their time is Airflow's own."""
-    airflow.wait_for_dag(DAG, timeout_s=120)
-    return {name: airflow.trigger(DAG, way.conf) for name, way in WAYS.items() if way.conf is not WAITS}
-
-
 def until(true: Callable[[], Any], why: Callable[[], str], timeout_s: float = RUN_S) -> None:
     deadline = time.monotonic() + timeout_s
     while not true():
@@ -154,11 +146,11 @@ def agrees(airflow: AirflowClient, run_id: str) -> None:
     assert shown == [states[task_id] for task_id in run["steps"]]
 
 
+@pytest.mark.usefixtures("probe_folder")
 @pytest.mark.parametrize("name", WAYS)
-def test_after_it_api_page_and_watch_agree_with_airflow(
-    airflow: AirflowClient, runs: dict[str, str], name: str
-) -> None:
-    run_id = runs[name] if name in runs else airflow.trigger(DAG, WAYS[name].conf)
+def test_after_it_api_page_and_watch_agree_with_airflow(airflow: AirflowClient, name: str) -> None:
+    airflow.wait_for_dag(DAG, timeout_s=120)
+    run_id = airflow.trigger(DAG, WAYS[name].conf)
     for do, wanted in WAYS[name].steps:
         do(airflow, run_id)
         assert airflow.wait_for_run(DAG, run_id, timeout_s=RUN_S).state == wanted

@@ -308,3 +308,32 @@ def test_a_run_has_a_total_of_what_it_is_about_and_says_how_much_of_it_is_over()
     assert "2 of 3 tasks ended" in page
     feed(bridge, record("load", 3, total=8), record("more", 2, total=None))
     assert "load: 5 rows" in client.get("/").text
+
+
+def test_the_api_tells_of_each_run_its_state_total_headline_and_order_the_newest_first() -> None:
+    client, bridge = served()
+    planned = {"load": {"splits": 10, "total": 100, "unit": "rows"}}
+    feed(
+        bridge,
+        record("old", 1, "succeeded", run="before", total=1),
+        record("plan", 1, "succeeded", kind="plan", unit="splits", result=planned),
+        record("load", 30, total=40, rate=10.0, elapsed_s=6.0),
+    )
+    body = client.get("/api/progress").json
+    assert body is not None
+    newest, older = body["runs"]
+    assert (older["run_id"], older["state"], older["over"]) == ("before", "succeeded", True)
+    assert (newest["state"], newest["over"], newest["tasks"], newest["ended"]) == ("running", False, 2, 1)
+    assert newest["steps"] == ["plan", "load"]
+    assert newest["headline"] == "load: 30 of 100 rows"
+    assert newest["total"] == {
+        "kind": "load",
+        "unit": "rows",
+        "done": 30,
+        "total": 100,
+        "fraction": 0.3,
+        "rate": 10.0,
+        "left_s": 7.0,
+    }
+    page = client.get("/").text
+    assert "load: 30 of 100 rows, 10/s, about 7 s left" in page
