@@ -55,7 +55,8 @@ def _main_fields(settings: Settings) -> dict[str, Param]:
             minLength=1,
             title="Source",
             description="A file, a folder or a pattern (*, ?, **) on the machine that runs the tasks, below "
-            f"{named(allowed_roots(settings))}. A relative path is looked for in there.",
+            f"{named(allowed_roots(settings))}. A relative path is looked for in there. "
+            "Hidden files (. or _ in front) are left out, and the report says so.",
         ),
         "mode": Param(
             "replace",

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import glob
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from pipeline.airflow.form import allowed_roots, named
-from pipeline.errors import InvalidSettingError, SourceNotFoundError, UsageError
+from pipeline.errors import InvalidSettingError, SourceError, SourceNotFoundError, UsageError
 from pipeline.load import LoadOptions
 from pipeline.settings import Settings
 from pipeline.sources import SourceOptions
+from pipeline.sources.address import WILDCARDS, Address, address_of
+from pipeline.sources.local_files import walk
 
 __all__ = ["allowed_source", "load_options"]
 
@@ -56,50 +57,57 @@ def _column_type(line: str) -> tuple[str, str]:
 def allowed_source(source: str, roots: Sequence[str]) -> str:
     """The path or pattern below one of ``roots`` that ``source`` names, with every link on the way resolved.
 
-    A relative path is looked for below each root in turn. Raises ``UsageError`` naming the roots for whatever lies
-    outside of them, is no local path, or climbs (``..`` in a pattern); ``SourceNotFoundError`` for a relative path
-    that no root holds.
+    A relative path is looked for below each root in turn; the name of a root is no pattern.
+    A pattern follows no link that leads out of the folder before its first wildcard. Raises ``UsageError`` naming
+    the roots for whatever lies outside of them, is no local path, or climbs (``..`` in a pattern), and
+    ``SourceNotFoundError`` for a relative path that no root holds.
     """
-    path = _local_path(source, roots)
-    real_roots = [os.path.realpath(root) for root in roots]
-    if not Path(path).is_absolute():
-        found = [candidate for root in real_roots if _leads_somewhere(candidate := str(Path(root, path)))]
-        if not found:
-            raise SourceNotFoundError(f"there is no {source!r} in {named(roots)}", hint="put it into one of them")
-        path = found[0]
-    head, tail = _fixed_part(path)
-    if ".." in Path(tail).parts:
-        raise _outside(source, roots, "has .. behind a wildcard")
-    real = os.path.realpath(head)
-    if not any(os.path.commonpath([real, root]) == root for root in real_roots):
-        raise _outside(source, roots, "is outside of the folders that may be loaded from")
-    return str(Path(real, tail)) if tail else real
-
-
-def _local_path(source: str, roots: Sequence[str]) -> str:
     if not source.strip() or source == "-" or "\0" in source:
         raise _outside(source, roots, "is no path")
-    scheme, separator, _ = source.partition("://")
-    if not separator or "/" in scheme:
-        return source
-    parts = urlsplit(source)
-    if scheme != "file" or parts.netloc not in ("", "localhost"):
+    real_roots = [os.path.realpath(root) for root in roots]
+    if _is_relative(source):
+        places = [_address(source, roots, folder=root) for root in real_roots]
+        address = next((place for place in places if _leads_somewhere(place)), None)
+        if address is None:
+            raise SourceNotFoundError(f"there is no {source!r} in {named(roots)}", hint="put it into one of them")
+    else:
+        address = _address(source, roots)
+    if _climbs(source):
+        raise _outside(source, roots, "has .. behind a wildcard")
+    real = os.path.realpath(address.base or address.path)
+    if not any(os.path.commonpath([real, root]) == root for root in real_roots):
+        raise _outside(source, roots, "is outside of the folders that may be loaded from")
+    return replace(address, base=real).pattern if address.parts else real
+
+
+def _address(source: str, roots: Sequence[str], folder: str | None = None) -> Address:
+    try:
+        address = address_of(source, folder=folder)
+    except UsageError:
+        raise _outside(source, roots, "is no file of this machine") from None
+    if address.scheme != "file":
         raise _outside(source, roots, "is no file of this machine")
-    return unquote(parts.path)
+    return address
 
 
-def _leads_somewhere(path: str) -> bool:
-    # pathlib's glob refuses patterns that the product's sources take.
-    return os.path.lexists(path) or any(True for _ in glob.iglob(path, recursive=True))  # noqa: PTH207
+def _is_relative(source: str) -> bool:
+    return "://" not in source and not source.startswith(("/", "~"))
 
 
-def _fixed_part(path: str) -> tuple[str, str]:
-    """The part of a path before its first wildcard, and the rest; a file whose own name holds one is no pattern."""
-    if os.path.lexists(path) or not glob.has_magic(path):
-        return path, ""
-    parts = path.split("/")
-    first = next(number for number, part in enumerate(parts) if glob.has_magic(part))
-    return "/".join(parts[:first]) or "/", "/".join(parts[first:])
+def _climbs(source: str) -> bool:
+    """Whether a part behind the first wildcard is ``..``: by links it could mean another folder than by its text."""
+    parts = unquote(source).split("/")
+    first = next((number for number, part in enumerate(parts) if WILDCARDS & set(part)), len(parts))
+    return ".." in parts[first:]
+
+
+def _leads_somewhere(address: Address) -> bool:
+    if not address.parts:
+        return os.path.lexists(address.path)
+    try:
+        return any(True for _ in walk(address.base, address.parts, keep_all=True))
+    except SourceError:
+        return os.path.lexists(address.base)  # the plan says what is wrong with it
 
 
 def _outside(source: str, roots: Sequence[str], why: str) -> UsageError:

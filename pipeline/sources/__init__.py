@@ -6,7 +6,10 @@ process; ``open_source`` reads all of them as one stream; ``restore_bytes`` turn
 What holds for every source:
 
 * Files come in byte order of their relative paths, rows in the order of their file. Tables leave out files whose
-  path has a part that begins with "." or "_" (``_SUCCESS``); bytes keep every file and every empty folder.
+  path has a part that begins with "." or "_", and a warning names them unless they are markers (``_SUCCESS``); bytes
+  keep every file and every empty folder.
+* A folder within a table of Delta, Iceberg, Hudi or a Spark stream is refused as a table: only a log knows its files.
+* Links are followed within the folder or the fixed part of the pattern; one that leads out or back is refused.
 * The first bytes of a file say how it is compressed, and a name may not deny what it is. One folder holds one format.
 * Types of CSV and JSON lines are found in the first ``infer_bytes``, shared among the starts of all files. Later
   nulls become anything and integers doubles; any other change is refused with its line and the option that mends it.

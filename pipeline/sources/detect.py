@@ -9,10 +9,11 @@ import pyarrow as pa
 import pyarrow.csv as pc
 
 from pipeline.errors import SourceEmptyError, SourceFormatError, UsageError
-from pipeline.sources.files import list_files
+from pipeline.sources.compression import name_inside, unmarked_compression
+from pipeline.sources.files import Listing, list_files
 from pipeline.sources.model import SourceFile, SourceOptions
 from pipeline.sources.stdin import STANDARD_INPUT, standard_input
-from pipeline.sources.streams import file_name_inside, open_plain, read_fully
+from pipeline.sources.streams import open_plain, read_fully
 
 __all__ = ["detect_format"]
 
@@ -32,8 +33,8 @@ _ENDINGS = {
 _LOOK_BYTES = 65_536
 
 
-def detect_format(uri: str, options: SourceOptions) -> tuple[str, tuple[SourceFile, ...], SourceOptions]:
-    """Format, files and the options in force (``.tsv`` means tabs).
+def detect_format(uri: str, options: SourceOptions) -> tuple[str, Listing, SourceOptions]:
+    """Format, listing of the files and the options in force (``.tsv`` means tabs).
 
     Raises ``SourceFormatError`` naming two files when they are of different formats, or when a file named like
     one format holds another; ``SourceEmptyError`` when nothing tells.
@@ -41,8 +42,9 @@ def detect_format(uri: str, options: SourceOptions) -> tuple[str, tuple[SourceFi
     if uri == STANDARD_INPUT:
         return _detect_input(options)
     if options.format is not None:
-        return options.format, list_files(uri, keep_all=options.format == "bytes").files, options
-    files = list_files(uri, keep_all=False).files
+        return options.format, list_files(uri, keep_all=options.format == "bytes"), options
+    listing = list_files(uri, keep_all=False)
+    files = listing.files
     found: dict[str, SourceFile] = {}
     for file in files:
         format_ = format_of(file)
@@ -59,16 +61,17 @@ def detect_format(uri: str, options: SourceOptions) -> tuple[str, tuple[SourceFi
         raise SourceEmptyError(f"{uri} is empty", hint="--format bytes stores it as it is")
     format_ = next(iter(found))
     if format_ == "bytes":
-        files = list_files(uri, keep_all=True).files
+        listing = list_files(uri, keep_all=True)
     if all(_ending(file) == ".tsv" for file in files) and options.delimiter == ",":
         options = replace(options, delimiter="\t")
-    return format_, files, options
+    return format_, listing, options
 
 
-def _detect_input(options: SourceOptions) -> tuple[str, tuple[SourceFile, ...], SourceOptions]:
+def _detect_input(options: SourceOptions) -> tuple[str, Listing, SourceOptions]:
     file = standard_input(new=True).file()
+    listing = Listing("file", (file,))
     if options.format is not None:
-        return options.format, (file,), options
+        return options.format, listing, options
     with closing(open_plain(file)) as stream:
         begin = read_fully(stream, _LOOK_BYTES)
     if not begin:
@@ -76,7 +79,7 @@ def _detect_input(options: SourceOptions) -> tuple[str, tuple[SourceFile, ...], 
     format_ = format_of_bytes(begin)
     if format_ is None:
         raise UsageError("standard input does not show what it is", hint="give its --format")
-    return format_, (file,), options
+    return format_, listing, options
 
 
 def format_of(file: SourceFile) -> str | None:
@@ -86,8 +89,12 @@ def format_of(file: SourceFile) -> str | None:
         return named
     with closing(open_plain(file)) as stream:
         begin = read_fully(stream, _LOOK_BYTES)
+    if not begin:
+        return named
     held = format_of_bytes(begin)
     if named is None:
+        if held is None and (refused := unmarked_compression(file.name)):
+            raise refused
         return held or "bytes"
     if held in ("parquet", "arrow") and named != held:
         raise SourceFormatError(
@@ -120,10 +127,12 @@ def format_of_bytes(begin: bytes) -> str | None:
         table = pc.read_csv(pa.BufferReader(complete), parse_options=pc.ParseOptions(newlines_in_values=True))
     except pa.ArrowInvalid:
         return None
-    # One column could be any text; only a delimiter that every line has makes it a table.
-    return "csv" if table.num_columns > 1 else None
+    # One column of text could be any text: a delimiter that every line has makes a table, or numbers below a name.
+    is_number = pa.types.is_integer(table.schema.types[0]) or pa.types.is_floating(table.schema.types[0])
+    is_column = table.num_rows > 0 and is_number and table.column_names[0].isidentifier()
+    return "csv" if table.num_columns > 1 or is_column else None
 
 
 def _ending(file: SourceFile) -> str:
-    name = file_name_inside(file.name).lower()
+    name = name_inside(file.name).lower()
     return name[name.rfind(".") :] if "." in name.rpartition("/")[2] else ""

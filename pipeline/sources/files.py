@@ -6,10 +6,10 @@ Local files are served by ``local_files``, other filesystems through fsspec.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
-from urllib.parse import unquote, urlsplit
 
 import fsspec
 
@@ -20,20 +20,29 @@ from pipeline.errors import (
     SourceUnreadableError,
     UsageError,
 )
-from pipeline.sources.local_files import WILDCARDS, file_facts, is_hidden, list_glob, list_path, open_file
+from pipeline.sources.address import WILDCARDS, Address, address_of
+from pipeline.sources.hidden import HIDDEN_RULE, is_hidden, is_marker
+from pipeline.sources.local_files import EVERYTHING, LeftOut, file_facts, is_folder, open_file, walk
 from pipeline.sources.model import SourceFile
+from pipeline.sources.table_formats import refuse_table_formats
+from pipeline.sources.warnings import SourceWarning
 
 __all__ = ["Listing", "changed", "check_unchanged", "list_files", "open_raw", "stat_file"]
 
-_SCHEMES = ("file", "memory")
+Shape = Literal["file", "directory", "glob"]
+Found = Iterable[SourceFile | LeftOut]
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What a URI names. ``shape`` says whether names are one base name, or paths below a directory or pattern."""
+    """What a URI names. ``shape`` says whether names are one base name, or paths below a directory or pattern.
 
-    shape: Literal["file", "directory", "glob"]
+    ``warnings`` name what matches and is left out.
+    """
+
+    shape: Shape
     files: tuple[SourceFile, ...]
+    warnings: tuple[SourceWarning, ...] = ()
 
 
 def list_files(uri: str, *, keep_all: bool) -> Listing:
@@ -41,27 +50,23 @@ def list_files(uri: str, *, keep_all: bool) -> Listing:
 
     With ``keep_all`` (bytes) hidden files and empty directories are kept, these as names that end in "/". Without
     it (tables) every path below the source with a part that begins with "." or "_" is left out, as
-    ``pyarrow.dataset`` does. Raises ``SourceNotFoundError``, ``SourceUnreadableError``, ``SourceEmptyError`` or
-    ``UsageError`` (a scheme that is not served).
+    ``pyarrow.dataset`` does; a warning says so, except for the markers of known writers. Raises
+    ``SourceNotFoundError``, ``SourceUnreadableError``, ``SourceEmptyError``, ``SourceFormatError`` (a folder of a
+    table format) or ``UsageError`` (a scheme that is not served).
     """
     if not uri or "\0" in uri:
         raise UsageError(f"{uri!r} is no path")
-    scheme, path = _split_uri(uri)
-    shape: Literal["file", "directory", "glob"]
-    if scheme != "file":
-        shape, files, hidden = _list_remote(scheme, uri, path, keep_all)
-    elif WILDCARDS & set(path) and not os.path.lexists(path):
-        shape, (files, hidden) = "glob", list_glob(path, keep_all=keep_all)
-    else:
-        is_directory, files, hidden = list_path(Path(path), keep_all=keep_all)
-        shape = "directory" if is_directory else "file"
-        if uri.endswith("/") and not is_directory:
-            raise SourceNotFoundError(f"{uri} is not a directory")
+    address = address_of(uri)
+    shape, found = _found(uri, address, keep_all)
+    files: list[SourceFile] = []
+    hidden, folders = _Names(), _Names()
+    for each in found:
+        if isinstance(each, SourceFile):
+            files.append(each)
+        else:
+            (folders if each.is_folder else hidden).add(each.name)
     if not files:
-        skipped = f" ({hidden} hidden files are left out)" if hidden else ""
-        if shape == "glob" and not hidden:
-            raise SourceNotFoundError(f"no file matches {uri}")
-        raise SourceEmptyError(f"there is no data in {uri}{skipped}")
+        raise _nothing(uri, shape, hidden, folders)
     for file in files:
         try:
             file.name.encode()
@@ -69,26 +74,96 @@ def list_files(uri: str, *, keep_all: bool) -> Listing:
             raise SourceUnreadableError(
                 f"the file name {os.fsencode(file.name)!r} in {uri} is not UTF-8", hint="rename it"
             ) from None
-    return Listing(shape, tuple(sorted(files, key=lambda file: file.name.encode())))
+    if shape != "file" and not keep_all and address.scheme == "file":
+        refuse_table_formats(address.base or address.path, (file.uri for file in files))
+    ordered = tuple(sorted(files, key=lambda file: file.name.encode()))
+    return Listing(shape, ordered, tuple(_warnings(hidden, folders)))
+
+
+class _Names:
+    """How many names there are, and the first of them in their order."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.first = ""
+
+    def add(self, name: str) -> None:
+        """One more; the marker of a known writer is no data, and is not counted."""
+        if not is_marker(name):
+            self.count += 1
+            # A name may hold bytes that are no text, which neither a terminal nor JSON takes.
+            name = os.fsencode(name).decode(errors="backslashreplace")
+            self.first = min(self.first or name, name)
+
+
+def _warnings(hidden: _Names, folders: _Names) -> Iterator[SourceWarning]:
+    if hidden.count:
+        yield SourceWarning(
+            "hidden_files",
+            f"{_files(hidden)} left out, for {HIDDEN_RULE}: {hidden.first}; rename it, or name it as the source, to "
+            "load it",
+            file=hidden.first,
+        )
+    if folders.count:
+        yield SourceWarning(
+            "folders_left_out",
+            f"the pattern matches {folders.count:,} {'folder' if folders.count == 1 else 'folders'} and takes none of "
+            f"their files: {folders.first}; /** behind the pattern takes them",
+            file=folders.first,
+        )
+
+
+def _files(names: _Names) -> str:
+    return "1 file is" if names.count == 1 else f"{names.count:,} files are"
+
+
+def _nothing(uri: str, shape: Shape, hidden: _Names, folders: _Names) -> SourceEmptyError | SourceNotFoundError:
+    if hidden.count:
+        said = f"{hidden.count:,} hidden {'file is' if hidden.count == 1 else 'files are'} left out: {hidden.first}"
+        return SourceEmptyError(f"there is no data in {uri} ({said})", hint="name such a file or folder itself")
+    if shape == "glob":
+        hint = f"it matches folders like {folders.first}: put /** behind it" if folders.count else ""
+        return SourceNotFoundError(f"no file matches {uri}", hint=hint)
+    return SourceEmptyError(f"there is no data in {uri}")
+
+
+def _found(uri: str, address: Address, keep_all: bool) -> tuple[Shape, Found]:
+    if address.scheme != "file":
+        return _found_remotely(uri, address, keep_all)
+    if address.parts:
+        return "glob", _walked(uri, address.base, address.parts, keep_all)
+    path = Path(address.path)
+    if is_folder(path):
+        return "directory", walk(address.path, EVERYTHING, keep_all=keep_all)
+    file = SourceFile(address.path, path.name, *file_facts(path))
+    if uri.endswith("/"):
+        raise SourceNotFoundError(f"{uri} is not a directory")
+    return "file", [file]
+
+
+def _walked(uri: str, base: str, parts: tuple[str, ...], keep_all: bool) -> Found:
+    if not os.path.lexists(base) or not is_folder(Path(base)):
+        raise SourceNotFoundError(f"no file matches {uri}", hint=f"there is no folder {base}")
+    return walk(base, parts, keep_all=keep_all)
 
 
 def stat_file(uri: str) -> tuple[int, int]:
-    """Size in bytes and time of the last change in nanoseconds, of a regular file."""
-    scheme, path = _split_uri(uri)
-    if scheme == "file":
-        return file_facts(Path(path))
-    return _remote_facts(uri, _remote_info(fsspec.filesystem(scheme), uri, path))
+    """Size in bytes and time of the last change in nanoseconds, of a regular file; ``uri`` is a ``SourceFile``'s."""
+    if "://" not in uri:
+        return file_facts(Path(uri))
+    address = address_of(uri)
+    return _remote_facts(uri, _remote_info(fsspec.filesystem(address.scheme), uri, address.path))
 
 
 def open_raw(file: SourceFile) -> IO[bytes]:
     """The file's bytes, unbuffered and seekable; raises ``SourceChangedError`` when it is not the one planned."""
-    scheme, path = _split_uri(file.uri)
     opened: IO[bytes]
-    if scheme == "file":
-        opened, facts = open_file(Path(path))
+    if "://" not in file.uri:
+        opened, facts = open_file(Path(file.uri))
     else:
         facts = stat_file(file.uri)
-        opened = fsspec.filesystem(scheme).open(path, "rb")
+        address = address_of(file.uri)
+        opened = fsspec.filesystem(address.scheme).open(address.path, "rb")
     if facts != (file.size_bytes, file.modified_ns):
         opened.close()
         raise changed(file, facts)
@@ -112,21 +187,6 @@ def changed(file: SourceFile, facts: tuple[int, int]) -> SourceChangedError:
     )
 
 
-def _split_uri(uri: str) -> tuple[str, str]:
-    scheme, separator, rest = uri.partition("://")
-    if not separator or "/" in scheme:
-        # Not Path.absolute(): "a/../b" must be looked up as the shell does, by text.
-        return "file", os.path.abspath(os.path.expanduser(uri))  # noqa: PTH100, PTH111
-    if scheme not in _SCHEMES:
-        raise UsageError(f"{scheme}:// is no source that can be loaded", hint="give a path or a file:// address")
-    if scheme == "file":
-        parts = urlsplit(uri)
-        if parts.netloc not in ("", "localhost"):
-            raise UsageError(f"{uri} names another host", hint="write file:///path with three slashes")
-        return "file", os.path.abspath(unquote(parts.path))  # noqa: PTH100
-    return scheme, rest
-
-
 def _remote_info(filesystem: Any, uri: str, path: str) -> dict[str, Any]:
     try:
         return dict(filesystem.info(path))
@@ -144,11 +204,9 @@ def _remote_facts(uri: str, info: dict[str, Any]) -> tuple[int, int]:
     return int(info["size"]), int(seconds * 1_000_000) * 1000
 
 
-def _list_remote(
-    scheme: str, uri: str, path: str, keep_all: bool
-) -> tuple[Literal["file", "directory", "glob"], list[SourceFile], int]:
-    filesystem = fsspec.filesystem(scheme)
-    shape: Literal["directory", "glob"] = "directory"
+def _found_remotely(uri: str, address: Address, keep_all: bool) -> tuple[Shape, Found]:
+    filesystem, path = fsspec.filesystem(address.scheme), address.path
+    shape: Shape = "directory"
     if WILDCARDS & set(path) and not filesystem.exists(path):
         first = min(path.index(sign) for sign in WILDCARDS & set(path))
         base = filesystem._strip_protocol(path[:first].rpartition("/")[0])
@@ -156,15 +214,13 @@ def _list_remote(
     else:
         info = _remote_info(filesystem, uri, path)
         if info["type"] == "file":
-            return "file", [SourceFile(uri, path.rpartition("/")[2], *_remote_facts(uri, info))], 0
+            return "file", [SourceFile(uri, path.rpartition("/")[2], *_remote_facts(uri, info))]
         base, found = filesystem._strip_protocol(path), filesystem.find(path, detail=True)
-    files, hidden = [], 0
-    for full, info in found.items():
-        name = full.removeprefix(base).lstrip("/")
-        if info["type"] != "file":
-            continue
-        if not keep_all and is_hidden(name):
-            hidden += 1
-            continue
-        files.append(SourceFile(f"{scheme}://{full.lstrip('/')}", name, *_remote_facts(full, info)))
-    return shape, files, hidden
+    files = ((full, full.removeprefix(base).lstrip("/"), info) for full, info in found.items())
+    return shape, (
+        SourceFile(f"{address.scheme}://{full.lstrip('/')}", name, *_remote_facts(full, info))
+        if keep_all or not is_hidden(name)
+        else LeftOut(name)
+        for full, name, info in files
+        if info["type"] == "file"
+    )

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import errno
-import glob
 import io
 import os
+import re
 import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import translate
 from pathlib import Path
 from typing import IO, cast
 
 from pipeline.errors import SourceNotFoundError, SourceUnreadableError
+from pipeline.sources.hidden import is_hidden
 from pipeline.sources.model import SourceFile
 
-__all__ = ["WILDCARDS", "file_facts", "is_hidden", "list_glob", "list_path", "open_file"]
+__all__ = ["EVERYTHING", "LeftOut", "Walk", "file_facts", "is_folder", "open_file", "walk"]
 
-WILDCARDS = frozenset("*?[")
+EVERYTHING = ("**",)
+_LINKED_FOLDERS_MAX = 100_000
+"""Links to folders within the source may multiply it: 20 folders with two links each to the next are a million."""
 _KINDS = {
     stat.S_IFDIR: "a directory",
     stat.S_IFIFO: "a FIFO",
@@ -28,6 +34,11 @@ _KINDS = {
 def file_facts(path: Path) -> tuple[int, int]:
     """Size in bytes and time of the last change in nanoseconds; an error unless it is a regular file."""
     return _regular(path, _stat(path))
+
+
+def is_folder(path: Path) -> bool:
+    """Whether it is a folder, also through a link; an error where nothing can be found out."""
+    return stat.S_ISDIR(_stat(path).st_mode)
 
 
 def open_file(path: Path) -> tuple[IO[bytes], tuple[int, int]]:
@@ -44,72 +55,137 @@ def open_file(path: Path) -> tuple[IO[bytes], tuple[int, int]]:
         raise
 
 
-def list_path(path: Path, *, keep_all: bool) -> tuple[bool, list[SourceFile], int]:
-    """Whether it is a directory, the files, and how many hidden ones were left out."""
-    facts = _stat(path)
-    if not stat.S_ISDIR(facts.st_mode):
-        return False, [SourceFile(str(path), path.name, *_regular(path, facts))], 0
-    files, hidden = _walk(path, keep_all)
-    return True, files, hidden
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A path below the source that matches and is not taken: a hidden file, or (``is_folder``) a folder."""
+
+    name: str
+    is_folder: bool = False
 
 
-def list_glob(pattern: str, *, keep_all: bool) -> tuple[list[SourceFile], int]:
-    """The files that a pattern matches, named relative to the folder before its first wildcard."""
-    parts = pattern.split("/")
-    fixed = next(number for number, part in enumerate(parts) if WILDCARDS & set(part))
-    base = Path("/".join(parts[:fixed]) or "/")
-    files, hidden, real_base = [], 0, base.resolve()
-    matches = glob.iglob(pattern, recursive=True, include_hidden=keep_all)  # noqa: PTH207  (Path has no include_hidden)
-    # Two "**" match the same file in more than one way, and iglob then names it as often.
-    for match in dict.fromkeys(matches):
-        path = Path(match)
-        name = str(path.relative_to(base))
-        if not keep_all and is_hidden(name):
-            hidden += 1
-            continue
-        if path.is_symlink():
-            _check_link(path, real_base)
-        facts = _stat(path)
-        if not stat.S_ISDIR(facts.st_mode):
-            files.append(SourceFile(match, name, *_regular(path, facts)))
-    return files, hidden
+@dataclass(frozen=True, slots=True)
+class _Folder:
+    """A folder to be looked at. ``states`` are positions in the pattern, ``above`` the identities of its parents."""
+
+    path: str
+    states: frozenset[int]
+    above: frozenset[tuple[int, int]]
+    hidden: bool = False
+    linked: bool = False
 
 
-def is_hidden(name: str) -> bool:
-    """Whether a part of a relative path begins with "." or "_", which ``pyarrow.dataset`` leaves out too."""
-    return any(part.startswith((".", "_")) for part in name.split("/"))
+class Walk:
+    """Which entries of which folders a pattern takes; every folder is looked at once for all ways to match it."""
+
+    def __init__(self, parts: Sequence[str]) -> None:
+        self._parts = parts
+        self._last = len(parts) - 1
+        self._matches = [re.compile(translate(part)).match for part in parts]
+
+    def positions(self, folder: _Folder) -> list[tuple[int, str]]:
+        """Each position at which the folder's entries may stand, and the exact name wanted there ("": a pattern)."""
+        reached = set(folder.states)
+        for start in folder.states:
+            position = start
+            while self._parts[position] == "**" and position < self._last:
+                position += 1
+                reached.add(position)
+        return [(position, self._exact(folder, self._parts[position])) for position in sorted(reached)]
+
+    def _exact(self, folder: _Folder, part: str) -> str:
+        return part if "[" in part and os.path.lexists(f"{folder.path}/{part}") else ""
+
+    def step(self, positions: Sequence[tuple[int, str]], name: str) -> tuple[bool, frozenset[int], bool]:
+        """Whether a file of this name is taken, where a folder of it goes on, and whether the name was written out."""
+        taken, below, said = False, set(), False
+        for position, exact in positions:
+            part = self._parts[position]
+            if part == "**":
+                below.add(position)
+                taken = taken or position == self._last
+            elif name == exact if exact else self._matches[position](name):
+                said = said or part[0] == name[0]
+                taken = taken or position == self._last
+                if position < self._last:
+                    below.add(position + 1)
+        return taken, frozenset(below), said
 
 
-def _walk(root: Path, keep_all: bool) -> tuple[list[SourceFile], int]:
-    """Files below a directory; iterative, so that no depth of folders ends in a RecursionError."""
-    files: list[SourceFile] = []
-    hidden, real_root, prefix = 0, root.resolve(), len(str(root).rstrip("/")) + 1
-    waiting: list[tuple[str, frozenset[tuple[int, int]]]] = [(str(root), frozenset())]
+def walk(base: str, parts: Sequence[str], *, keep_all: bool) -> Iterator[SourceFile | LeftOut]:
+    """The files below a folder that match ``parts``, named relative to it; hidden ones are left out by name.
+
+    ``parts`` are the components of a pattern (``EVERYTHING``: the whole folder). With ``keep_all`` hidden files are
+    taken, and empty folders as names that end in "/". A component that is written with its leading "." or "_" takes
+    hidden names. Links are followed within ``base``. Raises ``SourceUnreadableError`` for a link that leads out of it
+    or back, for a folder that may not be read, and for what is no regular file.
+    """
+    root, real_root = base.rstrip("/"), Path(base).resolve()
+    pattern, linked = Walk(parts), 0
+    waiting = [_Folder(base, frozenset([0]), frozenset())]
     while waiting:
-        directory, above = waiting.pop()
-        facts = _stat(Path(directory))
-        identity = (facts.st_dev, facts.st_ino)
-        if identity in above:
-            raise SourceUnreadableError(f"{directory} is a link that leads back to a folder above it")
-        try:
-            entries = list(os.scandir(directory))
-        except OSError as error:
-            raise _unreadable(Path(directory), error) from error
-        if not entries and above and keep_all:
-            files.append(SourceFile(directory, directory[prefix:] + "/", 0, 0))
+        folder = waiting.pop()
+        linked += folder.linked
+        if linked > _LINKED_FOLDERS_MAX:
+            raise SourceUnreadableError(f"links lead to more than {_LINKED_FOLDERS_MAX:,} folders below {base}")
+        identity, entries = _entries(folder)
+        if not entries and keep_all and folder.above and tuple(parts) == EVERYTHING:
+            yield SourceFile(folder.path, folder.path[len(root) + 1 :] + "/", 0, 0)
+        positions, above = pattern.positions(folder), folder.above | {identity}
         for entry in entries:
-            if not keep_all and is_hidden(entry.name):
-                hidden += 1
+            taken, below, said = pattern.step(positions, entry.name)
+            hidden = folder.hidden or (not keep_all and not said and is_hidden(entry.name))
+            is_link = entry.is_symlink()
+            if not _is_of_use(entry, taken, below, hidden):
                 continue
-            path = Path(entry.path)
-            if entry.is_symlink():
-                _check_link(path, real_root)
-            facts = _stat(path)
+            path, name = Path(entry.path), entry.path[len(root) + 1 :]
+            facts = _facts(path, real_root if is_link else None, wanted=taken)
+            if facts is None:
+                continue
             if stat.S_ISDIR(facts.st_mode):
-                waiting.append((entry.path, above | {identity}))
-            else:
-                files.append(SourceFile(entry.path, entry.path[prefix:], *_regular(path, facts)))
-    return files, hidden
+                if below:
+                    waiting.append(_Folder(entry.path, below, above, hidden, folder.linked or is_link))
+                elif taken and not hidden:
+                    yield LeftOut(name, is_folder=True)
+            elif taken:
+                yield LeftOut(name) if hidden else SourceFile(entry.path, name, *_regular(path, facts))
+
+
+def _is_of_use(entry: os.DirEntry[str], taken: bool, below: frozenset[int], hidden: bool) -> bool:
+    """Whether an entry is taken, or may lead to one that is; of what is hidden, links are not followed."""
+    is_link = entry.is_symlink()
+    if hidden and is_link:
+        return False
+    return taken or (bool(below) and (is_link or entry.is_dir(follow_symlinks=False)))
+
+
+def _entries(folder: _Folder) -> tuple[tuple[int, int], list[os.DirEntry[str]]]:
+    """Device and inode of a folder, and its entries; none of a hidden one that may not be read."""
+    facts = _stat(Path(folder.path))
+    identity = (facts.st_dev, facts.st_ino)
+    if identity in folder.above:
+        raise SourceUnreadableError(f"{folder.path} is a link that leads back to a folder above it")
+    try:
+        with os.scandir(folder.path) as entries:
+            return identity, list(entries)
+    except OSError as error:
+        if folder.hidden:
+            return identity, []
+        raise _unreadable(Path(folder.path), error) from error
+
+
+def _facts(path: Path, link_within: Path | None, *, wanted: bool) -> os.stat_result | None:
+    """The facts of an entry; None for a link that is no folder where only folders are ``wanted``."""
+    try:
+        facts = path.stat()
+    except OSError as error:
+        if not wanted and error.errno in (errno.ENOENT, errno.ELOOP):
+            return None
+        raise _unreadable(path, error) from error
+    if not wanted and not stat.S_ISDIR(facts.st_mode):
+        return None
+    if link_within is not None:
+        _check_link(path, link_within)
+    return facts
 
 
 def _stat(path: Path) -> os.stat_result:

@@ -8,7 +8,6 @@ import json
 import zlib
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
-from urllib.parse import quote
 
 import pyarrow as pa
 
@@ -135,7 +134,8 @@ class SourcePlan:
 
     Reading the splits one after another gives every row once, in the order of the files' relative paths (byte
     order) and of each file. ``schema`` has the names and the order of the columns for good; its types are those
-    found when planning, which nulls and integers may widen.
+    found when planning, which nulls and integers may widen. ``single_file``: the source is one file by its own name,
+    or standard input, and no folder or pattern.
     """
 
     uri: str
@@ -148,6 +148,7 @@ class SourcePlan:
     total_rows: int | None
     options: SourceOptions
     warnings: tuple[SourceWarning, ...] = ()
+    single_file: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """The plan as JSON values; ``from_json`` gives an equal plan back. A few KB, up to 100 files."""
@@ -165,6 +166,7 @@ class SourcePlan:
             "total_rows": self.total_rows,
             "options": self.options.to_json(),
             "warnings": [asdict(warning) for warning in self.warnings],
+            "single_file": self.single_file,
         }
 
     @classmethod
@@ -185,6 +187,7 @@ class SourcePlan:
                 total_rows=said["total_rows"],
                 options=SourceOptions.from_json(said["options"]),
                 warnings=tuple(SourceWarning.from_json(warning) for warning in said["warnings"]),
+                single_file=said["single_file"],
             )
         except (KeyError, TypeError, ValueError, zlib.error, pa.ArrowException) as error:
             raise UsageError(f"this is no plan of a source: {error!r}") from error
@@ -202,17 +205,11 @@ class SourcePlan:
             "uri": self.uri,
             "format": self.format,
             "files": len(self.files),
-            "single_file": self._is_single_file(),
+            "single_file": self.single_file,
             "bytes": self.total_bytes,
             "digest": digest.hexdigest(),
             "first_files": [file.name for file in self.files[:5]],
         }
-
-    def _is_single_file(self) -> bool:
-        # A folder that holds one file has another last part than that file's path.
-        return len(self.files) == 1 and (
-            self.uri == "-" or self.uri.rpartition("/")[2] in (self.files[0].name, quote(self.files[0].name))
-        )
 
 
 def _split_to_json(split: Split) -> dict[str, Any]:

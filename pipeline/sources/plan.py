@@ -28,10 +28,11 @@ def plan_source(uri: str, options: SourceOptions = _DEFAULTS, *, max_splits: int
     """
     if max_splits is not None:
         options = replace(options, max_splits=max_splits)
-    format_, files, options = detect_format(uri, options)
-    if format_ == "bytes":
-        return _plan_bytes(uri, files, options)
-    return _PLANNERS[format_](uri, files, options)
+    format_, listing, options = detect_format(uri, options)
+    planner = _plan_bytes if format_ == "bytes" else _PLANNERS[format_]
+    plan = planner(uri, listing.files, options)
+    warnings = (*listing.warnings, *plan.warnings)
+    return replace(plan, warnings=warnings, single_file=listing.shape == "file")
 
 
 def _plan_bytes(uri: str, files: tuple[SourceFile, ...], options: SourceOptions) -> SourcePlan:

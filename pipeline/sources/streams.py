@@ -6,18 +6,22 @@ not there is refused. ``position`` is always in bytes of the source itself, for 
 
 from __future__ import annotations
 
+import bz2
 import io
 import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable
+from contextlib import closing
 from typing import IO, Any, Protocol
 
 import pyarrow as pa
 from isal import igzip, isal_zlib
 
 from pipeline.errors import SourceCorruptError, SourceFormatError, SourceUnreadableError
+from pipeline.sources.compression import compression_kind
 from pipeline.sources.files import changed, check_unchanged, open_raw, stat_file
+from pipeline.sources.hidden import is_marker
 from pipeline.sources.model import SourceFile
 from pipeline.sources.stdin import STANDARD_INPUT, InputStream, standard_input
 
@@ -27,21 +31,13 @@ __all__ = [
     "RawStream",
     "can_be_split",
     "compression_of",
-    "file_name_inside",
     "open_bytes",
     "open_plain",
     "open_seekable",
 ]
 
 _COPY_BYTES = 1 << 20
-_SUFFIXES = {".gz": "gzip", ".gzip": "gzip", ".zst": "zstd", ".zstd": "zstd", ".bz2": "bz2", ".zip": "zip"}
-_MAGIC = (
-    (b"\x1f\x8b", "gzip"),
-    (b"\x28\xb5\x2f\xfd", "zstd"),
-    (b"BZh", "bz2"),
-    (b"PK\x03\x04", "zip"),
-    (b"PK\x05\x06", "zip"),
-)
+_BZ2_BYTES = 1 << 17
 _DAMAGE: tuple[Any, ...] = (
     OSError,
     zipfile.BadZipFile,
@@ -139,6 +135,8 @@ class _Decompressed:
         self._raw = opener(file, 0, None)
         if compression == "gzip":
             self._inner = igzip.IGzipFile(fileobj=_AsFile(self._raw), mode="rb")  # type: ignore[no-untyped-call]
+        elif compression == "bz2":
+            self._inner = _Bz2(self._raw)
         else:
             self._inner = pa.CompressedInputStream(pa.PythonFile(_AsFile(self._raw), mode="r"), compression)
 
@@ -176,6 +174,30 @@ class _AsFile(io.RawIOBase):
         return len(data)
 
 
+class _Bz2:
+    """bz2 streams one after another, empty ones too, which pyarrow does not read between others."""
+
+    def __init__(self, stream: ByteStream) -> None:
+        self._from = stream
+        self._inner = bz2.BZ2Decompressor()
+
+    def read(self, size: int) -> bytes:
+        """At most ``size`` bytes, none at the end of the last stream; anything but a stream behind one is refused."""
+        while True:
+            given = b""
+            if self._inner.eof:
+                given = self._inner.unused_data or self._from.read(_BZ2_BYTES)
+                if not given:
+                    return b""
+                self._inner = bz2.BZ2Decompressor()
+            elif self._inner.needs_input:
+                given = self._from.read(_BZ2_BYTES)
+                if not given:
+                    raise EOFError
+            if data := self._inner.decompress(given, size):
+                return data
+
+
 class _reported:
     """Turns what the decompressors raise into one error that names the file."""
 
@@ -200,7 +222,7 @@ class _reported:
 
 def single_member(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
     """The one file in a zip; anything else is refused: several, none, encrypted, a link, an unusual method."""
-    members = [member for member in archive.infolist() if not member.is_dir()]
+    members = [each for each in archive.infolist() if not each.is_dir() and not is_marker(each.filename)]
     if len(members) != 1:
         raise SourceFormatError(
             f"{name} is a zip with {len(members)} files", hint="unpack it, or make one with exactly one file"
@@ -216,32 +238,29 @@ def single_member(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
 
 
 def compression_of(file: SourceFile) -> str | None:
-    """``gzip``, ``zstd``, ``bz2``, ``zip`` or None, by the file's first bytes.
-
-    A name that ends in ``.gz`` (or another such ending) on a file that is not so compressed raises
-    ``SourceCorruptError``.
-    """
-    stream = open_bytes(file)
-    try:
-        begin = read_fully(stream, 16)
-    finally:
-        stream.close()
-    found = next((kind for magic, kind in _MAGIC if begin.startswith(magic)), None)
-    # "BZh" could begin a text; what follows in a bzip2 file cannot.
-    if found == "bz2" and begin[4:10] not in (b"\x31\x41\x59\x26\x53\x59", b"\x17\x72\x45\x38\x50\x90"):
-        found = None
-    promised = next((kind for ending, kind in _SUFFIXES.items() if file.name.lower().endswith(ending)), None)
-    if promised and found is None and begin:
-        raise SourceCorruptError(f"{file.name} is named like {promised} but does not begin like it", file=file.name)
-    return found
+    """``gzip``, ``zstd``, ``bz2``, ``zip`` or None, by the file's first bytes; raises as ``compression_kind`` does."""
+    with closing(_Beginning(file)) as beginning:
+        return compression_kind(file.name, beginning.bytes_at)
 
 
-def file_name_inside(name: str) -> str:
-    """A file's name without the ending of its compression."""
-    for ending in _SUFFIXES:
-        if name.lower().endswith(ending):
-            return name[: -len(ending)]
-    return name
+class _Beginning:
+    """Reads a few bytes at growing offsets; standard input is read up to them, a file from them."""
+
+    def __init__(self, file: SourceFile) -> None:
+        self._file = file
+        self._stream = open_bytes(file)
+
+    def bytes_at(self, offset: int, size: int) -> bytes:
+        if self._file.uri == STANDARD_INPUT:
+            while (left := offset - self._stream.position) > 0 and self._stream.read(min(left, _COPY_BYTES)):
+                pass
+        elif offset > self._stream.position:
+            self._stream.close()
+            self._stream = open_bytes(self._file, min(offset, self._file.size_bytes))
+        return read_fully(self._stream, size)
+
+    def close(self) -> None:
+        self._stream.close()
 
 
 PlainOpener = Callable[[SourceFile, int, int | None], ByteStream]

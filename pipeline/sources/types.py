@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import SourceNotFoundError, SourceTypeError, SourceUnreadableError, UsageError
+from pipeline.sources.address import local_path
 from pipeline.sources.model import SourceOptions
 
 __all__ = [
@@ -100,7 +101,7 @@ def load_schema_file(name: str) -> pa.Schema:
 
     Raises ``SourceNotFoundError``, ``SourceUnreadableError``, or ``UsageError`` when it is none of these.
     """
-    path = Path(name)
+    path = Path(local_path(name))
     if not path.exists():
         raise SourceNotFoundError(f"there is no schema file {name}")
     if not path.is_file():
@@ -109,8 +110,8 @@ def load_schema_file(name: str) -> pa.Schema:
         with path.open("rb") as file:
             magic = file.read(6)
         if magic[:4] == b"PAR1":
-            return pq.read_schema(name)
-        with pa.OSFile(name) as source:
+            return pq.read_schema(path)
+        with pa.OSFile(str(path)) as source:
             if magic == b"ARROW1":
                 return pa.ipc.open_file(source).schema
             if magic[:4] == b"\xff\xff\xff\xff":

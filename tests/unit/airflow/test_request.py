@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ import pytest
 
 from pipeline.airflow.form import allowed_roots, load_form
 from pipeline.airflow.request import allowed_source, load_options
-from pipeline.errors import InvalidSettingError, SourceNotFoundError, UsageError
+from pipeline.errors import InvalidSettingError, SourceNotFoundError, SourceUnreadableError, UsageError
 from pipeline.settings import load_settings
+from pipeline.sources import plan_source
 
 
 @pytest.fixture
@@ -97,6 +99,49 @@ def test_a_relative_path_that_no_root_holds_is_not_found(roots: tuple[str, ...])
 def test_a_name_with_a_bracket_is_a_file_and_no_pattern(tmp_path: Path, roots: tuple[str, ...]) -> None:
     (tmp_path / "inbox" / "a[1].csv").write_text("x\n1\n")
     assert allowed_source("a[1].csv", roots) == str(tmp_path / "inbox" / "a[1].csv")
+
+
+@pytest.fixture
+def odd_root(tmp_path: Path) -> str:
+    for name, value in (("in[1]", "right"), ("in1", "wrong")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.csv").write_text(f"x\n{value}\n")
+    return str(tmp_path / "in[1]")
+
+
+@pytest.mark.parametrize("source", ["*.csv", "a.csv", ".", "{root}/*.csv", "{root}/a.csv", "file://{encoded}/*.csv"])
+def test_the_name_of_a_root_is_no_pattern(odd_root: str, source: str) -> None:
+    named = source.format(root=odd_root, encoded=odd_root.replace("[", "%5B").replace("]", "%5D"))
+    plan = plan_source(allowed_source(named, [odd_root]))
+    assert [file.uri for file in plan.files] == [f"{odd_root}/a.csv"]
+
+
+@pytest.mark.parametrize("pattern", ["in/*/s.csv", "in/**/*.csv", "in/l*/*", "{root}/in/*/*.csv", "**/s.csv", "**"])
+def test_a_pattern_reads_nothing_outside_of_the_roots(tmp_path: Path, pattern: str) -> None:
+    root = tmp_path / "root"
+    (root / "in" / "a").mkdir(parents=True)
+    (root / "in" / "a" / "t.csv").write_text("id\n1\n")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "s.csv").write_text("id\n2\n")
+    (root / "in" / "link").symlink_to(tmp_path / "out")
+    with pytest.raises(SourceUnreadableError, match="outside of the source"):
+        plan_source(allowed_source(pattern.format(root=root), [str(root)]))
+
+
+def test_a_pattern_through_a_circle_is_answered_at_once(tmp_path: Path) -> None:
+    (tmp_path / "ring").mkdir()
+    for name in ("a", "b", "c"):
+        (tmp_path / "ring" / name).symlink_to(".")
+    begun = time.monotonic()
+    with pytest.raises(SourceUnreadableError, match="leads back to a folder above it"):
+        plan_source(allowed_source("ring/**/*.csv", [str(tmp_path)]))
+    assert time.monotonic() - begun < 10
+
+
+def test_a_pattern_goes_to_the_root_that_has_a_match(tmp_path: Path, roots: tuple[str, ...]) -> None:
+    assert allowed_source("*/b.csv", roots) == f"{roots[1]}/*/b.csv"
+    with pytest.raises(SourceNotFoundError):
+        allowed_source("*.parquet", roots)
 
 
 def test_without_configured_roots_the_inbox_and_the_demo_are_allowed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,8 +3,11 @@ from __future__ import annotations
 import bz2
 import gzip
 import io
+import lzma
 import os
+import struct
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +15,7 @@ import pyarrow as pa
 import pytest
 import zstandard
 
-from pipeline.errors import SourceCorruptError, SourceFormatError, SourceTooLargeError
+from pipeline.errors import SourceCorruptError, SourceEmptyError, SourceFormatError, SourceTooLargeError
 from pipeline.sources import SourceOptions, open_source, plan_source
 
 Read = Callable[..., pa.Table]
@@ -165,3 +168,119 @@ def test_progress_of_a_compressed_file_is_in_its_own_bytes(write: Write) -> None
     assert seen == sorted(seen)
     assert len(set(seen)) > 2
     assert seen[-1] <= reader.bytes_read == path.stat().st_size
+
+
+def skippable(size: int, number: int = 0) -> bytes:
+    return struct.pack("<II", 0x184D2A50 + number, size) + bytes(size)
+
+
+@pytest.mark.parametrize(
+    "first",
+    [skippable(4), skippable(0, 15), skippable(300_000, 7), b"".join(skippable(n * 9, n) for n in range(16))],
+    ids=["one", "empty", "large", "of each number"],
+)
+@pytest.mark.parametrize("name", ["a.csv.zst", "a.csv", "a"])
+def test_zstd_may_begin_with_skippable_frames(write: Write, read: Read, first: bytes, name: str) -> None:
+    data = first + PACKERS["zst"](TEXT[:5000]) + skippable(40) + PACKERS["zst"](TEXT[5000:]) + skippable(2)
+    assert read(write(name, data)).equals(read(write("plain.csv", TEXT)))
+
+
+@pytest.mark.parametrize("name", ["a.csv.zst", "a.zst", "a"])
+def test_skippable_frames_alone_are_an_empty_file(write: Write, name: str) -> None:
+    with pytest.raises(SourceEmptyError, match="is empty"):
+        plan_source(str(write(name, skippable(4) + skippable(90, 3))))
+
+
+def test_a_skippable_frame_that_is_cut_is_refused(write: Write, read: Read) -> None:
+    for data in (
+        skippable(40)[:-1],
+        PACKERS["zst"](TEXT) + skippable(40)[:-1],
+        PACKERS["zst"](TEXT) + skippable(9)[:6],
+    ):
+        with pytest.raises(SourceCorruptError, match=r"a.csv.zst is (cut short|no intact)"):
+            read(write("a.csv.zst", data))
+
+
+def test_a_column_of_numbers_in_a_compressed_file_without_a_telling_name_is_a_table(write: Write, read: Read) -> None:
+    text = b"id\n" + b"".join(b"%d\n" % number for number in range(100))
+    data = skippable(4) + PACKERS["zst"](text)
+    assert read(write("rows", data)).column("id").to_pylist() == list(range(100))
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [(b"", TEXT), (TEXT, b""), (TEXT[:5000], b"", TEXT[5000:]), (TEXT[:5000], b"", b"", b"", TEXT[5000:], b"")],
+)
+@pytest.mark.parametrize("ending", ["bz2", "gz", "zst"])
+def test_empty_streams_between_others_are_read(write: Write, read: Read, ending: str, parts: tuple[bytes, ...]) -> None:
+    path = write(f"a.csv.{ending}", b"".join(map(PACKERS[ending], parts)))
+    assert read(path).equals(read(write("plain.csv", TEXT)))
+
+
+def test_bz2_with_changed_bytes_is_refused_by_name(write: Write, read: Read) -> None:
+    data = bytearray(bz2.compress(TEXT[:5000]) + bz2.compress(b"") + bz2.compress(TEXT[5000:]))
+    data[len(data) // 2] ^= 0xFF
+    with pytest.raises(SourceCorruptError, match=r"a.csv.bz2 is no intact bz2 data"):
+        read(write("a.csv.bz2", bytes(data)), column_types=(("b", "string"),))
+
+
+def test_gzip_with_every_field_of_a_header_and_zeros_behind_it_is_read(write: Write, read: Read) -> None:
+    head = (
+        b"\x1f\x8b\x08\x1e\0\0\0\0\0\x03" + struct.pack("<H", 60_000) + bytes(60_000) + b"name\0" + b"c" * 9000 + b"\0"
+    )
+    body = gzip.compress(TEXT)[10:]
+    path = write("a.csv.gz", head + struct.pack("<H", zlib.crc32(head) & 0xFFFF) + body + bytes(600))
+    assert read(path).equals(read(write("plain.csv", TEXT)))
+
+
+UNREADABLE = {
+    "xz": (lzma.compress(TEXT), "xz -dk"),
+    "lz4": (b"\x04\x22\x4d\x18" + bytes(60), "lz4 -dk"),
+    "snappy": (b"\xff\x06\0\0sNaPpY" + bytes(60), "snzip -dk"),
+    "lzip": (b"LZIP\x01" + bytes(60), "lzip -dk"),
+    "lzop": (b"\x89LZO\0\r\n\x1a\n" + bytes(60), "lzop -dk"),
+}
+
+
+@pytest.mark.parametrize("kind", UNREADABLE)
+@pytest.mark.parametrize("name", ["a b.csv.{}", "a b.csv", "a b"])
+@pytest.mark.parametrize("format_", [None, "csv", "parquet"])
+def test_a_compression_that_is_not_read_is_refused_by_name_with_the_command(
+    write: Write, kind: str, name: str, format_: str | None
+) -> None:
+    data, command = UNREADABLE[kind]
+    path = write(name.format(kind), data)
+    with pytest.raises(SourceFormatError, match=rf"is compressed with {kind}, .*{command} 'a b.*--format bytes"):
+        plan_source(str(path), SourceOptions(format=format_))
+    assert plan_source(str(path), SourceOptions(format="bytes")).total_bytes == len(data)
+
+
+def test_brotli_has_no_mark_and_is_refused_by_its_name(write: Write) -> None:
+    with pytest.raises(SourceFormatError, match=r"a.csv.br is compressed with brotli, .*brotli -dk"):
+        plan_source(str(write("a.csv.br", b"\x1b\xff\x00\x80 not text")))
+
+
+def test_what_a_mac_adds_to_a_zip_is_no_second_file(write: Write, read: Read) -> None:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name, data in (("d/", b""), ("d/a.csv", TEXT), ("__MACOSX/d/._a.csv", b"x"), ("d/.DS_Store", b"x")):
+            archive.writestr(name, data)
+    assert read(write("a.zip", out.getvalue())).equals(read(write("plain.csv", TEXT)))
+
+
+def test_a_zip_that_was_written_to_a_pipe_or_with_large_sizes_is_read(write: Write, read: Read) -> None:
+    class Pipe(io.RawIOBase):
+        data = b""
+
+        def writable(self) -> bool:
+            return True
+
+        def write(self, data: object) -> int:
+            self.data += bytes(data)  # type: ignore[call-overload]
+            return len(bytes(data))  # type: ignore[call-overload]
+
+    out = Pipe()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("a.csv", "w", force_zip64=True) as f:
+        f.write(TEXT)
+    assert out.data[6] & 8
+    assert read(write("a.zip", out.data)).equals(read(write("plain.csv", TEXT)))

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import bz2
 import contextlib
 import gzip
 import io
 import os
+import struct
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -13,6 +15,7 @@ import pyarrow as pa
 import pyarrow.csv as pc
 import pyarrow.parquet as pq
 import pytest
+import zstandard
 
 from pipeline.errors import SourceCorruptError, SourceEmptyError, UsageError
 from pipeline.sources import SourceOptions, open_source, plan_source
@@ -96,6 +99,18 @@ def test_what_was_looked_at_is_what_is_read(feed: Callable[[bytes], None]) -> No
     plan = plan_source("-", SourceOptions(infer_bytes=1000))
     expected = pc.read_csv(io.BytesIO(TEXT))
     assert pa.Table.from_batches(open_source(plan)).equals(expected)
+
+
+def test_standard_input_may_begin_with_skippable_frames_and_have_empty_streams(feed: Callable[[bytes], None]) -> None:
+    text = b"id\n" + b"".join(b"%d\n" % number for number in range(100))
+    skippable = struct.pack("<II", 0x184D2A50, 200_000) + bytes(200_000)
+    for data in (
+        skippable + skippable + zstandard.ZstdCompressor().compress(text),
+        bz2.compress(text[:30]) + bz2.compress(b"") + bz2.compress(text[30:]),
+    ):
+        feed(data)
+        with open_source(plan_source("-", SourceOptions(format="csv"))) as reader:
+            assert [row for batch in reader for row in batch["id"].to_pylist()] == list(range(100))
 
 
 def test_two_inputs_are_never_the_same_source(feed: Callable[[bytes], None]) -> None:

@@ -1,0 +1,151 @@
+"""What a folder or a pattern leaves out is named, and folders of table formats are refused."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from pipeline.errors import SourceEmptyError, SourceFormatError, SourceNotFoundError
+from pipeline.sources import SourceOptions, SourcePlan, plan_source
+
+Read = Callable[..., pa.Table]
+Write = Callable[[str, bytes], Path]
+
+
+def left_out(plan: SourcePlan) -> list[tuple[str, str | None, str]]:
+    return [(warning.code, warning.file, warning.message.partition(" left out")[0]) for warning in plan.warnings]
+
+
+@pytest.fixture
+def days(write: Write, tmp_path: Path) -> Path:
+    write("days/mon.csv", b"id\n1\n")
+    write("days/_tue.csv", b"id\n2\n")
+    write("days/_late/wed.csv", b"id\n3\n")
+    return tmp_path / "days"
+
+
+@pytest.mark.parametrize("below", ["", "/", "/**/*.csv", "/**"])
+def test_hidden_files_of_a_folder_and_of_its_hidden_folders_are_counted_and_one_is_named(
+    days: Path, below: str
+) -> None:
+    plan = plan_source(f"{days}{below}")
+    assert [file.name for file in plan.files] == ["mon.csv"]
+    assert left_out(plan) == [("hidden_files", "_late/wed.csv", "2 files are")]
+
+
+def test_a_pattern_names_the_hidden_files_that_it_matches_and_no_others(days: Path) -> None:
+    assert left_out(plan_source(f"{days}/*.csv")) == [("hidden_files", "_tue.csv", "1 file is")]
+    assert left_out(plan_source(f"{days}/m*.csv")) == []
+    (days / ".thu.csv").write_bytes(b"id\n4\n")
+    assert left_out(plan_source(f"{days}/*.csv")) == [("hidden_files", ".thu.csv", "2 files are")]
+
+
+def test_a_hidden_name_that_is_written_out_is_loaded(days: Path, read: Read) -> None:
+    for source, ids in (
+        ("_*.csv", [2]),
+        ("_late", [3]),
+        ("_l*/*.csv", [3]),
+        ("_tue.csv", [2]),
+        ("**/_late/*.csv", [3]),
+    ):
+        assert read(days / source).column("id").to_pylist() == ids
+        assert plan_source(str(days / source)).warnings == ()
+
+
+def test_bytes_keep_hidden_files_and_warn_of_nothing(days: Path) -> None:
+    plan = plan_source(str(days), SourceOptions(format="bytes"))
+    assert [file.name for file in plan.files] == ["_late/wed.csv", "_tue.csv", "mon.csv"]
+    assert plan.warnings == ()
+
+
+def test_markers_of_known_writers_are_no_data_and_need_no_word(write: Write, tmp_path: Path, read: Read) -> None:
+    write("d/part-0.csv", b"id\n1\n")
+    for name in ("_SUCCESS", "_metadata", "_common_metadata", ".part-0.csv.crc", "._SUCCESS.crc", "._part-0.csv"):
+        write(f"d/{name}", b"no table")
+    for name in ("_committed_123", "_started_123", ".DS_Store", ".gitkeep", "__MACOSX/._part-0.csv"):
+        write(f"d/{name}", b"no table")
+    assert plan_source(str(tmp_path / "d")).warnings == ()
+    assert read(tmp_path / "d").column("id").to_pylist() == [1]
+
+
+def test_a_name_that_is_no_text_is_named_in_a_way_that_json_takes(write: Write, tmp_path: Path) -> None:
+    write("d/a.csv", b"id\n1\n")
+    Path(os.fsdecode(os.fsencode(tmp_path / "d") + b"/_\xff.csv")).write_bytes(b"id\n1\n")
+    (warning,) = plan_source(str(tmp_path / "d")).warnings
+    assert warning.file == "_\\xff.csv"
+    assert warning.message.encode()
+
+
+def test_hidden_folders_that_may_not_be_read_and_hidden_links_are_passed_over(days: Path) -> None:
+    (days / ".loop").symlink_to(".")
+    (days / "_away").symlink_to("/etc")
+    (days / "_gone").symlink_to("nothing")
+    assert left_out(plan_source(str(days))) == [("hidden_files", "_late/wed.csv", "2 files are")]
+
+
+def test_where_nothing_is_left_the_hidden_files_are_named_in_the_refusal(write: Write, tmp_path: Path) -> None:
+    write("d/_a.csv", b"id\n1\n")
+    with pytest.raises(SourceEmptyError, match=r"1 hidden file is left out: _a\.csv"):
+        plan_source(str(tmp_path / "d"))
+
+
+def test_folders_that_a_pattern_matches_and_does_not_enter_are_named(write: Write, tmp_path: Path) -> None:
+    write("d/a.csv", b"id\n1\n")
+    write("d/more/b.csv", b"id\n2\n")
+    (warning,) = plan_source(f"{tmp_path}/d/*").warnings
+    assert (warning.code, warning.file) == ("folders_left_out", "more")
+    with pytest.raises(SourceNotFoundError, match=r"no file matches .*put /\*\* behind it"):
+        plan_source(f"{tmp_path}/d/mo*")
+
+
+TABLES = {
+    "a Delta table": "_delta_log/00000000000000000000.json",
+    "a Hudi table": ".hoodie/hoodie.properties",
+    "an Iceberg table": "metadata/v1.metadata.json",
+    "the output of a Spark stream": "_spark_metadata/0",
+}
+
+
+@pytest.mark.parametrize("kind", TABLES)
+def test_a_folder_of_a_table_format_is_refused_at_any_depth_and_from_within(
+    write: Write, tmp_path: Path, kind: str
+) -> None:
+    write(f"lake/t/{TABLES[kind]}", b"{}")
+    write("lake/t/day=1/a.csv", b"id\n1\n")
+    write("lake/t/b.csv", b"id\n2\n")
+    write("lake/plain/c.csv", b"id\n3\n")
+    (tmp_path / "link").symlink_to("lake/t/day=1")
+    for source in ("lake/t", "lake", "lake/t/*.csv", "lake/**/*.csv", "lake/*/*.csv", "lake/t/day=1", "link", "link/*"):
+        for format_ in (None, "csv"):
+            with pytest.raises(SourceFormatError, match=f"lake/t is {kind}: .*--format bytes"):
+                plan_source(str(tmp_path / source), SourceOptions(format=format_))
+    assert plan_source(str(tmp_path / "lake/plain")).format == "csv"
+    assert plan_source(str(tmp_path / "lake/p*/*.csv")).format == "csv"
+
+
+@pytest.mark.parametrize("kind", TABLES)
+def test_one_file_of_a_table_format_is_loaded_and_bytes_keep_the_whole_tree(
+    write: Write, tmp_path: Path, read: Read, kind: str
+) -> None:
+    write(f"t/{TABLES[kind]}", b"{}")
+    write("t/a.csv", b"id\n1\n")
+    assert read(tmp_path / "t/a.csv").column("id").to_pylist() == [1]
+    plan = plan_source(str(tmp_path / "t"), SourceOptions(format="bytes"))
+    assert [file.name for file in plan.files] == sorted([TABLES[kind], "a.csv"])
+
+
+def test_the_log_itself_is_read_as_the_rows_it_holds(write: Write, tmp_path: Path, read: Read) -> None:
+    write("t/_delta_log/0.json", b'{"a": 1}\n')
+    write("t/a.csv", b"id\n1\n")
+    assert read(tmp_path / "t/_delta_log").column("a").to_pylist() == [1]
+    assert read(tmp_path / "t/_delta_log/*.json").column("a").to_pylist() == [1]
+
+
+def test_a_folder_that_is_called_metadata_makes_no_table_format(write: Write, tmp_path: Path, read: Read) -> None:
+    write("d/metadata/about.csv", b"id\n1\n")
+    write("d/a.csv", b"id\n2\n")
+    assert read(tmp_path / "d").num_rows == 2
