@@ -174,12 +174,16 @@ def _restore(reading: _Reading, output: str) -> tuple[int, int]:
             f"{version.reference} holds files: they come back whole",
             hint="--columns, --filter and --head need --format, which writes their rows",
         )
-    single = bool(version.source.get("single_file"))
+    # What was appended to something is at least two files; a version that was merged says nothing of its source.
+    alone = version.mode == "replace" or version.parent is None
+    single = alone and bool(version.source.get("single_file"))
     if output != STANDARD_OUTPUT:
         _, written = restore_bytes(reading.batches(), Path(output), single=single)
         return version.rows, written
     if not single:
-        raise UsageError(f"{version.reference} holds a folder", hint="give --output a folder's name")
+        raise UsageError(
+            f"{version.reference} holds a folder or several files", hint="give --output the name of a new folder"
+        )
     written = 0
     for batch in reading.batches():
         for piece in batch.column("data"):

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from uuid import NAMESPACE_OID, uuid5
 
-from pipeline.errors import SourceTypeError, StoreError
+from pipeline.errors import SourceError, StoreError
 from pipeline.load.lineage import heads
 from pipeline.load.lists import Listing, sums, write_lists
+from pipeline.load.repeats import check_added_paths
 from pipeline.sources import merge_schemas
 from pipeline.store.catalogue import Catalogue
 from pipeline.store.ledger import Ledger
@@ -83,7 +84,9 @@ def _merge(
     pages = _union([catalogue.page_refs(sibling) for sibling in whole], {v.label: v.run for v in every})
     try:
         schema = merge_schemas([catalogue.schema(sibling) for sibling in whole])
-    except SourceTypeError as error:
+        if siblings[0].kind == "bytes":
+            check_added_paths(catalogue, whole, pages)
+    except SourceError as error:
         raise StoreError(
             f"{dataset}: {', '.join(labels[:5])} were appended at the same moment and cannot be brought together, for "
             f"{error.message}",

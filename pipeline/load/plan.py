@@ -15,6 +15,7 @@ from pipeline.chunks import ChunkSettings, RowGrouper, TileLayout, choose_row_gr
 from pipeline.errors import InvalidSettingError, SourceTypeError
 from pipeline.load.lineage import holder, require_known
 from pipeline.load.memory import loader_memory
+from pipeline.load.repeats import check_paths, check_same_content
 from pipeline.names import VersionSelector, check_dataset_name
 from pipeline.settings import Settings
 from pipeline.sources import SourceOptions, SourcePlan, merge_schemas, open_split, plan_source
@@ -138,6 +139,8 @@ def make_plan(
     every = catalogue.every_version(dataset)
     versions = [version for version in every if version.deleted_at is None]
     same, held = _same(every, identity, run)
+    if same is not None:
+        check_same_content(source, same)
     begun = None if same else _begun(catalogue, dataset, run, fingerprint)
     latest = versions[0] if versions else None
     parent = _parent(latest, same)
@@ -181,7 +184,10 @@ def _parent(latest: Version | None, same: Version | None) -> str | None:
 
 
 def check_append(catalogue: Catalogue, dataset: str, parent: str, source: SourcePlan) -> None:
-    """Raises ``SourceTypeError`` unless the source has the columns of what is there, and types that the two share."""
+    """Raises ``SourceTypeError`` unless the source has the columns of what is there, and types that the two share.
+
+    Raises ``SourceFormatError`` for a path that a dataset of files holds already.
+    """
     version = catalogue.resolve(dataset, selector_of(parent))
     have = catalogue.schema(version)
     if version.kind != source.kind or have.names != source.schema.names:
@@ -193,6 +199,8 @@ def check_append(catalogue: Catalogue, dataset: str, parent: str, source: Source
             expected=have.names,
             actual=source.schema.names,
         )
+    if source.kind == "bytes":
+        check_paths(catalogue, version, (file.name for file in source.files))
     # Text says no type, so numbers of both kinds are what pyarrow makes of them; who has types means them.
     merge_schemas([have, source.schema], exact=source.format in ("parquet", "arrow"))
 

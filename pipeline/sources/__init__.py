@@ -23,7 +23,7 @@ What holds for every source:
 from __future__ import annotations
 
 from pipeline.sources.bytes_format import BYTES_SCHEMA
-from pipeline.sources.content import Content
+from pipeline.sources.content import Content, read_content
 from pipeline.sources.model import SourceFile, SourceOptions, SourcePlan, Split
 from pipeline.sources.plan import plan_source
 from pipeline.sources.read import SplitReader, open_source, open_split
@@ -48,5 +48,6 @@ __all__ = [
     "open_split",
     "parse_type",
     "plan_source",
+    "read_content",
     "restore_bytes",
 ]

@@ -13,7 +13,7 @@ from pipeline.sources.model import SourceFile
 from pipeline.sources.stdin import STANDARD_INPUT
 from pipeline.sources.streams import ByteStream, open_bytes, open_plain
 
-__all__ = ["Content", "ReadContent"]
+__all__ = ["Content", "ReadContent", "read_content"]
 
 _PASS_BYTES = 1 << 20
 
@@ -79,6 +79,11 @@ class ReadContent:
             while stream.read(_PASS_BYTES):
                 pass
         return self._read.get(_place(file, 0, None))
+
+
+def read_content(files: tuple[SourceFile, ...]) -> Content | None:
+    """Read all files once for their content, one after another; None for standard input."""
+    return ReadContent(files).of_parts((number, 0, -1) for number in range(len(files)))
 
 
 def _place(file: SourceFile, start: int, stop: int | None) -> Place:

@@ -93,7 +93,7 @@ class _Writer:
         self._close()
         if not _is_safe(path):
             raise ChunkFormatError(f"{path!r} is no path below a folder", hint="the dataset was not made by a load")
-        if path in self.seen:
+        if path in self.seen and not path.endswith("/"):
             raise ChunkFormatError(f"{path!r} is there twice", hint="read the versions one by one")
         self.seen.add(path)
         self._path, self._at = path, 0

@@ -27,6 +27,11 @@ class RowReader:
         self.was_degraded = False
         """Whether any rows ever were: what a command says of all that it read."""
 
+    @property
+    def cassandra(self) -> CassandraSession:
+        """The session that rows are read with."""
+        return self._cassandra
+
     def rows(self, query: str, values: tuple[Any, ...]) -> list[Any]:
         """Rows at ``TWO``; with a node down at ``LOCAL_ONE``. ``degraded`` says which it was for these rows.
 
