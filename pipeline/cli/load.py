@@ -94,8 +94,9 @@ def command(invocation: Invocation, /, name: str, source: str, **given: Any) -> 
 
     SOURCE is a file, a directory, a pattern in quotes, or - for standard input: CSV, Parquet, JSON lines, Arrow or
     any bytes, plain or compressed. A table takes no file of a folder or pattern whose path below it has a part that
-    begins with . or _, unless the pattern writes that part out; a warning gives their number and one name. Bytes keep
-    every file. The version is visible as a whole when this ends with 0, and otherwise not at
+    begins with . or _, unless the pattern writes that part out; a warning gives their number and one name. The values
+    in the names of folders like KEY=VALUE are no columns; a warning names the keys. Bytes keep every file and folder.
+    The version is visible as a whole when this ends with 0, and otherwise not at
     all. Ctrl-C stops a load within two seconds and prints the command that goes on with it.
 
     \b

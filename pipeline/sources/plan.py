@@ -7,6 +7,7 @@ from dataclasses import replace
 from pipeline.sources.bytes_format import BYTES_SCHEMA
 from pipeline.sources.detect import detect_format
 from pipeline.sources.model import SourceFile, SourceOptions, SourcePlan
+from pipeline.sources.partitions import partition_warnings
 from pipeline.sources.plan_columns import plan_arrow, plan_parquet
 from pipeline.sources.plan_text import plan_csv, plan_jsonl
 from pipeline.sources.splits import Unit, group_units
@@ -31,7 +32,8 @@ def plan_source(uri: str, options: SourceOptions = _DEFAULTS, *, max_splits: int
     format_, listing, options = detect_format(uri, options)
     planner = _plan_bytes if format_ == "bytes" else _PLANNERS[format_]
     plan = planner(uri, listing.files, options)
-    warnings = (*listing.warnings, *plan.warnings)
+    partitions = partition_warnings(listing.files, plan.schema.names) if plan.kind == "table" else []
+    warnings = (*listing.warnings, *partitions, *plan.warnings)
     return replace(plan, warnings=warnings, single_file=listing.shape == "file")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -19,9 +20,10 @@ def write(path: Path, data: bytes) -> Path:
 
 
 def rows(millrace: Millrace, name: str, column: str) -> list[object]:
-    done = millrace("read", name, "--output", "-", "--format", "jsonl")
-    assert done.code == 0, done.err
-    return [json.loads(line)[column] for line in done.out.splitlines()]
+    with tempfile.TemporaryDirectory() as folder:
+        done = millrace("read", name, "--output", f"{folder}/rows.jsonl")
+        assert done.code == 0, done.err
+        return [json.loads(line)[column] for line in Path(folder, "rows.jsonl").read_text().splitlines()]
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -69,6 +71,18 @@ def test_what_is_left_out_is_named_in_the_report_and_in_json(millrace: Millrace,
     done = millrace("load", "days", str(tmp_path / "days" / "*.csv"))
     assert "1 file is left out" in done.err
     assert "_tue.csv" in done.err
+
+
+def test_keys_of_partition_folders_are_named_as_not_taken(millrace: Millrace, tmp_path: Path) -> None:
+    for year in (2022, 2023):
+        write(tmp_path / "sales" / f"year={year}" / "shop=a" / "data.csv", b"n\n1\n")
+    for source in ("sales", "sales/**/*.csv"):
+        done = millrace("load", "sales", str(tmp_path / source), "--json")
+        assert (done.code, done.json["rows"]) == (0, 2)
+        (warning,) = done.json["warnings"]
+        assert warning["code"] == "partition_folders"
+        assert "'year', 'shop'" in warning["message"]
+        assert "'year', 'shop'" in done.err
 
 
 def test_a_folder_of_a_table_format_is_refused_and_kept_as_bytes(millrace: Millrace, tmp_path: Path) -> None:

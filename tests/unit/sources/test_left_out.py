@@ -149,3 +149,43 @@ def test_a_folder_that_is_called_metadata_makes_no_table_format(write: Write, tm
     write("d/metadata/about.csv", b"id\n1\n")
     write("d/a.csv", b"id\n2\n")
     assert read(tmp_path / "d").num_rows == 2
+
+
+@pytest.fixture
+def sales(write: Write, tmp_path: Path) -> Path:
+    for year in (2022, 2023):
+        for shop in ("a", "b"):
+            write(f"sales/year={year}/shop={shop}/data.csv", b"n\n%d\n" % (year % 100))
+    return tmp_path / "sales"
+
+
+@pytest.mark.parametrize(
+    "source", ["", "/", "/**/*.csv", "/*/*/data.csv", "/year=2022", "/year=2022/*/*.csv", "/year=2022/shop=a/data.csv"]
+)
+def test_keys_in_the_names_of_folders_are_named_as_not_taken(sales: Path, source: str) -> None:
+    plan = plan_source(f"{sales}{source}")
+    (warning,) = plan.warnings
+    assert (warning.code, warning.column, warning.file) == ("partition_folders", "year", "year=2022")
+    assert "'year', 'shop' in the names of folders" in warning.message
+    assert plan.schema.names == ["n"]
+
+
+def test_keys_of_every_format_are_named_and_those_that_the_files_hold_are_not(write: Write, tmp_path: Path) -> None:
+    for key, at in (("a%20key", 1), ("day", 2)):
+        write(f"p/{key}={at}/x=1/f.jsonl", b'{"n": 1, "x": 1}\n')
+    (warning,) = plan_source(str(tmp_path / "p")).warnings
+    assert "'a key', 'day' in the names" in warning.message
+    write("q/x=1/f.jsonl", b'{"n": 1, "x": 1}\n')
+    assert plan_source(str(tmp_path / "q")).warnings == ()
+
+
+def test_as_bytes_a_partitioned_tree_is_kept_without_a_word(sales: Path) -> None:
+    plan = plan_source(str(sales), SourceOptions(format="bytes"))
+    assert plan.files[0].name == "year=2022/shop=a/data.csv"
+    assert plan.warnings == ()
+
+
+def test_a_file_whose_own_name_has_a_sign_of_equality_is_no_partition(write: Write, tmp_path: Path) -> None:
+    write("d/a=1.csv", b"n\n1\n")
+    write("d/=x/b.csv", b"n\n1\n")
+    assert plan_source(str(tmp_path / "d")).warnings == ()
