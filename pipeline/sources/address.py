@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import unquote
 
-from pipeline.errors import UsageError
+from pipeline.errors import SourceNotFoundError, UsageError
 
 __all__ = ["WILDCARDS", "Address", "address_of", "local_path"]
 
@@ -66,13 +66,21 @@ def local_path(uri: str) -> str:
 
 
 def _of_path(text: str, folder: str | None) -> Address:
-    # Not Path.cwd(): a working directory that was removed is an error of the path that is looked up.
-    above = folder or os.getcwd()  # noqa: PTH109
+    above = folder or ("/" if text.startswith("/") else _working_directory(text))
     if text.startswith("~"):
         user, _, below = text.partition("/")
         home = os.path.expanduser(user)  # noqa: PTH111
         above, text = (home, below or ".") if home != user else (above, text)
     return _local(os.path.join(above, text), os.path.join(glob.escape(above), text))  # noqa: PTH118
+
+
+def _working_directory(text: str) -> str:
+    try:
+        return os.getcwd()  # noqa: PTH109
+    except FileNotFoundError:
+        raise SourceNotFoundError(
+            f"there is no {text}: the working directory was removed", hint="change to a folder that exists"
+        ) from None
 
 
 def _local(literal: str, pattern: str) -> Address:

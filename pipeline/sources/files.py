@@ -100,8 +100,8 @@ def _warnings(hidden: _Names, folders: _Names) -> Iterator[SourceWarning]:
     if hidden.count:
         yield SourceWarning(
             "hidden_files",
-            f"{_files(hidden)} left out, for {HIDDEN_RULE}: {hidden.first}; rename it, or name it as the source, to "
-            "load it",
+            f"{_files(hidden)} left out, for {HIDDEN_RULE}: {hidden.first}; to load such a file, rename it or "
+            "name it as the source",
             file=hidden.first,
         )
     if folders.count:

@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 
 __all__ = ["HIDDEN_RULE", "is_hidden", "is_marker"]
 
-HIDDEN_RULE = 'a part of their path below the source begins with "." or "_"'
+HIDDEN_RULE = 'a part of the path below the source begins with "." or "_"'
 
 _MARKERS = (
     "_SUCCESS",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import zlib
 from collections.abc import Callable
@@ -15,8 +16,10 @@ import pyarrow.csv
 import pyarrow.parquet
 import pytest
 
+from pipeline.airflow.form import load_form
+from pipeline.airflow.request import load_options
 from pipeline.api import Store
-from pipeline.errors import DatasetNotFoundError, StoreUnavailableError
+from pipeline.errors import DatasetNotFoundError, SourceChangedError, StoreUnavailableError
 from pipeline.progress import Event
 from pipeline.progress.merge import Picture
 from pipeline.progress.runs import RunState, state_of_run
@@ -251,6 +254,37 @@ def test_a_source_outside_of_the_folders_fails_at_once_and_says_where_sources_ma
         assert str(inbox) in voice["data"]["error"]["message"]
     with pytest.raises(DatasetNotFoundError):
         store.version(name)
+
+
+def test_a_pattern_through_a_link_that_leads_out_of_the_folders_reads_nothing_out_there(
+    run_dag: RunDag, inbox: Path, name: str, store: Store, tmp_path: Path
+) -> None:
+    (tmp_path / "secret.csv").write_text("id\n1\n")
+    (inbox / name).mkdir()
+    (inbox / name / "link").symlink_to(tmp_path)
+    for pattern in (f"{name}/*/*.csv", f"{name}/**/secret.csv", f"{inbox}/{name}/l*/*"):
+        run = run_dag(dataset=name, source=pattern)
+        assert task_states(run)["plan", -1] == "failed"
+    with pytest.raises(DatasetNotFoundError):
+        store.version(name)
+
+
+def test_a_run_that_is_planned_again_with_other_content_of_the_same_size_and_time_is_refused(
+    run_dag: RunDag, inbox: Path, name: str, store: Store
+) -> None:
+    source = inbox / f"{name}.csv"
+    source.write_text("v\n333\n")
+    os.utime(source, ns=(10**18, 10**18))
+    run = run_dag(dataset=name, source=source.name)
+    assert run.state == "success"
+    params = {key: each.value for key, each in load_form().items() if each.has_value}
+    uri, options = load_options({**params, "dataset": name, "source": source.name}, store.settings)
+    identity = f"ingest_dataset/{run.run_id}"
+    assert store.plan(name, uri, options, run=identity).published
+    source.write_text("v\n444\n")
+    os.utime(source, ns=(10**18, 10**18))
+    with pytest.raises(SourceChangedError, match="is not what the run 'ingest_dataset/"):
+        store.plan(name, uri, options, run=identity)
 
 
 def test_a_fault_in_the_middle_of_a_source_fails_its_task_without_a_retry_and_leaves_no_version(

@@ -87,6 +87,19 @@ def test_a_path_climbs_by_its_text(lots: Path, read: Read, monkeypatch: pytest.M
     assert read("../lot[7]/../lot7/p*").column("which").to_pylist() == ["wrong"]
 
 
+def test_a_working_directory_that_was_removed_is_an_error_of_a_relative_path_alone(
+    write: Write, read: Read, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write("a.csv", b"id\n1\n")
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    for source in ("*.csv", "a.csv"):
+        with pytest.raises(SourceNotFoundError, match="the working directory was removed"):
+            plan_source(source)
+    assert read(path).num_rows == 1
+
+
 def test_a_pattern_below_a_folder_that_is_not_there_matches_nothing(tmp_path: Path) -> None:
     with pytest.raises(SourceNotFoundError, match=r"no file matches .*there is no folder"):
         plan_source(f"{tmp_path}/nothing/*.csv")
