@@ -31,6 +31,8 @@ _ENDINGS = {
     ".ipc": "arrow",
 }
 _LOOK_BYTES = 65_536
+_COLUMN = "column"
+"""One column of numbers below a word: a CSV unless other files of the source are no table."""
 
 
 def detect_format(uri: str, options: SourceOptions) -> tuple[str, Listing, SourceOptions]:
@@ -46,10 +48,13 @@ def detect_format(uri: str, options: SourceOptions) -> tuple[str, Listing, Sourc
     listing = list_files(uri, keep_all=False)
     files = listing.files
     found: dict[str, SourceFile] = {}
-    for file in files:
-        format_ = format_of(file)
+    # Beside files that are no table, numbers below a word are no table either.
+    formats = [(file, format_of(file)) for file in files]
+    column = "bytes" if any(format_ == "bytes" for _, format_ in formats) else "csv"
+    for file, format_ in formats:
         if format_ is None:
             continue
+        format_ = column if format_ == _COLUMN else format_
         for other, first in found.items():
             if other != format_:
                 raise SourceFormatError(
@@ -77,6 +82,7 @@ def _detect_input(options: SourceOptions) -> tuple[str, Listing, SourceOptions]:
     if not begin:
         raise SourceEmptyError("standard input is empty")
     format_ = format_of_bytes(begin)
+    format_ = "csv" if format_ == _COLUMN else format_
     if format_ is None:
         raise UsageError("standard input does not show what it is", hint="give its --format")
     return format_, listing, options
@@ -108,7 +114,7 @@ def format_of(file: SourceFile) -> str | None:
 
 
 def format_of_bytes(begin: bytes) -> str | None:
-    """The format that the first 64 KB of a file speak for, None when they speak for no table."""
+    """The format (or ``_COLUMN``) that the first 64 KB of a file speak for, None when they speak for no table."""
     if begin.startswith(b"PAR1"):
         return "parquet"
     if begin.startswith((b"ARROW1", b"\xff\xff\xff\xff")):
@@ -130,7 +136,7 @@ def format_of_bytes(begin: bytes) -> str | None:
     # One column of text could be any text: a delimiter that every line has makes a table, or numbers below a name.
     is_number = pa.types.is_integer(table.schema.types[0]) or pa.types.is_floating(table.schema.types[0])
     is_column = table.num_rows > 0 and is_number and table.column_names[0].isidentifier()
-    return "csv" if table.num_columns > 1 or is_column else None
+    return "csv" if table.num_columns > 1 else _COLUMN if is_column else None
 
 
 def _ending(file: SourceFile) -> str:

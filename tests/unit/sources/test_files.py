@@ -224,6 +224,15 @@ def test_without_a_telling_name_the_content_decides(write: Write, data: bytes, e
     assert plan_source(str(write("data.txt", data))).format == expected
 
 
+def test_a_column_of_numbers_without_a_telling_name_is_a_table_unless_it_lies_beside_other_files(
+    write: Write, tmp_path: Path
+) -> None:
+    write("d/numbers", b"id\n1\n2\n")
+    assert plan_source(str(tmp_path / "d")).format == "csv"
+    write("d/picture", b"\x89PNG\r\n\x1a\n\0\0\0")
+    assert plan_source(str(tmp_path / "d")).format == "bytes"
+
+
 def test_content_that_a_name_denies_is_refused(write: Write, tmp_path: Path) -> None:
     pq.write_table(pa.table({"a": [1]}), tmp_path / "a.csv")
     with pytest.raises(SourceFormatError, match=r"a.csv is named like csv but holds parquet data.*--format parquet"):
