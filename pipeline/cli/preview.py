@@ -33,7 +33,7 @@ def print_preview(table: pa.Table) -> None:
 def _cells(table: pa.Table, index: int) -> list[Any]:
     from rich.text import Text
 
-    from pipeline.dataset.writers import as_text
+    from pipeline.dataset.shown import as_text
 
     limit = CELL_MAX if sys.stdout.isatty() else None
     cells: list[Any] = []

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pyarrow as pa
 
 from pipeline.chunks.nested import with_children
-from pipeline.chunks.take import decoded, run_values
+from pipeline.chunks.parts import list_children, list_ranges, lists_of
+from pipeline.chunks.take import decoded, list_values, run_values
+from pipeline.dataset.moments import writable
 
-__all__ = ["cast_plain", "converted", "flat_type", "is_bytes", "is_extension", "plain_type"]
+__all__ = ["converted", "flat", "flat_type", "is_bytes", "is_extension", "is_text", "plain_type"]
 
 
 def is_extension(kind: pa.DataType) -> bool:
@@ -21,24 +23,31 @@ def is_bytes(kind: pa.DataType) -> bool:
     return kind in named or pa.types.is_fixed_size_binary(kind)
 
 
+def is_text(kind: pa.DataType) -> bool:
+    """Text of any kind."""
+    return kind in (pa.string(), pa.large_string(), pa.string_view())
+
+
 def flat_type(kind: pa.DataType) -> pa.DataType:
-    """What CSV writes instead: values in place of dictionaries, strings in place of views."""
+    """What CSV writes instead: values in place of dictionaries, strings of views, numbers of durations and halves."""
     if pa.types.is_dictionary(kind):
         return flat_type(kind.value_type)
+    if pa.types.is_duration(kind):
+        return pa.int64()
+    if pa.types.is_float16(kind):
+        return pa.float32()
     return pa.string() if kind == pa.string_view() else kind
 
 
 def plain_type(kind: pa.DataType) -> pa.DataType:
     """The type whose Python values are JSON's own."""
     kind = flat_type(kind)
-    if pa.types.is_duration(kind):
-        return pa.int64()
     if pa.types.is_temporal(kind) or pa.types.is_decimal(kind):
         return pa.string()
-    if pa.types.is_float16(kind):
-        return pa.float32()
     if pa.types.is_map(kind):
-        return pa.map_(plain_type(kind.key_type), plain_type(kind.item_type))
+        # As pyarrow and DuckDB read it; an object would need keys that are text, and each only once.
+        entry = [pa.field("key", plain_type(kind.key_type), nullable=False), ("value", plain_type(kind.item_type))]
+        return pa.list_(pa.struct(entry))
     if pa.types.is_struct(kind):
         return pa.struct([pa.field(f.name, plain_type(f.type), f.nullable) for f in kind])
     if pa.types.is_large_list(kind) or pa.types.is_large_list_view(kind):
@@ -51,17 +60,11 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
     return plain_type(kind.value_type) if pa.types.is_run_end_encoded(kind) else kind
 
 
-def cast_plain(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    """The rows with the types of ``schema``, each made of a column's own by one of the functions above."""
-    columns = [converted(column, field.type) for column, field in zip(batch.columns, schema, strict=True)]
-    return pa.RecordBatch.from_arrays(columns, schema=schema)
-
-
 def converted(array: pa.Array, kind: pa.DataType) -> pa.Array:
     """The array as what ``plain_type`` or ``flat_type`` make of its type.
 
     Part by part: pyarrow 25 has no cast below views and unions, and loses nulls where it casts a list of nulls to its
-    own type.
+    own type. Raises ``BeyondTextError`` for a date or time without a text.
     """
     if array.type.equals(kind):
         return array
@@ -69,4 +72,25 @@ def converted(array: pa.Array, kind: pa.DataType) -> pa.Array:
         return converted(decoded(array), kind)
     if pa.types.is_run_end_encoded(array.type):
         return converted(run_values(array), kind)
-    return with_children(array, kind, converted) if pa.types.is_nested(kind) else array.cast(kind)
+    if pa.types.is_map(array.type):
+        return _entries(array, kind)
+    if pa.types.is_nested(kind):
+        return with_children(array, kind, converted)
+    if pa.types.is_temporal(array.type) and not pa.types.is_duration(array.type):
+        return writable(array).cast(kind)
+    return array.cast(kind)
+
+
+def flat(array: pa.Array, kind: pa.DataType) -> pa.Array:
+    """The array as what ``flat_type`` makes of its type, but in UTC where a zone's own text would not be exact."""
+    array = converted(array, kind)
+    return writable(array) if pa.types.is_temporal(array.type) else array
+
+
+def _entries(array: pa.Array, kind: pa.DataType) -> pa.Array:
+    """Maps as lists of their entries."""
+    starts, sizes = list_ranges(array)
+    parts = zip(list_children(array), kind.value_type, strict=True)
+    children = [converted(list_values(child, starts, sizes), field.type) for child, field in parts]
+    entries = pa.StructArray.from_arrays(children, fields=list(kind.value_type))
+    return lists_of(kind, sizes, [entries], array.is_null() if array.null_count else None)

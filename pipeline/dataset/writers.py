@@ -6,27 +6,30 @@ Every writer takes the schema first and refuses, by name, the columns that its f
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from pipeline.arrow_types import holds
-from pipeline.dataset.plain import (
-    cast_plain,
-    converted,
-    flat_type,
-    is_bytes,
-    is_extension,
-    plain_type,
-)
+from pipeline.chunks.nested import Change
+from pipeline.dataset.dictionaries import Dictionaries, DictionaryError
+from pipeline.dataset.moments import BeyondTextError
+from pipeline.dataset.plain import converted, flat, flat_type, is_bytes, is_extension, is_text, plain_type
 from pipeline.errors import UsageError
 
-__all__ = ["WRITERS", "BatchWriter", "as_text"]
+__all__ = ["WRITERS", "BatchWriter"]
 
 _JSON_ROWS = 4096
+_NO_HEADER: Final = pa_csv.WriteOptions(include_header=False)
+_BLANK_LINE: Final = re.compile(rb"^\n", re.MULTILINE)
+_ARROW_HINT: Final = "write an .arrow file, which holds everything, or leave the column out with --columns"
+_STREAM_HINT: Final = "write an .arrows file, a stream, which may hold several dictionaries one after another"
+_ONLY_HINT: Final = "write an .arrow file, which holds everything, or a second column with it"
 
 
 class BatchWriter(Protocol):
@@ -47,27 +50,36 @@ class _Arrow:
 
     def __init__(self, sink: Any, schema: pa.Schema) -> None:
         options = pa.ipc.IpcWriteOptions(emit_dictionary_deltas=True)
-        self._unify = any(holds(field.type, pa.types.is_dictionary) for field in schema)
+        self._dictionaries = Dictionaries() if any(holds(f.type, pa.types.is_dictionary) for f in schema) else None
+        self._held: pa.RecordBatch | None = None
         self._writer = self._open(sink, schema, options)
-        self._last: pa.RecordBatch | None = None
 
     @staticmethod
     def _open(sink: Any, schema: pa.Schema, options: Any) -> Any:
         return pa.ipc.new_file(sink, schema, options=options)
 
     def write(self, batch: pa.RecordBatch) -> None:
-        if batch.num_rows:
-            self._writer.write_batch(self._unified(batch) if self._unify else batch)
+        if not batch.num_rows:
+            return
+        if self._dictionaries is None:
+            self._writer.write_batch(batch)
+            return
+        # One behind, so that a dictionary knows whether anything follows it.
+        held, self._held = self._held, batch
+        if held is not None:
+            self._writer.write_batch(self._joined(self._dictionaries, held, more=True))
 
-    def _unified(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """The batch with a dictionary that begins with everything written so far: a file holds one per column."""
-        if self._last is not None:
-            # One row keeps the dictionary; unifying appends what is new to it and leaves the rest in its place.
-            batch = pa.Table.from_batches([self._last, batch]).unify_dictionaries().to_batches()[-1]
-        self._last = batch.slice(0, 1)
-        return batch
+    def _joined(self, dictionaries: Dictionaries, batch: pa.RecordBatch, *, more: bool) -> pa.RecordBatch:
+        """A file holds one dictionary for each place."""
+        try:
+            return dictionaries.joined(batch, more=more)
+        except DictionaryError as error:
+            column, reason = error.args
+            raise _refused(column, reason, "an .arrow file", hint=_STREAM_HINT) from error
 
     def close(self) -> None:
+        if self._held is not None and self._dictionaries is not None:
+            self._writer.write_batch(self._joined(self._dictionaries, self._held, more=False))
         self._writer.close()
 
     def abandon(self) -> None:
@@ -80,6 +92,14 @@ class _ArrowStream(_Arrow):
     @staticmethod
     def _open(sink: Any, schema: pa.Schema, options: Any) -> Any:
         return pa.ipc.new_stream(sink, schema, options=options)
+
+    def _joined(self, dictionaries: Dictionaries, batch: pa.RecordBatch, *, more: bool) -> pa.RecordBatch:
+        """A stream may replace its dictionaries, which those do that cannot be joined."""
+        try:
+            return dictionaries.joined(batch)
+        except DictionaryError:
+            self._dictionaries = Dictionaries()
+            return self._dictionaries.joined(batch)
 
 
 class _Parquet:
@@ -110,14 +130,24 @@ class _Csv:
 
     def __init__(self, sink: Any, schema: pa.Schema) -> None:
         _check(schema, "CSV", _csv_holds)
-        self._schema = pa.schema([pa.field(f.name, flat_type(f.type), f.nullable) for f in schema])
-        self._writer = pa_csv.CSVWriter(sink, self._schema)
+        self._sink = sink
+        self._schema = pa.schema([pa.field(f.name, flat_type(f.type)) for f in schema])
+        pa_csv.write_csv(self._schema.empty_table(), sink)
 
     def write(self, batch: pa.RecordBatch) -> None:
-        self._writer.write_batch(cast_plain(batch, self._schema))
+        columns = _columns(batch, self._schema, "CSV", flat)
+        only = columns[0] if len(columns) == 1 and columns[0].null_count else None
+        if only is not None and is_text(only.type):
+            raise _refused(self._schema.names[0], "a null in an only column of text", "CSV", hint=_ONLY_HINT)
+        rows = pa.RecordBatch.from_arrays(columns, names=self._schema.names)
+        sink = self._sink if only is None else pa.BufferOutputStream()
+        pa_csv.write_csv(rows, sink, _NO_HEADER)
+        if only is not None:
+            # A row of nothing at all is a blank line, which is no row to readers.
+            self._sink.write(_BLANK_LINE.sub(b'""\n', sink.getvalue().to_pybytes()))
 
     def close(self) -> None:
-        self._writer.close()
+        """Every row is written already."""
 
     def abandon(self) -> None:
         """What is written is written."""
@@ -127,31 +157,42 @@ class _JsonLines:
     """JSON lines: one object a row; times, dates and decimals as text, so that none of their digits is lost."""
 
     def __init__(self, sink: Any, schema: pa.Schema) -> None:
-        for name in schema.names:
-            if schema.names.count(name) > 1:
+        for name, count in Counter(schema.names).items():
+            if count > 1:
                 raise _refused(name, "a name that stands twice", "JSON lines")
         _check(schema, "JSON lines", _json_holds)
-        self._schema = pa.schema([pa.field(f.name, plain_type(f.type), f.nullable) for f in schema])
+        for field in schema:
+            if holds(field.type, _has_equal_fields):
+                raise _refused(field.name, "a struct in which a field name stands twice", "JSON lines")
+        self._schema = pa.schema([pa.field(f.name, plain_type(f.type)) for f in schema])
         self._sink = sink
         self._encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
     def write(self, batch: pa.RecordBatch) -> None:
-        plain = cast_plain(batch, self._schema)
-        for start in range(0, plain.num_rows, _JSON_ROWS):
-            rows = plain.slice(start, _JSON_ROWS)
+        names = self._schema.names
+        for start in range(0, batch.num_rows, _JSON_ROWS):
+            plain = _columns(batch.slice(start, _JSON_ROWS), self._schema, "JSON lines", converted)
+            columns = [self._values(name, column) for name, column in zip(names, plain, strict=True)]
             try:
-                lines = [self._encode(row) for row in rows.to_pylist()]
+                lines = [self._encode(dict(zip(names, row, strict=True))) for row in zip(*columns, strict=True)]
             except ValueError:
-                raise _refused(self._not_finite(rows), "NaN or infinity", "JSON") from None
+                raise self._not_finite(columns) from None
             self._sink.write(("\n".join(lines) + "\n").encode())
 
-    def _not_finite(self, rows: pa.RecordBatch) -> str:
-        for name, column in zip(rows.schema.names, rows.columns, strict=True):
+    @staticmethod
+    def _values(name: str, column: pa.Array) -> list[Any]:
+        try:
+            return list(column.to_pylist())
+        except UnicodeDecodeError:
+            raise _refused(name, "text that is not UTF-8", "JSON") from None
+
+    def _not_finite(self, columns: list[list[Any]]) -> UsageError:
+        for name, values in zip(self._schema.names, columns, strict=True):
             try:
-                self._encode(column.to_pylist())
+                self._encode(values)
             except ValueError:
-                return str(name)
-        return str(rows.schema.names[0])
+                return _refused(name, "NaN or infinity", "JSON")
+        raise AssertionError("no column failed by itself")
 
     def close(self) -> None:
         """Every line is written already."""
@@ -170,15 +211,15 @@ WRITERS: dict[str, Callable[[Any, pa.Schema], BatchWriter]] = {
 """By format's name: makes a writer on an open binary sink; raises ``UsageError`` for what it cannot hold."""
 
 
-def as_text(column: pa.Array) -> list[str | None]:
-    """The values for a person to read, None where there is none; never raises for a type."""
-    try:
-        values = converted(column, plain_type(column.type)).to_pylist()
-    except (pa.ArrowException, ValueError, TypeError, OverflowError):
-        # An extension's storage may be of a type that Python does not know.
-        rows = (column.slice(row, 1) for row in range(len(column)))
-        values = [None if row.null_count else " ".join(row.to_string().split()) for row in rows]
-    return [None if value is None else value if isinstance(value, str) else str(value) for value in values]
+def _columns(batch: pa.RecordBatch, schema: pa.Schema, what: str, change: Change) -> list[pa.Array]:
+    """The columns, each as what ``change`` makes of it and its type in ``schema``."""
+    columns = []
+    for column, field in zip(batch.columns, schema, strict=True):
+        try:
+            columns.append(change(column, field.type))
+        except BeyondTextError as error:
+            raise _refused(field.name, f"no text stands for {error}", what) from None
+    return columns
 
 
 def _check(schema: pa.Schema, what: str, holds: Callable[[pa.DataType], bool]) -> None:
@@ -187,10 +228,10 @@ def _check(schema: pa.Schema, what: str, holds: Callable[[pa.DataType], bool]) -
             raise _refused(field.name, str(field.type), what)
 
 
-def _refused(column: str, kind: str, what: str) -> UsageError:
+def _refused(column: str, kind: str, what: str, *, hint: str = _ARROW_HINT) -> UsageError:
     return UsageError(
         f"{what} cannot hold column {column!r}: {kind}",
-        hint="write an .arrow file, which holds everything, or leave the column out with --columns",
+        hint=hint,
         column=column,
         actual=kind,
     )
@@ -241,6 +282,10 @@ def _json_holds(kind: pa.DataType) -> bool:
         lambda t: pa.types.is_dictionary(t) and pa.types.is_nested(t.value_type),
     )
     return not any(holds(kind, each) for each in odd)
+
+
+def _has_equal_fields(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_struct(kind)) and len({field.name for field in kind}) < kind.num_fields
 
 
 def _has_null(array: pa.Array) -> bool:
