@@ -13,12 +13,19 @@ if TYPE_CHECKING:
 
 __all__ = ["print_preview"]
 
-CELL_MAX: Final = 40
+CELL_MAX: Final = 200
+"""Characters of a cell; ``read --output -`` writes all of them."""
+WIDE: Final = 40
+"""Columns of the terminal that a column asks for at most when it is decided which ones fit; longer cells fold."""
+NAMED_MAX: Final = 30
 GAP: Final = 3
 
 
 def print_preview(table: pa.Table) -> None:
-    """Prints the rows; on a terminal only the columns that fit, the others are named below. Piped: all of them."""
+    """Print the rows; on a terminal only the columns that fit, the others are named below. Piped: all of them.
+
+    A cell is cut at ``CELL_MAX`` characters, and a line names the columns of such cells.
+    """
     columns = [_cells(table, index) for index in range(table.num_columns)]
     names = [visible(name) for name in table.schema.names]
     fitting = len(columns)
@@ -26,8 +33,26 @@ def print_preview(table: pa.Table) -> None:
         fitting = _fitting(names, columns, shutil.get_terminal_size().columns)
     right = [names[i] for i in range(fitting) if _is_number(table.schema.field(i).type)]
     print_table(names[:fitting], list(zip(*columns[:fitting], strict=True)), right=right)
+    cut = [name for name, column in zip(names[:fitting], columns, strict=False) if any(map(_is_cut, column))]
+    if cut:
+        say(f"cut at {CELL_MAX} characters: {_listed(cut)} (whole with --output - --format csv, or jsonl)")
     if fitting < len(names):
-        say(f"not shown: {', '.join(names[fitting:])} (--columns A,B)")
+        say(f"not shown: {_listed(names[fitting:])} (--columns A,B)")
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - NAMED_MAX:,} more" if len(names) > NAMED_MAX else ""
+    return ", ".join(names[:NAMED_MAX]) + more
+
+
+def _is_cut(cell: Any) -> bool:
+    return isinstance(cell, _Cut)
+
+
+class _Cut(str):
+    """The beginning of a value that is too long for a table."""
+
+    __slots__ = ()
 
 
 def _cells(table: pa.Table, index: int) -> list[Any]:
@@ -35,7 +60,6 @@ def _cells(table: pa.Table, index: int) -> list[Any]:
 
     from pipeline.dataset.shown import as_text
 
-    limit = CELL_MAX if sys.stdout.isatty() else None
     cells: list[Any] = []
     for chunk in table.column(index).chunks:
         for value in as_text(chunk):
@@ -43,7 +67,7 @@ def _cells(table: pa.Table, index: int) -> list[Any]:
                 cells.append(Text("null", style="dim italic"))
                 continue
             shown = visible(value)
-            cells.append(shown if limit is None or len(shown) <= limit else shown[: limit - 1] + "…")
+            cells.append(shown if len(shown) <= CELL_MAX else _Cut(shown[: CELL_MAX - 1] + "…"))
     return cells
 
 
@@ -53,7 +77,7 @@ def _fitting(names: list[str], columns: list[list[Any]], width: int) -> int:
 
     used = 0
     for index, (name, cells) in enumerate(zip(names, columns, strict=True)):
-        used += max([cell_len(name), *(cell_len(str(cell)) for cell in cells)]) + GAP
+        used += min(WIDE, max([cell_len(name), *(cell_len(str(cell)) for cell in cells)])) + GAP
         if used > width and index:
             return index
     return len(names)

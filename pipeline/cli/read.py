@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.cli.invocation import Invocation, json_option, pass_invocation, strict_option
-from pipeline.cli.output import human_bytes, human_seconds, say
+from pipeline.cli.output import human_bytes, human_seconds, one_line, say
 from pipeline.cli.reporting import reported
 from pipeline.cli.store import open_store
 from pipeline.errors import UsageError
@@ -54,6 +54,7 @@ def _columns(_context: click.Context, _parameter: click.Parameter, given: str | 
 @click.option("--filter", "filter_", metavar="EXPR", help="Only rows that pass: the WHERE part of SQL.")
 @click.option("--head", type=click.IntRange(min=0), metavar="N", help="Only the first N rows.")
 @click.option("--output", metavar="FILE", help="Write a file, in the format of its name; - is standard output.")
+@click.option("--force", is_flag=True, help="Replace what is there without asking, also a folder of bytes.")
 @click.option("--format", "format_", metavar="F", help="parquet, csv, arrow, arrows (a stream) or jsonl.")
 @click.option("--no-cache", is_flag=True, help="Read from Cassandra only.")
 @strict_option
@@ -64,7 +65,13 @@ def command(invocation: Invocation, /, name: str, **given: Any) -> None:
 
     File names end in .parquet, .csv, .arrow, .feather, .arrows or .jsonl; .csv, .jsonl and .arrows also with .gz or
     .zst behind. An .arrow file equals the dataset exactly. Bytes come back as the same file, a folder as the same
-    tree. Memory is bounded whatever the size, and a file appears when it is whole.
+    tree. Memory is bounded whatever the size, and a file appears when it is whole. On a terminal the command asks
+    before it replaces a file; elsewhere it replaces files, and folders with --force only.
+
+    CSV and JSON lines hold dates and times of the years 0 to 9999, in UTC where a zone's offset has seconds. CSV holds
+    no null in an only column of text. What a format cannot hold is refused with the column's name.
+
+    The table on the terminal cuts a cell at 200 characters; --output - cuts nothing.
 
     EXPR knows = != <> < <= > >= and or not in between is null, names and literals: text and dates in 'single
     quotes', odd names in "double quotes".
@@ -94,6 +101,8 @@ def command(invocation: Invocation, /, name: str, **given: Any) -> None:
         if output is None and not invocation.json:
             _show(dataset, wanted)
             return
+        if output is not None:
+            _ask_to_replace(output, force=given["force"])
         began = time.monotonic()
         total = None if wanted.filter else min(dataset.count_rows(), wanted.head or dataset.count_rows())
         with reported(None, command="read", kind="read", dataset=dataset.name, run="-", total=total) as progress:
@@ -101,7 +110,7 @@ def command(invocation: Invocation, /, name: str, **given: Any) -> None:
             if output is None:
                 rows, written = sum(batch.num_rows for batch in reading.batches()), None
             elif dataset.version.kind == "bytes" and given["format_"] is None:
-                rows, written = _restore(reading, output)
+                rows, written = _restore(reading, output, force=given["force"])
             else:
                 rows, written = _export(reading, output, given["format_"])
         facts = _facts(dataset, rows, written, output, time.monotonic() - began)
@@ -155,6 +164,14 @@ class _Reading:
             self.task.advance(batch.num_rows)
 
 
+def _ask_to_replace(output: str, *, force: bool) -> None:
+    """Return when the file may be replaced; raises ``click.Abort`` for a no."""
+    if force or output == STANDARD_OUTPUT or not Path(output).is_file():
+        return
+    if sys.stdin.isatty() and sys.stderr.isatty():
+        click.confirm(f"{one_line(output)} exists already. Replace it?", abort=True, err=True)
+
+
 def _export(reading: _Reading, output: str, format_: str | None) -> tuple[int, int]:
     from pipeline.dataset.export import discard_parts, export, format_of
 
@@ -164,7 +181,7 @@ def _export(reading: _Reading, output: str, format_: str | None) -> tuple[int, i
     return done.rows, done.file_bytes
 
 
-def _restore(reading: _Reading, output: str) -> tuple[int, int]:
+def _restore(reading: _Reading, output: str, *, force: bool) -> tuple[int, int]:
     """Bytes become files again."""
     from pipeline.sources import restore_bytes
 
@@ -178,7 +195,7 @@ def _restore(reading: _Reading, output: str) -> tuple[int, int]:
     alone = version.mode == "replace" or version.parent is None
     single = alone and bool(version.source.get("single_file"))
     if output != STANDARD_OUTPUT:
-        _, written = restore_bytes(reading.batches(), Path(output), single=single)
+        _, written = restore_bytes(reading.batches(), Path(output), single=single, replace=force)
         return version.rows, written
     if not single:
         raise UsageError(

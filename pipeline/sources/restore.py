@@ -16,22 +16,26 @@ from pipeline.errors import ChunkFormatError, UsageError
 __all__ = ["restore_bytes"]
 
 
-def restore_bytes(batches: Iterable[pa.RecordBatch], target: Path, *, single: bool) -> tuple[int, int]:
+def restore_bytes(
+    batches: Iterable[pa.RecordBatch], target: Path, *, single: bool, replace: bool = False
+) -> tuple[int, int]:
     """Writes the files of a bytes dataset to ``target`` and returns their number and their bytes.
 
     ``batches`` have ``BYTES_SCHEMA``, in the order in which they were loaded. With ``single`` the one file in them
     becomes ``target`` itself, replacing a file that is there; else ``target`` becomes a folder with all of them,
-    and must not exist or be an empty folder. Everything is written beside ``target`` first and then renamed, so
+    and must not exist or be an empty folder, unless ``replace`` is given: then a folder that is there is removed when
+    the new one is complete. Everything is written beside ``target`` first and then renamed, so
     that a failure leaves nothing behind. Raises ``UsageError`` when ``target`` cannot be written, and
     ``ChunkFormatError`` for rows that are no intact files, or whose paths would lead out of ``target``.
     """
     target = target.absolute()
     if target.is_symlink() or target.exists():
-        empty_folder = target.is_dir() and not target.is_symlink() and not any(target.iterdir())
+        is_folder = target.is_dir() and not target.is_symlink()
         if single and target.is_dir():
             raise UsageError(f"{target} is a folder", hint="name the file to write")
-        if not single and not empty_folder:
-            raise UsageError(f"{target} exists already", hint="name a folder that does not exist")
+        if not single and not (is_folder and (replace or not any(target.iterdir()))):
+            hint = "name a folder that does not exist, or give --force to replace a folder with all that is in it"
+            raise UsageError(f"{target} exists already", hint=hint)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=f".{target.name[:100]}.", dir=target.parent))
@@ -49,12 +53,25 @@ def restore_bytes(batches: Iterable[pa.RecordBatch], target: Path, *, single: bo
                 raise ChunkFormatError(f"{len(writer.seen)} files where there should be one", hint="name a folder")
             (tree / next(iter(writer.seen))).replace(target)
         else:
-            tree.rename(target)
+            _put_in_place(tree, target, work / "before")
     except OSError as error:
         raise UsageError(f"{target} cannot be written: {error.strerror or error}") from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return len(writer.seen), writer.bytes
+
+
+def _put_in_place(tree: Path, target: Path, before: Path) -> None:
+    """Rename ``tree`` to ``target``; a folder that was there goes to ``before``, and comes back if that fails."""
+    if not target.is_dir():
+        tree.rename(target)
+        return
+    target.rename(before)
+    try:
+        tree.rename(target)
+    except OSError:
+        before.rename(target)
+        raise
 
 
 class _Writer:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -88,7 +89,12 @@ def test_lines_go_to_standard_error_or_above_the_bar(capsys: pytest.CaptureFixtu
     assert capsys.readouterr() == ("", "two\n")
 
 
-def test_a_piped_preview_has_every_column_and_every_character(capsys: pytest.CaptureFixture[str]) -> None:
+def width_of(text: str) -> int:
+    """Of the widest line, without what only colours it."""
+    return max(len(re.sub(r"\x1b\[[0-9;]*m", "", line)) for line in text.splitlines())
+
+
+def test_a_piped_preview_has_every_column(capsys: pytest.CaptureFixture[str]) -> None:
     table = pa.table({f"column_{i}": [f"{'long ' * 20}{i}", None] for i in range(30)} | {"n": [1, 22]})
     print_preview(table)
     out, err = capsys.readouterr()
@@ -107,8 +113,46 @@ def test_a_preview_on_a_terminal_shows_the_columns_that_fit_and_names_the_others
     out, err = capsys.readouterr()
     assert "column_0" in out
     assert "column_1" not in out
-    assert "x" * 39 + "…" in out
+    assert out.count("x") == 100
+    assert width_of(out) <= 80
     assert err == "not shown: column_1, column_2, column_3, column_4 (--columns A,B)\n"
+
+
+@pytest.mark.parametrize("tty", [True, False])
+def test_a_cell_is_cut_at_200_characters_and_its_column_is_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tty: bool
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: tty)
+    monkeypatch.setenv("COLUMNS", "60")
+    cells = {"n": [1, 2], "whole": ["y" * 200, ""], "long": ["x" * 201, None], "list": [[7] * 100, None]}
+    print_preview(pa.table(cells))
+    out, err = capsys.readouterr()
+    assert (out.count("y"), out.count("x"), out.count("…")) == ((200, 0, 0) if tty else (200, 199, 2))
+    said = "cut at 200 characters: long, list (whole with --output - --format csv, or jsonl)\n"
+    assert err == ("not shown: long, list (--columns A,B)\n" if tty else said)
+
+
+def test_a_table_of_sixty_columns_of_the_terminal_keeps_its_numbers_and_fits(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "60")
+    rows = {"id": [123456789], "text": ["word " * 60], "when": ["2026-11-29 01:18:47"]}
+    print_preview(pa.table(rows))
+    out, err = capsys.readouterr()
+    assert "123,456,789" in out or "123456789" in out
+    assert width_of(out) <= 60
+    assert "cut at 200 characters: text (whole with --output -" in err
+    assert err.endswith("\nnot shown: when (--columns A,B)\n")
+
+
+def test_hundreds_of_columns_that_do_not_fit_are_counted(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "60")
+    print_preview(pa.table({f"column_{i:04}": [i] for i in range(5000)}))
+    assert capsys.readouterr().err.endswith("column_0033 and 4,966 more (--columns A,B)\n")
 
 
 def test_a_preview_of_no_rows_and_of_no_columns_is_fine(capsys: pytest.CaptureFixture[str]) -> None:

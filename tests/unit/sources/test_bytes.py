@@ -194,6 +194,31 @@ def test_a_failure_in_the_middle_leaves_the_old_file(write: Write, tmp_path: Pat
     assert tree_of(tmp_path / "d") == {"out": b"old"}
 
 
+def test_a_folder_is_replaced_on_request_when_the_new_one_is_complete(write: Write, tmp_path: Path) -> None:
+    write("d/out/old/kept", b"old")
+    target = tmp_path / "d" / "out"
+
+    def broken() -> object:
+        yield from rows(("any", 0, b"new"))
+        assert tree_of(target) == {"old/kept": b"old"}
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        restore_bytes(broken(), target, single=False, replace=True)  # type: ignore[arg-type]
+    assert tree_of(target) == {"old/kept": b"old"}
+    restore_bytes(rows(("any", 0, b"new")), target, single=False, replace=True)
+    assert tree_of(target) == {"any": b"new"}
+    assert [each.name for each in target.parent.iterdir()] == ["out"]
+
+
+def test_a_file_or_a_link_is_never_replaced_by_a_folder(write: Write, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(write("elsewhere/kept", b"old").parent)
+    for target in (write("file", b"old"), tmp_path / "link"):
+        with pytest.raises(UsageError, match="exists already"):
+            restore_bytes(rows(("any", 0, b"new")), target, single=False, replace=True)
+    assert (tmp_path / "elsewhere" / "kept").read_bytes() == b"old"
+
+
 def test_one_file_cannot_come_from_several(tmp_path: Path) -> None:
     with pytest.raises(ChunkFormatError, match="2 files where there should be one"):
         restore_bytes(rows(("a", 0, b"1"), ("b", 0, b"1")), tmp_path / "out", single=True)

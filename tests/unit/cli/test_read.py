@@ -1,0 +1,59 @@
+"""When ``read --output`` asks before it replaces a file."""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from pipeline.cli.read import _ask_to_replace
+
+
+class Terminal(io.StringIO):
+    """Standard input with a person at it."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def there(tmp_path: Path) -> str:
+    """A file that is there already."""
+    (tmp_path / "f.csv").write_text("old")
+    return str(tmp_path / "f.csv")
+
+
+def on_a_terminal(monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
+    monkeypatch.setattr(sys, "stdin", Terminal(answer))
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+
+
+@pytest.mark.parametrize(("answer", "replaced"), [("y\n", True), ("n\n", False), ("\n", False), ("", False)])
+def test_a_person_is_asked_and_a_file_stays_unless_the_answer_is_yes(
+    there: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], answer: str, replaced: bool
+) -> None:
+    on_a_terminal(monkeypatch, answer)
+    if replaced:
+        _ask_to_replace(there, force=False)
+    else:
+        with pytest.raises(click.Abort):
+            _ask_to_replace(there, force=False)
+    out, err = capsys.readouterr()
+    assert f"{there} exists already. Replace it? [y/N]" in err
+    assert out == ""
+
+
+def test_nothing_is_asked_with_force_without_a_file_or_where_no_person_is(
+    there: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    on_a_terminal(monkeypatch, "")
+    _ask_to_replace(there, force=True)
+    _ask_to_replace(there + ".new", force=False)
+    _ask_to_replace("-", force=False)
+    _ask_to_replace("/dev/null", force=False)
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    _ask_to_replace(there, force=False)
+    assert capsys.readouterr() == ("", "")
