@@ -10,6 +10,7 @@ import click
 
 from local_stack.artifacts import ENVIRONMENTS, write_lock
 from local_stack.compose import COMPOSE_FILE, compose_file, is_current
+from local_stack.services.airflow import Airflow
 from local_stack.stack import DATA, Stack
 from pipeline.errors import MillraceError, StackError, UsageError
 
@@ -140,6 +141,22 @@ def nodetool(node: int, arguments: tuple[str, ...]) -> None:
     from local_stack.nodetool import nodetool as run_nodetool
 
     sys.exit(run_nodetool(Stack().node(node), list(arguments) or ["help"]).returncode)
+
+
+@main.command(
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False, "help_option_names": []}
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def airflow(arguments: tuple[str, ...]) -> None:
+    """Run any command of Airflow with the stack's environment: its database, DAGs, connections and settings.
+
+    Example: ./run airflow dags test ingest_dataset --conf '{"dataset": "flights", "source": "/a/flights.csv"}'
+    """
+    service = Airflow(Stack().place)
+    service.prepare()
+    if arguments and arguments[0] not in ("db", "version", "-h", "--help"):
+        service.make_database()
+    os.execvpe(service.program, [service.program, *arguments], service.env())  # noqa: S606  it ends as Airflow does
 
 
 @main.command()

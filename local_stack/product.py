@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 
 from local_stack.processes import read_pid_file
@@ -56,8 +55,7 @@ def write_product_settings(place: Place) -> None:
     partial.replace(path)
 
 
-def product_is_there(place: Place, services: set[str]) -> bool:
-    """Return whether the product can be initialised: its command exists and each of ``services`` runs."""
+def are_running(place: Place, services: set[str]) -> bool:
+    """Return whether each of ``services`` runs."""
     started = [read_pid_file(place.home / "run" / f"{name}.json") for name in services]
-    running = all(process is not None and process.process is not None for process in started)
-    return running and importlib.util.find_spec("pipeline.__main__") is not None
+    return all(process is not None and process.process is not None for process in started)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import subprocess
@@ -12,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from threading import Event
 
 from local_stack.processes import Started, spawn, stop
-from local_stack.product import product_is_there
+from local_stack.product import are_running
 from local_stack.services.airflow import USER, Airflow
 from local_stack.services.base import Place, Service
 from local_stack.services.cassandra import CLUSTER_NODES
@@ -27,8 +28,8 @@ INIT_TIMEOUT_S = 120
 OPEN_FILES = 65_536
 """A bridge with thousands of clients, a broker with thousands of segments; many a shell allows 1,024."""
 
-STORES = {*(f"cassandra-{n}" for n in range(1, CLUSTER_NODES + 1)), "kafka"}
-"""What must be ready before keyspace, tables and topic can be made."""
+NODES = {f"cassandra-{n}" for n in range(1, CLUSTER_NODES + 1)}
+"""What must be ready before keyspace and tables can be made; the topic is made with them where Kafka runs."""
 AFTER_INIT = {"bridge"}
 """What reads the topic from its first second."""
 
@@ -46,7 +47,7 @@ class Starting:
         self.cancelled = Event()
 
     def run(self) -> None:
-        """Return when every chosen service is ready and, with both stores up, keyspace and topic are there.
+        """Return when every chosen service is ready and, with the nodes up, the keyspace is there, and the topic.
 
         Raises StackError for what failed first; that service is stopped again and all others stay up. On an
         interrupt everything this attempt started is stopped.
@@ -72,7 +73,8 @@ class Starting:
         for service in sorted(first, key=lambda service: service.name):  # a node after the one it joins
             needed = [begun[name] for name in service.joins if name in begun]
             begun[service.name] = pool.submit(self._bring_up_after, needed, service)
-        begun["init"] = pool.submit(self._initialise, [future for name, future in begun.items() if name in STORES])
+        stores = [future for name, future in begun.items() if name in {*NODES, "kafka"}]
+        begun["init"] = pool.submit(self._initialise, stores)
         for service in self.chosen:
             if service.name in AFTER_INIT:
                 begun[service.name] = pool.submit(self._bring_up_after, [begun["init"]], service)
@@ -126,16 +128,17 @@ class Starting:
                 raise StackError(f"{late}; the end of {service.log}:\n{tail(service)}")
 
     def _initialise(self, stores: Iterable[Future[None]]) -> None:
-        """Make keyspace, tables and topic by the product's own command, once all stores run."""
+        """Make keyspace, tables and topic by the product's own command, once the nodes run; no topic without Kafka."""
         if any(future.exception() is not None for future in stores):
             raise _NotTriedError("keyspace and topic were not made: a service they need is not ready")
-        if self.cancelled.is_set() or not product_is_there(self.place, STORES):
+        if self.cancelled.is_set() or not are_running(self.place, NODES):
             return
-        command = [sys.executable, "-m", "pipeline", "init"]
+        with_kafka = are_running(self.place, {"kafka"})
+        without: dict[str, str] = {} if with_kafka else {"MILLRACE_KAFKA__BOOTSTRAP_SERVERS": ""}
         try:
             done = subprocess.run(
-                command,
-                env=python_env(self.place),
+                [sys.executable, "-m", "pipeline", "init", "--json"],
+                env={**python_env(self.place), **without},
                 cwd=CHECKOUT,
                 capture_output=True,
                 text=True,
@@ -144,8 +147,10 @@ class Starting:
             )
         except subprocess.TimeoutExpired as error:
             raise StackError(f"millrace init did not end within {INIT_TIMEOUT_S} s") from error
-        if done.returncode:
+        if done.returncode or (with_kafka and json.loads(done.stdout)["topic"] is None):
             raise StackError(f"millrace init failed: {(done.stderr or done.stdout).strip()}")
+        if not with_kafka:
+            self.say(f"{'millrace':<12} tables are there; progress is off without kafka: ./run up kafka")
 
 
 class _NotTriedError(StackError):

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import subprocess
 from datetime import datetime
+from pathlib import Path
 
 from local_stack.ports import Port
 from local_stack.services.base import Place, Service
 from local_stack.services.cassandra import CLUSTER_NODES, DATACENTER
 from local_stack.services.python import SCRIPTS, python_env
 from local_stack.settings import CHECKOUT, ENV_PREFIX
+from pipeline.errors import StackError
 
 USER = "admin"
 KEYSPACE = "millrace"
@@ -95,7 +98,8 @@ class Airflow(Service):
     def prepare(self) -> None:
         """Make the password and the wrapper by which only loopback listens."""
         self.password()
-        wrapper = self.place.folder("airflow", "bin") / "airflow"
+        self.place.folder("airflow", "bin")
+        wrapper = Path(self.program)
         # Scheduler and triggerer serve their logs on every interface and have no setting for that; on one
         # machine the API server reads the files itself. `standalone` starts them by this name.
         wrapper.write_text(
@@ -104,9 +108,25 @@ class Airflow(Service):
         )
         wrapper.chmod(0o755)
 
+    @property
+    def program(self) -> str:
+        """The wrapper."""
+        return str(self.folder / "bin" / "airflow")
+
     def command(self) -> list[str]:
         """The whole of it as one session."""
-        return [str(self.folder / "bin" / "airflow"), "standalone"]
+        return [self.program, "standalone"]
+
+    def make_database(self) -> None:
+        """Make the tables of Airflow's database where there are none; StackError with its words if it fails."""
+        if self.database.exists():
+            return
+        done = subprocess.run(
+            [self.program, "db", "migrate"], env=self.env(), capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            self.database.unlink(missing_ok=True)
+            raise StackError(f"airflow db migrate failed: {(done.stderr or done.stdout).strip()[-500:]}")
 
     def env(self) -> dict[str, str]:
         """Options, addresses of the other services, and the wrapper first on the PATH."""

@@ -354,7 +354,7 @@ def create_topic(settings: KafkaSettings, *, timeout_s: float = 30.0) -> bool:
 
     The last word of every attempt stays for 30 days, every event for at least one (``compact,delete``). Record
     times are the broker's, so that a task with a wrong clock neither expires early nor stays for ever. Raises
-    ``ProgressError`` when Kafka does not answer within ``timeout_s`` or refuses.
+    ``ProgressError`` when Kafka refuses, or does not answer within ``timeout_s`` (``silent`` in its context).
     """
     from confluent_kafka import KafkaError, KafkaException
     from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # exported only at run time
@@ -385,7 +385,8 @@ def create_topic(settings: KafkaSettings, *, timeout_s: float = 30.0) -> bool:
             f"topic {settings.topic} cannot be created: {where} says {cause.str()}",
             hint="is Kafka running? `./run up kafka` starts the local one",
             topic=settings.topic,
+            silent=cause.code() in (KafkaError._TRANSPORT, KafkaError._TIMED_OUT),
         ) from error
     except TimeoutError as error:
-        raise ProgressError(f"topic {settings.topic} was not created: {where} did not answer") from error
+        raise ProgressError(f"topic {settings.topic} was not created: {where} did not answer", silent=True) from error
     return True

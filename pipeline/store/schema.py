@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pipeline.errors import StoreSchemaError
+from pipeline.errors import StoreSchemaError, StoreUnavailableError
 
 if TYPE_CHECKING:
     from cassandra.cluster import Session
@@ -97,12 +97,12 @@ def statements(settings: CassandraSettings) -> list[str]:
 def create(session: Session, settings: CassandraSettings) -> None:
     """Keyspace and tables exist afterwards on every node; doing it again changes nothing.
 
-    Raises ``StoreSchemaError`` while a node is down: a schema change made then is one that the other node may
+    Raises ``StoreUnavailableError`` while a node is down: a schema change made then is one that the other node may
     meet with a different one of its own.
     """
     down = [str(host.address) for host in session.cluster.metadata.all_hosts() if host.is_up is False]
     if down or len(session.cluster.metadata.all_hosts()) < settings.replication_factor:
-        raise StoreSchemaError(
+        raise StoreUnavailableError(
             f"tables are made only with every node up; missing: {', '.join(down) or 'a second node'}",
             hint="start it (./run up cassandra) and call millrace init again",
             node=", ".join(down) or None,

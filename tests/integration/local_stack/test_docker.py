@@ -24,6 +24,7 @@ def composed(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     from testcontainers.compose import DockerCompose
 
     offset = 31_000
+    monkeypatch.setenv("CASSANDRA_2_PORT", str(9043 + offset))
     for name, port in (("CASSANDRA", 9042), ("KAFKA", 9092), ("REDIS", 6379)):
         monkeypatch.setenv(f"MILLRACE_STACK__{name}_PORT", str(port + offset))
     monkeypatch.setenv("MILLRACE_BRIDGE__TOKEN", "a token only for this test")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+from dotenv import dotenv_values
 
 from local_stack.settings import CHECKOUT
 
@@ -46,7 +48,7 @@ class Checkout:
         (folder / "pip_exit").write_text("0")
         self.calls_file.write_text("")
         self.executable(folder / "venv_python", VENV_PYTHON.format(calls=self.calls_file, folder=folder))
-        for tool in ("sh", "cat", "cksum", "mkdir", "rm", "cp", "dirname", "flock"):
+        for tool in ("sh", "cat", "cksum", "mkdir", "rm", "cp", "dirname", "flock", "grep", "od", "tr"):
             if found := shutil.which(tool):
                 (self.bin / tool).symlink_to(found)
 
@@ -93,7 +95,10 @@ COMMANDS = [
     "freeze",
     "thaw",
     "nodetool",
+    "airflow",
     "reset",
+    "compose",
+    "compose-env",
 ]
 
 
@@ -225,6 +230,9 @@ def test_where_debian_lacks_venv_the_one_command_that_mends_it_is_said(checkout:
         (["kill", "cassandra-2"], "-m local_stack kill cassandra-2"),
         (["nodetool", "1", "status", "-r"], "-m local_stack nodetool 1 status -r"),
         (["logs", "kafka", "-f"], "-m local_stack logs kafka -f"),
+        (["airflow", "dags", "test", "x", "--conf", "{}"], "-m local_stack airflow dags test x --conf {}"),
+        (["airflow", "--help"], "-m local_stack airflow --help"),
+        (["compose", "--check"], "-m local_stack compose --check"),
         (["test", "unit", "--seed", "7"], "-m tests.run unit --seed 7"),
         (["bench", "load"], "-m bench load"),
         (["demo", "--exit"], "-m local_stack.demo --exit"),
@@ -252,3 +260,50 @@ def test_the_script_runs_from_any_folder(checkout: Checkout, tmp_path: Path) -> 
     env = {"PATH": str(checkout.bin), "HOME": os.devnull}
     subprocess.run([str(checkout.folder / "run"), "status"], env=env, cwd=tmp_path, check=True, timeout=60)
     assert checkout.calls[-1] == "-m local_stack status"
+
+
+def read_env(checkout: Checkout) -> dict[str, str | None]:
+    return dict(dotenv_values(checkout.folder / ".env"))
+
+
+def test_compose_env_writes_what_docker_compose_needs_and_nothing_has_to_be_installed_for_it(
+    checkout: Checkout,
+) -> None:
+    done = checkout.run("compose-env")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert not (checkout.folder / ".venv").exists()
+    written = read_env(checkout)
+    assert set(written) == {"AIRFLOW_PASSWORDS", "MILLRACE_BRIDGE__TOKEN"}
+    assert len(str(written["MILLRACE_BRIDGE__TOKEN"])) == 48
+    passwords = json.loads(str(written["AIRFLOW_PASSWORDS"]))
+    assert set(passwords) == {"admin"}
+    assert len(passwords["admin"]) == 24
+    assert (checkout.folder / ".env").stat().st_mode & 0o777 == 0o600
+    assert (checkout.folder / ".millrace" / "inbox").stat().st_mode & 0o005 == 0o005, "user 50000 must read it"
+    assert passwords["admin"] not in done.stdout
+
+
+def test_compose_env_never_writes_over_what_is_there_and_makes_other_secrets_elsewhere(
+    checkout: Checkout, tmp_path: Path
+) -> None:
+    checkout.run("compose-env")
+    before = (checkout.folder / ".env").read_bytes()
+    done = checkout.run("compose-env")
+    assert (done.returncode, done.stdout) == (0, ".env is there and was left as it is\n")
+    assert (checkout.folder / ".env").read_bytes() == before
+    other = Checkout(tmp_path / "another")
+    other.run("compose-env")
+    assert not set(read_env(checkout).values()) & set(read_env(other).values())
+
+
+def test_compose_env_names_a_variable_that_an_older_file_lacks_and_leaves_the_file(checkout: Checkout) -> None:
+    (checkout.folder / ".env").write_text("MILLRACE_BRIDGE__TOKEN=mine\n")
+    done = checkout.run("compose-env")
+    assert done.returncode == 1
+    assert done.stderr == ("error: .env is there and has no AIRFLOW_PASSWORDS; add it, or delete .env and try again\n")
+    assert (checkout.folder / ".env").read_text() == "MILLRACE_BRIDGE__TOKEN=mine\n"
+
+
+def test_compose_env_takes_no_arguments(checkout: Checkout) -> None:
+    assert checkout.run("compose-env", "--force").returncode == 2
+    assert not (checkout.folder / ".env").exists()

@@ -7,10 +7,12 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -406,3 +408,51 @@ def test_an_unknown_service_is_refused_with_the_list(settings: StackSettings, na
 def test_a_command_for_one_service_refuses_a_name_for_several(settings: StackSettings) -> None:
     with pytest.raises(UsageError, match="'cassandra' is 2 services: name one: cassandra-1, cassandra-2"):
         Stack(settings).one("cassandra")
+
+
+class Initialised(list[dict[str, str]]):
+    """The environments in which ``millrace init`` was called; ``topic`` is what it answers."""
+
+    topic: str | None = "millrace.progress.v1"
+
+
+@pytest.fixture
+def initialised(monkeypatch: pytest.MonkeyPatch) -> Initialised:
+    calls = Initialised()
+
+    def run(command: list[str], *, env: dict[str, str], **_options: Any) -> subprocess.CompletedProcess[str]:
+        assert command[1:] == ["-m", "pipeline", "init", "--json"]
+        calls.append(env)
+        return subprocess.CompletedProcess(command, 0, json.dumps({"topic": calls.topic}), "progress is off: why")
+
+    monkeypatch.setattr("local_stack.starting.subprocess.run", run)
+    monkeypatch.setattr("local_stack.starting.NODES", {"one", "two"})
+    monkeypatch.delenv("MILLRACE_KAFKA__BOOTSTRAP_SERVERS", raising=False)
+    return calls
+
+
+def test_the_nodes_alone_are_enough_for_the_tables_and_it_is_said_that_progress_is_off(
+    make: Make, initialised: Initialised
+) -> None:
+    initialised.topic = None
+    stack = make(one=LISTENS, two=LISTENS)
+    stack.up()
+    assert [env["MILLRACE_KAFKA__BOOTSTRAP_SERVERS"] for env in initialised] == [""]
+    assert "millrace     tables are there; progress is off without kafka: ./run up kafka" in stack.said  # type: ignore[attr-defined]
+
+
+def test_with_kafka_the_topic_is_made_when_kafka_and_the_nodes_run(make: Make, initialised: Initialised) -> None:
+    stack = make(one=LISTENS, two=LISTENS, kafka=LISTENS)
+    stack.up(["kafka"])
+    stack.up(["one"])
+    assert initialised == [], "a node is missing"
+    stack.up(["two"])
+    assert len(initialised) == 1
+    assert "MILLRACE_KAFKA__BOOTSTRAP_SERVERS" not in initialised[0]
+
+
+def test_a_topic_that_was_not_made_though_kafka_runs_fails_the_start(make: Make, initialised: Initialised) -> None:
+    initialised.topic = None
+    stack = make(one=LISTENS, two=LISTENS, kafka=LISTENS)
+    with pytest.raises(StackError, match="millrace init failed: progress is off: why"):
+        stack.up()

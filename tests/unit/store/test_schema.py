@@ -9,7 +9,7 @@ import pytest
 from cassandra.protocol import OverloadedErrorMessage
 
 from pipeline.api import Store
-from pipeline.errors import InvalidSettingError, StoreSchemaError
+from pipeline.errors import InvalidSettingError, StoreSchemaError, StoreUnavailableError
 from pipeline.settings import CassandraSettings, Settings, load_settings
 from pipeline.store import schema
 from pipeline.store.session import CassandraSession
@@ -88,7 +88,7 @@ def test_making_tables_is_refused_with_a_node_down_before_anything_is_made() -> 
         SimpleNamespace(is_up=True, address="10.0.0.1"),
         SimpleNamespace(is_up=False, address="10.0.0.2"),
     ]
-    with pytest.raises(StoreSchemaError, match=r"missing: 10\.0\.0\.2"):
+    with pytest.raises(StoreUnavailableError, match=r"missing: 10\.0\.0\.2"):
         schema.create(session, SETTINGS)
     assert session.executed == []
 
@@ -96,7 +96,7 @@ def test_making_tables_is_refused_with_a_node_down_before_anything_is_made() -> 
 def test_making_tables_is_refused_on_a_cluster_of_one() -> None:
     session = FakeSession()
     session.cluster.metadata.all_hosts = lambda: [SimpleNamespace(is_up=True, address="10.0.0.1")]
-    with pytest.raises(StoreSchemaError, match="a second node"):
+    with pytest.raises(StoreUnavailableError, match="a second node"):
         schema.create(session, SETTINGS)
 
 

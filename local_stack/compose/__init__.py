@@ -1,0 +1,5 @@
+"""``docker-compose.yml``: the same system for those who have Docker, from the same templates and descriptions."""
+
+from local_stack.compose.file import COMPOSE_FILE, compose_file, is_current
+
+__all__ = ["COMPOSE_FILE", "compose_file", "is_current"]

