@@ -243,3 +243,11 @@ def test_the_second_nodes_health_check_says_that_both_nodes_are_up_and_normal(st
     command = health_command(read_compose()["services"]["cassandra-2"])
     done = subprocess.run(command, env=env, cwd=CHECKOUT, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
+
+
+def test_airflows_health_check_says_that_a_running_airflow_is_healthy(full_stack: Stack) -> None:
+    port = full_stack.settings.port("airflow")
+    command = [word.replace("8080", str(port)) for word in health_command(read_compose()["services"]["airflow"])]
+    command[0] = sys.executable
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
