@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from local_stack.product import INBOX
-from local_stack.settings import CHECKOUT
+from local_stack.settings import CHECKOUT, load_stack_settings
 from local_stack.stack import Stack
 from pipeline.settings import load_settings
 from pipeline.store.session import CassandraSession
@@ -67,7 +67,7 @@ def test_airflow_runs_any_command_with_the_stacks_environment_and_dags_test_load
     assert code == 0, err
     assert json.loads(out)["rows"] == 3
     code, out, err = call("local_stack", "airflow", "config", "get-value", "core", "dags_folder")
-    assert (code, out.splitlines()[-1]) == (0, str(CHECKOUT / "dags")), err
+    assert (code, out.splitlines()[-1]) == (0, str(load_stack_settings().airflow_dags_folder)), err
     code, out, err = call("local_stack", "airflow", "connections", "get", "cassandra_default", "--output", "json")
     assert code == 0, err
     assert json.loads(out)[0]["port"] == str(load_settings().cassandra.port)
