@@ -20,10 +20,12 @@ from pipeline.airflow.assets import emit_loaded
 from pipeline.airflow.reporter import step
 from pipeline.errors import ChunkError, ChunkMissingError
 
-__all__ = ["PLAN_KEY", "load", "plan", "publish", "verify", "warm"]
+__all__ = ["LABEL_MAX", "PLAN_KEY", "load", "map_label", "plan", "publish", "verify", "warm"]
 
 PLAN_KEY = "plan"
 PLAN_BYTES_EXPECTED = 64_000
+LABEL_MAX = 250
+"""Characters of Airflow's column ``rendered_map_index``; PostgreSQL and MySQL refuse a longer one."""
 
 logger = logging.getLogger(__name__)
 
@@ -64,11 +66,19 @@ def load(planned: Mapping[str, Any], index: int) -> dict[str, Any]:
     of = LoadPlan.from_json(dict(planned))
     context = get_current_context()
     # Airflow fails the task, after its work, when the label its template asks for is missing.
-    context["label"] = of.source.splits[index].label  # type: ignore[typeddict-unknown-key]  # read by the template
+    context["label"] = map_label(of.source.splits[index].label)  # type: ignore[typeddict-unknown-key]  # read by the template
     unit, total = task_unit(of, index)
     with step("load", dataset=of.dataset, total=total, unit=unit) as (store, report):
         report.message(of.source.splits[index].label)
         return store.load_split(of, index, task=report, attempt=context["ti"].try_number).to_json()
+
+
+def map_label(label: str) -> str:
+    """Return the name of a mapped task for a split's label: the label, or its two ends where it is too long."""
+    if len(label) <= LABEL_MAX:
+        return label
+    half = (LABEL_MAX - 1) // 2
+    return f"{label[: LABEL_MAX - 1 - half]}…{label[-half:]}"
 
 
 def verify(planned: Mapping[str, Any], loaded: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -9,12 +9,13 @@ from typing import Any
 from urllib.parse import unquote
 
 from pipeline.airflow.form import allowed_roots, named
-from pipeline.errors import InvalidSettingError, SourceError, SourceNotFoundError, UsageError
+from pipeline.errors import SourceError, SourceNotFoundError, UsageError
 from pipeline.load import LoadOptions
 from pipeline.settings import Settings
 from pipeline.sources import SourceOptions
 from pipeline.sources.address import WILDCARDS, Address, address_of
 from pipeline.sources.local_files import walk
+from pipeline.sources.types import parse_column_type as _column_type
 
 __all__ = ["allowed_source", "load_options"]
 
@@ -45,13 +46,6 @@ def load_options(params: Mapping[str, Any], settings: Settings) -> tuple[str, Lo
         chunk_bytes=params["chunk_bytes"],
     )
     return allowed_source(params["source"], roots), options
-
-
-def _column_type(line: str) -> tuple[str, str]:
-    name, equals, kind = line.strip().rpartition("=")
-    if not equals or not name or not kind:
-        raise InvalidSettingError(f"{line!r} gives no column a type", hint="write COLUMN=TYPE, as in delay=int64")
-    return name, kind
 
 
 def allowed_source(source: str, roots: Sequence[str]) -> str:

@@ -26,13 +26,11 @@ __all__ = ["command"]
 def _column_types(
     _context: click.Context, _parameter: click.Parameter, given: tuple[str, ...]
 ) -> tuple[tuple[str, str], ...]:
-    pairs = []
-    for each in given:
-        column, equals, kind = each.partition("=")
-        if not (column and equals and kind.strip()):
-            raise click.BadParameter(f"{each!r} is not COLUMN=TYPE, as in tailnum=string")
-        pairs.append((column, kind.strip()))
-    return tuple(pairs)
+    if not given:
+        return ()
+    from pipeline.sources.types import parse_column_type
+
+    return tuple(parse_column_type(each) for each in given)
 
 
 def _delimiter(_context: click.Context, _parameter: click.Parameter, given: str) -> str:

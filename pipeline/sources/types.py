@@ -19,6 +19,7 @@ __all__ = [
     "given_types",
     "load_schema_file",
     "merge_schemas",
+    "parse_column_type",
     "parse_type",
     "refuse_nulls",
     "refuse_types",
@@ -94,6 +95,25 @@ def parse_type(spelling: str) -> pa.DataType:
     except (ValueError, pa.ArrowInvalid) as error:
         raise UsageError(f"{spelling!r} is no possible type: {error}") from error
     raise UsageError(f"unknown column type {spelling!r}", hint=f"use an Arrow type: {_SPELLINGS}")
+
+
+def parse_column_type(text: str) -> tuple[str, str]:
+    """Return column and type spelling of ``COLUMN=TYPE``: the name ends at that ``=`` behind which a type stands.
+
+    Both may hold ``=``: ``seen=timestamp[us, tz=UTC]`` is ``seen``, ``a=b=string`` is ``a=b``. Blanks belong to the
+    name. Raises ``UsageError`` where no type stands behind any ``=``, and for an empty name.
+    """
+    places = [place for place, letter in enumerate(text) if letter == "=" and place]
+    for place in places:
+        spelling = text[place + 1 :].strip()
+        try:
+            parse_type(spelling)
+        except UsageError:
+            if spelling and len(places) == 1:
+                raise
+            continue
+        return text[:place], spelling
+    raise UsageError(f"{text!r} is not COLUMN=TYPE", hint=f"write it as in delay=int64; types are {_SPELLINGS}")
 
 
 def load_schema_file(name: str) -> pa.Schema:

@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.airflow.form import allowed_roots, load_form
 from pipeline.airflow.request import allowed_source, load_options
-from pipeline.errors import InvalidSettingError, SourceNotFoundError, SourceUnreadableError, UsageError
+from pipeline.errors import SourceNotFoundError, SourceUnreadableError, UsageError
 from pipeline.settings import load_settings
 from pipeline.sources import plan_source
 
@@ -182,7 +182,7 @@ def test_what_is_filled_in_is_asked_for(
         source="a.csv",
         mode="append",
         null_values=["NA", ""],
-        column_types=["delay=int64", "a=b=string", " "],
+        column_types=["delay=int64", "a=b=string", " ", " seen =timestamp[us, tz=UTC]\r"],
         format="csv",
         delimiter="\\t",
         header=False,
@@ -196,7 +196,11 @@ def test_what_is_filled_in_is_asked_for(
     _, options = load_options(form, load_settings())
     assert (options.mode, options.codec, options.codec_level, options.chunk_bytes) == ("append", "zstd", 9, 65_536)
     assert options.source.null_values == ("NA", "")
-    assert options.source.column_types == (("delay", "int64"), ("a=b", "string"))
+    assert options.source.column_types == (
+        ("delay", "int64"),
+        ("a=b", "string"),
+        (" seen ", "timestamp[us, tz=UTC]"),
+    )
     assert (options.source.format, options.source.delimiter, options.source.header) == ("csv", "\t", False)
     assert options.source.schema_file == str(tmp_path / "inbox" / "schema.json")
     assert (options.source.split_bytes, options.source.max_splits) == (2_000_000, 3)
@@ -213,5 +217,5 @@ def test_a_schema_file_outside_of_the_folders_is_refused_as_well(
 
 def test_a_line_that_gives_no_column_a_type_is_refused(monkeypatch: pytest.MonkeyPatch, roots: tuple[str, ...]) -> None:
     monkeypatch.setenv("MILLRACE_SOURCES__ROOTS", ",".join(roots))
-    with pytest.raises(InvalidSettingError, match="'int64' gives no column a type"):
+    with pytest.raises(UsageError, match="'int64' is not COLUMN=TYPE"):
         load_options(filled_in(source="a.csv", column_types=["int64"]), load_settings())
