@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -23,6 +23,7 @@ from pydantic_settings import (
 )
 
 from pipeline.errors import InvalidSettingError
+from pipeline.redis_url import check_redis_url
 
 __all__ = [
     "CHUNK_BYTES_MAX",
@@ -54,6 +55,12 @@ def _comma_list(value: Any) -> Any:
         import json
 
         return json.loads(value)
+    return value
+
+
+def _redis_url(value: SecretStr) -> SecretStr:
+    if url := value.get_secret_value():
+        check_redis_url(url)
     return value
 
 
@@ -89,7 +96,9 @@ class CassandraSettings(Section):
 class RedisSettings(Section):
     """Where the cache is; an empty ``url`` switches it off."""
 
-    url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    url: Annotated[SecretStr, AfterValidator(_redis_url)] = SecretStr("redis://127.0.0.1:6379/0")
     timeout_s: float = Field(default=2.0, gt=0, le=60)
     retry_after_s: float = Field(default=30.0, gt=0, le=3600)
     """After a failure the cache is left alone for this long, so that a dead one costs no read its time."""
@@ -233,5 +242,6 @@ def _one_line(error: ValidationError) -> str:
         name = _name(e["loc"])
         secret = any(word in name for word in ("PASSWORD", "TOKEN", "REDIS__URL", "KAFKA__CONFIG"))
         shown = "" if secret or e["type"] == "missing" else f" is {e['input']!r}"
-        said.append(f"{name}{shown}: {e['msg'][:1].lower()}{e['msg'][1:]}")
+        message = e["msg"].removeprefix("Value error, ")
+        said.append(f"{name}{shown}: {message[:1].lower()}{message[1:]}")
     return "wrong setting: " + "; ".join(said)

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from pipeline.errors import InvalidSettingError
+from pipeline.redis_url import check_redis_url
 from pipeline.settings import Settings, load_settings
 
 __all__ = ["CASSANDRA", "KAFKA", "REDIS", "airflow_settings", "cassandra_section", "kafka_section", "redis_url"]
@@ -86,8 +87,12 @@ def redis_url(connection: Any) -> str:
     who = f"{user}:{quote(password, safe='')}@" if password else f"{user}@" if user else ""
     scheme = "rediss" if extra.get("ssl") else "redis"
     url = f"{scheme}://{who}{connection.host or '127.0.0.1'}:{connection.port or 6379}/{extra.get('db') or 0}"
-    given = {name: extra[name] for name in _SSL_ARGUMENTS if name in extra} if extra.get("ssl") else {}
-    return f"{url}?{urlencode(given)}" if given else url
+    given = {name: extra[name] for name in _SSL_ARGUMENTS if extra.get(name) is not None} if extra.get("ssl") else {}
+    url = f"{url}?{urlencode(given)}" if given else url
+    try:
+        return check_redis_url(url)
+    except ValueError as error:
+        raise InvalidSettingError(f"connection {REDIS} gives a wrong MILLRACE_REDIS__URL: {error}") from None
 
 
 def kafka_section(connection: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipeline.cache.circuit import Circuit
-from pipeline.cache.client import is_out_of_memory, make_pool, probe, redis_errors, shown_address
+from pipeline.cache.client import is_out_of_memory, make_pool, probe, shown_address
 from pipeline.cache.entries import Admission, CacheEntry, pack_entry, unpack_entry
 from pipeline.cache.memory import BUFFERS_BYTES, limit_bytes, rounds_up, value_cost_bytes, version_cost_bytes
 from pipeline.cache.places import Keys, Place, byte_ranges
@@ -39,7 +39,6 @@ class ChunkCache:
     def __init__(self, settings: RedisSettings, *, cluster: str, keyspace: str) -> None:
         self._pool = make_pool(settings)
         self._keys = Keys(cluster, keyspace)
-        self._errors = redis_errors()
         self._address = shown_address(settings)
         self._circuit = Circuit(self._address, settings.retry_after_s, lambda: probe(self._pool))
         self._said_full = False
@@ -60,18 +59,14 @@ class ChunkCache:
             return otherwise
         try:
             return question(self._client())
-        except self._errors as error:
-            if self._closed.is_set():
+        except Exception as error:  # noqa: BLE001  # whatever is wrong with the cache, the read goes on without it
+            if self._closed.is_set():  # its connection was taken apart while the client was at work on it
                 return otherwise
             if is_out_of_memory(error):
                 self._say_full()
             else:
                 self._circuit.failed(error)
             return otherwise
-        except Exception:
-            if self._closed.is_set():  # its connection was taken apart while the client was at work on it
-                return otherwise
-            raise
         finally:
             if self._closed.is_set():
                 # Closed while this thread was asking: whoever lost its connection then has made a new one.
@@ -93,11 +88,14 @@ class ChunkCache:
         wanted = range(len(sizes)) if tiles is None else tiles
         ranges = byte_ranges(sizes, wanted)
         whole = len(wanted) == len(sizes)
-        nothing: list[Any] = []
-        found = self._ask(lambda redis: _get_whole(redis, key) if whole else _get_ranges(redis, key, ranges), nothing)
-        if [len(part) for part in found] != [end - start for start, end in ranges]:
-            return None
-        return _cut(found, [sizes[tile] for tile in wanted])
+
+        def ask(redis: Redis) -> list[memoryview] | None:
+            found = _get_whole(redis, key) if whole else _get_ranges(redis, key, ranges)
+            if [len(part) for part in found] != [end - start for start, end in ranges]:
+                return None
+            return _cut(found, [sizes[tile] for tile in wanted])
+
+        return self._ask(ask, None)
 
     def put(self, place: Place, tiles: Sequence[Any]) -> bool:
         """Keeps a whole chunk (its stored tiles, in order); False when Redis is down or full."""
@@ -213,7 +211,10 @@ class ChunkCache:
 
     def ping(self) -> dict[str, Any]:
         """Version, ``used_memory``, ``maxmemory`` (bytes, 0: none) and eviction policy; ``CacheError`` when down."""
-        info = self._tell(lambda redis: redis.info())
+        return self._tell(self._describe)
+
+    def _describe(self, redis: Redis) -> dict[str, Any]:
+        info: dict[str, Any] = redis.info()
         return {
             "address": self._address,
             "version": info.get("redis_version", ""),
@@ -225,9 +226,10 @@ class ChunkCache:
     def _tell(self, question: Callable[[Redis], _T]) -> _T:
         try:
             return question(self._client())
-        except self._errors as error:
+        except Exception as error:  # noqa: BLE001  # a client or a server that is not understood is no answer either
+            said = " ".join(str(error).split()) or type(error).__name__
             raise CacheError(
-                f"the cache at {self._address} does not answer ({' '.join(str(error).split())})",
+                f"the cache at {self._address} does not answer ({said})",
                 hint="./run status redis says whether it runs; MILLRACE_REDIS__URL where it is",
                 address=self._address,
             ) from None

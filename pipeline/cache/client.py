@@ -11,7 +11,7 @@ from pipeline.settings import RedisSettings
 if TYPE_CHECKING:
     from redis import ConnectionPool, Redis
 
-__all__ = ["is_out_of_memory", "make_pool", "probe", "redis_errors", "shown_address"]
+__all__ = ["is_out_of_memory", "make_pool", "probe", "shown_address"]
 
 _READ_BYTES = 1 << 20
 _PROBE_TIMEOUT_S = 0.25
@@ -73,13 +73,6 @@ def probe(pool: ConnectionPool) -> None:
         client.ping()
     finally:
         alone.disconnect()
-
-
-def redis_errors() -> tuple[type[Exception], ...]:
-    """What a call may raise when Redis is not well."""
-    from redis import RedisError
-
-    return (RedisError, OSError)
 
 
 def is_out_of_memory(error: Exception) -> bool:

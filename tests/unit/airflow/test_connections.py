@@ -110,6 +110,23 @@ def test_the_redis_connection_keeps_its_tls(monkeypatch: pytest.MonkeyPatch) -> 
     assert (found["ssl_ca_certs"], found["ssl_cert_reqs"]) == ("/etc/ca.pem", "required")
 
 
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"host": "cache", "extra": {"db": "first"}}, "no address of a Redis"),
+        ({"host": "cache/0?decode_responses=1&x=", "extra": {}}, "the option decode_responses"),
+        ({"host": "cache", "extra": {"ssl": True, "ssl_cert_reqs": "perhaps"}}, "the option ssl_cert_reqs"),
+    ],
+)
+def test_a_redis_connection_that_is_none_is_named(
+    monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any], said: str
+) -> None:
+    connection(monkeypatch, "redis_default", conn_type="redis", password="secret-word", **fields)
+    with pytest.raises(InvalidSettingError, match=f"connection redis_default .*{said}") as error:
+        airflow_settings()
+    assert "secret-word" not in str(error.value)
+
+
 def test_a_redis_cluster_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     connection(monkeypatch, "redis_default", conn_type="redis", host="cache", extra={"cluster": True})
     with pytest.raises(InvalidSettingError, match="Redis Cluster"):

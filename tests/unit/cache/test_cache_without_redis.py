@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import socket
+import socketserver
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -33,6 +35,28 @@ def nobody() -> Iterator[int]:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         yield taken.getsockname()[1]
+
+
+@contextlib.contextmanager
+def answering(answer: bytes) -> Iterator[int]:
+    """A port that answers each command with the same bytes, after it let the client sign in."""
+
+    class Server(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            while line := self.rfile.readline():
+                words = [self.rfile.read(int(self.rfile.readline()[1:]) + 2) for _ in range(int(line[1:]))]
+                signs_in = words[0].strip().upper() in (b"AUTH", b"SELECT", b"CLIENT", b"HELLO")
+                self.wfile.write(b"+OK\r\n" if signs_in else answer)
+                if not answer and not signs_in:
+                    return
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Server) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()
 
 
 def cache_at(port: int, **settings: float) -> ChunkCache:
@@ -104,11 +128,41 @@ def test_a_closed_cache_is_a_miss(nobody: int, caplog: pytest.LogCaptureFixture)
     assert not caplog.records
 
 
-@pytest.mark.parametrize("url", ["http://secret-word@x", "127.0.0.1:6379", "redis://secret-word:x@h:notaport", ""])
-def test_an_address_that_is_none_is_refused_by_the_name_of_its_setting(url: str) -> None:
-    with pytest.raises(InvalidSettingError, match=r"MILLRACE_REDIS__URL.*redis://host:port/db") as error:
-        ChunkCache.connect(RedisSettings(url=url), cluster="c", keyspace="k")  # type: ignore[arg-type]
-    assert "secret-word" not in str(error.value)
+def test_an_empty_address_is_refused_by_the_name_of_its_setting() -> None:
+    with pytest.raises(InvalidSettingError, match=r"MILLRACE_REDIS__URL.*redis://host:port/db"):
+        ChunkCache.connect(RedisSettings(url=""), cluster="c", keyspace="k")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b":5\r\n",
+        b"*1\r\n$3\r\nabc\r\n",
+        b"$-1\r\n",
+        b"+abc\r\n",
+        b"?what is this\r\n",
+        b"$3\r\nab",
+        b"-WRONGPASS no\r\n",
+        b"",
+    ],
+)
+def test_whatever_a_port_answers_the_read_goes_on_with_one_warning_at_most(
+    answer: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    with answering(answer) as port:
+        cache = cache_at(port, timeout_s=0.3)
+        for _ in range(3):
+            assert cache.get(At(), [3, 4], None) is None
+            assert cache.get(At(), [3, 4], [1]) is None
+            assert cache.has([At()]) in ([False], [True])
+            assert cache.put(At(), [b"abc"]) in (False, True)
+            assert cache.admit("flights", "1-aaaaaa", 1000).admitted is False
+        for ask in (cache.ping, cache.entries):
+            with contextlib.suppress(CacheError):
+                ask()
+        cache.close()
+    assert len(caplog.records) <= 1
+    assert "secret-word" not in caplog.text
 
 
 def test_importing_the_package_imports_no_client() -> None:
