@@ -37,6 +37,7 @@ _SECONDS = click.FloatRange(1, 3600)
 @click.argument("names", nargs=-1, metavar="[NAME]...", type=click.Choice([*BENCHMARKS, "all"]))
 @click.option("--runs", default=5, show_default=True, type=click.IntRange(1, 100), help="of each contestant, in turn")
 @click.option("--warm-ups", default=10, show_default=True, type=click.IntRange(0, 100), help="of reads, uncounted")
+@click.option("--fresh", default=3, show_default=True, type=click.IntRange(1, 100), help="processes for first reads")
 @click.option(
     "--times", default=20, show_default=True, type=click.IntRange(1, 200), help="how often flights is repeated"
 )

@@ -35,6 +35,8 @@ HISTORY_EVENTS = 100_000
 LARGE_BYTES = 4_000
 """A client that reads nothing fills its buffers within seconds of such events."""
 _UP_S = 180.0
+_SATURATED = 0.9
+"""A server that uses more of its core is taken to fall behind the events."""
 _AIMS: dict[str, dict[str, float]] = {
     "clients": {"at_least": CLIENTS},
     "p99_ms": {"at_most": 200},
@@ -93,7 +95,9 @@ def _fan_out(
     with Load("stream", server, clients=clients, events=events, rate_per_s=RATE_PER_S, **job) as load:
         ready()
         with Load("health", server) as health:
+            began_s, cpu_s = time.monotonic(), server.cpu_seconds()
             found = load.run(SECONDS * 20)
+            share = (server.cpu_seconds() - cpu_s) / (time.monotonic() - began_s)
             healthy = health.run(60)
         grown = server.memory_bytes() - empty
     connected = found["clients"] - found["closed"]
@@ -111,6 +115,12 @@ def _fan_out(
     report.add(f"{name}: events that came twice", found["doubled"], "events")
     report.add(f"{name}: produce to client, median", found["p50_ms"], "ms")
     report.add(f"{name}: produce to client, p99", found["p99_ms"], "ms")
+    report.add(f"{name}: share of its core that it used", share, "cores")
+    if share > _SATURATED:
+        report.notes.append(
+            f"{name} used {share:.2f} of its core: it did not keep pace. Its p99 is a backlog, which grows with the "
+            "time that events come, and a faster core may have none."
+        )
     report.add(f"{name}: /healthz, p99 of {healthy['asked']}", healthy["p99_ms"], "ms")
     report.add(f"{name}: /healthz, failed", healthy["failed"], "requests")
     report.add(f"{name}: memory a client", grown / max(connected, 1) / 1000, "KB")

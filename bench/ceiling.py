@@ -7,6 +7,7 @@ bytes, throws that away and writes the stored ones; ``read`` fetches these, infl
 import json
 import mmap
 import os
+import resource
 import sys
 import threading
 import time
@@ -40,8 +41,7 @@ views = {name: memoryview(file) for name, file in files.items()}
 room, free = [job["window_bytes"]], threading.Condition()
 
 
-def deflate(chunk: Any) -> Any:
-    """Deflates a chunk's tiles, and returns the stored ones."""
+def _deflate(chunk: Any) -> Any:
     for tile in chunk["tiles"]:
         if tile["codec"] == "gzip":
             isal_zlib.compress(views["raw"][tile["raw"] : tile["raw"] + tile["raw_bytes"]], job["level"], wbits=31)
@@ -54,12 +54,11 @@ def _give_back(_answer: Any, size: int) -> None:
         free.notify()
 
 
-def load() -> None:
-    """Writes every chunk under a new writer."""
+def _load() -> None:
     writer, sent, ahead = uuid.uuid4(), [], deque[Any]()
     with ThreadPoolExecutor(job["threads"]) as pool:
         for chunk in [*job["chunks"], *[None] * (job["threads"] + 1)]:
-            ahead.append((chunk, chunk and pool.submit(deflate, chunk)))
+            ahead.append((chunk, chunk and pool.submit(_deflate, chunk)))
             if len(ahead) <= job["threads"] + 1 or ahead[0][0] is None:
                 continue
             chunk, tiles = ahead.popleft()
@@ -84,17 +83,17 @@ def _fetch(chunk: Any) -> None:
             igzip_lib.decompress(row.data, flag=igzip_lib.DECOMP_GZIP, bufsize=tile["raw_bytes"] + 64)
 
 
-def read() -> None:
-    """Fetches every chunk."""
+def _read() -> None:
     with ThreadPoolExecutor(job["threads"]) as threads:
         list(threads.map(_fetch, job["chunks"]))
 
 
 for _ in sys.stdin:
-    began, cpu = time.perf_counter(), time.process_time()
-    load() if direction == "load" else read()
-    seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
+    began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF)
+    _load() if direction == "load" else _read()
+    seconds, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF)
+    user_s, kernel_s, faults = (after[i] - before[i] for i in (0, 1, 6))  # ru_utime, ru_stime, ru_minflt
     peak = int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) * 1024
-    said = {"seconds": seconds, "cpu_s": cpu, "rows": job["rows"], "peak_rss_bytes": peak}
-    print(json.dumps(said), flush=True)
+    said = {"seconds": seconds, "cpu_s": user_s + kernel_s, "kernel_s": kernel_s, "page_faults": faults}
+    print(json.dumps({**said, "rows": job["rows"], "peak_rss_bytes": peak}), flush=True)
 cluster.shutdown()

@@ -10,11 +10,12 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import resource
 import select
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +23,7 @@ from typing import Any, Protocol
 
 from pipeline.errors import StackError
 
-__all__ = ["Contestant", "Outcome", "Work", "best", "contestants", "least_cpu_s", "peak_rss_bytes", "race"]
+__all__ = ["Contestant", "Outcome", "Work", "contestants", "peak_rss_bytes"]
 
 _CHECKOUT = Path(__file__).resolve().parent.parent
 RUN_TIMEOUT_S = 1800.0
@@ -62,18 +63,23 @@ class Contestant:
 
     def __init__(self, name: str, command: Sequence[str], env: Mapping[str, str] | None = None) -> None:
         self.name = name
+        self._command, self._env = list(command), dict(env or {})
         self._process = subprocess.Popen(
-            list(command),
+            self._command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd=_CHECKOUT,
-            env={**os.environ, **(env or {})},
+            env={**os.environ, **self._env},
         )
 
     @classmethod
     def of(cls, name: str, work: str, env: Mapping[str, str] | None = None, **arguments: Any) -> Contestant:
         """A contestant that runs ``work`` (``module:Class``), made with the arguments given."""
         return cls(name, [sys.executable, "-m", "bench.contestant", work, json.dumps(arguments)], env)
+
+    def fresh(self) -> Contestant:
+        """Start another process of the same program, which has not worked yet."""
+        return Contestant(self.name, self._command, self._env)
 
     def ask(self, what: str = "run", timeout_s: float = RUN_TIMEOUT_S) -> Outcome:
         """Has it do its work; raises ``StackError`` when it ends, or does not answer within ``timeout_s``."""
@@ -129,51 +135,6 @@ def contestants(*started: Contestant) -> Iterator[None]:
         yield
 
 
-def race(
-    started: Sequence[Contestant],
-    runs: int,
-    *,
-    warm_ups: int = 0,
-    between: Callable[[], None] | None = None,
-    meter: Callable[[], float] | None = None,
-    say: Callable[[str], None] | None = None,
-) -> dict[str, list[Outcome]]:
-    """Every contestant ``runs`` times, in turn (A B A B), so that a drifting machine treats all alike.
-
-    Before that each works ``warm_ups`` times for nothing: nodes that were started a moment ago take twice the processor
-    time for a read until their code is compiled. ``between()`` is called after each run; what ``meter()`` has grown by
-    in a run is its fact ``nodes_cpu_s``; ``say(line)`` gets a line for each.
-    """
-    found: dict[str, list[Outcome]] = {one.name: [] for one in started}
-    for _ in range(warm_ups):
-        for one in started:
-            one.ask()
-    for turn in range(runs):
-        for one in started:
-            before = meter() if meter is not None else 0.0
-            outcome = one.ask()
-            if meter is not None:
-                outcome.facts["nodes_cpu_s"] = meter() - before
-            found[one.name].append(outcome)
-            if say is not None:
-                say(f"  {turn + 1}/{runs} {one.name}: {outcome.rows_per_s:,.0f} rows/s in {outcome.seconds:.2f} s")
-            if between is not None:
-                between()
-    return found
-
-
-def best(outcomes: Sequence[Outcome]) -> Outcome:
-    """The fastest run, with the largest memory that any of them needed."""
-    fastest = max(outcomes, key=lambda outcome: outcome.rows_per_s)
-    peak = max(outcome.peak_rss_bytes for outcome in outcomes)
-    return Outcome(fastest.seconds, fastest.rows, peak, fastest.facts)
-
-
-def least_cpu_s(outcomes: Sequence[Outcome]) -> float:
-    """The least processor time that a run took, that of the nodes included: what a busy machine changes least."""
-    return min(float(o.facts.get("cpu_s", 0.0) + o.facts.get("nodes_cpu_s", 0.0)) for o in outcomes)
-
-
 def peak_rss_bytes(pid: int | str = "self") -> int:
     """The most memory that a process has had; 0 when it is gone.
 
@@ -193,13 +154,25 @@ def _serve(spec: str, arguments: dict[str, Any]) -> None:
     try:
         for line in sys.stdin:
             call = {"run": work.run, "profile": work.profile}[line.strip()]
-            began, cpu = time.perf_counter(), time.process_time()
+            began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF)
             said = call()
             said.setdefault("seconds", time.perf_counter() - began)
-            said["cpu_s"] = time.process_time() - cpu
+            used = resource.getrusage(resource.RUSAGE_SELF)
+            said["kernel_s"] = used.ru_stime - before.ru_stime
+            said["cpu_s"] = used.ru_utime - before.ru_utime + said["kernel_s"]
+            said["page_faults"] = used.ru_minflt - before.ru_minflt
+            said["configuration"] = ", ".join([*_allocator(), *getattr(work, "configuration", ())])
             print(json.dumps({**said, "peak_rss_bytes": peak_rss_bytes()}), flush=True)
     finally:
         work.close()
+
+
+def _allocator() -> list[str]:
+    """Return how the process's pyarrow allocates and how many threads it has; nothing where it has none."""
+    pyarrow = sys.modules.get("pyarrow")
+    if pyarrow is None:
+        return []
+    return [f"allocator {pyarrow.default_memory_pool().backend_name}", f"{pyarrow.cpu_count()} threads of Arrow"]
 
 
 if __name__ == "__main__":

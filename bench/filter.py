@@ -6,12 +6,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bench.cluster import cluster
-from bench.contestant import Contestant, best, contestants, least_cpu_s, race
+from bench.contestant import Contestant, contestants
 from bench.data import FLIGHTS_ROWS, SORTED_BY, scratch, sorted_arrow
 from bench.job import open_store
 from bench.options import Options
 from bench.peers.parquet import write_parquet
 from bench.profile import add_profile
+from bench.race import add_conditions, add_runs, best, first_runs, race
 from bench.report import Report
 from pipeline.errors import StackError
 
@@ -46,18 +47,17 @@ def run(options: Options) -> Report:
         racing = [every, few, local]
         with contestants(*racing):
             found = race(racing, options.runs, warm_ups=options.warm_ups, meter=on.cpu_seconds, say=options.say)
+            first = first_runs(racing, options.fresh, meter=on.cpu_seconds)
             profiles = {one.name: one.ask("profile") for one in (few, every)}
     for name, outcomes in found.items():
         if outcomes[0].rows != expected[name.rpartition(", ")[2]]:
             raise StackError(f"{name} read {outcomes[0].rows} rows")
-        chosen = best(outcomes)
-        report.add(name, chosen.seconds, "s", peak_rss_bytes=chosen.peak_rss_bytes)
-    for name, outcomes in found.items():
-        report.add(f"{name}: least processor time, nodes included", least_cpu_s(outcomes), "s of a core")
+    add_runs(report, found, first, unit="s")
     report.add("rows kept", expected["1 %"], "rows")
     report.add("stored bytes fetched for 1 %", profiles[few.name].facts["stored_bytes"], "bytes")
     seconds = {name: best(outcomes).seconds for name, outcomes in found.items()}
     report.ratio("filter_1_percent", seconds[every.name], seconds[few.name], aim=20)
+    add_conditions(report, found, warm_ups=options.warm_ups)
     for name, profile in profiles.items():
         add_profile(report, name, profile)
     return report

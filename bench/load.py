@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from bench.cluster import Cluster, cluster
-from bench.contestant import Contestant, Outcome, best, contestants, least_cpu_s, race
+from bench.contestant import Contestant, Outcome, contestants
 from bench.data import FLIGHTS, FLIGHTS_ROWS, flights_arrow, flights_csv, scratch
 from bench.job import ceiling, open_store, write_job
 from bench.options import Options
 from bench.peers.dsbulk import DSBULK, bulk_load, create_flights_table
 from bench.profile import add_profile
+from bench.race import add_conditions, add_runs, best, race
 from bench.report import Report
 from local_stack.settings import load_stack_settings
 from local_stack.stack import Stack
@@ -67,15 +68,13 @@ def _millrace_and_peers(on: Cluster, options: Options, report: Report, csv: Path
     for name, outcomes in found.items():
         if any(outcome.rows != rows for outcome in outcomes):
             raise StackError(f"{name} loaded {outcomes[0].rows} rows, not {rows}")
-        chosen = best(outcomes)
-        report.add(name, chosen.rows_per_s, "rows/s", peak_rss_bytes=chosen.peak_rss_bytes)
-    for name, outcomes in found.items():
-        report.add(f"{name}: least processor time, nodes included", least_cpu_s(outcomes), "s of a core")
+    add_runs(report, found)
     _facts(report, first)
     winner = {name: best(outcomes).rows_per_s for name, outcomes in found.items()}
     parquet = max(winner[whole.name], winner[streamed.name])
     report.ratio("load_vs_local_parquet", winner[from_csv.name], parquet, aim=1.0)
     report.ratio("load_vs_ceiling", winner[from_arrow.name], winner["ceiling"], aim=0.8)
+    add_conditions(report, found)
     for name, outcome in profiles.items():
         add_profile(report, name, outcome)
     report.add("both profiled loads: processor time of the nodes", cpu, "s")

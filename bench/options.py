@@ -13,12 +13,13 @@ __all__ = ["Options"]
 class Options:
     """``runs`` of each contestant, in turn; ``times`` the flights' rows; DSBulk apart, for it takes minutes.
 
-    ``warm_ups`` come before the runs where nodes answer reads. ``before_s`` and ``after_s`` of each fault of
-    ``failover``; ``traffic_s`` of the crowd in ``traffic``.
+    ``warm_ups`` come before the runs where nodes answer reads; ``fresh`` processes of each make their first run there.
+    ``before_s`` and ``after_s`` of each fault of ``failover``; ``traffic_s`` of the crowd in ``traffic``.
     """
 
     runs: int = 5
     warm_ups: int = 10
+    fresh: int = 3
     times: int = 20
     dsbulk_runs: int = 3
     dsbulk_times: int = 3

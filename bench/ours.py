@@ -58,6 +58,8 @@ class Read:
     ``value`` is a number in the column's own unit (for a timestamp, its seconds since 1970).
     """
 
+    configuration = ("gzip, a cold Redis left out", "both nodes on the same cores")
+
     def __init__(self, dataset: str, columns: list[str] | None = None, below: list[Any] | None = None) -> None:
         self._store = connect()
         self._dataset, self._columns = dataset, columns

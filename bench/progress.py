@@ -10,10 +10,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from bench.cluster import Cluster, cluster, services
-from bench.contestant import Contestant, Outcome, best, contestants, least_cpu_s, race
+from bench.contestant import Contestant, Outcome, contestants
 from bench.data import FLIGHTS_ROWS, flights_arrow
 from bench.options import Options
 from bench.ours import Load
+from bench.race import best, least_cpu_s, race
 from bench.report import Report
 from local_stack.stack import Stack
 from pipeline import progress

@@ -5,12 +5,13 @@ from __future__ import annotations
 import pyarrow as pa
 
 from bench.cluster import cluster
-from bench.contestant import Contestant, best, contestants, least_cpu_s, race
+from bench.contestant import Contestant, contestants
 from bench.data import scratch, wide_arrow
 from bench.job import ceiling, open_store, read_threads, write_job
 from bench.options import Options
 from bench.peers.parquet import write_parquet
 from bench.profile import add_profile
+from bench.race import add_conditions, add_runs, best, first_runs, race
 from bench.report import Report
 from pipeline.errors import StackError
 
@@ -48,12 +49,9 @@ def run(options: Options) -> Report:
         racing = [every, two, top, local, local_two]
         with contestants(*racing):
             found = race(racing, options.runs, warm_ups=options.warm_ups, meter=on.cpu_seconds, say=options.say)
+            first = first_runs(racing, options.fresh, meter=on.cpu_seconds)
             profiles = {one.name: one.ask("profile") for one in (every, two)}
-    for name, outcomes in found.items():
-        chosen = best(outcomes)
-        report.add(name, chosen.seconds, "s", peak_rss_bytes=chosen.peak_rss_bytes)
-    for name, outcomes in found.items():
-        report.add(f"{name}: least processor time, nodes included", least_cpu_s(outcomes), "s of a core")
+    add_runs(report, found, first, unit="s")
     report.add("stored bytes, all columns", loaded.stored_bytes, "bytes")
     report.add("stored bytes, 2 columns", profiles[two.name].facts["stored_bytes"], "bytes")
     report.add("chunks", loaded.chunks, "chunks")
@@ -61,6 +59,7 @@ def run(options: Options) -> Report:
     report.ratio("project_2_of_200", seconds[every.name], seconds[two.name], aim=15)
     report.ratio("read_vs_ceiling", seconds["ceiling"], seconds[every.name], aim=0.8)
     report.ratio("read_vs_local_parquet", seconds[local.name], seconds[every.name])
+    add_conditions(report, found, warm_ups=options.warm_ups)
     for name, profile in profiles.items():
         add_profile(report, name, profile)
     return report

@@ -5,13 +5,14 @@ from __future__ import annotations
 import pyarrow as pa
 
 from bench.cluster import cluster
-from bench.contestant import Contestant, best, contestants, least_cpu_s, race
+from bench.contestant import Contestant, contestants
 from bench.data import FLIGHTS, FLIGHTS_ROWS, bench_folder, flights_arrow, flights_csv, scratch
 from bench.job import ceiling, open_store, read_threads, write_job
 from bench.options import Options
 from bench.peers import arcticdb
 from bench.peers.parquet import write_parquet
 from bench.profile import add_profile
+from bench.race import add_conditions, add_runs, best, first_runs, race
 from bench.report import Report
 from pipeline.errors import StackError
 from pipeline.load import LoadOptions
@@ -51,28 +52,28 @@ def run(options: Options) -> Report:
             report.extra_versions["arcticdb"] = arcticdb.VERSION
             arguments = {"arrow_file": str(arrow), "folder": str(folder)}
             its = arcticdb.environment(target)
-            racing.append(Contestant.of("ArcticDB, local LMDB", "bench.peers.arcticdb:ArcticRead", its, **arguments))
+            for name, form in (("ArcticDB, local LMDB", "pandas"), ("ArcticDB, local LMDB, to Arrow", "pyarrow")):
+                work = "bench.peers.arcticdb:ArcticRead"
+                racing.append(Contestant.of(name, work, its, **arguments, output_format=form))
         with contestants(*racing):
             found = race(racing, options.runs, warm_ups=options.warm_ups, meter=on.cpu_seconds, say=options.say)
+            first = first_runs(racing, options.fresh, meter=on.cpu_seconds)
             cpu = on.cpu_seconds()
             profile = ours.ask("profile")
             cpu = on.cpu_seconds() - cpu
     rows = FLIGHTS_ROWS * options.times
-    rates = {}
     for name, outcomes in found.items():
-        if any(outcome.rows != rows for outcome in outcomes):
+        if any(outcome.rows != rows for outcome in [*outcomes, *first[name]]):
             raise StackError(f"{name} read {outcomes[0].rows} rows, not {rows}")
-        chosen = best(outcomes)
-        rates[name] = chosen.rows_per_s
-        report.add(name, chosen.rows_per_s, "rows/s", peak_rss_bytes=chosen.peak_rss_bytes)
-    for name, outcomes in found.items():
-        report.add(f"{name}: least processor time, nodes included", least_cpu_s(outcomes), "s of a core")
+    add_runs(report, found, first)
+    rates = {name: best(outcomes).rows_per_s for name, outcomes in found.items()}
     report.add("Arrow bytes", profile.facts["arrow_bytes"], "bytes")
     report.add("stored bytes", profile.facts["stored_bytes"], "bytes")
     report.ratio("read_vs_local_parquet", rates[ours.name], rates[local.name], aim=1.3)
     report.ratio("read_vs_ceiling", rates[ours.name], rates["ceiling"], aim=0.8)
-    if len(racing) == 4:
-        report.ratio("read_vs_arcticdb", rates[ours.name], rates[racing[3].name])
+    if arctic := [rates[one.name] for one in racing[3:]]:
+        report.ratio("read_vs_arcticdb", rates[ours.name], max(arctic))
+    add_conditions(report, found, warm_ups=options.warm_ups)
     add_profile(report, ours.name, profile)
     report.add("the profiled read: processor time of the nodes", cpu, "s")
     return report

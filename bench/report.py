@@ -10,8 +10,11 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import math
+import mmap
 import os
 import platform
+import statistics
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -183,14 +186,30 @@ class Report:
 
 
 def machine() -> dict[str, Any]:
-    """Processor, cores that this process may use, memory, kernel."""
+    """Processor, cores that this process may use, memory, kernel, and how the kernel hands out memory."""
     return {
         "cpu": _cpu_name(),
         "cores": len(os.sched_getaffinity(0)),
         "memory_bytes": int(psutil.virtual_memory().total),
         "system": f"{platform.system()} {platform.release()}",
         "load_average_1min": round(os.getloadavg()[0], 2),
+        "fresh_page_us": round(fresh_page_us(), 3),
+        "huge_pages": _huge_pages(),
     }
+
+
+def fresh_page_us(size_bytes: int = 256 << 20) -> float:
+    """Return the microseconds that the first write to a page of 4 KiB takes, the median of three.
+
+    A virtual machine whose host takes back free memory pays much more for it than others, in every program here.
+    """
+    found = []
+    for _ in range(3):
+        with mmap.mmap(-1, size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as fresh:
+            began = time.perf_counter()
+            fresh[:: mmap.PAGESIZE] = bytes(size_bytes // mmap.PAGESIZE)
+            found.append((time.perf_counter() - began) / (size_bytes // mmap.PAGESIZE) * 1e6)
+    return statistics.median(found)
 
 
 def versions() -> dict[str, str]:
@@ -199,6 +218,14 @@ def versions() -> dict[str, str]:
     for package in _PACKAGES:
         found[package] = importlib.metadata.version(package)
     return found
+
+
+def _huge_pages() -> str:
+    try:
+        said = Path("/sys/kernel/mm/transparent_hugepage/enabled").read_text()
+    except OSError:
+        return "unknown"
+    return said.partition("[")[2].partition("]")[0]
 
 
 def _cpu_name() -> str:

@@ -107,6 +107,10 @@ class Server:
         """What its processes hold for themselves, shared pages not counted."""
         return sum(process.memory_full_info().uss for process in self._family())
 
+    def cpu_seconds(self) -> float:
+        """Return the processor time that its processes have used so far."""
+        return sum(times.user + times.system for times in (process.cpu_times() for process in self._family()))
+
     def connections_to(self, port: int) -> int:
         """How many connections its processes have to a port."""
         found = 0

@@ -10,11 +10,12 @@ from pathlib import Path
 import pyarrow as pa
 
 from bench.cluster import Cluster, cluster
-from bench.contestant import Contestant, Outcome, best, contestants
+from bench.contestant import Contestant, Outcome, contestants
 from bench.data import flights_arrow, scratch
 from bench.job import open_store
 from bench.many import COLUMN, make_chunks, make_versions
 from bench.options import Options
+from bench.race import best
 from bench.report import Report
 from pipeline.load import LoadOptions
 

@@ -27,13 +27,14 @@ def environment(target: Path) -> dict[str, str]:
 
 
 class ArcticRead:
-    """Reads back the table that it has written to a library of its own below ``folder``."""
+    """Reads back the table that it has written to a library of its own below ``folder``, as pandas or as Arrow."""
 
-    def __init__(self, arrow_file: str, folder: str) -> None:
+    def __init__(self, arrow_file: str, folder: str, output_format: str = "pandas") -> None:
         import arcticdb  # type: ignore[import-not-found]  # fetched for the benchmark alone
 
         self._folder = tempfile.TemporaryDirectory(dir=folder)
-        self._arctic = arcticdb.Arctic(f"lmdb://{self._folder.name}?map_size=16GB")
+        self.configuration = (f"read to {output_format}", "its own codec and threads, LMDB in the page cache")
+        self._arctic = arcticdb.Arctic(f"lmdb://{self._folder.name}?map_size=16GB", output_format=output_format)
         self._library = self._arctic.create_library("bench")
         with pa.memory_map(arrow_file) as source:
             self._library.write("table", pa.ipc.open_file(source).read_all().to_pandas())

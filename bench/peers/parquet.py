@@ -16,6 +16,7 @@ from bench.data import flights_options
 __all__ = ["CsvToParquet", "ParquetRead", "write_parquet"]
 
 _CODEC: dict[str, Any] = {"compression": "gzip", "compression_level": 1}
+_WRITTEN = "gzip level 1, pyarrow's row groups, page size and dictionaries, the file in the page cache"
 
 
 def write_parquet(table: pa.Table, path: Path) -> None:
@@ -64,6 +65,8 @@ class ParquetRead:
 
     The value of a timestamp is in seconds since 1970.
     """
+
+    configuration = (_WRITTEN, "read_table with threads and no memory map")
 
     def __init__(self, path: str, columns: list[str] | None = None, below: list[Any] | None = None) -> None:
         self._path, self._columns = path, columns

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bench.contestant import Contestant, Outcome, best, contestants, least_cpu_s, peak_rss_bytes, race
+from bench.contestant import Contestant, contestants, peak_rss_bytes
 from pipeline.errors import StackError
 
 ECHO = (
@@ -22,7 +22,11 @@ ECHO = (
 class Sum:
     """Adds numbers; what a contestant made of a class looks like."""
 
+    configuration = ("adds in Python",)
+
     def __init__(self, upto: int) -> None:
+        import pyarrow  # noqa: F401  # its allocator is part of the configuration
+
         self._upto = upto
 
     def run(self) -> dict[str, Any]:
@@ -46,42 +50,12 @@ def test_a_class_becomes_a_process_that_reports_time_and_memory() -> None:
         assert (outcome.rows, outcome.facts["sum"]) == (1000, 499_500)
         assert 0 < outcome.seconds < 60
         assert outcome.facts["cpu_s"] >= 0
+        assert 0 <= outcome.facts["kernel_s"] <= outcome.facts["cpu_s"]
+        assert outcome.facts["page_faults"] >= 0
+        assert outcome.facts["configuration"].startswith("allocator ")
+        assert outcome.facts["configuration"].endswith("adds in Python")
         assert outcome.peak_rss_bytes > 1_000_000
         assert one.ask("profile").facts["profiled"]
-
-
-def test_they_run_in_turn_and_what_lies_between_runs_each_time() -> None:
-    order: list[str] = []
-    a, b = program("a", ECHO), program("b", ECHO)
-    ticks = iter(range(100))
-    with contestants(a, b):
-        found = race(
-            [a, b],
-            2,
-            between=lambda: order.append("between"),
-            meter=lambda: float(next(ticks)),
-            say=lambda line: order.append(line.split(":")[0].strip()),
-        )
-    assert order == ["1/2 a", "between", "1/2 b", "between", "2/2 a", "between", "2/2 b", "between"]
-    assert [outcome.seconds for outcome in found["a"]] == [2.0, 1.0]
-    assert all(outcome.facts["nodes_cpu_s"] == 1 for outcomes in found.values() for outcome in outcomes)
-
-
-def test_warm_ups_are_done_by_all_and_count_for_nobody() -> None:
-    a, b = program("a", ECHO), program("b", ECHO)
-    with contestants(a, b):
-        found = race([a, b], 1, warm_ups=1)
-    assert {name: [outcome.seconds for outcome in outcomes] for name, outcomes in found.items()} == {
-        "a": [1.0],
-        "b": [1.0],
-    }
-
-
-def test_the_best_run_counts_with_the_most_memory_of_all() -> None:
-    chosen = best([Outcome(2.0, 10, 500), Outcome(1.0, 10, 400)])
-    assert (chosen.rows_per_s, chosen.peak_rss_bytes) == (10, 500)
-    runs = [Outcome(1, 1, 1, {"cpu_s": 2.0, "nodes_cpu_s": 1.0}), Outcome(1, 1, 1, {"cpu_s": 2.5, "nodes_cpu_s": 0.2})]
-    assert least_cpu_s(runs) == pytest.approx(2.7)
 
 
 def test_one_that_ends_early_is_named_with_its_exit_code() -> None:
