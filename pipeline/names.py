@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 from pipeline.errors import InvalidNameError
@@ -14,6 +14,7 @@ __all__ = ["VersionSelector", "check_dataset_name", "check_tag", "new_run_id", "
 _DATASET = re.compile(r"[a-z][a-z0-9_]{0,47}")
 _TAG = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 _FULL = re.compile(r"([0-9]{1,9})-([0-9a-f]{6})")
+_FRACTION = re.compile(r"[.,][0-9]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,18 @@ class VersionSelector:
     full: tuple[int, str] | None = None
     tag: str | None = None
     as_of: datetime | None = None
+    precision: timedelta = timedelta(0)
+    """How much of time ``as_of`` stands for: one second where it was given without a fraction."""
+
+    def reaches(self, moment: datetime) -> bool:
+        """Return whether ``moment`` is within the time that ``as_of`` stands for, or before it."""
+        if self.as_of is None:
+            return False
+        return moment <= self.as_of or moment - self.as_of < self.precision
+
+    def is_shown_as(self, moment: datetime) -> bool:
+        """Return whether ``as_of`` is how ``moment`` is written, in full or cut to seconds."""
+        return self.as_of is not None and moment >= self.as_of and self.reaches(moment)
 
     def __str__(self) -> str:
         if self.full:
@@ -69,7 +82,7 @@ def parse_reference(reference: str) -> tuple[str, VersionSelector]:
     """``NAME`` or ``NAME@VERSION`` as name and selector; raises ``InvalidNameError`` for what is neither.
 
     VERSION is a number (``12``), a full version (``12-3fa9c1``), ``latest``, a tag, or a time in ISO 8601 (UTC
-    unless it says otherwise).
+    unless it says otherwise). A time without a fraction stands for the whole second.
     """
     name, at, wanted = reference.partition("@")
     check_dataset_name(name)
@@ -82,7 +95,7 @@ def parse_reference(reference: str) -> tuple[str, VersionSelector]:
     if _TAG.fullmatch(wanted):
         return name, VersionSelector(tag=wanted)
     try:
-        moment = datetime.fromisoformat(wanted)
+        moment = datetime.fromisoformat(wanted.removesuffix(" UTC"))  # as millrace show prints it
     except ValueError:
         raise InvalidNameError(
             f"{reference!r} names no version",
@@ -90,4 +103,5 @@ def parse_reference(reference: str) -> tuple[str, VersionSelector]:
             "(2026-11-22T10:00)",
             actual=wanted,
         ) from None
-    return name, VersionSelector(as_of=moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+    precision = timedelta(0) if _FRACTION.search(wanted) else timedelta(seconds=1)
+    return name, VersionSelector(as_of=moment if moment.tzinfo else moment.replace(tzinfo=UTC), precision=precision)

@@ -25,7 +25,9 @@ __all__ = ["command", "describe"]
 def command(invocation: Invocation, /, name: str) -> None:
     """Show what a version holds, where it came from and whether every chunk is on two nodes.
 
-    VERSION is a number, a full version (12-3fa9c1), latest, a tag or a time (2026-11-22T10:00).
+    VERSION is a number, a full version (12-3fa9c1), latest, a tag or a time (2026-11-22T10:00:47, in UTC). A time
+    names the version listed with it, else the newest one before it. A number or time of several versions is refused
+    with their full names.
 
     JSON: dataset, version, kind, mode, parent, rows, raw_bytes, stored_bytes, chunks, largest_chunk_bytes (stored),
     replicas (1 when anything is owed), under_replicated (what is: writer, bucket, chunks; buckets below 0 are

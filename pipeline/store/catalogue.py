@@ -21,6 +21,7 @@ from pipeline.errors import (
 )
 from pipeline.names import VersionSelector
 from pipeline.store.page_reader import PageReader
+from pipeline.store.selection import select
 from pipeline.store.session import CassandraSession
 from pipeline.store.version import Debt, Version, WriterRow
 
@@ -95,7 +96,8 @@ class Catalogue(PageReader):
     def resolve(self, dataset: str, selector: VersionSelector) -> Version:
         """The version asked for, whole and with its checksum verified.
 
-        Raises ``DatasetNotFoundError`` or ``VersionNotFoundError``. Only a time is looked for among all versions.
+        Raises ``DatasetNotFoundError`` or ``VersionNotFoundError``, and ``UsageError`` where a number or a time names
+        several. Only a time is looked for among all versions.
         """
         found, degraded = self._find(dataset, selector)
         if found is None and degraded:
@@ -123,11 +125,11 @@ class Catalogue(PageReader):
                 return None, degraded
             full = (rows[0].number, rows[0].hex)
         if full is not None:
-            found = next((v for v in self.numbered(dataset, full[0]) if v.hex == full[1]), None)
+            found = select(self.numbered(dataset, full[0]), VersionSelector(full=full))
         elif selector.number is not None:
-            found = next(iter(self.numbered(dataset, selector.number)), None)
+            found = select(self.numbered(dataset, selector.number), selector)
         elif selector.as_of is not None:
-            found = next((v for v in self.versions(dataset) if v.committed_at <= selector.as_of), None)
+            found = select(self.versions(dataset), selector)
         else:
             found = self.latest(dataset)
         return found, degraded or self.degraded
