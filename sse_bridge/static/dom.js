@@ -1,5 +1,7 @@
 // Elements are made once and changed where something changed; text is only ever text.
 
+import { clean } from "./words.js";
+
 export function make(name, className, ...children) {
   const element = document.createElement(name);
   if (className) element.className = className;
@@ -44,4 +46,4 @@ export function headRow(...texts) {
   return make("thead", "", make("tr", "", ...heads));
 }
 
-export const path = (...parts) => "/runs/" + parts.map((part) => encodeURIComponent(part)).join("/");
+export const path = (...parts) => "/runs/" + parts.map((part) => encodeURIComponent(clean(String(part)))).join("/");

@@ -56,7 +56,7 @@ export function connect(filter, told) {
     leave = () => feed.close();
   };
   const shared = () => {
-    const worker = new SharedWorker("/static/worker.js", { type: "module", name: "millrace-1" });
+    const worker = new SharedWorker("/static/worker.js", { type: "module", name: "millrace-2" });
     const { port } = worker;
     const here = setInterval(() => port.postMessage("here"), HERE_MS);
     leave = () => {

@@ -1,12 +1,11 @@
 // Runs that are over, one line each: when, how much, how fast on average, and what went wrong.
 
-import { arrange, headRow, make, path, setState, setText } from "./dom.js";
-import { stateOf, totalOf } from "./run_card.js";
-import { amount, clock, counted, duration } from "./words.js";
+import { arrange, headRow, make, path, setClass, setState, setText } from "./dom.js";
+import { amount, clock, duration } from "./words.js";
 
 export function makeHistory() {
   const body = make("tbody");
-  const heads = headRow("Run", "State", "Started", "Took", "Amount", "Average rate");
+  const heads = headRow("Run", "State", "Started", "Took", "Average rate");
   const section = make("section", "run history", make("h2", "", "Finished runs"), make("table", "", heads, body));
   return { section, body, lines: new Map() };
 }
@@ -14,11 +13,11 @@ export function makeHistory() {
 function makeLine(run) {
   const link = make("a", "", make("span", "dag", run.dag_id), " ", make("span", "id", run.run_id));
   link.href = path(run.dag_id, run.run_id);
-  const line = { state: make("span", "state"), error: make("div", "error") };
-  for (const cell of ["began", "took", "amount", "rate"]) line[cell] = make("td", "number");
-  const head = make("th", "", link, line.error);
+  const line = { state: make("span", "state"), headline: make("div", "message") };
+  for (const cell of ["began", "took", "rate"]) line[cell] = make("td", "number");
+  const head = make("th", "", link, line.headline);
   head.scope = "row";
-  line.tr = make("tr", "", head, make("td", "", line.state), line.began, line.took, line.amount, line.rate);
+  line.tr = make("tr", "", head, make("td", "", line.state), line.began, line.took, line.rate);
   return line;
 }
 
@@ -31,15 +30,13 @@ export function paintHistory(history, runs, picture, now) {
     // A run that is over changes only when it is heard of again.
     if (line.order !== run.order) {
       line.order = run.order;
-      const tasks = picture.tasksOf(run).map((known) => picture.task(known));
-      const sum = totalOf(tasks, now);
-      const error = tasks.find((task) => task.state === "failed" && task.error)?.error;
-      setState(line.state, stateOf(tasks));
+      const { state, total, headline } = picture.view(run);
+      setState(line.state, state);
       setText(line.began, Number.isFinite(run.started) ? clock(run.started, now) : "");
       setText(line.took, Number.isFinite(run.started) ? duration((run.heard - run.started) / 1000) : "");
-      setText(line.amount, sum ? counted({ ...sum, total: sum.total === sum.done ? null : sum.total }) : "");
-      setText(line.rate, sum?.rate ? `${amount(sum.rate, sum.unit)}/s` : "");
-      setText(line.error, error ? `${error.type}: ${error.message}` : "");
+      setText(line.rate, total?.rate ? `${amount(total.rate, total.unit)}/s` : "");
+      setText(line.headline, headline);
+      setClass(line.headline, state === "failed" ? "error" : "message");
     }
     return line.tr;
   }));

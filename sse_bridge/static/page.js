@@ -3,11 +3,11 @@
 import { arrange, make, setClass, setText } from "./dom.js";
 import { connect } from "./feed.js";
 import { makeHistory, paintHistory } from "./history.js";
-import { Picture, TERMINAL } from "./picture.js";
+import { Picture } from "./picture.js";
 import { makeCard, paintCard } from "./run_card.js";
 import { speak } from "./speech.js";
 import { addTools } from "./tools.js";
-import { duration } from "./words.js";
+import { amount, duration } from "./words.js";
 
 const PAINT_MS = 250;
 const RUNS_SHOWN = 50;
@@ -28,6 +28,7 @@ const wanted = ({ data }) =>
 const picture = new Picture();
 const cards = new Map();
 const history = makeHistory();
+const more = make("p", "nothing");
 let connection = "connecting";
 let since = Date.now();
 let heardAt = null;
@@ -38,9 +39,20 @@ const now = () => Date.now() + skew;
 
 // -- painting
 
-function isHistory(run) {
-  const states = picture.tasksOf(run).map((known) => picture.task(known).state);
-  return now() - run.heard > RECENT_MS && states.every((state) => TERMINAL.has(state));
+function isOver(run) {
+  const { ended, tasks } = picture.view(run);
+  return ended === tasks.length;
+}
+
+// The newest runs that go on, else the newest that have just ended, have a card each; others that are over have a line.
+function choose() {
+  const runs = picture.newestRuns();
+  const recent = place.run_id !== undefined ? runs : runs.filter((run) => !isOver(run) || now() - run.heard <= RECENT_MS);
+  const goOn = recent.filter((run) => !isOver(run));
+  const chosen = new Set([...goOn, ...recent.filter(isOver)].slice(0, RUNS_SHOWN));
+  const open = runs.filter((run) => chosen.has(run));
+  const over = runs.filter((run) => !chosen.has(run) && isOver(run)).slice(0, RUNS_SHOWN);
+  return { open, over, unseen: runs.length - open.length - over.length };
 }
 
 function cardOf(run) {
@@ -54,19 +66,20 @@ function nothing() {
 }
 
 function paint() {
-  const runs = picture.newestRuns();
-  const open = runs.filter((run) => place.run_id !== undefined || !isHistory(run)).slice(0, RUNS_SHOWN);
-  const shown = new Set(open);
-  const over = runs.filter((run) => !shown.has(run)).slice(0, RUNS_SHOWN);
+  const { open, over, unseen } = choose();
   const keys = new Set(open.map((run) => run.key));
   for (const key of cards.keys()) if (!keys.has(key)) cards.delete(key);
   const sections = open.map((run) => {
-    paintCard(cardOf(run), run, picture, now());
+    paintCard(cardOf(run), run, picture.view(run), now());
     return cardOf(run).section;
   });
   if (over.length) {
     paintHistory(history, over, picture, now());
     sections.push(history.section);
+  }
+  if (unseen) {
+    setText(more, `${amount(unseen)} further runs are not shown`);
+    sections.push(more);
   }
   if (sections.length) arrange(main, sections);
   else if (heardAt && !(main.children.length === 1 && main.querySelector(".nothing"))) main.replaceChildren(nothing());
@@ -76,8 +89,8 @@ function paint() {
 }
 
 function paintTitle(runs) {
-  const states = runs.flatMap((run) => picture.tasksOf(run).map((known) => picture.task(known).state));
-  const many = (state) => states.filter((each) => each === state).length;
+  const tasks = runs.flatMap((run) => picture.view(run).tasks);
+  const many = (state) => tasks.filter((task) => task.state === state).length;
   const said = ["failed", "running"].filter(many).map((state) => `${many(state)} ${state}`);
   const now = [...said, title].join(" · ");
   if (document.title !== now) document.title = now;

@@ -1,8 +1,8 @@
 // For those who listen: one polite line, seldom, and an alert only when something fails while they are here.
 
 import { setText } from "./dom.js";
-import { RANKED } from "./run_card.js";
 
+const RANKED = ["failed", "lost", "stalled", "running", "retrying", "queued", "cancelled", "succeeded", "skipped"];
 const SPEAK_MS = 30_000;
 const ILL_KEPT = 5_000;
 
@@ -16,14 +16,13 @@ export function speak(runs, picture) {
   const counts = new Map();
   const news = [];
   for (const run of runs) {
-    for (const known of picture.tasksOf(run)) {
-      const { state, error, attempt } = picture.task(known);
+    for (const { key: task, task_id, state, error, attempt } of picture.view(run).tasks) {
       counts.set(state, (counts.get(state) ?? 0) + 1);
-      const key = `${known.key} ${attempt}`;
+      const key = `${task} ${attempt}`;
       if ((state === "failed" || state === "lost") && !ill.has(key)) {
         ill.add(key);
         if (ill.size > ILL_KEPT) ill.delete(ill.values().next().value);
-        news.push(`${known.data.task_id} of ${run.run_id} ${state}${error ? `: ${error.message}` : ""}`);
+        news.push(`${task_id} of ${run.run_id} ${state}${error ? `: ${error.message}` : ""}`);
       }
     }
   }

@@ -2,13 +2,16 @@
 
 import { paintCurves } from "./curves.js";
 import { make, path, setBar, setClass, setState, setText } from "./dom.js";
-import { TERMINAL } from "./picture.js";
+import { nameOf } from "./headline.js";
+import { TERMINAL } from "./runs.js";
 import { about, amount, counted, duration } from "./words.js";
 
 const STILL_MS = 30_000;
+const LEFT_MAX_S = 1e9;
 
-export function makeRow({ dag_id, run_id, task_id, map_index }) {
-  const name = map_index >= 0 ? `${task_id} [${map_index}]` : task_id;
+export function makeRow(task) {
+  const { dag_id, run_id, task_id, map_index } = task;
+  const name = nameOf(task);
   const link = make("a", "", name);
   link.href = path(dag_id, run_id, task_id, ...(map_index >= 0 ? [map_index] : []));
   const row = { name, attempt: make("small"), state: make("span", "state"), phase: make("small"), bar: make("progress") };
@@ -31,10 +34,11 @@ export function makeRow({ dag_id, run_id, task_id, map_index }) {
 }
 
 // Told once it is honest: not in the first seconds, and not while nothing moves.
-export function leftOf(task, now) {
-  const { done, total, elapsed_s } = task.said;
-  if (task.state !== "running" || !total || !task.rate || elapsed_s < 5 || now - task.moved > STILL_MS) return null;
-  return Math.max(0, (total - done) / task.rate);
+function leftOf(task, now) {
+  const { done, total, rate, elapsed_s } = task.said;
+  if (task.state !== "running" || !total || !rate || elapsed_s < 5 || now - task.moved > STILL_MS) return null;
+  const left = Math.max(0, (total - done) / rate);
+  return left < LEFT_MAX_S ? left : null;
 }
 
 export function paintRow(row, task, now) {
@@ -51,7 +55,7 @@ export function paintRow(row, task, now) {
   const shown = said.done !== undefined && (value !== null || task.state === "running");
   setBar(row.bar, value, shown, left === null ? says : `${says}, ${about(left)} left`);
   setText(row.count, counted(said));
-  setText(row.rate, task.rate ? `${amount(task.rate, said.unit)}/s` : "");
+  setText(row.rate, said.rate ? `${amount(said.rate, said.unit)}/s` : "");
   setText(row.elapsed, said.elapsed_s === undefined ? "" : duration(said.elapsed_s + unsaid(task, now)));
   setText(row.left, left === null ? "" : about(left));
   setText(row.notes, notesOf(task, now));

@@ -1,46 +1,60 @@
-// Numbers and times as people read them: the same as sse_bridge/views.py.
+// Amounts and times as people read them: the same rules as pipeline/progress/words.py.
 
-const plain = new Intl.NumberFormat("en-US", { maximumFractionDigits: 0 });
-const one = new Intl.NumberFormat("en-US", { minimumFractionDigits: 1, maximumFractionDigits: 1 });
-const tenths = new Intl.NumberFormat("en-US", { maximumFractionDigits: 1 });
+const SIZES = [["GB", 1e9], ["MB", 1e6], ["kB", 1e3]];
+const GROUPED_MAX = 1e15;
+const DURATION_MAX_S = 1e9;
 
+const grouping = (digits) => new Intl.NumberFormat("en-US", {
+  minimumFractionDigits: digits, maximumFractionDigits: digits, roundingMode: "halfEven",
+});
+const whole = grouping(0);
+const tenths = grouping(1);
+
+function grouped(value, format) {
+  return value < GROUPED_MAX ? format.format(value) : value.toExponential(1);
+}
+
+// A number as people read it: 336,776; bytes as 12.3 MB; from 10 to the 15th on 1.7e+300.
 export function amount(value, unit) {
   if (value === null || value === undefined) return "";
+  const number = value + 0; // which makes zero of minus zero
   if (unit === "bytes") {
-    for (const [name, size] of [["GB", 1e9], ["MB", 1e6], ["kB", 1e3]]) {
-      if (value >= size) return `${one.format(value / size)} ${name}`;
-    }
-    return `${plain.format(value)} B`;
+    const [name, size] = SIZES.find(([, least]) => number >= least) ?? ["B", 1];
+    return `${grouped(number / size, size === 1 ? whole : tenths)} ${name}`;
   }
-  return value >= 100 || Number.isInteger(value) ? plain.format(value) : tenths.format(value);
+  return grouped(number, number >= 100 || Number.isInteger(number) ? whole : tenths);
 }
 
 export function duration(seconds) {
-  if (seconds === null || seconds === undefined || !Number.isFinite(seconds)) return "";
-  const whole = Math.max(0, Math.floor(seconds));
-  if (whole < 60) return `${whole} s`;
-  if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
-  return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
+  if (seconds === null || seconds === undefined || Number.isNaN(seconds)) return "";
+  const all = Math.floor(Math.min(Math.max(seconds, 0), DURATION_MAX_S));
+  if (all < 60) return `${all} s`;
+  if (all < 3600) return `${Math.floor(all / 60)} min ${all % 60} s`;
+  return `${Math.floor(all / 3600)} h ${Math.floor((all % 3600) / 60)} min`;
 }
 
-// Time left is a guess: it is told the more roughly the longer it is.
-export function about(seconds) {
-  if (seconds < 10) return "a few seconds";
-  if (seconds < 90) return `about ${Math.round(seconds / 5) * 5} s`;
-  if (seconds < 5400) return `about ${Math.round(seconds / 60)} min`;
-  return `about ${Math.round(seconds / 3600)} h`;
-}
-
-// Done, of how much where that is known, in what.
+// Done, of how much where that is known, in which unit: 50.3 MB of 154.0 MB, 12 of 40 chunks.
 export function counted({ done, total, unit }) {
   if (done === undefined) return "";
   const of = total ? ` of ${amount(total, unit)}` : "";
   return `${amount(done, unit)}${of}${unit && unit !== "bytes" ? ` ${unit}` : ""}`;
 }
 
-// A time of day, with the day where it is another one.
+// The text with every lone surrogate replaced: an address cannot carry one.
+export const clean = (text) => text.replace(/\p{Surrogate}/gu, "?");
+
+// Time left is a guess: it is told the more roughly the longer it is.
+export function about(seconds) {
+  if (seconds < 10) return "a few seconds";
+  if (seconds < 90) return `about ${Math.round(seconds / 5) * 5} s`;
+  if (seconds < 5400) return `about ${Math.round(seconds / 60)} min`;
+  return `about ${amount(Math.round(seconds / 3600))} h`;
+}
+
+// A time of day, with the day where it is another one; empty for a time that no calendar has.
 export function clock(ms, now) {
   const at = new Date(ms);
+  if (Number.isNaN(at.getTime())) return "";
   const time = at.toLocaleTimeString("en-GB");
   return at.toDateString() === new Date(now).toDateString() ? time
     : `${at.toLocaleDateString("en-GB", { day: "numeric", month: "short" })}, ${time}`;

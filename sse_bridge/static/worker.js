@@ -1,15 +1,15 @@
 // The one stream of a browser: keeps the newest event of each source, and tells every tab what it hears.
 
 import { Feed } from "./feed.js";
+import { Picture } from "./picture.js";
 
-const SOURCES_KEPT = 5_000;
 const GONE_MS = 300_000; // timers of hidden tabs run once a minute
 
 const ports = new Map();
-const newest = new Map();
+const picture = new Picture();
 let connection = null;
 let liveness = null;
-let begun = null; // the time and cursor of the snapshot that the newest events grew from
+let skew = 0; // the bridge's clock minus ours
 
 function tell(port, name, body) {
   port.postMessage({ name, body });
@@ -18,23 +18,21 @@ function tell(port, name, body) {
 function told(name, body) {
   if (name === "open" || name === "lost") {
     connection = name;
-  } else if (name === "liveness") {
-    liveness = body;
   } else if (name === "progress") {
-    newest.delete(body.source);
-    newest.set(body.source, body);
-    if (newest.size > SOURCES_KEPT) newest.delete(newest.keys().next().value);
+    picture.apply(body);
   } else {
-    begun = { time: body.time };
-    liveness = { time: body.time, ...body.liveness };
-    newest.clear();
-    for (const event of body.events) newest.set(event.source, event);
+    liveness = body.liveness ?? body;
+    skew = Date.parse(body.time) - Date.now();
+    if (name === "liveness") picture.hear(body);
+    else picture.replace(body);
   }
   for (const port of ports.keys()) tell(port, name, body);
 }
 
 function join(port) {
-  if (begun) tell(port, "snapshot", { ...begun, time: liveness.time, liveness, events: [...newest.values()] });
+  const time = new Date(Date.now() + skew).toISOString();
+  const tasks = [...picture.silences.values()];
+  if (liveness) tell(port, "snapshot", { time, liveness: { ...liveness, tasks }, events: picture.events() });
   if (connection) tell(port, connection);
 }
 

@@ -2,62 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pipeline.progress.event import TaskIdentity, utc_text, validate_event
 from pipeline.progress.merge import Picture
 from pipeline.progress.runs import state_of_run
-
-CASES = json.loads((Path(__file__).parents[2] / "data" / "progress_cases.json").read_text())["cases"]
-BEGIN_S = 1_795_341_600.0  # 2026-11-22T10:00:00Z
-OWN: dict[str, Any] = {
-    "kind": "",
-    "dataset": "flights",
-    "state": "running",
-    "phase": "",
-    "done": 0,
-    "total": None,
-    "unit": "rows",
-    "rate": None,
-    "elapsed_s": 0,
-    "counters": {},
-    "metrics": {},
-    "message": "",
-}
-
-
-def full(case: dict[str, Any], number: int, short: dict[str, Any]) -> dict[str, Any]:
-    """The CloudEvent that a short one stands for."""
-    given = dict(short)
-    by, seconds, sequence = given.pop("by"), given.pop("at"), f"{given.pop('seq', number):012d}"
-    identity = TaskIdentity(
-        case.get("dag", "ingest_dataset"), "r", given.pop("task"), given.pop("map", -1), given.pop("try", 1)
-    )
-    source = identity.source + {"task": "", "airflow": "/airflow", "curves": "/curves"}[by]
-    who = {name: getattr(identity, name) for name in ("dag_id", "run_id", "task_id", "map_index", "attempt")}
-    event = {
-        "specversion": "1.0",
-        "type": "millrace.progress.v1",
-        "source": source,
-        "id": f"{source}#{sequence}",
-        "subject": identity.subject,
-        "sequence": sequence,
-        "time": utc_text(BEGIN_S + seconds),
-        "datacontenttype": "application/json",
-        "data": {**who, **(OWN if by == "task" else {}), "error": None, **given},
-    }
-    validate_event(event)
-    return event
+from tests.progress_cases import CASES, events_of
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
 def test_the_case_comes_out_as_its_file_says(case: dict[str, Any]) -> None:
-    events = [full(case, number, short) for number, short in enumerate(case["events"], 1)]
+    events = events_of(case)
     picture = Picture()
     verdicts = [picture.apply(event) for event in events]
     assert verdicts == case.get("verdicts", ["new"] * len(events))
@@ -87,7 +44,7 @@ def test_the_case_comes_out_as_its_file_says(case: dict[str, Any]) -> None:
 def test_the_same_picture_comes_from_the_newest_event_of_each_source() -> None:
     """The topic is compacted, and a client that comes late gets only the newest event of each source."""
     for case in CASES:
-        events = [full(case, number, short) for number, short in enumerate(case["events"], 1)]
+        events = events_of(case)
         picture = Picture()
         taken = [event for event in events if picture.apply(event) == "new"]
         last = {event["source"]: number for number, event in enumerate(taken)}

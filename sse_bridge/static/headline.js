@@ -1,0 +1,102 @@
+// One line that names the work of a run and how far it is: the same rules as pipeline/progress/headline.py.
+
+import { amount, clean, counted } from "./words.js";
+
+const MESSAGE_MAX = 200;
+const BY_DAG = new Map([
+  ["ingest", "load"], ["maintain", "maintenance"], ["prepare", "prepare"], ["train", "train"], ["warm", "warm"],
+]);
+const BY_KIND = new Map([["heal", "repair"], ["maintain", "maintenance"], ["plan", "load"], ["publish", "load"]]);
+const STEPS = new Map([
+  ["plan", "planning"], ["verify", "verifying"], ["publish", "publishing"], ["warm", "warming the cache"],
+]);
+const TOLD_BY_MESSAGE = new Set(["warm", "maintenance", "repair", "verify"]); // their steps say how it came out
+
+// `tasks` are in order; `total` is what the main work has done, or null.
+export function headlineOf(dag, tasks, state, result, total) {
+  const work = workOf(dag, tasks);
+  const said = endOf(work, tasks) || (state === "queued" ? "queued"
+    : state === "succeeded" || state === "skipped" ? outcome(work, tasks, result, total)
+      : course(work, tasks, total));
+  return clean(`${work}: ${said}`);
+}
+
+// The name of the work: by the DAG where it is one of ours, by what the tasks report, else by their ids.
+function workOf(dag, tasks) {
+  const [prefix] = dag.split("_", 1);
+  if (BY_DAG.has(prefix)) return BY_DAG.get(prefix);
+  const kinds = new Set(tasks.map((task) => task.said.kind).filter(Boolean).map((kind) => BY_KIND.get(kind) ?? kind));
+  if (kinds.has("load")) return "load";
+  if (kinds.size === 1) return [...kinds][0];
+  if (kinds.has("repair") || kinds.has("maintenance")) return "maintenance";
+  const names = new Set(tasks.map((task) => task.task_id));
+  return names.size === 1 ? [...names][0] : dag;
+}
+
+// The first task that failed, is lost or was cancelled, with the reason; empty where none is.
+function endOf(work, tasks) {
+  for (const [state, words] of [["failed", "failed"], ["lost", "is lost"], ["cancelled", "cancelled"]]) {
+    const task = tasks.find((each) => each.state === state);
+    if (!task) continue;
+    const name = nameOf(task) === work ? "" : `${nameOf(task)} `;
+    const why = task.error ? firstLine(task.error.message) : "";
+    return `${name}${words}${why ? `, ${why}` : ""}`;
+  }
+  return "";
+}
+
+export const nameOf = (task) => (task.map_index >= 0 ? `${task.task_id} [${task.map_index}]` : task.task_id);
+
+function firstLine(text) {
+  const line = text.trim().split("\n", 1)[0].trimEnd();
+  if (line.length <= MESSAGE_MAX) return line;
+  const characters = [...line.slice(0, 2 * MESSAGE_MAX + 2)];
+  return characters.length <= MESSAGE_MAX ? line : `${characters.slice(0, MESSAGE_MAX - 1).join("")}\u2026`;
+}
+
+// How a run came out that succeeded.
+function outcome(work, tasks, result, total) {
+  if (work === "load" && result) return loaded(result);
+  if (work === "load") return total?.done ? `${counted({ ...total, total: null })} loaded` : "nothing to load";
+  const messages = tasks.map((task) => task.said.message).filter(Boolean).map(firstLine);
+  if (messages.length && (TOLD_BY_MESSAGE.has(work) || !total?.done)) return [...new Set(messages)].join("; ");
+  return total?.done ? counted(total) : total ? "done" : tasks[tasks.length - 1].state;
+}
+
+function loaded(result) {
+  const append = result.mode === "append";
+  if (result.kind === "bytes") return `${amount(result.raw_bytes ?? 0, "bytes")} ${append ? "added" : "loaded"}`;
+  const { rows, total_rows: inAll = rows } = result;
+  if (append || inAll !== rows) return `${amount(rows)} rows added, ${amount(inAll)} in the version`;
+  return `${amount(rows)} rows loaded`;
+}
+
+// How far a run is that has begun and is not over.
+function course(work, tasks, total) {
+  const active = tasks.filter((task) => ["running", "stalled", "retrying"].includes(task.state));
+  const names = new Set(active.map((task) => task.task_id));
+  if (!names.size) {
+    if (total?.total && total.done < total.total) return counted(total);
+    const waiting = tasks.find((task) => task.state === "queued");
+    return waiting ? `waiting for ${waiting.task_id}` : "running";
+  }
+  const [first] = active;
+  const kind = first.said.kind ?? "";
+  if (total && ((work === "load" && kind === "load") || names.size > 1)) return counted(total);
+  const words = saidBy(active.filter((task) => task.task_id === first.task_id));
+  const step = work === "load" ? STEPS.get(kind) ?? first.task_id : first.task_id;
+  const only = new Set(tasks.map((task) => task.task_id)).size === 1;
+  if (step === first.task_id && (only || step === work)) return words || first.state;
+  return words ? `${step}, ${words}` : step;
+}
+
+// What the instances of one step have done together; else their message or phase.
+function saidBy(tasks) {
+  const said = tasks.map((task) => task.said).filter((data) => data.done !== undefined);
+  if (!said.length) return "";
+  const [{ unit, message, phase }] = said;
+  const same = said.filter((data) => data.unit === unit);
+  const done = same.reduce((a, data) => a + data.done, 0);
+  const total = same.some((data) => data.total === null) ? null : same.reduce((a, data) => a + data.total, 0);
+  return done || total ? counted({ done, total, unit }) : firstLine(message || phase);
+}

@@ -1,0 +1,116 @@
+// What people should see of a run: its state, its total, its headline, and its tasks in the DAG's order.
+// The same rules as pipeline/progress/runs.py; tests/data/progress_cases.json holds cases for both.
+
+import { headlineOf } from "./headline.js";
+
+export const TERMINAL = new Set(["succeeded", "failed", "cancelled", "skipped"]);
+const ENDS = ["failed", "lost", "cancelled", "succeeded", "skipped"];
+const AFTER_LOAD = new Set(["verify", "publish", "warm"]);
+const LEFT_AFTER_S = 5; // a rate that is younger tells nothing about the time left
+const LEFT_MAX_S = 1e9; // longer than anybody waits; a rate that is almost nothing gives times without end
+
+const sum = (numbers) => numbers.reduce((a, b) => a + b, 0);
+const most = (numbers, least) => numbers.reduce((a, b) => Math.max(a, b), least);
+const difference = (a, b) => (a === b ? 0 : a - b);
+
+// Whether a task in this state has ended, or is lost.
+export const isOver = (state) => TERMINAL.has(state) || state === "lost";
+
+export function stateOfRun(run, tasks) {
+  const ordered = inOrder(tasks);
+  const state = runState(ordered.map((task) => task.state));
+  const total = totalOf(ordered, state);
+  const result = resultOf(ordered);
+  return {
+    dag_id: run.dag_id,
+    run_id: run.run_id,
+    state,
+    tasks: ordered,
+    ended: ordered.filter((task) => isOver(task.state)).length,
+    total,
+    result,
+    headline: headlineOf(run.dag_id, ordered, state, result, total),
+  };
+}
+
+// A run is running from the start of its first task to the end of its last one; it then ends as its worst task.
+function runState(states) {
+  if (states.length && states.every(isOver)) return ENDS.find((end) => states.includes(end));
+  for (const alarm of ["lost", "stalled"]) if (states.includes(alarm)) return alarm;
+  return states.some((state) => state !== "queued") ? "running" : "queued";
+}
+
+const beganOf = (task) => (task.at === null ? Infinity : task.at - (task.said.elapsed_s ?? 0) * 1000);
+
+// By the step in the DAG; where that is unknown by the start of the first instance, then as first heard of.
+function inOrder(tasks) {
+  const ranks = new Map();
+  tasks.forEach((task, number) => {
+    const rank = ranks.get(task.task_id) ?? { step: Infinity, began: Infinity, first: number };
+    rank.step = Math.min(rank.step, task.step ?? Infinity);
+    rank.began = Math.min(rank.began, beganOf(task));
+    ranks.set(task.task_id, rank);
+  });
+  return tasks.sort((one, other) => {
+    const [a, b] = [ranks.get(one.task_id), ranks.get(other.task_id)];
+    return difference(a.step, b.step) || difference(a.began, b.began) || a.first - b.first ||
+      one.map_index - other.map_index;
+  });
+}
+
+// What the last step that succeeded says of the outcome of the run: version, rows, bytes, columns.
+function resultOf(tasks) {
+  const found = tasks.filter((task) => task.state === "succeeded" && task.said.result).map((task) => task.said.result);
+  return found.reverse().find((result) => "version" in result && "rows" in result) ?? null;
+}
+
+// What the run's main work has done, of how much in the whole run. Where a plan was made, that is loading, and the
+// plan knows the whole from the start. Elsewhere it is the kind of work that took the most time.
+function totalOf(tasks, state) {
+  let groups = new Map();
+  let planned = null;
+  for (const task of tasks) {
+    const { kind, unit, done, result } = task.said;
+    if (kind === "plan") planned = result?.load ?? planned;
+    if (done === undefined || kind === "plan") continue;
+    const key = JSON.stringify([kind, unit]);
+    if (!groups.has(key)) groups.set(key, { kind, unit, tasks: [] });
+    groups.get(key).tasks.push(task);
+  }
+  let chosen;
+  let whole;
+  if (planned) {
+    chosen = groups.get(JSON.stringify(["load", planned.unit])) ?? { kind: "load", unit: planned.unit, tasks: [] };
+    whole = planned.total;
+  } else {
+    groups = [...groups.values()];
+    if (groups.some(({ kind }) => kind === "load")) groups = groups.filter(({ kind }) => !AFTER_LOAD.has(kind));
+    if (!groups.length) return null;
+    const took = (group) => sum(group.tasks.map((task) => task.said.elapsed_s));
+    chosen = groups.reduce((a, b) => (took(b) > took(a) ? b : a));
+    const totals = chosen.tasks.map((task) => task.said.total);
+    whole = totals.includes(null) ? null : sum(totals);
+  }
+  const done = sum(chosen.tasks.map((task) => task.said.done));
+  const fraction = state === "succeeded" ? 1 : whole ? Math.min(done / whole, 1) : null;
+  const rate = rateOf(chosen.tasks, done, isOver(state));
+  const left_s = leftOf(chosen.tasks, done, whole, rate);
+  return { kind: chosen.kind, unit: chosen.unit, done, total: whole, fraction, rate, left_s };
+}
+
+// Units a second: of the tasks that run now, or on average once the run is over.
+function rateOf(tasks, done, over) {
+  if (!over) return sum(tasks.filter((task) => task.state === "running").map((task) => task.said.rate ?? 0)) || null;
+  const timed = tasks.filter((task) => task.at !== null);
+  if (!timed.length) return null;
+  const ended = most(timed.map((task) => task.at), 0);
+  const span = (ended + most(timed.map((task) => -beganOf(task)), -Infinity)) / 1000;
+  return span >= 0.2 ? done / span : null;
+}
+
+function leftOf(tasks, done, whole, rate) {
+  const elapsed = most(tasks.filter((task) => task.state === "running").map((task) => task.said.elapsed_s), 0);
+  if (!whole || !rate || elapsed < LEFT_AFTER_S) return null;
+  const left = Math.max(whole - done, 0) / rate;
+  return left < LEFT_MAX_S ? left : null;
+}

@@ -1,0 +1,22 @@
+// Reads cases from standard input and prints what the page makes of each: called by test_page_rules.py.
+import { readFileSync } from "node:fs";
+import { Picture } from "./picture.js";
+import { amount, counted, duration } from "./words.js";
+
+function outcome({ events, silences }) {
+  const picture = new Picture();
+  const verdicts = events.map((event) => picture.apply(event));
+  picture.hear({ tasks: silences });
+  const [run] = picture.newestRuns();
+  const { state, ended, headline, total, result, tasks } = picture.view(run);
+  const rows = tasks.map((task) => [task.task_id, task.map_index, task.attempt, task.state, task.error?.message ?? null]);
+  return { verdicts, tasks: rows, run: { state, ended, headline, total, result } };
+}
+
+const { cases, amounts, durations, counts } = JSON.parse(readFileSync(0, "utf-8"));
+console.log(JSON.stringify({
+  cases: cases.map(outcome),
+  amounts: amounts.map(([value, unit]) => amount(value, unit)),
+  durations: durations.map(duration),
+  counts: counts.map(([done, total, unit]) => counted({ done, total, unit })),
+}));

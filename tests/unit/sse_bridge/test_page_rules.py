@@ -1,0 +1,90 @@
+"""The page's rules, run by node, give what the rules in Python give: the same cases for both."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import sse_bridge
+from pipeline.progress.words import amount, counted, duration
+from tests.progress_cases import CASES, events_of
+
+STATIC = Path(sse_bridge.__file__).parent / "static"
+AMOUNTS: list[tuple[float | None, str]] = [
+    *((value, "") for value in (None, 0, -0.0, 0.04, 0.25, 2.65, 99.95, 100.5, 101.5, 5e14, 1e15, 1.75e300)),
+    *((value, "bytes") for value in (999, 1000, 12_345_678, 2_650_000, 1e300)),
+    *((value, "rows") for value in (336_776, 5e-324)),
+]
+DURATIONS: list[float | None] = [None, -3, 0, 59.9, 60, 3599, 3600, 7_500, 1e300]
+COUNTS: list[tuple[float, float | None, str]] = [
+    (3, None, "rows"),
+    (3, 0, "rows"),
+    (12, 40, "chunks"),
+    (5e7, 1e8, "bytes"),
+    (1, 2, ""),
+]
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What the page's modules make of the cases and numbers."""
+    if shutil.which("node") is None:
+        pytest.skip("no node on the PATH: `apt-get install nodejs`")
+    folder = tmp_path_factory.mktemp("page")
+    for script in (*STATIC.glob("*.js"), Path(__file__).with_name("page_rules.mjs")):
+        shutil.copy(script, folder)
+    (folder / "package.json").write_text('{"type": "module"}')
+    asked = {
+        "cases": [{"events": events_of(case), "silences": silences_of(case)} for case in CASES],
+        "amounts": AMOUNTS,
+        "durations": DURATIONS,
+        "counts": COUNTS,
+    }
+    done = subprocess.run(
+        ["node", "page_rules.mjs"], cwd=folder, input=json.dumps(asked), capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def silences_of(case: dict[str, Any]) -> list[dict[str, Any]]:
+    """The bridge's judgements as ``liveness`` tells them."""
+    dag = case.get("dag", "ingest_dataset")
+    origin = dag if dag in ("cli", "python") else "airflow"
+    return [
+        {"source": f"/{origin}/{dag}/r/{place}", "state": state, "heard": "2026-11-22T10:00:00Z", "moved": None}
+        for place, state in case.get("silences", {}).items()
+    ]
+
+
+@pytest.mark.parametrize("number", range(len(CASES)), ids=[case["name"] for case in CASES])
+def test_the_page_makes_of_the_case_what_its_file_says(number: int, page: dict[str, Any]) -> None:
+    case, found = CASES[number], page["cases"][number]
+    assert found["verdicts"] == case.get("verdicts", ["new"] * len(case["events"]))
+    if "tasks" in case:
+        wanted_tasks = [each if len(each) == 5 else [*each, None] for each in case["tasks"]]
+        said_tasks = [
+            each if wanted[4] else [*each[:4], None] for each, wanted in zip(found["tasks"], wanted_tasks, strict=True)
+        ]
+        assert said_tasks == wanted_tasks
+    for name, wanted in case.get("run", {}).items():
+        said = found["run"][name]
+        if name == "total" and wanted is not None:
+            assert said == {
+                each: value if value is None or isinstance(value, str) else pytest.approx(value, rel=1e-6)
+                for each, value in wanted.items()
+            }
+        else:
+            assert said == wanted, name
+
+
+def test_amounts_and_times_read_the_same_in_both_languages(page: dict[str, Any]) -> None:
+    assert page["amounts"] == [amount(value, unit) for value, unit in AMOUNTS]
+    assert page["durations"] == [duration(seconds) for seconds in DURATIONS]
+    assert page["counts"] == [counted(*each) for each in COUNTS]
