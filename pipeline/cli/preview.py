@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from pipeline.cli.output import print_table, say, visible
+from pipeline.column_names import listed_columns
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -17,7 +18,6 @@ CELL_MAX: Final = 200
 """Characters of a cell; ``read --output -`` writes all of them."""
 WIDE: Final = 40
 """Columns of the terminal that a column asks for at most when it is decided which ones fit; longer cells fold."""
-NAMED_MAX: Final = 30
 GAP: Final = 3
 
 
@@ -35,14 +35,9 @@ def print_preview(table: pa.Table) -> None:
     print_table(names[:fitting], list(zip(*columns[:fitting], strict=True)), right=right)
     cut = [name for name, column in zip(names[:fitting], columns, strict=False) if any(map(_is_cut, column))]
     if cut:
-        say(f"cut at {CELL_MAX} characters: {_listed(cut)} (whole with --output - --format csv, or jsonl)")
+        say(f"cut at {CELL_MAX} characters: {listed_columns(cut)} (whole with --output - --format csv, or jsonl)")
     if fitting < len(names):
-        say(f"not shown: {_listed(names[fitting:])} (--columns A,B)")
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - NAMED_MAX:,} more" if len(names) > NAMED_MAX else ""
-    return ", ".join(names[:NAMED_MAX]) + more
+        say(f"not shown: {listed_columns(names[fitting:])} (--columns A,B)")
 
 
 def _is_cut(cell: Any) -> bool:

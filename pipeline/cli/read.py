@@ -40,12 +40,12 @@ class _Wanted:
 
 
 def _columns(_context: click.Context, _parameter: click.Parameter, given: str | None) -> list[str] | None:
-    if given is None:
-        return None
-    columns = [name.strip() for name in given.split(",")]
-    if not all(columns) or len(set(columns)) < len(columns):
-        raise click.BadParameter(f"{given!r} is not a list of different columns, as in carrier,arr_delay")
-    return columns
+    from pipeline.column_names import parse_columns
+
+    try:
+        return None if given is None else parse_columns(given)
+    except UsageError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 @click.command(short_help="Read a version: into a file, a pipe, or onto the terminal.")
@@ -74,7 +74,8 @@ def command(invocation: Invocation, /, name: str, **given: Any) -> None:
     The table on the terminal cuts a cell at 200 characters; --output - cuts nothing.
 
     EXPR knows = != <> < <= > >= and or not in between is null, names and literals: text and dates in 'single
-    quotes', odd names in "double quotes".
+    quotes', odd names in "double quotes". In --columns, names with commas, outer blanks or a leading quote stand in
+    double quotes; a quote within them is doubled.
 
     JSON: dataset, version, rows, chunks (how many came from process, redis, cassandra), stored_bytes, output,
     output_bytes, seconds, rows_per_s; without --output everything is read and thrown away.
@@ -83,6 +84,7 @@ def command(invocation: Invocation, /, name: str, **given: Any) -> None:
     Example:
       millrace read flights
       millrace read flights --columns carrier,arr_delay --filter "month = 1 and carrier in ('UA', 'B6')"
+      millrace read flights --columns '"last, first",id'
       millrace read flights --output flights.parquet
       millrace read flights --output - --format csv | head
     """
@@ -137,6 +139,8 @@ class _Reading:
         """Of every batch; raises ``UsageError`` for a column that is not there."""
         import pyarrow as pa
 
+        from pipeline.column_names import listed_columns
+
         schema = self.dataset.schema
         if self.wanted.columns is None:
             return schema
@@ -145,7 +149,7 @@ class _Reading:
                 what = "no column" if column not in schema.names else "more than one column"
                 raise UsageError(
                     f"{self.dataset.version.reference} has {what} {column!r}",
-                    hint=f"its columns are {', '.join(schema.names[:30])}",
+                    hint=f"its columns are {listed_columns(schema.names)}",
                     dataset=self.dataset.name,
                 )
         return pa.schema([schema.field(column) for column in self.wanted.columns], schema.metadata)

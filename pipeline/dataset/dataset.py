@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.column_names import listed_columns
 from pipeline.dataset.prune import kept_chunks
 from pipeline.dataset.rows import only_rows, passing_rows
 from pipeline.dataset.scan import CacheLike, Scan, ScanStats
@@ -149,7 +150,7 @@ class Dataset:
                 what = "has no column" if not found else "has more than one column"
                 raise UsageError(
                     f"{self.version.reference} {what} {column!r}",
-                    hint=f"its columns are {', '.join(self.schema.names[:30])}",
+                    hint=f"its columns are {listed_columns(self.schema.names)}",
                     dataset=self.name,
                 )
             indices.append(found[0])

@@ -101,9 +101,14 @@ def _nearest(name: str, schema: pa.Schema) -> str:
     lowered = {column.lower(): column for column in reversed(schema.names)}
     near = [lowered[found] for found in difflib.get_close_matches(name.lower(), list(lowered), n=3, cutoff=0.6)]
     if near:
-        return "did you mean " + " or ".join(near) + "?"
+        return "did you mean " + " or ".join(map(_word, near)) + "?"
     more = f" and {len(schema) - 20} more" if len(schema) > 20 else ""
-    return "the columns are " + ", ".join(schema.names[:20]) + more + "; text stands in 'single quotes'"
+    return "the columns are " + ", ".join(map(_word, schema.names[:20])) + more + "; text stands in 'single quotes'"
+
+
+def _word(name: str) -> str:
+    """Return the name as a filter reads it: in double quotes unless it is one word."""
+    return name if name.isidentifier() else '"' + name.replace('"', '""') + '"'
 
 
 def _check_no_call(token: Any, following: Any) -> None:

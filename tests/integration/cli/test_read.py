@@ -281,3 +281,36 @@ def test_a_read_that_fails_leaves_no_file(
     assert (checked.code, checked.json["ok"], checked.json["bad"]) == (1, False, 1)
     assert checked.err.count("\n") == 1
     assert "ChunkMissingError" in millrace("verify", "damaged").out
+
+
+@pytest.fixture(scope="module")
+def odd_names(millrace: Millrace, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    path = tmp_path_factory.mktemp("names") / "names.csv"
+    path.write_text('id,"last, first", unit ,"say ""hi"""\n1,"Doe, Ann",kg,yes\n')
+    assert millrace("load", "oddnames", str(path)).code == 0
+    return ["id", "last, first", " unit ", 'say "hi"']
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ('"last, first"', ["last, first"]),
+        ('" unit ",id', [" unit ", "id"]),
+        ('"last, first"," unit ","say ""hi""",id', ["last, first", " unit ", 'say "hi"', "id"]),
+        ('say "hi"', ['say "hi"']),
+    ],
+)
+def test_every_column_can_be_named_whatever_its_name_holds(
+    millrace: Millrace, odd_names: list[str], tmp_path: Path, text: str, names: list[str]
+) -> None:
+    done = millrace("read", "oddnames", "--columns", text, "--output", str(tmp_path / "o.parquet"))
+    assert (done.code, pq.read_table(tmp_path / "o.parquet").column_names) == (0, names)
+
+
+def test_the_names_in_the_message_can_be_copied(millrace: Millrace, odd_names: list[str], tmp_path: Path) -> None:
+    said = millrace("read", "oddnames", "--columns", " unit ", "--output", str(tmp_path / "o.parquet"))
+    copied = 'id, "last, first", " unit ", say "hi"'
+    assert said.code == 2
+    assert f"has no column 'unit': its columns are {copied}" in said.err
+    again = millrace("read", "oddnames", "--columns", copied, "--output", str(tmp_path / "o.parquet"))
+    assert (again.code, pq.read_table(tmp_path / "o.parquet").column_names) == (0, odd_names)

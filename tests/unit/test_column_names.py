@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.column_names import listed_columns, parse_columns, parse_rename, quoted_column
+from pipeline.errors import UsageError
+
+NAMES = st.text(alphabet="ab ,=\"'\t\n\réß", min_size=1, max_size=8)
+
+
+def test_odd_names_are_written_in_double_quotes_as_in_a_filter() -> None:
+    assert parse_columns('"last, first"," unit ","say ""hi""",id') == ["last, first", " unit ", 'say "hi"', "id"]
+    assert parse_columns('" unit ", id') == [" unit ", "id"]
+
+
+def test_plain_names_stay_as_they_are_also_with_a_quote_inside() -> None:
+    assert parse_columns(' carrier, arr delay ,say "hi"') == ["carrier", "arr delay", 'say "hi"']
+
+
+@given(st.lists(NAMES, min_size=1, max_size=5, unique=True))
+def test_every_list_of_quoted_names_comes_back(names: list[str]) -> None:
+    assert parse_columns(",".join(map(quoted_column, names))) == names
+
+
+@given(NAMES, NAMES)
+def test_every_pair_of_quoted_names_comes_back(old: str, new: str) -> None:
+    assert parse_rename(f"{quoted_column(old)}={quoted_column(new)}") == (old, new)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "not a list of different columns"),
+        ("a,,b", "not a list of different columns"),
+        ("a,", "not a list of different columns"),
+        ("a,a", "not a list of different columns"),
+        ('""', "not a list of different columns"),
+        ('"a', "opens a name and does not close it"),
+        ('"a"b,c', "'b,c' follows a name in double quotes"),
+    ],
+)
+def test_a_wrong_list_of_columns_is_refused_with_the_reason(text: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        parse_columns(text)
+
+
+@pytest.mark.parametrize("text", ["", "a", "=b", "a=", "a=b=c", '""=b', '"a=b'])
+def test_a_wrong_renaming_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match=r"is not OLD=NEW|does not close"):
+        parse_rename(text)
+
+
+def test_a_name_with_an_equals_sign_is_renamed_when_it_is_quoted() -> None:
+    assert parse_rename('"a=b"=c') == ("a=b", "c")
+    assert parse_rename("a = b ") == ("a", "b")
+
+
+def test_long_lists_are_shortened_with_a_count() -> None:
+    assert listed_columns(["id", "a,b"]) == 'id, "a,b"'
+    assert listed_columns(f"c{number}" for number in range(32)).endswith("c29 and 2 more")
