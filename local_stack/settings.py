@@ -11,7 +11,8 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from pipeline.errors import InvalidSettingError
-from pipeline.settings import millrace_home
+from pipeline.setting_names import unknown_variables
+from pipeline.settings import Settings, millrace_home
 
 __all__ = ["CHECKOUT", "StackSettings", "load_stack_settings"]
 
@@ -57,7 +58,13 @@ class StackSettings(BaseSettings):
 
 
 def load_stack_settings() -> StackSettings:
-    """The settings in force; a wrong one raises ``InvalidSettingError`` with its name and range."""
+    """The settings in force; a wrong one raises ``InvalidSettingError`` with its name and range.
+
+    So does an unknown variable, with the nearest known one: a misspelled port would start a stack on the usual ones.
+    """
+    own = [f"{ENV_PREFIX}{name.upper()}" for name in StackSettings.model_fields if name != "home"]
+    if unknown := unknown_variables(Settings, further=own):
+        raise InvalidSettingError(f"unknown setting: {'; '.join(unknown)}")
     try:
         settings = StackSettings(home=millrace_home())
     except ValidationError as error:

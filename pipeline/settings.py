@@ -9,6 +9,7 @@ in the working directory (or where ``MILLRACE_CONFIG`` points); ``$MILLRACE_HOME
 from __future__ import annotations
 
 import os
+import tomllib
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,6 +25,7 @@ from pydantic_settings import (
 
 from pipeline.errors import InvalidSettingError
 from pipeline.redis_url import check_redis_url
+from pipeline.setting_names import PREFIX, unknown_keys, unknown_variables, variable_name
 
 __all__ = [
     "CHUNK_BYTES_MAX",
@@ -185,7 +187,7 @@ class ReadSettings(Section):
 class Settings(BaseSettings):
     """All settings; every section can be given whole or in part."""
 
-    model_config = SettingsConfigDict(env_prefix="MILLRACE_", env_nested_delimiter="__", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True)
 
     cassandra: CassandraSettings = CassandraSettings()
     redis: RedisSettings = RedisSettings()
@@ -206,12 +208,10 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Overrides, environment, the user's file, the local stack's file."""
-        own = Path(os.environ.get("MILLRACE_CONFIG", "millrace.toml"))
-        files = [path for path in (own, millrace_home() / "millrace.toml") if path.is_file()]
         return (
             init_settings,
             env_settings if isinstance(env_settings, EnvSettingsSource) else EnvSettingsSource(settings_cls),
-            *(TomlConfigSettingsSource(settings_cls, toml_file=path) for path in files),
+            *(TomlConfigSettingsSource(settings_cls, toml_file=path) for path in _files()),
         )
 
 
@@ -221,25 +221,53 @@ def millrace_home() -> Path:
     return Path(given).resolve() if given else Path(__file__).resolve().parent.parent / ".millrace"
 
 
+def _files() -> list[Path]:
+    """The files of settings that are there; the first one wins."""
+    given = os.environ.get("MILLRACE_CONFIG", "millrace.toml")
+    own = Path(given)
+    if "MILLRACE_CONFIG" in os.environ and given and not own.exists():
+        raise InvalidSettingError(f"MILLRACE_CONFIG is {given!r}, where there is no file", hint="unset it for none")
+    return [path for path in (own, millrace_home() / "millrace.toml") if path.is_file()]
+
+
 def load_settings(**overrides: Any) -> Settings:
     """The settings in force, all checked; a wrong one raises ``InvalidSettingError`` with its name and range.
 
-    Never shows a secret: secret values stay out of the message.
+    An unknown one is refused with the nearest known name. Never shows a secret: secret values stay out of the message.
     """
+    _refuse_unknown(overrides)
     try:
         return Settings(**overrides)
     except ValidationError as error:
-        raise InvalidSettingError(_one_line(error), settings=[_name(e["loc"]) for e in error.errors()]) from None
+        raise InvalidSettingError(
+            _one_line(error), settings=[variable_name(e["loc"]) for e in error.errors()]
+        ) from None
 
 
-def _name(location: tuple[int | str, ...]) -> str:
-    return "MILLRACE_" + "__".join(str(part).upper() for part in location)
+def _refuse_unknown(overrides: dict[str, Any]) -> None:
+    unknown = unknown_variables(Settings, groups=("MILLRACE_STACK__",))
+    unknown += unknown_keys(Settings, overrides)
+    for path in _files():
+        unknown += [f"{each} in {path}" for each in unknown_keys(Settings, _read(path))]
+    if unknown:
+        raise InvalidSettingError(f"unknown setting: {'; '.join(unknown)}", hint="docs/settings.md lists them all")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InvalidSettingError(f"{path} cannot be read as settings ({error})", hint="write it as TOML") from None
 
 
 def _one_line(error: ValidationError) -> str:
     said = []
     for e in error.errors(include_url=False):
-        name = _name(e["loc"])
+        if e["type"] == "extra_forbidden":
+            section, *rest = map(str, e["loc"])
+            said += unknown_keys(Settings, {section: dict.fromkeys(rest[:1])})
+            continue
+        name = variable_name(e["loc"])
         secret = any(word in name for word in ("PASSWORD", "TOKEN", "REDIS__URL", "KAFKA__CONFIG"))
         shown = "" if secret or e["type"] == "missing" else f" is {e['input']!r}"
         message = e["msg"].removeprefix("Value error, ")

@@ -17,7 +17,7 @@ from tests.unit.store.fakes import FakeCassandra
 def settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Settings:
     """Settings of nobody's environment: no cache, nothing reported."""
     monkeypatch.setenv("MILLRACE_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("MILLRACE_CONFIG", str(tmp_path / "none.toml"))
+    monkeypatch.setenv("MILLRACE_CONFIG", "")
     return load_settings(redis={"url": ""}, cassandra={"keyspace": "ks"})
 
 

@@ -1,0 +1,94 @@
+"""Names of settings: which there are, and which known one an unknown one may have meant."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+__all__ = ["PREFIX", "setting_fields", "unknown_keys", "unknown_variables", "variable_name"]
+
+PREFIX = "MILLRACE_"
+_NO_SETTINGS = frozenset({"MILLRACE_HOME", "MILLRACE_CONFIG", "MILLRACE_DEBUG", "MILLRACE_PYTHON", "MILLRACE_CHROMIUM"})
+"""Variables that are read before there are settings, or by the scripts and tests of a checkout."""
+_TESTS = "MILLRACE_TEST_"
+# Kubernetes gives every container the addresses of its services: one named millrace or millrace-bridge is no mistake.
+_SERVICE_LINK = re.compile(
+    r"MILLRACE_(.+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
+)
+_SERVICE_PORT = re.compile(r"(tcp|udp|sctp)://.*")
+
+
+def setting_fields(model: type[BaseModel]) -> Iterator[tuple[str, str, FieldInfo]]:
+    """Each setting of the tree: its section, its name and its field, in the order in which they are declared."""
+    for section, whole in model.model_fields.items():
+        part: Any = whole.annotation
+        for name, field in part.model_fields.items():
+            yield section, name, field
+
+
+def variable_name(path: Iterable[Any]) -> str:
+    """The environment variable of ``("cassandra", "port")``."""
+    return PREFIX + "__".join(str(part).upper() for part in path)
+
+
+def unknown_variables(model: type[BaseModel], *, further: Iterable[str] = (), groups: Iterable[str] = ()) -> list[str]:
+    """Each ``MILLRACE_*`` variable that means nothing, with the nearest known name.
+
+    ``further`` are variables that are known as well, ``groups`` the beginnings of names that others check.
+    """
+    known = {variable_name((section, name)): field for section, name, field in setting_fields(model)}
+    names = {*known, *_NO_SETTINGS, *further, *(variable_name((section,)) for section in model.model_fields)}
+    tables = [f"{name}__" for name, field in known.items() if _is_table(field)]
+    begins = (_TESTS, *groups, *tables)
+    return [
+        f"{given}{_meant(given.upper(), names)}"
+        for given, value in sorted(os.environ.items())
+        if (name := given.upper()).startswith(PREFIX)
+        and name not in names
+        and not name.startswith(begins)
+        and not _is_service_link(name, value)
+    ]
+
+
+def unknown_keys(model: type[BaseModel], values: Mapping[str, Any]) -> list[str]:
+    """Each key of a tree of settings that means nothing, as ``section.name``, with the nearest known one."""
+    known = {f"{section}.{name}" for section, name, _ in setting_fields(model)}
+    unknown = []
+    for section, part in values.items():
+        if section not in model.model_fields:
+            under = [f"{section}.{name}" for name in part] if isinstance(part, Mapping) and part else []
+            near = _meant((under or [section])[0], known) or _meant(section, model.model_fields)
+            unknown.append(f"{section}{near}")
+        elif isinstance(part, Mapping):
+            given = (f"{section}.{name}" for name in part)
+            unknown += [f"{name}{_meant(name, known)}" for name in given if name not in known]
+    return unknown
+
+
+def _is_table(field: FieldInfo) -> bool:
+    return getattr(field.annotation, "__origin__", None) is dict
+
+
+def _is_service_link(name: str, value: str) -> bool:
+    return bool(
+        _SERVICE_LINK.fullmatch(name)
+        or (name.endswith("_PORT") and "__" not in name and _SERVICE_PORT.fullmatch(value))
+    )
+
+
+def _meant(name: str, known: Iterable[str]) -> str:
+    """A question that names the nearest known name, or nothing where none is near."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.75)
+    if not near:
+        # The section was left out, or is another one: keyspace, MILLRACE_KEYSPACE.
+        last = re.split(r"__|\.", name.removeprefix(PREFIX))[-1]
+        near = [each for each in names if re.split(r"__|\.", each)[-1] == last] if last else []
+        near = near if len(near) == 1 else []
+    return f" (did you mean {near[0]}?)" if near else ""
