@@ -25,6 +25,7 @@ from pipeline.sources.ipc_messages import (
 from pipeline.sources.model import SourceFile
 from pipeline.sources.streams import ByteStream, PlainOpener, read_fully
 from pipeline.sources.types import check_names
+from pipeline.sources.values import check_values
 
 __all__ = ["ArrowIndex", "index_arrow", "read_arrow", "read_arrow_schema"]
 
@@ -106,7 +107,7 @@ def read_arrow(
         stream = opener(file, 0, None)
         with closing(stream):
             measured = _Measured(stream, file.name, max_unit_bytes)
-            for batch in _batches(measured, file.name):
+            for batch in _batches(measured, file.name, 0):
                 yield batch, stream.position
             with _reported(file.name):
                 _check_end(stream.read, measured.is_file, file.name)
@@ -121,19 +122,21 @@ def read_arrow(
     joined = _Joined(file, opener, [*parts, (wanted[0].offset, wanted[-1].stop)])
     with closing(joined):
         measured, done = _Measured(joined, file.name, max_unit_bytes), 0
-        for batch, message in zip(_batches(measured, file.name), wanted, strict=True):
+        rows = sum(message.rows for message in index.batches[:start])
+        for batch, message in zip(_batches(measured, file.name, rows), wanted, strict=True):
             done += message.stop - message.offset
             yield batch, done
 
 
-def _batches(measured: _Measured, name: str) -> Iterator[pa.RecordBatch]:
+def _batches(measured: _Measured, name: str, rows: int) -> Iterator[pa.RecordBatch]:
     with _reported(name), pa.ipc.open_stream(measured.as_file()) as reader:
         while True:
             try:
                 batch = reader.read_next_batch()
             except StopIteration:
                 return
-            batch.validate(full=True)
+            check_values(batch, name, rows, damaged)
+            rows += batch.num_rows
             yield batch
 
 

@@ -115,7 +115,8 @@ def format_of(file: SourceFile) -> str | None:
 
 def format_of_bytes(begin: bytes) -> str | None:
     """The format (or ``_COLUMN``) that the first 64 KB of a file speak for, None when they speak for no table."""
-    if begin.startswith(b"PAR1"):
+    # The second is a file whose footer is encrypted, too: it is refused for that.
+    if begin.startswith((b"PAR1", b"PARE")):
         return "parquet"
     if begin.startswith((b"ARROW1", b"\xff\xff\xff\xff")):
         return "arrow"

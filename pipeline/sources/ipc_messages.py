@@ -77,6 +77,8 @@ def check_size(message: Message, peek: Callable[[int, int], bytes], limit: int, 
     if size <= limit and message.buffers:
         size = 0
         for offset, length in message.buffers:
+            if offset < 0 or not 0 <= length <= message.body_bytes - offset:
+                raise damaged(name, "a buffer that lies outside of its message")
             prefix = peek(offset, 8) if length >= 8 else b""
             raw = struct.unpack("<q", prefix)[0] if len(prefix) == 8 else 0
             # Minus one says that this buffer was not worth compressing.

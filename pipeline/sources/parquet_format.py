@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.errors import SourceCorruptError, SourceTooLargeError
+from pipeline.arrow_types import holds
+from pipeline.errors import SourceCorruptError, SourceFormatError, SourceTooLargeError
 from pipeline.sources.files import check_unchanged
 from pipeline.sources.model import SourceFile
 from pipeline.sources.parquet_text import dictionary_columns, plain_pieces
 from pipeline.sources.stdin import STANDARD_INPUT
 from pipeline.sources.streams import open_seekable
 from pipeline.sources.types import check_names
+from pipeline.sources.values import check_values
 
 __all__ = ["read_parquet", "row_groups"]
 
 BATCH_BYTES = 4_000_000
 _BATCH_ROWS = 65_536
 _BUFFER_BYTES = 65_536
+_CRYPT = re.compile("decrypt|encrypt")
 _VALUE_BYTES = 8
 """What a value takes at most when read, but for text and for what has a length of its own."""
 
@@ -34,6 +38,7 @@ def row_groups(file: SourceFile, max_unit_bytes: int) -> tuple[pa.Schema, list[t
     with open_seekable(file) as raw, _opened(raw, file.name, ()) as parquet:
         found = []
         for number in range(parquet.metadata.num_row_groups):
+            _check_columns(parquet, number, file.name)
             group = parquet.metadata.row_group(number)
             if group.total_byte_size > max_unit_bytes:
                 raise SourceTooLargeError(
@@ -54,20 +59,26 @@ def read_parquet(file: SourceFile, start: int = 0, stop: int = -1) -> Iterator[t
     with open_seekable(file) as raw:
         with _opened(raw, file.name, ()) as parquet:
             schema, metadata = parquet.schema_arrow, parquet.metadata
-            texts = dictionary_columns(metadata, schema)
+            wanted = range(start, metadata.num_row_groups if stop < 0 else stop)
+            for number in wanted:
+                _check_columns(parquet, number, file.name)
+            texts = dictionary_columns(metadata, schema, wanted)
         with _opened(raw, file.name, texts) as parquet:
             done = 0
-            for number in range(start, metadata.num_row_groups if stop < 0 else stop):
+            rows = sum(metadata.row_group(number).num_rows for number in range(start))
+            for number in wanted:
                 group = metadata.row_group(number)
                 stored = sum(group.column(at).total_compressed_size for at in range(group.num_columns))
                 batches = parquet.iter_batches(batch_size=_rows_at_once(metadata, group), row_groups=[number])
                 seen = 0
                 # Asked for more than there is, pyarrow 25 ends the process over an extension of dictionaries.
                 while seen < group.num_rows and (batch := next(batches, None)) is not None:
+                    check_values(batch, file.name, rows + seen, _damaged)
                     seen += batch.num_rows
                     for piece in plain_pieces(batch, schema, BATCH_BYTES):
                         yield piece, done + stored * seen // group.num_rows
                 done += stored
+                rows += group.num_rows
     if file.uri != STANDARD_INPUT:
         check_unchanged(file)
 
@@ -83,10 +94,58 @@ def _opened(raw: IO[bytes], name: str, texts: tuple[str, ...]) -> Iterator[pq.Pa
             page_checksum_verification=True,
         )
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        first = str(error).split("\n")[0]
-        raise SourceCorruptError(
-            f"{name} is damaged Parquet data: {first}", hint="write or copy it again", file=name
-        ) from error
+        if "encrypted metadata" in str(error):
+            raise _encrypted(name, "") from None
+        raise _damaged(name, str(error).split("\n")[0]) from error
+
+
+def _check_columns(parquet: pq.ParquetFile, group: int, name: str) -> None:
+    """Raise ``OSError`` where a column of the row group has no sound description, and refuse an encrypted one.
+
+    pyarrow 25 ends the process when it is asked for the metadata of such a column. A read makes the same objects and
+    raises what is wrong with them.
+    """
+    columns = range(len(parquet.schema))
+    try:
+        _begin_read(parquet, group, columns)
+    except OSError as error:
+        if not _CRYPT.search(str(error)):
+            raise
+        hidden = [at for at in columns if _is_encrypted(parquet, group, at)]
+        paths = dict.fromkeys(parquet.schema.column(at).path.partition(".")[0] for at in hidden)
+        raise _encrypted(name, ", ".join(map(repr, list(paths)[:5]))) from None
+
+
+def _is_encrypted(parquet: pq.ParquetFile, group: int, column: int) -> bool:
+    try:
+        _begin_read(parquet, group, [column])
+    except OSError as error:
+        return bool(_CRYPT.search(str(error)))
+    return False
+
+
+def _begin_read(parquet: pq.ParquetFile, group: int, columns: Sequence[int]) -> None:
+    # A batch of no rows reads nothing of the file. Of an extension of dictionaries it would end the process.
+    rows = int(any(holds(kind, _is_extension_of_dictionaries) for kind in parquet.schema_arrow.types))
+    if rows <= parquet.metadata.row_group(group).num_rows:
+        next(parquet.reader.iter_batches(rows, row_groups=[group], column_indices=columns, use_threads=False), None)
+
+
+def _is_extension_of_dictionaries(kind: pa.DataType) -> bool:
+    return isinstance(kind, pa.BaseExtensionType) and holds(kind.storage_type, pa.types.is_dictionary)
+
+
+def _encrypted(name: str, columns: str) -> SourceFormatError:
+    what = f"column {columns} of it" if columns else "it"
+    return SourceFormatError(
+        f"{name} cannot be loaded: {what} is encrypted",
+        hint="load a copy that was written without encryption",
+        file=name,
+    )
+
+
+def _damaged(name: str, what: str) -> SourceCorruptError:
+    return SourceCorruptError(f"{name} is damaged Parquet data: {what}", hint="write or copy it again", file=name)
 
 
 def _rows_at_once(metadata: pq.FileMetaData, group: pq.RowGroupMetaData) -> int:

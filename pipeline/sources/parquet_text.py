@@ -5,7 +5,7 @@ A few stored bytes may stand for a long text in every row.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -18,20 +18,19 @@ _CODED = {"RLE_DICTIONARY", "PLAIN_DICTIONARY"}
 """The second one is what files of format 1.0 say."""
 
 
-def dictionary_columns(metadata: pq.FileMetaData, schema: pa.Schema) -> tuple[str, ...]:
-    """The paths of text that is stored as dictionaries and shall come as plain text.
+def dictionary_columns(metadata: pq.FileMetaData, schema: pa.Schema, groups: Iterable[int]) -> tuple[str, ...]:
+    """The paths of text that these row groups store as dictionaries and that shall come as plain text.
 
     Where no stored value is repeated, a dictionary would only cost time.
     """
     leaves = [leaf for field in schema for leaf in _leaves(field.type)]
     found = set()
-    for number in range(metadata.num_row_groups):
+    for number in groups:
         group = metadata.row_group(number)
         for at, leaf in zip(range(group.num_columns), leaves, strict=False):
-            if leaf is not None and _is_text(leaf):
-                column = group.column(at)
-                if _CODED & set(column.encodings):
-                    found.add(column.path_in_schema)
+            if leaf is not None and _is_text(leaf) and _CODED & set(group.column(at).encodings):
+                # A damaged column has other names than the schema, by which alone pyarrow knows it.
+                found.add(metadata.schema.column(at).path)
     return tuple(sorted(found))
 
 

@@ -1,0 +1,62 @@
+"""Checks of values that have a type of their own: what pyarrow hands out of a damaged file is looked at before use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pyarrow as pa
+
+from pipeline.arrow_types import holds
+from pipeline.errors import SourceCorruptError, SourceFormatError
+
+__all__ = ["check_values"]
+
+
+def check_values(
+    batch: pa.RecordBatch, name: str, first_row: int, damaged: Callable[[str, str], SourceCorruptError]
+) -> None:
+    """Look at every offset, index and text of a batch of the file ``name``.
+
+    ``first_row`` counts the rows of the file before the batch. Raises ``SourceFormatError`` for text that is not
+    UTF-8, and what ``damaged(name, reason)`` gives for everything else.
+    """
+    for field, column in zip(batch.schema, batch.columns, strict=True):
+        try:
+            column.validate(full=True)
+        except pa.ArrowInvalid as error:
+            if "UTF8" not in str(error):
+                first = str(error).split("\n")[0]
+                raise damaged(name, f"column {field.name!r}: {first[:1].lower()}{first[1:]}") from error
+            row = _first_bad_row(column)
+            at = "" if row is None else f", row {first_row + row + 1:,}"
+            raise SourceFormatError(
+                f"{name}{at}: column {field.name!r} holds text that is not UTF-8",
+                hint="write that text as UTF-8, or the column as binary",
+                file=name,
+                column=field.name,
+            ) from None
+
+
+def _first_bad_row(column: pa.Array) -> int | None:
+    """The first row with text that is not UTF-8; None where a dictionary within, which all rows share, holds it."""
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if holds(column.type, pa.types.is_dictionary):
+        return None
+    start, stop = 0, len(column)
+    while stop - start > 1:
+        middle = (start + stop) // 2
+        if _is_valid(column.slice(start, middle - start)):
+            start = middle
+        else:
+            stop = middle
+    return start
+
+
+def _is_valid(part: pa.Array) -> bool:
+    try:
+        # A slice of lists is looked at together with all values of all lists; a copy holds its own alone.
+        pa.concat_arrays([part]).validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return True
