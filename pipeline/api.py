@@ -254,14 +254,17 @@ class Store:
         *,
         run: str | None = None,
         task: Task | None = None,
+        **reading: Any,
     ) -> LoadReport:
         """Loads ``source`` as a new version of ``name``: visible as a whole when this returns, else not at all.
 
+        ``reading`` are fields of ``SourceOptions`` (``columns=["id", "price"]``, ``rename={"preis": "price"}``,
+        ``decimal=","``) that replace those of ``options``.
         Raises ``UsageError``, ``SourceError``, ``ChunkError`` or ``StoreError``. The same ``run`` with the same
         source and settings is the same load: when it is there already, its report comes back and nothing is written.
         """
         began = time.monotonic()
-        plan = self.plan(name, source, options, run=run, one_stream=True)
+        plan = self.plan(name, source, _with_reading(options, reading), run=run, one_stream=True)
         results = [] if plan.published else [self.load_split(plan, None, task=task)]
         if plan.published:
             return self.published(plan)
@@ -411,3 +414,8 @@ class Store:
         Never raises because of Redis: the report says that it was not admitted, and reads go to Cassandra.
         """
         return warm(self.dataset(reference), self.chunk_reader, self.cache, task=task or null_task())
+
+
+def _with_reading(options: LoadOptions | None, reading: dict[str, Any]) -> LoadOptions:
+    options = options or LoadOptions()
+    return replace(options, source=options.source.with_fields(reading)) if reading else options

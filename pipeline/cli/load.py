@@ -12,6 +12,7 @@ from pipeline.cli.invocation import Invocation, json_option, pass_invocation, st
 from pipeline.cli.output import human_bytes, human_seconds, print_facts
 from pipeline.cli.reporting import reported
 from pipeline.cli.store import open_store
+from pipeline.column_names import parse_columns, parse_rename
 from pipeline.names import check_dataset_name, new_run_id
 
 if TYPE_CHECKING:
@@ -35,6 +36,16 @@ def _column_types(
 
 def _delimiter(_context: click.Context, _parameter: click.Parameter, given: str) -> str:
     return "\t" if given == "\\t" else given
+
+
+def _columns(_context: click.Context, _parameter: click.Parameter, given: str | None) -> tuple[str, ...] | None:
+    return None if given is None else tuple(parse_columns(given))
+
+
+def _rename(
+    _context: click.Context, _parameter: click.Parameter, given: tuple[str, ...]
+) -> tuple[tuple[str, str], ...]:
+    return tuple(map(parse_rename, given))
 
 
 def _run_id(_context: click.Context, _parameter: click.Parameter, given: str | None) -> str | None:
@@ -67,9 +78,41 @@ def _run_id(_context: click.Context, _parameter: click.Parameter, given: str | N
     help="CSV, JSON lines: an Arrow type, as in 'price=decimal128(10, 2)'. May be given several times.",
 )
 @click.option("--schema", "schema_file", metavar="FILE", help="Types from an Arrow, Parquet or JSON file.")
-@click.option("--delimiter", default=",", metavar="C", callback=_delimiter, help="CSV: one character; \\t is a tab.")
+@click.option(
+    "--delimiter",
+    default=",",
+    metavar="C",
+    callback=_delimiter,
+    help="CSV: one character; \\t is a tab; auto finds a comma, semicolon, tab or | by the first lines.",
+)
 @click.option("--encoding", default="utf-8", metavar="E", help="CSV: the text's encoding.")
 @click.option("--no-header", is_flag=True, help="CSV: the first line is data; columns are named f0, f1, ...")
+@click.option("--skip-rows", type=int, default=0, metavar="N", help="CSV: lines of each file before its header.")
+@click.option("--decimal", default=".", metavar="C", help="CSV: the decimal point of numbers, as in --decimal ,")
+@click.option(
+    "--true-value",
+    "true_value",
+    multiple=True,
+    metavar="TEXT",
+    help="CSV: what means true, in place of 1, True, TRUE, true. May be given several times.",
+)
+@click.option(
+    "--false-value",
+    "false_value",
+    multiple=True,
+    metavar="TEXT",
+    help="CSV: what means false, in place of 0, False, FALSE, false. May be given several times.",
+)
+@click.option(
+    "--columns", metavar="A,B", callback=_columns, help="Only these columns of a table, in this order; not for bytes."
+)
+@click.option(
+    "--rename",
+    multiple=True,
+    metavar="OLD=NEW",
+    callback=_rename,
+    help="Another name for a column of a table; not for bytes. May be given several times.",
+)
 @click.option("--infer-bytes", type=int, metavar="N", help="How much is looked at to find types (64,000,000).")
 @click.option("--max-unit-bytes", type=int, metavar="N", help="Largest unit that is read at once (64,000,000).")
 @click.option(
@@ -94,12 +137,17 @@ def command(invocation: Invocation, /, name: str, source: str, **given: Any) -> 
     any bytes, plain or compressed. A table takes no file of a folder or pattern whose path below it has a part that
     begins with . or _, unless the pattern writes that part out; a warning gives their number and one name. The values
     in the names of folders like KEY=VALUE are no columns; a warning names the keys. Bytes keep every file and folder.
-    The version is visible as a whole when this ends with 0, and otherwise not at
-    all. Ctrl-C stops a load within two seconds and prints the command that goes on with it.
+
+    --column-type, --columns and --rename name columns as the source does; a name with commas, = or outer blanks stands
+    in double quotes in the last two. The version has the new names.
+
+    The version is visible as a whole when this ends with 0, and otherwise not at all. Ctrl-C stops a load within two
+    seconds and prints the command that goes on with it.
 
     \b
     Example:
       millrace load flights flights.csv --null-value NA
+      millrace load prices preise.csv --delimiter ';' --decimal , --columns id,preis --rename preis=price
       millrace load events 'events/*.jsonl.gz' --column-type id=int64 --mode append
     """
     check_dataset_name(name)
@@ -160,6 +208,12 @@ def _options(settings: LoadSettings, given: dict[str, Any]) -> LoadOptions:
             delimiter=given["delimiter"],
             encoding=given["encoding"],
             header=not given["no_header"],
+            decimal=given["decimal"],
+            true_value=given["true_value"],
+            false_value=given["false_value"],
+            skip_rows=given["skip_rows"],
+            columns=given["columns"],
+            rename=given["rename"],
             infer_bytes=chosen("infer_bytes"),
             max_unit_bytes=chosen("max_unit_bytes"),
             # One process reads the source as one stream, so nobody needs to know where it could be split.

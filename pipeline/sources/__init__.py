@@ -16,6 +16,8 @@ What holds for every source:
 * CSV is what ``pyarrow.csv.read_csv`` makes of it, with line ends in quotes: blank lines are no rows, and quoted
   values can be null. One thing differs: a column that held only nulls in the first ``infer_bytes`` and turns to text
   later keeps the default spellings of null as nulls, because what stood in its earlier rows is known no more.
+* ``columns`` and ``rename`` are for every table: what is left out is not looked at, and given types name columns as the
+  source does.
 * JSON lines have one object in each line. A column that is given as ``string`` takes any value as its JSON text.
 * A file that changed since it was planned, or changes while it is read, is refused.
 """

@@ -68,6 +68,26 @@ class RecordCutter:
         self._offset = 0
         self._lines = 0
 
+    def skip_lines(self, count: int) -> None:
+        """Take ``count`` lines off the front, quoted line ends too; the lines that follow keep their numbers."""
+        while count and (data := self._stream.read(self._block_bytes)):
+            if data.endswith(b"\r"):
+                data += self._stream.read(1)  # a line feed behind it belongs to it
+            ends = record_ends(data, None)
+            stop = int(ends[count - 1]) if len(ends) >= count else len(data)
+            count -= min(count, len(ends))
+            self._advance(data[:stop])
+            self._rest = data[stop:]
+
+    @property
+    def lines_taken(self) -> int:
+        """How many line ends lie before what is handed out next, counted from where the stream began."""
+        return self._lines
+
+    def rest(self) -> bytes:
+        """What was read of the stream and not handed out."""
+        return self._rest
+
     def header(self) -> bytes:
         """The first record that is no blank line, taken off the front; empty when the stream has none."""
         final = False

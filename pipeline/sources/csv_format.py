@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import re
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as compute
@@ -29,9 +30,11 @@ def read_header(cutter: RecordCutter, options: SourceOptions, name: str) -> tupl
     No names at all mean an empty file. Raises ``SourceFormatError`` for names that are empty, given twice or not
     UTF-8, with what to do about it.
     """
+    lines = cutter.lines_taken
     first = cutter.header()
     if not first:
         return (), b""
+    line = lines + 1 + count_lines(first[: len(first) - len(first.lstrip(b"\r\n"))])
     # A line that nothing ends is no line to pyarrow when it is the only one.
     whole = _as_it_is(first if first.endswith((b"\n", b"\r")) else first + b"\n")
     try:
@@ -44,11 +47,11 @@ def read_header(cutter: RecordCutter, options: SourceOptions, name: str) -> tupl
         )
         names = tuple(parsed.column_names)
     except UnicodeDecodeError:
-        raise not_utf8(first, name, 1) from None
+        raise not_utf8(first.lstrip(b"\r\n"), name, line) from None
     except pa.ArrowInvalid as error:
         reason = str(error).splitlines()[0]
         raise SourceFormatError(
-            f"{name}, line 1: this is no line of a CSV: {reason}", hint="check --delimiter", file=name, line=1
+            f"{name}, line {line}: this is no line of a CSV: {reason}", hint="check --delimiter", file=name, line=line
         ) from None
     if not options.header:
         return names, first
@@ -56,17 +59,17 @@ def read_header(cutter: RecordCutter, options: SourceOptions, name: str) -> tupl
     for number, column in enumerate(names, 1):
         if not column.strip():
             raise SourceFormatError(
-                f"{name}, line 1: column {number} has no name",
+                f"{name}, line {line}: column {number} has no name",
                 hint="name it in the header, or give --no-header if the first line is data",
                 file=name,
-                line=1,
+                line=line,
             )
         if column in seen:
             raise SourceFormatError(
-                f"{name}, line 1: two columns are named {column!r}",
+                f"{name}, line {line}: two columns are named {column!r}",
                 hint="rename one in the header, or give --no-header if the first line is data",
                 file=name,
-                line=1,
+                line=line,
             )
         seen.add(column)
     return names, b""
@@ -87,7 +90,7 @@ class CsvParser:
     def __init__(self, options: SourceOptions) -> None:
         self._parse = pc.ParseOptions(delimiter=options.delimiter)
         self._delimiter = options.delimiter
-        self._nulls = options.null_values
+        self._convert = _convert_options(options)
 
     def parse(
         self,
@@ -101,13 +104,12 @@ class CsvParser:
         Raises what pyarrow raises; ``failure`` and ``explain`` make sense of it.
         """
         data = _as_it_is(data)
-        nulls = {} if self._nulls is None else {"null_values": self._nulls, "strings_can_be_null": True}
         table = pc.read_csv(
             pa.BufferReader(data),
             read_options=pc.ReadOptions(use_threads=False, block_size=len(data) + 1, column_names=names),
             parse_options=self._parse,
             convert_options=pc.ConvertOptions(
-                column_types=types, include_columns=names if include is None else include, **nulls
+                column_types=types, include_columns=names if include is None else include, **self._convert
             ),
         )
         batches = table.to_batches()
@@ -181,6 +183,17 @@ class CsvParser:
             column=column,
             expected=str(kind),
         )
+
+
+def _convert_options(options: SourceOptions) -> dict[str, Any]:
+    said: dict[str, Any] = {"decimal_point": options.decimal}
+    if options.null_values is not None:
+        said |= {"null_values": options.null_values, "strings_can_be_null": True}
+    if options.true_value:
+        said["true_values"] = options.true_value
+    if options.false_value:
+        said["false_values"] = options.false_value
+    return said
 
 
 def check_types(types: dict[str, pa.DataType]) -> None:

@@ -47,7 +47,7 @@ def infer_types(
 
     def attempt(item: tuple[Block, tuple[str, ...]]) -> pa.Schema:
         block, order = item
-        return parser.parse(block.data, order, {**found, **given}).schema
+        return parser.parse(block.data, order, {**found, **given}, list(names)).schema
 
     for (block, order), future in in_order(attempt, blocks(), size_of=lambda item: len(item[0].data)):
         error = future.exception()
@@ -55,7 +55,7 @@ def infer_types(
             schema = future.result()
         elif isinstance(error, pa.ArrowInvalid):
             try:
-                schema = parser.parse(block.data, order, given).schema
+                schema = parser.parse(block.data, order, given, list(names)).schema
             except pa.ArrowInvalid as second:
                 raise refuse(block, order, second, given) from None
         else:

@@ -52,9 +52,9 @@ class CsvReader:
     @classmethod
     def of_plan(cls, plan: SourcePlan, opener: PlainOpener) -> CsvReader:
         """A reader for all files of a plan, which begins with the plan's types."""
-        types = {field.name: field.type for field in plan.schema}
+        types = {field.name: field.type for field in plan.source_schema}
         given = frozenset(given_types(plan.options, None))
-        return cls(plan.files, plan.options, tuple(plan.schema.names), types, given, opener)
+        return cls(plan.files, plan.options, tuple(types), types, given, opener)
 
     def batches(self, parts: list[Part]) -> Iterator[tuple[pa.RecordBatch, int, int]]:
         """Batches with the file they come from and how much of it was read by then."""
@@ -91,7 +91,7 @@ class CsvReader:
                     order = self.header(number, cutter)
                     if not order:
                         continue
-                elif len(self._files) == 1:
+                elif len(self._files) == 1 and self._options.columns is None:
                     order = self._names
                 else:
                     order = self.header_of(number)
@@ -109,9 +109,10 @@ class CsvReader:
         name = self._files[number].name
         order, first = read_header(cutter, self._options, name)
         cutter.put_back(first)
-        if order and self._names and set(order) != set(self._names):
-            missing = sorted(set(self._names) - set(order))
-            extra = sorted(set(order) - set(self._names))
+        missing = sorted(set(self._names) - set(order))
+        # Who names columns asks for no others: they may differ from file to file.
+        extra = sorted(set(order) - set(self._names)) if self._options.columns is None else []
+        if order and self._names and (missing or extra):
             said = " and ".join(
                 text
                 for text, some in (

@@ -14,6 +14,7 @@ from pipeline.sources.jsonl_reader import JsonlReader
 from pipeline.sources.model import SourcePlan
 from pipeline.sources.parquet_format import read_parquet
 from pipeline.sources.stdin import STANDARD_INPUT, standard_input
+from pipeline.sources.table_options import renamed
 
 __all__ = ["batches_of"]
 
@@ -29,9 +30,15 @@ def batches_of(plan: SourcePlan, parts: list[Part], content: ReadContent, *, loo
     """
     if plan.uri == STANDARD_INPUT and not looking:
         standard_input().load()
-    if plan.format in ("parquet", "arrow"):
-        return _of_columns(plan, parts, content)
-    return _of_bytes(plan, parts, content)
+    read = _of_columns if plan.format in ("parquet", "arrow") else _of_bytes
+    batches = read(plan, parts, content)
+    return _renamed(plan, batches) if plan.options.rename else batches
+
+
+def _renamed(plan: SourcePlan, read: Iterator[Read]) -> Iterator[Read]:
+    for batch, number, done in read:
+        schema = renamed(plan.options, batch.schema)
+        yield pa.RecordBatch.from_arrays(batch.columns, schema=schema), number, done
 
 
 def _of_bytes(plan: SourcePlan, parts: list[Part], content: ReadContent) -> Iterator[Read]:
@@ -48,7 +55,7 @@ def _of_bytes(plan: SourcePlan, parts: list[Part], content: ReadContent) -> Iter
 
 
 def _of_columns(plan: SourcePlan, parts: list[Part], content: ReadContent) -> Iterator[Read]:
-    names = plan.schema.names
+    names = plan.source_schema.names
     for number, start, stop in parts:
         file = plan.files[number]
         if plan.format == "parquet":

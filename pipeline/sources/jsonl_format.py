@@ -33,7 +33,7 @@ class NotALine(ValueError):
 
 
 def parse_lines(data: bytes, types: dict[str, pa.DataType], *, unexpected: str) -> pa.RecordBatch:
-    """One batch with the columns ``types`` first, in their order; ``unexpected`` is "infer" or "error".
+    """One batch with the columns ``types`` first, in their order; ``unexpected`` is "infer", "error" or "ignore".
 
     Raises ``pa.ArrowInvalid`` or ``NotALine``.
     """
@@ -51,7 +51,7 @@ def parse_lines(data: bytes, types: dict[str, pa.DataType], *, unexpected: str) 
     if table.num_rows != lines:
         _refuse_lines(data, table.num_rows)
     # Types that are still inferred are all that such a batch is looked at for.
-    return _one_batch(table, whole=unexpected == "error")
+    return _one_batch(table, whole=unexpected != "infer")
 
 
 def _one_batch(table: pa.Table, *, whole: bool) -> pa.RecordBatch:

@@ -29,11 +29,15 @@ __all__ = ["JsonlReader"]
 
 Part = tuple[int, int, int]
 _ROW = re.compile(r" in row \d+$")
+_LEFT_OUT_MAX = 100
 _BAD = (pa.ArrowInvalid, NotALine, UnicodeDecodeError)
 
 
 class JsonlReader:
-    """Record batches of the given parts of some files, front to back; the counterpart of ``CsvReader``."""
+    """Record batches of the given parts of some files, front to back; the counterpart of ``CsvReader``.
+
+    ``left_out`` holds the first names that were met and not asked for.
+    """
 
     def __init__(
         self,
@@ -44,18 +48,21 @@ class JsonlReader:
         opener: PlainOpener,
     ) -> None:
         self.types = types
+        self.left_out: dict[str, None] = {}
         self._files = files
         self._given = given
         self._texts = frozenset(
             name for name, kind in given.items() if pa.types.is_string(kind) or pa.types.is_large_string(kind)
         )
+        self._wanted = None if options.columns is None else frozenset(options.columns)
+        self._unexpected = "error" if options.columns is None else "ignore"
         self._text = TextFiles(files, options, opener, None)
         self._starts: dict[int, int] = {}
 
     @classmethod
     def of_plan(cls, plan: SourcePlan, opener: PlainOpener) -> JsonlReader:
         """A reader for all files of a plan, which begins with the plan's types."""
-        types = {field.name: field.type for field in plan.schema}
+        types = {field.name: field.type for field in plan.source_schema}
         return cls(plan.files, plan.options, types, given_types(plan.options, None), opener)
 
     def batches(self, parts: list[Part]) -> Iterator[tuple[pa.RecordBatch, int, int]]:
@@ -65,7 +72,7 @@ class JsonlReader:
         def attempt(item: tuple[Block, tuple[str, ...]]) -> pa.RecordBatch:
             block, _ = item
             types = sent[id(block)] = self.types
-            return parse_lines(block.data, types, unexpected="error")
+            return parse_lines(block.data, types, unexpected=self._unexpected)
 
         with closing(in_order(attempt, self.blocks(parts), size_of=lambda item: len(item[0].data))) as pairs:
             for (block, _), future in pairs:
@@ -110,7 +117,8 @@ class JsonlReader:
                 if wider is None:
                     raise self._refuse(block, found, grow=True)
                 found = wider
-        return {**found, **{name: kind for name, kind in self._given.items() if name not in found}}
+        unseen = {name: kind for name, kind in self._given.items() if name not in found}
+        return {**found, **unseen}
 
     def _widen(
         self, types: dict[str, pa.DataType], seen: Iterable[pa.Field], *, grow: bool
@@ -118,6 +126,10 @@ class JsonlReader:
         """``types`` as they must be for what was seen too, None when that is not allowed."""
         wider = dict(types)
         for field in seen:
+            if self._wanted is not None and field.name not in self._wanted:
+                if len(self.left_out) < _LEFT_OUT_MAX:
+                    self.left_out[field.name] = None
+                continue
             if field.name in self._given:
                 wider[field.name] = self._given[field.name]
                 continue
@@ -140,11 +152,11 @@ class JsonlReader:
     def _again(self, block: Block) -> pa.RecordBatch:
         """Parses a block that did not fit: widens nulls and integers, refuses everything else by name."""
         with suppress(*_BAD):
-            return self._parse(block.data, self.types, "error")
+            return self._parse(block.data, self.types, self._unexpected)
         try:
             wider = self._widen(self.types, self._parse(block.data, self._given, "infer").schema, grow=False)
             if wider is not None:
-                batch = self._parse(block.data, wider, "error")
+                batch = self._parse(block.data, wider, self._unexpected)
                 self.types = wider
                 return batch
         except _BAD:
@@ -155,7 +167,7 @@ class JsonlReader:
         try:
             wider = self._widen(types, self._parse(data, self._given, "infer").schema, grow=grow)
             if wider is not None and not grow:
-                self._parse(data, wider, "error")
+                self._parse(data, wider, self._unexpected)
             return wider
         except _BAD:
             return None

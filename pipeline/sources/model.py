@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import base64
+import difflib
 import hashlib
 import json
 import zlib
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 import pyarrow as pa
 
 from pipeline.errors import InvalidSettingError, UsageError
+from pipeline.sources.table_options import AUTO, check_table_options
 from pipeline.sources.warnings import SourceWarning
 
 __all__ = ["FORMATS", "SourceFile", "SourceOptions", "SourcePlan", "Split"]
@@ -33,6 +35,10 @@ class SourceOptions:
     ``null_values``: CSV only; replaces pyarrow's default spellings and then holds for every column, text too.
     ``column_types``: pairs of column and Arrow type spelling (``types.parse_type``), CSV and JSON lines only.
     ``schema_file``: types by column from an Arrow or Parquet file, or from JSON ``{"column": "type"}``.
+    ``decimal``, ``date_format``, ``true_value``, ``false_value``: CSV only; how its numbers, dates, times and booleans
+    are written (``csv_dates`` reads the formats). ``delimiter`` may be ``auto``. ``skip_rows``: CSV only; lines before
+    the header of each file. ``columns``: only these, in this order; ``rename``: pairs of old and new name. Both are
+    for every table, and ``columns`` and ``column_types`` name columns as the source does.
     ``infer_bytes``: how much of a CSV or JSON lines source is looked at to find its types.
     ``max_unit_bytes``: the largest record, line, row group or record batch that is read at once.
     ``split_bytes``, ``max_splits``: the size and number of parts that can be read alone.
@@ -46,6 +52,13 @@ class SourceOptions:
     delimiter: str = ","
     encoding: str = "utf-8"
     header: bool = True
+    decimal: str = "."
+    date_format: tuple[str, ...] = ()
+    true_value: tuple[str, ...] = ()
+    false_value: tuple[str, ...] = ()
+    skip_rows: int = 0
+    columns: tuple[str, ...] | None = None
+    rename: tuple[tuple[str, str], ...] = ()
     infer_bytes: int = 64_000_000
     max_unit_bytes: int = 64_000_000
     split_bytes: int = 16_000_000
@@ -55,9 +68,12 @@ class SourceOptions:
     def __post_init__(self) -> None:
         if self.format is not None and self.format not in FORMATS:
             raise InvalidSettingError(f"unknown source format {self.format!r}", hint=f"use one of {', '.join(FORMATS)}")
-        if len(self.delimiter) != 1 or not self.delimiter.isascii() or self.delimiter in '"\r\n\0':
+        if self.delimiter != AUTO and (
+            len(self.delimiter) != 1 or not self.delimiter.isascii() or self.delimiter in '"\r\n\0'
+        ):
             raise InvalidSettingError(
-                f"the delimiter is {self.delimiter!r}", hint="give one ASCII character that is no quote and no line end"
+                f"the delimiter is {self.delimiter!r}",
+                hint="give one ASCII character that is no quote and no line end, or auto",
             )
         for name, low, high in (
             ("infer_bytes", 1, None),
@@ -74,11 +90,23 @@ class SourceOptions:
         if self.null_values is not None:
             object.__setattr__(self, "null_values", tuple(self.null_values))
         object.__setattr__(self, "column_types", tuple((str(name), str(kind)) for name, kind in self.column_types))
+        check_table_options(self)
+
+    def with_fields(self, given: dict[str, Any]) -> SourceOptions:
+        """Return the options with these fields replaced; an unknown name raises ``UsageError`` with the nearest one."""
+        names = [field.name for field in fields(self)]
+        for name in given:
+            if name not in names:
+                near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+                hint = f"did you mean {near[0]}?" if near else f"use one of {', '.join(names)}"
+                raise UsageError(f"there is no option {name!r} of a source", hint=hint)
+        return replace(self, **given)
 
     def to_json(self) -> dict[str, Any]:
         """All options as JSON values; ``from_json`` gives an equal object back."""
         said = asdict(self)
         said["column_types"] = [list(pair) for pair in self.column_types]
+        said["rename"] = [list(pair) for pair in self.rename]
         said["null_values"] = None if self.null_values is None else list(self.null_values)
         return said
 
@@ -149,6 +177,13 @@ class SourcePlan:
     options: SourceOptions
     warnings: tuple[SourceWarning, ...] = ()
     single_file: bool = False
+
+    @property
+    def source_schema(self) -> pa.Schema:
+        """``schema`` with the names that the source has, before they are renamed."""
+        old = {new: name for name, new in self.options.rename}
+        fields = [field.with_name(old.get(field.name, field.name)) for field in self.schema]
+        return pa.schema(fields, self.schema.metadata)
 
     def to_json(self) -> dict[str, Any]:
         """The plan as JSON values; ``from_json`` gives an equal plan back. A few KB, up to 100 files."""

@@ -11,6 +11,7 @@ from pipeline.sources.partitions import partition_warnings
 from pipeline.sources.plan_columns import plan_arrow, plan_parquet
 from pipeline.sources.plan_text import plan_csv, plan_jsonl
 from pipeline.sources.splits import Unit, group_units
+from pipeline.sources.table_options import refuse_csv_options, refuse_projection, renamed
 from pipeline.sources.types import refuse_nulls, refuse_types
 
 __all__ = ["plan_source"]
@@ -34,12 +35,14 @@ def plan_source(uri: str, options: SourceOptions = _DEFAULTS, *, max_splits: int
     plan = planner(uri, listing.files, options)
     partitions = partition_warnings(listing.files, plan.schema.names) if plan.kind == "table" else []
     warnings = (*listing.warnings, *partitions, *plan.warnings)
-    return replace(plan, warnings=warnings, single_file=listing.shape == "file")
+    return replace(plan, schema=renamed(options, plan.schema), warnings=warnings, single_file=listing.shape == "file")
 
 
 def _plan_bytes(uri: str, files: tuple[SourceFile, ...], options: SourceOptions) -> SourcePlan:
     refuse_types(options, "bytes")
     refuse_nulls(options, "bytes")
+    refuse_csv_options(options, "bytes")
+    refuse_projection(options, "bytes")
     units: list[Unit] = []
     step = max(options.piece_bytes, options.split_bytes // options.piece_bytes * options.piece_bytes)
     for number, file in enumerate(files):

@@ -13,6 +13,7 @@ from pipeline.sources.model import SourceFile, SourceOptions, SourcePlan
 from pipeline.sources.parquet_format import row_groups
 from pipeline.sources.splits import Unit, group_units
 from pipeline.sources.streams import can_be_split, open_plain
+from pipeline.sources.table_options import read_columns, refuse_csv_options
 from pipeline.sources.types import merge_schemas, refuse_nulls, refuse_types
 
 __all__ = ["plan_arrow", "plan_parquet"]
@@ -22,11 +23,12 @@ def plan_parquet(uri: str, files: tuple[SourceFile, ...], options: SourceOptions
     """The plan of Parquet files; their units are row groups."""
     refuse_types(options, "Parquet data")
     refuse_nulls(options, "Parquet data")
+    refuse_csv_options(options, "Parquet data")
     units: list[Unit] = []
     schemas = []
     for number, file in enumerate(files):
         schema, groups = row_groups(file, options.max_unit_bytes)
-        schemas.append(schema)
+        schemas.append(_chosen(schema, file, options))
         rows = sum(rows for _, rows in groups)
         if not groups or not can_be_split(file):
             units.append(Unit(number, 0, len(groups), file.size_bytes, rows))
@@ -40,10 +42,11 @@ def plan_arrow(uri: str, files: tuple[SourceFile, ...], options: SourceOptions) 
     """The plan of Arrow files and streams; their units are record batches."""
     refuse_types(options, "Arrow data")
     refuse_nulls(options, "Arrow data")
+    refuse_csv_options(options, "Arrow data")
     units: list[Unit] = []
     schemas = []
     for number, file in enumerate(files):
-        schemas.append(read_arrow_schema(file, open_plain, options.max_unit_bytes))
+        schemas.append(_chosen(read_arrow_schema(file, open_plain, options.max_unit_bytes), file, options))
         if not can_be_split(file):
             units.append(Unit(number, 0, -1, file.size_bytes))
             continue
@@ -71,14 +74,23 @@ def _plan(
     return SourcePlan(uri, format_, "table", schema, files, splits, total, total_rows, options)
 
 
+def _chosen(schema: pa.Schema, file: SourceFile, options: SourceOptions) -> pa.Schema:
+    """The columns to be read of a file; refuses a name that two of them have."""
+    if not schema.names:
+        raise SourceFormatError(f"{file.name} has no columns", file=file.name)
+    wanted = read_columns(options, schema.names, file.name)
+    counts = Counter(schema.names)
+    if twice := next((name for name in wanted if counts[name] > 1), None):
+        raise SourceFormatError(f"{file.name}: two columns are named {twice!r}", hint="rename one", file=file.name)
+    if options.columns is None:
+        return schema
+    return pa.schema([schema.field(name) for name in wanted], schema.metadata)
+
+
 def _shared(files: tuple[SourceFile, ...], schemas: Iterable[pa.Schema]) -> pa.Schema:
     shared: pa.Schema | None = None
     for file, schema in zip(files, schemas, strict=True):
         names = schema.names
-        if not names:
-            raise SourceFormatError(f"{file.name} has no columns", file=file.name)
-        if twice := next((name for name, count in Counter(names).items() if count > 1), None):
-            raise SourceFormatError(f"{file.name}: two columns are named {twice!r}", hint="rename one", file=file.name)
         if shared is None:
             shared = schema
             continue

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from pipeline.errors import SourceEmptyError
 from pipeline.sources.blocks import BLOCK_BYTES, Block
+from pipeline.sources.csv_delimiter import found_delimiter
 from pipeline.sources.csv_format import CsvParser
 from pipeline.sources.csv_format import check_types as check_csv_types
 from pipeline.sources.csv_infer import infer_types
@@ -20,6 +21,7 @@ from pipeline.sources.model import SourceFile, SourceOptions, SourcePlan
 from pipeline.sources.records import record_ends, scan_quotes
 from pipeline.sources.splits import Unit, group_units
 from pipeline.sources.streams import can_be_split, open_plain, read_fully
+from pipeline.sources.table_options import AUTO, read_columns, refuse_csv_options
 from pipeline.sources.text import TextFiles, can_be_cut
 from pipeline.sources.types import given_types, refuse_nulls
 
@@ -31,12 +33,11 @@ BlocksOf = Callable[[list[tuple[int, int, int]], int], Generator[Item, None, Non
 
 def plan_csv(uri: str, files: tuple[SourceFile, ...], options: SourceOptions) -> SourcePlan:
     """The plan of CSV files whose columns all have the same names."""
-    names: tuple[str, ...] = ()
-    for number in range(len(files)):
-        names = CsvReader(files, options, names, {}, frozenset(), open_plain).header_of(number) or names
-    if not names:
-        raise SourceEmptyError(f"{uri} is empty", hint="a CSV needs at least its header line")
-    given = given_types(options, names)
+    warnings = []
+    if options.delimiter == AUTO:
+        delimiter, warning = found_delimiter(files, options, open_plain)
+        options, warnings = replace(options, delimiter=delimiter), [warning]
+    names, given = _csv_columns(uri, files, options)
     check_csv_types(given)
     reader = CsvReader(files, options, names, {}, frozenset(given), open_plain)
     types = infer_types(
@@ -48,16 +49,37 @@ def plan_csv(uri: str, files: tuple[SourceFile, ...], options: SourceOptions) ->
         reader.refuse_text,
     )
     schema = pa.schema([(name, types[name]) for name in names])
-    return _plan("csv", uri, files, options, schema, options.delimiter)
+    plan = _plan("csv", uri, files, options, schema, options.delimiter)
+    return replace(plan, warnings=tuple(warnings))
+
+
+def _csv_columns(
+    uri: str, files: tuple[SourceFile, ...], options: SourceOptions
+) -> tuple[tuple[str, ...], dict[str, pa.DataType]]:
+    """The columns to be read and the types given for them; looks at the header of every file."""
+    every: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    for number in range(len(files)):
+        found = CsvReader(files, options, names, {}, frozenset(), open_plain).header_of(number)
+        if found and not every:
+            every, names = found, read_columns(options, found, files[number].name)
+    if not names:
+        skipped = f" behind the first {options.skip_rows:,} lines" if options.skip_rows else ""
+        raise SourceEmptyError(f"{uri} is empty{skipped}", hint="a CSV needs at least its header line")
+    given = given_types(options, every)
+    return names, {name: kind for name, kind in given.items() if name in names}
 
 
 def plan_jsonl(uri: str, files: tuple[SourceFile, ...], options: SourceOptions) -> SourcePlan:
     """The plan of JSON lines files."""
     refuse_nulls(options, "JSON lines")
+    refuse_csv_options(options, "JSON lines")
     given = given_types(options, None)
     check_json_types(given)
     reader = JsonlReader(files, options, {}, given, open_plain)
     types = reader.infer(first_blocks(files, options, reader.blocks, None))
+    if types or reader.left_out:
+        types = {name: types[name] for name in read_columns(options, {**types, **reader.left_out}, uri)}
     if not types:
         raise SourceEmptyError(f"{uri} is empty", hint="JSON lines need at least one object with a name in it")
     return _plan("jsonl", uri, files, options, pa.schema(list(types.items())), None)

@@ -148,8 +148,8 @@ class TextFiles:
         return open_decoded(plain, self._codec, file.name, at_start=start == 0)
 
     def cutter(self, number: int, stream: ByteStream, start: int = 0, block_bytes: int = BLOCK_BYTES) -> RecordCutter:
-        """What cuts a stream that begins at byte ``start`` of a file into records."""
-        return RecordCutter(
+        """What cuts a stream that begins at byte ``start`` of a file into records, without the lines to be skipped."""
+        cutter = RecordCutter(
             stream,
             file=number,
             name=self.files[number].name,
@@ -158,6 +158,9 @@ class TextFiles:
             block_bytes=block_bytes,
             first_line=lambda: self.first_line(number, start),
         )
+        if start == 0:
+            cutter.skip_lines(self._options.skip_rows)
+        return cutter
 
     def first_line(self, number: int, start: int) -> int:
         """The number of the line in which byte ``start`` of a file lies; reads all before it."""

@@ -25,6 +25,26 @@ def test_without_options_a_load_is_what_the_settings_say() -> None:
     assert options() == LoadOptions(source=SourceOptions(infer_bytes=123, max_unit_bytes=456, max_splits=1))
 
 
+def test_every_option_of_tables_reaches_the_load() -> None:
+    given = options(
+        "--delimiter", "auto", "--decimal", ",", "--true-value", "yes", "--true-value", "Y", "--false-value", "no",
+        "--skip-rows", "3", "--columns", '"last, first",id', "--rename", '"last, first"=name', "--rename", "id=key",
+    )  # fmt: skip
+    source = SourceOptions(
+        delimiter="auto",
+        decimal=",",
+        true_value=("yes", "Y"),
+        false_value=("no",),
+        skip_rows=3,
+        columns=("last, first", "id"),
+        rename=(("last, first", "name"), ("id", "key")),
+        infer_bytes=123,
+        max_unit_bytes=456,
+        max_splits=1,
+    )
+    assert given.source == source
+
+
 def test_every_option_reaches_the_load() -> None:
     given = options(
         "--mode", "append", "--format", "csv", "--codec", "zstd", "--chunk-bytes", "70000", "--null-value", "NA",

@@ -1,0 +1,150 @@
+"""Options that say how values of a CSV are written and which columns are wanted: their checks, and who takes them."""
+
+from __future__ import annotations
+
+import string
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from pipeline.column_names import listed_columns
+from pipeline.errors import InvalidSettingError, UsageError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from pipeline.sources.model import SourceOptions
+
+__all__ = ["AUTO", "check_table_options", "read_columns", "refuse_csv_options", "refuse_projection", "renamed"]
+
+AUTO: Final = "auto"
+"""The delimiter that is found out from the first lines."""
+
+_CSV_ONLY: Final = ("decimal", "date_format", "true_value", "false_value", "skip_rows")
+_DECIMALS: Final = "".join(sorted(set(string.punctuation) - set("\"'+-")))
+
+
+def check_table_options(options: SourceOptions) -> None:
+    """Bring the options into their stored types; raises ``InvalidSettingError`` by name for a wrong one."""
+    for name in ("date_format", "true_value", "false_value"):
+        _set(options, name, _texts(name, getattr(options, name)))
+    if options.columns is not None:
+        _set(options, "columns", _texts("columns", options.columns, one=False))
+        if not options.columns or len(set(options.columns)) < len(options.columns):
+            raise InvalidSettingError("columns are given twice, or none is", hint="give each column once")
+    _set(options, "rename", _pairs(options.rename))
+    skip_rows = options.skip_rows
+    if isinstance(skip_rows, bool) or not isinstance(skip_rows, int) or skip_rows < 0:
+        raise InvalidSettingError(f"skip_rows is {skip_rows!r}", hint="give a whole number of lines, at least 0")
+    if not isinstance(options.decimal, str) or len(options.decimal) != 1 or options.decimal not in _DECIMALS:
+        raise InvalidSettingError(
+            f"the decimal point is {options.decimal!r}", hint="give one ASCII punctuation character, as in --decimal ,"
+        )
+    _check_truth(options)
+
+
+def _set(options: SourceOptions, name: str, value: Any) -> None:
+    object.__setattr__(options, name, value)
+
+
+def _texts(name: str, value: Any, *, one: bool = True) -> tuple[str, ...]:
+    if one and isinstance(value, str):
+        return (value,)
+    if isinstance(value, (list, tuple)) and all(isinstance(each, str) for each in value):
+        return tuple(value)
+    raise InvalidSettingError(f"{name} is {value!r}", hint="give a list of texts")
+
+
+def _pairs(value: Any) -> tuple[tuple[str, str], ...]:
+    given = list(value.items()) if isinstance(value, Mapping) else value
+    if not isinstance(given, (list, tuple)) or not all(_is_pair(each) for each in given):
+        raise InvalidSettingError(f"rename is {value!r}", hint="give old and new names, as in {'dep': 'departure'}")
+    for old, count in Counter(old for old, _ in given).items():
+        if count > 1:
+            raise InvalidSettingError(f"rename names {old!r} twice", hint="give each column one new name")
+    for new, count in Counter(new for _, new in given).items():
+        if count > 1:
+            raise InvalidSettingError(f"rename gives two columns the name {new!r}", hint="give them different names")
+    return tuple((old, new) for old, new in given)
+
+
+def _is_pair(value: Any) -> bool:
+    return (
+        isinstance(value, (list, tuple)) and len(value) == 2 and all(isinstance(each, str) and each for each in value)
+    )
+
+
+def _check_truth(options: SourceOptions) -> None:
+    import pyarrow.csv as pc
+
+    if not (options.true_value or options.false_value):
+        return
+    default = pc.ConvertOptions()
+    true, false = set(options.true_value or default.true_values), set(options.false_value or default.false_values)
+    if both := sorted(true & false):
+        raise InvalidSettingError(
+            f"true_value and false_value both have {both[0]!r}", hint="give each text one meaning"
+        )
+    nulls = set(default.null_values if options.null_values is None else options.null_values)
+    if both := sorted(nulls & {*options.true_value, *options.false_value}):
+        raise InvalidSettingError(
+            f"true_value or false_value has {both[0]!r}, which means null",
+            hint="give the texts that mean null: --null-value",
+        )
+
+
+def refuse_csv_options(options: SourceOptions, what: str) -> None:
+    """Raise ``UsageError`` when an option of CSV is given for other data."""
+    from pipeline.sources.model import SourceOptions
+
+    default = SourceOptions()
+    given = [name for name in _CSV_ONLY if getattr(options, name) != getattr(default, name)]
+    given += ["delimiter"] if options.delimiter == AUTO else []
+    if given:
+        option = "--" + given[0].replace("_", "-")
+        raise UsageError(f"{option} says how a CSV is written, and this is {what}", hint=f"leave out {option}")
+
+
+def refuse_projection(options: SourceOptions, what: str) -> None:
+    """Raise ``UsageError`` when columns are chosen or renamed in data without columns of its own."""
+    for name, given in (("--columns", options.columns is not None), ("--rename", bool(options.rename))):
+        if given:
+            raise UsageError(f"{what} have no columns to choose or rename", hint=f"leave out {name}")
+
+
+def read_columns(options: SourceOptions, names: Iterable[str], where: str) -> tuple[str, ...]:
+    """Return the columns to be read of those that ``where`` has, in the order they were asked for.
+
+    Raises ``UsageError`` for a column to be read or renamed that is not there.
+    """
+    every = tuple(names)
+    has = set(every)
+    for option, asked in (("--columns", options.columns or ()), ("--rename", [old for old, _ in options.rename])):
+        if missing := next((name for name in asked if name not in has), None):
+            raise UsageError(
+                f"{where} has no column {missing!r}, which {option} names",
+                hint=f"its columns are {listed_columns(every)}",
+                column=missing,
+            )
+    chosen = every if options.columns is None else options.columns
+    if unread := next((old for old, _ in options.rename if old not in chosen), None):
+        raise UsageError(f"--rename names {unread!r}, which --columns leaves out", hint="name it in both, or in none")
+    return chosen
+
+
+def renamed(options: SourceOptions, schema: pa.Schema) -> pa.Schema:
+    """Return the schema with the new names; raises ``UsageError`` where two columns would have one name."""
+    if not options.rename:
+        return schema
+    import pyarrow as pa
+
+    new = dict(options.rename)
+    fields = [field.with_name(new.get(field.name, field.name)) for field in schema]
+    for name, count in Counter(field.name for field in fields).items():
+        if count > 1:
+            raise UsageError(
+                f"--rename gives two columns the name {name!r}", hint="rename the other one too, or leave it out"
+            )
+    # pandas reads its own description of the columns by the old names.
+    metadata = {key: value for key, value in (schema.metadata or {}).items() if key != b"pandas"}
+    return pa.schema(fields, metadata=metadata or None)
