@@ -124,6 +124,18 @@ def test_the_time_left_is_told_once_it_is_honest_and_hidden_when_nothing_moves(
     live.shows("load", "running", "a few seconds")
 
 
+def test_times_are_those_of_the_bridges_clock_whatever_the_browsers_says(
+    topic: Topic, bridge: Bridge, open_page: OpenPage, open_context: Callable[..., BrowserContext]
+) -> None:
+    topic.say("load", 10, total=200, elapsed_s=100.0)
+    context = open_context()
+    context.clock.install(time=time.time() + 7_200)
+    for _ in range(2):  # the second tab gets its snapshot from the first one's worker
+        live = open_page(bridge.url, context)
+        expect(live.row("load")).to_contain_text(re.compile(r"[0-9]{2} rows[1-4] min [0-9]+ s$"))
+        expect(live.run("r").get_by_role("heading")).to_contain_text(re.compile(r"started [0-9:]+, [1-4] min"))
+
+
 def test_the_page_finds_its_way_back_to_a_bridge_that_was_restarted(
     topic: Topic, bridge: Bridge, open_page: OpenPage
 ) -> None:

@@ -13,10 +13,18 @@ function outcome({ events, silences }) {
   return { verdicts, tasks: rows, run: { state, ended, headline, total, result } };
 }
 
-const { cases, amounts, durations, counts } = JSON.parse(readFileSync(0, "utf-8"));
+// What a picture of at most `sourcesMax` sources keeps of many events.
+function kept({ events, sourcesMax }) {
+  const picture = new Picture(sourcesMax);
+  for (const event of events) picture.apply(event);
+  return { runs: picture.newestRuns().map((run) => run.run_id), sources: picture.sources.size };
+}
+
+const { cases, amounts, durations, counts, many } = JSON.parse(readFileSync(0, "utf-8"));
 console.log(JSON.stringify({
   cases: cases.map(outcome),
   amounts: amounts.map(([value, unit]) => amount(value, unit)),
   durations: durations.map(duration),
+  kept: kept(many),
   counts: counts.map(([done, total, unit]) => counted({ done, total, unit })),
 }));

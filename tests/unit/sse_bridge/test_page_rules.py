@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import sse_bridge
+from pipeline.progress.event import TaskIdentity, progress_event
 from pipeline.progress.words import amount, counted, duration
 from tests.progress_cases import CASES, events_of
 
@@ -20,6 +21,7 @@ AMOUNTS: list[tuple[float | None, str]] = [
     *((value, "bytes") for value in (999, 1000, 12_345_678, 2_650_000, 1e300)),
     *((value, "rows") for value in (336_776, 5e-324)),
 ]
+SOURCES_MAX = 100
 DURATIONS: list[float | None] = [None, -3, 0, 59.9, 60, 3599, 3600, 7_500, 1e300]
 COUNTS: list[tuple[float, float | None, str]] = [
     (3, None, "rows"),
@@ -44,6 +46,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "amounts": AMOUNTS,
         "durations": DURATIONS,
         "counts": COUNTS,
+        "many": {"events": many_runs(), "sourcesMax": SOURCES_MAX},
     }
     done = subprocess.run(
         ["node", "page_rules.mjs"], cwd=folder, input=json.dumps(asked), capture_output=True, text=True, timeout=60
@@ -51,6 +54,16 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
     return found
+
+
+def many_runs() -> list[dict[str, Any]]:
+    """A thousand runs that succeeded, each later than the one before; the third one goes on."""
+    events = []
+    for number in range(1_000):
+        identity = TaskIdentity("d", f"r{number}", "load")
+        state = "running" if number == 2 else "succeeded"
+        events.append(progress_event(identity, 1, 1_795_341_600 + number, {"state": state, "elapsed_s": 0, "done": 1}))
+    return events
 
 
 def silences_of(case: dict[str, Any]) -> list[dict[str, Any]]:
@@ -82,6 +95,12 @@ def test_the_page_makes_of_the_case_what_its_file_says(number: int, page: dict[s
             }
         else:
             assert said == wanted, name
+
+
+def test_of_a_thousand_runs_the_page_keeps_those_that_go_on_and_the_newest(page: dict[str, Any]) -> None:
+    runs, sources = page["kept"]["runs"], page["kept"]["sources"]
+    assert sources == len(runs) <= SOURCES_MAX * 1.1
+    assert runs == [*(f"r{number}" for number in range(999, 1_000 - len(runs), -1)), "r2"]
 
 
 def test_amounts_and_times_read_the_same_in_both_languages(page: dict[str, Any]) -> None:
