@@ -28,22 +28,35 @@ class StackSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="ignore", frozen=True)
 
     port_offset: int = Field(default=0, ge=0, le=50_000)
+    """Added to every port, so that two stacks can run side by side."""
     cassandra_port: int = Field(default=9042, ge=1, le=65_535)
+    """The port of Cassandra for CQL."""
     cassandra_storage_port: int = Field(default=7000, ge=1, le=65_535)
+    """The port on which the nodes of Cassandra speak to each other."""
     cassandra_jmx_port: int = Field(default=7199, ge=1, le=65_500)
     """Node n answers Java Management on this port plus n."""
     kafka_port: int = Field(default=9092, ge=1, le=65_535)
+    """The port of Kafka for clients."""
     kafka_controller_port: int = Field(default=9093, ge=1, le=65_535)
+    """The port of Kafka's controller."""
     redis_port: int = Field(default=6379, ge=1, le=65_535)
+    """The port of Redis."""
     airflow_port: int = Field(default=8080, ge=1, le=65_535)
+    """The port of Airflow's web server."""
     bridge_port: int = Field(default=8085, ge=1, le=65_535)
+    """The port of the bridge."""
 
     cassandra_heap_mb: int = Field(default=0, ge=0, le=31_744)
+    """Heap of each Cassandra node; 0 is by the machine."""
     kafka_heap_mb: int = Field(default=512, ge=256, le=8192)
+    """Heap of Kafka."""
     redis_maxmemory_mb: int = Field(default=0, ge=0)
+    """Memory of Redis; 0 is by the machine."""
     airflow_parallelism: int = Field(default=4, ge=1, le=64)
+    """How many tasks Airflow runs at once."""
 
     airflow_dags_folder: Path = CHECKOUT / "dags"
+    """The folder whose DAGs Airflow runs."""
 
     start_timeout_s: float = Field(default=300.0, gt=0, le=3600)
     """How long one service may take from its start until it is ready."""
@@ -51,6 +64,7 @@ class StackSettings(BaseSettings):
     """Where jars are kept. Each start checks them against the lock, so stacks of one checkout share them."""
 
     home: Path = Field(default_factory=millrace_home)
+    """Where everything local lives."""
 
     def port(self, name: str) -> int:
         """Return the port of ``name`` (``cassandra``, ``kafka_controller``, ...) with the offset added."""

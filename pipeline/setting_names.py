@@ -11,10 +11,10 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-__all__ = ["PREFIX", "setting_fields", "unknown_keys", "unknown_variables", "variable_name"]
+__all__ = ["NO_SETTINGS", "PREFIX", "setting_fields", "unknown_keys", "unknown_variables", "variable_name"]
 
 PREFIX = "MILLRACE_"
-_NO_SETTINGS = frozenset({"MILLRACE_HOME", "MILLRACE_CONFIG", "MILLRACE_DEBUG", "MILLRACE_PYTHON", "MILLRACE_CHROMIUM"})
+NO_SETTINGS = frozenset({"MILLRACE_HOME", "MILLRACE_CONFIG", "MILLRACE_DEBUG", "MILLRACE_PYTHON", "MILLRACE_CHROMIUM"})
 """Variables that are read before there are settings, or by the scripts and tests of a checkout."""
 _TESTS = "MILLRACE_TEST_"
 # Kubernetes gives every container the addresses of its services: one named millrace or millrace-bridge is no mistake.
@@ -43,7 +43,7 @@ def unknown_variables(model: type[BaseModel], *, further: Iterable[str] = (), gr
     ``further`` are variables that are known as well, ``groups`` the beginnings of names that others check.
     """
     known = {variable_name((section, name)): field for section, name, field in setting_fields(model)}
-    names = {*known, *_NO_SETTINGS, *further, *(variable_name((section,)) for section in model.model_fields)}
+    names = {*known, *NO_SETTINGS, *further, *(variable_name((section,)) for section in model.model_fields)}
     tables = [f"{name}__" for name, field in known.items() if _is_table(field)]
     begins = (_TESTS, *groups, *tables)
     return [

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import (
@@ -79,14 +79,23 @@ class CassandraSettings(Section):
     """Where Cassandra is and how long it may take."""
 
     contact_points: CommaList = ("127.0.0.1", "127.0.0.2")
+    """Hosts of nodes that are asked first; the driver finds the others."""
     port: int = Field(default=9042, ge=1, le=65535)
+    """The port of every node for CQL."""
     local_dc: str = "dc1"
+    """The data centre whose nodes are asked."""
     keyspace: str = Field(default="millrace", pattern=r"^[a-z][a-z0-9_]{0,47}$")
+    """The keyspace of all tables."""
     replication_factor: int = Field(default=2, ge=2, le=2)
+    """On how many nodes each row is."""
     username: str | None = None
+    """The user for the password authenticator."""
     password: SecretStr | None = None
+    """The password of that user."""
     connect_timeout_s: float = Field(default=10.0, gt=0, le=300)
+    """How long the first connection may take."""
     request_timeout_s: float = Field(default=30.0, gt=0, le=600)
+    """How long a request may take, with all its attempts."""
     silent_after_s: float = Field(default=2.0, ge=0.1, le=60)
     """An attempt without an answer for this long is sent again to the other replica."""
     unsynced_s: float = Field(default=5.0, ge=0, le=60)
@@ -101,7 +110,10 @@ class RedisSettings(Section):
     model_config = ConfigDict(hide_input_in_errors=True)
 
     url: Annotated[SecretStr, AfterValidator(_redis_url)] = SecretStr("redis://127.0.0.1:6379/0")
+    """redis://host:port/db, rediss://... or unix:///path; an empty one switches the cache off. Its query may hold
+    db, username, password, client_name, health_check_interval, socket_keepalive, and ssl_* for rediss."""
     timeout_s: float = Field(default=2.0, gt=0, le=60)
+    """How long a connection or an answer may take."""
     retry_after_s: float = Field(default=30.0, gt=0, le=3600)
     """After a failure the cache is left alone for this long, so that a dead one costs no read its time."""
 
@@ -110,8 +122,11 @@ class KafkaSettings(Section):
     """Where progress goes; an empty ``bootstrap_servers`` switches it off."""
 
     bootstrap_servers: str = "127.0.0.1:9092"
+    """host:port of brokers, as a comma list; an empty one switches progress off."""
     topic: str = Field(default="millrace.progress.v1", pattern=r"^[a-zA-Z0-9._-]{1,200}$")
+    """The topic of progress events."""
     partitions: int = Field(default=3, ge=1, le=1000)
+    """How many partitions `init` gives the topic."""
     config: dict[str, str] = Field(default_factory=dict, repr=False)
     """Further librdkafka properties (security), never printed."""
 
@@ -120,20 +135,31 @@ class BridgeSettings(Section):
     """The Server-Sent Events bridge: where it listens and where people find it."""
 
     host: str = "127.0.0.1"
+    """The address on which it listens."""
     port: int = Field(default=8085, ge=1, le=65535)
+    """The port on which it listens."""
     url: str = "http://127.0.0.1:8085"
+    """The address by which people and commands reach it."""
     token: SecretStr | None = None
+    """The word that it asks for, of at least 16 characters."""
     user_header: str | None = None
     """Name of the header in which a reverse proxy says who the user is."""
     cors_origin: str | None = None
+    """The one other origin whose pages may read its streams."""
     airflow_origins: CommaList = ("http://127.0.0.1:8080", "http://localhost:8080")
     """Origins that may show the page in a frame."""
     max_streams: int = Field(default=6000, ge=1, le=100_000)
+    """How many streams may be open at once."""
     max_streams_per_address: int = Field(default=6000, ge=1, le=100_000)
+    """How many of them one client address may have."""
     max_streams_per_run: int = Field(default=6000, ge=1, le=100_000)
+    """How many of them may follow one run."""
     stalled_after_s: float = Field(default=25.0, gt=0, le=3600)
+    """A task that says nothing for this long is shown as stalled."""
     lost_after_s: float = Field(default=60.0, gt=0, le=86_400)
+    """A task that says nothing for this long is shown as lost."""
     max_age_s: float = Field(default=600.0, gt=1, le=86_400)
+    """A stream ends after about this long, and its client connects again."""
     max_sources: int = Field(default=10_000, ge=10, le=1_000_000)
     """Task attempts (and their curves) that the bridge remembers; finished runs are forgotten first."""
 
@@ -142,23 +168,31 @@ class AirflowSettings(Section):
     """Where Airflow's web address is (for links) and how the demo signs in."""
 
     url: str = "http://127.0.0.1:8080"
+    """The web address of Airflow, for links."""
     username: str = "admin"
+    """The user with whom the demo signs in."""
     password: SecretStr | None = None
+    """The password of that user."""
 
 
 class SourcesSettings(Section):
     """Which folders the form in Airflow may load from."""
 
     roots: CommaList = ()
+    """Folders from which the form may load; without one, `inbox` and `demo` below the home."""
 
 
 class LoadSettings(Section):
     """How a load spends memory, threads and the cluster's patience; sizes in bytes."""
 
     chunk_bytes: int = Field(default=CHUNK_BYTES_MAX, ge=CHUNK_BYTES_MIN, le=CHUNK_BYTES_MAX)
-    codec: str = "gzip"
+    """Stored bytes of a chunk, at most."""
+    codec: Literal["gzip", "zstd", "none"] = "gzip"
+    """The codec of chunks."""
     codec_level: int = Field(default=1, ge=0, le=22)
+    """Effort of the codec: 0 to 3 for gzip, 1 to 22 for zstd."""
     bucket_bytes: int = Field(default=64_000_000, ge=CHUNK_BYTES_MAX, le=128_000_000)
+    """Stored bytes of a Cassandra partition, at most."""
     window_bytes: int = Field(default=20_000_000, ge=CHUNK_BYTES_MAX, le=256_000_000)
     """Stored bytes on their way to Cassandra at any time; fewer while it pushes back. Like the two that follow it is
     one loader's: each task of a load in Airflow is one, so divide what the cluster may bear by how many run at once."""
@@ -167,12 +201,15 @@ class LoadSettings(Section):
     bytes_per_s: int = Field(default=0, ge=0)
     """Stored bytes sent a second, at most; 0 is as fast as it goes."""
     encode_threads: int = Field(default=0, ge=0, le=256)
-    """0 means one per core that the process may use, at most 8."""
+    """Threads that encode; 0 means one per core that the process may use, at most 8."""
     split_bytes: int = Field(default=16_000_000, ge=1_000_000)
     """A plain CSV or JSON lines file is cut into splits of about this size, at most ``max_splits`` of them."""
     max_splits: int = Field(default=64, ge=1, le=1000)
+    """How many splits a source is cut into, at most."""
     infer_bytes: int = Field(default=64_000_000, ge=1)
+    """How much of a CSV or JSON lines source is read to find its types."""
     max_unit_bytes: int = Field(default=64_000_000, ge=1)
+    """The largest record, line, row group or record batch that is read at once."""
 
 
 class ReadSettings(Section):
@@ -181,7 +218,9 @@ class ReadSettings(Section):
     window_bytes: int = Field(default=40_000_000, ge=CHUNK_BYTES_MAX, le=1_000_000_000)
     """Stored bytes asked for and not yet decoded."""
     decode_threads: int = Field(default=0, ge=0, le=256)
+    """Threads that decode; 0 means two more than the machine has cores."""
     use_cache: bool = True
+    """Whether Redis is asked before Cassandra."""
 
 
 class Settings(BaseSettings):

@@ -1,0 +1,131 @@
+"""``docs/settings.md``, made from the settings themselves: ``python -m local_stack.settings_page > docs/settings.md``.
+
+The sentences are the docstrings below the fields. They are read from the source: pydantic's own option for that would
+parse the source at each start of the program, which costs 40 ms.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import sys
+from collections.abc import Iterator
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel, SecretStr
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from local_stack.settings import CHECKOUT, StackSettings
+from pipeline.setting_names import variable_name
+from pipeline.settings import Settings
+
+__all__ = ["markdown"]
+
+_HEAD = """# Settings
+
+This page is made from the settings themselves: `python -m local_stack.settings_page > docs/settings.md`.
+
+A setting is found in these places; the first one that names it wins:
+
+1. `pipeline.connect(cassandra={"keyspace": "other"})`, in Python. In Airflow: the connections `cassandra_default`,
+   `redis_default` and `kafka_default`.
+2. An environment variable, such as `MILLRACE_CASSANDRA__KEYSPACE=other`. A list is written with commas or as JSON.
+3. `millrace.toml` in the working directory, or the file that `MILLRACE_CONFIG` names: a table for each section, such as
+   `[cassandra]` with `keyspace = "other"`.
+4. `$MILLRACE_HOME/millrace.toml`, which `./run up` writes for the local stack.
+5. The default.
+
+A value outside its range is refused by name before anything starts, and so is an unknown name, with the nearest known
+one. Sizes end in `_bytes`, times in `_s` (seconds).
+
+The API and `millrace.toml` spell `MILLRACE_CASSANDRA__PORT` as `cassandra.port`.
+"""
+
+_OTHERS = """## Variables that are no settings
+
+| variable | |
+|---|---|
+| `MILLRACE_HOME` | The folder of everything local; `.millrace` in the checkout by default. |
+| `MILLRACE_CONFIG` | The file that is read in place of `millrace.toml`; an empty one means none. |
+| `MILLRACE_DEBUG` | `1` shows where an error comes from. |
+| `MILLRACE_PYTHON` | The Python that `./run` uses. |
+| `MILLRACE_CHROMIUM` | The browser of the tests. |
+| `MILLRACE_TEST_SEED`, `MILLRACE_TEST_FULL` | The seed of the tests; whether the long ones run. |
+"""
+
+_COLUMNS = "| variable | default | range | |\n|---|---|---|---|"
+
+
+def markdown() -> str:
+    """The whole page; every setting is on it with its sentences, default, range and variable."""
+    parts = [_HEAD]
+    for section, whole in Settings.model_fields.items():
+        model: Any = whole.annotation
+        parts += [f"## {section}\n", f"{_sentence(model.__doc__)}\n", _table(model, (section,))]
+    parts += [
+        "## The local stack\n",
+        "`./run` reads these, and nothing else does.\n",
+        _table(StackSettings, ("stack",)),
+    ]
+    return "\n".join([*parts, _OTHERS])
+
+
+def _table(model: type[BaseModel], path: tuple[str, ...]) -> str:
+    said = _docstrings(model)
+    rows = [_COLUMNS]
+    for name, field in model.model_fields.items():
+        variable = "MILLRACE_HOME" if model is StackSettings and name == "home" else variable_name((*path, name))
+        if variable != "MILLRACE_HOME":
+            rows.append(f"| `{variable}` | {_default(field)} | {_range(field)} | {_sentence(said[name])} |")
+    return "\n".join(rows) + "\n"
+
+
+def _docstrings(model: type[BaseModel]) -> dict[str, str]:
+    """The docstring below each field of a model; ``KeyError`` of the caller names a field without one."""
+    [body] = [node for node in ast.parse(inspect.getsource(model)).body if isinstance(node, ast.ClassDef)]
+    found = {}
+    for field, after in zip(body.body, body.body[1:], strict=False):
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(after, ast.Expr):
+            found[field.target.id] = str(ast.literal_eval(after.value))
+    return found
+
+
+def _sentence(text: str | None) -> str:
+    return re.sub(r"\s+", " ", text or "").replace("``", "`").replace("|", "\\|").strip()
+
+
+def _default(field: FieldInfo) -> str:
+    value = field.get_default(call_default_factory=True)
+    if isinstance(value, SecretStr):
+        value = value.get_secret_value()
+    if isinstance(value, tuple):
+        value = ",".join(value)
+    if value in (None, "", {}, PydanticUndefined):
+        return "none"
+    text = str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
+    return f"`{text.replace(f'{CHECKOUT}/', '')}`"
+
+
+def _range(field: FieldInfo) -> str:
+    if words := list(_bounds(field)):
+        return " ".join(words)
+    kind: Any = field.annotation
+    if get_origin(kind) is Literal:
+        return ", ".join(map(str, get_args(kind)))
+    names = {bool: "true, false", tuple: "a list", dict: "a JSON object of texts"}
+    return names.get(get_origin(kind) or kind, "text")
+
+
+def _bounds(field: FieldInfo) -> Iterator[str]:
+    for rule in field.metadata:
+        for sign, word in (("ge", "from"), ("gt", "above"), ("le", "to"), ("lt", "below")):
+            if (bound := getattr(rule, sign, None)) is not None:
+                yield f"{word} {bound:,}"
+        if pattern := getattr(rule, "pattern", None):
+            yield f"`{pattern}`"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(markdown())
