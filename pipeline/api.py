@@ -18,7 +18,7 @@ from pipeline.load.outcome import outcome
 from pipeline.load.resume import unfinished_run
 from pipeline.names import check_dataset_name, new_run_id, parse_reference
 from pipeline.progress import Task, null_task
-from pipeline.removal import Removal
+from pipeline.removal import Removal, UndeleteReport
 from pipeline.settings import Settings
 from pipeline.store import schema
 from pipeline.store.audit import Auditor, mendable
@@ -142,10 +142,14 @@ class Store:
                 )
         return infos
 
-    def versions(self, name: str) -> list[Version]:
-        """Every visible version, newest first; raises ``DatasetNotFoundError`` when there is none."""
-        versions = self.catalogue.versions(check_dataset_name(name))
-        if not versions:
+    def versions(self, name: str, *, deleted: bool = False) -> list[Version]:
+        """Every visible version, newest first; raises ``DatasetNotFoundError`` when there is none.
+
+        With ``deleted`` those whose deletion ``undelete`` can take back; an empty list where there are none.
+        """
+        check_dataset_name(name)
+        versions = self.catalogue.deleted_versions(name) if deleted else self.catalogue.versions(name)
+        if not versions and not (deleted and self.catalogue.every_version(name)):
             raise self.catalogue.unknown(name)
         return versions
 
@@ -358,6 +362,14 @@ class Store:
         down; then nothing was deleted.
         """
         return self._removal.delete(reference, whole=whole, now=now, dry_run=dry_run)
+
+    def undelete(self, reference: str, *, dry_run: bool = False) -> UndeleteReport:
+        """Takes back what ``delete`` or ``prune`` marked, until a sweep begins to remove its data.
+
+        ``reference`` has a number, a full version or a time. Raises ``VersionNotFoundError`` for what is removed or was
+        withdrawn, ``UsageError`` for what is not deleted, and ``StoreUnavailableError`` while a node is down.
+        """
+        return self._removal.undelete(reference, dry_run=dry_run)
 
     def prune(self, name: str, keep: int, *, now: bool = False, dry_run: bool = False) -> SweepReport:
         """Marks all but the newest ``keep`` versions as deleted; tagged and leased ones are kept and do not count."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
 
 from pipeline.errors import (
     ChunkError,
@@ -19,9 +21,34 @@ from pipeline.store.audit import Auditor, Lack
 from pipeline.store.catalogue import Catalogue
 from pipeline.store.session import CassandraSession
 from pipeline.store.sweep import GRACE, Sweeper, SweepReport
+from pipeline.store.undelete import Undeleter
 from pipeline.store.version import Version
 
-__all__ = ["Removal"]
+__all__ = ["Removal", "UndeleteReport"]
+
+
+@dataclass(frozen=True, slots=True)
+class UndeleteReport:
+    """A version whose deletion was taken back, or with ``dry_run`` can be."""
+
+    dataset: str
+    version: str
+    deleted_at: datetime | None
+    """When it was deleted; None where that was taken back before."""
+    latest: bool
+    """It is the dataset's latest version now."""
+    merges_with: tuple[str, ...]
+    """Versions of appends to the same data that do not hold its rows: the next append or ``heal`` merges them."""
+    dry_run: bool = False
+
+    @property
+    def reference(self) -> str:
+        """``flights@12-3fa9c1``."""
+        return f"{self.dataset}@{self.version}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON."""
+        return asdict(self)
 
 
 class Removal:
@@ -31,6 +58,7 @@ class Removal:
         self._cassandra = cassandra
         self._catalogue = catalogue
         self._sweeper = Sweeper(cassandra, catalogue)
+        self._undeleter = Undeleter(cassandra, catalogue)
 
     def delete(self, reference: str, *, whole: bool, now: bool, dry_run: bool) -> SweepReport:
         """Marks a version, or with ``whole`` every version of its dataset; ``now`` removes what they held as well.
@@ -59,6 +87,24 @@ class Removal:
         unmerged = {head.label for head in heads(self._sweeper.every(name), visible[0])}
         versions = [v for v in visible[keep:] if (v.number, v.hex) not in held and v.label not in unmerged]
         return self._mark(name, versions, now=now, dry_run=dry_run)
+
+    def undelete(self, reference: str, *, dry_run: bool) -> UndeleteReport:
+        """Makes a deleted version visible again; raises as ``Undeleter.find`` and ``Undeleter.restore`` do."""
+        name, selector = parse_reference(reference)
+        found = self._undeleter.find(name, selector)
+        if not dry_run:
+            self._undeleter.restore(found)
+        every = self._undeleter.every(name)
+        after = [replace(v, deleted_at=None) if v.label == found.label else v for v in every]
+        latest = next(version for version in after if version.deleted_at is None)
+        return UndeleteReport(
+            dataset=name,
+            version=found.label,
+            deleted_at=found.deleted_at,
+            latest=latest.label == found.label,
+            merges_with=_merging(after, latest, found.label),
+            dry_run=dry_run,
+        )
 
     def fsck(self, *, delete: bool, now: bool) -> tuple[SweepReport, list[Lack]]:
         """What is there for nobody, and what is named and lacking; only ``delete`` removes what is over its time."""
@@ -100,10 +146,18 @@ class Removal:
         if dry_run:
             return
         try:
-            self._sweeper.remove(ripe, report)
+            self._sweeper.remove(ripe, report, grace=grace)
         except (StoreUnavailableError, StoreTimeoutError):
             raise
         except StoreError as error:
             report.problems.append(str(error))
         else:
             self._sweeper.empty_deleted(name, grace=grace)
+
+
+def _merging(every: Sequence[Version], latest: Version, label: str) -> tuple[str, ...]:
+    """The other appends that the next one merges with the version of this label."""
+    if latest.mode == "replace":
+        return ()
+    found = [version.label for version in heads(every, latest)]
+    return tuple(other for other in found if other != label) if label in found else ()

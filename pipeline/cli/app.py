@@ -38,6 +38,7 @@ COMMANDS: Final = {
     "verify": "pipeline.cli.verify",
     "heal": "pipeline.cli.heal",
     "delete": "pipeline.cli.delete",
+    "undelete": "pipeline.cli.undelete",
     "prune": "pipeline.cli.prune",
     "fsck": "pipeline.cli.fsck",
     "warm": "pipeline.cli.warm",

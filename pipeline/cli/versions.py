@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pipeline.cli.invocation import Invocation, json_option, pass_invocation, strict_option
-from pipeline.cli.output import human_bytes, print_table
+from pipeline.cli.output import human_bytes, print_table, say
 from pipeline.cli.store import open_store
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from pipeline.store.version import Version
 
 __all__ = ["command"]
 
@@ -17,28 +22,45 @@ _FIELDS = ("mode", "parent", "kind", "rows", "chunks", "raw_bytes", "stored_byte
 
 @click.command(short_help="List the versions of a dataset, newest first.")
 @click.argument("name")
+@click.option("--deleted", is_flag=True, help="Those that millrace undelete can take back, and until when.")
 @strict_option
 @json_option
 @pass_invocation
-def command(invocation: Invocation, /, name: str) -> None:
+def command(invocation: Invocation, /, name: str, deleted: bool) -> None:
     """List every version of the dataset NAME, newest first.
 
     JSON: dataset and versions, a list of version, mode, parent, kind, rows, chunks, raw_bytes, stored_bytes, run,
-    committed_at.
+    committed_at; with --deleted also deleted_at and removed_from (when a sweep may remove its data).
 
     \b
     Example:
       millrace versions flights
+      millrace versions flights --deleted
     """
     with open_store(invocation) as store:
-        versions = store.versions(name)
+        versions = store.versions(name, deleted=deleted)
         facts: list[dict[str, Any]] = [
-            {"version": version.label, **{field: getattr(version, field) for field in _FIELDS}} for version in versions
+            {"version": version.label, **{field: getattr(version, field) for field in _FIELDS}, **_removal(version)}
+            for version in versions
         ]
 
         def show() -> None:
+            if deleted and not versions:
+                say(f"no deletion of {name} can be taken back")
+                return
             print_table(
-                ["version", "mode", "parent", "rows", "chunks", "raw", "stored", "committed (UTC)", "run"],
+                [
+                    "version",
+                    "mode",
+                    "parent",
+                    "rows",
+                    "chunks",
+                    "raw",
+                    "stored",
+                    "committed (UTC)",
+                    *(["kept until (UTC)"] if deleted else []),
+                    "run",
+                ],
                 [
                     (
                         v.label,
@@ -49,6 +71,7 @@ def command(invocation: Invocation, /, name: str) -> None:
                         human_bytes(v.raw_bytes),
                         human_bytes(v.stored_bytes),
                         f"{v.committed_at:%Y-%m-%d %H:%M:%S}",
+                        *(f"{moment:%Y-%m-%d %H:%M:%S}" for moment in list(_removal(v).values())[1:]),
                         v.run,
                     )
                     for v in versions
@@ -57,3 +80,12 @@ def command(invocation: Invocation, /, name: str) -> None:
             )
 
         invocation.answer({"dataset": name, "versions": facts}, show)
+
+
+def _removal(version: Version) -> dict[str, datetime]:
+    """When a version was deleted, and from when on a sweep may remove its data."""
+    from pipeline.store.sweep import GRACE
+
+    if version.deleted_at is None:
+        return {}
+    return {"deleted_at": version.deleted_at, "removed_from": version.deleted_at + GRACE}

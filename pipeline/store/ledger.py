@@ -17,7 +17,7 @@ import xxhash
 
 from pipeline.store.catalogue import SHELF
 from pipeline.store.session import CassandraSession
-from pipeline.store.version import CATALOGUE_BUCKET, PAGES_BUCKET, Version, WriterRow
+from pipeline.store.version import CATALOGUE_BUCKET, PAGES_BUCKET, WITHDRAWN, Version, WriterRow, after_any_clock
 from pipeline.store.writer import ReplicatedWriter, Write
 
 __all__ = ["Ledger"]
@@ -50,20 +50,29 @@ class Ledger:
         self._writes = writes
 
     def insert(
-        self, table: str, what: str, values: dict[str, Any], *, owing: tuple[str, UUID, int] | None = None
+        self,
+        table: str,
+        what: str,
+        values: dict[str, Any],
+        *,
+        owing: tuple[str, UUID, int] | None = None,
+        written: int | None = None,
     ) -> int:
         """One row of the catalogue; where it is proven on one node only, ``owing`` (``note_debt``) is put on record.
 
         Before the row while a replica is known to be gone, else behind it: a loader may die in between, and what one
-        node alone has must not go unrecorded. A note too many is paid by looking.
+        node alone has must not go unrecorded. A note too many is paid by looking. ``written`` is the write time
+        (microseconds), where it is not now.
         """
-        prepared = self._cassandra.prepare(_insertion(table, values))
-        noted = owing and self._writes.is_short_of(self._cassandra.replicas(prepared.bind(tuple(values.values()))))
+        using, last = ("", ()) if written is None else (" USING TIMESTAMP ?", (written,))
+        prepared = self._cassandra.prepare(_insertion(table, values) + using)
+        bindings = (*values.values(), *last)
+        noted = owing and self._writes.is_short_of(self._cassandra.replicas(prepared.bind(bindings)))
         if owing and noted:
             self.note_debt(*owing, 0)
 
         def make(level: int) -> Any:
-            bound = prepared.bind(tuple(values.values()))
+            bound = prepared.bind(bindings)
             bound.consistency_level = level
             return bound
 
@@ -190,6 +199,10 @@ class Ledger:
         return self.insert("versions", f"the version {version.reference}", values, owing=owing)
 
     def withdraw(self, version: Version) -> None:
-        """Readers see the version no more: what it names is not all there."""
+        """Readers see the version no more, for good: what it names is not all there, or is in a later version.
+
+        Its write time is later than that of whoever deletes the version, or takes that back, at the same moment.
+        """
         key = {"dataset": version.dataset, "number": version.number, "hex": version.hex}
-        self.insert("versions", f"the version {version.reference}", {**key, "deleted_at": datetime.now(UTC)})
+        mark = {"deleted_at": datetime.now(UTC), "mark": WITHDRAWN}
+        self.insert("versions", f"the version {version.reference}", {**key, **mark}, written=after_any_clock())

@@ -145,7 +145,7 @@ def _newest_version(rows: Sequence[Any], copies: Sequence[Cells]) -> Cells:
         )
     later = max(at for at, _ in newest.values()) + 1
     cells: Cells = {column: (later, value) for column, (_, value) in good[0].items()}
-    return cells | {column: newest[column] for column in ("deleted_at",) if column in newest}
+    return cells | {column: newest[column] for column in ("deleted_at", "mark") if column in newest}
 
 
 def _is_whole(row: Any) -> bool:

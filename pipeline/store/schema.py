@@ -6,6 +6,7 @@ same name). The schema's number stands in the comment of ``versions``; a keyspac
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from pipeline.errors import StoreSchemaError, StoreUnavailableError
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["SCHEMA_NUMBER", "TABLES", "check", "create", "statements"]
 
-SCHEMA_NUMBER = 1
+SCHEMA_NUMBER = 2
+_CHANGES = {1: "ALTER TABLE {keyspace}.versions ADD IF NOT EXISTS mark text"}
+"""What ``millrace init`` does to a keyspace of that number to make it one of the next."""
 
 # NoopCompressor keeps a checksum per 64 KiB block of what is compressed already. read_repair and speculative_retry
 # are off because a replica is always asked by name here: the other one answering, or being overwritten by
@@ -56,7 +59,7 @@ TABLES: dict[str, str] = {
             parent text, mode text, kind text, writer uuid, writers int, run text, code text,
             rows bigint, raw_bytes bigint, stored_bytes bigint, chunks int, page_count int,
             source text, settings text, arrow_schema blob, pages blob,
-            committed_at timestamp, checksum blob, deleted_at timestamp, purged_at timestamp,
+            committed_at timestamp, checksum blob, deleted_at timestamp, purged_at timestamp, mark text,
             PRIMARY KEY ((dataset), number, hex)
         ) WITH CLUSTERING ORDER BY (number DESC, hex DESC)
             AND comment = 'millrace schema {SCHEMA_NUMBER}' AND {_ROWS}""",
@@ -109,7 +112,18 @@ def create(session: Session, settings: CassandraSettings) -> None:
         )
     for statement in statements(settings):
         session.execute(statement, timeout=60)
+    _bring_up(session, settings)
     check(session, settings)
+
+
+def _bring_up(session: Session, settings: CassandraSettings) -> None:
+    """A keyspace that an older Millrace made gets this schema; the number last, so that it can be done again."""
+    keyspace = settings.keyspace
+    number = _number(_comments(session, keyspace))
+    while number in _CHANGES:
+        session.execute(_CHANGES[number].format(keyspace=keyspace), timeout=60)
+        number += 1
+        session.execute(f"ALTER TABLE {keyspace}.versions WITH comment = 'millrace schema {number}'", timeout=60)
 
 
 def check(session: Session, settings: CassandraSettings, host: Host | None = None) -> None:
@@ -130,19 +144,31 @@ def check(session: Session, settings: CassandraSettings, host: Host | None = Non
             expected=settings.replication_factor,
             actual=factor,
         )
-    query = "SELECT table_name, comment FROM system_schema.tables WHERE keyspace_name = %s"
-    rows = session.execute(query, (keyspace,), host=host)
-    comments = {row.table_name: row.comment for row in rows}
+    comments = _comments(session, keyspace, host)
     missing = [name for name in TABLES if name not in comments]
     if missing:
         raise StoreSchemaError(
             f"keyspace {keyspace!r} lacks {', '.join(missing)}", hint="run: millrace init", actual=missing
         )
-    number = comments["versions"].rpartition(" ")[2]
-    if number != str(SCHEMA_NUMBER):
+    number = _number(comments)
+    if number != SCHEMA_NUMBER:
         raise StoreSchemaError(
             f"keyspace {keyspace!r} has schema {number}, this Millrace has {SCHEMA_NUMBER}",
-            hint="use the Millrace that made it, or another keyspace",
+            hint="millrace init changes it, once every process uses this Millrace"
+            if number in _CHANGES
+            else "use the Millrace that made it, or another keyspace",
             expected=SCHEMA_NUMBER,
             actual=number,
         )
+
+
+def _comments(session: Session, keyspace: str, host: Host | None = None) -> dict[str, str]:
+    query = "SELECT table_name, comment FROM system_schema.tables WHERE keyspace_name = %s"
+    rows = session.execute(query, (keyspace,), host=host)
+    return {row.table_name: row.comment for row in rows}
+
+
+def _number(comments: Mapping[str, str]) -> int:
+    """The schema's number; 0 for a table that is not ours."""
+    digits = comments["versions"].rpartition(" ")[2]
+    return int(digits) if digits.isdecimal() else 0

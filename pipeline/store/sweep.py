@@ -7,25 +7,21 @@ key is ever used again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Sequence, Set
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from cassandra import ConsistencyLevel
-
-from pipeline.errors import ChunkMissingError, StoreError, StoreUnavailableError, UsageError
-from pipeline.store.catalogue import Catalogue
+from pipeline.errors import ChunkMissingError, UsageError
+from pipeline.store.at_all import AtAll
 from pipeline.store.heal import ALIVE
-from pipeline.store.session import CassandraSession
-from pipeline.store.version import CATALOGUE_BUCKET, CONDEMNED, Version, WriterRow, after_any_clock
+from pipeline.store.version import CONDEMNED, DELETED, Version, WriterRow, after_any_clock
 
 __all__ = ["GRACE", "Garbage", "SweepReport", "Sweeper"]
 
 GRACE = timedelta(hours=24)
-_ALL = ConsistencyLevel.ALL
 _PARTITIONS = ("pages", "under_replicated")
 
 
@@ -66,31 +62,15 @@ class SweepReport:
         return asdict(self)
 
 
-class Sweeper:
+class Sweeper(AtAll):
     """Marks versions as deleted and removes what nothing names any more."""
 
-    def __init__(self, cassandra: CassandraSession, catalogue: Catalogue) -> None:
-        self._cassandra = cassandra
-        self._catalogue = catalogue
-
-    def require_all_up(self) -> None:
-        """Raises ``StoreUnavailableError`` with one line while any node is down."""
-        down = self._cassandra.missing()
-        if down:
-            raise StoreUnavailableError(
-                f"deleting needs every node, {', '.join(down)} is down",
-                hint="start it (./run up cassandra) and give the command again; nothing was deleted",
-                node=", ".join(down),
-            )
+    doing = "deleting"
+    undone = "nothing was deleted"
 
     def visible(self, dataset: str) -> list[Version]:
         """Every visible version, newest first, as all replicas together know them."""
         return [version for version in self.every(dataset) if version.deleted_at is None]
-
-    def every(self, dataset: str) -> list[Version]:
-        """Every version, deleted ones too."""
-        self.require_all_up()
-        return self._catalogue.every_version(dataset, self._rows)
 
     def mark(self, versions: Iterable[Version], *, dry_run: bool = False) -> list[str]:
         """Readers see these versions no more; their data stays for the grace time.
@@ -107,8 +87,7 @@ class Sweeper:
         if not dry_run:
             for version in wanted:
                 self._refuse_if_held(version)  # the first question of many may be seconds old
-                query = "UPDATE {ks}.versions SET deleted_at = ? WHERE dataset = ? AND number = ? AND hex = ?"
-                self._execute(query, (datetime.now(UTC), version.dataset, version.number, version.hex))
+                self.write_mark(version, DELETED, datetime.now(UTC))
         return [version.reference for version in wanted]
 
     def garbage(self, dataset: str, *, grace: timedelta = GRACE) -> list[Garbage]:
@@ -154,11 +133,11 @@ class Sweeper:
                 deleted |= {writer: max(deleted_at, deleted.get(writer, deleted_at)) for writer in writers}
         return named, {writer: at for writer, at in deleted.items() if writer not in named}
 
-    def remove(self, garbage: Iterable[Garbage], report: SweepReport) -> None:
+    def remove(self, garbage: Iterable[Garbage], report: SweepReport, *, grace: timedelta = GRACE) -> None:
         """Whole partitions go, at ``ALL``; the writer's row last, so that an interrupted removal is found again.
 
-        Everything is condemned first and then looked up once more: whoever publishes or resumes looks for that after
-        its own row, so of the two at least one sees the other.
+        Everything is condemned first and then looked up once more: whoever publishes, resumes or takes back a deletion
+        looks for that after its own row, so of the two at least one sees the other.
         """
         items = list(garbage)
         for dataset in {item.dataset for item in items}:
@@ -166,9 +145,9 @@ class Sweeper:
         for item in items:
             self._condemn(item)
         for dataset in {item.dataset for item in items}:
-            named, _ = self._named(dataset)
+            still = {item.writer for item in self.garbage(dataset, grace=grace) if item.ripe}
             for item in items:
-                if item.dataset == dataset and item.writer not in named:
+                if item.dataset == dataset and item.writer in still:
                     self._remove(item, report)
 
     def _condemn(self, item: Garbage) -> None:
@@ -186,43 +165,23 @@ class Sweeper:
             self._execute(query, place)
         report.removed_writers += 1
 
-    def _require_no_debt(self, dataset: str) -> None:
-        """What one node alone knows of the catalogue may name what looks like garbage there."""
-        if CATALOGUE_BUCKET in self._owed(dataset):
-            raise StoreError(
-                f"{dataset} has catalogue rows on one node only, so nothing of it is deleted",
-                hint=f"millrace heal {dataset} first",
-                dataset=dataset,
-            )
-
-    def _owed(self, dataset: str) -> Iterator[int]:
-        """The buckets of every debt of the dataset, from the whole table, which is small but after an outage."""
-        query = "SELECT dataset, writer, bucket FROM {ks}.under_replicated"
-        try:
-            rows = [row for row in self._rows(query, ()) if row.dataset == dataset]
-            # A note is written before its writer's row: who has no row on any node has written nothing else.
-            known = {row.writer for row in self._writers(dataset)} if rows else set()
-            yield from [row.bucket for row in rows if row.writer in known]
-        except StoreError as error:
-            if error.retriable:
-                raise
-            # Too many tombstones for one question.
-            for writer in self._writers(dataset):
-                rows = self._rows(f"{query} WHERE dataset = ? AND writer = ?", (dataset, writer.writer))
-                yield from [row.bucket for row in rows]
-
     def empty_deleted(self, dataset: str, *, grace: timedelta = GRACE) -> None:
-        """Versions whose grace time is over lose their lists and spilled pages; their key stays taken for ever."""
+        """Versions whose grace time is over lose their lists and spilled pages; their key stays taken for ever.
+
+        Only those whose writer is condemned or gone: whoever takes back a deletion looks for that.
+        """
         now = datetime.now(UTC)
         held = self.held(dataset)
         # Writers first, and then the versions once for all: whatever is published in between, or later, was begun by a
         # writer that is known here and named by nothing, which is a load under way.
         writers = self._writers(dataset)
         every = self._every_version(dataset)
+        there = {row.writer for row in writers if not row.condemned}
         over: list[Version] = []
         kept: list[Version] = []
         for version, deleted_at in every:
-            stays = deleted_at is None or now - deleted_at < grace or (version.number, version.hex) in held
+            waits = deleted_at is None or now - deleted_at < grace or version.writer in there
+            stays = waits or (version.number, version.hex) in held
             (kept if stays else over).append(version)
         named, deleted = self._named(dataset, every) if over else (set(), {})
         if over and _loading(writers, named | set(deleted), now):
@@ -282,17 +241,6 @@ class Sweeper:
             for version in self._catalogue.every_version(dataset, self._rows)
             if version.purged_at is None
         ]
-
-    def _writers(self, dataset: str) -> list[WriterRow]:
-        return self._catalogue.writers(dataset, rows=self._rows)
-
-    def _rows(self, query: str, values: tuple[Any, ...]) -> list[Any]:
-        statement = self._cassandra.prepare(query).bind(values)
-        statement.consistency_level = _ALL
-        return self._cassandra.execute(statement)
-
-    def _execute(self, query: str, values: tuple[Any, ...]) -> None:
-        self._rows(query, values)
 
 
 def _loading(rows: Iterable[WriterRow], known: Set[UUID], now: datetime) -> set[str]:

@@ -17,8 +17,11 @@ from pipeline.errors import ChunkFormatError
 __all__ = [
     "CATALOGUE_BUCKET",
     "CONDEMNED",
+    "DELETED",
     "PAGES_BUCKET",
     "PUBLISHER",
+    "RESTORED",
+    "WITHDRAWN",
     "Debt",
     "Version",
     "WriterRow",
@@ -32,6 +35,9 @@ PUBLISHER = -2
 """As ``split`` of a writer's row: it writes a version's row and lists, and no chunks."""
 CONDEMNED = -1
 """As ``attempt`` of a writer's row: written before anything of it is removed."""
+
+DELETED, RESTORED, WITHDRAWN = "deleted", "restored", "withdrawn"
+"""The ``mark`` of a version: somebody deleted it, took that back, or its own publisher withdrew it for good."""
 
 PAGES_BUCKET = -1
 CATALOGUE_BUCKET = -2
@@ -67,6 +73,9 @@ class Version:
     pages_blob: bytes | None = field(default=None, repr=False)
     checksum: bytes = field(default=b"", repr=False)
     deleted_at: datetime | None = None
+    """None while readers see the version, also where a deletion was taken back."""
+    mark: str = ""
+    """``DELETED``, ``RESTORED`` or ``WITHDRAWN``; empty where it was never marked, or by schema 1."""
     purged_at: datetime | None = None
     degraded: bool = False
 
@@ -105,7 +114,8 @@ class Version:
             settings=json.loads(row.settings),
             committed_at=row.committed_at.replace(tzinfo=UTC),
             checksum=row.checksum,
-            deleted_at=row.deleted_at and row.deleted_at.replace(tzinfo=UTC),
+            deleted_at=None if row.mark == RESTORED else row.deleted_at and row.deleted_at.replace(tzinfo=UTC),
+            mark=row.mark or "",
             purged_at=row.purged_at and row.purged_at.replace(tzinfo=UTC),
         )
 

@@ -111,11 +111,7 @@ class Checker:
             for dataset, wanted in expected.items():
                 _judge(reader, dataset, wanted, verdict)
             for name in reader.names():
-                if (
-                    name.startswith(prefix)
-                    and name not in expected
-                    and any(row.deleted_at is None for row in reader.versions(name))
-                ):
+                if name.startswith(prefix) and name not in expected and any(map(_is_visible, reader.versions(name))):
                     verdict.phantom.append(f"{way}: a dataset {name} that nobody loaded")
         return verdict
 
@@ -206,9 +202,13 @@ def _checked(found: Mapping[int, bytes], tiles: Sequence[Mapping[str, Any]], nam
     return stored
 
 
+def _is_visible(row: Any) -> bool:
+    return row.deleted_at is None or row.mark == "restored"
+
+
 def _judge(reader: _Reader, dataset: str, expected: Expected, verdict: Verdict) -> None:
     where = f"{reader.way}: {dataset}"
-    visible = {f"{row.number}-{row.hex}": row for row in reader.versions(dataset) if row.deleted_at is None}
+    visible = {f"{row.number}-{row.hex}": row for row in reader.versions(dataset) if _is_visible(row)}
     if expected.versions and dataset not in reader.names():
         verdict.lost.append(f"{where}: its name")
     for label in expected.versions:

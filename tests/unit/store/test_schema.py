@@ -61,6 +61,8 @@ class FakeSession:
 
     def execute(self, query: str, parameters: Any = None, timeout: float = 0, host: Any = None) -> Any:
         self.executed.append(query)
+        if found := re.search(r"ALTER TABLE ks\.versions WITH comment = 'millrace schema (\d+)'", query):
+            self.number = int(found[1])
         if "system_schema.keyspaces" in query:
             row = None if self.factor is None else SimpleNamespace(replication={"dc7": self.factor})
             return SimpleNamespace(one=lambda: row)
@@ -73,7 +75,9 @@ class FakeSession:
     [
         (FakeSession(factor=None), "keyspace 'ks' does not exist: run: millrace init"),
         (FakeSession(factor="3"), "replication factor 3 in dc7: Millrace works with 2"),
-        (FakeSession(number=99), "has schema 99, this Millrace has"),
+        (FakeSession(number=99), "has schema 99, this Millrace has 2: use the Millrace that made it"),
+        (FakeSession(number=0), "has schema 0, this Millrace has 2: use the Millrace that made it"),
+        (FakeSession(number=1), "has schema 1, this Millrace has 2: millrace init changes it"),
         (FakeSession(lacks="pages"), "lacks pages: run: millrace init"),
     ],
 )
@@ -98,6 +102,27 @@ def test_making_tables_is_refused_on_a_cluster_of_one() -> None:
     session.cluster.metadata.all_hosts = lambda: [SimpleNamespace(is_up=True, address="10.0.0.1")]
     with pytest.raises(StoreUnavailableError, match="a second node"):
         schema.create(session, SETTINGS)
+
+
+def test_init_brings_a_keyspace_of_schema_1_up_to_this_one_and_the_number_comes_last() -> None:
+    session = FakeSession(number=1)
+    schema.create(session, SETTINGS)
+    changes = [query for query in session.executed if query.startswith("ALTER")]
+    assert changes == [
+        "ALTER TABLE ks.versions ADD IF NOT EXISTS mark text",
+        "ALTER TABLE ks.versions WITH comment = 'millrace schema 2'",
+    ]
+    session.executed.clear()
+    schema.create(session, SETTINGS)
+    assert not [query for query in session.executed if query.startswith("ALTER")]
+
+
+@pytest.mark.parametrize("number", [0, 99])
+def test_init_changes_nothing_in_a_keyspace_of_a_number_that_it_does_not_know(number: int) -> None:
+    session = FakeSession(number=number)
+    with pytest.raises(StoreSchemaError, match=f"has schema {number}"):
+        schema.create(session, SETTINGS)
+    assert not [query for query in session.executed if query.startswith("ALTER")]
 
 
 @pytest.mark.parametrize("keyspace", ["Millrace", "a-b", 'x"; DROP KEYSPACE y; --', "", "a" * 49, "ks\n"])

@@ -1,0 +1,594 @@
+"""Taking back a deletion, alone and together with sweeps, publishers, other people and nodes that are down."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from cassandra import ConsistencyLevel
+
+from pipeline.api import Store
+from pipeline.errors import DatasetNotFoundError, StoreError, StoreUnavailableError, UsageError, VersionNotFoundError
+from pipeline.load import LoadOptions
+from pipeline.names import parse_reference
+from pipeline.store import sweep
+from pipeline.store.ledger import Ledger
+from pipeline.store.sweep import Sweeper, SweepReport
+from pipeline.store.undelete import Undeleter
+from pipeline.store.version import CATALOGUE_BUCKET, CONDEMNED, DELETED, RESTORED, WITHDRAWN
+from pipeline.store.writer import ReplicatedWriter
+from tests.unit.store import fakes
+from tests.unit.store.fakes import FakeCassandra, no_host
+
+Csv = Callable[..., str]
+APPEND = LoadOptions(mode="append")
+NOW = timedelta(0)
+
+
+@pytest.fixture
+def labels(store: Store, csv: Csv, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The dataset ``d`` of three versions, each a replace; loads that are over hold up no sweep."""
+    for k in range(3):
+        store.load("d", csv(3, first=10 * k, name=f"{k}.csv"))
+    monkeypatch.setattr(sweep, "ALIVE", NOW)
+    return [version.label for version in reversed(store.versions("d"))]
+
+
+def numbers(store: Store, reference: str = "d") -> list[int]:
+    return sorted(int(n) for n in store.dataset(reference).to_table()["n"].to_pylist())
+
+
+def visible(store: Store) -> list[int]:
+    return [version.number for version in store.versions("d")]
+
+
+def row_of(cassandra: FakeCassandra, label: str) -> dict[str, Any]:
+    return next(row for row in cassandra.table("versions") if f"{row['number']}-{row['hex']}" == label)
+
+
+def set_mark(cassandra: FakeCassandra, label: str, **cells: Any) -> None:
+    for host in (cassandra.a, cassandra.b):
+        for key, (stamp, row) in list(host.rows["versions"].items()):
+            if f"{row['number']}-{row['hex']}" == label:
+                host.rows["versions"][key] = (stamp, {**row, **cells})
+
+
+# --- alone
+
+
+@pytest.mark.parametrize("how", ["number", "full", "time"])
+def test_a_deleted_version_is_there_again_with_its_rows(store: Store, labels: list[str], how: str) -> None:
+    moment = store.version("d@2").committed_at.isoformat()
+    store.delete("d@2")
+    assert visible(store) == [3, 1]
+    wanted = {"number": "2", "full": labels[1], "time": moment}[how]
+    report = store.undelete(f"d@{wanted}")
+    assert (report.version, report.latest, report.merges_with, report.dry_run) == (labels[1], False, (), False)
+    assert visible(store) == [3, 2, 1]
+    assert numbers(store, "d@2") == [10, 11, 12]
+
+
+def test_it_is_written_as_a_value_at_all_and_nothing_is_nulled(
+    store: Store, cassandra: FakeCassandra, labels: list[str]
+) -> None:
+    store.delete("d@3")
+    deleted_at = row_of(cassandra, labels[2])["deleted_at"]
+    assert row_of(cassandra, labels[2])["mark"] == DELETED
+    cassandra.reads.clear()
+    store.undelete("d@3")
+    row = row_of(cassandra, labels[2])
+    assert (row["mark"], row["deleted_at"]) == (RESTORED, deleted_at)
+    written = [(query, level) for query, level, _ in cassandra.reads if query.startswith("UPDATE")]
+    assert [level for _, level in written] == [ConsistencyLevel.ALL]
+    assert "null" not in written[0][0]
+    marks = {level for query, level, _ in cassandra.reads if "WRITETIME(mark)" in query}
+    assert marks == {ConsistencyLevel.ALL}
+
+
+def test_a_version_can_be_deleted_and_taken_back_as_often_as_one_likes(
+    store: Store, cassandra: FakeCassandra, labels: list[str]
+) -> None:
+    for _ in range(3):
+        store.delete("d@3")
+        assert (visible(store), store.version("d").label) == ([2, 1], labels[1])
+        assert store.undelete("d@3").latest is True
+        assert (visible(store), store.version("d").label) == ([3, 2, 1], labels[2])
+    store.delete("d@3", now=True)
+    assert row_of(cassandra, labels[2])["purged_at"] is not None
+    with pytest.raises(VersionNotFoundError, match="cannot be taken back, its data was removed"):
+        store.undelete("d@3")
+
+
+def test_the_grace_time_begins_anew_with_the_next_deletion(
+    store: Store, cassandra: FakeCassandra, labels: list[str]
+) -> None:
+    store.delete("d@3")
+    set_mark(cassandra, labels[2], deleted_at=datetime.now(UTC) - timedelta(hours=30))
+    store.undelete("d@3")
+    assert store.fsck(delete=True).removed_writers == 0
+    store.delete("d@3")
+    assert store.fsck(delete=True).removed_writers == 0
+    assert store.undelete("d@3").latest is True
+    assert numbers(store) == [20, 21, 22]
+
+
+def test_what_prune_marked_is_taken_back_too(store: Store, labels: list[str]) -> None:
+    store.prune("d", 1)
+    assert [version.label for version in store.versions("d", deleted=True)] == [labels[1], labels[0]]
+    store.undelete("d@1")
+    assert visible(store) == [3, 1]
+    assert [version.label for version in store.versions("d", deleted=True)] == [labels[1]]
+
+
+def test_a_whole_dataset_comes_back_version_by_version(store: Store, labels: list[str]) -> None:
+    store.delete("d", whole=True)
+    with pytest.raises(DatasetNotFoundError):
+        store.versions("d")
+    for version in store.versions("d", deleted=True):
+        store.undelete(version.reference)
+    assert visible(store) == [3, 2, 1]
+    assert store.versions("d", deleted=True) == []
+
+
+def test_a_dry_run_changes_nothing_and_refuses_the_same(
+    store: Store, cassandra: FakeCassandra, labels: list[str]
+) -> None:
+    store.delete("d@3")
+    before = [dict(row) for row in cassandra.table("versions")]
+    report = store.undelete("d@3", dry_run=True)
+    assert (report.version, report.latest, report.dry_run) == (labels[2], True, True)
+    assert cassandra.table("versions") == before
+    with pytest.raises(UsageError, match=r"d@1-\w+ is not deleted"):
+        store.undelete("d@1", dry_run=True)
+
+
+@pytest.mark.parametrize(
+    ("reference", "error", "said"),
+    [
+        ("d@1", UsageError, r"d@1-\w+ is not deleted"),
+        ("d", UsageError, "after @ stands its number or full version"),
+        ("d@latest", UsageError, "after @ stands its number or full version"),
+        ("d@good", UsageError, "after @ stands its number or full version"),
+        ("d@9", VersionNotFoundError, "d never had a version 9"),
+        ("d@3-ffffff", VersionNotFoundError, "d never had a version 3-ffffff"),
+        ("d@2999-01-01", VersionNotFoundError, "d never had a version 2999-01-01"),
+        ("other@1", DatasetNotFoundError, "there is no dataset 'other'"),
+    ],
+)
+def test_what_is_not_a_deleted_version_is_refused_in_words(
+    store: Store, labels: list[str], reference: str, error: type[Exception], said: str
+) -> None:
+    store.delete("d@3")
+    with pytest.raises(error, match=said):
+        store.undelete(reference)
+    assert visible(store) == [2, 1]
+
+
+def test_a_number_of_two_deleted_versions_is_refused_with_both(
+    store: Store, cassandra: FakeCassandra, labels: list[str]
+) -> None:
+    for host in (cassandra.a, cassandra.b):
+        for stamp, row in list(host.rows["versions"].values()):
+            if row["number"] == 3:
+                twin = {**row, "hex": "00000f"}
+                host.rows["versions"]["d", 3, "00000f"] = (stamp, twin)
+    for label in (labels[2], "3-00000f"):
+        set_mark(cassandra, label, mark=DELETED, deleted_at=datetime.now(UTC))
+    with pytest.raises(UsageError, match="d@3 names 2 versions") as caught:
+        store.undelete("d@3")
+    assert set(caught.value.context["versions"]) == {f"d@{labels[2]}", "d@3-00000f"}
+    assert store.undelete(f"d@{labels[2]}").version == labels[2]
+
+
+def test_a_number_means_the_deleted_one_of_two(store: Store, cassandra: FakeCassandra, labels: list[str]) -> None:
+    for host in (cassandra.a, cassandra.b):
+        [(stamp, row)] = [item for item in host.rows["versions"].values() if item[1]["number"] == 3]
+        host.rows["versions"]["d", 3, "00000f"] = (stamp, {**row, "hex": "00000f"})
+    set_mark(cassandra, labels[2], mark=DELETED, deleted_at=datetime.now(UTC))
+    assert store.undelete("d@3").version == labels[2]
+
+
+# --- what publishing withdrew
+
+
+def withdraw(store: Store, cassandra: FakeCassandra, reference: str) -> None:
+    version = store.version(reference)
+    with ReplicatedWriter(cassandra, window_bytes=1_000_000) as writes:
+        Ledger(cassandra, writes).withdraw(version)
+
+
+def test_what_publishing_withdrew_is_told_apart_in_its_row_and_refused(
+    store: Store, cassandra: FakeCassandra, labels: list[str]
+) -> None:
+    withdraw(store, cassandra, "d@3")
+    assert row_of(cassandra, labels[2])["mark"] == WITHDRAWN
+    assert visible(store) == [2, 1]
+    assert store.versions("d", deleted=True) == []
+    with pytest.raises(VersionNotFoundError, match="cannot be taken back, the load that published it withdrew it"):
+        store.undelete("d@3")
+    assert visible(store) == [2, 1]
+
+
+def test_a_withdrawal_is_later_than_any_clock_and_no_mark_is_written_over_it(
+    store: Store, cassandra: FakeCassandra, labels: list[str]
+) -> None:
+    found = store.version("d@3")
+    withdraw(store, cassandra, "d@3")
+    [sent] = {attempt.statement.values[-1] for attempt in cassandra.writes() if attempt.what[0][1].get("mark")}
+    assert int.from_bytes(sent, "big") > (datetime.now(UTC) + timedelta(hours=24)).timestamp() * 1_000_000
+    for mark in (DELETED, RESTORED):
+        Sweeper(cassandra, store.catalogue).write_mark(found, mark, datetime.now(UTC))
+    assert row_of(cassandra, labels[2])["mark"] == WITHDRAWN
+
+
+def test_a_version_that_its_publisher_withdraws_at_the_same_moment_stays_withdrawn(
+    store: Store, cassandra: FakeCassandra, labels: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = store.version("d@3")
+    store.delete("d@3")
+    require_whole = Undeleter._require_whole
+    calls = []
+
+    def withdrawn_between(undeleter: Undeleter, version: Any) -> None:
+        require_whole(undeleter, version)
+        calls.append(version)
+        if len(calls) == 2:  # after everything was looked at, before the mark is written
+            with ReplicatedWriter(cassandra, window_bytes=1_000_000) as writes:
+                Ledger(cassandra, writes).withdraw(found)
+
+    monkeypatch.setattr(Undeleter, "_require_whole", withdrawn_between)
+    with pytest.raises(VersionNotFoundError, match="the load that published it withdrew it"):
+        store.undelete("d@3")
+    assert visible(store) == [2, 1]
+
+
+def test_what_an_older_millrace_marked_is_refused(store: Store, cassandra: FakeCassandra, labels: list[str]) -> None:
+    """Its row does not say whether publishing withdrew it."""
+    set_mark(cassandra, labels[2], mark=None, deleted_at=datetime.now(UTC))
+    assert visible(store) == [2, 1]
+    assert store.versions("d", deleted=True) == []
+    with pytest.raises(VersionNotFoundError, match="an older Millrace marked it"):
+        store.undelete("d@3")
+
+
+# --- sweeps
+
+
+def condemn(cassandra: FakeCassandra, which: Callable[[dict[str, Any]], bool]) -> None:
+    for host in (cassandra.a, cassandra.b):
+        for key, (stamp, row) in list(host.rows["writers"].items()):
+            if which(row):
+                host.rows["writers"][key] = (stamp, {**row, "attempt": CONDEMNED})
+
+
+@pytest.mark.parametrize("whose", ["publisher", "loader"])
+@pytest.mark.parametrize("what", ["condemned", "gone"])
+def test_what_a_sweep_has_begun_to_remove_is_refused(
+    store: Store, cassandra: FakeCassandra, labels: list[str], whose: str, what: str
+) -> None:
+    store.delete("d@3")
+    rows = [row for row in cassandra.table("writers") if row["version"] == labels[2]]
+    assert len(rows) == 2
+    publisher = row_of(cassandra, labels[2])["writer"]
+    chosen = next(row["writer"] for row in rows if (row["writer"] == publisher) == (whose == "publisher"))
+    if what == "condemned":
+        condemn(cassandra, lambda row: row["writer"] == chosen)
+    else:
+        for host in (cassandra.a, cassandra.b):
+            del host.rows["writers"]["d", chosen]
+    with pytest.raises(VersionNotFoundError, match="cannot be taken back, removing its data has begun"):
+        store.undelete("d@3")
+    assert visible(store) == [2, 1]
+    assert row_of(cassandra, labels[2])["mark"] == DELETED
+
+
+class Stop(BaseException):
+    """Whoever works is killed here."""
+
+
+def at_step(monkeypatch: pytest.MonkeyPatch, kind: type, name: str, act: Callable[[], None], *, after: bool) -> None:
+    """Do ``act`` once, before or after the first call of a method."""
+    inner, done = getattr(kind, name), []
+
+    def stepped(self: Any, *args: Any, **options: Any) -> Any:
+        if not after and not done:
+            done.append(True)
+            act()
+        found = inner(self, *args, **options)
+        if after and not done:
+            done.append(True)
+            act()
+        return found
+
+    monkeypatch.setattr(kind, name, stepped)
+
+
+def assert_whole_or_deleted(store: Store) -> bool:
+    """Whether d@3 is visible; then its rows are all there, and the next sweep leaves them."""
+    there = 3 in visible(store)
+    store.catalogue.page_list.cache_clear()
+    if there:
+        assert numbers(store, "d@3") == [20, 21, 22]
+        store.fsck(delete=True, now=True)
+        assert numbers(store, "d@3") == [20, 21, 22]
+    assert numbers(store, "d@2") == [10, 11, 12]
+    return there
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize(
+    "step", ["garbage", "_condemn", "_named", "_remove", "empty_deleted", "_every_version", "_writers", "held"]
+)
+def test_a_sweep_that_meets_an_undelete_at_any_step_leaves_the_version_whole_or_deleted(
+    store: Store, labels: list[str], monkeypatch: pytest.MonkeyPatch, step: str, after: bool
+) -> None:
+    store.delete("d@3")
+    outcome = []
+
+    def undelete() -> None:
+        try:
+            outcome.append(store.undelete(f"d@{labels[2]}"))
+        except VersionNotFoundError as error:
+            assert "cannot be taken back" in str(error)  # noqa: PT017 either may win
+            outcome.append(None)
+
+    with monkeypatch.context() as patched:
+        at_step(patched, Sweeper, step, undelete, after=after)
+        store.fsck(delete=True, now=True)
+    assert len(outcome) == 1
+    assert assert_whole_or_deleted(store) is (outcome[0] is not None)
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("step", ["find", "_known_as_writer", "_require_whole", "write_mark", "_refuse", "every"])
+@pytest.mark.parametrize("killed", [False, True], ids=["finished", "killed"])
+def test_an_undelete_that_a_sweep_overtakes_or_that_is_killed_leaves_the_version_whole_or_deleted(
+    store: Store, labels: list[str], monkeypatch: pytest.MonkeyPatch, step: str, after: bool, killed: bool
+) -> None:
+    """Its row as a writer has just been seen, so it counts as alive for hours."""
+    store.delete("d@3")
+
+    def sweep_now() -> None:
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(sweep, "_loading", loading_undelete_alone)
+            store.fsck(delete=True, now=True)
+        if killed:
+            raise Stop
+
+    outcome = None
+    with monkeypatch.context() as patched:
+        at_step(patched, Undeleter, step, sweep_now, after=after)
+        try:
+            outcome = store.undelete(f"d@{labels[2]}").version
+        except VersionNotFoundError as error:
+            assert "cannot be taken back" in str(error)  # noqa: PT017 either may win
+        except Stop:
+            outcome = "killed"
+    there = assert_whole_or_deleted(store)
+    if outcome != "killed":
+        assert there is (outcome is not None)
+
+
+def loading_undelete_alone(rows: Any, known: Any, now: datetime) -> set[str]:
+    return {row.run for row in rows if row.writer not in known and row.run.startswith("undelete")}
+
+
+def test_a_sweep_waits_for_an_undelete_that_is_under_way(
+    store: Store, cassandra: FakeCassandra, labels: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.delete("d@3")
+    monkeypatch.setattr(sweep, "ALIVE", timedelta(hours=3))
+    hours_ago = datetime.now(UTC).replace(tzinfo=None) - timedelta(hours=4)
+    for host in (cassandra.a, cassandra.b):  # those of the test's own loads are over
+        for _, row in host.rows["writers"].values():
+            row["last_seen"] = hours_ago
+    undeleter = Undeleter(cassandra, store.catalogue)
+    found = undeleter.find("d", parse_reference(f"d@{labels[2]}")[1])
+    with undeleter._known_as_writer(found):
+        report = store.fsck(delete=True, now=True)
+        assert (report.removed_writers, report.waiting) == (0, 2)
+    assert not [row for row in cassandra.table("writers") if row["run"].startswith("undelete")]
+    assert store.fsck(delete=True, now=True).removed_writers == 2
+
+
+def test_an_undelete_that_slept_longer_than_it_counts_as_alive_takes_itself_back(
+    store: Store, cassandra: FakeCassandra, labels: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing protects it then: the sweep went through between its look and its mark."""
+    store.delete("d@3")
+    at_step(monkeypatch, Undeleter, "write_mark", lambda: _sweep(store), after=False)
+    with pytest.raises(VersionNotFoundError, match="removing its data has begun"):
+        store.undelete("d@3")
+    assert row_of(cassandra, labels[2])["mark"] == DELETED
+    assert visible(store) == [2, 1]
+
+
+def _sweep(store: Store) -> SweepReport:
+    return store.fsck(delete=True, now=True)
+
+
+def test_fsck_prune_and_delete_say_nothing_of_a_version_that_was_taken_back(store: Store, labels: list[str]) -> None:
+    store.delete("d@2")
+    store.undelete("d@2")
+    report = store.fsck(delete=True, now=True)
+    assert (report.garbage, report.removed_writers, report.lacking, report.problems) == ([], 0, [], [])
+    assert store.prune("d", 2, dry_run=True).marked == [f"d@{labels[0]}"]
+
+
+# --- other people
+
+
+def test_two_who_take_back_the_same_deletion_both_succeed(
+    store: Store, cassandra: FakeCassandra, labels: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.delete("d@3")
+    other: list[str] = []
+    with monkeypatch.context() as patched:
+        at_step(patched, Undeleter, "write_mark", lambda: other.append(store.undelete("d@3").version), after=False)
+        assert store.undelete("d@3").version == labels[2]
+    assert other == [labels[2]]
+    again = store.undelete("d@3")
+    assert (again.version, again.deleted_at) == (labels[2], None)
+    assert visible(store) == [3, 2, 1]
+
+
+def test_a_prune_at_the_same_moment_wins_or_loses_as_a_whole(
+    store: Store, cassandra: FakeCassandra, labels: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.delete("d@1")
+    with monkeypatch.context() as patched:
+        at_step(patched, Undeleter, "write_mark", lambda: store.prune("d", 1), after=True)
+        with suppress(VersionNotFoundError):
+            store.undelete("d@1")
+    assert visible(store) in ([3], [3, 1])
+    assert row_of(cassandra, labels[0])["mark"] in (DELETED, RESTORED)
+    assert row_of(cassandra, labels[1])["mark"] == DELETED
+    store.undelete("d@2")
+    assert numbers(store, "d@2") == [10, 11, 12]
+
+
+def test_a_load_that_published_meanwhile_stays_the_latest(store: Store, csv: Csv, labels: list[str]) -> None:
+    store.delete("d@3")
+    store.load("d", csv(3, first=90, name="new.csv"))
+    report = store.undelete("d@3")
+    assert (report.latest, visible(store)) == (False, [4, 3, 2, 1])
+    assert numbers(store) == [90, 91, 92]
+
+
+def test_a_load_whose_number_was_fixed_before_publishes_beside_it(
+    store: Store, cassandra: FakeCassandra, csv: Csv, labels: list[str]
+) -> None:
+    """Planned when d@2 was the latest, published when d@3 was deleted: both have number 3."""
+    store.delete("d@3")
+    plan = store.plan("d", csv(3, first=90, name="new.csv"), run="other")
+    taken = int(labels[2].partition("-")[0])
+    plan = replace(plan, number=taken)
+    store.publish(plan, [store.load_split(plan, None)])
+    assert {version.number for version in store.versions("d")} >= {2, 1}
+    latest = store.version("d").label
+    store.undelete(f"d@{labels[2]}")
+    assert {version.label for version in store.versions("d")} >= {latest, labels[2]}
+    assert numbers(store, f"d@{labels[2]}") == [20, 21, 22]
+    assert numbers(store, f"d@{latest}") == [90, 91, 92]
+
+
+def test_an_append_that_others_went_past_is_said_to_be_merged_with_theirs(store: Store, csv: Csv) -> None:
+    for k in range(2):
+        store.load("d", csv(3, first=10 * k, name=f"{k}.csv"), APPEND)
+    store.delete("d@2")
+    store.load("d", csv(3, first=20, name="2.csv"), APPEND)
+    latest = store.version("d").label
+    assert store.undelete("d@2", dry_run=True).merges_with == (latest,)
+    assert store.undelete("d@2").merges_with == (latest,)
+    assert numbers(store) == [0, 1, 2, 20, 21, 22]
+    store.load("d", csv(3, first=30, name="3.csv"), APPEND)
+    assert numbers(store) == [0, 1, 2, 10, 11, 12, 20, 21, 22, 30, 31, 32]
+
+
+def test_a_run_whose_version_was_taken_back_is_there_and_is_not_loaded_twice(store: Store, csv: Csv) -> None:
+    source = csv(3)
+    store.load("d", source, APPEND, run="r1")
+    store.load("d", csv(3, first=10, name="b.csv"), run="r2")
+    store.delete("d@1")
+    store.undelete("d@1")
+    assert store.load("d", source, APPEND, run="r1").version == store.version("d@1").label
+    assert visible(store) == [2, 1]
+
+
+def test_a_version_that_was_taken_back_can_be_tagged_and_is_then_not_deleted(store: Store, labels: list[str]) -> None:
+    store.delete("d@1")
+    store.undelete("d@1")
+    store.tag("d@1", "good")
+    with pytest.raises(UsageError, match="has the tag good"):
+        store.delete("d@1")
+    assert store.version("d@good").label == labels[0]
+
+
+# --- nodes and clocks
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_it_is_refused_with_one_line_while_a_node_is_down(
+    store: Store, cassandra: FakeCassandra, labels: list[str], dry_run: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.delete("d@3")
+    monkeypatch.setattr(FakeCassandra, "missing", lambda _self: ["10.0.0.2"])
+    with pytest.raises(StoreUnavailableError, match=r"taking back a deletion needs every node, 10\.0\.0\.2 is down"):
+        store.undelete("d@3", dry_run=dry_run)
+    assert row_of(cassandra, labels[2])["mark"] == DELETED
+
+
+def test_a_node_that_goes_while_it_works_leaves_the_version_deleted_or_taken_back_and_it_can_be_repeated(
+    store: Store, cassandra: FakeCassandra, labels: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.delete("d@3")
+    gone = lambda: cassandra.unreachable.update({"10.0.0.2": no_host(cassandra.b, ConnectionError("gone"))})  # noqa: E731
+    with monkeypatch.context() as patched:
+        at_step(patched, Undeleter, "write_mark", gone, after=False)
+        with pytest.raises(StoreUnavailableError):
+            store.undelete("d@3")
+    assert row_of(cassandra, labels[2])["mark"] == DELETED
+    cassandra.unreachable.clear()
+    assert store.undelete("d@3").version == labels[2]
+    assert numbers(store) == [20, 21, 22]
+
+
+def test_rows_on_one_node_only_are_healed_first(store: Store, cassandra: FakeCassandra, labels: list[str]) -> None:
+    store.delete("d@3")
+    with ReplicatedWriter(cassandra, window_bytes=1_000_000) as writes:
+        Ledger(cassandra, writes).note_debt("d", row_of(cassandra, labels[2])["writer"], CATALOGUE_BUCKET, 0)
+    with pytest.raises(StoreError, match="catalogue rows on one node only, so nothing was changed: millrace heal d"):
+        store.undelete("d@3")
+    assert visible(store) == [2, 1]
+
+
+def test_the_write_time_is_later_than_that_of_the_deletion_whatever_the_clock_says(
+    store: Store, cassandra: FakeCassandra, labels: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.delete("d@3")
+    ahead = 4_000_000_000_000_000
+    cell = fakes._cell
+    monkeypatch.setattr(fakes, "_cell", lambda row, name: ahead if name == "WRITETIME(mark)" else cell(row, name))
+    sent: list[int] = []
+    execute = cassandra._execute
+
+    def spied(statement: Any, timeout: float | None = None, host: Any = None) -> Any:
+        if "SET deleted_at" in statement.prepared_statement.query_string:
+            sent.append(int.from_bytes(statement.values[0], "big"))
+        return execute(statement, timeout, host)
+
+    cassandra.session.execute = spied
+    store.undelete("d@3")
+    assert sent == [ahead + 1]
+
+
+def test_a_node_that_knows_of_the_marks_alone_stops_nobody(
+    store: Store, cassandra: FakeCassandra, labels: list[str]
+) -> None:
+    [gone] = [key for key in cassandra.b.rows["versions"] if key[1] == 3]
+    store.delete("d@3")
+    store.undelete("d@3")
+    _, row = cassandra.b.rows["versions"][gone]
+    marks = ("dataset", "number", "hex", "deleted_at", "mark")
+    cassandra.b.rows["versions"][gone] = (0, {name: row[name] if name in marks else None for name in row})
+    assert visible(store) == [3, 2, 1]
+    cassandra.unreachable[cassandra.a.address] = no_host(cassandra.a, ConnectionError("gone"))
+    assert visible(store) == [2, 1]
+
+
+def test_the_catalogue_lists_what_can_be_taken_back_with_a_node_down(
+    store: Store, cassandra: FakeCassandra, labels: list[str]
+) -> None:
+    store.delete("d@3")
+    cassandra.unreachable[cassandra.a.address] = no_host(cassandra.a, ConnectionError("gone"))
+    assert [version.label for version in store.versions("d", deleted=True)] == [labels[2]]
+    assert store.catalogue.was_degraded
+
+
+def test_of_a_dataset_that_does_not_exist_no_deleted_versions_are_listed(store: Store) -> None:
+    with pytest.raises(DatasetNotFoundError, match="there is no dataset 'nothing'"):
+        store.versions("nothing", deleted=True)
