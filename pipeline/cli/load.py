@@ -90,6 +90,13 @@ def _run_id(_context: click.Context, _parameter: click.Parameter, given: str | N
 @click.option("--skip-rows", type=int, default=0, metavar="N", help="CSV: lines of each file before its header.")
 @click.option("--decimal", default=".", metavar="C", help="CSV: the decimal point of numbers, as in --decimal ,")
 @click.option(
+    "--date-format",
+    "date_format",
+    multiple=True,
+    metavar="F",
+    help="CSV: how dates, times or both are written, as in %d.%m.%Y or '%d/%m/%Y %H:%M'. May be given several times.",
+)
+@click.option(
     "--true-value",
     "true_value",
     multiple=True,
@@ -140,6 +147,10 @@ def command(invocation: Invocation, /, name: str, source: str, **given: Any) -> 
 
     --column-type, --columns and --rename name columns as the source does; a name with commas, = or outer blanks stands
     in double quotes in the last two. The version has the new names.
+
+    A column becomes a date, a time or a timestamp when every value fits one --date-format: %Y or %y (69 to 99 are
+    1969 to 1999), %m, %b or %B (English names), %d, %H or %I with %p, %M, %S, %f (a fraction), %z (then UTC). Others
+    are read as ISO 8601, as ever. A date that does not exist is refused.
 
     The version is visible as a whole when this ends with 0, and otherwise not at all. Ctrl-C stops a load within two
     seconds and prints the command that goes on with it.
@@ -209,6 +220,7 @@ def _options(settings: LoadSettings, given: dict[str, Any]) -> LoadOptions:
             encoding=given["encoding"],
             header=not given["no_header"],
             decimal=given["decimal"],
+            date_format=given["date_format"],
             true_value=given["true_value"],
             false_value=given["false_value"],
             skip_rows=given["skip_rows"],

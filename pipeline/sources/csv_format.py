@@ -13,6 +13,7 @@ import pyarrow.csv as pc
 
 from pipeline.errors import SourceFormatError, SourceTypeError, UsageError
 from pipeline.sources.blocks import Block, RecordCutter
+from pipeline.sources.csv_dates import DateFormats
 from pipeline.sources.model import SourceOptions
 from pipeline.sources.records import count_lines, record_starts, scan_quotes
 from pipeline.sources.text import not_utf8
@@ -91,6 +92,8 @@ class CsvParser:
         self._parse = pc.ParseOptions(delimiter=options.delimiter)
         self._delimiter = options.delimiter
         self._convert = _convert_options(options)
+        self._dates = DateFormats(options.date_format)
+        self._default_nulls = options.null_values is None
 
     def parse(
         self,
@@ -103,6 +106,38 @@ class CsvParser:
 
         Raises what pyarrow raises; ``failure`` and ``explain`` make sense of it.
         """
+        dated = {name: kind for name, kind in types.items() if self._dates.reads(kind)}
+        plain = self._plain(data, names, {**types, **dict.fromkeys(dated, pa.string())}, include)
+        return self._with_dates(plain, dated, names) if dated else plain
+
+    def texts(self, data: bytes, names: tuple[str, ...], include: list[str]) -> pa.RecordBatch:
+        """The columns ``include`` as they are written, null where they spell null; raises what pyarrow raises."""
+        batch = self._plain(data, names, dict.fromkeys(include, pa.string()), include)
+        return nulls_in_text(batch, frozenset(include)) if self._default_nulls else batch
+
+    def _with_dates(
+        self, batch: pa.RecordBatch, dated: dict[str, pa.DataType], names: tuple[str, ...]
+    ) -> pa.RecordBatch:
+        """The batch with texts of dates and times as values; raises as pyarrow does, with column and row."""
+        if self._default_nulls:
+            batch = nulls_in_text(batch, frozenset(dated))
+        for number, field in enumerate(batch.schema):
+            kind = dated.get(field.name)
+            if kind is None:
+                continue
+            texts = batch.column(number)
+            try:
+                values = self._dates.read(texts, kind)
+            except pa.ArrowInvalid:
+                row = self._dates.first_wrong(texts, kind)
+                where = f"In CSV column #{names.index(field.name)}: Row #{row + 1}: "
+                raise pa.ArrowInvalid(f"{where}CSV conversion error to {kind}") from None
+            batch = batch.set_column(number, field.with_type(kind), values)
+        return batch
+
+    def _plain(
+        self, data: bytes, names: tuple[str, ...], types: dict[str, pa.DataType], include: list[str] | None
+    ) -> pa.RecordBatch:
         data = _as_it_is(data)
         table = pc.read_csv(
             pa.BufferReader(data),

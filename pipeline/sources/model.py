@@ -36,7 +36,7 @@ class SourceOptions:
     ``column_types``: pairs of column and Arrow type spelling (``types.parse_type``), CSV and JSON lines only.
     ``schema_file``: types by column from an Arrow or Parquet file, or from JSON ``{"column": "type"}``.
     ``decimal``, ``date_format``, ``true_value``, ``false_value``: CSV only; how its numbers, dates, times and booleans
-    are written (``csv_dates`` reads the formats). ``delimiter`` may be ``auto``. ``skip_rows``: CSV only; lines before
+    are written (``csv_dates``). ``delimiter`` may be ``auto``. ``skip_rows``: CSV only; lines before
     the header of each file. ``columns``: only these, in this order; ``rename``: pairs of old and new name. Both are
     for every table, and ``columns`` and ``column_types`` name columns as the source does.
     ``infer_bytes``: how much of a CSV or JSON lines source is looked at to find its types.

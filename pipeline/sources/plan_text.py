@@ -15,6 +15,7 @@ from pipeline.sources.csv_format import CsvParser
 from pipeline.sources.csv_format import check_types as check_csv_types
 from pipeline.sources.csv_infer import infer_types
 from pipeline.sources.csv_reader import CsvReader
+from pipeline.sources.csv_said import said_types
 from pipeline.sources.jsonl_format import check_types as check_json_types
 from pipeline.sources.jsonl_reader import JsonlReader
 from pipeline.sources.model import SourceFile, SourceOptions, SourcePlan
@@ -39,12 +40,17 @@ def plan_csv(uri: str, files: tuple[SourceFile, ...], options: SourceOptions) ->
         options, warnings = replace(options, delimiter=delimiter), [warning]
     names, given = _csv_columns(uri, files, options)
     check_csv_types(given)
-    reader = CsvReader(files, options, names, {}, frozenset(given), open_plain)
+    reader, parser = CsvReader(files, options, names, {}, frozenset(given), open_plain), CsvParser(options)
+
+    def sample() -> Iterator[Item]:
+        return first_blocks(files, options, reader.blocks, options.delimiter)
+
+    free = [name for name in names if name not in given]
     types = infer_types(
-        lambda: first_blocks(files, options, reader.blocks, options.delimiter),
-        CsvParser(options),
+        sample,
+        parser,
         names,
-        given,
+        {**said_types(sample(), parser, free, options), **given},
         reader.refuse,
         reader.refuse_text,
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pipeline.column_names import listed_columns
 from pipeline.errors import InvalidSettingError, UsageError
+from pipeline.sources.csv_dates import DateFormats
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -28,6 +29,7 @@ def check_table_options(options: SourceOptions) -> None:
     """Bring the options into their stored types; raises ``InvalidSettingError`` by name for a wrong one."""
     for name in ("date_format", "true_value", "false_value"):
         _set(options, name, _texts(name, getattr(options, name)))
+    DateFormats(options.date_format)
     if options.columns is not None:
         _set(options, "columns", _texts("columns", options.columns, one=False))
         if not options.columns or len(set(options.columns)) < len(options.columns):

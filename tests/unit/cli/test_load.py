@@ -6,6 +6,7 @@ import click
 import pytest
 
 from pipeline.cli import load
+from pipeline.cli.app import cli
 from pipeline.errors import InvalidSettingError, UsageError
 from pipeline.load import LoadOptions
 from pipeline.settings import LoadSettings
@@ -13,7 +14,7 @@ from pipeline.sources import SourceOptions
 
 
 def parsed(*args: str) -> dict[str, Any]:
-    context = load.command.make_context("load", ["flights", "f.csv", *args])
+    context = load.command.make_context("load", ["flights", "f.csv", *args], **cli.context_settings)
     return dict(context.params)
 
 
@@ -27,12 +28,14 @@ def test_without_options_a_load_is_what_the_settings_say() -> None:
 
 def test_every_option_of_tables_reaches_the_load() -> None:
     given = options(
-        "--delimiter", "auto", "--decimal", ",", "--true-value", "yes", "--true-value", "Y", "--false-value", "no",
+        "--delimiter", "auto", "--decimal", ",", "--date-format", "%d.%m.%Y", "--date-format", "%F %T",
+        "--true-value", "yes", "--true-value", "Y", "--false-value", "no",
         "--skip-rows", "3", "--columns", '"last, first",id', "--rename", '"last, first"=name', "--rename", "id=key",
     )  # fmt: skip
     source = SourceOptions(
         delimiter="auto",
         decimal=",",
+        date_format=("%d.%m.%Y", "%F %T"),
         true_value=("yes", "Y"),
         false_value=("no",),
         skip_rows=3,

@@ -1,0 +1,61 @@
+"""Columns of a CSV whose type follows from what a person said: dates in given formats, booleans in given texts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pyarrow as pa
+import pyarrow.compute as compute
+import pyarrow.csv as pc
+
+from pipeline.sources.blocks import Block
+from pipeline.sources.csv_dates import DateFormats
+from pipeline.sources.csv_format import CsvParser
+from pipeline.sources.model import SourceOptions
+
+__all__ = ["said_types"]
+
+
+def said_types(
+    blocks: Iterable[tuple[Block, tuple[str, ...]]], parser: CsvParser, names: Iterable[str], options: SourceOptions
+) -> dict[str, pa.DataType]:
+    """Return the types of those columns of which every value in ``blocks`` fits a given date format or truth text.
+
+    None where a block does not parse: who looks for types after this says why.
+    """
+    if not (options.date_format or options.true_value or options.false_value):
+        return {}
+    dates, truth = DateFormats(options.date_format), _Truth(options)
+    found: dict[str, pa.DataType] = {}
+    left = dict.fromkeys(names)
+    for block, order in blocks:
+        try:
+            batch = parser.texts(block.data, order, list(left))
+        except pa.ArrowInvalid:
+            return {}
+        for name in list(left):
+            texts = batch.column(name).drop_null()
+            if not len(texts):
+                continue
+            kind = dates.type_of(texts) or truth.type_of(texts)
+            if kind is None or found.setdefault(name, kind) != kind:
+                del left[name]
+        if not left:
+            break
+    return {name: kind for name, kind in found.items() if name in left}
+
+
+class _Truth:
+    """The texts that mean true and false, where a person gave some."""
+
+    def __init__(self, options: SourceOptions) -> None:
+        default = pc.ConvertOptions()
+        self._said = pa.array([*options.true_value, *options.false_value], pa.string())
+        every = [*(options.true_value or default.true_values), *(options.false_value or default.false_values)]
+        self._every = pa.array(every, pa.string())
+
+    def type_of(self, texts: pa.Array) -> pa.DataType | None:
+        """Return bool where every text means true or false, and a given one is among them."""
+        if not len(self._said) or not compute.all(compute.is_in(texts, value_set=self._every)).as_py():
+            return None
+        return pa.bool_() if compute.any(compute.is_in(texts, value_set=self._said)).as_py() else None
