@@ -12,37 +12,50 @@ from pipeline.sources.blocks import Block
 from pipeline.sources.csv_dates import DateFormats
 from pipeline.sources.csv_format import CsvParser
 from pipeline.sources.model import SourceOptions
+from pipeline.sources.warnings import SourceWarning
 
 __all__ = ["said_types"]
 
+_NUMBER = r"^[+-]?\d+(\.\d+)?$"
+
 
 def said_types(
-    blocks: Iterable[tuple[Block, tuple[str, ...]]], parser: CsvParser, names: Iterable[str], options: SourceOptions
-) -> dict[str, pa.DataType]:
+    blocks: Iterable[tuple[Block, tuple[str, ...]]], parser: CsvParser, names: list[str], options: SourceOptions
+) -> tuple[dict[str, pa.DataType], list[SourceWarning]]:
     """Return the types of those columns of which every value in ``blocks`` fits a given date format or truth text.
 
-    None where a block does not parse: who looks for types after this says why.
+    A warning names each of them that holds nothing but numbers. There are none where a block does not parse: who looks
+    for types after this says why.
     """
     if not (options.date_format or options.true_value or options.false_value):
-        return {}
+        return {}, []
     dates, truth = DateFormats(options.date_format), _Truth(options)
     found: dict[str, pa.DataType] = {}
-    left = dict.fromkeys(names)
+    left, numbers = dict.fromkeys(names), set(names)
     for block, order in blocks:
         try:
             batch = parser.texts(block.data, order, list(left))
         except pa.ArrowInvalid:
-            return {}
+            return {}, []
         for name in list(left):
             texts = batch.column(name).drop_null()
             if not len(texts):
                 continue
+            if name in numbers and not compute.all(compute.match_substring_regex(texts, _NUMBER)).as_py():
+                numbers.discard(name)
             kind = dates.type_of(texts) or truth.type_of(texts)
             if kind is None or found.setdefault(name, kind) != kind:
                 del left[name]
         if not left:
             break
-    return {name: kind for name, kind in found.items() if name in left}
+    types = {name: kind for name, kind in found.items() if name in left}
+    return types, [_warning(name, kind) for name, kind in types.items() if name in numbers]
+
+
+def _warning(column: str, kind: pa.DataType) -> SourceWarning:
+    option = "--true-value and --false-value" if pa.types.is_boolean(kind) else "--date-format"
+    said = f"column {column!r} holds numbers, which {option} make {kind}: give --column-type {column}=int64 otherwise"
+    return SourceWarning("numbers_taken", said, column=column)
 
 
 class _Truth:

@@ -16,6 +16,7 @@ from pipeline.sources.csv_format import check_types as check_csv_types
 from pipeline.sources.csv_infer import infer_types
 from pipeline.sources.csv_reader import CsvReader
 from pipeline.sources.csv_said import said_types
+from pipeline.sources.csv_surprises import LeadingZeros, odd_values, undivided_header
 from pipeline.sources.jsonl_format import check_types as check_json_types
 from pipeline.sources.jsonl_reader import JsonlReader
 from pipeline.sources.model import SourceFile, SourceOptions, SourcePlan
@@ -25,6 +26,7 @@ from pipeline.sources.streams import can_be_split, open_plain, read_fully
 from pipeline.sources.table_options import AUTO, read_columns, refuse_csv_options
 from pipeline.sources.text import TextFiles, can_be_cut
 from pipeline.sources.types import given_types, refuse_nulls
+from pipeline.sources.warnings import distinct
 
 __all__ = ["plan_csv", "plan_jsonl"]
 
@@ -46,17 +48,23 @@ def plan_csv(uri: str, files: tuple[SourceFile, ...], options: SourceOptions) ->
         return first_blocks(files, options, reader.blocks, options.delimiter)
 
     free = [name for name in names if name not in given]
+    said, taken = said_types(sample(), parser, free, options)
+    zeros = LeadingZeros(options.delimiter, files)
     types = infer_types(
-        sample,
+        lambda: zeros.over(sample()),
         parser,
         names,
-        {**said_types(sample(), parser, free, options), **given},
+        {**said, **given},
         reader.refuse,
         reader.refuse_text,
     )
     schema = pa.schema([(name, types[name]) for name in names])
+    found = {name: types[name] for name in free if name not in said}
+    texts = [name for name, kind in found.items() if pa.types.is_string(kind)]
+    warnings += [*taken, *zeros.warnings(found), *odd_values(sample(), parser, texts, options, files)]
+    warnings += undivided_header(options, types, files[0].name)
     plan = _plan("csv", uri, files, options, schema, options.delimiter)
-    return replace(plan, warnings=tuple(warnings))
+    return replace(plan, warnings=distinct(warnings))
 
 
 def _csv_columns(
