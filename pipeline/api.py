@@ -20,6 +20,7 @@ from pipeline.names import check_dataset_name, new_run_id, parse_reference
 from pipeline.progress import Task, null_task
 from pipeline.removal import Removal, UndeleteReport
 from pipeline.settings import Settings
+from pipeline.sources import Paths, Source, Taken, as_paths, as_source
 from pipeline.store import schema
 from pipeline.store.audit import Auditor, mendable
 from pipeline.store.catalogue import Catalogue
@@ -216,13 +217,21 @@ class Store:
     def plan(
         self,
         name: str,
-        source: str,
+        source: Paths,
         options: LoadOptions | None = None,
         *,
         run: str | None = None,
         one_stream: bool = False,
     ) -> LoadPlan:
-        """What a load would do; writes nothing. ``one_stream`` saves finding splits that nobody will ask for."""
+        """What a load would do; writes nothing. ``one_stream`` saves finding splits that nobody will ask for.
+
+        ``source`` is a path or a list of paths: what a plan names must be there when its splits are loaded.
+        """
+        return self._plan(name, as_paths(source), options, run=run, one_stream=one_stream)
+
+    def _plan(
+        self, name: str, source: Source, options: LoadOptions | None, *, run: str | None, one_stream: bool
+    ) -> LoadPlan:
         return make_plan(
             self.catalogue,
             self.settings,
@@ -233,7 +242,7 @@ class Store:
             one_stream=one_stream,
         )
 
-    def unfinished(self, name: str, source: str, options: LoadOptions, *, run: str | None = None) -> str:
+    def unfinished(self, name: str, source: Paths, options: LoadOptions, *, run: str | None = None) -> str:
         """The run that a load with these arguments goes on with; raises ``PlanChangedError`` or ``UsageError``."""
         plan = self.plan(name, source, options, run=run)
         return unfinished_run(self.catalogue, plan, run)
@@ -253,7 +262,7 @@ class Store:
     def load(
         self,
         name: str,
-        source: str,
+        source: Taken,
         options: LoadOptions | None = None,
         *,
         run: str | None = None,
@@ -264,21 +273,31 @@ class Store:
 
         ``reading`` are fields of ``SourceOptions`` (``columns=["id", "price"]``, ``rename={"preis": "price"}``,
         ``decimal=","``) that replace those of ``options``.
+
+        ``source`` is a path, as text or as a path object; a list of paths; or Arrow data: a pyarrow Table, RecordBatch
+        or RecordBatchReader, a pandas or polars DataFrame, a relation of DuckDB, a ``Dataset``, or anything else with
+        ``__arrow_c_stream__``. Arrow data is copied into a temporary file first, in bounded memory.
+
         Raises ``UsageError``, ``SourceError``, ``ChunkError`` or ``StoreError``. The same ``run`` with the same
         source and settings is the same load: when it is there already, its report comes back and nothing is written.
         """
         began = time.monotonic()
-        plan = self.plan(name, source, _with_reading(options, reading), run=run, one_stream=True)
-        results = [] if plan.published else [self.load_split(plan, None, task=task)]
-        if plan.published:
-            return self.published(plan)
+        with as_source(source) as given:
+            plan = self._plan(name, given, _with_reading(options, reading), run=run, one_stream=True)
+            if plan.published:
+                return self.published(plan)
+            report = self._loaded(plan, task)
+        seconds = time.monotonic() - began
+        return replace(report, seconds=round(seconds, 3), rows_per_s=round(report.rows / seconds, 1))
+
+    def _loaded(self, plan: LoadPlan, task: Task | None) -> LoadReport:
+        results = [self.load_split(plan, None, task=task)]
         if task is not None:
             task.phase("publish")
         report = self.publish(plan, results)
         if task is not None:
             self.tell_outcome(report, task)
-        seconds = time.monotonic() - began
-        return replace(report, seconds=round(seconds, 3), rows_per_s=round(report.rows / seconds, 1))
+        return report
 
     def tell_outcome(self, report: LoadReport, task: Task) -> None:
         """Let ``task`` report the version, its rows, bytes and columns; what cannot be read for that is left out."""

@@ -18,7 +18,7 @@ from pipeline.load.memory import loader_memory
 from pipeline.load.repeats import check_paths, check_same_content
 from pipeline.names import VersionSelector, check_dataset_name
 from pipeline.settings import Settings
-from pipeline.sources import SourceOptions, SourcePlan, merge_schemas, open_split, plan_source
+from pipeline.sources import Source, SourceOptions, SourcePlan, merge_schemas, open_split, plan_source
 from pipeline.store.catalogue import Catalogue
 from pipeline.store.version import Version
 
@@ -106,7 +106,7 @@ def make_plan(
     catalogue: Catalogue,
     settings: Settings,
     dataset: str,
-    uri: str,
+    given: Source,
     options: LoadOptions,
     *,
     run: str,
@@ -129,7 +129,7 @@ def make_plan(
         chunk_bytes=settings.load.chunk_bytes if options.chunk_bytes is None else options.chunk_bytes,
     )
     # Finding where the splits of a plain CSV begin reads all of it: 5 to 10 % of its load.
-    source = plan_source(uri, options.source, max_splits=1 if one_stream else None)
+    source = plan_source(given, options.source, max_splits=1 if one_stream else None)
     source = replace(source, options=replace(source.options, max_splits=options.source.max_splits))
     chunks = replace(chunks, kind=source.kind)
     chunks = replace(chunks, row_group_bytes=choose_row_group_bytes(_sample(source), chunks))

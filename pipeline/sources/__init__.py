@@ -26,8 +26,9 @@ from __future__ import annotations
 
 from pipeline.sources.bytes_format import BYTES_SCHEMA
 from pipeline.sources.content import Content, read_content
+from pipeline.sources.given import Paths, Taken, as_paths, as_source
 from pipeline.sources.model import SourceFile, SourceOptions, SourcePlan, Split
-from pipeline.sources.plan import plan_source
+from pipeline.sources.plan import Source, plan_source
 from pipeline.sources.read import SplitReader, open_source, open_split
 from pipeline.sources.restore import restore_bytes
 from pipeline.sources.stdin import STANDARD_INPUT
@@ -38,12 +39,17 @@ __all__ = [
     "BYTES_SCHEMA",
     "STANDARD_INPUT",
     "Content",
+    "Paths",
+    "Source",
     "SourceFile",
     "SourceOptions",
     "SourcePlan",
     "SourceWarning",
     "Split",
     "SplitReader",
+    "Taken",
+    "as_paths",
+    "as_source",
     "distinct",
     "merge_schemas",
     "open_source",

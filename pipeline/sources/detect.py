@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 
@@ -10,8 +11,9 @@ import pyarrow.csv as pc
 
 from pipeline.errors import SourceEmptyError, SourceFormatError, UsageError
 from pipeline.sources.compression import name_inside, unmarked_compression
-from pipeline.sources.files import Listing, list_files
+from pipeline.sources.files import Listing
 from pipeline.sources.model import SourceFile, SourceOptions
+from pipeline.sources.path_lists import list_each, shown
 from pipeline.sources.stdin import STANDARD_INPUT, standard_input
 from pipeline.sources.streams import open_plain, read_fully
 
@@ -35,7 +37,7 @@ _COLUMN = "column"
 """One column of numbers below a word: a CSV unless other files of the source are no table."""
 
 
-def detect_format(uri: str, options: SourceOptions) -> tuple[str, Listing, SourceOptions]:
+def detect_format(uri: str | Sequence[str], options: SourceOptions) -> tuple[str, Listing, SourceOptions]:
     """Format, listing of the files and the options in force (``.tsv`` means tabs).
 
     Raises ``SourceFormatError`` naming two files when they are of different formats, or when a file named like
@@ -44,8 +46,8 @@ def detect_format(uri: str, options: SourceOptions) -> tuple[str, Listing, Sourc
     if uri == STANDARD_INPUT:
         return _detect_input(options)
     if options.format is not None:
-        return options.format, list_files(uri, keep_all=options.format == "bytes"), options
-    listing = list_files(uri, keep_all=False)
+        return options.format, list_each(uri, keep_all=options.format == "bytes"), options
+    listing = list_each(uri, keep_all=False)
     files = listing.files
     found: dict[str, SourceFile] = {}
     # Beside files that are no table, numbers below a word are no table either.
@@ -58,15 +60,15 @@ def detect_format(uri: str, options: SourceOptions) -> tuple[str, Listing, Sourc
         for other, first in found.items():
             if other != format_:
                 raise SourceFormatError(
-                    f"{uri} holds different formats: {first.name} is {other}, {file.name} is {format_}",
+                    f"{shown(uri)} holds different formats: {first.name} is {other}, {file.name} is {format_}",
                     hint="name one kind with a pattern like *.csv, or take all as they are with --format bytes",
                 )
         found[format_] = file
     if not found:
-        raise SourceEmptyError(f"{uri} is empty", hint="--format bytes stores it as it is")
+        raise SourceEmptyError(f"{shown(uri)} is empty", hint="--format bytes stores it as it is")
     format_ = next(iter(found))
     if format_ == "bytes":
-        listing = list_files(uri, keep_all=True)
+        listing = list_each(uri, keep_all=True)
     if all(_ending(file) == ".tsv" for file in files) and options.delimiter == ",":
         options = replace(options, delimiter="\t")
     return format_, listing, options

@@ -161,9 +161,9 @@ class SourcePlan:
     """Everything that reading a source needs, fixed before the first row is read.
 
     Reading the splits one after another gives every row once, in the order of the files' relative paths (byte
-    order) and of each file. ``schema`` has the names and the order of the columns for good; its types are those
-    found when planning, which nulls and integers may widen. ``single_file``: the source is one file by its own name,
-    or standard input, and no folder or pattern.
+    order; those of a list in the order of its paths) and of each file. ``schema`` has the names and the order of the
+    columns for good; its types are those found when planning, which nulls and integers may widen. ``single_file``: the
+    source is one file by its own name, or standard input, and no folder, pattern or list.
     """
 
     uri: str

@@ -2,40 +2,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
+from pipeline.errors import UsageError
 from pipeline.sources.bytes_format import BYTES_SCHEMA
 from pipeline.sources.detect import detect_format
 from pipeline.sources.model import SourceFile, SourceOptions, SourcePlan
 from pipeline.sources.partitions import partition_warnings
+from pipeline.sources.path_lists import shown
 from pipeline.sources.plan_columns import plan_arrow, plan_parquet
 from pipeline.sources.plan_text import plan_csv, plan_jsonl
+from pipeline.sources.python_data import ArrowCopy
 from pipeline.sources.splits import Unit, group_units
 from pipeline.sources.table_options import refuse_csv_options, refuse_projection, renamed
 from pipeline.sources.types import refuse_nulls, refuse_types
 
-__all__ = ["plan_source"]
+__all__ = ["Source", "plan_source"]
+
+Source = str | Sequence[str] | ArrowCopy
 
 _PLANNERS = {"csv": plan_csv, "jsonl": plan_jsonl, "parquet": plan_parquet, "arrow": plan_arrow}
 _DEFAULTS = SourceOptions()
 
 
-def plan_source(uri: str, options: SourceOptions = _DEFAULTS, *, max_splits: int | None = None) -> SourcePlan:
+def plan_source(source: Source, options: SourceOptions = _DEFAULTS, *, max_splits: int | None = None) -> SourcePlan:
     """The plan of a source: what it holds, with which schema, and in which parts it can be read.
 
-    ``uri`` is a path, a ``file://`` address, a directory, a pattern (``*``, ``?``, ``[``, ``**``), or ``-`` for
-    standard input. ``max_splits`` overrides the option (1: no parts, and so no scan for their borders). Reads at
-    most ``infer_bytes`` to find types, and a plain CSV or JSON lines file once to find where its splits begin.
+    ``source`` is a path, a ``file://`` address, a directory, a pattern (``*``, ``?``, ``[``, ``**``), or ``-`` for
+    standard input; a list of all but the last; or a copy of Arrow data, known by its name. ``max_splits`` overrides
+    the option (1: no parts, and so no scan for their borders). Reads at most ``infer_bytes`` to find types, and a
+    plain CSV or JSON lines file once to find where its splits begin.
     Raises a ``SourceError`` for a source that cannot be loaded, ``UsageError`` for options that do not fit it.
     """
     if max_splits is not None:
         options = replace(options, max_splits=max_splits)
+    if isinstance(source, ArrowCopy):
+        return _plan_copy(source, options)
+    uri = source[0] if not isinstance(source, str) and len(source) == 1 else source
     format_, listing, options = detect_format(uri, options)
     planner = _plan_bytes if format_ == "bytes" else _PLANNERS[format_]
-    plan = planner(uri, listing.files, options)
+    plan = planner(shown(uri), listing.files, options)
     partitions = partition_warnings(listing.files, plan.schema.names) if plan.kind == "table" else []
     warnings = (*listing.warnings, *partitions, *plan.warnings)
     return replace(plan, schema=renamed(options, plan.schema), warnings=warnings, single_file=listing.shape == "file")
+
+
+def _plan_copy(copy: ArrowCopy, options: SourceOptions) -> SourcePlan:
+    if options.format not in (None, "arrow"):
+        raise UsageError(f"{copy.name} is Arrow data, and cannot be read as {options.format}", hint="give no format")
+    plan = plan_source(copy.path, replace(options, format="arrow"))
+    return replace(plan, uri=copy.name, warnings=(*copy.warnings, *plan.warnings))
 
 
 def _plan_bytes(uri: str, files: tuple[SourceFile, ...], options: SourceOptions) -> SourcePlan:

@@ -17,7 +17,7 @@ from pipeline.sources.splits import parts_of
 from pipeline.sources.stdin import STANDARD_INPUT
 from pipeline.sources.warnings import SourceWarning
 
-__all__ = ["SplitReader", "open_source", "open_split"]
+__all__ = ["SplitReader", "held_bytes", "in_pieces", "open_source", "open_split"]
 
 BATCH_BYTES = 8_000_000
 """The most Arrow data in one batch, unless a single row is larger."""
@@ -71,28 +71,29 @@ class SplitReader:
             self.bytes_read = max(self.bytes_read, min(limit, before + done))
             if batch.schema is not self.schema:
                 self.schema = batch.schema
-            yield from _in_pieces(batch)
+            yield from in_pieces(batch)
         self.bytes_read = max(self.bytes_read, self.split.bytes)
         if not looking:
             self.content = read.of_parts(parts)
 
 
-def _in_pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+def in_pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
     """The batch, halved until each piece is small enough."""
     waiting = [batch] if batch.num_rows else []
     while waiting:
         piece = waiting.pop()
-        if piece.num_rows > 1 and _held_bytes(piece) > BATCH_BYTES:
+        if piece.num_rows > 1 and held_bytes(piece) > BATCH_BYTES:
             half = piece.num_rows // 2
             halves = [piece.slice(half), piece.slice(0, half)]
             # A dictionary belongs to every slice: cutting rows does not make it smaller.
-            if sum(_held_bytes(part) for part in halves) < 1.5 * _held_bytes(piece):
+            if sum(held_bytes(part) for part in halves) < 1.5 * held_bytes(piece):
                 waiting += halves
                 continue
         yield piece
 
 
-def _held_bytes(batch: pa.RecordBatch) -> int:
+def held_bytes(batch: pa.RecordBatch) -> int:
+    """Bytes of Arrow memory that keeping this batch needs."""
     whole = any(holds(kind, is_dense_union) for kind in batch.schema.types)
     return int(batch.get_total_buffer_size() if whole else batch.nbytes)
 
