@@ -40,7 +40,6 @@ Json = dict[str, Any]
         "dataset": Param(
             None,
             type=["null", "string"],
-            pattern="^[a-z][a-z0-9_]{0,47}$",
             title="Dataset",
             description="Only this one. Empty: all of them.",
         ),

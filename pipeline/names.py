@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 from pipeline.errors import InvalidNameError
 
-__all__ = ["VersionSelector", "check_dataset_name", "check_tag", "new_run_id", "parse_reference"]
+__all__ = ["VersionSelector", "check_dataset_name", "check_tag", "nearest", "new_run_id", "parse_reference"]
 
 _DATASET = re.compile(r"[a-z][a-z0-9_]{0,47}")
 _TAG = re.compile(r"[a-z][a-z0-9_-]{0,63}")
@@ -58,6 +60,12 @@ def check_dataset_name(name: str) -> str:
             actual=name,
         )
     return name
+
+
+def nearest(name: str, known: Iterable[str], *, at_most: int = 3) -> list[str]:
+    """Return the names of ``known`` that a misspelled ``name`` may mean, the nearest first; case is no difference."""
+    lowered = {each.lower(): each for each in reversed(list(known))}
+    return [lowered[found] for found in difflib.get_close_matches(name.lower(), list(lowered), n=at_most, cutoff=0.6)]
 
 
 def check_tag(tag: str) -> str:

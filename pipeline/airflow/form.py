@@ -44,8 +44,7 @@ def _main_fields(settings: Settings) -> dict[str, Param]:
     return {
         "dataset": Param(
             type="string",
-            pattern="^[a-z][a-z0-9_]{0,47}$",
-            maxLength=48,
+            minLength=1,  # the plan refuses a wrong name in words; here it would be a "Bad Request"
             title="Dataset",
             description="Name of the dataset: a lower-case letter, then up to 47 lower-case letters, digits or _. "
             "A name that is there already gets a new version.",
@@ -98,7 +97,6 @@ def _source_fields() -> dict[str, Param]:
             ",",
             type="string",
             minLength=1,
-            maxLength=3,
             section=section,
             title="Delimiter",
             description="One character between the fields of a CSV; \\t or tab for a tab.",

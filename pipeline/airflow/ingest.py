@@ -17,6 +17,7 @@ from airflow.sdk import get_current_context
 from airflow.sdk.exceptions import AirflowSkipException
 
 from pipeline.airflow.assets import emit_loaded
+from pipeline.airflow.fields import field_titles, refuse_unknown_keys
 from pipeline.airflow.reporter import step
 from pipeline.errors import ChunkError, ChunkMissingError
 
@@ -41,6 +42,7 @@ def plan(params: Mapping[str, Any]) -> list[int]:
 
     context = get_current_context()
     with step("plan", dataset=params["dataset"], unit="splits") as (store, report):
+        refuse_unknown_keys(context["dag_run"].conf, field_titles(context))
         source, options = load_options(params, store.settings)
         planned = store.plan(params["dataset"], source, options, run=_run_name(context))
         said = planned.to_json()

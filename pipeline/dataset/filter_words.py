@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Any, Final
 
 import pyarrow as pa
 
 from pipeline.errors import UsageError
+from pipeline.names import nearest
 
 __all__ = ["LANGUAGE", "TYPED", "check_column", "checked_tokens"]
 
@@ -98,9 +98,7 @@ def check_column(name: str, schema: pa.Schema, start: int) -> None:
 
 
 def _nearest(name: str, schema: pa.Schema) -> str:
-    lowered = {column.lower(): column for column in reversed(schema.names)}
-    near = [lowered[found] for found in difflib.get_close_matches(name.lower(), list(lowered), n=3, cutoff=0.6)]
-    if near:
+    if near := nearest(name, schema.names):
         return "did you mean " + " or ".join(map(_word, near)) + "?"
     more = f" and {len(schema) - 20} more" if len(schema) > 20 else ""
     return "the columns are " + ", ".join(map(_word, schema.names[:20])) + more + "; text stands in 'single quotes'"

@@ -122,7 +122,7 @@ def make_plan(
             f"the run's identity has {len(run)} characters", hint=f"use 1 to {_RUN_CHARACTERS_MAX}"
         )
     if options.mode not in MODES:
-        raise InvalidSettingError(f"--mode is {options.mode!r}", hint=f"use one of {', '.join(MODES)}")
+        raise InvalidSettingError(f"the mode is {options.mode!r}", hint=f"use one of {', '.join(MODES)}")
     chunks = ChunkSettings(
         codec=settings.load.codec if options.codec is None else options.codec,
         codec_level=settings.load.codec_level if options.codec_level is None else options.codec_level,

@@ -141,7 +141,7 @@ def _same(one: pa.RecordBatch, other: pa.RecordBatch) -> bool:
 def _changed(plan: LoadPlan, row: int, ref: ChunkRef) -> SourceChangedError:
     return SourceChangedError(
         f"{plan.source.uri} is not what an earlier attempt at this run read: it differs at row {row:,} or soon after",
-        hint="what changed is another load: run it without --resume and without this --run-id",
+        hint="what changed is another load: load it as another run",
         file=plan.source.uri,
         dataset=plan.dataset,
         run=plan.run,

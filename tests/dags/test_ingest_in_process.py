@@ -256,6 +256,31 @@ def test_a_source_outside_of_the_folders_fails_at_once_and_says_where_sources_ma
         store.version(name)
 
 
+@pytest.mark.parametrize(
+    ("conf", "said"),
+    [
+        ({"sorce": "a.csv"}, "the run's conf has the unknown key 'sorce': did you mean 'source'?"),
+        ({"dataset": "Not A Name"}, "'Not A Name' is not a dataset name: use a lower-case letter"),
+        ({"delimiter": ";;"}, "the delimiter is ';;': give one ASCII character"),
+        ({"column_types": ["v=strin"]}, "unknown column type 'strin': use an Arrow type"),
+        ({"format": "bytes", "null_values": ["NA"]}, 'cannot be given: leave out "Null values"'),
+        (
+            {"column_types": ["v=int64"]},
+            "line 3: column 'v' was int64 and is 'x' (string) here: give its type: \"Column types\" v=string",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_form_is_said_in_words_and_by_the_form_s_own_fields(
+    run_dag: RunDag, inbox: Path, name: str, events: EventLog, conf: dict[str, Any], said: str
+) -> None:
+    (inbox / f"{name}.csv").write_text("v\n1\nx\n")
+    run = run_dag(**{"dataset": name, "source": f"{name}.csv", **conf})
+    assert run.state == "failed"
+    found = events.of_run(run.run_id, lambda found: any(each["data"]["state"] == "failed" for each in found))
+    messages = [each["data"]["error"]["message"] for each in found if each["data"]["error"]]
+    assert all(said in message for message in messages), messages
+
+
 def test_a_pattern_through_a_link_that_leads_out_of_the_folders_reads_nothing_out_there(
     run_dag: RunDag, inbox: Path, name: str, store: Store, tmp_path: Path
 ) -> None:

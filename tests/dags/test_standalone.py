@@ -244,7 +244,7 @@ def test_the_plugin_is_loaded_without_an_error_and_each_tab_leads_to_the_bridge(
 
 def test_the_form_refuses_what_is_out_of_range_before_a_run_exists(airflow: AirflowClient) -> None:
     for conf, what in (
-        ({"dataset": "No", "source": "a.csv"}, "dataset"),
+        ({"dataset": "", "source": "a.csv"}, "dataset"),
         ({"dataset": "a", "source": "a.csv", "mode": "merge"}, "mode"),
         ({"dataset": "a", "source": "a.csv", "chunk_bytes": 6_000_000}, "chunk_bytes"),
         ({"dataset": "a"}, "source"),

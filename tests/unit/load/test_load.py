@@ -261,7 +261,7 @@ def test_types_found_later_than_they_were_inferred_widen_in_the_sample_too(store
         (LoadOptions(codec=""), "codec is ''.*gzip, zstd, none"),
         (LoadOptions(codec="lz4"), "codec is 'lz4'.*gzip, zstd, none"),
         (LoadOptions(codec="gzip", codec_level=9), "codec_level is 9.*0 to 3.*gzip"),
-        (LoadOptions(mode="merge"), "--mode is 'merge'.*replace, append"),
+        (LoadOptions(mode="merge"), "the mode is 'merge'.*replace, append"),
     ],
 )
 def test_a_setting_outside_its_range_is_refused_before_anything_is_read_or_written(

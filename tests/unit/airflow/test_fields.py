@@ -1,0 +1,72 @@
+"""A run's conf gives fields of the form and nothing else, and messages in Airflow name these fields."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pipeline.airflow.fields import form_words, in_form_words, refuse_unknown_keys
+from pipeline.airflow.form import load_form
+from pipeline.cli.load import command
+from pipeline.errors import SourceTypeError, UsageError
+
+TITLES = {name: str(field.schema["title"]) for name, field in load_form().items()}
+NO_FIELDS = {"--run-id", "--resume", "--dry-run", "--strict", "--json"}
+"""What a run of a DAG has in other ways, or not at all."""
+
+
+@pytest.mark.parametrize(
+    ("conf", "said"),
+    [
+        ({"sorce": "a.csv"}, "the run's conf has the unknown key 'sorce': did you mean 'source'?"),
+        ({"dataset": "a", "Column_Types": []}, "unknown key 'Column_Types': did you mean 'column_types'?"),
+        ({"zzz": 1}, "unknown key 'zzz': known keys are dataset, source, mode, "),
+    ],
+)
+def test_an_unknown_key_of_a_conf_is_refused_by_name_with_the_nearest_one(conf: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        refuse_unknown_keys(conf, TITLES)
+    assert said in str(refused.value)
+
+
+@pytest.mark.parametrize("conf", [None, {}, {"dataset": "a", "source": "b", "max_splits": 3}])
+def test_a_conf_of_known_keys_is_taken(conf: dict[str, Any] | None) -> None:
+    refuse_unknown_keys(conf, TITLES)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("give its type: --column-type a=string", 'give its type: "Column types" a=string'),
+        ("leave out --column-type and --schema", 'leave out "Column types" and "Schema file"'),
+        ("rename one, or give --no-header if the first line is data", 'rename one, or give "Header" off if the first'),
+        ("give --max-unit-bytes 123 if that is right", 'give "Largest unit" 123 if that is right'),
+        ("store it with --format bytes", 'store it with "Format" bytes'),
+        ("see millrace verify --format x; give --format csv", 'see millrace verify --format x; give "Format" csv'),
+        ("leave --resume out", "leave --resume out"),
+        ("give-it --formats, ---format", "give-it --formats, ---format"),
+    ],
+)
+def test_an_option_that_is_a_field_is_named_by_the_field_s_title(text: str, said: str) -> None:
+    assert form_words(text, TITLES).startswith(said)
+
+
+def test_names_of_the_source_stay_as_they_are() -> None:
+    hint = "give its type: --column-type --format=string"
+    assert form_words(hint, TITLES, ["--format", None, 7]) == 'give its type: "Column types" --format=string'
+
+
+def test_an_error_and_its_causes_leave_the_block_in_the_words_of_the_form() -> None:
+    error = SourceTypeError("two --format", hint="give --column-type x--format=T", column="x--format")
+    error.__cause__ = UsageError("one --format", hint="give --format csv")
+    with pytest.raises(SourceTypeError) as caught, in_form_words(TITLES):
+        raise error
+    assert str(caught.value) == 'two --format: give "Column types" x--format=T'
+    assert str(caught.value.__cause__) == 'one --format: give "Format" csv'
+
+
+def test_every_option_of_a_load_is_a_field_of_the_form() -> None:
+    options = {name for parameter in command.params for name in parameter.opts if name.startswith("--")}
+    assert options > NO_FIELDS
+    assert {name for name in options if form_words(name, TITLES) == name} == NO_FIELDS
