@@ -50,11 +50,15 @@ def options(parallelism: int) -> dict[str, str]:
         "AIRFLOW__CORE__PARALLELISM": str(parallelism),
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "10",
+        # Any word of a connection's extras that is shorter, such as a data centre, is a warning in each task's log.
+        "AIRFLOW__LOGGING__MIN_LENGTH_MASKED_SECRET": "1",
         # A worker that died is a failed task within a minute, not within five.
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "10",
         # One API server answers pages and tasks; on a busy machine five seconds, the default, killed waiting tasks.
         "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "30",
+        # That a failed task's process has ended may be seen so many seconds later; before that it counts as running.
+        "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
     }
 

@@ -1,4 +1,4 @@
-"""The form by which a person starts a load in Airflow. Drawing it opens nothing: DAGs are parsed all the time."""
+"""The form by which a person starts a load in Airflow. Drawing it connects to nothing: DAGs are parsed all the time."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from airflow.sdk import Param
 
+from pipeline.airflow.inbox import newest_names
 from pipeline.errors import MillraceError
 from pipeline.settings import CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, Settings, load_settings, millrace_home
 
@@ -52,9 +53,11 @@ def _main_fields(settings: Settings) -> dict[str, Param]:
         "source": Param(
             type="string",
             minLength=1,
+            examples=newest_names(allowed_roots(settings)),
             title="Source",
             description="A file, a folder or a pattern (*, ?, **) on the machine that runs the tasks, below "
             f"{named(allowed_roots(settings))}. A relative path is looked for in there. "
+            "The newest names are proposed. "
             "Hidden files (. or _ in front) are left out, and the report says so.",
         ),
         "mode": Param(

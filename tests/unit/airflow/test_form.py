@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -35,6 +36,14 @@ def test_the_form_says_where_sources_may_lie(monkeypatch: pytest.MonkeyPatch) ->
     assert f"{home}/inbox or {home}/demo" in (load_form()["source"].description or "")
     monkeypatch.setenv("MILLRACE_SOURCES__ROOTS", "/data/landing")
     assert "/data/landing" in (load_form()["source"].description or "")
+
+
+def test_the_form_proposes_the_names_in_these_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MILLRACE_SOURCES__ROOTS", str(tmp_path))
+    assert load_form()["source"].schema["examples"] == []
+    (tmp_path / "sales 2026.csv").touch()
+    assert load_form()["source"].schema["examples"] == ["sales 2026.csv"]
+    load_form()["source"].resolve("another.csv")
 
 
 def test_a_wrong_setting_does_not_keep_the_form_from_being_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
