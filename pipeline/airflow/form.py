@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from airflow.sdk import Param
 
 from pipeline.airflow.inbox import newest_names
+from pipeline.airflow.source_fields import ONE_ON_EACH_LINE, column_fields, text_fields
 from pipeline.errors import MillraceError
 from pipeline.settings import CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, Settings, load_settings, millrace_home
 
 __all__ = ["allowed_roots", "load_form", "named"]
 
-FORMATS = ("auto", "csv", "parquet", "jsonl", "arrow", "bytes")
 CODECS = ("gzip", "zstd", "none")
-_LINES = "One on each line. "
 
 
 def allowed_roots(settings: Settings) -> tuple[str, ...]:
@@ -30,7 +29,13 @@ def named(roots: Sequence[str]) -> str:
 def load_form() -> dict[str, Param]:
     """The fields of the form, most needed first; what stands without a section is shown open."""
     settings = _settings()
-    return {**_main_fields(settings), **_source_fields(), **_chunk_fields(settings), **_limit_fields(settings)}
+    return {
+        **_main_fields(settings),
+        **text_fields(),
+        **column_fields(),
+        **_chunk_fields(settings),
+        **_limit_fields(settings),
+    }
 
 
 def _settings() -> Settings:
@@ -73,63 +78,14 @@ def _main_fields(settings: Settings) -> dict[str, Param]:
             type=["null", "array"],
             items={"type": "string"},
             title="Null values",
-            description=f"{_LINES}Spellings that mean null in every column of a CSV, text too (NA). Empty: the usual "
-            "spellings are null in columns that are not text, and text stays text.",
+            description=f"{ONE_ON_EACH_LINE}Spellings that mean null in every column of a CSV, text too (NA). "
+            "Empty: the usual spellings are null in columns that are not text, and text stays text.",
         ),
         "warm": Param(
             True,
             type="boolean",
             title="Warm the cache",
             description="Put the new version into Redis when it is loaded, if it fits as a whole.",
-        ),
-    }
-
-
-def _source_fields() -> dict[str, Param]:
-    section = "How the source is written"
-    return {
-        "format": Param(
-            "auto",
-            type="string",
-            enum=list(FORMATS),
-            section=section,
-            title="Format",
-            description="auto goes by the file's name, then by its content. bytes keeps any file as it is.",
-        ),
-        "delimiter": Param(
-            ",",
-            type="string",
-            minLength=1,
-            section=section,
-            title="Delimiter",
-            description="One character between the fields of a CSV; \\t or tab for a tab.",
-        ),
-        "encoding": Param(
-            "utf-8", type="string", minLength=1, section=section, title="Encoding", description="Of a CSV's text."
-        ),
-        "header": Param(
-            True,
-            type="boolean",
-            section=section,
-            title="Header",
-            description="The first line of a CSV names its columns.",
-        ),
-        "column_types": Param(
-            None,
-            type=["null", "array"],
-            items={"type": "string"},
-            section=section,
-            title="Column types",
-            description=f"{_LINES}COLUMN=TYPE for columns of a CSV or JSON lines file whose type is not to be "
-            "inferred, as in delay=int64 or time_hour=timestamp[s].",
-        ),
-        "schema_file": Param(
-            None,
-            type=["null", "string"],
-            section=section,
-            title="Schema file",
-            description="An Arrow, Parquet or JSON file, in the same folders as sources, that gives columns their "
-            "types. Empty: types are inferred.",
         ),
     }
 

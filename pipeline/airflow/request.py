@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from pipeline.airflow.form import allowed_roots, named
+from pipeline.column_names import parse_rename
 from pipeline.errors import SourceError, SourceNotFoundError, UsageError
 from pipeline.load import LoadOptions
 from pipeline.settings import Settings
@@ -26,13 +27,19 @@ def load_options(params: Mapping[str, Any], settings: Settings) -> tuple[str, Lo
     schema_file = params["schema_file"]
     source = SourceOptions(
         format=None if params["format"] == "auto" else params["format"],
-        # An emptied field of lines arrives as null: the default spellings.
-        null_values=tuple(params["null_values"]) if params["null_values"] else None,
-        column_types=tuple(_column_type(line) for line in params["column_types"] or () if line.strip()),
+        null_values=tuple(params["null_values"]) if params["null_values"] else None,  # an empty line is a spelling
+        column_types=tuple(map(_column_type, _lines(params["column_types"]))),
         schema_file=allowed_source(schema_file, roots) if schema_file else None,
         delimiter={"\\t": "\t", "tab": "\t"}.get(params["delimiter"], params["delimiter"]),
         encoding=params["encoding"],
         header=params["header"],
+        skip_rows=params["skip_rows"],
+        decimal=params["decimal"],
+        date_format=_lines(params["date_format"]),
+        true_value=_lines(params["true_value"]),
+        false_value=_lines(params["false_value"]),
+        columns=_lines(params["columns"]) or None,
+        rename=tuple(map(parse_rename, _lines(params["rename"]))),
         infer_bytes=params["infer_bytes"],
         max_unit_bytes=params["max_unit_bytes"],
         split_bytes=params["split_bytes"],
@@ -46,6 +53,11 @@ def load_options(params: Mapping[str, Any], settings: Settings) -> tuple[str, Lo
         chunk_bytes=params["chunk_bytes"],
     )
     return allowed_source(params["source"], roots), options
+
+
+def _lines(given: Sequence[str] | None) -> tuple[str, ...]:
+    """The lines of a field that say something; an emptied field arrives as null."""
+    return tuple(line for line in given or () if line.strip())
 
 
 def allowed_source(source: str, roots: Sequence[str]) -> str:

@@ -189,6 +189,30 @@ def test_the_form_s_source_options_reach_the_load(run_dag: RunDag, inbox: Path, 
     assert table.column(2).to_pylist() == ["x", None]
 
 
+def test_a_csv_of_another_country_is_loaded_by_the_form_s_fields(
+    run_dag: RunDag, inbox: Path, name: str, store: Store
+) -> None:
+    text = "Bericht\nStand 1. Mai\nid;preis;neu;notiz;a=b\n1;1234,5;ja;ä;7\n2;-0,25;nein;;8\n"
+    (inbox / f"{name}.csv").write_text(text, encoding="latin-1")
+    run = run_dag(
+        dataset=name,
+        source=f"{name}.csv",
+        delimiter="auto",
+        encoding="latin-1",
+        skip_rows=2,
+        decimal=",",
+        true_value=["ja"],
+        false_value=["nein"],
+        column_types=["a=b=int16"],
+        columns=["preis", "neu", "a=b"],
+        rename=["preis=price", '"a=b"=count'],
+        warm=False,
+    )
+    assert run.state == "success"
+    wanted = pa.table({"price": [1234.5, -0.25], "neu": [True, False], "count": pa.array([7, 8], pa.int16())})
+    assert store.dataset(name).to_table().equals(wanted)
+
+
 def test_append_adds_to_the_latest_version(run_dag: RunDag, three_files: Path, name: str, store: Store) -> None:
     run_dag(dataset=name, source=str(three_files / "part-0.csv"), warm=False)
     run = run_dag(dataset=name, source=str(three_files / "part-1.csv"), mode="append", warm=False)

@@ -13,7 +13,7 @@ from pipeline.airflow.form import allowed_roots, load_form
 from pipeline.airflow.request import allowed_source, load_options
 from pipeline.errors import SourceNotFoundError, SourceUnreadableError, UsageError
 from pipeline.settings import load_settings
-from pipeline.sources import plan_source
+from pipeline.sources import SourceOptions, plan_source
 
 
 @pytest.fixture
@@ -170,7 +170,7 @@ def test_an_untouched_form_asks_for_the_defaults(
     )
     assert options.source.format is None
     assert options.source.null_values is None
-    assert options.source.column_types == ()
+    assert options.source == SourceOptions()
 
 
 def test_what_is_filled_in_is_asked_for(
@@ -186,6 +186,13 @@ def test_what_is_filled_in_is_asked_for(
         format="csv",
         delimiter="\\t",
         header=False,
+        skip_rows=2,
+        decimal=",",
+        date_format=["%d.%m.%Y"],
+        true_value=["ja", "", "wahr"],
+        false_value=["nein"],
+        columns=["a=b", "last, first", " "],
+        rename=["delay=late", '"a=b"=ab', ""],
         schema_file="schema.json",
         codec="zstd",
         codec_level=9,
@@ -202,6 +209,11 @@ def test_what_is_filled_in_is_asked_for(
         (" seen ", "timestamp[us, tz=UTC]"),
     )
     assert (options.source.format, options.source.delimiter, options.source.header) == ("csv", "\t", False)
+    assert (options.source.skip_rows, options.source.decimal) == (2, ",")
+    assert (options.source.true_value, options.source.false_value) == (("ja", "wahr"), ("nein",))
+    assert options.source.date_format == ("%d.%m.%Y",)
+    assert options.source.columns == ("a=b", "last, first")
+    assert options.source.rename == (("delay", "late"), ("a=b", "ab"))
     assert options.source.schema_file == str(tmp_path / "inbox" / "schema.json")
     assert (options.source.split_bytes, options.source.max_splits) == (2_000_000, 3)
 
