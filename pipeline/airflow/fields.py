@@ -5,12 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Final
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
 
 from pipeline.errors import MillraceError, UsageError
 from pipeline.names import nearest
 
-__all__ = ["field_titles", "form_words", "in_form_words", "refuse_unknown_keys"]
+if TYPE_CHECKING:
+    from pipeline.sources import SourceWarning
+
+__all__ = ["field_titles", "form_words", "in_form_words", "refuse_unknown_keys", "warning_in_form_words"]
 
 _FIELDS: Final = {
     "--schema": "schema_file",
@@ -23,6 +27,7 @@ _FIELDS: Final = {
 
 # A command stays as it is, with its options: people type it.
 _COMMAND = r"(?:millrace|\./run) [^;:,]*"
+_QUOTED = r"(?<!\w)'(?:[^'\\]|\\.)*'"
 _OPTION = r"(?<![\w-])(?P<option>--[a-z][a-z-]*)(?![\w-])"
 
 
@@ -48,10 +53,11 @@ def refuse_unknown_keys(conf: Mapping[str, Any] | None, titles: Mapping[str, str
 def form_words(text: str, titles: Mapping[str, str], said: Iterable[object] = ()) -> str:
     """Return a message with each option of the command line that is a field of the form by the field's title.
 
-    ``said`` are names from the source, such as that of a column: they stay as they are, and so do commands.
+    ``said`` are names from the source, such as that of a column: they stay as they are, and so do commands and values
+    in single quotes.
     """
     names = [re.escape(name) for name in said if isinstance(name, str) and name]
-    pattern = "|".join([*sorted(names, key=len, reverse=True), _COMMAND, _OPTION])
+    pattern = "|".join([*sorted(names, key=len, reverse=True), _COMMAND, _QUOTED, _OPTION])
 
     def word(found: re.Match[str]) -> str:
         option = found["option"]
@@ -61,6 +67,11 @@ def form_words(text: str, titles: Mapping[str, str], said: Iterable[object] = ()
         return f'"{title}" off' if option.startswith("--no-") else f'"{title}"'
 
     return re.sub(pattern, word, text)
+
+
+def warning_in_form_words(warning: SourceWarning, titles: Mapping[str, str]) -> SourceWarning:
+    """Return the warning with a message that names fields of the form."""
+    return replace(warning, message=form_words(warning.message, titles, (warning.column, warning.file)))
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from airflow.sdk import get_current_context
 from airflow.sdk.exceptions import AirflowSkipException
 
 from pipeline.airflow.assets import emit_loaded
-from pipeline.airflow.fields import field_titles, refuse_unknown_keys
+from pipeline.airflow.fields import field_titles, warning_in_form_words
 from pipeline.airflow.reporter import step
 from pipeline.errors import ChunkError, ChunkMissingError
 
@@ -42,7 +42,6 @@ def plan(params: Mapping[str, Any]) -> list[int]:
 
     context = get_current_context()
     with step("plan", dataset=params["dataset"], unit="splits") as (store, report):
-        refuse_unknown_keys(context["dag_run"].conf, field_titles(context))
         source, options = load_options(params, store.settings)
         planned = store.plan(params["dataset"], source, options, run=_run_name(context))
         said = planned.to_json()
@@ -124,6 +123,8 @@ def publish(planned: Mapping[str, Any], loaded: Sequence[Mapping[str, Any]]) -> 
         done = store.published(of) if of.published else store.publish(of, results)
         began = context["dag_run"].start_date or datetime.now(UTC)
         seconds = (datetime.now(UTC) - began).total_seconds()
+        titles = field_titles(context)
+        done = replace(done, warnings=tuple(warning_in_form_words(each, titles) for each in done.warnings))
         done = replace(done, seconds=round(seconds, 3), rows_per_s=round(done.rows / max(seconds, 0.001), 1))
         report.advance_to(done.rows)
         report.message(f"{of.dataset}@{done.version}: {done.rows:,} rows in {done.chunks} chunks")

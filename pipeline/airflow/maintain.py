@@ -7,10 +7,8 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import get_current_context
 from airflow.sdk.exceptions import AirflowSkipException
 
-from pipeline.airflow.fields import field_titles, refuse_unknown_keys
 from pipeline.airflow.reporter import step
 from pipeline.errors import ChunkError, ChunkMissingError
 
@@ -26,9 +24,7 @@ logger = logging.getLogger(__name__)
 
 def heal(params: Mapping[str, Any]) -> dict[str, Any]:
     """Brings everything on record as being on one node to two; fails when something is still owed afterwards."""
-    context = get_current_context()
     with step("heal", dataset=params.get("dataset") or "") as (store, task):
-        refuse_unknown_keys(context["dag_run"].conf, field_titles(context))
         report = store.heal(params.get("dataset"), task=task)
         said = _plain(report.to_json(), "problems")
         if not report.ok:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pipeline import progress
 from pipeline.airflow import connect
 from pipeline.airflow.connections import airflow_settings
-from pipeline.airflow.fields import field_titles, in_form_words
+from pipeline.airflow.fields import field_titles, in_form_words, refuse_unknown_keys
 from pipeline.airflow.identity import identity_of
 from pipeline.airflow.retry import will_retry
 from pipeline.airflow.sender import process_sink
@@ -49,14 +49,14 @@ def reporting(
 def step(kind: str, *, dataset: str, total: float | None = None, unit: str = "rows") -> Iterator[tuple[Store, Task]]:
     """A store by Airflow's connections and a reported task, for the block that does one task's work.
 
-    Reporting begins first, so that people see a store that cannot be reached. Errors name the fields of the form.
+    Reporting begins first, so that people see a store that cannot be reached. Errors name the fields of the form;
+    a key of the run's conf that is no field is one, before anything is connected.
     """
     from airflow.sdk import get_current_context
 
-    settings = airflow_settings()
-    with (
-        reporting(kind, dataset=dataset, settings=settings, total=total, unit=unit) as task,
-        in_form_words(field_titles(get_current_context())),
-        connect(settings) as store,
-    ):
-        yield store, task
+    context, settings = get_current_context(), airflow_settings()
+    titles = field_titles(context)
+    with reporting(kind, dataset=dataset, settings=settings, total=total, unit=unit) as task, in_form_words(titles):
+        refuse_unknown_keys(context["dag_run"].conf, titles)
+        with connect(settings) as store:
+            yield store, task

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
+import os
+import re
 import shlex
 import sqlite3
 import subprocess
@@ -12,6 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -27,6 +31,7 @@ from local_stack.demo import DAG, DATASET, MILLRACE, demo
 from local_stack.flights import FLIGHTS_ROWS
 from local_stack.product import DEMO
 from local_stack.services.airflow import Airflow
+from local_stack.settings import CHECKOUT
 from local_stack.stack import Stack
 from pipeline.api import Store
 from pipeline.errors import DatasetNotFoundError, StackError
@@ -251,6 +256,67 @@ def test_the_form_refuses_what_is_out_of_range_before_a_run_exists(airflow: Airf
     ):
         with pytest.raises(StackError, match=what):
             airflow.trigger(DAG, conf)
+
+
+def test_the_documented_rest_calls_load_the_file_as_they_are_written(
+    airflow: AirflowClient, store: Store, tmp_path: Path
+) -> None:
+    page = (CHECKOUT / "docs" / "airflow.md").read_text().partition("## By REST")[2]
+    script = re.findall(r"```sh\n(.*?)```", page, re.DOTALL)[0]
+    inbox = Path(load_settings().sources.roots[0])
+    (inbox / "sales.csv").write_text("tag;preis;seen\n01.05.2026;1234,5;2026-05-01T10:00:00Z\n31.12.2025;-0,25;\n")
+    said = load_settings().airflow
+    assert said.password is not None
+    env = {**os.environ, "AIRFLOW_URL": airflow.url, "AIRFLOW_PASSWORD": said.password.get_secret_value()}
+    done = subprocess.run(
+        ["sh", "-eu", "-c", script], capture_output=True, text=True, timeout=240, check=False, env=env, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    last = json.loads(done.stdout.splitlines()[-1])
+    assert last["state"] == "success"
+    version = store.version("sales")
+    assert (last["results"]["publish"]["version"], last["results"]["publish"]["rows"]) == (version.label, 2)
+    wanted = pa.table(
+        {
+            "tag": pa.array([date(2026, 5, 1), date(2025, 12, 31)], pa.date32()),
+            "price": [1234.5, -0.25],
+            "seen": pa.array([datetime(2026, 5, 1, 10, tzinfo=UTC), None], pa.timestamp("us", tz="UTC")),
+        }
+    )
+    assert store.dataset("sales").to_table().equals(wanted)
+
+
+def test_a_misspelled_key_of_a_conf_fails_the_plan_which_names_the_nearest_one(airflow: AirflowClient) -> None:
+    run_id = airflow.trigger(DAG, {"dataset": "keys", "source": "a.csv", "delimeter": ";"})
+    assert airflow.wait_for_run(DAG, run_id, timeout_s=120).state == "failed"
+    said = [entry["event"] + str(entry.get("error_detail", "")) for entry in task_log(airflow, run_id, "plan")]
+    assert any("unknown key 'delimeter': did you mean 'delimiter'?" in line for line in said), said
+
+
+def task_log(airflow: AirflowClient, run_id: str, task_id: str) -> list[dict[str, Any]]:
+    """The log of a task's first attempt, as Airflow's pages get it."""
+    path = f"/api/v2/dags/{DAG}/dagRuns/{quote(run_id, safe='')}/taskInstances/{task_id}/logs/1"
+    return [entry for entry in airflow.get(path)["content"] if entry.get("timestamp")]
+
+
+def test_a_task_that_fails_ends_as_soon_as_one_that_succeeds(airflow: AirflowClient) -> None:
+    def waited_s(run_id: str) -> float:
+        """From the last word of the task's own process until Airflow has the end of it."""
+        (plan,) = (each for each in airflow.task_instances(DAG, run_id) if each["task_id"] == "plan")
+        last = task_log(airflow, run_id, "plan")[-1]["timestamp"]
+        return (datetime.fromisoformat(plan["end_date"]) - datetime.fromisoformat(last)).total_seconds()
+
+    for _ in range(5):
+        run_id = airflow.trigger(DAG, {"dataset": "no_such", "source": "no_such.csv"})
+        assert airflow.wait_for_run(DAG, run_id, timeout_s=120).state == "failed"
+        assert waited_s(run_id) < 3
+
+
+def test_no_task_s_log_warns_of_a_short_secret(flights: Loaded, airflow: AirflowClient) -> None:
+    for task_id in ("plan", "verify", "publish", "warm"):
+        log = task_log(airflow, flights.run_id, task_id)
+        assert log, task_id
+        assert [entry["event"] for entry in log if "masking" in entry["event"]] == []
 
 
 def test_a_click_waits_while_another_part_of_airflow_writes_its_database(

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from pipeline.airflow.fields import form_words, in_form_words, refuse_unknown_keys
+from pipeline.airflow.fields import form_words, in_form_words, refuse_unknown_keys, warning_in_form_words
 from pipeline.airflow.form import load_form
 from pipeline.cli.load import command
 from pipeline.errors import SourceTypeError, UsageError
+from pipeline.sources import SourceWarning
 
 TITLES = {name: str(field.schema["title"]) for name, field in load_form().items()}
 NO_FIELDS = {"--run-id", "--resume", "--dry-run", "--strict", "--json"}
@@ -55,6 +56,17 @@ def test_an_option_that_is_a_field_is_named_by_the_field_s_title(text: str, said
 def test_names_of_the_source_stay_as_they_are() -> None:
     hint = "give its type: --column-type --format=string"
     assert form_words(hint, TITLES, ["--format", None, 7]) == 'give its type: "Column types" --format=string'
+
+
+def test_a_warning_names_fields_and_keeps_values_and_names() -> None:
+    message = "column a --format is text because of '--schema it''s' in its file's line 3; --column-type a --format=T"
+    warning = SourceWarning("text", message, column="a --format", line=3)
+    assert warning_in_form_words(warning, TITLES) == SourceWarning(
+        "text",
+        "column a --format is text because of '--schema it''s' in its file's line 3; \"Column types\" a --format=T",
+        column="a --format",
+        line=3,
+    )
 
 
 def test_an_error_and_its_causes_leave_the_block_in_the_words_of_the_form() -> None:
