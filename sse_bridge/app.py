@@ -46,7 +46,7 @@ def create_app(settings: Settings | None = None, *, bridge: Bridge | None = None
         bridge.chain_sigterm()
     app.extensions["bridge"] = bridge
     _add_api(app, bridge)
-    _add_pages(app, bridge)
+    _add_pages(app, bridge, settings.airflow.url.rstrip("/"))
     return app
 
 
@@ -163,7 +163,7 @@ def _later(why: str) -> Response:
     return Response(f"{why}\n", 503, {**_PLAIN, "Retry-After": RETRY_AFTER_S})
 
 
-def _add_pages(app: Flask, bridge: Bridge) -> None:
+def _add_pages(app: Flask, bridge: Bridge, airflow_url: str) -> None:
     hub = bridge.hub
 
     def page(**place: str) -> Response:
@@ -171,7 +171,8 @@ def _add_pages(app: Flask, bridge: Bridge) -> None:
         wanted = Filter(**{name: frozenset([value]) for name, value in place.items()})
         body = render_template(
             "page.html",
-            runs=run_views(hub.state, wanted),
+            runs=run_views(hub.state, wanted, airflow_url),
+            airflow=airflow_url,
             place=place,
             title=" / ".join(place.values()) or "All runs",
             ready=hub.ready,

@@ -9,10 +9,11 @@ from typing import Any
 from urllib.parse import quote
 
 from pipeline.progress.event import is_counted
-from pipeline.progress.merge import TaskState
+from pipeline.progress.merge import RunKey, TaskState
 from pipeline.progress.runs import RunState, is_over
 from pipeline.progress.words import amount, clean, duration
 from sse_bridge.filters import Filter
+from sse_bridge.outcome import columns_of, facts_of
 from sse_bridge.state import BridgeState
 
 __all__ = ["RunView", "TaskView", "run_path", "run_views", "task_json"]
@@ -41,6 +42,8 @@ class TaskView:
     message: str
     error: str
     notes: str
+    log: str
+    """Where Airflow shows the task's log; empty for work that Airflow has not started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,12 @@ class RunView:
     """What is done of the run's main work."""
     pace: str
     """The rate of the main work and the time left; empty where nothing runs."""
+    airflow: str
+    """Where Airflow shows the run; empty for work that Airflow has not started."""
+    facts: list[tuple[str, str]]
+    """What the run says of its outcome, line by line."""
+    columns: list[tuple[str, str]]
+    further_columns: str
 
 
 def run_path(*parts: str) -> str:
@@ -87,30 +96,43 @@ _TOLD = (
 )
 
 
-def run_views(state: BridgeState, wanted: Filter) -> list[RunView]:
+def run_views(state: BridgeState, wanted: Filter, airflow_url: str = "") -> list[RunView]:
     """The runs that pass, the newest first, at most fifty."""
     runs: Iterator[RunState] = islice(state.runs(wanted), RUNS_SHOWN)
-    return [_run_view(run) for run in runs]
+    return [_run_view(run, airflow_url) for run in runs]
 
 
-def _run_view(run: RunState) -> RunView:
+def _airflow_path(url: str, key: RunKey, *task: str) -> str:
+    """Airflow's own page of a run or task; ``airflow.js`` makes the same."""
+    if not url or key[0] in ("cli", "python"):
+        return ""
+    parts = ("dags", key[0], "runs", key[1], *task)
+    return f"{url}/" + "/".join(quote(clean(part), safe="") for part in parts)
+
+
+def _run_view(run: RunState, airflow_url: str) -> RunView:
     total = run.total
     rate = f"{amount(total.rate, total.unit)}/s" if total and total.rate else ""
     left = f"about {duration(total.left_s)} left" if total and total.left_s is not None else ""
+    columns, further = columns_of(run.result or {})
     return RunView(
         dag_id=_shown(run.key[0]),
         run_id=_shown(run.key[1]),
         path=run_path(*run.key),
         state=run.state,
         headline=run.headline,
-        tasks=[_task_view(task) for task in run.tasks],
+        tasks=[_task_view(task, airflow_url) for task in run.tasks],
         ended=run.ended,
         fraction=total.fraction if total else None,
         pace="" if is_over(run.state) else ", ".join(filter(None, (rate, left))),
+        airflow=_airflow_path(airflow_url, run.key),
+        facts=facts_of(run.result) if run.result else [],
+        columns=columns,
+        further_columns=further,
     )
 
 
-def _task_view(task: TaskState) -> TaskView:
+def _task_view(task: TaskState, airflow_url: str) -> TaskView:
     said = task.data
     dag_id, run_id, task_id, map_index = task.key
     done, total, unit = said.get("done", 0), said.get("total"), said.get("unit", "")
@@ -123,6 +145,9 @@ def _task_view(task: TaskState) -> TaskView:
         if counters.get(name)
     ]
     left_s = _left_s(task)
+    log = _airflow_path(
+        airflow_url, (dag_id, run_id), "tasks", task_id, *(["mapped", str(map_index)] if map_index >= 0 else [])
+    )
     parts = [dag_id, run_id, task_id, *([str(map_index)] if map_index >= 0 else [])]
     return TaskView(
         name=_shown(f"{task_id} [{map_index}]" if map_index >= 0 else task_id),
@@ -140,6 +165,7 @@ def _task_view(task: TaskState) -> TaskView:
         message=_shown(said.get("message", "")),
         error=_shown(f"{error['type']}: {error['message']}") if error else "",
         notes=", ".join(notes),
+        log=f"{log}?try_number={task.attempt}" if log and task.state != "queued" else "",
     )
 
 

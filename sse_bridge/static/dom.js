@@ -46,4 +46,7 @@ export function headRow(...texts) {
   return make("thead", "", make("tr", "", ...heads));
 }
 
-export const path = (...parts) => "/runs/" + parts.map((part) => encodeURIComponent(clean(String(part)))).join("/");
+export const pathOf = (...parts) => parts.map((part) => encodeURIComponent(clean(String(part)))).join("/");
+
+// The page's own address of a run or task.
+export const path = (...parts) => `/runs/${pathOf(...parts)}`;

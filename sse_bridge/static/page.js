@@ -70,7 +70,7 @@ function paint() {
   const keys = new Set(open.map((run) => run.key));
   for (const key of cards.keys()) if (!keys.has(key)) cards.delete(key);
   const sections = open.map((run) => {
-    paintCard(cardOf(run), run, picture.view(run), now());
+    paintCard(cardOf(run), run, picture.view(run), place.run_id !== undefined, now());
     return cardOf(run).section;
   });
   if (over.length) {

@@ -1,6 +1,8 @@
 // One run: what it does and how far it is, and its tasks in the order of the DAG.
 
+import { runLinks } from "./airflow.js";
 import { arrange, headRow, make, path, setBar, setClass, setState, setText } from "./dom.js";
+import { paintOutcome } from "./outcome.js";
 import { isOver } from "./runs.js";
 import { makeRow, paintRow } from "./task_row.js";
 import { about, amount, clock, duration } from "./words.js";
@@ -16,11 +18,14 @@ export function makeCard(run) {
   card.body = make("tbody");
   const heads = headRow("Task", "State", "Progress", "Rate", "Elapsed", "Left");
   const table = make("table", "tasks", heads, card.body);
-  card.section = make("section", "run", make("h2", "", link, card.state, card.sum), card.total, table);
+  card.outcome = { element: make("div", "result"), result: null };
+  const heading = make("h2", "", link, card.state, card.sum, ...runLinks(run));
+  card.section = make("section", "run", heading, card.total, card.outcome.element, table);
   return card;
 }
 
-export function paintCard(card, run, view, now) {
+// `whole` is true where the page shows this run alone, and so has room for its outcome.
+export function paintCard(card, run, view, whole, now) {
   const keys = new Set(view.tasks.map((task) => task.key));
   for (const key of card.rows.keys()) if (!keys.has(key)) card.rows.delete(key);
   const elements = [];
@@ -41,6 +46,7 @@ export function paintCard(card, run, view, now) {
   }
   setText(card.sum, [`${view.ended} of ${view.tasks.length} tasks ended`, ...times].join(", "));
   paintTotal(card, view);
+  paintOutcome(card.outcome, whole ? view.result : null);
 }
 
 function paintTotal(card, { state, total, headline }) {

@@ -1,5 +1,6 @@
 // One task as a row of its run's table, and what a task's numbers mean to a person.
 
+import { logAddress, logLink } from "./airflow.js";
 import { paintCurves } from "./curves.js";
 import { make, path, setBar, setClass, setState, setText } from "./dom.js";
 import { nameOf } from "./headline.js";
@@ -25,7 +26,9 @@ export function makeRow(task) {
   const head = make("th", "", link, " ", row.attempt);
   head.scope = "row";
   const progress = make("td", "progress", row.bar, row.count, row.notes, row.message, row.error);
-  row.tr = make("tr", "", head, make("td", "", row.state, " ", row.phase), progress, row.rate, row.elapsed, row.left);
+  row.log = logLink(task);
+  const state = make("td", "", row.state, " ", row.phase, ...(row.log ? [" ", row.log] : []));
+  row.tr = make("tr", "", head, state, progress, row.rate, row.elapsed, row.left);
   // The curves need more room than a cell has.
   const wide = make("td", "", row.curves.element);
   wide.colSpan = 6;
@@ -47,6 +50,7 @@ export function paintRow(row, task, now) {
   // Numbers this large stand for a time: a person went on with a run by its id.
   setText(row.attempt, task.attempt > 1 && task.attempt < 1_000_000 ? `attempt ${task.attempt}` : "");
   setState(row.state, task.state);
+  if (row.log) paintLog(row, task);
   setClass(row.tr, task.state);
   setText(row.phase, TERMINAL.has(task.state) ? "" : said.phase ?? "");
   const known = said.total > 0 && said.done !== undefined;
@@ -62,6 +66,13 @@ export function paintRow(row, task, now) {
   setText(row.message, said.message ?? "");
   setText(row.error, task.error ? `${task.error.type}: ${task.error.message}` : "");
   paintCurves(row.curves, task.series);
+}
+
+function paintLog(row, task) {
+  row.log.hidden = task.state === "queued";
+  if (row.logOf === task.attempt) return;
+  row.logOf = task.attempt;
+  row.log.href = logAddress(task);
 }
 
 // The seconds that have passed since a task that goes on was last heard.

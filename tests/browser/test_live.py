@@ -15,6 +15,7 @@ from playwright.sync_api import BrowserContext, expect
 
 from pipeline import progress
 from pipeline.progress import TaskIdentity, airflow_event, encode_event
+from pipeline.settings import load_settings
 from tests.browser.conftest import OpenPage
 from tests.browser.live import WAIT_MS
 from tests.integration.sse_bridge.conftest import Bridge, StartBridge, Topic, until
@@ -124,6 +125,32 @@ def test_the_time_left_is_told_once_it_is_honest_and_hidden_when_nothing_moves(
     live.shows("load", "running", "a few seconds")
 
 
+def test_a_runs_page_shows_what_came_of_it_as_a_table_and_leads_to_airflow(
+    topic: Topic, bridge: Bridge, open_page: OpenPage
+) -> None:
+    result = {
+        "dataset": "flights", "version": "2-3fa9c1", "kind": "table", "mode": "append", "rows": 400_000,
+        "total_rows": 800_000, "raw_bytes": 12_345_678, "stored_bytes": 3_000_000, "columns_total": 3,
+        "columns": [["<b>carrier</b>", "string"], ["dep_delay", "int64"]],
+    }  # fmt: skip
+    topic.say("publish", 1, dag="ingest_x", run="a+b", kind="publish", attempt=2)
+    live = open_page(f"{bridge.url}/runs/ingest_x/a%2Bb")
+    live.shows("publish", "running")
+    expect(live.page.get_by_role("table", name="Result")).to_have_count(0)
+    topic.say("publish", 2, "succeeded", dag="ingest_x", run="a+b", kind="publish", attempt=2, result=result)
+    expect(live.run("a+b")).to_contain_text("load: 400,000 rows added, 800,000 in the version")
+    outcome = live.page.get_by_role("table", name="Result")
+    for line in ("Version flights@2-3fa9c1", "Rows added 400,000", "Raw size 12.3 MB", "Stored size 3.0 MB"):
+        expect(outcome.get_by_role("row", name=line)).to_be_visible()
+    columns = live.page.get_by_role("table", name="Columns")
+    expect(columns.get_by_role("row", name="<b>carrier</b> string")).to_be_visible()
+    expect(live.page.get_by_text("1 further columns")).to_be_visible()
+    base = f"{load_settings().airflow.url}/dags/ingest_x/runs/a%2Bb"
+    expect(live.page.get_by_role("link", name="Airflow")).to_have_attribute("href", base)
+    log = live.row("publish").get_by_role("link", name="log")
+    expect(log).to_have_attribute("href", f"{base}/tasks/publish?try_number=2")
+
+
 def test_times_are_those_of_the_bridges_clock_whatever_the_browsers_says(
     topic: Topic, bridge: Bridge, open_page: OpenPage, open_context: Callable[..., BrowserContext]
 ) -> None:
@@ -210,7 +237,7 @@ def test_whatever_stands_in_a_field_the_page_shows_text(topic: Topic, bridge: Br
         rows = page.get_by_role("row").filter(has_text="failed").all_text_contents()
         assert len(rows) == len(HOSTILE)
         hrefs = [link.get_attribute("href") or "" for link in page.get_by_role("link").all()]
-        assert all(href.startswith("/") for href in hrefs)
+        assert all(href.startswith(("/", f"{load_settings().airflow.url}/dags/")) for href in hrefs)
     rows = live.page.get_by_role("row").filter(has_text="failed").all_text_contents()
     for nasty in HOSTILE.values():
         whole = nasty.partition("\ud800")[0]

@@ -1,6 +1,7 @@
 // Reads cases from standard input and prints what the page makes of each: called by test_page_rules.py.
 import { readFileSync } from "node:fs";
 import { Picture } from "./picture.js";
+import { factsOf, furtherColumns } from "./outcome.js";
 import { amount, counted, duration } from "./words.js";
 
 function outcome({ events, silences }) {
@@ -20,11 +21,12 @@ function kept({ events, sourcesMax }) {
   return { runs: picture.newestRuns().map((run) => run.run_id), sources: picture.sources.size };
 }
 
-const { cases, amounts, durations, counts, many } = JSON.parse(readFileSync(0, "utf-8"));
+const { cases, amounts, durations, counts, many, results } = JSON.parse(readFileSync(0, "utf-8"));
 console.log(JSON.stringify({
   cases: cases.map(outcome),
   amounts: amounts.map(([value, unit]) => amount(value, unit)),
   durations: durations.map(duration),
+  results: results.map((result) => [factsOf(result), furtherColumns(result)]),
   kept: kept(many),
   counts: counts.map(([done, total, unit]) => counted({ done, total, unit })),
 }));

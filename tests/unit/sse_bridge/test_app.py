@@ -75,6 +75,35 @@ def test_the_page_without_javascript_has_a_row_for_every_task() -> None:
     assert '<meta http-equiv="refresh" content="5">' in page
 
 
+RESULT = {
+    "dataset": "flights", "version": "2-3fa9c1", "kind": "table", "mode": "append", "rows": 400_000,
+    "total_rows": 800_000, "raw_bytes": 12_345_678, "stored_bytes": 3_000_000,
+    "columns": [["<b>a</b>", "int64"], ["b \ud800", "string"]], "columns_total": 5_000,
+}  # fmt: skip
+
+
+def test_a_runs_page_without_javascript_has_its_outcome_as_a_table_and_links_to_airflow() -> None:
+    client, bridge = served()
+    facts: dict[str, Any] = {"kind": "publish", "result": RESULT}
+    feed(bridge, record("publish", 1, "succeeded", **facts), record("load", 1, run="mine", dag="cli", **facts))
+    page = client.get("/runs/d/r").text
+    for name, value in (
+        ("Version", "flights@2-3fa9c1"),
+        ("Rows added", "400,000"),
+        ("Rows in the version", "800,000"),
+        ("Raw size", "12.3 MB"),
+        ("Stored size", "3.0 MB"),
+        ("&lt;b&gt;a&lt;/b&gt;", "int64"),
+        ("b ?", "string"),
+    ):
+        assert f'<th scope="row">{name}</th><td>{value}</td>' in page
+    assert "4,998 further columns" in page
+    assert 'href="http://127.0.0.1:8080/dags/d/runs/r"' in page
+    assert 'href="http://127.0.0.1:8080/dags/d/runs/r/tasks/publish?try_number=1"' in page
+    assert "flights@2-3fa9c1" not in client.get("/").text
+    assert "http://127.0.0.1:8080/dags" not in client.get("/runs/cli/mine").text
+
+
 def test_bytes_are_shown_as_bytes() -> None:
     client, bridge = served()
     feed(bridge, record("load", 12_300_000, unit="bytes", total=2_000_000_000))

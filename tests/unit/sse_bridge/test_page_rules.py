@@ -13,6 +13,7 @@ import pytest
 import sse_bridge
 from pipeline.progress.event import TaskIdentity, progress_event
 from pipeline.progress.words import amount, counted, duration
+from sse_bridge.outcome import columns_of, facts_of
 from tests.progress_cases import CASES, events_of
 
 STATIC = Path(sse_bridge.__file__).parent / "static"
@@ -20,6 +21,22 @@ AMOUNTS: list[tuple[float | None, str]] = [
     *((value, "") for value in (None, 0, -0.0, 0.04, 0.25, 2.65, 99.95, 100.5, 101.5, 5e14, 1e15, 1.75e300)),
     *((value, "bytes") for value in (999, 1000, 12_345_678, 2_650_000, 1e300)),
     *((value, "rows") for value in (336_776, 5e-324)),
+]
+RESULTS: list[dict[str, Any]] = [
+    {"version": "1-3fa9c1", "rows": 3},
+    {
+        "dataset": "f",
+        "version": "1-3fa9c1",
+        "rows": 3,
+        "total_rows": 3,
+        "mode": "replace",
+        "raw_bytes": 1,
+        "stored_bytes": 0,
+    },
+    {"dataset": "f", "version": "2-3fa9c1", "rows": 3, "total_rows": 9, "mode": "append", "columns": [["a", "int64"]]},
+    {"dataset": "f", "version": "2-3fa9c1", "rows": 0, "kind": "bytes", "raw_bytes": 12_345_678, "columns": []},
+    {"version": "1-3fa9c1", "rows": 3, "columns": [["a", "int64"]], "columns_total": 5_000},
+    {"version": "1-3fa9c1", "rows": 3, "columns_total": "many"},
 ]
 SOURCES_MAX = 100
 DURATIONS: list[float | None] = [None, -3, 0, 59.9, 60, 3599, 3600, 7_500, 1e300]
@@ -46,6 +63,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "amounts": AMOUNTS,
         "durations": DURATIONS,
         "counts": COUNTS,
+        "results": RESULTS,
         "many": {"events": many_runs(), "sourcesMax": SOURCES_MAX},
     }
     done = subprocess.run(
@@ -95,6 +113,12 @@ def test_the_page_makes_of_the_case_what_its_file_says(number: int, page: dict[s
             }
         else:
             assert said == wanted, name
+
+
+def test_the_outcome_of_a_run_reads_the_same_in_both_languages(page: dict[str, Any]) -> None:
+    for result, (facts, further) in zip(RESULTS, page["results"], strict=True):
+        assert [tuple(line) for line in facts] == facts_of(result)
+        assert further == columns_of(result)[1]
 
 
 def test_of_a_thousand_runs_the_page_keeps_those_that_go_on_and_the_newest(page: dict[str, Any]) -> None:

@@ -1,0 +1,34 @@
+"""What a load says of the version it made, as the lines of a table; ``static/outcome.js`` follows the same rules."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipeline.progress.words import amount, clean
+
+__all__ = ["columns_of", "facts_of"]
+
+
+def facts_of(result: dict[str, Any]) -> list[tuple[str, str]]:
+    """Label and value of each line; ``result`` is that of a run (``pipeline.progress.runs.result_of``)."""
+    rows, in_all = result["rows"], result.get("total_rows", result["rows"])
+    lines: list[tuple[str, str]] = [("Version", clean(f"{result.get('dataset', '')}@{result['version']}"))]
+    if result.get("kind") != "bytes":
+        added = result.get("mode") == "append" or in_all != rows
+        lines += (
+            [("Rows added", amount(rows)), ("Rows in the version", amount(in_all))]
+            if added
+            else [("Rows", amount(rows))]
+        )
+    for name, label in (("raw_bytes", "Raw size"), ("stored_bytes", "Stored size")):
+        if name in result:
+            lines.append((label, amount(result[name], "bytes")))
+    return lines
+
+
+def columns_of(result: dict[str, Any]) -> tuple[list[tuple[str, str]], str]:
+    """Name and type of each column that the result tells, and a line on those that had no room in it."""
+    columns = [(clean(name), clean(kind)) for name, kind in result.get("columns", [])]
+    in_all = result.get("columns_total", len(columns))
+    further = in_all - len(columns) if isinstance(in_all, int) else 0
+    return columns, f"{amount(further)} further columns" if further > 0 else ""

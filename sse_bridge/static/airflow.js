@@ -1,0 +1,31 @@
+// Where Airflow shows the same run or task; nothing for work that Airflow has not started.
+
+import { make, pathOf } from "./dom.js";
+
+const base = globalThis.document?.body.dataset.airflow ?? "";
+
+function link(text, says, address) {
+  const made = make("a", "outside", text);
+  made.href = address;
+  made.target = "_blank";
+  made.rel = "noopener";
+  made.title = says;
+  return made;
+}
+
+const isThere = ({ dag_id }) => base && dag_id !== "cli" && dag_id !== "python";
+const runAddress = ({ dag_id, run_id }) => `${base}/${pathOf("dags", dag_id, "runs", run_id)}`;
+
+export function runLinks(run) {
+  return isThere(run) ? [link("Airflow", "this run in Airflow", runAddress(run))] : [];
+}
+
+// The log of the attempt that is shown; null where there is none.
+export function logLink(task) {
+  return isThere(task) ? link("log", "the log of this task in Airflow", "") : null;
+}
+
+export function logAddress(task) {
+  const mapped = task.map_index >= 0 ? ["mapped", task.map_index] : [];
+  return `${runAddress(task)}/${pathOf("tasks", task.task_id, ...mapped)}?try_number=${task.attempt}`;
+}

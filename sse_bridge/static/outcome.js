@@ -1,0 +1,47 @@
+// What a load says of the version it made, as a table: the same rules as sse_bridge/outcome.py.
+
+import { headRow, make } from "./dom.js";
+import { amount } from "./words.js";
+
+export function factsOf(result) {
+  const { rows, total_rows: inAll = rows } = result;
+  const lines = [["Version", `${result.dataset ?? ""}@${result.version}`]];
+  if (result.kind !== "bytes") {
+    const added = result.mode === "append" || inAll !== rows;
+    lines.push(...(added ? [["Rows added", amount(rows)], ["Rows in the version", amount(inAll)]] : [["Rows", amount(rows)]]));
+  }
+  for (const [name, label] of [["raw_bytes", "Raw size"], ["stored_bytes", "Stored size"]]) {
+    if (name in result) lines.push([label, amount(result[name], "bytes")]);
+  }
+  return lines;
+}
+
+export function furtherColumns({ columns = [], columns_total: inAll }) {
+  const further = Number.isInteger(inAll) ? inAll - columns.length : 0;
+  return further > 0 ? `${amount(further)} further columns` : "";
+}
+
+function tableOf(caption, head, lines) {
+  const rows = lines.map(([name, value]) => {
+    const first = make("th", "", name);
+    first.scope = "row";
+    return make("tr", "", first, make("td", "", value));
+  });
+  const table = make("table", "outcome", make("caption", "", caption));
+  if (head) table.append(headRow(...head));
+  table.append(make("tbody", "", ...rows));
+  return table;
+}
+
+// Fills `place` anew when the result is another one.
+export function paintOutcome(place, result) {
+  if (place.result === result) return;
+  place.result = result;
+  place.element.replaceChildren();
+  if (!result) return;
+  place.element.append(tableOf("Result", null, factsOf(result)));
+  if (!result.columns?.length) return;
+  const further = furtherColumns(result);
+  place.element.append(make("div", "", tableOf("Columns", ["Name", "Type"], result.columns),
+    ...(further ? [make("p", "nothing", further)] : [])));
+}
