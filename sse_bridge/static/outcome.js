@@ -42,6 +42,10 @@ export function paintOutcome(place, result) {
   place.element.append(tableOf("Result", null, factsOf(result)));
   if (!result.columns?.length) return;
   const further = furtherColumns(result);
-  place.element.append(make("div", "", tableOf("Columns", ["Name", "Type"], result.columns),
-    ...(further ? [make("p", "nothing", further)] : [])));
+  const columns = make("div", "columns", tableOf("Columns", ["Name", "Type"], result.columns));
+  columns.tabIndex = 0; // what scrolls is reached by the keyboard
+  columns.role = "group";
+  columns.ariaLabel = "Columns and their types";
+  if (further) columns.append(make("p", "nothing", further));
+  place.element.append(columns);
 }

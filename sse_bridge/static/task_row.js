@@ -1,7 +1,7 @@
 // One task as a row of its run's table, and what a task's numbers mean to a person.
 
 import { logAddress, logLink } from "./airflow.js";
-import { paintCurves } from "./curves.js";
+import { makeCurves, paintCurves } from "./curves.js";
 import { make, path, setBar, setClass, setState, setText } from "./dom.js";
 import { nameOf } from "./headline.js";
 import { TERMINAL } from "./runs.js";
@@ -20,7 +20,7 @@ export function makeRow(task) {
   row.notes = make("div", "notes");
   row.message = make("div", "message");
   row.error = make("div", "error");
-  row.curves = { element: make("div", "curves"), series: null };
+  row.curves = makeCurves();
   for (const cell of ["rate", "elapsed", "left"]) row[cell] = make("td", "number");
   row.bar.setAttribute("aria-label", name);
   const head = make("th", "", link, " ", row.attempt);

@@ -267,13 +267,29 @@ def test_a_curve_of_a_hundred_thousand_steps_is_complete_for_a_late_joiner_after
     expect(loss).to_have_accessible_name("loss by step, from 1 at step 1 to 0.00001 at step 100000")
     val_loss = live.page.get_by_role("img", name=re.compile("^val_loss by step"))
     expect(val_loss).to_have_accessible_name("val_loss by step, from 0.002 at step 1000 to 0.00002 at step 100000")
-    points = loss.locator("polyline").get_attribute("points")
-    assert points is not None
-    xs = [float(point.split(",")[0]) for point in points.split()]
-    assert 128 <= len(xs) <= 256
-    assert xs == sorted(xs)
-    assert (xs[0], xs[-1]) == (0, 100)
-    assert max(b - a for a, b in pairwise(xs)) < 2  # no hole anywhere
+    # Every point is reached by the keyboard, and the caption tells its value.
+    caption = live.page.locator("figure", has=loss).locator("figcaption")
+    expect(caption).to_have_text("loss 0.00001 at step 100,000")
+    keyboard = live.page.keyboard
+    loss.focus()
+    keyboard.press("Home")
+    expect(caption).to_have_text("loss 1 at step 1")
+    steps = [1]
+    while steps[-1] < 100_000:
+        keyboard.press("ArrowRight")
+        steps.append(int(caption.inner_text().rpartition(" ")[2].replace(",", "")))
+        assert len(steps) <= 256
+    assert len(steps) >= 128
+    assert max(b - a for a, b in pairwise(steps)) < 2_000  # no hole anywhere
+    keyboard.press("Tab")
+    expect(caption).to_have_text("loss 0.00001 at step 100,000")
+    # The pointer does the same.
+    box = loss.bounding_box()
+    assert box is not None
+    live.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 80)
+    expect(caption).to_have_text(re.compile(r"^loss 0\.0000\d+ at step [45]\d,\d{3}$"))
+    live.page.mouse.move(0, 0)
+    expect(caption).to_have_text("loss 0.00001 at step 100,000")
 
 
 def test_the_page_is_used_by_keyboard_and_stands_still_when_asked_to(
