@@ -25,13 +25,13 @@ def text_fields() -> dict[str, Param]:
             description="auto goes by the file's name, then by its content. bytes keeps any file as it is.",
         ),
         "delimiter": _text(
-            ",",
+            None,
             section,
             "Delimiter",
             "One character between the fields of a CSV; \\t or tab for a tab. auto finds a comma, semicolon, tab or | "
-            "by the first lines.",
+            "by the first lines. Empty: a comma, and a tab for .tsv.",
         ),
-        "encoding": _text("utf-8", section, "Encoding", "Of a CSV's text."),
+        "encoding": _text(None, section, "Encoding", "Of the text of a CSV or JSON lines file. Empty: utf-8."),
         "header": Param(
             True,
             type="boolean",
@@ -92,8 +92,9 @@ def column_fields() -> dict[str, Param]:
     }
 
 
-def _text(default: str, section: str, title: str, description: str) -> Param:
-    return Param(default, type="string", minLength=1, section=section, title=title, description=description)
+def _text(default: str | None, section: str, title: str, description: str) -> Param:
+    type_ = "string" if default else ["null", "string"]
+    return Param(default, type=type_, minLength=1, section=section, title=title, description=description)
 
 
 def _lines(section: str, title: str, description: str) -> Param:

@@ -34,7 +34,7 @@ def _column_types(
     return tuple(parse_column_type(each) for each in given)
 
 
-def _delimiter(_context: click.Context, _parameter: click.Parameter, given: str) -> str:
+def _delimiter(_context: click.Context, _parameter: click.Parameter, given: str | None) -> str | None:
     return "\t" if given == "\\t" else given
 
 
@@ -80,12 +80,12 @@ def _run_id(_context: click.Context, _parameter: click.Parameter, given: str | N
 @click.option("--schema", "schema_file", metavar="FILE", help="Types from an Arrow, Parquet or JSON file.")
 @click.option(
     "--delimiter",
-    default=",",
     metavar="C",
     callback=_delimiter,
-    help="CSV: one character; \\t is a tab; auto finds a comma, semicolon, tab or | by the first lines.",
+    help="CSV: one character; \\t is a tab; auto finds a comma, semicolon, tab or | by the first lines. Default: a "
+    "comma, and a tab for .tsv.",
 )
-@click.option("--encoding", default="utf-8", metavar="E", help="CSV: the text's encoding.")
+@click.option("--encoding", metavar="E", help="CSV, JSON lines: the text's encoding (utf-8).")
 @click.option("--no-header", is_flag=True, help="CSV: the first line is data; columns are named f0, f1, ...")
 @click.option("--skip-rows", type=int, default=0, metavar="N", help="CSV: lines of each file before its header.")
 @click.option("--decimal", default=".", metavar="C", help="CSV: the decimal point of numbers, as in --decimal ,")

@@ -44,7 +44,7 @@ def read_header(cutter: RecordCutter, options: SourceOptions, name: str) -> tupl
             read_options=pc.ReadOptions(
                 use_threads=False, block_size=len(whole) + 1, autogenerate_column_names=not options.header
             ),
-            parse_options=pc.ParseOptions(delimiter=options.delimiter, newlines_in_values=True),
+            parse_options=pc.ParseOptions(delimiter=options.delimiter or ",", newlines_in_values=True),
         )
         names = tuple(parsed.column_names)
     except UnicodeDecodeError:
@@ -89,8 +89,8 @@ class CsvParser:
     """Parses blocks with the options of one source; safe to use from several threads."""
 
     def __init__(self, options: SourceOptions) -> None:
-        self._parse = pc.ParseOptions(delimiter=options.delimiter)
-        self._delimiter = options.delimiter
+        self._delimiter = options.delimiter or ","
+        self._parse = pc.ParseOptions(delimiter=self._delimiter)
         self._convert = _convert_options(options)
         self._dates = DateFormats(options.date_format)
         self._default_nulls = options.null_values is None

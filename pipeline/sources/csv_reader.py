@@ -43,7 +43,7 @@ class CsvReader:
         self._options = options
         self._names = names
         self._fixed = fixed
-        self._text = TextFiles(files, options, opener, options.delimiter)
+        self._text = TextFiles(files, options, opener, options.delimiter or ",")
         self._parser = CsvParser(options)
         default_nulls = options.null_values is None
         self._were_null = frozenset(n for n, t in types.items() if default_nulls and pa.types.is_null(t))

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
-
-import pyarrow as pa
-import pyarrow.csv as pc
 
 from pipeline.errors import SourceEmptyError, SourceFormatError, UsageError
 from pipeline.sources.compression import name_inside, unmarked_compression
 from pipeline.sources.files import Listing
+from pipeline.sources.foreign import json_refusal
+from pipeline.sources.looks import (
+    COLUMN,
+    HEADER,
+    JSON_ARRAY_KINDS,
+    JSON_OBJECTS,
+    begins_like,
+    format_of_bytes,
+    read_begin,
+    says_csv,
+)
 from pipeline.sources.model import SourceFile, SourceOptions
 from pipeline.sources.path_lists import list_each, shown
 from pipeline.sources.stdin import STANDARD_INPUT, standard_input
-from pipeline.sources.streams import open_plain, read_fully
+from pipeline.sources.streams import open_plain
 
 __all__ = ["detect_format"]
 
@@ -32,31 +40,24 @@ _ENDINGS = {
     ".feather": "arrow",
     ".ipc": "arrow",
 }
-_LOOK_BYTES = 65_536
-_COLUMN = "column"
-"""One column of numbers below a word: a CSV unless other files of the source are no table."""
+Verdict = str | SourceFormatError | None
+"""A format, ``COLUMN``, ``HEADER``, why the file is none of them, or None for an empty file."""
 
 
 def detect_format(uri: str | Sequence[str], options: SourceOptions) -> tuple[str, Listing, SourceOptions]:
     """Format, listing of the files and the options in force (``.tsv`` means tabs).
 
     Raises ``SourceFormatError`` naming two files when they are of different formats, or when a file named like
-    one format holds another; ``SourceEmptyError`` when nothing tells.
+    one format holds another, or when a file is of a kind that is not read; ``SourceEmptyError`` when nothing tells.
     """
     if uri == STANDARD_INPUT:
         return _detect_input(options)
     if options.format is not None:
-        return options.format, list_each(uri, keep_all=options.format == "bytes"), options
+        return options.format, list_each(uri, keep_all=options.format == "bytes"), _in_force(options)
     listing = list_each(uri, keep_all=False)
     files = listing.files
     found: dict[str, SourceFile] = {}
-    # Beside files that are no table, numbers below a word are no table either.
-    formats = [(file, format_of(file)) for file in files]
-    column = "bytes" if any(format_ == "bytes" for _, format_ in formats) else "csv"
-    for file, format_ in formats:
-        if format_ is None:
-            continue
-        format_ = column if format_ == _COLUMN else format_
+    for file, format_ in _settled([(file, format_of(file, options)) for file in files]):
         for other, first in found.items():
             if other != format_:
                 raise SourceFormatError(
@@ -69,37 +70,67 @@ def detect_format(uri: str | Sequence[str], options: SourceOptions) -> tuple[str
     format_ = next(iter(found))
     if format_ == "bytes":
         listing = list_each(uri, keep_all=True)
-    if all(_ending(file) == ".tsv" for file in files) and options.delimiter == ",":
-        options = replace(options, delimiter="\t")
-    return format_, listing, options
+    tabs = all(_ending(file) == ".tsv" for file in files)
+    return format_, listing, _in_force(options, delimiter="\t" if tabs else ",")
+
+
+def _settled(verdicts: list[tuple[SourceFile, Verdict]]) -> Iterator[tuple[SourceFile, str]]:
+    """The files that are not empty with their formats; what is no table by itself goes with the others."""
+    formats = {format_ for _, format_ in verdicts if isinstance(format_, str)}
+    # Beside files that are no table, numbers below a word and lines with commas are no table either.
+    doubtful = "bytes" if "bytes" in formats else "csv"
+    for file, format_ in verdicts:
+        if isinstance(format_, SourceFormatError):
+            if doubtful != "bytes":
+                raise format_
+            yield file, "bytes"
+        elif format_ == HEADER and formats == {HEADER}:
+            raise SourceFormatError(
+                f"{file.name} is one line with commas: the header of a CSV without rows, or any text",
+                hint="give --format csv, or store it as it is with --format bytes",
+                file=file.name,
+            )
+        elif format_ is not None:
+            yield file, doubtful if format_ in (COLUMN, HEADER) else format_
+
+
+def _in_force(options: SourceOptions, *, delimiter: str = ",") -> SourceOptions:
+    if options.delimiter is None:
+        options = replace(options, delimiter=delimiter)
+    return replace(options, encoding="utf-8") if options.encoding is None else options
 
 
 def _detect_input(options: SourceOptions) -> tuple[str, Listing, SourceOptions]:
     file = standard_input(new=True).file()
     listing = Listing("file", (file,))
     if options.format is not None:
-        return options.format, listing, options
+        return options.format, listing, _in_force(options)
     with closing(open_plain(file)) as stream:
-        begin = read_fully(stream, _LOOK_BYTES)
+        begin, whole = read_begin(stream)
     if not begin:
         raise SourceEmptyError("standard input is empty")
-    format_ = format_of_bytes(begin)
-    format_ = "csv" if format_ == _COLUMN else format_
-    if format_ is None:
+    format_ = format_of_bytes(begin, options, whole=whole)
+    if format_ in JSON_ARRAY_KINDS:
+        raise json_refusal(file, format_)
+    format_ = "csv" if format_ == COLUMN else format_
+    if format_ is None or format_ == HEADER:
         raise UsageError("standard input does not show what it is", hint="give its --format")
-    return format_, listing, options
+    return format_, listing, _in_force(options)
 
 
-def format_of(file: SourceFile) -> str | None:
+def format_of(file: SourceFile, options: SourceOptions) -> Verdict:
     """The format of one file; None when it is empty and its name says nothing."""
     named = _ENDINGS.get(_ending(file))
     if file.size_bytes == 0:
         return named
     with closing(open_plain(file)) as stream:
-        begin = read_fully(stream, _LOOK_BYTES)
+        begin, whole = read_begin(stream)
     if not begin:
         return named
-    held = format_of_bytes(begin)
+    held = format_of_bytes(begin, options, whole=whole)
+    # Few lines of a CSV are arrays of JSON as well; none is an array of objects.
+    if held == JSON_OBJECTS or (held in JSON_ARRAY_KINDS and named is None):
+        return json_refusal(file, held)
     if named is None:
         if held is None and (refused := unmarked_compression(file.name)):
             raise refused
@@ -108,38 +139,15 @@ def format_of(file: SourceFile) -> str | None:
         raise SourceFormatError(
             f"{file.name} is named like {named} but holds {held} data", hint=f"rename it, or give --format {held}"
         )
-    if named in ("parquet", "arrow") and held != named:
+    if named in ("parquet", "arrow") and begins_like(begin) != named:
         raise SourceFormatError(
             f"{file.name} is named like {named} but does not begin like it", hint="give its --format"
         )
+    # A delimiter, or that there is no header, was said; the name is a guess.
+    if named == "jsonl" and held == "csv" and says_csv(options):
+        by_itself = format_of_bytes(begin, SourceOptions(encoding=options.encoding), whole=whole)
+        return "jsonl" if by_itself == "jsonl" else "csv"
     return named
-
-
-def format_of_bytes(begin: bytes) -> str | None:
-    """The format (or ``_COLUMN``) that the first 64 KB of a file speak for, None when they speak for no table."""
-    # The second is a file whose footer is encrypted, too: it is refused for that.
-    if begin.startswith((b"PAR1", b"PARE")):
-        return "parquet"
-    if begin.startswith((b"ARROW1", b"\xff\xff\xff\xff")):
-        return "arrow"
-    text = begin.removeprefix(b"\xef\xbb\xbf").lstrip()
-    if b"\0" in text or not text:
-        return None
-    complete = text[: text.rfind(b"\n") + 1] if len(begin) >= _LOOK_BYTES else text
-    try:
-        complete.decode()
-    except UnicodeDecodeError:
-        return None
-    if text.startswith(b"{"):
-        return "jsonl"
-    try:
-        table = pc.read_csv(pa.BufferReader(complete), parse_options=pc.ParseOptions(newlines_in_values=True))
-    except pa.ArrowInvalid:
-        return None
-    # One column of text could be any text: a delimiter that every line has makes a table, or numbers below a name.
-    is_number = pa.types.is_integer(table.schema.types[0]) or pa.types.is_floating(table.schema.types[0])
-    is_column = table.num_rows > 0 and is_number and table.column_names[0].isidentifier()
-    return "csv" if table.num_columns > 1 else _COLUMN if is_column else None
 
 
 def _ending(file: SourceFile) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing, suppress
@@ -10,6 +11,7 @@ import pyarrow as pa
 
 from pipeline.errors import SourceError, SourceFormatError, SourceTypeError
 from pipeline.sources.blocks import BLOCK_BYTES, Block
+from pipeline.sources.foreign import json_refusal, spread_refusal
 from pipeline.sources.jsonl_format import (
     MAX_DEPTH,
     NotALine,
@@ -18,6 +20,7 @@ from pipeline.sources.jsonl_format import (
     parse_lines,
     with_texts,
 )
+from pipeline.sources.looks import json_array
 from pipeline.sources.model import SourceFile, SourceOptions, SourcePlan
 from pipeline.sources.parallel import in_order
 from pipeline.sources.records import count_lines, record_starts
@@ -192,8 +195,27 @@ class JsonlReader:
         except UnicodeDecodeError:
             return not_utf8(record, name, line)
         except (pa.ArrowInvalid, NotALine) as error:
+            if better := _not_lines(self._files[block.file], record, data[at:], line):
+                return better
             return SourceFormatError(f"{name}, line {line}: {_reason(error)}", file=name, line=line)
         return _type_error(name, line, before, seen, grow=grow)
+
+
+def _not_lines(file: SourceFile, record: bytes, rest: bytes, line: int) -> SourceFormatError | None:
+    """The error for an array, or an object that goes on in the next line; None for any other wrong line."""
+    text = record.decode("utf-8", "replace").strip()
+    if line == 1 and text.startswith("["):
+        array = json_array(rest.decode("utf-8", "replace").lstrip(), whole=False)
+        return json_refusal(file, array, line) if array else None
+    if not text.startswith("{"):
+        return None
+    try:
+        json.loads(text)
+    except RecursionError:
+        return None
+    except json.JSONDecodeError as error:
+        return spread_refusal(file, line) if error.pos >= len(text) else None
+    return None
 
 
 def _reason(error: Exception) -> str:

@@ -39,6 +39,8 @@ class SourceOptions:
     are written (``csv_dates``). ``delimiter`` may be ``auto``. ``skip_rows``: CSV only; lines before
     the header of each file. ``columns``: only these, in this order; ``rename``: pairs of old and new name. Both are
     for every table, and ``columns`` and ``column_types`` name columns as the source does.
+    ``delimiter``, ``encoding``: None where nobody said them; a plan has those in force (``,``, or a tab for ``.tsv``;
+    ``utf-8``). One that was said, or a missing header, makes a CSV of text that neither name nor format tells.
     ``infer_bytes``: how much of a CSV or JSON lines source is looked at to find its types.
     ``max_unit_bytes``: the largest record, line, row group or record batch that is read at once.
     ``split_bytes``, ``max_splits``: the size and number of parts that can be read alone.
@@ -49,8 +51,8 @@ class SourceOptions:
     null_values: tuple[str, ...] | None = None
     column_types: tuple[tuple[str, str], ...] = ()
     schema_file: str | None = None
-    delimiter: str = ","
-    encoding: str = "utf-8"
+    delimiter: str | None = None
+    encoding: str | None = None
     header: bool = True
     decimal: str = "."
     date_format: tuple[str, ...] = ()
@@ -68,9 +70,8 @@ class SourceOptions:
     def __post_init__(self) -> None:
         if self.format is not None and self.format not in FORMATS:
             raise InvalidSettingError(f"unknown source format {self.format!r}", hint=f"use one of {', '.join(FORMATS)}")
-        if self.delimiter != AUTO and (
-            len(self.delimiter) != 1 or not self.delimiter.isascii() or self.delimiter in '"\r\n\0'
-        ):
+        delimiter = "," if self.delimiter is None else self.delimiter
+        if delimiter != AUTO and (len(delimiter) != 1 or not delimiter.isascii() or delimiter in '"\r\n\0'):
             raise InvalidSettingError(
                 f"the delimiter is {self.delimiter!r}",
                 hint="give one ASCII character that is no quote and no line end, or auto",

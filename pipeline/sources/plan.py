@@ -17,6 +17,7 @@ from pipeline.sources.python_data import ArrowCopy
 from pipeline.sources.splits import Unit, group_units
 from pipeline.sources.table_options import refuse_csv_options, refuse_projection, renamed
 from pipeline.sources.types import refuse_nulls, refuse_types
+from pipeline.sources.warnings import SourceWarning
 
 __all__ = ["Source", "plan_source"]
 
@@ -40,11 +41,15 @@ def plan_source(source: Source, options: SourceOptions = _DEFAULTS, *, max_split
     if isinstance(source, ArrowCopy):
         return _plan_copy(source, options)
     uri = source[0] if not isinstance(source, str) and len(source) == 1 else source
-    format_, listing, options = detect_format(uri, options)
+    said = options
+    format_, listing, options = detect_format(uri, said)
+    unused = _unused(said, format_)
+    if unused and format_ == "bytes":
+        raise UsageError(unused[0].message, hint="leave it out, or give --format csv")
     planner = _plan_bytes if format_ == "bytes" else _PLANNERS[format_]
     plan = planner(shown(uri), listing.files, options)
     partitions = partition_warnings(listing.files, plan.schema.names) if plan.kind == "table" else []
-    warnings = (*listing.warnings, *partitions, *plan.warnings)
+    warnings = (*unused, *listing.warnings, *partitions, *plan.warnings)
     return replace(plan, schema=renamed(options, plan.schema), warnings=warnings, single_file=listing.shape == "file")
 
 
@@ -53,6 +58,20 @@ def _plan_copy(copy: ArrowCopy, options: SourceOptions) -> SourcePlan:
         raise UsageError(f"{copy.name} is Arrow data, and cannot be read as {options.format}", hint="give no format")
     plan = plan_source(copy.path, replace(options, format="arrow"))
     return replace(plan, uri=copy.name, warnings=(*copy.warnings, *plan.warnings))
+
+
+def _unused(said: SourceOptions, format_: str) -> list[SourceWarning]:
+    """Warnings for options that were said and that this format does not have."""
+    unused = {
+        "--delimiter": bool(said.delimiter) and format_ != "csv",
+        "--encoding": bool(said.encoding) and format_ not in ("csv", "jsonl"),
+        "--no-header": not said.header and format_ != "csv",
+    }
+    return [
+        SourceWarning("option_not_used", f"{option} changes nothing: the source is read as {format_}")
+        for option, is_unused in unused.items()
+        if is_unused
+    ]
 
 
 def _plan_bytes(uri: str, files: tuple[SourceFile, ...], options: SourceOptions) -> SourcePlan:

@@ -45,11 +45,11 @@ def plan_csv(uri: str, files: tuple[SourceFile, ...], options: SourceOptions) ->
     reader, parser = CsvReader(files, options, names, {}, frozenset(given), open_plain), CsvParser(options)
 
     def sample() -> Iterator[Item]:
-        return first_blocks(files, options, reader.blocks, options.delimiter)
+        return first_blocks(files, options, reader.blocks, options.delimiter or ",")
 
     free = [name for name in names if name not in given]
     said, taken = said_types(sample(), parser, free, options)
-    zeros = LeadingZeros(options.delimiter, files)
+    zeros = LeadingZeros(options.delimiter or ",", files)
     types = infer_types(
         lambda: zeros.over(sample()),
         parser,

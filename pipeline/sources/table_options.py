@@ -16,7 +16,15 @@ if TYPE_CHECKING:
 
     from pipeline.sources.model import SourceOptions
 
-__all__ = ["AUTO", "check_table_options", "read_columns", "refuse_csv_options", "refuse_projection", "renamed"]
+__all__ = [
+    "AUTO",
+    "check_table_options",
+    "csv_only",
+    "read_columns",
+    "refuse_csv_options",
+    "refuse_projection",
+    "renamed",
+]
 
 AUTO: Final = "auto"
 """The delimiter that is found out from the first lines."""
@@ -95,14 +103,18 @@ def _check_truth(options: SourceOptions) -> None:
         )
 
 
-def refuse_csv_options(options: SourceOptions, what: str) -> None:
-    """Raise ``UsageError`` when an option of CSV is given for other data."""
+def csv_only(options: SourceOptions) -> list[str]:
+    """Return the names of the options of CSV that are given."""
     from pipeline.sources.model import SourceOptions
 
     default = SourceOptions()
     given = [name for name in _CSV_ONLY if getattr(options, name) != getattr(default, name)]
-    given += ["delimiter"] if options.delimiter == AUTO else []
-    if given:
+    return given + (["delimiter"] if options.delimiter == AUTO else [])
+
+
+def refuse_csv_options(options: SourceOptions, what: str) -> None:
+    """Raise ``UsageError`` when an option of CSV is given for other data."""
+    if given := csv_only(options):
         option = "--" + given[0].replace("_", "-")
         raise UsageError(f"{option} says how a CSV is written, and this is {what}", hint=f"leave out {option}")
 

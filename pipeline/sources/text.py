@@ -14,8 +14,10 @@ from pipeline.sources.streams import ByteStream, PlainOpener
 __all__ = ["TextFiles", "can_be_cut", "not_utf8", "open_decoded", "text_codec"]
 
 
-def text_codec(encoding: str) -> str:
-    """The codec's normal name (``utf-8`` for all its spellings); ``UsageError`` when Python has no such text codec."""
+def text_codec(encoding: str | None) -> str:
+    """The codec's normal name (``utf-8`` for all its spellings and None); ``UsageError`` for what is no text codec."""
+    if encoding is None:
+        return "utf-8"
     try:
         found = codecs.lookup(encoding)
     except (LookupError, ValueError):

@@ -65,7 +65,8 @@ def test_a_wrong_setting_does_not_keep_the_form_from_being_drawn(monkeypatch: py
         ("codec_level", [None, 0, 22], [-1, 23]),
         ("split_bytes", [1_000_000], [999_999]),
         ("max_splits", [1, 1000], [0, 1001]),
-        ("delimiter", [",", "tab"], ["", None]),
+        ("delimiter", [None, ",", "tab"], ["", 7]),
+        ("encoding", [None, "latin-1"], [""]),
         ("column_types", [None, ["a=int64"]], ["a=int64"]),
     ],
 )

@@ -168,7 +168,7 @@ def test_an_untouched_form_asks_for_the_defaults(
         None,
         5_000_000,
     )
-    assert options.source.format is None
+    assert (options.source.format, options.source.delimiter, options.source.encoding) == (None, None, None)
     assert options.source.null_values is None
     assert options.source == SourceOptions()
 

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from pipeline.errors import SourceCorruptError, SourceEmptyError, UsageError
+from pipeline.errors import SourceCorruptError, SourceEmptyError, SourceFormatError, UsageError
 from pipeline.sources import SourceOptions, open_source, plan_source
 
 TEXT = b"a,b\n" + b"".join(b"%d,word%d\n" % (number, number) for number in range(200_000))
@@ -73,12 +73,27 @@ TABLE = pa.table({"a": range(1000)})
         (lambda: TEXT, {"infer_bytes": 100}, "csv", 200_000),
         (lambda: gzip.compress(TEXT), {}, "csv", 200_000),
         (lambda: b'{"a":1}\n' * 5, {}, "jsonl", 5),
+        (lambda: b"a;b\n1;2\n", {"delimiter": ";"}, "csv", 1),
+        (lambda: "a\nKöln\n".encode("utf-16"), {"encoding": "utf-16"}, "csv", 1),
+        (lambda: b"words\n", {"header": False}, "csv", 1),
         (lambda: as_parquet(TABLE), {}, "parquet", 1000),
         (lambda: as_stream(TABLE), {}, "arrow", 1000),
         (lambda: b"\0" * 2_500_000, {"format": "bytes"}, "bytes", 3),
         (lambda: b"", {"format": "bytes"}, "bytes", 1),
     ],
-    ids=["csv", "csv beyond what was looked at", "gzip", "jsonl", "parquet", "arrow", "bytes", "nothing"],
+    ids=[
+        "csv",
+        "csv beyond what was looked at",
+        "gzip",
+        "jsonl",
+        "delimiter",
+        "encoding",
+        "no header",
+        "parquet",
+        "arrow",
+        "bytes",
+        "nothing",
+    ],
 )
 def test_standard_input_is_read_once_from_front_to_back(
     feed: Callable[[bytes], None], make: Callable[[], bytes], options: dict[str, Any], format_: str, rows: int
@@ -123,7 +138,13 @@ def test_two_inputs_are_never_the_same_source(feed: Callable[[bytes], None]) -> 
 
 @pytest.mark.parametrize(
     ("data", "error"),
-    [(b"", SourceEmptyError), (b"words\n", UsageError), (b"\x1f\x8b\x08\0cut", SourceCorruptError)],
+    [
+        (b"", SourceEmptyError),
+        (b"words\n", UsageError),
+        (b"a,line\n", UsageError),
+        (b"\x1f\x8b\x08\0cut", SourceCorruptError),
+        (b'[{"x":1,"y":"a"},{"x":2,"y":"b"}]', SourceFormatError),
+    ],
 )
 def test_standard_input_that_is_no_source_is_refused(
     feed: Callable[[bytes], None], data: bytes, error: type[Exception]
