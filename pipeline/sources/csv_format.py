@@ -17,24 +17,37 @@ from pipeline.sources.csv_dates import DateFormats
 from pipeline.sources.model import SourceOptions
 from pipeline.sources.records import count_lines, record_starts, scan_quotes
 from pipeline.sources.text import not_utf8
+from pipeline.sources.warnings import SourceWarning
 
-__all__ = ["CsvParser", "read_header"]
+__all__ = ["CsvParser", "Header", "read_header", "unnamed_warning"]
 
 _NULL_SPELLINGS = pa.array(pc.ConvertOptions().null_values, pa.string())
+_SHOWN_COLUMNS = 10
 _COLUMN = re.compile(r"In CSV column #(\d+): ")
 _ROW = re.compile(r"Row #(\d+): ")
 
 
-def read_header(cutter: RecordCutter, options: SourceOptions, name: str) -> tuple[tuple[str, ...], bytes]:
-    """A file's column names, and the records that were read to find them but are rows (without a header).
+@dataclass(frozen=True)
+class Header:
+    """A file's column names; none at all mean an empty file.
 
-    No names at all mean an empty file. Raises ``SourceFormatError`` for names that are empty, given twice or not
-    UTF-8, with what to do about it.
+    ``row`` holds the records that were read to find them but are rows (without a header), ``unnamed`` the positions
+    (from 0) of the columns to which the header gives no name: they are called as without a header, ``f0`` and so on.
+    ``line`` is the one in which it stands.
     """
+
+    names: tuple[str, ...] = ()
+    row: bytes = b""
+    unnamed: tuple[int, ...] = ()
+    line: int = 1
+
+
+def read_header(cutter: RecordCutter, options: SourceOptions, name: str) -> Header:
+    """The columns of a file. Raises ``SourceFormatError`` for names that are given twice or not UTF-8."""
     lines = cutter.lines_taken
     first = cutter.header()
     if not first:
-        return (), b""
+        return Header()
     line = lines + 1 + count_lines(first[: len(first) - len(first.lstrip(b"\r\n"))])
     # A line that nothing ends is no line to pyarrow when it is the only one.
     whole = _as_it_is(first if first.endswith((b"\n", b"\r")) else first + b"\n")
@@ -55,16 +68,10 @@ def read_header(cutter: RecordCutter, options: SourceOptions, name: str) -> tupl
             f"{name}, line {line}: this is no line of a CSV: {reason}", hint="check --delimiter", file=name, line=line
         ) from None
     if not options.header:
-        return names, first
+        return Header(names, first, line=line)
+    unnamed = tuple(number for number, column in enumerate(names) if not column.strip())
     seen: set[str] = set()
-    for number, column in enumerate(names, 1):
-        if not column.strip():
-            raise SourceFormatError(
-                f"{name}, line {line}: column {number} has no name",
-                hint="name it in the header, or give --no-header if the first line is data",
-                file=name,
-                line=line,
-            )
+    for column in filter(str.strip, names):
         if column in seen:
             raise SourceFormatError(
                 f"{name}, line {line}: two columns are named {column!r}",
@@ -73,7 +80,31 @@ def read_header(cutter: RecordCutter, options: SourceOptions, name: str) -> tupl
                 line=line,
             )
         seen.add(column)
-    return names, b""
+    return Header(_all_named(names), b"", unnamed, line)
+
+
+def _all_named(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The names, with that of its position for each that is empty; underscores follow where the header has that too."""
+    taken = set(names)
+    given = []
+    for number, name in enumerate(names):
+        if not name.strip():
+            name = f"f{number}"
+            while name in taken:
+                name += "_"
+        given.append(name)
+    return tuple(given)
+
+
+def unnamed_warning(header: Header, file: str) -> SourceWarning:
+    """The warning for columns that have no name in the header of a file."""
+    called = [header.names[number] for number in header.unnamed[:_SHOWN_COLUMNS]]
+    shown = ", ".join(map(repr, called)) + (", ..." if len(header.unnamed) > len(called) else "")
+    if len(header.unnamed) == 1:
+        said = f"column {header.unnamed[0] + 1} has no name in the header: it is called {shown}"
+    else:
+        said = f"{len(header.unnamed):,} columns have no name in the header: they are called {shown}"
+    return SourceWarning("unnamed_columns", f"{file}, line {header.line}: {said}", called[0], header.line, file)
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,13 @@ import pyarrow as pa
 
 from pipeline.errors import SourceFormatError, SourceTypeError
 from pipeline.sources.blocks import BLOCK_BYTES, Block, RecordCutter
-from pipeline.sources.csv_format import CsvParser, nulls_in_text, read_header
+from pipeline.sources.csv_format import CsvParser, nulls_in_text, read_header, unnamed_warning
 from pipeline.sources.model import SourceFile, SourceOptions, SourcePlan
 from pipeline.sources.parallel import in_order
 from pipeline.sources.streams import PlainOpener
 from pipeline.sources.text import TextFiles, not_utf8
 from pipeline.sources.types import given_types
+from pipeline.sources.warnings import SourceWarning
 
 __all__ = ["CsvReader", "Part"]
 
@@ -39,6 +40,7 @@ class CsvReader:
         opener: PlainOpener,
     ) -> None:
         self.types = types
+        self.warnings: tuple[SourceWarning, ...] = ()
         self._files = files
         self._options = options
         self._names = names
@@ -107,8 +109,11 @@ class CsvReader:
     def header(self, number: int, cutter: RecordCutter) -> tuple[str, ...]:
         """The column names at the front of a file, checked against those of the source."""
         name = self._files[number].name
-        order, first = read_header(cutter, self._options, name)
-        cutter.put_back(first)
+        header = read_header(cutter, self._options, name)
+        cutter.put_back(header.row)
+        if header.unnamed and not self.warnings:
+            self.warnings = (unnamed_warning(header, name),)
+        order = header.names
         missing = sorted(set(self._names) - set(order))
         # Who names columns asks for no others: they may differ from file to file.
         extra = sorted(set(order) - set(self._names)) if self._options.columns is None else []

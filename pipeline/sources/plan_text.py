@@ -26,7 +26,7 @@ from pipeline.sources.streams import can_be_split, open_plain, read_fully
 from pipeline.sources.table_options import AUTO, read_columns, refuse_csv_options
 from pipeline.sources.text import TextFiles, can_be_cut
 from pipeline.sources.types import given_types, refuse_nulls
-from pipeline.sources.warnings import distinct
+from pipeline.sources.warnings import SourceWarning, distinct
 
 __all__ = ["plan_csv", "plan_jsonl"]
 
@@ -36,11 +36,11 @@ BlocksOf = Callable[[list[tuple[int, int, int]], int], Generator[Item, None, Non
 
 def plan_csv(uri: str, files: tuple[SourceFile, ...], options: SourceOptions) -> SourcePlan:
     """The plan of CSV files whose columns all have the same names."""
-    warnings = []
+    warnings: list[SourceWarning] = []
     if options.delimiter == AUTO:
         delimiter, warning = found_delimiter(files, options, open_plain)
         options, warnings = replace(options, delimiter=delimiter), [warning]
-    names, given = _csv_columns(uri, files, options)
+    names, given, unnamed = _csv_columns(uri, files, options)
     check_csv_types(given)
     reader, parser = CsvReader(files, options, names, {}, frozenset(given), open_plain), CsvParser(options)
 
@@ -61,7 +61,7 @@ def plan_csv(uri: str, files: tuple[SourceFile, ...], options: SourceOptions) ->
     schema = pa.schema([(name, types[name]) for name in names])
     found = {name: types[name] for name in free if name not in said}
     texts = [name for name, kind in found.items() if pa.types.is_string(kind)]
-    warnings += [*taken, *zeros.warnings(found), *odd_values(sample(), parser, texts, options, files)]
+    warnings += [*unnamed, *taken, *zeros.warnings(found), *odd_values(sample(), parser, texts, options, files)]
     warnings += undivided_header(options, types, files[0].name)
     plan = _plan("csv", uri, files, options, schema, options.delimiter)
     return replace(plan, warnings=distinct(warnings))
@@ -69,19 +69,22 @@ def plan_csv(uri: str, files: tuple[SourceFile, ...], options: SourceOptions) ->
 
 def _csv_columns(
     uri: str, files: tuple[SourceFile, ...], options: SourceOptions
-) -> tuple[tuple[str, ...], dict[str, pa.DataType]]:
-    """The columns to be read and the types given for them; looks at the header of every file."""
+) -> tuple[tuple[str, ...], dict[str, pa.DataType], tuple[SourceWarning, ...]]:
+    """The columns to be read, the types given for them, and warnings; looks at the header of every file."""
     every: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
+    warnings: tuple[SourceWarning, ...] = ()
     for number in range(len(files)):
-        found = CsvReader(files, options, names, {}, frozenset(), open_plain).header_of(number)
+        reader = CsvReader(files, options, names, {}, frozenset(), open_plain)
+        found = reader.header_of(number)
+        warnings = warnings or reader.warnings
         if found and not every:
             every, names = found, read_columns(options, found, files[number].name)
     if not names:
         skipped = f" behind the first {options.skip_rows:,} lines" if options.skip_rows else ""
         raise SourceEmptyError(f"{uri} is empty{skipped}", hint="a CSV needs at least its header line")
     given = given_types(options, every)
-    return names, {name: kind for name, kind in given.items() if name in names}
+    return names, {name: kind for name, kind in given.items() if name in names}, warnings
 
 
 def plan_jsonl(uri: str, files: tuple[SourceFile, ...], options: SourceOptions) -> SourcePlan:

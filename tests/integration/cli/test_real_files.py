@@ -73,6 +73,16 @@ def test_what_is_left_out_is_named_in_the_report_and_in_json(millrace: Millrace,
     assert "_tue.csv" in done.err
 
 
+def test_an_index_without_a_name_is_loaded_and_appended_as_the_first_column(millrace: Millrace, tmp_path: Path) -> None:
+    path = write(tmp_path / "frame.csv", b",town\n0,Oslo\n1,Rome\n")
+    for mode in ("replace", "append"):
+        done = millrace("load", "frame", str(path), "--mode", mode, "--json")
+        assert done.code == 0, done.err
+        assert [(each["code"], each["column"]) for each in done.json["warnings"]] == [("unnamed_columns", "f0")]
+        assert "column 1 has no name in the header: it is called 'f0'" in done.err
+    assert rows(millrace, "frame", "f0") == [0, 1, 0, 1]
+
+
 def test_keys_of_partition_folders_are_named_as_not_taken(millrace: Millrace, tmp_path: Path) -> None:
     for year in (2022, 2023):
         write(tmp_path / "sales" / f"year={year}" / "shop=a" / "data.csv", b"n\n1\n")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import io
 import zipfile
 from collections.abc import Callable
@@ -263,12 +264,51 @@ def test_a_split_names_the_line_of_the_whole_file(write: Write) -> None:
         (b"a,b\n1,\xc3\xa9\n\n2,\xff\n", r"bad.csv, line 4: invalid UTF-8 \(byte 0xff\)"),
         (b"a,\xff\n1,2\n", "bad.csv, line 1: invalid UTF-8"),
         (b"a,b,a\n1,2,3\n", "two columns are named 'a'.*--no-header"),
-        (b"a,,c\n1,2,3\n", "column 2 has no name.*--no-header"),
     ],
 )
 def test_a_broken_csv_is_refused_with_its_line(write: Write, read: Read, text: bytes, message: str) -> None:
     with pytest.raises(SourceFormatError, match=message):
         read(write("bad.csv", text))
+
+
+@pytest.mark.parametrize(
+    ("text", "names", "said"),
+    [
+        (b",a\n0,x\n", ["f0", "a"], "column 1 has no name in the header: it is called 'f0'"),
+        (b"a,b,\n1,2,\n", ["a", "b", "f2"], "column 3 has no name in the header: it is called 'f2'"),
+        (b'""\n7\n', ["f0"], "column 1 has no name in the header: it is called 'f0'"),
+        (
+            b'f0,,"",f2, \n0,1,2,3,4\n',
+            ["f0", "f1", "f2_", "f2", "f4"],
+            "3 columns have no name in the header: they are called 'f1', 'f2_', 'f4'",
+        ),
+    ],
+)
+def test_a_column_without_a_name_is_called_by_its_position_and_one_line_says_so(
+    write: Write, read: Read, text: bytes, names: list[str], said: str
+) -> None:
+    path = write("unnamed.csv.gz", gzip.compress(text))
+    (warning,) = plan_source(str(path)).warnings
+    unnamed = next(name for name in names if name not in text.decode().splitlines()[0].split(","))
+    assert (warning.code, warning.column, warning.line) == ("unnamed_columns", unnamed, 1)
+    assert warning.message == f"unnamed.csv.gz, line 1: {said}"
+    table = read(path)
+    assert table.column_names == names
+    assert [str(value) for value in table.to_pylist()[0].values() if value is not None] == [
+        value for value in text.decode().splitlines()[1].split(",") if value
+    ]
+
+
+def test_columns_without_a_name_are_those_of_all_files_of_a_folder(write: Write, read: Read, tmp_path: Path) -> None:
+    write("d/1.csv", b",a\n0,x\n")
+    write("d/2.csv", b"a,\ny,1\n")
+    with pytest.raises(SourceFormatError, match=r"2.csv does not have the columns of 1.csv: it lacks 'f0'"):
+        read(tmp_path / "d")
+    write("d/2.csv", b",a\n1,y\n")
+    assert read(tmp_path / "d").to_pylist() == [{"f0": 0, "a": "x"}, {"f0": 1, "a": "y"}]
+    assert [warning.file for warning in plan_source(str(tmp_path / "d")).warnings] == ["1.csv"]
+    types = (("f0", "string"),)
+    assert read(tmp_path / "d", column_types=types).column("f0").to_pylist() == ["0", "1"]
 
 
 @pytest.mark.usefixtures("small_blocks")
