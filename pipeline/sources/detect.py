@@ -10,6 +10,7 @@ from pipeline.errors import SourceEmptyError, SourceFormatError, UsageError
 from pipeline.sources.compression import name_inside, unmarked_compression
 from pipeline.sources.files import Listing
 from pipeline.sources.foreign import json_refusal
+from pipeline.sources.foreign_kinds import foreign_refusal
 from pipeline.sources.looks import (
     COLUMN,
     HEADER,
@@ -109,6 +110,8 @@ def _detect_input(options: SourceOptions) -> tuple[str, Listing, SourceOptions]:
         begin, whole = read_begin(stream)
     if not begin:
         raise SourceEmptyError("standard input is empty")
+    if refused := foreign_refusal(file, begin):
+        raise refused
     format_ = format_of_bytes(begin, options, whole=whole)
     if format_ in JSON_ARRAY_KINDS:
         raise json_refusal(file, format_)
@@ -127,6 +130,8 @@ def format_of(file: SourceFile, options: SourceOptions) -> Verdict:
         begin, whole = read_begin(stream)
     if not begin:
         return named
+    if refused := foreign_refusal(file, begin):
+        return refused
     held = format_of_bytes(begin, options, whole=whole)
     # Few lines of a CSV are arrays of JSON as well; none is an array of objects.
     if held == JSON_OBJECTS or (held in JSON_ARRAY_KINDS and named is None):

@@ -21,6 +21,7 @@ from isal import igzip, isal_zlib
 from pipeline.errors import SourceCorruptError, SourceFormatError, SourceUnreadableError
 from pipeline.sources.compression import compression_kind
 from pipeline.sources.files import changed, check_unchanged, open_raw, stat_file
+from pipeline.sources.foreign_kinds import zip_refusal
 from pipeline.sources.hidden import is_marker
 from pipeline.sources.model import SourceFile
 from pipeline.sources.stdin import STANDARD_INPUT, InputStream, standard_input
@@ -127,7 +128,7 @@ class _Decompressed:
             try:
                 with _reported(self._name, self._kind):
                     self._members = zipfile.ZipFile(self._archive)
-                    self._inner = self._members.open(single_member(self._members, self._name))
+                    self._inner = self._members.open(_single_member(self._members, file))
             except BaseException:
                 self.close()
                 raise
@@ -220,9 +221,12 @@ class _reported:
             ) from error
 
 
-def single_member(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
+def _single_member(archive: zipfile.ZipFile, file: SourceFile) -> zipfile.ZipInfo:
     """The one file in a zip; anything else is refused: several, none, encrypted, a link, an unusual method."""
     members = [each for each in archive.infolist() if not each.is_dir() and not is_marker(each.filename)]
+    name = file.name
+    if refused := zip_refusal(file, archive.namelist()):
+        raise refused
     if len(members) != 1:
         raise SourceFormatError(
             f"{name} is a zip with {len(members)} files", hint="unpack it, or make one with exactly one file"
