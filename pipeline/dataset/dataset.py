@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.column_names import listed_columns
+from pipeline.dataset.conditions import Filter, as_condition, columns_for, names_positions
+from pipeline.dataset.frames import pandas_frame, polars_frame, require
 from pipeline.dataset.prune import kept_chunks
 from pipeline.dataset.rows import only_rows, passing_rows
 from pipeline.dataset.scan import CacheLike, Scan, ScanStats
 from pipeline.errors import ChunkError, StoreError, UsageError
+from pipeline.notebook import html_table
 from pipeline.settings import ReadSettings
 from pipeline.store.catalogue import Catalogue
 from pipeline.store.chunk_reader import ChunkReader
@@ -23,12 +25,6 @@ from pipeline.store.manifest import ChunkRef, PageRef
 from pipeline.store.version import Version
 
 __all__ = ["Dataset"]
-
-_POSITION = "FieldPath"
-"""How Arrow writes ``pc.field(0)``: a position, which means something else in any other set of columns."""
-
-_BOUND_MAX: Final = 100
-"""Columns that are left out one by one to see whether a condition needs them; the time grows with their square."""
 
 Batches = Generator[pa.RecordBatch, None, None]
 
@@ -71,7 +67,14 @@ class Dataset:
 
     def __repr__(self) -> str:
         v = self.version
-        return f"<Dataset {v.reference}: {v.rows} rows, {v.chunks} chunks, {v.stored_bytes} stored bytes>"
+        return f"<Dataset {v.reference}: {v.rows:,} rows, {v.chunks:,} chunks, {v.stored_bytes:,} stored bytes>"
+
+    def _repr_html_(self) -> str:
+        try:
+            columns = [(field.name, field.type) for field in self.schema]
+        except StoreError as error:
+            columns = [("unknown", error)]
+        return html_table(f"Dataset {self.version.reference}", self.version.shown(), columns)
 
     @property
     def name(self) -> str:
@@ -90,35 +93,55 @@ class Dataset:
         """The catalogue was read with a node down: a newer version may exist there."""
         return self.version.degraded
 
-    def count_rows(self) -> int:
-        """Rows, from the version's row alone."""
-        return self.version.rows
+    def count_rows(self, filter: Filter | None = None) -> int:
+        """Rows, from the version's row alone; with ``filter`` those that pass it, which reads what it uses."""
+        if filter is None:
+            return self.version.rows
+        return sum(batch.num_rows for batch in self.to_batches([], filter))
 
     def to_batches(
         self,
         columns: Sequence[str] | None = None,
-        filter: pc.Expression | None = None,
+        filter: Filter | None = None,
         *,
         num_rows: int | None = None,
     ) -> Iterator[pa.RecordBatch]:
         """Batches in the order of the rows, in bounded memory; with ``filter`` exactly the rows that pass it.
 
+        ``filter`` is the text that ``millrace read --filter`` takes (``"month = 1 and carrier in ('UA', 'B6')"``), or
+        an expression of ``pyarrow.compute``.
+
         With ``num_rows`` no more rows than that, and without a filter no chunk behind them is fetched. Only the tiles
         that hold ``columns`` and what ``filter`` uses are fetched, and only of chunks whose statistics do not rule the
         filter out. The first batch costs one page and one chunk; from the second on chunks are read ahead. Raises
-        ``UsageError`` for a column that does not exist, before anything is read.
+        ``UsageError`` for a column that does not exist and for a filter that is none, before anything is read.
         """
         batches = self._batches(columns, filter, num_rows, ahead=False)
         return batches if num_rows is None else _first(batches, num_rows)
 
-    def to_table(self, columns: Sequence[str] | None = None, filter: pc.Expression | None = None) -> pa.Table:
-        """The whole version, or the columns and rows asked for, as one table."""
+    def to_table(self, columns: Sequence[str] | None = None, filter: Filter | None = None) -> pa.Table:
+        """The whole version, or the columns and rows asked for, as one table; ``filter`` as for ``to_batches``."""
         wanted = self.schema if columns is None else pa.schema([self.schema.field(c) for c in self._checked(columns)])
         return pa.Table.from_batches(self._batches(columns, filter, None, ahead=True), schema=wanted)
 
-    def head(self, num_rows: int = 5, columns: Sequence[str] | None = None) -> pa.Table:
-        """The first rows; reads one page and as few chunks as hold them."""
+    def to_pandas(self, columns: Sequence[str] | None = None, filter: Filter | None = None, **options: Any) -> Any:
+        """The same as a pandas DataFrame; ``options`` are those of ``pyarrow.Table.to_pandas``.
+
+        Whole numbers stay whole (``Int64`` where there are nulls). ``UsageError`` where pandas is not installed.
+        """
+        require("pandas")
+        return pandas_frame(self.to_table(columns, filter), **options)
+
+    def to_polars(self, columns: Sequence[str] | None = None, filter: Filter | None = None) -> Any:
+        """The same as a polars DataFrame; ``UsageError`` where polars is not installed."""
+        require("polars")
+        return polars_frame(self.to_table(columns, filter))
+
+    def head(self, num_rows: int = 5, columns: Sequence[str] | None = None, filter: Filter | None = None) -> pa.Table:
+        """The first rows, of those that pass ``filter``; reads one page and as few chunks as hold them."""
         wanted = self.schema if columns is None else pa.schema([self.schema.field(c) for c in self._checked(columns)])
+        if filter is not None:
+            return pa.Table.from_batches(self.to_batches(columns, filter, num_rows=num_rows), schema=wanted)
         indices = None if columns is None else self._checked(columns)
         batches = self._scan(indices).batches(self._known_refs(num_rows))
         with self._named():
@@ -159,14 +182,15 @@ class Dataset:
         return indices
 
     def _batches(
-        self, columns: Sequence[str] | None, condition: pc.Expression | None, num_rows: int | None, *, ahead: bool
+        self, columns: Sequence[str] | None, filter: Filter | None, num_rows: int | None, *, ahead: bool
     ) -> Batches:
         indices = None if columns is None else self._checked(columns)
-        if condition is None:
+        if filter is None:
             return self._leased(self._scan(indices).batches(self._known_refs(num_rows), ahead=ahead))
-        used = self._columns_for(condition)
+        condition = as_condition(filter, self.schema)
+        used = columns_for(condition, self.schema)
         refs = self._kept(condition, used)
-        if _POSITION in str(condition):
+        if names_positions(condition):
             return self._leased(_filtered(self._scan(None).batches(refs, ahead=ahead), condition, columns))
         if indices != [] and used:
             batches = self._scan(indices, condition, used).batches(refs, ahead=ahead)
@@ -212,23 +236,6 @@ class Dataset:
     ) -> list[int]:
         return kept_chunks(condition, self.schema, used, stats.select(list(used)), rows)
 
-    def _columns_for(self, condition: pc.Expression) -> list[int]:
-        """Which columns a condition uses, rarely more; an Expression does not say, its text and binding it do."""
-        empty = pa.Table.from_batches([], schema=self.schema)
-        empty.filter(condition)
-        said = str(condition)
-        if _POSITION in said:
-            return list(range(len(self.schema)))
-        named = _named_in(said, self.schema.names)
-        try:
-            few = empty.select(named)
-            few.filter(condition)
-        except (pa.ArrowInvalid, KeyError):
-            return list(range(len(self.schema)))  # a name that its text spells in another way
-        if len(named) > _BOUND_MAX:
-            return named
-        return [index for place, index in enumerate(named) if not _binds(few.remove_column(place), condition)]
-
     def _scan(
         self, columns: Sequence[int] | None, condition: pc.Expression | None = None, used: Sequence[int] = ()
     ) -> Scan:
@@ -248,21 +255,6 @@ class Dataset:
         )
         self.stats = scan.stats
         return scan
-
-
-def _named_in(said: str, names: Sequence[str]) -> list[int]:
-    """The columns whose names stand in an expression's text, be it within a literal."""
-    words = set(re.findall(r"\w+", said))
-    # Words first: to look for each of 10,000 names in a text of 1,000 conditions would take a second.
-    return [i for i, name in enumerate(names) if words.issuperset(re.findall(r"\w+", name)) and name in said]
-
-
-def _binds(table: pa.Table, condition: pc.Expression) -> bool:
-    try:
-        table.filter(condition)
-    except (pa.ArrowInvalid, KeyError):
-        return False
-    return True
 
 
 def _first(batches: Batches, num_rows: int) -> Iterator[pa.RecordBatch]:

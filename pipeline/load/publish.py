@@ -18,6 +18,7 @@ from pipeline.load.lists import Listing, sums, write_lists
 from pipeline.load.merge import merge_siblings
 from pipeline.load.plan import LoadPlan, check_append, selector_of
 from pipeline.load.split import SplitResult
+from pipeline.notebook import html_table
 from pipeline.sources import STANDARD_INPUT, Content, SourceWarning, distinct, merge_schemas
 from pipeline.store.catalogue import Catalogue
 from pipeline.store.ledger import Ledger
@@ -40,7 +41,7 @@ _LAST_BUCKETS = 2
 """Buckets of a writer that may have been written within the last seconds: 64 MB each."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class LoadReport:
     """What a load did. ``replicas`` is 2 when every chunk and row is proven on two nodes, else 1 (``degraded``).
 
@@ -69,6 +70,27 @@ class LoadReport:
     """Services that were not there and did without: ``progress``, ``cache``."""
     warnings: tuple[SourceWarning, ...] = field(default=())
     """Everything surprising about the source, from its plan and its splits."""
+
+    def __repr__(self) -> str:
+        return (
+            f"<LoadReport {self.dataset}@{self.version}: {self.rows:,} rows added, {self.total_rows:,} in the version, "
+            f"{self.stored_bytes:,} stored bytes, {self.replicas} replicas, {len(self.warnings)} warnings>"
+        )
+
+    def _repr_html_(self) -> str:
+        facts: list[tuple[str, object]] = [
+            ("rows added", self.rows),
+            ("rows in the version", self.total_rows),
+            ("raw bytes", self.raw_bytes),
+            ("stored bytes", self.stored_bytes),
+            ("chunks", self.chunks),
+            ("replicas", self.replicas),
+            ("seconds", self.seconds),
+            ("source", self.source),
+            ("run", self.run),
+        ]
+        facts += [("warning", warning.message) for warning in self.warnings]
+        return html_table(f"Load of {self.dataset}@{self.version}", facts)
 
     @property
     def degraded(self) -> bool:

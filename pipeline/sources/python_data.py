@@ -86,6 +86,9 @@ def _reader(data: Any, name: str) -> pa.RecordBatchReader:
     if isinstance(data, pa.RecordBatchReader):  # what its own code raises comes as it is
         return data
     try:
+        if _is_pandas(data):
+            # Left to itself, Arrow keeps an index or not by its values, and the columns would change with them.
+            return pa.Table.from_pandas(data, preserve_index=not _is_default(data.index)).to_reader()
         if hasattr(type(data), "__arrow_c_stream__"):
             return pa.RecordBatchReader.from_stream(data)
         batch = pa.record_batch(data)
@@ -155,24 +158,26 @@ def _date_by_content(path: Path) -> None:
     os.utime(path, ns=(moment, moment))
 
 
+def _is_pandas(data: Any) -> bool:
+    return type(data).__module__.partition(".")[0] == "pandas" and type(data).__name__ == "DataFrame"
+
+
+def _is_default(index: Any) -> bool:
+    """Whether a pandas index only counts the rows from 0."""
+    return type(index).__name__ == "RangeIndex" and (index.start, index.step, index.name) == (0, 1, None)
+
+
 def _index_warnings(data: Any, schema: pa.Schema) -> Iterator[SourceWarning]:
     """What became of the index of a pandas data frame."""
-    said = (schema.metadata or {}).get(b"pandas")
-    if said is None or not type(data).__module__.startswith("pandas"):
+    if not _is_pandas(data) or _is_default(data.index):
         return
-    index = json.loads(said)["index_columns"]
-    if columns := [each for each in index if isinstance(each, str)]:
-        names = ", ".join(map(repr, columns))
-        yield SourceWarning(
-            "pandas_index",
-            f"the index of the data frame is loaded as a column ({names}); reset_index(drop=True) leaves it out",
-            column=columns[0],
-        )
-    elif any(each["start"] != 0 or each["step"] != 1 or each["name"] is not None for each in index):
-        yield SourceWarning(
-            "pandas_index",
-            "the index of the data frame, a range, is not loaded; reset_index() makes a column of it",
-        )
+    columns = json.loads(schema.metadata[b"pandas"])["index_columns"]
+    names = ", ".join(map(repr, columns))
+    yield SourceWarning(
+        "pandas_index",
+        f"the index of the data frame is loaded as a column ({names}); reset_index(drop=True) leaves it out",
+        column=columns[0],
+    )
 
 
 def _one_line(error: Exception) -> str:

@@ -13,6 +13,7 @@ import xxhash
 
 from pipeline.chunks import TileLayout
 from pipeline.errors import ChunkFormatError
+from pipeline.notebook import html_table
 
 __all__ = [
     "CATALOGUE_BUCKET",
@@ -44,7 +45,7 @@ CATALOGUE_BUCKET = -2
 """Buckets of ``under_replicated`` that stand for no chunks but for manifest pages and for catalogue rows."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Version:
     """One version as its row says it; ``schema_blob`` and ``pages_blob`` are None in listings.
 
@@ -78,6 +79,27 @@ class Version:
     """``DELETED``, ``RESTORED`` or ``WITHDRAWN``; empty where it was never marked, or by schema 1."""
     purged_at: datetime | None = None
     degraded: bool = False
+
+    def __repr__(self) -> str:
+        return (
+            f"<Version {self.reference}: {self.rows:,} rows, {self.chunks:,} chunks, "
+            f"{self.stored_bytes:,} stored bytes, {self.committed_at.isoformat(timespec='seconds')}>"
+        )
+
+    def _repr_html_(self) -> str:
+        return html_table(f"Version {self.reference}", self.shown())
+
+    def shown(self) -> list[tuple[str, object]]:
+        """What a person asks first, by name."""
+        return [
+            ("rows", self.rows),
+            ("chunks", self.chunks),
+            ("raw bytes", self.raw_bytes),
+            ("stored bytes", self.stored_bytes),
+            ("committed", self.committed_at.isoformat(timespec="seconds")),
+            ("source", self.source.get("uri", "")),
+            ("run", self.run),
+        ]
 
     @classmethod
     def from_row(cls, dataset: str, row: Any) -> Version:
