@@ -1,7 +1,8 @@
 """JSON lines: how one block of lines becomes a record batch, and which types two blocks have in common.
 
-One line is one object. Numbers, also ``NaN`` and ``Infinity``, are read as pyarrow reads them; a string that
-looks like ``2026-11-22 10:00:00`` in every row is a timestamp.
+One line is one object. Numbers, also ``NaN`` and ``Infinity``, are read as pyarrow reads them; strings that look like
+``2026-11-22 10:00:00`` in every row are timestamps, in UTC where all of them name a zone, and dates without a time are
+dates, as in a CSV.
 """
 
 from __future__ import annotations
@@ -14,9 +15,19 @@ import pyarrow as pa
 import pyarrow.json as pj
 
 from pipeline.errors import UsageError
+from pipeline.sources.jsonl_times import as_text, from_text, holds_times, is_time
 from pipeline.sources.records import record_ends, record_starts
 
-__all__ = ["MAX_DEPTH", "NotALine", "check_types", "common_type", "depth_of", "parse_lines", "with_texts"]
+__all__ = [
+    "MAX_DEPTH",
+    "NotALine",
+    "check_types",
+    "common_type",
+    "depth_of",
+    "parse_lines",
+    "parse_times",
+    "with_texts",
+]
 
 MAX_DEPTH = 60
 """Arrow's own IPC reader stops at 64 levels; and pyarrow's JSON parser crashes somewhere below 20,000."""
@@ -52,6 +63,22 @@ def parse_lines(data: bytes, types: dict[str, pa.DataType], *, unexpected: str) 
         _refuse_lines(data, table.num_rows)
     # Types that are still inferred are all that such a batch is looked at for.
     return _one_batch(table, whole=unexpected != "infer")
+
+
+def parse_times(
+    data: bytes, types: dict[str, pa.DataType], *, unexpected: str, native: frozenset[str] = frozenset()
+) -> pa.RecordBatch:
+    """The same with dates and times read as a CSV's are, but for the columns ``native``."""
+    times = {name: kind for name, kind in types.items() if name not in native and holds_times(kind)}
+    if not times:
+        return parse_lines(data, types, unexpected=unexpected)
+    texts = {name: as_text(kind) for name, kind in times.items()}
+    batch = parse_lines(data, {**types, **texts}, unexpected=unexpected)
+    columns = [
+        from_text(column, times.get(name, column.type))
+        for name, column in zip(batch.schema.names, batch.columns, strict=True)
+    ]
+    return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
 
 
 def _one_batch(table: pa.Table, *, whole: bool) -> pa.RecordBatch:
@@ -138,7 +165,7 @@ def common_type(now: pa.DataType, new: pa.DataType, *, grow: bool) -> pa.DataTyp
     """The type of a column that was ``now`` and came as ``new``, or None when it may not change so.
 
     Nulls become anything and integers doubles. While types are still being found (``grow``) a struct may get
-    further fields and a timestamp become a string, as pyarrow decides for a whole file.
+    further fields, dates beside timestamps become timestamps, and other dates and times strings.
     """
     if now.equals(new) or pa.types.is_null(new):
         return now
@@ -147,16 +174,25 @@ def common_type(now: pa.DataType, new: pa.DataType, *, grow: bool) -> pa.DataTyp
     pair = (now, new)
     if pair in ((pa.int64(), pa.float64()), (pa.float64(), pa.int64())):
         return pa.float64()
-    if pa.types.is_string(now) and pa.types.is_timestamp(new):
-        return now
-    if grow and pa.types.is_timestamp(now) and pa.types.is_string(new):
-        return new
+    if is_time(now) or is_time(new):
+        return _common_time(now, new, grow=grow)
     if pa.types.is_list(now) and pa.types.is_list(new):
         inner = common_type(now.value_type, new.value_type, grow=grow)
         return None if inner is None else pa.list_(inner)
     if pa.types.is_struct(now) and pa.types.is_struct(new):
         return _common_struct(now, new, grow=grow)
     return None
+
+
+def _common_time(now: pa.DataType, new: pa.DataType, *, grow: bool) -> pa.DataType | None:
+    plain = pa.timestamp("s")
+    if pa.types.is_string(now) or (now.equals(plain) and pa.types.is_date32(new)):
+        return now
+    if not grow:
+        return None
+    if pa.types.is_date32(now) and new.equals(plain):
+        return plain
+    return pa.string() if pa.types.is_string(new) or (is_time(now) and is_time(new)) else None
 
 
 def _common_struct(now: pa.StructType, new: pa.StructType, *, grow: bool) -> pa.DataType | None:

@@ -18,8 +18,10 @@ from pipeline.sources.jsonl_format import (
     common_type,
     depth_of,
     parse_lines,
+    parse_times,
     with_texts,
 )
+from pipeline.sources.jsonl_times import as_text, from_text, holds_times, is_time, times_of
 from pipeline.sources.looks import json_array
 from pipeline.sources.model import SourceFile, SourceOptions, SourcePlan
 from pipeline.sources.parallel import in_order
@@ -57,6 +59,10 @@ class JsonlReader:
         self._texts = frozenset(
             name for name, kind in given.items() if pa.types.is_string(kind) or pa.types.is_large_string(kind)
         )
+        # A given timestamp in UTC takes text that names no zone, too; one without a zone takes no text that names one.
+        self._native = frozenset(name for name, kind in given.items() if not is_time(kind) or _has_zone(kind))
+        # Dates and times of day may be numbers as well: days, or what their unit says.
+        self._numbers = frozenset(n for n, kind in given.items() if not pa.types.is_timestamp(kind) or _has_zone(kind))
         self._wanted = None if options.columns is None else frozenset(options.columns)
         self._unexpected = "error" if options.columns is None else "ignore"
         self._text = TextFiles(files, options, opener, None)
@@ -75,7 +81,7 @@ class JsonlReader:
         def attempt(item: tuple[Block, tuple[str, ...]]) -> pa.RecordBatch:
             block, _ = item
             types = sent[id(block)] = self.types
-            return parse_lines(block.data, types, unexpected=self._unexpected)
+            return parse_times(block.data, types, unexpected=self._unexpected, native=self._native)
 
         with closing(in_order(attempt, self.blocks(parts), size_of=lambda item: len(item[0].data))) as pairs:
             for (block, _), future in pairs:
@@ -103,13 +109,12 @@ class JsonlReader:
         """
         found: dict[str, pa.DataType] = {}
 
-        def attempt(item: tuple[Block, tuple[str, ...]]) -> pa.Schema:
-            data = item[0].data
-            schema = self._parse(data, self._given, "infer").schema
+        def attempt(item: tuple[Block, tuple[str, ...]]) -> list[pa.Field]:
+            data = self._plain(item[0].data)
+            schema = self._seen(data).schema
             # pyarrow puts columns of a given type first, so the order is looked up without them.
-            return (
-                [schema.field(name) for name in self._parse(data, {}, "infer").schema.names] if self._given else schema
-            )
+            names = parse_lines(data, {}, unexpected="infer").schema.names if self._given else schema.names
+            return [schema.field(name) for name in names]
 
         with closing(in_order(attempt, blocks, size_of=lambda item: len(item[0].data))) as pairs:
             for (block, _), future in pairs:
@@ -146,18 +151,43 @@ class JsonlReader:
 
     def _parse(self, data: bytes, types: dict[str, pa.DataType], unexpected: str) -> pa.RecordBatch:
         try:
-            return parse_lines(data, types, unexpected=unexpected)
+            return parse_times(data, types, unexpected=unexpected, native=self._native)
         except pa.ArrowInvalid:
-            if not self._texts:
+            if not self._texts and self._numbers == self._native:
                 raise
-        return parse_lines(with_texts(data, self._texts), types, unexpected=unexpected)
+        if self._numbers != self._native:
+            with suppress(pa.ArrowInvalid):
+                return parse_times(data, types, unexpected=unexpected, native=self._numbers)
+        return parse_times(with_texts(data, self._texts), types, unexpected=unexpected, native=self._native)
+
+    def _plain(self, data: bytes) -> bytes:
+        """The lines, with other values as text in columns that shall be text and hold more than that."""
+        if not self._texts:
+            return data
+        try:
+            parse_lines(data, dict.fromkeys(self._texts, pa.string()), unexpected="ignore")
+        except pa.ArrowInvalid:
+            return with_texts(data, self._texts)
+        return data
+
+    def _seen(self, data: bytes) -> pa.RecordBatch:
+        """The lines with the types that these lines alone speak for, given ones first."""
+        batch = self._parse(data, self._given, "infer")
+        times = {f.name: f.type for f in batch.schema if f.name not in self._given and holds_times(f.type)}
+        if not times:
+            return batch
+        texts = self._parse(data, {**self._given, **{name: as_text(kind) for name, kind in times.items()}}, "infer")
+        columns = dict(zip(batch.schema.names, batch.columns, strict=True))
+        for name, kind in times.items():
+            columns[name] = from_text(texts.column(name), times_of(texts.column(name), kind))
+        return pa.RecordBatch.from_pydict(columns)
 
     def _again(self, block: Block) -> pa.RecordBatch:
         """Parses a block that did not fit: widens nulls and integers, refuses everything else by name."""
         with suppress(*_BAD):
             return self._parse(block.data, self.types, self._unexpected)
         try:
-            wider = self._widen(self.types, self._parse(block.data, self._given, "infer").schema, grow=False)
+            wider = self._widen(self.types, self._seen(block.data).schema, grow=False)
             if wider is not None:
                 batch = self._parse(block.data, wider, self._unexpected)
                 self.types = wider
@@ -168,7 +198,7 @@ class JsonlReader:
 
     def _fits(self, data: bytes, types: dict[str, pa.DataType], *, grow: bool) -> dict[str, pa.DataType] | None:
         try:
-            wider = self._widen(types, self._parse(data, self._given, "infer").schema, grow=grow)
+            wider = self._widen(types, self._seen(data).schema, grow=grow)
             if wider is not None and not grow:
                 self._parse(data, wider, self._unexpected)
             return wider
@@ -191,7 +221,7 @@ class JsonlReader:
         first_line = self._text.first_line(block.file, self._starts[block.file]) + block.lines_before
         line = first_line + count_lines(data[:at])
         try:
-            seen = self._parse(record, self._given, "infer")
+            seen = self._seen(record)
         except UnicodeDecodeError:
             return not_utf8(record, name, line)
         except (pa.ArrowInvalid, NotALine) as error:
@@ -216,6 +246,10 @@ def _not_lines(file: SourceFile, record: bytes, rest: bytes, line: int) -> Sourc
     except json.JSONDecodeError as error:
         return spread_refusal(file, line) if error.pos >= len(text) else None
     return None
+
+
+def _has_zone(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_timestamp(kind)) and kind.tz is not None
 
 
 def _reason(error: Exception) -> str:
