@@ -59,7 +59,7 @@ def _of_columns(plan: SourcePlan, parts: list[Part], content: ReadContent) -> It
     for number, start, stop in parts:
         file = plan.files[number]
         if plan.format == "parquet":
-            read = read_parquet(file, start, stop)
+            read = read_parquet(file, plan.source_schema, start, stop)
         else:
             read = read_arrow(file, content.open_plain, plan.options.max_unit_bytes, start, stop)
         for batch, done in read:

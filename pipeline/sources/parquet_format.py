@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from typing import IO
 
 import pyarrow as pa
@@ -13,14 +15,15 @@ import pyarrow.parquet as pq
 from pipeline.arrow_types import holds
 from pipeline.errors import SourceCorruptError, SourceFormatError, SourceTooLargeError
 from pipeline.sources.files import check_unchanged
+from pipeline.sources.int96 import exact_units, int96_columns, planned_unit
 from pipeline.sources.model import SourceFile
-from pipeline.sources.parquet_text import dictionary_columns, plain_pieces
+from pipeline.sources.parquet_text import dictionary_columns, leaf_names, leaf_types, plain_pieces
 from pipeline.sources.stdin import STANDARD_INPUT
 from pipeline.sources.streams import open_seekable
 from pipeline.sources.types import check_names
 from pipeline.sources.values import check_values
 
-__all__ = ["read_parquet", "row_groups"]
+__all__ = ["ParquetFacts", "parquet_facts", "parquet_schema", "read_parquet"]
 
 BATCH_BYTES = 4_000_000
 _BATCH_ROWS = 65_536
@@ -30,10 +33,23 @@ _VALUE_BYTES = 8
 """What a value takes at most when read, but for text and for what has a length of its own."""
 
 
-def row_groups(file: SourceFile, max_unit_bytes: int) -> tuple[pa.Schema, list[tuple[int, int]]]:
-    """The schema, and for each row group its stored bytes and rows.
+@dataclass(frozen=True, slots=True)
+class ParquetFacts:
+    """What planning asks of a file: its schema, and for each row group its stored bytes and rows.
 
-    Raises ``SourceTooLargeError`` for a row group above the limit and ``SourceCorruptError``.
+    ``int96`` are the units of timestamps that hold all moments of each column with INT96 exactly.
+    """
+
+    schema: pa.Schema
+    groups: list[tuple[int, int]]
+    int96: dict[str, set[str]]
+
+
+def parquet_facts(file: SourceFile, max_unit_bytes: int, wanted: Sequence[str] | None) -> ParquetFacts:
+    """Read the footer of a file, and the values of ``wanted`` columns (None: all) that are INT96.
+
+    Raises ``SourceTooLargeError`` for a row group above the limit, ``SourceFormatError`` for an encrypted file and
+    ``SourceCorruptError``.
     """
     with open_seekable(file) as raw, _opened(raw, file.name, ()) as parquet:
         found = []
@@ -51,19 +67,34 @@ def row_groups(file: SourceFile, max_unit_bytes: int) -> tuple[pa.Schema, list[t
             stored = sum(group.column(at).total_compressed_size for at in range(group.num_columns))
             found.append((stored, group.num_rows))
         check_names(parquet.schema_arrow)
-        return parquet.schema_arrow, found
+        columns = int96_columns(parquet, wanted)
+        units = exact_units(partial(_opened, raw, file.name, ()), columns) if columns else {}
+        return ParquetFacts(parquet.schema_arrow, found, units)
 
 
-def read_parquet(file: SourceFile, start: int = 0, stop: int = -1) -> Iterator[tuple[pa.RecordBatch, int]]:
-    """Batches of the row groups ``start`` to ``stop`` (-1: the last), with the stored bytes read for them so far."""
+def parquet_schema(file: SourceFile, unit: str) -> pa.Schema:
+    """The schema of a file with its INT96 as timestamps of that unit."""
+    with open_seekable(file) as raw, _opened(raw, file.name, (), unit) as parquet:
+        return parquet.schema_arrow
+
+
+def read_parquet(
+    file: SourceFile, planned: pa.Schema, start: int = 0, stop: int = -1
+) -> Iterator[tuple[pa.RecordBatch, int]]:
+    """Batches of the row groups ``start`` to ``stop`` (-1: the last), with the stored bytes read for them so far.
+
+    INT96 comes in the unit of the ``planned`` schema, everything else in the file's own types.
+    """
     with open_seekable(file) as raw:
         with _opened(raw, file.name, ()) as parquet:
+            unit = _planned_unit(parquet, planned)
+        with _opened(raw, file.name, (), unit) as parquet:
             schema, metadata = parquet.schema_arrow, parquet.metadata
             wanted = range(start, metadata.num_row_groups if stop < 0 else stop)
             for number in wanted:
                 _check_columns(parquet, number, file.name)
             texts = dictionary_columns(metadata, schema, wanted)
-        with _opened(raw, file.name, texts) as parquet:
+        with _opened(raw, file.name, texts, unit) as parquet:
             done = 0
             rows = sum(metadata.row_group(number).num_rows for number in range(start))
             for number in wanted:
@@ -84,11 +115,12 @@ def read_parquet(file: SourceFile, start: int = 0, stop: int = -1) -> Iterator[t
 
 
 @contextmanager
-def _opened(raw: IO[bytes], name: str, texts: tuple[str, ...]) -> Iterator[pq.ParquetFile]:
+def _opened(raw: IO[bytes], name: str, texts: tuple[str, ...], unit: str = "ns") -> Iterator[pq.ParquetFile]:
     try:
         yield pq.ParquetFile(
             pa.PythonFile(raw, mode="r"),
             read_dictionary=list(texts),
+            coerce_int96_timestamp_unit=unit,
             pre_buffer=False,
             buffer_size=_BUFFER_BYTES,
             page_checksum_verification=True,
@@ -97,6 +129,11 @@ def _opened(raw: IO[bytes], name: str, texts: tuple[str, ...]) -> Iterator[pq.Pa
         if "encrypted metadata" in str(error):
             raise _encrypted(name, "") from None
         raise _damaged(name, str(error).split("\n")[0]) from error
+
+
+def _planned_unit(parquet: pq.ParquetFile, planned: pa.Schema) -> str:
+    names = [name for name in parquet.schema_arrow.names if name in planned.names]
+    return planned_unit(parquet.schema, [leaf for name in names for leaf in leaf_types(planned.field(name).type)])
 
 
 def _check_columns(parquet: pq.ParquetFile, group: int, name: str) -> None:
@@ -111,9 +148,9 @@ def _check_columns(parquet: pq.ParquetFile, group: int, name: str) -> None:
     except OSError as error:
         if not _CRYPT.search(str(error)):
             raise
-        hidden = [at for at in columns if _is_encrypted(parquet, group, at)]
-        paths = dict.fromkeys(parquet.schema.column(at).path.partition(".")[0] for at in hidden)
-        raise _encrypted(name, ", ".join(map(repr, list(paths)[:5]))) from None
+        named = zip(columns, leaf_names(parquet.schema_arrow), strict=False)
+        hidden = dict.fromkeys(column for at, column in named if _is_encrypted(parquet, group, at))
+        raise _encrypted(name, ", ".join(map(repr, list(hidden)[:5]))) from None
 
 
 def _is_encrypted(parquet: pq.ParquetFile, group: int, column: int) -> bool:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-__all__ = ["dictionary_columns", "plain_pieces"]
+__all__ = ["dictionary_columns", "leaf_names", "leaf_types", "plain_pieces"]
 
 _CODED = {"RLE_DICTIONARY", "PLAIN_DICTIONARY"}
 """The second one is what files of format 1.0 say."""
@@ -23,7 +23,7 @@ def dictionary_columns(metadata: pq.FileMetaData, schema: pa.Schema, groups: Ite
 
     Where no stored value is repeated, a dictionary would only cost time.
     """
-    leaves = [leaf for field in schema for leaf in _leaves(field.type)]
+    leaves = [leaf for field in schema for leaf in leaf_types(field.type)]
     found = set()
     for number in groups:
         group = metadata.row_group(number)
@@ -34,17 +34,22 @@ def dictionary_columns(metadata: pq.FileMetaData, schema: pa.Schema, groups: Ite
     return tuple(sorted(found))
 
 
-def _leaves(type_: pa.DataType) -> Iterator[pa.DataType | None]:
+def leaf_types(type_: pa.DataType) -> Iterator[pa.DataType | None]:
     """The types of a column's leaves in the order of Parquet's columns; None for those that stay as they are read."""
     if isinstance(type_, pa.BaseExtensionType):
-        yield from (None for _ in _leaves(type_.storage_type))
+        yield from (None for _ in leaf_types(type_.storage_type))
     elif pa.types.is_struct(type_) or pa.types.is_map(type_) or _is_list(type_):
         for number in range(type_.num_fields):
-            yield from _leaves(type_.field(number).type)
+            yield from leaf_types(type_.field(number).type)
     elif type_.num_fields:
-        yield from (None for number in range(type_.num_fields) for _ in _leaves(type_.field(number).type))
+        yield from (None for number in range(type_.num_fields) for _ in leaf_types(type_.field(number).type))
     else:
         yield type_
+
+
+def leaf_names(schema: pa.Schema) -> list[str]:
+    """For each of Parquet's columns, in their order, the column of the schema that it is a part of."""
+    return [field.name for field in schema for _ in leaf_types(field.type)]
 
 
 def _is_text(type_: pa.DataType) -> bool:

@@ -9,8 +9,9 @@ import pyarrow as pa
 
 from pipeline.errors import SourceFormatError, SourceTypeError, UsageError
 from pipeline.sources.arrow_format import index_arrow, read_arrow_schema
+from pipeline.sources.int96 import INT96_UNITS, one_unit
 from pipeline.sources.model import SourceFile, SourceOptions, SourcePlan
-from pipeline.sources.parquet_format import row_groups
+from pipeline.sources.parquet_format import parquet_facts, parquet_schema
 from pipeline.sources.splits import Unit, group_units
 from pipeline.sources.streams import can_be_split, open_plain
 from pipeline.sources.table_options import read_columns, refuse_csv_options
@@ -26,15 +27,20 @@ def plan_parquet(uri: str, files: tuple[SourceFile, ...], options: SourceOptions
     refuse_csv_options(options, "Parquet data")
     units: list[Unit] = []
     schemas = []
+    found = []
     for number, file in enumerate(files):
-        schema, groups = row_groups(file, options.max_unit_bytes)
-        schemas.append(_chosen(schema, file, options))
+        facts = parquet_facts(file, options.max_unit_bytes, options.columns)
+        schemas.append(_chosen(facts.schema, file, options))
+        found.append((file.name, facts.int96))
+        groups = facts.groups
         rows = sum(rows for _, rows in groups)
         if not groups or not can_be_split(file):
             units.append(Unit(number, 0, len(groups), file.size_bytes, rows))
             continue
         for at, (stored, group_rows) in enumerate(groups):
             units.append(Unit(number, at, at + 1, stored, group_rows))
+    if (unit := one_unit(found)) != INT96_UNITS[0]:
+        schemas = [_chosen(parquet_schema(file, unit), file, options) for file in files]
     return _plan("parquet", uri, files, options, _shared(files, schemas), units, "row group")
 
 

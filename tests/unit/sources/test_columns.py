@@ -225,7 +225,7 @@ def test_no_batch_is_large_however_little_of_it_is_stored(tmp_path: Path, name: 
     pq.write_table(pa.table({"x": column, "n": range(len(column))}), path, version=version)
     assert path.stat().st_size < 1_000_000
     assert column.nbytes > 5 * BATCH_BYTES
-    batches = [batch for batch, _ in read_parquet(plan_source(str(path)).files[0])]
+    batches = [batch for batch, _ in read_parquet(plan_source(str(path)).files[0], plan_source(str(path)).schema)]
     assert max(batch.nbytes for batch in batches) <= 2 * BATCH_BYTES
     table = pa.Table.from_batches(batches)
     table.validate(full=True)
