@@ -6,7 +6,7 @@ and ``assemble`` bring the rows back. docs/format.md says the same to those who 
 
 from __future__ import annotations
 
-from pipeline.chunks.cast import cast_batch, cast_stored_numbers, decoded_type, wider_schema
+from pipeline.chunks.cast import cast_batch, cast_stored_numbers, wider_schema
 from pipeline.chunks.choose import choose_row_group_bytes
 from pipeline.chunks.codecs import CODECS
 from pipeline.chunks.encode import Chunk, assemble, assemble_as_stored, encode_row_group
@@ -40,7 +40,6 @@ __all__ = [
     "column_stats",
     "compute_stats",
     "decode_tile",
-    "decoded_type",
     "encode_row_group",
     "merge_stats",
     "stats_schema",

@@ -7,6 +7,7 @@ likewise), so a chunk written early is cast when it is read and never written ag
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import permutations
 from typing import Any
 
 import pyarrow as pa
@@ -16,8 +17,9 @@ from pipeline.chunks.short_text import decode_short
 from pipeline.chunks.stored_types import from_stored, number_type
 from pipeline.chunks.take import decoded
 from pipeline.errors import ChunkFormatError, SourceTypeError
+from pipeline.widening import decoded_type, widens, wider_type
 
-__all__ = ["cast_batch", "cast_stored_numbers", "decoded_type", "widens", "wider_schema"]
+__all__ = ["cast_batch", "cast_stored_numbers", "wider_schema"]
 
 _VALUES_TOGETHER = 1 << 17
 """Columns of few rows are cast together, no more than the processor's cache holds."""
@@ -137,84 +139,6 @@ def _refused(have: pa.DataType, field: pa.Field, why: str) -> ChunkFormatError:
     )
 
 
-def widens(narrow: pa.DataType, wide: pa.DataType) -> bool:
-    """True when every value of ``narrow`` that casts to ``wide`` without an error stays the same value."""
-    if narrow.equals(wide) or pa.types.is_null(narrow):
-        return True
-    if pa.types.is_dictionary(narrow) or pa.types.is_dictionary(wide):
-        return widens(decoded_type(narrow), decoded_type(wide))
-    if pa.types.is_nested(narrow):
-        return _nested_widens(narrow, wide)
-    return _primitive_widens(narrow, wide)
-
-
-def decoded_type(type_: pa.DataType) -> pa.DataType:
-    """The type of a dictionary's values; any other type as it is."""
-    return type_.value_type if pa.types.is_dictionary(type_) else type_
-
-
-_UNITS = ("s", "ms", "us", "ns")
-
-
-def _primitive_widens(narrow: pa.DataType, wide: pa.DataType) -> bool:
-    types = pa.types
-    if types.is_integer(narrow):
-        return bool(types.is_floating(wide)) or _integer_widens(narrow, wide)
-    if types.is_floating(narrow):
-        return bool(types.is_floating(wide) and wide.bit_width >= narrow.bit_width)
-    if types.is_decimal(narrow):
-        digits = (wide.precision - wide.scale) - (narrow.precision - narrow.scale) if types.is_decimal(wide) else -1
-        return bool(digits >= 0 and wide.scale >= narrow.scale)
-    if types.is_date32(narrow):
-        return bool(types.is_date64(wide))
-    if types.is_timestamp(narrow):
-        return bool(types.is_timestamp(wide) and wide.tz == narrow.tz and _finer(narrow, wide))
-    for family in (types.is_time, types.is_duration):
-        if family(narrow):
-            return bool(family(wide) and _finer(narrow, wide))
-    return any(family(narrow) and family(wide) for family in (_is_text, _is_bytes))
-
-
-def _integer_widens(narrow: pa.DataType, wide: pa.DataType) -> bool:
-    if not pa.types.is_integer(wide):
-        return False
-    signed, wide_signed = (pa.types.is_signed_integer(type_) for type_ in (narrow, wide))
-    if signed == wide_signed:
-        return bool(wide.bit_width >= narrow.bit_width)
-    return bool(wide_signed and wide.bit_width > narrow.bit_width)
-
-
-def _finer(narrow: pa.DataType, wide: pa.DataType) -> bool:
-    return _UNITS.index(wide.unit) >= _UNITS.index(narrow.unit)
-
-
-def _is_text(type_: pa.DataType) -> bool:
-    types = pa.types
-    return bool(types.is_string(type_) or types.is_large_string(type_) or types.is_string_view(type_))
-
-
-def _is_bytes(type_: pa.DataType) -> bool:
-    types = pa.types
-    return bool(types.is_binary(type_) or types.is_large_binary(type_) or types.is_binary_view(type_))
-
-
-def _nested_widens(narrow: pa.DataType, wide: pa.DataType) -> bool:
-    same_kind = narrow.id == wide.id or all(map(_is_list, (narrow, wide)))
-    if not same_kind or narrow.num_fields != wide.num_fields:
-        return False
-    if pa.types.is_struct(narrow) and [f.name for f in narrow] != [f.name for f in wide]:
-        return False
-    if pa.types.is_fixed_size_list(narrow) and narrow.list_size != wide.list_size:
-        return False
-    if pa.types.is_union(narrow) or pa.types.is_run_end_encoded(narrow):
-        return False
-    return all(widens(narrow.field(i).type, wide.field(i).type) for i in range(narrow.num_fields))
-
-
-def _is_list(type_: pa.DataType) -> bool:
-    return bool(pa.types.is_list(type_) or pa.types.is_large_list(type_))
-
-
 def wider_schema(one: pa.Schema, other: pa.Schema) -> pa.Schema:
     """The narrowest schema that both widen to; ``SourceTypeError`` names the column when there is none.
 
@@ -231,16 +155,10 @@ def wider_schema(one: pa.Schema, other: pa.Schema) -> pa.Schema:
 
 
 def _wider(mine: pa.Field, theirs: pa.Field) -> pa.DataType:
-    if widens(theirs.type, mine.type):
-        return mine.type
-    if widens(mine.type, theirs.type):
-        return theirs.type
-    try:
-        pair = [pa.schema([field.with_name("column").remove_metadata()]) for field in (mine, theirs)]
-        common = pa.unify_schemas(pair, promote_options="permissive").field(0).type
-    except _ARROW_ERRORS:
-        common = None
-    if common is None or not (widens(mine.type, common) and widens(theirs.type, common)):
+    common = wider_type(mine.type, theirs.type)
+    if common is None:
+        common = next((two for one, two in permutations((mine.type, theirs.type)) if widens(one, two)), None)
+    if common is None:
         raise SourceTypeError(
             f"column {mine.name!r} changes from {mine.type} to {theirs.type}",
             hint=f"give its type with --column-type {mine.name}=TYPE",

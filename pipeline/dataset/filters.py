@@ -12,10 +12,10 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.chunks import decoded_type
 from pipeline.dataset.filter_words import LANGUAGE, TYPED, check_column, checked_tokens
 from pipeline.dataset.literals import FilterLiteral, comparable_type, convert_literal
 from pipeline.errors import UsageError
+from pipeline.widening import decoded_type
 
 __all__ = ["parse_filter"]
 

@@ -13,8 +13,8 @@ from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 
-from pipeline.chunks import decoded_type
 from pipeline.errors import UsageError
+from pipeline.widening import decoded_type
 
 __all__ = ["FilterLiteral", "comparable_type", "convert_literal"]
 

@@ -16,7 +16,8 @@ import pyarrow.compute as pc
 import pyarrow.dataset as pads
 import pyarrow.fs as pafs
 
-from pipeline.chunks import cast_batch, decoded_type, stats_schema
+from pipeline.chunks import cast_batch, stats_schema
+from pipeline.widening import decoded_type
 
 __all__ = ["kept_chunks"]
 

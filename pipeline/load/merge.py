@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from uuid import NAMESPACE_OID, uuid5
 
 from pipeline.errors import SourceError, StoreError
+from pipeline.load.append import check_kept
 from pipeline.load.lineage import heads
 from pipeline.load.lists import Listing, sums, write_lists
 from pipeline.load.repeats import check_added_paths
@@ -84,6 +85,8 @@ def _merge(
     pages = _union([catalogue.page_refs(sibling) for sibling in whole], {v.label: v.run for v in every})
     try:
         schema = merge_schemas([catalogue.schema(sibling) for sibling in whole])
+        for sibling in whole:
+            check_kept(catalogue, sibling, schema, sibling.reference)
         if siblings[0].kind == "bytes":
             check_added_paths(catalogue, whole, pages)
     except SourceError as error:

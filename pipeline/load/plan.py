@@ -12,17 +12,18 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.chunks import ChunkSettings, RowGrouper, TileLayout, choose_row_group_bytes
-from pipeline.errors import InvalidSettingError, SourceTypeError
+from pipeline.errors import InvalidSettingError
+from pipeline.load.append import as_stored, check_append
 from pipeline.load.lineage import holder, require_known
 from pipeline.load.memory import loader_memory
-from pipeline.load.repeats import check_paths, check_same_content
-from pipeline.names import VersionSelector, check_dataset_name
+from pipeline.load.repeats import check_same_content
+from pipeline.names import check_dataset_name
 from pipeline.settings import Settings
-from pipeline.sources import Source, SourceOptions, SourcePlan, merge_schemas, open_split, plan_source
+from pipeline.sources import Source, SourceOptions, SourcePlan, open_split, plan_source
 from pipeline.store.catalogue import Catalogue
 from pipeline.store.version import Version
 
-__all__ = ["LoadOptions", "LoadPlan", "check_append", "make_plan", "selector_of"]
+__all__ = ["LoadOptions", "LoadPlan", "make_plan"]
 
 MODES = ("replace", "append")
 _SAMPLE_BYTES = 16_000_000
@@ -144,8 +145,10 @@ def make_plan(
     begun = None if same else _begun(catalogue, dataset, run, fingerprint)
     latest = versions[0] if versions else None
     parent = _parent(latest, same)
-    if options.mode == "append" and parent is not None and same is None:
-        check_append(catalogue, dataset, parent, source)
+    if options.mode == "append" and latest is not None and same is None:
+        # The plan's identity is that of the source alone: what is stored may be another version for its next attempt.
+        source = as_stored(catalogue, dataset, latest.label, source)
+        check_append(catalogue, dataset, latest.label, source)
     highest = every[0].number if every else 0
     # Once somebody else has published that number, a version of it would no longer be the latest.
     number = same.number if same else begun if begun and begun > highest else highest + 1
@@ -183,28 +186,6 @@ def _parent(latest: Version | None, same: Version | None) -> str | None:
     return latest.label if latest else None
 
 
-def check_append(catalogue: Catalogue, dataset: str, parent: str, source: SourcePlan) -> None:
-    """Raises ``SourceTypeError`` unless the source has the columns of what is there, and types that the two share.
-
-    Raises ``SourceFormatError`` for a path that a dataset of files holds already.
-    """
-    version = catalogue.resolve(dataset, selector_of(parent))
-    have = catalogue.schema(version)
-    if version.kind != source.kind or have.names != source.schema.names:
-        raise SourceTypeError(
-            f"{source.uri} cannot be appended to {version.reference}: its columns are "
-            f"{', '.join(source.schema.names)}, those of the dataset {', '.join(have.names)}",
-            hint="load it with --mode replace, or under another name",
-            dataset=dataset,
-            expected=have.names,
-            actual=source.schema.names,
-        )
-    if source.kind == "bytes":
-        check_paths(catalogue, version, (file.name for file in source.files))
-    # Text says no type, so numbers of both kinds are what pyarrow makes of them; who has types means them.
-    merge_schemas([have, source.schema], exact=source.format in ("parquet", "arrow"))
-
-
 def _begun(catalogue: Catalogue, dataset: str, run: str, fingerprint: str) -> int | None:
     """The number that an earlier attempt of this very load planned: a retry is the same version."""
     for row in catalogue.writers(dataset, run=run):
@@ -238,9 +219,3 @@ def _fingerprint(source: SourcePlan, chunks: ChunkSettings, layout: TileLayout, 
         "mode": mode,
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-
-
-def selector_of(label: str) -> VersionSelector:
-    """The selector of a full version label."""
-    number, _, hexpart = label.partition("-")
-    return VersionSelector(full=(int(number), hexpart))

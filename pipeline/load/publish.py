@@ -12,11 +12,13 @@ import pyarrow as pa
 
 import pipeline
 from pipeline.errors import ChunkMissingError
+from pipeline.load.append import check_append, check_kept, selector_of
 from pipeline.load.checks import check_complete, check_writers, promised_pages, published
+from pipeline.load.exact import check_exact
 from pipeline.load.lineage import order, root_of, root_order
 from pipeline.load.lists import Listing, sums, write_lists
 from pipeline.load.merge import merge_siblings
-from pipeline.load.plan import LoadPlan, check_append, selector_of
+from pipeline.load.plan import LoadPlan
 from pipeline.load.split import SplitResult
 from pipeline.notebook import html_table
 from pipeline.sources import STANDARD_INPUT, Content, SourceWarning, distinct, merge_schemas
@@ -222,12 +224,12 @@ def _written(
     base = None
     if plan.parent is not None and plan.mode == "append":
         base = catalogue.resolve(plan.dataset, selector_of(plan.parent))
-    schemas = [plan.schema, *(result.arrow_schema() for result in ordered)]
+    schema = merge_schemas([plan.schema, *(result.arrow_schema() for result in ordered)])
     if base is not None:
-        schemas.insert(0, catalogue.schema(base))
+        schema = _shared_schema(catalogue, plan, base, own, schema)
     check_writers(catalogue, plan, written, base)
     added = [replace(page, added_by=plan.label) for page in own]
-    version = _version(catalogue, ledger, plan, base, added, merge_schemas(schemas), _content(plan, ordered))
+    version = _version(catalogue, ledger, plan, base, added, schema, _content(plan, ordered))
     replicas = ledger.publish(version)
     # Whoever sweeps condemns before it looks for versions, and this looks after it has written one: of a sweep and a
     # load that meet, at least one sees the other.
@@ -238,6 +240,17 @@ def _written(
         raise
     ledger.seen_writer(_publisher_row(plan, version), buckets=0, finished=True)
     return version, replicas
+
+
+def _shared_schema(
+    catalogue: Catalogue, plan: LoadPlan, base: Version, own: Sequence[PageRef], new: pa.Schema
+) -> pa.Schema:
+    """The schema of ``base`` and of what is appended to it; ``SourceTypeError`` where it would change a value."""
+    wide = merge_schemas([catalogue.schema(base), new])
+    what = f"{plan.source.uri} cannot be appended to {base.reference}"
+    check_kept(catalogue, base, wide, what)
+    check_exact(catalogue, plan.dataset, lambda: own, plan.layout, new, wide, what)
+    return wide
 
 
 def _following(catalogue: Catalogue, plan: LoadPlan, every: Sequence[Version]) -> LoadPlan:

@@ -17,6 +17,7 @@ import pyarrow.json as pj
 from pipeline.errors import UsageError
 from pipeline.sources.jsonl_times import as_text, from_text, holds_times, is_time
 from pipeline.sources.records import record_ends, record_starts
+from pipeline.widening import wider_type
 
 __all__ = [
     "MAX_DEPTH",
@@ -171,9 +172,8 @@ def common_type(now: pa.DataType, new: pa.DataType, *, grow: bool) -> pa.DataTyp
         return now
     if pa.types.is_null(now):
         return new
-    pair = (now, new)
-    if pair in ((pa.int64(), pa.float64()), (pa.float64(), pa.int64())):
-        return pa.float64()
+    if {now, new} == {pa.int64(), pa.float64()}:
+        return wider_type(now, new)
     if is_time(now) or is_time(new):
         return _common_time(now, new, grow=grow)
     if pa.types.is_list(now) and pa.types.is_list(new):

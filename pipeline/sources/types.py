@@ -1,4 +1,4 @@
-"""Arrow types by their spelling, types from a schema file, and which type is wide enough for two."""
+"""Arrow types by their spelling, types from a schema file, and the schema that several sources share."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from pipeline.errors import SourceNotFoundError, SourceTypeError, SourceUnreadableError, UsageError
 from pipeline.sources.address import local_path
 from pipeline.sources.model import SourceOptions
+from pipeline.widening import wider_type
 
 __all__ = [
     "check_names",
@@ -23,7 +24,6 @@ __all__ = [
     "parse_type",
     "refuse_nulls",
     "refuse_types",
-    "wider_type",
 ]
 
 _SIMPLE: dict[str, pa.DataType] = {
@@ -177,51 +177,6 @@ def refuse_nulls(options: SourceOptions, what: str) -> None:
     """``UsageError`` when spellings of null are given for data in which nothing is spelled."""
     if options.null_values is not None:
         raise UsageError(f"null values of {what} cannot be given", hint="leave out --null-value")
-
-
-def wider_type(one: pa.DataType, other: pa.DataType, *, exact: bool = False) -> pa.DataType | None:
-    """The narrowest type that both widen to, or None: nulls widen to anything, integers to wider ones and doubles.
-
-    Two integers become an integer or nothing: neither was written as a double, which would round them. With
-    ``exact`` integers become doubles only where doubles hold all of them (32 bits). Structs and lists widen by their
-    parts; a struct's fields must have the same names in the same order.
-    """
-    if one.equals(other):
-        return one
-    if pa.types.is_null(one) or pa.types.is_null(other):
-        return other if pa.types.is_null(one) else one
-    numbers = [kind for kind in (one, other) if pa.types.is_integer(kind)]
-    if len(numbers) == 2:
-        return _wider_integer(one, other)
-    if numbers and all(pa.types.is_integer(kind) or pa.types.is_float64(kind) for kind in (one, other)):
-        return None if exact and max(kind.bit_width for kind in numbers) > 32 else pa.float64()
-    return _wider_nested(one, other, exact)
-
-
-def _wider_integer(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
-    signed = pa.types.is_signed_integer(one) or pa.types.is_signed_integer(other)
-    # An unsigned integer needs one bit more among signed ones.
-    bits = max(kind.bit_width * (2 if signed and pa.types.is_unsigned_integer(kind) else 1) for kind in (one, other))
-    return _SIMPLE[f"{'int' if signed else 'uint'}{bits}"] if bits <= 64 else None
-
-
-def _wider_nested(one: pa.DataType, other: pa.DataType, exact: bool) -> pa.DataType | None:
-    for is_list, make in ((pa.types.is_list, pa.list_), (pa.types.is_large_list, pa.large_list)):
-        if is_list(one) and is_list(other):
-            inner = wider_type(one.value_type, other.value_type, exact=exact)
-            return None if inner is None else make(one.value_field.with_type(inner))
-    if pa.types.is_struct(one) and pa.types.is_struct(other):
-        names = [field.name for field in one.fields]
-        if names != [field.name for field in other.fields]:
-            return None
-        parts = []
-        for a, b in zip(one.fields, other.fields, strict=True):
-            inner = wider_type(a.type, b.type, exact=exact)
-            if inner is None:
-                return None
-            parts.append(a.with_type(inner).with_nullable(a.nullable or b.nullable))
-        return pa.struct(parts)
-    return None
 
 
 def check_names(schema: pa.Schema | pa.StructType) -> None:

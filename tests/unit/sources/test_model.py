@@ -22,7 +22,7 @@ from pipeline.errors import (
 )
 from pipeline.sources import SourceFile, SourceOptions, SourcePlan, merge_schemas, parse_type, plan_source
 from pipeline.sources.splits import Unit, group_units, parts_of
-from pipeline.sources.types import load_schema_file, wider_type
+from pipeline.sources.types import load_schema_file
 
 Write = Callable[[str, bytes], Path]
 
@@ -90,43 +90,6 @@ def test_a_schema_file_that_is_not_there_or_no_file_is_refused(tmp_path: Path) -
     os.mkfifo(tmp_path / "fifo")
     with pytest.raises(SourceUnreadableError):
         load_schema_file(str(tmp_path / "fifo"))
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "wider"),
-    [
-        (pa.null(), pa.list_(pa.string()), pa.list_(pa.string())),
-        (pa.int8(), pa.int64(), pa.int64()),
-        (pa.uint8(), pa.int8(), pa.int16()),
-        (pa.uint32(), pa.int8(), pa.int64()),
-        (pa.uint64(), pa.int8(), None),
-        (pa.uint64(), pa.int64(), None),
-        (pa.list_(pa.uint64()), pa.list_(pa.int64()), None),
-        (pa.uint64(), pa.float64(), pa.float64()),
-        (pa.int64(), pa.float64(), pa.float64()),
-        (pa.int64(), pa.float32(), None),
-        (pa.float32(), pa.float64(), None),
-        (pa.bool_(), pa.int64(), None),
-        (pa.timestamp("s"), pa.timestamp("ns"), None),
-        (pa.string(), pa.large_string(), None),
-        (pa.list_(pa.null()), pa.list_(pa.int8()), pa.list_(pa.int8())),
-        (
-            pa.struct([("a", pa.null()), ("b", pa.int64())]),
-            pa.struct([("a", pa.string()), ("b", pa.float64())]),
-            pa.struct([("a", pa.string()), ("b", pa.float64())]),
-        ),
-        (pa.struct([("a", pa.null())]), pa.struct([("b", pa.null())]), None),
-    ],
-)
-def test_only_nulls_and_integers_widen(one: pa.DataType, other: pa.DataType, wider: pa.DataType | None) -> None:
-    assert wider_type(one, other) == wider
-    assert wider_type(other, one) == wider
-
-
-def test_integers_that_a_double_cannot_hold_stay_integers_where_types_are_exact() -> None:
-    assert wider_type(pa.int32(), pa.float64(), exact=True) == pa.float64()
-    assert wider_type(pa.int64(), pa.float64(), exact=True) is None
-    assert wider_type(pa.list_(pa.uint64()), pa.list_(pa.int64()), exact=True) is None
 
 
 @given(st.lists(st.sampled_from(TYPES), min_size=1, max_size=4))

@@ -1,0 +1,199 @@
+"""What widens to what: the one place that says which Arrow types hold every value of another one.
+
+Appends, the files of one source, rows that come in with another type, and chunks that are read back ask here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pyarrow as pa
+
+__all__ = ["decoded_type", "is_text", "wider_type", "widens"]
+
+_UNITS = ("s", "ms", "us", "ns")
+_FLOAT_BITS = {16: 11, 32: 24, 64: 53}
+"""So many bits of a whole number a float of this width holds exactly."""
+_DECIMALS = ((9, pa.decimal32), (18, pa.decimal64), (38, pa.decimal128), (76, pa.decimal256))
+_TEXTS = (pa.string(), pa.string_view(), pa.large_string())
+_BYTES = (pa.binary(), pa.binary_view(), pa.large_binary())
+"""Of two types of the same values the later one is taken."""
+
+Inner = Callable[[pa.DataType, pa.DataType], pa.DataType | None]
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether the type is one of the three of text."""
+    return kind in _TEXTS
+
+
+def decoded_type(kind: pa.DataType) -> pa.DataType:
+    """The type of a dictionary's values; any other type as it is."""
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def widens(narrow: pa.DataType, wide: pa.DataType) -> bool:
+    """True when every value of ``narrow`` that casts to ``wide`` without an error stays the same value.
+
+    Whole numbers count as such also where doubles would round them: ``wider_type`` says when they may.
+    """
+    if narrow.equals(wide) or pa.types.is_null(narrow):
+        return True
+    if pa.types.is_dictionary(narrow) or pa.types.is_dictionary(wide):
+        return widens(decoded_type(narrow), decoded_type(wide))
+    if pa.types.is_nested(narrow):
+        return _nested_widens(narrow, wide)
+    return _primitive_widens(narrow, wide)
+
+
+def _primitive_widens(narrow: pa.DataType, wide: pa.DataType) -> bool:
+    types = pa.types
+    if types.is_integer(narrow):
+        return bool(types.is_floating(wide)) or _integer_widens(narrow, wide)
+    if types.is_floating(narrow):
+        return bool(types.is_floating(wide) and wide.bit_width >= narrow.bit_width)
+    if types.is_decimal(narrow):
+        digits = (wide.precision - wide.scale) - (narrow.precision - narrow.scale) if types.is_decimal(wide) else -1
+        return bool(digits >= 0 and wide.scale >= narrow.scale)
+    if types.is_date32(narrow):
+        return bool(types.is_date64(wide))
+    if types.is_timestamp(narrow):
+        return bool(types.is_timestamp(wide) and wide.tz == narrow.tz and _finer(narrow, wide))
+    for family in (types.is_time, types.is_duration):
+        if family(narrow):
+            return bool(family(wide) and _finer(narrow, wide))
+    return any(narrow in family and wide in family for family in (_TEXTS, _BYTES))
+
+
+def _integer_widens(narrow: pa.DataType, wide: pa.DataType) -> bool:
+    if not pa.types.is_integer(wide):
+        return False
+    signed, wide_signed = (pa.types.is_signed_integer(type_) for type_ in (narrow, wide))
+    if signed == wide_signed:
+        return bool(wide.bit_width >= narrow.bit_width)
+    return bool(wide_signed and wide.bit_width > narrow.bit_width)
+
+
+def _finer(narrow: pa.DataType, wide: pa.DataType) -> bool:
+    return _UNITS.index(wide.unit) >= _UNITS.index(narrow.unit)
+
+
+def _nested_widens(narrow: pa.DataType, wide: pa.DataType) -> bool:
+    same_kind = narrow.id == wide.id or all(map(_is_list, (narrow, wide)))
+    if not same_kind or narrow.num_fields != wide.num_fields:
+        return False
+    if pa.types.is_struct(narrow) and [f.name for f in narrow] != [f.name for f in wide]:
+        return False
+    if pa.types.is_fixed_size_list(narrow) and narrow.list_size != wide.list_size:
+        return False
+    if pa.types.is_union(narrow) or pa.types.is_run_end_encoded(narrow):
+        return False
+    return all(widens(narrow.field(i).type, wide.field(i).type) for i in range(narrow.num_fields))
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind))
+
+
+def wider_type(one: pa.DataType, other: pa.DataType, *, exact: bool = False) -> pa.DataType | None:
+    """The narrowest type that holds all values of both, whatever they are, or None. The order does not matter.
+
+    Nulls widen to anything, numbers to wider ones, text, bytes and lists to those with larger offsets, dictionaries
+    to a wider index or to plain values, and what is nested by its parts (a struct's fields need the same names in the
+    same order). Two integers become an integer or nothing: neither was written as a double, which would round them.
+
+    Without ``exact`` integers of more than 53 bits and doubles become doubles: who asks has to look at the values.
+    Moments, times and durations of two units have none, because the finer one ends earlier.
+    """
+    if one.equals(other):
+        return one
+    if pa.types.is_null(one) or pa.types.is_null(other):
+        return other if pa.types.is_null(one) else one
+    if pa.types.is_dictionary(one) or pa.types.is_dictionary(other):
+        return _wider_dictionary(one, other, exact)
+    if pa.types.is_nested(one) or pa.types.is_nested(other):
+        return _wider_nested(one, other, exact)
+    return _wider_primitive(one, other, exact)
+
+
+def _wider_primitive(one: pa.DataType, other: pa.DataType, exact: bool) -> pa.DataType | None:
+    types = pa.types
+    for family in (_TEXTS, _BYTES):
+        if one in family and other in family:
+            return max(one, other, key=family.index)
+    if types.is_decimal(one) and types.is_decimal(other):
+        return _wider_decimal(one, other)
+    if {one, other} == {pa.date32(), pa.date64()}:
+        return pa.date64()
+    if types.is_integer(one) and types.is_integer(other):
+        return _wider_integer(one, other)
+    if not all(types.is_integer(kind) or types.is_floating(kind) for kind in (one, other)):
+        return None
+    return _wider_float(one, other, exact)
+
+
+def _wider_integer(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
+    signed = pa.types.is_signed_integer(one) or pa.types.is_signed_integer(other)
+    # An unsigned integer needs one bit more among signed ones.
+    bits = max(kind.bit_width * (2 if signed and pa.types.is_unsigned_integer(kind) else 1) for kind in (one, other))
+    return pa.type_for_alias(f"{'int' if signed else 'uint'}{bits}") if bits <= 64 else None
+
+
+def _wider_float(one: pa.DataType, other: pa.DataType, exact: bool) -> pa.DataType | None:
+    floats = [kind for kind in (one, other) if pa.types.is_floating(kind)]
+    widest = max(floats, key=lambda kind: int(kind.bit_width))
+    whole = [kind for kind in (one, other) if pa.types.is_integer(kind)]
+    for width, bits in _FLOAT_BITS.items():
+        if width >= widest.bit_width and all(kind.bit_width <= bits for kind in whole):
+            return pa.type_for_alias(f"float{width}")
+    # 64 bits of a whole number: who has a double beside them may have them as doubles.
+    return pa.float64() if not exact and widest == pa.float64() else None
+
+
+def _wider_decimal(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
+    scale = max(one.scale, other.scale)
+    precision = scale + max(one.precision - one.scale, other.precision - other.scale)
+    width = max(one.bit_width, other.bit_width)
+    for digits, make in _DECIMALS:
+        if precision <= digits and make(1, 0).bit_width >= width:
+            return make(precision, scale)
+    return None
+
+
+def _wider_dictionary(one: pa.DataType, other: pa.DataType, exact: bool) -> pa.DataType | None:
+    values = wider_type(decoded_type(one), decoded_type(other), exact=exact)
+    if values is None or not (pa.types.is_dictionary(one) and pa.types.is_dictionary(other)):
+        return values
+    index = _wider_integer(one.index_type, other.index_type)
+    return None if index is None or one.ordered != other.ordered else pa.dictionary(index, values, one.ordered)
+
+
+def _wider_nested(one: pa.DataType, other: pa.DataType, exact: bool) -> pa.DataType | None:
+    if not (one.id == other.id or (_is_list(one) and _is_list(other))) or one.num_fields != other.num_fields:
+        return None
+    parts = []
+    for number in range(one.num_fields):
+        a, b = one.field(number), other.field(number)
+        inner = wider_type(a.type, b.type, exact=exact)
+        if inner is None:
+            return None
+        parts.append(a.with_type(inner).with_nullable(a.nullable or b.nullable))
+    return _remade(one, other, parts)
+
+
+def _remade(one: pa.DataType, other: pa.DataType, parts: list[pa.Field]) -> pa.DataType | None:
+    types = pa.types
+    if types.is_struct(one):
+        same = [field.name for field in one] == [field.name for field in other]
+        return pa.struct(parts) if same else None
+    if types.is_map(one):
+        return pa.map_(*parts[0].type, keys_sorted=one.keys_sorted and other.keys_sorted)
+    if types.is_fixed_size_list(one):
+        return pa.list_(parts[0], one.list_size) if one.list_size == other.list_size else None
+    if _is_list(one):
+        large = types.is_large_list(one) or types.is_large_list(other)
+        return pa.large_list(parts[0]) if large else pa.list_(parts[0])
+    for is_kind, make in ((types.is_list_view, pa.list_view), (types.is_large_list_view, pa.large_list_view)):
+        if is_kind(one):
+            return make(parts[0])
+    return None

@@ -1,0 +1,280 @@
+"""Appends: nothing stored changes, the same rows mean the same whenever they come, and refusals name a way out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.api import Store
+from pipeline.errors import MillraceError, SourceTypeError, StoreError
+from pipeline.load import LoadOptions
+from pipeline.sources import SourceOptions
+
+BIG = 9007199254740995
+"""A whole number that no double is."""
+APPEND = LoadOptions(mode="append")
+Text = Callable[..., str]
+
+
+def appending(**options: Any) -> LoadOptions:
+    return LoadOptions(mode="append", source=SourceOptions(**options))
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Text:
+    def write(name: str, *lines: str) -> str:
+        path = tmp_path / name
+        path.write_text("".join(f"{line}\n" for line in lines))
+        return str(path)
+
+    return write
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Text:
+    def write(name: str, *values: Any) -> str:
+        path = tmp_path / name
+        path.write_text("".join(json.dumps({"v": value}) + "\n" for value in values))
+        return str(path)
+
+    return write
+
+
+def column(store: Store, name: str, of: str) -> list[Any]:
+    return store.dataset(name).to_table()[of].to_pylist()
+
+
+def test_an_append_that_would_round_whole_numbers_stored_before_is_refused(store: Store, text: Text) -> None:
+    store.load("i", text("old.csv", "id", str(BIG), "1234567890123456789"))
+    new = text("new.csv", "id", "0.5")
+    with pytest.raises(SourceTypeError) as caught:
+        store.load("i", new, APPEND)
+    assert caught.value.message == (
+        f"{new} cannot be appended to {store.version('i').reference}: column 'id' is int64 and would become double, "
+        f"which changes whole numbers like {BIG}"
+    )
+    assert "another dataset" in caught.value.hint
+    assert column(store, "i", "id") == [BIG, 1234567890123456789]
+    store.load("other", new)
+    assert column(store, "other", "id") == [0.5]
+
+
+def test_whole_numbers_that_a_double_holds_widen(store: Store, text: Text) -> None:
+    exact = [2**53, -(2**53), 2**60, -(2**63), 2**62 + 2**40]
+    store.load("i", text("old.csv", "id", *map(str, exact)))
+    store.load("i", text("new.csv", "id", "0.5"), APPEND)
+    assert column(store, "i", "id") == [*map(float, exact), 0.5]
+    assert [int(value) for value in column(store, "i", "id")[:5]] == exact
+
+
+@pytest.mark.parametrize("around", [lambda v: {"a": v}, lambda v: [v], lambda v: [{"a": [v]}], lambda v: v])
+def test_whole_numbers_within_lists_and_structs_are_looked_at_too(
+    store: Store, rows: Text, around: Callable[[Any], Any]
+) -> None:
+    store.load("big", rows("big.jsonl", around(1), around(BIG)))
+    store.load("small", rows("small.jsonl", around(1), around(2**53)))
+    new = rows("new.jsonl", around(0.5))
+    with pytest.raises(SourceTypeError, match=f"column 'v' is .* which changes whole numbers like {BIG}"):
+        store.load("big", new, APPEND)
+    store.load("small", new, APPEND)
+    assert column(store, "small", "v") == [around(1.0), around(2.0**53), around(0.5)]
+
+
+def test_whole_numbers_that_a_column_of_doubles_does_not_hold_are_refused(store: Store, text: Text) -> None:
+    store.load("d", text("old.csv", "id", "0.5"))
+    with pytest.raises(SourceTypeError, match=f"column 'id' is int64 and would become double.*{BIG}"):
+        store.load("d", text("new.csv", "id", "1", str(BIG)), APPEND)
+    assert column(store, "d", "id") == [0.5]
+    store.load("d", text("more.csv", "id", "1", str(2**60)), APPEND)
+    assert column(store, "d", "id") == [0.5, 1.0, 2.0**60]
+
+
+def test_a_double_found_after_the_types_were_inferred_does_not_round_what_is_stored(store: Store, text: Text) -> None:
+    store.load("i", text("old.csv", "id", str(BIG)))
+    late = text("late.csv", "id", *["1"] * 2000, "0.5")
+    with pytest.raises(SourceTypeError, match=f"changes whole numbers like {BIG}"):
+        store.load("i", late, appending(infer_bytes=1000))
+    assert column(store, "i", "id") == [BIG]
+
+
+def test_appends_of_the_same_moment_are_not_merged_where_that_would_round(store: Store, text: Text) -> None:
+    store.load("i", text("old.csv", "id", "1"))
+    plans = [
+        store.plan("i", text(f"{k}.csv", "id", value), APPEND, run=f"r{k}") for k, value in ((1, str(BIG)), (2, "0.5"))
+    ]
+    results = [[store.load_split(plan, None)] for plan in plans]
+    first = store.publish(plans[0], results[0])
+    with pytest.raises(StoreError, match=f"cannot be brought together.*{BIG}"):
+        store.publish(plans[1], results[1])
+    assert column(store, f"i@{first.version}", "id") == [1, BIG]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (pa.string(), pa.large_string()),
+        (pa.large_string(), pa.string()),
+        (pa.string(), pa.string_view()),
+        (pa.binary(), pa.large_binary()),
+        (pa.list_(pa.string()), pa.large_list(pa.large_string())),
+        (pa.large_list(pa.string()), pa.list_(pa.string())),
+        (pa.struct([("a", pa.string())]), pa.struct([("a", pa.large_string())])),
+        (pa.dictionary(pa.int8(), pa.string()), pa.dictionary(pa.int32(), pa.large_string())),
+        (pa.dictionary(pa.int8(), pa.string()), pa.string()),
+        (pa.string(), pa.dictionary(pa.int8(), pa.string())),
+        (pa.float32(), pa.float64()),
+        (pa.decimal128(5, 2), pa.decimal128(12, 4)),
+        (pa.int16(), pa.float32()),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("together", [True, False])
+def test_columns_that_differ_only_in_width_hold_all_rows(
+    store: Store, tmp_path: Path, old: pa.DataType, new: pa.DataType, together: bool
+) -> None:
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    values = []
+    for name, kind in (("a", old), ("b", new)):
+        value = _value(kind, name)
+        pq.write_table(pa.table({"s": pa.array([value, None], kind)}), folder / f"{name}.parquet")
+        values += [value, None]
+    if together:
+        store.load("t", str(folder))
+    else:
+        store.load("t", str(folder / "a.parquet"))
+        store.load("t", str(folder / "b.parquet"), APPEND)
+    assert column(store, "t", "s") == values
+    # An exported file loads again.
+    pq.write_table(store.dataset("t").to_table(), tmp_path / "out.parquet")
+    store.load("again", str(tmp_path / "out.parquet"))
+    assert column(store, "again", "s") == values
+
+
+def _value(kind: pa.DataType, letter: str) -> Any:
+    if pa.types.is_dictionary(kind):
+        return letter
+    if pa.types.is_struct(kind):
+        return {"a": letter}
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return [letter, None]
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        return letter.encode()
+    if kind in (pa.string(), pa.large_string(), pa.string_view()):
+        return letter
+    return Decimal("3.25") if pa.types.is_decimal(kind) else 3
+
+
+def test_text_of_a_csv_is_appended_to_large_text(store: Store, tmp_path: Path, text: Text) -> None:
+    pq.write_table(pa.table({"s": pa.array(["large"], pa.large_string())}), tmp_path / "large.parquet")
+    store.load("t", str(tmp_path / "large.parquet"))
+    store.load("t", text("text.csv", "s", "small"), APPEND)
+    assert column(store, "t", "s") == ["large", "small"]
+
+
+def refusal(store: Store, source: str, options: LoadOptions = APPEND) -> SourceTypeError:
+    with pytest.raises(SourceTypeError) as caught:
+        store.load("t", source, options)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("old", "given", "new", "kind"),
+    [
+        (["word"], {}, ["1", "02"], "string"),
+        (["2021-05-06 07:08:09.5"], {}, ["2021-05-06 07:08:09"], "timestamp[ns]"),
+        (["2021-05-06 07:08:09"], {}, ["2021-05-06"], "timestamp[s]"),
+        (["5"], {"column_types": (("s", "uint64"),)}, ["18", "7"], "uint64"),
+        (["0.50"], {"column_types": (("s", "decimal128(10, 2)"),)}, ["1.25"], "decimal128(10, 2)"),
+    ],
+)
+def test_the_type_that_a_refused_append_names_makes_it_load(
+    store: Store, text: Text, old: list[str], given: dict[str, Any], new: list[str], kind: str
+) -> None:
+    store.load("t", text("old.csv", "s", *old), LoadOptions(source=SourceOptions(**given)))
+    source = text("new.csv", "s", *new)
+    error = refusal(store, source)
+    assert error.hint == f"give the type it has there: --column-type s={kind}"
+    before = column(store, "t", "s")
+    store.load("t", source, appending(column_types=(("s", kind),)))
+    after = column(store, "t", "s")
+    assert after[: len(before)] == before
+    assert [str(value) for value in after[len(before) :]] == [
+        value.replace("06", "06 00:00:00") if kind == "timestamp[s]" else value for value in new
+    ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("1", "word"), ("true", "2"), ("2021-05-06", "soon"), ("2021-05-06 07:08:09", "2021-05-06 07:08:09.5")],
+)
+def test_a_refused_append_names_no_type_where_none_would_help(store: Store, text: Text, old: str, new: str) -> None:
+    store.load("t", text("old.csv", "s", old))
+    error = refusal(store, text("new.csv", "s", new))
+    assert error.hint == "load it as another dataset"
+    assert error.message.endswith(f"column 's' is {error.context['expected']} there and {error.context['actual']} here")
+
+
+def test_a_refused_append_of_parquet_names_no_option_that_parquet_does_not_take(store: Store, tmp_path: Path) -> None:
+    for name, values in (("a", ["x"]), ("b", [1])):
+        pq.write_table(pa.table({"s": values}), tmp_path / f"{name}.parquet")
+    store.load("t", str(tmp_path / "a.parquet"))
+    assert refusal(store, str(tmp_path / "b.parquet")).hint == "load it as another dataset"
+
+
+def test_a_type_that_was_given_already_is_not_named_again(store: Store, text: Text) -> None:
+    store.load("t", text("old.csv", "s", "1"))
+    error = refusal(store, text("new.csv", "s", "1"), appending(column_types=(("s", "string"),)))
+    assert error.hint == "load it as another dataset"
+
+
+@pytest.mark.parametrize(("lines", "values"), [(["NA", "NA"], ["NA", "NA"]), (["NA", '""', "nan"], ["NA", "", "nan"])])
+def test_spellings_of_null_alone_are_text_where_the_column_is_text(
+    store: Store, tmp_path: Path, text: Text, lines: list[str], values: list[str]
+) -> None:
+    (tmp_path / "parts").mkdir()
+    first = text("parts/p1.csv", "code,n", "DE,1", "FR,2")
+    second = text("parts/p2.csv", "code,n", *(f"{line},3" for line in lines))
+    store.load("apart", first)
+    report = store.load("apart", second, APPEND)
+    store.load("together", str(tmp_path / "parts"))
+    assert column(store, "apart", "code") == column(store, "together", "code") == ["DE", "FR", *values]
+    assert report.warnings == ()
+
+
+def test_spellings_of_null_that_were_given_stay_null(store: Store, text: Text) -> None:
+    store.load("c", text("p1.csv", "code,n", "DE,1"))
+    store.load("c", text("p2.csv", "code,n", "NA,1"), appending(null_values=("NA",)))
+    assert column(store, "c", "code") == ["DE", None]
+
+
+def test_a_warning_names_a_column_that_held_only_spellings_of_null_before(store: Store, text: Text) -> None:
+    store.load("c", text("p1.csv", "code,n", "NA,1"))
+    report = store.load("c", text("p2.csv", "code,n", "DE,1"), APPEND)
+    assert column(store, "c", "code") == [None, "DE"]
+    [warning] = report.warnings
+    assert (warning.code, warning.column) == ("null_before", "code")
+
+
+def test_a_repeated_run_of_such_an_append_is_the_same_version(store: Store, text: Text) -> None:
+    store.load("c", text("p1.csv", "code,n", "DE,1"))
+    source = text("p2.csv", "code,n", "NA,1")
+    one = store.load("c", source, APPEND, run="night")
+    two = store.load("c", source, APPEND, run="night")
+    assert one.version == two.version
+    assert column(store, "c", "code") == ["DE", "NA"]
+
+
+def test_every_error_of_an_append_is_one_of_the_sources(store: Store, rows: Text) -> None:
+    store.load("t", rows("a.jsonl", "word"))
+    with pytest.raises(MillraceError, match="--column-type v=string"):
+        store.load("t", rows("b.jsonl", 7), APPEND)
+    store.load("t", rows("b.jsonl", 7), appending(column_types=(("v", "string"),)))
+    assert column(store, "t", "v") == ["word", "7"]
