@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from functools import partial
 
@@ -86,8 +87,9 @@ def check_kept(catalogue: Catalogue, version: Version, wide: pa.Schema, what: st
 
 def _refused(version: Version, stored: pa.Field, new: pa.Field, source: SourcePlan) -> SourceTypeError:
     way_out = "load it as another dataset"
-    if _loads_as(stored, source):
-        way_out = f"give the type it has there: --column-type {stored.name}={stored.type}"
+    name = next((old for old, renamed in source.options.rename if renamed == stored.name), stored.name)
+    if _loads_as(name, stored.type, source):
+        way_out = f"give the type it has there: --column-type {shlex.quote(f'{name}={stored.type}')}"
     return SourceTypeError(
         f"{source.uri} cannot be appended to {version.reference}: column {stored.name!r} is {stored.type} there "
         f"and {new.type} here",
@@ -99,12 +101,12 @@ def _refused(version: Version, stored: pa.Field, new: pa.Field, source: SourcePl
     )
 
 
-def _loads_as(stored: pa.Field, source: SourcePlan) -> bool:
+def _loads_as(name: str, kind: pa.DataType, source: SourcePlan) -> bool:
     """Whether the source can be planned with the type that its column has in the dataset."""
     given = dict(source.options.column_types)
-    if source.format not in ("csv", "jsonl") or source.uri == STANDARD_INPUT or stored.name in given:
+    if source.format not in ("csv", "jsonl") or source.uri == STANDARD_INPUT or name in given:
         return False
-    types = (*source.options.column_types, (stored.name, str(stored.type)))
+    types = (*source.options.column_types, (name, str(kind)))
     try:
         plan_source(source.uri, replace(source.options, column_types=types, format=source.format), max_splits=1)
     except MillraceError:

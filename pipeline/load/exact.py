@@ -67,7 +67,7 @@ def _are_small(bounds: Any, kind: pa.DataType) -> bool:
     if not pa.types.is_integer(decoded_type(kind)):
         return False
     low, high = bounds["min"], bounds["max"]
-    return low.is_valid and high.is_valid and low.as_py() >= -_LIMIT and high.as_py() <= _LIMIT
+    return bool(low.is_valid and high.is_valid and low.as_py() >= -_LIMIT and high.as_py() <= _LIMIT)
 
 
 def _column(reader: ChunkReader, chunk: ChunkRef, layout: TileLayout, have: pa.Schema, column: int) -> pa.Array:

@@ -132,8 +132,12 @@ def _opened(raw: IO[bytes], name: str, texts: tuple[str, ...], unit: str = "ns")
 
 
 def _planned_unit(parquet: pq.ParquetFile, planned: pa.Schema) -> str:
-    names = [name for name in parquet.schema_arrow.names if name in planned.names]
-    return planned_unit(parquet.schema, [leaf for name in names for leaf in leaf_types(planned.field(name).type)])
+    leaves: list[pa.DataType | None] = []
+    for field in parquet.schema_arrow:
+        known = field.name in planned.names
+        kind = planned.field(field.name).type if known else field.type
+        leaves += [leaf if known else None for leaf in leaf_types(kind)]
+    return planned_unit(parquet.schema, leaves)
 
 
 def _check_columns(parquet: pq.ParquetFile, group: int, name: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
@@ -201,7 +202,7 @@ def test_the_type_that_a_refused_append_names_makes_it_load(
     store.load("t", text("old.csv", "s", *old), LoadOptions(source=SourceOptions(**given)))
     source = text("new.csv", "s", *new)
     error = refusal(store, source)
-    assert error.hint == f"give the type it has there: --column-type s={kind}"
+    assert error.hint == f"give the type it has there: --column-type {shlex.quote(f's={kind}')}"
     before = column(store, "t", "s")
     store.load("t", source, appending(column_types=(("s", kind),)))
     after = column(store, "t", "s")
@@ -227,6 +228,15 @@ def test_a_refused_append_of_parquet_names_no_option_that_parquet_does_not_take(
         pq.write_table(pa.table({"s": values}), tmp_path / f"{name}.parquet")
     store.load("t", str(tmp_path / "a.parquet"))
     assert refusal(store, str(tmp_path / "b.parquet")).hint == "load it as another dataset"
+
+
+def test_the_type_is_named_for_the_column_of_the_source(store: Store, text: Text) -> None:
+    store.load("t", text("old.csv", "s", "word"))
+    source = text("new.csv", "source name", "1")
+    options = appending(rename=(("source name", "s"),))
+    assert refusal(store, source, options).hint == "give the type it has there: --column-type 'source name=string'"
+    store.load("t", source, appending(rename=(("source name", "s"),), column_types=(("source name", "string"),)))
+    assert column(store, "t", "s") == ["word", "1"]
 
 
 def test_a_type_that_was_given_already_is_not_named_again(store: Store, text: Text) -> None:

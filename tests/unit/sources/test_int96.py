@@ -67,6 +67,13 @@ def test_columns_that_no_unit_holds_are_refused_by_name(tmp_path: Path, near_fir
     assert caught.value.context["column"] == ("far" if near_first else "near")
 
 
+def test_only_the_columns_that_are_read_decide_on_the_unit(tmp_path: Path, read: Read) -> None:
+    path = written(tmp_path / "both.parquet", near=NEAR, far=pa.array(FAR, US))
+    far = read(path, columns=("far",), rename=(("far", "until"),))
+    assert far.column("until").to_pylist() == FAR
+    assert read(path, columns=("near",)).column("near").type == pa.timestamp("ns")
+
+
 def test_a_day_beyond_microseconds_is_read_in_milliseconds(tmp_path: Path, read: Read) -> None:
     path = tmp_path / "until.parquet"
     table = pa.table({"until": pa.array([dt.datetime(2021, 1, 1)] * 4, US)})
