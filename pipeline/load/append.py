@@ -108,7 +108,8 @@ def _loads_as(name: str, kind: pa.DataType, source: SourcePlan) -> bool:
         return False
     types = (*source.options.column_types, (name, str(kind)))
     try:
-        plan_source(source.uri, replace(source.options, column_types=types, format=source.format), max_splits=1)
+        options = replace(source.options, column_types=types, format=source.format)
+        plan_source([file.uri for file in source.files], options, max_splits=1)
     except MillraceError:
         return False
     return True
