@@ -131,6 +131,12 @@ def _cells(children: pa.Array) -> Any:
     return np.arange(len(children) + 1, dtype=np.int64) * CELL_BYTES + _beyond(children)
 
 
+def _up_to(children: pa.Array, places: Any) -> Any:
+    """The whole cells before each place; nothing is counted one by one where all are the same."""
+    beyond = _beyond(children)
+    return places * CELL_BYTES + (beyond if isinstance(beyond, int) else beyond[places])
+
+
 def _list(array: pa.Array) -> Any:
     import numpy as np
 
@@ -138,29 +144,27 @@ def _list(array: pa.Array) -> Any:
     if not len(offsets):
         return np.zeros(1, dtype=np.int64)
     first, last = int(offsets[0]), int(offsets[-1])
-    if pa.types.is_map(array.type):
-        sums = _cells(array.keys.slice(first, last - first)) + _cells(array.items.slice(first, last - first))
-    else:
-        sums = _cells(array.values.slice(first, last - first))
-    return sums[offsets - first]
+    children = (array.keys, array.items) if pa.types.is_map(array.type) else (array.values,)
+    return sum(_up_to(child.slice(first, last - first), offsets - first) for child in children)
 
 
 def _list_view(array: pa.Array) -> Any:
     import numpy as np
 
-    sums = _cells(array.values)
     offsets = np.asarray(array.offsets, dtype=np.int64)
     sizes = np.asarray(array.sizes, dtype=np.int64)
     # A null's offset and size may hold anything.
     sizes = np.where(array.is_valid().to_numpy(zero_copy_only=False), sizes, 0)
     offsets = np.where(sizes > 0, offsets, 0)
-    return _sums(sums[offsets + sizes] - sums[offsets])
+    starts, stops = _up_to(array.values, np.stack([offsets, offsets + sizes]))
+    return _sums(stops - starts)
 
 
 def _fixed_size_list(array: pa.Array) -> Any:
+    import numpy as np
+
     size = array.type.list_size
-    sums = _cells(array.values.slice(array.offset * size, len(array) * size))
-    return sums[::size] if size else _constant(array, 0)
+    return _up_to(array.values.slice(array.offset * size, len(array) * size), np.arange(len(array) + 1) * size)
 
 
 def _struct(array: pa.Array) -> Any:

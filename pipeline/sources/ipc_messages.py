@@ -17,6 +17,8 @@ __all__ = ["DICTIONARY", "FILE_MAGIC", "RECORD_BATCH", "SCHEMA", "Message", "che
 SCHEMA, DICTIONARY, RECORD_BATCH = 1, 2, 3
 FILE_MAGIC = b"ARROW1\0\0"
 _LARGEST_HEADER = 64_000_000
+_LONGEST_ARRAY = 2**31 - 1
+"""The most rows, or values in lists, that the Arrow format asks of a reader; nulls take no bytes that would say it."""
 _CONTINUATION = b"\xff\xff\xff\xff"
 
 
@@ -24,8 +26,9 @@ _CONTINUATION = b"\xff\xff\xff\xff"
 class Message:
     """One message without its body.
 
-    ``header`` are its first bytes, prefix and padding too; ``rows`` are those of a record batch; ``buffers`` are
-    the (offset, length) pairs of a compressed body, none when the body is not compressed.
+    ``header`` are its first bytes, prefix and padding too; ``rows`` are those of a record batch, ``longest`` the
+    length of its longest array; ``buffers`` are the (offset, length) pairs of a compressed body, none when the body
+    is not compressed.
     """
 
     offset: int
@@ -33,6 +36,7 @@ class Message:
     kind: int
     body_bytes: int
     rows: int
+    longest: int
     buffers: tuple[tuple[int, int], ...]
 
     @property
@@ -62,10 +66,10 @@ def next_message(read: Callable[[int], bytes], name: str, offset: int) -> Messag
     if len(metadata) != length:
         raise damaged(name, "it ends in the middle of a message")
     try:
-        kind, body_bytes, rows, buffers = _parse(metadata)
+        kind, body_bytes, rows, longest, buffers = _parse(metadata)
     except (struct.error, ValueError) as error:
         raise damaged(name, "a message header that makes no sense") from error
-    return Message(offset, prefix + metadata, kind, body_bytes, rows, buffers)
+    return Message(offset, prefix + metadata, kind, body_bytes, rows, longest, buffers)
 
 
 def check_size(message: Message, peek: Callable[[int, int], bytes], limit: int, name: str, what: str) -> None:
@@ -73,6 +77,12 @@ def check_size(message: Message, peek: Callable[[int, int], bytes], limit: int, 
 
     ``peek(offset, size)`` gives bytes of the body. Raises ``SourceTooLargeError``.
     """
+    if message.longest > _LONGEST_ARRAY:
+        raise SourceTooLargeError(
+            f"{name}: {what} has an array of {message.longest:,} values; at most {_LONGEST_ARRAY:,} are read",
+            hint="write it in smaller batches",
+            file=name,
+        )
     size = message.body_bytes
     if size <= limit and message.buffers:
         size = 0
@@ -99,7 +109,7 @@ def damaged(name: str, what: str) -> SourceCorruptError:
     return SourceCorruptError(f"{name} is damaged Arrow data: {what}", hint="write or copy it again", file=name)
 
 
-def _parse(data: bytes) -> tuple[int, int, int, tuple[tuple[int, int], ...]]:
+def _parse(data: bytes) -> tuple[int, int, int, int, tuple[tuple[int, int], ...]]:
     table = _Table(data, *struct.unpack_from("<I", data))
     kind = table.number(1, "<B")
     body_bytes = table.number(3, "<q")
@@ -110,11 +120,12 @@ def _parse(data: bytes) -> tuple[int, int, int, tuple[tuple[int, int], ...]]:
     elif kind == DICTIONARY:
         batch = table.table(2).table(1)
     else:
-        return kind, body_bytes, 0, ()
+        return kind, body_bytes, 0, 0, ()
     rows = batch.number(0, "<q")
-    if rows < 0:
-        raise ValueError(rows)
-    return kind, body_bytes, rows, batch.pairs(2) if batch.has(3) else ()
+    lengths = [rows, *(length for length, _ in batch.pairs(1))]
+    if min(lengths) < 0:
+        raise ValueError(min(lengths))
+    return kind, body_bytes, rows, max(lengths), batch.pairs(2) if batch.has(3) else ()
 
 
 class _Table:

@@ -21,6 +21,8 @@ __all__ = ["SplitReader", "held_bytes", "in_pieces", "open_source", "open_split"
 
 BATCH_BYTES = 8_000_000
 """The most Arrow data in one batch, unless a single row is larger."""
+_BATCH_ROWS = 1_000_000
+"""The most rows in one batch: nulls and runs take no bytes, and whoever counts rows takes 8 bytes for each."""
 
 
 class SplitReader:
@@ -79,7 +81,7 @@ class SplitReader:
 
 def in_pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
     """The batch, halved until each piece is small enough."""
-    waiting = [batch] if batch.num_rows else []
+    waiting = [batch.slice(start, _BATCH_ROWS) for start in range(0, batch.num_rows, _BATCH_ROWS)][::-1]
     while waiting:
         piece = waiting.pop()
         if piece.num_rows > 1 and held_bytes(piece) > BATCH_BYTES:
