@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -129,10 +130,10 @@ class Store:
 
     # --- what is there
 
-    def datasets(self) -> list[DatasetInfo]:
-        """Every dataset with a visible version, by name."""
+    def datasets(self, pattern: str = "*") -> list[DatasetInfo]:
+        """Every dataset with a visible version whose name matches ``pattern`` (``*``, ``?``, ``[a-z]``), by name."""
         infos = []
-        for name in self.catalogue.names():
+        for name in fnmatch.filter(self.catalogue.names(), pattern):
             versions = self.catalogue.versions(name)
             if versions:
                 v = versions[0]

@@ -42,4 +42,4 @@ def command(invocation: Invocation, /, name: str, dry_run: bool, yes: bool, now:
             count = len(store.versions(dataset))
             confirmed(f"delete {dataset} with all of its {count} versions", yes=yes)
         report = store.delete(name, whole=whole, now=now, dry_run=dry_run)
-        invocation.answer(report.to_json(), lambda: show_sweep(report, name))
+        invocation.answer(report.to_json(), lambda: show_sweep(report, name, now=now))

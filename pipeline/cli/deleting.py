@@ -34,12 +34,13 @@ def confirmed(question: str, *, yes: bool) -> None:
     click.confirm(one_line(question), abort=True, err=True)
 
 
-def show_sweep(report: SweepReport, title: str) -> None:
-    """The report for people: what was marked, what went, what waits for its time."""
+def show_sweep(report: SweepReport, title: str, *, now: bool = False) -> None:
+    """The report for people: what was marked, what went, what waits for its time; ``now``: none of it waits."""
     would = "would be " if report.dry_run else ""
     print_facts(
         [
             (f"versions {would}deleted", ", ".join(report.marked) or "none"),
+            *_what_follows(report, now=now),
             ("left behind by", f"{len(report.garbage)} writers"),
             ("still in their grace time", report.waiting),
             ("removed", f"{report.removed_writers} writers, {report.removed_partitions} buckets"),
@@ -56,8 +57,25 @@ def show_sweep(report: SweepReport, title: str) -> None:
                 for item in report.garbage
             ],
             right=["buckets"],
+            folding=["why"],
+            spare=["buckets", "run"],
         )  # fmt: skip
     for item in report.lacking[:20]:
         say(f"millrace: {item['node']} lacks {item['what']}, which {item['dataset']}@{item['version']} names")
     for line in report.problems:
         say(f"millrace: {one_line(line)}")
+
+
+def _what_follows(report: SweepReport, *, now: bool) -> list[tuple[str, str]]:
+    """What becomes of the marked versions' data, and how to take their deletion back."""
+    from pipeline.store.sweep import GRACE
+
+    if not report.marked or now:
+        return []
+    hours = f"{GRACE.total_seconds() / 3600:g} hours"
+    if report.dry_run:
+        return [("their data", f"would be gone for readers at once, and removed in {hours}")]
+    return [
+        ("their data", f"gone for readers now, data is removed in {hours} (by the next fsck --delete after that)"),
+        ("until then", f"millrace undelete {report.marked[0]}"),
+    ]

@@ -64,6 +64,7 @@ def _show_checks(checks: list[Check]) -> None:
     print_table(
         ["", "checked", "found", "what to do"],
         [(_WORDS[check.state], check.name, check.found, check.advice) for check in checks],
+        folding=["found", "what to do"],
     )
 
 
@@ -75,4 +76,5 @@ def _show_ceilings(ceilings: list[Ceiling]) -> None:
         ["this machine's ceilings", "value", "unit", ""],
         [(c.what, "-" if c.value is None else f"{c.value:,.0f}", c.unit, c.note) for c in ceilings],
         right=["value"],
+        folding=["this machine's ceilings", ""],
     )

@@ -44,6 +44,8 @@ def command(invocation: Invocation, /, name: str) -> None:
             reference, chunks = _evict_version(store, cache, name)
         else:
             reference, chunks = dataset, cache.delete_dataset(dataset)
+            if not chunks:
+                store.versions(dataset)  # a dataset that was deleted may be in Redis; this says that there is none
         invocation.answer(
             {"reference": reference, "chunks": chunks},
             lambda: print_facts([("chunks taken out", chunks)], title=reference),

@@ -6,10 +6,11 @@ import io
 import json
 import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 __all__ = [
@@ -28,6 +29,12 @@ __all__ = [
 _UNITS = ("kB", "MB", "GB", "TB", "PB")
 _UNBOUNDED = 100_000
 """Columns of a table that no terminal limits: piped output is never cut."""
+_GAP = 3
+_EDGES = -1
+"""Columns of the terminal behind each column of a table, and how many more the whole has."""
+_FOLDED_MIN = 16
+_VALUE_MIN = 20
+"""Columns of the terminal that a folded cell, or a value beside its name, has at least."""
 
 _printer: list[Callable[[str], None]] = []
 
@@ -105,29 +112,106 @@ def _plain(value: Any) -> Any:
 
 
 def print_table(
-    columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = (), title: str = ""
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    right: Sequence[str] = (),
+    folding: Sequence[str] = (),
+    spare: Sequence[str] = (),
+    title: str = "",
 ) -> None:
-    """A table on standard output; the columns named in ``right`` are numbers. As wide as it is when piped."""
+    """A table on standard output; the columns named in ``right`` are numbers. As wide as it is when piped.
+
+    On a terminal only cells of the columns named in ``folding`` take several lines, so that no name or id is broken.
+    Where the table does not fit, columns named in ``spare`` are left out, first to last, and named below it. Where that
+    is not enough, each row is a block of ``title: value`` lines with every column.
+    """
     from rich.table import Table
 
-    table = Table(box=_box(), title=title or None, title_justify="left", pad_edge=False, header_style="bold")
+    body = [[cell for _, cell in zip(columns, row, strict=True)] for row in rows]
+    _print_title(title)
+    kept = _fitting(columns, body, folding, spare) if body else list(range(len(columns)))
+    if not kept:
+        _print_blocks(columns, body)
+        return
+    left_out = [column for index, column in enumerate(columns) if index not in kept]
+    columns, body = [columns[index] for index in kept], [[row[index] for index in kept] for row in body]
+    table = Table(box=_box(), pad_edge=False, header_style="bold")
     for column in columns:
-        table.add_column(_text(column), justify="right" if column in right else "left", overflow="fold")
-    for row in rows:
+        justify: Literal["left", "right"] = "right" if column in right else "left"
+        table.add_column(_text(column), justify=justify, overflow="fold", no_wrap=column not in folding)
+    for row in body:
         table.add_row(*(_text(cell) for cell in row))
-    _print(table)
+    _print(table, _width() if body else _UNBOUNDED)
+    if left_out:
+        say(f"not shown: {', '.join(left_out)} (--json, or a wider terminal)")
+
+
+def _print_blocks(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    for number, row in enumerate(rows):
+        if number:
+            print()
+        print_facts([(f"{column}:" if column else "", cell) for column, cell in zip(columns, row, strict=True)])
 
 
 def print_facts(facts: Iterable[tuple[str, object]], *, title: str = "") -> None:
-    """Names and values, one a line, on standard output."""
-    from rich.table import Table
+    """Names and values, one a line, on standard output.
 
-    table = Table(box=None, show_header=False, title=title or None, title_justify="left", pad_edge=False)
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
-    for name, value in facts:
-        table.add_row(_text(name), _text(value))
-    _print(table)
+    A value too long for the terminal goes on in the next line, broken between words alone.
+    """
+    from rich.cells import cell_len
+    from rich.text import Text
+
+    shown = [(visible(name), _text(value)) for name, value in facts]
+    _print_title(title)
+    indent = max((cell_len(name) for name, _ in shown), default=0) + 1
+    room = _width() - indent
+    for name, value in shown:
+        beside = room >= min(_VALUE_MIN, cell_len(value.plain))
+        lead = indent if beside else 2
+        gap = " " * (indent - cell_len(name)) if beside else f"\n{' ' * lead}"
+        _print(Text.assemble((name, "bold"), gap, _wrapped(value, _width() - lead, " " * lead)))
+
+
+def _print_title(title: str) -> None:
+    """A line of its own, however wide what stands below it is."""
+    from rich.text import Text
+
+    if title:
+        _print(Text(visible(title), style="italic"))
+
+
+def _wrapped(value: Any, room: int, lead: str) -> Any:
+    """The text, with breaks between words; a word that is longer than ``room`` stays whole."""
+    from rich.text import Text
+
+    if len(value.plain) <= room:
+        return value
+    lines = textwrap.wrap(value.plain, max(1, room), break_long_words=False, break_on_hyphens=False)
+    return Text(f"\n{lead}".join(lines), style=value.style)
+
+
+def _fitting(
+    columns: Sequence[str], rows: Sequence[Sequence[object]], folding: Sequence[str], spare: Sequence[str]
+) -> list[int]:
+    """Which columns a table has that fits the terminal, with cells of ``folding`` in a few lines; none: no such one."""
+    from rich.cells import cell_len
+
+    widths = []
+    for index, column in enumerate(columns):
+        natural = max(cell_len(_text(cell).plain) for cell in (column, *(row[index] for row in rows)))
+        widths.append(min(natural, _FOLDED_MIN) + _GAP if column in folding else natural + _GAP)
+    kept = list(range(len(columns)))
+    waiting = [list(columns).index(column) for column in spare]
+    while sum(widths[index] for index in kept) + _EDGES > _width():
+        if not waiting:
+            return []
+        kept.remove(waiting.pop(0))
+    return kept
+
+
+def _width() -> int:
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else _UNBOUNDED
 
 
 def _text(value: object) -> Any:
@@ -153,14 +237,14 @@ def _encodes(text: str) -> bool:
     return True
 
 
-def _print(what: Any) -> None:
+def _print(what: Any, width: int = _UNBOUNDED) -> None:
     """Drawn in memory and written at once: rich ends the process when a pipe breaks, we do that ourselves."""
     from rich.console import Console
+    from rich.text import Text
 
     tty = sys.stdout.isatty()
-    width = shutil.get_terminal_size().columns if tty else _UNBOUNDED
     console = Console(file=io.StringIO(), force_terminal=tty, width=width, highlight=False, emoji=False)
-    console.print(what)
+    console.print(what, soft_wrap=isinstance(what, Text))
     drawn = console.file.getvalue()  # type: ignore[attr-defined] # the StringIO given above
     # The box has an upper and a lower edge of spaces.
     text = "\n".join(line.rstrip(" ") for line in drawn.splitlines()).strip("\n") + "\n"

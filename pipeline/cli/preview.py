@@ -32,7 +32,7 @@ def print_preview(table: pa.Table) -> None:
     if sys.stdout.isatty():
         fitting = _fitting(names, columns, shutil.get_terminal_size().columns)
     right = [names[i] for i in range(fitting) if _is_number(table.schema.field(i).type)]
-    print_table(names[:fitting], list(zip(*columns[:fitting], strict=True)), right=right)
+    print_table(names[:fitting], list(zip(*columns[:fitting], strict=True)), right=right, folding=names[:fitting])
     cut = [name for name, column in zip(names[:fitting], columns, strict=False) if any(map(_is_cut, column))]
     if cut:
         say(f"cut at {CELL_MAX} characters: {listed_columns(cut)} (whole with --output - --format csv, or jsonl)")

@@ -40,4 +40,4 @@ def command(invocation: Invocation, /, name: str, keep: int, dry_run: bool, yes:
             confirmed(f"delete {', '.join(would.marked)}", yes=yes)
         if not dry_run:
             report = store.prune(name, keep, now=now)
-        invocation.answer(report.to_json(), lambda: show_sweep(report, name))
+        invocation.answer(report.to_json(), lambda: show_sweep(report, name, now=now))

@@ -9,6 +9,7 @@ import click
 from pipeline.cli.invocation import Invocation, json_option, pass_invocation, strict_option
 from pipeline.cli.output import human_bytes, print_facts, print_table
 from pipeline.cli.store import open_store
+from pipeline.cli.tag import tags_by_version
 
 if TYPE_CHECKING:
     from pipeline.api import Store
@@ -29,9 +30,9 @@ def command(invocation: Invocation, /, name: str) -> None:
     names the version listed with it, else the newest one before it. A number or time of several versions is refused
     with their full names.
 
-    JSON: dataset, version, kind, mode, parent, rows, raw_bytes, stored_bytes, chunks, largest_chunk_bytes (stored),
-    replicas (1 when anything is owed), under_replicated (what is: writer, bucket, chunks; buckets below 0 are
-    manifest pages and catalogue rows), schema (name, type, nullable), source, settings, run, code, committed_at.
+    JSON: dataset, version, tags, kind, mode, parent, rows, raw_bytes, stored_bytes, chunks, largest_chunk_bytes
+    (stored), replicas (1 when anything is owed), under_replicated (what is: writer, bucket, chunks; buckets below 0
+    are manifest pages and catalogue rows), schema (name, type, nullable), source, settings, run, code, committed_at.
 
     \b
     Example:
@@ -54,6 +55,7 @@ def describe(store: Store, version: Version) -> dict[str, Any]:
     return {
         "dataset": version.dataset,
         "version": version.label,
+        "tags": tags_by_version(store.tags(version.dataset)).get(version.label, []),
         "kind": version.kind,
         "mode": version.mode,
         "parent": version.parent,
@@ -98,6 +100,7 @@ def _show(facts: dict[str, Any]) -> None:
             ("source", came_from),
             ("its checksum", f"CRC-32 {source['crc32']}" if "crc32" in source else "not known"),
             ("run", facts["run"]),
+            ("tags", ", ".join(facts["tags"]) or "none"),
             ("mode", facts["mode"]),
             ("parent", facts["parent"] or "none"),
             ("committed", f"{facts['committed_at']:%Y-%m-%d %H:%M:%S} UTC"),
@@ -108,4 +111,5 @@ def _show(facts: dict[str, Any]) -> None:
     print_table(
         ["column", "type", "null"],
         [(f["name"], f["type"], "yes" if f["nullable"] else "no") for f in facts["schema"]],
+        folding=["column", "type"],
     )

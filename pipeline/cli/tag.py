@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import click
 
 from pipeline.cli.invocation import Invocation, json_option, pass_invocation, strict_option
 from pipeline.cli.output import print_facts
 from pipeline.cli.store import open_store
 
-__all__ = ["command"]
+__all__ = ["command", "tags_by_version"]
 
 
 @click.command(short_help="Give a version a name that stays with it.")
@@ -36,3 +38,11 @@ def command(invocation: Invocation, /, name: str, tag: str) -> None:
         moved = f" (moved from {before})" if before not in (None, version.label) else ""
         facts = {"dataset": version.dataset, "version": version.label, "tag": tag, "before": before}
         invocation.answer(facts, lambda: print_facts([("tag", f"{tag}{moved}")], title=version.reference))
+
+
+def tags_by_version(tags: Mapping[str, str]) -> dict[str, list[str]]:
+    """The tags (name to label) of a dataset for each label that has any, in order."""
+    found: dict[str, list[str]] = {}
+    for tag, label in sorted(tags.items()):
+        found.setdefault(label, []).append(tag)
+    return found

@@ -59,7 +59,7 @@ def command(context: click.Context, invocation: Invocation, /, name: str, each_r
             )
             if report.problems:
                 rows = [(p["error"], p.get("node", ""), p.get("chunk", ""), p["message"]) for p in report.problems]
-                print_table(["problem", "node", "chunk", "what"], rows)
+                print_table(["problem", "node", "chunk", "what"], rows, folding=["what"])
 
         invocation.answer(report.to_json(), show)
     if not report.ok:

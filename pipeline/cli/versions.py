@@ -9,6 +9,7 @@ import click
 from pipeline.cli.invocation import Invocation, json_option, pass_invocation, strict_option
 from pipeline.cli.output import human_bytes, print_table, say
 from pipeline.cli.store import open_store
+from pipeline.cli.tag import tags_by_version
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -29,7 +30,7 @@ _FIELDS = ("mode", "parent", "kind", "rows", "chunks", "raw_bytes", "stored_byte
 def command(invocation: Invocation, /, name: str, deleted: bool) -> None:
     """List every version of the dataset NAME, newest first.
 
-    JSON: dataset and versions, a list of version, mode, parent, kind, rows, chunks, raw_bytes, stored_bytes, run,
+    JSON: dataset and versions, a list of version, tags, mode, parent, kind, rows, chunks, raw_bytes, stored_bytes, run,
     committed_at; with --deleted also deleted_at and removed_from (when a sweep may remove its data).
 
     \b
@@ -39,8 +40,14 @@ def command(invocation: Invocation, /, name: str, deleted: bool) -> None:
     """
     with open_store(invocation) as store:
         versions = store.versions(name, deleted=deleted)
+        tags = tags_by_version(store.tags(name))
         facts: list[dict[str, Any]] = [
-            {"version": version.label, **{field: getattr(version, field) for field in _FIELDS}, **_removal(version)}
+            {
+                "version": version.label,
+                "tags": tags.get(version.label, []),
+                **{field: getattr(version, field) for field in _FIELDS},
+                **_removal(version),
+            }
             for version in versions
         ]
 
@@ -51,6 +58,7 @@ def command(invocation: Invocation, /, name: str, deleted: bool) -> None:
             print_table(
                 [
                     "version",
+                    "tags",
                     "mode",
                     "parent",
                     "rows",
@@ -64,6 +72,7 @@ def command(invocation: Invocation, /, name: str, deleted: bool) -> None:
                 [
                     (
                         v.label,
+                        ", ".join(tags.get(v.label, [])),
                         v.mode,
                         v.parent or "",
                         v.rows,
@@ -77,6 +86,7 @@ def command(invocation: Invocation, /, name: str, deleted: bool) -> None:
                     for v in versions
                 ],
                 right=["rows", "chunks", "raw", "stored"],
+                spare=["chunks", "raw", "parent", "mode", "stored"],
             )
 
         invocation.answer({"dataset": name, "versions": facts}, show)

@@ -45,7 +45,7 @@ def published(plan: LoadPlan, every: Sequence[Version]) -> Version | None:
     if any(version.number >= plan.number for version in same):
         raise VersionNotFoundError(
             f"{plan.dataset}@{same[0].label} was published by an earlier attempt at this load, and then deleted",
-            hint="if it is wanted after all, load it again as another run",
+            hint=f"millrace undelete {same[0].reference} takes that back; or load it again as another run (--run-id)",
             dataset=plan.dataset,
             version=same[0].label,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import time
@@ -142,3 +143,136 @@ def test_resume_goes_on_with_the_load_that_was_killed_and_refuses_where_there_is
     assert (done.code, done.json["run"], done.json["rows"]) == (0, row.run, 200_000)
     other = millrace(*load, "--codec", "none", "--resume", "--run-id", row.run)
     assert other.code == 2
+
+
+def test_tags_are_listed_by_versions_and_show_and_the_hints_about_them_hold(
+    millrace: Millrace, two: tuple[str, str, str]
+) -> None:
+    name, first, second = two
+    for reference, tag in ((first, "good"), (first, "a_second"), (second, "gone")):
+        assert millrace("tag", reference, tag).code == 0
+    assert millrace("untag", name, "gone").code == 0
+    listed = millrace("versions", name, "--json").json["versions"]
+    assert [version["tags"] for version in listed] == [[], ["a_second", "good"]]
+    assert millrace("show", f"{name}@good", "--json").json["tags"] == ["a_second", "good"]
+    assert millrace("show", name, "--json").json["tags"] == []
+    assert "a_second, good" in millrace("versions", name).out
+    assert re.search(r"tags +a_second, good", millrace("show", first).out)
+    assert re.search(r"tags +none", millrace("show", second).out)
+    unknown = millrace("untag", name, "nothing")
+    assert unknown.err.endswith(f"has no tag 'nothing': millrace versions {name} shows its tags\n")
+    refused = millrace("delete", first)
+    (hint,) = re.findall(r"millrace (untag \S+ \S+) first", refused.err)
+    assert millrace(*hint.split()).code == 0
+    (hint,) = re.findall(r"millrace (untag \S+ \S+) first", millrace("delete", first).err)
+    assert millrace(*hint.split()).code == 0
+    assert millrace("delete", first).code == 0
+
+
+def test_delete_and_prune_say_what_becomes_of_the_data_and_how_to_take_it_back(
+    millrace: Millrace, two: tuple[str, str, str]
+) -> None:
+    name, first, _ = two
+    would = millrace("prune", name, "--keep", "1", "--dry-run").out
+    assert "would be gone for readers at once, and removed in 24 hours" in would
+    for command in (("delete", first), ("prune", name, "--keep", "1", "--yes")):
+        said = millrace(*command).out
+        assert "gone for readers now, data is removed in 24 hours" in said
+        (hint,) = re.findall(r"millrace (undelete \S+)", said)
+        assert hint == f"undelete {first}"
+        assert millrace(*hint.split()).code == 0
+    said = millrace("delete", first, "--now").out
+    assert "24 hours" not in said
+    assert "undelete" not in said
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("versions", "NAME"),
+        ("versions", "NAME", "--deleted"),
+        ("show", "NAME"),
+        ("show", "NAME@1"),
+        ("diff", "NAME", "NAME"),
+        ("tag", "NAME", "good"),
+        ("untag", "NAME", "good"),
+        ("read", "NAME"),
+        ("verify", "NAME"),
+        ("verify", "NAME", "--each-replica"),
+        ("heal", "NAME"),
+        ("heal", "NAME", "--dry-run"),
+        ("delete", "NAME", "--yes"),
+        ("delete", "NAME", "--dry-run"),
+        ("delete", "NAME"),
+        ("delete", "NAME@1"),
+        ("undelete", "NAME@1"),
+        ("prune", "NAME", "--keep", "1", "--yes"),
+        ("prune", "NAME", "--keep", "1", "--dry-run"),
+        ("warm", "NAME"),
+        ("warm", "NAME@1"),
+        ("evict", "NAME"),
+        ("evict", "NAME@1"),
+        ("evict", "NAME@2026-11-22T10:00"),
+    ],
+)
+@pytest.mark.parametrize("as_json", [False, True], ids=["text", "json"])
+def test_a_dataset_that_does_not_exist_ends_every_command_with_1_and_one_line(
+    millrace: Millrace, command: tuple[str, ...], as_json: bool
+) -> None:
+    words = [word.replace("NAME", "nobody_made_this") for word in command]
+    done = millrace(*words, *(["--json"] if as_json else []))
+    assert done.code == 1
+    assert done.err == "millrace: there is no dataset 'nobody_made_this': millrace ls shows what is there\n"
+    assert (done.json["error"] == "DatasetNotFoundError") if as_json else (done.out == "")
+
+
+def test_evict_takes_a_dataset_out_that_was_deleted_and_then_says_that_there_is_none(
+    millrace: Millrace, two: tuple[str, str, str]
+) -> None:
+    name = two[0]
+    assert millrace("warm", name).code == 0
+    assert millrace("delete", name, "--yes").code == 0
+    assert millrace("evict", name, "--json").json["chunks"] > 0
+    assert millrace("evict", name).code == 1
+
+
+def test_evict_of_a_dataset_that_is_not_in_redis_is_no_error(millrace: Millrace, two: tuple[str, str, str]) -> None:
+    assert millrace("evict", two[0], "--json").json["chunks"] == 0
+
+
+def test_ls_lists_what_matches_a_pattern_and_the_newest_first_where_asked(
+    millrace: Millrace, two: tuple[str, str, str], tmp_path: Path
+) -> None:
+    name = two[0]
+    for suffix in ("b", "a"):
+        assert millrace("load", f"{name}_{suffix}", str(write_table(tmp_path / "c.csv", 10))).code == 0
+
+    def names(*options: str) -> list[str]:
+        return [info["name"] for info in millrace("ls", *options, "--json").json["datasets"]]
+
+    assert names(f"{name}*") == [name, f"{name}_a", f"{name}_b"]
+    assert names(f"{name}_?") == [f"{name}_a", f"{name}_b"]
+    assert names(f"{name}_[b-z]") == [f"{name}_b"]
+    assert names(name) == [name]
+    assert names(f"{name}*", "--newest") == [f"{name}_a", f"{name}_b", name]
+    assert set(names()) >= {name, f"{name}_a", f"{name}_b"}
+    assert names("--newest")[:2] == [f"{name}_a", f"{name}_b"]
+    nothing = millrace("ls", f"{name}_x*")
+    assert (nothing.code, nothing.out, nothing.err) == (0, "", f"no dataset matches '{name}_x*'\n")
+
+
+@pytest.mark.parametrize("columns", ["60", "80"])
+def test_listings_keep_every_reference_whole_on_a_narrow_terminal(
+    millrace: Millrace, two: tuple[str, str, str], columns: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, first, second = two
+    millrace("tag", first, "good")
+    monkeypatch.setattr("pipeline.cli.output._width", lambda: int(columns))
+    for command in (("versions", name), ("show", first), ("ls",), ("diff", first, second)):
+        out = millrace(*command).out
+        assert name in out or command[0] == "versions"
+        for reference in (first, second):
+            if command[0] in ("versions", "diff"):
+                assert reference.partition("@")[2] in out
+        # A path is one word.
+        assert all(len(line.rstrip()) <= int(columns) or "/" in line for line in out.splitlines()), (command, out)

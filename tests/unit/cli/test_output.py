@@ -4,6 +4,7 @@ import io
 import json
 import re
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
@@ -159,3 +160,99 @@ def test_a_preview_of_no_rows_and_of_no_columns_is_fine(capsys: pytest.CaptureFi
     print_preview(pa.table({"a": pa.array([], pa.int8())}))
     assert "a" in capsys.readouterr().out
     print_preview(pa.table({}))
+
+
+# --- narrow terminals
+
+VERSIONS = ["version", "mode", "parent", "rows", "stored", "committed (UTC)", "run"]
+SPARE = ["parent", "mode", "stored"]
+ROW = ("3-abc123", "append", "2-abcdef", 1234567, "3.00 MB", "2026-11-11 11:11:11", "cli/flights-3fa9c1d2")
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Make standard output a terminal of so many columns."""
+
+    def be(columns: int) -> None:
+        monkeypatch.setenv("COLUMNS", str(columns))
+        monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+
+    return be
+
+
+def plain(text: str) -> str:
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
+
+
+@pytest.mark.parametrize("columns", [30, 40, 60, 66, 72, 80, 90, 96, 97, 120])
+@pytest.mark.parametrize("spare", [SPARE, []])
+def test_no_id_is_broken_and_a_table_is_as_wide_as_the_terminal_or_becomes_blocks(
+    capsys: pytest.CaptureFixture[str], terminal: Callable[[int], None], columns: int, spare: list[str]
+) -> None:
+    terminal(columns)
+    title = f"{'flights_' * 6}@3-abc123"
+    print_table(VERSIONS, [ROW, ROW], right=["rows"], spare=spare, title=title)
+    out, err = capsys.readouterr()
+    lines = plain(out).splitlines()
+    assert lines[0] == title
+    for whole in ("3-abc123", "2026-11-11 11:11:11", "cli/flights-3fa9c1d2", "1,234,567"):
+        assert sum(line.count(whole) for line in lines[1:]) == 2, whole
+    if any("──" in line for line in lines):
+        assert max(len(line) for line in lines[1:]) <= columns
+        assert len(lines) == 5
+        assert (err != "") == (spare != [] and columns < 97)
+    else:
+        assert columns < (74 if spare else 97)
+        assert lines[1] == "version:         3-abc123"
+        assert len(lines) == (1 + 7 + 1 + 7 if columns > 36 else 1 + 9 + 1 + 9)
+        assert err == ""
+
+
+def test_the_columns_that_are_left_out_are_named(
+    capsys: pytest.CaptureFixture[str], terminal: Callable[[int], None]
+) -> None:
+    terminal(80)
+    print_table(VERSIONS, [ROW], right=["rows"], spare=SPARE)
+    out, err = capsys.readouterr()
+    assert plain(out).split()[:4] == ["version", "rows", "stored", "committed"]
+    assert err == "not shown: mode, parent (--json, or a wider terminal)\n"
+
+
+@pytest.mark.parametrize("columns", [30, 60, 100])
+def test_a_long_value_of_a_fact_is_broken_between_words_and_an_id_never(
+    capsys: pytest.CaptureFixture[str], terminal: Callable[[int], None], columns: int
+) -> None:
+    terminal(columns)
+    reference = f"{'a' * 48}@12-3fa9c1"
+    print_facts([("deleted", f"{reference}, {reference}"), ("rows", 5), ("why", "word " * 30)], title=reference)
+    lines = plain(capsys.readouterr().out).splitlines()
+    assert lines[0] == reference
+    assert sum(line.count(reference) for line in lines[1:]) == 2
+    assert all(len(line.rstrip()) <= columns for line in lines if "aaa" not in line)
+    assert "rows    5" in lines
+
+
+def test_a_long_name_of_a_fact_gets_a_line_of_its_own_where_no_value_fits_beside_it(
+    capsys: pytest.CaptureFixture[str], terminal: Callable[[int], None]
+) -> None:
+    terminal(60)
+    print_facts([(f"only in {'a' * 40}@12-3fa9c1", "1,000,000 chunks (12.3 MB) of many"), ("rows", 5)])
+    lines = plain(capsys.readouterr().out).splitlines()
+    assert lines == [f"only in {'a' * 40}@12-3fa9c1", "  1,000,000 chunks (12.3 MB) of many", f"rows{' ' * 55}5"]
+
+
+def test_a_folding_column_takes_several_lines_before_a_table_becomes_blocks(
+    capsys: pytest.CaptureFixture[str], terminal: Callable[[int], None]
+) -> None:
+    terminal(60)
+    print_table(["what", "why"], [("3-abc123", "a reason " * 12)], folding=["why"])
+    lines = plain(capsys.readouterr().out).splitlines()
+    assert lines[2].startswith(" 3-abc123   a reason a reason")
+    assert len(lines) > 4
+    assert max(map(len, lines)) <= 60
+
+
+def test_an_empty_table_is_its_header(capsys: pytest.CaptureFixture[str], terminal: Callable[[int], None]) -> None:
+    terminal(20)
+    print_table(VERSIONS, [], spare=SPARE)
+    assert "version" in capsys.readouterr().out
