@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
+from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 import pyarrow as pa
@@ -12,14 +13,16 @@ from pipeline.errors import UsageError
 __all__ = ["pandas_frame", "polars_frame", "require"]
 
 
-def require(package: str) -> None:
-    """``UsageError`` unless the package is installed; asked before anything is read."""
+def require(package: str) -> ModuleType:
+    """The package, which no image of ours has; ``UsageError`` where it is not installed, before anything is read."""
     try:
-        found = find_spec(package) is not None
-    except ValueError:  # a module without a specification: somebody has put another thing in its place
-        found = False
-    if not found:
-        raise UsageError(f"{package} is not installed", hint=f"pip install {package}, or read with to_table()")
+        return import_module(package)
+    except ModuleNotFoundError as error:
+        if error.name != package:
+            raise
+        raise UsageError(
+            f"{package} is not installed", hint=f"pip install {package}, or read with to_table()"
+        ) from None
 
 
 def pandas_frame(table: pa.Table, **options: Any) -> Any:
@@ -38,12 +41,8 @@ def pandas_frame(table: pa.Table, **options: Any) -> Any:
 
 def polars_frame(table: pa.Table) -> Any:
     """A polars DataFrame."""
-    import polars
-
-    return polars.from_arrow(table)
+    return require("polars").from_arrow(table)
 
 
 def _nullable(kind: pa.DataType) -> Any:
-    import pandas
-
-    return pandas.api.types.pandas_dtype(str(kind).replace("int", "Int").replace("uI", "UI"))
+    return require("pandas").api.types.pandas_dtype(str(kind).replace("int", "Int").replace("uI", "UI"))

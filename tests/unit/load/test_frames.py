@@ -133,7 +133,10 @@ def test_an_unknown_column_of_a_filter_is_named_with_the_nearest(flights: Datase
 
 
 def test_a_package_that_is_not_installed_is_named(flights: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(frames, "find_spec", lambda name: None)
+    def missing(name: str) -> Any:
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    monkeypatch.setattr(frames, "import_module", missing)
     for ask, name in ((flights.to_pandas, "pandas"), (flights.to_polars, "polars")):
         with pytest.raises(UsageError, match=f"{name} is not installed: pip install {name}"):
             ask()
