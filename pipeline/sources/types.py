@@ -179,12 +179,24 @@ def refuse_nulls(options: SourceOptions, what: str) -> None:
         raise UsageError(f"null values of {what} cannot be given", hint="leave out --null-value")
 
 
-def check_names(schema: pa.Schema | pa.StructType) -> None:
-    """Raises ``UnicodeDecodeError`` when a name is not UTF-8, which pyarrow sees only when it is asked for."""
-    for field in schema.fields if isinstance(schema, pa.StructType) else schema:
-        str(field.name)
-        if pa.types.is_struct(field.type):
-            check_names(field.type)
+def check_names(schema: pa.Schema) -> None:
+    """Raises ``UnicodeDecodeError`` when a name is not UTF-8, which pyarrow sees only when it is asked for.
+
+    Names are those of columns, of fields within them, and of time zones.
+    """
+    for field in schema:
+        _check_field(field)
+
+
+def _check_field(field: pa.Field) -> None:
+    str(field.name)
+    kind = field.type
+    while pa.types.is_dictionary(kind) or isinstance(kind, pa.BaseExtensionType):
+        kind = kind.value_type if pa.types.is_dictionary(kind) else kind.storage_type
+    if pa.types.is_timestamp(kind):
+        str(kind.tz)
+    for number in range(kind.num_fields):
+        _check_field(kind.field(number))
 
 
 def merge_schemas(schemas: Iterable[pa.Schema], *, exact: bool = False) -> pa.Schema:
