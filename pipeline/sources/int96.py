@@ -21,7 +21,8 @@ INT96_UNITS = ("ns", "us", "ms", "s")
 """Units of timestamps, the usual one first."""
 _BILLION = 1_000_000_000
 _US_SECONDS_MAX = 2**63 // 1_000_000 - 1
-_ROWS = 65_536
+_VALUES = 262_144
+"""So many moments are looked at together."""
 
 
 def int96_columns(parquet: pq.ParquetFile, wanted: Sequence[str] | None) -> dict[int, str]:
@@ -51,9 +52,12 @@ def exact_units(
 
 
 def _values(parquet: pq.ParquetFile, column: int) -> Iterator[pa.Array]:
-    groups = range(parquet.metadata.num_row_groups)
-    batches = parquet.reader.iter_batches(_ROWS, row_groups=groups, column_indices=[column], use_threads=False)
-    return (batch.column(0) for batch in batches)
+    for number in range(parquet.metadata.num_row_groups):
+        group = parquet.metadata.row_group(number)
+        # A few bytes may stand for many equal moments, and a row for many of them.
+        rows = max(1, min(group.num_rows, _VALUES * group.num_rows // max(1, group.column(column).num_values)))
+        batches = parquet.reader.iter_batches(rows, row_groups=[number], column_indices=[column], use_threads=False)
+        yield from (batch.column(0) for batch in batches)
 
 
 def _moments(array: pa.Array) -> Iterator[pa.Array]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pyarrow as pa
 
-from pipeline.arrow_types import holds
+from pipeline.arrow_types import holds, is_dense_union
 from pipeline.errors import SourceCorruptError, SourceFormatError
 
 __all__ = ["check_values"]
@@ -38,10 +38,10 @@ def check_values(
 
 
 def _first_bad_row(column: pa.Array) -> int | None:
-    """The first row with text that is not UTF-8; None where a dictionary within, which all rows share, holds it."""
+    """The first row with text that is not UTF-8; None where rows share the values within."""
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
-    if holds(column.type, pa.types.is_dictionary):
+    if holds(column.type, _is_shared):
         return None
     start, stop = 0, len(column)
     while stop - start > 1:
@@ -51,6 +51,12 @@ def _first_bad_row(column: pa.Array) -> int | None:
         else:
             stop = middle
     return start
+
+
+def _is_shared(kind: pa.DataType) -> bool:
+    types = pa.types
+    views = types.is_list_view(kind) or types.is_large_list_view(kind)
+    return bool(types.is_dictionary(kind) or views or is_dense_union(kind) or types.is_run_end_encoded(kind))
 
 
 def _is_valid(part: pa.Array) -> bool:

@@ -74,6 +74,25 @@ def test_text_of_arrow_that_is_not_utf8_is_refused_by_row_and_column(
     assert error.message == f"word.arrow, row {BAD_ROW}: column 'word' holds text that is not UTF-8"
 
 
+CODES = pa.array([0] * ROWS, pa.int8())
+SHARED = {
+    "list view": pa.ListViewArray.from_arrays(OFFSETS.slice(0, ROWS), pa.array([1] * ROWS, pa.int32()), TEXT),
+    "dense union": pa.UnionArray.from_dense(CODES, OFFSETS.slice(0, ROWS), [TEXT]),
+    "struct of dictionaries": pa.StructArray.from_arrays(
+        [pa.DictionaryArray.from_arrays(OFFSETS.slice(0, ROWS), TEXT, safe=False)], ["x"]
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", SHARED)
+def test_no_row_is_named_where_rows_share_their_values(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "word.arrow"
+    table = pa.table({"word": SHARED[kind]})
+    with pa.ipc.new_file(path, table.schema) as writer:
+        writer.write_table(table, max_chunksize=100)
+    assert refusal(path).message == "word.arrow: column 'word' holds text that is not UTF-8"
+
+
 def test_a_dictionary_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
     indices = pa.array([0, BAD_ROW - 1, 2], pa.int32())
     coded = pa.DictionaryArray.from_arrays(indices, TEXT, safe=False)
