@@ -16,12 +16,13 @@ from pipeline.errors import StoreError, StoreTimeoutError, StoreUnavailableError
 from pipeline.load import LoadOptions, LoadPlan, LoadReport, SplitResult, load_split, make_plan, publish
 from pipeline.load.merge import merge_siblings
 from pipeline.load.outcome import outcome
+from pipeline.load.publish import with_columns, with_state
 from pipeline.load.resume import unfinished_run
 from pipeline.names import check_dataset_name, new_run_id, parse_reference
 from pipeline.progress import Task, null_task
 from pipeline.removal import Removal, UndeleteReport
 from pipeline.settings import Settings
-from pipeline.sources import Paths, Source, Taken, as_paths, as_source
+from pipeline.sources import Paths, Source, SourceWarning, Taken, as_paths, as_source
 from pipeline.store import schema
 from pipeline.store.audit import Auditor, mendable
 from pipeline.store.catalogue import Catalogue
@@ -311,7 +312,10 @@ class Store:
     def published(self, plan: LoadPlan) -> LoadReport:
         """The report of a load that is there already; of its own version, or of the one that holds its rows now."""
         report = self.report(self.version(f"{plan.dataset}@{plan.holder}"), added_by=plan.label)
-        return replace(report, warnings=plan.source.warnings)
+        again = f"this very load is {report.dataset}@{report.version} already, and nothing was written"
+        return replace(
+            report, warnings=(SourceWarning("already_loaded", again), *report.warnings, *plan.source.warnings)
+        )
 
     def report(self, version: Version, *, added_by: str = "") -> LoadReport:
         """The load report of a version that is there, as far as its row and pages can tell (no durations).
@@ -322,7 +326,7 @@ class Store:
         pages = self.catalogue.page_refs(version)
         label = added_by or version.label
         own = [page for page in pages if page.added_by == label or (version.mode == "merge" and not added_by)]
-        return LoadReport(
+        report = LoadReport(
             dataset=version.dataset,
             version=version.label,
             run=version.run,
@@ -340,6 +344,7 @@ class Store:
             splits=len({page.writer for page in own}),
             source=str(version.source.get("uri", "")),
         )
+        return with_columns(self.catalogue, version, with_state(self.catalogue, report))
 
     def _writes(self) -> ReplicatedWriter:
         return ReplicatedWriter(self.cassandra, window_bytes=_CATALOGUE_WINDOW_BYTES)

@@ -115,6 +115,7 @@ def publish(planned: Mapping[str, Any], loaded: Sequence[Mapping[str, Any]]) -> 
     ``seconds`` and ``rows_per_s`` are those of the run, from its start until the version was visible.
     """
     from pipeline.load import LoadPlan, SplitResult
+    from pipeline.load.facts import report_table
 
     of = LoadPlan.from_json(dict(planned))
     results = [SplitResult.from_json(dict(result)) for result in loaded[:]]
@@ -131,10 +132,12 @@ def publish(planned: Mapping[str, Any], loaded: Sequence[Mapping[str, Any]]) -> 
         store.tell_outcome(done, report)
         cassandra = store.settings.cassandra
         emit_loaded(context["outlet_events"], done, cluster=store.cassandra.cluster_name, keyspace=cassandra.keyspace)
-    said = json.dumps(done.to_json())
-    logger.info("load report: %s", said)
+    for line in report_table(done, repeated=of.published):
+        logger.info(line)
+    for warning in done.warnings:
+        logger.warning("%s: %s", warning.code, warning.message)
     # A tuple in it would reach readers of Airflow's API wrapped in Airflow's own serialization.
-    return dict(json.loads(said))
+    return dict(json.loads(json.dumps(done.to_json())))
 
 
 def warm(report: Mapping[str, Any], *, wanted: bool) -> dict[str, Any]:

@@ -46,8 +46,7 @@ class Invocation:
     def answer(self, facts: dict[str, Any], show: Callable[[], None]) -> None:
         """The result: ``facts`` for machines (with ``degraded``), or what ``show`` prints for people."""
         if self.store is not None and self.store.catalogue.was_degraded:
-            down = ", ".join(self.store.cassandra.down()) or "one node"
-            self.note_degraded(f"{down} does not answer: a newer version may be known there alone")
+            self.note_degraded(self.store.catalogue.degraded_words)
         if self.json:
             print_json({**facts, "degraded": self.degraded or bool(facts.get("degraded"))})
         else:

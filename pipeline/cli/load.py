@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.cli.invocation import Invocation, json_option, pass_invocation, strict_option
-from pipeline.cli.output import human_bytes, human_seconds, print_facts
+from pipeline.cli.output import print_facts
 from pipeline.cli.reporting import reported
 from pipeline.cli.store import open_store
 from pipeline.column_names import parse_columns, parse_rename
@@ -20,8 +20,12 @@ if TYPE_CHECKING:
     from pipeline.load import LoadOptions, LoadPlan, LoadReport
     from pipeline.progress import Task
     from pipeline.settings import LoadSettings
+    from pipeline.sources import SourceWarning
 
 __all__ = ["command"]
+
+_TOLD = frozenset({"already_loaded", "without_progress", "without_cache"})
+"""Warnings that the command's table, or the service's own client, has told already."""
 
 
 def _column_types(
@@ -145,6 +149,9 @@ def command(invocation: Invocation, /, name: str, source: str, **given: Any) -> 
     begins with . or _, unless the pattern writes that part out; a warning gives their number and one name. The values
     in the names of folders like KEY=VALUE are no columns; a warning names the keys. Bytes keep every file and folder.
 
+    JSON: the load report. columns is a list of name and type, columns_total their number; warnings is a list of
+    everything surprising: code, message, column, line, file.
+
     --column-type, --columns and --rename name columns as the source does; a name with commas, = or outer blanks stands
     in double quotes in the last two. The version has the new names.
 
@@ -189,13 +196,13 @@ def command(invocation: Invocation, /, name: str, source: str, **given: Any) -> 
             seconds=round(seconds, 3),
             rows_per_s=round(report.rows / seconds, 1),
             missing=tuple(missing),
+            warnings=(*(_without(each) for each in missing), *report.warnings),
         )
-        if report.degraded and not dry_run:
-            invocation.note_degraded(
-                f"{report.dataset}@{report.version} has {report.under_replicated} chunks or rows on one node only"
-            )
         for warning in report.warnings:
-            invocation.warn_once(warning.message)
+            if warning.code == "degraded":
+                invocation.note_degraded(warning.message)
+            if warning.code not in _TOLD:
+                invocation.warn_once(warning.message)
         invocation.answer({**report.to_json(), "dry_run": dry_run}, lambda: _show(report, plan, dry_run=dry_run))
 
 
@@ -274,27 +281,15 @@ def _load(invocation: Invocation, store: Store, plan: LoadPlan, task: Task) -> L
     return report
 
 
+def _without(service: str) -> SourceWarning:
+    from pipeline.sources import SourceWarning
+
+    said = {"progress": "its progress was not reported: Kafka does not answer", "cache": "Redis does not answer"}
+    return SourceWarning(f"without_{service}", f"the load did without {service}: {said[service]}")
+
+
 def _show(report: LoadReport, plan: LoadPlan, *, dry_run: bool) -> None:
-    ratio = f"{report.ratio:.2f}"
-    facts: list[tuple[str, object]] = [
-        ("rows", f"{report.rows:,}" + (f" ({report.total_rows:,} in all)" if report.mode == "append" else "")),
-        ("raw bytes", human_bytes(report.raw_bytes)),
-        ("stored bytes", f"{human_bytes(report.stored_bytes)}, {ratio} times smaller"),
-        ("chunks", f"{report.chunks:,}"),
-    ]
-    if not dry_run:
-        owed = f" ({report.under_replicated:,} under-replicated)" if report.degraded else ""
-        facts += [("replicas", f"{report.replicas} each{owed}")]
-    facts += [
-        ("seconds", human_seconds(report.seconds)),
-        ("rows/s", f"{report.rows_per_s:,.0f}"),
-        ("source", report.source),
-        ("run", report.run),
-    ]
-    if report.missing:
-        facts.append(("did without", ", ".join(report.missing)))
-    if dry_run:
-        facts.append(("written", "nothing (dry run)"))
-    elif plan.published:
-        facts.append(("written", "nothing: this very load was there already"))
+    from pipeline.load.facts import report_facts
+
+    facts = report_facts(report, dry_run=dry_run, repeated=plan.published)
     print_facts(facts, title=f"{report.dataset}@{report.version}")

@@ -13,6 +13,8 @@ from datetime import UTC, date, datetime
 from typing import Any, Literal
 from uuid import UUID
 
+from pipeline.units import human_bytes, human_seconds
+
 __all__ = [
     "human_bytes",
     "human_seconds",
@@ -26,7 +28,6 @@ __all__ = [
     "warn",
 ]
 
-_UNITS = ("kB", "MB", "GB", "TB", "PB")
 _UNBOUNDED = 100_000
 """Columns of a table that no terminal limits: piped output is never cut."""
 _GAP = 3
@@ -37,26 +38,6 @@ _VALUE_MIN = 20
 """Columns of the terminal that a folded cell, or a value beside its name, has at least."""
 
 _printer: list[Callable[[str], None]] = []
-
-
-def human_bytes(count: float) -> str:
-    """``31.2 MB``: decimal units, three digits."""
-    if abs(count) < 1000:
-        return f"{count:.0f} B"
-    for unit in _UNITS:
-        count /= 1000
-        if abs(count) < 999.5 or unit == _UNITS[-1]:
-            break
-    return f"{count:.{2 if abs(count) < 9.995 else 1 if abs(count) < 99.95 else 0}f} {unit}"
-
-
-def human_seconds(seconds: float) -> str:
-    """``0.42 s``, ``12.3 s``, ``2:05``, ``1:02:05``."""
-    if seconds < 59.95:
-        return f"{seconds:.{2 if seconds < 10 else 1}f} s"
-    minutes, second = divmod(round(seconds), 60)
-    hours, minute = divmod(minutes, 60)
-    return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"
 
 
 def visible(text: str) -> str:

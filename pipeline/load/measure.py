@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pipeline.load.columns import reported_columns
 from pipeline.load.memory import loader_memory
 from pipeline.load.plan import LoadPlan
 from pipeline.load.publish import LoadReport
 from pipeline.load.split import encoded_chunks, task_unit
 from pipeline.progress import Task
 from pipeline.settings import Settings
-from pipeline.sources import distinct, open_source
+from pipeline.sources import distinct, merge_schemas, open_source
 from pipeline.sources.parallel import worker_count
 
 __all__ = ["measure"]
@@ -32,6 +33,7 @@ def measure(settings: Settings, plan: LoadPlan, *, task: Task) -> LoadReport:
             chunks += 1
             task.advance_to(rows if by_rows else reader.bytes_read)
             task.count(chunks=1, bytes_raw=chunk.raw_bytes, bytes_stored=chunk.stored_bytes)
+        schema = merge_schemas([plan.schema, reader.schema])
         warnings = distinct([*plan.source.warnings, *reader.warnings])
     return LoadReport(
         dataset=plan.dataset,
@@ -51,4 +53,6 @@ def measure(settings: Settings, plan: LoadPlan, *, task: Task) -> LoadReport:
         splits=1,
         source=plan.source.uri,
         warnings=warnings,
+        columns=reported_columns(schema),
+        columns_total=len(schema),
     )

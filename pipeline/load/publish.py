@@ -11,9 +11,10 @@ from uuid import UUID, uuid4
 import pyarrow as pa
 
 import pipeline
-from pipeline.errors import ChunkMissingError
+from pipeline.errors import ChunkMissingError, StoreError
 from pipeline.load.append import check_append, check_kept, selector_of
 from pipeline.load.checks import check_complete, check_writers, promised_pages, published
+from pipeline.load.columns import ReportedColumns, reported_columns
 from pipeline.load.exact import check_exact
 from pipeline.load.lineage import order, root_of, root_order
 from pipeline.load.lists import Listing, sums, write_lists
@@ -71,7 +72,10 @@ class LoadReport:
     missing: tuple[str, ...] = field(default=())
     """Services that were not there and did without: ``progress``, ``cache``."""
     warnings: tuple[SourceWarning, ...] = field(default=())
-    """Everything surprising about the source, from its plan and its splits."""
+    """Everything surprising about the source, from its plan and its splits, and about the load itself."""
+    columns: ReportedColumns = field(default=())
+    """Name and Arrow type of the version's first columns, as many as ``reported_columns`` gives."""
+    columns_total: int = 0
 
     def __repr__(self) -> str:
         return (
@@ -105,8 +109,9 @@ class LoadReport:
         return self.raw_bytes / self.stored_bytes if self.stored_bytes else 1.0
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON: every field, and ``degraded`` and ``ratio``."""
-        return {**asdict(self), "degraded": self.degraded, "ratio": round(self.ratio, 3)}
+        """Plain JSON: every field, and ``degraded`` and ``ratio``; each column is an object of name and type."""
+        columns = [{"name": name, "type": kind} for name, kind in self.columns]
+        return {**asdict(self), "columns": columns, "degraded": self.degraded, "ratio": round(self.ratio, 3)}
 
 
 def publish(
@@ -143,7 +148,8 @@ def publish(
     debts = catalogue.debts(plan.dataset, {page.writer for page in own} | {version.writer})
     owed = sum(max(1, debt.chunks) for debt in debts)
     rows = sum(page.rows for page in own)
-    return LoadReport(
+    warnings = distinct([*plan.source.warnings, *(each for result in ordered for each in result.warnings)])
+    report = LoadReport(
         dataset=plan.dataset,
         version=version.label,
         run=plan.run,
@@ -162,8 +168,31 @@ def publish(
         source=plan.source.uri,
         seconds=round(seconds, 3),
         rows_per_s=round(rows / seconds, 1) if seconds else 0.0,
-        warnings=distinct([*plan.source.warnings, *(each for result in ordered for each in result.warnings)]),
+        warnings=warnings,
     )
+    return with_columns(catalogue, version, with_state(catalogue, report))
+
+
+def with_columns(catalogue: Catalogue, version: Version, report: LoadReport) -> LoadReport:
+    """Return the report with the columns of the version; without them where they cannot be read."""
+    try:
+        # A version from a list of versions comes without its schema.
+        whole = version if version.schema_blob else catalogue.resolve(version.dataset, selector_of(version.label))
+        schema = catalogue.schema(whole)
+    except StoreError:
+        return report
+    return replace(report, columns=reported_columns(schema), columns_total=len(schema))
+
+
+def with_state(catalogue: Catalogue, report: LoadReport) -> LoadReport:
+    """Return the report with a warning for what is on one node only, and for a node that did not answer."""
+    found = []
+    if report.degraded:
+        said = f"{report.dataset}@{report.version} has {report.under_replicated} chunks or rows on one node only"
+        found.append(SourceWarning("degraded", said))
+    if catalogue.was_degraded:
+        found.append(SourceWarning("node_down", catalogue.degraded_words))
+    return replace(report, warnings=(*found, *report.warnings))
 
 
 def _note_the_end(ledger: Ledger, version: Version, written: set[UUID], buckets: dict[UUID, int]) -> None:

@@ -29,6 +29,8 @@ _TEXT_COLUMNS_MAX: Final = 1000
 _FIRST_ROWS: Final = 2000
 _QUIET_BLOCKS: Final = 8
 """Blocks without a new column after which leading zeros are looked for no more."""
+_BEGINS: Final = 1
+_SIGN: Final = 2
 _SHOWN_MAX: Final = 40
 _DATE: Final = r"^\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})?)?$"
 
@@ -92,13 +94,15 @@ def _zeros(block: bytes, delimiter: str) -> pa.Array:
     import numpy as np
 
     data = np.frombuffer(block, dtype=np.uint8)
-    begins = np.zeros(256, dtype=bool)
-    begins[[ord(delimiter), *b'\n\r"']] = True
+    before = np.zeros(256, dtype=np.uint8)
+    before[[ord(delimiter), *b'\n\r"']] = _BEGINS
+    before[[*b"+-"]] = _SIGN
     zero = np.flatnonzero((data[:-1] == ord("0")) & (data[1:] - ord("0") <= 9))
-    signed = np.isin(data[zero - 1], [ord("+"), ord("-")]) & (zero > 0)
-    first = zero - signed
+    kinds = before[data[zero - 1]]
+    signed = zero[(kinds == _SIGN) & (zero > 0)] - 1
     # At the block's own start the byte before wraps around, and a record begins there.
-    return first[begins[data[first - 1]] | (first == 0)]
+    plain = zero[(kinds == _BEGINS) | (zero == 0)]
+    return np.sort(np.concatenate([plain, signed[(before[data[signed - 1]] == _BEGINS) | (signed == 0)]]))
 
 
 def undivided_header(options: SourceOptions, types: dict[str, pa.DataType], name: str) -> list[SourceWarning]:

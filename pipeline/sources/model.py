@@ -13,7 +13,7 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from pipeline.errors import InvalidSettingError, UsageError
-from pipeline.sources.table_options import AUTO, check_table_options
+from pipeline.sources.table_options import AUTO, check_table_options, check_types
 from pipeline.sources.warnings import SourceWarning
 
 __all__ = ["FORMATS", "SourceFile", "SourceOptions", "SourcePlan", "Split"]
@@ -68,6 +68,7 @@ class SourceOptions:
     piece_bytes: int = 1_000_000
 
     def __post_init__(self) -> None:
+        check_types(self)
         if self.format is not None and self.format not in FORMATS:
             raise InvalidSettingError(f"unknown source format {self.format!r}", hint=f"use one of {', '.join(FORMATS)}")
         delimiter = "," if self.delimiter is None else self.delimiter
@@ -87,10 +88,6 @@ class SourceOptions:
             if isinstance(value, bool) or not isinstance(value, int) or value < low or (high and value > high):
                 allowed = f"at least {low}" if high is None else f"{low} to {high}"
                 raise InvalidSettingError(f"{name} is {value!r}", hint=f"give a whole number, {allowed}")
-        # JSON and callers give lists; the frozen value must stay hashable.
-        if self.null_values is not None:
-            object.__setattr__(self, "null_values", tuple(self.null_values))
-        object.__setattr__(self, "column_types", tuple((str(name), str(kind)) for name, kind in self.column_types))
         check_table_options(self)
 
     def with_fields(self, given: dict[str, Any]) -> SourceOptions:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import string
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from types import NoneType
 from typing import TYPE_CHECKING, Any, Final
 
 from pipeline.column_names import listed_columns
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AUTO",
     "check_table_options",
+    "check_types",
     "csv_only",
     "read_columns",
     "refuse_csv_options",
@@ -30,19 +32,38 @@ AUTO: Final = "auto"
 """The delimiter that is found out from the first lines."""
 
 _CSV_ONLY: Final = ("decimal", "date_format", "true_value", "false_value", "skip_rows")
+_TYPES: Final = (
+    ("format", (str, NoneType), "a text"),
+    ("schema_file", (str, NoneType), "the name of a file"),
+    ("delimiter", (str, NoneType), "one character"),
+    ("encoding", (str, NoneType), "a text"),
+    ("header", bool, "True or False"),
+)
 _DECIMALS: Final = "".join(sorted(set(string.punctuation) - set("\"'+-")))
 
 
-def check_table_options(options: SourceOptions) -> None:
-    """Bring the options into their stored types; raises ``InvalidSettingError`` by name for a wrong one."""
+def check_types(options: SourceOptions) -> None:
+    """Bring lists of texts and of pairs into hashable ones; raises ``InvalidSettingError`` for another type."""
+    for name, kind, what in _TYPES:
+        value = getattr(options, name)
+        if not isinstance(value, kind):
+            raise InvalidSettingError(f"{name} is {value!r}", hint=f"give {what}")
     for name in ("date_format", "true_value", "false_value"):
         _set(options, name, _texts(name, getattr(options, name)))
+    for name in ("null_values", "columns"):
+        if getattr(options, name) is not None:
+            _set(options, name, _texts(name, getattr(options, name), one=False))
+    _set(options, "column_types", _pairs("column_types", options.column_types, "{'delay': 'int64'}"))
+    _set(options, "rename", _pairs("rename", options.rename, "{'dep': 'departure'}"))
+
+
+def check_table_options(options: SourceOptions) -> None:
+    """Raise ``InvalidSettingError`` by name for a value that is outside its range, or contradicts another one."""
     DateFormats(options.date_format)
-    if options.columns is not None:
-        _set(options, "columns", _texts("columns", options.columns, one=False))
-        if not options.columns or len(set(options.columns)) < len(options.columns):
-            raise InvalidSettingError("columns are given twice, or none is", hint="give each column once")
-    _set(options, "rename", _pairs(options.rename))
+    columns = options.columns
+    if columns is not None and (not columns or len(set(columns)) < len(columns)):
+        raise InvalidSettingError("columns are given twice, or none is", hint="give each column once")
+    _check_rename(options)
     skip_rows = options.skip_rows
     if isinstance(skip_rows, bool) or not isinstance(skip_rows, int) or skip_rows < 0:
         raise InvalidSettingError(f"skip_rows is {skip_rows!r}", hint="give a whole number of lines, at least 0")
@@ -65,17 +86,20 @@ def _texts(name: str, value: Any, *, one: bool = True) -> tuple[str, ...]:
     raise InvalidSettingError(f"{name} is {value!r}", hint="give a list of texts")
 
 
-def _pairs(value: Any) -> tuple[tuple[str, str], ...]:
+def _pairs(name: str, value: Any, example: str) -> tuple[tuple[str, str], ...]:
     given = list(value.items()) if isinstance(value, Mapping) else value
     if not isinstance(given, (list, tuple)) or not all(_is_pair(each) for each in given):
-        raise InvalidSettingError(f"rename is {value!r}", hint="give old and new names, as in {'dep': 'departure'}")
-    for old, count in Counter(old for old, _ in given).items():
+        raise InvalidSettingError(f"{name} is {value!r}", hint=f"give names with a text for each, as in {example}")
+    return tuple((first, second) for first, second in given)
+
+
+def _check_rename(options: SourceOptions) -> None:
+    for old, count in Counter(old for old, _ in options.rename).items():
         if count > 1:
             raise InvalidSettingError(f"rename names {old!r} twice", hint="give each column one new name")
-    for new, count in Counter(new for _, new in given).items():
+    for new, count in Counter(new for _, new in options.rename).items():
         if count > 1:
             raise InvalidSettingError(f"rename gives two columns the name {new!r}", hint="give them different names")
-    return tuple((old, new) for old, new in given)
 
 
 def _is_pair(value: Any) -> bool:

@@ -32,6 +32,12 @@ class RowReader:
         """The session that rows are read with."""
         return self._cassandra
 
+    @property
+    def degraded_words(self) -> str:
+        """What a command or report says where ``was_degraded``."""
+        down = ", ".join(self._cassandra.down()) or "one node"
+        return f"{down} does not answer: a newer version may be known there alone"
+
     def rows(self, query: str, values: tuple[Any, ...]) -> list[Any]:
         """Rows at ``TWO``; with a node down at ``LOCAL_ONE``. ``degraded`` says which it was for these rows.
 
