@@ -155,6 +155,12 @@ def command(invocation: Invocation, /, name: str, source: str, **given: Any) -> 
     --column-type, --columns and --rename name columns as the source does; a name with commas, = or outer blanks stands
     in double quotes in the last two. The version has the new names.
 
+    Without --null-value an empty field and these are null in every column of a CSV that is not text:
+
+    \b
+      #N/A  #N/A N/A  #NA  -1.#IND  -1.#QNAN  -NaN  -nan  1.#IND  1.#QNAN
+      N/A  NA  NULL  NaN  n/a  nan  null
+
     A column becomes a date, a time or a timestamp when every value fits one --date-format: %Y or %y (69 to 99 are
     1969 to 1999), %m, %b or %B (English names), %d, %H or %I with %p, %M, %S, %f (a fraction), %z (then UTC). Others
     are read as ISO 8601, as ever. A date that does not exist is refused.
