@@ -27,10 +27,8 @@ Sample = Iterable[tuple[Block, tuple[str, ...]]]
 
 _TEXT_COLUMNS_MAX: Final = 1000
 _FIRST_ROWS: Final = 2000
-_QUIET_BLOCKS: Final = 8
-"""Blocks without a new column after which leading zeros are looked for no more."""
-_BEGINS: Final = 1
-_SIGN: Final = 2
+_QUIET_BYTES: Final = 16_000_000
+"""Bytes without a new column after which leading zeros are looked for no more."""
 _SHOWN_MAX: Final = 40
 _DATE: Final = r"^\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})?)?$"
 
@@ -47,7 +45,7 @@ class LeadingZeros:
     def over(self, sample: Sample) -> Iterator[tuple[Block, tuple[str, ...]]]:
         """Yield what ``sample`` yields."""
         for block, order in sample:
-            if self._quiet < _QUIET_BLOCKS:
+            if self._quiet < _QUIET_BYTES:
                 self._look(block, order)
             yield block, order
 
@@ -67,6 +65,7 @@ class LeadingZeros:
     def _look(self, block: Block, order: tuple[str, ...]) -> None:
         import numpy as np
 
+        self._quiet += len(block.data)
         hits = _zeros(block.data, self._delimiter)
         if not len(hits):
             return
@@ -78,7 +77,6 @@ class LeadingZeros:
             delimiters = delimiters[scan.outside_at(delimiters)]
         begins = starts[np.searchsorted(starts, hits, side="right") - 1]
         columns = np.searchsorted(delimiters, hits) - np.searchsorted(delimiters, begins)
-        self._quiet += 1
         for column in np.unique(columns).tolist():
             if column < len(order) and order[column] not in self._found:
                 place = int(hits[columns == column][0])
@@ -94,15 +92,18 @@ def _zeros(block: bytes, delimiter: str) -> pa.Array:
     import numpy as np
 
     data = np.frombuffer(block, dtype=np.uint8)
-    before = np.zeros(256, dtype=np.uint8)
-    before[[ord(delimiter), *b'\n\r"']] = _BEGINS
-    before[[*b"+-"]] = _SIGN
-    zero = np.flatnonzero((data[:-1] == ord("0")) & (data[1:] - ord("0") <= 9))
-    kinds = before[data[zero - 1]]
-    signed = zero[(kinds == _SIGN) & (zero > 0)] - 1
-    # At the block's own start the byte before wraps around, and a record begins there.
-    plain = zero[(kinds == _BEGINS) | (zero == 0)]
-    return np.sort(np.concatenate([plain, signed[(before[data[signed - 1]] == _BEGINS) | (signed == 0)]]))
+    begins, zeros = data == ord(delimiter), data == ord("0")
+    for mark in b'\n\r"':
+        begins |= data == mark
+    signs = (data == ord("-")) | (data == ord("+"))
+    plain = np.flatnonzero(begins[:-1] & zeros[1:]) + 1
+    signed = np.flatnonzero(begins[:-2] & signs[1:-1] & zeros[2:]) + 1
+    first = np.array([0] if zeros[:1].any() or (signs[:1].any() and zeros[1:2].any()) else [], dtype=np.int64)
+    found = np.sort(np.concatenate([first, plain, signed]))
+    # Behind the zero, and a sign before it, another digit must come.
+    after = found + 1 + signs[found]
+    found, after = found[after < len(data)], after[after < len(data)]
+    return found[(data[after] >= ord("0")) & (data[after] <= ord("9"))]
 
 
 def undivided_header(options: SourceOptions, types: dict[str, pa.DataType], name: str) -> list[SourceWarning]:

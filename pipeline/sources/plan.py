@@ -15,7 +15,7 @@ from pipeline.sources.plan_columns import plan_arrow, plan_parquet
 from pipeline.sources.plan_text import plan_csv, plan_jsonl
 from pipeline.sources.python_data import ArrowCopy
 from pipeline.sources.splits import Unit, group_units
-from pipeline.sources.table_options import refuse_csv_options, refuse_projection, renamed
+from pipeline.sources.table_options import AUTO, refuse_csv_options, refuse_projection, renamed
 from pipeline.sources.types import refuse_nulls, refuse_types
 from pipeline.sources.warnings import SourceWarning
 
@@ -63,7 +63,7 @@ def _plan_copy(copy: ArrowCopy, options: SourceOptions) -> SourcePlan:
 def _unused(said: SourceOptions, format_: str) -> list[SourceWarning]:
     """Warnings for options that were said and that this format does not have."""
     unused = {
-        "--delimiter": bool(said.delimiter) and format_ != "csv",
+        "--delimiter": said.delimiter not in (None, AUTO) and format_ != "csv",
         "--encoding": bool(said.encoding) and format_ not in ("csv", "jsonl"),
         "--no-header": not said.header and format_ != "csv",
     }
