@@ -25,7 +25,8 @@ def found_delimiter(
     """Return the delimiter that divides every one of the first records into as many fields, and a warning naming it.
 
     Candidates are a comma, a semicolon, a tab and ``|``; what stands in quotes does not count. Without any of them it
-    is a comma. Raises ``SourceFormatError`` where more than one fits, or none does although some occur.
+    is a comma. The decimal point that was given is the delimiter only where nothing else fits. Raises
+    ``SourceFormatError`` where more than one fits, or none does although some occur.
     """
     for number, file in enumerate(files):
         data, whole = _beginning(number, files, options, opener)
@@ -33,6 +34,8 @@ def found_delimiter(
             continue
         widths = {each: _widths(data, each, whole=whole) for each in _CANDIDATES}
         fitting = [each for each, counts in widths.items() if len(counts) == 1 and counts != {1}]
+        if len(fitting) > 1 and options.decimal in fitting:
+            fitting.remove(options.decimal)
         if not fitting and all(counts == {1} for counts in widths.values()):
             fitting = [","]
         if len(fitting) == 1:

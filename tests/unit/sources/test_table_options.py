@@ -122,6 +122,13 @@ def test_the_delimiter_is_found_by_the_first_lines_and_said(
     assert SourcePlan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
 
 
+def test_a_decimal_comma_is_no_delimiter_where_another_one_fits(write: Write, read: Read) -> None:
+    path = write("a.csv", b"a, b;c\n1,5;2\n2,5;3\n")
+    assert read(path, delimiter="auto", decimal=",").to_pylist() == [{"a, b": 1.5, "c": 2}, {"a, b": 2.5, "c": 3}]
+    path = write("b.csv", b'a,b\n"1,5",2\n')
+    assert read(path, delimiter="auto", decimal=",").to_pylist() == [{"a": 1.5, "b": 2}]
+
+
 def test_the_delimiter_is_found_behind_skipped_lines_in_other_encodings_and_compressed(
     write: Write, read: Read
 ) -> None:
