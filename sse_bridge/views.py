@@ -19,6 +19,9 @@ from sse_bridge.state import BridgeState
 __all__ = ["RunView", "TaskView", "run_path", "run_views", "task_json"]
 
 RUNS_SHOWN = 50
+TASKS_SHOWN = 50
+"""Of a run that stands beside others; its own page has room for more."""
+TASKS_MAX = 2_000
 TEXT_MAX = 2_000
 """A foreign producer may send a text of a megabyte."""
 
@@ -56,6 +59,9 @@ class RunView:
     state: str
     headline: str
     tasks: list[TaskView]
+    total_tasks: int
+    further: str
+    """How many tasks have no room here; empty where all have."""
     ended: int
     fraction: float | None
     """What is done of the run's main work."""
@@ -99,7 +105,7 @@ _TOLD = (
 def run_views(state: BridgeState, wanted: Filter, airflow_url: str = "") -> list[RunView]:
     """The runs that pass, the newest first, at most fifty."""
     runs: Iterator[RunState] = islice(state.runs(wanted), RUNS_SHOWN)
-    return [_run_view(run, airflow_url) for run in runs]
+    return [_run_view(run, airflow_url, TASKS_SHOWN if wanted.run is None else TASKS_MAX) for run in runs]
 
 
 def _airflow_path(url: str, key: RunKey, *task: str) -> str:
@@ -110,10 +116,22 @@ def _airflow_path(url: str, key: RunKey, *task: str) -> str:
     return f"{url}/" + "/".join(quote(clean(part), safe="") for part in parts)
 
 
-def _run_view(run: RunState, airflow_url: str) -> RunView:
+def _shown_tasks(run: RunState, count: int) -> list[TaskState]:
+    """So many tasks, those that run or need somebody before the others, all in their order."""
+    first = [task for task in run.tasks if task.state in _FIRST]
+    others = [task for task in run.tasks if task.state not in _FIRST]
+    kept = {task.key for task in (first + others)[:count]}
+    return [task for task in run.tasks if task.key in kept]
+
+
+_FIRST = frozenset({"failed", "lost", "stalled", "retrying", "running"})
+
+
+def _run_view(run: RunState, airflow_url: str, count: int) -> RunView:
     total = run.total
     rate = f"{amount(total.rate, total.unit)}/s" if total and total.rate else ""
     left = f"about {duration(total.left_s)} left" if total and total.left_s is not None else ""
+    shown = _shown_tasks(run, count)
     columns, further = columns_of(run.result or {})
     return RunView(
         dag_id=_shown(run.key[0]),
@@ -121,7 +139,9 @@ def _run_view(run: RunState, airflow_url: str) -> RunView:
         path=run_path(*run.key),
         state=run.state,
         headline=run.headline,
-        tasks=[_task_view(task, airflow_url) for task in run.tasks],
+        tasks=[_task_view(task, airflow_url) for task in shown],
+        total_tasks=len(run.tasks),
+        further=amount(len(run.tasks) - len(shown)) if len(shown) < len(run.tasks) else "",
         ended=run.ended,
         fraction=total.fraction if total else None,
         pace="" if is_over(run.state) else ", ".join(filter(None, (rate, left))),

@@ -7,6 +7,10 @@ import { isOver } from "./runs.js";
 import { makeRow, paintRow } from "./task_row.js";
 import { about, amount, clock, duration } from "./words.js";
 
+const TASKS_SHOWN = 50; // beside other runs; the run's own page has room for more
+const TASKS_MAX = 2_000;
+const FIRST = new Set(["failed", "lost", "stalled", "retrying", "running"]);
+
 export function makeCard(run) {
   const link = make("a", "", make("span", "dag", run.dag_id), " ", make("span", "id", run.run_id));
   link.href = path(run.dag_id, run.run_id);
@@ -18,18 +22,22 @@ export function makeCard(run) {
   card.body = make("tbody");
   const heads = headRow("Task", "State", "Progress", "Rate", "Elapsed", "Left");
   const table = make("table", "tasks", heads, card.body);
+  card.further = make("a");
+  card.further.href = link.href;
+  card.rest = make("p", "nothing", card.further);
   card.outcome = { element: make("div", "result"), result: null };
   const heading = make("h2", "", link, card.state, card.sum, ...runLinks(run));
-  card.section = make("section", "run", heading, card.total, card.outcome.element, table);
+  card.section = make("section", "run", heading, card.total, card.outcome.element, table, card.rest);
   return card;
 }
 
 // `whole` is true where the page shows this run alone, and so has room for its outcome.
 export function paintCard(card, run, view, whole, now) {
-  const keys = new Set(view.tasks.map((task) => task.key));
+  const shown = chosen(view.tasks, whole ? TASKS_MAX : TASKS_SHOWN);
+  const keys = new Set(shown.map((task) => task.key));
   for (const key of card.rows.keys()) if (!keys.has(key)) card.rows.delete(key);
   const elements = [];
-  for (const task of view.tasks) {
+  for (const task of shown) {
     if (!card.rows.has(task.key)) card.rows.set(task.key, makeRow(task));
     const row = card.rows.get(task.key);
     paintRow(row, task, now);
@@ -37,6 +45,8 @@ export function paintCard(card, run, view, whole, now) {
     if (task.series) elements.push(row.more);
   }
   arrange(card.body, elements);
+  card.rest.hidden = shown.length === view.tasks.length;
+  setText(card.further, `${amount(view.tasks.length - shown.length)} further tasks`);
   setState(card.state, view.state);
   setClass(card.section, `run ${view.state}`);
   const times = [];
@@ -44,9 +54,18 @@ export function paintCard(card, run, view, whole, now) {
     const until = view.ended === view.tasks.length ? run.heard : now;
     times.push(`started ${clock(run.started, now)}`, duration((until - run.started) / 1000));
   }
-  setText(card.sum, [`${view.ended} of ${view.tasks.length} tasks ended`, ...times].join(", "));
+  setText(card.sum, [`${amount(view.ended)} of ${amount(view.tasks.length)} tasks ended`, ...times].join(", "));
   paintTotal(card, view);
   paintOutcome(card.outcome, whole ? view.result : null);
+}
+
+// So many tasks, those that run or need somebody before the others, all in their order.
+function chosen(tasks, count) {
+  if (tasks.length <= count) return tasks;
+  const [first, others] = [[], []];
+  for (const task of tasks) (FIRST.has(task.state) ? first : others).push(task);
+  const kept = new Set([...first, ...others].slice(0, count));
+  return tasks.filter((task) => kept.has(task));
 }
 
 function paintTotal(card, { state, total, headline }) {

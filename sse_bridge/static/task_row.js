@@ -44,7 +44,12 @@ function leftOf(task, now) {
   return left < LEFT_MAX_S ? left : null;
 }
 
+const TOLD = ["said", "state", "attempt", "error", "series"];
+const AGING = new Set(["running", "stalled", "lost"]); // their rows change while nothing is heard
+
 export function paintRow(row, task, now) {
+  if (row.task && !task.series && !AGING.has(task.state) && TOLD.every((name) => row.task[name] === task[name])) return;
+  row.task = task;
   const { said } = task;
   const left = leftOf(task, now);
   // Numbers this large stand for a time: a person went on with a run by its id.

@@ -75,6 +75,18 @@ def test_the_page_without_javascript_has_a_row_for_every_task() -> None:
     assert '<meta http-equiv="refresh" content="5">' in page
 
 
+def test_a_run_of_many_tasks_has_the_first_of_them_beside_other_runs_and_all_on_its_own_page() -> None:
+    client, bridge = served()
+    states = ["failed" if number == 70 else "succeeded" for number in range(1_000)]
+    feed(bridge, *(record(f"task-{number:04}", 1, state) for number, state in enumerate(states)))
+    beside, alone = client.get("/").text, client.get("/runs/d/r").text
+    assert [page.count('<th scope="row">') for page in (beside, alone)] == [50, 1_000]
+    assert "task-0070" in beside
+    assert '<a href="/runs/d/r">950 further tasks</a>' in beside
+    assert "further tasks" not in alone
+    assert "1,000 of 1,000 tasks ended" in beside
+
+
 RESULT = {
     "dataset": "flights", "version": "2-3fa9c1", "kind": "table", "mode": "append", "rows": 400_000,
     "total_rows": 800_000, "raw_bytes": 12_345_678, "stored_bytes": 3_000_000,
