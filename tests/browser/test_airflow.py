@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import httpx
 import pytest
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, Locator, Page, expect
 
 from local_stack.airflow_client import AirflowClient
 from local_stack.flights import FLIGHTS_ROWS, place_flights
 from local_stack.stack import Stack
+from pipeline.api import Store
 from pipeline.settings import load_settings
 from tests.browser.conftest import OpenPage
 from tests.browser.live import LivePage
@@ -77,6 +81,51 @@ def test_a_whole_load_is_watched_from_queued_to_succeeded_in_airflows_tab(
     signed_in.screenshot(path=screenshots / "inside-airflow.png")
     signed_in.emulate_media(color_scheme="dark")
     signed_in.screenshot(path=screenshots / "inside-airflow-dark.png")
+
+
+def test_a_person_fills_in_the_form_which_proposes_the_inbox_and_a_csv_of_another_country_is_loaded(
+    airflow: AirflowClient, signed_in: Page, full_stack: Stack, screenshots: Path
+) -> None:
+    text = "Stand Mai\ntag;preis;neu;ort\n01.05.2026;1234,5;ja;Köln\n31.12.2025;-0,25;nein;Bonn\n"
+    (Path(load_settings().sources.roots[0]) / "preise.csv").write_text(text, encoding="latin-1")
+    deadline = time.monotonic() + RUN_S
+    while "preise.csv" not in airflow.get(f"/api/v2/dags/{DAG}/details")["params"]["source"]["schema"]["examples"]:
+        assert time.monotonic() < deadline, "Airflow has not parsed the DAG anew"
+        time.sleep(2)
+    signed_in.set_default_timeout(RUN_S * 1000)
+    signed_in.goto(f"{airflow.url}/dags/{DAG}")
+    signed_in.get_by_test_id("trigger-dag-button").click()
+    form = signed_in.get_by_role("dialog")
+    expect(form.locator('datalist#list_source option[value="preise.csv"]')).to_have_count(1, timeout=RUN_S * 1000)
+    fill(form, "input", dataset="prices", source="preise.csv")
+    signed_in.screenshot(path=screenshots / "form.png")
+    open_section(form, "How the source is written")
+    fill(form, "input", delimiter="auto", encoding="latin-1", skip_rows="1", decimal=",")
+    fill(form, "textarea", date_format="%d.%m.%Y", true_value="ja", false_value="nein\nkeine")
+    signed_in.screenshot(path=screenshots / "form-source.png")
+    open_section(form, "Columns")
+    fill(form, "textarea", columns="preis\ntag\nneu", rename="preis=price\n", column_types="preis=decimal128(10, 2)")
+    signed_in.screenshot(path=screenshots / "form-columns.png")
+    form.get_by_role("button", name="Trigger", exact=True).click()
+    signed_in.wait_for_url(re.compile(r"/runs/"), timeout=RUN_S * 1000)
+    run_id = unquote(signed_in.url.partition("/runs/")[2].partition("/")[0])
+    assert airflow.wait_for_run(DAG, run_id, timeout_s=2 * RUN_S).state == "success"
+    with Store.connect(load_settings()) as store:
+        table = store.dataset("prices").to_table()
+    assert table.to_pydict() == {
+        "price": [Decimal("1234.50"), Decimal("-0.25")],
+        "tag": [date(2026, 5, 1), date(2025, 12, 31)],
+        "neu": [True, False],
+    }
+
+
+def open_section(form: Locator, title: str) -> None:
+    form.get_by_role("button", name=title, exact=True).click()
+
+
+def fill(form: Locator, kind: str, **values: str) -> None:
+    for key, value in values.items():
+        form.locator(f'{kind}[name="element_{key}"]').fill(value)
 
 
 def test_a_failing_load_says_why_in_airflows_tab_and_what_was_not_run(

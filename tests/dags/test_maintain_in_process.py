@@ -73,3 +73,22 @@ def test_a_copy_that_is_missing_on_one_node_fails_the_check_by_name(run_dag: Run
     run = run_dag("maintain_store", dataset=name, each_replica=True)
     assert task_states(run)["verify", -1] == "failed"
     store.delete(name, whole=True, now=True)
+
+
+@pytest.mark.parametrize(
+    ("conf", "said"),
+    [
+        ({"prune_kep": 1}, "the run's conf has the unknown key 'prune_kep': did you mean 'prune_keep'?"),
+        ({"dataset": "Not A Name"}, "'Not A Name' is not a dataset name"),
+    ],
+)
+def test_a_conf_that_is_wrong_is_refused_in_words_before_anything_is_done(
+    run_dag: RunDag, name: str, store: Store, events: EventLog, conf: dict[str, Any], said: str
+) -> None:
+    run = run_dag("maintain_store", **{"dataset": name, **conf})
+    assert task_states(run)["heal", -1] == "failed"
+    found = events.of_run(run.run_id, lambda seen: any(each["data"]["state"] == "failed" for each in seen))
+    messages = [each["data"]["error"]["message"] for each in found if each["data"]["error"]]
+    assert messages
+    assert all(said in message for message in messages)
+    assert len(store.versions(name)) == 3
