@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 
 from pipeline.api import Store
-from pipeline.errors import StoreSchemaError
+from pipeline.errors import StoreError, StoreSchemaError, UsageError
 from pipeline.store import at_all, schema
 from pipeline.store.session import CassandraSession
 from pipeline.store.version import DELETED, RESTORED
@@ -132,8 +132,6 @@ def test_many_who_take_back_delete_and_sweep_at_once_leave_each_version_whole_or
     labels = list(expected)
 
     def work(what: int) -> None:
-        from pipeline.errors import StoreError, UsageError
-
         with Store.connect(settings) as mine:
             for turn in range(4):
                 reference = f"{name}@{labels[(what + turn) % 3]}"
@@ -156,6 +154,39 @@ def test_many_who_take_back_delete_and_sweep_at_once_leave_each_version_whole_or
     for label, rows in found.items():
         assert store.dataset(f"{name}@{label}").to_table().num_rows == rows
         assert len({cells(store, name, int(label.partition("-")[0]))[k][0] for k in range(2)}) == 1
+
+
+def test_sweeps_and_people_who_take_back_at_once_leave_each_version_whole_or_gone(
+    name: str, store: Store, settings: Any
+) -> None:
+    """A version is read whole, or refused as removed; the newest, which nobody deletes, is always whole."""
+    rows = {version.label: version.rows for version in store.versions(name)}
+    latest, *older = rows
+    turns = 5
+
+    def work(what: int) -> None:
+        with Store.connect(settings) as mine:
+            for turn in range(turns):
+                reference = f"{name}@{older[turn % 2]}"
+                try:
+                    if what % 2:
+                        mine.undelete(reference)
+                    else:
+                        mine.delete(reference, now=what == 0 and turn == turns - 2)
+                except (StoreError, UsageError):
+                    continue
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(4)))
+    store.catalogue.page_list.cache_clear()
+    visible = [version.label for version in store.versions(name)]
+    assert latest in visible
+    for label in visible:
+        assert store.dataset(f"{name}@{label}").to_table().num_rows == rows[label]
+        assert store.verify(f"{name}@{label}", each_replica=True).ok
+    for version in store.versions(name, deleted=True):
+        store.undelete(version.reference)
+        assert store.dataset(version.reference).to_table().num_rows == rows[version.label]
 
 
 def test_heal_brings_a_mark_to_a_node_that_lacks_it_with_its_own_time(name: str, store: Store) -> None:

@@ -395,6 +395,52 @@ def test_a_sweep_waits_for_an_undelete_that_is_under_way(
     assert store.fsck(delete=True, now=True).removed_writers == 2
 
 
+def test_nothing_is_marked_where_a_sweep_went_through_after_the_version_was_found(
+    store: Store, cassandra: FakeCassandra, labels: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed behind its mark, it would leave a version for readers whose data is gone."""
+    store.delete("d@3")
+    marks: list[Any] = []
+    at_step(monkeypatch, Undeleter, "restore", lambda: _sweep(store), after=False)
+    monkeypatch.setattr(Undeleter, "write_mark", lambda _self, *mark: marks.append(mark))
+    with pytest.raises(VersionNotFoundError, match="removing its data has begun"):
+        store.undelete("d@3")
+    assert marks == []
+
+
+def test_a_sweep_stops_for_an_undelete_that_began_before_it_condemned(
+    store: Store, cassandra: FakeCassandra, labels: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The undelete has looked already, marks only when the sweep is through, and is killed before it looks again."""
+    store.delete("d@3")
+    monkeypatch.setattr(sweep, "_loading", loading_undelete_alone)
+    undeleter = Undeleter(cassandra, store.catalogue)
+    found = undeleter.find("d", parse_reference(f"d@{labels[2]}")[1])
+    under_way = undeleter._known_as_writer(found)
+
+    def begin() -> None:
+        under_way.__enter__()
+        undeleter._require_whole(found)
+
+    with monkeypatch.context() as patched:
+        at_step(patched, Sweeper, "_condemn", begin, after=False)
+        assert store.fsck(delete=True, now=True).removed_writers == 0
+    undeleter.write_mark(found, RESTORED, found.deleted_at or datetime.now(UTC))
+    assert numbers(store, "d@3") == [20, 21, 22]
+
+
+def test_a_sweep_empties_no_version_that_is_deleted_behind_its_back(
+    store: Store, labels: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its data was not removed, so it can be taken back."""
+    store.delete("d@3")
+    with monkeypatch.context() as patched:
+        at_step(patched, Sweeper, "empty_deleted", lambda: store.delete("d@2"), after=False)
+        assert store.fsck(delete=True, now=True).removed_writers == 2
+    assert store.undelete("d@2").version == labels[1]
+    assert numbers(store, "d@2") == [10, 11, 12]
+
+
 def test_an_undelete_that_slept_longer_than_it_counts_as_alive_takes_itself_back(
     store: Store, cassandra: FakeCassandra, labels: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
