@@ -1,10 +1,22 @@
-"""Names that an ingestion's tasks have in Airflow."""
+"""Names that an ingestion's tasks have in Airflow, and what their logs say."""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 
+from pipeline.airflow import ingest
 from pipeline.airflow.ingest import LABEL_MAX, map_label
+from pipeline.api import Store
+from pipeline.progress import Task, null_task
+from tests.unit.store.in_memory import cassandra, settings, store
+
+__all__ = ["cassandra", "settings", "store"]
 
 
 @pytest.mark.parametrize("length", [1, 249, 250])
@@ -25,3 +37,31 @@ def test_airflow_s_column_has_the_length_that_labels_are_cut_to() -> None:
     from airflow.models.taskinstance import TaskInstance
 
     assert TaskInstance.__table__.c.rendered_map_index.type.length == LABEL_MAX
+
+
+def test_publish_logs_the_report_as_a_table_and_every_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, store: Store, tmp_path: Path
+) -> None:
+    (tmp_path / "a.csv").write_text("zip,price\n01,1.5\n2,?\n")
+    plan = store.plan("t", str(tmp_path / "a.csv"), run="r")
+    results = [store.load_split(plan, index).to_json() for index in range(len(plan.source.splits))]
+
+    @contextmanager
+    def step(*_names: str, **_facts: object) -> Iterator[tuple[Store, Task]]:
+        yield store, null_task()
+
+    context = {"dag_run": SimpleNamespace(start_date=None), "outlet_events": None}
+    monkeypatch.setattr(ingest, "step", step)
+    monkeypatch.setattr(ingest, "get_current_context", lambda: context)
+    monkeypatch.setattr(ingest, "field_titles", lambda _context: {})
+    monkeypatch.setattr(ingest, "emit_loaded", lambda *_report, **_where: None)
+    with caplog.at_level(logging.INFO, logger="pipeline.airflow.ingest"):
+        said = ingest.publish(plan.to_json(), results)
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines[0] == f"t@{said['version']}"
+    assert "  columns       zip int64, price string" in lines
+    assert "  rows          2" in lines
+    warned = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert [line.partition(":")[0] for line in warned] == ["leading_zeros", "text_for_one_value"]
+    assert [each["code"] for each in said["warnings"]] == ["leading_zeros", "text_for_one_value"]
+    assert said["columns"] == [{"name": "zip", "type": "int64"}, {"name": "price", "type": "string"}]
