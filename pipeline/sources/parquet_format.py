@@ -29,6 +29,8 @@ BATCH_BYTES = 4_000_000
 _BATCH_ROWS = 65_536
 _BUFFER_BYTES = 65_536
 _CRYPT = re.compile("decrypt|encrypt")
+_ROW_VALUES_MAX = 16_000_000
+"""Equal values in a list take no room in a file, and up to 20 bytes each while they are read."""
 _VALUE_BYTES = 8
 """What a value takes at most when read, but for text and for what has a length of its own."""
 
@@ -56,20 +58,32 @@ def parquet_facts(file: SourceFile, max_unit_bytes: int, wanted: Sequence[str] |
         for number in range(parquet.metadata.num_row_groups):
             _check_columns(parquet, number, file.name)
             group = parquet.metadata.row_group(number)
-            if group.total_byte_size > max_unit_bytes:
-                raise SourceTooLargeError(
-                    f"{file.name}: row group {number} has {group.total_byte_size:,} bytes when decompressed; "
-                    f"at most {max_unit_bytes:,} are read at once",
-                    hint=f"give --max-unit-bytes {group.total_byte_size}, or write smaller row groups",
-                    file=file.name,
-                    size_bytes=group.total_byte_size,
-                )
+            _check_size(group, f"{file.name}: row group {number}", file.name, max_unit_bytes)
             stored = sum(group.column(at).total_compressed_size for at in range(group.num_columns))
             found.append((stored, group.num_rows))
         check_names(parquet.schema_arrow)
         columns = int96_columns(parquet, wanted)
         units = exact_units(partial(_opened, raw, file.name, ()), columns) if columns else {}
         return ParquetFacts(parquet.schema_arrow, found, units)
+
+
+def _check_size(group: pq.RowGroupMetaData, what: str, name: str, max_unit_bytes: int) -> None:
+    if group.total_byte_size > max_unit_bytes:
+        raise SourceTooLargeError(
+            f"{what} has {group.total_byte_size:,} bytes when decompressed; "
+            f"at most {max_unit_bytes:,} are read at once",
+            hint=f"give --max-unit-bytes {group.total_byte_size}, or write smaller row groups",
+            file=name,
+            size_bytes=group.total_byte_size,
+        )
+    longest = max((group.column(at).num_values for at in range(group.num_columns)), default=0)
+    if longest > _ROW_VALUES_MAX * max(1, group.num_rows):
+        raise SourceTooLargeError(
+            f"{what} has {longest // max(1, group.num_rows):,} values in a row of one column; "
+            f"at most {_ROW_VALUES_MAX:,} are read at once",
+            hint="write them in more rows",
+            file=name,
+        )
 
 
 def parquet_schema(file: SourceFile, unit: str) -> pa.Schema:

@@ -99,6 +99,15 @@ def test_nulls_without_end_come_in_batches_of_a_million_rows(tmp_path: Path) -> 
         assert [batch.num_rows for batch in reader] == [1_000_000, 1_000_000, 500_000]
 
 
+def test_a_row_of_parquet_with_more_values_than_memory_holds_is_refused(tmp_path: Path) -> None:
+    count = 16_000_001
+    lists = pa.ListArray.from_arrays(pa.array([0, count], pa.int32()), pa.array(np.zeros(count, np.int8)))
+    pq.write_table(pa.table({"n": lists}), tmp_path / "zeros.parquet")
+    assert (tmp_path / "zeros.parquet").stat().st_size < 1_000
+    with pytest.raises(SourceTooLargeError, match=r"row group 0 has 16,000,001 values in a row.*at most 16,000,000"):
+        plan_source(str(tmp_path / "zeros.parquet"))
+
+
 @pytest.mark.parametrize("format_", ["parquet", "arrow"])
 def test_two_columns_of_one_name_are_refused_by_it(tmp_path: Path, format_: str) -> None:
     table = pa.table([[1], [2]], names=["a", "a"])
