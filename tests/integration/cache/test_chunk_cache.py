@@ -66,6 +66,19 @@ def test_a_thread_that_still_asks_when_the_cache_is_closed_leaves_no_connection_
     assert not caplog.records
 
 
+@pytest.mark.parametrize(
+    "query", ["db=3", "client_name=millrace&socket_keepalive=false", "health_check_interval=1", "username=default&db=1"]
+)
+def test_options_of_the_url_that_are_taken_leave_chunks_as_they_are(redis_server: Any, query: str) -> None:
+    chosen = RedisSettings(url=f"redis://127.0.0.1:{redis_server.port}?{query}")  # type: ignore[arg-type]
+    cache = ChunkCache.connect(chosen, cluster="Millrace", keyspace="k")
+    assert cache.put(At(0), TILES)
+    assert [bytes(tile) for tile in cache.get(At(0), SIZES, [0, 7]) or []] == [TILES[0], TILES[7]]
+    assert cache.admit("flights", "1-aaaaaa", 1000).admitted
+    assert [entry.name for entry in cache.entries()] == ["flights@1-aaaaaa"]
+    cache.close()
+
+
 @pytest.mark.parametrize("tiles", [[0], [7], [1], [2, 3], [0, 7], [0, 2, 3, 4, 7], list(range(8)), []])
 def test_a_projection_brings_the_tiles_asked_for(cache: ChunkCache, tiles: list[int]) -> None:
     cache.put(At(0), TILES)

@@ -32,8 +32,23 @@ if cores := int(os.environ.get("TEST_CORES", "0")):
     # As on a machine with more cores than this one may have: as much at once, though not as fast.
     os.sched_getaffinity = lambda pid: set(range(cores))
     pa.set_cpu_count(cores)
+def stream(size_bytes):
+    # Batches like flights, of 14 MB in memory.
+    import numpy as np
+    rng = np.random.default_rng(4)
+    rows = 500_000
+    def batch():
+        return pa.record_batch({"n": rng.integers(0, 2**40, rows), "x": rng.normal(150, 90, rows).round(2),
+                                "carrier": np.array(["UA", "B6", "AA", "DL"])[rng.integers(0, 4, rows)]})
+    first = batch()
+    batches = (batch() for _ in range(size_bytes // first.nbytes))
+    return pa.RecordBatchReader.from_batches(first.schema, batches)
+
+name, source = sys.argv[1:]
+if source.startswith("stream:"):
+    source = stream(int(source.partition(":")[2]))
 with Store.connect(load_settings(redis={"url": ""}, kafka={"bootstrap_servers": ""})) as store:
-    report = store.load(*sys.argv[1:])
+    report = store.load(name, source)
 # Not ru_maxrss: that begins with what the parent had.
 with open("/proc/self/status") as status:
     peak = next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
@@ -77,7 +92,7 @@ def write_csv(path: Path, size_bytes: int) -> int:
     return times * count
 
 
-def load(settings: Settings, name: str, source: Path, *, cores: int = 0) -> dict[str, float]:
+def load(settings: Settings, name: str, source: Path | str, *, cores: int = 0) -> dict[str, float]:
     """The same load as ``Store.load``, in a process of its own, as on a machine of so many cores (0: of this one)."""
     env = {**os.environ, "MILLRACE_CASSANDRA__KEYSPACE": settings.cassandra.keyspace, "TEST_CORES": str(cores)}
     done = subprocess.run(
@@ -91,7 +106,7 @@ def load(settings: Settings, name: str, source: Path, *, cores: int = 0) -> dict
     )
     assert done.returncode == 0, done.stderr
     said: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    print(f"{source.name}: {said}")
+    print(f"{source}: {said}")
     return said
 
 
@@ -125,6 +140,19 @@ def test_sixteen_cores_need_no_more_memory_than_the_bound(store: Store, settings
     assert said["rows"] == rows
     assert said["peak_bytes"] <= LOADER_BYTES_MAX
     store.delete(name, whole=True, now=True)
+
+
+@pytest.mark.timeout(900)
+def test_a_stream_of_python_needs_no_more_memory_than_the_bound(store: Store, settings: Settings) -> None:
+    peaks = []
+    for size_bytes in (100_000_000, 500_000_000):
+        name = f"m_{uuid4().hex[:10]}"
+        said = load(settings, name, f"stream:{size_bytes}")
+        assert store.version(name).rows == said["rows"] > size_bytes // 40
+        peaks.append(said["peak_bytes"])
+        store.delete(name, whole=True, now=True)
+    assert max(peaks) <= LOADER_BYTES_MAX, peaks
+    assert peaks[1] <= peaks[0] + TOLERANCE_BYTES, peaks
 
 
 @pytest.mark.full
