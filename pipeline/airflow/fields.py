@@ -76,13 +76,14 @@ def warning_in_form_words(warning: SourceWarning, titles: Mapping[str, str]) -> 
 
 @contextmanager
 def in_form_words(titles: Mapping[str, str]) -> Iterator[None]:
-    """Errors leave the block with hints that name fields of the form; the errors that caused them, too."""
+    """Errors leave the block in words that name fields of the form; the errors that caused them, too."""
     try:
         yield
     except MillraceError as error:
         cause: BaseException | None = error
         while cause is not None:
             if isinstance(cause, MillraceError):
-                cause.hint = form_words(cause.hint, titles, cause.context.values())
+                said = list(cause.context.values())
+                cause.message, cause.hint = (form_words(text, titles, said) for text in (cause.message, cause.hint))
             cause = cause.__cause__ or cause.__context__
         raise

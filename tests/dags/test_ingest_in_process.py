@@ -213,6 +213,15 @@ def test_a_csv_of_another_country_is_loaded_by_the_form_s_fields(
     assert store.dataset(name).to_table().equals(wanted)
 
 
+def test_a_warning_of_the_report_names_the_form_s_field(run_dag: RunDag, inbox: Path, name: str) -> None:
+    (inbox / f"{name}.csv").write_text("id;word\n1;a\n2;b\n")
+    run = run_dag(dataset=name, source=f"{name}.csv", warm=False)
+    (warning,) = xcoms(run)["publish", -1, "return_value"]["warnings"]
+    assert warning["code"] == "one_column"
+    assert 'give "Delimiter" ' in warning["message"]
+    assert "--" not in warning["message"]
+
+
 def test_append_adds_to_the_latest_version(run_dag: RunDag, three_files: Path, name: str, store: Store) -> None:
     run_dag(dataset=name, source=str(three_files / "part-0.csv"), warm=False)
     run = run_dag(dataset=name, source=str(three_files / "part-1.csv"), mode="append", warm=False)

@@ -70,12 +70,18 @@ def test_a_warning_names_fields_and_keeps_values_and_names() -> None:
 
 
 def test_an_error_and_its_causes_leave_the_block_in_the_words_of_the_form() -> None:
-    error = SourceTypeError("two --format", hint="give --column-type x--format=T", column="x--format")
+    error = SourceTypeError(
+        "--rename names 'a --columns', which --columns leaves out",
+        hint="give --column-type x--format=T",
+        column="x--format",
+    )
     error.__cause__ = UsageError("one --format", hint="give --format csv")
     with pytest.raises(SourceTypeError) as caught, in_form_words(TITLES):
         raise error
-    assert str(caught.value) == 'two --format: give "Column types" x--format=T'
-    assert str(caught.value.__cause__) == 'one --format: give "Format" csv'
+    assert str(caught.value) == (
+        """"New names" names 'a --columns', which "Columns to load" leaves out: give "Column types" x--format=T"""
+    )
+    assert str(caught.value.__cause__) == 'one "Format": give "Format" csv'
 
 
 def test_every_option_of_a_load_is_a_field_of_the_form() -> None:
