@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from pipeline.arrow_types import holds, is_dense_union
 from pipeline.errors import SourceCorruptError, SourceFormatError
+from pipeline.sources.arrow_check import check_column
 
 __all__ = ["check_values"]
 
@@ -22,7 +23,7 @@ def check_values(
     """
     for field, column in zip(batch.schema, batch.columns, strict=True):
         try:
-            column.validate(full=True)
+            check_column(column)
         except pa.ArrowInvalid as error:
             if "UTF8" not in str(error):
                 first = str(error).split("\n")[0]
@@ -62,7 +63,7 @@ def _is_shared(kind: pa.DataType) -> bool:
 def _is_valid(part: pa.Array) -> bool:
     try:
         # A slice of lists is looked at together with all values of all lists; a copy holds its own alone.
-        pa.concat_arrays([part]).validate(full=True)
+        check_column(pa.concat_arrays([part]))
     except pa.ArrowInvalid:
         return False
     return True
