@@ -9,7 +9,7 @@ import pyarrow as pa
 __all__ = ["holds", "is_dense_union"]
 
 
-def holds(kind: pa.DataType, check: Callable[[pa.DataType], bool]) -> bool:
+def holds(kind: pa.DataType, check: Callable[[pa.DataType], object]) -> bool:
     """Whether the type itself, or one that it is made of, is such a one."""
     return bool(check(kind)) or any(holds(child, check) for child in _children(kind))
 

@@ -108,6 +108,7 @@ class _Parquet:
     def __init__(self, sink: Any, schema: pa.Schema) -> None:
         _check(schema, "Parquet", _parquet_holds)
         self._fixed = [i for i, f in enumerate(schema) if holds(f.type, pa.types.is_fixed_size_list)]
+        self._narrowed = [i for i, f in enumerate(schema) if holds(f.type, _narrowed_type)]
         self._names = schema.names
         self._writer = pq.ParquetWriter(sink, schema, version="2.6", compression="zstd", store_schema=True)
 
@@ -116,6 +117,9 @@ class _Parquet:
             if _has_null(batch.column(index)):
                 # Written without a word, and then no reader accepts it.
                 raise _refused(self._names[index], "a null in a list of fixed size", "Parquet")
+        for index in self._narrowed:
+            if beyond := _beyond_parquet(batch.column(index)):
+                raise _refused(self._names[index], f"{beyond} is too far away", "Parquet")
         self._writer.write_batch(batch)
 
     def close(self) -> None:
@@ -245,6 +249,35 @@ def _parquet_holds(kind: pa.DataType) -> bool:
             return True
     except (pa.ArrowException, OSError):
         return False
+
+
+def _narrowed_type(kind: pa.DataType) -> pa.DataType | None:
+    """What Parquet holds in place of a type, and pyarrow 25 writes another value where that is too narrow."""
+    if pa.types.is_date64(kind):
+        return pa.date32()
+    return pa.timestamp("ms", kind.tz) if pa.types.is_timestamp(kind) and kind.unit == "s" else None
+
+
+def _beyond_parquet(array: Any) -> pa.DataType | None:
+    """The type of the first date or time within that Parquet does not hold."""
+    kind, narrow = array.type, _narrowed_type(array.type)
+    if narrow is not None:
+        try:
+            array.cast(narrow)
+        except pa.ArrowInvalid:
+            return kind
+        return None
+    if not holds(kind, _narrowed_type):
+        return None
+    if isinstance(array, pa.ExtensionArray):
+        parts = [array.storage]
+    elif pa.types.is_dictionary(kind):
+        parts = [array.dictionary]
+    elif pa.types.is_struct(kind):
+        parts = array.flatten()
+    else:
+        parts = [array.keys, array.items] if pa.types.is_map(kind) else [array.flatten()]
+    return next((found for part in parts if (found := _beyond_parquet(part))), None)
 
 
 def _is_odd_dictionary(kind: pa.DataType) -> bool:

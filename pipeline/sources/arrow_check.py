@@ -14,13 +14,13 @@ __all__ = ["check_column"]
 def check_column(column: pa.Array) -> None:
     """Raise ``pa.ArrowInvalid`` where the data is damaged: offsets, indices, text that is not UTF-8, decimals.
 
-    A time of day of 24:00 and a ``date64`` within a day are values: Parquet hands them over unchecked, and databases
-    write them. pyarrow refuses both, so their numbers are checked in their place.
+    A time of day of 24:00 is a value: databases write it, and Parquet hands it over unchecked. pyarrow refuses it, so
+    the numbers of times are checked in their place.
     """
     try:
         column.validate(full=True)
     except pa.ArrowInvalid:
-        if not holds(column.type, _is_limited):
+        if not holds(column.type, pa.types.is_time):
             raise
         column.validate()  # buffers are as long as they must be, whatever they hold
         pa.array(_Lent(column)).validate(full=True)
@@ -37,18 +37,14 @@ class _Lent:
         return self._type.__arrow_c_schema__(), self._column.__arrow_c_array__()[1]
 
 
-def _is_limited(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_time(kind) or pa.types.is_date64(kind))
-
-
 def _numbers(kind: Any) -> pa.DataType:
-    """The type with numbers in place of dates and times, and storage in place of extensions."""
+    """The type with numbers in place of times, and storage in place of extensions."""
     types = pa.types
     if isinstance(kind, pa.BaseExtensionType):
         return _numbers(kind.storage_type)
-    if not holds(kind, _is_limited) or types.is_run_end_encoded(kind):
+    if not holds(kind, types.is_time) or types.is_run_end_encoded(kind):
         return kind  # pyarrow makes no runs of such values either
-    if _is_limited(kind):
+    if types.is_time(kind):
         return pa.int32() if kind.bit_width == 32 else pa.int64()
     if types.is_dictionary(kind):
         return pa.dictionary(kind.index_type, _numbers(kind.value_type), kind.ordered)

@@ -8,20 +8,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as compute
 import pyarrow.csv as pc
 
 from pipeline.errors import SourceFormatError, SourceTypeError, UsageError
 from pipeline.sources.blocks import Block, RecordCutter
 from pipeline.sources.csv_dates import DateFormats
+from pipeline.sources.csv_nulls import EMPTY_IS_NULL, has_empty_text, nulls_in_text, with_nan
+from pipeline.sources.given_types import csv_type, first_wrong, made
 from pipeline.sources.model import SourceOptions
 from pipeline.sources.records import count_lines, record_starts, scan_quotes
 from pipeline.sources.text import not_utf8
+from pipeline.sources.types import written_columns
 from pipeline.sources.warnings import SourceWarning
 
 __all__ = ["CsvParser", "Header", "read_header", "unnamed_warning"]
 
-_NULL_SPELLINGS = pa.array(pc.ConvertOptions().null_values, pa.string())
 _SHOWN_COLUMNS = 10
 _COLUMN = re.compile(r"In CSV column #(\d+): ")
 _ROW = re.compile(r"Row #(\d+): ")
@@ -125,6 +126,7 @@ class CsvParser:
         self._convert = _convert_options(options)
         self._dates = DateFormats(options.date_format)
         self._default_nulls = options.null_values is None
+        self._written = written_columns(options) if self._default_nulls else frozenset()
 
     def parse(
         self,
@@ -138,8 +140,44 @@ class CsvParser:
         Raises what pyarrow raises; ``failure`` and ``explain`` make sense of it.
         """
         dated = {name: kind for name, kind in types.items() if self._dates.reads(kind)}
-        plain = self._plain(data, names, {**types, **dict.fromkeys(dated, pa.string())}, include)
-        return self._with_dates(plain, dated, names) if dated else plain
+        read = {name: pa.string() if name in dated else csv_type(kind) for name, kind in types.items()}
+        batch = self._plain(data, names, read, include)
+        if self._written:
+            batch = self._as_written(batch, data, names, read)
+        if dated:
+            batch = self._with_dates(batch, dated, names)
+        return self._made(batch, types, names)
+
+    def _as_written(
+        self, batch: pa.RecordBatch, data: bytes, names: tuple[str, ...], types: dict[str, pa.DataType]
+    ) -> pa.RecordBatch:
+        """The batch with null and the empty text, null and NaN told apart, as ``read --output`` writes them."""
+        columns = {field.name: batch.column(field.name) for field in batch.schema if field.name in self._written}
+        texts = [name for name, column in columns.items() if has_empty_text(column)]
+        told = self._plain(data, names, types, texts, EMPTY_IS_NULL) if texts else {}
+        for name, column in columns.items():
+            if name in texts:
+                batch = batch.set_column(batch.schema.get_field_index(name), name, told[name])
+            elif pa.types.is_floating(column.type) and column.null_count and b"nan" in data:
+                spelled = self._plain(data, names, {name: pa.string()}, [name]).column(0)
+                batch = batch.set_column(batch.schema.get_field_index(name), name, with_nan(column, spelled))
+        return batch
+
+    def _made(self, batch: pa.RecordBatch, types: dict[str, pa.DataType], names: tuple[str, ...]) -> pa.RecordBatch:
+        """The batch with the types that pyarrow does not read itself; raises as it does, with column and row."""
+        for number, field in enumerate(batch.schema):
+            kind = types.get(field.name, field.type)
+            if field.type.equals(kind):
+                continue
+            if self._default_nulls and pa.types.is_string(field.type) and pa.types.is_decimal(kind):
+                batch = nulls_in_text(batch, frozenset([field.name]))
+            column = batch.column(number)
+            try:
+                batch = batch.set_column(number, field.with_type(kind), made(column, kind))
+            except pa.ArrowInvalid as error:
+                where = f"In CSV column #{names.index(field.name)}: Row #{first_wrong(column, kind) + 1}: "
+                raise pa.ArrowInvalid(f"{where}CSV conversion error to {kind}: {error}") from None
+        return batch
 
     def texts(self, data: bytes, names: tuple[str, ...], include: list[str]) -> pa.RecordBatch:
         """The columns ``include`` as they are written, null where they spell null; raises what pyarrow raises."""
@@ -167,7 +205,12 @@ class CsvParser:
         return batch
 
     def _plain(
-        self, data: bytes, names: tuple[str, ...], types: dict[str, pa.DataType], include: list[str] | None
+        self,
+        data: bytes,
+        names: tuple[str, ...],
+        types: dict[str, pa.DataType],
+        include: list[str] | None,
+        nulls: dict[str, Any] | None = None,
     ) -> pa.RecordBatch:
         data = _as_it_is(data)
         table = pc.read_csv(
@@ -175,7 +218,9 @@ class CsvParser:
             read_options=pc.ReadOptions(use_threads=False, block_size=len(data) + 1, column_names=names),
             parse_options=self._parse,
             convert_options=pc.ConvertOptions(
-                column_types=types, include_columns=names if include is None else include, **self._convert
+                column_types=types,
+                include_columns=names if include is None else include,
+                **{**self._convert, **(nulls or {})},
             ),
         )
         batches = table.to_batches()
@@ -269,26 +314,12 @@ def check_types(types: dict[str, pa.DataType]) -> None:
             pc.read_csv(
                 pa.BufferReader(b"\n"),
                 read_options=pc.ReadOptions(column_names=["a"], use_threads=False),
-                convert_options=pc.ConvertOptions(column_types={"a": kind}),
+                convert_options=pc.ConvertOptions(column_types={"a": csv_type(kind)}),
             )
         except pa.ArrowNotImplementedError:
             raise UsageError(f"column {column!r} of a CSV cannot be read as {kind}") from None
         except pa.ArrowInvalid:
             continue
-
-
-def nulls_in_text(batch: pa.RecordBatch, names: frozenset[str]) -> pa.RecordBatch:
-    """The batch with pyarrow's default spellings of null as nulls in these columns where they are text.
-
-    For columns that held nothing but nulls when the types were found: what was written for those rows is known no
-    more, so the rows to come mean the same by it.
-    """
-    for number, field in enumerate(batch.schema):
-        if field.name in names and pa.types.is_string(field.type):
-            column = batch.column(number)
-            spelled = compute.is_in(column, value_set=_NULL_SPELLINGS)
-            batch = batch.set_column(number, field, compute.if_else(spelled, None, column))
-    return batch
 
 
 def _as_it_is(data: bytes) -> bytes:

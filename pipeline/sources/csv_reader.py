@@ -9,7 +9,8 @@ import pyarrow as pa
 
 from pipeline.errors import SourceFormatError, SourceTypeError
 from pipeline.sources.blocks import BLOCK_BYTES, Block, RecordCutter
-from pipeline.sources.csv_format import CsvParser, nulls_in_text, read_header, unnamed_warning
+from pipeline.sources.csv_format import CsvParser, read_header, unnamed_warning
+from pipeline.sources.csv_nulls import nulls_in_text
 from pipeline.sources.model import SourceFile, SourceOptions, SourcePlan
 from pipeline.sources.parallel import in_order
 from pipeline.sources.streams import PlainOpener

@@ -14,7 +14,9 @@ from collections.abc import Iterable
 import pyarrow as pa
 import pyarrow.json as pj
 
+from pipeline.arrow_types import holds
 from pipeline.errors import UsageError
+from pipeline.sources.given_types import is_json_time, json_type, made
 from pipeline.sources.jsonl_times import as_text, from_text, holds_times, is_time
 from pipeline.sources.records import record_ends, record_starts
 from pipeline.widening import wider_type
@@ -52,18 +54,40 @@ def parse_lines(data: bytes, types: dict[str, pa.DataType], *, unexpected: str) 
     check_depth(data)
     if not data.isascii():
         data.decode()
-    table = pj.read_json(
+    table = _read(data, types, unexpected)
+    lines = len(record_starts(data, None))
+    if table.num_rows != lines:
+        _refuse_lines(data, table.num_rows)
+    # Types that are still inferred are all that such a batch is looked at for.
+    return _one_batch(table, whole=unexpected != "infer")
+
+
+def _read(data: bytes, types: dict[str, pa.DataType], unexpected: str) -> pa.Table:
+    """The rows with their types, of which pyarrow reads some in another form."""
+    read = {name: json_type(kind, times_as_text=False) for name, kind in types.items()}
+    try:
+        table = _plain(data, read, unexpected)
+    except pa.ArrowInvalid:
+        if not any(holds(kind, is_json_time) for kind in types.values()):
+            raise
+        read = {name: json_type(kind, times_as_text=True) for name, kind in types.items()}
+        table = _plain(data, read, unexpected)
+    for number, field in enumerate(table.schema):
+        kind = types.get(field.name, field.type)
+        if not field.type.equals(kind):
+            column = pa.chunked_array([made(chunk, kind) for chunk in table.column(number).chunks], kind)
+            table = table.set_column(number, field.with_type(kind), column)
+    return table
+
+
+def _plain(data: bytes, types: dict[str, pa.DataType], unexpected: str) -> pa.Table:
+    return pj.read_json(
         pa.BufferReader(data),
         read_options=pj.ReadOptions(use_threads=False, block_size=len(data) + 1),
         parse_options=pj.ParseOptions(
             explicit_schema=pa.schema(list(types.items())), unexpected_field_behavior=unexpected
         ),
     )
-    lines = len(record_starts(data, None))
-    if table.num_rows != lines:
-        _refuse_lines(data, table.num_rows)
-    # Types that are still inferred are all that such a batch is looked at for.
-    return _one_batch(table, whole=unexpected != "infer")
 
 
 def parse_times(

@@ -24,6 +24,7 @@ __all__ = [
     "parse_type",
     "refuse_nulls",
     "refuse_types",
+    "written_columns",
 ]
 
 _SIMPLE: dict[str, pa.DataType] = {
@@ -165,6 +166,17 @@ def given_types(options: SourceOptions, names: tuple[str, ...] | None) -> dict[s
                 has = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
                 raise UsageError(f"a type is given for column {name!r}, which the source does not have; it has {has}")
     return given
+
+
+def written_columns(options: SourceOptions) -> frozenset[str]:
+    """The columns of a version's schema, as ``read`` writes it: text that may be null, and floats.
+
+    JSON and ``--column-type`` give types alone, and say nothing of nulls.
+    """
+    if not options.schema_file or Path(local_path(options.schema_file)).read_bytes()[:1000].lstrip()[:1] == b"{":
+        return frozenset()
+    schema = load_schema_file(options.schema_file)
+    return frozenset(field.name for field in schema if field.nullable)
 
 
 def refuse_types(options: SourceOptions, what: str) -> None:

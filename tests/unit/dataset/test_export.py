@@ -418,6 +418,30 @@ def test_a_date_or_time_that_no_text_stands_for_is_refused_and_shown_as_its_numb
     assert shown in (as_text(column)[0] or "")
 
 
+@pytest.mark.parametrize("shape", ["plain", "list", "struct", "dictionary", "map"])
+@pytest.mark.parametrize("kind", [pa.date64(), pa.timestamp("s"), pa.timestamp("s", "UTC")], ids=str)
+def test_a_date_or_moment_too_far_away_for_parquet_is_refused_by_its_columns_name(
+    tmp_path: Path, kind: pa.DataType, shape: str
+) -> None:
+    ends = pa.array([0, 1], pa.int32())
+    for number, fine in ((185_542_587_100_800_000, True), (185_542_587_187_200_000, False)):
+        values = pa.array([number // (1 if kind == pa.date64() else 20)], pa.int64()).view(kind)
+        column = {
+            "plain": lambda values=values: values,
+            "list": lambda values=values: pa.ListArray.from_arrays(ends, values),
+            "struct": lambda values=values: pa.StructArray.from_arrays([values], ["x"]),
+            "map": lambda values=values: pa.MapArray.from_arrays(ends, pa.array(["k"]), values),
+            "dictionary": lambda values=values: pa.DictionaryArray.from_arrays(pa.array([0], pa.int8()), values),
+        }[shape]()
+        batch = pa.record_batch([pa.array([1]), column], ["id", "at"])
+        if fine and kind == pa.date64():
+            put(tmp_path / "g.parquet", [batch], batch.schema)
+        elif not fine:
+            with pytest.raises(UsageError, match=r"Parquet cannot hold column 'at': .* is too far away"):
+                put(tmp_path / "f.parquet", [batch], batch.schema)
+    assert not (tmp_path / "f.parquet").exists()
+
+
 LAST = {
     pa.date32(): (-719_528, 2_932_896), pa.date64(): (-719_528 * 86_400_000, 2_932_896 * 86_400_000),
     pa.time32("s"): (0, 86_399), pa.time64("ns"): (0, 86_400 * 10**9 - 1),
