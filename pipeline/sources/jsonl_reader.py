@@ -22,6 +22,7 @@ from pipeline.sources.jsonl_format import (
     with_texts,
 )
 from pipeline.sources.jsonl_times import as_text, from_text, holds_times, is_time, times_of
+from pipeline.sources.jsonl_width import leaf_count, narrow_pieces, refuse_width
 from pipeline.sources.looks import json_array
 from pipeline.sources.model import SourceFile, SourceOptions, SourcePlan
 from pipeline.sources.parallel import in_order
@@ -33,6 +34,7 @@ from pipeline.sources.types import given_types
 __all__ = ["JsonlReader"]
 
 Part = tuple[int, int, int]
+Item = tuple[Block, tuple[str, ...]]
 _ROW = re.compile(r" in row \d+$")
 _LEFT_OUT_MAX = 100
 _BAD = (pa.ArrowInvalid, NotALine, UnicodeDecodeError)
@@ -78,12 +80,14 @@ class JsonlReader:
         """Batches with the file they come from and how much of it was read by then."""
         sent: dict[int, dict[str, pa.DataType]] = {}
 
-        def attempt(item: tuple[Block, tuple[str, ...]]) -> pa.RecordBatch:
+        def attempt(item: Item) -> pa.RecordBatch:
             block, _ = item
             types = sent[id(block)] = self.types
             return parse_times(block.data, types, unexpected=self._unexpected, native=self._native)
 
-        with closing(in_order(attempt, self.blocks(parts), size_of=lambda item: len(item[0].data))) as pairs:
+        with closing(
+            in_order(attempt, _narrow(self.blocks(parts), sum(map(leaf_count, self.types.values()))), size_of=_size_of)
+        ) as pairs:
             for (block, _), future in pairs:
                 error = future.exception()
                 types = sent.pop(id(block), None)
@@ -92,9 +96,7 @@ class JsonlReader:
                 again = error is not None or types is not self.types
                 yield self._again(block) if again else future.result(), block.file, block.position
 
-    def blocks(
-        self, parts: list[Part], block_bytes: int | None = None
-    ) -> Generator[tuple[Block, tuple[str, ...]], None, None]:
+    def blocks(self, parts: list[Part], block_bytes: int | None = None) -> Generator[Item, None, None]:
         """Blocks of lines; the second of each pair is empty, because every line names its columns itself."""
         for number, start, stop in parts:
             self._starts[number] = start
@@ -102,29 +104,33 @@ class JsonlReader:
                 for block in self._text.cutter(number, stream, start, block_bytes or BLOCK_BYTES).blocks():
                     yield block, ()
 
-    def infer(self, blocks: Iterable[tuple[Block, tuple[str, ...]]]) -> dict[str, pa.DataType]:
+    def infer(self, blocks: Iterable[Item]) -> dict[str, pa.DataType]:
         """The types that fit all of ``blocks``, columns in order of appearance, given ones that never came last.
 
         As ``pyarrow.json.read_json`` finds them for a whole file. Raises what ``_refuse`` gives.
         """
         found: dict[str, pa.DataType] = {}
 
-        def attempt(item: tuple[Block, tuple[str, ...]]) -> list[pa.Field]:
+        def attempt(item: Item) -> tuple[list[pa.Field], int]:
             data = self._plain(item[0].data)
-            schema = self._seen(data).schema
+            batch = self._seen(data)
+            schema = batch.schema
             # pyarrow puts columns of a given type first, so the order is looked up without them.
             names = parse_lines(data, {}, unexpected="infer").schema.names if self._given else schema.names
-            return [schema.field(name) for name in names]
+            return [schema.field(name) for name in names], batch.num_rows
 
-        with closing(in_order(attempt, blocks, size_of=lambda item: len(item[0].data))) as pairs:
+        rows = data_bytes = 0
+        with closing(in_order(attempt, _narrow(blocks), size_of=_size_of)) as pairs:
             for (block, _), future in pairs:
                 error = future.exception()
                 if error is not None and not isinstance(error, _BAD):
                     raise error
-                wider = None if error is not None else self._widen(found, future.result(), grow=True)
+                fields, seen_rows = ([], 0) if error is not None else future.result()
+                wider = None if error is not None else self._widen(found, fields, grow=True)
                 if wider is None:
                     raise self._refuse(block, found, grow=True)
-                found = wider
+                found, rows, data_bytes = wider, rows + seen_rows, data_bytes + len(block.data)
+                refuse_width(found, rows, data_bytes, self._files[block.file])
         unseen = {name: kind for name, kind in self._given.items() if name not in found}
         return {**found, **unseen}
 
@@ -246,6 +252,17 @@ def _not_lines(file: SourceFile, record: bytes, rest: bytes, line: int) -> Sourc
     except json.JSONDecodeError as error:
         return spread_refusal(file, line) if error.pos >= len(text) else None
     return None
+
+
+def _size_of(item: Item) -> int:
+    return len(item[0].data)
+
+
+def _narrow(items: Iterable[Item], width: int | None = None) -> Generator[Item, None, None]:
+    """The blocks, those with many keys in pieces."""
+    for block, order in items:
+        for piece in narrow_pieces(block, width):
+            yield piece, order
 
 
 def _has_zone(kind: pa.DataType) -> bool:
