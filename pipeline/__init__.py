@@ -21,9 +21,16 @@ def connect(settings: Settings | None = None, **overrides: Any) -> Store:
 
     Settings come from ``MILLRACE_*``, ``millrace.toml`` or the local stack of this checkout, in that order;
     ``overrides`` are sections of the settings (``cassandra={"keyspace": "other"}``). Use it as a context
-    manager, or call ``close()``. Raises ``StoreUnavailableError`` when no node answers.
+    manager, or call ``close()``. Raises ``StoreUnavailableError`` when no node answers, and ``UsageError`` for
+    settings together with overrides, of which one would be left out.
     """
     from pipeline.api import Store
-    from pipeline.settings import load_settings
+    from pipeline.errors import UsageError
+    from pipeline.settings import Settings, load_settings
 
+    if settings is not None and (overrides or not isinstance(settings, Settings)):
+        raise UsageError(
+            "connect() takes settings or sections of them, as in connect(cassandra={'keyspace': 'other'})",
+            hint="load_settings() makes settings of sections",
+        )
     return Store.connect(settings or load_settings(**overrides))

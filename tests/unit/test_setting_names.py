@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import pipeline
 from local_stack.settings import load_stack_settings
 from pipeline.cli import main
-from pipeline.errors import InvalidSettingError
+from pipeline.errors import InvalidSettingError, UsageError
 from pipeline.settings import load_settings
 
 
@@ -132,6 +133,14 @@ def test_a_file_that_is_not_there_is_refused_where_it_was_asked_for(monkeypatch:
 def test_an_override_of_connect_is_refused(overrides: dict[str, object], said: str) -> None:
     with pytest.raises(InvalidSettingError, match=f"^unknown setting: {said}"):
         pipeline.connect(**overrides)
+
+
+@pytest.mark.parametrize("given", ["other", {"cassandra": {"keyspace": "x"}}, 5])
+def test_connect_takes_settings_or_sections_and_nothing_else(given: Any) -> None:
+    with pytest.raises(UsageError, match=r"connect\(\) takes settings or sections of them"):
+        pipeline.connect(given)
+    with pytest.raises(UsageError, match=r"connect\(\) takes settings or sections of them"):
+        pipeline.connect(load_settings(), cassandra={"keyspace": "x"})
 
 
 def test_a_key_in_a_section_given_as_json_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
