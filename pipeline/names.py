@@ -52,6 +52,7 @@ class VersionSelector:
 
 def check_dataset_name(name: str) -> str:
     """The name itself when it is ``[a-z][a-z0-9_]{0,47}``; raises ``InvalidNameError`` for anything else."""
+    _require_text(name)
     if not _DATASET.fullmatch(name):
         raise InvalidNameError(
             f"{name!r} is not a dataset name",
@@ -81,6 +82,16 @@ def check_tag(tag: str) -> str:
     return tag
 
 
+def _require_text(name: object) -> None:
+    """Programs that no type checker reads pass numbers, None and dataset objects, too."""
+    if not isinstance(name, str):
+        raise InvalidNameError(
+            f"a dataset is named by text, as in 'flights' or 'flights@12', not by {type(name).__name__}",
+            expected="str",
+            actual=type(name).__name__,
+        )
+
+
 def new_run_id(dataset: str) -> str:
     """The identity of a run that nobody named: ``flights-3fa9c1d2``."""
     return f"{dataset}-{uuid4().hex[:8]}"
@@ -92,6 +103,7 @@ def parse_reference(reference: str) -> tuple[str, VersionSelector]:
     VERSION is a number (``12``), a full version (``12-3fa9c1``), ``latest``, a tag, or a time in ISO 8601 (UTC
     unless it says otherwise). A time without a fraction stands for the whole second.
     """
+    _require_text(reference)
     name, at, wanted = reference.partition("@")
     check_dataset_name(name)
     if not at or wanted == "latest":
