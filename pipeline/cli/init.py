@@ -35,7 +35,8 @@ PAUSE_S: Final = 2.0
 def command(invocation: Invocation, /, only_print: bool, wait_s: float) -> None:
     """Create the keyspace, the tables and the progress topic, with every node up.
 
-    Doing it again changes nothing. Without Kafka the tables are made, and one line says that progress is off.
+    Doing it again changes nothing; a keyspace of an older Millrace gets this one's tables. Without Kafka the tables
+    are made, and one line says that progress is off.
     JSON: keyspace, tables, topic (null without Kafka), topic_created; with --print: statements, topic.
 
     \b
