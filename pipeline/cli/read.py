@@ -90,7 +90,7 @@ def command(invocation: Invocation, /, name: str, **given: Any) -> None:
     """
     from pipeline.settings import load_settings
 
-    output: str | None = given["output"]
+    output = _local(given["output"])
     if invocation.json and output == STANDARD_OUTPUT:
         raise UsageError("--json and --output - both write to standard output", hint="give --output a file's name")
     if given["format_"] and output is None:
@@ -117,6 +117,17 @@ def command(invocation: Invocation, /, name: str, **given: Any) -> None:
                 rows, written = _export(reading, output, given["format_"])
         facts = _facts(dataset, rows, written, output, time.monotonic() - began)
         invocation.answer(facts, lambda: _tell(facts))
+
+
+def _local(output: str | None) -> str | None:
+    """The path of a ``file://`` address, as ``load`` takes them; raises ``UsageError`` for other schemes."""
+    from pipeline.sources.address import local_path
+
+    if output is None or "://" not in output:
+        return output
+    if not output.lower().startswith("file://"):
+        raise UsageError(f"{one_line(output)} is no file of this machine", hint="give a path or a file:// address")
+    return local_path(output)
 
 
 def _settings(settings: Settings, *, cached: bool) -> Settings:

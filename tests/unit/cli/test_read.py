@@ -9,7 +9,8 @@ from pathlib import Path
 import click
 import pytest
 
-from pipeline.cli.read import _ask_to_replace
+from pipeline.cli.read import _ask_to_replace, _local
+from pipeline.errors import UsageError
 
 
 class Terminal(io.StringIO):
@@ -57,3 +58,10 @@ def test_nothing_is_asked_with_force_without_a_file_or_where_no_person_is(
     monkeypatch.setattr(sys, "stdin", io.StringIO())
     _ask_to_replace(there, force=False)
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_file_address_is_its_path_and_other_schemes_are_refused() -> None:
+    assert _local("file:///tmp/a%20b.csv") == "/tmp/a b.csv"
+    assert [_local(name) for name in (None, "-", "../x.csv", "a:b.csv")] == [None, "-", "../x.csv", "a:b.csv"]
+    with pytest.raises(UsageError, match=r"s3://bucket/x\.csv is no file of this machine"):
+        _local("s3://bucket/x.csv")
