@@ -158,6 +158,22 @@ class DateFormats:
             return compute.cast(compute.cast(compute.coalesce(*iso, plain), pa.timestamp(kind.unit)), kind)
         return compute.cast(compute.coalesce(*iso, texts), kind)
 
+    def unfit(self, texts: pa.Array) -> int | None:
+        """Return the number of the first text that keeps a column from a format which most of its texts have."""
+        for each in self._formats:
+            iso = each.as_iso(texts)
+            if 2 * (len(iso) - iso.null_count) <= len(texts) - texts.null_count:
+                continue
+            unlike = compute.and_(compute.is_null(iso), compute.is_valid(texts))
+            shaped = compute.if_else(unlike, None, texts)
+            try:
+                self.read(shaped, each.type)
+            except pa.ArrowInvalid:
+                return self.first_wrong(shaped, each.type)
+            first = compute.index(unlike, True).as_py()
+            return None if first < 0 else int(first)
+        return None
+
     def first_wrong(self, texts: pa.Array, kind: pa.DataType) -> int:
         """Return the number of the first text that is no value of a type, found by halving."""
         good, bad = 0, len(texts)

@@ -11,27 +11,32 @@ import pyarrow.csv as pc
 from pipeline.sources.blocks import Block
 from pipeline.sources.csv_dates import DateFormats
 from pipeline.sources.csv_format import CsvParser
-from pipeline.sources.model import SourceOptions
+from pipeline.sources.model import SourceFile, SourceOptions
 from pipeline.sources.warnings import SourceWarning
 
 __all__ = ["said_types"]
 
+_SHOWN_MAX = 40
 _NUMBER = r"^[+-]?\d+(\.\d+)?$"
 
 
 def said_types(
-    blocks: Iterable[tuple[Block, tuple[str, ...]]], parser: CsvParser, names: list[str], options: SourceOptions
+    blocks: Iterable[tuple[Block, tuple[str, ...]]],
+    parser: CsvParser,
+    names: list[str],
+    options: SourceOptions,
+    files: tuple[SourceFile, ...],
 ) -> tuple[dict[str, pa.DataType], list[SourceWarning]]:
     """Return the types of those columns of which every value in ``blocks`` fits a given date format or truth text.
 
-    A warning names each of them that holds nothing but numbers. There are none where a block does not parse: who looks
-    for types after this says why.
+    A warning names each of them that holds nothing but numbers, and each column that a value keeps from being a date.
+    There are none where a block does not parse: who looks for types after this says why.
     """
     if not (options.date_format or options.true_value or options.false_value):
         return {}, []
     dates, truth = DateFormats(options.date_format), _Truth(options)
     found: dict[str, pa.DataType] = {}
-    left, numbers = dict.fromkeys(names), set(names)
+    left, numbers, warnings = dict.fromkeys(names), set(names), []
     for block, order in blocks:
         try:
             batch = parser.texts(block.data, order, list(left))
@@ -46,10 +51,20 @@ def said_types(
             kind = dates.type_of(texts) or truth.type_of(texts)
             if kind is None or found.setdefault(name, kind) != kind:
                 del left[name]
+                row = dates.unfit(batch.column(name))
+                if row is not None:
+                    line, _ = parser.locate(block, row, 1)
+                    warnings.append(_no_date(name, batch.column(name)[row].as_py(), files[block.file].name, line))
         if not left:
             break
     types = {name: kind for name, kind in found.items() if name in left}
-    return types, [_warning(name, kind) for name, kind in types.items() if name in numbers]
+    return types, [*(_warning(name, kind) for name, kind in types.items() if name in numbers), *warnings]
+
+
+def _no_date(column: str, value: str, file: str, line: int) -> SourceWarning:
+    shown = repr(value if len(value) <= _SHOWN_MAX else value[:_SHOWN_MAX] + "...")
+    said = f"{file}, line {line}: column {column!r} holds no dates: {shown} is none in the --date-format"
+    return SourceWarning("no_date", said, column=column, line=line, file=file)
 
 
 def _warning(column: str, kind: pa.DataType) -> SourceWarning:

@@ -153,12 +153,12 @@ class _Seen:
 class _Column:
     """A text column, and whether its values are numbers, dates or numbers with thousands separators but for one."""
 
-    def __init__(self, name: str, decimal: str) -> None:
+    def __init__(self, name: str, decimal: str, *, dates: bool) -> None:
         mark = re.escape(decimal)
         number = rf"[+-]?(\d+({mark}\d*)?|{mark}\d+)([eE][+-]?\d+)?"
         grouped = rf"[+-]?[1-9]\d{{0,2}}(([., '\x{{a0}}\x{{202f}}])\d{{3}})+({mark}\d+)?"
         self.name = name
-        self.numbers, self.dates = _Seen(f"^({number})$"), _Seen(_DATE)
+        self.numbers, self.dates = _Seen(f"^({number})$"), _Seen(_DATE, failed=not dates)
         self.grouped = _Seen(f"^({number}|{grouped})$", failed=decimal == ".")
 
     @property
@@ -186,7 +186,7 @@ def odd_values(
 
     Raises ``SourceTypeError`` for numbers with thousands separators where ``options`` give a decimal point.
     """
-    left = [_Column(name, options.decimal) for name in list(names)[:_TEXT_COLUMNS_MAX]]
+    left = [_Column(name, options.decimal, dates=not options.date_format) for name in list(names)[:_TEXT_COLUMNS_MAX]]
     for block, order in sample if left else ():
         try:
             batch = parser.texts(block.data, order, [column.name for column in left])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 import pyarrow as pa
 import pyarrow.json as pj
@@ -234,7 +234,7 @@ def _common_struct(now: pa.StructType, new: pa.StructType, *, grow: bool) -> pa.
     return pa.struct(list(fields.items()))
 
 
-def with_texts(data: bytes, names: frozenset[str]) -> bytes:
+def with_texts(data: bytes, names: Container[str]) -> bytes:
     """The same lines, with every value of these columns that is neither a string nor null made its JSON text.
 
     Numbers keep their spelling, as everything else does. Python looks at every line, so only blocks that need it
@@ -244,7 +244,7 @@ def with_texts(data: bytes, names: frozenset[str]) -> bytes:
     return b"".join(_with_texts(line, names) for line in _lines(data, starts))
 
 
-def _with_texts(line: bytes, names: frozenset[str]) -> bytes:
+def _with_texts(line: bytes, names: Container[str]) -> bytes:
     text = line.decode()
     pieces, kept, at = [], 0, _skip(text, 0)
     try:

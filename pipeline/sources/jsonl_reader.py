@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing, suppress
+from dataclasses import dataclass
 
 import pyarrow as pa
 
@@ -38,6 +39,17 @@ Item = tuple[Block, tuple[str, ...]]
 _ROW = re.compile(r" in row \d+$")
 _LEFT_OUT_MAX = 100
 _BAD = (pa.ArrowInvalid, NotALine, UnicodeDecodeError)
+
+
+@dataclass(frozen=True, slots=True)
+class _TextOrLeftOut:
+    """The names of columns whose type does not matter: given as text, or left out."""
+
+    texts: frozenset[str]
+    wanted: frozenset[str]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.texts or name not in self.wanted
 
 
 class JsonlReader:
@@ -159,12 +171,13 @@ class JsonlReader:
         try:
             return parse_times(data, types, unexpected=unexpected, native=self._native)
         except pa.ArrowInvalid:
-            if not self._texts and self._numbers == self._native:
+            if not self._texts and self._wanted is None and self._numbers == self._native:
                 raise
         if self._numbers != self._native:
             with suppress(pa.ArrowInvalid):
                 return parse_times(data, types, unexpected=unexpected, native=self._numbers)
-        return parse_times(with_texts(data, self._texts), types, unexpected=unexpected, native=self._native)
+        texts = self._texts if self._wanted is None else _TextOrLeftOut(self._texts, self._wanted)
+        return parse_times(with_texts(data, texts), types, unexpected=unexpected, native=self._native)
 
     def _plain(self, data: bytes) -> bytes:
         """The lines, with other values as text in columns that shall be text and hold more than that."""

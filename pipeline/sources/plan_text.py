@@ -48,7 +48,7 @@ def plan_csv(uri: str, files: tuple[SourceFile, ...], options: SourceOptions) ->
         return first_blocks(files, options, reader.blocks, options.delimiter or ",")
 
     free = [name for name in names if name not in given]
-    said, taken = said_types(sample(), parser, free, options)
+    said, taken = said_types(sample(), parser, free, options, files)
     zeros = LeadingZeros(options.delimiter or ",", files)
     types = infer_types(
         lambda: zeros.over(sample()),

@@ -168,6 +168,28 @@ def test_thousands_separators_after_the_first_bytes_are_refused_with_their_line(
         read(path, delimiter=";", decimal=",", infer_bytes=100)
 
 
+@pytest.mark.parametrize(
+    ("text", "line", "value"),
+    [
+        (b"d\n28.02.1900\n29.02.1900\n01.03.1900\n", 3, "29.02.1900"),
+        (b"d\n28.02.1900\n01.03.1900\n2026-02-03\n", 4, "2026-02-03"),
+        (b"d\n28.02.1900\n01.03.1900\nsoon\nNA\n", 4, "soon"),
+    ],
+)
+def test_a_value_that_keeps_a_column_from_a_date_format_is_named(
+    write: Write, read: Read, text: bytes, line: int, value: str
+) -> None:
+    path = write("d.csv", text)
+    found = warnings(path, date_format="%d.%m.%Y")
+    assert [(each.code, each.column, each.line, each.file) for each in found] == [("no_date", "d", line, "d.csv")]
+    assert f"{value!r} is none in the --date-format" in found[0].message
+    assert read(path, date_format="%d.%m.%Y").schema.types == [pa.string()]
+
+
+def test_text_with_a_few_dates_is_no_surprise(write: Write) -> None:
+    assert warnings(write("d.csv", b"d\nx\ny\n28.02.1900\n"), date_format="%d.%m.%Y") == []
+
+
 def test_numbers_that_an_option_makes_dates_or_booleans_are_named(write: Write) -> None:
     path = write("n.csv", b"day,flag,ok\n20260203,1,y\n")
     found = warnings(path, date_format="%Y%m%d", true_value=["1", "y"], false_value=["0", "n"])

@@ -208,6 +208,12 @@ def test_columns_that_are_left_out_may_differ_from_file_to_file_and_change_their
         assert read(tmp_path / folder, columns=["a"], infer_bytes=20)["a"].to_pylist() == [1] * 50 + [2]
 
 
+def test_columns_of_json_lines_that_are_left_out_may_hold_anything(write: Write, read: Read) -> None:
+    lines = b'{"a":1,"b":1,"c":[1]}\n{"a":2,"b":"x","c":{"d":5}}\n{"b":[[]],"a":3}\n'
+    assert read(write("a.jsonl", lines), columns=["a"])["a"].to_pylist() == [1, 2, 3]
+    assert read(write("b.jsonl", lines * 50), columns=["a"], infer_bytes=10)["a"].to_pylist() == [1, 2, 3] * 50
+
+
 def test_given_types_and_messages_name_columns_as_the_source_does(write: Write, read: Read) -> None:
     path = write("a.csv", b"a,b,c\n" + b"1,2,3\n" * 20 + b"1,x,3\n")
     options = {"columns": ["b"], "rename": {"b": "n"}, "infer_bytes": 40}
