@@ -6,6 +6,7 @@ import { amount } from "./words.js";
 
 const HEIGHT = 200;
 const NAME_MAX = 200;
+const NARROW = 500;
 const KEYS = {
   ArrowLeft: (at) => at - 1, ArrowRight: (at) => at + 1, Home: () => 0, End: (at, last) => last,
 };
@@ -97,7 +98,7 @@ function optionsOf(figure, log) {
   const axis = (scale, size) => ({
     scale, size, stroke: colour("--soft"), font: "12px system-ui, sans-serif",
     grid: { stroke: colour("--line"), width: 1 }, ticks: { stroke: colour("--line"), width: 1 },
-    splits: (plot, number, low, high) => splitsOf(low, high, log && scale === "y"),
+    splits: (plot, number, low, high) => splitsOf(low, high, log && scale === "y", plot.width < NARROW && scale === "x" ? 4 : 7),
     filter: (plot, splits) => splits, // uPlot's own leaves most of a logarithmic scale without marks
     values: (plot, splits) => splits.map((split) => (scale === "x" ? amount(split) : mark(split))),
   });

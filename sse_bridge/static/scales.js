@@ -2,7 +2,6 @@
 
 const LIMIT = 8e307; // so that the distance between two drawn numbers is one
 const LOG_MIN = 1e-300;
-const TICKS = 7;
 const TICKS_MAX = 12;
 
 export const inLog = (value) => value !== null && value >= LOG_MIN;
@@ -19,16 +18,16 @@ export function rangeOf(low, high, logarithmic, padding = 0.05) {
   return [low - pad, high + pad];
 }
 
-// The numbers that a scale is marked with.
-export function splitsOf(low, high, logarithmic) {
+// The numbers that a scale is marked with, about `ticks` of them.
+export function splitsOf(low, high, logarithmic, ticks = 7) {
   if (logarithmic) {
     const [first, last] = [Math.ceil(Math.log10(low)), Math.floor(Math.log10(high))];
-    const every = Math.max(1, Math.ceil((last - first) / TICKS));
+    const every = Math.max(1, Math.ceil((last - first) / ticks));
     const powers = [];
     for (let power = first; power <= last; power += every) powers.push(10 ** power);
     if (powers.length > 1) return powers;
   }
-  const rough = (high - low) / TICKS;
+  const rough = (high - low) / ticks;
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].map((times) => times * power).find((each) => each >= rough);
   const first = Math.ceil(low / step) * step;

@@ -24,7 +24,7 @@ __all__ = ["airflow", "bridge", "probe", "probe_folder", "start_bridge", "topic"
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 HOW = "no Chromium on the PATH: `apt-get install chromium`, or MILLRACE_CHROMIUM=/path/to/it"
 WIDE = {"width": 1280, "height": 900}
-NARROW = {"width": 390, "height": 844}
+NARROW = {"width": 360, "height": 780}
 
 OpenPage = Callable[..., LivePage]
 

@@ -13,6 +13,17 @@ from tests.integration.sse_bridge.conftest import FACTS, Topic
 __all__ = ["play"]
 
 
+RESULT = {
+    "dataset": "weather", "version": "12-3fa9c1", "kind": "table", "mode": "append",
+    "raw_bytes": 34_107_112, "stored_bytes": 6_204_880, "columns_total": 42,
+    "columns": [
+        ["time_hour", "timestamp[us, tz=UTC]"], ["origin", "string"], ["temperature", "double"], ["wind", "double"],
+        ["precipitation_in_millimetres_an_hour_at_the_station_that_is_nearest", "decimal128(38, 10)"],
+        *([f"gust_{number}", "int16"] for number in range(36)),
+    ],
+}  # fmt: skip
+
+
 def play(topic: Topic) -> None:
     """Send all of it at once; times lie in the past as they would."""
     now = time.time()
@@ -20,10 +31,14 @@ def play(topic: Topic) -> None:
     for hours, rows in ((3, 336_776), (2, 352_014)):
         run = ("ingest_weather", f"scheduled__2026-11-2{hours}T02:00:00+00:00")
         at = now - hours * 3600
-        say(run, "plan", at, "succeeded", kind="plan", done=1, total=1, unit="splits", elapsed_s=1.2, rate=0.8)
+        planned = {"load": {"splits": 1, "total": rows, "unit": "rows"}}
+        say(run, "plan", at, "succeeded", kind="plan", done=1, total=1, unit="splits", elapsed_s=1.2, rate=0.8,
+            result=planned)  # fmt: skip
         say(run, "load", at + 8, "succeeded", done=rows, total=rows, elapsed_s=6.4, rate=rows / 6.4, index=0)
         say(run, "verify", at + 12, "succeeded", kind="verify", done=rows, total=rows, elapsed_s=2.1, rate=rows / 2.1)
-        say(run, "publish", at + 14, "succeeded", kind="publish", done=rows, total=rows, elapsed_s=0.4, rate=None)
+        result = {**RESULT, "rows": rows, "total_rows": 336_776 if hours == 3 else 688_790}
+        say(run, "publish", at + 14, "succeeded", kind="publish", done=rows, total=rows, elapsed_s=0.4, rate=None,
+            result=result)  # fmt: skip
     failed = ("ingest_dataset", "manual__2026-11-25T14:02:11+00:00")
     at = now - 900
     say(failed, "plan", at, "succeeded", kind="plan", done=2, total=2, unit="splits", elapsed_s=0.9, rate=2.2)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import NARROW, WIDE, OpenPage
 from tests.browser.scene import play
@@ -43,6 +43,27 @@ def test_axe_finds_nothing_in_any_width_and_colour_and_a_picture_of_each_is_kept
         no_wider_than_the_window(live.page)
         no_complaint_of_axe(live.page)
         live.page.screenshot(path=screenshots / f"{name}.png", full_page=True)
+        live.page.close()
+
+
+def test_axe_finds_nothing_on_the_page_of_a_run_with_its_outcome_and_a_picture_of_each_is_kept(
+    topic: Topic, bridge: Bridge, open_page: OpenPage, screenshots: Path
+) -> None:
+    play(topic)
+    done = "/runs/ingest_weather/scheduled__2026-11-22T02:00:00+00:00"
+    training = "/runs/train_model/dataset_triggered__2026-11-25T15:18:00+00:00"
+    for name, options in PICTURES.items():
+        live = open_page(bridge.url + done, **options)
+        expect(live.page.locator("section.run")).to_contain_text("load: 352,014 rows added, 688,790 in the version")
+        live.says("Live")
+        no_wider_than_the_window(live.page)
+        no_complaint_of_axe(live.page)
+        live.page.screenshot(path=screenshots / f"run-{name}.png", full_page=True)
+        live.page.goto(bridge.url + training)
+        expect(live.page.locator("canvas")).to_have_count(3)
+        no_wider_than_the_window(live.page)
+        no_complaint_of_axe(live.page)
+        live.page.screenshot(path=screenshots / f"training-{name}.png", full_page=True)
         live.page.close()
 
 
