@@ -69,7 +69,8 @@ def command(invocation: Invocation, /, name: str, **given: Any) -> None:
     before it replaces a file; elsewhere it replaces files, and folders with --force only.
 
     CSV and JSON lines hold dates and times of the years 0 to 9999, in UTC where a zone's offset has seconds. CSV holds
-    no null in an only column of text. What a format cannot hold is refused with the column's name.
+    no null in an only column of text. What a format cannot hold is refused with the column's name. Both load again
+    with every value equal by --schema, whose file --head 0 --output schema.arrow writes.
 
     The table on the terminal cuts a cell at 200 characters; --output - cuts nothing.
 
