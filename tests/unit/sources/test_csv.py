@@ -19,7 +19,7 @@ from pipeline.errors import (
     SourceTypeError,
     UsageError,
 )
-from pipeline.sources import SourceOptions, csv_reader, open_source, open_split, plan_source, plan_text
+from pipeline.sources import SourceOptions, csv_format, csv_reader, open_source, open_split, plan_source, plan_text
 
 Read = Callable[..., pa.Table]
 Write = Callable[[str, bytes], Path]
@@ -482,3 +482,17 @@ def test_a_reader_that_is_closed_in_the_middle_gives_nothing_more(flights_csv: P
     reader.close()
     reader.close()
     assert list(reader) == []
+
+
+def test_columns_are_converted_in_groups_with_the_same_result(
+    write: Write, read: Read, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write("grouped.csv", b"a,b,c,d,e\n1,x,2.5,,2026-11-22\n2,y,,,\n")
+    whole = read(path)
+    monkeypatch.setattr(csv_format, "_GROUP_COLUMNS", 2)
+    assert read(path).equals(whole)
+    assert read(path, columns=("e", "a", "c")).equals(whole.select(["e", "a", "c"]))
+    with pytest.raises(SourceFormatError, match="line 4: 3 columns where there should be 5"):
+        read(write("ragged.csv", b"a,b,c,d,e\n1,x,2.5,,\n1,x,2.5,,\n1,2,3\n"))
+    with pytest.raises(SourceTypeError, match="line 2: column 'd' was int64"):
+        read(write("typed.csv", b"a,b,c,d,e\n1,x,2.5,z,\n"), column_types=(("d", "int64"),))

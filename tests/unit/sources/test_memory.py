@@ -99,3 +99,35 @@ def test_a_large_source_needs_far_less_memory_than_it_holds(
     said = grown(tmp_path / name, tmp_path / "small" / name)
     assert said["rows"] == (rows // 10_000 if name == "a.bin" else rows)
     assert said["grown"] < limit_bytes
+
+
+def write_wide_csv(path: Path, columns: int) -> None:
+    path.write_text(",".join(f"c{number}" for number in range(columns)) + "\n" + ",".join("1" * columns) + "\n")
+
+
+def write_one_object(path: Path, keys: int) -> None:
+    path.write_text(json.dumps({f"c{number}": 1 for number in range(keys)}) + "\n")
+
+
+def write_sparse(path: Path, lines: int) -> None:
+    path.write_text("".join(f'{{"m":{{"u{number}":{number}}}}}\n' for number in range(lines)))
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "size", "rows", "limit_bytes"),
+    [
+        # Without groups of columns the first takes 230 MB, without pieces of blocks the last more than 200 MB.
+        ("a.csv", write_wide_csv, 12_000, 1, 190_000_000),
+        ("a.json", write_one_object, 12_000, 1, 120_000_000),
+        ("a.jsonl", write_sparse, 2_000, 2_000, 130_000_000),
+    ],
+)
+def test_very_many_columns_or_keys_need_bounded_memory(
+    tmp_path: Path, name: str, write: Callable[[Path, int], None], size: int, rows: int, limit_bytes: int
+) -> None:
+    (tmp_path / "small").mkdir()
+    write(tmp_path / name, size)
+    write(tmp_path / "small" / name, 10)
+    said = grown(tmp_path / name, tmp_path / "small" / name)
+    assert said["rows"] == rows
+    assert said["grown"] < limit_bytes
