@@ -22,21 +22,22 @@ PAUSE_S: Final = 2.0
 
 
 @click.command(short_help="Create keyspace, tables and topic, once.")
-@click.option("--print", "only_print", is_flag=True, help="Print the statements instead, for whoever may run them.")
+@click.option("--print", "only_print", is_flag=True, help="Print the statements instead of running them.")
 @click.option(
     "--wait-s",
     type=click.FloatRange(min=0),
     default=0,
     show_default=True,
-    help="Wait this long until every node is up, and Kafka; seconds.",
+    help="Seconds to wait until every node and Kafka are up.",
 )
 @json_option
 @pass_invocation
 def command(invocation: Invocation, /, only_print: bool, wait_s: float) -> None:
     """Create the keyspace, the tables and the progress topic, with every node up.
 
-    Doing it again changes nothing; a keyspace of an older Millrace gets this one's tables. Without Kafka the tables
-    are made, and one line says that progress is off.
+    Doing it again changes nothing. A keyspace that an older Millrace made is brought to this one's schema; processes of
+    the older one cannot use it afterwards. Without Kafka the tables are made, and one line says that progress is off.
+
     JSON: keyspace, tables, topic (null without Kafka), topic_created; with --print: statements, topic.
 
     \b

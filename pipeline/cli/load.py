@@ -145,9 +145,9 @@ def command(invocation: Invocation, /, name: str, source: str, **given: Any) -> 
     """Load SOURCE as a new version of the dataset NAME and print the load report.
 
     SOURCE is a file, a directory, a pattern in quotes, or - for standard input: CSV, Parquet, JSON lines, Arrow or
-    any bytes, plain or compressed. A table takes no file of a folder or pattern whose path below it has a part that
-    begins with . or _, unless the pattern writes that part out; a warning gives their number and one name. The values
-    in the names of folders like KEY=VALUE are no columns; a warning names the keys. Bytes keep every file and folder.
+    any bytes, plain or compressed. Bytes keep every file and folder. A table leaves out hidden files: a part of their
+    path below the source begins with . or _, and the pattern does not write it out. A warning gives their number and
+    one name. The values in the names of folders like KEY=VALUE are no columns; a warning names the keys.
 
     JSON: the load report. columns is a list of name and type, columns_total their number; warnings is a list of
     everything surprising: code, message, column, line, file.
@@ -162,8 +162,8 @@ def command(invocation: Invocation, /, name: str, source: str, **given: Any) -> 
       N/A  NA  NULL  NaN  n/a  nan  null
 
     A column becomes a date, a time or a timestamp when every value fits one --date-format: %Y or %y (69 to 99 are
-    1969 to 1999), %m, %b or %B (English names), %d, %H or %I with %p, %M, %S, %f (a fraction), %z (then UTC). Others
-    are read as ISO 8601, as ever. A date that does not exist is refused.
+    1969 to 1999), %m, %b or %B (English names), %d, %H or %I with %p, %M, %S, %f (a fraction), %z (then UTC). Other
+    columns are read as ISO 8601. A date that does not exist is refused.
 
     The version is visible as a whole when this ends with 0, and otherwise not at all. Ctrl-C stops a load within two
     seconds and prints the command that goes on with it.

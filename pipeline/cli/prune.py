@@ -21,7 +21,7 @@ __all__ = ["command"]
 @json_option
 @pass_invocation
 def command(invocation: Invocation, /, name: str, keep: int, dry_run: bool, yes: bool, now: bool) -> None:
-    """Delete all but the newest N versions of NAME, after asking; what those hold stays, whoever wrote it.
+    """Delete all but the newest N versions of NAME, after asking; all data of those stays, older data too.
 
     Versions with a tag, or that are being read, stay and do not count. Nothing is ever pruned unless somebody asks.
     Refused while a node is down.

@@ -25,8 +25,9 @@ terminal). With `--json` a command prints one JSON document on standard output, 
 |---|---|
 | 0 | done; degraded (something is on one node only) is 0 with one warning line and `"degraded": true` |
 | 1 | failed |
-| 2 | wrong usage |
+| 2 | wrong usage, also a run that `watch` does not know |
 | 3 | done but degraded, with `--strict` |
+| 124 | `watch --timeout-s`: the run is still running |
 | 130 | interrupted (Ctrl-C or SIGTERM); the second one ends the process at once |
 """
 

@@ -19,10 +19,10 @@ __all__ = ["command"]
 @json_option
 @pass_invocation
 def command(invocation: Invocation, /, name: str, dry_run: bool) -> None:
-    """Take back what delete or prune marked, until a sweep (fsck --delete, or --now) begins to remove its data.
+    """Take back a deletion by delete or prune, until a sweep (fsck --delete, or --now) begins to remove the data.
 
-    VERSION is a number, a full version or a time, as millrace versions NAME --deleted shows them. Refused for what a
-    sweep has begun to remove, for what its own load withdrew, and while a node is down.
+    VERSION is a number, a full version or a time, as millrace versions NAME --deleted shows them. Refused while a
+    node is down, for a version that a sweep has begun to remove, and for one that its own load withdrew.
 
     JSON: dataset, version, deleted_at, latest (it is the latest version now), merges_with (other appends to the same
     data, with which the next append or heal merges it), dry_run.

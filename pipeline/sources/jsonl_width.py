@@ -17,10 +17,10 @@ __all__ = ["leaf_count", "narrow_pieces", "refuse_width"]
 _PIECE_CELLS = 2_000_000
 """Rows times keys in a block that is parsed at once, nulls too: 9 to 16 bytes each while they are parsed."""
 LEAVES_MAX = 50_000
-"""Columns, those within objects too; measured to stay below 400 MB in a load."""
+"""Columns, those within objects too; reading a source of so many was measured to stay below 400 MB."""
 _CELLS_MAX = 16_000_000
 _CELLS_PER_BYTE = 100
-"""Above both, nearly every value is a null that no line has: keys that are identifiers, and not columns."""
+"""Above both, nearly every value is a null that no line has: the keys are identifiers, and not columns."""
 
 
 def leaf_count(type_: pa.DataType) -> int:
