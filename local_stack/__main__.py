@@ -162,7 +162,7 @@ def airflow(arguments: tuple[str, ...]) -> None:
 @main.command()
 @click.option("--yes", is_flag=True, help="do not ask")
 def reset(yes: bool) -> None:
-    """Stop everything and delete all local data, after asking. Jars, the inbox and benchmark results stay.
+    """Stop everything and delete local data, after asking. Jars, the inbox and benchmark results stay.
 
     Example: ./run reset --yes
     """

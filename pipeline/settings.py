@@ -99,9 +99,9 @@ class CassandraSettings(Section):
     silent_after_s: float = Field(default=2.0, ge=0.1, le=60)
     """An attempt without an answer for this long is sent again to the other replica."""
     unsynced_s: float = Field(default=5.0, ge=0, le=60)
-    """What a node acknowledged so long before it was lost counts as not being on it: a commit log that is synced
-    periodically loses the end of it with the process (0.1 s of a mapped one), and an idle connection may not be seen
-    broken before the next write or heartbeat. Too much costs ``heal`` a look, too little a copy."""
+    """Writes that a node acknowledged so long before it was lost count as not being on it. A commit log that is synced
+    periodically loses its end with the process (0.1 s of a mapped one). An idle connection may not be seen broken
+    before the next write or heartbeat. Too much costs ``heal`` more reads, too little a copy."""
 
 
 class RedisSettings(Section):

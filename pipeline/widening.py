@@ -102,7 +102,7 @@ def wider_type(one: pa.DataType, other: pa.DataType, *, exact: bool = False) -> 
     to a wider index or to plain values, and what is nested by its parts (a struct's fields need the same names in the
     same order). Two integers become an integer or nothing: neither was written as a double, which would round them.
 
-    Without ``exact`` integers of more than 53 bits and doubles become doubles: who asks has to look at the values.
+    Without ``exact`` integers of more than 53 bits and doubles become doubles: the caller has to look at the values.
     Moments, times and durations of two units have none, because the finer one ends earlier.
     """
     if one.equals(other):
@@ -146,7 +146,7 @@ def _wider_float(one: pa.DataType, other: pa.DataType, exact: bool) -> pa.DataTy
     for width, bits in _FLOAT_BITS.items():
         if width >= widest.bit_width and all(kind.bit_width <= bits for kind in whole):
             return pa.type_for_alias(f"float{width}")
-    # 64 bits of a whole number: who has a double beside them may have them as doubles.
+    # 64 bits of a whole number: beside a double they may become doubles.
     return pa.float64() if not exact and widest == pa.float64() else None
 
 

@@ -22,7 +22,7 @@ def text_fields() -> dict[str, Param]:
             enum=list(FORMATS),
             section=section,
             title="Format",
-            description="auto goes by the file's name, then by its content. bytes keeps any file as it is.",
+            description="auto uses the file's name, then its content. bytes keeps any file as it is.",
         ),
         "delimiter": _text(
             None,
@@ -86,7 +86,7 @@ def column_fields() -> dict[str, Param]:
         "rename": _lines(
             section,
             "New names",
-            "OLD=NEW for columns that are to be called otherwise, as in dep=departure. A name with = or with blanks "
+            "OLD=NEW for columns that get another name, as in dep=departure. A name with = or with blanks "
             "at its ends stands in double quotes.",
         ),
     }

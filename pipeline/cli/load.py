@@ -195,7 +195,7 @@ def command(invocation: Invocation, /, name: str, source: str, **given: Any) -> 
                 report = _load(invocation, store, plan, progress.task)
         missing = progress.missing
         if not dry_run and store.cache is not None and not store.cache.answers():
-            missing.append("cache")  # a load does without, but who reads next would like to know
+            missing.append("cache")  # a load needs none, but the next reader does
         seconds = time.monotonic() - began
         report = replace(
             report,
@@ -262,7 +262,7 @@ def _task_of(plan: LoadPlan) -> dict[str, Any]:
 
 
 def _promise(invocation: Invocation, name: str, run: str, *, named: bool) -> None:
-    """From here on, whoever stops the load is told that nothing was made and how to go on."""
+    """Tell a person who stops the load from here on that nothing was made and how to go on."""
     again = invocation.command_with() if named else invocation.command_with("--run-id", run)
     invocation.interrupts.last_words = f"stopped; no version of {name} was made; go on with: {again}"
     invocation.interrupts.facts = {"error": "LoadInterruptedError", "dataset": name, "run": run, "command": again}

@@ -283,7 +283,7 @@ def _beyond_parquet(array: Any) -> pa.DataType | None:
 def _is_odd_dictionary(kind: pa.DataType) -> bool:
     """One of values that Parquet cannot write, which shows only with the first rows, or an extension of one.
 
-    The latter is written, and ends the process of whoever reads it with pyarrow 25.
+    The latter is written, and ends a process that reads it with pyarrow 25.
     """
     if is_extension(kind):
         return holds(kind.storage_type, pa.types.is_dictionary)

@@ -70,7 +70,7 @@ def check_append(catalogue: Catalogue, dataset: str, parent: str, source: Source
         )
     if source.kind == "bytes":
         check_paths(catalogue, version, (file.name for file in source.files))
-    # Text says no type, so numbers of both kinds are what pyarrow makes of them; who has types means them.
+    # Text says no type, so numbers of both kinds are what pyarrow makes of them; a source with types means them.
     exact = source.format in ("parquet", "arrow")
     for stored, new in zip(have, source.schema, strict=True):
         if wider_type(stored.type, new.type, exact=exact) is None:

@@ -1,4 +1,4 @@
-"""Appends that know nothing of each other: whoever sees both publishes the merge, and nothing is lost."""
+"""Appends that know nothing of each other: the one that sees both publishes the merge, and nothing is lost."""
 
 from __future__ import annotations
 

@@ -171,7 +171,7 @@ def make_plan(
 def _same(every: Sequence[Version], identity: str, run: str) -> tuple[Version | None, Version | None]:
     """What this very load has published, and the visible version that holds it; neither where none does.
 
-    Its own version may have been deleted or pruned: whoever was appended to it holds its rows all the same.
+    Its own version may have been deleted or pruned: a version that was appended to it holds its rows all the same.
     """
     require_known(every, identity)
     for version in every:

@@ -69,7 +69,7 @@ class Attempt:
     def verdict(self) -> tuple[str, Heard | None]:
         """The attempt's state and the voice that decides it.
 
-        The first terminal state is final, whoever said it. What failed and will be tried again, as Airflow
+        The first terminal state is final, from any source. What failed and will be tried again, as Airflow
         knows, is ``retrying``.
         """
         voices = [voice for voice in (self.reporter, self.airflow) if voice is not None and not voice.void]

@@ -22,7 +22,7 @@ __all__ = ["SplitReader", "held_bytes", "in_pieces", "open_source", "open_split"
 BATCH_BYTES = 8_000_000
 """The most Arrow data in one batch, unless a single row is larger."""
 _BATCH_ROWS = 1_000_000
-"""The most rows in one batch: nulls and runs take no bytes, and whoever counts rows takes 8 bytes for each."""
+"""The most rows in one batch: nulls and runs take no bytes, but counting rows takes 8 bytes for each."""
 
 
 class SplitReader:

@@ -75,7 +75,7 @@ class AtAll:
         query = "SELECT dataset, writer, bucket FROM {ks}.under_replicated"
         try:
             rows = [row for row in self._rows(query, ()) if row.dataset == dataset]
-            # A note is written before its writer's row: who has no row on any node has written nothing else.
+            # A note is written before its writer's row: a writer without a row on any node has written nothing else.
             known = {row.writer for row in self._writers(dataset)} if rows else set()
             yield from [row.bucket for row in rows if row.writer in known]
         except StoreError as error:

@@ -201,7 +201,7 @@ class Ledger:
     def withdraw(self, version: Version) -> None:
         """Readers see the version no more, for good: what it names is not all there, or is in a later version.
 
-        Its write time is later than that of whoever deletes the version, or takes that back, at the same moment.
+        Its write time is later than that of a deletion of the version, or of an undelete, at the same moment.
         """
         key = {"dataset": version.dataset, "number": version.number, "hex": version.hex}
         mark = {"deleted_at": datetime.now(UTC), "mark": WITHDRAWN}

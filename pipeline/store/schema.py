@@ -129,7 +129,7 @@ def _bring_up(session: Session, settings: CassandraSettings) -> None:
 def check(session: Session, settings: CassandraSettings, host: Host | None = None) -> None:
     """Raises ``StoreSchemaError`` unless the keyspace is ours, of this schema's number, with RF as set.
 
-    ``host`` is asked, or whoever the driver chooses for each question.
+    ``host`` is asked, or the node that the driver chooses for each question.
     """
     keyspace = settings.keyspace
     query = "SELECT replication FROM system_schema.keyspaces WHERE keyspace_name = %s"

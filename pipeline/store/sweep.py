@@ -136,8 +136,8 @@ class Sweeper(AtAll):
     def remove(self, garbage: Iterable[Garbage], report: SweepReport, *, grace: timedelta = GRACE) -> None:
         """Whole partitions go, at ``ALL``; the writer's row last, so that an interrupted removal is found again.
 
-        Everything is condemned first and then looked up once more: whoever publishes, resumes or takes back a deletion
-        looks for that after its own row, so of the two at least one sees the other.
+        Everything is condemned first and then looked up once more: a publisher, a resumed load and an undelete
+        look for that after their own row, so of the two at least one sees the other.
         """
         items = list(garbage)
         for dataset in {item.dataset for item in items}:
@@ -168,7 +168,7 @@ class Sweeper(AtAll):
     def empty_deleted(self, dataset: str, *, grace: timedelta = GRACE) -> None:
         """Versions whose grace time is over lose their lists and spilled pages; their key stays taken for ever.
 
-        Only those whose writer is condemned or gone: whoever takes back a deletion looks for that.
+        Only those whose writer is condemned or gone: an undelete looks for that.
         """
         now = datetime.now(UTC)
         held = self.held(dataset)

@@ -20,7 +20,7 @@ function unixMs(text) {
 
 const voicesOf = (attempt) => [attempt.reporter, attempt.airflow, attempt.curves].filter(Boolean);
 
-// The first terminal state is final, whoever said it. What failed and will be tried again, as Airflow knows, is
+// The first terminal state is final, from any source. What failed and will be tried again, as Airflow knows, is
 // `retrying`.
 function verdict(attempt) {
   const voices = [attempt.reporter, attempt.airflow].filter((voice) => voice && !voice.void);
