@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,7 +12,15 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-__all__ = ["NO_SETTINGS", "PREFIX", "setting_fields", "unknown_keys", "unknown_variables", "variable_name"]
+__all__ = [
+    "NO_SETTINGS",
+    "PREFIX",
+    "setting_fields",
+    "unknown_keys",
+    "unknown_variables",
+    "unreadable_variables",
+    "variable_name",
+]
 
 PREFIX = "MILLRACE_"
 NO_SETTINGS = frozenset({"MILLRACE_HOME", "MILLRACE_CONFIG", "MILLRACE_DEBUG", "MILLRACE_PYTHON", "MILLRACE_CHROMIUM"})
@@ -22,6 +31,9 @@ _SERVICE_LINK = re.compile(
     r"MILLRACE_(.+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
 )
 _SERVICE_PORT = re.compile(r"(tcp|udp|sctp)://.*")
+_SLIP = 0.9
+"""Names as like as this (of 1) differ by a letter or two, whatever their parts are."""
+_NEAR = 0.75
 
 
 def setting_fields(model: type[BaseModel]) -> Iterator[tuple[str, str, FieldInfo]]:
@@ -56,6 +68,13 @@ def unknown_variables(model: type[BaseModel], *, further: Iterable[str] = (), gr
     ]
 
 
+def unreadable_variables(model: type[BaseModel]) -> list[str]:
+    """Each ``MILLRACE_*`` variable of a whole section or table that holds no JSON."""
+    tables = {variable_name((section, name)) for section, name, field in setting_fields(model) if _is_table(field)}
+    names = tables | {variable_name((section,)) for section in model.model_fields}
+    return [given for given, value in sorted(os.environ.items()) if given.upper() in names and not _is_json(value)]
+
+
 def unknown_keys(model: type[BaseModel], values: Mapping[str, Any]) -> list[str]:
     """Each key of a tree of settings that means nothing, as ``section.name``, with the nearest known one."""
     known = {f"{section}.{name}" for section, name, _ in setting_fields(model)}
@@ -75,6 +94,14 @@ def _is_table(field: FieldInfo) -> bool:
     return getattr(field.annotation, "__origin__", None) is dict
 
 
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _is_service_link(name: str, value: str) -> bool:
     return bool(
         _SERVICE_LINK.fullmatch(name)
@@ -83,12 +110,32 @@ def _is_service_link(name: str, value: str) -> bool:
 
 
 def _meant(name: str, known: Iterable[str]) -> str:
-    """A question that names the nearest known name, or nothing where none is near."""
-    names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.75)
+    """A question that names the nearest known name, or nothing where none is near or two are equally near."""
+    names = {each.removeprefix(PREFIX): each for each in known}
+    given = name.removeprefix(PREFIX)
+    near = _nearest(given, names, _SLIP)
     if not near:
+        section, last = _parts(given)
         # The section was left out, or is another one: keyspace, MILLRACE_KEYSPACE.
-        last = re.split(r"__|\.", name.removeprefix(PREFIX))[-1]
-        near = [each for each in names if re.split(r"__|\.", each)[-1] == last] if last else []
-        near = near if len(near) == 1 else []
-    return f" (did you mean {near[0]}?)" if near else ""
+        sections = {_parts(short)[0]: short for short in names if last and _parts(short)[1] == last}
+        if len(sections) == 1:
+            (near,) = sections.values()
+        elif sections:
+            near = sections.get(_nearest(section, sections, _NEAR), "")
+        else:
+            near = _nearest(given, names, _NEAR)
+    return f" (did you mean {names[near]}?)" if near else ""
+
+
+def _parts(name: str) -> tuple[str, str]:
+    """Section and last part of ``cassandra.port`` or ``CASSANDRA__PORT``."""
+    *before, last = re.split(r"__|\.", name)
+    return ".".join(before), last
+
+
+def _nearest(name: str, names: Iterable[str], least: float) -> str:
+    """The one that resembles ``name`` most, by at least ``least`` of 1; empty for none and for two equally near."""
+    scores = [(difflib.SequenceMatcher(None, each, name).ratio(), each) for each in names]
+    best = max((score for score, _ in scores), default=0.0)
+    found = [each for score, each in scores if score == best]
+    return found[0] if best >= least and len(found) == 1 else ""

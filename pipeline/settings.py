@@ -20,12 +20,13 @@ from pydantic_settings import (
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
 from pipeline.errors import InvalidSettingError
 from pipeline.redis_url import check_redis_url
-from pipeline.setting_names import PREFIX, unknown_keys, unknown_variables, variable_name
+from pipeline.setting_names import PREFIX, unknown_keys, unknown_variables, unreadable_variables, variable_name
 
 __all__ = [
     "CHUNK_BYTES_MAX",
@@ -261,12 +262,17 @@ def millrace_home() -> Path:
 
 
 def _files() -> list[Path]:
-    """The files of settings that are there; the first one wins."""
+    """The files of settings that are there; the first one wins. A folder or a device in their place is refused."""
     given = os.environ.get("MILLRACE_CONFIG", "millrace.toml")
-    own = Path(given)
-    if "MILLRACE_CONFIG" in os.environ and given and not own.exists():
-        raise InvalidSettingError(f"MILLRACE_CONFIG is {given!r}, where there is no file", hint="unset it for none")
-    return [path for path in (own, millrace_home() / "millrace.toml") if path.is_file()]
+    if "MILLRACE_CONFIG" in os.environ and given and not os.path.isfile(given):  # noqa: PTH113  never raises
+        raise InvalidSettingError(
+            f"MILLRACE_CONFIG is {given!r}, where there is no file", hint="give a TOML file, or an empty word for none"
+        )
+    places = [*([Path(given)] if given else []), millrace_home() / "millrace.toml"]
+    for path in places:
+        if path.exists() and not path.is_file():
+            raise InvalidSettingError(f"{path} is not a file", hint="settings stand in a TOML file of this name")
+    return [path for path in places if path.is_file()]
 
 
 def load_settings(**overrides: Any) -> Settings:
@@ -281,6 +287,18 @@ def load_settings(**overrides: Any) -> Settings:
         raise InvalidSettingError(
             _one_line(error), settings=[variable_name(e["loc"]) for e in error.errors()]
         ) from None
+    except SettingsError:
+        # Its cause quotes the value, which may hold a password.
+        raise _no_json(unreadable_variables(Settings)) from None
+
+
+def _no_json(variables: list[str]) -> InvalidSettingError:
+    first = (variables or ["MILLRACE_LOAD"])[0].upper()
+    return InvalidSettingError(
+        f"wrong setting: {', '.join(variables) or 'a variable'} is not JSON",
+        hint=f"write {first}='{{\"NAME\": VALUE}}', or set {first}__NAME alone",
+        settings=variables,
+    )
 
 
 def _refuse_unknown(overrides: dict[str, Any]) -> None:
@@ -307,7 +325,13 @@ def _one_line(error: ValidationError) -> str:
             said += unknown_keys(Settings, {section: dict.fromkeys(rest[:1])})
             continue
         name = variable_name(e["loc"])
-        secret = any(word in name for word in ("PASSWORD", "TOKEN", "REDIS__URL", "KAFKA__CONFIG"))
+        # A word in the place of a whole section may be the password that belongs into it.
+        secret = len(e["loc"]) == 1 or any(
+            word in name for word in ("PASSWORD", "TOKEN", "REDIS__URL", "KAFKA__CONFIG")
+        )
+        if e["type"] in ("dict_type", "model_type"):
+            said.append(f"{name}: write it as a table in TOML, or as a JSON object in a variable")
+            continue
         shown = "" if secret or e["type"] == "missing" else f" is {e['input']!r}"
         message = e["msg"].removeprefix("Value error, ")
         said.append(f"{name}{shown}: {message[:1].lower()}{message[1:]}")

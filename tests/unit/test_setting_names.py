@@ -42,6 +42,8 @@ def nobodys_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
         ("MILLRACE_CONFIGS", "MILLRACE_CONFIG"),
         ("MILLRACE_CASSANDRA_PORT_", "MILLRACE_CASSANDRA__PORT"),
         ("MILLRACE_KAFKA__CONFIGS__A", "MILLRACE_KAFKA__CONFIG"),
+        ("MILLRACE_CASANDRA__PASSWORD", "MILLRACE_CASSANDRA__PASSWORD"),
+        ("MILLRACE_BRIDG__PORT", "MILLRACE_BRIDGE__PORT"),
     ],
 )
 @pytest.mark.parametrize("load", [load_settings, load_stack_settings])
@@ -60,6 +62,15 @@ def test_a_variable_that_resembles_none_is_refused_without_a_guess(monkeypatch: 
     with pytest.raises(
         InvalidSettingError, match=r"unknown setting: MILLRACE_NONSENSE: docs/settings\.md lists them all"
     ):
+        load_settings()
+
+
+@pytest.mark.parametrize("variable", ["MILLRACE_TEST", "MILLRACE_PASSWORD", "MILLRACE_REDIS__PORT", "MILLRACE_URL"])
+def test_a_variable_is_refused_without_a_guess_where_none_or_two_names_fit(
+    monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setenv(variable, "1")
+    with pytest.raises(InvalidSettingError, match=rf"unknown setting: {variable}: docs/settings\.md"):
         load_settings()
 
 
@@ -119,6 +130,63 @@ def test_a_file_that_is_not_there_is_refused_where_it_was_asked_for(monkeypatch:
         load_settings()
     monkeypatch.setenv("MILLRACE_CONFIG", "")
     load_settings()
+
+
+@pytest.mark.parametrize("given", [".", "/dev/null", "a" * 5000])
+def test_a_place_that_is_no_file_is_refused_where_it_was_asked_for(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    monkeypatch.setenv("MILLRACE_CONFIG", given)
+    with pytest.raises(InvalidSettingError, match=r"MILLRACE_CONFIG is '.*', where there is no file"):
+        load_settings()
+
+
+@pytest.mark.parametrize("folder", ["millrace.toml", "home/millrace.toml"])
+def test_a_folder_in_the_place_of_a_file_of_settings_is_refused(tmp_path: Path, folder: str) -> None:
+    (tmp_path / folder).mkdir()
+    with pytest.raises(InvalidSettingError, match=r"millrace\.toml is not a file"):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("MILLRACE_KAFKA__CONFIG", "sasl.password=secret-word"),
+        ("MILLRACE_REDIS", "redis://:secret-word@cache"),
+        ("MILLRACE_LOAD", ""),
+        ("millrace_read", '{"use_cache": secret-word}'),
+        ("MILLRACE_CASSANDRA", "[secret-word"),
+    ],
+)
+def test_a_variable_that_is_no_json_is_named_and_never_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    assert main(["ls"]) == 2
+    said = capsys.readouterr().err
+    name = variable.upper()
+    assert said == (
+        f"millrace: wrong setting: {variable} is not JSON: write {name}='{{\"NAME\": VALUE}}', "
+        f"or set {name}__NAME alone\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("MILLRACE_REDIS", '"redis://:secret-word@cache"'),
+        ("MILLRACE_KAFKA", '["secret-word"]'),
+        ("MILLRACE_KAFKA__CONFIG", '"secret-word"'),
+        ("MILLRACE_KAFKA__CONFIG", ""),
+    ],
+)
+def test_a_word_in_the_place_of_a_table_is_refused_and_never_shown(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(InvalidSettingError) as error:
+        load_settings()
+    assert str(error.value) == (
+        f"wrong setting: {variable}: write it as a table in TOML, or as a JSON object in a variable"
+    )
 
 
 @pytest.mark.parametrize(
