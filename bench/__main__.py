@@ -12,6 +12,7 @@ import click
 
 from bench.data import bench_folder
 from bench.options import Options
+from pipeline.cli.seconds import Seconds
 from pipeline.errors import MillraceError, StackError
 
 BENCHMARKS = {
@@ -30,7 +31,7 @@ BENCHMARKS = {
 OWN_NODES = ("bridge", "traffic")
 """What shares no nodes with others: it needs none beside it, or nodes with heaps of its own."""
 
-_SECONDS = click.FloatRange(1, 3600)
+_SECONDS = Seconds(1, 3600)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})

@@ -223,7 +223,7 @@ def _bridge(settings: Settings) -> Iterator[Check]:
     try:
         alive = httpx.get(f"{url}/healthz", timeout=ANSWER_S, trust_env=False)
         ready = httpx.get(f"{url}/readyz", timeout=ANSWER_S, trust_env=False)
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
         text = f"{url} does not answer ({type(error).__name__})"
         yield Check("bridge", "failed", text, "nobody sees live progress meanwhile: ./run up bridge")
         return
@@ -241,7 +241,7 @@ def _airflow(settings: Settings) -> Iterator[Check]:
     url = settings.airflow.url.rstrip("/")
     try:
         parts = httpx.get(f"{url}/api/v2/monitor/health", timeout=ANSWER_S, trust_env=False).json()
-    except (httpx.HTTPError, ValueError) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         text = f"{url} does not answer ({type(error).__name__})"
         yield Check("airflow", "failed", text, "nothing is scheduled meanwhile: ./run up airflow")
         return

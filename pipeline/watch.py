@@ -82,7 +82,7 @@ class Watcher:
         """Whether the bridge hears Kafka."""
         self.connected = False
         self.over = False
-        self._url = url.rstrip("/")
+        self._url = _bridge_address(url)
         named = {"dag_id": dag_id, "run_id": run_id}
         self._params: dict[str, str] = {name: value for name, value in named.items() if value is not None}
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
@@ -109,20 +109,20 @@ class Watcher:
         for run in self.picture.runs():
             yield state_of_run(run, self.tasks(run))
 
-    def wait_until_known(self, timeout_s: float) -> bool:
+    def wait_until_known(self, timeout_s: float, *, first_answer_s: float = FIRST_ANSWER_S) -> bool:
         """Wait until the bridge knows a task of what is asked for; False when it still knows none after ``timeout_s``.
 
-        Raises as ``watch`` does.
+        Raises as ``watch`` does, where the bridge does not answer for ``first_answer_s``.
         """
         deadline = time.monotonic() + timeout_s
-        patience = time.monotonic() + max(timeout_s, FIRST_ANSWER_S)
+        patience = time.monotonic() + max(timeout_s, first_answer_s)
         with httpx.Client(headers=self._headers, trust_env=False, timeout=5.0) as client:
             while True:
                 try:
                     answer = client.get(f"{self._url}/api/progress", params=self._params)
                     if answer.status_code != 503:
                         self._check(answer)
-                        if answer.json()["tasks"]:
+                        if self._object(answer.text, "tasks")["tasks"]:
                             return True
                         if time.monotonic() > deadline:
                             return False
@@ -172,6 +172,8 @@ class Watcher:
                         yield event
                     pause = 0.0
                 except (httpx.TransportError, SSEError) as error:
+                    if not self._cursor and isinstance(error, SSEError):
+                        raise self._no_bridge() from error
                     if not self._cursor and time.monotonic() > min(first_deadline, self._deadline):
                         raise self._silent(error) from error
                     pause = PAUSES_S[min(failures, len(PAUSES_S) - 1)] * random.uniform(0.5, 1.5)  # noqa: S311
@@ -187,6 +189,19 @@ class Watcher:
             hint="is it running? `./run up bridge` starts the local one",
             url=self._url,
         )
+
+    def _no_bridge(self) -> ProgressError:
+        return _no_bridge(self._url, "what answers there is something else")
+
+    def _object(self, text: str, *names: str) -> dict[str, Any]:
+        """The JSON object that a bridge sent, with these names in it; ``ProgressError`` for anything else."""
+        try:
+            body = json.loads(text)
+        except ValueError:
+            raise self._no_bridge() from None
+        if not isinstance(body, dict) or any(name not in body for name in names):
+            raise self._no_bridge()
+        return body
 
     def _check(self, answer: httpx.Response) -> None:
         if answer.status_code != 200:
@@ -222,7 +237,7 @@ class Watcher:
                     return
 
     def _take(self, sent: ServerSentEvent) -> Iterator[Event | None]:
-        body: dict[str, Any] = json.loads(sent.data)
+        body = self._object(sent.data)
         if sent.event in ("snapshot", "reset"):
             before = self.picture
             self.picture = Picture()
@@ -246,3 +261,18 @@ class Watcher:
     def _listen(self, liveness: dict[str, Any]) -> None:
         self.hearing = bool(liveness["hearing"])
         self.silences = {task["source"]: task["state"] for task in liveness["tasks"]}
+
+
+def _bridge_address(url: str) -> str:
+    """Return the address without a slash at its end; ``ProgressError`` where it is not one of HTTP."""
+    try:
+        parts = httpx.URL(url)
+    except httpx.InvalidURL:
+        parts = httpx.URL()
+    if parts.scheme not in ("http", "https") or not parts.host or not 0 < (parts.port or 80) < 65_536:
+        raise _no_bridge(url, "its address is like http://127.0.0.1:8085")
+    return url.rstrip("/")
+
+
+def _no_bridge(url: str, hint: str) -> ProgressError:
+    return ProgressError(f"{url} is no bridge", hint=hint, url=url)

@@ -9,6 +9,7 @@ import click
 
 from pipeline.cli.invocation import Invocation, json_option, pass_invocation
 from pipeline.cli.output import print_facts, print_json
+from pipeline.cli.seconds import Seconds
 from pipeline.errors import ProgressError, StoreError
 
 if TYPE_CHECKING:
@@ -19,13 +20,14 @@ __all__ = ["command"]
 KAFKA_TIMEOUT_S: Final = 10.0
 """How long Kafka may be silent before the tables alone are made."""
 PAUSE_S: Final = 2.0
+WAIT_MAX_S: Final = 86_400
 
 
 @click.command(short_help="Create keyspace, tables and topic, once.")
 @click.option("--print", "only_print", is_flag=True, help="Print the statements instead of running them.")
 @click.option(
     "--wait-s",
-    type=click.FloatRange(min=0),
+    type=Seconds(min=0, max=WAIT_MAX_S),
     default=0,
     show_default=True,
     help="Seconds to wait until every node and Kafka are up.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
@@ -13,6 +14,7 @@ import click
 from pipeline.cli.invocation import Invocation, json_option, pass_invocation
 from pipeline.cli.output import human_bytes, human_seconds, say, visible
 from pipeline.cli.reporting import draws_bars
+from pipeline.cli.seconds import Seconds
 from pipeline.errors import UsageError
 from pipeline.progress.event import Event, is_counted
 from pipeline.progress.merge import TaskState
@@ -36,15 +38,15 @@ DRAW_EVERY_S = 0.2
 @click.command("watch", short_help="Live progress in the terminal.")
 @click.argument("run", required=False, metavar="[DAG/RUN]")
 @click.option("--url", metavar="URL", help="The bridge's address, instead of the one in the settings.")
-@click.option("--timeout-s", type=click.FloatRange(min=0.1), metavar="N", help="Give up after so many seconds.")
+@click.option("--timeout-s", type=Seconds(min=0.1), metavar="N", help="Give up after so many seconds.")
 @json_option
 @pass_invocation
 def command(invocation: Invocation, /, run: str | None, url: str | None, timeout_s: float | None) -> None:
     """Follow a run until it is over, or everything until Ctrl-C.
 
     DAG/RUN names a run as the page does: ingest_dataset/manual__2026-11-22T10:00:00+00:00, or cli/flights-3fa9c1. The
-    exit code is 0 when every task of it succeeded, 1 when one did not, 2 when no such run was reported, and 124 when
-    it is still running after --timeout-s. A run that is over is answered at once. Without DAG/RUN all runs are shown.
+    exit code is 0 when every task of it succeeded, 1 when one did not, 2 when no such run was reported for 5 s, and 124
+    when it is not over after --timeout-s. A run that is over is answered at once. Without DAG/RUN all runs are shown.
 
     JSON: over, succeeded; runs, a list of dag_id, run_id, state, over, headline, tasks (how many), ended, steps (their
     ids in order), total (kind, unit, done, total, fraction, rate, left_s), result; and tasks, a list of dag_id, run_id,
@@ -65,17 +67,33 @@ def command(invocation: Invocation, /, run: str | None, url: str | None, timeout
     settings = load_settings().bridge
     token = settings.token.get_secret_value() if settings.token is not None else None
     watcher = Watcher(url or settings.url, dag_id=dag_id or None, run_id=run_id or None, token=token)
-    if run is not None and not watcher.wait_until_known(min(timeout_s or UNKNOWN_S, UNKNOWN_S)):
-        raise UsageError(f"no run {run} was reported", hint="millrace watch, without a run, shows those there are")
-    watched = follow(watcher, until_done=run is not None, timeout_s=timeout_s, quiet=invocation.json)
+    left_s = timeout_s
+    if run is not None:
+        left_s = _wait_until_known(watcher, run, timeout_s)
+    watched = follow(watcher, until_done=run is not None, timeout_s=left_s, quiet=invocation.json)
     runs = list(watcher.runs())
     facts = {"over": watched.over, "succeeded": watched.succeeded, "runs": [each.to_json() for each in runs]}
     invocation.answer(
         {**facts, "tasks": [_facts(task) for each in runs for task in each.tasks]},
-        lambda: say(_summary(runs[0], watched, timeout_s)) if run is not None and runs else None,
+        lambda: say(_summary(run, runs, watched, timeout_s)) if run is not None else None,
     )
     if run is not None and not watched.succeeded:
         raise click.exceptions.Exit(EXIT_FAILED if watched.over else EXIT_STILL_RUNNING)
+
+
+def _wait_until_known(watcher: Watcher, run: str, timeout_s: float | None) -> float | None:
+    """Return how much of ``timeout_s`` is left once the bridge knows the run, or once the time is over.
+
+    Raises ``UsageError`` where no such run was reported: a shorter time than ``UNKNOWN_S`` cannot tell.
+    """
+    from pipeline.watch import FIRST_ANSWER_S
+
+    began = time.monotonic()
+    limit_s = math.inf if timeout_s is None else timeout_s
+    known = watcher.wait_until_known(min(limit_s, UNKNOWN_S), first_answer_s=min(limit_s, FIRST_ANSWER_S))
+    if not known and limit_s >= UNKNOWN_S:
+        raise UsageError(f"no run {run} was reported", hint="millrace watch, without a run, shows those there are")
+    return None if timeout_s is None else max(timeout_s - (time.monotonic() - began), 0.0)
 
 
 def follow(watcher: Watcher, *, until_done: bool, timeout_s: float | None = None, quiet: bool = False) -> Watched:
@@ -259,7 +277,10 @@ def _pace(run: RunState) -> str:
     return f", {_amount(run.total.rate, run.total.unit)}/s{left}"
 
 
-def _summary(run: RunState, watched: Watched, timeout_s: float | None) -> str:
+def _summary(name: str, runs: list[RunState], watched: Watched, timeout_s: float | None) -> str:
+    if not runs:
+        return f"nothing was reported of {visible(name)} in {human_seconds(timeout_s or 0)}"
+    run = runs[0]
     states: dict[str, int] = {}
     for task in run.tasks:
         states[task.state] = states.get(task.state, 0) + 1

@@ -1,0 +1,21 @@
+"""Options that take seconds."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import click
+
+__all__ = ["Seconds"]
+
+
+class Seconds(click.FloatRange):
+    """A finite number of seconds in a range. ``nan`` is in every range of click, ``inf`` in each without an end."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the number; ``click.BadParameter`` for anything else."""
+        seconds: float = super().convert(value, param, ctx)
+        if not math.isfinite(seconds):
+            self.fail(f"{value!r} is not a number of seconds.", param, ctx)
+        return seconds

@@ -1,0 +1,105 @@
+"""``millrace watch``: what is no bridge is said at once, and ``--timeout-s`` is kept."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from pipeline.cli import main
+from tests.ports import free_port
+
+RUN = "cli/flights-3fa9c1"
+
+
+@contextmanager
+def answering(body: str, kind: str = "text/html") -> Iterator[str]:
+    """A server that answers everything with 200 and ``body``; yields its address."""
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", kind)
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        def log_message(self, *_args: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@pytest.mark.parametrize("run", [[RUN], []])
+@pytest.mark.parametrize("body", ["<html>hello</html>", "[]", '{"runs": []}', "5"])
+def test_an_address_where_something_else_answers_is_no_bridge(
+    run: list[str], body: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with answering(body) as url:
+        assert main(["watch", *run, "--url", url]) == 1
+    assert capsys.readouterr().err == f"millrace: {url} is no bridge: what answers there is something else\n"
+
+
+def test_a_stream_of_something_else_is_no_bridge(capsys: pytest.CaptureFixture[str]) -> None:
+    with answering("event: progress\ndata: hello\n\n", "text/event-stream") as url:
+        assert main(["watch", "--url", url, "--timeout-s", "5"]) == 1
+    assert capsys.readouterr().err == f"millrace: {url} is no bridge: what answers there is something else\n"
+
+
+@pytest.mark.parametrize("run", [[RUN], []])
+@pytest.mark.parametrize(
+    "url", ["http://[::1", "localhost:8085", "127.0.0.1", "ftp://bridge", "http://", "http://bridge:99999"]
+)
+def test_a_word_that_is_no_address_is_no_bridge(run: list[str], url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["watch", *run, "--url", url]) == 1
+    assert capsys.readouterr().err == f"millrace: {url} is no bridge: its address is like http://127.0.0.1:8085\n"
+
+
+def test_a_run_that_is_unknown_when_a_short_time_is_over_may_still_come(capsys: pytest.CaptureFixture[str]) -> None:
+    with answering('{"tasks": []}') as url:
+        began = time.monotonic()
+        assert main(["watch", RUN, "--url", url, "--timeout-s", "0.3"]) == 124
+        assert time.monotonic() - began < 3
+        said = capsys.readouterr()
+        assert said.out + said.err == f"nothing was reported of {RUN} in 0.30 s\n"
+        assert main(["watch", RUN, "--url", url, "--timeout-s", "0.3", "--json"]) == 124
+        answer = json.loads(capsys.readouterr().out)
+    assert (answer["over"], answer["succeeded"], answer["runs"], answer["tasks"]) == (False, False, [], [])
+
+
+def test_a_run_that_nobody_reports_for_five_seconds_is_unknown(capsys: pytest.CaptureFixture[str]) -> None:
+    with answering('{"tasks": []}') as url:
+        assert main(["watch", RUN, "--url", url, "--timeout-s", "60"]) == 2
+    assert f"no run {RUN} was reported" in capsys.readouterr().err
+
+
+def test_a_bridge_that_is_not_there_takes_no_longer_than_the_time_given(capsys: pytest.CaptureFixture[str]) -> None:
+    began = time.monotonic()
+    assert main(["watch", RUN, "--url", f"http://127.0.0.1:{free_port()}", "--timeout-s", "0.5"]) == 1
+    assert time.monotonic() - began < 3
+    assert "does not answer" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["watch", "--timeout-s"], ["init", "--wait-s"]])
+@pytest.mark.parametrize("seconds", ["nan", "inf", "-inf", "-1"])
+def test_seconds_are_finite(command: list[str], seconds: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*command, seconds]) == 2
+    assert command[1] in capsys.readouterr().err
+
+
+def test_init_waits_a_day_at_most(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["init", "--print", "--wait-s", "86400"]) == 0
+    assert main(["init", "--print", "--wait-s", "86401"]) == 2
+    assert "0<=x<=86400" in capsys.readouterr().err
