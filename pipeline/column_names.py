@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 from typing import Final
 
 from pipeline.errors import UsageError
 
-__all__ = ["listed_columns", "parse_columns", "parse_rename", "quoted_column"]
+__all__ = ["column_type_option", "listed_columns", "parse_columns", "parse_rename", "quoted_column"]
 
 _LISTED_MAX: Final = 30
 _MARKS: Final = ",=\n\r\t"
@@ -49,6 +50,11 @@ def quoted_column(name: str) -> str:
     """Return the name as ``parse_columns`` and ``parse_rename`` read it: in double quotes where it needs them."""
     is_plain = name and name == name.strip() and not name.startswith('"') and not any(mark in name for mark in _MARKS)
     return name if is_plain else '"' + name.replace('"', '""') + '"'
+
+
+def column_type_option(name: str, spelling: str = "string") -> str:
+    """Return ``--column-type NAME=TYPE`` as a shell takes it; ``sources.types.parse_column_type`` reads it."""
+    return f"--column-type {shlex.quote(f'{name}={spelling}')}"
 
 
 def listed_columns(names: Iterable[str]) -> str:

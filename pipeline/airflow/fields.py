@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -29,6 +30,8 @@ _FIELDS: Final = {
 _COMMAND = r"(?:millrace|\./run) [^;:,]*"
 _QUOTED = r"(?<!\w)'(?:[^'\\]|\\.)*'"
 _OPTION = r"(?<![\w-])(?P<option>--[a-z][a-z-]*)(?![\w-])"
+# As shlex.quote writes it; a form takes it without the quotes of a shell.
+_SHELL_WORD = r"(?:(?<=--column-type) (?P<word>(?:'[^']*'|\"'\")+))?"
 
 
 def field_titles(context: Mapping[str, Any]) -> dict[str, str]:
@@ -57,13 +60,15 @@ def form_words(text: str, titles: Mapping[str, str], said: Iterable[object] = ()
     in single quotes.
     """
     names = [re.escape(name) for name in said if isinstance(name, str) and name]
-    pattern = "|".join([*sorted(names, key=len, reverse=True), _COMMAND, _QUOTED, _OPTION])
+    pattern = "|".join([*sorted(names, key=len, reverse=True), _COMMAND, _QUOTED, _OPTION + _SHELL_WORD])
 
     def word(found: re.Match[str]) -> str:
         option = found["option"]
         title = titles.get(_FIELDS.get(option, option[2:].replace("-", "_"))) if option else None
         if title is None:
             return found[0]
+        if found["word"]:
+            return f'"{title}" {shlex.split(found["word"])[0]}'
         return f'"{title}" off' if option.startswith("--no-") else f'"{title}"'
 
     return re.sub(pattern, word, text)

@@ -16,6 +16,7 @@ from pipeline.chunks.nested import nulls_of, with_children
 from pipeline.chunks.short_text import decode_short
 from pipeline.chunks.stored_types import from_stored, number_type
 from pipeline.chunks.take import decoded
+from pipeline.column_names import column_type_option
 from pipeline.errors import ChunkFormatError, SourceTypeError
 from pipeline.widening import decoded_type, widens, wider_type
 
@@ -161,7 +162,7 @@ def _wider(mine: pa.Field, theirs: pa.Field) -> pa.DataType:
     if common is None:
         raise SourceTypeError(
             f"column {mine.name!r} changes from {mine.type} to {theirs.type}",
-            hint=f"give its type with --column-type {mine.name}=TYPE",
+            hint=f"give its type with {column_type_option(mine.name, 'TYPE')}",
             column=mine.name,
             expected=str(mine.type),
             actual=str(theirs.type),

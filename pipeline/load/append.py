@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import replace
 from functools import partial
 
 import pyarrow as pa
 
+from pipeline.column_names import column_type_option
 from pipeline.errors import MillraceError, SourceTypeError
 from pipeline.load.exact import check_exact
 from pipeline.load.repeats import check_paths
@@ -89,7 +89,7 @@ def _refused(version: Version, stored: pa.Field, new: pa.Field, source: SourcePl
     way_out = "load it as another dataset"
     name = next((old for old, renamed in source.options.rename if renamed == stored.name), stored.name)
     if _loads_as(name, stored.type, source):
-        way_out = f"give the type it has there: --column-type {shlex.quote(f'{name}={stored.type}')}"
+        way_out = f"give the type it has there: {column_type_option(name, str(stored.type))}"
     return SourceTypeError(
         f"{source.uri} cannot be appended to {version.reference}: column {stored.name!r} is {stored.type} there "
         f"and {new.type} here",

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from pipeline.arrow_types import holds
 from pipeline.chunks import TileLayout, assemble_as_stored, cast_stored_numbers
+from pipeline.column_names import column_type_option
 from pipeline.errors import SourceTypeError
 from pipeline.store.catalogue import Catalogue
 from pipeline.store.chunk_reader import ChunkReader
@@ -86,7 +87,7 @@ def _check_chunk(array: pa.Array, field: pa.Field, wide: pa.DataType, what: str)
                 f"{what}: column {field.name!r} is {field.type} and would become {wide}, "
                 f"which changes whole numbers like {number}",
                 hint="load it as another dataset, or all of it anew with "
-                f"--column-type {field.name}=string (CSV, JSON lines)",
+                f"{column_type_option(field.name)} (CSV, JSON lines)",
                 column=field.name,
                 expected=str(field.type),
                 actual=str(wide),

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.csv as pc
 
+from pipeline.column_names import column_type_option
 from pipeline.errors import SourceFormatError, SourceTypeError, UsageError
 from pipeline.sources.blocks import Block, RecordCutter
 from pipeline.sources.csv_dates import DateFormats
@@ -305,7 +306,7 @@ class CsvParser:
             new = f"{shown!r} ({inferred})"
         return SourceTypeError(
             f"{name}, line {line}: column {column!r} was {kind} and is {new} here",
-            hint=f"give its type: --column-type {column}=string",
+            hint=f"give its type: {column_type_option(column)}",
             file=name,
             line=line,
             column=column,

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as compute
 import pyarrow.csv as pc
 
+from pipeline.column_names import column_type_option
 from pipeline.sources.blocks import Block
 from pipeline.sources.csv_dates import DateFormats
 from pipeline.sources.csv_format import CsvParser
@@ -69,7 +70,8 @@ def _no_date(column: str, value: str, file: str, line: int) -> SourceWarning:
 
 def _warning(column: str, kind: pa.DataType) -> SourceWarning:
     option = "--true-value and --false-value" if pa.types.is_boolean(kind) else "--date-format"
-    said = f"column {column!r} holds numbers, which {option} make {kind}: give --column-type {column}=int64 otherwise"
+    otherwise = column_type_option(column, "int64")
+    said = f"column {column!r} holds numbers, which {option} make {kind}: give {otherwise} otherwise"
     return SourceWarning("numbers_taken", said, column=column)
 
 

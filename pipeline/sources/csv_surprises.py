@@ -14,6 +14,7 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as compute
 
+from pipeline.column_names import column_type_option
 from pipeline.errors import SourceTypeError
 from pipeline.sources.blocks import Block
 from pipeline.sources.csv_format import CsvParser
@@ -57,7 +58,7 @@ class LeadingZeros:
                 file, line, value = self._found[name]
                 said = (
                     f"{file}, line {line}: column {name!r} has numbers with leading zeros ({value!r}), which are lost "
-                    f"in integers: --column-type {name}=string keeps them"
+                    f"in integers: {column_type_option(name)} keeps them"
                 )
                 made.append(SourceWarning("leading_zeros", said, column=name, line=line, file=file))
         return made
@@ -228,7 +229,7 @@ def _one_value(column: str, value: str, form: str, file: str, line: int) -> Sour
 def _thousands(column: str, value: str, file: str, line: int) -> SourceTypeError:
     return SourceTypeError(
         f"{file}, line {line}: column {column!r} has {_shown(value)}, a number with thousands separators",
-        hint=f"write it without them, or keep the column as text: --column-type {column}=string",
+        hint=f"write it without them, or keep the column as text: {column_type_option(column)}",
         file=file,
         line=line,
         column=column,

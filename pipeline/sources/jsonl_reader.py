@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from pipeline.column_names import column_type_option
 from pipeline.errors import SourceError, SourceFormatError, SourceTypeError
 from pipeline.sources.blocks import BLOCK_BYTES, Block
 from pipeline.sources.foreign import json_refusal, spread_refusal
@@ -298,7 +299,7 @@ def _type_error(
         if depth_of(field.type) > MAX_DEPTH:
             return SourceTypeError(
                 f"{name}, line {line}: column {field.name!r} is nested deeper than {MAX_DEPTH} levels",
-                hint=f"keep it as text: --column-type {field.name}=string",
+                hint=f"keep it as text: {column_type_option(field.name)}",
                 file=name,
                 line=line,
                 column=field.name,
@@ -310,7 +311,7 @@ def _type_error(
         said = f"first appears here, as {value}" if now is None else f"was {now} and is {value} here"
         return SourceTypeError(
             f"{name}, line {line}: column {field.name!r} {said}",
-            hint=f"give its type: --column-type {field.name}=string",
+            hint=f"give its type: {column_type_option(field.name)}",
             file=name,
             line=line,
             column=field.name,

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pyarrow as pa
 
+from pipeline.column_names import column_type_option
 from pipeline.errors import SourceTooLargeError
 from pipeline.sources.blocks import Block
 from pipeline.sources.model import SourceFile
@@ -60,7 +61,7 @@ def refuse_width(types: dict[str, pa.DataType], rows: int, data_bytes: int, file
     column = max(leaves, key=lambda name: leaves[name])
     if 2 * leaves[column] > total:
         said = f"column {column!r} has {leaves[column]:,} different keys in the first {rows:,} lines"
-        hint = f"keep it as text: --column-type {column}=string"
+        hint = f"keep it as text: {column_type_option(column)}"
     else:
         column, said = "", f"the first {rows:,} lines have {total:,} different keys"
         hint = "make a row of each key (jq -c 'to_entries[]'), or put them into one column that is kept as text"

@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.column_names import column_type_option
 from pipeline.errors import SourceNotFoundError, SourceTypeError, SourceUnreadableError, UsageError
 from pipeline.sources.address import local_path
 from pipeline.sources.model import SourceOptions
@@ -239,7 +240,7 @@ def merge_schemas(schemas: Iterable[pa.Schema], *, exact: bool = False) -> pa.Sc
             if kind is None or unlike is not None:
                 raise SourceTypeError(
                     f"column {field.name!r} is {unlike or field.type} in one part and {other.type} in another",
-                    hint=f"give text (CSV, JSON lines) its type: --column-type {field.name}=string; "
+                    hint=f"give text (CSV, JSON lines) its type: {column_type_option(field.name)}; "
                     "write other data with one type, or load it as another dataset",
                     column=field.name,
                 )

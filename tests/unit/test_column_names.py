@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import shlex
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.column_names import listed_columns, parse_columns, parse_rename, quoted_column
+from pipeline.column_names import column_type_option, listed_columns, parse_columns, parse_rename, quoted_column
 from pipeline.errors import UsageError
+from pipeline.sources.types import parse_column_type
 
 NAMES = st.text(alphabet="ab ,=\"'\t\n\réß", min_size=1, max_size=8)
 
@@ -60,3 +63,13 @@ def test_a_name_with_an_equals_sign_is_renamed_when_it_is_quoted() -> None:
 def test_long_lists_are_shortened_with_a_count() -> None:
     assert listed_columns(["id", "a,b"]) == 'id, "a,b"'
     assert listed_columns(f"c{number}" for number in range(32)).endswith("c29 and 2 more")
+
+
+def test_a_plain_name_needs_no_quotes_of_a_shell() -> None:
+    assert column_type_option("zip") == "--column-type zip=string"
+
+
+@given(NAMES)
+def test_the_hint_to_give_a_type_can_be_pasted_into_a_shell(name: str) -> None:
+    option, word = shlex.split(column_type_option(name, "int64"))
+    assert (option, parse_column_type(word)) == ("--column-type", (name, "int64"))

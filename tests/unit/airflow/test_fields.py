@@ -40,6 +40,8 @@ def test_a_conf_of_known_keys_is_taken(conf: dict[str, Any] | None) -> None:
     ("text", "said"),
     [
         ("give its type: --column-type a=string", 'give its type: "Column types" a=string'),
+        ("its type: --column-type 'a b=string'; more", 'its type: "Column types" a b=string; more'),
+        ("its type: --column-type 'it'\"'\"'s=string'", 'its type: "Column types" it\'s=string'),
         ("leave out --column-type and --schema", 'leave out "Column types" and "Schema file"'),
         ("rename one, or give --no-header if the first line is data", 'rename one, or give "Header" off if the first'),
         ("give --max-unit-bytes 123 if that is right", 'give "Largest unit" 123 if that is right'),

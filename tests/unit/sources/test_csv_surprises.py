@@ -48,6 +48,10 @@ def test_integers_with_leading_zeros_are_named_with_the_first_of_them(
     assert found[0].message.endswith("--column-type zip=string keeps them")
 
 
+def test_the_option_for_a_name_with_a_blank_can_be_pasted(write: Write) -> None:
+    assert warnings(write("z.csv", b"zip code\n01\n"))[0].message.endswith("--column-type 'zip code=string' keeps them")
+
+
 @pytest.mark.parametrize(
     "text",
     [
