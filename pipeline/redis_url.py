@@ -11,6 +11,7 @@ import difflib
 import re
 import ssl
 from collections.abc import Callable
+from dataclasses import dataclass
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 __all__ = ["check_redis_url"]
@@ -50,14 +51,18 @@ def _check_options(parts: SplitResult) -> None:
         checks |= _TCP_OPTIONS
     if parts.scheme == "rediss":
         checks |= _TLS_OPTIONS
-    seen: set[str] = set()
+    # Of two databases or passwords redis-py takes one, and says nothing.
+    outside = {"username": parts.username, "password": parts.password}
+    if parts.scheme != "unix":
+        outside["db"] = unquote(parts.path).strip("/")
+    seen = {name for name, value in outside.items() if value}
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
         if name not in checks:
             raise ValueError(_unknown(name, list(checks)))
         if name in seen:
-            raise ValueError(f"the option {name} is given twice")
-        if not checks[name](value):
-            raise ValueError(f"the option {name} has a value that it cannot have")
+            raise ValueError(f"{name} is given twice")
+        if not checks[name].takes(value):
+            raise ValueError(f"the option {name} takes {checks[name].values} and nothing else")
         seen.add(name)
 
 
@@ -72,40 +77,48 @@ def _unknown(name: str, known: list[str]) -> str:
     return f"the option {name} is not taken; " + (f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}")
 
 
-def _whole(highest: int) -> Callable[[str], bool]:
-    return lambda value: value.isascii() and value.isdigit() and len(value) <= 9 and int(value) <= highest
+@dataclass(frozen=True, slots=True)
+class _Option:
+    """Which values an option may have, in words and as a check."""
+
+    values: str
+    takes: Callable[[str], bool]
 
 
-def _word(value: str) -> bool:
-    return bool(re.fullmatch(r"[!-~]{1,256}", value))
+def _whole(highest: int) -> _Option:
+    digits = len(str(highest))
+    return _Option(
+        f"a whole number from 0 to {highest}",
+        lambda value: bool(re.fullmatch(rf"[0-9]{{1,{digits}}}", value)) and int(value) <= highest,
+    )
 
 
-def _text(value: str) -> bool:
-    return bool(value) and "\0" not in value
+def _one_of(*words: str) -> _Option:
+    return _Option(" or ".join([", ".join(words[:-1]), words[-1]]), lambda value: value.lower() in words)
 
 
-def _truth(value: str) -> bool:
-    # redis-py takes any other word for true.
-    return value.lower() in ("0", "f", "false", "n", "no", "1", "t", "true", "y", "yes")
+_WORD = _Option("1 to 256 ASCII characters without blanks", lambda value: bool(re.fullmatch(r"[!-~]{1,256}", value)))
+_TEXT = _Option("a text that is not empty", lambda value: bool(value) and "\0" not in value)
+# redis-py takes any other word for true.
+_TRUTH = _one_of("true", "false", "yes", "no", "t", "f", "y", "n", "1", "0")
 
-
-_OPTIONS: dict[str, Callable[[str], bool]] = {
+_OPTIONS = {
     "db": _whole(_DB_MAX),
-    "username": _text,
-    "password": _text,
-    "client_name": _word,
+    "username": _TEXT,
+    "password": _TEXT,
+    "client_name": _WORD,
     "health_check_interval": _whole(_INTERVAL_MAX_S),
 }
-_TCP_OPTIONS: dict[str, Callable[[str], bool]] = {"socket_keepalive": _truth}
-_TLS_OPTIONS: dict[str, Callable[[str], bool]] = {
-    "ssl_cert_reqs": lambda value: value in ("none", "optional", "required"),
-    "ssl_check_hostname": _truth,
-    "ssl_ca_certs": _text,
-    "ssl_ca_path": _text,
-    "ssl_ca_data": _text,
-    "ssl_certfile": _text,
-    "ssl_keyfile": _text,
-    "ssl_password": _text,
-    "ssl_ciphers": _text,
-    "ssl_min_version": lambda value: value in {str(int(version)) for version in ssl.TLSVersion if version > 0},
+_TCP_OPTIONS = {"socket_keepalive": _TRUTH}
+_TLS_OPTIONS = {
+    "ssl_cert_reqs": _Option("none, optional or required", lambda value: value in ("none", "optional", "required")),
+    "ssl_check_hostname": _TRUTH,
+    "ssl_ca_certs": _TEXT,
+    "ssl_ca_path": _TEXT,
+    "ssl_ca_data": _TEXT,
+    "ssl_certfile": _TEXT,
+    "ssl_keyfile": _TEXT,
+    "ssl_password": _TEXT,
+    "ssl_ciphers": _TEXT,
+    "ssl_min_version": _one_of(*(str(int(version)) for version in ssl.TLSVersion if version > 0)),
 }

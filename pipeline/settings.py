@@ -112,7 +112,8 @@ class RedisSettings(Section):
 
     url: Annotated[SecretStr, AfterValidator(_redis_url)] = SecretStr("redis://127.0.0.1:6379/0")
     """redis://host:port/db, rediss://... or unix:///path; an empty one switches the cache off. Its query may hold
-    db, username, password, client_name, health_check_interval, socket_keepalive, and ssl_* for rediss."""
+    db, username, password, client_name, health_check_interval, socket_keepalive, and ssl_* for rediss. All others are
+    refused, such as protocol, max_connections, encoding, retries and timeouts: the cache chooses them."""
     timeout_s: float = Field(default=2.0, gt=0, le=60)
     """How long a connection or an answer may take."""
     retry_after_s: float = Field(default=30.0, gt=0, le=3600)
