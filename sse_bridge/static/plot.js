@@ -20,7 +20,7 @@ const sizes = new ResizeObserver((entries) => {
   for (const { target, contentRect } of entries) {
     const width = Math.round(contentRect.width);
     if (!target.isConnected) {
-      sizes.unobserve(target);
+      sizes.unobserve(target); // drawFigure observes it again with its next plot
       target.plot?.destroy();
       target.plot = null;
     } else if (target.plot && width && width !== target.plot.width) {
@@ -45,7 +45,6 @@ export function makeFigure(metric) {
     target.plot?.setCursor({ left: -10, top: -10 });
   };
   target.onkeydown = (event) => go(figure, event);
-  sizes.observe(target);
   return figure;
 }
 
@@ -75,6 +74,7 @@ export function drawFigure(UPlot, figure, series, logarithmic, look) {
     target.plot?.destroy();
     figure.look = `${look} ${log}`;
     target.plot = new UPlot(optionsOf(figure, log), data, target);
+    sizes.observe(target);
   }
   tell(figure, target.plot.cursor.idx);
 }
