@@ -176,7 +176,7 @@ def reset(yes: bool) -> None:
         if not agreed:
             raise StackError("nothing was deleted", hint="--yes does not ask")
     stack.reset()
-    print("all local data is deleted")
+    print("all data of the services is deleted; jars, the inbox and benchmark results stay")
 
 
 def run() -> None:

@@ -152,7 +152,8 @@ def test_reset_asks_first_and_then_deletes(commands: CommandLine) -> None:
     assert "nothing was deleted" in err
     assert commands.status()["redis"]["state"] == "running"
     code, out, _ = commands.run("reset", "--yes")
-    assert (code, out.splitlines()[-1]) == (0, "all local data is deleted")
+    said = "all data of the services is deleted; jars, the inbox and benchmark results stay"
+    assert (code, out.splitlines()[-1]) == (0, said)
     assert commands.status()["redis"]["state"] == "down"
     assert {path.name for path in commands.home.iterdir()} == {"inbox", "stack.lock"}
     assert (commands.home / "inbox" / "mine.csv").exists()
