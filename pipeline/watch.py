@@ -17,7 +17,7 @@ from httpx_sse import EventSource, ServerSentEvent, SSEError
 from pipeline.errors import ProgressError
 from pipeline.progress.event import Event
 from pipeline.progress.merge import Picture, RunKey, TaskState
-from pipeline.progress.runs import RunState, state_of_run
+from pipeline.progress.runs import SETTLED_S, RunState, state_of_run
 
 __all__ = ["Watched", "Watcher", "watch"]
 
@@ -27,7 +27,6 @@ FIRST_ANSWER_S: Final = 10.0
 ASK_AGAIN_S: Final = 0.25
 PAUSES_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
 SETTLED_OWN_S: Final = 2.0
-SETTLED_S: Final = 15.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,11 +16,11 @@ from werkzeug.exceptions import BadRequest
 
 from pipeline.errors import UsageError
 from pipeline.progress.event import utc_text
+from pipeline.progress.runs import SETTLED_S
 from pipeline.settings import Settings, load_settings
 from sse_bridge.bridge import Bridge
 from sse_bridge.filters import Filter, parse_filter
 from sse_bridge.security import guard
-from sse_bridge.stream import SETTLED_S
 from sse_bridge.streams import Refused
 from sse_bridge.views import run_views, task_json
 

@@ -22,7 +22,7 @@ from sse_bridge.hub import Hub, Place
 if TYPE_CHECKING:
     from sse_bridge.streams import Streams
 
-__all__ = ["SETTLED_S", "Stream"]
+__all__ = ["Stream"]
 
 HEARTBEAT_S = 15.0
 BLOCKED_S = 10.0
@@ -33,8 +33,6 @@ CURSOR_EVERY_S = 2.0
 """How often a client whose filter passes nothing is told how far the others are."""
 SEND_BUFFER_BYTES = 128 * 1024
 RETRY_MS = (2_000, 5_000)
-SETTLED_S = 15.0
-"""A scheduler's next task begins some time after the last one ended."""
 
 
 class Stream:

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from pipeline.progress.event import is_counted
 from pipeline.progress.merge import RunKey, TaskState
-from pipeline.progress.runs import RunState, is_over
+from pipeline.progress.runs import RunState, is_over, left_s_of
 from pipeline.progress.words import amount, clean, duration
 from sse_bridge.filters import Filter
 from sse_bridge.outcome import columns_of, facts_of
@@ -164,7 +164,7 @@ def _task_view(task: TaskState, airflow_url: str) -> TaskView:
         for name, text in (("retries", "retries"), ("under_replicated", "chunks with one replica"))
         if counters.get(name)
     ]
-    left_s = _left_s(task)
+    left_s = left_s_of(task)
     log = _airflow_path(
         airflow_url, (dag_id, run_id), "tasks", task_id, *(["mapped", str(map_index)] if map_index >= 0 else [])
     )
@@ -187,14 +187,6 @@ def _task_view(task: TaskState, airflow_url: str) -> TaskView:
         notes=", ".join(notes),
         log=f"{log}?try_number={task.attempt}" if log and task.state != "queued" else "",
     )
-
-
-def _left_s(task: TaskState) -> float | None:
-    total, rate = task.data.get("total"), task.data.get("rate")
-    if task.state != "running" or not total or not rate or task.data["elapsed_s"] < 5:
-        return None
-    left_s = max(total - task.data["done"], 0) / rate
-    return left_s if left_s < 1e9 else None
 
 
 def _shown(text: str) -> str:

@@ -18,7 +18,7 @@ from pipeline.cli.seconds import Seconds
 from pipeline.errors import UsageError
 from pipeline.progress.event import Event, is_counted
 from pipeline.progress.merge import TaskState
-from pipeline.progress.runs import in_order
+from pipeline.progress.runs import in_order, left_s_of
 
 if TYPE_CHECKING:
     from pipeline.progress.runs import RunState
@@ -248,11 +248,8 @@ def _rate(task: TaskState) -> str:
 
 
 def _left(task: TaskState) -> str:
-    said = task.data
-    if task.state != "running" or not said.get("total") or not said.get("rate") or said["elapsed_s"] < 5:
-        return ""
-    left_s = max(said["total"] - said["done"], 0) / said["rate"]
-    return human_seconds(left_s) if left_s < 1e9 else ""
+    left_s = left_s_of(task)
+    return "" if left_s is None else human_seconds(left_s)
 
 
 def _line(task: TaskState, *, named: bool) -> str:

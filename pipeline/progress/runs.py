@@ -15,7 +15,21 @@ from pipeline.progress.event import TERMINAL_STATES
 from pipeline.progress.headline import headline_of
 from pipeline.progress.merge import RunKey, TaskState
 
-__all__ = ["RunState", "Total", "in_order", "is_over", "result_of", "run_state", "state_of_run", "total_of"]
+__all__ = [
+    "SETTLED_S",
+    "RunState",
+    "Total",
+    "in_order",
+    "is_over",
+    "left_s_of",
+    "result_of",
+    "run_state",
+    "state_of_run",
+    "total_of",
+]
+
+SETTLED_S: Final = 15.0
+"""A run is over when nothing was heard of it for this long: a scheduler's next task begins some time after the last."""
 
 _ENDS: Final = ("failed", "lost", "cancelled", "succeeded", "skipped")
 _AFTER_LOAD: Final = frozenset({"verify", "publish", "warm"})
@@ -125,6 +139,14 @@ def result_of(tasks: Iterable[TaskState]) -> dict[str, Any] | None:
     return next((result for result in reversed(found) if "version" in result and "rows" in result), None)
 
 
+def left_s_of(task: TaskState) -> float | None:
+    """Seconds until a task that runs has done all; ``None`` while nobody can tell."""
+    if task.state != "running":
+        return None
+    said = task.data
+    return _left_s(said.get("elapsed_s", 0), said.get("done", 0), said.get("total"), said.get("rate"))
+
+
 def total_of(tasks: Iterable[TaskState], state: str) -> Total | None:
     """What the run's main work has done, of how much in the whole run.
 
@@ -154,7 +176,7 @@ def total_of(tasks: Iterable[TaskState], state: str) -> Total | None:
     done = sum(task.data["done"] for task in chosen)
     fraction = 1.0 if state == "succeeded" else min(done / whole, 1.0) if whole else None
     rate = _rate(chosen, done, over=is_over(state) or state == "skipped")
-    return Total(kind, unit, done, whole, fraction, rate, _left_s(chosen, done, whole, rate))
+    return Total(kind, unit, done, whole, fraction, rate, _left_s(_elapsed_s(chosen), done, whole, rate))
 
 
 def _rate(tasks: list[TaskState], done: float, *, over: bool) -> float | None:
@@ -168,9 +190,12 @@ def _rate(tasks: list[TaskState], done: float, *, over: bool) -> float | None:
     return done / span if span >= 0.2 else None
 
 
-def _left_s(tasks: list[TaskState], done: float, whole: float | None, rate: float | None) -> float | None:
-    running = [task.data["elapsed_s"] for task in tasks if task.state == "running"]
-    if not whole or not rate or max(running, default=0) < _LEFT_AFTER_S:
+def _elapsed_s(tasks: list[TaskState]) -> float:
+    return max((task.data["elapsed_s"] for task in tasks if task.state == "running"), default=0)
+
+
+def _left_s(elapsed_s: float, done: float, whole: float | None, rate: float | None) -> float | None:
+    if not whole or not rate or elapsed_s < _LEFT_AFTER_S:
         return None
     left = max(whole - done, 0) / rate
     return left if left < _LEFT_MAX_S else None

@@ -94,7 +94,7 @@ function totalOf(tasks, state) {
   const done = sum(chosen.tasks.map((task) => task.said.done));
   const fraction = state === "succeeded" ? 1 : whole ? Math.min(done / whole, 1) : null;
   const rate = rateOf(chosen.tasks, done, isOver(state));
-  const left_s = leftOf(chosen.tasks, done, whole, rate);
+  const left_s = leftAfter(elapsedOf(chosen.tasks), done, whole, rate);
   return { kind: chosen.kind, unit: chosen.unit, done, total: whole, fraction, rate, left_s };
 }
 
@@ -108,9 +108,11 @@ function rateOf(tasks, done, over) {
   return span >= 0.2 ? done / span : null;
 }
 
-function leftOf(tasks, done, whole, rate) {
-  const elapsed = most(tasks.filter((task) => task.state === "running").map((task) => task.said.elapsed_s), 0);
+// How many seconds are left, of work or of a task; null while nobody can tell.
+export function leftAfter(elapsed, done, whole, rate) {
   if (!whole || !rate || elapsed < LEFT_AFTER_S) return null;
   const left = Math.max(whole - done, 0) / rate;
   return left < LEFT_MAX_S ? left : null;
 }
+
+const elapsedOf = (tasks) => most(tasks.filter((task) => task.state === "running").map((task) => task.said.elapsed_s), 0);

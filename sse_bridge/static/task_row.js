@@ -4,11 +4,10 @@ import { logAddress, logLink } from "./airflow.js";
 import { makeCurves, paintCurves } from "./curves.js";
 import { make, path, setBar, setClass, setState, setText } from "./dom.js";
 import { nameOf } from "./headline.js";
-import { TERMINAL } from "./runs.js";
+import { leftAfter, TERMINAL } from "./runs.js";
 import { about, amount, counted, duration } from "./words.js";
 
 const STILL_MS = 30_000;
-const LEFT_MAX_S = 1e9;
 
 export function makeRow(task) {
   const { dag_id, run_id, task_id, map_index } = task;
@@ -39,9 +38,7 @@ export function makeRow(task) {
 // Told once it is honest: not in the first seconds, and not while nothing moves.
 function leftOf(task, now) {
   const { done, total, rate, elapsed_s } = task.said;
-  if (task.state !== "running" || !total || !rate || elapsed_s < 5 || now - task.moved > STILL_MS) return null;
-  const left = Math.max(0, (total - done) / rate);
-  return left < LEFT_MAX_S ? left : null;
+  return task.state !== "running" || now - task.moved > STILL_MS ? null : leftAfter(elapsed_s, done, total, rate);
 }
 
 const TOLD = ["said", "state", "attempt", "error", "series"];
