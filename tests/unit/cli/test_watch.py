@@ -13,20 +13,22 @@ import pytest
 
 from pipeline.cli import main
 from tests.ports import free_port
+from tests.unit.sse_bridge.world import record
 
 RUN = "cli/flights-3fa9c1"
 
 
 @contextmanager
-def answering(body: str, kind: str = "text/html") -> Iterator[str]:
-    """A server that answers everything with 200 and ``body``; yields its address."""
+def answering(body: str, kind: str = "text/html", stream: str = "") -> Iterator[str]:
+    """A server that answers with 200 and ``body``, or ``stream`` where events are asked for; yields its address."""
 
     class Answer(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            streams = bool(stream) and self.path.startswith("/events")
             self.send_response(200)
-            self.send_header("Content-Type", kind)
+            self.send_header("Content-Type", "text/event-stream" if streams else kind)
             self.end_headers()
-            self.wfile.write(body.encode())
+            self.wfile.write((stream if streams else body).encode())
 
         def log_message(self, *_args: object) -> None:
             """Say nothing."""
@@ -65,6 +67,17 @@ def test_a_stream_of_something_else_is_no_bridge(capsys: pytest.CaptureFixture[s
 def test_a_word_that_is_no_address_is_no_bridge(run: list[str], url: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["watch", *run, "--url", url]) == 1
     assert capsys.readouterr().err == f"millrace: {url} is no bridge: its address is like http://127.0.0.1:8085\n"
+
+
+@pytest.mark.parametrize("timeout", [[], ["--timeout-s", "30"]])
+def test_a_run_that_is_over_is_answered_at_once(timeout: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    event = json.loads(record(state="succeeded", dag="cli", run="flights-3fa9c1"))
+    snapshot = json.dumps({"events": [event], "liveness": {"hearing": True, "tasks": []}})
+    stream = f"event: snapshot\nid: 1\ndata: {snapshot}\n\nevent: bye\ndata: {json.dumps({'reason': 'over'})}\n\n"
+    with answering('{"tasks": [{}]}', stream=stream) as url:
+        assert main(["watch", RUN, "--url", url, *timeout, "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["over"], answer["succeeded"], answer["tasks"][0]["state"]) == (True, True, "succeeded")
 
 
 def test_a_run_that_is_unknown_when_a_short_time_is_over_may_still_come(capsys: pytest.CaptureFixture[str]) -> None:
