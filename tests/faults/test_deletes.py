@@ -10,7 +10,7 @@ import pytest
 
 from local_stack.stack import Stack
 from pipeline.api import Store
-from pipeline.errors import StoreError, UsageError
+from pipeline.errors import StoreError, StoreUnavailableError, UsageError
 from pipeline.settings import Settings
 from pipeline.store import sweep
 from tests.faults.checker import Expected
@@ -122,3 +122,24 @@ def test_a_zombie_whose_chunks_were_swept_publishes_nothing(
         store.publish(plan, [result])
     assert type(caught.value).retriable
     judge({name: Expected({kept.version: table}, latest=kept.version)}, fired=swept.removed_writers > 0)
+
+
+def test_a_deletion_is_not_taken_back_while_a_node_is_down_and_is_when_it_is_there_again(
+    both_up: Stack, store: Store, settings: Settings, parquet: Any, name: str, judge: Judge
+) -> None:
+    source, table = parquet(3_000)
+    more, more_table = parquet(1_000, seed=6)
+    old, new = store.load(name, source, SMALL), store.load(name, more, SMALL)
+    store.delete(f"{name}@{new.version}")
+    both_up.kill("cassandra-2")
+    for _ in range(2):
+        with Store.connect(settings) as alone, pytest.raises(StoreUnavailableError, match="needs every node"):
+            alone.undelete(f"{name}@{new.version}")
+    with Store.connect(settings) as alone:
+        assert [version.label for version in alone.versions(name)] == [old.version]
+        assert [version.label for version in alone.versions(name, deleted=True)] == [new.version]
+    both_up.up(["cassandra"])
+    with Store.connect(settings) as again:
+        assert again.undelete(f"{name}@{new.version}").latest
+        again.heal(name)
+    judge({name: Expected({old.version: table, new.version: more_table}, latest=new.version)}, fired=True)
