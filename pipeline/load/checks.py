@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import replace
 from uuid import UUID
 
@@ -74,22 +74,26 @@ def promised_pages(catalogue: Catalogue, plan: LoadPlan, result: SplitResult) ->
     return [replace(page, added_by=plan.label) for page in pages]
 
 
-def check_writers(catalogue: Catalogue, plan: LoadPlan, written: set[UUID], base: Version | None) -> None:
-    """Everything that the version will name is still there: nothing of it was swept because it was taken for dead.
+def check_writers(catalogue: Catalogue, what: LoadPlan | Version, own: Set[UUID], bases: Sequence[Version]) -> None:
+    """Raise ``ChunkMissingError`` where a sweep may remove something that ``what`` (its plan, or itself) will name.
 
-    What ``base`` names cannot have been condemned while it is visible, so its pages are read only when it is not.
+    ``own`` are writers of its own run. ``bases`` are the versions, whole, whose pages it names too. The writers of a
+    visible base may be condemned: a deletion was taken back between two reads of a sweep. The sweep reads the versions
+    again after it has condemned, and removes nothing that a visible one names. So only other bases are looked at.
     """
-    named: set[UUID] = set()
-    if base is not None and all(v.hex != base.hex for v in catalogue.numbered(base.dataset, base.number)):
-        named = {base.writer, *(page.writer for page in catalogue.page_refs(base))}
-    rows = {row.writer: row for row in catalogue.writers(plan.dataset)}
-    own = {writer for writer in written if writer not in rows or rows[writer].run != plan.run}
-    swept = own | {writer for writer in written | named if writer in rows and rows[writer].condemned}
+    visible = {v.label for number in {base.number for base in bases} for v in catalogue.numbered(what.dataset, number)}
+    named = set(own)
+    for base in bases:
+        if base.label not in visible:
+            named |= {base.writer, *(page.writer for page in catalogue.page_refs(base))}
+    rows = {row.writer: row for row in catalogue.writers(what.dataset)}
+    swept = {writer for writer in own if writer not in rows or rows[writer].run != what.run}
+    swept |= {writer for writer in named if writer in rows and rows[writer].condemned}
     if swept:
         raise ChunkMissingError(
-            f"what {plan.dataset}@{plan.label} would name was taken for dead and swept, or went with its parent",
+            f"what {what.dataset}@{what.label} would name was taken for dead and swept, or went with its parent",
             hint="run the load again",
-            dataset=plan.dataset,
+            dataset=what.dataset,
             writer=min(swept).hex,
             node=", ".join(catalogue.down()) or None,
         )

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from uuid import NAMESPACE_OID, uuid5
 
-from pipeline.errors import SourceError, StoreError
+from pipeline.errors import ChunkMissingError, SourceError, StoreError
 from pipeline.load.append import check_kept
+from pipeline.load.checks import check_writers
 from pipeline.load.lineage import heads
 from pipeline.load.lists import Listing, sums, write_lists
 from pipeline.load.repeats import check_added_paths
@@ -17,7 +18,7 @@ from pipeline.store.catalogue import Catalogue
 from pipeline.store.ledger import Ledger
 from pipeline.store.manifest import PageRef
 from pipeline.store.page_list import ListRef
-from pipeline.store.version import PAGES_BUCKET, PUBLISHER, Version, WriterRow
+from pipeline.store.version import DELETED, PAGES_BUCKET, PUBLISHER, WITHDRAWN, Version, WriterRow
 
 __all__ = ["merge_siblings"]
 
@@ -31,7 +32,8 @@ def merge_siblings(catalogue: Catalogue, ledger: Ledger, version: Version) -> Ve
 
     Both of two who append at once have written their rows before they read, so at least one sees the other. Where
     neither could (each knew another node only), whoever comes next does: the next append, or ``heal``. Identity and
-    content of a merge are a function of the set of what it merges: two who both see it write the same version.
+    content of a merge are a function of the set of what it merges, and the identity also of how often that merge was
+    withdrawn before: two who both see it write the same version.
     """
     asked: list[Version] = []
     for _ in range(_ROUNDS):
@@ -55,7 +57,7 @@ def merge_siblings(catalogue: Catalogue, ledger: Ledger, version: Version) -> Ve
             return found[-1]  # somebody has deleted this very merge: it is not made again
         version = merged
     raise StoreError(
-        f"{version.dataset}: appends kept arriving through {_ROUNDS} merges",
+        f"{version.dataset}: appends or deletions kept arriving through {_ROUNDS} merges",
         hint="nothing is lost: the next append merges them",
         dataset=version.dataset,
     )
@@ -64,14 +66,12 @@ def merge_siblings(catalogue: Catalogue, ledger: Ledger, version: Version) -> Ve
 def _merge(
     catalogue: Catalogue, ledger: Ledger, siblings: Sequence[Version], every: Sequence[Version]
 ) -> Version | None:
-    """The merge, there already or published now; None where something of it was deleted meanwhile."""
+    """The merge, published now, or there already (and perhaps deleted); None where a part was deleted meanwhile."""
     labels = [sibling.label for sibling in siblings]
-    number = siblings[-1].number + 1
-    identity = hashlib.sha256("\n".join([siblings[0].dataset, *labels]).encode()).hexdigest()[:6]
-    dataset = siblings[0].dataset
-    for other in every:
-        if (other.number, other.hex) == (number, identity):
-            return other
+    dataset, number = siblings[0].dataset, siblings[-1].number + 1
+    identity, there = _identity(siblings, every)
+    if there is not None:
+        return there
     label = f"{number}-{identity}"
     publisher = uuid5(NAMESPACE_OID, f"{dataset}@{label}")
     run = f"merge of {len(labels)} versions: {labels[0]} to {labels[-1]}"
@@ -119,12 +119,29 @@ def _merge(
         **sums(pages),
     )
     ledger.publish(merged)
-    condemned = {row.writer for row in catalogue.writers(dataset) if row.condemned}
-    if condemned & {publisher, *(page.writer for page in pages)}:
+    try:
+        check_writers(catalogue, merged, {publisher}, whole)
+    except ChunkMissingError:
         ledger.withdraw(merged)
         return None
     ledger.seen_writer(row, buckets=0, finished=True)
     return merged
+
+
+def _identity(siblings: Sequence[Version], every: Sequence[Version]) -> tuple[str, Version | None]:
+    """The hex of the merge, and the version of that name where it was published before: visible, or deleted.
+
+    A withdrawal is final, so a merge that was withdrawn has another name the next time. So has one that an older
+    Millrace marked, which did not record whether it was withdrawn.
+    """
+    known = {version.label: version for version in every}
+    parts = [siblings[0].dataset, *(sibling.label for sibling in siblings)]
+    while True:
+        identity = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:6]
+        there = known.get(f"{siblings[-1].number + 1}-{identity}")
+        if there is None or there.deleted_at is None or there.mark == DELETED:
+            return identity, there
+        parts.append(WITHDRAWN)
 
 
 def _are_visible(catalogue: Catalogue, dataset: str, labels: Sequence[str]) -> bool:

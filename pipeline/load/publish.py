@@ -256,14 +256,15 @@ def _written(
     schema = merge_schemas([plan.schema, *(result.arrow_schema() for result in ordered)])
     if base is not None:
         schema = _shared_schema(catalogue, plan, base, own, schema)
-    check_writers(catalogue, plan, written, base)
+    bases = [] if base is None else [base]
+    check_writers(catalogue, plan, written, bases)
     added = [replace(page, added_by=plan.label) for page in own]
     version = _version(catalogue, ledger, plan, base, added, schema, _content(plan, ordered))
     replicas = ledger.publish(version)
     # Whoever sweeps condemns before it looks for versions, and this looks after it has written one: of a sweep and a
     # load that meet, at least one sees the other.
     try:
-        check_writers(catalogue, plan, written, base)
+        check_writers(catalogue, plan, written, bases)
     except ChunkMissingError:
         ledger.withdraw(version)
         raise

@@ -7,6 +7,7 @@ from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,7 +23,7 @@ from pipeline.store import sweep
 from pipeline.store.chunk_writer import ChunkWriter
 from pipeline.store.ledger import Ledger
 from pipeline.store.sweep import Sweeper
-from pipeline.store.version import CATALOGUE_BUCKET, CONDEMNED, PAGES_BUCKET
+from pipeline.store.version import CATALOGUE_BUCKET, CONDEMNED, DELETED, PAGES_BUCKET, WITHDRAWN, Version
 from pipeline.store.writer import ReplicatedWriter
 from tests.unit.store.fakes import FakeCassandra, FakeHost
 
@@ -433,24 +434,105 @@ def test_a_merge_of_what_is_deleted_meanwhile_is_not_published(
     assert len(numbers(store)) == 6
 
 
-def test_a_merge_that_names_what_is_being_swept_is_withdrawn(
-    store: Store, cassandra: FakeCassandra, csv: Csv, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    unmerged(store, csv)
-    one = next(version for version in store.versions("d") if version.number == 2)
-    writer = next(
-        page.writer for page in store.catalogue.page_refs(store.catalogue.whole(one)) if page.added_by == one.label
-    )
+def condemn_when_a_merge_is_published(monkeypatch: pytest.MonkeyPatch, writer: UUID | None, *first: Any) -> None:
+    """Do ``first`` and condemn ``writer`` (None: the publisher itself) before the first merge is published."""
     publishing = Ledger.publish
 
     def condemning(ledger: Ledger, version: Any) -> int:
-        monkeypatch.undo()
-        ledger.insert("writers", "a condemnation", {"dataset": "d", "writer": writer, "attempt": CONDEMNED})
+        if version.mode == "merge":
+            monkeypatch.setattr(Ledger, "publish", publishing)
+            for act in first:
+                act()
+            condemned = {"dataset": "d", "writer": writer or version.writer, "attempt": CONDEMNED}
+            ledger.insert("writers", "a condemnation", condemned)
         return publishing(ledger, version)
 
     monkeypatch.setattr(Ledger, "publish", condemning)
-    store.heal("d")
+
+
+def one_of_two(store: Store) -> tuple[Version, UUID]:
+    """One of two appends that were not merged, and the writer of what it added."""
+    one = next(version for version in store.versions("d") if version.number == 2)
+    pages = store.catalogue.page_refs(store.catalogue.whole(one))
+    return one, next(page.writer for page in pages if page.added_by == one.label)
+
+
+def test_a_merge_that_names_what_is_being_swept_is_withdrawn(
+    store: Store, csv: Csv, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unmerged(store, csv)
+    one, writer = one_of_two(store)
+    condemn_when_a_merge_is_published(monkeypatch, writer, lambda: store.delete(one.reference))
+    assert store.heal("d").merged == []
     assert {version.mode for version in store.versions("d")} == {"replace", "append"}
+    assert [version.mark for version in store.catalogue.every_version("d") if version.mode == "merge"] == [WITHDRAWN]
+
+
+def test_a_merge_names_condemned_writers_of_versions_that_stay_visible(
+    store: Store, csv: Csv, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sweep looks at the versions again after it has condemned, and removes nothing that they name."""
+    unmerged(store, csv)
+    _, writer = one_of_two(store)
+    condemn_when_a_merge_is_published(monkeypatch, writer)
+    assert len(store.heal("d").merged) == 1
+    assert len(numbers(store)) == 9
+
+
+def test_appends_whose_merge_was_withdrawn_are_merged_under_another_name(
+    store: Store, csv: Csv, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A withdrawal is final, and the publisher of that name may be swept already."""
+    unmerged(store, csv)
+    condemn_when_a_merge_is_published(monkeypatch, None)
+    assert len(store.heal("d").merged) == 1
+    merges = [version for version in store.catalogue.every_version("d") if version.mode == "merge"]
+    assert sorted(version.mark for version in merges) == ["", WITHDRAWN]
+    assert len({(version.label, version.writer) for version in merges}) == 2
+    assert len(numbers(store)) == 9
+    assert store.heal("d").merged == []
+
+
+@pytest.mark.parametrize(("mark", "rows"), [(DELETED, 6), (None, 9)])
+def test_only_a_merge_that_was_deleted_is_not_made_again(
+    store: Store, cassandra: FakeCassandra, csv: Csv, mark: str | None, rows: int
+) -> None:
+    """An older Millrace did not record whether a version was withdrawn."""
+    unmerged(store, csv)
+    [merged] = store.heal("d").merged
+    store.delete(merged)
+    for host in (cassandra.a, cassandra.b):
+        for key, (stamp, row) in list(host.rows["versions"].items()):
+            if f"d@{row['number']}-{row['hex']}" == merged:
+                host.rows["versions"][key] = (stamp, {**row, "mark": mark})
+    assert len(store.heal("d").merged) == (rows == 9)
+    assert len(numbers(store)) == rows
+
+
+def test_appends_to_what_a_sweep_condemned_while_its_deletion_was_taken_back_lose_nothing(
+    store: Store, csv: Csv, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.load("d", csv(3), APPEND)
+    store.delete("d@1")
+    condemn = Sweeper._condemn
+
+    def undeleting(sweeper: Sweeper, item: Any) -> None:
+        monkeypatch.setattr(Sweeper, "_condemn", condemn)
+        store.undelete("d@1")
+        condemn(sweeper, item)
+
+    monkeypatch.setattr(Sweeper, "_condemn", undeleting)
+    assert store.fsck(delete=True, now=True).removed_writers == 0
+    assert [version.number for version in store.versions("d")] == [1]
+    assert all(row.condemned for row in store.catalogue.writers("d"))
+    loads = [begun(store, csv(3, first=10 * k, name=f"{k}.csv")) for k in (1, 2)]
+    assert [published(store, load).total_rows for load in loads] == [6, 9]
+    assert numbers(store) == ALL_THREE
+    assert store.heal("d").merged == []
+    store.load("d", csv(3, first=30, name="e.csv"), APPEND)
+    assert numbers(store) == [*ALL_THREE, 30, 31, 32]
+    store.fsck(delete=True, now=True)
+    assert numbers(store) == [*ALL_THREE, 30, 31, 32]
 
 
 def test_an_append_published_while_its_parent_is_swept_keeps_the_parents_lists(
