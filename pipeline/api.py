@@ -30,6 +30,7 @@ from pipeline.store.chunk_reader import ChunkReader
 from pipeline.store.heal import Healer, HealReport
 from pipeline.store.lease import Lease
 from pipeline.store.ledger import Ledger
+from pipeline.store.recoverable import recoverable_versions
 from pipeline.store.session import CassandraSession, errors_as_ours
 from pipeline.store.sweep import SweepReport
 from pipeline.store.tags import Tags
@@ -151,7 +152,7 @@ class Store:
         With ``deleted`` those whose deletion ``undelete`` can take back; an empty list where there are none.
         """
         check_dataset_name(name)
-        versions = self.catalogue.deleted_versions(name) if deleted else self.catalogue.versions(name)
+        versions = recoverable_versions(self.catalogue, name) if deleted else self.catalogue.versions(name)
         if not versions and not (deleted and self.catalogue.every_version(name)):
             raise self.catalogue.unknown(name)
         return versions

@@ -131,7 +131,7 @@ class Removal:
         return found
 
     def _mark(self, name: str, versions: Sequence[Version], *, now: bool, dry_run: bool) -> SweepReport:
-        report = SweepReport(dry_run=dry_run)
+        report = SweepReport(dry_run=dry_run, final=self._undeleter.final(name, versions))
         report.marked = self._sweeper.mark(versions, dry_run=dry_run)
         if now and not dry_run:
             self._sweep(name, report, now=True, dry_run=False)

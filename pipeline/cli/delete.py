@@ -27,8 +27,9 @@ def command(invocation: Invocation, /, name: str, dry_run: bool, yes: bool, now:
     version, a reader or a running load needs it. A version with a tag, or one that is being read, is refused by name,
     and everything while a node is down.
 
-    JSON: marked (the versions), garbage (dataset, writer, buckets, run, why, ripe), waiting, removed_writers,
-    removed_partitions, lacking, problems, dry_run.
+    JSON: marked (the versions), final (those of them that undelete cannot take back, even without --now), garbage
+    (dataset, writer, buckets, run, why, ripe), waiting, removed_writers, removed_partitions, lacking, problems,
+    dry_run.
 
     \b
     Example:

@@ -73,9 +73,12 @@ def _what_follows(report: SweepReport, *, now: bool) -> list[tuple[str, str]]:
     if not report.marked or now:
         return []
     hours = f"{GRACE.total_seconds() / 3600:g} hours"
+    final = [("cannot be taken back", ", ".join(report.final))] if report.final else []
     if report.dry_run:
-        return [("their data", f"would be gone for readers at once, and removed in {hours}")]
+        return [("their data", f"would be gone for readers at once, and removed in {hours}"), *final]
+    recoverable = [reference for reference in report.marked if reference not in report.final]
     return [
         ("their data", f"gone for readers now, data is removed in {hours} (by the next fsck --delete after that)"),
-        ("until then", f"millrace undelete {report.marked[0]}"),
+        *[("until then", f"millrace undelete {reference}") for reference in recoverable[:1]],
+        *final,
     ]

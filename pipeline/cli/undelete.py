@@ -21,8 +21,8 @@ __all__ = ["command"]
 def command(invocation: Invocation, /, name: str, dry_run: bool) -> None:
     """Take back a deletion by delete or prune, until a sweep (fsck --delete, or --now) begins to remove the data.
 
-    VERSION is a number, a full version or a time, as millrace versions NAME --deleted shows them. Refused while a
-    node is down, for a version that a sweep has begun to remove, and for one that its own load withdrew.
+    VERSION is a number, a full version or a time, as millrace versions NAME --deleted shows them. Refused for what a
+    sweep has marked for removal, for what its own load withdrew, and while a node is down.
 
     JSON: dataset, version, deleted_at, latest (it is the latest version now), merges_with (other appends to the same
     data, with which the next append or heal merges it), dry_run.

@@ -23,7 +23,7 @@ from pipeline.names import VersionSelector
 from pipeline.store.page_reader import PageReader
 from pipeline.store.selection import select
 from pipeline.store.session import CassandraSession
-from pipeline.store.version import DELETED, Debt, Version, WriterRow
+from pipeline.store.version import Debt, Version, WriterRow
 
 __all__ = ["SHELF", "Catalogue"]
 
@@ -74,12 +74,6 @@ class Catalogue(PageReader):
         query = f"SELECT {_SUMMARY} FROM {{ks}}.versions WHERE dataset = ?"  # noqa: S608 names of ours alone
         found = (rows or self.rows)(query, (dataset,))
         return [Version.from_row(dataset, row) for row in found if not _is_mark(row)]
-
-    def deleted_versions(self, dataset: str) -> list[Version]:
-        """Every version whose deletion can be taken back, newest first: nothing has begun to remove its data."""
-        marked = [v for v in self.every_version(dataset) if v.mark == DELETED and v.purged_at is None]
-        there = {row.writer for row in self.writers(dataset) if not row.condemned} if marked else set()
-        return [version for version in marked if version.writer in there]
 
     def latest(self, dataset: str) -> Version | None:
         """The first visible version in clustering order, or None; reads a few rows, however many there are."""

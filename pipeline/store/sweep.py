@@ -47,6 +47,8 @@ class SweepReport:
     """What a sweep found and did."""
 
     marked: list[str] = field(default_factory=list)
+    final: list[str] = field(default_factory=list)
+    """Those of ``marked`` that could not be taken back even before anything is removed (``obstacle``)."""
     garbage: list[dict[str, Any]] = field(default_factory=list)
     lacking: list[dict[str, Any]] = field(default_factory=list)
     """What a version names and a node lacks: rows, pages, chunks. What the other node has is on record for ``heal``."""
@@ -138,6 +140,9 @@ class Sweeper(AtAll):
 
         Everything is condemned first and then looked up once more: a publisher, a resumed load and an undelete
         look for that after their own row, so of the two at least one sees the other.
+
+        What turns out to be named stays condemned: another sweep, which has read the versions before, may be removing
+        it, and a version that is published or taken back now must see that.
         """
         items = list(garbage)
         for dataset in {item.dataset for item in items}:

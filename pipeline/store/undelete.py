@@ -6,7 +6,7 @@ a writer first and then looks for condemned ones. So of the two at least one see
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from uuid import uuid4
@@ -14,8 +14,9 @@ from uuid import uuid4
 from pipeline.errors import StoreError, UsageError, VersionNotFoundError
 from pipeline.names import VersionSelector
 from pipeline.store.at_all import AtAll
+from pipeline.store.recoverable import obstacle
 from pipeline.store.selection import select
-from pipeline.store.version import DELETED, PUBLISHER, RESTORED, WITHDRAWN, Version, after_any_clock
+from pipeline.store.version import DELETED, PUBLISHER, RESTORED, Version, after_any_clock
 
 __all__ = ["Undeleter"]
 
@@ -40,10 +41,16 @@ class Undeleter(AtAll):
         every = self.every(dataset)
         if not every:
             raise self._catalogue.unknown(dataset)
+        self._require_no_debt(dataset)
         if selector.as_of is not None:  # the newest one before a time is not what anybody means here
             every = [version for version in every if selector.is_shown_as(version.committed_at)]
-        deleted = [version for version in every if version.mark == DELETED and version.purged_at is None]
-        found = select(deleted, selector) or select(every, selector)
+        else:
+            number = selector.number if selector.full is None else selector.full[0]
+            every = [version for version in every if version.number == number]
+        rows = self._writers(dataset)
+        deleted = [version for version in every if version.deleted_at is not None]
+        recoverable = [version for version in deleted if obstacle(self._catalogue, version, rows) is None]
+        found = select(recoverable, selector) or select(every, selector)
         if found is None:
             raise VersionNotFoundError(
                 f"{dataset} never had a version {selector}",
@@ -51,58 +58,57 @@ class Undeleter(AtAll):
                 dataset=dataset,
                 version=str(selector),
             )
-        self._refuse(found)
-        self._require_whole(found)
+        if found.deleted_at is None and found.mark != RESTORED:
+            raise UsageError(f"{found.reference} is not deleted", dataset=dataset, version=found.label)
+        if found.deleted_at is not None:
+            self._require_recoverable(found)
         return found
+
+    def final(self, dataset: str, versions: Iterable[Version]) -> list[str]:
+        """Those of these versions, visible or deleted, whose deletion cannot be taken back."""
+        rows = self._writers(dataset)
+        return [version.reference for version in versions if obstacle(self._catalogue, version, rows) is not None]
 
     def restore(self, version: Version) -> None:
         """Readers see the version again. Doing it twice, or at the same moment as somebody else, is the same.
 
-        Raises ``VersionNotFoundError`` where a sweep has begun to remove it; then it stays deleted.
+        Raises ``VersionNotFoundError`` where a sweep has begun to remove it; then it stays deleted. Also where
+        somebody deletes it again at the same moment.
         """
         self.require_all_up()
+        if version.mark == RESTORED and self.final(version.dataset, [version]):
+            return  # taken back before, between two reads of a sweep: readers see it, and nothing of it is removed
         self._require_no_debt(version.dataset)
         deleted_at = version.deleted_at or datetime.now(UTC)
         with self._known_as_writer(version):
-            self._require_whole(version)
+            self._require_recoverable(version)
             self.write_mark(version, RESTORED, deleted_at)
             try:
-                self._require_whole(version)  # this process may have stood still for longer than it counts as alive
+                # This process may have stood still for longer than it counts as alive.
+                self._require_recoverable(version)
             except VersionNotFoundError:
                 self.write_mark(version, DELETED, deleted_at)
                 raise
-        self._refuse(next(v for v in self.every(version.dataset) if v.label == version.label))
+        self._require_restored(next(v for v in self.every(version.dataset) if v.label == version.label))
 
-    def _refuse(self, version: Version) -> None:
-        if version.mark == DELETED and version.purged_at is None:
+    def _require_restored(self, version: Version) -> None:
+        """As its row is now: a load may have withdrawn it meanwhile, or somebody has deleted it again."""
+        if version.mark == RESTORED:
             return
-        if version.deleted_at is None and version.mark == RESTORED:
-            return
-        if version.deleted_at is None:
-            raise UsageError(f"{version.reference} is not deleted", dataset=version.dataset, version=version.label)
-        why, hint = "its data was removed", "load its source again"
-        if version.mark == WITHDRAWN:
-            why = "the load that published it withdrew it"
-            hint = f"its rows are in another version, if they were all there: millrace versions {version.dataset}"
-        elif version.purged_at is None:
-            why = "an older Millrace marked it, and did not record whether its load had withdrawn it"
+        self._require_recoverable(version)
         raise VersionNotFoundError(
-            f"{version.reference} cannot be taken back, {why}",
-            hint=hint,
+            f"{version.reference} was deleted again at the same moment",
+            hint=f"millrace undelete {version.reference} takes that back",
             dataset=version.dataset,
             version=version.label,
         )
 
-    def _require_whole(self, version: Version) -> None:
-        """Nothing that the version names is condemned or gone."""
-        there = {row.writer for row in self._writers(version.dataset) if not row.condemned}
-        named = {version.writer}
-        if version.writer in there:
-            named |= {page.writer for page in self._catalogue.page_refs(self._catalogue.whole(version))}
-        if not named <= there:
+    def _require_recoverable(self, version: Version) -> None:
+        found = obstacle(self._catalogue, version, self._writers(version.dataset))
+        if found is not None:
             raise VersionNotFoundError(
-                f"{version.reference} cannot be taken back, removing its data has begun",
-                hint="load its source again",
+                f"{version.reference} cannot be taken back, {found.why}",
+                hint=found.hint,
                 dataset=version.dataset,
                 version=version.label,
             )
@@ -116,8 +122,8 @@ class Undeleter(AtAll):
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
         )
         run = f"undelete of {version.label}"
-        self._execute(query, (version.dataset, writer, run, PUBLISHER, 1, version.label, now, now))
         try:
+            self._execute(query, (version.dataset, writer, run, PUBLISHER, 1, version.label, now, now))
             yield
         finally:
             query = "DELETE FROM {ks}.writers USING TIMESTAMP ? WHERE dataset = ? AND writer = ?"

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
 from cassandra import ConsistencyLevel
 
 from pipeline.api import Store
-from pipeline.errors import DatasetNotFoundError, StoreError, StoreUnavailableError, UsageError, VersionNotFoundError
+from pipeline.cli.deleting import _what_follows
+from pipeline.errors import (
+    DatasetNotFoundError,
+    StoreError,
+    StoreTimeoutError,
+    StoreUnavailableError,
+    UsageError,
+    VersionNotFoundError,
+)
 from pipeline.load import LoadOptions
 from pipeline.names import parse_reference
 from pipeline.store import sweep
@@ -27,6 +37,8 @@ from tests.unit.store.fakes import FakeCassandra, no_host
 Csv = Callable[..., str]
 APPEND = LoadOptions(mode="append")
 NOW = timedelta(0)
+LIST_IN_A_PAGE = json.dumps({"writer": UUID(int=1).hex, "page": 0, "checksum": "00" * 16}).encode()
+"""In place of a version's list of pages; the page is not there."""
 
 
 @pytest.fixture
@@ -144,6 +156,10 @@ def test_a_dry_run_changes_nothing_and_refuses_the_same(
     assert cassandra.table("versions") == before
     with pytest.raises(UsageError, match=r"d@1-\w+ is not deleted"):
         store.undelete("d@1", dry_run=True)
+    with ReplicatedWriter(cassandra, window_bytes=1_000_000) as writes:
+        Ledger(cassandra, writes).note_debt("d", row_of(cassandra, labels[2])["writer"], CATALOGUE_BUCKET, 0)
+    with pytest.raises(StoreError, match="catalogue rows on one node only, so nothing was changed"):
+        store.undelete("d@3", dry_run=True)
 
 
 @pytest.mark.parametrize(
@@ -171,11 +187,11 @@ def test_what_is_not_a_deleted_version_is_refused_in_words(
 def test_a_number_of_two_deleted_versions_is_refused_with_both(
     store: Store, cassandra: FakeCassandra, labels: list[str]
 ) -> None:
+    twin = replace(store.version("d@3"), hex="00000f").compute_checksum()
     for host in (cassandra.a, cassandra.b):
         for stamp, row in list(host.rows["versions"].values()):
             if row["number"] == 3:
-                twin = {**row, "hex": "00000f"}
-                host.rows["versions"]["d", 3, "00000f"] = (stamp, twin)
+                host.rows["versions"]["d", 3, "00000f"] = (stamp, {**row, "hex": "00000f", "checksum": twin})
     for label in (labels[2], "3-00000f"):
         set_mark(cassandra, label, mark=DELETED, deleted_at=datetime.now(UTC))
     with pytest.raises(UsageError, match="d@3 names 2 versions") as caught:
@@ -230,17 +246,17 @@ def test_a_version_that_its_publisher_withdraws_at_the_same_moment_stays_withdra
 ) -> None:
     found = store.version("d@3")
     store.delete("d@3")
-    require_whole = Undeleter._require_whole
+    require_recoverable = Undeleter._require_recoverable
     calls = []
 
     def withdrawn_between(undeleter: Undeleter, version: Any) -> None:
-        require_whole(undeleter, version)
+        require_recoverable(undeleter, version)
         calls.append(version)
         if len(calls) == 2:  # after everything was looked at, before the mark is written
             with ReplicatedWriter(cassandra, window_bytes=1_000_000) as writes:
                 Ledger(cassandra, writes).withdraw(found)
 
-    monkeypatch.setattr(Undeleter, "_require_whole", withdrawn_between)
+    monkeypatch.setattr(Undeleter, "_require_recoverable", withdrawn_between)
     with pytest.raises(VersionNotFoundError, match="the load that published it withdrew it"):
         store.undelete("d@3")
     assert visible(store) == [2, 1]
@@ -280,10 +296,38 @@ def test_what_a_sweep_has_begun_to_remove_is_refused(
     else:
         for host in (cassandra.a, cassandra.b):
             del host.rows["writers"]["d", chosen]
-    with pytest.raises(VersionNotFoundError, match="cannot be taken back, removing its data has begun"):
+    with pytest.raises(VersionNotFoundError, match="cannot be taken back, a sweep has marked its data for removal"):
         store.undelete("d@3")
+    assert store.versions("d", deleted=True) == []
     assert visible(store) == [2, 1]
     assert row_of(cassandra, labels[2])["mark"] == DELETED
+
+
+@pytest.mark.parametrize("table", ["pages", "versions"])
+def test_what_has_lost_its_list_of_pages_is_neither_listed_nor_taken_back(
+    store: Store, cassandra: FakeCassandra, labels: list[str], table: str
+) -> None:
+    version = replace(store.version("d@3"), pages_blob=LIST_IN_A_PAGE)
+    store.delete("d@3")
+    if table == "pages":  # the list is in a page of its own where it is long
+        set_mark(cassandra, labels[2], pages=LIST_IN_A_PAGE, checksum=version.compute_checksum())
+    else:
+        set_mark(cassandra, labels[2], pages=b"damaged")
+    assert store.versions("d", deleted=True) == []
+    with pytest.raises(VersionNotFoundError, match="its list of pages is missing or damaged"):
+        store.undelete("d@3")
+
+
+def test_of_two_deleted_versions_of_a_number_the_one_that_can_be_taken_back_is_meant(
+    store: Store, cassandra: FakeCassandra, labels: list[str]
+) -> None:
+    for host in (cassandra.a, cassandra.b):
+        [(stamp, row)] = [item for item in host.rows["versions"].values() if item[1]["number"] == 3]
+        host.rows["versions"]["d", 3, "00000f"] = (stamp, {**row, "hex": "00000f", "writer": uuid4()})
+    for label in (labels[2], "3-00000f"):
+        set_mark(cassandra, label, mark=DELETED, deleted_at=datetime.now(UTC))
+    assert [version.label for version in store.versions("d", deleted=True)] == [labels[2]]
+    assert store.undelete("d@3").version == labels[2]
 
 
 class Stop(BaseException):
@@ -344,7 +388,9 @@ def test_a_sweep_that_meets_an_undelete_at_any_step_leaves_the_version_whole_or_
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("step", ["find", "_known_as_writer", "_require_whole", "write_mark", "_refuse", "every"])
+@pytest.mark.parametrize(
+    "step", ["find", "_known_as_writer", "_require_recoverable", "write_mark", "_require_restored", "every"]
+)
 @pytest.mark.parametrize("killed", [False, True], ids=["finished", "killed"])
 def test_an_undelete_that_a_sweep_overtakes_or_that_is_killed_leaves_the_version_whole_or_deleted(
     store: Store, labels: list[str], monkeypatch: pytest.MonkeyPatch, step: str, after: bool, killed: bool
@@ -395,6 +441,43 @@ def test_a_sweep_waits_for_an_undelete_that_is_under_way(
     assert store.fsck(delete=True, now=True).removed_writers == 2
 
 
+def undeleted_between(store: Store, monkeypatch: pytest.MonkeyPatch, reference: str) -> None:
+    """A sweep that finds the version deleted, condemns its writers once it was taken back, and removes nothing."""
+    with monkeypatch.context() as patched:
+        at_step(patched, Sweeper, "_condemn", lambda: store.undelete(reference), after=False)
+        assert store.fsck(delete=True, now=True).removed_writers == 0
+
+
+def test_deleting_what_a_sweep_has_condemned_says_that_it_cannot_be_taken_back(
+    store: Store, labels: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.delete("d@2")
+    undeleted_between(store, monkeypatch, "d@2")
+    assert numbers(store, "d@2") == [10, 11, 12]
+    for dry_run in (True, False):
+        report = store.prune("d", 1, dry_run=dry_run)
+        assert (report.marked, report.final) == ([f"d@{labels[1]}", f"d@{labels[0]}"], [f"d@{labels[1]}"])
+        shown = dict(_what_follows(report, now=False))
+        assert shown["cannot be taken back"] == f"d@{labels[1]}"
+        assert shown.get("until then") == (None if dry_run else f"millrace undelete d@{labels[0]}")
+    assert [version.label for version in store.versions("d", deleted=True)] == [labels[0]]
+    with pytest.raises(VersionNotFoundError, match="a sweep has marked its data for removal"):
+        store.undelete("d@2")
+    assert dict(_what_follows(store.delete("d@3"), now=False)).keys() == {"their data", "until then"}
+
+
+def test_a_deletion_that_was_taken_back_before_a_sweep_condemned_can_be_taken_back_twice(
+    store: Store, cassandra: FakeCassandra, labels: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.delete("d@2")
+    undeleted_between(store, monkeypatch, "d@2")
+    assert store.undelete("d@2", dry_run=True).version == labels[1]
+    again = store.undelete("d@2")
+    assert (again.version, again.deleted_at) == (labels[1], None)
+    assert visible(store) == [3, 2, 1]
+    assert row_of(cassandra, labels[1])["mark"] == RESTORED
+
+
 def test_nothing_is_marked_where_a_sweep_went_through_after_the_version_was_found(
     store: Store, cassandra: FakeCassandra, labels: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -403,7 +486,7 @@ def test_nothing_is_marked_where_a_sweep_went_through_after_the_version_was_foun
     marks: list[Any] = []
     at_step(monkeypatch, Undeleter, "restore", lambda: _sweep(store), after=False)
     monkeypatch.setattr(Undeleter, "write_mark", lambda _self, *mark: marks.append(mark))
-    with pytest.raises(VersionNotFoundError, match="removing its data has begun"):
+    with pytest.raises(VersionNotFoundError, match="a sweep has marked its data for removal"):
         store.undelete("d@3")
     assert marks == []
 
@@ -420,7 +503,7 @@ def test_a_sweep_stops_for_an_undelete_that_began_before_it_condemned(
 
     def begin() -> None:
         under_way.__enter__()
-        undeleter._require_whole(found)
+        undeleter._require_recoverable(found)
 
     with monkeypatch.context() as patched:
         at_step(patched, Sweeper, "_condemn", begin, after=False)
@@ -447,7 +530,7 @@ def test_an_undelete_that_slept_longer_than_it_counts_as_alive_takes_itself_back
     """Nothing protects it then: the sweep went through between its look and its mark."""
     store.delete("d@3")
     at_step(monkeypatch, Undeleter, "write_mark", lambda: _sweep(store), after=False)
-    with pytest.raises(VersionNotFoundError, match="removing its data has begun"):
+    with pytest.raises(VersionNotFoundError, match="a sweep has marked its data for removal"):
         store.undelete("d@3")
     assert row_of(cassandra, labels[2])["mark"] == DELETED
     assert visible(store) == [2, 1]
@@ -480,6 +563,19 @@ def test_two_who_take_back_the_same_deletion_both_succeed(
     again = store.undelete("d@3")
     assert (again.version, again.deleted_at) == (labels[2], None)
     assert visible(store) == [3, 2, 1]
+
+
+def test_a_delete_at_the_same_moment_is_not_reported_as_there_again(
+    store: Store, cassandra: FakeCassandra, labels: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.delete("d@3")
+    with monkeypatch.context() as patched:
+        at_step(patched, Undeleter, "write_mark", lambda: store.delete("d@3"), after=True)
+        # The second delete finds the version that is there again, as soon as it is marked.
+        with pytest.raises(VersionNotFoundError, match=f"d@{labels[2]} was deleted again at the same moment: millrace"):
+            store.undelete("d@3")
+    assert visible(store) == [2, 1]
+    assert store.undelete("d@3").version == labels[2]
 
 
 def test_a_prune_at_the_same_moment_wins_or_loses_as_a_whole(
@@ -581,6 +677,26 @@ def test_a_node_that_goes_while_it_works_leaves_the_version_deleted_or_taken_bac
     cassandra.unreachable.clear()
     assert store.undelete("d@3").version == labels[2]
     assert numbers(store) == [20, 21, 22]
+
+
+def test_an_undelete_that_gets_no_answer_to_its_first_row_leaves_none_that_holds_up_sweeps(
+    store: Store, cassandra: FakeCassandra, labels: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A timeout at ALL says nothing of whether the row is there."""
+    store.delete("d@3")
+    inner = Undeleter._execute
+
+    def timed_out(undeleter: Undeleter, query: str, values: tuple[Any, ...]) -> None:
+        inner(undeleter, query, values)
+        if query.startswith("INSERT"):
+            raise StoreTimeoutError("no answer in time")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Undeleter, "_execute", timed_out)
+        with pytest.raises(StoreTimeoutError):
+            store.undelete("d@3")
+    assert not [row for row in cassandra.table("writers") if row["run"].startswith("undelete")]
+    assert row_of(cassandra, labels[2])["mark"] == DELETED
 
 
 def test_rows_on_one_node_only_are_healed_first(store: Store, cassandra: FakeCassandra, labels: list[str]) -> None:
