@@ -29,6 +29,8 @@ _FIELDS: Final = {
 # A command stays as it is, with its options: people type it.
 _COMMAND = r"(?:millrace|\./run) [^;:,]*"
 _QUOTED = r"(?<!\w)'(?:[^'\\]|\\.)*'"
+# A run of a DAG gets its id from Airflow.
+_ANOTHER_RUN = r"load it(?: again)? as another run(?: \(--run-id\))?"
 _OPTION = r"(?<![\w-])(?P<option>--[a-z][a-z-]*)(?![\w-])"
 # As shlex.quote writes it; a form takes it without the quotes of a shell.
 _SHELL_WORD = r"(?:(?<=--column-type) (?P<word>(?:'[^']*'|\"'\")+))?"
@@ -56,13 +58,18 @@ def refuse_unknown_keys(conf: Mapping[str, Any] | None, titles: Mapping[str, str
 def form_words(text: str, titles: Mapping[str, str], said: Iterable[object] = ()) -> str:
     """Return a message with each option of the command line that is a field of the form by the field's title.
 
+    To load something as another run is to trigger one.
+
     ``said`` are names from the source, such as that of a column: they stay as they are, and so do commands and values
     in single quotes.
     """
     names = [re.escape(name) for name in said if isinstance(name, str) and name]
-    pattern = "|".join([*sorted(names, key=len, reverse=True), _COMMAND, _QUOTED, _OPTION + _SHELL_WORD])
+    run = f"(?P<run>{_ANOTHER_RUN})"
+    pattern = "|".join([*sorted(names, key=len, reverse=True), _COMMAND, _QUOTED, run, _OPTION + _SHELL_WORD])
 
     def word(found: re.Match[str]) -> str:
+        if found["run"]:
+            return "trigger a new run"
         option = found["option"]
         title = titles.get(_FIELDS.get(option, option[2:].replace("-", "_"))) if option else None
         if title is None:

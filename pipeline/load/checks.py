@@ -12,6 +12,7 @@ from pipeline.load.plan import LoadPlan
 from pipeline.load.split import SplitResult
 from pipeline.store.catalogue import Catalogue
 from pipeline.store.manifest import PageRef
+from pipeline.store.recoverable import obstacle
 from pipeline.store.version import Version
 
 __all__ = ["check_complete", "check_writers", "promised_pages", "published"]
@@ -31,10 +32,10 @@ def check_complete(plan: LoadPlan, ordered: Sequence[SplitResult]) -> None:
     )
 
 
-def published(plan: LoadPlan, every: Sequence[Version]) -> Version | None:
+def published(catalogue: Catalogue, plan: LoadPlan, every: Sequence[Version]) -> Version | None:
     """The visible version that holds what an earlier attempt at this plan has published: it is never written again.
 
-    Raises ``VersionNotFoundError`` where that version was deleted since the plan was made, and
+    Raises ``VersionNotFoundError`` where that version was deleted or withdrawn since the plan was made, and
     ``StoreUnavailableError`` where it is named and its row is on a node that does not answer.
     """
     require_known(every, plan.hex)
@@ -43,13 +44,24 @@ def published(plan: LoadPlan, every: Sequence[Version]) -> Version | None:
         if (found := holder(every, version.label)) is not None:
             return found
     if any(version.number >= plan.number for version in same):
-        raise VersionNotFoundError(
-            f"{plan.dataset}@{same[0].label} was published by an earlier attempt at this load, and then deleted",
-            hint=f"millrace undelete {same[0].reference} takes that back; or load it again as another run (--run-id)",
-            dataset=plan.dataset,
-            version=same[0].label,
-        )
+        raise _gone(catalogue, same)
     return None
+
+
+def _gone(catalogue: Catalogue, same: Sequence[Version]) -> VersionNotFoundError:
+    """The error for what earlier attempts at a load have published and nobody sees; names what takes that back."""
+    rows = catalogue.writers(same[0].dataset)
+    obstacles = [obstacle(catalogue, version, rows) for version in same]
+    which = obstacles.index(None) if None in obstacles else 0
+    version, found = same[which], obstacles[which]
+    again = "load it again as another run (--run-id)"
+    return VersionNotFoundError(
+        f"{version.reference} was published by an earlier attempt at this load, "
+        + ("and then deleted" if found is None else f"and is not visible any more, {found.why}"),
+        hint=f"millrace undelete {version.reference} takes that back; or {again}" if found is None else again,
+        dataset=version.dataset,
+        version=version.label,
+    )
 
 
 def promised_pages(catalogue: Catalogue, plan: LoadPlan, result: SplitResult) -> list[PageRef]:

@@ -133,9 +133,10 @@ def publish(
     ordered = sorted(results, key=lambda result: result.split)
     check_complete(plan, ordered)
     written = {result.writer for result in ordered} | {w for result in ordered for w, _, _ in result.inherited}
-    own = [page for result in ordered for page in promised_pages(catalogue, plan, result)]
     every = catalogue.every_version(plan.dataset)
-    version, replicas = published(plan, every), 2
+    # Before the pages: a version that is gone says more than the pages that went with it.
+    version, replicas = published(catalogue, plan, every), 2
+    own = [page for result in ordered for page in promised_pages(catalogue, plan, result)]
     if version is None:
         plan, version, replicas = _made_latest(catalogue, ledger, plan, every, ordered, own)
     if plan.mode == "append":

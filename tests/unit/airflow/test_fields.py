@@ -48,6 +48,11 @@ def test_a_conf_of_known_keys_is_taken(conf: dict[str, Any] | None) -> None:
         ("store it with --format bytes", 'store it with "Format" bytes'),
         ("see millrace verify --format x; give --format csv", 'see millrace verify --format x; give "Format" csv'),
         ("leave --resume out", "leave --resume out"),
+        (
+            "millrace undelete d@1; or load it again as another run (--run-id)",
+            "millrace undelete d@1; or trigger a new",
+        ),
+        ("load it as another run", "trigger a new run"),
         ("give-it --formats, ---format", "give-it --formats, ---format"),
     ],
 )

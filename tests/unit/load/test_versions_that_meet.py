@@ -15,7 +15,14 @@ import pytest
 from cassandra.cluster import NoHostAvailable
 
 from pipeline.api import Store
-from pipeline.errors import SourceTypeError, StoreError, StoreUnavailableError, UsageError, VersionNotFoundError
+from pipeline.errors import (
+    ChunkMissingError,
+    SourceTypeError,
+    StoreError,
+    StoreUnavailableError,
+    UsageError,
+    VersionNotFoundError,
+)
 from pipeline.load import LoadOptions, LoadPlan, LoadReport, merge
 from pipeline.load.lineage import heads
 from pipeline.load.resume import LeftWhole
@@ -111,6 +118,49 @@ def test_publishing_what_was_deleted_meanwhile_says_so_and_brings_nothing_back(s
     assert store.catalogue.versions("d") == []
 
 
+AGAIN = r"load it again as another run \(--run-id\)$"
+
+
+@pytest.mark.parametrize(
+    ("now", "said"),
+    [
+        (False, rf"and then deleted: millrace undelete d@1-\w+ takes that back; or {AGAIN}"),
+        (True, f"and is not visible any more, its data was removed: {AGAIN}"),
+    ],
+)
+def test_publishing_again_names_undelete_only_where_it_helps(store: Store, csv: Csv, now: bool, said: str) -> None:
+    load = begun(store, csv(3), LoadOptions())
+    published(store, load)
+    store.delete("d@1", now=now)
+    with pytest.raises(VersionNotFoundError, match=said):
+        published(store, load)
+    assert store.catalogue.versions("d") == []
+
+
+@pytest.mark.parametrize("swept", [False, True])
+def test_publishing_again_what_was_withdrawn_says_so(
+    store: Store, csv: Csv, monkeypatch: pytest.MonkeyPatch, swept: bool
+) -> None:
+    plan, results = begun(store, csv(3), LoadOptions())
+    publishing = Ledger.publish
+
+    def condemning(ledger: Ledger, version: Any) -> int:
+        condemned = {"dataset": "d", "writer": results[0].writer, "attempt": CONDEMNED}
+        ledger.insert("writers", "a condemnation", condemned)
+        return publishing(ledger, version)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Ledger, "publish", condemning)
+        with pytest.raises(ChunkMissingError, match="taken for dead and swept"):
+            store.publish(plan, results)
+    if swept:
+        assert store.fsck(delete=True, now=True).removed_writers == 2
+    said = f"and is not visible any more, the load that published it withdrew it: {AGAIN}"
+    with pytest.raises(VersionNotFoundError, match=said):
+        store.publish(plan, results)
+    assert store.catalogue.versions("d") == []
+
+
 def test_one_run_published_under_two_numbers_is_merged_once(
     store: Store, csv: Csv, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,7 +171,7 @@ def test_one_run_published_under_two_numbers_is_merged_once(
     store.load("d", csv(3, first=20, name="c.csv"), APPEND)
     late = begun(store, source, run="twice")
     with monkeypatch.context() as patched:
-        patched.setattr(PUBLISH, "published", lambda _plan, _every: None)
+        patched.setattr(PUBLISH, "published", lambda _catalogue, _plan, _every: None)
         patched.setattr(PUBLISH, "merge_siblings", lambda _c, _l, version: version)
         labels = [published(store, load).version for load in (early, late)]
     assert len(set(labels)) == 2
