@@ -30,7 +30,7 @@ _ARROW_ERRORS = (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError
 def cast_batch(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     """The same rows with ``schema``: nothing is lost, or ``ChunkFormatError`` says which column and both types.
 
-    Whole numbers that become doubles are rounded to the nearest one, nothing else changes a value.
+    Whole numbers become the nearest doubles. Loads refuse those that this would change; older versions may hold some.
     Columns match by position. Columns whose type is already right are not copied; field and schema metadata are
     those of ``schema``.
     """
@@ -115,8 +115,8 @@ def _widened(array: pa.Array, wide: pa.DataType) -> pa.Array:
         return _widened_dictionary(array, wide)
     if types.is_nested(have) and types.is_nested(wide):
         return with_children(array, wide, _widened)
-    # Whole numbers that became doubles later in the source are rounded as pyarrow.csv.read_csv rounds them, which
-    # reads the same text as doubles from the start: a version must never be published that cannot be read.
+    # Loads refuse whole numbers that doubles would change. Versions published before they did hold some, which are
+    # rounded here as pyarrow.csv.read_csv rounds them: every published version can be read.
     rounds = types.is_integer(have) and types.is_floating(wide)
     return array.cast(wide, safe=not rounds)
 

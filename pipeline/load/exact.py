@@ -10,21 +10,18 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipeline.arrow_types import holds
 from pipeline.chunks import TileLayout, assemble_as_stored, cast_stored_numbers
 from pipeline.column_names import column_type_option
 from pipeline.errors import SourceTypeError
+from pipeline.sources.whole_numbers import WHOLE_MAX, rounded
 from pipeline.store.catalogue import Catalogue
 from pipeline.store.chunk_reader import ChunkReader
 from pipeline.store.manifest import ChunkRef, PageRef
 from pipeline.widening import decoded_type
 
 __all__ = ["check_exact"]
-
-_LIMIT = 2**53
-"""Up to here a double holds every whole number."""
 
 
 def check_exact(
@@ -68,7 +65,7 @@ def _are_small(bounds: Any, kind: pa.DataType) -> bool:
     if not pa.types.is_integer(decoded_type(kind)):
         return False
     low, high = bounds["min"], bounds["max"]
-    return bool(low.is_valid and high.is_valid and low.as_py() >= -_LIMIT and high.as_py() <= _LIMIT)
+    return bool(low.is_valid and high.is_valid and low.as_py() >= -WHOLE_MAX and high.as_py() <= WHOLE_MAX)
 
 
 def _column(reader: ChunkReader, chunk: ChunkRef, layout: TileLayout, have: pa.Schema, column: int) -> pa.Array:
@@ -82,7 +79,7 @@ def _column(reader: ChunkReader, chunk: ChunkRef, layout: TileLayout, have: pa.S
 
 def _check_chunk(array: pa.Array, field: pa.Field, wide: pa.DataType, what: str) -> None:
     for numbers in _whole_numbers(array, wide):
-        if (number := _changed(numbers)) is not None:
+        if (number := rounded(numbers)) is not None:
             raise SourceTypeError(
                 f"{what}: column {field.name!r} is {field.type} and would become {wide}, "
                 f"which changes whole numbers like {number}",
@@ -113,21 +110,3 @@ def _whole_numbers(array: Any, wide: pa.DataType) -> Iterator[pa.Array]:
         yield from _whole_numbers(entries.flatten(), wide.field(0).type)
     elif pa.types.is_nested(array.type) and holds(array.type, pa.types.is_integer):
         yield from _whole_numbers(array.flatten(), wide.field(0).type)
-
-
-def _changed(numbers: pa.Array) -> int | None:
-    """The first number that a double does not hold."""
-    import numpy as np
-
-    for number in numbers.filter(_beyond(numbers)).to_pylist():
-        if int(np.float64(number)) != number:
-            return int(number)
-    return None
-
-
-def _beyond(numbers: pa.Array) -> Any:
-    limit = pa.scalar(_LIMIT, numbers.type)
-    above = pc.greater(numbers, limit)
-    if pa.types.is_unsigned_integer(numbers.type):
-        return above
-    return pc.or_(above, pc.less(numbers, pa.scalar(-_LIMIT, numbers.type)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -255,6 +256,7 @@ def _written(
     if plan.parent is not None and plan.mode == "append":
         base = catalogue.resolve(plan.dataset, selector_of(plan.parent))
     schema = merge_schemas([plan.schema, *(result.arrow_schema() for result in ordered)])
+    _check_splits(catalogue, plan, ordered, schema)
     if base is not None:
         schema = _shared_schema(catalogue, plan, base, own, schema)
     bases = [] if base is None else [base]
@@ -271,6 +273,14 @@ def _written(
         raise
     ledger.seen_writer(_publisher_row(plan, version), buckets=0, finished=True)
     return version, replicas
+
+
+def _check_splits(catalogue: Catalogue, plan: LoadPlan, ordered: Sequence[SplitResult], schema: pa.Schema) -> None:
+    """Raise ``SourceTypeError`` where a split has whole numbers that another split's doubles would change."""
+    for result in ordered if len(ordered) > 1 else ():
+        pages = partial(promised_pages, catalogue, plan, result)
+        what = plan.source.splits[result.split].label
+        check_exact(catalogue, plan.dataset, pages, plan.layout, result.arrow_schema(), schema, what)
 
 
 def _shared_schema(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from contextlib import closing
+from functools import partial
 
 import pyarrow as pa
 
@@ -17,6 +18,7 @@ from pipeline.sources.streams import PlainOpener
 from pipeline.sources.text import TextFiles, not_utf8
 from pipeline.sources.types import given_types
 from pipeline.sources.warnings import SourceWarning
+from pipeline.sources.whole_numbers import Path, WholeNumbers, changed_row, refusal
 
 __all__ = ["CsvReader", "Part"]
 
@@ -51,6 +53,7 @@ class CsvReader:
         default_nulls = options.null_values is None
         self._were_null = frozenset(n for n, t in types.items() if default_nulls and pa.types.is_null(t))
         self._starts: dict[int, int] = {}
+        self._whole_numbers = WholeNumbers(fixed)
 
     @classmethod
     def of_plan(cls, plan: SourcePlan, opener: PlainOpener) -> CsvReader:
@@ -78,6 +81,7 @@ class CsvReader:
                     raise error
                 again = error is not None or types is not self.types
                 batch = self._again(block, order) if again else future.result()
+                self._whole_numbers.check(batch, partial(self._changed, block, order))
                 if self._were_null:
                     batch = nulls_in_text(batch, self._were_null)
                 yield batch, block.file, block.position
@@ -165,6 +169,19 @@ class CsvReader:
             raise self.refuse(block, order, error, wider) from None
         self.types = wider
         return batch
+
+    def _changed(self, block: Block, order: tuple[str, ...], path: Path, values: pa.Array) -> SourceTypeError | None:
+        """The error for the first number of a column that is not the one in the text of its block."""
+        column = str(path[0])
+        texts = self._parser.texts(block.data, order, [column]).column(0)
+        row = changed_row(texts, values, given=column in self._fixed)
+        if row is None:
+            return None
+        file = self._files[block.file].name
+        line, _ = self._parser.locate(block, row, self._text.first_line(block.file, self._starts.get(block.file, 0)))
+        # Of integers it is not known yet which numbers they will meet.
+        others = [] if pa.types.is_integer(values.type) else texts.drop_null().to_pylist()
+        return refusal(file, line, column, texts[row].as_py(), values.type, others)
 
     def refuse(
         self, block: Block, order: tuple[str, ...], error: pa.ArrowInvalid, types: dict[str, pa.DataType]

@@ -7,6 +7,7 @@ import re
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from functools import partial
 
 import pyarrow as pa
 
@@ -32,6 +33,7 @@ from pipeline.sources.records import count_lines, record_starts
 from pipeline.sources.streams import PlainOpener
 from pipeline.sources.text import TextFiles, not_utf8
 from pipeline.sources.types import given_types
+from pipeline.sources.whole_numbers import Path, WholeNumbers, changed_line, numbers_at, refusal
 
 __all__ = ["JsonlReader"]
 
@@ -82,6 +84,7 @@ class JsonlReader:
         self._unexpected = "error" if options.columns is None else "ignore"
         self._text = TextFiles(files, options, opener, None)
         self._starts: dict[int, int] = {}
+        self._whole_numbers = WholeNumbers(given)
 
     @classmethod
     def of_plan(cls, plan: SourcePlan, opener: PlainOpener) -> JsonlReader:
@@ -107,7 +110,9 @@ class JsonlReader:
                 if error is not None and not isinstance(error, _BAD):
                     raise error
                 again = error is not None or types is not self.types
-                yield self._again(block) if again else future.result(), block.file, block.position
+                batch = self._again(block) if again else future.result()
+                self._whole_numbers.check(batch, partial(self._changed, block))
+                yield batch, block.file, block.position
 
     def blocks(self, parts: list[Part], block_bytes: int | None = None) -> Generator[Item, None, None]:
         """Blocks of lines; the second of each pair is empty, because every line names its columns itself."""
@@ -215,6 +220,21 @@ class JsonlReader:
         except _BAD:
             pass
         raise self._refuse(block, self.types, grow=False)
+
+    def _changed(self, block: Block, path: Path, values: pa.Array) -> SourceTypeError | None:
+        """The error for the first number at a path that is not the one in a line of its block."""
+        column, starts = str(path[0]), record_starts(block.data, None).tolist()
+        lines = [block.data[start:stop] for start, stop in zip(starts, [*starts[1:], len(block.data)], strict=True)]
+        found = changed_line(lines, path, values.type, given=column in self._given)
+        if found is None:
+            return None
+        row, number = found
+        first_line = self._text.first_line(block.file, self._starts[block.file]) + block.lines_before
+        line = first_line + count_lines(block.data[: starts[row]])
+        # Of integers it is not known yet which numbers they will meet; what is nested is kept as text alone.
+        alone = pa.types.is_integer(values.type) or len(path) > 1
+        others = [] if alone else [str(each) for line in lines for each in numbers_at(line, path)]
+        return refusal(self._files[block.file].name, line, column, str(number), values.type, others)
 
     def _fits(self, data: bytes, types: dict[str, pa.DataType], *, grow: bool) -> dict[str, pa.DataType] | None:
         try:

@@ -223,7 +223,7 @@ def test_rows_of_one_group_widen_below_a_list_too(around: str) -> None:
 
 
 def test_a_version_whose_lists_became_lists_of_doubles_can_be_read(tmp_path: Path) -> None:
-    lines = [b'{"a":[9007199254740993]}\n'] * 500 + [b'{"a":[1]}\n'] * 1500 + [b'{"a":[1.5]}\n'] * 10
+    lines = [b'{"a":[9007199254740992]}\n'] * 500 + [b'{"a":[1]}\n'] * 1500 + [b'{"a":[1.5]}\n'] * 10
     path = tmp_path / "a.jsonl"
     path.write_bytes(b"".join(lines))
     plan = plan_source(str(path), SourceOptions(infer_bytes=1_000))

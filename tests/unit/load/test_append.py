@@ -105,6 +105,22 @@ def test_a_double_found_after_the_types_were_inferred_does_not_round_what_is_sto
     assert column(store, "i", "id") == [BIG]
 
 
+def test_whole_numbers_of_one_split_that_the_doubles_of_another_would_change_are_refused(
+    store: Store, text: Text
+) -> None:
+    source = text("a.csv", "id", *[str(BIG)] * 40, *["1"] * 100, *["0.5"] * 160)
+    plan = store.plan("i", source, LoadOptions(source=SourceOptions(split_bytes=800, infer_bytes=60)))
+    assert len(plan.source.splits) == 2
+    results = [store.load_split(plan, split) for split in range(2)]
+    assert [result.arrow_schema().field("id").type for result in results] == [pa.int64(), pa.float64()]
+    with pytest.raises(SourceTypeError) as caught:
+        store.publish(plan, results)
+    assert caught.value.message.startswith(f"{plan.source.splits[0].label}: column 'id'")
+    assert str(BIG) in caught.value.message
+    assert "--column-type id=string" in caught.value.hint
+    assert store.datasets() == []
+
+
 def test_appends_of_the_same_moment_are_not_merged_where_that_would_round(store: Store, text: Text) -> None:
     store.load("i", text("old.csv", "id", "1"))
     plans = [

@@ -180,7 +180,7 @@ def test_types_of_many_blocks_are_those_of_the_whole_file(
 
 @pytest.mark.usefixtures("small_blocks")
 def test_nulls_and_integers_widen_after_the_plan_as_for_the_whole_file(write: Write, read: Read) -> None:
-    rows = ["a,b,c"] + ["1,,9007199254740993"] * 30 + ["2,x,1"] * 5 + ["3,y,2.5"] * 5 + ["4,,1"] * 30
+    rows = ["a,b,c"] + ["1,,9007199254740992"] * 30 + ["2,x,1"] * 5 + ["3,y,2.5"] * 5 + ["4,,1"] * 30
     data = "\n".join(rows).encode()
     path = write("widens.csv", data)
     options = SourceOptions(infer_bytes=60, null_values=("",))
