@@ -16,6 +16,9 @@ _LOGS = {
     ".hoodie_partition_metadata": "a part of a Hudi table",
     "_spark_metadata": "the output of a Spark stream",
 }
+_ANY_FORMAT = {"_spark_metadata"}
+_ENDINGS = (".parquet", ".pq", ".orc", ".avro")
+_MAGIC = (b"PAR1", b"ORC", b"Obj\x01")
 _ICEBERG_FOLDER = "metadata"
 _ICEBERG_LOG = re.compile(r"version-hint\.text|(?:v\d+|\d+-[0-9a-f-]{36})(?:\.gz)?\.metadata\.json(?:\.gz)?")
 _SCANS = {"a Delta table": "delta_scan", "an Iceberg table": "iceberg_scan"}
@@ -24,28 +27,45 @@ _SCANS = {"a Delta table": "delta_scan", "an Iceberg table": "iceberg_scan"}
 def refuse_table_formats(base: str, paths: Iterable[str]) -> None:
     """Raise ``SourceFormatError`` where one of the files below ``base`` is within a table of such a format.
 
-    Looked at is every folder on the way from the root of the filesystem to a file. A file of the log itself may be
-    read, for it holds rows of its own.
+    Looked at is every folder from ``base`` on to a file. A folder above ``base`` is a table's only for files of the
+    formats in which tables are stored; a Spark stream may write any format. A file of the log itself may be read, for
+    it holds rows of its own.
     """
-    seen: dict[str, tuple[str, str] | None] = {}
-    real_base = os.path.realpath(base)
-    _check_upwards(real_base, "", seen)
+    paths, real_base = list(paths), os.path.realpath(base)
+    seen = {real_base: _table_at(real_base)}
     for path in paths:
         name = path[len(base.rstrip("/")) + 1 :]
         # Below the base by the names that were walked: a link within it stands for the folder it leads to.
         _check_upwards(*os.path.split(f"{real_base.rstrip('/')}/{name}"), seen)
+    folder, child = os.path.split(real_base)
+    while child:
+        table = _table_at(folder)
+        if table and child != table[1] and (table[1] in _ANY_FORMAT or any(map(_is_of_tables, paths))):
+            raise _refused(folder, *table)
+        folder, child = os.path.split(folder)
 
 
 def _check_upwards(folder: str, child: str, seen: dict[str, tuple[str, str] | None]) -> None:
+    """Look at the folders up to one that was seen before, which is the base at the latest."""
     while True:
         known = folder in seen
         table = seen[folder] if known else seen.setdefault(folder, _table_at(folder))
         if table is not None and child != table[1]:
             raise _refused(folder, *table)
-        above, child = os.path.split(folder)
-        if known or above == folder:
+        if known:
             return
-        folder = above
+        folder, child = os.path.split(folder)
+
+
+def _is_of_tables(path: str) -> bool:
+    """Whether a file is Parquet, ORC or Avro, as the data of tables is."""
+    if path.lower().endswith(_ENDINGS):
+        return True
+    try:
+        with open(path, "rb") as stream:  # noqa: PTH123
+            return stream.read(4).startswith(_MAGIC)
+    except OSError:
+        return False  # reading it says why
 
 
 def _table_at(folder: str) -> tuple[str, str] | None:

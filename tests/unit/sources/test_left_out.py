@@ -116,15 +116,32 @@ def test_a_folder_of_a_table_format_is_refused_at_any_depth_and_from_within(
 ) -> None:
     write(f"lake/t/{TABLES[kind]}", b"{}")
     write("lake/t/day=1/a.csv", b"id\n1\n")
+    write("lake/t/day=2/a.parquet", b"")
+    write("lake/t/day=3/a", b"Obj\x01")
     write("lake/t/b.csv", b"id\n2\n")
     write("lake/plain/c.csv", b"id\n3\n")
-    (tmp_path / "link").symlink_to("lake/t/day=1")
-    for source in ("lake/t", "lake", "lake/t/*.csv", "lake/**/*.csv", "lake/*/*.csv", "lake/t/day=1", "link", "link/*"):
+    (tmp_path / "link").symlink_to("lake/t/day=2")
+    below = ("lake/t", "lake", "lake/t/*.csv", "lake/**/*.csv", "lake/*/*.csv")
+    for source in (*below, "lake/t/day=2", "lake/t/day=3", "lake/t/day=3/*", "link", "link/*"):
         for format_ in (None, "csv"):
             with pytest.raises(SourceFormatError, match=f"lake/t is {kind}: .*--format bytes"):
                 plan_source(str(tmp_path / source), SourceOptions(format=format_))
     assert plan_source(str(tmp_path / "lake/plain")).format == "csv"
     assert plan_source(str(tmp_path / "lake/p*/*.csv")).format == "csv"
+
+
+@pytest.mark.parametrize("kind", TABLES)
+@pytest.mark.parametrize("source", ["t/exports/2024", "t/exports", "t/exports/2024/*.csv", "t/exports/**/*.csv"])
+def test_text_in_a_folder_below_a_table_is_no_part_of_the_table(
+    write: Write, tmp_path: Path, read: Read, kind: str, source: str
+) -> None:
+    write(f"t/{TABLES[kind]}", b"{}")
+    write("t/exports/2024/a.csv", b"id\n1\n")
+    if kind == "the output of a Spark stream":  # which may be text
+        with pytest.raises(SourceFormatError, match=f"/t is {kind}: "):
+            plan_source(str(tmp_path / source))
+        return
+    assert read(tmp_path / source).column("id").to_pylist() == [1]
 
 
 @pytest.mark.parametrize("kind", TABLES)
