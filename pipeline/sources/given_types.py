@@ -10,8 +10,17 @@ import pyarrow.compute as compute
 import pyarrow.csv as pc
 
 from pipeline.arrow_types import holds
+from pipeline.sources.whole_numbers import leaves
 
-__all__ = ["csv_type", "first_wrong", "is_json_time", "json_type", "made"]
+__all__ = ["NoTime", "check_times", "csv_type", "first_wrong", "is_json_time", "json_type", "made"]
+
+
+_DAY = {"s": 86_400, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}
+"""So much of a unit is 24 hours, which is a time of day as well."""
+
+
+class NoTime(pa.ArrowInvalid):  # type: ignore[misc]  # pyarrow has no types
+    """A number that is no value of its type of time; no other way to read it will help."""
 
 
 @lru_cache(maxsize=1000)
@@ -37,6 +46,24 @@ def csv_type(kind: pa.DataType) -> pa.DataType:
 def is_json_time(kind: pa.DataType) -> bool:
     """Whether pyarrow reads its values from numbers in JSON; exports write them as text."""
     return bool(pa.types.is_time(kind) or pa.types.is_date(kind))
+
+
+def check_times(array: pa.Array) -> None:
+    """Raise ``NoTime`` for a time beyond 24:00, and for a ``date64`` that is no whole day, at any depth.
+
+    pyarrow makes them of any number in JSON.
+    """
+    for _, leaf in leaves(array, ()):
+        if pa.types.is_time(leaf.type):
+            bounds = compute.min_max(leaf.view(pa.type_for_alias(f"int{leaf.type.bit_width}")))
+            for number in (bounds["min"].as_py(), bounds["max"].as_py()):
+                if number is not None and not 0 <= number <= _DAY[leaf.type.unit]:
+                    raise NoTime(f"{number} is no time of day of {leaf.type}")
+        elif pa.types.is_date64(leaf.type):
+            numbers = leaf.view(pa.int64())
+            days = compute.multiply(compute.divide(numbers, _DAY["ms"]), _DAY["ms"])
+            for number in numbers.filter(compute.not_equal(numbers, days)).slice(0, 1).to_pylist():
+                raise NoTime(f"{number} is no whole day of {leaf.type}")
 
 
 def json_type(kind: Any, *, times_as_text: bool) -> pa.DataType:

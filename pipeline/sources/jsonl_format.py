@@ -16,7 +16,7 @@ import pyarrow.json as pj
 
 from pipeline.arrow_types import holds
 from pipeline.errors import UsageError
-from pipeline.sources.given_types import is_json_time, json_type, made
+from pipeline.sources.given_types import check_times, is_json_time, json_type, made
 from pipeline.sources.jsonl_times import as_text, from_text, holds_times, is_time
 from pipeline.sources.records import record_ends, record_starts
 from pipeline.widening import wider_type
@@ -74,6 +74,9 @@ def _read(data: bytes, types: dict[str, pa.DataType], unexpected: str) -> pa.Tab
         table = _plain(data, read, unexpected)
     for number, field in enumerate(table.schema):
         kind = types.get(field.name, field.type)
+        if field.name in types and holds(field.type, is_json_time):
+            for chunk in table.column(number).chunks:
+                check_times(chunk)
         if not field.type.equals(kind):
             column = pa.chunked_array([made(chunk, kind) for chunk in table.column(number).chunks], kind)
             table = table.set_column(number, field.with_type(kind), column)

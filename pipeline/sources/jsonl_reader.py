@@ -15,6 +15,7 @@ from pipeline.column_names import column_type_option
 from pipeline.errors import SourceError, SourceFormatError, SourceTypeError
 from pipeline.sources.blocks import BLOCK_BYTES, Block
 from pipeline.sources.foreign import json_refusal, spread_refusal
+from pipeline.sources.given_types import NoTime
 from pipeline.sources.jsonl_format import (
     MAX_DEPTH,
     NotALine,
@@ -180,8 +181,12 @@ class JsonlReader:
             if not self._texts and self._wanted is None and self._numbers == self._native:
                 raise
         if self._numbers != self._native:
-            with suppress(pa.ArrowInvalid):
+            try:
                 return parse_times(data, types, unexpected=unexpected, native=self._numbers)
+            except NoTime:
+                raise
+            except pa.ArrowInvalid:
+                pass
         texts = self._texts if self._wanted is None else _TextOrLeftOut(self._texts, self._wanted)
         return parse_times(with_texts(data, texts), types, unexpected=unexpected, native=self._native)
 
@@ -267,8 +272,28 @@ class JsonlReader:
         except (pa.ArrowInvalid, NotALine) as error:
             if better := _not_lines(self._files[block.file], record, data[at:], line):
                 return better
+            if wrong := self._wrong_given(record, name, line):
+                return wrong
             return SourceFormatError(f"{name}, line {line}: {_reason(error)}", file=name, line=line)
         return _type_error(name, line, before, seen, grow=grow)
+
+    def _wrong_given(self, record: bytes, name: str, line: int) -> SourceTypeError | None:
+        """The error for the first value of a line that is not of the type given for its column."""
+        for column, kind in self._given.items():
+            try:
+                self._parse(record, {column: kind}, "ignore")
+            except (pa.ArrowInvalid, NotALine) as error:
+                with suppress(*_BAD):
+                    parse_lines(record, {}, unexpected="infer")
+                    return SourceTypeError(
+                        f"{name}, line {line}: column {column!r} was given as {kind}: {_reason(error)}",
+                        hint=f"give another type: --column-type {column}=string",
+                        file=name,
+                        line=line,
+                        column=column,
+                        expected=str(kind),
+                    )
+        return None
 
 
 def _not_lines(file: SourceFile, record: bytes, rest: bytes, line: int) -> SourceFormatError | None:

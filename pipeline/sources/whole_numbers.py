@@ -18,7 +18,17 @@ import pyarrow.compute as pc
 
 from pipeline.errors import SourceTypeError
 
-__all__ = ["WHOLE_MAX", "Path", "WholeNumbers", "changed_line", "changed_row", "numbers_at", "refusal", "rounded"]
+__all__ = [
+    "WHOLE_MAX",
+    "Path",
+    "WholeNumbers",
+    "changed_line",
+    "changed_row",
+    "leaves",
+    "numbers_at",
+    "refusal",
+    "rounded",
+]
 
 Path = tuple[str | None, ...]
 """Where values stand: the column, then the fields of structs, None for the elements of a list."""
@@ -46,7 +56,7 @@ class WholeNumbers:
         """
         for name, column in zip(batch.schema.names, batch.columns, strict=True):
             given = name in self._given
-            for path, leaf in _leaves(column, (name,)):
+            for path, leaf in leaves(column, (name,)):
                 if pa.types.is_float32(leaf.type) or pa.types.is_float64(leaf.type):
                     if path in self._noted:
                         raise self._noted[path]
@@ -62,12 +72,13 @@ class WholeNumbers:
                     self._noted[path] = error
 
 
-def _leaves(array: Any, path: Path) -> Iterator[tuple[Path, pa.Array]]:
+def leaves(array: Any, path: Path) -> Iterator[tuple[Path, pa.Array]]:
+    """The arrays of plain values within an array, each with its path below ``path``."""
     if pa.types.is_struct(array.type):
         for field, child in zip(array.type, array.flatten(), strict=True):
-            yield from _leaves(child, (*path, field.name))
+            yield from leaves(child, (*path, field.name))
     elif pa.types.is_list(array.type) or pa.types.is_large_list(array.type) or pa.types.is_fixed_size_list(array.type):
-        yield from _leaves(array.flatten(), (*path, None))
+        yield from leaves(array.flatten(), (*path, None))
     else:
         yield path, array
 

@@ -225,3 +225,23 @@ def test_files_of_a_folder_may_lack_columns_of_each_other(write: Write, read: Re
     write("d/a.jsonl", b'{"x":1}\n')
     write("d/b.jsonl", b'{"y":"b","x":2.5}\n')
     assert read(tmp_path / "d").to_pylist() == [{"x": 1.0, "y": None}, {"x": 2.5, "y": "b"}]
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "said"),
+    [
+        ("uint8", "300", "uint8: .*300"),
+        ("int64", "1.5", "int64: .*1.5"),
+        ("decimal128(5,2)", "1.239", r"decimal128\(5, 2\): .*1.239"),
+        ("bool", '"x"', "bool: "),
+        ("list<timestamp[s]>", '["2024-01-01 10:00:00.5"]', r"list<item: timestamp\[s\]>: .*00.5"),
+    ],
+)
+def test_a_value_that_is_not_of_its_given_type_names_column_and_option(
+    write: Write, read: Read, kind: str, value: str, said: str
+) -> None:
+    path = write("a.jsonl", f'{{"n":1,"a":null}}\n{{"n":2,"a":{value}}}\n'.encode())
+    with pytest.raises(SourceTypeError, match=f"a.jsonl, line 2: column 'a' was given as {said}") as caught:
+        read(path, column_types=(("n", "int8"), ("a", kind)))
+    assert caught.value.hint == "give another type: --column-type a=string"
+    assert read(path, column_types=(("n", "int8"), ("a", "string"))).column("n").to_pylist() == [1, 2]

@@ -126,3 +126,23 @@ def test_given_dates_and_times_of_day_are_texts_or_numbers(
 ) -> None:
     table = read(write("given.jsonl", lines(values)), column_types=(("at", kind),))
     assert table.column("at").to_pylist() == read_as
+
+
+@pytest.mark.parametrize(
+    ("kind", "good", "bad", "said"),
+    [
+        ("time32[s]", 86_400, 90_000, "90000 is no time of day"),
+        ("time64[us]", 0, -1, "-1 is no time of day"),
+        ("date64", -86_400_000, 5_000_000, "5000000 is no whole day"),
+        ("list<time32[ms]>", [86_400_000], [1, 86_400_001], "86400001 is no time of day"),
+        ("list<date64>", [None, 0], [0, 1], "1 is no whole day"),
+    ],
+)
+def test_a_number_that_is_no_time_of_day_or_no_whole_day_is_refused(
+    write: Write, read: Read, kind: str, good: Any, bad: Any, said: str
+) -> None:
+    given_type = (("at", kind),)
+    assert read(write("good.jsonl", lines([good])), column_types=given_type).num_rows == 1
+    with pytest.raises(SourceTypeError, match=rf"bad.jsonl, line 2: column 'at' was given as .*: {said}") as caught:
+        read(write("bad.jsonl", lines([good, bad])), column_types=given_type)
+    assert caught.value.hint == "give another type: --column-type at=string"

@@ -186,3 +186,23 @@ def test_the_first_integer_that_a_double_does_not_hold_is_found(numbers: list[in
 def test_unsigned_integers_are_looked_at_up_to_the_last(read: Read) -> None:
     assert rounded(pa.array([2**63, 2**64 - 2**11, None], pa.uint64())) is None
     assert rounded(pa.array([1, 2**64 - 1], pa.uint64())) == 2**64 - 1
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
+def test_a_number_beyond_a_given_type_does_not_become_infinity(write: Write, read: Read, name: str) -> None:
+    data = b"a\n0.5\n1e39\n" if name == "a.csv" else b'{"a":0.5}\n{"a":1e39}\n'
+    path, line = write(name, data), 3 if name == "a.csv" else 2
+    error = refused(read, path, column_types=(("a", "float32"),))
+    shown = "1e39" if name == "a.csv" else "1E+39"
+    assert error.message == f"{name}, line {line}: column 'a' has {shown}, which is beyond float"
+    assert error.hint == "keep every digit with --column-type a=float64 or a=string"
+    assert read(path, column_types=(("a", "float64"),)).column("a").to_pylist() == [0.5, 1e39]
+
+
+def test_infinity_is_a_value_of_a_given_type(write: Write, read: Read) -> None:
+    given_type = (("a", "float32"),)
+    assert read(write("a.csv", b"a\ninf\n0.5\n"), column_types=given_type).column("a").to_pylist() == [math.inf, 0.5]
+    lines = write("a.jsonl", b'{"a":Infinity}\n{"a":0.5}\n')
+    assert read(lines, column_types=given_type).column("a").to_pylist() == [math.inf, 0.5]
+    beyond = refused(read, write("b.csv", b"a\n1e400\n"), column_types=(("a", "float64"),))
+    assert "column 'a' has 1e400" in beyond.message
