@@ -51,14 +51,14 @@ class LeadingZeros:
             yield block, order
 
     def warnings(self, types: dict[str, pa.DataType]) -> list[SourceWarning]:
-        """Return a warning for each of the columns that is one of 64-bit integers."""
+        """Return a warning for each of the columns that is one of 64-bit integers or doubles."""
         made = []
         for name, kind in types.items():
-            if pa.types.is_int64(kind) and name in self._found:
+            if (pa.types.is_int64(kind) or pa.types.is_float64(kind)) and name in self._found:
                 file, line, value = self._found[name]
                 said = (
                     f"{file}, line {line}: column {name!r} has numbers with leading zeros ({value!r}), which are lost "
-                    f"in integers: {column_type_option(name)} keeps them"
+                    f"in {'integers' if pa.types.is_int64(kind) else 'doubles'}: {column_type_option(name)} keeps them"
                 )
                 made.append(SourceWarning("leading_zeros", said, column=name, line=line, file=file))
         return made

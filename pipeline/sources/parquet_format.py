@@ -122,6 +122,8 @@ def read_parquet(
                     seen += batch.num_rows
                     for piece in plain_pieces(batch, schema, BATCH_BYTES):
                         yield piece, done + stored * seen // group.num_rows
+                if seen != group.num_rows:
+                    raise _damaged(file.name, f"row group {number} has {seen:,} rows of {group.num_rows:,}")
                 done += stored
                 rows += group.num_rows
     if file.uri != STANDARD_INPUT:

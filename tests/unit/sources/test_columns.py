@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import decimal
 import gzip
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -415,3 +416,13 @@ def test_an_arrow_file_whose_union_rows_share_a_value_is_read(tmp_path: Path) ->
         writer.write_batch(pa.record_batch([shared], ["c"]))
     with open_source(plan_source(str(path), SourceOptions())) as reader:
         assert [value for batch in reader for value in batch["c"].to_pylist()] == [1] * rows
+
+
+def test_a_row_group_that_holds_fewer_rows_than_it_says_is_refused(write: Write, read: Read) -> None:
+    sink = io.BytesIO()
+    pq.write_table(pa.table({"a": range(100)}), sink)
+    # The last 100 of the footer, twice as Thrift has it, is the number of rows of the row group.
+    before, after = sink.getvalue().rsplit(b"\xc8\x01", 1)
+    path = write("a.parquet", before + b"\xca\x01" + after)
+    with pytest.raises(SourceCorruptError, match="row group 0 has 100 rows of 101"):
+        read(path)

@@ -35,6 +35,7 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
         (b'x,zip\n"a,01\n02",5\n"b ""03",06\n', 4, "06"),
         (b"id,zip\n1,00", 2, "00"),
         (b"zip\n01\n", 2, "01"),
+        (b"zip,id\n007,1\n1.5,2\n", 2, "007"),
     ],
 )
 def test_integers_with_leading_zeros_are_named_with_the_first_of_them(

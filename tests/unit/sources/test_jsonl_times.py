@@ -95,7 +95,7 @@ def test_dates_before_late_moments_load_as_the_type_that_the_refusal_names(write
     path = write("late.jsonl", lines([*DAYS * 10, "2023-07-01 10:00:00"]))
     with pytest.raises(SourceTypeError) as caught:
         read(path, infer_bytes=20)
-    assert caught.value.hint == "give its type: --column-type 'at=timestamp[s]' or at=string"
+    assert caught.value.hint == "give its type: --column-type 'at=timestamp[s]' or --column-type at=string"
     table = read(path, infer_bytes=20, column_types=(("at", "timestamp[s]"),))
     assert table.column("at").to_pylist() == [datetime(2023, 7, 1), datetime(1969, 12, 31)] * 10 + [
         datetime(2023, 7, 1, 10)
