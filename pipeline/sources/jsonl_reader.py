@@ -287,7 +287,7 @@ class JsonlReader:
                     parse_lines(record, {}, unexpected="infer")
                     return SourceTypeError(
                         f"{name}, line {line}: column {column!r} was given as {kind}: {_reason(error)}",
-                        hint=f"give another type: --column-type {column}=string",
+                        hint=f"give another type: {column_type_option(column)}",
                         file=name,
                         line=line,
                         column=column,

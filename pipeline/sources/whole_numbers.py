@@ -16,6 +16,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.column_names import column_type_option
 from pipeline.errors import SourceTypeError
 
 __all__ = [
@@ -168,15 +169,15 @@ def _changes(number: Decimal | None, kind: pa.DataType, *, given: bool) -> bool:
 def refusal(file: str, line: int, column: str, value: str, kind: pa.DataType, values: Iterable[str]) -> SourceTypeError:
     """The error for a number of a column that ``kind`` does not hold; ``values`` are others of the same column."""
     shown = value if len(value) <= _SHOWN_MAX else value[:_SHOWN_MAX] + "..."
-    options = [f"{column}=string"]
+    types = ["string"]
     if pa.types.is_float32(kind):
-        said, options = f"which is beyond {kind}", [f"{column}=float64", *options]
+        said, types = f"which is beyond {kind}", ["float64", *types]
     else:
         said = "which no double holds, and its column becomes one of doubles"
-        options += [f"'{column}={decimal}'" for decimal in _decimals(values)]
+        types += [str(decimal) for decimal in _decimals(values)]
     return SourceTypeError(
         f"{file}, line {line}: column {column!r} has {shown}, {said}",
-        hint=f"keep every digit with --column-type {' or '.join(options)}",
+        hint=f"keep every digit with {' or '.join(column_type_option(column, type_) for type_ in types)}",
         file=file,
         line=line,
         column=column,

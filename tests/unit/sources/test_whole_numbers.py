@@ -195,7 +195,7 @@ def test_a_number_beyond_a_given_type_does_not_become_infinity(write: Write, rea
     error = refused(read, path, column_types=(("a", "float32"),))
     shown = "1e39" if name == "a.csv" else "1E+39"
     assert error.message == f"{name}, line {line}: column 'a' has {shown}, which is beyond float"
-    assert error.hint == "keep every digit with --column-type a=float64 or a=string"
+    assert error.hint == "keep every digit with --column-type a=float64 or --column-type a=string"
     assert read(path, column_types=(("a", "float64"),)).column("a").to_pylist() == [0.5, 1e39]
 
 
