@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -78,6 +79,19 @@ def same(one: pa.Table, other: pa.Table) -> bool:
     return bool(one.schema.equals(other.schema)) and repr(one.to_pydict()) == repr(other.to_pydict())
 
 
+def same_or_refused(run: Callable[[], pa.Table], expected: pa.Table, data: bytes) -> bool:
+    """The same, or refused for a whole number of the text which pyarrow made another one, as a double."""
+    try:
+        return same(run(), expected)
+    except SourceTypeError as error:
+        found = re.search(r" has (-?\d+), which no double holds", error.message)
+        if found is None:
+            raise
+        column = expected.column(error.context["column"])
+        number, doubles = int(found[1]), column.to_pylist()
+        return found[1].encode() in data and int(float(number)) != number and float(number) in doubles
+
+
 def test_flights_are_what_pyarrow_reads(flights_csv: Path, read: Read, read_parts: Read) -> None:
     expected = pc.read_csv(flights_csv, convert_options=FLIGHTS)
     assert expected.column("tailnum").null_count == 2512
@@ -104,8 +118,8 @@ def test_any_text_is_what_pyarrow_reads(
     path = tmp_path_factory.mktemp("csv") / "any.csv"
     path.write_bytes(data)
     expected = as_pyarrow(data)
-    assert same(read(path), expected)
-    assert same(read_parts(path, split_bytes=20, infer_bytes=1_000_000), expected)
+    assert same_or_refused(lambda: read(path), expected, data)
+    assert same_or_refused(lambda: read_parts(path, split_bytes=20, infer_bytes=1_000_000), expected, data)
 
 
 MARKED = ["\ufeff", "\ufeff\ufeff", '\ufeff"x', '\ufeff"x"', "\ufeff1", '"\ufeff"', '"\ufeff,1"', "1", "x", "", "é"]
@@ -164,7 +178,7 @@ def test_given_null_values_hold_in_every_column_also_quoted(
     path = tmp_path_factory.mktemp("csv") / "any.csv"
     path.write_bytes(data)
     convert = pc.ConvertOptions(null_values=nulls, strings_can_be_null=True)
-    assert same(read(path, null_values=tuple(nulls)), as_pyarrow(data, convert))
+    assert same_or_refused(lambda: read(path, null_values=tuple(nulls)), as_pyarrow(data, convert), data)
 
 
 @given(data=TEXTS)
