@@ -115,8 +115,10 @@ def changed_row(texts: pa.Array, numbers: pa.Array, *, given: bool) -> int | Non
     import numpy as np
 
     kind = numbers.type
-    large = pc.greater_equal(pc.abs(numbers.cast(pa.float64(), safe=False)), float(WHOLE_MAX))
-    rows = pc.and_(large, pc.match_substring_regex(texts, r"\d"))
+    sizes = pc.abs(numbers.cast(pa.float64(), safe=False))
+    whole = pc.match_substring_regex(texts, r"^\s*[+-]?\d+\s*$")
+    beyond = pc.and_(pc.is_inf(sizes), pc.match_substring_regex(texts, r"\d"))
+    rows = pc.or_(beyond, pc.and_(pc.greater_equal(sizes, float(WHOLE_MAX)), whole))
     for row in np.flatnonzero(pc.fill_null(rows, False).to_numpy(zero_copy_only=False)).tolist():
         if _changes(_number(texts[row].as_py()), kind, given=given):
             return int(row)
