@@ -1,7 +1,8 @@
-"""A run that failed, is cleared and then succeeds, as a person sees it who keeps the page open."""
+"""Work that is repeated in every way that Airflow has, as a person sees it who keeps the page open."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from urllib.parse import quote
 
@@ -11,6 +12,7 @@ from playwright.sync_api import expect
 from local_stack.airflow_client import AirflowClient
 from pipeline.settings import load_settings
 from tests.browser.conftest import OpenPage
+from tests.dags.test_repeated_runs import OURS, WAYS
 
 DAG = "ingest_repeat"
 RUN_S = 240.0
@@ -41,3 +43,28 @@ def test_what_was_not_run_and_what_failed_is_succeeded_after_the_run_was_cleared
     late = open_page(live.page.url)
     late.shows("end", "succeeded")
     assert late.root.locator("table.tasks tbody th a").all_inner_texts() == ["a", "b", "c", "end"]
+
+
+@pytest.mark.usefixtures("probe_folder")
+@pytest.mark.parametrize("name", WAYS)
+def test_after_it_the_page_that_was_open_all_the_time_says_what_airflow_says(
+    name: str, airflow: AirflowClient, open_page: OpenPage, screenshots: Path
+) -> None:
+    airflow.wait_for_dag(DAG, timeout_s=120)
+    run_id = airflow.trigger(DAG, WAYS[name].conf)
+    live = open_page(f"{load_settings().bridge.url}/runs/{DAG}/{quote(run_id, safe='')}")
+    for number, (do, wanted) in enumerate(WAYS[name].steps, 1):
+        do(airflow, run_id)
+        assert airflow.wait_for_run(DAG, run_id, timeout_s=RUN_S).state == wanted
+        states = {}
+        for task in airflow.task_instances(DAG, run_id):
+            states[task["task_id"]] = OURS[task["state"]]
+            live.shows(task["task_id"], OURS[task["state"]], within_s=60)
+            if task["try_number"] > 1:
+                live.shows(task["task_id"], f"attempt {task['try_number']}")
+        well = set(states.values()) <= {"succeeded", "skipped"}
+        heading = live.root.locator("section.run h2")
+        expect(heading).to_contain_text("4 of 4 tasks ended")
+        expect(heading.locator(".state")).to_have_text("succeeded" if well else re.compile("failed|cancelled"))
+        picture = f"clearing-{name.replace(' ', '-').replace(',', '')}-{number}.png"
+        live.page.screenshot(path=screenshots / picture, full_page=True)
