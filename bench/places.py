@@ -33,7 +33,7 @@ _COMMON = (
 )
 LOAD_PLACES = (
     *_COMMON,
-    Place("plan (types, sample)", "pipeline.api", "Store.plan"),
+    Place("plan (types, sample)", "pipeline.api", "Store._plan"),
     Place("publish", "pipeline.api", "Store.publish"),
     Place("read the source", "pipeline.sources.streams", "RawStream.read"),
     Place("group rows", "pipeline.chunks.grouper", "cumulative_row_bytes"),
@@ -73,7 +73,7 @@ READ_PLACES = (
 )
 FILTER_PLACES = (
     *READ_PLACES,
-    Place("filter: which columns it uses", "pipeline.dataset.dataset", "Dataset._columns_for"),
+    Place("filter: which columns it uses", "pipeline.dataset.dataset", "columns_for"),
     Place("filter: which chunks may pass", "pipeline.dataset.dataset", "kept_chunks"),
     Place("filter: which rows pass", "pipeline.dataset.scan", "Scan._passing"),
 )

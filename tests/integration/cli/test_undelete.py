@@ -193,7 +193,8 @@ def test_heal_brings_a_mark_to_a_node_that_lacks_it_with_its_own_time(name: str,
     store.delete(f"{name}@3")
     store.undelete(f"{name}@3")
     before = cells(store, name, 3)
-    assert store.fsck().lacking == []
+    # Other tests damage data of theirs in the same keyspace.
+    assert [found for found in store.fsck().lacking if found["dataset"] == name] == []
     assert store.heal(name).ok
     assert cells(store, name, 3) == before
 
