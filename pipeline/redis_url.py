@@ -7,12 +7,13 @@ first command. So the options that leave both alone are listed here.
 
 from __future__ import annotations
 
-import difflib
 import re
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+
+from pipeline.names import nearest
 
 __all__ = ["check_redis_url"]
 
@@ -73,7 +74,7 @@ def _unknown(name: str, known: list[str]) -> str:
         return f"the option {name} is not taken: MILLRACE_REDIS__TIMEOUT_S is the cache's timeout"
     if name in _TLS_OPTIONS:
         return f"the option {name} belongs to rediss:// URLs"
-    near = difflib.get_close_matches(name, known, n=1)
+    near = nearest(name, known, at_most=1)
     return f"the option {name} is not taken; " + (f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}")
 
 

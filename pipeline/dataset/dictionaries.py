@@ -21,7 +21,8 @@ from pipeline.chunks.parts import (
 )
 from pipeline.chunks.same import same_values
 from pipeline.chunks.take import list_values, taken
-from pipeline.dataset.plain import is_bytes, is_text
+from pipeline.dataset.plain import is_bytes
+from pipeline.widening import is_text
 
 __all__ = ["Dictionaries", "DictionaryError"]
 

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 import pyarrow as pa
 
 from pipeline.errors import UsageError
-from pipeline.widening import decoded_type
+from pipeline.widening import decoded_type, is_text
 
 __all__ = ["FilterLiteral", "comparable_type", "convert_literal"]
 
@@ -239,15 +239,11 @@ def _fixed(offset: str) -> int:
     return -seconds if found[1] == "-" else seconds
 
 
-def _is_text(kind: pa.DataType) -> bool:
-    return kind in (pa.string(), pa.large_string(), pa.string_view())
-
-
 _CONVERSIONS: tuple[tuple[Callable[[pa.DataType], bool], Callable[[FilterLiteral, pa.DataType], Any]], ...] = (
     (pa.types.is_integer, _integer),
     (pa.types.is_floating, _float),
     (pa.types.is_decimal, _decimal),
-    (_is_text, _string),
+    (is_text, _string),
     (pa.types.is_boolean, _boolean),
     (pa.types.is_date, _date),
     (pa.types.is_time, _time),

@@ -9,7 +9,7 @@ from pipeline.chunks.parts import list_children, list_ranges, lists_of
 from pipeline.chunks.take import decoded, list_values, run_values
 from pipeline.dataset.moments import writable
 
-__all__ = ["converted", "flat", "flat_type", "is_bytes", "is_extension", "is_text", "plain_type"]
+__all__ = ["converted", "flat", "flat_type", "is_bytes", "is_extension", "plain_type"]
 
 
 def is_extension(kind: pa.DataType) -> bool:
@@ -21,11 +21,6 @@ def is_bytes(kind: pa.DataType) -> bool:
     """Bytes of any kind, which are no text."""
     named = (pa.binary(), pa.large_binary(), pa.binary_view())
     return kind in named or pa.types.is_fixed_size_binary(kind)
-
-
-def is_text(kind: pa.DataType) -> bool:
-    """Text of any kind."""
-    return kind in (pa.string(), pa.large_string(), pa.string_view())
 
 
 def flat_type(kind: pa.DataType) -> pa.DataType:

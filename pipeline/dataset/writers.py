@@ -19,8 +19,9 @@ from pipeline.arrow_types import holds
 from pipeline.chunks.nested import Change
 from pipeline.dataset.dictionaries import Dictionaries, DictionaryError
 from pipeline.dataset.moments import BeyondTextError
-from pipeline.dataset.plain import converted, flat, flat_type, is_bytes, is_extension, is_text, plain_type
+from pipeline.dataset.plain import converted, flat, flat_type, is_bytes, is_extension, plain_type
 from pipeline.errors import UsageError
+from pipeline.widening import is_text
 
 __all__ = ["WRITERS", "BatchWriter"]
 

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as compute
 
 from pipeline.errors import InvalidSettingError
+from pipeline.sources.first_wrong import first_wrong
 
 __all__ = ["DateFormat", "DateFormats", "parse_date_format"]
 
@@ -175,16 +176,8 @@ class DateFormats:
         return None
 
     def first_wrong(self, texts: pa.Array, kind: pa.DataType) -> int:
-        """Return the number of the first text that is no value of a type, found by halving."""
-        good, bad = 0, len(texts)
-        while bad - good > 1:
-            middle = (good + bad) // 2
-            try:
-                self.read(texts.slice(good, middle - good), kind)
-                good = middle
-            except pa.ArrowInvalid:
-                bad = middle
-        return good
+        """Return the number of the first text that is no value of a type."""
+        return first_wrong(texts, lambda part: self.read(part, kind))
 
     def type_of(self, texts: pa.Array) -> pa.DataType | None:
         """Return the type that the first format fitting all texts gives, None where none fits them all."""

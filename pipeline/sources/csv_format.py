@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import re
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -15,7 +16,8 @@ from pipeline.errors import SourceFormatError, SourceTypeError, UsageError
 from pipeline.sources.blocks import Block, RecordCutter
 from pipeline.sources.csv_dates import DateFormats
 from pipeline.sources.csv_nulls import EMPTY_IS_NULL, has_empty_text, nulls_in_text, with_nan
-from pipeline.sources.given_types import csv_type, first_wrong, made
+from pipeline.sources.first_wrong import first_wrong
+from pipeline.sources.given_types import csv_type, made
 from pipeline.sources.model import SourceOptions
 from pipeline.sources.records import count_lines, record_starts, scan_quotes
 from pipeline.sources.text import not_utf8
@@ -178,7 +180,8 @@ class CsvParser:
             try:
                 batch = batch.set_column(number, field.with_type(kind), made(column, kind))
             except pa.ArrowInvalid as error:
-                where = f"In CSV column #{names.index(field.name)}: Row #{first_wrong(column, kind) + 1}: "
+                row = first_wrong(column, partial(made, kind=kind))
+                where = f"In CSV column #{names.index(field.name)}: Row #{row + 1}: "
                 raise pa.ArrowInvalid(f"{where}CSV conversion error to {kind}: {error}") from None
         return batch
 

@@ -12,7 +12,7 @@ import pyarrow.csv as pc
 from pipeline.arrow_types import holds
 from pipeline.sources.whole_numbers import leaves
 
-__all__ = ["NoTime", "check_times", "csv_type", "first_wrong", "is_json_time", "json_type", "made"]
+__all__ = ["NoTime", "check_times", "csv_type", "is_json_time", "json_type", "made"]
 
 
 _DAY = {"s": 86_400, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}
@@ -145,16 +145,3 @@ def _lists(array: Any, kind: Any) -> pa.Array:
 
 def _nulls(array: pa.Array) -> pa.Array | None:
     return array.is_null() if array.null_count else None
-
-
-def first_wrong(array: pa.Array, kind: pa.DataType) -> int:
-    """The number of the first value that ``made`` refuses, found by halving; one is known to be there."""
-    start, stop = 0, len(array)
-    while stop - start > 1:
-        middle = (start + stop) // 2
-        try:
-            made(array.slice(start, middle - start), kind)
-            start = middle
-        except pa.ArrowInvalid:
-            stop = middle
-    return start

@@ -17,7 +17,7 @@ import pyarrow.json as pj
 from pipeline.arrow_types import holds
 from pipeline.errors import UsageError
 from pipeline.sources.given_types import check_times, is_json_time, json_type, made
-from pipeline.sources.jsonl_times import as_text, from_text, holds_times, is_time
+from pipeline.sources.jsonl_times import as_text, holds_times, is_time
 from pipeline.sources.records import record_ends, record_starts
 from pipeline.widening import wider_type
 
@@ -103,7 +103,7 @@ def parse_times(
     texts = {name: as_text(kind) for name, kind in times.items()}
     batch = parse_lines(data, {**types, **texts}, unexpected=unexpected)
     columns = [
-        from_text(column, times.get(name, column.type))
+        made(column, times.get(name, column.type))
         for name, column in zip(batch.schema.names, batch.columns, strict=True)
     ]
     return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)

@@ -15,7 +15,7 @@ from pipeline.column_names import column_type_option
 from pipeline.errors import SourceError, SourceFormatError, SourceTypeError
 from pipeline.sources.blocks import BLOCK_BYTES, Block
 from pipeline.sources.foreign import json_refusal, spread_refusal
-from pipeline.sources.given_types import NoTime
+from pipeline.sources.given_types import NoTime, made
 from pipeline.sources.jsonl_format import (
     MAX_DEPTH,
     NotALine,
@@ -25,7 +25,7 @@ from pipeline.sources.jsonl_format import (
     parse_times,
     with_texts,
 )
-from pipeline.sources.jsonl_times import as_text, from_text, holds_times, is_time, times_of
+from pipeline.sources.jsonl_times import as_text, holds_times, is_time, times_of
 from pipeline.sources.jsonl_width import leaf_count, narrow_pieces, refuse_width
 from pipeline.sources.looks import json_array
 from pipeline.sources.model import SourceFile, SourceOptions, SourcePlan
@@ -209,7 +209,7 @@ class JsonlReader:
         texts = self._parse(data, {**self._given, **{name: as_text(kind) for name, kind in times.items()}}, "infer")
         columns = dict(zip(batch.schema.names, batch.columns, strict=True))
         for name, kind in times.items():
-            columns[name] = from_text(texts.column(name), times_of(texts.column(name), kind))
+            columns[name] = made(texts.column(name), times_of(texts.column(name), kind))
         return pa.RecordBatch.from_pydict(columns)
 
     def _again(self, block: Block) -> pa.RecordBatch:

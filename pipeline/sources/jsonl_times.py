@@ -7,9 +7,8 @@ UTC: three different things become one.
 from __future__ import annotations
 
 import pyarrow as pa
-import pyarrow.compute as compute
 
-__all__ = ["as_text", "from_text", "holds_times", "is_time", "times_of"]
+__all__ = ["as_text", "holds_times", "is_time", "times_of"]
 
 _LADDER = (pa.date32(), pa.timestamp("s"), pa.timestamp("s", "UTC"))
 """The types that are tried one after another for what pyarrow takes for times; what fits none of them is text."""
@@ -30,30 +29,12 @@ def holds_times(type_: pa.DataType) -> bool:
 
 
 def as_text(type_: pa.DataType) -> pa.DataType:
-    """The type with text in place of dates and times."""
+    """The type with text in place of dates and times; ``given_types.made`` makes the type's values of it."""
     if pa.types.is_struct(type_):
         return pa.struct([field.with_type(as_text(field.type)) for field in type_.fields])
     if pa.types.is_list(type_):
         return pa.list_(type_.value_field.with_type(as_text(type_.value_type)))
     return pa.string() if is_time(type_) else type_
-
-
-def from_text(array: pa.Array, type_: pa.DataType) -> pa.Array:
-    """An array of type ``as_text(type_)`` as ``type_``; raises ``pa.ArrowInvalid`` for a text that is none."""
-    if array.type.equals(type_):
-        return array
-    if pa.types.is_time(type_):
-        # No text can be cast to a time of day, but to one of a day.
-        days = compute.binary_join_element_wise("1970-01-01", array, " ")
-        return days.cast(pa.timestamp(type_.unit)).cast(type_)
-    if not pa.types.is_nested(type_):
-        return array.cast(type_)
-    mask = array.is_null() if array.null_count else None
-    if pa.types.is_struct(type_):
-        children = [from_text(array.field(i), type_.field(i).type) for i in range(type_.num_fields)]
-        return pa.StructArray.from_arrays(children, fields=list(type_.fields), mask=mask)
-    values = from_text(array.values, type_.value_type)
-    return pa.ListArray.from_arrays(array.offsets, values, type=type_, mask=mask)
 
 
 def times_of(array: pa.Array, type_: pa.DataType) -> pa.DataType:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import difflib
 import hashlib
 import json
 import zlib
@@ -13,6 +12,7 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from pipeline.errors import InvalidSettingError, UsageError
+from pipeline.names import nearest
 from pipeline.sources.table_options import AUTO, check_table_options, check_types
 from pipeline.sources.warnings import SourceWarning
 
@@ -95,7 +95,7 @@ class SourceOptions:
         names = [field.name for field in fields(self)]
         for name in given:
             if name not in names:
-                near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+                near = nearest(name, names, at_most=1)
                 hint = f"did you mean {near[0]}?" if near else f"use one of {', '.join(names)}"
                 raise UsageError(f"there is no option {name!r} of a source", hint=hint)
         return replace(self, **given)

@@ -9,6 +9,7 @@ import pyarrow as pa
 from pipeline.arrow_types import holds, is_dense_union
 from pipeline.errors import SourceCorruptError, SourceFormatError
 from pipeline.sources.arrow_check import check_column
+from pipeline.sources.first_wrong import first_wrong
 
 __all__ = ["check_values"]
 
@@ -44,26 +45,11 @@ def _first_bad_row(column: pa.Array) -> int | None:
         column = column.dictionary_decode()
     if holds(column.type, _is_shared):
         return None
-    start, stop = 0, len(column)
-    while stop - start > 1:
-        middle = (start + stop) // 2
-        if _is_valid(column.slice(start, middle - start)):
-            start = middle
-        else:
-            stop = middle
-    return start
+    # A slice of lists is looked at together with all values of all lists; a copy holds its own alone.
+    return first_wrong(column, lambda part: check_column(pa.concat_arrays([part])))
 
 
 def _is_shared(kind: pa.DataType) -> bool:
     types = pa.types
     views = types.is_list_view(kind) or types.is_large_list_view(kind)
     return bool(types.is_dictionary(kind) or views or is_dense_union(kind) or types.is_run_end_encoded(kind))
-
-
-def _is_valid(part: pa.Array) -> bool:
-    try:
-        # A slice of lists is looked at together with all values of all lists; a copy holds its own alone.
-        check_column(pa.concat_arrays([part]))
-    except pa.ArrowInvalid:
-        return False
-    return True

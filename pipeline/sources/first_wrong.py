@@ -1,0 +1,25 @@
+"""Which value of an array it is that a reader refuses as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pyarrow as pa
+
+__all__ = ["first_wrong"]
+
+
+def first_wrong(array: pa.Array, read: Callable[[pa.Array], object]) -> int:
+    """Return the number of the first value for which ``read`` raises ``pa.ArrowInvalid``, found by halving.
+
+    One is known to be there.
+    """
+    start, stop = 0, len(array)
+    while stop - start > 1:
+        middle = (start + stop) // 2
+        try:
+            read(array.slice(start, middle - start))
+            start = middle
+        except pa.ArrowInvalid:
+            stop = middle
+    return start
