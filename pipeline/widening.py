@@ -18,6 +18,8 @@ _DECIMALS = ((9, pa.decimal32), (18, pa.decimal64), (38, pa.decimal128), (76, pa
 _TEXTS = (pa.string(), pa.string_view(), pa.large_string())
 _BYTES = (pa.binary(), pa.binary_view(), pa.large_binary())
 """Of two types of the same values the later one is taken."""
+_OF_DATES = (pa.timestamp("s"), pa.timestamp("ms"))
+"""Timestamps that hold every date32, as its midnight. Those in microseconds end earlier."""
 
 Inner = Callable[[pa.DataType, pa.DataType], pa.DataType | None]
 
@@ -56,7 +58,7 @@ def _primitive_widens(narrow: pa.DataType, wide: pa.DataType) -> bool:
         digits = (wide.precision - wide.scale) - (narrow.precision - narrow.scale) if types.is_decimal(wide) else -1
         return bool(digits >= 0 and wide.scale >= narrow.scale)
     if types.is_date32(narrow):
-        return bool(types.is_date64(wide))
+        return bool(types.is_date64(wide) or (types.is_timestamp(wide) and wide.tz is None))
     if types.is_timestamp(narrow):
         return bool(types.is_timestamp(wide) and wide.tz == narrow.tz and _finer(narrow, wide))
     for family in (types.is_time, types.is_duration):
@@ -102,7 +104,8 @@ def wider_type(one: pa.DataType, other: pa.DataType, *, exact: bool = False) -> 
     to a wider index or to plain values, and what is nested by its parts (a struct's fields need the same names in the
     same order). Two integers become an integer or nothing: neither was written as a double, which would round them.
 
-    Without ``exact`` integers of more than 53 bits and doubles become doubles: the caller has to look at the values.
+    Without ``exact`` integers of more than 53 bits and doubles become doubles, and dates the midnights of timestamps
+    without a zone: the caller has to look at the values.
     Moments, times and durations of two units have none, because the finer one ends earlier.
     """
     if one.equals(other):
@@ -125,6 +128,8 @@ def _wider_primitive(one: pa.DataType, other: pa.DataType, exact: bool) -> pa.Da
         return _wider_decimal(one, other)
     if {one, other} == {pa.date32(), pa.date64()}:
         return pa.date64()
+    if pa.date32() in (one, other):
+        return next((kind for kind in (one, other) if kind in _OF_DATES and not exact), None)
     if types.is_integer(one) and types.is_integer(other):
         return _wider_integer(one, other)
     if not all(types.is_integer(kind) or types.is_floating(kind) for kind in (one, other)):

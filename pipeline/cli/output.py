@@ -145,7 +145,7 @@ def print_facts(facts: Iterable[tuple[str, object]], *, title: str = "") -> None
 
     shown = [(visible(name), _text(value)) for name, value in facts]
     _print_title(title)
-    indent = max((cell_len(name) for name, _ in shown), default=0) + 1
+    indent = max((cell_len(name) for name, _ in shown), default=0) + 2
     room = _width() - indent
     for name, value in shown:
         beside = room >= min(_VALUE_MIN, cell_len(value.plain))

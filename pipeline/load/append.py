@@ -81,8 +81,27 @@ def check_append(catalogue: Catalogue, dataset: str, parent: str, source: Source
 
 def check_kept(catalogue: Catalogue, version: Version, wide: pa.Schema, what: str) -> None:
     """Raises ``SourceTypeError`` where a value of the version is another one in the types of ``wide``."""
-    pages = partial(catalogue.page_refs, version)
-    check_exact(catalogue, version.dataset, pages, version.layout, catalogue.schema(version), wide, what)
+    have = catalogue.schema(version)
+    for field in have:
+        if _dates_become_timestamps(field.type, wide.field(field.name).type):
+            raise SourceTypeError(
+                f"{what}: column {field.name!r} has dates and would become {wide.field(field.name).type}",
+                hint="load it as another dataset, or all of it anew with "
+                f"{column_type_option(field.name, 'timestamp[s]')} (CSV, JSON lines)",
+                column=field.name,
+                expected=str(field.type),
+                actual=str(wide.field(field.name).type),
+            )
+    check_exact(catalogue, version.dataset, partial(catalogue.page_refs, version), version.layout, have, wide, what)
+
+
+def _dates_become_timestamps(narrow: pa.DataType, wide: pa.DataType) -> bool:
+    """Whether dates somewhere in the type become midnights, as they do within one source alone."""
+    narrow, wide = decoded_type(narrow), decoded_type(wide)
+    children = range(min(narrow.num_fields, wide.num_fields))
+    return bool(pa.types.is_date32(narrow) and pa.types.is_timestamp(wide)) or any(
+        _dates_become_timestamps(narrow.field(at).type, wide.field(at).type) for at in children
+    )
 
 
 def _refused(version: Version, stored: pa.Field, new: pa.Field, source: SourcePlan) -> SourceTypeError:

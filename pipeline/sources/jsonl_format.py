@@ -192,8 +192,8 @@ def depth_of(kind: pa.DataType) -> int:
 def common_type(now: pa.DataType, new: pa.DataType, *, grow: bool) -> pa.DataType | None:
     """The type of a column that was ``now`` and came as ``new``, or None when it may not change so.
 
-    Nulls become anything and integers doubles. While types are still being found (``grow``) a struct may get
-    further fields, dates beside timestamps become timestamps, and other dates and times strings.
+    Nulls become anything, integers doubles, and dates timestamps. While types are still being found (``grow``) a
+    struct may get further fields, and other dates and times become strings.
     """
     if now.equals(new) or pa.types.is_null(new):
         return now
@@ -215,10 +215,10 @@ def _common_time(now: pa.DataType, new: pa.DataType, *, grow: bool) -> pa.DataTy
     plain = pa.timestamp("s")
     if pa.types.is_string(now) or (now.equals(plain) and pa.types.is_date32(new)):
         return now
-    if not grow:
-        return None
     if pa.types.is_date32(now) and new.equals(plain):
         return plain
+    if not grow:
+        return None
     return pa.string() if pa.types.is_string(new) or (is_time(now) and is_time(new)) else None
 
 

@@ -335,13 +335,6 @@ def _reason(error: Exception) -> str:
     return _ROW.sub("", text.removeprefix("JSON parse error: ")).rstrip(".")
 
 
-def _types_for(column: str, now: pa.DataType | None, new: pa.DataType) -> str:
-    """The options that take all values of a column: text, and for dates before moments, moments."""
-    moments = now is not None and pa.types.is_date32(now) and new.equals(pa.timestamp("s"))
-    options = [column_type_option(column, "timestamp[s]")] if moments else []
-    return " or ".join([*options, column_type_option(column)])
-
-
 def _type_error(
     name: str, line: int, types: dict[str, pa.DataType], seen: pa.RecordBatch, *, grow: bool
 ) -> SourceTypeError:
@@ -363,7 +356,7 @@ def _type_error(
         said = f"first appears here, as {value}" if now is None else f"was {now} and is {value} here"
         return SourceTypeError(
             f"{name}, line {line}: column {field.name!r} {said}",
-            hint=f"give its type: {_types_for(field.name, now, field.type)}",
+            hint=f"give its type: {column_type_option(field.name)}",
             file=name,
             line=line,
             column=field.name,

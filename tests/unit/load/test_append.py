@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Callable
+from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -207,7 +208,6 @@ def refusal(store: Store, source: str, options: LoadOptions = APPEND) -> SourceT
     [
         (["word"], {}, ["1", "02"], "string"),
         (["2021-05-06 07:08:09.5"], {}, ["2021-05-06 07:08:09"], "timestamp[ns]"),
-        (["2021-05-06 07:08:09"], {}, ["2021-05-06"], "timestamp[s]"),
         (["5"], {"column_types": (("s", "uint64"),)}, ["18", "7"], "uint64"),
         (["0.50"], {"column_types": (("s", "decimal128(10, 2)"),)}, ["1.25"], "decimal128(10, 2)"),
     ],
@@ -304,3 +304,40 @@ def test_every_error_of_an_append_is_one_of_the_sources(store: Store, rows: Text
         store.load("t", rows("b.jsonl", 7), APPEND)
     store.load("t", rows("b.jsonl", 7), appending(column_types=(("v", "string"),)))
     assert column(store, "t", "v") == ["word", "7"]
+
+
+def test_dates_before_late_times_of_a_source_are_midnights_in_every_chunk_and_filter(store: Store, rows: Text) -> None:
+    days = [f"20{year}-01-02" for year in range(10, 30)] * 4000
+    late = "2031-07-01 10:00:00"
+    options = LoadOptions(chunk_bytes=65_536, source=SourceOptions(infer_bytes=1000, split_bytes=500_000))
+    plan = store.plan("late", rows("late.jsonl", *days, late, days[0]), options)
+    store.publish(plan, [store.load_split(plan, split) for split in range(len(plan.source.splits))])
+    assert len(plan.source.splits) > 1
+    table = store.dataset("late").to_table()
+    assert table.schema.field("v").type == pa.timestamp("s")
+    assert table["v"].to_pylist() == [
+        *(datetime.fromisoformat(day) for day in days),
+        datetime(2031, 7, 1, 10),
+        datetime(2010, 1, 2),
+    ]
+    for words, count in (("v > '2030-01-01'", 1), ("v < '2010-06-01'", 4001), ("v = '2029-01-02 00:00:00'", 4000)):
+        assert store.dataset("late").to_table(filter=words).num_rows == count
+
+
+def test_times_are_not_appended_to_dates_which_would_change(store: Store, rows: Text) -> None:
+    store.load("days", rows("days.jsonl", "2021-05-06"))
+    new = rows("times.jsonl", "2021-05-06 07:08:09")
+    with pytest.raises(SourceTypeError) as caught:
+        store.load("days", new, APPEND)
+    assert caught.value.message == (
+        f"{new} cannot be appended to {store.version('days').reference}: column 'v' has dates and would become "
+        "timestamp[s]"
+    )
+    assert "another dataset" in caught.value.hint
+    assert column(store, "days", "v") == [date(2021, 5, 6)]
+
+
+def test_dates_appended_to_times_are_midnights(store: Store, rows: Text) -> None:
+    store.load("times", rows("times.jsonl", "2021-05-06 07:08:09"))
+    store.load("times", rows("days.jsonl", "2021-05-07"), APPEND)
+    assert column(store, "times", "v") == [datetime(2021, 5, 6, 7, 8, 9), datetime(2021, 5, 7)]

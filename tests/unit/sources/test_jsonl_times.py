@@ -78,7 +78,7 @@ def test_times_are_told_apart_at_any_depth(write: Write, read: Read) -> None:
     [
         (ZONED, BOTH[0], r"was timestamp\[s, tz=UTC\] and is .* \(timestamp\[s\]\) here"),
         ([BOTH[0]], ZONED[0], r"was timestamp\[s\] and is .* \(timestamp\[s, tz=UTC\]\) here"),
-        (DAYS, BOTH[0], r"was date32\[day\] and is .* \(timestamp\[s\]\) here"),
+        (DAYS, ZONED[0], r"was date32\[day\] and is .* \(timestamp\[s, tz=UTC\]\) here"),
     ],
 )
 def test_a_late_time_of_another_kind_is_refused_with_its_line(
@@ -91,15 +91,10 @@ def test_a_late_time_of_another_kind_is_refused_with_its_line(
     assert text.column("at").to_pylist() == [*values * 10, late]
 
 
-def test_dates_before_late_moments_load_as_the_type_that_the_refusal_names(write: Write, read: Read) -> None:
-    path = write("late.jsonl", lines([*DAYS * 10, "2023-07-01 10:00:00"]))
-    with pytest.raises(SourceTypeError) as caught:
-        read(path, infer_bytes=20)
-    assert caught.value.hint == "give its type: --column-type 'at=timestamp[s]' or --column-type at=string"
-    table = read(path, infer_bytes=20, column_types=(("at", "timestamp[s]"),))
-    assert table.column("at").to_pylist() == [datetime(2023, 7, 1), datetime(1969, 12, 31)] * 10 + [
-        datetime(2023, 7, 1, 10)
-    ]
+def test_dates_before_late_times_of_day_become_timestamps(write: Write, read: Read) -> None:
+    table = read(write("late.jsonl", lines([*DAYS * 10, "2023-07-01 10:00:00", *DAYS])), infer_bytes=20)
+    days = [datetime(2023, 7, 1), datetime(1969, 12, 31)]
+    assert table.column("at").to_pylist() == [*days * 10, datetime(2023, 7, 1, 10), *days]
 
 
 def test_a_given_type_holds_and_drops_no_zone(write: Write, read: Read) -> None:
