@@ -11,6 +11,7 @@ import pytest
 
 TESTS = Path(__file__).resolve().parent
 KINDS = ("unit", "integration", "faults", "dags", "browser")
+_SIDE_BY_SIDE = ("--numprocesses=auto", "--maxprocesses=4", "--dist=worksteal")
 
 
 class Skipped:
@@ -57,7 +58,8 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     """Return the parsed command line; exits with 2 on wrong usage."""
     parser = argparse.ArgumentParser(
         prog="./run test",
-        description="Run the tests; those against real services start their own, on ports of their own.",
+        description="Run the tests; those against real services start their own, on ports of their own. Unit tests run "
+        "on up to four cores; in one process where pytest gets arguments of yours.",
         epilog="Example: ./run test unit --seed 7. What follows -- goes to pytest: ./run test unit -- -k zip",
     )
     parser.add_argument("what", nargs="*", metavar="WHAT", help=f"{', '.join(KINDS)} (all by default)")
@@ -80,11 +82,9 @@ def _split(argv: list[str]) -> tuple[list[str], list[str]]:
 def main(argv: list[str]) -> int:
     """Run what was asked for; return pytest's exit code, or 1 where CI is set and too much was skipped."""
     asked = arguments(argv)
-    folders = [TESTS / kind for kind in KINDS if kind in (asked.what or KINDS)]
-    there = [str(folder) for folder in folders if folder.is_dir()]
     if asked.full:
         os.environ["MILLRACE_TEST_FULL"] = "1"
-    options = ["-p", "no:cacheprovider"]
+    options = ["-p", "no:cacheprovider", "--durations=25"]
     if not asked.full:
         options += ["-m", "not full"]
     if asked.seed is not None:
@@ -93,8 +93,19 @@ def main(argv: list[str]) -> int:
     # A soak outlasts the limit of a single test; what it waits for has deadlines of its own.
     if asked.full:
         options.append("--timeout=3600")
+    kinds = [kind for kind in KINDS if kind in (asked.what or KINDS)]
+    if asked.pytest:
+        return _run([*options, *asked.pytest], kinds)
+    # Unit tests share nothing and run side by side; the others share services and measure times.
+    codes = [_run([*options, *_SIDE_BY_SIDE], ["unit"])] if "unit" in kinds else []
+    if others := [kind for kind in kinds if kind != "unit"]:
+        codes += [_run(options, others)] if pytest.ExitCode.INTERRUPTED not in codes else []
+    return max(codes)
+
+
+def _run(options: list[str], kinds: list[str]) -> int:
     skipped = Skipped(strict=bool(os.environ.get("CI")))
-    return int(pytest.main([*options, *asked.pytest, *there], plugins=[skipped]))
+    return int(pytest.main([*options, *(str(TESTS / kind) for kind in kinds)], plugins=[skipped]))
 
 
 if __name__ == "__main__":

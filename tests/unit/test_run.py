@@ -30,14 +30,14 @@ RUNNER = """
 import sys, pytest
 from tests.run import Skipped
 options = ["-p", "no:cacheprovider", "-o", "markers=docker", "--rootdir", sys.argv[1], "-c", "/dev/null", sys.argv[1]]
-sys.exit(pytest.main(options, plugins=[Skipped(strict=sys.argv[2] == "strict")]))
+sys.exit(pytest.main([*options, *sys.argv[3:]], plugins=[Skipped(strict=sys.argv[2] == "strict")]))
 """
 
 
-def run_suite(folder: Path, text: str, how: str) -> subprocess.CompletedProcess[str]:
+def run_suite(folder: Path, text: str, how: str, *options: str) -> subprocess.CompletedProcess[str]:
     (folder / "test_it.py").write_text(text)
     return subprocess.run(
-        [sys.executable, "-c", RUNNER, str(folder), how],
+        [sys.executable, "-c", RUNNER, str(folder), how, *options],
         cwd=CHECKOUT,
         env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
         capture_output=True,
@@ -55,8 +55,12 @@ def test_a_skipped_test_is_named_with_its_reason(tmp_path: Path) -> None:
     assert "1 passed, 2 skipped" in done.stdout.splitlines()[-1]
 
 
-def test_in_ci_a_skipped_test_is_a_failure(tmp_path: Path) -> None:
-    done = run_suite(tmp_path, SUITE + SKIPS, "strict")
+SIDE_BY_SIDE = pytest.mark.parametrize("options", [(), ("--numprocesses=2",)], ids=["alone", "side by side"])
+
+
+@SIDE_BY_SIDE
+def test_in_ci_a_skipped_test_is_a_failure(tmp_path: Path, options: tuple[str, ...]) -> None:
+    done = run_suite(tmp_path, SUITE + SKIPS, "strict", *options)
     assert done.returncode == 1
     assert "1 of these do not need Docker" in done.stdout
 
@@ -65,9 +69,10 @@ def test_in_ci_a_test_that_needs_docker_may_be_skipped(tmp_path: Path) -> None:
     assert run_suite(tmp_path, SUITE, "strict").returncode == 0
 
 
-def test_in_ci_a_module_that_skips_itself_is_a_failure(tmp_path: Path) -> None:
+@SIDE_BY_SIDE
+def test_in_ci_a_module_that_skips_itself_is_a_failure(tmp_path: Path, options: tuple[str, ...]) -> None:
     module = "import pytest\npytest.importorskip('no_such_module')\n"
-    done = run_suite(tmp_path, module + SUITE, "strict")
+    done = run_suite(tmp_path, module + SUITE, "strict", *options)
     assert done.returncode != 0
     assert "no_such_module" in done.stdout
 
