@@ -67,10 +67,10 @@ class CsvReader:
         # The types a block was sent off with: a block that left before its elders widened one is parsed again.
         sent: dict[int, dict[str, pa.DataType]] = {}
 
-        def attempt(item: tuple[Block, tuple[str, ...]]) -> pa.RecordBatch:
+        def attempt(item: tuple[Block, tuple[str, ...]]) -> tuple[pa.RecordBatch, bool]:
             block, order = item
             types = sent[id(block)] = self.types
-            return self._parser.parse(block.data, order, types, list(self._names))
+            return self._whole_numbers.with_doubt(self._parser.parse(block.data, order, types, list(self._names)))
 
         pairs = in_order(attempt, self.blocks(parts), size_of=lambda item: len(item[0].data))
         with closing(pairs):
@@ -80,8 +80,8 @@ class CsvReader:
                 if error is not None and not isinstance(error, pa.ArrowInvalid):
                     raise error
                 again = error is not None or types is not self.types
-                batch = self._again(block, order) if again else future.result()
-                self._whole_numbers.check(batch, partial(self._changed, block, order))
+                batch, doubt = (self._again(block, order), True) if again else future.result()
+                self._whole_numbers.check(batch, doubt, partial(self._changed, block, order))
                 if self._were_null:
                     batch = nulls_in_text(batch, self._were_null)
                 yield batch, block.file, block.position

@@ -97,10 +97,11 @@ class JsonlReader:
         """Batches with the file they come from and how much of it was read by then."""
         sent: dict[int, dict[str, pa.DataType]] = {}
 
-        def attempt(item: Item) -> pa.RecordBatch:
+        def attempt(item: Item) -> tuple[pa.RecordBatch, bool]:
             block, _ = item
             types = sent[id(block)] = self.types
-            return parse_times(block.data, types, unexpected=self._unexpected, native=self._native)
+            batch = parse_times(block.data, types, unexpected=self._unexpected, native=self._native)
+            return self._whole_numbers.with_doubt(batch)
 
         with closing(
             in_order(attempt, _narrow(self.blocks(parts), sum(map(leaf_count, self.types.values()))), size_of=_size_of)
@@ -111,8 +112,8 @@ class JsonlReader:
                 if error is not None and not isinstance(error, _BAD):
                     raise error
                 again = error is not None or types is not self.types
-                batch = self._again(block) if again else future.result()
-                self._whole_numbers.check(batch, partial(self._changed, block))
+                batch, doubt = (self._again(block), True) if again else future.result()
+                self._whole_numbers.check(batch, doubt, partial(self._changed, block))
                 yield batch, block.file, block.position
 
     def blocks(self, parts: list[Part], block_bytes: int | None = None) -> Generator[Item, None, None]:

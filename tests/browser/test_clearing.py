@@ -12,10 +12,7 @@ from playwright.sync_api import expect
 from local_stack.airflow_client import AirflowClient
 from pipeline.settings import load_settings
 from tests.browser.conftest import OpenPage
-from tests.dags.test_repeated_runs import OURS, WAYS
-
-DAG = "ingest_repeat"
-RUN_S = 240.0
+from tests.dags.repeated import DAG, OURS, RUN_S, WAYS, agrees
 
 
 @pytest.mark.usefixtures("probe_folder")
@@ -48,7 +45,7 @@ def test_what_was_not_run_and_what_failed_is_succeeded_after_the_run_was_cleared
 
 @pytest.mark.usefixtures("probe_folder")
 @pytest.mark.parametrize("name", WAYS)
-def test_after_it_the_page_that_was_open_all_the_time_says_what_airflow_says(
+def test_after_it_api_watch_and_the_page_that_was_open_all_the_time_say_what_airflow_says(
     name: str, airflow: AirflowClient, open_page: OpenPage, screenshots: Path
 ) -> None:
     airflow.wait_for_dag(DAG, timeout_s=120)
@@ -57,6 +54,7 @@ def test_after_it_the_page_that_was_open_all_the_time_says_what_airflow_says(
     for number, (do, wanted) in enumerate(WAYS[name].steps, 1):
         do(airflow, run_id)
         assert airflow.wait_for_run(DAG, run_id, timeout_s=RUN_S).state == wanted
+        agrees(airflow, run_id)
         states = {}
         for task in airflow.task_instances(DAG, run_id):
             states[task["task_id"]] = OURS[task["state"]]
