@@ -28,15 +28,29 @@ def require(package: str) -> ModuleType:
 def pandas_frame(table: pa.Table, **options: Any) -> Any:
     """A pandas DataFrame; ``options`` are those of ``pyarrow.Table.to_pandas``.
 
-    A column of whole numbers that holds nulls has pandas' own type for that (``Int64``), unless ``options`` name other
-    types: float64 would round numbers above 2**53.
+    A column of whole numbers that holds nulls has pandas' own type for that (``Int64``), and one of lists, structs or
+    maps of such numbers is a ``pandas.ArrowDtype``, unless ``options`` name other types: float64 would round numbers
+    above 2**53.
     """
     frame = table.to_pandas(**options)
     if not {"types_mapper", "integer_object_nulls"} & options.keys():
         for name, column in zip(table.column_names, table.columns, strict=True):
-            if column.null_count and pa.types.is_integer(column.type) and name in frame.columns:
+            if name in frame.columns and any(map(_has_gaps, column.chunks)):
                 frame[name] = column.to_pandas(types_mapper=_nullable).array
     return frame
+
+
+def _has_gaps(array: Any) -> bool:
+    """Whether nulls are among whole numbers, at any depth."""
+    types, kind = pa.types, array.type
+    if types.is_integer(kind):
+        return bool(array.null_count)
+    if types.is_struct(kind):
+        return any(map(_has_gaps, array.flatten()))
+    if types.is_map(kind):
+        return _has_gaps(array.keys) or _has_gaps(array.items)
+    is_list = types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
+    return bool(is_list) and _has_gaps(array.flatten())
 
 
 def polars_frame(table: pa.Table) -> Any:
@@ -45,4 +59,6 @@ def polars_frame(table: pa.Table) -> Any:
 
 
 def _nullable(kind: pa.DataType) -> Any:
+    if pa.types.is_nested(kind):
+        return require("pandas").ArrowDtype(kind)
     return require("pandas").api.types.pandas_dtype(str(kind).replace("int", "Int").replace("uI", "UI"))

@@ -193,6 +193,19 @@ with Store(FakeCassandra(), load_settings(redis={"url": ""}, cassandra={"keyspac
     store.load("ids", ids)
     frame = store.dataset("ids").to_pandas()
     told["ids"] = [kinds(frame), int(frame.id[0]), int(frame.u[0])]
+    big = 2**53 + 1
+    nested = pa.table({
+        "list": pa.array([[big, None], [1]], pa.list_(pa.int64())),
+        "deep": pa.array([[[big, None]], None], pa.list_(pa.list_(pa.int64()))),
+        "fixed": pa.array([[big, None], [1, 2]], pa.list_(pa.int64(), 2)),
+        "struct": pa.array([{"a": big}, {"a": None}], pa.struct([("a", pa.int64())])),
+        "map": pa.array([[("k", big), ("l", None)], []], pa.map_(pa.string(), pa.int64())),
+        "whole": pa.array([[big], [1, 2]], pa.list_(pa.int64())),
+    })
+    store.load("nested", nested)
+    frame = store.dataset("nested").to_pandas()
+    told["nested"] = [frame[name][0] for name in nested.column_names[:-1]]
+    told["whole"] = [str(frame.whole.dtype), frame.whole[0].tolist()]
     told["part"] = store.dataset("ids").to_pandas(["small"], "small > 1").small.tolist()
     told["options"] = kinds(store.dataset("ids").to_pandas(types_mapper=pd.ArrowDtype))
 print(json.dumps(told))
@@ -239,6 +252,10 @@ def test_whole_numbers_stay_whole_in_pandas(told_with_pandas: dict[str, Any]) ->
     kinds, first, unsigned = told_with_pandas["ids"]
     assert kinds == ["Int64", "uint8", "UInt64", "object", "int64"]
     assert (first, unsigned) == (2**63 - 1, 2**64 - 1)
+    big = 2**53 + 1
+    pairs = [["k", big], ["l", None]]
+    assert told_with_pandas["nested"] == [[big, None], [[big, None]], [big, None], {"a": big}, pairs]
+    assert told_with_pandas["whole"] == ["object", [big]]
     assert told_with_pandas["part"] == [2]
     assert told_with_pandas["options"][0] == "int64[pyarrow]"
 
