@@ -3,7 +3,7 @@
 FROM python:3.12-slim-bookworm AS bridge
 RUN useradd --uid 50000 --gid 0 --create-home millrace
 WORKDIR /opt/millrace
-ENV PYTHONPATH=/opt/millrace PYTHONUNBUFFERED=1
+ENV PYTHONPATH=/opt/millrace:/opt/millrace/pipeline PYTHONUNBUFFERED=1
 COPY requirements-bridge.txt ./
 RUN pip install --no-cache-dir --no-deps --require-hashes --only-binary :all: -r requirements-bridge.txt && pip check
 COPY pipeline pipeline

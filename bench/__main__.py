@@ -12,8 +12,8 @@ import click
 
 from bench.data import bench_folder
 from bench.options import Options
-from pipeline.cli.seconds import Seconds
-from pipeline.errors import MillraceError, StackError
+from millrace.cli.seconds import Seconds
+from millrace.errors import MillraceError, StackError
 
 BENCHMARKS = {
     "load": "CSV and Arrow into Cassandra; DataStax Bulk Loader, local gzip Parquet, the ceiling",

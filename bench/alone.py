@@ -8,8 +8,8 @@ from pathlib import Path
 from bench.cluster import Cluster
 from bench.contestant import Contestant, contestants
 from bench.options import Options
-from pipeline.errors import StackError
-from pipeline.store.version import Version
+from millrace.errors import StackError
+from millrace.store.version import Version
 
 __all__ = ["each_node_alone"]
 

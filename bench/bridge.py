@@ -20,8 +20,8 @@ from bench.peers import flask_sse, kafkasse
 from bench.report import Report
 from bench.sse_load import event_of
 from bench.sse_server import Load, Server, free_port
-from pipeline.errors import StackError
-from pipeline.settings import KafkaSettings, Settings, load_settings
+from millrace.errors import StackError
+from millrace.settings import KafkaSettings, Settings, load_settings
 
 __all__ = ["run"]
 

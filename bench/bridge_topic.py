@@ -11,10 +11,10 @@ from typing import Any
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
-from pipeline import progress
-from pipeline.errors import StackError
-from pipeline.progress.event import encode_event
-from pipeline.settings import KafkaSettings
+from millrace import progress
+from millrace.errors import StackError
+from millrace.progress.event import encode_event
+from millrace.settings import KafkaSettings
 
 __all__ = ["HISTORY_TASKS", "history_event", "own_topic", "produce", "to_kafka"]
 

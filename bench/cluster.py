@@ -14,10 +14,10 @@ from pydantic import SecretStr
 
 from bench.data import bench_folder
 from local_stack.stack import Stack
-from pipeline.errors import StackError
-from pipeline.settings import Settings, load_settings
-from pipeline.store import schema
-from pipeline.store.session import CassandraSession
+from millrace.errors import StackError
+from millrace.settings import Settings, load_settings
+from millrace.store import schema
+from millrace.store.session import CassandraSession
 
 __all__ = ["KEYSPACE", "Cluster", "cluster", "services"]
 
@@ -60,7 +60,7 @@ class Cluster:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What makes ``pipeline.connect()`` in a child work here: this keyspace, no cache, no progress."""
+        """What makes ``millrace.connect()`` in a child work here: this keyspace, no cache, no progress."""
         return {
             "MILLRACE_CASSANDRA__KEYSPACE": KEYSPACE,
             "MILLRACE_REDIS__URL": "",

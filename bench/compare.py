@@ -6,8 +6,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline import connect
-from pipeline.errors import StackError
+from millrace import connect
+from millrace.errors import StackError
 
 __all__ = ["Whole", "repeats", "table_of"]
 

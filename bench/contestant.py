@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from pipeline.errors import StackError
+from millrace.errors import StackError
 
 __all__ = ["Contestant", "Outcome", "Work", "contestants", "peak_rss_bytes"]
 

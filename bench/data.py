@@ -13,8 +13,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.csv as pc
 
-from pipeline.errors import SourceNotFoundError
-from pipeline.settings import millrace_home
+from millrace.errors import SourceNotFoundError
+from millrace.settings import millrace_home
 
 __all__ = [
     "FLIGHTS",

@@ -17,10 +17,10 @@ from bench.data import flights_arrow, scratch
 from bench.options import Options
 from bench.report import Report
 from bench.steady import Steady, Story
-from pipeline.api import Store
-from pipeline.errors import MillraceError, StackError
-from pipeline.load import LoadOptions
-from pipeline.store.heal import HealReport
+from millrace.api import Store
+from millrace.errors import MillraceError, StackError
+from millrace.load import LoadOptions
+from millrace.store.heal import HealReport
 
 __all__ = ["run"]
 

@@ -14,7 +14,7 @@ from bench.peers.parquet import write_parquet
 from bench.profile import add_profile
 from bench.race import add_conditions, add_runs, best, first_runs, race
 from bench.report import Report
-from pipeline.errors import StackError
+from millrace.errors import StackError
 
 __all__ = ["run"]
 

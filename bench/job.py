@@ -9,9 +9,9 @@ from pathlib import Path
 
 from bench.cluster import KEYSPACE, Cluster
 from bench.contestant import Contestant
-from pipeline.api import Store
-from pipeline.chunks.codecs import codec_named
-from pipeline.store.driver import BUFFER_BYTES
+from millrace.api import Store
+from millrace.chunks.codecs import codec_named
+from millrace.store.driver import BUFFER_BYTES
 
 __all__ = ["ceiling", "open_store", "read_threads", "write_job"]
 

@@ -15,7 +15,7 @@ from bench.race import add_conditions, add_runs, best, race
 from bench.report import Report
 from local_stack.settings import load_stack_settings
 from local_stack.stack import Stack
-from pipeline.errors import StackError
+from millrace.errors import StackError
 
 __all__ = ["run"]
 

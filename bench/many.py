@@ -19,17 +19,17 @@ from uuid import uuid4
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline import connect
-from pipeline.api import Store
-from pipeline.chunks import cast_batch, merge_stats, stats_schema
-from pipeline.cli.show import describe
-from pipeline.load import LoadOptions
-from pipeline.load.lists import Listing, sums, write_lists
-from pipeline.store.ledger import Ledger
-from pipeline.store.manifest import ChunkRef, PageRef, encode_page
-from pipeline.store.session import CassandraSession
-from pipeline.store.version import Version
-from pipeline.store.writer import ReplicatedWriter
+from millrace import connect
+from millrace.api import Store
+from millrace.chunks import cast_batch, merge_stats, stats_schema
+from millrace.cli.show import describe
+from millrace.load import LoadOptions
+from millrace.load.lists import Listing, sums, write_lists
+from millrace.store.ledger import Ledger
+from millrace.store.manifest import ChunkRef, PageRef, encode_page
+from millrace.store.session import CassandraSession
+from millrace.store.version import Version
+from millrace.store.writer import ReplicatedWriter
 
 __all__ = ["COLUMN", "Ask", "make_chunks", "make_versions"]
 

@@ -20,8 +20,8 @@ from bench.cluster import KEYSPACE, Cluster, cluster
 from bench.options import Options
 from bench.report import Report
 from local_stack.nodetool import nodetool
-from pipeline.errors import StackError
-from pipeline.store.session import LOCAL_ONE, TWO
+from millrace.errors import StackError
+from millrace.store.session import LOCAL_ONE, TWO
 
 __all__ = ["ORDERS", "WAYS", "Order", "run"]
 

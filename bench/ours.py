@@ -10,9 +10,9 @@ import pyarrow.compute as pc
 
 from bench.places import CSV_PLACES, FILTER_PLACES, LOAD_PLACES, READ_PLACES
 from bench.profile import timed
-from pipeline import connect
-from pipeline.load import LoadOptions
-from pipeline.sources import SourceOptions
+from millrace import connect
+from millrace.load import LoadOptions
+from millrace.sources import SourceOptions
 
 __all__ = ["Load", "Read"]
 

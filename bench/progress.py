@@ -17,9 +17,9 @@ from bench.ours import Load
 from bench.race import best, least_cpu_s, race
 from bench.report import Report
 from local_stack.stack import Stack
-from pipeline import progress
-from pipeline.errors import StackError
-from pipeline.settings import load_settings
+from millrace import progress
+from millrace.errors import StackError
+from millrace.settings import load_settings
 
 __all__ = ["ReportedLoad", "run"]
 

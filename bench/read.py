@@ -14,9 +14,9 @@ from bench.peers.parquet import write_parquet
 from bench.profile import add_profile
 from bench.race import add_conditions, add_runs, best, first_runs, race
 from bench.report import Report
-from pipeline.errors import StackError
-from pipeline.load import LoadOptions
-from pipeline.sources import SourceOptions
+from millrace.errors import StackError
+from millrace.load import LoadOptions
+from millrace.sources import SourceOptions
 
 __all__ = ["run"]
 

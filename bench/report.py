@@ -21,7 +21,7 @@ from typing import Any
 
 import psutil
 
-from pipeline.errors import InvalidSettingError
+from millrace.errors import InvalidSettingError
 
 __all__ = ["RATIOS", "Report", "Row", "machine", "versions"]
 

@@ -150,7 +150,7 @@ def redis_publisher(job: dict[str, Any]) -> Callable[[int, bytes], object]:
 
 def event_of(number: int, padding: int) -> bytes:
     """Event ``number``: one of ten tasks of one run, as the reporter writes it."""
-    from pipeline.progress.event import TaskIdentity, encode_event, progress_event
+    from millrace.progress.event import TaskIdentity, encode_event, progress_event
 
     facts: dict[str, Any] = {
         "kind": "load", "dataset": "flights", "state": "running", "phase": "write", "done": number, "total": None,

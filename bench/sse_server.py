@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 import psutil
 
-from pipeline.errors import StackError
+from millrace.errors import StackError
 
 __all__ = ["Load", "Server", "cores", "free_port"]
 

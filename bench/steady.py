@@ -23,13 +23,13 @@ import pyarrow as pa
 
 from bench.compare import table_of
 from bench.contestant import peak_rss_bytes
-from pipeline import connect
-from pipeline.api import Store
-from pipeline.errors import MillraceError, StackError
-from pipeline.load import LoadOptions
-from pipeline.sources import SourceOptions
-from pipeline.store.chunk_reader import ChunkReader
-from pipeline.store.writer import ReplicatedWriter, Write
+from millrace import connect
+from millrace.api import Store
+from millrace.errors import MillraceError, StackError
+from millrace.load import LoadOptions
+from millrace.sources import SourceOptions
+from millrace.store.chunk_reader import ChunkReader
+from millrace.store.writer import ReplicatedWriter, Write
 
 __all__ = ["Steady", "Story"]
 

@@ -13,10 +13,10 @@ from bench.data import flights_arrow, scratch
 from bench.options import Options
 from bench.report import Report
 from bench.steady import Steady, Story
-from pipeline.api import Store
-from pipeline.errors import StackError
-from pipeline.load import LoadOptions
-from pipeline.settings import CHUNK_BYTES_MAX
+from millrace.api import Store
+from millrace.errors import StackError
+from millrace.load import LoadOptions
+from millrace.settings import CHUNK_BYTES_MAX
 
 __all__ = ["percentile", "run"]
 

@@ -17,7 +17,7 @@ from bench.many import COLUMN, make_chunks, make_versions
 from bench.options import Options
 from bench.race import best
 from bench.report import Report
-from pipeline.load import LoadOptions
+from millrace.load import LoadOptions
 
 __all__ = ["QUESTIONS", "run", "small_file"]
 
@@ -108,7 +108,7 @@ _COMMAND = """
 import json, resource, subprocess, sys, time
 for _ in sys.stdin:
     began = time.perf_counter()
-    child = subprocess.Popen([sys.executable, "-m", "pipeline", *sys.argv[1:]], stdout=subprocess.DEVNULL)
+    child = subprocess.Popen([sys.executable, "-m", "millrace", *sys.argv[1:]], stdout=subprocess.DEVNULL)
     code = child.wait()
     seconds = time.perf_counter() - began
     if code:

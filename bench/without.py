@@ -18,8 +18,8 @@ from bench.data import FLIGHTS_ROWS, flights_csv
 from bench.options import Options
 from bench.report import Report
 from local_stack.stack import Stack
-from pipeline.errors import StackError
-from pipeline.settings import Settings
+from millrace.errors import StackError
+from millrace.settings import Settings
 
 __all__ = ["run"]
 
@@ -92,7 +92,7 @@ def _stopped(stack: Stack, state: str) -> Iterator[None]:
 
 def _load(settings: Settings, source: Path, rows: int) -> tuple[float, list[str]]:
     """One load as a person starts it: seconds of the whole process, and its lines on standard error."""
-    command = [sys.executable, "-m", "pipeline", "load", "without", str(source), "--null-value", "NA", "--json"]
+    command = [sys.executable, "-m", "millrace", "load", "without", str(source), "--null-value", "NA", "--json"]
     env = {**os.environ, "MILLRACE_CASSANDRA__KEYSPACE": settings.cassandra.keyspace}
     began = time.perf_counter()
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)

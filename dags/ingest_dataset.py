@@ -32,10 +32,10 @@ from typing import Any
 
 from airflow.sdk import TriggerRule, dag, result, task
 
-from pipeline.airflow import TAG, ingest
-from pipeline.airflow.assets import DATASETS
-from pipeline.airflow.form import load_form
-from pipeline.airflow.retry import RetriableErrors
+from millrace.airflow import TAG, ingest
+from millrace.airflow.assets import DATASETS
+from millrace.airflow.form import load_form
+from millrace.airflow.retry import RetriableErrors
 
 Json = dict[str, Any]
 

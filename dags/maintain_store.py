@@ -24,8 +24,8 @@ from typing import Any
 
 from airflow.sdk import Param, TriggerRule, dag, result, task
 
-from pipeline.airflow import TAG, maintain
-from pipeline.airflow.retry import RetriableErrors
+from millrace.airflow import TAG, maintain
+from millrace.airflow.retry import RetriableErrors
 
 Json = dict[str, Any]
 

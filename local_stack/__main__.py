@@ -12,7 +12,7 @@ from local_stack.artifacts import ENVIRONMENTS, write_lock
 from local_stack.compose import COMPOSE_FILE, compose_file, is_current
 from local_stack.services.airflow import Airflow
 from local_stack.stack import DATA, Stack
-from pipeline.errors import MillraceError, StackError, UsageError
+from millrace.errors import MillraceError, StackError, UsageError
 
 _SERVICES = click.argument("services", nargs=-1, metavar="[SERVICE]...")
 

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import httpx
 
-from pipeline.errors import StackError
+from millrace.errors import StackError
 
 __all__ = ["AirflowClient", "RunResult"]
 

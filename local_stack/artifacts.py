@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.errors import StackError
+from millrace.errors import StackError
 
 LOCKS = Path(__file__).parent / "locks"
 

@@ -20,11 +20,11 @@ from local_stack.product import DEMO
 from local_stack.services.airflow import USER, Airflow
 from local_stack.services.bridge import Bridge
 from local_stack.stack import Stack
-from pipeline.cli.output import human_bytes, human_seconds, print_facts
-from pipeline.cli.watch import follow
-from pipeline.errors import MillraceError, ProgressError, StackError, UsageError
-from pipeline.progress.merge import TaskState
-from pipeline.watch import Watcher
+from millrace.cli.output import human_bytes, human_seconds, print_facts
+from millrace.cli.watch import follow
+from millrace.errors import MillraceError, ProgressError, StackError, UsageError
+from millrace.progress.merge import TaskState
+from millrace.watch import Watcher
 
 DAG = "ingest_dataset"
 DATASET = "flights"

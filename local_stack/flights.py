@@ -7,7 +7,7 @@ import zipfile
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
-from pipeline.errors import StackError
+from millrace.errors import StackError
 
 __all__ = ["FLIGHTS_ROWS", "place_flights"]
 

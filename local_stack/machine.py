@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 
 from local_stack.settings import StackSettings
-from pipeline.errors import StackError
+from millrace.errors import StackError
 
 MIB = 1024 * 1024
 DISK_NEEDED_MB = 6 * 1024

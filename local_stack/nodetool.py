@@ -13,7 +13,7 @@ from local_stack.services.base import Place
 from local_stack.services.cassandra import JDK_FLAGS, CassandraNode
 from local_stack.services.java import java_command
 from local_stack.templating import render
-from pipeline.errors import StackError
+from millrace.errors import StackError
 
 SOURCE = Path(__file__).parent / "java" / "LocalNodeTool.java"
 COMPILE_TIMEOUT_S = 120

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import psutil
 
-from pipeline.errors import StackError
+from millrace.errors import StackError
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import psutil
 
-from pipeline.errors import StackError
+from millrace.errors import StackError
 
 FREEZE_TIMEOUT_S = 10.0
 CREATE_TIME_TOLERANCE_S = 2.0

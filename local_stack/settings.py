@@ -5,18 +5,21 @@ Each is an environment variable ``MILLRACE_STACK__<NAME>``; ``MILLRACE_HOME`` sa
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from pipeline.errors import InvalidSettingError
-from pipeline.setting_names import unknown_variables
-from pipeline.settings import Settings, millrace_home
+from millrace.errors import InvalidSettingError
+from millrace.setting_names import unknown_variables
+from millrace.settings import Settings, millrace_home
 
 __all__ = ["CHECKOUT", "StackSettings", "load_stack_settings"]
 
 CHECKOUT = Path(__file__).resolve().parent.parent
+PYTHON_PATH = f"{CHECKOUT}{os.pathsep}{CHECKOUT / 'pipeline'}"
+"""For a Python that has no editable install of this checkout."""
 ENV_PREFIX = "MILLRACE_STACK__"
 
 

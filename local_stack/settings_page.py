@@ -18,8 +18,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from local_stack.settings import CHECKOUT, StackSettings
-from pipeline.setting_names import variable_name
-from pipeline.settings import Settings
+from millrace.setting_names import variable_name
+from millrace.settings import Settings
 
 __all__ = ["markdown"]
 
@@ -29,7 +29,7 @@ This page is made from the settings themselves: `python -m local_stack.settings_
 
 A setting is found in these places; the first one that names it wins:
 
-1. `pipeline.connect(cassandra={"keyspace": "other"})`, in Python. In Airflow: the connections `cassandra_default`,
+1. `millrace.connect(cassandra={"keyspace": "other"})`, in Python. In Airflow: the connections `cassandra_default`,
    `redis_default` and `kafka_default`.
 2. An environment variable, such as `MILLRACE_CASSANDRA__KEYSPACE=other`. A list is written with commas or as JSON.
 3. `millrace.toml` in the working directory, or the file that `MILLRACE_CONFIG` names: a table for each section, such as

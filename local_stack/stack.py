@@ -24,7 +24,7 @@ from local_stack.services.kafka import Kafka
 from local_stack.services.redis import Redis
 from local_stack.settings import StackSettings, load_stack_settings
 from local_stack.starting import Say, Starting, end, end_remains
-from pipeline.errors import StackError, UsageError
+from millrace.errors import StackError, UsageError
 
 DATA = ("data", "airflow", "conf", "logs", "run", "tmp", "user", DEMO)
 """What ``reset`` deletes. Jars, packages, the inbox and the results of benchmarks stay."""

@@ -19,7 +19,7 @@ from local_stack.services.base import Place, Service
 from local_stack.services.cassandra import CLUSTER_NODES
 from local_stack.services.python import python_env
 from local_stack.settings import CHECKOUT
-from pipeline.errors import StackError
+from millrace.errors import StackError
 
 PROBE_INTERVAL_S = 0.5
 LOG_LINES_SHOWN = 20
@@ -137,7 +137,7 @@ class Starting:
         without: dict[str, str] = {} if with_kafka else {"MILLRACE_KAFKA__BOOTSTRAP_SERVERS": ""}
         try:
             done = subprocess.run(
-                [sys.executable, "-m", "pipeline", "init", "--json"],
+                [sys.executable, "-m", "millrace", "init", "--json"],
                 env={**python_env(self.place), **without},
                 cwd=CHECKOUT,
                 capture_output=True,

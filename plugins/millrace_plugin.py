@@ -1,14 +1,14 @@
 """What Millrace adds to Airflow: reports of task states, and the way to the live page. Declarations only.
 
-Airflow executes this file twice in some processes: whatever holds state is in ``pipeline.airflow``.
+Airflow executes this file twice in some processes: whatever holds state is in ``millrace.airflow``.
 """
 
 from __future__ import annotations
 
 from airflow.plugins_manager import AirflowPlugin
 
-from pipeline.airflow.links import LiveProgressLink, external_views
-from pipeline.airflow.listener import LISTENER
+from millrace.airflow.links import LiveProgressLink, external_views
+from millrace.airflow.listener import LISTENER
 
 
 class MillracePlugin(AirflowPlugin):

@@ -14,10 +14,10 @@ from urllib.parse import unquote
 from flask import Flask, Response, render_template, request
 from werkzeug.exceptions import BadRequest
 
-from pipeline.errors import UsageError
-from pipeline.progress.event import utc_text
-from pipeline.progress.runs import SETTLED_S
-from pipeline.settings import Settings, load_settings
+from millrace.errors import UsageError
+from millrace.progress.event import utc_text
+from millrace.progress.runs import SETTLED_S
+from millrace.settings import Settings, load_settings
 from sse_bridge.bridge import Bridge
 from sse_bridge.filters import Filter, parse_filter
 from sse_bridge.security import guard

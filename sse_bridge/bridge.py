@@ -12,7 +12,7 @@ from typing import Any
 
 import gevent
 
-from pipeline.settings import Settings
+from millrace.settings import Settings
 from sse_bridge.consumer import Batch, Begin, Deaf, Heard, KafkaFeed
 from sse_bridge.hub import Hub
 from sse_bridge.metrics import Metrics

@@ -26,8 +26,8 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient
 from gevent import monkey
 
-from pipeline.errors import ProgressError
-from pipeline.settings import KafkaSettings
+from millrace.errors import ProgressError
+from millrace.settings import KafkaSettings
 from sse_bridge.state import Incoming, Skipped, key_text, parse_record
 
 __all__ = ["Batch", "Begin", "Deaf", "Heard", "KafkaFeed"]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import NamedTuple
 
-from pipeline.errors import UsageError
+from millrace.errors import UsageError
 
 __all__ = ["Filter", "Labels", "parse_filter"]
 

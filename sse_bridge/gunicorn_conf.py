@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import resource
 
-from pipeline.settings import load_settings
+from millrace.settings import load_settings
 from sse_bridge.security import check_exposure
 
 _settings = load_settings().bridge

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.progress.event import utc_text
-from pipeline.settings import BridgeSettings
+from millrace.progress.event import utc_text
+from millrace.settings import BridgeSettings
 from sse_bridge import encoder
 from sse_bridge.cursor import Cursor, parse_cursor
 from sse_bridge.filters import Filter, Labels

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.progress.words import amount, clean
+from millrace.progress.words import amount, clean
 
 __all__ = ["columns_of", "facts_of"]
 
 
 def facts_of(result: dict[str, Any]) -> list[tuple[str, str]]:
-    """Label and value of each line; ``result`` is that of a run (``pipeline.progress.runs.result_of``)."""
+    """Label and value of each line; ``result`` is that of a run (``millrace.progress.runs.result_of``)."""
     rows, in_all = result["rows"], result.get("total_rows", result["rows"])
     lines: list[tuple[str, str]] = [("Version", clean(f"{result.get('dataset', '')}@{result['version']}"))]
     if result.get("kind") != "bytes":

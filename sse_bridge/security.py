@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 from flask import Flask, Request, Response, redirect, render_template, request, session, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
-from pipeline.errors import InvalidSettingError
-from pipeline.settings import BridgeSettings
+from millrace.errors import InvalidSettingError
+from millrace.settings import BridgeSettings
 
 __all__ = ["check_exposure", "guard", "is_loopback"]
 

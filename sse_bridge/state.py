@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pipeline.errors import ProgressError
-from pipeline.progress.event import utc_text, validate_event
-from pipeline.progress.merge import Picture, RunKey, TaskState, Verdict, voice_of
-from pipeline.progress.runs import RunState, is_over, state_of_run
+from millrace.errors import ProgressError
+from millrace.progress.event import utc_text, validate_event
+from millrace.progress.merge import Picture, RunKey, TaskState, Verdict, voice_of
+from millrace.progress.runs import RunState, is_over, state_of_run
 from sse_bridge.filters import Filter, Labels
 
 __all__ = ["BridgeState", "Incoming", "Liveness", "Skipped", "key_text", "parse_record"]

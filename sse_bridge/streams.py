@@ -8,8 +8,8 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from pipeline.errors import MillraceError
-from pipeline.settings import BridgeSettings
+from millrace.errors import MillraceError
+from millrace.settings import BridgeSettings
 from sse_bridge.filters import Filter
 from sse_bridge.hub import Entry, Hub
 from sse_bridge.metrics import Metrics

@@ -20,7 +20,7 @@ from hypothesis import settings as hypothesis_settings
 
 from local_stack.settings import CHECKOUT, load_stack_settings
 from local_stack.stack import Stack
-from pipeline.errors import StackError
+from millrace.errors import StackError
 
 GIVEN_BY = {
     "cassandra": "MILLRACE_CASSANDRA__CONTACT_POINTS",

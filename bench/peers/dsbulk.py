@@ -13,8 +13,8 @@ from bench.cluster import KEYSPACE, Cluster
 from bench.contestant import peak_rss_bytes
 from local_stack.services.base import Place
 from local_stack.services.java import java_command
-from pipeline.errors import StackError
-from pipeline.settings import CassandraSettings
+from millrace.errors import StackError
+from millrace.settings import CassandraSettings
 
 __all__ = ["DSBULK", "BulkLoad", "bulk_load", "create_flights_table", "parse_report"]
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pipeline.errors import StackError
+from millrace.errors import StackError
 
 __all__ = ["fetch"]
 

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from pipeline.errors import StackError
+from millrace.errors import StackError
 
 __all__ = ["CLIENTS", "VERSION", "command", "install"]
 

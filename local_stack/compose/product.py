@@ -17,7 +17,7 @@ from local_stack.settings import StackSettings
 __all__ = ["airflow", "bridge", "cli", "init"]
 
 INIT_WAIT_S: Final = 300
-MILLRACE: Final = ["python", "-m", "pipeline"]
+MILLRACE: Final = ["python", "-m", "millrace"]
 _AFTER_INIT: Final = {"init": {"condition": "service_completed_successfully"}}
 
 

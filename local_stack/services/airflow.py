@@ -14,7 +14,7 @@ from local_stack.services.base import Place, Service
 from local_stack.services.cassandra import CLUSTER_NODES, DATACENTER
 from local_stack.services.python import SCRIPTS, python_env
 from local_stack.settings import CHECKOUT, ENV_PREFIX
-from pipeline.errors import StackError
+from millrace.errors import StackError
 
 USER = "admin"
 KEYSPACE = "millrace"

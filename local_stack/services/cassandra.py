@@ -10,7 +10,7 @@ from local_stack.services.base import Place, Service
 from local_stack.services.java import java_command
 from local_stack.settings import ENV_PREFIX
 from local_stack.templating import render
-from pipeline.errors import StackError
+from millrace.errors import StackError
 
 CLUSTER_NODES = 2
 MAX_NODES = 8

@@ -9,7 +9,7 @@ from local_stack.services.base import Place, Service
 from local_stack.services.java import java_command
 from local_stack.settings import ENV_PREFIX
 from local_stack.templating import render
-from pipeline.errors import StackError
+from millrace.errors import StackError
 
 READY_TOPIC = "millrace.stack.ready"
 """Written by every start, to know that a topic can be; nobody reads it."""

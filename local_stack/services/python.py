@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from local_stack.services.base import Place
-from local_stack.settings import CHECKOUT, ENV_PREFIX
+from local_stack.settings import CHECKOUT, ENV_PREFIX, PYTHON_PATH
 
 SCRIPTS = Path(sys.executable).parent
 """Where the environment keeps its commands."""
@@ -27,7 +27,7 @@ def python_env(place: Place) -> dict[str, str]:
         **callers,
         **place.base_env(),
         "PATH": f"{SCRIPTS}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
-        "PYTHONPATH": str(CHECKOUT),
+        "PYTHONPATH": PYTHON_PATH,
         "PYTHONUNBUFFERED": "1",
         "no_proxy": without_proxy,
         "NO_PROXY": without_proxy,

@@ -11,7 +11,7 @@ from pathlib import Path
 from local_stack.ports import Port
 from local_stack.services.base import Service
 from local_stack.settings import ENV_PREFIX
-from pipeline.errors import StackError
+from millrace.errors import StackError
 
 
 def version_of(executable: str) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-// One line that names the work of a run and how far it is: the same rules as pipeline/progress/headline.py.
+// One line that names the work of a run and how far it is: the same rules as pipeline/millrace/progress/headline.py.
 
 import { amount, clean, counted } from "./words.js";
 

@@ -1,4 +1,4 @@
-// What is true of each task, from the events of all its voices: the same rules as pipeline/progress/merge.py.
+// What is true of each task, from the events of all its voices: the same rules as pipeline/millrace/progress/merge.py.
 // tests/data/progress_cases.json holds cases for both.
 
 import { TERMINAL, stateOfRun } from "./runs.js";

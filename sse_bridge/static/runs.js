@@ -1,5 +1,5 @@
 // What people should see of a run: its state, its total, its headline, and its tasks in the DAG's order.
-// The same rules as pipeline/progress/runs.py; tests/data/progress_cases.json holds cases for both.
+// The same rules as pipeline/millrace/progress/runs.py; tests/data/progress_cases.json holds cases for both.
 
 import { headlineOf } from "./headline.js";
 

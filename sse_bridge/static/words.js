@@ -1,4 +1,4 @@
-// Amounts and times as people read them: the same rules as pipeline/progress/words.py.
+// Amounts and times as people read them: the same rules as pipeline/millrace/progress/words.py.
 
 const SIZES = [["GB", 1e9], ["MB", 1e6], ["kB", 1e3]];
 const GROUPED_MAX = 1e15;

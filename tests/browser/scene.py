@@ -6,8 +6,8 @@ import math
 import time
 from typing import Any
 
-from pipeline.progress import TaskIdentity, airflow_event, encode_event
-from pipeline.progress.event import curves_event, progress_event
+from millrace.progress import TaskIdentity, airflow_event, encode_event
+from millrace.progress.event import curves_event, progress_event
 from tests.integration.sse_bridge.conftest import FACTS, Topic
 
 __all__ = ["play"]

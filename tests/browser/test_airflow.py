@@ -18,8 +18,8 @@ from playwright.sync_api import BrowserContext, Locator, Page, expect
 from local_stack.airflow_client import AirflowClient
 from local_stack.flights import FLIGHTS_ROWS, place_flights
 from local_stack.stack import Stack
-from pipeline.api import Store
-from pipeline.settings import load_settings
+from millrace.api import Store
+from millrace.settings import load_settings
 from tests.browser.conftest import OpenPage
 from tests.browser.live import LivePage
 

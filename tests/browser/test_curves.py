@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, expect
 
-from pipeline.progress import TaskIdentity, encode_event
-from pipeline.progress.event import curves_event
+from millrace.progress import TaskIdentity, encode_event
+from millrace.progress.event import curves_event
 from tests.browser.conftest import NARROW, WIDE, OpenPage
 from tests.browser.live import LivePage
 from tests.integration.sse_bridge.conftest import Bridge, Topic

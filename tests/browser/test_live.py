@@ -13,17 +13,17 @@ from typing import Any
 
 from playwright.sync_api import BrowserContext, expect
 
-from pipeline import progress
-from pipeline.progress import TaskIdentity, airflow_event, encode_event
-from pipeline.settings import load_settings
+from millrace import progress
+from millrace.progress import TaskIdentity, airflow_event, encode_event
+from millrace.settings import load_settings
 from tests.browser.conftest import OpenPage
 from tests.browser.live import WAIT_MS
 from tests.integration.sse_bridge.conftest import Bridge, StartBridge, Topic, until
 
 WORK = """
 import os, signal, sys, time
-from pipeline import progress
-from pipeline.settings import KafkaSettings
+from millrace import progress
+from millrace.settings import KafkaSettings
 servers, topic, how = sys.argv[1:]
 sink = progress.kafka_sink(KafkaSettings(bootstrap_servers=servers, topic=topic))
 identity = progress.TaskIdentity("cli", how, "load")

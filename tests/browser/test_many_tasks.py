@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, expect
 
-from pipeline.progress import TaskIdentity, encode_event
-from pipeline.progress.event import progress_event
+from millrace.progress import TaskIdentity, encode_event
+from millrace.progress.event import progress_event
 from tests.browser.conftest import OpenPage
 from tests.browser.live import LivePage
 from tests.browser.test_many_runs import elements

@@ -17,8 +17,8 @@ import pytest
 from local_stack.airflow_client import AirflowClient
 from local_stack.settings import CHECKOUT
 from local_stack.stack import Stack
-from pipeline.api import Store
-from pipeline.settings import load_settings
+from millrace.api import Store
+from millrace.settings import load_settings
 from tests.airflow_home import use_airflow_home
 from tests.dags.events import EventLog
 
@@ -86,7 +86,7 @@ def run_dag(airflow_database: None, connections: None) -> Iterator[Callable[...,
     """Return a function that runs a DAG, ``ingest_dataset`` by default, in this process and returns its DagRun."""
     from airflow.dag_processing.dagbag import DagBag
 
-    from pipeline.airflow import sender
+    from millrace.airflow import sender
 
     def run(dag_id: str = "ingest_dataset", /, **conf: Any) -> Any:
         bag = DagBag(os.environ["AIRFLOW__CORE__DAGS_FOLDER"])

@@ -11,8 +11,8 @@ from typing import Any, Self
 import httpx
 from confluent_kafka import Consumer, TopicPartition
 
-from pipeline.progress import Event, validate_event
-from pipeline.settings import KafkaSettings, load_settings
+from millrace.progress import Event, validate_event
+from millrace.settings import KafkaSettings, load_settings
 
 
 class EventLog:

@@ -14,8 +14,8 @@ from urllib.parse import quote
 import httpx
 
 from local_stack.airflow_client import AirflowClient
-from pipeline.settings import load_settings
-from pipeline.watch import watch
+from millrace.settings import load_settings
+from millrace.watch import watch
 from tests.dags.events import told
 
 DAG = "ingest_repeat"

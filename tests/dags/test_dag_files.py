@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from local_stack.settings import CHECKOUT
-from pipeline.airflow import TAG, is_ours
+from millrace.airflow import TAG, is_ours
 
 DAGS = sorted((CHECKOUT / "dags").glob("*.py"))
 LINES_MAX = 120
@@ -88,7 +88,7 @@ def test_every_dag_is_tagged_and_says_what_a_failure_means(bag: Any) -> None:
 
 
 def test_every_task_is_retried_by_the_rule_and_has_a_deadline(bag: Any) -> None:
-    from pipeline.airflow.retry import RetriableErrors
+    from millrace.airflow.retry import RetriableErrors
 
     for dag in bag.dags.values():
         for task in dag.tasks:

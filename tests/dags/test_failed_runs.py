@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from pipeline.airflow.listener import RunAndTaskListener
-from pipeline.airflow.sender import ReportSender
-from pipeline.progress import Event, validate_event
-from pipeline.progress.event import utc_text
+from millrace.airflow.listener import RunAndTaskListener
+from millrace.airflow.sender import ReportSender
+from millrace.progress import Event, validate_event
+from millrace.progress.event import utc_text
 
 ENDED = datetime(2026, 11, 22, 10, tzinfo=UTC)
 

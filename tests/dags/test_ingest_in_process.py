@@ -16,13 +16,13 @@ import pyarrow.csv
 import pyarrow.parquet
 import pytest
 
-from pipeline.airflow.form import load_form
-from pipeline.airflow.request import load_options
-from pipeline.api import Store
-from pipeline.errors import DatasetNotFoundError, SourceChangedError, StoreUnavailableError
-from pipeline.progress import Event
-from pipeline.progress.merge import Picture
-from pipeline.progress.runs import RunState, state_of_run
+from millrace.airflow.form import load_form
+from millrace.airflow.request import load_options
+from millrace.api import Store
+from millrace.errors import DatasetNotFoundError, SourceChangedError, StoreUnavailableError
+from millrace.progress import Event
+from millrace.progress.merge import Picture
+from millrace.progress.runs import RunState, state_of_run
 from tests.dags.events import EventLog, airflows, are, own
 
 RunDag = Callable[..., Any]

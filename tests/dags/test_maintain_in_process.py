@@ -9,10 +9,10 @@ from uuid import uuid4
 
 import pytest
 
-from pipeline.api import Store
-from pipeline.progress.merge import Picture
-from pipeline.progress.runs import state_of_run
-from pipeline.store.session import NODE_LOCAL
+from millrace.api import Store
+from millrace.progress.merge import Picture
+from millrace.progress.runs import state_of_run
+from millrace.store.session import NODE_LOCAL
 from tests.dags.events import EventLog, are, own
 from tests.dags.test_ingest_in_process import task_states, xcoms
 

@@ -33,10 +33,10 @@ from local_stack.product import DEMO
 from local_stack.services.airflow import Airflow
 from local_stack.settings import CHECKOUT
 from local_stack.stack import Stack
-from pipeline.api import Store
-from pipeline.errors import DatasetNotFoundError, StackError
-from pipeline.settings import load_settings
-from pipeline.watch import watch
+from millrace.api import Store
+from millrace.errors import DatasetNotFoundError, StackError
+from millrace.settings import load_settings
+from millrace.watch import watch
 from tests.dags.events import EventLog, airflows, are, own, states, told
 
 
@@ -116,7 +116,7 @@ def test_the_demo_s_commands_to_try_work(flights: Loaded) -> None:
         program, *arguments = shlex.split(command)
         assert program == MILLRACE
         done = subprocess.run(
-            [sys.executable, "-m", "pipeline", *arguments], capture_output=True, text=True, timeout=120, check=False
+            [sys.executable, "-m", "millrace", *arguments], capture_output=True, text=True, timeout=120, check=False
         )
         assert done.returncode == 0, f"{command}: {done.stderr}"
 

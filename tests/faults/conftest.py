@@ -20,10 +20,10 @@ import pytest
 
 from local_stack.settings import CHECKOUT
 from local_stack.stack import Stack
-from pipeline.api import Store
-from pipeline.settings import Settings, load_settings
-from pipeline.store.session import NODE_LOCAL, CassandraSession
-from pipeline.store.version import WriterRow
+from millrace.api import Store
+from millrace.settings import Settings, load_settings
+from millrace.store.session import NODE_LOCAL, CassandraSession
+from millrace.store.version import WriterRow
 from tests.faults.checker import Checker, Expected, Verdict
 from tests.faults.gates import Gates
 

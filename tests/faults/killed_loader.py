@@ -14,11 +14,11 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from pipeline.api import Store
-from pipeline.load import LoadOptions
-from pipeline.settings import load_settings
-from pipeline.store.session import CassandraSession
-from pipeline.store.writer import ReplicatedWriter, Write
+from millrace.api import Store
+from millrace.load import LoadOptions
+from millrace.settings import load_settings
+from millrace.store.session import CassandraSession
+from millrace.store.writer import ReplicatedWriter, Write
 
 ANSWER_S = 60
 

@@ -15,11 +15,11 @@ import pytest
 
 from local_stack.nodetool import nodetool
 from local_stack.stack import Stack
-from pipeline.api import Store
-from pipeline.errors import StoreError
-from pipeline.load import LoadOptions, LoadReport
-from pipeline.settings import Settings
-from pipeline.store import sweep
+from millrace.api import Store
+from millrace.errors import StoreError
+from millrace.load import LoadOptions, LoadReport
+from millrace.settings import Settings
+from millrace.store import sweep
 from tests.faults.checker import Expected
 from tests.faults.conftest import wait_for
 

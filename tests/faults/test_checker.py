@@ -11,11 +11,11 @@ import pyarrow as pa
 import pytest
 
 from local_stack.stack import Stack
-from pipeline.api import Store
-from pipeline.load import LoadOptions
-from pipeline.settings import Settings
-from pipeline.store.manifest import TileRef
-from pipeline.store.page_list import ListRef
+from millrace.api import Store
+from millrace.load import LoadOptions
+from millrace.settings import Settings
+from millrace.store.manifest import TileRef
+from millrace.store.page_list import ListRef
 from tests.faults.checker import BOTH, Checker, Expected, Verdict
 from tests.faults.conftest import at, keyspace_of_our_own, random_table
 
@@ -169,7 +169,7 @@ def test_a_tile_whose_bytes_do_not_end_as_promised_is_wrong(
     def promise(codec: str, raw_bytes: int, stored_bytes: int, stored: bytes, raw: bytes) -> TileRef:
         return TileRef(codec, raw_bytes, stored_bytes, stored, bytes([raw[0] ^ 1]) + raw[1:])
 
-    monkeypatch.setattr(import_module("pipeline.store.chunk_writer"), "TileRef", promise)
+    monkeypatch.setattr(import_module("millrace.store.chunk_writer"), "TileRef", promise)
     name, label, table = loaded
     broken = store.load(name, parquet(6_000)[0], LoadOptions(chunk_bytes=65_536)).version
     verdict = look(versions={label: table, broken: table}, latest=broken)
@@ -183,7 +183,7 @@ def test_a_list_that_names_another_number_of_pages_is_wrong(
     def one_more(writer: Any, page: int, pages: int, checksum: bytes) -> ListRef:
         return ListRef(writer, page, pages + 1, checksum)
 
-    lists = import_module("pipeline.load.lists")
+    lists = import_module("millrace.load.lists")
     monkeypatch.setattr(lists, "INLINE_PAGES", 0)
     name, label, table = loaded
     source, options = parquet(6_000)[0], LoadOptions(chunk_bytes=65_536)

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from local_stack.stack import Stack
-from pipeline.api import Store
-from pipeline.load import LoadOptions
-from pipeline.store.manifest import ChunkRef
+from millrace.api import Store
+from millrace.load import LoadOptions
+from millrace.store.manifest import ChunkRef
 from tests.faults.checker import Expected
 from tests.faults.conftest import Judge, at
 

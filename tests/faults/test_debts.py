@@ -11,10 +11,10 @@ import pyarrow as pa
 import pytest
 
 from local_stack.stack import Stack
-from pipeline.api import Store
-from pipeline.errors import ChunkMissingError, MillraceError, StoreUnavailableError
-from pipeline.settings import Settings
-from pipeline.store.manifest import ChunkRef
+from millrace.api import Store
+from millrace.errors import ChunkMissingError, MillraceError, StoreUnavailableError
+from millrace.settings import Settings
+from millrace.store.manifest import ChunkRef
 from tests.faults.checker import BOTH, Expected
 from tests.faults.conftest import Judge, at, stored_on, wait_for
 from tests.faults.gates import Gates

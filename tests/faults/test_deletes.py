@@ -9,10 +9,10 @@ import pyarrow as pa
 import pytest
 
 from local_stack.stack import Stack
-from pipeline.api import Store
-from pipeline.errors import StoreError, StoreUnavailableError, UsageError
-from pipeline.settings import Settings
-from pipeline.store import sweep
+from millrace.api import Store
+from millrace.errors import StoreError, StoreUnavailableError, UsageError
+from millrace.settings import Settings
+from millrace.store import sweep
 from tests.faults.checker import Expected
 from tests.faults.conftest import Judge, stored_on
 from tests.faults.gates import Gates

@@ -13,10 +13,10 @@ import pytest
 from local_stack.nodetool import nodetool
 from local_stack.settings import load_stack_settings
 from local_stack.stack import Stack
-from pipeline.api import Store
-from pipeline.load import LoadOptions
-from pipeline.settings import Settings, load_settings
-from pipeline.store.manifest import ChunkRef
+from millrace.api import Store
+from millrace.load import LoadOptions
+from millrace.settings import Settings, load_settings
+from millrace.store.manifest import ChunkRef
 from tests.faults.conftest import wait_for
 from tests.faults.gates import Gates
 from tests.faults.loads import Busy

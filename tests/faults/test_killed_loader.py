@@ -14,10 +14,10 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from local_stack.settings import CHECKOUT
-from pipeline.api import Store
-from pipeline.load import LoadOptions, LoadReport
-from pipeline.settings import Settings
+from local_stack.settings import CHECKOUT, PYTHON_PATH
+from millrace.api import Store
+from millrace.load import LoadOptions, LoadReport
+from millrace.settings import Settings
 from tests.faults.checker import Expected
 from tests.faults.conftest import Judge, stored_on
 from tests.faults.loads import garbage_of, named_by
@@ -36,7 +36,7 @@ def loader(settings: Settings, name: str, source: str, when: str) -> tuple[int, 
     env = {
         **os.environ,
         "MILLRACE_CASSANDRA__KEYSPACE": settings.cassandra.keyspace,
-        "PYTHONPATH": str(CHECKOUT),
+        "PYTHONPATH": PYTHON_PATH,
     }
     command = [sys.executable, str(SCRIPT), name, source, f"run-{name}", when]
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=240, check=False)

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from local_stack.stack import Stack
-from pipeline.api import Store
-from pipeline.load import LoadOptions, LoadReport
-from pipeline.settings import Settings
-from pipeline.store.session import CassandraSession
+from millrace.api import Store
+from millrace.load import LoadOptions, LoadReport
+from millrace.settings import Settings
+from millrace.store.session import CassandraSession
 from tests.faults.checker import Expected
 from tests.faults.conftest import Judge, wait_for
 from tests.faults.gates import Gates

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from local_stack.stack import Stack
-from pipeline.api import Store
-from pipeline.errors import DatasetNotFoundError, StoreError, StoreUnavailableError
-from pipeline.load import LoadReport
-from pipeline.settings import Settings
+from millrace.api import Store
+from millrace.errors import DatasetNotFoundError, StoreError, StoreUnavailableError
+from millrace.load import LoadReport
+from millrace.settings import Settings
 from tests.faults.checker import Expected
 from tests.faults.conftest import FULL, Judge, read_alone, wait_for
 from tests.faults.gates import Gates

@@ -13,9 +13,9 @@ import pyarrow as pa
 import pytest
 
 from local_stack.stack import Stack
-from pipeline.api import Store
-from pipeline.settings import Settings
-from pipeline.store.session import CassandraSession
+from millrace.api import Store
+from millrace.settings import Settings
+from millrace.store.session import CassandraSession
 from tests.faults.checker import Expected
 from tests.faults.conftest import Judge
 from tests.faults.loads import APPEND, SMALL
@@ -45,12 +45,12 @@ def with_clock(settings: Settings, shift: timedelta, monkeypatch: pytest.MonkeyP
     asked = []
     with monkeypatch.context() as patch:
         for name, module in list(sys.modules.items()):
-            if not name.startswith(("pipeline.load.", "pipeline.store.")):
+            if not name.startswith(("millrace.load.", "millrace.store.")):
                 continue
             for clock, right, wrong in (("datetime", datetime, Wrong), ("time", time, WrongTime())):
                 if getattr(module, clock, None) is right:
                     patch.setattr(module, clock, wrong)
-                    asked.append(name.removeprefix("pipeline."))
+                    asked.append(name.removeprefix("millrace."))
         # Found by themselves, so that none is forgotten; these at least are known to write times.
         assert {"load.publish", "store.sweep", "store.tags", "store.chunk_reader", "store.version"} <= set(asked)
         cassandra = CassandraSession.connect(

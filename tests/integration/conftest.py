@@ -8,9 +8,9 @@ from uuid import uuid4
 import pytest
 
 from local_stack.stack import Stack
-from pipeline.api import Store
-from pipeline.settings import Settings, load_settings
-from pipeline.store.session import CassandraSession
+from millrace.api import Store
+from millrace.settings import Settings, load_settings
+from millrace.store.session import CassandraSession
 
 
 @pytest.fixture(scope="session")

@@ -20,14 +20,14 @@ import pytest
 import xxhash
 
 from local_stack.settings import CHECKOUT
-from pipeline.api import Store
-from pipeline.load import LoadOptions
-from pipeline.sources import SourceOptions
+from millrace.api import Store
+from millrace.load import LoadOptions
+from millrace.sources import SourceOptions
 
 Read = Callable[..., pa.Table]
 NOTHING_OF_OURS = """
 import sys
-ours = sorted({name.partition(".")[0] for name in sys.modules} & {"pipeline", "sse_bridge", "local_stack", "isal",
+ours = sorted({name.partition(".")[0] for name in sys.modules} & {"millrace", "sse_bridge", "local_stack", "isal",
                                                                    "xxhash", "zstandard", "tests"})
 if ours:
     raise SystemExit(f"imported {ours}")

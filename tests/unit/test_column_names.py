@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.column_names import column_type_option, listed_columns, parse_columns, parse_rename, quoted_column
-from pipeline.errors import UsageError
-from pipeline.sources.types import parse_column_type
+from millrace.column_names import column_type_option, listed_columns, parse_columns, parse_rename, quoted_column
+from millrace.errors import UsageError
+from millrace.sources.types import parse_column_type
 
 NAMES = st.text(alphabet="ab ,=\"'\t\n\réß", min_size=1, max_size=8)
 

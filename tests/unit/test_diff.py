@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from pipeline.api import Store
-from pipeline.load import LoadOptions
+from millrace.api import Store
+from millrace.load import LoadOptions
 from tests.unit.store.fakes import FakeCassandra
 from tests.unit.store.in_memory import cassandra, csv, settings, store
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.errors import InvalidNameError
-from pipeline.names import check_dataset_name, nearest, parse_reference
+from millrace.errors import InvalidNameError
+from millrace.names import check_dataset_name, nearest, parse_reference
 
 
 def test_the_nearest_names_are_found_whatever_their_case_and_nothing_that_is_far() -> None:

@@ -9,9 +9,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipeline.api import Store
-from pipeline.errors import StoreUnavailableError
-from pipeline.notebook import html_table
+from millrace.api import Store
+from millrace.errors import StoreUnavailableError
+from millrace.notebook import html_table
 from tests.unit.store.in_memory import cassandra, settings, store
 
 __all__ = ["cassandra", "settings", "store"]

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import redis
 
-from pipeline.cache.client import make_pool
-from pipeline.cli import main
-from pipeline.errors import InvalidSettingError
-from pipeline.redis_url import check_redis_url
-from pipeline.settings import RedisSettings, load_settings
+from millrace.cache.client import make_pool
+from millrace.cli import main
+from millrace.errors import InvalidSettingError
+from millrace.redis_url import check_redis_url
+from millrace.settings import RedisSettings, load_settings
 
 TAKEN = [
     "redis://127.0.0.1:6379/0",

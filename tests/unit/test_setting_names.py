@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-import pipeline
+import millrace
 from local_stack.settings import load_stack_settings
-from pipeline.cli import main
-from pipeline.errors import InvalidSettingError, UsageError
-from pipeline.settings import load_settings
+from millrace.cli import main
+from millrace.errors import InvalidSettingError, UsageError
+from millrace.settings import load_settings
 
 
 @pytest.fixture(autouse=True)
@@ -200,15 +200,15 @@ def test_a_word_in_the_place_of_a_table_is_refused_and_never_shown(
 )
 def test_an_override_of_connect_is_refused(overrides: dict[str, object], said: str) -> None:
     with pytest.raises(InvalidSettingError, match=f"^unknown setting: {said}"):
-        pipeline.connect(**overrides)
+        millrace.connect(**overrides)
 
 
 @pytest.mark.parametrize("given", ["other", {"cassandra": {"keyspace": "x"}}, 5])
 def test_connect_takes_settings_or_sections_and_nothing_else(given: Any) -> None:
     with pytest.raises(UsageError, match=r"connect\(\) takes settings or sections of them"):
-        pipeline.connect(given)
+        millrace.connect(given)
     with pytest.raises(UsageError, match=r"connect\(\) takes settings or sections of them"):
-        pipeline.connect(load_settings(), cassandra={"keyspace": "x"})
+        millrace.connect(load_settings(), cassandra={"keyspace": "x"})
 
 
 def test_a_key_in_a_section_given_as_json_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

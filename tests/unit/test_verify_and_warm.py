@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from pipeline.api import Store
-from pipeline.load import LoadOptions
-from pipeline.progress import null_task
-from pipeline.store.manifest import ChunkRef
-from pipeline.warm import WarmReport, warm
+from millrace.api import Store
+from millrace.load import LoadOptions
+from millrace.progress import null_task
+from millrace.store.manifest import ChunkRef
+from millrace.warm import WarmReport, warm
 from tests.unit.store.fakes import FakeCassandra, FakeHost, reset
 from tests.unit.store.in_memory import cassandra, csv, settings, store
 
@@ -96,7 +96,7 @@ def test_a_node_that_is_down_is_not_called_fine(store: Store, cassandra: FakeCas
 def test_the_first_hundred_problems_are_shown_and_all_are_counted(
     store: Store, cassandra: FakeCassandra, csv: Csv, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.verify._PROBLEMS_SHOWN", 3)
+    monkeypatch.setattr("millrace.verify._PROBLEMS_SHOWN", 3)
     store.load("flights", csv(60_000), LoadOptions(chunk_bytes=65_536))
     for host in (cassandra.a, cassandra.b):
         host.rows["chunks"].clear()

@@ -11,8 +11,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipeline.chunks import cast_batch
-from pipeline.widening import widens, wider_type
+from millrace.chunks import cast_batch
+from millrace.widening import widens, wider_type
 
 DAY = dt.date(2021, 5, 6)
 SAMPLES: list[tuple[pa.DataType, list[Any]]] = [

@@ -9,9 +9,9 @@ from datetime import timedelta
 
 from airflow.sdk import dag, get_current_context, task
 
-from pipeline.airflow import TAG
-from pipeline.airflow.connections import airflow_settings
-from pipeline.airflow.reporter import reporting
+from millrace.airflow import TAG
+from millrace.airflow.connections import airflow_settings
+from millrace.airflow.reporter import reporting
 
 
 @dag(

@@ -11,9 +11,9 @@ from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import dag, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException
 
-from pipeline.airflow import TAG
-from pipeline.airflow.connections import airflow_settings
-from pipeline.airflow.reporter import reporting
+from millrace.airflow import TAG
+from millrace.airflow.connections import airflow_settings
+from millrace.airflow.reporter import reporting
 
 
 @dag(

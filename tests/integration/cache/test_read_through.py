@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from pipeline.api import Store
-from pipeline.load import LoadOptions
+from millrace.api import Store
+from millrace.load import LoadOptions
 
 
 @pytest.fixture

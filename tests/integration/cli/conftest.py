@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.cli import main
-from pipeline.settings import Settings
+from millrace.cli import main
+from millrace.settings import Settings
 
 ROWS = 30_000
 
@@ -69,7 +69,7 @@ def spawn(environment: dict[str, str]) -> Iterator[Callable[..., subprocess.Pope
 
     def start(*args: str, **options: Any) -> subprocess.Popen[str]:
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        command = [sys.executable, "-m", "pipeline", *args]
+        command = [sys.executable, "-m", "millrace", *args]
         process: subprocess.Popen[str] = subprocess.Popen(command, env=environment, **{**pipes, **options})
         started.append(process)
         return process

@@ -12,10 +12,10 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.api import Store
-from pipeline.load import LoadOptions
-from pipeline.settings import Settings
-from pipeline.sources import SourceOptions
+from millrace.api import Store
+from millrace.load import LoadOptions
+from millrace.settings import Settings
+from millrace.sources import SourceOptions
 from tests.integration.cli.conftest import Millrace
 
 Spawn = Callable[..., subprocess.Popen[Any]]

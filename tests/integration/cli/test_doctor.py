@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from pipeline.cache import ChunkCache
-from pipeline.ceilings import PROBE, measure_ceilings
-from pipeline.settings import Settings
-from pipeline.store.session import CassandraSession
+from millrace.cache import ChunkCache
+from millrace.ceilings import PROBE, measure_ceilings
+from millrace.settings import Settings
+from millrace.store.session import CassandraSession
 from tests.integration.cli.conftest import Millrace
 
 

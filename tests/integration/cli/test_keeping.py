@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import pytest
 
-from pipeline.api import Store
+from millrace.api import Store
 from tests.integration.cli.conftest import Millrace, write_table
 
 
@@ -102,7 +102,7 @@ def test_fsck_and_heal_find_nothing_on_a_store_that_is_well(millrace: Millrace, 
 def test_what_needs_every_node_refuses_with_one_line_while_one_is_down(
     millrace: Millrace, two: tuple[str, str, str], command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.store.session.CassandraSession.missing", lambda _self: ["127.0.0.2"])
+    monkeypatch.setattr("millrace.store.session.CassandraSession.missing", lambda _self: ["127.0.0.2"])
     done = millrace(*(two[0] if word == "NAME" else word for word in command))
     assert done.code == 1
     assert done.out == ""
@@ -113,7 +113,7 @@ def test_what_needs_every_node_refuses_with_one_line_while_one_is_down(
 def test_strict_makes_degraded_an_exit_code_of_its_own(
     millrace: Millrace, two: tuple[str, str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.store.catalogue.Catalogue._rows_of_two", lambda *_args: None)
+    monkeypatch.setattr("millrace.store.catalogue.Catalogue._rows_of_two", lambda *_args: None)
     for command in (("versions", two[0]), ("show", two[0]), ("read", two[0]), ("diff", two[1], two[2])):
         assert millrace(*command).code == 0
         done = millrace(*command, "--strict")
@@ -267,7 +267,7 @@ def test_listings_keep_every_reference_whole_on_a_narrow_terminal(
 ) -> None:
     name, first, second = two
     millrace("tag", first, "good")
-    monkeypatch.setattr("pipeline.cli.output._width", lambda: int(columns))
+    monkeypatch.setattr("millrace.cli.output._width", lambda: int(columns))
     for command in (("versions", name), ("show", first), ("ls",), ("diff", first, second)):
         out = millrace(*command).out
         assert name in out or command[0] == "versions"

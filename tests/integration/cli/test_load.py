@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from pipeline import progress
-from pipeline.api import Store
-from pipeline.settings import Settings
+from millrace import progress
+from millrace.api import Store
+from millrace.settings import Settings
 from tests.integration.cli.conftest import ROWS, Millrace, write_table
 
 Spawn = Callable[..., subprocess.Popen[str]]
@@ -282,7 +282,7 @@ def test_a_stopped_load_tells_machines_how_to_go_on(spawn: Spawn, store: Store, 
 def test_a_person_sees_a_bar_and_then_the_report(environment: dict[str, str], large_csv: Path) -> None:
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "pipeline", "load", "drawn", str(large_csv), "--null-value", "NA"],
+        [sys.executable, "-m", "millrace", "load", "drawn", str(large_csv), "--null-value", "NA"],
         env={**environment, "TERM": "xterm", "COLUMNS": "120"},
         stdout=subprocess.PIPE,
         stderr=theirs,

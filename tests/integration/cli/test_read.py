@@ -12,8 +12,8 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.settings import Settings
-from pipeline.store.session import CassandraSession
+from millrace.settings import Settings
+from millrace.store.session import CassandraSession
 from tests.integration.cli.conftest import ROWS, Millrace
 
 Spawn = Callable[..., subprocess.Popen[Any]]

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from pipeline.api import Store
-from pipeline.store.ledger import Ledger
-from pipeline.store.writer import ReplicatedWriter
+from millrace.api import Store
+from millrace.store.ledger import Ledger
+from millrace.store.writer import ReplicatedWriter
 from tests.integration.cli.conftest import ROWS, Millrace
 
 

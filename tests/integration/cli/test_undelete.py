@@ -10,11 +10,11 @@ from uuid import uuid4
 
 import pytest
 
-from pipeline.api import Store
-from pipeline.errors import StoreError, StoreSchemaError, UsageError
-from pipeline.store import at_all, schema
-from pipeline.store.session import CassandraSession
-from pipeline.store.version import DELETED, RESTORED
+from millrace.api import Store
+from millrace.errors import StoreError, StoreSchemaError, UsageError
+from millrace.store import at_all, schema
+from millrace.store.session import CassandraSession
+from millrace.store.version import DELETED, RESTORED
 from tests.integration.cli.conftest import Millrace, write_table
 
 
@@ -91,7 +91,7 @@ def test_what_is_no_deletion_is_refused_with_one_line(
 
 def test_it_is_refused_while_a_node_is_down(millrace: Millrace, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     millrace("delete", f"{name}@3")
-    monkeypatch.setattr("pipeline.store.session.CassandraSession.missing", lambda _self: ["127.0.0.2"])
+    monkeypatch.setattr("millrace.store.session.CassandraSession.missing", lambda _self: ["127.0.0.2"])
     refused = millrace("undelete", f"{name}@3")
     assert (refused.code, len(refused.err.splitlines())) == (1, 1)
     assert "taking back a deletion needs every node, 127.0.0.2 is down" in refused.err

@@ -16,8 +16,8 @@ import pyarrow.csv as pacsv
 import pytest
 
 from local_stack.settings import CHECKOUT
-from pipeline.api import Store
-from pipeline.settings import LOADER_BYTES_MAX, Settings
+from millrace.api import Store
+from millrace.settings import LOADER_BYTES_MAX, Settings
 
 TOLERANCE_BYTES = 40_000_000
 """How much the peak may differ between two loads of the same kind: allocators and threads, not the file."""
@@ -25,8 +25,8 @@ TOLERANCE_BYTES = 40_000_000
 LOADER = """
 import json, os, sys
 import pyarrow as pa
-from pipeline.api import Store
-from pipeline.settings import load_settings
+from millrace.api import Store
+from millrace.settings import load_settings
 
 if cores := int(os.environ.get("TEST_CORES", "0")):
     # As on a machine with more cores than this one may have: as much at once, though not as fast.

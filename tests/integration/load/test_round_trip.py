@@ -18,10 +18,10 @@ import pyarrow.json as pajson
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.api import Store
-from pipeline.errors import DatasetNotFoundError
-from pipeline.load import LoadOptions, LoadPlan, SplitResult
-from pipeline.sources import SourceOptions
+from millrace.api import Store
+from millrace.errors import DatasetNotFoundError
+from millrace.load import LoadOptions, LoadPlan, SplitResult
+from millrace.sources import SourceOptions
 
 ROWS = 60_000
 

@@ -23,10 +23,10 @@ import pytest
 from local_stack.artifacts import class_path
 from local_stack.compose.images import DEFAULT_MODE, KAFKA
 from local_stack.services.kafka import Kafka
-from local_stack.settings import CHECKOUT
+from local_stack.settings import CHECKOUT, PYTHON_PATH
 from local_stack.stack import Stack
-from pipeline.settings import load_settings
-from pipeline.store.session import CassandraSession
+from millrace.settings import load_settings
+from millrace.store.session import CassandraSession
 from tests.compose_file import health_command, read_compose
 from tests.ports import free_port
 
@@ -130,7 +130,7 @@ class Containers:
             "MILLRACE_CASSANDRA__KEYSPACE": self.keyspace,
             "MILLRACE_KAFKA__TOPIC": self.topic,
             "PATH": f"{PROGRAMS}{os.pathsep}{os.defpath}",
-            "PYTHONPATH": str(CHECKOUT),
+            "PYTHONPATH": PYTHON_PATH,
         }
 
     def start(self, name: str, command: list[str]) -> subprocess.Popen[str]:
@@ -239,7 +239,11 @@ def test_the_second_nodes_health_check_says_that_both_nodes_are_up_and_normal(st
     (tmp_path / "nodetool").write_text(f'#!/bin/sh\nexec {sys.executable} -m local_stack nodetool 2 "$@"\n')
     for program in ("cqlsh", "nodetool"):
         (tmp_path / program).chmod(0o755)
-    env = {**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(CHECKOUT)}
+    env = {
+        **os.environ,
+        "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": PYTHON_PATH,
+    }
     command = health_command(read_compose()["services"]["cassandra-2"])
     done = subprocess.run(command, env=env, cwd=CHECKOUT, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr

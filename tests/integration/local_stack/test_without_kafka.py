@@ -14,8 +14,8 @@ import pytest
 from local_stack.product import INBOX
 from local_stack.settings import CHECKOUT, load_stack_settings
 from local_stack.stack import Stack
-from pipeline.settings import load_settings
-from pipeline.store.session import CassandraSession
+from millrace.settings import load_settings
+from millrace.store.session import CassandraSession
 
 
 def call(module: str, *arguments: str) -> tuple[int, str, str]:
@@ -47,10 +47,10 @@ def test_up_cassandra_makes_the_keyspace_so_that_a_load_works_at_once(no_keyspac
     assert out.splitlines()[-1] == "millrace     tables are there; progress is off without kafka: ./run up kafka"
     source = tmp_path / "a.csv"
     source.write_text("a,b\n1,x\n2,y\n")
-    code, out, err = call("pipeline", "load", "at_once", str(source), "--json")
+    code, out, err = call("millrace", "load", "at_once", str(source), "--json")
     assert code == 0, err
     assert json.loads(out)["rows"] == 2
-    code, out, err = call("pipeline", "init")
+    code, out, err = call("millrace", "init")
     assert code == 0, err
     assert "none; progress is off" in out
     assert err.startswith("millrace: warning: progress is off: topic millrace.progress.v1 cannot be created")
@@ -63,7 +63,7 @@ def test_airflow_runs_any_command_with_the_stacks_environment_and_dags_test_load
     conf = json.dumps({"dataset": "by_dags_test", "source": str(source)})
     code, out, err = call("local_stack", "airflow", "dags", "test", "ingest_dataset", "--conf", conf)
     assert code == 0, out + err
-    code, out, err = call("pipeline", "show", "by_dags_test", "--json")
+    code, out, err = call("millrace", "show", "by_dags_test", "--json")
     assert code == 0, err
     assert json.loads(out)["rows"] == 3
     code, out, err = call("local_stack", "airflow", "config", "get-value", "core", "dags_folder")

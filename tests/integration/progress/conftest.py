@@ -13,8 +13,8 @@ from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from local_stack.stack import Stack
-from pipeline import progress
-from pipeline.settings import KafkaSettings, load_settings
+from millrace import progress
+from millrace.settings import KafkaSettings, load_settings
 
 
 @pytest.fixture

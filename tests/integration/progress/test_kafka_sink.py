@@ -14,10 +14,10 @@ import pytest
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType  # type: ignore[attr-defined]
 
 from local_stack.stack import Stack
-from pipeline import progress
-from pipeline.errors import ProgressError
-from pipeline.progress.kafka import KafkaSink
-from pipeline.settings import KafkaSettings
+from millrace import progress
+from millrace.errors import ProgressError
+from millrace.progress.kafka import KafkaSink
+from millrace.settings import KafkaSettings
 from tests.ports import free_port
 
 Records = Callable[[], list[tuple[int, str, dict[str, Any]]]]
@@ -89,8 +89,8 @@ def test_the_sequences_of_a_source_only_grow(kafka: KafkaSettings, records: Reco
 def test_a_forked_child_reports_through_a_producer_of_its_own(kafka: KafkaSettings, records: Records) -> None:
     program = """
 import os, sys
-from pipeline import progress
-from pipeline.settings import KafkaSettings
+from millrace import progress
+from millrace.settings import KafkaSettings
 sink = progress.kafka_sink(KafkaSettings(bootstrap_servers=sys.argv[1], topic=sys.argv[2]))
 with progress.task(progress.TaskIdentity("cli", "r", "parent"), kind="load", sinks=[sink]) as task:
     task.advance(1)
@@ -127,8 +127,8 @@ def test_every_way_out_leaves_a_last_word_in_kafka(
     """The sink is not closed by anybody: the task itself waits for its last word."""
     program = f"""
 import os, signal, sys, time
-from pipeline import progress
-from pipeline.settings import KafkaSettings
+from millrace import progress
+from millrace.settings import KafkaSettings
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that runs the tests behind itself ignores it
 sink = progress.kafka_sink(KafkaSettings(bootstrap_servers=sys.argv[1], topic=sys.argv[2]))
 with progress.task(progress.TaskIdentity("cli", "r", "load"), kind="load", sinks=[sink]) as task:

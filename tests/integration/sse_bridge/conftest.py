@@ -21,9 +21,9 @@ from confluent_kafka.admin import AdminClient
 from httpx_sse import EventSource, ServerSentEvent
 
 from local_stack.stack import Stack
-from pipeline import progress
-from pipeline.progress.event import encode_event, progress_event
-from pipeline.settings import KafkaSettings, load_settings
+from millrace import progress
+from millrace.progress.event import encode_event, progress_event
+from millrace.settings import KafkaSettings, load_settings
 from tests.ports import free_port
 
 WAIT_S = 30.0

@@ -20,9 +20,9 @@ import httpx
 import pytest
 
 from local_stack.stack import Stack
-from pipeline import progress
-from pipeline.progress import encode_event
-from pipeline.watch import Watched, watch
+from millrace import progress
+from millrace.progress import encode_event
+from millrace.watch import Watched, watch
 from tests.integration.sse_bridge.conftest import FACTS, WAIT_S, Bridge, StartBridge, Stream, Topic, until
 from tests.ports import free_port
 from tests.unit.sse_bridge.whatwg import EventStreamParser
@@ -564,7 +564,7 @@ def test_a_failed_run_ends_the_watching_with_its_error(topic: Topic, bridge: Bri
     topic.say("load", 1, "succeeded", dag="cli")
     topic.say("warm", 1, "failed", dag="cli", error={"type": "StoreError", "message": "no node answers"})
     env = {**os.environ, "MILLRACE_BRIDGE__URL": bridge.url}
-    command = [sys.executable, "-m", "pipeline", "watch", "cli/r", "--json", "--timeout-s", "60"]
+    command = [sys.executable, "-m", "millrace", "watch", "cli/r", "--json", "--timeout-s", "60"]
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=90, check=False)
     assert done.returncode == 1, done.stderr
     body = json.loads(done.stdout)
@@ -581,7 +581,7 @@ def test_a_failed_run_ends_the_watching_with_its_error(topic: Topic, bridge: Bri
 def watched(bridge: Bridge, run: str, *options: str) -> tuple[int, str, float]:
     """Exit code, standard error and seconds of ``millrace watch``."""
     env = {**os.environ, "MILLRACE_BRIDGE__URL": bridge.url}
-    command = [sys.executable, "-m", "pipeline", "watch", run, *options]
+    command = [sys.executable, "-m", "millrace", "watch", run, *options]
     began = time.monotonic()
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=90, check=False)
     return done.returncode, done.stderr, time.monotonic() - began

@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 from cassandra import ConsistencyLevel
 
-from pipeline.api import Store
-from pipeline.errors import ChecksumMismatchError, ChunkMissingError, MillraceError
-from pipeline.load import LoadOptions
-from pipeline.store.manifest import ChunkRef
+from millrace.api import Store
+from millrace.errors import ChecksumMismatchError, ChunkMissingError, MillraceError
+from millrace.load import LoadOptions
+from millrace.store.manifest import ChunkRef
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ import pytest
 from bench.contestant import Contestant, Outcome, contestants
 from bench.many import make_chunks, make_versions
 from bench.versions import QUESTIONS, small_file
-from pipeline.api import Store
-from pipeline.load import LoadOptions
-from pipeline.settings import Settings
+from millrace.api import Store
+from millrace.load import LoadOptions
+from millrace.settings import Settings
 
 VERSIONS = 5_000
 CHUNKS = 250_000

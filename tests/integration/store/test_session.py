@@ -14,15 +14,15 @@ import xxhash
 from cassandra import ConsistencyLevel
 from cassandra.pool import HostConnection
 
-from pipeline.api import Store
-from pipeline.chunks import ChunkSettings, TileLayout, encode_row_group
-from pipeline.errors import StoreSchemaError
-from pipeline.settings import Settings
-from pipeline.store.chunk_writer import ChunkWriter
-from pipeline.store.large_frames import LargeRows
-from pipeline.store.session import NODE_LOCAL, CassandraSession
-from pipeline.store.version import WriterRow
-from pipeline.store.writer import ReplicatedWriter
+from millrace.api import Store
+from millrace.chunks import ChunkSettings, TileLayout, encode_row_group
+from millrace.errors import StoreSchemaError
+from millrace.settings import Settings
+from millrace.store.chunk_writer import ChunkWriter
+from millrace.store.large_frames import LargeRows
+from millrace.store.session import NODE_LOCAL, CassandraSession
+from millrace.store.version import WriterRow
+from millrace.store.writer import ReplicatedWriter
 
 
 def test_the_driver_is_set_up_as_measured(store: Store) -> None:

@@ -20,7 +20,7 @@ def only_settings_of_the_test(
         if name.startswith(("MILLRACE_", "AIRFLOW_CONN_")):
             monkeypatch.delenv(name)
     monkeypatch.setenv("MILLRACE_HOME", str(tmp_path_factory.mktemp("home")))
-    from pipeline.airflow.links import bridge_url
+    from millrace.airflow.links import bridge_url
 
     bridge_url.cache_clear()
     yield

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from airflow.sdk.execution_time.context import OutletEventAccessors
 
-from pipeline.airflow.assets import DATASETS, dataset_asset, emit_loaded
-from pipeline.load import LoadReport
+from millrace.airflow.assets import DATASETS, dataset_asset, emit_loaded
+from millrace.load import LoadReport
 
 REPORT = LoadReport(
     dataset="flights",

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import redis
 
-from pipeline.airflow.connections import airflow_settings
-from pipeline.errors import InvalidSettingError
+from millrace.airflow.connections import airflow_settings
+from millrace.errors import InvalidSettingError
 
 
 def connection(monkeypatch: pytest.MonkeyPatch, name: str, **fields: Any) -> None:

@@ -10,8 +10,8 @@ import pytest
 from airflow.sdk.definitions._internal.types import is_arg_set
 
 from local_stack.settings import CHECKOUT
-from pipeline.airflow.assets import dataset_asset
-from pipeline.airflow.form import load_form
+from millrace.airflow.assets import dataset_asset
+from millrace.airflow.form import load_form
 
 PAGE = (CHECKOUT / "docs" / "airflow.md").read_text()
 

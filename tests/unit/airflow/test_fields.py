@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from pipeline.airflow.fields import form_words, in_form_words, refuse_unknown_keys, warning_in_form_words
-from pipeline.airflow.form import load_form
-from pipeline.cli.load import command
-from pipeline.errors import SourceTypeError, UsageError
-from pipeline.sources import SourceWarning
+from millrace.airflow.fields import form_words, in_form_words, refuse_unknown_keys, warning_in_form_words
+from millrace.airflow.form import load_form
+from millrace.cli.load import command
+from millrace.errors import SourceTypeError, UsageError
+from millrace.sources import SourceWarning
 
 TITLES = {name: str(field.schema["title"]) for name, field in load_form().items()}
 NO_FIELDS = {"--run-id", "--resume", "--dry-run", "--strict", "--json"}

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import ParamValidationError
 
-from pipeline.airflow.form import load_form
+from millrace.airflow.form import load_form
 
 REQUIRED = {"dataset", "source"}
 

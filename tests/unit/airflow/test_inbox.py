@@ -6,8 +6,8 @@ import os
 import time
 from pathlib import Path
 
-from pipeline.airflow.inbox import newest_names
-from pipeline.airflow.request import allowed_source
+from millrace.airflow.inbox import newest_names
+from millrace.airflow.request import allowed_source
 
 
 def changed_at(path: Path, time_s: int) -> None:

@@ -10,10 +10,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from pipeline.airflow import ingest
-from pipeline.airflow.ingest import LABEL_MAX, map_label
-from pipeline.api import Store
-from pipeline.progress import Task, null_task
+from millrace.airflow import ingest
+from millrace.airflow.ingest import LABEL_MAX, map_label
+from millrace.api import Store
+from millrace.progress import Task, null_task
 from tests.unit.store.in_memory import cassandra, settings, store
 
 __all__ = ["cassandra", "settings", "store"]
@@ -55,7 +55,7 @@ def test_publish_logs_the_report_as_a_table_and_every_warning(
     monkeypatch.setattr(ingest, "get_current_context", lambda: context)
     monkeypatch.setattr(ingest, "field_titles", lambda _context: {})
     monkeypatch.setattr(ingest, "emit_loaded", lambda *_report, **_where: None)
-    with caplog.at_level(logging.INFO, logger="pipeline.airflow.ingest"):
+    with caplog.at_level(logging.INFO, logger="millrace.airflow.ingest"):
         said = ingest.publish(plan.to_json(), results)
     lines = [record.getMessage() for record in caplog.records]
     assert lines[0] == f"t@{said['version']}"

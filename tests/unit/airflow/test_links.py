@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from airflow.models.taskinstancekey import TaskInstanceKey
 
-from pipeline.airflow import is_ours
-from pipeline.airflow.links import LiveProgressLink, bridge_url, external_views, live_page
+from millrace.airflow import is_ours
+from millrace.airflow.links import LiveProgressLink, bridge_url, external_views, live_page
 
 RUN = "manual__2026-11-22T15:57:20.850814+00:00"
 QUOTED = "manual__2026-11-22T15%3A57%3A20.850814%2B00%3A00"

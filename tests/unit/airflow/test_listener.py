@@ -14,11 +14,11 @@ from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 from airflow.utils.state import TaskInstanceState
 from sqlalchemy.orm import configure_mappers
 
-from pipeline.airflow.identity import places_of
-from pipeline.airflow.listener import RunAndTaskListener
-from pipeline.airflow.sender import ReportSender
-from pipeline.errors import SourceTypeError
-from pipeline.progress import Event, validate_event
+from millrace.airflow.identity import places_of
+from millrace.airflow.listener import RunAndTaskListener
+from millrace.airflow.sender import ReportSender
+from millrace.errors import SourceTypeError
+from millrace.progress import Event, validate_event
 
 NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)
 
@@ -148,12 +148,12 @@ def test_the_scheduler_has_what_tasks_import_before_it_forks_its_workers(
     listener: RunAndTaskListener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     imported: list[str] = []
-    monkeypatch.setattr("pipeline.airflow.listener.import_module", imported.append)
+    monkeypatch.setattr("millrace.airflow.listener.import_module", imported.append)
     for part in ("triggerer", "dag-processor", "api-server"):
         monkeypatch.setattr("sys.argv", ["airflow", part])
         listener.on_starting(component=None)
     assert imported == []
     monkeypatch.setattr("sys.argv", ["airflow", "scheduler", "--skip-serve-logs"])
     listener.on_starting(component=None)
-    assert "pipeline.api" in imported
+    assert "millrace.api" in imported
     assert all(find_spec(name) for name in imported)

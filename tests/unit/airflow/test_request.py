@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from pipeline.airflow.form import allowed_roots, load_form
-from pipeline.airflow.request import allowed_source, load_options
-from pipeline.errors import SourceNotFoundError, SourceUnreadableError, UsageError
-from pipeline.settings import load_settings
-from pipeline.sources import SourceOptions, plan_source
+from millrace.airflow.form import allowed_roots, load_form
+from millrace.airflow.request import allowed_source, load_options
+from millrace.errors import SourceNotFoundError, SourceUnreadableError, UsageError
+from millrace.settings import load_settings
+from millrace.sources import SourceOptions, plan_source
 
 
 @pytest.fixture

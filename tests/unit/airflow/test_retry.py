@@ -10,8 +10,8 @@ import pytest
 from airflow.sdk import RetryAction
 from airflow.sdk.exceptions import AirflowFailException
 
-from pipeline import errors
-from pipeline.airflow.retry import RetriableErrors, will_retry
+from millrace import errors
+from millrace.airflow.retry import RetriableErrors, will_retry
 
 PASSING = [errors.StoreUnavailableError("x"), errors.StoreTimeoutError("x"), errors.ChunkMissingError("x")]
 LASTING = [

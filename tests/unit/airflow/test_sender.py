@@ -9,10 +9,10 @@ import time
 
 import pytest
 
-from pipeline.airflow import sender as module
-from pipeline.airflow.sender import WAITING_MAX, ReportSender, process_sink
-from pipeline.progress import Event, MemorySink, TaskIdentity, airflow_event
-from pipeline.settings import KafkaSettings
+from millrace.airflow import sender as module
+from millrace.airflow.sender import WAITING_MAX, ReportSender, process_sink
+from millrace.progress import Event, MemorySink, TaskIdentity, airflow_event
+from millrace.settings import KafkaSettings
 
 
 def event(number: int = 1) -> Event:

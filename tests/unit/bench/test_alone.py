@@ -12,7 +12,7 @@ import bench.alone
 from bench.alone import each_node_alone
 from bench.contestant import Outcome
 from bench.options import Options
-from pipeline.errors import StackError
+from millrace.errors import StackError
 
 VERSIONS: Any = {"flights": SimpleNamespace(label="1-abcdef", rows=7)}
 

@@ -9,9 +9,9 @@ import pytest
 
 import bench.compare
 from bench.compare import Whole, repeats, table_of
-from pipeline.api import Store
-from pipeline.errors import StackError
-from pipeline.settings import Settings
+from millrace.api import Store
+from millrace.errors import StackError
+from millrace.settings import Settings
 from tests.unit.store.fakes import FakeCassandra
 from tests.unit.store.in_memory import cassandra, settings, store
 

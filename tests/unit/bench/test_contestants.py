@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bench.contestant import Contestant, contestants, peak_rss_bytes
-from pipeline.errors import StackError
+from millrace.errors import StackError
 
 ECHO = (
     "import sys, json\n"

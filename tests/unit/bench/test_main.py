@@ -15,7 +15,7 @@ import bench.__main__ as command
 import bench.cluster
 from bench.cluster import Cluster
 from bench.report import Report
-from pipeline.errors import StackError
+from millrace.errors import StackError
 
 Told = list[str]
 

@@ -20,8 +20,8 @@ from bench.ours import Load, Read
 from bench.places import CSV_PLACES, FILTER_PLACES, LOAD_PLACES, READ_PLACES, Place
 from bench.profile import Profile, add_profile, timed
 from bench.report import Report
-from pipeline.api import Store
-from pipeline.settings import Settings
+from millrace.api import Store
+from millrace.settings import Settings
 from tests.unit.bench.wired import WiredCassandra
 from tests.unit.store.in_memory import settings
 
@@ -35,7 +35,7 @@ def profiled(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pr
     """Runs a contestant once without timers, as benchmarks do, and once with those that it is profiled with."""
     cassandra = WiredCassandra()
     monkeypatch.setattr(bench.ours, "connect", lambda: Store(cassandra, settings))
-    monkeypatch.setattr("pipeline.sources.csv_reader.BLOCK_BYTES", 20_000)  # several blocks, as a large file has
+    monkeypatch.setattr("millrace.sources.csv_reader.BLOCK_BYTES", 20_000)  # several blocks, as a large file has
 
     def run(work: Load | Read) -> Profile:
         work.run()

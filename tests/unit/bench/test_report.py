@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench.report import RATIOS, Report, machine, versions
-from pipeline.errors import InvalidSettingError
+from millrace.errors import InvalidSettingError
 
 
 def filled() -> Report:

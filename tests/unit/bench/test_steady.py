@@ -9,7 +9,7 @@ from bench.options import Options
 from bench.report import Report
 from bench.steady import Story
 from bench.traffic import percentile
-from pipeline.errors import InvalidSettingError
+from millrace.errors import InvalidSettingError
 
 
 def story(*times: float, replicas: int = 2) -> Story:

@@ -18,8 +18,8 @@ from cassandra.connection import _ConnectionIOBuffer
 from cassandra.protocol import ResultMessage
 from cassandra.query import BoundStatement
 
-from pipeline.store.driver import Losses, WideConnection
-from pipeline.store.session import CassandraSession
+from millrace.store.driver import Losses, WideConnection
+from millrace.store.session import CassandraSession
 from tests.unit.store.fakes import FakeCassandra
 
 __all__ = ["WiredCassandra"]

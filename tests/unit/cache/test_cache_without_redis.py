@@ -16,9 +16,9 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from pipeline.cache import ChunkCache
-from pipeline.errors import CacheError, InvalidSettingError
-from pipeline.settings import RedisSettings
+from millrace.cache import ChunkCache
+from millrace.errors import CacheError, InvalidSettingError
+from millrace.settings import RedisSettings
 
 
 @dataclass(frozen=True)
@@ -166,5 +166,5 @@ def test_whatever_a_port_answers_the_read_goes_on_with_one_warning_at_most(
 
 
 def test_importing_the_package_imports_no_client() -> None:
-    code = "import sys, pipeline.cache; sys.exit('redis' in sys.modules)"
+    code = "import sys, millrace.cache; sys.exit('redis' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0

@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.cache.circuit import Circuit
-from pipeline.cache.entries import CacheEntry, pack_entry, unpack_entry
-from pipeline.cache.memory import limit_bytes, rounds_up, value_cost_bytes, version_cost_bytes
-from pipeline.cache.places import Keys, byte_ranges
+from millrace.cache.circuit import Circuit
+from millrace.cache.entries import CacheEntry, pack_entry, unpack_entry
+from millrace.cache.memory import limit_bytes, rounds_up, value_cost_bytes, version_cost_bytes
+from millrace.cache.places import Keys, byte_ranges
 
 WRITER = UUID("00112233445566778899aabbccddeeff")
 

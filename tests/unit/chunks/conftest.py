@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pytest
 from hypothesis import strategies as st
 
-from pipeline.chunks import Chunk, ChunkSettings, TileLayout, assemble, decode_tile, encode_row_group
+from millrace.chunks import Chunk, ChunkSettings, TileLayout, assemble, decode_tile, encode_row_group
 
 TEXTS = ["", "a", "ab", "abc\0", "zz", "é", "日本語", "🙂" * 3, "N12345", "x" * 70, " ", "\n", "\ud7ff", "\uffff"]
 

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.chunks import cast_batch
-from pipeline.chunks.encode import assemble_as_stored
-from pipeline.chunks.stored_types import from_stored, number_type, to_stored
-from pipeline.chunks.tile import encode_tile
-from pipeline.errors import ChunkFormatError
+from millrace.chunks import cast_batch
+from millrace.chunks.encode import assemble_as_stored
+from millrace.chunks.stored_types import from_stored, number_type, to_stored
+from millrace.chunks.tile import encode_tile
+from millrace.errors import ChunkFormatError
 from tests.unit.chunks.conftest import through_a_chunk
 
 SPLIT = [pa.int16(), pa.uint16(), pa.int32(), pa.uint32()]

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.chunks import cast_batch
-from pipeline.chunks.decimal_floats import is_scaled, scale_decimals
-from pipeline.chunks.encode import assemble_as_stored
-from pipeline.chunks.stored_types import from_stored, number_type, to_stored
-from pipeline.errors import ChunkFormatError
+from millrace.chunks import cast_batch
+from millrace.chunks.decimal_floats import is_scaled, scale_decimals
+from millrace.chunks.encode import assemble_as_stored
+from millrace.chunks.stored_types import from_stored, number_type, to_stored
+from millrace.errors import ChunkFormatError
 from tests.unit.chunks.conftest import through_a_chunk
 
 ROWS = 1024

@@ -17,10 +17,10 @@ import xxhash
 import zstandard
 from isal import isal_zlib
 
-from pipeline.chunks import ChunkSettings, Tile, TileLayout, decode_tile, encode_row_group
-from pipeline.chunks.gzip_member import crc_and_size
-from pipeline.chunks.narrow import narrow_batch
-from pipeline.errors import ChecksumMismatchError, ChunkError, ChunkFormatError
+from millrace.chunks import ChunkSettings, Tile, TileLayout, decode_tile, encode_row_group
+from millrace.chunks.gzip_member import crc_and_size
+from millrace.chunks.narrow import narrow_batch
+from millrace.errors import ChecksumMismatchError, ChunkError, ChunkFormatError
 
 WHERE = {"dataset": "flights", "version": "12-3fa9c1", "chunk": 4, "tile": 2, "node": "127.0.0.2"}
 CODECS = ["gzip", "zstd", "none"]
@@ -226,8 +226,8 @@ _BOMB = """
 import sys
 import xxhash, zstandard
 from isal import isal_zlib
-from pipeline.chunks import decode_tile
-from pipeline.errors import ChunkFormatError
+from millrace.chunks import decode_tile
+from millrace.errors import ChunkFormatError
 
 piece = bytes(1_000_000)
 

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.chunks import ChunkSettings, RowGrouper, choose_row_group_bytes
-from pipeline.chunks.sizes import cumulative_row_bytes
-from pipeline.errors import InvalidSettingError, SourceTypeError
+from millrace.chunks import ChunkSettings, RowGrouper, choose_row_group_bytes
+from millrace.chunks.sizes import cumulative_row_bytes
+from millrace.errors import InvalidSettingError, SourceTypeError
 
 
 def groups(batches: list[pa.RecordBatch], row_group_bytes: int) -> list[pa.RecordBatch]:
@@ -177,7 +177,7 @@ def test_a_grouper_without_a_size_is_refused() -> None:
 @pytest.mark.parametrize("codec", ["gzip", "zstd", "none"])
 @pytest.mark.parametrize("noise", [2, 50, 256])
 def test_the_chosen_size_fills_most_of_a_chunk(codec: str, noise: int) -> None:
-    from pipeline.chunks import TileLayout, encode_row_group
+    from millrace.chunks import TileLayout, encode_row_group
 
     rng = np.random.default_rng(1)
     rows = 400_000

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from isal import igzip_lib
 
-from pipeline.chunks.codecs import CODECS
-from pipeline.chunks.gzip_member import write_gzip_member
+from millrace.chunks.codecs import CODECS
+from millrace.chunks.gzip_member import write_gzip_member
 
 SIZES = [0, 1, 4, 8_191, 32_767, 32_768, 32_769, 65_535, 65_536, 131_071, 262_143, 262_144, 262_145, 700_000]
 

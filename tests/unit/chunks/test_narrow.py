@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.chunks import RowGroup, cast_batch, compute_stats
-from pipeline.chunks.narrow import narrow_batch
+from millrace.chunks import RowGroup, cast_batch, compute_stats
+from millrace.chunks.narrow import narrow_batch
 
 
 def narrowed(array: pa.Array, **options: Any) -> pa.Array:

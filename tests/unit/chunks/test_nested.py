@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.chunks import (
+from millrace.chunks import (
     Chunk,
     ChunkSettings,
     RowGrouper,
@@ -21,9 +21,9 @@ from pipeline.chunks import (
     column_stats,
     encode_row_group,
 )
-from pipeline.chunks.compact import compact_batch
-from pipeline.chunks.nested import nulls_of, with_children
-from pipeline.chunks.take import filtered, taken
+from millrace.chunks.compact import compact_batch
+from millrace.chunks.nested import nulls_of, with_children
+from millrace.chunks.take import filtered, taken
 from tests.unit.chunks.conftest import OTHERS, PRIMITIVES, decoded_tiles
 
 SMALLEST = 64 * 1024

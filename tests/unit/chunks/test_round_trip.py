@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.chunks import (
+from millrace.chunks import (
     Chunk,
     ChunkSettings,
     RowGroup,
@@ -21,7 +21,7 @@ from pipeline.chunks import (
     encode_row_group,
     stats_schema,
 )
-from pipeline.errors import ChunkFormatError, RowTooLargeError
+from millrace.errors import ChunkFormatError, RowTooLargeError
 from tests.unit.chunks.conftest import decoded_tiles
 
 SMALLEST = 64 * 1024
@@ -134,7 +134,7 @@ def test_a_row_that_no_chunk_can_hold_is_refused_with_its_columns_and_sizes() ->
 def test_rows_that_shrink_to_nothing_are_still_cut_where_a_reader_could_not_hold_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("pipeline.chunks.encode.TILE_RAW_BYTES_MAX", 1_000_000)
+    monkeypatch.setattr("millrace.chunks.encode.TILE_RAW_BYTES_MAX", 1_000_000)
     layout = TileLayout(((0,),))
     batch = pa.record_batch([pa.array([b"0" * 300_000] * 8)], ["zeros"])
     chunks = encode_row_group(batch, ChunkSettings(), layout)

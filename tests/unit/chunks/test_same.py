@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.chunks.same import same_values
-from pipeline.chunks.take import taken
+from millrace.chunks.same import same_values
+from millrace.chunks.take import taken
 from tests.unit.chunks.conftest import DICTIONARIES, OTHERS, PRIMITIVES, make_array
 
 ROWS = 24

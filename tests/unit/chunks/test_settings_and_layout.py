@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.chunks import ChunkSettings, TileLayout, encode_row_group
-from pipeline.errors import ChunkFormatError, InvalidSettingError
+from millrace.chunks import ChunkSettings, TileLayout, encode_row_group
+from millrace.errors import ChunkFormatError, InvalidSettingError
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.chunks import cast_batch
-from pipeline.chunks.short_text import decode_short, encode_short
-from pipeline.errors import ChunkFormatError
+from millrace.chunks import cast_batch
+from millrace.chunks.short_text import decode_short, encode_short
+from millrace.errors import ChunkFormatError
 
 TYPES = [pa.string(), pa.large_string(), pa.binary(), pa.large_binary()]
 

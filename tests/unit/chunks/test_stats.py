@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.chunks import ColumnStats, cast_batch, column_stats, compute_stats, merge_stats, stats_schema
-from pipeline.chunks.text_bounds import text_bounds
+from millrace.chunks import ColumnStats, cast_batch, column_stats, compute_stats, merge_stats, stats_schema
+from millrace.chunks.text_bounds import text_bounds
 
 ALIKE = [b"aaaaaa", b"aaaaaab", b"ab", b""]
 

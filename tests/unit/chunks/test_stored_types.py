@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.chunks import cast_batch, cast_stored_numbers, wider_schema
-from pipeline.chunks.stored_types import number_type, to_stored
-from pipeline.errors import ChunkFormatError, SourceTypeError
+from millrace.chunks import cast_batch, cast_stored_numbers, wider_schema
+from millrace.chunks.stored_types import number_type, to_stored
+from millrace.errors import ChunkFormatError, SourceTypeError
 
 LOOKALIKE = pa.record_batch(
     [pa.array([{"divide_by_10": 5}], pa.struct([pa.field("divide_by_10", pa.int8(), False)]))], ["a"]

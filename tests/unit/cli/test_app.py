@@ -13,10 +13,10 @@ from typing import Any
 import click
 import pytest
 
-from pipeline.cli import main
-from pipeline.cli.app import COMMANDS, cli
-from pipeline.cli.invocation import Invocation, json_option, pass_invocation, strict_option
-from pipeline.errors import (
+from millrace.cli import main
+from millrace.cli.app import COMMANDS, cli
+from millrace.cli.invocation import Invocation, json_option, pass_invocation, strict_option
+from millrace.errors import (
     DatasetNotFoundError,
     InvalidNameError,
     LoadInterruptedError,
@@ -188,7 +188,7 @@ def test_strict_and_not_degraded_is_0(command: Callable[[Body], None], capsys: p
     assert json.loads(capsys.readouterr().out) == {"degraded": False}
 
 
-@pytest.mark.parametrize("name", ["pipeline.progress", "millrace.cache"])
+@pytest.mark.parametrize("name", ["millrace.progress", "millrace.cache"])
 def test_warnings_of_the_product_are_lines_and_its_gossip_is_not(
     command: Callable[[Body], None], capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
@@ -223,7 +223,7 @@ def test_every_command_has_help_with_an_example_and_speaks_json(name: str, capsy
 def test_help_and_wrong_usage_load_nothing_heavy() -> None:
     script = """
 import contextlib, io, sys
-from pipeline.cli import main
+from millrace.cli import main
 with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
     assert main(["--help"]) == 0
     assert main(["load", "--help"]) == 0
@@ -236,7 +236,7 @@ print(sorted(heavy & set(sys.modules)))
 
 
 def test_python_dash_m_pipeline_is_millrace() -> None:
-    done = subprocess.run([sys.executable, "-m", "pipeline", "--version"], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-m", "millrace", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("millrace ")
 
 
@@ -246,8 +246,8 @@ def test_python_dash_m_pipeline_is_millrace() -> None:
 PIPE = """
 import sys, click
 from types import ModuleType
-import pipeline.cli.app as app
-from pipeline.cli.output import print_table
+import millrace.cli.app as app
+from millrace.cli.output import print_table
 @click.command()
 def command():
     for _ in range(10_000):

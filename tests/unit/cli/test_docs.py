@@ -7,14 +7,14 @@ import click
 import pyarrow.csv as pc
 import pytest
 
-from pipeline.cli.app import COMMANDS, cli
-from pipeline.cli.reference import markdown
+from millrace.cli.app import COMMANDS, cli
+from millrace.cli.reference import markdown
 
 PAGE = Path(__file__).parents[3] / "docs" / "cli.md"
 
 
 def test_the_page_says_what_the_commands_say() -> None:
-    assert PAGE.read_text() == markdown(), "run: python -m pipeline.cli.reference > docs/cli.md"
+    assert PAGE.read_text() == markdown(), "run: python -m millrace.cli.reference > docs/cli.md"
 
 
 @pytest.mark.parametrize("name", list(COMMANDS))

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from pipeline import progress
-from pipeline.api import Store
-from pipeline.cli import init, main
-from pipeline.errors import ProgressError, StoreSchemaError, StoreUnavailableError
-from pipeline.settings import KafkaSettings
+from millrace import progress
+from millrace.api import Store
+from millrace.cli import init, main
+from millrace.errors import ProgressError, StoreSchemaError, StoreUnavailableError
+from millrace.settings import KafkaSettings
 from tests.ports import free_port
 
 NODE_DOWN = StoreUnavailableError("tables are made only with every node up; missing: 127.0.0.2")

@@ -11,7 +11,7 @@ import pytest
 
 HEAD = """
 import ctypes, json, os, sys, time
-from pipeline.cli.interrupts import Interrupted, Interrupts
+from millrace.cli.interrupts import Interrupted, Interrupts
 def stuck_natively():
     libc, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(64)
     libc.pthread_mutex_lock(mutex)
@@ -116,7 +116,7 @@ def test_unwinding_that_takes_too_long_is_ended() -> None:
 
 
 def test_a_second_signal_ends_the_process_at_once() -> None:
-    running = Running("import pipeline.cli.interrupts as module\nmodule.UNWIND_S = 600\n" + SLOW)
+    running = Running("import millrace.cli.interrupts as module\nmodule.UNWIND_S = 600\n" + SLOW)
     running.stop()
     assert running.process.stdout is not None
     assert running.process.stdout.readline() == "unwinding\n"
@@ -142,7 +142,7 @@ def test_afterwards_the_handlers_are_the_ones_from_before() -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     wakeup = signal.set_wakeup_fd(-1)
     signal.set_wakeup_fd(wakeup)
-    from pipeline.cli.interrupts import Interrupts
+    from millrace.cli.interrupts import Interrupts
 
     with Interrupts() as interrupts:
         assert signal.getsignal(signal.SIGINT) not in before

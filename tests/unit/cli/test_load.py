@@ -5,12 +5,12 @@ from typing import Any
 import click
 import pytest
 
-from pipeline.cli import load
-from pipeline.cli.app import cli
-from pipeline.errors import InvalidSettingError, UsageError
-from pipeline.load import LoadOptions
-from pipeline.settings import LoadSettings
-from pipeline.sources import SourceOptions
+from millrace.cli import load
+from millrace.cli.app import cli
+from millrace.errors import InvalidSettingError, UsageError
+from millrace.load import LoadOptions
+from millrace.settings import LoadSettings
+from millrace.sources import SourceOptions
 
 
 def parsed(*args: str) -> dict[str, Any]:

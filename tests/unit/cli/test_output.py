@@ -12,7 +12,7 @@ from uuid import UUID
 import pyarrow as pa
 import pytest
 
-from pipeline.cli.output import (
+from millrace.cli.output import (
     human_bytes,
     human_seconds,
     print_facts,
@@ -23,7 +23,7 @@ from pipeline.cli.output import (
     visible,
     warn,
 )
-from pipeline.cli.preview import print_preview
+from millrace.cli.preview import print_preview
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from pathlib import Path
 import click
 import pytest
 
-from pipeline.cli.read import _ask_to_replace, _local
-from pipeline.errors import UsageError
+from millrace.cli.read import _ask_to_replace, _local
+from millrace.errors import UsageError
 
 
 class Terminal(io.StringIO):

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from pipeline import progress
-from pipeline.cli import reporting
-from pipeline.cli.output import say
-from pipeline.cli.reporting import Bar, draws_bars, reported
-from pipeline.errors import LoadInterruptedError
-from pipeline.progress import MemorySink
-from pipeline.settings import KafkaSettings
+from millrace import progress
+from millrace.cli import reporting
+from millrace.cli.output import say
+from millrace.cli.reporting import Bar, draws_bars, reported
+from millrace.errors import LoadInterruptedError
+from millrace.progress import MemorySink
+from millrace.settings import KafkaSettings
 
 
 class Terminal(io.StringIO):

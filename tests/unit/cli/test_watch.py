@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from pipeline.cli import main
+from millrace.cli import main
 from tests.ports import free_port
 from tests.unit.sse_bridge.world import record
 

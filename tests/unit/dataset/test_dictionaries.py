@@ -11,11 +11,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.chunks.same import same_values
-from pipeline.chunks.take import taken
-from pipeline.dataset.dictionaries import Dictionaries, DictionaryError
-from pipeline.dataset.writers import WRITERS
-from pipeline.errors import UsageError
+from millrace.chunks.same import same_values
+from millrace.chunks.take import taken
+from millrace.dataset.dictionaries import Dictionaries, DictionaryError
+from millrace.dataset.writers import WRITERS
+from millrace.errors import UsageError
 
 NAN, OTHER_NAN = struct.unpack("<2d", struct.pack("<2Q", 0x7FF8000000000000, 0x7FF8000000000001))
 INTERVAL = pa.struct([("left", pa.int64()), ("right", pa.int64())])

@@ -15,11 +15,11 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from pipeline.dataset.export import Exported, discard_parts, export, format_of
-from pipeline.dataset.plain import flat_type
-from pipeline.dataset.shown import as_text
-from pipeline.dataset.writers import WRITERS
-from pipeline.errors import OutputError, StoreUnavailableError, UsageError
+from millrace.dataset.export import Exported, discard_parts, export, format_of
+from millrace.dataset.plain import flat_type
+from millrace.dataset.shown import as_text
+from millrace.dataset.writers import WRITERS
+from millrace.errors import OutputError, StoreUnavailableError, UsageError
 
 SIMPLE = pa.schema(
     [pa.field("n", pa.int64(), nullable=False), pa.field("s", pa.string(), metadata={"a": "b"})], {"made": "here"}

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipeline.dataset.filters import parse_filter
-from pipeline.dataset.literals import comparable_type
-from pipeline.errors import UsageError
+from millrace.dataset.filters import parse_filter
+from millrace.dataset.literals import comparable_type
+from millrace.errors import UsageError
 
 FLIGHTS = pa.schema(
     [

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from pipeline.chunks import compute_stats
-from pipeline.dataset.filters import parse_filter
-from pipeline.dataset.prune import kept_chunks
+from millrace.chunks import compute_stats
+from millrace.dataset.filters import parse_filter
+from millrace.dataset.prune import kept_chunks
 from tests.unit.chunks.conftest import DICTIONARIES, PRIMITIVES, make_array
 
 REFUSED = (pa.ArrowNotImplementedError, pa.ArrowInvalid, pa.ArrowTypeError)

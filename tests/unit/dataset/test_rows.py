@@ -12,13 +12,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from pipeline.chunks import ChunkSettings, TileLayout, encode_row_group
-from pipeline.dataset import Dataset
-from pipeline.dataset.conditions import columns_for
-from pipeline.dataset.filters import parse_filter
-from pipeline.dataset.literals import comparable_type
-from pipeline.dataset.rows import only_rows, passing_rows
-from pipeline.settings import ReadSettings
+from millrace.chunks import ChunkSettings, TileLayout, encode_row_group
+from millrace.dataset import Dataset
+from millrace.dataset.conditions import columns_for
+from millrace.dataset.filters import parse_filter
+from millrace.dataset.literals import comparable_type
+from millrace.dataset.rows import only_rows, passing_rows
+from millrace.settings import ReadSettings
 from tests.unit.chunks.conftest import DICTIONARIES, OTHERS, PRIMITIVES, make_array, same
 from tests.unit.chunks.test_nested import WRAPPERS
 from tests.unit.dataset.test_scan import Shelf, ref_of

@@ -11,11 +11,11 @@ from uuid import UUID
 import pyarrow as pa
 import pytest
 
-from pipeline.chunks import Chunk, ChunkSettings, TileLayout, decode_tile, encode_row_group
-from pipeline.dataset.scan import Scan
-from pipeline.errors import ChecksumMismatchError, ChunkFormatError, ChunkMissingError
-from pipeline.settings import ReadSettings
-from pipeline.store.manifest import ChunkRef, TileRef
+from millrace.chunks import Chunk, ChunkSettings, TileLayout, decode_tile, encode_row_group
+from millrace.dataset.scan import Scan
+from millrace.errors import ChecksumMismatchError, ChunkFormatError, ChunkMissingError
+from millrace.settings import ReadSettings
+from millrace.store.manifest import ChunkRef, TileRef
 
 SCHEMA = pa.schema([("n", pa.int64()), ("text", pa.string())])
 LAYOUT = TileLayout.for_schema(SCHEMA)
@@ -235,7 +235,7 @@ def test_the_only_chunk_that_is_read_is_decoded_by_two_threads_and_comes_as_it_w
         at_work.add(threading.current_thread().name.rpartition("_")[0])
         return decode_tile(*args, **kwargs)
 
-    monkeypatch.setattr("pipeline.store.manifest.decode_tile", watched)
+    monkeypatch.setattr("millrace.store.manifest.decode_tile", watched)
     one = Scan(Shelf([made]), None, schema, layout, None, ReadSettings())
     [back] = list(one.batches([ref_of(made, 0)]))
     assert back.equals(rows)

@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.api import Store
-from pipeline.errors import MillraceError, SourceTypeError, StoreError
-from pipeline.load import LoadOptions
-from pipeline.sources import SourceOptions
+from millrace.api import Store
+from millrace.errors import MillraceError, SourceTypeError, StoreError
+from millrace.load import LoadOptions
+from millrace.sources import SourceOptions
 
 BIG = 9007199254740995
 """A whole number that no double is."""

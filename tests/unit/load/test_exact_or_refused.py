@@ -14,13 +14,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.api import Store
-from pipeline.chunks.nested import nulls_of
-from pipeline.chunks.same import same_values
-from pipeline.dataset.export import export
-from pipeline.errors import MillraceError
-from pipeline.load import LoadOptions
-from pipeline.sources import SourceOptions, open_source, plan_source
+from millrace.api import Store
+from millrace.chunks.nested import nulls_of
+from millrace.chunks.same import same_values
+from millrace.dataset.export import export
+from millrace.errors import MillraceError
+from millrace.load import LoadOptions
+from millrace.sources import SourceOptions, open_source, plan_source
 from tests.unit.chunks.conftest import make_array
 
 DOCS = Path(__file__).parents[3] / "docs" / "format.md"

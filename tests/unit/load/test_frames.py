@@ -17,11 +17,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from local_stack.settings import CHECKOUT
-from pipeline.api import Store
-from pipeline.dataset import Dataset, frames
-from pipeline.errors import UsageError
-from pipeline.load import LoadOptions
+from local_stack.settings import CHECKOUT, PYTHON_PATH
+from millrace.api import Store
+from millrace.dataset import Dataset, frames
+from millrace.errors import UsageError
+from millrace.load import LoadOptions
 from tests.pandas_folder import pandas_folder
 
 FRAME = pl.DataFrame(
@@ -145,9 +145,9 @@ def test_a_package_that_is_not_installed_is_named(flights: Dataset, monkeypatch:
 PANDAS = r"""
 import datetime as dt, json, os, sys
 import pandas as pd, pyarrow as pa
-from pipeline.api import Store
-from pipeline.load import LoadOptions
-from pipeline.settings import load_settings
+from millrace.api import Store
+from millrace.load import LoadOptions
+from millrace.settings import load_settings
 from tests.unit.store.fakes import FakeCassandra
 
 def kinds(frame):
@@ -216,7 +216,11 @@ print(json.dumps(told))
 def told_with_pandas(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What a process that has pandas says; this one has none."""
     home = tmp_path_factory.mktemp("home")
-    env = {"PATH": os.environ["PATH"], "PYTHONPATH": f"{CHECKOUT}:{pandas_folder()}", "MILLRACE_HOME": str(home)}
+    env = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": f"{PYTHON_PATH}:{pandas_folder()}",
+        "MILLRACE_HOME": str(home),
+    }
     done = subprocess.run(
         [sys.executable, "-c", PANDAS], env=env, cwd=home, capture_output=True, text=True, timeout=250, check=False
     )
@@ -262,10 +266,14 @@ def test_whole_numbers_stay_whole_in_pandas(told_with_pandas: dict[str, Any]) ->
 
 def test_no_command_imports_pandas_where_it_is_installed(tmp_path: Path) -> None:
     code = (
-        "import sys, pyarrow as pa; sys.argv = ['millrace', '--version']; from pipeline.__main__ import main; "
+        "import sys, pyarrow as pa; sys.argv = ['millrace', '--version']; from millrace.__main__ import main; "
         "assert main() == 0; pa.array([1]); sys.exit('pandas' in sys.modules)"
     )
-    env = {"PATH": os.environ["PATH"], "PYTHONPATH": f"{CHECKOUT}:{pandas_folder()}", "MILLRACE_HOME": str(tmp_path)}
+    env = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": f"{PYTHON_PATH}:{pandas_folder()}",
+        "MILLRACE_HOME": str(tmp_path),
+    }
     assert subprocess.run([sys.executable, "-c", code], env=env, timeout=100, check=False).returncode == 0
 
 
@@ -277,7 +285,7 @@ def test_the_page_about_python_is_true(
     assert len(blocks) == 2
     (tmp_path / "flights.csv").write_text("month,carrier,arr_delay\n1,UA,5\n1,B6,7\n2,UA,1\n")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("pipeline.connect", lambda: store)
+    monkeypatch.setattr("millrace.connect", lambda: store)
     within: dict[str, Any] = {}
     exec(blocks[0], within)
     assert within["table"].to_pydict() == {"carrier": ["UA", "B6"], "arr_delay": [5, 7]}

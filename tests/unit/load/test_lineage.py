@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.load.lineage import heads
+from millrace.load.lineage import heads
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ import pyarrow.compute as pc
 import pytest
 from cassandra import ConsistencyLevel, Unavailable
 
-from pipeline.api import Store
-from pipeline.errors import (
+from millrace.api import Store
+from millrace.errors import (
     ChunkMissingError,
     DatasetNotFoundError,
     InvalidNameError,
@@ -27,11 +27,11 @@ from pipeline.errors import (
     SourceTypeError,
     StoreError,
 )
-from pipeline.load import LoadOptions, LoadPlan, SplitResult
-from pipeline.settings import Settings
-from pipeline.sources import SourceOptions
-from pipeline.store.session import TWO
-from pipeline.store.version import CATALOGUE_BUCKET, PAGES_BUCKET, Version
+from millrace.load import LoadOptions, LoadPlan, SplitResult
+from millrace.settings import Settings
+from millrace.sources import SourceOptions
+from millrace.store.session import TWO
+from millrace.store.version import CATALOGUE_BUCKET, PAGES_BUCKET, Version
 from tests.unit.store.fakes import Attempt, FakeCassandra
 
 Csv = Callable[..., str]
@@ -408,7 +408,7 @@ def degrade(*tables: str) -> Callable[[Attempt], Any]:
 def test_whatever_is_on_one_node_only_is_on_record_and_in_the_report(
     store: Store, cassandra: FakeCassandra, csv: Csv, table: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.load.split._heal_own", lambda *args: 1)  # the fake has no write times
+    monkeypatch.setattr("millrace.load.split._heal_own", lambda *args: 1)  # the fake has no write times
     cassandra.behave = degrade(table)
     report = store.load("flights", csv(100))
     assert report.degraded

@@ -7,7 +7,7 @@ import threading
 import pyarrow as pa
 import pytest
 
-from pipeline.load.memory import loader_memory
+from millrace.load.memory import loader_memory
 
 
 def backend() -> str:

@@ -7,9 +7,9 @@ import json
 import pyarrow as pa
 import pytest
 
-from pipeline.load import LoadReport
-from pipeline.load.outcome import outcome
-from pipeline.progress.reporter import RESULT_BYTES_MAX
+from millrace.load import LoadReport
+from millrace.load.outcome import outcome
+from millrace.progress.reporter import RESULT_BYTES_MAX
 
 REPORT = LoadReport(
     dataset="flights",

@@ -14,11 +14,11 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipeline.api import Store
-from pipeline.errors import MillraceError, SourceFormatError, SourceNotFoundError, SourceTypeError, UsageError
-from pipeline.load import LoadOptions
-from pipeline.sources import SourceOptions
-from pipeline.sources.python_data import copied
+from millrace.api import Store
+from millrace.errors import MillraceError, SourceFormatError, SourceNotFoundError, SourceTypeError, UsageError
+from millrace.load import LoadOptions
+from millrace.sources import SourceOptions
+from millrace.sources.python_data import copied
 
 APPEND = LoadOptions(mode="append")
 TABLE = pa.table(
@@ -80,7 +80,7 @@ def test_an_array_of_structs_is_a_table(store: Store) -> None:
 
 def test_a_dataset_is_a_source_of_another_one(store: Store) -> None:
     store.load("t", TABLE)
-    assert store.load("copy", store.dataset("t")).source == "python:pipeline.Dataset"
+    assert store.load("copy", store.dataset("t")).source == "python:millrace.Dataset"
     assert store.dataset("copy").to_table().equals(TABLE)
 
 
@@ -267,7 +267,7 @@ def test_a_list_that_is_none_is_refused(
 COPYING = """
 import sys
 import numpy as np, pyarrow as pa
-from pipeline.sources.python_data import copied
+from millrace.sources.python_data import copied
 
 ROWS = 500_000
 schema = pa.schema({"n": pa.int64(), "x": pa.float64()})

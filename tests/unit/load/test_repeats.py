@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.api import Store
-from pipeline.errors import SourceChangedError, SourceFormatError, StoreError
-from pipeline.load import LoadOptions
-from pipeline.load.repeats import PathSet
-from pipeline.sources import SourceOptions, restore_bytes
+from millrace.api import Store
+from millrace.errors import SourceChangedError, SourceFormatError, StoreError
+from millrace.load import LoadOptions
+from millrace.load.repeats import PathSet
+from millrace.sources import SourceOptions, restore_bytes
 from tests.unit.store.fakes import FakeCassandra
 
 Csv = Callable[..., str]

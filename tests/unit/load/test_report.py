@@ -10,14 +10,14 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from pipeline.api import Store
-from pipeline.errors import SourceTypeError, UsageError
-from pipeline.load import LoadOptions
-from pipeline.load.columns import columns_line, reported_columns
-from pipeline.load.facts import report_facts, report_table
-from pipeline.load.measure import measure
-from pipeline.progress import null_task
-from pipeline.sources import SourceOptions
+from millrace.api import Store
+from millrace.errors import SourceTypeError, UsageError
+from millrace.load import LoadOptions
+from millrace.load.columns import columns_line, reported_columns
+from millrace.load.facts import report_facts, report_table
+from millrace.load.measure import measure
+from millrace.progress import null_task
+from millrace.sources import SourceOptions
 
 Csv = Callable[..., str]
 

@@ -12,11 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.api import Store
-from pipeline.chunks import encode_row_group
-from pipeline.errors import DatasetNotFoundError, SourceChangedError
-from pipeline.load import LoadOptions
-from pipeline.load.resume import LeftWhole, _same, after_kept
+from millrace.api import Store
+from millrace.chunks import encode_row_group
+from millrace.errors import DatasetNotFoundError, SourceChangedError
+from millrace.load import LoadOptions
+from millrace.load.resume import LeftWhole, _same, after_kept
 from tests.unit.store.fakes import FakeCassandra
 
 SMALL = LoadOptions(chunk_bytes=65_536)
@@ -193,10 +193,10 @@ def test_a_part_that_was_kept_is_followed_by_the_rest(
         update={"load": store.settings.load.model_copy(update={"bucket_bytes": 1, "encode_threads": 1})}
     )
     monkeypatch.setattr(store, "settings", small)
-    monkeypatch.setattr("pipeline.load.split.encode_row_group", dies)
+    monkeypatch.setattr("millrace.load.split.encode_row_group", dies)
     with pytest.raises(RuntimeError):
         begin(store, source)
-    monkeypatch.setattr("pipeline.load.split.encode_row_group", encode_row_group)
+    monkeypatch.setattr("millrace.load.split.encode_row_group", encode_row_group)
     plan = store.plan("data", str(source), SMALL, run="night")
     result = store.load_split(plan, None)
     assert result.inherited

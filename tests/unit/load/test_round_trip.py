@@ -13,10 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.api import Store
-from pipeline.dataset import Dataset
-from pipeline.load import LoadOptions
-from pipeline.sources import SourceOptions
+from millrace.api import Store
+from millrace.dataset import Dataset
+from millrace.load import LoadOptions
+from millrace.sources import SourceOptions
 from tests.unit.chunks.conftest import make_array, same, types
 
 PIECE_BYTES = 70_000

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 from cassandra.cluster import NoHostAvailable
 
-from pipeline.api import Store
-from pipeline.errors import (
+from millrace.api import Store
+from millrace.errors import (
     ChunkMissingError,
     SourceTypeError,
     StoreError,
@@ -23,20 +23,20 @@ from pipeline.errors import (
     UsageError,
     VersionNotFoundError,
 )
-from pipeline.load import LoadOptions, LoadPlan, LoadReport, merge
-from pipeline.load.lineage import heads
-from pipeline.load.resume import LeftWhole
-from pipeline.store import sweep
-from pipeline.store.chunk_writer import ChunkWriter
-from pipeline.store.ledger import Ledger
-from pipeline.store.sweep import Sweeper
-from pipeline.store.version import CATALOGUE_BUCKET, CONDEMNED, DELETED, PAGES_BUCKET, WITHDRAWN, Version
-from pipeline.store.writer import ReplicatedWriter
+from millrace.load import LoadOptions, LoadPlan, LoadReport, merge
+from millrace.load.lineage import heads
+from millrace.load.resume import LeftWhole
+from millrace.store import sweep
+from millrace.store.chunk_writer import ChunkWriter
+from millrace.store.ledger import Ledger
+from millrace.store.sweep import Sweeper
+from millrace.store.version import CATALOGUE_BUCKET, CONDEMNED, DELETED, PAGES_BUCKET, WITHDRAWN, Version
+from millrace.store.writer import ReplicatedWriter
 from tests.unit.store.fakes import FakeCassandra, FakeHost
 
 Csv = Callable[..., str]
 APPEND = LoadOptions(mode="append")
-PUBLISH = import_module("pipeline.load.publish")
+PUBLISH = import_module("millrace.load.publish")
 """The module: its package has a function of that name."""
 
 
@@ -320,7 +320,7 @@ def test_two_attempts_of_one_run_and_appends_to_each_of_them_double_nothing(
     store.load("d", csv(3))
     plan, [one] = begun(store, csv(3, first=10, name="b.csv"), run="twice")
     with monkeypatch.context() as patched:
-        patched.setattr("pipeline.load.split.left_whole", lambda *_arguments, **_more: LeftWhole())
+        patched.setattr("millrace.load.split.left_whole", lambda *_arguments, **_more: LeftWhole())
         two = store.load_split(plan, None)
     assert one.writer != two.writer
     early: list[Any] = []
@@ -588,8 +588,8 @@ def test_appends_to_what_a_sweep_condemned_while_its_deletion_was_taken_back_los
 def test_an_append_published_while_its_parent_is_swept_keeps_the_parents_lists(
     store: Store, cassandra: FakeCassandra, csv: Csv, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.load.lists.list_pages_max", lambda _columns: 2)
-    monkeypatch.setattr("pipeline.load.lists.INLINE_PAGES", 0)
+    monkeypatch.setattr("millrace.load.lists.list_pages_max", lambda _columns: 2)
+    monkeypatch.setattr("millrace.load.lists.INLINE_PAGES", 0)
     for k in range(4):
         store.load("d", csv(3, first=10 * k, name=f"{k}.csv"), APPEND)
     parent = store.version("d")

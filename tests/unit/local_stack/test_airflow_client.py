@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from local_stack.airflow_client import AirflowClient
-from pipeline.errors import StackError
+from millrace.errors import StackError
 
 
 class Answers(BaseHTTPRequestHandler):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from local_stack.artifacts import ENVIRONMENTS, LOCKS, class_path, read_lock
-from pipeline.errors import StackError
+from millrace.errors import StackError
 
 COORDINATES = Path("org/example/thing/1.0/thing-1.0.jar")
 

@@ -9,7 +9,7 @@ import pytest
 
 from local_stack import flights
 from local_stack.flights import FLIGHTS_ROWS, place_flights
-from pipeline.errors import StackError
+from millrace.errors import StackError
 
 
 def test_the_file_is_taken_out_once_and_whole(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from local_stack.machine import memory_total_mb, require_disk, require_memory, sizes
 from local_stack.ports import Port, holder, require_free
 from local_stack.settings import StackSettings
-from pipeline.errors import StackError
+from millrace.errors import StackError
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from local_stack.processes import Started, read_pid_file, spawn, stop
-from pipeline.errors import StackError
+from millrace.errors import StackError
 
 FOREVER = "signal.pause()"
 IGNORES_TERM = "signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); signal.pause()"

@@ -23,8 +23,8 @@ from local_stack.services.redis import Redis, redis_server, version_of
 from local_stack.settings import StackSettings
 from local_stack.stack import Stack
 from local_stack.templating import render
-from pipeline.errors import StackError
-from pipeline.settings import load_settings
+from millrace.errors import StackError
+from millrace.settings import load_settings
 
 
 @pytest.fixture

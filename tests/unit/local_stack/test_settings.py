@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from local_stack.settings import load_stack_settings
-from pipeline.errors import InvalidSettingError
+from millrace.errors import InvalidSettingError
 
 
 @pytest.mark.parametrize(

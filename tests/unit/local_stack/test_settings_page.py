@@ -6,8 +6,8 @@ import pytest
 
 from local_stack.settings import CHECKOUT, StackSettings
 from local_stack.settings_page import markdown
-from pipeline.setting_names import NO_SETTINGS, setting_fields, variable_name
-from pipeline.settings import Settings
+from millrace.setting_names import NO_SETTINGS, setting_fields, variable_name
+from millrace.settings import Settings
 
 ROWS = [row.split(" | ") for row in markdown().splitlines() if row.startswith("| `MILLRACE_")]
 

@@ -22,7 +22,7 @@ from local_stack.ports import Port
 from local_stack.services.base import Place, Service
 from local_stack.settings import StackSettings
 from local_stack.stack import Stack
-from pipeline.errors import StackError, UsageError
+from millrace.errors import StackError, UsageError
 from tests.ports import free_ports
 
 LISTENS = """
@@ -421,7 +421,7 @@ def initialised(monkeypatch: pytest.MonkeyPatch) -> Initialised:
     calls = Initialised()
 
     def run(command: list[str], *, env: dict[str, str], **_options: Any) -> subprocess.CompletedProcess[str]:
-        assert command[1:] == ["-m", "pipeline", "init", "--json"]
+        assert command[1:] == ["-m", "millrace", "init", "--json"]
         calls.append(env)
         return subprocess.CompletedProcess(command, 0, json.dumps({"topic": calls.topic}), "progress is off: why")
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.progress.merge import Picture
-from pipeline.progress.runs import state_of_run
+from millrace.progress.merge import Picture
+from millrace.progress.runs import state_of_run
 from tests.progress_cases import CASES, events_of
 
 

@@ -6,7 +6,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.progress.curves import POINTS_MAX, Curve
+from millrace.progress.curves import POINTS_MAX, Curve
 
 
 @given(st.integers(1, 3000))

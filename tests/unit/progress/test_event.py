@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline import progress
-from pipeline.errors import ProgressError
+from millrace import progress
+from millrace.errors import ProgressError
 
 IDENTITY = progress.TaskIdentity("ingest_dataset", "manual__2026-11-22T10:00:00+00:00", "load", 3, 2)
 
@@ -42,7 +42,7 @@ def test_the_event_is_the_one_of_the_contract() -> None:
 
 
 def test_the_time_is_utc_with_milliseconds() -> None:
-    from pipeline.progress.event import utc_text
+    from millrace.progress.event import utc_text
 
     assert utc_text(1_795_341_600.1234) == "2026-11-22T10:00:00.123Z"
 
@@ -66,7 +66,7 @@ def test_two_identities_never_share_a_source(parts: tuple[str, str, str, str, st
 
 
 def test_an_attempt_by_the_clock_comes_after_every_counted_one() -> None:
-    from pipeline.progress.event import is_counted
+    from millrace.progress.event import is_counted
 
     assert progress.attempt_now() > 200_000_000
     assert not is_counted(progress.attempt_now())
@@ -76,7 +76,7 @@ def test_an_attempt_by_the_clock_comes_after_every_counted_one() -> None:
 def test_the_partition_of_a_run_is_the_same_for_ever() -> None:
     # Values that were written down once: they may never change, or a run's order is lost half-way.
     assert [progress.partition_of("ingest_dataset", f"run-{n}", 12) for n in range(6)] == [3, 5, 3, 9, 2, 8]
-    code = "from pipeline.progress import partition_of; print(partition_of('a', 'b', 1000))"
+    code = "from millrace.progress import partition_of; print(partition_of('a', 'b', 1000))"
     said = {
         subprocess.run(
             [sys.executable, "-c", code], env={"PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True
@@ -183,6 +183,6 @@ def test_the_bytes_are_ascii_without_control_characters(text: str) -> None:
 
 
 def test_importing_progress_imports_no_client() -> None:
-    code = "import sys, pipeline.progress; print(*(m for m in ('confluent_kafka', 'airflow') if m in sys.modules))"
+    code = "import sys, millrace.progress; print(*(m for m in ('confluent_kafka', 'airflow') if m in sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""

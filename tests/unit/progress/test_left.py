@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from pipeline.cli import watch
-from pipeline.progress.merge import TaskState
-from pipeline.progress.runs import left_s_of
+from millrace.cli import watch
+from millrace.progress.merge import TaskState
+from millrace.progress.runs import left_s_of
 
 SAID = {"done": 40, "total": 100, "rate": 2.0, "elapsed_s": 5.0, "unit": "rows"}
 

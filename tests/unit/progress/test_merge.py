@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.progress.event import ATTEMPT_OVER, TERMINAL_STATES, TaskIdentity, airflow_event
-from pipeline.progress.merge import Picture
+from millrace.progress.event import ATTEMPT_OVER, TERMINAL_STATES, TaskIdentity, airflow_event
+from millrace.progress.merge import Picture
 
 
 def event(

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline import progress
-from pipeline.errors import LoadInterruptedError
-from pipeline.progress import reporter
+from millrace import progress
+from millrace.errors import LoadInterruptedError
+from millrace.progress import reporter
 
 IDENTITY = progress.TaskIdentity("cli", "flights-3fa9c1", "load")
 
@@ -277,7 +277,7 @@ def test_a_forked_child_stays_silent_and_the_parent_goes_on() -> None:
 
 PROGRAM = """
 import os, signal, sys, time
-from pipeline import progress
+from millrace import progress
 
 class Lines:
     def emit(self, event):

@@ -11,8 +11,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipeline.chunks import cast_batch
-from pipeline.sources import SourceOptions, SourcePlan, merge_schemas, open_source, open_split, plan_source
+from millrace.chunks import cast_batch
+from millrace.sources import SourceOptions, SourcePlan, merge_schemas, open_source, open_split, plan_source
 
 
 def _cast(batches: list[pa.RecordBatch], schema: pa.Schema) -> pa.Table:

@@ -17,9 +17,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.chunks import ChunkSettings, RowGrouper, TileLayout, encode_row_group
-from pipeline.errors import MillraceError
-from pipeline.sources import SourceOptions, open_source, plan_source
+from millrace.chunks import ChunkSettings, RowGrouper, TileLayout, encode_row_group
+from millrace.errors import MillraceError
+from millrace.sources import SourceOptions, open_source, plan_source
 
 ROWS = 300
 WORDS = [None if i % 7 == 0 else f"wörd {i % 20}" for i in range(ROWS)]

@@ -7,9 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.api import Store
-from pipeline.load import LoadOptions
-from pipeline.sources.arrow_check import check_column
+from millrace.api import Store
+from millrace.load import LoadOptions
+from millrace.sources.arrow_check import check_column
 from tests.unit.chunks.conftest import same
 from tests.unit.store.in_memory import cassandra, settings, store
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.errors import ChunkFormatError, SourceEmptyError, UsageError
-from pipeline.sources import (
+from millrace.errors import ChunkFormatError, SourceEmptyError, UsageError
+from millrace.sources import (
     BYTES_SCHEMA,
     SourceOptions,
     SourcePlan,

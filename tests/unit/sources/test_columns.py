@@ -16,9 +16,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.errors import SourceCorruptError, SourceFormatError, SourceTooLargeError, SourceTypeError, UsageError
-from pipeline.sources import SourceOptions, open_source, open_split, plan_source
-from pipeline.sources.parquet_format import BATCH_BYTES, read_parquet
+from millrace.errors import SourceCorruptError, SourceFormatError, SourceTooLargeError, SourceTypeError, UsageError
+from millrace.sources import SourceOptions, open_source, open_split, plan_source
+from millrace.sources.parquet_format import BATCH_BYTES, read_parquet
 
 Read = Callable[..., pa.Table]
 Write = Callable[[str, bytes], Path]

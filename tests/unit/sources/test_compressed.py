@@ -15,8 +15,8 @@ import pyarrow as pa
 import pytest
 import zstandard
 
-from pipeline.errors import SourceCorruptError, SourceEmptyError, SourceFormatError, SourceTooLargeError
-from pipeline.sources import SourceOptions, open_source, plan_source
+from millrace.errors import SourceCorruptError, SourceEmptyError, SourceFormatError, SourceTooLargeError
+from millrace.sources import SourceOptions, open_source, plan_source
 
 Read = Callable[..., pa.Table]
 Write = Callable[[str, bytes], Path]

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.sources import Content, SourceOptions, open_source, open_split, plan_source
+from millrace.sources import Content, SourceOptions, open_source, open_split, plan_source
 
 ROWS = 3000
 

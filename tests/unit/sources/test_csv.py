@@ -13,14 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.errors import (
+from millrace.errors import (
     SourceEmptyError,
     SourceFormatError,
     SourceTooLargeError,
     SourceTypeError,
     UsageError,
 )
-from pipeline.sources import SourceOptions, csv_format, csv_reader, open_source, open_split, plan_source, plan_text
+from millrace.sources import SourceOptions, csv_format, csv_reader, open_source, open_split, plan_source, plan_text
 
 Read = Callable[..., pa.Table]
 Write = Callable[[str, bytes], Path]

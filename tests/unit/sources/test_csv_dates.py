@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.errors import InvalidSettingError, SourceTypeError
-from pipeline.sources import SourceOptions, csv_reader, plan_source, plan_text
-from pipeline.sources.csv_dates import DateFormats, parse_date_format
+from millrace.errors import InvalidSettingError, SourceTypeError
+from millrace.sources import SourceOptions, csv_reader, plan_source, plan_text
+from millrace.sources.csv_dates import DateFormats, parse_date_format
 
 Read = Callable[..., pa.Table]
 Write = Callable[[str, bytes], Path]

@@ -7,8 +7,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipeline.errors import SourceTypeError
-from pipeline.sources import SourceOptions, SourceWarning, csv_reader, plan_source, plan_text
+from millrace.errors import SourceTypeError
+from millrace.sources import SourceOptions, SourceWarning, csv_reader, plan_source, plan_text
 
 Read = Callable[..., pa.Table]
 Write = Callable[[str, bytes], Path]

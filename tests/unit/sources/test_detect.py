@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.errors import SourceError, SourceFormatError, UsageError
-from pipeline.sources import SourceOptions, plan_source
+from millrace.errors import SourceError, SourceFormatError, UsageError
+from millrace.sources import SourceOptions, plan_source
 
 Read = Callable[..., pa.Table]
 Write = Callable[[str, bytes], Path]

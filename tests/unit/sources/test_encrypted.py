@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pyarrow.parquet.encryption as pe
 import pytest
 
-from pipeline.errors import SourceFormatError
-from pipeline.sources import SourceOptions, plan_source
+from millrace.errors import SourceFormatError
+from millrace.sources import SourceOptions, plan_source
 
 NESTED = [{"a": i, "b": str(i)} for i in range(20)]
 TABLE = pa.table({"id": range(20), "price": [i / 4 for i in range(20)], "who": NESTED})

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.errors import (
+from millrace.errors import (
     SourceChangedError,
     SourceEmptyError,
     SourceError,
@@ -23,7 +23,7 @@ from pipeline.errors import (
     SourceUnreadableError,
     UsageError,
 )
-from pipeline.sources import SourceOptions, open_source, plan_source
+from millrace.sources import SourceOptions, open_source, plan_source
 
 Read = Callable[..., pa.Table]
 Write = Callable[[str, bytes], Path]
@@ -97,7 +97,7 @@ def test_a_disk_that_fails_is_reported_with_the_file(write: Write, monkeypatch: 
         def close(self) -> None:
             pass
 
-    monkeypatch.setattr("pipeline.sources.streams.open_raw", lambda file: Failing())
+    monkeypatch.setattr("millrace.sources.streams.open_raw", lambda file: Failing())
     with pytest.raises(SourceUnreadableError, match=r"a.csv cannot be read: Input/output error"):
         list(open_source(plan))
 

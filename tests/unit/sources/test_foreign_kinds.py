@@ -19,8 +19,8 @@ import pyarrow.feather
 import pyarrow.orc
 import pytest
 
-from pipeline.errors import SourceFormatError
-from pipeline.sources import SourceOptions, plan_source
+from millrace.errors import SourceFormatError
+from millrace.sources import SourceOptions, plan_source
 
 Read = Callable[..., pa.Table]
 Write = Callable[[str, bytes], Path]

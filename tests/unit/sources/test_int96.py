@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.errors import SourceTypeError
-from pipeline.sources import plan_source
+from millrace.errors import SourceTypeError
+from millrace.sources import plan_source
 
 Read = Callable[..., pa.Table]
 

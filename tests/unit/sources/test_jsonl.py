@@ -11,10 +11,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from pipeline.chunks.sizes import cumulative_row_bytes
-from pipeline.errors import SourceEmptyError, SourceFormatError, SourceTooLargeError, SourceTypeError, UsageError
-from pipeline.sources import SourceOptions, jsonl_reader, open_source, open_split, plan_source, plan_text
-from pipeline.sources.jsonl_format import check_types
+from millrace.chunks.sizes import cumulative_row_bytes
+from millrace.errors import SourceEmptyError, SourceFormatError, SourceTooLargeError, SourceTypeError, UsageError
+from millrace.sources import SourceOptions, jsonl_reader, open_source, open_split, plan_source, plan_text
+from millrace.sources.jsonl_format import check_types
 
 Read = Callable[..., pa.Table]
 Write = Callable[[str, bytes], Path]

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipeline.errors import SourceError, SourceTypeError
+from millrace.errors import SourceError, SourceTypeError
 
 Read = Callable[..., pa.Table]
 Write = Callable[[str, bytes], Path]
@@ -51,7 +51,7 @@ def test_a_zone_and_a_date_are_kept_or_the_text_is(
     read_as: list[Any],
 ) -> None:
     for module in ("jsonl_reader", "plan_text"):
-        monkeypatch.setattr(f"pipeline.sources.{module}.BLOCK_BYTES", block_bytes)
+        monkeypatch.setattr(f"millrace.sources.{module}.BLOCK_BYTES", block_bytes)
     table = read(write("times.jsonl", lines(values)))
     assert table.schema.field("at").type == kind
     assert table.column("at").to_pylist() == read_as

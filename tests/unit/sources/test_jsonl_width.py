@@ -8,9 +8,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from pipeline.errors import SourceTooLargeError
-from pipeline.sources import jsonl_width
-from pipeline.sources.blocks import Block
+from millrace.errors import SourceTooLargeError
+from millrace.sources import jsonl_width
+from millrace.sources.blocks import Block
 
 Read = Callable[..., pa.Table]
 Write = Callable[[str, bytes], Path]

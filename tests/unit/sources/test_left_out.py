@@ -9,8 +9,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from pipeline.errors import SourceEmptyError, SourceFormatError, SourceNotFoundError
-from pipeline.sources import SourceOptions, SourcePlan, plan_source
+from millrace.errors import SourceEmptyError, SourceFormatError, SourceNotFoundError
+from millrace.sources import SourceOptions, SourcePlan, plan_source
 
 Read = Callable[..., pa.Table]
 Write = Callable[[str, bytes], Path]

@@ -19,7 +19,7 @@ import json, os, sys
 # Memory grows with the threads, so they are the same on every machine.
 os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])
 os.environ["OMP_NUM_THREADS"] = "2"
-from pipeline.sources import SourceOptions, open_source, plan_source
+from millrace.sources import SourceOptions, open_source, plan_source
 import numpy
 def peak():
     # Not ru_maxrss: that begins with what the parent had.

@@ -13,16 +13,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.errors import (
+from millrace.errors import (
     InvalidSettingError,
     SourceNotFoundError,
     SourceTypeError,
     SourceUnreadableError,
     UsageError,
 )
-from pipeline.sources import SourceFile, SourceOptions, SourcePlan, merge_schemas, parse_type, plan_source
-from pipeline.sources.splits import Unit, group_units, parts_of
-from pipeline.sources.types import load_schema_file
+from millrace.sources import SourceFile, SourceOptions, SourcePlan, merge_schemas, parse_type, plan_source
+from millrace.sources.splits import Unit, group_units, parts_of
+from millrace.sources.types import load_schema_file
 
 Write = Callable[[str, bytes], Path]
 

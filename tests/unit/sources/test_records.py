@@ -4,8 +4,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pipeline.sources import records
-from pipeline.sources.records import (
+from millrace.sources import records
+from millrace.sources.records import (
     count_lines,
     first_record_end,
     is_inside_at,

@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from pipeline.errors import SourceCorruptError, SourceEmptyError, SourceFormatError, UsageError
-from pipeline.sources import SourceOptions, open_source, plan_source
+from millrace.errors import SourceCorruptError, SourceEmptyError, SourceFormatError, UsageError
+from millrace.sources import SourceOptions, open_source, plan_source
 
 TEXT = b"a,b\n" + b"".join(b"%d,word%d\n" % (number, number) for number in range(200_000))
 

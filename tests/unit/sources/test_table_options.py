@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.errors import InvalidSettingError, SourceEmptyError, SourceFormatError, SourceTypeError, UsageError
-from pipeline.sources import SourceOptions, SourcePlan, csv_reader, open_source, plan_source, plan_text
+from millrace.errors import InvalidSettingError, SourceEmptyError, SourceFormatError, SourceTypeError, UsageError
+from millrace.sources import SourceOptions, SourcePlan, csv_reader, open_source, plan_source, plan_text
 
 Read = Callable[..., pa.Table]
 Write = Callable[[str, bytes], Path]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.errors import UsageError
-from pipeline.sources.types import parse_column_type
+from millrace.errors import UsageError
+from millrace.sources.types import parse_column_type
 
 
 @pytest.mark.parametrize(

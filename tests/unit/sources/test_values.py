@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.errors import SourceFormatError
-from pipeline.sources import SourceOptions, open_source, open_split, plan_source
+from millrace.errors import SourceFormatError
+from millrace.sources import SourceOptions, open_source, open_split, plan_source
 
 ROWS, BAD_ROW = 300, 151
 WORDS = [b"plain"] * (BAD_ROW - 1) + ["café".encode("latin-1")] + [b"end"] * (ROWS - BAD_ROW)

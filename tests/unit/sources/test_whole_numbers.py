@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.errors import SourceTypeError
-from pipeline.sources import SourceOptions, csv_reader, jsonl_reader, open_split, plan_source, plan_text
-from pipeline.sources.whole_numbers import rounded
+from millrace.errors import SourceTypeError
+from millrace.sources import SourceOptions, csv_reader, jsonl_reader, open_split, plan_source, plan_text
+from millrace.sources.whole_numbers import rounded
 
 BIG = "9007199254740993"
 """2^53 + 1, which no double holds."""

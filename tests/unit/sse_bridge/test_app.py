@@ -8,8 +8,8 @@ import pytest
 from flask.testing import FlaskClient
 from pydantic import SecretStr
 
-from pipeline.errors import InvalidSettingError
-from pipeline.settings import BridgeSettings, Settings
+from millrace.errors import InvalidSettingError
+from millrace.settings import BridgeSettings, Settings
 from sse_bridge.app import create_app
 from sse_bridge.bridge import Bridge
 from sse_bridge.consumer import Batch, Begin, Deaf, Heard

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.progress.event import TERMINAL_STATES
+from millrace.progress.event import TERMINAL_STATES
 from sse_bridge import hub as hub_module
 from sse_bridge.filters import Filter
 from sse_bridge.state import Incoming, parse_record

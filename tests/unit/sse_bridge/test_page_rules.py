@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 import sse_bridge
-from pipeline.progress.event import TaskIdentity, progress_event
-from pipeline.progress.words import amount, counted, duration
+from millrace.progress.event import TaskIdentity, progress_event
+from millrace.progress.words import amount, counted, duration
 from sse_bridge.outcome import columns_of, facts_of
 from tests.progress_cases import CASES, events_of
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from pipeline.errors import ProgressError
-from pipeline.settings import BridgeSettings, Settings
+from millrace.errors import ProgressError
+from millrace.settings import BridgeSettings, Settings
 from sse_bridge.app import create_app
 from sse_bridge.bridge import Bridge
 from sse_bridge.consumer import Batch, Begin, Heard

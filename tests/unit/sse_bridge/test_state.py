@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.progress import Place, TaskIdentity, airflow_event, encode_event
+from millrace.progress import Place, TaskIdentity, airflow_event, encode_event
 from sse_bridge.filters import Filter, parse_filter
 from sse_bridge.state import BridgeState, Incoming, parse_record
 from tests.unit.sse_bridge.world import Reader, Topic, record

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from pipeline.errors import ProgressError
-from pipeline.progress.event import TaskIdentity, encode_event, progress_event
-from pipeline.progress.merge import Picture
-from pipeline.settings import BridgeSettings
+from millrace.errors import ProgressError
+from millrace.progress.event import TaskIdentity, encode_event, progress_event
+from millrace.progress.merge import Picture
+from millrace.settings import BridgeSettings
 from sse_bridge.filters import Filter
 from sse_bridge.hub import Hub, Place
 from sse_bridge.state import Incoming, Skipped, parse_record

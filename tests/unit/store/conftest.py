@@ -11,10 +11,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.chunks import Chunk, ChunkSettings, TileLayout, encode_row_group
-from pipeline.store import health
-from pipeline.store.version import WriterRow
-from pipeline.store.writer import ReplicatedWriter
+from millrace.chunks import Chunk, ChunkSettings, TileLayout, encode_row_group
+from millrace.store import health
+from millrace.store.version import WriterRow
+from millrace.store.writer import ReplicatedWriter
 from tests.unit.store.fakes import FakeCassandra
 from tests.unit.store.in_memory import cassandra, csv, settings, store
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.api import Store
-from pipeline.settings import Settings, load_settings
-from pipeline.store import health
+from millrace.api import Store
+from millrace.settings import Settings, load_settings
+from millrace.store import health
 from tests.unit.store.fakes import FakeCassandra
 
 

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.api import Store
-from pipeline.chunks import TileLayout
-from pipeline.errors import (
+from millrace.api import Store
+from millrace.chunks import TileLayout
+from millrace.errors import (
     ChecksumMismatchError,
     ChunkFormatError,
     ChunkMissingError,
@@ -23,10 +23,10 @@ from pipeline.errors import (
     StoreUnavailableError,
     VersionNotFoundError,
 )
-from pipeline.load import LoadOptions
-from pipeline.store.catalogue import Catalogue
-from pipeline.store.session import LOCAL_ONE, TWO
-from pipeline.store.version import Version, bounded_facts, layout_setting
+from millrace.load import LoadOptions
+from millrace.store.catalogue import Catalogue
+from millrace.store.session import LOCAL_ONE, TWO
+from millrace.store.version import Version, bounded_facts, layout_setting
 from tests.unit.store.fakes import FakeCassandra, reset
 
 Csv = Callable[..., str]

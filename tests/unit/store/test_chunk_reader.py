@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from cassandra import OperationTimedOut
 
-from pipeline.api import Store
-from pipeline.errors import ChecksumMismatchError, ChunkMissingError, StoreTimeoutError, StoreUnavailableError
-from pipeline.store.manifest import ChunkRef
-from pipeline.store.session import LOCAL_ONE, NODE_LOCAL, TWO
+from millrace.api import Store
+from millrace.errors import ChecksumMismatchError, ChunkMissingError, StoreTimeoutError, StoreUnavailableError
+from millrace.store.manifest import ChunkRef
+from millrace.store.session import LOCAL_ONE, NODE_LOCAL, TWO
 from tests.unit.store.fakes import FakeCassandra, FakeHost, reset
 
 Csv = Callable[..., str]
@@ -211,7 +211,7 @@ def test_from_one_node_alone_only_its_own_copy_counts(
 @pytest.fixture
 def many(store: Store, csv: Csv) -> list[ChunkRef]:
     """Chunks of one bucket."""
-    from pipeline.load import LoadOptions
+    from millrace.load import LoadOptions
 
     store.load("many", csv(60_000), LoadOptions(chunk_bytes=65_536))
     return list(store.dataset("many").refs())

@@ -13,16 +13,16 @@ import pytest
 from cassandra import ConsistencyLevel, Unavailable
 from cassandra.query import BatchStatement, BatchType
 
-from pipeline.chunks import Chunk
-from pipeline.errors import StoreUnavailableError
-from pipeline.store import chunk_writer as module
-from pipeline.store.catalogue import Catalogue
-from pipeline.store.chunk_writer import ChunkWriter, WriterReport
-from pipeline.store.ledger import Ledger
-from pipeline.store.manifest import PAGE_BYTES_MAX, PageRef, decode_page
-from pipeline.store.session import LOCAL_ONE, TWO
-from pipeline.store.version import CATALOGUE_BUCKET, PAGES_BUCKET, WriterRow
-from pipeline.store.writer import ReplicatedWriter
+from millrace.chunks import Chunk
+from millrace.errors import StoreUnavailableError
+from millrace.store import chunk_writer as module
+from millrace.store.catalogue import Catalogue
+from millrace.store.chunk_writer import ChunkWriter, WriterReport
+from millrace.store.ledger import Ledger
+from millrace.store.manifest import PAGE_BYTES_MAX, PageRef, decode_page
+from millrace.store.session import LOCAL_ONE, TWO
+from millrace.store.version import CATALOGUE_BUCKET, PAGES_BUCKET, WriterRow
+from millrace.store.writer import ReplicatedWriter
 from tests.unit.store.conftest import encode, make_chunk, writer_row
 from tests.unit.store.fakes import Attempt, FakeCassandra, FakeHost
 

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from pipeline.api import Store
-from pipeline.load import LoadOptions
-from pipeline.progress import null_task
-from pipeline.store.chunk_reader import ChunkReader
-from pipeline.store.chunk_writer import ChunkWriter
-from pipeline.store.heal import Healer, HealReport
-from pipeline.store.ledger import Ledger
-from pipeline.store.version import CATALOGUE_BUCKET, PAGES_BUCKET
-from pipeline.store.writer import ReplicatedWriter
+from millrace.api import Store
+from millrace.load import LoadOptions
+from millrace.progress import null_task
+from millrace.store.chunk_reader import ChunkReader
+from millrace.store.chunk_writer import ChunkWriter
+from millrace.store.heal import Healer, HealReport
+from millrace.store.ledger import Ledger
+from millrace.store.version import CATALOGUE_BUCKET, PAGES_BUCKET
+from millrace.store.writer import ReplicatedWriter
 from tests.unit.store.conftest import make_chunk, writer_row
 from tests.unit.store.fakes import FakeCassandra, FakeHost
 

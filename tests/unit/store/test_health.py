@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.store.health import GRACE_S, PROBE_PATIENCE_S, PROBE_TIMEOUT_S, Health
+from millrace.store.health import GRACE_S, PROBE_PATIENCE_S, PROBE_TIMEOUT_S, Health
 
 
 @dataclass(eq=False)

@@ -18,7 +18,7 @@ from cassandra.protocol import RESULT_KIND_ROWS, ProtocolHandler, ResultMessage
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.store.large_frames import FRAME_BYTES_MIN, LargeFrames, LargeRows
+from millrace.store.large_frames import FRAME_BYTES_MIN, LargeFrames, LargeRows
 
 TYPES = (Int32Type, BytesType, UTF8Type, UUIDType)
 METADATA = [("ks", "chunks", f"c{index}", type_) for index, type_ in enumerate(TYPES)]

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from pipeline.api import Store
-from pipeline.store.catalogue import Catalogue
-from pipeline.store.lease import Lease
-from pipeline.store.sweep import Sweeper
+from millrace.api import Store
+from millrace.store.catalogue import Catalogue
+from millrace.store.lease import Lease
+from millrace.store.sweep import Sweeper
 from tests.unit.store.fakes import FakeCassandra
 
 
@@ -72,8 +72,8 @@ def test_a_process_that_ends_without_closing_anything_still_gives_its_lease_back
     program = """
 import threading
 from types import SimpleNamespace
-from pipeline.settings import CassandraSettings
-from pipeline.store.session import CassandraSession
+from millrace.settings import CassandraSettings
+from millrace.store.session import CassandraSession
 session = CassandraSession(None, SimpleNamespace(), CassandraSettings(), asked_last={}, losses=None)
 main = threading.main_thread()
 giving_back = threading.Thread(target=lambda: (main.join(), print("given back")), daemon=True)

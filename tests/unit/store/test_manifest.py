@@ -10,10 +10,10 @@ import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.chunks import compute_stats
-from pipeline.errors import ChecksumMismatchError, ChunkFormatError
-from pipeline.store import manifest
-from pipeline.store.manifest import ChunkRef, PageRef, TileRef, decode_page, encode_page
+from millrace.chunks import compute_stats
+from millrace.errors import ChecksumMismatchError, ChunkFormatError
+from millrace.store import manifest
+from millrace.store.manifest import ChunkRef, PageRef, TileRef, decode_page, encode_page
 
 WRITER = UUID(int=7)
 

@@ -8,10 +8,10 @@ import pyarrow as pa
 import pytest
 import xxhash
 
-from pipeline.chunks import compute_stats
-from pipeline.errors import ChecksumMismatchError, ChunkFormatError
-from pipeline.store.manifest import PageRef
-from pipeline.store.page_list import ListRef, decode_list, encode_list, list_pages_max, pack, unpack
+from millrace.chunks import compute_stats
+from millrace.errors import ChecksumMismatchError, ChunkFormatError
+from millrace.store.manifest import PageRef
+from millrace.store.page_list import ListRef, decode_list, encode_list, list_pages_max, pack, unpack
 
 
 def page(number: int) -> PageRef:

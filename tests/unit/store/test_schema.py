@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from cassandra.protocol import OverloadedErrorMessage
 
-from pipeline.api import Store
-from pipeline.errors import InvalidSettingError, StoreSchemaError, StoreUnavailableError
-from pipeline.settings import CassandraSettings, Settings, load_settings
-from pipeline.store import schema
-from pipeline.store.session import CassandraSession
+from millrace.api import Store
+from millrace.errors import InvalidSettingError, StoreSchemaError, StoreUnavailableError
+from millrace.settings import CassandraSettings, Settings, load_settings
+from millrace.store import schema
+from millrace.store.session import CassandraSession
 
 SETTINGS = CassandraSettings(keyspace="ks", local_dc="dc7")
 
@@ -43,9 +43,9 @@ def test_nothing_needs_a_lightweight_transaction() -> None:
     """With one of two nodes down they cannot work. Everything that writes is built from these rooms."""
     from pathlib import Path
 
-    import pipeline
+    import millrace
 
-    for path in Path(pipeline.__file__).parent.rglob("*.py"):
+    for path in Path(millrace.__file__).parent.rglob("*.py"):
         for line in path.read_text().splitlines():
             assert not re.search(r"(INSERT|UPDATE|DELETE)[^\"]*\bIF\b", line), f"{path.name}: {line}"
             assert "LOGGED" not in line or "UNLOGGED" in line, f"{path.name}: {line}"

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from pipeline.api import Store
-from pipeline.errors import InvalidNameError, UsageError, VersionNotFoundError
-from pipeline.names import parse_reference
-from pipeline.store.version import Version
+from millrace.api import Store
+from millrace.errors import InvalidNameError, UsageError, VersionNotFoundError
+from millrace.names import parse_reference
+from millrace.store.version import Version
 from tests.unit.store.fakes import FakeCassandra
 
 Csv = Callable[..., str]

@@ -24,11 +24,11 @@ from cassandra.connection import ConnectionBusy, ConnectionException, Connection
 from cassandra.io import libevreactor
 from cassandra.protocol import IsBootstrappingErrorMessage, OverloadedErrorMessage, ServerError
 
-from pipeline.errors import StoreError, StoreTimeoutError, StoreUnavailableError
-from pipeline.settings import CassandraSettings
-from pipeline.store import driver
-from pipeline.store.driver import WideConnection
-from pipeline.store.session import CassandraSession
+from millrace.errors import StoreError, StoreTimeoutError, StoreUnavailableError
+from millrace.settings import CassandraSettings
+from millrace.store import driver
+from millrace.store.driver import WideConnection
+from millrace.store.session import CassandraSession
 from tests.ports import free_port
 from tests.unit.store.fakes import FakeCassandra, FakeHost, no_host
 

@@ -13,9 +13,9 @@ from uuid import UUID, uuid4
 import pytest
 from cassandra import ConsistencyLevel
 
-from pipeline.api import Store
-from pipeline.cli.deleting import _what_follows
-from pipeline.errors import (
+from millrace.api import Store
+from millrace.cli.deleting import _what_follows
+from millrace.errors import (
     DatasetNotFoundError,
     StoreError,
     StoreTimeoutError,
@@ -23,14 +23,14 @@ from pipeline.errors import (
     UsageError,
     VersionNotFoundError,
 )
-from pipeline.load import LoadOptions
-from pipeline.names import parse_reference
-from pipeline.store import sweep
-from pipeline.store.ledger import Ledger
-from pipeline.store.sweep import Sweeper, SweepReport
-from pipeline.store.undelete import Undeleter
-from pipeline.store.version import CATALOGUE_BUCKET, CONDEMNED, DELETED, RESTORED, WITHDRAWN
-from pipeline.store.writer import ReplicatedWriter
+from millrace.load import LoadOptions
+from millrace.names import parse_reference
+from millrace.store import sweep
+from millrace.store.ledger import Ledger
+from millrace.store.sweep import Sweeper, SweepReport
+from millrace.store.undelete import Undeleter
+from millrace.store.version import CATALOGUE_BUCKET, CONDEMNED, DELETED, RESTORED, WITHDRAWN
+from millrace.store.writer import ReplicatedWriter
 from tests.unit.store import fakes
 from tests.unit.store.fakes import FakeCassandra, no_host
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.errors import StoreTimeoutError
-from pipeline.store.window import ByteWindow
+from millrace.errors import StoreTimeoutError
+from millrace.store.window import ByteWindow
 
 
 def test_a_taker_alone_is_never_refused_however_large() -> None:
@@ -113,8 +113,8 @@ def test_a_cap_on_takers_holds_whatever_the_bytes() -> None:
 
 def test_a_cap_on_the_rate_spreads_what_is_taken_and_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr("pipeline.store.window.time.monotonic", lambda: now[0])
-    monkeypatch.setattr("pipeline.store.window.time.sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
+    monkeypatch.setattr("millrace.store.window.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("millrace.store.window.time.sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
     window = ByteWindow(10_000, floor_bytes=10, bytes_per_s=100)
     for _ in range(5):
         window.take(200, timeout_s=0.001)

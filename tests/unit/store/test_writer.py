@@ -16,10 +16,10 @@ from cassandra import ConsistencyLevel, InvalidRequest, OperationTimedOut, Unava
 from cassandra.connection import ConnectionBusy
 from cassandra.protocol import OverloadedErrorMessage
 
-from pipeline.errors import StoreError, StoreUnavailableError
-from pipeline.store import writer as module
-from pipeline.store.session import LOCAL_ONE, TWO
-from pipeline.store.writer import Outcome, ReplicatedWriter, Write
+from millrace.errors import StoreError, StoreUnavailableError
+from millrace.store import writer as module
+from millrace.store.session import LOCAL_ONE, TWO
+from millrace.store.writer import Outcome, ReplicatedWriter, Write
 from tests.unit.store.fakes import Attempt, FakeCassandra, FakeHost, no_host, reset
 
 UNAVAILABLE = Unavailable("one node is down", ConsistencyLevel.TWO, 2, 1)

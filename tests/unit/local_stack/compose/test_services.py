@@ -29,7 +29,7 @@ def test_the_second_node_begins_when_the_first_one_serves() -> None:
 def test_init_waits_for_every_store_and_then_for_a_ring_that_is_seen_whole() -> None:
     init = SERVICES["init"]
     assert init["depends_on"] == dict.fromkeys(["cassandra-1", "cassandra-2", "kafka", "redis"], HEALTHY)
-    assert init["command"] == ["python", "-m", "pipeline", "init", "--wait-s", "300"]
+    assert init["command"] == ["python", "-m", "millrace", "init", "--wait-s", "300"]
     assert init["restart"] == "no"
 
 
@@ -57,7 +57,7 @@ def test_airflow_is_told_to_end_by_the_signal_that_ends_its_parts_in_order() -> 
 def test_the_command_line_is_not_started_by_up_and_has_the_services_addresses() -> None:
     cli = SERVICES["cli"]
     assert cli["profiles"] == ["cli"]
-    assert cli["entrypoint"] == ["python", "-m", "pipeline"]
+    assert cli["entrypoint"] == ["python", "-m", "millrace"]
     assert cli["environment"]["MILLRACE_CASSANDRA__CONTACT_POINTS"] == "cassandra-1,cassandra-2"
     assert all("profiles" not in service for name, service in SERVICES.items() if name != "cli")
 

@@ -1,7 +1,0 @@
-"""A version of a dataset, to be read: the names and meanings of ``pyarrow.dataset.Dataset``."""
-
-from __future__ import annotations
-
-from pipeline.dataset.dataset import Dataset
-
-__all__ = ["Dataset"]

@@ -1,0 +1,30 @@
+"""A loaded version as an event on its dataset's Asset, by which other DAGs are scheduled."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from airflow.sdk import Asset, AssetAlias
+
+if TYPE_CHECKING:
+    from millrace.load import LoadReport
+
+__all__ = ["DATASETS", "dataset_asset", "emit_loaded"]
+
+DATASETS = AssetAlias(name="millrace/datasets", group="millrace")
+"""Every dataset that a run may load: which one is known only at run time."""
+
+
+def dataset_asset(name: str, *, cluster: str, keyspace: str) -> Asset:
+    """``Asset(name="dataset/<name>", uri="x-cassandra://<cluster>/<keyspace>/<name>")``."""
+    return Asset(
+        name=f"dataset/{name}", uri=f"x-cassandra://{quote(cluster, safe='')}/{keyspace}/{name}", group="millrace"
+    )
+
+
+def emit_loaded(outlet_events: Any, report: LoadReport, *, cluster: str, keyspace: str) -> None:
+    """Records one event with what was loaded: version, run, rows, sizes in bytes, chunks, replicas."""
+    asset = dataset_asset(report.dataset, cluster=cluster, keyspace=keyspace)
+    names = ("version", "run", "mode", "rows", "total_rows", "raw_bytes", "stored_bytes", "chunks", "replicas")
+    outlet_events[DATASETS].add(asset, extra={name: getattr(report, name) for name in names})

@@ -1,0 +1,113 @@
+"""Airflow's connections become settings: the same ones by which the providers' own hooks reach the services.
+
+``cassandra_default``: host (comma list), port, schema (keyspace), login, password; of the extras the data centre
+of ``load_balancing_policy_args``. ``redis_default``: host, port, login, password; extras ``db``, ``ssl`` and
+``ssl_*``. ``kafka_default``: extras are librdkafka's properties, ``bootstrap.servers`` among them.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from millrace.errors import InvalidSettingError
+from millrace.redis_url import check_redis_url
+from millrace.settings import Settings, load_settings
+
+__all__ = ["CASSANDRA", "KAFKA", "REDIS", "airflow_settings", "cassandra_section", "kafka_section", "redis_url"]
+
+CASSANDRA, REDIS, KAFKA = "cassandra_default", "redis_default", "kafka_default"
+
+_SSL_ARGUMENTS = ("ssl_cert_reqs", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname")
+_NOT_FOR_PRODUCERS = frozenset({"group.id", "group.instance.id", "enable.auto.commit", "auto.offset.reset"})
+# The provider resolves these from dotted paths to functions; a setting cannot hold one.
+_CALLBACKS = frozenset({"error_cb", "throttle_cb", "stats_cb", "log_cb", "oauth_cb", "on_commit", "on_delivery"})
+
+logger = logging.getLogger(__name__)
+
+
+def airflow_settings() -> Settings:
+    """The settings in force inside Airflow: what its connections say wins over ``MILLRACE_*`` and files.
+
+    A connection that is not defined leaves its section to them. Raises ``InvalidSettingError`` by name for a
+    connection that asks for something which would be silently left out otherwise (TLS to Cassandra, Redis Cluster).
+    """
+    overrides: dict[str, Any] = {}
+    if cassandra := _connection(CASSANDRA):
+        overrides["cassandra"] = cassandra_section(cassandra)
+    if redis := _connection(REDIS):
+        overrides["redis"] = {"url": redis_url(redis)}
+    if kafka := _connection(KAFKA):
+        overrides["kafka"] = kafka_section(kafka)
+    return load_settings(**overrides)
+
+
+def _connection(conn_id: str) -> Any:
+    from airflow.sdk import Connection
+    from airflow.sdk.exceptions import AirflowNotFoundException
+
+    try:
+        return Connection.get(conn_id)
+    except AirflowNotFoundException:
+        return None
+
+
+def cassandra_section(connection: Any) -> dict[str, Any]:
+    """Settings of the section ``cassandra``, of what the connection says and of nothing else."""
+    extra = connection.extra_dejson
+    if extra.get("ssl_options"):
+        raise InvalidSettingError(
+            f"connection {CASSANDRA} asks for ssl_options, which are not supported",
+            hint="take them out, or reach Cassandra through a tunnel",
+        )
+    policy = extra.get("load_balancing_policy_args") or {}
+    nearest = policy.get("local_dc") or (policy.get("child_load_balancing_policy_args") or {}).get("local_dc")
+    said = {
+        "contact_points": [host.strip() for host in (connection.host or "").split(",") if host.strip()],
+        "port": connection.port,
+        "keyspace": connection.schema,
+        "username": connection.login,
+        "password": connection.password,
+        "local_dc": nearest,
+    }
+    return {name: value for name, value in said.items() if value}
+
+
+def redis_url(connection: Any) -> str:
+    """The connection as one URL, as ``redis.from_url`` reads it."""
+    extra = connection.extra_dejson
+    if extra.get("cluster"):
+        raise InvalidSettingError(
+            f"connection {REDIS} asks for a Redis Cluster, which is not supported", hint="name a single Redis"
+        )
+    # The provider's hook reads these three words as "no password", because forms cannot leave a field out.
+    password = "" if str(connection.password).lower() in ("none", "false", "") else connection.password
+    user = quote(connection.login or "", safe="")
+    who = f"{user}:{quote(password, safe='')}@" if password else f"{user}@" if user else ""
+    scheme = "rediss" if extra.get("ssl") else "redis"
+    url = f"{scheme}://{who}{connection.host or '127.0.0.1'}:{connection.port or 6379}/{extra.get('db') or 0}"
+    given = {name: extra[name] for name in _SSL_ARGUMENTS if extra.get(name) is not None} if extra.get("ssl") else {}
+    url = f"{url}?{urlencode(given)}" if given else url
+    try:
+        return check_redis_url(url)
+    except ValueError as error:
+        raise InvalidSettingError(f"connection {REDIS} gives a wrong MILLRACE_REDIS__URL: {error}") from None
+
+
+def kafka_section(connection: Any) -> dict[str, Any]:
+    """Settings of the section ``kafka``: where the brokers are, and every further property a producer knows."""
+    extra = dict(connection.extra_dejson)
+    if callbacks := sorted(_CALLBACKS & set(extra)):
+        logger.warning("connection %s: %s left out, progress has callbacks of its own", KAFKA, ", ".join(callbacks))
+    section: dict[str, Any] = {}
+    if servers := extra.pop("bootstrap.servers", None):
+        section["bootstrap_servers"] = servers
+    config = {
+        name: str(value).lower() if isinstance(value, bool) else str(value)
+        for name, value in extra.items()
+        if name not in _NOT_FOR_PRODUCERS | _CALLBACKS
+    }
+    if config:
+        section["config"] = config
+    return section

@@ -1,0 +1,101 @@
+"""Names of a form's fields: which a run's conf may give, and how a message names one that the command line has too."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from millrace.errors import MillraceError, UsageError
+from millrace.names import nearest
+
+if TYPE_CHECKING:
+    from millrace.sources import SourceWarning
+
+__all__ = ["field_titles", "form_words", "in_form_words", "refuse_unknown_keys", "warning_in_form_words"]
+
+_FIELDS: Final = {
+    "--schema": "schema_file",
+    "--null-value": "null_values",
+    "--column-type": "column_types",
+    "--no-header": "header",
+    "--keep": "prune_keep",
+}
+"""Options of the command line whose field is not called like the option."""
+
+# A command stays as it is, with its options: people type it.
+_COMMAND = r"(?:millrace|\./run) [^;:,]*"
+_QUOTED = r"(?<!\w)'(?:[^'\\]|\\.)*'"
+# A run of a DAG gets its id from Airflow.
+_ANOTHER_RUN = r"load it(?: again)? as another run(?: \(--run-id\))?"
+_OPTION = r"(?<![\w-])(?P<option>--[a-z][a-z-]*)(?![\w-])"
+# As shlex.quote writes it; a form takes it without the quotes of a shell.
+_SHELL_WORD = r"(?:(?<=--column-type) (?P<word>(?:'[^']*'|\"'\")+))?"
+
+
+def field_titles(context: Mapping[str, Any]) -> dict[str, str]:
+    """Return the title of each field of the form of this task's DAG, by the key that a conf has for it."""
+    params = context["dag"].params
+    return {name: params.get_param(name).schema.get("title", name) for name in params}
+
+
+def refuse_unknown_keys(conf: Mapping[str, Any] | None, titles: Mapping[str, str]) -> None:
+    """Raise ``UsageError`` for the first key of a run's conf that is no field, with the nearest field's key."""
+    for key in conf or {}:
+        if key not in titles:
+            near = nearest(key, titles, at_most=1)
+            raise UsageError(
+                f"the run's conf has the unknown key {key!r}",
+                hint=f"did you mean {near[0]!r}?" if near else f"known keys are {', '.join(titles)}",
+                expected=list(titles),
+                actual=key,
+            )
+
+
+def form_words(text: str, titles: Mapping[str, str], said: Iterable[object] = ()) -> str:
+    """Return a message with each option of the command line that is a field of the form by the field's title.
+
+    To load something as another run is to trigger one.
+
+    ``said`` are names from the source, such as that of a column: they stay as they are, and so do commands and values
+    in single quotes.
+    """
+    names = [re.escape(name) for name in said if isinstance(name, str) and name]
+    run = f"(?P<run>{_ANOTHER_RUN})"
+    pattern = "|".join([*sorted(names, key=len, reverse=True), _COMMAND, _QUOTED, run, _OPTION + _SHELL_WORD])
+
+    def word(found: re.Match[str]) -> str:
+        if found["run"]:
+            return "trigger a new run"
+        option = found["option"]
+        title = titles.get(_FIELDS.get(option, option[2:].replace("-", "_"))) if option else None
+        if title is None:
+            return found[0]
+        if found["word"]:
+            return f'"{title}" {shlex.split(found["word"])[0]}'
+        return f'"{title}" off' if option.startswith("--no-") else f'"{title}"'
+
+    return re.sub(pattern, word, text)
+
+
+def warning_in_form_words(warning: SourceWarning, titles: Mapping[str, str]) -> SourceWarning:
+    """Return the warning with a message that names fields of the form."""
+    return replace(warning, message=form_words(warning.message, titles, (warning.column, warning.file)))
+
+
+@contextmanager
+def in_form_words(titles: Mapping[str, str]) -> Iterator[None]:
+    """Errors leave the block in words that name fields of the form; the errors that caused them, too."""
+    try:
+        yield
+    except MillraceError as error:
+        cause: BaseException | None = error
+        while cause is not None:
+            if isinstance(cause, MillraceError):
+                said = list(cause.context.values())
+                cause.message, cause.hint = (form_words(text, titles, said) for text in (cause.message, cause.hint))
+            cause = cause.__cause__ or cause.__context__
+        raise

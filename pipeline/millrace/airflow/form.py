@@ -1,0 +1,153 @@
+"""The form by which a person starts a load in Airflow. Drawing it connects to nothing: DAGs are parsed all the time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from airflow.sdk import Param
+
+from millrace.airflow.inbox import newest_names
+from millrace.airflow.source_fields import ONE_ON_EACH_LINE, column_fields, text_fields
+from millrace.errors import MillraceError
+from millrace.settings import CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, Settings, load_settings, millrace_home
+
+__all__ = ["allowed_roots", "load_form", "named"]
+
+CODECS = ("gzip", "zstd", "none")
+
+
+def allowed_roots(settings: Settings) -> tuple[str, ...]:
+    """The folders a form may load from: ``MILLRACE_SOURCES__ROOTS``, else the inbox and the demo's folder."""
+    return settings.sources.roots or tuple(str(millrace_home() / name) for name in ("inbox", "demo"))
+
+
+def named(roots: Sequence[str]) -> str:
+    """The folders as people read them."""
+    return " or ".join(roots)
+
+
+def load_form() -> dict[str, Param]:
+    """The fields of the form, most needed first; what stands without a section is shown open."""
+    settings = _settings()
+    return {
+        **_main_fields(settings),
+        **text_fields(),
+        **column_fields(),
+        **_chunk_fields(settings),
+        **_limit_fields(settings),
+    }
+
+
+def _settings() -> Settings:
+    try:
+        return load_settings()
+    except MillraceError:
+        # A wrong setting is told by the task that needs it; the form can still be drawn.
+        return Settings.model_construct()
+
+
+def _main_fields(settings: Settings) -> dict[str, Param]:
+    return {
+        "dataset": Param(
+            type="string",
+            minLength=1,  # the plan refuses a wrong name in words; here it would be a "Bad Request"
+            title="Dataset",
+            description="Name of the dataset: a lower-case letter, then up to 47 lower-case letters, digits or _. "
+            "A name that is there already gets a new version.",
+        ),
+        "source": Param(
+            type="string",
+            minLength=1,
+            examples=newest_names(allowed_roots(settings)),
+            title="Source",
+            description="A file, a folder or a pattern (*, ?, **) on the machine that runs the tasks, below "
+            f"{named(allowed_roots(settings))}. A relative path is looked for in there. "
+            "The newest names are proposed. "
+            "Hidden files (. or _ in front) are left out, and the report says so.",
+        ),
+        "mode": Param(
+            "replace",
+            type="string",
+            enum=["replace", "append"],
+            title="Mode",
+            values_display={"replace": "replace: only these rows", "append": "append: the latest version and these"},
+            description="What the new version holds. Older versions stay as they are.",
+        ),
+        "null_values": Param(
+            None,
+            type=["null", "array"],
+            items={"type": "string"},
+            title="Null values",
+            description=f"{ONE_ON_EACH_LINE}Spellings that mean null in every column of a CSV, text too (NA). "
+            "Empty: the usual spellings are null in columns that are not text, and text stays text.",
+        ),
+        "warm": Param(
+            True,
+            type="boolean",
+            title="Warm the cache",
+            description="Put the new version into Redis when it is loaded, if it fits as a whole.",
+        ),
+    }
+
+
+def _chunk_fields(settings: Settings) -> dict[str, Param]:
+    section = "Chunks"
+    return {
+        "codec": Param(
+            settings.load.codec,
+            type="string",
+            enum=list(CODECS),
+            section=section,
+            title="Codec",
+            description="How chunks are compressed; any reader reads all three.",
+        ),
+        "codec_level": Param(
+            None,
+            type=["null", "integer"],
+            minimum=0,
+            maximum=22,
+            section=section,
+            title="Level",
+            description=f"Effort of the codec: 0 to 3 for gzip, 1 to 22 for zstd. Empty: {settings.load.codec_level}.",
+        ),
+        "chunk_bytes": Param(
+            settings.load.chunk_bytes,
+            type="integer",
+            minimum=CHUNK_BYTES_MIN,
+            maximum=CHUNK_BYTES_MAX,
+            section=section,
+            title="Largest chunk",
+            description=f"Stored bytes of a chunk, at most: {CHUNK_BYTES_MIN:,} to {CHUNK_BYTES_MAX:,}.",
+        ),
+    }
+
+
+def _limit_fields(settings: Settings) -> dict[str, Param]:
+    def field(default: int, low: int, high: int, title: str, description: str) -> Param:
+        return Param(
+            default,
+            type="integer",
+            minimum=low,
+            maximum=high,
+            section="Limits",
+            title=title,
+            description=f"{description} {low:,} to {high:,}.",
+        )
+
+    load = settings.load
+    return {
+        "split_bytes": field(
+            load.split_bytes, 1_000_000, 10_000_000_000, "Size of a split", "Bytes of the source that one task loads."
+        ),
+        "max_splits": field(load.max_splits, 1, 1000, "Splits", "Tasks that a load is split into, at most."),
+        "infer_bytes": field(
+            load.infer_bytes, 1, 1_000_000_000, "Bytes for inference", "How much is looked at to find column types."
+        ),
+        "max_unit_bytes": field(
+            load.max_unit_bytes,
+            1_000,
+            1_000_000_000,
+            "Largest unit",
+            "Bytes of a record, line, row group or record batch that must be read at once; a larger one is refused.",
+        ),
+    }

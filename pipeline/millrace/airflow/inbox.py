@@ -1,0 +1,54 @@
+"""Names that the form proposes as a source: the newest ones in the folders that may be loaded from."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from itertools import islice
+from typing import Final
+
+__all__ = ["newest_names"]
+
+PROPOSED_MAX: Final = 50
+LOOKED_AT_MAX: Final = 5_000
+LOOKED_AT_S: Final = 0.5
+
+# millrace.sources has these, too, and imports pyarrow: too much for a file that is parsed all the time.
+_PATTERN_SIGNS = frozenset("*?[")
+
+
+def newest_names(
+    roots: Sequence[str], *, at_most: int = PROPOSED_MAX, look_at: int = LOOKED_AT_MAX, look_s: float = LOOKED_AT_S
+) -> list[str]:
+    """Return names of files and folders right below ``roots``, the one changed last first.
+
+    A DAG file is parsed all the time, so that a huge or slow folder must not hold it up: ``look_at`` names of each
+    root are looked at, for ``look_s`` seconds in all. Links, hidden names and names that would be read as a pattern
+    or an address are not proposed. A folder that cannot be listed gives none.
+    """
+    until = time.monotonic() + look_s
+    found: dict[str, int] = {}
+    for root in roots:
+        for name, changed_ns in _entries(root, look_at):
+            found.setdefault(name, changed_ns)  # a relative name means the first root that holds it
+            if time.monotonic() > until:
+                break
+    return sorted(found, key=lambda name: (-found[name], name))[:at_most]
+
+
+def _entries(root: str, look_at: int) -> Iterator[tuple[str, int]]:
+    try:
+        with os.scandir(root) as listed:
+            for entry in islice(listed, look_at):
+                if not _is_proposed(entry.name) or entry.is_symlink():
+                    continue
+                with suppress(FileNotFoundError):  # moved away meanwhile
+                    yield entry.name, entry.stat(follow_symlinks=False).st_mtime_ns
+    except OSError:
+        return
+
+
+def _is_proposed(name: str) -> bool:
+    return name.isprintable() and not name.startswith((".", "_", "~", "-")) and not _PATTERN_SIGNS & set(name)

@@ -1,0 +1,155 @@
+"""The work of an ingestion's tasks. A DAG says what runs in which order; this says what each of them does.
+
+Every function runs inside an Airflow task, reports its own progress, and hands on names and sums: a plan, one
+result for each split, a report. Chunks are listed in the store's manifest and nowhere else.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from airflow.sdk import get_current_context
+from airflow.sdk.exceptions import AirflowSkipException
+
+from millrace.airflow.assets import emit_loaded
+from millrace.airflow.fields import field_titles, warning_in_form_words
+from millrace.airflow.reporter import step
+from millrace.errors import ChunkError, ChunkMissingError
+
+__all__ = ["LABEL_MAX", "PLAN_KEY", "load", "map_label", "plan", "publish", "verify", "warm"]
+
+PLAN_KEY = "plan"
+PLAN_BYTES_EXPECTED = 64_000
+LABEL_MAX = 250
+"""Characters of Airflow's column ``rendered_map_index``; PostgreSQL and MySQL refuse a longer one."""
+
+logger = logging.getLogger(__name__)
+
+
+def plan(params: Mapping[str, Any]) -> list[int]:
+    """Fixes source, schema, splits and version, and writes nothing. Returns the splits to be loaded.
+
+    The plan itself is pushed under ``PLAN_KEY``. A version that this very run has published already needs no split
+    loaded: clearing a run is the same load, not a second one.
+    """
+    from millrace.airflow.request import load_options
+    from millrace.load.split import task_unit
+
+    context = get_current_context()
+    with step("plan", dataset=params["dataset"], unit="splits") as (store, report):
+        source, options = load_options(params, store.settings)
+        planned = store.plan(params["dataset"], source, options, run=_run_name(context))
+        said = planned.to_json()
+        size = len(json.dumps(said))
+        if size > PLAN_BYTES_EXPECTED:
+            logger.warning("the plan has %d bytes; each of its tasks fetches it from Airflow's database", size)
+        context["ti"].xcom_push(key=PLAN_KEY, value=said)
+        splits = [] if planned.published else [split.index for split in planned.source.splits]
+        unit, total = task_unit(planned, None)
+        # What the whole run will count, long before the last of its splits begins.
+        report.result(load={"splits": len(splits), "total": (total or None) if splits else 0, "unit": unit})
+        report.set_total(len(splits))
+        report.advance_to(len(splits))
+        report.message(f"{planned.dataset}@{planned.label} of {planned.source.uri}")
+    return splits
+
+
+def load(planned: Mapping[str, Any], index: int) -> dict[str, Any]:
+    """Writes one split and its manifest pages; returns names and sums. Nothing is visible yet."""
+    from millrace.load import LoadPlan
+    from millrace.load.split import task_unit
+
+    of = LoadPlan.from_json(dict(planned))
+    context = get_current_context()
+    # Airflow fails the task, after its work, when the label its template asks for is missing.
+    context["label"] = map_label(of.source.splits[index].label)  # type: ignore[typeddict-unknown-key]  # read by the template
+    unit, total = task_unit(of, index)
+    with step("load", dataset=of.dataset, total=total, unit=unit) as (store, report):
+        report.message(of.source.splits[index].label)
+        return store.load_split(of, index, task=report, attempt=context["ti"].try_number).to_json()
+
+
+def map_label(label: str) -> str:
+    """Return the name of a mapped task for a split's label: the label, or its two ends where it is too long."""
+    if len(label) <= LABEL_MAX:
+        return label
+    half = (LABEL_MAX - 1) // 2
+    return f"{label[: LABEL_MAX - 1 - half]}…{label[-half:]}"
+
+
+def verify(planned: Mapping[str, Any], loaded: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Re-reads every chunk that was written, and fails before anything is visible if one is not what was written."""
+    from millrace.load import LoadPlan, SplitResult
+
+    of = LoadPlan.from_json(dict(planned))
+    results = [SplitResult.from_json(dict(result)) for result in loaded[:]]
+    sums = {"chunks": 0, "rows": 0, "stored_bytes": 0}
+    with step("verify", dataset=of.dataset, total=sum(result.rows for result in results)) as (store, report):
+        for result in results:
+            found = store.verify_split(of, result, task=report)
+            if not found.ok:
+                raise _refused(found)
+            sums = {name: value + getattr(found, name) for name, value in sums.items()}
+        report.message(f"{sums['rows']:,} rows in {sums['chunks']:,} chunks verified")
+    return sums
+
+
+def _refused(found: Any) -> ChunkError | ChunkMissingError:
+    first = found.problems[0]
+    # A node that did not answer may do so later; bytes that are wrong stay wrong.
+    passes = first["error"] in ("ChunkMissingError", "StoreUnavailableError", "StoreTimeoutError")
+    said = f"{found.bad} of {found.chunks} chunks of {found.reference} cannot be verified: {first['message']}"
+    if passes:
+        return ChunkMissingError(said, hint="a node may be down: ./run status")
+    return ChunkError(said, hint="nothing was published; run the load again")
+
+
+def publish(planned: Mapping[str, Any], loaded: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Makes the version visible, tells the dataset's Asset, and returns the load report of the whole run.
+
+    ``seconds`` and ``rows_per_s`` are those of the run, from its start until the version was visible.
+    """
+    from millrace.load import LoadPlan, SplitResult
+    from millrace.load.facts import report_table
+
+    of = LoadPlan.from_json(dict(planned))
+    results = [SplitResult.from_json(dict(result)) for result in loaded[:]]
+    context = get_current_context()
+    with step("publish", dataset=of.dataset, total=sum(result.rows for result in results)) as (store, report):
+        done = store.published(of) if of.published else store.publish(of, results)
+        began = context["dag_run"].start_date or datetime.now(UTC)
+        seconds = (datetime.now(UTC) - began).total_seconds()
+        titles = field_titles(context)
+        done = replace(done, warnings=tuple(warning_in_form_words(each, titles) for each in done.warnings))
+        done = replace(done, seconds=round(seconds, 3), rows_per_s=round(done.rows / max(seconds, 0.001), 1))
+        report.advance_to(done.rows)
+        report.message(f"{of.dataset}@{done.version}: {done.rows:,} rows in {done.chunks} chunks")
+        store.tell_outcome(done, report)
+        cassandra = store.settings.cassandra
+        emit_loaded(context["outlet_events"], done, cluster=store.cassandra.cluster_name, keyspace=cassandra.keyspace)
+    for line in report_table(done, repeated=of.published):
+        logger.info(line)
+    for warning in done.warnings:
+        logger.warning("%s: %s", warning.code, warning.message)
+    # A tuple in it would reach readers of Airflow's API wrapped in Airflow's own serialization.
+    return dict(json.loads(json.dumps(done.to_json())))
+
+
+def warm(report: Mapping[str, Any], *, wanted: bool) -> dict[str, Any]:
+    """Puts the version into Redis as a whole; skipped where nobody wants it. A cache that cannot is no failure."""
+    if not wanted:
+        # Said by Airflow's own report; there is nothing to connect to a store for.
+        raise AirflowSkipException("the form says not to warm the cache")
+    with step("warm", dataset=report["dataset"], total=report["total_rows"]) as (store, task):
+        done = store.warm(f"{report['dataset']}@{report['version']}", task=task)
+    return done.to_json()
+
+
+def _run_name(context: Any) -> str:
+    """The identity of a load: the same for every attempt and after every clearing of one run."""
+    return f"{context['dag_run'].dag_id}/{context['dag_run'].run_id}"

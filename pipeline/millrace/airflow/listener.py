@@ -1,0 +1,258 @@
+"""What Airflow itself says about tasks: a second voice, for when a task's own has gone.
+
+Hooks run in the task's process, in the scheduler or in the API server, on whatever object that one has. They
+only ever put an event into a queue: nothing here blocks, raises, or speaks to the database, except for one query
+when a run begins and two when it ends, in the session that the run came with.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import wraps
+from importlib import import_module
+from typing import Any, Final
+
+from airflow.listeners import hookimpl
+
+from millrace.airflow import is_ours
+from millrace.airflow.identity import identity_of, places_of
+from millrace.airflow.sender import ReportSender
+from millrace.progress import Place, airflow_event
+
+__all__ = ["LISTENER", "SENDER", "RunAndTaskListener"]
+
+TEXT_MAX: Final = 500
+_MARKED_S: Final = 0.5
+"""Marking a task that runs sets its end and writes it within less."""
+
+_NEEDED_BY_TASKS = ("millrace.api", "millrace.airflow.request", "millrace.cache", "confluent_kafka", "redis")
+
+SENDER = ReportSender()
+"""One a process. Here and not in the plugin's file, which Airflow executes twice."""
+
+logger = logging.getLogger(__name__)
+
+
+def _quietly(hook: Callable[..., None]) -> Callable[..., None]:
+    """A hook that raises would keep every other plugin's hooks from being called."""
+
+    @wraps(hook)
+    def safe(*args: Any, **kwargs: Any) -> None:
+        try:
+            hook(*args, **kwargs)
+        except Exception:
+            logger.warning("%s was not reported", hook.__name__, exc_info=True)
+
+    return safe
+
+
+class RunAndTaskListener:
+    """Reports states of our DAGs' tasks under ``<source>/airflow``: state and error, nothing else."""
+
+    def __init__(self, sender: ReportSender = SENDER) -> None:
+        self._sender = sender
+
+    @hookimpl
+    @_quietly
+    def on_starting(self, component: Any) -> None:
+        """In the scheduler, before it forks the workers of its executor: what every task imports is there already.
+
+        Importing it costs a task 0.6 s of processor time (python -X importtime -c 'import millrace.api'), and the
+        steps of a load come one after the other. Nothing is opened: sessions are made after the fork.
+        """
+        # The job that is passed has no type yet when this is called.
+        if sys.argv[1:2] == ["scheduler"]:
+            for name in _NEEDED_BY_TASKS:
+                import_module(name)
+
+    @hookimpl
+    @_quietly
+    def on_task_instance_running(self, previous_state: Any, task_instance: Any) -> None:
+        """In the task's process, before its work begins."""
+        self._say(task_instance, "running")
+
+    @hookimpl
+    @_quietly
+    def on_task_instance_success(self, previous_state: Any, task_instance: Any) -> None:
+        """In the task's process, or in the API server when a person marked it."""
+        self._say_end(task_instance, "succeeded")
+
+    @hookimpl
+    @_quietly
+    def on_task_instance_skipped(self, previous_state: Any, task_instance: Any) -> None:
+        """The task skipped itself, or a person marked it."""
+        self._say_end(task_instance, "skipped")
+
+    @hookimpl
+    @_quietly
+    def on_task_instance_failed(self, previous_state: Any, task_instance: Any, error: Any) -> None:
+        """In the task's process, in the scheduler when its worker vanished, or in the API server; retries too."""
+        error = error or "failed; Airflow does not say why"
+        if _word(task_instance.state) == "up_for_retry":
+            self._say(task_instance, "retrying", error=error)
+        else:
+            self._say_end(task_instance, "failed", error=error)
+
+    @hookimpl
+    @_quietly
+    def on_dag_run_running(self, dag_run: Any, msg: str) -> None:
+        """In the scheduler, when a run begins, cleared runs too: people see every step that it will take beforehand."""
+        instances = _instances(dag_run)
+        places = places_of(getattr(dag_run, "dag", None)) if instances else {}
+        for instance in instances:
+            if instance.state is None:
+                self._say_of_next(instance, "queued", places=places)
+
+    @hookimpl
+    @_quietly
+    def on_dag_run_success(self, dag_run: Any, msg: str) -> None:
+        """In the scheduler, or in the API server when a person marked it: what was never run never will be."""
+        self._say_ends(dag_run, msg)
+
+    @hookimpl
+    @_quietly
+    def on_dag_run_failed(self, dag_run: Any, msg: str) -> None:
+        """The end of every task of the run that never said so itself.
+
+        A task process that was killed, with no retries left, is reported by nothing else: its supervisor sets the
+        state, and no hook of the task's fires.
+        """
+        self._say_ends(dag_run, msg)
+
+    @hookimpl
+    @_quietly
+    def before_stopping(self, component: Any) -> None:
+        """Each task's process and each of Airflow's own parts, when it ends: what waits is sent, for 2 s at most."""
+        self._sender.flush(2.0)
+
+    def _say_end(self, instance: Any, state: str, *, error: Any = None) -> None:
+        """The end of a task: of the attempt that is under way, or, marked by hand, of one that never began."""
+        if instance.try_number == 0 or _was_over(instance):
+            self._say_of_next(instance, state, error=error)
+        else:
+            self._say(instance, state, error=error)
+
+    def _say_ends(self, dag_run: Any, msg: str) -> None:
+        instances = _instances(dag_run)
+        places = places_of(getattr(dag_run, "dag", None)) if instances else {}
+        cleared = _cleared(dag_run) if instances else set()
+        for instance in instances:
+            key = (instance.task_id, instance.map_index, instance.try_number)
+            if not instance.try_number or key in cleared or _word(instance.state) in ("upstream_failed", "removed"):
+                self._say_never_run(instance, places)
+                continue
+            state, why = _end_of(instance, msg)
+            if state:
+                # Told as of the moment when it ended: what the task's own process said afterwards is newer.
+                ended = instance.end_date.timestamp() if instance.end_date else time.time()
+                self._say(instance, state, error=why or None, time_s=ended, places=places)
+
+    def _say_never_run(self, instance: Any, places: dict[str, Place]) -> None:
+        """The end of a task whose next attempt never began: announced as ``queued``, or cleared, it would stay so."""
+        word = _word(instance.state)
+        if word == "upstream_failed":
+            self._say_of_next(instance, "cancelled", error="not run: a task before it failed", places=places)
+        else:
+            state = {"success": "succeeded", "failed": "failed"}.get(word, "skipped")
+            error = "marked as failed before it ran" if state == "failed" else None
+            self._say_of_next(instance, state, error=error, places=places)
+
+    def _say_of_next(
+        self, instance: Any, state: str, *, error: Any = None, places: dict[str, Place] | None = None
+    ) -> None:
+        """Say a state of the attempt after the last one that Airflow has counted; it has not begun."""
+        self._say(instance, state, error=error, attempt=(instance.try_number or 0) + 1, places=places)
+
+    def _say(
+        self,
+        instance: Any,
+        state: str,
+        *,
+        error: Any = None,
+        time_s: float | None = None,
+        attempt: int | None = None,
+        places: dict[str, Place] | None = None,
+    ) -> None:
+        # A run of ours has tasks of ours only, and in the scheduler they do not know the tags of their DAG.
+        if places is None:
+            if not is_ours(instance.dag_id, _tags(getattr(instance, "task", None))):
+                return
+            places = places_of(getattr(getattr(instance, "task", None), "dag", None))
+        identity = identity_of(instance)
+        event = airflow_event(
+            identity if attempt is None else replace(identity, attempt=attempt),
+            state,
+            time_s=time.time() if time_s is None else time_s,
+            error=_said(error),
+            begun=attempt is None,
+            place=places.get(instance.task_id),
+        )
+        self._sender.put(event)
+
+
+def _instances(dag_run: Any) -> list[Any]:
+    """The task instances of a run of ours, by the session that holds it; none where there is no such session."""
+    if not is_ours(dag_run.dag_id, _tags(dag_run)):
+        return []
+    session = _session_of(dag_run)
+    return [] if session is None else list(dag_run.get_task_instances(session=session))
+
+
+def _cleared(dag_run: Any) -> set[tuple[str, int, int]]:
+    """The attempts of this run that are history: another attempt of these tasks was asked for."""
+    from airflow.models.taskinstancehistory import TaskInstanceHistory as History
+    from sqlalchemy import select
+
+    of_run = (History.dag_id == dag_run.dag_id, History.run_id == dag_run.run_id)
+    query = select(History.task_id, History.map_index, History.try_number).where(*of_run)
+    return {(task_id, index, number) for task_id, index, number in _session_of(dag_run).execute(query)}
+
+
+def _session_of(dag_run: Any) -> Any:
+    from sqlalchemy.orm import object_session
+
+    return object_session(dag_run)
+
+
+def _end_of(instance: Any, msg: str) -> tuple[str, str]:
+    """How an attempt of a run that is over ended, or nothing where it said so itself."""
+    state = _word(instance.state)
+    if state == "failed":
+        return "failed", f"its process ended without a word, or Airflow ended it ({msg})"
+    if state == "skipped" and instance.start_date is not None and msg == "timed_out":
+        return "cancelled", "the run took longer than it may"
+    if state == "skipped":
+        return "skipped", ""
+    # An empty operator, for one, succeeds without a process.
+    return ("succeeded", "") if state == "success" and not instance.hostname else ("", "")
+
+
+def _was_over(instance: Any) -> bool:
+    """Whether a task that a person has just marked had ended before: its end then lies before the last change."""
+    ended, changed = instance.end_date, getattr(instance, "updated_at", None)
+    return ended is not None and changed is not None and (changed - ended).total_seconds() > _MARKED_S
+
+
+def _word(state: Any) -> str:
+    """A state as the word in the database: the enumeration of a task's own process prints itself differently."""
+    return str(getattr(state, "value", state))
+
+
+def _tags(owner: Any) -> Any:
+    """The tags of a task's or run's DAG where they are at hand; ``dag`` is an attribute there, never a query."""
+    return getattr(getattr(owner, "dag", None), "tags", ())
+
+
+def _said(error: Any) -> dict[str, str] | None:
+    if error is None:
+        return None
+    kind = type(error).__name__ if isinstance(error, BaseException) else "Airflow"
+    text = str(error)
+    return {"type": kind, "message": text if len(text) <= TEXT_MAX else text[: TEXT_MAX - 1] + "…"}
+
+
+LISTENER: Final = RunAndTaskListener()

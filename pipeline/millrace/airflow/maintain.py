@@ -1,0 +1,90 @@
+"""The work of the tasks that look after the store. The DAG says in which order; this says what each of them does."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.exceptions import AirflowSkipException
+
+from millrace.airflow.reporter import step
+from millrace.errors import ChunkError, ChunkMissingError
+
+if TYPE_CHECKING:
+    from millrace.api import Store
+
+__all__ = ["fsck", "heal", "prune", "verify"]
+
+_LISTED = 100
+
+logger = logging.getLogger(__name__)
+
+
+def heal(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Brings everything on record as being on one node to two; fails when something is still owed afterwards."""
+    with step("heal", dataset=params.get("dataset") or "") as (store, task):
+        report = store.heal(params.get("dataset"), task=task)
+        said = _plain(report.to_json(), "problems")
+        if not report.ok:
+            first = report.problems[0]["message"] if report.problems else "see the log"
+            raise ChunkMissingError(f"{report.words}: {first}", hint="a node may be down: ./run status")
+    return said
+
+
+def verify(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Re-reads the newest version of each dataset; fails at its end when a copy is wrong or missing, by name."""
+    sums = {"datasets": 0, "chunks": 0, "copies": 0, "rows": 0, "stored_bytes": 0, "bad": 0}
+    problems: list[dict[str, Any]] = []
+    with step("verify", dataset=params.get("dataset") or "") as (store, task):
+        for reference in _latest(store, params):
+            found = store.verify(reference, each_replica=bool(params.get("each_replica")), task=task)
+            sums["datasets"] += 1
+            for name in ("chunks", "copies", "rows", "stored_bytes", "bad"):
+                sums[name] += getattr(found, name)
+            problems += found.problems
+        if problems:
+            for problem in problems[:_LISTED]:
+                logger.error("%s", problem["message"])
+            passes = {"ChunkMissingError", "StoreUnavailableError", "StoreTimeoutError"}
+            kind = ChunkMissingError if all(p["error"] in passes for p in problems) else ChunkError
+            raise kind(f"{sums['bad']} copies are wrong or missing: {problems[0]['message']}", hint="millrace heal")
+        task.message(f"{sums['rows']:,} rows verified, of the newest version of each dataset")
+    return sums
+
+
+def prune(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Marks all but the newest versions as deleted where the form says how many stay; skipped where it does not."""
+    keep = params.get("prune_keep")
+    if not keep:
+        raise AirflowSkipException("the form does not say how many versions stay")
+    marked: list[str] = []
+    with step("maintain", dataset=params.get("dataset") or "") as (store, task):
+        for reference in _latest(store, params):
+            marked += store.prune(reference.partition("@")[0], int(keep)).marked
+        task.message(f"{len(marked):,} versions deleted" if marked else "no version to delete")
+    return {"marked": marked[:_LISTED], "versions": len(marked)}
+
+
+def fsck() -> dict[str, Any]:
+    """Says what dead loads and deleted versions left and what nodes lack; removes nothing."""
+    with step("maintain", dataset="") as (store, task):
+        report = store.fsck()
+        left, lacking = len(report.garbage), len(report.lacking)
+        said = f"{left:,} loads left data behind" if left else "nothing is left over"
+        task.message(f"{said}, {lacking:,} copies are missing" if lacking else f"{said}, nothing is missing")
+        for item in [*report.garbage, *report.lacking][:_LISTED]:
+            logger.warning("%s", json.dumps(item, sort_keys=True))
+        return _plain(report.to_json(), "garbage", "lacking")
+
+
+def _latest(store: Store, params: Mapping[str, Any]) -> list[str]:
+    if params.get("dataset"):
+        return [store.version(str(params["dataset"])).reference]
+    return [f"{info.name}@{info.latest}" for info in store.datasets()]
+
+
+def _plain(said: dict[str, Any], *lists: str) -> dict[str, Any]:
+    """The report with its lists cut: what goes from task to task stays small."""
+    return dict(json.loads(json.dumps({**said, **{name: said[name][:_LISTED] for name in lists}}, default=str)))

@@ -1,0 +1,62 @@
+"""A running Airflow task becomes a progress identity, and its work a reported task."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from millrace import progress
+from millrace.airflow import connect
+from millrace.airflow.connections import airflow_settings
+from millrace.airflow.fields import field_titles, in_form_words, refuse_unknown_keys
+from millrace.airflow.identity import identity_of
+from millrace.airflow.retry import will_retry
+from millrace.airflow.sender import process_sink
+from millrace.progress import Task
+from millrace.settings import Settings
+
+if TYPE_CHECKING:
+    from millrace.api import Store
+
+__all__ = ["reporting", "step"]
+
+
+@contextmanager
+def reporting(
+    kind: str, *, dataset: str, settings: Settings, total: float | None = None, unit: str = "rows"
+) -> Iterator[Task]:
+    """Reports the block as this attempt of the Airflow task it runs in; only valid inside a task.
+
+    Its last word is ``retrying`` exactly when Airflow will try again after the exception that ends it.
+    """
+    from airflow.sdk import get_current_context
+
+    instance = get_current_context()["ti"]
+    with progress.task(
+        identity_of(instance),
+        kind=kind,
+        dataset=dataset,
+        total=total,
+        unit=unit,
+        sinks=[process_sink(settings.kafka)],
+        will_retry=lambda error: will_retry(instance, error),
+    ) as task:
+        yield task
+
+
+@contextmanager
+def step(kind: str, *, dataset: str, total: float | None = None, unit: str = "rows") -> Iterator[tuple[Store, Task]]:
+    """A store by Airflow's connections and a reported task, for the block that does one task's work.
+
+    Reporting begins first, so that people see a store that cannot be reached. Errors name the fields of the form;
+    a key of the run's conf that is no field is one, before anything is connected.
+    """
+    from airflow.sdk import get_current_context
+
+    context, settings = get_current_context(), airflow_settings()
+    titles = field_titles(context)
+    with reporting(kind, dataset=dataset, settings=settings, total=total, unit=unit) as task, in_form_words(titles):
+        refuse_unknown_keys(context["dag_run"].conf, titles)
+        with connect(settings) as store:
+            yield store, task

@@ -1,0 +1,125 @@
+"""What a filled-in form asks for, and what of it may be asked for: only sources below the allowed folders."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+from urllib.parse import unquote
+
+from millrace.airflow.form import allowed_roots, named
+from millrace.column_names import parse_rename
+from millrace.errors import SourceError, SourceNotFoundError, UsageError
+from millrace.load import LoadOptions
+from millrace.settings import Settings
+from millrace.sources import SourceOptions
+from millrace.sources.address import WILDCARDS, Address, address_of
+from millrace.sources.local_files import walk
+from millrace.sources.types import parse_column_type as _column_type
+
+__all__ = ["allowed_source", "load_options"]
+
+
+def load_options(params: Mapping[str, Any], settings: Settings) -> tuple[str, LoadOptions]:
+    """The source and the options that a filled-in form asks for; ``UsageError`` for what may not be asked for."""
+    roots = allowed_roots(settings)
+    schema_file = params["schema_file"]
+    source = SourceOptions(
+        format=None if params["format"] == "auto" else params["format"],
+        null_values=tuple(params["null_values"]) if params["null_values"] else None,  # an empty line is a spelling
+        column_types=tuple(map(_column_type, _lines(params["column_types"]))),
+        schema_file=allowed_source(schema_file, roots) if schema_file else None,
+        delimiter={"\\t": "\t", "tab": "\t"}.get(params["delimiter"], params["delimiter"]),
+        encoding=params["encoding"],
+        header=params["header"],
+        skip_rows=params["skip_rows"],
+        decimal=params["decimal"],
+        date_format=_lines(params["date_format"]),
+        true_value=_lines(params["true_value"]),
+        false_value=_lines(params["false_value"]),
+        columns=_lines(params["columns"]) or None,
+        rename=tuple(map(parse_rename, _lines(params["rename"]))),
+        infer_bytes=params["infer_bytes"],
+        max_unit_bytes=params["max_unit_bytes"],
+        split_bytes=params["split_bytes"],
+        max_splits=params["max_splits"],
+    )
+    options = LoadOptions(
+        mode=params["mode"],
+        source=source,
+        codec=params["codec"],
+        codec_level=params["codec_level"],
+        chunk_bytes=params["chunk_bytes"],
+    )
+    return allowed_source(params["source"], roots), options
+
+
+def _lines(given: Sequence[str] | None) -> tuple[str, ...]:
+    """The lines of a field that say something; an emptied field arrives as null."""
+    return tuple(line for line in given or () if line.strip())
+
+
+def allowed_source(source: str, roots: Sequence[str]) -> str:
+    """The path or pattern below one of ``roots`` that ``source`` names, with every link on the way resolved.
+
+    A relative path is looked for below each root in turn; the name of a root is no pattern.
+    A pattern follows no link that leads out of the folder before its first wildcard. Raises ``UsageError`` naming
+    the roots for whatever lies outside of them, is no local path, or climbs (``..`` in a pattern), and
+    ``SourceNotFoundError`` for a relative path that no root holds.
+    """
+    if not source.strip() or source == "-" or "\0" in source:
+        raise _outside(source, roots, "is no path")
+    real_roots = [os.path.realpath(root) for root in roots]
+    if _is_relative(source):
+        places = [_address(source, roots, folder=root) for root in real_roots]
+        address = next((place for place in places if _leads_somewhere(place)), None)
+        if address is None:
+            raise SourceNotFoundError(f"there is no {source!r} in {named(roots)}", hint="put it into one of them")
+    else:
+        address = _address(source, roots)
+    if _climbs(source):
+        raise _outside(source, roots, "has .. behind a wildcard")
+    real = os.path.realpath(address.base or address.path)
+    if not any(os.path.commonpath([real, root]) == root for root in real_roots):
+        raise _outside(source, roots, "is outside of the folders that may be loaded from")
+    return replace(address, base=real).pattern if address.parts else real
+
+
+def _address(source: str, roots: Sequence[str], folder: str | None = None) -> Address:
+    try:
+        address = address_of(source, folder=folder)
+    except UsageError:
+        raise _outside(source, roots, "is no file of this machine") from None
+    if address.scheme != "file":
+        raise _outside(source, roots, "is no file of this machine")
+    return address
+
+
+def _is_relative(source: str) -> bool:
+    return "://" not in source and not source.startswith(("/", "~"))
+
+
+def _climbs(source: str) -> bool:
+    """Whether a part behind the first wildcard is ``..``: by links it could mean another folder than by its text."""
+    parts = unquote(source).split("/")
+    first = next((number for number, part in enumerate(parts) if WILDCARDS & set(part)), len(parts))
+    return ".." in parts[first:]
+
+
+def _leads_somewhere(address: Address) -> bool:
+    if not address.parts:
+        return os.path.lexists(address.path)
+    try:
+        return any(True for _ in walk(address.base, address.parts, keep_all=True))
+    except SourceError:
+        return os.path.lexists(address.base)  # the plan says what is wrong with it
+
+
+def _outside(source: str, roots: Sequence[str], why: str) -> UsageError:
+    return UsageError(
+        f"the source {source!r} {why}",
+        hint=f"put it into {named(roots)}, or add its folder to MILLRACE_SOURCES__ROOTS",
+        expected=list(roots),
+        actual=source,
+    )

@@ -1,0 +1,111 @@
+"""What leaves an Airflow process for Kafka: one sink a process, and a queue for those who may not wait at all."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import queue
+import threading
+import time
+from typing import Final
+
+from millrace.airflow.connections import airflow_settings
+from millrace.progress import Event, Sink, kafka_sink
+from millrace.settings import KafkaSettings
+
+__all__ = ["ReportSender", "process_sink"]
+
+WAITING_MAX: Final = 1_000
+IDLE_S: Final = 30.0
+
+logger = logging.getLogger(__name__)
+
+_lock = threading.Lock()
+_sinks: list[tuple[KafkaSettings, Sink]] = []
+
+
+def process_sink(settings: KafkaSettings) -> Sink:
+    """The sink of this process for these settings: a task and what Airflow says of it share one connection.
+
+    It also shares the patience for a broker that is away: both together wait a few seconds, not each of them.
+    """
+    with _lock:
+        for known, sink in _sinks:
+            if known == settings:
+                return sink
+        sink = kafka_sink(settings)
+        _sinks.append((settings, sink))
+        return sink
+
+
+class ReportSender:
+    """Takes events from inside Airflow's own processes. ``put`` takes microseconds, never raises, never blocks.
+
+    Where Kafka is may have to be looked up in Airflow's database, which a hook must not wait for and must not do
+    in the scheduler's own transaction: a thread does it. At most 1,000 events wait for it; more are dropped and
+    counted in ``dropped``.
+    """
+
+    def __init__(self) -> None:
+        self.dropped = 0
+        self._reset()
+        os.register_at_fork(after_in_child=self._reset)
+
+    def _reset(self) -> None:
+        # A lock may have been held and the thread does not exist in a forked child.
+        self._guard = threading.Lock()
+        self._waiting: queue.Queue[Event] = queue.Queue(WAITING_MAX)
+        self._thread: threading.Thread | None = None
+        self._sink: Sink | None = None
+
+    def put(self, event: Event) -> None:
+        """Take the event, or drop it when too many wait already."""
+        try:
+            self._waiting.put_nowait(event)
+        except queue.Full:
+            self.dropped += 1
+            if self.dropped == 1:
+                logger.warning("Airflow's own reports are being dropped: too many wait for Kafka")
+            return
+        with self._guard:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="millrace-reports", daemon=True)
+                self._thread.start()
+                # In a task's process this stands after the fork, so Airflow runs it before the process ends.
+                atexit.register(self.flush)
+
+    def flush(self, timeout_s: float = 3.0) -> bool:
+        """Wait until everything taken so far has reached Kafka; False when the time is over first."""
+        deadline = time.monotonic() + timeout_s
+        with self._waiting.all_tasks_done:
+            while self._waiting.unfinished_tasks:
+                left = deadline - time.monotonic()
+                if left <= 0 or self._thread is None:
+                    return False
+                self._waiting.all_tasks_done.wait(left)
+        flush = getattr(self._sink, "flush", None)
+        return bool(flush(max(0.0, deadline - time.monotonic()))) if flush is not None else True
+
+    def _run(self) -> None:
+        while True:
+            try:
+                event = self._waiting.get(timeout=IDLE_S)
+            except queue.Empty:
+                with self._guard:
+                    if self._waiting.empty():
+                        self._thread = None
+                        atexit.unregister(self.flush)
+                        return
+                continue
+            try:
+                self._send(event)
+            except Exception:
+                logger.warning("a report of Airflow's is lost", exc_info=True)
+            finally:
+                self._waiting.task_done()
+
+    def _send(self, event: Event) -> None:
+        if self._sink is None:
+            self._sink = process_sink(airflow_settings().kafka)
+        self._sink.emit(event)

@@ -1,0 +1,459 @@
+"""``Store``: what ``connect()`` returns, and the one object that commands, DAGs and notebooks use."""
+
+from __future__ import annotations
+
+import fnmatch
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from millrace.dataset import Dataset
+from millrace.diff import DiffReport, diff
+from millrace.errors import StoreError, StoreTimeoutError, StoreUnavailableError
+from millrace.load import LoadOptions, LoadPlan, LoadReport, SplitResult, load_split, make_plan, publish
+from millrace.load.merge import merge_siblings
+from millrace.load.outcome import outcome
+from millrace.load.publish import with_columns, with_state
+from millrace.load.resume import unfinished_run
+from millrace.names import check_dataset_name, new_run_id, parse_reference
+from millrace.progress import Task, null_task
+from millrace.removal import Removal, UndeleteReport
+from millrace.settings import Settings
+from millrace.sources import Paths, Source, SourceWarning, Taken, as_paths, as_source
+from millrace.store import schema
+from millrace.store.audit import Auditor, mendable
+from millrace.store.catalogue import Catalogue
+from millrace.store.chunk_reader import ChunkReader
+from millrace.store.heal import Healer, HealReport
+from millrace.store.lease import Lease
+from millrace.store.ledger import Ledger
+from millrace.store.recoverable import recoverable_versions
+from millrace.store.session import CassandraSession, errors_as_ours
+from millrace.store.sweep import SweepReport
+from millrace.store.tags import Tags
+from millrace.store.version import CATALOGUE_BUCKET, Debt, Version
+from millrace.store.writer import ReplicatedWriter
+from millrace.verify import VerifyReport, verify_chunks
+from millrace.warm import WarmReport, warm
+
+if TYPE_CHECKING:
+    from millrace.cache import ChunkCache
+
+__all__ = ["DatasetInfo", "Store", "WarmReport", "new_run_id"]
+
+_CATALOGUE_WINDOW_BYTES = 5_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetInfo:
+    """One line of ``millrace ls``: the latest version of a dataset and how many versions are visible."""
+
+    name: str
+    latest: str
+    versions: int
+    rows: int
+    chunks: int
+    raw_bytes: int
+    stored_bytes: int
+    committed_at: datetime
+
+
+_SCHEMA_ROUNDS = 2
+
+
+class Store:
+    """Datasets in Cassandra, with Redis in front. Use as a context manager; belongs to the process that made it."""
+
+    def __init__(self, cassandra: CassandraSession, settings: Settings) -> None:
+        self.settings = settings
+        self.cassandra = cassandra
+        self.catalogue = Catalogue(cassandra)
+        self.chunk_reader = ChunkReader(cassandra)
+        self._cache: ChunkCache | None = None
+
+    @classmethod
+    def connect(cls, settings: Settings) -> Store:
+        """Connects and checks keyspace, tables and replication factor; raises ``StoreError`` saying what is amiss."""
+        cassandra = CassandraSession.connect(settings.cassandra)
+        try:
+            # Node by node: one that shuts down says no, and asked in turn it could be met by every second question.
+            hosts: list[Any] = cassandra.hosts() * _SCHEMA_ROUNDS or [None]
+            for left, host in zip(range(len(hosts) - 1, -1, -1), hosts, strict=True):
+                try:
+                    with errors_as_ours(host):
+                        schema.check(cassandra.session, settings.cassandra, host)
+                    break
+                except (StoreUnavailableError, StoreTimeoutError):
+                    if not left:
+                        raise
+        except BaseException:
+            cassandra.close()
+            raise
+        return cls(cassandra, settings)
+
+    @staticmethod
+    def init(settings: Settings) -> None:
+        """Creates keyspace and tables, with every node up; doing it again changes nothing."""
+        cassandra = CassandraSession.connect(settings.cassandra)
+        try:
+            with errors_as_ours():
+                schema.create(cassandra.session, settings.cassandra)
+        finally:
+            cassandra.close()
+
+    def close(self) -> None:
+        """Closes what was opened."""
+        if self._cache is not None:
+            self._cache.close()
+        self.cassandra.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+    @property
+    def cache(self) -> ChunkCache | None:
+        """Redis, made when first asked for; None when ``redis.url`` is empty."""
+        url = self.settings.redis.url.get_secret_value()
+        if self._cache is None and url:
+            from millrace.cache import ChunkCache
+
+            self._cache = ChunkCache.connect(
+                self.settings.redis,
+                cluster=self.cassandra.cluster_name,
+                keyspace=self.settings.cassandra.keyspace,
+            )
+        return self._cache
+
+    # --- what is there
+
+    def datasets(self, pattern: str = "*") -> list[DatasetInfo]:
+        """Every dataset with a visible version whose name matches ``pattern`` (``*``, ``?``, ``[a-z]``), by name."""
+        infos = []
+        for name in fnmatch.filter(self.catalogue.names(), pattern):
+            versions = self.catalogue.versions(name)
+            if versions:
+                v = versions[0]
+                infos.append(
+                    DatasetInfo(
+                        name, v.label, len(versions), v.rows, v.chunks, v.raw_bytes, v.stored_bytes, v.committed_at
+                    )
+                )
+        return infos
+
+    def versions(self, name: str, *, deleted: bool = False) -> list[Version]:
+        """Every visible version, newest first; raises ``DatasetNotFoundError`` when there is none.
+
+        With ``deleted`` those whose deletion ``undelete`` can take back; an empty list where there are none.
+        """
+        check_dataset_name(name)
+        versions = recoverable_versions(self.catalogue, name) if deleted else self.catalogue.versions(name)
+        if not versions and not (deleted and self.catalogue.every_version(name)):
+            raise self.catalogue.unknown(name)
+        return versions
+
+    def version(self, reference: str) -> Version:
+        """The version that ``NAME[@VERSION]`` names."""
+        return self.catalogue.resolve(*parse_reference(reference))
+
+    def dataset(self, reference: str) -> Dataset:
+        """The dataset to be read: ``flights``, ``flights@12``, ``flights@2026-11-22T10:00``."""
+        version = self.version(reference)
+        return Dataset(
+            version,
+            self.catalogue,
+            self.chunk_reader,
+            self.cache,
+            self.settings.read,
+            lease=lambda: Lease(self.cassandra, version),
+        )
+
+    def debts(self, version: Version) -> list[Debt]:
+        """What of the version is on record as being on one node only."""
+        writers = {page.writer for page in self.catalogue.page_refs(version)} | {version.writer}
+        return self.catalogue.debts(version.dataset, writers)
+
+    def owed(self, name: str | None = None) -> list[Debt]:
+        """Everything on record as being on one node only, of one dataset or of all."""
+        names = self.catalogue.names() if name is None else [self.versions(name)[0].dataset]
+        return [
+            debt
+            for each in names
+            for debt in self.catalogue.debts(each, {row.writer for row in self.catalogue.writers(each)})
+        ]
+
+    def tags(self, name: str) -> dict[str, str]:
+        """The tags of a dataset and the labels of the versions that they name."""
+        return {tag: f"{number}-{hexpart}" for tag, number, hexpart in self.catalogue.tags(check_dataset_name(name))}
+
+    def tag(self, reference: str, tag: str) -> Version:
+        """Gives a version a name; a tag that is there already moves."""
+        version = self.version(reference)
+        with self._writes() as writes:
+            replicas = Tags(self.cassandra, self.catalogue, writes).set(version, tag)
+            self._owe(writes, version, replicas)
+        return version
+
+    def untag(self, name: str, tag: str) -> None:
+        """Takes a tag away; the version stays."""
+        latest = self.versions(name)[0]
+        with self._writes() as writes:
+            replicas = Tags(self.cassandra, self.catalogue, writes).remove(name, tag)
+            self._owe(writes, latest, replicas)
+
+    def _owe(self, writes: ReplicatedWriter, version: Version, replicas: int) -> None:
+        """A tag that is proven on one node only is a debt of the catalogue, like a version's row."""
+        if replicas < 2:
+            Ledger(self.cassandra, writes).note_debt(version.dataset, version.writer, CATALOGUE_BUCKET, 0)
+
+    def diff(self, a: str, b: str) -> DiffReport:
+        """What two versions differ in, by their manifests alone."""
+        return diff(self.dataset(a), self.dataset(b))
+
+    # --- loading
+
+    def plan(
+        self,
+        name: str,
+        source: Paths,
+        options: LoadOptions | None = None,
+        *,
+        run: str | None = None,
+        one_stream: bool = False,
+    ) -> LoadPlan:
+        """What a load would do; writes nothing. ``one_stream`` saves finding splits that nobody will ask for.
+
+        ``source`` is a path or a list of paths: what a plan names must be there when its splits are loaded.
+        """
+        return self._plan(name, as_paths(source), options, run=run, one_stream=one_stream)
+
+    def _plan(
+        self, name: str, source: Source, options: LoadOptions | None, *, run: str | None, one_stream: bool
+    ) -> LoadPlan:
+        return make_plan(
+            self.catalogue,
+            self.settings,
+            name,
+            source,
+            options or LoadOptions(),
+            run=new_run_id(name) if run is None else run,
+            one_stream=one_stream,
+        )
+
+    def unfinished(self, name: str, source: Paths, options: LoadOptions, *, run: str | None = None) -> str:
+        """The run that a load with these arguments goes on with; raises ``PlanChangedError`` or ``UsageError``."""
+        plan = self.plan(name, source, options, run=run)
+        return unfinished_run(self.catalogue, plan, run)
+
+    def load_split(
+        self, plan: LoadPlan, split: int | None, *, task: Task | None = None, attempt: int = 1
+    ) -> SplitResult:
+        """Writes one split of a plan, or the whole source as one stream; nothing is visible yet."""
+        return load_split(self.cassandra, self.settings, plan, split, task=task or null_task(), attempt=attempt)
+
+    def publish(self, plan: LoadPlan, results: Sequence[SplitResult], *, seconds: float = 0.0) -> LoadReport:
+        """Makes the version visible: whole, or not at all."""
+        with self._writes() as writes:
+            ledger = Ledger(self.cassandra, writes)
+            return publish(self.catalogue, ledger, writes, plan, results, seconds=seconds)
+
+    def load(
+        self,
+        name: str,
+        source: Taken,
+        options: LoadOptions | None = None,
+        *,
+        run: str | None = None,
+        task: Task | None = None,
+        **reading: Any,
+    ) -> LoadReport:
+        """Loads ``source`` as a new version of ``name``: visible as a whole when this returns, else not at all.
+
+        ``reading`` are fields of ``SourceOptions`` (``columns=["id", "price"]``, ``rename={"preis": "price"}``,
+        ``decimal=","``) that replace those of ``options``.
+
+        ``source`` is a path, as text or as a path object; a list of paths; or Arrow data: a pyarrow Table, RecordBatch
+        or RecordBatchReader, a pandas or polars DataFrame, a relation of DuckDB, a ``Dataset``, or anything else with
+        ``__arrow_c_stream__``. Arrow data is copied into a temporary file first, in bounded memory.
+
+        Raises ``UsageError``, ``SourceError``, ``ChunkError`` or ``StoreError``. The same ``run`` with the same
+        source and settings is the same load: when it is there already, its report comes back and nothing is written.
+        """
+        began = time.monotonic()
+        with as_source(source) as given:
+            plan = self._plan(name, given, _with_reading(options, reading), run=run, one_stream=True)
+            if plan.published:
+                return self.published(plan)
+            report = self._loaded(plan, task)
+        seconds = time.monotonic() - began
+        return replace(report, seconds=round(seconds, 3), rows_per_s=round(report.rows / seconds, 1))
+
+    def _loaded(self, plan: LoadPlan, task: Task | None) -> LoadReport:
+        results = [self.load_split(plan, None, task=task)]
+        if task is not None:
+            task.phase("publish")
+        report = self.publish(plan, results)
+        if task is not None:
+            self.tell_outcome(report, task)
+        return report
+
+    def tell_outcome(self, report: LoadReport, task: Task) -> None:
+        """Let ``task`` report the version, its rows, bytes and columns; what cannot be read for that is left out."""
+        try:
+            schema = self.catalogue.schema(self.version(f"{report.dataset}@{report.version}"))
+        except StoreError:
+            return
+        task.result(**outcome(report, schema))
+
+    def published(self, plan: LoadPlan) -> LoadReport:
+        """The report of a load that is there already; of its own version, or of the one that holds its rows now."""
+        report = self.report(self.version(f"{plan.dataset}@{plan.holder}"), added_by=plan.label)
+        again = f"this very load is {report.dataset}@{report.version} already, and nothing was written"
+        return replace(
+            report, warnings=(SourceWarning("already_loaded", again), *report.warnings, *plan.source.warnings)
+        )
+
+    def report(self, version: Version, *, added_by: str = "") -> LoadReport:
+        """The load report of a version that is there, as far as its row and pages can tell (no durations).
+
+        Its rows and sizes are those of the pages that came with the version, or with the one of label ``added_by``.
+        """
+        owed = sum(max(1, debt.chunks) for debt in self.debts(version))
+        pages = self.catalogue.page_refs(version)
+        label = added_by or version.label
+        own = [page for page in pages if page.added_by == label or (version.mode == "merge" and not added_by)]
+        report = LoadReport(
+            dataset=version.dataset,
+            version=version.label,
+            run=version.run,
+            mode=version.mode,
+            kind=version.kind,
+            parent=version.parent,
+            rows=sum(page.rows for page in own),
+            total_rows=version.rows,
+            raw_bytes=sum(page.raw_bytes for page in own),
+            stored_bytes=sum(page.stored_bytes for page in own),
+            chunks=sum(page.chunks for page in own),
+            replicas=1 if owed else 2,
+            under_replicated=owed,
+            retries=0,
+            splits=len({page.writer for page in own}),
+            source=str(version.source.get("uri", "")),
+        )
+        return with_columns(self.catalogue, version, with_state(self.catalogue, report))
+
+    def _writes(self) -> ReplicatedWriter:
+        return ReplicatedWriter(self.cassandra, window_bytes=_CATALOGUE_WINDOW_BYTES)
+
+    # --- keeping
+
+    def heal(self, name: str | None = None, *, task: Task | None = None) -> HealReport:
+        """Brings everything on record as being on one node to two, and appends together that missed each other.
+
+        Refuses while a node is down (``StoreUnavailableError``).
+        """
+        healer = Healer(self.cassandra, self.chunk_reader)
+        healer.require_all_up("healing")
+        names = self.catalogue.names() if name is None else [self.versions(name)[0].dataset]
+        task = task or null_task()
+        report = healer.heal(names, HealReport(), task=task)
+        for each in names:
+            try:
+                report.merged += self._merge(each)
+            except StoreError as error:
+                if error.retriable:
+                    raise
+                report.problems.append({"dataset": each, "error": type(error).__name__, "message": str(error)})
+        task.message(report.words)
+        return report
+
+    def _merge(self, name: str) -> list[str]:
+        """Brings appends together whose loads could not see each other; the labels of what was made."""
+        versions = self.catalogue.versions(name)
+        if not versions or versions[0].mode == "replace":
+            return []
+        with self._writes() as writes:
+            merged = merge_siblings(self.catalogue, Ledger(self.cassandra, writes), versions[0])
+        return [] if merged.label in {version.label for version in versions} else [merged.reference]
+
+    def delete(self, reference: str, *, whole: bool = False, now: bool = False, dry_run: bool = False) -> SweepReport:
+        """Marks a version (``whole``: every version of the dataset) as deleted; its data goes a grace time later.
+
+        ``now`` skips the grace time. Refuses tagged and leased versions by name, and everything while a node is
+        down; then nothing was deleted.
+        """
+        return self._removal.delete(reference, whole=whole, now=now, dry_run=dry_run)
+
+    def undelete(self, reference: str, *, dry_run: bool = False) -> UndeleteReport:
+        """Takes back what ``delete`` or ``prune`` marked, until a sweep begins to remove its data.
+
+        ``reference`` has a number, a full version or a time. Raises ``VersionNotFoundError`` for what is removed or was
+        withdrawn, ``UsageError`` for what is not deleted, and ``StoreUnavailableError`` while a node is down.
+        """
+        return self._removal.undelete(reference, dry_run=dry_run)
+
+    def prune(self, name: str, keep: int, *, now: bool = False, dry_run: bool = False) -> SweepReport:
+        """Marks all but the newest ``keep`` versions as deleted; tagged and leased ones are kept and do not count."""
+        return self._removal.prune(name, keep, now=now, dry_run=dry_run)
+
+    def fsck(self, *, delete: bool = False, now: bool = False) -> SweepReport:
+        """What dead writers and deleted versions left, and what manifests name but nodes lack.
+
+        Removes what is over its grace time only when told to (``delete``); what is lacking is healed, not removed.
+        """
+        report, lacking = self._removal.fsck(delete=delete, now=now)
+        self._note((lack.dataset, lack.writer, lack.bucket) for lack in mendable(lacking))
+        return report
+
+    def _note(self, owed: Iterable[tuple[str, UUID, int]]) -> None:
+        """Puts debts on record that somebody has found; each once."""
+        if places := dict.fromkeys(owed):
+            with self._writes() as writes:
+                ledger = Ledger(self.cassandra, writes)
+                for place in places:
+                    ledger.note_debt(*place, 0)
+
+    @property
+    def _removal(self) -> Removal:
+        return Removal(self.cassandra, self.catalogue)
+
+    # --- checking and warming
+
+    def verify(self, reference: str, *, each_replica: bool = False, task: Task | None = None) -> VerifyReport:
+        """Re-reads and checks every chunk of a version; with ``each_replica`` its pages and rows on each node, too.
+
+        Then what a node lacks, or holds as it was not written, is put on record for ``heal``.
+        """
+        dataset = self.dataset(reference)
+        report = VerifyReport(dataset.version.reference)
+        if each_replica:
+            report.audit(Auditor(self.cassandra, self.catalogue), dataset.version)
+        task = task or null_task()
+        verify_chunks(self.chunk_reader, dataset.refs(), report, task=task, each_replica=each_replica)
+        task.message(report.words)
+        self._note((dataset.name, UUID(hex=writer), bucket) for writer, bucket in report.owed)
+        return report
+
+    def verify_split(self, plan: LoadPlan, result: SplitResult, *, task: Task | None = None) -> VerifyReport:
+        """Re-reads and checks every chunk that one split wrote, before the version is published."""
+        report = VerifyReport(f"{plan.dataset}@{plan.label} split {result.split}")
+        pages = self.catalogue.finished_pages(plan.dataset, result.writer)
+        refs = (ref for page in pages for ref in self.catalogue.page(plan.dataset, page).refs())
+        return verify_chunks(self.chunk_reader, refs, report, task=task or null_task())
+
+    def warm(self, reference: str, *, task: Task | None = None) -> WarmReport:
+        """Puts a whole version into Redis, or says why not; chunks that are there already are left alone.
+
+        Never raises because of Redis: the report says that it was not admitted, and reads go to Cassandra.
+        """
+        return warm(self.dataset(reference), self.chunk_reader, self.cache, task=task or null_task())
+
+
+def _with_reading(options: LoadOptions | None, reading: dict[str, Any]) -> LoadOptions:
+    options = options or LoadOptions()
+    return replace(options, source=options.source.with_fields(reading)) if reading else options

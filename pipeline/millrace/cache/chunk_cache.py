@@ -1,0 +1,274 @@
+"""Chunks in Redis: whole versions, put there on purpose, never believed without their checksums."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from millrace.cache.circuit import Circuit
+from millrace.cache.client import is_out_of_memory, make_pool, probe, shown_address
+from millrace.cache.entries import Admission, CacheEntry, pack_entry, unpack_entry
+from millrace.cache.memory import BUFFERS_BYTES, limit_bytes, rounds_up, value_cost_bytes, version_cost_bytes
+from millrace.cache.places import Keys, Place, byte_ranges
+from millrace.errors import CacheError
+from millrace.settings import RedisSettings
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+__all__ = ["ChunkCache"]
+
+_log = logging.getLogger("millrace.cache")
+_T = TypeVar("_T")
+_KEYS_AT_ONCE = 500
+
+
+class ChunkCache:
+    """The chunks of one keyspace in Redis; a value is a chunk's stored tiles one after another, in tile order.
+
+    Nothing here raises because of Redis, except ``ping`` and ``entries``, which a person asks: a cache that is down,
+    slow or full means misses, and after a failure it is left alone for ``retry_after_s``. Values are not verified
+    here: the caller has the manifest's checksums. Connections are made when needed, one for each thread at work, and
+    again after a fork. Logs to ``millrace.cache``, once for each outage.
+    """
+
+    def __init__(self, settings: RedisSettings, *, cluster: str, keyspace: str) -> None:
+        self._pool = make_pool(settings)
+        self._keys = Keys(cluster, keyspace)
+        self._address = shown_address(settings)
+        self._circuit = Circuit(self._address, settings.retry_after_s, lambda: probe(self._pool))
+        self._said_full = False
+        self._closed = threading.Event()
+
+    @classmethod
+    def connect(cls, settings: RedisSettings, *, cluster: str, keyspace: str) -> ChunkCache:
+        """A cache that is ready whether or not Redis is there; ``InvalidSettingError`` for a URL that is none."""
+        return cls(settings, cluster=cluster, keyspace=keyspace)
+
+    def _client(self) -> Redis:
+        from redis import Redis
+
+        return Redis(connection_pool=self._pool)
+
+    def _ask(self, question: Callable[[Redis], _T], otherwise: _T, *, insist: bool = False) -> _T:
+        if self._closed.is_set() or not (insist or self._circuit.allows()):
+            return otherwise
+        try:
+            return question(self._client())
+        except Exception as error:  # noqa: BLE001  # whatever is wrong with the cache, the read goes on without it
+            if self._closed.is_set():  # its connection was taken apart while the client was at work on it
+                return otherwise
+            if is_out_of_memory(error):
+                self._say_full()
+            else:
+                self._circuit.failed(error)
+            return otherwise
+        finally:
+            if self._closed.is_set():
+                # Closed while this thread was asking: whoever lost its connection then has made a new one.
+                self._pool.disconnect()
+
+    def _say_full(self) -> None:
+        if not self._said_full:
+            self._said_full = True
+            _log.warning("the cache at %s is full: what does not fit comes from Cassandra", self._address)
+
+    # --- chunks
+
+    def get(self, place: Place, sizes: Sequence[int], tiles: Sequence[int] | None) -> list[memoryview] | None:
+        """The stored tiles asked for (ascending indices; None: all), or None when they are not there as a whole.
+
+        ``sizes`` are the stored bytes of all tiles of the chunk, from its manifest.
+        """
+        key = self._keys.chunk(place)
+        wanted = range(len(sizes)) if tiles is None else tiles
+        ranges = byte_ranges(sizes, wanted)
+        whole = len(wanted) == len(sizes)
+
+        def ask(redis: Redis) -> list[memoryview] | None:
+            found = _get_whole(redis, key) if whole else _get_ranges(redis, key, ranges)
+            if [len(part) for part in found] != [end - start for start, end in ranges]:
+                return None
+            return _cut(found, [sizes[tile] for tile in wanted])
+
+        return self._ask(ask, None)
+
+    def put(self, place: Place, tiles: Sequence[Any]) -> bool:
+        """Keeps a whole chunk (its stored tiles, in order); False when Redis is down or full."""
+        key, value = self._keys.chunk(place), b"".join(tiles)
+        return self._ask(lambda redis: bool(redis.set(key, value)), False)
+
+    def has(self, places: Iterable[Place]) -> list[bool]:
+        """For each place, whether its chunk is there; all False when Redis is down."""
+        found: list[bool] = []
+        for keys in self._in_groups(places):
+            there = self._ask(lambda redis, keys=keys: _pipelined(redis, "exists", keys), [0] * len(keys))  # type: ignore[misc]  # a lambda's default has no annotation
+            found += [bool(count) for count in there]
+        return found
+
+    def delete(self, places: Iterable[Place]) -> int:
+        """Takes chunks out; returns how many were there."""
+        gone = 0
+        for keys in self._in_groups(places):
+            gone += self._ask(lambda redis, keys=keys: int(redis.unlink(*keys)), 0)  # type: ignore[misc]  # as above
+        return gone
+
+    def delete_dataset(self, dataset: str) -> int:
+        """Takes out every chunk and entry of a dataset, of all its versions; returns the number of chunks."""
+        return self._ask(lambda redis: self._delete_dataset(redis, dataset), 0)
+
+    def _delete_dataset(self, redis: Redis, dataset: str) -> int:
+        gone = 0
+        keys = redis.scan_iter(match=self._keys.all_chunks(dataset), count=1000)
+        while group := list(islice(keys, _KEYS_AT_ONCE)):
+            gone += int(redis.unlink(*group))
+        for entry in self._read_entries(redis):
+            if entry.dataset == dataset:
+                redis.hdel(self._keys.entries, entry.name)
+        return gone
+
+    def _in_groups(self, places: Iterable[Place]) -> Iterator[list[str]]:
+        keys = (self._keys.chunk(place) for place in places)
+        while group := list(islice(keys, _KEYS_AT_ONCE)):
+            yield group
+
+    # --- versions
+
+    def admit(
+        self, dataset: str, version: str, total_bytes: int, *, chunk_bytes: Sequence[int] | None = None
+    ) -> Admission:
+        """Whether the whole version fits beside what is there; if so it is written down as being filled.
+
+        ``total_bytes`` are its stored bytes, ``chunk_bytes`` those of each chunk (then the answer is exact). Asking
+        again for a version that was admitted answers yes as long as it fits.
+        """
+        refused = Admission(False, f"the cache at {self._address} does not answer")
+        entry = CacheEntry(dataset, version, 0, total_bytes, datetime.now(UTC))
+        return self._ask(lambda redis: self._admit(redis, entry, chunk_bytes), refused, insist=True)
+
+    def _admit(self, redis: Redis, entry: CacheEntry, chunk_bytes: Sequence[int] | None) -> Admission:
+        entries = {known.name: known for known in self._read_entries(redis)}
+        mine = entries.pop(entry.name, None)
+        info: dict[str, Any] = redis.info("memory")
+        rounds = rounds_up(info)
+        needed = version_cost_bytes(entry.bytes, chunk_bytes, rounds=rounds)
+        if mine is not None:
+            needed = max(0, needed - self._held_bytes(redis, entry.dataset, rounds=rounds))
+        limit, used = limit_bytes(info), int(info["used_memory"])
+        filling = (other for other in entries.values() if other.is_filling(entry.admitted_at))
+        promised = sum(version_cost_bytes(other.bytes, rounds=rounds) for other in filling)
+        room = limit - used - promised - BUFFERS_BYTES
+        if needed > room:
+            return Admission(
+                False,
+                f"{entry.name} needs {needed:,} bytes of Redis, and {max(0, room):,} of {limit:,} are free"
+                + (f" ({promised:,} are promised to versions being filled)" if promised else ""),
+                needed,
+                room,
+            )
+        if mine is None:
+            redis.hset(self._keys.entries, entry.name, pack_entry(entry))
+        return Admission(True, "", needed, room)
+
+    def _held_bytes(self, redis: Redis, dataset: str, *, rounds: bool) -> int:
+        """What the chunks of a dataset that are there cost: a filling that goes on needs only the rest."""
+        keys = list(redis.scan_iter(match=self._keys.all_chunks(dataset), count=1000))
+        return sum(value_cost_bytes(size, rounds=rounds) for size in _pipelined(redis, "strlen", keys))
+
+    def warmed(self, dataset: str, version: str, *, chunks: int, stored_bytes: int) -> None:
+        """Writes down that the whole version is there."""
+        now = datetime.now(UTC)
+        entry = CacheEntry(dataset, version, chunks, stored_bytes, now, now)
+        self._ask(lambda redis: redis.hset(self._keys.entries, entry.name, pack_entry(entry)), None)
+
+    def forget(self, dataset: str, version: str) -> None:
+        """Strikes a version out of the entries; its chunks stay until they are deleted."""
+        name = f"{dataset}@{version}"
+        self._ask(lambda redis: redis.hdel(self._keys.entries, name), None)
+
+    def admitted(self, dataset: str, version: str) -> bool:
+        """Whether the version was admitted as a whole: then, and only then, a read that misses a chunk puts it back."""
+        name = f"{dataset}@{version}"
+        return bool(self._ask(lambda redis: redis.hexists(self._keys.entries, name), False))
+
+    def entries(self) -> list[CacheEntry]:
+        """The versions admitted, by name; ``CacheError`` when Redis does not answer."""
+        return sorted(self._tell(self._read_entries), key=lambda entry: entry.name)
+
+    def _read_entries(self, redis: Redis) -> list[CacheEntry]:
+        stored: dict[Any, Any] = redis.hgetall(self._keys.entries)
+        return [entry for value in stored.values() if (entry := unpack_entry(value)) is not None]
+
+    # --- Redis itself
+
+    def answers(self) -> bool:
+        """Whether Redis is there; the log says once when it is not."""
+        return self._ask(lambda redis: bool(redis.ping()), False)
+
+    def ping(self) -> dict[str, Any]:
+        """Version, ``used_memory``, ``maxmemory`` (bytes, 0: none) and eviction policy; ``CacheError`` when down."""
+        return self._tell(self._describe)
+
+    def _describe(self, redis: Redis) -> dict[str, Any]:
+        info: dict[str, Any] = redis.info()
+        return {
+            "address": self._address,
+            "version": info.get("redis_version", ""),
+            "used_memory": int(info.get("used_memory", 0)),
+            "maxmemory": int(info.get("maxmemory", 0)),
+            "policy": info.get("maxmemory_policy", ""),
+        }
+
+    def _tell(self, question: Callable[[Redis], _T]) -> _T:
+        try:
+            return question(self._client())
+        except Exception as error:  # noqa: BLE001  # a client or a server that is not understood is no answer either
+            said = " ".join(str(error).split()) or type(error).__name__
+            raise CacheError(
+                f"the cache at {self._address} does not answer ({said})",
+                hint="./run status redis says whether it runs; MILLRACE_REDIS__URL where it is",
+                address=self._address,
+            ) from None
+
+    def close(self) -> None:
+        """Closes the connections; afterwards everything is a miss."""
+        self._closed.set()
+        self._pool.disconnect()
+
+
+def _get_whole(redis: Redis, key: str) -> list[Any]:
+    value = redis.get(key)
+    return [] if value is None else [value]
+
+
+def _get_ranges(redis: Redis, key: str, ranges: Sequence[tuple[int, int]]) -> list[Any]:
+    if len(ranges) == 1:
+        return [redis.getrange(key, ranges[0][0], ranges[0][1] - 1)]
+    pipeline = redis.pipeline(transaction=False)
+    for start, end in ranges:
+        pipeline.getrange(key, start, end - 1)
+    return list(pipeline.execute())
+
+
+def _pipelined(redis: Redis, command: str, keys: Sequence[str]) -> list[Any]:
+    pipeline = redis.pipeline(transaction=False)
+    for key in keys:
+        getattr(pipeline, command)(key)
+    return list(pipeline.execute())
+
+
+def _cut(parts: Sequence[Any], sizes: Sequence[int]) -> list[memoryview]:
+    """Tiles out of parts: each part holds whole tiles, one after another."""
+    tiles: list[memoryview] = []
+    waiting = iter(parts)
+    rest = memoryview(b"")
+    for size in sizes:
+        if not rest:
+            rest = memoryview(next(waiting, b""))
+        tiles.append(rest[:size])
+        rest = rest[size:]
+    return tiles

@@ -1,0 +1,48 @@
+"""Record batches become chunks of at most 5 MB, and back.
+
+``RowGrouper`` cuts a stream of batches into row groups, ``encode_row_group`` makes chunks of one, ``decode_tile``
+and ``assemble`` bring the rows back. docs/format.md says the same to those who have no Millrace.
+"""
+
+from __future__ import annotations
+
+from millrace.chunks.cast import cast_batch, cast_stored_numbers, wider_schema
+from millrace.chunks.choose import choose_row_group_bytes
+from millrace.chunks.codecs import CODECS
+from millrace.chunks.encode import Chunk, assemble, assemble_as_stored, encode_row_group
+from millrace.chunks.grouper import RowGroup, RowGrouper
+from millrace.chunks.layout import TileLayout
+from millrace.chunks.settings import ChunkSettings
+from millrace.chunks.stats import (
+    ColumnStats,
+    column_stats,
+    compute_stats,
+    merge_stats,
+    stats_schema,
+    without_bounds,
+)
+from millrace.chunks.tile import Tile, decode_tile
+
+__all__ = [
+    "CODECS",
+    "Chunk",
+    "ChunkSettings",
+    "ColumnStats",
+    "RowGroup",
+    "RowGrouper",
+    "Tile",
+    "TileLayout",
+    "assemble",
+    "assemble_as_stored",
+    "cast_batch",
+    "cast_stored_numbers",
+    "choose_row_group_bytes",
+    "column_stats",
+    "compute_stats",
+    "decode_tile",
+    "encode_row_group",
+    "merge_stats",
+    "stats_schema",
+    "wider_schema",
+    "without_bounds",
+]

@@ -1,0 +1,170 @@
+"""Physical types: what a chunk was written with may be narrower than what its version promises.
+
+A column's type may only grow (null to anything, an integer to a wider one or to a double, a list's elements
+likewise), so a chunk written early is cast when it is read and never written again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import permutations
+from typing import Any
+
+import pyarrow as pa
+
+from millrace.chunks.nested import nulls_of, with_children
+from millrace.chunks.short_text import decode_short
+from millrace.chunks.stored_types import from_stored, number_type
+from millrace.chunks.take import decoded
+from millrace.column_names import column_type_option
+from millrace.errors import ChunkFormatError, SourceTypeError
+from millrace.widening import decoded_type, widens, wider_type
+
+__all__ = ["cast_batch", "cast_stored_numbers", "wider_schema"]
+
+_VALUES_TOGETHER = 1 << 17
+"""Columns of few rows are cast together, no more than the processor's cache holds."""
+_ARROW_ERRORS = (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError, pa.ArrowIndexError)
+
+
+def cast_batch(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """The same rows with ``schema``: nothing is lost, or ``ChunkFormatError`` says which column and both types.
+
+    Whole numbers become the nearest doubles. Loads refuse those that this would change; older versions may hold some.
+    Columns match by position. Columns whose type is already right are not copied; field and schema metadata are
+    those of ``schema``.
+    """
+    if batch.schema.equals(schema, check_metadata=True):
+        return batch
+    if batch.num_columns != len(schema):
+        raise ChunkFormatError(f"{batch.num_columns} columns cannot become the {len(schema)} of the schema")
+    if not len(schema):
+        return batch.replace_schema_metadata(schema.metadata)
+    columns: list[pa.Array] = []
+    for run, fields in _runs(batch.columns, list(schema)):
+        columns += _cast_numbers(run, fields) if _stands_for_numbers(run[0], fields[0]) else [_cast(run[0], fields[0])]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def cast_stored_numbers(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """The same rows with numbers for the structs that stand for them, but where ``schema`` has a struct, too."""
+    fields = []
+    for held, field in zip(batch.schema, schema, strict=True):
+        number = None if pa.types.is_struct(field.type) else number_type(held.type)
+        fields.append(held if number is None else held.with_type(number))
+    return cast_batch(batch, pa.schema(fields, metadata=batch.schema.metadata))
+
+
+def _is_number(type_: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(type_) or pa.types.is_floating(type_))
+
+
+def _runs(columns: list[pa.Array], fields: list[pa.Field]) -> Iterator[tuple[list[pa.Array], list[pa.Field]]]:
+    """Neighbours that are cast together: structs of one type that stand for numbers of one type."""
+    start = 0
+    for end in range(1, len(columns) + 1):
+        together = (
+            end < len(columns)
+            and (end - start + 1) * len(columns[0]) <= _VALUES_TOGETHER
+            and _stands_for_numbers(columns[end], fields[end])
+            and columns[end].type.equals(columns[start].type)
+            and fields[end].type.equals(fields[start].type)
+        )
+        if not together:
+            yield columns[start:end], fields[start:end]
+            start = end
+
+
+def _stands_for_numbers(array: pa.Array, field: pa.Field) -> bool:
+    return _is_number(field.type) and bool(pa.types.is_struct(array.type))
+
+
+def _cast_numbers(arrays: list[pa.Array], fields: list[pa.Field]) -> list[pa.Array]:
+    have, wanted = arrays[0].type, fields[0].type
+    number = number_type(have)
+    if number is None or not widens(number, wanted):
+        raise _refused(have, fields[0], "that would lose or change values")
+    try:
+        return from_stored(arrays, wanted)
+    except _ARROW_ERRORS as error:
+        raise _refused(have, fields[0], str(error).splitlines()[0]) from None
+
+
+def _cast(array: pa.Array, field: pa.Field) -> pa.Array:
+    if array.type.equals(field.type):
+        return array
+    if not widens(array.type, field.type):
+        raise _refused(array.type, field, "that would lose or change values")
+    try:
+        return _widened(array, field.type)
+    except _ARROW_ERRORS as error:
+        raise _refused(array.type, field, str(error).splitlines()[0]) from None
+
+
+def _widened(array: pa.Array, wide: pa.DataType) -> pa.Array:
+    """The array as a type to which its own ``widens``, part by part; raises what Arrow's safe casts raise.
+
+    Part by part, because Arrow rounds all numbers below a list or none, and casts nothing to list views or unions.
+    """
+    have, types = array.type, pa.types
+    if have.equals(wide):
+        return array
+    if types.is_null(have):
+        return nulls_of(len(array), wide)
+    if types.is_dictionary(have):
+        return _widened_dictionary(array, wide)
+    if types.is_nested(have) and types.is_nested(wide):
+        return with_children(array, wide, _widened)
+    # Loads refuse whole numbers that doubles would change. Versions published before they did hold some, which are
+    # rounded here as pyarrow.csv.read_csv rounds them: every published version can be read.
+    rounds = types.is_integer(have) and types.is_floating(wide)
+    return array.cast(wide, safe=not rounds)
+
+
+def _widened_dictionary(array: pa.Array, wide: pa.DataType) -> pa.Array:
+    if array.type.value_type.equals(wide):
+        short = decode_short(array)
+        return array.cast(wide) if short is None else short
+    values = _widened(array.dictionary, decoded_type(wide))
+    if pa.types.is_dictionary(wide):
+        return pa.DictionaryArray.from_arrays(array.indices.cast(wide.index_type), values, ordered=wide.ordered)
+    return decoded(pa.DictionaryArray.from_arrays(array.indices, values))
+
+
+def _refused(have: pa.DataType, field: pa.Field, why: str) -> ChunkFormatError:
+    return ChunkFormatError(
+        f"column {field.name!r} cannot be read as {field.type} from {have}: {why}",
+        column=field.name,
+        expected=str(field.type),
+        actual=str(have),
+    )
+
+
+def wider_schema(one: pa.Schema, other: pa.Schema) -> pa.Schema:
+    """The narrowest schema that both widen to; ``SourceTypeError`` names the column when there is none.
+
+    Columns match by position and keep the names and metadata of ``one``.
+    """
+    if one.equals(other, check_metadata=False):
+        return one
+    if one.names != other.names:
+        raise SourceTypeError("the columns change half-way", expected=one.names, actual=other.names)
+    fields: list[Any] = []
+    for mine, theirs in zip(one, other, strict=True):
+        fields.append(mine.with_type(_wider(mine, theirs)).with_nullable(mine.nullable or theirs.nullable))
+    return pa.schema(fields, metadata=one.metadata)
+
+
+def _wider(mine: pa.Field, theirs: pa.Field) -> pa.DataType:
+    common = wider_type(mine.type, theirs.type)
+    if common is None:
+        common = next((two for one, two in permutations((mine.type, theirs.type)) if widens(one, two)), None)
+    if common is None:
+        raise SourceTypeError(
+            f"column {mine.name!r} changes from {mine.type} to {theirs.type}",
+            hint=f"give its type with {column_type_option(mine.name, 'TYPE')}",
+            column=mine.name,
+            expected=str(mine.type),
+            actual=str(theirs.type),
+        )
+    return common

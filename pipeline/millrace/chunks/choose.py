@@ -1,0 +1,54 @@
+"""How many bytes of rows fill a chunk: measured once, on a sample, then a setting."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from millrace.chunks.compact import compact_batch
+from millrace.chunks.encode import encode_columns
+from millrace.chunks.layout import TileLayout
+from millrace.chunks.narrow import narrow_batch
+from millrace.chunks.nested import nulls_of
+from millrace.chunks.settings import ROW_GROUP_BYTES_MAX, ChunkSettings
+from millrace.chunks.sizes import cumulative_row_bytes, held_bytes
+
+__all__ = ["RAW_BYTES_MAX", "choose_row_group_bytes"]
+
+RAW_BYTES_MAX = 32_000_000
+_FILL = 0.9  # rows that compress a little worse than the sample still fit into one chunk
+_SAMPLE_BYTES = 16_000_000
+
+
+def choose_row_group_bytes(sample: pa.RecordBatch, settings: ChunkSettings) -> int:
+    """The size of a row group whose chunk is about 90 % full, in the unit of ``cumulative_row_bytes``.
+
+    At most 32 MB of raw Arrow, whatever the ratio, so that a chunk never costs a reader more than that. The same
+    sample gives the same answer on the same kind of CPU; the answer belongs into the plan, because isal's ratio
+    differs between CPUs.
+    """
+    if not sample.num_rows:
+        return int(settings.chunk_bytes * _FILL)
+    sums = cumulative_row_bytes(sample)
+    rows = max(1, int(sums.searchsorted(_SAMPLE_BYTES, side="right")) - 1)
+    counted = int(sums[rows])
+    stored, raw = _sizes(sample.slice(0, rows), settings)
+    # Not sample.slice(0, 0): Arrow's writer writes all text of an empty slice.
+    stored_empty, raw_empty = _sizes(_empty(sample.schema), settings)
+    room = max(settings.chunk_bytes * _FILL - stored_empty, settings.chunk_bytes * 0.1)
+    by_stored = room * counted / max(1, stored - stored_empty)
+    by_raw = RAW_BYTES_MAX * counted / max(1, raw - raw_empty)
+    return max(1, min(int(by_stored), int(by_raw), ROW_GROUP_BYTES_MAX))
+
+
+def _empty(schema: pa.Schema) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays([nulls_of(0, field.type) for field in schema], schema=schema)
+
+
+def _sizes(batch: pa.RecordBatch, settings: ChunkSettings) -> tuple[int, int]:
+    batch = compact_batch(batch)
+    stored, raw = 0, held_bytes(batch)
+    # Later rows may need wider integers than the sample does (numbers that count up), and must fit nevertheless.
+    batch = narrow_batch(batch, integer_bits_min=32)
+    for columns in TileLayout.for_schema(batch.schema).columns:
+        stored += encode_columns(batch, columns, 0, settings).stored_bytes
+    return stored, raw

@@ -1,0 +1,73 @@
+"""Rows without what they do not use: a slice must not carry the dictionary or the text of the rows beside it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+
+from millrace.chunks.nested import with_children
+from millrace.chunks.take import taken
+
+__all__ = ["compact_batch"]
+
+
+def compact_batch(batch: pa.RecordBatch, *, always: bool = False) -> pa.RecordBatch:
+    """The same rows; dictionaries with more values than rows (all dictionaries if ``always``) keep used values only.
+
+    Order, index type and ``ordered`` of a dictionary stay. Text and binary views, list views and dense unions keep
+    their own values only: Arrow's writer writes all that they point into, so that half of the rows would be as large
+    as all of them. It does the same as this for every other type.
+    """
+    held = batch.columns
+    columns = [_compact(column, always) for column in held]
+    if all(new is old for new, old in zip(columns, held, strict=True)):
+        return batch
+    return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
+
+
+def _compact(array: pa.Array, always: bool) -> pa.Array:
+    if not _needs(array.type):
+        return array
+    type_ = array.type
+    if isinstance(array, pa.ExtensionArray):
+        return pa.ExtensionArray.from_storage(type_, _compact(array.storage, always))
+    if pa.types.is_dictionary(type_):
+        return _compact_dictionary(array, always)
+    if pa.types.is_string_view(type_):
+        return array.cast(pa.large_string()).cast(type_)
+    if pa.types.is_binary_view(type_):
+        return array.cast(pa.large_binary()).cast(type_)
+    return with_children(array, type_, lambda child, _: _compact(child, always))
+
+
+def _needs(type_: pa.DataType) -> bool:
+    if isinstance(type_, pa.BaseExtensionType):
+        return _needs(type_.storage_type)
+    types = pa.types
+    if types.is_dictionary(type_) or types.is_string_view(type_) or types.is_binary_view(type_):
+        return True
+    if types.is_list_view(type_) or types.is_large_list_view(type_):
+        return True
+    if types.is_union(type_) and type_.mode == "dense":
+        return True
+    return any(_needs(type_.field(i).type) for i in range(type_.num_fields))
+
+
+def _compact_dictionary(array: Any, always: bool) -> pa.Array:
+    import numpy as np
+
+    if not always and len(array.dictionary) <= len(array):
+        return array
+    valid = array.indices.is_valid().to_numpy(zero_copy_only=False)
+    indices = np.asarray(array.indices.fill_null(0))
+    used = np.unique(indices[valid])
+    if len(used) == len(array.dictionary):
+        return array
+    moved = np.searchsorted(used, indices).astype(indices.dtype)
+    moved[~valid] = 0
+    return pa.DictionaryArray.from_arrays(
+        pa.array(moved, array.type.index_type, mask=~valid if array.indices.null_count else None),
+        _compact(taken(array.dictionary, used), always),
+        ordered=array.type.ordered,
+    )

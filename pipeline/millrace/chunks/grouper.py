@@ -1,0 +1,137 @@
+"""Record batches of any size become row groups of the chosen size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from millrace.chunks.cast import cast_batch, wider_schema
+from millrace.chunks.settings import ChunkSettings
+from millrace.chunks.sizes import cumulative_row_bytes, held_bytes
+from millrace.errors import ChunkFormatError, InvalidSettingError, SourceTypeError
+
+__all__ = ["RowGroup", "RowGrouper", "concat_column"]
+
+
+@dataclass(frozen=True, slots=True)
+class RowGroup:
+    """Consecutive rows as the batches they came in, one or more, all of one schema; nothing is copied.
+
+    Whoever stores them narrows them first and puts them together then: less than half the bytes are copied.
+    """
+
+    batches: tuple[pa.RecordBatch, ...]
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The schema of all of them."""
+        return self.batches[0].schema
+
+    @property
+    def num_rows(self) -> int:
+        """Rows in all of them."""
+        return sum(batch.num_rows for batch in self.batches)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of Arrow data in all of them."""
+        return sum(held_bytes(batch) for batch in self.batches)
+
+    def whole(self) -> pa.RecordBatch:
+        """The rows as one batch: a copy, unless it is one already. Raises ``SourceTypeError``."""
+        if len(self.batches) == 1:
+            return self.batches[0]
+        if not self.batches[0].num_columns:
+            return _without_columns(self.batches)
+        columns = [
+            concat_column([batch.column(i) for batch in self.batches], self.schema.field(i))
+            for i in range(len(self.schema))
+        ]
+        return pa.RecordBatch.from_arrays(columns, schema=self.schema)
+
+
+def concat_column(arrays: Sequence[pa.Array], field: pa.Field) -> pa.Array:
+    """One array of several of one type; ``SourceTypeError`` when no array of that type holds them all."""
+    if len(arrays) == 1:
+        return arrays[0]
+    try:
+        return pa.concat_arrays(arrays)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        # Dictionaries that together hold more values than their index type can number, or a null, or lists. Only
+        # Parquet and Arrow data has such, whose types no option gives.
+        raise SourceTypeError(
+            f"column {field.name!r} of type {field.type} cannot hold the values of one row group: {error}",
+            hint="write it with plain values, with a wider index type, or with one dictionary for all batches",
+            column=field.name,
+        ) from None
+
+
+class RowGrouper:
+    """Cuts a stream of batches into row groups; where they end depends on rows and settings alone.
+
+    A row group is the longest run of rows whose size (``cumulative_row_bytes``) is at most ``row_group_bytes``, or
+    one row that is larger. However the same rows were cut into batches, and whenever a column's type widened, the
+    groups hold the same rows. Memory: the batches of one row group. Not safe for several threads.
+    """
+
+    def __init__(self, settings: ChunkSettings) -> None:
+        if settings.row_group_bytes is None:
+            raise InvalidSettingError("row_group_bytes is not set", hint="choose_row_group_bytes measures it")
+        self._limit = settings.row_group_bytes
+        self._pending: list[pa.RecordBatch] = []
+        self._pending_bytes = 0
+
+    def feed(self, batch: pa.RecordBatch) -> Iterator[RowGroup]:
+        """Takes a batch and yields the row groups that it completes.
+
+        The iterator must be used up before the next call. Raises ``SourceTypeError`` when a column's type changes
+        to one that does not contain the other.
+        """
+        sums = cumulative_row_bytes(batch)
+        start = 0
+        while start < batch.num_rows:
+            room = self._limit - self._pending_bytes
+            stop = int(sums.searchsorted(sums[start] + room, side="right")) - 1
+            if stop == batch.num_rows:
+                break
+            if stop == start and not self._pending:
+                stop = start + 1
+            self._keep(batch.slice(start, stop - start), 0)
+            yield self._take()
+            start = stop
+        self._keep(batch.slice(start), int(sums[-1] - sums[start]))
+
+    def finish(self) -> Iterator[RowGroup]:
+        """Yields the last row group, if there are rows left."""
+        if self._pending:
+            yield self._take()
+
+    def _keep(self, rows: pa.RecordBatch, row_bytes: int) -> None:
+        if not rows.num_rows:
+            return
+        if self._pending and not self._pending[0].schema.equals(rows.schema):
+            wide = wider_schema(self._pending[0].schema, rows.schema)
+            self._pending = [_widen(held, wide) for held in self._pending]
+            rows = _widen(rows, wide)
+        self._pending.append(rows)
+        self._pending_bytes += row_bytes
+
+    def _take(self) -> RowGroup:
+        pending, self._pending, self._pending_bytes = self._pending, [], 0
+        return RowGroup(tuple(pending))
+
+
+def _widen(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    try:
+        return cast_batch(batch, schema)
+    except ChunkFormatError as error:
+        raise SourceTypeError(error.message, hint="give its type with --column-type", **error.context) from None
+
+
+def _without_columns(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
+    """Arrow forgets the number of rows when it concatenates batches without columns."""
+    rows = sum(batch.num_rows for batch in batches)
+    counted = pa.RecordBatch.from_arrays([pa.nulls(rows)], names=["rows"]).select([])
+    return counted.replace_schema_metadata(batches[0].schema.metadata)

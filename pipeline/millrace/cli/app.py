@@ -1,0 +1,174 @@
+"""The way in: every call of ``millrace`` ends here with an exit code and at most one line of error."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any, Final
+
+import click
+
+import millrace
+from millrace.cli.interrupts import EXIT_INTERRUPTED, Interrupts
+from millrace.cli.invocation import Invocation
+from millrace.cli.output import one_line, print_json, say, warn
+from millrace.errors import LoadInterruptedError, MillraceError, UsageError
+
+__all__ = ["COMMANDS", "cli", "run"]
+
+EXIT_DONE: Final = 0
+EXIT_FAILED: Final = 1
+EXIT_USAGE: Final = 2
+EXIT_DEGRADED: Final = 3
+
+COMMANDS: Final = {
+    "init": "millrace.cli.init",
+    "load": "millrace.cli.load",
+    "ls": "millrace.cli.ls",
+    "versions": "millrace.cli.versions",
+    "show": "millrace.cli.show",
+    "diff": "millrace.cli.diff",
+    "tag": "millrace.cli.tag",
+    "untag": "millrace.cli.untag",
+    "read": "millrace.cli.read",
+    "verify": "millrace.cli.verify",
+    "heal": "millrace.cli.heal",
+    "delete": "millrace.cli.delete",
+    "undelete": "millrace.cli.undelete",
+    "prune": "millrace.cli.prune",
+    "fsck": "millrace.cli.fsck",
+    "warm": "millrace.cli.warm",
+    "evict": "millrace.cli.evict",
+    "cache": "millrace.cli.cache",
+    "watch": "millrace.cli.watch",
+    "doctor": "millrace.cli.doctor",
+}
+"""Each module holds one click command named ``command``; it is imported when it is asked for."""
+
+
+class _Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        module = COMMANDS.get(cmd_name)
+        if module is None:
+            return None
+        command: click.Command = importlib.import_module(module).command
+        return command
+
+
+@click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(millrace.__version__, prog_name="millrace", message="%(prog)s %(version)s")
+@click.option("--debug", is_flag=True, help="Show where an error comes from (also MILLRACE_DEBUG=1).")
+@click.pass_obj
+def cli(invocation: Invocation, debug: bool) -> None:
+    """Datasets into Cassandra and out to training jobs, with live progress.
+
+    Settings come from MILLRACE_* variables or millrace.toml; without any, the local stack of this checkout is used.
+
+    \b
+    Example:
+      millrace load flights flights.csv --null-value NA
+      millrace show flights
+      millrace read flights --columns carrier,arr_delay --filter "month = 1" --output january.parquet
+    """
+    invocation.debug = invocation.debug or debug
+
+
+class _Warnings(logging.Handler):
+    """What the product's own loggers warn of, as lines for people."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        warn(record.getMessage())
+
+
+def run(argv: Sequence[str] | None = None) -> int:
+    """What ``millrace.cli.main`` does, once everything it needs is imported."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    options = args[: args.index("--")] if "--" in args else args
+    invocation = Invocation(tuple(args), Interrupts(), json="--json" in options, debug=_debugging())
+    invocation.interrupts.json = invocation.json
+    logger = logging.getLogger("millrace")
+    handler = _Warnings(logging.WARNING)
+    logger.addHandler(handler)
+    try:
+        with invocation.interrupts:
+            return _run(args, invocation)
+    finally:
+        logger.removeHandler(handler)
+
+
+def _run(args: list[str], invocation: Invocation) -> int:
+    try:
+        # Not cli.main(): that one ends the process by itself when a pipe breaks.
+        with cli.make_context("millrace", args, obj=invocation) as context:
+            cli.invoke(context)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return _close_quietly()
+    except (KeyboardInterrupt, click.Abort):
+        invocation.interrupts.leave()
+    except click.exceptions.Exit as error:
+        sys.stdout.flush()
+        if error.exit_code:
+            return error.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        say(error.format_message())
+        return EXIT_USAGE
+    except Exception as error:  # noqa: BLE001 - the last one to see it: a person gets a line, not a traceback
+        return _failed(error, invocation)
+    return EXIT_DEGRADED if invocation.strict and invocation.degraded else EXIT_DONE
+
+
+def _failed(error: Exception, invocation: Invocation) -> int:
+    if invocation.debug:
+        traceback.print_exception(error)
+    code, line, facts = _told(error, invocation)
+    if code == EXIT_INTERRUPTED:
+        invocation.interrupts.leave()
+    try:
+        if invocation.json:
+            print_json(facts)
+    except BrokenPipeError:
+        _close_quietly()
+    say(f"millrace: {one_line(line)}")
+    return code
+
+
+def _told(error: Exception, invocation: Invocation) -> tuple[int, str, dict[str, Any]]:
+    """Exit code, line for people and facts for machines."""
+    name = type(error).__name__
+    if isinstance(error, MillraceError):
+        code = EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILED
+        if isinstance(error, LoadInterruptedError):
+            code = EXIT_INTERRUPTED
+        facts = {**error.context, "error": name, "message": error.message, "hint": error.hint}
+        return code, str(error), {**facts, "retriable": error.retriable}
+    if isinstance(error, click.ClickException):
+        context = getattr(error, "ctx", None)
+        path = context.command_path if context is not None else "millrace"
+        message = error.format_message().strip().rstrip(".")
+        hint = f"see {path} --help"
+        facts = {"error": "UsageError", "message": message, "hint": hint}
+        return EXIT_USAGE if isinstance(error, click.UsageError) else EXIT_FAILED, f"{message}: {hint}", facts
+    message = f"{name}: {error}"
+    hint = "" if invocation.debug else "this should not happen: MILLRACE_DEBUG=1 shows where"
+    line = f"{message} ({hint})" if hint else message
+    return EXIT_FAILED, line, {"error": name, "message": str(error), "hint": hint}
+
+
+def _close_quietly() -> int:
+    """Whoever read our output has enough of it; nothing more may be written, not even by the interpreter's end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+    return EXIT_DONE
+
+
+def _debugging() -> bool:
+    return os.environ.get("MILLRACE_DEBUG", "").lower() not in ("", "0", "false", "no")

@@ -1,0 +1,46 @@
+"""``millrace delete``: a version, or a whole dataset, is not there any more."""
+
+from __future__ import annotations
+
+import click
+
+from millrace.cli.deleting import confirmed, dry_run_option, now_option, show_sweep, yes_option
+from millrace.cli.invocation import Invocation, json_option, pass_invocation, strict_option
+from millrace.cli.store import open_store
+from millrace.names import parse_reference
+
+__all__ = ["command"]
+
+
+@click.command(short_help="Delete a version, or a whole dataset.")
+@click.argument("name", metavar="NAME[@VERSION]")
+@dry_run_option
+@yes_option
+@now_option
+@strict_option
+@json_option
+@pass_invocation
+def command(invocation: Invocation, /, name: str, dry_run: bool, yes: bool, now: bool) -> None:
+    """Delete a version, or every version of a dataset; asks before a whole dataset goes.
+
+    Readers see what is deleted no more. Its data goes 24 hours later, with the next fsck --delete, unless another
+    version, a reader or a running load needs it. A version with a tag, or one that is being read, is refused by name,
+    and everything while a node is down.
+
+    JSON: marked (the versions), final (those of them that undelete cannot take back, even without --now), garbage
+    (dataset, writer, buckets, run, why, ripe), waiting, removed_writers, removed_partitions, lacking, problems,
+    dry_run.
+
+    \b
+    Example:
+      millrace delete flights@2
+      millrace delete flights --yes
+    """
+    dataset, _ = parse_reference(name)
+    whole = "@" not in name
+    with open_store(invocation) as store:
+        if whole and not dry_run and not yes:
+            count = len(store.versions(dataset))
+            confirmed(f"delete {dataset} with all of its {count} versions", yes=yes)
+        report = store.delete(name, whole=whole, now=now, dry_run=dry_run)
+        invocation.answer(report.to_json(), lambda: show_sweep(report, name, now=now))

@@ -1,0 +1,84 @@
+"""What the commands that delete share: they say what would go, ask, and do it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from millrace.cli.output import one_line, print_facts, print_table, say
+from millrace.errors import UsageError
+
+if TYPE_CHECKING:
+    from millrace.store.sweep import SweepReport
+
+__all__ = ["confirmed", "dry_run_option", "now_option", "show_sweep", "yes_option"]
+
+dry_run_option: Callable[[Any], Any] = click.option(
+    "--dry-run", is_flag=True, help="Say what would be done; change nothing."
+)
+yes_option: Callable[[Any], Any] = click.option("--yes", is_flag=True, help="Do not ask.")
+now_option: Callable[[Any], Any] = click.option(
+    "--now", is_flag=True, help="Remove the data at once, instead of after 24 hours."
+)
+
+
+def confirmed(question: str, *, yes: bool) -> None:
+    """Returns when a person agrees; raises ``UsageError`` when nobody can be asked, ``click.Abort`` for a no."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise UsageError(f"{question}: nobody can be asked", hint="give --yes, or --dry-run to see what would go")
+    click.confirm(one_line(question), abort=True, err=True)
+
+
+def show_sweep(report: SweepReport, title: str, *, now: bool = False) -> None:
+    """The report for people: what was marked, what went, what waits for its time; ``now``: none of it waits."""
+    would = "would be " if report.dry_run else ""
+    print_facts(
+        [
+            (f"versions {would}deleted", ", ".join(report.marked) or "none"),
+            *_what_follows(report, now=now),
+            ("left behind by", f"{len(report.garbage)} writers"),
+            ("still in their grace time", report.waiting),
+            ("removed", f"{report.removed_writers} writers, {report.removed_partitions} buckets"),
+            ("lacking on a node", len(report.lacking)),
+        ],
+        title=title,
+    )
+    if report.garbage:
+        print_table(
+            ["dataset", "writer", "buckets", "run", "why", "may go"],
+            [
+                (item["dataset"], item["writer"][:12], item["buckets"], item["run"], item["why"],
+                 "now" if item["ripe"] else "later")
+                for item in report.garbage
+            ],
+            right=["buckets"],
+            folding=["why"],
+            spare=["buckets", "run"],
+        )  # fmt: skip
+    for item in report.lacking[:20]:
+        say(f"millrace: {item['node']} lacks {item['what']}, which {item['dataset']}@{item['version']} names")
+    for line in report.problems:
+        say(f"millrace: {one_line(line)}")
+
+
+def _what_follows(report: SweepReport, *, now: bool) -> list[tuple[str, str]]:
+    """What becomes of the marked versions' data, and how to take their deletion back."""
+    from millrace.store.sweep import GRACE
+
+    if not report.marked or now:
+        return []
+    hours = f"{GRACE.total_seconds() / 3600:g} hours"
+    final = [("cannot be taken back", ", ".join(report.final))] if report.final else []
+    if report.dry_run:
+        return [("their data", f"would be gone for readers at once, and removed in {hours}"), *final]
+    recoverable = [reference for reference in report.marked if reference not in report.final]
+    return [
+        ("their data", f"gone for readers now, data is removed in {hours} (by the next fsck --delete after that)"),
+        *[("until then", f"millrace undelete {reference}") for reference in recoverable[:1]],
+        *final,
+    ]

@@ -1,0 +1,68 @@
+"""``millrace evict``: out of Redis again."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import click
+
+from millrace.cli.invocation import Invocation, json_option, pass_invocation, strict_option
+from millrace.cli.output import print_facts
+from millrace.cli.store import open_cache, open_store
+from millrace.errors import DatasetNotFoundError, VersionNotFoundError
+from millrace.names import parse_reference
+
+if TYPE_CHECKING:
+    from millrace.api import Store
+    from millrace.cache import ChunkCache
+
+__all__ = ["command"]
+
+
+@click.command(short_help="Take a dataset, or one version, out of the Redis cache.")
+@click.argument("name", metavar="NAME[@VERSION]")
+@strict_option
+@json_option
+@pass_invocation
+def command(invocation: Invocation, /, name: str) -> None:
+    """Take the chunks of NAME out of Redis; Cassandra keeps them, and reads go on from there.
+
+    Without a version, every chunk of the dataset goes. With one, chunks that another cached version shares stay.
+
+    JSON: reference, chunks (how many were taken out).
+
+    \b
+    Example:
+      millrace evict flights
+      millrace evict flights@2
+    """
+    dataset, _ = parse_reference(name)
+    with open_store(invocation) as store:
+        cache = open_cache(store)
+        if "@" in name:
+            reference, chunks = _evict_version(store, cache, name)
+        else:
+            reference, chunks = dataset, cache.delete_dataset(dataset)
+            if not chunks:
+                store.versions(dataset)  # a dataset that was deleted may be in Redis; this says that there is none
+        invocation.answer(
+            {"reference": reference, "chunks": chunks},
+            lambda: print_facts([("chunks taken out", chunks)], title=reference),
+        )
+
+
+def _evict_version(store: Store, cache: ChunkCache, name: str) -> tuple[str, int]:
+    version = store.version(name)
+    shared = set()
+    for entry in cache.entries():
+        if entry.dataset == version.dataset and entry.version != version.label:
+            with suppress(DatasetNotFoundError, VersionNotFoundError):  # deleted, and still in Redis
+                other = store.version(entry.name)
+                shared |= {(page.writer, page.page) for page in store.catalogue.page_refs(other)}
+    chunks = 0
+    for page in store.catalogue.page_refs(version):
+        if (page.writer, page.page) not in shared:
+            chunks += cache.delete(store.catalogue.page(version.dataset, page).refs())
+    cache.forget(version.dataset, version.label)
+    return version.reference, chunks

@@ -1,0 +1,48 @@
+"""``millrace fsck``: what is there that nothing names, and what is named that is not there."""
+
+from __future__ import annotations
+
+import click
+
+from millrace.cli.deleting import confirmed, dry_run_option, now_option, show_sweep, yes_option
+from millrace.cli.invocation import Invocation, json_option, pass_invocation, strict_option
+from millrace.cli.store import open_store
+
+__all__ = ["command"]
+
+
+@click.command(short_help="Find what dead loads and deleted versions left.")
+@click.option("--delete", is_flag=True, help="Remove what is over its grace time, after asking.")
+@dry_run_option
+@yes_option
+@now_option
+@strict_option
+@json_option
+@pass_invocation
+@click.pass_context
+def command(
+    context: click.Context, invocation: Invocation, /, delete: bool, dry_run: bool, yes: bool, now: bool
+) -> None:
+    """Find what dead loads and deleted versions left, and what a version names and a node lacks: rows, pages, chunks.
+
+    Removes nothing unless told to (--delete), and then only what no version, reader or running load needs. Exit code 1
+    when a node lacks something, which is put on record: millrace heal brings it there. Chunks are looked for by their
+    keys; whether they are intact takes reading them (millrace verify --each-replica). Refused while a node is down.
+
+    JSON: as for delete; each of lacking has dataset, version, node, what, writer and bucket.
+
+    \b
+    Example:
+      millrace fsck
+      millrace fsck --delete --yes
+    """
+    with open_store(invocation) as store:
+        would = store.fsck(now=now)
+        report = would
+        ripe = sum(item["ripe"] for item in would.garbage)
+        if delete and ripe and not dry_run:
+            confirmed(f"remove what {ripe} writers left", yes=yes)
+            report = store.fsck(delete=True, now=now)
+        invocation.answer(report.to_json(), lambda: show_sweep(report, "everything"))
+    if report.lacking or report.problems:
+        context.exit(1)

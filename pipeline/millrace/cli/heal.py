@@ -1,0 +1,77 @@
+"""``millrace heal``: everything on two nodes again."""
+
+from __future__ import annotations
+
+import click
+
+from millrace.cli.invocation import Invocation, json_option, pass_invocation, strict_option
+from millrace.cli.output import one_line, print_facts, print_table, say
+from millrace.cli.reporting import reported
+from millrace.cli.store import open_store
+from millrace.names import new_run_id
+
+__all__ = ["command"]
+
+
+@click.command(short_help="Bring what is on one node only to two.")
+@click.argument("name", required=False)
+@click.option("--dry-run", is_flag=True, help="Say what is owed; write nothing.")
+@strict_option
+@json_option
+@pass_invocation
+@click.pass_context
+def command(context: click.Context, invocation: Invocation, /, name: str | None, dry_run: bool) -> None:
+    """Bring everything on record as being on one node (of NAME, or of all datasets) to two, and check each copy.
+
+    The catalogue first, then manifest pages, then chunks. What a node's hints have brought already is only checked.
+    Appends whose loads could not see each other are brought together. Exit code 1 when something is still owed.
+    Refused while a node is down.
+
+    JSON: ok, datasets, debts, cleared, pending (a load is still writing it), chunks, copies (written), merged
+    (versions made), problems; with --dry-run: owed, a list of dataset, writer, bucket, chunks.
+
+    \b
+    Example:
+      millrace heal
+      millrace heal flights
+    """
+    with open_store(invocation) as store:
+        if dry_run:
+            owed = [
+                {"dataset": debt.dataset, "writer": debt.writer.hex, "bucket": debt.bucket, "chunks": debt.chunks}
+                for debt in store.owed(name)
+            ]
+            rows = [(item["dataset"], str(item["writer"])[:12], item["bucket"], item["chunks"]) for item in owed]
+            invocation.answer(
+                {"owed": owed, "dry_run": True}, lambda: print_table(["dataset", "writer", "bucket", "chunks"], rows)
+            )
+            return
+        with reported(
+            store.settings.kafka,
+            command="heal",
+            kind="heal",
+            dataset=name or "",
+            run=new_run_id(name or "heal"),
+            total=None,
+        ) as progress:
+            report = store.heal(name, task=progress.task)
+
+        def show() -> None:
+            print_facts(
+                [
+                    ("datasets", report.datasets),
+                    ("owed", report.debts),
+                    ("paid", report.cleared),
+                    ("still being written", report.pending),
+                    ("chunks checked", report.chunks),
+                    ("copies written", report.copies),
+                    ("merged", ", ".join(report.merged) or "nothing"),
+                ],
+                title=name or "everything",
+            )
+
+        invocation.answer(report.to_json(), show)
+    if not report.ok:
+        first = report.problems[0]["message"] if report.problems else "see --json"
+        say(f"millrace: {report.debts - report.cleared - report.pending:,} debts are not paid: {one_line(first)}")
+        context.exit(1)

@@ -1,0 +1,106 @@
+"""``millrace init``: keyspace, tables and topic."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from millrace.cli.invocation import Invocation, json_option, pass_invocation
+from millrace.cli.output import print_facts, print_json
+from millrace.cli.seconds import Seconds
+from millrace.errors import ProgressError, StoreError
+
+if TYPE_CHECKING:
+    from millrace.settings import KafkaSettings, Settings
+
+__all__ = ["command"]
+
+KAFKA_TIMEOUT_S: Final = 10.0
+"""How long Kafka may be silent before the tables alone are made."""
+PAUSE_S: Final = 2.0
+WAIT_MAX_S: Final = 86_400
+
+
+@click.command(short_help="Create keyspace, tables and topic, once.")
+@click.option("--print", "only_print", is_flag=True, help="Print the statements instead of running them.")
+@click.option(
+    "--wait-s",
+    type=Seconds(min=0, max=WAIT_MAX_S),
+    default=0,
+    show_default=True,
+    help="Seconds to wait until every node and Kafka are up.",
+)
+@json_option
+@pass_invocation
+def command(invocation: Invocation, /, only_print: bool, wait_s: float) -> None:
+    """Create the keyspace, the tables and the progress topic, with every node up.
+
+    Doing it again changes nothing. A keyspace that an older Millrace made is brought to this one's schema; processes of
+    the older one cannot use it afterwards. Without Kafka the tables are made, and one line says that progress is off.
+
+    JSON: keyspace, tables, topic (null without Kafka), topic_created; with --print: statements, topic.
+
+    \b
+    Example:
+      millrace init
+      millrace init --wait-s 300
+      millrace init --print > millrace.cql
+    """
+    from millrace.settings import load_settings
+    from millrace.store import schema
+
+    settings = load_settings()
+    kafka = settings.kafka
+    if only_print:
+        statements = schema.statements(settings.cassandra)
+        if invocation.json:
+            print_json({"statements": statements, "topic": kafka.topic, "partitions": kafka.partitions})
+            return
+        for statement in statements:
+            print(f"{statement};")
+        print(f"-- and in Kafka: topic {kafka.topic}, {kafka.partitions} partitions, cleanup.policy=compact,delete")
+        return
+    deadline = time.monotonic() + wait_s
+    _make_tables(settings, deadline)
+    created = _make_topic(invocation, kafka, deadline)
+    facts = {
+        "keyspace": settings.cassandra.keyspace,
+        "tables": list(schema.TABLES),
+        "topic": None if created is None else kafka.topic,
+        "topic_created": bool(created),
+    }
+    topic = facts["topic"] or "none; progress is off"
+    rows = [("keyspace", facts["keyspace"]), ("tables", ", ".join(schema.TABLES)), ("topic", topic)]
+    invocation.answer(facts, lambda: print_facts(rows))
+
+
+def _make_tables(settings: Settings, deadline: float) -> None:
+    """Try until every node is up, at most until ``deadline``; the last error is raised."""
+    from millrace.api import Store
+
+    while True:
+        try:
+            return Store.init(settings)
+        except StoreError as error:
+            left_s = deadline - time.monotonic()
+            if not error.retriable or left_s <= 0:
+                raise
+        time.sleep(min(PAUSE_S, left_s))
+
+
+def _make_topic(invocation: Invocation, kafka: KafkaSettings, deadline: float) -> bool | None:
+    """Return whether the topic was made now (True) or before (False); None without Kafka, which is said."""
+    from millrace.progress import create_topic
+
+    if not kafka.bootstrap_servers:
+        invocation.warn_once("progress is off: MILLRACE_KAFKA__BOOTSTRAP_SERVERS is empty")
+        return None
+    try:
+        return create_topic(kafka, timeout_s=max(KAFKA_TIMEOUT_S, deadline - time.monotonic()))
+    except ProgressError as error:
+        if not error.context.get("silent"):
+            raise
+        invocation.warn_once(f"progress is off: {error.message}; call millrace init again when Kafka is there")
+        return None

@@ -1,0 +1,154 @@
+"""Ctrl-C and SIGTERM: the work unwinds, and the process is gone within two seconds whatever it is doing.
+
+The first signal raises ``Interrupted`` in the main thread, so that files are removed and connections closed. A
+thread of its own, woken by the signal and not by Python's main loop, ends the process when that takes too long
+(a native call, a join, a server that does not answer), or at once when a second signal comes.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import Any, Final, NoReturn, Self
+
+from millrace.cli.output import print_json
+
+__all__ = ["EXIT_INTERRUPTED", "Interrupted", "Interrupts"]
+
+EXIT_INTERRUPTED: Final = 130
+UNWIND_S: Final = 1.2
+"""The promise is 2 s; a load of a 310 MB CSV unwound in 0.03 to 0.24 s on two busy cores (SIGINT at 1 to 12 s)."""
+
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+_CLEAR_LINE: Final = "\r\x1b[2K\x1b[?25h"
+"""What a progress bar leaves behind: a drawn line and a hidden cursor."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """A person (SIGINT) or a supervisor (SIGTERM) wants the command to stop."""
+
+
+class Interrupts:
+    """Handles both signals while entered, in the main thread only; elsewhere it does nothing.
+
+    ``last_words`` is the line printed when the command is stopped, ``facts`` the JSON if ``json`` was asked for;
+    commands set them to what helps then. ``last_acts`` are done before the process ends without unwinding.
+    """
+
+    def __init__(self) -> None:
+        self.last_words = "interrupted"
+        self.facts: dict[str, Any] = {"error": "Interrupted"}
+        self.json = False
+        self.last_acts: list[Callable[[], None]] = []
+        self._before: dict[int, Any] = {}
+        self._pipe: tuple[int, int] | None = None
+        self._old_wakeup = -1
+        self._watcher: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self._spoken = False
+        self._pending = False
+        self._stopped = False
+
+    @property
+    def stopped(self) -> bool:
+        """A signal has come."""
+        return self._stopped
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is not threading.main_thread():
+            return self
+        self._pipe = os.pipe()
+        os.set_blocking(self._pipe[1], False)
+        self._old_wakeup = signal.set_wakeup_fd(self._pipe[1], warn_on_full_buffer=False)
+        for number in _SIGNALS:
+            self._before[number] = signal.signal(number, self._handle)
+        self._watcher = threading.Thread(target=self._watch, name="millrace-interrupts", daemon=True)
+        self._watcher.start()
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        if self._pipe is None:
+            return
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(self._old_wakeup)
+        os.write(self._pipe[1], b"\0")
+        if self._watcher is not None:
+            self._watcher.join()
+        for end in self._pipe:
+            os.close(end)
+        self._pipe = None
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """What must not be torn in the middle: a signal that comes meanwhile is raised at the end of the block.
+
+        The two seconds hold all the same: when the block itself takes longer, the process ends inside it.
+        """
+        if self._pipe is None:
+            yield
+            return
+        # Whatever handlers stand now (progress puts one before ours) come back unchanged.
+        standing = {number: signal.signal(number, self._note) for number in _SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in standing.items():
+                signal.signal(number, handler)
+        if self._pending:
+            self._pending = False
+            raise Interrupted
+
+    def speak(self) -> None:
+        """The last words, once."""
+        with self._lock:
+            if self._spoken:
+                return
+            self._spoken = True
+            if sys.stderr.isatty():
+                print(_CLEAR_LINE, end="", file=sys.stderr)
+            print(f"millrace: {self.last_words}", file=sys.stderr, flush=True)
+            with suppress(OSError):
+                if self.json:
+                    print_json({**self.facts, "message": self.last_words})
+                sys.stdout.flush()
+
+    def leave(self) -> NoReturn:
+        """Says the last words and ends the process without waiting for any thread."""
+        for act in self.last_acts:
+            with suppress(Exception):
+                act()
+        self.speak()
+        os._exit(EXIT_INTERRUPTED)
+
+    def _handle(self, _number: int, _frame: FrameType | None) -> None:
+        self._stopped = True
+        raise Interrupted
+
+    def _note(self, _number: int, _frame: FrameType | None) -> None:
+        self._stopped = self._pending = True
+
+    def _watch(self) -> None:
+        """Runs beside the work and needs nothing of it but the interpreter's lock."""
+        if self._pipe is None:
+            return
+        reading = self._pipe[0]
+        while True:
+            byte = os.read(reading, 1)
+            if byte == b"\0":
+                return
+            if byte[0] in _SIGNALS:
+                break
+        while select.select([reading], [], [], UNWIND_S)[0]:
+            byte = os.read(reading, 1)
+            if byte == b"\0":
+                return
+            if byte[0] in _SIGNALS:
+                break
+        self.leave()

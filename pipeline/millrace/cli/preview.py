@@ -1,0 +1,84 @@
+"""The first rows of a table, as many columns as the terminal is wide."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+from millrace.cli.output import print_table, say, visible
+from millrace.column_names import listed_columns
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["print_preview"]
+
+CELL_MAX: Final = 200
+"""Characters of a cell; ``read --output -`` writes all of them."""
+WIDE: Final = 40
+"""Columns of the terminal that a column asks for at most when it is decided which ones fit; longer cells fold."""
+GAP: Final = 3
+
+
+def print_preview(table: pa.Table) -> None:
+    """Print the rows; on a terminal only the columns that fit, the others are named below. Piped: all of them.
+
+    A cell is cut at ``CELL_MAX`` characters, and a line names the columns of such cells.
+    """
+    columns = [_cells(table, index) for index in range(table.num_columns)]
+    names = [visible(name) for name in table.schema.names]
+    fitting = len(columns)
+    if sys.stdout.isatty():
+        fitting = _fitting(names, columns, shutil.get_terminal_size().columns)
+    right = [names[i] for i in range(fitting) if _is_number(table.schema.field(i).type)]
+    print_table(names[:fitting], list(zip(*columns[:fitting], strict=True)), right=right, folding=names[:fitting])
+    cut = [name for name, column in zip(names[:fitting], columns, strict=False) if any(map(_is_cut, column))]
+    if cut:
+        say(f"cut at {CELL_MAX} characters: {listed_columns(cut)} (whole with --output - --format csv, or jsonl)")
+    if fitting < len(names):
+        say(f"not shown: {listed_columns(names[fitting:])} (--columns A,B)")
+
+
+def _is_cut(cell: Any) -> bool:
+    return isinstance(cell, _Cut)
+
+
+class _Cut(str):
+    """The beginning of a value that is too long for a table."""
+
+    __slots__ = ()
+
+
+def _cells(table: pa.Table, index: int) -> list[Any]:
+    from rich.text import Text
+
+    from millrace.dataset.shown import as_text
+
+    cells: list[Any] = []
+    for chunk in table.column(index).chunks:
+        for value in as_text(chunk):
+            if value is None:
+                cells.append(Text("null", style="dim italic"))
+                continue
+            shown = visible(value)
+            cells.append(shown if len(shown) <= CELL_MAX else _Cut(shown[: CELL_MAX - 1] + "…"))
+    return cells
+
+
+def _fitting(names: list[str], columns: list[list[Any]], width: int) -> int:
+    """How many columns fit beside each other; at least one."""
+    from rich.cells import cell_len
+
+    used = 0
+    for index, (name, cells) in enumerate(zip(names, columns, strict=True)):
+        used += min(WIDE, max([cell_len(name), *(cell_len(str(cell)) for cell in cells)])) + GAP
+        if used > width and index:
+            return index
+    return len(names)
+
+
+def _is_number(kind: Any) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))

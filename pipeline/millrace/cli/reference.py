@@ -1,0 +1,52 @@
+"""``docs/cli.md``, made from the commands themselves: ``python -m millrace.cli.reference > docs/cli.md``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from millrace.cli.app import cli
+
+__all__ = ["markdown"]
+
+_SIZE: dict[str, Any] = {"terminal_width": 100}
+
+_HEAD = """# The command line
+
+`millrace` is the same as `python -m millrace`. This page is made from the commands' own help:
+`python -m millrace.cli.reference > docs/cli.md`.
+
+People get tables on standard output, and progress bars and single lines on standard error (bars only on a
+terminal). With `--json` a command prints one JSON document on standard output, errors too:
+`{"error": "DatasetNotFoundError", "message": ..., "hint": ..., ...}`. An error is one line on standard error.
+
+| exit code | |
+|---|---|
+| 0 | done; degraded (something is on one node only) is 0 with one warning line and `"degraded": true` |
+| 1 | failed |
+| 2 | wrong usage, also a run that `watch` does not know |
+| 3 | done but degraded, with `--strict` |
+| 124 | `watch --timeout-s`: the run is still running |
+| 130 | interrupted (Ctrl-C or SIGTERM); the second one ends the process at once |
+"""
+
+
+def markdown() -> str:
+    """The whole page; every command and every option is on it."""
+    root = click.Context(cli, info_name="millrace", **_SIZE, **cli.context_settings)
+    parts = [_HEAD, "## millrace\n", _block(root)]
+    for name in cli.list_commands(root):
+        command = cli.get_command(root, name)
+        if command is not None:
+            parts += [f"## millrace {name}\n", _block(click.Context(command, root, info_name=name))]
+    return "\n".join(parts)
+
+
+def _block(context: click.Context) -> str:
+    lines = (line.rstrip() for line in context.get_help().splitlines())
+    return "```text\n" + "\n".join(lines) + "\n```\n"
+
+
+if __name__ == "__main__":
+    print(markdown(), end="")

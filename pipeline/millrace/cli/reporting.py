@@ -1,0 +1,132 @@
+"""Progress of a command: a bar on the terminal, and events to Kafka that never hold the work up."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from millrace.cli.output import human_bytes, human_seconds, saying_through
+
+if TYPE_CHECKING:
+    from millrace.progress import Event, Sink, Task
+    from millrace.settings import KafkaSettings
+
+__all__ = ["Bar", "Reported", "draws_bars", "reported"]
+
+CLOSE_S = 1.0
+"""How long the end of a command waits for its last events."""
+
+
+@dataclass(slots=True)
+class Reported:
+    """A task under way; after the block ``missing`` names what progress had to do without."""
+
+    task: Task
+    missing: list[str] = field(default_factory=list)
+
+
+def draws_bars() -> bool:
+    """A person is looking: standard error is a terminal that can move its cursor."""
+    return sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+
+
+@contextmanager
+def reported(
+    kafka: KafkaSettings | None,
+    *,
+    command: str,
+    kind: str,
+    dataset: str,
+    run: str,
+    total: int | None,
+    unit: str = "rows",
+    again: bool = False,
+) -> Iterator[Reported]:
+    """Reports the block as the task ``cli/<run>/<command>``, to Kafka unless None and to a bar if a person looks on.
+
+    ``again`` says that this run may have been reported before: what comes now is another attempt at it.
+    """
+    from millrace import progress
+
+    attempt = progress.attempt_now() if again else 1
+    identity = progress.TaskIdentity(dag_id="cli", run_id=run, task_id=command, attempt=attempt)
+    sink = progress.NullSink() if kafka is None else progress.kafka_sink(kafka)
+    result = Reported(progress.null_task())
+    try:
+        with ExitStack() as stack:
+            sinks: list[Sink] = [sink]
+            if draws_bars():
+                sinks.append(stack.enter_context(Bar(f"{command} {dataset}")))
+            task = progress.task(identity, kind=kind, dataset=dataset, total=total, unit=unit, sinks=sinks)
+            result.task = stack.enter_context(task)
+            yield result
+    finally:
+        sink.close(CLOSE_S)
+        if getattr(sink, "lost", 0):
+            result.missing.append("progress")
+
+
+class Bar:
+    """A sink that draws: what is done of how much, the rate, the time left. Removed when it is closed."""
+
+    def __init__(self, title: str) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn
+        from rich.text import Text
+
+        console = Console(stderr=True, highlight=False, emoji=False)
+        self._progress = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=None),
+            TextColumn("{task.fields[count]}", justify="right", markup=False),
+            TextColumn("{task.fields[rate]}", justify="right", markup=False),
+            TextColumn("{task.fields[left]}", justify="right", markup=False),
+            console=console,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self._title = title
+        self._bar = self._progress.add_task(title, total=None, count="", rate="", left="")
+        self._saying = saying_through(lambda text: console.print(Text(text), soft_wrap=True))
+
+    def __enter__(self) -> Bar:
+        self._progress.start()
+        self._saying.__enter__()
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self._saying.__exit__(None, None, None)
+        self._progress.stop()
+
+    def emit(self, event: Event) -> None:
+        """Takes the newest snapshot; drawing happens elsewhere, ten times a second."""
+        data = event["data"]
+        if "done" in data:
+            phase = f" ({data['phase']})" if data["phase"] else ""
+            self._progress.update(
+                self._bar, description=self._title + phase, completed=data["done"], total=data["total"], **_words(data)
+            )
+
+    def close(self, timeout_s: float = 5.0) -> None:
+        """Nothing is held back: the bar ends with its block."""
+
+
+def _words(data: dict[str, Any]) -> dict[str, Any]:
+    done, total, rate = data["done"], data["total"], data["rate"]
+    amount = human_bytes if data["unit"] == "bytes" else _count
+    count = amount(done) if total is None else f"{amount(done)} of {amount(total)}"
+    if data["unit"] != "bytes":
+        count += f" {data['unit']}"
+    if not rate:
+        return {"count": count, "rate": "", "left": ""}
+    left = "" if total is None or done >= total else f"{human_seconds((total - done) / rate)} left"
+    return {"count": count, "rate": f"{amount(rate)}/s", "left": left}
+
+
+def _count(number: float) -> str:
+    return f"{number:,.0f}"

@@ -1,0 +1,40 @@
+"""A connected store for the time of one command."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from millrace.cli.invocation import Invocation
+from millrace.errors import CacheError
+
+if TYPE_CHECKING:
+    from millrace.api import Store
+    from millrace.cache import ChunkCache
+    from millrace.settings import Settings
+
+__all__ = ["open_cache", "open_store"]
+
+
+@contextmanager
+def open_store(invocation: Invocation, settings: Settings | None = None) -> Iterator[Store]:
+    """A store that is ready; ``invocation`` learns from it whether a node was down."""
+    import pyarrow as pa
+
+    from millrace.api import Store
+    from millrace.settings import load_settings
+
+    # pyarrow replaces our signal handlers during its own reads; one owner is enough.
+    pa.enable_signal_handlers(False)
+    with Store.connect(settings or load_settings()) as store:
+        invocation.store = store
+        yield store
+
+
+def open_cache(store: Store) -> ChunkCache:
+    """The store's cache, which answers; ``CacheError`` when it is down or switched off."""
+    if store.cache is None:
+        raise CacheError("no cache is configured", hint="MILLRACE_REDIS__URL is empty")
+    store.cache.ping()
+    return store.cache

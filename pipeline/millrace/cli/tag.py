@@ -1,0 +1,48 @@
+"""``millrace tag``: a version gets a name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import click
+
+from millrace.cli.invocation import Invocation, json_option, pass_invocation, strict_option
+from millrace.cli.output import print_facts
+from millrace.cli.store import open_store
+
+__all__ = ["command", "tags_by_version"]
+
+
+@click.command(short_help="Give a version a name that stays with it.")
+@click.argument("name", metavar="NAME[@VERSION]")
+@click.argument("tag")
+@strict_option
+@json_option
+@pass_invocation
+def command(invocation: Invocation, /, name: str, tag: str) -> None:
+    """Give a version the name TAG, by which it can be asked for; a tag that is there already moves.
+
+    A version with a tag is neither deleted nor pruned.
+
+    JSON: dataset, version, tag, before (the version that had the tag, or null).
+
+    \b
+    Example:
+      millrace tag flights@12 good
+      millrace read flights@good
+    """
+    with open_store(invocation) as store:
+        version = store.version(name)
+        before = store.tags(version.dataset).get(tag)
+        store.tag(version.reference, tag)
+        moved = f" (moved from {before})" if before not in (None, version.label) else ""
+        facts = {"dataset": version.dataset, "version": version.label, "tag": tag, "before": before}
+        invocation.answer(facts, lambda: print_facts([("tag", f"{tag}{moved}")], title=version.reference))
+
+
+def tags_by_version(tags: Mapping[str, str]) -> dict[str, list[str]]:
+    """The tags (name to label) of a dataset for each label that has any, in order."""
+    found: dict[str, list[str]] = {}
+    for tag, label in sorted(tags.items()):
+        found.setdefault(label, []).append(tag)
+    return found

@@ -1,0 +1,46 @@
+"""``millrace undelete``: a deleted version is there again."""
+
+from __future__ import annotations
+
+import click
+
+from millrace.cli.deleting import dry_run_option
+from millrace.cli.invocation import Invocation, json_option, pass_invocation, strict_option
+from millrace.cli.output import print_facts, warn
+from millrace.cli.store import open_store
+
+__all__ = ["command"]
+
+
+@click.command(short_help="Take back the deletion of a version.")
+@click.argument("name", metavar="NAME@VERSION")
+@dry_run_option
+@strict_option
+@json_option
+@pass_invocation
+def command(invocation: Invocation, /, name: str, dry_run: bool) -> None:
+    """Take back a deletion by delete or prune, until a sweep (fsck --delete, or --now) begins to remove the data.
+
+    VERSION is a number, a full version or a time, as millrace versions NAME --deleted shows them. Refused for what a
+    sweep has marked for removal, for what its own load withdrew, and while a node is down.
+
+    JSON: dataset, version, deleted_at, latest (it is the latest version now), merges_with (other appends to the same
+    data, with which the next append or heal merges it), dry_run.
+
+    \b
+    Example:
+      millrace versions flights --deleted
+      millrace undelete flights@2
+    """
+    with open_store(invocation) as store:
+        report = store.undelete(name, dry_run=dry_run)
+        deleted = "taken back before" if report.deleted_at is None else f"{report.deleted_at:%Y-%m-%d %H:%M:%S} UTC"
+        facts = [
+            ("would be there again" if dry_run else "there again", report.reference),
+            ("deleted", deleted),
+            ("latest", "yes" if report.latest else "no"),
+        ]
+        invocation.answer(report.to_json(), lambda: print_facts(facts, title=report.reference))
+        if report.merges_with:
+            others = ", ".join(report.merges_with)
+            warn(f"the next append or heal merges the rows of {report.reference} with those of {others}")

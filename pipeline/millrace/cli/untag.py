@@ -1,0 +1,33 @@
+"""``millrace untag``: a name is taken away."""
+
+from __future__ import annotations
+
+import click
+
+from millrace.cli.invocation import Invocation, json_option, pass_invocation, strict_option
+from millrace.cli.output import print_facts
+from millrace.cli.store import open_store
+
+__all__ = ["command"]
+
+
+@click.command(short_help="Take a tag away; the version stays.")
+@click.argument("name")
+@click.argument("tag")
+@strict_option
+@json_option
+@pass_invocation
+def command(invocation: Invocation, /, name: str, tag: str) -> None:
+    """Take the tag TAG of the dataset NAME away; the version that had it stays.
+
+    JSON: dataset, tag, version (that had it).
+
+    \b
+    Example:
+      millrace untag flights good
+    """
+    with open_store(invocation) as store:
+        before = store.tags(name).get(tag)
+        store.untag(name, tag)
+        facts = {"dataset": name, "tag": tag, "version": before}
+        invocation.answer(facts, lambda: print_facts([("taken away", tag), ("from", before or "")], title=name))

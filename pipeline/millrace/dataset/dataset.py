@@ -1,0 +1,277 @@
+"""``Dataset``: one immutable version, read as Arrow."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, Protocol
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from millrace.column_names import listed_columns
+from millrace.dataset.conditions import Filter, as_condition, columns_for, names_positions
+from millrace.dataset.frames import pandas_frame, polars_frame, require
+from millrace.dataset.prune import kept_chunks
+from millrace.dataset.rows import only_rows, passing_rows
+from millrace.dataset.scan import CacheLike, Scan, ScanStats
+from millrace.errors import ChunkError, StoreError, UsageError
+from millrace.notebook import html_table
+from millrace.settings import ReadSettings
+from millrace.store.catalogue import Catalogue
+from millrace.store.chunk_reader import ChunkReader
+from millrace.store.manifest import ChunkRef, PageRef
+from millrace.store.version import Version
+
+__all__ = ["Dataset"]
+
+Batches = Generator[pa.RecordBatch, None, None]
+
+
+class LeaseLike(Protocol):
+    """What keeps a version from being deleted while it is read."""
+
+    def wait_taken(self) -> None:
+        """Returns when others can see it."""
+
+
+class _NoLease:
+    def wait_taken(self) -> None:
+        """Nobody else is there."""
+
+
+class Dataset:
+    """One version of a dataset. It never changes; what it returns is what was loaded, or an error.
+
+    Made by ``Store.dataset``. ``stats`` tells where the chunks of the last read came from.
+    """
+
+    def __init__(
+        self,
+        version: Version,
+        catalogue: Catalogue,
+        reader: ChunkReader,
+        cache: CacheLike | None,
+        settings: ReadSettings,
+        lease: Callable[[], AbstractContextManager[LeaseLike]] = lambda: nullcontext(_NoLease()),
+    ) -> None:
+        self.version = version
+        self._lease = lease
+        self._catalogue = catalogue
+        self._reader = reader
+        self._cache = cache if settings.use_cache else None
+        self._settings = settings
+        self._schema: pa.Schema | None = None
+        self.stats = ScanStats()
+
+    def __repr__(self) -> str:
+        v = self.version
+        return f"<Dataset {v.reference}: {v.rows:,} rows, {v.chunks:,} chunks, {v.stored_bytes:,} stored bytes>"
+
+    def _repr_html_(self) -> str:
+        try:
+            columns = [(field.name, field.type) for field in self.schema]
+        except StoreError as error:
+            columns = [("unknown", error)]
+        return html_table(f"Dataset {self.version.reference}", self.version.shown(), columns)
+
+    @property
+    def name(self) -> str:
+        """The dataset's name."""
+        return self.version.dataset
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The logical schema of every batch."""
+        if self._schema is None:
+            self._schema = self._catalogue.schema(self.version)
+        return self._schema
+
+    @property
+    def degraded(self) -> bool:
+        """The catalogue was read with a node down: a newer version may exist there."""
+        return self.version.degraded
+
+    def count_rows(self, filter: Filter | None = None) -> int:
+        """Rows, from the version's row alone; with ``filter`` those that pass it, which reads what it uses."""
+        if filter is None:
+            return self.version.rows
+        return sum(batch.num_rows for batch in self.to_batches([], filter))
+
+    def to_batches(
+        self,
+        columns: Sequence[str] | None = None,
+        filter: Filter | None = None,
+        *,
+        num_rows: int | None = None,
+    ) -> Iterator[pa.RecordBatch]:
+        """Batches in the order of the rows, in bounded memory; with ``filter`` exactly the rows that pass it.
+
+        ``filter`` is the text that ``millrace read --filter`` takes (``"month = 1 and carrier in ('UA', 'B6')"``), or
+        an expression of ``pyarrow.compute``.
+
+        With ``num_rows`` no more rows than that, and without a filter no chunk behind them is fetched. Only the tiles
+        that hold ``columns`` and what ``filter`` uses are fetched, and only of chunks whose statistics do not rule the
+        filter out. The first batch costs one page and one chunk; from the second on chunks are read ahead. Raises
+        ``UsageError`` for a column that does not exist and for a filter that is none, before anything is read.
+        """
+        batches = self._batches(columns, filter, num_rows, ahead=False)
+        return batches if num_rows is None else _first(batches, num_rows)
+
+    def to_table(self, columns: Sequence[str] | None = None, filter: Filter | None = None) -> pa.Table:
+        """The whole version, or the columns and rows asked for, as one table; ``filter`` as for ``to_batches``."""
+        wanted = self.schema if columns is None else pa.schema([self.schema.field(c) for c in self._checked(columns)])
+        return pa.Table.from_batches(self._batches(columns, filter, None, ahead=True), schema=wanted)
+
+    def to_pandas(self, columns: Sequence[str] | None = None, filter: Filter | None = None, **options: Any) -> Any:
+        """The same as a pandas DataFrame; ``options`` are those of ``pyarrow.Table.to_pandas``.
+
+        Whole numbers stay whole (``Int64`` where there are nulls). ``UsageError`` where pandas is not installed.
+        """
+        require("pandas")
+        return pandas_frame(self.to_table(columns, filter), **options)
+
+    def to_polars(self, columns: Sequence[str] | None = None, filter: Filter | None = None) -> Any:
+        """The same as a polars DataFrame; ``UsageError`` where polars is not installed."""
+        require("polars")
+        return polars_frame(self.to_table(columns, filter))
+
+    def head(self, num_rows: int = 5, columns: Sequence[str] | None = None, filter: Filter | None = None) -> pa.Table:
+        """The first rows, of those that pass ``filter``; reads one page and as few chunks as hold them."""
+        wanted = self.schema if columns is None else pa.schema([self.schema.field(c) for c in self._checked(columns)])
+        if filter is not None:
+            return pa.Table.from_batches(self.to_batches(columns, filter, num_rows=num_rows), schema=wanted)
+        indices = None if columns is None else self._checked(columns)
+        batches = self._scan(indices).batches(self._known_refs(num_rows))
+        with self._named():
+            return pa.Table.from_batches(_first(batches, num_rows), schema=wanted)
+
+    def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
+        """The Arrow PyCapsule stream: polars, duckdb, pandas and pyarrow read a dataset directly."""
+        reader = pa.RecordBatchReader.from_batches(self.schema, self.to_batches())
+        return reader.__arrow_c_stream__(requested_schema)
+
+    def refs(self) -> Iterator[ChunkRef]:
+        """Every chunk of the version in order, one manifest page in memory at a time."""
+        for page in self._catalogue.each_page_ref(self.version):
+            yield from self._catalogue.page(self.name, page).refs()
+
+    def _known_refs(self, num_rows: int | None = None) -> Iterator[ChunkRef]:
+        """The same, of pages that this process may have read before; no more than hold the first ``num_rows``."""
+        left = math.inf if num_rows is None else num_rows
+        for page in self._catalogue.each_page_ref(self.version):
+            for ref in self._catalogue.known_page(self.name, page).refs():
+                if left <= 0:
+                    return
+                yield ref
+                left -= ref.rows
+
+    def _checked(self, columns: Sequence[str]) -> list[int]:
+        indices = []
+        for column in columns:
+            found = self.schema.get_all_field_indices(column)
+            if len(found) != 1:
+                what = "has no column" if not found else "has more than one column"
+                raise UsageError(
+                    f"{self.version.reference} {what} {column!r}",
+                    hint=f"its columns are {listed_columns(self.schema.names)}",
+                    dataset=self.name,
+                )
+            indices.append(found[0])
+        return indices
+
+    def _batches(
+        self, columns: Sequence[str] | None, filter: Filter | None, num_rows: int | None, *, ahead: bool
+    ) -> Batches:
+        indices = None if columns is None else self._checked(columns)
+        if filter is None:
+            return self._leased(self._scan(indices).batches(self._known_refs(num_rows), ahead=ahead))
+        condition = as_condition(filter, self.schema)
+        used = columns_for(condition, self.schema)
+        refs = self._kept(condition, used)
+        if names_positions(condition):
+            return self._leased(_filtered(self._scan(None).batches(refs, ahead=ahead), condition, columns))
+        if indices != [] and used:
+            batches = self._scan(indices, condition, used).batches(refs, ahead=ahead)
+            return self._leased(batch for batch in batches if batch.num_rows)
+        # Rows without columns, and conditions without any, are Arrow's to count.
+        wanted = None if indices is None else list(dict.fromkeys([*indices, *used]))
+        return self._leased(_filtered(self._scan(wanted).batches(refs, ahead=ahead), condition, columns))
+
+    def _leased(self, batches: Iterator[pa.RecordBatch]) -> Batches:
+        with self._lease() as lease, self._named():
+            for batch in batches:
+                # Taken while the first rows were fetched, and on record before anybody sees them.
+                lease.wait_taken()
+                yield batch
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """What goes wrong with a chunk or a page says of which version: they are shared, and do not know."""
+        try:
+            yield
+        except (ChunkError, StoreError) as error:
+            if "version" not in error.context:
+                error.context["version"] = self.version.label
+                error.message = f"{self.version.reference}: {error.message}"
+            raise
+
+    def _kept(self, condition: pc.Expression, used: Sequence[int]) -> Iterator[ChunkRef]:
+        """The chunks that may hold a row that passes; pages that cannot hold one are not read."""
+        for page_ref in self._kept_pages(condition, used):
+            page = self._catalogue.known_page(self.name, page_ref)
+            yield from page.refs(self._passing(condition, used, page.stats_batch(), page.row_counts()))
+
+    def _kept_pages(self, condition: pc.Expression, used: Sequence[int]) -> Iterator[PageRef]:
+        lists, pages = self._catalogue.lists(self.version)
+        yield from pages
+        for one in lists:
+            named = self._catalogue.page_list(self.name, one)
+            for row in self._passing(condition, used, named.stats, [ref.rows for ref in named.refs]):
+                yield named.refs[row]
+
+    def _passing(
+        self, condition: pc.Expression, used: Sequence[int], stats: pa.RecordBatch, rows: Sequence[int]
+    ) -> list[int]:
+        return kept_chunks(condition, self.schema, used, stats.select(list(used)), rows)
+
+    def _scan(
+        self, columns: Sequence[int] | None, condition: pc.Expression | None = None, used: Sequence[int] = ()
+    ) -> Scan:
+        cache, version = self._cache, self.version
+        # Only a whole version's chunks are put back: parts of versions would fill Redis and speed nobody up.
+        refill = cache is not None and columns is None and cache.admitted(version.dataset, version.label)
+        scan = Scan(
+            self._reader,
+            cache,
+            self.schema,
+            version.layout,
+            columns,
+            self._settings,
+            fill_cache=refill,
+            condition=condition,
+            used=used,
+        )
+        self.stats = scan.stats
+        return scan
+
+
+def _first(batches: Batches, num_rows: int) -> Iterator[pa.RecordBatch]:
+    while num_rows > 0 and (batch := next(batches, None)) is not None:
+        wanted = batch.slice(0, num_rows)
+        num_rows -= batch.num_rows
+        if num_rows <= 0:
+            batches.close()  # who has the last row need not come back for what is not there
+        yield wanted
+
+
+def _filtered(
+    batches: Iterator[pa.RecordBatch], condition: pc.Expression, columns: Sequence[str] | None
+) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        passed = only_rows(batch, passing_rows(batch, condition))
+        if columns is not None:
+            passed = passed.select(list(columns))
+        if passed.num_rows:
+            yield passed

@@ -1,0 +1,91 @@
+"""What the formats for people and other programs write instead of Arrow's types, and values turned into it."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from millrace.chunks.nested import with_children
+from millrace.chunks.parts import list_children, list_ranges, lists_of
+from millrace.chunks.take import decoded, list_values, run_values
+from millrace.dataset.moments import writable
+
+__all__ = ["converted", "flat", "flat_type", "is_bytes", "is_extension", "plain_type"]
+
+
+def is_extension(kind: pa.DataType) -> bool:
+    """Its storage alone would not say what it means; pyarrow 25 ends the process where it casts lists of tensors."""
+    return isinstance(kind, pa.BaseExtensionType)
+
+
+def is_bytes(kind: pa.DataType) -> bool:
+    """Bytes of any kind, which are no text."""
+    named = (pa.binary(), pa.large_binary(), pa.binary_view())
+    return kind in named or pa.types.is_fixed_size_binary(kind)
+
+
+def flat_type(kind: pa.DataType) -> pa.DataType:
+    """What CSV writes instead: values in place of dictionaries, strings of views, numbers of durations and halves."""
+    if pa.types.is_dictionary(kind):
+        return flat_type(kind.value_type)
+    if pa.types.is_duration(kind):
+        return pa.int64()
+    if pa.types.is_float16(kind):
+        return pa.float32()
+    return pa.string() if kind == pa.string_view() else kind
+
+
+def plain_type(kind: pa.DataType) -> pa.DataType:
+    """The type whose Python values are JSON's own."""
+    kind = flat_type(kind)
+    if pa.types.is_temporal(kind) or pa.types.is_decimal(kind):
+        return pa.string()
+    if pa.types.is_map(kind):
+        # As pyarrow and DuckDB read it; an object would need keys that are text, and each only once.
+        entry = [pa.field("key", plain_type(kind.key_type), nullable=False), ("value", plain_type(kind.item_type))]
+        return pa.list_(pa.struct(entry))
+    if pa.types.is_struct(kind):
+        return pa.struct([pa.field(f.name, plain_type(f.type), f.nullable) for f in kind])
+    if pa.types.is_large_list(kind) or pa.types.is_large_list_view(kind):
+        return pa.large_list(plain_type(kind.value_type))
+    if pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind) or pa.types.is_list_view(kind):
+        return pa.list_(plain_type(kind.value_type))
+    if pa.types.is_union(kind):
+        fields = [kind.field(i) for i in range(kind.num_fields)]
+        return pa.union([field.with_type(plain_type(field.type)) for field in fields], kind.mode, kind.type_codes)
+    return plain_type(kind.value_type) if pa.types.is_run_end_encoded(kind) else kind
+
+
+def converted(array: pa.Array, kind: pa.DataType) -> pa.Array:
+    """The array as what ``plain_type`` or ``flat_type`` make of its type.
+
+    Part by part: pyarrow 25 has no cast below views and unions, and loses nulls where it casts a list of nulls to its
+    own type. Raises ``BeyondTextError`` for a date or time without a text.
+    """
+    if array.type.equals(kind):
+        return array
+    if pa.types.is_dictionary(array.type):
+        return converted(decoded(array), kind)
+    if pa.types.is_run_end_encoded(array.type):
+        return converted(run_values(array), kind)
+    if pa.types.is_map(array.type):
+        return _entries(array, kind)
+    if pa.types.is_nested(kind):
+        return with_children(array, kind, converted)
+    if pa.types.is_temporal(array.type) and not pa.types.is_duration(array.type):
+        return writable(array).cast(kind)
+    return array.cast(kind)
+
+
+def flat(array: pa.Array, kind: pa.DataType) -> pa.Array:
+    """The array as what ``flat_type`` makes of its type, but in UTC where a zone's own text would not be exact."""
+    array = converted(array, kind)
+    return writable(array) if pa.types.is_temporal(array.type) else array
+
+
+def _entries(array: pa.Array, kind: pa.DataType) -> pa.Array:
+    """Maps as lists of their entries."""
+    starts, sizes = list_ranges(array)
+    parts = zip(list_children(array), kind.value_type, strict=True)
+    children = [converted(list_values(child, starts, sizes), field.type) for child, field in parts]
+    entries = pa.StructArray.from_arrays(children, fields=list(kind.value_type))
+    return lists_of(kind, sizes, [entries], array.is_null() if array.null_count else None)

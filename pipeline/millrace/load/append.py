@@ -1,0 +1,134 @@
+"""What may be appended to a dataset: the same columns, types that the two share, and no value changed by it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+import pyarrow as pa
+
+from millrace.column_names import column_type_option
+from millrace.errors import MillraceError, SourceTypeError
+from millrace.load.exact import check_exact
+from millrace.load.repeats import check_paths
+from millrace.names import VersionSelector
+from millrace.sources import STANDARD_INPUT, SourcePlan, SourceWarning, merge_schemas, plan_source
+from millrace.store.catalogue import Catalogue
+from millrace.store.version import Version
+from millrace.widening import decoded_type, is_text, wider_type
+
+__all__ = ["as_stored", "check_append", "check_kept", "selector_of"]
+
+
+def selector_of(label: str) -> VersionSelector:
+    """The selector of a full version label."""
+    number, _, hexpart = label.partition("-")
+    return VersionSelector(full=(int(number), hexpart))
+
+
+def as_stored(catalogue: Catalogue, dataset: str, parent: str, source: SourcePlan) -> SourcePlan:
+    """The plan of a CSV with text for columns of nothing but spellings of null whose stored column is text.
+
+    So they mean the same whether they came together with the rows before or later. The other way round the spellings
+    are known no more: a warning says that the rows stored before are null.
+    """
+    if source.format != "csv":
+        return source
+    version = catalogue.resolve(dataset, selector_of(parent))
+    have = catalogue.schema(version)
+    if have.names != source.schema.names:
+        return source
+    schema, warnings = source.schema, []
+    for at, (stored, field) in enumerate(zip(have, schema, strict=True)):
+        if pa.types.is_null(field.type) and is_text(decoded_type(stored.type)):
+            schema = schema.set(at, field.with_type(pa.string()))
+        elif pa.types.is_null(stored.type) and is_text(field.type):
+            message = (
+                f"column {field.name!r} becomes text; in {version.reference} each of its values was empty or a "
+                "spelling of null, and stays null"
+            )
+            warnings.append(SourceWarning("null_before", message, field.name))
+    return replace(source, schema=schema, warnings=(*source.warnings, *warnings))
+
+
+def check_append(catalogue: Catalogue, dataset: str, parent: str, source: SourcePlan) -> None:
+    """Raises ``SourceTypeError`` unless the source has the columns of what is there, and types that the two share.
+
+    Nothing stored may change its value by it. Raises ``SourceFormatError`` for a path that a dataset of files holds
+    already.
+    """
+    version = catalogue.resolve(dataset, selector_of(parent))
+    have = catalogue.schema(version)
+    if version.kind != source.kind or have.names != source.schema.names:
+        raise SourceTypeError(
+            f"{source.uri} cannot be appended to {version.reference}: its columns are "
+            f"{', '.join(source.schema.names)}, those of the dataset {', '.join(have.names)}",
+            hint="load it with --mode replace, or under another name",
+            dataset=dataset,
+            expected=have.names,
+            actual=source.schema.names,
+        )
+    if source.kind == "bytes":
+        check_paths(catalogue, version, (file.name for file in source.files))
+    # Text says no type, so numbers of both kinds are what pyarrow makes of them; a source with types means them.
+    exact = source.format in ("parquet", "arrow")
+    for stored, new in zip(have, source.schema, strict=True):
+        if wider_type(stored.type, new.type, exact=exact) is None:
+            raise _refused(version, stored, new, source)
+    what = f"{source.uri} cannot be appended to {version.reference}"
+    check_kept(catalogue, version, merge_schemas([have, source.schema]), what)
+
+
+def check_kept(catalogue: Catalogue, version: Version, wide: pa.Schema, what: str) -> None:
+    """Raises ``SourceTypeError`` where a value of the version is another one in the types of ``wide``."""
+    have = catalogue.schema(version)
+    for field in have:
+        if _dates_become_timestamps(field.type, wide.field(field.name).type):
+            raise SourceTypeError(
+                f"{what}: column {field.name!r} has dates and would become {wide.field(field.name).type}",
+                hint="load it as another dataset, or all of it anew with "
+                f"{column_type_option(field.name, 'timestamp[s]')} (CSV, JSON lines)",
+                column=field.name,
+                expected=str(field.type),
+                actual=str(wide.field(field.name).type),
+            )
+    check_exact(catalogue, version.dataset, partial(catalogue.page_refs, version), version.layout, have, wide, what)
+
+
+def _dates_become_timestamps(narrow: pa.DataType, wide: pa.DataType) -> bool:
+    """Whether dates somewhere in the type become midnights, as they do within one source alone."""
+    narrow, wide = decoded_type(narrow), decoded_type(wide)
+    children = range(min(narrow.num_fields, wide.num_fields))
+    return bool(pa.types.is_date32(narrow) and pa.types.is_timestamp(wide)) or any(
+        _dates_become_timestamps(narrow.field(at).type, wide.field(at).type) for at in children
+    )
+
+
+def _refused(version: Version, stored: pa.Field, new: pa.Field, source: SourcePlan) -> SourceTypeError:
+    way_out = "load it as another dataset"
+    name = next((old for old, renamed in source.options.rename if renamed == stored.name), stored.name)
+    if _loads_as(name, stored.type, source):
+        way_out = f"give the type it has there: {column_type_option(name, str(stored.type))}"
+    return SourceTypeError(
+        f"{source.uri} cannot be appended to {version.reference}: column {stored.name!r} is {stored.type} there "
+        f"and {new.type} here",
+        hint=way_out,
+        dataset=version.dataset,
+        column=stored.name,
+        expected=str(stored.type),
+        actual=str(new.type),
+    )
+
+
+def _loads_as(name: str, kind: pa.DataType, source: SourcePlan) -> bool:
+    """Whether the source can be planned with the type that its column has in the dataset."""
+    given = dict(source.options.column_types)
+    if source.format not in ("csv", "jsonl") or source.uri == STANDARD_INPUT or name in given:
+        return False
+    types = (*source.options.column_types, (name, str(kind)))
+    try:
+        options = replace(source.options, column_types=types, format=source.format)
+        plan_source([file.uri for file in source.files], options, max_splits=1)
+    except MillraceError:
+        return False
+    return True

@@ -1,0 +1,111 @@
+"""What must hold before a version is published, and after: nothing missing, nothing swept, nothing twice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence, Set
+from dataclasses import replace
+from uuid import UUID
+
+from millrace.errors import ChunkMissingError, StoreError, VersionNotFoundError
+from millrace.load.lineage import holder, require_known
+from millrace.load.plan import LoadPlan
+from millrace.load.split import SplitResult
+from millrace.store.catalogue import Catalogue
+from millrace.store.manifest import PageRef
+from millrace.store.recoverable import obstacle
+from millrace.store.version import Version
+
+__all__ = ["check_complete", "check_writers", "promised_pages", "published"]
+
+
+def check_complete(plan: LoadPlan, ordered: Sequence[SplitResult]) -> None:
+    """Every row of the source, once: a task that is missing from the results must not be missing from the version."""
+    have = [result.split for result in ordered]
+    if have in ([-1], list(range(len(plan.source.splits)))):
+        return
+    raise StoreError(
+        f"{plan.dataset}@{plan.label} has {len(plan.source.splits)} splits, the results are of splits {have}",
+        hint="publish needs the result of every split, once",
+        dataset=plan.dataset,
+        expected=len(plan.source.splits),
+        actual=have,
+    )
+
+
+def published(catalogue: Catalogue, plan: LoadPlan, every: Sequence[Version]) -> Version | None:
+    """The visible version that holds what an earlier attempt at this plan has published: it is never written again.
+
+    Raises ``VersionNotFoundError`` where that version was deleted or withdrawn since the plan was made, and
+    ``StoreUnavailableError`` where it is named and its row is on a node that does not answer.
+    """
+    require_known(every, plan.hex)
+    same = [version for version in every if version.hex == plan.hex and version.run == plan.run]
+    for version in same:
+        if (found := holder(every, version.label)) is not None:
+            return found
+    if any(version.number >= plan.number for version in same):
+        raise _gone(catalogue, same)
+    return None
+
+
+def _gone(catalogue: Catalogue, same: Sequence[Version]) -> VersionNotFoundError:
+    """The error for what earlier attempts at a load have published and nobody sees; names what takes that back."""
+    rows = catalogue.writers(same[0].dataset)
+    obstacles = [obstacle(catalogue, version, rows) for version in same]
+    which = obstacles.index(None) if None in obstacles else 0
+    version, found = same[which], obstacles[which]
+    again = "load it again as another run (--run-id)"
+    return VersionNotFoundError(
+        f"{version.reference} was published by an earlier attempt at this load, "
+        + ("and then deleted" if found is None else f"and is not visible any more, {found.why}"),
+        hint=f"millrace undelete {version.reference} takes that back; or {again}" if found is None else again,
+        dataset=version.dataset,
+        version=version.label,
+    )
+
+
+def promised_pages(catalogue: Catalogue, plan: LoadPlan, result: SplitResult) -> list[PageRef]:
+    """The pages of a split's result, as its version brings them in; ``ChunkMissingError`` unless all are there."""
+    pages = []
+    for writer, first, last in result.inherited:
+        written = catalogue.finished_pages if first >= 0 else catalogue.journal_pages
+        by_number = {page.page: page for page in written(plan.dataset, writer)}
+        step = 1 if first >= 0 else -1
+        pages += [by_number[n] for n in range(first, last + step, step) if n in by_number]
+    pages += catalogue.finished_pages(plan.dataset, result.writer)
+    found = (sum(page.chunks for page in pages), sum(page.rows for page in pages))
+    promised = (result.chunks, result.rows)
+    if found != promised:
+        raise ChunkMissingError(
+            f"split {result.split} of {plan.dataset} promised {promised} chunks and rows; {found} are there",
+            hint="a node may be down: ./run status; run the load again",
+            dataset=plan.dataset,
+            expected=promised,
+            actual=found,
+        )
+    return [replace(page, added_by=plan.label) for page in pages]
+
+
+def check_writers(catalogue: Catalogue, what: LoadPlan | Version, own: Set[UUID], bases: Sequence[Version]) -> None:
+    """Raise ``ChunkMissingError`` where a sweep may remove something that ``what`` (its plan, or itself) will name.
+
+    ``own`` are writers of its own run. ``bases`` are the versions, whole, whose pages it names too. The writers of a
+    visible base may be condemned: a deletion was taken back between two reads of a sweep. The sweep reads the versions
+    again after it has condemned, and removes nothing that a visible one names. So only other bases are looked at.
+    """
+    visible = {v.label for number in {base.number for base in bases} for v in catalogue.numbered(what.dataset, number)}
+    named = set(own)
+    for base in bases:
+        if base.label not in visible:
+            named |= {base.writer, *(page.writer for page in catalogue.page_refs(base))}
+    rows = {row.writer: row for row in catalogue.writers(what.dataset)}
+    swept = {writer for writer in own if writer not in rows or rows[writer].run != what.run}
+    swept |= {writer for writer in named if writer in rows and rows[writer].condemned}
+    if swept:
+        raise ChunkMissingError(
+            f"what {what.dataset}@{what.label} would name was taken for dead and swept, or went with its parent",
+            hint="run the load again",
+            dataset=what.dataset,
+            writer=min(swept).hex,
+            node=", ".join(catalogue.down()) or None,
+        )

@@ -1,0 +1,44 @@
+"""The columns of a version as a report names them: bounded, however many there are and whatever their types."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import pyarrow as pa
+
+from millrace.column_names import quoted_column
+
+__all__ = ["ReportedColumns", "columns_line", "reported_columns"]
+
+ReportedColumns = tuple[tuple[str, str], ...]
+"""Pairs of name and Arrow type."""
+
+_CHARS_MAX: Final = 64_000
+"""A report travels through Airflow's database."""
+_LINE_COLUMNS_MAX: Final = 20
+_LINE_TEXT_MAX: Final = 60
+
+
+def reported_columns(schema: pa.Schema) -> ReportedColumns:
+    """Return name and type of the first columns, as many as have room in 64,000 characters."""
+    pairs: list[tuple[str, str]] = []
+    room = _CHARS_MAX
+    for column in schema:
+        pair = (column.name, str(column.type))
+        room -= len(pair[0]) + len(pair[1])
+        if room < 0:
+            break
+        pairs.append(pair)
+    return tuple(pairs)
+
+
+def columns_line(columns: Sequence[tuple[str, str]], total: int) -> str:
+    """Return the columns in one line: ``a int64, b string``, the first 20 and how many more there are."""
+    shown = [f"{_cut(quoted_column(name))} {_cut(kind)}" for name, kind in columns[:_LINE_COLUMNS_MAX]]
+    more = total - len(shown)
+    return ", ".join(shown) + (f"{', ...' if shown else ''} and {more:,} more" if more > 0 else "")
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LINE_TEXT_MAX else text[: _LINE_TEXT_MAX - 3] + "..."

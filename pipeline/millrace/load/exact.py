@@ -1,0 +1,112 @@
+"""Whether whole numbers stay the same as doubles: looked at before a type widens that was promised to be exact.
+
+Bounds of chunks say it for most columns; where they do not (numbers beyond 2^53, and what lists and structs hold),
+the values themselves are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from millrace.arrow_types import holds
+from millrace.chunks import TileLayout, assemble_as_stored, cast_stored_numbers
+from millrace.column_names import column_type_option
+from millrace.errors import SourceTypeError
+from millrace.sources.whole_numbers import WHOLE_MAX, rounded
+from millrace.store.catalogue import Catalogue
+from millrace.store.chunk_reader import ChunkReader
+from millrace.store.manifest import ChunkRef, PageRef
+from millrace.widening import decoded_type
+
+__all__ = ["check_exact"]
+
+
+def check_exact(
+    catalogue: Catalogue,
+    dataset: str,
+    pages: Callable[[], Sequence[PageRef]],
+    layout: TileLayout,
+    have: pa.Schema,
+    wide: pa.Schema,
+    what: str,
+) -> None:
+    """Read what is in doubt of ``pages()``, whose columns are ``have`` and become ``wide`` (by name).
+
+    ``what`` names the rows in the message. Raises ``SourceTypeError`` for a whole number that a double would change.
+    """
+    doubtful = [at for at, field in enumerate(have) if _rounds(field.type, wide.field(field.name).type)]
+    if not doubtful:
+        return
+    reader = ChunkReader(catalogue.cassandra)
+    for ref in pages():
+        page = catalogue.page(dataset, ref)
+        stats = page.stats_batch()
+        for column in doubtful:
+            field = have.field(column)
+            rows = [row for row, bounds in enumerate(stats.column(column)) if not _are_small(bounds, field.type)]
+            for chunk in page.refs(rows):
+                _check_chunk(_column(reader, chunk, layout, have, column), field, wide.field(field.name).type, what)
+
+
+def _rounds(narrow: pa.DataType, wide: pa.DataType) -> bool:
+    """Whether somewhere in the type whole numbers of more than 53 bits become doubles."""
+    narrow, wide = decoded_type(narrow), decoded_type(wide)
+    if pa.types.is_integer(narrow):
+        return bool(pa.types.is_floating(wide) and narrow.bit_width > 32)
+    children = range(min(narrow.num_fields, wide.num_fields))
+    return any(_rounds(narrow.field(i).type, wide.field(i).type) for i in children)
+
+
+def _are_small(bounds: Any, kind: pa.DataType) -> bool:
+    """Whether the statistics of a chunk alone say that its numbers are the same as doubles."""
+    if not pa.types.is_integer(decoded_type(kind)):
+        return False
+    low, high = bounds["min"], bounds["max"]
+    return bool(low.is_valid and high.is_valid and low.as_py() >= -WHOLE_MAX and high.as_py() <= WHOLE_MAX)
+
+
+def _column(reader: ChunkReader, chunk: ChunkRef, layout: TileLayout, have: pa.Schema, column: int) -> pa.Array:
+    held = layout.tiles_of([column])
+    where = {"dataset": chunk.dataset, "chunk": str(chunk)}
+    stored = zip(held, reader.fetch(chunk, held), strict=True)
+    tiles = [chunk.tiles[tile].decode(data, {**where, "tile": tile}) for tile, data in stored]
+    batch = assemble_as_stored(tiles, layout, have, [column])
+    return cast_stored_numbers(batch, pa.schema([have.field(column)])).column(0)
+
+
+def _check_chunk(array: pa.Array, field: pa.Field, wide: pa.DataType, what: str) -> None:
+    for numbers in _whole_numbers(array, wide):
+        if (number := rounded(numbers)) is not None:
+            raise SourceTypeError(
+                f"{what}: column {field.name!r} is {field.type} and would become {wide}, "
+                f"which changes whole numbers like {number}",
+                hint="load it as another dataset, or all of it anew with "
+                f"{column_type_option(field.name)} (CSV, JSON lines)",
+                column=field.name,
+                expected=str(field.type),
+                actual=str(wide),
+            )
+
+
+def _whole_numbers(array: Any, wide: pa.DataType) -> Iterator[pa.Array]:
+    """The integers in an array that become floating, each array of them without nulls."""
+    wide = decoded_type(wide)
+    if pa.types.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    if pa.types.is_integer(array.type):
+        if pa.types.is_floating(wide) and array.type.bit_width > 32:
+            yield array.drop_null()
+    elif pa.types.is_struct(array.type):
+        for number, child in enumerate(array.flatten()):
+            yield from _whole_numbers(child, wide.field(number).type)
+    elif pa.types.is_map(array.type):
+        # Both children of the entries, as far as the array's own rows reach.
+        entries = pa.ListArray.from_arrays(
+            array.offsets, pa.StructArray.from_arrays([array.keys, array.items], ["k", "v"])
+        )
+        yield from _whole_numbers(entries.flatten(), wide.field(0).type)
+    elif pa.types.is_nested(array.type) and holds(array.type, pa.types.is_integer):
+        yield from _whole_numbers(array.flatten(), wide.field(0).type)

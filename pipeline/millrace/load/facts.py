@@ -1,0 +1,44 @@
+"""A load report as names and values: what the command prints and what the log of a task shows as a table."""
+
+from __future__ import annotations
+
+from millrace.load.columns import columns_line
+from millrace.load.publish import LoadReport
+from millrace.units import human_bytes, human_seconds
+
+__all__ = ["report_facts", "report_table"]
+
+
+def report_facts(report: LoadReport, *, dry_run: bool = False, repeated: bool = False) -> list[tuple[str, str]]:
+    """Return the facts of a report for people; ``repeated`` says that this very load was there already."""
+    added = f" ({report.total_rows:,} in all)" if report.mode == "append" else ""
+    facts = [
+        ("rows", f"{report.rows:,}{added}"),
+        ("columns", columns_line(report.columns, report.columns_total)),
+        ("raw bytes", human_bytes(report.raw_bytes)),
+        ("stored bytes", f"{human_bytes(report.stored_bytes)}, {report.ratio:.2f} times smaller"),
+        ("chunks", f"{report.chunks:,}"),
+    ]
+    if not dry_run:
+        owed = f" ({report.under_replicated:,} under-replicated)" if report.degraded else ""
+        facts.append(("replicas", f"{report.replicas} each{owed}"))
+    facts += [
+        ("seconds", human_seconds(report.seconds)),
+        ("rows/s", f"{report.rows_per_s:,.0f}"),
+        ("source", report.source),
+        ("run", report.run),
+    ]
+    if report.missing:
+        facts.append(("did without", ", ".join(report.missing)))
+    if dry_run:
+        facts.append(("written", "nothing (dry run)"))
+    elif repeated:
+        facts.append(("written", "nothing: this very load was there already"))
+    return facts
+
+
+def report_table(report: LoadReport, *, repeated: bool = False) -> list[str]:
+    """Return the lines of a table of names and values under a title, for a log."""
+    facts = report_facts(report, repeated=repeated)
+    width = max(len(name) for name, _ in facts)
+    return [f"{report.dataset}@{report.version}", *(f"  {name:<{width}}  {value}" for name, value in facts)]

@@ -1,0 +1,109 @@
+"""Writing the list of a version's pages: lists that are full are shared with its parent, the last one is new."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pyarrow as pa
+from isal import isal_zlib
+
+from millrace.chunks import cast_batch, merge_stats, stats_schema
+from millrace.store.catalogue import Catalogue
+from millrace.store.ledger import Ledger
+from millrace.store.manifest import PageRef
+from millrace.store.page_list import INLINE_PAGES, ListRef, encode_list, list_pages_max, pack
+from millrace.store.version import Version
+
+__all__ = ["Listing", "sums", "write_lists"]
+
+_SCHEMA_PAGE = -1
+_LIST_PAGE = -2
+_PAGES_PAGE = -3
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The pages of a version: those that full ``lists`` name, then ``pages``. ``known`` are statistics of pages."""
+
+    dataset: str
+    lists: tuple[ListRef, ...] = ()
+    pages: tuple[PageRef, ...] = ()
+    known: Mapping[PageRef, pa.RecordBatch] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, catalogue: Catalogue, version: Version) -> Listing:
+        """What an append begins with; of many lists only the last one is read, and only when there is room in it."""
+        lists, pages = catalogue.lists(version)
+        if not lists or lists[-1].pages >= list_pages_max(len(catalogue.schema(version))):
+            return cls(version.dataset, tuple(lists), tuple(pages))
+        last = catalogue.page_list(version.dataset, lists[-1])
+        known = {page: last.stats.slice(row, 1) for row, page in enumerate(last.refs)}
+        return cls(version.dataset, tuple(lists[:-1]), last.refs, known)
+
+    def followed_by(self, pages: Sequence[PageRef]) -> Listing:
+        """The same with these pages after all others."""
+        return replace(self, pages=(*self.pages, *pages))
+
+
+def write_lists(
+    catalogue: Catalogue, ledger: Ledger, dataset: str, label: str, schema: pa.Schema, listing: Listing
+) -> tuple[bytes, bytes, int]:
+    """Schema and page list as a version's row holds them (or points at), and the replicas proven for both.
+
+    What is written depends on the arguments alone. Pages whose statistics are not known are read for them.
+    """
+    schema_blob, schema_replicas = ledger.spill(dataset, label, _SCHEMA_PAGE, _packed(schema.serialize()))
+    proven = [schema_replicas]
+    lists, pages = list(listing.lists), listing.pages
+    if lists or len(pages) > INLINE_PAGES:
+        size = list_pages_max(len(schema))
+        for start in range(0, len(pages), size):
+            some = pages[start : start + size]
+            data = encode_list(some, _stats(catalogue, dataset, schema, some, listing.known))
+            counts = {name: value for name, value in sums(some).items() if name != "page_count"}
+            writer, checksum, replicas = ledger.named_by_content(dataset, label, _PAGES_PAGE, data, counts)
+            lists.append(ListRef(writer, _PAGES_PAGE, len(some), checksum))
+            proven.append(replicas)
+        pages = ()
+    pages_blob, list_replicas = ledger.spill(dataset, label, _LIST_PAGE, pack(lists, pages))
+    return schema_blob, pages_blob, min(*proven, list_replicas)
+
+
+def _stats(
+    catalogue: Catalogue,
+    dataset: str,
+    schema: pa.Schema,
+    pages: Sequence[PageRef],
+    known: Mapping[PageRef, pa.RecordBatch],
+) -> pa.RecordBatch:
+    """The statistics of each page, one row a page, of the types of ``schema``."""
+    wanted = stats_schema(schema)
+    rows = []
+    for ref in pages:
+        row = known.get(ref)
+        if row is None:
+            page = catalogue.page(dataset, ref)
+            row = merge_stats(page.stats_batch(), page.row_counts())
+        rows.append(cast_batch(row, wanted))
+    if not len(wanted):
+        return pa.RecordBatch.from_struct_array(pa.array([{}] * len(rows), pa.struct([])))
+    return pa.Table.from_batches(rows, schema=wanted).combine_chunks().to_batches()[0]
+
+
+def sums(pages: Sequence[PageRef]) -> dict[str, Any]:
+    """What a version's row says of its pages together."""
+    return {
+        "rows": sum(page.rows for page in pages),
+        "raw_bytes": sum(page.raw_bytes for page in pages),
+        "stored_bytes": sum(page.stored_bytes for page in pages),
+        "chunks": sum(page.chunks for page in pages),
+        "page_count": len(pages),
+    }
+
+
+def _packed(data: Any) -> bytes:
+    """gzip, as everything in the catalogue that is not a column of its own."""
+    packed: bytes = isal_zlib.compress(data, 1, wbits=31)
+    return packed

@@ -1,0 +1,181 @@
+"""Appends that know nothing of each other: the one that sees both publishes the merge, and nothing is lost."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from uuid import NAMESPACE_OID, uuid5
+
+from millrace.errors import ChunkMissingError, SourceError, StoreError
+from millrace.load.append import check_kept
+from millrace.load.checks import check_writers
+from millrace.load.lineage import heads
+from millrace.load.lists import Listing, sums, write_lists
+from millrace.load.repeats import check_added_paths
+from millrace.sources import merge_schemas
+from millrace.store.catalogue import Catalogue
+from millrace.store.ledger import Ledger
+from millrace.store.manifest import PageRef
+from millrace.store.page_list import ListRef
+from millrace.store.version import DELETED, PAGES_BUCKET, PUBLISHER, WITHDRAWN, Version, WriterRow
+
+__all__ = ["merge_siblings"]
+
+_ROUNDS = 50
+_MERGED_AT_ONCE = 256
+"""A version's row names what it merged, and stays under 16 KB: 600 appends that missed each other take three merges."""
+
+
+def merge_siblings(catalogue: Catalogue, ledger: Ledger, version: Version) -> Version:
+    """The version that holds everything appended to the same data as ``version``; itself when nothing is beside it.
+
+    Both of two who append at once have written their rows before they read, so at least one sees the other. Where
+    neither could (each knew another node only), whoever comes next does: the next append, or ``heal``. Identity and
+    content of a merge are a function of the set of what it merges, and the identity also of how often that merge was
+    withdrawn before: two who both see it write the same version.
+    """
+    asked: list[Version] = []
+    for _ in range(_ROUNDS):
+        every = catalogue.every_version(version.dataset)
+        found = heads(every, version)
+        replaced = {v.number for v in every if v.mode == "replace" and v.deleted_at is None}
+        if asked and any(asked[-1].number <= number <= version.number for number in replaced):
+            # Published while these were merged: what was replaced must not come back as the latest.
+            ledger.withdraw(version)
+            return asked[-1]
+        if found and any(number >= found[-1].number for number in replaced):
+            return version
+        if len(found) < 2:
+            return found[0] if found else version
+        asked = found[:_MERGED_AT_ONCE]
+        merged = _merge(catalogue, ledger, asked, every)
+        if merged is None:
+            asked = []
+            continue
+        if merged.deleted_at is not None:
+            return found[-1]  # somebody has deleted this very merge: it is not made again
+        version = merged
+    raise StoreError(
+        f"{version.dataset}: appends or deletions kept arriving through {_ROUNDS} merges",
+        hint="nothing is lost: the next append merges them",
+        dataset=version.dataset,
+    )
+
+
+def _merge(
+    catalogue: Catalogue, ledger: Ledger, siblings: Sequence[Version], every: Sequence[Version]
+) -> Version | None:
+    """The merge, published now, or there already (and perhaps deleted); None where a part was deleted meanwhile."""
+    labels = [sibling.label for sibling in siblings]
+    dataset, number = siblings[0].dataset, siblings[-1].number + 1
+    identity, there = _identity(siblings, every)
+    if there is not None:
+        return there
+    label = f"{number}-{identity}"
+    publisher = uuid5(NAMESPACE_OID, f"{dataset}@{label}")
+    run = f"merge of {len(labels)} versions: {labels[0]} to {labels[-1]}"
+    row = WriterRow(dataset, publisher, run, "", PUBLISHER, 1, label, "", datetime.now(UTC))
+    ledger.begin_writer(row)
+    # Who deletes looks for living writers after it has marked, and this looks for marks after its row is written:
+    # of the two, at least one sees the other.
+    if not _are_visible(catalogue, dataset, labels):
+        return None
+    whole = [catalogue.whole(sibling) for sibling in siblings]
+    pages = _union([catalogue.page_refs(sibling) for sibling in whole], {v.label: v.run for v in every})
+    try:
+        schema = merge_schemas([catalogue.schema(sibling) for sibling in whole])
+        for sibling in whole:
+            check_kept(catalogue, sibling, schema, sibling.reference)
+        if siblings[0].kind == "bytes":
+            check_added_paths(catalogue, whole, pages)
+    except SourceError as error:
+        raise StoreError(
+            f"{dataset}: {', '.join(labels[:5])} were appended at the same moment and cannot be brought together, for "
+            f"{error.message}",
+            hint=f"each is a version of its own; delete one (millrace delete {dataset}@{labels[-1]}) and load it again",
+            dataset=dataset,
+        ) from error
+    listing = _shared(catalogue, [Listing.of(catalogue, sibling) for sibling in whole], pages)
+    schema_blob, pages_blob, replicas = write_lists(catalogue, ledger, dataset, label, schema, listing)
+    if replicas < 2:
+        ledger.note_debt(dataset, publisher, PAGES_BUCKET, 0)
+    merged = Version(
+        dataset=dataset,
+        number=number,
+        hex=identity,
+        parent=labels[-1],
+        mode="merge",
+        kind=siblings[0].kind,
+        writer=publisher,
+        writers=len({page.writer for page in pages}),
+        run=run,
+        code=max(sibling.code for sibling in siblings),
+        source={"merged": labels},
+        settings={**siblings[0].settings, "largest_chunk_bytes": max(map(catalogue.largest_chunk_bytes, whole))},
+        committed_at=max(sibling.committed_at for sibling in siblings),
+        schema_blob=schema_blob,
+        pages_blob=pages_blob,
+        **sums(pages),
+    )
+    ledger.publish(merged)
+    try:
+        check_writers(catalogue, merged, {publisher}, whole)
+    except ChunkMissingError:
+        ledger.withdraw(merged)
+        return None
+    ledger.seen_writer(row, buckets=0, finished=True)
+    return merged
+
+
+def _identity(siblings: Sequence[Version], every: Sequence[Version]) -> tuple[str, Version | None]:
+    """The hex of the merge, and the version of that name where it was published before: visible, or deleted.
+
+    A withdrawal is final, so a merge that was withdrawn has another name the next time. So has one that an older
+    Millrace marked, which did not record whether it was withdrawn.
+    """
+    known = {version.label: version for version in every}
+    parts = [siblings[0].dataset, *(sibling.label for sibling in siblings)]
+    while True:
+        identity = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:6]
+        there = known.get(f"{siblings[-1].number + 1}-{identity}")
+        if there is None or there.deleted_at is None or there.mark == DELETED:
+            return identity, there
+        parts.append(WITHDRAWN)
+
+
+def _are_visible(catalogue: Catalogue, dataset: str, labels: Sequence[str]) -> bool:
+    visible = {version.label for version in catalogue.versions(dataset)}
+    return all(label in visible for label in labels)
+
+
+def _union(lists: Sequence[Sequence[PageRef]], runs: Mapping[str, str]) -> list[PageRef]:
+    """Every page once, in the order of the versions that brought them in.
+
+    Of one run only what the first of them names: published under two numbers (its attempts knew another node each), or
+    twice under one (an attempt that woke up while the next one published), the rest is the same rows again.
+    """
+    loads: dict[tuple[str, str], tuple[int, int]] = {}
+    named = []
+    for which, pages in enumerate(lists):
+        for position, page in enumerate(pages):
+            digits, _, hexpart = page.added_by.partition("-")
+            load, source = (hexpart, runs.get(page.added_by, page.added_by)), (int(digits), which)
+            loads[load] = min(source, loads.get(load, source))
+            named.append((load, source, position, page))
+    kept = [((source[0], load[0], position), page) for load, source, position, page in named if loads[load] == source]
+    return [page for _, page in sorted(kept, key=lambda item: item[0])]
+
+
+def _shared(catalogue: Catalogue, each: Sequence[Listing], pages: Sequence[PageRef]) -> Listing:
+    """The merged pages, with the full lists that all siblings and the merge begin with left as they are."""
+    known = {page: row for listing in each for page, row in listing.known.items()}
+    shared: list[ListRef] = []
+    start = 0
+    for same in zip(*(listing.lists for listing in each), strict=False):
+        named = catalogue.page_list(each[0].dataset, same[0]).refs
+        if any(one != same[0] for one in same) or tuple(pages[start : start + len(named)]) != named:
+            break
+        shared.append(same[0])
+        start += len(named)
+    return Listing(each[0].dataset, tuple(shared), tuple(pages[start:]), known)

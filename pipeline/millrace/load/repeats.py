@@ -1,0 +1,115 @@
+"""What a load must not repeat: a run with other content, and a path that a dataset of files holds already."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from millrace.dataset.scan import Scan
+from millrace.errors import SourceChangedError, SourceFormatError
+from millrace.settings import ReadSettings
+from millrace.sources import BYTES_SCHEMA, SourcePlan, read_content
+from millrace.store.catalogue import Catalogue
+from millrace.store.chunk_reader import ChunkReader
+from millrace.store.manifest import PageRef
+from millrace.store.version import Version
+
+__all__ = ["PathSet", "check_added_paths", "check_paths", "check_same_content"]
+
+
+def check_same_content(source: SourcePlan, published: Version) -> None:
+    """Raise ``SourceChangedError`` unless the source has the CRC-32 that the version of this very load records.
+
+    Names, sizes and times are equal already, or it would be another load. Reads the source once; a version without a
+    checksum is taken for the same.
+    """
+    known = published.source.get("crc32")
+    found = known and read_content(source.files)
+    if not found or f"{found.crc32:08x}" == known:
+        return
+    raise SourceChangedError(
+        f"{source.uri} is not what the run {published.run!r} loaded as {published.reference}, although its names, "
+        f"sizes and times are equal: its CRC-32 was {known} and is {found.crc32:08x}",
+        hint="load it as another run",
+        file=source.uri,
+        dataset=published.dataset,
+        run=published.run,
+        expected=known,
+        actual=f"{found.crc32:08x}",
+    )
+
+
+class PathSet:
+    """Paths of files and folders that may not be there twice, nor as a file and a folder at once."""
+
+    def __init__(self, paths: Iterable[str] = ()) -> None:
+        self._paths: set[str] = set()
+        self._folders: set[str] = set()
+        self.add(paths)
+
+    def add(self, paths: Iterable[str]) -> None:
+        """Put more paths into the set."""
+        for path in paths:
+            self._paths.add(path)
+            self._folders.update(_folders_of(path))
+
+    def clash(self, path: str) -> bool:
+        """Whether another file of this path cannot be beside those of the set; equal empty folders can."""
+        if path.endswith("/"):
+            return path[:-1] in self._paths or any(above in self._paths for above in _folders_of(path))
+        return path in self._paths or path in self._folders or any(above in self._paths for above in _folders_of(path))
+
+
+def check_paths(catalogue: Catalogue, version: Version, paths: Iterable[str]) -> None:
+    """Raise ``SourceFormatError`` where the version holds one of these paths: files come back under their paths.
+
+    Reads the column of paths of the whole version, which has one value for each piece of a file.
+    """
+    given = PathSet(paths)
+    for path in _paths_of(catalogue, version, catalogue.each_page_ref(version)):
+        if given.clash(path):
+            raise _twice(version, path)
+
+
+def check_added_paths(catalogue: Catalogue, siblings: Sequence[Version], pages: Sequence[PageRef]) -> None:
+    """Raise ``SourceFormatError`` where two of the appends that are to be merged added the same path.
+
+    ``pages`` are those of all of them; what every sibling holds was there before.
+    """
+    shared = set.intersection(*(set(catalogue.page_refs(sibling)) for sibling in siblings))
+    added: dict[str, list[PageRef]] = {}
+    for page in pages:
+        if page not in shared:
+            added.setdefault(page.added_by, []).append(page)
+    before = PathSet()
+    for own in added.values():
+        paths = list(_paths_of(catalogue, siblings[0], own))
+        if twice := next(filter(before.clash, paths), None):
+            raise _twice(siblings[0], twice)
+        before.add(paths)
+
+
+def _paths_of(catalogue: Catalogue, version: Version, pages: Iterable[PageRef]) -> Iterator[str]:
+    """The paths in these pages of a dataset of files, each once for the pieces that follow one another."""
+    refs = (ref for page in pages for ref in catalogue.page(version.dataset, page).refs())
+    reader = ChunkReader(catalogue.cassandra)
+    last = ""
+    for batch in Scan(reader, None, BYTES_SCHEMA, version.layout, [0], ReadSettings()).batches(refs):
+        for path in batch.column(0).to_pylist():
+            if path != last:
+                yield path
+            last = path
+
+
+def _twice(version: Version, path: str) -> SourceFormatError:
+    return SourceFormatError(
+        f"{version.reference} holds {path!r} already, and a path is there once",
+        hint="rename the file, load it with mode replace, or load it as another dataset",
+        file=path,
+        dataset=version.dataset,
+    )
+
+
+def _folders_of(path: str) -> list[str]:
+    parts = path.removesuffix("/").split("/")
+    ends = range(1, len(parts) + path.endswith("/"))
+    return ["/".join(parts[:end]) for end in ends]

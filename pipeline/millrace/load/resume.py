@@ -1,0 +1,199 @@
+"""Going on where an attempt died: what it left whole is found by its writer's row and pages, and checked twice.
+
+First that it is there and intact; then, while the source is read up to where it ends, that it is what the source still
+says. A source that changed under its old size and time would otherwise be mixed with what it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from uuid import UUID
+
+import pyarrow as pa
+
+from millrace.chunks import assemble_as_stored, cast_batch, cast_stored_numbers, wider_schema
+from millrace.chunks.same import same_values
+from millrace.errors import (
+    ChunkError,
+    PlanChangedError,
+    SourceChangedError,
+    SourceTypeError,
+    StoreError,
+    UsageError,
+)
+from millrace.load.plan import LoadPlan
+from millrace.progress import Task, null_task
+from millrace.store.catalogue import Catalogue
+from millrace.store.chunk_reader import ChunkReader
+from millrace.store.manifest import ChunkRef, PageRef
+from millrace.store.session import CassandraSession
+from millrace.store.version import WriterRow
+from millrace.verify import VerifyReport, verify_chunks
+
+__all__ = ["LeftWhole", "after_kept", "left_whole", "unfinished_run"]
+
+
+@dataclass(frozen=True, slots=True)
+class LeftWhole:
+    """Pages of earlier attempts that name the first ``rows`` rows of a split, every chunk there and intact."""
+
+    pages: tuple[PageRef, ...] = field(default=())
+
+    @property
+    def rows(self) -> int:
+        """Rows that need not be written again."""
+        return sum(page.rows for page in self.pages)
+
+    @property
+    def ranges(self) -> tuple[tuple[UUID, int, int], ...]:
+        """The pages as names: writer, first, last; consecutive numbers in either direction."""
+        ranges: list[tuple[UUID, int, int]] = []
+        for page in self.pages:
+            if ranges and ranges[-1][0] == page.writer and abs(page.page - ranges[-1][2]) == 1:
+                ranges[-1] = (page.writer, ranges[-1][1], page.page)
+            else:
+                ranges.append((page.writer, page.page, page.page))
+        return tuple(ranges)
+
+
+def left_whole(cassandra: CassandraSession, row: WriterRow, *, task: Task) -> LeftWhole:
+    """What earlier attempts of the same run, plan and split left, as far as it goes from the first row without a gap.
+
+    Where pages of several attempts overlap, those that lead furthest count. Every chunk of them is read back and
+    checked; the first page with one that is missing or wrong ends what is kept.
+    """
+    catalogue = Catalogue(cassandra)
+    pages: dict[int, list[tuple[int, PageRef]]] = {}
+    for earlier in catalogue.writers(row.dataset, run=row.run):
+        same = (earlier.fingerprint, earlier.split) == (row.fingerprint, row.split)
+        if not same or earlier.writer == row.writer or earlier.condemned:
+            continue
+        for written in (catalogue.finished_pages, catalogue.journal_pages):
+            start = earlier.first_row
+            for position, page in enumerate(written(row.dataset, earlier.writer)):
+                if page.page != (position if page.page >= 0 else -1 - position):
+                    break  # the one before is on a node that does not answer: where this one's rows begin is not known
+                if page.rows:
+                    pages.setdefault(start, []).append((start + page.rows, page))
+                start += page.rows
+    path = _furthest(pages)
+    if not path:
+        return LeftWhole()
+    task.phase("check what is there")
+    reader = ChunkReader(cassandra)
+    kept: list[PageRef] = []
+    for page in path:
+        if not _intact(catalogue, reader, row.dataset, page):
+            break
+        kept.append(page)
+    return LeftWhole(tuple(kept))
+
+
+def after_kept(
+    cassandra: CassandraSession, plan: LoadPlan, kept: LeftWhole, batches: Iterable[pa.RecordBatch]
+) -> Iterator[pa.RecordBatch]:
+    """The batches without the rows that are kept; raises ``SourceChangedError`` where those are not what is stored.
+
+    Compared are values, chunk by chunk: one stored chunk and as many rows of the source are held at a time.
+    """
+    rest = iter(batches)
+    left: pa.RecordBatch | None = None
+    row = 0
+    catalogue, reader = Catalogue(cassandra), ChunkReader(cassandra)
+    for page in kept.pages:
+        for ref in catalogue.page(plan.dataset, page).refs():
+            stored = _stored(reader, plan, ref)
+            at = 0
+            while at < ref.rows:
+                batch = next(rest, None) if left is None else left
+                if batch is None:
+                    raise _changed(plan, row + at, ref)
+                here = batch.slice(0, ref.rows - at)
+                left = batch.slice(here.num_rows) if here.num_rows < batch.num_rows else None
+                if not _same(here, stored.slice(at, here.num_rows)):
+                    raise _changed(plan, row + at, ref)
+                at += here.num_rows
+            row += ref.rows
+    if left is not None:
+        yield left
+    yield from rest
+
+
+def _stored(reader: ChunkReader, plan: LoadPlan, ref: ChunkRef) -> pa.RecordBatch:
+    where = {"dataset": ref.dataset, "chunk": str(ref)}
+    pairs = zip(ref.tiles, reader.fetch(ref), strict=True)
+    tiles = [tile.decode(data, {**where, "tile": index}) for index, (tile, data) in enumerate(pairs)]
+    schema = plan.source.schema
+    return cast_stored_numbers(assemble_as_stored(tiles, plan.layout, schema), schema)
+
+
+def _same(one: pa.RecordBatch, other: pa.RecordBatch) -> bool:
+    """The same values, whatever the width of their types and the order of their dictionaries; NaN is itself."""
+    try:
+        schema = wider_schema(one.schema, other.schema)
+    except SourceTypeError:
+        return False
+    pair = (cast_batch(batch, schema).columns for batch in (one, other))
+    return one.num_rows == other.num_rows and all(map(same_values, *pair))
+
+
+def _changed(plan: LoadPlan, row: int, ref: ChunkRef) -> SourceChangedError:
+    return SourceChangedError(
+        f"{plan.source.uri} is not what an earlier attempt at this run read: it differs at row {row:,} or soon after",
+        hint="what changed is another load: load it as another run",
+        file=plan.source.uri,
+        dataset=plan.dataset,
+        run=plan.run,
+        chunk=str(ref),
+    )
+
+
+def unfinished_run(catalogue: Catalogue, plan: LoadPlan, run: str | None) -> str:
+    """The run to go on with: the one named, or the one of this very plan that was seen last and never published.
+
+    Raises ``PlanChangedError`` when the run named began with another source, schema or settings, and ``UsageError``
+    when there is nothing to go on with.
+    """
+    if plan.published:
+        return plan.run
+    published = {version.run for version in catalogue.every_version(plan.dataset)}  # deleted ones were finished, too
+    rows = [row for row in catalogue.writers(plan.dataset, run=run) if not row.condemned and row.run not in published]
+    begun = [row for row in rows if row.fingerprint == plan.fingerprint]
+    if begun:
+        return max(begun, key=lambda row: row.last_seen or row.started).run
+    if run is not None and rows:
+        raise PlanChangedError(
+            f"the run {run!r} began with another source, schema or settings",
+            hint="give those it began with, or leave --resume out: it becomes another version",
+            dataset=plan.dataset,
+            run=run,
+        )
+    raise UsageError(
+        f"there is no load of {plan.dataset} from this source with these settings to go on with",
+        hint="leave --resume out",
+        dataset=plan.dataset,
+    )
+
+
+def _furthest(pages: dict[int, list[tuple[int, PageRef]]]) -> list[PageRef]:
+    """The pages, end to end from row 0, that reach the highest row."""
+    reach: dict[int, tuple[int, PageRef | None, int]] = {}
+    for start in sorted(pages, reverse=True):
+        choices = [(reach[end][0] if end in reach else end, page, end) for end, page in pages[start]]
+        reach[start] = max(choices, key=lambda choice: (choice[0], choice[2]))
+    path: list[PageRef] = []
+    position = 0
+    while position in reach:
+        _, page, position = reach[position]
+        if page is not None:
+            path.append(page)
+    return path
+
+
+def _intact(catalogue: Catalogue, reader: ChunkReader, dataset: str, page: PageRef) -> bool:
+    try:
+        refs = catalogue.page(dataset, page).refs()
+    except (ChunkError, StoreError):
+        return False
+    return verify_chunks(reader, refs, VerifyReport(dataset), task=null_task()).ok

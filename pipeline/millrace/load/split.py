@@ -1,0 +1,263 @@
+"""Writing one split: read, group, encode on all cores, write; overlapped, and bounded in bytes."""
+
+from __future__ import annotations
+
+import base64
+import socket
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pyarrow as pa
+
+from millrace.chunks import Chunk, RowGroup, RowGrouper, encode_row_group
+from millrace.errors import StoreError
+from millrace.load.memory import loader_memory
+from millrace.load.plan import LoadPlan
+from millrace.load.resume import LeftWhole, after_kept, left_whole
+from millrace.progress import Task, null_task
+from millrace.settings import Settings
+from millrace.sources import Content, SourceWarning, SplitReader, distinct, open_source, open_split
+from millrace.sources.parallel import worker_count
+from millrace.store.catalogue import Catalogue
+from millrace.store.chunk_reader import ChunkReader
+from millrace.store.chunk_writer import ChunkWriter
+from millrace.store.heal import Healer, HealReport
+from millrace.store.session import CassandraSession
+from millrace.store.version import WriterRow
+from millrace.store.writer import ReplicatedWriter
+
+__all__ = ["ENCODE_BYTES_MAX", "SplitResult", "encoded_chunks", "load_split", "task_unit"]
+
+_SEEN_WITHIN = timedelta(seconds=150)
+"""A writer says every minute that it is alive."""
+ENCODE_BYTES_MAX = 64_000_000
+"""Raw bytes of row groups being encoded or waiting for it, whatever the number of cores."""
+
+
+@dataclass(frozen=True, slots=True)
+class SplitResult:
+    """What one split has in Cassandra: names and sums, never a list of chunks. Sizes in bytes.
+
+    ``pages`` counts this writer's own pages; the sums are over those and the inherited ones.
+    """
+
+    split: int
+    writer: UUID
+    inherited: tuple[tuple[UUID, int, int], ...]
+    """What earlier attempts left whole: writer, first and last page (numbers that go up, or down for a journal)."""
+    pages: int
+    chunks: int
+    rows: int
+    raw_bytes: int
+    stored_bytes: int
+    under_replicated: int
+    retries: int
+    schema: bytes
+    """The physical schema that the split ended with, as serialized Arrow: it may be wider than the plan's."""
+    content: Content | None = None
+    """Checksum and size of what was read of the source."""
+    warnings: tuple[SourceWarning, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON for a task's result."""
+        return {
+            "split": self.split,
+            "writer": self.writer.hex,
+            "inherited": [[writer.hex, first, last] for writer, first, last in self.inherited],
+            "pages": self.pages,
+            "chunks": self.chunks,
+            "rows": self.rows,
+            "raw_bytes": self.raw_bytes,
+            "stored_bytes": self.stored_bytes,
+            "under_replicated": self.under_replicated,
+            "retries": self.retries,
+            "schema": base64.b64encode(self.schema).decode(),
+            "content": self.content and self.content.to_json(),
+            "warnings": [asdict(warning) for warning in self.warnings],
+        }
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> SplitResult:
+        """The inverse of ``to_json``."""
+        return cls(
+            **{
+                **value,
+                "writer": UUID(hex=value["writer"]),
+                "inherited": tuple((UUID(hex=writer), first, last) for writer, first, last in value["inherited"]),
+                "schema": base64.b64decode(value["schema"]),
+                "content": Content(*value["content"]) if value.get("content") else None,
+                "warnings": tuple(SourceWarning.from_json(warning) for warning in value["warnings"]),
+            }
+        )
+
+    def arrow_schema(self) -> pa.Schema:
+        """The schema as Arrow."""
+        return pa.ipc.read_schema(pa.py_buffer(self.schema))
+
+
+@loader_memory()
+def load_split(
+    cassandra: CassandraSession,
+    settings: Settings,
+    plan: LoadPlan,
+    split: int | None,
+    *,
+    task: Task,
+    attempt: int = 1,
+    resume: bool = True,
+) -> SplitResult:
+    """Writes one split (None: the whole source as one stream) under a writer of its own; nothing is visible yet.
+
+    With ``resume``, chunks that an earlier attempt of the same run and plan has written, and that are there and
+    intact, are not written again: their pages are inherited, and their rows in the source are only compared.
+
+    Every chunk is acknowledged, and its manifest page written, when this returns. Memory above the process's own:
+    at most ``ENCODE_BYTES_MAX`` of raw row groups, ``window_bytes`` of stored chunks, and the source's blocks.
+    Raises ``SourceError``, ``ChunkError`` or ``StoreError``; what was written then is an orphan without a version.
+    """
+    row = WriterRow(
+        dataset=plan.dataset,
+        writer=uuid4(),
+        run=plan.run,
+        fingerprint=plan.fingerprint,
+        split=-1 if split is None else split,
+        attempt=attempt,
+        version=plan.label,
+        host=socket.gethostname(),
+        started=datetime.now(UTC),
+    )
+    kept = left_whole(cassandra, row, task=task) if resume else LeftWhole()
+    row = replace(row, first_row=kept.rows)
+    reader = open_source(plan.source) if split is None else open_split(plan.source, plan.source.splits[split])
+    limits = settings.load
+    writes = ReplicatedWriter(
+        cassandra,
+        window_bytes=limits.window_bytes,
+        chunks_in_flight=limits.chunks_in_flight,
+        bytes_per_s=limits.bytes_per_s,
+    )
+    with reader, writes:
+        chunk_writer = ChunkWriter(cassandra, writes, row, bucket_bytes=settings.load.bucket_bytes)
+        reporter = _Reporter(task, chunk_writer, reader, kept.rows, by_rows=task_unit(plan, split)[0] == "rows")
+        task.phase("write")
+        threads = settings.load.encode_threads or worker_count()
+        for chunk in encoded_chunks(plan, after_kept(cassandra, plan, kept, reader), threads=threads):
+            chunk_writer.write(chunk)
+            reporter.report(raw_bytes=chunk.raw_bytes, stored_bytes=chunk.stored_bytes)
+        report = chunk_writer.finish()
+        reporter.report()
+        inherited = {page.writer for page in kept.pages}
+        owed = _heal_own(cassandra, row, inherited, report.under_replicated, task)
+        owed += chunk_writer.look_back()  # a node may have gone meanwhile, with what it had just acknowledged
+    pages = [*kept.pages, *report.pages]
+    return SplitResult(
+        split=row.split,
+        writer=row.writer,
+        inherited=kept.ranges,
+        pages=len(report.pages),
+        chunks=sum(page.chunks for page in pages),
+        rows=sum(page.rows for page in pages),
+        raw_bytes=sum(page.raw_bytes for page in pages),
+        stored_bytes=sum(page.stored_bytes for page in pages),
+        under_replicated=owed,
+        retries=report.retries,
+        schema=reader.schema.serialize().to_pybytes(),
+        content=reader.content,
+        warnings=distinct(reader.warnings),
+    )
+
+
+def _heal_own(cassandra: CassandraSession, row: WriterRow, inherited: set[UUID], owed: int, task: Task) -> int:
+    """A load that is still running when the node is back pays its own debts, and those of the attempts it goes on with.
+
+    Returns the chunks still owed.
+    """
+    if not (owed or inherited) or cassandra.down():
+        return owed
+    task.phase("heal")
+    report = HealReport()
+    healer = Healer(cassandra, ChunkReader(cassandra))
+    try:
+        now = datetime.now(UTC)
+        others = [other for other in Catalogue(cassandra).writers(row.dataset, run=row.run) if not other.finished]
+        alive = {other.writer for other in others if now - (other.last_seen or other.started) < _SEEN_WITHIN}
+        healer.writers(row.dataset, {row.writer, *inherited}, report, task=null_task(), writing=alive - {row.writer})
+    except StoreError:
+        return owed  # the node went again; millrace heal finds the notes
+    return 0 if report.ok else owed
+
+
+def task_unit(plan: LoadPlan, split: int | None) -> tuple[str, int]:
+    """What progress counts and how much there is of it: rows where the source knows them, else its bytes."""
+    splits = plan.source.splits if split is None else (plan.source.splits[split],)
+    rows = [s.rows for s in splits]
+    if plan.source.kind == "table" and all(r is not None for r in rows):
+        return "rows", sum(r or 0 for r in rows)
+    return "bytes", sum(s.bytes for s in splits)
+
+
+def encoded_chunks(plan: LoadPlan, batches: Iterable[pa.RecordBatch], *, threads: int) -> Iterator[Chunk]:
+    """Chunks in the order of their rows; row groups are encoded side by side, and read while they are."""
+    grouper = RowGrouper(plan.chunks)
+    waiting: deque[tuple[int, Future[list[Chunk]]]] = deque()
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="millrace-encode")
+    held_bytes = 0
+    try:
+        for group in _groups(grouper, batches):
+            size = group.nbytes
+            while waiting and (len(waiting) > threads or held_bytes + size > ENCODE_BYTES_MAX):
+                done_bytes, future = waiting.popleft()
+                yield from future.result()
+                held_bytes -= done_bytes
+            held = [group]
+            del group  # the encoder lets go of the rows half-way, which helps only if nobody else holds them
+            waiting.append((size, pool.submit(_encode, held, plan)))
+            held_bytes += size
+        while waiting:
+            yield from waiting.popleft()[1].result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _encode(held: list[RowGroup], plan: LoadPlan) -> list[Chunk]:
+    return encode_row_group(held.pop(), plan.chunks, plan.layout)
+
+
+def _groups(grouper: RowGrouper, batches: Iterable[pa.RecordBatch]) -> Iterator[RowGroup]:
+    for batch in batches:
+        yield from grouper.feed(batch)
+    yield from grouper.finish()
+
+
+class _Reporter:
+    """Tells the task what has been acknowledged since it was last told."""
+
+    def __init__(self, task: Task, writer: ChunkWriter, reader: SplitReader, kept_rows: int, *, by_rows: bool) -> None:
+        self._task = task
+        self._writer = writer
+        self._reader = reader
+        self._by_rows = by_rows
+        self._kept_rows = kept_rows
+        self._done = 0
+        self._told = (0, 0, 0)
+
+    def report(self, *, raw_bytes: int = 0, stored_bytes: int = 0) -> None:
+        writer = self._writer
+        done = self._kept_rows + writer.acknowledged_rows if self._by_rows else self._reader.bytes_read
+        self._task.advance(max(0, done - self._done))
+        self._done = max(self._done, done)
+        now = (writer.acknowledged_chunks, writer.retries, writer.under_replicated)
+        chunks, retries, one_replica = (new - old for new, old in zip(now, self._told, strict=True))
+        self._told = now
+        self._task.count(
+            chunks=chunks,
+            retries=retries,
+            under_replicated=one_replica,
+            bytes_raw=raw_bytes,
+            bytes_stored=stored_bytes,
+        )

@@ -1,0 +1,127 @@
+"""Names: what may be called what, and how a version is asked for."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+from millrace.errors import InvalidNameError
+
+__all__ = ["VersionSelector", "check_dataset_name", "check_tag", "nearest", "new_run_id", "parse_reference"]
+
+_DATASET = re.compile(r"[a-z][a-z0-9_]{0,47}")
+_TAG = re.compile(r"[a-z][a-z0-9_-]{0,63}")
+_FULL = re.compile(r"([0-9]{1,9})-([0-9a-f]{6})")
+_FRACTION = re.compile(r"[.,][0-9]")
+
+
+@dataclass(frozen=True, slots=True)
+class VersionSelector:
+    """What stands after ``@``: at most one of the fields is set; none of them means the latest version."""
+
+    number: int | None = None
+    full: tuple[int, str] | None = None
+    tag: str | None = None
+    as_of: datetime | None = None
+    precision: timedelta = timedelta(0)
+    """How much of time ``as_of`` stands for: one second where it was given without a fraction."""
+
+    def reaches(self, moment: datetime) -> bool:
+        """Return whether ``moment`` is within the time that ``as_of`` stands for, or before it."""
+        if self.as_of is None:
+            return False
+        return moment <= self.as_of or moment - self.as_of < self.precision
+
+    def is_shown_as(self, moment: datetime) -> bool:
+        """Return whether ``as_of`` is how ``moment`` is written, in full or cut to seconds."""
+        return self.as_of is not None and moment >= self.as_of and self.reaches(moment)
+
+    def __str__(self) -> str:
+        if self.full:
+            return f"{self.full[0]}-{self.full[1]}"
+        if self.number is not None:
+            return str(self.number)
+        if self.as_of is not None:
+            return self.as_of.isoformat()
+        return self.tag or "latest"
+
+
+def check_dataset_name(name: str) -> str:
+    """The name itself when it is ``[a-z][a-z0-9_]{0,47}``; raises ``InvalidNameError`` for anything else."""
+    _require_text(name)
+    if not _DATASET.fullmatch(name):
+        raise InvalidNameError(
+            f"{name!r} is not a dataset name",
+            hint="use a lower-case letter, then up to 47 lower-case letters, digits or underscores",
+            expected="[a-z][a-z0-9_]{0,47}",
+            actual=name,
+        )
+    return name
+
+
+def nearest(name: str, known: Iterable[str], *, at_most: int = 3) -> list[str]:
+    """Return the names of ``known`` that a misspelled ``name`` may mean, the nearest first; case is no difference."""
+    lowered = {each.lower(): each for each in reversed(list(known))}
+    return [lowered[found] for found in difflib.get_close_matches(name.lower(), list(lowered), n=at_most, cutoff=0.6)]
+
+
+def check_tag(tag: str) -> str:
+    """The tag itself when it is ``[a-z][a-z0-9_-]*`` and not ``latest``; else ``InvalidNameError``."""
+    if tag == "latest" or not _TAG.fullmatch(tag):
+        raise InvalidNameError(
+            f"{tag!r} is not a tag",
+            hint="use a lower-case letter, then up to 63 lower-case letters, digits, dashes or underscores; "
+            "'latest' is taken",
+            expected="[a-z][a-z0-9_-]*",
+            actual=tag,
+        )
+    return tag
+
+
+def _require_text(name: object) -> None:
+    """Programs that no type checker reads pass numbers, None and dataset objects, too."""
+    if not isinstance(name, str):
+        raise InvalidNameError(
+            f"a dataset is named by text, as in 'flights' or 'flights@12', not by {type(name).__name__}",
+            expected="str",
+            actual=type(name).__name__,
+        )
+
+
+def new_run_id(dataset: str) -> str:
+    """The identity of a run that nobody named: ``flights-3fa9c1d2``."""
+    return f"{dataset}-{uuid4().hex[:8]}"
+
+
+def parse_reference(reference: str) -> tuple[str, VersionSelector]:
+    """``NAME`` or ``NAME@VERSION`` as name and selector; raises ``InvalidNameError`` for what is neither.
+
+    VERSION is a number (``12``), a full version (``12-3fa9c1``), ``latest``, a tag, or a time in ISO 8601 (UTC
+    unless it says otherwise). A time without a fraction stands for the whole second.
+    """
+    _require_text(reference)
+    name, at, wanted = reference.partition("@")
+    check_dataset_name(name)
+    if not at or wanted == "latest":
+        return name, VersionSelector()
+    if full := _FULL.fullmatch(wanted):
+        return name, VersionSelector(full=(int(full[1]), full[2]))
+    if wanted.isascii() and wanted.isdigit() and len(wanted) < 10:
+        return name, VersionSelector(number=int(wanted))
+    if _TAG.fullmatch(wanted):
+        return name, VersionSelector(tag=wanted)
+    try:
+        moment = datetime.fromisoformat(wanted.removesuffix(" UTC"))  # as millrace show prints it
+    except ValueError:
+        raise InvalidNameError(
+            f"{reference!r} names no version",
+            hint="after @ stands a number (12), a full version (12-3fa9c1), latest, a tag, or a time "
+            "(2026-11-22T10:00)",
+            actual=wanted,
+        ) from None
+    precision = timedelta(0) if _FRACTION.search(wanted) else timedelta(seconds=1)
+    return name, VersionSelector(as_of=moment if moment.tzinfo else moment.replace(tzinfo=UTC), precision=precision)

@@ -1,0 +1,86 @@
+"""Progress of any work, reported without slowing, stopping or failing it.
+
+::
+
+    from millrace import progress
+
+    identity = progress.TaskIdentity(dag_id="cli", run_id="flights-3fa9c1", task_id="load")
+    with progress.task(identity, kind="load", dataset="flights", total=336_776, sinks=[sink]) as task:
+        for batch in batches:
+            ...
+            task.advance(batch.num_rows)
+
+Importing this package opens nothing and imports no client of Kafka; ``kafka_sink`` does, in the process and at the
+moment in which the first event is sent.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from millrace.progress.event import (
+    ATTEMPT_OVER,
+    EVENT_TYPE,
+    KINDS,
+    STATES,
+    TERMINAL_STATES,
+    Event,
+    Place,
+    TaskIdentity,
+    airflow_event,
+    attempt_now,
+    encode_event,
+    partition_of,
+    validate_event,
+)
+from millrace.progress.interface import NullTask, Task, null_task
+from millrace.progress.reporter import ProgressTask, task
+from millrace.progress.sinks import MemorySink, NullSink, Sink
+
+if TYPE_CHECKING:
+    from millrace.settings import KafkaSettings
+
+__all__ = [
+    "ATTEMPT_OVER",
+    "EVENT_TYPE",
+    "KINDS",
+    "STATES",
+    "TERMINAL_STATES",
+    "Event",
+    "MemorySink",
+    "NullSink",
+    "NullTask",
+    "Place",
+    "ProgressTask",
+    "Sink",
+    "Task",
+    "TaskIdentity",
+    "airflow_event",
+    "attempt_now",
+    "create_topic",
+    "encode_event",
+    "kafka_sink",
+    "null_task",
+    "partition_of",
+    "task",
+    "validate_event",
+]
+
+
+def kafka_sink(settings: KafkaSettings) -> Sink:
+    """A sink that sends to the topic of ``settings``; one that does nothing when no broker is configured."""
+    if not settings.bootstrap_servers:
+        return NullSink()
+    from millrace.progress.kafka import KafkaSink
+
+    return KafkaSink(settings)
+
+
+def create_topic(settings: KafkaSettings, *, timeout_s: float = 30.0) -> bool:
+    """Make sure that the topic exists as the contract wants it; True if this call created it.
+
+    Raises ``ProgressError`` when Kafka does not answer or refuses.
+    """
+    from millrace.progress.kafka import create_topic as create
+
+    return create(settings, timeout_s=timeout_s)

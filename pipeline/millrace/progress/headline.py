@@ -1,0 +1,138 @@
+"""One line that names the work of a run and how far it is, in words that people use.
+
+``load: 400,000 rows added, 800,000 in the version``; ``load: plan failed, no file matches /inbox/x.csv``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from millrace.progress.merge import RunKey, TaskState
+from millrace.progress.words import amount, clean, counted
+
+__all__ = ["Done", "headline_of"]
+
+Done = tuple[float, float | None, str]
+"""Done, of how much (``None``: unknown), in which unit."""
+
+_MESSAGE_MAX: Final = 200
+_BY_DAG: Final = {
+    "ingest": "load",
+    "maintain": "maintenance",
+    "prepare": "prepare",
+    "train": "train",
+    "warm": "warm",
+}
+_BY_KIND: Final = {"heal": "repair", "maintain": "maintenance", "plan": "load", "publish": "load"}
+_STEPS: Final = {"plan": "planning", "verify": "verifying", "publish": "publishing", "warm": "warming the cache"}
+_TOLD_BY_MESSAGE: Final = frozenset({"warm", "maintenance", "repair", "verify"})
+"""Work whose steps say at their end how it came out."""
+
+
+def headline_of(
+    key: RunKey, tasks: Sequence[TaskState], state: str, result: dict[str, Any] | None, total: Done | None
+) -> str:
+    """The line for a run whose ``tasks`` are in order; ``total`` is what its main work has done."""
+    work = _work_of(key, tasks)
+    said = _end_of(work, tasks) or (
+        "queued"
+        if state == "queued"
+        else _outcome(work, tasks, result, total)
+        if state in ("succeeded", "skipped")
+        else _course(work, tasks, total)
+    )
+    return clean(f"{work}: {said}")
+
+
+def _work_of(key: RunKey, tasks: Sequence[TaskState]) -> str:
+    """The name of the work: by the DAG where it is one of ours, by what the tasks report, else by their ids."""
+    dag_id = key[0]
+    prefix = dag_id.partition("_")[0]
+    if prefix in _BY_DAG:
+        return _BY_DAG[prefix]
+    kinds = {_BY_KIND.get(kind, kind) for task in tasks if (kind := task.data.get("kind"))}
+    if "load" in kinds:
+        return "load"
+    if len(kinds) == 1:
+        return str(kinds.pop())
+    if kinds & {"repair", "maintenance"}:
+        return "maintenance"
+    names = {task.key[2] for task in tasks}
+    return names.pop() if len(names) == 1 else dag_id
+
+
+def _end_of(work: str, tasks: Sequence[TaskState]) -> str:
+    """The first task that failed, is lost or was cancelled, with the reason; empty where none is."""
+    for state, words in (("failed", "failed"), ("lost", "is lost"), ("cancelled", "cancelled")):
+        for task in tasks:
+            if task.state == state:
+                name = "" if _name(task) == work else f"{_name(task)} "
+                why = _first_line(task.error["message"]) if task.error else ""
+                return f"{name}{words}" + (f", {why}" if why else "")
+    return ""
+
+
+def _name(task: TaskState) -> str:
+    return f"{task.key[2]} [{task.key[3]}]" if task.key[3] >= 0 else task.key[2]
+
+
+def _first_line(text: str) -> str:
+    line = text.strip().split("\n")[0].rstrip()
+    return line if len(line) <= _MESSAGE_MAX else line[: _MESSAGE_MAX - 1] + "\N{HORIZONTAL ELLIPSIS}"
+
+
+def _outcome(work: str, tasks: Sequence[TaskState], result: dict[str, Any] | None, total: Done | None) -> str:
+    """How a run came out that succeeded."""
+    if work == "load" and result is not None:
+        return _loaded(result)
+    if work == "load":
+        return f"{counted(total[0], None, total[2])} loaded" if total and total[0] else "nothing to load"
+    messages = [_first_line(said) for task in tasks if (said := task.data.get("message"))]
+    if messages and (work in _TOLD_BY_MESSAGE or not (total and total[0])):
+        return "; ".join(dict.fromkeys(messages))
+    return counted(*total) if total and total[0] else "done" if total else tasks[-1].state
+
+
+def _loaded(result: dict[str, Any]) -> str:
+    if result.get("kind") == "bytes":
+        words = amount(result.get("raw_bytes", 0), "bytes")
+        return f"{words} added" if result.get("mode") == "append" else f"{words} loaded"
+    rows, in_all = result["rows"], result.get("total_rows", result["rows"])
+    if result.get("mode") == "append" or in_all != rows:
+        return f"{amount(rows)} rows added, {amount(in_all)} in the version"
+    return f"{amount(rows)} rows loaded"
+
+
+def _course(work: str, tasks: Sequence[TaskState], total: Done | None) -> str:
+    """How far a run is that has begun and is not over."""
+    active = [task for task in tasks if task.state in ("running", "stalled", "retrying")]
+    names = list(dict.fromkeys(task.key[2] for task in active))
+    if not names:
+        if total and total[1] and total[0] < total[1]:
+            return counted(*total)
+        waiting = next((task.key[2] for task in tasks if task.state == "queued"), "")
+        return f"waiting for {waiting}" if waiting else "running"
+    task = active[0]
+    kind = task.data.get("kind", "")
+    if total and ((work == "load" and kind == "load") or len(names) > 1):
+        return counted(*total)
+    words = _said_by([each for each in active if each.key[2] == names[0]])
+    step = _STEPS.get(kind, names[0]) if work == "load" else names[0]
+    if step == names[0] and (len({each.key[2] for each in tasks}) == 1 or step == work):
+        return words or task.state
+    return f"{step}, {words}" if words else step
+
+
+def _said_by(tasks: Sequence[TaskState]) -> str:
+    """What the instances of one step have done together; else their message or phase."""
+    said = [task.data for task in tasks if "done" in task.data]
+    if not said:
+        return ""
+    unit = said[0]["unit"]
+    same = [data for data in said if data["unit"] == unit]
+    done = sum(data["done"] for data in same)
+    whole = None if any(data["total"] is None for data in same) else sum(data["total"] for data in same)
+    if done or whole:
+        return counted(done, whole, unit)
+    return _first_line(said[0]["message"] or said[0]["phase"])

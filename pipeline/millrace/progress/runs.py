@@ -1,0 +1,201 @@
+"""What people should see of a run: its state, its total, its headline, and its tasks in the DAG's order.
+
+Pure, and the one place in Python that decides it: ``/api/progress``, the page without JavaScript and ``watch`` use it.
+``sse_bridge/static/picture.js`` follows the same rules; ``tests/data/progress_cases.json`` holds cases for both.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from millrace.progress.event import TERMINAL_STATES
+from millrace.progress.headline import headline_of
+from millrace.progress.merge import RunKey, TaskState
+
+__all__ = [
+    "SETTLED_S",
+    "RunState",
+    "Total",
+    "in_order",
+    "is_over",
+    "left_s_of",
+    "result_of",
+    "run_state",
+    "state_of_run",
+    "total_of",
+]
+
+SETTLED_S: Final = 15.0
+"""A run is over when nothing was heard of it for this long: a scheduler's next task begins some time after the last."""
+
+_ENDS: Final = ("failed", "lost", "cancelled", "succeeded", "skipped")
+_AFTER_LOAD: Final = frozenset({"verify", "publish", "warm"})
+_LEFT_AFTER_S: Final = 5.0
+"""A rate that is younger tells nothing about the time left."""
+_LEFT_MAX_S: Final = 1e9
+"""Longer than anybody waits; a rate that is almost nothing gives times without end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """What the run's main kind of work has done, of how much (``None``: unknown), in ``unit``; ``rate`` in unit/s."""
+
+    kind: str
+    unit: str
+    done: float
+    total: float | None
+    fraction: float | None
+    rate: float | None
+    left_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunState:
+    """A run as people should see it; ``result`` holds what its last step says of the outcome, or ``None``."""
+
+    key: RunKey
+    state: str
+    tasks: tuple[TaskState, ...]
+    ended: int
+    total: Total | None
+    headline: str
+    result: dict[str, Any] | None
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more will come of any task."""
+        return bool(self.tasks) and self.ended == len(self.tasks)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON; ``tasks`` counts them, ``steps`` are their ids in the order of the work."""
+        return {
+            "dag_id": self.key[0],
+            "run_id": self.key[1],
+            "state": self.state,
+            "over": self.over,
+            "headline": self.headline,
+            "tasks": len(self.tasks),
+            "ended": self.ended,
+            "steps": list(dict.fromkeys(task.key[2] for task in self.tasks)),
+            "total": None if self.total is None else asdict(self.total),
+            "result": self.result,
+        }
+
+
+def state_of_run(key: RunKey, tasks: Iterable[TaskState]) -> RunState:
+    """The run that these tasks make, each of them with the state that people should see."""
+    ordered = in_order(tasks)
+    state = run_state([task.state for task in ordered])
+    total = total_of(ordered, state)
+    result = result_of(ordered)
+    done = None if total is None else (total.done, total.total, total.unit)
+    return RunState(
+        key=key,
+        state=state,
+        tasks=tuple(ordered),
+        ended=sum(is_over(task.state) for task in ordered),
+        total=total,
+        headline=headline_of(key, ordered, state, result, done),
+        result=result,
+    )
+
+
+def is_over(state: str) -> bool:
+    """Whether a task in this state has ended, or is lost."""
+    return state in TERMINAL_STATES or state == "lost"
+
+
+def run_state(states: list[str]) -> str:
+    """A run is running from the start of its first task to the end of its last one; it then ends as its worst task."""
+    if states and all(map(is_over, states)):
+        return next(end for end in _ENDS if end in states)
+    for alarm in ("lost", "stalled"):
+        if alarm in states:
+            return alarm
+    return "running" if any(state != "queued" for state in states) else "queued"
+
+
+def in_order(tasks: Iterable[TaskState]) -> list[TaskState]:
+    """By the step in the DAG; where that is unknown by the start of the first instance, then as first heard of."""
+    known = list(tasks)
+    ranks: dict[str, tuple[float, float, int]] = {}
+    for number, task in enumerate(known):
+        step, began, first = ranks.get(task.key[2], (math.inf, math.inf, number))
+        step = min(step, math.inf if task.step is None else task.step)
+        ranks[task.key[2]] = (step, min(began, _began_s(task)), first)
+    return sorted(known, key=lambda task: (ranks[task.key[2]], task.key[3]))
+
+
+def _began_s(task: TaskState) -> float:
+    return math.inf if task.at_s is None else task.at_s - task.data.get("elapsed_s", 0)
+
+
+def result_of(tasks: Iterable[TaskState]) -> dict[str, Any] | None:
+    """What the last step that succeeded says of the outcome of the run: version, rows, bytes, columns."""
+    found = [task.data["result"] for task in tasks if task.state == "succeeded" and task.data.get("result")]
+    return next((result for result in reversed(found) if "version" in result and "rows" in result), None)
+
+
+def left_s_of(task: TaskState) -> float | None:
+    """Seconds until a task that runs has done all; ``None`` while nobody can tell."""
+    if task.state != "running":
+        return None
+    said = task.data
+    return _left_s(said.get("elapsed_s", 0), said.get("done", 0), said.get("total"), said.get("rate"))
+
+
+def total_of(tasks: Iterable[TaskState], state: str) -> Total | None:
+    """What the run's main work has done, of how much in the whole run.
+
+    Where a plan was made, that is loading, and the plan knows the whole from the start. Elsewhere it is the kind of
+    work that took the most time.
+    """
+    groups: dict[tuple[str, str], list[TaskState]] = {}
+    planned: dict[str, Any] | None = None
+    for task in tasks:
+        kind, unit = task.data.get("kind", ""), task.data.get("unit", "")
+        if kind == "plan":
+            planned = (task.data.get("result") or {}).get("load") or planned
+        elif "done" in task.data:
+            groups.setdefault((kind, unit), []).append(task)
+    if planned is not None:
+        kind, unit = "load", str(planned["unit"])
+        whole: float | None = planned["total"]
+        chosen = groups.get((kind, unit), [])
+    else:
+        if any(key[0] == "load" for key in groups):
+            groups = {key: found for key, found in groups.items() if key[0] not in _AFTER_LOAD}
+        if not groups:
+            return None
+        (kind, unit), chosen = max(groups.items(), key=lambda each: sum(t.data["elapsed_s"] for t in each[1]))
+        totals = [task.data["total"] for task in chosen]
+        whole = None if any(total is None for total in totals) else sum(totals)
+    done = sum(task.data["done"] for task in chosen)
+    fraction = 1.0 if state == "succeeded" else min(done / whole, 1.0) if whole else None
+    rate = _rate(chosen, done, over=is_over(state) or state == "skipped")
+    return Total(kind, unit, done, whole, fraction, rate, _left_s(_elapsed_s(chosen), done, whole, rate))
+
+
+def _rate(tasks: list[TaskState], done: float, *, over: bool) -> float | None:
+    """Units a second: of the tasks that run now, or on average once the run is over."""
+    if not over:
+        return sum(task.data["rate"] or 0 for task in tasks if task.state == "running") or None
+    timed = [task for task in tasks if task.at_s is not None]
+    if not timed:
+        return None
+    span = max(task.at_s or 0 for task in timed) - min(map(_began_s, timed))
+    return done / span if span >= 0.2 else None
+
+
+def _elapsed_s(tasks: list[TaskState]) -> float:
+    return max((task.data["elapsed_s"] for task in tasks if task.state == "running"), default=0)
+
+
+def _left_s(elapsed_s: float, done: float, whole: float | None, rate: float | None) -> float | None:
+    if not whole or not rate or elapsed_s < _LEFT_AFTER_S:
+        return None
+    left = max(whole - done, 0) / rate
+    return left if left < _LEFT_MAX_S else None

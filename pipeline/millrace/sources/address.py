@@ -1,0 +1,110 @@
+"""The text that names a source becomes an address: a scheme, a path, and the wildcards below a folder."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+from millrace.errors import SourceNotFoundError, UsageError
+
+__all__ = ["WILDCARDS", "Address", "address_of", "local_path"]
+
+WILDCARDS = frozenset("*?[")
+_SCHEMES = ("file", "memory")
+_ESCAPED = re.compile(r"\[([*?[])\]")
+_ENCODED = re.compile("(?:%[0-9A-Fa-f]{2})+")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a source is. ``path`` is its text without any wildcard's meaning, absolute for a local one.
+
+    For a pattern ``parts`` are the components below ``base`` from the first wildcard on; ``base`` is a literal path.
+    """
+
+    scheme: str
+    path: str
+    base: str = ""
+    parts: tuple[str, ...] = ()
+
+    @property
+    def pattern(self) -> str:
+        """The pattern as text, in which the signs of ``base`` have no meaning; the plain path where there is none."""
+        return "/".join((glob.escape(self.base.rstrip("/")), *self.parts)) if self.parts else self.path
+
+
+def address_of(uri: str, *, folder: str | None = None) -> Address:
+    """Return the address of a source; a relative path is below ``folder`` (the working directory).
+
+    A folder that is named by an existing path has no wildcards: neither ``folder``, nor the home directory, nor what
+    is percent-encoded in a ``file://`` address, nor a component with brackets that exists by that very name.
+    Raises ``UsageError`` for a scheme that is not served.
+    """
+    scheme, separator, rest = uri.partition("://")
+    if not separator or "/" in scheme:
+        return _of_path(uri, folder)
+    if scheme.lower() not in _SCHEMES:
+        raise UsageError(f"{scheme}:// is no source that can be loaded", hint="give a path or a file:// address")
+    if scheme.lower() != "file":
+        return Address(scheme.lower(), rest)
+    host, _, below = rest.partition("/")
+    if host.lower() not in ("", "localhost"):
+        raise UsageError(f"{uri} names another host", hint="write file:///path with three slashes")
+    path = f"/{below}"
+    return _local(_ENCODED.sub(_decoded, path), _ENCODED.sub(lambda run: glob.escape(_decoded(run)), path))
+
+
+def local_path(uri: str) -> str:
+    """Return the path of a local file named by ``uri``, without any wildcards; ``UsageError`` for other schemes."""
+    address = address_of(uri)
+    if address.scheme != "file":
+        raise UsageError(f"{uri} is no file of this machine", hint="give a path or a file:// address")
+    return address.path
+
+
+def _of_path(text: str, folder: str | None) -> Address:
+    above = folder or ("/" if text.startswith("/") else _working_directory(text))
+    if text.startswith("~"):
+        user, _, below = text.partition("/")
+        home = os.path.expanduser(user)  # noqa: PTH111
+        above, text = (home, below or ".") if home != user else (above, text)
+    return _local(os.path.join(above, text), os.path.join(glob.escape(above), text))  # noqa: PTH118
+
+
+def _working_directory(text: str) -> str:
+    try:
+        return os.getcwd()  # noqa: PTH109
+    except FileNotFoundError:
+        raise SourceNotFoundError(
+            f"there is no {text}: the working directory was removed", hint="change to a folder that exists"
+        ) from None
+
+
+def _local(literal: str, pattern: str) -> Address:
+    # By text, not by link: "a/../b" means what a shell's pattern means by it.
+    path = os.path.normpath(literal)
+    if path.startswith("//"):
+        path = path[1:]
+    if os.path.lexists(path):
+        return Address("file", path)
+    components = os.path.normpath(pattern).lstrip("/").split("/")
+    base, parts = "", components
+    while parts and (name := _literal(base, parts[0])) is not None:
+        base, parts = f"{base}/{name}", parts[1:]
+    if not parts:
+        return Address("file", base or "/")
+    return Address("file", path, base or "/", tuple(parts))
+
+
+def _literal(base: str, component: str) -> str | None:
+    """The name that a component stands for; None where it is a pattern."""
+    if not WILDCARDS & set(_ESCAPED.sub("", component)):
+        return _ESCAPED.sub(r"\1", component)
+    return component if "[" in component and os.path.lexists(f"{base}/{component}") else None
+
+
+def _decoded(run: re.Match[str]) -> str:
+    return unquote(run[0], errors="surrogateescape")

@@ -1,0 +1,226 @@
+"""Dates and times of a CSV that are written in formats of ``strptime``, read exactly or not at all.
+
+Each text is taken apart by a pattern and put together as ISO 8601, which Arrow reads and checks: there is no
+31 February, and no digit is dropped. Python's and the C library's ``strptime`` are not used, because they are slow,
+or take a 31 February for 3 March.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as compute
+
+from millrace.errors import InvalidSettingError
+from millrace.sources.first_wrong import first_wrong
+
+__all__ = ["DateFormat", "DateFormats", "parse_date_format"]
+
+_MONTHS: Final = (
+    *("january", "february", "march", "april", "may", "june"),
+    *("july", "august", "september", "october", "november", "december"),
+)
+_PIECES: Final = {
+    "Y": r"\d{4}",
+    "y": r"\d{2}",
+    "m": r"\d{1,2}",
+    "d": r"\d{1,2}",
+    "b": "|".join(name[:3] for name in _MONTHS),
+    "B": "|".join(_MONTHS),
+    "H": r"\d{1,2}",
+    "I": r"\d{1,2}",
+    "M": r"\d{1,2}",
+    "S": r"\d{1,2}",
+    "f": r"\d{1,9}",
+    "p": "am|pm",
+    "z": r"Z|[+-]\d{2}:?\d{2}",
+}
+_DIGITS: Final = frozenset("YymdHIMSf")
+_SHORT: Final = {"F": "%Y-%m-%d", "T": "%H:%M:%S", "R": "%H:%M", "D": "%m/%d/%y", "e": "%d"}
+_DATE_SETS: Final = [{"Y", "y"}, {"m", "b", "B"}, {"d"}]
+_NEEDS: Final = {"M": "HI", "S": "M", "f": "S", "p": "I", "I": "p", "z": "HI"}
+_ZERO_DAY: Final = "1970-01-01 "
+_PIVOT: Final = "69"
+"""POSIX: two digits from here on are years of the 20th century, those below of the 21st."""
+
+
+@dataclass(frozen=True, slots=True)
+class DateFormat:
+    """One format: the pattern of a whole text with a group for each directive, and the types it stands for."""
+
+    text: str
+    pattern: str
+    directives: frozenset[str]
+
+    @property
+    def has_date(self) -> bool:
+        """Whether a year, a month and a day are in it."""
+        return "d" in self.directives
+
+    @property
+    def has_time(self) -> bool:
+        """Whether at least an hour is in it."""
+        return bool(self.directives & {"H", "I"})
+
+    @property
+    def type(self) -> pa.DataType:
+        """``date32``, a time or a timestamp: in seconds, or microseconds with ``%f``; in UTC with ``%z``."""
+        fraction = "f" in self.directives
+        if not self.has_time:
+            return pa.date32()
+        if not self.has_date:
+            return pa.time64("us") if fraction else pa.time32("s")
+        return pa.timestamp("us" if fraction else "s", "UTC" if "z" in self.directives else None)
+
+    def as_iso(self, texts: pa.Array) -> pa.Array:
+        """Return the texts as ISO 8601, null for those without the form of the format; nothing is checked yet."""
+        found = compute.extract_regex(texts, self.pattern)
+        get = {each: compute.struct_field(found, each) for each in self.directives}
+        parts = []
+        if self.has_date:
+            parts += [_year(get), "-", _month(get), "-", _two_digits(get["d"])]
+        if self.has_time:
+            parts += [" " if self.has_date else _ZERO_DAY, _hour(get), ":"]
+            parts += [_two_digits(get["M"]) if "M" in get else "00", ":", _two_digits(get["S"]) if "S" in get else "00"]
+            parts += [".", get["f"]] if "f" in get else []
+            parts += [get["z"]] if "z" in get else []
+        return compute.binary_join_element_wise(*parts, "")
+
+
+def parse_date_format(text: str) -> DateFormat:
+    """Return the format; raises ``InvalidSettingError`` for one that leaves something open or is not known."""
+    for short, long in _SHORT.items():
+        text = re.sub(rf"(?<!%)((?:%%)*)%{short}", rf"\g<1>{long}", text)
+    pattern, seen, at, after_digits = "", [], 0, False
+    while at < len(text):
+        letter = text[at]
+        if letter != "%":
+            pattern, at, after_digits = pattern + _literal(letter), at + 1, False
+            continue
+        directive = text[at + 1 : at + 2]
+        if directive == "%":
+            pattern, after_digits = pattern + "%", False
+        elif directive and directive in _PIECES:
+            # Next to other digits only a fixed number of them is read without a guess.
+            fixed = after_digits or (text[at + 2 : at + 3] == "%" and text[at + 3 : at + 4] in _DIGITS)
+            piece = _PIECES[directive].replace(r"\d{1,2}", r"\d{2}") if fixed else _PIECES[directive]
+            pattern += f"(?P<{directive}>{piece})"
+            seen.append(directive)
+            after_digits = directive in _DIGITS
+        else:
+            known = ", ".join(f"%{each}" for each in [*_PIECES, *_SHORT, "%"])
+            raise InvalidSettingError(f"the date format {text!r} has %{directive}", hint=f"use {known}")
+        at += 2
+    _check_complete(text, seen)
+    return DateFormat(text, f"^(?i:{pattern})$", frozenset(seen))
+
+
+def _literal(letter: str) -> str:
+    return letter if letter.isalnum() or letter.isspace() else re.escape(letter)
+
+
+def _check_complete(text: str, seen: list[str]) -> None:
+    """Refuse a format that does not say a whole date, a whole time or both."""
+    parts = [len([each for each in seen if each in group]) for group in _DATE_SETS]
+    times = set(seen) & {"H", "I", "M", "S", "f", "p", "z"}
+    lacking = next(
+        (f"%{each} without %{need[0]}" for each, need in _NEEDS.items() if each in times and not times & set(need)), ""
+    )
+    if len(set(seen)) < len(seen) or any(count > 1 for count in parts) or {"H", "I"} <= times:
+        lacking = "a part twice"
+    elif any(parts) and not all(parts):
+        lacking = "no whole date: it needs a year, a month and a day"
+    elif not seen:
+        lacking = "no directive"
+    elif "z" in times and not all(parts):
+        lacking = "a zone without a date"
+    if lacking:
+        raise InvalidSettingError(f"the date format {text!r} has {lacking}", hint="give one like %d.%m.%Y %H:%M:%S")
+
+
+class DateFormats:
+    """The formats of one source, the first that has the form of a text reads it; other texts are ISO 8601."""
+
+    def __init__(self, texts: tuple[str, ...]) -> None:
+        self._formats = tuple(parse_date_format(text) for text in texts)
+
+    def reads(self, kind: pa.DataType) -> bool:
+        """Whether columns of this type are read by the formats."""
+        return bool(self._formats) and pa.types.is_temporal(kind) and not pa.types.is_duration(kind)
+
+    def read(self, texts: pa.Array, kind: pa.DataType) -> pa.Array:
+        """Return the texts as values of a type; raises ``pa.ArrowInvalid`` where one is none."""
+        iso = [each.as_iso(texts) for each in self._formats]
+        if pa.types.is_time(kind):
+            plain = compute.binary_join_element_wise(_ZERO_DAY, texts, "")
+            return compute.cast(compute.cast(compute.coalesce(*iso, plain), pa.timestamp(kind.unit)), kind)
+        return compute.cast(compute.coalesce(*iso, texts), kind)
+
+    def unfit(self, texts: pa.Array) -> int | None:
+        """Return the number of the first text that keeps a column from a format which most of its texts have."""
+        for each in self._formats:
+            iso = each.as_iso(texts)
+            if 2 * (len(iso) - iso.null_count) <= len(texts) - texts.null_count:
+                continue
+            unlike = compute.and_(compute.is_null(iso), compute.is_valid(texts))
+            shaped = compute.if_else(unlike, None, texts)
+            try:
+                self.read(shaped, each.type)
+            except pa.ArrowInvalid:
+                return self.first_wrong(shaped, each.type)
+            first = compute.index(unlike, True).as_py()
+            return None if first < 0 else int(first)
+        return None
+
+    def first_wrong(self, texts: pa.Array, kind: pa.DataType) -> int:
+        """Return the number of the first text that is no value of a type."""
+        return first_wrong(texts, lambda part: self.read(part, kind))
+
+    def type_of(self, texts: pa.Array) -> pa.DataType | None:
+        """Return the type that the first format fitting all texts gives, None where none fits them all."""
+        for each in self._formats:
+            iso = each.as_iso(texts)
+            if iso.null_count > texts.null_count:
+                continue
+            try:
+                self.read(texts, each.type)
+            except pa.ArrowInvalid:
+                continue
+            return each.type
+        return None
+
+
+def _two_digits(texts: pa.Array) -> pa.Array:
+    return compute.utf8_lpad(texts, 2, "0")
+
+
+def _year(get: dict[str, pa.Array]) -> pa.Array:
+    if "Y" in get:
+        return get["Y"]
+    century = compute.if_else(compute.less(get["y"], _PIVOT), "20", "19")
+    return compute.binary_join_element_wise(century, get["y"], "")
+
+
+def _month(get: dict[str, pa.Array]) -> pa.Array:
+    if "m" in get:
+        return _two_digits(get["m"])
+    names = get["b"] if "b" in get else get["B"]
+    begin = compute.utf8_slice_codeunits(compute.utf8_lower(names), 0, 3)
+    number = compute.index_in(begin, value_set=pa.array([name[:3] for name in _MONTHS]))
+    return _two_digits(compute.cast(compute.add(number, 1), pa.string()))
+
+
+def _hour(get: dict[str, pa.Array]) -> pa.Array:
+    if "H" in get:
+        return _two_digits(get["H"])
+    # 12 is the first hour; anything above is left as it is, and refused.
+    hour = compute.cast(get["I"], pa.int32())
+    first = compute.equal(hour, 12)
+    is_hour = compute.and_(compute.greater_equal(hour, 1), compute.less_equal(hour, 12))
+    hour = compute.if_else(is_hour, compute.if_else(first, 0, hour), 99)
+    afternoon = compute.equal(compute.utf8_lower(get["p"]), "pm")
+    hour = compute.if_else(afternoon, compute.add(hour, 12), hour)
+    return _two_digits(compute.cast(hour, pa.string()))

@@ -1,0 +1,66 @@
+"""The one place that knows every format: from a plan's parts to batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pyarrow as pa
+
+from millrace.sources.arrow_format import read_arrow
+from millrace.sources.bytes_format import read_pieces
+from millrace.sources.content import ReadContent
+from millrace.sources.csv_reader import CsvReader
+from millrace.sources.jsonl_reader import JsonlReader
+from millrace.sources.model import SourcePlan
+from millrace.sources.parquet_format import read_parquet
+from millrace.sources.stdin import STANDARD_INPUT, standard_input
+from millrace.sources.table_options import renamed
+
+__all__ = ["batches_of"]
+
+Part = tuple[int, int, int]
+Read = tuple[pa.RecordBatch, int, int]
+"""A batch, the number of its file, and how many bytes of this part of it were read by then."""
+
+
+def batches_of(plan: SourcePlan, parts: list[Part], content: ReadContent, *, looking: bool = False) -> Iterator[Read]:
+    """All batches of the given parts (file, start, stop), in order, with the columns in the plan's order.
+
+    ``content`` knows afterwards what was read. With ``looking`` standard input is kept for the load that follows.
+    """
+    if plan.uri == STANDARD_INPUT and not looking:
+        standard_input().load()
+    read = _of_columns if plan.format in ("parquet", "arrow") else _of_bytes
+    batches = read(plan, parts, content)
+    return _renamed(plan, batches) if plan.options.rename else batches
+
+
+def _renamed(plan: SourcePlan, read: Iterator[Read]) -> Iterator[Read]:
+    for batch, number, done in read:
+        schema = renamed(plan.options, batch.schema)
+        yield pa.RecordBatch.from_arrays(batch.columns, schema=schema), number, done
+
+
+def _of_bytes(plan: SourcePlan, parts: list[Part], content: ReadContent) -> Iterator[Read]:
+    read: Iterator[Read]
+    if plan.format == "csv":
+        read = CsvReader.of_plan(plan, content.open_plain).batches(parts)
+    elif plan.format == "jsonl":
+        read = JsonlReader.of_plan(plan, content.open_plain).batches(parts)
+    else:
+        read = read_pieces(plan.files, parts, plan.options.piece_bytes, content.open_bytes)
+    starts = {number: start for number, start, _ in parts}
+    for batch, number, at in read:
+        yield batch, number, at - starts[number]
+
+
+def _of_columns(plan: SourcePlan, parts: list[Part], content: ReadContent) -> Iterator[Read]:
+    names = plan.source_schema.names
+    for number, start, stop in parts:
+        file = plan.files[number]
+        if plan.format == "parquet":
+            read = read_parquet(file, plan.source_schema, start, stop)
+        else:
+            read = read_arrow(file, content.open_plain, plan.options.max_unit_bytes, start, stop)
+        for batch, done in read:
+            yield batch if batch.schema.names == names else batch.select(names), number, done

@@ -1,0 +1,147 @@
+"""Types that pyarrow reads from no CSV or no JSON: read as another type, then made of it, every value exactly."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as compute
+import pyarrow.csv as pc
+
+from millrace.arrow_types import holds
+from millrace.sources.whole_numbers import leaves
+
+__all__ = ["NoTime", "check_times", "csv_type", "is_json_time", "json_type", "made"]
+
+
+_DAY = {"s": 86_400, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}
+"""So much of a unit is 24 hours, which is a time of day as well."""
+
+
+class NoTime(pa.ArrowInvalid):  # type: ignore[misc]  # pyarrow has no types
+    """A number that is no value of its type of time; no other way to read it will help."""
+
+
+@lru_cache(maxsize=1000)
+def csv_type(kind: pa.DataType) -> pa.DataType:
+    """The type that pyarrow reads from a CSV in place of ``kind``; itself where it reads that, or nothing will do."""
+    try:
+        pc.read_csv(pa.BufferReader(b"a\n\n"), convert_options=pc.ConvertOptions(column_types={"a": kind}))
+    except pa.ArrowNotImplementedError:
+        pass
+    except pa.ArrowInvalid:
+        return kind
+    else:
+        return kind
+    if pa.types.is_dictionary(kind):
+        return csv_type(kind.value_type)
+    if pa.types.is_float16(kind):
+        return pa.float64()
+    if pa.types.is_decimal32(kind) or pa.types.is_decimal64(kind):
+        return pa.decimal128(kind.precision, kind.scale)
+    return pa.string() if pa.types.is_decimal(kind) or pa.types.is_string_view(kind) else kind
+
+
+def is_json_time(kind: pa.DataType) -> bool:
+    """Whether pyarrow reads its values from numbers in JSON; exports write them as text."""
+    return bool(pa.types.is_time(kind) or pa.types.is_date(kind))
+
+
+def check_times(array: pa.Array) -> None:
+    """Raise ``NoTime`` for a time beyond 24:00, and for a ``date64`` that is no whole day, at any depth.
+
+    pyarrow makes them of any number in JSON.
+    """
+    for _, leaf in leaves(array, ()):
+        if pa.types.is_time(leaf.type):
+            bounds = compute.min_max(leaf.view(pa.type_for_alias(f"int{leaf.type.bit_width}")))
+            for number in (bounds["min"].as_py(), bounds["max"].as_py()):
+                if number is not None and not 0 <= number <= _DAY[leaf.type.unit]:
+                    raise NoTime(f"{number} is no time of day of {leaf.type}")
+        elif pa.types.is_date64(leaf.type):
+            numbers = leaf.view(pa.int64())
+            days = compute.multiply(compute.divide(numbers, _DAY["ms"]), _DAY["ms"])
+            for number in numbers.filter(compute.not_equal(numbers, days)).slice(0, 1).to_pylist():
+                raise NoTime(f"{number} is no whole day of {leaf.type}")
+
+
+def json_type(kind: Any, *, times_as_text: bool) -> pa.DataType:
+    """The type that pyarrow reads from JSON lines in place of ``kind``; itself where it reads that.
+
+    With ``times_as_text`` a string for each ``is_json_time``. Maps are lists of their entries, as they are exported.
+    """
+    types = pa.types
+    if not holds(kind, _is_no_json):
+        return kind
+
+    def inner(child: pa.DataType) -> pa.DataType:
+        return json_type(child, times_as_text=times_as_text)
+
+    if types.is_dictionary(kind):
+        return inner(kind.value_type)
+    if types.is_map(kind):
+        return pa.list_(pa.struct([("key", inner(kind.key_type)), ("value", inner(kind.item_type))]))
+    if types.is_struct(kind):
+        return pa.struct([field.with_type(inner(field.type)) for field in kind])
+    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+        return pa.list_(kind.value_field.with_type(inner(kind.value_type)))
+    if is_json_time(kind):
+        return pa.string() if times_as_text else kind
+    if types.is_duration(kind):
+        return pa.int64()
+    return pa.float64() if types.is_float16(kind) else kind
+
+
+def _is_no_json(kind: pa.DataType) -> bool:
+    types = pa.types
+    if types.is_nested(kind):
+        return bool(types.is_large_list(kind) or types.is_fixed_size_list(kind) or types.is_map(kind))
+    return bool(is_json_time(kind) or types.is_dictionary(kind) or types.is_duration(kind) or types.is_float16(kind))
+
+
+def made(array: Any, kind: Any) -> pa.Array:
+    """Return the values as ``kind``, whose ``csv_type`` or ``json_type`` they have, as a parser made them.
+
+    Raises ``pa.ArrowInvalid`` for a value that ``kind`` does not hold.
+    """
+    types = pa.types
+    if array.type.equals(kind):
+        return array
+    if types.is_dictionary(kind):
+        coded = made(array, kind.value_type).dictionary_encode()
+        indices = coded.indices.cast(kind.index_type)
+        return pa.DictionaryArray.from_arrays(indices, coded.dictionary, ordered=kind.ordered)
+    if types.is_struct(kind):
+        children = [made(array.field(i), kind.field(i).type) for i in range(kind.num_fields)]
+        return pa.StructArray.from_arrays(children, fields=list(kind), mask=_nulls(array))
+    if types.is_nested(kind):
+        return _lists(array, kind)
+    if types.is_time(kind) and types.is_string(array.type):
+        # Arrow casts no text to times of day.
+        moments = compute.binary_join_element_wise(pa.scalar("1970-01-01"), array, pa.scalar(" "))
+        return moments.cast(pa.timestamp(kind.unit)).cast(kind)
+    values = array.cast(kind)
+    if types.is_float16(kind) and not compute.is_inf(values).equals(compute.is_inf(array)):
+        raise pa.ArrowInvalid(f"a number beyond {kind}")
+    return values
+
+
+def _lists(array: Any, kind: Any) -> pa.Array:
+    """Lists, and maps of lists of entries; a list of another size is no value of lists of a fixed one."""
+    types, mask = pa.types, _nulls(array)
+    if types.is_map(kind):
+        entries = array.values
+        if entries.null_count or entries.field(0).null_count:
+            raise pa.ArrowInvalid("an entry of a map without a key")
+        keys, items = made(entries.field(0), kind.key_type), made(entries.field(1), kind.item_type)
+        return pa.MapArray.from_arrays(array.offsets, keys, items, type=kind, mask=mask)
+    values = made(array.values, kind.value_type)
+    if types.is_large_list(kind):
+        return pa.LargeListArray.from_arrays(array.offsets.cast(pa.int64()), values, type=kind, mask=mask)
+    lists = pa.ListArray.from_arrays(array.offsets, values, type=pa.list_(kind.value_field), mask=mask)
+    return lists.cast(kind) if types.is_fixed_size_list(kind) else lists
+
+
+def _nulls(array: pa.Array) -> pa.Array | None:
+    return array.is_null() if array.null_count else None

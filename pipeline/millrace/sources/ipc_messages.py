@@ -1,0 +1,171 @@
+"""Arrow IPC message by message: how large each one is, known before anything is allocated for it.
+
+pyarrow reads a whole record batch before it says how large it is, so the few fields that tell are read here from
+the messages' own headers (flatbuffers, ``Message.fbs`` of the Arrow format).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from millrace.errors import SourceCorruptError, SourceTooLargeError
+
+__all__ = ["DICTIONARY", "FILE_MAGIC", "RECORD_BATCH", "SCHEMA", "Message", "check_size", "next_message"]
+
+SCHEMA, DICTIONARY, RECORD_BATCH = 1, 2, 3
+FILE_MAGIC = b"ARROW1\0\0"
+_LARGEST_HEADER = 64_000_000
+_LONGEST_ARRAY = 2**31 - 1
+"""The most rows, or values in lists, that the Arrow format asks of a reader; nulls take no bytes that would say it."""
+_CONTINUATION = b"\xff\xff\xff\xff"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message without its body.
+
+    ``header`` are its first bytes, prefix and padding too; ``rows`` are those of a record batch, ``longest`` the
+    length of its longest array; ``buffers`` are the (offset, length) pairs of a compressed body, none when the body
+    is not compressed.
+    """
+
+    offset: int
+    header: bytes
+    kind: int
+    body_bytes: int
+    rows: int
+    longest: int
+    buffers: tuple[tuple[int, int], ...]
+
+    @property
+    def stop(self) -> int:
+        """Offset after the message, body included."""
+        return self.offset + len(self.header) + self.body_bytes
+
+
+def next_message(read: Callable[[int], bytes], name: str, offset: int) -> Message | None:
+    """The message that begins here, None at the end mark or the end; the body is left to be read or skipped.
+
+    ``read(n)`` gives exactly ``n`` bytes unless the source ends. Raises ``SourceCorruptError``.
+    """
+    prefix = read(4)
+    if not prefix:
+        return None
+    if prefix == _CONTINUATION:
+        prefix += read(4)
+    if len(prefix) not in (4, 8) or prefix == _CONTINUATION:
+        raise damaged(name, "it ends in the middle of a message")
+    length = int(struct.unpack("<i", prefix[-4:])[0])
+    if length == 0:
+        return None
+    if not 8 <= length <= _LARGEST_HEADER:
+        raise damaged(name, f"a message header of {length} bytes")
+    metadata = read(length)
+    if len(metadata) != length:
+        raise damaged(name, "it ends in the middle of a message")
+    try:
+        kind, body_bytes, rows, longest, buffers = _parse(metadata)
+    except (struct.error, ValueError) as error:
+        raise damaged(name, "a message header that makes no sense") from error
+    return Message(offset, prefix + metadata, kind, body_bytes, rows, longest, buffers)
+
+
+def check_size(message: Message, peek: Callable[[int, int], bytes], limit: int, name: str, what: str) -> None:
+    """Refuses a message above the limit, as it is stored or as it will be when it is decompressed.
+
+    ``peek(offset, size)`` gives bytes of the body. Raises ``SourceTooLargeError``.
+    """
+    if message.longest > _LONGEST_ARRAY:
+        raise SourceTooLargeError(
+            f"{name}: {what} has an array of {message.longest:,} values; at most {_LONGEST_ARRAY:,} are read",
+            hint="write it in smaller batches",
+            file=name,
+        )
+    size = message.body_bytes
+    if size <= limit and message.buffers:
+        size = 0
+        for offset, length in message.buffers:
+            if offset < 0 or not 0 <= length <= message.body_bytes - offset:
+                raise damaged(name, "a buffer that lies outside of its message")
+            prefix = peek(offset, 8) if length >= 8 else b""
+            raw = struct.unpack("<q", prefix)[0] if len(prefix) == 8 else 0
+            # Minus one says that this buffer was not worth compressing.
+            size += length - 8 if raw == -1 else raw
+            if raw < -1:
+                raise damaged(name, "a compressed buffer of negative size")
+    if size > limit:
+        raise SourceTooLargeError(
+            f"{name}: {what} has {size:,} bytes; at most {limit:,} are read at once",
+            hint=f"give --max-unit-bytes {size}, or write it in smaller batches",
+            file=name,
+            size_bytes=size,
+        )
+
+
+def damaged(name: str, what: str) -> SourceCorruptError:
+    """The error for bytes that are no intact Arrow data."""
+    return SourceCorruptError(f"{name} is damaged Arrow data: {what}", hint="write or copy it again", file=name)
+
+
+def _parse(data: bytes) -> tuple[int, int, int, int, tuple[tuple[int, int], ...]]:
+    table = _Table(data, *struct.unpack_from("<I", data))
+    kind = table.number(1, "<B")
+    body_bytes = table.number(3, "<q")
+    if body_bytes < 0:
+        raise ValueError(body_bytes)
+    if kind == RECORD_BATCH:
+        batch = table.table(2)
+    elif kind == DICTIONARY:
+        batch = table.table(2).table(1)
+    else:
+        return kind, body_bytes, 0, 0, ()
+    rows = batch.number(0, "<q")
+    lengths = [rows, *(length for length, _ in batch.pairs(1))]
+    if min(lengths) < 0:
+        raise ValueError(min(lengths))
+    return kind, body_bytes, rows, max(lengths), batch.pairs(2) if batch.has(3) else ()
+
+
+class _Table:
+    """A flatbuffers table: fields by number, each at an offset that the table's vtable gives."""
+
+    def __init__(self, data: bytes, at: int) -> None:
+        self._data, self._at = data, at
+        self._vtable = at - struct.unpack_from("<i", data, at)[0]
+        if self._vtable < 0:
+            raise ValueError(self._vtable)
+        self._vtable_bytes = struct.unpack_from("<H", data, self._vtable)[0]
+
+    def _field(self, number: int) -> int:
+        entry = 4 + 2 * number
+        if entry + 2 > self._vtable_bytes:
+            return 0
+        offset = struct.unpack_from("<H", self._data, self._vtable + entry)[0]
+        return self._at + int(offset) if offset else 0
+
+    def has(self, number: int) -> bool:
+        return self._field(number) != 0
+
+    def number(self, number: int, kind: str) -> int:
+        at = self._field(number)
+        return int(struct.unpack_from(kind, self._data, at)[0]) if at else 0
+
+    def table(self, number: int) -> _Table:
+        at = self._field(number)
+        if not at:
+            raise ValueError(number)
+        return _Table(self._data, at + struct.unpack_from("<I", self._data, at)[0])
+
+    def pairs(self, number: int) -> tuple[tuple[int, int], ...]:
+        """A vector of structs of two int64."""
+        at = self._field(number)
+        if not at:
+            return ()
+        at += struct.unpack_from("<I", self._data, at)[0]
+        count = struct.unpack_from("<I", self._data, at)[0]
+        if at + 4 + 16 * count > len(self._data):
+            raise ValueError(count)
+        numbers = struct.unpack_from(f"<{2 * count}q", self._data, at + 4)
+        return tuple(zip(numbers[::2], numbers[1::2], strict=True))

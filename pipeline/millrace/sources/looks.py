@@ -1,0 +1,133 @@
+"""The format that the first bytes of a file speak for, where neither an option nor its name tells."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+
+import pyarrow as pa
+import pyarrow.csv as pc
+
+from millrace.sources.model import SourceOptions
+from millrace.sources.streams import ByteStream, read_fully
+from millrace.sources.table_options import csv_only
+from millrace.sources.text import text_codec
+
+__all__ = [
+    "COLUMN",
+    "HEADER",
+    "JSON_ARRAYS",
+    "JSON_ARRAY_KINDS",
+    "JSON_OBJECTS",
+    "JSON_VALUES",
+    "begins_like",
+    "format_of_bytes",
+    "json_array",
+    "read_begin",
+    "says_csv",
+]
+
+COLUMN = "column"
+"""One column of numbers below a word: a CSV unless other files of the source are no table."""
+HEADER = "header"
+"""One line with commas: the header of a CSV without rows, or any text; other files of the source decide."""
+JSON_OBJECTS, JSON_VALUES, JSON_ARRAYS = "array of objects", "array of values", "lines of arrays"
+JSON_ARRAY_KINDS = (JSON_OBJECTS, JSON_VALUES, JSON_ARRAYS)
+"""JSON that has not one object on each line."""
+
+_LOOK_BYTES = 65_536
+_LONG_LOOK_BYTES = 4 << 20
+_OBJECT = re.compile(r'\{\s*(?:["}]|$)')
+_OBJECTS = re.compile(r'\[\s*\{\s*(?:["}]|$)')
+_DECODER = json.JSONDecoder()
+
+
+def read_begin(stream: ByteStream) -> tuple[bytes, bool]:
+    """The first 64 KB, or up to 4 MB of text whose first two lines are longer; and whether that is all."""
+    size = _LOOK_BYTES
+    begin = read_fully(stream, size)
+    while len(begin) == size < _LONG_LOOK_BYTES and begin.count(b"\n") < 2 and b"\0" not in begin:
+        size *= 2
+        begin += read_fully(stream, size - len(begin))
+    return begin, len(begin) < size
+
+
+def begins_like(begin: bytes) -> str | None:
+    """``parquet`` or ``arrow`` where a file begins like one, which a text may do as well."""
+    # The second is a file whose footer is encrypted, too: it is refused for that.
+    if begin.startswith((b"PAR1", b"PARE")):
+        return "parquet"
+    return "arrow" if begin.startswith((b"ARROW1", b"\xff\xff\xff\xff")) else None
+
+
+def says_csv(options: SourceOptions) -> bool:
+    """Whether an option was given that only a CSV has."""
+    return bool(options.delimiter or not options.header or csv_only(options))
+
+
+def format_of_bytes(begin: bytes, options: SourceOptions, *, whole: bool) -> str | None:
+    """A format, or one of the constants above; None where the bytes speak for no table.
+
+    An option that only a CSV has makes it one, and an encoding makes it text.
+    """
+    said_csv = says_csv(options)
+    text = _text(begin, options.encoding)
+    if text is None:
+        return begins_like(begin) or ("csv" if said_csv or options.encoding else None)
+    if said_csv:
+        return "csv"
+    if _OBJECT.match(text):
+        return "jsonl"
+    if text.startswith("[") and (array := json_array(text, whole=whole)):
+        return array
+    return "csv" if options.encoding else _table_of(text if whole else text[: text.rfind("\n") + 1])
+
+
+def _text(begin: bytes, encoding: str | None) -> str | None:
+    """The text without a byte order mark and leading white space, or None."""
+    try:
+        # The last character may be cut, which a decoder that waits for more does not mind.
+        text = codecs.getincrementaldecoder(text_codec(encoding))().decode(begin)
+    except UnicodeError:
+        return None
+    text = text.removeprefix("\ufeff").lstrip()
+    return text if text and "\0" not in text else None
+
+
+def json_array(text: str, *, whole: bool) -> str | None:
+    """The kind of a text that begins with ``[``, or None where that is no JSON."""
+    if _OBJECTS.match(text):
+        return JSON_OBJECTS
+    try:
+        _, end = _DECODER.raw_decode(text)
+        rest = text[end:].lstrip()
+        if rest:
+            return JSON_ARRAYS if rest.startswith("[") else None
+        return JSON_VALUES
+    except (ValueError, RecursionError):
+        if whole:
+            return None
+    inner = text[1:].lstrip()
+    try:
+        _, end = _DECODER.raw_decode(inner)
+    except (ValueError, RecursionError):
+        return None
+    return JSON_VALUES if inner[end:].lstrip().startswith(",") else None
+
+
+def _table_of(text: str) -> str | None:
+    data = text.encode()
+    try:
+        table = pc.read_csv(
+            pa.BufferReader(data),
+            read_options=pc.ReadOptions(use_threads=False, block_size=len(data) + 1),
+            parse_options=pc.ParseOptions(newlines_in_values=True),
+        )
+    except pa.ArrowInvalid:
+        return None
+    # One column of text could be any text: a delimiter that every line has makes a table, or numbers below a name.
+    if table.num_columns > 1:
+        return "csv" if table.num_rows else HEADER
+    is_number = pa.types.is_integer(table.schema.types[0]) or pa.types.is_floating(table.schema.types[0])
+    return COLUMN if table.num_rows and is_number and table.column_names[0].isidentifier() else None

@@ -1,0 +1,56 @@
+"""Several paths as one source: their files in the order in which the paths are given."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+from millrace.errors import UsageError
+from millrace.sources.files import Listing, list_files
+from millrace.sources.model import SourceFile
+from millrace.sources.stdin import STANDARD_INPUT
+
+__all__ = ["list_each", "shown"]
+
+_SHOWN_PATHS = 3
+
+
+def shown(uri: str | Sequence[str]) -> str:
+    """One path as it is; of several the first ones and how many more there are."""
+    if isinstance(uri, str):
+        return uri
+    more = f" and {len(uri) - _SHOWN_PATHS:,} more" if len(uri) > _SHOWN_PATHS else ""
+    return ", ".join(uri[:_SHOWN_PATHS]) + more
+
+
+def list_each(uri: str | Sequence[str], *, keep_all: bool) -> Listing:
+    """The files that one path names, or those of several, named by their paths below the folder that all share.
+
+    Each path may be a file, a folder or a pattern. Raises ``UsageError`` for no path at all, for standard input among
+    others, and for a file that two of them name; otherwise as ``list_files``.
+    """
+    if isinstance(uri, str):
+        return list_files(uri, keep_all=keep_all)
+    if not uri:
+        raise UsageError("the list of paths is empty", hint="name at least one file, folder or pattern")
+    if STANDARD_INPUT in uri:
+        raise UsageError("standard input cannot be one source of several", hint="load it alone, as '-'")
+    listings = [list_files(one, keep_all=keep_all) for one in uri]
+    files = _named([file for listing in listings for file in listing.files])
+    warnings = tuple(warning for listing in listings for warning in listing.warnings)
+    return Listing("directory", tuple(files), warnings)
+
+
+def _named(files: Sequence[SourceFile]) -> list[SourceFile]:
+    paths = [file.uri.partition("://")[2] if "://" in file.uri else file.uri for file in files]
+    paths = [f"/{path.lstrip('/')}" for path in paths]
+    twice = next((path for path, count in Counter(paths).items() if count > 1), None)
+    if twice is not None:
+        raise UsageError(f"the list of paths names {twice} twice", hint="name each file once")
+    above = os.path.commonpath([os.path.dirname(path) for path in paths]).rstrip("/")  # noqa: PTH120
+    ends = ["/" if file.name.endswith("/") else "" for file in files]
+    return [
+        replace(file, name=f"{path[len(above) + 1 :]}{end}") for file, path, end in zip(files, paths, ends, strict=True)
+    ]

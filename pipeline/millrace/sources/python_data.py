@@ -1,0 +1,184 @@
+"""Arrow data of a Python process as a source: a table, a stream or a data frame becomes a file that can be read twice.
+
+A load looks at its source before it reads it, and the same load again compares it with what it loaded. A stream can be
+read once. So its batches are copied into a temporary Arrow file first, with at most two of them in memory.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from errno import ENOSPC
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import pyarrow as pa
+import xxhash
+
+from millrace.errors import OutputError, SourceFormatError, SourceTypeError, UsageError
+from millrace.sources.read import held_bytes, in_pieces
+from millrace.sources.warnings import SourceWarning
+
+__all__ = ["ArrowCopy", "ArrowStream", "copied", "is_arrow", "type_name"]
+
+_BLOCK_ROWS: Final = 65_536
+"""Rows are put together to so many, so that the copy depends on the values and not on how they arrive."""
+_BLOCK_BYTES: Final = 32_000_000
+_HASH_BYTES: Final = 1 << 20
+
+
+class ArrowStream(Protocol):
+    """Whatever exports an Arrow stream: tables, readers, data frames, relations."""
+
+    def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
+        """The stream as a capsule."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ArrowCopy:
+    """A temporary Arrow file, the name by which its source is known, and what was surprising about that."""
+
+    path: str
+    name: str
+    warnings: tuple[SourceWarning, ...] = ()
+
+
+def is_arrow(data: object) -> bool:
+    """Whether it exports Arrow data."""
+    return hasattr(type(data), "__arrow_c_stream__") or hasattr(type(data), "__arrow_c_array__")
+
+
+def type_name(data: object) -> str:
+    """``pyarrow.Table``: a type by the package that it comes from."""
+    return f"{type(data).__module__.partition('.')[0]}.{type(data).__name__}"
+
+
+@contextmanager
+def copied(data: Any) -> Iterator[ArrowCopy]:
+    """A copy of ``data`` in a temporary file (``TMPDIR`` says where), which is gone afterwards.
+
+    Its name is the data's type, as in ``python:pyarrow.Table``; its time of change is made of its content, so that
+    equal data is the same source. Raises ``SourceTypeError`` or ``SourceFormatError`` for data that Arrow refuses, and
+    ``OutputError`` where there is no room.
+    """
+    name = type_name(data)
+    with tempfile.TemporaryDirectory(prefix="millrace-") as folder:
+        path = Path(folder) / name
+        try:
+            schema = _write(_reader(data, name), path, name)
+        except OSError as error:
+            if error.errno != ENOSPC:
+                raise
+            raise OutputError(
+                f"there is no room in {tempfile.gettempdir()} for a copy of the {name}",
+                hint="set TMPDIR to a folder with more room",
+            ) from None
+        _date_by_content(path)
+        yield ArrowCopy(str(path), f"python:{name}", tuple(_index_warnings(data, schema)))
+
+
+def _reader(data: Any, name: str) -> pa.RecordBatchReader:
+    if isinstance(data, pa.RecordBatchReader):  # what its own code raises comes as it is
+        return data
+    try:
+        if _is_pandas(data):
+            # Left to itself, Arrow keeps an index or not by its values, and the columns would change with them.
+            return pa.Table.from_pandas(data, preserve_index=not _is_default(data.index)).to_reader()
+        if hasattr(type(data), "__arrow_c_stream__"):
+            return pa.RecordBatchReader.from_stream(data)
+        batch = pa.record_batch(data)
+        return pa.RecordBatchReader.from_batches(batch.schema, [batch])
+    except (pa.ArrowException, TypeError, ValueError) as error:
+        if "non-struct" in str(error) or isinstance(data, pa.Array):
+            raise UsageError(f"the {name} is one column and no table", hint="give a table with named columns") from None
+        raise SourceTypeError(
+            f"the {name} is no table for Arrow ({_one_line(error)})",
+            hint="give each column one type, or a table with named columns",
+        ) from None
+
+
+def _write(reader: pa.RecordBatchReader, path: Path, name: str) -> pa.Schema:
+    with path.open("xb") as file, pa.ipc.new_stream(file, reader.schema) as stream:
+        for block in _blocks(_valid(reader, name)):
+            for piece in in_pieces(block):
+                stream.write_batch(piece)
+    return reader.schema
+
+
+def _valid(reader: pa.RecordBatchReader, name: str) -> Iterator[pa.RecordBatch]:
+    try:
+        for batch in reader:
+            batch.validate()
+            yield batch
+    except pa.ArrowException as error:
+        raise SourceFormatError(f"the {name} cannot be read to its end ({_one_line(error)})") from error
+
+
+def _blocks(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The same rows in blocks of ``_BLOCK_ROWS``; in fewer where they are large."""
+    waiting: list[pa.RecordBatch] = []
+    rows = size = 0
+    for batch in batches:
+        at = 0
+        while at < batch.num_rows:
+            piece = batch.slice(at, _BLOCK_ROWS - rows)
+            at += piece.num_rows
+            waiting.append(piece)
+            rows += piece.num_rows
+            size += held_bytes(piece)
+            if rows == _BLOCK_ROWS or size >= _BLOCK_BYTES:
+                yield from _joined(waiting)
+                waiting, rows, size = [], 0, 0
+    yield from _joined(waiting)
+
+
+def _joined(batches: list[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
+    # The last one may be of any size: it is not copied to be put behind the others.
+    if not batches or held_bytes(batches[-1]) >= _BLOCK_BYTES:
+        return batches
+    try:
+        # With the empty one Arrow copies a single batch, too. A slice would be written with bytes from behind its end.
+        return [pa.concat_batches([*batches, batches[0].slice(0, 0)])]
+    except pa.ArrowException:  # a type that Arrow cannot put together
+        return batches
+
+
+def _date_by_content(path: Path) -> None:
+    digest = xxhash.xxh3_64()
+    with path.open("rb") as file:
+        while data := file.read(_HASH_BYTES):
+            digest.update(data)
+    # Nanoseconds since 1970, a date that every filesystem can hold: up to 2006.
+    moment = digest.intdigest() >> 4
+    os.utime(path, ns=(moment, moment))
+
+
+def _is_pandas(data: Any) -> bool:
+    return type(data).__module__.partition(".")[0] == "pandas" and type(data).__name__ == "DataFrame"
+
+
+def _is_default(index: Any) -> bool:
+    """Whether a pandas index only counts the rows from 0."""
+    return type(index).__name__ == "RangeIndex" and (index.start, index.step, index.name) == (0, 1, None)
+
+
+def _index_warnings(data: Any, schema: pa.Schema) -> Iterator[SourceWarning]:
+    """What became of the index of a pandas data frame."""
+    if not _is_pandas(data) or _is_default(data.index):
+        return
+    columns = json.loads(schema.metadata[b"pandas"])["index_columns"]
+    names = ", ".join(map(repr, columns))
+    yield SourceWarning(
+        "pandas_index",
+        f"the index of the data frame is loaded as a column ({names}); reset_index(drop=True) leaves it out",
+        column=columns[0],
+    )
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(" ".join(map(str, error.args)).split())

@@ -1,0 +1,127 @@
+"""Reading what was planned: one split, or the whole source, as a stream of record batches."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from types import TracebackType
+from typing import Self
+
+import pyarrow as pa
+
+from millrace.arrow_types import holds, is_dense_union
+from millrace.errors import SourceError
+from millrace.sources.content import Content, ReadContent
+from millrace.sources.formats import batches_of
+from millrace.sources.model import SourcePlan, Split
+from millrace.sources.splits import parts_of
+from millrace.sources.stdin import STANDARD_INPUT
+from millrace.sources.warnings import SourceWarning
+
+__all__ = ["SplitReader", "held_bytes", "in_pieces", "open_source", "open_split"]
+
+BATCH_BYTES = 8_000_000
+"""The most Arrow data in one batch, unless a single row is larger."""
+_BATCH_ROWS = 1_000_000
+"""The most rows in one batch: nulls and runs take no bytes, but counting rows takes 8 bytes for each."""
+
+
+class SplitReader:
+    """The rows of one split as record batches of at most about 8 MB; iterate once, close when done.
+
+    Every batch has the columns of ``plan.schema``, in its order; its types are those it was parsed with, which
+    nulls and integers may widen on the way (``schema`` is the widest so far). ``bytes_read`` counts bytes of the
+    source, never falls, and is ``split.bytes`` at the end; ``content`` is what was read, once all of it was;
+    ``warnings`` are those that only reading shows. Raises ``SourceError`` of the kind that fits.
+    """
+
+    def __init__(self, plan: SourcePlan, split: Split, *, looking: bool = False) -> None:
+        self.split = split
+        self.schema: pa.Schema = plan.schema
+        self.bytes_read = 0
+        self.content: Content | None = None
+        self.warnings: list[SourceWarning] = []
+        self._batches = self._read(plan, looking)
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        return self
+
+    def __next__(self) -> pa.RecordBatch:
+        return next(self._batches)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of files and threads; safe to call twice, and in the middle."""
+        self._batches.close()
+
+    def _read(self, plan: SourcePlan, looking: bool) -> Generator[pa.RecordBatch, None, None]:
+        before, current, last = 0, -1, 0
+        parts = parts_of(self.split)
+        read = ReadContent(plan.files)
+        for batch, number, done in batches_of(plan, parts, read, looking=looking):
+            if number != current:
+                before, current = before + last, number
+            last = done
+            # The size of standard input is not known, so nothing limits what was read of it.
+            limit = self.split.bytes if plan.uri != STANDARD_INPUT else before + done
+            self.bytes_read = max(self.bytes_read, min(limit, before + done))
+            if batch.schema is not self.schema:
+                self.schema = batch.schema
+            yield from in_pieces(batch)
+        self.bytes_read = max(self.bytes_read, self.split.bytes)
+        if not looking:
+            self.content = read.of_parts(parts)
+
+
+def in_pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """The batch, halved until each piece is small enough."""
+    waiting = [batch.slice(start, _BATCH_ROWS) for start in range(0, batch.num_rows, _BATCH_ROWS)][::-1]
+    while waiting:
+        piece = waiting.pop()
+        if piece.num_rows > 1 and held_bytes(piece) > BATCH_BYTES:
+            half = piece.num_rows // 2
+            halves = [piece.slice(half), piece.slice(0, half)]
+            # A dictionary belongs to every slice: cutting rows does not make it smaller.
+            if sum(held_bytes(part) for part in halves) < 1.5 * held_bytes(piece):
+                waiting += halves
+                continue
+        yield piece
+
+
+def held_bytes(batch: pa.RecordBatch) -> int:
+    """Bytes of Arrow memory that keeping this batch needs."""
+    whole = any(holds(kind, is_dense_union) for kind in batch.schema.types)
+    return int(batch.get_total_buffer_size() if whole else batch.nbytes)
+
+
+def open_split(plan: SourcePlan, split: Split, *, looking: bool = False) -> SplitReader:
+    """The rows of one of the plan's splits, in this process or any other one that sees the same files.
+
+    With ``looking`` the load is still to come: standard input, which can be loaded once, stays whole for it.
+    """
+    return SplitReader(plan, split, looking=looking)
+
+
+def open_source(plan: SourcePlan) -> SplitReader:
+    """The rows of the whole source as one stream: those of all splits, one after another."""
+    if not plan.splits:
+        raise SourceError(f"the plan of {plan.uri} has no splits")
+    if len(plan.splits) == 1:
+        return SplitReader(plan, plan.splits[0])
+    first, last = plan.splits[0], plan.splits[-1]
+    whole = Split(
+        index=0,
+        label=plan.uri,
+        files=tuple(range(first.files[0], last.files[-1] + 1)),
+        start=first.start,
+        stop=last.stop,
+        bytes=sum(split.bytes for split in plan.splits),
+        rows=plan.total_rows,
+    )
+    return SplitReader(plan, whole)

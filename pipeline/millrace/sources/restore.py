@@ -1,0 +1,136 @@
+"""Bytes come back as the same file, or the same tree, and nothing appears until all of it is there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import IO
+
+import pyarrow as pa
+
+from millrace.errors import ChunkFormatError, UsageError
+
+__all__ = ["restore_bytes"]
+
+
+def restore_bytes(
+    batches: Iterable[pa.RecordBatch], target: Path, *, single: bool, replace: bool = False
+) -> tuple[int, int]:
+    """Writes the files of a bytes dataset to ``target`` and returns their number and their bytes.
+
+    ``batches`` have ``BYTES_SCHEMA``, in the order in which they were loaded. With ``single`` the one file in them
+    becomes ``target`` itself, replacing a file that is there; else ``target`` becomes a folder with all of them,
+    and must not exist or be an empty folder, unless ``replace`` is given: then a folder that is there is removed when
+    the new one is complete. Everything is written beside ``target`` first and then renamed, so
+    that a failure leaves nothing behind. Raises ``UsageError`` when ``target`` cannot be written, and
+    ``ChunkFormatError`` for rows that are no intact files, or whose paths would lead out of ``target``.
+    """
+    target = target.absolute()
+    if target.is_symlink() or target.exists():
+        is_folder = target.is_dir() and not target.is_symlink()
+        if single and target.is_dir():
+            raise UsageError(f"{target} is a folder", hint="name the file to write")
+        if not single and not (is_folder and (replace or not any(target.iterdir()))):
+            hint = "name a folder that does not exist, or give --force to replace a folder with all that is in it"
+            raise UsageError(f"{target} exists already", hint=hint)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f".{target.name[:100]}.", dir=target.parent))
+    except OSError as error:
+        raise UsageError(f"{target} cannot be written: {error.strerror}") from error
+    try:
+        # mkdtemp's folder is for us alone; the one inside gets the rights that a new folder has.
+        tree = work / "tree"
+        tree.mkdir()
+        with _Writer(tree) as writer:
+            for batch in batches:
+                writer.write(batch)
+        if single:
+            if len(writer.seen) != 1 or next(iter(writer.seen)).endswith("/"):
+                raise ChunkFormatError(f"{len(writer.seen)} files where there should be one", hint="name a folder")
+            (tree / next(iter(writer.seen))).replace(target)
+        else:
+            _put_in_place(tree, target, work / "before")
+    except OSError as error:
+        raise UsageError(f"{target} cannot be written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return len(writer.seen), writer.bytes
+
+
+def _put_in_place(tree: Path, target: Path, before: Path) -> None:
+    """Rename ``tree`` to ``target``; a folder that was there goes to ``before``, and comes back if that fails."""
+    if not target.is_dir():
+        tree.rename(target)
+        return
+    target.rename(before)
+    try:
+        tree.rename(target)
+    except OSError:
+        before.rename(target)
+        raise
+
+
+class _Writer:
+    """Appends pieces to files below one folder; one file is open at a time."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._path = ""
+        self._file: IO[bytes] | None = None
+        self._at = 0
+        self.seen: set[str] = set()
+        self.bytes = 0
+
+    def __enter__(self) -> _Writer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """All rows of a batch; each must go on where the one before it ended."""
+        paths, offsets = batch.column("path").to_pylist(), batch.column("offset").to_pylist()
+        data = batch.column("data")
+        for row, (path, offset) in enumerate(zip(paths, offsets, strict=True)):
+            if path != self._path or self._path not in self.seen:
+                self._begin(path)
+            piece = data[row].as_buffer()
+            if piece is None or offset != self._at or (path.endswith("/") and piece.size):
+                raise ChunkFormatError(f"{path!r} has a gap at byte {self._at:,}", hint="verify the dataset")
+            if self._file is not None:
+                self._file.write(piece)
+            self._at += piece.size
+            self.bytes += piece.size
+
+    def _begin(self, path: str) -> None:
+        self._close()
+        if not _is_safe(path):
+            raise ChunkFormatError(f"{path!r} is no path below a folder", hint="the dataset was not made by a load")
+        if path in self.seen and not path.endswith("/"):
+            raise ChunkFormatError(f"{path!r} is there twice", hint="read the versions one by one")
+        self.seen.add(path)
+        self._path, self._at = path, 0
+        full = self._root / path
+        try:
+            if path.endswith("/"):
+                full.mkdir(parents=True, exist_ok=True)
+                return
+            full.parent.mkdir(parents=True, exist_ok=True)
+            self._file = full.open("xb")
+        except (FileExistsError, NotADirectoryError) as error:
+            raise ChunkFormatError(f"{path!r} is a file and a folder at once") from error
+
+    def _close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def _is_safe(path: str | None) -> bool:
+    if not path or "\0" in path or os.path.isabs(path):  # noqa: PTH117  (a str, and Path would normalise it)
+        return False
+    return all(part not in ("", ".", "..") for part in path.removesuffix("/").split("/"))

@@ -1,0 +1,90 @@
+"""Folders of table formats: only their log knows which of their files are part of the table."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+
+from millrace.errors import SourceFormatError
+
+__all__ = ["refuse_table_formats"]
+
+_LOGS = {
+    "_delta_log": "a Delta table",
+    ".hoodie": "a Hudi table",
+    ".hoodie_partition_metadata": "a part of a Hudi table",
+    "_spark_metadata": "the output of a Spark stream",
+}
+_ANY_FORMAT = {"_spark_metadata"}
+_ENDINGS = (".parquet", ".pq", ".orc", ".avro")
+_MAGIC = (b"PAR1", b"ORC", b"Obj\x01")
+_ICEBERG_FOLDER = "metadata"
+_ICEBERG_LOG = re.compile(r"version-hint\.text|(?:v\d+|\d+-[0-9a-f-]{36})(?:\.gz)?\.metadata\.json(?:\.gz)?")
+_SCANS = {"a Delta table": "delta_scan", "an Iceberg table": "iceberg_scan"}
+
+
+def refuse_table_formats(base: str, paths: Iterable[str]) -> None:
+    """Raise ``SourceFormatError`` where one of the files below ``base`` is within a table of such a format.
+
+    Looked at is every folder from ``base`` on to a file. A folder above ``base`` is a table's only for files of the
+    formats in which tables are stored; a Spark stream may write any format. A file of the log itself may be read, for
+    it holds rows of its own.
+    """
+    paths, real_base = list(paths), os.path.realpath(base)
+    seen = {real_base: _table_at(real_base)}
+    for path in paths:
+        name = path[len(base.rstrip("/")) + 1 :]
+        # Below the base by the names that were walked: a link within it stands for the folder it leads to.
+        _check_upwards(*os.path.split(f"{real_base.rstrip('/')}/{name}"), seen)
+    folder, child = os.path.split(real_base)
+    while child:
+        table = _table_at(folder)
+        if table and child != table[1] and (table[1] in _ANY_FORMAT or any(map(_is_of_tables, paths))):
+            raise _refused(folder, *table)
+        folder, child = os.path.split(folder)
+
+
+def _check_upwards(folder: str, child: str, seen: dict[str, tuple[str, str] | None]) -> None:
+    """Look at the folders up to one that was seen before, which is the base at the latest."""
+    while True:
+        known = folder in seen
+        table = seen[folder] if known else seen.setdefault(folder, _table_at(folder))
+        if table is not None and child != table[1]:
+            raise _refused(folder, *table)
+        if known:
+            return
+        folder, child = os.path.split(folder)
+
+
+def _is_of_tables(path: str) -> bool:
+    """Whether a file is Parquet, ORC or Avro, as the data of tables is."""
+    if path.lower().endswith(_ENDINGS):
+        return True
+    try:
+        with open(path, "rb") as stream:  # noqa: PTH123
+            return stream.read(4).startswith(_MAGIC)
+    except OSError:
+        return False  # reading it says why
+
+
+def _table_at(folder: str) -> tuple[str, str] | None:
+    """What the folder holds and the name of its log, or None."""
+    for log, kind in _LOGS.items():
+        if os.path.lexists(f"{folder}/{log}"):
+            return kind, log
+    try:
+        names = os.listdir(f"{folder}/{_ICEBERG_FOLDER}")  # noqa: PTH208
+    except OSError:
+        return None
+    return ("an Iceberg table", _ICEBERG_FOLDER) if any(map(_ICEBERG_LOG.fullmatch, names)) else None
+
+
+def _refused(folder: str, kind: str, log: str) -> SourceFormatError:
+    scan = _SCANS.get(kind)
+    export = f"export its rows (duckdb: COPY (FROM {scan}('{folder}')) TO 'rows.parquet'), " if scan else ""
+    return SourceFormatError(
+        f"{folder} is {kind}: only its log {log} says which of its files are part of it",
+        hint=f"{export}name one file by its own path, or keep the whole tree with --format bytes",
+        file=folder,
+    )

@@ -1,0 +1,253 @@
+"""Arrow types by their spelling, types from a schema file, and the schema that several sources share."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from millrace.column_names import column_type_option
+from millrace.errors import SourceNotFoundError, SourceTypeError, SourceUnreadableError, UsageError
+from millrace.sources.address import local_path
+from millrace.sources.model import SourceOptions
+from millrace.widening import wider_type
+
+__all__ = [
+    "check_names",
+    "given_types",
+    "load_schema_file",
+    "merge_schemas",
+    "parse_column_type",
+    "parse_type",
+    "refuse_nulls",
+    "refuse_types",
+    "written_columns",
+]
+
+_SIMPLE: dict[str, pa.DataType] = {
+    "null": pa.null(),
+    "bool": pa.bool_(),
+    "int8": pa.int8(),
+    "int16": pa.int16(),
+    "int32": pa.int32(),
+    "int64": pa.int64(),
+    "uint8": pa.uint8(),
+    "uint16": pa.uint16(),
+    "uint32": pa.uint32(),
+    "uint64": pa.uint64(),
+    "float16": pa.float16(),
+    "halffloat": pa.float16(),
+    "float32": pa.float32(),
+    "float": pa.float32(),
+    "float64": pa.float64(),
+    "double": pa.float64(),
+    "string": pa.string(),
+    "large_string": pa.large_string(),
+    "binary": pa.binary(),
+    "large_binary": pa.large_binary(),
+    "date32": pa.date32(),
+    "date32[day]": pa.date32(),
+    "date64": pa.date64(),
+    "date64[ms]": pa.date64(),
+    "time32[s]": pa.time32("s"),
+    "time32[ms]": pa.time32("ms"),
+    "time64[us]": pa.time64("us"),
+    "time64[ns]": pa.time64("ns"),
+    **{f"timestamp[{unit}]": pa.timestamp(unit) for unit in ("s", "ms", "us", "ns")},
+    **{f"duration[{unit}]": pa.duration(unit) for unit in ("s", "ms", "us", "ns")},
+    "dictionary": pa.dictionary(pa.int32(), pa.string()),
+}
+_ZONED = re.compile(r"timestamp\[(s|ms|us|ns),\s*(?:tz=)?([A-Za-z0-9_+:/-]+)\]")
+_DECIMAL = re.compile(r"decimal(128|256)\((\d+),\s*(-?\d+)\)")
+_FIXED = re.compile(r"(?:fixed_size_binary|binary)[(\[](\d+)[)\]]")
+_LIST = re.compile(r"list<(?:item:\s*)?(.+)>")
+_SPELLINGS = (
+    "int64, float64, bool, string, binary, date32, time32[s], timestamp[s], timestamp[us, tz=UTC], "
+    "decimal128(10,2), dictionary, list<int64>, ..."
+)
+
+
+def parse_type(spelling: str) -> pa.DataType:
+    """The Arrow type of that spelling; ``str(type)`` is understood for all types named here.
+
+    Signed and unsigned integers (``int8`` ... ``uint64``), ``float16`` / ``float32`` / ``float64`` (``float``
+    and ``double`` as Arrow prints them), ``bool``, ``null``, ``string``, ``large_string``, ``binary``,
+    ``large_binary``, ``fixed_size_binary(16)``, ``date32``, ``date64``, ``time32[s|ms]``, ``time64[us|ns]``,
+    ``timestamp[s|ms|us|ns]``, ``timestamp[us, tz=Europe/Berlin]``, ``duration[s|ms|us|ns]``,
+    ``decimal128(10,2)``, ``decimal256(40,2)``, ``dictionary`` (text), ``list<T>``. Raises ``UsageError``.
+    """
+    text = spelling.strip()
+    simple = _SIMPLE.get(text.lower())
+    if simple is not None:
+        return simple
+    try:
+        if found := _ZONED.fullmatch(text):
+            return pa.timestamp(found[1], tz=found[2])
+        if found := _DECIMAL.fullmatch(text.lower()):
+            make = pa.decimal128 if found[1] == "128" else pa.decimal256
+            return make(int(found[2]), int(found[3]))
+        if found := _FIXED.fullmatch(text.lower()):
+            return pa.binary(int(found[1]))
+        if found := _LIST.fullmatch(text):
+            return pa.list_(parse_type(found[1]))
+    except (ValueError, pa.ArrowInvalid) as error:
+        raise UsageError(f"{spelling!r} is no possible type: {error}") from error
+    raise UsageError(f"unknown column type {spelling!r}", hint=f"use an Arrow type: {_SPELLINGS}")
+
+
+def parse_column_type(text: str) -> tuple[str, str]:
+    """Return column and type spelling of ``COLUMN=TYPE``: the name ends at that ``=`` behind which a type stands.
+
+    Both may hold ``=``: ``seen=timestamp[us, tz=UTC]`` is ``seen``, ``a=b=string`` is ``a=b``. Blanks belong to the
+    name. Raises ``UsageError`` where no type stands behind any ``=``, and for an empty name.
+    """
+    places = [place for place, letter in enumerate(text) if letter == "=" and place]
+    for place in places:
+        spelling = text[place + 1 :].strip()
+        try:
+            parse_type(spelling)
+        except UsageError:
+            if spelling and len(places) == 1:
+                raise
+            continue
+        return text[:place], spelling
+    raise UsageError(f"{text!r} is not COLUMN=TYPE", hint=f"write it as in delay=int64; types are {_SPELLINGS}")
+
+
+def load_schema_file(name: str) -> pa.Schema:
+    """The schema in that file: Arrow (schema message, stream or file), Parquet, or JSON ``{"column": "type"}``.
+
+    Raises ``SourceNotFoundError``, ``SourceUnreadableError``, or ``UsageError`` when it is none of these.
+    """
+    path = Path(local_path(name))
+    if not path.exists():
+        raise SourceNotFoundError(f"there is no schema file {name}")
+    if not path.is_file():
+        raise SourceUnreadableError(f"the schema file {name} is not a regular file")
+    try:
+        with path.open("rb") as file:
+            magic = file.read(6)
+        if magic[:4] == b"PAR1":
+            return pq.read_schema(path)
+        with pa.OSFile(str(path)) as source:
+            if magic == b"ARROW1":
+                return pa.ipc.open_file(source).schema
+            if magic[:4] == b"\xff\xff\xff\xff":
+                return pa.ipc.read_schema(source)
+        said = json.loads(path.read_bytes())
+        if isinstance(said, dict) and all(isinstance(kind, str) for kind in said.values()):
+            return pa.schema([(column, parse_type(kind)) for column, kind in said.items()])
+    except OSError as error:
+        raise SourceUnreadableError(f"the schema file {name} cannot be read: {error}") from error
+    except (pa.ArrowException, ValueError) as error:
+        raise UsageError(f"the schema file {name} cannot be understood: {error}") from error
+    raise UsageError(
+        f"the schema file {name} holds no schema",
+        hint='give an Arrow or Parquet file, or JSON like {"column": "int64"}',
+    )
+
+
+def given_types(options: SourceOptions, names: tuple[str, ...] | None) -> dict[str, pa.DataType]:
+    """The types that a person gave, the schema file's first and ``column_types`` over them.
+
+    ``UsageError`` for a column that the source (``names``) does not have.
+    """
+    given: dict[str, pa.DataType] = {}
+    if options.schema_file:
+        schema = load_schema_file(options.schema_file)
+        given = {field.name: field.type for field in schema}
+    given.update((name, parse_type(kind)) for name, kind in options.column_types)
+    if names is not None:
+        for name in given:
+            if name not in names:
+                has = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
+                raise UsageError(f"a type is given for column {name!r}, which the source does not have; it has {has}")
+    return given
+
+
+def written_columns(options: SourceOptions) -> frozenset[str]:
+    """The columns of a version's schema, as ``read`` writes it: text that may be null, and floats.
+
+    JSON and ``--column-type`` give types alone, and say nothing of nulls.
+    """
+    if not options.schema_file or Path(local_path(options.schema_file)).read_bytes()[:1000].lstrip()[:1] == b"{":
+        return frozenset()
+    schema = load_schema_file(options.schema_file)
+    return frozenset(field.name for field in schema if field.nullable)
+
+
+def refuse_types(options: SourceOptions, what: str) -> None:
+    """``UsageError`` when types are given for data that has its own."""
+    if options.column_types or options.schema_file:
+        raise UsageError(f"the types of {what} cannot be given", hint="leave out --column-type and --schema")
+
+
+def refuse_nulls(options: SourceOptions, what: str) -> None:
+    """``UsageError`` when spellings of null are given for data in which nothing is spelled."""
+    if options.null_values is not None:
+        raise UsageError(f"null values of {what} cannot be given", hint="leave out --null-value")
+
+
+def check_names(schema: pa.Schema) -> None:
+    """Raises ``UnicodeDecodeError`` when a name is not UTF-8, which pyarrow sees only when it is asked for.
+
+    Names are those of columns, of fields within them, and of time zones.
+    """
+    for field in schema:
+        _check_field(field)
+
+
+def _check_field(field: pa.Field) -> None:
+    str(field.name)
+    kind = field.type
+    while pa.types.is_dictionary(kind) or isinstance(kind, pa.BaseExtensionType):
+        kind = kind.value_type if pa.types.is_dictionary(kind) else kind.storage_type
+    if pa.types.is_timestamp(kind):
+        str(kind.tz)
+    for number in range(kind.num_fields):
+        _check_field(kind.field(number))
+
+
+def merge_schemas(schemas: Iterable[pa.Schema], *, exact: bool = False) -> pa.Schema:
+    """The widest schema: for each column the type that every other one widens to; the first one's order and metadata.
+
+    All must have the same columns (the order may differ); ``exact`` is that of ``wider_type``. A column is
+    nullable where any is. Raises ``SourceTypeError`` when two types have no common one, ``UsageError`` when there
+    is no schema at all.
+    """
+    merged: pa.Schema | None = None
+    # Each type must go with every other one: an int64 and a uint64 do not, also where a double comes between them.
+    seen: dict[str, list[pa.DataType]] = {}
+    for schema in schemas:
+        if merged is None:
+            merged = schema
+            seen = {field.name: [field.type] for field in schema}
+            continue
+        if merged.equals(schema):
+            continue
+        if sorted(merged.names) != sorted(schema.names):
+            raise SourceTypeError(f"columns {merged.names} became {schema.names}")
+        parts = []
+        for field in merged:
+            other = schema.field(field.name)
+            kind = wider_type(field.type, other.type, exact=exact)
+            types = seen[field.name]
+            unlike = next((held for held in types if wider_type(held, other.type, exact=exact) is None), None)
+            if kind is None or unlike is not None:
+                raise SourceTypeError(
+                    f"column {field.name!r} is {unlike or field.type} in one part and {other.type} in another",
+                    hint=f"give text (CSV, JSON lines) its type: {column_type_option(field.name)}; "
+                    "write other data with one type, or load it as another dataset",
+                    column=field.name,
+                )
+            if other.type not in types:
+                types.append(other.type)
+            parts.append(field.with_type(kind).with_nullable(field.nullable or other.nullable))
+        merged = pa.schema(parts, metadata=merged.metadata)
+    if merged is None:
+        raise UsageError("no schemas to merge")
+    return merged

@@ -1,0 +1,55 @@
+"""Checks of values that have a type of their own: what pyarrow hands out of a damaged file is looked at before use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pyarrow as pa
+
+from millrace.arrow_types import holds, is_dense_union
+from millrace.errors import SourceCorruptError, SourceFormatError
+from millrace.sources.arrow_check import check_column
+from millrace.sources.first_wrong import first_wrong
+
+__all__ = ["check_values"]
+
+
+def check_values(
+    batch: pa.RecordBatch, name: str, first_row: int, damaged: Callable[[str, str], SourceCorruptError]
+) -> None:
+    """Look at every offset, index and text of a batch of the file ``name``.
+
+    ``first_row`` counts the rows of the file before the batch. Raises ``SourceFormatError`` for text that is not
+    UTF-8, and what ``damaged(name, reason)`` gives for everything else.
+    """
+    for field, column in zip(batch.schema, batch.columns, strict=True):
+        try:
+            check_column(column)
+        except pa.ArrowInvalid as error:
+            if "UTF8" not in str(error):
+                first = str(error).split("\n")[0]
+                raise damaged(name, f"column {field.name!r}: {first[:1].lower()}{first[1:]}") from error
+            row = _first_bad_row(column)
+            at = "" if row is None else f", row {first_row + row + 1:,}"
+            raise SourceFormatError(
+                f"{name}{at}: column {field.name!r} holds text that is not UTF-8",
+                hint="write that text as UTF-8, or the column as binary",
+                file=name,
+                column=field.name,
+            ) from None
+
+
+def _first_bad_row(column: pa.Array) -> int | None:
+    """The first row with text that is not UTF-8; None where rows share the values within."""
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if holds(column.type, _is_shared):
+        return None
+    # A slice of lists is looked at together with all values of all lists; a copy holds its own alone.
+    return first_wrong(column, lambda part: check_column(pa.concat_arrays([part])))
+
+
+def _is_shared(kind: pa.DataType) -> bool:
+    types = pa.types
+    views = types.is_list_view(kind) or types.is_large_list_view(kind)
+    return bool(types.is_dictionary(kind) or views or is_dense_union(kind) or types.is_run_end_encoded(kind))

@@ -1,0 +1,161 @@
+"""What visible versions name and a node lacks: each node asked for its own data alone, before anybody misses it."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+import xxhash
+from cassandra.pool import Host
+
+from millrace.errors import ChunkError, ChunkMissingError
+from millrace.store.catalogue import Catalogue
+from millrace.store.manifest import ChunkRef
+from millrace.store.row_mender import RowMender
+from millrace.store.session import NODE_LOCAL, CassandraSession
+from millrace.store.version import CATALOGUE_BUCKET, PAGES_BUCKET, Version
+
+__all__ = ["Auditor", "Lack", "mendable"]
+
+_PAGES = "SELECT page, checksum, data FROM {ks}.pages WHERE dataset = ? AND writer = ? AND page IN ?"
+_KEYS = "SELECT chunk, tile FROM {ks}.chunks WHERE dataset = ? AND writer = ? AND bucket = ?"
+_THREADS = 4
+_REPLICAS = 2
+
+Place = tuple[UUID, int]
+"""Writer and number of a page."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lack:
+    """What one node does not have, or has damaged; ``writer`` and ``bucket`` say which debt ``heal`` pays it by."""
+
+    dataset: str
+    version: str
+    node: str
+    what: str
+    writer: UUID
+    bucket: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON."""
+        return {
+            "dataset": self.dataset,
+            "version": self.version,
+            "node": self.node,
+            "what": self.what,
+            "writer": self.writer.hex,
+            "bucket": self.bucket,
+        }
+
+
+def mendable(lacks: Iterable[Lack]) -> list[Lack]:
+    """Those of which another node has a good copy: what both replicas lack is no debt that anybody could pay."""
+    found = list(lacks)
+    lacking = Counter((lack.dataset, lack.what) for lack in found)
+    return [lack for lack in found if lacking[lack.dataset, lack.what] < _REPLICAS]
+
+
+class Auditor:
+    """Compares, and writes nothing. Raises ``StoreError`` where a node does not answer.
+
+    One auditor looks at what several versions share only once.
+    """
+
+    def __init__(self, cassandra: CassandraSession, catalogue: Catalogue) -> None:
+        self._cassandra = cassandra
+        self._catalogue = catalogue
+        self._seen: set[tuple[str, str, Place]] = set()
+
+    def rows(self, dataset: str, version: Version) -> Iterator[Lack]:
+        """Rows of the dataset (its name, versions, tags and finished writers) that a node lacks or has otherwise."""
+        for table, key, host in RowMender(self._cassandra).lacking(dataset):
+            what = f"the row {', '.join(map(str, key))} of {table}"
+            yield Lack(dataset, version.label, str(host.address), what, version.writer, CATALOGUE_BUCKET)
+
+    def pages(self, version: Version) -> Iterator[Lack]:
+        """Manifest pages and lists of them that the version names, by their checksums."""
+        wanted: dict[UUID, dict[int, bytes]] = {}
+        owners: dict[UUID, UUID] = {}
+        for (writer, page), checksum, owner in self._named(version):
+            if self._is_new("page", version, (writer, page)):
+                wanted.setdefault(writer, {})[page] = checksum
+                owners[writer] = owner
+        for writer, pages in wanted.items():
+            statement = self._cassandra.prepare(_PAGES).bind((version.dataset, writer, list(pages)))
+            for host, rows in self._of_each(statement):
+                have = {row.page: row for row in rows}
+                for page, checksum in pages.items():
+                    if not _is_good(have.get(page), checksum):
+                        what = f"page {page} of {writer.hex[:12]}"
+                        yield Lack(version.dataset, version.label, host, what, owners[writer], PAGES_BUCKET)
+
+    def chunks(self, version: Version) -> Iterator[Lack]:
+        """Chunks that the version names, by their keys: whether they are intact takes reading them (``verify``)."""
+        with ThreadPoolExecutor(_THREADS, thread_name_prefix="millrace-audit") as pool:
+            for page in self._catalogue.each_page_ref(version):
+                if not self._is_new("chunks", version, (page.writer, page.page)):
+                    continue
+                try:
+                    refs = self._catalogue.page(version.dataset, page).refs()
+                except (ChunkError, ChunkMissingError):
+                    continue  # said of the page already
+                buckets = _by_bucket(refs)
+                found = pool.map(partial(self._keys, version.dataset, page.writer), buckets)
+                for (bucket, named), each in zip(buckets.items(), found, strict=True):
+                    for host, have in each:
+                        for ref in named:
+                            if have.get(ref.chunk, 0) < len(ref.tiles):
+                                yield Lack(version.dataset, version.label, host, f"chunk {ref}", ref.writer, bucket)
+
+    def _keys(self, dataset: str, writer: UUID, bucket: int) -> list[tuple[str, dict[int, int]]]:
+        """For each node how many tiles it has of which chunk."""
+        statement = self._cassandra.prepare(_KEYS).bind((dataset, writer, bucket))
+        found = []
+        for host, rows in self._of_each(statement):
+            tiles: dict[int, int] = {}
+            for row in rows:
+                tiles[row.chunk] = tiles.get(row.chunk, 0) + 1
+            found.append((host, tiles))
+        return found
+
+    def _named(self, version: Version) -> Iterator[tuple[Place, bytes, UUID]]:
+        """Every page behind the version: where, its checksum, and the writer under whom ``heal`` looks for it."""
+        for blob in (version.schema_blob, version.pages_blob):
+            if blob and blob[:2] != b"\x1f\x8b":
+                said = json.loads(blob)
+                yield (UUID(hex=said["writer"]), said["page"]), bytes.fromhex(said["checksum"]), version.writer
+        for one in self._catalogue.lists(version)[0]:
+            yield (one.writer, one.page), one.checksum, version.writer
+        for page in self._catalogue.each_page_ref(version):
+            yield (page.writer, page.page), page.checksum, page.writer
+
+    def _is_new(self, kind: str, version: Version, place: Place) -> bool:
+        key = (kind, version.dataset, place)
+        if key in self._seen:
+            return False
+        self._seen.add(key)
+        return True
+
+    def _of_each(self, statement: Any) -> Iterator[tuple[str, list[Any]]]:
+        hosts: list[Host] = self._cassandra.replicas(statement)
+        statement.consistency_level = NODE_LOCAL
+        for host in hosts:
+            yield str(host.address), self._cassandra.execute(statement, host=host)
+
+
+def _is_good(row: Any, checksum: bytes) -> bool:
+    return row is not None and row.data is not None and xxhash.xxh3_128_digest(row.data) == checksum == row.checksum
+
+
+def _by_bucket(refs: Iterable[ChunkRef]) -> dict[int, list[ChunkRef]]:
+    buckets: dict[int, list[ChunkRef]] = {}
+    for ref in refs:
+        buckets.setdefault(ref.bucket, []).append(ref)
+    return buckets

@@ -1,0 +1,251 @@
+"""The driver, set up as measured: protocol v4, 64 KiB buffers, no compression, libev, token-aware; and its errors.
+
+Measured on 4.9 MB values (docs/architecture.md, "the driver"): protocol v5 and the driver's own 4 KiB buffers cost
+up to half of the throughput and twice the CPU. Nothing here is made at import.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+from cassandra import (
+    ConsistencyLevel,
+    InvalidRequest,
+    OperationTimedOut,
+    ReadTimeout,
+    RequestExecutionException,
+    Unauthorized,
+    WriteTimeout,
+)
+from cassandra.auth import PlainTextAuthProvider
+from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, NoHostAvailable
+from cassandra.connection import Connection, ConnectionBusy, ConnectionException
+from cassandra.policies import (
+    ConstantReconnectionPolicy,
+    DCAwareRoundRobinPolicy,
+    FallthroughRetryPolicy,
+    HostStateListener,
+    TokenAwarePolicy,
+)
+from cassandra.pool import Host, NoConnectionsAvailable
+from cassandra.protocol import ErrorMessage, SyntaxException
+
+from millrace.errors import StoreError, StoreTimeoutError, StoreUnavailableError
+from millrace.settings import CassandraSettings
+from millrace.store.large_frames import LargeFrames
+
+__all__ = [
+    "BUFFER_BYTES",
+    "LOCAL_ONE",
+    "NODE_LOCAL",
+    "REFUSED",
+    "TWO",
+    "Losses",
+    "WideConnection",
+    "errors_as_ours",
+    "first_cause",
+    "is_busy",
+    "new_cluster",
+]
+
+TWO = ConsistencyLevel.TWO
+LOCAL_ONE = ConsistencyLevel.LOCAL_ONE
+NODE_LOCAL = 11
+"""The coordinator answers from its own data alone; the driver has no name for it but sends the number."""
+ConsistencyLevel.value_to_name.setdefault(NODE_LOCAL, "NODE_LOCAL")
+
+REFUSED = (InvalidRequest, Unauthorized, SyntaxException)
+"""What every node would say to the same request."""
+
+_TIMED_OUT = (ReadTimeout, WriteTimeout, OperationTimedOut)
+# The driver has no common base for "this node did not do it": a connection that is reset under a request raises
+# ConnectionShutdown, an overloaded or half-dead node an ErrorMessage, and neither is a DriverException.
+_UNANSWERED = (
+    NoHostAvailable,
+    ConnectionException,
+    ConnectionBusy,
+    NoConnectionsAvailable,
+    OperationTimedOut,
+    RequestExecutionException,
+    ErrorMessage,
+)
+
+BUFFER_BYTES = 64 * 1024
+
+logging.getLogger("cassandra").addHandler(logging.NullHandler())
+
+
+class _Deadline:
+    """What a timer calls, unless it has been cancelled."""
+
+    __slots__ = ("_call", "_timer")
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self._call: Callable[[], None] | None = call
+        self._timer: Any = None
+
+    def __call__(self) -> None:
+        if (call := self._call) is not None:
+            call()
+
+    def cancel(self) -> None:
+        self._call = None
+        self._timer.cancel()
+
+
+class Losses(HostStateListener):  # type: ignore[misc]
+    """Wakes whoever waits for an answer when a connection ends or the driver gives a node up."""
+
+    def __init__(self) -> None:
+        self._waiting: set[threading.Event] = set()
+
+    @contextmanager
+    def waking(self, changed: threading.Event) -> Iterator[None]:
+        """``changed`` is set whenever something may have been lost, while in the ``with`` block."""
+        self._waiting.add(changed)
+        try:
+            yield
+        finally:
+            self._waiting.discard(changed)
+
+    def wake(self) -> None:
+        """Everybody who waits looks whether the nodes that they need are there. Never blocks."""
+        for changed in tuple(self._waiting):
+            changed.set()
+
+    def on_down(self, host: Host) -> None:
+        """The driver holds a node for down."""
+        self.wake()
+
+    on_remove = on_down
+
+    def on_up(self, host: Host) -> None:
+        """Nobody waits for that."""
+
+    on_add = on_up
+
+
+class WideConnection(LargeFrames):
+    """libev, because asyncore is gone from Python 3.12 and every other reactor is slower."""
+
+    in_buffer_size = BUFFER_BYTES
+    out_buffer_size = BUFFER_BYTES
+    losses: ClassVar[Losses | None] = None
+
+    # While the kernel's buffer is full the driver refuses every request on the connection (ConnectionBusy) and never
+    # gives back the stream number it has taken for it: 32,768 of them, and the connection is of no use any more. The
+    # window bounds what waits in this process, so requests may wait.
+    _socket_writable = property(lambda self: True, lambda self, writable: None)
+
+    def close(self) -> None:
+        """Says so at once: the driver tells nobody that a node is gone until something is sent to it.
+
+        A killed node closes its connections; a request that another one coordinates and that needs both would wait
+        for seconds.
+        """
+        super().close()
+        if self.losses is not None:
+            self.losses.wake()
+
+    @classmethod
+    def create_timer(cls, timeout: float, callback: Callable[[], None]) -> _Deadline:
+        """A timer that lets go of its request when it is cancelled.
+
+        The driver keeps cancelled timers, and with them a request's 5 MB, until every timer that ends earlier is
+        gone: one request to a frozen node would hold on to everything written or read in the next 30 seconds.
+        """
+        deadline = _Deadline(callback)
+        deadline._timer = super().create_timer(timeout, deadline)
+        return deadline
+
+
+class _SpeakingFirst(TokenAwarePolicy):  # type: ignore[misc]
+    """Token-aware; nodes of which it is known that they do not answer come last.
+
+    The driver itself finds a frozen node out after ten seconds, and asks it for whatever names no node until then.
+    """
+
+    def __init__(self, silent_until: Mapping[Any, float], local_dc: str) -> None:
+        super().__init__(DCAwareRoundRobinPolicy(local_dc), shuffle_replicas=True)
+        self._silent_until = silent_until
+
+    def make_query_plan(self, working_keyspace: str | None = None, query: Any = None) -> Iterator[Host]:
+        now = time.monotonic()
+        plan = super().make_query_plan(working_keyspace, query)
+        return iter(sorted(plan, key=lambda host: self._silent_until.get(host.endpoint, 0.0) > now))
+
+
+def new_cluster(
+    settings: CassandraSettings, silent_until: Mapping[Any, float], losses: Losses, **options: Any
+) -> Cluster:
+    """A cluster that is not connected yet; ``silent_until`` says which endpoints are asked last, and until when.
+
+    ``losses`` hears of every connection that ends and of every node that the driver gives up.
+    """
+    Connection.in_buffer_size = Connection.out_buffer_size = BUFFER_BYTES
+    profile = ExecutionProfile(
+        load_balancing_policy=_SpeakingFirst(silent_until, settings.local_dc),
+        consistency_level=LOCAL_ONE,
+        request_timeout=settings.request_timeout_s,
+        retry_policy=FallthroughRetryPolicy(),
+    )
+    auth = None
+    if settings.username is not None:
+        password = settings.password.get_secret_value() if settings.password else ""
+        auth = PlainTextAuthProvider(settings.username, password)
+    cluster = Cluster(
+        list(settings.contact_points),
+        port=settings.port,
+        connection_class=type("WideConnection", (WideConnection,), {"losses": losses}),
+        protocol_version=4,
+        compression=False,
+        auth_provider=auth,
+        execution_profiles={EXEC_PROFILE_DEFAULT: profile},
+        # Preparing on the others, too, would wait for one that is frozen; each is told when it is first asked.
+        prepare_on_all_hosts=False,
+        connect_timeout=settings.connect_timeout_s,
+        control_connection_timeout=settings.connect_timeout_s,
+        idle_heartbeat_interval=5,
+        idle_heartbeat_timeout=5,
+        reconnection_policy=ConstantReconnectionPolicy(1.0, max_attempts=None),
+        schema_event_refresh_window=1,
+        **options,
+    )
+    cluster.register_listener(losses)
+    return cluster
+
+
+def is_busy(error: Any) -> bool:
+    """A request never left this process because the connection was full: back-pressure, not a node that is gone."""
+    causes = error.errors.values() if isinstance(error, NoHostAvailable) and isinstance(error.errors, dict) else [error]
+    return any(isinstance(cause, ConnectionBusy) for cause in causes)
+
+
+@contextmanager
+def errors_as_ours(host: Host | None = None) -> Iterator[None]:
+    """What the driver raises inside becomes ``StoreTimeoutError``, ``StoreUnavailableError`` or ``StoreError``."""
+    try:
+        yield
+    except (*_UNANSWERED, *REFUSED) as error:
+        raise _ours(error, host) from None
+
+
+def _ours(error: Exception, host: Host | None) -> StoreError:
+    node = str(host.address) if host is not None else None
+    said = f"{type(error).__name__}: {first_cause(error)}"
+    if isinstance(error, REFUSED):
+        return StoreError(f"Cassandra refused a request ({said})", hint="millrace doctor checks the setup", node=node)
+    kind = StoreTimeoutError if isinstance(error, _TIMED_OUT) else StoreUnavailableError
+    return kind(f"{node or 'Cassandra'} gave no answer ({said})", hint="see ./run status", node=node)
+
+
+def first_cause(error: BaseException) -> str:
+    """What the first node said, in one line of at most 200 characters."""
+    causes = getattr(error, "errors", None)
+    first = next(iter(causes.values()), error) if isinstance(causes, dict) else error
+    return " ".join(str(first).split())[:200] or type(first).__name__

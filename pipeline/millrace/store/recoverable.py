@@ -1,0 +1,57 @@
+"""Whether the deletion of a version can be taken back: the one rule of ``undelete``, of its listing and of hints.
+
+A writer that a sweep has condemned stays condemned, also where the sweep has removed nothing of it: another sweep may
+have read the versions earlier, and may be removing it at this moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from millrace.errors import ChunkError, ChunkMissingError, VersionNotFoundError
+from millrace.store.catalogue import Catalogue
+from millrace.store.version import DELETED, WITHDRAWN, Version, WriterRow
+
+__all__ = ["Obstacle", "obstacle", "recoverable_versions"]
+
+_AGAIN = "load its source again"
+
+
+class Obstacle(NamedTuple):
+    """Why the deletion of a version cannot be taken back, and the hint for its error."""
+
+    why: str
+    hint: str
+
+
+def obstacle(catalogue: Catalogue, version: Version, rows: Iterable[WriterRow]) -> Obstacle | None:
+    """None where the deletion can be taken back; of a visible version, where it could be once it was deleted.
+
+    ``rows`` are the writers of the dataset; who decides by this reads them at ``ALL``.
+    """
+    if version.mark == WITHDRAWN:
+        hint = f"its rows are in another version, if they were all there: millrace versions {version.dataset}"
+        return Obstacle("the load that published it withdrew it", hint)
+    if version.purged_at is not None:
+        return Obstacle("its data was removed", _AGAIN)
+    if version.deleted_at is not None and version.mark != DELETED:
+        return Obstacle("an older Millrace marked it, and did not record whether its load had withdrawn it", _AGAIN)
+    there = {row.writer for row in rows if not row.condemned}
+    condemned = Obstacle("a sweep has marked its data for removal", _AGAIN)
+    if version.writer not in there:
+        return condemned
+    try:
+        pages = catalogue.page_refs(catalogue.whole(version))
+    except VersionNotFoundError:  # a sweep has emptied it since its row was read
+        return Obstacle("its data was removed", _AGAIN)
+    except (ChunkError, ChunkMissingError):
+        return Obstacle("its list of pages is missing or damaged", _AGAIN)
+    return None if {page.writer for page in pages} <= there else condemned
+
+
+def recoverable_versions(catalogue: Catalogue, dataset: str) -> list[Version]:
+    """Every version whose deletion can be taken back, newest first."""
+    marked = [v for v in catalogue.every_version(dataset) if v.mark == DELETED and v.purged_at is None]
+    rows = catalogue.writers(dataset) if marked else []
+    return [version for version in marked if obstacle(catalogue, version, rows) is None]

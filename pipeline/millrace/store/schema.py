@@ -1,0 +1,174 @@
+"""The tables: created once by ``millrace init`` with every node up, and checked at every connect.
+
+No load, read or import ever creates a table (two nodes that each create one end with two different tables of the
+same name). The schema's number stands in the comment of ``versions``; a keyspace of another number is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from millrace.errors import StoreSchemaError, StoreUnavailableError
+
+if TYPE_CHECKING:
+    from cassandra.cluster import Session
+    from cassandra.pool import Host
+
+    from millrace.settings import CassandraSettings
+
+__all__ = ["SCHEMA_NUMBER", "TABLES", "check", "create", "statements"]
+
+SCHEMA_NUMBER = 2
+_CHANGES = {1: "ALTER TABLE {keyspace}.versions ADD IF NOT EXISTS mark text"}
+"""What ``millrace init`` does to a keyspace of that number to make it one of the next."""
+
+# NoopCompressor keeps a checksum per 64 KiB block of what is compressed already. read_repair and speculative_retry
+# are off because a replica is always asked by name here: the other one answering, or being overwritten by
+# last-write-wins, would hide a damaged copy (STORAGE: "missing and wrong are healed differently").
+_BLOBS = (
+    "compression = {'class': 'NoopCompressor', 'chunk_length_in_kb': 64} "
+    "AND compaction = {'class': 'UnifiedCompactionStrategy'} "
+    "AND read_repair = 'NONE' AND speculative_retry = 'NEVER'"
+)
+_ROWS = "compaction = {'class': 'UnifiedCompactionStrategy'} AND read_repair = 'NONE' AND speculative_retry = 'NEVER'"
+
+TABLES: dict[str, str] = {
+    "chunks": f"""
+        CREATE TABLE IF NOT EXISTS {{keyspace}}.chunks (
+            dataset text, writer uuid, bucket int, chunk int, tile smallint,
+            data blob,
+            PRIMARY KEY ((dataset, writer, bucket), chunk, tile)
+        ) WITH {_BLOBS}""",
+    "pages": f"""
+        CREATE TABLE IF NOT EXISTS {{keyspace}}.pages (
+            dataset text, writer uuid, page int,
+            chunks int, rows bigint, raw_bytes bigint, stored_bytes bigint, checksum blob, data blob,
+            PRIMARY KEY ((dataset, writer), page)
+        ) WITH {_BLOBS}""",
+    "writers": f"""
+        CREATE TABLE IF NOT EXISTS {{keyspace}}.writers (
+            dataset text, writer uuid,
+            run text, fingerprint text, split int, attempt int, first_row bigint, version text, host text,
+            started timestamp, last_seen timestamp, buckets int, finished boolean,
+            PRIMARY KEY ((dataset), writer)
+        ) WITH {_ROWS}""",
+    "versions": f"""
+        CREATE TABLE IF NOT EXISTS {{keyspace}}.versions (
+            dataset text, number int, hex text,
+            parent text, mode text, kind text, writer uuid, writers int, run text, code text,
+            rows bigint, raw_bytes bigint, stored_bytes bigint, chunks int, page_count int,
+            source text, settings text, arrow_schema blob, pages blob,
+            committed_at timestamp, checksum blob, deleted_at timestamp, purged_at timestamp, mark text,
+            PRIMARY KEY ((dataset), number, hex)
+        ) WITH CLUSTERING ORDER BY (number DESC, hex DESC)
+            AND comment = 'millrace schema {SCHEMA_NUMBER}' AND {_ROWS}""",
+    "datasets": f"""
+        CREATE TABLE IF NOT EXISTS {{keyspace}}.datasets (
+            shelf int, dataset text,
+            PRIMARY KEY ((shelf), dataset)
+        ) WITH {_ROWS}""",
+    "tags": f"""
+        CREATE TABLE IF NOT EXISTS {{keyspace}}.tags (
+            dataset text, tag text, number int, hex text,
+            PRIMARY KEY ((dataset), tag)
+        ) WITH {_ROWS}""",
+    "leases": f"""
+        CREATE TABLE IF NOT EXISTS {{keyspace}}.leases (
+            dataset text, lease uuid, number int, hex text, holder text, taken timestamp,
+            PRIMARY KEY ((dataset), lease)
+        ) WITH {_ROWS}""",
+    "under_replicated": f"""
+        CREATE TABLE IF NOT EXISTS {{keyspace}}.under_replicated (
+            dataset text, writer uuid, bucket int, note uuid,
+            chunks int, noted_at timestamp,
+            PRIMARY KEY ((dataset, writer), bucket, note)
+        ) WITH {_ROWS}""",
+}
+
+
+def statements(settings: CassandraSettings) -> list[str]:
+    """The CQL that makes the keyspace and every table, in order; what ``millrace init --print`` shows."""
+    keyspace = (
+        f"CREATE KEYSPACE IF NOT EXISTS {settings.keyspace} WITH replication = "
+        f"{{'class': 'NetworkTopologyStrategy', '{settings.local_dc}': {settings.replication_factor}}}"
+    )
+    tables = (" ".join(table.replace("{keyspace}", settings.keyspace).split()) for table in TABLES.values())
+    return [keyspace, *tables]
+
+
+def create(session: Session, settings: CassandraSettings) -> None:
+    """Keyspace and tables exist afterwards on every node; doing it again changes nothing.
+
+    Raises ``StoreUnavailableError`` while a node is down: a schema change made then is one that the other node may
+    meet with a different one of its own.
+    """
+    down = [str(host.address) for host in session.cluster.metadata.all_hosts() if host.is_up is False]
+    if down or len(session.cluster.metadata.all_hosts()) < settings.replication_factor:
+        raise StoreUnavailableError(
+            f"tables are made only with every node up; missing: {', '.join(down) or 'a second node'}",
+            hint="start it (./run up cassandra) and call millrace init again",
+            node=", ".join(down) or None,
+        )
+    for statement in statements(settings):
+        session.execute(statement, timeout=60)
+    _bring_up(session, settings)
+    check(session, settings)
+
+
+def _bring_up(session: Session, settings: CassandraSettings) -> None:
+    """A keyspace that an older Millrace made gets this schema; the number last, so that it can be done again."""
+    keyspace = settings.keyspace
+    number = _number(_comments(session, keyspace))
+    while number in _CHANGES:
+        session.execute(_CHANGES[number].format(keyspace=keyspace), timeout=60)
+        number += 1
+        session.execute(f"ALTER TABLE {keyspace}.versions WITH comment = 'millrace schema {number}'", timeout=60)
+
+
+def check(session: Session, settings: CassandraSettings, host: Host | None = None) -> None:
+    """Raises ``StoreSchemaError`` unless the keyspace is ours, of this schema's number, with RF as set.
+
+    ``host`` is asked, or the node that the driver chooses for each question.
+    """
+    keyspace = settings.keyspace
+    query = "SELECT replication FROM system_schema.keyspaces WHERE keyspace_name = %s"
+    row = session.execute(query, (keyspace,), host=host).one()
+    if row is None:
+        raise StoreSchemaError(f"keyspace {keyspace!r} does not exist", hint="run: millrace init")
+    factor = row.replication.get(settings.local_dc)
+    if factor != str(settings.replication_factor):
+        raise StoreSchemaError(
+            f"keyspace {keyspace!r} has replication factor {factor or 'none'} in {settings.local_dc}",
+            hint=f"Millrace works with {settings.replication_factor}",
+            expected=settings.replication_factor,
+            actual=factor,
+        )
+    comments = _comments(session, keyspace, host)
+    missing = [name for name in TABLES if name not in comments]
+    if missing:
+        raise StoreSchemaError(
+            f"keyspace {keyspace!r} lacks {', '.join(missing)}", hint="run: millrace init", actual=missing
+        )
+    number = _number(comments)
+    if number != SCHEMA_NUMBER:
+        raise StoreSchemaError(
+            f"keyspace {keyspace!r} has schema {number}, this Millrace has {SCHEMA_NUMBER}",
+            hint="millrace init changes it, once every process uses this Millrace"
+            if number in _CHANGES
+            else "use the Millrace that made it, or another keyspace",
+            expected=SCHEMA_NUMBER,
+            actual=number,
+        )
+
+
+def _comments(session: Session, keyspace: str, host: Host | None = None) -> dict[str, str]:
+    query = "SELECT table_name, comment FROM system_schema.tables WHERE keyspace_name = %s"
+    rows = session.execute(query, (keyspace,), host=host)
+    return {row.table_name: row.comment for row in rows}
+
+
+def _number(comments: Mapping[str, str]) -> int:
+    """The schema's number; 0 for a table that is not ours."""
+    digits = comments["versions"].rpartition(" ")[2]
+    return int(digits) if digits.isdecimal() else 0

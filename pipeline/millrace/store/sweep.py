@@ -1,0 +1,262 @@
+"""Deleting: marked first, gone after a grace time, and only what every replica agrees nobody needs.
+
+A delete is never degraded: the catalogue is read at ``ALL`` and written at ``ALL``, and while a replica is down
+everything here refuses with one line. Rows of ``versions`` are never removed, only emptied, so that no number and no
+key is ever used again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence, Set
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from millrace.errors import ChunkMissingError, UsageError
+from millrace.store.at_all import AtAll
+from millrace.store.heal import ALIVE
+from millrace.store.version import CONDEMNED, DELETED, Version, WriterRow, after_any_clock
+
+__all__ = ["GRACE", "Garbage", "SweepReport", "Sweeper"]
+
+GRACE = timedelta(hours=24)
+_PARTITIONS = ("pages", "under_replicated")
+
+
+@dataclass(frozen=True, slots=True)
+class Garbage:
+    """What one writer left and no version names: whole partitions, ``buckets`` of chunks and its pages."""
+
+    dataset: str
+    writer: UUID
+    buckets: int
+    run: str
+    why: str
+    ripe: bool
+    """The grace time is over."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON."""
+        return {**asdict(self), "writer": self.writer.hex}
+
+
+@dataclass(slots=True)
+class SweepReport:
+    """What a sweep found and did."""
+
+    marked: list[str] = field(default_factory=list)
+    final: list[str] = field(default_factory=list)
+    """Those of ``marked`` that could not be taken back even before anything is removed (``obstacle``)."""
+    garbage: list[dict[str, Any]] = field(default_factory=list)
+    lacking: list[dict[str, Any]] = field(default_factory=list)
+    """What a version names and a node lacks: rows, pages, chunks. What the other node has is on record for ``heal``."""
+    problems: list[str] = field(default_factory=list)
+    """Why something of a dataset was not removed."""
+    waiting: int = 0
+    removed_writers: int = 0
+    removed_partitions: int = 0
+    dry_run: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON."""
+        return asdict(self)
+
+
+class Sweeper(AtAll):
+    """Marks versions as deleted and removes what nothing names any more."""
+
+    doing = "deleting"
+    undone = "nothing was deleted"
+
+    def visible(self, dataset: str) -> list[Version]:
+        """Every visible version, newest first, as all replicas together know them."""
+        return [version for version in self.every(dataset) if version.deleted_at is None]
+
+    def mark(self, versions: Iterable[Version], *, dry_run: bool = False) -> list[str]:
+        """Readers see these versions no more; their data stays for the grace time.
+
+        Refuses tagged and leased versions by name (``UsageError``), before anything is marked, and everything
+        (``StoreError``) while catalogue rows of the dataset are on one node only.
+        """
+        self.require_all_up()
+        wanted = list(versions)
+        for dataset in {version.dataset for version in wanted}:
+            self._require_no_debt(dataset)
+        for version in wanted:
+            self._refuse_if_held(version)
+        if not dry_run:
+            for version in wanted:
+                self._refuse_if_held(version)  # the first question of many may be seconds old
+                self.write_mark(version, DELETED, datetime.now(UTC))
+        return [version.reference for version in wanted]
+
+    def garbage(self, dataset: str, *, grace: timedelta = GRACE) -> list[Garbage]:
+        """What writers of the dataset left and no version names; read at ``ALL``."""
+        self.require_all_up()
+        now = datetime.now(UTC)
+        rows = self._writers(dataset)
+        named, deleted = self._named(dataset)
+        loading = _loading(rows, named | set(deleted), now)
+        found = []
+        for row in rows:
+            since = _since(row, now)
+            if row.writer in named or (row.writer not in deleted and row.run in loading):
+                continue
+            if row.writer in deleted:
+                # A load that is under way may be an append to the version that was deleted a moment ago.
+                ripe, why = now - deleted[row.writer] >= grace and not loading, "its versions are deleted"
+            else:
+                ripe, why = since >= grace, f"no version names it, last seen {_ago(since)} ago"
+            found.append(Garbage(dataset, row.writer, row.buckets + 1, row.run, why, ripe))
+        return found
+
+    def _named(
+        self, dataset: str, every: Sequence[tuple[Version, datetime | None]] | None = None
+    ) -> tuple[set[UUID], dict[UUID, datetime]]:
+        """The writers that versions in use (visible, tagged, leased) name, and when those of deleted ones went."""
+        named: set[UUID] = set()
+        deleted: dict[UUID, datetime] = {}
+        held = self.held(dataset)  # a tag may have been given at the very moment of the deletion
+        for version, deleted_at in self._every_version(dataset) if every is None else every:
+            in_use = deleted_at is None or (version.number, version.hex) in held
+            try:
+                whole = self._catalogue.whole(version)
+                writers = {page.writer for page in self._catalogue.page_refs(whole)}
+            except ChunkMissingError:
+                if in_use:
+                    raise
+                continue  # a sweep that was interrupted has deleted its lists already
+            writers |= {version.writer, *self._catalogue.spilled(whole)}
+            if in_use or deleted_at is None:
+                named |= writers
+            else:
+                deleted |= {writer: max(deleted_at, deleted.get(writer, deleted_at)) for writer in writers}
+        return named, {writer: at for writer, at in deleted.items() if writer not in named}
+
+    def remove(self, garbage: Iterable[Garbage], report: SweepReport, *, grace: timedelta = GRACE) -> None:
+        """Whole partitions go, at ``ALL``; the writer's row last, so that an interrupted removal is found again.
+
+        Everything is condemned first and then looked up once more: a publisher, a resumed load and an undelete
+        look for that after their own row, so of the two at least one sees the other.
+
+        What turns out to be named stays condemned: another sweep, which has read the versions before, may be removing
+        it, and a version that is published or taken back now must see that.
+        """
+        items = list(garbage)
+        for dataset in {item.dataset for item in items}:
+            self._require_no_debt(dataset)
+        for item in items:
+            self._condemn(item)
+        for dataset in {item.dataset for item in items}:
+            still = {item.writer for item in self.garbage(dataset, grace=grace) if item.ripe}
+            for item in items:
+                if item.dataset == dataset and item.writer in still:
+                    self._remove(item, report)
+
+    def _condemn(self, item: Garbage) -> None:
+        query = "UPDATE {ks}.writers USING TIMESTAMP ? SET attempt = ? WHERE dataset = ? AND writer = ?"
+        self._execute(query, (after_any_clock(), CONDEMNED, item.dataset, item.writer))
+
+    def _remove(self, item: Garbage, report: SweepReport) -> None:
+        place = (after_any_clock(), item.dataset, item.writer)
+        for bucket in range(item.buckets):
+            query = "DELETE FROM {ks}.chunks USING TIMESTAMP ? WHERE dataset = ? AND writer = ? AND bucket = ?"
+            self._execute(query, (*place, bucket))
+            report.removed_partitions += 1
+        for table in (*_PARTITIONS, "writers"):
+            query = f"DELETE FROM {{ks}}.{table} USING TIMESTAMP ? WHERE dataset = ? AND writer = ?"  # noqa: S608 ours
+            self._execute(query, place)
+        report.removed_writers += 1
+
+    def empty_deleted(self, dataset: str, *, grace: timedelta = GRACE) -> None:
+        """Versions whose grace time is over lose their lists and spilled pages; their key stays taken for ever.
+
+        Only those whose writer is condemned or gone: an undelete looks for that.
+        """
+        now = datetime.now(UTC)
+        held = self.held(dataset)
+        # Writers first, and then the versions once for all: whatever is published in between, or later, was begun by a
+        # writer that is known here and named by nothing, which is a load under way.
+        writers = self._writers(dataset)
+        every = self._every_version(dataset)
+        there = {row.writer for row in writers if not row.condemned}
+        over: list[Version] = []
+        kept: list[Version] = []
+        for version, deleted_at in every:
+            waits = deleted_at is None or now - deleted_at < grace or version.writer in there
+            stays = waits or (version.number, version.hex) in held
+            (kept if stays else over).append(version)
+        named, deleted = self._named(dataset, every) if over else (set(), {})
+        if over and _loading(writers, named | set(deleted), now):
+            return  # an append to what was deleted a moment ago shares its lists; the next sweep finds them again
+        # Versions share lists of pages with their parents.
+        shared = {writer for version in kept if over for writer in self._spilled(version)}
+        for version in over:
+            with suppress(ChunkMissingError):  # a sweep that was interrupted has deleted its pages already
+                for writer in self._spilled(version):
+                    if writer not in shared:
+                        query = "DELETE FROM {ks}.pages USING TIMESTAMP ? WHERE dataset = ? AND writer = ?"
+                        self._execute(query, (after_any_clock(), dataset, writer))
+            query = (
+                "UPDATE {ks}.versions SET purged_at = ?, pages = null, arrow_schema = null "
+                "WHERE dataset = ? AND number = ? AND hex = ?"
+            )
+            self._execute(query, (now, dataset, version.number, version.hex))
+
+    def _spilled(self, version: Version) -> list[UUID]:
+        return self._catalogue.spilled(self._catalogue.whole(version))
+
+    def held(self, dataset: str) -> set[tuple[int, str]]:
+        """Number and hex of every version that a tag or a reader's lease names."""
+        return {(number, hexpart) for number, hexpart, _ in self._tagged(dataset)} | self._leased(dataset)
+
+    def _refuse_if_held(self, version: Version) -> None:
+        key = (version.number, version.hex)
+        tags = [tag for number, hexpart, tag in self._tagged(version.dataset) if (number, hexpart) == key]
+        if tags:
+            raise UsageError(
+                f"{version.reference} has the tag {', '.join(tags)}",
+                hint=f"millrace untag {version.dataset} {tags[0]} first",
+                dataset=version.dataset,
+                version=version.label,
+            )
+        if key in self._leased(version.dataset):
+            raise UsageError(
+                f"{version.reference} is being read",
+                hint="try again when its readers are done (their leases run out by themselves)",
+                dataset=version.dataset,
+                version=version.label,
+            )
+
+    def _tagged(self, dataset: str) -> list[tuple[int, str, str]]:
+        rows = self._rows("SELECT tag, number, hex FROM {ks}.tags WHERE dataset = ?", (dataset,))
+        return [(row.number, row.hex, row.tag) for row in rows if row.number]
+
+    def _leased(self, dataset: str) -> set[tuple[int, str]]:
+        self._cassandra.settle()  # a reader of this process may be about to give its lease back
+        rows = self._rows("SELECT number, hex FROM {ks}.leases WHERE dataset = ?", (dataset,))
+        return {(row.number, row.hex) for row in rows}
+
+    def _every_version(self, dataset: str) -> list[tuple[Version, datetime | None]]:
+        """Every version that still has its lists, deleted ones too."""
+        return [
+            (version, version.deleted_at)
+            for version in self._catalogue.every_version(dataset, self._rows)
+            if version.purged_at is None
+        ]
+
+
+def _loading(rows: Iterable[WriterRow], known: Set[UUID], now: datetime) -> set[str]:
+    """The runs of writers that no version names yet and that may be alive."""
+    return {r.run for r in rows if r.writer not in known and not r.condemned and _since(r, now) < ALIVE}
+
+
+def _since(row: WriterRow, now: datetime) -> timedelta:
+    return now - (row.last_seen or row.started)
+
+
+def _ago(since: timedelta) -> str:
+    hours = since.total_seconds() / 3600
+    return f"{hours:.0f} h" if hours >= 1 else f"{since.total_seconds() / 60:.0f} min"

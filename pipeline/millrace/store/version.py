@@ -1,0 +1,264 @@
+"""What the catalogue's rows say, as values."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import xxhash
+
+from millrace.chunks import TileLayout
+from millrace.errors import ChunkFormatError
+from millrace.notebook import html_table
+
+__all__ = [
+    "CATALOGUE_BUCKET",
+    "CONDEMNED",
+    "DELETED",
+    "PAGES_BUCKET",
+    "PUBLISHER",
+    "RESTORED",
+    "WITHDRAWN",
+    "Debt",
+    "Version",
+    "WriterRow",
+    "after_any_clock",
+    "bounded_facts",
+    "layout_setting",
+]
+
+_FACT_BYTES_MAX = 500
+PUBLISHER = -2
+"""As ``split`` of a writer's row: it writes a version's row and lists, and no chunks."""
+CONDEMNED = -1
+"""As ``attempt`` of a writer's row: written before anything of it is removed."""
+
+DELETED, RESTORED, WITHDRAWN = "deleted", "restored", "withdrawn"
+"""The ``mark`` of a version: somebody deleted it, took that back, or its own publisher withdrew it for good."""
+
+PAGES_BUCKET = -1
+CATALOGUE_BUCKET = -2
+"""Buckets of ``under_replicated`` that stand for no chunks but for manifest pages and for catalogue rows."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Version:
+    """One version as its row says it; ``schema_blob`` and ``pages_blob`` are None in listings.
+
+    Sizes are bytes. ``page_count`` counts manifest pages, ``writers`` the attempts that wrote its chunks.
+    """
+
+    dataset: str
+    number: int
+    hex: str
+    parent: str | None
+    mode: str
+    kind: str
+    writer: UUID
+    writers: int
+    run: str
+    code: str
+    rows: int
+    raw_bytes: int
+    stored_bytes: int
+    chunks: int
+    page_count: int
+    source: dict[str, Any]
+    settings: dict[str, Any]
+    committed_at: datetime
+    schema_blob: bytes | None = field(default=None, repr=False)
+    pages_blob: bytes | None = field(default=None, repr=False)
+    checksum: bytes = field(default=b"", repr=False)
+    deleted_at: datetime | None = None
+    """None while readers see the version, also where a deletion was taken back."""
+    mark: str = ""
+    """``DELETED``, ``RESTORED`` or ``WITHDRAWN``; empty where it was never marked, or by schema 1."""
+    purged_at: datetime | None = None
+    degraded: bool = False
+
+    def __repr__(self) -> str:
+        return (
+            f"<Version {self.reference}: {self.rows:,} rows, {self.chunks:,} chunks, "
+            f"{self.stored_bytes:,} stored bytes, {self.committed_at.isoformat(timespec='seconds')}>"
+        )
+
+    def _repr_html_(self) -> str:
+        return html_table(f"Version {self.reference}", self.shown())
+
+    def shown(self) -> list[tuple[str, object]]:
+        """What a person asks first, by name."""
+        return [
+            ("rows", self.rows),
+            ("chunks", self.chunks),
+            ("raw bytes", self.raw_bytes),
+            ("stored bytes", self.stored_bytes),
+            ("committed", self.committed_at.isoformat(timespec="seconds")),
+            ("source", self.source.get("uri", "")),
+            ("run", self.run),
+        ]
+
+    @classmethod
+    def from_row(cls, dataset: str, row: Any) -> Version:
+        """The version that a row of ``versions`` describes; its blobs are not in it.
+
+        Raises ``ChunkFormatError`` for a row that cannot be one of ours.
+        """
+        try:
+            return cls._from_row(dataset, row)
+        except (AttributeError, TypeError, ValueError) as error:
+            raise ChunkFormatError(
+                f"the row of {dataset}@{row.number}-{row.hex} is not what was written ({error})", dataset=dataset
+            ) from None
+
+    @classmethod
+    def _from_row(cls, dataset: str, row: Any) -> Version:
+        return cls(
+            dataset=dataset,
+            number=row.number,
+            hex=row.hex,
+            parent=row.parent,
+            mode=row.mode,
+            kind=row.kind,
+            writer=row.writer,
+            writers=row.writers,
+            run=row.run,
+            code=row.code,
+            rows=row.rows,
+            raw_bytes=row.raw_bytes,
+            stored_bytes=row.stored_bytes,
+            chunks=row.chunks,
+            page_count=row.page_count,
+            source=json.loads(row.source),
+            settings=json.loads(row.settings),
+            committed_at=row.committed_at.replace(tzinfo=UTC),
+            checksum=row.checksum,
+            deleted_at=None if row.mark == RESTORED else row.deleted_at and row.deleted_at.replace(tzinfo=UTC),
+            mark=row.mark or "",
+            purged_at=row.purged_at and row.purged_at.replace(tzinfo=UTC),
+        )
+
+    @property
+    def label(self) -> str:
+        """``12-3fa9c1``."""
+        return f"{self.number}-{self.hex}"
+
+    @property
+    def reference(self) -> str:
+        """``flights@12-3fa9c1``."""
+        return f"{self.dataset}@{self.label}"
+
+    @property
+    def layout(self) -> TileLayout:
+        """Which columns lie in which tile of every chunk."""
+        return TileLayout.from_json([range(first, first + count) for first, count in self.settings["layout"]])
+
+    def compute_checksum(self) -> bytes:
+        """xxh3-128 over every field that a reader relies on, in a fixed order (docs/format.md)."""
+        facts = [
+            self.dataset,
+            self.label,
+            self.parent,
+            self.mode,
+            self.kind,
+            self.writer.hex,
+            self.writers,
+            self.run,
+            self.code,
+            [self.rows, self.raw_bytes, self.stored_bytes, self.chunks, self.page_count],
+            self.source,
+            self.settings,
+            round(self.committed_at.timestamp() * 1000),
+            (self.schema_blob or b"").hex(),
+            (self.pages_blob or b"").hex(),
+        ]
+        text = json.dumps(facts, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        return xxhash.xxh3_128_digest(text.encode())
+
+
+def after_any_clock() -> int:
+    """A write time (microseconds) for deleting keys that are never used again.
+
+    It is later than whatever a clock that is up to a day ahead has written, which a tombstone of now would not cover.
+    """
+    return int((time.time() + 25 * 3600) * 1_000_000)
+
+
+def layout_setting(layout: TileLayout) -> list[list[int]]:
+    """First column and number of columns of each tile: at most 64 pairs, however many columns there are."""
+    return [[tile[0] if tile else 0, len(tile)] for tile in layout.columns]
+
+
+def bounded_facts(facts: dict[str, Any]) -> dict[str, Any]:
+    """The same facts, what is longer than 500 bytes by its digest: a version's row stays small whatever they hold."""
+    bounded = {}
+    for name, value in facts.items():
+        text = json.dumps(value, sort_keys=True)
+        if len(text) > _FACT_BYTES_MAX and isinstance(value, str):
+            value = f"{value[:_FACT_BYTES_MAX]}..."
+        elif len(text) > _FACT_BYTES_MAX:
+            value = {"bytes": len(text), "xxh3_128": xxhash.xxh3_128_hexdigest(text.encode())}
+        bounded[name] = value
+    return bounded
+
+
+_LONG_AGO = datetime(1970, 1, 1)  # as the driver gives times: without a zone, in UTC
+
+
+@dataclass(frozen=True, slots=True)
+class WriterRow:
+    """What an attempt says about itself before it writes its first chunk."""
+
+    dataset: str
+    writer: UUID
+    run: str
+    fingerprint: str
+    split: int
+    attempt: int
+    version: str
+    host: str
+    started: datetime
+    first_row: int = 0
+    """Rows of the split before the first one that this attempt writes: an earlier attempt has left them."""
+    last_seen: datetime | None = None
+    buckets: int = 0
+    finished: bool = False
+
+    @property
+    def condemned(self) -> bool:
+        """What it wrote is being swept, or was: nothing may name it any more."""
+        return self.attempt == CONDEMNED
+
+    @classmethod
+    def from_row(cls, dataset: str, row: Any) -> WriterRow:
+        """The attempt that a row of ``writers`` describes."""
+        return cls(
+            dataset=dataset,
+            writer=row.writer,
+            run=row.run or "",
+            fingerprint=row.fingerprint or "",
+            split=-1 if row.split is None else row.split,
+            attempt=row.attempt or 0,
+            version=row.version or "",
+            host=row.host or "",
+            # A node that missed the row knows of a condemnation alone.
+            started=(row.started or row.last_seen or _LONG_AGO).replace(tzinfo=UTC),
+            first_row=row.first_row or 0,
+            last_seen=row.last_seen and row.last_seen.replace(tzinfo=UTC),
+            buckets=row.buckets or 0,
+            finished=bool(row.finished),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Debt:
+    """A bucket (-1: manifest pages, -2: catalogue rows) of which something is not proven to be on two nodes."""
+
+    dataset: str
+    writer: UUID
+    bucket: int
+    note: UUID
+    chunks: int

@@ -1,0 +1,85 @@
+"""How many bytes may be on their way to the cluster: bounded always, less when it pushes back."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from millrace.errors import StoreTimeoutError
+
+__all__ = ["ByteWindow"]
+
+_GROW_AFTER_ACKS = 16
+
+
+class ByteWindow:
+    """At most ``limit_bytes`` are taken at any time, except that one taker alone is never refused.
+
+    ``limit_takers`` and ``bytes_per_s`` are caps of their own where they are not 0.
+
+    ``push_back`` halves the room (never below ``floor_bytes``), every 16 quiet returns give a sixteenth of the
+    limit back: a busy cluster slows a load down and a quiet one gets the full window again.
+    """
+
+    def __init__(self, limit_bytes: int, *, floor_bytes: int, limit_takers: int = 0, bytes_per_s: int = 0) -> None:
+        self.limit_bytes = limit_bytes
+        self.room_bytes = limit_bytes
+        self._floor_bytes = min(floor_bytes, limit_bytes)
+        self._limit_takers = limit_takers
+        self._bytes_per_s = bytes_per_s
+        self._next_at = 0.0
+        self._takers = 0
+        self._taken_bytes = 0
+        self._quiet_acks = 0
+        self._changed = threading.Condition()
+
+    @property
+    def taken_bytes(self) -> int:
+        """Bytes on their way now."""
+        return self._taken_bytes
+
+    def take(self, size_bytes: int, *, timeout_s: float) -> None:
+        """Returns once there is room; raises ``StoreTimeoutError`` when there is none within ``timeout_s``."""
+        self._keep_to_rate(size_bytes)
+        deadline = time.monotonic() + timeout_s
+        with self._changed:
+            while self._full(size_bytes):
+                if not self._changed.wait(deadline - time.monotonic()) and time.monotonic() >= deadline:
+                    raise StoreTimeoutError(
+                        f"the cluster took no write for {timeout_s:.0f} s",
+                        hint="see ./run status and the nodes' logs",
+                    )
+            self._taken_bytes += size_bytes
+            self._takers += 1
+
+    def _full(self, size_bytes: int) -> bool:
+        if self._limit_takers and self._takers >= self._limit_takers:
+            return True
+        return self._takers > 0 and self._taken_bytes + size_bytes > self.room_bytes
+
+    def _keep_to_rate(self, size_bytes: int) -> None:
+        if not self._bytes_per_s:
+            return
+        with self._changed:
+            now = time.monotonic()
+            begin_at = max(now, self._next_at)
+            self._next_at = begin_at + size_bytes / self._bytes_per_s
+        # The cap is a person's wish and no fault of the cluster: this wait counts against no deadline.
+        time.sleep(begin_at - now)
+
+    def give_back(self, size_bytes: int) -> None:
+        """The bytes have been acknowledged or given up."""
+        with self._changed:
+            self._taken_bytes -= size_bytes
+            self._takers -= 1
+            self._quiet_acks += 1
+            if self._quiet_acks >= _GROW_AFTER_ACKS and self.room_bytes < self.limit_bytes:
+                self._quiet_acks = 0
+                self.room_bytes = min(self.limit_bytes, self.room_bytes + max(1, self.limit_bytes // 16))
+            self._changed.notify_all()
+
+    def push_back(self) -> None:
+        """The cluster is busy: halve the room."""
+        with self._changed:
+            self._quiet_acks = 0
+            self.room_bytes = max(self._floor_bytes, self.room_bytes // 2)
