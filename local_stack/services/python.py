@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from local_stack.services.base import Place
-from local_stack.settings import CHECKOUT, ENV_PREFIX, PYTHON_PATH
+from local_stack.settings import ENV_PREFIX, PYTHON_PATH
 
 SCRIPTS = Path(sys.executable).parent
 """Where the environment keeps its commands."""

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from local_stack.settings import CHECKOUT, PYTHON_PATH
+from local_stack.settings import PYTHON_PATH
 from millrace.api import Store
 from millrace.load import LoadOptions, LoadReport
 from millrace.settings import Settings
