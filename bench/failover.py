@@ -20,7 +20,7 @@ from bench.steady import Steady, Story
 from millrace.api import Store
 from millrace.errors import MillraceError, StackError
 from millrace.load import LoadOptions
-from millrace.store.heal import HealReport
+from millrace.store.repair import RepairReport
 
 __all__ = ["run"]
 
@@ -29,7 +29,7 @@ _CHUNK_BYTES = 1_000_000
 _READ_TIMES = 2
 _BACK_S = 20.0
 """How long a load goes on after the node is back: writing returns to both nodes, and hints flow."""
-_HEALED_TIMEOUT_S = 300.0
+_REPAIRED_TIMEOUT_S = 300.0
 _NODES = ("cassandra-2", "cassandra-1")
 _KINDS = {"kill": "killed", "freeze": "frozen"}
 _PAUSE_S = {"kill": 1.0, "freeze": 3.0}
@@ -85,11 +85,11 @@ def run(options: Options) -> Report:
                 faults.append(_fault(on, options, folder, source, kind, node))
                 if not faults[-1].load.failed:  # one that failed has published nothing, and the report says so
                     names.append(faults[-1].name)
-                _heal_and_check(on, options, names)
+                _repair_and_check(on, options, names)
             with Store.connect(on.settings) as store:
                 versions = {name: store.version(name) for name in names}
             each_node_alone(on, options, source, versions)
-            _healed(on, names)  # the nodes see each other again, before one of them is taken away
+            _repaired(on, names)  # the nodes see each other again, before one of them is taken away
     _tell(report, options, faults)
     return report
 
@@ -127,31 +127,31 @@ def _fault(on: Cluster, options: Options, folder: Path, source: Path, kind: str,
     return fault
 
 
-def _heal_and_check(on: Cluster, options: Options, names: list[str]) -> None:
+def _repair_and_check(on: Cluster, options: Options, names: list[str]) -> None:
     """Everything is on two nodes again, and each node has every chunk of its own."""
-    healed = _healed(on, names)
-    options.say(f"  healed: {healed.cleared} of {healed.debts} debts, {healed.copies} copies written")
+    repaired = _repaired(on, names)
+    options.say(f"  repaired: {repaired.cleared} of {repaired.debts} debts, {repaired.copies} copies written")
     with Store.connect(on.settings) as store:
         for name in names:
             verified = store.verify(name, each_replica=True)
             if not verified.ok:
-                raise StackError(f"after healing, a node does not have all of {name}: {verified.to_json()}")
+                raise StackError(f"after repairing, a node does not have all of {name}: {verified.to_json()}")
 
 
-def _healed(on: Cluster, names: list[str]) -> HealReport:
+def _repaired(on: Cluster, names: list[str]) -> RepairReport:
     """Returns when nothing is owed any more; a store of its own, as a person would have."""
-    deadline = time.monotonic() + _HEALED_TIMEOUT_S
+    deadline = time.monotonic() + _REPAIRED_TIMEOUT_S
     with Store.connect(on.settings) as store:
         while True:
             try:
-                healed = store.heal()
-                if healed.ok and not any(store.debts(store.version(name)) for name in names):
-                    return healed
-                said = str(healed.problems[:1])
+                repaired = store.repair()
+                if repaired.ok and not any(store.debts(store.version(name)) for name in names):
+                    return repaired
+                said = str(repaired.problems[:1])
             except MillraceError as error:  # the nodes do not see each other up yet
                 said = str(error)
             if time.monotonic() > deadline:
-                raise StackError(f"not healed within {_HEALED_TIMEOUT_S:g} s: {said}")
+                raise StackError(f"not repaired within {_REPAIRED_TIMEOUT_S:g} s: {said}")
             time.sleep(1.0)
 
 
@@ -188,7 +188,7 @@ def _tell(report: Report, options: Options, faults: list[_Fault]) -> None:
         f"A load from standard input in chunks of {_CHUNK_BYTES:,} bytes and a reader that compares every batch, "
         f"{options.before_s:g} s before and {options.after_s:g} s after each fault, with the node still gone, and "
         f"{_BACK_S:g} s more once it is ready again; longest pauses are of all that time from the fault on, throughput "
-        "is of the time with the node gone. After each, everything was healed and each node's own copies were checked; "
+        "is of the time with the node gone. After each, all data was repaired and each node's copies were checked; "
         "after both kills and after both freezes each node was stopped in turn, and a fresh process read everything "
         "from the other and compared it row by row."
     )

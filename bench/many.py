@@ -25,7 +25,7 @@ from millrace.chunks import cast_batch, merge_stats, stats_schema
 from millrace.cli.show import describe
 from millrace.load import LoadOptions
 from millrace.load.lists import Listing, sums, write_lists
-from millrace.store.ledger import Ledger
+from millrace.store.catalogue_writer import CatalogueWriter
 from millrace.store.manifest import ChunkRef, PageRef, encode_page
 from millrace.store.session import CassandraSession
 from millrace.store.version import Version
@@ -52,7 +52,7 @@ def make_versions(store: Store, name: str, versions: int) -> None:
     whole = cast_batch(merge_stats(stats, [ref.rows]), stats_schema(store.catalogue.schema(first)))
     data, checksum = encode_page([ref], [stats])
     with ReplicatedWriter(store.cassandra, window_bytes=5_000_000) as writes, ThreadPoolExecutor(_THREADS) as pool:
-        ledger = Ledger(store.cassandra, writes)
+        ledger = CatalogueWriter(store.cassandra, writes)
 
         def page(number: int) -> tuple[PageRef, pa.RecordBatch]:
             own = replace(shape, writer=uuid4(), checksum=checksum, added_by=_label(number))
@@ -74,7 +74,7 @@ def make_chunks(store: Store, name: str, chunks: int) -> None:
     writer = uuid4()
     pages: list[PageRef] = []
     with ReplicatedWriter(store.cassandra, window_bytes=5_000_000) as writes:
-        ledger = Ledger(store.cassandra, writes)
+        ledger = CatalogueWriter(store.cassandra, writes)
         for start in range(first.chunks, chunks, _PAGE_CHUNKS):
             numbers = range(start, min(chunks, start + _PAGE_CHUNKS))
             refs = [replace(ref, writer=writer, bucket=n // 13, chunk=n) for n in numbers]
@@ -109,7 +109,7 @@ def _label(number: int) -> str:
     return f"{number}-{number:06x}"
 
 
-def _publish(store: Store, ledger: Ledger, first: Version, number: int, listing: Listing) -> None:
+def _publish(store: Store, ledger: CatalogueWriter, first: Version, number: int, listing: Listing) -> None:
     label = _label(number)
     version = replace(
         first,

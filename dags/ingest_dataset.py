@@ -22,7 +22,7 @@ as they were. What it wrote is found and removed by `millrace fsck`. Clearing a 
 * **warm**: Cassandra does not answer (a Redis that is down or full fails nothing). The version is visible already:
   `millrace warm NAME` later.
 
-One replica instead of two (`degraded` in the report) is no failure: `millrace heal NAME` mends it.
+One replica instead of two (`degraded` in the report) is no failure: `millrace repair NAME` mends it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Keep the store as it should be: everything on two nodes, every copy as it was written, nothing left behind unknown.
 
-The steps are **heal** (what is on record as being on one node is brought to two, catalogue first), **verify** (every
+The steps are **repair** (what is on record as being on one node is brought to two, catalogue first), **verify** (every
 chunk of the newest version of each dataset is read again and checked, from each node alone on request), **prune**
 (only where the form gives a number: by default nothing is ever deleted) and **fsck** (says what dead loads and deleted
 versions left; removes nothing). The result of the run is that report.
@@ -9,10 +9,11 @@ versions left; removes nothing). The result of the run is that report.
 
 Nothing here changes what readers see, and each step can be cleared and run again at any time.
 
-* **heal**: a node is down (retried): `./run status`, start it, clear the task. A debt that cannot be paid is named with
-  dataset and bucket: no node has a good copy of it; load that dataset again.
+* **repair**: a node is down (retried): `./run status`, start it, clear the task. Data that cannot be repaired is named
+  with dataset and bucket: no node has a good copy of it; load that dataset again.
 * **verify**: the message names chunk and node. A wrong copy is replaced as soon as it is read while the other one is
-  good; what is found from each node alone is on record for `millrace heal`; when both are bad, load the dataset again.
+  good; what a check of each node alone finds is on record for `millrace repair`; when both are bad, load the dataset
+  again.
 * **prune**: a node is down (retried), or the name is wrong.
 * **fsck**: a node is down (retried). What it names is removed by `millrace fsck --delete`, by a person.
 """
@@ -74,9 +75,9 @@ def maintain_store() -> None:
     """One run looks after everything, or after one dataset."""
 
     @task
-    def heal(params: Json | None = None) -> Json:
+    def repair(params: Json | None = None) -> Json:
         """Bring what is on one node only to two."""
-        return maintain.heal(params or {})
+        return maintain.repair(params or {})
 
     @task
     def verify(params: Json | None = None) -> Json:
@@ -94,7 +95,7 @@ def maintain_store() -> None:
         """Say what was left behind; remove nothing."""
         return maintain.fsck()
 
-    heal() >> verify() >> prune() >> fsck()
+    repair() >> verify() >> prune() >> fsck()
 
 
 maintain_store()

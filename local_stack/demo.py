@@ -118,7 +118,7 @@ def report(done: Demo, airflow: Airflow, bridge: Bridge) -> None:
     warm: dict[str, Any] = done.result.results.get("warm", {})
     cached = warm.get("chunks", 0) + warm.get("already", 0)
     if load["degraded"]:
-        say("warning: some of it is on one node only; millrace heal mends it")
+        say("warning: some of it is on one node only; millrace repair mends it")
     print()
     print_facts(
         [

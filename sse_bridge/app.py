@@ -125,7 +125,7 @@ def _add_api(app: Flask, bridge: Bridge) -> None:
         """The snapshot as JSON, and what follows from it for each task."""
         wanted = _wanted()
         if not hub.ready:
-            return _later(f"not ready: {hub.why_deaf or 'the topic is being read'}")
+            return _later(f"not ready: {hub.disconnect_reason or 'the topic is being read'}")
         tasks = [task_json(task, state) for task, state in hub.state.tasks(wanted)]
         runs = [run.to_json() for run in hub.state.runs(wanted)]
         body = hub.snapshot_json(wanted, more={"runs": runs, "tasks": tasks})
@@ -141,7 +141,7 @@ def _add_api(app: Flask, bridge: Bridge) -> None:
         """The whole topic was read and Kafka answers."""
         if hub.ready and hub.hearing:
             return "ok\n", 200, _PLAIN
-        return f"not ready: {hub.why_deaf or 'the topic is being read'}\n", 503, _PLAIN
+        return f"not ready: {hub.disconnect_reason or 'the topic is being read'}\n", 503, _PLAIN
 
     @app.get("/metrics")
     def metrics() -> Response:

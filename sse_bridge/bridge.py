@@ -13,7 +13,7 @@ from typing import Any
 import gevent
 
 from millrace.settings import Settings
-from sse_bridge.consumer import Batch, Begin, Deaf, Heard, KafkaFeed
+from sse_bridge.consumer import Batch, Begin, BrokerDown, Heard, KafkaFeed
 from sse_bridge.hub import Hub
 from sse_bridge.metrics import Metrics
 from sse_bridge.streams import Streams
@@ -96,15 +96,17 @@ class Bridge:
                 self.streams.publish(entries)
             if revived or became_ready:
                 self.streams.tell_liveness()
-        elif isinstance(what, Heard | Deaf):
+        elif isinstance(what, Heard | BrokerDown):
             before = hub.hearing
-            if isinstance(what, Deaf):
+            if isinstance(what, BrokerDown):
                 hub.deaf(what.why)
             else:
                 hub.heard(what.asked_s)
             if hub.hearing != before:
                 if not hub.hearing:
-                    logger.warning("Kafka does not answer (%s); nobody's silence is judged meanwhile", hub.why_deaf)
+                    logger.warning(
+                        "Kafka does not answer (%s); nobody's silence is judged meanwhile", hub.disconnect_reason
+                    )
                 self.streams.tell_liveness()
         elif isinstance(what, Begin):
             hub.begin(what.epoch, what.first)

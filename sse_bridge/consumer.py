@@ -30,7 +30,7 @@ from millrace.errors import ProgressError
 from millrace.settings import KafkaSettings
 from sse_bridge.state import Incoming, Skipped, key_text, parse_record
 
-__all__ = ["Batch", "Begin", "Deaf", "Heard", "KafkaFeed"]
+__all__ = ["Batch", "Begin", "BrokerDown", "Heard", "KafkaFeed"]
 
 logger = logging.getLogger(__name__)
 
@@ -67,14 +67,14 @@ class Heard:
 
 
 @dataclass(frozen=True, slots=True)
-class Deaf:
+class BrokerDown:
     """Kafka did not answer, and why."""
 
     why: str
 
 
 class KafkaFeed:
-    """Puts ``Begin``, ``Batch``, ``Heard`` and ``Deaf`` into ``inbox`` and calls ``wake`` after each.
+    """Puts ``Begin``, ``Batch``, ``Heard`` and ``BrokerDown`` into ``inbox`` and calls ``wake`` after each.
 
     Both are used from the feed's own thread: ``inbox`` is a deque, ``wake`` must be safe to call from any
     thread. The feed never gives up: whatever Kafka does, it tries again until ``stop``.
@@ -105,10 +105,10 @@ class KafkaFeed:
             try:
                 self._follow()
             except (KafkaException, ProgressError) as error:
-                self._put(Deaf(_said(error)))
+                self._put(BrokerDown(_said(error)))
             except Exception as error:  # noqa: BLE001 - nobody would start this thread again
                 logger.error("the consumer failed and starts again: %r", error)
-                self._put(Deaf(str(error)))
+                self._put(BrokerDown(str(error)))
             pause(RETRY_S)
 
     def _follow(self) -> None:
@@ -170,7 +170,7 @@ class KafkaFeed:
                     if _is_away(error):
                         raise
                     # librdkafka finds its way back; what was read stays good.
-                    self._put(Deaf(_said(error)))
+                    self._put(BrokerDown(_said(error)))
                 asked_s = time.monotonic()
 
     def _reached(self, consumer: Any, goals: dict[int, int]) -> bool:

@@ -72,7 +72,7 @@ class Hub:
         self.hearing_since_s = 0.0
         self.heard_until_s = 0.0
         self.ready_since_s = 0.0
-        self.why_deaf = "not connected to Kafka yet"
+        self.disconnect_reason = "not connected to Kafka yet"
         self.counts = {"new": 0, "stale": 0, "late": 0, "poison": 0, "deleted": 0}
         self.begin("00000000", ())
 
@@ -172,7 +172,7 @@ class Hub:
         if not self.hearing:
             if self.ready:
                 self.hearing_since_s = self._clock()
-            self.hearing, self.why_deaf = True, ""
+            self.hearing, self.disconnect_reason = True, ""
             self._forget_made()
 
     def caught_up(self) -> bool:
@@ -184,8 +184,8 @@ class Hub:
 
     def deaf(self, why: str) -> None:
         """Kafka does not answer."""
-        if self.hearing or self.why_deaf != why:
-            self.hearing, self.why_deaf = False, why
+        if self.hearing or self.disconnect_reason != why:
+            self.hearing, self.disconnect_reason = False, why
             self._forget_made()
 
     def judge(self) -> list[str]:
@@ -347,7 +347,7 @@ class Hub:
         return data
 
     def _liveness(self, wanted: Filter) -> dict[str, Any]:
-        return {"hearing": self.hearing, "why": self.why_deaf, "tasks": self.state.silent(wanted)}
+        return {"hearing": self.hearing, "why": self.disconnect_reason, "tasks": self.state.silent(wanted)}
 
 
 def _comes_after(entry: Entry, seen: tuple[int, ...]) -> bool:

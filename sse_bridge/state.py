@@ -13,7 +13,7 @@ from typing import Any
 
 from millrace.errors import ProgressError
 from millrace.progress.event import utc_text, validate_event
-from millrace.progress.merge import Picture, RunKey, TaskState, Verdict, voice_of
+from millrace.progress.merge import RunKey, RunStates, TaskState, Verdict, producer_role
 from millrace.progress.runs import RunState, is_over, state_of_run
 from sse_bridge.filters import Filter, Labels
 
@@ -101,7 +101,7 @@ class BridgeState:
     """The picture of all runs, their raw events, and the silence of those that run. Not thread-safe."""
 
     def __init__(self, *, stalled_after_s: float, lost_after_s: float, sources_max: int) -> None:
-        self.picture = Picture()
+        self.picture = RunStates()
         self.silences: dict[str, Liveness] = {}
         self._raw: dict[str, bytes] = {}
         self._keys: dict[str, str] = {}
@@ -115,7 +115,7 @@ class BridgeState:
         """Take an event that was heard at ``heard_s``: whether it was new, and whether it ended a silence."""
         event = incoming.event
         source = event["source"]
-        voice = voice_of(source)
+        voice = producer_role(source)
         if voice == "curves":
             # Points are passed on as they are and never looked at: parsed they would be most of the memory.
             event = {**event, "data": {**event["data"], "series": {}}}
@@ -146,7 +146,7 @@ class BridgeState:
         self.silences.pop(source, None)
 
     def _listen(self, source: str, data: dict[str, Any], heard_s: float) -> bool:
-        if voice_of(source) != "reporter":
+        if producer_role(source) != "reporter":
             return False
         before = self.silences.pop(source, None)
         revived = before is not None and before.judged != "running"

@@ -35,7 +35,7 @@ JDK_FLAGS = [
 SERVER_FLAGS = [
     # A chunk of 5 MB is no humongous object in regions of 16 MiB, whatever the heap.
     "-XX:G1HeapRegionSize=16m",
-    # NODE_LOCAL reads ask exactly one replica: `verify --each-replica` and `heal` live on it.
+    # NODE_LOCAL reads ask exactly one replica: `verify --each-replica` and `repair` live on it.
     "-Dcassandra.enable_nodelocal_queries=true",
     # Waiting for gossip to settle is for rings of hundreds; here it would double every start.
     "-Dcassandra.skip_wait_for_gossip_to_settle=0",

@@ -24,17 +24,17 @@ from millrace.removal import Removal, UndeleteReport
 from millrace.settings import Settings
 from millrace.sources import Paths, Source, SourceWarning, Taken, as_paths, as_source
 from millrace.store import schema
-from millrace.store.audit import Auditor, mendable
 from millrace.store.catalogue import Catalogue
+from millrace.store.catalogue_writer import CatalogueWriter
 from millrace.store.chunk_reader import ChunkReader
-from millrace.store.heal import Healer, HealReport
 from millrace.store.lease import Lease
-from millrace.store.ledger import Ledger
 from millrace.store.recoverable import recoverable_versions
-from millrace.store.session import CassandraSession, errors_as_ours
+from millrace.store.repair import RepairReport, ReplicaRepair
+from millrace.store.replica_check import ReplicaCheck, repairable
+from millrace.store.session import CassandraSession, translate_driver_errors
 from millrace.store.sweep import SweepReport
 from millrace.store.tags import Tags
-from millrace.store.version import CATALOGUE_BUCKET, Debt, Version
+from millrace.store.version import CATALOGUE_BUCKET, UnderReplicated, Version
 from millrace.store.writer import ReplicatedWriter
 from millrace.verify import VerifyReport, verify_chunks
 from millrace.warm import WarmReport, warm
@@ -83,7 +83,7 @@ class Store:
             hosts: list[Any] = cassandra.hosts() * _SCHEMA_ROUNDS or [None]
             for left, host in zip(range(len(hosts) - 1, -1, -1), hosts, strict=True):
                 try:
-                    with errors_as_ours(host):
+                    with translate_driver_errors(host):
                         schema.check(cassandra.session, settings.cassandra, host)
                     break
                 except (StoreUnavailableError, StoreTimeoutError):
@@ -99,7 +99,7 @@ class Store:
         """Creates keyspace and tables, with every node up; doing it again changes nothing."""
         cassandra = CassandraSession.connect(settings.cassandra)
         try:
-            with errors_as_ours():
+            with translate_driver_errors():
                 schema.create(cassandra.session, settings.cassandra)
         finally:
             cassandra.close()
@@ -173,12 +173,12 @@ class Store:
             lease=lambda: Lease(self.cassandra, version),
         )
 
-    def debts(self, version: Version) -> list[Debt]:
+    def debts(self, version: Version) -> list[UnderReplicated]:
         """What of the version is on record as being on one node only."""
         writers = {page.writer for page in self.catalogue.page_refs(version)} | {version.writer}
         return self.catalogue.debts(version.dataset, writers)
 
-    def owed(self, name: str | None = None) -> list[Debt]:
+    def owed(self, name: str | None = None) -> list[UnderReplicated]:
         """Everything on record as being on one node only, of one dataset or of all."""
         names = self.catalogue.names() if name is None else [self.versions(name)[0].dataset]
         return [
@@ -209,7 +209,9 @@ class Store:
     def _owe(self, writes: ReplicatedWriter, version: Version, replicas: int) -> None:
         """A tag that is proven on one node only is a debt of the catalogue, like a version's row."""
         if replicas < 2:
-            Ledger(self.cassandra, writes).note_debt(version.dataset, version.writer, CATALOGUE_BUCKET, 0)
+            CatalogueWriter(self.cassandra, writes).record_under_replicated(
+                version.dataset, version.writer, CATALOGUE_BUCKET, 0
+            )
 
     def diff(self, a: str, b: str) -> DiffReport:
         """What two versions differ in, by their manifests alone."""
@@ -259,7 +261,7 @@ class Store:
     def publish(self, plan: LoadPlan, results: Sequence[SplitResult], *, seconds: float = 0.0) -> LoadReport:
         """Makes the version visible: whole, or not at all."""
         with self._writes() as writes:
-            ledger = Ledger(self.cassandra, writes)
+            ledger = CatalogueWriter(self.cassandra, writes)
             return publish(self.catalogue, ledger, writes, plan, results, seconds=seconds)
 
     def load(
@@ -352,16 +354,16 @@ class Store:
 
     # --- keeping
 
-    def heal(self, name: str | None = None, *, task: Task | None = None) -> HealReport:
+    def repair(self, name: str | None = None, *, task: Task | None = None) -> RepairReport:
         """Brings everything on record as being on one node to two, and appends together that missed each other.
 
         Refuses while a node is down (``StoreUnavailableError``).
         """
-        healer = Healer(self.cassandra, self.chunk_reader)
-        healer.require_all_up("healing")
+        repairer = ReplicaRepair(self.cassandra, self.chunk_reader)
+        repairer.require_all_up("repairing")
         names = self.catalogue.names() if name is None else [self.versions(name)[0].dataset]
         task = task or null_task()
-        report = healer.heal(names, HealReport(), task=task)
+        report = repairer.repair(names, RepairReport(), task=task)
         for each in names:
             try:
                 report.merged += self._merge(each)
@@ -378,7 +380,7 @@ class Store:
         if not versions or versions[0].mode == "replace":
             return []
         with self._writes() as writes:
-            merged = merge_siblings(self.catalogue, Ledger(self.cassandra, writes), versions[0])
+            merged = merge_siblings(self.catalogue, CatalogueWriter(self.cassandra, writes), versions[0])
         return [] if merged.label in {version.label for version in versions} else [merged.reference]
 
     def delete(self, reference: str, *, whole: bool = False, now: bool = False, dry_run: bool = False) -> SweepReport:
@@ -404,19 +406,19 @@ class Store:
     def fsck(self, *, delete: bool = False, now: bool = False) -> SweepReport:
         """What dead writers and deleted versions left, and what manifests name but nodes lack.
 
-        Removes what is over its grace time only when told to (``delete``); what is lacking is healed, not removed.
+        Removes what is over its grace time only when told to (``delete``); what is lacking is repaired, not removed.
         """
         report, lacking = self._removal.fsck(delete=delete, now=now)
-        self._note((lack.dataset, lack.writer, lack.bucket) for lack in mendable(lacking))
+        self._note((lack.dataset, lack.writer, lack.bucket) for lack in repairable(lacking))
         return report
 
     def _note(self, owed: Iterable[tuple[str, UUID, int]]) -> None:
         """Puts debts on record that somebody has found; each once."""
         if places := dict.fromkeys(owed):
             with self._writes() as writes:
-                ledger = Ledger(self.cassandra, writes)
+                ledger = CatalogueWriter(self.cassandra, writes)
                 for place in places:
-                    ledger.note_debt(*place, 0)
+                    ledger.record_under_replicated(*place, 0)
 
     @property
     def _removal(self) -> Removal:
@@ -427,12 +429,12 @@ class Store:
     def verify(self, reference: str, *, each_replica: bool = False, task: Task | None = None) -> VerifyReport:
         """Re-reads and checks every chunk of a version; with ``each_replica`` its pages and rows on each node, too.
 
-        Then what a node lacks, or holds as it was not written, is put on record for ``heal``.
+        Then what a node lacks, or holds as it was not written, is put on record for ``repair``.
         """
         dataset = self.dataset(reference)
         report = VerifyReport(dataset.version.reference)
         if each_replica:
-            report.audit(Auditor(self.cassandra, self.catalogue), dataset.version)
+            report.audit(ReplicaCheck(self.cassandra, self.catalogue), dataset.version)
         task = task or null_task()
         verify_chunks(self.chunk_reader, dataset.refs(), report, task=task, each_replica=each_replica)
         task.message(report.words)

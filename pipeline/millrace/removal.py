@@ -17,8 +17,8 @@ from millrace.errors import (
 )
 from millrace.load.lineage import heads
 from millrace.names import check_dataset_name, parse_reference
-from millrace.store.audit import Auditor, Lack
 from millrace.store.catalogue import Catalogue
+from millrace.store.replica_check import MissingReplica, ReplicaCheck
 from millrace.store.session import CassandraSession
 from millrace.store.sweep import GRACE, Sweeper, SweepReport
 from millrace.store.undelete import Undeleter
@@ -38,7 +38,7 @@ class UndeleteReport:
     latest: bool
     """It is the dataset's latest version now."""
     merges_with: tuple[str, ...]
-    """Versions of appends to the same data that do not hold its rows: the next append or ``heal`` merges them."""
+    """Versions of appends to the same data that do not hold its rows: the next append or ``repair`` merges them."""
     dry_run: bool = False
 
     @property
@@ -106,19 +106,19 @@ class Removal:
             dry_run=dry_run,
         )
 
-    def fsck(self, *, delete: bool, now: bool) -> tuple[SweepReport, list[Lack]]:
+    def fsck(self, *, delete: bool, now: bool) -> tuple[SweepReport, list[MissingReplica]]:
         """What is there for nobody, and what is named and lacking; only ``delete`` removes what is over its time."""
         report = SweepReport(dry_run=not delete)
         self._sweeper.require_all_up()
-        lacking: list[Lack] = []
+        lacking: list[MissingReplica] = []
         for name in self._catalogue.names():
             lacking += self._lacking(name, report)
             self._sweep(name, report, now=now, dry_run=not delete)
         report.lacking = [lack.to_json() for lack in lacking]
         return report, lacking
 
-    def _lacking(self, name: str, report: SweepReport) -> list[Lack]:
-        auditor = Auditor(self._cassandra, self._catalogue)
+    def _lacking(self, name: str, report: SweepReport) -> list[MissingReplica]:
+        auditor = ReplicaCheck(self._cassandra, self._catalogue)
         visible = self._sweeper.visible(name)
         found = list(auditor.rows(name, visible[0])) if visible else []
         for version in reversed(visible):

@@ -97,12 +97,12 @@ class CassandraSettings(Section):
     """How long the first connection may take."""
     request_timeout_s: float = Field(default=30.0, gt=0, le=600)
     """How long a request may take, with all its attempts."""
-    silent_after_s: float = Field(default=2.0, ge=0.1, le=60)
+    unresponsive_after_s: float = Field(default=2.0, ge=0.1, le=60)
     """An attempt without an answer for this long is sent again to the other replica."""
-    unsynced_s: float = Field(default=5.0, ge=0, le=60)
+    commitlog_sync_window_s: float = Field(default=5.0, ge=0, le=60)
     """Writes that a node acknowledged so long before it was lost count as not being on it. A commit log that is synced
     periodically loses its end with the process (0.1 s of a mapped one). An idle connection may not be seen broken
-    before the next write or heartbeat. Too much costs ``heal`` more reads, too little a copy."""
+    before the next write or heartbeat. Too much costs ``repair`` more reads, too little a copy."""
 
 
 class RedisSettings(Section):

@@ -10,9 +10,9 @@ from typing import Any
 
 from millrace.errors import ChunkError, ChunkMissingError, MillraceError, StoreError
 from millrace.progress import Task
-from millrace.store.audit import Auditor, Lack, mendable
 from millrace.store.chunk_reader import ChunkReader
 from millrace.store.manifest import ChunkRef
+from millrace.store.replica_check import MissingReplica, ReplicaCheck, repairable
 from millrace.store.version import Version
 
 __all__ = ["VerifyReport", "verify_chunks"]
@@ -34,7 +34,7 @@ class VerifyReport:
     bad: int = 0
     each_replica: bool = False
     owed: list[tuple[str, int]] = field(default_factory=list)
-    """Writer and bucket of what is not whole on some node; put on record, so that ``heal`` brings it there."""
+    """Writer and bucket of what is not whole on some node; put on record, so that ``repair`` brings it there."""
     problems: list[dict[str, Any]] = field(default_factory=list)
 
     @property
@@ -53,21 +53,21 @@ class VerifyReport:
         """Plain JSON: every field, and ``ok``."""
         return {**asdict(self), "ok": self.ok}
 
-    def audit(self, auditor: Auditor, version: Version) -> None:
+    def audit(self, auditor: ReplicaCheck, version: Version) -> None:
         """Adds pages and rows that one node does not have as they were written; a node that is down is a problem."""
         try:
             lacks = [*auditor.rows(version.dataset, version), *auditor.pages(version)]
             for lack in lacks:
                 self._lacks(lack)
-            for place in ((lack.writer.hex, lack.bucket) for lack in mendable(lacks)):
+            for place in ((lack.writer.hex, lack.bucket) for lack in repairable(lacks)):
                 if place not in self.owed:
                     self.owed.append(place)
         except StoreError as error:
             self._blame(error)
 
-    def _lacks(self, lack: Lack) -> None:
+    def _lacks(self, lack: MissingReplica) -> None:
         said = f"{lack.what} of {lack.dataset}@{lack.version} is missing or damaged on {lack.node}"
-        hint = f"millrace heal {lack.dataset} brings it there"
+        hint = f"millrace repair {lack.dataset} brings it there"
         self._blame(ChunkMissingError(said, hint=hint, dataset=lack.dataset, node=lack.node, bucket=lack.bucket))
 
     def _blame(self, error: MillraceError) -> None:

@@ -16,7 +16,7 @@ from httpx_sse import EventSource, ServerSentEvent, SSEError
 
 from millrace.errors import ProgressError
 from millrace.progress.event import Event
-from millrace.progress.merge import Picture, RunKey, TaskState
+from millrace.progress.merge import RunKey, RunStates, TaskState
 from millrace.progress.runs import SETTLED_S, RunState, state_of_run
 
 __all__ = ["Watched", "Watcher", "watch"]
@@ -74,7 +74,7 @@ class Watcher:
     def __init__(
         self, url: str, *, dag_id: str | None = None, run_id: str | None = None, token: str | None = None
     ) -> None:
-        self.picture = Picture()
+        self.picture = RunStates()
         self.silences: dict[str, str] = {}
         """``stalled`` or ``lost`` by source, as the bridge judges."""
         self.hearing = True
@@ -239,7 +239,7 @@ class Watcher:
         body = self._object(sent.data)
         if sent.event in ("snapshot", "reset"):
             before = self.picture
-            self.picture = Picture()
+            self.picture = RunStates()
             for event in body["events"]:
                 self.picture.apply(event)
                 known = before.sources.get(event["source"])

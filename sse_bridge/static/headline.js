@@ -6,7 +6,7 @@ const MESSAGE_MAX = 200;
 const BY_DAG = new Map([
   ["ingest", "load"], ["maintain", "maintenance"], ["prepare", "prepare"], ["train", "train"], ["warm", "warm"],
 ]);
-const BY_KIND = new Map([["heal", "repair"], ["maintain", "maintenance"], ["plan", "load"], ["publish", "load"]]);
+const BY_KIND = new Map([["repair", "repair"], ["maintain", "maintenance"], ["plan", "load"], ["publish", "load"]]);
 const STEPS = new Map([
   ["plan", "planning"], ["verify", "verifying"], ["publish", "publishing"], ["warm", "warming the cache"],
 ]);

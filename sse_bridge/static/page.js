@@ -3,7 +3,7 @@
 import { arrange, make, setClass, setText } from "./dom.js";
 import { connect } from "./feed.js";
 import { makeHistory, paintHistory } from "./history.js";
-import { Picture } from "./picture.js";
+import { RunStates } from "./picture.js";
 import { makeCard, paintCard } from "./run_card.js";
 import { speak } from "./speech.js";
 import { addTools } from "./tools.js";
@@ -25,7 +25,7 @@ const place = Object.fromEntries(
 const wanted = ({ data }) =>
   Object.entries(place).every(([name, value]) => String(data[name]) === value);
 
-const picture = new Picture();
+const picture = new RunStates();
 const cards = new Map();
 const history = makeHistory();
 const more = make("p", "nothing");

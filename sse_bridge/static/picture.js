@@ -103,7 +103,7 @@ function stateOf(task, run, silences) {
 
 const onlyAnnounced = (task) => [...task.attempts.values()].every((attempt) => !attempt.reporter && !attempt.curves);
 
-export class Picture {
+export class RunStates {
   constructor(sourcesMax = SOURCES_MAX) {
     this.sourcesMax = sourcesMax;
     this.clear();

@@ -1,12 +1,12 @@
 // The one stream of a browser: keeps the newest event of each source, and tells every tab what it hears.
 
 import { Feed } from "./feed.js";
-import { Picture } from "./picture.js";
+import { RunStates } from "./picture.js";
 
 const GONE_MS = 300_000; // timers of hidden tabs run once a minute
 
 const ports = new Map();
-const picture = new Picture();
+const picture = new RunStates();
 let connection = null;
 let liveness = null;
 let skew = 0; // the bridge's clock minus ours

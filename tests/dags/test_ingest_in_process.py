@@ -21,7 +21,7 @@ from millrace.airflow.request import load_options
 from millrace.api import Store
 from millrace.errors import DatasetNotFoundError, SourceChangedError, StoreUnavailableError
 from millrace.progress import Event
-from millrace.progress.merge import Picture
+from millrace.progress.merge import RunStates
 from millrace.progress.runs import RunState, state_of_run
 from tests.dags.events import EventLog, airflows, are, own
 
@@ -95,7 +95,7 @@ def test_each_split_is_a_task_with_progress_of_its_own_and_the_table_is_the_file
 
 def seen(events: list[Event], last: Event | None = None) -> RunState:
     """The run as people see it after these events, up to ``last`` where it is given."""
-    picture = Picture()
+    picture = RunStates()
     for event in events:
         picture.apply(event)
         if event is last:

@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 
 from millrace.api import Store
-from millrace.progress.merge import Picture
+from millrace.progress.merge import RunStates
 from millrace.progress.runs import state_of_run
 from millrace.store.session import NODE_LOCAL
 from tests.dags.events import EventLog, are, own
@@ -29,26 +29,28 @@ def name(store: Store, tmp_path: Path) -> str:
     return made
 
 
-def test_by_default_everything_is_healed_and_checked_and_nothing_is_deleted(
+def test_by_default_everything_is_repaired_and_checked_and_nothing_is_deleted(
     run_dag: RunDag, name: str, store: Store, events: EventLog
 ) -> None:
     run = run_dag("maintain_store", dataset=name)
     assert task_states(run) == {
-        ("heal", -1): "success",
+        ("repair", -1): "success",
         ("verify", -1): "success",
         ("prune", -1): "skipped",
         ("fsck", -1): "success",
     }
     assert [version.rows for version in store.versions(name)] == [30, 20, 10]
     found = xcoms(run)
-    assert found["heal", -1, "return_value"]["ok"] is True
+    assert found["repair", -1, "return_value"]["ok"] is True
     assert found["verify", -1, "return_value"]["rows"] == 30
     assert found["fsck", -1, "return_value"]["removed_writers"] == 0
     said = events.of_run(
         run.run_id,
-        lambda seen: all(are(own(seen, task), (1, "running"), (1, "succeeded")) for task in ("heal", "verify", "fsck")),
+        lambda seen: all(
+            are(own(seen, task), (1, "running"), (1, "succeeded")) for task in ("repair", "verify", "fsck")
+        ),
     )
-    picture = Picture()
+    picture = RunStates()
     for event in said:
         picture.apply(event)
     (key,) = picture.runs()
@@ -86,7 +88,7 @@ def test_a_conf_that_is_wrong_is_refused_in_words_before_anything_is_done(
     run_dag: RunDag, name: str, store: Store, events: EventLog, conf: dict[str, Any], said: str
 ) -> None:
     run = run_dag("maintain_store", **{"dataset": name, **conf})
-    assert task_states(run)["heal", -1] == "failed"
+    assert task_states(run)["repair", -1] == "failed"
     found = events.of_run(run.run_id, lambda seen: any(each["data"]["state"] == "failed" for each in seen))
     messages = [each["data"]["error"]["message"] for each in found if each["data"]["error"]]
     assert messages

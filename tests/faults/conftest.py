@@ -23,7 +23,7 @@ from local_stack.stack import Stack
 from millrace.api import Store
 from millrace.settings import Settings, load_settings
 from millrace.store.session import NODE_LOCAL, CassandraSession
-from millrace.store.version import WriterRow
+from millrace.store.version import LoadAttempt
 from tests.faults.checker import Checker, Expected, Verdict
 from tests.faults.gates import Gates
 
@@ -161,7 +161,7 @@ def at(store: Store, host: Any, query: str, *values: Any) -> list[Any]:
     return store.cassandra.execute(statement, host=host)
 
 
-def stored_on(store: Store, host: Any, row: WriterRow) -> dict[tuple[int, int, int], int]:
+def stored_on(store: Store, host: Any, row: LoadAttempt) -> dict[tuple[int, int, int], int]:
     """Bucket, chunk and tile of everything that this node holds of a writer, and when each was written."""
     query = "SELECT chunk, tile, WRITETIME(data) AS at FROM {ks}.chunks WHERE dataset = ? AND writer = ? AND bucket = ?"
     return {

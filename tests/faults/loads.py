@@ -101,17 +101,17 @@ def reading(settings: Settings, name: str, table: pa.Table) -> Busy:
     return Busy(settings, read)
 
 
-def healed(store: Store) -> None:
+def repaired(store: Store) -> None:
     """Both nodes are up for everybody, and everything that was owed is paid."""
     wait_for("both nodes up for the driver", lambda: not store.cassandra.missing())
 
     def paid() -> bool:
         try:
-            return store.heal().ok
+            return store.repair().ok
         except StoreError:
             return False  # a node still holds the other one for dead
 
-    wait_for("healing", paid)
+    wait_for("repairing", paid)
 
 
 @contextmanager

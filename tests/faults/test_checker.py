@@ -94,7 +94,7 @@ def test_a_tile_that_is_gone_is_lost_where_it_is_gone(
     if len(hosts) == 1:
         found = store.verify(loaded[0], each_replica=True)
         assert {problem["node"] for problem in found.problems} == {str(host.address) for host in hosts}
-        assert store.heal(loaded[0]).copies == 1
+        assert store.repair(loaded[0]).copies == 1
         assert look().ok
 
 

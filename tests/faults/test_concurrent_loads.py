@@ -113,7 +113,7 @@ def test_pairs_of_appends_published_at_the_same_moment_lose_nothing_and_double_n
     judge(expected, fired=met)
 
 
-def test_appends_that_could_not_see_each_other_are_brought_together_by_the_next_append_or_by_heal(
+def test_appends_that_could_not_see_each_other_are_brought_together_by_the_next_append_or_by_repair(
     both_up: Stack,
     store: Store,
     settings: Settings,
@@ -131,10 +131,10 @@ def test_appends_that_could_not_see_each_other_are_brought_together_by_the_next_
         alone = [store.publish(plan, [store.load_split(plan, None)]) for plan in plans]
     apart = [merges(store, name) == 0 and {report.parent for report in alone} == {first.version}]
     assert store.dataset(name).count_rows() == 2 * table.num_rows
-    healed = store.heal(name)
-    assert [reference.partition("@")[0] for reference in healed.merged] == [name]
+    repaired = store.repair(name)
+    assert [reference.partition("@")[0] for reference in repaired.merged] == [name]
     assert store.dataset(name).count_rows() == 3 * table.num_rows
-    assert store.heal(name).merged == []
+    assert store.repair(name).merged == []
     assert merges(store, name) == 1
 
     plans = [store.plan(name, source, APPEND, run=f"blind again-{number}") for number in range(2)]

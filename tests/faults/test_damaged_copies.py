@@ -87,7 +87,7 @@ def test_a_damaged_copy_is_named_read_around_and_replaced_by_the_good_one(
 
 
 @pytest.mark.parametrize("newer", [True, False], ids=["the newer copy", "the older copy"])
-def test_a_damaged_copy_that_no_reader_meets_is_found_by_verify_and_replaced_by_heal(
+def test_a_damaged_copy_that_no_reader_meets_is_found_by_verify_and_replaced_by_repair(
     both_up: Stack, store: Store, parquet: Any, name: str, judge: Judge, newer: bool
 ) -> None:
     source, table = parquet(15_000)
@@ -98,9 +98,9 @@ def test_a_damaged_copy_that_no_reader_meets_is_found_by_verify_and_replaced_by_
     found = store.verify(name, each_replica=True)
     assert found.bad == len(where)
     assert store.debts(store.version(name)), "what was found is on record"
-    healed = store.heal(name)
-    assert healed.ok
-    assert healed.copies == len(where)
+    repaired = store.repair(name)
+    assert repaired.ok
+    assert repaired.copies == len(where)
     assert store.verify(name, each_replica=True).ok
     assert not store.debts(store.version(name))
     column = table.column_names[TILE]

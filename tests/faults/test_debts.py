@@ -18,7 +18,7 @@ from millrace.store.manifest import ChunkRef
 from tests.faults.checker import BOTH, Expected
 from tests.faults.conftest import Judge, at, stored_on, wait_for
 from tests.faults.gates import Gates
-from tests.faults.loads import APPEND, CHUNKS, ROWS, SMALL, down_for, healed, impatient, load, without_hints
+from tests.faults.loads import APPEND, CHUNKS, ROWS, SMALL, down_for, impatient, load, repaired, without_hints
 
 PATIENCE_S = 5.0
 
@@ -106,7 +106,7 @@ def test_the_other_node_dying_before_the_debt_is_paid_ends_in_named_errors_and_l
             tell(f"the slowest error after {slowest_s:.1f} s")
     judge(expected, fired=fired, ways=[BOTH, one])
     with Store.connect(settings) as store:
-        healed(store)
+        repaired(store)
         assert not store.debts(store.version(new))
     judge(expected, fired=fired)
 
@@ -115,7 +115,7 @@ def test_the_other_node_dying_before_the_debt_is_paid_ends_in_named_errors_and_l
 def test_a_load_under_which_a_node_comes_back_pays_what_it_owes_before_it_publishes(
     both_up: Stack, store: Store, settings: Settings, parquet: Any, name: str, gates: Gates, judge: Judge
 ) -> None:
-    """Nobody calls heal, and node 1 keeps nothing for node 2: what that lacks, only the load itself can bring it."""
+    """Nobody calls repair, and node 1 keeps nothing for node 2: what that lacks, only the load itself can bring it."""
     source, table = parquet(ROWS)
     two = settings.cassandra.contact_points[1]
     leaves, returns = gates.gate(name, "chunk", 10), gates.gate(name, "chunk", 16)

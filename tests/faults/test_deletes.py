@@ -141,5 +141,5 @@ def test_a_deletion_is_not_taken_back_while_a_node_is_down_and_is_when_it_is_the
     both_up.up(["cassandra"])
     with Store.connect(settings) as again:
         assert again.undelete(f"{name}@{new.version}").latest
-        again.heal(name)
+        again.repair(name)
     judge({name: Expected({old.version: table, new.version: more_table}, latest=new.version)}, fired=True)

@@ -119,7 +119,7 @@ def test_two_nodes_join_under_a_load_and_a_reader_and_take_their_share(
 
         grown.up([dead])
         wait_for("the dead node up for the driver", lambda: not store.cassandra.down())
-        wait_for("healing", lambda: store.heal().ok)
+        wait_for("repairing", lambda: store.repair().ok)
         assert store.verify("degraded", each_replica=True).ok
 
 

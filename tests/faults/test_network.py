@@ -17,7 +17,7 @@ from millrace.store.session import CassandraSession
 from tests.faults.checker import Expected
 from tests.faults.conftest import Judge, wait_for
 from tests.faults.gates import Gates
-from tests.faults.loads import ROWS, SMALL, healed
+from tests.faults.loads import ROWS, SMALL, repaired
 from tests.faults.proxy import Proxies, Translator, through
 
 Load = Callable[[str, str, LoadOptions], LoadReport]
@@ -49,7 +49,7 @@ def test_latency_slows_a_load_and_a_read_and_fails_neither(
     report = through_proxies.load(name, source, SMALL)
     assert through_proxies.dataset(name).to_table().equals(table)
     fired = all(toxics.delayed > 10 for toxics in proxies.toxics.values())
-    healed(store)
+    repaired(store)
     judge({name: Expected({report.version: table}, latest=report.version)}, fired=fired)
 
 
@@ -64,7 +64,7 @@ def test_connections_that_are_reset_again_and_again_fail_no_load(
     assert through_proxies.dataset(name).to_table().equals(table)
     fired = proxies.toxics[victim].resets > 0 and report.retries > 0
     print(f"{proxies.toxics[victim].resets} resets, {report.retries} retries")
-    healed(store)
+    repaired(store)
     judge({name: Expected({report.version: table}, latest=report.version)}, fired=fired)
 
 
@@ -96,6 +96,6 @@ def test_answers_that_are_lost_double_nothing_and_lose_nothing(
             proxies.cut(address)  # what comes next would stand in the middle of an answer
         report = loading.result(120)
     assert report.retries > 0
-    healed(store)
+    repaired(store)
     fired = all(proxies.toxics[address].lost_bytes for address in lossy)
     judge({name: Expected({report.version: table}, latest=report.version)}, fired=fired)

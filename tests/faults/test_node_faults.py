@@ -27,10 +27,10 @@ from tests.faults.loads import (
     SEED,
     appends_at_once,
     every,
-    healed,
     impatient,
     load,
     reading,
+    repaired,
     slowly,
 )
 
@@ -94,12 +94,12 @@ def test_a_node_killed_at_each_point_of_a_load_and_then_the_other_one(
     judge(expected, fired=fired and met, ways=[alone[0]])
     assert read_alone(settings, f"{name}_50", 0, tmp_path).equals(table)
     assert store.dataset(f"{name}_50").degraded
-    for refused in (store.heal, store.fsck, lambda: store.delete(f"{name}_50"), lambda: store.prune(f"{name}_50", 1)):
+    for refused in (store.repair, store.fsck, lambda: store.delete(f"{name}_50"), lambda: store.prune(f"{name}_50", 1)):
         with pytest.raises(StoreUnavailableError, match=f"needs every node, {alone[1]} is down"):
             refused()
 
     both_up.up(["cassandra"])
-    healed(store)
+    repaired(store)
     assert not any(store.debts(store.version(each)) for each in expected)
     judge(expected, fired=fired)
     assert all(store.verify(each, each_replica=True).ok for each in expected)
@@ -155,7 +155,7 @@ def test_a_node_frozen_under_a_load_and_a_reader_stops_neither(
     assert report.retries > 0
     expected = every({name: table, f"{name}_read": table}, {name: report.version, f"{name}_read": before.version})
     both_up.up(["cassandra"])
-    healed(store)
+    repaired(store)
     judge(expected, fired=gates.single(name) > 0 and took_s < 60)
 
 
@@ -188,7 +188,7 @@ def test_a_flapping_node_fails_no_load(
         report = loading.result()
     tell(f"{flaps} times (seed {SEED}), longest pause {gates.longest_pause_s(name):.2f} s")
     both_up.up(["cassandra"])
-    healed(store)
+    repaired(store)
     judge({name: Expected({report.version: table}, latest=report.version)}, fired=flaps > 0 and report.retries > 0)
 
 
@@ -227,7 +227,7 @@ def test_a_rolling_restart_fails_no_load_and_no_read(
             reader.goes_on()
     pause_s = max(gates.longest_pause_s(report.dataset) for report in made)
     tell(f"{len(made)} loads, longest pause {pause_s:.2f} s, longest read {reader.longest_s:.2f} s")
-    healed(store)
+    repaired(store)
     labels = {report.dataset: report.version for report in made} | {f"{name}_read": before.version}
     judge(every(dict.fromkeys(labels, table), labels), fired=any(map(gates.single, labels)))
 

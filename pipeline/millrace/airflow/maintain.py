@@ -15,17 +15,17 @@ from millrace.errors import ChunkError, ChunkMissingError
 if TYPE_CHECKING:
     from millrace.api import Store
 
-__all__ = ["fsck", "heal", "prune", "verify"]
+__all__ = ["fsck", "repair", "prune", "verify"]
 
 _LISTED = 100
 
 logger = logging.getLogger(__name__)
 
 
-def heal(params: Mapping[str, Any]) -> dict[str, Any]:
+def repair(params: Mapping[str, Any]) -> dict[str, Any]:
     """Brings everything on record as being on one node to two; fails when something is still owed afterwards."""
-    with step("heal", dataset=params.get("dataset") or "") as (store, task):
-        report = store.heal(params.get("dataset"), task=task)
+    with step("repair", dataset=params.get("dataset") or "") as (store, task):
+        report = store.repair(params.get("dataset"), task=task)
         said = _plain(report.to_json(), "problems")
         if not report.ok:
             first = report.problems[0]["message"] if report.problems else "see the log"
@@ -49,7 +49,7 @@ def verify(params: Mapping[str, Any]) -> dict[str, Any]:
                 logger.error("%s", problem["message"])
             passes = {"ChunkMissingError", "StoreUnavailableError", "StoreTimeoutError"}
             kind = ChunkMissingError if all(p["error"] in passes for p in problems) else ChunkError
-            raise kind(f"{sums['bad']} copies are wrong or missing: {problems[0]['message']}", hint="millrace heal")
+            raise kind(f"{sums['bad']} copies are wrong or missing: {problems[0]['message']}", hint="millrace repair")
         task.message(f"{sums['rows']:,} rows verified, of the newest version of each dataset")
     return sums
 

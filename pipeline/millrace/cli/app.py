@@ -36,7 +36,7 @@ COMMANDS: Final = {
     "untag": "millrace.cli.untag",
     "read": "millrace.cli.read",
     "verify": "millrace.cli.verify",
-    "heal": "millrace.cli.heal",
+    "repair": "millrace.cli.repair",
     "delete": "millrace.cli.delete",
     "undelete": "millrace.cli.undelete",
     "prune": "millrace.cli.prune",

@@ -26,7 +26,7 @@ def command(
     """Find what dead loads and deleted versions left, and what a version names and a node lacks: rows, pages, chunks.
 
     Removes nothing unless told to (--delete), and then only what no version, reader or running load needs. Exit code 1
-    when a node lacks something, which is put on record: millrace heal brings it there. Chunks are looked for by their
+    when a node lacks something, which is put on record: millrace repair brings it there. Chunks are looked for by their
     keys; whether they are intact takes reading them (millrace verify --each-replica). Refused while a node is down.
 
     JSON: as for delete; each of lacking has dataset, version, node, what, writer and bucket.

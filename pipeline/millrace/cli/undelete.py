@@ -25,7 +25,7 @@ def command(invocation: Invocation, /, name: str, dry_run: bool) -> None:
     sweep has marked for removal, for what its own load withdrew, and while a node is down.
 
     JSON: dataset, version, deleted_at, latest (it is the latest version now), merges_with (other appends to the same
-    data, with which the next append or heal merges it), dry_run.
+    data, with which the next append or repair merges it), dry_run.
 
     \b
     Example:
@@ -43,4 +43,4 @@ def command(invocation: Invocation, /, name: str, dry_run: bool) -> None:
         invocation.answer(report.to_json(), lambda: print_facts(facts, title=report.reference))
         if report.merges_with:
             others = ", ".join(report.merges_with)
-            warn(f"the next append or heal merges the rows of {report.reference} with those of {others}")
+            warn(f"the next append or repair merges the rows of {report.reference} with those of {others}")

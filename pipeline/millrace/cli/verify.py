@@ -24,7 +24,7 @@ def command(context: click.Context, invocation: Invocation, /, name: str, each_r
     """Read every chunk of a version again and check it against its checksums; exit code 1 when one is wrong.
 
     With --each-replica the version's pages and rows are compared on each node, too; what one lacks or holds damaged is
-    put on record, and millrace heal brings it there from the other node.
+    put on record, and millrace repair brings it there from the other node.
 
     JSON: reference, ok, chunks, copies, rows, stored_bytes, bad, each_replica, owed (writer and bucket, put on record),
     problems (the first 100).

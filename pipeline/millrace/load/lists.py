@@ -11,7 +11,7 @@ from isal import isal_zlib
 
 from millrace.chunks import cast_batch, merge_stats, stats_schema
 from millrace.store.catalogue import Catalogue
-from millrace.store.ledger import Ledger
+from millrace.store.catalogue_writer import CatalogueWriter
 from millrace.store.manifest import PageRef
 from millrace.store.page_list import INLINE_PAGES, ListRef, encode_list, list_pages_max, pack
 from millrace.store.version import Version
@@ -48,13 +48,13 @@ class Listing:
 
 
 def write_lists(
-    catalogue: Catalogue, ledger: Ledger, dataset: str, label: str, schema: pa.Schema, listing: Listing
+    catalogue: Catalogue, ledger: CatalogueWriter, dataset: str, label: str, schema: pa.Schema, listing: Listing
 ) -> tuple[bytes, bytes, int]:
     """Schema and page list as a version's row holds them (or points at), and the replicas proven for both.
 
     What is written depends on the arguments alone. Pages whose statistics are not known are read for them.
     """
-    schema_blob, schema_replicas = ledger.spill(dataset, label, _SCHEMA_PAGE, _packed(schema.serialize()))
+    schema_blob, schema_replicas = ledger.store_out_of_line(dataset, label, _SCHEMA_PAGE, _packed(schema.serialize()))
     proven = [schema_replicas]
     lists, pages = list(listing.lists), listing.pages
     if lists or len(pages) > INLINE_PAGES:
@@ -67,7 +67,7 @@ def write_lists(
             lists.append(ListRef(writer, _PAGES_PAGE, len(some), checksum))
             proven.append(replicas)
         pages = ()
-    pages_blob, list_replicas = ledger.spill(dataset, label, _LIST_PAGE, pack(lists, pages))
+    pages_blob, list_replicas = ledger.store_out_of_line(dataset, label, _LIST_PAGE, pack(lists, pages))
     return schema_blob, pages_blob, min(*proven, list_replicas)
 
 

@@ -15,10 +15,10 @@ from millrace.load.lists import Listing, sums, write_lists
 from millrace.load.repeats import check_added_paths
 from millrace.sources import merge_schemas
 from millrace.store.catalogue import Catalogue
-from millrace.store.ledger import Ledger
+from millrace.store.catalogue_writer import CatalogueWriter
 from millrace.store.manifest import PageRef
 from millrace.store.page_list import ListRef
-from millrace.store.version import DELETED, PAGES_BUCKET, PUBLISHER, WITHDRAWN, Version, WriterRow
+from millrace.store.version import DELETED, PAGES_BUCKET, PUBLISHER, WITHDRAWN, LoadAttempt, Version
 
 __all__ = ["merge_siblings"]
 
@@ -27,11 +27,11 @@ _MERGED_AT_ONCE = 256
 """A version's row names what it merged, and stays under 16 KB: 600 appends that missed each other take three merges."""
 
 
-def merge_siblings(catalogue: Catalogue, ledger: Ledger, version: Version) -> Version:
+def merge_siblings(catalogue: Catalogue, ledger: CatalogueWriter, version: Version) -> Version:
     """The version that holds everything appended to the same data as ``version``; itself when nothing is beside it.
 
     Both of two who append at once have written their rows before they read, so at least one sees the other. Where
-    neither could (each knew another node only), whoever comes next does: the next append, or ``heal``. Identity and
+    neither could (each knew another node only), whoever comes next does: the next append, or ``repair``. Identity and
     content of a merge are a function of the set of what it merges, and the identity also of how often that merge was
     withdrawn before: two who both see it write the same version.
     """
@@ -64,7 +64,7 @@ def merge_siblings(catalogue: Catalogue, ledger: Ledger, version: Version) -> Ve
 
 
 def _merge(
-    catalogue: Catalogue, ledger: Ledger, siblings: Sequence[Version], every: Sequence[Version]
+    catalogue: Catalogue, ledger: CatalogueWriter, siblings: Sequence[Version], every: Sequence[Version]
 ) -> Version | None:
     """The merge, published now, or there already (and perhaps deleted); None where a part was deleted meanwhile."""
     labels = [sibling.label for sibling in siblings]
@@ -75,7 +75,7 @@ def _merge(
     label = f"{number}-{identity}"
     publisher = uuid5(NAMESPACE_OID, f"{dataset}@{label}")
     run = f"merge of {len(labels)} versions: {labels[0]} to {labels[-1]}"
-    row = WriterRow(dataset, publisher, run, "", PUBLISHER, 1, label, "", datetime.now(UTC))
+    row = LoadAttempt(dataset, publisher, run, "", PUBLISHER, 1, label, "", datetime.now(UTC))
     ledger.begin_writer(row)
     # Who deletes looks for living writers after it has marked, and this looks for marks after its row is written:
     # of the two, at least one sees the other.
@@ -99,7 +99,7 @@ def _merge(
     listing = _shared(catalogue, [Listing.of(catalogue, sibling) for sibling in whole], pages)
     schema_blob, pages_blob, replicas = write_lists(catalogue, ledger, dataset, label, schema, listing)
     if replicas < 2:
-        ledger.note_debt(dataset, publisher, PAGES_BUCKET, 0)
+        ledger.record_under_replicated(dataset, publisher, PAGES_BUCKET, 0)
     merged = Version(
         dataset=dataset,
         number=number,

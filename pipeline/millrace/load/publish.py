@@ -25,14 +25,14 @@ from millrace.load.split import SplitResult
 from millrace.notebook import html_table
 from millrace.sources import STANDARD_INPUT, Content, SourceWarning, distinct, merge_schemas
 from millrace.store.catalogue import Catalogue
-from millrace.store.ledger import Ledger
+from millrace.store.catalogue_writer import CatalogueWriter
 from millrace.store.manifest import PageRef
 from millrace.store.version import (
     CATALOGUE_BUCKET,
     PAGES_BUCKET,
     PUBLISHER,
+    LoadAttempt,
     Version,
-    WriterRow,
     bounded_facts,
     layout_setting,
 )
@@ -101,7 +101,7 @@ class LoadReport:
 
     @property
     def degraded(self) -> bool:
-        """Something is on one node only; ``millrace heal`` mends it."""
+        """Something is on one node only; ``millrace repair`` mends it."""
         return self.replicas < 2
 
     @property
@@ -117,7 +117,7 @@ class LoadReport:
 
 def publish(
     catalogue: Catalogue,
-    ledger: Ledger,
+    ledger: CatalogueWriter,
     writes: ReplicatedWriter,
     plan: LoadPlan,
     results: Sequence[SplitResult],
@@ -127,7 +127,7 @@ def publish(
     """All or nothing: readers see the whole version afterwards, or, when this raises, none of it.
 
     Publishing the same plan again is the same version. What was published since the plan was made is followed, never
-    passed over: see ``_following``. Raises ``StoreError`` when the results are not those of every split, once,
+    passed over: see ``_rebase``. Raises ``StoreError`` when the results are not those of every split, once,
     ``ChunkMissingError`` when a manifest page that a split promised is not there, ``SourceTypeError`` when the data
     to append to was replaced by other columns, and ``VersionNotFoundError`` when the version was deleted meanwhile.
     """
@@ -139,14 +139,14 @@ def publish(
     version, replicas = published(catalogue, plan, every), 2
     own = [page for result in ordered for page in promised_pages(catalogue, plan, result)]
     if version is None:
-        plan, version, replicas = _made_latest(catalogue, ledger, plan, every, ordered, own)
+        plan, version, replicas = _publish_with_retry(catalogue, ledger, plan, every, ordered, own)
     if plan.mode == "append":
         version = merge_siblings(catalogue, ledger, version)
     # A node that was down already when this began is lost to nobody here, and what is written says so.
     if writes.losses or writes.stats.degraded:
         _note_the_end(ledger, version, written, {row.writer: row.buckets for row in catalogue.writers(plan.dataset)})
         replicas = 1
-    # As on record: what a resumed attempt left is owed, too, and what was healed meanwhile is not.
+    # As on record: what a resumed attempt left is owed, too, and what was repaired meanwhile is not.
     debts = catalogue.debts(plan.dataset, {page.writer for page in own} | {version.writer})
     owed = sum(max(1, debt.chunks) for debt in debts)
     rows = sum(page.rows for page in own)
@@ -197,19 +197,19 @@ def with_state(catalogue: Catalogue, report: LoadReport) -> LoadReport:
     return replace(report, warnings=(*found, *report.warnings))
 
 
-def _note_the_end(ledger: Ledger, version: Version, written: set[UUID], buckets: dict[UUID, int]) -> None:
+def _note_the_end(ledger: CatalogueWriter, version: Version, written: set[UUID], buckets: dict[UUID, int]) -> None:
     """A node was lost while the version was published: the last that it acknowledged may not be on it."""
-    ledger.note_debt(version.dataset, version.writer, CATALOGUE_BUCKET, 0)
-    ledger.note_debt(version.dataset, version.writer, PAGES_BUCKET, 0)
+    ledger.record_under_replicated(version.dataset, version.writer, CATALOGUE_BUCKET, 0)
+    ledger.record_under_replicated(version.dataset, version.writer, PAGES_BUCKET, 0)
     for writer in written:
         last = buckets.get(writer, 0)
         for bucket in (CATALOGUE_BUCKET, PAGES_BUCKET, *range(max(0, last - _LAST_BUCKETS), last)):
-            ledger.note_debt(version.dataset, writer, bucket, 0)
+            ledger.record_under_replicated(version.dataset, writer, bucket, 0)
 
 
-def _made_latest(
+def _publish_with_retry(
     catalogue: Catalogue,
-    ledger: Ledger,
+    ledger: CatalogueWriter,
     plan: LoadPlan,
     every: Sequence[Version],
     ordered: Sequence[SplitResult],
@@ -222,20 +222,20 @@ def _made_latest(
     """
     before: Version | None = None
     for _ in range(_ROUNDS):
-        plan = _following(catalogue, plan, every)
+        plan = _rebase(catalogue, plan, every)
         if before is not None:
             plan = replace(plan, number=max(plan.number, before.number + 1))
         version, replicas = _written(catalogue, ledger, plan, ordered, own)
         if before is not None:
             ledger.withdraw(before)
         every = [other for other in catalogue.every_version(plan.dataset) if other.label != version.label]
-        if not _is_passed_over(version, every):
+        if not _is_superseded(version, every):
             break
         before = version
     return plan, version, replicas
 
 
-def _is_passed_over(version: Version, others: Sequence[Version]) -> bool:
+def _is_superseded(version: Version, others: Sequence[Version]) -> bool:
     """Whether an older line goes on beside this ``replace`` as the latest, or a ``replace`` beside this append."""
     visible = [other for other in others if other.deleted_at is None]
     if version.mode == "replace":
@@ -248,7 +248,11 @@ def _is_passed_over(version: Version, others: Sequence[Version]) -> bool:
 
 
 def _written(
-    catalogue: Catalogue, ledger: Ledger, plan: LoadPlan, ordered: Sequence[SplitResult], own: Sequence[PageRef]
+    catalogue: Catalogue,
+    ledger: CatalogueWriter,
+    plan: LoadPlan,
+    ordered: Sequence[SplitResult],
+    own: Sequence[PageRef],
 ) -> tuple[Version, int]:
     """Writes the version's row, and takes it back (``ChunkMissingError``) where something that it names was swept."""
     written = {result.writer for result in ordered} | {w for result in ordered for w, _, _ in result.inherited}
@@ -294,7 +298,7 @@ def _shared_schema(
     return wide
 
 
-def _following(catalogue: Catalogue, plan: LoadPlan, every: Sequence[Version]) -> LoadPlan:
+def _rebase(catalogue: Catalogue, plan: LoadPlan, every: Sequence[Version]) -> LoadPlan:
     """The plan behind what was published since it was made, where its version would not be, or not lead to, the latest.
 
     A ``replace`` follows whatever is the latest now. An append stays beside other appends to the same data, which are
@@ -315,8 +319,8 @@ def _following(catalogue: Catalogue, plan: LoadPlan, every: Sequence[Version]) -
     return replace(plan, parent=latest.label, number=max(plan.number, every[0].number + 1))
 
 
-def _publisher_row(plan: LoadPlan, version: Version) -> WriterRow:
-    return WriterRow(
+def _publisher_row(plan: LoadPlan, version: Version) -> LoadAttempt:
+    return LoadAttempt(
         plan.dataset, version.writer, plan.run, plan.fingerprint, PUBLISHER, 1, version.label, "", version.committed_at
     )
 
@@ -334,7 +338,7 @@ def _content(plan: LoadPlan, ordered: Sequence[SplitResult]) -> dict[str, str]:
 
 def _version(
     catalogue: Catalogue,
-    ledger: Ledger,
+    ledger: CatalogueWriter,
     plan: LoadPlan,
     base: Version | None,
     own: Sequence[PageRef],
@@ -350,7 +354,7 @@ def _version(
         parent = catalogue.resolve(plan.dataset, selector_of(plan.parent))
         now = max(now, parent.committed_at)  # a commit time is never earlier than the parent's
         root = root_of(parent) if plan.mode == "append" else root
-    row = WriterRow(
+    row = LoadAttempt(
         plan.dataset, publisher, plan.run, plan.fingerprint, PUBLISHER, 1, plan.label, "", datetime.now(UTC)
     )
     ledger.begin_writer(row)
@@ -364,7 +368,7 @@ def _version(
     listing = listing.followed_by(own)
     schema_blob, pages_blob, replicas = write_lists(catalogue, ledger, plan.dataset, plan.label, schema, listing)
     if replicas < 2:
-        ledger.note_debt(plan.dataset, publisher, PAGES_BUCKET, 0)
+        ledger.record_under_replicated(plan.dataset, publisher, PAGES_BUCKET, 0)
     return Version(
         dataset=plan.dataset,
         number=plan.number,

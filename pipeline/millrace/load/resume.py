@@ -28,14 +28,14 @@ from millrace.store.catalogue import Catalogue
 from millrace.store.chunk_reader import ChunkReader
 from millrace.store.manifest import ChunkRef, PageRef
 from millrace.store.session import CassandraSession
-from millrace.store.version import WriterRow
+from millrace.store.version import LoadAttempt
 from millrace.verify import VerifyReport, verify_chunks
 
-__all__ = ["LeftWhole", "after_kept", "left_whole", "unfinished_run"]
+__all__ = ["ResumePoint", "skip_written_rows", "find_resume_point", "unfinished_run"]
 
 
 @dataclass(frozen=True, slots=True)
-class LeftWhole:
+class ResumePoint:
     """Pages of earlier attempts that name the first ``rows`` rows of a split, every chunk there and intact."""
 
     pages: tuple[PageRef, ...] = field(default=())
@@ -57,7 +57,7 @@ class LeftWhole:
         return tuple(ranges)
 
 
-def left_whole(cassandra: CassandraSession, row: WriterRow, *, task: Task) -> LeftWhole:
+def find_resume_point(cassandra: CassandraSession, row: LoadAttempt, *, task: Task) -> ResumePoint:
     """What earlier attempts of the same run, plan and split left, as far as it goes from the first row without a gap.
 
     Where pages of several attempts overlap, those that lead furthest count. Every chunk of them is read back and
@@ -79,7 +79,7 @@ def left_whole(cassandra: CassandraSession, row: WriterRow, *, task: Task) -> Le
                 start += page.rows
     path = _furthest(pages)
     if not path:
-        return LeftWhole()
+        return ResumePoint()
     task.phase("check what is there")
     reader = ChunkReader(cassandra)
     kept: list[PageRef] = []
@@ -87,11 +87,11 @@ def left_whole(cassandra: CassandraSession, row: WriterRow, *, task: Task) -> Le
         if not _intact(catalogue, reader, row.dataset, page):
             break
         kept.append(page)
-    return LeftWhole(tuple(kept))
+    return ResumePoint(tuple(kept))
 
 
-def after_kept(
-    cassandra: CassandraSession, plan: LoadPlan, kept: LeftWhole, batches: Iterable[pa.RecordBatch]
+def skip_written_rows(
+    cassandra: CassandraSession, plan: LoadPlan, kept: ResumePoint, batches: Iterable[pa.RecordBatch]
 ) -> Iterator[pa.RecordBatch]:
     """The batches without the rows that are kept; raises ``SourceChangedError`` where those are not what is stored.
 

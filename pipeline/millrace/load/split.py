@@ -18,7 +18,7 @@ from millrace.chunks import Chunk, RowGroup, RowGrouper, encode_row_group
 from millrace.errors import StoreError
 from millrace.load.memory import loader_memory
 from millrace.load.plan import LoadPlan
-from millrace.load.resume import LeftWhole, after_kept, left_whole
+from millrace.load.resume import ResumePoint, find_resume_point, skip_written_rows
 from millrace.progress import Task, null_task
 from millrace.settings import Settings
 from millrace.sources import Content, SourceWarning, SplitReader, distinct, open_source, open_split
@@ -26,9 +26,9 @@ from millrace.sources.parallel import worker_count
 from millrace.store.catalogue import Catalogue
 from millrace.store.chunk_reader import ChunkReader
 from millrace.store.chunk_writer import ChunkWriter
-from millrace.store.heal import Healer, HealReport
+from millrace.store.repair import RepairReport, ReplicaRepair
 from millrace.store.session import CassandraSession
-from millrace.store.version import WriterRow
+from millrace.store.version import LoadAttempt
 from millrace.store.writer import ReplicatedWriter
 
 __all__ = ["ENCODE_BYTES_MAX", "SplitResult", "encoded_chunks", "load_split", "task_unit"]
@@ -120,7 +120,7 @@ def load_split(
     at most ``ENCODE_BYTES_MAX`` of raw row groups, ``window_bytes`` of stored chunks, and the source's blocks.
     Raises ``SourceError``, ``ChunkError`` or ``StoreError``; what was written then is an orphan without a version.
     """
-    row = WriterRow(
+    row = LoadAttempt(
         dataset=plan.dataset,
         writer=uuid4(),
         run=plan.run,
@@ -131,7 +131,7 @@ def load_split(
         host=socket.gethostname(),
         started=datetime.now(UTC),
     )
-    kept = left_whole(cassandra, row, task=task) if resume else LeftWhole()
+    kept = find_resume_point(cassandra, row, task=task) if resume else ResumePoint()
     row = replace(row, first_row=kept.rows)
     reader = open_source(plan.source) if split is None else open_split(plan.source, plan.source.splits[split])
     limits = settings.load
@@ -146,13 +146,13 @@ def load_split(
         reporter = _Reporter(task, chunk_writer, reader, kept.rows, by_rows=task_unit(plan, split)[0] == "rows")
         task.phase("write")
         threads = settings.load.encode_threads or worker_count()
-        for chunk in encoded_chunks(plan, after_kept(cassandra, plan, kept, reader), threads=threads):
+        for chunk in encoded_chunks(plan, skip_written_rows(cassandra, plan, kept, reader), threads=threads):
             chunk_writer.write(chunk)
             reporter.report(raw_bytes=chunk.raw_bytes, stored_bytes=chunk.stored_bytes)
         report = chunk_writer.finish()
         reporter.report()
         inherited = {page.writer for page in kept.pages}
-        owed = _heal_own(cassandra, row, inherited, report.under_replicated, task)
+        owed = _repair_own(cassandra, row, inherited, report.under_replicated, task)
         owed += chunk_writer.look_back()  # a node may have gone meanwhile, with what it had just acknowledged
     pages = [*kept.pages, *report.pages]
     return SplitResult(
@@ -172,23 +172,23 @@ def load_split(
     )
 
 
-def _heal_own(cassandra: CassandraSession, row: WriterRow, inherited: set[UUID], owed: int, task: Task) -> int:
+def _repair_own(cassandra: CassandraSession, row: LoadAttempt, inherited: set[UUID], owed: int, task: Task) -> int:
     """A load that is still running when the node is back pays its own debts, and those of the attempts it goes on with.
 
     Returns the chunks still owed.
     """
     if not (owed or inherited) or cassandra.down():
         return owed
-    task.phase("heal")
-    report = HealReport()
-    healer = Healer(cassandra, ChunkReader(cassandra))
+    task.phase("repair")
+    report = RepairReport()
+    repairer = ReplicaRepair(cassandra, ChunkReader(cassandra))
     try:
         now = datetime.now(UTC)
         others = [other for other in Catalogue(cassandra).writers(row.dataset, run=row.run) if not other.finished]
         alive = {other.writer for other in others if now - (other.last_seen or other.started) < _SEEN_WITHIN}
-        healer.writers(row.dataset, {row.writer, *inherited}, report, task=null_task(), writing=alive - {row.writer})
+        repairer.writers(row.dataset, {row.writer, *inherited}, report, task=null_task(), writing=alive - {row.writer})
     except StoreError:
-        return owed  # the node went again; millrace heal finds the notes
+        return owed  # the node went again; millrace repair finds the notes
     return 0 if report.ok else owed
 
 

@@ -45,7 +45,7 @@ Event = dict[str, Any]
 """A CloudEvent as ``json.loads`` gives it."""
 
 EVENT_TYPE: Final = "millrace.progress.v1"
-KINDS: Final = ("plan", "load", "verify", "publish", "warm", "prepare", "train", "heal", "maintain")
+KINDS: Final = ("plan", "load", "verify", "publish", "warm", "prepare", "train", "repair", "maintain")
 STATES: Final = ("queued", "running", "retrying", "succeeded", "failed", "cancelled", "skipped")
 SHOWN_STATES: Final = (*STATES, "stalled", "lost")
 """What people can see: the bridge alone adds the last two."""

@@ -16,7 +16,7 @@ _LAST_WORD_S: Final = 1.0
 
 LastWord = Callable[[float], None]
 
-_speakers: dict[int, LastWord] = {}
+_termination_callbacks: dict[int, LastWord] = {}
 _previous: Any = signal.SIG_DFL
 _installed_in: int | None = None
 
@@ -31,7 +31,7 @@ def watch(key: int, last_word: LastWord) -> None:
     global _previous, _installed_in
     if threading.current_thread() is not threading.main_thread():
         return
-    _speakers[key] = last_word
+    _termination_callbacks[key] = last_word
     if _installed_in == os.getpid() and signal.getsignal(signal.SIGTERM) is _on_sigterm:
         return
     standing = signal.getsignal(signal.SIGTERM)
@@ -45,8 +45,8 @@ def watch(key: int, last_word: LastWord) -> None:
 def unwatch(key: int) -> None:
     """Take ``key`` back; the last one restores the handler that stood before, if ours still stands."""
     global _installed_in
-    _speakers.pop(key, None)
-    if _speakers or threading.current_thread() is not threading.main_thread():
+    _termination_callbacks.pop(key, None)
+    if _termination_callbacks or threading.current_thread() is not threading.main_thread():
         return
     if _installed_in is not None and signal.getsignal(signal.SIGTERM) is _on_sigterm:
         signal.signal(signal.SIGTERM, _previous)
@@ -58,7 +58,7 @@ def _on_sigterm(number: int, frame: FrameType | None) -> None:
         _previous(number, frame)
     # A forked child inherits the handler but not the tasks: they are its parent's.
     if _installed_in == os.getpid():
-        speakers = list(_speakers.values())
+        speakers = list(_termination_callbacks.values())
         for last_word in speakers:
             last_word(_LAST_WORD_S / len(speakers))
     if not callable(_previous):

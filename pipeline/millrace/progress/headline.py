@@ -24,7 +24,7 @@ _BY_DAG: Final = {
     "train": "train",
     "warm": "warm",
 }
-_BY_KIND: Final = {"heal": "repair", "maintain": "maintenance", "plan": "load", "publish": "load"}
+_BY_KIND: Final = {"repair": "repair", "maintain": "maintenance", "plan": "load", "publish": "load"}
 _STEPS: Final = {"plan": "planning", "verify": "verifying", "publish": "publishing", "warm": "warming the cache"}
 _TOLD_BY_MESSAGE: Final = frozenset({"warm", "maintenance", "repair", "verify"})
 """Work whose steps say at their end how it came out."""

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from millrace.progress.event import ATTEMPT_OVER, TERMINAL_STATES, Event
 
-__all__ = ["Attempt", "Heard", "Picture", "RunKey", "TaskKey", "TaskState", "Verdict", "unix_s", "voice_of"]
+__all__ = ["Attempt", "Heard", "RunStates", "RunKey", "TaskKey", "TaskState", "Verdict", "unix_s", "producer_role"]
 
 RunKey = tuple[str, str]
 TaskKey = tuple[str, str, str, int]
@@ -29,7 +29,7 @@ Verdict = Literal["new", "stale", "late"]
 Voice = Literal["reporter", "airflow", "curves"]
 
 
-def voice_of(source: str) -> Voice:
+def producer_role(source: str) -> Voice:
     """Who speaks: the work itself, Airflow about it, or the work's curves."""
     return "curves" if source.endswith("/curves") else "airflow" if source.endswith("/airflow") else "reporter"
 
@@ -130,7 +130,7 @@ class _Run:
     tasks: dict[TaskKey, dict[int, Attempt]] = field(default_factory=dict)
 
 
-class Picture:
+class RunStates:
     """The newest word of every source, and the state of every task that follows from them.
 
     Events of one run must come in the order in which they lie in their partition; runs may interleave in any
@@ -165,7 +165,7 @@ class Picture:
             run.leaves.add(data["task_id"])
         key: TaskKey = (data["dag_id"], data["run_id"], data["task_id"], data["map_index"])
         attempts = run.tasks.setdefault(key, {})
-        _hear(attempts.setdefault(data["attempt"], Attempt(data["attempt"])), voice_of(source), heard)
+        _hear(attempts.setdefault(data["attempt"], Attempt(data["attempt"])), producer_role(source), heard)
         return "new"
 
     def attempt(self, data: dict[str, Any]) -> Attempt | None:
@@ -276,7 +276,7 @@ def _said_before(word: Heard, first: Heard) -> bool:
 
 def _said_last_word(before: Heard, attempt: Attempt | None, data: dict[str, Any]) -> bool:
     if before.state in TERMINAL_STATES:
-        of_airflow = voice_of(before.source) == "airflow"
+        of_airflow = producer_role(before.source) == "airflow"
         return not of_airflow or before.bound or (attempt is not None and attempt.begun and not before.void)
     # After retrying only an end means anything: Airflow may find that no attempt is left after all.
     return before.state in ATTEMPT_OVER and data.get("state") not in TERMINAL_STATES

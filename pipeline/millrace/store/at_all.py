@@ -12,7 +12,7 @@ from cassandra import ConsistencyLevel
 from millrace.errors import StoreError, StoreUnavailableError
 from millrace.store.catalogue import Catalogue
 from millrace.store.session import CassandraSession
-from millrace.store.version import CATALOGUE_BUCKET, WITHDRAWN, Version, WriterRow
+from millrace.store.version import CATALOGUE_BUCKET, WITHDRAWN, LoadAttempt, Version
 
 __all__ = ["AtAll"]
 
@@ -66,7 +66,7 @@ class AtAll:
         if CATALOGUE_BUCKET in self._owed(dataset):
             raise StoreError(
                 f"{dataset} has catalogue rows on one node only, so {self.undone}",
-                hint=f"millrace heal {dataset} first",
+                hint=f"millrace repair {dataset} first",
                 dataset=dataset,
             )
 
@@ -86,7 +86,7 @@ class AtAll:
                 rows = self._rows(f"{query} WHERE dataset = ? AND writer = ?", (dataset, writer.writer))
                 yield from [row.bucket for row in rows]
 
-    def _writers(self, dataset: str) -> list[WriterRow]:
+    def _writers(self, dataset: str) -> list[LoadAttempt]:
         return self._catalogue.writers(dataset, rows=self._rows)
 
     def _rows(self, query: str, values: tuple[Any, ...]) -> list[Any]:

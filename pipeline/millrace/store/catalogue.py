@@ -23,11 +23,11 @@ from millrace.names import VersionSelector
 from millrace.store.page_reader import PageReader
 from millrace.store.selection import select
 from millrace.store.session import CassandraSession
-from millrace.store.version import Debt, Version, WriterRow
+from millrace.store.version import LoadAttempt, UnderReplicated, Version
 
-__all__ = ["SHELF", "Catalogue"]
+__all__ = ["ALL_DATASETS_PARTITION", "Catalogue"]
 
-SHELF = 0
+ALL_DATASETS_PARTITION = 0
 _ONE_VERSION = "WHERE dataset = ? AND number = ? AND hex = ?"
 Rows = Callable[[str, tuple[Any, ...]], list[Any]]
 _FIRST_VERSIONS = 8
@@ -49,7 +49,7 @@ def _is_mark(row: Any) -> bool:
 
 
 class Catalogue(PageReader):
-    """Reads the catalogue. Reads say whether they were ``degraded``; what is written goes through the ``Ledger``."""
+    """Read the catalogue. Reads say whether they were ``degraded``. ``CatalogueWriter`` writes it."""
 
     def __init__(self, cassandra: CassandraSession, *, strict: bool = False) -> None:
         """``strict``: what would be degraded raises ``StoreUnavailableError`` instead."""
@@ -59,7 +59,7 @@ class Catalogue(PageReader):
 
     def names(self) -> list[str]:
         """Every dataset that was ever published here, by name."""
-        rows = self.rows("SELECT dataset FROM {ks}.datasets WHERE shelf = ?", (SHELF,))
+        rows = self.rows("SELECT dataset FROM {ks}.datasets WHERE shelf = ?", (ALL_DATASETS_PARTITION,))
         return [row.dataset for row in rows]
 
     def versions(self, dataset: str) -> list[Version]:
@@ -194,14 +194,14 @@ class Catalogue(PageReader):
             version=version.label,
         )
 
-    def writers(self, dataset: str, *, run: str | None = None, rows: Rows | None = None) -> list[WriterRow]:
+    def writers(self, dataset: str, *, run: str | None = None, rows: Rows | None = None) -> list[LoadAttempt]:
         """What every attempt said about itself, of one run or of all."""
         found = (rows or self.rows)(
             "SELECT writer, run, fingerprint, split, attempt, first_row, version, host, started, last_seen, buckets, "
             "finished FROM {ks}.writers WHERE dataset = ?",
             (dataset,),
         )
-        return [WriterRow.from_row(dataset, row) for row in found if run is None or row.run == run]
+        return [LoadAttempt.from_row(dataset, row) for row in found if run is None or row.run == run]
 
     def tags(self, dataset: str) -> list[tuple[str, int, str]]:
         """Every tag of a dataset: its name, and number and hex of the version that it names.
@@ -211,14 +211,14 @@ class Catalogue(PageReader):
         rows = self.rows("SELECT tag, number, hex FROM {ks}.tags WHERE dataset = ?", (dataset,))
         return [(row.tag, row.number, row.hex) for row in rows if row.number]
 
-    def debts(self, dataset: str, writers: Set[UUID]) -> list[Debt]:
+    def debts(self, dataset: str, writers: Set[UUID]) -> list[UnderReplicated]:
         """What is on record as being on one node only, for these writers."""
         if len(writers) > _WRITERS_ASKED_FOR:
             with suppress(StoreError):  # the table may be full of tombstones after a long outage
                 return self._debts_of_all(dataset, writers)
         ordered = sorted(writers)
         groups = [ordered[start : start + _DEBTS_A_REQUEST] for start in range(0, len(ordered), _DEBTS_A_REQUEST)]
-        found: list[Debt] = []
+        found: list[UnderReplicated] = []
         degraded = False
         with ThreadPoolExecutor(_DEBT_REQUESTS, thread_name_prefix="millrace-debts") as pool:
             for group, debts in zip(groups, pool.map(partial(self._debts_at_two, dataset), groups), strict=True):
@@ -231,13 +231,13 @@ class Catalogue(PageReader):
         self.degraded = degraded
         return found
 
-    def _debts_of_all(self, dataset: str, writers: Set[UUID]) -> list[Debt]:
+    def _debts_of_all(self, dataset: str, writers: Set[UUID]) -> list[UnderReplicated]:
         """The whole table, which is empty but after an outage: 5,000 partitions took 0.8 s, the table takes 0.02."""
         rows = self.rows("SELECT dataset, writer, bucket, note, chunks FROM {ks}.under_replicated", ())
         mine = (row for row in rows if row.dataset == dataset and row.writer in writers)
-        return [Debt(dataset, row.writer, row.bucket, row.note, row.chunks) for row in mine]
+        return [UnderReplicated(dataset, row.writer, row.bucket, row.note, row.chunks) for row in mine]
 
-    def _debts_at_two(self, dataset: str, writers: list[UUID]) -> list[Debt] | None:
+    def _debts_at_two(self, dataset: str, writers: list[UUID]) -> list[UnderReplicated] | None:
         """Of many writers in one request, None while a node is gone: a version of 5,000 appends has 5,000 writers."""
         if len(writers) < 2:
             return None
@@ -249,8 +249,11 @@ class Catalogue(PageReader):
         rows = self._rows_of_two(statement, hosts)
         if rows is None:
             return None
-        return [Debt(dataset, row.writer, row.bucket, row.note, row.chunks) for row in rows]
+        return [UnderReplicated(dataset, row.writer, row.bucket, row.note, row.chunks) for row in rows]
 
-    def _debts_of(self, dataset: str, writer: UUID) -> list[Debt]:
+    def _debts_of(self, dataset: str, writer: UUID) -> list[UnderReplicated]:
         query = "SELECT bucket, note, chunks FROM {ks}.under_replicated WHERE dataset = ? AND writer = ?"
-        return [Debt(dataset, writer, row.bucket, row.note, row.chunks) for row in self.rows(query, (dataset, writer))]
+        return [
+            UnderReplicated(dataset, writer, row.bucket, row.note, row.chunks)
+            for row in self.rows(query, (dataset, writer))
+        ]

@@ -13,10 +13,10 @@ import pyarrow as pa
 from cassandra.query import BatchStatement, BatchType
 
 from millrace.chunks import Chunk, without_bounds
-from millrace.store.ledger import Ledger
+from millrace.store.catalogue_writer import CatalogueWriter
 from millrace.store.manifest import PAGE_BYTES_MAX, ChunkRef, PageRef, TileRef, encode_page
 from millrace.store.session import CassandraSession
-from millrace.store.version import CATALOGUE_BUCKET, PAGES_BUCKET, WriterRow
+from millrace.store.version import CATALOGUE_BUCKET, PAGES_BUCKET, LoadAttempt
 from millrace.store.writer import Outcome, ReplicatedWriter, Write
 
 __all__ = ["ChunkWriter", "WriterReport"]
@@ -73,13 +73,13 @@ class ChunkWriter:
         self,
         cassandra: CassandraSession,
         writes: ReplicatedWriter,
-        row: WriterRow,
+        row: LoadAttempt,
         *,
         bucket_bytes: int,
     ) -> None:
         self._insert = cassandra.prepare(_INSERT)
         self._writes = writes
-        self._ledger = Ledger(cassandra, writes)
+        self._ledger = CatalogueWriter(cassandra, writes)
         self._ledger.make_ready()
         self._row = row
         self._bucket_bytes = bucket_bytes
@@ -95,7 +95,7 @@ class ChunkWriter:
         self.acknowledged_rows = 0
         self.acknowledged_chunks = 0
         self.acknowledged_bytes = 0
-        self._unsynced_s = cassandra.settings.unsynced_s
+        self._unsynced_s = cassandra.settings.commitlog_sync_window_s
         self._recent: deque[tuple[float, int]] = deque()
         self._losses_seen = 0
         # Rows and pages that are not proven to be on two nodes: debts like chunks, though nobody counts them.
@@ -149,7 +149,7 @@ class ChunkWriter:
                 if number in open_buckets:
                     open_buckets[number].one_replica += chunks  # its note is still to come
                 else:
-                    self._ledger.note_debt(self._row.dataset, self._row.writer, number, chunks)
+                    self._ledger.record_under_replicated(self._row.dataset, self._row.writer, number, chunks)
         horizon = time.monotonic() - 2 * self._unsynced_s
         while self._recent and self._recent[0][0] < horizon:
             self._recent.popleft()
@@ -226,15 +226,15 @@ class ChunkWriter:
     def _bucket_done(self, bucket: _Bucket, *, last: bool) -> None:
         noted = time.monotonic()
         if bucket.one_replica:
-            self._ledger.note_debt(self._row.dataset, self._row.writer, bucket.number, bucket.one_replica)
+            self._ledger.record_under_replicated(self._row.dataset, self._row.writer, bucket.number, bucket.one_replica)
         if not last:
             for data, checksum, sums in self._encode([bucket]):
                 self._journal -= 1
                 self._put_page(self._journal, data, checksum, sums)
                 self._held_bytes += len(data)
         if bucket.one_replica and time.monotonic() - noted > _NOTE_AGAIN_S:
-            # Frozen for so long: ``heal`` may have taken this writer for dead and cleared a note without a page.
-            self._ledger.note_debt(self._row.dataset, self._row.writer, bucket.number, bucket.one_replica)
+            # Frozen for so long: ``repair`` may have taken this writer for dead and cleared a note without a page.
+            self._ledger.record_under_replicated(self._row.dataset, self._row.writer, bucket.number, bucket.one_replica)
         self._held.append(bucket)
         if self._held_bytes >= _PAGE_FILL_BYTES:
             self._flush_page()

@@ -45,9 +45,9 @@ __all__ = [
     "NODE_LOCAL",
     "REFUSED",
     "TWO",
-    "Losses",
+    "NodeDownListener",
     "WideConnection",
-    "errors_as_ours",
+    "translate_driver_errors",
     "first_cause",
     "is_busy",
     "new_cluster",
@@ -98,7 +98,7 @@ class _Deadline:
         self._timer.cancel()
 
 
-class Losses(HostStateListener):  # type: ignore[misc]
+class NodeDownListener(HostStateListener):  # type: ignore[misc]
     """Wakes whoever waits for an answer when a connection ends or the driver gives a node up."""
 
     def __init__(self) -> None:
@@ -135,7 +135,7 @@ class WideConnection(LargeFrames):
 
     in_buffer_size = BUFFER_BYTES
     out_buffer_size = BUFFER_BYTES
-    losses: ClassVar[Losses | None] = None
+    losses: ClassVar[NodeDownListener | None] = None
 
     # While the kernel's buffer is full the driver refuses every request on the connection (ConnectionBusy) and never
     # gives back the stream number it has taken for it: 32,768 of them, and the connection is of no use any more. The
@@ -164,7 +164,7 @@ class WideConnection(LargeFrames):
         return deadline
 
 
-class _SpeakingFirst(TokenAwarePolicy):  # type: ignore[misc]
+class _ResponsiveFirst(TokenAwarePolicy):  # type: ignore[misc]
     """Token-aware; nodes of which it is known that they do not answer come last.
 
     The driver itself finds a frozen node out after ten seconds, and asks it for whatever names no node until then.
@@ -181,7 +181,7 @@ class _SpeakingFirst(TokenAwarePolicy):  # type: ignore[misc]
 
 
 def new_cluster(
-    settings: CassandraSettings, silent_until: Mapping[Any, float], losses: Losses, **options: Any
+    settings: CassandraSettings, silent_until: Mapping[Any, float], losses: NodeDownListener, **options: Any
 ) -> Cluster:
     """A cluster that is not connected yet; ``silent_until`` says which endpoints are asked last, and until when.
 
@@ -189,7 +189,7 @@ def new_cluster(
     """
     Connection.in_buffer_size = Connection.out_buffer_size = BUFFER_BYTES
     profile = ExecutionProfile(
-        load_balancing_policy=_SpeakingFirst(silent_until, settings.local_dc),
+        load_balancing_policy=_ResponsiveFirst(silent_until, settings.local_dc),
         consistency_level=LOCAL_ONE,
         request_timeout=settings.request_timeout_s,
         retry_policy=FallthroughRetryPolicy(),
@@ -227,7 +227,7 @@ def is_busy(error: Any) -> bool:
 
 
 @contextmanager
-def errors_as_ours(host: Host | None = None) -> Iterator[None]:
+def translate_driver_errors(host: Host | None = None) -> Iterator[None]:
     """What the driver raises inside becomes ``StoreTimeoutError``, ``StoreUnavailableError`` or ``StoreError``."""
     try:
         yield

@@ -58,7 +58,7 @@ class Health:
         if host.endpoint in self._suspects:
             return
         self._suspects.add(host.endpoint)
-        self._cassandra.ask_last(host)
+        self._cassandra.deprioritize(host)
         self._on_suspect(host)
         self._later(PROBE_EVERY_S, self._ask_again, host)
 
@@ -125,6 +125,6 @@ class Health:
 
     def _ask_again(self, host: Host) -> None:
         if host.endpoint in self._suspects:
-            self._cassandra.ask_last(host)
+            self._cassandra.deprioritize(host)
             self._probe(host)
             self._later(PROBE_EVERY_S, self._ask_again, host)

@@ -15,8 +15,8 @@ import xxhash
 from isal import isal_zlib
 
 from millrace.errors import ChecksumMismatchError, ChunkMissingError, StoreError
+from millrace.store.chunk_repair import mend_pages
 from millrace.store.manifest import Page, PageRef, decode_page
-from millrace.store.mend import mend_pages
 from millrace.store.page_list import ListRef, PageList, decode_list, unpack
 from millrace.store.row_reader import RowReader
 from millrace.store.session import CassandraSession
@@ -43,12 +43,12 @@ class PageReader(RowReader):
 
     def schema(self, version: Version) -> pa.Schema:
         """The logical schema: every chunk is cast to it on reading."""
-        blob = self._unspill(version, version.schema_blob or b"")
+        blob = self._load_out_of_line(version, version.schema_blob or b"")
         return pa.ipc.read_schema(pa.py_buffer(isal_zlib.decompress(blob, wbits=31)))
 
     def lists(self, version: Version) -> tuple[list[ListRef], list[PageRef]]:
         """The lists that name the version's pages, or its pages where they are few; the other one is empty."""
-        return unpack(self._unspill(version, version.pages_blob or b""))
+        return unpack(self._load_out_of_line(version, version.pages_blob or b""))
 
     def _page_list(self, dataset: str, ref: ListRef) -> PageList:
         return self._page_data(dataset, ref.writer, ref.page, lambda data: decode_list(dataset, ref, data))
@@ -135,7 +135,7 @@ class PageReader(RowReader):
             one.writer for one in (self.lists(version)[0] if version.pages_blob else [])
         ]
 
-    def _unspill(self, version: Version, blob: bytes) -> bytes:
+    def _load_out_of_line(self, version: Version, blob: bytes) -> bytes:
         if blob[:2] == b"\x1f\x8b":
             return blob
         where = json.loads(blob)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from millrace.errors import ChunkError, ChunkMissingError, VersionNotFoundError
 from millrace.store.catalogue import Catalogue
-from millrace.store.version import DELETED, WITHDRAWN, Version, WriterRow
+from millrace.store.version import DELETED, WITHDRAWN, LoadAttempt, Version
 
 __all__ = ["Obstacle", "obstacle", "recoverable_versions"]
 
@@ -25,7 +25,7 @@ class Obstacle(NamedTuple):
     hint: str
 
 
-def obstacle(catalogue: Catalogue, version: Version, rows: Iterable[WriterRow]) -> Obstacle | None:
+def obstacle(catalogue: Catalogue, version: Version, rows: Iterable[LoadAttempt]) -> Obstacle | None:
     """None where the deletion can be taken back; of a visible version, where it could be once it was deleted.
 
     ``rows`` are the writers of the dataset; who decides by this reads them at ``ALL``.

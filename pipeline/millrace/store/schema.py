@@ -25,7 +25,7 @@ _CHANGES = {1: "ALTER TABLE {keyspace}.versions ADD IF NOT EXISTS mark text"}
 
 # NoopCompressor keeps a checksum per 64 KiB block of what is compressed already. read_repair and speculative_retry
 # are off because a replica is always asked by name here: the other one answering, or being overwritten by
-# last-write-wins, would hide a damaged copy (STORAGE: "missing and wrong are healed differently").
+# last-write-wins, would hide a damaged copy (STORAGE: "missing and wrong are repaired differently").
 _BLOBS = (
     "compression = {'class': 'NoopCompressor', 'chunk_length_in_kb': 64} "
     "AND compaction = {'class': 'UnifiedCompactionStrategy'} "

@@ -25,15 +25,15 @@ from millrace.store.driver import (
     NODE_LOCAL,
     REFUSED,
     TWO,
-    Losses,
-    errors_as_ours,
+    NodeDownListener,
     first_cause,
     is_busy,
     new_cluster,
+    translate_driver_errors,
 )
 from millrace.store.large_frames import LargeRows
 
-__all__ = ["LOCAL_ONE", "NODE_LOCAL", "REFUSED", "TWO", "CassandraSession", "errors_as_ours", "is_busy"]
+__all__ = ["LOCAL_ONE", "NODE_LOCAL", "REFUSED", "TWO", "CassandraSession", "translate_driver_errors", "is_busy"]
 
 _PROBE = "SELECT key FROM system.local WHERE key = 'local'"
 _PROBE_PATIENCE_S = 0.25
@@ -58,7 +58,7 @@ class CassandraSession:
         settings: CassandraSettings,
         *,
         asked_last: dict[Any, float],
-        losses: Losses,
+        losses: NodeDownListener,
     ) -> None:
         self.cluster = cluster
         self.session = session
@@ -72,16 +72,16 @@ class CassandraSession:
         self._behind: set[threading.Thread] = set()
         atexit.register(self.settle)
         # Preparing asks one node and waits so long for it; there is no public setting beside execution profiles.
-        session._default_timeout = settings.silent_after_s
+        session._default_timeout = settings.unresponsive_after_s
 
     @classmethod
     def connect(cls, settings: CassandraSettings, **cluster_options: Any) -> CassandraSession:
         """A session in no keyspace: statements name it, so one session can also create it."""
         asked_last: dict[Any, float] = {}
-        losses = Losses()
+        losses = NodeDownListener()
         cluster = new_cluster(settings, asked_last, losses, **cluster_options)
         try:
-            session = _open(cluster, settings.silent_after_s)
+            session = _open(cluster, settings.unresponsive_after_s)
         except (NoHostAvailable, DriverException, OSError) as error:
             cluster.shutdown()
             nodes = ", ".join(f"{address}:{settings.port}" for address in settings.contact_points)
@@ -122,8 +122,8 @@ class CassandraSession:
     def probes(self) -> Session:
         """A session of its own connections, for questions that must not wait behind megabytes of chunks."""
         if self._probes is None:
-            with errors_as_ours():
-                self._probes = _open(self.cluster, self.settings.silent_after_s)
+            with translate_driver_errors():
+                self._probes = _open(self.cluster, self.settings.unresponsive_after_s)
         return self._probes
 
     def prepare(self, query: str) -> Any:
@@ -141,7 +141,7 @@ class CassandraSession:
     def _prepare(self, text: str) -> Any:
         for left in range(_PREPARE_ROUNDS * len(self.hosts()), -1, -1):
             try:
-                with errors_as_ours():
+                with translate_driver_errors():
                     return self.session.prepare(text)
             except (StoreTimeoutError, StoreUnavailableError) as error:
                 # The driver asks one node only, the next one at the next call: not one that is silent again.
@@ -151,7 +151,7 @@ class CassandraSession:
                     raise type(error)(said, hint=error.hint, node=nodes) from None
                 if isinstance(error, StoreTimeoutError):
                     for host in self.hosts():
-                        self.fell_silent(host)
+                        self.probe_unresponsive(host)
         raise AssertionError("unreachable")
 
     def execute(self, statement: Any, *, host: Host | None = None, timeout_s: float | None = None) -> list[Any]:
@@ -165,7 +165,7 @@ class CassandraSession:
         seconds = self.settings.request_timeout_s if timeout_s is None else timeout_s
         deadline = time.monotonic() + seconds
         pause_s = 0.005
-        with errors_as_ours(host):
+        with translate_driver_errors(host):
             while True:
                 left_s = max(0.1, deadline - time.monotonic())
                 try:
@@ -178,7 +178,7 @@ class CassandraSession:
                 pause_s = min(0.1, pause_s * 2)
 
     def execute_at(self, statement: Any, host: Host) -> list[Any]:
-        """All rows from ``host``; a node that has fallen silent is given up after ``silent_after_s``, a slow one not.
+        """Return all rows from ``host``. An unresponsive node is given up after ``unresponsive_after_s``, a slow one not.
 
         Raises like ``execute``; ``StoreTimeoutError`` for a node that answers not even a tiny question.
         """
@@ -196,12 +196,11 @@ class CassandraSession:
     ) -> list[Any]:
         """All rows; given up as soon as one of the nodes that it needs is lost, which a coordinator learns much later.
 
-        A node is lost when the driver says so, or when it does not answer a tiny question within ``patience_s`` twice
-        while another one does: asked just before ``silent_after_s`` is over, and whenever a connection ends. Who is
-        only slow is waited for.
-        ``StoreTimeoutError`` names the node; otherwise raises like ``execute``.
+        A node is lost when the driver says so, or when it does not answer a probe within ``patience_s`` twice while
+        another one does. Probes are sent just before ``unresponsive_after_s`` is over, and whenever a connection ends.
+        A node that is only slow is waited for. ``StoreTimeoutError`` names the node; otherwise raises like ``execute``.
         """
-        wait_s = max(self.settings.silent_after_s - patience_s, self.settings.silent_after_s / 2)
+        wait_s = max(self.settings.unresponsive_after_s - patience_s, self.settings.unresponsive_after_s / 2)
         seconds = self.settings.request_timeout_s if timeout_s is None else timeout_s
         over = threading.Event()
         changed = threading.Event()
@@ -210,7 +209,7 @@ class CassandraSession:
             over.set()
             changed.set()
 
-        with errors_as_ours(host), self._losses.waking(changed):
+        with translate_driver_errors(host), self._losses.waking(changed):
             future = self.session.execute_async(statement, timeout=seconds, host=host)
             future.add_callbacks(end, end)
             while not over.is_set():
@@ -228,7 +227,7 @@ class CassandraSession:
     def _require(self, nodes: Sequence[Host], patience_s: float) -> None:
         """Raises ``StoreTimeoutError`` for a node that is down or silent."""
         for node in nodes:
-            if node.is_up is False or self.fell_silent(node, patience_s=patience_s):
+            if node.is_up is False or self.probe_unresponsive(node, patience_s=patience_s):
                 what = "is down" if node.is_up is False else "has fallen silent"
                 raise StoreTimeoutError(f"{node.address} {what}", hint="see ./run status", node=str(node))
 
@@ -246,24 +245,24 @@ class CassandraSession:
         self._silent_until.pop(host.endpoint, None)
         self._asked_last.pop(host.endpoint, None)
 
-    def ask_last(self, host: Host) -> None:
+    def deprioritize(self, host: Host) -> None:
         """For a few seconds, or until it answers, whatever names no node is asked of the others first."""
         self._asked_last[host.endpoint] = time.monotonic() + _SILENT_FOR_S
 
-    def fell_silent(self, host: Host, *, patience_s: float = _PROBE_PATIENCE_S) -> bool:
+    def probe_unresponsive(self, host: Host, *, patience_s: float = _PROBE_PATIENCE_S) -> bool:
         """Whether the node is silent while another one speaks; a cluster of which all are slow is only busy."""
         if self.answers(host, patience_s=patience_s) or self.answers(host, patience_s=patience_s):
             return False
         if not any(self.answers(other, patience_s=patience_s) for other in self.hosts() if other != host):
             return False
         self._silent_until[host.endpoint] = time.monotonic() + _SILENT_FOR_S
-        self.ask_last(host)
+        self.deprioritize(host)
         return True
 
     def is_silent(self, host: Host) -> bool:
         """Whether the node fell silent a moment ago; who has been silent for a while is asked again."""
         until = self._silent_until.get(host.endpoint)
-        return until is not None and (time.monotonic() < until or self.fell_silent(host))
+        return until is not None and (time.monotonic() < until or self.probe_unresponsive(host))
 
     def is_gone(self, host: Host) -> bool:
         """Whether the driver holds the node for down, or it has fallen silent."""

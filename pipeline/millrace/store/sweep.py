@@ -16,8 +16,8 @@ from uuid import UUID
 
 from millrace.errors import ChunkMissingError, UsageError
 from millrace.store.at_all import AtAll
-from millrace.store.heal import ALIVE
-from millrace.store.version import CONDEMNED, DELETED, Version, WriterRow, after_any_clock
+from millrace.store.repair import ALIVE
+from millrace.store.version import DELETED, FENCED, LoadAttempt, Version, future_tombstone_timestamp
 
 __all__ = ["GRACE", "Garbage", "SweepReport", "Sweeper"]
 
@@ -51,7 +51,7 @@ class SweepReport:
     """Those of ``marked`` that could not be taken back even before anything is removed (``obstacle``)."""
     garbage: list[dict[str, Any]] = field(default_factory=list)
     lacking: list[dict[str, Any]] = field(default_factory=list)
-    """What a version names and a node lacks: rows, pages, chunks. What the other node has is on record for ``heal``."""
+    """Rows, pages and chunks that a version names and a node lacks; those on the other node are on record for repair."""
     problems: list[str] = field(default_factory=list)
     """Why something of a dataset was not removed."""
     waiting: int = 0
@@ -157,10 +157,10 @@ class Sweeper(AtAll):
 
     def _condemn(self, item: Garbage) -> None:
         query = "UPDATE {ks}.writers USING TIMESTAMP ? SET attempt = ? WHERE dataset = ? AND writer = ?"
-        self._execute(query, (after_any_clock(), CONDEMNED, item.dataset, item.writer))
+        self._execute(query, (future_tombstone_timestamp(), FENCED, item.dataset, item.writer))
 
     def _remove(self, item: Garbage, report: SweepReport) -> None:
-        place = (after_any_clock(), item.dataset, item.writer)
+        place = (future_tombstone_timestamp(), item.dataset, item.writer)
         for bucket in range(item.buckets):
             query = "DELETE FROM {ks}.chunks USING TIMESTAMP ? WHERE dataset = ? AND writer = ? AND bucket = ?"
             self._execute(query, (*place, bucket))
@@ -198,7 +198,7 @@ class Sweeper(AtAll):
                 for writer in self._spilled(version):
                     if writer not in shared:
                         query = "DELETE FROM {ks}.pages USING TIMESTAMP ? WHERE dataset = ? AND writer = ?"
-                        self._execute(query, (after_any_clock(), dataset, writer))
+                        self._execute(query, (future_tombstone_timestamp(), dataset, writer))
             query = (
                 "UPDATE {ks}.versions SET purged_at = ?, pages = null, arrow_schema = null "
                 "WHERE dataset = ? AND number = ? AND hex = ?"
@@ -248,12 +248,12 @@ class Sweeper(AtAll):
         ]
 
 
-def _loading(rows: Iterable[WriterRow], known: Set[UUID], now: datetime) -> set[str]:
+def _loading(rows: Iterable[LoadAttempt], known: Set[UUID], now: datetime) -> set[str]:
     """The runs of writers that no version names yet and that may be alive."""
     return {r.run for r in rows if r.writer not in known and not r.condemned and _since(r, now) < ALIVE}
 
 
-def _since(row: WriterRow, now: datetime) -> timedelta:
+def _since(row: LoadAttempt, now: datetime) -> timedelta:
     return now - (row.last_seen or row.started)
 
 

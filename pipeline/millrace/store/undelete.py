@@ -16,7 +16,7 @@ from millrace.names import VersionSelector
 from millrace.store.at_all import AtAll
 from millrace.store.recoverable import obstacle
 from millrace.store.selection import select
-from millrace.store.version import DELETED, PUBLISHER, RESTORED, Version, after_any_clock
+from millrace.store.version import DELETED, PUBLISHER, RESTORED, Version, future_tombstone_timestamp
 
 __all__ = ["Undeleter"]
 
@@ -128,4 +128,4 @@ class Undeleter(AtAll):
         finally:
             query = "DELETE FROM {ks}.writers USING TIMESTAMP ? WHERE dataset = ? AND writer = ?"
             with suppress(StoreError):  # it counts as alive for some hours then
-                self._execute(query, (after_any_clock(), version.dataset, writer))
+                self._execute(query, (future_tombstone_timestamp(), version.dataset, writer))

@@ -17,16 +17,16 @@ from millrace.notebook import html_table
 
 __all__ = [
     "CATALOGUE_BUCKET",
-    "CONDEMNED",
+    "FENCED",
     "DELETED",
     "PAGES_BUCKET",
     "PUBLISHER",
     "RESTORED",
     "WITHDRAWN",
-    "Debt",
+    "UnderReplicated",
     "Version",
-    "WriterRow",
-    "after_any_clock",
+    "LoadAttempt",
+    "future_tombstone_timestamp",
     "bounded_facts",
     "layout_setting",
 ]
@@ -34,7 +34,7 @@ __all__ = [
 _FACT_BYTES_MAX = 500
 PUBLISHER = -2
 """As ``split`` of a writer's row: it writes a version's row and lists, and no chunks."""
-CONDEMNED = -1
+FENCED = -1
 """As ``attempt`` of a writer's row: written before anything of it is removed."""
 
 DELETED, RESTORED, WITHDRAWN = "deleted", "restored", "withdrawn"
@@ -179,7 +179,7 @@ class Version:
         return xxhash.xxh3_128_digest(text.encode())
 
 
-def after_any_clock() -> int:
+def future_tombstone_timestamp() -> int:
     """A write time (microseconds) for deleting keys that are never used again.
 
     It is later than whatever a clock that is up to a day ahead has written, which a tombstone of now would not cover.
@@ -209,7 +209,7 @@ _LONG_AGO = datetime(1970, 1, 1)  # as the driver gives times: without a zone, i
 
 
 @dataclass(frozen=True, slots=True)
-class WriterRow:
+class LoadAttempt:
     """What an attempt says about itself before it writes its first chunk."""
 
     dataset: str
@@ -230,10 +230,10 @@ class WriterRow:
     @property
     def condemned(self) -> bool:
         """What it wrote is being swept, or was: nothing may name it any more."""
-        return self.attempt == CONDEMNED
+        return self.attempt == FENCED
 
     @classmethod
-    def from_row(cls, dataset: str, row: Any) -> WriterRow:
+    def from_row(cls, dataset: str, row: Any) -> LoadAttempt:
         """The attempt that a row of ``writers`` describes."""
         return cls(
             dataset=dataset,
@@ -254,7 +254,7 @@ class WriterRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Debt:
+class UnderReplicated:
     """A bucket (-1: manifest pages, -2: catalogue rows) of which something is not proven to be on two nodes."""
 
     dataset: str

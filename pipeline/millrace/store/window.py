@@ -67,7 +67,7 @@ class ByteWindow:
         # The cap is a person's wish and no fault of the cluster: this wait counts against no deadline.
         time.sleep(begin_at - now)
 
-    def give_back(self, size_bytes: int) -> None:
+    def release(self, size_bytes: int) -> None:
         """The bytes have been acknowledged or given up."""
         with self._changed:
             self._taken_bytes -= size_bytes
@@ -78,7 +78,7 @@ class ByteWindow:
                 self.room_bytes = min(self.limit_bytes, self.room_bytes + max(1, self.limit_bytes // 16))
             self._changed.notify_all()
 
-    def push_back(self) -> None:
+    def throttle(self) -> None:
         """The cluster is busy: halve the room."""
         with self._changed:
             self._quiet_acks = 0

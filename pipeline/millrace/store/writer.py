@@ -154,7 +154,7 @@ class ReplicatedWriter:
         future: Future[Outcome] = Future()
         with self._closing:
             if self._closed:
-                self.window.give_back(write.size_bytes)
+                self.window.release(write.size_bytes)
                 raise StoreError(f"{write.what}: the writer was closed before it was begun")
             self._post(self._begin, write, future)
         return future
@@ -267,7 +267,7 @@ class ReplicatedWriter:
             lambda _rows: self._post(self._acknowledged, flight_number, number),
             lambda error: self._post(self._refused, flight_number, number, error),
         )
-        self._later(self._settings.silent_after_s, self._silent, flight_number, number)
+        self._later(self._settings.unresponsive_after_s, self._silent, flight_number, number)
 
     def _acknowledged(self, flight_number: int, number: int) -> None:
         self._last_heard = time.monotonic()
@@ -276,7 +276,7 @@ class ReplicatedWriter:
         if flight is None or attempt is None:
             return
         del self._flights[flight_number]
-        self.window.give_back(flight.write.size_bytes)
+        self.window.release(flight.write.size_bytes)
         replicas = 2 if attempt[1] == TWO else 1
         if replicas == 2:
             self._resting.pop(_place(flight), None)
@@ -289,7 +289,7 @@ class ReplicatedWriter:
         flight = self._flights.get(flight_number)
         if flight is not None and number in flight.open:
             self._health.silence(flight.replicas)
-            self._later(self._settings.silent_after_s, self._silent, flight_number, number)
+            self._later(self._settings.unresponsive_after_s, self._silent, flight_number, number)
 
     def _host_lost(self, host: Host) -> None:
         """A replica is gone: what waits for it goes to the others at ``LOCAL_ONE`` now, not after its timeout."""
@@ -320,7 +320,7 @@ class ReplicatedWriter:
                 self._last_heard = time.monotonic()
             self.stats.pushed_back += 1
             if _place(flight) not in self._resting:  # less at once would not make a disk answer that hangs
-                self.window.push_back()
+                self.window.throttle()
         elif not isinstance(cause, (OperationTimedOut, CoordinationFailure)):
             self._health.suspect(host)
         if flight.open:
@@ -366,7 +366,7 @@ class ReplicatedWriter:
     def _fail(self, flight: _Flight, error: MillraceError) -> None:
         if self._flights.pop(flight.number, None) is None:
             return
-        self.window.give_back(flight.write.size_bytes)
+        self.window.release(flight.write.size_bytes)
         flight.future.set_exception(error)
 
 

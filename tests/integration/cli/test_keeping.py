@@ -1,4 +1,4 @@
-"""The commands that keep a store: compare, name, heal, delete, prune, look for what was left."""
+"""The commands that keep a store: compare, name, repair, delete, prune, look for what was left."""
 
 from __future__ import annotations
 
@@ -87,17 +87,17 @@ def test_prune_says_what_would_go_and_keeps_what_the_newest_holds(
     assert millrace("prune", name, "--keep", "1", "--json").json["marked"] == []
 
 
-def test_fsck_and_heal_find_nothing_on_a_store_that_is_well(millrace: Millrace, two: tuple[str, str, str]) -> None:
+def test_fsck_and_repair_find_nothing_on_a_store_that_is_well(millrace: Millrace, two: tuple[str, str, str]) -> None:
     found = millrace("fsck", "--json")
     assert (found.code, found.json["lacking"], found.json["removed_writers"]) == (0, [], 0)
-    assert millrace("heal", two[0], "--dry-run", "--json").json["owed"] == []
-    healed = millrace("heal", two[0], "--json")
-    assert (healed.code, healed.json["ok"], healed.json["copies"]) == (0, True, 0)
-    assert millrace("heal", "nothing_of_that_name").code == 1
+    assert millrace("repair", two[0], "--dry-run", "--json").json["owed"] == []
+    repaired = millrace("repair", two[0], "--json")
+    assert (repaired.code, repaired.json["ok"], repaired.json["copies"]) == (0, True, 0)
+    assert millrace("repair", "nothing_of_that_name").code == 1
 
 
 @pytest.mark.parametrize(
-    "command", [("heal",), ("fsck",), ("delete", "NAME", "--yes"), ("prune", "NAME", "--keep", "1")]
+    "command", [("repair",), ("fsck",), ("delete", "NAME", "--yes"), ("prune", "NAME", "--keep", "1")]
 )
 def test_what_needs_every_node_refuses_with_one_line_while_one_is_down(
     millrace: Millrace, two: tuple[str, str, str], command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
@@ -199,8 +199,8 @@ def test_delete_and_prune_say_what_becomes_of_the_data_and_how_to_take_it_back(
         ("read", "NAME"),
         ("verify", "NAME"),
         ("verify", "NAME", "--each-replica"),
-        ("heal", "NAME"),
-        ("heal", "NAME", "--dry-run"),
+        ("repair", "NAME"),
+        ("repair", "NAME", "--dry-run"),
         ("delete", "NAME", "--yes"),
         ("delete", "NAME", "--dry-run"),
         ("delete", "NAME"),

@@ -220,7 +220,7 @@ def test_work_from_python_reports_what_came_of_it(store: Store, table_csv: Path)
             lambda task: store.verify(reference, task=task),
             f"{ROWS:,} rows in {version.chunks:,} chunks verified",
         ),
-        ("heal", lambda task: store.heal("told_python", task=task), "nothing to repair"),
+        ("repair", lambda task: store.repair("told_python", task=task), "nothing to repair"),
     ):
         assert last_of(kind, work)["message"].startswith(message)
 

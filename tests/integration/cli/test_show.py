@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from millrace.api import Store
-from millrace.store.ledger import Ledger
+from millrace.store.catalogue_writer import CatalogueWriter
 from millrace.store.writer import ReplicatedWriter
 from tests.integration.cli.conftest import ROWS, Millrace
 
@@ -73,7 +73,7 @@ def test_what_is_on_one_node_only_is_said_and_counts_as_degraded(
     version = store.version("owing")
     writer = store.catalogue.page_refs(version)[0].writer
     with ReplicatedWriter(store.cassandra, window_bytes=5_000_000) as writes:
-        Ledger(store.cassandra, writes).note_debt("owing", writer, 0, 3)
+        CatalogueWriter(store.cassandra, writes).record_under_replicated("owing", writer, 0, 3)
     done = millrace("show", "owing", "--strict", "--json")
     assert done.code == 3
     assert (done.json["replicas"], done.json["degraded"]) == (1, True)

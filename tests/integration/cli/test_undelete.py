@@ -189,13 +189,13 @@ def test_sweeps_and_people_who_take_back_at_once_leave_each_version_whole_or_gon
         assert store.dataset(version.reference).to_table().num_rows == rows[version.label]
 
 
-def test_heal_brings_a_mark_to_a_node_that_lacks_it_with_its_own_time(name: str, store: Store) -> None:
+def test_repair_brings_a_mark_to_a_node_that_lacks_it_with_its_own_time(name: str, store: Store) -> None:
     store.delete(f"{name}@3")
     store.undelete(f"{name}@3")
     before = cells(store, name, 3)
     # Other tests damage data of theirs in the same keyspace.
     assert [found for found in store.fsck().lacking if found["dataset"] == name] == []
-    assert store.heal(name).ok
+    assert store.repair(name).ok
     assert cells(store, name, 3) == before
 
 

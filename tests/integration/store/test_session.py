@@ -21,7 +21,7 @@ from millrace.settings import Settings
 from millrace.store.chunk_writer import ChunkWriter
 from millrace.store.large_frames import LargeRows
 from millrace.store.session import NODE_LOCAL, CassandraSession
-from millrace.store.version import WriterRow
+from millrace.store.version import LoadAttempt
 from millrace.store.writer import ReplicatedWriter
 
 
@@ -64,7 +64,9 @@ def test_a_flood_of_chunks_neither_refuses_nor_loses_a_request(settings: Setting
     (chunk,) = encode_row_group(batch, ChunkSettings(row_group_bytes=1), TileLayout.for_schema(batch.schema))
     with Store.connect(settings) as store:
         writers = [ReplicatedWriter(store.cassandra, window_bytes=20_000_000) for _ in range(3)]
-        rows = [WriterRow("flood", uuid4(), "flood", "f", 0, 1, "1-abcdef", "here", datetime.now(UTC)) for _ in writers]
+        rows = [
+            LoadAttempt("flood", uuid4(), "flood", "f", 0, 1, "1-abcdef", "here", datetime.now(UTC)) for _ in writers
+        ]
         loads = [
             ChunkWriter(store.cassandra, writes, row, bucket_bytes=64_000_000)
             for writes, row in zip(writers, rows, strict=True)

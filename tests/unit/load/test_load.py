@@ -408,7 +408,7 @@ def degrade(*tables: str) -> Callable[[Attempt], Any]:
 def test_whatever_is_on_one_node_only_is_on_record_and_in_the_report(
     store: Store, cassandra: FakeCassandra, csv: Csv, table: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("millrace.load.split._heal_own", lambda *args: 1)  # the fake has no write times
+    monkeypatch.setattr("millrace.load.split._repair_own", lambda *args: 1)  # the fake has no write times
     cassandra.behave = degrade(table)
     report = store.load("flights", csv(100))
     assert report.degraded

@@ -16,7 +16,7 @@ from millrace.api import Store
 from millrace.chunks import encode_row_group
 from millrace.errors import DatasetNotFoundError, SourceChangedError
 from millrace.load import LoadOptions
-from millrace.load.resume import LeftWhole, _same, after_kept
+from millrace.load.resume import ResumePoint, _same, skip_written_rows
 from tests.unit.store.fakes import FakeCassandra
 
 SMALL = LoadOptions(chunk_bytes=65_536)
@@ -70,15 +70,15 @@ def test_a_source_that_ends_before_what_is_kept_is_refused(store: Store, tmp_pat
     write_csv(source, numbers)
     plan = store.plan("data", str(source), SMALL, run="night")
     writer = store.load_split(plan, None).writer
-    kept = LeftWhole(tuple(store.catalogue.finished_pages("data", writer)))
+    kept = ResumePoint(tuple(store.catalogue.finished_pages("data", writer)))
     whole = pa.record_batch([pa.array(numbers)], ["n"])
     more = pa.record_batch([pa.array([1, 2])], ["n"])
     for batches, after in (([whole], 0), ([whole, more], 2), ([pa.record_batch([pa.array([*numbers, 7])], ["n"])], 1)):
-        assert sum(batch.num_rows for batch in after_kept(store.cassandra, plan, kept, batches)) == after
+        assert sum(batch.num_rows for batch in skip_written_rows(store.cassandra, plan, kept, batches)) == after
     with pytest.raises(SourceChangedError, match="differs at row 39,999"):
-        list(after_kept(store.cassandra, plan, kept, [whole.slice(0, 39_999)]))
+        list(skip_written_rows(store.cassandra, plan, kept, [whole.slice(0, 39_999)]))
     with pytest.raises(SourceChangedError, match="differs at row 0"):
-        list(after_kept(store.cassandra, plan, kept, [pa.record_batch([pa.array(["a"] * 40_000)], ["n"])]))
+        list(skip_written_rows(store.cassandra, plan, kept, [pa.record_batch([pa.array(["a"] * 40_000)], ["n"])]))
 
 
 def test_a_zero_that_lost_its_sign_is_a_change(store: Store, tmp_path: Path) -> None:
@@ -87,11 +87,11 @@ def test_a_zero_that_lost_its_sign_is_a_change(store: Store, tmp_path: Path) -> 
     pq.write_table(pa.table({"x": numbers}), source)
     plan = store.plan("data", str(source), SMALL, run="night")
     writer = store.load_split(plan, None).writer
-    kept = LeftWhole(tuple(store.catalogue.finished_pages("data", writer)))
-    assert not list(after_kept(store.cassandra, plan, kept, [pa.record_batch([numbers], ["x"])]))
+    kept = ResumePoint(tuple(store.catalogue.finished_pages("data", writer)))
+    assert not list(skip_written_rows(store.cassandra, plan, kept, [pa.record_batch([numbers], ["x"])]))
     numbers[0] = -0.0
     with pytest.raises(SourceChangedError):
-        list(after_kept(store.cassandra, plan, kept, [pa.record_batch([numbers], ["x"])]))
+        list(skip_written_rows(store.cassandra, plan, kept, [pa.record_batch([numbers], ["x"])]))
 
 
 def test_what_arrow_does_not_call_equal_is_still_the_same(

@@ -25,12 +25,12 @@ from millrace.errors import (
 )
 from millrace.load import LoadOptions, LoadPlan, LoadReport, merge
 from millrace.load.lineage import heads
-from millrace.load.resume import LeftWhole
+from millrace.load.resume import ResumePoint
 from millrace.store import sweep
+from millrace.store.catalogue_writer import CatalogueWriter
 from millrace.store.chunk_writer import ChunkWriter
-from millrace.store.ledger import Ledger
 from millrace.store.sweep import Sweeper
-from millrace.store.version import CATALOGUE_BUCKET, CONDEMNED, DELETED, PAGES_BUCKET, WITHDRAWN, Version
+from millrace.store.version import CATALOGUE_BUCKET, DELETED, FENCED, PAGES_BUCKET, WITHDRAWN, Version
 from millrace.store.writer import ReplicatedWriter
 from tests.unit.store.fakes import FakeCassandra, FakeHost
 
@@ -142,15 +142,15 @@ def test_publishing_again_what_was_withdrawn_says_so(
     store: Store, csv: Csv, monkeypatch: pytest.MonkeyPatch, swept: bool
 ) -> None:
     plan, results = begun(store, csv(3), LoadOptions())
-    publishing = Ledger.publish
+    publishing = CatalogueWriter.publish
 
-    def condemning(ledger: Ledger, version: Any) -> int:
-        condemned = {"dataset": "d", "writer": results[0].writer, "attempt": CONDEMNED}
+    def condemning(ledger: CatalogueWriter, version: Any) -> int:
+        condemned = {"dataset": "d", "writer": results[0].writer, "attempt": FENCED}
         ledger.insert("writers", "a condemnation", condemned)
         return publishing(ledger, version)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Ledger, "publish", condemning)
+        patched.setattr(CatalogueWriter, "publish", condemning)
         with pytest.raises(ChunkMissingError, match="taken for dead and swept"):
             store.publish(plan, results)
     if swept:
@@ -320,7 +320,7 @@ def test_two_attempts_of_one_run_and_appends_to_each_of_them_double_nothing(
     store.load("d", csv(3))
     plan, [one] = begun(store, csv(3, first=10, name="b.csv"), run="twice")
     with monkeypatch.context() as patched:
-        patched.setattr("millrace.load.split.left_whole", lambda *_arguments, **_more: LeftWhole())
+        patched.setattr("millrace.load.split.find_resume_point", lambda *_arguments, **_more: ResumePoint())
         two = store.load_split(plan, None)
     assert one.writer != two.writer
     early: list[Any] = []
@@ -378,7 +378,7 @@ def unmerged(store: Store, csv: Csv, count: int = 2) -> None:
 def test_prune_keeps_appends_that_no_other_version_holds_yet(store: Store, csv: Csv) -> None:
     unmerged(store, csv)
     assert len(store.prune("d", 1).marked) == 1
-    assert len(store.heal("d").merged) == 1
+    assert len(store.repair("d").merged) == 1
     assert numbers(store) == ALL_THREE
 
 
@@ -407,14 +407,14 @@ def killed(store: Store, source: str, run: str) -> LoadPlan:
     return plan
 
 
-def test_a_load_that_was_killed_in_an_outage_blocks_no_deletion_once_all_is_healed(store: Store, csv: Csv) -> None:
+def test_a_load_that_was_killed_in_an_outage_blocks_no_deletion_once_all_is_repaired(store: Store, csv: Csv) -> None:
     store.load("d", csv(3))
     store.load("d", csv(3, first=10, name="b.csv"))
     killed(store, csv(3, first=20, name="c.csv"), "dead")
     [row] = [row for row in store.catalogue.writers("d") if row.run == "dead"]
     with store._writes() as writes:
-        Ledger(store.cassandra, writes).note_debt("d", row.writer, CATALOGUE_BUCKET, 0)
-    assert store.heal("d").ok
+        CatalogueWriter(store.cassandra, writes).record_under_replicated("d", row.writer, CATALOGUE_BUCKET, 0)
+    assert store.repair("d").ok
     store.delete("d@1")
     assert numbers(store) == [10, 11, 12]
 
@@ -442,15 +442,15 @@ def test_a_note_of_a_writer_that_never_came_to_its_row_blocks_no_deletion(
     assert numbers(store) == [10, 11, 12]
 
 
-def test_a_resumed_load_is_healed_as_a_whole_once_it_is_published(store: Store, csv: Csv) -> None:
+def test_a_resumed_load_is_repaired_as_a_whole_once_it_is_published(store: Store, csv: Csv) -> None:
     source = csv(3)
     killed(store, source, "dead")
     [row] = store.catalogue.writers("d")
     with store._writes() as writes:
         for bucket in (CATALOGUE_BUCKET, PAGES_BUCKET, 0):
-            Ledger(store.cassandra, writes).note_debt("d", row.writer, bucket, 0)
+            CatalogueWriter(store.cassandra, writes).record_under_replicated("d", row.writer, bucket, 0)
     store.load("d", source, run="dead")
-    report = store.heal("d")
+    report = store.repair("d")
     assert (report.ok, report.pending) == (True, 0)
     assert not store.report(store.version("d")).degraded
 
@@ -460,9 +460,9 @@ def test_nothing_is_deleted_while_rows_of_the_catalogue_are_on_one_node_only(sto
     store.load("d", csv(3))
     writer = store.version("d").writer
     with store._writes() as writes:
-        Ledger(store.cassandra, writes).note_debt("d", writer, CATALOGUE_BUCKET, 0)
+        CatalogueWriter(store.cassandra, writes).record_under_replicated("d", writer, CATALOGUE_BUCKET, 0)
     for delete in (lambda: store.delete("d", whole=True), lambda: store.prune("d", 1)):
-        with pytest.raises(StoreError, match=r"catalogue rows on one node only.*millrace heal d first"):
+        with pytest.raises(StoreError, match=r"catalogue rows on one node only.*millrace repair d first"):
             delete()
     assert numbers(store) == [0, 1, 2]
 
@@ -472,32 +472,32 @@ def test_a_merge_of_what_is_deleted_meanwhile_is_not_published(
 ) -> None:
     unmerged(store, csv)
     one = next(version for version in store.versions("d") if version.number == 2)
-    beginning = Ledger.begin_writer
+    beginning = CatalogueWriter.begin_writer
 
-    def deleting(ledger: Ledger, row: Any) -> int:
+    def deleting(ledger: CatalogueWriter, row: Any) -> int:
         monkeypatch.undo()
         store.delete(f"d@{one.label}")
         return beginning(ledger, row)
 
-    monkeypatch.setattr(Ledger, "begin_writer", deleting)
-    assert store.heal("d").merged == []
+    monkeypatch.setattr(CatalogueWriter, "begin_writer", deleting)
+    assert store.repair("d").merged == []
     assert len(numbers(store)) == 6
 
 
 def condemn_when_a_merge_is_published(monkeypatch: pytest.MonkeyPatch, writer: UUID | None, *first: Any) -> None:
     """Do ``first`` and condemn ``writer`` (None: the publisher itself) before the first merge is published."""
-    publishing = Ledger.publish
+    publishing = CatalogueWriter.publish
 
-    def condemning(ledger: Ledger, version: Any) -> int:
+    def condemning(ledger: CatalogueWriter, version: Any) -> int:
         if version.mode == "merge":
-            monkeypatch.setattr(Ledger, "publish", publishing)
+            monkeypatch.setattr(CatalogueWriter, "publish", publishing)
             for act in first:
                 act()
-            condemned = {"dataset": "d", "writer": writer or version.writer, "attempt": CONDEMNED}
+            condemned = {"dataset": "d", "writer": writer or version.writer, "attempt": FENCED}
             ledger.insert("writers", "a condemnation", condemned)
         return publishing(ledger, version)
 
-    monkeypatch.setattr(Ledger, "publish", condemning)
+    monkeypatch.setattr(CatalogueWriter, "publish", condemning)
 
 
 def one_of_two(store: Store) -> tuple[Version, UUID]:
@@ -513,7 +513,7 @@ def test_a_merge_that_names_what_is_being_swept_is_withdrawn(
     unmerged(store, csv)
     one, writer = one_of_two(store)
     condemn_when_a_merge_is_published(monkeypatch, writer, lambda: store.delete(one.reference))
-    assert store.heal("d").merged == []
+    assert store.repair("d").merged == []
     assert {version.mode for version in store.versions("d")} == {"replace", "append"}
     assert [version.mark for version in store.catalogue.every_version("d") if version.mode == "merge"] == [WITHDRAWN]
 
@@ -525,7 +525,7 @@ def test_a_merge_names_condemned_writers_of_versions_that_stay_visible(
     unmerged(store, csv)
     _, writer = one_of_two(store)
     condemn_when_a_merge_is_published(monkeypatch, writer)
-    assert len(store.heal("d").merged) == 1
+    assert len(store.repair("d").merged) == 1
     assert len(numbers(store)) == 9
 
 
@@ -535,12 +535,12 @@ def test_appends_whose_merge_was_withdrawn_are_merged_under_another_name(
     """A withdrawal is final, and the publisher of that name may be swept already."""
     unmerged(store, csv)
     condemn_when_a_merge_is_published(monkeypatch, None)
-    assert len(store.heal("d").merged) == 1
+    assert len(store.repair("d").merged) == 1
     merges = [version for version in store.catalogue.every_version("d") if version.mode == "merge"]
     assert sorted(version.mark for version in merges) == ["", WITHDRAWN]
     assert len({(version.label, version.writer) for version in merges}) == 2
     assert len(numbers(store)) == 9
-    assert store.heal("d").merged == []
+    assert store.repair("d").merged == []
 
 
 @pytest.mark.parametrize(("mark", "rows"), [(DELETED, 6), (None, 9)])
@@ -549,13 +549,13 @@ def test_only_a_merge_that_was_deleted_is_not_made_again(
 ) -> None:
     """An older Millrace did not record whether a version was withdrawn."""
     unmerged(store, csv)
-    [merged] = store.heal("d").merged
+    [merged] = store.repair("d").merged
     store.delete(merged)
     for host in (cassandra.a, cassandra.b):
         for key, (stamp, row) in list(host.rows["versions"].items()):
             if f"d@{row['number']}-{row['hex']}" == merged:
                 host.rows["versions"][key] = (stamp, {**row, "mark": mark})
-    assert len(store.heal("d").merged) == (rows == 9)
+    assert len(store.repair("d").merged) == (rows == 9)
     assert len(numbers(store)) == rows
 
 
@@ -578,7 +578,7 @@ def test_appends_to_what_a_sweep_condemned_while_its_deletion_was_taken_back_los
     loads = [begun(store, csv(3, first=10 * k, name=f"{k}.csv")) for k in (1, 2)]
     assert [published(store, load).total_rows for load in loads] == [6, 9]
     assert numbers(store) == ALL_THREE
-    assert store.heal("d").merged == []
+    assert store.repair("d").merged == []
     store.load("d", csv(3, first=30, name="e.csv"), APPEND)
     assert numbers(store) == [*ALL_THREE, 30, 31, 32]
     store.fsck(delete=True, now=True)
@@ -603,7 +603,7 @@ def test_an_append_published_while_its_parent_is_swept_keeps_the_parents_lists(
             named.append(dataset)
             with pytest.MonkeyPatch.context() as patched:
                 # It had resolved its parent before that was deleted.
-                patched.setattr(PUBLISH, "_following", lambda _catalogue, plan, _every: plan)
+                patched.setattr(PUBLISH, "_rebase", lambda _catalogue, plan, _every: plan)
                 patched.setattr(store.catalogue, "resolve", lambda *_: store.catalogue.whole(parent))
                 published(store, load)
         return every
@@ -688,7 +688,7 @@ def test_more_appends_than_one_row_can_name_take_several_merges(
 ) -> None:
     monkeypatch.setattr(merge, "_MERGED_AT_ONCE", 3)
     unmerged(store, csv, count=8)
-    store.heal("d")
+    store.repair("d")
     assert numbers(store) == [n + 10 * k for k in range(9) for n in range(3)]
     assert all(len(version.source.get("merged", ())) <= 3 for version in store.versions("d"))
     assert len(heads(store.versions("d"), store.version("d"))) == 1
@@ -718,7 +718,7 @@ def test_a_node_that_knows_of_a_condemnation_alone_stops_no_load(
     for host in (cassandra.a, cassandra.b):
         for key, (stamp, row) in list(host.rows["writers"].items()):
             if key[1] == writer:
-                half = {**dict.fromkeys(row), "dataset": "d", "writer": writer, "attempt": CONDEMNED}
+                half = {**dict.fromkeys(row), "dataset": "d", "writer": writer, "attempt": FENCED}
                 host.rows["writers"][key] = (stamp, half)
     store.load("d", csv(3, first=10, name="b.csv"), APPEND)
     assert numbers(store) == [0, 1, 2, 10, 11, 12]
@@ -770,6 +770,6 @@ def test_appends_that_cannot_be_brought_together_say_so_and_stay_versions(store:
     with pytest.raises(StoreError, match=r"were appended at the same moment and cannot be brought together.*'n'"):
         published(store, loads[1])
     assert [version.rows for version in store.versions("d")] == [1, 1]
-    report = store.heal("d")
+    report = store.repair("d")
     assert not report.ok
     assert "each is a version of its own" in report.problems[0]["message"]

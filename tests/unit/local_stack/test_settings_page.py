@@ -40,7 +40,7 @@ def test_every_variable_that_is_no_setting_is_there() -> None:
         ("MILLRACE_CASSANDRA__PORT", "`9042`", "from 1 to 65,535"),
         ("MILLRACE_CASSANDRA__CONTACT_POINTS", "`127.0.0.1,127.0.0.2`", "a list"),
         ("MILLRACE_CASSANDRA__PASSWORD", "none", "text"),
-        ("MILLRACE_CASSANDRA__SILENT_AFTER_S", "`2`", "from 0.1 to 60"),
+        ("MILLRACE_CASSANDRA__UNRESPONSIVE_AFTER_S", "`2`", "from 0.1 to 60"),
         ("MILLRACE_REDIS__URL", "`redis://127.0.0.1:6379/0`", "text"),
         ("MILLRACE_KAFKA__CONFIG", "none", "a JSON object of texts"),
         ("MILLRACE_LOAD__CODEC", "`gzip`", "gzip, zstd, none"),

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from millrace.progress.merge import Picture
+from millrace.progress.merge import RunStates
 from millrace.progress.runs import state_of_run
 from tests.progress_cases import CASES, events_of
 
@@ -15,7 +15,7 @@ from tests.progress_cases import CASES, events_of
 @pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
 def test_the_case_comes_out_as_its_file_says(case: dict[str, Any]) -> None:
     events = events_of(case)
-    picture = Picture()
+    picture = RunStates()
     verdicts = [picture.apply(event) for event in events]
     assert verdicts == case.get("verdicts", ["new"] * len(events))
     key = (case.get("dag", "ingest_dataset"), "r")
@@ -45,16 +45,16 @@ def test_the_same_picture_comes_from_the_newest_event_of_each_source() -> None:
     """The topic is compacted, and a client that comes late gets only the newest event of each source."""
     for case in CASES:
         events = events_of(case)
-        picture = Picture()
+        picture = RunStates()
         taken = [event for event in events if picture.apply(event) == "new"]
         last = {event["source"]: number for number, event in enumerate(taken)}
-        late = Picture()
+        late = RunStates()
         for number, event in enumerate(taken):
             if last[event["source"]] == number:
                 late.apply(event)
         key = (case.get("dag", "ingest_dataset"), "r")
 
-        def seen(what: Picture, run: tuple[str, str] = key) -> Any:
+        def seen(what: RunStates, run: tuple[str, str] = key) -> Any:
             return [(task.key, task.attempt, task.state) for task in state_of_run(run, what.tasks(run)).tasks]
 
         assert seen(late) == seen(picture), case["name"]

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from millrace.progress.event import ATTEMPT_OVER, TERMINAL_STATES, TaskIdentity, airflow_event
-from millrace.progress.merge import Picture
+from millrace.progress.merge import RunStates
 
 
 def event(
@@ -22,7 +22,7 @@ def event(
 
 
 def state_of(*events: dict[str, Any]) -> str:
-    picture = Picture()
+    picture = RunStates()
     for each in events:
         picture.apply(each)
     (task,) = picture.tasks()
@@ -56,7 +56,7 @@ def test_the_state_of_a_task_follows_from_its_voices(events: list[dict[str, Any]
 
 
 def test_what_is_not_new_changes_nothing_and_is_told() -> None:
-    picture = Picture()
+    picture = RunStates()
     assert picture.apply(event("running", 5)) == "new"
     assert picture.apply(event("running", 5)) == "stale"
     assert picture.apply(event("failed", 4)) == "stale"
@@ -70,7 +70,7 @@ def test_two_dags_with_the_same_run_id_never_mix() -> None:
     one, other = event("running"), event("failed")
     other["data"]["dag_id"] = "e"
     other["source"] = other["source"].replace("/d/", "/e/")
-    picture = Picture()
+    picture = RunStates()
     picture.apply(one)
     picture.apply(other)
     assert {task.key[0]: task.state for task in picture.tasks()} == {"d": "running", "e": "failed"}
@@ -78,7 +78,7 @@ def test_two_dags_with_the_same_run_id_never_mix() -> None:
 
 
 def test_the_error_is_that_of_the_voice_that_decided() -> None:
-    picture = Picture()
+    picture = RunStates()
     picture.apply(event("running"))
     picture.apply(event("failed", voice="airflow"))
     (task,) = picture.tasks()
@@ -89,7 +89,7 @@ def test_the_error_is_that_of_the_voice_that_decided() -> None:
 
 
 def test_curves_are_a_voice_without_a_state() -> None:
-    picture = Picture()
+    picture = RunStates()
     picture.apply(event("", voice="curves"))
     assert [task.state for task in picture.tasks()] == ["queued"]
     picture.apply(event("running"))
@@ -97,7 +97,7 @@ def test_curves_are_a_voice_without_a_state() -> None:
 
 
 def test_forgetting_every_voice_of_a_task_forgets_the_task() -> None:
-    picture = Picture()
+    picture = RunStates()
     for each in (event("running"), event("failed", voice="airflow"), event("", voice="curves")):
         picture.apply(each)
     for source in list(picture.sources):
@@ -109,7 +109,7 @@ def test_forgetting_every_voice_of_a_task_forgets_the_task() -> None:
 
 
 def test_finished_runs_are_forgotten_first_and_the_newest_stays() -> None:
-    picture = Picture()
+    picture = RunStates()
     for run, state in (("a", "running"), ("b", "succeeded"), ("c", "succeeded"), ("d", "succeeded")):
         picture.apply(event(state, run=run))
     assert len(picture.shrink(4)) == 0
@@ -130,7 +130,7 @@ STEPS = st.tuples(
 @given(st.lists(STEPS, max_size=25))
 def test_hearing_things_twice_or_late_changes_nothing(steps: list[tuple[str, int, int, str]]) -> None:
     events = [event(state, sequence, attempt=attempt, voice=voice) for state, sequence, attempt, voice in steps]
-    once, again = Picture(), Picture()
+    once, again = RunStates(), RunStates()
     for index, each in enumerate(events):
         once.apply(each)
         again.apply(each)
@@ -141,7 +141,7 @@ def test_hearing_things_twice_or_late_changes_nothing(steps: list[tuple[str, int
 
 @given(st.lists(STEPS, min_size=1, max_size=25))
 def test_a_terminal_state_is_final_for_an_attempt_that_has_begun(steps: list[tuple[str, int, int, str]]) -> None:
-    picture = Picture()
+    picture = RunStates()
     final: dict[int, str] = {}
     for state, sequence, attempt, voice in steps:
         picture.apply(event(state, sequence, attempt=attempt, voice=voice))
@@ -175,7 +175,7 @@ def test_after_compaction_the_state_is_the_same() -> None:
 
 
 def test_a_task_that_was_announced_as_one_and_became_many_is_only_the_many() -> None:
-    picture = Picture()
+    picture = RunStates()
     announced = airflow_event(TaskIdentity("d", "r", "load"), "queued", time_s=1_795_341_600.0)
     assert picture.apply(announced) == "new"
     assert [(task.key[3], task.state) for task in picture.tasks()] == [(-1, "queued")]

@@ -12,7 +12,7 @@ from millrace.errors import InvalidSettingError
 from millrace.settings import BridgeSettings, Settings
 from sse_bridge.app import create_app
 from sse_bridge.bridge import Bridge
-from sse_bridge.consumer import Batch, Begin, Deaf, Heard
+from sse_bridge.consumer import Batch, Begin, BrokerDown, Heard
 from sse_bridge.security import check_exposure, is_loopback
 from sse_bridge.state import Incoming, parse_record
 from tests.unit.sse_bridge.world import record
@@ -40,7 +40,7 @@ def test_it_is_ready_once_the_topic_was_read_and_as_long_as_kafka_answers() -> N
     assert client.get("/api/progress").status_code == 503
     feed(bridge, record())
     assert client.get("/readyz").status_code == 200
-    bridge.handle(Deaf("all brokers are down"))
+    bridge.handle(BrokerDown("all brokers are down"))
     answer = client.get("/readyz")
     assert (answer.status_code, "all brokers are down" in answer.text) == (503, True)
     assert client.get("/healthz").status_code == 200

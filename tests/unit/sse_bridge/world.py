@@ -7,7 +7,7 @@ from typing import Any
 
 from millrace.errors import ProgressError
 from millrace.progress.event import TaskIdentity, encode_event, progress_event
-from millrace.progress.merge import Picture
+from millrace.progress.merge import RunStates
 from millrace.settings import BridgeSettings
 from sse_bridge.filters import Filter
 from sse_bridge.hub import Hub, Place
@@ -139,7 +139,7 @@ class Client:
 
     def picture(self) -> dict[str, tuple[str, str]]:
         """What a page would show: for each task its attempt's state and newest sequence."""
-        picture = Picture()
+        picture = RunStates()
         for event in self.newest.values():
             picture.apply(event)
         return {task.source: (task.state, self.newest[task.source]["sequence"]) for task in picture.tasks()}

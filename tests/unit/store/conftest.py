@@ -13,7 +13,7 @@ import pytest
 
 from millrace.chunks import Chunk, ChunkSettings, TileLayout, encode_row_group
 from millrace.store import health
-from millrace.store.version import WriterRow
+from millrace.store.version import LoadAttempt
 from millrace.store.writer import ReplicatedWriter
 from tests.unit.store.fakes import FakeCassandra
 from tests.unit.store.in_memory import cassandra, csv, settings, store
@@ -59,7 +59,7 @@ def encode(batch: pa.RecordBatch) -> Chunk:
     return chunk
 
 
-def writer_row(**changes: Any) -> WriterRow:
+def writer_row(**changes: Any) -> LoadAttempt:
     values: dict[str, Any] = {
         "dataset": "flights",
         "writer": uuid4(),
@@ -71,4 +71,4 @@ def writer_row(**changes: Any) -> WriterRow:
         "host": "here",
         "started": datetime(2026, 11, 22, 10, tzinfo=UTC),
     }
-    return WriterRow(**{**values, **changes})
+    return LoadAttempt(**{**values, **changes})

@@ -66,7 +66,7 @@ def test_a_bad_copy_is_passed_over_for_the_other_one(
     wanted = [0, 1] if tiles is None else tiles
     assert store.chunk_reader.fetch(ref, tiles) == [good[tile] for tile in wanted]
     assert asked(cassandra) == [(LOCAL_ONE, "10.0.0.1"), (LOCAL_ONE, "10.0.0.2")]
-    # A wrong copy has been replaced by the good one; a missing one is for heal, which knows why it is missing.
+    # A wrong copy has been replaced by the good one; a missing one is for repair, which knows why it is missing.
     again = [row["data"] for row in cassandra.table("chunks", cassandra.a) if row["chunk"] == ref.chunk]
     assert (again == good) is (harm is damage)
 

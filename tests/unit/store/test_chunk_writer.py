@@ -17,11 +17,11 @@ from millrace.chunks import Chunk
 from millrace.errors import StoreUnavailableError
 from millrace.store import chunk_writer as module
 from millrace.store.catalogue import Catalogue
+from millrace.store.catalogue_writer import CatalogueWriter
 from millrace.store.chunk_writer import ChunkWriter, WriterReport
-from millrace.store.ledger import Ledger
 from millrace.store.manifest import PAGE_BYTES_MAX, PageRef, decode_page
 from millrace.store.session import LOCAL_ONE, TWO
-from millrace.store.version import CATALOGUE_BUCKET, PAGES_BUCKET, WriterRow
+from millrace.store.version import CATALOGUE_BUCKET, PAGES_BUCKET, LoadAttempt
 from millrace.store.writer import ReplicatedWriter
 from tests.unit.store.conftest import encode, make_chunk, writer_row
 from tests.unit.store.fakes import Attempt, FakeCassandra, FakeHost
@@ -116,7 +116,7 @@ def test_a_debt_is_on_record_before_any_page_that_names_its_chunk(make_writer: M
         table, row = attempt.what[0]
         return UNAVAILABLE if attempt.level == TWO and table == "chunks" and row["chunk"] in (1, 4) else "ok"
 
-    cassandra = FakeCassandra(behave, unsynced_s=0)
+    cassandra = FakeCassandra(behave, commitlog_sync_window_s=0)
     Trace(cassandra)
     report = load(cassandra, make_writer, [make_chunk(80_000, seed) for seed in range(5)])
     noted = [(row["bucket"], row["chunks"]) for row in cassandra.table("under_replicated") if row["bucket"] >= 0]
@@ -135,17 +135,17 @@ def test_nothing_is_prepared_while_a_load_runs_because_a_node_may_be_frozen_then
     def behave(attempt: Attempt) -> Any:
         return UNAVAILABLE if not attempt.is_probe and attempt.level == TWO and prepared_before else "ok"
 
-    cassandra = FakeCassandra(behave, unsynced_s=0)
+    cassandra = FakeCassandra(behave, commitlog_sync_window_s=0)
     prepared_before: set[str] = set()
-    begin = Ledger.begin_writer
+    begin = CatalogueWriter.begin_writer
 
-    def begun(ledger: Ledger, row: WriterRow) -> int:
+    def begun(ledger: CatalogueWriter, row: LoadAttempt) -> int:
         replicas = begin(ledger, row)
         prepared_before.update(cassandra._prepared)
         return replicas
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(Ledger, "begin_writer", begun)
+        patched.setattr(CatalogueWriter, "begin_writer", begun)
         report = load(cassandra, make_writer, [make_chunk(80_000, seed) for seed in range(5)])
     assert report.under_replicated >= 5
     assert set(cassandra._prepared) == prepared_before
@@ -160,7 +160,7 @@ def test_what_a_node_acknowledged_just_before_it_was_lost_is_a_debt_although_it_
         table, row = attempt.what[0]
         return UNAVAILABLE if attempt.level == TWO and table == "chunks" and row["chunk"] == 4 else "ok"
 
-    cassandra = FakeCassandra(behave, unsynced_s=60)
+    cassandra = FakeCassandra(behave, commitlog_sync_window_s=60)
     report = load(cassandra, make_writer, [make_chunk(80_000, seed) for seed in range(5)])
     noted: dict[int, int] = {}
     for row in cassandra.table("under_replicated"):

@@ -35,7 +35,7 @@ class World:
     def later(self, delay_s: float, call: Callable[..., None], *args: Any) -> None:
         heapq.heappush(self._timers, (self.now + delay_s, next(self._serial), call, args))
 
-    def ask_last(self, host: Node) -> None:
+    def deprioritize(self, host: Node) -> None:
         self.asked_last.add(host.endpoint)
 
     def speaks(self, host: Node) -> None:

@@ -149,7 +149,7 @@ class Node:
 class Watched:
     """A session with two nodes, one request that is pending, and nodes that answer probes or do not."""
 
-    def __init__(self, *, silent_after_s: float) -> None:
+    def __init__(self, *, unresponsive_after_s: float) -> None:
         self.one, self.two = Node("10.0.0.1", 1), Node("10.0.0.2", 2)
         self.pending = Pending()
         self.mute: set[int] = set()
@@ -157,11 +157,11 @@ class Watched:
         metadata = SimpleNamespace(
             all_hosts=lambda: [self.two, self.one], get_replicas=lambda _keyspace, _key: self.in_the_ring
         )
-        self.losses = driver.Losses()
+        self.losses = driver.NodeDownListener()
         cluster: Any = SimpleNamespace(metadata=metadata)
         session: Any = SimpleNamespace(execute_async=lambda _statement, timeout, host: self.pending)
         self.asked_last: dict[Any, float] = {}
-        settings = CassandraSettings(silent_after_s=silent_after_s)
+        settings = CassandraSettings(unresponsive_after_s=unresponsive_after_s)
         self.cassandra = CassandraSession(cluster, session, settings, asked_last=self.asked_last, losses=self.losses)
         probes: Any = SimpleNamespace(execute=self._probe)
         self.cassandra._probes = probes
@@ -177,7 +177,7 @@ class Watched:
 
 @pytest.mark.parametrize("known", [True, False], ids=["the driver says so", "only its connections have ended"])
 def test_a_request_ends_at_once_when_a_node_that_it_needs_is_lost_although_its_coordinator_lives(known: bool) -> None:
-    watched = Watched(silent_after_s=60)
+    watched = Watched(unresponsive_after_s=60)
 
     def lose() -> None:
         watched.mute.add(2)
@@ -193,7 +193,7 @@ def test_a_request_ends_at_once_when_a_node_that_it_needs_is_lost_although_its_c
 
 
 def test_a_request_goes_on_when_something_is_lost_that_it_does_not_need() -> None:
-    watched = Watched(silent_after_s=60)
+    watched = Watched(unresponsive_after_s=60)
 
     def lose_and_answer() -> None:
         watched.losses.wake()
@@ -204,7 +204,7 @@ def test_a_request_goes_on_when_something_is_lost_that_it_does_not_need() -> Non
 
 
 def test_a_connection_that_ends_wakes_those_who_wait() -> None:
-    losses = driver.Losses()
+    losses = driver.NodeDownListener()
     changed = threading.Event()
     ended = WideConnection.__new__(type("Ended", (WideConnection,), {"losses": losses}))
     ended.is_closed, ended.lock = True, threading.Lock()
@@ -217,11 +217,11 @@ def test_a_connection_that_ends_wakes_those_who_wait() -> None:
 
 
 def test_a_node_that_answers_no_tiny_question_either_is_given_up_and_asked_last_from_then_on() -> None:
-    watched = Watched(silent_after_s=0.1)
+    watched = Watched(unresponsive_after_s=0.1)
     watched.mute.add(1)
     with pytest.raises(StoreTimeoutError, match=r"10\.0\.0\.1 has fallen silent"):
         watched.ask()
-    policy = driver._SpeakingFirst(watched.asked_last, "dc1")
+    policy = driver._ResponsiveFirst(watched.asked_last, "dc1")
     hosts: list[Any] = [watched.one, watched.two]
     policy.populate(SimpleNamespace(metadata=None), hosts)
     assert {next(iter(policy.make_query_plan())).endpoint for _ in range(4)} == {2}
@@ -232,17 +232,17 @@ def test_a_node_that_answers_no_tiny_question_either_is_given_up_and_asked_last_
 
 
 def test_nodes_that_are_only_slow_are_waited_for() -> None:
-    watched = Watched(silent_after_s=0.1)
+    watched = Watched(unresponsive_after_s=0.1)
     threading.Timer(0.5, watched.pending.answer, [["row"]]).start()
     assert watched.ask() == ["row"]
-    watched = Watched(silent_after_s=0.1)
+    watched = Watched(unresponsive_after_s=0.1)
     watched.mute |= {1, 2}  # all of them are slow: the cluster is busy
     threading.Timer(0.5, watched.pending.answer, [["row"]]).start()
     assert watched.ask() == ["row"]
 
 
 def test_who_is_asked_first_does_not_change_while_the_driver_shuffles_its_list() -> None:
-    watched = Watched(silent_after_s=1)
+    watched = Watched(unresponsive_after_s=1)
     statement: Any = SimpleNamespace(routing_key=b"k")
     both = [watched.one, watched.two]
     assert watched.cassandra.replicas(statement) == both

@@ -26,10 +26,10 @@ from millrace.errors import (
 from millrace.load import LoadOptions
 from millrace.names import parse_reference
 from millrace.store import sweep
-from millrace.store.ledger import Ledger
+from millrace.store.catalogue_writer import CatalogueWriter
 from millrace.store.sweep import Sweeper, SweepReport
 from millrace.store.undelete import Undeleter
-from millrace.store.version import CATALOGUE_BUCKET, CONDEMNED, DELETED, RESTORED, WITHDRAWN
+from millrace.store.version import CATALOGUE_BUCKET, DELETED, FENCED, RESTORED, WITHDRAWN
 from millrace.store.writer import ReplicatedWriter
 from tests.unit.store import fakes
 from tests.unit.store.fakes import FakeCassandra, no_host
@@ -157,7 +157,9 @@ def test_a_dry_run_changes_nothing_and_refuses_the_same(
     with pytest.raises(UsageError, match=r"d@1-\w+ is not deleted"):
         store.undelete("d@1", dry_run=True)
     with ReplicatedWriter(cassandra, window_bytes=1_000_000) as writes:
-        Ledger(cassandra, writes).note_debt("d", row_of(cassandra, labels[2])["writer"], CATALOGUE_BUCKET, 0)
+        CatalogueWriter(cassandra, writes).record_under_replicated(
+            "d", row_of(cassandra, labels[2])["writer"], CATALOGUE_BUCKET, 0
+        )
     with pytest.raises(StoreError, match="catalogue rows on one node only, so nothing was changed"):
         store.undelete("d@3", dry_run=True)
 
@@ -214,7 +216,7 @@ def test_a_number_means_the_deleted_one_of_two(store: Store, cassandra: FakeCass
 def withdraw(store: Store, cassandra: FakeCassandra, reference: str) -> None:
     version = store.version(reference)
     with ReplicatedWriter(cassandra, window_bytes=1_000_000) as writes:
-        Ledger(cassandra, writes).withdraw(version)
+        CatalogueWriter(cassandra, writes).withdraw(version)
 
 
 def test_what_publishing_withdrew_is_told_apart_in_its_row_and_refused(
@@ -254,7 +256,7 @@ def test_a_version_that_its_publisher_withdraws_at_the_same_moment_stays_withdra
         calls.append(version)
         if len(calls) == 2:  # after everything was looked at, before the mark is written
             with ReplicatedWriter(cassandra, window_bytes=1_000_000) as writes:
-                Ledger(cassandra, writes).withdraw(found)
+                CatalogueWriter(cassandra, writes).withdraw(found)
 
     monkeypatch.setattr(Undeleter, "_require_recoverable", withdrawn_between)
     with pytest.raises(VersionNotFoundError, match="the load that published it withdrew it"):
@@ -278,7 +280,7 @@ def condemn(cassandra: FakeCassandra, which: Callable[[dict[str, Any]], bool]) -
     for host in (cassandra.a, cassandra.b):
         for key, (stamp, row) in list(host.rows["writers"].items()):
             if which(row):
-                host.rows["writers"][key] = (stamp, {**row, "attempt": CONDEMNED})
+                host.rows["writers"][key] = (stamp, {**row, "attempt": FENCED})
 
 
 @pytest.mark.parametrize("whose", ["publisher", "loader"])
@@ -699,11 +701,13 @@ def test_an_undelete_that_gets_no_answer_to_its_first_row_leaves_none_that_holds
     assert row_of(cassandra, labels[2])["mark"] == DELETED
 
 
-def test_rows_on_one_node_only_are_healed_first(store: Store, cassandra: FakeCassandra, labels: list[str]) -> None:
+def test_rows_on_one_node_only_are_repaired_first(store: Store, cassandra: FakeCassandra, labels: list[str]) -> None:
     store.delete("d@3")
     with ReplicatedWriter(cassandra, window_bytes=1_000_000) as writes:
-        Ledger(cassandra, writes).note_debt("d", row_of(cassandra, labels[2])["writer"], CATALOGUE_BUCKET, 0)
-    with pytest.raises(StoreError, match="catalogue rows on one node only, so nothing was changed: millrace heal d"):
+        CatalogueWriter(cassandra, writes).record_under_replicated(
+            "d", row_of(cassandra, labels[2])["writer"], CATALOGUE_BUCKET, 0
+        )
+    with pytest.raises(StoreError, match="catalogue rows on one node only, so nothing was changed: millrace repair d"):
         store.undelete("d@3")
     assert visible(store) == [2, 1]
 

@@ -37,7 +37,7 @@ def test_whoever_waits_goes_on_when_room_is_given_back() -> None:
     thread = threading.Thread(target=wait)
     thread.start()
     assert not taken.is_set()
-    window.give_back(60)
+    window.release(60)
     thread.join(20)
     assert taken.is_set()
     assert window.taken_bytes == 60
@@ -47,19 +47,19 @@ def test_pushing_back_halves_down_to_the_floor() -> None:
     window = ByteWindow(100, floor_bytes=20)
     rooms = []
     for _ in range(4):
-        window.push_back()
+        window.throttle()
         rooms.append(window.room_bytes)
     assert rooms == [50, 25, 20, 20]
 
 
 def test_sixteen_quiet_acknowledgements_give_a_sixteenth_back_up_to_the_limit() -> None:
     window = ByteWindow(160, floor_bytes=10)
-    window.push_back()
+    window.throttle()
 
     def acknowledge(times: int) -> int:
         for _ in range(times):
             window.take(1, timeout_s=1)
-            window.give_back(1)
+            window.release(1)
         return window.room_bytes
 
     assert acknowledge(15) == 80
@@ -69,13 +69,13 @@ def test_sixteen_quiet_acknowledgements_give_a_sixteenth_back_up_to_the_limit() 
 
 def test_a_push_back_starts_the_count_of_quiet_ones_again() -> None:
     window = ByteWindow(160, floor_bytes=10)
-    window.push_back()
+    window.throttle()
     for _ in range(15):
         window.take(1, timeout_s=1)
-        window.give_back(1)
-    window.push_back()
+        window.release(1)
+    window.throttle()
     window.take(1, timeout_s=1)
-    window.give_back(1)
+    window.release(1)
     assert window.room_bytes == 40
 
 
@@ -85,9 +85,9 @@ def test_never_more_than_the_limit_is_taken_except_by_one_alone(steps: list[tupl
     held: list[int] = []
     for what, size in steps:
         if what == "push":
-            window.push_back()
+            window.throttle()
         elif what == "back" and held:
-            window.give_back(held.pop(0))
+            window.release(held.pop(0))
         elif what == "take":
             fits = not held or sum(held) + size <= window.room_bytes
             if fits:
@@ -107,7 +107,7 @@ def test_a_cap_on_takers_holds_whatever_the_bytes() -> None:
     window.take(1, timeout_s=1)
     with pytest.raises(StoreTimeoutError):
         window.take(1, timeout_s=0.01)
-    window.give_back(1)
+    window.release(1)
     window.take(1, timeout_s=1)
 
 
@@ -118,6 +118,6 @@ def test_a_cap_on_the_rate_spreads_what_is_taken_and_is_no_failure(monkeypatch: 
     window = ByteWindow(10_000, floor_bytes=10, bytes_per_s=100)
     for _ in range(5):
         window.take(200, timeout_s=0.001)
-        window.give_back(200)
+        window.release(200)
     # The first one goes at once, the fifth when four times 200 bytes have had their two seconds.
     assert now[0] == pytest.approx(108.0)

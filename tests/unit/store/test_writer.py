@@ -24,7 +24,7 @@ from tests.unit.store.fakes import Attempt, FakeCassandra, FakeHost, no_host, re
 
 UNAVAILABLE = Unavailable("one node is down", ConsistencyLevel.TWO, 2, 1)
 WRITE_TIMEOUT = WriteTimeout("timed out", write_type=0, consistency=TWO, required_responses=2, received_responses=1)
-QUICK = {"silent_after_s": 0.1, "request_timeout_s": 0.5}
+QUICK = {"unresponsive_after_s": 0.1, "request_timeout_s": 0.5}
 DEADLINE_S = 20
 Make = Callable[..., ReplicatedWriter]
 
@@ -90,7 +90,7 @@ def test_a_reset_wakes_what_waits_for_the_dead_node_at_the_healthy_one(make_writ
             return "silent"
         return "ok"
 
-    cassandra = cluster(behave, silent_after_s=60.0, request_timeout_s=60.0)
+    cassandra = cluster(behave, unresponsive_after_s=60.0, request_timeout_s=60.0)
     writer = make_writer(cassandra)
     futures = [writer.submit(a_write()) for _ in range(2)]
     cassandra.wait_for(lambda: len(held) == 2)
@@ -106,7 +106,7 @@ def test_a_node_that_the_driver_calls_down_is_lost_for_its_coordinator_too(make_
     def behave(attempt: Attempt) -> Any:
         return "silent" if attempt.level == TWO or attempt.is_probe else "ok"
 
-    cassandra = cluster(behave, silent_after_s=60.0, request_timeout_s=60.0)
+    cassandra = cluster(behave, unresponsive_after_s=60.0, request_timeout_s=60.0)
     writer = make_writer(cassandra)
     future = writer.submit(a_write())
     cassandra.wait_for(lambda: len(cassandra.writes()) == 1)
@@ -319,7 +319,7 @@ def test_a_late_answer_changes_nothing(make_writer: Make) -> None:
 
 
 def test_closing_gives_up_what_is_open_and_never_hangs(make_writer: Make) -> None:
-    cassandra = cluster(lambda _: "silent", silent_after_s=60.0, request_timeout_s=60.0)
+    cassandra = cluster(lambda _: "silent", unresponsive_after_s=60.0, request_timeout_s=60.0)
     writer = make_writer(cassandra)
     futures = [writer.submit(a_write(what=f"chunk {n}")) for n in range(5)]
     writer.close()
@@ -343,7 +343,7 @@ def test_a_fault_inside_the_writer_fails_its_writes_loudly_and_for_good(make_wri
     def broken(_level: int) -> Any:
         raise RuntimeError("boom")
 
-    cassandra = cluster(lambda _: "silent", silent_after_s=60.0, request_timeout_s=60.0)
+    cassandra = cluster(lambda _: "silent", unresponsive_after_s=60.0, request_timeout_s=60.0)
     writer = make_writer(cassandra)
     waiting = writer.submit(a_write())
     with pytest.raises(StoreError, match="RuntimeError: boom"):
@@ -368,7 +368,7 @@ def test_more_than_the_window_is_never_on_its_way(make_writer: Make) -> None:
         timer.start()
         return "silent"
 
-    cassandra = cluster(behave, silent_after_s=60.0, request_timeout_s=60.0)
+    cassandra = cluster(behave, unresponsive_after_s=60.0, request_timeout_s=60.0)
     writer = make_writer(cassandra, window_bytes=20_000_000)
     futures: list[Future[Outcome]] = [writer.submit(a_write(size_bytes=4_900_000)) for _ in range(60)]
     assert all(f.result(DEADLINE_S).replicas == 2 for f in futures)
@@ -382,7 +382,7 @@ def test_what_was_acknowledged_is_let_go_at_once(make_writer: Make) -> None:
     class Payload:
         pass
 
-    writer = make_writer(cluster(lambda _: "ok", silent_after_s=60.0, request_timeout_s=60.0))
+    writer = make_writer(cluster(lambda _: "ok", unresponsive_after_s=60.0, request_timeout_s=60.0))
 
     def one() -> weakref.ref[Payload]:
         payload = Payload()

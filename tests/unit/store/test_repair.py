@@ -10,10 +10,10 @@ import pytest
 from millrace.api import Store
 from millrace.load import LoadOptions
 from millrace.progress import null_task
+from millrace.store.catalogue_writer import CatalogueWriter
 from millrace.store.chunk_reader import ChunkReader
 from millrace.store.chunk_writer import ChunkWriter
-from millrace.store.heal import Healer, HealReport
-from millrace.store.ledger import Ledger
+from millrace.store.repair import RepairReport, ReplicaRepair
 from millrace.store.version import CATALOGUE_BUCKET, PAGES_BUCKET
 from millrace.store.writer import ReplicatedWriter
 from tests.unit.store.conftest import make_chunk, writer_row
@@ -69,9 +69,9 @@ def test_what_one_node_lacks_without_anybody_knowing_is_found_and_brought_back(
     else:
         assert not store.verify("flights", each_replica=True).ok
     assert owed(cassandra) == {bucket}
-    healed = store.heal("flights")
-    assert healed.ok
-    assert healed.copies >= 1 or harm is damage_page  # whoever looks for chunks has read and replaced it already
+    repaired = store.repair("flights")
+    assert repaired.ok
+    assert repaired.copies >= 1 or harm is damage_page  # whoever looks for chunks has read and replaced it already
     assert owed(cassandra) == set()
     assert store.verify("flights", each_replica=True).ok
     assert store.fsck().lacking == []
@@ -102,7 +102,7 @@ def test_what_no_node_has_is_a_problem_of_fsck_and_stops_nothing(
             del host.rows["pages"][key]
     found = store.fsck().lacking
     assert {(item["dataset"], item["node"]) for item in found} == {("flights", "10.0.0.1"), ("flights", "10.0.0.2")}
-    assert store.heal().ok  # nobody owes what is lost
+    assert store.repair().ok  # nobody owes what is lost
 
 
 def test_a_damaged_page_is_replaced_by_the_good_copy_as_soon_as_it_is_read(
@@ -116,14 +116,14 @@ def test_a_damaged_page_is_replaced_by_the_good_copy_as_soon_as_it_is_read(
     assert pages[0] == pages[1]
 
 
-class Healing:
-    """A load of three buckets that is still running, and what healing does meanwhile."""
+class Repairing:
+    """A load of three buckets that is still running, and what repairing does meanwhile."""
 
     def __init__(self, cassandra: FakeCassandra, make_writer: Make) -> None:
         self.cassandra = cassandra
         self.row = writer_row()
         writes = make_writer(cassandra)
-        self.ledger = Ledger(cassandra, writes)
+        self.ledger = CatalogueWriter(cassandra, writes)
         self.writer = ChunkWriter(cassandra, writes, self.row, bucket_bytes=1_000_000)
 
     def write(self, seed: int) -> None:
@@ -131,107 +131,107 @@ class Healing:
         self.cassandra.wait_for(lambda: len({row["chunk"] for row in self.cassandra.table("chunks")}) > seed)
         self.writer.settle()
 
-    def heal(self, *, writing: bool = True) -> HealReport:
-        report = HealReport()
-        healer = Healer(self.cassandra, ChunkReader(self.cassandra))
+    def repair(self, *, writing: bool = True) -> RepairReport:
+        report = RepairReport()
+        repairer = ReplicaRepair(self.cassandra, ChunkReader(self.cassandra))
         alive = {self.row.writer} if writing else set()
-        healer.writers(self.row.dataset, {self.row.writer}, report, task=null_task(), writing=alive)
+        repairer.writers(self.row.dataset, {self.row.writer}, report, task=null_task(), writing=alive)
         return report
 
 
 @pytest.fixture
-def healing(make_writer: Make) -> Healing:
-    return Healing(FakeCassandra(), make_writer)
+def repairing(make_writer: Make) -> Repairing:
+    return Repairing(FakeCassandra(), make_writer)
 
 
-def test_a_note_of_a_bucket_that_is_still_written_stays_until_a_later_one_is_on_record(healing: Healing) -> None:
-    healing.write(0)
-    healing.ledger.note_debt(healing.row.dataset, healing.row.writer, 0, 1)
-    report = healing.heal()
+def test_a_note_of_a_bucket_that_is_still_written_stays_until_a_later_one_is_on_record(repairing: Repairing) -> None:
+    repairing.write(0)
+    repairing.ledger.record_under_replicated(repairing.row.dataset, repairing.row.writer, 0, 1)
+    report = repairing.repair()
     assert (report.debts, report.cleared, report.pending) == (1, 0, 1)
     for seed in (1, 2):
-        healing.write(seed)
+        repairing.write(seed)
     # Bucket 0 has its page now; that nothing more of it will come, only the page of bucket 1 says.
-    healing.heal()
+    repairing.repair()
     for seed in (3, 4):
-        healing.write(seed)
-    assert healing.heal().cleared in (0, 1)
-    assert owed(healing.cassandra) == set()
+        repairing.write(seed)
+    assert repairing.repair().cleared in (0, 1)
+    assert owed(repairing.cassandra) == set()
 
 
-def test_what_a_bucket_still_written_has_so_far_is_healed_although_its_note_stays(healing: Healing) -> None:
+def test_what_a_bucket_still_written_has_so_far_is_repaired_although_its_note_stays(repairing: Repairing) -> None:
     for seed in range(3):
-        healing.write(seed)
-    healing.writer.finish()
-    last = max(row["bucket"] for row in healing.cassandra.table("chunks"))
-    healing.ledger.note_debt(healing.row.dataset, healing.row.writer, last, 1)
-    lose(healing.cassandra.b, "chunks")
-    report = healing.heal()
+        repairing.write(seed)
+    repairing.writer.finish()
+    last = max(row["bucket"] for row in repairing.cassandra.table("chunks"))
+    repairing.ledger.record_under_replicated(repairing.row.dataset, repairing.row.writer, last, 1)
+    lose(repairing.cassandra.b, "chunks")
+    report = repairing.repair()
     assert (report.copies, report.cleared, report.pending) == (1, 0, 1)
-    assert owed(healing.cassandra) == {last}
-    assert healing.heal(writing=False).cleared == 1
-    assert owed(healing.cassandra) == set()
+    assert owed(repairing.cassandra) == {last}
+    assert repairing.repair(writing=False).cleared == 1
+    assert owed(repairing.cassandra) == set()
 
 
-def test_the_note_of_pages_of_one_who_has_not_published_yet_stays(healing: Healing) -> None:
+def test_the_note_of_pages_of_one_who_has_not_published_yet_stays(repairing: Repairing) -> None:
     """Its lists lie under names that only its version knows."""
-    healing.ledger.note_debt(healing.row.dataset, healing.row.writer, PAGES_BUCKET, 0)
-    assert healing.heal().pending == 1
-    assert owed(healing.cassandra) == {PAGES_BUCKET}
+    repairing.ledger.record_under_replicated(repairing.row.dataset, repairing.row.writer, PAGES_BUCKET, 0)
+    assert repairing.repair().pending == 1
+    assert owed(repairing.cassandra) == {PAGES_BUCKET}
 
 
-def test_the_catalogue_is_healed_before_pages_and_pages_before_chunks(
-    healing: Healing, monkeypatch: pytest.MonkeyPatch
+def test_the_catalogue_is_repaired_before_pages_and_pages_before_chunks(
+    repairing: Repairing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    healing.write(0)
-    healing.writer.finish()
+    repairing.write(0)
+    repairing.writer.finish()
     paid: list[int] = []
-    paying = Healer._pay
+    paying = ReplicaRepair._pay
 
-    def pay(healer: Healer, debt: Any, *rest: Any) -> None:
+    def pay(repairer: ReplicaRepair, debt: Any, *rest: Any) -> None:
         paid.append(debt.bucket)
-        paying(healer, debt, *rest)
+        paying(repairer, debt, *rest)
 
-    monkeypatch.setattr(Healer, "_pay", pay)
+    monkeypatch.setattr(ReplicaRepair, "_pay", pay)
     for bucket in (0, PAGES_BUCKET, CATALOGUE_BUCKET):
-        healing.ledger.note_debt(healing.row.dataset, healing.row.writer, bucket, 0)
-    assert healing.heal(writing=False).cleared == 3
+        repairing.ledger.record_under_replicated(repairing.row.dataset, repairing.row.writer, bucket, 0)
+    assert repairing.repair(writing=False).cleared == 3
     assert paid == [CATALOGUE_BUCKET, PAGES_BUCKET, 0]
 
 
-def test_what_hints_have_brought_already_is_only_looked_at(healing: Healing) -> None:
-    healing.write(0)
-    healing.writer.finish()
-    healing.ledger.note_debt(healing.row.dataset, healing.row.writer, 0, 1)
-    before = len(healing.cassandra.writes())
-    report = healing.heal(writing=False)
+def test_what_hints_have_brought_already_is_only_looked_at(repairing: Repairing) -> None:
+    repairing.write(0)
+    repairing.writer.finish()
+    repairing.ledger.record_under_replicated(repairing.row.dataset, repairing.row.writer, 0, 1)
+    before = len(repairing.cassandra.writes())
+    report = repairing.repair(writing=False)
     assert (report.chunks, report.copies, report.cleared, report.ok) == (1, 0, 1, True)
-    assert len(healing.cassandra.writes()) == before
+    assert len(repairing.cassandra.writes()) == before
 
 
-def test_a_debt_that_nobody_can_pay_is_a_problem_and_stays_on_record(healing: Healing) -> None:
-    healing.write(0)
-    healing.writer.finish()
-    healing.ledger.note_debt(healing.row.dataset, healing.row.writer, 0, 1)
-    for host in (healing.cassandra.a, healing.cassandra.b):
+def test_a_debt_that_nobody_can_pay_is_a_problem_and_stays_on_record(repairing: Repairing) -> None:
+    repairing.write(0)
+    repairing.writer.finish()
+    repairing.ledger.record_under_replicated(repairing.row.dataset, repairing.row.writer, 0, 1)
+    for host in (repairing.cassandra.a, repairing.cassandra.b):
         lose(host, "chunks")
-    report = healing.heal(writing=False)
+    report = repairing.repair(writing=False)
     assert (report.ok, report.cleared, [problem["bucket"] for problem in report.problems]) == (False, 0, [0])
-    assert owed(healing.cassandra) == {0}
+    assert owed(repairing.cassandra) == {0}
 
 
 def test_a_page_that_is_damaged_everywhere_is_a_problem_of_a_writer_that_may_be_alive_and_ends_nothing(
-    healing: Healing,
+    repairing: Repairing,
 ) -> None:
     for seed in range(3):
-        healing.write(seed)
-    healing.ledger.note_debt(healing.row.dataset, healing.row.writer, 0, 1)
-    for host in (healing.cassandra.a, healing.cassandra.b):
+        repairing.write(seed)
+    repairing.ledger.record_under_replicated(repairing.row.dataset, repairing.row.writer, 0, 1)
+    for host in (repairing.cassandra.a, repairing.cassandra.b):
         damage_page(host, "pages")
-    report = healing.heal()
+    report = repairing.repair()
     assert (report.cleared, [problem["bucket"] for problem in report.problems]) == (0, [0])
 
 
-def test_a_row_of_one_who_writes_chunks_is_paid_for_while_it_goes_on(healing: Healing) -> None:
-    healing.ledger.note_debt(healing.row.dataset, healing.row.writer, CATALOGUE_BUCKET, 0)
-    assert healing.heal().cleared == 1
+def test_a_row_of_one_who_writes_chunks_is_paid_for_while_it_goes_on(repairing: Repairing) -> None:
+    repairing.ledger.record_under_replicated(repairing.row.dataset, repairing.row.writer, CATALOGUE_BUCKET, 0)
+    assert repairing.repair().cleared == 1

@@ -17,11 +17,11 @@ from cassandra.pool import Host
 from millrace.errors import ChunkError, ChunkMissingError
 from millrace.store.catalogue import Catalogue
 from millrace.store.manifest import ChunkRef
-from millrace.store.row_mender import RowMender
+from millrace.store.row_repair import RowRepair
 from millrace.store.session import NODE_LOCAL, CassandraSession
 from millrace.store.version import CATALOGUE_BUCKET, PAGES_BUCKET, Version
 
-__all__ = ["Auditor", "Lack", "mendable"]
+__all__ = ["ReplicaCheck", "MissingReplica", "repairable"]
 
 _PAGES = "SELECT page, checksum, data FROM {ks}.pages WHERE dataset = ? AND writer = ? AND page IN ?"
 _KEYS = "SELECT chunk, tile FROM {ks}.chunks WHERE dataset = ? AND writer = ? AND bucket = ?"
@@ -33,8 +33,8 @@ Place = tuple[UUID, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Lack:
-    """What one node does not have, or has damaged; ``writer`` and ``bucket`` say which debt ``heal`` pays it by."""
+class MissingReplica:
+    """What one node does not have, or has damaged; ``writer`` and ``bucket`` say which debt ``repair`` pays it by."""
 
     dataset: str
     version: str
@@ -55,14 +55,14 @@ class Lack:
         }
 
 
-def mendable(lacks: Iterable[Lack]) -> list[Lack]:
+def repairable(lacks: Iterable[MissingReplica]) -> list[MissingReplica]:
     """Those of which another node has a good copy: what both replicas lack is no debt that anybody could pay."""
     found = list(lacks)
     lacking = Counter((lack.dataset, lack.what) for lack in found)
     return [lack for lack in found if lacking[lack.dataset, lack.what] < _REPLICAS]
 
 
-class Auditor:
+class ReplicaCheck:
     """Compares, and writes nothing. Raises ``StoreError`` where a node does not answer.
 
     One auditor looks at what several versions share only once.
@@ -73,13 +73,13 @@ class Auditor:
         self._catalogue = catalogue
         self._seen: set[tuple[str, str, Place]] = set()
 
-    def rows(self, dataset: str, version: Version) -> Iterator[Lack]:
+    def rows(self, dataset: str, version: Version) -> Iterator[MissingReplica]:
         """Rows of the dataset (its name, versions, tags and finished writers) that a node lacks or has otherwise."""
-        for table, key, host in RowMender(self._cassandra).lacking(dataset):
+        for table, key, host in RowRepair(self._cassandra).lacking(dataset):
             what = f"the row {', '.join(map(str, key))} of {table}"
-            yield Lack(dataset, version.label, str(host.address), what, version.writer, CATALOGUE_BUCKET)
+            yield MissingReplica(dataset, version.label, str(host.address), what, version.writer, CATALOGUE_BUCKET)
 
-    def pages(self, version: Version) -> Iterator[Lack]:
+    def pages(self, version: Version) -> Iterator[MissingReplica]:
         """Manifest pages and lists of them that the version names, by their checksums."""
         wanted: dict[UUID, dict[int, bytes]] = {}
         owners: dict[UUID, UUID] = {}
@@ -94,9 +94,9 @@ class Auditor:
                 for page, checksum in pages.items():
                     if not _is_good(have.get(page), checksum):
                         what = f"page {page} of {writer.hex[:12]}"
-                        yield Lack(version.dataset, version.label, host, what, owners[writer], PAGES_BUCKET)
+                        yield MissingReplica(version.dataset, version.label, host, what, owners[writer], PAGES_BUCKET)
 
-    def chunks(self, version: Version) -> Iterator[Lack]:
+    def chunks(self, version: Version) -> Iterator[MissingReplica]:
         """Chunks that the version names, by their keys: whether they are intact takes reading them (``verify``)."""
         with ThreadPoolExecutor(_THREADS, thread_name_prefix="millrace-audit") as pool:
             for page in self._catalogue.each_page_ref(version):
@@ -112,7 +112,9 @@ class Auditor:
                     for host, have in each:
                         for ref in named:
                             if have.get(ref.chunk, 0) < len(ref.tiles):
-                                yield Lack(version.dataset, version.label, host, f"chunk {ref}", ref.writer, bucket)
+                                yield MissingReplica(
+                                    version.dataset, version.label, host, f"chunk {ref}", ref.writer, bucket
+                                )
 
     def _keys(self, dataset: str, writer: UUID, bucket: int) -> list[tuple[str, dict[int, int]]]:
         """For each node how many tiles it has of which chunk."""
@@ -126,7 +128,7 @@ class Auditor:
         return found
 
     def _named(self, version: Version) -> Iterator[tuple[Place, bytes, UUID]]:
-        """Every page behind the version: where, its checksum, and the writer under whom ``heal`` looks for it."""
+        """Every page behind the version: where, its checksum, and the writer under whom ``repair`` looks for it."""
         for blob in (version.schema_blob, version.pages_blob):
             if blob and blob[:2] != b"\x1f\x8b":
                 said = json.loads(blob)

@@ -12,13 +12,19 @@ from millrace.errors import ChunkError, MillraceError, StoreError, StoreUnavaila
 from millrace.progress import Task
 from millrace.store.catalogue import Catalogue
 from millrace.store.chunk_reader import ChunkReader
+from millrace.store.chunk_repair import ChunkRepair, mend_pages
 from millrace.store.manifest import ChunkRef
-from millrace.store.mend import Mender, mend_pages
-from millrace.store.row_mender import RowMender
+from millrace.store.row_repair import RowRepair
 from millrace.store.session import TWO, CassandraSession
-from millrace.store.version import CATALOGUE_BUCKET, PAGES_BUCKET, PUBLISHER, Debt, after_any_clock
+from millrace.store.version import (
+    CATALOGUE_BUCKET,
+    PAGES_BUCKET,
+    PUBLISHER,
+    UnderReplicated,
+    future_tombstone_timestamp,
+)
 
-__all__ = ["ALIVE", "HealReport", "Healer"]
+__all__ = ["ALIVE", "RepairReport", "ReplicaRepair"]
 
 ALIVE = timedelta(hours=3)
 """A writer whose version is not there is taken for alive this long after it was last seen. It says so every minute, by
@@ -26,12 +32,12 @@ its own clock: one that is an hour behind must not look dead."""
 
 
 @dataclass(slots=True)
-class HealReport:
-    """What healing did. ``debts`` were on record, ``cleared`` are not any more, ``copies`` had to be written.
+class RepairReport:
+    """What repairing did. ``debts`` were on record, ``cleared`` are not any more, ``copies`` had to be written.
 
     A debt whose copies were all there (hints brought them) is cleared with no copy written. ``pending`` debts belong
     to loads that may still be writing: what is there is on every node, and the note stays for what is to come, which
-    they heal themselves, or the next call does.
+    they repair themselves, or the next call does.
     """
 
     datasets: int = 0
@@ -63,7 +69,7 @@ class HealReport:
         return {**asdict(self), "ok": self.ok}
 
 
-class Healer:
+class ReplicaRepair:
     """Brings what ``under_replicated`` lists back to every replica; idempotent, and safe beside loads and reads."""
 
     def __init__(self, cassandra: CassandraSession, reader: ChunkReader) -> None:
@@ -71,15 +77,15 @@ class Healer:
         # What one node alone says of debts is not all of them.
         self._catalogue = Catalogue(cassandra, strict=True)
         self._reader = reader
-        self._mender = Mender(reader)
-        self._row_mender = RowMender(cassandra)
+        self._mender = ChunkRepair(reader)
+        self._row_mender = RowRepair(cassandra)
 
-    def heal(self, names: list[str] | None, report: HealReport, *, task: Task) -> HealReport:
-        """Heals the datasets named, or all; a debt that cannot be paid is a problem in the report, not an exception.
+    def repair(self, names: list[str] | None, report: RepairReport, *, task: Task) -> RepairReport:
+        """Repairs the datasets named, or all; a debt that cannot be paid is a problem in the report, not an exception.
 
         Raises ``StoreUnavailableError`` while a node is down: a copy cannot be brought to it.
         """
-        self.require_all_up("healing")
+        self.require_all_up("repairing")
         for dataset in self._catalogue.names() if names is None else names:
             report.datasets += 1
             rows = self._catalogue.writers(dataset)
@@ -100,7 +106,7 @@ class Healer:
         self,
         dataset: str,
         writers: set[UUID],
-        report: HealReport,
+        report: RepairReport,
         *,
         task: Task,
         writing: Set[UUID] = frozenset(),
@@ -138,7 +144,7 @@ class Healer:
                 node=", ".join(down),
             )
 
-    def _pay(self, debt: Debt, report: HealReport, task: Task) -> None:
+    def _pay(self, debt: UnderReplicated, report: RepairReport, task: Task) -> None:
         if debt.bucket == CATALOGUE_BUCKET:
             report.copies += self._row_mender.rows(debt.dataset)
             return
@@ -154,11 +160,11 @@ class Healer:
             task.advance(ref.rows)
             task.count(chunks=1, bytes_stored=ref.stored_bytes)
 
-    def _is_behind(self, debt: Debt) -> bool:
+    def _is_behind(self, debt: UnderReplicated) -> bool:
         """Whether a writer that goes on writing is done with the bucket: its pages name a later one."""
         return debt.bucket >= 0 and any(ref.bucket > debt.bucket for ref in self._refs(debt))
 
-    def _page_writers(self, debt: Debt) -> list[UUID]:
+    def _page_writers(self, debt: UnderReplicated) -> list[UUID]:
         """The writer's own pages, and those into which its version's row has spilled."""
         spilled = []
         for version in self._catalogue.versions(debt.dataset):
@@ -166,31 +172,31 @@ class Healer:
                 spilled = self._catalogue.spilled(self._catalogue.whole(version))
         return [debt.writer, *spilled]
 
-    def _bucket(self, debt: Debt) -> Iterator[ChunkRef]:
+    def _bucket(self, debt: UnderReplicated) -> Iterator[ChunkRef]:
         seen: set[int] = set()
         for ref in self._refs(debt):
             if ref.bucket == debt.bucket and ref.chunk not in seen:
                 seen.add(ref.chunk)
                 yield ref
 
-    def _refs(self, debt: Debt) -> Iterator[ChunkRef]:
+    def _refs(self, debt: UnderReplicated) -> Iterator[ChunkRef]:
         for written in (self._catalogue.finished_pages, self._catalogue.journal_pages):
             for page in written(debt.dataset, debt.writer):
                 yield from self._catalogue.page(debt.dataset, page).refs()
 
-    def _clear(self, debt: Debt) -> None:
+    def _clear(self, debt: UnderReplicated) -> None:
         """The note goes only when both replicas of it are told: a note that came back would only be paid again."""
         query = (
             "DELETE FROM {ks}.under_replicated USING TIMESTAMP ? "
             "WHERE dataset = ? AND writer = ? AND bucket = ? AND note = ?"
         )
-        values = (after_any_clock(), debt.dataset, debt.writer, debt.bucket, debt.note)
+        values = (future_tombstone_timestamp(), debt.dataset, debt.writer, debt.bucket, debt.note)
         bound = self._cassandra.prepare(query).bind(values)
         bound.consistency_level = TWO
         self._cassandra.execute(bound)
 
 
-def _problem(debt: Debt, error: MillraceError) -> dict[str, Any]:
+def _problem(debt: UnderReplicated, error: MillraceError) -> dict[str, Any]:
     return {
         "dataset": debt.dataset,
         "writer": debt.writer.hex,

@@ -1,4 +1,4 @@
-"""``millrace heal``: everything on two nodes again."""
+"""``millrace repair``: everything on two nodes again."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def command(context: click.Context, invocation: Invocation, /, name: str | None,
 
     \b
     Example:
-      millrace heal
-      millrace heal flights
+      millrace repair
+      millrace repair flights
     """
     with open_store(invocation) as store:
         if dry_run:
@@ -48,13 +48,13 @@ def command(context: click.Context, invocation: Invocation, /, name: str | None,
             return
         with reported(
             store.settings.kafka,
-            command="heal",
-            kind="heal",
+            command="repair",
+            kind="repair",
             dataset=name or "",
-            run=new_run_id(name or "heal"),
+            run=new_run_id(name or "repair"),
             total=None,
         ) as progress:
-            report = store.heal(name, task=progress.task)
+            report = store.repair(name, task=progress.task)
 
         def show() -> None:
             print_facts(

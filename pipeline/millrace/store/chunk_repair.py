@@ -14,7 +14,7 @@ from millrace.store.chunk_reader import ChunkReader, later_than
 from millrace.store.manifest import ChunkRef
 from millrace.store.session import NODE_LOCAL, TWO, CassandraSession
 
-__all__ = ["Mender", "mend_pages"]
+__all__ = ["ChunkRepair", "mend_pages"]
 
 _PAGE_COLUMNS = ("chunks", "rows", "raw_bytes", "stored_bytes", "checksum", "data")
 _PAGES_HERE = (
@@ -27,7 +27,7 @@ _PAGE = (
 )
 
 
-class Mender:
+class ChunkRepair:
     """Brings chunks back to all their replicas, from a copy whose checksum is right; ``mend_pages`` does so with pages.
 
     What is written again carries a time later than any copy of it, on whichever node: a damaged copy with a write

@@ -10,11 +10,11 @@ from typing import Any
 from cassandra.pool import Host
 
 from millrace.errors import ChunkFormatError, StoreError
-from millrace.store.catalogue import SHELF
+from millrace.store.catalogue import ALL_DATASETS_PARTITION
 from millrace.store.session import NODE_LOCAL, TWO, CassandraSession
 from millrace.store.version import Version
 
-__all__ = ["RowMender"]
+__all__ = ["RowRepair"]
 
 _KEYS: dict[str, tuple[str, ...]] = {
     "datasets": ("shelf", "dataset"),
@@ -36,7 +36,7 @@ class _Behind:
     hosts: tuple[Host, ...]
 
 
-class RowMender:
+class RowRepair:
     """Compares what each node has of a dataset's catalogue and writes what one lacks.
 
     A cell is written again with the time it had, so that nothing newer, on whichever node, is ever undone. A version's
@@ -80,7 +80,7 @@ class RowMender:
         place: tuple[Any, ...]
         where, place = "dataset = ?", (dataset,)
         if table == "datasets":
-            where, place = "shelf = ? AND dataset = ?", (SHELF, dataset)
+            where, place = "shelf = ? AND dataset = ?", (ALL_DATASETS_PARTITION, dataset)
         times = "".join(f", WRITETIME({column}) AS {column}_written" for column in columns)
         query = f"SELECT {', '.join((*key, *columns))}{times} FROM {{ks}}.{table} WHERE {where}"  # noqa: S608 ours alone
         statement = self._cassandra.prepare(query).bind(place)

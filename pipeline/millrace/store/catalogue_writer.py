@@ -15,12 +15,19 @@ from uuid import UUID, uuid4, uuid5
 
 import xxhash
 
-from millrace.store.catalogue import SHELF
+from millrace.store.catalogue import ALL_DATASETS_PARTITION
 from millrace.store.session import CassandraSession
-from millrace.store.version import CATALOGUE_BUCKET, PAGES_BUCKET, WITHDRAWN, Version, WriterRow, after_any_clock
+from millrace.store.version import (
+    CATALOGUE_BUCKET,
+    PAGES_BUCKET,
+    WITHDRAWN,
+    LoadAttempt,
+    Version,
+    future_tombstone_timestamp,
+)
 from millrace.store.writer import ReplicatedWriter, Write
 
-__all__ = ["Ledger"]
+__all__ = ["CatalogueWriter"]
 
 _INLINE_BYTES = 5_000
 """Schema and page list each stay in the version's row up to this size: the row as a whole stays under 16 KB."""
@@ -33,7 +40,7 @@ _WHILE_LOADING = (
     ("pages", ("dataset", "writer", "page", *_SUMS, "checksum", "data")),
     ("writers", (*_WHO, "last_seen", "buckets", "finished")),
 )
-"""In the order in which ``note_debt``, ``page`` and ``seen_writer`` name them: the same text is prepared once."""
+"""The columns in the order that ``record_under_replicated``, ``page`` and ``seen_writer`` use: one prepared text."""
 
 
 def _insertion(table: str, columns: Iterable[str]) -> str:
@@ -42,7 +49,7 @@ def _insertion(table: str, columns: Iterable[str]) -> str:
     return f"INSERT INTO {{ks}}.{table} ({', '.join(names)}) VALUES ({marks})"  # noqa: S608 names of ours alone
 
 
-class Ledger:
+class CatalogueWriter:
     """Writes catalogue rows; each method returns on how many nodes its row is proven to be (1 or 2)."""
 
     def __init__(self, cassandra: CassandraSession, writes: ReplicatedWriter) -> None:
@@ -58,10 +65,11 @@ class Ledger:
         owing: tuple[str, UUID, int] | None = None,
         written: int | None = None,
     ) -> int:
-        """One row of the catalogue; where it is proven on one node only, ``owing`` (``note_debt``) is put on record.
+        """Write one row of the catalogue; record ``owing`` as under-replicated where one node alone acknowledged it.
 
-        Before the row while a replica is known to be gone, else behind it: a loader may die in between, and what one
-        node alone has must not go unrecorded. A note too many is paid by looking. ``written`` is the write time
+        The record is written before the row while a replica is known to be unreachable, else after it: a loader may die
+        in between, and data of one node alone must be on record. A superfluous record is harmless: repair finds nothing
+        missing and removes it. ``written`` is the write time
         (microseconds), where it is not now.
         """
         using, last = ("", ()) if written is None else (" USING TIMESTAMP ?", (written,))
@@ -69,7 +77,7 @@ class Ledger:
         bindings = (*values.values(), *last)
         noted = owing and self._writes.is_short_of(self._cassandra.replicas(prepared.bind(bindings)))
         if owing and noted:
-            self.note_debt(*owing, 0)
+            self.record_under_replicated(*owing, 0)
 
         def make(level: int) -> Any:
             bound = prepared.bind(bindings)
@@ -79,7 +87,7 @@ class Ledger:
         size = sum(len(v) if isinstance(v, (bytes, str)) else 16 for v in values.values())
         replicas = self._writes.write(Write(make, size, what)).replicas
         if owing and replicas < 2 and not noted:
-            self.note_debt(*owing, 0)
+            self.record_under_replicated(*owing, 0)
         return replicas
 
     def make_ready(self) -> None:
@@ -90,7 +98,7 @@ class Ledger:
         for table, columns in _WHILE_LOADING:
             self._cassandra.prepare(_insertion(table, columns))
 
-    def note_debt(self, dataset: str, writer: UUID, bucket: int, chunks: int) -> int:
+    def record_under_replicated(self, dataset: str, writer: UUID, bucket: int, chunks: int) -> int:
         """Says that something in the bucket is not proven to be on two nodes; before the bucket's page is written."""
         row = {
             "dataset": dataset,
@@ -102,12 +110,12 @@ class Ledger:
         }
         return self.insert("under_replicated", f"the note that {dataset} bucket {bucket} has one replica", row)
 
-    def begin_writer(self, row: WriterRow) -> int:
+    def begin_writer(self, row: LoadAttempt) -> int:
         """An attempt makes itself known before it writes its first chunk, so that what it leaves can be found.
 
         The dataset's name is registered first: a dataset that never got a version can be cleaned up, too.
         """
-        name = {"shelf": SHELF, "dataset": row.dataset}
+        name = {"shelf": ALL_DATASETS_PARTITION, "dataset": row.dataset}
         named = self.insert("datasets", f"the name {row.dataset}", name)
         values = {
             "dataset": row.dataset,
@@ -127,10 +135,10 @@ class Ledger:
         owing = (row.dataset, row.writer, CATALOGUE_BUCKET)
         begun = self.insert("writers", f"the writer's row of {row.dataset}", values, owing=owing)
         if named < 2 <= begun:
-            self.note_debt(*owing, 0)
+            self.record_under_replicated(*owing, 0)
         return min(named, begun)
 
-    def seen_writer(self, row: WriterRow, *, buckets: int, finished: bool) -> int:
+    def seen_writer(self, row: LoadAttempt, *, buckets: int, finished: bool) -> int:
         """The attempt is alive and has begun this many buckets. A heartbeat: the one kind of row written again.
 
         It says whose it is each time: a node that was away when the attempt began must not know half of it. Only
@@ -159,7 +167,7 @@ class Ledger:
         owing = None if owner is None else (dataset, owner, PAGES_BUCKET)
         return self.insert("pages", f"page {page} of {dataset}", values, owing=owing)
 
-    def spill(self, dataset: str, label: str, page: int, blob: bytes) -> tuple[bytes, int]:
+    def store_out_of_line(self, dataset: str, label: str, page: int, blob: bytes) -> tuple[bytes, int]:
         """The blob itself when it is small, else a reference to a page that holds it; and the replicas proven."""
         if len(blob) <= _INLINE_BYTES:
             return blob, 2
@@ -205,4 +213,6 @@ class Ledger:
         """
         key = {"dataset": version.dataset, "number": version.number, "hex": version.hex}
         mark = {"deleted_at": datetime.now(UTC), "mark": WITHDRAWN}
-        self.insert("versions", f"the version {version.reference}", {**key, **mark}, written=after_any_clock())
+        self.insert(
+            "versions", f"the version {version.reference}", {**key, **mark}, written=future_tombstone_timestamp()
+        )
