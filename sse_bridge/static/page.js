@@ -3,7 +3,7 @@
 import { arrange, make, setClass, setText } from "./dom.js";
 import { connect } from "./feed.js";
 import { makeHistory, paintHistory } from "./history.js";
-import { RunStates } from "./picture.js";
+import { RunStates } from "./run_states.js";
 import { makeCard, paintCard } from "./run_card.js";
 import { speak } from "./speech.js";
 import { addTools } from "./tools.js";

@@ -1,7 +1,7 @@
 // The one stream of a browser: keeps the newest event of each source, and tells every tab what it hears.
 
 import { Feed } from "./feed.js";
-import { RunStates } from "./picture.js";
+import { RunStates } from "./run_states.js";
 
 const GONE_MS = 300_000; // timers of hidden tabs run once a minute
 

@@ -1,6 +1,6 @@
 """What is true of each task, from the events of all its voices. Pure: no clock, no service.
 
-``sse_bridge/static/picture.js`` follows the same rules; ``tests/data/progress_cases.json`` holds cases for both.
+``sse_bridge/static/run_states.js`` follows the same rules; ``tests/data/progress_cases.json`` holds cases for both.
 
 * A terminal state is final for an attempt that has begun. The first one counts, whether the task or Airflow said it.
 * An attempt has begun once its own reporter was heard, or Airflow said ``running`` or ``retrying`` of it.

@@ -1,7 +1,7 @@
 """What people should see of a run: its state, its total, its headline, and its tasks in the DAG's order.
 
 Pure, and the one place in Python that decides it: ``/api/progress``, the page without JavaScript and ``watch`` use it.
-``sse_bridge/static/picture.js`` follows the same rules; ``tests/data/progress_cases.json`` holds cases for both.
+``sse_bridge/static/run_states.js`` follows the same rules; ``tests/data/progress_cases.json`` holds cases for both.
 """
 
 from __future__ import annotations

@@ -178,7 +178,7 @@ class CassandraSession:
                 pause_s = min(0.1, pause_s * 2)
 
     def execute_at(self, statement: Any, host: Host) -> list[Any]:
-        """Return all rows from ``host``. An unresponsive node is given up after ``unresponsive_after_s``, a slow one not.
+        """Return all rows from ``host``. Give up an unresponsive node after ``unresponsive_after_s``, not a slow one.
 
         Raises like ``execute``; ``StoreTimeoutError`` for a node that answers not even a tiny question.
         """

@@ -51,7 +51,7 @@ class SweepReport:
     """Those of ``marked`` that could not be taken back even before anything is removed (``obstacle``)."""
     garbage: list[dict[str, Any]] = field(default_factory=list)
     lacking: list[dict[str, Any]] = field(default_factory=list)
-    """Rows, pages and chunks that a version names and a node lacks; those on the other node are on record for repair."""
+    """Rows, pages and chunks that a version names and a node lacks; the other node's are on record for repair."""
     problems: list[str] = field(default_factory=list)
     """Why something of a dataset was not removed."""
     waiting: int = 0

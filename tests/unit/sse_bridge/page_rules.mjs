@@ -1,6 +1,6 @@
 // Reads cases from standard input and prints what the page makes of each: called by test_page_rules.py.
 import { readFileSync } from "node:fs";
-import { Picture } from "./picture.js";
+import { Picture } from "./run_states.js";
 import { factsOf, furtherColumns } from "./outcome.js";
 import { amount, counted, duration } from "./words.js";
 
