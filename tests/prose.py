@@ -20,7 +20,7 @@ LIMIT = 1.0
 """Habits for each 1,000 words."""
 HABITS = {
     "'what ...' as a noun": r"\bwhat(ever)?\b(?![^.!?]*\?)",
-    "a person in place of a process, thread or user": r"\b(whoever|nobody|somebody|anybody|everybody|people)\b|\bwho\b(?!se)",
+    "a person in place of a process, thread or user": r"\b(whoever|nobody|somebody|anybody|everybody|people|who)\b",
     "speech": r"\b(speaks?|spoke|silent|silence|says?|said|tells?|told|heard|hears?)\b",
     "money": r"\b(owes?|owed|owing|debts?|pays?|paid|unpaid)\b",
     "medicine": r"\b(heals?|healed|healing|mends?|mended|sick|ill|healthy)\b",
