@@ -18,8 +18,8 @@ __all__ = ["AtAll"]
 
 _ALL = ConsistencyLevel.ALL
 _KEY = "WHERE dataset = ? AND number = ? AND hex = ?"
-_SELECT_MARK = f"SELECT mark, WRITETIME(deleted_at) AS deleted, WRITETIME(mark) AS marked FROM {{ks}}.versions {_KEY}"  # noqa: S608 ours
-_SET_MARK = f"UPDATE {{ks}}.versions USING TIMESTAMP ? SET deleted_at = ?, mark = ? {_KEY}"  # noqa: S608 ours
+_SELECT_MARK = f"SELECT mark, WRITETIME(deleted_at) AS deleted, WRITETIME(mark) AS marked FROM {{ks}}.versions {_KEY}"  # noqa: S608 constant names
+_SET_MARK = f"UPDATE {{ks}}.versions USING TIMESTAMP ? SET deleted_at = ?, mark = ? {_KEY}"  # noqa: S608 constant names
 
 
 class AtAll:

@@ -46,7 +46,7 @@ _WHILE_LOADING = (
 def _insertion(table: str, columns: Iterable[str]) -> str:
     names = list(columns)
     marks = ", ".join("?" for _ in names)
-    return f"INSERT INTO {{ks}}.{table} ({', '.join(names)}) VALUES ({marks})"  # noqa: S608 names of ours alone
+    return f"INSERT INTO {{ks}}.{table} ({', '.join(names)}) VALUES ({marks})"  # noqa: S608 constant names
 
 
 class CatalogueWriter:

@@ -119,7 +119,7 @@ class PageReader(RowReader):
 
     def _page_rows(self, dataset: str, writer: UUID, which: str) -> list[PageRef]:
         query = (
-            "SELECT page, chunks, rows, raw_bytes, stored_bytes, checksum FROM {ks}.pages "  # noqa: S608 ours alone
+            "SELECT page, chunks, rows, raw_bytes, stored_bytes, checksum FROM {ks}.pages "  # noqa: S608 constant names
             f"WHERE dataset = ? AND writer = ? AND {which}"
         )
         rows = self.rows(query, (dataset, writer))

@@ -82,7 +82,7 @@ class RowRepair:
         if table == "datasets":
             where, place = "shelf = ? AND dataset = ?", (ALL_DATASETS_PARTITION, dataset)
         times = "".join(f", WRITETIME({column}) AS {column}_written" for column in columns)
-        query = f"SELECT {', '.join((*key, *columns))}{times} FROM {{ks}}.{table} WHERE {where}"  # noqa: S608 ours alone
+        query = f"SELECT {', '.join((*key, *columns))}{times} FROM {{ks}}.{table} WHERE {where}"  # noqa: S608 constant names
         statement = self._cassandra.prepare(query).bind(place)
         statement.consistency_level = NODE_LOCAL
         hosts = self._cassandra.replicas(statement)
@@ -113,7 +113,7 @@ class RowRepair:
             row = {**key, **values}
             names, marks = ", ".join(row), ", ".join("?" for _ in row)
             using = "" if written is None else " USING TIMESTAMP ?"
-            query = f"INSERT INTO {{ks}}.{table} ({names}) VALUES ({marks}){using}"  # noqa: S608 names of ours alone
+            query = f"INSERT INTO {{ks}}.{table} ({names}) VALUES ({marks}){using}"  # noqa: S608 constant names
             bound = self._cassandra.prepare(query).bind((*row.values(), *(() if written is None else (written,))))
             bound.consistency_level = TWO
             self._cassandra.execute(bound)

@@ -166,7 +166,7 @@ class Sweeper(AtAll):
             self._execute(query, (*place, bucket))
             report.removed_partitions += 1
         for table in (*_PARTITIONS, "writers"):
-            query = f"DELETE FROM {{ks}}.{table} USING TIMESTAMP ? WHERE dataset = ? AND writer = ?"  # noqa: S608 ours
+            query = f"DELETE FROM {{ks}}.{table} USING TIMESTAMP ? WHERE dataset = ? AND writer = ?"  # noqa: S608 constant names
             self._execute(query, place)
         report.removed_writers += 1
 
