@@ -23,7 +23,7 @@ _SET_MARK = f"UPDATE {{ks}}.versions USING TIMESTAMP ? SET deleted_at = ?, mark 
 
 
 class AtAll:
-    """Base class of deleting and undeleting."""
+    """Base class of ``Sweeper`` and ``Undeleter``."""
 
     doing = "this"
     """The operation in words, for the error while a node is down."""

@@ -53,7 +53,7 @@ def _is_mark(row: Any) -> bool:
 
 
 class Catalogue(PageReader):
-    """Reader of the catalogue. ``degraded`` records whether a read used one node only.
+    """Reader of the catalogue. ``degraded`` is True when the last read used one node alone.
 
     ``CatalogueWriter`` writes the catalogue.
     """

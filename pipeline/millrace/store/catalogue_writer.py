@@ -40,8 +40,8 @@ _WHILE_LOADING = (
     ("pages", ("dataset", "writer", "page", *_SUMS, "checksum", "data")),
     ("writers", (*_WHO, "last_seen", "buckets", "finished")),
 )
-"""The columns in the order that ``record_under_replicated``, ``page`` and ``seen_writer`` use: the text of a prepared
-statement must be equal."""
+"""The columns in the order that ``record_under_replicated``, ``page`` and ``seen_writer`` use, so that the prepared
+statement texts are equal."""
 
 
 def _insertion(table: str, columns: Iterable[str]) -> str:

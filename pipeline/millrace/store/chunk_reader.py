@@ -1,4 +1,4 @@
-"""Fetch chunks from one replica, then from the other one, then at ``TWO``. Only its checksum decides about a copy.
+"""Fetch chunks from one replica, then from the other one, then at ``TWO``. A copy is judged by its checksum alone.
 
 A missing tile is read from the other replica and then at ``TWO``. When a replica is unresponsive, each node's own data
 (``NODE_LOCAL``) is read before ``TWO``. A tile with a wrong checksum is read from the other replica and last from each

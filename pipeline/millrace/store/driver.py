@@ -173,7 +173,8 @@ class WideConnection(LargeFrames):
 class _ResponsiveFirst(TokenAwarePolicy):  # type: ignore[misc]
     """Token-aware policy that puts nodes known to be unresponsive last.
 
-    The driver itself detects a frozen node after ten seconds. Until then it would send it statements that name no node.
+    The driver itself detects a frozen node after ten seconds. Until then it sends that node statements that name no
+    node.
     """
 
     def __init__(self, silent_until: Mapping[Any, float], local_dc: str) -> None:

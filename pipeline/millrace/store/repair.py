@@ -38,7 +38,7 @@ class RepairReport:
     ``debts`` counts the records found, ``cleared`` the records removed, ``copies`` the copies written. A record whose
     copies all exist (hinted handoff delivered them) is cleared without writing a copy. ``pending`` records belong to
     loads that may still be writing. The data written so far is on every node. The record stays for the data still to
-    come, which the load itself repairs, or the next call.
+    come, which the load itself or the next call repairs.
     """
 
     datasets: int = 0

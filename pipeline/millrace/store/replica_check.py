@@ -79,7 +79,7 @@ class ReplicaCheck:
     def rows(self, dataset: str, version: Version) -> Iterator[MissingReplica]:
         """Yield catalogue rows of the dataset that a node lacks or that differ between nodes.
 
-        These are the dataset's name, its versions, tags and load attempts.
+        These are the dataset's name, its versions and tags, and its rows in ``writers``.
         """
         for table, key, host in RowRepair(self._cassandra).lacking(dataset):
             what = f"the row {', '.join(map(str, key))} of {table}"

@@ -272,7 +272,7 @@ class CassandraSession:
         return True
 
     def is_silent(self, host: Host) -> bool:
-        """Return whether the node was unresponsive moments ago. Probe it again once that record has expired."""
+        """Return whether the node is known to be unresponsive. An expired record makes this probe the node again."""
         until = self._silent_until.get(host.endpoint)
         return until is not None and (time.monotonic() < until or self.probe_unresponsive(host))
 

@@ -29,7 +29,7 @@ _PARTITIONS = ("pages", "under_replicated")
 
 @dataclass(frozen=True, slots=True)
 class Garbage:
-    """The data of one load attempt that no version references: whole partitions of chunks and the attempt's pages.
+    """The data of one writer that no version references: whole partitions of chunks and the writer's pages.
 
     ``buckets`` is the number of partitions of chunks. ``ripe`` is True once the data may be removed.
     """
@@ -56,8 +56,8 @@ class SweepReport:
     """Those of ``marked`` whose deletion cannot be undone even before anything is removed (``obstacle``)."""
     garbage: list[dict[str, Any]] = field(default_factory=list)
     lacking: list[dict[str, Any]] = field(default_factory=list)
-    """Rows, pages and chunks that a version references and one replica lacks. The attempts that wrote them are recorded
-    as under-replicated, so that repair copies them from the other replica."""
+    """Rows, pages and chunks that a version references and a node lacks. Those that another node has are on record for
+    repair."""
     problems: list[str] = field(default_factory=list)
     """Reasons why data of a dataset was not removed."""
     waiting: int = 0
@@ -121,10 +121,10 @@ class Sweeper(AtAll):
     def _named(
         self, dataset: str, every: Sequence[tuple[Version, datetime | None]] | None = None
     ) -> tuple[set[UUID], dict[UUID, datetime]]:
-        """Return the writers that versions in use reference, and the deletion times of all other writers.
+        """Return the writers that versions in use reference, and the other writers with their deletion times.
 
-        A version is in use while it is visible, tagged or leased. A writer of several deleted versions has the time of
-        the latest deletion.
+        A version is in use while it is visible, tagged or leased. The other writers are those of deleted versions. A
+        writer of several deleted versions has the time of the latest deletion.
         """
         named: set[UUID] = set()
         deleted: dict[UUID, datetime] = {}
@@ -190,7 +190,7 @@ class Sweeper(AtAll):
         """
         now = datetime.now(UTC)
         held = self.held(dataset)
-        # Read the writers first and then the versions, once for all. A version that is published in between or later
+        # Read the writers first and then the versions, each only once. A version that is published in between or later
         # belongs to a writer that is known here and that no version references. Such a writer counts as an active load.
         writers = self._writers(dataset)
         every = self._every_version(dataset)

@@ -18,7 +18,7 @@ _SET = "INSERT INTO {ks}.tags (dataset, tag, number, hex) VALUES (?, ?, ?, ?) US
 
 
 class Tags:
-    """Setting and removing tags. A move reads the tag's write time first and writes with a later one.
+    """Sets and removes tags. A move reads the tag's write time first and writes with a later one.
 
     A later move therefore wins even if its machine's clock is behind.
     """
@@ -31,8 +31,8 @@ class Tags:
     def set(self, version: Version, tag: str) -> int:
         """Set the tag to this version and return on how many nodes that is proven.
 
-        Raises ``VersionNotFoundError`` where the version was deleted meanwhile, because the tag then does not keep its
-        data. The tag is set back to its previous version.
+        Raises ``VersionNotFoundError`` where the version was deleted meanwhile, because a tag does not protect the data
+        then. The tag is set back to its previous value.
         """
         values = (version.dataset, check_tag(tag), version.number, version.hex)
         before = next((to for name, *to in self._catalogue.tags(version.dataset) if name == tag), [0, ""])

@@ -23,7 +23,7 @@ __all__ = ["Undeleter"]
 
 
 class Undeleter(AtAll):
-    """Search for deleted versions and their restoration; fails while a node is down."""
+    """Finds deleted versions and restores them; fails while a node is down."""
 
     doing = "taking back a deletion"
 

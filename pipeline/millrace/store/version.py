@@ -216,7 +216,10 @@ _LONG_AGO = datetime(1970, 1, 1)  # like the driver's times: without a time zone
 
 @dataclass(frozen=True, slots=True)
 class LoadAttempt:
-    """The row of a load attempt. The attempt writes it before its first chunk and updates it by heartbeats."""
+    """The row of a load attempt; ``writer`` is the attempt's ID.
+
+    The attempt writes the row before its first chunk and updates it by heartbeats.
+    """
 
     dataset: str
     writer: UUID
