@@ -1,1 +1,1 @@
-"""Cassandra: schema, session, writer, reader and catalogue. Nothing in here knows sources, caches or people."""
+"""Cassandra: schema, session, writer, reader and catalogue. Nothing here depends on sources, caches or commands."""

@@ -1,4 +1,4 @@
-"""The catalogue as all replicas together know it: read and written at ``ALL``, and refused while a replica is down."""
+"""Access to the catalogue at ``ALL``: reads and writes use all replicas, and fail while a replica is down."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ __all__ = ["AtAll"]
 
 _ALL = ConsistencyLevel.ALL
 _KEY = "WHERE dataset = ? AND number = ? AND hex = ?"
-_SELECT_MARK = f"SELECT mark, WRITETIME(deleted_at) AS deleted, WRITETIME(mark) AS marked FROM {{ks}}.versions {_KEY}"  # noqa: S608 ours
-_SET_MARK = f"UPDATE {{ks}}.versions USING TIMESTAMP ? SET deleted_at = ?, mark = ? {_KEY}"  # noqa: S608 ours
+_SELECT_MARK = f"SELECT mark, WRITETIME(deleted_at) AS deleted, WRITETIME(mark) AS marked FROM {{ks}}.versions {_KEY}"  # noqa: S608 constant names
+_SET_MARK = f"UPDATE {{ks}}.versions USING TIMESTAMP ? SET deleted_at = ?, mark = ? {_KEY}"  # noqa: S608 constant names
 
 
 class AtAll:
-    """What deleting and taking back a deletion share."""
+    """Base class of ``Sweeper`` and ``Undeleter``."""
 
     doing = "this"
-    """The work in words, for the refusal while a node is down."""
+    """The operation in words, for the error while a node is down."""
     undone = "nothing was changed"
 
     def __init__(self, cassandra: CassandraSession, catalogue: Catalogue) -> None:
@@ -34,7 +34,7 @@ class AtAll:
         self._catalogue = catalogue
 
     def require_all_up(self) -> None:
-        """Raises ``StoreUnavailableError`` with one line while any node is down."""
+        """Raise ``StoreUnavailableError`` with one line while any node is down."""
         down = self._cassandra.missing()
         if down:
             raise StoreUnavailableError(
@@ -44,14 +44,14 @@ class AtAll:
             )
 
     def every(self, dataset: str) -> list[Version]:
-        """Every version, newest first, deleted ones too."""
+        """Return every version, newest first, deleted ones too."""
         self.require_all_up()
         return self._catalogue.every_version(dataset, self._rows)
 
     def write_mark(self, version: Version, mark: str, deleted_at: datetime) -> None:
-        """Overwrite the mark of a version with a later write time than it has, whatever this machine's clock says.
+        """Overwrite the mark of a version with a later write time than it has, even if this machine's clock is behind.
 
-        The withdrawal of a version by its own publisher is final and stays.
+        A version that its own publisher has withdrawn stays withdrawn.
         """
         key = (version.dataset, version.number, version.hex)
         rows = self._rows(_SELECT_MARK, key)
@@ -62,7 +62,10 @@ class AtAll:
         self._rows(_SET_MARK, (now, deleted_at, mark, *key))
 
     def _require_no_debt(self, dataset: str) -> None:
-        """What one node alone knows of the catalogue may name what looks like garbage there."""
+        """Raise ``StoreError`` while catalogue rows of the dataset are under-replicated.
+
+        A row that is on one node alone may reference data that looks like garbage without it.
+        """
         if CATALOGUE_BUCKET in self._owed(dataset):
             raise StoreError(
                 f"{dataset} has catalogue rows on one node only, so {self.undone}",
@@ -71,17 +74,21 @@ class AtAll:
             )
 
     def _owed(self, dataset: str) -> Iterator[int]:
-        """The buckets of every debt of the dataset, from the whole table, which is small but after an outage."""
+        """Yield the buckets of all under-replicated data of the dataset.
+
+        Reads the whole table, which is small except after an outage.
+        """
         query = "SELECT dataset, writer, bucket FROM {ks}.under_replicated"
         try:
             rows = [row for row in self._rows(query, ()) if row.dataset == dataset]
-            # A note is written before its writer's row: a writer without a row on any node has written nothing else.
+            # A record can be written before its attempt's row. An attempt without a row on any node has written nothing
+            # else.
             known = {row.writer for row in self._writers(dataset)} if rows else set()
             yield from [row.bucket for row in rows if row.writer in known]
         except StoreError as error:
             if error.retriable:
                 raise
-            # Too many tombstones for one question.
+            # The table has too many tombstones for one query.
             for writer in self._writers(dataset):
                 rows = self._rows(f"{query} WHERE dataset = ? AND writer = ?", (dataset, writer.writer))
                 yield from [row.bucket for row in rows]

@@ -1,4 +1,7 @@
-"""Which versions there are: small rows, read at ``TWO``, and at ``LOCAL_ONE`` only while a node is down."""
+"""Read the catalogue: datasets, versions, tags, load attempts and records of under-replicated data.
+
+These are small rows. They are read at ``TWO``, and at ``LOCAL_ONE`` only while a node is down.
+"""
 
 from __future__ import annotations
 
@@ -33,10 +36,11 @@ Rows = Callable[[str, tuple[Any, ...]], list[Any]]
 _FIRST_VERSIONS = 8
 _VERSIONS_KEPT = 64
 _WRITERS_ASKED_FOR = 500
-"""What more of them owe is looked for in the whole table, which costs as much as so many of its partitions."""
+"""Number of load attempts above which the whole ``under_replicated`` table is read. Reading the table costs about as
+much as reading this many of its partitions."""
 _DEBTS_A_REQUEST = 100
 _DEBT_REQUESTS = 4
-"""Side by side; each is a hundred partitions for its coordinator."""
+"""Number of concurrent requests; each asks its coordinator for up to a hundred partitions."""
 _SUMMARY = (
     "number, hex, parent, mode, kind, writer, writers, run, code, rows, raw_bytes, stored_bytes, chunks, "
     "page_count, source, settings, committed_at, checksum, deleted_at, mark, purged_at"
@@ -44,39 +48,46 @@ _SUMMARY = (
 
 
 def _is_mark(row: Any) -> bool:
-    """A node that missed the row of a version knows of its deletion alone."""
+    """Return whether the row holds only a deletion mark, because its node missed the version's row."""
     return row.checksum is None and (row.deleted_at is not None or row.purged_at is not None)
 
 
 class Catalogue(PageReader):
-    """Read the catalogue. Reads say whether they were ``degraded``. ``CatalogueWriter`` writes it."""
+    """Reader of the catalogue. ``degraded`` is True when the last read used one node alone.
+
+    ``CatalogueWriter`` writes the catalogue.
+    """
 
     def __init__(self, cassandra: CassandraSession, *, strict: bool = False) -> None:
-        """``strict``: what would be degraded raises ``StoreUnavailableError`` instead."""
+        """Create a reader. With ``strict``, a read that would be degraded raises ``StoreUnavailableError``."""
         super().__init__(cassandra, strict=strict)
-        # A version's content never changes, either.
+        # Versions can be cached because their content never changes.
         self._known: OrderedDict[tuple[Any, ...], Version] = OrderedDict()
 
     def names(self) -> list[str]:
-        """Every dataset that was ever published here, by name."""
+        """Return the names of all datasets that were ever registered, sorted."""
         rows = self.rows("SELECT dataset FROM {ks}.datasets WHERE shelf = ?", (ALL_DATASETS_PARTITION,))
         return [row.dataset for row in rows]
 
     def versions(self, dataset: str) -> list[Version]:
-        """Every visible version, newest first, without schema and pages."""
+        """Return every visible version, newest first, without schema and pages."""
         return [version for version in self.every_version(dataset) if version.deleted_at is None]
 
     def every_version(self, dataset: str, rows: Rows | None = None) -> list[Version]:
-        """Every version that ever was, deleted ones too: their numbers are never used again.
+        """Return all versions of a dataset, newest first, including the deleted ones.
 
-        ``rows`` reads at another consistency level (``ALL``, before something is deleted).
+        The number of a deleted version is never used again. ``rows`` reads at another consistency level (``ALL``,
+        before something is deleted).
         """
-        query = f"SELECT {_SUMMARY} FROM {{ks}}.versions WHERE dataset = ?"  # noqa: S608 names of ours alone
+        query = f"SELECT {_SUMMARY} FROM {{ks}}.versions WHERE dataset = ?"  # noqa: S608 constant names
         found = (rows or self.rows)(query, (dataset,))
         return [Version.from_row(dataset, row) for row in found if not _is_mark(row)]
 
     def latest(self, dataset: str) -> Version | None:
-        """The first visible version in clustering order, or None; reads a few rows, however many there are."""
+        """Return the first visible version in clustering order, or None.
+
+        Reads a few rows. Reads all versions only when those few rows are all deleted.
+        """
         first = self._versions_where(dataset, f"dataset = ? LIMIT {_FIRST_VERSIONS}", ())
         visible = [version for version in first if version.deleted_at is None]
         if not visible and len(first) == _FIRST_VERSIONS:
@@ -84,20 +95,20 @@ class Catalogue(PageReader):
         return next(iter(visible), None)
 
     def numbered(self, dataset: str, number: int) -> list[Version]:
-        """Every visible version of that number: one, or several that were published at the same moment."""
+        """Return every visible version of that number: one, or several that were published concurrently."""
         found = self._versions_where(dataset, "dataset = ? AND number = ?", (number,))
         return [version for version in found if version.deleted_at is None]
 
     def _versions_where(self, dataset: str, where: str, values: tuple[Any, ...]) -> list[Version]:
-        query = f"SELECT {_SUMMARY} FROM {{ks}}.versions WHERE {where}"  # noqa: S608 names of ours alone
+        query = f"SELECT {_SUMMARY} FROM {{ks}}.versions WHERE {where}"  # noqa: S608 constant names
         found = self.rows(query, (dataset, *values))
         return [Version.from_row(dataset, row) for row in found if not _is_mark(row)]
 
     def resolve(self, dataset: str, selector: VersionSelector) -> Version:
-        """The version asked for, whole and with its checksum verified.
+        """Return the selected version with schema and pages, its checksum verified.
 
-        Raises ``DatasetNotFoundError`` or ``VersionNotFoundError``, and ``UsageError`` where a number or a time names
-        several. Only a time is looked for among all versions.
+        Raises ``DatasetNotFoundError`` or ``VersionNotFoundError``, and ``UsageError`` where a number or a time matches
+        several versions. Only a selection by time reads all versions.
         """
         found, degraded = self._find(dataset, selector)
         if found is None and degraded:
@@ -116,7 +127,7 @@ class Catalogue(PageReader):
         return replace(whole, degraded=whole.degraded or degraded)
 
     def _find(self, dataset: str, selector: VersionSelector) -> tuple[Version | None, bool]:
-        """The version, if it is there, and whether anything that was read for it was ``degraded``."""
+        """Return the version or None, and whether any of the reads was ``degraded``."""
         full, degraded = selector.full, False
         if selector.tag is not None:
             rows = self.rows("SELECT number, hex FROM {ks}.tags WHERE dataset = ? AND tag = ?", (dataset, selector.tag))
@@ -135,7 +146,10 @@ class Catalogue(PageReader):
         return found, degraded or self.degraded
 
     def unknown(self, dataset: str, version: str = "") -> StoreError:
-        """The error for a name that was not found: with a node down nobody can say that it does not exist."""
+        """Return the error for a name that was not found.
+
+        While a node is down this is ``StoreUnavailableError``, because the name may exist on that node alone.
+        """
         if self.degraded:
             down = ", ".join(self._cassandra.down()) or "one node"
             what = f"{dataset}@{version}" if version else f"a dataset {dataset!r}"
@@ -151,7 +165,7 @@ class Catalogue(PageReader):
         )
 
     def known_whole(self, version: Version) -> Version:
-        """``whole``, from memory where this process has read it before and its row still says the same."""
+        """Return the version like ``whole``, from this process's cache when its row is unchanged."""
         key = (version.dataset, version.number, version.hex)
         known = self._known.get(key)
         if known is not None:
@@ -167,8 +181,12 @@ class Catalogue(PageReader):
         return whole
 
     def whole(self, version: Version) -> Version:
-        """The same version with schema and pages, its checksum verified."""
-        query = f"SELECT {_SUMMARY}, arrow_schema, pages FROM {{ks}}.versions {_ONE_VERSION}"  # noqa: S608 ours alone
+        """Return the same version with schema and pages, its checksum verified.
+
+        Raises ``VersionNotFoundError`` for a version that was removed, ``ChecksumMismatchError`` when no copy of its
+        row is good, and ``StoreUnavailableError`` when its row is missing in a degraded read.
+        """
+        query = f"SELECT {_SUMMARY}, arrow_schema, pages FROM {{ks}}.versions {_ONE_VERSION}"  # noqa: S608 constant names
         values = (version.dataset, version.number, version.hex)
         rows = self.rows(query, values)
         degraded = self.degraded
@@ -195,7 +213,7 @@ class Catalogue(PageReader):
         )
 
     def writers(self, dataset: str, *, run: str | None = None, rows: Rows | None = None) -> list[LoadAttempt]:
-        """What every attempt said about itself, of one run or of all."""
+        """Return the load attempts of a dataset, of one run or of all runs."""
         found = (rows or self.rows)(
             "SELECT writer, run, fingerprint, split, attempt, first_row, version, host, started, last_seen, buckets, "
             "finished FROM {ks}.writers WHERE dataset = ?",
@@ -204,15 +222,15 @@ class Catalogue(PageReader):
         return [LoadAttempt.from_row(dataset, row) for row in found if run is None or row.run == run]
 
     def tags(self, dataset: str) -> list[tuple[str, int, str]]:
-        """Every tag of a dataset: its name, and number and hex of the version that it names.
+        """Return every tag of a dataset: its name, and number and hex of the tagged version.
 
-        A tag that was taken away has number 0: a deleted row could not be overwritten by whoever's clock is behind.
+        A removed tag is stored as number 0. A process with a clock that is behind could not overwrite a deleted row.
         """
         rows = self.rows("SELECT tag, number, hex FROM {ks}.tags WHERE dataset = ?", (dataset,))
         return [(row.tag, row.number, row.hex) for row in rows if row.number]
 
     def debts(self, dataset: str, writers: Set[UUID]) -> list[UnderReplicated]:
-        """What is on record as being on one node only, for these writers."""
+        """Return the records of under-replicated data for these load attempts."""
         if len(writers) > _WRITERS_ASKED_FOR:
             with suppress(StoreError):  # the table may be full of tombstones after a long outage
                 return self._debts_of_all(dataset, writers)
@@ -232,13 +250,20 @@ class Catalogue(PageReader):
         return found
 
     def _debts_of_all(self, dataset: str, writers: Set[UUID]) -> list[UnderReplicated]:
-        """The whole table, which is empty but after an outage: 5,000 partitions took 0.8 s, the table takes 0.02."""
+        """Read the whole table, which is empty except after an outage.
+
+        Reading 5,000 partitions took 0.8 s, reading the table 0.02 s.
+        """
         rows = self.rows("SELECT dataset, writer, bucket, note, chunks FROM {ks}.under_replicated", ())
         mine = (row for row in rows if row.dataset == dataset and row.writer in writers)
         return [UnderReplicated(dataset, row.writer, row.bucket, row.note, row.chunks) for row in mine]
 
     def _debts_at_two(self, dataset: str, writers: list[UUID]) -> list[UnderReplicated] | None:
-        """Of many writers in one request, None while a node is gone: a version of 5,000 appends has 5,000 writers."""
+        """Read the records of several load attempts in one request at ``TWO``.
+
+        A version of 5,000 appends has 5,000 load attempts. Returns None for a single attempt, and while a replica is
+        down or unresponsive.
+        """
         if len(writers) < 2:
             return None
         query = "SELECT writer, bucket, note, chunks FROM {ks}.under_replicated WHERE dataset = ? AND writer IN ?"

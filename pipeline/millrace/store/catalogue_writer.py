@@ -1,7 +1,7 @@
-"""What is written down beside the chunks: who writes, what owes a replica, what a version is.
+"""Write the catalogue: load attempts, records of under-replicated data, manifest pages and versions.
 
-Every row goes through the replicated writer and is counted like a chunk, because a catalogue on one node is as good
-as lost with it.
+Every row is written through the replicated writer and counted like a chunk. A catalogue row on one node only would be
+lost together with that node.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from millrace.store.writer import ReplicatedWriter, Write
 __all__ = ["CatalogueWriter"]
 
 _INLINE_BYTES = 5_000
-"""Schema and page list each stay in the version's row up to this size: the row as a whole stays under 16 KB."""
+"""Schema and page list each stay in the version's row up to this size, which keeps the whole row below 16 KB."""
 
 
 _SUMS = ("chunks", "rows", "raw_bytes", "stored_bytes")
@@ -40,17 +40,18 @@ _WHILE_LOADING = (
     ("pages", ("dataset", "writer", "page", *_SUMS, "checksum", "data")),
     ("writers", (*_WHO, "last_seen", "buckets", "finished")),
 )
-"""The columns in the order that ``record_under_replicated``, ``page`` and ``seen_writer`` use: one prepared text."""
+"""The columns in the order that ``record_under_replicated``, ``page`` and ``seen_writer`` use, so that the prepared
+statement texts are equal."""
 
 
 def _insertion(table: str, columns: Iterable[str]) -> str:
     names = list(columns)
     marks = ", ".join("?" for _ in names)
-    return f"INSERT INTO {{ks}}.{table} ({', '.join(names)}) VALUES ({marks})"  # noqa: S608 names of ours alone
+    return f"INSERT INTO {{ks}}.{table} ({', '.join(names)}) VALUES ({marks})"  # noqa: S608 constant names
 
 
 class CatalogueWriter:
-    """Writes catalogue rows; each method returns on how many nodes its row is proven to be (1 or 2)."""
+    """Writer of catalogue rows. Methods that write a row return on how many nodes it is proven to be (1 or 2)."""
 
     def __init__(self, cassandra: CassandraSession, writes: ReplicatedWriter) -> None:
         self._cassandra = cassandra
@@ -67,10 +68,9 @@ class CatalogueWriter:
     ) -> int:
         """Write one row of the catalogue; record ``owing`` as under-replicated where one node alone acknowledged it.
 
-        The record is written before the row while a replica is known to be unreachable, else after it: a loader may die
+        The record is written before the row while a replica is known to be unreachable, else after it. A loader may die
         in between, and data of one node alone must be on record. A superfluous record is harmless: repair finds nothing
-        missing and removes it. ``written`` is the write time
-        (microseconds), where it is not now.
+        missing and removes it. ``written`` is the write time in microseconds, where it is not now.
         """
         using, last = ("", ()) if written is None else (" USING TIMESTAMP ?", (written,))
         prepared = self._cassandra.prepare(_insertion(table, values) + using)
@@ -91,29 +91,32 @@ class CatalogueWriter:
         return replicas
 
     def make_ready(self) -> None:
-        """What a load writes while it runs is prepared while nothing is wrong.
+        """Prepare the statements of a running load in advance, while all nodes respond.
 
-        To prepare a statement one node is asked, and a frozen one lets a load stand still for seconds.
+        Preparing a statement asks one node, and an unresponsive node would block the load for seconds.
         """
         for table, columns in _WHILE_LOADING:
             self._cassandra.prepare(_insertion(table, columns))
 
     def record_under_replicated(self, dataset: str, writer: UUID, bucket: int, chunks: int) -> int:
-        """Says that something in the bucket is not proven to be on two nodes; before the bucket's page is written."""
+        """Record that part of the bucket is not proven to be on two nodes.
+
+        Call it before the bucket's page is written.
+        """
         row = {
             "dataset": dataset,
             "writer": writer,
             "bucket": bucket,
-            "note": uuid4(),  # a note that was cleared is never written again under its key
+            "note": uuid4(),  # the key of a removed record is never written again
             "chunks": chunks,
             "noted_at": datetime.now(UTC),
         }
         return self.insert("under_replicated", f"the note that {dataset} bucket {bucket} has one replica", row)
 
     def begin_writer(self, row: LoadAttempt) -> int:
-        """An attempt makes itself known before it writes its first chunk, so that what it leaves can be found.
+        """Insert the row of a load attempt before its first chunk, so that its data can be found later.
 
-        The dataset's name is registered first: a dataset that never got a version can be cleaned up, too.
+        The dataset's name is registered first, so that a dataset that never got a version can be cleaned up, too.
         """
         name = {"shelf": ALL_DATASETS_PARTITION, "dataset": row.dataset}
         named = self.insert("datasets", f"the name {row.dataset}", name)
@@ -139,10 +142,11 @@ class CatalogueWriter:
         return min(named, begun)
 
     def seen_writer(self, row: LoadAttempt, *, buckets: int, finished: bool) -> int:
-        """The attempt is alive and has begun this many buckets. A heartbeat: the one kind of row written again.
+        """Write the heartbeat of an attempt: it is active and has begun this many buckets.
 
-        It says whose it is each time: a node that was away when the attempt began must not know half of it. Only
-        ``attempt`` is never said again, which is where an attempt is condemned.
+        This is the only kind of row that is written again. Each heartbeat repeats the columns that identify the
+        attempt, so that a node that was down when the attempt began does not hold half of the row. Only ``attempt`` is
+        never repeated, because a sweep stores the fence in it.
         """
         who = {name: getattr(row, name) for name in _WHO}
         values = {**who, "last_seen": datetime.now(UTC), "buckets": buckets, "finished": finished}
@@ -159,16 +163,19 @@ class CatalogueWriter:
         *,
         owner: UUID | None = None,
     ) -> int:
-        """A manifest page, under a number that this writer has not used before.
+        """Write a manifest page, under a number that this writer has not used before.
 
-        What it owes is on record under ``owner``; for None that is left to the caller.
+        A missing replica is recorded under ``owner``. With None the caller records it.
         """
         values = {"dataset": dataset, "writer": writer, "page": page, **sums, "checksum": checksum, "data": data}
         owing = None if owner is None else (dataset, owner, PAGES_BUCKET)
         return self.insert("pages", f"page {page} of {dataset}", values, owing=owing)
 
     def store_out_of_line(self, dataset: str, label: str, page: int, blob: bytes) -> tuple[bytes, int]:
-        """The blob itself when it is small, else a reference to a page that holds it; and the replicas proven."""
+        """Return a small blob as it is, or store it in a page and return a reference to that page.
+
+        The second value is the number of proven replicas.
+        """
         if len(blob) <= _INLINE_BYTES:
             return blob, 2
         sums = {"chunks": 0, "rows": 0, "raw_bytes": 0, "stored_bytes": len(blob)}
@@ -178,18 +185,19 @@ class CatalogueWriter:
     def named_by_content(
         self, dataset: str, label: str, page: int, blob: bytes, sums: dict[str, int]
     ) -> tuple[UUID, bytes, int]:
-        """A page whose writer is made from the version's label and the content; that writer, and the checksum.
+        """Write a page whose writer is derived from the version's label and the content.
 
-        So two who publish the same merge never write different bytes under one key.
+        Returns that writer, the checksum and the proven replicas. Two processes that publish the same merge therefore
+        never write different bytes under one key.
         """
         checksum = xxhash.xxh3_128_digest(blob)
         writer = uuid5(UUID(bytes=checksum), f"{dataset}@{label}")
         return writer, checksum, self.page(dataset, writer, page, blob, checksum, sums)
 
     def publish(self, version: Version) -> int:
-        """The version exists for readers afterwards; everything that it names must have been written before.
+        """Write the version's row, which makes it visible. Everything that it references must have been written before.
 
-        Returns on how many nodes its row is proven to be; when that is one, the debt is on record.
+        Returns on how many nodes the row is proven to be. When that is one, the row is on record as under-replicated.
         """
         complete = replace(version, checksum=version.compute_checksum())
         values = {
@@ -207,9 +215,9 @@ class CatalogueWriter:
         return self.insert("versions", f"the version {version.reference}", values, owing=owing)
 
     def withdraw(self, version: Version) -> None:
-        """Readers see the version no more, for good: what it names is not all there, or is in a later version.
+        """Hide the version from readers for good: its data is incomplete or is in a later version.
 
-        Its write time is later than that of a deletion of the version, or of an undelete, at the same moment.
+        Its write time is later than that of a concurrent deletion or undelete of the version.
         """
         key = {"dataset": version.dataset, "number": version.number, "hex": version.hex}
         mark = {"deleted_at": datetime.now(UTC), "mark": WITHDRAWN}

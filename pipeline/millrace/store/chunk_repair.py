@@ -1,4 +1,4 @@
-"""Writing a good copy over a missing or damaged one, and knowing afterwards that it is there."""
+"""Write a good copy over a missing or damaged one, and verify that it was stored."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ _PAGE = (
 
 
 class ChunkRepair:
-    """Brings chunks back to all their replicas, from a copy whose checksum is right; ``mend_pages`` does so with pages.
+    """Repair of chunks on all their replicas, from a copy with a correct checksum; ``mend_pages`` repairs pages.
 
-    What is written again carries a time later than any copy of it, on whichever node: a damaged copy with a write
-    time in the future would otherwise win over the good one.
+    A copy is written with a write time later than that of any copy on any node. A damaged copy with a write time in the
+    future would otherwise win over the good one.
     """
 
     def __init__(self, reader: ChunkReader) -> None:
         self._reader = reader
 
     def chunk(self, ref: ChunkRef) -> int:
-        """Every replica holds the chunk afterwards, each verified alone; returns how many copies were written.
+        """Restore the chunk on every replica, verify each on its own, and return how many copies were written.
 
-        Raises what the last bad replica said when no replica has a good copy, and ``StoreUnavailableError`` while
-        one of them does not answer.
+        Raises the error of the last bad replica when no replica has a good copy. Raises ``StoreUnavailableError`` or
+        ``StoreTimeoutError`` while a replica does not respond.
         """
         good, bad, last = self._judge(ref)
         if not bad:
@@ -70,9 +70,9 @@ class ChunkRepair:
 
 
 def mend_pages(cassandra: CassandraSession, dataset: str, writer: UUID) -> int:
-    """Every page of the writer is on every replica afterwards; returns how many copies were written.
+    """Restore every page of the writer on every replica, and return how many copies were written.
 
-    Raises ``StoreError`` for a page of which no node has a good copy, and while a node does not answer.
+    Raises ``StoreError`` for a page of which no node has a good copy, and while a node does not respond.
     """
     statement = cassandra.prepare(_PAGES_HERE).bind((dataset, writer))
     hosts = cassandra.replicas(statement)

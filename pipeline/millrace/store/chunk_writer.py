@@ -1,4 +1,4 @@
-"""Where chunks go: into buckets of one writer, each as one batch, with a manifest page after its bucket."""
+"""Write the chunks of one load attempt into buckets, each chunk as one batch, and manifest pages after them."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ _NOTE_AGAIN_S = 600.0
 
 @dataclass(frozen=True, slots=True)
 class WriterReport:
-    """What one writer has written, all of it acknowledged; ``pages`` name every chunk, in order.
+    """The acknowledged data of one load attempt; ``pages`` name every chunk, in order.
 
-    ``under_replicated`` counts chunks and catalogue rows that are proven on one node only.
+    ``under_replicated`` counts chunks and catalogue rows that are proven on one replica only.
     """
 
     pages: tuple[PageRef, ...]
@@ -61,12 +61,15 @@ class _Bucket:
 
 
 class ChunkWriter:
-    """Writes the chunks of one attempt; a chunk is one single-partition UNLOGGED batch, all or nothing.
+    """Writer of the chunks of one load attempt. A chunk is one single-partition UNLOGGED batch, all or nothing.
 
-    Order of writing (property 2 of the storage model): the writer's row, chunks, the note of what has one replica,
-    the bucket's page. Small journal pages (negative numbers) follow each bucket so that an attempt that dies can be
-    gone on with; pages (0 and up) of up to 1 MB are what versions name. Memory: the stored bytes in the window, and
-    the references of one page.
+    The order of writes is: the row in ``writers``, the chunks of a bucket, the record that some of them have one
+    replica, the bucket's page. A page therefore never names a chunk that was not written or whose missing replica is
+    not on record.
+
+    Small journal pages (negative numbers) follow each bucket, so that a failed attempt can be resumed. Pages (0 and up)
+    of up to 1 MB are the ones that versions reference. Memory: the stored bytes in the window, and the references of
+    one page.
     """
 
     def __init__(
@@ -98,13 +101,17 @@ class ChunkWriter:
         self._unsynced_s = cassandra.settings.commitlog_sync_window_s
         self._recent: deque[tuple[float, int]] = deque()
         self._losses_seen = 0
-        # Rows and pages that are not proven to be on two nodes: debts like chunks, though nobody counts them.
+        # Rows and pages that are not proven to be on two nodes. They are under-replicated like chunks, but no counter
+        # of chunks includes them.
         self._rows_owed = int(self._ledger.begin_writer(row) < 2)
         self._recent.append((time.monotonic(), CATALOGUE_BUCKET))
         self._seen = time.monotonic()
 
     def write(self, chunk: Chunk) -> ChunkRef:
-        """Places the chunk and sends it; waits while the window is full. Raises what an earlier chunk ended with."""
+        """Assign the chunk to a bucket and send it; wait while the window is full.
+
+        Raises the error of an earlier chunk.
+        """
         bucket = self._bucket_for(chunk.stored_bytes)
         tiles = tuple(
             TileRef(t.codec, t.raw_bytes, t.stored_bytes, t.stored_checksum, t.raw_checksum) for t in chunk.tiles
@@ -119,7 +126,10 @@ class ChunkWriter:
         return ref
 
     def settle(self) -> None:
-        """Counts what has been acknowledged meanwhile, without waiting; raises the first failure."""
+        """Count the chunks acknowledged so far, without waiting for others, and raise the first failure.
+
+        Closed buckets that are fully acknowledged get their pages here.
+        """
         for bucket in self._buckets:
             while bucket.open and bucket.open[0][1].done():
                 self._count(bucket)
@@ -130,13 +140,16 @@ class ChunkWriter:
             self._say_alive()
 
     def look_back(self) -> int:
-        """What was written and is in doubt since ``finish``, because a node was lost; on record when this returns."""
+        """Record the writes that became doubtful since ``finish`` because a node was lost, and return their number."""
         before = self.under_replicated + self._rows_owed
         self._look_back()
         return self.under_replicated + self._rows_owed - before
 
     def _look_back(self) -> None:
-        """What a node acknowledged at the very end before it was lost is a debt, too, although it was proven once."""
+        """Record as under-replicated the writes that a node acknowledged just before it was lost.
+
+        Those writes were proven once, but the lost node may not have synced them to its commit log.
+        """
         losses = self._writes.losses[self._losses_seen :]
         self._losses_seen += len(losses)
         if losses:
@@ -147,7 +160,7 @@ class ChunkWriter:
                 self.under_replicated += chunks
                 self._rows_owed += number < 0
                 if number in open_buckets:
-                    open_buckets[number].one_replica += chunks  # its note is still to come
+                    open_buckets[number].one_replica += chunks  # its record is written later
                 else:
                     self._ledger.record_under_replicated(self._row.dataset, self._row.writer, number, chunks)
         horizon = time.monotonic() - 2 * self._unsynced_s
@@ -159,7 +172,7 @@ class ChunkWriter:
         self._ledger.seen_writer(self._row, buckets=self._next_bucket, finished=False)
 
     def finish(self) -> WriterReport:
-        """Waits for every acknowledgement, writes the last pages, and says what was written."""
+        """Wait for every acknowledgement, write the last pages, and return the report."""
         while self._buckets:
             bucket = self._buckets.popleft()
             while bucket.open:
@@ -209,7 +222,8 @@ class ChunkWriter:
         self.acknowledged_chunks += 1
         self.acknowledged_bytes += ref.stored_bytes
         self.retries += outcome.retries
-        # One that is counted late (an earlier bucket was waited for) may be behind the loss that concerns it.
+        # An acknowledgement can be counted after the loss that concerns it was handled, because an earlier bucket was
+        # waited for.
         if outcome.replicas < 2 or self._is_doubtful(outcome.at):
             self.under_replicated += 1
             bucket.one_replica += 1
@@ -217,7 +231,7 @@ class ChunkWriter:
             self._recent.append((outcome.at, bucket.number))
 
     def _is_doubtful(self, at: float) -> bool:
-        """Whether a loss that was looked back for already came so soon after an acknowledgement."""
+        """Return whether a loss that ``_look_back`` has already handled is close to this acknowledgement."""
         return self._is_near(at, self._writes.losses[: self._losses_seen])
 
     def _is_near(self, at: float, losses: Sequence[float]) -> bool:
@@ -233,7 +247,8 @@ class ChunkWriter:
                 self._put_page(self._journal, data, checksum, sums)
                 self._held_bytes += len(data)
         if bucket.one_replica and time.monotonic() - noted > _NOTE_AGAIN_S:
-            # Frozen for so long: ``repair`` may have taken this writer for dead and cleared a note without a page.
+            # After a pause this long ``repair`` may have considered this attempt dead. It may have removed the record
+            # because the bucket had no page.
             self._ledger.record_under_replicated(self._row.dataset, self._row.writer, bucket.number, bucket.one_replica)
         self._held.append(bucket)
         if self._held_bytes >= _PAGE_FILL_BYTES:
@@ -255,7 +270,7 @@ class ChunkWriter:
         self._recent.append((time.monotonic(), PAGES_BUCKET))
 
     def _encode(self, buckets: list[_Bucket]) -> Iterator[tuple[bytes, bytes, dict[str, int]]]:
-        """Pages of at most 1 MB; a widened column starts a new one, because a page's statistics have one schema."""
+        """Yield pages of at most 1 MB. A widened column starts a new page, as a page's statistics have one schema."""
         refs = [ref for bucket in buckets for ref in bucket.refs]
         stats = [row for bucket in buckets for row in bucket.stats]
         start = 0
@@ -273,7 +288,7 @@ def _pages_of(refs: list[ChunkRef], stats: list[pa.RecordBatch]) -> Iterator[tup
         yield from _pages_of(refs[middle:], stats[middle:])
         return
     if len(data) > PAGE_BYTES_MAX:
-        # One chunk of thousands of columns: bounds only save work, and no bound is what readers expect of long text.
+        # One chunk of thousands of columns. Bounds only save work, and readers expect that long text has none.
         data, checksum = encode_page(refs, [without_bounds(row) for row in stats])
     sums = {
         "chunks": len(refs),

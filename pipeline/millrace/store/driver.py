@@ -1,7 +1,8 @@
-"""The driver, set up as measured: protocol v4, 64 KiB buffers, no compression, libev, token-aware; and its errors.
+"""Create driver clusters with measured settings, and translate the driver's errors.
 
-Measured on 4.9 MB values (docs/architecture.md, "the driver"): protocol v5 and the driver's own 4 KiB buffers cost
-up to half of the throughput and twice the CPU. Nothing here is made at import.
+Settings: protocol v4, 64 KiB buffers, no compression, libev, a token-aware policy. Measured on 4.9 MB values
+(docs/architecture.md, "The driver"): protocol v5 and the driver's own 4 KiB buffers cost up to half of the throughput
+and twice the CPU. Nothing is created at import.
 """
 
 from __future__ import annotations
@@ -56,15 +57,17 @@ __all__ = [
 TWO = ConsistencyLevel.TWO
 LOCAL_ONE = ConsistencyLevel.LOCAL_ONE
 NODE_LOCAL = 11
-"""The coordinator answers from its own data alone; the driver has no name for it but sends the number."""
+"""Consistency level at which the coordinator uses its own data alone. The driver has no name for it but sends the
+number."""
 ConsistencyLevel.value_to_name.setdefault(NODE_LOCAL, "NODE_LOCAL")
 
 REFUSED = (InvalidRequest, Unauthorized, SyntaxException)
-"""What every node would say to the same request."""
+"""Errors that every node would return for the same request."""
 
 _TIMED_OUT = (ReadTimeout, WriteTimeout, OperationTimedOut)
-# The driver has no common base for "this node did not do it": a connection that is reset under a request raises
-# ConnectionShutdown, an overloaded or half-dead node an ErrorMessage, and neither is a DriverException.
+# The driver has no common base class for "this node did not execute the request". A connection that is reset during a
+# request raises ConnectionShutdown, an overloaded or failing node returns an ErrorMessage, and neither is a
+# DriverException.
 _UNANSWERED = (
     NoHostAvailable,
     ConnectionException,
@@ -81,7 +84,7 @@ logging.getLogger("cassandra").addHandler(logging.NullHandler())
 
 
 class _Deadline:
-    """What a timer calls, unless it has been cancelled."""
+    """Callback of a timer. Once cancelled it does nothing and keeps no reference to its request."""
 
     __slots__ = ("_call", "_timer")
 
@@ -99,14 +102,14 @@ class _Deadline:
 
 
 class NodeDownListener(HostStateListener):  # type: ignore[misc]
-    """Wakes whoever waits for an answer when a connection ends or the driver gives a node up."""
+    """Listener that wakes waiting threads when a connection ends or the driver marks a node down."""
 
     def __init__(self) -> None:
         self._waiting: set[threading.Event] = set()
 
     @contextmanager
     def waking(self, changed: threading.Event) -> Iterator[None]:
-        """``changed`` is set whenever something may have been lost, while in the ``with`` block."""
+        """Set ``changed`` whenever a node may have been lost, while in the ``with`` block."""
         self._waiting.add(changed)
         try:
             yield
@@ -114,39 +117,42 @@ class NodeDownListener(HostStateListener):  # type: ignore[misc]
             self._waiting.discard(changed)
 
     def wake(self) -> None:
-        """Everybody who waits looks whether the nodes that they need are there. Never blocks."""
+        """Wake all waiting threads, so that each checks the nodes that it needs. Never blocks."""
         for changed in tuple(self._waiting):
             changed.set()
 
     def on_down(self, host: Host) -> None:
-        """The driver holds a node for down."""
+        """Wake all waiting threads, because the driver marks a node down."""
         self.wake()
 
     on_remove = on_down
 
     def on_up(self, host: Host) -> None:
-        """Nobody waits for that."""
+        """Do nothing: no thread waits for a node to come up."""
 
     on_add = on_up
 
 
 class WideConnection(LargeFrames):
-    """libev, because asyncore is gone from Python 3.12 and every other reactor is slower."""
+    """Connection on libev with 64 KiB buffers.
+
+    asyncore was removed in Python 3.12, and every other reactor is slower.
+    """
 
     in_buffer_size = BUFFER_BYTES
     out_buffer_size = BUFFER_BYTES
     losses: ClassVar[NodeDownListener | None] = None
 
-    # While the kernel's buffer is full the driver refuses every request on the connection (ConnectionBusy) and never
-    # gives back the stream number it has taken for it: 32,768 of them, and the connection is of no use any more. The
-    # window bounds what waits in this process, so requests may wait.
+    # While the kernel's buffer is full, the driver rejects every request on the connection (ConnectionBusy) and never
+    # releases the stream ID taken for it. After 32,768 such requests the connection is unusable. The window bounds the
+    # bytes that wait in this process, so requests may wait instead.
     _socket_writable = property(lambda self: True, lambda self, writable: None)
 
     def close(self) -> None:
-        """Says so at once: the driver tells nobody that a node is gone until something is sent to it.
+        """Close the connection and wake the waiting threads at once.
 
-        A killed node closes its connections; a request that another one coordinates and that needs both would wait
-        for seconds.
+        A killed node closes its connections, but the driver reports it as down only after something is sent to it. A
+        request that needs both replicas, and that the other node coordinates, would wait for seconds.
         """
         super().close()
         if self.losses is not None:
@@ -154,10 +160,10 @@ class WideConnection(LargeFrames):
 
     @classmethod
     def create_timer(cls, timeout: float, callback: Callable[[], None]) -> _Deadline:
-        """A timer that lets go of its request when it is cancelled.
+        """Create a timer that releases its request when it is cancelled.
 
-        The driver keeps cancelled timers, and with them a request's 5 MB, until every timer that ends earlier is
-        gone: one request to a frozen node would hold on to everything written or read in the next 30 seconds.
+        The driver keeps cancelled timers, and with each of them a request's 5 MB, until all timers that end earlier are
+        gone. One request to a frozen node would keep in memory everything written or read in the next 30 seconds.
         """
         deadline = _Deadline(callback)
         deadline._timer = super().create_timer(timeout, deadline)
@@ -165,9 +171,10 @@ class WideConnection(LargeFrames):
 
 
 class _ResponsiveFirst(TokenAwarePolicy):  # type: ignore[misc]
-    """Token-aware; nodes of which it is known that they do not answer come last.
+    """Token-aware policy that puts nodes known to be unresponsive last.
 
-    The driver itself finds a frozen node out after ten seconds, and asks it for whatever names no node until then.
+    The driver itself detects a frozen node after ten seconds. Until then it sends that node statements that name no
+    node.
     """
 
     def __init__(self, silent_until: Mapping[Any, float], local_dc: str) -> None:
@@ -183,9 +190,10 @@ class _ResponsiveFirst(TokenAwarePolicy):  # type: ignore[misc]
 def new_cluster(
     settings: CassandraSettings, silent_until: Mapping[Any, float], losses: NodeDownListener, **options: Any
 ) -> Cluster:
-    """A cluster that is not connected yet; ``silent_until`` says which endpoints are asked last, and until when.
+    """Return a cluster that is not connected yet.
 
-    ``losses`` hears of every connection that ends and of every node that the driver gives up.
+    ``silent_until`` maps the endpoints that are tried last to the time (monotonic clock) until which they are.
+    ``losses`` is notified of every connection that ends and of every node that the driver marks down.
     """
     Connection.in_buffer_size = Connection.out_buffer_size = BUFFER_BYTES
     profile = ExecutionProfile(
@@ -206,7 +214,8 @@ def new_cluster(
         compression=False,
         auth_provider=auth,
         execution_profiles={EXEC_PROFILE_DEFAULT: profile},
-        # Preparing on the others, too, would wait for one that is frozen; each is told when it is first asked.
+        # Preparing on all nodes would wait for a frozen one. The others prepare a statement when it is first sent to
+        # them.
         prepare_on_all_hosts=False,
         connect_timeout=settings.connect_timeout_s,
         control_connection_timeout=settings.connect_timeout_s,
@@ -221,14 +230,17 @@ def new_cluster(
 
 
 def is_busy(error: Any) -> bool:
-    """A request never left this process because the connection was full: back-pressure, not a node that is gone."""
+    """Return whether a request never left this process because its connection was full.
+
+    That is back-pressure and does not mean that the node is lost.
+    """
     causes = error.errors.values() if isinstance(error, NoHostAvailable) and isinstance(error.errors, dict) else [error]
     return any(isinstance(cause, ConnectionBusy) for cause in causes)
 
 
 @contextmanager
 def translate_driver_errors(host: Host | None = None) -> Iterator[None]:
-    """What the driver raises inside becomes ``StoreTimeoutError``, ``StoreUnavailableError`` or ``StoreError``."""
+    """Raise the driver's errors as ``StoreTimeoutError``, ``StoreUnavailableError`` or ``StoreError``."""
     try:
         yield
     except (*_UNANSWERED, *REFUSED) as error:
@@ -245,7 +257,7 @@ def _ours(error: Exception, host: Host | None) -> StoreError:
 
 
 def first_cause(error: BaseException) -> str:
-    """What the first node said, in one line of at most 200 characters."""
+    """Return the error message of the first node, in one line of at most 200 characters."""
     causes = getattr(error, "errors", None)
     first = next(iter(causes.values()), error) if isinstance(causes, dict) else error
     return " ".join(str(first).split())[:200] or type(first).__name__

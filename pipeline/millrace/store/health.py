@@ -1,9 +1,9 @@
-"""Which nodes answer: what the driver says, and who is silent although the driver says nothing.
+"""Detect unresponsive nodes: from the driver's events, and by probes where the driver reports nothing.
 
-A killed node resets its connections and is known at once. A frozen one (SIGSTOP, a long garbage collection) sends
-nothing at all, so silence has to be asked about. One slow answer condemns nobody: a node is suspected when it does
-not answer a tiny question while another node does, and trusted again with its first answer. Where everything is slow
-and nobody has answered in time, the first answer gives the others a moment more.
+A killed node resets its connections and is detected at once. A frozen one (SIGSTOP, a long garbage collection) sends
+nothing at all, so it must be probed. One slow response does not make a node suspect. A node is suspected when it does
+not answer a probe while another node does, and trusted again with its first answer. When all nodes are slow and none
+has answered in time, the first answer gives the other nodes a short grace time.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ PROBE_EVERY_S = 1.0
 PROBE_AGAIN_S = 0.02
 PROBE_TIMEOUT_S = 5.0
 GRACE_S = PROBE_PATIENCE_S / 2
-"""How much later than the first answer, when that came late itself, another one may come."""
+"""Seconds that the other nodes have after the first answer, when that answer itself was late."""
 
 
 class Health:
-    """Suspicion of each node. Belongs to one thread: only the dispatcher of a writer calls it, but for ``live``.
+    """The suspected nodes of a writer. Only the writer's dispatcher thread calls it, except for ``live``.
 
     ``post`` puts a call into the dispatcher's queue; ``later`` runs one there after a number of seconds.
     """
@@ -50,11 +50,11 @@ class Health:
         self._overdue: list[Host] = []
 
     def live(self, replicas: list[Host]) -> list[Host]:
-        """The replicas that may be asked for something."""
+        """Return the replicas that are neither down nor suspected."""
         return [h for h in replicas if h.is_up is not False and h.endpoint not in self._suspects]
 
     def suspect(self, host: Host) -> None:
-        """Ask this node for nothing until it answers a probe."""
+        """Mark the node as suspected, so that it gets no requests until it answers a probe."""
         if host.endpoint in self._suspects:
             return
         self._suspects.add(host.endpoint)
@@ -63,7 +63,10 @@ class Health:
         self._later(PROBE_EVERY_S, self._ask_again, host)
 
     def silence(self, hosts: list[Host]) -> None:
-        """Somebody has not answered: ask all of ``hosts``, and suspect who stays silent while another speaks."""
+        """Probe all of ``hosts`` because one did not respond in time.
+
+        Nodes that stay unresponsive while another one answers are suspected.
+        """
         if self._asked:
             return
         self._round += 1
@@ -77,7 +80,7 @@ class Health:
             return
         silent = [host for host in hosts if self._asked.get(host.endpoint) == round_number]
         if len(silent) == len(hosts):
-            # A frozen node, and the other one busy; or both of them gone. Who speaks first will tell.
+            # Either one node is frozen and the other one busy, or both are gone. The first answer decides.
             self._overdue = hosts
             self._later(PROBE_TIMEOUT_S - PROBE_PATIENCE_S, self._give_up, round_number)
             return
@@ -86,7 +89,7 @@ class Health:
             self.suspect(host)
 
     def _give_up(self, round_number: int) -> None:
-        """Nobody has said anything: the question is over, and may be asked again."""
+        """End a round of probes that no node has answered, so that a new round may begin."""
         if round_number == self._round and self._overdue:
             self._overdue = []
             self._asked.clear()
@@ -111,10 +114,10 @@ class Health:
             self._later(GRACE_S, self._judge, self._round, hosts)
 
     def _refused(self, host: Host, error: Any) -> None:
-        """No answer at all: stays asked (and is judged) or stays suspected (and is asked again).
+        """Handle a failed probe: the node stays probed and is judged, or stays suspected and is probed again.
 
-        A question that found no room on the connection says nothing, because a busy node and a frozen one look the
-        same: it is asked again at once, and of the two only the busy one will have answered by the judgement.
+        A probe that found no room on the connection decides nothing, because a busy node and a frozen one look the
+        same. It is sent again at once, and only a busy node will have answered it by the time of the judgement.
         """
         if is_busy(error) and host.endpoint in self._asked:
             self._later(PROBE_AGAIN_S, self._probe_if_asked, host)

@@ -1,8 +1,8 @@
-"""Answers of several megabytes, received straight into memory of their size and copied once.
+"""Receive responses of several megabytes straight into memory of their size, and copy them once.
 
-The driver collects what it receives in a growing buffer and copies a chunk's 5 MB four times before a row is there: out
-of the socket's buffer, out of the collected bytes, into its parser, and out of that. All of it happens in the one
-thread that serves every connection, while nothing else of Python runs.
+The driver collects received bytes in a growing buffer and copies a chunk's 5 MB four times before there is a row: out
+of the socket's buffer, out of the collected bytes, into its parser, and out of the parser. All of it happens in the one
+thread that serves every connection, while no other Python code runs.
 """
 
 from __future__ import annotations
@@ -20,21 +20,22 @@ from cassandra.protocol import RESULT_KIND_ROWS, ProtocolHandler, ResultMessage
 __all__ = ["FRAME_BYTES_MIN", "LargeFrames", "LargeRows"]
 
 FRAME_BYTES_MIN: Final = 256 * 1024
-"""Smaller answers are the driver's affair."""
+"""Size of a frame below which the driver receives it unchanged."""
 
 _KEPT_BYTES = 8 << 20
 _METADATA_BYTES_MAX = 64 * 1024
 _CELL_BYTES_MIN = 4096
-"""Of many small cells the driver's compiled parser makes rows faster than this module does."""
+"""Average bytes per cell below which the driver's compiled parser is used: with many small cells it is faster than this
+module."""
 
 _int = struct.Struct(">i").unpack_from
 
 
 class LargeFrames(LibevConnection):  # type: ignore[misc]
-    """A connection that receives the body of a large frame in place; all others as the driver does.
+    """Connection that receives the body of a large frame in place, and all other frames as the driver does.
 
-    ``process_msg`` then gets a ``memoryview`` that is valid until it returns: the memory, at most 8 MB a connection, is
-    that of the next large frame, too. Protocol versions without frame checksums only (4 and lower).
+    ``process_msg`` then gets a ``memoryview`` that is valid until it returns. The next large frame uses the same
+    memory, of which a connection keeps at most 8 MB. Only for protocol versions without frame checksums (4 and lower).
     """
 
     _current_frame: Any
@@ -43,7 +44,10 @@ class LargeFrames(LibevConnection):  # type: ignore[misc]
     _filled = 0
 
     def handle_read(self, watcher: Any, revents: int, errno: int | None = None) -> None:
-        """Called by the event loop when something can be read; returns when nothing is left, or after a large frame."""
+        """Receive the available data; the event loop calls this when the socket is readable.
+
+        Returns when no data is left, or after a large frame.
+        """
         if self._is_checksumming_enabled or errno or revents & libev.EV_ERROR:
             super().handle_read(watcher, revents, errno)
             return
@@ -56,7 +60,7 @@ class LargeFrames(LibevConnection):  # type: ignore[misc]
             self.defunct(error)
 
     def _receive(self) -> bool:
-        """One read from the socket; whether there may be more that should be read now."""
+        """Read once from the socket and return whether to read again now."""
         if self._body is not None:
             return self._receive_body(self._body)
         received = self._socket.recv(self.in_buffer_size)
@@ -92,12 +96,15 @@ class LargeFrames(LibevConnection):  # type: ignore[misc]
             return True
         frame, self._current_frame, self._body = self._current_frame, None, None
         self.process_msg(frame, body)
-        # What TLS has decrypted already the event loop does not see on the socket.
+        # The event loop does not see on the socket the data that TLS has already decrypted.
         return not self.is_closed and bool(getattr(self._socket, "pending", int)())
 
 
 class LargeRows(ProtocolHandler):  # type: ignore[misc]
-    """Makes the same rows as the driver, and of a large frame's few large cells by copying each of them once."""
+    """Protocol handler that decodes the same rows as the driver.
+
+    The few large cells of a large frame are copied once each.
+    """
 
     @classmethod
     def decode_message(
@@ -111,7 +118,7 @@ class LargeRows(ProtocolHandler):  # type: ignore[misc]
         decompressor: Any,
         result_metadata: Any,
     ) -> Any:
-        """A message of the driver's; ``body`` is bytes, or a memoryview that is of no use afterwards."""
+        """Return the decoded message; ``body`` is bytes, or a memoryview that is invalid after the call."""
         if type(body) is memoryview:
             if not flags and opcode == ResultMessage.opcode and _int(body)[0] == RESULT_KIND_ROWS:
                 message = cls._rows(protocol_version, user_type_map, body[4:], result_metadata)
@@ -126,7 +133,7 @@ class LargeRows(ProtocolHandler):  # type: ignore[misc]
 
     @classmethod
     def _rows(cls, protocol_version: int, user_type_map: Any, body: memoryview, result_metadata: Any) -> Any:
-        """The rows of a result, or None where the driver makes them better."""
+        """Return the rows of a result, or None where the driver decodes them faster or has to decode them."""
         message = cls.message_types_by_opcode[ResultMessage.opcode](RESULT_KIND_ROWS)
         metadata = io.BytesIO(body[:_METADATA_BYTES_MAX])
         try:

@@ -1,4 +1,4 @@
-"""Leases: a reader says which version it is in, so that nothing deletes it away under the reader."""
+"""Leases: a reader records which version it reads, so that the version is not deleted meanwhile."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _TTL_S = 900
 _RENEW_S = 300.0
 _PATIENCE_S = 1.0
 _TAKEN_S = 10.0
-"""More than one write to both nodes and one to each alone may take."""
+"""Seconds; longer than one write to both nodes and one write to each of them alone may take."""
 
 
 class Lease:
-    """Held while in the ``with`` block, renewed every 5 minutes, and gone by itself 15 minutes after a reader dies.
+    """A lease for the duration of the ``with`` block, renewed every 5 minutes.
 
-    It is taken in the background, and given back there; ``wait_taken`` returns when it is taken. Best effort: a lease
-    that cannot be written never fails a read (the 24 hours of grace of a deleted version still stand between it and
-    its readers).
+    It expires by itself 15 minutes after a reader dies. It is taken and released in the background; ``wait_taken``
+    returns when it is taken. Best effort: a lease that cannot be written never fails a read. The grace time of 24 hours
+    of a deleted version still protects its readers then.
     """
 
     def __init__(self, cassandra: CassandraSession, version: Version) -> None:
@@ -44,16 +44,17 @@ class Lease:
         return self
 
     def wait_taken(self) -> None:
-        """Returns when the lease is on record, or could not be put there."""
+        """Wait until the lease is stored or could not be stored, or for at most ``_TAKEN_S``."""
         self._taken.wait(_TAKEN_S)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Nobody waits for the lease to be given back; ``CassandraSession.settle`` and the end of the process do.
+        """Release the lease in the background.
 
-        The thread that took it gives it back: what it still writes cannot come after the deletion, and nothing here
-        takes a lock that the garbage collector, which calls this for an abandoned reader, may find taken.
+        ``CassandraSession.settle`` and the end of the process wait for the release. The thread that took the lease
+        releases it, so none of its writes can come after the deletion. Nothing here takes a lock: the garbage collector
+        calls this for an abandoned reader, in a thread that may already hold the lock.
         """
         self._cassandra.behind(self._renewal)
         self._over.put(None)
@@ -87,12 +88,12 @@ class Lease:
         except (StoreError, RuntimeError):
             return
         live = [host for host in self._cassandra.replicas(statement) if not self._cassandra.is_gone(host)]
-        # A reader must not wait for a node of which it is known that it does not answer.
+        # A reader must not wait for a node that is known to be unresponsive.
         for level, host in [(TWO, None)] * (len(live) > 1) + [(LOCAL_ONE, host) for host in live]:
             statement.consistency_level = level
             needed = live if host is None else [host]
             try:
                 self._cassandra.execute_watched(statement, needed, host=host, timeout_s=_PATIENCE_S)
-            except (StoreError, RuntimeError):  # the second where the interpreter is about to end
+            except (StoreError, RuntimeError):  # RuntimeError while the interpreter ends
                 continue
             return

@@ -1,8 +1,8 @@
-"""What a version is made of: references to chunks, kept in pages of at most 1 MB.
+"""References to the chunks of a version, kept in manifest pages of at most 1 MB.
 
-A page is an Arrow IPC stream of one record batch, gzip-compressed, one row per chunk (docs/format.md). It is
-written once, after every chunk it names, and carries a checksum in its row and in whatever names it. Pages are
-columnar so that a filter can drop most of 250,000 chunks without making an object for any of them.
+A page is an Arrow IPC stream of one record batch, gzip-compressed, one row per chunk (docs/format.md). It is written
+once, after every chunk it names. Its checksum is stored in its row and in every reference to it. Pages are columnar so
+that a filter can drop most of 250,000 chunks without creating an object for any of them.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _TILE = pa.struct(
 
 
 class TileRef(NamedTuple):
-    """One tile as the manifest promises it."""
+    """The manifest's entry for one tile: its codec, sizes in bytes and checksums."""
 
     codec: str
     raw_bytes: int
@@ -58,7 +58,10 @@ class TileRef(NamedTuple):
     raw_checksum: bytes
 
     def decode(self, stored: Any, where: Mapping[str, Any]) -> pa.RecordBatch:
-        """The tile's columns, or ``decode_tile``'s errors: never what the manifest does not promise."""
+        """Return the tile's columns, verified against the sizes and checksums in the manifest.
+
+        Raises like ``decode_tile``.
+        """
         return decode_tile(
             stored,
             codec=self.codec,
@@ -71,7 +74,7 @@ class TileRef(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ChunkRef:
-    """A chunk's place (dataset, writer, bucket, chunk number), its rows and its tiles in order."""
+    """A chunk's key (dataset, writer, bucket, chunk number), its number of rows and its tiles in order."""
 
     dataset: str
     writer: UUID
@@ -82,12 +85,12 @@ class ChunkRef:
 
     @property
     def stored_bytes(self) -> int:
-        """Bytes of all tiles as they are stored."""
+        """Stored bytes of all tiles."""
         return sum(tile.stored_bytes for tile in self.tiles)
 
     @property
     def raw_bytes(self) -> int:
-        """Bytes of all tiles when decoded."""
+        """Decoded bytes of all tiles."""
         return sum(tile.raw_bytes for tile in self.tiles)
 
     def __str__(self) -> str:
@@ -96,10 +99,9 @@ class ChunkRef:
 
 @dataclass(frozen=True, slots=True)
 class PageRef:
-    """Where a page is and what it adds up to; a version row is a list of these.
+    """The key of a page and the sums over its chunks; a version's row is a list of these.
 
-    ``added_by`` is the label of the version that brought the page in: appends that were published at the same time
-    are merged by it.
+    ``added_by`` is the label of the version that added the page. Concurrent appends are merged by it.
     """
 
     writer: UUID
@@ -112,7 +114,7 @@ class PageRef:
     added_by: str = ""
 
     def to_json(self) -> list[Any]:
-        """A short list, for version rows and task results."""
+        """Return a short list, for version rows and task results."""
         return [
             self.writer.hex,
             self.page,
@@ -126,7 +128,7 @@ class PageRef:
 
     @classmethod
     def from_json(cls, value: Sequence[Any]) -> PageRef:
-        """The inverse of ``to_json``."""
+        """Return the page reference that ``to_json`` encoded."""
         writer, page, chunks, rows, raw_bytes, stored_bytes, checksum, added_by = value
         return cls(UUID(hex=writer), page, chunks, rows, raw_bytes, stored_bytes, bytes.fromhex(checksum), added_by)
 
@@ -140,7 +142,10 @@ class Page:
     table: pa.RecordBatch
 
     def stats_batch(self) -> pa.RecordBatch:
-        """Statistics, one row a chunk, as ``millrace.chunks.stats_schema`` lays them out for its physical types."""
+        """Return the statistics, one row per chunk, in the layout of ``millrace.chunks.stats_schema``.
+
+        The schema is that of the chunks' physical types.
+        """
         return pa.RecordBatch.from_struct_array(self.table.column("stats"))
 
     @property
@@ -153,18 +158,19 @@ class Page:
         return int(np.diff(np.concatenate([[0], sums[ends]])).max(initial=0))
 
     def row_counts(self) -> list[int]:
-        """Rows of every chunk."""
+        """Return the number of rows of every chunk."""
         return list(self.table.column("rows").to_pylist())
 
     def refs(self, rows: Iterable[int] | None = None) -> list[ChunkRef]:
-        """The chunk references, of all rows or of those given, in order."""
-        # Without the statistics: they have three columns for each of the rows', and taking one of them costs 0.5 ms.
+        """Return the chunk references of all rows, or of the given rows, in order."""
+        # Leave out the statistics: they have three columns for each column of the rows, and taking one of them costs
+        # 0.5 ms.
         table = self.table.select(["bucket", "chunk", "rows", "tiles"])
         if rows is not None:
             table = table.take(pa.array(list(rows), pa.int64()))
         lists = table.column("tiles")
-        # Column by column, through numpy where there are no numbers, and as tuples: 0.3 us a tile, where dictionaries
-        # made into a dataclass take 7, and a page names tens of thousands.
+        # Convert column by column into tuples, through numpy where the values are not numbers: 0.3 us per tile.
+        # Dictionaries converted into a dataclass take 7 us, and a page names tens of thousands of tiles.
         codecs, raw_bytes, stored_bytes, *checksums = lists.flatten().flatten()
         held = [column.to_numpy(zero_copy_only=False).tolist() for column in (codecs, *checksums)]
         tiles = list(map(TileRef, held[0], raw_bytes.to_pylist(), stored_bytes.to_pylist(), *held[1:]))
@@ -177,7 +183,7 @@ class Page:
 
 
 def page_schema(stats: pa.Schema) -> pa.Schema:
-    """The columns of a page whose chunks have statistics of this schema."""
+    """Return the columns of a page whose chunks have statistics of this schema."""
     return pa.schema(
         [
             pa.field("bucket", pa.int32(), nullable=False),
@@ -190,7 +196,10 @@ def page_schema(stats: pa.Schema) -> pa.Schema:
 
 
 def encode_page(refs: Sequence[ChunkRef], stats: Sequence[pa.RecordBatch]) -> tuple[bytes, bytes]:
-    """The stored bytes of a page and their checksum; ``stats`` is one row per chunk, of one schema each page."""
+    """Return the stored bytes of a page and their checksum.
+
+    ``stats`` has one row per chunk. All of its batches have the same schema.
+    """
     merged = pa.Table.from_batches(stats).combine_chunks().to_batches()
     stats_batch = merged[0] if merged else pa.RecordBatch.from_pylist([], schema=stats[0].schema)
     tiles = [
@@ -229,12 +238,15 @@ def encode_page(refs: Sequence[ChunkRef], stats: Sequence[pa.RecordBatch]) -> tu
 
 
 def decode_page(dataset: str, ref: PageRef, stored: bytes) -> Page:
-    """The page that ``ref`` names; raises when the bytes are not the ones that were written."""
+    """Return the page that ``ref`` names; raises when its bytes are not the written ones."""
     return Page(dataset, ref.writer, checked_stream(dataset, ref.writer, ref.page, ref.checksum, stored))
 
 
 def checked_stream(dataset: str, writer: UUID, page: int, checksum: bytes, stored: bytes) -> pa.RecordBatch:
-    """The one record batch of a page's stored bytes, their checksum verified before anything is decoded."""
+    """Return the record batch of a page's stored bytes, after verifying their checksum.
+
+    Raises ``ChecksumMismatchError``, and ``ChunkFormatError`` for a gzip stream that is truncated or too long.
+    """
     actual = xxhash.xxh3_128_digest(stored)
     where: dict[str, Any] = {"dataset": dataset, "writer": writer.hex, "page": page}
     name = f"page {page} of {dataset}/{writer.hex[:12]}"

@@ -1,8 +1,9 @@
-"""The list of a version's pages: a few in its row, many in lists that versions share.
+"""The list of a version's pages: a few in its row, many in page lists that versions share.
 
-A list is a page of pages: an Arrow IPC stream of one record batch, gzip-compressed, one row a page, with what the page
-adds up to and the bounds of its columns (docs/format.md). A list that is full never changes, so an append names its
-parent's full lists and writes only the last one anew; and a filter drops whole pages before it fetches any.
+A page list is an Arrow IPC stream of one record batch, gzip-compressed, one row per page, with the sums over the page
+and the bounds of its columns (docs/format.md). It is stored as a page. A full list never changes, so an append
+references its parent's full lists and rewrites only the last one. With the bounds a filter skips whole pages before it
+fetches any.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from millrace.store.manifest import PAGE_BYTES_MAX, PageRef, checked_stream
 __all__ = ["INLINE_PAGES", "ListRef", "PageList", "decode_list", "encode_list", "list_pages_max", "pack", "unpack"]
 
 INLINE_PAGES = 4
-"""So many pages stand in the version's row itself, and a filter simply reads them."""
+"""Number of pages up to which a version's row names the pages itself, so that a filter reads each of them."""
 _LIST_PAGES = 128
 _LIST_BOUNDS = 4096
 
@@ -43,7 +44,7 @@ _PLACE = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class ListRef:
-    """Where a list is, how many pages it names, and the checksum of its bytes."""
+    """The key of a page list, the number of pages that it names, and the checksum of its bytes."""
 
     writer: UUID
     page: int
@@ -51,31 +52,34 @@ class ListRef:
     checksum: bytes
 
     def to_json(self) -> list[Any]:
-        """A short list, for version rows."""
+        """Return a short list, for version rows."""
         return [self.writer.hex, self.page, self.pages, self.checksum.hex()]
 
     @classmethod
     def from_json(cls, value: Sequence[Any]) -> ListRef:
-        """The inverse of ``to_json``."""
+        """Return the list reference that ``to_json`` encoded."""
         writer, page, pages, checksum, *_ = value
         return cls(UUID(hex=writer), page, pages, bytes.fromhex(checksum))
 
 
 @dataclass(frozen=True, slots=True)
 class PageList:
-    """A decoded list: its pages in order, and their statistics, one row a page."""
+    """A decoded page list: its pages in order, and their statistics, one row per page."""
 
     refs: tuple[PageRef, ...]
     stats: pa.RecordBatch
 
 
 def list_pages_max(columns: int) -> int:
-    """Pages in a full list: 128, fewer for wide tables, so that writing the last list anew stays cheap."""
+    """Return the number of pages in a full list.
+
+    It is 128, and less for wide tables, so that rewriting the last list stays cheap.
+    """
     return max(8, min(_LIST_PAGES, _LIST_BOUNDS // max(1, columns)))
 
 
 def encode_list(refs: Sequence[PageRef], stats: pa.RecordBatch) -> bytes:
-    """The stored bytes of a list; ``stats`` has one row a page. Bounds are left out where they would not fit."""
+    """Return the stored bytes of a list. ``stats`` has one row per page. Bounds that do not fit are left out."""
     stored = _encode(refs, stats)
     return stored if len(stored) <= PAGE_BYTES_MAX else _encode(refs, without_bounds(stats))
 
@@ -110,7 +114,7 @@ def _encode(refs: Sequence[PageRef], stats: pa.RecordBatch) -> bytes:
 
 
 def decode_list(dataset: str, ref: ListRef, stored: bytes) -> PageList:
-    """The list that ``ref`` names; raises like ``decode_page`` when the bytes are not the ones that were written."""
+    """Return the list that ``ref`` names; raises like ``decode_page`` when its bytes are not the written ones."""
     batch = checked_stream(dataset, ref.writer, ref.page, ref.checksum, stored)
     if batch.num_rows != ref.pages:
         raise ChunkFormatError(f"a list of {dataset} names {batch.num_rows} pages, not {ref.pages}", dataset=dataset)
@@ -120,7 +124,10 @@ def decode_list(dataset: str, ref: ListRef, stored: bytes) -> PageList:
 
 
 def pack(lists: Sequence[ListRef], pages: Sequence[PageRef]) -> bytes:
-    """What a version's row holds, or points at: the pages themselves, or the lists that name them."""
+    """Return the blob for a version's row: the pages themselves, or the lists that name them.
+
+    A large blob is stored out of line, and the row references it.
+    """
     listing: Any = [page.to_json() for page in pages]
     if lists:
         listing = {"lists": [one.to_json() for one in lists]}
@@ -130,7 +137,7 @@ def pack(lists: Sequence[ListRef], pages: Sequence[PageRef]) -> bytes:
 
 
 def unpack(blob: bytes) -> tuple[list[ListRef], list[PageRef]]:
-    """The inverse of ``pack``; one of the two is empty."""
+    """Return the lists and the pages that ``pack`` encoded; one of the two is empty."""
     listing = json.loads(isal_zlib.decompress(blob, wbits=31))
     if isinstance(listing, dict):
         return [ListRef.from_json(item) for item in listing["lists"]], []

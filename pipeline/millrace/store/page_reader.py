@@ -1,4 +1,4 @@
-"""What is behind a version's row: its schema, the lists of its pages, and the pages, each verified on its way."""
+"""Read the data that a version's row references: its schema, its page lists and its pages, each verified."""
 
 from __future__ import annotations
 
@@ -32,54 +32,63 @@ logger = logging.getLogger(__name__)
 
 
 class PageReader(RowReader):
-    """Reads pages and what is like them; a wrong copy is passed over for the other replica's, and replaced by it."""
+    """Reader of manifest pages, page lists and out-of-line schemas.
+
+    A wrong copy is skipped for the other replica's, and then overwritten with it.
+    """
 
     def __init__(self, cassandra: CassandraSession, *, strict: bool = False) -> None:
         super().__init__(cassandra, strict=strict)
-        # Versions share lists, and no list ever changes.
+        # Lists can be cached because versions share them and no list ever changes.
         self.page_list = lru_cache(_LISTS_KEPT)(self._page_list)
-        # Nor does a page: who reads again, epoch after epoch, asks for each once.
+        # Pages never change either. A reader that repeats its reads, epoch after epoch, fetches a cached page once.
         self.known_page = lru_cache(_PAGES_KEPT)(self.page)
 
     def schema(self, version: Version) -> pa.Schema:
-        """The logical schema: every chunk is cast to it on reading."""
+        """Return the logical schema. Every chunk is cast to it on reading."""
         blob = self._load_out_of_line(version, version.schema_blob or b"")
         return pa.ipc.read_schema(pa.py_buffer(isal_zlib.decompress(blob, wbits=31)))
 
     def lists(self, version: Version) -> tuple[list[ListRef], list[PageRef]]:
-        """The lists that name the version's pages, or its pages where they are few; the other one is empty."""
+        """Return the lists that name the version's pages, or its pages where they are few; the other one is empty."""
         return unpack(self._load_out_of_line(version, version.pages_blob or b""))
 
     def _page_list(self, dataset: str, ref: ListRef) -> PageList:
         return self._page_data(dataset, ref.writer, ref.page, lambda data: decode_list(dataset, ref, data))
 
     def each_page_ref(self, version: Version) -> Iterator[PageRef]:
-        """Every page of the version, in the order of its rows; the next list is read when the first is used up."""
+        """Yield every page of the version in row order. A list is read once the one before it is used up."""
         lists, pages = self.lists(version)
         yield from pages
         for one in lists:
             yield from self.page_list(version.dataset, one).refs
 
     def page_refs(self, version: Version) -> list[PageRef]:
-        """Every page of the version, in the order of its rows."""
+        """Return every page of the version, in row order."""
         return list(self.each_page_ref(version))
 
     def largest_chunk_bytes(self, version: Version) -> int:
-        """Stored bytes of the version's largest chunk, from its row."""
+        """Return the stored bytes of the version's largest chunk, from its row.
+
+        If the row does not have that number, all pages are read.
+        """
         said = version.settings.get("largest_chunk_bytes")
         return int(max((page.largest_chunk_bytes for page in self.pages(version)), default=0) if said is None else said)
 
     def pages(self, version: Version) -> Iterator[Page]:
-        """The decoded pages one after another; one page is in memory at a time."""
+        """Yield the decoded pages one after another; one page is in memory at a time."""
         for ref in self.each_page_ref(version):
             yield self.page(version.dataset, ref)
 
     def page(self, dataset: str, ref: PageRef) -> Page:
-        """One page, checksum verified; a wrong copy is passed over for the other replica's."""
+        """Return one page, its checksum verified. A wrong copy is skipped for the other replica's."""
         return self._page_data(dataset, ref.writer, ref.page, lambda data: decode_page(dataset, ref, data))
 
     def _page_data(self, dataset: str, writer: UUID, page: int, accept: Callable[[bytes], Accepted]) -> Accepted:
-        """What ``accept`` makes of the first copy that it does not refuse with ``ChecksumMismatchError``."""
+        """Return the result of ``accept`` for the first copy that it does not reject with ``ChecksumMismatchError``.
+
+        Raises that error when every copy is wrong, and ``ChunkMissingError`` when no responding node has the page.
+        """
         query = "SELECT data FROM {ks}.pages WHERE dataset = ? AND writer = ? AND page = ?"
         values = (dataset, writer, page)
         refused: ChecksumMismatchError | None = None
@@ -101,7 +110,7 @@ class PageReader(RowReader):
         )
 
     def _mend(self, dataset: str, writer: UUID, page: int) -> None:
-        """The good copy is written over the wrong one; a read never fails because of it."""
+        """Write the good copy over the wrong one. A failure is logged and never fails the read."""
         try:
             mend_pages(self._cassandra, dataset, writer)
         except StoreError as error:
@@ -110,23 +119,23 @@ class PageReader(RowReader):
             logger.warning("a wrong copy of page %s of %s was replaced by the good one", page, dataset)
 
     def finished_pages(self, dataset: str, writer: UUID) -> list[PageRef]:
-        """The manifest pages (numbers 0 and up) of one writer, in order, without reading their data."""
+        """Return the manifest pages (numbers 0 and up) of one writer, in order, without reading their data."""
         return self._page_rows(dataset, writer, "page >= 0")
 
     def journal_pages(self, dataset: str, writer: UUID) -> list[PageRef]:
-        """The journal pages (-1 and down) of one writer, in the order in which they were written."""
+        """Return the journal pages (-1 and down) of one writer, in the order in which they were written."""
         return self._page_rows(dataset, writer, "page < 0")[::-1]
 
     def _page_rows(self, dataset: str, writer: UUID, which: str) -> list[PageRef]:
         query = (
-            "SELECT page, chunks, rows, raw_bytes, stored_bytes, checksum FROM {ks}.pages "  # noqa: S608 ours alone
+            "SELECT page, chunks, rows, raw_bytes, stored_bytes, checksum FROM {ks}.pages "  # noqa: S608 constant names
             f"WHERE dataset = ? AND writer = ? AND {which}"
         )
         rows = self.rows(query, (dataset, writer))
         return [PageRef(writer, r.page, r.chunks, r.rows, r.raw_bytes, r.stored_bytes, r.checksum) for r in rows]
 
     def spilled(self, version: Version) -> list[UUID]:
-        """The writers of the pages into which a version's row has spilled its schema or its page list.
+        """Return the writers of the pages that hold a version's out-of-line schema, page list and lists.
 
         Lists among them may be shared with other versions.
         """

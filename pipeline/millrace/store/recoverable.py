@@ -1,7 +1,7 @@
-"""Whether the deletion of a version can be taken back: the one rule of ``undelete``, of its listing and of hints.
+"""Whether the deletion of a version can be undone: one rule for ``undelete``, its listing and hints.
 
-A writer that a sweep has condemned stays condemned, also where the sweep has removed nothing of it: another sweep may
-have read the versions earlier, and may be removing it at this moment.
+A writer that a sweep has fenced stays fenced, even where the sweep has removed none of its data. Another sweep may have
+read the versions earlier and may be removing that data now.
 """
 
 from __future__ import annotations
@@ -19,16 +19,17 @@ _AGAIN = "load its source again"
 
 
 class Obstacle(NamedTuple):
-    """Why the deletion of a version cannot be taken back, and the hint for its error."""
+    """The reason why the deletion of a version cannot be undone, and the hint for its error."""
 
     why: str
     hint: str
 
 
 def obstacle(catalogue: Catalogue, version: Version, rows: Iterable[LoadAttempt]) -> Obstacle | None:
-    """None where the deletion can be taken back; of a visible version, where it could be once it was deleted.
+    """Return why the deletion cannot be undone, or None where it can.
 
-    ``rows`` are the writers of the dataset; who decides by this reads them at ``ALL``.
+    For a visible version the result is that of a deletion now. ``rows`` are the rows of ``writers`` of the dataset. A
+    caller that decides by the result reads them at ``ALL``.
     """
     if version.mark == WITHDRAWN:
         hint = f"its rows are in another version, if they were all there: millrace versions {version.dataset}"
@@ -51,7 +52,7 @@ def obstacle(catalogue: Catalogue, version: Version, rows: Iterable[LoadAttempt]
 
 
 def recoverable_versions(catalogue: Catalogue, dataset: str) -> list[Version]:
-    """Every version whose deletion can be taken back, newest first."""
+    """Return every version whose deletion can be undone, newest first."""
     marked = [v for v in catalogue.every_version(dataset) if v.mark == DELETED and v.purged_at is None]
     rows = catalogue.writers(dataset) if marked else []
     return [version for version in marked if obstacle(catalogue, version, rows) is None]

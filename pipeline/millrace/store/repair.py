@@ -1,4 +1,4 @@
-"""Paying debts: everything on record as being on one node is brought to two, catalogue first, and checked."""
+"""Repair under-replicated data: copy everything on record to its second replica, catalogue first, and verify it."""
 
 from __future__ import annotations
 
@@ -27,17 +27,18 @@ from millrace.store.version import (
 __all__ = ["ALIVE", "RepairReport", "ReplicaRepair"]
 
 ALIVE = timedelta(hours=3)
-"""A writer whose version is not there is taken for alive this long after it was last seen. It says so every minute, by
-its own clock: one that is an hour behind must not look dead."""
+"""A load attempt without a version counts as active this long after it was last seen. It writes a heartbeat every
+minute by its own clock, and an attempt whose clock is an hour behind must not look dead."""
 
 
 @dataclass(slots=True)
 class RepairReport:
-    """What repairing did. ``debts`` were on record, ``cleared`` are not any more, ``copies`` had to be written.
+    """The result of a repair.
 
-    A debt whose copies were all there (hints brought them) is cleared with no copy written. ``pending`` debts belong
-    to loads that may still be writing: what is there is on every node, and the note stays for what is to come, which
-    they repair themselves, or the next call does.
+    ``debts`` counts the records found, ``cleared`` the records removed, ``copies`` the copies written. A record whose
+    copies all exist (hinted handoff delivered them) is cleared without writing a copy. ``pending`` records belong to
+    loads that may still be writing. The data written so far is on every node. The record stays for the data still to
+    come, which the load itself or the next call repairs.
     """
 
     datasets: int = 0
@@ -47,17 +48,17 @@ class RepairReport:
     chunks: int = 0
     copies: int = 0
     merged: list[str] = field(default_factory=list)
-    """Versions that were made of appends whose loads could not see each other."""
+    """Versions that merge concurrent appends whose loads did not see each other."""
     problems: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
-        """Nothing is owed any more."""
+        """Whether no data is under-replicated any more."""
         return not self.problems and self.cleared + self.pending == self.debts
 
     @property
     def words(self) -> str:
-        """The outcome as one line for people."""
+        """The outcome as one line for users."""
         copies = f"{self.copies:,} copies written"
         if not self.ok:
             left = max(self.debts - self.cleared - self.pending, len(self.problems))
@@ -65,25 +66,27 @@ class RepairReport:
         return f"everything is on two nodes again, {copies}" if self.debts else "nothing to repair"
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON: every field, and ``ok``."""
+        """Return every field and ``ok`` as JSON-compatible values."""
         return {**asdict(self), "ok": self.ok}
 
 
 class ReplicaRepair:
-    """Brings what ``under_replicated`` lists back to every replica; idempotent, and safe beside loads and reads."""
+    """Repair of the data that ``under_replicated`` lists; idempotent, and safe beside loads and reads."""
 
     def __init__(self, cassandra: CassandraSession, reader: ChunkReader) -> None:
         self._cassandra = cassandra
-        # What one node alone says of debts is not all of them.
+        # Strict, because one node alone may not have every record.
         self._catalogue = Catalogue(cassandra, strict=True)
         self._reader = reader
         self._mender = ChunkRepair(reader)
         self._row_mender = RowRepair(cassandra)
 
     def repair(self, names: list[str] | None, report: RepairReport, *, task: Task) -> RepairReport:
-        """Repairs the datasets named, or all; a debt that cannot be paid is a problem in the report, not an exception.
+        """Repair the named datasets, or all.
 
-        Raises ``StoreUnavailableError`` while a node is down: a copy cannot be brought to it.
+        A record that cannot be repaired is a problem in the report, not an exception.
+
+        Raises ``StoreUnavailableError`` while a node is down, because no copy can be written to it.
         """
         self.require_all_up("repairing")
         for dataset in self._catalogue.names() if names is None else names:
@@ -112,16 +115,17 @@ class ReplicaRepair:
         writing: Set[UUID] = frozenset(),
         publishers: Set[UUID] = frozenset(),
     ) -> None:
-        """Pays the debts of these writers; the note stays where a writer that is ``writing`` may not be done yet.
+        """Repair the records of these load attempts.
 
-        Of rows of the catalogue only ``publishers`` may owe more than is there.
+        The record of an attempt that is ``writing`` stays where the attempt may not be done with the bucket yet. Of
+        catalogue rows, only those of ``publishers`` may still be incomplete.
         """
         debts = self._catalogue.debts(dataset, writers)
-        # Catalogue rows first (-2), then pages (-1), then chunks: what names comes before what is named.
+        # Catalogue rows first (-2), then pages (-1), then chunks: references are repaired before the data they name.
         for debt in sorted(debts, key=lambda debt: debt.bucket):
             report.debts += 1
             try:
-                # Asked before it is paid: a page that comes in between is not paid for.
+                # Check before the repair: a page that is written during it is not repaired by it.
                 done = debt.writer not in writing or self._is_behind(debt)
                 done = done or (debt.bucket == CATALOGUE_BUCKET and debt.writer not in publishers)
                 self._pay(debt, report, task)
@@ -135,7 +139,7 @@ class ReplicaRepair:
                 report.cleared += 1
 
     def require_all_up(self, what: str) -> None:
-        """Raises ``StoreUnavailableError`` with one line while any node is down."""
+        """Raise ``StoreUnavailableError`` with one line while any node is down."""
         down = self._cassandra.missing()
         if down:
             raise StoreUnavailableError(
@@ -152,7 +156,7 @@ class ReplicaRepair:
             for writer in self._page_writers(debt):
                 report.copies += mend_pages(self._cassandra, debt.dataset, writer)
             return
-        # The pages tell what should be in the bucket, so they are made whole first.
+        # The pages list the chunks of the bucket, so they are repaired first.
         report.copies += mend_pages(self._cassandra, debt.dataset, debt.writer)
         for ref in self._bucket(debt):
             report.chunks += 1
@@ -161,11 +165,11 @@ class ReplicaRepair:
             task.count(chunks=1, bytes_stored=ref.stored_bytes)
 
     def _is_behind(self, debt: UnderReplicated) -> bool:
-        """Whether a writer that goes on writing is done with the bucket: its pages name a later one."""
+        """Return whether an attempt that is still writing is done with the bucket: its pages name a later one."""
         return debt.bucket >= 0 and any(ref.bucket > debt.bucket for ref in self._refs(debt))
 
     def _page_writers(self, debt: UnderReplicated) -> list[UUID]:
-        """The writer's own pages, and those into which its version's row has spilled."""
+        """Return the writers of the attempt's own pages and of its version's out-of-line pages."""
         spilled = []
         for version in self._catalogue.versions(debt.dataset):
             if version.writer == debt.writer:
@@ -185,7 +189,10 @@ class ReplicaRepair:
                 yield from self._catalogue.page(debt.dataset, page).refs()
 
     def _clear(self, debt: UnderReplicated) -> None:
-        """The note goes only when both replicas of it are told: a note that came back would only be paid again."""
+        """Remove the record at ``TWO``, so that both of its replicas drop it.
+
+        A record that reappeared would only cause another repair.
+        """
         query = (
             "DELETE FROM {ks}.under_replicated USING TIMESTAMP ? "
             "WHERE dataset = ? AND writer = ? AND bucket = ? AND note = ?"

@@ -1,4 +1,7 @@
-"""What visible versions name and a node lacks: each node asked for its own data alone, before anybody misses it."""
+"""Find rows, pages and chunks that a visible version references but a replica does not have.
+
+Each node is read on its own, so that a missing replica is found before it is needed.
+"""
 
 from __future__ import annotations
 
@@ -29,12 +32,12 @@ _THREADS = 4
 _REPLICAS = 2
 
 Place = tuple[UUID, int]
-"""Writer and number of a page."""
+"""Key of a page: its writer and its number."""
 
 
 @dataclass(frozen=True, slots=True)
 class MissingReplica:
-    """What one node does not have, or has damaged; ``writer`` and ``bucket`` say which debt ``repair`` pays it by."""
+    """Data that one node lacks or has damaged. ``writer`` and ``bucket`` are the record by which it is repaired."""
 
     dataset: str
     version: str
@@ -44,7 +47,7 @@ class MissingReplica:
     bucket: int
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON."""
+        """Return the fields as JSON-compatible values."""
         return {
             "dataset": self.dataset,
             "version": self.version,
@@ -56,16 +59,16 @@ class MissingReplica:
 
 
 def repairable(lacks: Iterable[MissingReplica]) -> list[MissingReplica]:
-    """Those of which another node has a good copy: what both replicas lack is no debt that anybody could pay."""
+    """Return the entries of which another node has a good copy. Data that both replicas lack cannot be repaired."""
     found = list(lacks)
     lacking = Counter((lack.dataset, lack.what) for lack in found)
     return [lack for lack in found if lacking[lack.dataset, lack.what] < _REPLICAS]
 
 
 class ReplicaCheck:
-    """Compares, and writes nothing. Raises ``StoreError`` where a node does not answer.
+    """Comparison of replicas. It writes nothing, and raises ``StoreError`` where a node does not respond.
 
-    One auditor looks at what several versions share only once.
+    One instance checks data that several versions share only once.
     """
 
     def __init__(self, cassandra: CassandraSession, catalogue: Catalogue) -> None:
@@ -74,13 +77,16 @@ class ReplicaCheck:
         self._seen: set[tuple[str, str, Place]] = set()
 
     def rows(self, dataset: str, version: Version) -> Iterator[MissingReplica]:
-        """Rows of the dataset (its name, versions, tags and finished writers) that a node lacks or has otherwise."""
+        """Yield catalogue rows of the dataset that a node lacks or that differ between nodes.
+
+        These are the dataset's name, its versions and tags, and its rows in ``writers``.
+        """
         for table, key, host in RowRepair(self._cassandra).lacking(dataset):
             what = f"the row {', '.join(map(str, key))} of {table}"
             yield MissingReplica(dataset, version.label, str(host.address), what, version.writer, CATALOGUE_BUCKET)
 
     def pages(self, version: Version) -> Iterator[MissingReplica]:
-        """Manifest pages and lists of them that the version names, by their checksums."""
+        """Yield manifest pages and page lists of the version that are missing or fail their checksum on a node."""
         wanted: dict[UUID, dict[int, bytes]] = {}
         owners: dict[UUID, UUID] = {}
         for (writer, page), checksum, owner in self._named(version):
@@ -97,7 +103,10 @@ class ReplicaCheck:
                         yield MissingReplica(version.dataset, version.label, host, what, owners[writer], PAGES_BUCKET)
 
     def chunks(self, version: Version) -> Iterator[MissingReplica]:
-        """Chunks that the version names, by their keys: whether they are intact takes reading them (``verify``)."""
+        """Yield chunks of the version whose keys a node lacks.
+
+        Whether a chunk is intact is found only by reading it (``verify``).
+        """
         with ThreadPoolExecutor(_THREADS, thread_name_prefix="millrace-audit") as pool:
             for page in self._catalogue.each_page_ref(version):
                 if not self._is_new("chunks", version, (page.writer, page.page)):
@@ -105,7 +114,7 @@ class ReplicaCheck:
                 try:
                     refs = self._catalogue.page(version.dataset, page).refs()
                 except (ChunkError, ChunkMissingError):
-                    continue  # said of the page already
+                    continue  # ``pages`` reports the page itself
                 buckets = _by_bucket(refs)
                 found = pool.map(partial(self._keys, version.dataset, page.writer), buckets)
                 for (bucket, named), each in zip(buckets.items(), found, strict=True):
@@ -117,7 +126,7 @@ class ReplicaCheck:
                                 )
 
     def _keys(self, dataset: str, writer: UUID, bucket: int) -> list[tuple[str, dict[int, int]]]:
-        """For each node how many tiles it has of which chunk."""
+        """Return for each node the number of its tiles by chunk."""
         statement = self._cassandra.prepare(_KEYS).bind((dataset, writer, bucket))
         found = []
         for host, rows in self._of_each(statement):
@@ -128,7 +137,7 @@ class ReplicaCheck:
         return found
 
     def _named(self, version: Version) -> Iterator[tuple[Place, bytes, UUID]]:
-        """Every page behind the version: where, its checksum, and the writer under whom ``repair`` looks for it."""
+        """Yield every page that the version references: its key, its checksum, and the writer of its repair record."""
         for blob in (version.schema_blob, version.pages_blob):
             if blob and blob[:2] != b"\x1f\x8b":
                 said = json.loads(blob)

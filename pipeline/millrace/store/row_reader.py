@@ -1,4 +1,7 @@
-"""Rows of the catalogue: from both nodes, and from one, said to be so, only while the other is down or silent."""
+"""Read catalogue rows from both nodes, or from one while the other is down or unresponsive.
+
+A read from one node alone is marked as degraded.
+"""
 
 from __future__ import annotations
 
@@ -12,36 +15,39 @@ from millrace.store.session import LOCAL_ONE, NODE_LOCAL, TWO, CassandraSession
 __all__ = ["RowReader"]
 
 _SURE_AFTER_S = 0.5
-"""A healthy node that answers late must not make the catalogue look older than it is."""
+"""Probe timeout in seconds. A working node that responds late must not make the catalogue look older than it is."""
 _UNREACHABLE = (StoreUnavailableError, StoreTimeoutError)
 
 
 class RowReader:
-    """``rows`` at ``TWO``, at ``LOCAL_ONE`` while a node is down; ``degraded`` says which it was the last time."""
+    """Reader of rows at ``TWO``, and at ``LOCAL_ONE`` while a node is down.
+
+    ``degraded`` is True when the last read used one node alone.
+    """
 
     def __init__(self, cassandra: CassandraSession, *, strict: bool = False) -> None:
-        """``strict``: what would be degraded raises ``StoreUnavailableError`` instead."""
+        """Create a reader. With ``strict``, a read that would be degraded raises ``StoreUnavailableError``."""
         self._cassandra = cassandra
         self._strict = strict
         self.degraded = False
         self.was_degraded = False
-        """Whether any rows ever were: what a command says of all that it read."""
+        """Whether any read so far was degraded. A command reports this for all its reads."""
 
     @property
     def cassandra(self) -> CassandraSession:
-        """The session that rows are read with."""
+        """The session that the rows are read with."""
         return self._cassandra
 
     @property
     def degraded_words(self) -> str:
-        """What a command or report says where ``was_degraded``."""
+        """The notice for a command or report where ``was_degraded``."""
         down = ", ".join(self._cassandra.down()) or "one node"
         return f"{down} does not answer: a newer version may be known there alone"
 
     def rows(self, query: str, values: tuple[Any, ...]) -> list[Any]:
-        """Rows at ``TWO``; with a node down at ``LOCAL_ONE``. ``degraded`` says which it was for these rows.
+        """Return rows at ``TWO``, or at ``LOCAL_ONE`` with a node down; set ``degraded`` accordingly.
 
-        Raises ``StoreUnavailableError`` when no replica answers, ``StoreTimeoutError`` when none does in time.
+        Raises ``StoreUnavailableError`` when no replica responds, ``StoreTimeoutError`` when none does in time.
         """
         statement = self._cassandra.prepare(query).bind(values)
         replicas = self._cassandra.replicas(statement)
@@ -53,7 +59,10 @@ class RowReader:
         return self._rows_of_one(statement)
 
     def _rows_of_two(self, statement: Any, replicas: list[Any]) -> list[Any] | None:
-        """The rows at ``TWO``, None when a replica is down or has fallen silent; who is only slow is waited for."""
+        """Return the rows at ``TWO``, or None when a replica is down or unresponsive.
+
+        A replica that is only slow is waited for, up to ``request_timeout_s``.
+        """
         statement.consistency_level = TWO
         deadline = time.monotonic() + self._cassandra.settings.request_timeout_s
         while (left_s := deadline - time.monotonic()) > 0:
@@ -62,14 +71,15 @@ class RowReader:
             except StoreUnavailableError:
                 return None
             except StoreTimeoutError:
-                # Who is only busy is asked again: what one node alone knows may be older than what both do.
+                # A node that is only busy is asked again, because one node alone may have older rows than both
+                # together.
                 if any(self._cassandra.is_gone(host) for host in replicas):
                     return None
         return None
 
     def _rows_of_one(self, statement: Any) -> list[Any]:
-        # Node by node: which of them is frozen is nothing that the driver knows at once. And each for its own data
-        # at last: a coordinator that is alive may have asked the other one.
+        # Read node by node, because the driver does not know at once which one is frozen. Last read each node's own
+        # data (``NODE_LOCAL``), because a responsive coordinator may have read from the other node.
         hosts = sorted(self._cassandra.replicas(statement), key=self._cassandra.is_gone)
         if self._strict:
             missing = ", ".join(str(host.address) for host in hosts if self._cassandra.is_gone(host)) or "a node"
@@ -97,11 +107,14 @@ class RowReader:
         )
 
     def down(self) -> list[str]:
-        """Addresses of the nodes that the driver holds for down."""
+        """Return the addresses of the nodes that the driver marks down."""
         return self._cassandra.down()
 
     def _each_copy(self, query: str, values: tuple[Any, ...]) -> Iterator[Any]:
-        """The rows as each replica has them: a read at ``TWO`` lets the later copy win, good or bad."""
+        """Yield the rows as each replica has them.
+
+        A read at ``TWO`` would return the copy with the later write time, good or bad.
+        """
         statement = self._cassandra.prepare(query).bind(values)
         hosts = self._cassandra.replicas(statement)
         for level in (LOCAL_ONE, NODE_LOCAL):

@@ -1,4 +1,4 @@
-"""Catalogue rows on every node again: each column as whoever wrote it last left it, with its own write time."""
+"""Restore catalogue rows on every node, each column with its newest value and that value's write time."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _KEYS: dict[str, tuple[str, ...]] = {
 }
 
 Cells = dict[str, tuple[int, Any]]
-"""Column: its write time and value."""
+"""Write time (microseconds) and value by column."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Behind:
-    """A row, as it should be, and the nodes that have it otherwise or not at all."""
+    """A row as it should be, and the nodes where it differs or is missing."""
 
     key: tuple[Any, ...]
     newest: Cells
@@ -37,19 +37,20 @@ class _Behind:
 
 
 class RowRepair:
-    """Compares what each node has of a dataset's catalogue and writes what one lacks.
+    """Repair of the catalogue rows of a dataset: compares the nodes and writes the missing rows and columns.
 
-    A cell is written again with the time it had, so that nothing newer, on whichever node, is ever undone. A version's
-    row that fails its checksum is replaced by a good one, later than any copy, and never spread.
+    A cell is written again with its original write time, so that no newer cell on any node is ever undone. A version's
+    row that fails its checksum is replaced by a good one, with a later write time than any copy, and is never copied to
+    another node.
     """
 
     def __init__(self, cassandra: CassandraSession) -> None:
         self._cassandra = cassandra
 
     def rows(self, dataset: str) -> int:
-        """Every row of the dataset is the same on every node afterwards; returns how many copies lacked something.
+        """Make every row of the dataset equal on every node, and return how many copies were incomplete.
 
-        Raises ``StoreUnavailableError`` while a node does not answer, and ``StoreError`` for a version's row of which
+        Raises ``StoreUnavailableError`` while a node does not respond, and ``StoreError`` for a version's row of which
         no node has a good copy.
         """
         lacked = 0
@@ -60,9 +61,10 @@ class RowRepair:
         return lacked
 
     def lacking(self, dataset: str) -> list[tuple[str, tuple[Any, ...], Host]]:
-        """Table, key and node of every row that a node lacks or has otherwise than another one.
+        """Return table, key and node of every row that is missing on a node or differs there.
 
-        Seen so twice: a row that is being written now (a heartbeat) is on one node before it is on the other.
+        A row counts only if two reads show the same difference: a row that is being written now (a heartbeat) is on one
+        node before it is on the other.
         """
         first, second = (
             {
@@ -82,7 +84,7 @@ class RowRepair:
         if table == "datasets":
             where, place = "shelf = ? AND dataset = ?", (ALL_DATASETS_PARTITION, dataset)
         times = "".join(f", WRITETIME({column}) AS {column}_written" for column in columns)
-        query = f"SELECT {', '.join((*key, *columns))}{times} FROM {{ks}}.{table} WHERE {where}"  # noqa: S608 ours alone
+        query = f"SELECT {', '.join((*key, *columns))}{times} FROM {{ks}}.{table} WHERE {where}"  # noqa: S608 constant names
         statement = self._cassandra.prepare(query).bind(place)
         statement.consistency_level = NODE_LOCAL
         hosts = self._cassandra.replicas(statement)
@@ -113,7 +115,7 @@ class RowRepair:
             row = {**key, **values}
             names, marks = ", ".join(row), ", ".join("?" for _ in row)
             using = "" if written is None else " USING TIMESTAMP ?"
-            query = f"INSERT INTO {{ks}}.{table} ({names}) VALUES ({marks}){using}"  # noqa: S608 names of ours alone
+            query = f"INSERT INTO {{ks}}.{table} ({names}) VALUES ({marks}){using}"  # noqa: S608 constant names
             bound = self._cassandra.prepare(query).bind((*row.values(), *(() if written is None else (written,))))
             bound.consistency_level = TWO
             self._cassandra.execute(bound)

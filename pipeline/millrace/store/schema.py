@@ -1,7 +1,7 @@
 """The tables: created once by ``millrace init`` with every node up, and checked at every connect.
 
-No load, read or import ever creates a table (two nodes that each create one end with two different tables of the
-same name). The schema's number stands in the comment of ``versions``; a keyspace of another number is refused.
+No load, read or import ever creates a table, because two nodes that each create one end with two different tables of
+the same name. The schema's number is stored in the comment of ``versions``. A keyspace with another number is rejected.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ __all__ = ["SCHEMA_NUMBER", "TABLES", "check", "create", "statements"]
 
 SCHEMA_NUMBER = 2
 _CHANGES = {1: "ALTER TABLE {keyspace}.versions ADD IF NOT EXISTS mark text"}
-"""What ``millrace init`` does to a keyspace of that number to make it one of the next."""
+"""Statements with which ``millrace init`` upgrades a keyspace of that schema number to the next number."""
 
-# NoopCompressor keeps a checksum per 64 KiB block of what is compressed already. read_repair and speculative_retry
-# are off because a replica is always asked by name here: the other one answering, or being overwritten by
-# last-write-wins, would hide a damaged copy (STORAGE: "missing and wrong are repaired differently").
+# NoopCompressor keeps a checksum per 64 KiB block of data that is already compressed. read_repair and speculative_retry
+# are off because every read names its replica. An answer of the other replica, or an overwrite by last-write-wins,
+# would hide a damaged copy. Missing and damaged copies are repaired differently.
 _BLOBS = (
     "compression = {'class': 'NoopCompressor', 'chunk_length_in_kb': 64} "
     "AND compaction = {'class': 'UnifiedCompactionStrategy'} "
@@ -88,7 +88,7 @@ TABLES: dict[str, str] = {
 
 
 def statements(settings: CassandraSettings) -> list[str]:
-    """The CQL that makes the keyspace and every table, in order; what ``millrace init --print`` shows."""
+    """Return the CQL that creates the keyspace and every table, in order, as ``millrace init --print`` shows it."""
     keyspace = (
         f"CREATE KEYSPACE IF NOT EXISTS {settings.keyspace} WITH replication = "
         f"{{'class': 'NetworkTopologyStrategy', '{settings.local_dc}': {settings.replication_factor}}}"
@@ -98,10 +98,10 @@ def statements(settings: CassandraSettings) -> list[str]:
 
 
 def create(session: Session, settings: CassandraSettings) -> None:
-    """Keyspace and tables exist afterwards on every node; doing it again changes nothing.
+    """Create the keyspace and the tables on every node. Calling it again changes nothing.
 
-    Raises ``StoreUnavailableError`` while a node is down: a schema change made then is one that the other node may
-    meet with a different one of its own.
+    Raises ``StoreUnavailableError`` while a node is down. A schema change made then may conflict with a different one
+    on that node.
     """
     down = [str(host.address) for host in session.cluster.metadata.all_hosts() if host.is_up is False]
     if down or len(session.cluster.metadata.all_hosts()) < settings.replication_factor:
@@ -117,7 +117,10 @@ def create(session: Session, settings: CassandraSettings) -> None:
 
 
 def _bring_up(session: Session, settings: CassandraSettings) -> None:
-    """A keyspace that an older Millrace made gets this schema; the number last, so that it can be done again."""
+    """Upgrade a keyspace of an older Millrace to this schema.
+
+    The schema's number is written last, so that an interrupted upgrade can be repeated.
+    """
     keyspace = settings.keyspace
     number = _number(_comments(session, keyspace))
     while number in _CHANGES:
@@ -127,9 +130,9 @@ def _bring_up(session: Session, settings: CassandraSettings) -> None:
 
 
 def check(session: Session, settings: CassandraSettings, host: Host | None = None) -> None:
-    """Raises ``StoreSchemaError`` unless the keyspace is ours, of this schema's number, with RF as set.
+    """Raise ``StoreSchemaError`` unless the keyspace has all tables, this schema's number and the configured RF.
 
-    ``host`` is asked, or the node that the driver chooses for each question.
+    The queries go to ``host``, or each to a node of the driver's choice.
     """
     keyspace = settings.keyspace
     query = "SELECT replication FROM system_schema.keyspaces WHERE keyspace_name = %s"
@@ -169,6 +172,6 @@ def _comments(session: Session, keyspace: str, host: Host | None = None) -> dict
 
 
 def _number(comments: Mapping[str, str]) -> int:
-    """The schema's number; 0 for a table that is not ours."""
+    """Return the schema's number, or 0 for a table that Millrace did not create."""
     digits = comments["versions"].rpartition(" ")[2]
     return int(digits) if digits.isdecimal() else 0

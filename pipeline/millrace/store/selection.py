@@ -1,4 +1,4 @@
-"""Which of several versions a selector names: one, none, or a refusal that names them all."""
+"""Select the version that a selector names, or raise an error that lists all versions that match."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""One session with Cassandra: statements prepared once, which nodes answer, and whom to ask.
+"""A session with Cassandra: prepared statements, the state of each node, and the replicas to ask.
 
-Nothing here is made at import, and a session never crosses a fork: whoever forks connects anew.
+Nothing is created at import. A session never crosses a fork: a forked process connects again.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ __all__ = ["LOCAL_ONE", "NODE_LOCAL", "REFUSED", "TWO", "CassandraSession", "tra
 _PROBE = "SELECT key FROM system.local WHERE key = 'local'"
 _PROBE_PATIENCE_S = 0.25
 _SURE_AFTER_S = 2.0
-"""As patient is who refuses to do something because a node is silent."""
+"""Probe timeout in seconds used before refusing an operation because a node is unresponsive."""
 _SILENT_FOR_S = 5.0
-"""A node that did not answer a probe is asked last for so long, and then probed again."""
+"""Seconds for which a node that did not answer a probe is tried last. After that it is probed again."""
 _PREPARE_ROUNDS = 3
 _SETTLED_S = 10.0
 
 
 class CassandraSession:
-    """An open session and the statements prepared on it; belongs to the process that made it.
+    """An open session with the statements prepared on it; belongs to the process that created it.
 
-    ``connect`` raises ``StoreUnavailableError`` when no contact point answers within ``connect_timeout_s``.
+    ``connect`` raises ``StoreUnavailableError`` when no contact point responds within ``connect_timeout_s``.
     """
 
     def __init__(
@@ -71,12 +71,16 @@ class CassandraSession:
         self._losses = losses
         self._behind: set[threading.Thread] = set()
         atexit.register(self.settle)
-        # Preparing asks one node and waits so long for it; there is no public setting beside execution profiles.
+        # Timeout for preparing a statement, which asks one node. With execution profiles the driver has no public
+        # setting for it.
         session._default_timeout = settings.unresponsive_after_s
 
     @classmethod
     def connect(cls, settings: CassandraSettings, **cluster_options: Any) -> CassandraSession:
-        """A session in no keyspace: statements name it, so one session can also create it."""
+        """Return a session without a default keyspace.
+
+        Statements name their keyspace, so one session can also create it.
+        """
         asked_last: dict[Any, float] = {}
         losses = NodeDownListener()
         cluster = new_cluster(settings, asked_last, losses, **cluster_options)
@@ -93,21 +97,21 @@ class CassandraSession:
         return cls(cluster, session, settings, asked_last=asked_last, losses=losses)
 
     def close(self) -> None:
-        """What was begun behind is done, and connections are closed; closing twice does nothing."""
+        """Wait for the background threads and close the connections. Closing twice does nothing."""
         self.settle()
         atexit.unregister(self.settle)
         self.cluster.shutdown()
 
     def behind(self, thread: threading.Thread) -> None:
-        """``thread`` is about to end by itself; ``settle``, ``close`` and the end of the process wait for it.
+        """Track ``thread``, which is about to end. ``settle``, ``close`` and the end of the process wait for it.
 
-        Takes no lock: the garbage collector calls this, in whichever thread it runs, for a reader that was abandoned.
+        Takes no lock: for an abandoned reader the garbage collector calls this, in any thread.
         """
         self._forget_ended()
         self._behind.add(thread)
 
     def settle(self) -> None:
-        """Returns when everything that was begun behind is done, or after ``_SETTLED_S``."""
+        """Wait until all tracked background threads have ended, or for at most ``_SETTLED_S``."""
         deadline = time.monotonic() + _SETTLED_S
         for thread in tuple(self._behind):
             thread.join(max(0.0, deadline - time.monotonic()))
@@ -120,16 +124,17 @@ class CassandraSession:
 
     @property
     def probes(self) -> Session:
-        """A session of its own connections, for questions that must not wait behind megabytes of chunks."""
+        """A second session with connections of its own, so that probes do not queue behind megabytes of chunks."""
         if self._probes is None:
             with translate_driver_errors():
                 self._probes = _open(self.cluster, self.settings.unresponsive_after_s)
         return self._probes
 
     def prepare(self, query: str) -> Any:
-        """The prepared statement of ``query`` (``{ks}`` stands for the keyspace), made once, idempotent.
+        """Return the prepared, idempotent statement of ``query``, in which ``{ks}`` is replaced by the keyspace.
 
-        Raises like ``execute``, after every node has been given the chance to prepare it.
+        A query is prepared once for each session. Raises like ``execute``, after every node had several chances to
+        prepare it.
         """
         statement = self._prepared.get(query)
         if statement is None:
@@ -144,7 +149,8 @@ class CassandraSession:
                 with translate_driver_errors():
                     return self.session.prepare(text)
             except (StoreTimeoutError, StoreUnavailableError) as error:
-                # The driver asks one node only, the next one at the next call: not one that is silent again.
+                # The driver prepares on one node only, and on the next one at the next call. Probing marks unresponsive
+                # nodes, so that the next call does not choose one of them again.
                 if not left:
                     nodes = ", ".join(_by_address(host) for host in self.hosts())
                     said = f"{nodes or 'no node'}: {error.message}"
@@ -155,12 +161,13 @@ class CassandraSession:
         raise AssertionError("unreachable")
 
     def execute(self, statement: Any, *, host: Host | None = None, timeout_s: float | None = None) -> list[Any]:
-        """All rows, from ``host`` when it is given; what the driver raises becomes one of three errors.
+        """Return all rows, read from ``host`` when it is given.
 
-        A connection that has no room for a request is asked again until the time is over.
+        A request that finds no room on its connection is sent again until the timeout.
 
-        ``StoreTimeoutError`` and ``StoreUnavailableError`` say that the node or nodes asked gave no answer, so
-        that others may be asked; a plain ``StoreError`` is what every node would say.
+        Errors of the driver become one of three errors. ``StoreTimeoutError`` and ``StoreUnavailableError`` mean that
+        the nodes asked did not respond, so the caller may try others. A plain ``StoreError`` is a rejection that every
+        node would repeat.
         """
         seconds = self.settings.request_timeout_s if timeout_s is None else timeout_s
         deadline = time.monotonic() + seconds
@@ -173,16 +180,16 @@ class CassandraSession:
                 except NoHostAvailable as error:
                     if not is_busy(error) or time.monotonic() + pause_s > deadline:
                         raise
-                # Nobody tells when a connection can be written to again.
+                # The driver has no notification that a connection can be written to again.
                 time.sleep(pause_s)
                 pause_s = min(0.1, pause_s * 2)
 
     def execute_at(self, statement: Any, host: Host) -> list[Any]:
         """Return all rows from ``host``. Give up an unresponsive node after ``unresponsive_after_s``, not a slow one.
 
-        Raises like ``execute``; ``StoreTimeoutError`` for a node that answers not even a tiny question.
+        Raises like ``execute``, and ``StoreTimeoutError`` for a node that does not even answer a probe.
         """
-        _ = self.probes  # connected while nothing is wrong yet
+        _ = self.probes  # connect before a node can become unresponsive
         return self.execute_watched(statement, [host], host=host)
 
     def execute_watched(
@@ -194,11 +201,13 @@ class CassandraSession:
         patience_s: float = _PROBE_PATIENCE_S,
         timeout_s: float | None = None,
     ) -> list[Any]:
-        """All rows; given up as soon as one of the nodes that it needs is lost, which a coordinator learns much later.
+        """Return all rows, but give up as soon as one of the ``needed`` nodes is lost.
 
-        A node is lost when the driver says so, or when it does not answer a probe within ``patience_s`` twice while
-        another one does. Probes are sent just before ``unresponsive_after_s`` is over, and whenever a connection ends.
-        A node that is only slow is waited for. ``StoreTimeoutError`` names the node; otherwise raises like ``execute``.
+        A coordinator detects the loss of such a node much later. A node is lost when the driver marks it down. It is
+        also lost when it does not answer two probes within ``patience_s`` each while another node does.
+
+        Probes are sent just before ``unresponsive_after_s`` is over, and whenever a connection ends. A node that is
+        only slow is waited for. ``StoreTimeoutError`` names the lost node; otherwise raises like ``execute``.
         """
         wait_s = max(self.settings.unresponsive_after_s - patience_s, self.settings.unresponsive_after_s / 2)
         seconds = self.settings.request_timeout_s if timeout_s is None else timeout_s
@@ -225,14 +234,14 @@ class CassandraSession:
         return self.execute(statement, host=host, timeout_s=timeout_s)
 
     def _require(self, nodes: Sequence[Host], patience_s: float) -> None:
-        """Raises ``StoreTimeoutError`` for a node that is down or silent."""
+        """Raise ``StoreTimeoutError`` when a node is down or unresponsive."""
         for node in nodes:
             if node.is_up is False or self.probe_unresponsive(node, patience_s=patience_s):
                 what = "is down" if node.is_up is False else "has fallen silent"
                 raise StoreTimeoutError(f"{node.address} {what}", hint="see ./run status", node=str(node))
 
     def answers(self, host: Host, *, patience_s: float = _PROBE_PATIENCE_S) -> bool:
-        """Whether the node answers a tiny question in time, on a connection that chunks do not fill."""
+        """Return whether the node answers a probe in time, on a connection that carries no chunks."""
         try:
             self.probes.execute(_PROBE, host=host, timeout=patience_s)
         except Exception:  # noqa: BLE001 the driver raises many kinds here, all of which mean "no answer"
@@ -241,16 +250,19 @@ class CassandraSession:
         return True
 
     def speaks(self, host: Host) -> None:
-        """It has answered: nothing that was said of it before holds."""
+        """Mark the node as responsive and drop all records of earlier failures."""
         self._silent_until.pop(host.endpoint, None)
         self._asked_last.pop(host.endpoint, None)
 
     def deprioritize(self, host: Host) -> None:
-        """For a few seconds, or until it answers, whatever names no node is asked of the others first."""
+        """Try this node last for statements that name no node, for a few seconds or until it answers a probe."""
         self._asked_last[host.endpoint] = time.monotonic() + _SILENT_FOR_S
 
     def probe_unresponsive(self, host: Host, *, patience_s: float = _PROBE_PATIENCE_S) -> bool:
-        """Whether the node is silent while another one speaks; a cluster of which all are slow is only busy."""
+        """Return whether the node is unresponsive while another node responds.
+
+        If no node of a cluster responds in time, the cluster counts as busy.
+        """
         if self.answers(host, patience_s=patience_s) or self.answers(host, patience_s=patience_s):
             return False
         if not any(self.answers(other, patience_s=patience_s) for other in self.hosts() if other != host):
@@ -260,30 +272,30 @@ class CassandraSession:
         return True
 
     def is_silent(self, host: Host) -> bool:
-        """Whether the node fell silent a moment ago; who has been silent for a while is asked again."""
+        """Return whether the node is known to be unresponsive. An expired record makes this probe the node again."""
         until = self._silent_until.get(host.endpoint)
         return until is not None and (time.monotonic() < until or self.probe_unresponsive(host))
 
     def is_gone(self, host: Host) -> bool:
-        """Whether the driver holds the node for down, or it has fallen silent."""
+        """Return whether the driver marks the node down, or it is unresponsive."""
         return host.is_up is False or self.is_silent(host)
 
     @property
     def cluster_name(self) -> str:
-        """The name that the cluster gives itself."""
+        """The cluster's own name."""
         return str(self.cluster.metadata.cluster_name)
 
     def hosts(self) -> list[Host]:
-        """Every node of the local data centre, by address."""
+        """Return every node of the local data centre, sorted by address."""
         hosts = [h for h in self.cluster.metadata.all_hosts() if h.datacenter == self.settings.local_dc]
         return sorted(hosts, key=_by_address)
 
     def down(self) -> list[str]:
-        """Addresses of nodes that the driver holds for down."""
+        """Return the addresses of the nodes that the driver marks down."""
         return [str(host.address) for host in self.hosts() if host.is_up is False]
 
     def missing(self) -> list[str]:
-        """Addresses of nodes that are down, or that do not answer a tiny question within seconds."""
+        """Return the addresses of nodes that are down or do not answer a probe within seconds."""
         up = {
             host: host.is_up is not False and any(self.answers(host, patience_s=_SURE_AFTER_S) for _ in range(2))
             for host in self.hosts()
@@ -291,10 +303,11 @@ class CassandraSession:
         return [str(host.address) for host, answers in up.items() if not answers]
 
     def replicas(self, statement: Statement) -> list[Host]:
-        """The nodes that hold the statement's partition, by address; every node where the token map cannot tell.
+        """Return the replicas of the statement's partition, sorted by address.
 
-        The driver's own list has no order to rely on: ``TokenAwarePolicy`` shuffles it in place, and who is asked
-        first for a chunk would change with it.
+        Returns every node when the token map does not know the replicas. The driver's own list has no stable order,
+        because ``TokenAwarePolicy`` shuffles it in place. Without sorting, the first replica to ask for a chunk would
+        change with it.
         """
         key = statement.routing_key
         found = self.cluster.metadata.get_replicas(self.settings.keyspace, key) if key is not None else []
@@ -306,10 +319,10 @@ def _by_address(host: Host) -> str:
 
 
 def _open(cluster: Cluster, timeout_s: float) -> Session:
-    """A session, once it has tried to connect to every node; a node that is silent is waited for ``timeout_s``.
+    """Return a session once it has tried to connect to every node, or after ``timeout_s``.
 
-    The driver returns as soon as it has a connection to one node, and a request to another one then fails as if that
-    node were down: the first chunks of a load would be written, and noted, as having one replica.
+    The driver returns as soon as it is connected to one node. A request to another node would then fail as if that node
+    were down. The first chunks of a load would be written, and recorded, with one replica.
     """
     session = cluster.connect()
     session.client_protocol_handler = LargeRows

@@ -1,7 +1,9 @@
-"""Deleting: marked first, gone after a grace time, and only what every replica agrees nobody needs.
+"""Delete versions: mark them first, and remove their data after a grace time.
 
-A delete is never degraded: the catalogue is read at ``ALL`` and written at ``ALL``, and while a replica is down
-everything here refuses with one line. Rows of ``versions`` are never removed, only emptied, so that no number and no
+Data is removed only when every replica agrees that no version in use references it.
+
+A delete is never degraded. The catalogue is read at ``ALL`` and written at ``ALL``. While a replica is down every
+operation here fails with one error line. Rows of ``versions`` are never removed, only emptied, so that no number and no
 key is ever used again.
 """
 
@@ -27,7 +29,10 @@ _PARTITIONS = ("pages", "under_replicated")
 
 @dataclass(frozen=True, slots=True)
 class Garbage:
-    """What one writer left and no version names: whole partitions, ``buckets`` of chunks and its pages."""
+    """The data of one writer that no version references: whole partitions of chunks and the writer's pages.
+
+    ``buckets`` is the number of partitions of chunks. ``ripe`` is True once the data may be removed.
+    """
 
     dataset: str
     writer: UUID
@@ -35,50 +40,51 @@ class Garbage:
     run: str
     why: str
     ripe: bool
-    """The grace time is over."""
+    """Whether the grace time is over, and no load that could still reference the data is active."""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON."""
+        """Return the fields as JSON-compatible values."""
         return {**asdict(self), "writer": self.writer.hex}
 
 
 @dataclass(slots=True)
 class SweepReport:
-    """What a sweep found and did."""
+    """The findings and actions of a sweep."""
 
     marked: list[str] = field(default_factory=list)
     final: list[str] = field(default_factory=list)
-    """Those of ``marked`` that could not be taken back even before anything is removed (``obstacle``)."""
+    """Those of ``marked`` whose deletion cannot be undone even before anything is removed (``obstacle``)."""
     garbage: list[dict[str, Any]] = field(default_factory=list)
     lacking: list[dict[str, Any]] = field(default_factory=list)
-    """Rows, pages and chunks that a version names and a node lacks; the other node's are on record for repair."""
+    """Rows, pages and chunks that a version references and a node lacks. Those that another node has are on record for
+    repair."""
     problems: list[str] = field(default_factory=list)
-    """Why something of a dataset was not removed."""
+    """Reasons why data of a dataset was not removed."""
     waiting: int = 0
     removed_writers: int = 0
     removed_partitions: int = 0
     dry_run: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON."""
+        """Return the fields as JSON-compatible values."""
         return asdict(self)
 
 
 class Sweeper(AtAll):
-    """Marks versions as deleted and removes what nothing names any more."""
+    """Operations that mark versions as deleted and remove the data that no version references any more."""
 
     doing = "deleting"
     undone = "nothing was deleted"
 
     def visible(self, dataset: str) -> list[Version]:
-        """Every visible version, newest first, as all replicas together know them."""
+        """Return every visible version, newest first, read at ``ALL``."""
         return [version for version in self.every(dataset) if version.deleted_at is None]
 
     def mark(self, versions: Iterable[Version], *, dry_run: bool = False) -> list[str]:
-        """Readers see these versions no more; their data stays for the grace time.
+        """Mark versions as deleted. Readers no longer see them; their data stays for the grace time.
 
-        Refuses tagged and leased versions by name (``UsageError``), before anything is marked, and everything
-        (``StoreError``) while catalogue rows of the dataset are on one node only.
+        Refuses tagged and leased versions by name (``UsageError``) before anything is marked. Refuses everything
+        (``StoreError``) while catalogue rows of the dataset are under-replicated.
         """
         self.require_all_up()
         wanted = list(versions)
@@ -88,12 +94,12 @@ class Sweeper(AtAll):
             self._refuse_if_held(version)
         if not dry_run:
             for version in wanted:
-                self._refuse_if_held(version)  # the first question of many may be seconds old
+                self._refuse_if_held(version)  # the first check may be seconds old
                 self.write_mark(version, DELETED, datetime.now(UTC))
         return [version.reference for version in wanted]
 
     def garbage(self, dataset: str, *, grace: timedelta = GRACE) -> list[Garbage]:
-        """What writers of the dataset left and no version names; read at ``ALL``."""
+        """Return the data of the dataset's load attempts that no version references; reads at ``ALL``."""
         self.require_all_up()
         now = datetime.now(UTC)
         rows = self._writers(dataset)
@@ -105,7 +111,7 @@ class Sweeper(AtAll):
             if row.writer in named or (row.writer not in deleted and row.run in loading):
                 continue
             if row.writer in deleted:
-                # A load that is under way may be an append to the version that was deleted a moment ago.
+                # An active load may be an append to the version that was deleted a moment ago.
                 ripe, why = now - deleted[row.writer] >= grace and not loading, "its versions are deleted"
             else:
                 ripe, why = since >= grace, f"no version names it, last seen {_ago(since)} ago"
@@ -115,10 +121,14 @@ class Sweeper(AtAll):
     def _named(
         self, dataset: str, every: Sequence[tuple[Version, datetime | None]] | None = None
     ) -> tuple[set[UUID], dict[UUID, datetime]]:
-        """The writers that versions in use (visible, tagged, leased) name, and when those of deleted ones went."""
+        """Return the writers that versions in use reference, and the other writers with their deletion times.
+
+        A version is in use while it is visible, tagged or leased. The other writers are those of deleted versions. A
+        writer of several deleted versions has the time of the latest deletion.
+        """
         named: set[UUID] = set()
         deleted: dict[UUID, datetime] = {}
-        held = self.held(dataset)  # a tag may have been given at the very moment of the deletion
+        held = self.held(dataset)  # a tag may have been set at the moment of the deletion
         for version, deleted_at in self._every_version(dataset) if every is None else every:
             in_use = deleted_at is None or (version.number, version.hex) in held
             try:
@@ -127,7 +137,7 @@ class Sweeper(AtAll):
             except ChunkMissingError:
                 if in_use:
                     raise
-                continue  # a sweep that was interrupted has deleted its lists already
+                continue  # an interrupted sweep has already deleted its lists
             writers |= {version.writer, *self._catalogue.spilled(whole)}
             if in_use or deleted_at is None:
                 named |= writers
@@ -136,13 +146,16 @@ class Sweeper(AtAll):
         return named, {writer: at for writer, at in deleted.items() if writer not in named}
 
     def remove(self, garbage: Iterable[Garbage], report: SweepReport, *, grace: timedelta = GRACE) -> None:
-        """Whole partitions go, at ``ALL``; the writer's row last, so that an interrupted removal is found again.
+        """Remove garbage as whole partitions at ``ALL``.
 
-        Everything is condemned first and then looked up once more: a publisher, a resumed load and an undelete
-        look for that after their own row, so of the two at least one sees the other.
+        The row in ``writers`` is removed last, so that an interrupted removal is found again.
 
-        What turns out to be named stays condemned: another sweep, which has read the versions before, may be removing
-        it, and a version that is published or taken back now must see that.
+        Everything is fenced first and then looked up once more. A publisher, a resumed load and an undelete each check
+        for the fence after they have written their own row. Of a sweep and one of these, at least one therefore sees
+        the other.
+
+        A writer that turns out to be referenced stays fenced. Another sweep, which has read the versions before, may be
+        removing it, and a version that is published or restored now must see that.
         """
         items = list(garbage)
         for dataset in {item.dataset for item in items}:
@@ -166,19 +179,19 @@ class Sweeper(AtAll):
             self._execute(query, (*place, bucket))
             report.removed_partitions += 1
         for table in (*_PARTITIONS, "writers"):
-            query = f"DELETE FROM {{ks}}.{table} USING TIMESTAMP ? WHERE dataset = ? AND writer = ?"  # noqa: S608 ours
+            query = f"DELETE FROM {{ks}}.{table} USING TIMESTAMP ? WHERE dataset = ? AND writer = ?"  # noqa: S608 constant names
             self._execute(query, place)
         report.removed_writers += 1
 
     def empty_deleted(self, dataset: str, *, grace: timedelta = GRACE) -> None:
-        """Versions whose grace time is over lose their lists and spilled pages; their key stays taken for ever.
+        """Remove page lists, schema and pages of deleted versions whose grace time is over. Their keys stay taken.
 
-        Only those whose writer is condemned or gone: an undelete looks for that.
+        Only versions whose writer is fenced or gone are emptied, because an undelete checks for that.
         """
         now = datetime.now(UTC)
         held = self.held(dataset)
-        # Writers first, and then the versions once for all: whatever is published in between, or later, was begun by a
-        # writer that is known here and named by nothing, which is a load under way.
+        # Read the writers first and then the versions, each only once. A version that is published in between or later
+        # belongs to a writer that is known here and that no version references. Such a writer counts as an active load.
         writers = self._writers(dataset)
         every = self._every_version(dataset)
         there = {row.writer for row in writers if not row.condemned}
@@ -190,11 +203,11 @@ class Sweeper(AtAll):
             (kept if stays else over).append(version)
         named, deleted = self._named(dataset, every) if over else (set(), {})
         if over and _loading(writers, named | set(deleted), now):
-            return  # an append to what was deleted a moment ago shares its lists; the next sweep finds them again
-        # Versions share lists of pages with their parents.
+            return  # an append to a version deleted just now shares its lists; the next sweep finds them again
+        # Versions share page lists with their parents.
         shared = {writer for version in kept if over for writer in self._spilled(version)}
         for version in over:
-            with suppress(ChunkMissingError):  # a sweep that was interrupted has deleted its pages already
+            with suppress(ChunkMissingError):  # an interrupted sweep has already deleted its pages
                 for writer in self._spilled(version):
                     if writer not in shared:
                         query = "DELETE FROM {ks}.pages USING TIMESTAMP ? WHERE dataset = ? AND writer = ?"
@@ -209,7 +222,7 @@ class Sweeper(AtAll):
         return self._catalogue.spilled(self._catalogue.whole(version))
 
     def held(self, dataset: str) -> set[tuple[int, str]]:
-        """Number and hex of every version that a tag or a reader's lease names."""
+        """Return number and hex of every version that has a tag or a reader's lease."""
         return {(number, hexpart) for number, hexpart, _ in self._tagged(dataset)} | self._leased(dataset)
 
     def _refuse_if_held(self, version: Version) -> None:
@@ -235,12 +248,12 @@ class Sweeper(AtAll):
         return [(row.number, row.hex, row.tag) for row in rows if row.number]
 
     def _leased(self, dataset: str) -> set[tuple[int, str]]:
-        self._cassandra.settle()  # a reader of this process may be about to give its lease back
+        self._cassandra.settle()  # a reader of this process may be about to release its lease
         rows = self._rows("SELECT number, hex FROM {ks}.leases WHERE dataset = ?", (dataset,))
         return {(row.number, row.hex) for row in rows}
 
     def _every_version(self, dataset: str) -> list[tuple[Version, datetime | None]]:
-        """Every version that still has its lists, deleted ones too."""
+        """Return every version that is not emptied yet, deleted ones too, with its deletion time or None."""
         return [
             (version, version.deleted_at)
             for version in self._catalogue.every_version(dataset, self._rows)
@@ -249,7 +262,7 @@ class Sweeper(AtAll):
 
 
 def _loading(rows: Iterable[LoadAttempt], known: Set[UUID], now: datetime) -> set[str]:
-    """The runs of writers that no version names yet and that may be alive."""
+    """Return the runs of writers that no version references yet and that may still be active."""
     return {r.run for r in rows if r.writer not in known and not r.condemned and _since(r, now) < ALIVE}
 
 

@@ -1,4 +1,4 @@
-"""Tags: movable names of versions, the only rows that are overwritten on purpose, and never deleted."""
+"""Tags: movable names of versions. They are the only rows that are overwritten on purpose, and are never deleted."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SET = "INSERT INTO {ks}.tags (dataset, tag, number, hex) VALUES (?, ?, ?, ?) US
 class Tags:
     """Sets and removes tags. A move reads the tag's write time first and writes with a later one.
 
-    So a move made after another one wins, whatever the clocks of the two machines say.
+    A later move therefore wins even if its machine's clock is behind.
     """
 
     def __init__(self, cassandra: CassandraSession, catalogue: Catalogue, writes: ReplicatedWriter) -> None:
@@ -29,14 +29,15 @@ class Tags:
         self._writes = writes
 
     def set(self, version: Version, tag: str) -> int:
-        """The tag names this version afterwards; returns on how many nodes that is proven.
+        """Set the tag to this version and return on how many nodes that is proven.
 
-        Raises ``VersionNotFoundError`` where the version was deleted meanwhile: then nothing keeps its data.
+        Raises ``VersionNotFoundError`` where the version was deleted meanwhile, because a tag does not protect the data
+        then. The tag is set back to its previous value.
         """
         values = (version.dataset, check_tag(tag), version.number, version.hex)
         before = next((to for name, *to in self._catalogue.tags(version.dataset) if name == tag), [0, ""])
         proven = self._write(_SET, (*values, self._later(version.dataset, tag)), f"the tag {version.dataset}@{tag}")
-        # Who deletes looks for tags before it marks, and once more before data goes.
+        # A deletion checks for tags before it marks a version, and once more before it removes data.
         if all(other.hex != version.hex for other in self._catalogue.numbered(version.dataset, version.number)):
             self._write(_SET, (version.dataset, tag, *before, self._later(version.dataset, tag)), f"the tag {tag}")
             raise VersionNotFoundError(
@@ -47,12 +48,16 @@ class Tags:
         return proven
 
     def remove(self, dataset: str, tag: str) -> int:
-        """The tag is gone afterwards; raises ``VersionNotFoundError`` when there is none of that name."""
+        """Remove the tag and return on how many nodes that is proven.
+
+        Raises ``VersionNotFoundError`` when there is no tag of that name.
+        """
         if tag not in {name for name, _, _ in self._catalogue.tags(dataset)}:
             raise VersionNotFoundError(
                 f"{dataset} has no tag {tag!r}", hint=f"millrace versions {dataset} shows its tags", dataset=dataset
             )
-        # A tombstone's time cannot be read: a tag set later by a clock that is behind would vanish under it.
+        # Not a tombstone, because its write time cannot be read: it would hide a tag that is set later by a machine
+        # with a clock that is behind.
         values = (dataset, tag, 0, "", self._later(dataset, tag))
         return self._write(_SET, values, f"the tag {dataset}@{tag}")
 

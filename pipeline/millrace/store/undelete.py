@@ -1,7 +1,8 @@
-"""Taking back a deletion: until a sweep begins to remove the data, a version can be made visible again.
+"""Undo a deletion: a version can be made visible again until a sweep begins to remove its data.
 
-A sweep condemns writers first and then asks whether somebody works on the dataset. ``Undeleter`` makes itself known as
-a writer first and then looks for condemned ones. So of the two at least one sees the other, whenever either is stopped.
+A sweep fences writers first and then checks whether another process works on the dataset. ``Undeleter`` inserts a row
+in ``writers`` first and then checks for fenced writers. Of the two at least one therefore sees the other, wherever
+either of them is interrupted.
 """
 
 from __future__ import annotations
@@ -22,15 +23,15 @@ __all__ = ["Undeleter"]
 
 
 class Undeleter(AtAll):
-    """Finds what can be taken back, and takes it back; refused while a node is down."""
+    """Finds deleted versions and restores them; fails while a node is down."""
 
     doing = "taking back a deletion"
 
     def find(self, dataset: str, selector: VersionSelector) -> Version:
-        """The deleted version of that number, full name or time; also one that was taken back already.
+        """Return the deleted version of that number, full name or time, or one that was already restored.
 
-        Raises ``DatasetNotFoundError``, ``VersionNotFoundError`` for what cannot be taken back, with the reason, and
-        ``UsageError`` for a version that is not deleted.
+        Raises ``DatasetNotFoundError``, ``VersionNotFoundError`` with the reason for a version that cannot be restored,
+        and ``UsageError`` for a version that is not deleted.
         """
         if selector.tag is not None or selector == VersionSelector():
             raise UsageError(
@@ -42,7 +43,7 @@ class Undeleter(AtAll):
         if not every:
             raise self._catalogue.unknown(dataset)
         self._require_no_debt(dataset)
-        if selector.as_of is not None:  # the newest one before a time is not what anybody means here
+        if selector.as_of is not None:  # only an exact match: the newest version before a time is not meant here
             every = [version for version in every if selector.is_shown_as(version.committed_at)]
         else:
             number = selector.number if selector.full is None else selector.full[0]
@@ -65,26 +66,26 @@ class Undeleter(AtAll):
         return found
 
     def final(self, dataset: str, versions: Iterable[Version]) -> list[str]:
-        """Those of these versions, visible or deleted, whose deletion cannot be taken back."""
+        """Return those of these versions, visible or deleted, whose deletion cannot be undone."""
         rows = self._writers(dataset)
         return [version.reference for version in versions if obstacle(self._catalogue, version, rows) is not None]
 
     def restore(self, version: Version) -> None:
-        """Readers see the version again. Doing it twice, or at the same moment as somebody else, is the same.
+        """Make the version visible again. Repeated and concurrent calls have the same result.
 
-        Raises ``VersionNotFoundError`` where a sweep has begun to remove it; then it stays deleted. Also where
-        somebody deletes it again at the same moment.
+        Raises ``VersionNotFoundError`` where a sweep has begun to remove the version, which then stays deleted. Raises
+        it also where the version is deleted again at the same moment.
         """
         self.require_all_up()
         if version.mark == RESTORED and self.final(version.dataset, [version]):
-            return  # taken back before, between two reads of a sweep: readers see it, and nothing of it is removed
+            return  # restored before, between two reads of a sweep: readers see it and its data is kept
         self._require_no_debt(version.dataset)
         deleted_at = version.deleted_at or datetime.now(UTC)
         with self._known_as_writer(version):
             self._require_recoverable(version)
             self.write_mark(version, RESTORED, deleted_at)
             try:
-                # This process may have stood still for longer than it counts as alive.
+                # This process may have been paused for longer than it counts as active.
                 self._require_recoverable(version)
             except VersionNotFoundError:
                 self.write_mark(version, DELETED, deleted_at)
@@ -92,7 +93,10 @@ class Undeleter(AtAll):
         self._require_restored(next(v for v in self.every(version.dataset) if v.label == version.label))
 
     def _require_restored(self, version: Version) -> None:
-        """As its row is now: a load may have withdrawn it meanwhile, or somebody has deleted it again."""
+        """Raise ``VersionNotFoundError`` unless the version's row is marked as restored.
+
+        A load may have withdrawn the version meanwhile, or another process may have deleted it again.
+        """
         if version.mark == RESTORED:
             return
         self._require_recoverable(version)
@@ -115,7 +119,10 @@ class Undeleter(AtAll):
 
     @contextmanager
     def _known_as_writer(self, version: Version) -> Iterator[None]:
-        """A sweep leaves what deleted versions name while this lasts, as for a load; a row left behind is garbage."""
+        """Register as an active writer, so that a sweep keeps the data of deleted versions as during a load.
+
+        A row that is left behind is garbage, which a sweep removes.
+        """
         now, writer = datetime.now(UTC), uuid4()
         query = (
             "INSERT INTO {ks}.writers (dataset, writer, run, split, attempt, version, started, last_seen) "
@@ -127,5 +134,5 @@ class Undeleter(AtAll):
             yield
         finally:
             query = "DELETE FROM {ks}.writers USING TIMESTAMP ? WHERE dataset = ? AND writer = ?"
-            with suppress(StoreError):  # it counts as alive for some hours then
+            with suppress(StoreError):  # the row then counts as active for some hours
                 self._execute(query, (future_tombstone_timestamp(), version.dataset, writer))

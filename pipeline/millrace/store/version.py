@@ -1,4 +1,4 @@
-"""What the catalogue's rows say, as values."""
+"""Values of the catalogue's rows: versions, load attempts and records of under-replicated data."""
 
 from __future__ import annotations
 
@@ -33,23 +33,24 @@ __all__ = [
 
 _FACT_BYTES_MAX = 500
 PUBLISHER = -2
-"""As ``split`` of a writer's row: it writes a version's row and lists, and no chunks."""
+"""Value of ``split`` in the row of a writer that writes a version's row and lists, and no chunks."""
 FENCED = -1
-"""As ``attempt`` of a writer's row: written before anything of it is removed."""
+"""Value of ``attempt`` in the row of a fenced writer: set before any of its data is removed."""
 
 DELETED, RESTORED, WITHDRAWN = "deleted", "restored", "withdrawn"
-"""The ``mark`` of a version: somebody deleted it, took that back, or its own publisher withdrew it for good."""
+"""Values of a version's ``mark``: a user deleted it, the deletion was undone, or its own publisher withdrew it for
+good."""
 
 PAGES_BUCKET = -1
 CATALOGUE_BUCKET = -2
-"""Buckets of ``under_replicated`` that stand for no chunks but for manifest pages and for catalogue rows."""
+"""Buckets of ``under_replicated`` that mean manifest pages and catalogue rows instead of chunks."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Version:
-    """One version as its row says it; ``schema_blob`` and ``pages_blob`` are None in listings.
+    """One version as its row describes it; ``schema_blob`` and ``pages_blob`` are None in listings.
 
-    Sizes are bytes. ``page_count`` counts manifest pages, ``writers`` the attempts that wrote its chunks.
+    Sizes are in bytes. ``page_count`` counts manifest pages, ``writers`` the load attempts that wrote its chunks.
     """
 
     dataset: str
@@ -74,9 +75,9 @@ class Version:
     pages_blob: bytes | None = field(default=None, repr=False)
     checksum: bytes = field(default=b"", repr=False)
     deleted_at: datetime | None = None
-    """None while readers see the version, also where a deletion was taken back."""
+    """None while readers see the version, also after an undone deletion."""
     mark: str = ""
-    """``DELETED``, ``RESTORED`` or ``WITHDRAWN``; empty where it was never marked, or by schema 1."""
+    """``DELETED``, ``RESTORED`` or ``WITHDRAWN``; empty if it was never marked, or was marked under schema 1."""
     purged_at: datetime | None = None
     degraded: bool = False
 
@@ -90,7 +91,7 @@ class Version:
         return html_table(f"Version {self.reference}", self.shown())
 
     def shown(self) -> list[tuple[str, object]]:
-        """What a person asks first, by name."""
+        """Return the most important facts with their names, for display."""
         return [
             ("rows", self.rows),
             ("chunks", self.chunks),
@@ -103,9 +104,9 @@ class Version:
 
     @classmethod
     def from_row(cls, dataset: str, row: Any) -> Version:
-        """The version that a row of ``versions`` describes; its blobs are not in it.
+        """Return the version that a row of ``versions`` describes, without its blobs.
 
-        Raises ``ChunkFormatError`` for a row that cannot be one of ours.
+        Raises ``ChunkFormatError`` for a row with missing or malformed columns.
         """
         try:
             return cls._from_row(dataset, row)
@@ -153,11 +154,11 @@ class Version:
 
     @property
     def layout(self) -> TileLayout:
-        """Which columns lie in which tile of every chunk."""
+        """The columns of each tile; the same in every chunk."""
         return TileLayout.from_json([range(first, first + count) for first, count in self.settings["layout"]])
 
     def compute_checksum(self) -> bytes:
-        """xxh3-128 over every field that a reader relies on, in a fixed order (docs/format.md)."""
+        """Return the xxh3-128 checksum of every field that a reader relies on, in a fixed order (docs/format.md)."""
         facts = [
             self.dataset,
             self.label,
@@ -180,20 +181,25 @@ class Version:
 
 
 def future_tombstone_timestamp() -> int:
-    """A write time (microseconds) for deleting keys that are never used again.
+    """Return a write time in microseconds, 25 hours ahead, for deleting keys that are never used again.
 
-    It is later than whatever a clock that is up to a day ahead has written, which a tombstone of now would not cover.
+    A clock that is up to a day ahead may have written the deleted rows. A tombstone with the current time would not
+    cover them.
     """
     return int((time.time() + 25 * 3600) * 1_000_000)
 
 
 def layout_setting(layout: TileLayout) -> list[list[int]]:
-    """First column and number of columns of each tile: at most 64 pairs, however many columns there are."""
+    """Return first column and number of columns of each tile: at most 64 pairs for any number of columns."""
     return [[tile[0] if tile else 0, len(tile)] for tile in layout.columns]
 
 
 def bounded_facts(facts: dict[str, Any]) -> dict[str, Any]:
-    """The same facts, what is longer than 500 bytes by its digest: a version's row stays small whatever they hold."""
+    """Return the facts with long values shortened, so that a version's row stays small.
+
+    A value is long above 500 characters as JSON. A long string is cut at 500 characters; any other long value is
+    replaced by its length and digest.
+    """
     bounded = {}
     for name, value in facts.items():
         text = json.dumps(value, sort_keys=True)
@@ -205,12 +211,15 @@ def bounded_facts(facts: dict[str, Any]) -> dict[str, Any]:
     return bounded
 
 
-_LONG_AGO = datetime(1970, 1, 1)  # as the driver gives times: without a zone, in UTC
+_LONG_AGO = datetime(1970, 1, 1)  # like the driver's times: without a time zone, in UTC
 
 
 @dataclass(frozen=True, slots=True)
 class LoadAttempt:
-    """What an attempt says about itself before it writes its first chunk."""
+    """The row of a load attempt; ``writer`` is the attempt's ID.
+
+    The attempt writes the row before its first chunk and updates it by heartbeats.
+    """
 
     dataset: str
     writer: UUID
@@ -222,19 +231,20 @@ class LoadAttempt:
     host: str
     started: datetime
     first_row: int = 0
-    """Rows of the split before the first one that this attempt writes: an earlier attempt has left them."""
+    """Number of leading rows of the split that an earlier attempt has written; this attempt writes the rows after
+    them."""
     last_seen: datetime | None = None
     buckets: int = 0
     finished: bool = False
 
     @property
     def condemned(self) -> bool:
-        """What it wrote is being swept, or was: nothing may name it any more."""
+        """Whether the attempt is fenced. Its data is being or was removed, so no version may reference it any more."""
         return self.attempt == FENCED
 
     @classmethod
     def from_row(cls, dataset: str, row: Any) -> LoadAttempt:
-        """The attempt that a row of ``writers`` describes."""
+        """Return the attempt that a row of ``writers`` describes."""
         return cls(
             dataset=dataset,
             writer=row.writer,
@@ -244,7 +254,7 @@ class LoadAttempt:
             attempt=row.attempt or 0,
             version=row.version or "",
             host=row.host or "",
-            # A node that missed the row knows of a condemnation alone.
+            # A node that missed the row may hold the fence alone.
             started=(row.started or row.last_seen or _LONG_AGO).replace(tzinfo=UTC),
             first_row=row.first_row or 0,
             last_seen=row.last_seen and row.last_seen.replace(tzinfo=UTC),
@@ -255,7 +265,7 @@ class LoadAttempt:
 
 @dataclass(frozen=True, slots=True)
 class UnderReplicated:
-    """A bucket (-1: manifest pages, -2: catalogue rows) of which something is not proven to be on two nodes."""
+    """Record of a bucket (-1: manifest pages, -2: catalogue rows) with data not proven to be on two nodes."""
 
     dataset: str
     writer: UUID

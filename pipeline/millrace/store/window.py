@@ -1,4 +1,4 @@
-"""How many bytes may be on their way to the cluster: bounded always, less when it pushes back."""
+"""A window for the bytes in flight to the cluster: always bounded, and smaller under back-pressure."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _GROW_AFTER_ACKS = 16
 
 
 class ByteWindow:
-    """At most ``limit_bytes`` are taken at any time, except that one taker alone is never refused.
+    """Bound of the bytes in flight: at most ``limit_bytes``, except that a single write is never refused.
 
-    ``limit_takers`` and ``bytes_per_s`` are caps of their own where they are not 0.
+    ``limit_takers`` bounds the number of writes in flight and ``bytes_per_s`` the rate; 0 means no bound.
 
-    ``push_back`` halves the room (never below ``floor_bytes``), every 16 quiet returns give a sixteenth of the
-    limit back: a busy cluster slows a load down and a quiet one gets the full window again.
+    ``throttle`` halves the window (never below ``floor_bytes``). Every 16 releases without throttling enlarge it by a
+    sixteenth of the limit. A busy cluster slows a load down, and an idle one gets the full window again.
     """
 
     def __init__(self, limit_bytes: int, *, floor_bytes: int, limit_takers: int = 0, bytes_per_s: int = 0) -> None:
@@ -35,11 +35,11 @@ class ByteWindow:
 
     @property
     def taken_bytes(self) -> int:
-        """Bytes on their way now."""
+        """Bytes in flight now."""
         return self._taken_bytes
 
     def take(self, size_bytes: int, *, timeout_s: float) -> None:
-        """Returns once there is room; raises ``StoreTimeoutError`` when there is none within ``timeout_s``."""
+        """Wait for room and take it; raises ``StoreTimeoutError`` when there is none within ``timeout_s``."""
         self._keep_to_rate(size_bytes)
         deadline = time.monotonic() + timeout_s
         with self._changed:
@@ -64,11 +64,11 @@ class ByteWindow:
             now = time.monotonic()
             begin_at = max(now, self._next_at)
             self._next_at = begin_at + size_bytes / self._bytes_per_s
-        # The cap is a person's wish and no fault of the cluster: this wait counts against no deadline.
+        # The cap is a setting and no sign of a slow cluster, so this wait counts against no timeout.
         time.sleep(begin_at - now)
 
     def release(self, size_bytes: int) -> None:
-        """The bytes have been acknowledged or given up."""
+        """Return the bytes of a write that was acknowledged or given up."""
         with self._changed:
             self._taken_bytes -= size_bytes
             self._takers -= 1
@@ -79,7 +79,7 @@ class ByteWindow:
             self._changed.notify_all()
 
     def throttle(self) -> None:
-        """The cluster is busy: halve the room."""
+        """Halve the window, because the cluster is busy."""
         with self._changed:
             self._quiet_acks = 0
             self.room_bytes = max(self._floor_bytes, self.room_bytes // 2)

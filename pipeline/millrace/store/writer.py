@@ -1,8 +1,11 @@
-"""Writing that goes on: at ``TWO`` while both replicas answer, at ``LOCAL_ONE`` and on record when one does not.
+"""Replicated writes that continue without one replica, and the dispatcher that sends them.
 
-Every write is idempotent and its bytes never change, so it may be sent twice, to either replica, in any order. One
-thread, the dispatcher, owns the state of all writes; the driver's event thread only puts what happened into its
-queue, so that nothing ever waits, encodes or locks in a callback.
+A write uses ``TWO`` while both replicas respond. It uses ``LOCAL_ONE`` when one does not, and its outcome reports one
+replica, so that the caller can record the data as under-replicated.
+
+Every write is idempotent and its bytes never change. It may therefore be sent twice, to either replica, in any order.
+One thread, the dispatcher, owns the state of all writes. The driver's event thread only puts events into the
+dispatcher's queue, so no callback ever waits, encodes or takes a lock.
 """
 
 from __future__ import annotations
@@ -36,16 +39,17 @@ __all__ = ["Outcome", "ReplicatedWriter", "Write", "WriterStats"]
 _FLOOR_BYTES = 5_000_000
 _HARD_LIMIT_FACTOR = 10
 _TIMEOUTS_AT_TWO = 3
-"""A write that times out so often at two healthy-looking replicas goes on with one, instead of for ever."""
+"""Timeouts at ``TWO`` after which a write continues with one replica, although both replicas look alive."""
 _REST_S = 10.0
-"""So long the others go on with one, too: a node whose disk hangs answers every probe, and lets each write wait for
-three timeouts of the server. Then one of them tries."""
+"""Cool-down in seconds during which all writes to this replica pair use one replica. A node with a hung disk still
+answers probes, so each write would otherwise wait for three server timeouts. After the cool-down one write retries at
+``TWO``."""
 _BUSY = (ConnectionBusy, NoConnectionsAvailable, OverloadedErrorMessage, WriteTimeout)
 
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """One idempotent write: how to make its statement at a consistency level, its size, and what it is."""
+    """An idempotent write: its statement as a function of the consistency level, its size, and its name in messages."""
 
     make: Callable[[int], Statement]
     size_bytes: int
@@ -54,17 +58,17 @@ class Write:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What is proven: ``replicas`` is 2 when ``TWO`` was acknowledged, else 1."""
+    """The proven result of a write: ``replicas`` is 2 when ``TWO`` was acknowledged, else 1."""
 
     replicas: int
     retries: int
     at: float = field(default=0.0, compare=False)
-    """When it was acknowledged, by the monotonic clock."""
+    """Time of the acknowledgement by the monotonic clock, in seconds."""
 
 
 @dataclass(slots=True)
 class WriterStats:
-    """What happened so far; written by the dispatcher, read by anybody."""
+    """Counts of the writes so far. Only the dispatcher writes them; any thread may read them."""
 
     acknowledged: int = 0
     degraded: int = 0
@@ -86,7 +90,10 @@ class _Flight:
 
 
 class _Listener(HostStateListener):  # type: ignore[misc]
-    """A node that the driver gives up is lost for what a coordinator still waits for on its behalf, too."""
+    """Listener that reports a node as lost when the driver marks it down or removes it.
+
+    A coordinator may still be waiting for that node on behalf of an open write.
+    """
 
     def __init__(self, lost: Callable[[Host], None]) -> None:
         self._lost = lost
@@ -98,17 +105,20 @@ class _Listener(HostStateListener):  # type: ignore[misc]
         self._lost(host)
 
     def on_up(self, host: Host) -> None:
-        """A probe will tell."""
+        """Do nothing: a probe decides whether the node responds."""
 
     def on_add(self, host: Host) -> None:
-        """Its first statement will tell."""
+        """Do nothing: the first statement sent to the node shows whether it responds."""
 
 
 class ReplicatedWriter:
-    """``submit`` returns a future of the ``Outcome``; memory is bounded by ``window_bytes`` of stored bytes.
+    """Writer of idempotent statements: ``submit`` returns a future of the ``Outcome``.
 
-    A write fails with ``StoreUnavailableError`` when no node has said anything for ``request_timeout_s``, and with
-    ``StoreError`` at once when the server says that it will never be accepted. Back-pressure only slows down.
+    Memory is bounded by ``window_bytes`` of stored bytes.
+
+    A write fails with ``StoreUnavailableError`` when no node has responded for ``request_timeout_s``, or ten times
+    ``request_timeout_s`` after it began. It fails with ``StoreError`` at once when the server rejects it for good.
+    Back-pressure only slows writes down.
     """
 
     def __init__(
@@ -121,19 +131,21 @@ class ReplicatedWriter:
         )
         self.stats = WriterStats()
         self.losses: list[float] = []
-        """When a replica was lost, by the monotonic clock: what it acknowledged just before may not be on it."""
+        """Times at which a replica was lost, by the monotonic clock. That replica may lack the writes that it
+        acknowledged just before."""
         self._queue: queue.SimpleQueue[tuple[Callable[..., None], tuple[Any, ...]] | None] = queue.SimpleQueue()
         self._timers: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._flights: dict[int, _Flight] = {}
         self._resting: dict[tuple[Any, ...], float] = {}
-        """Until when nothing is sent at ``TWO`` to these replicas, which both answer probes."""
+        """End of the cool-down for each replica pair: until then nothing is sent to it at ``TWO``, although both
+        replicas answer probes."""
         self._turn = itertools.count()
         self._serial = itertools.count()
         self._last_heard = time.monotonic()
         self._broken: Exception | None = None
         self._closed = False
         self._closing = threading.Lock()
-        _ = cassandra.probes  # connected here, where waiting holds up nobody
+        _ = cassandra.probes  # connect here, where waiting delays no write
         self._health = Health(cassandra, post=self._post, later=self._later, on_suspect=self._host_lost)
         self._listener = _Listener(lambda host: self._post(self._health.suspect, host))
         cassandra.cluster.register_listener(self._listener)
@@ -141,13 +153,13 @@ class ReplicatedWriter:
         self._thread.start()
 
     def is_short_of(self, replicas: list[Host]) -> bool:
-        """Whether one of these is down or suspected now: what is written next will be proven on fewer than all."""
+        """Return whether a replica is down or suspected, so the next write reaches fewer than all of them."""
         return len(self._health.live(replicas)) < len(replicas)
 
     def submit(self, write: Write) -> Future[Outcome]:
-        """Waits for room in the window, then sends; the future never stays open for ever.
+        """Wait for room in the window, then send the write. The future always completes.
 
-        Raises ``StoreTimeoutError`` when there is no room for ten times ``request_timeout_s``, and ``StoreError``
+        Raises ``StoreTimeoutError`` when there is no room for ten times ``request_timeout_s``. Raises ``StoreError``
         once the writer is closed.
         """
         self.window.take(write.size_bytes, timeout_s=self._settings.request_timeout_s * _HARD_LIMIT_FACTOR)
@@ -160,14 +172,18 @@ class ReplicatedWriter:
         return future
 
     def write(self, write: Write) -> Outcome:
-        """``submit`` and wait; raises what the write ended with, ``StoreTimeoutError`` if it never does."""
+        """Submit a write and return its outcome.
+
+        Raises the error of the write, or ``StoreTimeoutError`` when it does not complete within eleven times
+        ``request_timeout_s``.
+        """
         try:
             return self.submit(write).result(self._settings.request_timeout_s * (_HARD_LIMIT_FACTOR + 1))
         except TimeoutError:
             raise StoreTimeoutError(f"{write.what}: no answer within the deadline", hint="see ./run status") from None
 
     def close(self) -> None:
-        """Open writes are given up; the dispatcher is gone afterwards. Closing twice does nothing."""
+        """Fail the open writes and stop the dispatcher. Closing twice does nothing."""
         with self._closing:
             if self._closed:
                 return
@@ -192,7 +208,7 @@ class ReplicatedWriter:
 
     def _run(self) -> None:
         while True:
-            # Timers first: under a steady stream of events they would never have their turn.
+            # Run timers first: under a steady stream of events they would otherwise never run.
             while self._timers and self._timers[0][0] <= time.monotonic():
                 _, _, call, args = heapq.heappop(self._timers)
                 self._do(call, args)
@@ -209,7 +225,7 @@ class ReplicatedWriter:
     def _do(self, call: Callable[..., None], args: tuple[Any, ...]) -> None:
         try:
             call(*args)
-        except Exception as error:  # noqa: BLE001 without its dispatcher every write would stay open for ever
+        except Exception as error:  # noqa: BLE001 without the dispatcher no open write would ever complete
             self._broken = error
             self._fail_all(f"the writer failed ({type(error).__name__}: {error})")
 
@@ -241,7 +257,10 @@ class ReplicatedWriter:
             self._send(flight, flight.replicas[next(self._turn) % len(flight.replicas)], LOCAL_ONE)
 
     def _rests(self, flight: _Flight) -> bool:
-        """Whether ``TWO`` is left alone; the first one after a rest tries it, and one timeout ends that."""
+        """Return whether the cool-down of these replicas is running, so that ``TWO`` is not used.
+
+        The first write after a cool-down retries at ``TWO``. One more timeout of that write starts the next cool-down.
+        """
         until = self._resting.get(_place(flight))
         if until is None:
             return False
@@ -258,10 +277,10 @@ class ReplicatedWriter:
             sent = self._cassandra.session.execute_async(
                 flight.write.make(level), host=host, timeout=self._settings.request_timeout_s
             )
-        except Exception as error:  # noqa: BLE001 whatever the driver raises here is the answer to this attempt
+        except Exception as error:  # noqa: BLE001 any error of the driver is the result of this attempt
             self._post(self._refused, flight.number, number, error)
             return
-        # Callbacks and timers know a write by its number: they outlive it, and must not keep its bytes.
+        # Callbacks and timers refer to a write by its number: they outlive the write and must not keep its bytes.
         flight_number = flight.number
         sent.add_callbacks(
             lambda _rows: self._post(self._acknowledged, flight_number, number),
@@ -285,14 +304,20 @@ class ReplicatedWriter:
         flight.future.set_result(Outcome(replicas, flight.retries, time.monotonic()))
 
     def _silent(self, flight_number: int, number: int) -> None:
-        """No answer yet: find out who is silent; what is silent with both answering is only slow."""
+        """Probe the replicas of a write that has no acknowledgement yet.
+
+        If both replicas answer the probe, the write is only slow.
+        """
         flight = self._flights.get(flight_number)
         if flight is not None and number in flight.open:
             self._health.silence(flight.replicas)
             self._later(self._settings.unresponsive_after_s, self._silent, flight_number, number)
 
     def _host_lost(self, host: Host) -> None:
-        """A replica is gone: what waits for it goes to the others at ``LOCAL_ONE`` now, not after its timeout."""
+        """Resend the writes that wait for a lost replica to the other replicas at ``LOCAL_ONE``.
+
+        They do not wait for their timeouts.
+        """
         self.losses.append(time.monotonic())
         for flight in list(self._flights.values()):
             others = [other for other in self._health.live(flight.replicas) if other != host]
@@ -319,7 +344,7 @@ class ReplicatedWriter:
             if not isinstance(cause, (ConnectionBusy, NoConnectionsAvailable)):
                 self._last_heard = time.monotonic()
             self.stats.pushed_back += 1
-            if _place(flight) not in self._resting:  # less at once would not make a disk answer that hangs
+            if _place(flight) not in self._resting:  # a smaller window does not unblock a hung disk
                 self.window.throttle()
         elif not isinstance(cause, (OperationTimedOut, CoordinationFailure)):
             self._health.suspect(host)
@@ -332,7 +357,11 @@ class ReplicatedWriter:
             self._later(pause_s, self._route, flight.number)
 
     def _goes_on_with_one(self, flight: _Flight, host: Host, level: int, cause: Any) -> bool:
-        """A coordinator that answers says that the other replica is gone or failed: it writes alone, at once."""
+        """Write at ``LOCAL_ONE`` at once when the coordinator reports the other replica as gone or failed.
+
+        Return whether the error was handled here. Timeouts at ``TWO`` are counted here, and enough of them start the
+        cool-down.
+        """
         if level != TWO:
             return False
         if isinstance(cause, WriteTimeout):
@@ -347,7 +376,7 @@ class ReplicatedWriter:
                 if other != host:
                     self._health.suspect(other)
         else:
-            # Which replica failed (a full disk, a damaged file) is not said, and both answer probes.
+            # The error does not name the failed replica (a full disk, a damaged file), and both replicas answer probes.
             flight.failed_at_two = _TIMEOUTS_AT_TWO
         if not flight.open:
             self._send(flight, host, LOCAL_ONE)
@@ -375,7 +404,7 @@ def _place(flight: _Flight) -> tuple[Any, ...]:
 
 
 def _cause(error: Any) -> Any:
-    """What a node said, where the driver wraps it: ``NoHostAvailable`` with one host has one cause."""
+    """Return the error of the node itself: ``NoHostAvailable`` with one host wraps one cause."""
     if isinstance(error, NoHostAvailable) and isinstance(error.errors, dict) and error.errors:
         return next(iter(error.errors.values()))
     return error
