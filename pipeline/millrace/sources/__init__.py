@@ -5,9 +5,9 @@ any process. ``open_source`` reads all of them as one stream. ``restore_bytes`` 
 
 These rules hold for every source:
 
-* Files are read in byte order of their relative paths, and rows in the order of their file. A table leaves out files
-  that have a part of their path beginning with "." or "_". A warning reports these, except markers (``_SUCCESS``).
-  Bytes keep every file and every empty folder.
+* Files are read in byte order of their relative paths (a list of paths in its own order), and rows in the order of
+  their file. A table leaves out files that have a part of their path beginning with "." or "_". A warning reports
+  these, except markers (``_SUCCESS``). Bytes keep every file and every empty folder.
 * A folder within a table of Delta, Iceberg, Hudi or a Spark stream is refused as a table, because only the log of such
   a table lists its files.
 * Links are followed within the folder or the fixed part of the pattern. A link that leads out of it, or back to a
@@ -17,9 +17,10 @@ These rules hold for every source:
 * Types of CSV and JSON lines are inferred from the first ``infer_bytes``, shared among the starts of all files. In
   later rows nulls may widen to any type, and integers to doubles. Any other change is refused with its line and the
   option that fixes it.
-* CSV is read like ``pyarrow.csv.read_csv`` does with line ends allowed in quotes: blank lines are not rows, and quoted
-  values can be null. There is one difference. If a column contains only nulls in the first ``infer_bytes`` and text
-  later, the default spellings of null remain nulls, because the spellings in its earlier rows are no longer known.
+* CSV has the values that ``pyarrow.csv.read_csv`` gives, with line ends allowed in quotes: blank lines are not rows,
+  and quoted values can be null. There is one difference. If a column contains only nulls in the first ``infer_bytes``
+  and text later, the default spellings of null remain nulls, because the spellings in its earlier rows are no longer
+  known.
 * ``columns`` and ``rename`` apply to every table. Columns that are left out are not checked. Given types refer to
   columns by their names in the source.
 * JSON lines have one object in each line. A column with the given type ``string`` takes any value as its JSON text.

@@ -38,7 +38,7 @@ class Address:
 
 
 def address_of(uri: str, *, folder: str | None = None) -> Address:
-    """Return the address of a source; a relative path is below ``folder`` (the working directory).
+    """Return the address of a source; a relative path is below ``folder`` (default: the working directory).
 
     The text of an existing path has no wildcards. Neither have ``folder``, the home directory, percent-encoded
     characters of a ``file://`` address, and a component with brackets if a file has exactly that name. Raises
@@ -85,7 +85,7 @@ def _working_directory(text: str) -> str:
 
 
 def _local(literal: str, pattern: str) -> Address:
-    # Normalized as text, without following links: "a/../b" is "b", as in a pattern of a shell.
+    # Normalized as text, without following links: "a/../b" is "b", also if "a" is a link.
     path = os.path.normpath(literal)
     if path.startswith("//"):
         path = path[1:]

@@ -40,7 +40,7 @@ _UNMARKED = {
 _SKIPPABLE = frozenset(range(0x184D2A50, 0x184D2A60))
 
 BytesAt = Callable[[int, int], bytes]
-"""Returns the bytes at an offset of the file (first argument), up to a number of them (second argument)."""
+"""A function that returns the bytes at an offset of the file, at most as many as its second argument."""
 
 
 def compression_kind(name: str, bytes_at: BytesAt) -> str | None:

@@ -131,10 +131,10 @@ _OPTION: Final = {";": "';'", "\t": "'\\t'", "|": "'|'", ",": ","}
 
 @dataclass(slots=True)
 class _Seen:
-    """The only value of a text column that does not match one form.
+    """A comparison of a text column's values with one form, ``pattern``.
 
-    ``odd`` is that value, and ``place`` its block and row. ``fits`` is set if any value matches the form, and
-    ``failed`` if more than one value does not.
+    ``odd`` is the first value that does not match, and ``place`` its block and row. ``fits`` is set if any value
+    matches, and ``failed`` if more than one different value does not.
     """
 
     pattern: str

@@ -51,9 +51,10 @@ def list_files(uri: str, *, keep_all: bool) -> Listing:
 
     With ``keep_all`` (bytes) hidden files and empty directories are kept; the names of directories end in "/". Without
     it (tables) a file is left out if a part of its path below the source begins with "." or "_", as in
-    ``pyarrow.dataset``. A warning reports such files, except the markers of known writers. Raises
-    ``SourceNotFoundError``, ``SourceUnreadableError``, ``SourceEmptyError``, ``SourceFormatError`` (a folder of a
-    table format) or ``UsageError`` (an unsupported scheme).
+    ``pyarrow.dataset``. A local pattern takes a hidden name if its component begins with the same character. A warning
+    reports the files left out, except the markers of known writers. Raises ``SourceNotFoundError``,
+    ``SourceUnreadableError``, ``SourceEmptyError``, ``SourceFormatError`` (a folder of a table format) or
+    ``UsageError`` (an unsupported scheme).
     """
     if not uri or "\0" in uri:
         raise UsageError(f"{uri!r} is no path")

@@ -1,4 +1,4 @@
-"""Dispatch of a plan's parts to the reader of its format; no other module depends on every format."""
+"""Dispatch of a plan's parts to the reader of its format; this is the only module that imports all the readers."""
 
 from __future__ import annotations
 

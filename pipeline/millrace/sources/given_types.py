@@ -20,7 +20,7 @@ _DAY = {"s": 86_400, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_00
 
 
 class NoTime(pa.ArrowInvalid):  # type: ignore[misc]  # pyarrow has no types
-    """Raised for a number that is not a value of its time type, however it is read."""
+    """An error for a number that is not a value of its time type, however it is read."""
 
 
 @lru_cache(maxsize=1000)
