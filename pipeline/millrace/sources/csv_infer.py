@@ -75,7 +75,7 @@ def infer_types(
 
 
 def _fits_by_itself(one: pa.DataType, other: pa.DataType) -> bool:
-    """Return whether the later type of ``_LADDER`` fits every value that the earlier one fits."""
+    """Return whether the later type of ``_LADDER`` fits every value of the earlier one, without another parse."""
     low, high = sorted((one, other), key=_LADDER.index)
     return pa.types.is_null(low) or high == pa.string() or (low, high) == (pa.int64(), pa.float64())
 
