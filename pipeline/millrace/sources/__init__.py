@@ -1,24 +1,29 @@
-"""A URI becomes a stream of record batches whose memory is bounded, whatever the size of the source.
+"""Reading of a source, named by a URI, as a stream of record batches in memory that its size does not affect.
 
-``plan_source`` looks once and fixes files, format, schema and splits; ``open_split`` reads one split, in any
-process; ``open_source`` reads all of them as one stream; ``restore_bytes`` turns a bytes dataset back into files.
+``plan_source`` inspects the source once and fixes files, format, schema and splits. ``open_split`` reads one split, in
+any process. ``open_source`` reads all of them as one stream. ``restore_bytes`` turns a bytes dataset back into files.
 
-What holds for every source:
+These rules hold for every source:
 
-* Files come in byte order of their relative paths, rows in the order of their file. Tables leave out files whose
-  path has a part that begins with "." or "_", and a warning names them unless they are markers (``_SUCCESS``); bytes
-  keep every file and every empty folder.
-* A folder within a table of Delta, Iceberg, Hudi or a Spark stream is refused as a table: only a log knows its files.
-* Links are followed within the folder or the fixed part of the pattern; one that leads out or back is refused.
-* The first bytes of a file say how it is compressed, and a name may not deny what it is. One folder holds one format.
-* Types of CSV and JSON lines are found in the first ``infer_bytes``, shared among the starts of all files. Later
-  nulls become anything and integers doubles; any other change is refused with its line and the option that mends it.
-* CSV is what ``pyarrow.csv.read_csv`` makes of it, with line ends in quotes: blank lines are no rows, and quoted
-  values can be null. One thing differs: a column that held only nulls in the first ``infer_bytes`` and turns to text
-  later keeps the default spellings of null as nulls, because what stood in its earlier rows is known no more.
-* ``columns`` and ``rename`` are for every table: what is left out is not looked at, and given types name columns as the
-  source does.
-* JSON lines have one object in each line. A column that is given as ``string`` takes any value as its JSON text.
+* Files are read in byte order of their relative paths (a list of paths in its own order), and rows in the order of
+  their file. A table leaves out files that have a part of their path beginning with "." or "_". A warning reports
+  these, except markers (``_SUCCESS``). Bytes keep every file and every empty folder.
+* A folder within a table of Delta, Iceberg, Hudi or a Spark stream is refused as a table, because only the log of such
+  a table lists its files.
+* Links are followed within the folder or the fixed part of the pattern. A link that leads out of it, or back to a
+  folder above itself, is refused.
+* The first bytes of a file determine its compression; a name that contradicts them is refused. All files of a folder
+  must have one format.
+* Types of CSV and JSON lines are inferred from the first ``infer_bytes``, shared among the starts of all files. In
+  later rows nulls may widen to any type, and integers to doubles. Any other change is refused with its line and the
+  option that fixes it.
+* CSV has the values that ``pyarrow.csv.read_csv`` gives, with line ends allowed in quotes: blank lines are not rows,
+  and quoted values can be null. There is one difference. If a column contains only nulls in the first ``infer_bytes``
+  and text later, the default spellings of null remain nulls, because the spellings in its earlier rows are no longer
+  known.
+* ``columns`` and ``rename`` apply to every table. Columns that are left out are not checked. Given types refer to
+  columns by their names in the source.
+* JSON lines have one object in each line. A column with the given type ``string`` takes any value as its JSON text.
 * A file that changed since it was planned, or changes while it is read, is refused.
 """
 

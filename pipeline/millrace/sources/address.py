@@ -1,4 +1,4 @@
-"""The text that names a source becomes an address: a scheme, a path, and the wildcards below a folder."""
+"""Parsing of the text that names a source into an address: a scheme, a path, and the wildcards below a folder."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ _ENCODED = re.compile("(?:%[0-9A-Fa-f]{2})+")
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a source is. ``path`` is its text without any wildcard's meaning, absolute for a local one.
+    """The address of a source.
 
-    For a pattern ``parts`` are the components below ``base`` from the first wildcard on; ``base`` is a literal path.
+    ``path`` is its literal text, in which wildcards have no meaning; it is absolute for a local source. For a pattern
+    ``base`` is a literal path, and ``parts`` are the components below it from the first wildcard on.
     """
 
     scheme: str
@@ -32,16 +33,16 @@ class Address:
 
     @property
     def pattern(self) -> str:
-        """The pattern as text, in which the signs of ``base`` have no meaning; the plain path where there is none."""
+        """Return the pattern as text, with wildcard characters of ``base`` escaped; ``path`` if there is none."""
         return "/".join((glob.escape(self.base.rstrip("/")), *self.parts)) if self.parts else self.path
 
 
 def address_of(uri: str, *, folder: str | None = None) -> Address:
-    """Return the address of a source; a relative path is below ``folder`` (the working directory).
+    """Return the address of a source; a relative path is below ``folder`` (default: the working directory).
 
-    A folder that is named by an existing path has no wildcards: neither ``folder``, nor the home directory, nor what
-    is percent-encoded in a ``file://`` address, nor a component with brackets that exists by that very name.
-    Raises ``UsageError`` for a scheme that is not served.
+    The text of an existing path has no wildcards. Neither have ``folder``, the home directory, percent-encoded
+    characters of a ``file://`` address, and a component with brackets if a file has exactly that name. Raises
+    ``UsageError`` for an unsupported scheme.
     """
     scheme, separator, rest = uri.partition("://")
     if not separator or "/" in scheme:
@@ -84,7 +85,7 @@ def _working_directory(text: str) -> str:
 
 
 def _local(literal: str, pattern: str) -> Address:
-    # By text, not by link: "a/../b" means what a shell's pattern means by it.
+    # Normalized as text, without following links: "a/../b" is "b", also if "a" is a link.
     path = os.path.normpath(literal)
     if path.startswith("//"):
         path = path[1:]
@@ -100,7 +101,7 @@ def _local(literal: str, pattern: str) -> Address:
 
 
 def _literal(base: str, component: str) -> str | None:
-    """The name that a component stands for; None where it is a pattern."""
+    """Return the name that a component denotes, or None if it is a pattern."""
     if not WILDCARDS & set(_ESCAPED.sub("", component)):
         return _ESCAPED.sub(r"\1", component)
     return component if "[" in component and os.path.lexists(f"{base}/{component}") else None

@@ -1,4 +1,4 @@
-"""Arrow data that others wrote, checked before any of it is used."""
+"""Validation of Arrow data from other programs before it is used."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ __all__ = ["check_column"]
 
 
 def check_column(column: pa.Array) -> None:
-    """Raise ``pa.ArrowInvalid`` where the data is damaged: offsets, indices, text that is not UTF-8, decimals.
+    """Raise ``pa.ArrowInvalid`` for damaged data: offsets, indices, text that is not UTF-8, decimals.
 
-    A time of day of 24:00 is a value: databases write it, and Parquet hands it over unchecked. pyarrow refuses it, so
-    the numbers of times are checked in their place.
+    A time of day of 24:00 is valid: databases write it, and pyarrow reads it from Parquet unchecked. pyarrow's full
+    validation refuses it, so times are then validated as plain integers.
     """
     try:
         column.validate(full=True)
     except pa.ArrowInvalid:
         if not holds(column.type, pa.types.is_time):
             raise
-        column.validate()  # buffers are as long as they must be, whatever they hold
+        column.validate()  # checks the lengths of the buffers but no values
         pa.array(_Lent(column)).validate(full=True)
 
 
 class _Lent:
-    """The same buffers, under a type without limits."""
+    """The buffers of a column under a type that accepts every value."""
 
     def __init__(self, column: pa.Array) -> None:
         self._column = column
@@ -38,12 +38,12 @@ class _Lent:
 
 
 def _numbers(kind: Any) -> pa.DataType:
-    """The type with numbers in place of times, and storage in place of extensions."""
+    """Return the type with integers in place of times, and storage types in place of extensions."""
     types = pa.types
     if isinstance(kind, pa.BaseExtensionType):
         return _numbers(kind.storage_type)
     if not holds(kind, types.is_time) or types.is_run_end_encoded(kind):
-        return kind  # pyarrow makes no runs of such values either
+        return kind  # pyarrow does not run-end encode times of 24:00 either
     if types.is_time(kind):
         return pa.int32() if kind.bit_width == 32 else pa.int64()
     if types.is_dictionary(kind):

@@ -1,4 +1,4 @@
-"""Arrow IPC, files and streams: record batches one at a time, each measured before it is read."""
+"""Reader of Arrow IPC files and streams: one record batch at a time, after a check of its size."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _COPY_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class ArrowIndex:
-    """Where the messages of a plain Arrow file are: of record batches with rows and bytes, and of dictionaries."""
+    """The positions and sizes of the messages of an uncompressed Arrow file, by kind."""
 
     schema: Message
     dictionaries: tuple[Message, ...]
@@ -42,9 +42,9 @@ class ArrowIndex:
 
 
 def index_arrow(file: SourceFile, max_unit_bytes: int) -> ArrowIndex:
-    """Looks at the headers of all messages of a file that is not compressed; bodies are stepped over.
+    """Read the headers of all messages of an uncompressed file, and skip the bodies.
 
-    Raises ``SourceTooLargeError`` for a batch above the limit and ``SourceCorruptError``.
+    Raises ``SourceTooLargeError`` for a message above the limit and ``SourceCorruptError`` for damaged data.
     """
     messages: list[Message] = []
     batches = 0
@@ -80,7 +80,7 @@ def _peek(raw: IO[bytes], body: int, offset: int, size: int) -> bytes:
 
 
 def _check_end(read: Callable[[int], bytes], is_file: bool, name: str) -> None:
-    """What follows the end mark: a file's footer, and nothing in a stream."""
+    """Check the bytes after the end mark: a file must have a footer, and a stream must end."""
     last = b""
     while data := read(_COPY_BYTES):
         last = (last + data)[-6:]
@@ -91,7 +91,7 @@ def _check_end(read: Callable[[int], bytes], is_file: bool, name: str) -> None:
 
 
 def read_arrow_schema(file: SourceFile, opener: PlainOpener, max_unit_bytes: int) -> pa.Schema:
-    """The schema of a file, from its first message."""
+    """Return the schema of a file, from its first message."""
     stream = opener(file, 0, None)
     with closing(stream), _reported(file.name):
         schema = pa.ipc.open_stream(_Measured(stream, file.name, max_unit_bytes).as_file()).schema
@@ -102,7 +102,10 @@ def read_arrow_schema(file: SourceFile, opener: PlainOpener, max_unit_bytes: int
 def read_arrow(
     file: SourceFile, opener: PlainOpener, max_unit_bytes: int, start: int = 0, stop: int = -1
 ) -> Iterator[tuple[pa.RecordBatch, int]]:
-    """Record batches ``start`` to ``stop`` (-1: the last) with the number of source bytes read for them so far."""
+    """Yield record batches ``start`` to ``stop`` (-1: the last) with the number of source bytes read for them so far.
+
+    Raises ``SourceTooLargeError`` for a message above the limit and ``SourceCorruptError`` for damaged data.
+    """
     if start == 0 and stop < 0:
         stream = opener(file, 0, None)
         with closing(stream):
@@ -116,7 +119,7 @@ def read_arrow(
     wanted = index.batches[start : len(index.batches) if stop < 0 else stop]
     if not wanted:
         return
-    # A batch needs the dictionaries that stand before it; those further on come in their place.
+    # A batch needs the dictionaries before it; later ones are within the range of the batches.
     parts = [(index.schema.offset, index.schema.stop)]
     parts += [(d.offset, d.stop) for d in index.dictionaries if d.offset < wanted[0].offset]
     joined = _Joined(file, opener, [*parts, (wanted[0].offset, wanted[-1].stop)])
@@ -141,7 +144,7 @@ def _batches(measured: _Measured, name: str, rows: int) -> Iterator[pa.RecordBat
 
 
 class _reported:
-    """Turns what pyarrow raises for bad data into one error that names the file."""
+    """A context manager that turns pyarrow's errors for bad data into one error that names the file."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -184,7 +187,7 @@ class _Joined:
 
 
 class _Measured(io.RawIOBase):
-    """The messages of a stream, each let through only after its header said that it is small enough."""
+    """A stream of messages, each passed on only after the check that its size is below the limit."""
 
     def __init__(self, stream: ByteStream, name: str, limit: int) -> None:
         self._from, self._name, self._limit = stream, name, limit
@@ -231,7 +234,7 @@ class _Measured(io.RawIOBase):
         what = _what(message, self._batches)
         self._batches += message.kind == RECORD_BATCH
         if message.buffers and message.body_bytes <= self._limit:
-            # Only the body itself says how large it becomes.
+            # The decompressed sizes are in the body.
             body = read_fully(self._from, message.body_bytes)
             check_size(message, lambda at, size: body[at : at + size], self._limit, self._name, what)
             self._ahead = message.header + body

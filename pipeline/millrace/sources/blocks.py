@@ -1,4 +1,4 @@
-"""A stream of text becomes blocks of whole records, each small enough to be parsed at once."""
+"""Splitting of a stream of text into blocks of whole records, each small enough to be parsed at once."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from millrace.sources.streams import ByteStream
 __all__ = ["BLOCK_BYTES", "Block", "RecordCutter"]
 
 BLOCK_BYTES = 1 << 20
-"""Measured with flights x20 on 2 cores: 1 to 8 MB parse equally fast, and memory grows with it."""
+"""Measured with flights x20 on 2 cores: 1 to 8 MB parse equally fast, and memory use grows with the size."""
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
     """Whole records of one file.
 
-    ``offset`` is that of its first byte in the stream, ``lines_before`` the number of line ends before it (both
-    counted from where the stream began), ``position`` how much of the source was read when its last byte was.
+    ``offset`` is that of the first byte, and ``lines_before`` the number of line ends before it. Both are counted from
+    the beginning of the stream. ``position`` is the number of source bytes read when the block was complete.
     """
 
     file: int
@@ -39,11 +39,11 @@ class Block:
 
 
 class RecordCutter:
-    """Cuts one stream into blocks that end where records end.
+    """A splitter of one stream into blocks that end where records end.
 
-    With ``delimiter`` None a line is a record (JSON lines), else quotes may hold line ends (CSV). Memory stays
-    below about twice the larger of ``block_bytes`` and ``max_unit_bytes``. ``first_line`` gives the number of the
-    stream's first line; it is only asked when an error needs it.
+    With ``delimiter`` None a line is a record (JSON lines); otherwise quotes may contain line ends (CSV). Memory stays
+    below about twice the larger of ``block_bytes`` and ``max_unit_bytes``. ``first_line`` returns the number of the
+    stream's first line; it is called only for an error message.
     """
 
     def __init__(
@@ -69,10 +69,13 @@ class RecordCutter:
         self._lines = 0
 
     def skip_lines(self, count: int) -> None:
-        """Take ``count`` lines off the front, quoted line ends too; the lines that follow keep their numbers."""
+        """Remove ``count`` lines from the front; the lines that follow keep their numbers.
+
+        Quotes have no meaning here: a line end in quotes ends a line, too.
+        """
         while count and (data := self._stream.read(self._block_bytes)):
             if data.endswith(b"\r"):
-                data += self._stream.read(1)  # a line feed behind it belongs to it
+                data += self._stream.read(1)  # a line feed after it is part of the same line end
             ends = record_ends(data, None)
             stop = int(ends[count - 1]) if len(ends) >= count else len(data)
             count -= min(count, len(ends))
@@ -81,15 +84,15 @@ class RecordCutter:
 
     @property
     def lines_taken(self) -> int:
-        """How many line ends lie before what is handed out next, counted from where the stream began."""
+        """Return the number of line ends before the next record, counted from the beginning of the stream."""
         return self._lines
 
     def rest(self) -> bytes:
-        """What was read of the stream and not handed out."""
+        """Return the bytes that were read from the stream but are not in a header or a block yet."""
         return self._rest
 
     def header(self) -> bytes:
-        """The first record that is no blank line, taken off the front; empty when the stream has none."""
+        """Remove and return the first record that is not a blank line; empty if the stream has none."""
         final = False
         while not final:
             data = self._stream.read(max(self._block_bytes, len(self._rest)))
@@ -108,14 +111,14 @@ class RecordCutter:
         return b""
 
     def put_back(self, taken: bytes) -> None:
-        """Undoes ``header``, for a file whose first record is a row."""
+        """Undo ``header``, for a file whose first record is a row."""
         if taken:
             self._rest = taken + self._rest
             self._offset -= len(taken)
             self._lines -= count_lines(taken)
 
     def blocks(self) -> Iterator[Block]:
-        """The blocks, about ``block_bytes`` each; those of blank lines alone are left out.
+        """Yield the blocks, about ``block_bytes`` each; blocks of blank lines alone are left out.
 
         Raises ``SourceTooLargeError`` for a record above ``max_unit_bytes`` and ``SourceFormatError`` for a
         quote that never closes; both name the line.
@@ -134,7 +137,7 @@ class RecordCutter:
             if len(buffer) > self._limit:
                 self._refuse_large(buffer, end)
             block, self._rest = (buffer, b"") if end == len(buffer) else (buffer[:end], buffer[end:])
-            # Doubling keeps looking again at a long record from costing the square of its length.
+            # A long record is scanned again after each read. Doubling the size keeps the total cost linear.
             wanted = self._block_bytes if end else max(self._block_bytes, len(buffer))
             if block:
                 made = Block(self._file, block, self._offset, self._lines, self._stream.position)
@@ -150,7 +153,7 @@ class RecordCutter:
         return None if self._delimiter is None else scan_quotes(buffer, self._delimiter)
 
     def _refuse_large(self, buffer: bytes, end: int) -> None:
-        """Refuses a record above the limit, be it whole or still going on where the buffer ends."""
+        """Raise the error for the first record above the limit; the last record may continue after the buffer."""
         scan = self._scan(buffer)
         starts = record_starts(buffer, scan).tolist()
         ends = [*record_ends(buffer, scan).tolist(), len(buffer)]
@@ -169,9 +172,10 @@ class RecordCutter:
             raise self._too_large(lines, size)
 
     def _measure(self, begun: bytes) -> tuple[int, int]:
-        """How long a record is in the end, and the line ends before the quote that leaves it open, or -1.
+        """Return the full length of a record, and the number of line ends before its unclosed quote (-1: none).
 
-        Reads on in bounded memory: only whether a field is open matters for what follows.
+        The rest of the record is read in bounded memory: from one read to the next only the state of the field is
+        needed, open or not.
         """
         size, opened_line = len(begun), 0
         scan = self._scan(begun)
@@ -179,7 +183,7 @@ class RecordCutter:
         if opened >= 0:
             opened_line = count_lines(begun[:opened])
         while data := self._stream.read(BLOCK_BYTES):
-            # The byte in front stands for what came before: an open field, or a plain one.
+            # The byte in front represents the state of the field before this read: in quotes or not.
             buffer = (b'"' if opened >= 0 else b"x") + data
             scan = self._scan(buffer)
             ends = record_ends(buffer, scan)

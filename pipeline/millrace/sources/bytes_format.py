@@ -1,4 +1,4 @@
-"""Bytes: any file, or a whole folder, as rows that say which bytes stand where in which file."""
+"""The format bytes: any file, or a whole folder, as rows with a path, an offset and the bytes there."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ BYTES_SCHEMA = pa.schema(
         pa.field("data", pa.binary(), nullable=False),
     ]
 )
-"""``path`` is relative ("/" separated), ``offset`` and ``data`` are in bytes of the file as it is, never decompressed.
+"""``path`` is relative ("/" separated); ``offset`` and ``data`` refer to the file as it is, never decompressed.
 
-An empty file is one row with empty ``data``; so is an empty folder, whose path ends in "/".
+An empty file is one row with empty ``data``. So is an empty folder, whose path ends in "/".
 """
 
 _BATCH_BYTES = 4_000_000
@@ -31,7 +31,10 @@ _BATCH_ROWS = 10_000
 def read_pieces(
     files: tuple[SourceFile, ...], parts: list[tuple[int, int, int]], piece_bytes: int, opener: PlainOpener
 ) -> Iterator[tuple[pa.RecordBatch, int, int]]:
-    """Batches of at most about 4 MB with the file read last and how much of it; pieces in the files' order."""
+    """Yield batches of at most about 4 MB, each with the index of its last file and the offset reached in it.
+
+    Pieces come in the order of the files.
+    """
     rows: list[tuple[str, int, bytes]] = []
     held, number, at = 0, 0, 0
     for number, start, stop in parts:

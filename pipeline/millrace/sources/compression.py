@@ -1,4 +1,4 @@
-"""Which compression a file has: told by its first bytes, never by its name alone."""
+"""Detection of a file's compression by its first bytes, never by its name alone."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ _UNMARKED = {
     ".deflate": ("zlib", "pigz -dkz {file}"),
     ".zz": ("zlib", "pigz -dkz {file}"),
 }
-"""Compressions without a magic number, told by a name whose file holds no text and no known format."""
+"""Compressions without a magic number, detected by the name of a file that contains no text and no known format."""
 _SKIPPABLE = frozenset(range(0x184D2A50, 0x184D2A60))
 
 BytesAt = Callable[[int, int], bytes]
-"""Up to so many bytes (second argument) from that offset of the file."""
+"""A function that returns the bytes at an offset of the file, at most as many as its second argument."""
 
 
 def compression_kind(name: str, bytes_at: BytesAt) -> str | None:
     """Return ``gzip``, ``zstd``, ``bz2``, ``zip`` or None.
 
-    Skippable frames in front of zstd data are passed over; a file of such frames alone is ``zstd`` and holds nothing.
-    Raises ``SourceCorruptError`` for a name that promises a compression which is not there, and
-    ``SourceFormatError`` for a known compression that is not read.
+    Skippable frames in front of zstd data are ignored; a file of such frames alone is ``zstd`` without content.
+    Raises ``SourceCorruptError`` for a name with the suffix of a compression that the file does not have, and
+    ``SourceFormatError`` for a known compression that is not supported.
     """
     begin = bytes_at(0, 16)
     at, skipped = 0, False
@@ -70,14 +70,14 @@ def compression_kind(name: str, bytes_at: BytesAt) -> str | None:
 
 
 def refuse_unreadable(name: str, begin: bytes) -> None:
-    """Raise ``SourceFormatError`` where the first bytes are those of a compression that is not read."""
+    """Raise ``SourceFormatError`` if the first bytes are those of a compression that is not supported."""
     for magic, kind, command in _UNREADABLE:
         if begin.startswith(magic):
             raise _unreadable(name, kind, command)
 
 
 def unmarked_compression(name: str) -> SourceFormatError | None:
-    """Return the refusal of a file that is no text, if its name says how it is compressed."""
+    """Return the error for a file that is not text if its name has the suffix of a compression, else None."""
     for ending, (kind, command) in _UNMARKED.items():
         if name.lower().endswith(ending):
             return _unreadable(name, kind, command)

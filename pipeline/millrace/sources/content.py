@@ -1,4 +1,4 @@
-"""The checksum of what was read: a version says which bytes it was made of, and not only of which names and times."""
+"""Checksum of the source bytes of a load: a version records its source's content, not only file names and times."""
 
 from __future__ import annotations
 
@@ -24,44 +24,45 @@ Place = tuple[str, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """CRC-32 and number of some bytes of the source; what follows is added, so that splits make up the whole.
+    """CRC-32 and number of some bytes of the source.
 
-    CRC-32, because sums of parts can be joined, and every tool that knows gzip or zip can say a file's.
+    The contents of consecutive splits combine to that of the whole source. CRC-32 allows this, and every tool for gzip
+    or zip can show the CRC-32 of a file.
     """
 
     crc32: int = 0
     size_bytes: int = 0
 
     def followed_by(self, other: Self) -> Content:
-        """The content of these bytes and then those."""
+        """Return the content of these bytes followed by the other ones."""
         crc = isal_zlib.crc32_combine(self.crc32, other.crc32, other.size_bytes)
         return Content(crc, self.size_bytes + other.size_bytes)
 
     def to_json(self) -> list[int]:
-        """A short list."""
+        """Return the checksum and the number of bytes as a list."""
         return [self.crc32, self.size_bytes]
 
 
 class ReadContent:
-    """Opens files for one reader, and knows afterwards what was read of them."""
+    """An opener of files for one reader, which records the content of all bytes that are read."""
 
     def __init__(self, files: tuple[SourceFile, ...]) -> None:
         self._files = files
         self._read: dict[Place, Content] = {}
 
     def open_bytes(self, file: SourceFile, start: int = 0, stop: int | None = None) -> ByteStream:
-        """The file's bytes as they are."""
+        """Open the file's bytes as they are."""
         return _Summed(open_bytes(file, start, stop), self._read, _place(file, start, stop))
 
     def open_plain(self, file: SourceFile, start: int = 0, stop: int | None = None) -> ByteStream:
-        """The file's plain bytes, decompressed where need be."""
+        """Open the file's plain bytes, decompressed if necessary."""
         return open_plain(file, start, stop, opener=self.open_bytes)
 
     def of_parts(self, parts: Iterable[Part]) -> Content | None:
-        """All bytes of these parts (file, start, stop), one after another.
+        """Return the content of all bytes of these parts (file, start, stop), one after another.
 
-        What was not read front to back (Parquet, a zip, a part of an Arrow file) is read once more, file by file, by
-        whoever has the file's first part.
+        A file that was not read front to back (Parquet, a zip, a part of an Arrow file) is read once more as a whole,
+        by the reader of the file's first part. None if standard input was not read front to back.
         """
         whole = Content()
         for number, start, stop in parts:
@@ -82,7 +83,7 @@ class ReadContent:
 
 
 def read_content(files: tuple[SourceFile, ...]) -> Content | None:
-    """Read all files once for their content, one after another; None for standard input."""
+    """Read all files once, one after another, and return their content; None for standard input."""
     return ReadContent(files).of_parts((number, 0, -1) for number in range(len(files)))
 
 
@@ -91,7 +92,7 @@ def _place(file: SourceFile, start: int, stop: int | None) -> Place:
 
 
 class _Summed:
-    """A stream that says at its end what came out of it."""
+    """A stream that records the content of its bytes when its end is reached."""
 
     def __init__(self, stream: ByteStream, read: dict[Place, Content], key: Place) -> None:
         self._from = stream

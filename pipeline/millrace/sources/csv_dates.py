@@ -1,8 +1,8 @@
-"""Dates and times of a CSV that are written in formats of ``strptime``, read exactly or not at all.
+"""Parsing of dates and times in a CSV that have formats of ``strptime``, exactly or not at all.
 
-Each text is taken apart by a pattern and put together as ISO 8601, which Arrow reads and checks: there is no
-31 February, and no digit is dropped. Python's and the C library's ``strptime`` are not used, because they are slow,
-or take a 31 February for 3 March.
+A pattern splits each text into its parts, and these are joined as ISO 8601. Arrow then parses and checks that text, so
+31 February is refused and no digit is dropped. ``strptime`` of Python and of the C library is not used, because it is
+slow or accepts 31 February as 3 March.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ _DATE_SETS: Final = [{"Y", "y"}, {"m", "b", "B"}, {"d"}]
 _NEEDS: Final = {"M": "HI", "S": "M", "f": "S", "p": "I", "I": "p", "z": "HI"}
 _ZERO_DAY: Final = "1970-01-01 "
 _PIVOT: Final = "69"
-"""POSIX: two digits from here on are years of the 20th century, those below of the 21st."""
+"""Two-digit years from here on are in the 20th century, those below in the 21st, as in POSIX."""
 
 
 @dataclass(frozen=True, slots=True)
 class DateFormat:
-    """One format: the pattern of a whole text with a group for each directive, and the types it stands for."""
+    """One format, with the pattern of a whole text that has a group for each directive."""
 
     text: str
     pattern: str
@@ -57,17 +57,17 @@ class DateFormat:
 
     @property
     def has_date(self) -> bool:
-        """Whether a year, a month and a day are in it."""
+        """Return whether the format has a year, a month and a day."""
         return "d" in self.directives
 
     @property
     def has_time(self) -> bool:
-        """Whether at least an hour is in it."""
+        """Return whether the format has at least an hour."""
         return bool(self.directives & {"H", "I"})
 
     @property
     def type(self) -> pa.DataType:
-        """``date32``, a time or a timestamp: in seconds, or microseconds with ``%f``; in UTC with ``%z``."""
+        """Return ``date32``, a time or a timestamp: in seconds, or microseconds with ``%f``; in UTC with ``%z``."""
         fraction = "f" in self.directives
         if not self.has_time:
             return pa.date32()
@@ -76,7 +76,10 @@ class DateFormat:
         return pa.timestamp("us" if fraction else "s", "UTC" if "z" in self.directives else None)
 
     def as_iso(self, texts: pa.Array) -> pa.Array:
-        """Return the texts as ISO 8601, null for those without the form of the format; nothing is checked yet."""
+        """Return the texts as ISO 8601, with null for those that do not match the format.
+
+        The values are not checked: a 31 February is returned as it is.
+        """
         found = compute.extract_regex(texts, self.pattern)
         get = {each: compute.struct_field(found, each) for each in self.directives}
         parts = []
@@ -91,7 +94,10 @@ class DateFormat:
 
 
 def parse_date_format(text: str) -> DateFormat:
-    """Return the format; raises ``InvalidSettingError`` for one that leaves something open or is not known."""
+    """Return the parsed format.
+
+    Raises ``InvalidSettingError`` for an incomplete or contradictory format and for an unknown directive.
+    """
     for short, long in _SHORT.items():
         text = re.sub(rf"(?<!%)((?:%%)*)%{short}", rf"\g<1>{long}", text)
     pattern, seen, at, after_digits = "", [], 0, False
@@ -104,7 +110,7 @@ def parse_date_format(text: str) -> DateFormat:
         if directive == "%":
             pattern, after_digits = pattern + "%", False
         elif directive and directive in _PIECES:
-            # Next to other digits only a fixed number of them is read without a guess.
+            # Next to another number, only a fixed number of digits is unambiguous.
             fixed = after_digits or (text[at + 2 : at + 3] == "%" and text[at + 3 : at + 4] in _DIGITS)
             piece = _PIECES[directive].replace(r"\d{1,2}", r"\d{2}") if fixed else _PIECES[directive]
             pattern += f"(?P<{directive}>{piece})"
@@ -123,7 +129,7 @@ def _literal(letter: str) -> str:
 
 
 def _check_complete(text: str, seen: list[str]) -> None:
-    """Refuse a format that does not say a whole date, a whole time or both."""
+    """Raise ``InvalidSettingError`` unless the format has a whole date, a whole time or both."""
     parts = [len([each for each in seen if each in group]) for group in _DATE_SETS]
     times = set(seen) & {"H", "I", "M", "S", "f", "p", "z"}
     lacking = next(
@@ -142,17 +148,17 @@ def _check_complete(text: str, seen: list[str]) -> None:
 
 
 class DateFormats:
-    """The formats of one source, the first that has the form of a text reads it; other texts are ISO 8601."""
+    """The formats of one source; the first that matches a text parses it, and other texts are parsed as ISO 8601."""
 
     def __init__(self, texts: tuple[str, ...]) -> None:
         self._formats = tuple(parse_date_format(text) for text in texts)
 
     def reads(self, kind: pa.DataType) -> bool:
-        """Whether columns of this type are read by the formats."""
+        """Return whether columns of this type are parsed with the formats."""
         return bool(self._formats) and pa.types.is_temporal(kind) and not pa.types.is_duration(kind)
 
     def read(self, texts: pa.Array, kind: pa.DataType) -> pa.Array:
-        """Return the texts as values of a type; raises ``pa.ArrowInvalid`` where one is none."""
+        """Return the texts as values of a type; raises ``pa.ArrowInvalid`` if a text is not one."""
         iso = [each.as_iso(texts) for each in self._formats]
         if pa.types.is_time(kind):
             plain = compute.binary_join_element_wise(_ZERO_DAY, texts, "")
@@ -160,7 +166,10 @@ class DateFormats:
         return compute.cast(compute.coalesce(*iso, texts), kind)
 
     def unfit(self, texts: pa.Array) -> int | None:
-        """Return the number of the first text that keeps a column from a format which most of its texts have."""
+        """Return the number of the first text that is not a date of the format which most of the texts match.
+
+        None if most texts match no format, or if the format parses all of them.
+        """
         for each in self._formats:
             iso = each.as_iso(texts)
             if 2 * (len(iso) - iso.null_count) <= len(texts) - texts.null_count:
@@ -176,11 +185,11 @@ class DateFormats:
         return None
 
     def first_wrong(self, texts: pa.Array, kind: pa.DataType) -> int:
-        """Return the number of the first text that is no value of a type."""
+        """Return the number of the first text that is not a value of a type."""
         return first_wrong(texts, lambda part: self.read(part, kind))
 
     def type_of(self, texts: pa.Array) -> pa.DataType | None:
-        """Return the type that the first format fitting all texts gives, None where none fits them all."""
+        """Return the type of the first format that parses all texts, or None if no format does."""
         for each in self._formats:
             iso = each.as_iso(texts)
             if iso.null_count > texts.null_count:
@@ -216,7 +225,7 @@ def _month(get: dict[str, pa.Array]) -> pa.Array:
 def _hour(get: dict[str, pa.Array]) -> pa.Array:
     if "H" in get:
         return _two_digits(get["H"])
-    # 12 is the first hour; anything above is left as it is, and refused.
+    # Hour 12 is hour 0. A number outside of 1 to 12 becomes 99, which Arrow refuses.
     hour = compute.cast(get["I"], pa.int32())
     first = compute.equal(hour, 12)
     is_hour = compute.and_(compute.greater_equal(hour, 1), compute.less_equal(hour, 12))

@@ -1,4 +1,4 @@
-"""Which delimiter a CSV has, from its first lines."""
+"""Detection of a CSV's delimiter from its first lines."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _LOOK_RECORDS: Final = 200
 def found_delimiter(
     files: tuple[SourceFile, ...], options: SourceOptions, opener: PlainOpener
 ) -> tuple[str, SourceWarning]:
-    """Return the delimiter that divides every one of the first records into as many fields, and a warning naming it.
+    """Return the delimiter that divides all of the first records into equally many fields, and a warning naming it.
 
-    Candidates are a comma, a semicolon, a tab and ``|``; what stands in quotes does not count. Without any of them it
-    is a comma. The decimal point that was given is the delimiter only where nothing else fits. Raises
-    ``SourceFormatError`` where more than one fits, or none does although some occur.
+    Candidates are a comma, a semicolon, a tab and ``|``; characters in quotes do not count. If none of them occurs,
+    the delimiter is a comma. The given decimal point is the delimiter only if no other candidate fits. Raises
+    ``SourceFormatError`` if more than one fits, or if some occur and none fits.
     """
     for number, file in enumerate(files):
         data, whole = _beginning(number, files, options, opener)
@@ -51,7 +51,7 @@ def found_delimiter(
 def _beginning(
     number: int, files: tuple[SourceFile, ...], options: SourceOptions, opener: PlainOpener
 ) -> tuple[bytes, bool]:
-    """Return the first bytes behind the skipped lines, and whether the file ends there."""
+    """Return the first bytes after the skipped lines, and whether the file ends there."""
     text = TextFiles(files, options, opener, None)
     with closing(text.open(number)) as stream:
         taken = text.cutter(number, stream).rest()

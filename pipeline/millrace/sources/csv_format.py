@@ -1,4 +1,4 @@
-"""CSV: what a file's header says, and how one block of records becomes a record batch."""
+"""Parsing of CSV: the column names of a file, and the conversion of one block of records into a record batch."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ __all__ = ["CsvParser", "Header", "read_header", "unnamed_warning"]
 
 _SHOWN_COLUMNS = 10
 _GROUP_COLUMNS = 2_000
-"""Columns that are converted at once: pyarrow takes 9 KB for each while it does, whatever the number of rows."""
+"""Columns converted in one call: pyarrow allocates 9 KB for each of them, independent of the number of rows."""
 _COLUMN = re.compile(r"In CSV column #(\d+): ")
 _ROW = re.compile(r"Row #(\d+): ")
 
 
 @dataclass(frozen=True)
 class Header:
-    """A file's column names; none at all mean an empty file.
+    """The column names of one file; an empty file has none.
 
-    ``row`` holds the records that were read to find them but are rows (without a header), ``unnamed`` the positions
-    (from 0) of the columns to which the header gives no name: they are called as without a header, ``f0`` and so on.
-    ``line`` is the one in which it stands.
+    ``row`` contains the bytes that were read to find the names but are data, in a file without a header. ``unnamed``
+    lists the positions (from 0) of columns without a name in the header. These get the names that they have without a
+    header: ``f0`` and so on. ``line`` is the number of the header's line.
     """
 
     names: tuple[str, ...] = ()
@@ -49,13 +49,16 @@ class Header:
 
 
 def read_header(cutter: RecordCutter, options: SourceOptions, name: str) -> Header:
-    """The columns of a file. Raises ``SourceFormatError`` for names that are given twice or not UTF-8."""
+    """Return the column names of a file.
+
+    Raises ``SourceFormatError`` for a name that occurs twice, a name that is not UTF-8, and a line that is not CSV.
+    """
     lines = cutter.lines_taken
     first = cutter.header()
     if not first:
         return Header()
     line = lines + 1 + count_lines(first[: len(first) - len(first.lstrip(b"\r\n"))])
-    # A line that nothing ends is no line to pyarrow when it is the only one.
+    # pyarrow ignores a single line without a line end.
     whole = _as_it_is(first if first.endswith((b"\n", b"\r")) else first + b"\n")
     try:
         parsed = pc.read_csv(
@@ -90,7 +93,10 @@ def read_header(cutter: RecordCutter, options: SourceOptions, name: str) -> Head
 
 
 def _all_named(names: tuple[str, ...]) -> tuple[str, ...]:
-    """The names, with that of its position for each that is empty; underscores follow where the header has that too."""
+    """Return the names with ``f`` and the position for each empty one.
+
+    If the header already has that name, underscores are appended.
+    """
     taken = set(names)
     given = []
     for number, name in enumerate(names):
@@ -103,7 +109,7 @@ def _all_named(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def unnamed_warning(header: Header, file: str) -> SourceWarning:
-    """The warning for columns that have no name in the header of a file."""
+    """Return the warning for columns that have no name in the header of a file."""
     called = [header.names[number] for number in header.unnamed[:_SHOWN_COLUMNS]]
     shown = ", ".join(map(repr, called)) + (", ..." if len(header.unnamed) > len(called) else "")
     if len(header.unnamed) == 1:
@@ -115,7 +121,7 @@ def unnamed_warning(header: Header, file: str) -> SourceWarning:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a block did not parse: the column's name and the number of the row in the block, where known."""
+    """The reason why a block did not parse, with the column's name and the row's number in the block where known."""
 
     column: str | None
     row: int | None
@@ -123,7 +129,7 @@ class Failure:
 
 
 class CsvParser:
-    """Parses blocks with the options of one source; safe to use from several threads."""
+    """A parser of blocks with the options of one source; safe to use from several threads."""
 
     def __init__(self, options: SourceOptions) -> None:
         self._delimiter = options.delimiter or ","
@@ -140,9 +146,10 @@ class CsvParser:
         types: dict[str, pa.DataType],
         include: list[str] | None = None,
     ) -> pa.RecordBatch:
-        """One batch with the columns ``include`` (default: all, in the file's order); types not given are inferred.
+        """Return one batch with the columns ``include`` (default: all, in the file's order).
 
-        Raises what pyarrow raises; ``failure`` and ``explain`` make sense of it.
+        Types that are not given are inferred. Errors of pyarrow are raised unchanged; ``failure`` extracts the column
+        and the row from their message.
         """
         dated = {name: kind for name, kind in types.items() if self._dates.reads(kind)}
         read = {name: pa.string() if name in dated else csv_type(kind) for name, kind in types.items()}
@@ -156,7 +163,7 @@ class CsvParser:
     def _as_written(
         self, batch: pa.RecordBatch, data: bytes, names: tuple[str, ...], types: dict[str, pa.DataType]
     ) -> pa.RecordBatch:
-        """The batch with null and the empty text, null and NaN told apart, as ``read --output`` writes them."""
+        """Return the batch with null distinguished from empty text and from NaN, as ``read --output`` writes them."""
         columns = {field.name: batch.column(field.name) for field in batch.schema if field.name in self._written}
         texts = [name for name, column in columns.items() if has_empty_text(column)]
         told = self._plain(data, names, types, texts, EMPTY_IS_NULL) if texts else {}
@@ -169,7 +176,10 @@ class CsvParser:
         return batch
 
     def _made(self, batch: pa.RecordBatch, types: dict[str, pa.DataType], names: tuple[str, ...]) -> pa.RecordBatch:
-        """The batch with the types that pyarrow does not read itself; raises as it does, with column and row."""
+        """Return the batch converted to the types that pyarrow does not read itself.
+
+        Raises ``pa.ArrowInvalid`` with the column and the row in the message, in pyarrow's own form.
+        """
         for number, field in enumerate(batch.schema):
             kind = types.get(field.name, field.type)
             if field.type.equals(kind):
@@ -186,14 +196,20 @@ class CsvParser:
         return batch
 
     def texts(self, data: bytes, names: tuple[str, ...], include: list[str]) -> pa.RecordBatch:
-        """The columns ``include`` as they are written, null where they spell null; raises what pyarrow raises."""
+        """Return the columns ``include`` as unparsed text, with null for its spellings.
+
+        Errors of pyarrow are raised unchanged.
+        """
         batch = self._plain(data, names, dict.fromkeys(include, pa.string()), include)
         return nulls_in_text(batch, frozenset(include)) if self._default_nulls else batch
 
     def _with_dates(
         self, batch: pa.RecordBatch, dated: dict[str, pa.DataType], names: tuple[str, ...]
     ) -> pa.RecordBatch:
-        """The batch with texts of dates and times as values; raises as pyarrow does, with column and row."""
+        """Return the batch with dates and times parsed from their texts.
+
+        Raises ``pa.ArrowInvalid`` with the column and the row in the message, in pyarrow's own form.
+        """
         if self._default_nulls:
             batch = nulls_in_text(batch, frozenset(dated))
         for number, field in enumerate(batch.schema):
@@ -250,13 +266,16 @@ class CsvParser:
         return table.combine_chunks().to_batches()[0] if batches else _no_rows(table.schema)
 
     def failure(self, error: pa.ArrowInvalid, names: tuple[str, ...]) -> Failure:
-        """Which column (counted in the file) and which row (blank lines not counted) pyarrow's message is about."""
+        """Return the column and the row that pyarrow's message names.
+
+        The message counts columns in the file, and rows without blank lines.
+        """
         text = str(error)
         column, row = _COLUMN.search(text), _ROW.search(text)
         return Failure(names[int(column[1])] if column else None, int(row[1]) - 1 if row else None, text)
 
     def ragged(self, block: Block, names: tuple[str, ...], name: str, first_line: int) -> SourceFormatError | None:
-        """The error for the first row with too few or too many columns, None when there is none."""
+        """Return the error for the first row with too few or too many columns, or None if there is none."""
         found: list[pc.InvalidRow] = []
 
         def keep(row: pc.InvalidRow) -> str:
@@ -286,7 +305,7 @@ class CsvParser:
         )
 
     def locate(self, block: Block, row: int, first_line: int) -> tuple[int, bytes]:
-        """The line in which a row of the block begins, and the row's bytes."""
+        """Return the line in which a row of the block begins, and the row's bytes."""
         scan = scan_quotes(block.data, self._delimiter)
         starts = record_starts(block.data, scan)
         start = int(starts[row])
@@ -297,7 +316,10 @@ class CsvParser:
     def type_error(
         self, block: Block, failed: Failure, names: tuple[str, ...], kind: pa.DataType, name: str, first_line: int
     ) -> SourceTypeError:
-        """The error for a value that is not of its column's type: where, both types, and the option that mends it."""
+        """Return the error for a value that does not have its column's type.
+
+        It names the line, both types, and the option that fixes it.
+        """
         line, new = first_line + block.lines_before, "something else"
         column = failed.column or "?"
         if failed.row is not None and failed.column is not None:
@@ -329,7 +351,7 @@ def _convert_options(options: SourceOptions) -> dict[str, Any]:
 
 
 def check_types(types: dict[str, pa.DataType]) -> None:
-    """Refuses types that CSV text cannot become, before anything is read."""
+    """Raise ``UsageError`` for a type to which CSV text cannot be converted, before any data is read."""
     for column, kind in types.items():
         try:
             pc.read_csv(
@@ -344,9 +366,10 @@ def check_types(types: dict[str, pa.DataType]) -> None:
 
 
 def _as_it_is(data: bytes) -> bytes:
-    """What pyarrow shall read, so that it reads ``data``: it takes a byte order mark off the front of every block.
+    """Return ``data`` with a second byte order mark if it begins with one, so that pyarrow keeps the first.
 
-    The file's own mark is gone by then (``open_decoded``); one that is left is a character of a value or a name.
+    pyarrow removes a byte order mark from the front of every block. ``open_decoded`` has already removed the file's
+    own mark, so a remaining one is a character of a value or a name.
     """
     return codecs.BOM_UTF8 + data if data.startswith(codecs.BOM_UTF8) else data
 

@@ -1,4 +1,4 @@
-"""The types of a CSV's columns, as ``pyarrow.csv.read_csv`` would infer them, block by block in bounded memory."""
+"""Inference of a CSV's column types like in ``pyarrow.csv.read_csv``, block by block in bounded memory."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LADDER: tuple[pa.DataType, ...] = (
     pa.float64(),
     pa.string(),
 )
-"""pyarrow tries these one after another until one fits all values of a column."""
+"""pyarrow tries these types in this order until one fits all values of a column."""
 
 
 def infer_types(
@@ -36,11 +36,11 @@ def infer_types(
     refuse: Callable[[Block, tuple[str, ...], pa.ArrowInvalid, dict[str, pa.DataType]], Exception],
     refuse_text: Callable[[Block], Exception],
 ) -> dict[str, pa.DataType]:
-    """For each column the first type of pyarrow's ladder that fits all of its values in ``blocks``.
+    """Return for each column the first type of ``_LADDER`` that fits all of its values in ``blocks``.
 
-    ``blocks()`` gives the same blocks (with their file's column names) every time it is called; ``given`` types
-    are not inferred. What no type fits (a ragged row, a value that is not of its given type) raises what
-    ``refuse`` makes of it, and text that is not UTF-8 what ``refuse_text`` makes of it.
+    ``blocks()`` must return the same blocks (with their file's column names) on every call. ``given`` types are not
+    inferred. A block that no types fit (a ragged row, a value that does not have its given type) raises the error that
+    ``refuse`` returns. Text that is not UTF-8 raises the error that ``refuse_text`` returns.
     """
     found: dict[str, pa.DataType] = {}
     doubtful: set[str] = set()
@@ -75,7 +75,7 @@ def infer_types(
 
 
 def _fits_by_itself(one: pa.DataType, other: pa.DataType) -> bool:
-    """Whether the higher type on the ladder fits whatever the lower one fits, without looking again."""
+    """Return whether the later type of ``_LADDER`` fits every value of the earlier one, without another parse."""
     low, high = sorted((one, other), key=_LADDER.index)
     return pa.types.is_null(low) or high == pa.string() or (low, high) == (pa.int64(), pa.float64())
 
@@ -86,7 +86,7 @@ def _settle(
     found: dict[str, pa.DataType],
     doubtful: set[str],
 ) -> dict[str, pa.DataType]:
-    """Looks again at columns whose blocks disagree, a rung higher each time a value does not fit."""
+    """Parse columns again whose blocks have different types, with the next type each time a value does not fit."""
     unsure = {name for name in doubtful if found[name] != pa.string()}
     while unsure:
         failed: set[str] = set()

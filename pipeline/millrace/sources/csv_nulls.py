@@ -1,4 +1,4 @@
-"""What is a null in a CSV: pyarrow's spellings, and what an export of this program writes for one."""
+"""Nulls in a CSV: pyarrow's spellings, and the spelling in exports of this program."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import pyarrow.csv as pc
 __all__ = ["EMPTY_IS_NULL", "has_empty_text", "nulls_in_text", "with_nan"]
 
 EMPTY_IS_NULL: Final = {"null_values": [""], "strings_can_be_null": True, "quoted_strings_can_be_null": False}
-"""Options with which nothing at all is a null, and ``""`` the empty text."""
+"""Options with which an empty field is a null, and a quoted empty field (``""``) the empty text."""
 
 _NULL_SPELLINGS = pa.array(pc.ConvertOptions().null_values, pa.string())
 
 
 def has_empty_text(column: Any) -> bool:
-    """Whether there is an empty text, or a null that was read as one."""
+    """Return whether the column contains an empty text, which may be a null that was read as one."""
     values = column.dictionary if pa.types.is_dictionary(column.type) else column
     if not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
         return False
@@ -25,15 +25,15 @@ def has_empty_text(column: Any) -> bool:
 
 
 def with_nan(column: pa.Array, spelled: pa.Array) -> pa.Array:
-    """The column of floats with NaN where ``nan`` is written, which pyarrow reads as a null."""
+    """Return the column of floats with NaN where the text is ``nan``, which pyarrow reads as a null."""
     return compute.if_else(compute.equal(spelled, "nan"), float("nan"), column)
 
 
 def nulls_in_text(batch: pa.RecordBatch, names: frozenset[str]) -> pa.RecordBatch:
-    """The batch with pyarrow's default spellings of null as nulls in these columns where they are text.
+    """Return the batch with pyarrow's default spellings of null as nulls in those of these columns that are text.
 
-    For columns that held nothing but nulls when the types were found: what was written for those rows is known no
-    more, so the rows to come mean the same by it.
+    This also serves columns that contained only nulls when the types were inferred. The spellings in those rows are no
+    longer known, so later rows are read with the same spellings.
     """
     for number, field in enumerate(batch.schema):
         if field.name in names and pa.types.is_string(field.type):

@@ -1,4 +1,7 @@
-"""Reads CSV: blocks parsed on all cores, in order, widening what may widen and naming what may not."""
+"""Reader of CSV: blocks are parsed on all cores and returned in order.
+
+Column types of nulls and integers widen where a block needs it. Any other mismatch raises an error with its line.
+"""
 
 from __future__ import annotations
 
@@ -23,14 +26,14 @@ from millrace.sources.whole_numbers import Path, WholeNumbers, changed_row, refu
 __all__ = ["CsvReader", "Part"]
 
 Part = tuple[int, int, int]
-"""File index, first byte, byte after the last (-1: to the end)."""
+"""Index of the file, first byte, byte after the last (-1: to the end)."""
 
 
 class CsvReader:
-    """Record batches of the given parts of some files, front to back.
+    """A reader of record batches from parts of some files, front to back.
 
-    ``types`` are those of the plan; ``fixed`` names the columns whose type a person gave, which never widen. The
-    batches have the types of ``self.types`` as they stood when the batch was made, which only ever widen.
+    ``types`` are those of the plan. ``fixed`` names the columns whose type the user gave; these never widen. Each
+    batch has the types that ``self.types`` contains when the batch is returned. These types only ever widen.
     """
 
     def __init__(
@@ -57,14 +60,14 @@ class CsvReader:
 
     @classmethod
     def of_plan(cls, plan: SourcePlan, opener: PlainOpener) -> CsvReader:
-        """A reader for all files of a plan, which begins with the plan's types."""
+        """Return a reader for all files of a plan, which begins with the plan's types."""
         types = {field.name: field.type for field in plan.source_schema}
         given = frozenset(given_types(plan.options, None))
         return cls(plan.files, plan.options, tuple(types), types, given, opener)
 
     def batches(self, parts: list[Part]) -> Iterator[tuple[pa.RecordBatch, int, int]]:
-        """Batches with the file they come from and how much of it was read by then."""
-        # The types a block was sent off with: a block that left before its elders widened one is parsed again.
+        """Yield batches, each with the index of its file and the position in that file up to which it was read."""
+        # The types that each block was submitted with. If an earlier block widens a type, later ones are parsed again.
         sent: dict[int, dict[str, pa.DataType]] = {}
 
         def attempt(item: tuple[Block, tuple[str, ...]]) -> tuple[pa.RecordBatch, bool]:
@@ -89,7 +92,7 @@ class CsvReader:
     def blocks(
         self, parts: list[Part], block_bytes: int | None = None
     ) -> Generator[tuple[Block, tuple[str, ...]], None, None]:
-        """Blocks of records (headers taken off) with the names of their columns in the file's order."""
+        """Yield blocks of records (without headers) with the names of their columns in the file's order."""
         for number, start, stop in parts:
             stream = self._text.open(number, start, stop)
             with closing(stream):
@@ -107,12 +110,15 @@ class CsvReader:
                     yield block, order
 
     def header_of(self, number: int) -> tuple[str, ...]:
-        """The column names of a file, none when it is empty."""
+        """Return the column names of a file; an empty file has none."""
         with closing(self._text.open(number)) as stream:
             return self.header(number, self._text.cutter(number, stream, 0, 65_536))
 
     def header(self, number: int, cutter: RecordCutter) -> tuple[str, ...]:
-        """The column names at the front of a file, checked against those of the source."""
+        """Return the column names at the front of a file.
+
+        Raises ``SourceFormatError`` if they are not those of the source.
+        """
         name = self._files[number].name
         header = read_header(cutter, self._options, name)
         cutter.put_back(header.row)
@@ -120,7 +126,7 @@ class CsvReader:
             self.warnings = (unnamed_warning(header, name),)
         order = header.names
         missing = sorted(set(self._names) - set(order))
-        # Who names columns asks for no others: they may differ from file to file.
+        # With ``columns`` given, other columns are not read, so they may differ from file to file.
         extra = sorted(set(order) - set(self._names)) if self._options.columns is None else []
         if order and self._names and (missing or extra):
             said = " and ".join(
@@ -139,7 +145,10 @@ class CsvReader:
         return order
 
     def _again(self, block: Block, order: tuple[str, ...]) -> pa.RecordBatch:
-        """Parses a block that did not fit: widens nulls and integers, refuses everything else by name."""
+        """Parse a block again with the current types.
+
+        If it does not fit, columns of nulls and integers are widened. Any other mismatch raises an error.
+        """
         names = list(self._names)
         try:
             return self._parser.parse(block.data, order, self.types, names)
@@ -162,7 +171,7 @@ class CsvReader:
                 raise self.refuse_text(block)
             if pa.types.is_null(self.types[name]) or pa.types.is_float64(kind):
                 wider[name] = kind
-        # An integer column that met anything but a double still stands as it was, and fails here.
+        # Integers widen to doubles only: an integer column with other values keeps its type, and this parse fails.
         try:
             batch = self._parser.parse(block.data, order, wider, names)
         except pa.ArrowInvalid as error:
@@ -171,7 +180,7 @@ class CsvReader:
         return batch
 
     def _changed(self, block: Block, order: tuple[str, ...], path: Path, values: pa.Array) -> SourceTypeError | None:
-        """The error for the first number of a column that is not the one in the text of its block."""
+        """Return the error for the first number of a column that differs from the text of its block, or None."""
         column = str(path[0])
         texts = self._parser.texts(block.data, order, [column]).column(0)
         row = changed_row(texts, values, given=column in self._fixed)
@@ -179,14 +188,14 @@ class CsvReader:
             return None
         file = self._files[block.file].name
         line, _ = self._parser.locate(block, row, self._text.first_line(block.file, self._starts.get(block.file, 0)))
-        # Of integers it is not known yet which numbers they will meet.
+        # The column of integers becomes doubles in a later block, whose numbers are not known yet.
         others = [] if pa.types.is_integer(values.type) else texts.drop_null().to_pylist()
         return refusal(file, line, column, texts[row].as_py(), values.type, others)
 
     def refuse(
         self, block: Block, order: tuple[str, ...], error: pa.ArrowInvalid, types: dict[str, pa.DataType]
     ) -> SourceFormatError | SourceTypeError:
-        """What is wrong with a block that cannot be parsed, with its line."""
+        """Return the error for a block that cannot be parsed, with its line."""
         name = self._files[block.file].name
         line = self._text.first_line(block.file, self._starts.get(block.file, 0))
         if ragged := self._parser.ragged(block, order, name, line):
@@ -198,13 +207,13 @@ class CsvReader:
         return self._parser.type_error(block, failed, order, kind, name, line)
 
     def refuse_text(self, block: Block) -> SourceFormatError:
-        """The error for a block that is not UTF-8, with the line of its first wrong byte."""
+        """Return the error for a block that is not UTF-8, with the line of its first wrong byte."""
         line = self._text.first_line(block.file, self._starts.get(block.file, 0)) + block.lines_before
         return not_utf8(block.data, self._files[block.file].name, line)
 
 
 def _is_utf8_where(kind: pa.DataType, block: Block) -> bool:
-    """False when a text column failed in a block that is not UTF-8: then that is why."""
+    """Return False if a text column failed in a block that is not UTF-8, which is then the cause."""
     if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
         return True
     try:

@@ -1,4 +1,4 @@
-"""Columns of a CSV whose type follows from what a person said: dates in given formats, booleans in given texts."""
+"""Columns of a CSV whose type follows from the user's options: dates in given formats, booleans in given texts."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def said_types(
 ) -> tuple[dict[str, pa.DataType], list[SourceWarning]]:
     """Return the types of those columns of which every value in ``blocks`` fits a given date format or truth text.
 
-    A warning names each of them that holds nothing but numbers, and each column that a value keeps from being a date.
-    There are none where a block does not parse: who looks for types after this says why.
+    A warning names each of them that contains only numbers, and each column that is not a date because of one value.
+    If a block does not parse, both results are empty, and the inference of types that follows raises the error.
     """
     if not (options.date_format or options.true_value or options.false_value):
         return {}, []
@@ -76,7 +76,7 @@ def _warning(column: str, kind: pa.DataType) -> SourceWarning:
 
 
 class _Truth:
-    """The texts that mean true and false, where a person gave some."""
+    """The texts that mean true and false, if the user gave any."""
 
     def __init__(self, options: SourceOptions) -> None:
         default = pc.ConvertOptions()
@@ -85,7 +85,7 @@ class _Truth:
         self._every = pa.array(every, pa.string())
 
     def type_of(self, texts: pa.Array) -> pa.DataType | None:
-        """Return bool where every text means true or false, and a given one is among them."""
+        """Return bool if every text means true or false and at least one is a given text, else None."""
         if not len(self._said) or not compute.all(compute.is_in(texts, value_set=self._every)).as_py():
             return None
         return pa.bool_() if compute.any(compute.is_in(texts, value_set=self._said)).as_py() else None

@@ -1,7 +1,8 @@
-"""What the first bytes of a CSV show that a person may not expect: each is a warning, or a refusal where it is wrong.
+"""Checks for surprises in the first bytes of a CSV; each returns warnings, or raises an error for wrong data.
 
-Integers with leading zeros, which are lost; a column that is text because of one value; a header that another
-delimiter would divide; numbers with thousands separators beside a decimal point that was given.
+Warnings are for integers with leading zeros (which are lost), for a column that is text because of one value, and for
+a header that another delimiter would divide. The error is for numbers with thousands separators in a source for which
+a decimal point was given.
 """
 
 from __future__ import annotations
@@ -29,13 +30,13 @@ Sample = Iterable[tuple[Block, tuple[str, ...]]]
 _TEXT_COLUMNS_MAX: Final = 1000
 _FIRST_ROWS: Final = 2000
 _QUIET_BYTES: Final = 16_000_000
-"""Bytes without a new column after which leading zeros are looked for no more."""
+"""The search for leading zeros ends after this many bytes without another such column."""
 _SHOWN_MAX: Final = 40
 _DATE: Final = r"^\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})?)?$"
 
 
 class LeadingZeros:
-    """Looks over blocks for numbers like ``007`` and remembers the first of each column."""
+    """A search of blocks for numbers like ``007``, which keeps the first of each column."""
 
     def __init__(self, delimiter: str, files: tuple[SourceFile, ...]) -> None:
         self._delimiter = delimiter
@@ -44,14 +45,14 @@ class LeadingZeros:
         self._quiet = 0
 
     def over(self, sample: Sample) -> Iterator[tuple[Block, tuple[str, ...]]]:
-        """Yield what ``sample`` yields."""
+        """Search the blocks of ``sample`` and yield them unchanged."""
         for block, order in sample:
             if self._quiet < _QUIET_BYTES:
                 self._look(block, order)
             yield block, order
 
     def warnings(self, types: dict[str, pa.DataType]) -> list[SourceWarning]:
-        """Return a warning for each of the columns that is one of 64-bit integers or doubles."""
+        """Return a warning for each column with leading zeros whose type is a 64-bit integer or a double."""
         made = []
         for name, kind in types.items():
             if (pa.types.is_int64(kind) or pa.types.is_float64(kind)) and name in self._found:
@@ -101,14 +102,14 @@ def _zeros(block: bytes, delimiter: str) -> pa.Array:
     signed = np.flatnonzero(begins[:-2] & signs[1:-1] & zeros[2:]) + 1
     first = np.array([0] if zeros[:1].any() or (signs[:1].any() and zeros[1:2].any()) else [], dtype=np.int64)
     found = np.sort(np.concatenate([first, plain, signed]))
-    # Behind the zero, and a sign before it, another digit must come.
+    # Another digit must follow the zero, which may have a sign before it.
     after = found + 1 + signs[found]
     found, after = found[after < len(data)], after[after < len(data)]
     return found[(data[after] >= ord("0")) & (data[after] <= ord("9"))]
 
 
 def undivided_header(options: SourceOptions, types: dict[str, pa.DataType], name: str) -> list[SourceWarning]:
-    """Return a warning where the only column is text and its name holds what may be the delimiter."""
+    """Return a warning if the only column is text and its name contains a possible delimiter."""
     if len(types) != 1 or options.columns is not None:
         return []
     (column, kind), *_ = types.items()
@@ -130,7 +131,11 @@ _OPTION: Final = {";": "';'", "\t": "'\\t'", "|": "'|'", ",": ","}
 
 @dataclass(slots=True)
 class _Seen:
-    """The values of a text column beside those of one form; ``failed`` when more than one does not have it."""
+    """A comparison of a text column's values with one form, ``pattern``.
+
+    ``odd`` is the first value that does not match, and ``place`` its block and row. ``fits`` is set if any value
+    matches, and ``failed`` if more than one different value does not.
+    """
 
     pattern: str
     odd: str | None = None
@@ -139,7 +144,7 @@ class _Seen:
     failed: bool = False
 
     def take(self, texts: pa.Array, block: Block) -> None:
-        """Look at more values."""
+        """Check more values against the form."""
         if self.failed:
             return
         values = texts.drop_null().unique()
@@ -152,7 +157,7 @@ class _Seen:
 
 
 class _Column:
-    """A text column, and whether its values are numbers, dates or numbers with thousands separators but for one."""
+    """A text column, and whether all its values except one are numbers, dates or numbers with thousands separators."""
 
     def __init__(self, name: str, decimal: str, *, dates: bool) -> None:
         mark = re.escape(decimal)
@@ -164,17 +169,20 @@ class _Column:
 
     @property
     def is_text(self) -> bool:
-        """Whether nothing is left to find out."""
+        """Return whether all three forms have failed, so that the column needs no more checks."""
         return self.numbers.failed and self.dates.failed and self.grouped.failed
 
     def take(self, texts: pa.Array, block: Block) -> None:
-        """Look at more values; most text shows in its first rows that it is text."""
+        """Check more values, the first rows before all: in most text columns these already exclude every form."""
         for seen in (self.numbers, self.dates, self.grouped):
             seen.take(texts.slice(0, _FIRST_ROWS), block)
             seen.take(texts, block)
 
     def first_grouped(self, decimal: str) -> str | None:
-        """The first number with thousands separators of a column that holds nothing but numbers."""
+        """Return the first number with thousands separators if all values of the column are numbers, else None.
+
+        It counts only if another value is a plain number, or if it contains the decimal point itself.
+        """
         first = self.numbers.odd
         is_number = not self.grouped.failed and self.grouped.odd is None
         return first if is_number and first and (self.numbers.fits or decimal in first) else None
@@ -185,7 +193,7 @@ def odd_values(
 ) -> list[SourceWarning]:
     """Return a warning for each of these text columns that is text because of one value alone.
 
-    Raises ``SourceTypeError`` for numbers with thousands separators where ``options`` give a decimal point.
+    Raises ``SourceTypeError`` for numbers with thousands separators if ``options`` give a decimal point other than ".".
     """
     left = [_Column(name, options.decimal, dates=not options.date_format) for name in list(names)[:_TEXT_COLUMNS_MAX]]
     for block, order in sample if left else ():

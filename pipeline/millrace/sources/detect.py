@@ -1,4 +1,4 @@
-"""What a source is: by the option, by the files' names, by their first bytes; one format for all its files."""
+"""Detection of a source's format from the option, the files' names and their first bytes; all files share one."""
 
 from __future__ import annotations
 
@@ -42,14 +42,15 @@ _ENDINGS = {
     ".ipc": "arrow",
 }
 Verdict = str | SourceFormatError | None
-"""A format, ``COLUMN``, ``HEADER``, why the file is none of them, or None for an empty file."""
+"""A format, ``COLUMN``, ``HEADER``, the error for a file of an unsupported kind, or None for an empty file."""
 
 
 def detect_format(uri: str | Sequence[str], options: SourceOptions) -> tuple[str, Listing, SourceOptions]:
-    """Format, listing of the files and the options in force (``.tsv`` means tabs).
+    """Return the format, the listing of the files and the options in force (``.tsv`` means tabs).
 
-    Raises ``SourceFormatError`` naming two files when they are of different formats, or when a file named like
-    one format holds another, or when a file is of a kind that is not read; ``SourceEmptyError`` when nothing tells.
+    Raises ``SourceFormatError`` that names two files of different formats. It is also raised for a file that is named
+    like one format and contains another, for a file of an unsupported kind, and for a single line with commas. Raises
+    ``SourceEmptyError`` if all files are empty and no name has a known ending.
     """
     if uri == STANDARD_INPUT:
         return _detect_input(options)
@@ -76,9 +77,14 @@ def detect_format(uri: str | Sequence[str], options: SourceOptions) -> tuple[str
 
 
 def _settled(verdicts: list[tuple[SourceFile, Verdict]]) -> Iterator[tuple[SourceFile, str]]:
-    """The files that are not empty with their formats; what is no table by itself goes with the others."""
+    """Yield the files whose format is known, with that format; the other files decide doubtful cases.
+
+    ``COLUMN`` and ``HEADER`` become bytes if another file is bytes, otherwise CSV. A file of an unsupported kind
+    becomes bytes if another file is bytes; otherwise its error is raised. ``SourceFormatError`` is also raised if
+    ``HEADER`` is the only verdict.
+    """
     formats = {format_ for _, format_ in verdicts if isinstance(format_, str)}
-    # Beside files that are no table, numbers below a word and lines with commas are no table either.
+    # Beside files that are not a table, numbers below a word and lines with commas are not a table either.
     doubtful = "bytes" if "bytes" in formats else "csv"
     for file, format_ in verdicts:
         if isinstance(format_, SourceFormatError):
@@ -122,7 +128,7 @@ def _detect_input(options: SourceOptions) -> tuple[str, Listing, SourceOptions]:
 
 
 def format_of(file: SourceFile, options: SourceOptions) -> Verdict:
-    """The format of one file; None when it is empty and its name says nothing."""
+    """Return the format of one file; None if it is empty and its name has no known ending."""
     named = _ENDINGS.get(_ending(file))
     if file.size_bytes == 0:
         return named
@@ -133,7 +139,7 @@ def format_of(file: SourceFile, options: SourceOptions) -> Verdict:
     if refused := foreign_refusal(file, begin):
         return refused
     held = format_of_bytes(begin, options, whole=whole)
-    # Few lines of a CSV are arrays of JSON as well; none is an array of objects.
+    # A line of a CSV is rarely a JSON array as well, and never an array of objects.
     if held == JSON_OBJECTS or (held in JSON_ARRAY_KINDS and named is None):
         return json_refusal(file, held)
     if named is None:
@@ -148,7 +154,7 @@ def format_of(file: SourceFile, options: SourceOptions) -> Verdict:
         raise SourceFormatError(
             f"{file.name} is named like {named} but does not begin like it", hint="give its --format"
         )
-    # A delimiter, or that there is no header, was said; the name is a guess.
+    # Options that only CSV has (a delimiter, no header) take precedence over the name.
     if named == "jsonl" and held == "csv" and says_csv(options):
         by_itself = format_of_bytes(begin, SourceOptions(encoding=options.encoding), whole=whole)
         return "jsonl" if by_itself == "jsonl" else "csv"

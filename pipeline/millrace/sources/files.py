@@ -1,6 +1,6 @@
-"""A URI becomes a list of regular files, in byte order of their relative paths, and a file becomes open.
+"""Listing of the regular files that a URI names, in byte order of their relative paths, and opening of a file.
 
-Local files are served by ``local_files``, other filesystems through fsspec.
+Local files are accessed through ``local_files``, other filesystems through fsspec.
 """
 
 from __future__ import annotations
@@ -35,9 +35,10 @@ Found = Iterable[SourceFile | LeftOut]
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What a URI names. ``shape`` says whether names are one base name, or paths below a directory or pattern.
+    """The files that a URI names.
 
-    ``warnings`` name what matches and is left out.
+    With the shape ``file`` there is one, named by its base name. Otherwise names are paths below a directory or below
+    the fixed part of a pattern. ``warnings`` report matching files and folders that are left out.
     """
 
     shape: Shape
@@ -46,13 +47,14 @@ class Listing:
 
 
 def list_files(uri: str, *, keep_all: bool) -> Listing:
-    """All regular files that ``uri`` names: one file, everything below a directory, or what a pattern matches.
+    """Return all regular files that ``uri`` names: one file, all below a directory, or those that match a pattern.
 
-    With ``keep_all`` (bytes) hidden files and empty directories are kept, these as names that end in "/". Without
-    it (tables) every path below the source with a part that begins with "." or "_" is left out, as
-    ``pyarrow.dataset`` does; a warning says so, except for the markers of known writers. Raises
-    ``SourceNotFoundError``, ``SourceUnreadableError``, ``SourceEmptyError``, ``SourceFormatError`` (a folder of a
-    table format) or ``UsageError`` (a scheme that is not served).
+    With ``keep_all`` (bytes) hidden files and empty directories are kept; the names of directories end in "/". Without
+    it (tables) a file is left out if a part of its path below the source begins with "." or "_", as in
+    ``pyarrow.dataset``. A local pattern takes a hidden name if its component begins with the same character. A warning
+    reports the files left out, except the markers of known writers. Raises ``SourceNotFoundError``,
+    ``SourceUnreadableError``, ``SourceEmptyError``, ``SourceFormatError`` (a folder of a table format) or
+    ``UsageError`` (an unsupported scheme).
     """
     if not uri or "\0" in uri:
         raise UsageError(f"{uri!r} is no path")
@@ -81,17 +83,17 @@ def list_files(uri: str, *, keep_all: bool) -> Listing:
 
 
 class _Names:
-    """How many names there are, and the first of them in their order."""
+    """The number of names, and the first of them in sorted order."""
 
     def __init__(self) -> None:
         self.count = 0
         self.first = ""
 
     def add(self, name: str) -> None:
-        """One more; the marker of a known writer is no data, and is not counted."""
+        """Count one more name; the marker of a known writer is not data and is not counted."""
         if not is_marker(name):
             self.count += 1
-            # A name may hold bytes that are no text, which neither a terminal nor JSON takes.
+            # A name may contain bytes that are not UTF-8, which neither a terminal nor JSON accepts.
             name = os.fsencode(name).decode(errors="backslashreplace")
             self.first = min(self.first or name, name)
 
@@ -148,7 +150,10 @@ def _walked(uri: str, base: str, parts: tuple[str, ...], keep_all: bool) -> Foun
 
 
 def stat_file(uri: str) -> tuple[int, int]:
-    """Size in bytes and time of the last change in nanoseconds, of a regular file; ``uri`` is a ``SourceFile``'s."""
+    """Return the size in bytes and the time of the last change in nanoseconds of a regular file.
+
+    ``uri`` is that of a ``SourceFile``.
+    """
     if "://" not in uri:
         return file_facts(Path(uri))
     address = address_of(uri)
@@ -156,7 +161,10 @@ def stat_file(uri: str) -> tuple[int, int]:
 
 
 def open_raw(file: SourceFile) -> IO[bytes]:
-    """The file's bytes, unbuffered and seekable; raises ``SourceChangedError`` when it is not the one planned."""
+    """Open the file's bytes as a seekable stream, unbuffered for a local file.
+
+    Raises ``SourceChangedError`` if the file's size or time is not the planned one.
+    """
     opened: IO[bytes]
     if "://" not in file.uri:
         opened, facts = open_file(Path(file.uri))
@@ -171,14 +179,14 @@ def open_raw(file: SourceFile) -> IO[bytes]:
 
 
 def check_unchanged(file: SourceFile) -> None:
-    """Raises ``SourceChangedError`` when the file is no longer the one that was planned."""
+    """Raise ``SourceChangedError`` if the file's size or time is no longer the planned one."""
     facts = stat_file(file.uri)
     if facts != (file.size_bytes, file.modified_ns):
         raise changed(file, facts)
 
 
 def changed(file: SourceFile, facts: tuple[int, int]) -> SourceChangedError:
-    """The error for a file that is not the one that was planned; ``facts`` are those of now."""
+    """Return the error for a file that changed after planning; ``facts`` are its present size and time."""
     size = f": it had {file.size_bytes:,} bytes and has {facts[0]:,}" if facts[0] != file.size_bytes else ""
     return SourceChangedError(
         f"{file.name} changed after the load was planned{size}",

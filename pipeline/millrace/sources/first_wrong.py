@@ -1,4 +1,4 @@
-"""Which value of an array it is that a reader refuses as a whole."""
+"""Search for the first wrong value of an array that a reader refuses as a whole."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ __all__ = ["first_wrong"]
 
 
 def first_wrong(array: pa.Array, read: Callable[[pa.Array], object]) -> int:
-    """Return the number of the first value for which ``read`` raises ``pa.ArrowInvalid``, found by halving.
+    """Return the number of the first value for which ``read`` raises ``pa.ArrowInvalid``, found by bisection.
 
-    One is known to be there.
+    The array must contain such a value.
     """
     start, stop = 0, len(array)
     while stop - start > 1:

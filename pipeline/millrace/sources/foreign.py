@@ -1,4 +1,4 @@
-"""Kinds of files that are known and not read: the refusal names the kind and a command that converts it."""
+"""Errors for JSON that is not one object on each line; they name the kind and a command that converts it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from millrace.sources.stdin import STANDARD_INPUT
 __all__ = ["json_refusal", "spread_refusal"]
 
 _QUERIES = {JSON_OBJECTS: ".[]", JSON_VALUES: ".[] | {value: .}", JSON_ARRAYS: "{value: .}"}
-"""For jq: what makes one object on each line."""
+"""The jq filters that produce one object on each line."""
 _UNPACK = {
     ".gz": "gzip -dc",
     ".gzip": "gzip -dc <",
@@ -26,7 +26,7 @@ _AS_BYTES = "or store it as it is with --format bytes"
 
 
 def json_refusal(file: SourceFile, array: str, line: int | None = None) -> SourceFormatError:
-    """The error for JSON that ``looks.json_array`` knows, where there should be one object on each line."""
+    """Return the error for JSON of a kind that ``looks.json_array`` recognizes, instead of one object on each line."""
     said = "holds JSON arrays" if array == JSON_ARRAYS else "is a JSON array"
     return SourceFormatError(
         f"{_named(file)} {said} and not one object on each line",
@@ -37,7 +37,7 @@ def json_refusal(file: SourceFile, array: str, line: int | None = None) -> Sourc
 
 
 def spread_refusal(file: SourceFile, line: int) -> SourceFormatError:
-    """The error for an object of JSON that goes on in the next line."""
+    """Return the error for a JSON object that continues on the next line."""
     return SourceFormatError(
         f"{file.name}, line {line}: the object does not end in this line",
         hint=f"write each object on one line ({_lines_command(file, '.')})",
@@ -55,7 +55,7 @@ def _lines_command(file: SourceFile, query: str) -> str:
         return f"... | jq -c '{query}' | millrace load NAME -"
     inside = name_inside(file.name).rpartition("/")[2]
     stem = inside.rpartition(".")[0] or inside
-    # In the file's own folder the shell would empty it before jq reads it.
+    # The output needs another name: in the file's own folder the shell would truncate the file before jq reads it.
     lines = shlex.quote(f"{stem}_lines.jsonl" if inside.endswith(".jsonl") else f"{stem}.jsonl")
     path = shlex.quote(file.uri)
     unpack = next((command for ending, command in _UNPACK.items() if file.name.lower().endswith(ending)), None)

@@ -1,4 +1,4 @@
-"""Kinds of files that hold tables and are not read: known by their first bytes, refused with what converts them."""
+"""Unsupported files with tables: recognized by their first bytes, refused with a command that converts them."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ __all__ = ["foreign_refusal", "zip_refusal"]
 
 @dataclass(frozen=True)
 class _Kind:
-    """``program`` is Python that reads the file of its first argument and writes that of its second, if any.
+    """One kind of file, with the program that converts it.
 
-    ``ending`` is that of the second, empty where the program names its files by the tables within; ``needs`` are
-    packages besides pyarrow.
+    ``program`` is Python code that reads the file of its first argument and writes the file of its second, if any.
+    ``ending`` is the suffix of the second file. It is empty if the program names its files by the tables within.
+    ``needs`` lists the packages that it uses besides pyarrow.
     """
 
     name: str
@@ -36,7 +37,7 @@ def _pandas(name: str, read: str, needs: str = "pandas", caution: str = "") -> _
 
 
 def _sheet(name: str, engine: str) -> _Kind:
-    # As objects: a column of whole numbers that lacks one would become doubles.
+    # ``dtype=object``, because a column of whole numbers with a missing value would become doubles.
     program = "import pandas, sys; pandas.read_excel(sys.argv[1], dtype=object).to_csv(sys.argv[2], index=False)"
     return _Kind(name, program, ".csv", f"pandas {engine}")
 
@@ -102,21 +103,21 @@ _MAGIC = (
         _pandas("SAS data", "pandas.read_sas(sys.argv[1])"),
     ),
 )
-"""Offset, bytes there, kind; all of them are binary, so that a text which begins with such letters is none."""
+"""Offset, bytes there, kind. All these kinds are binary, so a text that begins with such letters is none of them."""
 _COMPOUND = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _OLD_PICKLES = (b"\x80\x02", b"\x80\x03")
 _BINARY = re.compile(rb"[\x00-\x08]")
 
 
 def foreign_refusal(file: SourceFile, begin: bytes) -> SourceFormatError | None:
-    """The error for a file that begins like one of these kinds, or None."""
+    """Return the error for a file that begins like one of these kinds, or None."""
     if not _BINARY.search(begin):
         return None
     name = name_inside(file.name).lower()
     for offset, magic, kind in _MAGIC:
         if begin[offset : offset + len(magic)] == magic:
             return _refusal(file, kind)
-    # Many programs write such containers and two bytes could begin anything: the name tells as well.
+    # Many programs write such containers, and two bytes could begin any file, so the name is checked too.
     if begin.startswith(_COMPOUND) and name.endswith(".xls"):
         return _refusal(file, _XLS)
     if begin.startswith(_OLD_PICKLES) and name.endswith((".pkl", ".pickle", ".p")):
@@ -125,7 +126,7 @@ def foreign_refusal(file: SourceFile, begin: bytes) -> SourceFormatError | None:
 
 
 def zip_refusal(file: SourceFile, members: Iterable[str]) -> SourceFormatError | None:
-    """The error for a zip whose members are those of one of these kinds, or None."""
+    """Return the error for a zip whose members are those of one of these kinds, or None."""
     names = set(members)
     if "[Content_Types].xml" in names and any(name.startswith("xl/") for name in names):
         return _refusal(file, _sheet("an Excel workbook (xlsx)", "openpyxl"))

@@ -1,4 +1,4 @@
-"""The one place that knows every format: from a plan's parts to batches."""
+"""Dispatch of a plan's parts to the reader of its format; this is the only module that imports all the readers."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ __all__ = ["batches_of"]
 
 Part = tuple[int, int, int]
 Read = tuple[pa.RecordBatch, int, int]
-"""A batch, the number of its file, and how many bytes of this part of it were read by then."""
+"""A batch, the number of its file, and the number of bytes of this part of the file that were read so far."""
 
 
 def batches_of(plan: SourcePlan, parts: list[Part], content: ReadContent, *, looking: bool = False) -> Iterator[Read]:
-    """All batches of the given parts (file, start, stop), in order, with the columns in the plan's order.
+    """Yield all batches of the given parts (file, start, stop), in order, with the columns in the plan's order.
 
-    ``content`` knows afterwards what was read. With ``looking`` standard input is kept for the load that follows.
+    ``content`` records the content of the bytes that are read. With ``looking`` standard input is kept for the load
+    that follows.
     """
     if plan.uri == STANDARD_INPUT and not looking:
         standard_input().load()

@@ -1,4 +1,4 @@
-"""What Python code may name as a source: text, path objects, lists of them, and Arrow data."""
+"""Sources given by Python code: text, path objects, lists of them, and Arrow data."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ _ARROW: Final = (
 
 @contextmanager
 def as_source(given: Any) -> Iterator[Source]:
-    """What ``plan_source`` takes, for as long as the load lasts; ``UsageError`` lists what may be given."""
+    """Yield the source in the form that ``plan_source`` takes, valid within the ``with`` block.
+
+    Raises ``UsageError`` that lists the accepted types.
+    """
     if is_arrow(given):
         with copied(given) as copy:
             yield copy
@@ -35,7 +38,10 @@ def as_source(given: Any) -> Iterator[Source]:
 
 
 def as_paths(given: Any) -> str | tuple[str, ...]:
-    """The same for a source that must last longer than one call: only paths."""
+    """Return paths in the form that ``plan_source`` takes, for a source that must outlive one call.
+
+    Raises ``UsageError`` for anything else, also for Arrow data.
+    """
     return _paths(given, f"give {_PATHS}; load() also takes Arrow data" if is_arrow(given) else f"give {_PATHS}")
 
 
@@ -51,7 +57,7 @@ def _paths(given: Any, hint: str) -> str | tuple[str, ...]:
 
 
 def _text(path: str | os.PathLike[Any]) -> str:
-    """The path as text; a path object that is named like standard input is a file."""
+    """Return the path as text; a path object that is named like standard input is a file."""
     text = os.fsdecode(path)
     return f"./{text}" if text == STANDARD_INPUT and not isinstance(path, str) else text
 

@@ -1,4 +1,4 @@
-"""Types that pyarrow reads from no CSV or no JSON: read as another type, then made of it, every value exactly."""
+"""Types that pyarrow cannot read from CSV or JSON: values are read as another type and then converted exactly."""
 
 from __future__ import annotations
 
@@ -16,16 +16,19 @@ __all__ = ["NoTime", "check_times", "csv_type", "is_json_time", "json_type", "ma
 
 
 _DAY = {"s": 86_400, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}
-"""So much of a unit is 24 hours, which is a time of day as well."""
+"""24 hours in each unit; 24:00 is a valid time of day."""
 
 
 class NoTime(pa.ArrowInvalid):  # type: ignore[misc]  # pyarrow has no types
-    """A number that is no value of its type of time; no other way to read it will help."""
+    """An error for a number that is not a value of its time type, however it is read."""
 
 
 @lru_cache(maxsize=1000)
 def csv_type(kind: pa.DataType) -> pa.DataType:
-    """The type that pyarrow reads from a CSV in place of ``kind``; itself where it reads that, or nothing will do."""
+    """Return the type that pyarrow reads from a CSV in place of ``kind``.
+
+    This is ``kind`` itself if pyarrow reads it, or if no other type can replace it.
+    """
     try:
         pc.read_csv(pa.BufferReader(b"a\n\n"), convert_options=pc.ConvertOptions(column_types={"a": kind}))
     except pa.ArrowNotImplementedError:
@@ -44,14 +47,14 @@ def csv_type(kind: pa.DataType) -> pa.DataType:
 
 
 def is_json_time(kind: pa.DataType) -> bool:
-    """Whether pyarrow reads its values from numbers in JSON; exports write them as text."""
+    """Return whether pyarrow reads values of this type from numbers in JSON; exports write them as text."""
     return bool(pa.types.is_time(kind) or pa.types.is_date(kind))
 
 
 def check_times(array: pa.Array) -> None:
-    """Raise ``NoTime`` for a time beyond 24:00, and for a ``date64`` that is no whole day, at any depth.
+    """Raise ``NoTime`` for a time that is negative or beyond 24:00, and for a ``date64`` that is not a whole day.
 
-    pyarrow makes them of any number in JSON.
+    Nested values are checked at any depth. pyarrow accepts any number in JSON for these types.
     """
     for _, leaf in leaves(array, ()):
         if pa.types.is_time(leaf.type):
@@ -67,9 +70,10 @@ def check_times(array: pa.Array) -> None:
 
 
 def json_type(kind: Any, *, times_as_text: bool) -> pa.DataType:
-    """The type that pyarrow reads from JSON lines in place of ``kind``; itself where it reads that.
+    """Return the type that pyarrow reads from JSON lines in place of ``kind``, or ``kind`` itself if pyarrow reads it.
 
-    With ``times_as_text`` a string for each ``is_json_time``. Maps are lists of their entries, as they are exported.
+    With ``times_as_text`` it has a string for each type that ``is_json_time`` accepts. Maps become lists of their
+    entries, as exports write them.
     """
     types = pa.types
     if not holds(kind, _is_no_json):
@@ -101,9 +105,9 @@ def _is_no_json(kind: pa.DataType) -> bool:
 
 
 def made(array: Any, kind: Any) -> pa.Array:
-    """Return the values as ``kind``, whose ``csv_type`` or ``json_type`` they have, as a parser made them.
+    """Return the values of a parser converted to ``kind``; their type is the ``csv_type`` or ``json_type`` of it.
 
-    Raises ``pa.ArrowInvalid`` for a value that ``kind`` does not hold.
+    Raises ``pa.ArrowInvalid`` for a value that ``kind`` cannot represent.
     """
     types = pa.types
     if array.type.equals(kind):
@@ -118,7 +122,7 @@ def made(array: Any, kind: Any) -> pa.Array:
     if types.is_nested(kind):
         return _lists(array, kind)
     if types.is_time(kind) and types.is_string(array.type):
-        # Arrow casts no text to times of day.
+        # Arrow does not cast text to times of day.
         moments = compute.binary_join_element_wise(pa.scalar("1970-01-01"), array, pa.scalar(" "))
         return moments.cast(pa.timestamp(kind.unit)).cast(kind)
     values = array.cast(kind)
@@ -128,7 +132,10 @@ def made(array: Any, kind: Any) -> pa.Array:
 
 
 def _lists(array: Any, kind: Any) -> pa.Array:
-    """Lists, and maps of lists of entries; a list of another size is no value of lists of a fixed one."""
+    """Return lists as another list type, or lists of entries as maps.
+
+    Raises ``pa.ArrowInvalid`` for a list without the size of ``kind``, and for an entry of a map without a key.
+    """
     types, mask = pa.types, _nulls(array)
     if types.is_map(kind):
         entries = array.values

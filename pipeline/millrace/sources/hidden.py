@@ -1,4 +1,4 @@
-"""Which files of a folder are no data of a table: those whose relative path has a hidden part."""
+"""Recognition of the files in a folder that are not data of a table: their relative path has a hidden part."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MARKERS = (
     ".gitignore",
     "__MACOSX",
 )
-"""Names that known writers give to files beside the data: Spark, Hadoop, Databricks, macOS, git."""
+"""Names of files that known writers put beside the data: Spark, Hadoop, Databricks, macOS, git."""
 
 
 def is_hidden(name: str) -> bool:

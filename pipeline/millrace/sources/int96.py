@@ -1,6 +1,6 @@
-"""INT96 of Parquet: a day and its nanoseconds, of which pyarrow makes timestamps of one unit for a whole file.
+"""INT96 timestamps of Parquet: a day and its nanoseconds, which pyarrow converts to one unit for a whole file.
 
-Nanoseconds in 64 bits end in the year 2262; beyond, pyarrow 25 counts on from 1677 and says nothing.
+Nanoseconds in 64 bits end in the year 2262. For later dates pyarrow 25 wraps around to 1677 without an error.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from millrace.sources.parquet_text import leaf_names
 __all__ = ["INT96_UNITS", "exact_units", "int96_columns", "one_unit", "planned_unit"]
 
 INT96_UNITS = ("ns", "us", "ms", "s")
-"""Units of timestamps, the usual one first."""
+"""Units of timestamps, the default one first."""
 _BILLION = 1_000_000_000
 _US_SECONDS_MAX = 2**63 // 1_000_000 - 1
 _VALUES = 262_144
-"""So many moments are looked at together."""
+"""Number of timestamps that are checked together."""
 
 
 def int96_columns(parquet: pq.ParquetFile, wanted: Sequence[str] | None) -> dict[int, str]:
-    """The stored columns that are INT96 by their number, with the column of the schema to which each belongs.
+    """Return the numbers of the stored INT96 columns, each with the name of its column in the schema.
 
-    Those within lists, maps and structs count; ``wanted`` are the columns that are read (None: all).
+    Stored columns within lists, maps and structs are included. ``wanted`` are the columns to be read (None: all).
     """
     names = leaf_names(parquet.schema_arrow)
     found = {at: name for at, name in enumerate(names) if parquet.schema.column(at).physical_type == "INT96"}
@@ -38,9 +38,10 @@ def int96_columns(parquet: pq.ParquetFile, wanted: Sequence[str] | None) -> dict
 def exact_units(
     opened: Callable[[str], AbstractContextManager[pq.ParquetFile]], columns: dict[int, str]
 ) -> dict[str, set[str]]:
-    """For each column the units that hold all of its moments exactly; ``opened(unit)`` is the file read in that unit.
+    """Return for each column the units that represent all of its timestamps exactly.
 
-    Read twice: seconds never wrap around, and what nanoseconds are more than them tells the rest.
+    ``opened(unit)`` opens the file with that unit. Each column is read twice, in nanoseconds and in seconds. Seconds
+    never wrap around, and the difference from them is the fraction of the second.
     """
     units = {name: set(INT96_UNITS) for name in columns.values()}
     with opened("ns") as fine, opened("s") as coarse:
@@ -54,14 +55,14 @@ def exact_units(
 def _values(parquet: pq.ParquetFile, column: int) -> Iterator[pa.Array]:
     for number in range(parquet.metadata.num_row_groups):
         group = parquet.metadata.row_group(number)
-        # A few bytes may stand for many equal moments, and a row for many of them.
+        # A few bytes may encode many equal timestamps, and one row may contain many of them.
         rows = max(1, min(group.num_rows, _VALUES * group.num_rows // max(1, group.column(column).num_values)))
         batches = parquet.reader.iter_batches(rows, row_groups=[number], column_indices=[column], use_threads=False)
         yield from (batch.column(0) for batch in batches)
 
 
 def _moments(array: pa.Array) -> Iterator[pa.Array]:
-    """The timestamps in a column, without nulls."""
+    """Yield the timestamps in a column, without nulls."""
     types = pa.types
     if types.is_timestamp(array.type):
         yield array.drop_null()
@@ -78,7 +79,7 @@ def _units_of(nanos: pa.Array, seconds: pa.Array) -> set[str]:
     import numpy as np
 
     ns, s = (np.asarray(array.cast(pa.int64())) for array in (nanos, seconds))
-    # Wrapped around or not, both differ by the nanoseconds of the second.
+    # The difference is the nanoseconds within the second, even after a wrap-around.
     rest = ns - s * _BILLION
     found = {"ns"} if bool(np.all(ns // _BILLION == s)) else set()
     if not np.any(rest % 1_000) and bool(np.all(np.abs(s) < _US_SECONDS_MAX)):
@@ -89,9 +90,9 @@ def _units_of(nanos: pa.Array, seconds: pa.Array) -> set[str]:
 
 
 def one_unit(found: list[tuple[str, dict[str, set[str]]]]) -> str:
-    """The first unit that holds all moments of all files (name, units of its columns).
+    """Return the first unit that represents all timestamps of all files (name, units of its columns).
 
-    Raises ``SourceTypeError`` with the file and the column after which none is left.
+    Raises ``SourceTypeError`` with the file and the column after which no unit is left.
     """
     left = set(INT96_UNITS)
     for name, columns in found:
@@ -109,7 +110,10 @@ def one_unit(found: list[tuple[str, dict[str, set[str]]]]) -> str:
 
 
 def planned_unit(schema: pq.ParquetSchema, leaves: Sequence[Any]) -> str:
-    """The unit in which a file's INT96 was planned; ``leaves`` are the planned types in the order of its columns."""
+    """Return the unit in which a file's INT96 was planned.
+
+    ``leaves`` are the planned types in the order of the file's stored columns.
+    """
     for at, leaf in zip(range(len(schema)), leaves, strict=False):
         if schema.column(at).physical_type == "INT96" and leaf is not None and pa.types.is_timestamp(leaf):
             return str(leaf.unit)

@@ -1,7 +1,7 @@
-"""Arrow IPC message by message: how large each one is, known before anything is allocated for it.
+"""Sizes of Arrow IPC messages, known before memory is allocated for them.
 
-pyarrow reads a whole record batch before it says how large it is, so the few fields that tell are read here from
-the messages' own headers (flatbuffers, ``Message.fbs`` of the Arrow format).
+pyarrow reads a whole record batch before it reports the size. This module therefore reads the few fields that
+determine it from the messages' own headers (flatbuffers, ``Message.fbs`` of the Arrow format).
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ SCHEMA, DICTIONARY, RECORD_BATCH = 1, 2, 3
 FILE_MAGIC = b"ARROW1\0\0"
 _LARGEST_HEADER = 64_000_000
 _LONGEST_ARRAY = 2**31 - 1
-"""The most rows, or values in lists, that the Arrow format asks of a reader; nulls take no bytes that would say it."""
+"""The most rows, or values in lists, that the Arrow format asks of a reader.
+
+The size in bytes does not bound them, because an array of the type null takes no bytes.
+"""
 _CONTINUATION = b"\xff\xff\xff\xff"
 
 
@@ -26,9 +29,9 @@ _CONTINUATION = b"\xff\xff\xff\xff"
 class Message:
     """One message without its body.
 
-    ``header`` are its first bytes, prefix and padding too; ``rows`` are those of a record batch, ``longest`` the
-    length of its longest array; ``buffers`` are the (offset, length) pairs of a compressed body, none when the body
-    is not compressed.
+    ``header`` contains its first bytes, including prefix and padding. ``rows`` is the number of rows of a record
+    batch, and ``longest`` the length of its longest array. ``buffers`` contains an (offset, length) pair for each
+    buffer of a compressed body; it is empty for an uncompressed one.
     """
 
     offset: int
@@ -41,14 +44,15 @@ class Message:
 
     @property
     def stop(self) -> int:
-        """Offset after the message, body included."""
+        """Return the offset after the message, including its body."""
         return self.offset + len(self.header) + self.body_bytes
 
 
 def next_message(read: Callable[[int], bytes], name: str, offset: int) -> Message | None:
-    """The message that begins here, None at the end mark or the end; the body is left to be read or skipped.
+    """Return the message that begins here, or None at the end mark or the end; its body is not read.
 
-    ``read(n)`` gives exactly ``n`` bytes unless the source ends. Raises ``SourceCorruptError``.
+    ``read(n)`` must return exactly ``n`` bytes unless the source ends. Raises ``SourceCorruptError`` for a damaged or
+    incomplete header.
     """
     prefix = read(4)
     if not prefix:
@@ -73,9 +77,10 @@ def next_message(read: Callable[[int], bytes], name: str, offset: int) -> Messag
 
 
 def check_size(message: Message, peek: Callable[[int, int], bytes], limit: int, name: str, what: str) -> None:
-    """Refuses a message above the limit, as it is stored or as it will be when it is decompressed.
+    """Raise ``SourceTooLargeError`` for a message above the limit, as it is stored or after decompression.
 
-    ``peek(offset, size)`` gives bytes of the body. Raises ``SourceTooLargeError``.
+    ``peek(offset, size)`` returns bytes of the body. Raises ``SourceCorruptError`` for a buffer outside of the body or
+    of negative size.
     """
     if message.longest > _LONGEST_ARRAY:
         raise SourceTooLargeError(
@@ -91,7 +96,7 @@ def check_size(message: Message, peek: Callable[[int, int], bytes], limit: int, 
                 raise damaged(name, "a buffer that lies outside of its message")
             prefix = peek(offset, 8) if length >= 8 else b""
             raw = struct.unpack("<q", prefix)[0] if len(prefix) == 8 else 0
-            # Minus one says that this buffer was not worth compressing.
+            # -1 marks a buffer that is stored uncompressed.
             size += length - 8 if raw == -1 else raw
             if raw < -1:
                 raise damaged(name, "a compressed buffer of negative size")
@@ -105,7 +110,7 @@ def check_size(message: Message, peek: Callable[[int, int], bytes], limit: int, 
 
 
 def damaged(name: str, what: str) -> SourceCorruptError:
-    """The error for bytes that are no intact Arrow data."""
+    """Return the error for damaged Arrow data."""
     return SourceCorruptError(f"{name} is damaged Arrow data: {what}", hint="write or copy it again", file=name)
 
 
@@ -159,7 +164,7 @@ class _Table:
         return _Table(self._data, at + struct.unpack_from("<I", self._data, at)[0])
 
     def pairs(self, number: int) -> tuple[tuple[int, int], ...]:
-        """A vector of structs of two int64."""
+        """Return a vector of structs of two int64."""
         at = self._field(number)
         if not at:
             return ()
