@@ -172,7 +172,8 @@ def given_types(options: SourceOptions, names: tuple[str, ...] | None) -> dict[s
 def written_columns(options: SourceOptions) -> frozenset[str]:
     """Return the nullable columns of an Arrow or Parquet schema file, such as ``read`` writes for a version.
 
-    Returns an empty set for JSON and ``--column-type``, which give types and nothing about nulls.
+    In these columns a CSV distinguishes null from empty text, and null from NaN in floats. Returns an empty set for
+    JSON and ``--column-type``, which give types and nothing about nulls.
     """
     if not options.schema_file or Path(local_path(options.schema_file)).read_bytes()[:1000].lstrip()[:1] == b"{":
         return frozenset()
