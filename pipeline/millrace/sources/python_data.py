@@ -84,7 +84,7 @@ def copied(data: Any) -> Iterator[ArrowCopy]:
 
 
 def _reader(data: Any, name: str) -> pa.RecordBatchReader:
-    if isinstance(data, pa.RecordBatchReader):
+    if isinstance(data, pa.RecordBatchReader):  # not exported again: errors of its Python code propagate unchanged
         return data
     try:
         if _is_pandas(data):

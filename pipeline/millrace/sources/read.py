@@ -30,9 +30,9 @@ class SplitReader:
 
     Every batch has the columns of ``plan.schema``, in its order. Its types are those it was parsed with; columns of
     nulls and of integers may be widened during the read. ``schema`` is the widest so far. ``bytes_read`` counts bytes
-    of the source, never falls, and is at least ``split.bytes`` at the end. ``content`` is the checksum of all bytes
-    read, None before the end. ``warnings`` has those that are found only by reading. Raises the matching
-    ``SourceError``.
+    of the source, never falls, and is ``split.bytes`` at the end (for standard input, the bytes read). ``content`` is
+    the checksum of all bytes read; it is None before the end and for a preview (``looking``). ``warnings`` has those
+    that are found only by reading. Raises the matching ``SourceError``.
     """
 
     def __init__(self, plan: SourcePlan, split: Split, *, looking: bool = False) -> None:
