@@ -127,8 +127,8 @@ def walk(base: str, parts: Sequence[str], *, keep_all: bool) -> Iterator[SourceF
     ``parts`` are the components of a pattern (``EVERYTHING``: the whole folder). With ``keep_all`` hidden files are
     taken, and empty folders as names that end in "/". A component that is written with its leading "." or "_" takes
     hidden names. Links are followed within ``base``. Raises ``SourceUnreadableError`` for a link that leads out of
-    ``base`` or back to a folder above, for a folder without read permission, and for a path that is not a regular
-    file.
+    ``base`` or back to a folder above it. The same error is raised for a folder without read permission and for a
+    path that is not a regular file.
     """
     root, real_root = base.rstrip("/"), Path(base).resolve()
     pattern, linked = Walk(parts), 0

@@ -42,8 +42,8 @@ class SourceOptions:
     ``columns``: only these columns, in this order. ``rename``: pairs of old and new name. Both apply to every table
     format. ``columns`` and ``column_types`` use the source's own column names.
     ``delimiter``, ``encoding``: None where not given; a plan has the effective ones (``,``, or a tab for ``.tsv``;
-    ``utf-8``). ``delimiter`` may be ``auto``. If one of both is given, or there is no header, text whose format
-    neither its name nor ``format`` determines is read as a CSV.
+    ``utf-8``). ``delimiter`` may be ``auto``. Text whose format is determined neither by its name nor by ``format`` is
+    read as a CSV if one of these two is given or ``header`` is False.
     ``infer_bytes``: the number of bytes of a CSV or JSON lines source that are parsed to infer its types.
     ``max_unit_bytes``: the largest record, line, row group or record batch that is read at once, in bytes.
     ``split_bytes``, ``max_splits``: the size in bytes and the number of parts that can be read alone.

@@ -1,7 +1,7 @@
 """Detection of numbers in text that a double would change, before their column is loaded as doubles.
 
 A double represents every whole number up to 2^53 and some larger ones, so two different ids may become one double. A
-number written with a fraction or an exponent is rounded to the nearest double, as every reader does, but a number that
+number written with a fraction or an exponent is rounded to the nearest double, as every reader does. A number that
 would be rounded to infinity is an error.
 """
 
