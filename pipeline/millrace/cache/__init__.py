@@ -1,4 +1,7 @@
-"""Redis: what training needs now, as it is stored in Cassandra. Importing this package imports no client."""
+"""Redis cache of chunks for training, with the same bytes as in Cassandra.
+
+Importing this package does not import the Redis client.
+"""
 
 from __future__ import annotations
 

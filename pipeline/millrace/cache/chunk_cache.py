@@ -1,4 +1,4 @@
-"""Chunks in Redis: whole versions, put there on purpose, never believed without their checksums."""
+"""Chunk cache in Redis: whole versions are added explicitly, and readers verify the checksums of cached chunks."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _KEYS_AT_ONCE = 500
 
 
 class ChunkCache:
-    """The chunks of one keyspace in Redis; a value is a chunk's stored tiles one after another, in tile order.
+    """The cached chunks of one keyspace; a value is the concatenation of a chunk's stored tiles, in tile order.
 
-    Nothing here raises because of Redis, except ``ping`` and ``entries``, which a person asks: a cache that is down,
-    slow or full means misses, and after a failure it is left alone for ``retry_after_s``. Values are not verified
-    here: the caller has the manifest's checksums. Connections are made when needed, one for each thread at work, and
-    again after a fork. Logs to ``millrace.cache``, once for each outage.
+    No method raises an error of Redis, except ``ping`` and ``entries``, which serve interactive commands. When the
+    cache is unreachable, slow or full, reads miss. After a failure Redis is not called for ``retry_after_s``. Values
+    are not verified here, because the caller has the manifest's checksums. Connections are opened when needed, one
+    for each active thread, and again after a fork. Logs to ``millrace.cache``, once for each outage.
     """
 
     def __init__(self, settings: RedisSettings, *, cluster: str, keyspace: str) -> None:
@@ -46,7 +46,7 @@ class ChunkCache:
 
     @classmethod
     def connect(cls, settings: RedisSettings, *, cluster: str, keyspace: str) -> ChunkCache:
-        """A cache that is ready whether or not Redis is there; ``InvalidSettingError`` for a URL that is none."""
+        """Return a cache, whether or not Redis is reachable; raises ``InvalidSettingError`` for an invalid URL."""
         return cls(settings, cluster=cluster, keyspace=keyspace)
 
     def _client(self) -> Redis:
@@ -59,8 +59,8 @@ class ChunkCache:
             return otherwise
         try:
             return question(self._client())
-        except Exception as error:  # noqa: BLE001  # whatever is wrong with the cache, the read goes on without it
-            if self._closed.is_set():  # its connection was taken apart while the client was at work on it
+        except Exception as error:  # noqa: BLE001  # any failure of the cache: the read continues without it
+            if self._closed.is_set():  # ``close`` disconnected the connection while the client was using it
                 return otherwise
             if is_out_of_memory(error):
                 self._say_full()
@@ -69,7 +69,7 @@ class ChunkCache:
             return otherwise
         finally:
             if self._closed.is_set():
-                # Closed while this thread was asking: whoever lost its connection then has made a new one.
+                # Closed during this call: a client that lost its connection may have opened a new one.
                 self._pool.disconnect()
 
     def _say_full(self) -> None:
@@ -80,9 +80,9 @@ class ChunkCache:
     # --- chunks
 
     def get(self, place: Place, sizes: Sequence[int], tiles: Sequence[int] | None) -> list[memoryview] | None:
-        """The stored tiles asked for (ascending indices; None: all), or None when they are not there as a whole.
+        """Return the stored tiles (ascending indices; None: all), or None when not all of their bytes are cached.
 
-        ``sizes`` are the stored bytes of all tiles of the chunk, from its manifest.
+        ``sizes`` are the stored bytes of each tile of the chunk, from its manifest.
         """
         key = self._keys.chunk(place)
         wanted = range(len(sizes)) if tiles is None else tiles
@@ -98,12 +98,12 @@ class ChunkCache:
         return self._ask(ask, None)
 
     def put(self, place: Place, tiles: Sequence[Any]) -> bool:
-        """Keeps a whole chunk (its stored tiles, in order); False when Redis is down or full."""
+        """Store a whole chunk (its stored tiles, in order); return False when Redis is unreachable or full."""
         key, value = self._keys.chunk(place), b"".join(tiles)
         return self._ask(lambda redis: bool(redis.set(key, value)), False)
 
     def has(self, places: Iterable[Place]) -> list[bool]:
-        """For each place, whether its chunk is there; all False when Redis is down."""
+        """Return for each chunk whether it is cached; all False when Redis is unreachable."""
         found: list[bool] = []
         for keys in self._in_groups(places):
             there = self._ask(lambda redis, keys=keys: _pipelined(redis, "exists", keys), [0] * len(keys))  # type: ignore[misc]  # a lambda's default has no annotation
@@ -111,14 +111,14 @@ class ChunkCache:
         return found
 
     def delete(self, places: Iterable[Place]) -> int:
-        """Takes chunks out; returns how many were there."""
+        """Delete chunks; return how many of them were cached."""
         gone = 0
         for keys in self._in_groups(places):
             gone += self._ask(lambda redis, keys=keys: int(redis.unlink(*keys)), 0)  # type: ignore[misc]  # as above
         return gone
 
     def delete_dataset(self, dataset: str) -> int:
-        """Takes out every chunk and entry of a dataset, of all its versions; returns the number of chunks."""
+        """Delete every chunk and entry of a dataset, of all its versions; return the number of chunks."""
         return self._ask(lambda redis: self._delete_dataset(redis, dataset), 0)
 
     def _delete_dataset(self, redis: Redis, dataset: str) -> int:
@@ -141,10 +141,10 @@ class ChunkCache:
     def admit(
         self, dataset: str, version: str, total_bytes: int, *, chunk_bytes: Sequence[int] | None = None
     ) -> Admission:
-        """Whether the whole version fits beside what is there; if so it is written down as being filled.
+        """Decide whether the whole version fits into the free memory; if so, record it as being filled.
 
-        ``total_bytes`` are its stored bytes, ``chunk_bytes`` those of each chunk (then the answer is exact). Asking
-        again for a version that was admitted answers yes as long as it fits.
+        ``total_bytes`` are its stored bytes, ``chunk_bytes`` those of each chunk (then the decision is exact). A
+        version that was admitted before is admitted again if the rest of it fits.
         """
         refused = Admission(False, f"the cache at {self._address} does not answer")
         entry = CacheEntry(dataset, version, 0, total_bytes, datetime.now(UTC))
@@ -175,28 +175,28 @@ class ChunkCache:
         return Admission(True, "", needed, room)
 
     def _held_bytes(self, redis: Redis, dataset: str, *, rounds: bool) -> int:
-        """What the chunks of a dataset that are there cost: a filling that goes on needs only the rest."""
+        """Return the memory in bytes of a dataset's cached chunks: a continued fill needs only the rest."""
         keys = list(redis.scan_iter(match=self._keys.all_chunks(dataset), count=1000))
         return sum(value_cost_bytes(size, rounds=rounds) for size in _pipelined(redis, "strlen", keys))
 
     def warmed(self, dataset: str, version: str, *, chunks: int, stored_bytes: int) -> None:
-        """Writes down that the whole version is there."""
+        """Record that the whole version is cached."""
         now = datetime.now(UTC)
         entry = CacheEntry(dataset, version, chunks, stored_bytes, now, now)
         self._ask(lambda redis: redis.hset(self._keys.entries, entry.name, pack_entry(entry)), None)
 
     def forget(self, dataset: str, version: str) -> None:
-        """Strikes a version out of the entries; its chunks stay until they are deleted."""
+        """Remove a version from the entries; its chunks stay until they are deleted."""
         name = f"{dataset}@{version}"
         self._ask(lambda redis: redis.hdel(self._keys.entries, name), None)
 
     def admitted(self, dataset: str, version: str) -> bool:
-        """Whether the version was admitted as a whole: then, and only then, a read that misses a chunk puts it back."""
+        """Return whether the version is admitted as a whole: only then a read that misses a chunk caches it again."""
         name = f"{dataset}@{version}"
         return bool(self._ask(lambda redis: redis.hexists(self._keys.entries, name), False))
 
     def entries(self) -> list[CacheEntry]:
-        """The versions admitted, by name; ``CacheError`` when Redis does not answer."""
+        """Return the admitted versions, sorted by name; raises ``CacheError`` when Redis does not respond."""
         return sorted(self._tell(self._read_entries), key=lambda entry: entry.name)
 
     def _read_entries(self, redis: Redis) -> list[CacheEntry]:
@@ -206,11 +206,14 @@ class ChunkCache:
     # --- Redis itself
 
     def answers(self) -> bool:
-        """Whether Redis is there; the log says once when it is not."""
+        """Return whether Redis responds; each outage is logged once."""
         return self._ask(lambda redis: bool(redis.ping()), False)
 
     def ping(self) -> dict[str, Any]:
-        """Version, ``used_memory``, ``maxmemory`` (bytes, 0: none) and eviction policy; ``CacheError`` when down."""
+        """Return address, version, ``used_memory``, ``maxmemory`` (bytes, 0: none) and eviction policy of Redis.
+
+        Raises ``CacheError`` when Redis does not respond.
+        """
         return self._tell(self._describe)
 
     def _describe(self, redis: Redis) -> dict[str, Any]:
@@ -226,7 +229,7 @@ class ChunkCache:
     def _tell(self, question: Callable[[Redis], _T]) -> _T:
         try:
             return question(self._client())
-        except Exception as error:  # noqa: BLE001  # a client or a server that is not understood is no answer either
+        except Exception as error:  # noqa: BLE001  # also an incompatible client or server
             said = " ".join(str(error).split()) or type(error).__name__
             raise CacheError(
                 f"the cache at {self._address} does not answer ({said})",
@@ -235,7 +238,7 @@ class ChunkCache:
             ) from None
 
     def close(self) -> None:
-        """Closes the connections; afterwards everything is a miss."""
+        """Close the connections; afterwards every read misses."""
         self._closed.set()
         self._pool.disconnect()
 
@@ -262,7 +265,7 @@ def _pipelined(redis: Redis, command: str, keys: Sequence[str]) -> list[Any]:
 
 
 def _cut(parts: Sequence[Any], sizes: Sequence[int]) -> list[memoryview]:
-    """Tiles out of parts: each part holds whole tiles, one after another."""
+    """Split parts into tiles: each part is a concatenation of whole tiles."""
     tiles: list[memoryview] = []
     waiting = iter(parts)
     rest = memoryview(b"")

@@ -1,4 +1,4 @@
-"""A dead Redis costs a read its time once, not at every chunk."""
+"""Circuit breaker for Redis: an unreachable Redis delays a read once, not at every chunk."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _log = logging.getLogger("millrace.cache")
 
 
 class Circuit:
-    """Open after a failure: for ``retry_after_s`` nobody asks Redis; then one caller probes, and the others go on.
+    """A circuit breaker, open after a failure: no caller uses Redis for ``retry_after_s``.
 
-    Says once for each outage what is missing, and once that it is back. Works from any thread; a forked child
-    starts closed.
+    Then one caller probes Redis, while the others continue without it. Each outage is logged once, with its error, and
+    so is its end. May be used from any thread; in a forked child the circuit starts closed.
     """
 
     def __init__(self, name: str, retry_after_s: float, probe: Callable[[], None]) -> None:
@@ -29,11 +29,11 @@ class Circuit:
     def _reset(self) -> None:
         self._pid = os.getpid()
         self._open_until: float | None = None
-        # A lock that another thread held when the process forked would stay locked in the child for ever.
+        # A lock that another thread held at the fork would stay locked in the child forever.
         self._probing = threading.Lock()
 
     def allows(self) -> bool:
-        """True when Redis may be asked now."""
+        """Return whether Redis may be called now; probes it first when the circuit's time is over."""
         if self._pid != os.getpid():
             self._reset()
         if self._open_until is None:
@@ -48,7 +48,7 @@ class Circuit:
     def _try_again(self) -> bool:
         try:
             self._probe()
-        except Exception as error:  # noqa: BLE001  # whatever is wrong with the cache, the read goes on without it
+        except Exception as error:  # noqa: BLE001  # any failure of the cache: the read continues without it
             self.failed(error)
             return False
         self._open_until = None
@@ -56,7 +56,7 @@ class Circuit:
         return True
 
     def failed(self, error: Exception) -> None:
-        """Opens the circuit."""
+        """Open the circuit for ``retry_after_s``; the first failure of an outage is logged."""
         known = self._open_until is not None
         self._open_until = time.monotonic() + self._retry_after_s
         if not known:

@@ -1,4 +1,4 @@
-"""Which versions were admitted to the cache, written down in Redis itself."""
+"""Entries of the versions admitted to the cache, which are stored in Redis itself."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _FILLING_FOR = timedelta(minutes=10)
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """Whether a whole version may be put into the cache; ``reason`` says why not. Sizes in bytes of Redis' memory."""
+    """The decision whether a whole version may be cached; ``reason`` explains a refusal. Sizes in bytes of memory."""
 
     admitted: bool
     reason: str = ""
@@ -24,7 +24,7 @@ class Admission:
 
 @dataclass(frozen=True, slots=True)
 class CacheEntry:
-    """A version in the cache: its chunks and stored bytes; ``warmed_at`` is None while it is being filled."""
+    """A version in the cache: number of chunks and stored bytes; ``warmed_at`` is None while it is being filled."""
 
     dataset: str
     version: str
@@ -35,15 +35,15 @@ class CacheEntry:
 
     @property
     def name(self) -> str:
-        """``flights@12-3fa9c1``; the field of the hash."""
+        """Return the field of the entries' hash, as in ``flights@12-3fa9c1``."""
         return f"{self.dataset}@{self.version}"
 
     def is_filling(self, now: datetime) -> bool:
-        """Admitted a short time ago and not complete: its bytes are spoken for."""
+        """Return whether it was admitted less than 10 minutes ago and is not complete: its bytes stay reserved."""
         return self.warmed_at is None and now - self.admitted_at < _FILLING_FOR
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON."""
+        """Return the entry as JSON values."""
         return {
             "dataset": self.dataset,
             "version": self.version,
@@ -55,12 +55,12 @@ class CacheEntry:
 
 
 def pack_entry(entry: CacheEntry) -> bytes:
-    """The entry as Redis keeps it."""
+    """Return the entry as the bytes stored in Redis."""
     return json.dumps(entry.to_json()).encode()
 
 
 def unpack_entry(stored: bytes) -> CacheEntry | None:
-    """The inverse of ``pack_entry``; None for what another version of the program wrote."""
+    """Return the entry from the bytes of ``pack_entry``; None for the format of an incompatible program version."""
     try:
         value = json.loads(stored)
         warmed = value["warmed_at"]

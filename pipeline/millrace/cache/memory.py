@@ -1,4 +1,4 @@
-"""What a value costs in Redis, and how much room there is."""
+"""Estimates of the memory that values use in Redis, and Redis' memory limit."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 __all__ = ["BUFFERS_BYTES", "limit_bytes", "rounds_up", "value_cost_bytes", "version_cost_bytes"]
 
 BUFFERS_BYTES = 20_000_000
-"""Kept free: Redis counts what is on its way in and out (5 MB for each busy connection) as used memory."""
+"""Bytes kept free: Redis counts connection buffers (5 MB for each busy connection) as used memory."""
 
 _ENTRY_BYTES = 256  # key, dictionary entry and object header
 _TYPICAL_CHUNK_BYTES = 4_500_000
@@ -16,15 +16,15 @@ _SHARE_WITHOUT_LIMIT = 0.5
 
 
 def rounds_up(info: Mapping[str, Any]) -> bool:
-    """True when this Redis allocates with jemalloc, which rounds large values up by as much as a quarter."""
+    """Return whether this Redis uses jemalloc, which rounds large values up by as much as a quarter."""
     return str(info.get("mem_allocator", "jemalloc")).startswith("jemalloc")
 
 
 def value_cost_bytes(value_bytes: int, *, rounds: bool = True) -> int:
-    """Memory that a value of this size takes.
+    """Return the memory in bytes that a value of this size uses.
 
-    jemalloc has four size classes for each doubling: 4,900,000 bytes take 5 MiB (5,242,928 by MEMORY USAGE). The C
-    library rounds large values up to pages.
+    jemalloc has four size classes for each doubling: 4,900,000 bytes use 5 MiB (5,242,928 by MEMORY USAGE). The C
+    library rounds large values up to pages (``rounds`` False).
     """
     size = value_bytes + 16
     step = max(16, 1 << max(0, (size - 1).bit_length() - 3)) if rounds else 4096
@@ -32,7 +32,7 @@ def value_cost_bytes(value_bytes: int, *, rounds: bool = True) -> int:
 
 
 def version_cost_bytes(total_bytes: int, chunk_bytes: Sequence[int] | None = None, *, rounds: bool = True) -> int:
-    """Memory for a version: exact where the sizes of its chunks are known, else as if they were 90 % full."""
+    """Return the memory in bytes for a version: exact if the sizes of its chunks are known, else for 90 % full ones."""
     if chunk_bytes is not None:
         return sum(value_cost_bytes(size, rounds=rounds) for size in chunk_bytes)
     chunks, rest = divmod(total_bytes, _TYPICAL_CHUNK_BYTES)
@@ -41,6 +41,6 @@ def version_cost_bytes(total_bytes: int, chunk_bytes: Sequence[int] | None = Non
 
 
 def limit_bytes(info: Mapping[str, Any]) -> int:
-    """How much Redis may hold: its ``maxmemory``, or half of the machine's memory where it has no limit."""
+    """Return Redis' memory limit in bytes: its ``maxmemory``, or half of the machine's memory where it has none."""
     limit = int(info.get("maxmemory", 0))
     return limit or int(int(info.get("total_system_memory", 0)) * _SHARE_WITHOUT_LIMIT)

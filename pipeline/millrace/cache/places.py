@@ -1,4 +1,4 @@
-"""Where a chunk lies in Redis, and what of its value a reader needs."""
+"""Keys of chunks in Redis, and the byte ranges of a value that a reader needs."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ __all__ = ["Keys", "Place", "byte_ranges"]
 
 
 class Place(Protocol):
-    """A chunk's place in the store; a ``ChunkRef`` of a manifest is one."""
+    """The key of a chunk in the store; a ``ChunkRef`` of a manifest is one."""
 
     @property
     def dataset(self) -> str:
-        """The dataset's name."""
+        """Return the dataset's name."""
         ...
 
     @property
     def writer(self) -> UUID:
-        """The attempt that wrote the chunk."""
+        """Return the id of the load attempt that wrote the chunk."""
         ...
 
     @property
     def bucket(self) -> int:
-        """Its bucket."""
+        """Return the chunk's bucket."""
         ...
 
     @property
     def chunk(self) -> int:
-        """Its number."""
+        """Return the chunk's number."""
         ...
 
 
 class Keys:
-    """The names of one keyspace of one cluster.
+    """The Redis keys of one keyspace of one cluster.
 
-    A place is used once and for ever, so a dataset made again under an old name never finds stale chunks, and an
-    appended version finds those of its parent.
+    A ``Place`` is never reused. So a dataset created again under an old name never reads stale chunks, and an
+    appended version finds the chunks of its parent.
     """
 
     def __init__(self, cluster: str, keyspace: str) -> None:
@@ -45,15 +45,15 @@ class Keys:
 
     @property
     def entries(self) -> str:
-        """The hash of what was admitted."""
+        """Return the key of the hash of admitted versions."""
         return f"{self._prefix}:entries"
 
     def chunk(self, place: Place) -> str:
-        """The key of one chunk."""
+        """Return the key of one chunk."""
         return f"{self._prefix}:chunk:{place.dataset}:{place.writer.hex}:{place.bucket}:{place.chunk}"
 
     def all_chunks(self, dataset: str) -> str:
-        """The pattern of all chunks of a dataset; dataset names hold no character that a pattern would interpret."""
+        """Return the pattern of all chunk keys of a dataset; a dataset name has no special character of patterns."""
         return f"{_literal(self._prefix)}:chunk:{dataset}:*"
 
 
@@ -62,7 +62,7 @@ def _literal(text: str) -> str:
 
 
 def byte_ranges(sizes: Sequence[int], tiles: Sequence[int]) -> list[tuple[int, int]]:
-    """``(start, end)`` of the bytes that hold these tiles, end exclusive, neighbours joined; ``tiles`` ascend."""
+    """Return ``(start, end)`` of the bytes of these ascending tiles; ends are exclusive, adjacent ranges are joined."""
     ranges: list[tuple[int, int]] = []
     starts = [0]
     for size in sizes:

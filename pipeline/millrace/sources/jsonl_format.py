@@ -1,8 +1,8 @@
-"""JSON lines: how one block of lines becomes a record batch, and which types two blocks have in common.
+"""JSON lines: parse one block of lines into a record batch, and find the common type of two blocks.
 
-One line is one object. Numbers, also ``NaN`` and ``Infinity``, are read as pyarrow reads them; strings that look like
-``2026-11-22 10:00:00`` in every row are timestamps, in UTC where all of them name a zone, and dates without a time are
-dates, as in a CSV.
+One line is one object. Numbers, including ``NaN`` and ``Infinity``, are read as pyarrow reads them. A column whose
+strings all look like ``2026-11-22 10:00:00`` is a timestamp, in UTC where all of them name a zone. A column of dates
+without a time is a date column, as in a CSV.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 MAX_DEPTH = 60
-"""Arrow's own IPC reader stops at 64 levels; and pyarrow's JSON parser crashes somewhere below 20,000."""
+"""Arrow's IPC reader stops at 64 levels. pyarrow's JSON parser crashes somewhere below 20,000."""
 
 _DECODER = json.JSONDecoder()
 _LONG_LINE = 2000
@@ -43,13 +43,14 @@ _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
 class NotALine(ValueError):
-    """A block that is not one object a line; ``args[0]`` says what is wrong, ``args[1]`` is the offset, where known."""
+    """A block that is not one object a line; ``args[0]`` is the reason, ``args[1]`` the byte offset where known."""
 
 
 def parse_lines(data: bytes, types: dict[str, pa.DataType], *, unexpected: str) -> pa.RecordBatch:
-    """One batch with the columns ``types`` first, in their order; ``unexpected`` is "infer", "error" or "ignore".
+    """Parse lines into one record batch that has the columns ``types`` first, in their order.
 
-    Raises ``pa.ArrowInvalid`` or ``NotALine``.
+    ``unexpected`` is pyarrow's behaviour for other columns: "infer", "error" or "ignore". Raises ``pa.ArrowInvalid``
+    or ``NotALine``, and ``UnicodeDecodeError`` for text that is not UTF-8.
     """
     check_depth(data)
     if not data.isascii():
@@ -58,12 +59,12 @@ def parse_lines(data: bytes, types: dict[str, pa.DataType], *, unexpected: str) 
     lines = len(record_starts(data, None))
     if table.num_rows != lines:
         _refuse_lines(data, table.num_rows)
-    # Types that are still inferred are all that such a batch is looked at for.
+    # Of a batch parsed with "infer" only the types are used.
     return _one_batch(table, whole=unexpected != "infer")
 
 
 def _read(data: bytes, types: dict[str, pa.DataType], unexpected: str) -> pa.Table:
-    """The rows with their types, of which pyarrow reads some in another form."""
+    """Return the rows with their types; types that pyarrow does not parse are read as another type and converted."""
     read = {name: json_type(kind, times_as_text=False) for name, kind in types.items()}
     try:
         table = _plain(data, read, unexpected)
@@ -96,7 +97,7 @@ def _plain(data: bytes, types: dict[str, pa.DataType], unexpected: str) -> pa.Ta
 def parse_times(
     data: bytes, types: dict[str, pa.DataType], *, unexpected: str, native: frozenset[str] = frozenset()
 ) -> pa.RecordBatch:
-    """The same with dates and times read as a CSV's are, but for the columns ``native``."""
+    """Parse lines as ``parse_lines`` does, with dates and times read as in a CSV, except in the columns ``native``."""
     times = {name: kind for name, kind in types.items() if name not in native and holds_times(kind)}
     if not times:
         return parse_lines(data, types, unexpected=unexpected)
@@ -112,7 +113,7 @@ def parse_times(
 def _one_batch(table: pa.Table, *, whole: bool) -> pa.RecordBatch:
     batches = table.to_batches()
     if len(batches) == 1:
-        # While it infers, pyarrow gives other lists too few nulls, too, which nothing here could mend.
+        # While it infers types, pyarrow also gives other lists too few nulls. That cannot be repaired here.
         if not whole or not any(_holds_lists_of_nulls(field.type) for field in table.schema):
             return batches[0]
         columns = [_whole_lists(column) for column in batches[0].columns]
@@ -124,7 +125,7 @@ def _one_batch(table: pa.Table, *, whole: bool) -> pa.RecordBatch:
 
 
 def _whole_lists(array: pa.Array) -> pa.Array:
-    """The same values, with as many nulls in lists of nulls as they say: pyarrow 25 makes one for each list."""
+    """Return the same values with lists of nulls as long as their offsets; pyarrow 25 makes one null for each list."""
     type_ = array.type
     mask = array.is_null() if array.null_count else None
     if not len(array) or not _holds_lists_of_nulls(type_):
@@ -144,7 +145,10 @@ def _holds_lists_of_nulls(type_: pa.DataType) -> bool:
 
 
 def _refuse_lines(data: bytes, rows: int) -> None:
-    """Finds the line that is not exactly one object; lines of white space alone are none at all."""
+    """Raise ``NotALine`` for the first line that is not exactly one object.
+
+    Lines of white space alone do not count. Returns where ``rows`` equals the number of the other lines.
+    """
     starts = record_starts(data, None).tolist()
     full = [start for start, line in zip(starts, _lines(data, starts), strict=True) if line.strip()]
     if len(full) == rows:
@@ -164,7 +168,7 @@ def _lines(data: bytes, starts: list[int]) -> Iterable[bytes]:
 
 
 def check_depth(data: bytes) -> None:
-    """Refuses what is nested so deep that parsing it would end the process."""
+    """Raise ``NotALine`` for a line nested so deep that parsing it would end the process."""
     import numpy as np
 
     ends = np.append(record_ends(data, None), len(data))
@@ -173,7 +177,7 @@ def check_depth(data: bytes) -> None:
         line = data[starts[number] : ends[number]]
         if line.count(b"[") + line.count(b"{") <= 1000:
             continue
-        # Brackets in strings do not nest; what is left is only brackets.
+        # Brackets in strings do not nest. After both replacements only the other brackets remain.
         steps = _STRINGS.sub(b"", line).translate(_BRACKET_STEPS, _NO_BRACKETS)
         levels = np.frombuffer(steps, dtype=np.int8)
         if len(levels) and int(np.cumsum(np.where(levels == 1, 1, -1)).max()) > 1000:
@@ -181,7 +185,7 @@ def check_depth(data: bytes) -> None:
 
 
 def depth_of(kind: pa.DataType) -> int:
-    """How many levels a type is nested."""
+    """Return the number of levels that a type is nested."""
     if pa.types.is_struct(kind):
         return 1 + max((depth_of(field.type) for field in kind.fields), default=0)
     if pa.types.is_list(kind):
@@ -190,10 +194,10 @@ def depth_of(kind: pa.DataType) -> int:
 
 
 def common_type(now: pa.DataType, new: pa.DataType, *, grow: bool) -> pa.DataType | None:
-    """The type of a column that was ``now`` and came as ``new``, or None when it may not change so.
+    """Return the type of a column that was ``now`` and comes as ``new``, or None when that change is not allowed.
 
-    Nulls become anything, integers doubles, and dates timestamps. While types are still being found (``grow``) a
-    struct may get further fields, and other dates and times become strings.
+    Nulls widen to any type, integers to doubles, and dates to timestamps. While types are inferred (``grow``) a
+    struct may get further fields, and other combinations of dates and times become strings.
     """
     if now.equals(new) or pa.types.is_null(new):
         return now
@@ -238,10 +242,9 @@ def _common_struct(now: pa.StructType, new: pa.StructType, *, grow: bool) -> pa.
 
 
 def with_texts(data: bytes, names: Container[str]) -> bytes:
-    """The same lines, with every value of these columns that is neither a string nor null made its JSON text.
+    """Return the lines with every value of these columns that is neither a string nor null as its JSON text.
 
-    Numbers keep their spelling, as everything else does. Python looks at every line, so only blocks that need it
-    come here.
+    All values keep their spelling. Python parses every line, so callers use this only for blocks that need it.
     """
     starts = record_starts(data, None).tolist()
     return b"".join(_with_texts(line, names) for line in _lines(data, starts))
@@ -266,7 +269,7 @@ def _with_texts(line: bytes, names: Container[str]) -> bytes:
                 break
             at = _skip(text, at + 1)
     except (ValueError, IndexError, RecursionError):
-        return line  # no object: pyarrow says so
+        return line  # not an object: pyarrow raises the error
     return "".join([*pieces, text[kept:]]).encode()
 
 
@@ -277,7 +280,7 @@ def _skip(text: str, at: int) -> int:
 
 
 def check_types(types: dict[str, pa.DataType]) -> None:
-    """Refuses types that JSON cannot become, before anything is read."""
+    """Raise ``UsageError`` for a type that JSON values cannot be read as, before anything is read."""
     for column, kind in types.items():
         try:
             parse_lines(b'{"a":null}\n', {"a": kind}, unexpected="error")

@@ -1,4 +1,7 @@
-"""Reads JSON lines: blocks parsed on all cores, in order, widening what may widen and naming what may not."""
+"""Reader of JSON lines: parses blocks on all cores and returns record batches in order.
+
+Types are widened where that is allowed. An error names the file, line and column of any other type change.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +50,7 @@ _BAD = (pa.ArrowInvalid, NotALine, UnicodeDecodeError)
 
 @dataclass(frozen=True, slots=True)
 class _TextOrLeftOut:
-    """The names of columns whose type does not matter: given as text, or left out."""
+    """The names of the columns that are read as text: those given as text, and those not selected."""
 
     texts: frozenset[str]
     wanted: frozenset[str]
@@ -57,9 +60,9 @@ class _TextOrLeftOut:
 
 
 class JsonlReader:
-    """Record batches of the given parts of some files, front to back; the counterpart of ``CsvReader``.
+    """Reader of record batches from parts of JSON lines files, front to back; the counterpart of ``CsvReader``.
 
-    ``left_out`` holds the first names that were met and not asked for.
+    ``left_out`` holds the names of columns that were found and not selected, the first 100 of them.
     """
 
     def __init__(
@@ -77,9 +80,9 @@ class JsonlReader:
         self._texts = frozenset(
             name for name, kind in given.items() if pa.types.is_string(kind) or pa.types.is_large_string(kind)
         )
-        # A given timestamp in UTC takes text that names no zone, too; one without a zone takes no text that names one.
+        # A given timestamp in UTC also accepts text without a zone. One without a zone rejects text with a zone.
         self._native = frozenset(name for name, kind in given.items() if not is_time(kind) or _has_zone(kind))
-        # Dates and times of day may be numbers as well: days, or what their unit says.
+        # Dates and times of day may also be JSON numbers: days, or a count of the type's unit.
         self._numbers = frozenset(n for n, kind in given.items() if not pa.types.is_timestamp(kind) or _has_zone(kind))
         self._wanted = None if options.columns is None else frozenset(options.columns)
         self._unexpected = "error" if options.columns is None else "ignore"
@@ -89,12 +92,12 @@ class JsonlReader:
 
     @classmethod
     def of_plan(cls, plan: SourcePlan, opener: PlainOpener) -> JsonlReader:
-        """A reader for all files of a plan, which begins with the plan's types."""
+        """Return a reader for all files of a plan that begins with the plan's types."""
         types = {field.name: field.type for field in plan.source_schema}
         return cls(plan.files, plan.options, types, given_types(plan.options, None), opener)
 
     def batches(self, parts: list[Part]) -> Iterator[tuple[pa.RecordBatch, int, int]]:
-        """Batches with the file they come from and how much of it was read by then."""
+        """Yield record batches, each with the index of its file and the position in bytes after its block."""
         sent: dict[int, dict[str, pa.DataType]] = {}
 
         def attempt(item: Item) -> tuple[pa.RecordBatch, bool]:
@@ -117,7 +120,7 @@ class JsonlReader:
                 yield batch, block.file, block.position
 
     def blocks(self, parts: list[Part], block_bytes: int | None = None) -> Generator[Item, None, None]:
-        """Blocks of lines; the second of each pair is empty, because every line names its columns itself."""
+        """Yield blocks of lines, each with an empty column order, because every line names its columns itself."""
         for number, start, stop in parts:
             self._starts[number] = start
             with closing(self._text.open(number, start, stop)) as stream:
@@ -125,9 +128,10 @@ class JsonlReader:
                     yield block, ()
 
     def infer(self, blocks: Iterable[Item]) -> dict[str, pa.DataType]:
-        """The types that fit all of ``blocks``, columns in order of appearance, given ones that never came last.
+        """Return the types that fit all of ``blocks``, with the columns in order of appearance.
 
-        As ``pyarrow.json.read_json`` finds them for a whole file. Raises what ``_refuse`` gives.
+        Given columns that do not appear come last. The types are those that ``pyarrow.json.read_json`` infers for a
+        whole file. Raises the error of ``_refuse`` for a block that does not fit.
         """
         found: dict[str, pa.DataType] = {}
 
@@ -135,7 +139,7 @@ class JsonlReader:
             data = self._plain(item[0].data)
             batch = self._seen(data)
             schema = batch.schema
-            # pyarrow puts columns of a given type first, so the order is looked up without them.
+            # pyarrow puts columns of a given type first, so a second parse without types returns the real order.
             names = parse_lines(data, {}, unexpected="infer").schema.names if self._given else schema.names
             return [schema.field(name) for name in names], batch.num_rows
 
@@ -157,7 +161,10 @@ class JsonlReader:
     def _widen(
         self, types: dict[str, pa.DataType], seen: Iterable[pa.Field], *, grow: bool
     ) -> dict[str, pa.DataType] | None:
-        """``types`` as they must be for what was seen too, None when that is not allowed."""
+        """Return ``types`` widened to hold the fields ``seen`` too, or None when that is not allowed.
+
+        With ``grow`` new columns are allowed.
+        """
         wider = dict(types)
         for field in seen:
             if self._wanted is not None and field.name not in self._wanted:
@@ -192,7 +199,7 @@ class JsonlReader:
         return parse_times(with_texts(data, texts), types, unexpected=unexpected, native=self._native)
 
     def _plain(self, data: bytes) -> bytes:
-        """The lines, with other values as text in columns that shall be text and hold more than that."""
+        """Return the lines with every value of the given text columns as a string."""
         if not self._texts:
             return data
         try:
@@ -202,7 +209,7 @@ class JsonlReader:
         return data
 
     def _seen(self, data: bytes) -> pa.RecordBatch:
-        """The lines with the types that these lines alone speak for, given ones first."""
+        """Parse the lines with types inferred from these lines alone; columns of a given type come first."""
         batch = self._parse(data, self._given, "infer")
         times = {f.name: f.type for f in batch.schema if f.name not in self._given and holds_times(f.type)}
         if not times:
@@ -214,7 +221,10 @@ class JsonlReader:
         return pa.RecordBatch.from_pydict(columns)
 
     def _again(self, block: Block) -> pa.RecordBatch:
-        """Parses a block that did not fit: widens nulls and integers, refuses everything else by name."""
+        """Parse a block that did not fit the types, and widen ``self.types`` where nulls or integers allow it.
+
+        Raises the error of ``_refuse`` for any other difference.
+        """
         with suppress(*_BAD):
             return self._parse(block.data, self.types, self._unexpected)
         try:
@@ -228,7 +238,10 @@ class JsonlReader:
         raise self._refuse(block, self.types, grow=False)
 
     def _changed(self, block: Block, path: Path, values: pa.Array) -> SourceTypeError | None:
-        """The error for the first number at a path that is not the one in a line of its block."""
+        """Return the error for the first number of a block at ``path`` that its parsed value does not equal.
+
+        Returns None where every number was parsed exactly.
+        """
         column, starts = str(path[0]), record_starts(block.data, None).tolist()
         lines = [block.data[start:stop] for start, stop in zip(starts, [*starts[1:], len(block.data)], strict=True)]
         found = changed_line(lines, path, values.type, given=column in self._given)
@@ -237,7 +250,8 @@ class JsonlReader:
         row, number = found
         first_line = self._text.first_line(block.file, self._starts[block.file]) + block.lines_before
         line = first_line + count_lines(block.data[: starts[row]])
-        # Of integers it is not known yet which numbers they will meet; what is nested is kept as text alone.
+        # The hint offers a decimal type only where it is known to fit all numbers. For an integer column the later
+        # numbers are not known yet, and a nested value can only be kept as text.
         alone = pa.types.is_integer(values.type) or len(path) > 1
         others = [] if alone else [str(each) for line in lines for each in numbers_at(line, path)]
         return refusal(self._files[block.file].name, line, column, str(number), values.type, others)
@@ -252,7 +266,7 @@ class JsonlReader:
             return None
 
     def _refuse(self, block: Block, types: dict[str, pa.DataType], *, grow: bool) -> SourceError:
-        """What is wrong with the first line of a block that does not fit, found by halving."""
+        """Return the error for the first line of a block that does not fit, found by bisection."""
         name, data = self._files[block.file].name, block.data
         starts = [*record_starts(data, None).tolist(), len(data)]
         good, bad, before = 0, len(starts) - 1, types
@@ -279,7 +293,7 @@ class JsonlReader:
         return _type_error(name, line, before, seen, grow=grow)
 
     def _wrong_given(self, record: bytes, name: str, line: int) -> SourceTypeError | None:
-        """The error for the first value of a line that is not of the type given for its column."""
+        """Return the error for the first column of a line whose value is not of its given type, or None."""
         for column, kind in self._given.items():
             try:
                 self._parse(record, {column: kind}, "ignore")
@@ -298,7 +312,7 @@ class JsonlReader:
 
 
 def _not_lines(file: SourceFile, record: bytes, rest: bytes, line: int) -> SourceFormatError | None:
-    """The error for an array, or an object that goes on in the next line; None for any other wrong line."""
+    """Return the error for a JSON array, or for an object that continues on the next line; else None."""
     text = record.decode("utf-8", "replace").strip()
     if line == 1 and text.startswith("["):
         array = json_array(rest.decode("utf-8", "replace").lstrip(), whole=False)
@@ -319,7 +333,7 @@ def _size_of(item: Item) -> int:
 
 
 def _narrow(items: Iterable[Item], width: int | None = None) -> Generator[Item, None, None]:
-    """The blocks, those with many keys in pieces."""
+    """Yield the blocks, those with many keys split into smaller ones."""
     for block, order in items:
         for piece in narrow_pieces(block, width):
             yield piece, order
@@ -339,7 +353,7 @@ def _reason(error: Exception) -> str:
 def _type_error(
     name: str, line: int, types: dict[str, pa.DataType], seen: pa.RecordBatch, *, grow: bool
 ) -> SourceTypeError:
-    """Which column of a line changes the types that all lines before it had."""
+    """Return the error for the first column of a line that changes the types of all lines before it."""
     for field in seen.schema:
         now = types.get(field.name)
         if depth_of(field.type) > MAX_DEPTH:

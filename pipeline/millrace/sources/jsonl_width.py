@@ -1,4 +1,4 @@
-"""How wide JSON lines are: every row has a value, or a null, for every key that any line has."""
+"""Limits on the width of JSON lines: every row gets a value or a null for every key that any line has."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from millrace.sources.records import count_lines, record_starts
 __all__ = ["leaf_count", "narrow_pieces", "refuse_width"]
 
 _PIECE_CELLS = 2_000_000
-"""Rows times keys in a block that is parsed at once, nulls too: 9 to 16 bytes each while they are parsed."""
+"""Rows times keys in a block that is parsed at once, including nulls: 9 to 16 bytes each while they are parsed."""
 LEAVES_MAX = 50_000
-"""Columns, those within objects too; reading a source of so many was measured to stay below 400 MB."""
+"""Columns, including those within objects; reading a source with this many was measured to stay below 400 MB."""
 _CELLS_MAX = 16_000_000
 _CELLS_PER_BYTE = 100
-"""Above both, nearly every value is a null that no line has: the keys are identifiers, and not columns."""
+"""Above both limits nearly every value is a null that no line has: the keys are identifiers, not columns."""
 
 
 def leaf_count(type_: pa.DataType) -> int:
-    """How many arrays of values a type has."""
+    """Return the number of value arrays (leaves) of a type."""
     if pa.types.is_struct(type_):
         return sum(leaf_count(field.type) for field in type_.fields)
     return leaf_count(type_.value_type) if pa.types.is_list(type_) else 1
 
 
 def narrow_pieces(block: Block, width: int | None = None) -> Iterator[Block]:
-    """The block in pieces of whole lines, none with too many cells unless it is one line.
+    """Yield the block in pieces of whole lines, each with at most ``_PIECE_CELLS`` cells unless it is one line.
 
-    ``width`` is the number of keys where it is known; else no line has more keys than the piece has colons.
+    ``width`` is the number of keys where it is known. Otherwise the number of colons in the piece is the upper bound.
     """
     keys = block.data.count(b":") if width is None else width
     if block.data.count(b"{") * keys <= _PIECE_CELLS:
@@ -52,7 +52,7 @@ def narrow_pieces(block: Block, width: int | None = None) -> Iterator[Block]:
 
 
 def refuse_width(types: dict[str, pa.DataType], rows: int, data_bytes: int, file: SourceFile) -> None:
-    """Raise ``SourceTooLargeError`` where the first ``rows``, of ``data_bytes``, have too many different keys."""
+    """Raise ``SourceTooLargeError`` when the first ``rows`` lines, of ``data_bytes``, have too many different keys."""
     leaves = {name: leaf_count(kind) for name, kind in types.items()}
     total = sum(leaves.values())
     cells = rows * total

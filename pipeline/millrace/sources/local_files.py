@@ -1,4 +1,4 @@
-"""Local paths: regular files only, links only within the source, and nothing that could make a reader wait."""
+"""Listing and opening of local files: regular files only, links only within the source, and never a blocking open."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["EVERYTHING", "LeftOut", "Walk", "file_facts", "is_folder", "open_fil
 
 EVERYTHING = ("**",)
 _LINKED_FOLDERS_MAX = 100_000
-"""Links to folders within the source may multiply it: 20 folders with two links each to the next are a million."""
+"""Links to folders within the source multiply its paths: 20 folders with two links each to the next are a million."""
 _KINDS = {
     stat.S_IFDIR: "a directory",
     stat.S_IFIFO: "a FIFO",
@@ -32,17 +32,17 @@ _KINDS = {
 
 
 def file_facts(path: Path) -> tuple[int, int]:
-    """Size in bytes and time of the last change in nanoseconds; an error unless it is a regular file."""
+    """Return size in bytes and modification time in nanoseconds; raises an error unless it is a regular file."""
     return _regular(path, _stat(path))
 
 
 def is_folder(path: Path) -> bool:
-    """Whether it is a folder, also through a link; an error where nothing can be found out."""
+    """Return whether the path is a folder, also through a link; raises an error when its state cannot be read."""
     return stat.S_ISDIR(_stat(path).st_mode)
 
 
 def open_file(path: Path) -> tuple[IO[bytes], tuple[int, int]]:
-    """The open file, unbuffered, and its facts; never waits, even if the path has become a FIFO by now."""
+    """Return the open file, unbuffered, and its facts; never blocks, even if the path has become a FIFO by now."""
     try:
         number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
@@ -57,7 +57,7 @@ def open_file(path: Path) -> tuple[IO[bytes], tuple[int, int]]:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A path below the source that matches and is not taken: a hidden file, or (``is_folder``) a folder."""
+    """A path below the source that matches the pattern and is left out: a hidden file, or (``is_folder``) a folder."""
 
     name: str
     is_folder: bool = False
@@ -65,7 +65,10 @@ class LeftOut:
 
 @dataclass(frozen=True, slots=True)
 class _Folder:
-    """A folder to be looked at. ``states`` are positions in the pattern, ``above`` the identities of its parents."""
+    """A folder to be listed.
+
+    ``states`` are positions in the pattern. ``above`` has the device and inode numbers of its parents.
+    """
 
     path: str
     states: frozenset[int]
@@ -75,7 +78,7 @@ class _Folder:
 
 
 class Walk:
-    """Which entries of which folders a pattern takes; every folder is looked at once for all ways to match it."""
+    """Matcher of a pattern against folder entries; every folder is listed once for all ways to match it."""
 
     def __init__(self, parts: Sequence[str]) -> None:
         self._parts = parts
@@ -83,7 +86,10 @@ class Walk:
         self._matches = [re.compile(translate(part)).match for part in parts]
 
     def positions(self, folder: _Folder) -> list[tuple[int, str]]:
-        """Each position at which the folder's entries may stand, and the exact name wanted there ("": a pattern)."""
+        """Return each pattern position that the folder's entries may match, with the exact name for it.
+
+        The name is "" where the pattern component is matched as a pattern.
+        """
         reached = set(folder.states)
         for start in folder.states:
             position = start
@@ -96,7 +102,11 @@ class Walk:
         return part if "[" in part and os.path.lexists(f"{folder.path}/{part}") else ""
 
     def step(self, positions: Sequence[tuple[int, str]], name: str) -> tuple[bool, frozenset[int], bool]:
-        """Whether a file of this name is taken, where a folder of it goes on, and whether the name was written out."""
+        """Match a name; return whether a file of it is taken, the positions below it, and whether it is spelled out.
+
+        A folder of that name continues at these positions. A name is spelled out when a component other than ``**``
+        matches it and begins with the same character, so that a hidden name is meant.
+        """
         taken, below, said = False, set(), False
         for position, exact in positions:
             part = self._parts[position]
@@ -112,12 +122,13 @@ class Walk:
 
 
 def walk(base: str, parts: Sequence[str], *, keep_all: bool) -> Iterator[SourceFile | LeftOut]:
-    """The files below a folder that match ``parts``, named relative to it; hidden ones are left out by name.
+    """Yield the files below a folder that match ``parts``, named relative to it, and a ``LeftOut`` for hidden files.
 
     ``parts`` are the components of a pattern (``EVERYTHING``: the whole folder). With ``keep_all`` hidden files are
     taken, and empty folders as names that end in "/". A component that is written with its leading "." or "_" takes
-    hidden names. Links are followed within ``base``. Raises ``SourceUnreadableError`` for a link that leads out of it
-    or back, for a folder that may not be read, and for what is no regular file.
+    hidden names. Links are followed within ``base``. Raises ``SourceUnreadableError`` for a link that leads out of
+    ``base`` or back to a folder above it. The same error is raised for a folder without read permission and for a
+    path that is not a regular file.
     """
     root, real_root = base.rstrip("/"), Path(base).resolve()
     pattern, linked = Walk(parts), 0
@@ -151,7 +162,7 @@ def walk(base: str, parts: Sequence[str], *, keep_all: bool) -> Iterator[SourceF
 
 
 def _is_of_use(entry: os.DirEntry[str], taken: bool, below: frozenset[int], hidden: bool) -> bool:
-    """Whether an entry is taken, or may lead to one that is; of what is hidden, links are not followed."""
+    """Return whether an entry is taken or may lead to one that is; hidden links are not followed."""
     is_link = entry.is_symlink()
     if hidden and is_link:
         return False
@@ -159,7 +170,7 @@ def _is_of_use(entry: os.DirEntry[str], taken: bool, below: frozenset[int], hidd
 
 
 def _entries(folder: _Folder) -> tuple[tuple[int, int], list[os.DirEntry[str]]]:
-    """Device and inode of a folder, and its entries; none of a hidden one that may not be read."""
+    """Return device and inode of a folder, and its entries; no entries of a hidden folder that cannot be read."""
     facts = _stat(Path(folder.path))
     identity = (facts.st_dev, facts.st_ino)
     if identity in folder.above:
@@ -174,7 +185,7 @@ def _entries(folder: _Folder) -> tuple[tuple[int, int], list[os.DirEntry[str]]]:
 
 
 def _facts(path: Path, link_within: Path | None, *, wanted: bool) -> os.stat_result | None:
-    """The facts of an entry; None for a link that is no folder where only folders are ``wanted``."""
+    """Return the facts of an entry; None for an entry that is neither ``wanted`` as a file nor a folder."""
     try:
         facts = path.stat()
     except OSError as error:
@@ -215,11 +226,11 @@ def _unreadable(path: Path, error: OSError) -> SourceNotFoundError | SourceUnrea
 
 
 def _check_link(path: Path, real_root: Path) -> None:
-    # A link inside a permitted folder must not bring in what lies outside of it.
+    # A link inside the source must not include files outside of it.
     try:
         real = path.resolve(strict=True)
     except (OSError, RuntimeError):
-        return  # the stat that follows says what is wrong with it
+        return  # the path changed after its stat; opening it raises the error
     if not real.is_relative_to(real_root):
         raise SourceUnreadableError(
             f"{path} is a link to {real}, outside of the source", hint="load that file by its own path"

@@ -1,4 +1,4 @@
-"""The format that the first bytes of a file speak for, where neither an option nor its name tells."""
+"""Detection of a file's format by its first bytes, where neither an option nor its name determines it."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ __all__ = [
 ]
 
 COLUMN = "column"
-"""One column of numbers below a word: a CSV unless other files of the source are no table."""
+"""One column of numbers below a word: a CSV, unless other files of the source are not tables."""
 HEADER = "header"
 """One line with commas: the header of a CSV without rows, or any text; other files of the source decide."""
 JSON_OBJECTS, JSON_VALUES, JSON_ARRAYS = "array of objects", "array of values", "lines of arrays"
 JSON_ARRAY_KINDS = (JSON_OBJECTS, JSON_VALUES, JSON_ARRAYS)
-"""JSON that has not one object on each line."""
+"""JSON that does not have one object on each line."""
 
 _LOOK_BYTES = 65_536
 _LONG_LOOK_BYTES = 4 << 20
@@ -44,7 +44,7 @@ _DECODER = json.JSONDecoder()
 
 
 def read_begin(stream: ByteStream) -> tuple[bytes, bool]:
-    """The first 64 KB, or up to 4 MB of text whose first two lines are longer; and whether that is all."""
+    """Return the first 64 KB, or up to 4 MB of text whose first two lines are longer, and whether the stream ended."""
     size = _LOOK_BYTES
     begin = read_fully(stream, size)
     while len(begin) == size < _LONG_LOOK_BYTES and begin.count(b"\n") < 2 and b"\0" not in begin:
@@ -54,22 +54,23 @@ def read_begin(stream: ByteStream) -> tuple[bytes, bool]:
 
 
 def begins_like(begin: bytes) -> str | None:
-    """``parquet`` or ``arrow`` where a file begins like one, which a text may do as well."""
-    # The second is a file whose footer is encrypted, too: it is refused for that.
+    """Return ``parquet`` or ``arrow`` for a file that begins like one, which a text may do as well."""
+    # "PARE" begins a file with an encrypted footer. Planning refuses it with that reason.
     if begin.startswith((b"PAR1", b"PARE")):
         return "parquet"
     return "arrow" if begin.startswith((b"ARROW1", b"\xff\xff\xff\xff")) else None
 
 
 def says_csv(options: SourceOptions) -> bool:
-    """Whether an option was given that only a CSV has."""
+    """Return whether an option is given that only a CSV has."""
     return bool(options.delimiter or not options.header or csv_only(options))
 
 
 def format_of_bytes(begin: bytes, options: SourceOptions, *, whole: bool) -> str | None:
-    """A format, or one of the constants above; None where the bytes speak for no table.
+    """Return a format or one of the constants above; None where the bytes are no table.
 
-    An option that only a CSV has makes it one, and an encoding makes it text.
+    A text is always ``csv`` with an option that only a CSV has. With that option or an encoding, data of no other
+    format is ``csv`` as well.
     """
     said_csv = says_csv(options)
     text = _text(begin, options.encoding)
@@ -85,9 +86,9 @@ def format_of_bytes(begin: bytes, options: SourceOptions, *, whole: bool) -> str
 
 
 def _text(begin: bytes, encoding: str | None) -> str | None:
-    """The text without a byte order mark and leading white space, or None."""
+    """Return the text without a byte order mark and leading white space; None where it is empty or not text."""
     try:
-        # The last character may be cut, which a decoder that waits for more does not mind.
+        # The last character may be incomplete. An incremental decoder keeps it without an error.
         text = codecs.getincrementaldecoder(text_codec(encoding))().decode(begin)
     except UnicodeError:
         return None
@@ -96,7 +97,7 @@ def _text(begin: bytes, encoding: str | None) -> str | None:
 
 
 def json_array(text: str, *, whole: bool) -> str | None:
-    """The kind of a text that begins with ``[``, or None where that is no JSON."""
+    """Return which of ``JSON_ARRAY_KINDS`` a text that begins with ``[`` is, or None where it is not JSON."""
     if _OBJECTS.match(text):
         return JSON_OBJECTS
     try:
@@ -126,7 +127,7 @@ def _table_of(text: str) -> str | None:
         )
     except pa.ArrowInvalid:
         return None
-    # One column of text could be any text: a delimiter that every line has makes a table, or numbers below a name.
+    # One column of text could be any text. A table has a delimiter in every line, or numbers below a name.
     if table.num_columns > 1:
         return "csv" if table.num_rows else HEADER
     is_number = pa.types.is_integer(table.schema.types[0]) or pa.types.is_floating(table.schema.types[0])

@@ -1,4 +1,4 @@
-"""What a source is once it has been looked at: options, files, splits and the plan that joins them."""
+"""The model of a planned source: its options, files and splits, and the plan that contains them."""
 
 from __future__ import annotations
 
@@ -21,30 +21,33 @@ __all__ = ["FORMATS", "SourceFile", "SourceOptions", "SourcePlan", "Split"]
 FORMATS = ("csv", "parquet", "jsonl", "arrow", "bytes")
 
 _PLAIN_FILE_LIST = 100
-"""Longer lists of files travel compressed, so that a plan of 100,000 files still fits an XCom."""
+"""Longer lists of files are compressed in JSON, so that a plan of 100,000 files still fits into an XCom."""
 
 _MAX_UNIT_BYTES = 1_000_000_000
-"""Arrow's 32-bit offsets end at 2 GiB, and a unit is held about twice while it is parsed."""
+"""Arrow's 32-bit offsets end at 2 GiB, and a unit is about twice in memory while it is parsed."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceOptions:
-    """How a source is to be understood; wrong values are refused here, by name.
+    """Options that define how a source is read; the constructor raises ``InvalidSettingError`` for a wrong value.
 
-    ``format``: one of ``FORMATS``; None means by the file's name, then by its content.
-    ``null_values``: CSV only; replaces pyarrow's default spellings and then holds for every column, text too.
+    ``format``: one of ``FORMATS``; None means detection by the file's name, then by its content.
+    ``null_values``: CSV only; replaces pyarrow's default spellings of null and then applies to every column, including
+    text.
     ``column_types``: pairs of column and Arrow type spelling (``types.parse_type``), CSV and JSON lines only.
     ``schema_file``: types by column from an Arrow or Parquet file, or from JSON ``{"column": "type"}``.
-    ``decimal``, ``date_format``, ``true_value``, ``false_value``: CSV only; how its numbers, dates, times and booleans
-    are written (``csv_dates``). ``delimiter`` may be ``auto``. ``skip_rows``: CSV only; lines before
-    the header of each file. ``columns``: only these, in this order; ``rename``: pairs of old and new name. Both are
-    for every table, and ``columns`` and ``column_types`` name columns as the source does.
-    ``delimiter``, ``encoding``: None where nobody said them; a plan has those in force (``,``, or a tab for ``.tsv``;
-    ``utf-8``). One that was said, or a missing header, makes a CSV of text that neither name nor format tells.
-    ``infer_bytes``: how much of a CSV or JSON lines source is looked at to find its types.
-    ``max_unit_bytes``: the largest record, line, row group or record batch that is read at once.
-    ``split_bytes``, ``max_splits``: the size and number of parts that can be read alone.
-    ``piece_bytes``: the most bytes of a file that one row of a bytes source holds.
+    ``decimal``, ``date_format``, ``true_value``, ``false_value``: CSV only; the spelling of numbers, dates, times and
+    booleans (``csv_dates``).
+    ``skip_rows``: CSV only; the number of lines before the header of each file.
+    ``columns``: only these columns, in this order. ``rename``: pairs of old and new name. Both apply to every table
+    format. ``columns`` and ``column_types`` use the source's own column names.
+    ``delimiter``, ``encoding``: None where not given; a plan has the effective ones (``,``, or a tab for ``.tsv``;
+    ``utf-8``). ``delimiter`` may be ``auto``. Text whose format is determined neither by its name nor by ``format`` is
+    read as a CSV if one of these two is given or ``header`` is False.
+    ``infer_bytes``: the number of bytes of a CSV or JSON lines source that are parsed to infer its types.
+    ``max_unit_bytes``: the largest record, line, row group or record batch that is read at once, in bytes.
+    ``split_bytes``, ``max_splits``: the size in bytes and the number of parts that can be read alone.
+    ``piece_bytes``: the largest number of bytes of a file in one row of a bytes source.
     """
 
     format: str | None = None
@@ -91,7 +94,10 @@ class SourceOptions:
         check_table_options(self)
 
     def with_fields(self, given: dict[str, Any]) -> SourceOptions:
-        """Return the options with these fields replaced; an unknown name raises ``UsageError`` with the nearest one."""
+        """Return the options with these fields replaced.
+
+        Raises ``UsageError`` for an unknown name, with the nearest known one in its hint.
+        """
         names = [field.name for field in fields(self)]
         for name in given:
             if name not in names:
@@ -101,7 +107,7 @@ class SourceOptions:
         return replace(self, **given)
 
     def to_json(self) -> dict[str, Any]:
-        """All options as JSON values; ``from_json`` gives an equal object back."""
+        """Return all options as JSON values; ``from_json`` restores an equal object."""
         said = asdict(self)
         said["column_types"] = [list(pair) for pair in self.column_types]
         said["rename"] = [list(pair) for pair in self.rename]
@@ -110,7 +116,7 @@ class SourceOptions:
 
     @classmethod
     def from_json(cls, said: dict[str, Any]) -> SourceOptions:
-        """The options that ``to_json`` gave; an unknown name raises ``InvalidSettingError``."""
+        """Return the options from the values of ``to_json``; raises ``InvalidSettingError`` for an unknown name."""
         unknown = sorted(set(said) - {field.name for field in fields(cls)})
         if unknown:
             raise InvalidSettingError(f"unknown source option {unknown[0]!r}")
@@ -123,10 +129,10 @@ class SourceOptions:
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """One file as the plan found it.
+    """One file with its size and modification time at planning.
 
     ``name`` is relative to the source ("/" separated); one that ends in "/" is an empty directory (bytes only).
-    ``modified_ns`` is the time of the last change in nanoseconds since 1970.
+    ``modified_ns`` is the modification time in nanoseconds since 1970.
     """
 
     uri: str
@@ -137,12 +143,13 @@ class SourceFile:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """A part of a source that can be read alone: from ``start`` in its first file to ``stop`` in its last.
+    """A part of a source that can be read alone: from ``start`` in its first file to ``stop`` in its last file.
 
-    ``files`` are consecutive indexes into ``SourcePlan.files``; files between the first and the last are read
-    whole. ``start`` and ``stop`` count bytes (CSV, JSON lines, bytes), row groups (Parquet) or record batches
-    (Arrow); ``stop`` is exclusive, and -1 means the end, which is not known before reading a compressed file.
-    ``bytes`` is how much of the source it covers, for progress; ``rows`` is None where only reading tells.
+    ``files`` are consecutive indexes into ``SourcePlan.files``. Files between the first and the last are read whole.
+    ``start`` and ``stop`` count bytes (CSV, JSON lines, bytes), row groups (Parquet) or record batches (Arrow).
+    ``stop`` is exclusive; -1 means the end, which is not known before a compressed file is read.
+    ``bytes`` is the number of source bytes it covers, for progress. ``rows`` is None where it is not known before
+    reading.
     """
 
     index: int
@@ -156,12 +163,13 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class SourcePlan:
-    """Everything that reading a source needs, fixed before the first row is read.
+    """All facts needed to read a source, fixed before the first row is read.
 
-    Reading the splits one after another gives every row once, in the order of the files' relative paths (byte
-    order; those of a list in the order of its paths) and of each file. ``schema`` has the names and the order of the
-    columns for good; its types are those found when planning, which nulls and integers may widen. ``single_file``: the
-    source is one file by its own name, or standard input, and no folder, pattern or list.
+    Reading the splits one after another yields every row once: file after file, and each file in its own order. Files
+    are in byte order of their relative paths, those of a list of paths in the order of that list. ``schema`` has the
+    final names and order of the columns. Its types are those found when planning; columns of nulls and of integers
+    may be widened while reading. ``single_file``: the source is one file by its own name or standard input, and not
+    a folder, pattern or list.
     """
 
     uri: str
@@ -178,13 +186,13 @@ class SourcePlan:
 
     @property
     def source_schema(self) -> pa.Schema:
-        """``schema`` with the names that the source has, before they are renamed."""
+        """Return ``schema`` with the source's own column names, before ``rename``."""
         old = {new: name for name, new in self.options.rename}
         fields = [field.with_name(old.get(field.name, field.name)) for field in self.schema]
         return pa.schema(fields, self.schema.metadata)
 
     def to_json(self) -> dict[str, Any]:
-        """The plan as JSON values; ``from_json`` gives an equal plan back. A few KB, up to 100 files."""
+        """Return the plan as JSON values, a few KB for up to 100 files; ``from_json`` restores an equal plan."""
         files: Any = [[file.uri, file.name, file.size_bytes, file.modified_ns] for file in self.files]
         if len(files) > _PLAIN_FILE_LIST:
             files = base64.b64encode(zlib.compress(json.dumps(files).encode(), 6)).decode()
@@ -204,7 +212,7 @@ class SourcePlan:
 
     @classmethod
     def from_json(cls, said: dict[str, Any]) -> SourcePlan:
-        """The plan that ``to_json`` gave; raises ``UsageError`` for anything else."""
+        """Return the plan from the values of ``to_json``; raises ``UsageError`` for any other value."""
         try:
             files = said["files"]
             if isinstance(files, str):
@@ -226,10 +234,11 @@ class SourcePlan:
             raise UsageError(f"this is no plan of a source: {error!r}") from error
 
     def facts(self) -> dict[str, Any]:
-        """What a version records of its source: where, what, how much, and a digest that changes with it.
+        """Return the facts that a version records of its source: address, format, size, and a digest of its files.
 
-        ``single_file`` says that bytes of it come back as one file, not as a folder. ``digest`` is over name, size
-        and time of the last change of every file; what is in them is known when they were read (``Content``).
+        ``single_file`` means that a bytes dataset is restored as one file, not as a folder. ``digest`` is the SHA-256
+        of name, size in bytes and modification time of every file. A checksum of the content exists only after
+        reading (``Content``).
         """
         digest = hashlib.sha256()
         for file in self.files:
@@ -247,7 +256,7 @@ class SourcePlan:
 
 def _split_to_json(split: Split) -> dict[str, Any]:
     said = asdict(split)
-    # Consecutive by definition, so the two ends say it all.
+    # The indexes are consecutive, so the first and the last are enough.
     said["files"] = [split.files[0], split.files[-1]]
     return said
 

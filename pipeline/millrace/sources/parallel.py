@@ -1,4 +1,4 @@
-"""Work on several blocks at once, results in order, with a bound on what is in flight."""
+"""Parallel processing of blocks, with results in order and a bound on the bytes in flight."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _IN_FLIGHT_BYTES = 24 << 20
 
 
 def worker_count() -> int:
-    """One thread per core that this process may use, at most 8: beyond that memory grows and speed does not."""
+    """Return the number of cores that this process may use, at most 8: more threads use memory and add no speed."""
     return min(8, len(os.sched_getaffinity(0)))
 
 
@@ -28,10 +28,11 @@ def in_order(
     size_of: Callable[[Item], int],
     workers: int | None = None,
 ) -> Generator[tuple[Item, Future[Result]], None, None]:
-    """Pairs of item and finished future, in the order of ``items``; never more in flight than 24 MB of items.
+    """Yield pairs of item and finished future, in the order of ``items``.
 
-    One item is always allowed, however large. What ``function`` raises stays in its future; what ``items`` raises
-    comes after everything before it. Closing the iterator waits only for what already runs.
+    No item is taken while 24 MB of items are in flight, so one item is always allowed, however large. An error of
+    ``function`` stays in its future. An error of ``items`` is raised after all earlier items were yielded. Closing the
+    iterator cancels waiting calls and waits only for running ones.
     """
     threads = workers or worker_count()
     waiting: deque[tuple[Item, Future[Result]]] = deque()
@@ -47,7 +48,7 @@ def in_order(
                     item = next(source)
                 except StopIteration:
                     more = False
-                except Exception as error:  # noqa: BLE001  (raised below, in its turn)
+                except Exception as error:  # noqa: BLE001  (raised below, after the earlier items)
                     more, failure = False, error
                 else:
                     in_flight += size_of(item)

@@ -1,4 +1,4 @@
-"""Parquet: row groups read page by page, so that memory follows the batch and not the row group."""
+"""Parquet: row groups are read page by page, so that memory depends on the batch and not on the row group."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ _BATCH_ROWS = 65_536
 _BUFFER_BYTES = 65_536
 _CRYPT = re.compile("decrypt|encrypt")
 _ROW_VALUES_MAX = 16_000_000
-"""Equal values in a list take no room in a file, and up to 20 bytes each while they are read."""
+"""Equal values in a list take almost no space in a file, and up to 20 bytes each while they are read."""
 _VALUE_BYTES = 8
-"""What a value takes at most when read, but for text and for what has a length of its own."""
+"""Largest size of a value when read, except text and values of a fixed length."""
 
 
 @dataclass(frozen=True, slots=True)
 class ParquetFacts:
-    """What planning asks of a file: its schema, and for each row group its stored bytes and rows.
+    """The facts of a file that planning needs: its schema, and for each row group its stored bytes and rows.
 
-    ``int96`` are the units of timestamps that hold all moments of each column with INT96 exactly.
+    ``int96`` has, for each column with INT96, the timestamp units that represent all its values exactly.
     """
 
     schema: pa.Schema
@@ -87,7 +87,7 @@ def _check_size(group: pq.RowGroupMetaData, what: str, name: str, max_unit_bytes
 
 
 def parquet_schema(file: SourceFile, unit: str) -> pa.Schema:
-    """The schema of a file with its INT96 as timestamps of that unit."""
+    """Return the schema of a file with its INT96 columns as timestamps of that unit."""
     with open_seekable(file) as raw, _opened(raw, file.name, (), unit) as parquet:
         return parquet.schema_arrow
 
@@ -95,9 +95,9 @@ def parquet_schema(file: SourceFile, unit: str) -> pa.Schema:
 def read_parquet(
     file: SourceFile, planned: pa.Schema, start: int = 0, stop: int = -1
 ) -> Iterator[tuple[pa.RecordBatch, int]]:
-    """Batches of the row groups ``start`` to ``stop`` (-1: the last), with the stored bytes read for them so far.
+    """Yield batches of the row groups ``start`` to ``stop`` (exclusive; -1: the end) with the stored bytes read so far.
 
-    INT96 comes in the unit of the ``planned`` schema, everything else in the file's own types.
+    INT96 has the unit of the ``planned`` schema. All other columns have the file's own types.
     """
     with open_seekable(file) as raw:
         with _opened(raw, file.name, ()) as parquet:
@@ -116,7 +116,8 @@ def read_parquet(
                 stored = sum(group.column(at).total_compressed_size for at in range(group.num_columns))
                 batches = parquet.iter_batches(batch_size=_rows_at_once(metadata, group), row_groups=[number])
                 seen = 0
-                # Asked for more than there is, pyarrow 25 ends the process over an extension of dictionaries.
+                # The loop asks for no batch beyond the last: with an extension type of dictionaries pyarrow 25 would
+                # end the process.
                 while seen < group.num_rows and (batch := next(batches, None)) is not None:
                     check_values(batch, file.name, rows + seen, _damaged)
                     seen += batch.num_rows
@@ -157,10 +158,10 @@ def _planned_unit(parquet: pq.ParquetFile, planned: pa.Schema) -> str:
 
 
 def _check_columns(parquet: pq.ParquetFile, group: int, name: str) -> None:
-    """Raise ``OSError`` where a column of the row group has no sound description, and refuse an encrypted one.
+    """Raise ``OSError`` where the metadata of a column of the row group is invalid, and refuse an encrypted column.
 
-    pyarrow 25 ends the process when it is asked for the metadata of such a column. A read makes the same objects and
-    raises what is wrong with them.
+    pyarrow 25 ends the process when it is asked for the metadata of such a column. Starting a read creates the same
+    objects and raises their error.
     """
     columns = range(len(parquet.schema))
     try:
@@ -182,7 +183,7 @@ def _is_encrypted(parquet: pq.ParquetFile, group: int, column: int) -> bool:
 
 
 def _begin_read(parquet: pq.ParquetFile, group: int, columns: Sequence[int]) -> None:
-    # A batch of no rows reads nothing of the file. Of an extension of dictionaries it would end the process.
+    # A batch of no rows reads nothing of the file. With an extension type of dictionaries it would end the process.
     rows = int(any(holds(kind, _is_extension_of_dictionaries) for kind in parquet.schema_arrow.types))
     if rows <= parquet.metadata.row_group(group).num_rows:
         next(parquet.reader.iter_batches(rows, row_groups=[group], column_indices=columns, use_threads=False), None)
@@ -206,7 +207,10 @@ def _damaged(name: str, what: str) -> SourceCorruptError:
 
 
 def _rows_at_once(metadata: pq.FileMetaData, group: pq.RowGroupMetaData) -> int:
-    """So many rows that a batch takes about 4 MB: a run of equal values is stored as one, and read as all of them."""
+    """Return the number of rows of a batch of about 4 MB.
+
+    The size counts values and not only stored bytes, because a run of equal values is stored once and read as many.
+    """
     size_bytes = 0
     for at in range(group.num_columns):
         column = group.column(at)

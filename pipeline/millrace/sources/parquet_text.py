@@ -1,6 +1,6 @@
-"""Text in Parquet, wherever it stands in a column: read as dictionaries, and cut into pieces before it grows.
+"""Text in Parquet at any depth of a column: read as dictionaries, and cut into pieces before it is decoded.
 
-A few stored bytes may stand for a long text in every row.
+A few stored bytes may encode a long text in every row.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import pyarrow.parquet as pq
 __all__ = ["dictionary_columns", "leaf_names", "leaf_types", "plain_pieces"]
 
 _CODED = {"RLE_DICTIONARY", "PLAIN_DICTIONARY"}
-"""The second one is what files of format 1.0 say."""
+"""The encodings of dictionary pages; the second one is that of files of format 1.0."""
 
 
 def dictionary_columns(metadata: pq.FileMetaData, schema: pa.Schema, groups: Iterable[int]) -> tuple[str, ...]:
-    """The paths of text that these row groups store as dictionaries and that shall come as plain text.
+    """Return the paths of text columns that these row groups store as dictionaries and the schema has as plain text.
 
-    Where no stored value is repeated, a dictionary would only cost time.
+    Other text columns are not read as dictionaries: where no stored value is repeated, that would only take time.
     """
     leaves = [leaf for field in schema for leaf in leaf_types(field.type)]
     found = set()
@@ -29,13 +29,13 @@ def dictionary_columns(metadata: pq.FileMetaData, schema: pa.Schema, groups: Ite
         group = metadata.row_group(number)
         for at, leaf in zip(range(group.num_columns), leaves, strict=False):
             if leaf is not None and _is_text(leaf) and _CODED & set(group.column(at).encodings):
-                # A damaged column has other names than the schema, by which alone pyarrow knows it.
+                # The path is the schema's: a damaged column chunk may have another one, and pyarrow accepts no other.
                 found.add(metadata.schema.column(at).path)
     return tuple(sorted(found))
 
 
 def leaf_types(type_: pa.DataType) -> Iterator[pa.DataType | None]:
-    """The types of a column's leaves in the order of Parquet's columns; None for those that stay as they are read."""
+    """Yield the types of a column's leaves in the order of Parquet's columns; None for leaves kept as they are read."""
     if isinstance(type_, pa.BaseExtensionType):
         yield from (None for _ in leaf_types(type_.storage_type))
     elif pa.types.is_struct(type_) or pa.types.is_map(type_) or _is_list(type_):
@@ -48,7 +48,7 @@ def leaf_types(type_: pa.DataType) -> Iterator[pa.DataType | None]:
 
 
 def leaf_names(schema: pa.Schema) -> list[str]:
-    """For each of Parquet's columns, in their order, the column of the schema that it is a part of."""
+    """Return for each of Parquet's columns, in their order, the column of the schema that it is a part of."""
     return [field.name for field in schema for _ in leaf_types(field.type)]
 
 
@@ -65,7 +65,7 @@ def _is_list(type_: pa.DataType) -> bool:
 
 
 def plain_pieces(batch: pa.RecordBatch, schema: pa.Schema, piece_bytes: int) -> Iterator[pa.RecordBatch]:
-    """The batch with the file's own types, in pieces of about ``piece_bytes`` of the text that dictionaries become."""
+    """Yield the batch with the file's own types, in pieces of about ``piece_bytes`` of decoded dictionary text."""
     for start, stop in _cuts(batch, schema, piece_bytes):
         columns = batch.slice(start, stop - start).columns
         plain = [_decoded(column, field.type) for column, field in zip(columns, schema, strict=True)]
@@ -88,7 +88,7 @@ def _cuts(batch: pa.RecordBatch, schema: pa.Schema, piece_bytes: int) -> Iterato
 
 
 def _text_bytes(array: Any, plain: pa.DataType) -> Any:
-    """For each value how many bytes of text its dictionaries become; 0 where there are none."""
+    """Return for each value the bytes of text that its dictionaries decode to; 0 where there are no dictionaries."""
     import numpy as np
 
     if array.type.equals(plain):
@@ -126,7 +126,7 @@ def _decoded(array: Any, plain: pa.DataType) -> pa.Array:
 
 
 def _within(array: Any) -> tuple[list[pa.Array], Any]:
-    """What the lists or maps of an array hold, and where each begins in it and the last one ends."""
+    """Return the child arrays of an array's lists or maps, and the offset of each list and of the last one's end."""
     import numpy as np
 
     if pa.types.is_fixed_size_list(array.type):

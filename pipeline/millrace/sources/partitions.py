@@ -1,4 +1,4 @@
-"""Folders that are named ``key=value``, as Hive, Spark and pyarrow partition a table."""
+"""Warnings about partition folders named ``key=value``, as Hive, Spark and pyarrow write them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SHOWN_KEYS = 10
 
 
 def partition_warnings(files: Sequence[SourceFile], columns: Iterable[str]) -> list[SourceWarning]:
-    """Return a warning that names the keys which are in folders' names and not among the columns of the files.
+    """Return a warning that names the keys in folder names that are not among the columns of the files, if any.
 
     The folders are those below the source, and those directly above it.
     """
@@ -47,7 +47,7 @@ def partition_warnings(files: Sequence[SourceFile], columns: Iterable[str]) -> l
 
 
 def _run_at_end(folders: list[str]) -> list[str]:
-    """The last folders of a path that are all named ``key=value``, in their order."""
+    """Return the last folders of a path that are all named ``key=value``, in their order."""
     start = len(folders)
     while start and _key(folders[start - 1]):
         start -= 1

@@ -1,4 +1,4 @@
-"""Several paths as one source: their files in the order in which the paths are given."""
+"""Several paths as one source: their files, in the order in which the paths are given."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SHOWN_PATHS = 3
 
 
 def shown(uri: str | Sequence[str]) -> str:
-    """One path as it is; of several the first ones and how many more there are."""
+    """Return one path unchanged; of several paths the first three and the number of the others."""
     if isinstance(uri, str):
         return uri
     more = f" and {len(uri) - _SHOWN_PATHS:,} more" if len(uri) > _SHOWN_PATHS else ""
@@ -26,10 +26,10 @@ def shown(uri: str | Sequence[str]) -> str:
 
 
 def list_each(uri: str | Sequence[str], *, keep_all: bool) -> Listing:
-    """The files that one path names, or those of several, named by their paths below the folder that all share.
+    """List the files of one path, or of several; then their names are relative to the folder that all have in common.
 
-    Each path may be a file, a folder or a pattern. Raises ``UsageError`` for no path at all, for standard input among
-    others, and for a file that two of them name; otherwise as ``list_files``.
+    Each path may be a file, a folder or a pattern. Raises ``UsageError`` for an empty list, for standard input among
+    others, and for a file that is named twice, and the errors of ``list_files``.
     """
     if isinstance(uri, str):
         return list_files(uri, keep_all=keep_all)

@@ -1,4 +1,4 @@
-"""Looking at a source once, so that reading it holds no surprise: files, format, schema, splits."""
+"""Planning of a source: find its files, format, schema and splits once, before any of it is loaded."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ _DEFAULTS = SourceOptions()
 
 
 def plan_source(source: Source, options: SourceOptions = _DEFAULTS, *, max_splits: int | None = None) -> SourcePlan:
-    """The plan of a source: what it holds, with which schema, and in which parts it can be read.
+    """Plan a source: find its files, format and schema, and the parts in which it can be read.
 
     ``source`` is a path, a ``file://`` address, a directory, a pattern (``*``, ``?``, ``[``, ``**``), or ``-`` for
-    standard input; a list of all but the last; or a copy of Arrow data, known by its name. ``max_splits`` overrides
-    the option (1: no parts, and so no scan for their borders). Reads at most ``infer_bytes`` to find types, and a
-    plain CSV or JSON lines file once to find where its splits begin.
-    Raises a ``SourceError`` for a source that cannot be loaded, ``UsageError`` for options that do not fit it.
+    standard input; a list of any of these except ``-``; or a copy of Arrow data, whose name becomes the address.
+    ``max_splits`` overrides the option; with 1 there are no parts and so no scan for their boundaries. Reads at most
+    ``infer_bytes`` to infer types, and an uncompressed CSV or JSON lines file once to find where its splits begin.
+    Raises a ``SourceError`` for a source that cannot be loaded, ``UsageError`` for options that do not apply to it.
     """
     if max_splits is not None:
         options = replace(options, max_splits=max_splits)
@@ -61,7 +61,7 @@ def _plan_copy(copy: ArrowCopy, options: SourceOptions) -> SourcePlan:
 
 
 def _unused(said: SourceOptions, format_: str) -> list[SourceWarning]:
-    """Warnings for options that were said and that this format does not have."""
+    """Return warnings for given options that this format does not have."""
     unused = {
         "--delimiter": said.delimiter not in (None, AUTO) and format_ != "csv",
         "--encoding": bool(said.encoding) and format_ not in ("csv", "jsonl"),

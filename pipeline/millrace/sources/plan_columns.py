@@ -1,4 +1,4 @@
-"""Planning Parquet and Arrow: the schema that all files share, and the units that their own layout gives."""
+"""Planning of Parquet and Arrow files: their common schema, and row groups or record batches as units."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["plan_arrow", "plan_parquet"]
 
 
 def plan_parquet(uri: str, files: tuple[SourceFile, ...], options: SourceOptions) -> SourcePlan:
-    """The plan of Parquet files; their units are row groups."""
+    """Plan Parquet files; their units are row groups."""
     refuse_types(options, "Parquet data")
     refuse_nulls(options, "Parquet data")
     refuse_csv_options(options, "Parquet data")
@@ -45,7 +45,7 @@ def plan_parquet(uri: str, files: tuple[SourceFile, ...], options: SourceOptions
 
 
 def plan_arrow(uri: str, files: tuple[SourceFile, ...], options: SourceOptions) -> SourcePlan:
-    """The plan of Arrow files and streams; their units are record batches."""
+    """Plan Arrow files and streams; their units are record batches."""
     refuse_types(options, "Arrow data")
     refuse_nulls(options, "Arrow data")
     refuse_csv_options(options, "Arrow data")
@@ -81,7 +81,10 @@ def _plan(
 
 
 def _chosen(schema: pa.Schema, file: SourceFile, options: SourceOptions) -> pa.Schema:
-    """The columns to be read of a file; refuses a name that two of them have."""
+    """Return the schema of the columns to be read of a file.
+
+    Raises ``SourceFormatError`` for a file without columns and for a name that two columns have.
+    """
     if not schema.names:
         raise SourceFormatError(f"{file.name} has no columns", file=file.name)
     wanted = read_columns(options, schema.names, file.name)

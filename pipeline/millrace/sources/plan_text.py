@@ -1,4 +1,4 @@
-"""Planning CSV and JSON lines: the columns, their types from the first bytes, and where splits may begin."""
+"""Planning of CSV and JSON lines: the columns, their types inferred from the first bytes, and split boundaries."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ BlocksOf = Callable[[list[tuple[int, int, int]], int], Generator[Item, None, Non
 
 
 def plan_csv(uri: str, files: tuple[SourceFile, ...], options: SourceOptions) -> SourcePlan:
-    """The plan of CSV files whose columns all have the same names."""
+    """Plan CSV files, which must all have the same column names."""
     warnings: list[SourceWarning] = []
     if options.delimiter == AUTO:
         delimiter, warning = found_delimiter(files, options, open_plain)
@@ -70,7 +70,7 @@ def plan_csv(uri: str, files: tuple[SourceFile, ...], options: SourceOptions) ->
 def _csv_columns(
     uri: str, files: tuple[SourceFile, ...], options: SourceOptions
 ) -> tuple[tuple[str, ...], dict[str, pa.DataType], tuple[SourceWarning, ...]]:
-    """The columns to be read, the types given for them, and warnings; looks at the header of every file."""
+    """Return the columns to be read, the types given for them, and warnings; reads the header of every file."""
     every: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
     warnings: tuple[SourceWarning, ...] = ()
@@ -88,7 +88,7 @@ def _csv_columns(
 
 
 def plan_jsonl(uri: str, files: tuple[SourceFile, ...], options: SourceOptions) -> SourcePlan:
-    """The plan of JSON lines files."""
+    """Plan JSON lines files."""
     refuse_nulls(options, "JSON lines")
     refuse_csv_options(options, "JSON lines")
     given = given_types(options, None)
@@ -119,7 +119,7 @@ def _plan(
 def first_blocks(
     files: tuple[SourceFile, ...], options: SourceOptions, blocks_of: BlocksOf, delimiter: str | None
 ) -> Iterator[Item]:
-    """The whole records within the first ``infer_bytes``, shared among the starts of all files; at least one each."""
+    """Yield blocks of the whole records within the first ``infer_bytes``, which all files share; at least one each."""
     left = options.infer_bytes
     for number in range(len(files)):
         share, taken = left // (len(files) - number), 0
@@ -135,7 +135,7 @@ def first_blocks(
 
 
 def _within(data: bytes, limit: int, delimiter: str | None, *, keep_one: bool) -> bytes:
-    """The records of ``data`` that end within ``limit`` bytes; the first one in any case when ``keep_one``."""
+    """Return the records of ``data`` that end within ``limit`` bytes; with ``keep_one`` at least the first one."""
     if len(data) <= limit:
         return data
     scan = None if delimiter is None else scan_quotes(data, delimiter)
@@ -149,7 +149,7 @@ def _within(data: bytes, limit: int, delimiter: str | None, *, keep_one: bool) -
 
 
 def _units(number: int, files: tuple[SourceFile, ...], options: SourceOptions, delimiter: str | None) -> Iterator[Unit]:
-    """A file's ranges of whole records, or the file itself where it is small, compressed or cannot be cut."""
+    """Yield a file's ranges of whole records, or the whole file where it is small, compressed or cannot be cut."""
     file = files[number]
     if (
         options.max_splits == 1
@@ -161,7 +161,7 @@ def _units(number: int, files: tuple[SourceFile, ...], options: SourceOptions, d
         return
     at = 0
     with closing(open_plain(file)) as stream:
-        # A mark in front of the first quote would hide that it opens a field.
+        # A byte order mark before the first quote would hide that this quote opens a field.
         mark = 3 if read_fully(stream, 3) == b"\xef\xbb\xbf" else 0
     with closing(open_plain(file, mark, file.size_bytes)) as stream:
         cutter = TextFiles(files, options, open_plain, delimiter).cutter(

@@ -1,7 +1,8 @@
-"""Arrow data of a Python process as a source: a table, a stream or a data frame becomes a file that can be read twice.
+"""Arrow data of a Python process as a source: copy a table, a stream or a data frame to a file that can be read twice.
 
-A load looks at its source before it reads it, and the same load again compares it with what it loaded. A stream can be
-read once. So its batches are copied into a temporary Arrow file first, with at most two of them in memory.
+A load reads its source once for the plan and once for the rows, and a repeated load compares it with the loaded
+source. A stream can be read once only. So its batches are first copied into a temporary Arrow file, with at most two
+of them in memory.
 """
 
 from __future__ import annotations
@@ -26,22 +27,22 @@ from millrace.sources.warnings import SourceWarning
 __all__ = ["ArrowCopy", "ArrowStream", "copied", "is_arrow", "type_name"]
 
 _BLOCK_ROWS: Final = 65_536
-"""Rows are put together to so many, so that the copy depends on the values and not on how they arrive."""
+"""Rows in one block of the copy, so that the copy depends on the values and not on the batches of the data."""
 _BLOCK_BYTES: Final = 32_000_000
 _HASH_BYTES: Final = 1 << 20
 
 
 class ArrowStream(Protocol):
-    """Whatever exports an Arrow stream: tables, readers, data frames, relations."""
+    """An object that exports an Arrow stream: a table, reader, data frame or relation."""
 
     def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
-        """The stream as a capsule."""
+        """Return the stream as a PyCapsule."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class ArrowCopy:
-    """A temporary Arrow file, the name by which its source is known, and what was surprising about that."""
+    """A temporary Arrow file, the name of its source, and warnings about the copied data."""
 
     path: str
     name: str
@@ -49,22 +50,22 @@ class ArrowCopy:
 
 
 def is_arrow(data: object) -> bool:
-    """Whether it exports Arrow data."""
+    """Return whether the object exports Arrow data."""
     return hasattr(type(data), "__arrow_c_stream__") or hasattr(type(data), "__arrow_c_array__")
 
 
 def type_name(data: object) -> str:
-    """``pyarrow.Table``: a type by the package that it comes from."""
+    """Return the name of the object's type with that of its top-level package, as in ``pyarrow.Table``."""
     return f"{type(data).__module__.partition('.')[0]}.{type(data).__name__}"
 
 
 @contextmanager
 def copied(data: Any) -> Iterator[ArrowCopy]:
-    """A copy of ``data`` in a temporary file (``TMPDIR`` says where), which is gone afterwards.
+    """Copy ``data`` to a temporary file in ``TMPDIR``, which is removed at the end of the context.
 
-    Its name is the data's type, as in ``python:pyarrow.Table``; its time of change is made of its content, so that
-    equal data is the same source. Raises ``SourceTypeError`` or ``SourceFormatError`` for data that Arrow refuses, and
-    ``OutputError`` where there is no room.
+    The copy's name is the data's type, as in ``python:pyarrow.Table``. Its modification time is a hash of its content,
+    so that equal data is the same source. Raises ``UsageError`` for a single column, ``SourceTypeError`` or
+    ``SourceFormatError`` for data that Arrow refuses, and ``OutputError`` when the disk is full.
     """
     name = type_name(data)
     with tempfile.TemporaryDirectory(prefix="millrace-") as folder:
@@ -83,11 +84,11 @@ def copied(data: Any) -> Iterator[ArrowCopy]:
 
 
 def _reader(data: Any, name: str) -> pa.RecordBatchReader:
-    if isinstance(data, pa.RecordBatchReader):  # what its own code raises comes as it is
+    if isinstance(data, pa.RecordBatchReader):  # not exported again: errors of its Python code propagate unchanged
         return data
     try:
         if _is_pandas(data):
-            # Left to itself, Arrow keeps an index or not by its values, and the columns would change with them.
+            # By default Arrow keeps or drops an index depending on its values, so the columns would depend on them.
             return pa.Table.from_pandas(data, preserve_index=not _is_default(data.index)).to_reader()
         if hasattr(type(data), "__arrow_c_stream__"):
             return pa.RecordBatchReader.from_stream(data)
@@ -120,7 +121,7 @@ def _valid(reader: pa.RecordBatchReader, name: str) -> Iterator[pa.RecordBatch]:
 
 
 def _blocks(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The same rows in blocks of ``_BLOCK_ROWS``; in fewer where they are large."""
+    """Yield the rows in blocks of ``_BLOCK_ROWS``, or of fewer where they reach ``_BLOCK_BYTES``."""
     waiting: list[pa.RecordBatch] = []
     rows = size = 0
     for batch in batches:
@@ -138,13 +139,13 @@ def _blocks(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
 
 
 def _joined(batches: list[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
-    # The last one may be of any size: it is not copied to be put behind the others.
+    # The last batch may be of any size, so a large one is not copied to join it with the others.
     if not batches or held_bytes(batches[-1]) >= _BLOCK_BYTES:
         return batches
     try:
-        # With the empty one Arrow copies a single batch, too. A slice would be written with bytes from behind its end.
+        # With the empty slice Arrow also copies a single batch. A slice would be written with bytes beyond its end.
         return [pa.concat_batches([*batches, batches[0].slice(0, 0)])]
-    except pa.ArrowException:  # a type that Arrow cannot put together
+    except pa.ArrowException:  # a type that Arrow cannot concatenate
         return batches
 
 
@@ -153,7 +154,7 @@ def _date_by_content(path: Path) -> None:
     with path.open("rb") as file:
         while data := file.read(_HASH_BYTES):
             digest.update(data)
-    # Nanoseconds since 1970, a date that every filesystem can hold: up to 2006.
+    # Nanoseconds since 1970, at most a date in 2006, which every filesystem can store.
     moment = digest.intdigest() >> 4
     os.utime(path, ns=(moment, moment))
 
@@ -163,12 +164,12 @@ def _is_pandas(data: Any) -> bool:
 
 
 def _is_default(index: Any) -> bool:
-    """Whether a pandas index only counts the rows from 0."""
+    """Return whether a pandas index only counts the rows from 0."""
     return type(index).__name__ == "RangeIndex" and (index.start, index.step, index.name) == (0, 1, None)
 
 
 def _index_warnings(data: Any, schema: pa.Schema) -> Iterator[SourceWarning]:
-    """What became of the index of a pandas data frame."""
+    """Yield a warning when the index of a pandas data frame is loaded as a column."""
     if not _is_pandas(data) or _is_default(data.index):
         return
     columns = json.loads(schema.metadata[b"pandas"])["index_columns"]

@@ -1,4 +1,4 @@
-"""Reading what was planned: one split, or the whole source, as a stream of record batches."""
+"""Reading of a planned source: one split, or the whole source, as a stream of record batches."""
 
 from __future__ import annotations
 
@@ -20,18 +20,19 @@ from millrace.sources.warnings import SourceWarning
 __all__ = ["SplitReader", "held_bytes", "in_pieces", "open_source", "open_split"]
 
 BATCH_BYTES = 8_000_000
-"""The most Arrow data in one batch, unless a single row is larger."""
+"""Largest size of one batch in bytes of Arrow data, unless a single row is larger."""
 _BATCH_ROWS = 1_000_000
-"""The most rows in one batch: nulls and runs take no bytes, but counting rows takes 8 bytes for each."""
+"""Largest number of rows in one batch: nulls and runs take no bytes, but counting rows takes 8 bytes for each."""
 
 
 class SplitReader:
-    """The rows of one split as record batches of at most about 8 MB; iterate once, close when done.
+    """An iterator over the rows of one split as record batches of at most about 8 MB; iterate once, close when done.
 
-    Every batch has the columns of ``plan.schema``, in its order; its types are those it was parsed with, which
-    nulls and integers may widen on the way (``schema`` is the widest so far). ``bytes_read`` counts bytes of the
-    source, never falls, and is ``split.bytes`` at the end; ``content`` is what was read, once all of it was;
-    ``warnings`` are those that only reading shows. Raises ``SourceError`` of the kind that fits.
+    Every batch has the columns of ``plan.schema``, in its order. Its types are those it was parsed with; columns of
+    nulls and of integers may be widened during the read. ``schema`` is the widest so far. ``bytes_read`` counts bytes
+    of the source, never falls, and is ``split.bytes`` at the end (for standard input, the bytes read). ``content`` is
+    the checksum of all bytes read; it is None before the end and for a preview (``looking``). ``warnings`` has those
+    that are found only by reading. Raises the matching ``SourceError``.
     """
 
     def __init__(self, plan: SourcePlan, split: Split, *, looking: bool = False) -> None:
@@ -57,7 +58,7 @@ class SplitReader:
         self.close()
 
     def close(self) -> None:
-        """Let go of files and threads; safe to call twice, and in the middle."""
+        """Close files and stop threads; may be called twice, and before the end."""
         self._batches.close()
 
     def _read(self, plan: SourcePlan, looking: bool) -> Generator[pa.RecordBatch, None, None]:
@@ -68,7 +69,7 @@ class SplitReader:
             if number != current:
                 before, current = before + last, number
             last = done
-            # The size of standard input is not known, so nothing limits what was read of it.
+            # The size of standard input is not known, so the bytes read of it have no limit.
             limit = self.split.bytes if plan.uri != STANDARD_INPUT else before + done
             self.bytes_read = max(self.bytes_read, min(limit, before + done))
             if batch.schema is not self.schema:
@@ -80,14 +81,14 @@ class SplitReader:
 
 
 def in_pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-    """The batch, halved until each piece is small enough."""
+    """Yield the batch in pieces, halved until each is small enough."""
     waiting = [batch.slice(start, _BATCH_ROWS) for start in range(0, batch.num_rows, _BATCH_ROWS)][::-1]
     while waiting:
         piece = waiting.pop()
         if piece.num_rows > 1 and held_bytes(piece) > BATCH_BYTES:
             half = piece.num_rows // 2
             halves = [piece.slice(half), piece.slice(0, half)]
-            # A dictionary belongs to every slice: cutting rows does not make it smaller.
+            # Every slice has the whole dictionary, so cutting rows does not make it smaller.
             if sum(held_bytes(part) for part in halves) < 1.5 * held_bytes(piece):
                 waiting += halves
                 continue
@@ -95,21 +96,21 @@ def in_pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
 
 
 def held_bytes(batch: pa.RecordBatch) -> int:
-    """Bytes of Arrow memory that keeping this batch needs."""
+    """Return the bytes of Arrow memory needed to keep this batch."""
     whole = any(holds(kind, is_dense_union) for kind in batch.schema.types)
     return int(batch.get_total_buffer_size() if whole else batch.nbytes)
 
 
 def open_split(plan: SourcePlan, split: Split, *, looking: bool = False) -> SplitReader:
-    """The rows of one of the plan's splits, in this process or any other one that sees the same files.
+    """Open the rows of one of the plan's splits, in this process or any other process with access to the same files.
 
-    With ``looking`` the load is still to come: standard input, which can be loaded once, stays whole for it.
+    With ``looking`` this read is a preview before the load: standard input, which can be loaded once, is kept for it.
     """
     return SplitReader(plan, split, looking=looking)
 
 
 def open_source(plan: SourcePlan) -> SplitReader:
-    """The rows of the whole source as one stream: those of all splits, one after another."""
+    """Open the rows of the whole source as one stream: those of all splits, one after another."""
     if not plan.splits:
         raise SourceError(f"the plan of {plan.uri} has no splits")
     if len(plan.splits) == 1:

@@ -1,4 +1,4 @@
-"""Bytes come back as the same file, or the same tree, and nothing appears until all of it is there."""
+"""Restoring of a bytes dataset as the same file or tree of files, which appears only when it is complete."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ __all__ = ["restore_bytes"]
 def restore_bytes(
     batches: Iterable[pa.RecordBatch], target: Path, *, single: bool, replace: bool = False
 ) -> tuple[int, int]:
-    """Writes the files of a bytes dataset to ``target`` and returns their number and their bytes.
+    """Write the files of a bytes dataset to ``target`` and return their number and their total bytes.
 
-    ``batches`` have ``BYTES_SCHEMA``, in the order in which they were loaded. With ``single`` the one file in them
-    becomes ``target`` itself, replacing a file that is there; else ``target`` becomes a folder with all of them,
-    and must not exist or be an empty folder, unless ``replace`` is given: then a folder that is there is removed when
-    the new one is complete. Everything is written beside ``target`` first and then renamed, so
-    that a failure leaves nothing behind. Raises ``UsageError`` when ``target`` cannot be written, and
-    ``ChunkFormatError`` for rows that are no intact files, or whose paths would lead out of ``target``.
+    ``batches`` have ``BYTES_SCHEMA``, in the order in which they were loaded. With ``single`` the only file becomes
+    ``target`` itself and replaces an existing file. Otherwise ``target`` becomes a folder with all files. It must not
+    exist or must be an empty folder, unless ``replace`` is given: then an existing folder is removed when the new one
+    is complete. Everything is written beside ``target`` first and then renamed, so that a failure leaves nothing
+    behind. Raises ``UsageError`` when ``target`` cannot be written. Raises ``ChunkFormatError`` for rows that are not
+    intact files, or whose paths would lead out of ``target``.
     """
     target = target.absolute()
     if target.is_symlink() or target.exists():
@@ -42,7 +42,7 @@ def restore_bytes(
     except OSError as error:
         raise UsageError(f"{target} cannot be written: {error.strerror}") from error
     try:
-        # mkdtemp's folder is for us alone; the one inside gets the rights that a new folder has.
+        # mkdtemp's folder is accessible to its owner only; the folder inside gets the permissions of any new folder.
         tree = work / "tree"
         tree.mkdir()
         with _Writer(tree) as writer:
@@ -62,7 +62,7 @@ def restore_bytes(
 
 
 def _put_in_place(tree: Path, target: Path, before: Path) -> None:
-    """Rename ``tree`` to ``target``; a folder that was there goes to ``before``, and comes back if that fails."""
+    """Rename ``tree`` to ``target``; an existing folder is moved to ``before``, and back if the rename fails."""
     if not target.is_dir():
         tree.rename(target)
         return
@@ -75,7 +75,7 @@ def _put_in_place(tree: Path, target: Path, before: Path) -> None:
 
 
 class _Writer:
-    """Appends pieces to files below one folder; one file is open at a time."""
+    """A writer that appends pieces to files below one folder; one file is open at a time."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -92,7 +92,7 @@ class _Writer:
         self._close()
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """All rows of a batch; each must go on where the one before it ended."""
+        """Write all rows of a batch; each piece must begin where the one before it ended, or begin a new file."""
         paths, offsets = batch.column("path").to_pylist(), batch.column("offset").to_pylist()
         data = batch.column("data")
         for row, (path, offset) in enumerate(zip(paths, offsets, strict=True)):

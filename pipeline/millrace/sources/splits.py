@@ -1,4 +1,4 @@
-"""Units that can be read alone are joined to at most so many splits of about one size."""
+"""Grouping of units that can be read alone into splits of about equal size, up to a maximum number."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Unit", "group_units", "parts_of"]
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """The smallest part that can be read alone: ``start`` to ``stop`` of one file, -1 for its end."""
+    """The smallest part that can be read alone: ``start`` to ``stop`` (exclusive, -1: the end) of one file."""
 
     file: int
     start: int
@@ -24,11 +24,12 @@ class Unit:
 def group_units(
     units: Sequence[Unit], files: Sequence[SourceFile], *, split_bytes: int, max_splits: int, what: str
 ) -> tuple[Split, ...]:
-    """Splits in the units' order, each but the last of at least ``split_bytes``; never more than ``max_splits``.
+    """Group units into splits in their order, each except the last of at least ``split_bytes``.
 
-    ``what`` is what ``start`` and ``stop`` count, for the label: "bytes", "row group" or "batch".
+    There are at most ``max_splits`` splits. ``what`` is the unit of ``start`` and ``stop``, for the label: "bytes",
+    "row group" or "batch".
     """
-    # Even an empty file costs an opening, so it weighs something.
+    # Each unit weighs one byte more than its size, because opening even an empty file takes time.
     total = sum(unit.bytes + 1 for unit in units)
     wanted = max(split_bytes, -(-total // max_splits))
     ends = _last_units(files, units)
@@ -73,7 +74,7 @@ def _join(index: int, group: list[Unit], files: Sequence[SourceFile], what: str,
 
 
 def parts_of(split: Split) -> list[tuple[int, int, int]]:
-    """Each file of a split with where to begin and where to stop (-1: at its end)."""
+    """Return each file of a split as its index, start and stop (-1: the end)."""
     first, last = split.files[0], split.files[-1]
     return [
         (number, split.start if number == first else 0, split.stop if number == last else -1) for number in split.files

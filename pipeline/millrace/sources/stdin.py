@@ -1,7 +1,7 @@
-"""Standard input as a source: read once, front to back, and yet looked at before it is loaded.
+"""Standard input as a source: readable once, front to back, and still inspected before it is loaded.
 
-While the source is planned, everything read is kept in a file without a name, so that each look begins at the
-front again. When loading begins, what was kept comes first and the rest is read as it arrives.
+During planning all bytes read are kept in an unnamed temporary file, so that every reader begins at the start. When
+loading begins, the kept bytes are read first and the rest as it arrives.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ STANDARD_INPUT = "-"
 
 
 class StandardInput:
-    """One stream that many readers may begin to read while it is planned, and one when it is loaded."""
+    """Standard input as a stream that many readers may read from its start during planning, and one when loading."""
 
     def __init__(self, number: int) -> None:
         self._number = number
-        # Two inputs are never taken for the same source.
+        # The time makes two inputs different sources.
         self._begun_ns = time.time_ns()
         self._kept: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  (lives as long as this object)
         weakref.finalize(self, self._kept.close)
@@ -36,27 +36,27 @@ class StandardInput:
         self._taken = False
 
     def file(self) -> SourceFile:
-        """What stands for it in a plan; its size is not known, and its time is that of the plan."""
+        """Return its entry in a plan; the size is unknown (0), and the time is that of this object's creation."""
         return SourceFile(STANDARD_INPUT, "stdin", 0, self._begun_ns)
 
     def close(self) -> None:
-        """Lets go of what was kept; standard input itself stays open."""
+        """Close the file of kept bytes; standard input itself stays open."""
         self._kept.close()
 
     def load(self) -> None:
-        """From now on nothing more is kept. ``UsageError`` the second time: it is gone then."""
+        """Begin to load: later bytes are not kept. Raises ``UsageError`` the second time, when the bytes are gone."""
         if self._loading:
             raise UsageError("standard input was read already", hint="it can be loaded once; save it to a file")
         self._loading = True
 
     def read(self, at: int, size: int) -> bytes:
-        """At most ``size`` bytes from offset ``at``, none at the end; waits for what has not arrived yet."""
+        """Read at most ``size`` bytes from offset ``at``; return ``b""`` at the end. Waits for bytes to arrive."""
         if at < self._kept_bytes:
             self._kept.seek(at)
             return self._kept.read(min(size, self._kept_bytes - at))
         pieces: list[bytes] = []
         while size > 0 and not self._ended:
-            # A pipe gives 64 KB at a time, too little to be parsed well.
+            # A pipe returns at most 64 KB at a time, which is too little for efficient parsing.
             try:
                 piece = os.read(self._number, size)
             except OSError as error:
@@ -73,7 +73,7 @@ class StandardInput:
 
 
 class InputStream:
-    """A reader of standard input; the counterpart of ``RawStream``."""
+    """A stream of the bytes of standard input; the counterpart of ``RawStream``."""
 
     def __init__(self, source: StandardInput) -> None:
         self._source = source
@@ -81,24 +81,27 @@ class InputStream:
 
     @property
     def position(self) -> int:
-        """How many bytes were read so far."""
+        """Return the number of bytes read so far."""
         return self._at
 
     def read(self, size: int) -> bytes:
-        """At most ``size`` bytes, none at the end."""
+        """Read at most ``size`` bytes; return ``b""`` at the end."""
         data = self._source.read(self._at, size)
         self._at += len(data)
         return data
 
     def close(self) -> None:
-        """Leaves standard input as it is."""
+        """Do nothing: standard input stays open."""
 
 
 _current: StandardInput | None = None
 
 
 def standard_input(*, new: bool = False) -> StandardInput:
-    """This process's standard input as a source; ``new`` begins a plan."""
+    """Return this process's standard input as a source; ``new`` begins a plan and discards kept bytes.
+
+    Raises ``UsageError`` when there is no standard input.
+    """
     global _current
     if new or _current is None:
         if _current is not None:

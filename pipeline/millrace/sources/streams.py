@@ -1,7 +1,7 @@
-"""One file as a stream of plain bytes: read and decompressed in bounded memory.
+"""Streams of the decompressed bytes of one file, read and decompressed in bounded memory.
 
-What lies in a file is decided by its first bytes, never by its name; a name that promises a compression which is
-not there is refused. ``position`` is always in bytes of the source itself, for progress.
+The compression is detected by the file's first bytes, never by its name. A name that promises a compression which the
+file does not have is refused. ``position`` always counts bytes of the source file itself, for progress.
 """
 
 from __future__ import annotations
@@ -52,21 +52,21 @@ _ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)
 
 
 class ByteStream(Protocol):
-    """Plain bytes, front to back."""
+    """A stream of decompressed bytes, read front to back."""
 
     def read(self, size: int) -> bytes:
-        """At most ``size`` bytes; fewer only near the end, none at the end."""
+        """Read at most ``size`` bytes; return ``b""`` only at the end of the stream."""
 
     @property
     def position(self) -> int:
-        """How many bytes of the source itself were taken so far."""
+        """Return the number of bytes of the source file read so far."""
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
 
 
 def read_fully(stream: ByteStream, size: int) -> bytes:
-    """Exactly ``size`` bytes unless the stream ends before."""
+    """Read exactly ``size`` bytes, or fewer if the stream ends before."""
     data = stream.read(size) if size else b""
     while 0 < len(data) < size and (more := stream.read(size - len(data))):
         data += more
@@ -74,9 +74,9 @@ def read_fully(stream: ByteStream, size: int) -> bytes:
 
 
 class RawStream:
-    """The bytes ``start`` to ``stop`` of a file, exactly as planned.
+    """A stream of the bytes ``start`` to ``stop`` of a file, exactly as planned.
 
-    Raises ``SourceChangedError`` when the file grew, shrank or was written to, also while it is read.
+    Raises ``SourceChangedError`` when the file grew, shrank or was modified since the plan, also during the read.
     """
 
     def __init__(self, file: SourceFile, start: int = 0, stop: int | None = None) -> None:
@@ -89,11 +89,11 @@ class RawStream:
 
     @property
     def position(self) -> int:
-        """Offset in the file of the next byte to be read."""
+        """Return the offset in the file of the next byte to be read."""
         return self._at
 
     def read(self, size: int = -1) -> bytes:
-        """At most ``size`` bytes, none at the end."""
+        """Read at most ``size`` bytes (-1: all that are left); return ``b""`` at the end."""
         left = self._stop - self._at
         wanted = left if size < 0 else min(size, left)
         if wanted <= 0:
@@ -109,12 +109,12 @@ class RawStream:
         return data
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._raw.close()
 
 
 class _Decompressed:
-    """What a compressed file holds. Members and frames one after another are one stream."""
+    """A stream of the decompressed bytes of a file; concatenated members and frames are one stream."""
 
     def __init__(self, file: SourceFile, compression: str, opener: PlainOpener) -> None:
         self._name = file.name
@@ -143,25 +143,25 @@ class _Decompressed:
 
     @property
     def position(self) -> int:
-        """How much of the compressed file was read."""
+        """Return the number of bytes of the compressed file read so far."""
         if self._raw is not None:
             return self._raw.position
         return self._archive.tell() if self._archive is not None else 0
 
     def read(self, size: int) -> bytes:
-        """At most ``size`` decompressed bytes, none at the end."""
+        """Read at most ``size`` decompressed bytes; return ``b""`` at the end."""
         with _reported(self._name, self._kind):
             return bytes(self._inner.read(size))
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         for held in (self._members, self._raw, self._archive):
             if held is not None:
                 held.close()
 
 
 class _AsFile(io.RawIOBase):
-    """A stream as the file that the decompressors ask for."""
+    """An adapter that gives the decompressors a file object for a stream."""
 
     def __init__(self, stream: ByteStream) -> None:
         self._from = stream
@@ -176,14 +176,17 @@ class _AsFile(io.RawIOBase):
 
 
 class _Bz2:
-    """bz2 streams one after another, empty ones too, which pyarrow does not read between others."""
+    """A reader of concatenated bz2 streams, including empty ones, which pyarrow does not read between others."""
 
     def __init__(self, stream: ByteStream) -> None:
         self._from = stream
         self._inner = bz2.BZ2Decompressor()
 
     def read(self, size: int) -> bytes:
-        """At most ``size`` bytes, none at the end of the last stream; anything but a stream behind one is refused."""
+        """Read at most ``size`` bytes; return ``b""`` at the end of the last stream.
+
+        Raises ``OSError`` when bytes that are not a bz2 stream follow one, and ``EOFError`` when the last is truncated.
+        """
         while True:
             given = b""
             if self._inner.eof:
@@ -200,7 +203,7 @@ class _Bz2:
 
 
 class _reported:
-    """Turns what the decompressors raise into one error that names the file."""
+    """A context manager that translates errors of the decompressors into ``SourceCorruptError`` with the file name."""
 
     def __init__(self, name: str, kind: str) -> None:
         self._name, self._kind = name, kind
@@ -222,7 +225,10 @@ class _reported:
 
 
 def _single_member(archive: zipfile.ZipFile, file: SourceFile) -> zipfile.ZipInfo:
-    """The one file in a zip; anything else is refused: several, none, encrypted, a link, an unusual method."""
+    """Return the only file in a zip archive.
+
+    Raises ``SourceFormatError`` for several files, none, an encrypted one, a link, and an unusual compression method.
+    """
     members = [each for each in archive.infolist() if not each.is_dir() and not is_marker(each.filename)]
     name = file.name
     if refused := zip_refusal(file, archive.namelist()):
@@ -242,13 +248,13 @@ def _single_member(archive: zipfile.ZipFile, file: SourceFile) -> zipfile.ZipInf
 
 
 def compression_of(file: SourceFile) -> str | None:
-    """``gzip``, ``zstd``, ``bz2``, ``zip`` or None, by the file's first bytes; raises as ``compression_kind`` does."""
+    """Return ``gzip``, ``zstd``, ``bz2``, ``zip`` or None by the file's first bytes, as ``compression_kind`` does."""
     with closing(_Beginning(file)) as beginning:
         return compression_kind(file.name, beginning.bytes_at)
 
 
 class _Beginning:
-    """Reads a few bytes at growing offsets; standard input is read up to them, a file from them."""
+    """A reader of a few bytes at growing offsets: standard input is read up to an offset, a file is opened at it."""
 
     def __init__(self, file: SourceFile) -> None:
         self._file = file
@@ -268,27 +274,30 @@ class _Beginning:
 
 
 PlainOpener = Callable[[SourceFile, int, int | None], ByteStream]
-"""Opens a file, or the bytes from one offset to another of a file that is not compressed."""
+"""A function that opens a whole file, or a byte range (start, stop) of a file that is not compressed."""
 
 
 def open_bytes(file: SourceFile, start: int = 0, stop: int | None = None) -> ByteStream:
-    """The file's bytes as they are."""
+    """Open the file's bytes without decompression."""
     return InputStream(standard_input()) if file.uri == STANDARD_INPUT else RawStream(file, start, stop)
 
 
 def open_plain(
     file: SourceFile, start: int = 0, stop: int | None = None, *, opener: PlainOpener = open_bytes
 ) -> ByteStream:
-    """The file's plain bytes, decompressed where need be; a range of them only when it is not compressed.
+    """Open the file's bytes, decompressed if the file is compressed; a range is only for a file that is not.
 
-    ``opener`` opens the file's own bytes.
+    ``opener`` opens the bytes as they are in the file.
     """
     compression = compression_of(file) if start == 0 and stop is None else None
     return opener(file, start, stop) if compression is None else _Decompressed(file, compression, opener)
 
 
 def open_seekable(file: SourceFile) -> IO[bytes]:
-    """The file's plain bytes to read in any order; what is compressed goes through a temporary file on disk."""
+    """Open the file's decompressed bytes for random access.
+
+    A compressed file and standard input are copied to a temporary file on disk first.
+    """
     if file.uri != STANDARD_INPUT and compression_of(file) is None:
         return open_raw(file)
     return _spooled(open_plain(file))
@@ -314,5 +323,5 @@ def _spooled(stream: ByteStream) -> IO[bytes]:
 
 
 def can_be_split(file: SourceFile) -> bool:
-    """Whether parts of the file can be read alone: it is on disk and not compressed."""
+    """Return whether parts of the file can be read alone: it is not standard input and not compressed."""
     return file.uri != STANDARD_INPUT and compression_of(file) is None

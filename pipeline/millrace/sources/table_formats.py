@@ -1,4 +1,4 @@
-"""Folders of table formats: only their log knows which of their files are part of the table."""
+"""Refusal of files within a table format such as Delta: only the log determines which files are in the table."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ _SCANS = {"a Delta table": "delta_scan", "an Iceberg table": "iceberg_scan"}
 
 
 def refuse_table_formats(base: str, paths: Iterable[str]) -> None:
-    """Raise ``SourceFormatError`` where one of the files below ``base`` is within a table of such a format.
+    """Raise ``SourceFormatError`` when one of the files below ``base`` is within a table of such a format.
 
-    Looked at is every folder from ``base`` on to a file. A folder above ``base`` is a table's only for files of the
-    formats in which tables are stored; a Spark stream may write any format. A file of the log itself may be read, for
-    it holds rows of its own.
+    Every folder from ``base`` down to a file is checked. A table in a folder above ``base`` counts only for files of
+    the formats that tables use; the output of a Spark stream counts for any file, because it may have any format. A
+    file within the log folder itself may be read, because it has rows of its own.
     """
     paths, real_base = list(paths), os.path.realpath(base)
     seen = {real_base: _table_at(real_base)}
     for path in paths:
         name = path[len(base.rstrip("/")) + 1 :]
-        # Below the base by the names that were walked: a link within it stands for the folder it leads to.
+        # Below the base the listed names are used, not resolved paths: a link counts as the folder it leads to.
         _check_upwards(*os.path.split(f"{real_base.rstrip('/')}/{name}"), seen)
     folder, child = os.path.split(real_base)
     while child:
@@ -46,7 +46,7 @@ def refuse_table_formats(base: str, paths: Iterable[str]) -> None:
 
 
 def _check_upwards(folder: str, child: str, seen: dict[str, tuple[str, str] | None]) -> None:
-    """Look at the folders up to one that was seen before, which is the base at the latest."""
+    """Check the folders upwards until one that was checked before, which is the base at the latest."""
     while True:
         known = folder in seen
         table = seen[folder] if known else seen.setdefault(folder, _table_at(folder))
@@ -58,18 +58,18 @@ def _check_upwards(folder: str, child: str, seen: dict[str, tuple[str, str] | No
 
 
 def _is_of_tables(path: str) -> bool:
-    """Whether a file is Parquet, ORC or Avro, as the data of tables is."""
+    """Return whether a file is Parquet, ORC or Avro, the formats of table data."""
     if path.lower().endswith(_ENDINGS):
         return True
     try:
         with open(path, "rb") as stream:  # noqa: PTH123
             return stream.read(4).startswith(_MAGIC)
     except OSError:
-        return False  # reading it says why
+        return False  # reading the file raises the error
 
 
 def _table_at(folder: str) -> tuple[str, str] | None:
-    """What the folder holds and the name of its log, or None."""
+    """Return the kind of table in the folder and the name of its log, or None."""
     for log, kind in _LOGS.items():
         if os.path.lexists(f"{folder}/{log}"):
             return kind, log

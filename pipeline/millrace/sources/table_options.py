@@ -1,4 +1,4 @@
-"""Options that say how values of a CSV are written and which columns are wanted: their checks, and who takes them."""
+"""Options for the spelling of CSV values and the selection of columns: their checks, and the formats they apply to."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 AUTO: Final = "auto"
-"""The delimiter that is found out from the first lines."""
+"""The delimiter value that means detection from the first lines."""
 
 _CSV_ONLY: Final = ("decimal", "date_format", "true_value", "false_value", "skip_rows")
 _TYPES: Final = (
@@ -43,7 +43,7 @@ _DECIMALS: Final = "".join(sorted(set(string.punctuation) - set("\"'+-")))
 
 
 def check_types(options: SourceOptions) -> None:
-    """Bring lists of texts and of pairs into hashable ones; raises ``InvalidSettingError`` for another type."""
+    """Convert lists of texts and of pairs to tuples, in place; raises ``InvalidSettingError`` for another type."""
     for name, kind, what in _TYPES:
         value = getattr(options, name)
         if not isinstance(value, kind):
@@ -58,7 +58,7 @@ def check_types(options: SourceOptions) -> None:
 
 
 def check_table_options(options: SourceOptions) -> None:
-    """Raise ``InvalidSettingError`` by name for a value that is outside its range, or contradicts another one."""
+    """Raise ``InvalidSettingError`` for an option that is outside its range or contradicts another one."""
     DateFormats(options.date_format)
     columns = options.columns
     if columns is not None and (not columns or len(set(columns)) < len(columns)):
@@ -128,7 +128,7 @@ def _check_truth(options: SourceOptions) -> None:
 
 
 def csv_only(options: SourceOptions) -> list[str]:
-    """Return the names of the options of CSV that are given."""
+    """Return the names of the given options that only a CSV has."""
     from millrace.sources.model import SourceOptions
 
     default = SourceOptions()
@@ -137,23 +137,23 @@ def csv_only(options: SourceOptions) -> list[str]:
 
 
 def refuse_csv_options(options: SourceOptions, what: str) -> None:
-    """Raise ``UsageError`` when an option of CSV is given for other data."""
+    """Raise ``UsageError`` when an option that only a CSV has is given for other data."""
     if given := csv_only(options):
         option = "--" + given[0].replace("_", "-")
         raise UsageError(f"{option} says how a CSV is written, and this is {what}", hint=f"leave out {option}")
 
 
 def refuse_projection(options: SourceOptions, what: str) -> None:
-    """Raise ``UsageError`` when columns are chosen or renamed in data without columns of its own."""
+    """Raise ``UsageError`` when columns are selected or renamed in data without columns of its own."""
     for name, given in (("--columns", options.columns is not None), ("--rename", bool(options.rename))):
         if given:
             raise UsageError(f"{what} have no columns to choose or rename", hint=f"leave out {name}")
 
 
 def read_columns(options: SourceOptions, names: Iterable[str], where: str) -> tuple[str, ...]:
-    """Return the columns to be read of those that ``where`` has, in the order they were asked for.
+    """Return the columns to be read, in the order of ``--columns``; ``names`` are those that ``where`` has.
 
-    Raises ``UsageError`` for a column to be read or renamed that is not there.
+    Raises ``UsageError`` for a selected or renamed column that does not exist, and for a renamed one not selected.
     """
     every = tuple(names)
     has = set(every)
@@ -171,7 +171,7 @@ def read_columns(options: SourceOptions, names: Iterable[str], where: str) -> tu
 
 
 def renamed(options: SourceOptions, schema: pa.Schema) -> pa.Schema:
-    """Return the schema with the new names; raises ``UsageError`` where two columns would have one name."""
+    """Return the schema with the new names; raises ``UsageError`` when two columns would have the same name."""
     if not options.rename:
         return schema
     import pyarrow as pa
@@ -183,6 +183,6 @@ def renamed(options: SourceOptions, schema: pa.Schema) -> pa.Schema:
             raise UsageError(
                 f"--rename gives two columns the name {name!r}", hint="rename the other one too, or leave it out"
             )
-    # pandas reads its own description of the columns by the old names.
+    # pandas metadata describes the columns by their old names.
     metadata = {key: value for key, value in (schema.metadata or {}).items() if key != b"pandas"}
     return pa.schema(fields, metadata=metadata or None)

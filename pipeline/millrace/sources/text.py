@@ -1,4 +1,4 @@
-"""Text of any encoding as a stream of UTF-8, and the text files of one source."""
+"""Streams of text of any encoding decoded to UTF-8, and the text files of one source."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ __all__ = ["TextFiles", "can_be_cut", "not_utf8", "open_decoded", "text_codec"]
 
 
 def text_codec(encoding: str | None) -> str:
-    """The codec's normal name (``utf-8`` for all its spellings and None); ``UsageError`` for what is no text codec."""
+    """Return the codec's canonical name (``utf-8`` for all its spellings and for None).
+
+    Raises ``UsageError`` for an unknown name and for a codec that is not one of text.
+    """
     if encoding is None:
         return "utf-8"
     try:
@@ -28,7 +31,10 @@ def text_codec(encoding: str | None) -> str:
 
 
 def is_single_byte(codec: str) -> bool:
-    """Whether each byte is one character and ASCII means ASCII: then byte ranges can be cut before decoding."""
+    """Return whether a codec's text can be cut at line ends before decoding.
+
+    That is so for UTF-8 and for codecs with one byte for each character whose first 128 characters are ASCII.
+    """
     if codec == "utf-8":
         return True
     try:
@@ -39,7 +45,7 @@ def is_single_byte(codec: str) -> bool:
 
 
 class _Transcoded:
-    """A stream of UTF-8 made from another encoding; what does not decode raises ``SourceFormatError``."""
+    """A stream of UTF-8 decoded from another encoding; bytes that do not decode raise ``SourceFormatError``."""
 
     def __init__(self, plain: ByteStream, codec: str, name: str) -> None:
         self._plain = plain
@@ -78,7 +84,7 @@ class _Transcoded:
 
 
 class _WithoutMark:
-    """A UTF-8 stream without the byte order mark it may begin with."""
+    """A UTF-8 stream without the byte order mark that the text may begin with."""
 
     def __init__(self, plain: ByteStream) -> None:
         self._plain = plain
@@ -103,14 +109,14 @@ class _WithoutMark:
 
 
 def open_decoded(plain: ByteStream, codec: str, name: str, *, at_start: bool = True) -> ByteStream:
-    """The same text as UTF-8, without a byte order mark when the stream begins where its file begins."""
+    """Return the stream's text as UTF-8, without a byte order mark when the stream is ``at_start`` of its file."""
     if codec != "utf-8":
         plain = _Transcoded(plain, codec, name)
     return _WithoutMark(plain) if at_start else plain
 
 
 def not_utf8(data: bytes, name: str, line: int) -> SourceFormatError:
-    """The error for text that is not UTF-8; ``line`` is that of the first byte of ``data``."""
+    """Return the error for text that is not UTF-8; ``line`` is that of the first byte of ``data``."""
     try:
         data.decode()
         offset, bad = 0, ""
@@ -127,7 +133,7 @@ def not_utf8(data: bytes, name: str, line: int) -> SourceFormatError:
 
 
 def can_be_cut(options: SourceOptions) -> bool:
-    """Whether a plain file with this encoding can be cut by bytes."""
+    """Return whether an uncompressed file with this encoding can be cut by bytes."""
     return is_single_byte(text_codec(options.encoding))
 
 
@@ -144,13 +150,13 @@ class TextFiles:
         self._codec = text_codec(options.encoding)
 
     def open(self, number: int, start: int = 0, stop: int = -1) -> ByteStream:
-        """A file, or a range of it, as UTF-8."""
+        """Open a file, or a byte range of it, as UTF-8; a ``stop`` below 0 means the end."""
         file = self.files[number]
         plain = self._opener(file, start, None if stop < 0 else stop)
         return open_decoded(plain, self._codec, file.name, at_start=start == 0)
 
     def cutter(self, number: int, stream: ByteStream, start: int = 0, block_bytes: int = BLOCK_BYTES) -> RecordCutter:
-        """What cuts a stream that begins at byte ``start`` of a file into records, without the lines to be skipped."""
+        """Return a cutter of the records of a stream that begins at byte ``start`` of a file, after skipped lines."""
         cutter = RecordCutter(
             stream,
             file=number,
@@ -165,7 +171,7 @@ class TextFiles:
         return cutter
 
     def first_line(self, number: int, start: int) -> int:
-        """The number of the line in which byte ``start`` of a file lies; reads all before it."""
+        """Return the line number, from 1, of byte ``start`` of a file; reads the whole file before it."""
         if start == 0:
             return 1
         lines = 1

@@ -1,4 +1,4 @@
-"""Arrow types by their spelling, types from a schema file, and the schema that several sources share."""
+"""Parsing of Arrow types from text, types given by options or a schema file, and merging of schemas."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ _SPELLINGS = (
 
 
 def parse_type(spelling: str) -> pa.DataType:
-    """The Arrow type of that spelling; ``str(type)`` is understood for all types named here.
+    """Parse the spelling of an Arrow type; ``str(type)`` is accepted for all types named here.
 
     Signed and unsigned integers (``int8`` ... ``uint64``), ``float16`` / ``float32`` / ``float64`` (``float``
     and ``double`` as Arrow prints them), ``bool``, ``null``, ``string``, ``large_string``, ``binary``,
@@ -100,10 +100,10 @@ def parse_type(spelling: str) -> pa.DataType:
 
 
 def parse_column_type(text: str) -> tuple[str, str]:
-    """Return column and type spelling of ``COLUMN=TYPE``: the name ends at that ``=`` behind which a type stands.
+    """Return column and type spelling of ``COLUMN=TYPE``: the name ends at the first ``=`` that a type follows.
 
-    Both may hold ``=``: ``seen=timestamp[us, tz=UTC]`` is ``seen``, ``a=b=string`` is ``a=b``. Blanks belong to the
-    name. Raises ``UsageError`` where no type stands behind any ``=``, and for an empty name.
+    Both may contain ``=``: the column of ``seen=timestamp[us, tz=UTC]`` is ``seen``, that of ``a=b=string`` is
+    ``a=b``. Blanks belong to the name. Raises ``UsageError`` where no type follows any ``=``, and for an empty name.
     """
     places = [place for place, letter in enumerate(text) if letter == "=" and place]
     for place in places:
@@ -119,9 +119,9 @@ def parse_column_type(text: str) -> tuple[str, str]:
 
 
 def load_schema_file(name: str) -> pa.Schema:
-    """The schema in that file: Arrow (schema message, stream or file), Parquet, or JSON ``{"column": "type"}``.
+    """Return the schema of a file: Arrow (schema message, stream or file), Parquet, or JSON ``{"column": "type"}``.
 
-    Raises ``SourceNotFoundError``, ``SourceUnreadableError``, or ``UsageError`` when it is none of these.
+    Raises ``SourceNotFoundError``, ``SourceUnreadableError``, or ``UsageError`` when the file has no schema.
     """
     path = Path(local_path(name))
     if not path.exists():
@@ -152,9 +152,9 @@ def load_schema_file(name: str) -> pa.Schema:
 
 
 def given_types(options: SourceOptions, names: tuple[str, ...] | None) -> dict[str, pa.DataType]:
-    """The types that a person gave, the schema file's first and ``column_types`` over them.
+    """Return the types given by the user: those of the schema file, overridden by ``column_types``.
 
-    ``UsageError`` for a column that the source (``names``) does not have.
+    Raises ``UsageError`` for a column that is not in ``names``, the source's columns (None: not checked).
     """
     given: dict[str, pa.DataType] = {}
     if options.schema_file:
@@ -170,9 +170,10 @@ def given_types(options: SourceOptions, names: tuple[str, ...] | None) -> dict[s
 
 
 def written_columns(options: SourceOptions) -> frozenset[str]:
-    """The columns of a version's schema, as ``read`` writes it: text that may be null, and floats.
+    """Return the nullable columns of an Arrow or Parquet schema file, such as ``read`` writes for a version.
 
-    JSON and ``--column-type`` give types alone, and say nothing of nulls.
+    In these columns a CSV distinguishes null from empty text, and null from NaN in floats. Returns an empty set for
+    JSON and ``--column-type``, which give types and nothing about nulls.
     """
     if not options.schema_file or Path(local_path(options.schema_file)).read_bytes()[:1000].lstrip()[:1] == b"{":
         return frozenset()
@@ -181,21 +182,21 @@ def written_columns(options: SourceOptions) -> frozenset[str]:
 
 
 def refuse_types(options: SourceOptions, what: str) -> None:
-    """``UsageError`` when types are given for data that has its own."""
+    """Raise ``UsageError`` when types are given for data that has its own types."""
     if options.column_types or options.schema_file:
         raise UsageError(f"the types of {what} cannot be given", hint="leave out --column-type and --schema")
 
 
 def refuse_nulls(options: SourceOptions, what: str) -> None:
-    """``UsageError`` when spellings of null are given for data in which nothing is spelled."""
+    """Raise ``UsageError`` when spellings of null are given for data that does not spell nulls as text."""
     if options.null_values is not None:
         raise UsageError(f"null values of {what} cannot be given", hint="leave out --null-value")
 
 
 def check_names(schema: pa.Schema) -> None:
-    """Raises ``UnicodeDecodeError`` when a name is not UTF-8, which pyarrow sees only when it is asked for.
+    """Raise ``UnicodeDecodeError`` when a name is not UTF-8, which pyarrow detects only when the name is accessed.
 
-    Names are those of columns, of fields within them, and of time zones.
+    Checked are the names of columns, of fields within them, and of time zones.
     """
     for field in schema:
         _check_field(field)
@@ -213,14 +214,14 @@ def _check_field(field: pa.Field) -> None:
 
 
 def merge_schemas(schemas: Iterable[pa.Schema], *, exact: bool = False) -> pa.Schema:
-    """The widest schema: for each column the type that every other one widens to; the first one's order and metadata.
+    """Merge schemas into one that has, for each column, the type that all its types widen to.
 
-    All must have the same columns (the order may differ); ``exact`` is that of ``wider_type``. A column is
-    nullable where any is. Raises ``SourceTypeError`` when two types have no common one, ``UsageError`` when there
-    is no schema at all.
+    Order and metadata are those of the first schema. All schemas must have the same columns; their order may differ.
+    ``exact`` is passed to ``wider_type``. A column is nullable where it is nullable in any schema. Raises
+    ``SourceTypeError`` when the columns differ or two types have no common one, and ``UsageError`` for no schemas.
     """
     merged: pa.Schema | None = None
-    # Each type must go with every other one: an int64 and a uint64 do not, also where a double comes between them.
+    # Every pair of types must have a common one. int64 and uint64 have none, even if a double comes between them.
     seen: dict[str, list[pa.DataType]] = {}
     for schema in schemas:
         if merged is None:

@@ -1,4 +1,4 @@
-"""Checks of values that have a type of their own: what pyarrow hands out of a damaged file is looked at before use."""
+"""Checks of the values of typed formats: pyarrow returns invalid arrays for a damaged file, which must not be used."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ __all__ = ["check_values"]
 def check_values(
     batch: pa.RecordBatch, name: str, first_row: int, damaged: Callable[[str, str], SourceCorruptError]
 ) -> None:
-    """Look at every offset, index and text of a batch of the file ``name``.
+    """Check every offset, index and text of a batch of the file ``name``.
 
-    ``first_row`` counts the rows of the file before the batch. Raises ``SourceFormatError`` for text that is not
-    UTF-8, and what ``damaged(name, reason)`` gives for everything else.
+    ``first_row`` is the number of rows of the file before the batch. Raises ``SourceFormatError`` for text that is not
+    UTF-8, and the error ``damaged(name, reason)`` for any other invalid value.
     """
     for field, column in zip(batch.schema, batch.columns, strict=True):
         try:
@@ -40,12 +40,12 @@ def check_values(
 
 
 def _first_bad_row(column: pa.Array) -> int | None:
-    """The first row with text that is not UTF-8; None where rows share the values within."""
+    """Return the first row with text that is not UTF-8; None for types whose rows may share values."""
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     if holds(column.type, _is_shared):
         return None
-    # A slice of lists is looked at together with all values of all lists; a copy holds its own alone.
+    # Checking a slice of lists checks the values of all lists. A copy has only its own values.
     return first_wrong(column, lambda part: check_column(pa.concat_arrays([part])))
 
 

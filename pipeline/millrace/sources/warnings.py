@@ -1,4 +1,4 @@
-"""Warnings about a source: the load goes on, and its report lists each of them."""
+"""Warnings about a source: the load continues, and its report lists each of them."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any
 __all__ = ["WARNINGS_MAX", "SourceWarning", "distinct"]
 
 WARNINGS_MAX = 100
-"""Warnings that a plan, a split or a report carries, at most; a report travels through Airflow's database."""
+"""Largest number of warnings in a plan, a split or a report; a report is stored in Airflow's database."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceWarning:
     """A surprising property of a source that does not stop the load.
 
-    ``code`` is a stable word of small letters and underscores for programs; ``message`` one sentence for people, with
-    the option that helps. ``column``, ``line`` (counted from 1) and ``file`` are None where they do not apply.
+    ``code`` is a stable word of small letters and underscores for programs. ``message`` is one sentence for the user,
+    with the option that helps. ``column``, ``line`` (counted from 1) and ``file`` are None where they do not apply.
     """
 
     code: str
@@ -28,7 +28,7 @@ class SourceWarning:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> SourceWarning:
-        """Return the warning of ``dataclasses.asdict``."""
+        """Return the warning from the values of ``dataclasses.asdict``."""
         return cls(**value)
 
 

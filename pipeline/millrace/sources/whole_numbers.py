@@ -1,7 +1,8 @@
-"""Numbers of a text that doubles would change: found before a column is loaded as doubles.
+"""Detection of numbers in text that a double would change, before their column is loaded as doubles.
 
-A double holds every whole number up to 2^53 and some beyond: two different ids may become one double. A number that is
-written with a fraction or an exponent is rounded to the nearest double, as every reader does, but none to infinity.
+A double represents every whole number up to 2^53 and some larger ones, so two different ids may become one double. A
+number written with a fraction or an exponent is rounded to the nearest double, as every reader does. A number that
+would be rounded to infinity is an error.
 """
 
 from __future__ import annotations
@@ -32,11 +33,11 @@ __all__ = [
 ]
 
 Path = tuple[str | None, ...]
-"""Where values stand: the column, then the fields of structs, None for the elements of a list."""
+"""The path of nested values: the column, then the fields of structs, and None for the elements of a list."""
 Find = Callable[[Path, pa.Array], SourceTypeError | None]
 
 WHOLE_MAX: Final = 2**53
-"""Up to here a double holds every whole number."""
+"""A double represents every whole number up to this one exactly."""
 _WHOLE: Final = re.compile(rb"(?<![\d.])\d{16,}(?![\d.eE])")
 _NUMBERS: Final = (pa.int64(), pa.float32(), pa.float64())
 _SHOWN_MAX: Final = 40
@@ -44,17 +45,17 @@ _DIGITS_MAX: Final = 38
 
 
 class WholeNumbers:
-    """Checks the batches of one reader, in their order; columns that are ``given`` a type may be rounded."""
+    """Checker of the batches of one reader, in their order; columns with a ``given`` type may be rounded."""
 
     def __init__(self, given: Container[str]) -> None:
         self._given = given
         self._noted: dict[Path, SourceTypeError] = {}
 
     def with_doubt(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, bool]:
-        """Return the batch, and whether a number of it is so large that doubles may change it.
+        """Return the batch, and whether it has a number so large that a double may change it.
 
-        The parsing threads call this: in the thread that reads, it made a load of 19 columns an eighth slower. All
-        columns of a type are looked at together, because each call waits for the interpreter.
+        The parsing threads call this. In the reading thread it made a load of 19 columns an eighth slower. All
+        columns of a type are checked in one call, because each call waits for Python's interpreter lock.
         """
         numbers: dict[tuple[pa.DataType, bool], list[pa.Array]] = {}
         for name, column in zip(batch.schema.names, batch.columns, strict=True):
@@ -65,10 +66,10 @@ class WholeNumbers:
         return batch, any(_is_doubtful(group, given=given) for group, given in groups)
 
     def check(self, batch: pa.RecordBatch, doubt: bool, find: Find) -> None:
-        """Raise the ``SourceTypeError`` that ``find`` gives for doubles which are not the numbers of the text.
+        """Raise the ``SourceTypeError`` that ``find`` returns for a double that is not the number in the text.
 
-        ``find(path, values)`` looks at the text. Integers that no double holds are looked for as well: the error is
-        kept, and raised when their column becomes doubles in a later batch.
+        ``find(path, values)`` searches the text. For an integer that no double represents, the error is stored and
+        raised when the column becomes doubles in a later batch.
         """
         if not doubt and not self._noted:
             return
@@ -91,7 +92,7 @@ class WholeNumbers:
 
 
 def leaves(array: Any, path: Path) -> Iterator[tuple[Path, pa.Array]]:
-    """The arrays of plain values within an array, each with its path below ``path``."""
+    """Yield the arrays of values that are not structs or lists within an array, each with its path below ``path``."""
     if pa.types.is_struct(array.type):
         for field, child in zip(array.type, array.flatten(), strict=True):
             yield from leaves(child, (*path, field.name))
@@ -102,7 +103,7 @@ def leaves(array: Any, path: Path) -> Iterator[tuple[Path, pa.Array]]:
 
 
 def _is_doubtful(numbers: pa.Array | pa.ChunkedArray, *, given: bool) -> bool:
-    """Whether the text may say another number; where the type was given, whether one may be beyond it."""
+    """Return whether a double may differ from its text or, for a given type, whether one became infinite."""
     bounds = pc.min_max(numbers)
     least, most = bounds["min"].as_py(), bounds["max"].as_py()
     if least is None:
@@ -112,7 +113,7 @@ def _is_doubtful(numbers: pa.Array | pa.ChunkedArray, *, given: bool) -> bool:
 
 
 def rounded(numbers: pa.Array) -> int | None:
-    """The first of these integers that no double holds; None where doubles hold all of them."""
+    """Return the first of these integers that no double represents, or None."""
     import numpy as np
 
     bounds = pc.min_max(numbers)
@@ -120,7 +121,8 @@ def rounded(numbers: pa.Array) -> int | None:
     if least is None or (least >= -WHOLE_MAX and most <= WHOLE_MAX):
         return None
     values = numbers.drop_null().to_numpy(zero_copy_only=False)
-    # A double holds what is below 2^53 without its trailing zero bits. The least integer of 64 bits is 2^63 so too.
+    # A double represents an integer that is at most 2^53 without its trailing zero bits. The smallest 64-bit integer
+    # is handled as well: its absolute value wraps around and is 2^63 as uint64.
     sizes = np.abs(values).astype(np.uint64)
     lowest = np.maximum(sizes & (~sizes + np.uint64(1)), np.uint64(1))
     found = np.flatnonzero(sizes // lowest > np.uint64(WHOLE_MAX))
@@ -128,11 +130,11 @@ def rounded(numbers: pa.Array) -> int | None:
 
 
 def changed_row(texts: pa.Array, numbers: pa.Array, *, given: bool) -> int | None:
-    """The row of the first of these texts that says another number than the one that was made of it."""
+    """Return the row of the first text whose number differs from the one parsed from it, or None."""
     import numpy as np
 
     sizes = pc.abs(numbers.cast(pa.float64(), safe=False))
-    # Most large doubles are written with a point, and finding one is fast.
+    # Most large doubles are written with a decimal point, and the search for a point is fast.
     may_be = pc.or_(pc.is_inf(sizes), pc.invert(pc.match_substring(texts, ".")))
     large = pc.and_(pc.greater_equal(sizes, float(WHOLE_MAX)), may_be)
     rows = np.flatnonzero(pc.fill_null(large, False).to_numpy(zero_copy_only=False))
@@ -145,7 +147,7 @@ def changed_row(texts: pa.Array, numbers: pa.Array, *, given: bool) -> int | Non
 
 
 def numbers_at(line: bytes, path: Path) -> Iterator[Decimal]:
-    """The numbers at a path of a JSON line."""
+    """Yield the numbers at a path of a JSON line, exactly."""
     row = json.loads(line, parse_int=Decimal, parse_float=Decimal)
     yield from (value for value in _values(row, path) if isinstance(value, Decimal))
 
@@ -161,7 +163,10 @@ def _values(value: Any, path: Path) -> Iterator[Any]:
 
 
 def changed_line(lines: Iterable[bytes], path: Path, kind: pa.DataType, *, given: bool) -> tuple[int, Decimal] | None:
-    """The number of the first of these JSON lines that says another number at a path, and that number."""
+    """Return the index of the first JSON line with a number at ``path`` that ``kind`` changes, and that number.
+
+    Returns None where no number changes.
+    """
     for row, line in enumerate(lines):
         if given or _WHOLE.search(line):
             for value in numbers_at(line, path):
@@ -178,7 +183,11 @@ def _number(text: str) -> Decimal | None:
 
 
 def _changes(number: Decimal | None, kind: pa.DataType, *, given: bool) -> bool:
-    """Whether a number is beyond ``kind``, or a whole one without an exponent that a double does not hold."""
+    """Return whether ``kind`` changes a number.
+
+    Either it becomes infinite or, where no type is given, it is a whole number written without an exponent that a
+    double does not represent.
+    """
     if number is None or not number.is_finite():
         return False
     double = float(number)
@@ -188,7 +197,7 @@ def _changes(number: Decimal | None, kind: pa.DataType, *, given: bool) -> bool:
 
 
 def refusal(file: str, line: int, column: str, value: str, kind: pa.DataType, values: Iterable[str]) -> SourceTypeError:
-    """The error for a number of a column that ``kind`` does not hold; ``values`` are others of the same column."""
+    """Return the error for a number that ``kind`` does not represent; ``values`` are others of the same column."""
     shown = value if len(value) <= _SHOWN_MAX else value[:_SHOWN_MAX] + "..."
     types = ["string"]
     if pa.types.is_float32(kind):
@@ -207,7 +216,7 @@ def refusal(file: str, line: int, column: str, value: str, kind: pa.DataType, va
 
 
 def _decimals(values: Iterable[str]) -> Iterator[str]:
-    """The decimal type of 38 digits that holds these numbers, if there is one."""
+    """Yield the spelling of the decimal type of 38 digits that holds these numbers, if there is one."""
     whole = scale = 0
     for text in values:
         number = _number(text)
