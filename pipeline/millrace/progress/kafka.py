@@ -28,14 +28,12 @@ logger = logging.getLogger("millrace.progress")
 
 SLOTS_MAX: Final = 10_000
 IN_FLIGHT_PER_SOURCE: Final = 16
-"""Most events of one source in the producer. More would only lengthen the queue of an unreachable broker with events
-that are older than the one in the slot."""
+"""More would only fill the queue of an unreachable broker with events that are older than the one in the slot."""
 ASK_S: Final = 0.5
 WARN_AFTER_S: Final = 5.0
 REFUSED_PATIENCE_S: Final = 0.5
 SILENT_PATIENCE_S: Final = 4.0
-"""Time that all flushes together wait for an unresponsive broker. ``REFUSED_PATIENCE_S`` is the time for a broker that
-refuses connections."""
+"""Time that all flushes together wait for a broker that refuses connections, or accepts them and is unresponsive."""
 SERVE_S: Final = 0.05
 
 
@@ -85,7 +83,7 @@ class KafkaSink:
         self._wake.put(None)
 
     def flush(self, timeout_s: float = 5.0) -> bool:
-        """Wait until Kafka has acknowledged all accepted events; return False at a timeout.
+        """Wait until every accepted event is delivered or lost; return False at a timeout.
 
         The timeout is ``timeout_s``, or the time left for an unresponsive broker if that is shorter.
         """
