@@ -17,7 +17,7 @@ CODECS = ("gzip", "zstd", "none")
 
 
 def allowed_roots(settings: Settings) -> tuple[str, ...]:
-    """Return the folders that a form may load from: ``MILLRACE_SOURCES__ROOTS``, else the inbox and the demo's folder."""
+    """Return the folders that a form may load from: ``MILLRACE_SOURCES__ROOTS``, else the inbox and demo folders."""
     return settings.sources.roots or tuple(str(millrace_home() / name) for name in ("inbox", "demo"))
 
 

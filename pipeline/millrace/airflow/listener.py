@@ -27,7 +27,7 @@ __all__ = ["LISTENER", "SENDER", "RunAndTaskListener"]
 
 TEXT_MAX: Final = 500
 _MARKED_S: Final = 0.5
-"""When a user marks a running task, Airflow sets its end and writes the row within less time."""
+"""When a user marks a running task, Airflow sets its end and writes the row in less time than this."""
 
 _NEEDED_BY_TASKS = ("millrace.api", "millrace.airflow.request", "millrace.cache", "confluent_kafka", "redis")
 
@@ -51,7 +51,7 @@ def _quietly(hook: Callable[..., None]) -> Callable[..., None]:
 
 
 class RunAndTaskListener:
-    """A listener that reports the states of Millrace tasks under ``<source>/airflow``: state, error and DAG position."""
+    """A listener that reports the tasks of Millrace DAGs under ``<source>/airflow``: state, error and DAG position."""
 
     def __init__(self, sender: ReportSender = SENDER) -> None:
         self._sender = sender
@@ -161,7 +161,10 @@ class RunAndTaskListener:
                 self._say(instance, state, error=why or None, time_s=ended, places=places)
 
     def _say_never_run(self, instance: Any, places: dict[str, Place]) -> None:
-        """Report the end of a task whose next attempt never began. It would otherwise stay ``queued`` or cleared."""
+        """Report the end of a task whose next attempt never began.
+
+        The attempt was announced as ``queued``, or the task was cleared. Without this event it would stay so.
+        """
         word = _word(instance.state)
         if word == "upstream_failed":
             self._say_of_next(instance, "cancelled", error="not run: a task before it failed", places=places)

@@ -63,10 +63,10 @@ def _lines(given: Sequence[str] | None) -> tuple[str, ...]:
 def allowed_source(source: str, roots: Sequence[str]) -> str:
     """Resolve ``source`` to a path or pattern below one of ``roots``, with all links in its fixed part resolved.
 
-    A relative path is searched below each root in turn. Wildcard characters in the name of a root are literal. A
-    pattern follows no link that leads out of the folder before its first wildcard. Raises ``UsageError`` with the
-    roots for a path outside of them, a path that is not local, or ``..`` after a wildcard. Raises
-    ``SourceNotFoundError`` for a relative path that no root contains.
+    A relative path is searched below each root in turn. Wildcard characters in the name of a root are literal. The base
+    folder of a pattern is its part before the first wildcard; matching follows no link that leads out of it. Raises
+    ``UsageError`` with the roots for a path outside of them, a path that is not local, or ``..`` after a wildcard.
+    Raises ``SourceNotFoundError`` for a relative path that no root contains.
     """
     if not source.strip() or source == "-" or "\0" in source:
         raise _outside(source, roots, "is no path")
