@@ -50,7 +50,7 @@ SHOWN_STATES: Final = (*STATES, "stalled", "lost")
 """All states that users can see. Only the bridge sets the last two."""
 TERMINAL_STATES: Final = frozenset({"succeeded", "failed", "cancelled", "skipped"})
 ATTEMPT_OVER: Final = TERMINAL_STATES | {"retrying"}
-"""States after which later events of the same attempt are ignored. ``retrying`` means that another attempt follows."""
+"""States that end an attempt. ``retrying`` means that another attempt follows; only a terminal state may replace it."""
 
 COUNTERS: Final = ("chunks", "bytes_raw", "bytes_stored", "retries", "under_replicated")
 
