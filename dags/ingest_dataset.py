@@ -1,28 +1,28 @@
 """Load a dataset from files into Cassandra, by hand, from the form.
 
-The steps are **plan** (source, schema, splits and version are fixed; nothing is written), **load** (one task for each
-split writes its chunks, each on two nodes), **verify** (every chunk is read back and checked), **publish** (one row
-makes the version visible, whole or not at all) and **warm** (into Redis, if it fits). The result of the run is the
-load report: rows, raw and stored bytes, chunks, replicas, seconds, rows/s.
+The steps are **plan** (fixes source, schema, splits and version; writes nothing), **load** (one task for each split
+writes its chunks, each on two nodes), **verify** (reads every chunk back and checks it), **publish** (makes the
+version visible with one row, all or nothing) and **warm** (copies it into Redis, if it fits). The result of the run is
+the load report: rows, raw and stored bytes, chunks, replicas, seconds, rows/s.
 
-The tab *Live* and the link *Live progress* of each task show how far it is.
+The tab *Live* and the link *Live progress* of each task show its progress.
 
 ### Triage
 
-Nothing is visible to readers before *publish* has succeeded, so a failed run has broken nothing: older versions are
-as they were. What it wrote is found and removed by `millrace fsck`. Clearing a failed task goes on with the same load.
+Nothing is visible to readers before *publish* has succeeded. A failed run therefore breaks nothing: older versions are
+unchanged. `millrace fsck` finds and removes the data that it wrote. Clearing a failed task continues the same load.
 
-* **plan**: the source is missing, unreadable, outside of the allowed folders or not what the form says. The message
-  names the file, the line and the option that mends it; start a new run.
-* **load**: a row, a type or a byte is wrong in the middle of the source (not retried): mend it, start a new run. Or no
-  Cassandra node answers (retried): `./run status`, then clear the task.
-* **verify**: a chunk is not what was written, or its nodes are down: see the nodes' logs, then clear *load* with what
-  follows it.
-* **publish**: no Cassandra node answers, or a manifest page is missing: `./run status`, then clear the task.
-* **warm**: Cassandra does not answer (a Redis that is down or full fails nothing). The version is visible already:
-  `millrace warm NAME` later.
+* **plan**: the source is missing, unreadable, outside of the allowed folders or different from the form's options. The
+  message names the file, the line and the option that fixes it. Start a new run.
+* **load**: a row, a type or a byte in the middle of the source is wrong (not retried): fix it and start a new run. Or
+  no Cassandra node responds (retried): check `./run status`, then clear the task.
+* **verify**: a chunk differs from the written one, or its nodes are down. See the logs of the nodes, then clear *load*
+  with its downstream tasks.
+* **publish**: no Cassandra node responds, or a manifest page is missing. Check `./run status`, then clear the task.
+* **warm**: Cassandra does not respond (a Redis that is down or full is no failure). The version is already visible.
+  Run `millrace warm NAME` later.
 
-One replica instead of two (`degraded` in the report) is no failure: `millrace repair NAME` mends it.
+One replica instead of two (`degraded` in the report) is no failure. `millrace repair NAME` restores the second one.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from millrace.airflow.retry import RetriableErrors
 
 Json = dict[str, Any]
 
-# A load of no splits is skipped by Airflow, and what follows goes on: it publishes a version without rows.
+# Airflow skips a load without splits. The tasks after it still run and publish a version without rows.
 AFTER_LOAD = TriggerRule.NONE_FAILED
 
 
@@ -57,20 +57,21 @@ AFTER_LOAD = TriggerRule.NONE_FAILED
         "owner": "millrace",
         "retries": 3,
         "retry_policy": RetriableErrors(),
-        # After a process that was killed, where no policy is asked.
+        # For a killed process: Airflow does not call the retry policy then.
         "retry_delay": timedelta(seconds=30),
         "execution_timeout": timedelta(hours=12),
     },
 )
 def ingest_dataset() -> None:
-    """One run is one load: the same run, retried or cleared, is the same version."""
+    """Define the DAG. One run is one load: the same run, retried or cleared, makes the same version."""
 
     @task
     def plan(params: Json | None = None) -> list[int]:
         """Fix source, schema, splits and version; write nothing."""
         return ingest.plan(params or {})
 
-    # Each of these tasks uses every core of its worker and up to 250 MB. A mapped task's docstring reaches no page.
+    # Each of these tasks uses every core of its worker and up to 250 MB. Airflow shows a mapped task's doc_md, but not
+    # its docstring.
     @task(
         map_index_template="{{ label }}",
         max_active_tis_per_dagrun=4,
@@ -88,7 +89,7 @@ def ingest_dataset() -> None:
     @result
     @task(trigger_rule=AFTER_LOAD, outlets=[DATASETS])
     def publish(planned: Json, loaded: list[Json]) -> Json:
-        """Make the version visible, whole; return the load report."""
+        """Make the whole version visible; return the load report."""
         return ingest.publish(planned, loaded)
 
     @task

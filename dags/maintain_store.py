@@ -1,21 +1,22 @@
-"""Keep the store as it should be: everything on two nodes, every copy as it was written, nothing left behind unknown.
+"""Maintain the store: keep everything on two nodes and every copy correct, and report data that was left behind.
 
-The steps are **repair** (what is on record as being on one node is brought to two, catalogue first), **verify** (every
-chunk of the newest version of each dataset is read again and checked, from each node alone on request), **prune**
-(only where the form gives a number: by default nothing is ever deleted) and **fsck** (says what dead loads and deleted
-versions left; removes nothing). The result of the run is that report.
+The steps are **repair** (restores the second replica of everything recorded as under-replicated, the catalogue first),
+**verify** (reads every chunk of the newest version of each dataset again and checks it, on request from each node
+alone), **prune** (deletes old versions only if the form gives a number; by default nothing is ever deleted) and
+**fsck** (reports data left by dead loads and deleted versions; removes nothing). The result of the run is the report
+of **fsck**.
 
 ### Triage
 
-Nothing here changes what readers see, and each step can be cleared and run again at any time.
+No step changes data that readers see, except **prune**. Each step can be cleared and run again at any time.
 
-* **repair**: a node is down (retried): `./run status`, start it, clear the task. Data that cannot be repaired is named
-  with dataset and bucket: no node has a good copy of it; load that dataset again.
-* **verify**: the message names chunk and node. A wrong copy is replaced as soon as it is read while the other one is
-  good; what a check of each node alone finds is on record for `millrace repair`; when both are bad, load the dataset
-  again.
+* **repair**: a node is down (retried): check `./run status`, start the node, clear the task. Data that cannot be
+  repaired is named with dataset and bucket. No node has a good copy of it; load that dataset again.
+* **verify**: the message names chunk and node. A wrong copy is replaced as soon as it is read, if the other one is
+  good. Errors found by a check of each node alone are recorded for `millrace repair`. If both copies are bad, load the
+  dataset again.
 * **prune**: a node is down (retried), or the name is wrong.
-* **fsck**: a node is down (retried). What it names is removed by `millrace fsck --delete`, by a person.
+* **fsck**: a node is down (retried). Remove the data that it names by hand, with `millrace fsck --delete`.
 """
 
 from __future__ import annotations
@@ -66,17 +67,17 @@ Json = dict[str, Any]
         "owner": "millrace",
         "retries": 3,
         "retry_policy": RetriableErrors(),
-        # After a process that was killed, where no policy is asked.
+        # For a killed process: Airflow does not call the retry policy then.
         "retry_delay": timedelta(seconds=30),
         "execution_timeout": timedelta(hours=12),
     },
 )
 def maintain_store() -> None:
-    """One run looks after everything, or after one dataset."""
+    """Define the DAG. One run maintains the whole store, or one dataset."""
 
     @task
     def repair(params: Json | None = None) -> Json:
-        """Bring what is on one node only to two."""
+        """Restore the second replica of all under-replicated data."""
         return maintain.repair(params or {})
 
     @task
@@ -86,13 +87,13 @@ def maintain_store() -> None:
 
     @task
     def prune(params: Json | None = None) -> Json:
-        """Delete old versions, if the form says how many stay."""
+        """Delete old versions, if the form gives the number of versions to keep."""
         return maintain.prune(params or {})
 
     @result
     @task(trigger_rule=TriggerRule.NONE_FAILED)
     def fsck() -> Json:
-        """Say what was left behind; remove nothing."""
+        """Report data that was left behind; remove nothing."""
         return maintain.fsck()
 
     repair() >> verify() >> prune() >> fsck()

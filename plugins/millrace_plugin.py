@@ -1,6 +1,6 @@
-"""What Millrace adds to Airflow: reports of task states, and the way to the live page. Declarations only.
+"""The Airflow plugin of Millrace: it reports task states and links to the live page. Declarations only.
 
-Airflow executes this file twice in some processes: whatever holds state is in ``millrace.airflow``.
+Airflow executes this file twice in some processes, so all state is in ``millrace.airflow``.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from millrace.airflow.listener import LISTENER
 
 
 class MillracePlugin(AirflowPlugin):
-    """Listener, link and tabs."""
+    """The plugin with Millrace's listener, link and tabs."""
 
     name = "millrace"
-    listeners = [LISTENER]  # noqa: RUF012 - the shape that Airflow reads
+    listeners = [LISTENER]  # noqa: RUF012 - the type that Airflow expects
     global_operator_extra_links = [LiveProgressLink()]  # noqa: RUF012
     external_views = external_views()

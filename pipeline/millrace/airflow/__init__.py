@@ -1,7 +1,7 @@
-"""The one room that may import Airflow: connections, task to reporter, listener, links, retries, the form.
+"""The only package that may import Airflow: connections, reporting of tasks, listener, links, retries and the form.
 
-DAGs and plugins import from here and hold no logic of their own. Importing this package imports nothing of
-Airflow and opens nothing; ``connect()`` is for code that runs inside an Airflow task.
+DAGs and plugins import from here and contain no logic of their own. Importing this package imports nothing of Airflow
+and opens no connection. ``connect()`` is for code that runs inside an Airflow task.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 __all__ = ["TAG", "connect", "is_ours"]
 
 TAG = "millrace"
-"""Every DAG of ours carries this tag; a DAG of anybody else that reports through us may carry it too."""
+"""The tag of every Millrace DAG. Another DAG that reports through Millrace may have it, too."""
 
 _PREFIXES = ("ingest_", "prepare_")
 _NAMES = frozenset({"train_model", "warm_cache", "maintain_store"})
 
 
 def connect(settings: Settings | None = None) -> Store:
-    """A store that is ready to use, by Airflow's connections; see ``connections.airflow_settings``.
+    """Return a connected store, by default with Airflow's connections; see ``connections.airflow_settings``.
 
-    Call it inside a task: a session must not outlive a fork. Use it as a context manager.
+    Call it inside a task, because a session must not be used after a fork. Use the store as a context manager.
     """
     from millrace.airflow.connections import airflow_settings
     from millrace.api import Store
@@ -33,6 +33,6 @@ def connect(settings: Settings | None = None) -> Store:
 
 
 def is_ours(dag_id: str, tags: object = ()) -> bool:
-    """Whether progress of this DAG is ours to report: by its name in the contract, or by the tag ``millrace``."""
+    """Return whether Millrace reports progress of this DAG: it has a known name or prefix, or the tag ``millrace``."""
     named = dag_id.startswith(_PREFIXES) or dag_id in _NAMES
     return named or (isinstance(tags, list | tuple | set | frozenset) and TAG in tags)

@@ -1,4 +1,4 @@
-"""A loaded version as an event on its dataset's Asset, by which other DAGs are scheduled."""
+"""Emit an event on a dataset's Asset for each loaded version. Other DAGs can be scheduled by it."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
 __all__ = ["DATASETS", "dataset_asset", "emit_loaded"]
 
 DATASETS = AssetAlias(name="millrace/datasets", group="millrace")
-"""Every dataset that a run may load: which one is known only at run time."""
+"""The alias of every dataset that a run may load. The dataset is known only at run time."""
 
 
 def dataset_asset(name: str, *, cluster: str, keyspace: str) -> Asset:
-    """``Asset(name="dataset/<name>", uri="x-cassandra://<cluster>/<keyspace>/<name>")``."""
+    """Return ``Asset(name="dataset/<name>", uri="x-cassandra://<cluster>/<keyspace>/<name>")``."""
     return Asset(
         name=f"dataset/{name}", uri=f"x-cassandra://{quote(cluster, safe='')}/{keyspace}/{name}", group="millrace"
     )
 
 
 def emit_loaded(outlet_events: Any, report: LoadReport, *, cluster: str, keyspace: str) -> None:
-    """Records one event with what was loaded: version, run, rows, sizes in bytes, chunks, replicas."""
+    """Record one event about the loaded version: version, run, mode, rows, sizes in bytes, chunks, replicas."""
     asset = dataset_asset(report.dataset, cluster=cluster, keyspace=keyspace)
     names = ("version", "run", "mode", "rows", "total_rows", "raw_bytes", "stored_bytes", "chunks", "replicas")
     outlet_events[DATASETS].add(asset, extra={name: getattr(report, name) for name in names})

@@ -1,8 +1,8 @@
-"""Airflow's connections become settings: the same ones by which the providers' own hooks reach the services.
+"""Convert Airflow connections to settings. They are the connections that the hooks of Airflow's providers use, too.
 
-``cassandra_default``: host (comma list), port, schema (keyspace), login, password; of the extras the data centre
-of ``load_balancing_policy_args``. ``redis_default``: host, port, login, password; extras ``db``, ``ssl`` and
-``ssl_*``. ``kafka_default``: extras are librdkafka's properties, ``bootstrap.servers`` among them.
+``cassandra_default``: host (comma-separated), port, schema (keyspace), login, password; of the extras only the data
+centre of ``load_balancing_policy_args``. ``redis_default``: host, port, login, password; extras ``db``, ``ssl`` and
+``ssl_*``. ``kafka_default``: the extras are librdkafka properties, including ``bootstrap.servers``.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ CASSANDRA, REDIS, KAFKA = "cassandra_default", "redis_default", "kafka_default"
 
 _SSL_ARGUMENTS = ("ssl_cert_reqs", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname")
 _NOT_FOR_PRODUCERS = frozenset({"group.id", "group.instance.id", "enable.auto.commit", "auto.offset.reset"})
-# The provider resolves these from dotted paths to functions; a setting cannot hold one.
+# The provider resolves these from dotted paths to functions, which a setting cannot contain.
 _CALLBACKS = frozenset({"error_cb", "throttle_cb", "stats_cb", "log_cb", "oauth_cb", "on_commit", "on_delivery"})
 
 logger = logging.getLogger(__name__)
 
 
 def airflow_settings() -> Settings:
-    """The settings in force inside Airflow: what its connections say wins over ``MILLRACE_*`` and files.
+    """Return the settings for use inside Airflow: its connections override ``MILLRACE_*`` and settings files.
 
-    A connection that is not defined leaves its section to them. Raises ``InvalidSettingError`` by name for a
-    connection that asks for something which would be silently left out otherwise (TLS to Cassandra, Redis Cluster).
+    A connection that is not defined overrides nothing. Raises ``InvalidSettingError`` with the connection's name for
+    an option that is not supported and would otherwise be ignored (TLS to Cassandra, Redis Cluster).
     """
     overrides: dict[str, Any] = {}
     if cassandra := _connection(CASSANDRA):
@@ -54,7 +54,7 @@ def _connection(conn_id: str) -> Any:
 
 
 def cassandra_section(connection: Any) -> dict[str, Any]:
-    """Settings of the section ``cassandra``, of what the connection says and of nothing else."""
+    """Return settings of the section ``cassandra``, only those that the connection defines."""
     extra = connection.extra_dejson
     if extra.get("ssl_options"):
         raise InvalidSettingError(
@@ -75,13 +75,13 @@ def cassandra_section(connection: Any) -> dict[str, Any]:
 
 
 def redis_url(connection: Any) -> str:
-    """The connection as one URL, as ``redis.from_url`` reads it."""
+    """Return the connection as one URL for ``redis.from_url``."""
     extra = connection.extra_dejson
     if extra.get("cluster"):
         raise InvalidSettingError(
             f"connection {REDIS} asks for a Redis Cluster, which is not supported", hint="name a single Redis"
         )
-    # The provider's hook reads these three words as "no password", because forms cannot leave a field out.
+    # The provider's hook treats these three values as "no password", because a form cannot omit a field.
     password = "" if str(connection.password).lower() in ("none", "false", "") else connection.password
     user = quote(connection.login or "", safe="")
     who = f"{user}:{quote(password, safe='')}@" if password else f"{user}@" if user else ""
@@ -96,7 +96,7 @@ def redis_url(connection: Any) -> str:
 
 
 def kafka_section(connection: Any) -> dict[str, Any]:
-    """Settings of the section ``kafka``: where the brokers are, and every further property a producer knows."""
+    """Return settings of the section ``kafka``: the bootstrap servers and all further properties for a producer."""
     extra = dict(connection.extra_dejson)
     if callbacks := sorted(_CALLBACKS & set(extra)):
         logger.warning("connection %s: %s left out, progress has callbacks of its own", KAFKA, ", ".join(callbacks))

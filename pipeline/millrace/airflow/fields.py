@@ -1,4 +1,4 @@
-"""Names of a form's fields: which a run's conf may give, and how a message names one that the command line has too."""
+"""Names of a form's fields: the keys that a run's conf may have, and the titles that replace options in messages."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ _FIELDS: Final = {
     "--no-header": "header",
     "--keep": "prune_keep",
 }
-"""Options of the command line whose field is not called like the option."""
+"""Command line options whose form field has a different name."""
 
-# A command stays as it is, with its options: people type it.
+# A command keeps its options, because users type it in a shell.
 _COMMAND = r"(?:millrace|\./run) [^;:,]*"
 _QUOTED = r"(?<!\w)'(?:[^'\\]|\\.)*'"
-# A run of a DAG gets its id from Airflow.
+# Airflow assigns the id of a DAG run, so the form has no field for it.
 _ANOTHER_RUN = r"load it(?: again)? as another run(?: \(--run-id\))?"
 _OPTION = r"(?<![\w-])(?P<option>--[a-z][a-z-]*)(?![\w-])"
-# As shlex.quote writes it; a form takes it without the quotes of a shell.
+# A value quoted by shlex.quote. A form field expects it without the shell quotes.
 _SHELL_WORD = r"(?:(?<=--column-type) (?P<word>(?:'[^']*'|\"'\")+))?"
 
 
 def field_titles(context: Mapping[str, Any]) -> dict[str, str]:
-    """Return the title of each field of the form of this task's DAG, by the key that a conf has for it."""
+    """Return the title of each form field of this task's DAG by its key in a run's conf."""
     params = context["dag"].params
     return {name: params.get_param(name).schema.get("title", name) for name in params}
 
 
 def refuse_unknown_keys(conf: Mapping[str, Any] | None, titles: Mapping[str, str]) -> None:
-    """Raise ``UsageError`` for the first key of a run's conf that is no field, with the nearest field's key."""
+    """Raise ``UsageError`` for the first key of a run's conf that is not a field, with the nearest field's key."""
     for key in conf or {}:
         if key not in titles:
             near = nearest(key, titles, at_most=1)
@@ -56,12 +56,12 @@ def refuse_unknown_keys(conf: Mapping[str, Any] | None, titles: Mapping[str, str
 
 
 def form_words(text: str, titles: Mapping[str, str], said: Iterable[object] = ()) -> str:
-    """Return a message with each option of the command line that is a field of the form by the field's title.
+    """Replace each command line option in a message by the title of its form field; return the message.
 
-    To load something as another run is to trigger one.
+    A hint to load a source as another run becomes "trigger a new run".
 
-    ``said`` are names from the source, such as that of a column: they stay as they are, and so do commands and values
-    in single quotes.
+    ``said`` contains names from the source, such as column names. They are not changed, nor are commands and values in
+    single quotes.
     """
     names = [re.escape(name) for name in said if isinstance(name, str) and name]
     run = f"(?P<run>{_ANOTHER_RUN})"
@@ -82,13 +82,13 @@ def form_words(text: str, titles: Mapping[str, str], said: Iterable[object] = ()
 
 
 def warning_in_form_words(warning: SourceWarning, titles: Mapping[str, str]) -> SourceWarning:
-    """Return the warning with a message that names fields of the form."""
+    """Return the warning with form field titles in place of command line options in its message."""
     return replace(warning, message=form_words(warning.message, titles, (warning.column, warning.file)))
 
 
 @contextmanager
 def in_form_words(titles: Mapping[str, str]) -> Iterator[None]:
-    """Errors leave the block in words that name fields of the form; the errors that caused them, too."""
+    """Replace command line options by form field titles in the errors that leave the block, and in their causes."""
     try:
         yield
     except MillraceError as error:

@@ -1,4 +1,4 @@
-"""The form by which a person starts a load in Airflow. Drawing it connects to nothing: DAGs are parsed all the time."""
+"""The form that starts a load in Airflow. Building it opens no connection, because DAGs are parsed all the time."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ CODECS = ("gzip", "zstd", "none")
 
 
 def allowed_roots(settings: Settings) -> tuple[str, ...]:
-    """The folders a form may load from: ``MILLRACE_SOURCES__ROOTS``, else the inbox and the demo's folder."""
+    """Return the folders that a form may load from: ``MILLRACE_SOURCES__ROOTS``, else the inbox and demo folders."""
     return settings.sources.roots or tuple(str(millrace_home() / name) for name in ("inbox", "demo"))
 
 
 def named(roots: Sequence[str]) -> str:
-    """The folders as people read them."""
+    """Return the folders as text for users."""
     return " or ".join(roots)
 
 
 def load_form() -> dict[str, Param]:
-    """The fields of the form, most needed first; what stands without a section is shown open."""
+    """Return the fields of the form, the most needed first. Airflow shows fields without a section expanded."""
     settings = _settings()
     return {
         **_main_fields(settings),
@@ -42,7 +42,7 @@ def _settings() -> Settings:
     try:
         return load_settings()
     except MillraceError:
-        # A wrong setting is told by the task that needs it; the form can still be drawn.
+        # The task that needs a wrong setting reports it; the form is built with the defaults.
         return Settings.model_construct()
 
 
@@ -50,7 +50,7 @@ def _main_fields(settings: Settings) -> dict[str, Param]:
     return {
         "dataset": Param(
             type="string",
-            minLength=1,  # the plan refuses a wrong name in words; here it would be a "Bad Request"
+            minLength=1,  # the plan explains a wrong name; a pattern here would give a "Bad Request"
             title="Dataset",
             description="Name of the dataset: a lower-case letter, then up to 47 lower-case letters, digits or _. "
             "A name that is there already gets a new version.",

@@ -1,4 +1,4 @@
-"""Which attempt of which task Airflow means, and where the task stands in its DAG."""
+"""Derive the identity of an Airflow task attempt, and the position of each task in its DAG."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["identity_of", "places_of"]
 
 
 def identity_of(task_instance: Any) -> TaskIdentity:
-    """The attempt that a task instance stands for, whichever class Airflow hands out: the ORM's or the task's own."""
+    """Return the identity of a task instance, which may be of Airflow's ORM class or of the task's own class."""
     index = task_instance.map_index
     return TaskIdentity(
         dag_id=task_instance.dag_id,
@@ -24,9 +24,9 @@ def identity_of(task_instance: Any) -> TaskIdentity:
 
 
 def places_of(dag: Any) -> dict[str, Place]:
-    """The place of each task by its id; empty where the DAG is not at hand.
+    """Return the position of each task by its id; empty if the DAG is not loaded.
 
-    Every process of Airflow gets the same places, whether it has the DAG itself or what the database holds of it.
+    Every Airflow process gets the same positions, from the DAG itself and from its serialized form in the database.
     """
     tasks = {task.task_id: task for task in getattr(dag, "tasks", ())}
     graph = TopologicalSorter({task_id: tasks.keys() & task.upstream_task_ids for task_id, task in tasks.items()})

@@ -1,4 +1,4 @@
-"""Names that the form proposes as a source: the newest ones in the folders that may be loaded from."""
+"""Find the names that the form proposes as a source: the newest ones in the allowed folders."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ PROPOSED_MAX: Final = 50
 LOOKED_AT_MAX: Final = 5_000
 LOOKED_AT_S: Final = 0.5
 
-# millrace.sources has these, too, and imports pyarrow: too much for a file that is parsed all the time.
+# Not imported from millrace.sources, which imports pyarrow: too slow for a file that is parsed all the time.
 _PATTERN_SIGNS = frozenset("*?[")
 
 
 def newest_names(
     roots: Sequence[str], *, at_most: int = PROPOSED_MAX, look_at: int = LOOKED_AT_MAX, look_s: float = LOOKED_AT_S
 ) -> list[str]:
-    """Return names of files and folders right below ``roots``, the one changed last first.
+    """Return names of files and folders directly below ``roots``, the most recently changed first.
 
-    A DAG file is parsed all the time, so that a huge or slow folder must not hold it up: ``look_at`` names of each
-    root are looked at, for ``look_s`` seconds in all. Links, hidden names and names that would be read as a pattern
-    or an address are not proposed. A folder that cannot be listed gives none.
+    A DAG file is parsed all the time, so a huge or slow folder must not delay it. At most ``look_at`` names of each
+    root are read, for about ``look_s`` seconds in all. Links, hidden names and names that would be read as a pattern or
+    an address are not proposed. A folder that cannot be listed contributes no names.
     """
     until = time.monotonic() + look_s
     found: dict[str, int] = {}
     for root in roots:
         for name, changed_ns in _entries(root, look_at):
-            found.setdefault(name, changed_ns)  # a relative name means the first root that holds it
+            found.setdefault(name, changed_ns)  # a relative name is resolved in the first root that contains it
             if time.monotonic() > until:
                 break
     return sorted(found, key=lambda name: (-found[name], name))[:at_most]

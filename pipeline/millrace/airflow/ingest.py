@@ -1,7 +1,7 @@
-"""The work of an ingestion's tasks. A DAG says what runs in which order; this says what each of them does.
+"""The work of each task of an ingestion. The DAG defines the order of the tasks; this module implements them.
 
-Every function runs inside an Airflow task, reports its own progress, and hands on names and sums: a plan, one
-result for each split, a report. Chunks are listed in the store's manifest and nowhere else.
+Every function runs inside an Airflow task and reports its own progress. It passes only names and sums to later tasks:
+a plan, one result for each split, a report. Chunks are listed only in the store's manifest.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ logger = logging.getLogger(__name__)
 
 
 def plan(params: Mapping[str, Any]) -> list[int]:
-    """Fixes source, schema, splits and version, and writes nothing. Returns the splits to be loaded.
+    """Fix source, schema, splits and version; write nothing. Return the indexes of the splits to load.
 
-    The plan itself is pushed under ``PLAN_KEY``. A version that this very run has published already needs no split
-    loaded: clearing a run is the same load, not a second one.
+    The plan itself is pushed to XCom under ``PLAN_KEY``. If this run has already published its version, no split is
+    returned: a cleared run is the same load, not a second one.
     """
     from millrace.airflow.request import load_options
     from millrace.load.split import task_unit
@@ -51,7 +51,7 @@ def plan(params: Mapping[str, Any]) -> list[int]:
         context["ti"].xcom_push(key=PLAN_KEY, value=said)
         splits = [] if planned.published else [split.index for split in planned.source.splits]
         unit, total = task_unit(planned, None)
-        # What the whole run will count, long before the last of its splits begins.
+        # The total of the whole run, which is needed long before the last of its splits begins.
         report.result(load={"splits": len(splits), "total": (total or None) if splits else 0, "unit": unit})
         report.set_total(len(splits))
         report.advance_to(len(splits))
@@ -60,13 +60,13 @@ def plan(params: Mapping[str, Any]) -> list[int]:
 
 
 def load(planned: Mapping[str, Any], index: int) -> dict[str, Any]:
-    """Writes one split and its manifest pages; returns names and sums. Nothing is visible yet."""
+    """Write one split and its manifest pages; return names and sums. Nothing is visible to readers yet."""
     from millrace.load import LoadPlan
     from millrace.load.split import task_unit
 
     of = LoadPlan.from_json(dict(planned))
     context = get_current_context()
-    # Airflow fails the task, after its work, when the label its template asks for is missing.
+    # Without the label of the ``map_index_template``, Airflow would fail the task after its work.
     context["label"] = map_label(of.source.splits[index].label)  # type: ignore[typeddict-unknown-key]  # read by the template
     unit, total = task_unit(of, index)
     with step("load", dataset=of.dataset, total=total, unit=unit) as (store, report):
@@ -75,7 +75,7 @@ def load(planned: Mapping[str, Any], index: int) -> dict[str, Any]:
 
 
 def map_label(label: str) -> str:
-    """Return the name of a mapped task for a split's label: the label, or its two ends where it is too long."""
+    """Return the name of a mapped task for a split's label: the label, or its two ends if it is too long."""
     if len(label) <= LABEL_MAX:
         return label
     half = (LABEL_MAX - 1) // 2
@@ -83,7 +83,11 @@ def map_label(label: str) -> str:
 
 
 def verify(planned: Mapping[str, Any], loaded: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Re-reads every chunk that was written, and fails before anything is visible if one is not what was written."""
+    """Read every written chunk again. Fail, before anything is visible, if one is missing or differs.
+
+    Raises ``ChunkMissingError`` for an error that a retry may solve, such as an unresponsive node, and ``ChunkError``
+    for wrong data.
+    """
     from millrace.load import LoadPlan, SplitResult
 
     of = LoadPlan.from_json(dict(planned))
@@ -101,7 +105,7 @@ def verify(planned: Mapping[str, Any], loaded: Sequence[Mapping[str, Any]]) -> d
 
 def _refused(found: Any) -> ChunkError | ChunkMissingError:
     first = found.problems[0]
-    # A node that did not answer may do so later; bytes that are wrong stay wrong.
+    # An unresponsive node may respond later; wrong bytes stay wrong.
     passes = first["error"] in ("ChunkMissingError", "StoreUnavailableError", "StoreTimeoutError")
     said = f"{found.bad} of {found.chunks} chunks of {found.reference} cannot be verified: {first['message']}"
     if passes:
@@ -110,9 +114,9 @@ def _refused(found: Any) -> ChunkError | ChunkMissingError:
 
 
 def publish(planned: Mapping[str, Any], loaded: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Makes the version visible, tells the dataset's Asset, and returns the load report of the whole run.
+    """Make the version visible, emit an event on the dataset's Asset, and return the load report of the whole run.
 
-    ``seconds`` and ``rows_per_s`` are those of the run, from its start until the version was visible.
+    ``seconds`` and ``rows_per_s`` cover the run from its start until the version is visible.
     """
     from millrace.load import LoadPlan, SplitResult
     from millrace.load.facts import report_table
@@ -136,14 +140,17 @@ def publish(planned: Mapping[str, Any], loaded: Sequence[Mapping[str, Any]]) -> 
         logger.info(line)
     for warning in done.warnings:
         logger.warning("%s: %s", warning.code, warning.message)
-    # A tuple in it would reach readers of Airflow's API wrapped in Airflow's own serialization.
+    # Clients of Airflow's API would get a tuple wrapped in Airflow's own serialization.
     return dict(json.loads(json.dumps(done.to_json())))
 
 
 def warm(report: Mapping[str, Any], *, wanted: bool) -> dict[str, Any]:
-    """Puts the version into Redis as a whole; skipped where nobody wants it. A cache that cannot is no failure."""
+    """Put the whole version into Redis, or skip the task if the form has ``warm`` off.
+
+    A Redis that is unreachable or full is no failure.
+    """
     if not wanted:
-        # Said by Airflow's own report; there is nothing to connect to a store for.
+        # Airflow's listener reports the skip, so no connection to the store is needed.
         raise AirflowSkipException("the form says not to warm the cache")
     with step("warm", dataset=report["dataset"], total=report["total_rows"]) as (store, task):
         done = store.warm(f"{report['dataset']}@{report['version']}", task=task)
@@ -151,5 +158,5 @@ def warm(report: Mapping[str, Any], *, wanted: bool) -> dict[str, Any]:
 
 
 def _run_name(context: Any) -> str:
-    """The identity of a load: the same for every attempt and after every clearing of one run."""
+    """Return the identity of a load. It is the same for every attempt of a run, also after the run is cleared."""
     return f"{context['dag_run'].dag_id}/{context['dag_run'].run_id}"

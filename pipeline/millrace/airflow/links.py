@@ -20,9 +20,9 @@ logger = logging.getLogger(__name__)
 
 @cache
 def bridge_url() -> str:
-    """Where people's browsers find the bridge (``MILLRACE_BRIDGE__URL``), without a slash at the end.
+    """Return the bridge's address for browsers (``MILLRACE_BRIDGE__URL``), without a slash at the end.
 
-    Never raises: a wrong setting would take down every page of Airflow that shows a link.
+    Never raises: an exception for a wrong setting would break every Airflow page that shows a link.
     """
     try:
         return load_settings().bridge.url.rstrip("/")
@@ -32,18 +32,18 @@ def bridge_url() -> str:
 
 
 def live_page(dag_id: str, run_id: str, task_id: str = "", map_index: int = -1) -> str:
-    """The page of a run or of one task; ids are quoted, because run ids hold ``:`` and ``+``."""
+    """Return the address of the live page of a run or task. Ids are quoted, because run ids contain ``:`` and ``+``."""
     parts = [dag_id, run_id, *([task_id] if task_id else []), *([str(map_index)] if map_index >= 0 else [])]
     return "/".join([bridge_url(), "runs", *(quote(part, safe="") for part in parts)])
 
 
 class LiveProgressLink(BaseOperatorLink):
-    """A button on every task of our DAGs, mapped ones too, that works while the task runs."""
+    """A button on every task of Millrace DAGs, mapped ones too. It works while the task runs."""
 
     name = "Live progress"
 
     def get_link(self, operator: Any, *, ti_key: Any) -> str:
-        """The task's live page, or nothing for DAGs that are not ours; evaluated in Airflow's API server."""
+        """Return the task's live page, or an empty text for other DAGs. Airflow's API server calls this."""
         try:
             dag = getattr(operator, "dag", None)
             if not is_ours(ti_key.dag_id, getattr(dag, "tags", ())):
@@ -51,13 +51,13 @@ class LiveProgressLink(BaseOperatorLink):
             index = -1 if ti_key.map_index is None else ti_key.map_index
             return live_page(ti_key.dag_id, ti_key.run_id, ti_key.task_id, index)
         except Exception:
-            # One link that raises is an HTTP 500 that hides the links of every other plugin too.
+            # If one link raises, the response is an HTTP 500 and hides the links of every other plugin, too.
             logger.warning("no live link for %r", ti_key, exc_info=True)
             return ""
 
 
 def external_views() -> list[dict[str, str]]:
-    """The live page as a tab of each run and each task, and as an entry of the menu."""
+    """Return the live page as a tab of each run and each task, and as a menu entry."""
     base = bridge_url()
     return [
         {

@@ -1,8 +1,8 @@
-"""What Airflow itself says about tasks: a second voice, for when a task's own has gone.
+"""The Airflow listener: a second source of task states, for tasks whose own process can no longer report.
 
-Hooks run in the task's process, in the scheduler or in the API server, on whatever object that one has. They
-only ever put an event into a queue: nothing here blocks, raises, or speaks to the database, except for one query
-when a run begins and two when it ends, in the session that the run came with.
+Hooks run in the task's process, in the scheduler or in the API server, on that process's kind of object. They only put
+an event into a queue. They never block, raise or query the database, with one exception: one query at the start of a
+run and two at its end, in the session of the run object.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ __all__ = ["LISTENER", "SENDER", "RunAndTaskListener"]
 
 TEXT_MAX: Final = 500
 _MARKED_S: Final = 0.5
-"""Marking a task that runs sets its end and writes it within less."""
+"""When a user marks a running task, Airflow sets its end and writes the row in less time than this."""
 
 _NEEDED_BY_TASKS = ("millrace.api", "millrace.airflow.request", "millrace.cache", "confluent_kafka", "redis")
 
 SENDER = ReportSender()
-"""One a process. Here and not in the plugin's file, which Airflow executes twice."""
+"""The sender of this process. It is not in the plugin's file, because Airflow executes that file twice."""
 
 logger = logging.getLogger(__name__)
 
 
 def _quietly(hook: Callable[..., None]) -> Callable[..., None]:
-    """A hook that raises would keep every other plugin's hooks from being called."""
+    """Wrap a hook to log its exceptions: a hook that raises prevents the calls of every other plugin's hooks."""
 
     @wraps(hook)
     def safe(*args: Any, **kwargs: Any) -> None:
@@ -51,7 +51,7 @@ def _quietly(hook: Callable[..., None]) -> Callable[..., None]:
 
 
 class RunAndTaskListener:
-    """Reports states of our DAGs' tasks under ``<source>/airflow``: state and error, nothing else."""
+    """A listener that reports the tasks of Millrace DAGs under ``<source>/airflow``: state, error and DAG position."""
 
     def __init__(self, sender: ReportSender = SENDER) -> None:
         self._sender = sender
@@ -59,12 +59,12 @@ class RunAndTaskListener:
     @hookimpl
     @_quietly
     def on_starting(self, component: Any) -> None:
-        """In the scheduler, before it forks the workers of its executor: what every task imports is there already.
+        """Import the modules that every task needs in the scheduler, before it forks the workers of its executor.
 
-        Importing it costs a task 0.6 s of processor time (python -X importtime -c 'import millrace.api'), and the
-        steps of a load come one after the other. Nothing is opened: sessions are made after the fork.
+        The imports cost each task 0.6 s of processor time (python -X importtime -c 'import millrace.api'), and the
+        steps of a load run one after the other. No connection is opened: sessions are created after the fork.
         """
-        # The job that is passed has no type yet when this is called.
+        # The passed job has no type yet at this point.
         if sys.argv[1:2] == ["scheduler"]:
             for name in _NEEDED_BY_TASKS:
                 import_module(name)
@@ -72,25 +72,28 @@ class RunAndTaskListener:
     @hookimpl
     @_quietly
     def on_task_instance_running(self, previous_state: Any, task_instance: Any) -> None:
-        """In the task's process, before its work begins."""
+        """Report ``running``. Airflow calls this in the task's process, before its work begins."""
         self._say(task_instance, "running")
 
     @hookimpl
     @_quietly
     def on_task_instance_success(self, previous_state: Any, task_instance: Any) -> None:
-        """In the task's process, or in the API server when a person marked it."""
+        """Report ``succeeded``. Airflow calls this in the task's process, or in the API server if a user marked it."""
         self._say_end(task_instance, "succeeded")
 
     @hookimpl
     @_quietly
     def on_task_instance_skipped(self, previous_state: Any, task_instance: Any) -> None:
-        """The task skipped itself, or a person marked it."""
+        """Report ``skipped``: the task skipped itself, or a user marked it."""
         self._say_end(task_instance, "skipped")
 
     @hookimpl
     @_quietly
     def on_task_instance_failed(self, previous_state: Any, task_instance: Any, error: Any) -> None:
-        """In the task's process, in the scheduler when its worker vanished, or in the API server; retries too."""
+        """Report ``failed``, or ``retrying`` if a retry follows.
+
+        Airflow calls this in the task's process, in the scheduler if the worker vanished, or in the API server.
+        """
         error = error or "failed; Airflow does not say why"
         if _word(task_instance.state) == "up_for_retry":
             self._say(task_instance, "retrying", error=error)
@@ -100,7 +103,10 @@ class RunAndTaskListener:
     @hookimpl
     @_quietly
     def on_dag_run_running(self, dag_run: Any, msg: str) -> None:
-        """In the scheduler, when a run begins, cleared runs too: people see every step that it will take beforehand."""
+        """Report ``queued`` for every task without a state, so that users see all steps of the run from its start.
+
+        Airflow calls this in the scheduler when a run begins, also a cleared one.
+        """
         instances = _instances(dag_run)
         places = places_of(getattr(dag_run, "dag", None)) if instances else {}
         for instance in instances:
@@ -110,27 +116,30 @@ class RunAndTaskListener:
     @hookimpl
     @_quietly
     def on_dag_run_success(self, dag_run: Any, msg: str) -> None:
-        """In the scheduler, or in the API server when a person marked it: what was never run never will be."""
+        """Report the end of every task whose own end was not reported: tasks that did not run will not run any more.
+
+        Airflow calls this in the scheduler, or in the API server if a user marked the run.
+        """
         self._say_ends(dag_run, msg)
 
     @hookimpl
     @_quietly
     def on_dag_run_failed(self, dag_run: Any, msg: str) -> None:
-        """The end of every task of the run that never said so itself.
+        """Report the end of every task whose own end was not reported.
 
-        A task process that was killed, with no retries left, is reported by nothing else: its supervisor sets the
-        state, and no hook of the task's fires.
+        No other hook reports a killed task process without retries left. Its supervisor sets the state, and no hook of
+        the task is called.
         """
         self._say_ends(dag_run, msg)
 
     @hookimpl
     @_quietly
     def before_stopping(self, component: Any) -> None:
-        """Each task's process and each of Airflow's own parts, when it ends: what waits is sent, for 2 s at most."""
+        """Send the waiting events, for at most 2 s. Every task process and Airflow component calls this at its end."""
         self._sender.flush(2.0)
 
     def _say_end(self, instance: Any, state: str, *, error: Any = None) -> None:
-        """The end of a task: of the attempt that is under way, or, marked by hand, of one that never began."""
+        """Report the end of the running attempt, or of an attempt that a user marked and that never began."""
         if instance.try_number == 0 or _was_over(instance):
             self._say_of_next(instance, state, error=error)
         else:
@@ -147,12 +156,15 @@ class RunAndTaskListener:
                 continue
             state, why = _end_of(instance, msg)
             if state:
-                # Told as of the moment when it ended: what the task's own process said afterwards is newer.
+                # Timed at the task's end, so that a later report of the task's own process counts as newer.
                 ended = instance.end_date.timestamp() if instance.end_date else time.time()
                 self._say(instance, state, error=why or None, time_s=ended, places=places)
 
     def _say_never_run(self, instance: Any, places: dict[str, Place]) -> None:
-        """The end of a task whose next attempt never began: announced as ``queued``, or cleared, it would stay so."""
+        """Report the end of a task whose next attempt never began.
+
+        The attempt was announced as ``queued``, or the task was cleared. Without this event it would stay so.
+        """
         word = _word(instance.state)
         if word == "upstream_failed":
             self._say_of_next(instance, "cancelled", error="not run: a task before it failed", places=places)
@@ -164,7 +176,7 @@ class RunAndTaskListener:
     def _say_of_next(
         self, instance: Any, state: str, *, error: Any = None, places: dict[str, Place] | None = None
     ) -> None:
-        """Say a state of the attempt after the last one that Airflow has counted; it has not begun."""
+        """Report a state of the attempt after the last one that Airflow has counted; it has not begun."""
         self._say(instance, state, error=error, attempt=(instance.try_number or 0) + 1, places=places)
 
     def _say(
@@ -177,7 +189,8 @@ class RunAndTaskListener:
         attempt: int | None = None,
         places: dict[str, Place] | None = None,
     ) -> None:
-        # A run of ours has tasks of ours only, and in the scheduler they do not know the tags of their DAG.
+        # With ``places`` the run is known to be of a Millrace DAG, and so are its tasks. In the scheduler, task
+        # instances do not have the tags of their DAG.
         if places is None:
             if not is_ours(instance.dag_id, _tags(getattr(instance, "task", None))):
                 return
@@ -195,7 +208,7 @@ class RunAndTaskListener:
 
 
 def _instances(dag_run: Any) -> list[Any]:
-    """The task instances of a run of ours, by the session that holds it; none where there is no such session."""
+    """Return the task instances of a Millrace run, read in the run's own session; none if it has no session."""
     if not is_ours(dag_run.dag_id, _tags(dag_run)):
         return []
     session = _session_of(dag_run)
@@ -203,7 +216,7 @@ def _instances(dag_run: Any) -> list[Any]:
 
 
 def _cleared(dag_run: Any) -> set[tuple[str, int, int]]:
-    """The attempts of this run that are history: another attempt of these tasks was asked for."""
+    """Return the attempts of this run in Airflow's history: another attempt of these tasks was requested."""
     from airflow.models.taskinstancehistory import TaskInstanceHistory as History
     from sqlalchemy import select
 
@@ -219,7 +232,7 @@ def _session_of(dag_run: Any) -> Any:
 
 
 def _end_of(instance: Any, msg: str) -> tuple[str, str]:
-    """How an attempt of a run that is over ended, or nothing where it said so itself."""
+    """Return the final state and error of an attempt of a finished run; empty if its own process reported them."""
     state = _word(instance.state)
     if state == "failed":
         return "failed", f"its process ended without a word, or Airflow ended it ({msg})"
@@ -227,23 +240,23 @@ def _end_of(instance: Any, msg: str) -> tuple[str, str]:
         return "cancelled", "the run took longer than it may"
     if state == "skipped":
         return "skipped", ""
-    # An empty operator, for one, succeeds without a process.
+    # An empty operator, for example, succeeds without a process.
     return ("succeeded", "") if state == "success" and not instance.hostname else ("", "")
 
 
 def _was_over(instance: Any) -> bool:
-    """Whether a task that a person has just marked had ended before: its end then lies before the last change."""
+    """Return whether a task had already ended when a user marked it: its end is then older than the last change."""
     ended, changed = instance.end_date, getattr(instance, "updated_at", None)
     return ended is not None and changed is not None and (changed - ended).total_seconds() > _MARKED_S
 
 
 def _word(state: Any) -> str:
-    """A state as the word in the database: the enumeration of a task's own process prints itself differently."""
+    """Return a state as stored in the database: ``str`` of the enumeration in a task's process is different."""
     return str(getattr(state, "value", state))
 
 
 def _tags(owner: Any) -> Any:
-    """The tags of a task's or run's DAG where they are at hand; ``dag`` is an attribute there, never a query."""
+    """Return the tags of a task's or run's DAG if it is loaded; ``dag`` is an attribute there, never a query."""
     return getattr(getattr(owner, "dag", None), "tags", ())
 
 

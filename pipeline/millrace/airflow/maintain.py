@@ -1,4 +1,4 @@
-"""The work of the tasks that look after the store. The DAG says in which order; this says what each of them does."""
+"""The work of each maintenance task of the store. The DAG defines the order; this module implements the tasks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 def repair(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Brings everything on record as being on one node to two; fails when something is still owed afterwards."""
+    """Repair everything recorded as under-replicated; fail if something is still under-replicated afterwards."""
     with step("repair", dataset=params.get("dataset") or "") as (store, task):
         report = store.repair(params.get("dataset"), task=task)
         said = _plain(report.to_json(), "problems")
@@ -34,7 +34,7 @@ def repair(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def verify(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Re-reads the newest version of each dataset; fails at its end when a copy is wrong or missing, by name."""
+    """Read the newest version of each dataset again; fail at the end, with names, if a copy is wrong or missing."""
     sums = {"datasets": 0, "chunks": 0, "copies": 0, "rows": 0, "stored_bytes": 0, "bad": 0}
     problems: list[dict[str, Any]] = []
     with step("verify", dataset=params.get("dataset") or "") as (store, task):
@@ -55,7 +55,7 @@ def verify(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def prune(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Marks all but the newest versions as deleted where the form says how many stay; skipped where it does not."""
+    """Mark all but the newest versions as deleted; skip the task if the form gives no number of versions to keep."""
     keep = params.get("prune_keep")
     if not keep:
         raise AirflowSkipException("the form does not say how many versions stay")
@@ -68,7 +68,7 @@ def prune(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def fsck() -> dict[str, Any]:
-    """Says what dead loads and deleted versions left and what nodes lack; removes nothing."""
+    """Report data left behind by dead loads and deleted versions, and copies missing on nodes; remove nothing."""
     with step("maintain", dataset="") as (store, task):
         report = store.fsck()
         left, lacking = len(report.garbage), len(report.lacking)
@@ -86,5 +86,5 @@ def _latest(store: Store, params: Mapping[str, Any]) -> list[str]:
 
 
 def _plain(said: dict[str, Any], *lists: str) -> dict[str, Any]:
-    """The report with its lists cut: what goes from task to task stays small."""
+    """Return the report with its lists truncated, so that the values passed between tasks stay small."""
     return dict(json.loads(json.dumps({**said, **{name: said[name][:_LISTED] for name in lists}}, default=str)))

@@ -1,4 +1,4 @@
-"""A running Airflow task becomes a progress identity, and its work a reported task."""
+"""Report the work of a running Airflow task as a progress task with the identity of the Airflow task."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ __all__ = ["reporting", "step"]
 def reporting(
     kind: str, *, dataset: str, settings: Settings, total: float | None = None, unit: str = "rows"
 ) -> Iterator[Task]:
-    """Reports the block as this attempt of the Airflow task it runs in; only valid inside a task.
+    """Report the block as an attempt of the current Airflow task. Only valid inside an Airflow task.
 
-    Its last word is ``retrying`` exactly when Airflow will try again after the exception that ends it.
+    The last state is ``retrying`` exactly if Airflow will retry after the exception that ends the block.
     """
     from airflow.sdk import get_current_context
 
@@ -47,10 +47,10 @@ def reporting(
 
 @contextmanager
 def step(kind: str, *, dataset: str, total: float | None = None, unit: str = "rows") -> Iterator[tuple[Store, Task]]:
-    """A store by Airflow's connections and a reported task, for the block that does one task's work.
+    """Provide a store, connected by Airflow's connections, and a progress task for the block with one task's work.
 
-    Reporting begins first, so that people see a store that cannot be reached. Errors name the fields of the form;
-    a key of the run's conf that is no field is one, before anything is connected.
+    Reporting begins first, so that users see that a store is unreachable. Errors name the fields of the form. An
+    unknown key in the run's conf is an error, raised before any connection is opened.
     """
     from airflow.sdk import get_current_context
 

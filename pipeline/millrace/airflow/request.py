@@ -1,4 +1,4 @@
-"""What a filled-in form asks for, and what of it may be asked for: only sources below the allowed folders."""
+"""Turn a submitted form into a source and load options. Only sources below the allowed folders are accepted."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["allowed_source", "load_options"]
 
 
 def load_options(params: Mapping[str, Any], settings: Settings) -> tuple[str, LoadOptions]:
-    """The source and the options that a filled-in form asks for; ``UsageError`` for what may not be asked for."""
+    """Return the source and the options of a submitted form. Raises ``UsageError`` for a source that is not allowed."""
     roots = allowed_roots(settings)
     schema_file = params["schema_file"]
     source = SourceOptions(
@@ -56,17 +56,17 @@ def load_options(params: Mapping[str, Any], settings: Settings) -> tuple[str, Lo
 
 
 def _lines(given: Sequence[str] | None) -> tuple[str, ...]:
-    """The lines of a field that say something; an emptied field arrives as null."""
+    """Return the lines of a field that are not blank; Airflow sends an emptied field as null."""
     return tuple(line for line in given or () if line.strip())
 
 
 def allowed_source(source: str, roots: Sequence[str]) -> str:
-    """The path or pattern below one of ``roots`` that ``source`` names, with every link on the way resolved.
+    """Resolve ``source`` to a path or pattern below one of ``roots``, with all links in its fixed part resolved.
 
-    A relative path is looked for below each root in turn; the name of a root is no pattern.
-    A pattern follows no link that leads out of the folder before its first wildcard. Raises ``UsageError`` naming
-    the roots for whatever lies outside of them, is no local path, or climbs (``..`` in a pattern), and
-    ``SourceNotFoundError`` for a relative path that no root holds.
+    A relative path is searched below each root in turn. Wildcard characters in the name of a root are literal. The base
+    folder of a pattern is its part before the first wildcard; matching follows no link that leads out of it. Raises
+    ``UsageError`` with the roots for a path outside of them, a path that is not local, or ``..`` after a wildcard.
+    Raises ``SourceNotFoundError`` for a relative path that no root contains.
     """
     if not source.strip() or source == "-" or "\0" in source:
         raise _outside(source, roots, "is no path")
@@ -101,7 +101,7 @@ def _is_relative(source: str) -> bool:
 
 
 def _climbs(source: str) -> bool:
-    """Whether a part behind the first wildcard is ``..``: by links it could mean another folder than by its text."""
+    """Return whether a part after the first wildcard is ``..``: after a link it could mean an unexpected folder."""
     parts = unquote(source).split("/")
     first = next((number for number, part in enumerate(parts) if WILDCARDS & set(part)), len(parts))
     return ".." in parts[first:]
@@ -113,7 +113,7 @@ def _leads_somewhere(address: Address) -> bool:
     try:
         return any(True for _ in walk(address.base, address.parts, keep_all=True))
     except SourceError:
-        return os.path.lexists(address.base)  # the plan says what is wrong with it
+        return os.path.lexists(address.base)  # the plan reports the error
 
 
 def _outside(source: str, roots: Sequence[str], why: str) -> UsageError:

@@ -1,4 +1,4 @@
-"""Which failures of a task are worth another attempt: those that say so of themselves."""
+"""The retry policy of tasks: only errors that are marked as retriable are retried."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ __all__ = ["RetriableErrors", "will_retry"]
 
 
 class RetriableErrors(RetryPolicy):
-    """Retries what ``MillraceError.retriable`` says may succeed later, each time after twice the delay.
+    """A policy that retries errors with ``MillraceError.retriable``, each time after twice the delay.
 
-    Everything else fails at once: a wrong source is as wrong in an hour. A task whose process was killed never
-    gets here: Airflow itself tries it again as long as ``retries`` allows.
+    The delay is ``first_delay_s`` after the first attempt and at most ``max_delay_s``. All other errors fail at once: a
+    wrong source is still wrong in an hour. The policy is not called for a task whose process was killed. Airflow
+    itself retries such a task up to ``retries`` times.
     """
 
     def __init__(self, first_delay_s: float = 10.0, max_delay_s: float = 300.0) -> None:
@@ -26,7 +27,7 @@ class RetriableErrors(RetryPolicy):
         self.max_delay_s = max_delay_s
 
     def evaluate(self, exception: BaseException, try_number: int, max_tries: int, context: Any = None) -> RetryDecision:
-        """Called by Airflow in the task's own process."""
+        """Decide whether to retry after ``exception``. Airflow calls this in the task's own process."""
         name = type(exception).__name__
         if not _is_retriable(exception):
             return RetryDecision.fail(reason=f"{name} does not pass by itself")
@@ -34,17 +35,17 @@ class RetriableErrors(RetryPolicy):
         return RetryDecision.retry(delay=timedelta(seconds=delay_s), reason=f"{name} may pass")
 
     def serialize(self) -> dict[str, Any]:
-        """The arguments as JSON."""
+        """Return the constructor arguments as JSON values."""
         return {"first_delay_s": self.first_delay_s, "max_delay_s": self.max_delay_s}
 
     @classmethod
     def deserialize(cls, data: dict[str, Any]) -> RetriableErrors:
-        """The inverse of ``serialize``."""
+        """Return the policy with arguments from ``serialize``."""
         return cls(**data)
 
 
 def will_retry(task_instance: Any, error: BaseException) -> bool:
-    """Whether Airflow will make another attempt after this error, by the rule it will apply itself."""
+    """Return whether Airflow will make another attempt after this error, by the same rule that Airflow applies."""
     if isinstance(error, AirflowFailException):
         return False
     left = 0 < task_instance.try_number <= (task_instance.max_tries or 0)

@@ -1,4 +1,4 @@
-"""What leaves an Airflow process for Kafka: one sink a process, and a queue for those who may not wait at all."""
+"""Send events from an Airflow process to Kafka: one sink a process, and a queue for callers that must not wait."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _sinks: list[tuple[KafkaSettings, Sink]] = []
 
 
 def process_sink(settings: KafkaSettings) -> Sink:
-    """The sink of this process for these settings: a task and what Airflow says of it share one connection.
+    """Return the sink of this process for these settings; a task and Airflow's events about it share one connection.
 
-    It also shares the patience for a broker that is away: both together wait a few seconds, not each of them.
+    They also share the timeout for an unreachable broker: together they wait a few seconds, not each of them.
     """
     with _lock:
         for known, sink in _sinks:
@@ -40,11 +40,11 @@ def process_sink(settings: KafkaSettings) -> Sink:
 
 
 class ReportSender:
-    """Takes events from inside Airflow's own processes. ``put`` takes microseconds, never raises, never blocks.
+    """A queue for events from Airflow's own processes. ``put`` takes microseconds, never raises and never blocks.
 
-    Where Kafka is may have to be looked up in Airflow's database, which a hook must not wait for and must not do
-    in the scheduler's own transaction: a thread does it. At most 1,000 events wait for it; more are dropped and
-    counted in ``dropped``.
+    The address of Kafka may have to be read from Airflow's database. A hook must not wait for that, and must not read
+    in the scheduler's transaction, so a thread does it. At most 1,000 events wait for the thread. Further events are
+    dropped and counted in ``dropped``.
     """
 
     def __init__(self) -> None:
@@ -53,14 +53,14 @@ class ReportSender:
         os.register_at_fork(after_in_child=self._reset)
 
     def _reset(self) -> None:
-        # A lock may have been held and the thread does not exist in a forked child.
+        # In a forked child the thread does not exist, and a lock may have been held during the fork.
         self._guard = threading.Lock()
         self._waiting: queue.Queue[Event] = queue.Queue(WAITING_MAX)
         self._thread: threading.Thread | None = None
         self._sink: Sink | None = None
 
     def put(self, event: Event) -> None:
-        """Take the event, or drop it when too many wait already."""
+        """Queue the event, or drop it if the queue is full."""
         try:
             self._waiting.put_nowait(event)
         except queue.Full:
@@ -72,11 +72,11 @@ class ReportSender:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="millrace-reports", daemon=True)
                 self._thread.start()
-                # In a task's process this stands after the fork, so Airflow runs it before the process ends.
+                # In a task's process this is registered after the fork, so Airflow runs it before the process ends.
                 atexit.register(self.flush)
 
     def flush(self, timeout_s: float = 3.0) -> bool:
-        """Wait until everything taken so far has reached Kafka; False when the time is over first."""
+        """Wait until Kafka has received every queued event; return False if ``timeout_s`` is over first."""
         deadline = time.monotonic() + timeout_s
         with self._waiting.all_tasks_done:
             while self._waiting.unfinished_tasks:

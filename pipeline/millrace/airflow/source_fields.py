@@ -1,4 +1,4 @@
-"""Fields of the load form that say how a source is written and which of its columns are wanted."""
+"""Fields of the load form for the format of a source and the selection of its columns."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ONE_ON_EACH_LINE: Final = "One on each line. "
 
 
 def text_fields() -> dict[str, Param]:
-    """Return the fields by key: the format, and how the text of a CSV is to be read."""
+    """Return the fields by key: the format, and the options for reading the text of a CSV."""
     section = "How the source is written"
     return {
         "format": Param(

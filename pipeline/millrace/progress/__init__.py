@@ -1,4 +1,4 @@
-"""Progress of any work, reported without slowing, stopping or failing it.
+"""Report the progress of any work without slowing, stopping or failing it.
 
 ::
 
@@ -10,8 +10,8 @@
             ...
             task.advance(batch.num_rows)
 
-Importing this package opens nothing and imports no client of Kafka; ``kafka_sink`` does, in the process and at the
-moment in which the first event is sent.
+Importing this package opens no connection and imports no Kafka client. The sink of ``kafka_sink`` does both when the
+first event is sent, in the process that sends it.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ __all__ = [
 
 
 def kafka_sink(settings: KafkaSettings) -> Sink:
-    """A sink that sends to the topic of ``settings``; one that does nothing when no broker is configured."""
+    """Return a sink that sends to the topic of ``settings``, or a ``NullSink`` if no broker is configured."""
     if not settings.bootstrap_servers:
         return NullSink()
     from millrace.progress.kafka import KafkaSink
@@ -77,9 +77,9 @@ def kafka_sink(settings: KafkaSettings) -> Sink:
 
 
 def create_topic(settings: KafkaSettings, *, timeout_s: float = 30.0) -> bool:
-    """Make sure that the topic exists as the contract wants it; True if this call created it.
+    """Ensure that the topic exists; return True if this call created it. An existing topic is not changed.
 
-    Raises ``ProgressError`` when Kafka does not answer or refuses.
+    Raises ``ProgressError`` if Kafka does not respond or refuses.
     """
     from millrace.progress.kafka import create_topic as create
 

@@ -1,4 +1,4 @@
-"""Training curves of any length in bounded memory: at most 256 points a metric, first and last among them."""
+"""Keep training curves of any length in bounded memory: at most 256 points a metric, with the first and last point."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ SERIES_MAX: Final = 16
 
 
 Point = list[Any]
-"""``[step, value]``; the value is ``None`` where it was not finite."""
+"""``[step, value]``; the value is ``None`` if it was not finite."""
 
 
 class Curve:
-    """One metric by step. ``points()`` never holds more than 256 pairs, whatever was added.
+    """One metric by step. ``points()`` never returns more than 256 pairs, however many were added.
 
-    The first and the newest point are always among them, and in between every k-th, with k a power of two:
-    each is a value that was really seen, none an average. A value that is not finite becomes ``None``, because
-    JSON has no word for it. Not thread-safe.
+    It returns the first and the newest point and every k-th point in between, with k a power of two. Each value is an
+    added one, never an average. A value that is not finite becomes ``None``, because JSON cannot represent it. Not
+    thread-safe.
     """
 
     __slots__ = ("_kept", "_newest", "_seen", "_stride")
@@ -32,10 +32,10 @@ class Curve:
         self._stride = 1
 
     def add(self, step: float, value: float) -> None:
-        """Take one point; constant time on average."""
+        """Add one point; constant time on average."""
         point: Point = [step, value if math.isfinite(value) else None]
         if self._seen % self._stride == 0:
-            # One place stays free for the newest point.
+            # One of the POINTS_MAX points is reserved for the newest one.
             if len(self._kept) == POINTS_MAX - 1:
                 del self._kept[1::2]
                 self._stride *= 2
@@ -45,7 +45,7 @@ class Curve:
         self._newest = point
 
     def points(self) -> list[Point]:
-        """The pairs ``[step, value]`` in the order in which they came."""
+        """Return the pairs ``[step, value]`` in the order of their addition."""
         if self._newest is None or self._kept[-1] is self._newest:
             return list(self._kept)
         return [*self._kept, self._newest]

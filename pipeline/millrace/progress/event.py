@@ -1,8 +1,7 @@
-"""The event on the wire: a cumulative snapshot of one task attempt, as CloudEvents 1.0 structured JSON.
+"""Wire format of progress: each event is a cumulative snapshot of one task attempt, as CloudEvents 1.0 structured JSON.
 
-This module alone knows the names of the fields. ``progress_event``, ``curves_event`` and ``airflow_event`` make
-events; ``validate_event`` says whether something read from Kafka is one. Which partition an event goes to is
-decided by ``partition_of`` and by nothing else.
+Only this module defines the field names. ``progress_event``, ``curves_event`` and ``airflow_event`` make events.
+``validate_event`` checks an object read from Kafka. ``partition_of`` alone decides the partition of an event.
 """
 
 from __future__ import annotations
@@ -42,39 +41,40 @@ __all__ = [
 ]
 
 Event = dict[str, Any]
-"""A CloudEvent as ``json.loads`` gives it."""
+"""A CloudEvent as ``json.loads`` returns it."""
 
 EVENT_TYPE: Final = "millrace.progress.v1"
 KINDS: Final = ("plan", "load", "verify", "publish", "warm", "prepare", "train", "repair", "maintain")
 STATES: Final = ("queued", "running", "retrying", "succeeded", "failed", "cancelled", "skipped")
 SHOWN_STATES: Final = (*STATES, "stalled", "lost")
-"""What people can see: the bridge alone adds the last two."""
+"""All states that users can see. Only the bridge sets the last two."""
 TERMINAL_STATES: Final = frozenset({"succeeded", "failed", "cancelled", "skipped"})
 ATTEMPT_OVER: Final = TERMINAL_STATES | {"retrying"}
-"""No later event of the same attempt means anything; ``retrying`` says that another attempt will follow."""
+"""States that end an attempt. ``retrying`` means that another attempt follows; only a terminal state may replace it."""
 
 COUNTERS: Final = ("chunks", "bytes_raw", "bytes_stored", "retries", "under_replicated")
 
 _COUNT_MAX: Final = 1e300
-"""So that the counts of all tasks can be added up."""
+"""Largest valid count. It keeps the sum over all tasks finite."""
 _WHOLE_MAX: Final = 2**53
-"""The largest whole number that every reader of JSON keeps exactly."""
+"""The largest integer that every JSON reader keeps exactly."""
 _NAME_LENGTH_MAX: Final = 4_000
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 _EPOCH_2020_S: Final = 1_577_836_800
 _ORIGINS: Final = ("airflow", "cli", "python")
-# What RFC 3986 allows in a path segment stays readable (run ids hold ":" and "+"); "/" and "%" do not.
+# Characters that RFC 3986 allows in a path segment stay readable (run ids contain ":" and "+"). "/" and "%" are
+# percent-encoded.
 _SEGMENT_SAFE: Final = ":+~@!$&'()*,;="
 
 
 @dataclass(frozen=True, slots=True)
 class TaskIdentity:
-    """Which attempt of which task speaks. A run is always named by ``dag_id`` and ``run_id`` together.
+    """The identity of the task attempt that an event is about. ``dag_id`` and ``run_id`` together identify a run.
 
-    ``map_index`` is -1 for a task that is not mapped, ``attempt`` counts from 1. ``origin`` (``airflow``,
-    ``cli`` or ``python``) begins the event's ``source``; left empty it follows from ``dag_id``. An identity
-    stands for one execution: its sequence starts at 1, so a second execution needs another attempt or run id.
+    ``map_index`` is -1 for a task that is not mapped. ``attempt`` counts from 1. ``origin`` (``airflow``, ``cli`` or
+    ``python``) is the first part of the event's ``source``; if empty, it is derived from ``dag_id``. An identity
+    identifies one execution, because its sequence starts at 1. A second execution needs another attempt or run id.
     Raises ``ValueError`` for an identity that no event can carry.
     """
 
@@ -99,48 +99,49 @@ class TaskIdentity:
 
     @property
     def subject(self) -> str:
-        """``<dag_id>/<run_id>/<task_id>/<map_index>``, each part percent-encoded where it must be."""
+        """Return ``<dag_id>/<run_id>/<task_id>/<map_index>``, each part percent-encoded where necessary."""
         parts = (self.dag_id, self.run_id, self.task_id, str(self.map_index))
         return "/".join(quote(part, safe=_SEGMENT_SAFE) for part in parts)
 
     @property
     def source(self) -> str:
-        """``/<origin>/<subject>/<attempt>``: the record key in Kafka."""
+        """Return ``/<origin>/<subject>/<attempt>``, the record key in Kafka."""
         return f"/{self.origin}/{self.subject}/{self.attempt}"
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a task stands in its DAG: its ``step`` in the order of the work, and whether no other task follows it."""
+    """The position of a task in its DAG: ``step`` is its index in execution order; a ``leaf`` has no task after it."""
 
     step: int
     leaf: bool
 
 
 def attempt_now() -> int:
-    """The number of an attempt at a run that somebody may have begun before: seconds since 2020, so it only grows.
+    """Return an attempt number for a run that may have had attempts before: the seconds since 2020.
 
-    Airflow counts attempts; a person who goes on with a run by its id does not. ``is_counted`` tells such numbers
-    from those that mean something to people.
+    The number increases with time. Airflow counts attempts, but resuming a run by its id has no such counter.
+    ``is_counted`` distinguishes such numbers from counted ones, which are meaningful to users.
     """
     return int(time.time() - _EPOCH_2020_S)
 
 
 def is_counted(attempt: int) -> bool:
-    """Whether ``attempt`` was counted, and not made by ``attempt_now``."""
+    """Return whether ``attempt`` is a counted number, not one from ``attempt_now``."""
     return attempt < 1_000_000
 
 
 def partition_of(dag_id: str, run_id: str, partitions: int) -> int:
-    """The partition of all events of a run: CRC-32 (IEEE, as zlib) of ``<dag_id>/<run_id>`` in UTF-8, modulo.
+    """Return the partition of all events of a run: CRC-32 (IEEE, as zlib) of ``<dag_id>/<run_id>`` in UTF-8, modulo.
 
-    The same on every machine, Python and day; the order inside a run rests on it.
+    The result is the same on every machine, with every Python version and at any time. The order of events within a
+    run depends on that.
     """
     return zlib.crc32(f"{dag_id}/{run_id}".encode("utf-8", "surrogatepass")) % partitions
 
 
 def utc_text(seconds: float) -> str:
-    """A Unix time as RFC 3339 with milliseconds: ``2026-11-22T10:00:00.123Z``."""
+    """Format a Unix time as RFC 3339 with milliseconds: ``2026-11-22T10:00:00.123Z``."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
 
 
@@ -170,7 +171,7 @@ def _who(identity: TaskIdentity) -> dict[str, Any]:
 
 
 def progress_event(identity: TaskIdentity, sequence: int, time_s: float, facts: Mapping[str, Any]) -> Event:
-    """A snapshot of an attempt: ``facts`` holds every field of ``data`` that is not the identity."""
+    """Return a snapshot event of an attempt. ``facts`` holds every field of ``data`` except the identity."""
     return _envelope(identity.source, identity.subject, sequence, time_s, {**_who(identity), **facts})
 
 
@@ -181,7 +182,7 @@ def curves_event(
     facts: Mapping[str, Any],
     series: Mapping[str, list[list[Any]]],
 ) -> Event:
-    """All training curves of an attempt so far, as ``[step, value]`` pairs by metric."""
+    """Return an event with all training curves of an attempt so far, as ``[step, value]`` pairs by metric."""
     data = {**_who(identity), **facts, "series": dict(series)}
     return _envelope(identity.source + "/curves", identity.subject, sequence, time_s, data)
 
@@ -195,13 +196,14 @@ def airflow_event(
     begun: bool = True,
     place: Place | None = None,
 ) -> Event:
-    """What Airflow itself says about an attempt: state and error, and the task's place in its DAG where it is known.
+    """Return an event with Airflow's view of an attempt: state, error and, if known, the task's position in its DAG.
 
-    With ``begun`` false the event is about an attempt that has not begun: it holds until the attempt begins.
+    With ``begun`` false the event is about an attempt that has not begun. It is valid until the attempt begins.
 
-    It is said by whichever process of Airflow learns it, so no counter can be shared: the sequence is the time
-    since 2020 in hundredths of a second, followed by a digit that lets a later state win in the same hundredth.
-    It fits the twelve digits until 2051.
+    Any Airflow process that learns of a state sends this event, so a shared counter is not possible. Instead, the
+    sequence is the time since 2020 in hundredths of a second, followed by one digit. The digit orders later states
+    after earlier ones within the same hundredth. The sequence fits into twelve digits until 2051.
+    Raises ``ProgressError`` if ``state`` is not in ``STATES``.
     """
     if state not in STATES:
         raise ProgressError(f"state is {state!r}", hint=f"it is one of {', '.join(STATES)}")
@@ -215,7 +217,7 @@ def airflow_event(
 
 
 def encode_event(event: Event) -> bytes:
-    """The event as JSON in pure ASCII: no raw line separator, NUL or lone surrogate can stand in it."""
+    """Encode the event as ASCII JSON, which contains no raw line separator, NUL or lone surrogate."""
     return json.dumps(event, separators=(",", ":"), allow_nan=False).encode("ascii")
 
 
@@ -224,7 +226,10 @@ def _text(value: Any) -> bool:
 
 
 def _named(value: Any) -> bool:
-    """A name that can stand in an address and be compared: not empty, not endless, and nothing that UTF-8 has not."""
+    """Return whether ``value`` is a name usable in URLs and comparisons.
+
+    Such a name is a non-empty string of at most ``_NAME_LENGTH_MAX`` characters that UTF-8 can encode.
+    """
     if not isinstance(value, str) or not 0 < len(value) <= _NAME_LENGTH_MAX:
         return False
     return value.isascii() or not _SURROGATE.search(value)
@@ -334,10 +339,11 @@ _PROGRESS: Final[dict[str, Callable[[Any], bool]]] = {
 
 
 def validate_event(event: Any) -> None:
-    """Return only if ``event`` is one of the three forms of the wire schema; unknown further fields are allowed.
+    """Check that ``event`` has one of the three forms of the wire schema; additional unknown fields are allowed.
 
-    Checks structure and types, not lengths: how long a text may be is the reporter's promise, and a reader has
-    to live with any. Raises ``ProgressError`` that names the first field that is wrong.
+    The check covers structure and types. Of the lengths it limits those of names, of ``columns`` and of curves. The
+    reporter limits the length of other texts, so a reader must accept any. Raises ``ProgressError`` that names the
+    first invalid field.
     """
     if not isinstance(event, dict):
         raise ProgressError(f"an event is a JSON object, this is {type(event).__name__}")
@@ -355,7 +361,7 @@ def _check(fields: dict[str, Any], form: dict[str, Callable[[Any], bool]], prefi
             raise ProgressError(f"{prefix}{name} is missing")
         try:
             right = check(fields[name])
-        except (TypeError, OverflowError):  # an unhashable state, an integer beyond any float
+        except (TypeError, OverflowError):  # an unhashable state, an integer too large for a float
             right = False
         if not right:
             raise ProgressError(f"{prefix}{name} is {str(fields[name])[:80]!r}, which it may not be")

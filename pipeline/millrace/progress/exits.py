@@ -1,4 +1,4 @@
-"""SIGTERM while tasks are being reported: their last word is sent before the process goes."""
+"""Handle SIGTERM while tasks are being reported: send their last events before the process ends."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, Final
 __all__ = ["watch", "unwatch"]
 
 _LAST_WORD_S: Final = 1.0
-"""How long a stopped process may wait for the last word to arrive: whoever sent SIGTERM sends SIGKILL next."""
+"""Time that a terminated process waits for delivery of the last events, in all: SIGTERM is followed by SIGKILL."""
 
 LastWord = Callable[[float], None]
 
@@ -22,11 +22,11 @@ _installed_in: int | None = None
 
 
 def watch(key: int, last_word: LastWord) -> None:
-    """Call ``last_word(timeout_s)`` when SIGTERM comes, until ``unwatch(key)``.
+    """Call ``last_word(timeout_s)`` on SIGTERM, until ``unwatch(key)``.
 
-    The handler that stood before is chained: it is called first, and what it raises goes on its way (the task
-    then ends by that exception). The default action is carried out afterwards. Where SIGTERM is ignored or a
-    handler cannot be chained, and outside the main thread, nothing is installed.
+    The previous handler is chained and called first. Its exception propagates, and the task then ends by that
+    exception. If there was no handler, the default action follows afterwards. No handler is installed outside the main
+    thread, if SIGTERM is ignored, or if the previous handler cannot be chained.
     """
     global _previous, _installed_in
     if threading.current_thread() is not threading.main_thread():
@@ -43,7 +43,7 @@ def watch(key: int, last_word: LastWord) -> None:
 
 
 def unwatch(key: int) -> None:
-    """Take ``key`` back; the last one restores the handler that stood before, if ours still stands."""
+    """Remove ``key``. The last removal restores the previous handler, unless this module's was replaced meanwhile."""
     global _installed_in
     _termination_callbacks.pop(key, None)
     if _termination_callbacks or threading.current_thread() is not threading.main_thread():
@@ -56,7 +56,7 @@ def unwatch(key: int) -> None:
 def _on_sigterm(number: int, frame: FrameType | None) -> None:
     if callable(_previous):
         _previous(number, frame)
-    # A forked child inherits the handler but not the tasks: they are its parent's.
+    # A forked child inherits the handler, but the tasks belong to its parent.
     if _installed_in == os.getpid():
         speakers = list(_termination_callbacks.values())
         for last_word in speakers:

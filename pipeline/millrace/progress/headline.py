@@ -1,4 +1,4 @@
-"""One line that names the work of a run and how far it is, in words that people use.
+"""Compose the headline of a run: one line for users with the kind of work and its progress or outcome.
 
 ``load: 400,000 rows added, 800,000 in the version``; ``load: plan failed, no file matches /inbox/x.csv``.
 """
@@ -14,7 +14,7 @@ from millrace.progress.words import amount, clean, counted
 __all__ = ["Done", "headline_of"]
 
 Done = tuple[float, float | None, str]
-"""Done, of how much (``None``: unknown), in which unit."""
+"""The amount done, the total (``None``: unknown) and the unit."""
 
 _MESSAGE_MAX: Final = 200
 _BY_DAG: Final = {
@@ -27,13 +27,13 @@ _BY_DAG: Final = {
 _BY_KIND: Final = {"repair": "repair", "maintain": "maintenance", "plan": "load", "publish": "load"}
 _STEPS: Final = {"plan": "planning", "verify": "verifying", "publish": "publishing", "warm": "warming the cache"}
 _TOLD_BY_MESSAGE: Final = frozenset({"warm", "maintenance", "repair", "verify"})
-"""Work whose steps say at their end how it came out."""
+"""Kinds of work whose steps report their outcome in their last message."""
 
 
 def headline_of(
     key: RunKey, tasks: Sequence[TaskState], state: str, result: dict[str, Any] | None, total: Done | None
 ) -> str:
-    """The line for a run whose ``tasks`` are in order; ``total`` is what its main work has done."""
+    """Return the headline of a run whose ``tasks`` are in order; ``total`` is the progress of its main work."""
     work = _work_of(key, tasks)
     said = _end_of(work, tasks) or (
         "queued"
@@ -46,7 +46,7 @@ def headline_of(
 
 
 def _work_of(key: RunKey, tasks: Sequence[TaskState]) -> str:
-    """The name of the work: by the DAG where it is one of ours, by what the tasks report, else by their ids."""
+    """Return the name of the work: from a known DAG's id, else from the kinds of the tasks, else from their ids."""
     dag_id = key[0]
     prefix = dag_id.partition("_")[0]
     if prefix in _BY_DAG:
@@ -63,7 +63,7 @@ def _work_of(key: RunKey, tasks: Sequence[TaskState]) -> str:
 
 
 def _end_of(work: str, tasks: Sequence[TaskState]) -> str:
-    """The first task that failed, is lost or was cancelled, with the reason; empty where none is."""
+    """Return the first task that failed, is lost or was cancelled, with the reason; empty if there is none."""
     for state, words in (("failed", "failed"), ("lost", "is lost"), ("cancelled", "cancelled")):
         for task in tasks:
             if task.state == state:
@@ -83,7 +83,7 @@ def _first_line(text: str) -> str:
 
 
 def _outcome(work: str, tasks: Sequence[TaskState], result: dict[str, Any] | None, total: Done | None) -> str:
-    """How a run came out that succeeded."""
+    """Describe the outcome of a run that succeeded or was skipped."""
     if work == "load" and result is not None:
         return _loaded(result)
     if work == "load":
@@ -105,7 +105,7 @@ def _loaded(result: dict[str, Any]) -> str:
 
 
 def _course(work: str, tasks: Sequence[TaskState], total: Done | None) -> str:
-    """How far a run is that has begun and is not over."""
+    """Describe the progress of a run that has begun and is not over."""
     active = [task for task in tasks if task.state in ("running", "stalled", "retrying")]
     names = list(dict.fromkeys(task.key[2] for task in active))
     if not names:
@@ -125,7 +125,7 @@ def _course(work: str, tasks: Sequence[TaskState], total: Done | None) -> str:
 
 
 def _said_by(tasks: Sequence[TaskState]) -> str:
-    """What the instances of one step have done together; else their message or phase."""
+    """Return the total progress of the instances of one step; without any, the first one's message or phase."""
     said = [task.data for task in tasks if "done" in task.data]
     if not said:
         return ""

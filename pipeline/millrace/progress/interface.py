@@ -1,4 +1,4 @@
-"""What reporting code may say, and a task that says it to nobody."""
+"""The interface for code that reports progress, and a task that discards all reports."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ __all__ = ["NullTask", "Task", "null_task"]
 
 
 class Task(Protocol):
-    """What reporting code may say. Every call returns at once, whatever Kafka does, and may come from any thread."""
+    """The interface for code that reports progress. Calls return at once in any state of Kafka and are thread-safe."""
 
     def advance(self, amount: float = 1) -> None:
-        """Add to ``done``; it never shrinks, so a negative amount counts as nothing."""
+        """Add to ``done``. It never decreases, so a negative amount is ignored."""
 
     def advance_to(self, done: float) -> None:
-        """Set ``done``, unless that would shrink it."""
+        """Set ``done``, unless that would decrease it."""
 
     def set_total(self, total: float | None) -> None:
-        """Say how much there is in all; ``None`` while nobody knows."""
+        """Set the total amount of work; ``None`` while it is unknown."""
 
     def phase(self, name: str) -> None:
-        """Say which part of the work begins; sent at once."""
+        """Set the phase that begins; the change is sent immediately."""
 
     def count(
         self,
@@ -34,23 +34,23 @@ class Task(Protocol):
         """Add to the counters."""
 
     def metrics(self, **newest: float) -> None:
-        """Set the newest value of each metric named."""
+        """Set the newest value of each given metric."""
 
     def curve(self, metric: str, step: float, value: float) -> None:
         """Add a point to the curve of ``metric``."""
 
     def message(self, text: str) -> None:
-        """Set the line that people read; at most 500 characters are kept."""
+        """Set the message that users see; at most 500 characters are kept."""
 
     def result(self, **facts: Any) -> None:
-        """Say how the work came out: plain JSON of at most 16 kB, which the events from now on carry."""
+        """Set the result of the work: JSON of at most 16 kB, which all later events carry."""
 
     def skip(self, reason: str = "") -> None:
         """End as ``skipped`` instead of ``succeeded`` when the block ends without an error."""
 
 
 class NullTask:
-    """The same calls as a task, and nothing happens: for code that is run without a reporter."""
+    """A task whose calls do nothing, for code that runs without a reporter."""
 
     def advance(self, amount: float = 1) -> None:
         """Do nothing."""
@@ -98,5 +98,5 @@ class NullTask:
 
 
 def null_task() -> NullTask:
-    """A task that reports to nobody; usable with and without ``with``."""
+    """Return a task that discards all reports; usable with and without ``with``."""
     return NullTask()

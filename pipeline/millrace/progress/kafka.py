@@ -1,7 +1,8 @@
-"""The Kafka sink: progress leaves the process on its own thread, or is lost there; the work never waits for it.
+"""The Kafka sink: a separate thread sends progress events, or loses them; the work never waits for Kafka.
 
-``emit`` puts the event into one slot per source (the newest wins) and returns. A thread of the sink's own makes
-the producer, learns how many partitions the topic has, moves slots into the producer and serves its callbacks.
+``emit`` stores the event in the slot of its source, where a newer event replaces an older one, and returns. The sink's
+thread creates the producer, reads the topic's number of partitions, moves events from the slots to the producer and
+serves its callbacks.
 """
 
 from __future__ import annotations
@@ -27,23 +28,23 @@ logger = logging.getLogger("millrace.progress")
 
 SLOTS_MAX: Final = 10_000
 IN_FLIGHT_PER_SOURCE: Final = 16
-"""More would only make a dead broker's queue long: what it holds is older than what the slot holds."""
+"""More would only fill the queue of an unreachable broker with events that are older than the one in the slot."""
 ASK_S: Final = 0.5
 WARN_AFTER_S: Final = 5.0
 REFUSED_PATIENCE_S: Final = 0.5
 SILENT_PATIENCE_S: Final = 4.0
-"""How long flushes may wait, all together, for a broker that refuses, or that accepts and says nothing."""
+"""Time that all flushes together wait for a broker that refuses connections, or accepts them and is unresponsive."""
 SERVE_S: Final = 0.05
 
 
 class KafkaSink:
-    """Sends events to Kafka. ``emit`` takes microseconds and never raises, whatever the broker does.
+    """A sink that sends events to Kafka. ``emit`` takes microseconds and never raises, in any state of the broker.
 
-    The producer is made by the first ``emit`` of a process and never survives a fork: a child makes its own.
-    While the broker is away each source keeps its newest event, which is sent when the broker is back. One
-    warning says that progress is not being reported; ``delivered``, ``lost`` and ``overwritten`` count. All
-    waiting is done by ``flush`` and ``close``: at most 5 s in all while the broker is silent, half a second
-    when it refuses. After ``close`` an ``emit`` opens the sink again.
+    The first ``emit`` of a process starts the thread that creates the producer. A producer is not used after a fork: a
+    child creates its own. While the broker is unreachable, the newest event of each source is kept and is sent when
+    the broker is back. One warning reports that progress is not sent. ``delivered``, ``lost`` and ``overwritten``
+    count events. Only ``flush`` and ``close`` wait: at most 5 s in all for an unresponsive broker, and half a second
+    for one that refuses connections. An ``emit`` after ``close`` opens the sink again.
     """
 
     def __init__(self, settings: KafkaSettings) -> None:
@@ -54,7 +55,7 @@ class KafkaSink:
         _sinks.add(self)
 
     def _reset(self) -> None:
-        # Everything that a signal handler may touch while the same thread is inside is reentrant.
+        # A signal handler may interrupt this thread inside the sink and use it, so the lock and queues are reentrant.
         self._lock = threading.RLock()
         self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._waiting: list[queue.SimpleQueue[None]] = []
@@ -68,10 +69,10 @@ class KafkaSink:
         self._reason = "does not answer"
         self._patience_spent_s = 0.0
 
-    # -- the work's side
+    # -- calls of the work
 
     def emit(self, event: Event) -> None:
-        """Take the event; an older one of the same source that has not left yet is overwritten."""
+        """Accept the event. It overwrites an older event of the same source that is still in the slot."""
         with self._lock:
             self._put(event["source"], event)
             if self._thread is None:
@@ -82,7 +83,10 @@ class KafkaSink:
         self._wake.put(None)
 
     def flush(self, timeout_s: float = 5.0) -> bool:
-        """Wait until everything taken so far has arrived; False when the time or the sink's patience is over."""
+        """Wait until every accepted event is delivered or lost; return False at a timeout.
+
+        The timeout is ``timeout_s``, or the time left for an unresponsive broker if that is shorter.
+        """
         deadline = time.monotonic() + timeout_s
         told: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._waiting.append(told)
@@ -103,7 +107,7 @@ class KafkaSink:
         return True
 
     def close(self, timeout_s: float = 5.0) -> None:
-        """Flush, drop what did not arrive, and end the thread; returns within ``timeout_s`` and a little."""
+        """Flush, drop undelivered events and end the thread. Return within ``timeout_s`` plus about 0.2 s."""
         with self._lock:
             thread = self._thread
         if thread is None:
@@ -112,7 +116,7 @@ class KafkaSink:
         with self._lock:
             self._closing = True
             self._thread = None
-            # What is in flight is counted by its delivery report, which the purge brings.
+            # Events in flight are counted by their delivery reports, which the purge triggers.
             self.lost += len(self._slots)
             self._slots.clear()
             lost = self.lost + sum(self._in_flight.values())
@@ -143,7 +147,8 @@ class KafkaSink:
             self._slots.pop(next(iter(self._slots)))
             self.lost += 1
         self._slots[source] = event
-        # Those last heard of stand last; a scheduler that runs for months hears of ever new ones.
+        # Ordered by last event, so that the oldest source is evicted: a scheduler that runs for months reports an
+        # unbounded number of sources.
         self._newest.pop(source, None)
         self._newest[source] = event["sequence"]
         if len(self._newest) > SLOTS_MAX:
@@ -158,7 +163,7 @@ class KafkaSink:
             return taken
 
     def _landed(self, event: Event, failure: Any) -> None:
-        """A delivery report: count it, and keep the newest word of a source for another try."""
+        """Handle a delivery report: count it, and put the newest event of a source back for a retry if it failed."""
         source = event["source"]
         with self._lock:
             self._count_down(source)
@@ -189,7 +194,7 @@ class KafkaSink:
             self._reason,
         )
 
-    # -- the sink's own thread
+    # -- the sink's thread
 
     def _run(self) -> None:
         producer: Any = None
@@ -198,7 +203,7 @@ class KafkaSink:
             partitions = self._connect(producer)
             while partitions and not self._over():
                 self._move(producer, partitions)
-        except Exception as error:  # noqa: BLE001 - the work may never fail, and this thread has no caller
+        except Exception as error:  # noqa: BLE001 - the work must never fail, and this thread has no caller
             self._reason = f"cannot be used ({error})"
             self._refused = True
             self._warn()
@@ -230,13 +235,13 @@ class KafkaSink:
         return producer
 
     def _connect(self, producer: Any) -> int:
-        """Wait until the topic answers; how many partitions it has, 0 when the sink is closed first."""
+        """Wait until the topic exists; return its number of partitions, or 0 if the sink is closed first."""
         from confluent_kafka import KafkaException
 
         begun, pause = time.monotonic(), 0.0
         while not self._over():
             with suppress(KafkaException):
-                # All topics and not ours by name: asking by name makes a broker with auto-creation create it.
+                # List all topics: a request for this topic by name makes a broker with auto-creation create it.
                 topics = producer.list_topics(timeout=ASK_S).topics
                 if self._settings.topic in topics:
                     self._heard()
@@ -258,7 +263,7 @@ class KafkaSink:
                 self._wake.get_nowait()
 
     def _move(self, producer: Any, partitions: int) -> None:
-        """Hand what is new to the producer, serve its callbacks, and sleep when nothing is under way."""
+        """Move events from the slots to the producer and serve its callbacks; sleep while nothing is in flight."""
         for event in self._take():
             try:
                 self._produce(producer, event, partitions)
@@ -314,14 +319,14 @@ class KafkaSink:
     def _let_go(self, producer: Any) -> None:
         if producer is None:
             return
-        with suppress(Exception):  # at interpreter exit anything may already be gone
+        with suppress(Exception):  # modules may already be torn down at interpreter exit
             producer.purge(blocking=False)
             producer.poll(0)
         self._producers.remove(producer)
 
     def _forget_in_child(self) -> None:
         for producer in self._producers:
-            # Its threads do not exist in the child: destroying it would wait for them for ever.
+            # The producer's threads do not exist in the child, so destroying it would wait for them for ever.
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(producer))
         self._reset()
 
@@ -338,7 +343,7 @@ os.register_at_fork(after_in_child=_after_fork)
 
 
 def _passes(failure: Any) -> bool:
-    """Whether the same event may be taken later: not when it is the event itself that is wrong."""
+    """Return whether Kafka may accept the same event later: not if the event itself is invalid, or was purged."""
     from confluent_kafka import KafkaError
 
     return failure.code() not in (
@@ -350,11 +355,11 @@ def _passes(failure: Any) -> bool:
 
 
 def create_topic(settings: KafkaSettings, *, timeout_s: float = 30.0) -> bool:
-    """Make sure that the topic exists; True if this call created it. An existing topic is left as it is.
+    """Ensure that the topic exists; return True if this call created it. An existing topic is not changed.
 
-    The last word of every attempt stays for 30 days, every event for at least one (``compact,delete``). Record
-    times are the broker's, so that a task with a wrong clock neither expires early nor stays for ever. Raises
-    ``ProgressError`` when Kafka refuses, or does not answer within ``timeout_s`` (``silent`` in its context).
+    The last event of every source is kept for 30 days, and every event for at least one day (``compact,delete``). The
+    broker sets the record times, so events of a task with a wrong clock neither expire early nor stay for ever. Raises
+    ``ProgressError`` if Kafka refuses, or does not respond within ``timeout_s`` (``silent`` in its context).
     """
     from confluent_kafka import KafkaError, KafkaException
     from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # exported only at run time
@@ -368,7 +373,7 @@ def create_topic(settings: KafkaSettings, *, timeout_s: float = 30.0) -> bool:
         topic = NewTopic(
             settings.topic,
             num_partitions=settings.partitions,
-            replication_factor=-1,  # what the brokers take as their default
+            replication_factor=-1,  # the default of the brokers
             config={
                 "cleanup.policy": "compact,delete",
                 "min.compaction.lag.ms": str(day_ms),

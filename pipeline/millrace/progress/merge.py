@@ -1,11 +1,11 @@
-"""What is true of each task, from the events of all its voices. Pure: no clock, no service.
+"""Merge the events of all sources of a task into its state. Pure: it uses no clock and no service.
 
-``sse_bridge/static/run_states.js`` follows the same rules; ``tests/data/progress_cases.json`` holds cases for both.
+``sse_bridge/static/run_states.js`` follows the same rules; ``tests/data/progress_cases.json`` has cases for both.
 
-* A terminal state is final for an attempt that has begun. The first one counts, whether the task or Airflow said it.
-* An attempt has begun once its own reporter was heard, or Airflow said ``running`` or ``retrying`` of it.
-* Airflow's word about an attempt that has not begun (``data.begun`` is false; or its time lies before the attempt's
-  start) holds until Airflow says another one, or until the attempt begins.
+* A terminal state is final for an attempt that has begun. The first one counts, from the task or from Airflow.
+* An attempt has begun once its own reporter has sent an event, or Airflow has reported ``running`` or ``retrying``.
+* Airflow's event about an attempt that has not begun has ``data.begun`` false, or its time is before the attempt's
+  start. It is valid until Airflow reports another state, or until the attempt begins.
 * A lower attempt never hides a higher one.
 """
 
@@ -23,41 +23,41 @@ __all__ = ["Attempt", "Heard", "RunStates", "RunKey", "TaskKey", "TaskState", "V
 RunKey = tuple[str, str]
 TaskKey = tuple[str, str, str, int]
 BEGUN = frozenset({"running", "retrying"})
-"""What Airflow says only of an attempt that has begun."""
+"""The states that Airflow reports only of an attempt that has begun."""
 Verdict = Literal["new", "stale", "late"]
-"""``stale``: not newer than what was heard from the same source; ``late``: after that source's last word."""
+"""``stale``: not newer than the latest event of the same source; ``late``: after the final state of that source."""
 Voice = Literal["reporter", "airflow", "curves"]
 
 
 def producer_role(source: str) -> Voice:
-    """Who speaks: the work itself, Airflow about it, or the work's curves."""
+    """Return the role of a source: the reporter of the work, Airflow, or the curves of the work."""
     return "curves" if source.endswith("/curves") else "airflow" if source.endswith("/airflow") else "reporter"
 
 
 @dataclass(slots=True)
 class Heard:
-    """The newest event of one source; ``order`` counts everything that was taken, so it tells what came first."""
+    """The newest event of one source. ``order`` numbers all applied events, so it shows which of two came first."""
 
     source: str
     sequence: str
     order: int
     data: dict[str, Any]
     at_s: float | None = None
-    """When it was said (Unix time); ``None`` where the event does not say."""
+    """The event's Unix time; ``None`` if the event has no valid time."""
     bound: bool = True
-    """Whether it was heard of an attempt that was known to have begun."""
+    """Whether the attempt was known to have begun when the event was applied."""
     void: bool = False
-    """Whether it is Airflow's word about the time before the attempt began, and the attempt has begun since."""
+    """Whether this is Airflow's event about the time before the attempt began, and the attempt has begun since."""
 
     @property
     def state(self) -> str:
-        """The state this voice last reported; empty for curves."""
+        """Return the state in this event; empty for curves."""
         return str(self.data.get("state", ""))
 
 
 @dataclass(slots=True)
 class Attempt:
-    """The voices of one attempt of a task."""
+    """The newest events of all sources of one attempt of a task."""
 
     number: int
     reporter: Heard | None = None
@@ -67,17 +67,17 @@ class Attempt:
 
     @property
     def verdict(self) -> tuple[str, Heard | None]:
-        """The attempt's state and the voice that decides it.
+        """Return the attempt's state and the event that decides it.
 
-        The first terminal state is final, from any source. What failed and will be tried again, as Airflow
-        knows, is ``retrying``.
+        The first terminal state is final, from any source. A failed or cancelled attempt is ``retrying`` if Airflow
+        reports that it will retry.
         """
         voices = [voice for voice in (self.reporter, self.airflow) if voice is not None and not voice.void]
         over = [voice for voice in voices if voice.state in TERMINAL_STATES]
         retrying = next((voice for voice in voices if voice.state == "retrying"), None)
         if over:
             first = min(over, key=lambda voice: voice.order)
-            # Airflow's retrying says more than the task's own failed; its failed says more than retrying.
+            # Airflow's retrying overrides the reporter's failed. Airflow's failed overrides the reporter's retrying.
             if first.state in ("failed", "cancelled") and retrying is not None and retrying is self.airflow:
                 return "retrying", first
             return first.state, first
@@ -86,16 +86,16 @@ class Attempt:
 
     @property
     def voices(self) -> list[Heard]:
-        """The voices that spoke."""
+        """Return the newest event of each source that has sent one."""
         return [voice for voice in (self.reporter, self.airflow, self.curves) if voice is not None]
 
 
 @dataclass(frozen=True, slots=True)
 class TaskState:
-    """What people should see of a task: its highest attempt, with the reporter's newest ``data`` (or ``{}``).
+    """The state of a task for users: that of its highest attempt, with the reporter's newest ``data`` (or ``{}``).
 
-    What Airflow says of a further attempt that never began (marked by hand, a task before it failed) is the state of
-    the task; ``attempt`` and ``data`` are then those of the last attempt that did begin.
+    If the highest attempt never began (marked by a user, or an earlier task failed), the terminal state that Airflow
+    reports for it is the state of the task. ``attempt`` and ``data`` are then those of the last attempt that began.
     """
 
     key: TaskKey
@@ -104,19 +104,19 @@ class TaskState:
     error: dict[str, Any] | None
     data: dict[str, Any]
     source: str
-    """The reporter's source; empty while only Airflow has spoken."""
+    """The reporter's source; empty while only Airflow has sent events."""
     at_s: float | None = None
-    """When the reporter said ``data`` (Unix time)."""
+    """The time at which the reporter sent ``data`` (Unix time)."""
     step: int | None = None
-    """The place of the task in its DAG, where Airflow has told it."""
+    """The position of the task in its DAG, if Airflow has reported it."""
     leaf: bool = False
-    """Whether no task of the DAG follows this one, as far as Airflow has told it."""
+    """Whether no task of the DAG follows this one, as far as Airflow has reported."""
     told: bool = False
-    """Whether the place of the task is known, and Airflow itself has said how its highest attempt ended."""
+    """Whether the task's position is known, and Airflow has reported the terminal state of its highest attempt."""
 
     @property
     def over(self) -> bool:
-        """Whether nothing more will come of this task."""
+        """Return whether the task is in a terminal state."""
         return self.state in TERMINAL_STATES
 
 
@@ -124,18 +124,18 @@ class TaskState:
 class _Run:
     last_order: int = 0
     steps: dict[str, int] = field(default_factory=dict)
-    """The place of each task in the DAG, as Airflow told it."""
+    """The position of each task in the DAG, as Airflow reported it."""
     leaves: set[str] = field(default_factory=set)
-    """The tasks that no other one follows."""
+    """The tasks that no other task follows."""
     tasks: dict[TaskKey, dict[int, Attempt]] = field(default_factory=dict)
 
 
 class RunStates:
-    """The newest word of every source, and the state of every task that follows from them.
+    """The newest event of every source, and the task states that follow from them.
 
-    Events of one run must come in the order in which they lie in their partition; runs may interleave in any
-    way. Applying an event twice, or an older one after a newer, changes nothing, and a lower attempt never
-    hides a higher one. Not thread-safe.
+    Events of one run must be applied in the order of their partition. Events of different runs may interleave in any
+    way. Applying an event twice, or an older one after a newer one, changes nothing. A lower attempt never hides a
+    higher one. Not thread-safe.
     """
 
     def __init__(self) -> None:
@@ -144,7 +144,7 @@ class RunStates:
         self._order = 0
 
     def apply(self, event: Event) -> Verdict:
-        """Take a valid event; says whether it was new. Only a new one changes anything."""
+        """Apply a valid event; return whether it is new, stale or late. Only a new event changes anything."""
         source, sequence, data = event["source"], event["sequence"], event["data"]
         before = self.sources.get(source)
         if before is not None:
@@ -154,7 +154,7 @@ class RunStates:
                 return "late"
         self._order += 1
         heard = Heard(source, sequence, self._order, data, unix_s(event.get("time")))
-        # Taken out first, so that the dictionary stays in the order in which things were last heard.
+        # Removed first, so that the dictionary stays ordered by the latest event.
         self.sources.pop(source, None)
         self.sources[source] = heard
         run = self._runs.setdefault((data["dag_id"], data["run_id"]), _Run())
@@ -169,19 +169,20 @@ class RunStates:
         return "new"
 
     def attempt(self, data: dict[str, Any]) -> Attempt | None:
-        """The attempt that an event's ``data`` belongs to, if anything was heard of it."""
+        """Return the attempt that an event's ``data`` belongs to, or ``None`` if it has no event yet."""
         run = self._runs.get((data["dag_id"], data["run_id"]))
         key = (data["dag_id"], data["run_id"], data["task_id"], data["map_index"])
         return run.tasks.get(key, {}).get(data["attempt"]) if run is not None else None
 
     def runs(self) -> list[RunKey]:
-        """All runs, the one heard of last first."""
+        """Return all runs, the most recently updated first."""
         return sorted(self._runs, key=lambda run: -self._runs[run].last_order)
 
     def tasks(self, run: RunKey | None = None) -> Iterator[TaskState]:
-        """The tasks of a run, or of all, in the order in which they were first heard of.
+        """Yield the tasks of one run, or of all runs, ordered by their first event.
 
-        What Airflow announces as one task may become many: the one is then not among them.
+        Airflow announces a mapped task as one task before it is expanded. The announced task is omitted once mapped
+        instances are known.
         """
         chosen: Iterable[_Run] = self._runs.values() if run is None else filter(None, [self._runs.get(run)])
         for each in chosen:
@@ -191,12 +192,12 @@ class RunStates:
                     yield _state_of(key, attempts, each)
 
     def attempts(self, key: TaskKey) -> list[Attempt]:
-        """All attempts of a task, the first one first."""
+        """Return all attempts of a task by ascending number."""
         run = self._runs.get(key[:2])
         return [attempt for _, attempt in sorted(run.tasks.get(key, {}).items())] if run is not None else []
 
     def forget(self, source: str) -> None:
-        """Forget one source, if it is there."""
+        """Remove one source, if it is known."""
         heard = self.sources.pop(source, None)
         attempt = self.attempt(heard.data) if heard is not None else None
         if heard is None or attempt is None:
@@ -218,9 +219,9 @@ class RunStates:
             del self._runs[run_key]
 
     def shrink(self, sources_max: int) -> list[str]:
-        """Forget whole runs until at most ``sources_max`` sources are left; the sources that are gone.
+        """Remove whole runs until at most ``sources_max`` sources are left; return the removed sources.
 
-        Finished runs go first, and among them the one that was heard of longest ago. The newest run stays.
+        Finished runs are removed first, the least recently updated one before the others. The newest run stays.
         """
         gone: list[str] = []
         excess = len(self.sources) - sources_max
@@ -242,7 +243,7 @@ class RunStates:
 
 
 def unix_s(text: Any) -> float | None:
-    """The Unix time of an event's ``time``; ``None`` for everything that is none."""
+    """Return the Unix time of an event's ``time``; ``None`` if it is not a valid time."""
     try:
         return datetime.fromisoformat(text).timestamp()
     except (TypeError, ValueError, OverflowError, OSError):
@@ -250,7 +251,7 @@ def unix_s(text: Any) -> float | None:
 
 
 def _hear(attempt: Attempt, voice: Voice, heard: Heard) -> None:
-    """Take what one voice says of an attempt."""
+    """Store the newest event of one source in its attempt."""
     before = attempt.airflow
     if voice == "airflow":
         begun = heard.data.get("begun") is not False
@@ -265,7 +266,10 @@ def _hear(attempt: Attempt, voice: Voice, heard: Heard) -> None:
 
 
 def _said_before(word: Heard, first: Heard) -> bool:
-    """Whether Airflow's ``word`` is about the time before the attempt whose reporter was first heard with ``first``."""
+    """Return whether Airflow's event ``word`` is about the time before the attempt began.
+
+    ``first`` is the first event of the attempt's reporter.
+    """
     if word.data.get("begun") is False:
         return True
     if word.at_s is None or first.at_s is None:
@@ -278,7 +282,7 @@ def _said_last_word(before: Heard, attempt: Attempt | None, data: dict[str, Any]
     if before.state in TERMINAL_STATES:
         of_airflow = producer_role(before.source) == "airflow"
         return not of_airflow or before.bound or (attempt is not None and attempt.begun and not before.void)
-    # After retrying only an end means anything: Airflow may find that no attempt is left after all.
+    # After retrying only a terminal state is accepted: Airflow may find that no attempt is left.
     return before.state in ATTEMPT_OVER and data.get("state") not in TERMINAL_STATES
 
 

@@ -1,4 +1,7 @@
-"""The reporter: counts what work says about itself and sends snapshots, seldom, in order, with a last word."""
+"""The reporter of one task attempt: it collects the progress of the work and sends snapshots to sinks.
+
+Snapshots are rate-limited, sent in order of their sequence, and end with a terminal event.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,7 @@ HEARTBEAT_S: Final = 10.0
 RATE_WINDOW_S: Final = 30.0
 FLUSH_S: Final = 5.0
 BURST: Final = 20
-"""Phase changes go out at once, but never more than this many ahead of two a second."""
+"""Phase changes that can be sent immediately in a row. The budget is refilled at two a second."""
 TEXT_MAX: Final = 500
 NAME_MAX: Final = 100
 RESULT_BYTES_MAX: Final = 16_000
@@ -55,15 +58,19 @@ def task(
     sinks: Sequence[Sink] = (),
     will_retry: bool | Callable[[BaseException], bool] = False,
 ) -> ProgressTask:
-    """Report the block that follows as one attempt; use it in a ``with`` statement.
+    """Report the block of a ``with`` statement as one attempt.
 
-    The first event (``running``) goes out on entering, a terminal one on every way out: ``succeeded``;
-    ``failed`` with type and message of the exception (``retrying`` where ``will_retry``, asked about the
-    exception if it can be called, says that another attempt follows); ``cancelled`` after Ctrl-C, SIGTERM or
-    ``LoadInterruptedError``; ``skipped``. Nothing is sent after it. In between at most two events a second,
-    phases at once, and one every 10 s when nothing moves. On leaving, sinks that hold events get at most 5 s
-    in all to hand them over; exceptions pass through unchanged. ``sinks`` stay open: whoever made them closes
-    them.
+    The first event (``running``) is sent on entry. A last event is sent on every exit, and nothing after it:
+
+    * ``succeeded`` or ``skipped``;
+    * ``failed``, with the type and message of the exception;
+    * ``retrying`` instead of ``failed`` if another attempt follows: ``will_retry`` is true or, if it is callable,
+      returns true for the exception;
+    * ``cancelled`` after Ctrl-C, SIGTERM or ``LoadInterruptedError``.
+
+    In between, at most two events a second are sent. Phase changes are sent immediately, and one event is sent every
+    10 s without changes. On exit, all sinks together get at most 5 s to deliver the events that they hold. Exceptions
+    propagate unchanged. ``sinks`` stay open; the caller closes them.
     """
     return ProgressTask(
         identity, kind=kind, dataset=dataset, total=total, unit=unit, sinks=sinks, will_retry=will_retry
@@ -71,7 +78,7 @@ def task(
 
 
 class ProgressTask:
-    """One attempt under way; made by ``task``. Thread-safe; in a forked child it falls silent."""
+    """A running attempt, created by ``task``. Thread-safe. In a forked child it sends nothing."""
 
     def __init__(
         self,
@@ -88,9 +95,9 @@ class ProgressTask:
         self._kind, self._dataset, self._unit = kind, dataset or "", unit
         self._sinks = tuple(sinks)
         self._will_retry = will_retry
-        # Reentrant, because a signal handler may end the task while this very thread holds it.
+        # Reentrant, because a signal handler may end the task while its own thread holds the lock.
         self._lock = threading.RLock()
-        # A SimpleQueue may be put to from a signal handler; an Event may not.
+        # A signal handler may put to a SimpleQueue, but it may not set an Event.
         self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._beat: threading.Thread | None = None
         self._state, self._phase, self._message = "queued", "", ""
@@ -111,10 +118,10 @@ class ProgressTask:
         self._burst = float(BURST)
         _alive.add(self)
 
-    # -- what the work says
+    # -- calls of the work
 
     def advance(self, amount: float = 1) -> None:
-        """Add to ``done``; it never shrinks, so a negative amount counts as nothing."""
+        """Add to ``done``. It never decreases, so a negative amount is ignored."""
         with self._lock:
             if 0 < amount < math.inf:
                 self._done += amount
@@ -122,20 +129,20 @@ class ProgressTask:
                 self._mark()
 
     def advance_to(self, done: float) -> None:
-        """Set ``done``, unless that would shrink it."""
+        """Set ``done``, unless that would decrease it."""
         with self._lock:
             if self._done < done < math.inf:
                 self._done = done
                 self._mark()
 
     def set_total(self, total: float | None) -> None:
-        """Say how much there is in all; ``None`` while nobody knows."""
+        """Set the total amount of work; ``None`` while it is unknown."""
         with self._lock:
             self._total = _plain(total)
             self._mark()
 
     def phase(self, name: str) -> None:
-        """Say which part of the work begins; sent at once."""
+        """Set the phase that begins. A change is sent immediately until the budget of ``BURST`` is used up."""
         with self._lock:
             if name == self._phase:
                 return
@@ -166,7 +173,7 @@ class ProgressTask:
             self._mark()
 
     def metrics(self, **newest: float) -> None:
-        """Set the newest value of each metric named; at most 64 names are kept."""
+        """Set the newest value of each given metric; at most 64 names are kept."""
         with self._lock:
             for name, value in newest.items():
                 key = _short(name, NAME_MAX)
@@ -189,15 +196,15 @@ class ProgressTask:
                 self._wake.put(None)
 
     def message(self, text: str) -> None:
-        """Set the line that people read; at most 500 characters are kept."""
+        """Set the message that users see; at most 500 characters are kept."""
         with self._lock:
             self._message = _short(text, TEXT_MAX)
             self._mark()
 
     def result(self, **facts: Any) -> None:
-        """Say how the work came out: plain JSON of at most 16 kB, which the events from now on carry.
+        """Set the result of the work: JSON of at most 16 kB, which all later events carry.
 
-        Facts that are no JSON, or too many, are left out: reporting may never fail the work.
+        A result that is not JSON or too large is ignored, because reporting must never fail the work.
         """
         try:
             text = json.dumps(facts, allow_nan=False)
@@ -249,7 +256,7 @@ class ProgressTask:
         try:
             return self._will_retry(error)
         except Exception:
-            # Reporting may never hide the work's own exception.
+            # Reporting must never hide the exception of the work.
             logger.debug("nobody knows whether another attempt follows", exc_info=True)
             return False
 
@@ -274,7 +281,7 @@ class ProgressTask:
             if isinstance(sink, FlushingSink):
                 try:
                     sink.flush(max(deadline - time.monotonic(), 0.0))
-                except Exception:  # reporting may never fail the work
+                except Exception:  # reporting must never fail the work
                     logger.debug("a progress sink failed to flush", exc_info=True)
 
     # -- sending
@@ -285,7 +292,7 @@ class ProgressTask:
             self._wake.put(None)
 
     def _keep_sending(self) -> None:
-        """Send what is due until the task is over. Sleeps until something is due or the work wakes it."""
+        """Send events when they are due, until the task is over. The thread sleeps in between; a change wakes it."""
         while True:
             with self._lock:
                 if self._over:
@@ -310,7 +317,7 @@ class ProgressTask:
         return due - now
 
     def _send(self) -> None:
-        """Send a snapshot. Called with the lock held, so that sequences reach every sink in order."""
+        """Send a snapshot. The caller holds the lock, so that sequences reach every sink in order."""
         now = time.monotonic()
         self._burst = min(float(BURST), self._burst + (now - self._sent_at) * 2)
         self._dirty = False
@@ -338,7 +345,7 @@ class ProgressTask:
         self._emit(progress_event(self.identity, self._sequence, time.time(), facts))
 
     def _rate(self, now: float) -> float | None:
-        """Units a second: over the last 30 s while it runs, over all its time once it is over."""
+        """Return the rate in units a second: over the last 30 s, or over the whole attempt once it is over."""
         since, done_then = (self._started, 0.0) if self._state in ATTEMPT_OVER else self._samples[0]
         done, span = _plain(self._done) or 0, now - since
         return round((done - done_then) / span, 3) if span >= 0.2 else None
@@ -357,12 +364,12 @@ class ProgressTask:
         for sink in self._sinks:
             try:
                 sink.emit(event)
-            except Exception:  # reporting may never fail the work
+            except Exception:  # reporting must never fail the work
                 logger.debug("a progress sink failed to take an event", exc_info=True)
 
     def _silence_in_child(self) -> None:
-        # The parent goes on reporting this attempt; two voices would contradict each other. The lock may have
-        # been held by a thread that does not exist here.
+        # The parent continues to report this attempt, and a second reporter would contradict it. The lock is replaced
+        # because a thread that does not exist in the child may have held it.
         self._lock = threading.RLock()
         self._over = True
         self._sinks = ()
@@ -386,7 +393,7 @@ def _short(text: object, limit: int) -> str:
 
 
 def _plain(value: Any) -> float | int | None:
-    """A finite Python number, whatever kind of number came (numpy's too); ``None`` for everything else."""
+    """Convert any numeric value, including numpy's, to a finite Python number; return ``None`` for everything else."""
     if value is None:
         return None
     if isinstance(value, int):
@@ -403,7 +410,7 @@ def _plain(value: Any) -> float | int | None:
 def _outcome(
     kind: type[BaseException] | None, error: BaseException | None, skipped: bool, will_retry: bool
 ) -> tuple[str, dict[str, str] | None]:
-    """The terminal state and the error that a way out of the block stands for."""
+    """Return the last state of an attempt, and its error, for the exception that ended its block."""
     if kind is None:
         return ("skipped" if skipped else "succeeded"), None
     said = {"type": kind.__name__, "message": _short(error if error is not None else "", TEXT_MAX)}
@@ -416,6 +423,6 @@ def _outcome(
     if issubclass(kind, KeyboardInterrupt | GeneratorExit | LoadInterruptedError):
         said["message"] = said["message"] or "stopped by a person"
         return "cancelled", said
-    if kind.__name__ == "AirflowSkipException":  # known by name: Airflow is not imported here
+    if kind.__name__ == "AirflowSkipException":  # recognized by name, because Airflow is not imported here
         return "skipped", None
     return ("retrying" if will_retry else "failed"), said

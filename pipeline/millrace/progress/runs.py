@@ -1,7 +1,7 @@
-"""What people should see of a run: its state, its total, its headline, and its tasks in the DAG's order.
+"""Compute the view of a run for users: its state, its total, its headline, and its tasks in the DAG's order.
 
-Pure, and the one place in Python that decides it: ``/api/progress``, the page without JavaScript and ``watch`` use it.
-``sse_bridge/static/run_states.js`` follows the same rules; ``tests/data/progress_cases.json`` holds cases for both.
+Pure. It is the only such code in Python: ``/api/progress``, the page without JavaScript and ``watch`` use it.
+``sse_bridge/static/run_states.js`` follows the same rules; ``tests/data/progress_cases.json`` has cases for both.
 """
 
 from __future__ import annotations
@@ -29,19 +29,22 @@ __all__ = [
 ]
 
 SETTLED_S: Final = 15.0
-"""A run is over when nothing was heard of it for this long: a scheduler's next task begins some time after the last."""
+"""A run is over after this time without an event: a scheduler's next task begins some time after the previous one."""
 
 _ENDS: Final = ("failed", "lost", "cancelled", "succeeded", "skipped")
 _AFTER_LOAD: Final = frozenset({"verify", "publish", "warm"})
 _LEFT_AFTER_S: Final = 5.0
-"""A rate that is younger tells nothing about the time left."""
+"""Before this elapsed time the rate is too uncertain to estimate the time left."""
 _LEFT_MAX_S: Final = 1e9
-"""Longer than anybody waits; a rate that is almost nothing gives times without end."""
+"""Longest time left that is reported; a rate near zero gives arbitrarily long times."""
 
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """What the run's main kind of work has done, of how much (``None``: unknown), in ``unit``; ``rate`` in unit/s."""
+    """The amounts ``done`` and ``total`` (``None``: unknown) of a run's main kind of work, in ``unit``.
+
+    ``fraction`` is between 0 and 1, ``rate`` is in units a second, and ``left_s`` is the time left in seconds.
+    """
 
     kind: str
     unit: str
@@ -54,7 +57,7 @@ class Total:
 
 @dataclass(frozen=True, slots=True)
 class RunState:
-    """A run as people should see it; ``result`` holds what its last step says of the outcome, or ``None``."""
+    """The view of a run for users. ``result`` is the outcome that its last successful step reported, or ``None``."""
 
     key: RunKey
     state: str
@@ -66,11 +69,11 @@ class RunState:
 
     @property
     def over(self) -> bool:
-        """Whether nothing more will come of any task."""
+        """Return whether every task is over, and there is at least one."""
         return bool(self.tasks) and self.ended == len(self.tasks)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON; ``tasks`` counts them, ``steps`` are their ids in the order of the work."""
+        """Return the run as JSON values: ``tasks`` is their number, ``steps`` are their ids in the DAG's order."""
         return {
             "dag_id": self.key[0],
             "run_id": self.key[1],
@@ -86,7 +89,7 @@ class RunState:
 
 
 def state_of_run(key: RunKey, tasks: Iterable[TaskState]) -> RunState:
-    """The run that these tasks make, each of them with the state that people should see."""
+    """Return the view of the run with these tasks, each of which already has the state that users see."""
     ordered = in_order(tasks)
     state = run_state([task.state for task in ordered])
     total = total_of(ordered, state)
@@ -104,12 +107,16 @@ def state_of_run(key: RunKey, tasks: Iterable[TaskState]) -> RunState:
 
 
 def is_over(state: str) -> bool:
-    """Whether a task in this state has ended, or is lost."""
+    """Return whether a task in this state has ended or is lost."""
     return state in TERMINAL_STATES or state == "lost"
 
 
 def run_state(states: list[str]) -> str:
-    """A run is running from the start of its first task to the end of its last one; it then ends as its worst task."""
+    """Return the state of a run with tasks in these states.
+
+    A run is running from the start of its first task to the end of its last one, unless a task is lost or stalled. It
+    then has the state of its worst task.
+    """
     if states and all(map(is_over, states)):
         return next(end for end in _ENDS if end in states)
     for alarm in ("lost", "stalled"):
@@ -119,7 +126,10 @@ def run_state(states: list[str]) -> str:
 
 
 def in_order(tasks: Iterable[TaskState]) -> list[TaskState]:
-    """By the step in the DAG; where that is unknown by the start of the first instance, then as first heard of."""
+    """Sort tasks by their step in the DAG, then by the start of their first instance, then by their first event.
+
+    Tasks with an unknown step come last. Instances of one task are sorted by their map index.
+    """
     known = list(tasks)
     ranks: dict[str, tuple[float, float, int]] = {}
     for number, task in enumerate(known):
@@ -134,13 +144,13 @@ def _began_s(task: TaskState) -> float:
 
 
 def result_of(tasks: Iterable[TaskState]) -> dict[str, Any] | None:
-    """What the last step that succeeded says of the outcome of the run: version, rows, bytes, columns."""
+    """Return the outcome that the last successful step reported (version, rows, bytes, columns), or ``None``."""
     found = [task.data["result"] for task in tasks if task.state == "succeeded" and task.data.get("result")]
     return next((result for result in reversed(found) if "version" in result and "rows" in result), None)
 
 
 def left_s_of(task: TaskState) -> float | None:
-    """Seconds until a task that runs has done all; ``None`` while nobody can tell."""
+    """Return the seconds until a running task is done; ``None`` if it does not run or the time is unknown."""
     if task.state != "running":
         return None
     said = task.data
@@ -148,10 +158,10 @@ def left_s_of(task: TaskState) -> float | None:
 
 
 def total_of(tasks: Iterable[TaskState], state: str) -> Total | None:
-    """What the run's main work has done, of how much in the whole run.
+    """Return the amounts done and in total of the run's main work.
 
-    Where a plan was made, that is loading, and the plan knows the whole from the start. Elsewhere it is the kind of
-    work that took the most time.
+    In a run with a plan the main work is loading, and the plan gives the total from the start. In other runs it is the
+    kind of work that took the most time; verify, publish and warm do not count in a run with a load.
     """
     groups: dict[tuple[str, str], list[TaskState]] = {}
     planned: dict[str, Any] | None = None
@@ -180,7 +190,7 @@ def total_of(tasks: Iterable[TaskState], state: str) -> Total | None:
 
 
 def _rate(tasks: list[TaskState], done: float, *, over: bool) -> float | None:
-    """Units a second: of the tasks that run now, or on average once the run is over."""
+    """Return the rate in units a second: the sum over the running tasks, or the average once the run is over."""
     if not over:
         return sum(task.data["rate"] or 0 for task in tasks if task.state == "running") or None
     timed = [task for task in tasks if task.at_s is not None]

@@ -1,4 +1,4 @@
-"""Where events go. A sink may lose an event; it may never slow, stop or fail the work that reports."""
+"""Sinks, the receivers of events. A sink may lose an event; it must never slow, stop or fail the reporting work."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ __all__ = ["FlushingSink", "MemorySink", "NullSink", "Sink"]
 
 
 class Sink(Protocol):
-    """Takes events. ``emit`` never blocks and never raises; ``close`` returns within ``timeout_s``."""
+    """A receiver of events. ``emit`` never blocks and never raises; ``close`` returns within ``timeout_s``."""
 
     def emit(self, event: Event) -> None:
-        """Take the event, or lose it. Events of one source come in order of their sequence."""
+        """Accept the event, or lose it. Events of one source come in order of their sequence."""
 
     def close(self, timeout_s: float = 5.0) -> None:
-        """Hand over what is still here, within the time given, then let go of everything."""
+        """Deliver the remaining events within ``timeout_s``, then release all resources."""
 
 
 @runtime_checkable
 class FlushingSink(Protocol):
-    """A sink that can be asked to hand over what it holds; asked at the end of every task."""
+    """A sink that can deliver its pending events on request; it is flushed at the end of every task."""
 
     def flush(self, timeout_s: float = 5.0) -> bool:
-        """Return True once everything taken so far has arrived, False when ``timeout_s`` is over."""
+        """Return True once no accepted event is pending, False if ``timeout_s`` is over first."""
 
 
 class NullSink:
-    """Takes every event and keeps none."""
+    """A sink that discards every event."""
 
     def emit(self, event: Event) -> None:
         """Do nothing."""
@@ -39,7 +39,7 @@ class NullSink:
 
 
 class MemorySink:
-    """Keeps every event in ``events``, in the order in which they came; for tests and for looking on."""
+    """A sink that keeps every event in ``events``, in order of arrival; for tests and inspection."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []
@@ -47,16 +47,16 @@ class MemorySink:
         self._arrived = threading.Condition(threading.RLock())
 
     def emit(self, event: Event) -> None:
-        """Keep the event."""
+        """Append the event to ``events``."""
         with self._arrived:
             self.events.append(event)
             self._arrived.notify_all()
 
     def close(self, timeout_s: float = 5.0) -> None:
-        """Note that it was closed; the events stay."""
+        """Set ``closed``; the events stay."""
         self.closed = True
 
     def wait_for(self, count: int, timeout_s: float = 10.0) -> bool:
-        """Wait until at least ``count`` events are here; False when the time is over."""
+        """Wait until at least ``count`` events have arrived; return False if ``timeout_s`` is over first."""
         with self._arrived:
             return self._arrived.wait_for(lambda: len(self.events) >= count, timeout_s)

@@ -1,4 +1,4 @@
-"""Amounts and times as people read them; ``sse_bridge/static/words.js`` follows the same rules."""
+"""Format amounts and times for users; ``sse_bridge/static/words.js`` follows the same rules."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ _GROUPED_MAX = 1e15
 
 
 def amount(value: float | None, unit: str = "") -> str:
-    """A number as people read it: ``336,776``; bytes as ``12.3 MB``; from 10 to the 15th on ``1.7e+300``."""
+    """Format a number for users: ``336,776``; bytes as ``12.3 MB``; from 10 to the 15th on as ``1.7e+300``."""
     if value is None:
         return ""
-    value = float(value) + 0.0  # which makes zero of minus zero
+    value = float(value) + 0.0  # turns minus zero into zero
     if unit == "bytes":
         name, size = next((each for each in _SIZES if value >= each[1]), ("B", 1.0))
         return f"{_grouped(value / size, 0 if size == 1.0 else 1)} {name}"
@@ -24,7 +24,7 @@ def _grouped(value: float, digits: int) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """``7 s``, ``3 min 20 s``, ``2 h 5 min``."""
+    """Format a duration: ``7 s``, ``3 min 20 s``, ``2 h 5 min``."""
     if seconds is None:
         return ""
     whole = int(min(max(seconds, 0), 1e9))
@@ -36,11 +36,11 @@ def duration(seconds: float | None) -> str:
 
 
 def counted(done: float, total: float | None, unit: str) -> str:
-    """Done, of how much where that is known, in which unit: ``50.3 MB of 154.0 MB``, ``12 of 40 chunks``."""
+    """Format the amount done, the total if known, and the unit: ``50.3 MB of 154.0 MB``, ``12 of 40 chunks``."""
     of = f" of {amount(total, unit)}" if total else ""
     return f"{amount(done, unit)}{of}" + (f" {unit}" if unit and unit != "bytes" else "")
 
 
 def clean(text: str) -> str:
-    """The text with every lone surrogate replaced: JSON may carry one, UTF-8 cannot."""
+    """Replace every lone surrogate in the text: JSON may contain one, UTF-8 cannot."""
     return text.encode("utf-8", "replace").decode("utf-8")
