@@ -193,7 +193,7 @@ def _add_pages(app: Flask, bridge: Bridge, airflow_url: str) -> None:
 
     @app.get("/runs/<dag_id>/<run_id>")
     def run(**place: Any) -> Response:
-        """Show one run. An unknown run gives an empty page, because Airflow links to this page for every DAG."""
+        """Show one run. An unknown run gives an empty page, because Airflow shows this page for every DAG."""
         return page(**place)
 
     @app.get("/runs/<dag_id>/<run_id>/<task_id>")

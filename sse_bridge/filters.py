@@ -48,12 +48,12 @@ class Filter:
 
     @property
     def everything(self) -> bool:
-        """Whether every event passes."""
+        """Return whether every event passes."""
         return self == _EVERYTHING
 
     @property
     def run(self) -> tuple[str, str] | None:
-        """The run that passes, if the filter names exactly one DAG and one run; else ``None``."""
+        """Return the run that passes, if the filter names exactly one DAG and one run; else ``None``."""
         if len(self.dag_id) == 1 and len(self.run_id) == 1:
             return next(iter(self.dag_id)), next(iter(self.run_id))
         return None

@@ -208,7 +208,7 @@ class Hub:
 
     @property
     def cursor(self) -> str:
-        """The position after all records applied so far."""
+        """Return the position after all records applied so far."""
         return str(Cursor(self.epoch, self.position))
 
     def join(self, wanted: Filter, *, lines: bool = False, last_event_id: str = "") -> tuple[Place, bytes]:

@@ -241,7 +241,7 @@ class BridgeState:
 
     @property
     def count(self) -> int:
-        """The number of known sources."""
+        """Return the number of known sources."""
         return len(self._raw)
 
     def over(self, wanted: Filter) -> bool:

@@ -28,7 +28,7 @@ HEARTBEAT_S = 15.0
 BLOCKED_S = 10.0
 """A client that accepts no data for this long is disconnected; it may reconnect with its cursor."""
 GONE_MS = 12_000
-"""The connection ends when the client's kernel does not acknowledge data for this long."""
+"""The connection ends when the peer's kernel does not acknowledge data for this long."""
 CURSOR_EVERY_S = 2.0
 """Interval at which a client whose filter passes nothing receives the current cursor."""
 SEND_BUFFER_BYTES = 128 * 1024
