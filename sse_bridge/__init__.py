@@ -1,1 +1,1 @@
-"""The bridge: progress from Kafka to people, over Server-Sent Events and a page."""
+"""The bridge: progress from Kafka to clients, as Server-Sent Events and as a web page."""

@@ -1,4 +1,4 @@
-"""The bridge as a Flask application: the page, the stream, the snapshot, and how it is doing.
+"""The bridge as a Flask application: the page, the stream, the snapshot, readiness and metrics.
 
 Run it with ``gunicorn -c python:sse_bridge.gunicorn_conf``: one process, an event loop, and one native thread
 that reads Kafka.
@@ -31,9 +31,10 @@ NDJSON = "application/x-ndjson"
 
 
 def create_app(settings: Settings | None = None, *, bridge: Bridge | None = None) -> Flask:
-    """The application, reading Kafka from now on; with a ``bridge`` given, whatever that one does.
+    """Create the application and start to read Kafka; a given ``bridge`` is used as it is.
 
-    Raises ``InvalidSettingError`` when the settings would open it to strangers.
+    Raises ``InvalidSettingError`` when the settings would open the bridge to other machines without authentication,
+    and for the other reasons of ``check_exposure``.
     """
     settings = settings or load_settings()
     app = Flask(__name__)
@@ -51,11 +52,14 @@ def create_app(settings: Settings | None = None, *, bridge: Bridge | None = None
 
 
 _SLASH = "\ufdd0"
-"""Stands for a slash inside an id while a route is looked up: no character, and in no address."""
+"""Replaces a slash inside an id while a route is looked up. A Unicode noncharacter, so no address contains it."""
 
 
 def _keep_slashes(serve: Any) -> Any:
-    """An id may hold a slash, which an address spells ``%2F``; the server has decoded it before a route is chosen."""
+    """Wrap a WSGI application so that ids in the path may contain slashes.
+
+    An address spells such a slash ``%2F``, which the server decodes before a route is chosen.
+    """
 
     def served(environ: dict[str, Any], start_response: Any) -> Any:
         raw, _, _ = environ.get("RAW_URI", "").partition("?")
@@ -75,7 +79,7 @@ def _wanted() -> Filter:
 
 
 def _settle_s() -> float | None:
-    """How long everything must have been over before the stream ends; None for one that goes on."""
+    """Return how long all tasks must have been over before the stream ends; None for a stream without an end."""
     until = request.args.get("until")
     if until is None:
         return None
@@ -94,7 +98,7 @@ def _add_api(app: Flask, bridge: Bridge) -> None:
 
     @app.get("/events")
     def events() -> Response:
-        """The stream: a snapshot, then everything that follows."""
+        """Stream a snapshot, then all events that follow."""
         wanted = _wanted()
         lines = request.accept_mimetypes.best_match(["text/event-stream", NDJSON], "text/event-stream") == NDJSON
         asked = (request.args.get(name, "") for name in ("last_event_id", "lastEventId"))
@@ -122,7 +126,7 @@ def _add_api(app: Flask, bridge: Bridge) -> None:
 
     @app.get("/api/progress")
     def progress() -> Response:
-        """The snapshot as JSON, and what follows from it for each task."""
+        """Return the snapshot as JSON, with the state of each run and task that follows from it."""
         wanted = _wanted()
         if not hub.ready:
             return _later(f"not ready: {hub.disconnect_reason or 'the topic is being read'}")
@@ -133,19 +137,19 @@ def _add_api(app: Flask, bridge: Bridge) -> None:
 
     @app.get("/healthz")
     def healthz() -> tuple[str, int, dict[str, str]]:
-        """The process is up."""
+        """Report that the process is up."""
         return "ok\n", 200, _PLAIN
 
     @app.get("/readyz")
     def readyz() -> tuple[str, int, dict[str, str]]:
-        """The whole topic was read and Kafka answers."""
+        """Report whether the whole topic has been read and Kafka answers."""
         if hub.ready and hub.hearing:
             return "ok\n", 200, _PLAIN
         return f"not ready: {hub.disconnect_reason or 'the topic is being read'}\n", 503, _PLAIN
 
     @app.get("/metrics")
     def metrics() -> Response:
-        """What the bridge counts about itself."""
+        """Return the bridge's metrics, for Prometheus."""
         return Response(bridge.metrics.text(), mimetype="text/plain; version=0.0.4")
 
 
@@ -153,7 +157,7 @@ _PLAIN = {"Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-stor
 
 
 def _hang_up(sock: Any) -> None:
-    """A browser tries again after a broken connection, but never after an HTTP error."""
+    """Break the connection: a browser reconnects after that, but never after an HTTP error."""
     if sock is not None:
         with suppress(OSError):
             sock.shutdown(socket.SHUT_RDWR)
@@ -179,25 +183,25 @@ def _add_pages(app: Flask, bridge: Bridge, airflow_url: str) -> None:
             hearing=hub.hearing,
             now=utc_text(hub._clock()),
         )
-        # Lone surrogates may come in an address as well.
+        # An address can contain lone surrogates as well.
         return Response(body.encode("utf-8", "replace"), mimetype="text/html", headers={"Cache-Control": "no-store"})
 
     @app.get("/")
     def index() -> Response:
-        """Every run."""
+        """Show all runs."""
         return page()
 
     @app.get("/runs/<dag_id>/<run_id>")
     def run(**place: Any) -> Response:
-        """One run; an unknown one is an empty page, because Airflow shows this for every DAG."""
+        """Show one run. An unknown run gives an empty page, because Airflow shows this page for every DAG."""
         return page(**place)
 
     @app.get("/runs/<dag_id>/<run_id>/<task_id>")
     def task(**place: Any) -> Response:
-        """One task, with all its mapped instances."""
+        """Show one task, with all its mapped instances."""
         return page(**place)
 
     @app.get("/runs/<dag_id>/<run_id>/<task_id>/<map_index>")
     def task_instance(map_index: str, **place: Any) -> Response:
-        """One mapped instance; Airflow writes a literal ``{MAP_INDEX}`` for a task that is not mapped."""
+        """Show one mapped instance; Airflow writes a literal ``{MAP_INDEX}`` for a task that is not mapped."""
         return page(**place, map_index=map_index if map_index.isascii() and map_index.isdigit() else "-1")

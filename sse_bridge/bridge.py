@@ -1,4 +1,4 @@
-"""The bridge at run time: what the consumer's thread brings goes into the hub and out to the streams."""
+"""The bridge at run time: passes the messages of the consumer's thread to the hub and the streams."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ __all__ = ["Bridge"]
 logger = logging.getLogger(__name__)
 
 AT_ONCE = 4
-"""Batches handled before the loop may serve somebody else."""
+"""Messages handled before the event loop may run other callbacks."""
 
 
 class Bridge:
-    """One consumer, one hub, all streams of one process.
+    """One consumer, one hub and all streams of one process.
 
-    ``start`` belongs into the process that serves (after a fork) and onto its event loop.
+    Call ``start`` in the process that serves (after a fork) and on its event loop.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -43,7 +43,7 @@ class Bridge:
         self._ticker: Any = None
 
     def start(self) -> None:
-        """Begin to read Kafka; returns at once."""
+        """Start to read Kafka; returns at once."""
         self._async = gevent.get_hub().loop.async_()
         self._async.start(self._drain)
         self._feed = KafkaFeed(self.settings.kafka, self._inbox, self._async.send)
@@ -59,13 +59,13 @@ class Bridge:
             self._ticker.kill(block=False)
 
     def chain_sigterm(self) -> None:
-        """Let SIGTERM end the streams before the server does what it does anyway."""
+        """Install a SIGTERM handler that ends the streams and then calls the server's own handler."""
         standing = signal.getsignal(signal.SIGTERM)
         owner = os.getpid()
 
         def ended(number: int, frame: FrameType | None) -> None:
             if os.getpid() == owner:
-                # A handler may interrupt anything: the loop does the work when its turn comes.
+                # A signal handler may interrupt any code, so the event loop runs the work as a callback.
                 gevent.get_hub().loop.run_callback_threadsafe(self.stop)
             if callable(standing):
                 standing(number, frame)
@@ -87,7 +87,7 @@ class Bridge:
             self._async.send()
 
     def handle(self, what: object) -> None:
-        """Take one thing that the consumer's thread says."""
+        """Handle one message of the consumer's thread."""
         hub = self.hub
         if isinstance(what, Batch):
             entries, revived = hub.take(what.records)
@@ -118,5 +118,5 @@ class Bridge:
                 if self.hub.judge():
                     self.streams.tell_liveness()
                 self.streams.tick()
-            except Exception:  # the ticker must not die: dead clients would stay for ever
+            except Exception:  # the ticker must survive: dead clients would stay for ever
                 logger.exception("could not tick")

@@ -1,7 +1,7 @@
-"""The one consumer: a native thread that reads the topic and hands batches to the event loop.
+"""The Kafka consumer: a native thread that reads the topic and passes batches to the event loop.
 
-librdkafka blocks, so it never runs in a greenlet. The thread touches nothing of the loop's but ``inbox`` and the
-call that wakes it. It assigns all partitions itself and commits nothing: the topic is the state.
+librdkafka blocks, so it never runs in a greenlet. The thread shares only ``inbox`` and the call that wakes the loop
+with it. It assigns all partitions itself and commits no offsets: the topic is the state.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ logger = logging.getLogger(__name__)
 
 BATCH_EVENTS = 500
 GATHER_S = 0.002
-"""Events that come within this time of each other go to the clients in one write."""
+"""Events that arrive within this time of each other are sent to the clients in one write."""
 ASK_EVERY_S = 1.0
-"""How old the proof that Kafka can be heard may be, and so how late a silence may be noticed."""
+"""Maximum age of the proof that Kafka answers, and so the maximum delay with which a timeout is noticed."""
 ASK_S = 2.0
 RETRY_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Begin:
-    """The topic is read from its beginning: its epoch, and where each partition begins."""
+    """The start of reading a topic: its epoch and the first offset of each partition."""
 
     epoch: str
     first: tuple[int, ...]
@@ -53,7 +53,7 @@ class Begin:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Records in their order; ``caught_up`` once everything that lay there at the beginning was read."""
+    """Records in their order; ``caught_up`` once all records present at the start have been read."""
 
     records: list[Incoming | Skipped] = field(default_factory=list)
     caught_up: bool = False
@@ -61,23 +61,23 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """Kafka answered what it was asked at ``asked_s`` (Unix time)."""
+    """Kafka answered a request that was sent at ``asked_s`` (Unix time)."""
 
     asked_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class BrokerDown:
-    """Kafka did not answer, and why."""
+    """Kafka did not answer, for the reason ``why``."""
 
     why: str
 
 
 class KafkaFeed:
-    """Puts ``Begin``, ``Batch``, ``Heard`` and ``BrokerDown`` into ``inbox`` and calls ``wake`` after each.
+    """The consumer thread: puts ``Begin``, ``Batch``, ``Heard`` and ``BrokerDown`` into ``inbox``.
 
-    Both are used from the feed's own thread: ``inbox`` is a deque, ``wake`` must be safe to call from any
-    thread. The feed never gives up: whatever Kafka does, it tries again until ``stop``.
+    It calls ``wake`` after each of them. Both are used from the feed's own thread: ``inbox`` is a deque, ``wake``
+    must be safe to call from any thread. The feed retries after every error until ``stop``.
     """
 
     def __init__(self, settings: KafkaSettings, inbox: deque[Any], wake: Callable[[], object]) -> None:
@@ -87,12 +87,12 @@ class KafkaFeed:
         self._stopped = False
 
     def start(self) -> None:
-        """Start the thread; call once, in the process that will use what it reads."""
-        # Under gunicorn's own gevent worker threading.Thread is a greenlet; this is a thread everywhere.
+        """Start the thread. Call this once, in the process that uses the records."""
+        # Under gunicorn's own gevent worker threading.Thread is a greenlet; this is always a native thread.
         monkey.get_original("_thread", "start_new_thread")(self._run, ())
 
     def stop(self) -> None:
-        """Ask the thread to end; it does within a second unless it is waiting for Kafka."""
+        """Ask the thread to end. It ends within a second, unless it is waiting for Kafka."""
         self._stopped = True
 
     def _put(self, what: object) -> None:
@@ -106,13 +106,13 @@ class KafkaFeed:
                 self._follow()
             except (KafkaException, ProgressError) as error:
                 self._put(BrokerDown(_said(error)))
-            except Exception as error:  # noqa: BLE001 - nobody would start this thread again
+            except Exception as error:  # noqa: BLE001 - nothing else restarts this thread
                 logger.error("the consumer failed and starts again: %r", error)
                 self._put(BrokerDown(str(error)))
             pause(RETRY_S)
 
     def _follow(self) -> None:
-        """Read the topic from its beginning and go on until it is another topic, or until stopped."""
+        """Read the topic from its beginning until its identity changes, or until stopped."""
         common: dict[str, Any] = {
             "bootstrap.servers": self._settings.bootstrap_servers,
             "log_level": 0,
@@ -138,7 +138,7 @@ class KafkaFeed:
                 for number in range(partitions)
             ]
             first = tuple(low for low, _ in marks)
-            # What lies at the end may be a marker without a record; a position at the high mark is enough.
+            # The last offset may be a control marker without a record, so the position is compared with the watermark.
             goals = {number: high for number, (low, high) in enumerate(marks) if high > low}
             self._put(Begin(epoch, first))
             self._put(Heard(time.time()))
@@ -169,7 +169,7 @@ class KafkaFeed:
                 except (KafkaException, ProgressError) as error:
                     if _is_away(error):
                         raise
-                    # librdkafka finds its way back; what was read stays good.
+                    # librdkafka reconnects itself, and the records read so far stay valid.
                     self._put(BrokerDown(_said(error)))
                 asked_s = time.monotonic()
 
@@ -192,13 +192,16 @@ class KafkaFeed:
             return Skipped(partition, offset, deletes=key)
         try:
             event = parse_record(value)
-        except Exception as error:  # noqa: BLE001 - whatever a record holds, those behind it are read
+        except Exception as error:  # noqa: BLE001 - a bad record must not block those behind it
             logger.debug("record %d/%d is no event: %s", partition, offset, error)
             return Skipped(partition, offset)
         return Incoming(partition, offset, value, event, message.timestamp()[1] / 1000, key)
 
     def _identity(self, admin: Any) -> tuple[str, int]:
-        """The topic's epoch and number of partitions: its identity. Raises when Kafka or the topic is away."""
+        """Return the topic's identity: its epoch (part of Kafka's topic id) and its number of partitions.
+
+        Raises ``KafkaException`` or ``ProgressError`` when Kafka does not answer or the topic does not exist.
+        """
         topic = self._settings.topic
         described = admin.describe_topics(TopicCollection([topic]), request_timeout=ASK_S)[topic]
         try:

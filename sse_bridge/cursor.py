@@ -1,7 +1,7 @@
 """The cursor: how far a client has read, as ``<epoch>.<next offset of partition 0>[.<of partition 1>...]``.
 
-The epoch stands for the identity of the topic, so that offsets into a topic that was made again are never
-mistaken for offsets into this one. Clients treat it as opaque.
+The epoch identifies the topic, so that offsets of a deleted and recreated topic are never mistaken for offsets of
+this one. Clients treat the cursor as opaque.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _LENGTH_MAX = 1300
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """A position in every partition of one topic: the offsets that come next."""
+    """A position in every partition of one topic: the offsets of the next records."""
 
     epoch: str
     offsets: tuple[int, ...]
@@ -27,7 +27,7 @@ class Cursor:
 
 
 def parse_cursor(text: str) -> Cursor | None:
-    """The cursor that ``text`` spells, or ``None`` when it spells none; never raises."""
+    """Return the cursor in ``text``, or ``None`` if it is malformed; never raises."""
     if len(text) > _LENGTH_MAX or not _FORM.fullmatch(text):
         return None
     epoch, *offsets = text.split(".")

@@ -1,6 +1,6 @@
 """Framing of an event stream (WHATWG HTML, section 9.2) and of newline-delimited JSON.
 
-Whatever stands in an event, it cannot end a frame, begin another field or reach the next one.
+No content of an event can end its frame, begin another field or affect the next frame.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ __all__ = ["HEARTBEAT", "comment", "frame", "id_only", "line", "one_line"]
 
 _BREAK = re.compile(rb"\r\n|\r|\n")
 _NOT_IN_FIELDS = re.compile(r"[\r\n\0]")
-# No blank line after a comment: where an id has gone before, httpx-sse makes an empty event of it.
+# No blank line after a comment: httpx-sse would make an empty event of it once an id has been sent.
 HEARTBEAT = b": heartbeat\n"
 
 
@@ -22,9 +22,9 @@ def _field(text: str) -> bytes:
 
 
 def frame(event: str, data: bytes, *, cursor: str | None = None, retry_ms: int | None = None) -> bytes:
-    """One event. Line breaks in ``data`` (CRLF, CR and LF alone) become several ``data`` lines.
+    """Return one event. Line breaks in ``data`` (CRLF, CR and LF alone) become several ``data`` lines.
 
-    CR, LF and NUL cannot stand in an event's name or cursor and are taken out of them.
+    CR, LF and NUL are not allowed in an event's name or cursor and are removed from them.
     """
     parts = []
     if retry_ms is not None:
@@ -41,21 +41,21 @@ def frame(event: str, data: bytes, *, cursor: str | None = None, retry_ms: int |
 
 
 def id_only(cursor: str) -> bytes:
-    """A block that moves the client's last event id and fires nothing."""
+    """Return a block that sets the client's last event id and fires no event."""
     return b"id: " + _field(cursor) + b"\n\n"
 
 
 def comment(text: str, *, retry_ms: int | None = None) -> bytes:
-    """A comment, which clients ignore, with a new reconnection time where one is given."""
+    """Return a comment, which clients ignore, with a new reconnection time if one is given."""
     retry = b"" if retry_ms is None else b"retry: %d\n" % retry_ms
     return b": " + _field(text) + b"\n" + retry
 
 
 def line(fields: dict[str, Any]) -> bytes:
-    """A JSON object on a line of its own."""
+    """Return a JSON object on a line of its own."""
     return json.dumps(fields, separators=(",", ":"), allow_nan=False).encode("ascii") + b"\n"
 
 
 def one_line(data: bytes) -> bytes:
-    """JSON text on one line: in JSON a line break stands only between tokens, where a space means the same."""
+    """Return JSON text on one line: JSON has line breaks only between tokens, where a space means the same."""
     return data.replace(b"\r", b" ").replace(b"\n", b" ") + b"\n"

@@ -1,4 +1,4 @@
-"""Which events a client wants: the filters of a request, compared on the server."""
+"""The filters of a request, which select events on the server."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ OTHER_PARAMETERS = ("last_event_id", "lastEventId", "until", "settle_s")
 
 
 class Labels(NamedTuple):
-    """What an event can be chosen by. ``map_index`` is text, as it is in an address."""
+    """The values of an event that filters compare. ``map_index`` is text, as in an address."""
 
     dag_id: str
     run_id: str
@@ -36,7 +36,7 @@ class Filter:
     kind: frozenset[str] = frozenset()
 
     def passes(self, labels: Labels) -> bool:
-        """Whether an event with these labels is wanted."""
+        """Return whether an event with these labels passes."""
         return (
             (not self.run_id or labels.run_id in self.run_id)
             and (not self.dag_id or labels.dag_id in self.dag_id)
@@ -48,12 +48,12 @@ class Filter:
 
     @property
     def everything(self) -> bool:
-        """Whether every event passes."""
+        """Return whether every event passes."""
         return self == _EVERYTHING
 
     @property
     def run(self) -> tuple[str, str] | None:
-        """The one run that passes, where it is one."""
+        """Return the run that passes, if the filter names exactly one DAG and one run; else ``None``."""
         if len(self.dag_id) == 1 and len(self.run_id) == 1:
             return next(iter(self.dag_id)), next(iter(self.run_id))
         return None
@@ -64,9 +64,9 @@ _NAMES = tuple(each.name for each in fields(Filter))
 
 
 def parse_filter(arguments: Mapping[str, list[str]]) -> Filter:
-    """The filter that a query string asks for; a name given twice lets either value pass.
+    """Return the filter of a query string; a name given twice lets either value pass.
 
-    Raises ``UsageError`` for a name that is no filter: a misspelt one would show everything.
+    Raises ``UsageError`` for an unknown name: ignoring a misspelt filter would show everything.
     """
     unknown = sorted(set(arguments) - {*_NAMES, *OTHER_PARAMETERS})
     if unknown:

@@ -1,8 +1,8 @@
-"""The hub: one state, one ring of encoded events, and every client a place in it.
+"""The hub: one state, one ring buffer of encoded events, and each client's position in the ring.
 
-Everything here runs on the worker's event loop, and nothing in it yields: what one call sees, no other changes
-half-way. A client holds no events of its own, only its place. One that falls far behind gets the newest event
-of each source instead of all of them; one that falls out of the ring gets a snapshot.
+All code here runs on the worker's event loop and never yields, so each call sees a consistent state. A client
+buffers no events, only its position. A client that is far behind gets only the newest event of each source. A
+client whose position has left the ring gets a snapshot.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ RING_EVENTS = 20_000
 RING_BYTES = 32_000_000
 JOINED_MAX = 256
 SHARED_S = 0.1
-"""For so long all clients get the same bytes of what tells its time."""
+"""Snapshots and liveness messages contain the time. All clients get the same bytes of them for this long."""
 BEHIND_EVENTS = 2_000
 """A client further behind than this gets only the newest event of each source."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An event that was passed on, ready to send, and the position after it."""
+    """A published event, encoded for sending, and the position after it."""
 
     source: str
     labels: Labels
@@ -48,25 +48,25 @@ class Entry:
 
 @dataclass(slots=True)
 class Place:
-    """How far a client is: the number of the next entry; on a resumed stream also what it had seen before."""
+    """A client's position: the number of its next entry; on a resumed stream also its earlier offsets."""
 
     wanted: Filter
     lines: bool
     next: int
     seen: tuple[int, ...] | None = None
-    """Set while entries may come that this client saw on an earlier connection."""
+    """Offsets that the client had reached on an earlier connection, while the next entries may precede them."""
 
 
 class Hub:
-    """The bridge's memory. ``settings`` gives its limits; ``clock`` is Unix time.
+    """The bridge's in-memory state. ``settings`` gives its limits; ``clock`` returns Unix time.
 
-    ``ready`` is False until the whole topic was read once; ``epoch`` names the topic.
+    ``ready`` is False until the whole topic has been read once. ``epoch`` identifies the topic.
     """
 
     def __init__(self, settings: BridgeSettings, clock: Callable[[], float]) -> None:
         self._settings = settings
         self._clock = clock
-        self._start_grace_s = settings.stalled_after_s / 2  # a heartbeat and a little
+        self._start_grace_s = settings.stalled_after_s / 2  # one heartbeat (10 s) and a margin
         self.ready = False
         self.hearing = False
         self.hearing_since_s = 0.0
@@ -76,10 +76,10 @@ class Hub:
         self.counts = {"new": 0, "stale": 0, "late": 0, "poison": 0, "deleted": 0}
         self.begin("00000000", ())
 
-    # -- what Kafka says
+    # -- input from Kafka
 
     def begin(self, epoch: str, first: tuple[int, ...]) -> None:
-        """Start from nothing, with a topic of this epoch whose partitions begin at these offsets."""
+        """Reset everything, for the topic of this epoch whose partitions begin at the offsets ``first``."""
         self.epoch = epoch
         self.position = first
         self.ready = False
@@ -88,7 +88,7 @@ class Hub:
             lost_after_s=self._settings.lost_after_s,
             sources_max=self._settings.max_sources,
         )
-        # Numbers of entries go on counting, so that no place can point into a ring of another time.
+        # Entry numbers continue across resets, so that no old position can point into the new ring.
         self.tail = self.head = getattr(self, "head", 0) + 1
         self._ring: list[Entry] = []
         self._ring_bytes = 0
@@ -96,9 +96,9 @@ class Hub:
         self._forget_made()
 
     def take(self, batch: Iterable[Incoming | Skipped]) -> tuple[list[Entry], bool]:
-        """Take records, those of one partition in its order.
+        """Apply records and add the new events to the ring. Records of a partition must be in offset order.
 
-        Returns the events to pass on, and whether one that was silent has spoken again.
+        Returns the new events, and whether a stalled or lost source has sent an event again.
         """
         entries: list[Entry] = []
         revived = False
@@ -111,12 +111,12 @@ class Hub:
                 self.state.forget(record.deletes)
                 continue
             try:
-                # While the past is read, silence counts from when something was said; later, from when it was heard:
-                # then the broker's clock does not matter.
+                # During the first read of the topic, timeouts start at the broker's timestamp of an event. Afterwards
+                # they start when it is received, so that the broker's clock does not matter.
                 verdict, spoke = self.state.apply(record, now_s if self.ready else min(now_s, record.said_s))
                 entry = self._entry(record, tuple(position)) if verdict == "new" else None
             except Exception:
-                # One event of a foreign producer may not keep the others of its batch from the clients.
+                # A bad event of a foreign producer must not withhold the rest of its batch from the clients.
                 logger.exception("record %d/%d cannot be taken", record.partition, record.offset)
                 self.state.forget(record.event["source"])
                 self.counts["poison"] += 1
@@ -164,9 +164,9 @@ class Hub:
         self._oldest = tuple(oldest)
 
     def heard(self, asked_s: float | None = None) -> None:
-        """Kafka answered what it was asked at ``asked_s`` (now, without): until then it would have been heard.
+        """Record that Kafka answered a request sent at ``asked_s`` (default: now). Timeouts count up to this time.
 
-        After a time of deafness everybody's silence counts from now.
+        If Kafka did not answer before, and the topic has been read, the timeouts of all sources restart now.
         """
         self.heard_until_s = self._clock() if asked_s is None else asked_s
         if not self.hearing:
@@ -176,45 +176,46 @@ class Hub:
             self._forget_made()
 
     def caught_up(self) -> bool:
-        """The whole topic was read; True for the first time since it began."""
+        """Record that the whole topic has been read. Return True the first time after ``begin``."""
         if self.ready:
             return False
         self.ready, self.ready_since_s = True, self._clock()
         return True
 
     def deaf(self, why: str) -> None:
-        """Kafka does not answer."""
+        """Record that Kafka does not answer, and the reason."""
         if self.hearing or self.disconnect_reason != why:
             self.hearing, self.disconnect_reason = False, why
             self._forget_made()
 
     def judge(self) -> list[str]:
-        """The sources whose silence has got worse; none while the bridge itself hears nothing."""
+        """Return the sources that have become ``stalled`` or ``lost``; none while Kafka does not answer."""
         now_s = self._clock()
-        # After a start every task that lives gets the time for one heartbeat.
+        # After a start every running task gets the time to send one heartbeat.
         if not (self.ready and self.hearing) or now_s - self.ready_since_s < self._start_grace_s:
             return []
-        # Silence counts up to Kafka's last answer: one that has just stopped answering makes nobody silent.
+        # Timeouts count up to Kafka's last answer: a broker that stops answering must not make sources time out.
         changed = self.state.judge(min(now_s, self.heard_until_s), self.hearing_since_s)
         if changed:
             self._forget_made()
         return changed
 
     def settled(self, wanted: Filter, settle_s: float) -> bool:
-        """Whether everything that passes is over and nothing more of it is to be expected."""
+        """Return whether all tasks that pass are over and no further event of them is expected."""
         return self.ready and self.state.settled(wanted, self._clock(), settle_s)
 
-    # -- what clients get
+    # -- output to clients
 
     @property
     def cursor(self) -> str:
-        """The position after everything that was taken so far."""
+        """Return the position after all records applied so far."""
         return str(Cursor(self.epoch, self.position))
 
     def join(self, wanted: Filter, *, lines: bool = False, last_event_id: str = "") -> tuple[Place, bytes]:
-        """A place for a new client and the bytes to begin with: a snapshot, or nothing for one that resumes.
+        """Return a position for a new client and its first bytes: a snapshot, or nothing for a client that resumes.
 
-        What comes after is exactly what follows from these bytes: no event is missing and none comes twice.
+        A client with an unusable cursor gets a snapshot of the type ``reset``. The entries from the returned position
+        on continue exactly where these bytes end: no event is missing and none comes twice.
         """
         place = Place(wanted, lines, self.head)
         if not last_event_id:
@@ -236,7 +237,7 @@ class Hub:
         )
 
     def _first_unseen(self, seen: tuple[int, ...]) -> int:
-        """Index of the first entry that may be new to a client; positions grow along the ring: bisect."""
+        """Return the index of the first entry that may be new to a client; positions grow along the ring: bisect."""
         low, high = 0, len(self._ring)
         while low < high:
             middle = (low + high) // 2
@@ -247,7 +248,10 @@ class Hub:
         return low
 
     def more(self, place: Place) -> bytes:
-        """Everything between ``place`` and the head, in bytes to send; moves the place to the head."""
+        """Return the bytes to send for everything between ``place`` and the head; move the place to the head.
+
+        A place that has left the ring gets a snapshot of the type ``reset``.
+        """
         begin, place.next = place.next, self.head
         if begin >= self.head:
             return b""
@@ -274,15 +278,15 @@ class Hub:
         self._timed: dict[tuple[Any, ...], tuple[float, bytes]] = {}
 
     def _make_room(self) -> None:
-        # Bytes made once for many clients; with as many filters as clients nothing would ever be used twice.
+        # The cache serves clients with the same filter. If every client has its own filter, no entry is ever reused.
         if len(self._joined) >= JOINED_MAX:
             self._joined.clear()
 
     def _resumed(self, place: Place, begin: int) -> bytes:
-        """The entries a client has not seen yet, with positions that hold for what it had seen before.
+        """Return the entries that a client has not received, with cursors that include its earlier offsets.
 
-        After a restart of the bridge the partitions lie in the ring in another order than the client got them
-        in, so an entry's own position may lie before the client's in another partition.
+        After a restart of the bridge the ring may interleave the partitions in another order than the client
+        received them. An entry's own position may then be behind the client's in another partition.
         """
         parts = []
         seen = place.seen or ()
@@ -303,7 +307,7 @@ class Hub:
         return b"".join(parts)
 
     def snapshot(self, wanted: Filter, *, lines: bool = False, event: str = "snapshot") -> bytes:
-        """The newest event of each source, as a frame or as a line, with the time of now."""
+        """Return the newest event of each source that passes, with the current time, as a frame or as a line."""
 
         def made() -> bytes:
             data = self.snapshot_json(wanted, kind=event if lines else "")
@@ -312,7 +316,10 @@ class Hub:
         return self._of_now((event, lines, wanted, self.position), made)
 
     def snapshot_json(self, wanted: Filter, *, kind: str = "", more: dict[str, Any] | None = None) -> bytes:
-        """The snapshot as one line of JSON; the events stand in it byte for byte as they stand in Kafka."""
+        """Return the snapshot as JSON without line breaks.
+
+        The events are byte for byte those in Kafka, except that a line break between tokens becomes a space.
+        """
         fields: dict[str, Any] = {"type": kind} if kind else {}
         fields |= {
             "cursor": self.cursor,
@@ -325,7 +332,10 @@ class Hub:
         return b"".join((head, b',"events":[', events, b"]}"))
 
     def liveness(self, wanted: Filter, *, lines: bool = False) -> bytes:
-        """What silence says now of everything that runs and passes; it has no id and moves no cursor."""
+        """Return the liveness message: the state of each running source that passes, by its timeout.
+
+        The message has no id and moves no cursor.
+        """
 
         def made() -> bytes:
             fields = {"time": utc_text(self._clock()), **self._liveness(wanted)}
@@ -336,7 +346,7 @@ class Hub:
         return self._of_now(("liveness", lines, wanted), made)
 
     def _of_now(self, key: tuple[Any, ...], made: Callable[[], bytes]) -> bytes:
-        """Bytes that tell their time, made once for all clients that ask within a tenth of a second."""
+        """Return bytes that contain the time, made once for all clients that ask within ``SHARED_S``."""
         now_s = self._clock()
         made_s, data = self._timed.get(key, (0.0, b""))
         if not 0 <= now_s - made_s < SHARED_S:
@@ -351,12 +361,12 @@ class Hub:
 
 
 def _comes_after(entry: Entry, seen: tuple[int, ...]) -> bool:
-    """Whether this entry and all that follow are new to a client that has seen this much."""
+    """Return whether this entry and all that follow are new to a client that has reached the offsets ``seen``."""
     return seen[entry.partition] <= entry.offset and all(a <= b for a, b in zip(seen, entry.after, strict=True))
 
 
 def _newest(entries: list[Entry]) -> list[Entry]:
-    """The last entry of each source, in their order: intermediate states are left out, last words never."""
+    """Return the last entry of each source, in ring order: intermediate states are left out, final ones never."""
     newest: dict[str, Entry] = {}
     for entry in reversed(entries):
         newest.setdefault(entry.source, entry)

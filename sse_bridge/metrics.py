@@ -1,4 +1,4 @@
-"""What the bridge counts about itself, for Prometheus."""
+"""The bridge's own metrics, for Prometheus."""
 
 from __future__ import annotations
 
@@ -48,5 +48,5 @@ class Metrics:
             Gauge(f"millrace_bridge_{name}", text, registry=registry).set_function(value)
 
     def text(self) -> bytes:
-        """Everything in Prometheus' text format."""
+        """Return all metrics in Prometheus' text format."""
         return generate_latest(self._registry)

@@ -1,4 +1,4 @@
-"""What a load says of the version it made, as the lines of a table; ``static/outcome.js`` follows the same rules."""
+"""The version that a load made, as the lines of a table; ``static/outcome.js`` follows the same rules."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["columns_of", "facts_of"]
 
 
 def facts_of(result: dict[str, Any]) -> list[tuple[str, str]]:
-    """Label and value of each line; ``result`` is that of a run (``millrace.progress.runs.result_of``)."""
+    """Return label and value of each line; ``result`` is that of a run (``millrace.progress.runs.result_of``)."""
     rows, in_all = result["rows"], result.get("total_rows", result["rows"])
     lines: list[tuple[str, str]] = [("Version", clean(f"{result.get('dataset', '')}@{result['version']}"))]
     if result.get("kind") != "bytes":
@@ -27,7 +27,7 @@ def facts_of(result: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def columns_of(result: dict[str, Any]) -> tuple[list[tuple[str, str]], str]:
-    """Name and type of each column that the result tells, and a line on those that had no room in it."""
+    """Return name and type of each column in the result, and a line on the columns that did not fit into it."""
     columns = [(clean(name), clean(kind)) for name, kind in result.get("columns", [])]
     in_all = result.get("columns_total", len(columns))
     further = in_all - len(columns) if isinstance(in_all, int) else 0

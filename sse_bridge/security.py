@@ -1,4 +1,4 @@
-"""Who may look, and what a browser may do with the page."""
+"""Access control for requests, and the headers that restrict a browser's use of the page."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ORIGIN = re.compile(r"https?://(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::(?:[0-9
 
 
 def is_loopback(host: str) -> bool:
-    """Whether nobody but this machine reaches ``host``."""
+    """Return whether ``host`` can be reached from this machine only."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
@@ -29,7 +29,10 @@ def is_loopback(host: str) -> bool:
 
 
 def check_exposure(settings: BridgeSettings) -> None:
-    """Raise ``InvalidSettingError`` where the bridge would be open to others, or an origin is none."""
+    """Raise ``InvalidSettingError`` if other machines could reach the bridge without authentication.
+
+    Raises it also for a token shorter than 16 characters and for an invalid origin.
+    """
     if not (is_loopback(settings.host) or settings.token or settings.user_header):
         raise InvalidSettingError(
             f"MILLRACE_BRIDGE__HOST is {settings.host!r}, which others can reach, and nothing says who may look",
@@ -38,7 +41,7 @@ def check_exposure(settings: BridgeSettings) -> None:
     if settings.token is not None and len(settings.token.get_secret_value()) < 16:
         raise InvalidSettingError("MILLRACE_BRIDGE__TOKEN is shorter than 16 characters")
     for origin in (*settings.airflow_origins, *filter(None, [settings.cors_origin])):
-        # It goes into a header as it stands: a space or a semicolon would open the policy.
+        # The origin is copied into a header unchanged: a space or a semicolon would open the policy.
         if not _ORIGIN.fullmatch(origin):
             raise InvalidSettingError(
                 f"MILLRACE_BRIDGE__AIRFLOW_ORIGINS or __CORS_ORIGIN holds {origin!r}",
@@ -47,15 +50,16 @@ def check_exposure(settings: BridgeSettings) -> None:
 
 
 def guard(app: Flask, settings: BridgeSettings) -> None:
-    """Refuse requests of those who may not look; add the headers that hold browsers to their place.
+    """Refuse requests without permission, and add security headers to every response.
 
-    Without a token and a user header everybody who reaches the bridge may look. With a token a script sends it
-    as ``Authorization: Bearer``, a browser gets a cookie for signing in; it never stands in an address.
+    Without a token and a user header every request is allowed. With a token, a script sends it as
+    ``Authorization: Bearer``, and a browser gets a cookie by signing in. The token is never part of an address.
+    Raises ``InvalidSettingError`` as ``check_exposure`` does.
     """
     check_exposure(settings)
     secret = settings.token.get_secret_value() if settings.token is not None else ""
     app.config.update(
-        # Cookies signed with a key that follows from the token end with it.
+        # The signing key is derived from the token, so a new token invalidates all cookies.
         SECRET_KEY=hashlib.sha256(b"millrace bridge session\0" + secret.encode()).hexdigest(),
         SESSION_COOKIE_NAME="millrace_bridge",
         SESSION_COOKIE_HTTPONLY=True,
@@ -85,7 +89,7 @@ def guard(app: Flask, settings: BridgeSettings) -> None:
             return None
         if _allowed(request, settings, secret):
             return None
-        # Browsers name it beside others that they like as well; scripts take anything and name nothing.
+        # Browsers name text/html among the types they accept; scripts accept anything and name no type.
         person = any(mimetype == "text/html" for mimetype, _ in request.accept_mimetypes)
         if secret and request.method == "GET" and person:
             return redirect(url_for("sign_in", next=request.full_path.rstrip("?")))
@@ -95,7 +99,7 @@ def guard(app: Flask, settings: BridgeSettings) -> None:
 
     @app.route("/sign-in", methods=["GET", "POST"])
     def sign_in() -> AnyResponse | str | tuple[str, int]:
-        """Take the token from a form and give a cookie for it."""
+        """Check the token from the form and set a cookie for it."""
         wrong = False
         if request.method == "POST":
             given = request.form.get("token", "")
@@ -135,10 +139,10 @@ def _allowed(asked: Request, settings: BridgeSettings, secret: str) -> bool:
 
 
 def _known_host(asked: Request, settings: BridgeSettings) -> bool:
-    """Whether the address a browser was given is ours.
+    """Return whether the request's host name may belong to this bridge; always true with authentication.
 
-    A page elsewhere can let its own name point to 127.0.0.1 and then read what is open to this machine (DNS
-    rebinding). It needs a name with a dot for that.
+    A page of another site can let its own name point to 127.0.0.1 and then read everything that is open to this
+    machine (DNS rebinding). Such a name contains a dot.
     """
     if settings.token or settings.user_header:
         return True
@@ -156,6 +160,6 @@ def _is_address(name: str) -> bool:
 
 
 def _local(target: str) -> str:
-    """Only a path of ours: nobody is sent elsewhere by a link to the sign-in page."""
+    """Return ``target`` if it is a path of this server, else ``/``: a sign-in link must not lead to another site."""
     ours = target.startswith("/") and not target.startswith(("//", "/\\")) and target.isprintable()
     return target if ours else "/"

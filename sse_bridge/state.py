@@ -1,6 +1,6 @@
-"""What the bridge knows: the newest event of each source as it stands in Kafka, and who has fallen silent.
+"""The bridge's state: the newest event of each source as stored in Kafka, and the timeouts of running sources.
 
-Pure: time comes in as an argument, Kafka and clients are somewhere else.
+Pure: time is an argument, and neither Kafka nor clients are used here.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from sse_bridge.filters import Filter, Labels
 __all__ = ["BridgeState", "Incoming", "Liveness", "Skipped", "key_text", "parse_record"]
 
 TOLD_S = 1.0
-"""After the last word about a run whose end Airflow has told of every step."""
+"""Delay after the last event of a run before it is settled, if Airflow has reported how every step ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """A record from Kafka that is an event. ``raw`` are its bytes as they stand there."""
+    """A record from Kafka that holds an event. ``raw`` are its bytes as stored in Kafka."""
 
     partition: int
     offset: int
     raw: bytes
     event: dict[str, Any]
     said_s: float
-    """When the broker took it (Unix time)."""
+    """The broker's timestamp of the record (Unix time)."""
     key: str = ""
-    """The record's key: the source, unless a foreign producer chose another one."""
+    """The record's key: the source, unless a foreign producer uses another key."""
 
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A record that is no event: poison, or a tombstone that ``deletes`` the record with this key."""
+    """A record without an event: an invalid one, or a tombstone that ``deletes`` the record with this key."""
 
     partition: int
     offset: int
@@ -48,7 +48,7 @@ class Skipped:
 
 @dataclass(slots=True)
 class Liveness:
-    """When a running attempt was last heard of, and since when its ``done`` has stood still (Unix times)."""
+    """When the last event of a running attempt came, and when its ``done`` or phase last changed (Unix times)."""
 
     heard_s: float
     moved_s: float
@@ -58,7 +58,7 @@ class Liveness:
 
 
 _DIGITS_SAFE = 300
-"""A whole number of so many digits is within what a double holds."""
+"""An integer with at most this many digits is in the range of a double."""
 
 
 def _no_constant(name: str) -> Any:
@@ -66,7 +66,10 @@ def _no_constant(name: str) -> Any:
 
 
 def _finite(text: str) -> float:
-    """A number that a double holds. JSON allows larger ones, which readers then cannot write again."""
+    """Return a number that a double can hold; raise ``ProgressError`` for a larger one.
+
+    JSON allows larger numbers, but readers cannot write them again.
+    """
     value = float(text)
     if math.isinf(value):
         raise ProgressError(f"{text[:80]} is beyond the numbers that JSON's readers know")
@@ -80,7 +83,7 @@ def _whole(text: str) -> int:
 
 
 def key_text(key: bytes) -> str:
-    """A record's key as text; two keys never become the same one by what UTF-8 cannot hold."""
+    """Decode a record's key. Invalid UTF-8 is escaped, not replaced, so that two such keys stay different."""
     try:
         return key.decode("utf-8", "surrogatepass")
     except UnicodeDecodeError:
@@ -88,7 +91,7 @@ def key_text(key: bytes) -> str:
 
 
 def parse_record(raw: bytes) -> dict[str, Any]:
-    """The event in a record's value. Raises ``ProgressError`` for everything that is none."""
+    """Return the event in a record's value. Raises ``ProgressError`` if the value is not a valid event."""
     try:
         event = json.loads(raw.decode("utf-8"), parse_constant=_no_constant, parse_float=_finite, parse_int=_whole)
     except (ValueError, RecursionError) as error:
@@ -98,26 +101,26 @@ def parse_record(raw: bytes) -> dict[str, Any]:
 
 
 class BridgeState:
-    """The picture of all runs, their raw events, and the silence of those that run. Not thread-safe."""
+    """The states of all runs, their raw events, and the liveness of running sources. Not thread-safe."""
 
     def __init__(self, *, stalled_after_s: float, lost_after_s: float, sources_max: int) -> None:
         self.picture = RunStates()
         self.silences: dict[str, Liveness] = {}
         self._raw: dict[str, bytes] = {}
         self._keys: dict[str, str] = {}
-        """The record's key of each source whose key is another one."""
+        """The record's key of each source whose key differs from the source."""
         self._heard_s: dict[RunKey, float] = {}
         self._stalled_after_s = stalled_after_s
         self._lost_after_s = lost_after_s
         self._sources_max = sources_max
 
     def apply(self, incoming: Incoming, heard_s: float) -> tuple[Verdict, bool]:
-        """Take an event that was heard at ``heard_s``: whether it was new, and whether it ended a silence."""
+        """Apply an event received at ``heard_s``; return its verdict, and whether its source was stalled or lost."""
         event = incoming.event
         source = event["source"]
         voice = producer_role(source)
         if voice == "curves":
-            # Points are passed on as they are and never looked at: parsed they would be most of the memory.
+            # Curve points are passed on as raw bytes and not used here. Parsed, they would be most of the memory.
             event = {**event, "data": {**event["data"], "series": {}}}
         verdict = self.picture.apply(event)
         if verdict != "new":
@@ -135,7 +138,7 @@ class BridgeState:
         return verdict, self._listen(source, event["data"], heard_s)
 
     def forget(self, key: str) -> None:
-        """Forget every source whose record had this key: it was deleted from the topic."""
+        """Forget every source whose record had this key, because the record was deleted from the topic."""
         for source in (key, *[source for source, other in self._keys.items() if other == key]):
             self.picture.forget(source)
             self._drop(source)
@@ -158,10 +161,10 @@ class BridgeState:
         return revived
 
     def judge(self, now_s: float, hearing_since_s: float) -> list[str]:
-        """The sources whose silence has become ``stalled`` or ``lost`` by now.
+        """Return the sources that have become ``stalled`` or ``lost`` by ``now_s``.
 
-        The bridge's own deafness is nobody's silence: it counts from ``hearing_since_s`` at the earliest, so
-        call this only while the bridge hears Kafka.
+        Time during which the bridge was disconnected from Kafka does not count: timeouts start at
+        ``hearing_since_s`` at the earliest. Call this only while Kafka answers.
         """
         changed = []
         for source, known in self.silences.items():
@@ -173,7 +176,7 @@ class BridgeState:
                 if silent_s >= self._stalled_after_s
                 else "running"
             )
-            # Silence only gets worse; what ends it is an event, in apply().
+            # Here the state only gets worse. An event makes the source running again, in apply().
             worse = state not in ("running", known.judged)
             if worse and self._still_runs(self.picture.sources[source].data):
                 known.judged = state
@@ -185,7 +188,10 @@ class BridgeState:
         return attempt is not None and attempt.verdict[0] == "running"
 
     def labels(self, data: dict[str, Any]) -> Labels:
-        """What an event can be chosen by. Airflow's own reports take dataset and kind from what the task last said."""
+        """Return the labels of an event, which filters compare.
+
+        Airflow's own events have no dataset and kind, so these are taken from the task's last report.
+        """
         dataset, kind = data.get("dataset"), data.get("kind")
         if dataset is None:
             attempts = self.picture.attempts((data["dag_id"], data["run_id"], data["task_id"], data["map_index"]))
@@ -195,14 +201,14 @@ class BridgeState:
         return Labels(data["dag_id"], data["run_id"], data["task_id"], str(data["map_index"]), str(dataset), str(kind))
 
     def events(self, wanted: Filter) -> list[bytes]:
-        """The newest event of each source that passes, as it stands in Kafka, in the order of arrival."""
+        """Return the newest event of each source that passes, as stored in Kafka, in the order of arrival."""
         if wanted.everything:
             return list(self._raw.values())
         sources = self.picture.sources
         return [raw for source, raw in self._raw.items() if wanted.passes(self.labels(sources[source].data))]
 
     def silent(self, wanted: Filter) -> list[dict[str, Any]]:
-        """For each running source that passes: what silence says, when it was heard and when it moved."""
+        """Return, for each running source that passes, its state by timeout, its last event and its last progress."""
         sources = self.picture.sources
         return [
             {
@@ -216,18 +222,18 @@ class BridgeState:
         ]
 
     def shown_state(self, task: TaskState) -> str:
-        """The task's state with the bridge's own judgement in it."""
+        """Return the task's state: for a running task, the state by its timeout."""
         known = self.silences.get(task.source)
         return known.judged if known is not None and task.state == "running" else task.state
 
     def tasks(self, wanted: Filter, run: RunKey | None = None) -> Iterator[tuple[TaskState, str]]:
-        """The tasks that pass, each with the state that people should see."""
+        """Yield the tasks that pass, each with its state by ``shown_state``."""
         for task in self.picture.tasks(run):
             if wanted.everything or wanted.passes(self.labels(_data_of(task))):
                 yield task, self.shown_state(task)
 
     def runs(self, wanted: Filter) -> Iterator[RunState]:
-        """The runs that have tasks which pass, the one heard of last first."""
+        """Yield the runs that have tasks which pass, the most recently updated first."""
         for run in self.picture.runs() if wanted.run is None else [wanted.run]:
             tasks = [replace(task, state=shown) for task, shown in self.tasks(wanted, run)]
             if tasks:
@@ -235,18 +241,19 @@ class BridgeState:
 
     @property
     def count(self) -> int:
-        """How many sources are known."""
+        """Return the number of known sources."""
         return len(self._raw)
 
     def over(self, wanted: Filter) -> bool:
-        """Whether there is a task that passes and nothing more will come of any: each has ended or is lost."""
+        """Return whether at least one task passes, and each one that passes has ended or is lost."""
         states = [state for _, state in self.tasks(wanted, wanted.run)]
         return bool(states) and all(map(is_over, states))
 
     def settled(self, wanted: Filter, now_s: float, settle_s: float) -> bool:
-        """Whether it is over and nothing was heard of it for ``settle_s``: a further task may not have spoken yet.
+        """Return whether all tasks that pass are over and no event of their runs came for ``settle_s``.
 
-        Where Airflow itself has said of every step of the run how it ended, a second is enough.
+        The delay leaves time for a further task that has not reported yet. For a filter of exactly one run,
+        ``TOLD_S`` is enough if Airflow itself has reported how every step of it ended.
         """
         if not self.over(wanted):
             return False
@@ -258,9 +265,10 @@ class BridgeState:
 
 
 def _is_whole(tasks: list[TaskState]) -> bool:
-    """Whether Airflow has said how each of these tasks of a run ended, and no further one can follow.
+    """Return whether Airflow has reported how each of these tasks of a run ended, and no further task can follow.
 
-    Of a mapped task nobody tells how many instances there will be; those that come later end before what follows it.
+    The number of instances of a mapped task is unknown. Instances that come later end before the tasks downstream
+    of it, so the leaves of the DAG decide, and none of them may be mapped.
     """
     leaves = [task for task in tasks if task.leaf]
     return bool(leaves) and all(task.told for task in tasks) and all(task.key[3] < 0 for task in leaves)

@@ -1,4 +1,4 @@
-"""One open stream: a small object that knows its place, woken when there is something to send."""
+"""One open stream: a small object with its position in the hub, woken when there is something to send."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ __all__ = ["Stream"]
 
 HEARTBEAT_S = 15.0
 BLOCKED_S = 10.0
-"""A client that takes nothing for this long is cut; it may come back with its cursor."""
+"""A client that accepts no data for this long is disconnected; it may reconnect with its cursor."""
 GONE_MS = 12_000
-"""Data that the other side's kernel has not acknowledged for this long ends the connection."""
+"""The connection ends when the peer's kernel does not acknowledge data for this long."""
 CURSOR_EVERY_S = 2.0
-"""How often a client whose filter passes nothing is told how far the others are."""
+"""Interval at which a client whose filter passes nothing receives the current cursor."""
 SEND_BUFFER_BYTES = 128 * 1024
 RETRY_MS = (2_000, 5_000)
 
 
 class Stream:
-    """The body of one response: an iterator over the bytes to send. The server calls ``close`` in every case."""
+    """The body of one response: an iterator over the bytes to send. The server always calls ``close``."""
 
     __slots__ = (
         "_beat",
@@ -80,14 +80,14 @@ class Stream:
     ) -> None:
         self.streams, self.wanted, self.lines, self.settle_s = streams, wanted, lines, settle_s
         self.sock, self.address = sock, address
-        # The common case, an unfiltered event stream over plain HTTP/1.1, is written without waking anybody.
+        # The common case, an unfiltered event stream over plain HTTP/1.1, is written without a switch of greenlets.
         self._direct = sock is not None and chunked and not lines and wanted.everything
         self._parked = False
         self._rest = b""
         self.run = wanted.run
         now = time.monotonic()
         max_age_s = streams.settings.max_age_s
-        self.expires_s = now + max_age_s * random.uniform(0.8, 1.2)  # noqa: S311 - so that not all come back at once
+        self.expires_s = now + max_age_s * random.uniform(0.8, 1.2)  # noqa: S311 - spreads the reconnections
         self.sent_s = now
         self.sending_since_s = 0.0
         self.closed = self.gone = False
@@ -100,7 +100,7 @@ class Stream:
         if sock is not None:
             self._watch_socket()
 
-    # -- the server's side
+    # -- called by the server
 
     def __iter__(self) -> Iterator[bytes]:
         return self
@@ -124,27 +124,27 @@ class Stream:
             self._event.clear()
 
     def close(self) -> None:
-        """Give the stream's place back, once, whatever ended it."""
+        """Release the watcher, the connection and the stream's share of the limits, once."""
         if self._watcher is not None:
             self._watcher.stop()
             self._watcher.close()
             self._watcher = None
         if self.sock is not None and not self.closed:
-            # What was written still arrives; the server would keep the connection for another request.
+            # Bytes already written still arrive. Otherwise the server would keep the connection for another request.
             with suppress(OSError):
                 self.sock.shutdown(socket.SHUT_RDWR)
         self.streams.left(self, self._bye or "gone")
 
-    # -- the bridge's side
+    # -- called by the bridge
 
     def wake(self) -> None:
-        """Look whether there is something to send."""
+        """Let the stream's greenlet check whether there is something to send."""
         self._event.set()
 
     def write(self, chunk: bytes, before: int, now: float) -> bool:
-        """Write a chunk of the response right away, if this stream waits at ``before``; False if it does not.
+        """Write a chunk of the response right away if this stream waits at ``before``; return False if it does not.
 
-        Never blocks: what the socket does not take is left to the stream's own greenlet.
+        Never blocks: the stream's own greenlet sends the bytes that the socket does not accept.
         """
         place = self._place
         if not (self._direct and self._parked and place is not None and place.next == before and not self._rest):
@@ -165,18 +165,18 @@ class Stream:
         return True
 
     def tell_liveness(self) -> None:
-        """Send what silence says now."""
+        """Send a liveness message."""
         self._liveness = True
         self._event.set()
 
     def say_bye(self, reason: str) -> None:
-        """End the stream after one last event."""
+        """End the stream after a last event, ``bye``."""
         if not self._bye:
             self._bye = reason
             self._event.set()
 
     def tick(self, now: float) -> None:
-        """Once a second: heartbeats, the end of a long life, clients that take nothing."""
+        """Check, once a second, for heartbeats, the maximum age, blocked clients and streams that are over."""
         if self.sending_since_s and now - self.sending_since_s > BLOCKED_S:
             self.cut("blocked")
         elif now > self.expires_s:
@@ -189,7 +189,7 @@ class Stream:
         self._end_when_over()
 
     def cut(self, reason: str) -> None:
-        """End the connection without another word, even in the middle of a write."""
+        """End the connection without a ``bye``, even in the middle of a write."""
         if not self.gone:
             self.gone = True
             self._bye = reason
@@ -198,7 +198,7 @@ class Stream:
                     self.sock.shutdown(socket.SHUT_RDWR)
             self._event.set()
 
-    # -- inside
+    # -- internal
 
     def _end_when_over(self) -> None:
         if self.settle_s is not None and self.streams.hub.settled(self.wanted, self.settle_s):
@@ -273,7 +273,7 @@ class Stream:
             return news + encoder.line({"type": "bye", "reason": self._bye, "cursor": hub.cursor})
         data = encoder.line({"reason": self._bye})[:-1]
         cursor = hub.cursor if self._place is not None and hub.ready else None
-        # So that not all come back at once; at a restart, after the server has stopped to take connections.
+        # Spreads the reconnections. At a restart they come after the server has stopped accepting connections.
         retry_ms = random.randint(1_500, 4_000)  # noqa: S311
         return news + encoder.frame("bye", data, cursor=cursor, retry_ms=retry_ms)
 
@@ -284,7 +284,7 @@ class Stream:
         self._watcher.start(self._readable)
 
     def _readable(self) -> None:
-        """Nothing more is expected from a client, so readable means that it hung up (or pipelines)."""
+        """Handle a readable socket: a client sends no more data, so it has hung up or pipelines a request."""
         self._watcher.stop()
         waiting = struct.unpack("i", fcntl.ioctl(self.sock.fileno(), termios.FIONREAD, b"\0\0\0\0"))[0]
         if waiting == 0:

@@ -1,4 +1,4 @@
-"""All open streams: their limits, their common clock, and the one loop that writes an event to everybody."""
+"""All open streams: their limits, their common timer, and the loop that writes an event to all clients."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ __all__ = ["Refused", "Streams"]
 
 
 class Refused(MillraceError):
-    """No further stream is taken; ``context["limit"]`` says which limit is reached."""
+    """Raised when no further stream is accepted; ``context["limit"]`` names the limit that is reached."""
 
 
 class Streams:
-    """All open streams of a bridge and their limits. Lives on the event loop."""
+    """All open streams of a bridge and their limits. To be used on the event loop only."""
 
     def __init__(self, hub: Hub, settings: BridgeSettings, metrics: Metrics) -> None:
         self.hub, self.settings, self.metrics = hub, settings, metrics
@@ -38,7 +38,7 @@ class Streams:
         return len(self._open)
 
     def open(self, wanted: Filter, *, address: str, sock: Any, **options: Any) -> Stream:
-        """A new stream. Raises ``Refused`` when a limit is reached or the bridge is on its way out."""
+        """Open a stream. Raises ``Refused`` when a limit is reached or the bridge is shutting down."""
         run = wanted.run
         limits: tuple[tuple[str, Callable[[], bool]], ...] = (
             ("shutdown", lambda: self.draining),
@@ -60,7 +60,7 @@ class Streams:
         return stream
 
     def left(self, stream: Stream, reason: str) -> None:
-        """A stream has ended; counted once."""
+        """Remove a stream that has ended; it is counted once."""
         if stream.closed:
             return
         stream.closed = True
@@ -72,7 +72,7 @@ class Streams:
         self.metrics.streams.set(len(self._open))
 
     def publish(self, entries: list[Entry]) -> None:
-        """Wake everyone who may want one of these events."""
+        """Write new events to the streams that can take them at once, and wake all others."""
         if entries:
             self._newest_said_s = _unix_s(entries[-1].time)
         before = self.hub.head - len(entries)
@@ -90,24 +90,27 @@ class Streams:
             self.observe(time.time())
 
     def tell_liveness(self) -> None:
-        """Tell everyone what silence says now."""
+        """Send a liveness message to every stream."""
         for stream in list(self._open):
             stream.tell_liveness()
 
     def tick(self) -> None:
-        """Once a second."""
+        """Run the periodic checks of every stream; call this once a second."""
         now = time.monotonic()
         for stream in list(self._open):
             stream.tick(now)
 
     def drain(self) -> None:
-        """End all streams with a word of farewell and take no more."""
+        """End all streams with a ``bye`` event and accept no more."""
         self.draining = True
         for stream in list(self._open):
             stream.say_bye("shutdown")
 
     def observe(self, now_s: float) -> None:
-        """Note how old the newest event is when it is written; seldom, because it costs what a write costs."""
+        """Record the age of the newest event when it is written.
+
+        With more than 16 streams only every sixteenth write is recorded, because recording costs as much as a write.
+        """
         self._writes += 1
         if self._newest_said_s and (self._writes % 16 == 0 or len(self._open) <= 16):
             self.metrics.produce_to_send_s.observe(max(now_s - self._newest_said_s, 0.0))
@@ -116,7 +119,7 @@ class Streams:
 def _unix_s(text: str) -> float:
     try:
         return datetime.fromisoformat(text).timestamp()
-    except ValueError:  # somebody else's idea of a time
+    except ValueError:  # a time of a foreign producer
         return 0.0
 
 

@@ -1,4 +1,7 @@
-"""What the page shows of a run, in words; the same facts for the page without JavaScript and for ``/api/progress``."""
+"""Views of runs and tasks: display text for the page without JavaScript, and JSON for ``/api/progress``.
+
+Both are made from the same facts.
+"""
 
 from __future__ import annotations
 
@@ -20,15 +23,15 @@ __all__ = ["RunView", "TaskView", "run_path", "run_views", "task_json"]
 
 RUNS_SHOWN = 50
 TASKS_SHOWN = 50
-"""Of a run that stands beside others; its own page has room for more."""
+"""Limit for a run shown among others; the run's own page shows up to ``TASKS_MAX``."""
 TASKS_MAX = 2_000
 TEXT_MAX = 2_000
-"""A foreign producer may send a text of a megabyte."""
+"""Limit in characters, because a foreign producer may send a text of a megabyte."""
 
 
 @dataclass(frozen=True, slots=True)
 class TaskView:
-    """One row: everything is text that is ready to be shown, except the numbers of the bar."""
+    """One row of a run's table. All fields are display text, except ``fraction`` (of the bar) and ``attempt``."""
 
     name: str
     path: str
@@ -46,7 +49,7 @@ class TaskView:
     error: str
     notes: str
     log: str
-    """Where Airflow shows the task's log; empty for work that Airflow has not started."""
+    """Airflow's address of the task's log; empty for work that Airflow has not started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,27 +64,27 @@ class RunView:
     tasks: list[TaskView]
     total_tasks: int
     further: str
-    """How many tasks have no room here; empty where all have."""
+    """How many tasks are not shown; empty if all are shown."""
     ended: int
     fraction: float | None
-    """What is done of the run's main work."""
+    """The completed fraction of the run's main work."""
     pace: str
-    """The rate of the main work and the time left; empty where nothing runs."""
+    """The rate of the main work and the time left; empty once the run is over or if both are unknown."""
     airflow: str
-    """Where Airflow shows the run; empty for work that Airflow has not started."""
+    """Airflow's address of the run; empty for work that Airflow has not started."""
     facts: list[tuple[str, str]]
-    """What the run says of its outcome, line by line."""
+    """The outcome that the run reported: label and value of each line."""
     columns: list[tuple[str, str]]
     further_columns: str
 
 
 def run_path(*parts: str) -> str:
-    """The page's address of a run or task."""
+    """Return the page's address of a run or task."""
     return "/runs/" + "/".join(quote(clean(part), safe=":+~") for part in parts)
 
 
 def task_json(task: TaskState, state: str) -> dict[str, Any]:
-    """A task as ``/api/progress`` tells it: merged from all its voices, with ``stalled`` and ``lost``."""
+    """Return a task for ``/api/progress``: merged from all its sources, with ``stalled`` and ``lost``."""
     dag_id, run_id, task_id, map_index = task.key
     said = {name: task.data[name] for name in _TOLD if name in task.data}
     return {
@@ -103,13 +106,13 @@ _TOLD = (
 
 
 def run_views(state: BridgeState, wanted: Filter, airflow_url: str = "") -> list[RunView]:
-    """The runs that pass, the newest first, at most fifty."""
+    """Return views of the runs that pass, the most recently updated first, at most ``RUNS_SHOWN``."""
     runs: Iterator[RunState] = islice(state.runs(wanted), RUNS_SHOWN)
     return [_run_view(run, airflow_url, TASKS_SHOWN if wanted.run is None else TASKS_MAX) for run in runs]
 
 
 def _airflow_path(url: str, key: RunKey, *task: str) -> str:
-    """Airflow's own page of a run or task; ``airflow.js`` makes the same."""
+    """Return the address of a run or task in Airflow; ``airflow.js`` makes the same."""
     if not url or key[0] in ("cli", "python"):
         return ""
     parts = ("dags", key[0], "runs", key[1], *task)
@@ -117,7 +120,7 @@ def _airflow_path(url: str, key: RunKey, *task: str) -> str:
 
 
 def _shown_tasks(run: RunState, count: int) -> list[TaskState]:
-    """So many tasks, those that run or need somebody before the others, all in their order."""
+    """Return up to ``count`` tasks in their order; those that run or need attention take precedence."""
     first = [task for task in run.tasks if task.state in _FIRST]
     others = [task for task in run.tasks if task.state not in _FIRST]
     kept = {task.key for task in (first + others)[:count]}
@@ -190,5 +193,5 @@ def _task_view(task: TaskState, airflow_url: str) -> TaskView:
 
 
 def _shown(text: str) -> str:
-    """Text that UTF-8 can carry, at most 2,000 characters of it."""
+    """Return the text cut to ``TEXT_MAX`` characters, without code points that UTF-8 cannot encode."""
     return clean(text if len(text) <= TEXT_MAX else text[: TEXT_MAX - 1] + "\N{HORIZONTAL ELLIPSIS}")

@@ -1,4 +1,4 @@
-"""Gunicorn's gevent worker, with threads left as they are."""
+"""Gunicorn's gevent worker, without monkey-patched threads."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ __all__ = ["BridgeWorker"]
 
 
 class BridgeWorker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
-    """Serves on an event loop; ``threading`` and ``queue`` keep their native meaning.
+    """A worker that serves on an event loop, with native ``threading`` and ``queue``.
 
-    The consumer's thread waits on futures of confluent-kafka's. Green locks in a native thread would give that
-    thread an event loop of its own.
+    The consumer's thread waits on futures of confluent-kafka. Green locks in a native thread would create an event
+    loop in that thread.
     """
 
     def patch(self) -> None:
-        """Make sockets, files and time cooperative, as gunicorn does, but not threads."""
+        """Make sockets, files and time cooperative, as gunicorn does, but not threads and queues."""
         monkey.patch_all(thread=False, queue=False)
         self.sockets: list[socket.socket] = [
             socket.socket(each.FAMILY, socket.SOCK_STREAM, fileno=each.sock.detach()) for each in self.sockets

@@ -1,4 +1,4 @@
-// Where Airflow shows the same run or task; nothing for work that Airflow has not started.
+// Links to the same run or task in Airflow; none for work that Airflow has not started.
 
 import { make, pathOf } from "./dom.js";
 
@@ -20,7 +20,7 @@ export function runLinks(run) {
   return isThere(run) ? [link("Airflow", "this run in Airflow", runAddress(run))] : [];
 }
 
-// The log of the attempt that is shown; null where there is none.
+// The link to the log of the attempt that is shown; null for work that Airflow has not started.
 export function logLink(task) {
   return isThere(task) ? link("log", "the log of this task in Airflow", "") : null;
 }

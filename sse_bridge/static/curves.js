@@ -1,4 +1,4 @@
-// The training curves of a task: one plot for each metric, drawn anew when a new snapshot of them comes.
+// The training curves of a task: one plot for each metric, redrawn when a new snapshot of them arrives.
 
 import { arrange, make, setText } from "./dom.js";
 import { drawFigure, makeFigure } from "./plot.js";
@@ -12,7 +12,7 @@ let loading = null;
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const theme = () => document.documentElement.dataset.theme ?? String(dark.matches);
 
-// Fetched for the first curve; what waits for it is painted again within a second.
+// Fetches uPlot for the first curve. Curves that wait for it are painted again within a second.
 function load() {
   loading ??= import("./uplot/uPlot.esm.js").then((module) => {
     UPlot = module.default;

@@ -1,4 +1,4 @@
-// Elements are made once and changed where something changed; text is only ever text.
+// Elements are created once and updated only where a value changed. Text is never parsed as HTML.
 
 import { clean } from "./words.js";
 
@@ -22,7 +22,7 @@ export function setState(element, state) {
   setClass(element, `state ${state}`);
 }
 
-// A bar without a value moves: nobody knows how much there is in all.
+// A bar without a value is animated: the total is unknown.
 export function setBar(bar, value, shown, says) {
   bar.hidden = !shown;
   if (value === null) bar.removeAttribute("value");

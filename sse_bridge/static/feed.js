@@ -1,11 +1,11 @@
-// The stream. A browser never tries again after an HTTP error, so this does, with back-off and jitter.
+// The event stream. A browser never reconnects after an HTTP error, so this class does, with backoff and jitter.
 
 const FIRST_MS = 1_000;
 const LONGEST_MS = 30_000;
 const HERE_MS = 30_000;
 
 export class Feed {
-  // Calls told(name, body): "open", "lost", and every event of the stream.
+  // Calls `told(name, body)` for "open", "lost" and every event of the stream.
   constructor(filter, told) {
     this.filter = filter;
     this.told = told;
@@ -47,8 +47,8 @@ export class Feed {
   }
 }
 
-// One stream for all tabs of a browser, which allows six connections to a host: a shared worker holds it. Where
-// there is none (some phones) the tab has a stream of its own, with its filter applied by the server.
+// A shared worker holds one stream for all tabs of a browser, which allows six connections to a host. Without shared
+// workers (some phones) each tab has a stream of its own, and the server applies its filter.
 export function connect(filter, told) {
   let leave = () => {};
   const own = () => {

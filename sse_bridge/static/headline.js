@@ -1,4 +1,4 @@
-// One line that names the work of a run and how far it is: the same rules as pipeline/millrace/progress/headline.py.
+// One line with the work of a run and its progress: the same rules as pipeline/millrace/progress/headline.py.
 
 import { amount, clean, counted } from "./words.js";
 
@@ -10,9 +10,9 @@ const BY_KIND = new Map([["repair", "repair"], ["maintain", "maintenance"], ["pl
 const STEPS = new Map([
   ["plan", "planning"], ["verify", "verifying"], ["publish", "publishing"], ["warm", "warming the cache"],
 ]);
-const TOLD_BY_MESSAGE = new Set(["warm", "maintenance", "repair", "verify"]); // their steps say how it came out
+const TOLD_BY_MESSAGE = new Set(["warm", "maintenance", "repair", "verify"]); // their messages report the outcome
 
-// `tasks` are in order; `total` is what the main work has done, or null.
+// `tasks` are in order; `total` is the progress of the main work, or null.
 export function headlineOf(dag, tasks, state, result, total) {
   const work = workOf(dag, tasks);
   const said = endOf(work, tasks) || (state === "queued" ? "queued"
@@ -21,7 +21,7 @@ export function headlineOf(dag, tasks, state, result, total) {
   return clean(`${work}: ${said}`);
 }
 
-// The name of the work: by the DAG where it is one of ours, by what the tasks report, else by their ids.
+// The name of the work: by the DAG if it is one of Millrace's, by the kinds that the tasks report, else by their ids.
 function workOf(dag, tasks) {
   const [prefix] = dag.split("_", 1);
   if (BY_DAG.has(prefix)) return BY_DAG.get(prefix);
@@ -33,7 +33,7 @@ function workOf(dag, tasks) {
   return names.size === 1 ? [...names][0] : dag;
 }
 
-// The first task that failed, is lost or was cancelled, with the reason; empty where none is.
+// The first task that failed, is lost or was cancelled, with the reason; empty if there is none.
 function endOf(work, tasks) {
   for (const [state, words] of [["failed", "failed"], ["lost", "is lost"], ["cancelled", "cancelled"]]) {
     const task = tasks.find((each) => each.state === state);
@@ -54,7 +54,7 @@ function firstLine(text) {
   return characters.length <= MESSAGE_MAX ? line : `${characters.slice(0, MESSAGE_MAX - 1).join("")}\u2026`;
 }
 
-// How a run came out that succeeded.
+// The outcome of a run that succeeded or was skipped.
 function outcome(work, tasks, result, total) {
   if (work === "load" && result) return loaded(result);
   if (work === "load") return total?.done ? `${counted({ ...total, total: null })} loaded` : "nothing to load";
@@ -71,7 +71,7 @@ function loaded(result) {
   return `${amount(rows)} rows loaded`;
 }
 
-// How far a run is that has begun and is not over.
+// The progress of a run that has begun and is not over.
 function course(work, tasks, total) {
   const active = tasks.filter((task) => ["running", "stalled", "retrying"].includes(task.state));
   const names = new Set(active.map((task) => task.task_id));
@@ -90,7 +90,7 @@ function course(work, tasks, total) {
   return words ? `${step}, ${words}` : step;
 }
 
-// What the instances of one step have done together; else their message or phase.
+// The progress of all instances of one step together; else the message or phase of the first.
 function saidBy(tasks) {
   const said = tasks.map((task) => task.said).filter((data) => data.done !== undefined);
   if (!said.length) return "";

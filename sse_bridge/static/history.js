@@ -1,4 +1,4 @@
-// Runs that are over, one line each: when, how much, how fast on average, and what went wrong.
+// Runs that are over, one line each: state, start, duration, average rate, and the outcome or error.
 
 import { arrange, headRow, make, path, setClass, setState, setText } from "./dom.js";
 import { amount, clock, duration } from "./words.js";
@@ -27,7 +27,7 @@ export function paintHistory(history, runs, picture, now) {
   arrange(history.body, runs.map((run) => {
     if (!history.lines.has(run.key)) history.lines.set(run.key, makeLine(run));
     const line = history.lines.get(run.key);
-    // A run that is over changes only when it is heard of again.
+    // A run that is over changes only when another event of it arrives.
     if (line.order !== run.order) {
       line.order = run.order;
       const { state, total, headline } = picture.view(run);

@@ -1,4 +1,4 @@
-// What a load says of the version it made, as a table: the same rules as sse_bridge/outcome.py.
+// The version that a load made, as a table: the same rules as sse_bridge/outcome.py.
 
 import { headRow, make } from "./dom.js";
 import { amount } from "./words.js";
@@ -33,7 +33,7 @@ function tableOf(caption, head, lines) {
   return table;
 }
 
-// Fills `place` anew when the result is another one.
+// Fills `place` again when the result has changed.
 export function paintOutcome(place, result) {
   if (place.result === result) return;
   place.result = result;
@@ -43,7 +43,7 @@ export function paintOutcome(place, result) {
   if (!result.columns?.length) return;
   const further = furtherColumns(result);
   const columns = make("div", "columns", tableOf("Columns", ["Name", "Type"], result.columns));
-  columns.tabIndex = 0; // what scrolls is reached by the keyboard
+  columns.tabIndex = 0; // a scrolling element must be reachable by keyboard
   columns.role = "group";
   columns.ariaLabel = "Columns and their types";
   if (further) columns.append(make("p", "nothing", further));

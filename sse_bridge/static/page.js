@@ -1,4 +1,4 @@
-// The live page: events change a picture, and the picture is painted at most once a frame and four times a second.
+// The live page. Events update the run states, which are painted at most once a frame and four times a second.
 
 import { arrange, make, setClass, setText } from "./dom.js";
 import { connect } from "./feed.js";
@@ -11,7 +11,7 @@ import { amount, duration } from "./words.js";
 
 const PAINT_MS = 250;
 const RUNS_SHOWN = 50;
-const RECENT_MS = 900_000; // a run that is over stays open for a while; later it is one line of the history
+const RECENT_MS = 900_000; // a run that is over keeps its card for this long; then it is one line of the history
 
 const main = document.getElementById("runs");
 const banner = document.getElementById("connection");
@@ -34,7 +34,7 @@ let since = Date.now();
 let heardAt = null;
 let deaf = "";
 let paused = false;
-let skew = 0; // the bridge's clock minus ours
+let skew = 0; // the bridge's clock minus the browser's
 const now = () => Date.now() + skew;
 
 // -- painting
@@ -44,7 +44,7 @@ function isOver(run) {
   return ended === tasks.length;
 }
 
-// The newest runs that go on, else the newest that have just ended, have a card each; others that are over have a line.
+// Runs that go on get a card first, then those that ended recently, the newest first. Others that are over get a line.
 function choose() {
   const runs = picture.newestRuns();
   const recent = place.run_id !== undefined ? runs : runs.filter((run) => !isOver(run) || now() - run.heard <= RECENT_MS);
@@ -109,7 +109,7 @@ function paintBanner() {
   setClass(banner, paused ? "paused" : ill ? "bad" : connection === "open" ? "good" : "");
 }
 
-// -- what happens
+// -- events
 
 let asked = false;
 let paintedAt = 0;
@@ -134,7 +134,7 @@ function told(name, body) {
     heardAt = Date.now();
     if (name === "snapshot" || name === "reset") {
       picture.replace({ ...body, events: body.events.filter(wanted) });
-      if (!painted) main.replaceChildren(); // what the server wrote for those without JavaScript
+      if (!painted) main.replaceChildren(); // the server's content for browsers without JavaScript
       painted = true;
     } else if (name === "progress") {
       if (wanted(body)) picture.apply(body);

@@ -1,4 +1,4 @@
-// One curve, drawn by uPlot: as wide as the page, with the value under the pointer or chosen by the arrow keys.
+// One curve, drawn by uPlot as wide as the page. The value under the pointer or chosen by the arrow keys is shown.
 
 import { make, setText } from "./dom.js";
 import { drawn, inLog, pointsOf, rangeOf, splitsOf } from "./scales.js";
@@ -15,7 +15,7 @@ const short = (value) => (value === null ? "not a number" : String(Number(value.
 const mark = (value) => (value === null ? "" : Math.abs(value) < 1e6 ? short(value) : value.toExponential(1));
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name);
 
-// uPlot listens to the window for as long as a plot lives: one whose place has left the page ends.
+// uPlot listens to the window while a plot exists, so a plot whose element has left the page is destroyed.
 const sizes = new ResizeObserver((entries) => {
   for (const { target, contentRect } of entries) {
     const width = Math.round(contentRect.width);
@@ -38,7 +38,7 @@ export function makeFigure(metric) {
   const { target, caption } = figure;
   target.tabIndex = 0;
   target.role = "img";
-  // Only for those who go through the values; else each new one would be read aloud.
+  // Only while the plot has the focus; otherwise a screen reader would read every new value aloud.
   target.onfocus = () => { caption.ariaLive = "polite"; };
   target.onblur = () => {
     caption.ariaLive = "off";
@@ -48,7 +48,7 @@ export function makeFigure(metric) {
   return figure;
 }
 
-// Draws the points anew; `look` says when the plot itself must be another one: another scale, another theme.
+// Redraws the points. Another `look` (scale and theme) requires a new plot.
 export function drawFigure(UPlot, figure, series, logarithmic, look) {
   const { name, target } = figure;
   figure.points = pointsOf(series);
@@ -99,7 +99,7 @@ function optionsOf(figure, log) {
     scale, size, stroke: colour("--soft"), font: "12px system-ui, sans-serif",
     grid: { stroke: colour("--line"), width: 1 }, ticks: { stroke: colour("--line"), width: 1 },
     splits: (plot, number, low, high) => splitsOf(low, high, log && scale === "y", plot.width < NARROW && scale === "x" ? 4 : 7),
-    filter: (plot, splits) => splits, // uPlot's own leaves most of a logarithmic scale without marks
+    filter: (plot, splits) => splits, // uPlot's own filter leaves most of a logarithmic scale without marks
     values: (plot, splits) => splits.map((split) => (scale === "x" ? amount(split) : mark(split))),
   });
   return {
@@ -117,7 +117,7 @@ function optionsOf(figure, log) {
   };
 }
 
-// A point between two gaps has no line: it is a dot.
+// A point between two gaps has no line, so it is drawn as a dot.
 function alone(plot) {
   const values = plot.data[1];
   const gap = (index) => values[index] === null || values[index] === undefined;

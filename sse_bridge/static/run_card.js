@@ -1,4 +1,4 @@
-// One run: what it does and how far it is, and its tasks in the order of the DAG.
+// One run: its work, its progress, and its tasks in the order of the DAG.
 
 import { runLinks } from "./airflow.js";
 import { arrange, headRow, make, path, setBar, setClass, setState, setText } from "./dom.js";
@@ -7,7 +7,7 @@ import { isOver } from "./runs.js";
 import { makeRow, paintRow } from "./task_row.js";
 import { about, amount, clock, duration } from "./words.js";
 
-const TASKS_SHOWN = 50; // beside other runs; the run's own page has room for more
+const TASKS_SHOWN = 50; // among other runs; the run's own page shows up to TASKS_MAX
 const TASKS_MAX = 2_000;
 const FIRST = new Set(["failed", "lost", "stalled", "retrying", "running"]);
 
@@ -31,7 +31,7 @@ export function makeCard(run) {
   return card;
 }
 
-// `whole` is true where the page shows this run alone, and so has room for its outcome.
+// `whole` is true if the page shows this run alone; then it also shows the outcome and more tasks.
 export function paintCard(card, run, view, whole, now) {
   const shown = chosen(view.tasks, whole ? TASKS_MAX : TASKS_SHOWN);
   const keys = new Set(shown.map((task) => task.key));
@@ -59,7 +59,7 @@ export function paintCard(card, run, view, whole, now) {
   paintOutcome(card.outcome, whole ? view.result : null);
 }
 
-// So many tasks, those that run or need somebody before the others, all in their order.
+// Up to `count` tasks in their order; those that run or need attention take precedence.
 function chosen(tasks, count) {
   if (tasks.length <= count) return tasks;
   const [first, others] = [[], []];

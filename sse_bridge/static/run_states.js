@@ -1,11 +1,11 @@
-// What is true of each task, from the events of all its voices: the same rules as pipeline/millrace/progress/merge.py.
+// The state of each task, merged from the events of all its sources: the rules of pipeline/millrace/progress/merge.py.
 // tests/data/progress_cases.json holds cases for both.
 
 import { TERMINAL, stateOfRun } from "./runs.js";
 
 const ATTEMPT_OVER = new Set([...TERMINAL, "retrying"]);
-const BEGUN = new Set(["running", "retrying"]); // what Airflow says only of an attempt that has begun
-const SOURCES_MAX = 10_000; // as many as the bridge remembers
+const BEGUN = new Set(["running", "retrying"]); // states that Airflow reports only for an attempt that has begun
+const SOURCES_MAX = 10_000; // the bridge's default
 
 const voiceOf = (source) =>
   source.endsWith("/curves") ? "curves" : source.endsWith("/airflow") ? "airflow" : "reporter";
@@ -20,8 +20,8 @@ function unixMs(text) {
 
 const voicesOf = (attempt) => [attempt.reporter, attempt.airflow, attempt.curves].filter(Boolean);
 
-// The first terminal state is final, from any source. What failed and will be tried again, as Airflow knows, is
-// `retrying`.
+// The state of an attempt and the event that decides it. The first terminal state is final, from any source. An attempt
+// that failed or was cancelled is `retrying` if Airflow reports that.
 function verdict(attempt) {
   const voices = [attempt.reporter, attempt.airflow].filter((voice) => voice && !voice.void);
   const over = voices.filter((voice) => TERMINAL.has(voice.data.state));
@@ -35,7 +35,7 @@ function verdict(attempt) {
   return [decisive ? decisive.data.state : "queued", decisive];
 }
 
-// Whether Airflow's `word` is about the time before the attempt whose reporter was first heard with `first`.
+// Whether Airflow's event `word` is about the time before the attempt whose reporter's first event is `first`.
 function saidBefore(word, first) {
   if (word.data.begun === false) return true;
   if (word.at === null || first.at === null) return word.data.state === "cancelled" || word.data.state === "skipped";
@@ -46,11 +46,11 @@ function saidLastWord(before, attempt, data) {
   if (TERMINAL.has(before.data.state)) {
     return voiceOf(before.source) !== "airflow" || before.bound || (Boolean(attempt?.begun) && !before.void);
   }
-  // After retrying only an end means anything: Airflow may find that no attempt is left after all.
+  // After `retrying` only a terminal state counts: Airflow may find that no attempt is left after all.
   return ATTEMPT_OVER.has(before.data.state) && !TERMINAL.has(data.state);
 }
 
-// Take what one voice says of an attempt.
+// Records the newest event of one kind of source of an attempt.
 function hear(attempt, voice, heard) {
   const before = attempt.airflow;
   if (voice === "airflow") {
@@ -69,8 +69,9 @@ function maxOf(numbers) {
   return numbers.reduce((a, b) => Math.max(a, b), 0);
 }
 
-// What people should see of a task: its highest attempt, with the reporter's newest data as `said` (or {}). What
-// Airflow says of a further attempt that never began is the state of the task; the rest is then of the last that did.
+// The displayed state of a task: its highest attempt, with the reporter's newest data as `said` (or {}). If Airflow
+// reports the end of a further attempt that never began, that is the state of the task. The other fields are then those
+// of the last attempt that began.
 function stateOf(task, run, silences) {
   const numbers = [...task.attempts.keys()];
   const newest = maxOf(numbers);
@@ -122,7 +123,7 @@ export class RunStates {
     this.hear(snapshot.liveness);
   }
 
-  // Says whether the event was "new", "stale" (not newer than what its source said) or "late" (after its last word).
+  // Returns "new", "stale" (not newer than its source's last event) or "late" (after its source's final event).
   apply(event) {
     const { source, sequence, data } = event;
     const voice = voiceOf(source);
@@ -140,7 +141,7 @@ export class RunStates {
       heard.moved = last.data.done === data.done && last.data.phase === data.phase ? last.moved : heard.at;
       this.silences.delete(source);
     }
-    this.sources.delete(source); // so that the map stays in the order in which things were last heard
+    this.sources.delete(source); // so that the map stays in the order of the newest events
     this.sources.set(source, heard);
     run.order = this.order;
     run.seen = null;
@@ -169,7 +170,7 @@ export class RunStates {
     return [...this.sources.values()].map((heard) => heard.event);
   }
 
-  // A run as people should see it; made anew only after something was heard of it.
+  // The displayed state of a run, computed again only after an event or liveness message of it.
   view(run) {
     run.seen ??= stateOfRun(run, this.#tasks(run));
     return run.seen;
@@ -201,7 +202,7 @@ export class RunStates {
     return attempts.get(data.attempt);
   }
 
-  // What Airflow announces as one task may become many: the one is then not among them.
+  // A task that Airflow announces as one may become mapped. The unmapped one is then left out.
   #tasks(run) {
     const tasks = [...run.tasks.values()];
     const mapped = new Set(tasks.filter(({ ids }) => ids.map_index >= 0).map(({ ids }) => ids.task_id));
@@ -210,8 +211,8 @@ export class RunStates {
       .map((task) => stateOf(task, run, this.silences));
   }
 
-  // Forgets whole runs until few enough sources are left: finished ones first, and among them the one that was heard
-  // of longest ago. The newest run stays.
+  // Forgets whole runs until few enough sources are left: finished runs first, and among them the least recently
+  // updated one. The most recently updated run stays.
   #shrink() {
     const byAge = [...this.runs.values()].sort((a, b) => a.order - b.order).slice(0, -1);
     const finished = (run) => this.view(run).tasks.every((task) => TERMINAL.has(task.state));

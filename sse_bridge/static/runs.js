@@ -1,4 +1,4 @@
-// What people should see of a run: its state, its total, its headline, and its tasks in the DAG's order.
+// The displayed state of a run: its state, its total, its headline, and its tasks in the DAG's order.
 // The same rules as pipeline/millrace/progress/runs.py; tests/data/progress_cases.json holds cases for both.
 
 import { headlineOf } from "./headline.js";
@@ -6,8 +6,8 @@ import { headlineOf } from "./headline.js";
 export const TERMINAL = new Set(["succeeded", "failed", "cancelled", "skipped"]);
 const ENDS = ["failed", "lost", "cancelled", "succeeded", "skipped"];
 const AFTER_LOAD = new Set(["verify", "publish", "warm"]);
-const LEFT_AFTER_S = 5; // a rate that is younger tells nothing about the time left
-const LEFT_MAX_S = 1e9; // longer than anybody waits; a rate that is almost nothing gives times without end
+const LEFT_AFTER_S = 5; // a younger rate does not predict the time left
+const LEFT_MAX_S = 1e9; // longer times are not shown; a rate near zero gives unbounded times
 
 const sum = (numbers) => numbers.reduce((a, b) => a + b, 0);
 const most = (numbers, least) => numbers.reduce((a, b) => Math.max(a, b), least);
@@ -33,7 +33,7 @@ export function stateOfRun(run, tasks) {
   };
 }
 
-// A run is running from the start of its first task to the end of its last one; it then ends as its worst task.
+// A run is running from the start of its first task to the end of its last one. It then has its worst task's state.
 function runState(states) {
   if (states.length && states.every(isOver)) return ENDS.find((end) => states.includes(end));
   for (const alarm of ["lost", "stalled"]) if (states.includes(alarm)) return alarm;
@@ -42,7 +42,7 @@ function runState(states) {
 
 const beganOf = (task) => (task.at === null ? Infinity : task.at - (task.said.elapsed_s ?? 0) * 1000);
 
-// By the step in the DAG; where that is unknown by the start of the first instance, then as first heard of.
+// Sorts by the step in the DAG; without it by the start of the first instance, then by the first event.
 function inOrder(tasks) {
   const ranks = new Map();
   tasks.forEach((task, number) => {
@@ -58,14 +58,14 @@ function inOrder(tasks) {
   });
 }
 
-// What the last step that succeeded says of the outcome of the run: version, rows, bytes, columns.
+// The outcome of the run that the last succeeded step reported: version, rows, bytes, columns.
 function resultOf(tasks) {
   const found = tasks.filter((task) => task.state === "succeeded" && task.said.result).map((task) => task.said.result);
   return found.reverse().find((result) => "version" in result && "rows" in result) ?? null;
 }
 
-// What the run's main work has done, of how much in the whole run. Where a plan was made, that is loading, and the
-// plan knows the whole from the start. Elsewhere it is the kind of work that took the most time.
+// The progress of the run's main work, and its total in the whole run. With a plan the main work is loading, and the
+// plan gives the total from the start. Without one it is the kind of work that took the most time.
 function totalOf(tasks, state) {
   let groups = new Map();
   let planned = null;
@@ -108,7 +108,7 @@ function rateOf(tasks, done, over) {
   return span >= 0.2 ? done / span : null;
 }
 
-// How many seconds are left, of work or of a task; null while nobody can tell.
+// The seconds left, of work or of a task; null while unknown.
 export function leftAfter(elapsed, done, whole, rate) {
   if (!whole || !rate || elapsed < LEFT_AFTER_S) return null;
   const left = Math.max(whole - done, 0) / rate;

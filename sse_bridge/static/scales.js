@@ -1,16 +1,16 @@
-// The scales of a plot, whatever numbers a task reports: bounded, finite, and never a loop that does not end.
+// The scales of a plot. For every number that a task reports they are bounded and finite, and all loops end.
 
-const LIMIT = 8e307; // so that the distance between two drawn numbers is one
+const LIMIT = 8e307; // so that the distance between two drawn numbers is finite
 const LOG_MIN = 1e-300;
 const TICKS_MAX = 12;
 
 export const inLog = (value) => value !== null && value >= LOG_MIN;
 export const drawn = (value) => Math.min(Math.max(value, -LIMIT), LIMIT);
 
-// The points in the order of their steps; a value of null stays one: nothing is drawn where nothing was measured.
+// The points in the order of their steps. A null value stays null: nothing is drawn without a measurement.
 export const pointsOf = (series) => [...series].sort((a, b) => a[0] - b[0]);
 
-// From where to where a scale reaches for these numbers.
+// The lowest and highest number of a scale for these numbers.
 export function rangeOf(low, high, logarithmic, padding = 0.05) {
   if (low === null || high === null || low === undefined) return logarithmic ? [1, 10] : [0, 1];
   if (logarithmic) return [drawn(Math.max(low / 1.2, LOG_MIN / 10)), drawn(high * 1.2)];
@@ -18,7 +18,7 @@ export function rangeOf(low, high, logarithmic, padding = 0.05) {
   return [low - pad, high + pad];
 }
 
-// The numbers that a scale is marked with, about `ticks` of them.
+// The numbers at which a scale has marks, about `ticks` of them.
 export function splitsOf(low, high, logarithmic, ticks = 7) {
   if (logarithmic) {
     const [first, last] = [Math.ceil(Math.log10(low)), Math.floor(Math.log10(high))];

@@ -1,4 +1,4 @@
-// For those who listen: one polite line, seldom, and an alert only when something fails while they are here.
+// For screen readers: one polite line every 30 seconds, and an alert only for failures while the page is open.
 
 import { setText } from "./dom.js";
 

@@ -1,4 +1,4 @@
-// One task as a row of its run's table, and what a task's numbers mean to a person.
+// One task as a row of its run's table, with its numbers as readable text.
 
 import { logAddress, logLink } from "./airflow.js";
 import { makeCurves, paintCurves } from "./curves.js";
@@ -35,21 +35,21 @@ export function makeRow(task) {
   return row;
 }
 
-// Told once it is honest: not in the first seconds, and not while nothing moves.
+// The time left, only while it is reliable: not in the first seconds, and not while there is no progress.
 function leftOf(task, now) {
   const { done, total, rate, elapsed_s } = task.said;
   return task.state !== "running" || now - task.moved > STILL_MS ? null : leftAfter(elapsed_s, done, total, rate);
 }
 
 const TOLD = ["said", "state", "attempt", "error", "series"];
-const AGING = new Set(["running", "stalled", "lost"]); // their rows change while nothing is heard
+const AGING = new Set(["running", "stalled", "lost"]); // their rows change without new events
 
 export function paintRow(row, task, now) {
   if (row.task && !task.series && !AGING.has(task.state) && TOLD.every((name) => row.task[name] === task[name])) return;
   row.task = task;
   const { said } = task;
   const left = leftOf(task, now);
-  // Numbers this large stand for a time: a person went on with a run by its id.
+  // A number this large was made from a time: a user resumed the run by its id.
   setText(row.attempt, task.attempt > 1 && task.attempt < 1_000_000 ? `attempt ${task.attempt}` : "");
   setState(row.state, task.state);
   if (row.log) paintLog(row, task);
@@ -77,7 +77,7 @@ function paintLog(row, task) {
   row.log.href = logAddress(task);
 }
 
-// The seconds that have passed since a task that goes on was last heard.
+// The seconds since the last event of a task that goes on, at most an hour.
 function unsaid(task, now) {
   const goesOn = task.state === "running" || task.state === "stalled";
   return goesOn && task.heard ? Math.min(Math.max((now - task.heard) / 1000, 0), 3600) : 0;

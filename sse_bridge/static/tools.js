@@ -1,5 +1,5 @@
-// A pause for those whom movement disturbs, and a theme of one's own: inside Airflow's frame nobody tells the page
-// which one Airflow uses.
+// A pause button for users whom movement disturbs, and a choice of theme: inside Airflow's frame the page cannot find
+// out which theme Airflow uses.
 
 import { make, setText } from "./dom.js";
 
@@ -10,7 +10,7 @@ function remembered() {
     const theme = localStorage.getItem("theme");
     return THEMES.includes(theme) ? theme : "system";
   } catch {
-    return "system"; // where storage is forbidden
+    return "system"; // storage is forbidden
   }
 }
 
@@ -18,7 +18,7 @@ function remember(theme) {
   try {
     localStorage.setItem("theme", theme);
   } catch {
-    // It holds for this page, then.
+    // Without storage the theme is kept for this page only.
   }
 }
 

@@ -1,4 +1,4 @@
-// Amounts and times as people read them: the same rules as pipeline/millrace/progress/words.py.
+// Amounts and times as readable text: the same rules as pipeline/millrace/progress/words.py.
 
 const SIZES = [["GB", 1e9], ["MB", 1e6], ["kB", 1e3]];
 const GROUPED_MAX = 1e15;
@@ -14,10 +14,10 @@ function grouped(value, format) {
   return value < GROUPED_MAX ? format.format(value) : value.toExponential(1);
 }
 
-// A number as people read it: 336,776; bytes as 12.3 MB; from 10 to the 15th on 1.7e+300.
+// A number as readable text: 336,776; bytes as 12.3 MB; numbers from 10 to the 15th on as 1.7e+300.
 export function amount(value, unit) {
   if (value === null || value === undefined) return "";
-  const number = value + 0; // which makes zero of minus zero
+  const number = value + 0; // turns -0 into 0
   if (unit === "bytes") {
     const [name, size] = SIZES.find(([, least]) => number >= least) ?? ["B", 1];
     return `${grouped(number / size, size === 1 ? whole : tenths)} ${name}`;
@@ -33,17 +33,17 @@ export function duration(seconds) {
   return `${Math.floor(all / 3600)} h ${Math.floor((all % 3600) / 60)} min`;
 }
 
-// Done, of how much where that is known, in which unit: 50.3 MB of 154.0 MB, 12 of 40 chunks.
+// Progress, with the total if known, and the unit: 50.3 MB of 154.0 MB, 12 of 40 chunks.
 export function counted({ done, total, unit }) {
   if (done === undefined) return "";
   const of = total ? ` of ${amount(total, unit)}` : "";
   return `${amount(done, unit)}${of}${unit && unit !== "bytes" ? ` ${unit}` : ""}`;
 }
 
-// The text with every lone surrogate replaced: an address cannot carry one.
+// The text with every lone surrogate replaced, because an address cannot contain one.
 export const clean = (text) => text.replace(/\p{Surrogate}/gu, "?");
 
-// Time left is a guess: it is told the more roughly the longer it is.
+// The time left is an estimate: the longer it is, the more it is rounded.
 export function about(seconds) {
   if (seconds < 10) return "a few seconds";
   if (seconds < 90) return `about ${Math.round(seconds / 5) * 5} s`;
@@ -51,7 +51,7 @@ export function about(seconds) {
   return `about ${amount(Math.round(seconds / 3600))} h`;
 }
 
-// A time of day, with the day where it is another one; empty for a time that no calendar has.
+// A time of day, with the date unless it is today; empty for an invalid time.
 export function clock(ms, now) {
   const at = new Date(ms);
   if (Number.isNaN(at.getTime())) return "";

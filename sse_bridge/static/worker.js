@@ -1,4 +1,4 @@
-// The one stream of a browser: keeps the newest event of each source, and tells every tab what it hears.
+// The one stream of a browser: keeps the newest event of each source, and sends every event to all tabs.
 
 import { Feed } from "./feed.js";
 import { RunStates } from "./run_states.js";
@@ -9,7 +9,7 @@ const ports = new Map();
 const picture = new RunStates();
 let connection = null;
 let liveness = null;
-let skew = 0; // the bridge's clock minus ours
+let skew = 0; // the bridge's clock minus the browser's
 
 function tell(port, name, body) {
   port.postMessage({ name, body });
