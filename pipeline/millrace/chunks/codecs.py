@@ -130,7 +130,7 @@ class Zstd:
         return pa.py_buffer(raw)
 
     def raw_checksum(self, stored: Any, raw: Sequence[Any]) -> bytes:
-        """Computed from the raw bytes."""
+        """Compute the checksum from the raw bytes."""
         return crc_and_size(raw)
 
 
@@ -150,7 +150,7 @@ class Plain:
         return pa.py_buffer(stored)
 
     def raw_checksum(self, stored: Any, raw: Sequence[Any]) -> bytes:
-        """Computed from the raw bytes."""
+        """Compute the checksum from the raw bytes."""
         return crc_and_size(raw)
 
 

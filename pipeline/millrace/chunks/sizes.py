@@ -210,7 +210,7 @@ def _union(array: pa.Array) -> Any:
 
     if not len(array):
         return np.zeros(1, dtype=np.int64)
-    # Not array.type_codes and array.offsets: in pyarrow 25 they begin at the unsliced array's start.
+    # array.type_codes and array.offsets of a slice begin at the unsliced array's start in pyarrow 25.
     rows = slice(array.offset, array.offset + len(array))
     codes = np.frombuffer(array.buffers()[1], np.int8)[rows]
     dense = array.type.mode == "dense"
