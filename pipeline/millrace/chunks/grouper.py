@@ -69,7 +69,7 @@ def concat_column(arrays: Sequence[pa.Array], field: pa.Field) -> pa.Array:
 
 
 class RowGrouper:
-    """A cutter of a stream of batches into row groups, whose ends depend on rows and settings alone.
+    """An object that cuts a stream of batches into row groups; the cuts depend on rows and settings alone.
 
     A row group is the longest run of rows whose size (``cumulative_row_bytes``) is at most ``row_group_bytes``, or one
     row that is larger. The groups hold the same rows for every division of the rows into batches, also when a column's
