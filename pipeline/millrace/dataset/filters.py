@@ -1,7 +1,7 @@
 """Parse the WHERE part of SQL: ``month = 1 and (carrier in ('UA', 'B6') or dep_delay is null)``.
 
 The result is a pyarrow expression. The text is split and parsed by sqlglot and never evaluated. Every word is checked
-before the text is parsed, so that everything else (functions, arithmetic, subqueries) is refused with name and position.
+before the text is parsed, so that anything else (functions, arithmetic, subqueries) is refused by name and position.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from millrace.store.manifest import ChunkRef, TileRef
 __all__ = ["CacheLike", "ReaderLike", "Scan", "ScanStats"]
 
 _REQUEST_BYTES = 1_500_000
-"""Maximum of a request for a few tiles of many chunks: small enough that the next requests overlap with its decoding."""
+"""Maximum of a request for a few tiles of many chunks: small enough that its decoding overlaps with the next ones."""
 _RAW_PER_STORED = 4
 _SHORT_ROWS = 1 << 16
 """Chunks of fewer rows are assembled by one thread at a time: a column takes less time than passing the GIL."""
@@ -196,9 +196,9 @@ class Scan:
             yield group
 
     def _cost_bytes(self, ref: ChunkRef) -> int:
-        """Return the bytes that a chunk takes of the window: its stored size, or a quarter of its decoded size if larger.
+        """Return the bytes that a chunk takes of the window: its stored or a quarter of its decoded size.
 
-        A column of zeros is a thousand times larger decoded than stored.
+        The larger one counts. A column of zeros is a thousand times larger decoded than stored.
         """
         # Tiles may hold narrower types than the version's: 38 bytes a row of flights become 151, and text that
         # repeats is stored as a dictionary.
