@@ -1,7 +1,7 @@
-"""Record batches become chunks of at most 5 MB, and back.
+"""Encode record batches as chunks of at most 5 MB, and decode them.
 
-``RowGrouper`` cuts a stream of batches into row groups, ``encode_row_group`` makes chunks of one, ``decode_tile``
-and ``assemble`` bring the rows back. docs/format.md says the same to those who have no Millrace.
+``RowGrouper`` cuts a stream of batches into row groups. ``encode_row_group`` encodes a row group as chunks.
+``decode_tile`` and ``assemble`` return the rows. docs/format.md describes the format for other programs.
 """
 
 from __future__ import annotations

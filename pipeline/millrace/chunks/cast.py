@@ -1,7 +1,7 @@
-"""Physical types: what a chunk was written with may be narrower than what its version promises.
+"""Cast rows from the types that a chunk is stored in to the wider types of its version.
 
-A column's type may only grow (null to anything, an integer to a wider one or to a double, a list's elements
-likewise), so a chunk written early is cast when it is read and never written again.
+A column's type may only widen: null to any type, an integer to a wider one or to a double, a list's elements likewise.
+A chunk that was written before its column widened is therefore cast when it is read and never rewritten.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from millrace.widening import decoded_type, widens, wider_type
 __all__ = ["cast_batch", "cast_stored_numbers", "wider_schema"]
 
 _VALUES_TOGETHER = 1 << 17
-"""Columns of few rows are cast together, no more than the processor's cache holds."""
+"""Short columns are cast together, up to this many values, which the processor's cache holds."""
 _ARROW_ERRORS = (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError, pa.ArrowIndexError)
 
 
 def cast_batch(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    """The same rows with ``schema``: nothing is lost, or ``ChunkFormatError`` says which column and both types.
+    """Cast the rows to ``schema`` without loss; raise ``ChunkFormatError`` with the column and both types otherwise.
 
-    Whole numbers become the nearest doubles. Loads refuse those that this would change; older versions may hold some.
-    Columns match by position. Columns whose type is already right are not copied; field and schema metadata are
+    Integers become the nearest doubles. Loads refuse integers that this would change, but older versions may hold some.
+    Columns match by position. Columns that have the right type already are not copied. Field and schema metadata are
     those of ``schema``.
     """
     if batch.schema.equals(schema, check_metadata=True):
@@ -47,7 +47,10 @@ def cast_batch(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
 
 
 def cast_stored_numbers(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    """The same rows with numbers for the structs that stand for them, but where ``schema`` has a struct, too."""
+    """Cast structs that encode numbers (``number_type``) to those numbers, except where ``schema`` has a struct, too.
+
+    The types of all other columns stay as they are stored.
+    """
     fields = []
     for held, field in zip(batch.schema, schema, strict=True):
         number = None if pa.types.is_struct(field.type) else number_type(held.type)
@@ -60,7 +63,7 @@ def _is_number(type_: pa.DataType) -> bool:
 
 
 def _runs(columns: list[pa.Array], fields: list[pa.Field]) -> Iterator[tuple[list[pa.Array], list[pa.Field]]]:
-    """Neighbours that are cast together: structs of one type that stand for numbers of one type."""
+    """Yield runs of neighbouring columns that are cast together: structs of one type that encode one number type."""
     start = 0
     for end in range(1, len(columns) + 1):
         together = (
@@ -102,9 +105,10 @@ def _cast(array: pa.Array, field: pa.Field) -> pa.Array:
 
 
 def _widened(array: pa.Array, wide: pa.DataType) -> pa.Array:
-    """The array as a type to which its own ``widens``, part by part; raises what Arrow's safe casts raise.
+    """Cast the array to a type to which its own ``widens``; raise the errors of Arrow's safe casts.
 
-    Part by part, because Arrow rounds all numbers below a list or none, and casts nothing to list views or unions.
+    Nested arrays are cast child by child. Arrow would round all numbers below a list or none, and has no cast to list
+    views or unions.
     """
     have, types = array.type, pa.types
     if have.equals(wide):
@@ -115,8 +119,8 @@ def _widened(array: pa.Array, wide: pa.DataType) -> pa.Array:
         return _widened_dictionary(array, wide)
     if types.is_nested(have) and types.is_nested(wide):
         return with_children(array, wide, _widened)
-    # Loads refuse whole numbers that doubles would change. Versions published before they did hold some, which are
-    # rounded here as pyarrow.csv.read_csv rounds them: every published version can be read.
+    # Loads refuse integers that doubles would change. Versions published before that check may hold some. They are
+    # rounded here, as pyarrow.csv.read_csv rounds them, so that every published version can be read.
     rounds = types.is_integer(have) and types.is_floating(wide)
     return array.cast(wide, safe=not rounds)
 
@@ -141,7 +145,7 @@ def _refused(have: pa.DataType, field: pa.Field, why: str) -> ChunkFormatError:
 
 
 def wider_schema(one: pa.Schema, other: pa.Schema) -> pa.Schema:
-    """The narrowest schema that both widen to; ``SourceTypeError`` names the column when there is none.
+    """Return the narrowest schema that both widen to; raise ``SourceTypeError`` with the column if there is none.
 
     Columns match by position and keep the names and metadata of ``one``.
     """

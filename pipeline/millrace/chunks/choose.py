@@ -1,4 +1,4 @@
-"""How many bytes of rows fill a chunk: measured once, on a sample, then a setting."""
+"""Measure on a sample how many bytes of rows fill a chunk; the result is a setting of the whole load."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _SAMPLE_BYTES = 16_000_000
 
 
 def choose_row_group_bytes(sample: pa.RecordBatch, settings: ChunkSettings) -> int:
-    """The size of a row group whose chunk is about 90 % full, in the unit of ``cumulative_row_bytes``.
+    """Return the size of a row group whose chunk is about 90 % full, in the unit of ``cumulative_row_bytes``.
 
-    At most 32 MB of raw Arrow, whatever the ratio, so that a chunk never costs a reader more than that. The same
-    sample gives the same answer on the same kind of CPU; the answer belongs into the plan, because isal's ratio
-    differs between CPUs.
+    A row group has at most 32 MB of raw Arrow at any compression ratio, which limits the memory of readers for a chunk.
+    The same sample gives the same result on the same kind of CPU. The result must be recorded in the plan, because
+    isal's compression ratio differs between CPUs.
     """
     if not sample.num_rows:
         return int(settings.chunk_bytes * _FILL)
@@ -32,7 +32,7 @@ def choose_row_group_bytes(sample: pa.RecordBatch, settings: ChunkSettings) -> i
     rows = max(1, int(sums.searchsorted(_SAMPLE_BYTES, side="right")) - 1)
     counted = int(sums[rows])
     stored, raw = _sizes(sample.slice(0, rows), settings)
-    # Not sample.slice(0, 0): Arrow's writer writes all text of an empty slice.
+    # For sample.slice(0, 0) Arrow's writer would write the text of all rows.
     stored_empty, raw_empty = _sizes(_empty(sample.schema), settings)
     room = max(settings.chunk_bytes * _FILL - stored_empty, settings.chunk_bytes * 0.1)
     by_stored = room * counted / max(1, stored - stored_empty)
@@ -47,7 +47,7 @@ def _empty(schema: pa.Schema) -> pa.RecordBatch:
 def _sizes(batch: pa.RecordBatch, settings: ChunkSettings) -> tuple[int, int]:
     batch = compact_batch(batch)
     stored, raw = 0, held_bytes(batch)
-    # Later rows may need wider integers than the sample does (numbers that count up), and must fit nevertheless.
+    # Later rows may need wider integers than the sample (numbers that count up), and must fit, too.
     batch = narrow_batch(batch, integer_bits_min=32)
     for columns in TileLayout.for_schema(batch.schema).columns:
         stored += encode_columns(batch, columns, 0, settings).stored_bytes

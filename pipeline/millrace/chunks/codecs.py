@@ -1,9 +1,9 @@
-"""Codecs: how a tile's Arrow bytes become its stored bytes, and back.
+"""Codecs, which compress a tile's Arrow bytes to its stored bytes and decompress them.
 
-Every codec writes one complete stream of a public format and reads back into exactly the recorded size: a stream
-that is too short, too long, damaged or followed by anything else is refused, and no more memory than the recorded
-size is ever allocated for it. Nothing here keeps state between calls, and every heavy call releases the GIL, so
-tiles may be coded by several threads at once.
+Every codec writes one complete stream of a public format and decompresses it to exactly the recorded size. A stream
+that is too short, too long, damaged or followed by other bytes is refused. No more memory than the recorded size is
+allocated for it. Codecs keep no state between calls, and every expensive call releases the GIL, so several threads may
+code tiles at once.
 """
 
 from __future__ import annotations
@@ -30,49 +30,49 @@ _GZIP_DAMAGE: Any = (EOFError, gzip.BadGzipFile, isal_zlib.error, igzip_lib.erro
 
 
 class Codec(Protocol):
-    """One compressed format."""
+    """A compression format."""
 
     @property
     def name(self) -> str:
-        """As recorded with every tile."""
+        """Return the name that is recorded with every tile."""
         ...
 
     @property
     def levels(self) -> range:
-        """The levels it knows."""
+        """Return the supported levels."""
         ...
 
     def compress(self, raw: Sequence[Any], level: int) -> bytes:
-        """One complete stream of the bytes of these buffers, one after another."""
+        """Compress the bytes of these buffers, one after another, to one complete stream."""
         ...
 
     def decompress(self, stored: Any, raw_bytes: int) -> pa.Buffer:
-        """Exactly ``raw_bytes`` bytes, or ``ChunkFormatError``."""
+        """Decompress to exactly ``raw_bytes`` bytes, or raise ``ChunkFormatError``."""
         ...
 
     def raw_checksum(self, stored: Any, raw: Sequence[Any]) -> bytes:
-        """CRC-32 and size of the raw bytes, as ``raw_checksum`` has them."""
+        """Return CRC-32 and size of the raw bytes, in the form of ``Tile.raw_checksum``."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Gzip:
-    """RFC 1952 by isal: one member, no name, time 0, so any gzip reads it."""
+    """RFC 1952 by isal: one member, no name, time 0, which any gzip reads."""
 
     name: str = "gzip"
     levels: range = range(4)
 
     def compress(self, raw: Sequence[Any], level: int) -> bytes:
-        """One gzip member, in which buffers that hardly shrink are stored as they are."""
+        """Compress to one gzip member, in which buffers that hardly shrink are stored uncompressed."""
         return write_gzip_member(raw, level)
 
     def decompress(self, stored: Any, raw_bytes: int) -> pa.Buffer:
-        """The member's bytes in one buffer of exactly ``raw_bytes``.
+        """Decompress the member into one buffer of exactly ``raw_bytes``.
 
-        ``_GzipReader`` inflates straight into a given buffer: 1,270 MB/s for 18 MB of flights, where
+        ``_GzipReader`` inflates directly into a given buffer and reaches 1,270 MB/s for 18 MB of flights.
         ``isal_zlib.decompress``, which grows its result, reaches 700 MB/s.
         """
-        # The size in the trailer is checked before anything is allocated; it also refuses zero padding and a
+        # The size in the trailer is checked before any memory is allocated. The check also refuses zero padding and a
         # second member, both of which a gzip reader would accept.
         said = int.from_bytes(stored[-4:], "little") if len(stored) >= _GZIP_MEMBER_BYTES_MIN else -1
         if said != raw_bytes & 0xFFFFFFFF:
@@ -91,7 +91,7 @@ class Gzip:
         return out
 
     def raw_checksum(self, stored: Any, raw: Sequence[Any]) -> bytes:
-        """The trailer itself: isal wrote it, and has compared it with what it inflated when it is asked here."""
+        """Return the trailer: isal wrote it, and ``decompress`` has already compared it with the inflated bytes."""
         return bytes(stored[-_GZIP_TRAILER_BYTES:])
 
 
@@ -113,11 +113,11 @@ class Zstd:
     levels: range = range(1, 23)
 
     def compress(self, raw: Sequence[Any], level: int) -> bytes:
-        """One zstd frame."""
+        """Compress to one zstd frame."""
         return zstandard.ZstdCompressor(level=level, write_content_size=True).compress(b"".join(raw))
 
     def decompress(self, stored: Any, raw_bytes: int) -> pa.Buffer:
-        """The frame's bytes; its content size must be the recorded one before anything is allocated."""
+        """Decompress the frame; its content size is checked against the recorded one before memory is allocated."""
         try:
             size = zstandard.get_frame_parameters(stored).content_size
             if size != raw_bytes:
@@ -130,27 +130,27 @@ class Zstd:
         return pa.py_buffer(raw)
 
     def raw_checksum(self, stored: Any, raw: Sequence[Any]) -> bytes:
-        """Computed from the raw bytes."""
+        """Compute the checksum from the raw bytes."""
         return crc_and_size(raw)
 
 
 @dataclass(frozen=True, slots=True)
 class Plain:
-    """The Arrow bytes as they are, for what no codec makes smaller."""
+    """The uncompressed Arrow bytes, for data that no codec makes smaller."""
 
     name: str = "none"
     levels: range = range(23)
 
     def compress(self, raw: Sequence[Any], level: int) -> bytes:
-        """The same bytes."""
+        """Return the same bytes."""
         return b"".join(raw)
 
     def decompress(self, stored: Any, raw_bytes: int) -> pa.Buffer:
-        """The same bytes, not copied."""
+        """Return the same bytes without copying them."""
         return pa.py_buffer(stored)
 
     def raw_checksum(self, stored: Any, raw: Sequence[Any]) -> bytes:
-        """Computed from the raw bytes."""
+        """Compute the checksum from the raw bytes."""
         return crc_and_size(raw)
 
 
@@ -158,12 +158,12 @@ CODECS: Mapping[str, Codec] = MappingProxyType({codec.name: codec for codec in (
 
 
 def known_codecs() -> str:
-    """The names a person may give, for messages."""
+    """Return the names that a user may give, for messages."""
     return ", ".join(CODECS)
 
 
 def codec_named(name: str) -> Codec:
-    """The codec of that name; ``InvalidSettingError`` with the known ones otherwise."""
+    """Return the codec of that name; raise ``InvalidSettingError`` with the known names if there is none."""
     codec = CODECS.get(name)
     if codec is None:
         raise InvalidSettingError(f"codec is {name!r}", hint=f"choose one of {known_codecs()}", codec=name)

@@ -1,4 +1,4 @@
-"""Rows without what they do not use: a slice must not carry the dictionary or the text of the rows beside it."""
+"""Remove data that rows do not use: a slice must not be stored with the dictionary values or text of other rows."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ __all__ = ["compact_batch"]
 
 
 def compact_batch(batch: pa.RecordBatch, *, always: bool = False) -> pa.RecordBatch:
-    """The same rows; dictionaries with more values than rows (all dictionaries if ``always``) keep used values only.
+    """Return the same rows without unused data.
 
-    Order, index type and ``ordered`` of a dictionary stay. Text and binary views, list views and dense unions keep
-    their own values only: Arrow's writer writes all that they point into, so that half of the rows would be as large
-    as all of them. It does the same as this for every other type.
+    Dictionaries with more values than rows (all dictionaries if ``always``) keep the used values only. The order, index
+    type and ``ordered`` of a dictionary stay. Text and binary views, list views and dense unions keep the values of
+    their rows only. Arrow's writer writes the whole buffers that they point into, so half of the rows would be as large
+    as all rows. For every other type the writer itself leaves out unused data.
     """
     held = batch.columns
     columns = [_compact(column, always) for column in held]

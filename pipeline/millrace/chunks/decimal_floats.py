@@ -1,14 +1,15 @@
-"""Doubles that are decimal numbers, as whole numbers and a power of ten: 20.317 as 20317 and 1000.
+"""Encode doubles that are decimal numbers as integers and a power of ten: 20.317 as 20317 and 1000.
 
-Prices, percentages and what sensors measure have a few digits after the point, and whole numbers with gaps come as
-doubles, too. Their eight bytes look like noise to a codec; as whole numbers they take one to four. (The idea is ALP's,
-"Adaptive Lossless floating-Point compression", SIGMOD 2024.) Every column is divided again before it is stored so: the
-same bits come back, or it stays as it is. 250,000 rows of 200 columns with three digits take 102 MB instead of 176,
-and are read in 0.46 s instead of 0.77.
+Prices, percentages and sensor readings have a few digits after the point. Integers with nulls are often doubles, too.
+To a codec the eight bytes of such doubles look like noise; as integers they take one to four bytes. (The method is
+that of ALP, "Adaptive Lossless floating-Point compression", SIGMOD 2024.) Before a column is stored in this form, its
+integers are divided again. If one double differs in any bit, the column stays as it is. 250,000 rows of 200 columns
+with three digits take 102 MB instead of 176, and are read in 0.46 s instead of 0.77.
 
-In a tile such a column is a struct whose first field is ``divide_by_1000`` (or another power of ten), or
-``plus_-512_divide_by_1000``: integers, or their bytes (``byte_streams``), to which a number is added before they are
-divided where that makes them narrower. A field ``minus_zero`` or ``nan`` (bool) follows where there are such values.
+In a tile such a column is a struct. Its first field is ``divide_by_1000`` (or another power of ten), or
+``plus_-512_divide_by_1000``, and holds the integers or their bytes (``byte_streams``). The number after ``plus_`` is
+added to the integers before they are divided; it is there where it makes them narrower. A field ``minus_zero`` or
+``nan`` (bool) follows where the column holds such values.
 """
 
 from __future__ import annotations
@@ -30,12 +31,12 @@ _KINDS = ("int8", "uint8", "int16", "uint16", "int32")
 _INTEGERS = [pa.type_for_alias(kind) for kind in _KINDS]
 _MARKS: tuple[list[str], ...] = ([], ["minus_zero"], ["nan"], ["minus_zero", "nan"])
 _MINUS_ZERO, _NAN = -(1 << 63), 0x7FF8 << 48
-"""Their bits. A NaN with other bits is kept by keeping the whole column as it is."""
+"""The bits of -0.0 and of the usual NaN. A column that holds a NaN with other bits stays as it is."""
 _NAME = re.compile(r"(?:plus_(-?[0-9]{1,10})_)?divide_by_(10{0,9})")
 
 
 def scale_decimals(array: pa.Array) -> pa.Array:
-    """The same doubles as a struct of whole numbers, or the array itself where one of them is no such decimal."""
+    """Return the doubles as a struct of integers, or the array itself if they do not all come back bit by bit."""
     import numpy as np
 
     values = np.frombuffer(array.buffers()[1], np.float64, len(array), array.offset * 8)
@@ -65,7 +66,7 @@ def scale_decimals(array: pa.Array) -> pa.Array:
 
 
 def _digits(sample: Any) -> int | None:
-    """The fewest digits after the point that all values of a sample have; None for more than nine."""
+    """Return the fewest digits after the point with which all values of a sample are exact; None above nine."""
     import numpy as np
 
     scales = 10.0 ** np.arange(_DIGITS_MAX + 1)[:, None]
@@ -76,7 +77,7 @@ def _digits(sample: Any) -> int | None:
 
 
 def _whole(values: Any, digits: int) -> tuple[Any, int] | None:
-    """Integers as narrow as can be and what is to be added to them; None unless the very same bits come back."""
+    """Return the narrowest integers and the number to add to them, or None unless the same bits come back."""
     import numpy as np
 
     with np.errstate(over="ignore", invalid="ignore"):
@@ -100,7 +101,7 @@ def _kind(low: float, high: float) -> str:
 
 
 def _divide(whole: Any, base: int, digits: int, out: Any) -> None:
-    """What a reader does, and what is compared when writing."""
+    """Compute the doubles into ``out``; readers and the comparison before writing use this one function."""
     import numpy as np
 
     if base:
@@ -109,7 +110,7 @@ def _divide(whole: Any, base: int, digits: int, out: Any) -> None:
 
 
 def is_scaled(type_: pa.DataType) -> bool:
-    """Whether a struct stands for doubles."""
+    """Return whether the type is a struct that encodes doubles."""
     if not pa.types.is_struct(type_) or not type_.num_fields:
         return False
     first, *rest = type_
@@ -121,22 +122,23 @@ def is_scaled(type_: pa.DataType) -> bool:
 
 
 def _parsed(name: str) -> tuple[int, int]:
-    """What is to be added, and how many digits stand after the point; of a name that ``is_scaled`` has seen."""
+    """Return the number to add and the count of digits after the point, from a name that ``is_scaled`` accepts."""
     added, _, divisor = name.rpartition("divide_by_")
     return int(added[len("plus_") : -1] or 0), len(divisor) - 1
 
 
 def unscale_decimals(arrays: Sequence[pa.StructArray]) -> pa.Array:
-    """The doubles of all these arrays, which are of one type, end to end; nulls are not looked at.
+    """Return the doubles of all these arrays of one type, end to end, without their validity bitmaps.
 
-    IEEE 754 divides alike everywhere, so they are the ones that were compared when written.
+    Division in IEEE 754 gives the same bits on every machine, so these are the doubles that the writer compared.
     """
     import numpy as np
 
     first, *rare = arrays[0].type
     whole = [array.field(0) for array in arrays]
     numbers = join_bytes(whole) if pa.types.is_struct(first.type) else end_to_end(whole)
-    # Arrow's pool gives memory that was used before; numpy's the kernel clears anew, which takes longer than dividing.
+    # Arrow's pool returns memory that was used before. numpy's memory is new, and the kernel takes longer to clear it
+    # than the division takes.
     buffer = pa.allocate_buffer(8 * len(numbers))
     values: Any = np.frombuffer(buffer, np.float64)
     _divide(numbers, *_parsed(first.name), values)

@@ -1,4 +1,4 @@
-"""Row groups become chunks, and tiles become rows again."""
+"""Encode row groups as chunks, and assemble rows from decoded tiles."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ __all__ = ["Chunk", "assemble", "assemble_as_stored", "encode_columns", "encode_
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Consecutive rows, coded: tiles in the layout's order, at most ``chunk_bytes`` stored bytes together.
+    """Consecutive rows as encoded tiles, in the layout's order, of at most ``chunk_bytes`` stored bytes together.
 
-    ``schema`` is that of the rows, ``stats`` one row of ``stats_schema(schema)``; the tiles' own types may be
-    narrower (``narrow_batch``).
+    ``schema`` is the schema of the rows. ``stats`` is one row of ``stats_schema(schema)``. The types in the tiles may
+    be narrower (``narrow_batch``).
     """
 
     rows: int
@@ -38,28 +38,30 @@ class Chunk:
 
     @property
     def raw_bytes(self) -> int:
-        """Bytes of all tiles before coding."""
+        """Return the bytes of all tiles before compression."""
         return sum(tile.raw_bytes for tile in self.tiles)
 
     @property
     def stored_bytes(self) -> int:
-        """Bytes of all tiles as stored."""
+        """Return the bytes of all tiles as stored."""
         return sum(tile.stored_bytes for tile in self.tiles)
 
 
 def encode_columns(batch: pa.RecordBatch, columns: Sequence[int], index: int, settings: ChunkSettings) -> Tile:
-    """The tile of these columns of narrow rows; keeps the number of rows even without columns."""
+    """Encode these columns of narrow rows as a tile; it keeps the number of rows even without columns."""
     return encode_tile(to_stored(batch.select(list(columns))), index, settings.codec, settings.codec_level)
 
 
 def encode_row_group(rows: pa.RecordBatch | RowGroup, settings: ChunkSettings, layout: TileLayout) -> list[Chunk]:
-    """The row group's chunks in row order: one, or several where one would exceed ``chunk_bytes``; none for no rows.
+    """Encode a row group as chunks in row order: one, or several where one would exceed ``chunk_bytes``.
 
-    Which rows fit is found by halving. A single row that does not fit raises ``RowTooLargeError`` with the sizes of
-    its columns; in a dataset of bytes its piece is cut into two rows instead. ``SourceTypeError`` when a column's
-    batches do not fit into one array. Safe to call from several threads.
+    Without rows the list is empty. Rows that do not fit into one chunk are halved until they do. A single row that does
+    not fit raises ``RowTooLargeError`` with the sizes of its columns; in a dataset of bytes it is cut into two rows
+    instead. Raises ``SourceTypeError`` when a column's batches do not fit into one array. Safe to call from several
+    threads.
 
-    The rows themselves are let go of once they are narrow, before the slow part, if the caller holds them no more.
+    This function drops its reference to the rows once they are narrow, before the slow part. Their memory is then free
+    unless the caller holds them.
     """
     schema = rows.schema
     if len(schema) != layout.column_count:
@@ -76,7 +78,8 @@ def encode_row_group(rows: pa.RecordBatch | RowGroup, settings: ChunkSettings, l
             continue
         tiles = None if _too_large_to_hold(part) else _encode(part, settings, layout)
         if tiles is not None:
-            # Bounds are found faster in the narrow columns; a page of chunks has one schema, the rows' own.
+            # Narrow columns are faster to compute bounds from. The result has the rows' own schema, because all
+            # chunks of a page share one.
             chunks.append(Chunk(part.num_rows, tiles, schema, compute_stats(part, schema)))
         elif part.num_rows > 1:
             waiting += _halves(part)
@@ -88,24 +91,24 @@ def encode_row_group(rows: pa.RecordBatch | RowGroup, settings: ChunkSettings, l
 
 
 def _halves(batch: pa.RecordBatch) -> list[pa.RecordBatch]:
-    """Both halves of the rows, the first one last: narrow, and without the dictionaries of the rows beside them."""
+    """Return both halves of the rows, narrowed, with their own dictionary values only; the first half comes last."""
     half = batch.num_rows // 2
     pair = [batch.slice(half), batch.slice(0, half)]
     return [narrow_batch(compact_batch(part, always=True)) for part in pair]
 
 
 def _too_large_to_hold(rows: pa.RecordBatch | RowGroup) -> bool:
-    """Whether a reader would need more than 1 GiB for the rows, however small they are when stored."""
+    """Return whether a reader would need more than 1 GiB for the rows, however small they are when stored."""
     held = rows.nbytes if isinstance(rows, RowGroup) else held_bytes(rows)
     return bool(len(rows.schema) and held > TILE_RAW_BYTES_MAX)
 
 
 def _encode(batch: pa.RecordBatch, settings: ChunkSettings, layout: TileLayout) -> tuple[Tile, ...] | None:
-    """All tiles, or None as soon as they are too large together."""
+    """Encode all tiles; return None as soon as they exceed ``chunk_bytes`` together."""
     tiles: list[Tile] = []
     room = settings.chunk_bytes
     for index, columns in enumerate(layout.columns):
-        # Tile by tile: the forms of all columns at once would take as much memory as the batch.
+        # Tile by tile, because the stored types of all columns at once would take as much memory as the batch.
         tile = encode_columns(batch, columns, index, settings)
         room -= tile.stored_bytes
         if room < 0:
@@ -140,10 +143,11 @@ def assemble(
     schema: pa.Schema,
     columns: Sequence[int] | None = None,
 ) -> pa.RecordBatch:
-    """Rows of the version's schema from the decoded tiles ``layout.tiles_of(columns)``, in that order.
+    """Assemble rows of the version's schema from the decoded tiles ``layout.tiles_of(columns)``, in that order.
 
-    ``columns`` are indices into ``schema``, in the order wanted; None is all. Nothing is copied where the chunk's
-    types are the version's; otherwise ``cast_batch`` widens them. ``ChunkFormatError`` when the tiles do not fit.
+    ``columns`` are indices into ``schema``, in the order of the result; None means all. Columns whose type in the chunk
+    is the version's are not copied; ``cast_batch`` widens the others. Raises ``ChunkFormatError`` when the tiles do not
+    match the layout or each other.
     """
     wanted = range(len(schema)) if columns is None else columns
     target = pa.schema([schema.field(column) for column in wanted], metadata=schema.metadata)
@@ -156,7 +160,7 @@ def assemble_as_stored(
     schema: pa.Schema,
     columns: Sequence[int] | None = None,
 ) -> pa.RecordBatch:
-    """The same rows in the types that the chunk has, which may be narrower; nothing is copied."""
+    """Assemble the same rows in the types of the chunk, which may be narrower; nothing is copied."""
     wanted = range(len(schema)) if columns is None else columns
     held = layout.tiles_of(columns)
     if len(tiles) != len(held) or layout.column_count != len(schema):

@@ -1,4 +1,4 @@
-"""Record batches of any size become row groups of the chosen size."""
+"""Cut record batches of any size into row groups of the chosen size."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ __all__ = ["RowGroup", "RowGrouper", "concat_column"]
 
 @dataclass(frozen=True, slots=True)
 class RowGroup:
-    """Consecutive rows as the batches they came in, one or more, all of one schema; nothing is copied.
+    """Consecutive rows as one or more batches of one schema, in which they came; nothing is copied.
 
-    Whoever stores them narrows them first and puts them together then: less than half the bytes are copied.
+    The encoder narrows the batches before it concatenates them, so it copies less than half the bytes.
     """
 
     batches: tuple[pa.RecordBatch, ...]
 
     @property
     def schema(self) -> pa.Schema:
-        """The schema of all of them."""
+        """Return the schema of all batches."""
         return self.batches[0].schema
 
     @property
     def num_rows(self) -> int:
-        """Rows in all of them."""
+        """Return the number of rows in all batches."""
         return sum(batch.num_rows for batch in self.batches)
 
     @property
     def nbytes(self) -> int:
-        """Bytes of Arrow data in all of them."""
+        """Return the bytes of Arrow data in all batches."""
         return sum(held_bytes(batch) for batch in self.batches)
 
     def whole(self) -> pa.RecordBatch:
-        """The rows as one batch: a copy, unless it is one already. Raises ``SourceTypeError``."""
+        """Return the rows as one batch: a copy, unless it is one already. Raises ``SourceTypeError``."""
         if len(self.batches) == 1:
             return self.batches[0]
         if not self.batches[0].num_columns:
@@ -53,14 +53,14 @@ class RowGroup:
 
 
 def concat_column(arrays: Sequence[pa.Array], field: pa.Field) -> pa.Array:
-    """One array of several of one type; ``SourceTypeError`` when no array of that type holds them all."""
+    """Concatenate arrays of one type; raise ``SourceTypeError`` when one array of that type cannot hold all values."""
     if len(arrays) == 1:
         return arrays[0]
     try:
         return pa.concat_arrays(arrays)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         # Dictionaries that together hold more values than their index type can number, or a null, or lists. Only
-        # Parquet and Arrow data has such, whose types no option gives.
+        # Parquet and Arrow sources have them, and no option sets the types of those sources.
         raise SourceTypeError(
             f"column {field.name!r} of type {field.type} cannot hold the values of one row group: {error}",
             hint="write it with plain values, with a wider index type, or with one dictionary for all batches",
@@ -69,11 +69,11 @@ def concat_column(arrays: Sequence[pa.Array], field: pa.Field) -> pa.Array:
 
 
 class RowGrouper:
-    """Cuts a stream of batches into row groups; where they end depends on rows and settings alone.
+    """An object that cuts a stream of batches into row groups; the cuts depend on rows and settings alone.
 
-    A row group is the longest run of rows whose size (``cumulative_row_bytes``) is at most ``row_group_bytes``, or
-    one row that is larger. However the same rows were cut into batches, and whenever a column's type widened, the
-    groups hold the same rows. Memory: the batches of one row group. Not safe for several threads.
+    A row group is the longest run of rows whose size (``cumulative_row_bytes``) is at most ``row_group_bytes``, or one
+    row that is larger. The groups hold the same rows for every division of the rows into batches, also when a column's
+    type widens between batches. Memory: the batches of one row group. Not safe for several threads.
     """
 
     def __init__(self, settings: ChunkSettings) -> None:
@@ -84,10 +84,10 @@ class RowGrouper:
         self._pending_bytes = 0
 
     def feed(self, batch: pa.RecordBatch) -> Iterator[RowGroup]:
-        """Takes a batch and yields the row groups that it completes.
+        """Add a batch and yield the row groups that it completes.
 
-        The iterator must be used up before the next call. Raises ``SourceTypeError`` when a column's type changes
-        to one that does not contain the other.
+        The caller must exhaust the iterator before the next call. Raises ``SourceTypeError`` when a column's type
+        changes and neither type widens to the other.
         """
         sums = cumulative_row_bytes(batch)
         start = 0
@@ -104,7 +104,7 @@ class RowGrouper:
         self._keep(batch.slice(start), int(sums[-1] - sums[start]))
 
     def finish(self) -> Iterator[RowGroup]:
-        """Yields the last row group, if there are rows left."""
+        """Yield the last row group, if there are rows left."""
         if self._pending:
             yield self._take()
 
@@ -131,7 +131,7 @@ def _widen(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
 
 
 def _without_columns(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
-    """Arrow forgets the number of rows when it concatenates batches without columns."""
+    """Concatenate batches without columns; Arrow itself would lose the number of rows."""
     rows = sum(batch.num_rows for batch in batches)
     counted = pa.RecordBatch.from_arrays([pa.nulls(rows)], names=["rows"]).select([])
     return counted.replace_schema_metadata(batches[0].schema.metadata)

@@ -1,4 +1,4 @@
-"""Which columns lie in which tile."""
+"""The assignment of columns to tiles."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _COLUMNS_A_TILE = 3
 class TileLayout:
     """The columns of each tile, by index: neighbours together, every column in exactly one tile.
 
-    The same for all chunks of a load, so that two columns of 200 cost two tiles of each chunk, and recorded with
-    the version, so that a reader needs nothing else to know what to fetch.
+    The layout is the same for all chunks of a load, so that two columns of 200 cost two tiles of each chunk. It is
+    recorded with the version, so that a reader needs nothing else to know which tiles to fetch.
     """
 
     columns: tuple[tuple[int, ...], ...]
@@ -35,7 +35,7 @@ class TileLayout:
 
     @classmethod
     def for_schema(cls, schema: pa.Schema) -> Self:
-        """One column a tile up to 8 columns, 8 tiles up to 24, then 3 columns a tile, and 64 tiles at most."""
+        """Choose one column a tile up to 8 columns, 8 tiles up to 24, then 3 columns a tile, and 64 tiles at most."""
         count = len(schema)
         tiles = max(1, min(count, _FEW_TILES), min(-(-count // _COLUMNS_A_TILE), TILES_MAX))
         edges = [count * tile // tiles for tile in range(tiles + 1)]
@@ -43,11 +43,14 @@ class TileLayout:
 
     @property
     def column_count(self) -> int:
-        """How many columns the layout is for."""
+        """Return the number of columns in all tiles."""
         return sum(len(tile) for tile in self.columns)
 
     def tiles_of(self, columns: Iterable[int] | None) -> tuple[int, ...]:
-        """The tiles that hold these columns, ascending; all for None, the first (for its row count) for none."""
+        """Return the tiles that hold these columns, ascending.
+
+        None means all columns. For no columns it is the first tile, for its row count.
+        """
         if columns is None:
             return tuple(range(len(self.columns)))
         wanted = set(columns)
@@ -57,10 +60,10 @@ class TileLayout:
         return tuple(tile for tile, held in enumerate(self.columns) if wanted & set(held)) or (0,)
 
     def to_json(self) -> list[list[int]]:
-        """A list of lists of column indices."""
+        """Return a list of lists of column indices."""
         return [list(tile) for tile in self.columns]
 
     @classmethod
     def from_json(cls, value: Sequence[Sequence[int]]) -> Self:
-        """The inverse of ``to_json``."""
+        """Make a layout from the result of ``to_json``."""
         return cls(tuple(tuple(tile) for tile in value))

@@ -1,4 +1,4 @@
-"""Nested arrays with other children: Arrow's kernels change nothing below list views, unions and run ends."""
+"""Replace the children of nested arrays: Arrow's kernels do not reach below list views, unions and run ends."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ Change = Callable[[pa.Array, pa.DataType], pa.Array]
 
 
 def with_children(array: Any, type_: pa.DataType, change: Change) -> pa.Array:
-    """The same rows as ``type_``, whose children are what ``change`` makes of the values used and their new type.
+    """Return the same rows as ``type_``, with children that ``change`` returns for the used values and their new type.
 
-    ``array`` is nested, with the same number of children; a list and a large list may become each other.
+    ``array`` is nested and has the same number of children. A list may become a large list and the reverse.
     """
     types = pa.types
     if not len(array):
@@ -58,7 +58,7 @@ def with_children(array: Any, type_: pa.DataType, change: Change) -> pa.Array:
 def _shared_views(
     array: Any, type_: pa.DataType, starts: Any, sizes: Any, mask: pa.Array | None, change: Change
 ) -> pa.Array | None:
-    """Views of values that several of them share, as views; None where one after another they would be no longer."""
+    """Return list views whose values stay shared; None where laying the lists end to end takes no more values."""
     import numpy as np
 
     if not is_view(array.type) or not sizes.any():
@@ -86,7 +86,7 @@ def _union(array: Any, type_: pa.DataType, change: Change) -> pa.Array:
 
 
 def _used(child: pa.Array, places: Any) -> tuple[pa.Array, Any]:
-    """As many values as places, and where each place is among them."""
+    """Return as many values as there are places, and the position of each place among them."""
     import numpy as np
 
     if not len(places):
@@ -94,13 +94,16 @@ def _used(child: pa.Array, places: Any) -> tuple[pa.Array, Any]:
     first, last = int(places.min()), int(places.max())
     if last - first == len(places) - 1 and np.array_equal(places, np.arange(first, last + 1)):
         return child.slice(first, len(places)), places - first
-    # A value for each place, also where places share one: pyarrow's nbytes counts on it, and reads behind the end of a
-    # child that is shorter.
+    # One value for each place, also where places share one: pyarrow's nbytes relies on it, and reads past the end of a
+    # shorter child.
     return taken(child, places), np.arange(len(places), dtype=places.dtype)
 
 
 def nulls_of(length: int, type_: pa.DataType) -> pa.Array:
-    """``pa.nulls``, valid for every type: pyarrow 25 gives run ends below a list or struct nulls of their own."""
+    """Return ``pa.nulls``, valid for every type.
+
+    pyarrow 25 gives run-end encoded arrays below a list or struct nulls of their own, which that layout cannot have.
+    """
     if pa.types.is_run_end_encoded(type_) and not length:
         return runs_of(type_, [], nulls_of(0, type_.value_type))
     if not _holds_runs(type_):

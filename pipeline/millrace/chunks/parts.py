@@ -1,6 +1,6 @@
-"""What nested arrays are made of, and how they are made of it: ranges of lists, codes of unions, ends of runs.
+"""Take nested arrays apart and build them from their parts: ranges of lists, codes of unions, ends of runs.
 
-Slices, nulls and kinds of lists are looked at here and nowhere else.
+Only this module handles the differences between slices, nulls and kinds of lists.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ __all__ = [
 
 
 def is_valid(array: pa.Array) -> Any:
-    """Which rows are not null, as numpy has it."""
+    """Return which rows are not null, as a numpy array of booleans."""
     return array.is_valid().to_numpy(zero_copy_only=False)
 
 
 def is_view(type_: pa.DataType) -> bool:
-    """A list view, small or large."""
+    """Return whether the type is a list view, small or large."""
     return bool(pa.types.is_list_view(type_) or pa.types.is_large_list_view(type_))
 
 
 def is_list_like(type_: pa.DataType) -> bool:
-    """A list of any kind, or a map."""
+    """Return whether the type is a list of any kind, or a map."""
     types = pa.types
     kinds = (types.is_list, types.is_large_list, types.is_fixed_size_list, types.is_map, is_view)
     return any(check(type_) for check in kinds)
 
 
 def list_ranges(array: Any) -> tuple[Any, Any]:
-    """Where each list begins in the children, and how many values it has."""
+    """Return the first position of each list in the children, and its number of values."""
     import numpy as np
 
     if pa.types.is_fixed_size_list(array.type):
@@ -56,24 +56,24 @@ def list_ranges(array: Any) -> tuple[Any, Any]:
         offsets = np.asarray(array.offsets, dtype=np.int64)
         return offsets[:-1], np.diff(offsets)
     starts, sizes = (np.asarray(part, dtype=np.int64) for part in (array.offsets, array.sizes))
-    return starts, np.where(is_valid(array), sizes, 0)  # a null's offset and size may hold anything
+    return starts, np.where(is_valid(array), sizes, 0)  # the offset and size of a null are undefined
 
 
 def list_children(array: Any) -> tuple[pa.Array, ...]:
-    """The values that the lists lie in, whole; keys and items of maps."""
+    """Return the whole child arrays of the lists: the values, or the keys and the items of maps."""
     return (array.keys, array.items) if pa.types.is_map(array.type) else (array.values,)
 
 
 def list_types(type_: pa.DataType) -> tuple[pa.DataType, ...]:
-    """Their types."""
+    """Return the types of the ``list_children``."""
     return (type_.key_type, type_.item_type) if pa.types.is_map(type_) else (type_.value_type,)
 
 
 def lists_of(type_: pa.DataType, sizes: Any, children: Sequence[pa.Array], mask: pa.Array | None) -> pa.Array:
-    """Lists of these sizes, one after another in their children; ``mask`` says which are null.
+    """Build lists of these sizes, which follow one another in their children; ``mask`` is true for nulls.
 
-    Not for lists of a fixed size of 0: from nothing but their values pyarrow 25 cannot tell how many they are, and
-    divides by 0, which ends the process.
+    Do not use it for lists of a fixed size of 0. pyarrow 25 derives their number from their values, divides by 0 and
+    ends the process.
     """
     import numpy as np
 
@@ -91,17 +91,20 @@ def lists_of(type_: pa.DataType, sizes: Any, children: Sequence[pa.Array], mask:
 
 
 def views_of(type_: pa.DataType, starts: Any, sizes: Any, values: pa.Array, mask: pa.Array | None) -> pa.Array:
-    """List views of these values."""
+    """Build list views of these values."""
     small = pa.types.is_list_view(type_)
     kind, width = (pa.ListViewArray, pa.int32()) if small else (pa.LargeListViewArray, pa.int64())
     return kind.from_arrays(pa.array(starts, width), pa.array(sizes, width), values, type=type_, mask=mask)
 
 
 def union_parts(array: Any) -> tuple[Any, Any]:
-    """The code of each row, and where its value is in its child: the row's own number in a sparse union."""
+    """Return the type code of each row, and the position of its value in its child.
+
+    In a sparse union the position is the row's own number.
+    """
     import numpy as np
 
-    # Not array.type_codes and array.offsets: in pyarrow 25 they begin at the unsliced array's start.
+    # array.type_codes and array.offsets of a slice begin at the unsliced array's start in pyarrow 25.
     if not len(array):
         return np.zeros(0, np.int8), np.zeros(0, np.int32)
     codes = np.frombuffer(array.buffers()[1], np.int8, len(array), array.offset)
@@ -111,7 +114,7 @@ def union_parts(array: Any) -> tuple[Any, Any]:
 
 
 def union_of(type_: pa.DataType, codes: Any, offsets: Any, children: Sequence[pa.Array]) -> pa.Array:
-    """The union; ``from_dense`` and ``from_sparse`` would forget what its fields say of nulls and metadata."""
+    """Build the union from buffers: ``from_dense`` and ``from_sparse`` lose its fields' nullability and metadata."""
     import numpy as np
 
     parts = [codes, offsets] if type_.mode == "dense" else [codes]
@@ -120,12 +123,15 @@ def union_of(type_: pa.DataType, codes: Any, offsets: Any, children: Sequence[pa
 
 
 def run_ends(array: Any) -> Any:
-    """Where each run ends, counted from the first row; the first and the last ones may lie outside of the rows."""
+    """Return the end of each run, counted from the first row; a slice also has runs before and after its rows.
+
+    The ends of runs before the slice are not positive.
+    """
     import numpy as np
 
     return np.asarray(array.run_ends).astype(np.int64) - array.offset
 
 
 def runs_of(type_: pa.DataType, ends: Any, values: pa.Array) -> pa.Array:
-    """Run ends of that type."""
+    """Build a run-end encoded array of that type."""
     return pa.RunEndEncodedArray.from_arrays(pa.array(ends, type_.run_end_type), values, type=type_)

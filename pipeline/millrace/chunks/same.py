@@ -1,4 +1,4 @@
-"""Whether two arrays hold the same values: to the bit, a NaN like itself, however they are laid out."""
+"""Compare arrays bit by bit, for every type and independent of their layout; a NaN equals itself."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ _BITS = {16: pa.int16(), 32: pa.int32(), 64: pa.int64()}
 
 
 def same_values(one: Any, other: Any) -> bool:
-    """Whether two arrays of one type hold the same values in the same order.
+    """Return whether two arrays of one type hold the same values in the same order.
 
-    Floats are compared by their bits at any depth: a NaN is the same as itself, and 0.0 is not the same as -0.0. How
-    dictionaries are ordered, where runs end and what lies below a null makes no difference.
+    Floats are compared by their bits at any depth: a NaN equals itself, and 0.0 differs from -0.0. The order of
+    dictionaries, the ends of runs and the bytes below a null make no difference.
     """
     types, type_ = pa.types, one.type
     if len(one) != len(other):
         return False
     if not len(one):
-        return True  # read from a stream, such an array may have no buffers
+        return True  # an empty array from a stream may have no buffers
     if isinstance(one, pa.ExtensionArray):
         return same_values(one.storage, other.storage)
     if types.is_dictionary(type_):

@@ -1,4 +1,4 @@
-"""What decides how rows become chunks; recorded with a load's plan, so that a retry makes the same chunks."""
+"""Settings of a load's chunks, which are recorded with its plan so that a retry makes the same chunks."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ ROW_GROUP_BYTES_MAX = 256_000_000
 class ChunkSettings:
     """Codec, level and sizes of a load's chunks; every value is checked when the object is made.
 
-    ``chunk_bytes`` bounds the stored bytes of a chunk (all tiles together). ``row_group_bytes`` is what a row
-    group aims at, in the bytes that ``millrace.chunks.sizes`` counts for rows; None until
-    ``choose_row_group_bytes`` has chosen it. Raises ``InvalidSettingError`` with the name and the range.
+    ``chunk_bytes`` limits the stored bytes of a chunk (all tiles together). ``row_group_bytes`` is the target size of a
+    row group, in the bytes that ``millrace.chunks.sizes`` counts for rows. It is None until ``choose_row_group_bytes``
+    has chosen it. Raises ``InvalidSettingError`` with the name and the range.
     """
 
     codec: str = "gzip"
@@ -39,12 +39,12 @@ class ChunkSettings:
             raise InvalidSettingError(f"kind is {self.kind!r}", hint="choose one of table, bytes", kind=self.kind)
 
     def to_json(self) -> dict[str, Any]:
-        """A flat JSON object, for plans and fingerprints."""
+        """Return a flat JSON object, for plans and fingerprints."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Self:
-        """The inverse of ``to_json``; an unknown name is refused."""
+        """Make settings from the result of ``to_json``; raise ``InvalidSettingError`` for an unknown name."""
         unknown = sorted(set(value) - {field.name for field in fields(cls)})
         if unknown:
             raise InvalidSettingError(f"unknown chunk settings: {', '.join(unknown)}")

@@ -1,8 +1,8 @@
-"""Codes of two, three or eight letters: texts of one length, to a dictionary and back, without hashing.
+"""Dictionary-encode and decode texts of one length, such as codes of two, three or eight letters, without hashing.
 
-Arrow hashes every text (13 to 17 ns) and copies every text back alone (5 ns). Where all texts of a column have one
-length, their letters make a number that is looked up in a table (4 ns), and the way back is one gather of fixed width
-(1 to 3 ns). Both return None for any other column, which is then Arrow's.
+Arrow hashes every text to encode it (13 to 17 ns) and copies every text on its own to decode it (5 ns). Where all texts
+of a column have one length, their bytes make a number that is looked up in a table (4 ns). Decoding is one gather of
+fixed width (1 to 3 ns). Both functions return None for any other column, and the caller then uses Arrow's kernels.
 """
 
 from __future__ import annotations
@@ -17,15 +17,19 @@ __all__ = ["decode_short", "encode_short"]
 _LENGTH_MAX = 8
 _INDEX_MAX = 1 << 15
 _SHARED_ROWS_MIN, _SHARED_ROWS_MAX = 1 << 12, 1 << 18
-"""Eight arrays of offsets are kept, of 2 MiB at most each."""
+"""Range of row counts whose offsets are cached: eight arrays of at most 2 MiB each."""
 _TABLE_MAX = 1 << 16
 _BLOCK_ROWS = 1 << 14
-"""Lookups go block by block: what numpy needs beside them stays in the cache, where for a whole column the kernel
-clears fresh memory for it every time (0.7 ms instead of 2.6 for 212,000 codes of two letters)."""
+"""Rows are looked up block by block, so that numpy's temporary arrays stay in the cache. For a whole column the kernel
+would clear new memory for them every time (0.7 ms instead of 2.6 for 212,000 codes of two letters)."""
 
 
 def encode_short(array: pa.Array) -> pa.DictionaryArray | None:
-    """The array as a dictionary with 16-bit indices, every value of it used; only without nulls."""
+    """Return the array as a dictionary array with 16-bit indices, of whose values every one is used.
+
+    Returns None for an array with nulls, with texts of different lengths or over 8 bytes, with more than 32,768 values,
+    or with bytes whose combinations exceed a table of 65,536 entries.
+    """
     import numpy as np
 
     rows = len(array)
@@ -45,13 +49,13 @@ def encode_short(array: pa.Array) -> pa.DictionaryArray | None:
     indices = np.empty(rows, np.int16)
     for start in range(0, rows, _BLOCK_ROWS):
         found = indices[start : start + _BLOCK_ROWS]
-        # Below 2^16 in the end, so that steps between may wrap.
+        # The final number is below 2^16, so intermediate results may wrap.
         number = np.zeros(len(found), np.uint16)
         for column, low, span in zip(columns, lows, spans, strict=True):
             number *= np.uint16(span & 0xFFFF)
             number += column[start : start + _BLOCK_ROWS]
             number -= np.uint16(low)
-        # "clip" only spares numpy a copy: every number is within the table.
+        # Every number is within the table; "clip" only avoids a copy in numpy.
         table.take(number, out=found, mode="clip")
         missing = found < 0
         if missing.any():
@@ -70,18 +74,18 @@ def encode_short(array: pa.Array) -> pa.DictionaryArray | None:
 
 
 def decode_short(array: pa.DictionaryArray) -> pa.Array | None:
-    """The values of a dictionary array without nulls whose values have one length."""
+    """Return the decoded values of a dictionary array without nulls whose values have one length, else None."""
     import numpy as np
 
     if array.null_count or array.dictionary.null_count or not len(array):
         return None
     letters = _letters(array.dictionary)
     indices = np.asarray(array.indices)
-    # numpy would count a negative index from the end; Arrow refuses it.
+    # numpy would count a negative index from the end. Arrow refuses it, so such an array is left to Arrow.
     if letters is None or indices.min() < 0 or indices.max() >= len(letters):
         return None
     width = letters.shape[1]
-    # Arrow's pool gives memory that was used before; numpy's the kernel clears anew.
+    # Arrow's pool returns memory that was used before; numpy's memory is new, and the kernel clears it first.
     text = pa.allocate_buffer(len(indices) * width)
     wide = np.frombuffer(text, f"V{width}")
     letters.reshape(-1).view(f"V{width}").take(indices, out=wide, mode="clip")
@@ -89,7 +93,7 @@ def decode_short(array: pa.DictionaryArray) -> pa.Array | None:
 
 
 def _letters(array: pa.Array) -> Any:
-    """Texts of one length as bytes, rows by letters; None where they are not, or are longer than 8."""
+    """Return texts of one length as a matrix of bytes, one row a text; None for other texts and lengths above 8."""
     import numpy as np
 
     if not len(array) or not _is_plain(array.type):
@@ -116,12 +120,12 @@ def _offsets(rows: int, length: int, kind: str) -> pa.Buffer:
     import numpy as np
 
     offsets = np.arange(0, (rows + 1) * length, length, dtype=kind)
-    offsets.flags.writeable = False  # nor is the buffer then: others share it
+    offsets.flags.writeable = False  # makes the buffer read-only, too: several arrays share it
     return pa.py_buffer(offsets)
 
 
 _shared_offsets = lru_cache(8)(_offsets)
-"""Where texts of one length begin is the same in every chunk and column: they share one array."""
+"""Texts of one length have the same offsets in every chunk and column, which therefore share one array."""
 
 
 def _is_plain(type_: pa.DataType) -> bool:

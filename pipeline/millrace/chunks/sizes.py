@@ -1,10 +1,10 @@
-"""How large a row is, as far as cutting rows into groups is concerned.
+"""Measure rows, so that they can be cut into row groups.
 
-A row's size depends on its values alone: not on the batch it came in, nor on the physical type that batch
-happened to have, because both depend on how a source was cut. So every cell counts 8 bytes (a null, an int64
-that later becomes a double, an int8), and what does not fit into 8 bytes counts on top: the bytes of text, the
-elements of a list, the decoded value of a dictionary. This is the raw Arrow size up to a factor that is about
-the same for all rows of a dataset, and the row group's size is chosen in this unit.
+A row's size depends on its values alone. The batch it came in and the physical type of that batch make no difference,
+because both depend on how a source was cut. Every cell therefore counts 8 bytes: a null, an int64 that later becomes a
+double, an int8. Data beyond 8 bytes is added: the bytes of text, the elements of a list, the decoded value of a
+dictionary. The sum is the raw Arrow size up to a factor that is about the same for all rows of a dataset. The size of a
+row group is chosen in this unit.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ CELL_BYTES = 8
 
 
 def cumulative_row_bytes(batch: pa.RecordBatch) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """``num_rows + 1`` sums (int64): rows ``[i, j)`` are ``sums[j] - sums[i]`` bytes; a row is at least 8."""
+    """Return ``num_rows + 1`` cumulative sizes (int64): rows ``[i, j)`` take ``sums[j] - sums[i]`` bytes.
+
+    A row counts at least 8 bytes.
+    """
     import numpy as np
 
     cells = max(1, batch.num_columns)
@@ -37,14 +40,17 @@ def cumulative_row_bytes(batch: pa.RecordBatch) -> np.ndarray[Any, np.dtype[np.i
 
 
 def held_bytes(rows: pa.RecordBatch) -> int:
-    """``nbytes``, but of dense unions by what their rows hold (see ``is_dense_union``)."""
+    """Return ``nbytes``, or the sum of ``cumulative_row_bytes`` where a column holds a dense union.
+
+    pyarrow may read past the end of a child to compute ``nbytes`` of a dense union (see ``is_dense_union``).
+    """
     if any(holds(kind, is_dense_union) for kind in rows.schema.types):
         return int(cumulative_row_bytes(rows)[-1])
     return int(rows.nbytes)
 
 
 def _beyond(array: pa.Array) -> Any:
-    """What the cells hold beyond their 8 bytes, cumulative over ``len(array) + 1``; 0 when nothing."""
+    """Return the bytes of the cells beyond 8 each, as ``len(array) + 1`` cumulative sums; 0 when there are none."""
     type_ = array.type
     if isinstance(array, pa.ExtensionArray):
         return _beyond(array.storage)
@@ -61,7 +67,10 @@ def _beyond(array: pa.Array) -> Any:
 
 
 def _nulls_hold_nothing(array: pa.Array, beyond: Any) -> bool:
-    """The usual case, and several times cheaper to see than to correct."""
+    """Return whether no null counts bytes beyond its cell.
+
+    This is the usual case. To detect it is several times cheaper than to correct the sums.
+    """
     buffer = array.buffers()[0]
     if buffer is None:
         return False
@@ -73,7 +82,7 @@ def _nulls_hold_nothing(array: pa.Array, beyond: Any) -> bool:
 
 
 def _without_nulls(array: pa.Array, beyond: Any) -> Any:
-    """A null counts as a cell and nothing more, whatever bytes a producer left below it."""
+    """Return the sums with nulls counted as 8 bytes each, also where a producer left other bytes below a null."""
     import numpy as np
 
     each = np.diff(beyond)
@@ -125,14 +134,14 @@ def _view(array: pa.Array) -> Any:
 
 
 def _cells(children: pa.Array) -> Any:
-    """Whole cells, cumulative: 8 bytes each and what they hold beyond."""
+    """Return the cumulative sizes of whole cells: 8 bytes each and the bytes beyond."""
     import numpy as np
 
     return np.arange(len(children) + 1, dtype=np.int64) * CELL_BYTES + _beyond(children)
 
 
 def _up_to(children: pa.Array, places: Any) -> Any:
-    """The whole cells before each place; nothing is counted one by one where all are the same."""
+    """Return the size of all cells before each place; cells of equal size are multiplied, not added one by one."""
     beyond = _beyond(children)
     return places * CELL_BYTES + (beyond if isinstance(beyond, int) else beyond[places])
 
@@ -153,7 +162,7 @@ def _list_view(array: pa.Array) -> Any:
 
     offsets = np.asarray(array.offsets, dtype=np.int64)
     sizes = np.asarray(array.sizes, dtype=np.int64)
-    # A null's offset and size may hold anything.
+    # The offset and size of a null are undefined.
     sizes = np.where(array.is_valid().to_numpy(zero_copy_only=False), sizes, 0)
     offsets = np.where(sizes > 0, offsets, 0)
     starts, stops = _up_to(array.values, np.stack([offsets, offsets + sizes]))
@@ -201,7 +210,7 @@ def _union(array: pa.Array) -> Any:
 
     if not len(array):
         return np.zeros(1, dtype=np.int64)
-    # Not array.type_codes and array.offsets: in pyarrow 25 they begin at the unsliced array's start.
+    # array.type_codes and array.offsets of a slice begin at the unsliced array's start in pyarrow 25.
     rows = slice(array.offset, array.offset + len(array))
     codes = np.frombuffer(array.buffers()[1], np.int8)[rows]
     dense = array.type.mode == "dense"

@@ -1,4 +1,4 @@
-"""A piece of a byte dataset that no chunk can hold becomes two rows."""
+"""Split a row of a byte dataset that is too large for a chunk into two rows."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ __all__ = ["split_bytes_row"]
 
 
 def split_bytes_row(row: pa.RecordBatch) -> list[pa.RecordBatch]:
-    """The one row as two: the bytes of its (only) binary column halved, its ``offset``, if any, moved on.
+    """Split the row into two: halve the bytes of its only binary column, and advance ``offset`` if it has one.
 
-    ``RowTooLargeError`` when there are no bytes to halve, which only another column of absurd size can cause.
+    Raises ``RowTooLargeError`` when there are fewer than two bytes, which only another column of absurd size can cause.
     """
     index = _bytes_column(row.schema)
     cell = row.column(index)[0]

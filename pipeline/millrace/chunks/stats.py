@@ -1,13 +1,13 @@
-"""Statistics of a chunk's columns: what a filter needs to skip the chunk without fetching it.
+"""Statistics of a chunk's columns, by which a filter skips the chunk without fetching it.
 
-A chunk's statistics are one row: for each column of the dataset, at the same position and under the same name,
-``struct<nulls: int64, min: T, max: T>``. Rows of many chunks concatenate into one table, and a row made with a
-narrower physical type casts to the version's by ``cast_batch(stats, stats_schema(schema))``.
+A chunk's statistics are one row. It has ``struct<nulls: int64, min: T, max: T>`` for each column of the dataset, at the
+same position and under the same name. The rows of many chunks concatenate into one table. A row made with a narrower
+physical type is cast to the version's by ``cast_batch(stats, stats_schema(schema))``.
 
-Bounds are exact values. There is none when a column has no values, for text and bytes over 64 bytes, and for types
-without an order (nested, null, interval, extension; their T is null). A float column that holds NaN has none either:
-beside bounds NaN would satisfy predicates that no value within them does (``!=``, ``not (x > 1)``), and its rows
-would be skipped. A dictionary's bounds are those of the values used.
+Bounds are exact values. There is no bound when a column has no values, for text and bytes over 64 bytes, and for types
+without an order (nested, null, interval, extension; their T is null). A float column that holds NaN has no bounds
+either. NaN satisfies predicates that no value within the bounds does (``!=``, ``not (x > 1)``), so its rows would be
+skipped. The bounds of a dictionary are those of the values that its rows use.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ BOUND_BYTES_MAX = 64
 
 @dataclass(frozen=True, slots=True)
 class ColumnStats:
-    """One column of one chunk: null count, and bounds over the values that are not null.
+    """Statistics of one column of one chunk: the null count, and bounds over the values that are not null.
 
-    None stands for "no bound known", never for a null.
+    None means "no bound known", never a null.
     """
 
     nulls: int
@@ -49,7 +49,7 @@ class ColumnStats:
 
 
 def stats_schema(schema: pa.Schema) -> pa.Schema:
-    """The schema of the statistics of chunks with this schema."""
+    """Return the schema of the statistics of chunks with this schema."""
     return pa.schema([pa.field(field.name, _stats_type(_bound_type(field.type))) for field in schema])
 
 
@@ -72,16 +72,16 @@ def _bound_type(type_: pa.DataType) -> pa.DataType:
 
 
 def compute_stats(batch: pa.RecordBatch, rows: pa.Schema | None = None) -> pa.RecordBatch:
-    """One row with the statistics of ``batch``, of ``stats_schema(rows)`` (default: the batch's own schema).
+    """Return the statistics of ``batch`` as one row of ``stats_schema(rows)`` (default: the batch's own schema).
 
-    ``rows`` is the schema of rows of which ``batch`` is the ``narrow_batch``.
+    ``rows`` is the schema that the rows had before ``narrow_batch`` made ``batch`` of them.
     """
     schema = stats_schema(batch.schema)
     if not len(schema):
         return pa.RecordBatch.from_struct_array(pa.array([{}], pa.struct([])))
     columns = []
     for index, (column, field) in enumerate(zip(batch.columns, schema, strict=True)):
-        # A dictionary that narrowing made holds no value that is not used.
+        # Every value of a dictionary that narrowing made is used by a row.
         all_used = rows is not None and not pa.types.is_dictionary(rows.field(index).type)
         columns.append(_column(column, field.type, all_used))
     stats = pa.RecordBatch.from_arrays(columns, schema=schema)
@@ -102,10 +102,10 @@ def _column(array: pa.Array, type_: pa.StructType, all_used: bool) -> pa.Array:
 
 
 def merge_stats(stats: pa.RecordBatch, rows: Sequence[int]) -> pa.RecordBatch:
-    """One row that holds for everything that the rows of ``stats`` describe together; of the same schema.
+    """Return one row of the same schema that covers all chunks described by the rows of ``stats``.
 
-    ``rows`` says how many rows each entry stands for. A bound that one of them does not know is known no more, unless
-    that one has no values at all.
+    ``rows`` holds the number of rows that each entry describes. A bound that is unknown in one entry is unknown in the
+    result, unless that entry has no values at all.
     """
     if not stats.num_columns:
         return pa.RecordBatch.from_struct_array(pa.array([{}], pa.struct([])))
@@ -118,7 +118,7 @@ def merge_stats(stats: pa.RecordBatch, rows: Sequence[int]) -> pa.RecordBatch:
         without_values = pc.fill_null(pc.equal(nulls, counts), fill_value=False)
         if not pa.types.is_null(bound) and pc.all(pc.or_(without_values, lows.is_valid())).as_py():
             low, high = _bounds(lows, bound)[0], _bounds(highs, bound)[1]
-        # Where one does not know its nulls, nobody does.
+        # The total is unknown if one null count is unknown.
         total = None if nulls.null_count else pc.sum(nulls).as_py()
         children = [pa.array([total], pa.int64()), _one(low, bound), _one(high, bound)]
         columns.append(pa.StructArray.from_arrays(children, fields=list(column.type)))
@@ -126,7 +126,7 @@ def merge_stats(stats: pa.RecordBatch, rows: Sequence[int]) -> pa.RecordBatch:
 
 
 def without_bounds(stats: pa.RecordBatch) -> pa.RecordBatch:
-    """The same statistics with no bound known: they only save work, and take room."""
+    """Return the statistics with all bounds unknown, to save space: bounds only save work."""
     columns = []
     for column in stats.columns:
         bounds = [pa.nulls(len(column), column.type.field(name).type) for name in ("min", "max")]
@@ -153,7 +153,7 @@ def _bounds(array: pa.Array, bound: pa.DataType) -> tuple[pa.Scalar | None, pa.S
 
 
 def _comparable(array: pa.Array) -> pa.Array:
-    """The same order in a type that has a kernel."""
+    """Return values in the same order, in a type for which Arrow has a kernel."""
     types, type_ = pa.types, array.type
     if types.is_float16(type_):
         return array.cast(pa.float32())
@@ -182,10 +182,10 @@ def _usable(value: pa.Scalar) -> pa.Scalar | None:
 
 
 def column_stats(stats: pa.RecordBatch | pa.Table, row: int) -> tuple[ColumnStats, ...]:
-    """The statistics of one chunk as Python values, one for each column, in order.
+    """Return the statistics of one chunk as Python values, one for each column, in order.
 
-    Bounds of times, timestamps and durations in nanoseconds stay Arrow scalars, because Python's own types lose their
-    last three digits; so do days and moments outside of Python's calendar.
+    Bounds of times, timestamps and durations in nanoseconds stay Arrow scalars, because Python's types lose their last
+    three digits. Dates and timestamps outside of Python's calendar stay Arrow scalars, too.
     """
     found = []
     for index in range(stats.num_columns):

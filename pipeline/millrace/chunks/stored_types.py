@@ -1,7 +1,8 @@
-"""Columns as a tile holds them: integers as their bytes, decimal numbers as whole ones, everything else as it is.
+"""Convert columns to and from their types in a tile: integers as their bytes, decimal doubles as integers.
 
-Applied to narrow columns (``narrow_batch``) after their statistics are known, and undone by ``cast_batch``. Both forms
-are structs; no struct ever widens to a number, so one where the version's type is a number can mean nothing else.
+All other columns stay as they are. ``to_stored`` is applied to narrow columns (``narrow_batch``), from which the
+statistics are computed. ``cast_batch`` undoes it. Both forms are structs. A struct never widens to a number, so a
+struct where the version's type is a number is always one of these forms.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from millrace.chunks.decimal_floats import is_scaled, scale_decimals, unscale_de
 __all__ = ["from_stored", "number_type", "to_stored"]
 
 _ROWS_MIN, _DECIMAL_ROWS_MIN = 1024, 4096
-"""Fewer rows gain nothing that pays for what a column costs, however short it is."""
+"""With fewer rows the gain is smaller than the fixed cost of one more column."""
 
 
 def to_stored(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """The same rows in the types in which a tile holds them; the same object where those are the batch's own."""
+    """Return the rows in the types in which a tile holds them; the batch itself if no column changes."""
     if batch.num_rows < _ROWS_MIN:
         return batch
     held = batch.columns
@@ -40,7 +41,7 @@ def _to_stored(array: pa.Array) -> pa.Array:
 
 
 def number_type(type_: pa.DataType) -> pa.DataType | None:
-    """The type of the numbers that a struct stands for; None for any other type."""
+    """Return the type of the numbers that a struct encodes; None for any other type."""
     if not pa.types.is_struct(type_):
         return None
     return pa.float64() if is_scaled(type_) else JOINED.get(type_)
@@ -52,11 +53,11 @@ def _is_whole(array: pa.StructArray) -> bool:
 
 
 def from_stored(arrays: Sequence[pa.StructArray], wanted: pa.DataType) -> list[pa.Array]:
-    """The numbers for which these structs of one type stand, as ``wanted``, to which their ``number_type`` widens.
+    """Return the numbers that these structs of one type encode, as ``wanted``, to which their ``number_type`` widens.
 
-    Several columns at once, because for short ones threads would spend their time on handing the interpreter to each
-    other: 200 columns of 12,500 rows take four threads 34 ms one by one, and one thread 10. ``pa.ArrowInvalid`` where
-    a part alone of a number is null.
+    Several columns are converted at once, because with short columns threads would spend their time on passing the GIL:
+    200 columns of 12,500 rows take four threads 34 ms one by one, and one thread 10 ms. Raises ``pa.ArrowInvalid``
+    where a field of a struct holds a null.
     """
     if not all(map(_is_whole, arrays)):
         raise pa.ArrowInvalid("a part of a number is null")

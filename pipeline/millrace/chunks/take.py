@@ -1,4 +1,7 @@
-"""Some rows of arrays of every type: pyarrow 25 has no kernel for text views, for run ends, and for what holds them."""
+"""Take and filter rows of arrays of every type.
+
+pyarrow 25 has no such kernels for text views, for run-end encoded arrays, and for types that hold them.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ __all__ = ["decoded", "filtered", "list_values", "run_values", "taken"]
 
 
 def taken(values: Any, places: Any) -> pa.Array:
-    """``values.take(places)``; ``places`` are row numbers, none of them null."""
+    """Return ``values.take(places)`` for any type; ``places`` are row numbers, none of them null."""
     import numpy as np
 
     for view, plain in ((pa.string_view(), pa.large_string()), (pa.binary_view(), pa.large_binary())):
@@ -34,7 +37,7 @@ def taken(values: Any, places: Any) -> pa.Array:
 
 
 def filtered(array: pa.Array, mask: Any) -> pa.Array:
-    """``array.filter(mask)``; ``mask`` is of numpy."""
+    """Return ``array.filter(mask)`` for any type; ``mask`` is a numpy array."""
     import numpy as np
 
     try:
@@ -44,7 +47,7 @@ def filtered(array: pa.Array, mask: Any) -> pa.Array:
 
 
 def decoded(array: Any) -> pa.Array:
-    """``array.dictionary_decode()``."""
+    """Return ``array.dictionary_decode()`` for any value type."""
     import numpy as np
 
     try:
@@ -58,14 +61,14 @@ def decoded(array: Any) -> pa.Array:
 
 
 def run_values(array: Any) -> pa.Array:
-    """The value of each row of run ends."""
+    """Return the value of each row of a run-end encoded array."""
     import numpy as np
 
     return taken(array.values, np.searchsorted(run_ends(array), np.arange(len(array)), side="right"))
 
 
 def list_values(child: pa.Array, starts: Any, sizes: Any) -> pa.Array:
-    """The values of all lists; a slice where each list begins at the end of the one before it."""
+    """Return the values of all lists, end to end; a slice where each list begins at the end of the one before it."""
     import numpy as np
 
     used = sizes > 0
@@ -111,7 +114,7 @@ def _taken_of_union(values: Any, places: Any) -> pa.Array:
     if type_.mode == "sparse":
         return union_of(type_, codes, offsets, [taken(child, places) for child in children])
     for index, code in enumerate(type_.type_codes):
-        # In their order: a union's offsets into a child never go back.
+        # In row order, because a union's offsets into a child must not decrease.
         mine = codes == code
         children[index] = taken(children[index], offsets[mine])
         offsets[mine] = np.arange(len(children[index]))

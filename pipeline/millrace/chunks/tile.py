@@ -1,7 +1,7 @@
-"""One tile: a few columns of one chunk as a complete Arrow IPC stream, coded and checksummed.
+"""Tiles: a few columns of one chunk as a complete Arrow IPC stream, compressed and checksummed.
 
-The raw bytes are a stream of one record batch (after its dictionaries, if any), without IPC compression and without
-the schema's own metadata, which the version keeps; so ``gzip -d`` and any Arrow reader open a tile.
+The raw bytes are a stream of one record batch, after its dictionaries if it has any. They have no IPC compression. The
+schema's own metadata is left out, because the version keeps it. ``gzip -d`` and any Arrow reader open a tile.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ __all__ = ["TILE_RAW_BYTES_MAX", "Tile", "decode_tile", "encode_tile"]
 
 TILE_RAW_BYTES_MAX = 1 << 30
 _WORTHWHILE = 0.95
-"""A codec that gains less than 5 % costs every reader its time for nothing. (Keeping it only where it gains 30 % was
-tried: flights x20 take 5 % more room and 6 % less of a reader's processor, which on a real network is no gain.)"""
+"""A codec that saves less than 5 % costs every reader time without a benefit. (A limit of 30 % was tried: flights x20
+take 5 % more space and 6 % less CPU time of a reader, which is no gain on a real network.)"""
 
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """A tile as it is stored: ``stored`` is what ``codec`` made of ``raw_bytes`` bytes of Arrow IPC stream.
+    """A tile as it is stored: ``stored`` is the output of ``codec`` for ``raw_bytes`` bytes of Arrow IPC stream.
 
     ``stored_checksum`` is the XXH3-128 digest of the stored bytes (16 bytes, big-endian, as xxhash prints it).
-    ``raw_checksum`` is the 8 bytes with which a gzip member of the raw bytes ends: CRC-32 and size, little-endian,
-    for every codec.
+    ``raw_checksum`` is the 8-byte trailer of a gzip member of the raw bytes: CRC-32 and size, little-endian. It is the
+    same for every codec.
     """
 
     index: int
@@ -42,14 +42,14 @@ class Tile:
 
     @property
     def stored_bytes(self) -> int:
-        """Bytes as stored."""
+        """Return the size of the stored bytes."""
         return len(self.stored)
 
 
 def encode_tile(batch: pa.RecordBatch, index: int, codec: str, level: int) -> Tile:
-    """The tile of these columns; codec ``none`` where the one asked for gains less than 5 %.
+    """Encode these columns as a tile; use codec ``none`` where the given codec saves less than 5 %.
 
-    ``ChunkFormatError`` when Arrow cannot write the columns or they are larger than 1 GiB.
+    Raises ``ChunkFormatError`` when Arrow cannot write the columns or they are larger than 1 GiB.
     """
     raw = _to_stream(batch)
     raw_bytes = sum(map(len, raw))
@@ -69,7 +69,7 @@ def encode_tile(batch: pa.RecordBatch, index: int, codec: str, level: int) -> Ti
 
 
 class _Buffers(list[Any]):
-    """A file that keeps what Arrow writes as it comes: the batch's own buffers, not copied, and short bytes between."""
+    """A file that collects the buffers that Arrow writes: the batch's own, not copied, and short headers in between."""
 
     closed = False
 
@@ -78,7 +78,7 @@ class _Buffers(list[Any]):
         return len(buffer)
 
     def flush(self) -> None:
-        """Nothing waits."""
+        """Do nothing: no byte is buffered."""
 
 
 def _to_stream(batch: pa.RecordBatch) -> Sequence[Any]:
@@ -100,10 +100,10 @@ def decode_tile(
     raw_checksum: bytes,
     where: Mapping[str, Any],
 ) -> pa.RecordBatch:
-    """The columns of a tile, or an error that says where: never other columns, never more memory than recorded.
+    """Decode the columns of a tile; never return other columns or allocate more memory than recorded.
 
-    The stored bytes are checked before they are decoded, the output is bounded by ``raw_bytes``, and the raw bytes
-    are checked before Arrow sees them. ``where`` (dataset, version, chunk, tile, node, ...) goes into the error's
+    The stored bytes are verified before they are decompressed. The output is bounded by ``raw_bytes``. The raw bytes
+    are verified before Arrow reads them. ``where`` (dataset, version, chunk, tile, node, ...) goes into the error's
     message and context. Raises ``ChecksumMismatchError`` (``stage`` is "stored" or "raw") and ``ChunkFormatError``.
     """
     _verify("stored", xxhash.xxh3_128_digest(stored), stored_checksum, where)

@@ -1,4 +1,4 @@
-"""A version of a dataset, to be read: the names and meanings of ``pyarrow.dataset.Dataset``."""
+"""Read a version of a dataset, through the method names and meanings of ``pyarrow.dataset.Dataset``."""
 
 from __future__ import annotations
 

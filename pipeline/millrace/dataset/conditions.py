@@ -1,4 +1,4 @@
-"""What a filter is, and which columns it uses."""
+"""Convert filters to expressions, and find the columns that they use."""
 
 from __future__ import annotations
 
@@ -16,14 +16,16 @@ __all__ = ["Filter", "as_condition", "columns_for", "names_positions"]
 Filter: TypeAlias = "str | pc.Expression"
 
 _POSITION: Final = "FieldPath"
-"""How Arrow writes ``pc.field(0)``: a position, which means something else in any other set of columns."""
+"""Arrow's text for ``pc.field(0)``: a position, which means another column in any other set of columns."""
 
 _BOUND_MAX: Final = 100
-"""Columns that are left out one by one to see whether a condition needs them; the time grows with their square."""
+"""Maximum number of columns that are left out one by one to test whether a condition needs them.
+
+The time grows with the square of this number."""
 
 
 def as_condition(filter: Any, schema: pa.Schema) -> pc.Expression:
-    """The expression that a text or an expression stands for; ``UsageError`` for anything else."""
+    """Return the expression for a text or an expression; raise ``UsageError`` for anything else."""
     if isinstance(filter, pc.Expression):
         return filter
     if not isinstance(filter, str):
@@ -37,12 +39,15 @@ def as_condition(filter: Any, schema: pa.Schema) -> pc.Expression:
 
 
 def names_positions(condition: pc.Expression) -> bool:
-    """Whether it may name columns by their numbers."""
+    """Return whether the condition may name columns by position."""
     return _POSITION in str(condition)
 
 
 def columns_for(condition: pc.Expression, schema: pa.Schema) -> list[int]:
-    """Which columns a condition uses, rarely more; an Expression does not say, its text and binding it do."""
+    """Return the columns that a condition uses, rarely more.
+
+    An Expression does not list its columns, so they are found through its text and by binding it to fewer columns.
+    """
     empty = pa.Table.from_batches([], schema=schema)
     empty.filter(condition)
     said = str(condition)
@@ -53,16 +58,16 @@ def columns_for(condition: pc.Expression, schema: pa.Schema) -> list[int]:
         few = empty.select(named)
         few.filter(condition)
     except (pa.ArrowInvalid, KeyError):
-        return list(range(len(schema)))  # a name that its text spells in another way
+        return list(range(len(schema)))  # the text spells a column's name in another way
     if len(named) > _BOUND_MAX:
         return named
     return [index for place, index in enumerate(named) if not _binds(few.remove_column(place), condition)]
 
 
 def _named_in(said: str, names: Sequence[str]) -> list[int]:
-    """The columns whose names stand in an expression's text, be it within a literal."""
+    """Return the columns whose names occur in the text of an expression, even if only within a literal."""
     words = set(re.findall(r"\w+", said))
-    # Words first: to look for each of 10,000 names in a text of 1,000 conditions would take a second.
+    # Words are compared first: to search each of 10,000 names in a text of 1,000 conditions would take a second.
     return [i for i, name in enumerate(names) if words.issuperset(re.findall(r"\w+", name)) and name in said]
 
 

@@ -30,21 +30,21 @@ Batches = Generator[pa.RecordBatch, None, None]
 
 
 class LeaseLike(Protocol):
-    """What keeps a version from being deleted while it is read."""
+    """A lease, which keeps a version from being deleted while it is read."""
 
     def wait_taken(self) -> None:
-        """Returns when others can see it."""
+        """Return when other processes can see the lease."""
 
 
 class _NoLease:
     def wait_taken(self) -> None:
-        """Nobody else is there."""
+        """Return at once: there is no other process."""
 
 
 class Dataset:
-    """One version of a dataset. It never changes; what it returns is what was loaded, or an error.
+    """One immutable version of a dataset; a read returns exactly the loaded rows or raises an error.
 
-    Made by ``Store.dataset``. ``stats`` tells where the chunks of the last read came from.
+    Made by ``Store.dataset``. ``stats`` counts the chunks of the last read by their source.
     """
 
     def __init__(
@@ -78,23 +78,26 @@ class Dataset:
 
     @property
     def name(self) -> str:
-        """The dataset's name."""
+        """Return the dataset's name."""
         return self.version.dataset
 
     @property
     def schema(self) -> pa.Schema:
-        """The logical schema of every batch."""
+        """Return the logical schema of every batch."""
         if self._schema is None:
             self._schema = self._catalogue.schema(self.version)
         return self._schema
 
     @property
     def degraded(self) -> bool:
-        """The catalogue was read with a node down: a newer version may exist there."""
+        """Return whether the catalogue was read with a node down: a newer version may exist there."""
         return self.version.degraded
 
     def count_rows(self, filter: Filter | None = None) -> int:
-        """Rows, from the version's row alone; with ``filter`` those that pass it, which reads what it uses."""
+        """Return the number of rows, which reads only the version's row.
+
+        With ``filter`` count the rows that pass it, which reads the columns that it uses.
+        """
         if filter is None:
             return self.version.rows
         return sum(batch.num_rows for batch in self.to_batches([], filter))
@@ -106,39 +109,39 @@ class Dataset:
         *,
         num_rows: int | None = None,
     ) -> Iterator[pa.RecordBatch]:
-        """Batches in the order of the rows, in bounded memory; with ``filter`` exactly the rows that pass it.
+        """Return batches in the order of the rows, in bounded memory; with ``filter`` exactly the rows that pass it.
 
         ``filter`` is the text that ``millrace read --filter`` takes (``"month = 1 and carrier in ('UA', 'B6')"``), or
         an expression of ``pyarrow.compute``.
 
-        With ``num_rows`` no more rows than that, and without a filter no chunk behind them is fetched. Only the tiles
-        that hold ``columns`` and what ``filter`` uses are fetched, and only of chunks whose statistics do not rule the
-        filter out. The first batch costs one page and one chunk; from the second on chunks are read ahead. Raises
-        ``UsageError`` for a column that does not exist and for a filter that is none, before anything is read.
+        With ``num_rows`` at most that many rows are returned, and without a filter no chunk after them is fetched. Only
+        tiles that hold ``columns`` or the columns of ``filter`` are fetched, and only of chunks whose statistics do not
+        exclude a match. The first batch costs one page and one chunk; from the second on chunks are read ahead. Raises
+        ``UsageError`` for a column that does not exist and for an invalid filter, before any chunk is read.
         """
         batches = self._batches(columns, filter, num_rows, ahead=False)
         return batches if num_rows is None else _first(batches, num_rows)
 
     def to_table(self, columns: Sequence[str] | None = None, filter: Filter | None = None) -> pa.Table:
-        """The whole version, or the columns and rows asked for, as one table; ``filter`` as for ``to_batches``."""
+        """Return the whole version, or the given columns and rows, as one table; ``filter`` as for ``to_batches``."""
         wanted = self.schema if columns is None else pa.schema([self.schema.field(c) for c in self._checked(columns)])
         return pa.Table.from_batches(self._batches(columns, filter, None, ahead=True), schema=wanted)
 
     def to_pandas(self, columns: Sequence[str] | None = None, filter: Filter | None = None, **options: Any) -> Any:
-        """The same as a pandas DataFrame; ``options`` are those of ``pyarrow.Table.to_pandas``.
+        """Return the same as a pandas DataFrame; ``options`` are those of ``pyarrow.Table.to_pandas``.
 
-        Whole numbers stay whole (``Int64`` where there are nulls). ``UsageError`` where pandas is not installed.
+        Integers stay integers (``Int64`` where there are nulls). Raises ``UsageError`` where pandas is not installed.
         """
         require("pandas")
         return pandas_frame(self.to_table(columns, filter), **options)
 
     def to_polars(self, columns: Sequence[str] | None = None, filter: Filter | None = None) -> Any:
-        """The same as a polars DataFrame; ``UsageError`` where polars is not installed."""
+        """Return the same as a polars DataFrame; raise ``UsageError`` where polars is not installed."""
         require("polars")
         return polars_frame(self.to_table(columns, filter))
 
     def head(self, num_rows: int = 5, columns: Sequence[str] | None = None, filter: Filter | None = None) -> pa.Table:
-        """The first rows, of those that pass ``filter``; reads one page and as few chunks as hold them."""
+        """Return the first rows, or the first that pass ``filter``; read one page and as few chunks as hold them."""
         wanted = self.schema if columns is None else pa.schema([self.schema.field(c) for c in self._checked(columns)])
         if filter is not None:
             return pa.Table.from_batches(self.to_batches(columns, filter, num_rows=num_rows), schema=wanted)
@@ -148,17 +151,17 @@ class Dataset:
             return pa.Table.from_batches(_first(batches, num_rows), schema=wanted)
 
     def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
-        """The Arrow PyCapsule stream: polars, duckdb, pandas and pyarrow read a dataset directly."""
+        """Return the Arrow PyCapsule stream, by which polars, duckdb, pandas and pyarrow read a dataset directly."""
         reader = pa.RecordBatchReader.from_batches(self.schema, self.to_batches())
         return reader.__arrow_c_stream__(requested_schema)
 
     def refs(self) -> Iterator[ChunkRef]:
-        """Every chunk of the version in order, one manifest page in memory at a time."""
+        """Yield every chunk of the version in order, with one manifest page in memory at a time."""
         for page in self._catalogue.each_page_ref(self.version):
             yield from self._catalogue.page(self.name, page).refs()
 
     def _known_refs(self, num_rows: int | None = None) -> Iterator[ChunkRef]:
-        """The same, of pages that this process may have read before; no more than hold the first ``num_rows``."""
+        """Yield the same from pages that this process may have cached, and no more than hold the first ``num_rows``."""
         left = math.inf if num_rows is None else num_rows
         for page in self._catalogue.each_page_ref(self.version):
             for ref in self._catalogue.known_page(self.name, page).refs():
@@ -195,20 +198,20 @@ class Dataset:
         if indices != [] and used:
             batches = self._scan(indices, condition, used).batches(refs, ahead=ahead)
             return self._leased(batch for batch in batches if batch.num_rows)
-        # Rows without columns, and conditions without any, are Arrow's to count.
+        # For no output columns, or a condition that uses no column, Arrow filters the scanned batches.
         wanted = None if indices is None else list(dict.fromkeys([*indices, *used]))
         return self._leased(_filtered(self._scan(wanted).batches(refs, ahead=ahead), condition, columns))
 
     def _leased(self, batches: Iterator[pa.RecordBatch]) -> Batches:
         with self._lease() as lease, self._named():
             for batch in batches:
-                # Taken while the first rows were fetched, and on record before anybody sees them.
+                # The lease is taken while the first rows are fetched, and recorded before the caller gets them.
                 lease.wait_taken()
                 yield batch
 
     @contextmanager
     def _named(self) -> Iterator[None]:
-        """What goes wrong with a chunk or a page says of which version: they are shared, and do not know."""
+        """Add the version to errors of chunks and pages, which versions share and which therefore do not name one."""
         try:
             yield
         except (ChunkError, StoreError) as error:
@@ -218,7 +221,7 @@ class Dataset:
             raise
 
     def _kept(self, condition: pc.Expression, used: Sequence[int]) -> Iterator[ChunkRef]:
-        """The chunks that may hold a row that passes; pages that cannot hold one are not read."""
+        """Yield the chunks that may hold a row that passes; pages that cannot hold one are not read."""
         for page_ref in self._kept_pages(condition, used):
             page = self._catalogue.known_page(self.name, page_ref)
             yield from page.refs(self._passing(condition, used, page.stats_batch(), page.row_counts()))
@@ -240,7 +243,8 @@ class Dataset:
         self, columns: Sequence[int] | None, condition: pc.Expression | None = None, used: Sequence[int] = ()
     ) -> Scan:
         cache, version = self._cache, self.version
-        # Only a whole version's chunks are put back: parts of versions would fill Redis and speed nobody up.
+        # Only chunks of a version that was admitted as a whole are put back. Parts of versions would fill Redis without
+        # a faster read.
         refill = cache is not None and columns is None and cache.admitted(version.dataset, version.label)
         scan = Scan(
             self._reader,
@@ -262,7 +266,7 @@ def _first(batches: Batches, num_rows: int) -> Iterator[pa.RecordBatch]:
         wanted = batch.slice(0, num_rows)
         num_rows -= batch.num_rows
         if num_rows <= 0:
-            batches.close()  # who has the last row need not come back for what is not there
+            batches.close()  # ends the read also if the caller asks for no further batch
         yield wanted
 
 

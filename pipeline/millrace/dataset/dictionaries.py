@@ -1,4 +1,7 @@
-"""One dictionary for each place of an Arrow file: what batches bring is appended, and their indices follow."""
+"""Join the dictionaries of batches into one for each place of an Arrow file.
+
+Values of later batches are appended, and their indices are changed accordingly.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ class DictionaryError(ValueError):
 
 
 class Dictionaries:
-    """The dictionaries of a schema, with every value that came so far, each in its place."""
+    """The dictionaries of a schema, one for each place, with all values of the batches so far."""
 
     def __init__(self) -> None:
         self._places: list[_Dictionary] = []
@@ -42,9 +45,9 @@ class Dictionaries:
     def joined(self, batch: pa.RecordBatch, *, more: bool = False) -> pa.RecordBatch:
         """Return the batch with dictionaries that begin with those of the batch before it.
 
-        Values are appended and never moved, as the file format demands. Every value stays what it is, to the bit.
-        With ``more`` batches to come no dictionary stays empty: to an empty one, pyarrow 25 appends nothing in a file.
-        Raises ``DictionaryError`` where that is impossible; then this object is of no more use.
+        Values are appended and never moved, as the file format requires. Every value stays the same, to the bit. With
+        ``more`` batches to come no dictionary stays empty, because pyarrow 25 appends nothing to an empty one in a
+        file. Raises ``DictionaryError`` where that is impossible; the object must not be used afterwards.
         """
         self._next, self._more = 0, more
         columns = []
@@ -56,7 +59,7 @@ class Dictionaries:
         return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
 
     def _walk(self, array: Any) -> pa.Array:
-        """Return the array with joined dictionaries; each is visited, also where no row uses it."""
+        """Return the array with joined dictionaries; each is visited, even if no row uses it."""
         kind = array.type
         if not holds(kind, pa.types.is_dictionary):
             return array
@@ -101,18 +104,18 @@ class Dictionaries:
 
 
 class _CannotJoinError(ValueError):
-    """Why two dictionaries cannot become one."""
+    """The reason why two dictionaries cannot become one."""
 
 
 @dataclass(slots=True)
 class _Dictionary:
-    """The values that came so far at one place, and where each of them is."""
+    """The values of the batches so far at one place, and the position of each value."""
 
     values: pa.Array | None = None
     places: dict[Any, int] = field(default_factory=dict)
 
     def joined(self, array: Any, *, more: bool) -> pa.Array:
-        """Return the same values with a dictionary that begins with ``values``, which grow."""
+        """Return the same array with a dictionary that begins with ``values``, and append new values to ``values``."""
         kind, new = array.type, array.dictionary
         if self.values is None:
             self.values = pa.nulls(1, new.type) if more and not len(new) and not pa.types.is_null(new.type) else new
@@ -131,7 +134,7 @@ class _Dictionary:
         return pa.DictionaryArray.from_arrays(indices, self.values, ordered=kind.ordered)
 
     def _appended(self, before: pa.Array, new: pa.Array) -> list[int]:
-        """Append the values that are not there yet to those ``before``; return where each of the new ones is."""
+        """Append the missing values of ``new`` to those ``before``; return the position of each value of ``new``."""
         if not self.places:
             for row, key in enumerate(_keys(before)):
                 self.places.setdefault(key, row)
@@ -147,7 +150,7 @@ class _Dictionary:
 
 
 def _keys(values: Any) -> list[Any]:
-    """Return an object for each value; equal objects stand for the same value, to the bit."""
+    """Return an object for each value; equal objects mean the same value, to the bit."""
     kind = values.type
     if isinstance(values, pa.ExtensionArray):
         return _keys(values.storage)

@@ -1,4 +1,4 @@
-"""A dataset into a file: by the file's name or a format's, in bounded memory, all of it or nothing."""
+"""Export a dataset to a file in bounded memory, completely or not at all; its name or an option gives the format."""
 
 from __future__ import annotations
 
@@ -34,24 +34,25 @@ _SUFFIXES: Final = {
 }
 _COMPRESSIONS: Final = {".gz": "gzip", ".zst": "zstd"}
 _COMPRESSED_FORMATS: Final = ("csv", "jsonl", "arrows")
-"""Parquet compresses by itself, and a compressed Arrow file could not be mapped."""
+"""Parquet compresses by itself, and a compressed Arrow file could not be memory-mapped."""
 
 _parts: set[Path] = set()
-"""What is being written now, under the names that it has until it is whole."""
+"""Files that are being written now, by the names that they have until they are complete."""
 
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What was written: rows, and bytes in the file (0 on standard output, where nobody counts them)."""
+    """The result of an export: rows, and bytes of the file (0 on standard output, where they are not counted)."""
 
     rows: int
     file_bytes: int
 
 
 def format_of(target: str, given: str | None) -> tuple[str, str | None]:
-    """The format and the compression (``gzip``, ``zstd`` or None) for ``target``; ``given`` wins over its name.
+    """Return format and compression (``gzip``, ``zstd`` or None) for ``target``; ``given`` overrides its name.
 
-    Raises ``UsageError`` when neither says what to write, or for a pair that makes no sense.
+    Raises ``UsageError`` when neither determines a format, or for a pair that makes no sense, and
+    ``InvalidSettingError`` for an unknown ``given``.
     """
     if given is not None and given not in WRITERS:
         raise InvalidSettingError(f"unknown format {given!r}", hint=f"use one of {', '.join(WRITERS)}")
@@ -75,18 +76,18 @@ def format_of(target: str, given: str | None) -> tuple[str, str | None]:
 def export(
     batches: Iterable[pa.RecordBatch], schema: pa.Schema, target: str, format_: str, compression: str | None = None
 ) -> Exported:
-    """Writes the batches to ``target`` (``-``: standard output) as ``format_``, one batch in memory at a time.
+    """Write the batches to ``target`` (``-``: standard output) as ``format_``, with one batch in memory at a time.
 
-    A file appears under its name when it is whole and on disk; whatever goes wrong before leaves nothing, and a
-    file that was there stays as it was. Raises ``UsageError`` for columns that the format cannot hold and for a
-    target that cannot be a file, ``OutputError`` when writing fails, and whatever reading ``batches`` raises.
+    A file appears under its name once it is complete and on disk. An error before that leaves no file, and an existing
+    file unchanged. Raises ``UsageError`` for columns that the format cannot hold and for a target that cannot be a
+    file, ``OutputError`` when writing fails, and any error of reading ``batches``.
     """
     rows = 0
     with _opened(target) as sink:
         out: Any = sink if compression is None else pa.CompressedOutputStream(sink, compression)
         writer = WRITERS[format_](out, schema)
         try:
-            # Reading has errors of its own, which are none of the output's: only what writes is translated.
+            # Errors of reading the batches are not errors of the output, so only those of writes are translated.
             for batch in batches:
                 with _failing(target):
                     writer.write(batch)
@@ -99,7 +100,7 @@ def export(
             writer.abandon()
             if out is not sink:
                 with suppress(OSError, pa.ArrowException):
-                    out.close()  # else it complains natively when it is destroyed after its file
+                    out.close()  # otherwise it reports a native error when it is destroyed after its file
             raise
     return Exported(rows, 0 if target == STANDARD_OUTPUT else Path(target).stat().st_size)
 
@@ -109,7 +110,7 @@ def _failing(target: str) -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:
-        raise  # whoever reads our standard output has enough of it
+        raise  # the process that reads the standard output has closed it
     except (OSError, pa.ArrowException) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise OutputError(f"{target} cannot be written: {' '.join(reason.split())}", file=target) from error
@@ -117,14 +118,14 @@ def _failing(target: str) -> Iterator[None]:
 
 @contextmanager
 def _opened(target: str) -> Iterator[Any]:
-    """A binary sink that becomes ``target`` when the block ends well."""
+    """Open a binary sink that becomes ``target`` when the block ends without an error."""
     if target == STANDARD_OUTPUT:
         sys.stdout.flush()
-        # A descriptor of our own: closed before a writer that was abandoned can add an end to what has none.
+        # A duplicate descriptor, which is closed before an abandoned writer can write an end to incomplete output.
         with os.fdopen(os.dup(sys.stdout.fileno()), "wb") as stdout:
             yield pa.PythonFile(stdout, mode="w")
         return
-    # A link stays a link: what it points to is replaced.
+    # A symbolic link stays a link: its target is replaced.
     path = Path(os.path.realpath(target))
     if _is_special(path):
         with _failing(target), pa.OSFile(str(path), mode="w") as sink:
@@ -148,14 +149,17 @@ def _opened(target: str) -> Iterator[Any]:
 
 
 def discard_parts() -> None:
-    """Removes what is incomplete, for a process that ends without unwinding; safe from any thread."""
+    """Remove incomplete files, for a process that ends without unwinding; safe to call from any thread."""
     for part in list(_parts):
         with suppress(OSError):
             part.unlink()
 
 
 def _is_special(path: Path) -> bool:
-    """A device or a FIFO, which is written to and not replaced; raises ``UsageError`` where no file can be."""
+    """Return whether the path is a device or a FIFO, which is written to and not replaced.
+
+    Raises ``UsageError`` for a path that cannot be a file.
+    """
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""The words of a filter: split by sqlglot, each one allowed by name, or refused by name and place."""
+"""Split a filter into words by sqlglot, and allow each word by name or refuse it by name and position."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ __all__ = ["LANGUAGE", "TYPED", "check_column", "checked_tokens"]
 
 LANGUAGE: Final = "a filter is made of names, literals, = != <> < <= > >= and or not in between is null"
 TYPED: Final = frozenset({"date", "time", "timestamp"})
-"""Words that make a literal of the text after them."""
+"""Words that make the text after them a literal of that type."""
 
 _KEYWORDS: Final = frozenset({"and", "or", "not", "in", "between", "is", "null", "true", "false"})
 _SIGNS: Final = frozenset({"=", "!=", "<>", "<", "<=", ">", ">=", "(", ")", ",", "-"})
 _CALLABLE: Final = frozenset({"and", "or", "not", "in"})
 _DEPTH_MAX: Final = 40
-"""Parentheses in parentheses; sqlglot descends about twenty calls for each."""
+"""Maximum nesting of parentheses; sqlglot makes about twenty nested calls for each."""
 _PARTS_MAX: Final = 1000
-"""Conditions joined by and, or: pyarrow descends natively, and somewhere above 8,000 of them end the process."""
+"""Maximum number of conditions joined by and, or. pyarrow recurses in native code, and somewhere above 8,000 conditions
+the process ends."""
 
 
 def checked_tokens(text: str, schema: pa.Schema) -> list[Any]:
-    """sqlglot's tokens, every one of them allowed; names are marked as such, whatever SQL thinks of the word.
+    """Split a filter into sqlglot's tokens, and raise ``UsageError`` for the first one that is not allowed.
 
-    Raises ``UsageError`` for the first one that is not.
+    Names of columns are marked as identifiers, also where SQL has another meaning for the word.
     """
     from sqlglot.errors import TokenError
     from sqlglot.tokens import Tokenizer
@@ -76,7 +77,7 @@ def _checked(token: Any, following: Any, schema: pa.Schema) -> Any:
         _check_literal(token, following)
     elif word in _KEYWORDS or (word in TYPED and following is not None and following.token_type == TokenType.STRING):
         pass
-    elif token.text in schema.names and not token.token_type.name.endswith("STRING"):  # N'b' is no column b
+    elif token.text in schema.names and not token.token_type.name.endswith("STRING"):  # N'b' is not column b
         _check_no_call(token, following)
         check_column(token.text, schema, token.start)
         return Token(TokenType.IDENTIFIER, token.text, token.line, token.col, token.start, token.end)
@@ -86,7 +87,7 @@ def _checked(token: Any, following: Any, schema: pa.Schema) -> Any:
 
 
 def check_column(name: str, schema: pa.Schema, start: int) -> None:
-    """Returns if exactly one column has that name; else ``UsageError`` with the place and the nearest names."""
+    """Return if exactly one column has that name; else raise ``UsageError`` with position and nearest names."""
     count = schema.names.count(name)
     if count == 1:
         return
@@ -118,7 +119,10 @@ def _check_no_call(token: Any, following: Any) -> None:
 
 
 def _check_literal(token: Any, following: Any) -> None:
-    """``1_000`` and ``0x1F`` come as two tokens, of which the second would become a name for the first."""
+    """Refuse literals such as ``1_000`` and ``0x1F``.
+
+    sqlglot splits each of them into two tokens, of which the second would become an alias of the first.
+    """
     if following is None or following.start != token.end + 1:
         return
     if following.token_type.name in ("VAR", "NUMBER", "STRING", "IDENTIFIER"):

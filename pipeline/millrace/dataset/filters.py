@@ -1,7 +1,7 @@
-"""The WHERE part of SQL as a pyarrow expression: ``month = 1 and (carrier in ('UA', 'B6') or dep_delay is null)``.
+"""Parse the WHERE part of SQL: ``month = 1 and (carrier in ('UA', 'B6') or dep_delay is null)``.
 
-The text is split and parsed by sqlglot and never evaluated. What may stand in it is checked word by word before it
-is parsed, so that everything else (functions, arithmetic, subqueries) is refused by name and place.
+The result is a pyarrow expression. The text is split and parsed by sqlglot and never evaluated. Every word is checked
+before the text is parsed, so that anything else (functions, arithmetic, subqueries) is refused by name and position.
 """
 
 from __future__ import annotations
@@ -25,18 +25,19 @@ _TEXT_MAX: Final = 1_000_000
 _SIGN_OF: Final = {"EQ": "=", "NEQ": "!=", "LT": "<", "LTE": "<=", "GT": ">", "GTE": ">="}
 
 _VIEWED: Final = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
-"""What a dictionary of views is cast to: Arrow casts none to its views."""
+"""Types to which a dictionary of views is cast: Arrow cannot cast it to its own value type."""
 
 _UNKNOWN: Final = pc.scalar(pa.scalar(None, pa.bool_()))
 
 
 def parse_filter(text: str, schema: pa.Schema) -> pc.Expression:
-    """The rows for which ``text`` is true, with SQL's three-valued logic: unknown is not true.
+    """Parse ``text`` to an expression that selects the rows for which it is true.
 
-    Names are columns of ``schema``, exactly as they are spelled, in double quotes where they are no plain words.
-    Literals are numbers, text in single quotes, ``true``, ``false``, ``null``, and dates and times as text or as
-    ``date '2013-01-31'``, ``time '05:00'``, ``timestamp '2013-01-31 05:00:00'``; each becomes a value of its column's
-    type. NaN follows IEEE 754: it is equal to nothing. Raises ``UsageError`` for anything else, with its place.
+    The logic is SQL's three-valued one: unknown is not true. Names are columns of ``schema``, exactly as spelled, in
+    double quotes unless they are plain words. Literals are numbers, text in single quotes, ``true``, ``false``,
+    ``null``, and dates and times as text or as ``date '2013-01-31'``, ``time '05:00'``,
+    ``timestamp '2013-01-31 05:00:00'``. Each literal becomes a value of its column's type. NaN follows IEEE 754: it is
+    not equal to any value. Raises ``UsageError`` for anything else, with its position.
     """
     from sqlglot import exp
     from sqlglot.errors import ErrorLevel, ParseError
@@ -62,7 +63,7 @@ def parse_filter(text: str, schema: pa.Schema) -> pc.Expression:
 
 
 def _offset(text: str, where: dict[str, Any]) -> int:
-    """sqlglot says line and column of the last character of what it did not expect."""
+    """Return the offset of the unexpected text; sqlglot reports line and column of its last character."""
     line, column = int(where.get("line") or 1), int(where.get("col") or 1)
     before = sum(len(each) for each in text.splitlines(keepends=True)[: line - 1])
     return max(0, before + column - len(where.get("highlight") or " "))
@@ -79,13 +80,13 @@ def _excerpt(text: str, offset: int) -> str:
 
 
 class _Builder:
-    """Turns what sqlglot made into an expression; every node that it does not know is refused."""
+    """A translator of sqlglot's tree into an expression, which refuses every unknown node."""
 
     def __init__(self, schema: pa.Schema) -> None:
         self._schema = schema
 
     def condition(self, node: Any) -> pc.Expression:
-        """Something that is true, false or unknown for every row."""
+        """Return an expression that is true, false or unknown for every row."""
         from sqlglot import exp
 
         node = node.unnest()
@@ -136,7 +137,7 @@ class _Builder:
         if sign not in ("=", "!=") and pa.types.is_boolean(value.type):
             raise UsageError(f"column {name!r} is boolean", hint="compare it with = or !=", column=name)
         if not value.is_valid:
-            return _UNKNOWN  # what Arrow makes of it for a dictionary of large_string ends the process
+            return _UNKNOWN  # Arrow's own comparison with null ends the process for a dictionary of large_string
         return _apply(sign, self._operand(name), pc.scalar(value))
 
     def _compare_columns(self, sign: str, left: str, right: str) -> pc.Expression:
@@ -157,10 +158,10 @@ class _Builder:
         known = [value for value in values if value.is_valid]
         kind = comparable_type(self._schema.field(name).type)
         if kind is not None and pa.types.is_floating(kind) and any(value.as_py() == 0 for value in known):
-            # Sets tell 0.0 from -0.0, equality does not.
+            # isin distinguishes 0.0 from -0.0, equality does not.
             known += [pa.scalar(zero, pa.float64()).cast(kind) for zero in (0.0, -0.0)]
         found = self._operand(name).isin(_array(known, kind))
-        # A set knows no unknown: null in x or in the list makes "not found" unknown.
+        # isin never returns unknown. In SQL a null in the column or in the list makes "not found" unknown.
         listed_null = not all(value.is_valid for value in values)
         return found | (_UNKNOWN if listed_null else self._null_test(name) & _UNKNOWN)
 
@@ -181,7 +182,7 @@ class _Builder:
     def _null_test(self, name: str) -> pc.Expression:
         kind = self._schema.field(name).type
         if pa.types.is_dictionary(kind):
-            # is_null looks at the indices alone, and the dictionary itself may hold a null.
+            # is_null reads the indices only, but the dictionary itself may hold a null.
             return pc.field(name).cast(_VIEWED.get(kind.value_type, kind.value_type)).is_null()
         return pc.field(name).is_null()
 
@@ -220,7 +221,10 @@ def _shown(node: Any) -> str:
 
 
 def _flattened(node: Any) -> list[Any]:
-    """The parts of ``a and b and c``, which sqlglot nests to the left: iteratively, they may be thousands."""
+    """Return the parts of ``a and b and c``, which sqlglot nests to the left.
+
+    The function is iterative because there may be thousands of them.
+    """
     kind, parts, waiting = type(node), [], [node]
     while waiting:
         part = waiting.pop().unnest()
@@ -232,7 +236,10 @@ def _flattened(node: Any) -> list[Any]:
 
 
 def _balanced(parts: Sequence[pc.Expression], *, both: bool) -> pc.Expression:
-    """One expression of all parts, as flat as can be: pyarrow descends natively, and 20,000 levels end the process."""
+    """Combine all parts into one expression of minimal depth.
+
+    pyarrow recurses in native code, and 20,000 levels end the process.
+    """
     level = list(parts)
     while len(level) > 1:
         pairs = [level[i : i + 2] for i in range(0, len(level), 2)]

@@ -1,4 +1,4 @@
-"""A table as a data frame of pandas or polars, where they are installed."""
+"""Convert tables to data frames of pandas or polars, where these are installed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ __all__ = ["pandas_frame", "polars_frame", "require"]
 
 
 def require(package: str) -> ModuleType:
-    """The package, which no image of ours has; ``UsageError`` where it is not installed, before anything is read."""
+    """Import the package; raise ``UsageError`` where it is not installed, before any row is read.
+
+    No image of Millrace contains the package.
+    """
     try:
         return import_module(package)
     except ModuleNotFoundError as error:
@@ -26,10 +29,10 @@ def require(package: str) -> ModuleType:
 
 
 def pandas_frame(table: pa.Table, **options: Any) -> Any:
-    """A pandas DataFrame; ``options`` are those of ``pyarrow.Table.to_pandas``.
+    """Convert to a pandas DataFrame; ``options`` are those of ``pyarrow.Table.to_pandas``.
 
-    A column of whole numbers that holds nulls has pandas' own type for that (``Int64``), and one of lists, structs or
-    maps of such numbers is a ``pandas.ArrowDtype``, unless ``options`` name other types: float64 would round numbers
+    A column of integers with nulls has pandas' nullable type (``Int64``). A column of lists, structs or maps of such
+    integers is a ``pandas.ArrowDtype``. Both apply unless ``options`` choose other types. float64 would round integers
     above 2**53.
     """
     frame = table.to_pandas(**options)
@@ -41,7 +44,7 @@ def pandas_frame(table: pa.Table, **options: Any) -> Any:
 
 
 def _has_gaps(array: Any) -> bool:
-    """Whether nulls are among whole numbers, at any depth."""
+    """Return whether there are nulls among integers, at any depth."""
     types, kind = pa.types, array.type
     if types.is_integer(kind):
         return bool(array.null_count)
@@ -54,7 +57,7 @@ def _has_gaps(array: Any) -> bool:
 
 
 def polars_frame(table: pa.Table) -> Any:
-    """A polars DataFrame."""
+    """Convert to a polars DataFrame."""
     return require("polars").from_arrow(table)
 
 

@@ -1,4 +1,4 @@
-"""A literal of a filter becomes a value of its column's type, exactly, or is refused."""
+"""Convert literals of a filter to values of their columns' types, exactly, or refuse them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _OFFSET = re.compile(r"([+-])(\d\d):?(\d\d)?")
 
 @dataclass(frozen=True, slots=True)
 class FilterLiteral:
-    """A literal as it was written: ``text`` without its quotes, numbers with their sign."""
+    """A literal as written: ``text`` without its quotes, numbers with their sign."""
 
     kind: Kind
     text: str
@@ -44,13 +44,13 @@ class FilterLiteral:
 
 
 class _Unfit(Exception):
-    """Why a literal is no value of a type; becomes a ``UsageError`` that names the column."""
+    """The reason why a literal is not a value of a type; it becomes a ``UsageError`` that names the column."""
 
 
 def comparable_type(kind: pa.DataType) -> pa.DataType | None:
-    """The type in which values of ``kind`` are compared; None when they cannot be.
+    """Return the type in which values of ``kind`` are compared; None when they cannot be compared.
 
-    Other than ``kind`` itself only where pyarrow has no kernels for it; the change is exact.
+    It differs from ``kind`` for dictionaries and where pyarrow has no kernels for ``kind``. The conversion is exact.
     """
     if pa.types.is_dictionary(kind):
         return comparable_type(kind.value_type)
@@ -67,11 +67,11 @@ def comparable_type(kind: pa.DataType) -> pa.DataType | None:
 
 
 def convert_literal(literal: FilterLiteral, column: str, kind: pa.DataType) -> pa.Scalar:
-    """The literal as a scalar of ``comparable_type(kind)``, the very value that was written.
+    """Return the literal as a scalar of ``comparable_type(kind)``, with exactly the value that was written.
 
-    Only numbers for floating point columns are rounded, to the nearest value of the column's own type. A time
-    without an offset is local time in the time zone of a column that has one. Raises ``UsageError`` for a literal
-    of another kind, outside the type's range, or finer than the type.
+    Only numbers for floating point columns are rounded, to the nearest value of the column's own type. A time without
+    an offset is local time in the time zone of a column that has one. Raises ``UsageError`` for a literal of another
+    kind, outside the type's range, or finer than the type.
     """
     value_type = decoded_type(kind)
     target = comparable_type(kind)
@@ -96,7 +96,7 @@ def _number(literal: FilterLiteral) -> Decimal:
         value = Decimal(literal.text)
     except InvalidOperation:
         raise _Unfit("this is no number") from None
-    # An exponent of a billion is a number of a billion digits once it is an integer.
+    # A number with an exponent of a billion would become an integer of a billion digits.
     if value.adjusted() > 400 or value.adjusted() < -400:
         raise _Unfit("this number is outside of every column type's range")
     return value
@@ -115,7 +115,7 @@ def _integer(literal: FilterLiteral, kind: pa.DataType) -> pa.Scalar:
 
 def _float(literal: FilterLiteral, kind: pa.DataType) -> pa.Scalar:
     _number(literal)
-    # Arrow parses the text into the type itself, but for half floats: a detour by a wider one would round twice.
+    # Arrow parses text directly to the type, except to half floats. A wider type in between would round twice.
     value = _half(literal.text) if pa.types.is_float16(kind) else pa.scalar(literal.text, pa.string()).cast(kind)
     if abs(value.cast(pa.float64()).as_py()) == float("inf"):
         raise _Unfit("the number is too large for the column's type")
@@ -123,7 +123,7 @@ def _float(literal: FilterLiteral, kind: pa.DataType) -> pa.Scalar:
 
 
 def _half(text: str) -> pa.Scalar:
-    """The half float that is nearest to what is written, of two the even one."""
+    """Return the half float nearest to the text; of two equally near ones, the even one."""
     import numpy as np
 
     with np.errstate(over="ignore", under="ignore"):
@@ -229,7 +229,7 @@ def _offset_ns(offset: str | None, zone: str, local_ns: int) -> int:
 
 
 def _fixed(offset: str) -> int:
-    """Seconds of ``Z`` or ``+02:00``."""
+    """Return the seconds of ``Z`` or ``+02:00``."""
     if offset in "Zz":
         return 0
     found = _OFFSET.fullmatch(offset)

@@ -1,4 +1,4 @@
-"""Dates, times and timestamps as text that loads again as the same value."""
+"""Convert dates, times and timestamps so that their text loads again as the same value."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ __all__ = ["BeyondTextError", "has_text", "writable"]
 _PER_SECOND: Final = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _DAY_S: Final = 86_400
 _FIRST_DAY, _LAST_DAY = -719_528, 2_932_896
-"""0000-01-01 and 9999-12-31: other years have no four digits, which ISO 8601 and every reader of it expect."""
+"""0000-01-01 and 9999-12-31. Other years do not have the four digits that ISO 8601 and its readers expect."""
 _FIRST_NS: Final = -9_223_372_036 * 10**9
-"""pyarrow reads whole seconds first, and those of an earlier moment lie outside of 64 bits."""
+"""pyarrow reads the whole seconds of a text first, and those of an earlier moment exceed 64 bits of nanoseconds."""
 
 
 class BeyondTextError(ValueError):
-    """A value that no text of its type stands for; ``args[0]`` is the value as a number, with its type."""
+    """A value that has no text in its type; ``args[0]`` is the value as a number, with its type."""
 
 
 def writable(array: pa.Array) -> pa.Array:
-    """Return the values as a type whose cast to text is exact: the same, or in UTC where the zone's offset is not.
+    """Return the values in a type whose cast to text is exact: their own, or UTC where the zone's offset is inexact.
 
-    An offset is written in hours and minutes, so a moment before standard time would become another one.
-    ``array`` is of a date, a time of day or a timestamp. Raises ``BeyondTextError`` for a value outside the years
-    0 to 9999 or the hours of a day.
+    An offset is written in hours and minutes, so a moment before standard time would become another one. ``array``
+    holds dates, times of day or timestamps. Raises ``BeyondTextError`` for a value outside the years 0 to 9999 or the
+    hours of a day.
     """
     fine = has_text(array)
     if not fine.all():
@@ -37,7 +37,7 @@ def writable(array: pa.Array) -> pa.Array:
 
 
 def has_text(array: pa.Array) -> Any:
-    """Return which values ``writable`` accepts, as a numpy array of booleans; nulls are among them."""
+    """Return which values ``writable`` accepts, as a numpy array of booleans; it accepts nulls."""
     import numpy as np
 
     low, high, step = _range(array.type)
@@ -51,7 +51,7 @@ def _numbers(array: pa.Array) -> pa.Array:
 
 
 def _range(kind: pa.DataType) -> tuple[int, int, int]:
-    """The least and the greatest number, and the step between numbers."""
+    """Return the least and the greatest number that has a text, and the step between such numbers."""
     if pa.types.is_date32(kind):
         return _FIRST_DAY, _LAST_DAY, 1
     if pa.types.is_date64(kind):
@@ -66,7 +66,7 @@ def _range(kind: pa.DataType) -> tuple[int, int, int]:
 
 
 def _has_offsets(array: pa.Array) -> bool:
-    """Whether the zone is known, its offsets are whole minutes, and every local time has a text, too."""
+    """Return whether the zone is known, its offsets are whole minutes, and every local time has a text, too."""
     import pyarrow.compute as pc
 
     try:
@@ -77,6 +77,6 @@ def _has_offsets(array: pa.Array) -> bool:
         return False
     before, after = (_numbers(each).drop_null().to_numpy() for each in (array, local))
     offsets = after - before
-    # Near the ends of 64 bits the local time wraps around, to the other side of the moment.
+    # Near the limits of 64 bits the local time wraps around and differs from the moment in the wrong direction.
     wrapped = (offsets > 0) != (after > before)
     return not (wrapped | (offsets % (60 * _PER_SECOND[array.type.unit]) != 0)).any()

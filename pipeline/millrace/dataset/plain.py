@@ -1,4 +1,4 @@
-"""What the formats for people and other programs write instead of Arrow's types, and values turned into it."""
+"""Types that CSV and JSON lines hold instead of Arrow's types, and the conversion of values to them."""
 
 from __future__ import annotations
 
@@ -13,18 +13,24 @@ __all__ = ["converted", "flat", "flat_type", "is_bytes", "is_extension", "plain_
 
 
 def is_extension(kind: pa.DataType) -> bool:
-    """Its storage alone would not say what it means; pyarrow 25 ends the process where it casts lists of tensors."""
+    """Return whether the type is an extension type, whose storage alone does not carry its meaning.
+
+    pyarrow 25 ends the process when it casts lists of tensors.
+    """
     return isinstance(kind, pa.BaseExtensionType)
 
 
 def is_bytes(kind: pa.DataType) -> bool:
-    """Bytes of any kind, which are no text."""
+    """Return whether the type holds bytes of any kind, which are not text."""
     named = (pa.binary(), pa.large_binary(), pa.binary_view())
     return kind in named or pa.types.is_fixed_size_binary(kind)
 
 
 def flat_type(kind: pa.DataType) -> pa.DataType:
-    """What CSV writes instead: values in place of dictionaries, strings of views, numbers of durations and halves."""
+    """Return the type that CSV has instead of ``kind``.
+
+    Dictionaries become their values, views strings, durations integers, and half floats floats.
+    """
     if pa.types.is_dictionary(kind):
         return flat_type(kind.value_type)
     if pa.types.is_duration(kind):
@@ -35,12 +41,12 @@ def flat_type(kind: pa.DataType) -> pa.DataType:
 
 
 def plain_type(kind: pa.DataType) -> pa.DataType:
-    """The type whose Python values are JSON's own."""
+    """Return the type that JSON lines have instead of ``kind``, whose Python values are JSON's own."""
     kind = flat_type(kind)
     if pa.types.is_temporal(kind) or pa.types.is_decimal(kind):
         return pa.string()
     if pa.types.is_map(kind):
-        # As pyarrow and DuckDB read it; an object would need keys that are text, and each only once.
+        # A list of entries, as pyarrow and DuckDB read it. An object would need unique keys of text.
         entry = [pa.field("key", plain_type(kind.key_type), nullable=False), ("value", plain_type(kind.item_type))]
         return pa.list_(pa.struct(entry))
     if pa.types.is_struct(kind):
@@ -56,10 +62,10 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
 
 
 def converted(array: pa.Array, kind: pa.DataType) -> pa.Array:
-    """The array as what ``plain_type`` or ``flat_type`` make of its type.
+    """Convert the array to the type that ``plain_type`` or ``flat_type`` returns for its type.
 
-    Part by part: pyarrow 25 has no cast below views and unions, and loses nulls where it casts a list of nulls to its
-    own type. Raises ``BeyondTextError`` for a date or time without a text.
+    Nested arrays are converted child by child. pyarrow 25 has no cast below views and unions, and loses nulls when it
+    casts a list of nulls to its own type. Raises ``BeyondTextError`` for a date or time without a text.
     """
     if array.type.equals(kind):
         return array
@@ -77,13 +83,13 @@ def converted(array: pa.Array, kind: pa.DataType) -> pa.Array:
 
 
 def flat(array: pa.Array, kind: pa.DataType) -> pa.Array:
-    """The array as what ``flat_type`` makes of its type, but in UTC where a zone's own text would not be exact."""
+    """Convert the array to its ``flat_type``, or to UTC where the text in its zone would not be exact."""
     array = converted(array, kind)
     return writable(array) if pa.types.is_temporal(array.type) else array
 
 
 def _entries(array: pa.Array, kind: pa.DataType) -> pa.Array:
-    """Maps as lists of their entries."""
+    """Convert maps to lists of their entries."""
     starts, sizes = list_ranges(array)
     parts = zip(list_children(array), kind.value_type, strict=True)
     children = [converted(list_values(child, starts, sizes), field.type) for child, field in parts]

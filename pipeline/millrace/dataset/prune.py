@@ -1,8 +1,8 @@
-"""Which chunks a filter can be answered without: by the bounds in the manifest, before any byte is fetched.
+"""Find the chunks that a filter can skip, by the bounds in the manifest, before any byte is fetched.
 
-Arrow's own simplifier decides: each chunk is shown to ``pyarrow.dataset`` as a fragment whose partition expression is
-what its statistics guarantee, and ``get_fragments`` drops those for which the filter can only be false. Nothing is
-opened; a bound that is not known guarantees nothing.
+Arrow's own simplifier decides. Each chunk becomes a fragment of ``pyarrow.dataset`` with the guarantees of its
+statistics as its partition expression. ``get_fragments`` drops fragments for which the filter can only be false. No
+file is opened. An unknown bound guarantees nothing.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ def kept_chunks(
     stats: pa.RecordBatch,
     rows: Sequence[int],
 ) -> list[int]:
-    """Positions of the chunks that may hold a row for which ``condition`` is true, ascending.
+    """Return the positions of the chunks that may hold a row for which ``condition`` is true, ascending.
 
-    ``columns`` are the indices of the columns that the condition uses, ``stats`` the statistics of those, of any
-    physical types; ``stats`` and ``rows`` have one entry a chunk.
+    ``columns`` are the indices of the columns that the condition uses. ``stats`` are the statistics of those columns,
+    of any physical types. ``stats`` and ``rows`` have one entry a chunk.
     """
     fields = [schema.field(column) for column in columns]
     if not _is_simple(str(condition), fields):
         return list(range(len(rows)))
     logical = cast_batch(stats, stats_schema(pa.schema(fields)))
-    # Bounds stay Arrow's: Python has no nanoseconds, and to make its own times of 32 chunks takes half a millisecond.
+    # Bounds stay Arrow scalars: Python has no nanoseconds, and converting times of 32 chunks takes half a millisecond.
     known = [(field, bounds.flatten()) for field, bounds in zip(fields, logical.columns, strict=True)]
-    # A condition on a dictionary is one on its values; Arrow simplifies none on the dictionary itself.
+    # A condition on a dictionary applies to its values. Arrow does not simplify conditions on the dictionary type.
     decoded = pa.schema([field.with_type(decoded_type(field.type)) for field in fields])
     style = pads.IpcFileFormat()
     nowhere = pafs.LocalFileSystem()
@@ -58,15 +58,16 @@ def kept_chunks(
     try:
         return [int(fragment.path) for fragment in everything.get_fragments(filter=condition)]
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError):
-        # It can be answered for rows, or it would have been refused before; then it is for the rows to answer.
+        # The condition is valid for rows, or it would have been refused before. All chunks are kept, and their rows
+        # are tested.
         return list(range(len(rows)))
 
 
 def _is_simple(condition: str, fields: Sequence[pa.Field]) -> bool:
-    """Whether Arrow's simplifier can be trusted with it: where it casts, it is wrong, and so it is with a NaN.
+    """Return whether Arrow's simplifier is correct for the condition; it is wrong with casts and with NaN.
 
-    It takes casts that round for casts that keep the order, compares the values of a set before they are cast to the
-    column's type, and holds no number for outside ``not (x < nan)``, wherever the NaN comes from.
+    It treats casts that round as casts that keep the order. It compares the values of a set before they are cast to
+    the column's type. It simplifies comparisons with NaN wrongly, as in ``not (x < nan)``, wherever the NaN comes from.
     """
     if _NAN.search(condition) or not set(_CALL.findall(condition)) <= _SIMPLE:
         return False
@@ -80,8 +81,8 @@ def _guarantee(field: pa.Field, bounds: Sequence[pa.Scalar], rows: int) -> pc.Ex
     if not nulls.is_valid:
         return None
     name = pc.field(field.name)
-    # A dictionary may hold a null among its values, which is no null to Arrow's is_null, and one to a cast: of its
-    # nulls nothing is promised.
+    # A dictionary may hold a null among its values. Arrow's is_null does not count it, but a cast does. Therefore
+    # nothing is guaranteed about nulls of a dictionary.
     unsure = pa.types.is_dictionary(field.type)
     if nulls.as_py() == rows:
         return None if unsure else name.is_null()
@@ -91,6 +92,6 @@ def _guarantee(field: pa.Field, bounds: Sequence[pa.Scalar], rows: int) -> pc.Ex
     if not low.type.equals(kind):
         low, high = low.cast(kind), high.cast(kind)
     if nulls.as_py() or unsure:
-        # Bound by bound: "(within both) or null" says the same, and Arrow leaves out no chunk for it.
+        # One term for each bound: "(within both) or null" is equivalent, but Arrow skips no chunk with it.
         return ((name >= low) | name.is_null()) & ((name <= high) | name.is_null())
     return (name >= low) & (name <= high) & name.is_valid()

@@ -1,4 +1,4 @@
-"""Reading chunks ahead: fetched, verified and decoded side by side, delivered in order, bounded in bytes."""
+"""Read chunks ahead: fetch, verify and decode them concurrently within a limit of bytes, and deliver them in order."""
 
 from __future__ import annotations
 
@@ -24,40 +24,40 @@ from millrace.store.manifest import ChunkRef, TileRef
 __all__ = ["CacheLike", "ReaderLike", "Scan", "ScanStats"]
 
 _REQUEST_BYTES = 1_500_000
-"""A request of a few tiles of many chunks: small enough that the next ones overlap with its decoding."""
+"""Maximum of a request for a few tiles of many chunks: small enough that its decoding overlaps with the next ones."""
 _RAW_PER_STORED = 4
 _SHORT_ROWS = 1 << 16
-"""Chunks of fewer rows are made up by one thread at a time: a column takes less than to hand the interpreter over."""
+"""Chunks of fewer rows are assembled by one thread at a time: a column takes less time than passing the GIL."""
 _INFLATED = 1.1
 _UNDONE_A_THREAD = 2
 
 
 class CacheLike(Protocol):
-    """What a scan asks of a cache; it never raises to a read."""
+    """The interface of a cache for a scan; its methods never raise to a read."""
 
     def admitted(self, dataset: str, version: str) -> bool:
-        """Whether the version was admitted as a whole, so that a chunk that is missing may be put back."""
+        """Return whether the version was admitted as a whole, so that a read may put back a missing chunk."""
 
     def get(self, place: Any, sizes: Sequence[int], tiles: Sequence[int] | None) -> list[Any] | None:
-        """The stored tiles, or None."""
+        """Return the stored tiles, or None if they are not cached."""
 
     def put(self, place: Any, tiles: Sequence[Any]) -> bool:
-        """Keeps a whole chunk."""
+        """Store a whole chunk."""
 
 
 class ReaderLike(Protocol):
-    """What a scan asks of the store."""
+    """The interface of the store for a scan."""
 
     def fetch(self, ref: ChunkRef, tiles: Sequence[int] | None = None) -> list[bytes]:
-        """The stored tiles, verified."""
+        """Return the stored tiles of a chunk, verified."""
 
     def fetch_many(self, refs: Sequence[ChunkRef], tiles: Sequence[int]) -> list[list[bytes]]:
-        """The same tiles of several chunks of one bucket, verified."""
+        """Return the same tiles of several chunks of one bucket, verified."""
 
 
 @dataclass(slots=True)
 class ScanStats:
-    """Where the chunks came from, and how many stored bytes were moved."""
+    """Counts of chunks by their source, and of the stored bytes that were moved."""
 
     from_cache: int = 0
     from_cassandra: int = 0
@@ -66,7 +66,7 @@ class ScanStats:
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def add(self, *, cached: bool, stored_bytes: int) -> None:
-        """Counts one chunk."""
+        """Count one chunk."""
         with self._lock:
             self.stored_bytes += stored_bytes
             if cached:
@@ -75,12 +75,12 @@ class ScanStats:
                 self.from_cassandra += 1
 
     def reject(self) -> None:
-        """Counts a cached chunk that was not what the manifest names."""
+        """Count a cached chunk that does not match the manifest."""
         with self._lock:
             self.rejected_by_checksum += 1
 
     def to_json(self) -> dict[str, int]:
-        """For ``--json``: how many chunks came from where."""
+        """Return the number of chunks from each source and the stored bytes, for ``--json``."""
         return {
             "process": 0,
             "redis": self.from_cache,
@@ -90,11 +90,11 @@ class ScanStats:
 
 
 class Scan:
-    """Record batches of the chunks given, in their order; each exactly the rows that were written.
+    """A read of the given chunks as record batches, in their order; each batch holds exactly the rows as written.
 
-    ``columns`` are indices into ``schema`` (None: all); only the tiles that hold them are fetched, and those of the
-    columns ``used`` by ``condition``, which every row must pass. Memory: at most
-    ``window_bytes`` of stored bytes asked for and not yet delivered, and four times as many decoded.
+    ``columns`` are indices into ``schema`` (None: all). Only the tiles that hold them, or the columns ``used`` by
+    ``condition``, are fetched. With ``condition`` only the rows that pass it are returned. Memory: at most
+    ``window_bytes`` of stored bytes that are requested and not yet delivered, and four times as many decoded bytes.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class Scan:
         self._schema = schema
         self._out = pa.schema([schema.field(i) for i in self._columns], schema.metadata)
         self._row_bytes: float = sum(_fixed_bytes(field.type) for field in self._out)
-        # What every value takes is known of most types; how large text becomes is seen at the first chunks.
+        # The decoded size is known for types of fixed width. For other types the first chunks show it.
         self._measured = all(_is_fixed(field.type) for field in self._out)
         self._settings = settings
         self._fill_cache = fill_cache
@@ -135,13 +135,13 @@ class Scan:
 
     @property
     def schema(self) -> pa.Schema:
-        """The schema of every batch."""
+        """Return the schema of every batch."""
         return self._out
 
     def batches(self, refs: Iterable[ChunkRef], *, ahead: bool = True) -> Generator[pa.RecordBatch, None, None]:
-        """The batches, one per chunk; a failed chunk raises where its rows would have been.
+        """Yield the batches, one per chunk; the error of a chunk is raised in place of its batch.
 
-        Without ``ahead`` nothing but the first chunk is asked for until somebody wants the second batch.
+        Without ``ahead`` only the first chunk is requested until the caller asks for the second batch.
         """
         threads = self._settings.decode_threads or (os.cpu_count() or 1) + 2
         waiting: deque[tuple[int, Future[list[pa.RecordBatch]]]] = deque()
@@ -156,7 +156,7 @@ class Scan:
         try:
             refs = iter(refs)
             for ref in [] if ahead else itertools.islice(refs, 1):
-                # Delivered before the next one is looked for: that may be pages further on, and fail.
+                # Yielded before the next chunk is looked for, which may be several pages later and may fail.
                 yield from pool.submit(self._read, [ref]).result()
             for group in self._groups(refs):
                 size = sum(self._cost_bytes(ref) for ref in group)
@@ -170,19 +170,23 @@ class Scan:
                 yield from waiting.popleft()[1].result()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-            # Its thread ends with the last reference. Not shutdown(): the garbage collector may come here for an
-            # abandoned generator in a thread that is inside submit() and holds the locks that shutdown() takes.
+            # The helper's thread ends with the last reference to it. shutdown() could deadlock: the garbage collector
+            # may run this block for an abandoned generator in a thread that is inside submit() and holds the locks
+            # that shutdown() takes.
             self._helper = None
 
     def _groups(self, refs: Iterable[ChunkRef]) -> Iterator[list[ChunkRef]]:
-        """One chunk a request, or, of a few tiles, as many chunks of one bucket as make a request of a chunk's size."""
+        """Yield the chunks of each request: one chunk, or for a few tiles several chunks of one bucket.
+
+        A request for several chunks has at most ``_REQUEST_BYTES``.
+        """
         group: list[ChunkRef] = []
         group_bytes = 0
         for ref in refs:
             size = self._cost_bytes(ref)
             same = group and (group[0].writer, group[0].bucket) == (ref.writer, ref.bucket)
             full = group_bytes + size > _REQUEST_BYTES
-            # How large chunks are when decoded is seen at the first ones, so they come one by one.
+            # The first chunks show the decoded size, so they are requested one by one.
             if group and (self._tiles is None or not same or full or not self._measured):
                 yield group
                 group, group_bytes = [], 0
@@ -192,7 +196,10 @@ class Scan:
             yield group
 
     def _cost_bytes(self, ref: ChunkRef) -> int:
-        """What a chunk takes of the window: a column of zeros is a thousand times larger decoded than stored."""
+        """Return the bytes that a chunk takes of the window: its stored or a quarter of its decoded size.
+
+        The larger one counts. A column of zeros is a thousand times larger decoded than stored.
+        """
         # Tiles may hold narrower types than the version's: 38 bytes a row of flights become 151, and text that
         # repeats is stored as a dictionary.
         decoded_bytes = max(sum(tile.raw_bytes for tile in self._wanted(ref)), int(ref.rows * self._row_bytes))
@@ -228,7 +235,7 @@ class Scan:
         try:
             batch = self._decode(ref, stored)
         except (ChecksumMismatchError, ChunkFormatError):
-            self.stats.reject()  # the cache is never the truth: Cassandra is asked
+            self.stats.reject()  # the cache is not authoritative: the chunk is read from Cassandra
             return None
         self.stats.add(cached=True, stored_bytes=self._wanted_bytes(ref))
         return batch
@@ -256,7 +263,7 @@ class Scan:
             return self._assembled(ref, decoded)
 
     def _is_inflated(self, ref: ChunkRef) -> bool:
-        """Whether decoding the tiles takes more than to check and copy them."""
+        """Return whether decoding the tiles takes more than verifying and copying them."""
         return sum(tile.raw_bytes for tile in self._wanted(ref)) > _INFLATED * self._wanted_bytes(ref)
 
     def _assembled(self, ref: ChunkRef, decoded: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
@@ -272,15 +279,15 @@ class Scan:
         if self._condition is not None:
             batch = self._passing(batch, self._condition)
         batch = cast_batch(batch, self._out)
-        # Two threads at once may lose one of their sizes; the next chunk says it again.
+        # Of two threads at once one may overwrite the other's size. The next chunk measures it again.
         self._row_bytes = max(self._row_bytes, held_bytes(batch) / max(1, batch.num_rows))
         self._measured = True
         return batch
 
     def _decode_tiles(self, ref: ChunkRef, stored: Sequence[Any]) -> list[pa.RecordBatch]:
-        """The tiles, one after another; half of them beside the others where this is the only chunk being read.
+        """Decode the tiles one after another, or half of them in a second thread if no other group is being read.
 
-        A filter that keeps one chunk waits less for it where a core is idle.
+        A read of a single chunk, as with a selective filter, then takes less time if a core is idle.
         """
         tiles = range(len(ref.tiles)) if self._tiles is None else self._tiles
         jobs = list(zip(tiles, stored, strict=True))
@@ -294,7 +301,7 @@ class Scan:
         return decoded
 
     def _passing(self, batch: pa.RecordBatch, condition: pc.Expression) -> pa.RecordBatch:
-        """The rows that pass, still as they are stored: only what is wanted is widened."""
+        """Return the rows that pass, in their stored types: the caller widens these rows only."""
         fields = pa.schema([self._schema.field(column) for column in self._used])
         tested = cast_batch(batch.select([self._fetched.index(column) for column in self._used]), fields)
         return only_rows(batch.select(list(range(len(self._columns)))), passing_rows(tested, condition))
@@ -311,7 +318,7 @@ def _is_fixed(type_: pa.DataType) -> bool:
 
 
 def _fixed_bytes(type_: pa.DataType) -> int:
-    """What a value takes when decoded, apart from the bytes of text and of lists."""
+    """Return the bytes of a decoded value, without the bytes of text and of lists."""
     try:
         return int(type_.bit_width) // 8
     except ValueError:

@@ -1,4 +1,4 @@
-"""Values of any type as text for a person to read."""
+"""Convert values of any type to text for a user to read."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ __all__ = ["as_text"]
 
 
 def as_text(column: pa.Array) -> list[str | None]:
-    """The values for a person to read, None where there is none; never raises for a type or a value."""
+    """Return the values as text for a user to read, None for nulls; never raise for a type or a value."""
     return [_top(_value(scalar)) for scalar in column]
 
 
 class _Raw(str):
-    """Text that stands for a value which is no text, and so has no quotes."""
+    """The text form of a value that is not text, which therefore has no quotes."""
 
     __slots__ = ()
 
@@ -32,7 +32,7 @@ def _top(value: Any) -> str | None:
 
 
 def _value(scalar: Any) -> Any:
-    """A Python value whose ``str`` and, inside of others, ``repr`` show it."""
+    """Return a Python value whose ``str`` shows it, and whose ``repr`` shows it inside of other values."""
     kind = scalar.type
     if pa.types.is_union(kind) or pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
         return _value(scalar.value) if scalar.is_valid else None

@@ -1,6 +1,6 @@
-"""Record batches into Parquet, CSV, Arrow or JSON lines, one batch in memory at a time.
+"""Write record batches as Parquet, CSV, Arrow or JSON lines, with one batch in memory at a time.
 
-Every writer takes the schema first and refuses, by name, the columns that its format cannot hold.
+Every writer checks the schema first and refuses, by name, the columns that its format cannot hold.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ _ONLY_HINT: Final = "write an .arrow file, which holds everything, or a second c
 
 
 class BatchWriter(Protocol):
-    """Writes batches of one schema; nothing is complete before ``close``."""
+    """A writer of batches of one schema; its output is incomplete before ``close``."""
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Append the rows of a batch."""
 
     def close(self) -> None:
-        """Write what belongs at the end; the sink stays open."""
+        """Write the end of the output; the sink stays open."""
 
     def abandon(self) -> None:
-        """Write nothing more, so that what is incomplete does not look complete."""
+        """Write nothing more, so that an incomplete output does not look complete."""
 
 
 class _Arrow:
-    """Arrow IPC, the file format: every type, value and null exactly, with the schema's metadata."""
+    """A writer of the Arrow IPC file format: every type, value and null exactly, with the schema's metadata."""
 
     def __init__(self, sink: Any, schema: pa.Schema) -> None:
         options = pa.ipc.IpcWriteOptions(emit_dictionary_deltas=True)
@@ -65,13 +65,13 @@ class _Arrow:
         if self._dictionaries is None:
             self._writer.write_batch(batch)
             return
-        # One behind, so that a dictionary knows whether anything follows it.
+        # Writing is one batch behind, because joining dictionaries depends on whether more batches follow.
         held, self._held = self._held, batch
         if held is not None:
             self._writer.write_batch(self._joined(self._dictionaries, held, more=True))
 
     def _joined(self, dictionaries: Dictionaries, batch: pa.RecordBatch, *, more: bool) -> pa.RecordBatch:
-        """A file holds one dictionary for each place."""
+        """Join the dictionaries: a file holds one dictionary for each place."""
         try:
             return dictionaries.joined(batch, more=more)
         except DictionaryError as error:
@@ -84,18 +84,18 @@ class _Arrow:
         self._writer.close()
 
     def abandon(self) -> None:
-        """An unclosed file has no footer and is refused by every reader."""
+        """Do nothing: a file that is not closed has no footer, and every reader refuses it."""
 
 
 class _ArrowStream(_Arrow):
-    """Arrow IPC, the stream format, for pipes."""
+    """A writer of the Arrow IPC stream format, for pipes."""
 
     @staticmethod
     def _open(sink: Any, schema: pa.Schema, options: Any) -> Any:
         return pa.ipc.new_stream(sink, schema, options=options)
 
     def _joined(self, dictionaries: Dictionaries, batch: pa.RecordBatch, *, more: bool) -> pa.RecordBatch:
-        """A stream may replace its dictionaries, which those do that cannot be joined."""
+        """Join the dictionaries, or start new ones where they cannot be joined: a stream may replace dictionaries."""
         try:
             return dictionaries.joined(batch)
         except DictionaryError:
@@ -104,7 +104,7 @@ class _ArrowStream(_Arrow):
 
 
 class _Parquet:
-    """Parquet, one row group a batch, with the Arrow schema kept; zstd, as most readers know it."""
+    """A writer of Parquet: one row group a batch, with the Arrow schema; zstd, which most readers support."""
 
     def __init__(self, sink: Any, schema: pa.Schema) -> None:
         _check(schema, "Parquet", _parquet_holds)
@@ -116,7 +116,7 @@ class _Parquet:
     def write(self, batch: pa.RecordBatch) -> None:
         for index in self._fixed:
             if _has_null(batch.column(index)):
-                # Written without a word, and then no reader accepts it.
+                # pyarrow writes it without an error, but no reader accepts the file.
                 raise _refused(self._names[index], "a null in a list of fixed size", "Parquet")
         for index in self._narrowed:
             if beyond := _beyond_parquet(batch.column(index)):
@@ -131,7 +131,7 @@ class _Parquet:
 
 
 class _Csv:
-    """CSV as ``pyarrow.csv`` writes it: a header, text in quotes, null as nothing at all between two commas."""
+    """A writer of CSV in the form of ``pyarrow.csv``: a header, text in quotes, null as an empty unquoted field."""
 
     def __init__(self, sink: Any, schema: pa.Schema) -> None:
         _check(schema, "CSV", _csv_holds)
@@ -148,18 +148,18 @@ class _Csv:
         sink = self._sink if only is None else pa.BufferOutputStream()
         pa_csv.write_csv(rows, sink, _NO_HEADER)
         if only is not None:
-            # A row of nothing at all is a blank line, which is no row to readers.
+            # A row of a single null would be a blank line, which readers skip.
             self._sink.write(_BLANK_LINE.sub(b'""\n', sink.getvalue().to_pybytes()))
 
     def close(self) -> None:
-        """Every row is written already."""
+        """Do nothing: every row is written already."""
 
     def abandon(self) -> None:
-        """What is written is written."""
+        """Do nothing: the rows written so far stay."""
 
 
 class _JsonLines:
-    """JSON lines: one object a row; times, dates and decimals as text, so that none of their digits is lost."""
+    """A writer of JSON lines: one object a row; times, dates and decimals as text, so that no digit is lost."""
 
     def __init__(self, sink: Any, schema: pa.Schema) -> None:
         for name, count in Counter(schema.names).items():
@@ -200,10 +200,10 @@ class _JsonLines:
         raise AssertionError("no column failed by itself")
 
     def close(self) -> None:
-        """Every line is written already."""
+        """Do nothing: every line is written already."""
 
     def abandon(self) -> None:
-        """What is written is written."""
+        """Do nothing: the lines written so far stay."""
 
 
 WRITERS: dict[str, Callable[[Any, pa.Schema], BatchWriter]] = {
@@ -213,11 +213,12 @@ WRITERS: dict[str, Callable[[Any, pa.Schema], BatchWriter]] = {
     "arrows": _ArrowStream,
     "jsonl": _JsonLines,
 }
-"""By format's name: makes a writer on an open binary sink; raises ``UsageError`` for what it cannot hold."""
+"""Writer classes by format name, made for an open binary sink; they raise ``UsageError`` for columns that the format
+cannot hold."""
 
 
 def _columns(batch: pa.RecordBatch, schema: pa.Schema, what: str, change: Change) -> list[pa.Array]:
-    """The columns, each as what ``change`` makes of it and its type in ``schema``."""
+    """Return the columns, each converted by ``change`` to its type in ``schema``."""
     columns = []
     for column, field in zip(batch.columns, schema, strict=True):
         try:
@@ -253,14 +254,17 @@ def _parquet_holds(kind: pa.DataType) -> bool:
 
 
 def _narrowed_type(kind: pa.DataType) -> pa.DataType | None:
-    """What Parquet holds in place of a type, and pyarrow 25 writes another value where that is too narrow."""
+    """Return the type that Parquet stores in place of ``kind``, or None if it stores ``kind`` itself.
+
+    pyarrow 25 writes another value where that type is too narrow.
+    """
     if pa.types.is_date64(kind):
         return pa.date32()
     return pa.timestamp("ms", kind.tz) if pa.types.is_timestamp(kind) and kind.unit == "s" else None
 
 
 def _beyond_parquet(array: Any) -> pa.DataType | None:
-    """The type of the first date or time within that Parquet does not hold."""
+    """Return the type of the first date or time in the array that Parquet cannot hold, or None."""
     kind, narrow = array.type, _narrowed_type(array.type)
     if narrow is not None:
         try:
@@ -282,9 +286,10 @@ def _beyond_parquet(array: Any) -> pa.DataType | None:
 
 
 def _is_odd_dictionary(kind: pa.DataType) -> bool:
-    """One of values that Parquet cannot write, which shows only with the first rows, or an extension of one.
+    """Return whether the type is a dictionary that Parquet cannot hold, or an extension of a dictionary.
 
-    The latter is written, and ends a process that reads it with pyarrow 25.
+    pyarrow refuses to write the former only at the first rows. It writes the latter, but reading it with pyarrow 25
+    ends the process.
     """
     if is_extension(kind):
         return holds(kind.storage_type, pa.types.is_dictionary)
@@ -323,7 +328,7 @@ def _has_equal_fields(kind: pa.DataType) -> bool:
 
 
 def _has_null(array: pa.Array) -> bool:
-    """A null on the way down to, or in the place of, a list of fixed size."""
+    """Return whether there is a null in place of a list of fixed size, or at a level above one."""
     kind = array.type
     if not holds(kind, pa.types.is_fixed_size_list):
         return False
