@@ -27,8 +27,7 @@ def published(name: str, inside: int) -> str:
 def health(*test: str, start_s: int = 60, interval_s: int = 5) -> dict[str, Any]:
     """Return a health check whose failures count after ``start_s`` seconds.
 
-    A service is unhealthy after 12 failures in a row. The check runs every ``interval_s`` seconds with a timeout of 10
-    s.
+    A service is unhealthy after 12 failures in a row. The check runs every ``interval_s`` seconds, at most 10 s long.
     """
     seconds = {"interval": interval_s, "timeout": 10, "start_period": start_s}
     return {"test": list(test), "retries": 12, **{name: f"{value}s" for name, value in seconds.items()}}
