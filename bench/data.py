@@ -57,7 +57,7 @@ def scratch() -> Iterator[Path]:
 
 
 def flights_csv(times: int, folder: Path | None = None) -> Path:
-    """Return ``flights.csv`` with its rows ``times`` times after one header; make it if it is missing."""
+    """Return the path of ``flights.csv`` with its rows ``times`` times after one header, made if missing."""
     path = (folder or bench_folder()) / f"flights-x{times}.csv"
     if path.exists():
         return path
@@ -91,7 +91,10 @@ def flights_options(schema: pa.Schema | None = None) -> pc.ConvertOptions:
 
 
 def flights_arrow(times: int, folder: Path | None = None) -> Path:
-    """Return the same rows as an uncompressed Arrow IPC file of batches of about 10 MB; make it if it is missing."""
+    """Return the path of the same rows as an Arrow IPC file, made if missing.
+
+    The file is uncompressed and has batches of about 10 MB.
+    """
     path = (folder or bench_folder()) / f"flights-x{times}.arrow"
     if not path.exists():
         table = pc.read_csv(flights_csv(times, folder), convert_options=flights_options())
@@ -100,7 +103,10 @@ def flights_arrow(times: int, folder: Path | None = None) -> Path:
 
 
 def wide_arrow(rows: int = 250_000, columns: int = 200, folder: Path | None = None) -> Path:
-    """Return a table of float columns with three decimals, as sensors have them; make it if it is missing."""
+    """Return the path of an Arrow IPC file of float columns, made if missing.
+
+    The values have three decimals, as those of sensors do.
+    """
     path = (folder or bench_folder()) / f"wide-{rows}x{columns}.arrow"
     if not path.exists():
         import numpy as np
@@ -112,7 +118,7 @@ def wide_arrow(rows: int = 250_000, columns: int = 200, folder: Path | None = No
 
 
 def sorted_arrow(times: int, folder: Path | None = None) -> Path:
-    """Return flights sorted by ``SORTED_BY``, as an Arrow IPC file; make it if it is missing."""
+    """Return the path of flights sorted by ``SORTED_BY``, as an Arrow IPC file, made if missing."""
     path = (folder or bench_folder()) / f"flights-sorted-x{times}.arrow"
     if not path.exists():
         with pa.memory_map(str(flights_arrow(times, folder))) as source:

@@ -141,7 +141,10 @@ def _repair_and_check(on: Cluster, options: Options, names: list[str]) -> None:
 
 
 def _repaired(on: Cluster, names: list[str]) -> RepairReport:
-    """Repair until no chunk is under-replicated, through a new store, as a user would; return the last report."""
+    """Repair until no chunk is under-replicated, and return the last report.
+
+    The store is a new one, as a user would have. Raises ``StackError`` after ``_REPAIRED_TIMEOUT_S``.
+    """
     deadline = time.monotonic() + _REPAIRED_TIMEOUT_S
     with Store.connect(on.settings) as store:
         while True:

@@ -41,9 +41,10 @@ _PAGE_CHUNKS = 3000
 
 
 def make_versions(store: Store, name: str, versions: int) -> None:
-    """Make versions of ``name`` until it has ``versions``, each with a page by a writer of its own.
+    """Make versions of ``name`` until it has ``versions``.
 
-    The last version has as many pages as there are versions. ``name`` has one version already, of one page.
+    The last version has as many pages as there are versions, each by a writer of its own. The others list only the
+    first page. ``name`` has one version already, of one page.
     """
     first = store.version(name)
     ref, stats = _shape(store, first)

@@ -106,9 +106,10 @@ def _around(whole: Any, place: Place, profile: Profile, stack: threading.local, 
 
 @contextmanager
 def _threads_counted(profile: Profile) -> Iterator[None]:
-    """Count the processor time of every thread by its kind, at its end or while it still runs.
+    """Count the processor time of every thread by its kind.
 
-    Sampling from outside would miss short-lived threads: with many threads one sample takes longer than they live.
+    The time is recorded when a thread ends, or at the end of the block if it still runs. Sampling from outside would
+    miss short-lived threads: with many threads one sample takes longer than they live.
     """
     first = _living()
     ended: list[tuple[int, str, float]] = []

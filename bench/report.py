@@ -64,7 +64,7 @@ class Row:
     aims: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Return the form that other programs rely on, without ``peak_rss_bytes`` if there is none."""
+        """Return the JSON that other programs rely on; it has no ``peak_rss_bytes`` if there is none."""
         said: dict[str, Any] = {"what": self.what, "value": _rounded(self.value), "unit": self.unit}
         if self.peak_rss_bytes is not None:
             said["peak_rss_bytes"] = self.peak_rss_bytes

@@ -35,7 +35,7 @@ _COMMAND_RUNS = 2
 
 
 def small_file(folder: Path, first: int) -> Path:
-    """Return an Arrow file of a thousand flights that are numbered from ``first``."""
+    """Return the path of an Arrow file of a thousand flights that are numbered from ``first``."""
     with pa.memory_map(str(flights_arrow(1))) as source:
         table = pa.ipc.open_file(source).read_all().slice(0, _ROWS)
     table = table.add_column(0, COLUMN, pa.array(range(first, first + _ROWS), pa.int64()))

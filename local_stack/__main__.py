@@ -19,7 +19,7 @@ _SERVICES = click.argument("services", nargs=-1, metavar="[SERVICE]...")
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 def main() -> None:
-    """Manage the services of Millrace on this machine: cassandra-1, cassandra-2, kafka, redis, airflow, bridge.
+    """Manage the real services of Millrace on this machine: cassandra-1, cassandra-2, kafka, redis, airflow, bridge.
 
     Example: ./run up cassandra kafka redis
     """

@@ -26,7 +26,10 @@ class Sizes:
 
     @property
     def cassandra_process_mb(self) -> int:
-        """Return heap, off-heap memtables (half a heap), file and network caches, metaspace, threads, code."""
+        """Return the memory of a node's whole process in MiB.
+
+        It is the sum of heap, off-heap memtables (half a heap), file and network caches, metaspace, threads and code.
+        """
         return self.cassandra_heap_mb + self.cassandra_heap_mb // 2 + 128 + 64 + 300
 
 
