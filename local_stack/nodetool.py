@@ -22,7 +22,8 @@ COMPILE_TIMEOUT_S = 120
 def nodetool(node: CassandraNode, arguments: list[str], *, capture: bool = False) -> subprocess.CompletedProcess[str]:
     """Run nodetool at ``node`` and return the completed process.
 
-    Its output goes to this process's output unless ``capture`` is set. Raises ``StackError`` if the node does not run.
+    Its output goes to this process's output unless ``capture`` is set. Raises ``StackError`` if the node does not run,
+    or if ``SOURCE`` cannot be compiled.
     """
     if not node.running:
         raise StackError(f"{node.name} is not running", hint=f"./run up {node.name}")

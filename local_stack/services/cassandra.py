@@ -40,8 +40,8 @@ SERVER_FLAGS = [
     # Waiting for gossip to settle is for rings of hundreds of nodes. Here it would double every start.
     "-Dcassandra.skip_wait_for_gossip_to_settle=0",
     "-Dcassandra.ring_delay_ms=1000",
-    # The default is twice the ring delay. After half of it without gossip a starting node is removed from the ring,
-    # even a seed. On a busy machine two nodes removed each other permanently.
+    # The default is twice the ring delay. After half of it without a message from a starting node, even a seed, the
+    # others remove it from gossip. On a busy machine two nodes removed each other permanently.
     "-Dcassandra.gossip_quarantine_delay_ms=60000",
     "-Dcassandra.superuser_setup_delay_ms=0",
 ]
