@@ -1,4 +1,4 @@
-"""``python -m bench``: the list of benchmarks, and each by its name."""
+"""``python -m bench``: the command that lists the benchmarks and runs them by name."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ BENCHMARKS = {
     "orders": "chunks stored by (chunk, tile) against (tile, chunk): two of 40 tiles, and all of them",
 }
 OWN_NODES = ("bridge", "traffic")
-"""What shares no nodes with others: it needs none beside it, or nodes with heaps of its own."""
+"""Benchmarks that share no nodes with others: ``bridge`` needs none running beside it, ``traffic`` needs nodes with
+heaps of its own size."""
 
 _SECONDS = Seconds(1, 3600)
 
@@ -49,9 +50,9 @@ _SECONDS = Seconds(1, 3600)
 @click.option("--traffic", "traffic_s", default=300.0, show_default=True, type=_SECONDS, help="s of the crowd")
 @click.option("--quiet", is_flag=True, help="no line for each run")
 def main(names: tuple[str, ...], **chosen_options: Any) -> None:
-    """Run the benchmarks NAME, or all; without a name, say which there are.
+    """Run the benchmarks NAME, or all; without a name, list them.
 
-    Prints tables and writes .millrace/bench/NAME.json. Services are started when they do not run, and then stopped.
+    Prints tables and writes .millrace/bench/NAME.json. Services that do not run are started, and stopped afterwards.
     Several benchmarks run on the same nodes and, where they read the same, on the same data: load before read.
 
     Example: ./run bench load read project filter --runs 3
@@ -76,13 +77,13 @@ def main(names: tuple[str, ...], **chosen_options: Any) -> None:
 
 
 def _cluster() -> Any:
-    from bench.cluster import cluster  # the driver and the stack take a while, and a list of names needs neither
+    from bench.cluster import cluster  # slow to import, and not needed to list the names
 
     return cluster()
 
 
 def _one(name: str, options: Options) -> list[str]:
-    """Runs it, prints its table and keeps its report; what failed in it, for the end."""
+    """Run a benchmark, print its table and write its report; return its failures, each with its name."""
     report = importlib.import_module(f"bench.{name}").run(options)
     path = report.write(bench_folder())
     click.echo(f"{report.table()}\n\n{path}\n")
@@ -90,7 +91,10 @@ def _one(name: str, options: Options) -> list[str]:
 
 
 def run() -> None:
-    """The command line; an error of ours is one line and exit code 1, and whoever ends it finds all cleaned up."""
+    """Run the command line; an error of the project is one line and exit code 1.
+
+    SIGTERM becomes ``SystemExit``, so that services and keyspaces are cleaned up.
+    """
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(143))
     try:
         main(prog_name="./run bench", standalone_mode=False)

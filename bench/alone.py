@@ -1,4 +1,4 @@
-"""Each node alone: the other one is stopped, and a fresh process reads everything and compares it row by row."""
+"""Check each node alone: stop the other one, and compare every row in a fresh process."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _NODES = ("cassandra-1", "cassandra-2")
 
 
 def each_node_alone(on: Cluster, options: Options, source: Path, versions: Mapping[str, Version]) -> None:
-    """Stops one node, reads every dataset from the other, starts it again; then the other way round.
+    """Stop one node, read every dataset from the other, start it again; then the other way round.
 
-    Chunks, pages and version rows can come from the one node only, over a connection that never knew the other. Raises
-    ``StackError`` where a version is not the one given, or its rows are not ``source`` again and again.
+    Chunks, pages and version rows can come from one node only, over a connection that never reached the other one.
+    Raises ``StackError`` if a version is not the one given, or if its rows are not ``source`` repeated.
     """
     for stopped, serving in (_NODES, _NODES[::-1]):
         on.stack.down([stopped])

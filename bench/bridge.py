@@ -1,4 +1,4 @@
-"""``bench bridge``: our bridge under thousands of clients, and Flask-SSE and KafkaSSE under the same."""
+"""``bench bridge``: the bridge of Millrace under thousands of clients, beside Flask-SSE and KafkaSSE."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ RETURNING_CLIENTS = 1_000
 MISSED_EVENTS = 1_000
 HISTORY_EVENTS = 100_000
 LARGE_BYTES = 4_000
-"""A client that reads nothing fills its buffers within seconds of such events."""
+"""The size of an event. At this size a client that does not read fills its buffers within seconds."""
 _UP_S = 180.0
 _SATURATED = 0.9
-"""A server that uses more of its core is taken to fall behind the events."""
+"""The share of its core above which a server is assumed to fall behind the events."""
 _AIMS: dict[str, dict[str, float]] = {
     "clients": {"at_least": CLIENTS},
     "p99_ms": {"at_most": 200},
     "healthz_p99_ms": {"at_most": 100},
     "bytes_per_client": {"at_most": 60_000},
 }
-"""Of our bridge; what others reach stands beside it."""
+"""The aims of Millrace's bridge. The figures of the other servers are shown without aims."""
 
 
 def run(options: Options) -> Report:
-    """Everything in one run; raises when a server does not start or the load generator fails."""
+    """Run all parts; raise when a server does not start or the load generator fails."""
     report = Report("bridge")
     with services("kafka", "redis"), scratch() as folder:
         settings = load_settings()
@@ -88,7 +88,7 @@ def _fan_out(
     ready: Callable[[], None] = lambda: None,
     clients: int = 0,
 ) -> None:
-    """2,000 clients (or as many as given), 10 events a second for 30 s, ``/healthz`` asked meanwhile."""
+    """Measure 2,000 clients (or ``clients``), 10 events a second for 30 s, with ``/healthz`` requested meanwhile."""
     clients = clients or CLIENTS
     events = RATE_PER_S * SECONDS
     empty = server.memory_bytes()
@@ -128,14 +128,14 @@ def _fan_out(
 
 
 def _idle(report: Report, options: Options, bridge: Server) -> None:
-    """5,000 clients that get nothing but heartbeats; connections to Kafka with one client and with many."""
+    """Measure 5,000 clients that receive only heartbeats, and connections to Kafka with one client and with many."""
     kafka_port = int(load_settings().kafka.bootstrap_servers.rpartition(":")[2])
     with Load("stream", bridge, clients=1, events=0, rate_per_s=0, path="/events"):
         one = bridge.connections_to(kafka_port)
     empty = bridge.memory_bytes()
     with Load("stream", bridge, clients=IDLE_CLIENTS, events=0, rate_per_s=0, path="/events") as load:
         many = bridge.connections_to(kafka_port)
-        time.sleep(20)  # longer than a heartbeat takes, so that each of them had one
+        time.sleep(20)  # longer than the interval of heartbeats, so that each client received one
         found = load.run(60)
         grown = bridge.memory_bytes() - empty
     held = found["clients"] - found["closed"]
@@ -148,7 +148,7 @@ def _idle(report: Report, options: Options, bridge: Server) -> None:
 
 
 def _returning(report: Report, options: Options, bridge: Server, topic: KafkaSettings) -> None:
-    """1,000 clients come back at once, 1,000 events behind."""
+    """Measure 1,000 clients that reconnect at once, 1,000 events behind."""
     url = f"http://127.0.0.1:{bridge.port}/api/progress"
     cursor = httpx.get(url, timeout=30, trust_env=False).json()["cursor"]
     first = RATE_PER_S * SECONDS + 1
@@ -167,7 +167,7 @@ def _returning(report: Report, options: Options, bridge: Server, topic: KafkaSet
 
 
 def _slow(report: Report, options: Options, kafka: KafkaSettings, folder: Path) -> None:
-    """Large events, first to clients that all read, then with 5 % that do not."""
+    """Measure large events, first with clients that all read, then with 5 % that do not."""
     clients, seconds = 1_000, 20
     job = {"clients": clients, "events": RATE_PER_S * seconds, "rate_per_s": RATE_PER_S, "padding": LARGE_BYTES}
     p99_ms = []
@@ -190,7 +190,7 @@ def _slow(report: Report, options: Options, kafka: KafkaSettings, folder: Path) 
 
 
 def _late(report: Report, options: Options, topic: KafkaSettings, folder: Path) -> None:
-    """A client that joins after 100,000 events of 200 tasks, at a bridge that has just read them all."""
+    """Measure a client that joins after 100,000 events of 200 tasks, at a bridge that has just read them all."""
     produce(topic, map(history_event, range(HISTORY_EVENTS)))
     began_s = time.monotonic()
     with _bridge(topic, folder) as bridge:
@@ -222,7 +222,7 @@ def _flask_sse(report: Report, options: Options, settings: Settings, folder: Pat
     env = flask_sse.environment(target, url)
     subscribers = redis.Redis.from_url(url)
     with Server.running("Flask-SSE", flask_sse.command(port), port, env, folder / "flask-sse.log") as server:
-        # It answers nothing before its first event, but its Redis knows who listens.
+        # It sends no response before its first event, but its Redis counts the subscribers.
         ready = lambda: _until(lambda: dict(subscribers.pubsub_numsub("sse"))[b"sse"] >= CLIENTS, "its clients")  # noqa: E731
         job = {"redis": url, "path": "/stream", "await_begin": False}
         _fan_out(report, options, server, "Flask-SSE", "_flask_sse", job, ready)
@@ -251,4 +251,4 @@ def _until(done: Callable[[], Any], what: str) -> None:
     while not done():
         if time.monotonic() > deadline:
             raise StackError(f"waited {_UP_S:g} s for {what}")
-        time.sleep(0.1)  # what is waited for happens in another process, which tells nobody
+        time.sleep(0.1)  # polled: another process changes the state, without a notification

@@ -1,4 +1,4 @@
-"""A topic of the benchmark's own, and events in it: what the bridges under test read."""
+"""A Kafka topic for one benchmark, and the events in it that the bridges under test read."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HISTORY_TASKS = 200
 
 @contextmanager
 def own_topic(kafka: KafkaSettings) -> Iterator[KafkaSettings]:
-    """A topic of the benchmark's own, as the product makes it; deleted in the end."""
+    """Create a topic for the benchmark with the product's own function, and delete it at the end."""
     own = kafka.model_copy(update={"topic": f"millrace.bench.{uuid.uuid4().hex[:12]}"})
     progress.create_topic(own)
     try:
@@ -34,13 +34,13 @@ def own_topic(kafka: KafkaSettings) -> Iterator[KafkaSettings]:
 
 
 def to_kafka(to: KafkaSettings) -> dict[str, Any]:
-    """What a load generator is told, so that it produces there and knows its events again at ``/events``."""
+    """Return the part of a load generator's job that makes it produce to this topic and read ``/events``."""
     partition = progress.partition_of("bench", "fan-out", to.partitions)
     return {"kafka": to.bootstrap_servers, "topic": to.topic, "partition": partition, "path": "/events"}
 
 
 def history_event(number: int) -> dict[str, Any]:
-    """One of the events of ``HISTORY_TASKS`` tasks, in turn."""
+    """Return event ``number`` of the history, which takes ``HISTORY_TASKS`` tasks in turn."""
     identity = progress.TaskIdentity("bench", "history", f"task-{number % HISTORY_TASKS}")
     facts = {
         "kind": "load", "dataset": "flights", "state": "running", "phase": "write", "done": number, "total": None,
@@ -50,7 +50,10 @@ def history_event(number: int) -> dict[str, Any]:
 
 
 def produce(to: KafkaSettings, events: Any) -> None:
-    """Returns when Kafka has all of them; raises ``StackError``."""
+    """Produce the events to the topic and wait until none is left to send.
+
+    Raises ``StackError`` if some are left after 120 s.
+    """
     producer = Producer({"bootstrap.servers": to.bootstrap_servers, "linger.ms": 20})
     partition = to_kafka(to)["partition"]
     for number, event in enumerate(events):

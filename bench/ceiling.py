@@ -1,7 +1,8 @@
-"""The ceiling: the same stored bytes, batches, window, connection settings and threads, and nothing of ours.
+"""The ceiling: the same stored bytes, batches, window, connection settings and threads, without Millrace's code.
 
-``python bench/ceiling.py load|read JOB.json`` works once for each line on standard input. ``load`` deflates the raw
-bytes, throws that away and writes the stored ones; ``read`` fetches these, inflates them and throws that away.
+``python bench/ceiling.py load|read JOB.json`` works once for each line on standard input. ``load`` compresses the raw
+bytes, discards the result and writes the stored bytes. ``read`` fetches the stored bytes, decompresses them and
+discards the result.
 """
 
 import json
@@ -79,7 +80,7 @@ def _load() -> None:
 def _fetch(chunk: Any) -> None:
     rows = session.execute(select, (chunk["dataset"], uuid.UUID(chunk["writer"]), chunk["bucket"], chunk["chunk"]))
     for row, tile in zip(rows, chunk["tiles"], strict=True):
-        if tile["codec"] == "gzip":  # room to spare lets isal do it in one call
+        if tile["codec"] == "gzip":  # with spare bytes isal does it in one call
             igzip_lib.decompress(row.data, flag=igzip_lib.DECOMP_GZIP, bufsize=tile["raw_bytes"] + 64)
 
 

@@ -1,4 +1,4 @@
-"""The services a benchmark needs, and a keyspace of its own in them."""
+"""The services that a benchmark needs, with a keyspace of its own in them."""
 
 from __future__ import annotations
 
@@ -24,14 +24,15 @@ __all__ = ["KEYSPACE", "Cluster", "cluster", "services"]
 KEYSPACE = "millrace_bench"
 _TIMEOUT_S = 120
 _joined: list[Cluster] = []
-"""The cluster that is open in this process, which every other ``cluster()`` joins."""
+"""The cluster that is open in this process. Every other ``cluster()`` uses it."""
 
 
 @contextmanager
 def services(*names: str, heap_mb: int | None = None) -> Iterator[Stack]:
-    """The services named are up; those that were not before are down again afterwards.
+    """Start the services named, and stop afterwards those that did not run before.
 
-    With ``heap_mb`` nodes are started with such a heap; ``StackError`` when they run already, with another perhaps.
+    ``heap_mb`` is the heap of the nodes. With it ``StackError`` is raised if nodes run already, perhaps with another
+    heap.
     """
     stack = Stack()
     if heap_mb is not None:
@@ -50,7 +51,7 @@ def services(*names: str, heap_mb: int | None = None) -> Iterator[Stack]:
 
 
 class Cluster:
-    """A session in the benchmark's keyspace, and what a benchmark asks of the nodes."""
+    """A session in the benchmark's keyspace, and the operations on the nodes that benchmarks need."""
 
     def __init__(self, cassandra: CassandraSession, settings: Settings, stack: Stack) -> None:
         self.cassandra = cassandra
@@ -60,7 +61,7 @@ class Cluster:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What makes ``millrace.connect()`` in a child work here: this keyspace, no cache, no progress."""
+        """Return variables that give ``millrace.connect()`` in a child this keyspace, no cache and no progress."""
         return {
             "MILLRACE_CASSANDRA__KEYSPACE": KEYSPACE,
             "MILLRACE_REDIS__URL": "",
@@ -69,40 +70,43 @@ class Cluster:
 
     @property
     def release(self) -> str:
-        """Cassandra's version."""
+        """Return Cassandra's version."""
         row = self.cassandra.session.execute("SELECT release_version FROM system.local").one()
         return str(row.release_version)
 
     def execute(self, statement: str) -> None:
-        """One statement, with time for schema changes."""
+        """Execute one statement, with a timeout long enough for schema changes."""
         self.cassandra.session.execute(statement, timeout=_TIMEOUT_S)
 
     def create_like_chunks(self, table: str, *, clustering: str = "chunk, tile") -> None:
-        """A table with the columns and options of the product's ``chunks``, clustered like it unless said otherwise."""
+        """Create a table with the columns and options of the product's ``chunks``.
+
+        The clustering columns are those of ``chunks``, too, unless ``clustering`` is given.
+        """
         statement = schema.TABLES["chunks"].replace("{keyspace}", KEYSPACE).replace(".chunks", f".{table}")
         statement = statement.replace("bucket), chunk, tile)", f"bucket), {clustering})")
         self.execute(" ".join(statement.split()))
         self._no_snapshots(table)
 
     def empty(self, *tables: str) -> None:
-        """Every row of these tables is gone, and the disk is free again."""
+        """Truncate these tables, which also frees the disk because they have no snapshots."""
         if not schema.TABLES.keys().isdisjoint(tables):
             self._left.clear()
         for table in tables:
             self.execute(f"TRUNCATE {KEYSPACE}.{table}")
 
     def leave(self, dataset: str) -> None:
-        """The dataset is there, whole, for the benchmarks that come after this one on the same nodes."""
+        """Record that the complete dataset stays for later benchmarks on the same nodes."""
         self._left.add(dataset)
 
     def once(self, dataset: str, load: Callable[[], object]) -> None:
-        """``load()`` unless the dataset was left here; it is left for those that come after."""
+        """Call ``load()`` unless the dataset was left by an earlier benchmark, and leave it for later ones."""
         if dataset not in self._left:
             load()
             self.leave(dataset)
 
     def cpu_seconds(self) -> float:
-        """Processor time that all nodes have used so far."""
+        """Return the processor time that all nodes have used so far."""
         total = 0.0
         for row in self.stack.status():
             if row["service"].startswith("cassandra") and row["pid"]:
@@ -115,7 +119,7 @@ class Cluster:
         self.execute(f"ALTER TABLE {KEYSPACE}.{table} WITH allow_auto_snapshot = false")
 
     def drop(self) -> None:
-        """The keyspace is gone; ``StackError`` when the nodes are, which is then why everything else failed too."""
+        """Drop the keyspace; raise ``StackError`` if the nodes are gone, which explains all earlier errors."""
         try:
             self.execute(f"DROP KEYSPACE IF EXISTS {KEYSPACE}")
         except (DriverException, NoHostAvailable) as error:
@@ -125,7 +129,7 @@ class Cluster:
             ) from None
 
     def prepare(self) -> None:
-        """An empty keyspace with the product's tables."""
+        """Create an empty keyspace with the product's tables."""
         self.drop()
         schema.create(self.cassandra.session, self.settings.cassandra)
         for table in schema.TABLES:
@@ -134,10 +138,10 @@ class Cluster:
 
 @contextmanager
 def cluster(*, heap_mb: int | None = None) -> Iterator[Cluster]:
-    """Both nodes up and the benchmark's keyspace empty; dropped at the end. One process at a time.
+    """Start both nodes and empty the benchmark's keyspace; drop it at the end. One process at a time.
 
-    Within another ``cluster()`` it is that one, with what is in it: benchmarks that run together share their nodes.
-    Raises ``StackError`` when another process has the stack, or ``heap_mb`` is asked of nodes that run already.
+    Within another ``cluster()`` it yields that one with its data: benchmarks that run together share their nodes.
+    Raises ``StackError`` if another process has the stack, or if ``heap_mb`` is given and nodes run already.
     """
     if _joined and heap_mb is None:
         yield _joined[0]

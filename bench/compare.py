@@ -1,4 +1,4 @@
-"""What was read against what was loaded: row by row, where a load repeats its source and is cut off anywhere."""
+"""Compare read rows with loaded rows, where a load repeats its source and may be cut off anywhere."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ __all__ = ["Whole", "repeats", "table_of"]
 
 
 class Whole:
-    """Reads the latest version and compares every row with a source that it repeats, cut off anywhere."""
+    """A reader of the latest version that compares every row with the source.
+
+    The version repeats the source and may be cut off anywhere.
+    """
 
     def __init__(self, dataset: str, source: str) -> None:
         self._dataset = dataset
@@ -21,7 +24,7 @@ class Whole:
         self._store = connect()
 
     def run(self) -> dict[str, Any]:
-        """One pass; ``StackError`` for the first rows that differ, or when rows are missing."""
+        """Read once; raise ``StackError`` for the first rows that differ, or if rows are missing."""
         dataset, at = self._store.dataset(self._dataset), 0
         for batch in dataset.to_batches():
             if not repeats(self._expected, batch, at):
@@ -32,16 +35,16 @@ class Whole:
         return {"rows": at, "version": dataset.version.label}
 
     def profile(self) -> dict[str, Any]:
-        """The same as ``run``."""
+        """Do the same as ``run``."""
         return self.run()
 
     def close(self) -> None:
-        """Disconnects."""
+        """Disconnect."""
         self._store.close()
 
 
 def repeats(expected: pa.Table, batch: pa.RecordBatch, at: int) -> bool:
-    """Whether the batch's rows, the first of which is row ``at``, are those of ``expected`` again and again."""
+    """Return whether the batch, which begins at row ``at``, has the rows of ``expected`` repeated."""
     done = 0
     while done < batch.num_rows:
         start = (at + done) % expected.num_rows
@@ -53,6 +56,6 @@ def repeats(expected: pa.Table, batch: pa.RecordBatch, at: int) -> bool:
 
 
 def table_of(path: str) -> pa.Table:
-    """An Arrow file as a table that stays on the disk."""
+    """Return an Arrow file as a table that is mapped from the disk."""
     with pa.memory_map(path) as source:
         return pa.ipc.open_file(source).read_all()

@@ -1,4 +1,4 @@
-"""One program in the race: a process that does its work once for every line it is sent, and says how long it took.
+"""One program in a race: a process that does its work once per input line and reports how long it took.
 
 A contestant reads ``run`` (or ``profile``) from standard input and answers with one line of JSON that has at least
 ``seconds``, ``rows`` and ``peak_rss_bytes``. It starts, imports and connects before its first line: only the work
@@ -32,7 +32,7 @@ _END_TIMEOUT_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One run: seconds of the work alone, the rows it moved, and whatever else the program said."""
+    """One run: seconds of the work alone, the rows it moved, and the other facts that the program reported."""
 
     seconds: float
     rows: int
@@ -41,25 +41,25 @@ class Outcome:
 
     @property
     def rows_per_s(self) -> float:
-        """Rows by seconds."""
+        """Return the rows per second."""
         return self.rows / self.seconds
 
 
 class Work(Protocol):
-    """What a contestant made of a Python class does; ``__init__`` connects and is not measured."""
+    """The work of a contestant in Python; ``__init__`` connects and is not measured."""
 
     def run(self) -> dict[str, Any]:
-        """Does the work once; returns at least ``rows``, and ``seconds`` where not all of the call counts."""
+        """Do the work once; return at least ``rows``, and ``seconds`` if not all of the call counts."""
 
     def profile(self) -> dict[str, Any]:
-        """Does the work once under timers; returns at least ``rows``."""
+        """Do the work once under timers; return at least ``rows``."""
 
     def close(self) -> None:
-        """Gives back what ``__init__`` took."""
+        """Release the resources that ``__init__`` acquired."""
 
 
 class Contestant:
-    """The process. ``ask`` runs it once; leaving the ``with`` ends it."""
+    """The process of a contestant. ``ask`` runs its work once; ``close`` ends it."""
 
     def __init__(self, name: str, command: Sequence[str], env: Mapping[str, str] | None = None) -> None:
         self.name = name
@@ -74,7 +74,7 @@ class Contestant:
 
     @classmethod
     def of(cls, name: str, work: str, env: Mapping[str, str] | None = None, **arguments: Any) -> Contestant:
-        """A contestant that runs ``work`` (``module:Class``), made with the arguments given."""
+        """Start a contestant that runs ``work`` (``module:Class``), made with the arguments given."""
         return cls(name, [sys.executable, "-m", "bench.contestant", work, json.dumps(arguments)], env)
 
     def fresh(self) -> Contestant:
@@ -82,7 +82,7 @@ class Contestant:
         return Contestant(self.name, self._command, self._env)
 
     def ask(self, what: str = "run", timeout_s: float = RUN_TIMEOUT_S) -> Outcome:
-        """Has it do its work; raises ``StackError`` when it ends, or does not answer within ``timeout_s``."""
+        """Let it work once; raise ``StackError`` if it ends, or does not answer within ``timeout_s``."""
         stdin, stdout = self._process.stdin, self._process.stdout
         if stdin is None or stdout is None:
             raise StackError(f"{self.name} has no pipes")
@@ -102,15 +102,15 @@ class Contestant:
 
     @property
     def ended(self) -> bool:
-        """Whether the process is gone."""
+        """Return whether the process has ended."""
         return self._process.poll() is not None
 
     def kill(self) -> None:
-        """Ends it at once."""
+        """Kill the process."""
         self._process.kill()
 
     def close(self) -> None:
-        """Its input ends, so it ends; killed when it does not within 30 s."""
+        """Close its input, which ends it; kill it if it does not end within 30 s."""
         if self._process.stdin is not None:
             self._process.stdin.close()
         try:
@@ -128,7 +128,7 @@ class Contestant:
 
 @contextmanager
 def contestants(*started: Contestant) -> Iterator[None]:
-    """All of them end with the block, whatever happens in it."""
+    """End all of them at the end of the block, also after an exception."""
     with ExitStack() as stack:
         for one in started:
             stack.callback(one.close)
@@ -136,9 +136,9 @@ def contestants(*started: Contestant) -> Iterator[None]:
 
 
 def peak_rss_bytes(pid: int | str = "self") -> int:
-    """The most memory that a process has had; 0 when it is gone.
+    """Return the peak memory of a process, or 0 if it is gone.
 
-    Not ``getrusage``: its maximum begins with what the parent had when it started the process.
+    ``getrusage`` is not used: its maximum begins with the memory that the parent had when it started the process.
     """
     try:
         said = Path(f"/proc/{pid}/status").read_text()
@@ -168,7 +168,7 @@ def _serve(spec: str, arguments: dict[str, Any]) -> None:
 
 
 def _allocator() -> list[str]:
-    """Return how the process's pyarrow allocates and how many threads it has; nothing where it has none."""
+    """Return pyarrow's allocator and number of threads in this process, or nothing if it has no pyarrow."""
     pyarrow = sys.modules.get("pyarrow")
     if pyarrow is None:
         return []

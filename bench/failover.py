@@ -1,7 +1,7 @@
-"""``bench failover``: each node killed, then each frozen, under a load and a reader; nothing may fail or wait.
+"""``bench failover``: kill each node, then freeze each, under a load and a reader; nothing may fail or wait.
 
-Pauses are measured from the fault until load and reader are told to stop: while the node is gone, which is what the
-aims are about, and, as restarts have none, only said, while it starts and joins again and hints are replayed to it.
+Pauses are measured from the fault until load and reader are stopped. The aims are for the time while the node is gone.
+The time while it starts, joins again and receives hints is only reported, because restarts have no aim.
 """
 
 from __future__ import annotations
@@ -25,21 +25,22 @@ from millrace.store.repair import RepairReport
 __all__ = ["run"]
 
 _CHUNK_BYTES = 1_000_000
-"""Ten chunks a second beside a reader, so that a pause is a pause; chunks of 5 MB come twice a second here."""
+"""Gives ten chunks a second beside a reader, so that a pause can be seen: chunks of 5 MB are written only twice a
+second here."""
 _READ_TIMES = 2
 _BACK_S = 20.0
-"""How long a load goes on after the node is back: writing returns to both nodes, and hints flow."""
+"""How long a load continues after the node is back: writes return to both nodes, and hints are replayed."""
 _REPAIRED_TIMEOUT_S = 300.0
 _NODES = ("cassandra-2", "cassandra-1")
 _KINDS = {"kill": "killed", "freeze": "frozen"}
 _PAUSE_S = {"kill": 1.0, "freeze": 3.0}
 _THROUGHPUT_AFTER = 0.7
-"""Aims of the longest pause, and of what is moved after a fault by what was moved before."""
+"""Aims of the longest pause, and of the throughput after a fault divided by that before it."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Fault:
-    """One fault: when it struck, when the node was called back, and what load and reader did."""
+    """One fault: its time, the time at which the node was started or thawed, and the records of load and reader."""
 
     kind: str
     node: str
@@ -50,11 +51,11 @@ class _Fault:
 
     @property
     def name(self) -> str:
-        """Of the dataset that its load writes."""
+        """Return the name of the dataset that its load writes."""
         return _name(self.kind, self.node)
 
     def throughput(self, before_s: float, after_s: float) -> tuple[float, float]:
-        """What load and reader moved a second after the fault, by what they moved before."""
+        """Return the throughput of load and reader after the fault, each divided by that before it."""
         found = []
         for story in (self.load, self.reader):
             before = story.amount(self.at - before_s, self.at) / before_s
@@ -63,14 +64,15 @@ class _Fault:
 
     @property
     def longest_pause_s(self) -> float:
-        """Of load and reader, from the fault until the node is called back."""
+        """Return the longest pause of load and reader, from the fault until the node is started or thawed."""
         return max(story.longest_pause_s(self.at, self.called_back) for story in (self.load, self.reader))
 
 
 def run(options: Options) -> Report:
-    """Two kills and two freezes; raises when a fault never fired, or a node alone does not serve everything.
+    """Run two kills and two freezes.
 
-    Failed reads and loads are failures of the report.
+    Raises when a fault had no effect, or a node alone does not serve everything. Failed reads and loads are failures of
+    the report.
     """
     report = Report("failover")
     source = flights_arrow(_READ_TIMES)
@@ -83,13 +85,13 @@ def run(options: Options) -> Report:
             names = ["reading"]
             for node in _NODES:
                 faults.append(_fault(on, options, folder, source, kind, node))
-                if not faults[-1].load.failed:  # one that failed has published nothing, and the report says so
+                if not faults[-1].load.failed:  # a failed load has published nothing, and the report has it
                     names.append(faults[-1].name)
                 _repair_and_check(on, options, names)
             with Store.connect(on.settings) as store:
                 versions = {name: store.version(name) for name in names}
             each_node_alone(on, options, source, versions)
-            _repaired(on, names)  # the nodes see each other again, before one of them is taken away
+            _repaired(on, names)  # the nodes must see each other up before the next fault
     _tell(report, options, faults)
     return report
 
@@ -128,7 +130,7 @@ def _fault(on: Cluster, options: Options, folder: Path, source: Path, kind: str,
 
 
 def _repair_and_check(on: Cluster, options: Options, names: list[str]) -> None:
-    """Everything is on two nodes again, and each node has every chunk of its own."""
+    """Repair until everything is on two nodes, then verify that each node has all its chunks."""
     repaired = _repaired(on, names)
     options.say(f"  repaired: {repaired.cleared} of {repaired.debts} debts, {repaired.copies} copies written")
     with Store.connect(on.settings) as store:
@@ -139,7 +141,10 @@ def _repair_and_check(on: Cluster, options: Options, names: list[str]) -> None:
 
 
 def _repaired(on: Cluster, names: list[str]) -> RepairReport:
-    """Returns when nothing is owed any more; a store of its own, as a person would have."""
+    """Repair until no chunk is under-replicated, and return the last report.
+
+    The store is a new one, as a user would have. Raises ``StackError`` after ``_REPAIRED_TIMEOUT_S``.
+    """
     deadline = time.monotonic() + _REPAIRED_TIMEOUT_S
     with Store.connect(on.settings) as store:
         while True:

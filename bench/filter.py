@@ -20,7 +20,7 @@ __all__ = ["run"]
 
 
 def run(options: Options) -> Report:
-    """Flights ``options.times`` times, sorted by time; raises when ours finds other rows than pyarrow."""
+    """Race on flights sorted by time, ``options.times`` times; raise when Millrace finds other rows than pyarrow."""
     report = Report("filter")
     arrow = sorted_arrow(options.times)
     rows = FLIGHTS_ROWS * options.times

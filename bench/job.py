@@ -1,4 +1,4 @@
-"""What the ceiling is given: a version's chunks as they lie in Cassandra, stored and raw, and how ours moves them."""
+"""The ceiling's job: a version's chunks, stored and decompressed, and the settings by which Millrace moves them."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ _CEILING = Path(__file__).with_name("ceiling.py")
 
 
 def open_store(on: Cluster) -> Store:
-    """A store on the benchmark's keyspace, in this process, on the cluster's own session: not to be closed."""
+    """Return a store on the benchmark's keyspace that uses the cluster's own session: it must not be closed."""
     return Store(on.cassandra, on.settings)
 
 
 def read_threads(store: Store) -> int:
-    """The threads with which a scan reads, by the product's own rule."""
+    """Return the number of threads with which a scan reads, by the product's own rule."""
     return store.settings.read.decode_threads or (os.cpu_count() or 1) + 2
 
 
 def write_job(store: Store, reference: str, folder: Path, *, table: str = "chunks") -> Path:
-    """Writes ``stored``, ``raw`` and ``job.json`` below ``folder``; returns the path of ``job.json``.
+    """Write ``stored``, ``raw`` and ``job.json`` below ``folder``; return the path of ``job.json``.
 
-    Memory: one chunk at a time.
+    Only one chunk at a time is in memory.
     """
     dataset = store.dataset(reference)
     settings = store.settings
@@ -82,7 +82,7 @@ def write_job(store: Store, reference: str, folder: Path, *, table: str = "chunk
 
 
 def ceiling(direction: str, job: Path, threads: int) -> Contestant:
-    """The ceiling's process for ``load`` or ``read`` with as many threads as ours has."""
+    """Start the ceiling's process for ``load`` or ``read``, with as many threads as Millrace has."""
     said = json.loads(job.read_text())
     own = job.with_name(f"job-{direction}.json")
     own.write_text(json.dumps({**said, "threads": threads}))

@@ -24,7 +24,7 @@ _CEILING_TABLE = "ceiling"
 
 
 def run(options: Options) -> Report:
-    """Flights ``options.times`` times; raises when any contestant fails or loads other than all rows."""
+    """Race loads of flights, ``options.times`` times; raise when a contestant fails or does not load all rows."""
     report = Report("load")
     csv, arrow = flights_csv(options.times), flights_arrow(options.times)
     with cluster() as on, scratch() as folder:

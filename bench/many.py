@@ -1,7 +1,7 @@
-"""A dataset of thousands of versions and a version of hundreds of thousands of chunks, made of their pages alone.
+"""A dataset of thousands of versions, and a version of hundreds of thousands of chunks, made of catalogue rows only.
 
-The first version, which gives the others their shape, is loaded as any other; of the rest only what the catalogue
-holds is written. ``Ask`` is a contestant that puts one question to such a dataset, and counts what that takes.
+The first version, which gives the others their shape, is loaded like any other. For the others only catalogue rows are
+written. ``Ask`` is a contestant that runs one query on such a dataset, and counts its requests and bytes.
 """
 
 from __future__ import annotations
@@ -34,16 +34,17 @@ from millrace.store.writer import ReplicatedWriter
 __all__ = ["COLUMN", "Ask", "make_chunks", "make_versions"]
 
 COLUMN = "n"
-"""The column that rises by a million with each chunk that is made."""
+"""The column whose values rise by a million with each chunk that is made."""
 _APART = 1_000_000
 _THREADS = 8
 _PAGE_CHUNKS = 3000
 
 
 def make_versions(store: Store, name: str, versions: int) -> None:
-    """Versions of ``name`` until there are so many, the last of as many pages, each by a writer of its own.
+    """Make versions of ``name`` until it has ``versions``.
 
-    ``name`` has one version already, of one page.
+    The last version has as many pages as there are versions, each by a writer of its own. The others list only the
+    first page. ``name`` has one version already, of one page.
     """
     first = store.version(name)
     ref, stats = _shape(store, first)
@@ -67,7 +68,7 @@ def make_versions(store: Store, name: str, versions: int) -> None:
 
 
 def make_chunks(store: Store, name: str, chunks: int) -> None:
-    """A version of ``name`` of so many chunks, of which its parent holds the first."""
+    """Make a version of ``name`` with ``chunks`` chunks, of which its parent has the first."""
     first = store.version(name)
     ref, stats = _shape(store, first)
     listing = Listing.of(store.catalogue, first)
@@ -101,7 +102,7 @@ def _moved(stats: pa.RecordBatch, by: int) -> pa.RecordBatch:
 
 
 def sums_of(page: PageRef) -> dict[str, int]:
-    """What the page's row says beside its data."""
+    """Return the columns of the page's row beside its data: its sums of chunks, rows and bytes."""
     return {name: getattr(page, name) for name in ("chunks", "rows", "raw_bytes", "stored_bytes")}
 
 
@@ -127,7 +128,7 @@ def _publish(store: Store, ledger: CatalogueWriter, first: Version, number: int,
 
 
 class Ask:
-    """Questions, one a run, in turn: ``versions``, ``show``, ``count_rows``, ``head``, ``filter`` and ``append``."""
+    """Queries, one per run, in turn: ``versions``, ``show``, ``count_rows``, ``head``, ``filter`` and ``append``."""
 
     def __init__(self, dataset: str, questions: list[str], source: str = "", number: int = 0) -> None:
         self._store = connect()
@@ -159,7 +160,7 @@ class Ask:
         return counted
 
     def run(self) -> dict[str, Any]:
-        """The next question; ``requests`` and bytes are of this run."""
+        """Run the next query; ``requests`` and bytes are of this run."""
         question = next(self._questions)
         self._requests = self._read_bytes = self._written_bytes = 0
         began = time.perf_counter()
@@ -173,11 +174,11 @@ class Ask:
         }
 
     def profile(self) -> dict[str, Any]:
-        """The same as ``run``."""
+        """Do the same as ``run``."""
         return self.run()
 
     def close(self) -> None:
-        """Disconnects."""
+        """Disconnect."""
         self._store.close()
 
     def _versions(self) -> int:

@@ -1,4 +1,4 @@
-"""What a person may choose about a benchmark."""
+"""The options of a benchmark that a user may choose."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ __all__ = ["Options"]
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """``runs`` of each contestant, in turn; ``times`` the flights' rows; DSBulk apart, for it takes minutes.
+    """The counts and durations of a benchmark.
 
-    ``warm_ups`` come before the runs where nodes answer reads; ``fresh`` processes of each make their first run there.
-    ``before_s`` and ``after_s`` of each fault of ``failover``; ``traffic_s`` of the crowd in ``traffic``.
+    ``runs`` is the number of runs of each contestant, in turn. ``times`` is how often the rows of flights are repeated.
+    DSBulk has counts of its own, because it takes minutes. ``warm_ups`` come before the runs where nodes answer reads.
+    ``fresh`` is the number of processes of each contestant whose first run is measured. ``before_s`` and ``after_s``
+    are the seconds before and after each fault of ``failover``; ``traffic_s`` is the duration of ``traffic``.
     """
 
     runs: int = 5
@@ -30,10 +32,10 @@ class Options:
 
     @property
     def cores(self) -> int:
-        """The cores that this process may use."""
+        """Return the number of cores that this process may use."""
         return len(os.sched_getaffinity(0))
 
     def say(self, line: str) -> None:
-        """Progress, on standard error."""
+        """Print a line of progress on standard error, unless ``quiet`` is set."""
         if not self.quiet:
             print(line, file=sys.stderr, flush=True)

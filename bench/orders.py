@@ -1,7 +1,7 @@
 """``bench orders``: tiles stored by (chunk, tile), as the product stores them, against (tile, chunk).
 
-Who reads a few columns wants the same tiles of every chunk of a bucket, who reads everything wants chunk after chunk.
-Each order can be asked for exactly that; what differs is what lies between the rows that are asked for.
+A reader of a few columns needs the same tiles of every chunk of a bucket; a reader of all columns needs chunk after
+chunk. Both orders can be queried for exactly those tiles. They differ in the rows stored between the requested ones.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _Ask = tuple[str, Callable[[int], tuple[Any, ...]]]
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A table's clustering columns, and of each way to read the condition and its values for a chunk."""
+    """A table's clustering columns and, for each way to read, the condition and its values for a chunk."""
 
     table: str
     clustering: str
@@ -72,7 +72,7 @@ ORDERS = (
 
 
 def run(options: Options) -> Report:
-    """The same tiles in both orders, read in turn; raises when a way brings other than the tiles asked for."""
+    """Read the same tiles in both orders, in turn; raise when a way returns other than the requested tiles."""
     report = Report("orders")
     runs = max(options.runs, 5)
     with cluster() as on, ThreadPoolExecutor(_THREADS) as pool:
@@ -96,7 +96,7 @@ def run(options: Options) -> Report:
 
 
 def _store(on: Cluster, order: Order, writer: uuid.UUID, pool: ThreadPoolExecutor) -> None:
-    """As the product writes, a chunk a batch; then out of the nodes' memory, because files are what has an order."""
+    """Write as the product does, a batch per chunk; then flush, because only files have an order."""
     place = "dataset, writer, bucket, chunk, tile, data"
     insert = on.cassandra.prepare(f"INSERT INTO {{ks}}.{order.table} ({place}) VALUES (?, ?, ?, ?, ?, ?)")
     data = os.urandom(_TILE_BYTES)
@@ -115,7 +115,7 @@ def _store(on: Cluster, order: Order, writer: uuid.UUID, pool: ThreadPoolExecuto
 
 
 def _read(on: Cluster, order: Order, way: str, writer: uuid.UUID, pool: ThreadPoolExecutor) -> float:
-    """Seconds for all buckets, with as many requests at a time as a reader has threads."""
+    """Return the seconds to read all buckets, with as many requests at a time as a reader has threads."""
     where, values = order.asks[way]
     query = f"SELECT chunk, tile, data FROM {{ks}}.{order.table} WHERE dataset = ? AND writer = ? AND bucket = ? AND "
     statement = on.cassandra.prepare(query + where)

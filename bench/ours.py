@@ -1,4 +1,4 @@
-"""Millrace itself as a contestant: loading and reading through the same ``Store`` that everybody uses."""
+"""Millrace itself as a contestant: it loads and reads through the same ``Store`` as every user."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Load", "Read"]
 
 
 class Load:
-    """Loads a source as a new version, each time under a run of its own."""
+    """A contestant that loads a source as a new version, each time under a new run."""
 
     def __init__(self, source: str, dataset: str, null_values: list[str] | None = None) -> None:
         self._source, self._dataset = source, dataset
@@ -28,7 +28,7 @@ class Load:
         self._store = connect()
 
     def run(self) -> dict[str, Any]:
-        """One load, from the call to the published version."""
+        """Load once; the time is from the call to the published version."""
         began = time.perf_counter()
         report = self._store.load(self._dataset, self._source, self._options)
         seconds = time.perf_counter() - began
@@ -42,18 +42,18 @@ class Load:
         }
 
     def profile(self) -> dict[str, Any]:
-        """One load under timers."""
+        """Load once under timers."""
         with timed(self.places) as profile:
             said = self.run()
         return {**said, "profile": profile.to_json()}
 
     def close(self) -> None:
-        """Disconnects."""
+        """Disconnect."""
         self._store.close()
 
 
 class Read:
-    """Reads the latest version to a table: whole, some columns, or the rows with ``column < value``.
+    """A contestant that reads the latest version to a table: whole, some columns, or the rows with ``column < value``.
 
     ``value`` is a number in the column's own unit (for a timestamp, its seconds since 1970).
     """
@@ -70,7 +70,7 @@ class Read:
         self.places = READ_PLACES if self._filter is None else FILTER_PLACES
 
     def run(self) -> dict[str, Any]:
-        """One read, from the name to the table."""
+        """Read once; the time is from the name of the dataset to the table."""
         began = time.perf_counter()
         dataset = self._store.dataset(self._dataset)
         table = dataset.to_table(self._columns, self._filter)
@@ -78,11 +78,11 @@ class Read:
         return {"rows": table.num_rows, "seconds": seconds, "arrow_bytes": table.nbytes, **dataset.stats.to_json()}
 
     def profile(self) -> dict[str, Any]:
-        """One read under timers."""
+        """Read once under timers."""
         with timed(self.places) as profile:
             said = self.run()
         return {**said, "profile": profile.to_json()}
 
     def close(self) -> None:
-        """Disconnects."""
+        """Disconnect."""
         self._store.close()

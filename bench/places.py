@@ -1,8 +1,9 @@
-"""Where time goes: the product's functions that a profile puts its timers around.
+"""The product's functions that a profile puts its timers around.
 
-A place is named where the product looks it up when it calls it: in the module that imports it by name, and nothing that
-is bound once (in an ``lru_cache``, an event loop's watcher). A place that is not called says nothing and looks like
-none; tests/unit/bench/test_profile.py calls every one, and a report names those that its own run never came to.
+A place names a function where the product looks it up at each call: in the module that imports it by name. A function
+that is bound once (in an ``lru_cache``, an event loop's watcher) cannot be timed. A place that is not called adds no
+line, so a wrong one would not be noticed. For that reason tests/unit/bench/test_profile.py calls every place, and a
+report names those that its own run never called.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ __all__ = ["CSV_PLACES", "FILTER_PLACES", "LOAD_PLACES", "READ_PLACES", "Place",
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A function by module and qualified name, and the line of the profile that its time belongs to."""
+    """A function by module and qualified name, and the line of the profile that its time counts for."""
 
     label: str
     module: str
@@ -80,7 +81,7 @@ FILTER_PLACES = (
 
 
 def resolve(place: Place) -> tuple[Any, str]:
-    """The object that holds the function, and its name there; raises when the product no longer has it."""
+    """Return the object that has the function, and its name there; raise if the product no longer has it."""
     owner: Any = importlib.import_module(place.module)
     *path, name = place.name.split(".")
     for part in path:

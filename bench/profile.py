@@ -1,8 +1,8 @@
 """Where the time goes: timers put around the product's functions from outside, and the processor time of threads.
 
-Times are exclusive: what a timed function spends in another timed one counts for the other. ``cpu_s`` is what the
-calling thread used, ``wall_s`` how long it was there, so waiting is their difference. Nothing of this is in the
-product, and nothing of it runs while a contestant races.
+Times are exclusive: the time that a timed function spends in another timed one counts for the other. ``cpu_s`` is the
+processor time of the calling thread and ``wall_s`` the elapsed time, so their difference is waiting. The product
+contains none of this, and none of it runs while a contestant races.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class _Spent:
 
 @dataclass(slots=True)
 class Profile:
-    """Seconds by label and, of processor time, by kind of thread."""
+    """Seconds by label, and seconds of processor time by kind of thread."""
 
     seconds: float = 0.0
     cpu_s: float = 0.0
@@ -45,7 +45,7 @@ class Profile:
     calls: Counter[Place] = field(default_factory=Counter)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON, what took longest first."""
+        """Return plain JSON, the longest times first."""
         lines = sorted(self.spent.items(), key=lambda item: -(item[1].wall_s if _waits(item[0]) else item[1].cpu_s))
         return {
             "seconds": self.seconds,
@@ -57,7 +57,7 @@ class Profile:
 
 @contextmanager
 def timed(places: tuple[Place, ...]) -> Iterator[Profile]:
-    """Timers around every place until the block ends; the profile is complete afterwards."""
+    """Put timers around every place until the block ends; the profile is complete afterwards."""
     profile = Profile()
     lock = threading.Lock()
     stack = threading.local()
@@ -106,9 +106,10 @@ def _around(whole: Any, place: Place, profile: Profile, stack: threading.local, 
 
 @contextmanager
 def _threads_counted(profile: Profile) -> Iterator[None]:
-    """The processor time of every thread by its kind: told at its end, or found where it still runs.
+    """Count the processor time of every thread by its kind.
 
-    Whoever looks from outside, again and again, misses short lives: with many threads one look takes longer than they.
+    The time is recorded when a thread ends, or at the end of the block if it still runs. Sampling from outside would
+    miss short-lived threads: with many threads one sample takes longer than they live.
     """
     first = _living()
     ended: list[tuple[int, str, float]] = []
@@ -156,15 +157,16 @@ def _waits(label: str) -> bool:
 
 
 def _kind(name: str) -> str:
-    """``millrace-encode_3`` and ``Thread-7 (run)`` without what tells one of a kind from the next."""
+    """Return the name of a thread without its number: ``millrace-encode`` for ``millrace-encode_3``."""
     head, _, tail = name.rpartition("_")
     return head if head and tail.isdecimal() else name
 
 
 def add_profile(report: Report, name: str, outcome: Outcome) -> None:
-    """Rows that say where a profiled run's time went: by what was done, then by kind of thread.
+    """Add rows on where the time of a profiled run went: by function, then by kind of thread.
 
-    A place that the run never came to is named below the table: the product has moved on, and the profile has not.
+    A label whose functions were never called is named below the table: the product was changed, and the profile was
+    not.
     """
     said = outcome.facts["profile"]
     report.add(f"{name}, profiled: wall", said["seconds"], "s")

@@ -1,4 +1,4 @@
-"""``bench progress``: what it costs a load to report its progress, with Kafka there and with Kafka frozen."""
+"""``bench progress``: the cost of reporting the progress of a load, with Kafka up and with Kafka frozen."""
 
 from __future__ import annotations
 
@@ -26,11 +26,14 @@ __all__ = ["ReportedLoad", "run"]
 WITHOUT, WITH = "without progress", "with progress"
 _FROZEN_RUNS = 3
 _COST_PERCENT, _FROZEN_S = 2, 5
-"""Aims: what reporting costs a load, and how long it waits in all for a Kafka that is frozen."""
+"""Aims: the cost of reporting for a load, and the time that a load waits in all for a frozen Kafka."""
 
 
 def run(options: Options) -> Report:
-    """Flights ``options.times`` times, with and without in turn; raises when a load fails or loads other than all."""
+    """Load flights ``options.times`` times, with progress and without it in turn.
+
+    Raises when a load fails or does not load all rows.
+    """
     report = Report("progress")
     source = str(flights_arrow(options.times))
     rows = FLIGHTS_ROWS * options.times
@@ -62,7 +65,7 @@ def run(options: Options) -> Report:
 
 
 def _frozen(stack: Stack, on: Cluster, told: Contestant, options: Options) -> Outcome:
-    """One load that begins when Kafka has just frozen."""
+    """Run one load that begins when Kafka was just frozen."""
     with _stopped_in_time(stack):
         outcome = told.ask()
     on.empty("chunks")
@@ -105,7 +108,7 @@ def _compare(report: Report, found: dict[str, list[Outcome]], frozen: list[Outco
 
 
 class ReportedLoad(Load):
-    """The same load, reported to Kafka as the command reports it, with a connection of its own each time."""
+    """The same load, reported to Kafka as the command reports it, with a new connection each time."""
 
     def __init__(self, source: str, dataset: str, rows: int) -> None:
         super().__init__(source, dataset)
@@ -113,7 +116,7 @@ class ReportedLoad(Load):
         self._kafka = load_settings().kafka
 
     def run(self) -> dict[str, Any]:
-        """One load, from the making of the sink until it is closed; ``waited_s`` is what came after the load."""
+        """Load once, timed from creating the sink until it is closed; ``waited_s`` is the time after the load."""
         identity = progress.TaskIdentity("cli", f"bench-{uuid.uuid4().hex[:8]}", "load")
         began = time.perf_counter()
         sink = progress.kafka_sink(self._kafka)

@@ -21,7 +21,7 @@ _TWO = ["sensor_017", "sensor_141"]
 
 
 def run(options: Options) -> Report:
-    """200 columns of 250,000 rows (400 MB); raises when ours reads another table."""
+    """Race reads of 200 columns of 250,000 rows (400 MB); raise when Millrace reads another table."""
     report = Report("project")
     arrow = wide_arrow()
     with cluster() as on, scratch() as folder:

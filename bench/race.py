@@ -1,8 +1,8 @@
-"""A race: contestants in turn, what the machine did meanwhile, and the rows of the report that say both.
+"""A race: contestants in turn, the state of the machine meanwhile, and the rows of the report about both.
 
-The same program gives other figures on another machine, or on the same one at another time. What makes the difference
-stands beside each figure: how far the runs lie apart, the first run of a fresh process, page faults, time in the
-kernel, the allocator, what other programs and the host took of the processor.
+The same program has other figures on another machine, or on the same one at another time. So the causes of a difference
+are reported beside each figure: the spread of the runs, the first run of a fresh process, page faults, time in the
+kernel, the allocator, and the processor time used by other programs and by the host.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ def race(
     """Run each contestant ``runs`` times: A B C, then C B A, so that none always follows the same other one.
 
     Before that each works ``warm_ups`` times uncounted: nodes that were started a moment ago take twice the processor
-    time for a read until their code is compiled. ``between()`` is called after each run. The growth of ``meter()`` in a
-    run is its fact ``nodes_cpu_s``; ``say(line)`` gets a line for each.
+    time for a read until their code is compiled. ``between()`` is called after each run. The growth of ``meter()``
+    during a run is its fact ``nodes_cpu_s``. ``say(line)`` receives a line for each run.
     """
     found: dict[str, list[Outcome]] = {one.name: [] for one in started}
     for _ in range(warm_ups):
@@ -71,7 +71,7 @@ def first_runs(
 
 
 def _metered(one: Contestant, meter: Callable[[], float]) -> Outcome:
-    """Let it work once; its facts say what the nodes, other programs and the host took of the processor meanwhile."""
+    """Let it work once; add the processor time used meanwhile by nodes, other programs and the host as facts."""
     nodes, before = meter(), psutil.cpu_times()
     outcome = one.ask()
     after = psutil.cpu_times()
@@ -84,19 +84,19 @@ def _metered(one: Contestant, meter: Callable[[], float]) -> Outcome:
 
 
 def best(outcomes: Sequence[Outcome]) -> Outcome:
-    """Return the fastest run, with the largest memory that any of them needed."""
+    """Return the fastest run, with the largest peak memory of all runs."""
     fastest = max(outcomes, key=lambda outcome: outcome.rows_per_s)
     peak = max(outcome.peak_rss_bytes for outcome in outcomes)
     return Outcome(fastest.seconds, fastest.rows, peak, fastest.facts)
 
 
 def least_cpu_s(outcomes: Sequence[Outcome]) -> float:
-    """Return the least processor time that a run took, that of the nodes included: a busy machine changes it least."""
+    """Return the least processor time of a run, nodes included: a busy machine changes it least."""
     return min(float(o.facts.get("cpu_s", 0.0) + o.facts.get("nodes_cpu_s", 0.0)) for o in outcomes)
 
 
 def add_runs(report: Report, found: Found, first: Found | None = None, *, unit: str = "rows/s") -> None:
-    """Add the best run of each contestant, then what tells why another machine's figure may differ.
+    """Add the best run of each contestant, then figures that explain why another machine may differ.
 
     ``unit`` is ``rows/s`` or ``s``. ``first`` are first runs of fresh processes.
     """
@@ -117,7 +117,7 @@ def add_runs(report: Report, found: Found, first: Found | None = None, *, unit: 
 
 
 def add_conditions(report: Report, found: Found, *, warm_ups: int = 0) -> None:
-    """Add notes: what else took the processor, in which order the contestants ran, and how each was configured."""
+    """Add notes: other load on the processor, the order of the runs, and the configuration of each contestant."""
     every = [outcome for outcomes in found.values() for outcome in outcomes]
     others, host = ([o.facts[kind] / o.seconds for o in every] for kind in ("others_cpu_s", "host_s"))
     report.notes.append(

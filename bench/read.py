@@ -22,7 +22,7 @@ __all__ = ["run"]
 
 
 def run(options: Options) -> Report:
-    """Flights ``options.times`` times; raises when any contestant fails, or ours reads another table."""
+    """Race reads of flights, ``options.times`` times; raise when a contestant fails or Millrace reads another table."""
     report = Report("read")
     arrow = flights_arrow(options.times)
     with cluster() as on, scratch() as folder:

@@ -1,8 +1,8 @@
-"""What a benchmark found: rows for people, ratios for programs, one JSON file.
+"""The result of a benchmark: a table of rows, ratios for other programs, one JSON file.
 
-A figure may have an aim, which stands beside it with ``met`` or ``missed``; a missed one fails nothing, because timings
-depend on the machine. What must never happen, on whatever machine (a failed read), is among the ``failures``: whoever
-runs the benchmark prints and keeps the report, and then ends in an error.
+A figure may have an aim, shown beside it with ``met`` or ``missed``. A missed aim fails nothing, because timings depend
+on the machine. An event that must never happen on any machine (a failed read) is among the ``failures``: the command
+prints and writes the report, and then ends with an error.
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ RATIOS = frozenset(
         *(key + peer for peer in ("", "_flask_sse", "_kafkasse") for key in _BRIDGE),
     }
 )
-"""Names that programs outside rely on; a benchmark may give no other."""
+"""Names that other programs rely on; a benchmark may use no others."""
 
 _PACKAGES = ("pyarrow", "cassandra-driver", "isal", "xxhash", "numpy")
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line: ``value`` in ``unit``; ``peak_rss_bytes`` where ``what`` is a process."""
+    """One line of the table: ``value`` in ``unit``, and ``peak_rss_bytes`` if ``what`` is a process."""
 
     what: str
     value: float
@@ -64,7 +64,7 @@ class Row:
     aims: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """The contract's form: no ``peak_rss_bytes`` where there is none."""
+        """Return the JSON that other programs rely on; it has no ``peak_rss_bytes`` if there is none."""
         said: dict[str, Any] = {"what": self.what, "value": _rounded(self.value), "unit": self.unit}
         if self.peak_rss_bytes is not None:
             said["peak_rss_bytes"] = self.peak_rss_bytes
@@ -73,7 +73,7 @@ class Row:
 
 @dataclass(slots=True)
 class Report:
-    """Rows in the order in which they were added, ratios by name, and notes that stand below the table."""
+    """Rows in the order in which they were added, ratios by name, and notes shown below the table."""
 
     name: str
     rows: list[Row] = field(default_factory=list)
@@ -81,7 +81,7 @@ class Report:
     notes: list[str] = field(default_factory=list)
     extra_versions: dict[str, str] = field(default_factory=dict)
     aims: dict[str, str] = field(default_factory=dict)
-    """What is said beside the ratio of that name."""
+    """The text shown beside the ratio of that name."""
     failures: list[str] = field(default_factory=list)
 
     def add(
@@ -94,9 +94,9 @@ class Report:
         at_most: float | None = None,
         peak_at_most: int | None = None,
     ) -> None:
-        """Adds a row, with aims for its value and for its peak memory where they are given.
+        """Add a row, with aims for its value and for its peak memory if they are given.
 
-        A value that is no number raises ``InvalidSettingError``, because JSON has none either.
+        A value that is not finite raises ``InvalidSettingError``, because JSON cannot represent it.
         """
         if not math.isfinite(value):
             raise InvalidSettingError(f"benchmark {self.name}: {what} is {value}")
@@ -108,9 +108,10 @@ class Report:
         self.rows.append(Row(what, value, unit, peak_rss_bytes, tuple(aims)))
 
     def ratio(self, name: str, ours: float, theirs: float, *, aim: float | None = None) -> float:
-        """Keeps ``ours / theirs`` under a name of the contract; above 1 means that ours is better.
+        """Record ``ours / theirs`` under a name of ``RATIOS``; above 1 means that Millrace is better.
 
-        ``aim`` is what it should be at least.
+        ``aim`` is the least value that it should have. Raises ``InvalidSettingError`` for another name or an impossible
+        ratio.
         """
         if name not in RATIOS:
             raise InvalidSettingError(f"{name!r} is no ratio of the contract", hint=f"there are {sorted(RATIOS)}")
@@ -122,7 +123,7 @@ class Report:
         return self.ratios[name]
 
     def number(self, name: str, value: float, *, at_least: float | None = None, at_most: float | None = None) -> None:
-        """Keeps a count or a time under a name of the contract; a count may be 0."""
+        """Record a count or a time under a name of ``RATIOS``; a count may be 0."""
         if name not in RATIOS or not math.isfinite(value):
             raise InvalidSettingError(f"benchmark {self.name}: {name!r} would be {value}")
         self.ratios[name] = _rounded(value)
@@ -132,15 +133,15 @@ class Report:
             self.aims[name] = _aim(f"at most {_shown(at_most)}", value <= at_most)
 
     def must_be_zero(self, name: str, count: int) -> None:
-        """Keeps a count under a name of the contract; any but 0 is among the ``failures``."""
+        """Record a count under a name of ``RATIOS``; any other than 0 is also added to ``failures``."""
         self.number(name, count)
         if count:
             self.failures.append(f"{name} is {count}")
 
     def to_json(self) -> dict[str, Any]:
-        """``{"name", "machine", "versions", "rows", "ratios"}``, and ``notes`` where there are any: aims, too.
+        """Return ``{"name", "machine", "versions", "rows", "ratios"}``, and ``notes`` if there are any.
 
-        Rows and ratios are the contract's, which knows no aims.
+        Aims are among the notes, because other programs rely on the form of rows and ratios, which has no aims.
         """
         said: dict[str, Any] = {
             "name": self.name,
@@ -156,7 +157,7 @@ class Report:
         return said
 
     def table(self) -> str:
-        """The rows, ratios and notes as lines of text, columns aligned, aims behind them."""
+        """Return rows, ratios and notes as lines of text, columns aligned, aims last."""
         head = ("", "", "", "peak memory", "")
         lines = [
             (row.what, _shown(row.value), row.unit, _megabytes(row.peak_rss_bytes), "; ".join(row.aims))
@@ -176,7 +177,7 @@ class Report:
         return "\n".join([*out, *(["", *self.notes] if self.notes else [])])
 
     def write(self, folder: Path) -> Path:
-        """Writes ``<name>.json`` below ``folder``, whole or not at all."""
+        """Write ``<name>.json`` below ``folder``, completely or not at all; return its path."""
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{self.name}.json"
         partial = path.with_suffix(".partial")
@@ -186,7 +187,7 @@ class Report:
 
 
 def machine() -> dict[str, Any]:
-    """Processor, cores that this process may use, memory, kernel, and how the kernel hands out memory."""
+    """Return processor, cores that this process may use, memory, kernel, and how the kernel allocates memory."""
     return {
         "cpu": _cpu_name(),
         "cores": len(os.sched_getaffinity(0)),
@@ -201,7 +202,7 @@ def machine() -> dict[str, Any]:
 def fresh_page_us(size_bytes: int = 256 << 20) -> float:
     """Return the microseconds that the first write to a page of 4 KiB takes, the median of three.
 
-    A virtual machine whose host takes back free memory pays much more for it than others, in every program here.
+    In a virtual machine whose host takes back free memory this takes much longer, for every program here.
     """
     found = []
     for _ in range(3):
@@ -213,7 +214,7 @@ def fresh_page_us(size_bytes: int = 256 << 20) -> float:
 
 
 def versions() -> dict[str, str]:
-    """Python and the packages that the numbers depend on."""
+    """Return the versions of Python and of the packages that the figures depend on."""
     found = {"python": platform.python_version()}
     for package in _PACKAGES:
         found[package] = importlib.metadata.version(package)
@@ -237,7 +238,7 @@ def _cpu_name() -> str:
 
 
 def _rounded(value: float) -> float:
-    """Four digits that mean something; counts stay as they are."""
+    """Return the value with four significant digits, above 1,000 as a whole number; counts are unchanged."""
     if value == int(value):
         return int(value)
     return float(f"{value:.4g}") if abs(value) < 1000 else round(value)

@@ -1,9 +1,9 @@
 """The clients of ``bench bridge``: one process that holds any number of event streams, publishes, and counts.
 
 ``python -m bench.sse_load JOB`` connects, prints a line, waits for a line, publishes ``events`` numbered events at
-``rate_per_s``, and prints what arrived: every number from ``first`` on that a client never got is lost, however it
-got lost, and one that came again or was known before is doubled. Times are of one clock, from just before an event is
-handed to the publisher until a client has read it. Imports nothing of ours but the event.
+``rate_per_s``, and prints the counts. An event from ``first`` on that a client never received is lost, for any reason.
+An event that arrived again, or was known before, is doubled. Times are of one clock, from just before an event is
+handed to the publisher until a client has read it. The only import from the product is the event.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ __all__ = ["percentile"]
 _NUMBER = re.compile(rb'"sequence":"(\d{12})"')
 _TAIL_BYTES = 40
 _SETTLE_S = 60.0
-"""How long after the last event a client may still get one before it counts as lost."""
+"""Seconds after the last event in which a client may still receive one before it counts as lost."""
 TASKS = 10
 
 
 def percentile(values: Any, share: float) -> float:
-    """The smallest value that at least this share of ``values`` do not exceed; 0 without any."""
+    """Return the smallest value that at least this share of ``values`` do not exceed; 0 without values."""
     ordered = sorted(values)
     return float(ordered[min(len(ordered) - 1, int(len(ordered) * share))]) if ordered else 0.0
 
 
 class Client:
-    """One stream. ``seen[n]`` counts how often event ``n`` came."""
+    """One stream. ``seen[n]`` is 1 once event ``n`` has arrived."""
 
     __slots__ = ("begun", "seen", "sock", "tail")
 
@@ -57,7 +57,7 @@ class Client:
 
 
 class Clients:
-    """All of them on one epoll. ``sent_s[n]`` is when event ``n`` was published."""
+    """All streams on one epoll. ``sent_s[n]`` is the time at which event ``n`` was published."""
 
     def __init__(self, job: dict[str, Any]) -> None:
         self.epoll = select.epoll()
@@ -79,7 +79,7 @@ class Clients:
                 self.serve(0.0)
 
     def serve(self, timeout_s: float) -> None:
-        """Read whatever has come."""
+        """Read the data that arrives within ``timeout_s``."""
         for fd, _ in self.epoll.poll(timeout_s):
             client = self.by_fd[fd]
             try:
@@ -114,7 +114,7 @@ class Clients:
         client.tail = data[max(end, len(data) - _TAIL_BYTES) :]
 
     def wait(self, done: Callable[[], bool], timeout_s: float) -> bool:
-        """Serve until ``done``; False when the time is over first."""
+        """Serve until ``done``; return False if the timeout ends first."""
         deadline = time.monotonic() + timeout_s
         while not done():
             if time.monotonic() > deadline:
@@ -124,12 +124,16 @@ class Clients:
 
 
 def kafka_publisher(job: dict[str, Any]) -> Callable[[int, bytes], None]:
-    """Publishes as the reporter's sink does: the event's source as key, one partition for one run."""
+    """Return a function that publishes as the reporter's sink does.
+
+    The key is the event's source, and all events of a run are in one partition.
+    """
     from confluent_kafka import Producer
 
     config = {"bootstrap.servers": job["kafka"], "linger.ms": 5, "enable.idempotence": True, "log_level": 0}
     producer = Producer(config)
-    # The first record waits until the producer has its place at the broker: not what is measured, and no event.
+    # The first record waits until the producer is registered with the broker. That time is not measured, and the record
+    # is not an event.
     producer.produce(job["topic"], value=b"ready", partition=job["partition"])
     producer.flush(30)
 
@@ -141,7 +145,7 @@ def kafka_publisher(job: dict[str, Any]) -> Callable[[int, bytes], None]:
 
 
 def redis_publisher(job: dict[str, Any]) -> Callable[[int, bytes], object]:
-    """Publishes as Flask-SSE's ``publish`` does: its message as JSON on its channel."""
+    """Return a function that publishes as Flask-SSE's ``publish`` does: its message as JSON on its channel."""
     import redis
 
     client = redis.Redis.from_url(job["redis"])
@@ -149,7 +153,7 @@ def redis_publisher(job: dict[str, Any]) -> Callable[[int, bytes], object]:
 
 
 def event_of(number: int, padding: int) -> bytes:
-    """Event ``number``: one of ten tasks of one run, as the reporter writes it."""
+    """Return event ``number``: one of ten tasks of one run, as the reporter writes it."""
     from millrace.progress.event import TaskIdentity, encode_event, progress_event
 
     facts: dict[str, Any] = {
@@ -162,7 +166,7 @@ def event_of(number: int, padding: int) -> bytes:
 
 
 def stream(job: dict[str, Any]) -> None:
-    """Hold the clients, publish, count."""
+    """Connect the clients, publish the events and print the counts."""
     began_s = time.monotonic()
     clients = Clients(job)
     if job.get("await_begin", True):
@@ -195,14 +199,14 @@ def stream(job: dict[str, Any]) -> None:
 
 
 def _served_until_told(clients: Clients) -> None:
-    """Go on reading until a line comes on standard input; without the reading heartbeats would pile up."""
+    """Read until a line arrives on standard input; without this heartbeats would pile up."""
     while not select.select([sys.stdin], [], [], 0)[0]:
         clients.serve(0.05)
     sys.stdin.readline()
 
 
 def health(job: dict[str, Any]) -> None:
-    """Ask ``/healthz`` on a new connection twenty times a second until told to stop."""
+    """Request ``/healthz`` on a new connection twenty times a second until a line arrives on standard input."""
     delays_s = []
     failed = 0
     _say({"connected": 1})

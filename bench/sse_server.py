@@ -1,4 +1,4 @@
-"""A server of event streams under test: its process, kept to one core, and what it uses."""
+"""A server of event streams under test: its process, bound to one core, and the resources it uses."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ _START_S = 60.0
 
 
 def cores() -> tuple[set[int], set[int]]:
-    """The server's core, and those of its clients: what is left. On one core everybody shares it."""
+    """Return the server's core, and the other cores for its clients. With a single core both use it."""
     mine = sorted(os.sched_getaffinity(0))
     return {mine[0]}, set(mine[1:]) or {mine[0]}
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """Return a port that no process listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 class Server:
-    """A running server; ``memory_bytes`` and ``connections_to`` look at all of its processes."""
+    """A running server; ``memory_bytes`` and ``connections_to`` include all of its processes."""
 
     def __init__(self, name: str, port: int, process: subprocess.Popen[bytes]) -> None:
         self.name, self.port = name, port
@@ -58,7 +58,7 @@ class Server:
         ready: str = "/healthz",
         folder: Path = _CHECKOUT,
     ) -> Iterator[Server]:
-        """Start it on its core and wait until ``ready`` answers; it is stopped in the end."""
+        """Start it on its core and wait until ``ready`` answers; stop it at the end."""
         own, _ = cores()
         with log.open("ab") as out:
             process = subprocess.Popen(
@@ -94,7 +94,7 @@ class Server:
                 pass
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise StackError(f"{self.name} did not start: {log.read_text()[-500:]}")
-            time.sleep(0.1)  # an HTTP server can only be asked
+            time.sleep(0.1)  # an HTTP server can only be polled
 
     def _family(self) -> list[psutil.Process]:
         try:
@@ -104,7 +104,7 @@ class Server:
             return []
 
     def memory_bytes(self) -> int:
-        """What its processes hold for themselves, shared pages not counted."""
+        """Return the memory of its processes without shared pages."""
         return sum(process.memory_full_info().uss for process in self._family())
 
     def cpu_seconds(self) -> float:
@@ -112,7 +112,7 @@ class Server:
         return sum(times.user + times.system for times in (process.cpu_times() for process in self._family()))
 
     def connections_to(self, port: int) -> int:
-        """How many connections its processes have to a port."""
+        """Return the number of connections that its processes have to a port."""
         found = 0
         for process in self._family():
             found += sum(1 for each in process.net_connections("tcp") if each.raddr and each.raddr.port == port)
@@ -120,7 +120,7 @@ class Server:
 
 
 class Load:
-    """The other side, in a process of its own on the other core; see ``bench.sse_load``."""
+    """The load generator, in a process of its own on the other cores; see ``bench.sse_load``."""
 
     def __init__(self, what: str, server: Server, **job: Any) -> None:
         _, other = cores()
@@ -134,7 +134,7 @@ class Load:
         self.connected = self.answer(180)
 
     def answer(self, timeout_s: float) -> dict[str, Any]:
-        """The next thing it says."""
+        """Return the next result that it prints; raise ``StackError`` if it ends or prints none in ``timeout_s``."""
         out = self._process.stdout
         assert out is not None
         if not select.select([out], [], [], timeout_s)[0]:
@@ -146,18 +146,18 @@ class Load:
         return dict(json.loads(line))
 
     def go_on(self) -> None:
-        """Let it do the next thing."""
+        """Let it do its next step."""
         assert self._process.stdin is not None
         self._process.stdin.write(b"\n")
         self._process.stdin.flush()
 
     def run(self, timeout_s: float) -> dict[str, Any]:
-        """Let it do its work, and return what it found; its clients stay connected."""
+        """Let it do its work, and return its results; its clients stay connected."""
         self.go_on()
         return self.answer(timeout_s)
 
     def end(self) -> None:
-        """Let go of all clients."""
+        """Disconnect all clients and end the process."""
         with self._process as process:
             if process.poll() is None:
                 self.go_on()

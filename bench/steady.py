@@ -1,8 +1,7 @@
-"""Programs that load or read until they are told to stop, and remember every chunk and every batch by its time.
+"""Programs that load or read until they are stopped, and record the time of every chunk and every batch.
 
-``python -m bench.steady KIND JOB.json`` prints a line when its first chunk or batch is through, works until its
-standard input ends, and then writes what happened to ``job["out"]``. Times are of the clock that all processes of a
-machine share.
+``python -m bench.steady KIND JOB.json`` prints a line when its first chunk or batch is done, works until its standard
+input ends, and then writes its record to ``job["out"]``. Times are of the clock that all processes of a machine share.
 """
 
 from __future__ import annotations
@@ -40,9 +39,10 @@ _END_TIMEOUT_S = 300.0
 
 @dataclass(slots=True)
 class Story:
-    """What one program did. ``events``: (time, stored bytes of a chunk or rows of a batch, replicas proven or 0).
+    """The record of one program.
 
-    ``waits`` are the seconds from handing a chunk over to its acknowledgement, or from asking for one to its bytes.
+    ``events`` are (time, stored bytes of a chunk or rows of a batch, acknowledged replicas or 0). ``waits`` are (time,
+    seconds), from handing a chunk over to its acknowledgement, or from requesting a chunk to receiving its bytes.
     """
 
     events: list[tuple[float, int, int]] = field(default_factory=list)
@@ -51,33 +51,33 @@ class Story:
     failed: list[str] = field(default_factory=list)
     peak_rss_bytes: int = 0
     told_at: float = 0.0
-    """When it was told to stop: what it did not do afterwards is no pause."""
+    """The time at which it was stopped. Missing events after that are no pause."""
 
     @property
     def degraded(self) -> int:
-        """Chunks acknowledged by one node only."""
+        """Return the number of chunks acknowledged by one node only."""
         return self.degraded_since(0.0)
 
     def degraded_since(self, begin: float) -> int:
-        """The same, of those acknowledged after a time."""
+        """Return the number of such chunks that were acknowledged after a time."""
         return sum(replicas == 1 for at, _, replicas in self.events if at > begin)
 
     def longest_pause_s(self, begin: float, end: float) -> float:
-        """The longest time without an event between two times, the edges included."""
+        """Return the longest time without an event between two times, the edges included."""
         times = [begin, *(at for at, _, _ in self.events if begin < at < end), end]
         return max(b - a for a, b in itertools.pairwise(times))
 
     def amount(self, begin: float, end: float) -> int:
-        """Stored bytes or rows between two times."""
+        """Return the stored bytes or rows between two times."""
         return sum(size for at, size, _ in self.events if begin <= at < end)
 
     def waits_between(self, begin: float, end: float) -> list[float]:
-        """The waits that ended between two times."""
+        """Return the waits that ended between two times."""
         return [wait for at, wait in self.waits if begin <= at < end]
 
 
 class Steady:
-    """One such program, started; ``stop`` returns its story."""
+    """One such program, started; ``stop`` returns its record."""
 
     def __init__(self, kind: str, name: str, folder: Path, env: Mapping[str, str], **job: Any) -> None:
         self.name = name
@@ -93,7 +93,7 @@ class Steady:
         )
 
     def wait_started(self) -> None:
-        """Its first chunk or batch is through; ``StackError`` when it ends before, or takes too long."""
+        """Wait for its first chunk or batch; raise ``StackError`` if it ends before, or takes too long."""
         timer = threading.Timer(_STARTED_TIMEOUT_S, self._process.kill)
         timer.start()
         line = self._process.stdout.readline() if self._process.stdout else b""
@@ -102,7 +102,7 @@ class Steady:
             raise StackError(f"{self.name} never began (exit code {self._process.wait()})", hint="see its message")
 
     def stop(self) -> Story:
-        """Tells it to stop and returns what it did; ``StackError`` when it does not end."""
+        """Stop it and return its record; raise ``StackError`` if it does not end."""
         told_at = time.monotonic()
         if self._process.stdin is not None and not self._process.stdin.closed:
             self._process.stdin.close()
@@ -117,13 +117,13 @@ class Steady:
         return Story(**said, told_at=told_at)
 
     def kill(self) -> None:
-        """Ends it at once."""
+        """Kill it."""
         self._process.kill()
         self._process.wait()
 
 
 class _Watch:
-    """Remembers what goes through the writer and the reader of this process."""
+    """A recorder of the chunks that pass through the writer and the reader of this process."""
 
     def __init__(self) -> None:
         self.story = Story()
@@ -166,7 +166,7 @@ def _options(job: Mapping[str, Any]) -> LoadOptions:
 
 
 def _endless(store: Store, job: Mapping[str, Any], watch: _Watch, stop: threading.Event) -> None:
-    """One load of standard input, which goes on until it is told to stop."""
+    """Run one load of standard input that continues until it is stopped."""
     read_end, write_end = os.pipe()
     os.dup2(read_end, 0)
     table = table_of(job["source"])
@@ -184,13 +184,13 @@ def _endless(store: Store, job: Mapping[str, Any], watch: _Watch, stop: threadin
 
 
 def _loads(store: Store, job: Mapping[str, Any], watch: _Watch, stop: threading.Event) -> None:
-    """The same file again and again, each time as a new version."""
+    """Load the same file again and again, each time as a new version."""
     while not stop.is_set():
         _attempt(watch, lambda: store.load(job["name"], job["source"], _options(job)).version)
 
 
 def _reads(store: Store, job: Mapping[str, Any], watch: _Watch, stop: threading.Event) -> None:
-    """A dataset again and again, batch by batch, each compared with what was loaded."""
+    """Read a dataset again and again, batch by batch, and compare each with the loaded rows."""
     expected = table_of(job["source"])
 
     def once() -> str:

@@ -29,35 +29,38 @@ _SETTLE_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class _Traffic:
-    """What ``loaders`` and ``readers`` did between two times."""
+    """The records of ``loaders`` and ``readers`` between two times."""
 
     begin: float
     end: float
     loaders: list[Story]
     readers: list[Story]
     row_bytes: float
-    """Stored bytes of a row: readers count rows."""
+    """Stored bytes of a row, needed because readers count rows."""
 
     @property
     def stored_bytes_per_s(self) -> tuple[float, float]:
-        """Written and read."""
+        """Return the rates of writing and of reading."""
         seconds = self.end - self.begin
         written = sum(story.amount(self.begin, self.end) for story in self.loaders)
         rows = sum(story.amount(self.begin, self.end) for story in self.readers)
         return written / seconds, rows * self.row_bytes / seconds
 
     def waits_s(self, stories: Sequence[Story]) -> list[float]:
-        """Every chunk's wait."""
+        """Return the wait of every chunk, shortest first."""
         return sorted(wait for story in stories for wait in story.waits_between(self.begin, self.end))
 
     @property
     def failed(self) -> list[str]:
-        """What failed, whenever it did."""
+        """Return all failures, at any time."""
         return [why for story in (*self.loaders, *self.readers) for why in story.failed]
 
 
 def run(options: Options) -> Report:
-    """Raises when a node dies or runs out of memory; failed loads and reads are failures of the report."""
+    """Run the traffic of one loader and reader, then of eight each.
+
+    Raises when a node dies or runs out of memory. Failed loads and reads are failures of the report.
+    """
     report = Report("traffic")
     source = flights_arrow(_TIMES)
     with cluster(heap_mb=_HEAP_MB) as on, scratch() as folder:
@@ -96,7 +99,7 @@ def _traffic(
 
 
 def _logs(on: Cluster) -> dict[str, tuple[int | None, int]]:
-    """Of each node: its pid, and how long its log is."""
+    """Return the pid and the length of the log of each node."""
     rows = [row for row in on.stack.status() if row["service"].startswith("cassandra")]
     return {row["service"]: (row["pid"], Path(row["log"]).stat().st_size) for row in rows}
 
@@ -114,7 +117,7 @@ def _nodes_are_well(on: Cluster, before: dict[str, tuple[int | None, int]]) -> N
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:
-    """The value below which ``share`` of the ordered values lie; 0 where there are none."""
+    """Return the value below which ``share`` of the ordered values are, or 0 without values."""
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
 
 

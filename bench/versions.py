@@ -1,4 +1,4 @@
-"""``bench versions``: what questions cost when a dataset has 5,000 versions, and when a version has 250,000 chunks."""
+"""``bench versions``: the cost of queries on a dataset of 5,000 versions and on a version of 250,000 chunks."""
 
 from __future__ import annotations
 
@@ -28,13 +28,14 @@ _ROWS = 1_000
 _ANSWER_S = 1.0
 _ANSWER_BYTES = 400_000_000
 _APPEND_BYTES = 1_000_000
-"""Aims: of each question but an append, in a process that is connected and as a command; of what an append writes."""
+"""Aims: of each question except an append, in a process that is connected and as a command; of the bytes that an append
+writes."""
 _NUMBER = 7
 _COMMAND_RUNS = 2
 
 
 def small_file(folder: Path, first: int) -> Path:
-    """A thousand flights with their numbers from ``first``, as an Arrow file."""
+    """Return the path of an Arrow file of a thousand flights that are numbered from ``first``."""
     with pa.memory_map(str(flights_arrow(1))) as source:
         table = pa.ipc.open_file(source).read_all().slice(0, _ROWS)
     table = table.add_column(0, COLUMN, pa.array(range(first, first + _ROWS), pa.int64()))
@@ -45,7 +46,7 @@ def small_file(folder: Path, first: int) -> Path:
 
 
 def run(options: Options) -> Report:
-    """Each question by a process of its own, and ``millrace`` itself from start to end."""
+    """Run each question in a process of its own, and as the whole command ``millrace`` from start to end."""
     report = Report("versions")
     with cluster() as on, scratch() as folder:
         report.extra_versions = {"cassandra": on.release}
@@ -116,4 +117,4 @@ for _ in sys.stdin:
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
     print(json.dumps({"seconds": seconds, "rows": 1, "peak_rss_bytes": peak}), flush=True)
 """
-"""``millrace`` as people start it; a small parent, because a child's peak begins with its parent's."""
+"""``millrace`` as a user starts it. The parent is small, because a child's peak begins with its parent's."""

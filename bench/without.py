@@ -1,4 +1,4 @@
-"""``bench without``: the whole command ``millrace load`` with Kafka or Redis stopped, against one with both there."""
+"""``bench without``: the whole command ``millrace load`` with Kafka or Redis stopped, against one with both up."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from millrace.settings import Settings
 __all__ = ["run"]
 
 _LONG = 7
-"""The long load is this many times the flights of the other benchmarks: at least 30 s on two cores."""
+"""The long load has this many times the flights of the other benchmarks: at least 30 s on two cores."""
 _STATES = ("with both", "Kafka stopped", "Redis stopped")
 _TIMEOUT_S = 1800.0
 _LONGER_S, _LONGER_PERCENT = 1, 10
-"""Aims: how much longer a short load may take, and a long one."""
+"""Aims: how much longer a short load may take, in seconds, and a long one, in percent."""
 
 
 @dataclass(slots=True)
 class _Loads:
-    """What the loads of one size in one state took, and what they said on standard error."""
+    """The seconds of the loads of one size in one state, and their lines on standard error."""
 
     seconds: list[float] = field(default_factory=list)
     said: set[str] = field(default_factory=set)
@@ -44,7 +44,10 @@ class _Loads:
 
 
 def run(options: Options) -> Report:
-    """Medians of ``options.runs`` loads, short and long, in each state in turn; raises when a load fails."""
+    """Run ``options.runs`` loads, short and long, in each state in turn, and report medians.
+
+    Raises when a load fails.
+    """
     report = Report("without")
     sizes = {"short": flights_csv(1), "long": flights_csv(options.times * _LONG)}
     rows = {"short": FLIGHTS_ROWS, "long": FLIGHTS_ROWS * options.times * _LONG}
@@ -78,7 +81,7 @@ def run(options: Options) -> Report:
 
 @contextmanager
 def _stopped(stack: Stack, state: str) -> Iterator[None]:
-    """The service that the state names is down meanwhile."""
+    """Stop the service that the state names until the block ends."""
     name = state.partition(" ")[0].lower()
     if name not in ("kafka", "redis"):
         yield
@@ -91,7 +94,7 @@ def _stopped(stack: Stack, state: str) -> Iterator[None]:
 
 
 def _load(settings: Settings, source: Path, rows: int) -> tuple[float, list[str]]:
-    """One load as a person starts it: seconds of the whole process, and its lines on standard error."""
+    """Run one load as a user starts it; return the seconds of the whole process and its lines on standard error."""
     command = [sys.executable, "-m", "millrace", "load", "without", str(source), "--null-value", "NA", "--json"]
     env = {**os.environ, "MILLRACE_CASSANDRA__KEYSPACE": settings.cassandra.keyspace}
     began = time.perf_counter()

@@ -19,7 +19,7 @@ _SERVICES = click.argument("services", nargs=-1, metavar="[SERVICE]...")
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 def main() -> None:
-    """The real services of Millrace on this machine: cassandra-1, cassandra-2, kafka, redis, airflow, bridge.
+    """Manage the real services of Millrace on this machine: cassandra-1, cassandra-2, kafka, redis, airflow, bridge.
 
     Example: ./run up cassandra kafka redis
     """
@@ -38,7 +38,7 @@ def up(services: tuple[str, ...]) -> None:
 @main.command()
 @_SERVICES
 def down(services: tuple[str, ...]) -> None:
-    """Stop services (all by default); their data stays.
+    """Stop services (all by default) and keep their data.
 
     Example: ./run down airflow
     """
@@ -48,7 +48,7 @@ def down(services: tuple[str, ...]) -> None:
 @main.command()
 @click.option("--json", "as_json", is_flag=True, help="for machines")
 def status(as_json: bool) -> None:
-    """Say what runs, where, with which pid, since when.
+    """Show the state, process id, start time and address of each service.
 
     Example: ./run status --json
     """
@@ -76,7 +76,7 @@ def compose(check: bool) -> None:
 @main.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...", type=click.Choice(sorted(ENVIRONMENTS)))
 def lock(names: tuple[str, ...]) -> None:
-    """Resolve the jars anew and write local_stack/locks; for those who change a version.
+    """Resolve the jars anew and write local_stack/locks; needed after a version was changed.
 
     Example: python -m local_stack lock kafka
     """
@@ -87,7 +87,7 @@ def lock(names: tuple[str, ...]) -> None:
 @main.command()
 @click.argument("service")
 def kill(service: str) -> None:
-    """Kill a service (SIGKILL): what happens when it dies?
+    """Kill a service (SIGKILL), to see how the others handle its end.
 
     Example: ./run kill cassandra-2
     """
@@ -97,7 +97,7 @@ def kill(service: str) -> None:
 @main.command()
 @click.argument("service")
 def freeze(service: str) -> None:
-    """Freeze a service (SIGSTOP): what happens when it hangs?
+    """Freeze a service (SIGSTOP), to see how the others handle a hang.
 
     Example: ./run freeze cassandra-2
     """
@@ -107,7 +107,7 @@ def freeze(service: str) -> None:
 @main.command()
 @click.argument("service")
 def thaw(service: str) -> None:
-    """Let a frozen service go on (SIGCONT).
+    """Resume a frozen service (SIGCONT).
 
     Example: ./run thaw cassandra-2
     """
@@ -119,7 +119,7 @@ def thaw(service: str) -> None:
 @click.option("-f", "--follow", is_flag=True, help="go on as the service writes")
 @click.option("-n", "--lines", type=click.IntRange(min=1), default=200, show_default=True)
 def logs(service: str, follow: bool, lines: int) -> None:
-    """Show what a service wrote.
+    """Show the log of a service.
 
     Example: ./run logs cassandra-1 -f
     """
@@ -127,14 +127,14 @@ def logs(service: str, follow: bool, lines: int) -> None:
     if not log.exists():
         raise StackError(f"{service} has not written anything yet ({log})", hint=f"./run up {service}")
     tail = ["tail", "-n", str(lines), *(["-F"] if follow else []), str(log)]
-    os.execvp(tail[0], tail)  # noqa: S606  it ends by Ctrl-C, as people expect of tail
+    os.execvp(tail[0], tail)  # noqa: S606  tail replaces this process, so Ctrl-C ends it
 
 
 @main.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @click.argument("node", type=int)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def nodetool(node: int, arguments: tuple[str, ...]) -> None:
-    """Run Cassandra's own tool at node NODE.
+    """Run Cassandra's nodetool against node NODE.
 
     Example: ./run nodetool 1 status
     """
@@ -156,7 +156,7 @@ def airflow(arguments: tuple[str, ...]) -> None:
     service.prepare()
     if arguments and arguments[0] not in ("db", "version", "-h", "--help"):
         service.make_database()
-    os.execvpe(service.program, [service.program, *arguments], service.env())  # noqa: S606  it ends as Airflow does
+    os.execvpe(service.program, [service.program, *arguments], service.env())  # noqa: S606  the exit code is Airflow's
 
 
 @main.command()
@@ -171,7 +171,7 @@ def reset(yes: bool) -> None:
         home = stack.place.home
         try:
             agreed = click.confirm(f"Stop all services and delete their data below {home} ({', '.join(DATA)})?")
-        except click.Abort:  # nobody there to answer
+        except click.Abort:  # no answer: standard input ended, or Ctrl-C
             agreed = False
         if not agreed:
             raise StackError("nothing was deleted", hint="--yes does not ask")
@@ -180,7 +180,7 @@ def reset(yes: bool) -> None:
 
 
 def run() -> None:
-    """Run the command line; every error of ours is one message and exit code 1 or 2."""
+    """Run the command line; an error of the project is one message and exit code 1 or 2."""
     try:
         main(prog_name="./run", standalone_mode=False)
     except UsageError as error:

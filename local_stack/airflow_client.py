@@ -1,4 +1,4 @@
-"""Airflow's REST API, as far as this project starts runs and asks about them."""
+"""A client of Airflow's REST API, limited to the calls that start runs and read their state."""
 
 from __future__ import annotations
 
@@ -21,18 +21,22 @@ PARSE_INTERVAL_S = 1.0
 
 @dataclass(frozen=True)
 class RunResult:
-    """How a run ended: its state, and what its result tasks returned, by task."""
+    """The result of a run: its state, and the return values of its result tasks by task id."""
 
     state: str
     results: dict[str, Any]
 
 
 class AirflowClient:
-    """Signed in as one user. Every call has a deadline and raises StackError in one line, saying what Airflow said."""
+    """A client that is signed in as one user.
+
+    Every request has a timeout. ``get``, ``post``, ``patch``, ``trigger`` and ``wait_for_run`` raise ``StackError``
+    with one line that contains Airflow's message.
+    """
 
     def __init__(self, url: str, user: str, password: str, *, timeout_s: float = 60.0) -> None:
         self.url = url.rstrip("/")
-        # Never by a proxy: the stack listens on this machine alone.
+        # The stack listens on loopback only, so proxies of the environment are ignored.
         self._http = httpx.Client(base_url=self.url, timeout=timeout_s, trust_env=False)
         token = self._ask("POST", "/auth/token", json={"username": user, "password": password})["access_token"]
         self._http.headers["Authorization"] = f"Bearer {token}"
@@ -46,7 +50,11 @@ class AirflowClient:
         self._http.close()
 
     def wait_for_dag(self, dag_id: str, timeout_s: float = 60.0) -> dict[str, Any]:
-        """The DAG, once the DAG processor has read it; StackError with its import errors if it never does."""
+        """Return the DAG once the DAG processor has parsed it.
+
+        Raises ``StackError`` with Airflow's import errors after ``timeout_s`` seconds. A network error of the poll
+        itself is not translated: ``httpx.HTTPError`` is raised.
+        """
         deadline = time.monotonic() + timeout_s
         while True:
             answer = self._http.get(f"/api/v2/dags/{_id(dag_id)}")
@@ -56,7 +64,7 @@ class AirflowClient:
                 errors = self.get("/api/v2/importErrors")["import_errors"]
                 why = "; ".join(f"{each['filename']}: {each['stack_trace'].splitlines()[-1]}" for each in errors)
                 raise StackError(f"Airflow has not read the DAG {dag_id} within {timeout_s:g} s ({why or 'no error'})")
-            # There is nothing to wait on: Airflow tells nobody when it has read a file.
+            # Airflow sends no notification when it has parsed a file, so the DAG is polled.
             time.sleep(PARSE_INTERVAL_S)
 
     def trigger(self, dag_id: str, conf: dict[str, Any]) -> str:
@@ -65,13 +73,17 @@ class AirflowClient:
         return str(self._ask("POST", f"/api/v2/dags/{_id(dag_id)}/dagRuns", json=body)["dag_run_id"])
 
     def wait_for_run(self, dag_id: str, run_id: str, *, timeout_s: float, results: tuple[str, ...] = ()) -> RunResult:
-        """How the run ended, with what its DAG's result task and the tasks in ``results`` returned."""
+        """Return the final state of the run and the return values of its tasks.
+
+        The values are those of the DAG's result task and of the tasks in ``results``. Raises ``StackError`` if the
+        connection breaks, or if the run has not finished after ``timeout_s`` seconds.
+        """
         deadline = time.monotonic() + timeout_s
         path = f"/api/v2/dags/{_id(dag_id)}/dagRuns/{_id(run_id)}/wait"
         params: dict[str, Any] = {"interval": 0.5, **({"result": list(results)} if results else {})}
         state = "unknown"
         try:
-            # On a machine that is busy with the run itself a line may be long in coming.
+            # The run itself may keep the machine busy, so a line may arrive late.
             with self._http.stream("GET", path, params=params, timeout=timeout_s) as lines:
                 lines.raise_for_status()
                 for line in lines.iter_lines():
@@ -86,20 +98,20 @@ class AirflowClient:
         raise StackError(f"{dag_id}/{run_id} is still {state} after {timeout_s:g} s")
 
     def task_instances(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
-        """Every task instance of a run, mapped ones by their index."""
+        """Return the task instances of a run, at most 1,000; mapped ones differ in ``map_index``."""
         path = f"/api/v2/dags/{_id(dag_id)}/dagRuns/{_id(run_id)}/taskInstances"
         return list(self.get(path, limit=1000)["task_instances"])
 
     def get(self, path: str, **params: Any) -> Any:
-        """A GET of any path of the API, as JSON."""
+        """Send a GET to any path of the API and return the JSON of the response."""
         return self._ask("GET", path, params=params)
 
     def post(self, path: str, body: Any) -> Any:
-        """A POST to any path of the API, as JSON."""
+        """Send a POST to any path of the API and return the JSON of the response."""
         return self._ask("POST", path, json=body)
 
     def patch(self, path: str, body: Any) -> Any:
-        """A PATCH of any path of the API, as JSON."""
+        """Send a PATCH to any path of the API and return the JSON of the response."""
         return self._ask("PATCH", path, json=body)
 
     def _ask(self, method: str, path: str, **options: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Jars by lock: what is fetched is what was locked, byte for byte, or nothing is started."""
+"""Fetch jars and verify them against their locks; a service starts only from jars that match byte for byte."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LOCKS = Path(__file__).parent / "locks"
 
 ENVIRONMENTS: dict[str, tuple[str, ...]] = {
     "cassandra": ("org.apache.cassandra:cassandra-all:5.0.9",),
-    # Kafka's own distribution adds the binding by which its log reaches log4j; its artifact does not ask for it.
+    # Kafka's distribution adds the binding of its log to log4j. Its Maven artifact does not depend on it.
     "kafka": ("org.apache.kafka:kafka_2.13:4.3.1", "org.apache.logging.log4j:log4j-slf4j-impl:2.25.4!"),
     "dsbulk": (
         "com.datastax.oss:dsbulk-runner:1.10.0",
@@ -29,7 +29,7 @@ ENVIRONMENTS: dict[str, tuple[str, ...]] = {
         "ch.qos.logback:logback-classic:1.2.3",
     ),
 }
-"""What each lock is resolved from. `dsbulk` is the benchmark's yardstick and fetched by nothing else."""
+"""The root artifacts that each lock is resolved from. ``dsbulk`` is fetched for the load benchmark only."""
 
 _OTHER_SYSTEMS = ("osx-", "windows-")
 _FETCHERS = 8
@@ -51,14 +51,14 @@ class Jar:
 
     @property
     def path(self) -> Path:
-        """Where the jar lies below a Maven repository."""
+        """Return the path of the jar relative to a Maven repository."""
         suffix = f"-{self.classifier}" if self.classifier else ""
         name = f"{self.artifact}-{self.version}{suffix}.jar"
         return Path(*self.group.split("."), self.artifact, self.version, name)
 
 
 def read_lock(name: str, locks: Path = LOCKS) -> list[Jar]:
-    """Return the jars of the lock `name`, in the order of the class path; an unreadable lock is a StackError."""
+    """Return the jars of the lock ``name`` in class path order; raise ``StackError`` if the lock is unreadable."""
     path = locks / f"{name}.lock.toml"
     try:
         entries = tomllib.loads(path.read_text())["dependencies"]
@@ -68,10 +68,10 @@ def read_lock(name: str, locks: Path = LOCKS) -> list[Jar]:
 
 
 def class_path(name: str, repository: Path, locks: Path = LOCKS) -> list[Path]:
-    """Return the verified jars of `name`, fetching only those that are missing.
+    """Return the verified jars of ``name``, fetching only those that are missing.
 
-    Every jar is hashed on every call. A jar in `repository` or one just fetched whose SHA-256 is not the locked
-    one is refused by name (StackError), and a fetched one is never put in place before it was checked.
+    Every jar is hashed on every call. A jar whose SHA-256 differs from the lock raises ``StackError`` with its name. A
+    fetched jar is moved into ``repository`` only after it was verified.
     """
     jars = read_lock(name, locks)
     missing = [jar for jar in jars if not (repository / jar.path).exists()]
@@ -121,14 +121,14 @@ def _fetch(name: str, jars: list[Jar], repository: Path) -> None:
 
 
 def write_lock(name: str, repository: Path, locks: Path = LOCKS) -> int:
-    """Resolve `ENVIRONMENTS[name]` anew and write its lock; return the number of jars.
+    """Resolve ``ENVIRONMENTS[name]`` anew and write its lock; return the number of jars.
 
-    Only Linux jars are locked. The lock names coordinates and SHA-256, never the address of a repository.
+    Only Linux jars are locked. The lock contains coordinates and SHA-256, but no address of a repository.
     """
     from jgo.env import LockFile
     from jgo.maven import MavenContext, ProfileConstraints, PythonResolver
 
-    # What the lock holds must not depend on the machine that writes it.
+    # The lock must not depend on the machine that writes it.
     platform = ProfileConstraints(jdk="17", os_name="Linux", os_family="unix", os_arch="amd64")
     resolver = PythonResolver(profile_constraints=platform)
     context = MavenContext(resolver=resolver, repo_cache=repository, timeout=_FETCH_TIMEOUT_S)

@@ -1,4 +1,4 @@
-"""``./run demo``: everything up, a real dataset loaded through Airflow, watched live, and a report of what was done."""
+"""``./run demo``: start all services, load a real dataset through Airflow, show it live and report the result."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ MILLRACE = ".venv/bin/millrace"
 
 @dataclass
 class Demo:
-    """What was done, for the report: how the run ended, and how long each part took in seconds."""
+    """The facts for the report: the run, its result, and the seconds that each part took."""
 
     run_id: str = ""
     result: RunResult = field(default_factory=lambda: RunResult("unknown", {}))
@@ -43,7 +43,7 @@ class Demo:
 
     @contextmanager
     def timed(self, part: str) -> Iterator[None]:
-        """Notes how long the block took."""
+        """Record how long the block took."""
         began = time.monotonic()
         try:
             yield
@@ -69,7 +69,7 @@ def main(and_exit: bool) -> None:
 
 
 def demo(stack: Stack) -> Demo:
-    """The main job from nothing to the report; StackError in one line when any part of it fails."""
+    """Run the demo from the start of the services to the report; raise ``StackError`` when any part of it fails."""
     done = Demo()
     with done.timed("start"):
         stack.up()
@@ -91,19 +91,23 @@ def demo(stack: Stack) -> Demo:
 
 
 def watch_run(client: AirflowClient, bridge_url: str, run_id: str) -> tuple[RunResult, tuple[TaskState, ...]]:
-    """Shows the run as the bridge tells it until Airflow says that it is over; how it ended, by Airflow and by task."""
+    """Show the run from the bridge's events until Airflow reports its end.
+
+    Returns Airflow's result of the run and the latest state of each task. If the bridge fails, it waits for Airflow
+    without live progress.
+    """
     watcher = Watcher(bridge_url, dag_id=DAG, run_id=run_id)
     ended: Future[RunResult] = Future()
 
     def wait() -> None:
         try:
             ended.set_result(client.wait_for_run(DAG, run_id, timeout_s=RUN_TIMEOUT_S, results=("publish", "warm")))
-        except Exception as error:  # noqa: BLE001 - raised where the result is asked for
+        except Exception as error:  # noqa: BLE001 - raised again by the caller of ``ended.result()``
             ended.set_exception(error)
         finally:
             watcher.finish()
 
-    # A daemon: Ctrl-C must not wait for Airflow.
+    # A daemon thread: Ctrl-C must not wait for Airflow.
     threading.Thread(target=wait, name="airflow-run", daemon=True).start()
     try:
         follow(watcher, until_done=False, timeout_s=RUN_TIMEOUT_S)
@@ -113,7 +117,7 @@ def watch_run(client: AirflowClient, bridge_url: str, run_id: str) -> tuple[RunR
 
 
 def report(done: Demo, airflow: Airflow, bridge: Bridge) -> None:
-    """What was loaded, where to look at it, what to try next."""
+    """Print the figures of the load, the addresses to open and commands to try."""
     load: dict[str, Any] = done.result.results["publish"]
     warm: dict[str, Any] = done.result.results.get("warm", {})
     cached = warm.get("chunks", 0) + warm.get("already", 0)
@@ -155,7 +159,7 @@ def report(done: Demo, airflow: Airflow, bridge: Bridge) -> None:
 
 
 def _why(client: AirflowClient, run_id: str, watched: Sequence[TaskState]) -> str:
-    """Which tasks failed, in the order in which they did, and what they said of it."""
+    """Return the failed tasks in the order in which they failed, each with its error message."""
     tasks = [each for each in client.task_instances(DAG, run_id) if each["state"] == "failed"]
     said = {task.key[2:]: task.error["message"] for task in watched if task.error}
     reasons = []
@@ -167,12 +171,12 @@ def _why(client: AirflowClient, run_id: str, watched: Sequence[TaskState]) -> st
 
 
 def say(line: str) -> None:
-    """One line, at once."""
+    """Print one line and flush it."""
     print(line, flush=True)
 
 
 def run() -> None:
-    """Run the command line; every error of ours is one message and exit code 1 or 2."""
+    """Run the command line; an error of the project is one message and exit code 1 or 2."""
     try:
         main(prog_name="./run demo", standalone_mode=False)
     except MillraceError as error:

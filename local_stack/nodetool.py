@@ -1,4 +1,4 @@
-"""Cassandra's own tool at one of our nodes."""
+"""Run Cassandra's nodetool against a node of the stack."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ COMPILE_TIMEOUT_S = 120
 
 
 def nodetool(node: CassandraNode, arguments: list[str], *, capture: bool = False) -> subprocess.CompletedProcess[str]:
-    """Run nodetool at ``node`` and return what became of it; its output is ours unless ``capture``.
+    """Run nodetool at ``node`` and return the completed process.
 
-    Raises StackError if the node does not run.
+    Its output goes to this process's output unless ``capture`` is set. Raises ``StackError`` if the node does not run,
+    or if ``SOURCE`` cannot be compiled.
     """
     if not node.running:
         raise StackError(f"{node.name} is not running", hint=f"./run up {node.name}")
@@ -39,7 +40,7 @@ def nodetool(node: CassandraNode, arguments: list[str], *, capture: bool = False
         heap_mb=256,
         flags=[
             *JDK_FLAGS,
-            "-XX:TieredStopAtLevel=1",  # it lives for a second
+            "-XX:TieredStopAtLevel=1",  # the process lives for a second
             f"-Dcassandra.config=file://{place.folder('conf', node.name)}/cassandra.yaml",
             f"-Dcassandra.storagedir={place.folder('data', node.name)}",
             f"-Dlogback.configurationFile=file://{conf}/logback.xml",
@@ -54,7 +55,7 @@ def _compile(place: Place, conf: Path) -> None:
     compiled = conf / f"{SOURCE.stem}.class"
     if compiled.exists() and (conf / SOURCE.name).exists() and (conf / SOURCE.name).read_text() == SOURCE.read_text():
         return
-    # This one jar and no more: another has classes in java.lang, over which the compiler stumbles.
+    # Only this jar: another one contains classes in java.lang, on which the compiler fails.
     jars = class_path("cassandra", place.settings.maven_repository)
     cassandra = next(str(jar) for jar in jars if jar.name.startswith("cassandra-all-"))
     folder = Path(tempfile.mkdtemp(prefix="compile-", dir=conf))
@@ -77,6 +78,6 @@ def _compile(place: Place, conf: Path) -> None:
         if done.returncode:
             raise StackError(f"{SOURCE.name} could not be compiled: {(done.stderr or done.stdout).strip()}")
         (folder / compiled.name).replace(compiled)
-        shutil.copy(SOURCE, conf / SOURCE.name)  # last: it says that the class is the one of this source
+        shutil.copy(SOURCE, conf / SOURCE.name)  # last: its presence marks the class as compiled from this source
     finally:
         shutil.rmtree(folder)

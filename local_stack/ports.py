@@ -1,4 +1,4 @@
-"""Ports: free before we start on them, or one line that says who holds them."""
+"""Check that ports are free before services start; the error names the process that holds a port."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from millrace.errors import StackError
 
 @dataclass(frozen=True)
 class Port:
-    """One loopback address a service listens on, and the setting that moves it."""
+    """One loopback address that a service listens on, and the setting that changes its port."""
 
     host: str
     number: int
@@ -23,7 +23,7 @@ class Port:
         return f"{self.host}:{self.number}"
 
     def is_open(self, timeout_s: float = 1.0) -> bool:
-        """Return whether anybody accepts a connection here."""
+        """Return whether a process accepts connections at this address."""
         try:
             socket.create_connection((self.host, self.number), timeout_s).close()
         except OSError:
@@ -32,9 +32,12 @@ class Port:
 
 
 def require_free(port: Port) -> None:
-    """Return if nobody listens on ``port``; else StackError names the port, its holder and the setting."""
+    """Check that no process listens on ``port``.
+
+    Raises ``StackError`` with the port, the process that holds it and the setting that changes it.
+    """
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        # As the services themselves do: connections of a former run in TIME_WAIT hold nothing.
+        # The services set this option, too: connections of a former run in TIME_WAIT do not block a port.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((port.host, port.number))
@@ -51,7 +54,7 @@ def require_free(port: Port) -> None:
 
 
 def holder(port: Port) -> str:
-    """Return who listens on ``port``, as far as this user may see it."""
+    """Return the name and pid of the process that listens on ``port``, as far as this user may see it."""
     addresses = {(host, port.number) for host in (port.host, "0.0.0.0", "::", f"::ffff:{port.host}")}
     for connection in psutil.net_connections("tcp"):
         listens = connection.status == psutil.CONN_LISTEN and tuple(connection.laddr) in addresses

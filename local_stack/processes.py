@@ -1,7 +1,7 @@
-"""A service as a process of the operating system: started detached, found again, stopped whole.
+"""Services as processes of the operating system: started detached, found again, stopped with all children.
 
-Each service leads a session of its own. A session is what is signalled and what is waited for: Airflow gives
-every task a process group of its own, and only the session still holds them together.
+Each service leads a session of its own. Signals are sent to the whole session, and a stop waits for all of it: Airflow
+gives every task its own process group, so only the session contains all processes.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ from millrace.errors import StackError
 
 FREEZE_TIMEOUT_S = 10.0
 CREATE_TIME_TOLERANCE_S = 2.0
-"""Where there is no /proc: a clock that is adjusted shifts every create time a little; a reused pid is further off."""
+"""Used without /proc. Adjusting the clock shifts every create time a little; that of a reused pid differs by more."""
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 _children: list[subprocess.Popen[bytes]] = []
-"""Ours to reap while we live; dropping one would warn that it still runs, which is the point."""
+"""Children of this process, kept to be reaped. Dropping one would warn that it still runs, which is intended."""
 
 
 @dataclass(frozen=True)
 class Started:
-    """A process that was started: what its pid file says."""
+    """A process that was started, as its pid file records it."""
 
     pid: int
     create_time: float
     birth: str = ""
-    """What no clock changes: the kernel's boot and its ticks until the process began; empty where there is no /proc."""
+    """The kernel's boot id and its ticks until the process began, which no clock changes. Empty without /proc."""
 
     @property
     def process(self) -> psutil.Process | None:
-        """The live process, or None when it ended or its pid now belongs to another."""
+        """Return the live process, or None if it ended or its pid now belongs to another process."""
         try:
             process = psutil.Process(self.pid)
             ended = _has_ended(process)
@@ -51,23 +51,24 @@ class Started:
         return None if ended or another else process
 
     def _is_this(self, process: psutil.Process) -> bool:
-        # A create time is counted from the wall clock: one that is set anew (a virtual machine that was resumed, NTP)
-        # moves every process's, and a stack that runs would be taken for somebody else's and left running.
+        # A create time is derived from the wall clock. If the clock is set (a virtual machine that was resumed, NTP),
+        # the create time of every process moves. A running stack would then be taken for other processes and left
+        # running.
         if self.birth:
             return _birth(self.pid) == self.birth
         return abs(process.create_time() - self.create_time) <= CREATE_TIME_TOLERANCE_S
 
     @property
     def frozen(self) -> bool:
-        """Whether the process is stopped (SIGSTOP)."""
+        """Return whether the process is stopped (SIGSTOP)."""
         process = self.process
         return process is not None and process.status() == psutil.STATUS_STOPPED
 
     def members(self) -> list[psutil.Process]:
-        """Return every live process of the session, also when its leader is gone.
+        """Return every live process of the session, even if its leader has ended.
 
-        The kernel does not hand a pid out again while a session is named by it, so members found by the session
-        of a vanished leader are still ours; a leader that is somebody else's has no member of ours.
+        The kernel does not reuse a pid while a session has it as its id. So the members found through the session of an
+        ended leader belong to this service. If the pid now belongs to another process, the session has no members left.
         """
         with suppress(psutil.NoSuchProcess):
             leader = psutil.Process(self.pid)
@@ -81,7 +82,7 @@ class Started:
         return found
 
     def signal(self, number: signal.Signals) -> int:
-        """Send a signal to every process of the session; return how many got it."""
+        """Send a signal to every process of the session; return how many received it."""
         sent = 0
         for process in self.members():
             with suppress(psutil.NoSuchProcess):
@@ -90,10 +91,13 @@ class Started:
         return sent
 
     def freeze(self) -> int:
-        """Stop every process of the session (SIGSTOP) and return, once all of them stand still, how many do."""
+        """Stop every process of the session (SIGSTOP) and return how many, once all of them are stopped.
+
+        Raises ``StackError`` if a process is not stopped after ``FREEZE_TIMEOUT_S``.
+        """
         sent = self.signal(signal.SIGSTOP)
         deadline = time.monotonic() + FREEZE_TIMEOUT_S
-        # The kernel delivers the signal when each thread next leaves its system call; nobody but a parent is told.
+        # The kernel delivers the signal when each thread next leaves its system call, and notifies only the parent.
         while any(_status_of(process) != psutil.STATUS_STOPPED for process in self.members()):
             if time.monotonic() > deadline:
                 raise StackError(f"the session of pid {self.pid} does not stand still after {FREEZE_TIMEOUT_S:g} s")
@@ -101,7 +105,7 @@ class Started:
         return sent
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait until the leader ended, at most ``timeout_s``; return whether it did."""
+        """Wait at most ``timeout_s`` until the leader has ended; return whether it has."""
         process = self.process
         if process is not None:
             try:
@@ -114,16 +118,17 @@ class Started:
 def _birth(pid: int) -> str:
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
-        # After the name, which may hold anything in its parentheses: field 22 of proc_pid_stat(5).
+        # Fields are counted after the name, which may contain any character in its parentheses: field 22 of
+        # proc_pid_stat(5).
         return f"{_BOOT_ID.read_text().strip()} {stat.rpartition(')')[2].split()[19]}"
     except OSError:
         return ""
 
 
 def _has_ended(process: psutil.Process) -> bool:
-    """Whether only an exit code is left of it.
+    """Return whether only an exit code is left of the process.
 
-    A killed JVM is a zombie at once, and holds its memory and ports until the last of its threads is gone too.
+    A killed JVM is a zombie at once, but holds its memory and ports until its last thread has ended.
     """
     return process.status() == psutil.STATUS_ZOMBIE and process.num_threads() <= 1
 
@@ -140,7 +145,8 @@ def spawn(
 ) -> Started:
     """Start ``command`` detached in a session of its own and write its pid file; output goes to ``log``.
 
-    Nothing of ours stays with it: no terminal, no standard input, no open file but its log.
+    The process inherits no terminal, no standard input, and no open file except its log. Raises ``StackError`` if it
+    cannot be started or ends at once.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     pid_file.parent.mkdir(parents=True, exist_ok=True)
@@ -155,7 +161,7 @@ def spawn(
     _children.append(child)
     with suppress(psutil.NoSuchProcess):
         started = Started(child.pid, psutil.Process(child.pid).create_time(), _birth(child.pid))
-        # Half a pid file would orphan the process: written beside, then put in place.
+        # A partial pid file would orphan the process, so it is written under another name and then renamed.
         partial = pid_file.with_suffix(".partial")
         partial.write_text(json.dumps(asdict(started)))
         partial.replace(pid_file)
@@ -164,7 +170,10 @@ def spawn(
 
 
 def read_pid_file(pid_file: Path) -> Started | None:
-    """Return what was started under this pid file, alive or not, or None where nothing was."""
+    """Return the process that this pid file records, alive or not, or None if there is no file.
+
+    Raises ``StackError`` if the file is not a pid file.
+    """
     try:
         return Started(**json.loads(pid_file.read_text()))
     except FileNotFoundError:
@@ -176,17 +185,17 @@ def read_pid_file(pid_file: Path) -> Started | None:
 
 
 def stop(started: Started, grace_s: float) -> str:
-    """End the whole session: SIGTERM, at most ``grace_s`` to obey, SIGKILL for what is left.
+    """End the whole session: send SIGTERM, wait at most ``grace_s``, and send SIGKILL to the remaining processes.
 
-    Returns ``stopped``, or ``killed`` where it came to that; raises StackError if a process survives even that.
+    Returns ``stopped``, or ``killed`` if SIGKILL was needed. Raises ``StackError`` if a process survives SIGKILL.
     """
     members = started.members()
     if not members:
         return "stopped"
     started.signal(signal.SIGTERM)
-    started.signal(signal.SIGCONT)  # a frozen process obeys only once it runs again
+    started.signal(signal.SIGCONT)  # a stopped process handles SIGTERM only after it continues
     psutil.wait_procs(members, timeout=grace_s)
-    left = started.members()  # looked up again: members may have had children meanwhile
+    left = started.members()  # looked up again: members may have started children meanwhile
     if not left:
         return "stopped"
     started.signal(signal.SIGKILL)

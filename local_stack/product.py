@@ -1,4 +1,4 @@
-"""What the stack tells the product: ``millrace.toml`` below its home, the product's lowest-priority settings."""
+"""The product's settings for this stack: ``millrace.toml`` below its home, which has the lowest priority."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TOPIC = "millrace.progress.v1"
 
 
 def product_settings(place: Place) -> str:
-    """Return the settings by which ``millrace`` reaches this stack, as TOML. They hold Airflow's password."""
+    """Return the settings by which ``millrace`` reaches this stack, as TOML. They contain Airflow's password."""
     port = place.settings.port
     airflow = Airflow(place)
     sections: dict[str, dict[str, object]] = {
@@ -39,13 +39,13 @@ def product_settings(place: Place) -> str:
     }
     lines = ["# Written by ./run up. Environment variables and a millrace.toml of your own win over it."]
     for section, values in sections.items():
-        # A JSON string, number or list of strings is the same in TOML.
+        # A JSON string, number or list of strings is also valid TOML.
         lines += ["", f"[{section}]", *(f"{name} = {json.dumps(value)}" for name, value in values.items())]
     return "\n".join(lines) + "\n"
 
 
 def write_product_settings(place: Place) -> None:
-    """Write ``millrace.toml``, readable by its owner only, and make the folders that sources may lie in."""
+    """Write ``millrace.toml``, readable by its owner only, and create the folders for sources."""
     for name in (INBOX, DEMO):
         place.folder(name)
     path = place.home / PRODUCT_FILE

@@ -1,6 +1,6 @@
-"""Settings of the local stack: ports, sizes and places, all checked before anything starts.
+"""Settings of the local stack: ports, sizes and paths, all checked before anything starts.
 
-Each is an environment variable ``MILLRACE_STACK__<NAME>``; ``MILLRACE_HOME`` says where everything lives.
+Each is an environment variable ``MILLRACE_STACK__<NAME>``. ``MILLRACE_HOME`` is the folder of everything local.
 """
 
 from __future__ import annotations
@@ -19,13 +19,15 @@ __all__ = ["CHECKOUT", "StackSettings", "load_stack_settings"]
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 PYTHON_PATH = f"{CHECKOUT}{os.pathsep}{CHECKOUT / 'pipeline'}"
-"""For a Python that has no editable install of this checkout."""
+"""The path for a Python that has no editable install of this checkout."""
 ENV_PREFIX = "MILLRACE_STACK__"
 
 
 class StackSettings(BaseSettings):
-    """Where the local stack listens, how large it may be and where it keeps its files; sizes of 0 mean
-    "by the machine". ``port_offset`` is added to every port, so that two stacks can run side by side.
+    """The ports, memory sizes and paths of the local stack.
+
+    A size of 0 means that it is chosen by the machine's memory. ``port_offset`` is added to every port, so that two
+    stacks can run side by side.
     """
 
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="ignore", frozen=True)
@@ -35,9 +37,9 @@ class StackSettings(BaseSettings):
     cassandra_port: int = Field(default=9042, ge=1, le=65_535)
     """The port of Cassandra for CQL."""
     cassandra_storage_port: int = Field(default=7000, ge=1, le=65_535)
-    """The port on which the nodes of Cassandra speak to each other."""
+    """The port on which the nodes of Cassandra connect to each other."""
     cassandra_jmx_port: int = Field(default=7199, ge=1, le=65_500)
-    """Node n answers Java Management on this port plus n."""
+    """Node n serves Java Management on this port plus n."""
     kafka_port: int = Field(default=9092, ge=1, le=65_535)
     """The port of Kafka for clients."""
     kafka_controller_port: int = Field(default=9093, ge=1, le=65_535)
@@ -50,11 +52,11 @@ class StackSettings(BaseSettings):
     """The port of the bridge."""
 
     cassandra_heap_mb: int = Field(default=0, ge=0, le=31_744)
-    """Heap of each Cassandra node; 0 is by the machine."""
+    """Heap of each Cassandra node in MiB; 0 chooses it by the machine's memory."""
     kafka_heap_mb: int = Field(default=512, ge=256, le=8192)
-    """Heap of Kafka."""
+    """Heap of Kafka in MiB."""
     redis_maxmemory_mb: int = Field(default=0, ge=0)
-    """Memory of Redis; 0 is by the machine."""
+    """Memory of Redis in MiB; 0 chooses it by the machine's memory."""
     airflow_parallelism: int = Field(default=4, ge=1, le=64)
     """How many tasks Airflow runs at once."""
 
@@ -62,12 +64,12 @@ class StackSettings(BaseSettings):
     """The folder whose DAGs Airflow runs."""
 
     start_timeout_s: float = Field(default=300.0, gt=0, le=3600)
-    """How long one service may take from its start until it is ready."""
+    """Seconds that one service may take from its start until it is ready."""
     maven_repository: Path = CHECKOUT / ".millrace" / "maven"
-    """Where jars are kept. Each start checks them against the lock, so stacks of one checkout share them."""
+    """The folder of the jars. Each start checks them against the lock, so stacks of one checkout share them."""
 
     home: Path = Field(default_factory=millrace_home)
-    """Where everything local lives."""
+    """The folder of everything local."""
 
     def port(self, name: str) -> int:
         """Return the port of ``name`` (``cassandra``, ``kafka_controller``, ...) with the offset added."""
@@ -75,9 +77,10 @@ class StackSettings(BaseSettings):
 
 
 def load_stack_settings() -> StackSettings:
-    """The settings in force; a wrong one raises ``InvalidSettingError`` with its name and range.
+    """Return the settings in force.
 
-    So does an unknown variable, with the nearest known one: a misspelled port would start a stack on the usual ones.
+    Raises ``InvalidSettingError`` with name and range for a wrong value. It is also raised for an unknown variable,
+    with the nearest known name: a misspelled port would start a stack on the default ports.
     """
     own = [f"{ENV_PREFIX}{name.upper()}" for name in StackSettings.model_fields if name != "home"]
     if unknown := unknown_variables(Settings, further=own):
@@ -91,7 +94,8 @@ def load_stack_settings() -> StackSettings:
         ]
         raise InvalidSettingError("wrong setting: " + "; ".join(said)) from None
     taken: dict[int, str] = {}
-    # The nodes' own ports are on an address of their own each; the others share 127.0.0.1.
+    # Each node has its own address, but the first one is 127.0.0.1, which all other services share. The ports of Java
+    # Management are not compared.
     for name in ("cassandra", "cassandra_storage", "kafka", "kafka_controller", "redis", "airflow", "bridge"):
         port = settings.port(name)
         setting = f"{ENV_PREFIX}{name.upper()}_PORT"

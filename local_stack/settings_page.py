@@ -1,7 +1,7 @@
-"""``docs/settings.md``, made from the settings themselves: ``python -m local_stack.settings_page > docs/settings.md``.
+"""Render ``docs/settings.md`` from the settings: ``python -m local_stack.settings_page > docs/settings.md``.
 
 The sentences are the docstrings below the fields. They are read from the source: pydantic's own option for that would
-parse the source at each start of the program, which costs 40 ms.
+parse the source at each start of the program, which takes 40 ms.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ _COLUMNS = "| variable | default | range | |\n|---|---|---|---|"
 
 
 def markdown() -> str:
-    """The whole page; every setting is on it with its sentences, default, range and variable."""
+    """Return the whole page, with the sentences, default, range and variable of every setting."""
     parts = [_HEAD]
     for section, whole in Settings.model_fields.items():
         model: Any = whole.annotation
@@ -83,7 +83,10 @@ def _table(model: type[BaseModel], path: tuple[str, ...]) -> str:
 
 
 def _docstrings(model: type[BaseModel]) -> dict[str, str]:
-    """The docstring below each field of a model; ``KeyError`` of the caller names a field without one."""
+    """Return the docstring below each field of a model, by field name.
+
+    A field without a docstring is missing in it, so the caller's ``KeyError`` names that field.
+    """
     [body] = [node for node in ast.parse(inspect.getsource(model)).body if isinstance(node, ast.ClassDef)]
     found = {}
     for field, after in zip(body.body, body.body[1:], strict=False):

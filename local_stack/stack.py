@@ -1,4 +1,4 @@
-"""The stack as a whole: which services there are, and what can be done to them together."""
+"""The stack as a whole: its services, and the operations on several of them together."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from local_stack.starting import Say, Starting, end, end_remains
 from millrace.errors import StackError, UsageError
 
 DATA = ("data", "airflow", "conf", "logs", "run", "tmp", "user", DEMO)
-"""What ``reset`` deletes. Jars, packages, the inbox and the results of benchmarks stay."""
+"""The folders that ``reset`` deletes. Jars, packages, the inbox and the results of benchmarks stay."""
 
 KILL_TIMEOUT_S = 10.0
 
@@ -37,7 +37,7 @@ def _say(line: str) -> None:
 
 
 class Stack:
-    """The services of one ``MILLRACE_HOME``. Every method may be called whatever runs and whatever does not."""
+    """The services of one ``MILLRACE_HOME``. Every method may be called whether the services run or not."""
 
     def __init__(self, settings: StackSettings | None = None, say: Say = _say) -> None:
         self.settings = settings or load_stack_settings()
@@ -45,16 +45,19 @@ class Stack:
         self.say = say
 
     def node(self, number: int) -> CassandraNode:
-        """Return Cassandra's node ``number``; StackError for a number that cannot be."""
+        """Return Cassandra's node ``number``; raise ``StackError`` if the number is out of range."""
         return CassandraNode(self.place, number)
 
     def services(self) -> list[Service]:
-        """Every service of this stack, in the order people read them; later nodes once they have data."""
+        """Return every service of this stack in display order; nodes after the second only once they have data."""
         nodes = [node for node in map(self.node, range(1, MAX_NODES + 1)) if node.is_member]
         return [*nodes, Kafka(self.place), Redis(self.place), Airflow(self.place), Bridge(self.place)]
 
     def select(self, names: Sequence[str]) -> list[Service]:
-        """Return the services named, all without a name; ``cassandra`` is every node. UsageError if unknown."""
+        """Return the services named, or all services without a name.
+
+        ``cassandra`` means every node. Raises ``UsageError`` for an unknown name.
+        """
         known = {service.name: service for service in self.services()}
         chosen: dict[str, Service] = {}
         for name in names or list(known):
@@ -68,7 +71,7 @@ class Stack:
         return list(chosen.values())
 
     def one(self, name: str) -> Service:
-        """Return the one service named; UsageError where the name means several."""
+        """Return the one service named; raise ``UsageError`` if the name means several."""
         chosen = self.select([name])
         if len(chosen) > 1:
             raise UsageError(
@@ -77,12 +80,12 @@ class Stack:
         return chosen[0]
 
     def up(self, names: Sequence[str] = ()) -> None:
-        """Start what does not run yet, side by side, and return when every service named is ready.
+        """Start the services that do not run yet, in parallel, and return when every service named is ready.
 
-        Refuses, before anything was started: a taken port, too little memory or disk, a jar that is not the locked
-        one. Raises StackError with the last lines of its log for a service that is not ready: at once when its
-        process ended, else after ``start_timeout_s``. That service is stopped again; the others stay up, so the
-        same call can be repeated. An interrupt stops what this call started.
+        Before it starts anything, it refuses a taken port, too little memory or disk, and a jar that differs from the
+        lock. Raises ``StackError`` with the last lines of its log for a service that is not ready: at once if its
+        process ended, otherwise after ``start_timeout_s``. That service is stopped again. The others stay up, so the
+        same call can be repeated. An interrupt stops the services that this call started.
         """
         chosen = self.select(names)
         with self._locked():
@@ -100,7 +103,10 @@ class Stack:
             Starting(self.place, chosen, missing, self.say).run()
 
     def down(self, names: Sequence[str] = ()) -> None:
-        """Stop the services named (all without a name), whole sessions, side by side; what is down stays down."""
+        """Stop the services named (all without a name) in parallel, each with its whole session.
+
+        A service that does not run is not an error.
+        """
         chosen = self.select(names)
         with self._locked():
             self._end_together(chosen)
@@ -111,19 +117,25 @@ class Stack:
                 ended.result()
 
     def kill(self, name: str) -> None:
-        """SIGKILL the service, all of its processes, and return when they are gone; StackError if it does not run."""
+        """Send SIGKILL to all processes of the service and wait at most 10 s until its leader has ended.
+
+        Raises ``StackError`` if the service does not run.
+        """
         for service, started in self._running(name):
             sent = started.signal(signal.SIGKILL)
             started.wait(KILL_TIMEOUT_S)
             self.say(f"{service.name:<12} SIGKILL to {_processes(sent)}")
 
     def freeze(self, name: str) -> None:
-        """SIGSTOP the service and return when it stands still: it keeps its connections and answers nothing."""
+        """Send SIGSTOP to the service and return when all its processes are stopped.
+
+        A frozen service keeps its connections and answers nothing.
+        """
         for service, started in self._running(name):
             self.say(f"{service.name:<12} SIGSTOP to {_processes(started.freeze())}")
 
     def thaw(self, name: str) -> None:
-        """SIGCONT the service."""
+        """Send SIGCONT to the service."""
         for service, started in self._running(name):
             self.say(f"{service.name:<12} SIGCONT to {_processes(started.signal(signal.SIGCONT))}")
 
@@ -135,11 +147,14 @@ class Stack:
         return [(service, started) for service, started in found if started is not None]
 
     def status(self) -> list[dict[str, Any]]:
-        """Return of each service: service, state (running, frozen, died, down), address, ports, pid, since, log."""
+        """Return for each service: service, state, address, ports, pid, since, log.
+
+        The state is running, frozen, died or down.
+        """
         return [_status(service) for service in self.services()]
 
     def reset(self) -> None:
-        """Stop every service and delete what they kept; jars, the inbox and benchmark results stay."""
+        """Stop every service and delete its data; jars, the inbox and benchmark results stay."""
         with self._locked():
             self._end_together(self.services())
             for folder in (self.place.home / name for name in DATA):
@@ -149,7 +164,7 @@ class Stack:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """Hold the stack's lock; StackError at once when another command holds it."""
+        """Hold the stack's lock; raise ``StackError`` at once if another command holds it."""
         path = self.place.folder() / "stack.lock"
         with path.open("a+") as file:
             try:

@@ -1,4 +1,4 @@
-"""Starting services side by side, and waiting until each really does its work."""
+"""Start services in parallel, and wait until each of them serves requests."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ LOG_LINES_SHOWN = 20
 LOG_KEPT_BYTES = 16 * 1024 * 1024
 INIT_TIMEOUT_S = 120
 OPEN_FILES = 65_536
-"""A bridge with thousands of clients, a broker with thousands of segments; many a shell allows 1,024."""
+"""Enough for a bridge with thousands of clients or a broker with thousands of segments; many shells allow 1,024."""
 
 NODES = {f"cassandra-{n}" for n in range(1, CLUSTER_NODES + 1)}
-"""What must be ready before keyspace and tables can be made; the topic is made with them where Kafka runs."""
+"""Services that must be ready before keyspace and tables can be made; the topic is made with them if Kafka runs."""
 AFTER_INIT = {"bridge"}
-"""What reads the topic from its first second."""
+"""Services that read the topic from their start."""
 
 Say = Callable[[str], None]
 
 
 class Starting:
-    """One attempt to bring services up: ``missing`` are started, all of ``chosen`` are waited for."""
+    """One attempt to bring services up: it starts ``missing`` and waits for all of ``chosen``."""
 
     def __init__(self, place: Place, chosen: list[Service], missing: list[Service], say: Say) -> None:
         self.place = place
@@ -47,10 +47,11 @@ class Starting:
         self.cancelled = Event()
 
     def run(self) -> None:
-        """Return when every chosen service is ready and, with the nodes up, the keyspace is there, and the topic.
+        """Return when every chosen service is ready and, if the nodes run, keyspace, tables and topic exist.
 
-        Raises StackError for what failed first; that service is stopped again and all others stay up. On an
-        interrupt everything this attempt started is stopped.
+        The topic needs Kafka to run. Raises ``StackError`` of a service that failed, in preference to one that was not
+        started because of it. A failed service is stopped again, and all others stay up. On an interrupt everything
+        that this attempt started is stopped.
         """
         _allow_open_files()
         begun: dict[str, Future[None]] = {}
@@ -118,7 +119,8 @@ class Starting:
             raise StackError(f"{service.name} is not running", hint=f"./run up {service.name}")
         while not self.cancelled.is_set():
             why = _frozen(service, started) or service.not_ready()
-            # A port that answers is no proof: it may be somebody else's, while ours died for want of it.
+            # An open port is no proof: it may belong to another process, while this service ended because the port was
+            # taken.
             if started.wait(PROBE_INTERVAL_S if why else 0):
                 raise StackError(f"{service.name} ended; the end of {service.log}:\n{tail(service)}")
             if why is None:
@@ -128,7 +130,7 @@ class Starting:
                 raise StackError(f"{late}; the end of {service.log}:\n{tail(service)}")
 
     def _initialise(self, stores: Iterable[Future[None]]) -> None:
-        """Make keyspace, tables and topic by the product's own command, once the nodes run; no topic without Kafka."""
+        """Make keyspace and tables by ``millrace init`` once the nodes run, and the topic if Kafka runs."""
         if any(future.exception() is not None for future in stores):
             raise _NotTriedError("keyspace and topic were not made: a service they need is not ready")
         if self.cancelled.is_set() or not are_running(self.place, NODES):
@@ -154,7 +156,7 @@ class Starting:
 
 
 class _NotTriedError(StackError):
-    """Not begun because of another failure, which is the one to show."""
+    """A service was not started because of another failure, which is the one to show."""
 
 
 def _frozen(service: Service, started: Started) -> str | None:
@@ -164,7 +166,7 @@ def _frozen(service: Service, started: Started) -> str | None:
 
 
 def end(service: Service, say: Say) -> None:
-    """Stop a service, whole session, and forget its process; does nothing where none was started."""
+    """Stop a service with its whole session and delete its pid file; do nothing if it was not started."""
     started = service.started
     if started is not None:
         how = stop(started, service.grace_s)
@@ -173,7 +175,7 @@ def end(service: Service, say: Say) -> None:
 
 
 def end_remains(service: Service) -> None:
-    """End what a service that died left behind: workers without their master still hold its ports."""
+    """End the remaining processes of a service that died: workers without their master still hold its ports."""
     started = service.started
     if started is not None:
         stop(started, grace_s=0)

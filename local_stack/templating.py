@@ -1,4 +1,4 @@
-"""The one place where a template becomes a configuration file, for this machine and for Compose alike."""
+"""Render templates to configuration files, for this machine and for Compose alike."""
 
 from __future__ import annotations
 
@@ -20,5 +20,5 @@ def _environment() -> Environment:
 
 
 def render(template: str, **values: Any) -> str:
-    """Return the template ``<template>.j2`` filled in; a value it names and does not get raises UndefinedError."""
+    """Return the template ``<template>.j2`` filled in; raise ``UndefinedError`` if a value that it names is missing."""
     return _environment().get_template(f"{template}.j2").render(values)

@@ -1,4 +1,4 @@
-"""ArcticDB on local LMDB: the one to beat, and never a dependency (its licence is not for production)."""
+"""ArcticDB on local LMDB: the peer to beat in reads, never a dependency (its licence is not for production)."""
 
 from __future__ import annotations
 
@@ -17,17 +17,20 @@ VERSION = _LOCKED.partition("arcticdb==")[2].split()[0]
 
 
 def install(folder: Path) -> Path:
-    """The folder with the packages in it; fetched once. Raises ``StackError`` where there is no wheel."""
+    """Return the folder with the packages, fetched once; raise ``StackError`` if there is no wheel."""
     return fetch(folder / f"arcticdb-{VERSION}", _LOCKED, has="arcticdb", name="ArcticDB")
 
 
 def environment(target: Path) -> dict[str, str]:
-    """Where the packages lie."""
+    """Return the environment in which the packages are found."""
     return {"PYTHONPATH": str(target)}
 
 
 class ArcticRead:
-    """Reads back the table that it has written to a library of its own below ``folder``, as pandas or as Arrow."""
+    """A contestant that reads a table from ArcticDB, as pandas or as Arrow.
+
+    It first writes the table to a library of its own below ``folder``.
+    """
 
     def __init__(self, arrow_file: str, folder: str, output_format: str = "pandas") -> None:
         import arcticdb  # type: ignore[import-not-found]  # fetched for the benchmark alone
@@ -40,14 +43,14 @@ class ArcticRead:
             self._library.write("table", pa.ipc.open_file(source).read_all().to_pandas())
 
     def run(self) -> dict[str, Any]:
-        """One read of everything."""
+        """Read everything once."""
         return {"rows": len(self._library.read("table").data)}
 
     def profile(self) -> dict[str, Any]:
-        """The same as ``run``."""
+        """Do the same as ``run``."""
         return self.run()
 
     def close(self) -> None:
-        """Deletes the library."""
+        """Delete the library."""
         del self._library, self._arctic
         self._folder.cleanup()

@@ -1,4 +1,4 @@
-"""DataStax Bulk Loader 1.10 on the same nodes: one row a row, by its own report."""
+"""DataStax Bulk Loader 1.10 on the same nodes: one table row per source row, measured by its own report."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _KEY = "(month, day), hour, minute, carrier, flight, origin"
 
 @dataclass(frozen=True, slots=True)
 class BulkLoad:
-    """What one run reported: rows loaded, rows that failed, its mean rate, and the memory of its process."""
+    """The report of one run: rows loaded, rows that failed, the mean rate, and the peak memory of its process."""
 
     rows: int
     failed: int
@@ -43,16 +43,16 @@ class BulkLoad:
 
 
 def create_flights_table(cluster: Cluster) -> str:
-    """A table with a column a column; returns its name."""
+    """Create a table with one column per column of flights; return its name."""
     cluster.execute(f"CREATE TABLE {KEYSPACE}.{_TABLE} ({_COLUMNS}, PRIMARY KEY ({_KEY}))")
     cluster.execute(f"ALTER TABLE {KEYSPACE}.{_TABLE} WITH allow_auto_snapshot = false")
     return _TABLE
 
 
 def bulk_load(place: Place, cassandra: CassandraSettings, source: Path) -> BulkLoad:
-    """Loads the CSV once, every setting its own default but where the nodes are and what null is.
+    """Load the CSV once, with default settings except the addresses of the nodes and the text of null.
 
-    Raises ``StackError`` with its last lines when it fails.
+    Raises ``StackError`` with the last lines of its output if it fails.
     """
     with tempfile.TemporaryDirectory(prefix="dsbulk-", dir=place.folder("tmp")) as logs:
         command = java_command(
@@ -78,11 +78,11 @@ def bulk_load(place: Place, cassandra: CassandraSettings, source: Path) -> BulkL
 
 
 def _wait(process: subprocess.Popen[bytes]) -> int:
-    """The peak memory of the process, once it has ended; killed when that takes too long."""
+    """Return the peak memory of the process when it has ended; kill it if it takes longer than ``_TIMEOUT_S``."""
     peak, deadline = 0, time.monotonic() + _TIMEOUT_S
     try:
         while True:
-            peak = max(peak, peak_rss_bytes(process.pid))  # gone with the process, so it is asked while it runs
+            peak = max(peak, peak_rss_bytes(process.pid))  # sampled while it runs: the value is gone with the process
             try:
                 process.wait(_SAMPLE_S)
                 return peak
@@ -96,7 +96,7 @@ def _wait(process: subprocess.Popen[bytes]) -> int:
 
 
 def parse_report(said: str) -> tuple[int, int, float]:
-    """Total, failed and rows/s of the last line of its table; ``ValueError`` when there is no such table."""
+    """Return total, failed and rows/s of the last line of its table; raise ``ValueError`` if there is no table."""
     found = None
     columns: list[str] = []
     for line in said.splitlines():

@@ -1,4 +1,4 @@
-"""Packages of a peer, fetched for its benchmark alone, by their hashes, into a folder that nothing else looks into."""
+"""Fetch a peer's packages by their hashes, into a folder that only its benchmark uses."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ __all__ = ["fetch"]
 
 
 def fetch(target: Path, locked: str, *, has: str, name: str) -> Path:
-    """``target`` with what ``locked`` names in it (pip's requirements, every one with its hashes); fetched once.
+    """Return ``target`` with the packages of ``locked`` in it, fetched once.
 
-    ``has`` is what lies there when it was. Raises ``StackError`` where it cannot be had.
+    ``locked`` has pip's requirements, every one with its hashes. ``has`` is a path below ``target`` that exists after a
+    fetch. Raises ``StackError`` if the packages cannot be installed.
     """
     if not (target / has).exists():
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Flask-SSE with its Redis, served as its own documentation serves it: gunicorn with gevent workers."""
+"""Flask-SSE with its Redis, served as its own documentation shows: gunicorn with gevent workers."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ six==1.17.0 --hash=sha256:4721f391ed90541fddacab5acf947aa0d3dc7d27b2e1e8eda2be89
 
 
 def install(folder: Path) -> Path:
-    """The folder with the package in it; fetched once. Raises ``StackError``."""
+    """Return the folder with the package, fetched once; raise ``StackError`` if it cannot be installed."""
     return fetch(folder / f"flask-sse-{VERSION}", _LOCKED, has="flask_sse.py", name="Flask-SSE")
 
 
 def command(port: int) -> list[str]:
-    """One gevent worker on one core, as ours has one."""
+    """Return the command of one gevent worker on one core, as Millrace's bridge has one."""
     gunicorn = str(Path(sys.executable).with_name("gunicorn"))
     options = ["-b", f"127.0.0.1:{port}", "-k", "gevent", "-w", "1", "--worker-connections", "8000"]
     return [gunicorn, *options, "--backlog", "4096", "bench.peers.flask_sse:create_app()"]
 
 
 def environment(target: Path, redis_url: str) -> dict[str, str]:
-    """Where the package lies, and its Redis."""
+    """Return the environment in which the package and its Redis are found."""
     return {"PYTHONPATH": str(target), "FLASK_SSE_REDIS_URL": redis_url}
 
 
 def create_app() -> Any:
-    """The application of its quickstart, with a page that says that it is up."""
+    """Return the application of its quickstart, with a page that shows that it is up."""
     from flask import Flask
     from flask_sse import sse  # type: ignore[import-not-found]  # fetched for the benchmark alone
 

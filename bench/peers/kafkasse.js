@@ -1,4 +1,4 @@
-// The server of KafkaSSE's own README, with a page that says that it is up: node kafkasse.js PORT BROKERS
+// The server of KafkaSSE's own README, with a page that shows that it is up: node kafkasse.js PORT BROKERS
 
 const [, , port, brokers] = process.argv;
 const { createRequire } = require("node:module");

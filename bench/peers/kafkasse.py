@@ -1,4 +1,4 @@
-"""Wikimedia's KafkaSSE, where it installs: it is compiled for the machine, which takes minutes and a compiler."""
+"""Wikimedia's KafkaSSE, where it can be installed: it is compiled, which takes minutes and a compiler."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ __all__ = ["CLIENTS", "VERSION", "command", "install"]
 
 VERSION = "0.4.2"
 CLIENTS = 200
-"""It opens a consumer of Kafka for each client, with threads of its own: 2,000 would be more than 10,000 threads."""
+"""It opens a Kafka consumer for each client, with threads of its own: 2,000 clients would need more than 10,000
+threads."""
 _INSTALL_S = 1_800.0
 _SERVER = Path(__file__).with_suffix(".js")
 
 
 def install(folder: Path) -> Path:
-    """The folder to run it in; made once. Raises ``StackError`` where it does not install."""
+    """Return the folder to run it in, made once; raise ``StackError`` if it cannot be installed."""
     target = folder / f"kafka-sse-{VERSION}"
     done = target / "installed"
     if done.exists():
@@ -31,7 +32,7 @@ def install(folder: Path) -> Path:
     command = ["npm", "install", "--no-audit", "--no-fund", "--loglevel=error", "--cache", str(target / "cache")]
     try:
         subprocess.run(command, cwd=target, check=True, capture_output=True, timeout=_INSTALL_S)
-        # Its compiled part may be missing without an error of the installation.
+        # The installation succeeds even if the compiled part is missing.
         subprocess.run(["node", "-e", 'require("kafka-sse")'], cwd=target, check=True, capture_output=True, timeout=60)
     except (subprocess.SubprocessError, OSError) as error:
         raise StackError(f"KafkaSSE does not install here ({type(error).__name__})") from error
@@ -40,5 +41,5 @@ def install(folder: Path) -> Path:
 
 
 def command(port: int, brokers: str) -> list[str]:
-    """One process on one core, as ours is one; to be run in the folder that ``install`` returned."""
+    """Return the command of one process, as Millrace's bridge is one; run it in the folder of ``install``."""
     return ["node", str(_SERVER), str(port), brokers]

@@ -20,18 +20,18 @@ _WRITTEN = "gzip level 1, pyarrow's row groups, page size and dictionaries, the 
 
 
 def write_parquet(table: pa.Table, path: Path) -> None:
-    """The table as Parquet, gzip level 1, pyarrow's own defaults otherwise."""
+    """Write the table as Parquet, gzip level 1, pyarrow's own defaults otherwise."""
     pq.write_table(table, path, **_CODEC)
 
 
 class CsvToParquet:
-    """Converts the CSV to Parquet; ``whole`` holds the table in memory between, else batches stream through."""
+    """A contestant that converts CSV to Parquet, with the ``whole`` table in memory or batch by batch."""
 
     def __init__(self, source: str, target: str, whole: bool) -> None:
         self._source, self._target, self._whole = source, Path(target), whole
 
     def run(self) -> dict[str, Any]:
-        """One conversion; the file is deleted after the time was taken."""
+        """Convert once; the file is deleted after the time was taken."""
         began = time.perf_counter()
         if self._whole:
             table = pc.read_csv(self._source, convert_options=flights_options())
@@ -52,16 +52,16 @@ class CsvToParquet:
         return {"rows": rows, "seconds": seconds, "stored_bytes": size}
 
     def profile(self) -> dict[str, Any]:
-        """The same as ``run``."""
+        """Do the same as ``run``."""
         return self.run()
 
     def close(self) -> None:
-        """Deletes what an interrupted run left."""
+        """Delete the file that an interrupted run left."""
         self._target.unlink(missing_ok=True)
 
 
 class ParquetRead:
-    """Reads a Parquet file to a table: whole, some columns, or the rows with ``column < value``.
+    """A contestant that reads a Parquet file to a table: whole, some columns, or the rows with ``column < value``.
 
     The value of a timestamp is in seconds since 1970.
     """
@@ -74,18 +74,18 @@ class ParquetRead:
         if below is not None:
             kind = pq.read_schema(path).field(below[0]).type
             value = pa.scalar(below[1], pa.int64())
-            if pa.types.is_timestamp(kind):  # Parquet has no seconds
+            if pa.types.is_timestamp(kind):  # Parquet has no timestamps in seconds
                 value = value.cast(pa.timestamp("s", kind.tz))
             self._filter = ds.field(below[0]) < value.cast(kind)
 
     def run(self) -> dict[str, Any]:
-        """One read with threads."""
+        """Read once, with threads."""
         table = pq.read_table(self._path, columns=self._columns, filters=self._filter, use_threads=True)
         return {"rows": table.num_rows, "arrow_bytes": table.nbytes}
 
     def profile(self) -> dict[str, Any]:
-        """The same as ``run``."""
+        """Do the same as ``run``."""
         return self.run()
 
     def close(self) -> None:
-        """Nothing to give back."""
+        """Do nothing: there is no resource to release."""

@@ -1,4 +1,4 @@
-"""``docker-compose.yml``: the same system for those who have Docker, from the same templates and descriptions."""
+"""``docker-compose.yml``: the same system for Docker, rendered from the same templates and descriptions."""
 
 from local_stack.compose.file import COMPOSE_FILE, compose_file, is_current
 

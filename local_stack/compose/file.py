@@ -1,4 +1,4 @@
-"""The model of ``docker-compose.yml`` as a whole, and its text."""
+"""Render ``docker-compose.yml``: its header, its model and the YAML text of both."""
 
 from __future__ import annotations
 
@@ -45,7 +45,10 @@ HEADER = """\
 
 
 def model() -> dict[str, Any]:
-    """Return the Compose model: the stack's services, ``init`` in place of what ``./run up`` does, and ``cli``."""
+    """Return the Compose model: the services of the stack, ``init`` and ``cli``.
+
+    ``init`` creates keyspace, tables and topic, as ``./run up`` does for the local stack.
+    """
     return {
         "name": "millrace",
         "services": {
@@ -63,14 +66,14 @@ def model() -> dict[str, Any]:
             **{f"{name}.yaml": stores.cassandra_yaml(number) for number, name in enumerate(NODES, 1)},
             "rackdc.properties": config(render("cassandra-rackdc.properties", datacenter=DATACENTER)),
             "server.properties": stores.kafka_properties(),
-            # Compose looks it up when it makes a container: without it `up` refuses, while `ps` and `down` work.
+            # Compose reads the variable when it creates a container: without it `up` fails, while `ps` and `down` work.
             "airflow-passwords": {"environment": "AIRFLOW_PASSWORDS"},
         },
     }
 
 
 class _Dumper(yaml.SafeDumper):
-    """Texts of several lines as they would be written by hand, and no anchors."""
+    """A YAML dumper that writes texts of several lines as block scalars, and no anchors."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -89,5 +92,5 @@ def compose_file() -> str:
 
 
 def is_current(path: Path = COMPOSE_FILE) -> bool:
-    """Return whether the file is what would be rendered now."""
+    """Return whether the file equals the text that would be rendered now."""
     return path.exists() and path.read_text() == compose_file()

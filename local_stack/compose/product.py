@@ -1,4 +1,4 @@
-"""What runs our own images in ``docker-compose.yml``: Airflow, the bridge, ``init`` and ``cli``."""
+"""The services of ``docker-compose.yml`` that run this project's images: Airflow, the bridge, ``init`` and ``cli``."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _environment() -> dict[str, str]:
         "MILLRACE_KAFKA__TOPIC": TOPIC,
         "MILLRACE_BRIDGE__URL": f"http://127.0.0.1:{variable('bridge_port')}",
         "MILLRACE_SOURCES__ROOTS": "/opt/millrace/inbox",
-        "MILLRACE_HOME": "/tmp/millrace",  # noqa: S108  of the container
+        "MILLRACE_HOME": "/tmp/millrace",  # noqa: S108  inside the container
     }
 
 
@@ -41,7 +41,7 @@ def _ours(image: Image, **more: Any) -> dict[str, Any]:
         "source": "./.millrace/inbox",
         "target": "/opt/millrace/inbox",
         "read_only": True,
-        # Docker would make the folder as root, and ./run could not write beside it.
+        # Docker would create the folder as root, and ./run could not write beside it.
         "bind": {"create_host_path": False},
     }
     target = image.name.partition(":")[0].removeprefix("millrace-")
@@ -56,13 +56,13 @@ def _ours(image: Image, **more: Any) -> dict[str, Any]:
 
 
 def _answers(port: int, path: str, wrong: str) -> list[str]:
-    """Return a health check by Python, which our images have; proxies of the environment are not asked."""
+    """Return a health check in Python, which both images contain; it uses no proxy of the environment."""
     asked = f"c = http.client.HTTPConnection('127.0.0.1', {port}, timeout=5); c.request('GET', '{path}')"
     return ["CMD", "python", "-c", f"import http.client, json; {asked}; raise SystemExit({wrong})"]
 
 
 def init() -> dict[str, Any]:
-    """Return the one run of ``millrace init`` before anything of ours starts."""
+    """Return the service that runs ``millrace init`` once, before the other containers of this project start."""
     return _ours(
         BRIDGE,
         command=[*MILLRACE, "init", "--wait-s", str(INIT_WAIT_S)],
@@ -72,7 +72,7 @@ def init() -> dict[str, Any]:
 
 
 def cli() -> dict[str, Any]:
-    """Return the command line, where every service has the address that the others know: ``docker compose run``."""
+    """Return the command line for ``docker compose run``; it uses the same addresses as the other services."""
     return _ours(BRIDGE, entrypoint=MILLRACE, command=["--help"], profiles=["cli"], depends_on=_AFTER_INIT)
 
 
@@ -84,7 +84,7 @@ def airflow() -> dict[str, Any]:
         AIRFLOW,
         command=["airflow", "standalone"],
         init=True,
-        # `standalone` ends its parts in order at SIGINT and in no way at SIGTERM.
+        # At SIGINT `standalone` stops its components in order. At SIGTERM it does not stop them.
         stop_signal="SIGINT",
         environment={
             **airflow_options(parallelism),
@@ -117,8 +117,8 @@ def bridge() -> dict[str, Any]:
         BRIDGE,
         command=["gunicorn", "-c", CONFIGURATION],
         environment={
-            # Inside its container it cannot listen on loopback, and it opens to no one else without a token. The
-            # token is not demanded here, or `docker compose down` would ask for it, too.
+            # Inside its container the bridge cannot listen on loopback, and on any other address it requires a token.
+            # The variable has a default here, because otherwise `docker compose down` would require it, too.
             "MILLRACE_BRIDGE__HOST": "0.0.0.0",
             "MILLRACE_BRIDGE__PORT": "8085",
             "MILLRACE_BRIDGE__TOKEN": "${MILLRACE_BRIDGE__TOKEN:-}",

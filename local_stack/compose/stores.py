@@ -17,11 +17,14 @@ HEAP_MB: Final = 1024
 REDIS_MAXMEMORY_MB: Final = 1024
 SUBNET: Final = "172.30.85"
 INSIDE_PORT: Final = 19092
-"""Kafka tells each client where to come back to: programs of the host here, other containers there."""
+"""The port that Kafka advertises to other containers. Programs on the host use another listener and port."""
 
 
 def cassandra(number: int) -> dict[str, Any]:
-    """Return node ``number``: the first is healthy when it answers, the second when both nodes see each other."""
+    """Return node ``number``.
+
+    The health check of the first node passes when it answers, that of the second when both nodes see each other up.
+    """
     name = f"cassandra-{number}"
     service = {
         "image": CASSANDRA.name,
@@ -48,9 +51,9 @@ def cassandra(number: int) -> dict[str, Any]:
     all_up = f"test \"$$(nodetool status | grep -c '^UN ')\" -eq {CLUSTER_NODES}"
     return {
         **service,
-        # Docker Desktop publishes on 127.0.0.1 alone, so the second node has a port of its own, not an address.
+        # Docker Desktop publishes on 127.0.0.1 only, so the second node has its own port instead of its own address.
         "ports": ["127.0.0.1:${CASSANDRA_2_PORT:-9043}:9042"],
-        # Two that begin at the same moment may never meet, or each take the other's share.
+        # Two nodes that start at the same moment may never find each other, or each take the other's token ranges.
         "depends_on": healthy("cassandra-1"),
         "healthcheck": health("CMD-SHELL", f"cqlsh {name} -e 'DESCRIBE CLUSTER' && {all_up}", interval_s=10),
     }
@@ -75,7 +78,7 @@ def cassandra_yaml(number: int) -> dict[str, str]:
 
 
 def kafka_properties() -> dict[str, str]:
-    """Return the broker's configuration; what it tells programs of the host follows the published port."""
+    """Return the broker's configuration; the address advertised to the host follows the published port."""
     text = render(
         "server.properties",
         listeners=[
@@ -105,14 +108,14 @@ def kafka() -> dict[str, Any]:
 
 
 def redis() -> dict[str, Any]:
-    """Return the cache's server, which keeps nothing on disk."""
+    """Return Redis, the cache's server, which stores nothing on disk."""
     maxmemory = redis_options(REDIS_MAXMEMORY_MB).items()
     return {
         "image": REDIS.name,
         "command": ["redis-server", *(part for name, value in maxmemory for part in (f"--{name}", value))],
         "networks": ["millrace"],
         "ports": [published("redis", 6379)],
-        # It answers "LOADING" and refusals with exit code 0, too.
+        # redis-cli exits with 0 for "LOADING" and for refusals, too, so its output is checked.
         "healthcheck": health("CMD-SHELL", "redis-cli ping | grep -q PONG", start_s=5),
         **STAYS,
     }

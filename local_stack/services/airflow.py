@@ -18,8 +18,8 @@ from millrace.errors import StackError
 
 USER = "admin"
 KEYSPACE = "millrace"
-# One writer at a time is all that SQLite has; by its default, 5 s, a person's click on a busy machine was a "Database
-# error" while the scheduler or the DAG processor wrote.
+# SQLite allows one writer at a time. With its default of 5 s, a click on a busy machine failed with a "Database error"
+# while the scheduler or the DAG processor was writing.
 DATABASE_WAIT_S = 30
 
 
@@ -44,27 +44,27 @@ def connections(cassandra: list[str], cassandra_port: int, redis: str, redis_por
 
 
 def options(parallelism: int) -> dict[str, str]:
-    """Return what this project sets in Airflow, wherever it runs."""
+    """Return the Airflow options that this project sets in every deployment."""
     return {
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__PARALLELISM": str(parallelism),
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "10",
-        # Any word of a connection's extras that is shorter, such as a data centre, is a warning in each task's log.
+        # Airflow warns in each task's log about shorter words in a connection's extras, such as a data centre.
         "AIRFLOW__LOGGING__MIN_LENGTH_MASKED_SECRET": "1",
-        # A worker that died is a failed task within a minute, not within five.
+        # The task of a worker that died fails within a minute, not within five.
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "10",
-        # One API server answers pages and tasks; on a busy machine five seconds, the default, killed waiting tasks.
+        # One API server serves pages and tasks. On a busy machine its default of 5 s killed waiting tasks.
         "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "30",
-        # That a failed task's process has ended may be seen so many seconds later; before that it counts as running.
+        # The end of a failed task's process is seen up to so many seconds later. Until then it counts as running.
         "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
     }
 
 
 class Airflow(Service):
-    """All of Airflow. It is ready when each of its parts has reported healthy since this start."""
+    """All components of Airflow. It is ready when each has reported ``healthy`` since this start."""
 
     name = "airflow"
     grace_s = 20.0
@@ -77,16 +77,16 @@ class Airflow(Service):
 
     @property
     def address(self) -> str:
-        """Where to point a browser."""
+        """Return the address for a browser."""
         return f"http://127.0.0.1:{self.place.settings.port('airflow')}"
 
     @property
     def memory_mb(self) -> int:
-        """Summed over its processes; measured 1.7 GB with two workers."""
+        """Return the memory of all its processes in MiB; 1.7 GB was measured with two workers."""
         return 1450 + 150 * self.place.settings.airflow_parallelism
 
     def ports(self) -> list[Port]:
-        """The API server; nothing else of it listens."""
+        """Return the port of the API server; no other component listens."""
         return [Port("127.0.0.1", self.place.settings.port("airflow"), f"{ENV_PREFIX}AIRFLOW_PORT")]
 
     def password(self) -> str:
@@ -100,12 +100,12 @@ class Airflow(Service):
         return str(json.loads(self.passwords.read_text())[USER])
 
     def prepare(self) -> None:
-        """Make the password and the wrapper by which only loopback listens."""
+        """Create the password, and the wrapper that keeps other components from listening beyond loopback."""
         self.password()
         self.place.folder("airflow", "bin")
         wrapper = Path(self.program)
-        # Scheduler and triggerer serve their logs on every interface and have no setting for that; on one
-        # machine the API server reads the files itself. `standalone` starts them by this name.
+        # Scheduler and triggerer serve their logs on every interface, without a setting to prevent it. On one machine
+        # the API server reads the files itself. `standalone` starts them by this name.
         wrapper.write_text(
             f'#!/bin/sh\ncase "$1" in\nscheduler | triggerer) set -- "$@" --skip-serve-logs ;;\nesac\n'
             f'exec "{SCRIPTS}/airflow" "$@"\n'
@@ -114,15 +114,18 @@ class Airflow(Service):
 
     @property
     def program(self) -> str:
-        """The wrapper."""
+        """Return the path of the wrapper."""
         return str(self.folder / "bin" / "airflow")
 
     def command(self) -> list[str]:
-        """The whole of it as one session."""
+        """Return the command that runs all components in one session."""
         return [self.program, "standalone"]
 
     def make_database(self) -> None:
-        """Make the tables of Airflow's database where there are none; StackError with its words if it fails."""
+        """Create the tables of Airflow's database if the database does not exist.
+
+        Raises ``StackError`` with Airflow's message if that fails.
+        """
         if self.database.exists():
             return
         done = subprocess.run(
@@ -133,7 +136,7 @@ class Airflow(Service):
             raise StackError(f"airflow db migrate failed: {(done.stderr or done.stdout).strip()[-500:]}")
 
     def env(self) -> dict[str, str]:
-        """Options, addresses of the other services, and the wrapper first on the PATH."""
+        """Return the environment: options, addresses of the other services, and the wrapper first on the PATH."""
         settings = self.place.settings
         env = python_env(self.place)
         nodes = [f"127.0.0.{n}" for n in range(1, CLUSTER_NODES + 1)]
@@ -154,7 +157,7 @@ class Airflow(Service):
         }
 
     def not_ready(self) -> str | None:
-        """Ask the API server after all parts."""
+        """Ask the API server for the state of all components."""
         import httpx
 
         started = self.started
@@ -168,7 +171,7 @@ class Airflow(Service):
             if report["status"] != "healthy":
                 return f"{part} is {report['status']}"
             beat = report.get(f"latest_{part}_heartbeat")
-            # A killed predecessor stays "healthy" for half a minute after its death.
+            # A killed predecessor is reported as `healthy` for half a minute after its end.
             if beat and started and datetime.fromisoformat(beat).timestamp() < started.create_time:
                 return f"{part} has not reported since this start"
         return None

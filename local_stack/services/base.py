@@ -1,4 +1,4 @@
-"""What the stack knows of a service: where it listens, how it starts, when it is ready."""
+"""The base class of every service: its address, its start and its readiness."""
 
 from __future__ import annotations
 
@@ -17,24 +17,27 @@ from local_stack.settings import StackSettings
 
 @dataclass(frozen=True)
 class Place:
-    """Where a stack lives and how large it is: what every service is made from."""
+    """The settings and sizes of a stack, from which every service is made."""
 
     settings: StackSettings
     sizes: Sizes
 
     @property
     def home(self) -> Path:
-        """Everything local lies below this folder."""
+        """Return the folder of everything local."""
         return self.settings.home
 
     def folder(self, *parts: str) -> Path:
-        """Return a folder below ``home``, made if it was missing."""
+        """Return a folder below ``home``, created if it was missing."""
         folder = self.home.joinpath(*parts)
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
     def base_env(self) -> dict[str, str]:
-        """What every service starts from: nothing of the caller's but PATH, no file outside ``home``."""
+        """Return the environment that every service starts from.
+
+        PATH is the only variable taken from the caller, and no path is outside ``home``.
+        """
         return {
             "PATH": os.environ.get("PATH", os.defpath),
             "LANG": "C.UTF-8",
@@ -45,7 +48,7 @@ class Place:
 
 
 class Service(ABC):
-    """One process of the stack. ``name`` is what people type; ``grace_s`` is how long SIGTERM may take."""
+    """One process of the stack: ``name`` on the command line, ``grace_s`` seconds to end after SIGTERM."""
 
     name: str
     jars: ClassVar[str] = ""
@@ -57,65 +60,68 @@ class Service(ABC):
 
     @property
     def log(self) -> Path:
-        """Where the process writes what it has to say."""
+        """Return the file that the process writes its output to."""
         return self.place.home / "logs" / f"{self.name}.log"
 
     @property
     def pid_file(self) -> Path:
-        """What remembers the process between two commands."""
+        """Return the file that records the process between two commands."""
         return self.place.home / "run" / f"{self.name}.json"
 
     @property
     def started(self) -> Started | None:
-        """The process last started under this name, alive or not."""
+        """Return the process last started under this name, alive or not, or None."""
         return read_pid_file(self.pid_file)
 
     @property
     def running(self) -> bool:
-        """Whether the process is there (frozen or not, ready or not)."""
+        """Return whether the process exists (frozen or not, ready or not)."""
         started = self.started
         return started is not None and started.process is not None
 
     @property
     @abstractmethod
     def address(self) -> str:
-        """Where to reach the service, as people write it."""
+        """Return the address of the service as a user writes it."""
 
     @property
     @abstractmethod
     def memory_mb(self) -> int:
-        """Resident memory to expect, in MiB."""
+        """Return the resident memory to expect, in MiB."""
 
     @abstractmethod
     def ports(self) -> list[Port]:
-        """Every port the process listens on."""
+        """Return every port that the process listens on."""
 
     def require(self) -> None:
-        """Return if what the service runs from is there; StackError if not. Runs before anything is started."""
+        """Check that the files that the service runs from exist, before any service is started.
+
+        Raises ``StackError`` if not.
+        """
         if self.jars:
             class_path(self.jars, self.place.settings.maven_repository)
 
     @property
     def joins(self) -> tuple[str, ...]:
-        """The services that must be ready before this one may start for the first time."""
+        """Return the services that must be ready before this one may start for the first time."""
         return ()
 
     @abstractmethod
     def prepare(self) -> None:
-        """Make folders and configuration; runs before every start and may run any number of times."""
+        """Create folders and configuration; called before every start, any number of times."""
 
     @abstractmethod
     def command(self) -> list[str]:
-        """The program and its arguments."""
+        """Return the program and its arguments."""
 
     def env(self) -> dict[str, str]:
-        """The environment of the process."""
+        """Return the environment of the process."""
         return self.place.base_env()
 
     def settle(self) -> None:
-        """Finish what a first start leaves to be done; called when the service is ready, and may do nothing."""
+        """Finish the work that a first start leaves; called when the service is ready. The default does nothing."""
         return
 
     @abstractmethod
     def not_ready(self) -> str | None:
-        """Ask the service itself once; return None when it does its work, else what is still missing."""
+        """Ask the service itself once; return None if it is ready, otherwise the reason why it is not."""

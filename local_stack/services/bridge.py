@@ -8,7 +8,7 @@ from local_stack.services.python import SCRIPTS, python_env
 from local_stack.settings import CHECKOUT, ENV_PREFIX
 
 CONFIGURATION = "python:sse_bridge.gunicorn_conf"
-"""Where the bridge itself says how it is served; address and port are among the product's settings."""
+"""The bridge's own configuration of gunicorn. Address and port are among the product's settings."""
 
 
 class Bridge(Service):
@@ -19,24 +19,24 @@ class Bridge(Service):
 
     @property
     def address(self) -> str:
-        """Where to point a browser."""
+        """Return the address for a browser."""
         return f"http://127.0.0.1:{self.place.settings.port('bridge')}"
 
     @property
     def memory_mb(self) -> int:
-        """With 2,000 clients."""
+        """Return the memory in MiB with 2,000 clients."""
         return 200
 
     def ports(self) -> list[Port]:
-        """The one port."""
+        """Return its only port."""
         return [Port("127.0.0.1", self.place.settings.port("bridge"), f"{ENV_PREFIX}BRIDGE_PORT")]
 
     def prepare(self) -> None:
-        """Make its folder for temporary files."""
+        """Create its folder for temporary files."""
         self.place.folder("tmp")
 
     def command(self) -> list[str]:
-        """Gunicorn, told to leave nothing outside the stack's home."""
+        """Return the command of gunicorn, which leaves no file outside the stack's home."""
         return [
             str(SCRIPTS / "gunicorn"),
             *("-c", CONFIGURATION),
@@ -45,12 +45,15 @@ class Bridge(Service):
         ]
 
     def env(self) -> dict[str, str]:
-        """The product finds its settings below ``MILLRACE_HOME``; where it listens is not left to the caller's."""
+        """Return the environment of the bridge.
+
+        The product finds its settings below ``MILLRACE_HOME``. Address and port are set here, over those of the caller.
+        """
         listen = {"MILLRACE_BRIDGE__HOST": "127.0.0.1", "MILLRACE_BRIDGE__PORT": str(self.ports()[0].number)}
         return {**python_env(self.place), **listen}
 
     def not_ready(self) -> str | None:
-        """Ask whether the consumer caught up."""
+        """Ask the bridge whether its consumer has caught up."""
         import httpx
 
         try:

@@ -16,7 +16,7 @@ CLUSTER_NODES = 2
 MAX_NODES = 8
 DATACENTER = "dc1"
 PROBED_KEYS = 32
-"""Enough keys that with 16 ranges a node each pair of neighbours in the ring owns some of them."""
+"""Enough keys that, with 16 ranges per node, each pair of neighbours in the ring owns some of them."""
 
 _EXPORTED = """java.base/jdk.internal.misc java.base/jdk.internal.ref java.base/sun.nio.ch java.sql/java.sql
 java.management.rmi/com.sun.jmx.remote.internal.rmi java.rmi/sun.rmi.registry java.rmi/sun.rmi.server
@@ -30,26 +30,26 @@ JDK_FLAGS = [
     *(f"--add-exports={package}=ALL-UNNAMED" for package in _EXPORTED.split()),
     *(f"--add-opens={package}=ALL-UNNAMED" for package in _OPENED.split()),
 ]
-"""What Cassandra 5.0 asks of a Java 17 runtime."""
+"""The options that Cassandra 5.0 requires of a Java 17 runtime."""
 
 SERVER_FLAGS = [
-    # A chunk of 5 MB is no humongous object in regions of 16 MiB, whatever the heap.
+    # In regions of 16 MiB a chunk of 5 MB is not a humongous object, for any heap size.
     "-XX:G1HeapRegionSize=16m",
-    # NODE_LOCAL reads ask exactly one replica: `verify --each-replica` and `repair` live on it.
+    # NODE_LOCAL reads query exactly one replica. `verify --each-replica` and `repair` depend on them.
     "-Dcassandra.enable_nodelocal_queries=true",
-    # Waiting for gossip to settle is for rings of hundreds; here it would double every start.
+    # Waiting for gossip to settle is for rings of hundreds of nodes. Here it would double every start.
     "-Dcassandra.skip_wait_for_gossip_to_settle=0",
     "-Dcassandra.ring_delay_ms=1000",
-    # By default twice the ring delay; half of it is how long a starting node may be silent before it is forgotten,
-    # even as a seed. On a busy machine two nodes forgot each other for good.
+    # The default is twice the ring delay. After half of it without a message from a starting node, even a seed, the
+    # others remove it from gossip. On a busy machine two nodes removed each other permanently.
     "-Dcassandra.gossip_quarantine_delay_ms=60000",
     "-Dcassandra.superuser_setup_delay_ms=0",
 ]
 
 JOIN_FLAG = "-Dcassandra.ring_delay_ms=15000"
-"""What a joining node waits between telling the ring and streaming its share. Whoever has not heard of it by then sends
-it no writes, and those are on no stream either: with one second, 10 of 16 chunks that were written meanwhile lacked a
-copy on a busy machine."""
+"""The wait of a joining node between announcing its ranges and streaming them. A coordinator that has not learned of
+the node by then sends it no writes, and no stream contains those writes either. With one second, 10 of 16 chunks
+written meanwhile missed a replica on a busy machine."""
 
 
 class CassandraNode(Service):
@@ -68,21 +68,21 @@ class CassandraNode(Service):
 
     @property
     def address(self) -> str:
-        """Host and CQL port."""
+        """Return host and CQL port."""
         return f"{self.host}:{self.place.settings.port('cassandra')}"
 
     @property
     def memory_mb(self) -> int:
-        """Of the whole process, not of the heap alone."""
+        """Return the memory of the whole process in MiB, not of the heap alone."""
         return self.place.sizes.cassandra_process_mb
 
     @property
     def jmx_port(self) -> int:
-        """Where the node answers Java Management, on 127.0.0.1."""
+        """Return the port of Java Management, on 127.0.0.1."""
         return self.place.settings.port("cassandra_jmx") + self.number
 
     def ports(self) -> list[Port]:
-        """CQL, the nodes' own protocol, Java Management."""
+        """Return the ports of CQL, of the protocol between nodes, and of Java Management."""
         settings = self.place.settings
         return [
             Port(self.host, settings.port("cassandra"), f"{ENV_PREFIX}CASSANDRA_PORT"),
@@ -92,14 +92,16 @@ class CassandraNode(Service):
 
     @property
     def is_member(self) -> bool:
-        """Whether the node belongs to the cluster: a founder, or a later one once it has a folder."""
+        """Return whether the node belongs to the cluster: one of the first two, or a later one with a data folder."""
         return self.number <= CLUSTER_NODES or (self.place.home / "data" / self.name).exists()
 
     @property
     def joins(self) -> tuple[str, ...]:
-        """A founder without data joins the first one; a later node, until it has its share, all before it.
+        """Return the nodes that must be ready before this one starts.
 
-        Two that begin at the same moment may never meet, or each take the other's share.
+        The second node waits for the first while it has no data. A later node waits for all nodes before it until it
+        has joined. Two nodes that start at the same moment may never find each other, or each take the other's token
+        ranges.
         """
         if self.number > CLUSTER_NODES:
             return tuple(node.name for node in self._earlier()) if self._is_joining else ()
@@ -108,7 +110,10 @@ class CassandraNode(Service):
 
     @property
     def _joined(self) -> Path:
-        """Says that the node has its share and that the others have cleaned up: an interrupted join begins again."""
+        """Return the file that marks a complete join.
+
+        It is created when the node has its data and the other nodes have cleaned up. An interrupted join starts again.
+        """
         return self.place.home / "data" / self.name / "joined"
 
     @property
@@ -119,7 +124,7 @@ class CassandraNode(Service):
         return [CassandraNode(self.place, n) for n in range(1, self.number)]
 
     def settle(self) -> None:
-        """The others give up, one after another, what a later node has taken over when it joined."""
+        """Run cleanup on the earlier nodes, one after another, to drop ranges that this node took when it joined."""
         if not self._is_joining:
             return
         from local_stack.nodetool import nodetool
@@ -132,7 +137,10 @@ class CassandraNode(Service):
         self._joined.touch()
 
     def prepare(self) -> None:
-        """Render ``cassandra.yaml`` and what lies beside it."""
+        """Render ``cassandra.yaml`` and the other configuration files of the node.
+
+        Raises ``StackError`` if the node has to join while a node before it does not run.
+        """
         place, settings = self.place, self.place.settings
         if self._is_joining:
             missing = [node.name for node in self._earlier() if not node.running]
@@ -152,7 +160,7 @@ class CassandraNode(Service):
                 broadcast_rpc_address=None,
                 native_port=settings.port("cassandra"),
                 storage_port=storage_port,
-                # Both founders are seeds, so that either can start while the other is down.
+                # Both of the first two nodes are seeds, so that either can start while the other is down.
                 seeds=[f"127.0.0.{n}:{storage_port}" for n in range(1, CLUSTER_NODES + 1)],
                 auto_bootstrap=self.number > CLUSTER_NODES,
                 folder=data,
@@ -164,7 +172,7 @@ class CassandraNode(Service):
         (conf / "logback.xml").write_text(render("logback.xml", level="INFO", target="System.out"))
 
     def command(self) -> list[str]:
-        """The daemon, in the foreground of its own session."""
+        """Return the command of the daemon, which runs in the foreground of its own session."""
         heap_mb = self.place.sizes.cassandra_heap_mb
         conf = self.place.folder("conf", self.name)
         flags = [
@@ -174,7 +182,7 @@ class CassandraNode(Service):
             "-Dio.netty.tryReflectionSetAccessible=true",
             "-Dlog4j2.disableJmx=true",
             *SERVER_FLAGS,
-            *([JOIN_FLAG] if self._is_joining else []),  # the last word counts
+            *([JOIN_FLAG] if self._is_joining else []),  # the last of two values is used
             f"-Dcassandra.config=file://{conf}/cassandra.yaml",
             f"-Dlogback.configurationFile=file://{conf}/logback.xml",
             f"-Dcassandra.storagedir={self.place.folder('data', self.name)}",
@@ -193,10 +201,10 @@ class CassandraNode(Service):
         )
 
     def not_ready(self) -> str | None:
-        """Have this node, and every one before it, coordinate reads that need every replica of every range.
+        """Check that this node and every one before it coordinate reads that need every replica of every range.
 
-        So when the last node is ready, all have seen all others up. With a node of the cluster down, only what
-        this one serves by itself is asked.
+        So when the last node is ready, each node sees all others up. While a node of the cluster is down or frozen,
+        only a read that this node serves by itself is checked.
         """
         cql = self.ports()[0]
         if not cql.is_open():
@@ -227,7 +235,7 @@ def _probe(host: str, port: int, *, every_replica: bool) -> str | None:
         control_connection_timeout=5,
         idle_heartbeat_interval=0,
         monitor_reporting_enabled=False,
-        schema_metadata_enabled=False,  # asked every half second while the cores are busy starting services
+        schema_metadata_enabled=False,  # probed every half second while services use the cores to start
         token_metadata_enabled=False,
         execution_profiles={EXEC_PROFILE_DEFAULT: profile},
     )
@@ -236,8 +244,8 @@ def _probe(host: str, port: int, *, every_replica: bool) -> str | None:
         if not every_replica:
             session.execute("SELECT key FROM system.local")
             return None
-        # The keyspace every cluster has with two replicas. A coordinator that thinks one of them down refuses at
-        # once; an open connection alone would say nothing about the other node.
+        # Every cluster has this keyspace with two replicas. A coordinator that considers one of them down refuses at
+        # once. An open connection alone would be no evidence about the other node.
         for number in range(PROBED_KEYS):
             session.execute("SELECT session_id FROM system_traces.sessions WHERE session_id = %s", [UUID(int=number)])
     except (NoHostAvailable, DriverException) as error:

