@@ -34,7 +34,6 @@ def measure(settings: Settings, plan: LoadPlan, *, task: Task) -> LoadReport:
             task.advance_to(rows if by_rows else reader.bytes_read)
             task.count(chunks=1, bytes_raw=chunk.raw_bytes, bytes_stored=chunk.stored_bytes)
         schema = merge_schemas([plan.schema, reader.schema])
-        warnings = distinct([*plan.source.warnings, *reader.warnings])
     return LoadReport(
         dataset=plan.dataset,
         version=plan.label,
@@ -52,7 +51,7 @@ def measure(settings: Settings, plan: LoadPlan, *, task: Task) -> LoadReport:
         retries=0,
         splits=1,
         source=plan.source.uri,
-        warnings=warnings,
+        warnings=distinct(plan.source.warnings),
         columns=reported_columns(schema),
         columns_total=len(schema),
     )

@@ -150,7 +150,7 @@ def publish(
     debts = catalogue.debts(plan.dataset, {page.writer for page in own} | {version.writer})
     owed = sum(max(1, debt.chunks) for debt in debts)
     rows = sum(page.rows for page in own)
-    warnings = distinct([*plan.source.warnings, *(each for result in ordered for each in result.warnings)])
+    warnings = distinct(plan.source.warnings)
     report = LoadReport(
         dataset=plan.dataset,
         version=version.label,

@@ -7,7 +7,7 @@ import socket
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -21,7 +21,7 @@ from millrace.load.plan import LoadPlan
 from millrace.load.resume import ResumePoint, find_resume_point, skip_written_rows
 from millrace.progress import Task, null_task
 from millrace.settings import Settings
-from millrace.sources import Content, SourceWarning, SplitReader, distinct, open_source, open_split
+from millrace.sources import Content, SplitReader, open_source, open_split
 from millrace.sources.parallel import worker_count
 from millrace.store.catalogue import Catalogue
 from millrace.store.chunk_reader import ChunkReader
@@ -61,7 +61,6 @@ class SplitResult:
     """The physical schema that the split ended with, as serialized Arrow: it may be wider than the plan's."""
     content: Content | None = None
     """Checksum and size of what was read of the source."""
-    warnings: tuple[SourceWarning, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON for a task's result."""
@@ -78,7 +77,6 @@ class SplitResult:
             "retries": self.retries,
             "schema": base64.b64encode(self.schema).decode(),
             "content": self.content and self.content.to_json(),
-            "warnings": [asdict(warning) for warning in self.warnings],
         }
 
     @classmethod
@@ -91,7 +89,6 @@ class SplitResult:
                 "inherited": tuple((UUID(hex=writer), first, last) for writer, first, last in value["inherited"]),
                 "schema": base64.b64decode(value["schema"]),
                 "content": Content(*value["content"]) if value.get("content") else None,
-                "warnings": tuple(SourceWarning.from_json(warning) for warning in value["warnings"]),
             }
         )
 
@@ -168,7 +165,6 @@ def load_split(
         retries=report.retries,
         schema=reader.schema.serialize().to_pybytes(),
         content=reader.content,
-        warnings=distinct(reader.warnings),
     )
 
 

@@ -15,7 +15,6 @@ from millrace.sources.formats import batches_of
 from millrace.sources.model import SourcePlan, Split
 from millrace.sources.splits import parts_of
 from millrace.sources.stdin import STANDARD_INPUT
-from millrace.sources.warnings import SourceWarning
 
 __all__ = ["SplitReader", "held_bytes", "in_pieces", "open_source", "open_split"]
 
@@ -31,8 +30,8 @@ class SplitReader:
     Every batch has the columns of ``plan.schema``, in its order. Its types are those it was parsed with; columns of
     nulls and of integers may be widened during the read. ``schema`` is the widest so far. ``bytes_read`` counts bytes
     of the source, never falls, and is ``split.bytes`` at the end (for standard input, the bytes read). ``content`` is
-    the checksum of all bytes read; it is None before the end and for a preview (``looking``). ``warnings`` has those
-    that are found only by reading. Raises the matching ``SourceError``.
+    the checksum of all bytes read; it is None before the end and for a preview (``looking``). Raises the matching
+    ``SourceError``.
     """
 
     def __init__(self, plan: SourcePlan, split: Split, *, looking: bool = False) -> None:
@@ -40,7 +39,6 @@ class SplitReader:
         self.schema: pa.Schema = plan.schema
         self.bytes_read = 0
         self.content: Content | None = None
-        self.warnings: list[SourceWarning] = []
         self._batches = self._read(plan, looking)
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
