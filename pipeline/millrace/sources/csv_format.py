@@ -61,14 +61,7 @@ def read_header(cutter: RecordCutter, options: SourceOptions, name: str) -> Head
     # pyarrow ignores a single line without a line end.
     whole = _as_it_is(first if first.endswith((b"\n", b"\r")) else first + b"\n")
     try:
-        parsed = pc.read_csv(
-            pa.BufferReader(whole),
-            read_options=pc.ReadOptions(
-                use_threads=False, block_size=len(whole) + 1, autogenerate_column_names=not options.header
-            ),
-            parse_options=pc.ParseOptions(delimiter=options.delimiter or ",", newlines_in_values=True),
-        )
-        names = tuple(parsed.column_names)
+        names = _cells(whole, options.delimiter or ",")
     except UnicodeDecodeError:
         raise not_utf8(first.lstrip(b"\r\n"), name, line) from None
     except pa.ArrowInvalid as error:
@@ -77,7 +70,7 @@ def read_header(cutter: RecordCutter, options: SourceOptions, name: str) -> Head
             f"{name}, line {line}: this is no line of a CSV: {reason}", hint="check --delimiter", file=name, line=line
         ) from None
     if not options.header:
-        return Header(names, first, line=line)
+        return Header(tuple(f"f{number}" for number in range(len(names))), first, line=line)
     unnamed = tuple(number for number, column in enumerate(names) if not column.strip())
     seen: set[str] = set()
     for column in filter(str.strip, names):
@@ -90,6 +83,29 @@ def read_header(cutter: RecordCutter, options: SourceOptions, name: str) -> Head
             )
         seen.add(column)
     return Header(_all_named(names), b"", unnamed, line)
+
+
+def _cells(line: bytes, delimiter: str) -> tuple[str, ...]:
+    """Return the values of one line.
+
+    Raises ``UnicodeDecodeError`` and ``pa.ArrowInvalid``.
+    """
+    cells: list[bytes] = []
+    while True:
+        names = [f"f{number}" for number in range(len(cells), len(cells) + _GROUP_COLUMNS)]
+        table = pc.read_csv(
+            pa.BufferReader(line),
+            read_options=pc.ReadOptions(use_threads=False, block_size=len(line) + 1, autogenerate_column_names=True),
+            parse_options=pc.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+            convert_options=pc.ConvertOptions(
+                include_columns=names, include_missing_columns=True, column_types=dict.fromkeys(names, pa.binary())
+            ),
+        )
+        # A binary value is never null, a missing column is.
+        found = [value for column in table.columns for value in column.to_pylist() if value is not None]
+        cells += found
+        if len(found) < _GROUP_COLUMNS:
+            return tuple(cell.decode() for cell in cells)
 
 
 def _all_named(names: tuple[str, ...]) -> tuple[str, ...]:
