@@ -302,7 +302,7 @@ def load_settings(**overrides: Any) -> Settings:
             _one_line(error), settings=[variable_name(e["loc"]) for e in error.errors()]
         ) from None
     except SettingsError:
-        # Its cause quotes the value, which may hold a password.
+        # The cause of this error quotes the value, which may hold a password.
         raise _no_json(unreadable_variables(Settings)) from None
 
 

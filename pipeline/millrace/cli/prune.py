@@ -24,7 +24,7 @@ def command(invocation: Invocation, /, name: str, keep: int, dry_run: bool, yes:
     """Delete all but the newest N versions of NAME, after asking.
 
     All data of the remaining versions stays, also data that older versions added. Older versions with a tag, or that
-    are being read, stay as well. Nothing is ever pruned without this command or its API. Refused while a node is down.
+    are being read, stay as well. Millrace prunes only on request. Refused while a node is down.
 
     JSON: as for delete.
 
