@@ -66,8 +66,8 @@ class Removal:
     def delete(self, reference: str, *, whole: bool, now: bool, dry_run: bool) -> SweepReport:
         """Mark a version, or with ``whole`` every version of its dataset, as deleted.
 
-        ``now`` also removes the data that is unreferenced then. Raises ``DatasetNotFoundError``, and ``StoreError`` for
-        tagged and leased versions, by name.
+        ``now`` also removes the data that is unreferenced then. Raises ``DatasetNotFoundError`` for an unknown dataset,
+        and ``UsageError`` for tagged and leased versions, by name.
         """
         name, selector = parse_reference(reference)
         self._sweeper.require_all_up()
