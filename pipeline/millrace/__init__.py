@@ -1,7 +1,7 @@
-"""Millrace: datasets into Cassandra and out to training jobs, with live progress.
+"""Millrace: store datasets in Cassandra and read them in training jobs, with live progress.
 
-``connect()`` is the way in; everything else hangs on what it returns. Importing this package opens nothing
-and imports no service's client.
+``connect()`` is the entry point; it returns the ``Store`` that provides everything else. Importing this package opens
+no connection and imports no service's client.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ __all__ = ["__version__", "connect"]
 
 
 def connect(settings: Settings | None = None, **overrides: Any) -> Store:
-    """A store that is ready to use, or an error that names what is wrong; nothing in between.
+    """Connect and return a store that is ready to use, or raise an error that names the fault.
 
-    Settings come from ``MILLRACE_*``, ``millrace.toml`` or the local stack of this checkout, in that order;
-    ``overrides`` are sections of the settings (``cassandra={"keyspace": "other"}``). Use it as a context
-    manager, or call ``close()``. Raises ``StoreUnavailableError`` when no node answers, and ``UsageError`` for
-    settings together with overrides, of which one would be left out.
+    Settings come from ``MILLRACE_*``, ``millrace.toml`` or the local stack of this checkout, in that order.
+    ``overrides`` are sections of the settings (``cassandra={"keyspace": "other"}``). Use the store as a context
+    manager, or call ``close()``. Raises ``StoreUnavailableError`` if no node responds. Raises ``UsageError`` for
+    settings together with overrides, because one of them would be ignored.
     """
     from millrace.api import Store
     from millrace.errors import UsageError

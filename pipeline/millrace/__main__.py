@@ -1,4 +1,4 @@
-"""``python -m millrace`` is ``millrace``."""
+"""Run the command ``millrace`` by ``python -m millrace``."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ __all__ = ["main"]
 
 
 class _WithoutPandas:
-    """Keeps pandas out: pyarrow imports it where it is installed, for 0.7 s and 36 MB, and no command needs it."""
+    """Import finder that hides pandas.
+
+    pyarrow imports pandas where it is installed, which takes 0.7 s and 36 MB, and no command needs it.
+    """
 
     @staticmethod
     def find_spec(name: str, _path: Sequence[str] | None = None, _target: ModuleType | None = None) -> None:
-        """Raise ``ModuleNotFoundError`` for pandas; leave the rest to others."""
+        """Raise ``ModuleNotFoundError`` for pandas; leave other modules to the next finder."""
         if name == "pandas":
             raise ModuleNotFoundError("no command needs pandas", name=name)
 

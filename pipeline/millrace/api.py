@@ -1,4 +1,4 @@
-"""``Store``: what ``connect()`` returns, and the one object that commands, DAGs and notebooks use."""
+"""``Store``, which ``connect()`` returns: the one object that commands, DAGs and notebooks use."""
 
 from __future__ import annotations
 
@@ -65,7 +65,10 @@ _SCHEMA_ROUNDS = 2
 
 
 class Store:
-    """Datasets in Cassandra, with Redis in front. Use as a context manager; belongs to the process that made it."""
+    """Datasets in Cassandra, with Redis as their cache.
+
+    Use it as a context manager, and only in the process that created it.
+    """
 
     def __init__(self, cassandra: CassandraSession, settings: Settings) -> None:
         self.settings = settings
@@ -76,10 +79,13 @@ class Store:
 
     @classmethod
     def connect(cls, settings: Settings) -> Store:
-        """Connects and checks keyspace, tables and replication factor; raises ``StoreError`` saying what is amiss."""
+        """Connect and check keyspace, tables and replication factor.
+
+        Raises ``StoreError`` with the reason if one of them is wrong.
+        """
         cassandra = CassandraSession.connect(settings.cassandra)
         try:
-            # Node by node: one that shuts down says no, and asked in turn it could be met by every second question.
+            # Node by node: a node that shuts down refuses, and round robin could send it every second query.
             hosts: list[Any] = cassandra.hosts() * _SCHEMA_ROUNDS or [None]
             for left, host in zip(range(len(hosts) - 1, -1, -1), hosts, strict=True):
                 try:
@@ -96,7 +102,7 @@ class Store:
 
     @staticmethod
     def init(settings: Settings) -> None:
-        """Creates keyspace and tables, with every node up; doing it again changes nothing."""
+        """Create keyspace and tables, which needs every node up; a repetition changes nothing."""
         cassandra = CassandraSession.connect(settings.cassandra)
         try:
             with translate_driver_errors():
@@ -105,7 +111,7 @@ class Store:
             cassandra.close()
 
     def close(self) -> None:
-        """Closes what was opened."""
+        """Close the connections to Cassandra and Redis."""
         if self._cache is not None:
             self._cache.close()
         self.cassandra.close()
@@ -118,7 +124,7 @@ class Store:
 
     @property
     def cache(self) -> ChunkCache | None:
-        """Redis, made when first asked for; None when ``redis.url`` is empty."""
+        """The Redis cache, created on first use; None if ``redis.url`` is empty."""
         url = self.settings.redis.url.get_secret_value()
         if self._cache is None and url:
             from millrace.cache import ChunkCache
@@ -130,10 +136,13 @@ class Store:
             )
         return self._cache
 
-    # --- what is there
+    # --- catalogue
 
     def datasets(self, pattern: str = "*") -> list[DatasetInfo]:
-        """Every dataset with a visible version whose name matches ``pattern`` (``*``, ``?``, ``[a-z]``), by name."""
+        """Return every dataset with a visible version whose name matches ``pattern``, sorted by name.
+
+        A pattern may hold ``*``, ``?`` and ``[a-z]``.
+        """
         infos = []
         for name in fnmatch.filter(self.catalogue.names(), pattern):
             versions = self.catalogue.versions(name)
@@ -147,9 +156,9 @@ class Store:
         return infos
 
     def versions(self, name: str, *, deleted: bool = False) -> list[Version]:
-        """Every visible version, newest first; raises ``DatasetNotFoundError`` when there is none.
+        """Return the visible versions, newest first; raise ``DatasetNotFoundError`` if there are none.
 
-        With ``deleted`` those whose deletion ``undelete`` can take back; an empty list where there are none.
+        With ``deleted``, return the versions whose deletion ``undelete`` can undo; that list may be empty.
         """
         check_dataset_name(name)
         versions = recoverable_versions(self.catalogue, name) if deleted else self.catalogue.versions(name)
@@ -158,11 +167,11 @@ class Store:
         return versions
 
     def version(self, reference: str) -> Version:
-        """The version that ``NAME[@VERSION]`` names."""
+        """Return the version that ``NAME[@VERSION]`` names."""
         return self.catalogue.resolve(*parse_reference(reference))
 
     def dataset(self, reference: str) -> Dataset:
-        """The dataset to be read: ``flights``, ``flights@12``, ``flights@2026-11-22T10:00``."""
+        """Return the dataset for reading: ``flights``, ``flights@12``, ``flights@2026-11-22T10:00``."""
         version = self.version(reference)
         return Dataset(
             version,
@@ -174,12 +183,12 @@ class Store:
         )
 
     def debts(self, version: Version) -> list[UnderReplicated]:
-        """What of the version is on record as being on one node only."""
+        """Return the records of data of the version that is on one node only."""
         writers = {page.writer for page in self.catalogue.page_refs(version)} | {version.writer}
         return self.catalogue.debts(version.dataset, writers)
 
     def owed(self, name: str | None = None) -> list[UnderReplicated]:
-        """Everything on record as being on one node only, of one dataset or of all."""
+        """Return all records of data that is on one node only, of one dataset or of all."""
         names = self.catalogue.names() if name is None else [self.versions(name)[0].dataset]
         return [
             debt
@@ -188,11 +197,11 @@ class Store:
         ]
 
     def tags(self, name: str) -> dict[str, str]:
-        """The tags of a dataset and the labels of the versions that they name."""
+        """Return the tags of a dataset and the labels of the versions that they name."""
         return {tag: f"{number}-{hexpart}" for tag, number, hexpart in self.catalogue.tags(check_dataset_name(name))}
 
     def tag(self, reference: str, tag: str) -> Version:
-        """Gives a version a name; a tag that is there already moves."""
+        """Tag a version and return it; an existing tag moves to this version."""
         version = self.version(reference)
         with self._writes() as writes:
             replicas = Tags(self.cassandra, self.catalogue, writes).set(version, tag)
@@ -200,21 +209,21 @@ class Store:
         return version
 
     def untag(self, name: str, tag: str) -> None:
-        """Takes a tag away; the version stays."""
+        """Remove a tag; the version stays."""
         latest = self.versions(name)[0]
         with self._writes() as writes:
             replicas = Tags(self.cassandra, self.catalogue, writes).remove(name, tag)
             self._owe(writes, latest, replicas)
 
     def _owe(self, writes: ReplicatedWriter, version: Version, replicas: int) -> None:
-        """A tag that is proven on one node only is a debt of the catalogue, like a version's row."""
+        """Record a tag that is proven on one node only as under-replicated, like a version's row."""
         if replicas < 2:
             CatalogueWriter(self.cassandra, writes).record_under_replicated(
                 version.dataset, version.writer, CATALOGUE_BUCKET, 0
             )
 
     def diff(self, a: str, b: str) -> DiffReport:
-        """What two versions differ in, by their manifests alone."""
+        """Compare two versions by their manifests alone."""
         return diff(self.dataset(a), self.dataset(b))
 
     # --- loading
@@ -228,9 +237,10 @@ class Store:
         run: str | None = None,
         one_stream: bool = False,
     ) -> LoadPlan:
-        """What a load would do; writes nothing. ``one_stream`` saves finding splits that nobody will ask for.
+        """Return the plan of a load; nothing is written.
 
-        ``source`` is a path or a list of paths: what a plan names must be there when its splits are loaded.
+        ``one_stream`` skips the search for splits if they are not needed. ``source`` is a path or a list of paths. The
+        files must still exist when the splits are loaded.
         """
         return self._plan(name, as_paths(source), options, run=run, one_stream=one_stream)
 
@@ -248,18 +258,18 @@ class Store:
         )
 
     def unfinished(self, name: str, source: Paths, options: LoadOptions, *, run: str | None = None) -> str:
-        """The run that a load with these arguments goes on with; raises ``PlanChangedError`` or ``UsageError``."""
+        """Return the run that a load with these arguments resumes; raise ``PlanChangedError`` or ``UsageError``."""
         plan = self.plan(name, source, options, run=run)
         return unfinished_run(self.catalogue, plan, run)
 
     def load_split(
         self, plan: LoadPlan, split: int | None, *, task: Task | None = None, attempt: int = 1
     ) -> SplitResult:
-        """Writes one split of a plan, or the whole source as one stream; nothing is visible yet."""
+        """Write one split of a plan, or the whole source as one stream; nothing becomes visible yet."""
         return load_split(self.cassandra, self.settings, plan, split, task=task or null_task(), attempt=attempt)
 
     def publish(self, plan: LoadPlan, results: Sequence[SplitResult], *, seconds: float = 0.0) -> LoadReport:
-        """Makes the version visible: whole, or not at all."""
+        """Make the version visible, as a whole or not at all, and return the report of the load."""
         with self._writes() as writes:
             ledger = CatalogueWriter(self.cassandra, writes)
             return publish(self.catalogue, ledger, writes, plan, results, seconds=seconds)
@@ -274,7 +284,7 @@ class Store:
         task: Task | None = None,
         **reading: Any,
     ) -> LoadReport:
-        """Loads ``source`` as a new version of ``name``: visible as a whole when this returns, else not at all.
+        """Load ``source`` as a new version of ``name``, which becomes visible as a whole or not at all.
 
         ``reading`` are fields of ``SourceOptions`` (``columns=["id", "price"]``, ``rename={"preis": "price"}``,
         ``decimal=","``) that replace those of ``options``.
@@ -283,8 +293,8 @@ class Store:
         or RecordBatchReader, a pandas or polars DataFrame, a relation of DuckDB, a ``Dataset``, or anything else with
         ``__arrow_c_stream__``. Arrow data is copied into a temporary file first, in bounded memory.
 
-        Raises ``UsageError``, ``SourceError``, ``ChunkError`` or ``StoreError``. The same ``run`` with the same
-        source and settings is the same load: when it is there already, its report comes back and nothing is written.
+        Raises ``UsageError``, ``SourceError``, ``ChunkError`` or ``StoreError``. The same ``run`` with the same source
+        and settings is the same load. If it was published before, nothing is written and its report is returned.
         """
         began = time.monotonic()
         with as_source(source) as given:
@@ -305,7 +315,10 @@ class Store:
         return report
 
     def tell_outcome(self, report: LoadReport, task: Task) -> None:
-        """Let ``task`` report the version, its rows, bytes and columns; what cannot be read for that is left out."""
+        """Report the version, its rows, bytes and columns to ``task``.
+
+        Nothing is reported if the schema of the version cannot be read.
+        """
         try:
             schema = self.catalogue.schema(self.version(f"{report.dataset}@{report.version}"))
         except StoreError:
@@ -313,7 +326,10 @@ class Store:
         task.result(**outcome(report, schema))
 
     def published(self, plan: LoadPlan) -> LoadReport:
-        """The report of a load that is there already; of its own version, or of the one that holds its rows now."""
+        """Return the report of a load that was published before.
+
+        It describes the load's own version, or the version that holds its rows now.
+        """
         report = self.report(self.version(f"{plan.dataset}@{plan.holder}"), added_by=plan.label)
         again = f"this very load is {report.dataset}@{report.version} already, and nothing was written"
         return replace(
@@ -321,9 +337,10 @@ class Store:
         )
 
     def report(self, version: Version, *, added_by: str = "") -> LoadReport:
-        """The load report of a version that is there, as far as its row and pages can tell (no durations).
+        """Return the load report of a published version, as far as its row and pages provide it (no durations).
 
-        Its rows and sizes are those of the pages that came with the version, or with the one of label ``added_by``.
+        Rows and sizes cover the pages that the version added, or that the version of label ``added_by`` added. For a
+        merge without ``added_by`` they cover all pages.
         """
         owed = sum(max(1, debt.chunks) for debt in self.debts(version))
         pages = self.catalogue.page_refs(version)
@@ -352,12 +369,12 @@ class Store:
     def _writes(self) -> ReplicatedWriter:
         return ReplicatedWriter(self.cassandra, window_bytes=_CATALOGUE_WINDOW_BYTES)
 
-    # --- keeping
+    # --- repair and removal
 
     def repair(self, name: str | None = None, *, task: Task | None = None) -> RepairReport:
-        """Brings everything on record as being on one node to two, and appends together that missed each other.
+        """Write the missing replicas that are on record, and merge appends that did not see each other.
 
-        Refuses while a node is down (``StoreUnavailableError``).
+        Raises ``StoreUnavailableError`` while a node is down.
         """
         repairer = ReplicaRepair(self.cassandra, self.chunk_reader)
         repairer.require_all_up("repairing")
@@ -375,7 +392,7 @@ class Store:
         return report
 
     def _merge(self, name: str) -> list[str]:
-        """Brings appends together whose loads could not see each other; the labels of what was made."""
+        """Merge appends that did not see each other; return the reference of the merge if one was made."""
         versions = self.catalogue.versions(name)
         if not versions or versions[0].mode == "replace":
             return []
@@ -384,36 +401,37 @@ class Store:
         return [] if merged.label in {version.label for version in versions} else [merged.reference]
 
     def delete(self, reference: str, *, whole: bool = False, now: bool = False, dry_run: bool = False) -> SweepReport:
-        """Marks a version (``whole``: every version of the dataset) as deleted; its data goes a grace time later.
+        """Mark a version (``whole``: every version of the dataset) as deleted; its data is removed after a grace time.
 
-        ``now`` skips the grace time. Refuses tagged and leased versions by name, and everything while a node is
-        down; then nothing was deleted.
+        ``now`` skips the grace time. Tagged and leased versions are refused by name, and everything is refused while a
+        node is down; then nothing was deleted.
         """
         return self._removal.delete(reference, whole=whole, now=now, dry_run=dry_run)
 
     def undelete(self, reference: str, *, dry_run: bool = False) -> UndeleteReport:
-        """Takes back what ``delete`` or ``prune`` marked, until a sweep begins to remove its data.
+        """Undo a ``delete`` or ``prune`` before a sweep begins to remove the data.
 
-        ``reference`` has a number, a full version or a time. Raises ``VersionNotFoundError`` for what is removed or was
-        withdrawn, ``UsageError`` for what is not deleted, and ``StoreUnavailableError`` while a node is down.
+        ``reference`` has a number, a full version or a time. Raises ``VersionNotFoundError`` for a version that is
+        removed or was withdrawn, ``UsageError`` for one that is not deleted, and ``StoreUnavailableError`` while a node
+        is down.
         """
         return self._removal.undelete(reference, dry_run=dry_run)
 
     def prune(self, name: str, keep: int, *, now: bool = False, dry_run: bool = False) -> SweepReport:
-        """Marks all but the newest ``keep`` versions as deleted; tagged and leased ones are kept and do not count."""
+        """Mark all but the newest ``keep`` versions as deleted; older tagged and leased versions are kept as well."""
         return self._removal.prune(name, keep, now=now, dry_run=dry_run)
 
     def fsck(self, *, delete: bool = False, now: bool = False) -> SweepReport:
-        """What dead writers and deleted versions left, and what manifests name but nodes lack.
+        """Report data of failed attempts and deleted versions, and data that manifests reference but nodes lack.
 
-        Removes what is over its grace time only when told to (``delete``); what is lacking is repaired, not removed.
+        Data past its grace time is removed only with ``delete``. Missing replicas are recorded for ``repair``.
         """
         report, lacking = self._removal.fsck(delete=delete, now=now)
         self._note((lack.dataset, lack.writer, lack.bucket) for lack in repairable(lacking))
         return report
 
     def _note(self, owed: Iterable[tuple[str, UUID, int]]) -> None:
-        """Puts debts on record that somebody has found; each once."""
+        """Record under-replicated data that a check has found, each place once."""
         if places := dict.fromkeys(owed):
             with self._writes() as writes:
                 ledger = CatalogueWriter(self.cassandra, writes)
@@ -427,9 +445,9 @@ class Store:
     # --- checking and warming
 
     def verify(self, reference: str, *, each_replica: bool = False, task: Task | None = None) -> VerifyReport:
-        """Re-reads and checks every chunk of a version; with ``each_replica`` its pages and rows on each node, too.
+        """Read and verify every chunk of a version; with ``each_replica`` also its pages and rows on each node.
 
-        Then what a node lacks, or holds as it was not written, is put on record for ``repair``.
+        With ``each_replica``, data that a node lacks or holds damaged is recorded for ``repair``.
         """
         dataset = self.dataset(reference)
         report = VerifyReport(dataset.version.reference)
@@ -442,16 +460,17 @@ class Store:
         return report
 
     def verify_split(self, plan: LoadPlan, result: SplitResult, *, task: Task | None = None) -> VerifyReport:
-        """Re-reads and checks every chunk that one split wrote, before the version is published."""
+        """Read and verify every chunk that one split wrote, before the version is published."""
         report = VerifyReport(f"{plan.dataset}@{plan.label} split {result.split}")
         pages = self.catalogue.finished_pages(plan.dataset, result.writer)
         refs = (ref for page in pages for ref in self.catalogue.page(plan.dataset, page).refs())
         return verify_chunks(self.chunk_reader, refs, report, task=task or null_task())
 
     def warm(self, reference: str, *, task: Task | None = None) -> WarmReport:
-        """Puts a whole version into Redis, or says why not; chunks that are there already are left alone.
+        """Put a whole version into Redis, except the chunks that are there already.
 
-        Never raises because of Redis: the report says that it was not admitted, and reads go to Cassandra.
+        Never raises because of Redis. The report then gives the reason why the version was not admitted, and reads use
+        Cassandra.
         """
         return warm(self.dataset(reference), self.chunk_reader, self.cache, task=task or null_task())
 

@@ -1,4 +1,4 @@
-"""Questions about Arrow's types that more than one room asks."""
+"""Checks of Arrow types that several packages use."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["holds", "is_dense_union"]
 
 
 def holds(kind: pa.DataType, check: Callable[[pa.DataType], object]) -> bool:
-    """Whether the type itself, or one that it is made of, is such a one."""
+    """Return whether ``check`` is true of the type itself or of a type within it."""
     return bool(check(kind)) or any(holds(child, check) for child in _children(kind))
 
 
@@ -23,9 +23,9 @@ def _children(kind: pa.DataType) -> list[pa.DataType]:
 
 
 def is_dense_union(kind: pa.DataType) -> bool:
-    """A union whose rows say where in their child their value is.
+    """Return whether the type is a union whose rows refer to their values by an offset into a child.
 
-    pyarrow 25 takes for granted that no two rows share one: where they do, ``nbytes`` reads behind the end of a child,
-    and the process may end.
+    pyarrow 25 assumes that no two rows share an offset. If two do, ``nbytes`` reads past the end of a child, which may
+    end the process.
     """
     return bool(pa.types.is_union(kind) and kind.mode == "dense")

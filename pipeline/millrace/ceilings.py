@@ -1,4 +1,4 @@
-"""What this machine can do at most, measured in a few seconds: the walls that a load or a read runs into."""
+"""Measure the limits of this machine in a few seconds: the highest rates that a load or a read can reach."""
 
 from __future__ import annotations
 
@@ -20,19 +20,22 @@ if TYPE_CHECKING:
 __all__ = ["PROBE", "Ceiling", "measure_ceilings"]
 
 PROBE: Final = "_doctor"
-"""The dataset of the bytes that are written to be measured: no load can have this name."""
+"""The dataset of the probe data that is written to be measured; no load can have this name."""
 
 _VALUE_BYTES: Final = 4_800_000
 _VALUES: Final = 8
 _TILES: Final = 8
 _KEEP_S: Final = 300
-"""Probe rows delete themselves after this time, should the process die before it does."""
+"""TTL of the probe rows, in case the process ends before it deletes them."""
 _AT_LEAST_S: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True)
 class Ceiling:
-    """One wall: ``value`` in ``unit``; ``value`` is None when it could not be measured, ``note`` says why."""
+    """One limit: ``value`` in ``unit``.
+
+    If it could not be measured, ``value`` is None and ``note`` holds the reason.
+    """
 
     what: str
     value: float | None
@@ -40,15 +43,16 @@ class Ceiling:
     note: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON: every field."""
+        """Return plain JSON: every field."""
         return asdict(self)
 
 
 def measure_ceilings(settings: Settings) -> Iterator[Ceiling]:
-    """One after another, so that they do not disturb each other; about four seconds on an idle machine.
+    """Measure one limit after another, so that they do not disturb each other.
 
-    Never raises because a service is down. Leaves nothing: what is written to Redis, to disk and to Cassandra (38 MB
-    under the name ``_doctor``, which no dataset can have) is deleted again, and deletes itself if that fails.
+    Takes about four seconds on an idle machine. Never raises because a service is down. Leaves no data: the probe data
+    in Redis, on disk and in Cassandra (38 MB under the name ``_doctor``, which no dataset can have) is deleted again.
+    If that fails, the rows in Cassandra expire and the temporary file is removed with the process.
     """
     sample = _sample()
     threads = os.cpu_count() or 1
@@ -67,7 +71,7 @@ def _tried(what: str, measure: Callable[[Any], Iterator[Ceiling]], subject: Any)
 
 
 def _sample() -> bytes:
-    """8 MB that compress as tables do: numbers of a narrow range and words that come again."""
+    """Return 8 MB that compress as tables do: numbers of a narrow range and repeated words."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -92,7 +96,7 @@ def _sample() -> bytes:
 
 
 def _rate(what: str, size_bytes: int, call: Callable[[], object]) -> Ceiling:
-    """The best of several runs, at least a quarter of a second of them."""
+    """Return the best rate of several runs, which take at least a quarter of a second in total."""
     best, began = 0.0, time.perf_counter()
     while time.perf_counter() - began < _AT_LEAST_S:
         start = time.perf_counter()

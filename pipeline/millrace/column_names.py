@@ -1,4 +1,4 @@
-"""Column names as people write them: in a list, in ``OLD=NEW``, and in messages from which they can be copied."""
+"""Parse and quote column names as users write them: in a list, in ``OLD=NEW``, and in messages to copy them from."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def parse_columns(text: str) -> list[str]:
 
 
 def parse_rename(text: str) -> tuple[str, str]:
-    """Return the names in ``OLD=NEW``; one that holds ``=`` or outer blanks stands in double quotes.
+    """Return the names in ``OLD=NEW``; a name with ``=`` or outer blanks must be in double quotes.
 
     Raises ``UsageError`` for anything else.
     """

@@ -1,4 +1,4 @@
-"""What two versions differ in: schema, rows, and which chunks are the same bytes."""
+"""Compare two versions: schema, rows, and the chunks with the same bytes."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ __all__ = ["DiffReport", "diff"]
 
 @dataclass(frozen=True, slots=True)
 class DiffReport:
-    """From ``a`` to ``b``; ``retyped`` is (column, type in a, type in b); sizes in stored bytes.
+    """Differences from ``a`` to ``b``; ``retyped`` is (column, type in a, type in b); sizes in stored bytes.
 
-    Chunks are the same when all their tiles have the same checksums, wherever they lie.
+    Chunks are the same if all their tiles have the same checksums, regardless of their keys.
     """
 
     a: str
@@ -34,17 +34,17 @@ class DiffReport:
 
     @property
     def same(self) -> bool:
-        """Schema and every chunk are equal."""
+        """Whether the schema and every chunk are equal."""
         changed = self.added_columns or self.removed_columns or self.retyped
         return not changed and not self.only_a_chunks and not self.only_b_chunks
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON: every field, and ``same``."""
+        """Return plain JSON: every field, and ``same``."""
         return {**asdict(self), "same": self.same}
 
 
 def diff(a: Dataset, b: Dataset) -> DiffReport:
-    """Compares two versions by their manifests alone: no chunk is read."""
+    """Compare two versions by their manifests alone; no chunk is read."""
     types_a = dict(zip(a.schema.names, map(str, a.schema.types), strict=True))
     types_b = dict(zip(b.schema.names, map(str, b.schema.types), strict=True))
     chunks_a, chunks_b = _chunks(a), _chunks(b)

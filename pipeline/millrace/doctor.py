@@ -1,4 +1,4 @@
-"""Is everything there that Millrace needs: each service asked by itself, side by side, each within its own time."""
+"""Check everything that Millrace needs: each service by itself, in parallel, each within its own time limit."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ __all__ = ["Check", "diagnose"]
 State = Literal["ok", "warning", "failed"]
 
 ANSWER_S: Final = 5.0
-"""How long one service may take to answer."""
+"""Timeout of a response of one service."""
 PATIENCE_S: Final = 20.0
-"""How long the whole examination of one service may take; Cassandra's driver has several waits in a row."""
+"""Timeout of all checks of one service; Cassandra's driver has several waits in a row."""
 DISK_FREE_MIN: Final = 2_000_000_000
 MEMORY_FREE_MIN: Final = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at. ``needed``: loads and reads cannot do without it."""
+    """Result of one check. ``needed``: loads and reads are impossible without the checked service."""
 
     name: str
     state: State
@@ -39,14 +39,14 @@ class Check:
     needed: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON: every field."""
+        """Return plain JSON: every field."""
         return asdict(self)
 
 
 def diagnose(settings: Settings) -> list[Check]:
-    """What is there and what is not, in a fixed order; never raises because something is down.
+    """Check every service and return the results in a fixed order; never raise because a service is down.
 
-    Takes as long as the slowest service, at most ``PATIENCE_S`` and a little.
+    Takes as long as the slowest service, at most slightly longer than ``PATIENCE_S``.
     """
     examinations: dict[str, tuple[Callable[[Settings], Iterator[Check]], bool]] = {
         "cassandra": (_cassandra, True),
@@ -75,11 +75,11 @@ def _collect(examine: Callable[[Settings], Iterator[Check]], settings: Settings)
     name = examine.__name__.strip("_")
     checks: list[Check] = []
     try:
-        for check in examine(settings):  # what was found before an error stays
+        for check in examine(settings):  # checks before an error are kept
             checks.append(check)
     except MillraceError as error:
         checks.append(Check(name, "failed", error.message, error.hint, needed=name == "cassandra"))
-    except Exception as error:  # noqa: BLE001 - a doctor who faints helps nobody
+    except Exception as error:  # noqa: BLE001 - one failed check must not end the others
         text = f"{type(error).__name__}: {' '.join(str(error).split())}"
         checks.append(Check(name, "failed", text, needed=name == "cassandra"))
     return checks
@@ -120,7 +120,7 @@ def _nodes(cassandra: CassandraSession) -> Iterator[Check]:
     for host in hosts:
         name = f"cassandra {host.address}"
         try:
-            # Asked of the node's own data, which only works where the server allows it.
+            # Reads the node's own data, which works only if the server allows it.
             query = "SELECT release_version FROM system.local WHERE key = 'local'"
             row = cassandra.execute(SimpleStatement(query, consistency_level=NODE_LOCAL), host=host)[0]
         except MillraceError as error:
@@ -136,14 +136,14 @@ def _nodes(cassandra: CassandraSession) -> Iterator[Check]:
 
 
 def _commit_log(cassandra: CassandraSession, host: Any) -> Iterator[Check]:
-    """Whether a node that is killed keeps what it has acknowledged."""
+    """Warn if a node that is killed would lose writes that it has acknowledged."""
     query = (
         "SELECT name, value FROM system_views.settings WHERE name IN ('commitlog_sync', 'commitlog_disk_access_mode')"
     )
     try:
         found = {row.name: row.value for row in cassandra.execute(query, host=host)}
     except MillraceError:
-        return  # older servers do not say
+        return  # older servers do not report it
     if found.get("commitlog_sync") == "periodic" and found.get("commitlog_disk_access_mode") in ("direct", "auto"):
         text = "keeps its commit log in memory between syncs: kill -9 loses what it acknowledged since the last one"
         advice = "set commitlog_disk_access_mode: legacy, or commitlog_sync: group, in cassandra.yaml"
@@ -151,7 +151,7 @@ def _commit_log(cassandra: CassandraSession, host: Any) -> Iterator[Check]:
 
 
 def _debts(cassandra: CassandraSession) -> Iterator[Check]:
-    """Whether anything is on record as being on one node only; a small table of its own."""
+    """Check whether any data is on record as being on one node only; the records are a small table of their own."""
     rows = cassandra.execute(f"SELECT dataset FROM {cassandra.settings.keyspace}.under_replicated LIMIT 1000")  # noqa: S608
     names = sorted({row.dataset for row in rows})
     if not names:
@@ -162,7 +162,7 @@ def _debts(cassandra: CassandraSession) -> Iterator[Check]:
     yield Check("replicas", "warning", text, "readable, but not safe before both nodes have it")
 
 
-# --- what work can do without
+# --- services that loads and reads can do without
 
 
 def _redis(settings: Settings) -> Iterator[Check]:

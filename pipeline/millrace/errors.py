@@ -17,25 +17,25 @@
     │   └── SourceChangedError        changed while it was read
     ├── ChunkError
     │   ├── RowTooLargeError          one row that no chunk can hold
-    │   ├── ChunkFormatError          stored bytes that are no chunk of ours
-    │   └── ChecksumMismatchError     stored or raw bytes that are not the ones written
+    │   ├── ChunkFormatError          stored bytes that are not a chunk of the stored format
+    │   └── ChecksumMismatchError     stored or raw bytes that differ from the written ones
     ├── StoreError
-    │   ├── StoreUnavailableError     nobody answers, or too few (retriable)
-    │   ├── StoreTimeoutError         no answer within the deadline (retriable)
+    │   ├── StoreUnavailableError     no node responds, or too few (retriable)
+    │   ├── StoreTimeoutError         no response within the deadline (retriable)
     │   ├── StoreSchemaError          keyspace or tables missing, of another version, or another RF
     │   ├── DatasetNotFoundError
     │   ├── VersionNotFoundError
-    │   ├── ChunkMissingError         named by a manifest, on no node that answered (retriable with a node down)
+    │   ├── ChunkMissingError         referenced by a manifest, on no responding node (retriable: a node may be down)
     │   └── PlanChangedError          a resumed load whose source, schema or settings are not the same
-    ├── CacheError                    never leaves a read: Cassandra answers instead
-    ├── ProgressError                 never leaves a task: the work goes on
-    ├── OutputError                   what was read cannot be written where it should go
+    ├── CacheError                    never raised by a read: it uses Cassandra instead
+    ├── ProgressError                 never raised by a task: its work continues
+    ├── OutputError                   the data read cannot be written to its destination
     ├── StackError                    a local service that cannot be started or reached
-    └── LoadInterruptedError          stopped by a person; says how to go on
+    └── LoadInterruptedError          stopped by a user; the message names the way to resume
 
-Each says what failed, where, and what to do. ``context`` holds the facts (dataset, version, chunk, tile, node,
-expected, actual, file, line, ...); ``retriable`` says whether the same call may succeed later. All of them
-survive pickling, because Airflow and process pools carry them between processes.
+Each message states the failure, its place and a remedy. ``context`` holds the facts (dataset, version, chunk, tile,
+node, expected, actual, file, line, ...). ``retriable`` is true if the same call may succeed later. All errors survive
+pickling, because Airflow and process pools pass them between processes.
 """
 
 from __future__ import annotations
@@ -77,9 +77,9 @@ __all__ = [
 
 
 class MillraceError(Exception):
-    """What failed, on what, and what to do about it, in one line; the facts stand in ``context``.
+    """Base of all errors: the failure, its subject and a remedy in one line, and the facts in ``context``.
 
-    ``hint`` is the sentence that says what to do; it is appended to the message when shown.
+    ``hint`` is the sentence with the remedy; it is appended to the message when shown.
     """
 
     retriable: ClassVar[bool] = False
@@ -102,7 +102,7 @@ def _restore(cls: type[MillraceError], message: str, hint: str, context: dict[st
 
 
 class UsageError(MillraceError):
-    """The call is wrong, whatever the state of the world."""
+    """The call itself is wrong, independent of the state of source and cluster."""
 
 
 class InvalidNameError(UsageError):
@@ -134,11 +134,11 @@ class SourceCorruptError(SourceError):
 
 
 class SourceFormatError(SourceError):
-    """The source breaks its own format; says in which file and line."""
+    """The source violates its own format; the message names file and line."""
 
 
 class SourceTypeError(SourceError):
-    """A column changes its type; says where, from what, to what, and which option mends it."""
+    """A column changes its type; the message names the place, both types and the option to use."""
 
 
 class SourceTooLargeError(SourceError):
@@ -150,7 +150,7 @@ class SourceChangedError(SourceError):
 
 
 class ChunkError(MillraceError):
-    """A chunk cannot be made or understood."""
+    """A chunk cannot be encoded or decoded."""
 
 
 class RowTooLargeError(ChunkError):
@@ -162,21 +162,21 @@ class ChunkFormatError(ChunkError):
 
 
 class ChecksumMismatchError(ChunkError):
-    """Bytes that are not the ones that were written; says the stage (stored or raw), expected and actual."""
+    """Bytes that differ from the written ones; names the stage (stored or raw), expected and actual."""
 
 
 class StoreError(MillraceError):
-    """Cassandra, or what lies in it, does not allow the operation."""
+    """Cassandra, or the data in it, does not allow the operation."""
 
 
 class StoreUnavailableError(StoreError):
-    """No node answers, or fewer than the operation needs."""
+    """No node responds, or fewer than the operation needs."""
 
     retriable: ClassVar[bool] = True
 
 
 class StoreTimeoutError(StoreError):
-    """No answer within the deadline."""
+    """No response within the deadline."""
 
     retriable: ClassVar[bool] = True
 
@@ -190,33 +190,33 @@ class DatasetNotFoundError(StoreError):
 
 
 class VersionNotFoundError(StoreError):
-    """The dataset exists, the version asked for does not."""
+    """The dataset exists, but the requested version does not."""
 
 
 class ChunkMissingError(StoreError):
-    """A manifest names a chunk that no answering node holds; names the node that did not answer, if any."""
+    """A manifest references a chunk that no responding node has; names the unresponsive node, if any."""
 
     retriable: ClassVar[bool] = True
 
 
 class PlanChangedError(StoreError):
-    """A load cannot go on because its source, schema or settings are not those it began with."""
+    """A load cannot be resumed because its source, schema or settings differ from those it began with."""
 
 
 class CacheError(MillraceError):
-    """Redis did not do what was asked; a read falls through to Cassandra instead of raising this."""
+    """Redis failed to execute a command; a read uses Cassandra instead of raising this."""
 
     retriable: ClassVar[bool] = True
 
 
 class ProgressError(MillraceError):
-    """Progress could not be reported; the work itself never sees this."""
+    """Progress could not be reported; the reporting task does not fail because of it."""
 
     retriable: ClassVar[bool] = True
 
 
 class OutputError(MillraceError):
-    """What was read cannot be written where it should go: no space, no permission, no such device."""
+    """Data that was read cannot be written to its destination: no space, no permission, no such device."""
 
 
 class StackError(MillraceError):
@@ -224,4 +224,4 @@ class StackError(MillraceError):
 
 
 class LoadInterruptedError(MillraceError):
-    """A person stopped the load; no version was made, and the message says how to go on."""
+    """A user stopped the load; no version was made, and the message names the way to resume."""

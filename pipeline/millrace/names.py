@@ -1,4 +1,4 @@
-"""Names: what may be called what, and how a version is asked for."""
+"""Check names of datasets and tags, and parse the references that select a version."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ _FRACTION = re.compile(r"[.,][0-9]")
 
 @dataclass(frozen=True, slots=True)
 class VersionSelector:
-    """What stands after ``@``: at most one of the fields is set; none of them means the latest version."""
+    """The part of a reference after ``@``. At most one field is set; none selects the latest version."""
 
     number: int | None = None
     full: tuple[int, str] | None = None
     tag: str | None = None
     as_of: datetime | None = None
     precision: timedelta = timedelta(0)
-    """How much of time ``as_of`` stands for: one second where it was given without a fraction."""
+    """The span of time that ``as_of`` denotes: one second if it was given without a fraction."""
 
     def reaches(self, moment: datetime) -> bool:
-        """Return whether ``moment`` is within the time that ``as_of`` stands for, or before it."""
+        """Return whether ``moment`` is within the time that ``as_of`` denotes, or before it."""
         if self.as_of is None:
             return False
         return moment <= self.as_of or moment - self.as_of < self.precision
@@ -51,7 +51,7 @@ class VersionSelector:
 
 
 def check_dataset_name(name: str) -> str:
-    """The name itself when it is ``[a-z][a-z0-9_]{0,47}``; raises ``InvalidNameError`` for anything else."""
+    """Return the name if it is ``[a-z][a-z0-9_]{0,47}``; raise ``InvalidNameError`` for anything else."""
     _require_text(name)
     if not _DATASET.fullmatch(name):
         raise InvalidNameError(
@@ -64,13 +64,13 @@ def check_dataset_name(name: str) -> str:
 
 
 def nearest(name: str, known: Iterable[str], *, at_most: int = 3) -> list[str]:
-    """Return the names of ``known`` that a misspelled ``name`` may mean, the nearest first; case is no difference."""
+    """Return the names of ``known`` that a misspelled ``name`` may mean, nearest first; case is ignored."""
     lowered = {each.lower(): each for each in reversed(list(known))}
     return [lowered[found] for found in difflib.get_close_matches(name.lower(), list(lowered), n=at_most, cutoff=0.6)]
 
 
 def check_tag(tag: str) -> str:
-    """The tag itself when it is ``[a-z][a-z0-9_-]*`` and not ``latest``; else ``InvalidNameError``."""
+    """Return the tag if it is ``[a-z][a-z0-9_-]*`` and not ``latest``; raise ``InvalidNameError`` otherwise."""
     if tag == "latest" or not _TAG.fullmatch(tag):
         raise InvalidNameError(
             f"{tag!r} is not a tag",
@@ -83,7 +83,10 @@ def check_tag(tag: str) -> str:
 
 
 def _require_text(name: object) -> None:
-    """Programs that no type checker reads pass numbers, None and dataset objects, too."""
+    """Raise ``InvalidNameError`` unless the name is text.
+
+    Programs without a type checker pass numbers, None and dataset objects, too.
+    """
     if not isinstance(name, str):
         raise InvalidNameError(
             f"a dataset is named by text, as in 'flights' or 'flights@12', not by {type(name).__name__}",
@@ -93,15 +96,15 @@ def _require_text(name: object) -> None:
 
 
 def new_run_id(dataset: str) -> str:
-    """The identity of a run that nobody named: ``flights-3fa9c1d2``."""
+    """Return an identity for a run that was given none: ``flights-3fa9c1d2``."""
     return f"{dataset}-{uuid4().hex[:8]}"
 
 
 def parse_reference(reference: str) -> tuple[str, VersionSelector]:
-    """``NAME`` or ``NAME@VERSION`` as name and selector; raises ``InvalidNameError`` for what is neither.
+    """Return name and selector of ``NAME`` or ``NAME@VERSION``; raise ``InvalidNameError`` for anything else.
 
-    VERSION is a number (``12``), a full version (``12-3fa9c1``), ``latest``, a tag, or a time in ISO 8601 (UTC
-    unless it says otherwise). A time without a fraction stands for the whole second.
+    VERSION is a number (``12``), a full version (``12-3fa9c1``), ``latest``, a tag, or a time in ISO 8601 (UTC if it
+    has no offset). A time without a fraction denotes the whole second.
     """
     _require_text(reference)
     name, at, wanted = reference.partition("@")

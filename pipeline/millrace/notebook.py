@@ -1,4 +1,4 @@
-"""What a notebook shows of an object: a small table of HTML in which everything is escaped."""
+"""Show an object in a notebook as a small table of HTML in which everything is escaped."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _TEXT_MAX = 300
 
 
 def html_table(title: str, facts: Iterable[tuple[str, object]], columns: Sequence[tuple[str, object]] = ()) -> str:
-    """A table with a line for each fact, and below them one for each column of data (at most 100)."""
+    """Return a table with a line for each fact, and below them one for each column of data (at most 100)."""
     rows = [f"<th colspan=2>{_cell(title)}</th>"]
     rows += [f"<td>{_cell(name)}</td><td>{_cell(value)}</td>" for name, value in facts]
     if columns:

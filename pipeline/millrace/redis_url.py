@@ -1,8 +1,8 @@
-"""The URL of the cache: which options it may have, checked before anything is connected.
+"""Check the URL of the cache and its options before connecting.
 
-redis-py hands every option of the query to its connection, over the arguments that the cache sets itself. Some
-change what a read gets (``decode_responses``), some let it wait (``socket_timeout``), and unknown ones fail at the
-first command. So the options that leave both alone are listed here.
+redis-py passes every option of the query to its connection, where it overrides the arguments of the cache. Some options
+change the result of a read (``decode_responses``), some change its timeout (``socket_timeout``), and unknown ones fail
+at the first command. So only options that affect neither are accepted.
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ _INTERVAL_MAX_S = 86_400
 
 
 def check_redis_url(url: str) -> str:
-    """Return the URL itself; ``ValueError`` names the option that is refused, and never a value or a password."""
+    """Return the URL if it is valid; raise ``ValueError`` otherwise.
+
+    The error names the option that is refused, and never a value or a password.
+    """
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -52,7 +55,7 @@ def _check_options(parts: SplitResult) -> None:
         checks |= _TCP_OPTIONS
     if parts.scheme == "rediss":
         checks |= _TLS_OPTIONS
-    # Of two databases or passwords redis-py takes one, and says nothing.
+    # Given two databases or passwords, redis-py uses one of them without an error.
     outside = {"username": parts.username, "password": parts.password}
     if parts.scheme != "unix":
         outside["db"] = unquote(parts.path).strip("/")
@@ -80,7 +83,7 @@ def _unknown(name: str, known: list[str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Option:
-    """Which values an option may have, in words and as a check."""
+    """The values that an option may have, as text and as a check."""
 
     values: str
     takes: Callable[[str], bool]
@@ -100,7 +103,7 @@ def _one_of(*words: str) -> _Option:
 
 _WORD = _Option("1 to 256 ASCII characters without blanks", lambda value: bool(re.fullmatch(r"[!-~]{1,256}", value)))
 _TEXT = _Option("a text that is not empty", lambda value: bool(value) and "\0" not in value)
-# redis-py takes any other word for true.
+# redis-py reads any other word as true.
 _TRUTH = _one_of("true", "false", "yes", "no", "t", "f", "y", "n", "1", "0")
 
 _OPTIONS = {

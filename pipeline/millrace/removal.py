@@ -1,4 +1,4 @@
-"""What people ask to be removed, and what nobody names any more: marked first, gone after a grace time."""
+"""Remove deleted versions and unreferenced data: they are marked first and removed after a grace time."""
 
 from __future__ import annotations
 
@@ -29,30 +29,33 @@ __all__ = ["Removal", "UndeleteReport"]
 
 @dataclass(frozen=True, slots=True)
 class UndeleteReport:
-    """A version whose deletion was taken back, or with ``dry_run`` can be."""
+    """A version whose deletion was undone, or with ``dry_run`` can be."""
 
     dataset: str
     version: str
     deleted_at: datetime | None
-    """When it was deleted; None where that was taken back before."""
+    """When the version was deleted; None if the deletion had been undone before."""
     latest: bool
-    """It is the dataset's latest version now."""
+    """Whether it is the dataset's latest version now."""
     merges_with: tuple[str, ...]
     """Versions of appends to the same data that do not hold its rows: the next append or ``repair`` merges them."""
     dry_run: bool = False
 
     @property
     def reference(self) -> str:
-        """``flights@12-3fa9c1``."""
+        """Reference of the version, like ``flights@12-3fa9c1``."""
         return f"{self.dataset}@{self.version}"
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON."""
+        """Return plain JSON: every field."""
         return asdict(self)
 
 
 class Removal:
-    """Refuses everything while a node is down (``StoreUnavailableError``); then nothing was marked or removed."""
+    """Marks, restores and removes versions.
+
+    Every method raises ``StoreUnavailableError`` while a node is down; then nothing was marked or removed.
+    """
 
     def __init__(self, cassandra: CassandraSession, catalogue: Catalogue) -> None:
         self._cassandra = cassandra
@@ -61,9 +64,10 @@ class Removal:
         self._undeleter = Undeleter(cassandra, catalogue)
 
     def delete(self, reference: str, *, whole: bool, now: bool, dry_run: bool) -> SweepReport:
-        """Marks a version, or with ``whole`` every version of its dataset; ``now`` removes what they held as well.
+        """Mark a version, or with ``whole`` every version of its dataset, as deleted.
 
-        Raises ``DatasetNotFoundError``, and ``StoreError`` for tagged and leased versions, by name.
+        ``now`` also removes the data that is unreferenced then. Raises ``DatasetNotFoundError`` for an unknown dataset,
+        and ``UsageError`` for tagged and leased versions, by name.
         """
         name, selector = parse_reference(reference)
         self._sweeper.require_all_up()
@@ -73,9 +77,9 @@ class Removal:
         return self._mark(name, versions, now=now, dry_run=dry_run)
 
     def prune(self, name: str, keep: int, *, now: bool, dry_run: bool) -> SweepReport:
-        """Marks all but the newest ``keep`` versions; tagged and leased ones are kept and do not count.
+        """Mark all but the newest ``keep`` versions as deleted; older tagged and leased versions are kept as well.
 
-        Nor are appends that were not merged yet with those beside them: no other version holds their rows.
+        Appends that are not merged with concurrent ones yet are kept too, because no other version holds their rows.
         """
         if keep < 1:
             raise InvalidSettingError(f"--keep is {keep}", hint="keep at least 1; millrace delete removes a dataset")
@@ -89,7 +93,7 @@ class Removal:
         return self._mark(name, versions, now=now, dry_run=dry_run)
 
     def undelete(self, reference: str, *, dry_run: bool) -> UndeleteReport:
-        """Makes a deleted version visible again; raises as ``Undeleter.find`` and ``Undeleter.restore`` do."""
+        """Make a deleted version visible again; raise as ``Undeleter.find`` and ``Undeleter.restore`` do."""
         name, selector = parse_reference(reference)
         found = self._undeleter.find(name, selector)
         if not dry_run:
@@ -107,7 +111,10 @@ class Removal:
         )
 
     def fsck(self, *, delete: bool, now: bool) -> tuple[SweepReport, list[MissingReplica]]:
-        """What is there for nobody, and what is named and lacking; only ``delete`` removes what is over its time."""
+        """Return a report of unreferenced data, and the replicas missing of referenced data.
+
+        Only with ``delete`` is unreferenced data past its grace time removed.
+        """
         report = SweepReport(dry_run=not delete)
         self._sweeper.require_all_up()
         lacking: list[MissingReplica] = []
@@ -126,7 +133,7 @@ class Removal:
                 whole = self._catalogue.whole(version)
                 found += auditor.pages(whole)
                 found += auditor.chunks(whole)
-            except (ChunkError, ChunkMissingError) as error:  # no node has it as it was written
+            except (ChunkError, ChunkMissingError) as error:  # no node has an intact copy
                 report.problems.append(str(error))
         return found
 
@@ -156,7 +163,7 @@ class Removal:
 
 
 def _merging(every: Sequence[Version], latest: Version, label: str) -> tuple[str, ...]:
-    """The other appends that the next one merges with the version of this label."""
+    """Return the other appends that the next append merges with the version of this label."""
     if latest.mode == "replace":
         return ()
     found = [version.label for version in heads(every, latest)]

@@ -1,4 +1,4 @@
-"""Names of settings: which there are, and which known one an unknown one may have meant."""
+"""Names of settings: the known ones, and the nearest known name to an unknown one."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ PREFIX = "MILLRACE_"
 NO_SETTINGS = frozenset({"MILLRACE_HOME", "MILLRACE_CONFIG", "MILLRACE_DEBUG", "MILLRACE_PYTHON", "MILLRACE_CHROMIUM"})
 """Variables that are read before there are settings, or by the scripts and tests of a checkout."""
 _TESTS = "MILLRACE_TEST_"
-# Kubernetes gives every container the addresses of its services: one named millrace or millrace-bridge is no mistake.
+# Kubernetes sets the addresses of its services in every container, also of one named millrace or millrace-bridge.
 _SERVICE_LINK = re.compile(
     r"MILLRACE_(.+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
 )
 _SERVICE_PORT = re.compile(r"(tcp|udp|sctp)://.*")
 _SLIP = 0.9
-"""Names as like as this (of 1) differ by a letter or two, whatever their parts are."""
+"""Names with at least this similarity (1 is equal) differ by a letter or two, in any of their parts."""
 _NEAR = 0.75
 
 
 def setting_fields(model: type[BaseModel]) -> Iterator[tuple[str, str, FieldInfo]]:
-    """Each setting of the tree: its section, its name and its field, in the order in which they are declared."""
+    """Yield section, name and field of each setting, in the order of declaration."""
     for section, whole in model.model_fields.items():
         part: Any = whole.annotation
         for name, field in part.model_fields.items():
@@ -45,14 +45,14 @@ def setting_fields(model: type[BaseModel]) -> Iterator[tuple[str, str, FieldInfo
 
 
 def variable_name(path: Iterable[Any]) -> str:
-    """The environment variable of ``("cassandra", "port")``."""
+    """Return the environment variable of a path such as ``("cassandra", "port")``."""
     return PREFIX + "__".join(str(part).upper() for part in path)
 
 
 def unknown_variables(model: type[BaseModel], *, further: Iterable[str] = (), groups: Iterable[str] = ()) -> list[str]:
-    """Each ``MILLRACE_*`` variable that means nothing, with the nearest known name.
+    """Return each unknown ``MILLRACE_*`` variable, with the nearest known name.
 
-    ``further`` are variables that are known as well, ``groups`` the beginnings of names that others check.
+    ``further`` are variables that are known as well. ``groups`` are beginnings of names that other modules check.
     """
     known = {variable_name((section, name)): field for section, name, field in setting_fields(model)}
     names = {*known, *NO_SETTINGS, *further, *(variable_name((section,)) for section in model.model_fields)}
@@ -69,14 +69,14 @@ def unknown_variables(model: type[BaseModel], *, further: Iterable[str] = (), gr
 
 
 def unreadable_variables(model: type[BaseModel]) -> list[str]:
-    """Each ``MILLRACE_*`` variable of a whole section or table that holds no JSON."""
+    """Return each ``MILLRACE_*`` variable of a whole section or table whose value is not JSON."""
     tables = {variable_name((section, name)) for section, name, field in setting_fields(model) if _is_table(field)}
     names = tables | {variable_name((section,)) for section in model.model_fields}
     return [given for given, value in sorted(os.environ.items()) if given.upper() in names and not _is_json(value)]
 
 
 def unknown_keys(model: type[BaseModel], values: Mapping[str, Any]) -> list[str]:
-    """Each key of a tree of settings that means nothing, as ``section.name``, with the nearest known one."""
+    """Return each unknown key of a tree of settings, as ``section.name``, with the nearest known one."""
     known = {f"{section}.{name}" for section, name, _ in setting_fields(model)}
     unknown = []
     for section, part in values.items():
@@ -110,13 +110,13 @@ def _is_service_link(name: str, value: str) -> bool:
 
 
 def _meant(name: str, known: Iterable[str]) -> str:
-    """A question that names the nearest known name, or nothing where none is near or two are equally near."""
+    """Return a question with the nearest known name; empty if none is near or two are equally near."""
     names = {each.removeprefix(PREFIX): each for each in known}
     given = name.removeprefix(PREFIX)
     near = _nearest(given, names, _SLIP)
     if not near:
         section, last = _parts(given)
-        # The section was left out, or is another one: keyspace, MILLRACE_KEYSPACE.
+        # The section is missing or wrong: keyspace, MILLRACE_KEYSPACE.
         sections = {_parts(short)[0]: short for short in names if last and _parts(short)[1] == last}
         if len(sections) == 1:
             (near,) = sections.values()
@@ -128,13 +128,16 @@ def _meant(name: str, known: Iterable[str]) -> str:
 
 
 def _parts(name: str) -> tuple[str, str]:
-    """Section and last part of ``cassandra.port`` or ``CASSANDRA__PORT``."""
+    """Return section and last part of ``cassandra.port`` or ``CASSANDRA__PORT``."""
     *before, last = re.split(r"__|\.", name)
     return ".".join(before), last
 
 
 def _nearest(name: str, names: Iterable[str], least: float) -> str:
-    """The one that resembles ``name`` most, by at least ``least`` of 1; empty for none and for two equally near."""
+    """Return the name most similar to ``name``, with a similarity of at least ``least`` (1 is equal).
+
+    Empty if there is none, or if two are equally near.
+    """
     scores = [(difflib.SequenceMatcher(None, each, name).ratio(), each) for each in names]
     best = max((score for score, _ in scores), default=0.0)
     found = [each for score, each in scores if score == best]

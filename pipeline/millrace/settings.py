@@ -1,9 +1,9 @@
-"""Settings: one tree, read once, wrong values refused at the start by name.
+"""Settings: one tree, read once; wrong values are refused by name at the start.
 
-Sources, the first one that says something wins: keyword overrides; ``MILLRACE_*`` environment variables with
-``__`` between levels (``MILLRACE_CASSANDRA__CONTACT_POINTS='["10.0.0.1"]'``, or a comma list); ``millrace.toml``
-in the working directory (or where ``MILLRACE_CONFIG`` points); ``$MILLRACE_HOME/millrace.toml``, which
-``./run up`` writes for the local stack of this checkout; the defaults below.
+Sources in order of precedence: keyword overrides; ``MILLRACE_*`` environment variables with ``__`` between levels
+(``MILLRACE_CASSANDRA__CONTACT_POINTS='["10.0.0.1"]'``, or a comma list); ``millrace.toml`` in the working directory (or
+the file that ``MILLRACE_CONFIG`` names); ``$MILLRACE_HOME/millrace.toml``, which ``./run up`` writes for the local
+stack of this checkout; the defaults below.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ __all__ = [
 CHUNK_BYTES_MIN = 64 * 1024
 CHUNK_BYTES_MAX = 5_000_000
 LOADER_BYTES_MAX = 400_000_000
-"""What a loader's process needs at most (resident, everything in it), whatever the size of its source."""
+"""Upper bound of the resident memory of a loader's process, everything included, for any size of source."""
 
 
 def _comma_list(value: Any) -> Any:
@@ -77,89 +77,95 @@ class Section(BaseModel):
 
 
 class CassandraSettings(Section):
-    """Where Cassandra is and how long it may take."""
+    """The address of Cassandra and its timeouts."""
 
     contact_points: CommaList = ("127.0.0.1", "127.0.0.2")
-    """Hosts of nodes that are asked first; the driver finds the others."""
+    """Hosts of nodes that are contacted first; the driver discovers the others."""
     port: int = Field(default=9042, ge=1, le=65535)
-    """The port of every node for CQL."""
+    """The CQL port of every node."""
     local_dc: str = "dc1"
-    """The data centre whose nodes are asked."""
+    """The data centre whose nodes are used."""
     keyspace: str = Field(default="millrace", pattern=r"^[a-z][a-z0-9_]{0,47}$")
     """The keyspace of all tables."""
     replication_factor: int = Field(default=2, ge=2, le=2)
-    """On how many nodes each row is."""
+    """The number of nodes on which each row is stored."""
     username: str | None = None
     """The user for the password authenticator."""
     password: SecretStr | None = None
     """The password of that user."""
     connect_timeout_s: float = Field(default=10.0, gt=0, le=300)
-    """How long the first connection may take."""
+    """Timeout of the first connection."""
     request_timeout_s: float = Field(default=30.0, gt=0, le=600)
-    """How long a request may take, with all its attempts."""
+    """Timeout of a request, including all its attempts."""
     unresponsive_after_s: float = Field(default=2.0, ge=0.1, le=60)
-    """An attempt without an answer for this long is sent again to the other replica."""
+    """An attempt without a response for this long is sent again to the other replica."""
     commitlog_sync_window_s: float = Field(default=5.0, ge=0, le=60)
-    """Writes that a node acknowledged so long before it was lost count as not being on it. A commit log that is synced
-    periodically loses its end with the process (0.1 s of a mapped one). An idle connection may not be seen broken
-    before the next write or heartbeat. Too much costs ``repair`` more reads, too little a copy."""
+    """Writes that a node acknowledged within this time before it was lost count as missing on it.
+
+    A commit log that is synced periodically loses its last writes with the process (0.1 s of a mapped one). A broken
+    idle connection may be detected only by the next write or heartbeat. Too large a value costs ``repair`` more reads;
+    too small a value costs a replica.
+    """
 
 
 class RedisSettings(Section):
-    """Where the cache is; an empty ``url`` switches it off."""
+    """The address of the cache; an empty ``url`` switches it off."""
 
     model_config = ConfigDict(hide_input_in_errors=True)
 
     url: Annotated[SecretStr, AfterValidator(_redis_url)] = SecretStr("redis://127.0.0.1:6379/0")
-    """redis://host:port/db, rediss://... or unix:///path; an empty one switches the cache off. Its query may hold
-    db, username, password, client_name, health_check_interval, socket_keepalive, and ssl_* for rediss. All others are
-    refused, such as protocol, max_connections, encoding, retries and timeouts: the cache chooses them."""
+    """redis://host:port/db, rediss://... or unix:///path; an empty one switches the cache off.
+
+    Its query may hold db, username, password, client_name, health_check_interval, socket_keepalive, and ssl_* for
+    rediss. All others are refused, such as protocol, max_connections, encoding, retries and timeouts: the cache chooses
+    them.
+    """
     timeout_s: float = Field(default=2.0, gt=0, le=60)
-    """How long a connection or an answer may take."""
+    """Timeout of a connection or a response."""
     retry_after_s: float = Field(default=30.0, gt=0, le=3600)
-    """After a failure the cache is left alone for this long, so that a dead one costs no read its time."""
+    """After a failure the cache is not used for this long, so that a dead Redis does not delay each read."""
 
 
 class KafkaSettings(Section):
-    """Where progress goes; an empty ``bootstrap_servers`` switches it off."""
+    """The destination of progress events; an empty ``bootstrap_servers`` switches progress off."""
 
     bootstrap_servers: str = "127.0.0.1:9092"
     """host:port of brokers, as a comma list; an empty one switches progress off."""
     topic: str = Field(default="millrace.progress.v1", pattern=r"^[a-zA-Z0-9._-]{1,200}$")
     """The topic of progress events."""
     partitions: int = Field(default=3, ge=1, le=1000)
-    """How many partitions `init` gives the topic."""
+    """The number of partitions with which `init` creates the topic."""
     config: dict[str, str] = Field(default_factory=dict, repr=False)
     """Further librdkafka properties (security), never printed."""
 
 
 class BridgeSettings(Section):
-    """The Server-Sent Events bridge: where it listens and where people find it."""
+    """The Server-Sent Events bridge: the address on which it listens, its public address and its limits."""
 
     host: str = "127.0.0.1"
     """The address on which it listens."""
     port: int = Field(default=8085, ge=1, le=65535)
     """The port on which it listens."""
     url: str = "http://127.0.0.1:8085"
-    """The address by which people and commands reach it."""
+    """The address by which browsers and commands reach it."""
     token: SecretStr | None = None
-    """The word that it asks for, of at least 16 characters."""
+    """The token that clients must send, of at least 16 characters."""
     user_header: str | None = None
-    """Name of the header in which a reverse proxy says who the user is."""
+    """Name of the header in which a reverse proxy passes the name of the user."""
     cors_origin: str | None = None
     """The one other origin whose pages may read its streams."""
     airflow_origins: CommaList = ("http://127.0.0.1:8080", "http://localhost:8080")
     """Origins that may show the page in a frame."""
     max_streams: int = Field(default=6000, ge=1, le=100_000)
-    """How many streams may be open at once."""
+    """The number of streams that may be open at once."""
     max_streams_per_address: int = Field(default=6000, ge=1, le=100_000)
-    """How many of them one client address may have."""
+    """The number of streams that one client address may have open."""
     max_streams_per_run: int = Field(default=6000, ge=1, le=100_000)
-    """How many of them may follow one run."""
+    """The number of open streams that may follow one run."""
     stalled_after_s: float = Field(default=25.0, gt=0, le=3600)
-    """A task that says nothing for this long is shown as stalled."""
+    """A task that sends no event for this long is shown as stalled."""
     lost_after_s: float = Field(default=60.0, gt=0, le=86_400)
-    """A task that says nothing for this long is shown as lost."""
+    """A task that sends no event for this long is shown as lost."""
     max_age_s: float = Field(default=600.0, gt=1, le=86_400)
     """A stream ends after about this long, and its client connects again."""
     max_sources: int = Field(default=10_000, ge=10, le=1_000_000)
@@ -167,7 +173,7 @@ class BridgeSettings(Section):
 
 
 class AirflowSettings(Section):
-    """Where Airflow's web address is (for links) and how the demo signs in."""
+    """The web address of Airflow (for links) and the demo's sign-in."""
 
     url: str = "http://127.0.0.1:8080"
     """The web address of Airflow, for links."""
@@ -178,14 +184,14 @@ class AirflowSettings(Section):
 
 
 class SourcesSettings(Section):
-    """Which folders the form in Airflow may load from."""
+    """The folders from which the form in Airflow may load."""
 
     roots: CommaList = ()
     """Folders from which the form may load; without one, `inbox` and `demo` below the home."""
 
 
 class LoadSettings(Section):
-    """How a load spends memory, threads and the cluster's patience; sizes in bytes."""
+    """Memory, threads and write rate of a load; sizes in bytes."""
 
     chunk_bytes: int = Field(default=CHUNK_BYTES_MAX, ge=CHUNK_BYTES_MIN, le=CHUNK_BYTES_MAX)
     """Stored bytes of a chunk, at most."""
@@ -196,33 +202,36 @@ class LoadSettings(Section):
     bucket_bytes: int = Field(default=64_000_000, ge=CHUNK_BYTES_MAX, le=128_000_000)
     """Stored bytes of a Cassandra partition, at most."""
     window_bytes: int = Field(default=20_000_000, ge=CHUNK_BYTES_MAX, le=256_000_000)
-    """Stored bytes on their way to Cassandra at any time; fewer while it pushes back. Like the two that follow it is
-    one loader's: each task of a load in Airflow is one, so divide what the cluster may bear by how many run at once."""
+    """Stored bytes in flight to Cassandra at any time; fewer under backpressure.
+
+    Like the next two settings, it applies to one loader. Each task of a load in Airflow is a loader, so divide the
+    capacity of the cluster by the number of tasks that run at once.
+    """
     chunks_in_flight: int = Field(default=0, ge=0, le=10_000)
-    """Writes on their way to Cassandra at any time; 0 is as many as ``window_bytes`` holds."""
+    """Writes in flight to Cassandra at any time; 0 is as many as ``window_bytes`` holds."""
     bytes_per_s: int = Field(default=0, ge=0)
-    """Stored bytes sent a second, at most; 0 is as fast as it goes."""
+    """Stored bytes sent per second, at most; 0 is no limit."""
     encode_threads: int = Field(default=0, ge=0, le=256)
     """Threads that encode; 0 means one per core that the process may use, at most 8."""
     split_bytes: int = Field(default=16_000_000, ge=1_000_000)
     """A plain CSV or JSON lines file is cut into splits of about this size, at most ``max_splits`` of them."""
     max_splits: int = Field(default=64, ge=1, le=1000)
-    """How many splits a source is cut into, at most."""
+    """The number of splits of a source, at most."""
     infer_bytes: int = Field(default=64_000_000, ge=1)
-    """How much of a CSV or JSON lines source is read to find its types."""
+    """Bytes of a CSV or JSON lines source that are read to infer its types."""
     max_unit_bytes: int = Field(default=64_000_000, ge=1)
     """The largest record, line, row group or record batch that is read at once."""
 
 
 class ReadSettings(Section):
-    """How a read spends memory and threads; sizes in bytes."""
+    """Memory and threads of a read; sizes in bytes."""
 
     window_bytes: int = Field(default=40_000_000, ge=CHUNK_BYTES_MAX, le=1_000_000_000)
-    """Stored bytes asked for and not yet decoded."""
+    """Stored bytes that are requested and not yet decoded."""
     decode_threads: int = Field(default=0, ge=0, le=256)
     """Threads that decode; 0 means two more than the machine has cores."""
     use_cache: bool = True
-    """Whether Redis is asked before Cassandra."""
+    """Whether a read tries Redis before Cassandra."""
 
 
 class Settings(BaseSettings):
@@ -248,7 +257,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Overrides, environment, the user's file, the local stack's file."""
+        """Return the sources by precedence: overrides, environment, the user's file, the local stack's file."""
         return (
             init_settings,
             env_settings if isinstance(env_settings, EnvSettingsSource) else EnvSettingsSource(settings_cls),
@@ -257,13 +266,16 @@ class Settings(BaseSettings):
 
 
 def millrace_home() -> Path:
-    """Where everything local lives: ``MILLRACE_HOME``, or ``.millrace`` in this checkout."""
+    """Return the folder of all local data: ``MILLRACE_HOME``, or ``.millrace`` in this checkout."""
     given = os.environ.get("MILLRACE_HOME")
     return Path(given).resolve() if given else Path(__file__).resolve().parents[2] / ".millrace"
 
 
 def _files() -> list[Path]:
-    """The files of settings that are there; the first one wins. A folder or a device in their place is refused."""
+    """Return the settings files that exist, in order of precedence.
+
+    Raises ``InvalidSettingError`` for a folder or a device in the place of a file.
+    """
     given = os.environ.get("MILLRACE_CONFIG", "millrace.toml")
     if "MILLRACE_CONFIG" in os.environ and given and not os.path.isfile(given):  # noqa: PTH113  never raises
         raise InvalidSettingError(
@@ -277,9 +289,10 @@ def _files() -> list[Path]:
 
 
 def load_settings(**overrides: Any) -> Settings:
-    """The settings in force, all checked; a wrong one raises ``InvalidSettingError`` with its name and range.
+    """Return the settings in force, all of them checked.
 
-    An unknown one is refused with the nearest known name. Never shows a secret: secret values stay out of the message.
+    A wrong one raises ``InvalidSettingError`` with its name and range, an unknown one with the nearest known name.
+    Secret values never appear in the message.
     """
     _refuse_unknown(overrides)
     try:
@@ -289,7 +302,7 @@ def load_settings(**overrides: Any) -> Settings:
             _one_line(error), settings=[variable_name(e["loc"]) for e in error.errors()]
         ) from None
     except SettingsError:
-        # Its cause quotes the value, which may hold a password.
+        # The cause of this error quotes the value, which may hold a password.
         raise _no_json(unreadable_variables(Settings)) from None
 
 
@@ -326,7 +339,7 @@ def _one_line(error: ValidationError) -> str:
             said += unknown_keys(Settings, {section: dict.fromkeys(rest[:1])})
             continue
         name = variable_name(e["loc"])
-        # A word in the place of a whole section may be the password that belongs into it.
+        # A value in the place of a whole section may be the password that belongs into it.
         secret = len(e["loc"]) == 1 or any(
             word in name for word in ("PASSWORD", "TOKEN", "REDIS__URL", "KAFKA__CONFIG")
         )

@@ -1,4 +1,4 @@
-"""Sizes and durations as commands and reports print them."""
+"""Format sizes and durations as commands and reports print them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _UNITS = ("kB", "MB", "GB", "TB", "PB")
 
 
 def human_bytes(count: float) -> str:
-    """``31.2 MB``: decimal units, three digits."""
+    """Return a size like ``31.2 MB``: decimal units, three digits."""
     if abs(count) < 1000:
         return f"{count:.0f} B"
     for unit in _UNITS:
@@ -19,7 +19,7 @@ def human_bytes(count: float) -> str:
 
 
 def human_seconds(seconds: float) -> str:
-    """``0.42 s``, ``12.3 s``, ``2:05``, ``1:02:05``."""
+    """Return a duration like ``0.42 s``, ``12.3 s``, ``2:05`` or ``1:02:05``."""
     if seconds < 59.95:
         return f"{seconds:.{2 if seconds < 10 else 1}f} s"
     minutes, second = divmod(round(seconds), 60)

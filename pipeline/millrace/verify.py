@@ -1,4 +1,4 @@
-"""Re-reading every chunk and judging it by its checksums, from whichever replica answers or from each alone."""
+"""Read every chunk again and verify its checksums, from any replica that responds or from each replica alone."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PROBLEMS_SHOWN = 100
 
 @dataclass(slots=True)
 class VerifyReport:
-    """What was checked and what is wrong; ``problems`` holds the first 100, ``bad`` counts them all."""
+    """Result of a verification; ``problems`` holds the first 100, ``bad`` counts all."""
 
     reference: str
     chunks: int = 0
@@ -34,27 +34,30 @@ class VerifyReport:
     bad: int = 0
     each_replica: bool = False
     owed: list[tuple[str, int]] = field(default_factory=list)
-    """Writer and bucket of what is not whole on some node; put on record, so that ``repair`` brings it there."""
+    """Writer and bucket of data that is incomplete on a node; recorded so that ``repair`` completes it."""
     problems: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
-        """Every copy that was asked for is there and is what was written."""
+        """Whether every copy that was read is present and as it was written."""
         return self.bad == 0
 
     @property
     def words(self) -> str:
-        """The outcome as one line for people."""
+        """The result as one line of text."""
         if not self.ok:
             return f"{self.bad:,} of {self.copies:,} copies are wrong or missing"
         return f"{self.rows:,} rows in {self.chunks:,} chunks verified"
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON: every field, and ``ok``."""
+        """Return plain JSON: every field, and ``ok``."""
         return {**asdict(self), "ok": self.ok}
 
     def audit(self, auditor: ReplicaCheck, version: Version) -> None:
-        """Adds pages and rows that one node does not have as they were written; a node that is down is a problem."""
+        """Add pages and rows that a node lacks or holds damaged.
+
+        A node that is down is a problem, too.
+        """
         try:
             lacks = [*auditor.rows(version.dataset, version), *auditor.pages(version)]
             for lack in lacks:
@@ -80,10 +83,10 @@ class VerifyReport:
 def verify_chunks(
     reader: ChunkReader, refs: Iterable[ChunkRef], report: VerifyReport, *, task: Task, each_replica: bool = False
 ) -> VerifyReport:
-    """Checks stored and raw checksums of every tile of every chunk; a bad chunk is a problem, not an exception.
+    """Verify stored and raw checksums of every tile of every chunk; add bad chunks to the report's problems.
 
-    With ``each_replica`` every chunk is read from each of its nodes alone (``NODE_LOCAL``), so that a copy which is
-    missing or damaged on one node is found although the other one is good.
+    With ``each_replica`` every chunk is read from each of its nodes alone (``NODE_LOCAL``). A copy that is missing or
+    damaged on one node is then found although the other one is good. A bad chunk raises no exception.
     """
     report.each_replica = each_replica
     waiting: deque[tuple[ChunkRef, Future[list[MillraceError]]]] = deque()
@@ -109,7 +112,7 @@ def _collect(report: VerifyReport, ref: ChunkRef, future: Future[list[MillraceEr
     for problem in problems:
         report._blame(problem)
     place = (ref.writer.hex, ref.bucket)
-    # A node that does not answer says nothing about its copies.
+    # An unresponsive node is no evidence of a missing or damaged copy.
     bad = any(isinstance(problem, (ChunkError, ChunkMissingError)) for problem in problems)
     if bad and report.each_replica and place not in report.owed:
         report.owed.append(place)

@@ -1,4 +1,4 @@
-"""Warming: a whole version into Redis, or none of it, from the same verified bytes that reads get."""
+"""Put a whole version into Redis, or none of it, from the same verified bytes that reads get."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ _ASK_CHUNKS = 500
 
 @dataclass(frozen=True, slots=True)
 class WarmReport:
-    """What warming did; ``admitted`` is False when the version does not fit as a whole, ``reason`` says why.
+    """Result of warming a version.
 
-    ``chunks`` are those put in now, ``already`` those that were there; ``stored_bytes`` is the size of the version.
+    ``admitted`` is False if the version does not fit as a whole; ``reason`` holds the cause. ``chunks`` counts the
+    chunks put in now, ``already`` those that were there before. ``stored_bytes`` is the size of the version.
     """
 
     reference: str
@@ -41,18 +42,18 @@ class WarmReport:
 
     @property
     def whole(self) -> bool:
-        """Every chunk is in Redis now."""
+        """Whether every chunk is in Redis now."""
         return self.admitted and not self.reason
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON: every field, and ``whole``."""
+        """Return plain JSON: every field, and ``whole``."""
         return {**asdict(self), "whole": self.whole}
 
 
 def warm(dataset: Dataset, reader: ChunkReader, cache: ChunkCache | None, *, task: Task) -> WarmReport:
-    """Puts every chunk that is not there into Redis; leaves nothing of a version that does not fit.
+    """Put every chunk that is not there into Redis; leave no chunk of a version that does not fit.
 
-    Memory: 30 MB of stored bytes on their way. Never raises because of Redis; Cassandra's errors pass through.
+    Holds at most 30 MB of stored bytes in flight. Never raises because of Redis; errors of Cassandra are raised.
     """
     began = time.monotonic()
     version = dataset.version
@@ -80,7 +81,10 @@ def warm(dataset: Dataset, reader: ChunkReader, cache: ChunkCache | None, *, tas
 
 
 def _fill(dataset: Dataset, reader: ChunkReader, cache: ChunkCache, task: Task) -> tuple[bytearray, int]:
-    """For each chunk of the version whether it was put in now, and how many were there already."""
+    """Put the missing chunks into Redis.
+
+    Returns a flag for each chunk of the version, set if it was put in now, and the number that were there before.
+    """
     put = bytearray()
     already = 0
     waiting: deque[tuple[int, ChunkRef, Future[bool]]] = deque()
@@ -119,7 +123,10 @@ def _put(reader: ChunkReader, cache: ChunkCache, ref: ChunkRef) -> bool:
 
 
 def _empty(dataset: Dataset, cache: ChunkCache, put: bytearray) -> None:
-    """Takes out what was put in now; what was there already belongs to versions that share chunks with this one."""
+    """Remove the chunks that were put in now.
+
+    Chunks that were there before belong to versions that share chunks with this one.
+    """
     flags = iter(put)
     for refs in _grouped(dataset):
         cache.delete([ref for ref in refs if next(flags)])

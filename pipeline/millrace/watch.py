@@ -22,7 +22,7 @@ from millrace.progress.runs import SETTLED_S, RunState, state_of_run
 __all__ = ["Watched", "Watcher", "watch"]
 
 SILENT_S: Final = 40.0
-"""Without even a heartbeat (every 15 s) for this long the connection is given up and made again."""
+"""Time without any event or heartbeat (sent every 15 s) after which the client reconnects."""
 FIRST_ANSWER_S: Final = 10.0
 ASK_AGAIN_S: Final = 0.25
 PAUSES_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
@@ -31,7 +31,7 @@ SETTLED_OWN_S: Final = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """How it stands at the end: every task of the run(s), and whether the end was reached."""
+    """State at the end: every task of the run or runs, and whether the end was reached."""
 
     tasks: tuple[TaskState, ...]
     over: bool
@@ -53,13 +53,14 @@ def watch(
     token: str | None = None,
     settle_s: float | None = None,
 ) -> Watched:
-    """Follow a run, or all, and return how every task ended; connections that break are resumed by cursor.
+    """Follow a run, or all, and return how every task ended; a broken connection is resumed by cursor.
 
-    ``on_event`` is called with every event that is new, in their order within a run. A run is over when every task
-    that was heard of has ended and nothing was heard of it for ``settle_s`` (2 s for what the command line runs, else
-    15 s: a scheduler takes its time); a second is enough where Airflow has told how every step ended. With
-    ``until_done`` false, or when ``timeout_s`` is over first, the result has ``over`` false. Raises ``ProgressError``
-    when the bridge does not answer at first, or refuses.
+    ``on_event`` is called with every new event, in order within a run. A run is over when every known task has ended
+    and no event of it arrived for ``settle_s``. The default is 2 s for runs of the command line and 15 s otherwise,
+    because a scheduler is slow. One second is enough if Airflow has reported the end of every step.
+
+    With ``until_done`` false, or if ``timeout_s`` expires first, the result has ``over`` false. Raises
+    ``ProgressError`` if the bridge does not respond at first, or refuses the request.
     """
     watcher = Watcher(url, dag_id=dag_id, run_id=run_id, token=token)
     for event in watcher.events(until_done=until_done, timeout_s=timeout_s, settle_s=settle_s):
@@ -69,16 +70,16 @@ def watch(
 
 
 class Watcher:
-    """The picture that a watcher has of the runs; ``events`` keeps it up to date."""
+    """Current state of the runs as received from the bridge; ``events`` keeps it up to date."""
 
     def __init__(
         self, url: str, *, dag_id: str | None = None, run_id: str | None = None, token: str | None = None
     ) -> None:
         self.picture = RunStates()
         self.silences: dict[str, str] = {}
-        """``stalled`` or ``lost`` by source, as the bridge judges."""
+        """``stalled`` or ``lost`` by source, as reported by the bridge."""
         self.hearing = True
-        """Whether the bridge hears Kafka."""
+        """Whether the bridge is connected to Kafka."""
         self.connected = False
         self.over = False
         self._url = _bridge_address(url)
@@ -95,7 +96,7 @@ class Watcher:
         return "run_id" in self._params
 
     def tasks(self, run: RunKey | None = None) -> Iterator[TaskState]:
-        """Every task, with ``stalled`` and ``lost`` where the bridge says so."""
+        """Yield every task, with state ``stalled`` or ``lost`` where the bridge reports it."""
         for task in self.picture.tasks(run):
             judged = self.silences.get(task.source, "running")
             if task.state == "running" and judged != "running":
@@ -104,14 +105,15 @@ class Watcher:
                 yield task
 
     def runs(self) -> Iterator[RunState]:
-        """Every run that has tasks, the one heard of last first."""
+        """Yield every run that has tasks, the one with the latest event first."""
         for run in self.picture.runs():
             yield state_of_run(run, self.tasks(run))
 
     def wait_until_known(self, timeout_s: float, *, first_answer_s: float = FIRST_ANSWER_S) -> bool:
-        """Wait until the bridge knows a task of what is asked for; False when it still knows none after ``timeout_s``.
+        """Wait until the bridge knows a matching task; return False if there is none after ``timeout_s``.
 
-        Raises as ``watch`` does, where the bridge does not answer for ``first_answer_s``.
+        Raises as ``watch`` does if the bridge does not respond for ``first_answer_s`` (or ``timeout_s``, if that is
+        longer).
         """
         deadline = time.monotonic() + timeout_s
         patience = time.monotonic() + max(timeout_s, first_answer_s)
@@ -133,28 +135,28 @@ class Watcher:
                 time.sleep(ASK_AGAIN_S)
 
     def result(self) -> Watched:
-        """How it stands now."""
+        """Return the current state."""
         return Watched(tuple(self.tasks()), self.over)
 
     def finish(self, *, settle_s: float = 0.5, timeout_s: float = 10.0) -> None:
-        """Say, from any thread, that the run is known to be over: ``events`` ends once all of it is here.
+        """Declare the run to be over; ``events`` then ends once all of its events have arrived. Thread-safe.
 
-        That is when every task that was heard of has ended and nothing new came for ``settle_s``, or at the latest
-        after ``timeout_s``: a task that vanished may never be said to have ended.
+        That is when every known task has ended and no event arrived for ``settle_s``, or after ``timeout_s`` at the
+        latest: the end of a task that vanished may never be reported.
         """
         self._params |= {"until": "terminal", "settle_s": str(settle_s)}
         self._deadline = min(self._deadline, time.monotonic() + timeout_s)
         if self._socket is not None:
-            # Wakes the thread that reads it, which then asks anew, from where it was.
+            # Wakes the thread that reads from it, which then reconnects at its cursor.
             with suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RDWR)
 
     def events(
         self, *, until_done: bool = True, timeout_s: float | None = None, settle_s: float | None = None
     ) -> Iterator[Event | None]:
-        """Every new event as it comes; ``None`` where something else changed (a silence, the connection).
+        """Yield every new event as it arrives; ``None`` for another change (liveness, the connection).
 
-        Ends when the run is over or the time is; between two events it waits. Raises as ``watch`` does.
+        Ends when the run is over or the timeout expires, and blocks between two events. Raises as ``watch`` does.
         """
         if until_done:
             own = self._params.get("dag_id") in ("cli", "python")
@@ -193,7 +195,7 @@ class Watcher:
         return _no_bridge(self._url, "what answers there is something else")
 
     def _object(self, text: str, *names: str) -> dict[str, Any]:
-        """The JSON object that a bridge sent, with these names in it; ``ProgressError`` for anything else."""
+        """Return the JSON object that a bridge sent; raise ``ProgressError`` unless it has these names."""
         try:
             body = json.loads(text)
         except ValueError:
@@ -225,11 +227,11 @@ class Watcher:
             self.connected = True
             self._socket = answer.extensions["network_stream"].get_extra_info("socket")
             if params != self._params:
-                return  # told to finish while this connection was being made
+                return  # ``finish`` was called while this connection was being made
             for sent in EventSource(answer).iter_sse():
                 if sent.id:
                     self._cursor = sent.id
-                # An id or a comment alone comes out as an event without data.
+                # An id or a comment alone is parsed as an event without data.
                 if sent.data:
                     yield from self._take(sent)
                 if self.over or time.monotonic() > self._deadline:
@@ -263,7 +265,7 @@ class Watcher:
 
 
 def _bridge_address(url: str) -> str:
-    """Return the address without a slash at its end; ``ProgressError`` where it is not one of HTTP."""
+    """Return the address without a slash at its end; raise ``ProgressError`` unless it is one of HTTP."""
     try:
         parts = httpx.URL(url)
     except httpx.InvalidURL:

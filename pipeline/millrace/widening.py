@@ -1,6 +1,6 @@
-"""What widens to what: the one place that says which Arrow types hold every value of another one.
+"""Type widening: the one place that decides which Arrow types hold every value of another one.
 
-Appends, the files of one source, rows that come in with another type, and chunks that are read back ask here.
+Used by appends, for the files of one source, for rows that arrive with another type, and for chunks that are read.
 """
 
 from __future__ import annotations
@@ -13,31 +13,31 @@ __all__ = ["decoded_type", "is_text", "wider_type", "widens"]
 
 _UNITS = ("s", "ms", "us", "ns")
 _FLOAT_BITS = {16: 11, 32: 24, 64: 53}
-"""So many bits of a whole number a float of this width holds exactly."""
+"""The bits of an integer that a float of this width holds exactly."""
 _DECIMALS = ((9, pa.decimal32), (18, pa.decimal64), (38, pa.decimal128), (76, pa.decimal256))
 _TEXTS = (pa.string(), pa.string_view(), pa.large_string())
 _BYTES = (pa.binary(), pa.binary_view(), pa.large_binary())
-"""Of two types of the same values the later one is taken."""
+"""Of two types with the same values the later one is used."""
 _OF_DATES = (pa.timestamp("s"), pa.timestamp("ms"))
-"""Timestamps that hold every date32, as its midnight. Those in microseconds end earlier."""
+"""Timestamps that hold every date32 as its midnight. Those in microseconds have a smaller range."""
 
 Inner = Callable[[pa.DataType, pa.DataType], pa.DataType | None]
 
 
 def is_text(kind: pa.DataType) -> bool:
-    """Whether the type is one of the three of text."""
+    """Return whether the type is one of the three text types."""
     return kind in _TEXTS
 
 
 def decoded_type(kind: pa.DataType) -> pa.DataType:
-    """The type of a dictionary's values; any other type as it is."""
+    """Return the type of a dictionary's values; any other type unchanged."""
     return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
 def widens(narrow: pa.DataType, wide: pa.DataType) -> bool:
-    """True when every value of ``narrow`` that casts to ``wide`` without an error stays the same value.
+    """Return whether every value of ``narrow`` that casts to ``wide`` without an error stays the same value.
 
-    Whole numbers count as such also where doubles would round them: ``wider_type`` says when they may.
+    Integers count as the same even where doubles would round them; ``wider_type`` decides when they may become doubles.
     """
     if narrow.equals(wide) or pa.types.is_null(narrow):
         return True
@@ -98,15 +98,15 @@ def _is_list(kind: pa.DataType) -> bool:
 
 
 def wider_type(one: pa.DataType, other: pa.DataType, *, exact: bool = False) -> pa.DataType | None:
-    """The narrowest type that holds all values of both, whatever they are, or None. The order does not matter.
+    """Return the narrowest type that holds all possible values of both, or None. The order does not matter.
 
-    Nulls widen to anything, numbers to wider ones, text, bytes and lists to those with larger offsets, dictionaries
-    to a wider index or to plain values, and what is nested by its parts (a struct's fields need the same names in the
-    same order). Two integers become an integer or nothing: neither was written as a double, which would round them.
+    Nulls widen to any type, numbers to wider ones, and text, bytes and lists to those with larger offsets. Dictionaries
+    widen to a wider index or to plain values. Nested types widen by their parts; a struct's fields need the same names
+    in the same order. Two integers become an integer or None: neither was written as a double, which would round them.
 
-    Without ``exact`` integers of more than 53 bits and doubles become doubles, and dates the midnights of timestamps
-    without a zone: the caller has to look at the values.
-    Moments, times and durations of two units have none, because the finer one ends earlier.
+    Without ``exact``, integers of more than 53 bits and doubles become doubles, and dates become midnights of
+    timestamps without a zone. The caller must then check the values. Timestamps, times and durations of two units have
+    no wider type, because the finer one has a smaller range.
     """
     if one.equals(other):
         return one
@@ -139,7 +139,7 @@ def _wider_primitive(one: pa.DataType, other: pa.DataType, exact: bool) -> pa.Da
 
 def _wider_integer(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
     signed = pa.types.is_signed_integer(one) or pa.types.is_signed_integer(other)
-    # An unsigned integer needs one bit more among signed ones.
+    # An unsigned integer needs one more bit as a signed one.
     bits = max(kind.bit_width * (2 if signed and pa.types.is_unsigned_integer(kind) else 1) for kind in (one, other))
     return pa.type_for_alias(f"{'int' if signed else 'uint'}{bits}") if bits <= 64 else None
 
@@ -151,7 +151,7 @@ def _wider_float(one: pa.DataType, other: pa.DataType, exact: bool) -> pa.DataTy
     for width, bits in _FLOAT_BITS.items():
         if width >= widest.bit_width and all(kind.bit_width <= bits for kind in whole):
             return pa.type_for_alias(f"float{width}")
-    # 64 bits of a whole number: beside a double they may become doubles.
+    # Integers of 64 bits may become doubles if the other type is double.
     return pa.float64() if not exact and widest == pa.float64() else None
 
 

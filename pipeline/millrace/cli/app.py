@@ -1,4 +1,4 @@
-"""The way in: every call of ``millrace`` ends here with an exit code and at most one line of error."""
+"""Entry point of the command: every call of ``millrace`` ends with an exit code and at most one line of error."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ COMMANDS: Final = {
     "watch": "millrace.cli.watch",
     "doctor": "millrace.cli.doctor",
 }
-"""Each module holds one click command named ``command``; it is imported when it is asked for."""
+"""Each module holds one click command named ``command``; it is imported when the command is used."""
 
 
 class _Commands(click.Group):
@@ -67,7 +67,7 @@ class _Commands(click.Group):
 @click.option("--debug", is_flag=True, help="Show where an error comes from (also MILLRACE_DEBUG=1).")
 @click.pass_obj
 def cli(invocation: Invocation, debug: bool) -> None:
-    """Datasets into Cassandra and out to training jobs, with live progress.
+    """Store datasets in Cassandra and read them in training jobs, with live progress.
 
     Settings come from MILLRACE_* variables or millrace.toml; without any, the local stack of this checkout is used.
 
@@ -81,14 +81,14 @@ def cli(invocation: Invocation, debug: bool) -> None:
 
 
 class _Warnings(logging.Handler):
-    """What the product's own loggers warn of, as lines for people."""
+    """Log handler that prints the warnings of Millrace's own loggers as lines on standard error."""
 
     def emit(self, record: logging.LogRecord) -> None:
         warn(record.getMessage())
 
 
 def run(argv: Sequence[str] | None = None) -> int:
-    """What ``millrace.cli.main`` does, once everything it needs is imported."""
+    """Run one command as ``millrace.cli.main`` does, which imports this module first."""
     args = list(sys.argv[1:] if argv is None else argv)
     options = args[: args.index("--")] if "--" in args else args
     invocation = Invocation(tuple(args), Interrupts(), json="--json" in options, debug=_debugging())
@@ -105,7 +105,7 @@ def run(argv: Sequence[str] | None = None) -> int:
 
 def _run(args: list[str], invocation: Invocation) -> int:
     try:
-        # Not cli.main(): that one ends the process by itself when a pipe breaks.
+        # Not cli.main(), which ends the process itself when a pipe breaks.
         with cli.make_context("millrace", args, obj=invocation) as context:
             cli.invoke(context)
         sys.stdout.flush()
@@ -120,7 +120,7 @@ def _run(args: list[str], invocation: Invocation) -> int:
     except click.exceptions.NoArgsIsHelpError as error:
         say(error.format_message())
         return EXIT_USAGE
-    except Exception as error:  # noqa: BLE001 - the last one to see it: a person gets a line, not a traceback
+    except Exception as error:  # noqa: BLE001 - the last handler: the user gets a line, not a traceback
         return _failed(error, invocation)
     return EXIT_DEGRADED if invocation.strict and invocation.degraded else EXIT_DONE
 
@@ -141,7 +141,7 @@ def _failed(error: Exception, invocation: Invocation) -> int:
 
 
 def _told(error: Exception, invocation: Invocation) -> tuple[int, str, dict[str, Any]]:
-    """Exit code, line for people and facts for machines."""
+    """Return the exit code of an error, its line for the user and its facts for the JSON document."""
     name = type(error).__name__
     if isinstance(error, MillraceError):
         code = EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILED
@@ -163,7 +163,10 @@ def _told(error: Exception, invocation: Invocation) -> tuple[int, str, dict[str,
 
 
 def _close_quietly() -> int:
-    """Whoever read our output has enough of it; nothing more may be written, not even by the interpreter's end."""
+    """Discard further output after the reader of standard output has closed the pipe.
+
+    The interpreter flushes standard output at exit, which would fail otherwise.
+    """
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)

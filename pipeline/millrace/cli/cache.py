@@ -1,4 +1,4 @@
-"""``millrace cache``: what Redis holds."""
+"""``millrace cache``: show the content of Redis."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["command"]
 @json_option
 @pass_invocation
 def command(invocation: Invocation, /) -> None:
-    """Show the versions in Redis and how much room there is.
+    """Show the versions in Redis, its memory in use and its limit.
 
     JSON: address, version, used_memory, maxmemory (bytes; 0: no limit), policy, and entries, a list of dataset,
     version, chunks, bytes (stored), admitted_at, warmed_at (null while it is being filled).

@@ -1,4 +1,4 @@
-"""``millrace delete``: a version, or a whole dataset, is not there any more."""
+"""``millrace delete``: delete a version, or a whole dataset."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ __all__ = ["command"]
 @json_option
 @pass_invocation
 def command(invocation: Invocation, /, name: str, dry_run: bool, yes: bool, now: bool) -> None:
-    """Delete a version, or every version of a dataset; asks before a whole dataset goes.
+    """Delete a version, or every version of a dataset; ask before deleting a whole dataset.
 
-    Readers see what is deleted no more. Its data goes 24 hours later, with the next fsck --delete, unless another
-    version, a reader or a running load needs it. A version with a tag, or one that is being read, is refused by name,
-    and everything while a node is down.
+    Readers no longer see a deleted version. Its data is removed by the first fsck --delete after 24 hours, unless
+    another version, a reader or a running load needs it. A version with a tag, or one that is being read, is refused by
+    name, and everything is refused while a node is down.
 
-    JSON: marked (the versions), final (those of them that undelete cannot take back, even without --now), garbage
+    JSON: marked (the versions), final (those of them that undelete cannot restore, even without --now), garbage
     (dataset, writer, buckets, run, why, ripe), waiting, removed_writers, removed_partitions, lacking, problems,
     dry_run.
 

@@ -1,4 +1,4 @@
-"""What the commands that delete share: they say what would go, ask, and do it."""
+"""Shared parts of the commands that delete: common options, confirmation and report."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ now_option: Callable[[Any], Any] = click.option(
 
 
 def confirmed(question: str, *, yes: bool) -> None:
-    """Returns when a person agrees; raises ``UsageError`` when nobody can be asked, ``click.Abort`` for a no."""
+    """Return if ``yes`` is set or the user agrees.
+
+    Raises ``UsageError`` without a terminal to ask on, and ``click.Abort`` if the user declines.
+    """
     if yes:
         return
     if not sys.stdin.isatty():
@@ -35,7 +38,10 @@ def confirmed(question: str, *, yes: bool) -> None:
 
 
 def show_sweep(report: SweepReport, title: str, *, now: bool = False) -> None:
-    """The report for people: what was marked, what went, what waits for its time; ``now``: none of it waits."""
+    """Print the report: marked versions, removed data, and data in its grace time.
+
+    With ``now`` the data of the marked versions has no grace time.
+    """
     would = "would be " if report.dry_run else ""
     print_facts(
         [
@@ -67,7 +73,7 @@ def show_sweep(report: SweepReport, title: str, *, now: bool = False) -> None:
 
 
 def _what_follows(report: SweepReport, *, now: bool) -> list[tuple[str, str]]:
-    """What becomes of the marked versions' data, and how to take their deletion back."""
+    """Return lines on when the data of the marked versions is removed and how to undo their deletion."""
     from millrace.store.sweep import GRACE
 
     if not report.marked or now:

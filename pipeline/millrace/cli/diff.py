@@ -1,4 +1,4 @@
-"""``millrace diff``: what two versions differ in."""
+"""``millrace diff``: compare two versions."""
 
 from __future__ import annotations
 

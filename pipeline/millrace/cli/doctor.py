@@ -1,4 +1,4 @@
-"""``millrace doctor``: is everything there, and how fast is this machine."""
+"""``millrace doctor``: check every service and measure this machine."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _WORDS = {"ok": "ok", "warning": "note", "failed": "wrong"}
 @pass_invocation
 @click.pass_context
 def command(context: click.Context, invocation: Invocation, /, no_measure: bool) -> None:
-    """Check Cassandra (each node), Redis, Kafka, the bridge, Airflow, disk and memory, and say what to do.
+    """Check Cassandra (each node), Redis, Kafka, the bridge, Airflow, disk and memory, and advise on each fault.
 
-    Then measure how fast gzip, checksums, disk, Redis and the Cassandra driver are here: no load or read is faster.
-    Exit code 1 when something is down that loads and reads need: a Cassandra node or the keyspace.
+    Then measure the speed of gzip, checksums, disk, Redis and the Cassandra driver on this machine: no load or read is
+    faster. Exit code 1 if a service is down that loads and reads need: a Cassandra node or the keyspace.
 
     JSON: ok, checks (name, state: ok, warning or failed, found, advice, needed), ceilings (what, value, unit, note).
 

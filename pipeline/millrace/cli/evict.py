@@ -1,4 +1,4 @@
-"""``millrace evict``: out of Redis again."""
+"""``millrace evict``: remove a dataset or a version from Redis."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ __all__ = ["command"]
 @json_option
 @pass_invocation
 def command(invocation: Invocation, /, name: str) -> None:
-    """Take the chunks of NAME out of Redis; Cassandra keeps them, and reads go on from there.
+    """Remove the chunks of NAME from Redis; Cassandra keeps them, and reads continue from there.
 
-    Without a version, every chunk of the dataset goes. With one, chunks that another cached version shares stay.
+    Without a version, every chunk of the dataset is removed. With one, chunks that another cached version shares stay.
 
-    JSON: reference, chunks (how many were taken out).
+    JSON: reference, chunks (the number removed).
 
     \b
     Example:
@@ -45,7 +45,7 @@ def command(invocation: Invocation, /, name: str) -> None:
         else:
             reference, chunks = dataset, cache.delete_dataset(dataset)
             if not chunks:
-                store.versions(dataset)  # a dataset that was deleted may be in Redis; this says that there is none
+                store.versions(dataset)  # raises for an unknown dataset; a deleted one may still be in Redis
         invocation.answer(
             {"reference": reference, "chunks": chunks},
             lambda: print_facts([("chunks taken out", chunks)], title=reference),

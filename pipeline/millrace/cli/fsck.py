@@ -1,4 +1,4 @@
-"""``millrace fsck``: what is there that nothing names, and what is named that is not there."""
+"""``millrace fsck``: find unreferenced data, and missing replicas of referenced data."""
 
 from __future__ import annotations
 
@@ -23,11 +23,14 @@ __all__ = ["command"]
 def command(
     context: click.Context, invocation: Invocation, /, delete: bool, dry_run: bool, yes: bool, now: bool
 ) -> None:
-    """Find what dead loads and deleted versions left, and what a version names and a node lacks: rows, pages, chunks.
+    """Find data that failed loads and deleted versions left, and rows, pages and chunks that a node lacks.
 
-    Removes nothing unless told to (--delete), and then only what no version, reader or running load needs. Exit code 1
-    when a node lacks something, which is put on record: millrace repair brings it there. Chunks are looked for by their
-    keys; whether they are intact takes reading them (millrace verify --each-replica). Refused while a node is down.
+    The latter are referenced by a version; they are recorded, and millrace repair writes them. Exit code 1 if there are
+    any, or other problems. Chunks are looked up by their keys; only reading them shows whether they are intact
+    (millrace verify --each-replica).
+
+    Removes nothing without --delete, and then only data that no version, reader or running load needs. Refused while a
+    node is down.
 
     JSON: as for delete; each of lacking has dataset, version, node, what, writer and bucket.
 

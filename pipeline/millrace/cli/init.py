@@ -1,4 +1,4 @@
-"""``millrace init``: keyspace, tables and topic."""
+"""``millrace init``: create keyspace, tables and topic."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 KAFKA_TIMEOUT_S: Final = 10.0
-"""How long Kafka may be silent before the tables alone are made."""
+"""Timeout of Kafka, after which only the tables are created."""
 PAUSE_S: Final = 2.0
 WAIT_MAX_S: Final = 86_400
 
@@ -37,8 +37,9 @@ WAIT_MAX_S: Final = 86_400
 def command(invocation: Invocation, /, only_print: bool, wait_s: float) -> None:
     """Create the keyspace, the tables and the progress topic, with every node up.
 
-    Doing it again changes nothing. A keyspace that an older Millrace made is brought to this one's schema; processes of
-    the older one cannot use it afterwards. Without Kafka the tables are made, and one line says that progress is off.
+    A repetition changes nothing. A keyspace that an older Millrace created is upgraded to the schema of this one;
+    processes of the older one cannot use it afterwards. Without Kafka the tables are created, and one line reports that
+    progress is off.
 
     JSON: keyspace, tables, topic (null without Kafka), topic_created; with --print: statements, topic.
 
@@ -77,7 +78,7 @@ def command(invocation: Invocation, /, only_print: bool, wait_s: float) -> None:
 
 
 def _make_tables(settings: Settings, deadline: float) -> None:
-    """Try until every node is up, at most until ``deadline``; the last error is raised."""
+    """Create the tables, retrying until every node is up or ``deadline`` is over; raise the last error."""
     from millrace.api import Store
 
     while True:
@@ -91,7 +92,7 @@ def _make_tables(settings: Settings, deadline: float) -> None:
 
 
 def _make_topic(invocation: Invocation, kafka: KafkaSettings, deadline: float) -> bool | None:
-    """Return whether the topic was made now (True) or before (False); None without Kafka, which is said."""
+    """Return whether the topic was created now (True) or before (False); warn and return None without Kafka."""
     from millrace.progress import create_topic
 
     if not kafka.bootstrap_servers:

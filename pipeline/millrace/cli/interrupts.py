@@ -1,8 +1,8 @@
-"""Ctrl-C and SIGTERM: the work unwinds, and the process is gone within two seconds whatever it is doing.
+"""Handle Ctrl-C and SIGTERM: the work unwinds, and the process ends within two seconds in any case.
 
-The first signal raises ``Interrupted`` in the main thread, so that files are removed and connections closed. A
-thread of its own, woken by the signal and not by Python's main loop, ends the process when that takes too long
-(a native call, a join, a server that does not answer), or at once when a second signal comes.
+The first signal raises ``Interrupted`` in the main thread, so that files are removed and connections closed. A separate
+thread is woken by the signal and not by Python's main loop. It ends the process if unwinding takes too long (a native
+call, a join, an unresponsive server), or at once when a second signal arrives.
 """
 
 from __future__ import annotations
@@ -23,22 +23,26 @@ __all__ = ["EXIT_INTERRUPTED", "Interrupted", "Interrupts"]
 
 EXIT_INTERRUPTED: Final = 130
 UNWIND_S: Final = 1.2
-"""The promise is 2 s; a load of a 310 MB CSV unwound in 0.03 to 0.24 s on two busy cores (SIGINT at 1 to 12 s)."""
+"""Time limit of unwinding; the documented limit is 2 s.
+
+A load of a 310 MB CSV unwound in 0.03 to 0.24 s on two busy cores (SIGINT at 1 to 12 s).
+"""
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 _CLEAR_LINE: Final = "\r\x1b[2K\x1b[?25h"
-"""What a progress bar leaves behind: a drawn line and a hidden cursor."""
+"""Removes the traces of a progress bar: a drawn line and a hidden cursor."""
 
 
 class Interrupted(KeyboardInterrupt):
-    """A person (SIGINT) or a supervisor (SIGTERM) wants the command to stop."""
+    """Request of a user (SIGINT) or a supervisor (SIGTERM) to stop the command."""
 
 
 class Interrupts:
-    """Handles both signals while entered, in the main thread only; elsewhere it does nothing.
+    """Handler of both signals while entered, in the main thread only; elsewhere it does nothing.
 
-    ``last_words`` is the line printed when the command is stopped, ``facts`` the JSON if ``json`` was asked for;
-    commands set them to what helps then. ``last_acts`` are done before the process ends without unwinding.
+    ``last_words`` is the line printed when the command is stopped, ``facts`` the JSON document if ``json`` is true.
+    Commands set both to the facts that help the user then. ``last_acts`` are called before the process ends without
+    unwinding.
     """
 
     def __init__(self) -> None:
@@ -57,7 +61,7 @@ class Interrupts:
 
     @property
     def stopped(self) -> bool:
-        """A signal has come."""
+        """Whether a signal has arrived."""
         return self._stopped
 
     def __enter__(self) -> Self:
@@ -87,14 +91,14 @@ class Interrupts:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """What must not be torn in the middle: a signal that comes meanwhile is raised at the end of the block.
+        """Hold signals back during work that must not be interrupted; raise them at the end of the block.
 
-        The two seconds hold all the same: when the block itself takes longer, the process ends inside it.
+        The limit of two seconds still applies: if the block itself takes longer, the process ends inside it.
         """
         if self._pipe is None:
             yield
             return
-        # Whatever handlers stand now (progress puts one before ours) come back unchanged.
+        # The current handlers are restored unchanged: progress may have installed its own before this one.
         standing = {number: signal.signal(number, self._note) for number in _SIGNALS}
         try:
             yield
@@ -106,7 +110,7 @@ class Interrupts:
             raise Interrupted
 
     def speak(self) -> None:
-        """The last words, once."""
+        """Print ``last_words``, once."""
         with self._lock:
             if self._spoken:
                 return
@@ -120,7 +124,7 @@ class Interrupts:
                 sys.stdout.flush()
 
     def leave(self) -> NoReturn:
-        """Says the last words and ends the process without waiting for any thread."""
+        """Print ``last_words`` and end the process without waiting for any thread."""
         for act in self.last_acts:
             with suppress(Exception):
                 act()
@@ -135,7 +139,10 @@ class Interrupts:
         self._stopped = self._pending = True
 
     def _watch(self) -> None:
-        """Runs beside the work and needs nothing of it but the interpreter's lock."""
+        """End the process if unwinding takes too long.
+
+        Runs beside the work and needs nothing of it except the interpreter's lock.
+        """
         if self._pipe is None:
             return
         reading = self._pipe[0]

@@ -1,4 +1,4 @@
-"""One call of ``millrace``: what was asked for in general, and what will decide its exit code."""
+"""State of one call of ``millrace``: its common options, and the facts that decide its exit code."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ __all__ = ["Invocation", "json_option", "pass_invocation", "strict_option"]
 
 @dataclass(slots=True)
 class Invocation:
-    """``argv`` is what stood behind ``millrace``; the rest is set by options and by the command itself."""
+    """State of one call of ``millrace``.
+
+    ``argv`` holds the arguments after ``millrace``; options and the command itself set the other fields.
+    """
 
     argv: tuple[str, ...]
     interrupts: Interrupts
@@ -29,22 +32,25 @@ class Invocation:
     debug: bool = False
     degraded: bool = False
     store: Store | None = None
-    """The store that the command works on; whether its catalogue was read with a node down counts as degraded."""
+    """The store of the command; a catalogue that was read with a node down counts as degraded."""
     _said: set[str] = field(default_factory=set)
 
     def note_degraded(self, why: str) -> None:
-        """The work is done, but something is on one node only or was read with a node down; said once."""
+        """Mark the call as degraded and warn once.
+
+        The work is done, but some data is on one node only or was read with a node down.
+        """
         self.degraded = True
         self.warn_once(why)
 
     def warn_once(self, text: str) -> None:
-        """One line on stderr, once for each text."""
+        """Print a warning on standard error, once for each text."""
         if text not in self._said:
             self._said.add(text)
             warn(text)
 
     def answer(self, facts: dict[str, Any], show: Callable[[], None]) -> None:
-        """The result: ``facts`` for machines (with ``degraded``), or what ``show`` prints for people."""
+        """Print the result: ``facts`` as JSON (with ``degraded``), or the output of ``show`` as text."""
         if self.store is not None and self.store.catalogue.was_degraded:
             self.note_degraded(self.store.catalogue.degraded_words)
         if self.json:
@@ -53,7 +59,7 @@ class Invocation:
             show()
 
     def command_with(self, *options: str) -> str:
-        """This very call, with options added, as one would type it."""
+        """Return this call with options added, as it is typed in a shell."""
         return shlex.join(["millrace", *self.argv, *options])
 
 

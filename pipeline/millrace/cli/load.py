@@ -1,4 +1,4 @@
-"""``millrace load``: a source becomes a new version of a dataset."""
+"""``millrace load``: load a source as a new version of a dataset."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 _TOLD = frozenset({"already_loaded", "without_progress", "without_cache"})
-"""Warnings that the command's table, or the service's own client, has told already."""
+"""Warnings that the command's table or the service's own client has shown already."""
 
 
 def _column_types(
@@ -53,7 +53,7 @@ def _rename(
 
 
 def _run_id(_context: click.Context, _parameter: click.Parameter, given: str | None) -> str | None:
-    # It stands in addresses of the bridge, in rows and in the command that goes on.
+    # The id is part of the bridge's URLs, of rows and of the command that resumes the load.
     if given is not None and not (0 < len(given) <= 200 and given.isprintable()):
         raise click.BadParameter("give 1 to 200 printable characters")
     return given
@@ -144,16 +144,17 @@ def _run_id(_context: click.Context, _parameter: click.Parameter, given: str | N
 def command(invocation: Invocation, /, name: str, source: str, **given: Any) -> None:
     """Load SOURCE as a new version of the dataset NAME and print the load report.
 
-    SOURCE is a file, a directory, a pattern in quotes, or - for standard input: CSV, Parquet, JSON lines, Arrow or
-    any bytes, plain or compressed. Bytes keep every file and folder. A table leaves out hidden files: a part of their
-    path below the source begins with . or _, and the pattern does not write it out. A warning gives their number and
-    one name. The values in the names of folders like KEY=VALUE are no columns; a warning names the keys.
+    SOURCE is a file, a directory, a pattern in quotes, or - for standard input: CSV, Parquet, JSON lines, Arrow or any
+    bytes, plain or compressed. Bytes keep every file and folder. A table leaves out hidden files. A file is hidden if a
+    part of its path below the source begins with . or _ and the pattern does not spell that part out. A warning gives
+    their number and one name. The values in the names of folders like KEY=VALUE do not become columns; a warning names
+    the keys.
 
     JSON: the load report. columns is a list of name and type, columns_total their number; warnings is a list of
     everything surprising: code, message, column, line, file.
 
-    --column-type, --columns and --rename name columns as the source does; a name with commas, = or outer blanks stands
-    in double quotes in the last two. The version has the new names.
+    --column-type, --columns and --rename use the column names of the source. In the last two, a name with commas, = or
+    outer blanks must be in double quotes. The version has the new names.
 
     Without --null-value an empty field and these are null in every column of a CSV that is not text:
 
@@ -161,12 +162,12 @@ def command(invocation: Invocation, /, name: str, source: str, **given: Any) -> 
       #N/A  #N/A N/A  #NA  -1.#IND  -1.#QNAN  -NaN  -nan  1.#IND  1.#QNAN
       N/A  NA  NULL  NaN  n/a  nan  null
 
-    A column becomes a date, a time or a timestamp when every value fits one --date-format: %Y or %y (69 to 99 are
-    1969 to 1999), %m, %b or %B (English names), %d, %H or %I with %p, %M, %S, %f (a fraction), %z (then UTC). Other
-    columns are read as ISO 8601. A date that does not exist is refused.
+    A column becomes a date, a time or a timestamp if every value fits one --date-format: %Y or %y (69 to 99 are 1969 to
+    1999), %m, %b or %B (English names), %d, %H or %I with %p, %M, %S, %f (a fraction), %z (then UTC). Other columns are
+    read as ISO 8601. A date that does not exist is refused.
 
-    The version is visible as a whole when this ends with 0, and otherwise not at all. Ctrl-C stops a load within two
-    seconds and prints the command that goes on with it.
+    The version is visible as a whole after exit code 0, or 3 with --strict, and otherwise not at all. Ctrl-C stops a
+    load within two seconds and prints the command that resumes it.
 
     \b
     Example:
@@ -195,7 +196,7 @@ def command(invocation: Invocation, /, name: str, source: str, **given: Any) -> 
                 report = _load(invocation, store, plan, progress.task)
         missing = progress.missing
         if not dry_run and store.cache is not None and not store.cache.answers():
-            missing.append("cache")  # a load needs none, but the next reader does
+            missing.append("cache")  # a load does not need the cache, but the next read uses it
         seconds = time.monotonic() - began
         report = replace(
             report,
@@ -241,7 +242,7 @@ def _options(settings: LoadSettings, given: dict[str, Any]) -> LoadOptions:
             rename=given["rename"],
             infer_bytes=chosen("infer_bytes"),
             max_unit_bytes=chosen("max_unit_bytes"),
-            # One process reads the source as one stream, so nobody needs to know where it could be split.
+            # One process reads the source as one stream, so the positions of splits are not needed.
             max_splits=1,
         ),
     )
@@ -262,7 +263,7 @@ def _task_of(plan: LoadPlan) -> dict[str, Any]:
 
 
 def _promise(invocation: Invocation, name: str, run: str, *, named: bool) -> None:
-    """Tell a person who stops the load from here on that nothing was made and how to go on."""
+    """Set the message of an interrupt from now on: no version was made, and the command that resumes the load."""
     again = invocation.command_with() if named else invocation.command_with("--run-id", run)
     invocation.interrupts.last_words = f"stopped; no version of {name} was made; go on with: {again}"
     invocation.interrupts.facts = {"error": "LoadInterruptedError", "dataset": name, "run": run, "command": again}
@@ -275,7 +276,7 @@ def _load(invocation: Invocation, store: Store, plan: LoadPlan, task: Task) -> L
         return report
     result = store.load_split(plan, None, task=task)
     task.phase("publish")
-    # The version's row is the one write that cannot be half done: what comes in between waits until it is known.
+    # The result of writing the version's row must be known, so a signal during it is handled afterwards.
     interrupts = invocation.interrupts
     interrupts.last_words = (
         f"stopped while {plan.dataset}@{plan.label} was being published; see: millrace versions {plan.dataset}"

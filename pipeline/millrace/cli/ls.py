@@ -1,4 +1,4 @@
-"""``millrace ls``: what is there."""
+"""``millrace ls``: list the datasets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people and machines see: JSON and tables on standard output, single lines on standard error."""
+"""Print results and messages: JSON and tables on standard output, single lines on standard error."""
 
 from __future__ import annotations
 
@@ -29,29 +29,29 @@ __all__ = [
 ]
 
 _UNBOUNDED = 100_000
-"""Columns of a table that no terminal limits: piped output is never cut."""
+"""Width of a table that no terminal limits: piped output is never cut."""
 _GAP = 3
 _EDGES = -1
-"""Columns of the terminal behind each column of a table, and how many more the whole has."""
+"""Width of the gap after each column of a table, and the additional width of the whole table."""
 _FOLDED_MIN = 16
 _VALUE_MIN = 20
-"""Columns of the terminal that a folded cell, or a value beside its name, has at least."""
+"""Minimum width of a folded cell, and of a value beside its name."""
 
 _printer: list[Callable[[str], None]] = []
 
 
 def visible(text: str) -> str:
-    """The text with every character that could move the cursor written out."""
+    """Return the text with every character that could move the cursor written out."""
     return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def one_line(text: object) -> str:
-    """One printable line, whatever the text holds."""
+    """Return the text as one printable line."""
     return visible(" ".join(str(text).split()))
 
 
 def say(text: str) -> None:
-    """One line on standard error, above a progress bar if one is drawn."""
+    """Print one line on standard error, above a progress bar if one is drawn."""
     if _printer:
         _printer[-1](text)
         return
@@ -59,13 +59,13 @@ def say(text: str) -> None:
 
 
 def warn(text: object) -> None:
-    """One line on standard error that says it is a warning."""
+    """Print a warning as one line on standard error."""
     say(f"millrace: warning: {one_line(text)}")
 
 
 @contextmanager
 def saying_through(printer: Callable[[str], None]) -> Iterator[None]:
-    """While this lasts, ``say`` goes to ``printer``: a progress bar owns the terminal."""
+    """Send the lines of ``say`` to ``printer`` within the block, because a progress bar owns the terminal."""
     _printer.append(printer)
     try:
         yield
@@ -74,7 +74,7 @@ def saying_through(printer: Callable[[str], None]) -> Iterator[None]:
 
 
 def print_json(value: Any) -> None:
-    """One JSON document on standard output."""
+    """Print one JSON document on standard output."""
     print(json.dumps(value, indent=2, default=_plain), flush=True)
 
 
@@ -101,11 +101,11 @@ def print_table(
     spare: Sequence[str] = (),
     title: str = "",
 ) -> None:
-    """A table on standard output; the columns named in ``right`` are numbers. As wide as it is when piped.
+    """Print a table on standard output; the columns named in ``right`` are numbers.
 
-    On a terminal only cells of the columns named in ``folding`` take several lines, so that no name or id is broken.
-    Where the table does not fit, columns named in ``spare`` are left out, first to last, and named below it. Where that
-    is not enough, each row is a block of ``title: value`` lines with every column.
+    Piped output has its natural width. On a terminal only cells of the columns named in ``folding`` take several lines,
+    so that no name or id is broken. If the table does not fit, columns named in ``spare`` are left out, first to last,
+    and named below it. If that is not enough, each row is a block of ``title: value`` lines with every column.
     """
     from rich.table import Table
 
@@ -136,9 +136,9 @@ def _print_blocks(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> N
 
 
 def print_facts(facts: Iterable[tuple[str, object]], *, title: str = "") -> None:
-    """Names and values, one a line, on standard output.
+    """Print names and values on standard output, one pair per line.
 
-    A value too long for the terminal goes on in the next line, broken between words alone.
+    A value too long for the terminal continues in the next line, broken only between words.
     """
     from rich.cells import cell_len
     from rich.text import Text
@@ -155,7 +155,7 @@ def print_facts(facts: Iterable[tuple[str, object]], *, title: str = "") -> None
 
 
 def _print_title(title: str) -> None:
-    """A line of its own, however wide what stands below it is."""
+    """Print the title as a line of its own, independent of the width of the table below it."""
     from rich.text import Text
 
     if title:
@@ -163,7 +163,7 @@ def _print_title(title: str) -> None:
 
 
 def _wrapped(value: Any, room: int, lead: str) -> Any:
-    """The text, with breaks between words; a word that is longer than ``room`` stays whole."""
+    """Return the text with breaks between words; a word that is longer than ``room`` stays whole."""
     from rich.text import Text
 
     if len(value.plain) <= room:
@@ -175,7 +175,10 @@ def _wrapped(value: Any, room: int, lead: str) -> Any:
 def _fitting(
     columns: Sequence[str], rows: Sequence[Sequence[object]], folding: Sequence[str], spare: Sequence[str]
 ) -> list[int]:
-    """Which columns a table has that fits the terminal, with cells of ``folding`` in a few lines; none: no such one."""
+    """Return the columns of a table that fits the terminal; none if there is no such table.
+
+    Cells of the columns in ``folding`` may take a few lines.
+    """
     from rich.cells import cell_len
 
     widths = []
@@ -219,7 +222,10 @@ def _encodes(text: str) -> bool:
 
 
 def _print(what: Any, width: int = _UNBOUNDED) -> None:
-    """Drawn in memory and written at once: rich ends the process when a pipe breaks, we do that ourselves."""
+    """Draw in memory and write at once.
+
+    rich ends the process when a pipe breaks; Millrace handles a broken pipe itself.
+    """
     from rich.console import Console
     from rich.text import Text
 

@@ -1,4 +1,4 @@
-"""The first rows of a table, as many columns as the terminal is wide."""
+"""Print the first rows of a table with as many columns as fit the terminal."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 __all__ = ["print_preview"]
 
 CELL_MAX: Final = 200
-"""Characters of a cell; ``read --output -`` writes all of them."""
+"""Most characters of a cell; ``read --output -`` writes all of them."""
 WIDE: Final = 40
-"""Columns of the terminal that a column asks for at most when it is decided which ones fit; longer cells fold."""
+"""Largest width that counts for a column when the columns that fit are chosen; longer cells fold."""
 GAP: Final = 3
 
 
 def print_preview(table: pa.Table) -> None:
-    """Print the rows; on a terminal only the columns that fit, the others are named below. Piped: all of them.
+    """Print the rows; on a terminal only the columns that fit, with the names of the others below.
 
-    A cell is cut at ``CELL_MAX`` characters, and a line names the columns of such cells.
+    Piped output has all columns. A cell is cut at ``CELL_MAX`` characters, and a line names the columns of such cells.
     """
     columns = [_cells(table, index) for index in range(table.num_columns)]
     names = [visible(name) for name in table.schema.names]
@@ -67,7 +67,7 @@ def _cells(table: pa.Table, index: int) -> list[Any]:
 
 
 def _fitting(names: list[str], columns: list[list[Any]], width: int) -> int:
-    """How many columns fit beside each other; at least one."""
+    """Return the number of columns that fit beside each other; at least one."""
     from rich.cells import cell_len
 
     used = 0

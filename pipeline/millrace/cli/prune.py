@@ -1,4 +1,4 @@
-"""``millrace prune``: only the newest versions stay."""
+"""``millrace prune``: delete all but the newest versions."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ __all__ = ["command"]
 @json_option
 @pass_invocation
 def command(invocation: Invocation, /, name: str, keep: int, dry_run: bool, yes: bool, now: bool) -> None:
-    """Delete all but the newest N versions of NAME, after asking; all data of those stays, older data too.
+    """Delete all but the newest N versions of NAME, after asking.
 
-    Versions with a tag, or that are being read, stay and do not count. Nothing is ever pruned unless somebody asks.
-    Refused while a node is down.
+    All data of the remaining versions stays, also data that older versions added. Older versions with a tag, or that
+    are being read, stay as well. Millrace prunes only on request. Refused while a node is down.
 
     JSON: as for delete.
 

@@ -1,4 +1,4 @@
-"""``millrace read``: a dataset back out, into a file, a pipe or onto the terminal."""
+"""``millrace read``: read a dataset into a file, a pipe or onto the terminal."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ STANDARD_OUTPUT = "-"
 
 @dataclass(slots=True)
 class _Wanted:
-    """What is to be read: columns (None: all), the filter's text, at most ``head`` rows."""
+    """The part of a dataset to read: columns (None: all), the filter's text, at most ``head`` rows."""
 
     columns: list[str] | None
     filter: str | None
@@ -61,25 +61,26 @@ def _columns(_context: click.Context, _parameter: click.Parameter, given: str | 
 @json_option
 @pass_invocation
 def command(invocation: Invocation, /, name: str, **given: Any) -> None:
-    """Read a version back; without --output a table of its first 20 rows.
+    """Read a version; without --output print a table of its first 20 rows.
 
-    File names end in .parquet, .csv, .arrow, .feather, .arrows or .jsonl; .csv, .jsonl and .arrows also with .gz or
-    .zst behind. An .arrow file equals the dataset exactly. Bytes come back as the same file, a folder as the same
-    tree. Memory is bounded whatever the size, and a file appears when it is whole. On a terminal the command asks
-    before it replaces a file; elsewhere it replaces files, and folders with --force only.
+    File names end in .parquet, .csv, .arrow, .feather, .arrows or .jsonl; .csv, .jsonl and .arrows may be followed by
+    .gz or .zst. An .arrow file equals the dataset exactly. Bytes are restored as the same file, a folder as the same
+    tree. Memory is bounded for any size, and a file appears only when it is complete. On a terminal the command asks
+    before it replaces a file; elsewhere it replaces files without asking. It replaces a folder only with --force.
 
-    CSV and JSON lines hold dates and times of the years 0 to 9999, in UTC where a zone's offset has seconds. CSV holds
-    no null in an only column of text. What a format cannot hold is refused with the column's name. Both load again
-    with every value equal by --schema, whose file --head 0 --output schema.arrow writes.
+    CSV and JSON lines hold dates and times of the years 0 to 9999, in UTC if a zone's offset has seconds. CSV cannot
+    hold a null in a text column that is the only column. A value that a format cannot hold is refused with the column's
+    name. Both formats load again with all values equal if --schema names the file that --head 0 --output schema.arrow
+    writes.
 
     The table on the terminal cuts a cell at 200 characters; --output - cuts nothing.
 
-    EXPR knows = != <> < <= > >= and or not in between is null, names and literals: text and dates in 'single
-    quotes', odd names in "double quotes". In --columns, names with commas, outer blanks or a leading quote stand in
-    double quotes; a quote within them is doubled.
+    EXPR supports = != <> < <= > >= and or not in between is null, names and literals: text and dates in 'single
+    quotes', unusual names in "double quotes". In --columns, names with commas, outer blanks or a leading quote must be
+    in double quotes; a quote within them is doubled.
 
-    JSON: dataset, version, rows, chunks (how many came from process, redis, cassandra), stored_bytes, output,
-    output_bytes, seconds, rows_per_s; without --output everything is read and thrown away.
+    JSON: dataset, version, rows, chunks (the number from process, redis, cassandra), stored_bytes, output,
+    output_bytes, seconds, rows_per_s; without --output all rows are read and discarded.
 
     \b
     Example:
@@ -121,7 +122,7 @@ def command(invocation: Invocation, /, name: str, **given: Any) -> None:
 
 
 def _local(output: str | None) -> str | None:
-    """The path of a ``file://`` address, as ``load`` takes them; raises ``UsageError`` for other schemes."""
+    """Return the path of a ``file://`` address as ``load`` accepts it; raise ``UsageError`` for other schemes."""
     from millrace.sources.address import local_path
 
     if output is None or "://" not in output:
@@ -139,7 +140,7 @@ def _settings(settings: Settings, *, cached: bool) -> Settings:
 
 @dataclass(slots=True)
 class _Reading:
-    """One pass over what is wanted of a dataset, its rows counted as they go by."""
+    """One pass over the requested part of a dataset, which counts its rows."""
 
     dataset: Dataset
     wanted: _Wanted
@@ -148,7 +149,7 @@ class _Reading:
 
     @property
     def schema(self) -> pa.Schema:
-        """Of every batch; raises ``UsageError`` for a column that is not there."""
+        """Schema of every batch; raises ``UsageError`` for a column that does not exist."""
         import pyarrow as pa
 
         from millrace.column_names import listed_columns
@@ -167,7 +168,7 @@ class _Reading:
         return pa.schema([schema.field(column) for column in self.wanted.columns], schema.metadata)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """Opens nothing before it is asked for its first batch, except that a wrong filter is refused."""
+        """Return the batches; a wrong filter is refused at once, and reading starts with the first batch."""
         from millrace.dataset.filters import parse_filter
 
         text = self.wanted.filter
@@ -181,7 +182,7 @@ class _Reading:
 
 
 def _ask_to_replace(output: str, *, force: bool) -> None:
-    """Return when the file may be replaced; raises ``click.Abort`` for a no."""
+    """Return if the file may be replaced; raise ``click.Abort`` if the user declines."""
     if force or output == STANDARD_OUTPUT or not Path(output).is_file():
         return
     if sys.stdin.isatty() and sys.stderr.isatty():
@@ -198,7 +199,7 @@ def _export(reading: _Reading, output: str, format_: str | None) -> tuple[int, i
 
 
 def _restore(reading: _Reading, output: str, *, force: bool) -> tuple[int, int]:
-    """Bytes become files again."""
+    """Write the bytes of a version back as files."""
     from millrace.sources import restore_bytes
 
     version = reading.dataset.version
@@ -207,7 +208,7 @@ def _restore(reading: _Reading, output: str, *, force: bool) -> tuple[int, int]:
             f"{version.reference} holds files: they come back whole",
             hint="--columns, --filter and --head need --format, which writes their rows",
         )
-    # What was appended to something is at least two files; a version that was merged says nothing of its source.
+    # An append to existing data makes at least two files, and a merge does not record its source.
     alone = version.mode == "replace" or version.parent is None
     single = alone and bool(version.source.get("single_file"))
     if output != STANDARD_OUTPUT:
@@ -234,7 +235,7 @@ def _show(dataset: Dataset, wanted: _Wanted) -> None:
     wanted.head = SHOWN_ROWS if wanted.head is None else wanted.head
     reading = _Reading(dataset, wanted, null_task(), [])
     if wanted.filter is None:
-        table = dataset.head(wanted.head, wanted.columns)  # reads no chunk too many
+        table = dataset.head(wanted.head, wanted.columns)  # reads only the chunks that it needs
     else:
         table = pa.Table.from_batches(reading.batches(), schema=reading.schema)
     print_preview(table)
@@ -266,7 +267,7 @@ def _facts(dataset: Dataset, rows: int, written: int | None, output: str | None,
 
 
 def _tell(facts: dict[str, Any]) -> None:
-    """One line on standard error: standard output may be the data."""
+    """Print one line on standard error, because standard output may carry the data."""
     chunks = facts["chunks"]
     came = ", ".join(f"{count:,} from {place}" for place, count in chunks.items() if count) or "none"
     size = f", {human_bytes(facts['output_bytes'])}" if facts["output_bytes"] else ""

@@ -1,4 +1,4 @@
-"""``docs/cli.md``, made from the commands themselves: ``python -m millrace.cli.reference > docs/cli.md``."""
+"""Render ``docs/cli.md`` from the commands: ``python -m millrace.cli.reference > docs/cli.md``."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ terminal). With `--json` a command prints one JSON document on standard output, 
 
 
 def markdown() -> str:
-    """The whole page; every command and every option is on it."""
+    """Return the whole page, with every command and every option."""
     root = click.Context(cli, info_name="millrace", **_SIZE, **cli.context_settings)
     parts = [_HEAD, "## millrace\n", _block(root)]
     for name in cli.list_commands(root):

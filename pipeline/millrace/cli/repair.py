@@ -1,4 +1,4 @@
-"""``millrace repair``: everything on two nodes again."""
+"""``millrace repair``: write missing replicas and merge concurrent appends."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ __all__ = ["command"]
 @pass_invocation
 @click.pass_context
 def command(context: click.Context, invocation: Invocation, /, name: str | None, dry_run: bool) -> None:
-    """Bring everything on record as being on one node (of NAME, or of all datasets) to two, and check each copy.
+    """Write every missing replica on record (of NAME, or of all datasets), and check each copy.
 
-    The catalogue first, then manifest pages, then chunks. What a node's hints have brought already is only checked.
-    Appends whose loads could not see each other are brought together. Exit code 1 when something is still owed.
+    The catalogue comes first, then manifest pages, then chunks. Data that a node's hints have delivered already is only
+    checked. Appends whose loads could not see each other are merged. Exit code 1 if data is still under-replicated.
     Refused while a node is down.
 
-    JSON: ok, datasets, debts, cleared, pending (a load is still writing it), chunks, copies (written), merged
-    (versions made), problems; with --dry-run: owed, a list of dataset, writer, bucket, chunks.
+    JSON: ok, datasets, debts, cleared, pending (a load is still writing it), chunks, copies (written), merged (versions
+    made), problems; with --dry-run: owed, a list of dataset, writer, bucket, chunks.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""Progress of a command: a bar on the terminal, and events to Kafka that never hold the work up."""
+"""Report the progress of a command: a bar on the terminal, and events to Kafka that never delay the work."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 __all__ = ["Bar", "Reported", "draws_bars", "reported"]
 
 CLOSE_S = 1.0
-"""How long the end of a command waits for its last events."""
+"""Time that the end of a command waits for its last events."""
 
 
 @dataclass(slots=True)
 class Reported:
-    """A task under way; after the block ``missing`` names what progress had to do without."""
+    """A running task; after the block ``missing`` names the services that progress did without."""
 
     task: Task
     missing: list[str] = field(default_factory=list)
 
 
 def draws_bars() -> bool:
-    """A person is looking: standard error is a terminal that can move its cursor."""
+    """Return whether standard error is a terminal that can move its cursor."""
     return sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
 
 
@@ -46,9 +46,9 @@ def reported(
     unit: str = "rows",
     again: bool = False,
 ) -> Iterator[Reported]:
-    """Reports the block as the task ``cli/<run>/<command>``, to Kafka unless None and to a bar if a person looks on.
+    """Report the block as the task ``cli/<run>/<command>``, to Kafka unless None and to a bar on a terminal.
 
-    ``again`` says that this run may have been reported before: what comes now is another attempt at it.
+    ``again`` is true if this run may have been reported before: its events then belong to another attempt.
     """
     from millrace import progress
 
@@ -71,7 +71,7 @@ def reported(
 
 
 class Bar:
-    """A sink that draws: what is done of how much, the rate, the time left. Removed when it is closed."""
+    """Sink that draws a bar: done, total, rate and time left. Removed when it is closed."""
 
     def __init__(self, title: str) -> None:
         from rich.console import Console
@@ -104,7 +104,7 @@ class Bar:
         self._progress.stop()
 
     def emit(self, event: Event) -> None:
-        """Takes the newest snapshot; drawing happens elsewhere, ten times a second."""
+        """Take the newest snapshot; it is drawn elsewhere, ten times a second."""
         data = event["data"]
         if "done" in data:
             phase = f" ({data['phase']})" if data["phase"] else ""
@@ -113,7 +113,7 @@ class Bar:
             )
 
     def close(self, timeout_s: float = 5.0) -> None:
-        """Nothing is held back: the bar ends with its block."""
+        """Do nothing: no event is buffered, and the bar ends with its block."""
 
 
 def _words(data: dict[str, Any]) -> dict[str, Any]:

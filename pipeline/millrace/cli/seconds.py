@@ -1,4 +1,4 @@
-"""Options that take seconds."""
+"""Type of options that take seconds."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ __all__ = ["Seconds"]
 
 
 class Seconds(click.FloatRange):
-    """A finite number of seconds in a range. ``nan`` is in every range of click, ``inf`` in each without an end."""
+    """A finite number of seconds in a range.
+
+    click accepts ``nan`` in every range and ``inf`` in each range without an end.
+    """
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Return the number; ``click.BadParameter`` for anything else."""
+        """Return the number; raise ``click.BadParameter`` for anything else."""
         seconds: float = super().convert(value, param, ctx)
         if not math.isfinite(seconds):
             self.fail(f"{value!r} is not a number of seconds.", param, ctx)

@@ -1,4 +1,4 @@
-"""``millrace show``: one version, in full."""
+"""``millrace show``: show one version in full."""
 
 from __future__ import annotations
 
@@ -24,15 +24,16 @@ __all__ = ["command", "describe"]
 @json_option
 @pass_invocation
 def command(invocation: Invocation, /, name: str) -> None:
-    """Show what a version holds, where it came from and whether every chunk is on two nodes.
+    """Show the content of a version, its source, and whether every chunk is on two nodes.
 
     VERSION is a number, a full version (12-3fa9c1), latest, a tag or a time (2026-11-22T10:00:47, in UTC). A time
-    names the version listed with it, else the newest one before it. A number or time of several versions is refused
+    selects the version listed with it, else the newest one before it. A number or time of several versions is refused
     with their full names.
 
     JSON: dataset, version, tags, kind, mode, parent, rows, raw_bytes, stored_bytes, chunks, largest_chunk_bytes
-    (stored), replicas (1 when anything is owed), under_replicated (what is: writer, bucket, chunks; buckets below 0
-    are manifest pages and catalogue rows), schema (name, type, nullable), source, settings, run, code, committed_at.
+    (stored), replicas (1 if any data is under-replicated), under_replicated (a list of writer, bucket, chunks; buckets
+    below 0 are manifest pages and catalogue rows), schema (name, type, nullable), source, settings, run, code,
+    committed_at.
 
     \b
     Example:
@@ -49,7 +50,7 @@ def command(invocation: Invocation, /, name: str) -> None:
 
 
 def describe(store: Store, version: Version) -> dict[str, Any]:
-    """The facts that ``show --json`` prints; reads the version's row and what is owed, and no manifest page."""
+    """Return the facts of ``show --json``; reads the version's row and its repair records, but no manifest page."""
     schema = store.catalogue.schema(version)
     debts = store.debts(version)
     return {

@@ -1,4 +1,4 @@
-"""A connected store for the time of one command."""
+"""Open a store, and its cache, for the duration of one command."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ __all__ = ["open_cache", "open_store"]
 
 @contextmanager
 def open_store(invocation: Invocation, settings: Settings | None = None) -> Iterator[Store]:
-    """A store that is ready; ``invocation`` learns from it whether a node was down."""
+    """Connect a store and close it after the block; ``invocation`` learns from it whether a node was down."""
     import pyarrow as pa
 
     from millrace.api import Store
     from millrace.settings import load_settings
 
-    # pyarrow replaces our signal handlers during its own reads; one owner is enough.
+    # pyarrow would replace the handlers of ``Interrupts`` during its own reads.
     pa.enable_signal_handlers(False)
     with Store.connect(settings or load_settings()) as store:
         invocation.store = store
@@ -33,7 +33,7 @@ def open_store(invocation: Invocation, settings: Settings | None = None) -> Iter
 
 
 def open_cache(store: Store) -> ChunkCache:
-    """The store's cache, which answers; ``CacheError`` when it is down or switched off."""
+    """Return the store's cache once it has responded; raise ``CacheError`` if it is down or switched off."""
     if store.cache is None:
         raise CacheError("no cache is configured", hint="MILLRACE_REDIS__URL is empty")
     store.cache.ping()

@@ -1,4 +1,4 @@
-"""``millrace tag``: a version gets a name."""
+"""``millrace tag``: give a version a name."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["command", "tags_by_version"]
 @json_option
 @pass_invocation
 def command(invocation: Invocation, /, name: str, tag: str) -> None:
-    """Give a version the name TAG, by which it can be asked for; a tag that is there already moves.
+    """Give a version the name TAG, by which it can be selected; an existing tag moves.
 
     A version with a tag is neither deleted nor pruned.
 
@@ -41,7 +41,7 @@ def command(invocation: Invocation, /, name: str, tag: str) -> None:
 
 
 def tags_by_version(tags: Mapping[str, str]) -> dict[str, list[str]]:
-    """The tags (name to label) of a dataset for each label that has any, in order."""
+    """Return the tags (name to label) of a dataset by label, in order."""
     found: dict[str, list[str]] = {}
     for tag, label in sorted(tags.items()):
         found.setdefault(label, []).append(tag)

@@ -1,4 +1,4 @@
-"""``millrace undelete``: a deleted version is there again."""
+"""``millrace undelete``: restore a deleted version."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ __all__ = ["command"]
 @json_option
 @pass_invocation
 def command(invocation: Invocation, /, name: str, dry_run: bool) -> None:
-    """Take back a deletion by delete or prune, until a sweep (fsck --delete, or --now) begins to remove the data.
+    """Undo a deletion by delete or prune, until a sweep (fsck --delete, or --now) begins to remove the data.
 
-    VERSION is a number, a full version or a time, as millrace versions NAME --deleted shows them. Refused for what a
-    sweep has marked for removal, for what its own load withdrew, and while a node is down.
+    VERSION is a number, a full version or a time, as millrace versions NAME --deleted shows them. Refused for a version
+    that a sweep has marked for removal or that its own load withdrew, and while a node is down.
 
     JSON: dataset, version, deleted_at, latest (it is the latest version now), merges_with (other appends to the same
     data, with which the next append or repair merges it), dry_run.

@@ -1,4 +1,4 @@
-"""``millrace untag``: a name is taken away."""
+"""``millrace untag``: remove a tag."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["command"]
 @json_option
 @pass_invocation
 def command(invocation: Invocation, /, name: str, tag: str) -> None:
-    """Take the tag TAG of the dataset NAME away; the version that had it stays.
+    """Remove the tag TAG of the dataset NAME; the version that had it stays.
 
     JSON: dataset, tag, version (that had it).
 

@@ -1,4 +1,4 @@
-"""``millrace verify``: re-read and check every chunk."""
+"""``millrace verify``: read and check every chunk again."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ __all__ = ["command"]
 @pass_invocation
 @click.pass_context
 def command(context: click.Context, invocation: Invocation, /, name: str, each_replica: bool) -> None:
-    """Read every chunk of a version again and check it against its checksums; exit code 1 when one is wrong.
+    """Read every chunk of a version again and check it against its checksums; exit code 1 if one is wrong.
 
-    With --each-replica the version's pages and rows are compared on each node, too; what one lacks or holds damaged is
-    put on record, and millrace repair brings it there from the other node.
+    With --each-replica the version's pages and rows are compared on each node, too. Data that a node lacks or holds
+    damaged is recorded, and millrace repair writes it there from the other node.
 
-    JSON: reference, ok, chunks, copies, rows, stored_bytes, bad, each_replica, owed (writer and bucket, put on record),
+    JSON: reference, ok, chunks, copies, rows, stored_bytes, bad, each_replica, owed (the recorded writers and buckets),
     problems (the first 100).
 
     \b

@@ -1,4 +1,4 @@
-"""``millrace versions``: every version of a dataset."""
+"""``millrace versions``: list the versions of a dataset."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def command(invocation: Invocation, /, name: str, deleted: bool) -> None:
 
 
 def _removal(version: Version) -> dict[str, datetime]:
-    """When a version was deleted, and from when on a sweep may remove its data."""
+    """Return the time of a version's deletion, and the time from which a sweep may remove its data."""
     from millrace.store.sweep import GRACE
 
     if version.deleted_at is None:

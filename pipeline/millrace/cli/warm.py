@@ -1,4 +1,4 @@
-"""``millrace warm``: a version into Redis."""
+"""``millrace warm``: put a version into Redis."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``millrace watch``: live progress in the terminal."""
+"""``millrace watch``: show live progress in the terminal."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ __all__ = ["command", "run"]
 
 EXIT_FAILED = 1
 EXIT_STILL_RUNNING = 124
-"""What the command ``timeout`` says, too."""
+"""The exit code of the command ``timeout`` in the same case."""
 UNKNOWN_S = 5.0
-"""A run that was only just started may not have been heard of yet."""
+"""Time for which a run that was just started may be unknown to the bridge."""
 RUNS_SHOWN = 5
 DRAW_EVERY_S = 0.2
 
@@ -45,8 +45,9 @@ def command(invocation: Invocation, /, run: str | None, url: str | None, timeout
     """Follow a run until it is over, or everything until Ctrl-C.
 
     DAG/RUN names a run as the page does: ingest_dataset/manual__2026-11-22T10:00:00+00:00, or cli/flights-3fa9c1. The
-    exit code is 0 when every task of it succeeded, 1 when one did not, 2 when no such run was reported for 5 s, and 124
-    when it is not over after --timeout-s. A run that is over is answered at once. Without DAG/RUN all runs are shown.
+    exit code is 0 if every task of it succeeded, 1 if one did not, 2 if no such run was reported for 5 s, and 124 if it
+    is not over after --timeout-s. For a run that is over, the command returns at once. Without DAG/RUN all runs are
+    shown.
 
     JSON: over, succeeded; runs, a list of dag_id, run_id, state, over, headline, tasks (how many), ended, steps (their
     ids in order), total (kind, unit, done, total, fraction, rate, left_s), result; and tasks, a list of dag_id, run_id,
@@ -82,9 +83,10 @@ def command(invocation: Invocation, /, run: str | None, url: str | None, timeout
 
 
 def _wait_until_known(watcher: Watcher, run: str, timeout_s: float | None) -> float | None:
-    """Return how much of ``timeout_s`` is left once the bridge knows the run, or once the time is over.
+    """Return the rest of ``timeout_s`` once the bridge knows the run, or once the time is over.
 
-    Raises ``UsageError`` where no such run was reported: a shorter time than ``UNKNOWN_S`` cannot tell.
+    Raises ``UsageError`` if no such run was reported within ``UNKNOWN_S``. A shorter timeout is no proof, so it does
+    not raise.
     """
     from millrace.watch import FIRST_ANSWER_S
 
@@ -97,7 +99,7 @@ def _wait_until_known(watcher: Watcher, run: str, timeout_s: float | None) -> fl
 
 
 def follow(watcher: Watcher, *, until_done: bool, timeout_s: float | None = None, quiet: bool = False) -> Watched:
-    """Follow ``watcher``: a live table where a person looks at a terminal, else a line for each change of state."""
+    """Follow ``watcher``: draw a live table on a terminal, else print a line for each change of state."""
     table = _LiveTable(watcher) if draws_bars() and not quiet else None
     lines = _Lines(watcher) if table is None and not quiet else None
     with table if table is not None else nullcontext():
@@ -117,7 +119,7 @@ def run(url: str, dag_id: str | None = None, run_id: str | None = None, *, timeo
 
 
 class _Lines:
-    """Without a terminal: one line on standard error whenever a task's state or phase changes."""
+    """Output without a terminal: one line on standard error for each change of a task's state or phase."""
 
     def __init__(self, watcher: Watcher) -> None:
         self._watcher = watcher
@@ -133,7 +135,7 @@ class _Lines:
 
 
 class _LiveTable(AbstractContextManager["_LiveTable"]):
-    """With a terminal: a table that is drawn again, at most five times a second."""
+    """Output on a terminal: a table that is redrawn at most five times a second."""
 
     def __init__(self, watcher: Watcher) -> None:
         from rich.console import Console

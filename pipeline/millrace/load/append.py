@@ -1,4 +1,4 @@
-"""What may be appended to a dataset: the same columns, types that the two share, and no value changed by it."""
+"""Check an append: the same columns, types that source and dataset can share, and no changed value."""
 
 from __future__ import annotations
 
@@ -21,16 +21,17 @@ __all__ = ["as_stored", "check_append", "check_kept", "selector_of"]
 
 
 def selector_of(label: str) -> VersionSelector:
-    """The selector of a full version label."""
+    """Return the selector of a full version label."""
     number, _, hexpart = label.partition("-")
     return VersionSelector(full=(int(number), hexpart))
 
 
 def as_stored(catalogue: Catalogue, dataset: str, parent: str, source: SourcePlan) -> SourcePlan:
-    """The plan of a CSV with text for columns of nothing but spellings of null whose stored column is text.
+    """Return the plan of a CSV with type text for all-null columns whose stored column is text.
 
-    So they mean the same whether they came together with the rows before or later. The other way round the spellings
-    are known no more: a warning says that the rows stored before are null.
+    Such a column holds only spellings of null. They then mean the same whether the rows come together with the earlier
+    ones or later. In the opposite case the stored column is all null and the new one is text. The stored spellings of
+    null are no longer known, so a warning reports that the stored rows stay null.
     """
     if source.format != "csv":
         return source
@@ -52,10 +53,9 @@ def as_stored(catalogue: Catalogue, dataset: str, parent: str, source: SourcePla
 
 
 def check_append(catalogue: Catalogue, dataset: str, parent: str, source: SourcePlan) -> None:
-    """Raises ``SourceTypeError`` unless the source has the columns of what is there, and types that the two share.
+    """Raise ``SourceTypeError`` unless the source has the dataset's columns, with types that both can share.
 
-    Nothing stored may change its value by it. Raises ``SourceFormatError`` for a path that a dataset of files holds
-    already.
+    No stored value may change. Raises ``SourceFormatError`` for a path that a dataset of files holds already.
     """
     version = catalogue.resolve(dataset, selector_of(parent))
     have = catalogue.schema(version)
@@ -70,7 +70,7 @@ def check_append(catalogue: Catalogue, dataset: str, parent: str, source: Source
         )
     if source.kind == "bytes":
         check_paths(catalogue, version, (file.name for file in source.files))
-    # Text says no type, so numbers of both kinds are what pyarrow makes of them; a source with types means them.
+    # A text source has no types, so integers and doubles may mix as pyarrow infers them; declared types are exact.
     exact = source.format in ("parquet", "arrow")
     for stored, new in zip(have, source.schema, strict=True):
         if wider_type(stored.type, new.type, exact=exact) is None:
@@ -80,7 +80,7 @@ def check_append(catalogue: Catalogue, dataset: str, parent: str, source: Source
 
 
 def check_kept(catalogue: Catalogue, version: Version, wide: pa.Schema, what: str) -> None:
-    """Raises ``SourceTypeError`` where a value of the version is another one in the types of ``wide``."""
+    """Raise ``SourceTypeError`` if a value of the version would change in the types of ``wide``."""
     have = catalogue.schema(version)
     for field in have:
         if _dates_become_timestamps(field.type, wide.field(field.name).type):
@@ -96,7 +96,10 @@ def check_kept(catalogue: Catalogue, version: Version, wide: pa.Schema, what: st
 
 
 def _dates_become_timestamps(narrow: pa.DataType, wide: pa.DataType) -> bool:
-    """Whether dates somewhere in the type become midnights, as they do within one source alone."""
+    """Return whether dates anywhere in the type become timestamps at midnight.
+
+    This conversion is allowed only within one source.
+    """
     narrow, wide = decoded_type(narrow), decoded_type(wide)
     children = range(min(narrow.num_fields, wide.num_fields))
     return bool(pa.types.is_date32(narrow) and pa.types.is_timestamp(wide)) or any(
@@ -121,7 +124,7 @@ def _refused(version: Version, stored: pa.Field, new: pa.Field, source: SourcePl
 
 
 def _loads_as(name: str, kind: pa.DataType, source: SourcePlan) -> bool:
-    """Whether the source can be planned with the type that its column has in the dataset."""
+    """Return whether the source can be planned with the type that its column has in the dataset."""
     given = dict(source.options.column_types)
     if source.format not in ("csv", "jsonl") or source.uri == STANDARD_INPUT or name in given:
         return False

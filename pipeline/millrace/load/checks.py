@@ -1,4 +1,4 @@
-"""What must hold before a version is published, and after: nothing missing, nothing swept, nothing twice."""
+"""Check a version before and after it is published: no split missing, no attempt swept, no load published twice."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ __all__ = ["check_complete", "check_writers", "promised_pages", "published"]
 
 
 def check_complete(plan: LoadPlan, ordered: Sequence[SplitResult]) -> None:
-    """Every row of the source, once: a task that is missing from the results must not be missing from the version."""
+    """Raise ``StoreError`` unless the results are those of every split, once.
+
+    Otherwise the version would lack the rows of a task whose result is missing.
+    """
     have = [result.split for result in ordered]
     if have in ([-1], list(range(len(plan.source.splits)))):
         return
@@ -33,10 +36,10 @@ def check_complete(plan: LoadPlan, ordered: Sequence[SplitResult]) -> None:
 
 
 def published(catalogue: Catalogue, plan: LoadPlan, every: Sequence[Version]) -> Version | None:
-    """The visible version that holds what an earlier attempt at this plan has published: it is never written again.
+    """Return the visible version that holds the rows of an earlier attempt at this plan; they are not written again.
 
-    Raises ``VersionNotFoundError`` where that version was deleted or withdrawn since the plan was made, and
-    ``StoreUnavailableError`` where it is named and its row is on a node that does not answer.
+    Raises ``VersionNotFoundError`` if that version was deleted or withdrawn since the plan was made. Raises
+    ``StoreUnavailableError`` if another version references it and its row is on an unresponsive node.
     """
     require_known(every, plan.hex)
     same = [version for version in every if version.hex == plan.hex and version.run == plan.run]
@@ -49,7 +52,10 @@ def published(catalogue: Catalogue, plan: LoadPlan, every: Sequence[Version]) ->
 
 
 def _gone(catalogue: Catalogue, same: Sequence[Version]) -> VersionNotFoundError:
-    """The error for what earlier attempts at a load have published and nobody sees; names what takes that back."""
+    """Return the error for a load that earlier attempts have published and that is not visible any more.
+
+    Its hint names the command that restores the version, if one can.
+    """
     rows = catalogue.writers(same[0].dataset)
     obstacles = [obstacle(catalogue, version, rows) for version in same]
     which = obstacles.index(None) if None in obstacles else 0
@@ -65,7 +71,10 @@ def _gone(catalogue: Catalogue, same: Sequence[Version]) -> VersionNotFoundError
 
 
 def promised_pages(catalogue: Catalogue, plan: LoadPlan, result: SplitResult) -> list[PageRef]:
-    """The pages of a split's result, as its version brings them in; ``ChunkMissingError`` unless all are there."""
+    """Return the pages of a split's result, marked as added by the plan's version.
+
+    Raises ``ChunkMissingError`` unless all of them are present.
+    """
     pages = []
     for writer, first, last in result.inherited:
         written = catalogue.finished_pages if first >= 0 else catalogue.journal_pages
@@ -87,11 +96,12 @@ def promised_pages(catalogue: Catalogue, plan: LoadPlan, result: SplitResult) ->
 
 
 def check_writers(catalogue: Catalogue, what: LoadPlan | Version, own: Set[UUID], bases: Sequence[Version]) -> None:
-    """Raise ``ChunkMissingError`` where a sweep may remove something that ``what`` (its plan, or itself) will name.
+    """Raise ``ChunkMissingError`` if a sweep may remove data that ``what`` (a plan or a version) will reference.
 
-    ``own`` are writers of its own run. ``bases`` are the versions, whole, whose pages it names too. The writers of a
-    visible base may be condemned: a deletion was taken back between two reads of a sweep. The sweep reads the versions
-    again after it has condemned, and removes nothing that a visible one names. So only other bases are looked at.
+    ``own`` are attempts of its own run. ``bases`` are the versions, with their pages, whose pages it references too. An
+    attempt of a visible base may be fenced: the deletion of the base was undone between two reads of a sweep. After
+    fencing, a sweep reads the versions again and removes nothing that a visible one references. So only the attempts of
+    other bases are checked.
     """
     visible = {v.label for number in {base.number for base in bases} for v in catalogue.numbered(what.dataset, number)}
     named = set(own)

@@ -1,4 +1,4 @@
-"""The columns of a version as a report names them: bounded, however many there are and whatever their types."""
+"""Describe the columns of a version for a report, bounded in size for any number of columns and any types."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ReportedColumns = tuple[tuple[str, str], ...]
 """Pairs of name and Arrow type."""
 
 _CHARS_MAX: Final = 64_000
-"""A report travels through Airflow's database."""
+"""Bounded because Airflow's database stores the report."""
 _LINE_COLUMNS_MAX: Final = 20
 _LINE_TEXT_MAX: Final = 60
 

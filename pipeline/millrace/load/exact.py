@@ -1,7 +1,7 @@
-"""Whether whole numbers stay the same as doubles: looked at before a type widens that was promised to be exact.
+"""Check that integers stay exact as doubles, before a type widens that must stay exact.
 
-Bounds of chunks say it for most columns; where they do not (numbers beyond 2^53, and what lists and structs hold),
-the values themselves are read.
+The bounds of chunks prove it for most columns. The values themselves are read where the bounds do not: for numbers
+beyond 2^53, and for numbers in lists and structs.
 """
 
 from __future__ import annotations
@@ -33,9 +33,10 @@ def check_exact(
     wide: pa.Schema,
     what: str,
 ) -> None:
-    """Read what is in doubt of ``pages()``, whose columns are ``have`` and become ``wide`` (by name).
+    """Raise ``SourceTypeError`` for an integer that a double would change.
 
-    ``what`` names the rows in the message. Raises ``SourceTypeError`` for a whole number that a double would change.
+    The columns of ``pages()`` have the types of ``have`` and become ``wide`` (by name). Only chunks whose bounds leave
+    it open are read. ``what`` names the rows in the message.
     """
     doubtful = [at for at, field in enumerate(have) if _rounds(field.type, wide.field(field.name).type)]
     if not doubtful:
@@ -52,7 +53,7 @@ def check_exact(
 
 
 def _rounds(narrow: pa.DataType, wide: pa.DataType) -> bool:
-    """Whether somewhere in the type whole numbers of more than 53 bits become doubles."""
+    """Return whether integers of 64 bits, which may need more than 53, become doubles anywhere in the type."""
     narrow, wide = decoded_type(narrow), decoded_type(wide)
     if pa.types.is_integer(narrow):
         return bool(pa.types.is_floating(wide) and narrow.bit_width > 32)
@@ -61,7 +62,7 @@ def _rounds(narrow: pa.DataType, wide: pa.DataType) -> bool:
 
 
 def _are_small(bounds: Any, kind: pa.DataType) -> bool:
-    """Whether the statistics of a chunk alone say that its numbers are the same as doubles."""
+    """Return whether the statistics of a chunk alone prove that its numbers are exact as doubles."""
     if not pa.types.is_integer(decoded_type(kind)):
         return False
     low, high = bounds["min"], bounds["max"]
@@ -92,7 +93,7 @@ def _check_chunk(array: pa.Array, field: pa.Field, wide: pa.DataType, what: str)
 
 
 def _whole_numbers(array: Any, wide: pa.DataType) -> Iterator[pa.Array]:
-    """The integers in an array that become floating, each array of them without nulls."""
+    """Yield the integers in an array that become floating, each array of them without nulls."""
     wide = decoded_type(wide)
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
@@ -103,7 +104,7 @@ def _whole_numbers(array: Any, wide: pa.DataType) -> Iterator[pa.Array]:
         for number, child in enumerate(array.flatten()):
             yield from _whole_numbers(child, wide.field(number).type)
     elif pa.types.is_map(array.type):
-        # Both children of the entries, as far as the array's own rows reach.
+        # Keys and items of the entries, limited to the rows of this array, which may be a slice.
         entries = pa.ListArray.from_arrays(
             array.offsets, pa.StructArray.from_arrays([array.keys, array.items], ["k", "v"])
         )

@@ -1,4 +1,4 @@
-"""A load report as names and values: what the command prints and what the log of a task shows as a table."""
+"""Turn a load report into names and values, which the command prints and a task's log shows as a table."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ __all__ = ["report_facts", "report_table"]
 
 
 def report_facts(report: LoadReport, *, dry_run: bool = False, repeated: bool = False) -> list[tuple[str, str]]:
-    """Return the facts of a report for people; ``repeated`` says that this very load was there already."""
+    """Return the facts of a report as text.
+
+    ``repeated`` means that this load was published before and wrote nothing.
+    """
     added = f" ({report.total_rows:,} in all)" if report.mode == "append" else ""
     facts = [
         ("rows", f"{report.rows:,}{added}"),

@@ -1,7 +1,7 @@
-"""Which version holds the rows of which, told by their rows in the catalogue alone.
+"""Find out which versions hold the rows of which others, from their catalogue rows alone.
 
-A version holds its parent's rows, and a merge those of what it merged; a ``replace`` holds its own alone. Rows of
-versions are never removed, so the line does not break where a version was deleted.
+A version holds its parent's rows, and a merge those of the versions that it merged. A ``replace`` holds only its own.
+Version rows are never removed, so the line is complete even if a version in it was deleted.
 """
 
 from __future__ import annotations
@@ -15,25 +15,34 @@ __all__ = ["heads", "holder", "order", "require_known", "root_of", "root_order"]
 
 
 def root_of(version: Version) -> str:
-    """The label of the ``replace`` that began this line, or ``empty``: appends merge only with appends of their own."""
+    """Return the label of the ``replace`` that began this line, or ``empty``.
+
+    Appends merge only with appends of the same line.
+    """
     return str(version.settings.get("root", version.label))
 
 
 def heads(every: Sequence[Version], version: Version) -> list[Version]:
-    """The visible appends and merges of the same data whose rows no other visible version holds, by number and hex."""
+    """Return the visible appends and merges of the same line that no other visible version holds.
+
+    They are sorted by number and hex.
+    """
     root = version.settings.get("root")
     family = {v.label: v for v in every if v.mode != "replace" and v.settings.get("root") == root}
     visible = {label: v for label, v in family.items() if v.deleted_at is None}
     if version.mode != "replace" and version.label not in family:
-        family[version.label] = visible[version.label] = version  # written a moment ago, to a node not asked now
+        family[version.label] = visible[version.label] = version  # just written, to a node that was not read now
     held = _held(visible.values(), family)
     return sorted((v for label, v in visible.items() if label not in held), key=order)
 
 
 def holder(every: Iterable[Version], label: str) -> Version | None:
-    """The first visible version that holds what the version of this label added: itself, or one appended to it."""
+    """Return the first visible version that holds the rows added by the version of this label, or None.
+
+    That is the version itself or one that was appended to it.
+    """
     holding = {label}
-    # What a version holds has a lower number, so one pass in order meets it before.
+    # A version has a higher number than the versions that it holds, so one pass in order sees those first.
     for version in sorted(every, key=order):
         if version.label != label and (version.mode == "replace" or holding.isdisjoint(_parts(version))):
             continue
@@ -44,9 +53,9 @@ def holder(every: Iterable[Version], label: str) -> Version | None:
 
 
 def require_known(every: Iterable[Version], hexpart: str) -> None:
-    """Raises ``StoreUnavailableError`` where a version holds one of this hex whose row nobody who answers has.
+    """Raise ``StoreUnavailableError`` if a version of this hex is referenced and no responding node has its row.
 
-    Rows of versions are never removed: it is on a node that is down, and what this load added may be there already.
+    Version rows are never removed, so the row is on a node that is down. The rows of this load may be visible already.
     """
     known = {v.label: v for v in every}
     missing = [label for label in _held(known.values(), known) if label not in known and label.endswith(f"-{hexpart}")]
@@ -61,13 +70,16 @@ def require_known(every: Iterable[Version], hexpart: str) -> None:
 
 
 def root_order(version: Version) -> tuple[int, str]:
-    """Where the ``replace`` stands that began this line: number and hex."""
+    """Return number and hex of the ``replace`` that began this line."""
     number, _, hexpart = root_of(version).partition("-")
     return (int(number), hexpart) if number.isdigit() else (0, "")
 
 
 def _held(versions: Iterable[Version], known: Mapping[str, Version]) -> set[str]:
-    """The labels of all that these versions hold beside themselves; ``known`` says how the line goes on."""
+    """Return the labels of all versions that these versions hold besides themselves.
+
+    ``known`` maps labels to the versions through which the line continues.
+    """
     held: set[str] = set()
     waiting = [label for version in versions for label in _parts(version)]
     while waiting:
@@ -87,5 +99,5 @@ def _parts(version: Version) -> list[str]:
 
 
 def order(version: Version) -> tuple[int, str]:
-    """The clustering order of versions."""
+    """Return the clustering key of versions."""
     return version.number, version.hex

@@ -1,4 +1,4 @@
-"""Writing the list of a version's pages: lists that are full are shared with its parent, the last one is new."""
+"""Write the page list of a version. Full lists are shared with its parent; only the last list is new."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ _PAGES_PAGE = -3
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The pages of a version: those that full ``lists`` name, then ``pages``. ``known`` are statistics of pages."""
+    """Pages of a version: those of the full ``lists``, then ``pages``.
+
+    ``known`` holds statistics of pages.
+    """
 
     dataset: str
     lists: tuple[ListRef, ...] = ()
@@ -34,7 +37,10 @@ class Listing:
 
     @classmethod
     def of(cls, catalogue: Catalogue, version: Version) -> Listing:
-        """What an append begins with; of many lists only the last one is read, and only when there is room in it."""
+        """Return the listing with which an append to the version begins.
+
+        Of several lists only the last one is read, and only if it is not full.
+        """
         lists, pages = catalogue.lists(version)
         if not lists or lists[-1].pages >= list_pages_max(len(catalogue.schema(version))):
             return cls(version.dataset, tuple(lists), tuple(pages))
@@ -43,16 +49,17 @@ class Listing:
         return cls(version.dataset, tuple(lists[:-1]), last.refs, known)
 
     def followed_by(self, pages: Sequence[PageRef]) -> Listing:
-        """The same with these pages after all others."""
+        """Return the same listing with these pages after all others."""
         return replace(self, pages=(*self.pages, *pages))
 
 
 def write_lists(
     catalogue: Catalogue, ledger: CatalogueWriter, dataset: str, label: str, schema: pa.Schema, listing: Listing
 ) -> tuple[bytes, bytes, int]:
-    """Schema and page list as a version's row holds them (or points at), and the replicas proven for both.
+    """Write schema and page list; return both as a version's row holds or references them, and their replicas.
 
-    What is written depends on the arguments alone. Pages whose statistics are not known are read for them.
+    The third value is the number of replicas proven for both. The written data depends on the arguments alone. Pages
+    without known statistics are read to compute them.
     """
     schema_blob, schema_replicas = ledger.store_out_of_line(dataset, label, _SCHEMA_PAGE, _packed(schema.serialize()))
     proven = [schema_replicas]
@@ -78,7 +85,7 @@ def _stats(
     pages: Sequence[PageRef],
     known: Mapping[PageRef, pa.RecordBatch],
 ) -> pa.RecordBatch:
-    """The statistics of each page, one row a page, of the types of ``schema``."""
+    """Return the statistics of the pages, one row for each page, with the types of ``schema``."""
     wanted = stats_schema(schema)
     rows = []
     for ref in pages:
@@ -93,7 +100,7 @@ def _stats(
 
 
 def sums(pages: Sequence[PageRef]) -> dict[str, Any]:
-    """What a version's row says of its pages together."""
+    """Return the totals over the pages that a version's row records."""
     return {
         "rows": sum(page.rows for page in pages),
         "raw_bytes": sum(page.raw_bytes for page in pages),
@@ -104,6 +111,6 @@ def sums(pages: Sequence[PageRef]) -> dict[str, Any]:
 
 
 def _packed(data: Any) -> bytes:
-    """gzip, as everything in the catalogue that is not a column of its own."""
+    """Compress with gzip, like everything in the catalogue that is not a column of its own."""
     packed: bytes = isal_zlib.compress(data, 1, wbits=31)
     return packed

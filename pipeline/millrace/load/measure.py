@@ -1,4 +1,4 @@
-"""What a load would be: read, grouped and encoded as ever, and then only counted."""
+"""Measure a load without writing it: the source is read, grouped and encoded as in a load, and then only counted."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ __all__ = ["measure"]
 
 @loader_memory()
 def measure(settings: Settings, plan: LoadPlan, *, task: Task) -> LoadReport:
-    """The report that loading ``plan`` would give, as far as one can tell without writing; nothing is written.
+    """Return the report that loading ``plan`` would give, as far as it is known without writing.
 
-    ``replicas`` is what a load proves when both nodes answer. Memory and errors are those of ``load_split``.
+    ``replicas`` is the number that a load proves if both nodes respond. Memory and errors are those of ``load_split``.
     """
     by_rows = task_unit(plan, None)[0] == "rows"
     rows = raw_bytes = stored_bytes = chunks = 0

@@ -1,9 +1,9 @@
-"""Where a load's Arrow memory comes from: an allocator that gives freed memory back, so that the bound holds.
+"""Choose the allocator of a load's Arrow memory: one that returns freed memory, so that the memory bound holds.
 
-Measured with 600 MB of CSV (peak of resident memory, 2 and 8 threads; tests/integration/load/test_memory.py):
-Arrow's own choice, mimalloc, 364 to 393 MB and 560 MB, because every thread keeps what others of its blocks freed;
-jemalloc 312 to 320 MB and 420 MB with blocks of 2 MB, 280 and 370 MB with 1 MB; the processor time is the same.
-Readers keep mimalloc, which is faster where memory is handed to the caller.
+Measured with 600 MB of CSV (peak of resident memory, 2 and 8 threads; tests/integration/load/test_memory.py): Arrow's
+own choice, mimalloc, takes 364 to 393 MB and 560 MB, because every thread keeps the blocks that other threads have
+freed. jemalloc takes 312 to 320 MB and 420 MB with blocks of 2 MB, and 280 and 370 MB with blocks of 1 MB. The
+processor time is the same. Readers keep mimalloc, which is faster if memory is passed to the caller.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _before: pa.MemoryPool | None = None
 
 @contextmanager
 def loader_memory() -> Iterator[None]:
-    """While any thread is inside, Arrow takes new memory from the loader's allocator; afterwards as before.
+    """Let Arrow take new memory from the loader's allocator while any thread is inside; also a decorator.
 
-    Arrow's default pool belongs to the process. Every buffer goes back to the pool it came from, so others who
-    allocate meanwhile notice nothing. Also a decorator.
+    Afterwards the previous allocator is set again. Arrow's default pool belongs to the process. Every buffer returns to
+    the pool that it came from, so other threads that allocate meanwhile are not affected.
     """
     global _users, _before
     with _lock:
@@ -45,7 +45,10 @@ def loader_memory() -> Iterator[None]:
 
 
 def _calm_pool() -> pa.MemoryPool:
-    """jemalloc's, the C library's where Arrow was built without it: 318 MB, at the cost of more system time."""
+    """Return the pool of jemalloc, or of the C library if Arrow was built without jemalloc.
+
+    The C library's takes 318 MB, at the cost of more system time.
+    """
     try:
         return pa.jemalloc_memory_pool()
     except NotImplementedError:

@@ -1,4 +1,7 @@
-"""Appends that know nothing of each other: the one that sees both publishes the merge, and nothing is lost."""
+"""Merge concurrent appends to the same data.
+
+An append that finds other versions beside its own publishes a merge that holds the rows of all of them.
+"""
 
 from __future__ import annotations
 
@@ -24,16 +27,22 @@ __all__ = ["merge_siblings"]
 
 _ROUNDS = 50
 _MERGED_AT_ONCE = 256
-"""A version's row names what it merged, and stays under 16 KB: 600 appends that missed each other take three merges."""
+"""Versions in one merge.
+
+The row of a merge names its parts and stays below 16 KB. 600 appends that did not see each other take three merges.
+"""
 
 
 def merge_siblings(catalogue: Catalogue, ledger: CatalogueWriter, version: Version) -> Version:
-    """The version that holds everything appended to the same data as ``version``; itself when nothing is beside it.
+    """Return the version that holds all appends to the same data as ``version``, merging them if necessary.
 
-    Both of two who append at once have written their rows before they read, so at least one sees the other. Where
-    neither could (each knew another node only), whoever comes next does: the next append, or ``repair``. Identity and
-    content of a merge are a function of the set of what it merges, and the identity also of how often that merge was
-    withdrawn before: two who both see it write the same version.
+    Returns ``version`` itself if there is no other append beside it. Concurrent appends write their rows before they
+    read, so of two at least one sees the other. If neither did, because each reached a different node only, the next
+    append or ``repair`` merges them.
+
+    The identity and content of a merge are a function of the set of versions in it. The identity depends also on the
+    number of times that merge was withdrawn before. Two processes that merge the same set therefore write the same
+    version. Raises ``StoreError`` if the appends cannot be merged, or if new ones arrive through ``_ROUNDS`` merges.
     """
     asked: list[Version] = []
     for _ in range(_ROUNDS):
@@ -41,7 +50,7 @@ def merge_siblings(catalogue: Catalogue, ledger: CatalogueWriter, version: Versi
         found = heads(every, version)
         replaced = {v.number for v in every if v.mode == "replace" and v.deleted_at is None}
         if asked and any(asked[-1].number <= number <= version.number for number in replaced):
-            # Published while these were merged: what was replaced must not come back as the latest.
+            # A ``replace`` was published during the merge: the replaced rows must not become the latest again.
             ledger.withdraw(version)
             return asked[-1]
         if found and any(number >= found[-1].number for number in replaced):
@@ -54,7 +63,7 @@ def merge_siblings(catalogue: Catalogue, ledger: CatalogueWriter, version: Versi
             asked = []
             continue
         if merged.deleted_at is not None:
-            return found[-1]  # somebody has deleted this very merge: it is not made again
+            return found[-1]  # this merge was deleted: it is not made again
         version = merged
     raise StoreError(
         f"{version.dataset}: appends or deletions kept arriving through {_ROUNDS} merges",
@@ -66,7 +75,11 @@ def merge_siblings(catalogue: Catalogue, ledger: CatalogueWriter, version: Versi
 def _merge(
     catalogue: Catalogue, ledger: CatalogueWriter, siblings: Sequence[Version], every: Sequence[Version]
 ) -> Version | None:
-    """The merge, published now, or there already (and perhaps deleted); None where a part was deleted meanwhile."""
+    """Publish the merge of the siblings, or return the version that published it before.
+
+    The earlier version may be deleted. Returns None if a sibling was deleted meanwhile, or if a sweep may remove data
+    that the merge references.
+    """
     labels = [sibling.label for sibling in siblings]
     dataset, number = siblings[0].dataset, siblings[-1].number + 1
     identity, there = _identity(siblings, every)
@@ -77,8 +90,8 @@ def _merge(
     run = f"merge of {len(labels)} versions: {labels[0]} to {labels[-1]}"
     row = LoadAttempt(dataset, publisher, run, "", PUBLISHER, 1, label, "", datetime.now(UTC))
     ledger.begin_writer(row)
-    # Who deletes looks for living writers after it has marked, and this looks for marks after its row is written:
-    # of the two, at least one sees the other.
+    # A deletion looks for active attempts after it has marked a version, and this looks for marks after its own row
+    # is written. Of the two, at least one sees the other.
     if not _are_visible(catalogue, dataset, labels):
         return None
     whole = [catalogue.whole(sibling) for sibling in siblings]
@@ -129,10 +142,10 @@ def _merge(
 
 
 def _identity(siblings: Sequence[Version], every: Sequence[Version]) -> tuple[str, Version | None]:
-    """The hex of the merge, and the version of that name where it was published before: visible, or deleted.
+    """Return the hex of the merge, and the version of that name if it was published before.
 
-    A withdrawal is final, so a merge that was withdrawn has another name the next time. So has one that an older
-    Millrace marked, which did not record whether it was withdrawn.
+    That version is visible or deleted. A withdrawal is final, so a merge that was withdrawn gets another name the next
+    time. So does one that an older Millrace marked, which did not record whether it was withdrawn.
     """
     known = {version.label: version for version in every}
     parts = [siblings[0].dataset, *(sibling.label for sibling in siblings)]
@@ -150,10 +163,11 @@ def _are_visible(catalogue: Catalogue, dataset: str, labels: Sequence[str]) -> b
 
 
 def _union(lists: Sequence[Sequence[PageRef]], runs: Mapping[str, str]) -> list[PageRef]:
-    """Every page once, in the order of the versions that brought them in.
+    """Return every page once, in the order of the versions that added them.
 
-    Of one run only what the first of them names: published under two numbers (its attempts knew another node each), or
-    twice under one (an attempt that woke up while the next one published), the rest is the same rows again.
+    If several versions added pages of one run, only the pages of the first version are kept, because the others hold
+    the same rows again. A run is published under two numbers if its attempts reached different nodes. It is published
+    twice under one number if a stalled attempt continues while the next one publishes.
     """
     loads: dict[tuple[str, str], tuple[int, int]] = {}
     named = []
@@ -168,7 +182,10 @@ def _union(lists: Sequence[Sequence[PageRef]], runs: Mapping[str, str]) -> list[
 
 
 def _shared(catalogue: Catalogue, each: Sequence[Listing], pages: Sequence[PageRef]) -> Listing:
-    """The merged pages, with the full lists that all siblings and the merge begin with left as they are."""
+    """Return the listing of the merged pages.
+
+    Full lists with which all siblings and the merge begin are reused unchanged.
+    """
     known = {page: row for listing in each for page, row in listing.known.items()}
     shared: list[ListRef] = []
     start = 0

@@ -1,4 +1,4 @@
-"""How a load came out, small enough for an event: what the live page shows of a version as a table."""
+"""Describe the result of a load in an event; the live page shows it as the table of a version."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _COLUMNS_CHARS_MAX: Final = 8_000
 
 
 def outcome(report: LoadReport, schema: pa.Schema) -> dict[str, Any]:
-    """Version, rows, bytes and columns as plain JSON of at most 16 kB.
+    """Return version, rows, bytes and columns as plain JSON of at most 16 kB.
 
-    ``columns`` holds name and type of the first columns, as many as have room; ``columns_total`` counts them all.
-    ``rows`` and the bytes are what this load added, ``total_rows`` is what the version holds.
+    ``columns`` holds name and type of the first columns, as many as fit; ``columns_total`` counts all of them. ``rows``
+    and the bytes count the data that this load added; ``total_rows`` counts the rows of the version.
     """
     columns: list[list[str]] = []
     room = _COLUMNS_CHARS_MAX
     for column in schema:
         pair = [_cut(column.name, _NAME_MAX), _cut(str(column.type), _TYPE_MAX)]
-        # A letter that is not ASCII takes up to twelve bytes in an event.
+        # A character outside ASCII takes up to twelve bytes in an event.
         room -= sum(len(ascii(text)) for text in pair)
         if room < 0:
             break

@@ -1,4 +1,4 @@
-"""What a load will do, decided once: source, schema, chunk settings, the version it will be."""
+"""Decide once how a load is done: source, schema, chunk settings and the label of its version."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _RUN_CHARACTERS_MAX = 250
 
 @dataclass(frozen=True, slots=True)
 class LoadOptions:
-    """What a person may choose: how to read the source (``source``), and how chunks are made."""
+    """Options of a load that the user chooses: how to read the source (``source``) and how to make chunks."""
 
     mode: str = "replace"
     source: SourceOptions = field(default_factory=SourceOptions)
@@ -43,10 +43,11 @@ class LoadOptions:
 
 @dataclass(frozen=True, slots=True)
 class LoadPlan:
-    """Everything that decides what a load writes; equal plans of one run are the same version.
+    """All decisions of a load; equal plans of one run are the same version.
 
-    ``fingerprint`` covers source facts, schema, settings and mode; ``hex`` also the run. ``published`` says that this
-    very load is visible already, ``holder`` in which version: its own, or, where that was deleted, one appended to it.
+    ``fingerprint`` covers source facts, schema, settings and mode. ``hex`` covers the run as well. ``published`` is
+    true if this load is visible already. ``holder`` is then the version that holds its rows: its own or, if that was
+    deleted, one that was appended to it.
     """
 
     dataset: str
@@ -64,7 +65,7 @@ class LoadPlan:
 
     @property
     def label(self) -> str:
-        """``12-3fa9c1``."""
+        """Label of the version, like ``12-3fa9c1``."""
         return f"{self.number}-{self.hex}"
 
     @property
@@ -73,7 +74,7 @@ class LoadPlan:
         return self.source.schema
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON, small enough to be handed from task to task."""
+        """Return plain JSON, small enough to be passed from task to task."""
         return {
             "dataset": self.dataset,
             "mode": self.mode,
@@ -91,7 +92,7 @@ class LoadPlan:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> LoadPlan:
-        """The inverse of ``to_json``."""
+        """Create the plan from the JSON of ``to_json``."""
         return cls(
             **{
                 **value,
@@ -113,9 +114,10 @@ def make_plan(
     run: str,
     one_stream: bool = False,
 ) -> LoadPlan:
-    """A plan, without writing anything. Raises ``UsageError`` or ``SourceError`` for what cannot be loaded.
+    """Make the plan of a load without writing anything.
 
-    With ``one_stream`` the plan has one split, which is the whole source, and is otherwise the same plan.
+    With ``one_stream`` the plan has one split, which is the whole source, and is otherwise the same plan. Raises
+    ``UsageError`` or ``SourceError`` for a source or options that cannot be loaded.
     """
     check_dataset_name(dataset)
     if not 0 < len(run) <= _RUN_CHARACTERS_MAX:
@@ -146,11 +148,11 @@ def make_plan(
     latest = versions[0] if versions else None
     parent = _parent(latest, same)
     if options.mode == "append" and latest is not None and same is None:
-        # The plan's identity is that of the source alone: what is stored may be another version for its next attempt.
+        # The plan's identity is that of the source alone, because its next attempt may append to another version.
         source = as_stored(catalogue, dataset, latest.label, source)
         check_append(catalogue, dataset, latest.label, source)
     highest = every[0].number if every else 0
-    # Once somebody else has published that number, a version of it would no longer be the latest.
+    # If another load has published that number meanwhile, a version with it would not be the latest.
     number = same.number if same else begun if begun and begun > highest else highest + 1
     return LoadPlan(
         dataset=dataset,
@@ -169,9 +171,10 @@ def make_plan(
 
 
 def _same(every: Sequence[Version], identity: str, run: str) -> tuple[Version | None, Version | None]:
-    """What this very load has published, and the visible version that holds it; neither where none does.
+    """Return the version that this load has published, and the visible version that holds its rows.
 
-    Its own version may have been deleted or pruned: a version that was appended to it holds its rows all the same.
+    Both are None if there is no such version. The load's own version may have been deleted or pruned; a version
+    appended to it still holds its rows.
     """
     require_known(every, identity)
     for version in every:
@@ -187,7 +190,7 @@ def _parent(latest: Version | None, same: Version | None) -> str | None:
 
 
 def _begun(catalogue: Catalogue, dataset: str, run: str, fingerprint: str) -> int | None:
-    """The number that an earlier attempt of this very load planned: a retry is the same version."""
+    """Return the version number that an earlier attempt of this load planned, so a retry is the same version."""
     for row in catalogue.writers(dataset, run=run):
         if row.fingerprint == fingerprint:
             return int(row.version.partition("-")[0])
@@ -195,11 +198,11 @@ def _begun(catalogue: Catalogue, dataset: str, run: str, fingerprint: str) -> in
 
 
 def _sample(source: SourcePlan) -> pa.RecordBatch:
-    """The first rows of the source, from which the size of row groups is chosen once for the whole load."""
+    """Return the first rows of the source, from which the size of row groups is chosen once for the whole load."""
     grouper = RowGrouper(ChunkSettings(row_group_bytes=_SAMPLE_BYTES))
     if source.splits:
         with open_split(source, source.splits[0], looking=True) as reader:
-            # The grouper widens what the first rows widen: a type may be found after the bytes it was inferred from.
+            # The grouper widens types within the sample: a wider value may follow the bytes used for inference.
             for batch in reader:
                 for group in grouper.feed(batch):
                     return group.whole()

@@ -1,4 +1,4 @@
-"""The one row that makes a version visible, and the report of what was loaded."""
+"""Publish a version by writing the one row that makes it visible, and report the load."""
 
 from __future__ import annotations
 
@@ -47,9 +47,10 @@ _LAST_BUCKETS = 2
 
 @dataclass(frozen=True, slots=True, repr=False)
 class LoadReport:
-    """What a load did. ``replicas`` is 2 when every chunk and row is proven on two nodes, else 1 (``degraded``).
+    """Result of a load.
 
-    ``rows``, ``chunks`` and the sizes in bytes are what this load added; ``total_rows`` what the version holds.
+    ``replicas`` is 2 if every chunk and row is proven on two nodes, else 1 (``degraded``). ``rows``, ``chunks`` and the
+    sizes in bytes count the data that this load added. ``total_rows`` counts the rows of the version.
     """
 
     dataset: str
@@ -71,7 +72,7 @@ class LoadReport:
     seconds: float = 0.0
     rows_per_s: float = 0.0
     missing: tuple[str, ...] = field(default=())
-    """Services that were not there and did without: ``progress``, ``cache``."""
+    """Optional services that were unreachable and that the load did without: ``progress``, ``cache``."""
     warnings: tuple[SourceWarning, ...] = field(default=())
     """Everything surprising about the source, from its plan and its splits, and about the load itself."""
     columns: ReportedColumns = field(default=())
@@ -101,7 +102,7 @@ class LoadReport:
 
     @property
     def degraded(self) -> bool:
-        """Something is on one node only; ``millrace repair`` mends it."""
+        """Whether a chunk or row is on one node only; ``millrace repair`` writes the missing replica."""
         return self.replicas < 2
 
     @property
@@ -110,7 +111,10 @@ class LoadReport:
         return self.raw_bytes / self.stored_bytes if self.stored_bytes else 1.0
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON: every field, and ``degraded`` and ``ratio``; each column is an object of name and type."""
+        """Return plain JSON: every field, and ``degraded`` and ``ratio``.
+
+        Each column is an object with name and type.
+        """
         columns = [{"name": name, "type": kind} for name, kind in self.columns]
         return {**asdict(self), "columns": columns, "degraded": self.degraded, "ratio": round(self.ratio, 3)}
 
@@ -124,29 +128,34 @@ def publish(
     *,
     seconds: float = 0.0,
 ) -> LoadReport:
-    """All or nothing: readers see the whole version afterwards, or, when this raises, none of it.
+    """Publish the version of a plan and return the report of the load.
 
-    Publishing the same plan again is the same version. What was published since the plan was made is followed, never
-    passed over: see ``_rebase``. Raises ``StoreError`` when the results are not those of every split, once,
-    ``ChunkMissingError`` when a manifest page that a split promised is not there, ``SourceTypeError`` when the data
-    to append to was replaced by other columns, and ``VersionNotFoundError`` when the version was deleted meanwhile.
+    Readers see either the whole version or none of it. Publishing the same plan again returns the same version.
+    Versions that were published since the plan was made are never discarded: see ``_rebase``.
+
+    Raises ``StoreError`` unless there is exactly one result for every split, ``ChunkMissingError`` if a manifest page
+    of a result is missing, ``SourceTypeError`` if the data to append to was replaced by other columns, and
+    ``VersionNotFoundError`` if the version was deleted meanwhile. After such an error the version is not visible,
+    except if the data was replaced while the version's row was written.
+
+    Raises ``StoreError`` also if concurrent appends cannot be merged. Then each of them stays a visible version.
     """
     ordered = sorted(results, key=lambda result: result.split)
     check_complete(plan, ordered)
     written = {result.writer for result in ordered} | {w for result in ordered for w, _, _ in result.inherited}
     every = catalogue.every_version(plan.dataset)
-    # Before the pages: a version that is gone says more than the pages that went with it.
+    # Before the pages: the error for a deleted version is more useful than the one for its missing pages.
     version, replicas = published(catalogue, plan, every), 2
     own = [page for result in ordered for page in promised_pages(catalogue, plan, result)]
     if version is None:
         plan, version, replicas = _publish_with_retry(catalogue, ledger, plan, every, ordered, own)
     if plan.mode == "append":
         version = merge_siblings(catalogue, ledger, version)
-    # A node that was down already when this began is lost to nobody here, and what is written says so.
+    # ``losses`` lacks a node that was down before the load began; ``stats.degraded`` counts the writes it missed.
     if writes.losses or writes.stats.degraded:
         _note_the_end(ledger, version, written, {row.writer: row.buckets for row in catalogue.writers(plan.dataset)})
         replicas = 1
-    # As on record: what a resumed attempt left is owed, too, and what was repaired meanwhile is not.
+    # The stored records include missing replicas of a resumed attempt and exclude data repaired meanwhile.
     debts = catalogue.debts(plan.dataset, {page.writer for page in own} | {version.writer})
     owed = sum(max(1, debt.chunks) for debt in debts)
     rows = sum(page.rows for page in own)
@@ -176,7 +185,7 @@ def publish(
 
 
 def with_columns(catalogue: Catalogue, version: Version, report: LoadReport) -> LoadReport:
-    """Return the report with the columns of the version; without them where they cannot be read."""
+    """Return the report with the columns of the version; without them if they cannot be read."""
     try:
         # A version from a list of versions comes without its schema.
         whole = version if version.schema_blob else catalogue.resolve(version.dataset, selector_of(version.label))
@@ -187,7 +196,7 @@ def with_columns(catalogue: Catalogue, version: Version, report: LoadReport) -> 
 
 
 def with_state(catalogue: Catalogue, report: LoadReport) -> LoadReport:
-    """Return the report with a warning for what is on one node only, and for a node that did not answer."""
+    """Return the report with a warning for data on one node only, and for a node that did not respond."""
     found = []
     if report.degraded:
         said = f"{report.dataset}@{report.version} has {report.under_replicated} chunks or rows on one node only"
@@ -198,7 +207,10 @@ def with_state(catalogue: Catalogue, report: LoadReport) -> LoadReport:
 
 
 def _note_the_end(ledger: CatalogueWriter, version: Version, written: set[UUID], buckets: dict[UUID, int]) -> None:
-    """A node was lost while the version was published: the last that it acknowledged may not be on it."""
+    """Record the last writes as under-replicated because a node was lost while the version was published.
+
+    The node may lack the rows that it acknowledged last.
+    """
     ledger.record_under_replicated(version.dataset, version.writer, CATALOGUE_BUCKET, 0)
     ledger.record_under_replicated(version.dataset, version.writer, PAGES_BUCKET, 0)
     for writer in written:
@@ -215,10 +227,11 @@ def _publish_with_retry(
     ordered: Sequence[SplitResult],
     own: Sequence[PageRef],
 ) -> tuple[LoadPlan, Version, int]:
-    """The plan as it was published, its version, and on how many nodes its row is proven.
+    """Return the plan as it was published, its version, and the number of nodes on which its row is proven.
 
-    Whoever publishes looks again when its row is written: of two who meet, at least one sees the other, and goes behind
-    it under a higher number. The first row is withdrawn only then, so that a load that dies in between was published.
+    After writing its version row, a publisher reads the version list again. Of two concurrent publishers at least one
+    sees the other; it publishes again under a higher number. Only then is its first row withdrawn, so a load that fails
+    in between is still published.
     """
     before: Version | None = None
     for _ in range(_ROUNDS):
@@ -236,7 +249,11 @@ def _publish_with_retry(
 
 
 def _is_superseded(version: Version, others: Sequence[Version]) -> bool:
-    """Whether an older line goes on beside this ``replace`` as the latest, or a ``replace`` beside this append."""
+    """Return whether the version must be published again under a higher number.
+
+    A ``replace`` must if the latest version is an append to older data. An append must if a visible ``replace`` of the
+    same or a higher number was published after its data.
+    """
     visible = [other for other in others if other.deleted_at is None]
     if version.mode == "replace":
         latest = next((other for other in visible if order(other) > order(version)), None)
@@ -254,7 +271,10 @@ def _written(
     ordered: Sequence[SplitResult],
     own: Sequence[PageRef],
 ) -> tuple[Version, int]:
-    """Writes the version's row, and takes it back (``ChunkMissingError``) where something that it names was swept."""
+    """Write the version's row and return the version and the number of nodes on which the row is proven.
+
+    Withdraws the row and raises ``ChunkMissingError`` if a sweep may remove data that the version references.
+    """
     written = {result.writer for result in ordered} | {w for result in ordered for w, _, _ in result.inherited}
     base = None
     if plan.parent is not None and plan.mode == "append":
@@ -268,8 +288,8 @@ def _written(
     added = [replace(page, added_by=plan.label) for page in own]
     version = _version(catalogue, ledger, plan, base, added, schema, _content(plan, ordered))
     replicas = ledger.publish(version)
-    # Whoever sweeps condemns before it looks for versions, and this looks after it has written one: of a sweep and a
-    # load that meet, at least one sees the other.
+    # A sweep fences attempts before it reads the versions, and this check runs after the version row is written. Of a
+    # concurrent sweep and load, at least one sees the other.
     try:
         check_writers(catalogue, plan, written, bases)
     except ChunkMissingError:
@@ -280,7 +300,7 @@ def _written(
 
 
 def _check_splits(catalogue: Catalogue, plan: LoadPlan, ordered: Sequence[SplitResult], schema: pa.Schema) -> None:
-    """Raise ``SourceTypeError`` where a split has whole numbers that another split's doubles would change."""
+    """Raise ``SourceTypeError`` if integers of a split would change as doubles of another split."""
     for result in ordered if len(ordered) > 1 else ():
         pages = partial(promised_pages, catalogue, plan, result)
         what = plan.source.splits[result.split].label
@@ -290,7 +310,10 @@ def _check_splits(catalogue: Catalogue, plan: LoadPlan, ordered: Sequence[SplitR
 def _shared_schema(
     catalogue: Catalogue, plan: LoadPlan, base: Version, own: Sequence[PageRef], new: pa.Schema
 ) -> pa.Schema:
-    """The schema of ``base`` and of what is appended to it; ``SourceTypeError`` where it would change a value."""
+    """Return the schema of ``base`` and the appended rows together.
+
+    Raises ``SourceTypeError`` if it would change a value.
+    """
     wide = merge_schemas([catalogue.schema(base), new])
     what = f"{plan.source.uri} cannot be appended to {base.reference}"
     check_kept(catalogue, base, wide, what)
@@ -299,10 +322,12 @@ def _shared_schema(
 
 
 def _rebase(catalogue: Catalogue, plan: LoadPlan, every: Sequence[Version]) -> LoadPlan:
-    """The plan behind what was published since it was made, where its version would not be, or not lead to, the latest.
+    """Rebase the plan onto the latest version if another load published after the plan was made.
 
-    A ``replace`` follows whatever is the latest now. An append stays beside other appends to the same data, which are
-    merged with it; where that data was replaced, or its parent deleted, its rows go behind what is there now.
+    A ``replace`` always gets the current latest version as its parent. An append to the data of the latest version
+    keeps its parent and is merged with the other appends later. If that data was replaced, or the parent was deleted,
+    the append gets the latest version as its parent. A plan whose version would be the latest anyway is returned
+    unchanged.
     """
     visible = [version for version in every if version.deleted_at is None]
     if not visible:
@@ -326,7 +351,7 @@ def _publisher_row(plan: LoadPlan, version: Version) -> LoadAttempt:
 
 
 def _content(plan: LoadPlan, ordered: Sequence[SplitResult]) -> dict[str, str]:
-    """The checksum of the source's bytes, file after file; nothing unless every split knows its own."""
+    """Return the checksum of the source's bytes, file after file; nothing unless every split has its own."""
     whole = Content()
     for result in ordered:
         if result.content is None:
@@ -358,7 +383,7 @@ def _version(
         plan.dataset, publisher, plan.run, plan.fingerprint, PUBLISHER, 1, plan.label, "", datetime.now(UTC)
     )
     ledger.begin_writer(row)
-    # The pages are read before anything names them, so a version never begins with one that is damaged.
+    # The pages are read before a row references them, so a version never begins with a damaged page.
     largest = max((catalogue.page(plan.dataset, page).largest_chunk_bytes for page in own), default=0)
     listing = Listing(plan.dataset) if base is None else Listing.of(catalogue, base)
     total = sums(own)

@@ -1,4 +1,4 @@
-"""What a load must not repeat: a run with other content, and a path that a dataset of files holds already."""
+"""Reject repeated data: a repeated run with other content, and a path that a dataset of files holds already."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ __all__ = ["PathSet", "check_added_paths", "check_paths", "check_same_content"]
 
 
 def check_same_content(source: SourcePlan, published: Version) -> None:
-    """Raise ``SourceChangedError`` unless the source has the CRC-32 that the version of this very load records.
+    """Raise ``SourceChangedError`` unless the source has the CRC-32 recorded by this load's version.
 
-    Names, sizes and times are equal already, or it would be another load. Reads the source once; a version without a
-    checksum is taken for the same.
+    Names, sizes and times are equal already, or it would be another load. Reads the source once. A version without a
+    checksum is taken as equal.
     """
     known = published.source.get("crc32")
     found = known and read_content(source.files)
@@ -39,7 +39,7 @@ def check_same_content(source: SourcePlan, published: Version) -> None:
 
 
 class PathSet:
-    """Paths of files and folders that may not be there twice, nor as a file and a folder at once."""
+    """Paths of files and folders that may not occur twice, nor as both a file and a folder."""
 
     def __init__(self, paths: Iterable[str] = ()) -> None:
         self._paths: set[str] = set()
@@ -47,22 +47,22 @@ class PathSet:
         self.add(paths)
 
     def add(self, paths: Iterable[str]) -> None:
-        """Put more paths into the set."""
+        """Add paths to the set."""
         for path in paths:
             self._paths.add(path)
             self._folders.update(_folders_of(path))
 
     def clash(self, path: str) -> bool:
-        """Whether another file of this path cannot be beside those of the set; equal empty folders can."""
+        """Return whether a file of this path conflicts with the paths of the set; equal empty folders do not."""
         if path.endswith("/"):
             return path[:-1] in self._paths or any(above in self._paths for above in _folders_of(path))
         return path in self._paths or path in self._folders or any(above in self._paths for above in _folders_of(path))
 
 
 def check_paths(catalogue: Catalogue, version: Version, paths: Iterable[str]) -> None:
-    """Raise ``SourceFormatError`` where the version holds one of these paths: files come back under their paths.
+    """Raise ``SourceFormatError`` if the version holds one of these paths: files are read back by path.
 
-    Reads the column of paths of the whole version, which has one value for each piece of a file.
+    Reads the path column of the whole version, which has one value for each piece of a file.
     """
     given = PathSet(paths)
     for path in _paths_of(catalogue, version, catalogue.each_page_ref(version)):
@@ -71,9 +71,9 @@ def check_paths(catalogue: Catalogue, version: Version, paths: Iterable[str]) ->
 
 
 def check_added_paths(catalogue: Catalogue, siblings: Sequence[Version], pages: Sequence[PageRef]) -> None:
-    """Raise ``SourceFormatError`` where two of the appends that are to be merged added the same path.
+    """Raise ``SourceFormatError`` if two of the appends that are to be merged added the same path.
 
-    ``pages`` are those of all of them; what every sibling holds was there before.
+    ``pages`` are the pages of all of them. Pages that every sibling holds are older than these appends and are skipped.
     """
     shared = set.intersection(*(set(catalogue.page_refs(sibling)) for sibling in siblings))
     added: dict[str, list[PageRef]] = {}
@@ -89,7 +89,7 @@ def check_added_paths(catalogue: Catalogue, siblings: Sequence[Version], pages: 
 
 
 def _paths_of(catalogue: Catalogue, version: Version, pages: Iterable[PageRef]) -> Iterator[str]:
-    """The paths in these pages of a dataset of files, each once for the pieces that follow one another."""
+    """Yield the paths in these pages of a dataset of files, once for consecutive pieces of one file."""
     refs = (ref for page in pages for ref in catalogue.page(version.dataset, page).refs())
     reader = ChunkReader(catalogue.cassandra)
     last = ""

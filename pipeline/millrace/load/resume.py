@@ -1,7 +1,8 @@
-"""Going on where an attempt died: what it left whole is found by its writer's row and pages, and checked twice.
+"""Resume a failed attempt, reusing the chunks that it completed.
 
-First that it is there and intact; then, while the source is read up to where it ends, that it is what the source still
-says. A source that changed under its old size and time would otherwise be mixed with what it was.
+Complete chunks are located through the attempt's row and pages and verified twice. First they must be present and
+intact. Then their rows are compared with the source while it is read up to their end. Without the comparison, a source
+that changed but kept its size and time would be mixed with its former content.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ __all__ = ["ResumePoint", "skip_written_rows", "find_resume_point", "unfinished_
 
 @dataclass(frozen=True, slots=True)
 class ResumePoint:
-    """Pages of earlier attempts that name the first ``rows`` rows of a split, every chunk there and intact."""
+    """Pages of earlier attempts that hold the first ``rows`` rows of a split, every chunk present and intact."""
 
     pages: tuple[PageRef, ...] = field(default=())
 
@@ -47,7 +48,7 @@ class ResumePoint:
 
     @property
     def ranges(self) -> tuple[tuple[UUID, int, int], ...]:
-        """The pages as names: writer, first, last; consecutive numbers in either direction."""
+        """The pages as ranges: writer, first, last; the numbers are consecutive in either direction."""
         ranges: list[tuple[UUID, int, int]] = []
         for page in self.pages:
             if ranges and ranges[-1][0] == page.writer and abs(page.page - ranges[-1][2]) == 1:
@@ -58,10 +59,10 @@ class ResumePoint:
 
 
 def find_resume_point(cassandra: CassandraSession, row: LoadAttempt, *, task: Task) -> ResumePoint:
-    """What earlier attempts of the same run, plan and split left, as far as it goes from the first row without a gap.
+    """Return the pages of earlier attempts of the same run, plan and split, from the first row to the first gap.
 
-    Where pages of several attempts overlap, those that lead furthest count. Every chunk of them is read back and
-    checked; the first page with one that is missing or wrong ends what is kept.
+    Where pages of several attempts overlap, the sequence that reaches furthest counts. Every chunk of it is read back
+    and verified. The first page with a missing or wrong chunk ends the resume point.
     """
     catalogue = Catalogue(cassandra)
     pages: dict[int, list[tuple[int, PageRef]]] = {}
@@ -73,7 +74,7 @@ def find_resume_point(cassandra: CassandraSession, row: LoadAttempt, *, task: Ta
             start = earlier.first_row
             for position, page in enumerate(written(row.dataset, earlier.writer)):
                 if page.page != (position if page.page >= 0 else -1 - position):
-                    break  # the one before is on a node that does not answer: where this one's rows begin is not known
+                    break  # the page before is on an unresponsive node, so the first row of this one is unknown
                 if page.rows:
                     pages.setdefault(start, []).append((start + page.rows, page))
                 start += page.rows
@@ -93,9 +94,9 @@ def find_resume_point(cassandra: CassandraSession, row: LoadAttempt, *, task: Ta
 def skip_written_rows(
     cassandra: CassandraSession, plan: LoadPlan, kept: ResumePoint, batches: Iterable[pa.RecordBatch]
 ) -> Iterator[pa.RecordBatch]:
-    """The batches without the rows that are kept; raises ``SourceChangedError`` where those are not what is stored.
+    """Yield the batches without the kept rows; raise ``SourceChangedError`` if those differ from the stored rows.
 
-    Compared are values, chunk by chunk: one stored chunk and as many rows of the source are held at a time.
+    Values are compared chunk by chunk. One stored chunk and as many rows of the source are held at a time.
     """
     rest = iter(batches)
     left: pa.RecordBatch | None = None
@@ -129,7 +130,10 @@ def _stored(reader: ChunkReader, plan: LoadPlan, ref: ChunkRef) -> pa.RecordBatc
 
 
 def _same(one: pa.RecordBatch, other: pa.RecordBatch) -> bool:
-    """The same values, whatever the width of their types and the order of their dictionaries; NaN is itself."""
+    """Return whether two batches have the same values.
+
+    The width of their types and the order of their dictionaries do not matter. NaN equals NaN.
+    """
     try:
         schema = wider_schema(one.schema, other.schema)
     except SourceTypeError:
@@ -150,10 +154,10 @@ def _changed(plan: LoadPlan, row: int, ref: ChunkRef) -> SourceChangedError:
 
 
 def unfinished_run(catalogue: Catalogue, plan: LoadPlan, run: str | None) -> str:
-    """The run to go on with: the one named, or the one of this very plan that was seen last and never published.
+    """Return the run to resume: ``run``, or the unpublished run of this plan that was seen last.
 
-    Raises ``PlanChangedError`` when the run named began with another source, schema or settings, and ``UsageError``
-    when there is nothing to go on with.
+    Returns the plan's own run if the plan is published already. Raises ``PlanChangedError`` if ``run`` began with
+    another source, schema or settings, and ``UsageError`` if there is no run to resume.
     """
     if plan.published:
         return plan.run
@@ -177,7 +181,7 @@ def unfinished_run(catalogue: Catalogue, plan: LoadPlan, run: str | None) -> str
 
 
 def _furthest(pages: dict[int, list[tuple[int, PageRef]]]) -> list[PageRef]:
-    """The pages, end to end from row 0, that reach the highest row."""
+    """Return the pages that follow each other without a gap from row 0 and reach the highest row."""
     reach: dict[int, tuple[int, PageRef | None, int]] = {}
     for start in sorted(pages, reverse=True):
         choices = [(reach[end][0] if end in reach else end, page, end) for end, page in pages[start]]

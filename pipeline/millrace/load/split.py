@@ -1,4 +1,4 @@
-"""Writing one split: read, group, encode on all cores, write; overlapped, and bounded in bytes."""
+"""Write one split: read, group, encode on all cores and write. The steps overlap and their memory is bounded."""
 
 from __future__ import annotations
 
@@ -34,22 +34,25 @@ from millrace.store.writer import ReplicatedWriter
 __all__ = ["ENCODE_BYTES_MAX", "SplitResult", "encoded_chunks", "load_split", "task_unit"]
 
 _SEEN_WITHIN = timedelta(seconds=150)
-"""A writer says every minute that it is alive."""
+"""Age of ``last_seen`` below which an attempt counts as running; it is updated every minute."""
 ENCODE_BYTES_MAX = 64_000_000
-"""Raw bytes of row groups being encoded or waiting for it, whatever the number of cores."""
+"""Raw bytes of row groups that are being encoded or waiting for it, for any number of cores."""
 
 
 @dataclass(frozen=True, slots=True)
 class SplitResult:
-    """What one split has in Cassandra: names and sums, never a list of chunks. Sizes in bytes.
+    """The data of one split in Cassandra: names and sums, never a list of chunks. Sizes are in bytes.
 
-    ``pages`` counts this writer's own pages; the sums are over those and the inherited ones.
+    ``pages`` counts the pages of this attempt alone. The sums include the inherited pages.
     """
 
     split: int
     writer: UUID
     inherited: tuple[tuple[UUID, int, int], ...]
-    """What earlier attempts left whole: writer, first and last page (numbers that go up, or down for a journal)."""
+    """Complete pages of earlier attempts: writer, first and last page.
+
+    The numbers of pages rise from first to last; those of journal pages fall.
+    """
     pages: int
     chunks: int
     rows: int
@@ -58,12 +61,12 @@ class SplitResult:
     under_replicated: int
     retries: int
     schema: bytes
-    """The physical schema that the split ended with, as serialized Arrow: it may be wider than the plan's."""
+    """The physical schema at the end of the split, as serialized Arrow. It may be wider than the plan's."""
     content: Content | None = None
-    """Checksum and size of what was read of the source."""
+    """Checksum and size of the source bytes that were read."""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON for a task's result."""
+        """Return plain JSON for a task's result."""
         return {
             "split": self.split,
             "writer": self.writer.hex,
@@ -81,7 +84,7 @@ class SplitResult:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> SplitResult:
-        """The inverse of ``to_json``."""
+        """Create the result from the JSON of ``to_json``."""
         return cls(
             **{
                 **value,
@@ -93,7 +96,7 @@ class SplitResult:
         )
 
     def arrow_schema(self) -> pa.Schema:
-        """The schema as Arrow."""
+        """Return the schema as Arrow."""
         return pa.ipc.read_schema(pa.py_buffer(self.schema))
 
 
@@ -108,14 +111,14 @@ def load_split(
     attempt: int = 1,
     resume: bool = True,
 ) -> SplitResult:
-    """Writes one split (None: the whole source as one stream) under a writer of its own; nothing is visible yet.
+    """Write one split (None: the whole source as one stream) as a new attempt; nothing becomes visible yet.
 
-    With ``resume``, chunks that an earlier attempt of the same run and plan has written, and that are there and
-    intact, are not written again: their pages are inherited, and their rows in the source are only compared.
+    With ``resume``, chunks of an earlier attempt of the same run and plan that are present and intact are not written
+    again. Their pages are inherited, and their rows are only compared with the source.
 
-    Every chunk is acknowledged, and its manifest page written, when this returns. Memory above the process's own:
-    at most ``ENCODE_BYTES_MAX`` of raw row groups, ``window_bytes`` of stored chunks, and the source's blocks.
-    Raises ``SourceError``, ``ChunkError`` or ``StoreError``; what was written then is an orphan without a version.
+    On return every chunk is acknowledged and its manifest page is written. Memory in addition to the process's own: at
+    most ``ENCODE_BYTES_MAX`` of raw row groups, ``window_bytes`` of stored chunks, and the source's blocks. Raises
+    ``SourceError``, ``ChunkError`` or ``StoreError``; the data written until then is an orphan without a version.
     """
     row = LoadAttempt(
         dataset=plan.dataset,
@@ -150,7 +153,7 @@ def load_split(
         reporter.report()
         inherited = {page.writer for page in kept.pages}
         owed = _repair_own(cassandra, row, inherited, report.under_replicated, task)
-        owed += chunk_writer.look_back()  # a node may have gone meanwhile, with what it had just acknowledged
+        owed += chunk_writer.look_back()  # a node may have gone down meanwhile and lost its last writes
     pages = [*kept.pages, *report.pages]
     return SplitResult(
         split=row.split,
@@ -169,9 +172,9 @@ def load_split(
 
 
 def _repair_own(cassandra: CassandraSession, row: LoadAttempt, inherited: set[UUID], owed: int, task: Task) -> int:
-    """A load that is still running when the node is back pays its own debts, and those of the attempts it goes on with.
+    """Repair this attempt and the attempts that it resumes, if the node is back before the load ends.
 
-    Returns the chunks still owed.
+    Returns the number of chunks that are still under-replicated.
     """
     if not (owed or inherited) or cassandra.down():
         return owed
@@ -184,12 +187,12 @@ def _repair_own(cassandra: CassandraSession, row: LoadAttempt, inherited: set[UU
         alive = {other.writer for other in others if now - (other.last_seen or other.started) < _SEEN_WITHIN}
         repairer.writers(row.dataset, {row.writer, *inherited}, report, task=null_task(), writing=alive - {row.writer})
     except StoreError:
-        return owed  # the node went again; millrace repair finds the notes
+        return owed  # the node is down again; millrace repair finds the records
     return 0 if report.ok else owed
 
 
 def task_unit(plan: LoadPlan, split: int | None) -> tuple[str, int]:
-    """What progress counts and how much there is of it: rows where the source knows them, else its bytes."""
+    """Return the unit of progress and its total: rows if the source knows their number, else bytes."""
     splits = plan.source.splits if split is None else (plan.source.splits[split],)
     rows = [s.rows for s in splits]
     if plan.source.kind == "table" and all(r is not None for r in rows):
@@ -198,7 +201,10 @@ def task_unit(plan: LoadPlan, split: int | None) -> tuple[str, int]:
 
 
 def encoded_chunks(plan: LoadPlan, batches: Iterable[pa.RecordBatch], *, threads: int) -> Iterator[Chunk]:
-    """Chunks in the order of their rows; row groups are encoded side by side, and read while they are."""
+    """Yield the chunks in the order of their rows.
+
+    Row groups are encoded in parallel, and further rows are read meanwhile.
+    """
     grouper = RowGrouper(plan.chunks)
     waiting: deque[tuple[int, Future[list[Chunk]]]] = deque()
     pool = ThreadPoolExecutor(threads, thread_name_prefix="millrace-encode")
@@ -211,7 +217,7 @@ def encoded_chunks(plan: LoadPlan, batches: Iterable[pa.RecordBatch], *, threads
                 yield from future.result()
                 held_bytes -= done_bytes
             held = [group]
-            del group  # the encoder lets go of the rows half-way, which helps only if nobody else holds them
+            del group  # the encoder releases the rows half-way, which frees them only if this is the last reference
             waiting.append((size, pool.submit(_encode, held, plan)))
             held_bytes += size
         while waiting:
@@ -231,7 +237,7 @@ def _groups(grouper: RowGrouper, batches: Iterable[pa.RecordBatch]) -> Iterator[
 
 
 class _Reporter:
-    """Tells the task what has been acknowledged since it was last told."""
+    """Reports to the task the progress since the previous report."""
 
     def __init__(self, task: Task, writer: ChunkWriter, reader: SplitReader, kept_rows: int, *, by_rows: bool) -> None:
         self._task = task
