@@ -119,8 +119,8 @@ class Refusing:
             raise ModuleNotFoundError(f"{name} is not in the image", name=name)
 
 sys.meta_path.insert(0, Refusing)
-for folder in folders:
-    names = [m.name for m in pkgutil.walk_packages([folder], f"{folder}.")]
+for package, folder in folders.items():
+    names = [m.name for m in pkgutil.walk_packages([folder], f"{package}.")]
     for name in names:
         # Inside Airflow alone; what runs when it is imported.
         if name.endswith("__main__") or ("airflow" in refused and name.startswith("millrace.airflow")):
@@ -142,7 +142,8 @@ def test_every_module_of_an_image_can_be_imported_with_the_packages_of_its_lock_
         if name not in ("millrace", "sse_bridge") and not {canonicalize_name(p) for p in packages} & locked
     ]
     assert "pytest" in foreign
-    command = [sys.executable, "-c", ALONE, json.dumps(foreign), json.dumps(["millrace", "sse_bridge"])]
+    folders = {"millrace": "pipeline/millrace", "sse_bridge": "sse_bridge"}
+    command = [sys.executable, "-c", ALONE, json.dumps(foreign), json.dumps(folders)]
     env = {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": PYTHON_PATH,

@@ -203,7 +203,7 @@ def test_no_id_is_broken_and_a_table_is_as_wide_as_the_terminal_or_becomes_block
         assert (err != "") == (spare != [] and columns < 97)
     else:
         assert columns < (74 if spare else 97)
-        assert lines[1] == "version:         3-abc123"
+        assert lines[1] == "version:          3-abc123"
         assert len(lines) == (1 + 7 + 1 + 7 if columns > 36 else 1 + 9 + 1 + 9)
         assert err == ""
 
@@ -229,16 +229,16 @@ def test_a_long_value_of_a_fact_is_broken_between_words_and_an_id_never(
     assert lines[0] == reference
     assert sum(line.count(reference) for line in lines[1:]) == 2
     assert all(len(line.rstrip()) <= columns for line in lines if "aaa" not in line)
-    assert "rows    5" in lines
+    assert "rows     5" in lines
 
 
 def test_a_long_name_of_a_fact_gets_a_line_of_its_own_where_no_value_fits_beside_it(
     capsys: pytest.CaptureFixture[str], terminal: Callable[[int], None]
 ) -> None:
-    terminal(60)
+    terminal(61)
     print_facts([(f"only in {'a' * 40}@12-3fa9c1", "1,000,000 chunks (12.3 MB) of many"), ("rows", 5)])
     lines = plain(capsys.readouterr().out).splitlines()
-    assert lines == [f"only in {'a' * 40}@12-3fa9c1", "  1,000,000 chunks (12.3 MB) of many", f"rows{' ' * 55}5"]
+    assert lines == [f"only in {'a' * 40}@12-3fa9c1", "  1,000,000 chunks (12.3 MB) of many", f"rows{' ' * 56}5"]
 
 
 def test_a_folding_column_takes_several_lines_before_a_table_becomes_blocks(

@@ -1,11 +1,11 @@
 // Reads cases from standard input and prints what the page makes of each: called by test_page_rules.py.
 import { readFileSync } from "node:fs";
-import { Picture } from "./run_states.js";
+import { RunStates } from "./run_states.js";
 import { factsOf, furtherColumns } from "./outcome.js";
 import { amount, counted, duration } from "./words.js";
 
 function outcome({ events, silences }) {
-  const picture = new Picture();
+  const picture = new RunStates();
   const verdicts = events.map((event) => picture.apply(event));
   picture.hear({ tasks: silences });
   const [run] = picture.newestRuns();
@@ -16,7 +16,7 @@ function outcome({ events, silences }) {
 
 // What a picture of at most `sourcesMax` sources keeps of many events.
 function kept({ events, sourcesMax }) {
-  const picture = new Picture(sourcesMax);
+  const picture = new RunStates(sourcesMax);
   for (const event of events) picture.apply(event);
   return { runs: picture.newestRuns().map((run) => run.run_id), sources: picture.sources.size };
 }
