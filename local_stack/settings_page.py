@@ -1,13 +1,7 @@
-"""Render ``docs/settings.md`` from the settings: ``python -m local_stack.settings_page > docs/settings.md``.
-
-The sentences are the docstrings below the fields. They are read from the source: pydantic's own option for that would
-parse the source at each start of the program, which takes 40 ms.
-"""
+"""Render ``docs/settings.md`` from the settings: ``python -m local_stack.settings_page > docs/settings.md``."""
 
 from __future__ import annotations
 
-import ast
-import inspect
 import re
 import sys
 from collections.abc import Iterator
@@ -19,6 +13,7 @@ from pydantic_core import PydanticUndefined
 
 from local_stack.settings import CHECKOUT, StackSettings
 from millrace.setting_names import variable_name
+from millrace.setting_values import field_docstrings
 from millrace.settings import Settings
 
 __all__ = ["markdown"]
@@ -73,26 +68,13 @@ def markdown() -> str:
 
 
 def _table(model: type[BaseModel], path: tuple[str, ...]) -> str:
-    said = _docstrings(model)
+    said = field_docstrings(model)
     rows = [_COLUMNS]
     for name, field in model.model_fields.items():
         variable = "MILLRACE_HOME" if model is StackSettings and name == "home" else variable_name((*path, name))
         if variable != "MILLRACE_HOME":
             rows.append(f"| `{variable}` | {_default(field)} | {_range(field)} | {_sentence(said[name])} |")
     return "\n".join(rows) + "\n"
-
-
-def _docstrings(model: type[BaseModel]) -> dict[str, str]:
-    """Return the docstring below each field of a model, by field name.
-
-    A field without a docstring is missing in it, so the caller's ``KeyError`` names that field.
-    """
-    [body] = [node for node in ast.parse(inspect.getsource(model)).body if isinstance(node, ast.ClassDef)]
-    found = {}
-    for field, after in zip(body.body, body.body[1:], strict=False):
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(after, ast.Expr):
-            found[field.target.id] = str(ast.literal_eval(after.value))
-    return found
 
 
 def _sentence(text: str | None) -> str:

@@ -43,6 +43,7 @@ __all__ = [
     "SourcesSettings",
     "load_settings",
     "millrace_home",
+    "settings_files",
 ]
 
 CHUNK_BYTES_MIN = 64 * 1024
@@ -288,6 +289,11 @@ def _files() -> list[Path]:
     return [path for path in places if path.is_file()]
 
 
+def settings_files() -> list[tuple[Path, dict[str, Any]]]:
+    """Return each settings file that exists with its content, in order of precedence."""
+    return [(path, _read(path)) for path in _files()]
+
+
 def load_settings(**overrides: Any) -> Settings:
     """Return the settings in force, all of them checked.
 
@@ -318,8 +324,8 @@ def _no_json(variables: list[str]) -> InvalidSettingError:
 def _refuse_unknown(overrides: dict[str, Any]) -> None:
     unknown = unknown_variables(Settings, groups=("MILLRACE_STACK__",))
     unknown += unknown_keys(Settings, overrides)
-    for path in _files():
-        unknown += [f"{each} in {path}" for each in unknown_keys(Settings, _read(path))]
+    for path, content in settings_files():
+        unknown += [f"{each} in {path}" for each in unknown_keys(Settings, content)]
     if unknown:
         raise InvalidSettingError(f"unknown setting: {'; '.join(unknown)}", hint="docs/settings.md lists them all")
 

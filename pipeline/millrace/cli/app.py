@@ -11,8 +11,10 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import click
+from click.shell_completion import shell_complete
 
 import millrace
+from millrace.cli.completion import COMPLETE_VARIABLE
 from millrace.cli.interrupts import EXIT_INTERRUPTED, Interrupts
 from millrace.cli.invocation import Invocation
 from millrace.cli.output import one_line, print_json, say, warn
@@ -46,6 +48,8 @@ COMMANDS: Final = {
     "cache": "millrace.cli.cache",
     "watch": "millrace.cli.watch",
     "doctor": "millrace.cli.doctor",
+    "config": "millrace.cli.config",
+    "completion": "millrace.cli.completion",
 }
 """Each module holds one click command named ``command``; it is imported when the command is used."""
 
@@ -104,6 +108,8 @@ def run(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(args: list[str], invocation: Invocation) -> int:
+    if instruction := os.environ.get(COMPLETE_VARIABLE):
+        return shell_complete(cli, {"obj": invocation}, "millrace", COMPLETE_VARIABLE, instruction)
     try:
         # Not cli.main(), which ends the process itself when a pipe breaks.
         with cli.make_context("millrace", args, obj=invocation) as context:
