@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.contestant import Outcome
-from bench.places import Place, resolve
+from bench.places import CodeLocation, resolve
 from bench.report import Report
 
 __all__ = ["Profile", "add_profile", "timed"]
@@ -42,7 +42,7 @@ class Profile:
     cpu_s: float = 0.0
     spent: dict[str, _Spent] = field(default_factory=lambda: defaultdict(_Spent))
     threads: dict[str, float] = field(default_factory=dict)
-    calls: Counter[Place] = field(default_factory=Counter)
+    calls: Counter[CodeLocation] = field(default_factory=Counter)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON, the longest times first."""
@@ -56,7 +56,7 @@ class Profile:
 
 
 @contextmanager
-def timed(places: tuple[Place, ...]) -> Iterator[Profile]:
+def timed(places: tuple[CodeLocation, ...]) -> Iterator[Profile]:
     """Put timers around every place until the block ends; the profile is complete afterwards."""
     profile = Profile()
     lock = threading.Lock()
@@ -77,7 +77,7 @@ def timed(places: tuple[Place, ...]) -> Iterator[Profile]:
             setattr(owner, name, whole)
 
 
-def _around(whole: Any, place: Place, profile: Profile, stack: threading.local, lock: threading.Lock) -> Any:
+def _around(whole: Any, place: CodeLocation, profile: Profile, stack: threading.local, lock: threading.Lock) -> Any:
     spent = profile.spent[place.label]
     function: Callable[..., Any] = whole.__func__ if isinstance(whole, classmethod | staticmethod) else whole
 

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from local_stack.artifacts import class_path
-from local_stack.services.base import Place
+from local_stack.services.base import StackLayout
 from local_stack.services.cassandra import JDK_FLAGS, CassandraNode
 from local_stack.services.java import java_command
 from local_stack.templating import render
@@ -51,7 +51,7 @@ def nodetool(node: CassandraNode, arguments: list[str], *, capture: bool = False
     return subprocess.run(command, env=env, check=False, text=True, capture_output=capture)
 
 
-def _compile(place: Place, conf: Path) -> None:
+def _compile(place: StackLayout, conf: Path) -> None:
     compiled = conf / f"{SOURCE.stem}.class"
     if compiled.exists() and (conf / SOURCE.name).exists() and (conf / SOURCE.name).read_text() == SOURCE.read_text():
         return

@@ -6,7 +6,7 @@ import json
 
 from local_stack.processes import read_pid_file
 from local_stack.services.airflow import KEYSPACE, USER, Airflow
-from local_stack.services.base import Place
+from local_stack.services.base import StackLayout
 from local_stack.services.cassandra import CLUSTER_NODES, DATACENTER
 
 PRODUCT_FILE = "millrace.toml"
@@ -15,7 +15,7 @@ DEMO = "demo"
 TOPIC = "millrace.progress.v1"
 
 
-def product_settings(place: Place) -> str:
+def product_settings(place: StackLayout) -> str:
     """Return the settings by which ``millrace`` reaches this stack, as TOML. They contain Airflow's password."""
     port = place.settings.port
     airflow = Airflow(place)
@@ -44,7 +44,7 @@ def product_settings(place: Place) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write_product_settings(place: Place) -> None:
+def write_product_settings(place: StackLayout) -> None:
     """Write ``millrace.toml``, readable by its owner only, and create the folders for sources."""
     for name in (INBOX, DEMO):
         place.folder(name)
@@ -55,7 +55,7 @@ def write_product_settings(place: Place) -> None:
     partial.replace(path)
 
 
-def are_running(place: Place, services: set[str]) -> bool:
+def are_running(place: StackLayout, services: set[str]) -> bool:
     """Return whether each of ``services`` runs."""
     started = [read_pid_file(place.home / "run" / f"{name}.json") for name in services]
     return all(process is not None and process.process is not None for process in started)

@@ -17,7 +17,7 @@ from local_stack.ports import require_free
 from local_stack.processes import Started
 from local_stack.product import DEMO, PRODUCT_FILE, write_product_settings
 from local_stack.services.airflow import Airflow
-from local_stack.services.base import Place, Service
+from local_stack.services.base import Service, StackLayout
 from local_stack.services.bridge import Bridge
 from local_stack.services.cassandra import MAX_NODES, CassandraNode
 from local_stack.services.kafka import Kafka
@@ -41,7 +41,7 @@ class Stack:
 
     def __init__(self, settings: StackSettings | None = None, say: Say = _say) -> None:
         self.settings = settings or load_stack_settings()
-        self.place = Place(self.settings, sizes(self.settings, memory_total_mb()))
+        self.place = StackLayout(self.settings, sizes(self.settings, memory_total_mb()))
         self.say = say
 
     def node(self, number: int) -> CassandraNode:

@@ -15,7 +15,7 @@ from threading import Event
 from local_stack.processes import Started, spawn, stop
 from local_stack.product import are_running
 from local_stack.services.airflow import USER, Airflow
-from local_stack.services.base import Place, Service
+from local_stack.services.base import Service, StackLayout
 from local_stack.services.cassandra import CLUSTER_NODES
 from local_stack.services.python import python_env
 from local_stack.settings import CHECKOUT
@@ -39,7 +39,7 @@ Say = Callable[[str], None]
 class Starting:
     """One attempt to bring services up: it starts ``missing`` and waits for all of ``chosen``."""
 
-    def __init__(self, place: Place, chosen: list[Service], missing: list[Service], say: Say) -> None:
+    def __init__(self, place: StackLayout, chosen: list[Service], missing: list[Service], say: Say) -> None:
         self.place = place
         self.chosen = chosen
         self.missing = missing

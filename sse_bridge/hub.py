@@ -19,7 +19,7 @@ from sse_bridge.cursor import Cursor, parse_cursor
 from sse_bridge.filters import Filter, Labels
 from sse_bridge.state import BridgeState, Incoming, Skipped
 
-__all__ = ["Entry", "Hub", "Place"]
+__all__ = ["Entry", "Hub", "ClientPosition"]
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class Entry:
 
 
 @dataclass(slots=True)
-class Place:
+class ClientPosition:
     """A client's position: the number of its next entry; on a resumed stream also its earlier offsets."""
 
     wanted: Filter
@@ -211,13 +211,13 @@ class Hub:
         """Return the position after all records applied so far."""
         return str(Cursor(self.epoch, self.position))
 
-    def join(self, wanted: Filter, *, lines: bool = False, last_event_id: str = "") -> tuple[Place, bytes]:
+    def join(self, wanted: Filter, *, lines: bool = False, last_event_id: str = "") -> tuple[ClientPosition, bytes]:
         """Return a position for a new client and its first bytes: a snapshot, or nothing for a client that resumes.
 
         A client with an unusable cursor gets a snapshot of the type ``reset``. The entries from the returned position
         on continue exactly where these bytes end: no event is missing and none comes twice.
         """
-        place = Place(wanted, lines, self.head)
+        place = ClientPosition(wanted, lines, self.head)
         if not last_event_id:
             return place, self.snapshot(wanted, lines=lines)
         cursor = parse_cursor(last_event_id)
@@ -247,7 +247,7 @@ class Hub:
                 high = middle
         return low
 
-    def more(self, place: Place) -> bytes:
+    def more(self, place: ClientPosition) -> bytes:
         """Return the bytes to send for everything between ``place`` and the head; move the place to the head.
 
         A place that has left the ring gets a snapshot of the type ``reset``.
@@ -282,7 +282,7 @@ class Hub:
         if len(self._joined) >= JOINED_MAX:
             self._joined.clear()
 
-    def _resumed(self, place: Place, begin: int) -> bytes:
+    def _resumed(self, place: ClientPosition, begin: int) -> bytes:
         """Return the entries that a client has not received, with cursors that include its earlier offsets.
 
         After a restart of the bridge the ring may interleave the partitions in another order than the client

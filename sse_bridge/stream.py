@@ -17,7 +17,7 @@ from gevent.event import Event
 
 from sse_bridge import encoder
 from sse_bridge.filters import Filter
-from sse_bridge.hub import Hub, Place
+from sse_bridge.hub import ClientPosition, Hub
 
 if TYPE_CHECKING:
     from sse_bridge.streams import Streams
@@ -92,7 +92,7 @@ class Stream:
         self.sending_since_s = 0.0
         self.closed = self.gone = False
         self._last_event_id = last_event_id
-        self._place: Place | None = None
+        self._place: ClientPosition | None = None
         self._event = Event()
         self._opened = self._ended = self._beat = self._liveness = self._moved = False
         self._bye = ""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench.cluster import KEYSPACE, Cluster
 from bench.contestant import peak_rss_bytes
-from local_stack.services.base import Place
+from local_stack.services.base import StackLayout
 from local_stack.services.java import java_command
 from millrace.errors import StackError
 from millrace.settings import CassandraSettings
@@ -49,7 +49,7 @@ def create_flights_table(cluster: Cluster) -> str:
     return _TABLE
 
 
-def bulk_load(place: Place, cassandra: CassandraSettings, source: Path) -> BulkLoad:
+def bulk_load(place: StackLayout, cassandra: CassandraSettings, source: Path) -> BulkLoad:
     """Load the CSV once, with default settings except the addresses of the nodes and the text of null.
 
     Raises ``StackError`` with the last lines of its output if it fails.

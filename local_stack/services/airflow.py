@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from local_stack.ports import Port
-from local_stack.services.base import Place, Service
+from local_stack.services.base import Service, StackLayout
 from local_stack.services.cassandra import CLUSTER_NODES, DATACENTER
 from local_stack.services.python import SCRIPTS, python_env
 from local_stack.settings import CHECKOUT, ENV_PREFIX
@@ -69,7 +69,7 @@ class Airflow(Service):
     name = "airflow"
     grace_s = 20.0
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: StackLayout) -> None:
         super().__init__(place)
         self.folder = place.home / "airflow"
         self.passwords = self.folder / "passwords.json"

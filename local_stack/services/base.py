@@ -16,7 +16,7 @@ from local_stack.settings import StackSettings
 
 
 @dataclass(frozen=True)
-class Place:
+class StackLayout:
     """The settings and sizes of a stack, from which every service is made."""
 
     settings: StackSettings
@@ -55,7 +55,7 @@ class Service(ABC):
     """The lock of the jars it runs from, if it is a Java program."""
     grace_s: ClassVar[float] = 10.0
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: StackLayout) -> None:
         self.place = place
 
     @property

@@ -6,7 +6,7 @@ from pathlib import Path
 from uuid import UUID
 
 from local_stack.ports import Port
-from local_stack.services.base import Place, Service
+from local_stack.services.base import Service, StackLayout
 from local_stack.services.java import java_command
 from local_stack.settings import ENV_PREFIX
 from local_stack.templating import render
@@ -58,7 +58,7 @@ class CassandraNode(Service):
     jars = "cassandra"
     grace_s = 30.0
 
-    def __init__(self, place: Place, number: int) -> None:
+    def __init__(self, place: StackLayout, number: int) -> None:
         if not 1 <= number <= MAX_NODES:
             raise StackError(f"cassandra-{number}: nodes are numbered 1 to {MAX_NODES}")
         super().__init__(place)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from local_stack.artifacts import class_path
-from local_stack.services.base import Place
+from local_stack.services.base import StackLayout
 
 
 def java_command(
-    place: Place,
+    place: StackLayout,
     environment: str,
     main: str,
     *arguments: str,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 
 from local_stack.ports import Port
-from local_stack.services.base import Place, Service
+from local_stack.services.base import Service, StackLayout
 from local_stack.services.java import java_command
 from local_stack.settings import ENV_PREFIX
 from local_stack.templating import render
@@ -27,7 +27,7 @@ class Kafka(Service):
     jars = "kafka"
     grace_s = 20.0
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: StackLayout) -> None:
         super().__init__(place)
         self.data = place.home / "data" / self.name
         self.properties = place.home / "conf" / self.name / "server.properties"

@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from local_stack.services.base import Place
+from local_stack.services.base import StackLayout
 from local_stack.settings import ENV_PREFIX, PYTHON_PATH
 
 SCRIPTS = Path(sys.executable).parent
@@ -15,7 +15,7 @@ SCRIPTS = Path(sys.executable).parent
 _FOREIGN = ("AIRFLOW", "PYTHON", "GUNICORN", "VIRTUAL_ENV", ENV_PREFIX)
 
 
-def python_env(place: Place) -> dict[str, str]:
+def python_env(place: StackLayout) -> dict[str, str]:
     """Return the environment of a Python service of this checkout.
 
     The caller's variables are passed on, because a source may need its credentials and the product its ``MILLRACE_*``.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from graphlib import TopologicalSorter
 from typing import Any
 
-from millrace.progress import Place, TaskIdentity
+from millrace.progress import TaskIdentity, TaskPosition
 
 __all__ = ["identity_of", "places_of"]
 
@@ -23,7 +23,7 @@ def identity_of(task_instance: Any) -> TaskIdentity:
     )
 
 
-def places_of(dag: Any) -> dict[str, Place]:
+def places_of(dag: Any) -> dict[str, TaskPosition]:
     """Return the position of each task by its id; empty if the DAG is not loaded.
 
     Every Airflow process gets the same positions, from the DAG itself and from its serialized form in the database.
@@ -36,4 +36,4 @@ def places_of(dag: Any) -> dict[str, Place]:
         ready = sorted(graph.get_ready())
         order += ready
         graph.done(*ready)
-    return {task_id: Place(step, not tasks[task_id].downstream_task_ids) for step, task_id in enumerate(order)}
+    return {task_id: TaskPosition(step, not tasks[task_id].downstream_task_ids) for step, task_id in enumerate(order)}

@@ -21,7 +21,7 @@ from airflow.listeners import hookimpl
 from millrace.airflow import is_ours
 from millrace.airflow.identity import identity_of, places_of
 from millrace.airflow.sender import ReportSender
-from millrace.progress import Place, airflow_event
+from millrace.progress import TaskPosition, airflow_event
 
 __all__ = ["LISTENER", "SENDER", "RunAndTaskListener"]
 
@@ -160,7 +160,7 @@ class RunAndTaskListener:
                 ended = instance.end_date.timestamp() if instance.end_date else time.time()
                 self._say(instance, state, error=why or None, time_s=ended, places=places)
 
-    def _say_never_run(self, instance: Any, places: dict[str, Place]) -> None:
+    def _say_never_run(self, instance: Any, places: dict[str, TaskPosition]) -> None:
         """Report the end of a task whose next attempt never began.
 
         The attempt was announced as ``queued``, or the task was cleared. Without this event it would stay so.
@@ -174,7 +174,7 @@ class RunAndTaskListener:
             self._say_of_next(instance, state, error=error, places=places)
 
     def _say_of_next(
-        self, instance: Any, state: str, *, error: Any = None, places: dict[str, Place] | None = None
+        self, instance: Any, state: str, *, error: Any = None, places: dict[str, TaskPosition] | None = None
     ) -> None:
         """Report a state of the attempt after the last one that Airflow has counted; it has not begun."""
         self._say(instance, state, error=error, attempt=(instance.try_number or 0) + 1, places=places)
@@ -187,7 +187,7 @@ class RunAndTaskListener:
         error: Any = None,
         time_s: float | None = None,
         attempt: int | None = None,
-        places: dict[str, Place] | None = None,
+        places: dict[str, TaskPosition] | None = None,
     ) -> None:
         # With ``places`` the run is known to be of a Millrace DAG, and so are its tasks. In the scheduler, task
         # instances do not have the tags of their DAG.

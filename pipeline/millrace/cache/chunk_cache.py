@@ -13,7 +13,7 @@ from millrace.cache.circuit import Circuit
 from millrace.cache.client import is_out_of_memory, make_pool, probe, shown_address
 from millrace.cache.entries import Admission, CacheEntry, pack_entry, unpack_entry
 from millrace.cache.memory import BUFFERS_BYTES, limit_bytes, rounds_up, value_cost_bytes, version_cost_bytes
-from millrace.cache.places import Keys, Place, byte_ranges
+from millrace.cache.places import ChunkKey, Keys, byte_ranges
 from millrace.errors import CacheError
 from millrace.settings import RedisSettings
 
@@ -79,7 +79,7 @@ class ChunkCache:
 
     # --- chunks
 
-    def get(self, place: Place, sizes: Sequence[int], tiles: Sequence[int] | None) -> list[memoryview] | None:
+    def get(self, place: ChunkKey, sizes: Sequence[int], tiles: Sequence[int] | None) -> list[memoryview] | None:
         """Return the stored tiles (ascending indices; None: all), or None when not all of their bytes are cached.
 
         ``sizes`` are the stored bytes of each tile of the chunk, from its manifest.
@@ -97,12 +97,12 @@ class ChunkCache:
 
         return self._ask(ask, None)
 
-    def put(self, place: Place, tiles: Sequence[Any]) -> bool:
+    def put(self, place: ChunkKey, tiles: Sequence[Any]) -> bool:
         """Store a whole chunk (its stored tiles, in order); return False when Redis is unreachable or full."""
         key, value = self._keys.chunk(place), b"".join(tiles)
         return self._ask(lambda redis: bool(redis.set(key, value)), False)
 
-    def has(self, places: Iterable[Place]) -> list[bool]:
+    def has(self, places: Iterable[ChunkKey]) -> list[bool]:
         """Return for each chunk whether it is cached; all False when Redis is unreachable."""
         found: list[bool] = []
         for keys in self._in_groups(places):
@@ -110,7 +110,7 @@ class ChunkCache:
             found += [bool(count) for count in there]
         return found
 
-    def delete(self, places: Iterable[Place]) -> int:
+    def delete(self, places: Iterable[ChunkKey]) -> int:
         """Delete chunks; return how many of them were cached."""
         gone = 0
         for keys in self._in_groups(places):
@@ -131,7 +131,7 @@ class ChunkCache:
                 redis.hdel(self._keys.entries, entry.name)
         return gone
 
-    def _in_groups(self, places: Iterable[Place]) -> Iterator[list[str]]:
+    def _in_groups(self, places: Iterable[ChunkKey]) -> Iterator[list[str]]:
         keys = (self._keys.chunk(place) for place in places)
         while group := list(islice(keys, _KEYS_AT_ONCE)):
             yield group

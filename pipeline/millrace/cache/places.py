@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Protocol
 from uuid import UUID
 
-__all__ = ["Keys", "Place", "byte_ranges"]
+__all__ = ["Keys", "ChunkKey", "byte_ranges"]
 
 
-class Place(Protocol):
+class ChunkKey(Protocol):
     """The key of a chunk in the store; a ``ChunkRef`` of a manifest is one."""
 
     @property
@@ -36,7 +36,7 @@ class Place(Protocol):
 class Keys:
     """The Redis keys of one keyspace of one cluster.
 
-    A ``Place`` is never reused. So a dataset created again under an old name never reads stale chunks, and an
+    A ``ChunkKey`` is never reused. So a dataset created again under an old name never reads stale chunks, and an
     appended version finds the chunks of its parent.
     """
 
@@ -48,7 +48,7 @@ class Keys:
         """Return the key of the hash of admitted versions."""
         return f"{self._prefix}:entries"
 
-    def chunk(self, place: Place) -> str:
+    def chunk(self, place: ChunkKey) -> str:
         """Return the key of one chunk."""
         return f"{self._prefix}:chunk:{place.dataset}:{place.writer.hex}:{place.bucket}:{place.chunk}"
 

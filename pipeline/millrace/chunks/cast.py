@@ -12,8 +12,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from millrace.chunks.fixed_width_dictionary import decode_short
 from millrace.chunks.nested import nulls_of, with_children
-from millrace.chunks.short_text import decode_short
 from millrace.chunks.stored_types import from_stored, number_type
 from millrace.chunks.take import decoded
 from millrace.column_names import column_type_option

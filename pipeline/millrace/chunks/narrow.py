@@ -13,8 +13,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from millrace.chunks.fixed_width_dictionary import encode_short
 from millrace.chunks.grouper import RowGroup, concat_column
-from millrace.chunks.short_text import encode_short
 
 __all__ = ["narrow_batch"]
 

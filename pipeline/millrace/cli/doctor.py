@@ -10,8 +10,8 @@ from millrace.cli.invocation import Invocation, json_option, pass_invocation
 from millrace.cli.output import print_table, say
 
 if TYPE_CHECKING:
-    from millrace.ceilings import Ceiling
     from millrace.doctor import Check
+    from millrace.hardware_limits import Ceiling
 
 __all__ = ["command"]
 
@@ -36,8 +36,8 @@ def command(context: click.Context, invocation: Invocation, /, no_measure: bool)
       millrace doctor
       millrace doctor --no-measure --json
     """
-    from millrace.ceilings import measure_ceilings
     from millrace.doctor import diagnose
+    from millrace.hardware_limits import measure_ceilings
     from millrace.settings import load_settings
 
     settings = load_settings()

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from millrace.arrow_types import holds
+from millrace.chunks.equality import same_values
 from millrace.chunks.parts import (
     is_view,
     list_children,
@@ -22,7 +23,6 @@ from millrace.chunks.parts import (
     union_parts,
     views_of,
 )
-from millrace.chunks.same import same_values
 from millrace.chunks.take import list_values, taken
 from millrace.dataset.plain import is_bytes
 from millrace.widening import is_text

@@ -201,7 +201,7 @@ def _sample(source: SourcePlan) -> pa.RecordBatch:
     """Return the first rows of the source, from which the size of row groups is chosen once for the whole load."""
     grouper = RowGrouper(ChunkSettings(row_group_bytes=_SAMPLE_BYTES))
     if source.splits:
-        with open_split(source, source.splits[0], looking=True) as reader:
+        with open_split(source, source.splits[0], preview=True) as reader:
             # The grouper widens types within the sample: a wider value may follow the bytes used for inference.
             for batch in reader:
                 for group in grouper.feed(batch):

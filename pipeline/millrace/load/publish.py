@@ -23,7 +23,7 @@ from millrace.load.merge import merge_siblings
 from millrace.load.plan import LoadPlan
 from millrace.load.split import SplitResult
 from millrace.notebook import html_table
-from millrace.sources import STANDARD_INPUT, Content, SourceWarning, distinct, merge_schemas
+from millrace.sources import STANDARD_INPUT, SourceChecksum, SourceWarning, distinct, merge_schemas
 from millrace.store.catalogue import Catalogue
 from millrace.store.catalogue_writer import CatalogueWriter
 from millrace.store.manifest import PageRef
@@ -352,7 +352,7 @@ def _publisher_row(plan: LoadPlan, version: Version) -> LoadAttempt:
 
 def _content(plan: LoadPlan, ordered: Sequence[SplitResult]) -> dict[str, str]:
     """Return the checksum of the source's bytes, file after file; nothing unless every split has its own."""
-    whole = Content()
+    whole = SourceChecksum()
     for result in ordered:
         if result.content is None:
             return {}

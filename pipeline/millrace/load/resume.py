@@ -14,7 +14,7 @@ from uuid import UUID
 import pyarrow as pa
 
 from millrace.chunks import assemble_as_stored, cast_batch, cast_stored_numbers, wider_schema
-from millrace.chunks.same import same_values
+from millrace.chunks.equality import same_values
 from millrace.errors import (
     ChunkError,
     PlanChangedError,

@@ -21,7 +21,7 @@ from millrace.load.plan import LoadPlan
 from millrace.load.resume import ResumePoint, find_resume_point, skip_written_rows
 from millrace.progress import Task, null_task
 from millrace.settings import Settings
-from millrace.sources import Content, SplitReader, open_source, open_split
+from millrace.sources import SourceChecksum, SplitReader, open_source, open_split
 from millrace.sources.parallel import worker_count
 from millrace.store.catalogue import Catalogue
 from millrace.store.chunk_reader import ChunkReader
@@ -62,7 +62,7 @@ class SplitResult:
     retries: int
     schema: bytes
     """The physical schema at the end of the split, as serialized Arrow. It may be wider than the plan's."""
-    content: Content | None = None
+    content: SourceChecksum | None = None
     """Checksum and size of the source bytes that were read."""
 
     def to_json(self) -> dict[str, Any]:
@@ -91,7 +91,7 @@ class SplitResult:
                 "writer": UUID(hex=value["writer"]),
                 "inherited": tuple((UUID(hex=writer), first, last) for writer, first, last in value["inherited"]),
                 "schema": base64.b64decode(value["schema"]),
-                "content": Content(*value["content"]) if value.get("content") else None,
+                "content": SourceChecksum(*value["content"]) if value.get("content") else None,
             }
         )
 

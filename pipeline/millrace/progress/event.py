@@ -27,7 +27,7 @@ __all__ = [
     "STATES",
     "TERMINAL_STATES",
     "Event",
-    "Place",
+    "TaskPosition",
     "TaskIdentity",
     "airflow_event",
     "attempt_now",
@@ -110,7 +110,7 @@ class TaskIdentity:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class TaskPosition:
     """The position of a task in its DAG: ``step`` is its index in execution order; a ``leaf`` has no task after it."""
 
     step: int
@@ -194,7 +194,7 @@ def airflow_event(
     time_s: float,
     error: Mapping[str, str] | None = None,
     begun: bool = True,
-    place: Place | None = None,
+    place: TaskPosition | None = None,
 ) -> Event:
     """Return an event with Airflow's view of an attempt: state, error and, if known, the task's position in its DAG.
 

@@ -30,12 +30,12 @@ These rules hold for every source:
 from __future__ import annotations
 
 from millrace.sources.bytes_format import BYTES_SCHEMA
-from millrace.sources.content import Content, read_content
 from millrace.sources.given import Paths, Taken, as_paths, as_source
 from millrace.sources.model import SourceFile, SourceOptions, SourcePlan, Split
 from millrace.sources.plan import Source, plan_source
 from millrace.sources.read import SplitReader, open_source, open_split
 from millrace.sources.restore import restore_bytes
+from millrace.sources.source_checksum import SourceChecksum, read_content
 from millrace.sources.stdin import STANDARD_INPUT
 from millrace.sources.types import merge_schemas, parse_type
 from millrace.sources.warnings import SourceWarning, distinct
@@ -43,7 +43,7 @@ from millrace.sources.warnings import SourceWarning, distinct
 __all__ = [
     "BYTES_SCHEMA",
     "STANDARD_INPUT",
-    "Content",
+    "SourceChecksum",
     "Paths",
     "Source",
     "SourceFile",

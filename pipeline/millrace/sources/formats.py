@@ -8,11 +8,11 @@ import pyarrow as pa
 
 from millrace.sources.arrow_format import read_arrow
 from millrace.sources.bytes_format import read_pieces
-from millrace.sources.content import ReadContent
 from millrace.sources.csv_reader import CsvReader
 from millrace.sources.jsonl_reader import JsonlReader
 from millrace.sources.model import SourcePlan
 from millrace.sources.parquet_format import read_parquet
+from millrace.sources.source_checksum import ReadContent
 from millrace.sources.stdin import STANDARD_INPUT, standard_input
 from millrace.sources.table_options import renamed
 
@@ -23,13 +23,13 @@ Read = tuple[pa.RecordBatch, int, int]
 """A batch, the number of its file, and the number of bytes of this part of the file that were read so far."""
 
 
-def batches_of(plan: SourcePlan, parts: list[Part], content: ReadContent, *, looking: bool = False) -> Iterator[Read]:
+def batches_of(plan: SourcePlan, parts: list[Part], content: ReadContent, *, preview: bool = False) -> Iterator[Read]:
     """Yield all batches of the given parts (file, start, stop), in order, with the columns in the plan's order.
 
-    ``content`` records the content of the bytes that are read. With ``looking`` standard input is kept for the load
+    ``content`` records the content of the bytes that are read. With ``preview`` standard input is kept for the load
     that follows.
     """
-    if plan.uri == STANDARD_INPUT and not looking:
+    if plan.uri == STANDARD_INPUT and not preview:
         standard_input().load()
     read = _of_columns if plan.format in ("parquet", "arrow") else _of_bytes
     batches = read(plan, parts, content)

@@ -238,7 +238,7 @@ class SourcePlan:
 
         ``single_file`` means that a bytes dataset is restored as one file, not as a folder. ``digest`` is the SHA-256
         of name, size in bytes and modification time of every file. A checksum of the content exists only after
-        reading (``Content``).
+        reading (``SourceChecksum``).
         """
         digest = hashlib.sha256()
         for file in self.files:

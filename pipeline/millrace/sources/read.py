@@ -10,9 +10,9 @@ import pyarrow as pa
 
 from millrace.arrow_types import holds, is_dense_union
 from millrace.errors import SourceError
-from millrace.sources.content import Content, ReadContent
 from millrace.sources.formats import batches_of
 from millrace.sources.model import SourcePlan, Split
+from millrace.sources.source_checksum import ReadContent, SourceChecksum
 from millrace.sources.splits import parts_of
 from millrace.sources.stdin import STANDARD_INPUT
 
@@ -30,16 +30,16 @@ class SplitReader:
     Every batch has the columns of ``plan.schema``, in its order. Its types are those it was parsed with; columns of
     nulls and of integers may be widened during the read. ``schema`` is the widest so far. ``bytes_read`` counts bytes
     of the source, never falls, and is ``split.bytes`` at the end (for standard input, the bytes read). ``content`` is
-    the checksum of all bytes read; it is None before the end and for a preview (``looking``). Raises the matching
+    the checksum of all bytes read; it is None before the end and for a preview (``preview``). Raises the matching
     ``SourceError``.
     """
 
-    def __init__(self, plan: SourcePlan, split: Split, *, looking: bool = False) -> None:
+    def __init__(self, plan: SourcePlan, split: Split, *, preview: bool = False) -> None:
         self.split = split
         self.schema: pa.Schema = plan.schema
         self.bytes_read = 0
-        self.content: Content | None = None
-        self._batches = self._read(plan, looking)
+        self.content: SourceChecksum | None = None
+        self._batches = self._read(plan, preview)
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         return self
@@ -59,11 +59,11 @@ class SplitReader:
         """Close files and stop threads; may be called twice, and before the end."""
         self._batches.close()
 
-    def _read(self, plan: SourcePlan, looking: bool) -> Generator[pa.RecordBatch, None, None]:
+    def _read(self, plan: SourcePlan, preview: bool) -> Generator[pa.RecordBatch, None, None]:
         before, current, last = 0, -1, 0
         parts = parts_of(self.split)
         read = ReadContent(plan.files)
-        for batch, number, done in batches_of(plan, parts, read, looking=looking):
+        for batch, number, done in batches_of(plan, parts, read, preview=preview):
             if number != current:
                 before, current = before + last, number
             last = done
@@ -74,7 +74,7 @@ class SplitReader:
                 self.schema = batch.schema
             yield from in_pieces(batch)
         self.bytes_read = max(self.bytes_read, self.split.bytes)
-        if not looking:
+        if not preview:
             self.content = read.of_parts(parts)
 
 
@@ -99,12 +99,12 @@ def held_bytes(batch: pa.RecordBatch) -> int:
     return int(batch.get_total_buffer_size() if whole else batch.nbytes)
 
 
-def open_split(plan: SourcePlan, split: Split, *, looking: bool = False) -> SplitReader:
+def open_split(plan: SourcePlan, split: Split, *, preview: bool = False) -> SplitReader:
     """Open the rows of one of the plan's splits, in this process or any other process with access to the same files.
 
-    With ``looking`` this read is a preview before the load: standard input, which can be loaded once, is kept for it.
+    With ``preview`` this read is a preview before the load: standard input, which can be loaded once, is kept for it.
     """
-    return SplitReader(plan, split, looking=looking)
+    return SplitReader(plan, split, preview=preview)
 
 
 def open_source(plan: SourcePlan) -> SplitReader:

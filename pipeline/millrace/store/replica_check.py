@@ -31,7 +31,7 @@ _KEYS = "SELECT chunk, tile FROM {ks}.chunks WHERE dataset = ? AND writer = ? AN
 _THREADS = 4
 _REPLICAS = 2
 
-Place = tuple[UUID, int]
+PageKey = tuple[UUID, int]
 """Key of a page: its writer and its number."""
 
 
@@ -74,7 +74,7 @@ class ReplicaCheck:
     def __init__(self, cassandra: CassandraSession, catalogue: Catalogue) -> None:
         self._cassandra = cassandra
         self._catalogue = catalogue
-        self._seen: set[tuple[str, str, Place]] = set()
+        self._seen: set[tuple[str, str, PageKey]] = set()
 
     def rows(self, dataset: str, version: Version) -> Iterator[MissingReplica]:
         """Yield catalogue rows of the dataset that a node lacks or that differ between nodes.
@@ -136,7 +136,7 @@ class ReplicaCheck:
             found.append((host, tiles))
         return found
 
-    def _named(self, version: Version) -> Iterator[tuple[Place, bytes, UUID]]:
+    def _named(self, version: Version) -> Iterator[tuple[PageKey, bytes, UUID]]:
         """Yield every page that the version references: its key, its checksum, and the writer of its repair record."""
         for blob in (version.schema_blob, version.pages_blob):
             if blob and blob[:2] != b"\x1f\x8b":
@@ -147,7 +147,7 @@ class ReplicaCheck:
         for page in self._catalogue.each_page_ref(version):
             yield (page.writer, page.page), page.checksum, page.writer
 
-    def _is_new(self, kind: str, version: Version, place: Place) -> bool:
+    def _is_new(self, kind: str, version: Version, place: PageKey) -> bool:
         key = (kind, version.dataset, place)
         if key in self._seen:
             return False

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from millrace.cache import ChunkCache
-from millrace.ceilings import PROBE, measure_ceilings
+from millrace.hardware_limits import PROBE, measure_ceilings
 from millrace.settings import Settings
 from millrace.store.session import CassandraSession
 from tests.integration.cli.conftest import Millrace

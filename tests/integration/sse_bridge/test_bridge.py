@@ -589,7 +589,7 @@ def watched(bridge: Bridge, run: str, *options: str) -> tuple[int, str, float]:
 
 def airflow_says(topic: Topic, task: str, state: str, step: int, *, begun: bool = True) -> None:
     identity = progress.TaskIdentity("ingest_dataset", "r", task)
-    place = progress.Place(step, leaf=task == "warm")
+    place = progress.TaskPosition(step, leaf=task == "warm")
     event = progress.airflow_event(identity, state, time_s=time.time(), begun=begun, place=place)
     topic.send(encode_event(event), key=event["source"], dag="ingest_dataset")
 

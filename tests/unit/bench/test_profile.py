@@ -17,7 +17,7 @@ import pytest
 import bench.ours
 from bench.contestant import Outcome
 from bench.ours import Load, Read
-from bench.places import CSV_PLACES, FILTER_PLACES, LOAD_PLACES, READ_PLACES, Place
+from bench.places import CSV_PLACES, FILTER_PLACES, LOAD_PLACES, READ_PLACES, CodeLocation
 from bench.profile import Profile, add_profile, timed
 from bench.report import Report
 from millrace.api import Store
@@ -61,8 +61,8 @@ def sources(tmp_path: Path) -> dict[str, str]:
     return found
 
 
-def uncalled(places: tuple[Place, ...], *profiles: Profile) -> list[str]:
-    calls = sum((profile.calls for profile in profiles), Counter[Place]())
+def uncalled(places: tuple[CodeLocation, ...], *profiles: Profile) -> list[str]:
+    calls = sum((profile.calls for profile in profiles), Counter[CodeLocation]())
     return [f"{place.module}.{place.name}" for place in places if not calls[place]]
 
 
@@ -110,11 +110,11 @@ def module(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
     return made
 
 
-def places(module: types.ModuleType) -> tuple[Place, ...]:
+def places(module: types.ModuleType) -> tuple[CodeLocation, ...]:
     return (
-        Place("work", module.__name__, "Worker.inner"),
-        Place("rest", module.__name__, "Worker.outer"),
-        Place("wait for it", module.__name__, "wait"),
+        CodeLocation("work", module.__name__, "Worker.inner"),
+        CodeLocation("rest", module.__name__, "Worker.outer"),
+        CodeLocation("wait for it", module.__name__, "wait"),
     )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from millrace.chunks.same import same_values
+from millrace.chunks.equality import same_values
 from millrace.chunks.take import taken
 from millrace.dataset.dictionaries import Dictionaries, DictionaryError
 from millrace.dataset.writers import WRITERS

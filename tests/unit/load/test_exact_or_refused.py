@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from millrace.api import Store
+from millrace.chunks.equality import same_values
 from millrace.chunks.nested import nulls_of
-from millrace.chunks.same import same_values
 from millrace.dataset.export import export
 from millrace.errors import MillraceError
 from millrace.load import LoadOptions

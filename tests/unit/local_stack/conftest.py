@@ -7,7 +7,7 @@ import pytest
 
 from local_stack.machine import Sizes
 from local_stack.processes import Started, stop
-from local_stack.services.base import Place
+from local_stack.services.base import StackLayout
 from local_stack.settings import StackSettings, load_stack_settings
 
 
@@ -19,8 +19,8 @@ def settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> StackSettings:
 
 
 @pytest.fixture
-def place(settings: StackSettings) -> Place:
-    return Place(settings, Sizes(cassandra_heap_mb=1024, redis_maxmemory_mb=512))
+def place(settings: StackSettings) -> StackLayout:
+    return StackLayout(settings, Sizes(cassandra_heap_mb=1024, redis_maxmemory_mb=512))
 
 
 @pytest.fixture

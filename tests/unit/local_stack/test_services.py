@@ -15,7 +15,7 @@ from local_stack import artifacts
 from local_stack.product import write_product_settings
 from local_stack.services import java
 from local_stack.services.airflow import Airflow
-from local_stack.services.base import Place
+from local_stack.services.base import StackLayout
 from local_stack.services.bridge import Bridge
 from local_stack.services.cassandra import MAX_NODES, CassandraNode
 from local_stack.services.kafka import Kafka
@@ -34,18 +34,18 @@ def jars(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     return found
 
 
-def test_every_service_listens_on_loopback_only(place: Place) -> None:
+def test_every_service_listens_on_loopback_only(place: StackLayout) -> None:
     for service in Stack(place.settings).services():
         assert all(port.host.startswith("127.0.0.") for port in service.ports())
 
 
-def test_no_two_services_share_a_port(place: Place) -> None:
+def test_no_two_services_share_a_port(place: StackLayout) -> None:
     ports = [str(port) for service in Stack(place.settings).services() for port in service.ports()]
     ports += [str(port) for port in CassandraNode(place, 3).ports()]
     assert len(ports) == len(set(ports))
 
 
-def test_node_n_listens_on_127_0_0_n_in_its_own_folder(place: Place) -> None:
+def test_node_n_listens_on_127_0_0_n_in_its_own_folder(place: StackLayout) -> None:
     node = CassandraNode(place, 3)
     (place.folder("data", "cassandra-3") / "joined").touch()
     node.prepare()
@@ -56,7 +56,7 @@ def test_node_n_listens_on_127_0_0_n_in_its_own_folder(place: Place) -> None:
     assert conf["seed_provider"][0]["parameters"] == [{"seeds": "127.0.0.1:7000,127.0.0.2:7000"}]
 
 
-def test_a_node_that_joins_lets_everybody_hear_of_it_before_it_streams_its_share(place: Place) -> None:
+def test_a_node_that_joins_lets_everybody_hear_of_it_before_it_streams_its_share(place: StackLayout) -> None:
     def delays(number: int) -> list[str]:
         return [flag for flag in CassandraNode(place, number).command() if "ring_delay_ms" in flag]
 
@@ -66,7 +66,7 @@ def test_a_node_that_joins_lets_everybody_hear_of_it_before_it_streams_its_share
     assert delays(3) == ["-Dcassandra.ring_delay_ms=1000"]
 
 
-def test_hints_are_capped_and_memtables_follow_the_heap(place: Place) -> None:
+def test_hints_are_capped_and_memtables_follow_the_heap(place: StackLayout) -> None:
     CassandraNode(place, 1).prepare()
     conf = yaml.safe_load((place.home / "conf/cassandra-1/cassandra.yaml").read_text())
     assert conf["max_hints_size_per_host"] == "2GiB"
@@ -74,7 +74,7 @@ def test_hints_are_capped_and_memtables_follow_the_heap(place: Place) -> None:
     assert (conf["memtable_heap_space"], conf["memtable_offheap_space"]) == ("256MiB", "512MiB")
 
 
-def test_the_commit_log_outlives_a_node_that_is_killed(place: Place) -> None:
+def test_the_commit_log_outlives_a_node_that_is_killed(place: StackLayout) -> None:
     """With direct I/O what was acknowledged within the period dies with the process: the fault table found it."""
     CassandraNode(place, 1).prepare()
     conf = yaml.safe_load((place.home / "conf/cassandra-1/cassandra.yaml").read_text())
@@ -82,12 +82,12 @@ def test_the_commit_log_outlives_a_node_that_is_killed(place: Place) -> None:
 
 
 @pytest.mark.parametrize("number", [0, MAX_NODES + 1, -1])
-def test_a_node_number_that_cannot_be_is_refused(place: Place, number: int) -> None:
+def test_a_node_number_that_cannot_be_is_refused(place: StackLayout, number: int) -> None:
     with pytest.raises(StackError, match=f"cassandra-{number}: nodes are numbered 1 to {MAX_NODES}"):
         CassandraNode(place, number)
 
 
-def test_cassandra_is_started_with_node_local_queries_and_metered_memory(place: Place, jars: list[Path]) -> None:
+def test_cassandra_is_started_with_node_local_queries_and_metered_memory(place: StackLayout, jars: list[Path]) -> None:
     command = CassandraNode(place, 2).command()
     assert "-Dcassandra.enable_nodelocal_queries=true" in command
     assert f"-javaagent:{jars[1]}" in command
@@ -96,14 +96,14 @@ def test_cassandra_is_started_with_node_local_queries_and_metered_memory(place: 
     assert command[-1] == "org.apache.cassandra.service.CassandraDaemon"
 
 
-def test_no_java_service_may_write_outside_its_home(place: Place, jars: list[Path]) -> None:
+def test_no_java_service_may_write_outside_its_home(place: StackLayout, jars: list[Path]) -> None:
     for command in (CassandraNode(place, 1).command(), Kafka(place).command()):
         assert f"-Djava.io.tmpdir={place.home}/tmp" in command
         assert f"-Duser.home={place.home}/user" in command
         assert {"-XX:-UsePerfData", "-XX:+DisableAttachMechanism"} <= set(command)
 
 
-def test_the_callers_java_and_home_do_not_reach_a_service(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_callers_java_and_home_do_not_reach_a_service(place: StackLayout, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JAVA_TOOL_OPTIONS", "-Xmx1m")
     monkeypatch.setenv("CLASSPATH", "/elsewhere")
     env = Kafka(place).env()
@@ -162,7 +162,7 @@ def test_nothing_is_started_where_what_one_service_runs_from_is_missing(
 
 
 def test_redis_never_evicts_by_itself_and_keeps_nothing_on_disk(
-    place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    place: StackLayout, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PATH", str(make_redis(tmp_path / "newer", "99.0").parent), prepend=os.pathsep)
     command = " ".join(Redis(place).command())
@@ -171,7 +171,7 @@ def test_redis_never_evicts_by_itself_and_keeps_nothing_on_disk(
     assert "--save  --appendonly no" in command
 
 
-def test_airflows_password_is_made_once_and_only_its_owner_reads_it(place: Place) -> None:
+def test_airflows_password_is_made_once_and_only_its_owner_reads_it(place: StackLayout) -> None:
     airflow = Airflow(place)
     password = airflow.password()
     assert len(password) >= 16
@@ -180,8 +180,8 @@ def test_airflows_password_is_made_once_and_only_its_owner_reads_it(place: Place
     assert json.loads(airflow.passwords.read_text()) == {"admin": password}
 
 
-def test_two_stacks_have_two_passwords(place: Place, tmp_path: Path) -> None:
-    other = Place(place.settings.model_copy(update={"home": tmp_path / "other"}), place.sizes)
+def test_two_stacks_have_two_passwords(place: StackLayout, tmp_path: Path) -> None:
+    other = StackLayout(place.settings.model_copy(update={"home": tmp_path / "other"}), place.sizes)
     assert Airflow(place).password() != Airflow(other).password()
 
 
@@ -195,7 +195,7 @@ def test_two_stacks_have_two_passwords(place: Place, tmp_path: Path) -> None:
     ],
 )
 def test_the_wrapper_keeps_log_servers_off_the_network(
-    place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, given: list[str], passed_on: str
+    place: StackLayout, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, given: list[str], passed_on: str
 ) -> None:
     real = tmp_path / "airflow"
     real.write_text('#!/bin/sh\necho "$@"\n')
@@ -210,7 +210,7 @@ def test_the_wrapper_keeps_log_servers_off_the_network(
 
 
 def test_another_airflow_of_the_caller_does_not_reach_ours_but_the_products_settings_do(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+    place: StackLayout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", "CeleryExecutor")
     monkeypatch.setenv("AIRFLOW_HOME", "/elsewhere")
@@ -224,7 +224,7 @@ def test_another_airflow_of_the_caller_does_not_reach_ours_but_the_products_sett
     assert env["MILLRACE_HOME"] == str(place.home)
 
 
-def test_airflows_connections_are_in_the_providers_own_format(place: Place) -> None:
+def test_airflows_connections_are_in_the_providers_own_format(place: StackLayout) -> None:
     env = Airflow(place).env()
     cassandra = json.loads(env["AIRFLOW_CONN_CASSANDRA_DEFAULT"])
     assert (cassandra["conn_type"], cassandra["host"], cassandra["port"]) == ("cassandra", "127.0.0.1,127.0.0.2", 9042)
@@ -234,7 +234,7 @@ def test_airflows_connections_are_in_the_providers_own_format(place: Place) -> N
 
 
 def test_the_bridge_listens_where_the_stack_says_whatever_the_caller_has_set(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+    place: StackLayout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MILLRACE_BRIDGE__PORT", "1")
     monkeypatch.setenv("MILLRACE_BRIDGE__HOST", "0.0.0.0")
@@ -244,8 +244,8 @@ def test_the_bridge_listens_where_the_stack_says_whatever_the_caller_has_set(
     assert "GUNICORN_CMD_ARGS" not in env
 
 
-def test_the_product_finds_the_stack_by_what_up_writes(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    moved = Place(place.settings.model_copy(update={"port_offset": 500}), place.sizes)
+def test_the_product_finds_the_stack_by_what_up_writes(place: StackLayout, monkeypatch: pytest.MonkeyPatch) -> None:
+    moved = StackLayout(place.settings.model_copy(update={"port_offset": 500}), place.sizes)
     write_product_settings(moved)
     monkeypatch.chdir(moved.home / "inbox")
     settings = load_settings()
@@ -260,8 +260,8 @@ def test_the_product_finds_the_stack_by_what_up_writes(place: Place, monkeypatch
     assert stat.S_IMODE((moved.home / "millrace.toml").stat().st_mode) == 0o600
 
 
-def test_a_home_with_a_quote_in_its_name_is_written_as_valid_toml(place: Place, tmp_path: Path) -> None:
-    odd = Place(place.settings.model_copy(update={"home": tmp_path / 'a "b" \\ c'}), place.sizes)
+def test_a_home_with_a_quote_in_its_name_is_written_as_valid_toml(place: StackLayout, tmp_path: Path) -> None:
+    odd = StackLayout(place.settings.model_copy(update={"home": tmp_path / 'a "b" \\ c'}), place.sizes)
     write_product_settings(odd)
     assert artifacts.tomllib.loads((odd.home / "millrace.toml").read_text())["sources"]["roots"] == [
         str(odd.home / "inbox"),

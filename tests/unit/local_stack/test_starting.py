@@ -19,7 +19,7 @@ import pytest
 
 from local_stack import stack as stack_module
 from local_stack.ports import Port
-from local_stack.services.base import Place, Service
+from local_stack.services.base import Service, StackLayout
 from local_stack.settings import StackSettings
 from local_stack.stack import Stack
 from millrace.errors import StackError, UsageError
@@ -40,7 +40,7 @@ class Small(Service):
 
     grace_s = 5.0
 
-    def __init__(self, place: Place, name: str, code: str, number: int) -> None:
+    def __init__(self, place: StackLayout, name: str, code: str, number: int) -> None:
         super().__init__(place)
         self.name = name
         self.code = code

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from millrace.progress import Place, TaskIdentity, airflow_event, encode_event
+from millrace.progress import TaskIdentity, TaskPosition, airflow_event, encode_event
 from sse_bridge.filters import Filter, parse_filter
 from sse_bridge.state import BridgeState, Incoming, parse_record
 from tests.unit.sse_bridge.world import Reader, Topic, record
@@ -147,7 +147,7 @@ def test_a_run_is_over_when_nothing_more_will_come() -> None:
 
 def airflows(task: str, state_: str, at_s: float, map_index: int = -1, *, leaf: bool = False) -> bytes:
     identity = TaskIdentity("d", "r", task, map_index)
-    return encode_event(airflow_event(identity, state_, time_s=at_s, place=Place(0, leaf)))
+    return encode_event(airflow_event(identity, state_, time_s=at_s, place=TaskPosition(0, leaf)))
 
 
 def test_a_run_of_which_nobody_knows_the_last_task_is_settled_when_nothing_comes_for_a_while() -> None:

@@ -10,7 +10,7 @@ from millrace.progress.event import TaskIdentity, encode_event, progress_event
 from millrace.progress.merge import RunStates
 from millrace.settings import BridgeSettings
 from sse_bridge.filters import Filter
-from sse_bridge.hub import Hub, Place
+from sse_bridge.hub import ClientPosition, Hub
 from sse_bridge.state import Incoming, Skipped, parse_record
 from tests.unit.sse_bridge.whatwg import EventStreamParser
 
@@ -97,7 +97,7 @@ class Client:
         """Each progress event as (source, sequence), in order."""
         self.resets = 0
         self.snapshots = 0
-        self._place: Place | None = None
+        self._place: ClientPosition | None = None
         self._hub: Hub | None = None
         self._parser = EventStreamParser()
         self._seen = 0

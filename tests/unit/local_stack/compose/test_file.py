@@ -13,7 +13,7 @@ import yaml
 from local_stack import compose
 from local_stack.artifacts import read_lock
 from local_stack.services.airflow import options as airflow_options
-from local_stack.services.base import Place
+from local_stack.services.base import StackLayout
 from local_stack.settings import CHECKOUT, StackSettings
 from local_stack.stack import Stack
 from tests.compose_file import interpolated, read_compose
@@ -143,7 +143,7 @@ def test_its_redis_is_at_least_the_wheels_and_has_the_fix_of_july_2026(model: di
     assert version >= (7, 2, 15)
 
 
-def test_configurations_differ_from_the_local_ones_in_places_only(model: dict[str, Any], place: Place) -> None:
+def test_configurations_differ_from_the_local_ones_in_places_only(model: dict[str, Any], place: StackLayout) -> None:
     from local_stack.services.cassandra import CassandraNode
 
     node = CassandraNode(place, 2)

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from millrace.sources import Content, SourceOptions, open_source, open_split, plan_source
+from millrace.sources import SourceChecksum, SourceOptions, open_source, open_split, plan_source
 
 ROWS = 3000
 
@@ -62,10 +62,10 @@ SOURCES: dict[str, Callable[[Path], object]] = {
 }
 
 
-def read(path: str, *, splits: bool) -> Content | None:
+def read(path: str, *, splits: bool) -> SourceChecksum | None:
     kind = "bytes" if path.endswith((".bin", "folder")) else None
     plan = plan_source(path, SourceOptions(format=kind, split_bytes=5_000, piece_bytes=4_096))
-    whole: Content | None = Content()
+    whole: SourceChecksum | None = SourceChecksum()
     for reader in [open_split(plan, split) for split in plan.splits] if splits else [open_source(plan)]:
         with reader:
             assert reader.content is None
@@ -82,7 +82,7 @@ def test_what_was_read_has_the_checksum_of_the_file(tmp_path: Path, name: str, s
     path = tmp_path / name
     SOURCES[name](path)
     data = path.read_bytes()
-    assert read(str(path), splits=splits) == Content(zlib.crc32(data), len(data))
+    assert read(str(path), splits=splits) == SourceChecksum(zlib.crc32(data), len(data))
 
 
 @pytest.mark.parametrize("splits", [False, True], ids=["one stream", "in splits"])
@@ -95,7 +95,7 @@ def test_the_files_of_a_folder_count_one_after_another(tmp_path: Path, name: str
     if name == "data.bin":
         (folder / "empty").mkdir()
     data = b"".join(path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file())
-    assert read(str(folder), splits=splits) == Content(zlib.crc32(data), len(data))
+    assert read(str(folder), splits=splits) == SourceChecksum(zlib.crc32(data), len(data))
 
 
 def test_what_was_read_in_part_is_not_known(tmp_path: Path) -> None:
@@ -120,4 +120,4 @@ def test_what_came_from_standard_input_has_its_checksum_or_none(
             assert sum(batch.num_rows for batch in reader) == ROWS
     data = path.read_bytes()
     known = not name.endswith((".zip", ".parquet"))  # these are put aside to be read in any order
-    assert reader.content == (Content(zlib.crc32(data), len(data)) if known else None)
+    assert reader.content == (SourceChecksum(zlib.crc32(data), len(data)) if known else None)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from millrace.chunks import cast_batch
-from millrace.chunks.short_text import decode_short, encode_short
+from millrace.chunks.fixed_width_dictionary import decode_short, encode_short
 from millrace.errors import ChunkFormatError
 
 TYPES = [pa.string(), pa.large_string(), pa.binary(), pa.large_binary()]

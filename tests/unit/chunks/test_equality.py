@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from millrace.chunks.same import same_values
+from millrace.chunks.equality import same_values
 from millrace.chunks.take import taken
 from tests.unit.chunks.conftest import DICTIONARIES, OTHERS, PRIMITIVES, make_array
 

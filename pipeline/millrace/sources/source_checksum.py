@@ -13,17 +13,17 @@ from millrace.sources.model import SourceFile
 from millrace.sources.stdin import STANDARD_INPUT
 from millrace.sources.streams import ByteStream, open_bytes, open_plain
 
-__all__ = ["Content", "ReadContent", "read_content"]
+__all__ = ["SourceChecksum", "ReadContent", "read_content"]
 
 _PASS_BYTES = 1 << 20
 
 Part = tuple[int, int, int]
-Place = tuple[str, int, int]
+ByteRange = tuple[str, int, int]
 """Address, first byte and the byte after the last (-1: the end)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Content:
+class SourceChecksum:
     """CRC-32 and number of some bytes of the source.
 
     The contents of consecutive splits combine to that of the whole source. CRC-32 allows this, and every tool for gzip
@@ -33,10 +33,10 @@ class Content:
     crc32: int = 0
     size_bytes: int = 0
 
-    def followed_by(self, other: Self) -> Content:
+    def followed_by(self, other: Self) -> SourceChecksum:
         """Return the content of these bytes followed by the other ones."""
         crc = isal_zlib.crc32_combine(self.crc32, other.crc32, other.size_bytes)
-        return Content(crc, self.size_bytes + other.size_bytes)
+        return SourceChecksum(crc, self.size_bytes + other.size_bytes)
 
     def to_json(self) -> list[int]:
         """Return the checksum and the number of bytes as a list."""
@@ -48,7 +48,7 @@ class ReadContent:
 
     def __init__(self, files: tuple[SourceFile, ...]) -> None:
         self._files = files
-        self._read: dict[Place, Content] = {}
+        self._read: dict[ByteRange, SourceChecksum] = {}
 
     def open_bytes(self, file: SourceFile, start: int = 0, stop: int | None = None) -> ByteStream:
         """Open the file's bytes as they are."""
@@ -58,13 +58,13 @@ class ReadContent:
         """Open the file's plain bytes, decompressed if necessary."""
         return open_plain(file, start, stop, opener=self.open_bytes)
 
-    def of_parts(self, parts: Iterable[Part]) -> Content | None:
+    def of_parts(self, parts: Iterable[Part]) -> SourceChecksum | None:
         """Return the content of all bytes of these parts (file, start, stop), one after another.
 
         A file that was not read front to back (Parquet, a zip, a part of an Arrow file) is read once more as a whole,
         by the reader of the file's first part. None if standard input was not read front to back.
         """
-        whole = Content()
+        whole = SourceChecksum()
         for number, start, stop in parts:
             file = self._files[number]
             found = self._read.get((file.uri, start, stop))
@@ -72,29 +72,29 @@ class ReadContent:
                 found = self._passed_over(file)
             if found is None and file.uri == STANDARD_INPUT:
                 return None
-            whole = whole.followed_by(found or Content())
+            whole = whole.followed_by(found or SourceChecksum())
         return whole
 
-    def _passed_over(self, file: SourceFile) -> Content | None:
+    def _passed_over(self, file: SourceFile) -> SourceChecksum | None:
         with closing(self.open_bytes(file)) as stream:
             while stream.read(_PASS_BYTES):
                 pass
         return self._read.get(_place(file, 0, None))
 
 
-def read_content(files: tuple[SourceFile, ...]) -> Content | None:
+def read_content(files: tuple[SourceFile, ...]) -> SourceChecksum | None:
     """Read all files once, one after another, and return their content; None for standard input."""
     return ReadContent(files).of_parts((number, 0, -1) for number in range(len(files)))
 
 
-def _place(file: SourceFile, start: int, stop: int | None) -> Place:
+def _place(file: SourceFile, start: int, stop: int | None) -> ByteRange:
     return file.uri, start, -1 if stop is None else stop
 
 
 class _Summed:
     """A stream that records the content of its bytes when its end is reached."""
 
-    def __init__(self, stream: ByteStream, read: dict[Place, Content], key: Place) -> None:
+    def __init__(self, stream: ByteStream, read: dict[ByteRange, SourceChecksum], key: ByteRange) -> None:
         self._from = stream
         self._read = read
         self._key = key
@@ -110,7 +110,7 @@ class _Summed:
             self._crc32 = isal_zlib.crc32(data, self._crc32)
             self._size_bytes += len(data)
         elif size:
-            self._read[self._key] = Content(self._crc32, self._size_bytes)
+            self._read[self._key] = SourceChecksum(self._crc32, self._size_bytes)
         return data
 
     def close(self) -> None:

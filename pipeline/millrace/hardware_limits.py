@@ -139,7 +139,7 @@ def _disk(sample: bytes) -> Iterator[Ceiling]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class _ProbeKey:
     chunk: int
     writer: UUID = field(default_factory=uuid4)
     dataset: str = PROBE
@@ -153,7 +153,7 @@ def _redis(settings: Settings) -> Iterator[Ceiling]:
         yield Ceiling("Redis", None, note="switched off")
         return
     cache = ChunkCache.connect(settings.redis, cluster=PROBE, keyspace=settings.cassandra.keyspace)
-    places = [_Place(number) for number in range(_VALUES)]
+    places = [_ProbeKey(number) for number in range(_VALUES)]
     value = os.urandom(_VALUE_BYTES)
     try:
         cache.ping()
