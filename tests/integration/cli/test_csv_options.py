@@ -118,7 +118,7 @@ def test_the_same_run_with_another_option_is_another_load(millrace: Millrace, tm
 def test_people_see_columns_and_surprises(millrace: Millrace, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("zip,price\n01234,1.5\n2,?\n3,2.5\n")
     done = millrace("load", "seen", str(tmp_path / "a.csv"))
-    assert "columns      zip int64, price string" in done.out
+    assert "columns       zip int64, price string" in done.out
     assert "line 2: column 'zip' has numbers with leading zeros ('01234')" in done.err
     assert "line 3: column 'price' is text because of one value, '?'" in done.err
 

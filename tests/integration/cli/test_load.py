@@ -45,7 +45,7 @@ def test_the_report_says_what_was_loaded(loaded: dict[str, Any], table_csv: Path
 def test_people_get_the_same_as_a_table(millrace: Millrace, table_csv: Path) -> None:
     done = millrace("load", "told", str(table_csv), "--run-id", "night 1")
     assert (done.code, done.err) == (0, "")
-    for said in ("told@1-", f"rows         {ROWS:,}", "replicas     2 each", "times smaller", "night 1", "table.csv"):
+    for said in ("told@1-", f"rows          {ROWS:,}", "replicas      2 each", "times smaller", "night 1", "table.csv"):
         assert said in done.out
 
 
