@@ -11,7 +11,7 @@ from millrace.cli.store import open_store
 __all__ = ["command"]
 
 
-@click.command(short_help="Find what dead loads and deleted versions left.")
+@click.command(short_help="Find data that failed loads and deleted versions left behind.")
 @click.option("--delete", is_flag=True, help="Remove what is over its grace time, after asking.")
 @dry_run_option
 @yes_option

@@ -13,7 +13,7 @@ from millrace.names import new_run_id
 __all__ = ["command"]
 
 
-@click.command(short_help="Bring what is on one node only to two.")
+@click.command(short_help="Copy under-replicated data to both nodes.")
 @click.argument("name", required=False)
 @click.option("--dry-run", is_flag=True, help="Say what is owed; write nothing.")
 @strict_option
