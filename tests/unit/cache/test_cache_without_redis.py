@@ -1,4 +1,4 @@
-"""A cache without its Redis: every read goes on, quickly, and one line says what is missing."""
+"""A cache without its Redis: every read goes on quickly, and one warning reports the unreachable Redis."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class At:
 
 @pytest.fixture
 def nobody() -> Iterator[int]:
-    """A port that is taken and on which nobody listens: a connection to it is refused at once."""
+    """Yield a bound port without a listener. A connection to it is refused at once."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         yield taken.getsockname()[1]
@@ -39,7 +39,7 @@ def nobody() -> Iterator[int]:
 
 @contextlib.contextmanager
 def answering(answer: bytes) -> Iterator[int]:
-    """A port that answers each command with the same bytes, after it let the client sign in."""
+    """Yield a port that accepts the client's login and then answers each command with the same bytes."""
 
     class Server(socketserver.StreamRequestHandler):
         def handle(self) -> None:
@@ -64,7 +64,7 @@ def cache_at(port: int, **settings: float) -> ChunkCache:
     return ChunkCache.connect(chosen, cluster="c", keyspace="k")
 
 
-def test_no_method_that_a_read_uses_raises_and_one_line_says_what_is_missing(
+def test_no_method_of_a_read_raises_and_one_warning_names_the_unreachable_redis(
     nobody: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     cache = cache_at(nobody)
@@ -84,7 +84,7 @@ def test_no_method_that_a_read_uses_raises_and_one_line_says_what_is_missing(
     assert "secret-word" not in caplog.text
 
 
-def test_what_a_person_asks_is_answered_with_the_address_and_without_the_password(nobody: int) -> None:
+def test_admit_ping_and_entries_name_the_address_and_hide_the_password(nobody: int) -> None:
     cache = cache_at(nobody)
     admission = cache.admit("flights", "1-aaaaaa", 1000)
     assert (admission.admitted, admission.reason) == (False, f"the cache at 127.0.0.1:{nobody} does not answer")
@@ -94,7 +94,7 @@ def test_what_a_person_asks_is_answered_with_the_address_and_without_the_passwor
         assert "secret-word" not in str(error.value)
 
 
-def test_a_redis_that_says_nothing_is_asked_once() -> None:
+def test_an_unresponsive_redis_gets_one_connection() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         cache = cache_at(silent.getsockname()[1], timeout_s=0.3)
         for _ in range(1000):
@@ -109,7 +109,7 @@ def test_a_redis_that_says_nothing_is_asked_once() -> None:
         assert len(asked) == 1
 
 
-def test_after_a_while_one_short_probe_asks_whether_redis_is_back(caplog: pytest.LogCaptureFixture) -> None:
+def test_after_the_retry_time_one_short_probe_checks_redis(caplog: pytest.LogCaptureFixture) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         cache = cache_at(silent.getsockname()[1], timeout_s=60, retry_after_s=0.01)
         cache._circuit.failed(TimeoutError("gone"))
@@ -146,7 +146,7 @@ def test_an_empty_address_is_refused_by_the_name_of_its_setting() -> None:
         b"",
     ],
 )
-def test_whatever_a_port_answers_the_read_goes_on_with_one_warning_at_most(
+def test_a_read_goes_on_after_invalid_answers_with_at_most_one_warning(
     answer: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     with answering(answer) as port:

@@ -1,4 +1,4 @@
-"""Keys, byte ranges, what a value costs, and the circuit."""
+"""Keys, byte ranges, the memory cost of values, and the circuit breaker."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class At:
     chunk: int = 41
 
 
-def test_a_key_names_cluster_keyspace_and_place() -> None:
+def test_a_key_names_cluster_keyspace_and_chunk() -> None:
     key = Keys("Millrace", "millrace").chunk(At())
     assert key == "millrace:Millrace:millrace:chunk:flights:00112233445566778899aabbccddeeff:2:41"
 
 
-def test_another_cluster_keyspace_or_place_is_another_key() -> None:
+def test_another_cluster_keyspace_or_chunk_has_another_key() -> None:
     keys = Keys("c", "k")
     others = [Keys("d", "k"), Keys("c", "l")]
     places = [At(), At(dataset="f"), At(writer=UUID(int=1)), At(bucket=3), At(chunk=42)]
@@ -44,7 +44,7 @@ def test_another_cluster_keyspace_or_place_is_another_key() -> None:
     assert len(set(made)) == len(made)
 
 
-def test_a_cluster_name_is_no_pattern() -> None:
+def test_pattern_characters_in_a_cluster_name_are_escaped() -> None:
     assert Keys("a*[b]?", "k").all_chunks("flights") == r"millrace:a\*\[b\]\?:k:chunk:flights:*"
 
 
@@ -68,21 +68,21 @@ def test_a_value_never_costs_less_than_its_bytes_nor_a_quarter_more(size: int) -
     assert size < value_cost_bytes(size) <= size * 1.25 + 1000
 
 
-def test_a_version_costs_what_its_chunks_cost() -> None:
+def test_a_version_costs_the_sum_of_its_chunks() -> None:
     assert version_cost_bytes(0) == 0
     assert version_cost_bytes(10, [4_900_000] * 3) == 3 * value_cost_bytes(4_900_000)
     assert 1e9 * 1.1 < version_cost_bytes(1_000_000_000) < 1e9 * 1.25
     assert 1e9 < version_cost_bytes(1_000_000_000, rounds=False) < 1e9 * 1.01
 
 
-def test_a_redis_without_a_limit_gets_half_of_the_machine() -> None:
+def test_a_redis_without_a_limit_gets_half_of_the_memory() -> None:
     assert limit_bytes({"maxmemory": 100, "total_system_memory": 1000}) == 100
     assert limit_bytes({"maxmemory": 0, "total_system_memory": 1000}) == 500
     assert rounds_up({"mem_allocator": "jemalloc-5.1.0"})
     assert not rounds_up({"mem_allocator": "libc"})
 
 
-def test_an_entry_survives_and_a_strange_one_is_ignored() -> None:
+def test_an_entry_survives_packing_and_an_invalid_one_is_ignored() -> None:
     now = datetime.now(UTC)
     entry = CacheEntry("flights", "1-aaaaaa", 3, 100, now, now)
     assert unpack_entry(pack_entry(entry)) == entry
@@ -91,7 +91,7 @@ def test_an_entry_survives_and_a_strange_one_is_ignored() -> None:
         assert unpack_entry(strange) is None
 
 
-def test_a_version_that_nobody_goes_on_filling_no_longer_holds_room() -> None:
+def test_an_abandoned_entry_stops_reserving_memory() -> None:
     now = datetime.now(UTC)
     filling = CacheEntry("flights", "1-aaaaaa", 0, 100, now)
     assert filling.is_filling(now)
@@ -107,7 +107,7 @@ def failing(calls: list[int]) -> Callable[[], None]:
     return probe
 
 
-def test_an_open_circuit_lets_nobody_through_until_its_time_is_over() -> None:
+def test_an_open_circuit_allows_no_call_before_its_retry_time() -> None:
     calls: list[int] = []
     circuit = Circuit("here", 60, failing(calls))
     assert circuit.allows()
@@ -116,7 +116,7 @@ def test_an_open_circuit_lets_nobody_through_until_its_time_is_over() -> None:
     assert not calls
 
 
-def test_one_caller_probes_while_the_others_go_on() -> None:
+def test_one_caller_probes_and_the_others_do_not_wait() -> None:
     entered, leave = threading.Event(), threading.Event()
 
     def probe() -> None:
@@ -137,7 +137,7 @@ def test_one_caller_probes_while_the_others_go_on() -> None:
     assert circuit.allows()
 
 
-def test_an_outage_is_said_once_and_its_end_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_outage_and_its_end_are_each_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "millrace.cache")
     calls: list[int] = []
     down = failing(calls)

@@ -29,7 +29,7 @@ Body = Callable[[Invocation], Any]
 
 @pytest.fixture
 def command(monkeypatch: pytest.MonkeyPatch) -> Callable[[Body], None]:
-    """Makes ``millrace try`` run a function."""
+    """Return a function that makes ``millrace try`` run the given function."""
 
     def install(body: Body) -> None:
         @click.command()
@@ -58,7 +58,7 @@ def raising(error: BaseException) -> Body:
 # --- exit codes and lines
 
 
-def test_a_command_that_is_done_ends_with_0_and_says_nothing(
+def test_a_successful_command_exits_with_0_and_prints_nothing(
     command: Callable[[Body], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     command(lambda _invocation: None)
@@ -75,7 +75,7 @@ def test_a_command_that_is_done_ends_with_0_and_says_nothing(
         (StoreUnavailableError("no", hint="yes"), 1),
     ],
 )
-def test_every_error_of_ours_is_one_line_and_a_document(
+def test_each_millrace_error_is_one_line_on_stderr_and_a_json_document(
     command: Callable[[Body], None], capsys: pytest.CaptureFixture[str], error: Exception, code: int
 ) -> None:
     command(raising(error))
@@ -90,7 +90,7 @@ def test_every_error_of_ours_is_one_line_and_a_document(
     }  # fmt: skip
 
 
-def test_an_errors_facts_are_in_the_document(
+def test_the_context_of_an_error_is_in_the_json_document(
     command: Callable[[Body], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     command(raising(DatasetNotFoundError("no", dataset="flights", expected=b"\1", actual=(1, 2), error="not this")))
@@ -100,7 +100,7 @@ def test_an_errors_facts_are_in_the_document(
     assert facts["error"] == "DatasetNotFoundError"
 
 
-def test_a_message_of_many_lines_and_escapes_is_still_one_line(
+def test_a_multiline_message_with_escapes_is_printed_as_one_line(
     command: Callable[[Body], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     command(raising(UsageError("first\nsecond \x1b[31mred\r\x07")))
@@ -108,7 +108,7 @@ def test_a_message_of_many_lines_and_escapes_is_still_one_line(
     assert capsys.readouterr().err == "millrace: first second \\x1b[31mred \\x07\n"
 
 
-def test_what_nobody_expected_is_one_line_that_says_how_to_see_more(
+def test_an_unexpected_exception_is_one_line_and_a_traceback_only_with_debug(
     command: Callable[[Body], None], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command(raising(ZeroDivisionError("oh")))
@@ -135,7 +135,7 @@ def test_what_nobody_expected_is_one_line_that_says_how_to_see_more(
         (["--nonsense"], "--nonsense"),
     ],
 )
-def test_wrong_usage_is_one_line_and_ends_with_2(
+def test_wrong_usage_is_one_line_and_exits_with_2(
     command: Callable[[Body], None], capsys: pytest.CaptureFixture[str], args: list[str], said: str
 ) -> None:
     command(lambda _invocation: None)
@@ -152,12 +152,12 @@ def test_wrong_usage_is_one_line_and_ends_with_2(
     assert json.loads(out)["error"] == "UsageError"
 
 
-def test_without_a_command_the_help_is_shown_as_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_command_the_help_is_printed_and_the_exit_code_is_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 2
     assert "Usage: millrace" in capsys.readouterr().err
 
 
-def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_version_option_prints_the_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("millrace ")
 
@@ -167,7 +167,7 @@ def test_a_command_may_choose_its_exit_code(command: Callable[[Body], None]) -> 
     assert main(["try"]) == 1
 
 
-def test_degraded_is_0_with_one_line_and_3_when_strict(
+def test_a_degraded_result_exits_with_0_and_a_warning_and_with_3_if_strict(
     command: Callable[[Body], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     def body(invocation: Invocation) -> None:
@@ -182,14 +182,16 @@ def test_degraded_is_0_with_one_line_and_3_when_strict(
     assert json.loads(capsys.readouterr().out) == {"rows": 1, "degraded": True}
 
 
-def test_strict_and_not_degraded_is_0(command: Callable[[Body], None], capsys: pytest.CaptureFixture[str]) -> None:
+def test_strict_exits_with_0_if_nothing_is_degraded(
+    command: Callable[[Body], None], capsys: pytest.CaptureFixture[str]
+) -> None:
     command(lambda invocation: invocation.answer({}, lambda: None))
     assert main(["try", "--strict", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"degraded": False}
 
 
 @pytest.mark.parametrize("name", ["millrace.progress", "millrace.cache"])
-def test_warnings_of_the_product_are_lines_and_its_gossip_is_not(
+def test_log_warnings_are_printed_and_info_messages_are_not(
     command: Callable[[Body], None], capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     def body(_invocation: Invocation) -> None:
@@ -201,7 +203,7 @@ def test_warnings_of_the_product_are_lines_and_its_gossip_is_not(
     assert capsys.readouterr() == ("", "millrace: warning: Kafka is away\n")
 
 
-def test_the_call_can_be_typed_again() -> None:
+def test_the_repeated_command_line_is_quoted_for_the_shell() -> None:
     invocation = Invocation(("load", "a", "my file.csv", "--null-value", ""), interrupts=None)  # type: ignore[arg-type]
     assert invocation.command_with("--run-id", "a-1") == "millrace load a 'my file.csv' --null-value '' --run-id a-1"
 
@@ -210,7 +212,9 @@ def test_the_call_can_be_typed_again() -> None:
 
 
 @pytest.mark.parametrize("name", list(COMMANDS))
-def test_every_command_has_help_with_an_example_and_speaks_json(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_command_has_help_with_an_example_and_a_json_option(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main([name, "--help"]) == 0
     text = capsys.readouterr().out
     assert f"millrace {name}" in text.split("Example")[1]
@@ -220,7 +224,7 @@ def test_every_command_has_help_with_an_example_and_speaks_json(name: str, capsy
     assert command.short_help
 
 
-def test_help_and_wrong_usage_load_nothing_heavy() -> None:
+def test_help_and_wrong_usage_import_no_heavy_module() -> None:
     script = """
 import contextlib, io, sys
 from millrace.cli import main
@@ -235,7 +239,7 @@ print(sorted(heavy & set(sys.modules)))
     assert done.stdout == "[]\n"
 
 
-def test_python_dash_m_pipeline_is_millrace() -> None:
+def test_python_dash_m_millrace_runs_the_cli() -> None:
     done = subprocess.run([sys.executable, "-m", "millrace", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("millrace ")
 
@@ -262,7 +266,7 @@ sys.exit(app.run(["try"]))
 
 
 @pytest.mark.parametrize("what", ["table", "lines"])
-def test_a_reader_that_has_enough_ends_the_command_quietly(what: str) -> None:
+def test_a_closed_pipe_ends_the_command_without_an_error(what: str) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", PIPE, what], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=Path.cwd(),
         env={**os.environ, "PYTHONWARNINGS": "error"},
@@ -276,7 +280,7 @@ def test_a_reader_that_has_enough_ends_the_command_quietly(what: str) -> None:
     assert process.wait(60) == 0
 
 
-def test_an_interrupted_load_is_130(command: Callable[[Body], None], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_load_exits_with_130(command: Callable[[Body], None], monkeypatch: pytest.MonkeyPatch) -> None:
     class LeftError(Exception):
         pass
 

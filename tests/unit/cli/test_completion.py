@@ -1,4 +1,4 @@
-"""``millrace completion``: each shell's script, and the completions that it asks for."""
+"""``millrace completion``: the script for each shell, and the completions that it requests."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_each_shell_has_a_script(shell: str, capsys: pytest.CaptureFixture[str])
         assert subprocess.run([path, "-n"], input=script, text=True, check=False).returncode == 0
 
 
-def test_another_shell_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unsupported_shell_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["completion", "cmd"]) == 2
     assert "'bash', 'zsh', 'fish'" in capsys.readouterr().err
 

@@ -17,7 +17,7 @@ from millrace.settings import Settings, load_settings
 
 @pytest.fixture(autouse=True)
 def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A home with a settings file of its own, and no other one."""
+    """Make ``tmp_path`` the home and working directory, with a settings file in it."""
     monkeypatch.setenv("MILLRACE_HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "millrace.toml").write_text('[cassandra]\nport = 9999\nkeyspace = "of_the_file"\n')
@@ -53,12 +53,12 @@ def test_json_has_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
     assert {"name": "load.codec", "value": "gzip", "source": "default"} in settings
 
 
-def test_the_example_is_a_file_of_the_defaults(home: Path) -> None:
+def test_the_example_file_holds_the_default_of_every_setting(home: Path) -> None:
     text = example_toml()
     assert set(tomllib.loads(text)) == set(Settings.model_fields)
     given = re.sub(r"^# (\w+ = )", r"\1", text, flags=re.MULTILINE)
     values = {
-        section: {name: value for name, value in part.items() if value != ""}  # an empty text stands for none
+        section: {name: value for name, value in part.items() if value != ""}  # an empty string means None
         for section, part in tomllib.loads(given).items()
     }
     assert [f"{section}.{name}" for section, part in tomllib.loads(given).items() for name in part] == [

@@ -13,7 +13,7 @@ from millrace.cli.reference import markdown
 PAGE = Path(__file__).parents[3] / "docs" / "cli.md"
 
 
-def test_the_page_says_what_the_commands_say() -> None:
+def test_the_page_is_the_generated_reference() -> None:
     assert PAGE.read_text() == markdown(), "run: python -m millrace.cli.reference > docs/cli.md"
 
 

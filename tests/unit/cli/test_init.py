@@ -18,7 +18,7 @@ NODE_DOWN = StoreUnavailableError("tables are made only with every node up; miss
 
 @pytest.fixture
 def paused(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The pauses that were made, in seconds; the clock moves by them and by nothing else."""
+    """Return the pauses of the code, in seconds. Only these pauses advance the clock."""
     pauses: list[float] = []
     monkeypatch.setattr(init.time, "monotonic", lambda: 1000.0 + sum(pauses))
     monkeypatch.setattr(init.time, "sleep", pauses.append)
@@ -28,7 +28,7 @@ def paused(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 @pytest.fixture
 def tables(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Return a function that says how each call of ``Store.init`` ends, the last one for ever."""
+    """Return a function that sets the results of the calls of ``Store.init``. The last result repeats."""
 
     def answer(*ends: Exception | None) -> None:
         left = list(ends)
@@ -52,7 +52,7 @@ def test_init_waits_until_every_node_is_up(
     assert paused == [init.PAUSE_S] * 2
 
 
-def test_init_gives_up_when_its_time_is_over_with_the_last_error(
+def test_init_fails_with_the_last_error_after_its_wait_time(
     paused: list[float], tables: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     tables(NODE_DOWN)
@@ -61,19 +61,19 @@ def test_init_gives_up_when_its_time_is_over_with_the_last_error(
     assert capsys.readouterr().err == f"millrace: {NODE_DOWN}\n"
 
 
-def test_without_the_option_init_does_not_wait(paused: list[float], tables: Callable[..., None]) -> None:
+def test_init_does_not_wait_without_the_option(paused: list[float], tables: Callable[..., None]) -> None:
     tables(NODE_DOWN)
     assert main(["init"]) == 1
     assert paused == []
 
 
-def test_init_does_not_wait_for_what_waiting_cannot_change(paused: list[float], tables: Callable[..., None]) -> None:
+def test_init_does_not_wait_after_a_schema_error(paused: list[float], tables: Callable[..., None]) -> None:
     tables(StoreSchemaError("keyspace 'ks' has replication factor 3 in dc1"))
     assert main(["init", "--wait-s", "300"]) == 1
     assert paused == []
 
 
-def test_the_wait_is_for_kafka_too(
+def test_the_wait_time_is_also_the_timeout_for_kafka(
     paused: list[float], tables: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     patience: list[float] = []
@@ -84,7 +84,7 @@ def test_the_wait_is_for_kafka_too(
     assert patience == [300.0, init.KAFKA_TIMEOUT_S]
 
 
-def test_where_no_kafka_answers_the_tables_are_made_and_progress_is_said_to_be_off(
+def test_if_kafka_is_unreachable_init_makes_the_tables_and_warns_that_progress_is_off(
     tables: Callable[..., None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(init, "KAFKA_TIMEOUT_S", 0.2)
@@ -101,7 +101,7 @@ def test_where_no_kafka_answers_the_tables_are_made_and_progress_is_said_to_be_o
     assert nobody in said.err
 
 
-def test_without_kafka_in_the_settings_progress_is_said_to_be_off(
+def test_without_kafka_in_the_settings_init_warns_that_progress_is_off(
     tables: Callable[..., None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("MILLRACE_KAFKA__BOOTSTRAP_SERVERS", "")
@@ -112,7 +112,7 @@ def test_without_kafka_in_the_settings_progress_is_said_to_be_off(
     assert said.err == "millrace: warning: progress is off: MILLRACE_KAFKA__BOOTSTRAP_SERVERS is empty\n"
 
 
-def test_a_kafka_that_answers_and_refuses_is_an_error(
+def test_init_fails_if_kafka_refuses_to_create_the_topic(
     tables: Callable[..., None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def refuse(kafka: KafkaSettings, *, timeout_s: float) -> bool:

@@ -1,4 +1,4 @@
-"""Real signals to real processes: nothing here can be shown inside the test's own."""
+"""Handling of real signals, in child processes because the signals end the process."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ with Interrupts() as interrupts:
 
 
 class Running:
-    """A script that has said that it is ready."""
+    """A child process with a script that has printed ``ready``."""
 
     def __init__(self, script: str, *, ready_on: str = "stdout") -> None:
         self.process = subprocess.Popen(
@@ -96,14 +96,14 @@ class Running:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_first_signal_unwinds_and_says_how_to_go_on(number: signal.Signals) -> None:
+def test_the_first_signal_unwinds_and_prints_how_to_resume(number: signal.Signals) -> None:
     running = Running(UNWINDS)
     running.stop(number)
     assert running.end() == (130, "unwound Interrupted\n", "millrace: stopped; go on with: millrace load\n")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_what_is_stuck_in_native_code_is_ended_all_the_same(number: signal.Signals) -> None:
+def test_a_process_stuck_in_native_code_is_ended(number: signal.Signals) -> None:
     running = Running(STUCK)
     running.stop(number)
     assert running.end() == (130, "removed\n", "millrace: stopped; go on with: millrace load\n")
@@ -121,16 +121,16 @@ def test_a_second_signal_ends_the_process_at_once() -> None:
     assert running.process.stdout is not None
     assert running.process.stdout.readline() == "unwinding\n"
     running.stop()
-    assert running.end()[0] == 130  # within 30 s: the patience with unwinding alone is longer
+    assert running.end()[0] == 130  # within the 30 s of end(), far below UNWIND_S
 
 
-def test_what_must_not_be_torn_is_finished_first() -> None:
+def test_a_signal_during_a_held_block_takes_effect_after_it() -> None:
     running = Running(HELD)
     running.stop()
     assert running.end("go\n") == (130, "published True\nthen stopped\n", "millrace: interrupted\n")
 
 
-def test_machines_are_told_too() -> None:
+def test_with_json_a_signal_prints_a_json_document() -> None:
     running = Running(JSON, ready_on="stderr")
     running.stop()
     code, out, err = running.end()
@@ -138,7 +138,7 @@ def test_machines_are_told_too() -> None:
     assert json.loads(out) == {"error": "E", "run": "r", "message": "stopped"}
 
 
-def test_afterwards_the_handlers_are_the_ones_from_before() -> None:
+def test_the_former_handlers_are_restored_at_the_end() -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     wakeup = signal.set_wakeup_fd(-1)
     signal.set_wakeup_fd(wakeup)

@@ -22,7 +22,7 @@ def options(*args: str) -> LoadOptions:
     return load._options(LoadSettings(infer_bytes=123, max_unit_bytes=456), parsed(*args))
 
 
-def test_without_options_a_load_is_what_the_settings_say() -> None:
+def test_without_options_a_load_uses_the_settings() -> None:
     assert options() == LoadOptions(source=SourceOptions(infer_bytes=123, max_unit_bytes=456, max_splits=1))
 
 
@@ -82,7 +82,7 @@ def test_every_option_reaches_the_load() -> None:
         (("--run-id", "x" * 201), "1 to 200 printable characters"),
     ],
 )
-def test_wrong_values_are_refused_before_anything_is_connected(args: tuple[str, ...], said: str) -> None:
+def test_wrong_values_are_refused_before_any_connection(args: tuple[str, ...], said: str) -> None:
     with pytest.raises((click.BadParameter, UsageError), match=said):
         parsed(*args)
 

@@ -31,7 +31,7 @@ from millrace.cli.preview import print_preview
     [(0, "0 B"), (999, "999 B"), (1000, "1.00 kB"), (31_200_000, "31.2 MB"), (999_600, "1.00 MB"),
      (5_000_000, "5.00 MB"), (123_456_789, "123 MB"), (2_000_000_000, "2.00 GB"), (9_999_000, "10.0 MB")],
 )  # fmt: skip
-def test_bytes_are_told_in_three_digits(count: int, text: str) -> None:
+def test_byte_counts_have_three_significant_digits(count: int, text: str) -> None:
     assert human_bytes(count) == text
 
 
@@ -39,7 +39,7 @@ def test_bytes_are_told_in_three_digits(count: int, text: str) -> None:
     ("seconds", "text"),
     [(0, "0.00 s"), (1.234, "1.23 s"), (12.34, "12.3 s"), (59.96, "1:00"), (125, "2:05"), (3725, "1:02:05")],
 )
-def test_seconds_are_told_as_people_tell_them(seconds: float, text: str) -> None:
+def test_durations_are_seconds_below_a_minute_and_clock_times_above(seconds: float, text: str) -> None:
     assert human_seconds(seconds) == text
 
 
@@ -71,7 +71,7 @@ def test_an_ascii_terminal_gets_ascii(monkeypatch: pytest.MonkeyPatch) -> None:
     assert b"\\u20ac" in raw.getvalue()
 
 
-def test_json_knows_times_bytes_and_ids(capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_output_supports_times_bytes_and_uuids(capsys: pytest.CaptureFixture[str]) -> None:
     naive = datetime(2026, 11, 22, 10, 0)
     print_json({"t": datetime(2026, 11, 22, 10, 0, tzinfo=UTC), "n": naive, "b": b"\xff", "u": UUID(int=1),
                 "p": Path("x"), "s": ("a", "b")})  # fmt: skip
@@ -91,7 +91,7 @@ def test_lines_go_to_standard_error_or_above_the_bar(capsys: pytest.CaptureFixtu
 
 
 def width_of(text: str) -> int:
-    """Of the widest line, without what only colours it."""
+    """Return the width of the widest line, without colour codes."""
     return max(len(re.sub(r"\x1b\[[0-9;]*m", "", line)) for line in text.splitlines())
 
 
@@ -133,7 +133,7 @@ def test_a_cell_is_cut_at_200_characters_and_its_column_is_named(
     assert err == ("not shown: long, list (--columns A,B)\n" if tty else said)
 
 
-def test_a_table_of_sixty_columns_of_the_terminal_keeps_its_numbers_and_fits(
+def test_a_table_fits_a_terminal_of_sixty_columns_and_keeps_its_numbers(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
@@ -156,7 +156,7 @@ def test_hundreds_of_columns_that_do_not_fit_are_counted(
     assert capsys.readouterr().err.endswith("column_0033 and 4,966 more (--columns A,B)\n")
 
 
-def test_a_preview_of_no_rows_and_of_no_columns_is_fine(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_preview_without_rows_or_without_columns_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     print_preview(pa.table({"a": pa.array([], pa.int8())}))
     assert "a" in capsys.readouterr().out
     print_preview(pa.table({}))
@@ -171,7 +171,7 @@ ROW = ("3-abc123", "append", "2-abcdef", 1234567, "3.00 MB", "2026-11-11 11:11:1
 
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Make standard output a terminal of so many columns."""
+    """Return a function that makes standard output a terminal with the given number of columns."""
 
     def be(columns: int) -> None:
         monkeypatch.setenv("COLUMNS", str(columns))
@@ -219,7 +219,7 @@ def test_the_columns_that_are_left_out_are_named(
 
 
 @pytest.mark.parametrize("columns", [30, 60, 100])
-def test_a_long_value_of_a_fact_is_broken_between_words_and_an_id_never(
+def test_a_long_value_of_a_fact_is_wrapped_between_words_and_never_within_an_id(
     capsys: pytest.CaptureFixture[str], terminal: Callable[[int], None], columns: int
 ) -> None:
     terminal(columns)
@@ -232,7 +232,7 @@ def test_a_long_value_of_a_fact_is_broken_between_words_and_an_id_never(
     assert "rows     5" in lines
 
 
-def test_a_long_name_of_a_fact_gets_a_line_of_its_own_where_no_value_fits_beside_it(
+def test_a_name_of_a_fact_gets_its_own_line_if_the_value_does_not_fit_beside_it(
     capsys: pytest.CaptureFixture[str], terminal: Callable[[int], None]
 ) -> None:
     terminal(61)
@@ -241,7 +241,7 @@ def test_a_long_name_of_a_fact_gets_a_line_of_its_own_where_no_value_fits_beside
     assert lines == [f"only in {'a' * 40}@12-3fa9c1", "  1,000,000 chunks (12.3 MB) of many", f"rows{' ' * 56}5"]
 
 
-def test_a_folding_column_takes_several_lines_before_a_table_becomes_blocks(
+def test_a_folding_column_is_wrapped_before_a_table_becomes_blocks(
     capsys: pytest.CaptureFixture[str], terminal: Callable[[int], None]
 ) -> None:
     terminal(60)

@@ -1,4 +1,4 @@
-"""When ``read --output`` asks before it replaces a file."""
+"""When ``read --output`` asks for confirmation before it replaces a file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from millrace.errors import UsageError
 
 
 class Terminal(io.StringIO):
-    """Standard input with a person at it."""
+    """Standard input that is a terminal."""
 
     def isatty(self) -> bool:
         return True
@@ -22,7 +22,7 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def there(tmp_path: Path) -> str:
-    """A file that is there already."""
+    """Return the path of an existing file."""
     (tmp_path / "f.csv").write_text("old")
     return str(tmp_path / "f.csv")
 
@@ -33,7 +33,7 @@ def on_a_terminal(monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
 
 
 @pytest.mark.parametrize(("answer", "replaced"), [("y\n", True), ("n\n", False), ("\n", False), ("", False)])
-def test_a_person_is_asked_and_a_file_stays_unless_the_answer_is_yes(
+def test_a_file_is_replaced_only_if_the_user_answers_yes(
     there: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], answer: str, replaced: bool
 ) -> None:
     on_a_terminal(monkeypatch, answer)
@@ -47,7 +47,7 @@ def test_a_person_is_asked_and_a_file_stays_unless_the_answer_is_yes(
     assert out == ""
 
 
-def test_nothing_is_asked_with_force_without_a_file_or_where_no_person_is(
+def test_nothing_is_asked_with_force_without_a_file_or_without_a_terminal(
     there: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     on_a_terminal(monkeypatch, "")
@@ -60,7 +60,7 @@ def test_nothing_is_asked_with_force_without_a_file_or_where_no_person_is(
     assert capsys.readouterr() == ("", "")
 
 
-def test_a_file_address_is_its_path_and_other_schemes_are_refused() -> None:
+def test_a_file_url_becomes_a_path_and_other_schemes_are_refused() -> None:
     assert _local("file:///tmp/a%20b.csv") == "/tmp/a b.csv"
     assert [_local(name) for name in (None, "-", "../x.csv", "a:b.csv")] == [None, "-", "../x.csv", "a:b.csv"]
     with pytest.raises(UsageError, match=r"s3://bucket/x\.csv is no file of this machine"):

@@ -46,14 +46,14 @@ def test_a_command_reports_itself_as_a_task_of_the_run(sink: MemorySink) -> None
 
 
 @pytest.mark.parametrize(("error", "state"), [(ValueError("x"), "failed"), (LoadInterruptedError("x"), "cancelled")])
-def test_its_last_word_says_how_it_ended(sink: MemorySink, error: Exception, state: str) -> None:
+def test_the_last_event_has_the_final_state_of_the_command(sink: MemorySink, error: Exception, state: str) -> None:
     with pytest.raises(type(error)), report():
         raise error
     assert sink.events[-1]["data"]["state"] == state
     assert sink.closed
 
 
-def test_what_did_not_arrive_is_told_as_missing(sink: MemorySink) -> None:
+def test_lost_events_are_reported_as_missing_progress(sink: MemorySink) -> None:
     sink.lost = 2  # type: ignore[attr-defined]
     with report() as progress_:
         pass
@@ -93,12 +93,14 @@ def test_bars_are_drawn_on_terminals_only(monkeypatch: pytest.MonkeyPatch) -> No
         ({"done": 0, "total": 7, "unit": "rows", "rate": 0.0}, ("0 of 7 rows", "", "")),
     ],
 )
-def test_the_bar_says_how_much_how_fast_and_how_long(data: dict[str, Any], expected: tuple[str, str, str]) -> None:
+def test_the_bar_shows_the_amount_the_rate_and_the_time_left(
+    data: dict[str, Any], expected: tuple[str, str, str]
+) -> None:
     words = reporting._words(data)
     assert (words["count"], words["rate"], words["left"]) == expected
 
 
-def test_the_bar_is_drawn_lines_go_above_it_and_it_is_gone_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_bar_is_drawn_below_other_lines_and_erased_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("TERM", "xterm")

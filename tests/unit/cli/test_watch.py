@@ -1,4 +1,4 @@
-"""``millrace watch``: what is no bridge is said at once, and ``--timeout-s`` is kept."""
+"""``millrace watch``: an address without a bridge is refused at once, and ``--timeout-s`` is kept."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RUN = "cli/flights-3fa9c1"
 
 @contextmanager
 def answering(body: str, kind: str = "text/html", stream: str = "") -> Iterator[str]:
-    """A server that answers with 200 and ``body``, or ``stream`` where events are asked for; yields its address."""
+    """Serve ``body`` with status 200, or ``stream`` below ``/events``, and yield the address of the server."""
 
     class Answer(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -31,7 +31,7 @@ def answering(body: str, kind: str = "text/html", stream: str = "") -> Iterator[
             self.wfile.write((stream if streams else body).encode())
 
         def log_message(self, *_args: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
@@ -46,15 +46,13 @@ def answering(body: str, kind: str = "text/html", stream: str = "") -> Iterator[
 
 @pytest.mark.parametrize("run", [[RUN], []])
 @pytest.mark.parametrize("body", ["<html>hello</html>", "[]", '{"runs": []}', "5"])
-def test_an_address_where_something_else_answers_is_no_bridge(
-    run: list[str], body: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_url_of_another_http_server_is_refused(run: list[str], body: str, capsys: pytest.CaptureFixture[str]) -> None:
     with answering(body) as url:
         assert main(["watch", *run, "--url", url]) == 1
     assert capsys.readouterr().err == f"millrace: {url} is no bridge: what answers there is something else\n"
 
 
-def test_a_stream_of_something_else_is_no_bridge(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_event_stream_of_another_server_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with answering("event: progress\ndata: hello\n\n", "text/event-stream") as url:
         assert main(["watch", "--url", url, "--timeout-s", "5"]) == 1
     assert capsys.readouterr().err == f"millrace: {url} is no bridge: what answers there is something else\n"
@@ -64,13 +62,13 @@ def test_a_stream_of_something_else_is_no_bridge(capsys: pytest.CaptureFixture[s
 @pytest.mark.parametrize(
     "url", ["http://[::1", "localhost:8085", "127.0.0.1", "ftp://bridge", "http://", "http://bridge:99999"]
 )
-def test_a_word_that_is_no_address_is_no_bridge(run: list[str], url: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_invalid_url_is_refused(run: list[str], url: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["watch", *run, "--url", url]) == 1
     assert capsys.readouterr().err == f"millrace: {url} is no bridge: its address is like http://127.0.0.1:8085\n"
 
 
 @pytest.mark.parametrize("timeout", [[], ["--timeout-s", "30"]])
-def test_a_run_that_is_over_is_answered_at_once(timeout: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_finished_run_is_reported_at_once(timeout: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     event = json.loads(record(state="succeeded", dag="cli", run="flights-3fa9c1"))
     snapshot = json.dumps({"events": [event], "liveness": {"hearing": True, "tasks": []}})
     stream = f"event: snapshot\nid: 1\ndata: {snapshot}\n\nevent: bye\ndata: {json.dumps({'reason': 'over'})}\n\n"
@@ -80,7 +78,7 @@ def test_a_run_that_is_over_is_answered_at_once(timeout: list[str], capsys: pyte
     assert (answer["over"], answer["succeeded"], answer["tasks"][0]["state"]) == (True, True, "succeeded")
 
 
-def test_a_run_that_is_unknown_when_a_short_time_is_over_may_still_come(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_run_exits_with_124_after_a_timeout_below_five_seconds(capsys: pytest.CaptureFixture[str]) -> None:
     with answering('{"tasks": []}') as url:
         began = time.monotonic()
         assert main(["watch", RUN, "--url", url, "--timeout-s", "0.3"]) == 124
@@ -92,13 +90,13 @@ def test_a_run_that_is_unknown_when_a_short_time_is_over_may_still_come(capsys: 
     assert (answer["over"], answer["succeeded"], answer["runs"], answer["tasks"]) == (False, False, [], [])
 
 
-def test_a_run_that_nobody_reports_for_five_seconds_is_unknown(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_without_events_for_five_seconds_is_unknown(capsys: pytest.CaptureFixture[str]) -> None:
     with answering('{"tasks": []}') as url:
         assert main(["watch", RUN, "--url", url, "--timeout-s", "60"]) == 2
     assert f"no run {RUN} was reported" in capsys.readouterr().err
 
 
-def test_a_bridge_that_is_not_there_takes_no_longer_than_the_time_given(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unreachable_bridge_fails_within_the_timeout(capsys: pytest.CaptureFixture[str]) -> None:
     began = time.monotonic()
     assert main(["watch", RUN, "--url", f"http://127.0.0.1:{free_port()}", "--timeout-s", "0.5"]) == 1
     assert time.monotonic() - began < 3
@@ -107,7 +105,9 @@ def test_a_bridge_that_is_not_there_takes_no_longer_than_the_time_given(capsys: 
 
 @pytest.mark.parametrize("command", [["watch", "--timeout-s"], ["init", "--wait-s"]])
 @pytest.mark.parametrize("seconds", ["nan", "inf", "-inf", "-1"])
-def test_seconds_are_finite(command: list[str], seconds: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_timeouts_must_be_finite_and_not_negative(
+    command: list[str], seconds: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main([*command, seconds]) == 2
     assert command[1] in capsys.readouterr().err
 

@@ -1,4 +1,4 @@
-"""The cases that the rules in Python and in the page share; their format stands in the file itself."""
+"""The cases shared by the merge rules in Python and in the page. The file of the cases describes their format."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.progress_cases import CASES, events_of
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
-def test_the_case_comes_out_as_its_file_says(case: dict[str, Any]) -> None:
+def test_each_case_has_its_expected_run_state(case: dict[str, Any]) -> None:
     events = events_of(case)
     picture = RunStates()
     verdicts = [picture.apply(event) for event in events]
@@ -41,8 +41,8 @@ def test_the_case_comes_out_as_its_file_says(case: dict[str, Any]) -> None:
             assert found[name] == wanted, name
 
 
-def test_the_same_picture_comes_from_the_newest_event_of_each_source() -> None:
-    """The topic is compacted, and a client that comes late gets only the newest event of each source."""
+def test_the_newest_event_of_each_source_gives_the_same_run_state() -> None:
+    """The topic is compacted, so a late client gets only the newest event of each source."""
     for case in CASES:
         events = events_of(case)
         picture = RunStates()

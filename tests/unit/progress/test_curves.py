@@ -24,7 +24,7 @@ def test_a_curve_of_any_length_keeps_its_ends_and_at_most_256_true_points(length
     assert len(points) >= min(length, POINTS_MAX // 2)
 
 
-def test_a_curve_of_100_000_steps_has_no_hole() -> None:
+def test_a_curve_of_100_000_steps_has_no_large_gap() -> None:
     curve = Curve()
     for step in range(100_000):
         curve.add(step, 1.0)

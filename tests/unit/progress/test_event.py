@@ -24,7 +24,7 @@ def events() -> list[dict[str, Any]]:
     return sink.events
 
 
-def test_the_event_is_the_one_of_the_contract() -> None:
+def test_an_event_has_the_cloudevents_attributes_and_the_data_fields() -> None:
     event = events()[0]
     source = "/airflow/ingest_dataset/manual__2026-11-22T10:00:00+00:00/load/3/2"
     assert event["specversion"] == "1.0"
@@ -65,7 +65,7 @@ def test_two_identities_never_share_a_source(parts: tuple[str, str, str, str, st
     assert one.source.isascii()
 
 
-def test_an_attempt_by_the_clock_comes_after_every_counted_one() -> None:
+def test_an_attempt_numbered_by_the_clock_is_above_every_counted_one() -> None:
     from millrace.progress.event import is_counted
 
     assert progress.attempt_now() > 200_000_000
@@ -73,8 +73,8 @@ def test_an_attempt_by_the_clock_comes_after_every_counted_one() -> None:
     assert is_counted(17)
 
 
-def test_the_partition_of_a_run_is_the_same_for_ever() -> None:
-    # Values that were written down once: they may never change, or a run's order is lost half-way.
+def test_the_partition_of_a_run_never_changes() -> None:
+    # Fixed values: if they changed, the events of one run would go to two partitions and lose their order.
     assert [progress.partition_of("ingest_dataset", f"run-{n}", 12) for n in range(6)] == [3, 5, 3, 9, 2, 8]
     code = "from millrace.progress import partition_of; print(partition_of('a', 'b', 1000))"
     said = {
@@ -86,14 +86,14 @@ def test_the_partition_of_a_run_is_the_same_for_ever() -> None:
     assert len(said) == 1
 
 
-def test_every_form_that_we_make_is_valid() -> None:
+def test_every_kind_of_event_is_valid() -> None:
     made = [*events(), progress.airflow_event(IDENTITY, "retrying", time_s=1_795_000_000.0)]
     assert {e["source"].removeprefix(IDENTITY.source) for e in made} == {"", "/curves", "/airflow"}
     for event in made:
         progress.validate_event(json.loads(progress.encode_event(event)))
 
 
-def test_airflows_own_report_carries_state_and_error_only() -> None:
+def test_an_airflow_event_has_only_identity_state_and_error() -> None:
     error = {"type": "x", "message": "killed"}
     event = progress.airflow_event(IDENTITY, "failed", time_s=1_795_341_600.55, error=error)
     assert event["sequence"] == "217504800553"
@@ -110,7 +110,7 @@ def test_airflows_own_report_carries_state_and_error_only() -> None:
         progress.airflow_event(IDENTITY, "stalled", time_s=1.0)
 
 
-def test_of_two_reports_in_the_same_moment_the_later_state_wins() -> None:
+def test_airflow_events_of_the_same_moment_are_ordered_by_state() -> None:
     said = [progress.airflow_event(IDENTITY, state, time_s=1_795_341_600.551) for state in progress.STATES]
     sequences = [event["sequence"] for event in said]
     assert sequences == sorted(sequences)

@@ -1,4 +1,4 @@
-"""When a task tells how much time is left, and how much."""
+"""When the time left of a task is known, and its value."""
 
 from __future__ import annotations
 
@@ -31,6 +31,8 @@ def task(state: str = "running", **said: Any) -> TaskState:
         (TaskState(("d", "r", "load", -1), 1, "running", None, {}, "s"), None),
     ],
 )
-def test_the_time_left_is_told_of_a_rate_that_is_five_seconds_old(seen: TaskState, left_s: float | None) -> None:
+def test_the_time_left_is_known_while_a_task_runs_with_a_rate_after_five_seconds(
+    seen: TaskState, left_s: float | None
+) -> None:
     assert left_s_of(seen) == (None if left_s is None else pytest.approx(left_s))
     assert bool(watch._left(seen)) == (left_s is not None)

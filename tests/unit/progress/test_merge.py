@@ -51,11 +51,11 @@ def state_of(*events: dict[str, Any]) -> str:
         ([event("succeeded", attempt=2), event("failed", attempt=1, voice="airflow")], "succeeded"),
     ],
 )
-def test_the_state_of_a_task_follows_from_its_voices(events: list[dict[str, Any]], state: str) -> None:
+def test_the_state_of_a_task_follows_from_the_events_of_its_producers(events: list[dict[str, Any]], state: str) -> None:
     assert state_of(*events) == state
 
 
-def test_what_is_not_new_changes_nothing_and_is_told() -> None:
+def test_stale_and_late_events_change_nothing_and_are_reported() -> None:
     picture = RunStates()
     assert picture.apply(event("running", 5)) == "new"
     assert picture.apply(event("running", 5)) == "stale"
@@ -77,7 +77,7 @@ def test_two_dags_with_the_same_run_id_never_mix() -> None:
     assert [task.state for task in picture.tasks(("d", "r"))] == ["running"]
 
 
-def test_the_error_is_that_of_the_voice_that_decided() -> None:
+def test_the_error_is_that_of_the_event_that_decided_the_state() -> None:
     picture = RunStates()
     picture.apply(event("running"))
     picture.apply(event("failed", voice="airflow"))
@@ -88,7 +88,7 @@ def test_the_error_is_that_of_the_voice_that_decided() -> None:
     assert (task.attempt, task.error) == (2, None)
 
 
-def test_curves_are_a_voice_without_a_state() -> None:
+def test_curves_do_not_change_the_state() -> None:
     picture = RunStates()
     picture.apply(event("", voice="curves"))
     assert [task.state for task in picture.tasks()] == ["queued"]
@@ -96,7 +96,7 @@ def test_curves_are_a_voice_without_a_state() -> None:
     assert [task.state for task in picture.tasks()] == ["running"]
 
 
-def test_forgetting_every_voice_of_a_task_forgets_the_task() -> None:
+def test_a_task_is_forgotten_with_its_last_source() -> None:
     picture = RunStates()
     for each in (event("running"), event("failed", voice="airflow"), event("", voice="curves")):
         picture.apply(each)
@@ -128,7 +128,7 @@ STEPS = st.tuples(
 
 
 @given(st.lists(STEPS, max_size=25))
-def test_hearing_things_twice_or_late_changes_nothing(steps: list[tuple[str, int, int, str]]) -> None:
+def test_events_that_are_delivered_again_change_nothing(steps: list[tuple[str, int, int, str]]) -> None:
     events = [event(state, sequence, attempt=attempt, voice=voice) for state, sequence, attempt, voice in steps]
     once, again = RunStates(), RunStates()
     for index, each in enumerate(events):
@@ -149,7 +149,7 @@ def test_a_terminal_state_is_final_for_an_attempt_that_has_begun(steps: list[tup
             now = known.verdict[0]
             before = final.get(known.number)
             if before is not None:
-                # Only Airflow's word that another attempt follows may still come.
+                # Only Airflow's event that another attempt follows may still change the state.
                 assert now == before or (before in ("failed", "cancelled") and now == "retrying")
             if now in TERMINAL_STATES and known.begun:
                 final[known.number] = now
@@ -158,7 +158,7 @@ def test_a_terminal_state_is_final_for_an_attempt_that_has_begun(steps: list[tup
 
 
 def test_after_compaction_the_state_is_the_same() -> None:
-    """Compaction keeps the last record of every source, in their order."""
+    """Compaction keeps the last record of each source, in log order."""
     lives: list[list[str]] = [[], ["queued"], ["running"], ["running", "succeeded"], ["running", "failed"]]
     lives.append(["running", "retrying"])
     for work, airflow in itertools.product(lives, lives):
@@ -174,7 +174,7 @@ def test_after_compaction_the_state_is_the_same() -> None:
     assert "retrying" in ATTEMPT_OVER
 
 
-def test_a_task_that_was_announced_as_one_and_became_many_is_only_the_many() -> None:
+def test_the_instances_of_a_mapped_task_replace_its_queued_task() -> None:
     picture = RunStates()
     announced = airflow_event(TaskIdentity("d", "r", "load"), "queued", time_s=1_795_341_600.0)
     assert picture.apply(announced) == "new"

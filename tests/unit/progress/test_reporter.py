@@ -68,7 +68,7 @@ def test_an_exception_ends_in_failed_and_passes_through() -> None:
     assert len(data["error"]["message"]) == 500
 
 
-def test_with_another_attempt_to_come_an_exception_ends_in_retrying() -> None:
+def test_an_exception_ends_in_retrying_if_another_attempt_follows() -> None:
     assert end_of(ValueError("x"), will_retry=True)["state"] == "retrying"
 
 
@@ -86,7 +86,7 @@ def test_with_another_attempt_to_come_an_exception_ends_in_retrying() -> None:
         (type("AirflowSkipException", (Exception,), {})("nothing new"), "skipped"),
     ],
 )
-def test_every_way_out_has_its_state(raised: BaseException | None, state: str) -> None:
+def test_every_way_to_leave_a_task_has_its_final_state(raised: BaseException | None, state: str) -> None:
     assert end_of(raised)["state"] == state
 
 
@@ -108,7 +108,7 @@ def test_nothing_is_sent_after_the_end() -> None:
     assert len(sink.events) == count
 
 
-def test_done_never_shrinks_and_odd_numbers_do_no_harm() -> None:
+def test_done_never_shrinks_and_unusual_numbers_are_accepted() -> None:
     task, sink = started()
     with task:
         task.advance(5)
@@ -175,7 +175,7 @@ def test_the_last_update_before_a_pause_is_sent_without_another_call() -> None:
         assert sink.events[-1]["data"]["state"] == "running"
 
 
-def test_a_silent_task_sends_heartbeats(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_task_without_updates_sends_heartbeats(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reporter, "HEARTBEAT_S", 0.05)
     task, sink = started()
     with task:
@@ -191,7 +191,7 @@ def test_no_thread_outlives_the_task() -> None:
     assert set(threading.enumerate()) <= before
 
 
-def test_curves_come_as_a_snapshot_of_their_own_with_their_own_sequence() -> None:
+def test_curves_are_sent_as_separate_events_with_their_own_sequence() -> None:
     task, sink = started(kind="train")
     with task:
         for step in range(1000):
@@ -208,7 +208,7 @@ def test_curves_come_as_a_snapshot_of_their_own_with_their_own_sequence() -> Non
     assert sink.events[-1]["data"]["state"] == "succeeded"
 
 
-def test_a_sink_that_raises_harms_neither_the_work_nor_the_other_sinks() -> None:
+def test_a_sink_that_raises_affects_neither_the_work_nor_the_other_sinks() -> None:
     class Broken:
         def emit(self, event: object) -> None:
             raise OSError("gone")
@@ -244,7 +244,7 @@ def test_the_rate_is_that_of_the_last_thirty_seconds(monkeypatch: pytest.MonkeyP
     assert sink.events[-1]["data"]["rate"] == pytest.approx(3200 / 59, rel=0.01)
 
 
-def test_a_null_task_takes_every_call() -> None:
+def test_a_null_task_accepts_every_call() -> None:
     with progress.null_task() as task:
         task.advance(1)
         task.advance_to(3)
@@ -257,7 +257,7 @@ def test_a_null_task_takes_every_call() -> None:
         task.skip("x")
 
 
-def test_a_forked_child_stays_silent_and_the_parent_goes_on() -> None:
+def test_a_forked_child_sends_nothing_and_the_parent_goes_on() -> None:
     task, sink = started()
     with task:
         read, write = os.pipe()
@@ -295,20 +295,20 @@ AFTER
 def run(inside: str, before: str = "", after: str = "") -> tuple[list[str], int]:
     code = PROGRAM.replace("BEFORE", textwrap.dedent(before)).replace("AFTER", textwrap.dedent(after))
     code = code.replace("INSIDE", textwrap.indent(textwrap.dedent(inside), "    ").strip())
-    # From Python 3.12 on, a fork beside threads is warned of, which one of these programs does on purpose.
+    # Python warns since 3.12 of a fork in a process with threads. One of these programs does that on purpose.
     python = [sys.executable, "-W", "ignore:This process:DeprecationWarning"]
     done = subprocess.run([*python, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert done.stderr == "" or "Traceback" in done.stderr or done.returncode == 3, done.stderr
     return done.stdout.splitlines(), done.returncode
 
 
-def test_sigterm_sends_the_last_word_and_then_kills_as_before() -> None:
+def test_sigterm_sends_the_last_event_and_then_ends_the_process() -> None:
     lines, code = run("os.kill(os.getpid(), signal.SIGTERM); time.sleep(30)")
     assert lines == ["running None", "cancelled SIGTERM"]
     assert code == -signal.SIGTERM
 
 
-def test_sigterm_calls_the_handler_that_stood_before() -> None:
+def test_sigterm_calls_the_handler_that_was_installed_before() -> None:
     lines, code = run(
         "os.kill(os.getpid(), signal.SIGTERM); print('goes on', flush=True)",
         before="signal.signal(signal.SIGTERM, lambda *_: print('on_kill', flush=True))",
@@ -318,7 +318,7 @@ def test_sigterm_calls_the_handler_that_stood_before() -> None:
     assert code == 0
 
 
-def test_a_handler_that_exits_ends_the_task_by_its_exit() -> None:
+def test_a_handler_that_exits_ends_the_task_with_its_exit_code() -> None:
     lines, code = run(
         "os.kill(os.getpid(), signal.SIGTERM); time.sleep(30)",
         before="signal.signal(signal.SIGTERM, lambda *_: sys.exit(3))",
@@ -336,12 +336,12 @@ def test_a_process_that_ignores_sigterm_goes_on_ignoring_it() -> None:
     assert code == 0
 
 
-def test_the_handler_is_taken_back_at_the_end() -> None:
+def test_the_former_handler_is_restored_at_the_end() -> None:
     lines, _ = run("pass", after="print(signal.getsignal(signal.SIGTERM) is signal.SIG_DFL)")
     assert lines[-1] == "True"
 
 
-def test_a_child_that_gets_sigterm_does_not_speak_for_its_parent() -> None:
+def test_a_forked_child_that_gets_sigterm_sends_no_event() -> None:
     lines, code = run(
         """
         read, write = os.pipe()
@@ -359,7 +359,7 @@ def test_a_child_that_gets_sigterm_does_not_speak_for_its_parent() -> None:
     assert code == 0
 
 
-def test_two_tasks_at_once_both_get_their_last_word() -> None:
+def test_two_tasks_at_once_both_send_their_last_event() -> None:
     lines, code = run(
         """
         with progress.task(progress.TaskIdentity("cli", "r", "u"), kind="load", sinks=[Lines()]):
@@ -371,7 +371,7 @@ def test_two_tasks_at_once_both_get_their_last_word() -> None:
     assert code == -signal.SIGTERM
 
 
-def test_a_result_stands_in_every_event_from_then_on_and_in_the_last_one() -> None:
+def test_a_result_is_in_the_later_events() -> None:
     sink = progress.MemorySink()
     with progress.task(IDENTITY, kind="publish", dataset="flights", sinks=[sink]) as task:
         task.result(version="1-3fa9c1", rows=3, columns=[["a", "int64"]])
@@ -382,7 +382,7 @@ def test_a_result_stands_in_every_event_from_then_on_and_in_the_last_one() -> No
 
 
 @pytest.mark.parametrize("value", [object(), float("nan"), "x" * 20_000, {1, 2}], ids=["object", "nan", "long", "set"])
-def test_a_result_that_no_event_can_carry_is_left_out_and_fails_nothing(value: object) -> None:
+def test_a_result_that_no_event_can_hold_is_left_out_without_an_error(value: object) -> None:
     sink = progress.MemorySink()
     with progress.task(IDENTITY, kind="publish", dataset="flights", sinks=[sink]) as task:
         task.result(value=value)
