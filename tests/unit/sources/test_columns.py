@@ -1,4 +1,4 @@
-"""Parquet and Arrow: everything Arrow can hold comes through, whole and by splits."""
+"""Parquet and Arrow: data of every Arrow type is read unchanged, as a whole and by splits."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ NESTED: list[tuple[pa.DataType, st.SearchStrategy[Any]]] = [
     ),
 ]
 IPC_ONLY: list[tuple[pa.DataType, st.SearchStrategy[Any]]] = [
-    # pyarrow writes lists of fixed size with nulls to Parquet, and cannot read them back.
+    # pyarrow writes lists of fixed size with nulls to Parquet but cannot read them back.
     (pa.list_(pa.int8(), 2), st.lists(INT, min_size=2, max_size=2)),
     (pa.float16(), st.floats(width=16, allow_nan=False).map(np.float16)),
     (pa.duration("ns"), INT),
@@ -72,7 +72,7 @@ IPC_ONLY: list[tuple[pa.DataType, st.SearchStrategy[Any]]] = [
 
 @st.composite
 def tables(draw: st.DrawFn, columns: list[tuple[pa.DataType, st.SearchStrategy[Any]]]) -> pa.Table:
-    """A table of any of these types, with nulls, also without rows."""
+    """Draw a table of these types, with nulls and possibly without rows."""
     picked = draw(st.lists(st.sampled_from(range(len(columns))), min_size=1, max_size=5))
     rows = draw(st.integers(0, 12))
     arrays = []
@@ -86,7 +86,7 @@ def tables(draw: st.DrawFn, columns: list[tuple[pa.DataType, st.SearchStrategy[A
 
 
 def same(one: pa.Table, other: pa.Table) -> bool:
-    """Names, order, types, values and nulls; two dictionaries are the same when they stand for the same values."""
+    """Compare names, order, types, values and nulls. Dictionaries are equal if their decoded values are equal."""
 
     def plain(table: pa.Table) -> pa.Table:
         columns = [column.combine_chunks() for column in table.columns]
@@ -104,7 +104,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("compression", [None, "zstd", "lz4"])
 @pytest.mark.parametrize("kind", ["file", "stream"])
-def test_any_arrow_data_comes_through(
+def test_any_arrow_data_is_read_unchanged(
     folder: Path, read: Read, read_parts: Read, kind: str, compression: str | None
 ) -> None:
     path = folder / f"any.{kind}.arrow"
@@ -125,7 +125,7 @@ def test_any_arrow_data_comes_through(
     check()
 
 
-def test_any_parquet_data_comes_through(folder: Path, read: Read, read_parts: Read) -> None:
+def test_any_parquet_data_is_read_unchanged(folder: Path, read: Read, read_parts: Read) -> None:
     path = folder / "any.parquet"
 
     @settings(max_examples=settings().max_examples // 2)
@@ -154,7 +154,7 @@ def test_every_float_keeps_its_bits(tmp_path: Path, read: Read, ending: str) -> 
 
 
 @pytest.mark.parametrize("ending", ["arrow", "arrows", "parquet"])
-def test_compressed_as_a_whole_it_is_one_split_with_the_same_rows(
+def test_a_gzipped_file_is_one_split_with_the_same_rows(
     write: Write, tmp_path: Path, read_parts: Read, ending: str
 ) -> None:
     table = pa.table({"a": range(1000), "b": ["x"] * 1000})
@@ -181,7 +181,7 @@ def test_dictionaries_that_change_between_batches_are_read_by_splits_too(tmp_pat
     assert read_parts(path, split_bytes=1).column("d").to_pylist() == ["a", "b", "b", "c", "c", "x", "x", "a"]
 
 
-def test_a_few_stored_bytes_that_stand_for_long_texts_are_cut_before_they_grow(tmp_path: Path) -> None:
+def test_repeated_long_texts_of_a_small_file_are_read_in_bounded_memory(tmp_path: Path) -> None:
     path = tmp_path / "bomb.parquet"
     text = "x" * 200_000
     column = pa.DictionaryArray.from_arrays(pa.array([0] * 1_000, pa.int32()), pa.array([text]))
@@ -218,7 +218,7 @@ FEW_BYTES: dict[str, tuple[pa.DataType, list[Any], str]] = {
 
 
 @pytest.mark.parametrize("name", FEW_BYTES)
-def test_no_batch_is_large_however_little_of_it_is_stored(tmp_path: Path, name: str) -> None:
+def test_batches_are_bounded_by_their_decoded_size(tmp_path: Path, name: str) -> None:
     kind, values, version = FEW_BYTES[name]
     few = pa.array(values, kind)
     column = pa.concat_arrays([few] * (24_000_000 // few.nbytes))
@@ -234,7 +234,7 @@ def test_no_batch_is_large_however_little_of_it_is_stored(tmp_path: Path, name: 
     assert pa.concat_arrays(table["x"].chunks).equals(pq.read_table(path)["x"].combine_chunks())
 
 
-def test_an_extension_type_that_nobody_registered_keeps_its_storage_and_its_name(tmp_path: Path, read: Read) -> None:
+def test_an_unregistered_extension_type_keeps_its_storage_and_its_name(tmp_path: Path, read: Read) -> None:
     field = pa.field("e", pa.int32(), metadata={"ARROW:extension:name": "some.type", "ARROW:extension:metadata": "x"})
     table = pa.table([pa.array([1, 2], pa.int32())], schema=pa.schema([field]))
     with pa.ipc.new_file(tmp_path / "e.arrow", table.schema) as writer:
@@ -242,7 +242,7 @@ def test_an_extension_type_that_nobody_registered_keeps_its_storage_and_its_name
     assert read(tmp_path / "e.arrow").schema.field("e").metadata[b"ARROW:extension:name"] == b"some.type"
 
 
-def test_a_registered_extension_type_comes_through(tmp_path: Path, read: Read) -> None:
+def test_a_registered_extension_type_is_read_unchanged(tmp_path: Path, read: Read) -> None:
     table = pa.table({"u": pa.array([b"0123456789abcdef", None], pa.uuid())})
     with pa.ipc.new_file(tmp_path / "u.arrow", table.schema) as writer:
         writer.write_table(table)
@@ -251,7 +251,7 @@ def test_a_registered_extension_type_comes_through(tmp_path: Path, read: Read) -
     assert read(tmp_path / "u.parquet").equals(table)
 
 
-def test_an_extension_of_dictionaries_in_parquet_does_not_end_the_process(tmp_path: Path, read: Read) -> None:
+def test_an_extension_of_dictionaries_in_parquet_does_not_crash(tmp_path: Path, read: Read) -> None:
     words = pa.array(["a", "b", None] * 7).dictionary_encode()
     column = pa.ExtensionArray.from_storage(pa.opaque(words.type, "kind", "maker"), words)
     for rows in (21, 0):
@@ -260,7 +260,7 @@ def test_an_extension_of_dictionaries_in_parquet_does_not_end_the_process(tmp_pa
         assert read(tmp_path / "x.parquet").column("x").to_pylist() == table.column("x").to_pylist()
 
 
-def test_unions_views_and_runs_come_through(tmp_path: Path, read: Read, read_parts: Read) -> None:
+def test_unions_views_and_runs_are_read_unchanged(tmp_path: Path, read: Read, read_parts: Read) -> None:
     table = pa.table(
         {
             "union": pa.UnionArray.from_dense(
@@ -302,7 +302,7 @@ def test_a_row_group_above_the_limit_is_refused_with_its_size(tmp_path: Path, re
 
 
 @pytest.mark.parametrize("ending", ["arrow", "parquet"])
-def test_a_file_cut_anywhere_is_refused_and_never_read_as_less(tmp_path: Path, read: Read, ending: str) -> None:
+def test_a_truncated_file_is_refused_and_never_read_in_part(tmp_path: Path, read: Read, ending: str) -> None:
     table = pa.table({"a": [1, 2, 3], "b": ["x", "y", None]})
     whole = tmp_path / f"whole.{ending}"
     if ending == "parquet":
@@ -339,7 +339,7 @@ def test_bytes_changed_anywhere_never_crash_and_never_hang(tmp_path: Path, read:
 
 
 @pytest.mark.parametrize("name", ["a.parquet", "a.arrow", "a.feather"])
-def test_a_name_that_promises_columns_which_are_not_there_is_refused(write: Write, read: Read, name: str) -> None:
+def test_a_csv_named_like_a_columnar_format_is_refused(write: Write, read: Read, name: str) -> None:
     with pytest.raises(SourceFormatError, match=f"{name} is named like"):
         read(write(name, b"a,b\n1,2\n"))
 
@@ -384,7 +384,7 @@ def test_types_and_nulls_cannot_be_given_for_data_that_has_its_own(write: Write,
         read(tmp_path / "a.parquet", format="bytes", column_types=(("x", "string"),))
 
 
-def test_a_stream_with_more_behind_its_end_is_refused(write: Write, tmp_path: Path, read: Read) -> None:
+def test_a_stream_with_data_after_its_end_mark_is_refused(write: Write, tmp_path: Path, read: Read) -> None:
     table = pa.table({"x": [1]})
     with pa.ipc.new_stream(tmp_path / "a.arrows", table.schema) as writer:
         writer.write_table(table)
@@ -405,7 +405,7 @@ def test_a_split_of_row_groups_reads_only_those(tmp_path: Path) -> None:
 
 
 def test_an_arrow_file_whose_union_rows_share_a_value_is_read(tmp_path: Path) -> None:
-    """pyarrow's nbytes reads behind the end of such a child, which ended the process."""
+    """pyarrow's ``nbytes`` reads past the end of such a child, which crashed the process."""
     rows = 2000
     one = pa.array([1])
     inner = pa.UnionArray.from_dense(pa.array([0], pa.int8()), pa.array([0], pa.int32()), [one, one], ["a", "b"])
@@ -418,10 +418,10 @@ def test_an_arrow_file_whose_union_rows_share_a_value_is_read(tmp_path: Path) ->
         assert [value for batch in reader for value in batch["c"].to_pylist()] == [1] * rows
 
 
-def test_a_row_group_that_holds_fewer_rows_than_it_says_is_refused(write: Write, read: Read) -> None:
+def test_a_row_group_with_fewer_rows_than_declared_is_refused(write: Write, read: Read) -> None:
     sink = io.BytesIO()
     pq.write_table(pa.table({"a": range(100)}), sink)
-    # The last 100 of the footer, twice as Thrift has it, is the number of rows of the row group.
+    # The last 100 in the footer is the row count of the row group. Thrift's zigzag encoding stores it as 200.
     before, after = sink.getvalue().rsplit(b"\xc8\x01", 1)
     path = write("a.parquet", before + b"\xca\x01" + after)
     with pytest.raises(SourceCorruptError, match="row group 0 has 100 rows of 101"):

@@ -42,7 +42,7 @@ PACKERS: dict[str, Callable[[bytes], bytes]] = {
 
 @pytest.mark.parametrize("ending", PACKERS)
 @pytest.mark.parametrize("name", ["a.csv.{}", "a.csv", "a.{}", "a"])
-def test_what_is_compressed_is_read_whatever_it_is_called(
+def test_a_compressed_file_is_read_under_any_name(
     write: Write, read: Read, read_parts: Read, ending: str, name: str
 ) -> None:
     path = write(name.format(ending), PACKERS[ending](TEXT))
@@ -53,14 +53,14 @@ def test_what_is_compressed_is_read_whatever_it_is_called(
 
 
 @pytest.mark.parametrize("ending", ["gz", "bz2", "zst"])
-def test_members_one_after_another_are_one_stream(write: Write, read: Read, ending: str) -> None:
+def test_concatenated_members_are_one_stream(write: Write, read: Read, ending: str) -> None:
     pack = PACKERS[ending]
     path = write(f"a.csv.{ending}", pack(TEXT[:5000]) + pack(TEXT[5000:]))
     assert read(path).equals(read(write("plain.csv", TEXT)))
 
 
 @pytest.mark.parametrize("ending", PACKERS)
-def test_a_compressed_file_cut_anywhere_is_refused_by_name(write: Write, read: Read, ending: str) -> None:
+def test_a_truncated_compressed_file_is_refused_by_name(write: Write, read: Read, ending: str) -> None:
     data = PACKERS[ending](TEXT)
     for size in (*range(5, 40, 3), len(data) // 2, *range(len(data) - 9, len(data))):
         with pytest.raises(SourceCorruptError, match=rf"a.csv.{ending} is (cut short|no intact|named like)"):
@@ -76,13 +76,13 @@ def test_a_compressed_file_with_changed_bytes_is_refused_by_name(write: Write, r
 
 
 @pytest.mark.parametrize("ending", ["gz", "bz2", "zst"])
-def test_something_else_behind_the_end_is_refused(write: Write, read: Read, ending: str) -> None:
+def test_other_data_after_the_end_is_refused(write: Write, read: Read, ending: str) -> None:
     with pytest.raises(SourceCorruptError, match=f"a.csv.{ending}"):
         read(write(f"a.csv.{ending}", PACKERS[ending](TEXT) + b"and something else, long enough"))
 
 
 @pytest.mark.parametrize("ending", PACKERS)
-def test_a_name_that_promises_compression_which_is_not_there_is_refused(write: Write, read: Read, ending: str) -> None:
+def test_an_uncompressed_file_named_like_a_compressed_one_is_refused(write: Write, read: Read, ending: str) -> None:
     with pytest.raises(SourceCorruptError, match=rf"a.csv.{ending} is named like .* but does not begin like it"):
         read(write(f"a.csv.{ending}", TEXT))
 
@@ -125,7 +125,7 @@ def test_a_zip_with_a_link_in_it_is_refused(write: Write, read: Read) -> None:
         read(write("a.zip", out.getvalue()))
 
 
-def test_a_path_inside_a_zip_goes_nowhere(write: Write, read: Read, tmp_path: Path) -> None:
+def test_the_path_of_a_member_of_a_zip_is_not_used(write: Write, read: Read, tmp_path: Path) -> None:
     path = write("a.zip", zipped(TEXT, names=("../../evil.csv",)))
     assert read(path).num_rows == 2000
     assert sorted(found.name for found in tmp_path.iterdir()) == ["a.zip"]
@@ -139,7 +139,7 @@ def test_a_zip_with_a_wrong_checksum_is_refused(write: Write, read: Read) -> Non
 
 
 @pytest.mark.parametrize("ending", PACKERS)
-def test_a_bomb_is_a_record_that_is_too_large_and_takes_no_memory(write: Write, read: Read, ending: str) -> None:
+def test_a_decompression_bomb_is_refused_as_a_record_above_the_limit(write: Write, read: Read, ending: str) -> None:
     path = write(f"a.csv.{ending}", PACKERS[ending](b"a,b\n" + bytes(50_000_000)))
     with pytest.raises(SourceTooLargeError, match=r"line 2: a record of 50,000,000 bytes"):
         read(path, max_unit_bytes=1_000_000)
@@ -191,7 +191,7 @@ def test_skippable_frames_alone_are_an_empty_file(write: Write, name: str) -> No
         plan_source(str(write(name, skippable(4) + skippable(90, 3))))
 
 
-def test_a_skippable_frame_that_is_cut_is_refused(write: Write, read: Read) -> None:
+def test_a_truncated_skippable_frame_is_refused(write: Write, read: Read) -> None:
     for data in (
         skippable(40)[:-1],
         PACKERS["zst"](TEXT) + skippable(40)[:-1],
@@ -201,7 +201,7 @@ def test_a_skippable_frame_that_is_cut_is_refused(write: Write, read: Read) -> N
             read(write("a.csv.zst", data))
 
 
-def test_a_column_of_numbers_in_a_compressed_file_without_a_telling_name_is_a_table(write: Write, read: Read) -> None:
+def test_a_column_of_numbers_in_a_compressed_file_without_a_known_ending_is_a_table(write: Write, read: Read) -> None:
     text = b"id\n" + b"".join(b"%d\n" % number for number in range(100))
     data = skippable(4) + PACKERS["zst"](text)
     assert read(write("rows", data)).column("id").to_pylist() == list(range(100))
@@ -224,7 +224,7 @@ def test_bz2_with_changed_bytes_is_refused_by_name(write: Write, read: Read) -> 
         read(write("a.csv.bz2", bytes(data)), column_types=(("b", "string"),))
 
 
-def test_gzip_with_every_field_of_a_header_and_zeros_behind_it_is_read(write: Write, read: Read) -> None:
+def test_gzip_with_every_header_field_and_trailing_zeros_is_read(write: Write, read: Read) -> None:
     head = (
         b"\x1f\x8b\x08\x1e\0\0\0\0\0\x03" + struct.pack("<H", 60_000) + bytes(60_000) + b"name\0" + b"c" * 9000 + b"\0"
     )
@@ -245,7 +245,7 @@ UNREADABLE = {
 @pytest.mark.parametrize("kind", UNREADABLE)
 @pytest.mark.parametrize("name", ["a b.csv.{}", "a b.csv", "a b"])
 @pytest.mark.parametrize("format_", [None, "csv", "parquet"])
-def test_a_compression_that_is_not_read_is_refused_by_name_with_the_command(
+def test_an_unsupported_compression_is_refused_by_name_with_the_command(
     write: Write, kind: str, name: str, format_: str | None
 ) -> None:
     data, command = UNREADABLE[kind]
@@ -255,12 +255,12 @@ def test_a_compression_that_is_not_read_is_refused_by_name_with_the_command(
     assert plan_source(str(path), SourceOptions(format="bytes")).total_bytes == len(data)
 
 
-def test_brotli_has_no_mark_and_is_refused_by_its_name(write: Write) -> None:
+def test_brotli_has_no_magic_number_and_is_refused_by_its_file_name(write: Write) -> None:
     with pytest.raises(SourceFormatError, match=r"a.csv.br is compressed with brotli, .*brotli -dk"):
         plan_source(str(write("a.csv.br", b"\x1b\xff\x00\x80 not text")))
 
 
-def test_what_a_mac_adds_to_a_zip_is_no_second_file(write: Write, read: Read) -> None:
+def test_macos_metadata_in_a_zip_is_ignored(write: Write, read: Read) -> None:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         for name, data in (("d/", b""), ("d/a.csv", TEXT), ("__MACOSX/d/._a.csv", b"x"), ("d/.DS_Store", b"x")):
@@ -268,7 +268,7 @@ def test_what_a_mac_adds_to_a_zip_is_no_second_file(write: Write, read: Read) ->
     assert read(write("a.zip", out.getvalue())).equals(read(write("plain.csv", TEXT)))
 
 
-def test_a_zip_that_was_written_to_a_pipe_or_with_large_sizes_is_read(write: Write, read: Read) -> None:
+def test_a_zip64_that_was_written_to_a_pipe_is_read(write: Write, read: Read) -> None:
     class Pipe(io.RawIOBase):
         data = b""
 

@@ -36,7 +36,7 @@ CELLS = st.one_of(
 
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A few records a block, so that small files have many."""
+    """Make blocks of a few records, so that small files have many blocks."""
     monkeypatch.setattr(csv_reader, "BLOCK_BYTES", 40)
     monkeypatch.setattr(plan_text, "BLOCK_BYTES", 40)
 
@@ -75,12 +75,12 @@ def as_pyarrow(data: bytes, convert: pc.ConvertOptions | None = None) -> pa.Tabl
 
 
 def same(one: pa.Table, other: pa.Table) -> bool:
-    """Names, order, types, values and nulls; NaN is itself."""
+    """Compare names, order, types, values and nulls. NaN equals NaN."""
     return bool(one.schema.equals(other.schema)) and repr(one.to_pydict()) == repr(other.to_pydict())
 
 
 def same_or_refused(run: Callable[[], pa.Table], expected: pa.Table, data: bytes) -> bool:
-    """The same, or refused for a whole number of the text which pyarrow made another one, as a double."""
+    """Return whether the table is the same, or is refused for a whole number that pyarrow rounded to a double."""
     try:
         return same(run(), expected)
     except SourceTypeError as error:
@@ -92,7 +92,7 @@ def same_or_refused(run: Callable[[], pa.Table], expected: pa.Table, data: bytes
         return found[1].encode() in data and int(float(number)) != number and float(number) in doubles
 
 
-def test_flights_are_what_pyarrow_reads(flights_csv: Path, read: Read, read_parts: Read) -> None:
+def test_flights_are_read_as_by_pyarrow(flights_csv: Path, read: Read, read_parts: Read) -> None:
     expected = pc.read_csv(flights_csv, convert_options=FLIGHTS)
     assert expected.column("tailnum").null_count == 2512
     plan = plan_source(str(flights_csv), SourceOptions(null_values=("NA",)))
@@ -112,7 +112,7 @@ def test_the_zip_of_the_package_is_read_as_it_is(flights_zip: Path, flights_csv:
 
 
 @given(data=TEXTS)
-def test_any_text_is_what_pyarrow_reads(
+def test_any_text_is_read_as_by_pyarrow(
     data: bytes, tmp_path_factory: pytest.TempPathFactory, read: Read, read_parts: Read
 ) -> None:
     path = tmp_path_factory.mktemp("csv") / "any.csv"
@@ -137,7 +137,7 @@ MARKED = ["\ufeff", "\ufeff\ufeff", '\ufeff"x', '\ufeff"x"', "\ufeff1", '"\ufeff
     end=st.sampled_from(["\n", "\r\n"]),
     block_bytes=st.integers(1, 40),
 )
-def test_a_byte_order_mark_within_a_file_is_a_character_of_its_value_wherever_a_block_begins(
+def test_a_byte_order_mark_within_a_file_is_part_of_its_value_with_any_block_size(
     rows: tuple[list[str], list[list[str]]],
     end: str,
     block_bytes: int,
@@ -163,7 +163,7 @@ def test_a_byte_order_mark_within_a_file_is_a_character_of_its_value_wherever_a_
         ("\ufeffx,y", r"line 5: column 'b' was int64 and is 'y' \(string\) here"),
     ],
 )
-def test_a_row_behind_a_byte_order_mark_is_refused_with_its_own_line(
+def test_a_row_after_a_byte_order_mark_is_refused_with_its_own_line(
     write: Write, read: Read, small_blocks: None, last: str, message: str
 ) -> None:
     path = write("a.csv", "\n".join(["a,b", "\ufeffx,1", "\ufeffx,2", "\ufeffx,3", last]).encode())
@@ -172,7 +172,7 @@ def test_a_row_behind_a_byte_order_mark_is_refused_with_its_own_line(
 
 
 @given(data=TEXTS, nulls=st.lists(st.sampled_from(["NA", "", "0", "x"]), max_size=3))
-def test_given_null_values_hold_in_every_column_also_quoted(
+def test_given_null_values_apply_to_every_column_also_quoted(
     data: bytes, nulls: list[str], tmp_path_factory: pytest.TempPathFactory, read: Read
 ) -> None:
     path = tmp_path_factory.mktemp("csv") / "any.csv"
@@ -210,9 +210,7 @@ def test_nulls_and_integers_widen_after_the_plan_as_for_the_whole_file(write: Wr
 
 
 @pytest.mark.usefixtures("small_blocks")
-def test_with_default_nulls_what_was_null_stays_null_when_text_comes(
-    write: Write, read: Read, read_parts: Read
-) -> None:
+def test_with_default_nulls_a_null_stays_null_when_text_follows(write: Write, read: Read, read_parts: Read) -> None:
     path = write("sparse.csv", b"a,b\n" + b"1,\n" * 40 + b"2,text\n" + b"1,NA\n" * 40)
     expected = [None] * 40 + ["text"] + [None] * 40
     assert read(path, infer_bytes=40).column("b").to_pylist() == expected
@@ -222,7 +220,7 @@ def test_with_default_nulls_what_was_null_stays_null_when_text_comes(
 
 
 @pytest.mark.usefixtures("small_blocks")
-def test_the_same_batches_come_every_time_also_around_a_change_of_type(write: Write) -> None:
+def test_every_read_gives_the_same_batches_also_around_a_change_of_type(write: Write) -> None:
     rows = ["a,b"] + [f"{number},-0" for number in range(200)] + ["0.5,x"] + ["7,-0"] * 100
     path = write("again.csv", "\n".join(rows).encode())
     plan = plan_source(str(path), SourceOptions(infer_bytes=30, column_types=(("b", "string"),)))
@@ -298,7 +296,7 @@ def test_a_broken_csv_is_refused_with_its_line(write: Write, read: Read, text: b
         ),
     ],
 )
-def test_a_column_without_a_name_is_called_by_its_position_and_one_line_says_so(
+def test_a_column_without_a_name_is_named_by_its_position_with_one_warning(
     write: Write, read: Read, text: bytes, names: list[str], said: str
 ) -> None:
     path = write("unnamed.csv.gz", gzip.compress(text))
@@ -313,7 +311,9 @@ def test_a_column_without_a_name_is_called_by_its_position_and_one_line_says_so(
     ]
 
 
-def test_columns_without_a_name_are_those_of_all_files_of_a_folder(write: Write, read: Read, tmp_path: Path) -> None:
+def test_columns_without_a_name_must_be_the_same_in_all_files_of_a_folder(
+    write: Write, read: Read, tmp_path: Path
+) -> None:
     write("d/1.csv", b",a\n0,x\n")
     write("d/2.csv", b"a,\ny,1\n")
     with pytest.raises(SourceFormatError, match=r"2.csv does not have the columns of 1.csv: it lacks 'f0'"):
@@ -327,7 +327,7 @@ def test_columns_without_a_name_are_those_of_all_files_of_a_folder(write: Write,
 
 @pytest.mark.usefixtures("small_blocks")
 @pytest.mark.parametrize("text", [b"1,2,3\n", b"1\n", b"1,\xff\n"])
-def test_what_breaks_after_the_plan_is_refused_with_its_line_too(write: Write, read: Read, text: bytes) -> None:
+def test_a_broken_row_after_the_inspected_bytes_is_refused_with_its_line(write: Write, read: Read, text: bytes) -> None:
     path = write("bad.csv", b"a,b\n" + b"1,x\n" * 40 + text + b"1,x\n" * 40)
     with pytest.raises(SourceFormatError, match="line 42"):
         read(path, infer_bytes=40)
@@ -349,7 +349,7 @@ def test_a_record_above_the_limit_is_refused_with_its_size(write: Write, read: R
 
 
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
-def test_a_byte_order_mark_is_no_part_of_the_first_name(
+def test_the_byte_order_mark_is_not_part_of_the_first_name(
     write: Write, read: Read, read_parts: Read, mark: bytes
 ) -> None:
     path = write("mark.csv", mark + b'"a",b\n1,2\n3,"4\n5"\n6,7\n')
@@ -371,12 +371,12 @@ def test_text_that_is_not_in_the_given_encoding_is_refused(write: Write, read: R
 
 
 @pytest.mark.parametrize("encoding", ["nonsense", "base64", "rot13", ""])
-def test_what_is_no_text_encoding_is_refused(write: Write, read: Read, encoding: str) -> None:
+def test_an_invalid_text_encoding_is_refused(write: Write, read: Read, encoding: str) -> None:
     with pytest.raises(UsageError, match="encoding"):
         read(write("a.csv", b"a\n1\n"), encoding=encoding)
 
 
-def test_utf16_without_the_option_says_which_option_mends_it(write: Write, read: Read) -> None:
+def test_utf16_without_the_option_is_refused_with_the_option_to_give(write: Write, read: Read) -> None:
     with pytest.raises(SourceFormatError, match="--encoding utf-16"):
         read(write("a.csv", "a,b\n1,2\n".encode("utf-16")))
 
@@ -387,7 +387,7 @@ def test_without_a_header_columns_are_numbered(write: Write, read: Read, read_pa
     assert read_parts(path, header=False, split_bytes=4).to_pydict() == {"f0": [1, 2], "f1": ["x", "y"]}
 
 
-def test_another_delimiter_and_tabs_by_name(write: Write, read: Read) -> None:
+def test_a_given_delimiter_and_the_tabs_of_a_tsv_are_used(write: Write, read: Read) -> None:
     assert read(write("a.csv", b"a;b\n1;2,5\n"), delimiter=";").to_pydict() == {"a": [1], "b": ["2,5"]}
     assert read(write("a.tsv", b"a\tb\n1\t2\n")).to_pydict() == {"a": [1], "b": [2]}
 
@@ -408,7 +408,7 @@ def test_a_header_that_no_line_end_follows_is_a_table_without_rows(
     assert (table.schema.names, table.num_rows) == (names, 0)
 
 
-def test_a_row_alone_without_a_line_end_is_a_row(write: Write, read: Read) -> None:
+def test_a_single_row_without_a_line_end_is_read(write: Write, read: Read) -> None:
     assert read(write("a.csv", b"1,2"), header=False).to_pylist() == [{"f0": 1, "f1": 2}]
 
 
@@ -451,7 +451,7 @@ def test_a_file_with_other_columns_is_named(write: Write, read: Read, tmp_path: 
         read(tmp_path / "d")
 
 
-def test_types_look_at_the_start_of_every_file(write: Write, tmp_path: Path) -> None:
+def test_types_are_inferred_from_the_start_of_every_file(write: Write, tmp_path: Path) -> None:
     write("d/a.csv", b"x\n" + b"1\n" * 1000)
     write("d/b.csv", b"x\n" + b"word\n" * 1000)
     assert plan_source(str(tmp_path / "d"), SourceOptions(infer_bytes=100)).schema.types == [pa.string()]
@@ -490,7 +490,7 @@ def test_progress_only_grows_and_ends_with_the_file(flights_csv: Path) -> None:
     assert reader.bytes_read == flights_csv.stat().st_size == plan.total_bytes
 
 
-def test_a_reader_that_is_closed_in_the_middle_gives_nothing_more(flights_csv: Path) -> None:
+def test_a_reader_that_is_closed_early_gives_no_more_batches(flights_csv: Path) -> None:
     reader = open_source(plan_source(str(flights_csv), max_splits=1))
     next(reader)
     reader.close()

@@ -49,7 +49,7 @@ def read_one(format_: str, text: str) -> object:
         ("%T.%f", "10:05:01.000001", time(10, 5, 1, 1)),
     ],
 )
-def test_a_text_in_its_format_is_the_date_or_time_that_it_says(format_: str, text: str, value: object) -> None:
+def test_a_text_in_its_format_is_read_as_its_date_or_time(format_: str, text: str, value: object) -> None:
     assert read_one(format_, text) == value
 
 
@@ -73,32 +73,32 @@ def test_a_text_in_its_format_is_the_date_or_time_that_it_says(format_: str, tex
         ("%d.%m.%Y %H:%M:%S", "03.02.2026 10:00:60"),
     ],
 )
-def test_what_is_no_date_of_the_format_is_no_value(format_: str, text: str) -> None:
+def test_a_text_that_is_no_date_in_the_format_is_refused(format_: str, text: str) -> None:
     with pytest.raises(pa.ArrowInvalid):
         read_one(format_, text)
 
 
 @given(st.datetimes(datetime(1000, 1, 1)), st.sampled_from(["%d.%m.%Y %H:%M:%S.%f", "%Y%m%d%H%M%S.%f"]))
-def test_every_time_comes_back_exactly(moment: datetime, format_: str) -> None:
+def test_every_time_is_read_exactly(moment: datetime, format_: str) -> None:
     assert read_one(format_, moment.strftime(format_)) == moment
 
 
 @pytest.mark.parametrize(
     "format_", ["", "%d", "%d.%m", "%q", "%", "abc", "%H:%M %z", "%I:%M", "%d%d", "%f", "%H %I %p", "%%", "%d.%m.%Y%"]
 )
-def test_a_format_that_leaves_something_open_is_refused(format_: str) -> None:
+def test_an_incomplete_or_invalid_format_is_refused(format_: str) -> None:
     with pytest.raises(InvalidSettingError, match="the date format"):
         SourceOptions(date_format=(format_,))
 
 
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A few records a block, so that small files have many."""
+    """Make blocks of a few records, so that small files have many blocks."""
     monkeypatch.setattr(csv_reader, "BLOCK_BYTES", 40)
     monkeypatch.setattr(plan_text, "BLOCK_BYTES", 40)
 
 
-def test_columns_take_the_format_that_fits_all_their_values_and_others_stay_as_ever(
+def test_a_column_gets_the_format_that_fits_all_its_values_and_others_are_unchanged(
     write: Write, read: Read, read_parts: Read, small_blocks: None
 ) -> None:
     lines = [b"%d;%02d.02.2026;03.02.2026 10:%02d;2026-02-%02d;x%d;" % (n, n, n, n, n) for n in range(1, 29)]
@@ -120,7 +120,7 @@ def test_a_date_after_the_first_bytes_that_does_not_exist_is_refused_with_its_li
         read(path, date_format="%d.%m.%Y", infer_bytes=100)
 
 
-def test_what_has_the_form_of_a_format_is_never_read_as_iso(write: Write, read: Read) -> None:
+def test_a_text_in_the_form_of_a_format_is_never_read_as_iso(write: Write, read: Read) -> None:
     path = write("a.csv", b"day\n2026-02-13\n")
     with pytest.raises(SourceTypeError, match=r"column 'day' was date32\[day\] and is '2026-02-13'"):
         read(path, date_format="%Y-%d-%m")
@@ -134,7 +134,7 @@ def test_given_types_are_read_by_the_formats_and_null_texts_are_null(write: Writ
     assert table["b"].to_pylist() == [date(2026, 2, 3), None, date(2026, 2, 4)]
 
 
-def test_booleans_of_digits_are_booleans_where_the_digits_were_given(write: Write, read: Read) -> None:
+def test_digits_are_booleans_if_they_are_given_as_true_and_false(write: Write, read: Read) -> None:
     path = write("a.csv", b"flag,n\n1,0\n0,2\n,1\n")
     assert read(path).schema.types == [pa.int64(), pa.int64()]
     table = read(path, true_value=["1"], false_value=["0"])

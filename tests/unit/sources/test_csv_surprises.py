@@ -20,7 +20,7 @@ def warnings(path: Path, **options: Any) -> list[SourceWarning]:
 
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A few records a block, so that small files have many."""
+    """Make blocks of a few records, so that small files have many blocks."""
     monkeypatch.setattr(csv_reader, "BLOCK_BYTES", 40)
     monkeypatch.setattr(plan_text, "BLOCK_BYTES", 40)
 
@@ -49,7 +49,7 @@ def test_integers_with_leading_zeros_are_named_with_the_first_of_them(
     assert found[0].message.endswith("--column-type zip=string keeps them")
 
 
-def test_the_option_for_a_name_with_a_blank_can_be_pasted(write: Write) -> None:
+def test_the_option_for_a_name_with_a_blank_is_quoted_for_the_shell(write: Write) -> None:
     assert warnings(write("z.csv", b"zip code\n01\n"))[0].message.endswith("--column-type 'zip code=string' keeps them")
 
 
@@ -64,11 +64,11 @@ def test_the_option_for_a_name_with_a_blank_can_be_pasted(write: Write) -> None:
         b"a\n",
     ],
 )
-def test_nothing_is_said_where_no_zero_is_lost(write: Write, text: bytes) -> None:
+def test_there_is_no_warning_if_no_zero_is_lost(write: Write, text: bytes) -> None:
     assert [each for each in warnings(write("z.csv", text)) if each.code == "leading_zeros"] == []
 
 
-def test_leading_zeros_of_given_text_and_given_integers_are_no_surprise(write: Write, read: Read) -> None:
+def test_there_is_no_warning_of_leading_zeros_if_the_type_is_given(write: Write, read: Read) -> None:
     path = write("z.csv", b"zip\n01234\n")
     for kind in ("string", "int64"):
         assert warnings(path, column_types=(("zip", kind),)) == []
@@ -114,7 +114,7 @@ def test_one_value_among_many_blocks_and_files_is_found(write: Write, small_bloc
 @pytest.mark.parametrize(
     "text", [b"a\nx\ny\n", b"a\n1\nx\ny\n", b"a\nx\n", b"a,b\n1,x\n2,y\n", b"a\nNA\nx\n", b'a\n"1,5"\n"2,5"\n']
 )
-def test_nothing_is_said_of_text_with_more_than_one_such_value(write: Write, text: bytes) -> None:
+def test_there_is_no_warning_of_text_with_more_than_one_such_value(write: Write, text: bytes) -> None:
     assert warnings(write("p.csv", text)) == []
 
 
@@ -137,7 +137,7 @@ def test_a_single_text_column_whose_name_holds_a_delimiter_is_named(
 
 
 @pytest.mark.parametrize("text", [b"price;eur,id\n1,2\n", b"name\nx;y\n"])
-def test_nothing_is_said_where_the_delimiter_divides_or_the_name_is_one(write: Write, text: bytes) -> None:
+def test_there_is_no_warning_if_the_delimiter_splits_the_name_or_the_name_has_none(write: Write, text: bytes) -> None:
     assert warnings(write("p.csv", text)) == []
 
 
@@ -191,7 +191,7 @@ def test_a_value_that_keeps_a_column_from_a_date_format_is_named(
     assert read(path, date_format="%d.%m.%Y").schema.types == [pa.string()]
 
 
-def test_text_with_a_few_dates_is_no_surprise(write: Write) -> None:
+def test_there_is_no_warning_of_text_with_a_few_dates(write: Write) -> None:
     assert warnings(write("d.csv", b"d\nx\ny\n28.02.1900\n"), date_format="%d.%m.%Y") == []
 
 

@@ -1,4 +1,4 @@
-"""What a source is taken for: what a person said wins, then the name, then the content."""
+"""Detection of the format of a source: given options win, then the name, then the content."""
 
 from __future__ import annotations
 
@@ -23,9 +23,7 @@ OBJECTS = b'[{"x":1,"y":"a"},{"x":2,"y":"b"}]'
 
 @pytest.mark.parametrize("name", ["answer.txt", "answer", "answer.json", "answer.csv", "answer.jsonl"])
 @pytest.mark.parametrize("data", [OBJECTS, b'[\n  {"x": 1},\n  {"x": 2}\n]\n', b"[ {}\n]"])
-def test_an_array_of_json_is_refused_with_the_command_that_makes_lines_of_it(
-    write: Write, name: str, data: bytes
-) -> None:
+def test_a_json_array_is_refused_with_the_command_that_makes_lines_of_it(write: Write, name: str, data: bytes) -> None:
     path = write(name, data)
     with pytest.raises(SourceFormatError) as refused:
         plan_source(str(path))
@@ -46,7 +44,7 @@ def test_an_array_of_json_is_refused_with_the_command_that_makes_lines_of_it(
         ("one.json", b'{\n  "x": 1\n}\n{"x": 2}\n', [{"x": 1}, {"x": 2}]),
     ],
 )
-def test_the_command_that_is_shown_makes_json_lines(
+def test_the_command_in_the_refusal_makes_json_lines(
     write: Write, read: Read, tmp_path: Path, name: str, data: bytes, rows: list[dict[str, Any]]
 ) -> None:
     with pytest.raises(SourceFormatError) as refused:
@@ -59,13 +57,13 @@ def test_the_command_that_is_shown_makes_json_lines(
     assert read(tmp_path / command.rpartition("> ")[2].strip("'")).to_pylist() == rows
 
 
-def test_an_array_that_is_longer_than_the_look_is_seen_as_well(write: Write) -> None:
+def test_a_json_array_longer_than_the_inspected_bytes_is_detected(write: Write) -> None:
     for first in (b'{"x":"' + b"y" * 100_000 + b'"}', b"1"):
         with pytest.raises(SourceFormatError, match="JSON array"):
             plan_source(str(write("long", b"[" + first + b",2" * 3_000_000 + b"]")))
 
 
-def test_a_line_with_commas_alone_is_no_table_unless_others_are(write: Write, tmp_path: Path) -> None:
+def test_a_single_line_with_commas_is_a_table_only_beside_other_tables(write: Write, tmp_path: Path) -> None:
     write("d/one", b"id,word\n")
     with pytest.raises(SourceFormatError, match=r"one line with commas.*--format csv"):
         plan_source(str(tmp_path / "d"))
@@ -102,7 +100,7 @@ def test_a_line_with_commas_alone_is_no_table_unless_others_are(write: Write, tm
         ("a.tsv", b"a,b\tc\n1,2\t3\n", {"delimiter": ","}, [(1, "2\t3")]),
     ],
 )
-def test_what_was_said_wins_over_every_guess_and_four_letters_are_no_format(
+def test_given_options_win_over_detection_and_a_magic_number_alone_is_no_format(
     write: Write, read: Read, name: str, data: bytes, options: dict[str, Any], rows: list[tuple[Any, ...]]
 ) -> None:
     table = read(write(name, data), **options)
@@ -115,7 +113,7 @@ def test_a_header_of_many_kilobytes_is_a_header(write: Write, read: Read) -> Non
     assert (table.column_names, table.num_rows) == (names, 1)
 
 
-def test_an_option_that_the_format_does_not_have_is_named(write: Write, tmp_path: Path) -> None:
+def test_an_option_without_effect_on_the_format_is_named(write: Write, tmp_path: Path) -> None:
     pq.write_table(pa.table({"a": [1]}), tmp_path / "a.parquet")
     plan = plan_source(str(tmp_path / "a.parquet"), SourceOptions(delimiter=";", encoding="utf-8", header=False))
     assert [(warning.code, warning.message.split()[0]) for warning in plan.warnings] == [
@@ -129,7 +127,7 @@ def test_an_option_that_the_format_does_not_have_is_named(write: Write, tmp_path
         plan_source(str(write("a.bin", b"\0")), SourceOptions(format="bytes", delimiter=";"))
 
 
-def test_binary_data_is_never_bytes_where_a_delimiter_was_given(write: Write, read: Read) -> None:
+def test_binary_data_is_not_detected_as_bytes_if_a_delimiter_is_given(write: Write, read: Read) -> None:
     path = write("picture", b"\x89PNG\r\n\x1a\n\0\0\0")
     assert plan_source(str(path)).format == "bytes"
     with pytest.raises(SourceError):

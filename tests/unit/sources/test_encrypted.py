@@ -1,4 +1,4 @@
-"""An encrypted Parquet file is refused as such, by its file and columns, and never ends the process."""
+"""An encrypted Parquet file is refused with its name and columns, and never crashes the process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TABLE = pa.table({"id": range(20), "price": [i / 4 for i in range(20)], "who": N
 
 
 class _PlainKeys(pe.KmsClient):
-    """Wraps no key: what is tested is what a reader without keys sees."""
+    """A key service that does not wrap keys, because the tests read without keys."""
 
     def wrap_key(self, key: bytes, _master: str) -> bytes:
         return base64.b64encode(key)
@@ -47,7 +47,7 @@ def encrypted(path: Path, **how: object) -> Path:
         ({"plaintext_footer": False, "uniform_encryption": True}, "it is"),
     ],
 )
-def test_an_encrypted_file_is_refused_as_such(
+def test_an_encrypted_file_is_refused_as_encrypted(
     tmp_path: Path, how: dict[str, object], what: str, format_: str | None
 ) -> None:
     path = encrypted(tmp_path / "prices.parquet", **how)

@@ -1,4 +1,4 @@
-"""Which files a source is: order, links, special files, formats, and what happens when they change."""
+"""The files of a source: order, links, special files, formats, and changes after the plan."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ Write = Callable[[str, bytes], Path]
 
 
 @pytest.mark.parametrize("uri", ["nothing.csv", "nothing/", "no*.csv", "a.csv/below.csv", "a.csv/"])
-def test_what_is_not_there_is_refused(write: Write, tmp_path: Path, uri: str) -> None:
+def test_a_missing_file_is_refused(write: Write, tmp_path: Path, uri: str) -> None:
     write("a.csv", b"a\n1\n")
     with pytest.raises(SourceNotFoundError):
         plan_source(f"{tmp_path}/{uri}")
 
 
 @pytest.mark.parametrize("uri", ["", "a\0b"])
-def test_what_is_no_path_is_refused(uri: str) -> None:
+def test_an_invalid_path_is_refused(uri: str) -> None:
     with pytest.raises(UsageError, match="is no path"):
         plan_source(uri)
 
@@ -45,12 +45,12 @@ def test_what_is_no_path_is_refused(uri: str) -> None:
 @pytest.mark.parametrize(
     "uri", ["http://169.254.169.254/x.csv", "gopher://x/y", "s3://bucket/key", "file://host/x.csv"]
 )
-def test_addresses_that_are_not_served_are_refused_before_anything_is_asked(uri: str) -> None:
+def test_unsupported_urls_are_refused_before_any_request(uri: str) -> None:
     with pytest.raises(UsageError):
         plan_source(uri)
 
 
-def test_a_file_address_and_a_path_from_home_name_the_same_file(
+def test_a_file_url_and_a_path_from_home_name_the_same_file(
     write: Write, read: Read, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write("a b.csv", b"a\n1\n")
@@ -69,7 +69,7 @@ def test_a_folder_without_data_is_refused(write: Write, tmp_path: Path) -> None:
         plan_source(str(tmp_path / "empty"))
 
 
-def test_a_file_of_no_bytes_is_refused_with_what_would_keep_it(write: Write) -> None:
+def test_an_empty_file_is_refused_with_the_option_that_stores_it(write: Write) -> None:
     with pytest.raises(SourceEmptyError, match="--format bytes"):
         plan_source(str(write("nothing", b"")))
 
@@ -80,13 +80,13 @@ def test_a_file_that_may_not_be_read_is_refused(write: Write, monkeypatch: pytes
     def refuse(*_: object) -> int:
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    # Tests may run as root, whom no mode keeps out.
+    # Tests may run as root, which may read a file of any mode.
     monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(SourceUnreadableError, match=r"no permission to read .*secret.csv"):
         plan_source(str(path))
 
 
-def test_a_disk_that_fails_is_reported_with_the_file(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_read_error_of_the_disk_is_reported_with_the_file(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write("a.csv", b"a\n1\n")
     plan = plan_source(str(path))
 
@@ -103,7 +103,7 @@ def test_a_disk_that_fails_is_reported_with_the_file(write: Write, monkeypatch: 
 
 
 @pytest.mark.parametrize("format_", [None, "bytes", "csv"])
-def test_what_is_no_regular_file_is_refused_and_nothing_waits(tmp_path: Path, format_: str | None) -> None:
+def test_a_special_file_is_refused_without_waiting(tmp_path: Path, format_: str | None) -> None:
     fifo = tmp_path / "d" / "fifo"
     fifo.parent.mkdir()
     os.mkfifo(fifo)
@@ -115,14 +115,14 @@ def test_what_is_no_regular_file_is_refused_and_nothing_waits(tmp_path: Path, fo
 
 
 def test_a_socket_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)  # a socket's path is short
+    monkeypatch.chdir(tmp_path)  # the path of a socket must be short
     with socket.socket(socket.AF_UNIX) as server:
         server.bind("socket")
         with pytest.raises(SourceUnreadableError, match="is a socket, not a regular file"):
             plan_source("socket")
 
 
-def test_a_file_that_becomes_a_fifo_after_the_plan_is_refused_and_not_waited_for(write: Write) -> None:
+def test_a_file_that_becomes_a_fifo_after_the_plan_is_refused_without_waiting(write: Write) -> None:
     path = write("a.csv", b"a\n1\n")
     plan = plan_source(str(path))
     path.unlink()
@@ -160,7 +160,7 @@ def test_a_link_within_the_source_is_followed_and_one_out_of_it_is_refused(
     assert read(tmp_path / "one.csv").column("a").to_pylist() == [9]
 
 
-def test_a_pattern_takes_what_matches_in_byte_order(write: Write, read: Read, tmp_path: Path) -> None:
+def test_a_pattern_matches_files_in_byte_order(write: Write, read: Read, tmp_path: Path) -> None:
     for name in ("b", "a", "Z", "x/c", ".h", "x/_s"):
         write(f"d/{name}.csv", f"a\n{name}\n".encode())
     write("d/readme.md", b"no table")
@@ -179,13 +179,13 @@ def test_a_file_that_a_pattern_matches_in_several_ways_is_taken_once(
     assert [file.name for file in plan.files] == ["a/b/b/x.csv"]
 
 
-def test_a_name_with_signs_of_a_pattern_is_a_name_when_it_exists(write: Write, read: Read) -> None:
+def test_an_existing_name_with_pattern_characters_is_no_pattern(write: Write, read: Read) -> None:
     path = write("a[1]*.csv", b"a\n7\n")
     write("a1x.csv", b"a\n1\n")
     assert read(path).column("a").to_pylist() == [7]
 
 
-def test_names_with_line_ends_and_percent_signs_are_names(write: Write, read: Read, tmp_path: Path) -> None:
+def test_names_with_line_ends_and_percent_signs_are_read(write: Write, read: Read, tmp_path: Path) -> None:
     write("d/a\nb%n.csv", b"a\n1\n")
     assert plan_source(str(tmp_path / "d")).files[0].name == "a\nb%n.csv"
     assert read(tmp_path / "d").num_rows == 1
@@ -220,12 +220,14 @@ def test_formats_mixed_in_one_folder_are_refused_naming_two_files(write: Write, 
         (b"\xff\xfe\xfd", "bytes"),
     ],
 )
-def test_without_a_telling_name_the_content_decides(write: Write, data: bytes, expected: str) -> None:
+def test_without_a_known_file_name_ending_the_content_decides_the_format(
+    write: Write, data: bytes, expected: str
+) -> None:
     assert plan_source(str(write("data", data))).format == expected
     assert plan_source(str(write("data.txt", data))).format == expected
 
 
-def test_a_column_of_numbers_without_a_telling_name_is_a_table_unless_it_lies_beside_other_files(
+def test_a_column_of_numbers_without_a_known_ending_is_a_table_unless_it_is_beside_other_files(
     write: Write, tmp_path: Path
 ) -> None:
     write("d/numbers", b"id\n1\n2\n")
@@ -234,7 +236,7 @@ def test_a_column_of_numbers_without_a_telling_name_is_a_table_unless_it_lies_be
     assert plan_source(str(tmp_path / "d")).format == "bytes"
 
 
-def test_content_that_a_name_denies_is_refused(write: Write, tmp_path: Path) -> None:
+def test_content_that_contradicts_the_name_is_refused(write: Write, tmp_path: Path) -> None:
     pq.write_table(pa.table({"a": [1]}), tmp_path / "a.csv")
     with pytest.raises(SourceFormatError, match=r"a.csv is named like csv but holds parquet data.*--format parquet"):
         plan_source(str(tmp_path / "a.csv"))
@@ -290,7 +292,7 @@ def test_a_file_that_changes_while_it_is_read_is_refused(write: Write, change: C
         list(reader)
 
 
-def test_a_file_that_is_gone_after_the_plan_is_refused(write: Write) -> None:
+def test_a_file_that_is_deleted_after_the_plan_is_refused(write: Write) -> None:
     path = write("a.csv", b"a\n1\n")
     plan = plan_source(str(path))
     path.unlink()

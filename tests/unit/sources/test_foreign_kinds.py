@@ -1,4 +1,4 @@
-"""Files that hold tables and are not read: each is refused by its kind, with a command that converts it."""
+"""Files with tables in unsupported formats: each is refused with its format and a command that converts it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def zipped(*names: str) -> bytes:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         for name in names:
-            # A fixed time of change: the bytes are part of the test's id, which every worker must give alike.
+            # A fixed modification time: the bytes are part of the test id, which must be the same in every worker.
             archive.writestr(zipfile.ZipInfo(name), b"\x93NUMPY" if name.endswith(".npy") else b"<xml/>")
     return out.getvalue()
 
@@ -87,7 +87,7 @@ def as_sqlite(path: Path) -> bytes:
         ("a.feather", as_feather(), "Feather data of version 1", "feather.read_table"),
     ],
 )
-def test_a_known_kind_is_refused_by_name_and_stored_as_bytes_on_request(
+def test_a_known_foreign_format_is_refused_by_name_and_stored_as_bytes_on_request(
     write: Write, name: str, data: bytes, kind: str, reads: str
 ) -> None:
     path = write(name, data)
@@ -100,7 +100,7 @@ def test_a_known_kind_is_refused_by_name_and_stored_as_bytes_on_request(
     assert plan_source(str(path), SourceOptions(format="bytes")).kind == "bytes"
 
 
-def test_beside_files_of_other_kinds_they_are_bytes_as_all_others(write: Write, tmp_path: Path) -> None:
+def test_beside_files_of_other_kinds_a_foreign_format_is_stored_as_bytes(write: Write, tmp_path: Path) -> None:
     write("d/numbers.npy", as_npy())
     with pytest.raises(SourceFormatError, match="a NumPy array"):
         plan_source(str(tmp_path / "d"))
@@ -109,7 +109,7 @@ def test_beside_files_of_other_kinds_they_are_bytes_as_all_others(write: Write, 
 
 
 @pytest.mark.parametrize("name", ["it's a.orc", "a.feather", "a.db"])
-def test_the_command_that_is_shown_converts_it(write: Write, read: Read, tmp_path: Path, name: str) -> None:
+def test_the_command_in_the_refusal_converts_the_file(write: Write, read: Read, tmp_path: Path, name: str) -> None:
     make = {"it's a.orc": as_orc, "a.feather": as_feather, "a.db": lambda: as_sqlite(tmp_path / "made")}
     path = write(name, make[name]())
     with pytest.raises(SourceFormatError) as refused:

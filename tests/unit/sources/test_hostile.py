@@ -1,4 +1,4 @@
-"""Damaged and hostile Parquet and Arrow files: one clear refusal, and the process goes on in bounded memory."""
+"""Damaged and hostile Parquet and Arrow files are refused with one clear error, in bounded memory."""
 
 from __future__ import annotations
 
@@ -93,13 +93,13 @@ def test_a_list_of_billions_of_nulls_is_measured_without_counting_each(tmp_path:
     assert read(written(tmp_path / "n.arrow", batch)).num_rows == 1
 
 
-def test_nulls_without_end_come_in_batches_of_a_million_rows(tmp_path: Path) -> None:
+def test_a_column_of_nulls_is_read_in_batches_of_a_million_rows(tmp_path: Path) -> None:
     path = written(tmp_path / "nulls.arrow", pa.record_batch([pa.nulls(2_500_000)], ["n"]))
     with open_source(plan_source(str(path))) as reader:
         assert [batch.num_rows for batch in reader] == [1_000_000, 1_000_000, 500_000]
 
 
-def test_a_row_of_parquet_with_more_values_than_memory_holds_is_refused(tmp_path: Path) -> None:
+def test_a_parquet_row_with_more_than_16_million_values_is_refused(tmp_path: Path) -> None:
     count = 16_000_001
     lists = pa.ListArray.from_arrays(pa.array([0, count], pa.int32()), pa.array(np.zeros(count, np.int8)))
     pq.write_table(pa.table({"n": lists}), tmp_path / "zeros.parquet")
@@ -109,7 +109,7 @@ def test_a_row_of_parquet_with_more_values_than_memory_holds_is_refused(tmp_path
 
 
 @pytest.mark.parametrize("format_", ["parquet", "arrow"])
-def test_two_columns_of_one_name_are_refused_by_it(tmp_path: Path, format_: str) -> None:
+def test_two_columns_of_one_name_are_refused_by_name(tmp_path: Path, format_: str) -> None:
     table = pa.table([[1], [2]], names=["a", "a"])
     path = tmp_path / f"twice.{format_}"
     if format_ == "parquet":
@@ -122,7 +122,9 @@ def test_two_columns_of_one_name_are_refused_by_it(tmp_path: Path, format_: str)
 
 @pytest.mark.parametrize("format_", ["parquet", "arrow"])
 @pytest.mark.parametrize("around", ["nothing", "list", "struct", "map", "dictionary", "fixed_size_list"])
-def test_a_name_that_is_not_utf8_is_refused_wherever_it_stands(tmp_path: Path, format_: str, around: str) -> None:
+def test_a_field_name_that_is_not_utf8_is_refused_in_every_type_that_holds_it(
+    tmp_path: Path, format_: str, around: str
+) -> None:
     inner = pa.struct([("caffe", pa.int64())])
     kinds = {
         "nothing": inner,
@@ -168,7 +170,7 @@ def test_offsets_out_of_range_are_refused_by_their_column(tmp_path: Path) -> Non
         read(path)
 
 
-def test_the_size_that_a_unit_declares_is_refused_before_it_is_read(tmp_path: Path) -> None:
+def test_a_unit_above_the_limit_is_refused_by_its_declared_size_before_it_is_read(tmp_path: Path) -> None:
     path = written(tmp_path / "big.arrow", pa.record_batch([pa.array(np.arange(1000))], ["n"]))
     with pytest.raises(SourceTooLargeError, match="at most 100 are read at once"):
         plan_source(str(path), SourceOptions(max_unit_bytes=100))

@@ -1,4 +1,4 @@
-"""INT96 becomes timestamps in a unit that holds every moment exactly, or the file is refused by its column."""
+"""INT96 becomes timestamps in a unit that holds every value exactly, or the file is refused with its column."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_a_folder_gets_one_unit_for_all_files(tmp_path: Path, read: Read) -> Non
 
 
 @pytest.mark.parametrize("near_first", [True, False])
-def test_columns_that_no_unit_holds_are_refused_by_name(tmp_path: Path, near_first: bool) -> None:
+def test_int96_columns_without_a_common_unit_are_refused_by_name(tmp_path: Path, near_first: bool) -> None:
     columns = {"near": NEAR, "far": pa.array(FAR, US)}
     order = columns if near_first else dict(reversed(columns.items()))
     path = written(tmp_path / "both.parquet", **order)
@@ -78,7 +78,7 @@ def test_a_day_beyond_microseconds_is_read_in_milliseconds(tmp_path: Path, read:
     path = tmp_path / "until.parquet"
     table = pa.table({"until": pa.array([dt.datetime(2021, 1, 1)] * 4, US)})
     pq.write_table(table, path, use_deprecated_int96_timestamps=True, compression="none")
-    # A day of INT96 is its last four bytes: the Julian day 2,459,216 becomes one 300,000 years later.
+    # The last four bytes of an INT96 value are its Julian day. Day 2,459,216 becomes one 300,000 years later.
     day, later = (2_459_216).to_bytes(4, "little"), (2_459_216 + 110_000_000).to_bytes(4, "little")
     data = path.read_bytes()
     assert day in data

@@ -45,7 +45,7 @@ def lines(rows: list[dict[str, object]]) -> bytes:
     return b"".join(json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in rows)
 
 
-def test_any_lines_are_what_pyarrow_reads(
+def test_any_lines_are_read_as_by_pyarrow(
     tmp_path_factory: pytest.TempPathFactory, read: Read, read_parts: Read
 ) -> None:
     path = tmp_path_factory.mktemp("jsonl") / "any.jsonl"
@@ -95,7 +95,7 @@ def test_nulls_and_integers_widen_after_the_plan_also_inside_objects_and_lists(w
         ({"t": "soon"}, "column 't' was timestamp[s] and is 'soon' (string) here"),
     ],
 )
-def test_any_other_change_of_type_is_refused_with_its_line_and_the_option_mends_it(
+def test_any_other_change_of_type_is_refused_with_its_line_and_read_as_text_on_request(
     write: Write, read: Read, late: dict[str, object], message: str
 ) -> None:
     rows: list[dict[str, object]] = [{"a": 1, "s": {"x": 1}, "t": "2026-11-22 10:00:00"}] * 10
@@ -109,7 +109,7 @@ def test_any_other_change_of_type_is_refused_with_its_line_and_the_option_mends_
     assert pa.types.is_string(mended.schema.field(column).type)
 
 
-def test_a_column_that_shall_be_text_keeps_every_spelling(write: Write, read: Read) -> None:
+def test_a_column_given_as_text_keeps_every_spelling(write: Write, read: Read) -> None:
     text = b'{"a":"x"}\n{"a": 1e400 ,"b":1}\n{"a":{"b": [1,  2.0]}}\n{"b":2,"a":true}\n{"a":null}\n{"a":"\\u00e9"}\n'
     table = read(write("mixed.jsonl", text), column_types=(("a", "string"),))
     assert table.column("a").to_pylist() == ["x", "1e400", '{"b": [1,  2.0]}', "true", None, "é"]
@@ -161,7 +161,7 @@ def test_a_line_above_the_limit_is_refused_with_its_size(write: Write, read: Rea
     ],
     ids=str,
 )
-def test_lists_that_hold_only_nulls_hold_all_of_them(write: Write, read: Read, values: list[str]) -> None:
+def test_lists_of_only_nulls_keep_all_of_them(write: Write, read: Read, values: list[str]) -> None:
     rows = [f'{{"id":1,"a":{value}}}' for value in values]
     path = write("a.jsonl", "\n".join(rows).encode())
     table = read(path)
@@ -188,13 +188,13 @@ def test_a_list_that_begins_with_null_is_read_beside_one_that_is_empty(
     assert read(write("a.jsonl", lines([line, line]))).to_pylist() == [line, line]
 
 
-def test_lists_of_nulls_become_what_later_lines_say(write: Write, read: Read, small_blocks: None) -> None:
+def test_lists_of_nulls_get_the_type_of_later_lines(write: Write, read: Read, small_blocks: None) -> None:
     rows = ['{"a":[null,null]}'] * 9 + ['{"a":[1,null]}']
     table = read(write("a.jsonl", "\n".join(rows).encode()), infer_bytes=20)
     assert table["a"].to_pylist() == [[None, None]] * 9 + [[1, None]]
 
 
-def test_blank_lines_and_lines_of_white_space_are_no_rows(write: Write, read: Read) -> None:
+def test_blank_lines_and_lines_of_white_space_are_skipped(write: Write, read: Read) -> None:
     assert read(write("a.jsonl", b'\n{"a":1}\r\n   \n\n{"a":2}\n\n')).to_pydict() == {"a": [1, 2]}
 
 
@@ -204,7 +204,7 @@ def test_lines_without_any_column_are_refused(write: Write, read: Read, text: by
         read(write("a.jsonl", text))
 
 
-def test_given_types_hold_and_columns_keep_the_order_of_the_lines(write: Write, read: Read) -> None:
+def test_given_types_apply_and_columns_keep_the_order_of_the_lines(write: Write, read: Read) -> None:
     path = write("a.jsonl", b'{"b":"1.50","a":1}\n{"a":2,"c":"2026-11-22"}\n')
     table = read(path, column_types=(("a", "uint8"), ("b", "decimal128(5,2)"), ("z", "string"), ("c", "string")))
     assert table.schema.names == ["b", "a", "c", "z"]

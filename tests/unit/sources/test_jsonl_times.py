@@ -1,4 +1,4 @@
-"""Dates and times of JSON lines: what is inferred for them is what a CSV with the same texts gives."""
+"""Dates and times of JSON lines: the inferred types are those of a CSV with the same texts."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def lines(values: list[Any]) -> bytes:
     ids=str,
 )
 @pytest.mark.parametrize("block_bytes", [1 << 20, 1])
-def test_a_zone_and_a_date_are_kept_or_the_text_is(
+def test_dates_and_times_get_a_type_that_keeps_them_or_stay_text(
     write: Write,
     read: Read,
     monkeypatch: pytest.MonkeyPatch,
@@ -57,7 +57,7 @@ def test_a_zone_and_a_date_are_kept_or_the_text_is(
     assert table.column("at").to_pylist() == read_as
 
 
-def test_times_are_told_apart_at_any_depth(write: Write, read: Read) -> None:
+def test_dates_and_zoned_times_are_distinguished_at_any_depth(write: Write, read: Read) -> None:
     path = write(
         "deep.jsonl",
         lines([{"seen": [{"day": DAYS[0], "zoned": ZONED[0]}], "x": 1}, None, {"seen": [], "x": None}])
@@ -97,7 +97,7 @@ def test_dates_before_late_times_of_day_become_timestamps(write: Write, read: Re
     assert table.column("at").to_pylist() == [*days * 10, datetime(2023, 7, 1, 10), *days]
 
 
-def test_a_given_type_holds_and_drops_no_zone(write: Write, read: Read) -> None:
+def test_a_given_type_applies_and_drops_no_zone(write: Write, read: Read) -> None:
     utc = (("at", "timestamp[s, tz=UTC]"),)
     noon = datetime(2023, 7, 1, 12, tzinfo=UTC)
     assert read(write("both.jsonl", lines(BOTH)), column_types=utc).column("at").to_pylist() == [noon, noon]
@@ -116,7 +116,7 @@ def test_a_given_type_holds_and_drops_no_zone(write: Write, read: Read) -> None:
         ("time64[us]", ["12:00:01.000002"], [time(12, 0, 1, 2)]),
     ],
 )
-def test_given_dates_and_times_of_day_are_texts_or_numbers(
+def test_given_dates_and_times_of_day_are_read_from_texts_and_numbers(
     write: Write, read: Read, kind: str, values: list[Any], read_as: list[Any]
 ) -> None:
     table = read(write("given.jsonl", lines(values)), column_types=(("at", kind),))

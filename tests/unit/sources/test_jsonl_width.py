@@ -1,4 +1,4 @@
-"""JSON lines with very many keys: read in bounded memory, or refused with their number."""
+"""JSON lines with very many keys: read in bounded memory, or refused with the number of keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a folder or a pattern leaves out is named, and folders of table formats are refused."""
+"""Files that a folder or a pattern leaves out are named, and folders of table formats are refused."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_a_pattern_names_the_hidden_files_that_it_matches_and_no_others(days: Pa
     assert left_out(plan_source(f"{days}/*.csv")) == [("hidden_files", ".thu.csv", "2 files are")]
 
 
-def test_a_hidden_name_that_is_written_out_is_loaded(days: Path, read: Read) -> None:
+def test_a_hidden_name_that_is_given_explicitly_is_loaded(days: Path, read: Read) -> None:
     for source, ids in (
         ("_*.csv", [2]),
         ("_late", [3]),
@@ -56,13 +56,13 @@ def test_a_hidden_name_that_is_written_out_is_loaded(days: Path, read: Read) -> 
         assert plan_source(str(days / source)).warnings == ()
 
 
-def test_bytes_keep_hidden_files_and_warn_of_nothing(days: Path) -> None:
+def test_bytes_keep_hidden_files_without_a_warning(days: Path) -> None:
     plan = plan_source(str(days), SourceOptions(format="bytes"))
     assert [file.name for file in plan.files] == ["_late/wed.csv", "_tue.csv", "mon.csv"]
     assert plan.warnings == ()
 
 
-def test_markers_of_known_writers_are_no_data_and_need_no_word(write: Write, tmp_path: Path, read: Read) -> None:
+def test_marker_files_of_known_writers_are_skipped_without_a_warning(write: Write, tmp_path: Path, read: Read) -> None:
     write("d/part-0.csv", b"id\n1\n")
     for name in ("_SUCCESS", "_metadata", "_common_metadata", ".part-0.csv.crc", "._SUCCESS.crc", "._part-0.csv"):
         write(f"d/{name}", b"no table")
@@ -72,7 +72,7 @@ def test_markers_of_known_writers_are_no_data_and_need_no_word(write: Write, tmp
     assert read(tmp_path / "d").column("id").to_pylist() == [1]
 
 
-def test_a_name_that_is_no_text_is_named_in_a_way_that_json_takes(write: Write, tmp_path: Path) -> None:
+def test_a_name_that_is_not_utf8_is_escaped_in_the_warning(write: Write, tmp_path: Path) -> None:
     write("d/a.csv", b"id\n1\n")
     Path(os.fsdecode(os.fsencode(tmp_path / "d") + b"/_\xff.csv")).write_bytes(b"id\n1\n")
     (warning,) = plan_source(str(tmp_path / "d")).warnings
@@ -80,14 +80,14 @@ def test_a_name_that_is_no_text_is_named_in_a_way_that_json_takes(write: Write, 
     assert warning.message.encode()
 
 
-def test_hidden_folders_that_may_not_be_read_and_hidden_links_are_passed_over(days: Path) -> None:
+def test_hidden_links_are_skipped(days: Path) -> None:
     (days / ".loop").symlink_to(".")
     (days / "_away").symlink_to("/etc")
     (days / "_gone").symlink_to("nothing")
     assert left_out(plan_source(str(days))) == [("hidden_files", "_late/wed.csv", "2 files are")]
 
 
-def test_where_nothing_is_left_the_hidden_files_are_named_in_the_refusal(write: Write, tmp_path: Path) -> None:
+def test_a_folder_of_only_hidden_files_is_refused_and_names_them(write: Write, tmp_path: Path) -> None:
     write("d/_a.csv", b"id\n1\n")
     with pytest.raises(SourceEmptyError, match=r"1 hidden file is left out: _a\.csv"):
         plan_source(str(tmp_path / "d"))
@@ -132,12 +132,12 @@ def test_a_folder_of_a_table_format_is_refused_at_any_depth_and_from_within(
 
 @pytest.mark.parametrize("kind", TABLES)
 @pytest.mark.parametrize("source", ["t/exports/2024", "t/exports", "t/exports/2024/*.csv", "t/exports/**/*.csv"])
-def test_text_in_a_folder_below_a_table_is_no_part_of_the_table(
+def test_text_in_a_folder_below_a_table_is_not_part_of_the_table(
     write: Write, tmp_path: Path, read: Read, kind: str, source: str
 ) -> None:
     write(f"t/{TABLES[kind]}", b"{}")
     write("t/exports/2024/a.csv", b"id\n1\n")
-    if kind == "the output of a Spark stream":  # which may be text
+    if kind == "the output of a Spark stream":  # its data may be text files
         with pytest.raises(SourceFormatError, match=f"/t is {kind}: "):
             plan_source(str(tmp_path / source))
         return
@@ -179,7 +179,7 @@ def sales(write: Write, tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     "source", ["", "/", "/**/*.csv", "/*/*/data.csv", "/year=2022", "/year=2022/*/*.csv", "/year=2022/shop=a/data.csv"]
 )
-def test_keys_in_the_names_of_folders_are_named_as_not_taken(sales: Path, source: str) -> None:
+def test_partition_keys_in_folder_names_are_named_as_not_loaded(sales: Path, source: str) -> None:
     plan = plan_source(f"{sales}{source}")
     (warning,) = plan.warnings
     assert (warning.code, warning.column, warning.file) == ("partition_folders", "year", "year=2022")
@@ -187,7 +187,7 @@ def test_keys_in_the_names_of_folders_are_named_as_not_taken(sales: Path, source
     assert plan.schema.names == ["n"]
 
 
-def test_keys_of_every_format_are_named_and_those_that_the_files_hold_are_not(write: Write, tmp_path: Path) -> None:
+def test_partition_keys_are_named_for_json_lines_too_except_those_in_the_files(write: Write, tmp_path: Path) -> None:
     for key, at in (("a%20key", 1), ("day", 2)):
         write(f"p/{key}={at}/x=1/f.jsonl", b'{"n": 1, "x": 1}\n')
     (warning,) = plan_source(str(tmp_path / "p")).warnings
@@ -196,13 +196,13 @@ def test_keys_of_every_format_are_named_and_those_that_the_files_hold_are_not(wr
     assert plan_source(str(tmp_path / "q")).warnings == ()
 
 
-def test_as_bytes_a_partitioned_tree_is_kept_without_a_word(sales: Path) -> None:
+def test_as_bytes_a_partitioned_tree_is_kept_without_a_warning(sales: Path) -> None:
     plan = plan_source(str(sales), SourceOptions(format="bytes"))
     assert plan.files[0].name == "year=2022/shop=a/data.csv"
     assert plan.warnings == ()
 
 
-def test_a_file_whose_own_name_has_a_sign_of_equality_is_no_partition(write: Write, tmp_path: Path) -> None:
+def test_an_equals_sign_without_a_key_or_in_a_file_name_is_no_partition(write: Write, tmp_path: Path) -> None:
     write("d/a=1.csv", b"n\n1\n")
     write("d/=x/b.csv", b"n\n1\n")
     assert plan_source(str(tmp_path / "d")).warnings == ()

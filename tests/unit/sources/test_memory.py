@@ -1,4 +1,4 @@
-"""Memory does not follow the size of the source: measured in a process of its own, against its own baseline."""
+"""Memory use does not grow with the source: measured in a separate process, against the baseline of that process."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def write_bytes(path: Path, rows: int) -> None:
         ("a.bin", write_bytes, 1_000_000, 40_000_000),
     ],
 )
-def test_a_large_source_needs_far_less_memory_than_it_holds(
+def test_a_large_source_is_read_in_bounded_memory(
     tmp_path: Path, name: str, write: Callable[[Path, int], None], rows: int, limit_bytes: int
 ) -> None:
     (tmp_path / "small").mkdir()
@@ -116,7 +116,7 @@ def write_sparse(path: Path, lines: int) -> None:
 @pytest.mark.parametrize(
     ("name", "write", "size", "rows", "limit_bytes"),
     [
-        # Without groups of columns the first takes 230 MB, without pieces of blocks the last more than 200 MB.
+        # Without groups of columns the first takes 230 MB. Without pieces of blocks the last takes more than 200 MB.
         ("a.csv", write_wide_csv, 12_000, 1, 190_000_000),
         ("a.json", write_one_object, 12_000, 1, 120_000_000),
         ("a.jsonl", write_sparse, 2_000, 2_000, 130_000_000),

@@ -39,7 +39,7 @@ TYPES = [
 
 
 @pytest.mark.parametrize("kind", TYPES, ids=str)
-def test_a_type_is_understood_as_arrow_prints_it(kind: pa.DataType) -> None:
+def test_a_type_is_parsed_from_its_arrow_name(kind: pa.DataType) -> None:
     assert parse_type(str(kind)).equals(kind)
     assert parse_type(f"  {kind} ").equals(kind)
 
@@ -55,7 +55,7 @@ def test_a_type_is_understood_as_arrow_prints_it(kind: pa.DataType) -> None:
         ("list<list<double>>", pa.list_(pa.list_(pa.float64()))),
     ],
 )
-def test_other_usual_spellings_are_understood(spelling: str, kind: pa.DataType) -> None:
+def test_other_usual_spellings_of_types_are_parsed(spelling: str, kind: pa.DataType) -> None:
     assert parse_type(spelling).equals(kind)
 
 
@@ -84,7 +84,7 @@ def test_a_file_without_a_schema_is_refused(write: Write, content: bytes) -> Non
         load_schema_file(str(write("schema", content)))
 
 
-def test_a_schema_file_that_is_not_there_or_no_file_is_refused(tmp_path: Path) -> None:
+def test_a_schema_file_that_is_missing_or_not_regular_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SourceNotFoundError):
         load_schema_file(str(tmp_path / "nothing"))
     os.mkfifo(tmp_path / "fifo")
@@ -106,7 +106,7 @@ def test_the_widest_schema_does_not_depend_on_the_order(kinds: list[pa.DataType]
 
 
 @pytest.mark.parametrize("order", list(permutations([pa.int64(), pa.uint64(), pa.float64()])))
-def test_integers_without_a_common_type_are_refused_whatever_stands_between_them(order: list[pa.DataType]) -> None:
+def test_integers_without_a_common_type_are_refused_in_any_order(order: list[pa.DataType]) -> None:
     with pytest.raises(SourceTypeError, match=r"column 'id' is u?int64 in one part and u?int64 in another"):
         merge_schemas([pa.schema([("id", kind)]) for kind in order])
 
@@ -158,7 +158,7 @@ def test_options_survive_json() -> None:
         SourceOptions.from_json({"other": 1})
 
 
-def test_a_plan_survives_json_and_what_is_none_is_refused(write: Write) -> None:
+def test_a_plan_survives_json_and_an_invalid_one_is_refused(write: Write) -> None:
     plan = plan_source(str(write("a.csv", b"a,b\n" + b"1,2\n" * 100)), SourceOptions(split_bytes=100))
     assert SourcePlan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
     for wrong in ({}, {**plan.to_json(), "schema": "x"}, {**plan.to_json(), "files": "x"}):

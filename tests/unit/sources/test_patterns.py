@@ -1,4 +1,4 @@
-"""What has a meaning in a pattern and what is a plain name; links on the way of a pattern."""
+"""Pattern characters and plain names in paths, and links that a pattern matches."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def lots(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("pattern", ["*.csv", "p?rt.csv", "**/*.csv", "../lot[[]7]/*.csv", "./*", "[p]art.csv"])
-def test_the_name_of_the_working_directory_is_no_pattern(
+def test_brackets_in_the_working_directory_are_no_pattern(
     lots: Path, read: Read, monkeypatch: pytest.MonkeyPatch, pattern: str
 ) -> None:
     monkeypatch.chdir(lots / "lot[7]")
     assert read(pattern).column("which").to_pylist() == ["right"]
 
 
-def test_a_folder_that_exists_by_the_name_that_is_written_is_that_folder(lots: Path, read: Read) -> None:
+def test_brackets_in_the_name_of_an_existing_folder_are_no_pattern(lots: Path, read: Read) -> None:
     for pattern in ("lot[7]/*.csv", f"{lots}/lot[7]/*.csv", "lot[[]7]/*.csv", "lot[7]/part.csv", "lot[[]7]/part.csv"):
         assert read(pattern).column("which").to_pylist() == ["right"]
     deeper = lots / "all" / "x" / "lot[7]"
@@ -52,13 +52,15 @@ def test_brackets_are_a_pattern_where_no_name_has_them(write: Write, read: Read,
 
 
 @pytest.mark.parametrize("scheme", ["file://", "file://localhost", "FILE://", "file://LOCALHOST"])
-def test_what_is_percent_encoded_is_no_pattern(lots: Path, read: Read, scheme: str) -> None:
+def test_percent_encoded_brackets_are_no_pattern(lots: Path, read: Read, scheme: str) -> None:
     assert read(f"{scheme}{lots}/lot%5B7%5D/*.csv").column("which").to_pylist() == ["right"]
     assert read(f"{scheme}{lots}/lot%5b7%5d/part.csv").column("which").to_pylist() == ["right"]
     assert read(f"{scheme}{lots}/lot%5B7%5D").column("which").to_pylist() == ["right"]
 
 
-def test_signs_of_a_query_in_a_file_address_are_part_of_the_path(write: Write, read: Read, tmp_path: Path) -> None:
+def test_query_and_fragment_characters_of_a_file_url_are_part_of_the_path(
+    write: Write, read: Read, tmp_path: Path
+) -> None:
     write("d/a1#x.csv", b"id\n1\n")
     write("d/a2#x.csv", b"id\n2\n")
     write("d/a?#x.csv", b"id\n3\n")
@@ -68,26 +70,26 @@ def test_signs_of_a_query_in_a_file_address_are_part_of_the_path(write: Write, r
     assert read(f"file://{tmp_path}/d/a[12]#x.csv").column("id").to_pylist() == [1, 2]
 
 
-def test_a_file_address_of_another_host_is_refused() -> None:
+def test_a_file_url_of_another_host_is_refused() -> None:
     with pytest.raises(UsageError, match="names another host"):
         plan_source("file://elsewhere/a.csv")
     with pytest.raises(UsageError, match="names another host"):
         plan_source("file://a.csv")
 
 
-def test_a_home_directory_with_brackets_is_no_pattern(lots: Path, read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_brackets_in_the_home_directory_are_no_pattern(lots: Path, read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(lots / "lot[7]"))
     assert read("~/*.csv").column("which").to_pylist() == ["right"]
     assert read("~").column("which").to_pylist() == ["right"]
 
 
-def test_a_path_climbs_by_its_text(lots: Path, read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dot_dot_in_a_path_is_resolved_by_its_text(lots: Path, read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(lots / "lot[7]")
     assert read("../lot7/*.csv").column("which").to_pylist() == ["wrong"]
     assert read("../lot[7]/../lot7/p*").column("which").to_pylist() == ["wrong"]
 
 
-def test_a_working_directory_that_was_removed_is_an_error_of_a_relative_path_alone(
+def test_a_removed_working_directory_is_an_error_only_for_relative_paths(
     write: Write, read: Read, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write("a.csv", b"id\n1\n")
@@ -100,12 +102,12 @@ def test_a_working_directory_that_was_removed_is_an_error_of_a_relative_path_alo
     assert read(path).num_rows == 1
 
 
-def test_a_pattern_below_a_folder_that_is_not_there_matches_nothing(tmp_path: Path) -> None:
+def test_a_pattern_below_a_missing_folder_matches_nothing(tmp_path: Path) -> None:
     with pytest.raises(SourceNotFoundError, match=r"no file matches .*there is no folder"):
         plan_source(f"{tmp_path}/nothing/*.csv")
 
 
-def test_a_schema_file_has_a_name_and_no_pattern(lots: Path, read: Read) -> None:
+def test_brackets_in_the_path_of_a_schema_file_are_no_pattern(lots: Path, read: Read) -> None:
     (lots / "lot[7]" / "s.json").write_text('{"which": "binary"}')
     for name in ("lot[7]/s.json", f"file://{lots}/lot%5B7%5D/s.json"):
         assert read("lot7/part.csv", schema_file=name).schema.field("which").type == pa.binary()
@@ -123,12 +125,14 @@ def links(write: Write, tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     "pattern", ["in/*/*.csv", "in/**/*.csv", "in/**", "in/*/s.csv", "in/l*/*.csv", "in/[l]ink/*", "in"]
 )
-def test_a_pattern_does_not_pass_through_a_link_that_leads_out(links: Path, pattern: str, format_: str | None) -> None:
+def test_a_pattern_that_matches_a_link_out_of_the_source_is_refused(
+    links: Path, pattern: str, format_: str | None
+) -> None:
     with pytest.raises(SourceUnreadableError, match=r"in/link is a link to .*/out, outside of the source"):
         plan_source(str(links / pattern), SourceOptions(format=format_))
 
 
-def test_a_link_that_a_person_wrote_out_or_that_no_pattern_meets_is_no_matter(links: Path, read: Read) -> None:
+def test_a_link_out_of_the_source_is_allowed_if_it_is_named_or_not_matched(links: Path, read: Read) -> None:
     assert read(links / "in/link/*.csv").column("id").to_pylist() == [2]
     assert read(links / "in/a*/*.csv").column("id").to_pylist() == [1]
     assert read(links / "in/a/**/*.csv").column("id").to_pylist() == [1]
@@ -173,7 +177,7 @@ def test_a_link_within_the_source_is_followed_by_a_pattern_too(write: Write, rea
 
 
 @pytest.mark.parametrize("source", ["d", "d/**/*.csv", "d/*/*.csv"])
-def test_a_folder_that_may_not_be_read_is_refused_and_not_passed_over(
+def test_an_unreadable_folder_is_refused_and_not_skipped(
     write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
 ) -> None:
     write("d/a/t.csv", b"id\n1\n")
@@ -185,13 +189,13 @@ def test_a_folder_that_may_not_be_read_is_refused_and_not_passed_over(
             raise PermissionError(13, "Permission denied")
         return scandir(path)
 
-    # Tests may run as root, whom no mode keeps out.
+    # Tests may run as root, which may read a folder of any mode.
     monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(SourceUnreadableError, match=r"no permission to read .*/closed"):
         plan_source(str(tmp_path / source))
 
 
-def test_a_pattern_that_meets_a_fifo_it_does_not_match_passes_it(write: Write, read: Read, tmp_path: Path) -> None:
+def test_a_fifo_that_a_pattern_does_not_match_is_skipped(write: Write, read: Read, tmp_path: Path) -> None:
     write("d/a.csv", b"id\n1\n")
     os.mkfifo(tmp_path / "d" / "pipe")
     assert read(tmp_path / "d/*.csv").column("id").to_pylist() == [1]

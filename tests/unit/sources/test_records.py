@@ -19,7 +19,7 @@ TEXT = st.text(alphabet='ab,"\n\r ', max_size=80).map(str.encode)
 
 
 def by_hand(data: bytes) -> tuple[list[int], int]:
-    """Record ends and the offset of a quote that is still open, byte by byte as pyarrow's parser goes."""
+    """Return the record ends and the offset of an unclosed quote (or -1), parsed byte by byte as in pyarrow."""
     ends, opened, state, at = [], -1, "start", 0
     while at < len(data):
         sign = data[at : at + 1]
@@ -49,7 +49,7 @@ def by_hand(data: bytes) -> tuple[list[int], int]:
 @example(b'a""b\n')
 @example(b'"""\n"""\n')
 @example(b'x,"a"b"\n"')
-def test_records_end_where_a_parser_that_goes_byte_by_byte_ends_them(data: bytes) -> None:
+def test_record_ends_are_those_of_a_byte_by_byte_parser(data: bytes) -> None:
     ends, opened = by_hand(data)
     scan = scan_quotes(data, ",")
     assert record_ends(data, scan).tolist() == ends
@@ -67,7 +67,7 @@ def test_the_last_record_end_waits_for_a_line_feed_after_a_carriage_return(data:
 
 @given(TEXT)
 @example(b'"a\n"b')
-def test_the_last_record_end_is_the_same_seen_from_near_the_end(data: bytes) -> None:
+def test_the_last_record_end_does_not_depend_on_the_size_of_the_searched_tail(data: bytes) -> None:
     expected = last_record_end(data, ",")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(records, "_TAIL_BYTES", 5)
@@ -79,7 +79,7 @@ def test_the_last_record_end_is_the_same_seen_from_near_the_end(data: bytes) -> 
 @example(b'a"""\n')
 @example(b'"a""""\n')
 @example(b'""""\n"\n')
-def test_whether_a_line_begins_inside_quotes_is_what_a_parser_that_goes_byte_by_byte_says(data: bytes) -> None:
+def test_a_line_begins_inside_quotes_as_in_a_byte_by_byte_parser(data: bytes) -> None:
     for stop in range(1, len(data) + 1):
         if data[stop - 1 : stop] in (b"\n", b"\r"):
             assert is_inside_at(data, stop, ",") == (by_hand(data[:stop])[1] >= 0)
@@ -94,14 +94,14 @@ def test_a_cut_between_records_changes_no_record(first: bytes, second: bytes) ->
 
 
 @given(TEXT)
-def test_records_start_where_the_one_before_ended_and_blank_lines_are_none(data: bytes) -> None:
+def test_records_start_at_the_end_of_the_one_before_and_blank_lines_are_skipped(data: bytes) -> None:
     ends, _ = by_hand(data)
     expected = [at for at in [0, *ends] if at < len(data) and data[at : at + 1] not in (b"\n", b"\r")]
     assert record_starts(data, scan_quotes(data, ",")).tolist() == expected
 
 
 @given(TEXT)
-def test_the_first_record_ends_at_the_first_line_end_behind_it(data: bytes) -> None:
+def test_the_first_record_ends_at_the_first_record_end_after_its_start(data: bytes) -> None:
     ends, _ = by_hand(data)
     starts = record_starts(data, scan_quotes(data, ",")).tolist()
     expected = next((end for end in [*ends, len(data)] if end > starts[0]), 0) if starts else 0

@@ -1,4 +1,4 @@
-"""The checksum of a source is that of its bytes, however it was read and in how many splits."""
+"""The checksum of a source is that of its bytes, for every format and any number of splits."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def read(path: str, *, splits: bool) -> SourceChecksum | None:
 
 @pytest.mark.parametrize("splits", [False, True], ids=["one stream", "in splits"])
 @pytest.mark.parametrize("name", SOURCES)
-def test_what_was_read_has_the_checksum_of_the_file(tmp_path: Path, name: str, splits: bool) -> None:
+def test_a_source_read_to_its_end_has_the_checksum_of_the_file(tmp_path: Path, name: str, splits: bool) -> None:
     path = tmp_path / name
     SOURCES[name](path)
     data = path.read_bytes()
@@ -87,7 +87,7 @@ def test_what_was_read_has_the_checksum_of_the_file(tmp_path: Path, name: str, s
 
 @pytest.mark.parametrize("splits", [False, True], ids=["one stream", "in splits"])
 @pytest.mark.parametrize("name", ["data.csv", "data.parquet", "data.bin"])
-def test_the_files_of_a_folder_count_one_after_another(tmp_path: Path, name: str, splits: bool) -> None:
+def test_the_checksum_of_a_folder_covers_its_files_in_order(tmp_path: Path, name: str, splits: bool) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
     for number in range(3):
@@ -98,7 +98,7 @@ def test_the_files_of_a_folder_count_one_after_another(tmp_path: Path, name: str
     assert read(str(folder), splits=splits) == SourceChecksum(zlib.crc32(data), len(data))
 
 
-def test_what_was_read_in_part_is_not_known(tmp_path: Path) -> None:
+def test_a_source_read_in_part_has_no_checksum(tmp_path: Path) -> None:
     path = tmp_path / "data.csv"
     path.write_bytes(text())
     plan = plan_source(str(path), SourceOptions())
@@ -108,7 +108,7 @@ def test_what_was_read_in_part_is_not_known(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["data.csv", "data.csv.gz", "data.csv.zip", "data.parquet", "data.arrow"])
-def test_what_came_from_standard_input_has_its_checksum_or_none(
+def test_standard_input_has_a_checksum_unless_its_format_needs_random_access(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     path = tmp_path / name
@@ -119,5 +119,5 @@ def test_what_came_from_standard_input_has_its_checksum_or_none(
         with open_source(plan) as reader:
             assert sum(batch.num_rows for batch in reader) == ROWS
     data = path.read_bytes()
-    known = not name.endswith((".zip", ".parquet"))  # these are put aside to be read in any order
+    known = not name.endswith((".zip", ".parquet"))  # these are spooled for random access
     assert reader.content == (SourceChecksum(zlib.crc32(data), len(data)) if known else None)

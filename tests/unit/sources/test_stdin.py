@@ -25,7 +25,7 @@ TEXT = b"a,b\n" + b"".join(b"%d,word%d\n" % (number, number) for number in range
 
 @pytest.fixture
 def feed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[bytes], None]]:
-    """``feed(data)``: standard input becomes a pipe with these bytes in it."""
+    """Return ``feed(data)``, which makes standard input a pipe with these bytes."""
     threads = []
     ends: list[IO[bytes]] = []
 
@@ -109,7 +109,7 @@ def test_standard_input_is_read_once_from_front_to_back(
         list(open_source(plan))
 
 
-def test_what_was_looked_at_is_what_is_read(feed: Callable[[bytes], None]) -> None:
+def test_the_bytes_inspected_by_the_plan_are_read_too(feed: Callable[[bytes], None]) -> None:
     feed(TEXT)
     plan = plan_source("-", SourceOptions(infer_bytes=1000))
     expected = pc.read_csv(io.BytesIO(TEXT))
@@ -146,15 +146,13 @@ def test_two_inputs_are_never_the_same_source(feed: Callable[[bytes], None]) -> 
         (b'[{"x":1,"y":"a"},{"x":2,"y":"b"}]', SourceFormatError),
     ],
 )
-def test_standard_input_that_is_no_source_is_refused(
-    feed: Callable[[bytes], None], data: bytes, error: type[Exception]
-) -> None:
+def test_invalid_standard_input_is_refused(feed: Callable[[bytes], None], data: bytes, error: type[Exception]) -> None:
     feed(data)
     with pytest.raises(error):
         list(open_source(plan_source("-")))
 
 
-def test_a_process_without_standard_input_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_without_standard_input_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", None)
     with pytest.raises(UsageError, match="there is no standard input"):
         plan_source("-")

@@ -20,7 +20,7 @@ Write = Callable[[str, bytes], Path]
 
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A few records a block, so that small files have many."""
+    """Make blocks of a few records, so that small files have many blocks."""
     monkeypatch.setattr(csv_reader, "BLOCK_BYTES", 40)
     monkeypatch.setattr(plan_text, "BLOCK_BYTES", 40)
 
@@ -29,24 +29,24 @@ def rows(table: pa.Table) -> list[tuple[Any, ...]]:
     return list(zip(*table.to_pydict().values(), strict=True))
 
 
-def test_a_decimal_comma_makes_numbers_of_text(write: Write, read: Read) -> None:
+def test_numbers_with_a_decimal_comma_are_read_as_numbers(write: Write, read: Read) -> None:
     path = write("p.csv", b"id;price;whole\n1;1,5;10\n2;-0,25;20\n3;;30\n")
     table = read(path, delimiter=";", decimal=",")
     assert table.schema.types == [pa.int64(), pa.float64(), pa.int64()]
     assert rows(table) == [(1, 1.5, 10), (2, -0.25, 20), (3, None, 30)]
 
 
-def test_a_decimal_comma_holds_for_decimals_and_quoted_fields(write: Write, read: Read) -> None:
+def test_a_decimal_comma_applies_to_decimals_and_quoted_fields(write: Write, read: Read) -> None:
     path = write("p.csv", b'id,price\n1,"1234567890123456,25"\n')
     table = read(path, decimal=",", column_types=(("price", "decimal128(20,2)"),))
     assert [str(value) for value in table["price"].to_pylist()] == ["1234567890123456.25"]
 
 
-def test_a_point_is_no_decimal_comma_and_stays_text(write: Write, read: Read) -> None:
+def test_a_number_with_a_point_stays_text_if_the_decimal_sign_is_a_comma(write: Write, read: Read) -> None:
     assert read(write("p.csv", b"a;b\n1.5;1,5\n"), delimiter=";", decimal=",").to_pylist() == [{"a": "1.5", "b": 1.5}]
 
 
-def test_given_texts_mean_true_and_false(write: Write, read: Read) -> None:
+def test_given_texts_are_read_as_true_and_false(write: Write, read: Read) -> None:
     path = write("t.csv", b"id,paid,late\n1,yes,N\n2,no,Y\n3,,N\n")
     table = read(path, true_value=["yes", "Y"], false_value=["no", "N"])
     assert table.schema.types == [pa.int64(), pa.bool_(), pa.bool_()]
@@ -110,7 +110,7 @@ def test_a_file_without_lines_behind_the_skipped_ones_is_refused_with_their_numb
         (b"a;b", ";"),
     ],
 )
-def test_the_delimiter_is_found_by_the_first_lines_and_said(
+def test_the_delimiter_is_found_in_the_first_lines_and_reported(
     write: Write, read: Read, text: bytes, delimiter: str
 ) -> None:
     path = write("a.csv", text)
@@ -142,13 +142,15 @@ def test_the_delimiter_is_found_behind_skipped_lines_in_other_encodings_and_comp
     ("text", "said"),
     [(b"a,b;c\n1,2;3\n", "a comma and a semicolon fit"), (b"a;b\n1;2;3\n", "no delimiter fits")],
 )
-def test_lines_that_show_no_single_delimiter_are_refused(write: Write, read: Read, text: bytes, said: str) -> None:
+def test_lines_without_exactly_one_fitting_delimiter_are_refused(
+    write: Write, read: Read, text: bytes, said: str
+) -> None:
     with pytest.raises(SourceFormatError, match=f"{said} the first lines: give the delimiter itself"):
         read(write("a.csv", text), delimiter="auto")
 
 
 def sources(write: Write) -> dict[str, Path]:
-    """The same rows in each format of tables."""
+    """Write the same rows in each tabular format, and return the paths by format."""
     table = pa.table({"a": [1, 2], "b c": ["x", "y"], "d": [1.5, 2.5]})
     parquet = write("t.parquet", b"")
     pq.write_table(table, parquet)
@@ -188,7 +190,7 @@ def test_only_the_named_columns_are_loaded_in_their_order_under_their_new_names(
         ({"columns": ["a"], "rename": {"d": "e"}}, "--rename names 'd', which --columns leaves out"),
     ],
 )
-def test_columns_that_are_not_there_and_equal_names_are_refused_by_name(
+def test_missing_columns_and_equal_names_are_refused_by_name(
     write: Write, format_: str, wrong: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(UsageError, match=said):
@@ -222,7 +224,7 @@ def test_given_types_and_messages_name_columns_as_the_source_does(write: Write, 
         read(path, **options)
 
 
-def test_the_splits_of_a_file_with_renamed_and_chosen_columns_are_its_rows(write: Write, read_parts: Read) -> None:
+def test_splits_with_chosen_and_renamed_columns_hold_all_rows(write: Write, read_parts: Read) -> None:
     path = write("a.csv", b"a,b\n" + b"".join(b"%d,%d\n" % (n, -n) for n in range(500)))
     options = {"columns": ["b", "a"], "rename": {"b": "minus"}, "split_bytes": 1000}
     assert len(plan_source(str(path), SourceOptions(**options)).splits) > 2
@@ -242,7 +244,7 @@ def test_the_splits_of_a_file_with_renamed_and_chosen_columns_are_its_rows(write
     ],
     ids=str,
 )
-def test_what_only_a_csv_has_is_refused_for_other_formats(write: Write, format_: str, option: dict[str, Any]) -> None:
+def test_csv_options_are_refused_for_other_formats(write: Write, format_: str, option: dict[str, Any]) -> None:
     path = write("a.bin", b"x") if format_ == "bytes" else sources(write)[format_]
     name = "--" + next(iter(option)).replace("_", "-")
     with pytest.raises(UsageError, match=f"{name} says how a CSV is written, and this is .*: leave out {name}"):
@@ -298,7 +300,7 @@ def test_options_survive_json_and_are_replaced_by_name() -> None:
         options.with_fields({"colums": ["a"]})
 
 
-def test_a_plan_is_another_one_with_other_options(write: Write) -> None:
+def test_plans_with_other_columns_or_names_differ(write: Write) -> None:
     path = str(write("a.csv", b"a,b\n1,2\n"))
     plans = [plan_source(path, SourceOptions(**each)) for each in ({}, {"columns": ["a"]}, {"rename": {"a": "c"}})]
     assert len({json.dumps(plan.options.to_json()) for plan in plans}) == 3

@@ -1,4 +1,4 @@
-"""Types as people spell them: one type, and a column with its type."""
+"""Parsing of ``COLUMN=TYPE``."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from millrace.sources.types import parse_column_type
         ("a=b=strin", None, None),
     ],
 )
-def test_the_name_of_a_column_ends_at_the_equals_sign_behind_which_a_type_stands(
+def test_the_name_of_a_column_ends_at_the_equals_sign_before_a_valid_type(
     text: str, column: str | None, spelling: str | None
 ) -> None:
     if column is not None:
@@ -37,6 +37,6 @@ def test_the_name_of_a_column_ends_at_the_equals_sign_behind_which_a_type_stands
         parse_column_type(text)
 
 
-def test_a_type_that_is_not_known_is_named() -> None:
+def test_an_unknown_type_is_named() -> None:
     with pytest.raises(UsageError, match="unknown column type 'strin'"):
         parse_column_type("a=strin")

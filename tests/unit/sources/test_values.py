@@ -1,4 +1,4 @@
-"""Text that is not UTF-8 is refused by file, row and column, whatever type of a column it stands in."""
+"""Text that is not UTF-8 is refused with file, row and column, in a column of any type."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OFFSETS = pa.array(range(ROWS + 1), pa.int32())
 
 
 def unchecked(text: pa.DataType) -> pa.Array:
-    """The words as text, though one of them is Latin-1."""
+    """Return the words as unvalidated text. One of them is Latin-1."""
     held = pa.array(WORDS, pa.large_binary() if text == pa.large_string() else pa.binary())
     return pa.Array.from_buffers(text, ROWS, held.buffers())
 
@@ -55,7 +55,7 @@ def test_text_of_parquet_that_is_not_utf8_is_refused_by_row_and_column(tmp_path:
     table = pa.table({"id": range(ROWS), "word": COLUMNS[kind]})
     pq.write_table(table, path, use_dictionary=coded, store_schema=not coded, row_group_size=100)
     error = refusal(path, split_bytes=1)
-    # Dictionaries below lists and structs are not cut with their rows.
+    # Dictionaries inside lists and structs are not sliced with their rows.
     row = "" if coded and "string" not in kind else f", row {BAD_ROW}"
     assert error.message == f"word.parquet{row}: column 'word' holds text that is not UTF-8"
     assert error.context == {"file": "word.parquet", "column": "word"}

@@ -1,4 +1,4 @@
-"""Whole numbers that a double changes are refused by name; everything that a double holds loads as it is."""
+"""Whole numbers that a double changes are refused with their column. Those that it holds are loaded unchanged."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from millrace.sources import SourceOptions, csv_reader, jsonl_reader, open_split
 from millrace.sources.whole_numbers import rounded
 
 BIG = "9007199254740993"
-"""2^53 + 1, which no double holds."""
+"""2^53 + 1, which no double represents."""
 Write = Callable[[str, bytes], Path]
 Read = Callable[..., pa.Table]
 
@@ -81,7 +81,7 @@ def test_a_csv_names_the_first_number_that_a_double_changes(
         (['{"b":9007199254740993,"a":9007199254740994}', '{"b":1,"a":-9007199254740993}', '{"a":0.5}'], 2, f"-{BIG}"),
     ],
 )
-def test_json_lines_name_the_first_number_that_a_double_changes_also_within(
+def test_json_lines_name_the_first_number_that_a_double_changes_also_in_nested_values(
     write: Write, read: Read, lines: list[str], line: int, value: str
 ) -> None:
     path = write("a.jsonl", "\n".join(lines).encode())
@@ -91,7 +91,7 @@ def test_json_lines_name_the_first_number_that_a_double_changes_also_within(
     assert read(path, column_types=(("a", "string"),)).num_rows == len(lines)
 
 
-def test_a_decimal_that_the_refusal_of_json_lines_names_keeps_every_digit(write: Write, read: Read) -> None:
+def test_the_decimal_type_named_in_the_refusal_of_json_lines_keeps_every_digit(write: Write, read: Read) -> None:
     path = write("a.jsonl", b'{"a":9007199254740993}\n{"a":0.25}\n')
     assert "'a=decimal128(38,2)'" in refused(read, path).hint
     found = read(path, column_types=(("a", "decimal128(38,2)"),)).column("a").to_pylist()
@@ -143,7 +143,7 @@ def test_a_split_of_doubles_names_its_line(write: Write) -> None:
 EXACT = ["9007199254740992", "9007199254740994", "1152921504606846976", "1000000000000000019884624838656", "-0", "1e22"]
 
 
-def test_whatever_a_double_holds_loads_as_doubles(write: Write, read: Read) -> None:
+def test_whole_numbers_that_a_double_holds_are_read_as_doubles(write: Write, read: Read) -> None:
     expected = [*map(float, EXACT), 0.5, 12345678901234567.0]
     texts = [*EXACT, "0.5", "12345678901234567.5"]
     assert read(write("a.csv", "\n".join(["a", *texts]).encode())).column("a").to_pylist() == [
@@ -154,7 +154,7 @@ def test_whatever_a_double_holds_loads_as_doubles(write: Write, read: Read) -> N
     assert read(write("a.jsonl", lines.encode())).column("a").to_pylist() == [*expected[:-1], 12345678901234567.5]
 
 
-def test_infinity_and_nan_are_values_of_their_own(write: Write, read: Read) -> None:
+def test_infinity_and_nan_are_read_as_doubles(write: Write, read: Read) -> None:
     found = read(write("a.csv", b"a\ninf\n-inf\nnan\n0.5\n"), null_values=("",)).column("a").to_pylist()
     assert found[:2] == [math.inf, -math.inf]
     assert math.isnan(found[2])
@@ -163,7 +163,7 @@ def test_infinity_and_nan_are_values_of_their_own(write: Write, read: Read) -> N
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
-def test_a_type_that_was_given_takes_the_nearest_doubles(write: Write, read: Read, name: str) -> None:
+def test_a_given_double_type_rounds_to_the_nearest_double(write: Write, read: Read, name: str) -> None:
     data = b"a\n9007199254740993\n0.5\n" if name == "a.csv" else b'{"a":9007199254740993}\n{"a":0.5}\n'
     found = read(write(name, data), column_types=(("a", "float64"),)).column("a").to_pylist()
     assert found == [9007199254740992.0, 0.5]
@@ -183,7 +183,7 @@ def test_the_first_integer_that_a_double_does_not_hold_is_found(numbers: list[in
     assert rounded(pa.array(numbers, pa.int64())) == expected
 
 
-def test_unsigned_integers_are_looked_at_up_to_the_last(read: Read) -> None:
+def test_the_last_unsigned_integer_is_checked_too(read: Read) -> None:
     assert rounded(pa.array([2**63, 2**64 - 2**11, None], pa.uint64())) is None
     assert rounded(pa.array([1, 2**64 - 1], pa.uint64())) == 2**64 - 1
 
@@ -199,7 +199,7 @@ def test_a_number_beyond_a_given_type_does_not_become_infinity(write: Write, rea
     assert read(path, column_types=(("a", "float64"),)).column("a").to_pylist() == [0.5, 1e39]
 
 
-def test_infinity_is_a_value_of_a_given_type(write: Write, read: Read) -> None:
+def test_infinity_is_accepted_for_a_given_type(write: Write, read: Read) -> None:
     given_type = (("a", "float32"),)
     assert read(write("a.csv", b"a\ninf\n0.5\n"), column_types=given_type).column("a").to_pylist() == [math.inf, 0.5]
     lines = write("a.jsonl", b'{"a":Infinity}\n{"a":0.5}\n')
