@@ -20,7 +20,7 @@ RUN = "cli/flights-3fa9c1"
 
 @contextmanager
 def answering(body: str, kind: str = "text/html", stream: str = "") -> Iterator[str]:
-    """Serve ``body`` with status 200, or ``stream`` below ``/events``, and yield the address of the server."""
+    """Serve ``body`` with status 200, or ``stream`` for event requests, and yield the address of the server."""
 
     class Answer(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

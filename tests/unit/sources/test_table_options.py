@@ -92,7 +92,7 @@ def test_without_a_header_lines_are_skipped_too(write: Write, read: Read) -> Non
     assert read(write("a.csv", b"x\n1,2\n"), skip_rows=1, header=False).to_pylist() == [{"f0": 1, "f1": 2}]
 
 
-def test_a_file_without_lines_behind_the_skipped_ones_is_refused_with_their_number(write: Write, read: Read) -> None:
+def test_a_file_without_lines_after_the_skipped_ones_is_refused_with_their_number(write: Write, read: Read) -> None:
     with pytest.raises(SourceEmptyError, match="is empty behind the first 9 lines"):
         read(write("a.csv", b"a,b\n1,2\n"), skip_rows=9)
 
@@ -129,9 +129,7 @@ def test_a_decimal_comma_is_no_delimiter_where_another_one_fits(write: Write, re
     assert read(path, delimiter="auto", decimal=",").to_pylist() == [{"a": 1.5, "b": 2}]
 
 
-def test_the_delimiter_is_found_behind_skipped_lines_in_other_encodings_and_compressed(
-    write: Write, read: Read
-) -> None:
+def test_the_delimiter_is_found_after_skipped_lines_in_other_encodings_and_compressed(write: Write, read: Read) -> None:
     text = "one; two, three\na;b\n1;ä,ö\n"
     for path in (write("a.csv", text.encode("utf-16")), write("a.csv.gz", gzip.compress(text.encode("utf-16")))):
         table = read(path, delimiter="auto", skip_rows=1, encoding="utf-16")
