@@ -79,7 +79,7 @@ def test_after_a_connection_reset_writes_go_to_the_other_node_alone(make_writer:
 
 
 def test_a_reset_retries_at_once_the_writes_whose_coordinator_waits_for_the_dead_node(make_writer: Make) -> None:
-    """B coordinates a write and waits for A. When A resets another one, the write at B does not wait for its timeout."""
+    """B coordinates a write and waits for A. After A resets another one, the write at B does not wait for a timeout."""
     held: list[Attempt] = []
 
     def behave(attempt: Attempt) -> Any:
