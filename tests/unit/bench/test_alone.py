@@ -1,4 +1,4 @@
-"""Each node alone: one is stopped, everything is read, it is started again, whatever is found; then the other."""
+"""Reading each node alone: stop one, read everything, start it again whatever the result; then the other."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ VERSIONS: Any = {"flights": SimpleNamespace(label="1-abcdef", rows=7)}
 
 
 class Nodes:
-    """A stack that writes down what is done to it, and a process that answers as it is told."""
+    """A stack that records the calls to it, and a process that returns a fixed outcome."""
 
     def __init__(self, label: str = "1-abcdef", rows: int = 7) -> None:
         self.order: list[str] = []

@@ -1,4 +1,4 @@
-"""Comparing what was read with a source that was loaded again and again."""
+"""Comparing the rows read with a source that was loaded repeatedly."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_rows_repeat_the_source_wherever_a_batch_begins_and_ends() -> None:
     assert repeats(SOURCE, batch(), 7)
 
 
-def test_one_wrong_row_or_a_wrong_place_is_seen() -> None:
+def test_one_wrong_row_or_a_wrong_position_is_detected() -> None:
     assert not repeats(SOURCE, batch(1, 2, 3, 1, 2, 2), 0)
     assert not repeats(SOURCE, batch(1, 2, 3), 1)
     assert not repeats(SOURCE, batch(4), 0)

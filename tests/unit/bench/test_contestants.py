@@ -1,4 +1,4 @@
-"""Contestants: processes that answer line by line, raced in turn, never left behind."""
+"""Contestants: processes that answer line by line, run in turn, and are always ended."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ECHO = (
 
 
 class Sum:
-    """Adds numbers; what a contestant made of a class looks like."""
+    """An example of a class that a contestant runs: it adds numbers."""
 
     configuration = ("adds in Python",)
 
@@ -58,13 +58,13 @@ def test_a_class_becomes_a_process_that_reports_time_and_memory() -> None:
         assert one.ask("profile").facts["profiled"]
 
 
-def test_one_that_ends_early_is_named_with_its_exit_code() -> None:
+def test_a_contestant_that_ends_early_is_named_with_its_exit_code() -> None:
     one = program("quitter", "import sys; sys.stdin.readline(); sys.exit(7)")
     with contestants(one), pytest.raises(StackError, match="quitter ended with exit code 7"):
         one.ask()
 
 
-def test_one_that_does_not_answer_is_named_and_ended() -> None:
+def test_a_contestant_that_does_not_answer_is_named_and_ended() -> None:
     one = program("sleeper", "import sys, time\nfor _ in sys.stdin: time.sleep(600)")
     began = time.monotonic()
     with contestants(one):
@@ -83,6 +83,6 @@ def test_leaving_the_block_ends_every_process_even_after_an_error() -> None:
     assert two.ended
 
 
-def test_the_peak_of_a_process_that_is_gone_is_zero() -> None:
+def test_the_peak_memory_of_an_ended_process_is_zero() -> None:
     assert peak_rss_bytes() > 1_000_000
     assert peak_rss_bytes(2**22 + 1) == 0

@@ -1,4 +1,4 @@
-"""The data: flights as often as asked, from the installed package, made once."""
+"""The benchmark data: repeated copies of the flights of the installed package, written once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("times", [1, 3])
-def test_the_rows_stand_there_as_often_as_asked_after_one_header(tmp_path: Path, times: int) -> None:
+def test_the_rows_are_repeated_as_often_as_asked_after_one_header(tmp_path: Path, times: int) -> None:
     path = flights_csv(times, tmp_path)
     assert path.read_bytes() == HEADER + BODY * times
     assert list(tmp_path.iterdir()) == [path]
@@ -36,7 +36,7 @@ def test_a_last_line_without_its_end_does_not_run_into_the_next_copy(
 
 
 @pytest.mark.usefixtures("small")
-def test_what_is_there_is_used_again(tmp_path: Path) -> None:
+def test_an_existing_file_is_used_again(tmp_path: Path) -> None:
     path = flights_csv(2, tmp_path)
     path.write_bytes(HEADER + BODY)
     assert flights_csv(2, tmp_path).read_bytes() == HEADER + BODY

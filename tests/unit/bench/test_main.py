@@ -1,4 +1,4 @@
-"""The command: several benchmarks on one cluster, and an error at the end where something failed that must not."""
+"""The command: several benchmarks on one cluster, and an error at the end if a benchmark reports a failure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Told = list[str]
 
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Told:
-    """What was run and opened, in order; no benchmark does anything."""
+    """Return the list of benchmarks run and clusters opened, in order; no benchmark does anything."""
     order: Told = []
 
     @contextmanager
@@ -52,7 +52,7 @@ def test_several_benchmarks_share_their_nodes_in_the_order_given(told: Told) -> 
     assert told == ["nodes up", "load", "read", "filter", "nodes down"]
 
 
-def test_what_needs_nodes_of_its_own_comes_after_the_others(told: Told) -> None:
+def test_a_benchmark_with_nodes_of_its_own_runs_after_the_others(told: Told) -> None:
     CliRunner().invoke(command.main, ["traffic", "load", "read", "load"])
     assert told == ["nodes up", "load", "read", "nodes down", "traffic"]
 
@@ -67,7 +67,7 @@ def test_all_is_each_benchmark_once(told: Told) -> None:
     assert sorted(told) == sorted(["nodes up", "nodes down", *command.BENCHMARKS])
 
 
-def test_what_failed_is_an_error_after_every_table_was_printed_and_kept(told: Told, tmp_path: Path) -> None:
+def test_a_failure_is_an_error_after_every_table_was_printed_and_written(told: Told, tmp_path: Path) -> None:
     said = CliRunner().invoke(command.main, ["traffic", "bridge"])
     assert isinstance(said.exception, StackError)
     assert "traffic: failed is 2" in str(said.exception)
@@ -77,7 +77,7 @@ def test_what_failed_is_an_error_after_every_table_was_printed_and_kept(told: To
 
 
 class Recorded(Cluster):
-    """A cluster that writes its statements down."""
+    """A cluster that records its statements."""
 
     def __init__(self) -> None:
         super().__init__(SimpleNamespace(), SimpleNamespace(), SimpleNamespace())  # type: ignore[arg-type]
@@ -100,7 +100,7 @@ def test_a_dataset_is_loaded_once_until_the_products_tables_are_emptied() -> Non
     assert loads == ["flights", "flights again"]
 
 
-def test_a_cluster_within_another_is_that_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_nested_cluster_is_the_outer_one(monkeypatch: pytest.MonkeyPatch) -> None:
     outer = Recorded()
     monkeypatch.setattr(bench.cluster, "_joined", [outer])
     with bench.cluster.cluster() as inner:

@@ -1,4 +1,4 @@
-"""Both clustering orders are asked for the same tiles, whichever way they are read."""
+"""Both clustering orders are queried for the same tiles, whichever way they are read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ALL = {(chunk, tile) for chunk in range(CHUNKS) for tile in range(TILES)}
 
 
 def answered(order: Order, way: str) -> list[tuple[int, int]]:
-    """What a node would find in one bucket, request by request."""
+    """Return the tiles that a node would find in one bucket, request by request."""
     where, values = order.asks[way]
     found = []
     for chunk in [0] if way == "bucket" else range(CHUNKS):

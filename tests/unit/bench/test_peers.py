@@ -1,4 +1,4 @@
-"""What is known of the peers without starting them."""
+"""Properties of the peers that are tested without starting them."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ Last processed positions can be found in positions.txt
 """
 
 
-def test_the_last_line_of_the_bulk_loaders_report_counts() -> None:
+def test_the_last_line_of_the_bulk_loaders_report_is_used() -> None:
     assert parse_report(REPORT) == (336_776, 0, 15_396.0)
 
 
-def test_rows_that_failed_are_seen() -> None:
+def test_failed_rows_are_reported() -> None:
     assert parse_report(REPORT.replace("336,776 |      0", "336,776 |     12"))[1] == 12
 
 
@@ -84,7 +84,7 @@ def test_every_benchmark_in_the_list_has_a_module_with_a_run() -> None:
         assert callable(importlib.import_module(f"bench.{name}").run)
 
 
-def test_an_unknown_name_is_wrong_usage_and_names_those_there_are() -> None:
+def test_an_unknown_name_is_a_usage_error_that_lists_the_benchmarks() -> None:
     said = CliRunner().invoke(main, ["nothing"])
     assert said.exit_code == 2
     assert "load" in said.output

@@ -1,4 +1,4 @@
-"""Timers from outside: the product comes to every place, time counts once, and it is as before afterwards."""
+"""Timers from outside: the product calls every timed place, time counts once, and the product is restored."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Profiled = Callable[[Load | Read], Profile]
 
 @pytest.fixture
 def profiled(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Profiled]:
-    """Runs a contestant once without timers, as benchmarks do, and once with those that it is profiled with."""
+    """Yield a function that runs a contestant once without timers, as benchmarks do, and once with its timers."""
     cassandra = WiredCassandra()
     monkeypatch.setattr(bench.ours, "connect", lambda: Store(cassandra, settings))
     monkeypatch.setattr("millrace.sources.csv_reader.BLOCK_BYTES", 20_000)  # several blocks, as a large file has
@@ -50,7 +50,7 @@ def profiled(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pr
 
 @pytest.fixture
 def sources(tmp_path: Path) -> dict[str, str]:
-    """Rows of which some compress, and some are random, so that no codec makes them smaller."""
+    """Write rows as CSV and Arrow and return the paths; one column is random, so no codec makes it smaller."""
     rows = 5000
     noise = np.random.default_rng(3).random(rows)
     table = pa.table({"n": range(rows), "text": [f"text {n % 7}" for n in range(rows)], "x": noise})
@@ -67,11 +67,11 @@ def uncalled(places: tuple[CodeLocation, ...], *profiles: Profile) -> list[str]:
 
 
 def silent(*profiles: Profile) -> list[str]:
-    """Lines of which a single run has nothing to say."""
+    """Return the lines of each profile that have no call."""
     return [label for profile in profiles for label, spent in profile.spent.items() if not spent.calls]
 
 
-def test_a_load_comes_to_every_place_that_is_timed_in_it(profiled: Profiled, sources: dict[str, str]) -> None:
+def test_a_load_calls_every_place_that_is_timed_in_it(profiled: Profiled, sources: dict[str, str]) -> None:
     from_csv = profiled(Load(sources["csv"], "rows"))
     from_arrow = profiled(Load(sources["arrow"], "rows"))
     assert uncalled(CSV_PLACES, from_csv) == []
@@ -79,7 +79,7 @@ def test_a_load_comes_to_every_place_that_is_timed_in_it(profiled: Profiled, sou
     assert silent(from_csv, from_arrow) == []
 
 
-def test_a_read_whole_by_columns_and_by_rows_comes_to_every_place(profiled: Profiled, sources: dict[str, str]) -> None:
+def test_reads_whole_by_columns_and_by_rows_call_every_timed_place(profiled: Profiled, sources: dict[str, str]) -> None:
     profiled(Load(sources["arrow"], "rows"))
     whole = profiled(Read("rows"))
     some = profiled(Read("rows", columns=["x"]))
@@ -134,7 +134,7 @@ def test_time_counts_for_the_innermost_place_alone_and_waiting_is_not_work(modul
     assert (dict(vars(module.Worker)), module.wait) == before
 
 
-def test_the_product_is_as_before_after_an_error_too(module: types.ModuleType) -> None:
+def test_the_product_is_restored_after_an_error_too(module: types.ModuleType) -> None:
     before = module.wait
     with pytest.raises(ZeroDivisionError), timed(places(module)):
         raise ZeroDivisionError
@@ -150,7 +150,7 @@ def test_threads_are_counted_by_their_kind(module: types.ModuleType) -> None:
     assert profile.threads["crew"] >= 0.1
 
 
-def test_the_rows_of_a_report_say_work_and_waiting_apart() -> None:
+def test_the_rows_of_a_report_separate_work_and_waiting() -> None:
     report = Report("load")
     profile = {
         "seconds": 2.0,
@@ -166,7 +166,7 @@ def test_the_rows_of_a_report_say_work_and_waiting_apart() -> None:
     assert "unused" not in found
 
 
-def test_a_place_that_a_run_never_came_to_is_named_below_the_table() -> None:
+def test_a_place_that_a_run_never_called_is_named_below_the_table() -> None:
     report = Report("load")
     profile = {"seconds": 2.0, "cpu_s": 3.0, "spent": {"parse": [0.0, 0.0, 0]}, "threads": {}}
     add_profile(report, "ours", Outcome(2.0, 1, 1, {"profile": profile}))

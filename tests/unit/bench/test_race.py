@@ -1,4 +1,4 @@
-"""A race: contestants in turn, first runs of fresh processes, and the rows that tell why figures differ."""
+"""A race: contestants in turn, first runs of fresh processes, and rows that explain why figures differ."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def outcome(seconds: float, **facts: Any) -> Outcome:
     return Outcome(seconds, 100, 5_000_000, {**given, **facts})
 
 
-def test_they_run_in_turn_forwards_and_backwards_and_what_lies_between_runs_each_time() -> None:
+def test_contestants_alternate_forwards_and_backwards_with_the_callback_after_each_run() -> None:
     order: list[str] = []
     a, b = program("a"), program("b")
     ticks = iter(range(100))
@@ -70,7 +70,7 @@ def test_first_runs_are_made_by_processes_that_have_not_worked_before() -> None:
         assert one.ask().seconds == 1.0, "the contestant itself goes on where it was"
 
 
-def test_what_other_programs_took_meanwhile_is_told() -> None:
+def test_the_processor_time_of_other_programs_is_reported() -> None:
     busy = "import sys, json, time\nfor _ in sys.stdin:\n    end = time.process_time() + 0.5\n"
     busy += "    while time.process_time() < end: pass\n"
     busy += "    print(json.dumps({'seconds': 0.5, 'rows': 1, 'peak_rss_bytes': 1, 'cpu_s': 0.0}), flush=True)"
@@ -80,7 +80,7 @@ def test_what_other_programs_took_meanwhile_is_told() -> None:
     assert found["hides its time"][0].facts["others_cpu_s"] >= 0.4
 
 
-def test_the_best_run_counts_with_the_most_memory_of_all() -> None:
+def test_the_best_run_is_reported_with_the_peak_memory_of_all_runs() -> None:
     chosen = best([Outcome(2.0, 10, 500), Outcome(1.0, 10, 400)])
     assert (chosen.rows_per_s, chosen.peak_rss_bytes) == (10, 500)
     runs = [Outcome(1, 1, 1, {"cpu_s": 2.0, "nodes_cpu_s": 1.0}), Outcome(1, 1, 1, {"cpu_s": 2.5, "nodes_cpu_s": 0.2})]
@@ -88,7 +88,7 @@ def test_the_best_run_counts_with_the_most_memory_of_all() -> None:
 
 
 @pytest.mark.parametrize(("unit", "figures"), [("s", (1.0, 2.0, 4.0, 8.0)), ("rows/s", (100.0, 50.0, 25.0, 12.5))])
-def test_the_best_the_median_the_worst_and_the_first_run_stand_in_the_report(
+def test_the_best_the_median_the_worst_and_the_first_run_are_in_the_report(
     unit: str, figures: tuple[float, ...]
 ) -> None:
     report = Report("read")
@@ -105,13 +105,13 @@ def test_the_best_the_median_the_worst_and_the_first_run_stand_in_the_report(
     }
 
 
-def test_a_program_that_tells_no_faults_has_no_row_of_them() -> None:
+def test_a_program_that_reports_no_page_faults_has_no_row_of_them() -> None:
     report = Report("load")
     add_runs(report, {"a": [Outcome(1.0, 100, 5, {"cpu_s": 1.0})]})
     assert not any("faults" in row.what or "kernel" in row.what for row in report.rows)
 
 
-def test_the_notes_say_the_load_of_the_machine_the_order_and_each_configuration() -> None:
+def test_the_notes_give_the_load_of_the_machine_the_order_and_each_configuration() -> None:
     report = Report("read")
     found = {
         "a": [outcome(2.0, others_cpu_s=1.0, configuration="allocator mimalloc, gzip")],

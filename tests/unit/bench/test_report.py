@@ -1,4 +1,4 @@
-"""The report: the contract's JSON, its names, a table that people can read."""
+"""The report: its JSON, the allowed names, and the printed table."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def filled() -> Report:
     return report
 
 
-def test_the_json_has_exactly_the_contracts_keys_and_bare_numbers() -> None:
+def test_the_json_has_exactly_the_expected_keys_and_bare_numbers() -> None:
     said = filled().to_json()
     assert list(said) == ["name", "machine", "versions", "rows", "ratios"]
     assert said["rows"] == [
@@ -30,7 +30,7 @@ def test_the_json_has_exactly_the_contracts_keys_and_bare_numbers() -> None:
     assert said["name"] == "load"
 
 
-def test_machine_and_versions_say_what_the_numbers_depend_on() -> None:
+def test_machine_and_versions_record_the_environment_of_the_numbers() -> None:
     assert machine()["cores"] >= 1
     assert machine()["memory_bytes"] > 0
     assert machine()["cpu"]
@@ -47,7 +47,7 @@ def test_it_is_written_whole_and_readable(tmp_path: Path) -> None:
     assert [entry.name for entry in path.parent.iterdir()] == ["load.json"]
 
 
-def test_a_ratio_above_one_means_ours_is_better_and_only_the_contracts_names_are_given() -> None:
+def test_a_ratio_above_one_means_ours_is_better_and_an_unknown_name_is_refused() -> None:
     report = Report("read")
     assert report.ratio("read_vs_ceiling", 5.0, 4.0) == 1.25
     with pytest.raises(InvalidSettingError, match="read_vs_luck"):
@@ -56,7 +56,7 @@ def test_a_ratio_above_one_means_ours_is_better_and_only_the_contracts_names_are
 
 
 @pytest.mark.parametrize("theirs", [0.0, -1.0])
-def test_a_ratio_to_nothing_is_refused(theirs: float) -> None:
+def test_a_ratio_to_zero_or_less_is_refused(theirs: float) -> None:
     with pytest.raises(InvalidSettingError, match="read_vs_ceiling"):
         Report("read").ratio("read_vs_ceiling", 1, theirs)
 
@@ -81,7 +81,7 @@ def test_the_table_aligns_its_columns_and_ends_with_ratios_and_notes() -> None:
     assert not any(line.endswith(" ") for line in lines)
 
 
-def test_an_aim_stands_beside_its_figure_and_among_the_notes_and_the_ratios_stay_bare_numbers() -> None:
+def test_an_aim_is_shown_beside_its_figure_and_in_the_notes_and_ratios_stay_bare_numbers() -> None:
     report = Report("read")
     report.ratio("read_vs_ceiling", 79, 100, aim=0.8)
     report.ratio("read_vs_arcticdb", 3, 2)
@@ -115,7 +115,7 @@ def test_an_aim_is_judged_before_the_figure_is_rounded() -> None:
     assert report.aims == {"read_vs_ceiling": "aim at least 0.8: missed"}
 
 
-def test_a_count_that_must_be_zero_is_a_failure_when_it_is_not_and_a_missed_aim_is_none() -> None:
+def test_a_nonzero_count_that_must_be_zero_is_a_failure_and_a_missed_aim_is_not() -> None:
     report = Report("traffic")
     report.must_be_zero("failed_reads", 0)
     report.ratio("total_vs_one", 1, 2, aim=0.8)

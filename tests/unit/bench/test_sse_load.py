@@ -8,7 +8,7 @@ from bench.sse_load import Client, Clients, event_of, percentile
 
 
 def counting(first: int, events: int) -> tuple[Clients, Client]:
-    """The counting alone, without a socket."""
+    """Return clients that only count events, without a socket."""
     clients, client = Clients.__new__(Clients), Client.__new__(Client)
     clients.first = first
     clients.sent_s = array("d", [0.0, *(float(number) for number in range(1, events + 1))])
@@ -30,14 +30,14 @@ def test_each_event_counts_once_wherever_the_network_cuts(piece: int) -> None:
     assert sorted(clients.delays_s) == [5.0, 7.0, 8.0, 9.0]
 
 
-def test_an_event_that_was_known_before_is_no_delivery() -> None:
+def test_an_event_before_the_first_counted_one_is_not_a_delivery() -> None:
     clients, client = counting(3, 4)
     for number in (2, 3, 4):
         clients._take(client, client.tail + event_of(number, 0), 10.0)
     assert (clients.delivered, clients.doubled) == (2, 1)
 
 
-def test_a_percentile_is_a_value_that_was_there() -> None:
+def test_a_percentile_is_one_of_the_values() -> None:
     assert percentile([], 0.99) == 0
     assert percentile([3.0, 1.0, 2.0], 0.5) == 2
     assert percentile(range(1000), 0.99) == 990

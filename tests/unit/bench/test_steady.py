@@ -1,4 +1,4 @@
-"""What the long-running benchmarks count: pauses from every event, amounts, percentiles, and contract names."""
+"""Figures of the long-running benchmarks: pauses between events, amounts, percentiles, and the allowed names."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def test_the_longest_pause_counts_the_edges_and_every_event_between() -> None:
     assert story().longest_pause_s(0.0, 7.0) == 7.0
 
 
-def test_amounts_and_waits_are_of_the_time_asked_for() -> None:
+def test_amounts_and_waits_cover_the_requested_interval() -> None:
     told = story(1.0, 2.0, 3.0)
     assert told.amount(1.0, 3.0) == 20
     assert told.waits_between(2.0, 4.0) == [0.02, 0.03]
 
 
-def test_a_story_tells_how_much_was_degraded() -> None:
+def test_a_story_counts_its_degraded_chunks() -> None:
     assert story(1.0, 2.0, replicas=1).degraded == 2
     assert story(1.0).degraded == 0
     assert story(1.0, replicas=0).degraded == 0, "batches that were read prove nothing"
@@ -42,7 +42,7 @@ def test_a_percentile_is_one_of_the_values(share: float, value: float) -> None:
     assert percentile([], share) == 0.0
 
 
-def test_counts_and_times_stand_under_names_of_the_contract_alone() -> None:
+def test_counts_and_times_are_reported_only_under_allowed_names() -> None:
     report = Report("failover")
     report.number("failed_reads", 0)
     report.number("longest_pause_killed_s", 0.1234567)
@@ -54,7 +54,7 @@ def test_counts_and_times_stand_under_names_of_the_contract_alone() -> None:
 
 
 def fault(kind: str, load: Story, reader: Story) -> _Fault:
-    """Struck at 100, called back at 160."""
+    """Return a fault at 100 s whose node is started or thawed at 160 s; both records end at 200 s."""
     load.told_at = reader.told_at = 200.0
     return _Fault(kind, "cassandra-2", 100.0, 160.0, load, reader)
 
@@ -64,14 +64,14 @@ def every_half_second(*, but: tuple[float, float] = (0.0, 0.0)) -> Story:
     return story(*(at for at in times if not but[0] < at < but[1]), replicas=1)
 
 
-def test_a_pause_while_the_node_is_gone_counts_and_what_its_return_costs_is_told_beside_it() -> None:
+def test_the_longest_pause_counts_only_until_the_node_returns() -> None:
     assert fault("kill", every_half_second(), every_half_second()).longest_pause_s == 0.5
     assert fault("kill", every_half_second(but=(150, 155)), every_half_second()).longest_pause_s == 5
     assert fault("kill", every_half_second(but=(170, 175)), every_half_second()).longest_pause_s == 0.5
     assert fault("kill", every_half_second(), every_half_second(but=(200, 230))).longest_pause_s == 0.5
 
 
-def test_failover_says_which_aims_are_missed_and_fails_where_a_read_failed() -> None:
+def test_failover_reports_missed_aims_and_fails_if_a_read_failed() -> None:
     reader = every_half_second()
     reader.failed.append("StoreError: no")
     faults = [

@@ -1,7 +1,7 @@
-"""The cluster in memory behind as much of the driver as a profile puts its timers around.
+"""An in-memory cluster behind the part of the driver that a profile times.
 
 Requests go through the driver's own ``Session.execute_async``, and for each a frame arrives on a connection of the
-product's, so that what is called there is what is called with real nodes; rows come from memory all the same.
+product's class. The calls are therefore those with real nodes; only the rows come from memory.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _VOID = struct.pack(">BBhBi", 0x84, 0, 0, ResultMessage.opcode, 4) + struct.pack
 
 
 class _Connection(WideConnection):
-    """One end of a socket pair, and no event loop's; the driver lets an answer to nobody pass."""
+    """One end of a socket pair, without an event loop; the driver ignores a response without a request."""
 
     def __init__(self, own: socket.socket) -> None:
         own.setblocking(False)
@@ -45,7 +45,7 @@ class _Connection(WideConnection):
 
 
 class _Request:
-    """What the driver calls a ``ResponseFuture``."""
+    """A stand-in for the driver's ``ResponseFuture``."""
 
     def __init__(self, cluster: WiredCassandra, statement: Any, host: Any) -> None:
         self._cluster, self._statement, self._host = cluster, statement, host
@@ -86,7 +86,7 @@ class _Session(Session):  # type: ignore[misc]
 
 
 class WiredCassandra(FakeCassandra):
-    """Two nodes in memory, asked and answering by way of the driver."""
+    """Two in-memory nodes whose requests and responses pass through the driver."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -97,11 +97,11 @@ class WiredCassandra(FakeCassandra):
         self._arriving = threading.Lock()
 
     def execute_watched(self, *args: Any, **kwargs: Any) -> list[Any]:
-        """The product's own: the cluster in memory has one that waits for nothing."""
+        """Call the product's own method: that of the in-memory cluster waits for nothing."""
         return CassandraSession.execute_watched(self, *args, **kwargs)
 
     def answer_arrives(self) -> None:
-        """As the event loop says it: something can be read."""
+        """Deliver a response, and notify the connection that it can read, as the event loop does."""
         with self._arriving:
             self._other.send(_VOID)
             self._connection.handle_read(None, 0)

@@ -25,7 +25,7 @@ def place(settings: StackSettings) -> StackLayout:
 
 @pytest.fixture
 def ended_after() -> Iterator[list[Started]]:
-    """Processes put into the list are ended when the test is over, whatever became of it."""
+    """Yield a list; processes put into it are stopped after the test, even if it fails."""
     started: list[Started] = []
     yield started
     for process in started:

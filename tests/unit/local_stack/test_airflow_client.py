@@ -1,4 +1,4 @@
-"""Asking Airflow: what it says is one line, and so is its silence."""
+"""The Airflow client: a refused request and an unreachable server are one-line errors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from millrace.errors import StackError
 
 
 class Answers(BaseHTTPRequestHandler):
-    """As much of Airflow's API as the client uses."""
+    """The part of Airflow's API that the client uses."""
 
     asked: list[tuple[str, str, Any]]
     waits: list[dict[str, Any]]
@@ -77,7 +77,7 @@ def test_a_run_is_triggered_without_a_date_and_its_id_comes_back(client: Airflow
     assert Answers.asked[-1] == ("POST", "/api/v2/dags/d/dagRuns", {"logical_date": None, "conf": {}})
 
 
-def test_what_airflow_refuses_is_said_in_its_words(client: AirflowClient) -> None:
+def test_a_refused_request_raises_airflows_own_message(client: AirflowClient) -> None:
     with pytest.raises(StackError, match=r"\(400\): Invalid input for param x"):
         client.trigger("d", {"x": 1})
     with pytest.raises(StackError, match=r"\(404\): not here"):
@@ -102,11 +102,11 @@ def test_a_dag_that_is_never_read_is_given_up_with_the_import_errors(client: Air
         client.wait_for_dag("d", timeout_s=0)
 
 
-def test_a_wrong_password_is_one_line(server: ThreadingHTTPServer) -> None:
+def test_a_wrong_password_is_a_one_line_error(server: ThreadingHTTPServer) -> None:
     with pytest.raises(StackError, match="Invalid credentials"):
         AirflowClient(url(server), "admin", "wrong")
 
 
-def test_silence_is_one_line_that_says_how_to_start_it() -> None:
+def test_an_unreachable_airflow_is_a_one_line_error_with_the_start_command() -> None:
     with pytest.raises(StackError, match=r"does not answer .*run up airflow"):
         AirflowClient("http://127.0.0.1:1", "admin", "right")

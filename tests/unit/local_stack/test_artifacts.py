@@ -27,7 +27,7 @@ def write_lock(folder: Path, content: bytes) -> None:
 
 @pytest.fixture
 def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A Maven repository on loopback, the only one that is asked; yields its folder."""
+    """Yield the folder of a Maven repository on loopback, the only one that is queried."""
     from jgo.maven import _core
 
     folder = tmp_path / "registry"
@@ -62,7 +62,7 @@ def test_every_lock_names_versions_and_checksums_and_no_address(name: str) -> No
 
 
 @pytest.mark.parametrize("name", ENVIRONMENTS)
-def test_every_lock_holds_what_was_asked_for_in_that_version(name: str) -> None:
+def test_every_lock_holds_the_requested_artifacts_in_their_versions(name: str) -> None:
     locked = {f"{jar.group}:{jar.artifact}:{jar.version}" for jar in read_lock(name)}
     assert {coordinate.removesuffix("!") for coordinate in ENVIRONMENTS[name]} <= locked
 
@@ -72,7 +72,7 @@ def test_no_lock_mixes_two_versions_of_kafka() -> None:
     assert versions == {"4.3.1"}
 
 
-def test_a_missing_jar_is_fetched_once_and_put_where_maven_would(registry: Path, tmp_path: Path) -> None:
+def test_a_missing_jar_is_fetched_once_into_mavens_folder_layout(registry: Path, tmp_path: Path) -> None:
     publish(registry, b"the jar")
     write_lock(tmp_path, b"the jar")
     repository = tmp_path / "maven"
@@ -102,7 +102,7 @@ def test_a_jar_that_was_changed_since_is_refused_by_name(registry: Path, tmp_pat
         class_path("one", repository, tmp_path)
 
 
-def test_a_jar_that_nobody_has_is_one_error_that_says_what_it_needs(registry: Path, tmp_path: Path) -> None:
+def test_a_jar_that_no_repository_has_is_one_error_that_names_the_network(registry: Path, tmp_path: Path) -> None:
     write_lock(tmp_path, b"the jar")
     with pytest.raises(StackError, match=r"could not be fetched.*needs the network"):
         class_path("one", tmp_path / "maven", tmp_path)

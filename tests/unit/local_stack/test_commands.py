@@ -9,7 +9,7 @@ import pytest
 from local_stack.__main__ import main
 
 
-def test_reset_says_which_data_is_gone_and_which_stays(
+def test_reset_reports_which_data_is_deleted_and_which_is_kept(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("MILLRACE_HOME", str(tmp_path))

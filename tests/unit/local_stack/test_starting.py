@@ -1,4 +1,4 @@
-"""Starting, failing and stopping, shown on small Python processes in place of the real services."""
+"""Starting, failing and stopping, with small Python processes in place of the real services."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def states(stack: Stack) -> dict[str, str]:
     return {row["service"]: row["state"] for row in stack.status()}
 
 
-def test_up_starts_everything_and_status_says_what_runs_where_and_since_when(make: Make) -> None:
+def test_up_starts_every_service_and_status_shows_its_process_address_and_start_time(make: Make) -> None:
     stack = make(one=LISTENS, two=LISTENS)
     assert states(stack) == {"one": "down", "two": "down"}
     stack.up()
@@ -111,7 +111,7 @@ def test_up_starts_everything_and_status_says_what_runs_where_and_since_when(mak
     assert states(stack) == {"one": "down", "two": "down"}
 
 
-def test_up_again_leaves_what_runs_alone(make: Make) -> None:
+def test_up_again_leaves_running_services_alone(make: Make) -> None:
     stack = make(one=LISTENS)
     stack.up()
     before = stack.status()
@@ -147,7 +147,7 @@ def test_one_failure_leaves_the_others_up_so_that_up_can_be_repeated(make: Make)
     with pytest.raises(StackError, match="two ended"):
         stack.up()
     assert states(stack) == {"one": "running", "two": "down"}
-    stack.services()[1].code = LISTENS  # type: ignore[attr-defined]  # what was wrong is mended
+    stack.services()[1].code = LISTENS  # type: ignore[attr-defined]  # the cause of the failure is fixed
     stack.up()
     assert states(stack) == {"one": "running", "two": "running"}
 
@@ -163,8 +163,8 @@ def test_a_taken_port_stops_everything_before_anything_was_started(make: Make) -
     assert not (stack.place.home / "logs").exists()
 
 
-def test_somebody_elses_service_on_our_port_is_never_taken_for_ours(make: Make) -> None:
-    # Ours cannot listen and ends; the other one, which began after the check, answers the probe in its place.
+def test_a_foreign_listener_on_the_port_is_never_taken_for_the_service(make: Make) -> None:
+    # The service cannot listen and ends. The foreign listener, started after the port check, answers the probe.
     stack = make(one="import time; time.sleep(0.3); raise SystemExit('address in use')")
     service = stack.services()[0]
     stolen: list[socket.socket] = []
@@ -214,7 +214,7 @@ def test_two_starts_at_once_are_refused_with_the_pid_of_the_first(make: Make) ->
     stack.up()
 
 
-def test_what_a_killed_service_left_behind_is_ended_before_it_is_started_again(make: Make) -> None:
+def test_processes_left_by_a_killed_service_are_ended_before_it_is_started_again(make: Make) -> None:
     with_worker = "import os\nif os.fork() == 0: pass\n" + LISTENS.replace(
         "server =", "server = None if os.getpid() != os.getsid(0) else"
     )
@@ -231,7 +231,7 @@ def test_what_a_killed_service_left_behind_is_ended_before_it_is_started_again(m
     assert leader.members() == []
 
 
-def test_kill_freeze_and_thaw_do_what_they_say(make: Make) -> None:
+def test_kill_freeze_and_thaw_change_the_state_of_a_service(make: Make) -> None:
     stack = make(one=LISTENS)
     stack.up()
     stack.freeze("one")
@@ -247,7 +247,7 @@ def test_kill_freeze_and_thaw_do_what_they_say(make: Make) -> None:
             command("one")
 
 
-def test_an_interrupt_stops_what_this_call_started_and_nothing_else(make: Make) -> None:
+def test_an_interrupt_stops_only_the_services_that_this_call_started(make: Make) -> None:
     stack = make(one=LISTENS, two=NEVER_READY)
     stack.up(["one"])
     second = stack.services()[1]
@@ -262,7 +262,7 @@ def test_an_interrupt_stops_what_this_call_started_and_nothing_else(make: Make) 
     assert states(stack) == {"one": "running", "two": "down"}
 
 
-def test_a_pid_that_another_process_has_now_is_not_stopped(make: Make, tmp_path: Path) -> None:
+def test_a_reused_pid_is_not_stopped(make: Make, tmp_path: Path) -> None:
     stack = make(one=LISTENS)
     pid_file = stack.services()[0].pid_file
     pid_file.parent.mkdir(parents=True)
@@ -272,7 +272,7 @@ def test_a_pid_that_another_process_has_now_is_not_stopped(make: Make, tmp_path:
     assert states(stack) == {"one": "down"}
 
 
-def test_a_clock_that_is_set_anew_makes_no_stranger_of_a_process(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_is_still_recognized_after_the_clock_was_set(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     stack = make(one=LISTENS)
     stack.up()
     began = psutil.Process.create_time
@@ -284,7 +284,7 @@ def test_a_clock_that_is_set_anew_makes_no_stranger_of_a_process(make: Make, mon
 
 
 @pytest.mark.parametrize("part", [0, 1], ids=["another boot", "another start"])
-def test_a_pid_of_another_boot_or_another_start_is_a_stranger(make: Make, part: int) -> None:
+def test_a_pid_of_another_boot_or_another_start_is_not_recognized(make: Make, part: int) -> None:
     stack = make(one=LISTENS)
     stack.up()
     pid_file = stack.services()[0].pid_file
@@ -343,7 +343,7 @@ def test_a_service_that_joins_another_starts_when_that_one_is_ready(make: Make) 
     assert seen == ["running and ready"]
 
 
-def test_a_service_whose_forerunner_fails_is_not_started_and_the_cause_is_what_is_shown(make: Make) -> None:
+def test_a_service_is_not_started_if_one_it_joins_fails_and_the_error_shows_the_cause(make: Make) -> None:
     stack = make(one=FAILS, two=LISTENS)
     second = stack.services()[1]
     type(second).joins = property(lambda self: ("one",) if self is second else ())  # type: ignore[method-assign]
@@ -411,7 +411,7 @@ def test_a_command_for_one_service_refuses_a_name_for_several(settings: StackSet
 
 
 class Initialised(list[dict[str, str]]):
-    """The environments in which ``millrace init`` was called; ``topic`` is what it answers."""
+    """The environments in which ``millrace init`` was called; ``topic`` is the topic in its output."""
 
     topic: str | None = "millrace.progress.v1"
 
@@ -431,7 +431,7 @@ def initialised(monkeypatch: pytest.MonkeyPatch) -> Initialised:
     return calls
 
 
-def test_the_nodes_alone_are_enough_for_the_tables_and_it_is_said_that_progress_is_off(
+def test_the_nodes_alone_are_enough_for_the_tables_and_up_reports_that_progress_is_off(
     make: Make, initialised: Initialised
 ) -> None:
     initialised.topic = None

@@ -1,4 +1,4 @@
-"""Chunks made of real rows, and a cluster in memory to put them into."""
+"""Helpers that encode real rows as chunks, and fixtures of an in-memory cluster that stores them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SETTINGS = ChunkSettings(row_group_bytes=1_000_000)
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nodes are probed within hundredths of a second."""
+    """Make nodes be probed within hundredths of a second."""
     monkeypatch.setattr(health, "PROBE_PATIENCE_S", 0.1)
     monkeypatch.setattr(health, "PROBE_EVERY_S", 0.03)
     monkeypatch.setattr(health, "PROBE_AGAIN_S", 0.002)
@@ -33,7 +33,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def make_writer(quick: None) -> Iterator[Callable[..., ReplicatedWriter]]:
-    """Writers on a cluster in memory, closed at the end."""
+    """Yield a function that makes writers on an in-memory cluster; close them at the end."""
     made: list[ReplicatedWriter] = []
 
     def make(cassandra: FakeCassandra, window_bytes: int = 20_000_000) -> ReplicatedWriter:
@@ -47,14 +47,14 @@ def make_writer(quick: None) -> Iterator[Callable[..., ReplicatedWriter]]:
 
 
 def make_chunk(rows: int, seed: int = 0, columns: int = 3, name: str = "c") -> Chunk:
-    """A chunk of random int64 columns: they do not compress, so it is about ``rows * columns * 8`` bytes."""
+    """Return a chunk of random int64 columns; they do not compress, so it has about ``rows * columns * 8`` bytes."""
     rng = np.random.default_rng(seed)
     values = [pa.array(rng.integers(-(2**62), 2**62, rows)) for _ in range(columns)]
     return encode(pa.RecordBatch.from_arrays(values, names=[f"{name}{i}" for i in range(columns)]))
 
 
 def encode(batch: pa.RecordBatch) -> Chunk:
-    """The batch as one chunk."""
+    """Return the batch encoded as one chunk."""
     (chunk,) = encode_row_group(batch, SETTINGS, TileLayout.for_schema(batch.schema))
     return chunk
 

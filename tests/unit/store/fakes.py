@@ -1,7 +1,7 @@
-"""A cluster in memory: two nodes that keep rows, and answer as they are told.
+"""An in-memory cluster of two nodes that store rows and answer as the test decides.
 
-Statements are the driver's own (prepared, bound, batched, serialized), so that what is tested is what is sent. Each
-node has its own copy of every row; ``behave`` decides how a node answers an asynchronous write or probe.
+Statements are the driver's own (prepared, bound, batched, serialized), so the tests see exactly the statements that
+are sent. Each node has its own copy of every row. ``behave`` decides how a node answers an asynchronous write or probe.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ class FakeCassandra(CassandraSession):
     def answers(self, host: Any, *, patience_s: float = 0.0) -> bool:
         return host.address not in self.unreachable
 
-    # --- what tests ask and do
+    # --- for the tests
 
     def wait_for(self, condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
         with self.changed:
@@ -152,7 +152,7 @@ class FakeCassandra(CassandraSession):
         return [attempt for attempt in self.attempts if not attempt.is_probe]
 
     def table(self, name: str, host: FakeHost | None = None) -> list[dict[str, Any]]:
-        """The rows of a table, in order, as ``host`` has them or as both have them together."""
+        """Return the rows of a table in clustering order, of ``host`` alone or merged from both nodes."""
         hosts = [self.a, self.b] if host is None else [host]
         merged: dict[tuple[Any, ...], tuple[int, dict[str, Any]]] = {}
         for one in hosts:
@@ -202,7 +202,7 @@ class FakeCassandra(CassandraSession):
         return attempt
 
     def decode(self, statement: Any) -> list[tuple[str, dict[str, Any]]]:
-        """(table, row) of every row that the statement writes, deserialized."""
+        """Return (table, row) of every row that the statement writes, deserialized."""
         if isinstance(statement, BatchStatement):
             parts = [(self._ids[query], values) for _, query, values in statement._statements_and_parameters]
         else:
@@ -272,14 +272,14 @@ class FakeCassandra(CassandraSession):
 
 
 def _cell(row: dict[str, Any], name: str) -> Any:
-    """The value of a column, or when it was written: nobody's clock is off here."""
+    """Return the value of a column, or its write time: 1 for every value, because no clock is wrong here."""
     if written := re.fullmatch(r"WRITETIME\((\w+)\)", name):
         return None if row[written[1]] is None else 1
     return row[name]
 
 
 def _parts(query: str) -> tuple[str, str | None, str | None]:
-    """The table of a SELECT, DELETE or UPDATE, what it sets, and its conditions."""
+    """Return the table of a SELECT, DELETE or UPDATE, its SET clause, and its conditions."""
     using = r"(?: USING TIMESTAMP \?)?"
     if update := re.fullmatch(rf"UPDATE ks\.(\w+){using} SET (.*) WHERE (.*)", query):
         return update[1], update[2], update[3]
@@ -319,7 +319,7 @@ def _passes(name: str, operator: str, row: dict[str, Any], value: Any) -> bool:
 
 
 def reset() -> Exception:
-    """What every open request gets when a node is killed."""
+    """Return the error of every open request when a node is killed."""
     error: Exception = ConnectionShutdown("Connection reset by peer", "10.0.0.1")
     return error
 

@@ -1,4 +1,4 @@
-"""A whole store on a cluster in memory, and files to load."""
+"""Fixtures of a whole store on an in-memory cluster, and of files to load."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.unit.store.fakes import FakeCassandra
 
 @pytest.fixture
 def settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Settings:
-    """Settings of nobody's environment: no cache, nothing reported."""
+    """Return settings that are independent of the environment, without a cache and without progress."""
     monkeypatch.setenv("MILLRACE_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("MILLRACE_CONFIG", "")
     return load_settings(redis={"url": ""}, cassandra={"keyspace": "ks"})
@@ -23,7 +23,7 @@ def settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def cassandra(monkeypatch: pytest.MonkeyPatch) -> FakeCassandra:
-    """Two nodes in memory, probed within hundredths of a second."""
+    """Return a cluster of two in-memory nodes that are probed within hundredths of a second."""
     monkeypatch.setattr(health, "PROBE_PATIENCE_S", 0.03)
     monkeypatch.setattr(health, "PROBE_EVERY_S", 0.03)
     return FakeCassandra()
@@ -31,14 +31,14 @@ def cassandra(monkeypatch: pytest.MonkeyPatch) -> FakeCassandra:
 
 @pytest.fixture
 def store(cassandra: FakeCassandra, settings: Settings) -> Iterator[Store]:
-    """A store on them."""
+    """Yield a store on the in-memory cluster."""
     with Store(cassandra, settings) as opened:
         yield opened
 
 
 @pytest.fixture
 def csv(tmp_path: Path) -> Callable[..., str]:
-    """Writes a CSV of ``rows`` rows (``n``, ``text``) from ``first`` and returns its path."""
+    """Return a function that writes a CSV of ``rows`` rows (``n``, ``text``) from ``first`` and returns its path."""
 
     def write(rows: int, first: int = 0, name: str = "data.csv") -> str:
         lines = ["n,text", *(f"{n},text {n}" for n in range(first, first + rows))]

@@ -1,4 +1,4 @@
-"""Versions: which one is meant, whether its row is the one that was written, and who was asked."""
+"""Versions: how a reference is resolved, how damaged rows and pages are handled, and which nodes are read."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ Csv = Callable[..., str]
 
 @pytest.fixture
 def three(store: Store, csv: Csv) -> list[str]:
-    """The labels of three versions of 1, 2 and 3 rows, oldest first."""
+    """Return the labels of three versions of 1, 2 and 3 rows, oldest first."""
     return [store.load("flights", csv(rows)).version for rows in (1, 2, 3)]
 
 
-def test_the_latest_is_meant_when_nothing_else_is_said(store: Store, three: list[str]) -> None:
+def test_a_reference_without_a_version_names_the_latest(store: Store, three: list[str]) -> None:
     assert store.version("flights").label == store.version("flights@latest").label == three[-1]
 
 
-def test_a_number_or_a_full_version_names_one(store: Store, three: list[str]) -> None:
+def test_a_number_or_a_full_label_names_a_version(store: Store, three: list[str]) -> None:
     assert [store.version(f"flights@{number}").rows for number in (1, 2, 3)] == [1, 2, 3]
     assert [store.version(f"flights@{label}").rows for label in three] == [1, 2, 3]
 
@@ -66,12 +66,12 @@ def test_a_time_names_the_version_that_was_the_latest_then(
 
 
 @pytest.mark.parametrize("wanted", ["9", "1-ffffff", "no_such_tag"])
-def test_a_version_that_is_not_there_is_refused_with_what_is(store: Store, three: list[str], wanted: str) -> None:
+def test_an_unknown_version_is_refused_with_the_latest(store: Store, three: list[str], wanted: str) -> None:
     with pytest.raises(VersionNotFoundError, match=f"has no version {wanted}.*the latest is {three[-1]}"):
         store.version(f"flights@{wanted}")
 
 
-def test_a_dataset_that_is_not_there_is_refused_by_name(store: Store) -> None:
+def test_an_unknown_dataset_is_refused_by_name(store: Store) -> None:
     with pytest.raises(DatasetNotFoundError, match="there is no dataset 'nothing'"):
         store.version("nothing")
 
@@ -88,7 +88,7 @@ FIELDS = ["number", "hex", "parent", "mode", "kind", "run", "code", "rows", "raw
 
 @pytest.mark.parametrize("column", [name for name in FIELDS if name not in ("number", "hex")])
 @pytest.mark.parametrize("where", ["both", "later"])
-def test_a_row_of_which_anything_was_changed_is_refused_or_read_from_the_other_node(
+def test_a_changed_version_row_is_refused_or_read_from_the_other_node(
     store: Store, cassandra: FakeCassandra, three: list[str], column: str, where: str
 ) -> None:
     changed: dict[str, Any] = {
@@ -110,7 +110,7 @@ def test_a_row_of_which_anything_was_changed_is_refused_or_read_from_the_other_n
 
 
 @pytest.mark.parametrize("column", ["source", "settings", "committed_at"])
-def test_a_row_that_cannot_be_read_at_all_is_refused_by_name(
+def test_a_version_row_that_cannot_be_decoded_is_refused_by_name(
     store: Store, cassandra: FakeCassandra, three: list[str], column: str
 ) -> None:
     for host in (cassandra.a, cassandra.b):
@@ -122,7 +122,7 @@ def test_a_row_that_cannot_be_read_at_all_is_refused_by_name(
 
 @pytest.mark.parametrize("count", [350, 700], ids=["writer by writer", "the whole table"])
 @pytest.mark.parametrize("down", [False, True], ids=["both up", "one down"])
-def test_the_debts_of_hundreds_of_writers_are_found_and_the_answer_says_whether_it_is_degraded(
+def test_under_replicated_records_of_hundreds_of_writers_are_found_with_one_node_down_too(
     store: Store, cassandra: FakeCassandra, down: bool, count: int
 ) -> None:
     writers = [UUID(int=number) for number in range(count)]
@@ -140,7 +140,7 @@ def test_the_debts_of_hundreds_of_writers_are_found_and_the_answer_says_whether_
     assert store.catalogue.degraded is down
 
 
-def test_both_nodes_are_asked_while_both_are_up_and_the_answer_is_not_degraded(
+def test_both_nodes_are_read_while_both_are_up_and_the_result_is_not_degraded(
     store: Store, cassandra: FakeCassandra, three: list[str]
 ) -> None:
     cassandra.reads.clear()
@@ -149,7 +149,7 @@ def test_both_nodes_are_asked_while_both_are_up_and_the_answer_is_not_degraded(
 
 
 @pytest.mark.parametrize("down", ["10.0.0.1", "10.0.0.2"])
-def test_with_a_node_down_the_other_one_answers_and_the_answer_says_degraded(
+def test_with_a_node_down_the_other_one_is_read_and_the_result_is_degraded(
     store: Store, cassandra: FakeCassandra, three: list[str], down: str
 ) -> None:
     cassandra.unreachable[down] = reset()
@@ -160,10 +160,8 @@ def test_with_a_node_down_the_other_one_answers_and_the_answer_says_degraded(
     assert store.version("flights").degraded is False
 
 
-def test_an_answer_that_was_degraded_in_any_part_says_so(
-    store: Store, cassandra: FakeCassandra, three: list[str]
-) -> None:
-    """The list of versions came from one node, the row itself from both: a newer one may exist all the same."""
+def test_a_result_is_degraded_if_any_of_its_reads_was(store: Store, cassandra: FakeCassandra, three: list[str]) -> None:
+    """The list of versions is read from one node and the row from both, so a newer version may exist."""
     inner = cassandra._execute
 
     def first_degraded(statement: Any, timeout: float | None = None, host: Any = None) -> Any:
@@ -176,10 +174,10 @@ def test_an_answer_that_was_degraded_in_any_part_says_so(
     assert store.version("flights").degraded is True
 
 
-def test_a_frozen_node_that_the_driver_believes_in_does_not_stop_the_catalogue(
+def test_a_frozen_node_that_the_driver_calls_up_does_not_stop_the_catalogue(
     store: Store, cassandra: FakeCassandra, three: list[str]
 ) -> None:
-    """Each node is asked by name: the driver's own choice could fall on the frozen one twice."""
+    """Each node is queried by address, because the driver could choose the frozen one twice."""
     from cassandra import OperationTimedOut
 
     cassandra.unreachable["10.0.0.1"] = OperationTimedOut({}, None)
@@ -188,7 +186,7 @@ def test_a_frozen_node_that_the_driver_believes_in_does_not_stop_the_catalogue(
     assert (LOCAL_ONE, "10.0.0.2") in [(level, where) for _, level, where in cassandra.reads]
 
 
-def test_with_both_nodes_down_the_catalogue_is_one_retriable_error(
+def test_with_both_nodes_down_the_catalogue_raises_one_retriable_error(
     store: Store, cassandra: FakeCassandra, three: list[str]
 ) -> None:
     for address in ("10.0.0.1", "10.0.0.2"):
@@ -209,15 +207,13 @@ def test_a_damaged_page_is_read_from_the_other_node(store: Store, cassandra: Fak
     assert store.dataset("flights").to_table().num_rows == 3
 
 
-def test_a_page_that_is_damaged_everywhere_is_an_error_and_no_rows(
-    store: Store, cassandra: FakeCassandra, three: list[str]
-) -> None:
+def test_a_page_damaged_on_both_nodes_is_an_error(store: Store, cassandra: FakeCassandra, three: list[str]) -> None:
     damage_pages(cassandra)
     with pytest.raises(ChecksumMismatchError, match="page 0 of flights"):
         store.dataset("flights").to_table()
 
 
-def test_a_page_that_is_nowhere_is_an_error_that_may_be_tried_again(
+def test_a_page_missing_on_both_nodes_is_a_retriable_error(
     store: Store, cassandra: FakeCassandra, three: list[str]
 ) -> None:
     for host in (cassandra.a, cassandra.b):
@@ -227,7 +223,7 @@ def test_a_page_that_is_nowhere_is_an_error_that_may_be_tried_again(
     assert caught.value.retriable
 
 
-def test_who_reads_again_asks_for_a_versions_content_and_its_pages_once(
+def test_repeated_reads_fetch_the_content_and_pages_of_a_version_once(
     store: Store, three: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
@@ -242,13 +238,13 @@ def test_who_reads_again_asks_for_a_versions_content_and_its_pages_once(
     assert sorted(asked) == ["content", "page", "summary"]
     asked.clear()
     assert store.dataset("flights").to_table().equals(first)
-    assert asked == ["summary"]  # which version is the latest is asked each time
+    assert asked == ["summary"]  # the latest version is looked up each time
     asked.clear()
     assert len(list(store.dataset("flights").refs())) == 1
-    assert asked == ["summary", "page"]  # who checks what is there believes no memory
+    assert asked == ["summary", "page"]  # checks read the pages again and do not use the cache
 
 
-def test_a_version_that_was_deleted_is_not_remembered_as_being_there(
+def test_a_deleted_version_is_not_served_from_the_cache(
     store: Store, cassandra: FakeCassandra, three: list[str]
 ) -> None:
     assert store.version("flights").label == three[-1]
@@ -261,7 +257,7 @@ def test_a_version_that_was_deleted_is_not_remembered_as_being_there(
         store.version(f"flights@{three[-1]}")
 
 
-def test_a_spilled_list_that_is_damaged_or_missing_is_an_error(
+def test_a_schema_stored_out_of_line_that_is_damaged_or_missing_is_an_error(
     store: Store, cassandra: FakeCassandra, tmp_path: Any
 ) -> None:
     names = [f"column_{n * 7919}" for n in range(3000)]
@@ -326,7 +322,7 @@ def test_the_order_of_facts_does_not_change_the_checksum() -> None:
 
 
 @given(st.integers(0, 6000))
-def test_the_layout_survives_a_versions_row_in_64_pairs_at_most(columns: int) -> None:
+def test_the_layout_survives_a_versions_row_in_at_most_64_pairs(columns: int) -> None:
     import pyarrow as pa
 
     layout = TileLayout.for_schema(pa.schema([pa.field(str(n), pa.int8()) for n in range(columns)]))
@@ -345,7 +341,7 @@ def test_short_facts_stay_as_they_are_and_long_ones_become_a_digest() -> None:
     assert set(bounded["types"]) == {"bytes", "xxh3_128"}
 
 
-def test_two_nodes_that_are_only_busy_are_asked_again_and_nothing_is_called_degraded(
+def test_two_busy_nodes_are_read_again_and_the_result_is_not_degraded(
     store: Store, cassandra: FakeCassandra, three: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asking, late = cassandra.execute_watched, [0, 1]
@@ -362,7 +358,7 @@ def test_two_nodes_that_are_only_busy_are_asked_again_and_nothing_is_called_degr
     assert late == []
 
 
-def test_what_was_degraded_once_is_not_forgotten_by_what_comes_after(
+def test_was_degraded_stays_set_after_later_reads_from_both_nodes(
     store: Store, cassandra: FakeCassandra, three: list[str]
 ) -> None:
     cassandra.unreachable["10.0.0.1"] = reset()

@@ -1,4 +1,4 @@
-"""Which copy is read, and what is said when it is not the one that was written."""
+"""Which copy of a chunk is read, and which error is raised when no copy is the written one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Csv = Callable[..., str]
 
 @pytest.fixture
 def ref(store: Store, csv: Csv) -> ChunkRef:
-    """The one chunk of a dataset, of two tiles."""
+    """Return the only chunk of a dataset, with two tiles."""
     store.load("flights", csv(100))
     (found,) = store.dataset("flights").refs()
     return found
@@ -27,7 +27,7 @@ def ref(store: Store, csv: Csv) -> ChunkRef:
 
 @pytest.fixture
 def good(store: Store, cassandra: FakeCassandra, ref: ChunkRef) -> list[bytes]:
-    """Its bytes as they were written."""
+    """Return the tiles of the chunk as they were written."""
     tiles = store.chunk_reader.fetch(ref)
     cassandra.reads.clear()
     return tiles
@@ -45,12 +45,12 @@ def lose(host: FakeHost, tile: int | None = None) -> None:
 
 
 def asked(cassandra: FakeCassandra) -> list[tuple[int, str]]:
-    """Whose copy was read; looking for write times, before a wrong copy is replaced, reads none."""
+    """Return the level and node of each read of chunk data, without reads of write times before a replacement."""
     queries = [(query, level, where) for query, level, where in cassandra.reads if ".chunks" in query]
     return [(level, where) for query, level, where in queries if "WRITETIME" not in query]
 
 
-def test_one_replica_is_asked_when_it_has_what_was_written(
+def test_one_replica_is_read_when_its_copy_is_good(
     store: Store, cassandra: FakeCassandra, ref: ChunkRef, good: list[bytes]
 ) -> None:
     assert store.chunk_reader.fetch(ref) == good
@@ -66,7 +66,7 @@ def test_a_bad_copy_is_passed_over_for_the_other_one(
     wanted = [0, 1] if tiles is None else tiles
     assert store.chunk_reader.fetch(ref, tiles) == [good[tile] for tile in wanted]
     assert asked(cassandra) == [(LOCAL_ONE, "10.0.0.1"), (LOCAL_ONE, "10.0.0.2")]
-    # A wrong copy has been replaced by the good one; a missing one is for repair, which knows why it is missing.
+    # A wrong copy is replaced with the good one. A missing copy is left to repair, which knows why it is missing.
     again = [row["data"] for row in cassandra.table("chunks", cassandra.a) if row["chunk"] == ref.chunk]
     assert (again == good) is (harm is damage)
 
@@ -83,7 +83,7 @@ def test_a_node_that_does_not_answer_is_passed_over(
     assert store.chunk_reader.fetch(ref) == good
 
 
-def test_a_node_that_the_driver_holds_for_down_is_asked_last(
+def test_a_node_that_the_driver_calls_down_is_read_last(
     store: Store, cassandra: FakeCassandra, ref: ChunkRef, good: list[bytes]
 ) -> None:
     cassandra.a.is_up = False
@@ -91,7 +91,7 @@ def test_a_node_that_the_driver_holds_for_down_is_asked_last(
     assert asked(cassandra) == [(LOCAL_ONE, "10.0.0.2")]
 
 
-def test_a_wrong_copy_is_never_settled_by_the_later_write(
+def test_the_later_write_never_decides_between_copies(
     store: Store, cassandra: FakeCassandra, ref: ChunkRef, good: list[bytes]
 ) -> None:
     """At TWO the newer copy wins, and that may be the damaged one."""
@@ -102,7 +102,7 @@ def test_a_wrong_copy_is_never_settled_by_the_later_write(
     assert TWO not in [level for level, _ in asked(cassandra)]
 
 
-def test_two_bad_copies_are_an_error_that_says_which_tile_where_and_what(
+def test_two_bad_copies_are_an_error_with_the_tile_the_node_and_both_checksums(
     store: Store, cassandra: FakeCassandra, ref: ChunkRef, good: list[bytes]
 ) -> None:
     for host in (cassandra.a, cassandra.b):
@@ -123,7 +123,7 @@ def test_two_copies_damaged_in_different_tiles_make_a_whole_one(
     assert store.chunk_reader.fetch(ref) == good
 
 
-def test_a_tile_of_another_place_is_wrong_here(
+def test_the_data_of_another_tile_counts_as_damaged(
     store: Store, cassandra: FakeCassandra, ref: ChunkRef, good: list[bytes]
 ) -> None:
     damage(cassandra.a, tile=0, data=good[1])
@@ -138,7 +138,7 @@ def test_a_tile_of_another_place_is_wrong_here(
 def test_a_coordinator_that_answers_from_the_other_node_does_not_hide_the_good_copy(
     store: Store, cassandra: FakeCassandra, ref: ChunkRef, good: list[bytes], allowed: bool
 ) -> None:
-    """Both nodes answer LOCAL_ONE with B's damaged copy; A's own is good, and only NODE_LOCAL gets it."""
+    """Both nodes answer LOCAL_ONE with B's damaged copy; A's own copy is good and only NODE_LOCAL returns it."""
     damage(cassandra.b)
     cassandra.node_local_allowed = allowed
     inner = cassandra._select
@@ -156,7 +156,7 @@ def test_a_coordinator_that_answers_from_the_other_node_does_not_hide_the_good_c
             store.chunk_reader.fetch(ref)
 
 
-def test_missing_on_both_is_an_error_that_may_be_tried_again(
+def test_a_chunk_missing_on_both_nodes_is_a_retriable_error(
     store: Store, cassandra: FakeCassandra, ref: ChunkRef, good: list[bytes]
 ) -> None:
     for host in (cassandra.a, cassandra.b):
@@ -168,7 +168,7 @@ def test_missing_on_both_is_an_error_that_may_be_tried_again(
 
 
 @pytest.mark.parametrize("harm", [damage, lose], ids=["wrong", "missing"])
-def test_bad_on_one_node_with_the_other_one_down_names_the_node_that_may_have_it(
+def test_a_bad_copy_with_the_other_node_down_is_an_error_that_names_that_node(
     store: Store, cassandra: FakeCassandra, ref: ChunkRef, good: list[bytes], harm: Any
 ) -> None:
     harm(cassandra.a)
@@ -182,7 +182,7 @@ def test_bad_on_one_node_with_the_other_one_down_names_the_node_that_may_have_it
 @pytest.mark.parametrize(
     ("error", "kind"), [(reset(), StoreUnavailableError), (OperationTimedOut({}, None), StoreTimeoutError)]
 )
-def test_nobody_there_is_a_retriable_error_that_names_the_chunk(
+def test_with_both_nodes_unreachable_the_error_is_retriable_and_names_the_chunk(
     store: Store,
     cassandra: FakeCassandra,
     ref: ChunkRef,
@@ -210,7 +210,7 @@ def test_from_one_node_alone_only_its_own_copy_counts(
 
 @pytest.fixture
 def many(store: Store, csv: Csv) -> list[ChunkRef]:
-    """Chunks of one bucket."""
+    """Return several chunks of one bucket."""
     from millrace.load import LoadOptions
 
     store.load("many", csv(60_000), LoadOptions(chunk_bytes=65_536))
@@ -228,7 +228,7 @@ def test_the_same_tiles_of_many_chunks_come_in_one_request(
 
 
 @pytest.mark.parametrize("harm", [damage, lose], ids=["wrong", "missing"])
-def test_of_many_chunks_only_the_bad_ones_are_asked_for_again(
+def test_of_many_chunks_only_the_bad_ones_are_requested_again(
     store: Store, cassandra: FakeCassandra, many: list[ChunkRef], harm: Any
 ) -> None:
     expected = [store.chunk_reader.fetch(ref, [1]) for ref in many]
@@ -243,7 +243,7 @@ def test_of_many_chunks_only_the_bad_ones_are_asked_for_again(
     assert 2 <= len(asked(cassandra)) <= 3
 
 
-def test_many_chunks_of_a_node_that_goes_come_from_the_other_one(
+def test_many_chunks_of_an_unreachable_node_come_from_the_other_one(
     store: Store, cassandra: FakeCassandra, many: list[ChunkRef]
 ) -> None:
     expected = [store.chunk_reader.fetch(ref, [0, 1]) for ref in many]

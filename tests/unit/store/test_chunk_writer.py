@@ -1,4 +1,4 @@
-"""Where chunks go and in which order: nothing names what has not been acknowledged."""
+"""Where and in which order chunks are written: no row references a chunk that is not acknowledged."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def load(
 
 
 class Trace:
-    """Every row as it is acknowledged, and whether a row names something that is not there yet."""
+    """A record of rows in order of acknowledgement that fails on a page whose chunks are not acknowledged yet."""
 
     def __init__(self, cassandra: FakeCassandra) -> None:
         self.order: list[str] = []
@@ -96,7 +96,7 @@ def test_a_chunk_is_one_unlogged_batch_of_one_partition_with_its_tiles_in_order(
     assert [row["data"] for _, row in attempt.what] == [tile.stored for tile in chunk.tiles]
 
 
-def test_the_order_is_writer_chunks_journal_chunks_page_and_the_writer_last(make_writer: Make) -> None:
+def test_the_order_is_writer_row_chunks_journal_chunks_page_and_writer_row(make_writer: Make) -> None:
     cassandra = FakeCassandra()
     trace = Trace(cassandra)
     load(cassandra, make_writer, [make_chunk(80_000, seed) for seed in range(5)], bucket_bytes=5_000_000)
@@ -109,7 +109,7 @@ def test_the_order_is_writer_chunks_journal_chunks_page_and_the_writer_last(make
     assert order[-2:] == ["page 0", "writers"]
 
 
-def test_a_debt_is_on_record_before_any_page_that_names_its_chunk(make_writer: Make) -> None:
+def test_an_under_replicated_bucket_is_recorded_before_any_page_that_names_its_chunks(make_writer: Make) -> None:
     def behave(attempt: Attempt) -> Any:
         if attempt.is_probe:
             return "ok"
@@ -129,8 +129,8 @@ def test_a_debt_is_on_record_before_any_page_that_names_its_chunk(make_writer: M
     assert report.under_replicated >= len(owed)
 
 
-def test_nothing_is_prepared_while_a_load_runs_because_a_node_may_be_frozen_then(make_writer: Make) -> None:
-    """The first note of a debt was prepared when it was needed, and the load stood still for four seconds."""
+def test_no_statement_is_prepared_while_a_load_runs(make_writer: Make) -> None:
+    """A node may be frozen then: preparing an under-replicated record on demand stalled a load for four seconds."""
 
     def behave(attempt: Attempt) -> Any:
         return UNAVAILABLE if not attempt.is_probe and attempt.level == TWO and prepared_before else "ok"
@@ -151,8 +151,8 @@ def test_nothing_is_prepared_while_a_load_runs_because_a_node_may_be_frozen_then
     assert set(cassandra._prepared) == prepared_before
 
 
-def test_what_a_node_acknowledged_just_before_it_was_lost_is_a_debt_although_it_was_proven(make_writer: Make) -> None:
-    """A node that is killed loses the end of its commit log."""
+def test_chunks_acknowledged_just_before_a_node_is_lost_are_recorded_as_under_replicated(make_writer: Make) -> None:
+    """A killed node loses the end of its commit log, including writes acknowledged at TWO."""
 
     def behave(attempt: Attempt) -> Any:
         if attempt.is_probe:
@@ -170,7 +170,7 @@ def test_what_a_node_acknowledged_just_before_it_was_lost_is_a_debt_although_it_
     assert report.under_replicated >= 5
 
 
-def test_a_page_on_one_node_is_a_debt_and_the_report_says_so(make_writer: Make) -> None:
+def test_a_page_on_one_node_is_recorded_and_reported_as_under_replicated(make_writer: Make) -> None:
     def behave(attempt: Attempt) -> Any:
         pages = not attempt.is_probe and attempt.what[0][0] == "pages"
         return UNAVAILABLE if pages and attempt.level == TWO else "ok"
@@ -181,7 +181,7 @@ def test_a_page_on_one_node_is_a_debt_and_the_report_says_so(make_writer: Make) 
     assert report.under_replicated >= 1
 
 
-def test_a_writers_row_on_one_node_is_a_debt_too(make_writer: Make) -> None:
+def test_a_writers_row_on_one_node_is_recorded_and_reported_as_under_replicated(make_writer: Make) -> None:
     def behave(attempt: Attempt) -> Any:
         first = not attempt.is_probe and attempt.what[0][0] == "datasets"
         return UNAVAILABLE if first and attempt.level == TWO else "ok"
@@ -192,7 +192,7 @@ def test_a_writers_row_on_one_node_is_a_debt_too(make_writer: Make) -> None:
     assert report.under_replicated >= 1
 
 
-def test_no_bucket_is_larger_than_asked_for_and_chunk_numbers_go_on(make_writer: Make) -> None:
+def test_no_bucket_is_larger_than_its_limit_and_chunk_numbers_continue(make_writer: Make) -> None:
     cassandra = FakeCassandra()
     sizes = [90_000, 150_000, 10, 100_000, 60_000, 60_000, 60_000, 199_000, 10]
     chunks = [make_chunk(rows, seed) for seed, rows in enumerate(sizes)]
@@ -224,8 +224,8 @@ def test_pages_name_every_chunk_once_in_order_with_its_checksums(make_writer: Ma
     assert report.chunks == 9
 
 
-def test_journal_pages_name_every_bucket_but_the_last_one(make_writer: Make) -> None:
-    """With the last bucket's chunks, they and the pages say the same: an attempt that dies can be gone on with."""
+def test_journal_pages_name_every_bucket_except_the_last(make_writer: Make) -> None:
+    """The journal and the chunks of the last bucket equal the pages, so a failed attempt can be resumed."""
     cassandra = FakeCassandra()
     load(cassandra, make_writer, [make_chunk(100_000, seed) for seed in range(7)])
     catalogue = Catalogue(cassandra)
@@ -295,7 +295,7 @@ def test_a_chunk_that_fails_ends_the_load_before_any_page_names_it(make_writer: 
     assert cassandra.table("writers")[0]["finished"] is False
 
 
-def test_what_is_still_written_at_two_after_the_node_is_back_is_no_debt(make_writer: Make) -> None:
+def test_writes_return_to_two_when_the_node_is_back(make_writer: Make) -> None:
     down = True
     cassandra = FakeCassandra(lambda attempt: UNAVAILABLE if down and attempt.level == TWO else "ok")
     writes = make_writer(cassandra)
@@ -312,8 +312,8 @@ def test_what_is_still_written_at_two_after_the_node_is_back_is_no_debt(make_wri
     assert any(a.level == LOCAL_ONE for a in cassandra.writes())
 
 
-def test_what_is_counted_after_the_loss_that_concerns_it_is_a_debt_all_the_same(make_writer: Make) -> None:
-    """The second bucket was proven on two, then a node was lost; meanwhile the first bucket was waited for."""
+def test_a_bucket_counted_after_the_loss_of_a_node_is_recorded_as_under_replicated(make_writer: Make) -> None:
+    """The second bucket is acknowledged at TWO, then a node is lost while the first bucket is still pending."""
     held: list[Attempt] = []
 
     def behave(attempt: Attempt) -> Any:
@@ -340,8 +340,10 @@ def test_what_is_counted_after_the_loss_that_concerns_it_is_a_debt_all_the_same(
 
 
 @pytest.mark.parametrize("table", ["writers", "pages"])
-def test_while_a_node_is_known_to_be_gone_the_note_comes_before_the_row(make_writer: Make, table: str) -> None:
-    """A loader that dies between the two must not leave a row on one node that nobody knows of."""
+def test_with_a_node_known_to_be_down_the_under_replicated_record_precedes_the_row(
+    make_writer: Make, table: str
+) -> None:
+    """A loader that dies between the two writes must not leave an unrecorded row on one node."""
     cassandra = FakeCassandra()
     cassandra.b.is_up = False
     trace = Trace(cassandra)

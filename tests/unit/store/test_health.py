@@ -1,4 +1,4 @@
-"""Who is suspected: a node that is silent while another speaks, however slow everything is, and nobody else."""
+"""A node is suspected only if it is unresponsive while the other one responds, however slow both are."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from millrace.store.health import GRACE_S, PROBE_PATIENCE_S, PROBE_TIMEOUT_S, He
 
 @dataclass(eq=False)
 class Node:
-    """A node and its way to answer a question."""
+    """A node as the health check sees it."""
 
     endpoint: str
     is_up: bool | None = True
@@ -23,7 +23,7 @@ class Node:
 
 @dataclass
 class World:
-    """A clock that is moved by hand; ``slow[endpoint]`` is how late a node answers, None: never."""
+    """A clock moved by hand; ``slow[endpoint]`` is the seconds until a node responds, or None for never."""
 
     slow: dict[str, float | None]
     now: float = 0.0
@@ -82,28 +82,28 @@ def asked(a: float | None, b: float | None, until: float = 4.9) -> World:
     return world
 
 
-def test_who_is_silent_while_the_other_speaks_is_suspected_after_half_a_second() -> None:
+def test_a_node_unresponsive_while_the_other_responds_is_suspected_after_half_a_second() -> None:
     assert asked(0.01, None).suspected == [(PROBE_PATIENCE_S, "b")]
     assert asked(None, 0.01).suspected == [(PROBE_PATIENCE_S, "a")]
 
 
-def test_nobody_is_suspected_where_both_answer() -> None:
+def test_no_node_is_suspected_if_both_respond() -> None:
     assert asked(0.01, 0.49).suspected == []
 
 
 @pytest.mark.parametrize("late_s", [0.6, 1.5, 4.0])
-def test_a_busy_node_that_answers_late_still_tells_the_frozen_one_at_once(late_s: float) -> None:
+def test_a_frozen_node_is_suspected_as_soon_as_the_busy_one_responds(late_s: float) -> None:
     [(at, who)] = asked(late_s, None).suspected
     assert who == "b"
     assert at == pytest.approx(late_s + GRACE_S)
 
 
-def test_of_two_busy_nodes_none_is_suspected_because_it_was_a_little_later() -> None:
+def test_of_two_busy_nodes_the_slightly_later_one_is_not_suspected() -> None:
     assert asked(0.6, 0.6 + GRACE_S * 0.9).suspected == []
     assert asked(2.0, 2.0).suspected == []
 
 
-def test_where_nobody_answers_nobody_is_suspected_and_the_question_may_be_asked_again() -> None:
+def test_if_no_node_responds_none_is_suspected_and_a_later_probe_is_possible() -> None:
     world = World({"a": None, "b": None})
     health = world.health()
     health.silence([A, B])  # type: ignore[list-item]
@@ -115,7 +115,7 @@ def test_where_nobody_answers_nobody_is_suspected_and_the_question_may_be_asked_
     assert [who for _, who in world.suspected] == ["b"]
 
 
-def test_a_question_that_is_open_is_not_asked_twice() -> None:
+def test_a_pending_probe_is_not_sent_twice() -> None:
     world = World({"a": 0.6, "b": None})
     health = world.health()
     for at in (0.0, 0.3, 0.55, 0.7):

@@ -1,4 +1,4 @@
-"""Large answers: the same frames and the same rows as the driver makes of them, however the bytes arrive."""
+"""Large responses: their frames and rows equal the driver's, however the bytes are split on arrival."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def cell(value: bytes | None) -> bytes:
 
 
 def rows_body(rows: Sequence[tuple[Any, ...]], *, described: bool = False) -> bytes:
-    """A ROWS result as a node sends it, with its columns described or left out as for prepared statements."""
+    """Return a ROWS result as a node sends it, with column metadata or, as for prepared statements, without."""
     head = struct.pack(">ii", RESULT_KIND_ROWS, 1 if described else 4) + struct.pack(">i", len(TYPES))
     if described:
         head += b"".join(struct.pack(">h", len(name)) + name for name in (b"ks", b"chunks"))
@@ -52,7 +52,7 @@ def decoded(handler: Any, body: Any, described: bool) -> Any:
 
 
 class Recorded(LargeFrames):
-    """A connection on one end of a socket pair that writes down what it was given, and no event loop's."""
+    """A connection on one end of a socket pair that records its messages and belongs to no event loop."""
 
     def __init__(self, own: socket.socket) -> None:
         self._io_buffer = _ConnectionIOBuffer(self)
@@ -84,7 +84,7 @@ def ends() -> Iterator[tuple[Recorded, socket.socket]]:
 
 
 def received(connection: Recorded, other: socket.socket, sent: bytes, sizes: Iterator[int]) -> None:
-    """All of it, in pieces of these sizes; the loop calls as long as something can be read."""
+    """Send all of ``sent`` in pieces of these sizes; read, as the event loop does, while data is available."""
     view = memoryview(sent)
     while view:
         piece = view[: next(sizes)]
@@ -113,7 +113,7 @@ def test_frames_of_every_size_arrive_as_they_were_sent_however_they_are_cut(
     assert connection.ended == []
 
 
-def test_memory_of_one_large_frame_is_that_of_the_next_and_a_very_large_one_is_not_kept(
+def test_the_memory_of_a_large_frame_is_reused_and_that_of_a_very_large_one_is_freed(
     ends: tuple[Recorded, socket.socket],
 ) -> None:
     connection, other = ends
@@ -129,7 +129,7 @@ def test_memory_of_one_large_frame_is_that_of_the_next_and_a_very_large_one_is_n
 
 
 @pytest.mark.parametrize("cut", [4, 9, 1000, FRAME_BYTES_MIN // 2])
-def test_a_node_that_goes_away_in_the_middle_of_an_answer_ends_the_connection(
+def test_a_disconnect_in_the_middle_of_a_frame_closes_the_connection(
     ends: tuple[Recorded, socket.socket], cut: int
 ) -> None:
     connection, other = ends
@@ -140,7 +140,7 @@ def test_a_node_that_goes_away_in_the_middle_of_an_answer_ends_the_connection(
     assert connection.ended == [None]
 
 
-def test_a_connection_that_breaks_says_why(
+def test_a_broken_connection_reports_its_error(
     ends: tuple[Recorded, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     connection, _ = ends
@@ -163,7 +163,7 @@ ROW = st.tuples(
 
 
 @given(st.lists(ROW, max_size=4), st.lists(st.integers(60_000, 400_000), min_size=1, max_size=3), st.booleans())
-def test_rows_are_those_of_the_driver(small: list[tuple[Any, ...]], large: list[int], described: bool) -> None:
+def test_rows_equal_those_of_the_driver(small: list[tuple[Any, ...]], large: list[int], described: bool) -> None:
     rows = [*small, *((size, bytes([size % 251]) * size, "x", UUID(int=size)) for size in large)]
     body = rows_body(rows, described=described)
     theirs = decoded(ProtocolHandler, body, described)
@@ -174,26 +174,26 @@ def test_rows_are_those_of_the_driver(small: list[tuple[Any, ...]], large: list[
     assert all(type(row[1]) in (bytes, type(None)) for row in ours.parsed_rows)
 
 
-def test_rows_stay_when_their_memory_is_that_of_the_next_answer() -> None:
+def test_rows_stay_valid_when_their_memory_is_reused_for_the_next_response() -> None:
     room = bytearray(rows_body([(1, b"a" * 300_000, "x", None)]))
     message = decoded(LargeRows, memoryview(room), described=False)
     room[:] = bytes(len(room))
     assert message.parsed_rows == [(1, b"a" * 300_000, "x", None)]
 
 
-def test_a_cell_that_ends_behind_its_frame_is_no_row() -> None:
+def test_a_cell_that_ends_after_its_frame_is_an_error() -> None:
     body = rows_body([(1, b"a" * 300_000, "x", None)])
     with pytest.raises(EOFError, match="300000 bytes"):
         decoded(LargeRows, memoryview(bytearray(body[:290_000])), described=False)
 
 
-def test_what_tls_has_decrypted_already_is_read_before_the_loop_waits_for_more(
+def test_data_already_decrypted_by_tls_is_read_before_the_loop_waits_for_more(
     ends: tuple[Recorded, socket.socket],
 ) -> None:
     connection, other = ends
 
     class Decrypted:
-        """Gives whole records, however little is asked for, as TLS does."""
+        """A socket that decrypts whole records, however few bytes are requested, as TLS does."""
 
         def __init__(self) -> None:
             self.held = b""
@@ -221,7 +221,7 @@ def test_what_tls_has_decrypted_already_is_read_before_the_loop_waits_for_more(
         select.select([connection_end], [], [], 10)
         connection.handle_read(None, 0)
     sender.join(10)
-    # The small one came in the last record of the large one, and the socket itself has nothing left to wake anybody.
+    # The small frame came in the last record of the large one, so no data is left on the socket to wake the loop.
     assert [number for number, _, _ in connection.frames] == [1, 2]
 
 
@@ -232,7 +232,7 @@ def test_many_small_rows_are_left_to_the_driver() -> None:
     assert decoded(LargeRows, body, described=False).parsed_rows == rows
 
 
-def test_what_is_no_result_of_rows_is_left_to_the_driver() -> None:
+def test_results_other_than_rows_and_malformed_ones_are_left_to_the_driver() -> None:
     body = struct.pack(">ih", 3, 5) + b"space"
     assert decoded(LargeRows, memoryview(bytearray(body)), described=False).new_keyspace == "space"
     cut = rows_body([], described=True)[:12] + struct.pack(">h", 30_000) + b"k" * 70_000

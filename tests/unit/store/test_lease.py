@@ -1,4 +1,4 @@
-"""A lease is on record before anybody sees a row, and gone when the reader is through, whatever the order of events."""
+"""A lease is stored before a reader gets a row and deleted when the reader is done, whatever the order of events."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.unit.store.fakes import FakeCassandra
 
 
 def held_up(monkeypatch: pytest.MonkeyPatch, kind: str) -> threading.Event:
-    """Statements of this kind wait until the event is set."""
+    """Make statements of this kind wait until the returned event is set."""
     may_run = threading.Event()
     run = Lease._run
 
@@ -30,7 +30,7 @@ def held_up(monkeypatch: pytest.MonkeyPatch, kind: str) -> threading.Event:
     return may_run
 
 
-def test_the_first_rows_are_seen_only_with_the_lease_on_record(
+def test_the_lease_is_stored_before_the_first_rows_are_returned(
     store: Store, cassandra: FakeCassandra, csv: Any
 ) -> None:
     store.load("flights", csv(100))
@@ -43,7 +43,7 @@ def test_the_first_rows_are_seen_only_with_the_lease_on_record(
     assert not cassandra.table("leases")
 
 
-def test_a_lease_that_is_still_being_taken_is_not_left_behind(
+def test_a_lease_still_being_written_on_exit_is_not_left_behind(
     store: Store, cassandra: FakeCassandra, csv: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.load("flights", csv(1))
@@ -55,7 +55,7 @@ def test_a_lease_that_is_still_being_taken_is_not_left_behind(
     assert not cassandra.table("leases")
 
 
-def test_nobody_waits_for_a_lease_to_be_given_back_but_who_closes_or_deletes(
+def test_a_reader_does_not_wait_for_the_release_of_its_lease_but_a_sweep_does(
     store: Store, cassandra: FakeCassandra, csv: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.load("flights", csv(100))
@@ -68,7 +68,7 @@ def test_nobody_waits_for_a_lease_to_be_given_back_but_who_closes_or_deletes(
     assert not cassandra._behind
 
 
-def test_a_process_that_ends_without_closing_anything_still_gives_its_lease_back() -> None:
+def test_a_process_that_ends_without_closing_the_store_still_releases_its_lease() -> None:
     program = """
 import threading
 from types import SimpleNamespace
@@ -84,13 +84,13 @@ session.behind(giving_back)
     assert done.stdout == "given back\n"
 
 
-def test_a_reader_that_the_garbage_collector_ends_waits_for_no_lock_that_its_thread_may_hold(
+def test_a_reader_closed_by_the_garbage_collector_waits_for_no_lock_that_its_thread_may_hold(
     store: Store, cassandra: FakeCassandra, csv: Any
 ) -> None:
     store.load("flights", csv(100))
     batches = store.dataset("flights").to_batches()
     next(batches)
-    # A collection may come in the middle of any pool's submit(), which holds this lock while it allocates.
+    # A collection may run inside any pool's submit(), which holds these locks while it allocates.
     with concurrent.futures.thread._global_shutdown_lock, threading._active_limbo_lock:  # type: ignore[attr-defined]
         batches.close()  # type: ignore[attr-defined]
     cassandra.settle()
@@ -106,7 +106,7 @@ def test_threads_that_have_ended_are_not_kept(cassandra: FakeCassandra) -> None:
     assert len(cassandra._behind) == 1
 
 
-def test_a_lease_that_cannot_be_written_holds_up_nobody(
+def test_a_read_succeeds_although_its_lease_cannot_be_written(
     store: Store, csv: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.load("flights", csv(100))

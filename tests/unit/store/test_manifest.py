@@ -47,7 +47,7 @@ def page_ref(data: bytes, checksum: bytes | None = None) -> PageRef:
 
 @settings(max_examples=40)
 @given(refs, st.lists(values, min_size=5, max_size=5))
-def test_a_page_comes_back_as_it_was(chunks: list[ChunkRef], columns: list[list[int | None]]) -> None:
+def test_a_page_survives_encoding_and_decoding(chunks: list[ChunkRef], columns: list[list[int | None]]) -> None:
     stats = [
         compute_stats(pa.RecordBatch.from_pydict({"x": pa.array(column, pa.int64()), "t": ["a"] * len(column)}))
         for column in columns[: len(chunks)]
@@ -99,14 +99,14 @@ def test_bytes_after_the_end_of_a_page_are_refused() -> None:
         decode_page("flights", page_ref(page), page)
 
 
-def test_a_page_that_inflates_without_end_is_refused_within_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_that_inflates_past_the_limit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(manifest, "_RAW_LIMIT_BYTES", 100_000)
     page = gzip.compress(bytes(200_000), 1)
     with pytest.raises(ChunkFormatError):
         decode_page("flights", page_ref(page), page)
 
 
-def test_the_page_of_another_place_is_refused() -> None:
+def test_the_data_of_another_page_is_refused() -> None:
     one, other = a_page(), encode_page([ChunkRef("flights", WRITER, 9, 9, 1, ())], [compute_stats(_batch())])[0]
     with pytest.raises(ChecksumMismatchError):
         decode_page("flights", page_ref(one), other)

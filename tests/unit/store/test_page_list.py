@@ -27,7 +27,7 @@ def list_ref(data: bytes, pages: int) -> ListRef:
     return ListRef(UUID(int=9), -3, pages, xxhash.xxh3_128_digest(data))
 
 
-def test_a_list_comes_back_as_it_was() -> None:
+def test_a_list_survives_encoding_and_decoding() -> None:
     pages, stats = [page(0), page(1), page(2)], stats_of([1, 2], [None, 7], [5])
     data = encode_list(pages, stats)
     found = decode_list("flights", list_ref(data, 3), data)
@@ -50,7 +50,7 @@ def test_a_damaged_list_and_one_of_other_pages_are_refused() -> None:
         decode_list("flights", list_ref(data, 2), data)
 
 
-def test_a_list_too_large_for_a_page_gives_up_its_bounds_and_nothing_else() -> None:
+def test_a_list_too_large_for_a_page_drops_only_its_bounds() -> None:
     random = np.random.default_rng(1)
     count = list_pages_max(2500)
     pages = [page(n) for n in range(count)]

@@ -1,4 +1,4 @@
-"""What is found lacking is on record, what is on record is brought back, and a note never goes too early."""
+"""Missing replicas are found and recorded, recorded ones are repaired, and no record is deleted too early."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def damage_page(host: FakeHost, table: str) -> None:
 
 
 def damage_row(host: FakeHost, table: str) -> None:
-    """Its checksum says so."""
+    """Change a row so that its checksum does not match."""
     for key, (stamp, row) in list(host.rows[table].items()):
         host.rows[table][key] = (stamp, {**row, "rows": row["rows"] + 1})
 
@@ -57,7 +57,7 @@ def owed(cassandra: FakeCassandra) -> set[int]:
 @pytest.mark.parametrize("look", ["fsck", "verify"])
 @pytest.mark.parametrize("node", ["a", "b"])
 @pytest.mark.parametrize(("harm", "table", "bucket"), LOSSES, ids=[f"{h.__name__} {t}" for h, t, _ in LOSSES])
-def test_what_one_node_lacks_without_anybody_knowing_is_found_and_brought_back(
+def test_an_unrecorded_missing_or_damaged_replica_is_found_and_repaired(
     store: Store, cassandra: FakeCassandra, csv: Csv, harm: Any, table: str, bucket: int, node: str, look: str
 ) -> None:
     store.load("flights", csv(100))
@@ -71,7 +71,7 @@ def test_what_one_node_lacks_without_anybody_knowing_is_found_and_brought_back(
     assert owed(cassandra) == {bucket}
     repaired = store.repair("flights")
     assert repaired.ok
-    assert repaired.copies >= 1 or harm is damage_page  # whoever looks for chunks has read and replaced it already
+    assert repaired.copies >= 1 or harm is damage_page  # the check already replaced a damaged page when reading it
     assert owed(cassandra) == set()
     assert store.verify("flights", each_replica=True).ok
     assert store.fsck().lacking == []
@@ -82,7 +82,7 @@ def test_what_one_node_lacks_without_anybody_knowing_is_found_and_brought_back(
     )
 
 
-def test_a_store_as_it_was_written_lacks_nothing_and_owes_nothing(
+def test_an_intact_store_has_no_missing_and_no_under_replicated_data(
     store: Store, cassandra: FakeCassandra, csv: Csv
 ) -> None:
     for k in range(3):
@@ -92,7 +92,7 @@ def test_a_store_as_it_was_written_lacks_nothing_and_owes_nothing(
     assert owed(cassandra) == set()
 
 
-def test_what_no_node_has_is_a_problem_of_fsck_and_stops_nothing(
+def test_data_missing_on_both_nodes_is_reported_by_fsck_and_does_not_stop_repair(
     store: Store, cassandra: FakeCassandra, csv: Csv
 ) -> None:
     store.load("flights", csv(100))
@@ -102,7 +102,7 @@ def test_what_no_node_has_is_a_problem_of_fsck_and_stops_nothing(
             del host.rows["pages"][key]
     found = store.fsck().lacking
     assert {(item["dataset"], item["node"]) for item in found} == {("flights", "10.0.0.1"), ("flights", "10.0.0.2")}
-    assert store.repair().ok  # nobody owes what is lost
+    assert store.repair().ok  # lost data is not under-replicated
 
 
 def test_a_damaged_page_is_replaced_by_the_good_copy_as_soon_as_it_is_read(
@@ -117,7 +117,7 @@ def test_a_damaged_page_is_replaced_by_the_good_copy_as_soon_as_it_is_read(
 
 
 class Repairing:
-    """A load of three buckets that is still running, and what repairing does meanwhile."""
+    """A load of three buckets that is still running and can be repaired meanwhile."""
 
     def __init__(self, cassandra: FakeCassandra, make_writer: Make) -> None:
         self.cassandra = cassandra
@@ -144,14 +144,14 @@ def repairing(make_writer: Make) -> Repairing:
     return Repairing(FakeCassandra(), make_writer)
 
 
-def test_a_note_of_a_bucket_that_is_still_written_stays_until_a_later_one_is_on_record(repairing: Repairing) -> None:
+def test_the_record_of_a_bucket_still_being_written_stays_until_a_later_bucket_has_a_page(repairing: Repairing) -> None:
     repairing.write(0)
     repairing.ledger.record_under_replicated(repairing.row.dataset, repairing.row.writer, 0, 1)
     report = repairing.repair()
     assert (report.debts, report.cleared, report.pending) == (1, 0, 1)
     for seed in (1, 2):
         repairing.write(seed)
-    # Bucket 0 has its page now; that nothing more of it will come, only the page of bucket 1 says.
+    # Bucket 0 has its page now. Only the page of bucket 1 shows that bucket 0 gets no more chunks.
     repairing.repair()
     for seed in (3, 4):
         repairing.write(seed)
@@ -159,7 +159,7 @@ def test_a_note_of_a_bucket_that_is_still_written_stays_until_a_later_one_is_on_
     assert owed(repairing.cassandra) == set()
 
 
-def test_what_a_bucket_still_written_has_so_far_is_repaired_although_its_note_stays(repairing: Repairing) -> None:
+def test_the_chunks_of_a_bucket_still_being_written_are_repaired_and_its_record_stays(repairing: Repairing) -> None:
     for seed in range(3):
         repairing.write(seed)
     repairing.writer.finish()
@@ -173,8 +173,8 @@ def test_what_a_bucket_still_written_has_so_far_is_repaired_although_its_note_st
     assert owed(repairing.cassandra) == set()
 
 
-def test_the_note_of_pages_of_one_who_has_not_published_yet_stays(repairing: Repairing) -> None:
-    """Its lists lie under names that only its version knows."""
+def test_the_pages_record_of_an_unpublished_writer_stays(repairing: Repairing) -> None:
+    """Its page lists are stored under keys that only its version row contains."""
     repairing.ledger.record_under_replicated(repairing.row.dataset, repairing.row.writer, PAGES_BUCKET, 0)
     assert repairing.repair().pending == 1
     assert owed(repairing.cassandra) == {PAGES_BUCKET}
@@ -199,7 +199,7 @@ def test_the_catalogue_is_repaired_before_pages_and_pages_before_chunks(
     assert paid == [CATALOGUE_BUCKET, PAGES_BUCKET, 0]
 
 
-def test_what_hints_have_brought_already_is_only_looked_at(repairing: Repairing) -> None:
+def test_chunks_already_delivered_by_hints_are_checked_and_not_written(repairing: Repairing) -> None:
     repairing.write(0)
     repairing.writer.finish()
     repairing.ledger.record_under_replicated(repairing.row.dataset, repairing.row.writer, 0, 1)
@@ -209,7 +209,9 @@ def test_what_hints_have_brought_already_is_only_looked_at(repairing: Repairing)
     assert len(repairing.cassandra.writes()) == before
 
 
-def test_a_debt_that_nobody_can_pay_is_a_problem_and_stays_on_record(repairing: Repairing) -> None:
+def test_an_under_replicated_bucket_that_cannot_be_repaired_is_a_problem_and_stays_recorded(
+    repairing: Repairing,
+) -> None:
     repairing.write(0)
     repairing.writer.finish()
     repairing.ledger.record_under_replicated(repairing.row.dataset, repairing.row.writer, 0, 1)
@@ -220,7 +222,7 @@ def test_a_debt_that_nobody_can_pay_is_a_problem_and_stays_on_record(repairing: 
     assert owed(repairing.cassandra) == {0}
 
 
-def test_a_page_that_is_damaged_everywhere_is_a_problem_of_a_writer_that_may_be_alive_and_ends_nothing(
+def test_a_page_of_a_live_writer_damaged_on_both_nodes_is_a_problem_and_does_not_stop_repair(
     repairing: Repairing,
 ) -> None:
     for seed in range(3):
@@ -232,6 +234,6 @@ def test_a_page_that_is_damaged_everywhere_is_a_problem_of_a_writer_that_may_be_
     assert (report.cleared, [problem["bucket"] for problem in report.problems]) == (0, [0])
 
 
-def test_a_row_of_one_who_writes_chunks_is_paid_for_while_it_goes_on(repairing: Repairing) -> None:
+def test_the_catalogue_record_of_a_writer_is_cleared_while_it_still_writes(repairing: Repairing) -> None:
     repairing.ledger.record_under_replicated(repairing.row.dataset, repairing.row.writer, CATALOGUE_BUCKET, 0)
     assert repairing.repair().cleared == 1

@@ -17,7 +17,7 @@ from millrace.store.session import CassandraSession
 SETTINGS = CassandraSettings(keyspace="ks", local_dc="dc7")
 
 
-def test_the_keyspace_comes_first_and_every_table_is_made_once_and_only_if_it_is_not_there() -> None:
+def test_the_keyspace_is_created_first_and_every_table_once_with_if_not_exists() -> None:
     made = schema.statements(SETTINGS)
     assert made[0].startswith("CREATE KEYSPACE IF NOT EXISTS ks WITH replication")
     assert "'NetworkTopologyStrategy', 'dc7': 2" in made[0]
@@ -27,20 +27,20 @@ def test_the_keyspace_comes_first_and_every_table_is_made_once_and_only_if_it_is
 
 
 @pytest.mark.parametrize("table", list(schema.TABLES))
-def test_no_table_repairs_by_reading_or_asks_a_second_node_by_itself(table: str) -> None:
-    """Last write wins may choose the damaged copy, and another node's answer hides it."""
+def test_no_table_uses_read_repair_or_speculative_retry(table: str) -> None:
+    """Last-write-wins may choose the damaged copy, and another node's response hides it."""
     text = " ".join(schema.TABLES[table].split())
     assert "read_repair = 'NONE'" in text
     assert "speculative_retry = 'NEVER'" in text
 
 
 @pytest.mark.parametrize("table", ["chunks", "pages"])
-def test_what_is_compressed_already_is_only_checksummed(table: str) -> None:
+def test_already_compressed_data_is_only_checksummed(table: str) -> None:
     assert "'class': 'NoopCompressor'" in schema.TABLES[table]
 
 
 def test_nothing_needs_a_lightweight_transaction() -> None:
-    """With one of two nodes down they cannot work. Everything that writes is built from these rooms."""
+    """With one of two nodes down they cannot work. Every statement is in the source of the package."""
     from pathlib import Path
 
     import millrace
@@ -81,12 +81,12 @@ class FakeSession:
         (FakeSession(lacks="pages"), "lacks pages: run: millrace init"),
     ],
 )
-def test_a_keyspace_that_is_not_ours_is_refused_by_what_is_wrong(session: FakeSession, said: str) -> None:
+def test_an_unusable_keyspace_is_refused_with_the_reason(session: FakeSession, said: str) -> None:
     with pytest.raises(StoreSchemaError, match=re.escape(said)):
         schema.check(session, SETTINGS)
 
 
-def test_making_tables_is_refused_with_a_node_down_before_anything_is_made() -> None:
+def test_creating_tables_is_refused_with_a_node_down_before_any_is_created() -> None:
     session = FakeSession()
     session.cluster.metadata.all_hosts = lambda: [
         SimpleNamespace(is_up=True, address="10.0.0.1"),
@@ -97,14 +97,14 @@ def test_making_tables_is_refused_with_a_node_down_before_anything_is_made() -> 
     assert session.executed == []
 
 
-def test_making_tables_is_refused_on_a_cluster_of_one() -> None:
+def test_creating_tables_is_refused_on_a_cluster_of_one_node() -> None:
     session = FakeSession()
     session.cluster.metadata.all_hosts = lambda: [SimpleNamespace(is_up=True, address="10.0.0.1")]
     with pytest.raises(StoreUnavailableError, match="a second node"):
         schema.create(session, SETTINGS)
 
 
-def test_init_brings_a_keyspace_of_schema_1_up_to_this_one_and_the_number_comes_last() -> None:
+def test_init_migrates_a_keyspace_of_schema_1_and_sets_the_number_last() -> None:
     session = FakeSession(number=1)
     schema.create(session, SETTINGS)
     changes = [query for query in session.executed if query.startswith("ALTER")]
@@ -118,7 +118,7 @@ def test_init_brings_a_keyspace_of_schema_1_up_to_this_one_and_the_number_comes_
 
 
 @pytest.mark.parametrize("number", [0, 99])
-def test_init_changes_nothing_in_a_keyspace_of_a_number_that_it_does_not_know(number: int) -> None:
+def test_init_changes_nothing_in_a_keyspace_of_an_unknown_schema(number: int) -> None:
     session = FakeSession(number=number)
     with pytest.raises(StoreSchemaError, match=f"has schema {number}"):
         schema.create(session, SETTINGS)
@@ -137,8 +137,8 @@ def test_another_replication_factor_is_refused_by_the_settings() -> None:
 
 
 @pytest.mark.parametrize("gone", [0, 1])
-def test_a_node_that_shuts_down_keeps_nobody_from_connecting(gone: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Asked in turn, it would be met by the second question of every try."""
+def test_a_node_that_shuts_down_does_not_prevent_connecting(gone: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With round-robin, the second query of every attempt would reach it."""
     healthy = FakeSession()
     hosts = [SimpleNamespace(address="10.0.0.1"), SimpleNamespace(address="10.0.0.2")]
     turn = itertools.cycle(hosts)

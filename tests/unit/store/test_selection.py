@@ -1,4 +1,4 @@
-"""A time or a number names the version that listings show with it, or is refused with every full name."""
+"""A time or number names the version that listings show with it; an ambiguous one is refused with all labels."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_a_second_in_which_two_versions_were_published_is_refused_with_both(
     assert store.version("d@2026-11-29T01:18:48").label == labels[2]
 
 
-def test_a_number_of_two_versions_is_refused_with_both_and_each_is_there_in_full(
+def test_a_number_of_two_versions_is_refused_with_both_and_each_full_label_works(
     store: Store, published_at: Moments
 ) -> None:
     labels = published_at("2026-11-29T01:18:46", SHOWN, "2026-11-29T01:18:48", numbers=(1, 2, 2))
@@ -116,7 +116,7 @@ def test_a_number_of_two_versions_is_refused_with_both_and_each_is_there_in_full
     assert store.version("d@2").label == labels[2]
 
 
-def test_a_time_stands_for_a_second_only_where_it_has_no_fraction() -> None:
+def test_a_time_covers_a_whole_second_only_if_it_has_no_fraction() -> None:
     assert parse_reference(f"d@{SHOWN}")[1].precision == timedelta(seconds=1)
     for exact in (f"{SHOWN}.0", f"{SHOWN}.123+02:00", f"{SHOWN},5"):
         assert parse_reference(f"d@{exact}")[1].precision == timedelta(0)

@@ -1,4 +1,4 @@
-"""What the driver raises, and what it holds on to."""
+"""Errors of the driver, requests to unresponsive nodes, and the memory that the driver keeps."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def session_that_raises(error: Exception | list[Exception]) -> Any:
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_a_node_that_gives_no_answer_is_one_retriable_error_whatever_the_driver_calls_it(error: Exception) -> None:
+def test_every_driver_error_of_an_unavailable_node_becomes_one_retriable_error(error: Exception) -> None:
     with pytest.raises(StoreUnavailableError, match=r"10\.0\.0\.1 gave no answer") as caught:
         session_that_raises(error).execute("SELECT", host=HOST)
     assert caught.value.context["node"] == "10.0.0.1"
@@ -78,13 +78,13 @@ def test_no_answer_in_time_is_a_timeout(error: Exception) -> None:
 
 
 @pytest.mark.parametrize("error", [InvalidRequest("unconfigured table"), Unauthorized("no rights")])
-def test_what_every_node_would_refuse_is_not_retriable(error: Exception) -> None:
+def test_a_request_that_every_node_would_refuse_is_not_retriable(error: Exception) -> None:
     with pytest.raises(StoreError, match="refused a request") as caught:
         session_that_raises(error).execute("SELECT")
     assert not caught.value.retriable
 
 
-def test_a_connection_that_is_full_is_tried_again_and_only_then_given_up() -> None:
+def test_a_request_on_a_full_connection_is_retried_until_its_timeout() -> None:
     """The driver refuses at once while a load's chunks fill the socket; nothing is wrong with the node."""
     busy = no_host(HOST, ConnectionBusy("overloaded"))
     answers: list[Any] = [busy, busy, busy]
@@ -106,7 +106,7 @@ def test_a_statement_is_prepared_by_the_next_node_when_the_first_does_not_answer
     assert cassandra.prepare("SELECT 1").is_idempotent is True
 
 
-def test_a_statement_that_no_node_prepares_is_our_error() -> None:
+def test_a_statement_that_no_node_prepares_is_a_store_timeout() -> None:
     with pytest.raises(StoreTimeoutError):
         session_that_raises(OperationTimedOut({}, HOST)).prepare("SELECT 1")
 
@@ -117,7 +117,7 @@ def test_a_statement_is_prepared_once() -> None:
 
 
 class Pending:
-    """A request that is answered when the test says so."""
+    """A request that the test answers."""
 
     def __init__(self) -> None:
         self.rows: list[Any] | None = None
@@ -147,7 +147,7 @@ class Node:
 
 
 class Watched:
-    """A session with two nodes, one request that is pending, and nodes that answer probes or do not."""
+    """A session with two nodes and one pending request; the nodes in ``mute`` do not respond to probes."""
 
     def __init__(self, *, unresponsive_after_s: float) -> None:
         self.one, self.two = Node("10.0.0.1", 1), Node("10.0.0.2", 2)
@@ -176,7 +176,7 @@ class Watched:
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["the driver says so", "only its connections have ended"])
-def test_a_request_ends_at_once_when_a_node_that_it_needs_is_lost_although_its_coordinator_lives(known: bool) -> None:
+def test_a_request_ends_at_once_when_a_node_it_needs_is_lost_although_its_coordinator_is_up(known: bool) -> None:
     watched = Watched(unresponsive_after_s=60)
 
     def lose() -> None:
@@ -192,7 +192,7 @@ def test_a_request_ends_at_once_when_a_node_that_it_needs_is_lost_although_its_c
         watched.ask()
 
 
-def test_a_request_goes_on_when_something_is_lost_that_it_does_not_need() -> None:
+def test_a_request_continues_when_a_connection_it_does_not_need_is_lost() -> None:
     watched = Watched(unresponsive_after_s=60)
 
     def lose_and_answer() -> None:
@@ -203,7 +203,7 @@ def test_a_request_goes_on_when_something_is_lost_that_it_does_not_need() -> Non
     assert watched.ask() == [1, 2]
 
 
-def test_a_connection_that_ends_wakes_those_who_wait() -> None:
+def test_a_closed_connection_wakes_the_waiting_threads() -> None:
     losses = driver.NodeDownListener()
     changed = threading.Event()
     ended = WideConnection.__new__(type("Ended", (WideConnection,), {"losses": losses}))
@@ -216,7 +216,7 @@ def test_a_connection_that_ends_wakes_those_who_wait() -> None:
     assert not changed.is_set(), "nobody waits any more"
 
 
-def test_a_node_that_answers_no_tiny_question_either_is_given_up_and_asked_last_from_then_on() -> None:
+def test_a_node_that_fails_the_probe_is_given_up_and_queried_last_afterwards() -> None:
     watched = Watched(unresponsive_after_s=0.1)
     watched.mute.add(1)
     with pytest.raises(StoreTimeoutError, match=r"10\.0\.0\.1 has fallen silent"):
@@ -241,7 +241,7 @@ def test_nodes_that_are_only_slow_are_waited_for() -> None:
     assert watched.ask() == ["row"]
 
 
-def test_who_is_asked_first_does_not_change_while_the_driver_shuffles_its_list() -> None:
+def test_the_order_of_replicas_is_stable_while_the_driver_shuffles_its_list() -> None:
     watched = Watched(unresponsive_after_s=1)
     statement: Any = SimpleNamespace(routing_key=b"k")
     both = [watched.one, watched.two]
@@ -268,8 +268,8 @@ def reactor() -> None:
 
 
 @pytest.mark.usefixtures("reactor")
-def test_a_cancelled_timer_lets_go_of_its_request() -> None:
-    """The driver keeps it in its heap until everything that ends earlier is gone: behind one that never is."""
+def test_a_cancelled_timer_releases_its_request() -> None:
+    """The driver keeps it in its heap until every earlier timer is gone; here an earlier one never ends."""
     blocking = WideConnection.create_timer(3599, lambda: None)
     timer, request = timer_of(Request())
     gc.collect()
@@ -285,7 +285,7 @@ def test_a_timer_that_is_not_cancelled_fires() -> None:
     fired = threading.Event()
     WideConnection.create_timer(0.01, fired.set)
     for _ in range(40):
-        # Without a connection the driver's loop may come to its end at any moment, here as the fixture starts it.
+        # Without a connection the driver's loop may end at any moment, even while the fixture starts it.
         libevreactor._global_loop.maybe_start()
         if fired.wait(0.5):
             break
@@ -293,13 +293,13 @@ def test_a_timer_that_is_not_cancelled_fires() -> None:
 
 
 def test_a_request_waits_for_a_full_connection_instead_of_losing_its_stream_number() -> None:
-    """``ConnectionBusy`` leaks one of 32,768 numbers each time; integration tests count them on a real connection."""
+    """Each ``ConnectionBusy`` leaks one of 32,768 stream numbers; integration tests count them on a real connection."""
     connection = WideConnection.__new__(WideConnection)
     connection._socket_writable = False
     assert connection._socket_writable is True
 
 
-def test_nobody_there_is_one_line_with_addresses_and_what_to_do() -> None:
+def test_an_unreachable_cluster_is_a_one_line_error_with_addresses_and_a_hint() -> None:
     settings = CassandraSettings(contact_points=("127.0.0.1",), port=free_port(), connect_timeout_s=1.0)
     with pytest.raises(StoreUnavailableError, match=r"no Cassandra node answers at 127\.0\.0\.1:\d+") as caught:
         CassandraSession.connect(settings)

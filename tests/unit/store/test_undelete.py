@@ -1,4 +1,4 @@
-"""Taking back a deletion, alone and together with sweeps, publishers, other people and nodes that are down."""
+"""Undelete alone, concurrent with sweeps, publishers and other users, and with a node down."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ Csv = Callable[..., str]
 APPEND = LoadOptions(mode="append")
 NOW = timedelta(0)
 LIST_IN_A_PAGE = json.dumps({"writer": UUID(int=1).hex, "page": 0, "checksum": "00" * 16}).encode()
-"""In place of a version's list of pages; the page is not there."""
+"""Replaces a version's list of pages; the page it references does not exist."""
 
 
 @pytest.fixture
 def labels(store: Store, csv: Csv, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The dataset ``d`` of three versions, each a replace; loads that are over hold up no sweep."""
+    """Load ``d`` in three versions, each a replace, and return their labels; finished loads delay no sweep."""
     for k in range(3):
         store.load("d", csv(3, first=10 * k, name=f"{k}.csv"))
     monkeypatch.setattr(sweep, "ALIVE", NOW)
@@ -73,7 +73,7 @@ def set_mark(cassandra: FakeCassandra, label: str, **cells: Any) -> None:
 
 
 @pytest.mark.parametrize("how", ["number", "full", "time"])
-def test_a_deleted_version_is_there_again_with_its_rows(store: Store, labels: list[str], how: str) -> None:
+def test_an_undeleted_version_is_visible_again_with_its_rows(store: Store, labels: list[str], how: str) -> None:
     moment = store.version("d@2").committed_at.isoformat()
     store.delete("d@2")
     assert visible(store) == [3, 1]
@@ -84,7 +84,7 @@ def test_a_deleted_version_is_there_again_with_its_rows(store: Store, labels: li
     assert numbers(store, "d@2") == [10, 11, 12]
 
 
-def test_it_is_written_as_a_value_at_all_and_nothing_is_nulled(
+def test_undelete_writes_its_mark_as_a_value_at_consistency_all_and_nulls_no_cell(
     store: Store, cassandra: FakeCassandra, labels: list[str]
 ) -> None:
     store.delete("d@3")
@@ -101,7 +101,7 @@ def test_it_is_written_as_a_value_at_all_and_nothing_is_nulled(
     assert marks == {ConsistencyLevel.ALL}
 
 
-def test_a_version_can_be_deleted_and_taken_back_as_often_as_one_likes(
+def test_a_version_can_be_deleted_and_undeleted_repeatedly(
     store: Store, cassandra: FakeCassandra, labels: list[str]
 ) -> None:
     for _ in range(3):
@@ -115,7 +115,7 @@ def test_a_version_can_be_deleted_and_taken_back_as_often_as_one_likes(
         store.undelete("d@3")
 
 
-def test_the_grace_time_begins_anew_with_the_next_deletion(
+def test_the_grace_period_restarts_with_the_next_deletion(
     store: Store, cassandra: FakeCassandra, labels: list[str]
 ) -> None:
     store.delete("d@3")
@@ -128,7 +128,7 @@ def test_the_grace_time_begins_anew_with_the_next_deletion(
     assert numbers(store) == [20, 21, 22]
 
 
-def test_what_prune_marked_is_taken_back_too(store: Store, labels: list[str]) -> None:
+def test_a_version_that_prune_marked_can_be_undeleted(store: Store, labels: list[str]) -> None:
     store.prune("d", 1)
     assert [version.label for version in store.versions("d", deleted=True)] == [labels[1], labels[0]]
     store.undelete("d@1")
@@ -136,7 +136,7 @@ def test_what_prune_marked_is_taken_back_too(store: Store, labels: list[str]) ->
     assert [version.label for version in store.versions("d", deleted=True)] == [labels[1]]
 
 
-def test_a_whole_dataset_comes_back_version_by_version(store: Store, labels: list[str]) -> None:
+def test_a_deleted_dataset_can_be_undeleted_version_by_version(store: Store, labels: list[str]) -> None:
     store.delete("d", whole=True)
     with pytest.raises(DatasetNotFoundError):
         store.versions("d")
@@ -146,7 +146,7 @@ def test_a_whole_dataset_comes_back_version_by_version(store: Store, labels: lis
     assert store.versions("d", deleted=True) == []
 
 
-def test_a_dry_run_changes_nothing_and_refuses_the_same(
+def test_a_dry_run_changes_nothing_and_raises_the_same_errors(
     store: Store, cassandra: FakeCassandra, labels: list[str]
 ) -> None:
     store.delete("d@3")
@@ -177,7 +177,7 @@ def test_a_dry_run_changes_nothing_and_refuses_the_same(
         ("other@1", DatasetNotFoundError, "there is no dataset 'other'"),
     ],
 )
-def test_what_is_not_a_deleted_version_is_refused_in_words(
+def test_a_reference_to_no_deleted_version_is_refused_with_the_reason(
     store: Store, labels: list[str], reference: str, error: type[Exception], said: str
 ) -> None:
     store.delete("d@3")
@@ -202,7 +202,9 @@ def test_a_number_of_two_deleted_versions_is_refused_with_both(
     assert store.undelete(f"d@{labels[2]}").version == labels[2]
 
 
-def test_a_number_means_the_deleted_one_of_two(store: Store, cassandra: FakeCassandra, labels: list[str]) -> None:
+def test_of_two_versions_with_one_number_the_deleted_one_is_undeleted(
+    store: Store, cassandra: FakeCassandra, labels: list[str]
+) -> None:
     for host in (cassandra.a, cassandra.b):
         [(stamp, row)] = [item for item in host.rows["versions"].values() if item[1]["number"] == 3]
         host.rows["versions"]["d", 3, "00000f"] = (stamp, {**row, "hex": "00000f"})
@@ -210,7 +212,7 @@ def test_a_number_means_the_deleted_one_of_two(store: Store, cassandra: FakeCass
     assert store.undelete("d@3").version == labels[2]
 
 
-# --- what publishing withdrew
+# --- versions withdrawn by their publisher
 
 
 def withdraw(store: Store, cassandra: FakeCassandra, reference: str) -> None:
@@ -219,7 +221,7 @@ def withdraw(store: Store, cassandra: FakeCassandra, reference: str) -> None:
         CatalogueWriter(cassandra, writes).withdraw(version)
 
 
-def test_what_publishing_withdrew_is_told_apart_in_its_row_and_refused(
+def test_a_withdrawn_version_has_its_own_mark_and_cannot_be_undeleted(
     store: Store, cassandra: FakeCassandra, labels: list[str]
 ) -> None:
     withdraw(store, cassandra, "d@3")
@@ -231,7 +233,7 @@ def test_what_publishing_withdrew_is_told_apart_in_its_row_and_refused(
     assert visible(store) == [2, 1]
 
 
-def test_a_withdrawal_is_later_than_any_clock_and_no_mark_is_written_over_it(
+def test_a_withdrawal_has_a_future_timestamp_and_no_mark_overwrites_it(
     store: Store, cassandra: FakeCassandra, labels: list[str]
 ) -> None:
     found = store.version("d@3")
@@ -243,7 +245,7 @@ def test_a_withdrawal_is_later_than_any_clock_and_no_mark_is_written_over_it(
     assert row_of(cassandra, labels[2])["mark"] == WITHDRAWN
 
 
-def test_a_version_that_its_publisher_withdraws_at_the_same_moment_stays_withdrawn(
+def test_a_version_that_its_publisher_withdraws_during_an_undelete_stays_withdrawn(
     store: Store, cassandra: FakeCassandra, labels: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = store.version("d@3")
@@ -254,7 +256,7 @@ def test_a_version_that_its_publisher_withdraws_at_the_same_moment_stays_withdra
     def withdrawn_between(undeleter: Undeleter, version: Any) -> None:
         require_recoverable(undeleter, version)
         calls.append(version)
-        if len(calls) == 2:  # after everything was looked at, before the mark is written
+        if len(calls) == 2:  # after every check, before the mark is written
             with ReplicatedWriter(cassandra, window_bytes=1_000_000) as writes:
                 CatalogueWriter(cassandra, writes).withdraw(found)
 
@@ -264,7 +266,9 @@ def test_a_version_that_its_publisher_withdraws_at_the_same_moment_stays_withdra
     assert visible(store) == [2, 1]
 
 
-def test_what_an_older_millrace_marked_is_refused(store: Store, cassandra: FakeCassandra, labels: list[str]) -> None:
+def test_a_version_marked_by_an_older_millrace_is_refused(
+    store: Store, cassandra: FakeCassandra, labels: list[str]
+) -> None:
     """Its row does not say whether publishing withdrew it."""
     set_mark(cassandra, labels[2], mark=None, deleted_at=datetime.now(UTC))
     assert visible(store) == [2, 1]
@@ -285,7 +289,7 @@ def condemn(cassandra: FakeCassandra, which: Callable[[dict[str, Any]], bool]) -
 
 @pytest.mark.parametrize("whose", ["publisher", "loader"])
 @pytest.mark.parametrize("what", ["condemned", "gone"])
-def test_what_a_sweep_has_begun_to_remove_is_refused(
+def test_a_version_that_a_sweep_has_begun_to_remove_is_refused(
     store: Store, cassandra: FakeCassandra, labels: list[str], whose: str, what: str
 ) -> None:
     store.delete("d@3")
@@ -306,12 +310,12 @@ def test_what_a_sweep_has_begun_to_remove_is_refused(
 
 
 @pytest.mark.parametrize("table", ["pages", "versions"])
-def test_what_has_lost_its_list_of_pages_is_neither_listed_nor_taken_back(
+def test_a_version_without_its_list_of_pages_is_neither_listed_nor_undeleted(
     store: Store, cassandra: FakeCassandra, labels: list[str], table: str
 ) -> None:
     version = replace(store.version("d@3"), pages_blob=LIST_IN_A_PAGE)
     store.delete("d@3")
-    if table == "pages":  # the list is in a page of its own where it is long
+    if table == "pages":  # a long list is stored in a page of its own
         set_mark(cassandra, labels[2], pages=LIST_IN_A_PAGE, checksum=version.compute_checksum())
     else:
         set_mark(cassandra, labels[2], pages=b"damaged")
@@ -320,7 +324,7 @@ def test_what_has_lost_its_list_of_pages_is_neither_listed_nor_taken_back(
         store.undelete("d@3")
 
 
-def test_of_two_deleted_versions_of_a_number_the_one_that_can_be_taken_back_is_meant(
+def test_of_two_deleted_versions_with_one_number_the_recoverable_one_is_undeleted(
     store: Store, cassandra: FakeCassandra, labels: list[str]
 ) -> None:
     for host in (cassandra.a, cassandra.b):
@@ -333,7 +337,7 @@ def test_of_two_deleted_versions_of_a_number_the_one_that_can_be_taken_back_is_m
 
 
 class Stop(BaseException):
-    """Whoever works is killed here."""
+    """Raised at the point at which the process is killed."""
 
 
 def at_step(monkeypatch: pytest.MonkeyPatch, kind: type, name: str, act: Callable[[], None], *, after: bool) -> None:
@@ -354,7 +358,7 @@ def at_step(monkeypatch: pytest.MonkeyPatch, kind: type, name: str, act: Callabl
 
 
 def assert_whole_or_deleted(store: Store) -> bool:
-    """Whether d@3 is visible; then its rows are all there, and the next sweep leaves them."""
+    """Return whether d@3 is visible; if so, assert that its rows are complete and that the next sweep keeps them."""
     there = 3 in visible(store)
     store.catalogue.page_list.cache_clear()
     if there:
@@ -369,7 +373,7 @@ def assert_whole_or_deleted(store: Store) -> bool:
 @pytest.mark.parametrize(
     "step", ["garbage", "_condemn", "_named", "_remove", "empty_deleted", "_every_version", "_writers", "held"]
 )
-def test_a_sweep_that_meets_an_undelete_at_any_step_leaves_the_version_whole_or_deleted(
+def test_an_undelete_at_any_step_of_a_sweep_leaves_the_version_whole_or_deleted(
     store: Store, labels: list[str], monkeypatch: pytest.MonkeyPatch, step: str, after: bool
 ) -> None:
     store.delete("d@3")
@@ -394,10 +398,10 @@ def test_a_sweep_that_meets_an_undelete_at_any_step_leaves_the_version_whole_or_
     "step", ["find", "_known_as_writer", "_require_recoverable", "write_mark", "_require_restored", "every"]
 )
 @pytest.mark.parametrize("killed", [False, True], ids=["finished", "killed"])
-def test_an_undelete_that_a_sweep_overtakes_or_that_is_killed_leaves_the_version_whole_or_deleted(
+def test_a_sweep_or_a_kill_at_any_step_of_an_undelete_leaves_the_version_whole_or_deleted(
     store: Store, labels: list[str], monkeypatch: pytest.MonkeyPatch, step: str, after: bool, killed: bool
 ) -> None:
-    """Its row as a writer has just been seen, so it counts as alive for hours."""
+    """The undelete's own attempt row was seen just before, so the undelete counts as alive for hours."""
     store.delete("d@3")
 
     def sweep_now() -> None:
@@ -425,13 +429,13 @@ def loading_undelete_alone(rows: Any, known: Any, now: datetime) -> set[str]:
     return {row.run for row in rows if row.writer not in known and row.run.startswith("undelete")}
 
 
-def test_a_sweep_waits_for_an_undelete_that_is_under_way(
+def test_a_sweep_waits_for_an_undelete_in_progress(
     store: Store, cassandra: FakeCassandra, labels: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.delete("d@3")
     monkeypatch.setattr(sweep, "ALIVE", timedelta(hours=3))
     hours_ago = datetime.now(UTC).replace(tzinfo=None) - timedelta(hours=4)
-    for host in (cassandra.a, cassandra.b):  # those of the test's own loads are over
+    for host in (cassandra.a, cassandra.b):  # the loads of the test itself have ended
         for _, row in host.rows["writers"].values():
             row["last_seen"] = hours_ago
     undeleter = Undeleter(cassandra, store.catalogue)
@@ -444,13 +448,13 @@ def test_a_sweep_waits_for_an_undelete_that_is_under_way(
 
 
 def undeleted_between(store: Store, monkeypatch: pytest.MonkeyPatch, reference: str) -> None:
-    """A sweep that finds the version deleted, condemns its writers once it was taken back, and removes nothing."""
+    """Run a sweep that finds the version deleted, fences its writers after the undelete, and removes nothing."""
     with monkeypatch.context() as patched:
         at_step(patched, Sweeper, "_condemn", lambda: store.undelete(reference), after=False)
         assert store.fsck(delete=True, now=True).removed_writers == 0
 
 
-def test_deleting_what_a_sweep_has_condemned_says_that_it_cannot_be_taken_back(
+def test_deleting_a_version_that_a_sweep_has_fenced_reports_that_it_cannot_be_undeleted(
     store: Store, labels: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.delete("d@2")
@@ -468,7 +472,7 @@ def test_deleting_what_a_sweep_has_condemned_says_that_it_cannot_be_taken_back(
     assert dict(_what_follows(store.delete("d@3"), now=False)).keys() == {"their data", "until then"}
 
 
-def test_a_deletion_that_was_taken_back_before_a_sweep_condemned_can_be_taken_back_twice(
+def test_a_version_undeleted_before_a_sweep_fenced_it_can_be_undeleted_twice(
     store: Store, cassandra: FakeCassandra, labels: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.delete("d@2")
@@ -480,10 +484,10 @@ def test_a_deletion_that_was_taken_back_before_a_sweep_condemned_can_be_taken_ba
     assert row_of(cassandra, labels[1])["mark"] == RESTORED
 
 
-def test_nothing_is_marked_where_a_sweep_went_through_after_the_version_was_found(
+def test_no_mark_is_written_if_a_sweep_ran_after_the_version_was_found(
     store: Store, cassandra: FakeCassandra, labels: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed behind its mark, it would leave a version for readers whose data is gone."""
+    """Killed after its mark, the undelete would leave a visible version whose data is gone."""
     store.delete("d@3")
     marks: list[Any] = []
     at_step(monkeypatch, Undeleter, "restore", lambda: _sweep(store), after=False)
@@ -493,10 +497,10 @@ def test_nothing_is_marked_where_a_sweep_went_through_after_the_version_was_foun
     assert marks == []
 
 
-def test_a_sweep_stops_for_an_undelete_that_began_before_it_condemned(
+def test_a_sweep_stops_for_an_undelete_that_began_before_it_fenced_the_writers(
     store: Store, cassandra: FakeCassandra, labels: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The undelete has looked already, marks only when the sweep is through, and is killed before it looks again."""
+    """The undelete checks before the sweep, marks after it, and is killed before its second check."""
     store.delete("d@3")
     monkeypatch.setattr(sweep, "_loading", loading_undelete_alone)
     undeleter = Undeleter(cassandra, store.catalogue)
@@ -514,7 +518,7 @@ def test_a_sweep_stops_for_an_undelete_that_began_before_it_condemned(
     assert numbers(store, "d@3") == [20, 21, 22]
 
 
-def test_a_sweep_empties_no_version_that_is_deleted_behind_its_back(
+def test_a_sweep_does_not_empty_a_version_that_is_deleted_while_it_runs(
     store: Store, labels: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its data was not removed, so it can be taken back."""
@@ -526,10 +530,10 @@ def test_a_sweep_empties_no_version_that_is_deleted_behind_its_back(
     assert numbers(store, "d@2") == [10, 11, 12]
 
 
-def test_an_undelete_that_slept_longer_than_it_counts_as_alive_takes_itself_back(
+def test_an_undelete_that_slept_longer_than_it_counts_as_alive_reverts_itself(
     store: Store, cassandra: FakeCassandra, labels: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing protects it then: the sweep went through between its look and its mark."""
+    """It is not protected then: the sweep ran between its check and its mark."""
     store.delete("d@3")
     at_step(monkeypatch, Undeleter, "write_mark", lambda: _sweep(store), after=False)
     with pytest.raises(VersionNotFoundError, match="a sweep has marked its data for removal"):
@@ -542,7 +546,7 @@ def _sweep(store: Store) -> SweepReport:
     return store.fsck(delete=True, now=True)
 
 
-def test_fsck_prune_and_delete_say_nothing_of_a_version_that_was_taken_back(store: Store, labels: list[str]) -> None:
+def test_fsck_and_prune_do_not_report_an_undeleted_version(store: Store, labels: list[str]) -> None:
     store.delete("d@2")
     store.undelete("d@2")
     report = store.fsck(delete=True, now=True)
@@ -550,10 +554,10 @@ def test_fsck_prune_and_delete_say_nothing_of_a_version_that_was_taken_back(stor
     assert store.prune("d", 2, dry_run=True).marked == [f"d@{labels[0]}"]
 
 
-# --- other people
+# --- concurrent users
 
 
-def test_two_who_take_back_the_same_deletion_both_succeed(
+def test_two_concurrent_undeletes_of_a_version_both_succeed(
     store: Store, cassandra: FakeCassandra, labels: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.delete("d@3")
@@ -567,20 +571,20 @@ def test_two_who_take_back_the_same_deletion_both_succeed(
     assert visible(store) == [3, 2, 1]
 
 
-def test_a_delete_at_the_same_moment_is_not_reported_as_there_again(
+def test_an_undelete_with_a_concurrent_delete_does_not_report_success(
     store: Store, cassandra: FakeCassandra, labels: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.delete("d@3")
     with monkeypatch.context() as patched:
         at_step(patched, Undeleter, "write_mark", lambda: store.delete("d@3"), after=True)
-        # The second delete finds the version that is there again, as soon as it is marked.
+        # The second delete finds the version visible as soon as it is marked.
         with pytest.raises(VersionNotFoundError, match=f"d@{labels[2]} was deleted again at the same moment: millrace"):
             store.undelete("d@3")
     assert visible(store) == [2, 1]
     assert store.undelete("d@3").version == labels[2]
 
 
-def test_a_prune_at_the_same_moment_wins_or_loses_as_a_whole(
+def test_a_concurrent_prune_wins_or_loses_as_a_whole(
     store: Store, cassandra: FakeCassandra, labels: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.delete("d@1")
@@ -603,7 +607,7 @@ def test_a_load_that_published_meanwhile_stays_the_latest(store: Store, csv: Csv
     assert numbers(store) == [90, 91, 92]
 
 
-def test_a_load_whose_number_was_fixed_before_publishes_beside_it(
+def test_a_load_planned_with_the_number_of_a_deleted_version_publishes_beside_it(
     store: Store, cassandra: FakeCassandra, csv: Csv, labels: list[str]
 ) -> None:
     """Planned when d@2 was the latest, published when d@3 was deleted: both have number 3."""
@@ -620,7 +624,7 @@ def test_a_load_whose_number_was_fixed_before_publishes_beside_it(
     assert numbers(store, f"d@{latest}") == [90, 91, 92]
 
 
-def test_an_append_that_others_went_past_is_said_to_be_merged_with_theirs(store: Store, csv: Csv) -> None:
+def test_undelete_reports_the_later_appends_that_an_append_is_merged_with(store: Store, csv: Csv) -> None:
     for k in range(2):
         store.load("d", csv(3, first=10 * k, name=f"{k}.csv"), APPEND)
     store.delete("d@2")
@@ -633,7 +637,7 @@ def test_an_append_that_others_went_past_is_said_to_be_merged_with_theirs(store:
     assert numbers(store) == [0, 1, 2, 10, 11, 12, 20, 21, 22, 30, 31, 32]
 
 
-def test_a_run_whose_version_was_taken_back_is_there_and_is_not_loaded_twice(store: Store, csv: Csv) -> None:
+def test_a_run_whose_version_was_undeleted_is_not_loaded_twice(store: Store, csv: Csv) -> None:
     source = csv(3)
     store.load("d", source, APPEND, run="r1")
     store.load("d", csv(3, first=10, name="b.csv"), run="r2")
@@ -643,7 +647,7 @@ def test_a_run_whose_version_was_taken_back_is_there_and_is_not_loaded_twice(sto
     assert visible(store) == [2, 1]
 
 
-def test_a_version_that_was_taken_back_can_be_tagged_and_is_then_not_deleted(store: Store, labels: list[str]) -> None:
+def test_an_undeleted_version_can_be_tagged_and_is_then_not_deleted(store: Store, labels: list[str]) -> None:
     store.delete("d@1")
     store.undelete("d@1")
     store.tag("d@1", "good")
@@ -656,7 +660,7 @@ def test_a_version_that_was_taken_back_can_be_tagged_and_is_then_not_deleted(sto
 
 
 @pytest.mark.parametrize("dry_run", [False, True])
-def test_it_is_refused_with_one_line_while_a_node_is_down(
+def test_undelete_is_refused_with_one_line_while_a_node_is_down(
     store: Store, cassandra: FakeCassandra, labels: list[str], dry_run: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.delete("d@3")
@@ -666,7 +670,7 @@ def test_it_is_refused_with_one_line_while_a_node_is_down(
     assert row_of(cassandra, labels[2])["mark"] == DELETED
 
 
-def test_a_node_that_goes_while_it_works_leaves_the_version_deleted_or_taken_back_and_it_can_be_repeated(
+def test_an_undelete_that_loses_a_node_leaves_the_version_deleted_and_can_be_repeated(
     store: Store, cassandra: FakeCassandra, labels: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.delete("d@3")
@@ -681,10 +685,10 @@ def test_a_node_that_goes_while_it_works_leaves_the_version_deleted_or_taken_bac
     assert numbers(store) == [20, 21, 22]
 
 
-def test_an_undelete_that_gets_no_answer_to_its_first_row_leaves_none_that_holds_up_sweeps(
+def test_an_undelete_whose_first_write_times_out_leaves_no_row_that_delays_sweeps(
     store: Store, cassandra: FakeCassandra, labels: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A timeout at ALL says nothing of whether the row is there."""
+    """After a timeout at ALL the row may or may not exist."""
     store.delete("d@3")
     inner = Undeleter._execute
 
@@ -701,7 +705,9 @@ def test_an_undelete_that_gets_no_answer_to_its_first_row_leaves_none_that_holds
     assert row_of(cassandra, labels[2])["mark"] == DELETED
 
 
-def test_rows_on_one_node_only_are_repaired_first(store: Store, cassandra: FakeCassandra, labels: list[str]) -> None:
+def test_undelete_is_refused_while_catalogue_rows_are_on_one_node_only(
+    store: Store, cassandra: FakeCassandra, labels: list[str]
+) -> None:
     store.delete("d@3")
     with ReplicatedWriter(cassandra, window_bytes=1_000_000) as writes:
         CatalogueWriter(cassandra, writes).record_under_replicated(
@@ -712,7 +718,7 @@ def test_rows_on_one_node_only_are_repaired_first(store: Store, cassandra: FakeC
     assert visible(store) == [2, 1]
 
 
-def test_the_write_time_is_later_than_that_of_the_deletion_whatever_the_clock_says(
+def test_the_write_time_is_later_than_that_of_the_deletion_even_if_the_clock_is_behind(
     store: Store, cassandra: FakeCassandra, labels: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.delete("d@3")
@@ -732,7 +738,7 @@ def test_the_write_time_is_later_than_that_of_the_deletion_whatever_the_clock_sa
     assert sent == [ahead + 1]
 
 
-def test_a_node_that_knows_of_the_marks_alone_stops_nobody(
+def test_a_row_of_which_a_node_has_only_the_marks_does_not_fail_a_listing(
     store: Store, cassandra: FakeCassandra, labels: list[str]
 ) -> None:
     [gone] = [key for key in cassandra.b.rows["versions"] if key[1] == 3]
@@ -746,7 +752,7 @@ def test_a_node_that_knows_of_the_marks_alone_stops_nobody(
     assert visible(store) == [2, 1]
 
 
-def test_the_catalogue_lists_what_can_be_taken_back_with_a_node_down(
+def test_the_catalogue_lists_recoverable_versions_with_a_node_down(
     store: Store, cassandra: FakeCassandra, labels: list[str]
 ) -> None:
     store.delete("d@3")
@@ -755,6 +761,6 @@ def test_the_catalogue_lists_what_can_be_taken_back_with_a_node_down(
     assert store.catalogue.was_degraded
 
 
-def test_of_a_dataset_that_does_not_exist_no_deleted_versions_are_listed(store: Store) -> None:
+def test_listing_deleted_versions_of_an_unknown_dataset_is_refused(store: Store) -> None:
     with pytest.raises(DatasetNotFoundError, match="there is no dataset 'nothing'"):
         store.versions("nothing", deleted=True)

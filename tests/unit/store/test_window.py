@@ -25,7 +25,7 @@ def test_no_room_within_the_time_is_a_retriable_error_and_takes_nothing() -> Non
     assert window.taken_bytes == 60
 
 
-def test_whoever_waits_goes_on_when_room_is_given_back() -> None:
+def test_a_waiting_thread_continues_when_room_is_released() -> None:
     window = ByteWindow(100, floor_bytes=10)
     window.take(60, timeout_s=0.01)
     taken = threading.Event()
@@ -43,7 +43,7 @@ def test_whoever_waits_goes_on_when_room_is_given_back() -> None:
     assert window.taken_bytes == 60
 
 
-def test_pushing_back_halves_down_to_the_floor() -> None:
+def test_throttling_halves_the_window_down_to_the_floor() -> None:
     window = ByteWindow(100, floor_bytes=20)
     rooms = []
     for _ in range(4):
@@ -52,7 +52,7 @@ def test_pushing_back_halves_down_to_the_floor() -> None:
     assert rooms == [50, 25, 20, 20]
 
 
-def test_sixteen_quiet_acknowledgements_give_a_sixteenth_back_up_to_the_limit() -> None:
+def test_sixteen_releases_without_throttling_restore_a_sixteenth_up_to_the_limit() -> None:
     window = ByteWindow(160, floor_bytes=10)
     window.throttle()
 
@@ -67,7 +67,7 @@ def test_sixteen_quiet_acknowledgements_give_a_sixteenth_back_up_to_the_limit() 
     assert acknowledge(16 * 20) == 160
 
 
-def test_a_push_back_starts_the_count_of_quiet_ones_again() -> None:
+def test_throttling_restarts_the_count_of_releases() -> None:
     window = ByteWindow(160, floor_bytes=10)
     window.throttle()
     for _ in range(15):
@@ -111,7 +111,7 @@ def test_a_cap_on_takers_holds_whatever_the_bytes() -> None:
     window.take(1, timeout_s=1)
 
 
-def test_a_cap_on_the_rate_spreads_what_is_taken_and_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cap_on_the_rate_delays_takers_without_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr("millrace.store.window.time.monotonic", lambda: now[0])
     monkeypatch.setattr("millrace.store.window.time.sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
@@ -119,5 +119,5 @@ def test_a_cap_on_the_rate_spreads_what_is_taken_and_is_no_failure(monkeypatch: 
     for _ in range(5):
         window.take(200, timeout_s=0.001)
         window.release(200)
-    # The first one goes at once, the fifth when four times 200 bytes have had their two seconds.
+    # The first take returns at once, the fifth after four times 200 bytes at two seconds each.
     assert now[0] == pytest.approx(108.0)

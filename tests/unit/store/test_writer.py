@@ -30,7 +30,7 @@ Make = Callable[..., ReplicatedWriter]
 
 
 class Statement(SimpleNamespace):
-    """What ``Write.make`` gives where nothing but its consistency level matters."""
+    """A stand-in for the statement of ``Write.make`` in tests where only its consistency level matters."""
 
     @property
     def prepared_statement(self) -> Any:
@@ -53,7 +53,7 @@ def levels(cassandra: FakeCassandra) -> list[tuple[str, int]]:
     return [(attempt.host.address, attempt.level) for attempt in cassandra.writes()]
 
 
-def test_with_both_nodes_up_a_write_is_proven_on_two(make_writer: Make) -> None:
+def test_with_both_nodes_up_a_write_is_acknowledged_at_two(make_writer: Make) -> None:
     cassandra = cluster(lambda _: "ok")
     writer = make_writer(cassandra)
     assert writer.write(a_write()) == Outcome(replicas=2, retries=0)
@@ -69,7 +69,7 @@ def test_both_nodes_take_turns_as_coordinators(make_writer: Make) -> None:
     assert {address for address, _ in levels(cassandra)} == {"10.0.0.1", "10.0.0.2"}
 
 
-def test_a_reset_connection_sends_everything_at_once_to_the_other_node_alone(make_writer: Make) -> None:
+def test_after_a_connection_reset_writes_go_to_the_other_node_alone(make_writer: Make) -> None:
     cassandra = cluster(lambda attempt: no_host(attempt.host, reset()) if attempt.host.address == "10.0.0.1" else "ok")
     writer = make_writer(cassandra)
     outcomes = [writer.submit(a_write()).result(DEADLINE_S) for _ in range(4)]
@@ -78,8 +78,8 @@ def test_a_reset_connection_sends_everything_at_once_to_the_other_node_alone(mak
     assert writer.stats.degraded >= 1
 
 
-def test_a_reset_wakes_what_waits_for_the_dead_node_at_the_healthy_one(make_writer: Make) -> None:
-    """B coordinates and waits for A; A resets another request: B's is not left to its timeout."""
+def test_a_reset_retries_at_once_the_writes_whose_coordinator_waits_for_the_dead_node(make_writer: Make) -> None:
+    """B coordinates a write and waits for A. After A resets another one, the write at B does not wait for a timeout."""
     held: list[Attempt] = []
 
     def behave(attempt: Attempt) -> Any:
@@ -100,8 +100,8 @@ def test_a_reset_wakes_what_waits_for_the_dead_node_at_the_healthy_one(make_writ
     assert [pair for pair in levels(cassandra) if pair[1] == LOCAL_ONE] == [("10.0.0.2", LOCAL_ONE)] * 2
 
 
-def test_a_node_that_the_driver_calls_down_is_lost_for_its_coordinator_too(make_writer: Make) -> None:
-    """One write only, at the healthy coordinator: no connection of ours is reset, the driver alone knows."""
+def test_a_write_whose_coordinator_waits_for_a_node_that_the_driver_calls_down_is_retried(make_writer: Make) -> None:
+    """The only write is at the healthy coordinator, so no request is reset and only the driver reports the loss."""
 
     def behave(attempt: Attempt) -> Any:
         return "silent" if attempt.level == TWO or attempt.is_probe else "ok"
@@ -119,7 +119,7 @@ def test_a_node_that_the_driver_calls_down_is_lost_for_its_coordinator_too(make_
     assert levels(cassandra)[1] == (coordinator.address, LOCAL_ONE)
 
 
-def test_unavailable_is_written_by_the_coordinator_alone_at_once(make_writer: Make) -> None:
+def test_after_unavailable_the_coordinator_writes_alone_at_once(make_writer: Make) -> None:
     cassandra = cluster(lambda attempt: UNAVAILABLE if attempt.level == TWO else "ok")
     writer = make_writer(cassandra)
     assert writer.write(a_write()) == Outcome(replicas=1, retries=1)
@@ -127,7 +127,7 @@ def test_unavailable_is_written_by_the_coordinator_alone_at_once(make_writer: Ma
     assert (first, level) == (second, LOCAL_ONE)
 
 
-def test_a_frozen_node_is_found_by_asking_and_its_writes_go_to_the_other(make_writer: Make) -> None:
+def test_a_frozen_node_is_found_by_probes_and_its_writes_go_to_the_other(make_writer: Make) -> None:
     cassandra = cluster(lambda attempt: "silent" if attempt.host.address == "10.0.0.1" else frozen_peer(attempt))
 
     def frozen_peer(attempt: Attempt) -> Any:
@@ -140,7 +140,7 @@ def test_a_frozen_node_is_found_by_asking_and_its_writes_go_to_the_other(make_wr
     assert any(attempt.is_probe for attempt in cassandra.attempts)
 
 
-def test_a_slow_node_that_answers_the_probe_is_not_condemned(make_writer: Make) -> None:
+def test_a_slow_node_that_answers_the_probe_is_not_suspected(make_writer: Make) -> None:
     asked = threading.Event()
     held: list[Attempt] = []
 
@@ -162,8 +162,8 @@ def test_a_slow_node_that_answers_the_probe_is_not_condemned(make_writer: Make) 
 
 
 @pytest.mark.parametrize("frozen", [False, True])
-def test_a_probe_that_finds_the_connection_full_condemns_a_frozen_node_only(frozen: bool, make_writer: Make) -> None:
-    """Both refuse the first questions; only the busy one answers before the judgement."""
+def test_a_probe_on_a_full_connection_suspects_only_a_frozen_node(frozen: bool, make_writer: Make) -> None:
+    """Both refuse the first probes; only the busy node answers one before the decision."""
     refusals = iter(range(1000))
     asked = threading.Event()
 
@@ -212,7 +212,9 @@ def test_a_suspect_that_answers_a_probe_is_written_to_again(make_writer: Make) -
     ],
     ids=["connection busy", "overloaded", "write timeout"],
 )
-def test_a_busy_cluster_halves_the_window_and_fails_nothing(busy: Callable[[FakeHost], Any], make_writer: Make) -> None:
+def test_a_busy_cluster_halves_the_window_and_fails_no_write(
+    busy: Callable[[FakeHost], Any], make_writer: Make
+) -> None:
     answers = iter(range(1000))
     cassandra = cluster(lambda attempt: busy(attempt.host) if next(answers) < 2 else "ok")
     writer = make_writer(cassandra, window_bytes=40_000_000)
@@ -230,13 +232,13 @@ def test_a_window_never_shrinks_below_one_chunk(make_writer: Make) -> None:
     assert writer.window.room_bytes == 5_000_000
 
 
-def test_a_write_that_keeps_timing_out_at_two_goes_on_with_one(make_writer: Make) -> None:
+def test_a_write_that_keeps_timing_out_at_two_continues_with_one_replica(make_writer: Make) -> None:
     """A replica that answers probes but writes nothing (a stuck disk) must not hold up a load for ever."""
     cassandra = cluster(lambda attempt: WRITE_TIMEOUT if attempt.level == TWO and not attempt.is_probe else "ok")
     assert make_writer(cassandra).write(a_write()) == Outcome(replicas=1, retries=3)
 
 
-def test_a_replica_that_fails_to_write_leaves_the_other_alone_and_nobody_suspected(make_writer: Make) -> None:
+def test_after_a_write_failure_the_coordinator_writes_alone_and_no_node_is_suspected(make_writer: Make) -> None:
     failure = WriteFailure("one failure", consistency=TWO, required_responses=2, received_responses=1, failures=1)
     cassandra = cluster(lambda attempt: failure if attempt.level == TWO else "ok")
     writer = make_writer(cassandra)
@@ -245,7 +247,7 @@ def test_a_replica_that_fails_to_write_leaves_the_other_alone_and_nobody_suspect
     assert [level for _, level in levels(cassandra)] == [TWO, LOCAL_ONE]
 
 
-def test_a_write_that_failed_alone_is_tried_at_the_other_node(make_writer: Make) -> None:
+def test_a_write_that_fails_at_local_one_is_tried_at_the_other_node(make_writer: Make) -> None:
     """The full disk is the coordinator's own."""
     failure = WriteFailure("one failure", consistency=TWO, required_responses=2, received_responses=1, failures=1)
     cassandra = cluster(lambda attempt: failure if attempt.level == TWO or attempt.host.address == "10.0.0.1" else "ok")
@@ -253,7 +255,7 @@ def test_a_write_that_failed_alone_is_tried_at_the_other_node(make_writer: Make)
     assert [writer.write(a_write()).replicas for _ in range(3)] == [1, 1, 1]
 
 
-def test_what_no_node_will_ever_accept_fails_at_once_and_is_not_sent_again(make_writer: Make) -> None:
+def test_a_write_that_no_node_accepts_fails_at_once_and_is_not_sent_again(make_writer: Make) -> None:
     cassandra = cluster(lambda _: InvalidRequest("the mutation is too large"))
     writer = make_writer(cassandra)
     with pytest.raises(StoreError, match=r"chunk 1: refused by 10\.0\.0\.\d: .*too large") as caught:
@@ -274,7 +276,7 @@ def test_both_nodes_down_is_one_retriable_error_within_the_deadline(make_writer:
 
 
 def test_both_nodes_frozen_is_the_same_error(make_writer: Make) -> None:
-    """The driver gives up an attempt after its timeout; nobody has said a word meanwhile."""
+    """The driver gives up an attempt after its timeout; no node responds until then."""
 
     def behave(attempt: Attempt) -> Any:
         if not attempt.is_probe:
@@ -288,7 +290,7 @@ def test_both_nodes_frozen_is_the_same_error(make_writer: Make) -> None:
         writer.write(a_write())
 
 
-def test_both_down_and_back_within_the_deadline_fails_nothing(make_writer: Make) -> None:
+def test_both_nodes_down_and_back_within_the_deadline_fail_no_write(make_writer: Make) -> None:
     refusals = iter(range(1000))
     cassandra = cluster(
         lambda attempt: no_host(attempt.host, reset()) if next(refusals) < 10 else "ok", request_timeout_s=30.0
@@ -296,7 +298,7 @@ def test_both_down_and_back_within_the_deadline_fails_nothing(make_writer: Make)
     assert make_writer(cassandra).write(a_write()).replicas in (1, 2)
 
 
-def test_a_late_answer_changes_nothing(make_writer: Make) -> None:
+def test_a_late_response_changes_nothing(make_writer: Make) -> None:
     held: list[Attempt] = []
 
     def behave(attempt: Attempt) -> Any:
@@ -318,7 +320,7 @@ def test_a_late_answer_changes_nothing(make_writer: Make) -> None:
     assert writer.write(a_write()).replicas in (1, 2)
 
 
-def test_closing_gives_up_what_is_open_and_never_hangs(make_writer: Make) -> None:
+def test_closing_gives_up_pending_writes_and_never_hangs(make_writer: Make) -> None:
     cassandra = cluster(lambda _: "silent", unresponsive_after_s=60.0, request_timeout_s=60.0)
     writer = make_writer(cassandra)
     futures = [writer.submit(a_write(what=f"chunk {n}")) for n in range(5)]
@@ -339,7 +341,7 @@ def test_a_write_after_the_close_is_refused_instead_of_waiting_for_ever(make_wri
     assert writer.window.taken_bytes == 0
 
 
-def test_a_fault_inside_the_writer_fails_its_writes_loudly_and_for_good(make_writer: Make) -> None:
+def test_an_error_inside_the_writer_fails_its_pending_and_later_writes(make_writer: Make) -> None:
     def broken(_level: int) -> Any:
         raise RuntimeError("boom")
 
@@ -355,7 +357,7 @@ def test_a_fault_inside_the_writer_fails_its_writes_loudly_and_for_good(make_wri
     assert writer.window.taken_bytes == 0
 
 
-def test_more_than_the_window_is_never_on_its_way(make_writer: Make) -> None:
+def test_bytes_in_flight_never_exceed_the_window(make_writer: Make) -> None:
     most = 0
 
     def behave(attempt: Attempt) -> Any:
@@ -376,8 +378,8 @@ def test_more_than_the_window_is_never_on_its_way(make_writer: Make) -> None:
     assert writer.window.taken_bytes == 0
 
 
-def test_what_was_acknowledged_is_let_go_at_once(make_writer: Make) -> None:
-    """Timers outlive a write by seconds; with 5 MB each they would hold more than the window."""
+def test_an_acknowledged_write_is_released_at_once(make_writer: Make) -> None:
+    """Timers outlive a write by seconds; with 5 MB each they would exceed the window."""
 
     class Payload:
         pass
@@ -395,19 +397,19 @@ def test_what_was_acknowledged_is_let_go_at_once(make_writer: Make) -> None:
 
     alive = one()
     writer._cassandra.attempts.clear()  # type: ignore[attr-defined]
-    writer.write(a_write())  # the dispatcher has left the first one behind
+    writer.write(a_write())  # the dispatcher has dropped the first one by now
     gc.collect()
     assert alive() is None
 
 
-def test_timers_have_their_turn_under_a_steady_stream_of_answers(make_writer: Make) -> None:
+def test_timers_fire_under_a_steady_stream_of_responses(make_writer: Make) -> None:
     fired = threading.Event()
     writer = make_writer(cluster(lambda _: "ok"))
     stop = threading.Event()
 
     def stream() -> None:
         if not stop.is_set():
-            writer._post(stream)  # as soon as one is handled the next one waits
+            writer._post(stream)  # as soon as one call is handled the next is queued
 
     def begin() -> None:
         writer._later(0.01, fired.set)
@@ -419,10 +421,10 @@ def test_timers_have_their_turn_under_a_steady_stream_of_answers(make_writer: Ma
     stop.set()
 
 
-def test_a_node_whose_disk_hangs_holds_up_the_first_writes_only(
+def test_a_node_whose_disk_hangs_delays_only_the_first_writes(
     make_writer: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It answers every probe, and each write would wait for three timeouts of the server."""
+    """It answers every probe, so each write would wait for three server timeouts."""
     monkeypatch.setattr(module, "_REST_S", 60.0)
     cassandra = cluster(lambda attempt: WRITE_TIMEOUT if attempt.level == TWO and not attempt.is_probe else "ok")
     writer = make_writer(cassandra)
@@ -442,7 +444,7 @@ def test_writing_returns_to_two_when_the_disk_writes_again(make_writer: Make, mo
     assert writer.write(a_write()).replicas == 2
 
 
-def test_while_the_disk_hangs_one_write_at_a_time_tries_it_again(
+def test_while_the_disk_hangs_one_write_at_a_time_retries_at_two(
     make_writer: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_REST_S", 0.05)
@@ -450,7 +452,7 @@ def test_while_the_disk_hangs_one_write_at_a_time_tries_it_again(
     writer = make_writer(cassandra)
     writer.write(a_write())
     assert eventually(lambda: writer.write(a_write()).retries == 1)
-    # One timeout and not three: the next ones go on with one replica at once.
+    # One timeout and not three: the next writes use one replica at once.
     assert writer.write(a_write()) == Outcome(replicas=1, retries=0)
 
 

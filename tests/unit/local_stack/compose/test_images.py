@@ -1,4 +1,4 @@
-"""What the images' own start code demands of ``docker-compose.yml``: data in ``local_stack.compose.images``."""
+"""``docker-compose.yml`` meets the requirements of the images' start code (``local_stack.compose.images``)."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def first_words(command: list[str]) -> set[str]:
 
 
 @each_service
-def test_its_first_word_is_a_program_of_the_image_that_the_entry_point_passes_on(name: str) -> None:
+def test_the_first_word_of_its_command_is_a_program_that_the_images_entry_point_passes_on(name: str) -> None:
     service = SERVICES[name]
     image = IMAGES[service["image"]]
     command = service.get("entrypoint", []) + service.get("command", [])
     assert not command or command[0] in image.programs
-    # Without either the image's own command runs; only Kafka's is wanted.
+    # Without both, the image's own command runs. That is intended for Kafka only.
     assert command or name == "kafka"
 
 
@@ -58,7 +58,7 @@ def test_its_mounted_files_have_the_mode_and_the_owner_that_the_image_needs(name
 
 
 @each_service
-def test_its_volumes_lie_in_folders_that_belong_to_the_user_it_runs_as(name: str) -> None:
+def test_its_volumes_are_in_folders_owned_by_the_user_it_runs_as(name: str) -> None:
     service = SERVICES[name]
     image = IMAGES[service["image"]]
     for volume in service.get("volumes", []):
@@ -66,12 +66,12 @@ def test_its_volumes_lie_in_folders_that_belong_to_the_user_it_runs_as(name: str
             assert image.folders[volume.split(":")[1]] == image.uid
 
 
-def test_a_password_is_readable_by_nobody_else_in_the_container() -> None:
+def test_a_password_is_readable_only_by_its_owner_in_the_container() -> None:
     (mounted,) = SERVICES["airflow"]["configs"]
     assert int(mounted["mode"], 8) & 0o077 == 0
 
 
-def test_the_data_on_our_images_is_what_the_dockerfile_makes() -> None:
+def test_the_data_on_our_images_matches_the_dockerfile() -> None:
     assert f"useradd --uid {BRIDGE.uid} --gid 0" in DOCKERFILE
     assert re.findall(r"^USER (.*)$", DOCKERFILE, re.MULTILINE)[-1] == str(AIRFLOW.uid)
     for folder, owner in AIRFLOW.folders.items():

@@ -1,4 +1,4 @@
-"""How the services of ``docker-compose.yml`` start after one another, end, come back and say that they are healthy."""
+"""Start order, shutdown, restart and health checks of the services in ``docker-compose.yml``."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_the_second_node_begins_when_the_first_one_serves() -> None:
     assert "depends_on" not in SERVICES["cassandra-1"]
 
 
-def test_init_waits_for_every_store_and_then_for_a_ring_that_is_seen_whole() -> None:
+def test_init_waits_for_every_store_and_then_for_the_complete_ring() -> None:
     init = SERVICES["init"]
     assert init["depends_on"] == dict.fromkeys(["cassandra-1", "cassandra-2", "kafka", "redis"], HEALTHY)
     assert init["command"] == ["python", "-m", "millrace", "init", "--wait-s", "300"]
@@ -34,27 +34,27 @@ def test_init_waits_for_every_store_and_then_for_a_ring_that_is_seen_whole() -> 
 
 
 @pytest.mark.parametrize("name", ["airflow", "bridge", "cli"])
-def test_what_needs_the_keyspace_begins_after_init(name: str) -> None:
+def test_services_that_need_the_keyspace_begin_after_init(name: str) -> None:
     assert SERVICES[name]["depends_on"] == {"init": {"condition": "service_completed_successfully"}}
 
 
-def test_every_service_that_stays_comes_back_after_a_reboot() -> None:
+def test_every_long_running_service_restarts_after_a_reboot() -> None:
     stays = {name for name, service in SERVICES.items() if service.get("restart") == "unless-stopped"}
     assert stays == set(SERVICES) - {"init", "cli"}
 
 
-def test_every_service_has_at_least_the_time_to_end_that_the_local_stack_gives(settings: StackSettings) -> None:
+def test_every_service_has_at_least_the_grace_period_of_the_local_stack(settings: StackSettings) -> None:
     for service in Stack(settings).services():
         seconds = float(SERVICES[service.name].get("stop_grace_period", "10s").removesuffix("s"))
         assert seconds >= service.grace_s
         assert seconds >= 60 or not service.name.startswith("cassandra")
 
 
-def test_airflow_is_told_to_end_by_the_signal_that_ends_its_parts_in_order() -> None:
+def test_airflow_is_stopped_with_the_signal_that_ends_its_processes_in_order() -> None:
     assert SERVICES["airflow"]["stop_signal"] == "SIGINT"
 
 
-def test_the_command_line_is_not_started_by_up_and_has_the_services_addresses() -> None:
+def test_the_cli_is_not_started_by_up_and_has_the_addresses_of_the_services() -> None:
     cli = SERVICES["cli"]
     assert cli["profiles"] == ["cli"]
     assert cli["entrypoint"] == ["python", "-m", "millrace"]
@@ -89,7 +89,7 @@ def test_the_second_node_is_healthy_when_it_sees_both_up_and_normal(
     assert not healthy("cassandra-2", tmp_path, cqlsh="exit 1")
 
 
-def test_the_first_node_is_healthy_by_itself_or_the_second_would_never_begin(tmp_path: Path) -> None:
+def test_the_first_node_is_healthy_alone_because_the_second_waits_for_it(tmp_path: Path) -> None:
     assert healthy("cassandra-1", tmp_path, cqlsh="exit 0", nodetool="exit 1")
     assert not healthy("cassandra-1", tmp_path, cqlsh="exit 1")
 
@@ -97,13 +97,13 @@ def test_the_first_node_is_healthy_by_itself_or_the_second_would_never_begin(tmp
 @pytest.mark.parametrize(
     ("said", "answer"), [("PONG", True), ("LOADING Redis is loading", False), ("NOAUTH Authentication", False)]
 )
-def test_redis_is_healthy_when_it_answers_the_question(tmp_path: Path, said: str, answer: bool) -> None:
+def test_redis_is_healthy_when_it_answers_pong(tmp_path: Path, said: str, answer: bool) -> None:
     assert healthy("redis", tmp_path, redis_cli=f"echo '{said}'") is answer
 
 
 @pytest.fixture
 def reporting() -> Iterator[dict[str, Any]]:
-    """Airflow's health report, served on a port of its own: ``port``, and ``report`` to be set."""
+    """Serve Airflow's health report; yield a dict with its ``port``, in which the test sets ``report``."""
     said: dict[str, Any] = {}
 
     class Health(BaseHTTPRequestHandler):
@@ -132,7 +132,7 @@ def test_airflow_is_healthy_when_each_of_its_parts_is(
 ) -> None:
     reporting["report"] = {"scheduler": {"status": "healthy"}, "triggerer": {"status": triggerer}}
     command = [word.replace("8080", str(reporting["port"])) for word in health_command(SERVICES["airflow"])]
-    # A proxy that Docker puts into containers must not be asked.
+    # The check must not use the proxy that Docker configures in containers.
     env = {**os.environ, "http_proxy": "http://127.0.0.1:1", "no_proxy": ""}
     done = subprocess.run(command, env=env, capture_output=True, check=False, timeout=60)
     assert (done.returncode == 0) is answer, done.stderr
