@@ -95,7 +95,7 @@ def test_a_task_marked_by_a_user_before_it_ran_is_reported_as_its_first_attempt(
     assert (data["map_index"], data["attempt"], data["begun"]) == (-1, 1, False)
 
 
-def test_a_task_marked_after_its_end_is_reported_as_the_next_attempt_and_while_running_as_this_one(
+def test_a_user_mark_is_reported_for_the_running_attempt_or_else_for_the_next(
     sent: Collected, listener: RunAndTaskListener
 ) -> None:
     was_over = orm(end_date=NOW, updated_at=NOW + timedelta(seconds=30))

@@ -496,7 +496,7 @@ def test_a_filter_by_position_or_by_a_name_in_any_script_keeps_the_same_rows_as_
     assert found.equals(wanted)
 
 
-def test_a_publish_with_a_node_down_records_its_last_acknowledged_writes_as_under_replicated(
+def test_a_publish_with_a_node_down_records_its_last_writes_as_under_replicated(
     store: Store, cassandra: FakeCassandra, csv: Csv
 ) -> None:
     """The publisher lost no connection itself, but that node may lack the last seconds of the splits' writes."""

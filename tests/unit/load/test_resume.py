@@ -123,7 +123,7 @@ def test_nan_null_and_dictionary_columns_are_resumed_without_rewriting(
     assert back["n"].equals(table["n"])
 
 
-def test_nanoseconds_beside_nan_and_dictionaries_of_timestamps_are_resumed_without_rewriting(
+def test_nanoseconds_beside_nan_and_in_dictionaries_are_resumed_without_rewriting(
     store: Store, cassandra: FakeCassandra, tmp_path: Path
 ) -> None:
     """Python raises for nanoseconds, and Arrow calls neither of these columns equal to itself."""
