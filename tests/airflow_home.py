@@ -1,6 +1,6 @@
-"""Airflow reads its home when it is first imported, once a process: a folder of this test run, and its database.
+"""The Airflow home of a test process: a temporary folder with its database.
 
-Whichever tests import Airflow first, they all come here before.
+Airflow reads its home once, when it is first imported. All tests that import Airflow call ``use_airflow_home`` before.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 
 @cache
 def use_airflow_home() -> Path:
-    """Set the home for this process and return it; nothing of Airflow may be imported before."""
+    """Set the home for this process and return it; RuntimeError if Airflow was imported before."""
     if "airflow" in sys.modules:
         raise RuntimeError("Airflow was imported before its home was set")
     home = Path(tempfile.mkdtemp(prefix="millrace-test-airflow-"))

@@ -1,4 +1,4 @@
-"""``docker-compose.yml`` as Compose reads it: with its variables replaced, and the demands of its images beside it."""
+"""``docker-compose.yml`` as Compose reads it, with its variables replaced, and the health checks of its services."""
 
 from __future__ import annotations
 

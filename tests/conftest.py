@@ -1,7 +1,7 @@
-"""What every test run has: settings of its own, and the real services for the tests that ask for them.
+"""Fixtures of all tests: settings for this test run, and real services for the tests that request them.
 
-Without ``MILLRACE_HOME`` the run has a home and ports of its own, which are gone when it ends. With it, or where the
-address of a service is given (``MILLRACE_REDIS__URL``, ...), the tests use what runs there and leave it running.
+Without ``MILLRACE_HOME`` the run gets its own home and ports, which are removed when it ends. With it, or where the
+address of a service is given (``MILLRACE_REDIS__URL``, ...), the tests use the running services and leave them running.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ GIVEN_BY = {
 }
 STORES = ("cassandra", "kafka", "redis")
 OWNER = "owner.lock"
-"""Locked by the run a home belongs to; the kernel lets go of it however the run ends."""
+"""The file that a run locks in its home; the kernel releases the lock however the run ends."""
 PORT_OFFSETS = range(10_000, 23_000, 100)
-"""Away from the default ports, and below those that the kernel gives to outgoing connections."""
+"""Offsets outside of the default ports and below the ports that the kernel assigns to outgoing connections."""
 
 hypothesis_settings.register_profile(
     "millrace", deadline=None, derandomize="CI" in os.environ, print_blob=True, max_examples=100
@@ -47,14 +47,14 @@ _failed = pytest.StashKey[bool]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Give the run a home and ports of its own unless one was given; nothing is started yet."""
+    """Set a home and ports for this run unless a home was given; no service is started yet."""
     config.addinivalue_line("markers", "docker: needs a Docker engine; all other tests must run where CI is set")
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
-        # A shell starts what it runs in the background so, and every process below would inherit it: Ctrl-C is tested.
+        # A shell starts background jobs with SIGINT ignored, and child processes would inherit this: Ctrl-C is tested.
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if "MILLRACE_HOME" in os.environ:
         return
-    # Whoever ends a run with SIGTERM (a CI that gives up, timeout) ends its services with it.
+    # SIGTERM (from a CI that gives up, or ``timeout``) ends the services of the run, too.
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     base = CHECKOUT / ".millrace" / "tests"
     base.mkdir(parents=True, exist_ok=True)
@@ -69,24 +69,24 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _end_abandoned_runs(base: Path) -> None:
-    """Stop the services of runs that were killed, and delete what they left."""
+    """Stop the services of killed runs and delete their homes."""
     for home in base.glob("run-*"):
         try:
             with (home / OWNER).open() as owner:
                 fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 Stack(load_stack_settings().model_copy(update={"home": home}), say=lambda line: None).down()
                 shutil.rmtree(home)
-        except (FileNotFoundError, BlockingIOError):  # kept logs, or a run that is under way
+        except (FileNotFoundError, BlockingIOError):  # kept logs, or a running test run
             continue
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Remember whether the services' logs may be needed."""
+    """Record whether the run failed, so that the logs of its services are kept."""
     session.config.stash[_failed] = exitstatus != pytest.ExitCode.OK
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Stop what the run started and delete its home; after a failure the services' logs stay."""
+    """Stop the services of the run and delete its home; after a failure the logs of the services are kept."""
     home = config.stash.get(_own_home, None)
     if home is not None:
         Stack(load_stack_settings(), say=lambda line: None).down()
@@ -102,7 +102,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def _free_offset() -> int:
     from local_stack.ports import require_free
 
-    # Runs that start together should not try the same ports first.
+    # Concurrent runs should not try the same ports first.
     first = os.getpid() % len(PORT_OFFSETS)
     for offset in (*PORT_OFFSETS[first:], *PORT_OFFSETS[:first]):
         os.environ["MILLRACE_STACK__PORT_OFFSET"] = str(offset)
@@ -118,7 +118,7 @@ def _free_offset() -> int:
 
 @pytest.fixture(scope="session")
 def services() -> Callable[..., Stack]:
-    """Return a function that brings the services named up (once) and returns their stack."""
+    """Return a function that starts the named services once and returns their stack."""
     stack = Stack(load_stack_settings(), say=lambda line: None)
     ready: set[str] = set()
 
@@ -134,19 +134,19 @@ def services() -> Callable[..., Stack]:
 
 @pytest.fixture(scope="session")
 def stack(services: Callable[..., Stack]) -> Stack:
-    """Cassandra, Kafka and Redis, ready, with keyspace, tables and topic made."""
+    """Return a stack with Cassandra, Kafka and Redis ready, and keyspace, tables and topic created."""
     return services(*STORES)
 
 
 @pytest.fixture(scope="session")
 def full_stack(services: Callable[..., Stack]) -> Stack:
-    """All services, ready."""
+    """Return a stack with all services ready."""
     return services(*STORES, "airflow", "bridge")
 
 
 @pytest.fixture
 def every_node(stack: Stack) -> Iterator[Stack]:
-    """The stack for a test that kills or freezes nodes: all nodes are up and ready before and after it."""
+    """Yield the stack to a test that kills or freezes nodes; all nodes are up and ready before and after it."""
     stack.up(("cassandra",))
     yield stack
     for row in stack.status():

@@ -1,4 +1,4 @@
-"""pandas, for the tests that need it: in a folder of its own, because pyarrow imports it wherever it finds it."""
+"""pandas for the tests that need it, in a separate folder, because pyarrow imports pandas if it is installed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ports on which nobody listens."""
+"""Free ports of the loopback address."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from contextlib import ExitStack
 
 
 def free_port() -> int:
-    """One that nobody holds a moment later."""
+    """Return a port that was free a moment ago."""
     return free_ports(1)[0]
 
 
 def free_ports(count: int) -> list[int]:
-    """That many different ones: all are held until the last is found, or the kernel may give one of them again."""
+    """Return that many different free ports; all are held until the last is found, so the kernel repeats none."""
     with ExitStack() as held:
         servers = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
         return [int(server.getsockname()[1]) for server in servers]

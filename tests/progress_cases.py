@@ -1,4 +1,4 @@
-"""The cases of ``data/progress_cases.json``, which the rules in Python and in the page share, as whole events."""
+"""The cases of ``data/progress_cases.json`` as full events: the rules in Python and in the page are tested on both."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ OWN: dict[str, Any] = {
 
 
 def full_event(case: dict[str, Any], number: int, short: dict[str, Any]) -> dict[str, Any]:
-    """The CloudEvent that a short one stands for."""
+    """Return the CloudEvent of a short event of a case."""
     given = dict(short)
     by, seconds, sequence = given.pop("by"), given.pop("at"), f"{given.pop('seq', number):012d}"
     identity = TaskIdentity(
@@ -53,5 +53,5 @@ def full_event(case: dict[str, Any], number: int, short: dict[str, Any]) -> dict
 
 
 def events_of(case: dict[str, Any]) -> list[dict[str, Any]]:
-    """The events of a case in the order of their arrival."""
+    """Return the events of a case in the order of arrival."""
     return [full_event(case, number, short) for number, short in enumerate(case["events"], 1)]

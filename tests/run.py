@@ -1,4 +1,4 @@
-"""Run the tests: which ones, how thoroughly, and what could not be run and why."""
+"""``./run test``: select and run the tests, and list the skipped ones with their reasons."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ _SIDE_BY_SIDE = ("--numprocesses=auto", "--maxprocesses=4", "--dist=worksteal")
 
 
 class Skipped:
-    """Names every test that was skipped and why; where CI is set, a skip is a failure unless it needs Docker."""
+    """A pytest plugin that lists skipped tests; where ``CI`` is set, a skip is a failure unless it needs Docker."""
 
     def __init__(self, strict: bool) -> None:
         self.strict = strict
         self.skips: list[tuple[str, str, bool]] = []
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Remember a skip."""
+        """Record a skipped test."""
         if report.skipped and not hasattr(report, "wasxfail"):
             reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
             self.skips.append((report.nodeid, reason.removeprefix("Skipped: "), "docker" in report.keywords))
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        """Remember a module that skipped itself."""
+        """Record a module that skipped itself."""
         if report.skipped:
             reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
             self.skips.append((report.nodeid, reason.removeprefix("Skipped: "), False))
 
     @property
     def refused(self) -> list[str]:
-        """The tests that had to run here and did not."""
+        """Return the tests that were skipped although they must run here."""
         return [name for name, _, needs_docker in self.skips if self.strict and not needs_docker]
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Fail a run in CI that left out what it could have run."""
+        """Fail a run in CI that skipped tests that must run there."""
         if self.refused and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Print them above pytest's closing line."""
+        """Print the skipped tests above the last line of pytest."""
         if self.skips:
             terminalreporter.section("not run")
             for name, reason, _ in self.skips:
@@ -80,7 +80,7 @@ def _split(argv: list[str]) -> tuple[list[str], list[str]]:
 
 
 def main(argv: list[str]) -> int:
-    """Run what was asked for; return pytest's exit code, or 1 where CI is set and too much was skipped."""
+    """Run the selected tests; return pytest's exit code, or 1 if ``CI`` is set and tests were skipped that must run."""
     asked = arguments(argv)
     if asked.full:
         os.environ["MILLRACE_TEST_FULL"] = "1"
@@ -90,13 +90,13 @@ def main(argv: list[str]) -> int:
     if asked.seed is not None:
         os.environ["MILLRACE_TEST_SEED"] = str(asked.seed)
         options.append(f"--hypothesis-seed={asked.seed}")
-    # A soak outlasts the limit of a single test; what it waits for has deadlines of its own.
+    # A soak takes longer than the limit of a single test; each of its waits has its own deadline.
     if asked.full:
         options.append("--timeout=3600")
     kinds = [kind for kind in KINDS if kind in (asked.what or KINDS)]
     if asked.pytest:
         return _run([*options, *asked.pytest], kinds)
-    # Unit tests share nothing and run side by side; the others share services and measure times.
+    # Unit tests share nothing and run in parallel; the others share services and measure times.
     codes = [_run([*options, *_SIDE_BY_SIDE], ["unit"])] if "unit" in kinds else []
     if others := [kind for kind in kinds if kind != "unit"]:
         codes += [_run(options, others)] if pytest.ExitCode.INTERRUPTED not in codes else []

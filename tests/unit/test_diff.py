@@ -1,4 +1,4 @@
-"""What two versions differ in, told by their manifests alone."""
+"""Differences of two versions, from their manifests alone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["cassandra", "csv", "settings", "store"]
 Csv = Callable[..., str]
 
 
-def test_columns_that_came_went_and_changed_their_type_are_named(store: Store, tmp_path: Path) -> None:
+def test_added_removed_and_retyped_columns_are_named(store: Store, tmp_path: Path) -> None:
     for number, text in enumerate(("a,b,gone\n1,2,3\n", "b,a,new\n2.5,1,x\n")):
         path = tmp_path / f"{number}.csv"
         path.write_text(text)
@@ -26,7 +26,7 @@ def test_columns_that_came_went_and_changed_their_type_are_named(store: Store, t
     assert found.to_json()["retyped"] == (("b", "int64", "double"),)
 
 
-def test_a_version_is_the_same_as_itself_and_as_one_of_the_same_bytes(store: Store, csv: Csv) -> None:
+def test_a_version_equals_itself_and_a_version_of_the_same_bytes(store: Store, csv: Csv) -> None:
     source = csv(100)
     one = store.load("d", source, run="one")
     store.load("d", source, run="two")
@@ -37,9 +37,7 @@ def test_a_version_is_the_same_as_itself_and_as_one_of_the_same_bytes(store: Sto
         assert (found.only_a_chunks, found.only_b_chunks, found.only_a_bytes, found.only_b_bytes) == (0, 0, 0, 0)
 
 
-def test_what_was_appended_is_what_differs_and_no_chunk_is_read(
-    store: Store, cassandra: FakeCassandra, csv: Csv
-) -> None:
+def test_an_append_differs_by_its_rows_and_no_chunk_is_read(store: Store, cassandra: FakeCassandra, csv: Csv) -> None:
     first = store.load("d", csv(100))
     second = store.load("d", csv(50, first=100, name="b.csv"), LoadOptions(mode="append"))
     cassandra.reads.clear()

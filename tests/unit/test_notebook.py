@@ -1,4 +1,4 @@
-"""What a prompt and a notebook show of a dataset, a version and a load report."""
+"""Datasets, versions and load reports as shown at a Python prompt and in a notebook."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["cassandra", "settings", "store"]
 
 
 class Cells(HTMLParser):
-    """The text of each cell; fails on a tag that is none of a table."""
+    """The text of each table cell; fails on a tag that does not belong to a table."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class Cells(HTMLParser):
         self.cells[-1] += data
 
 
-def test_each_is_one_short_line(store: Store) -> None:
+def test_each_repr_is_one_short_line(store: Store) -> None:
     report = store.load("flights", pa.table({"n": list(range(12_345))}), run="nightly")
     dataset, version = store.dataset("flights"), store.version("flights")
     for shown, kind in ((report, "LoadReport"), (dataset, "Dataset"), (version, "Version")):
@@ -63,7 +63,7 @@ def test_a_notebook_shows_facts_and_columns(store: Store) -> None:
         assert "nightly" in Cells(html).cells
 
 
-def test_whatever_a_name_holds_is_text(store: Store) -> None:
+def test_names_with_html_are_shown_as_text(store: Store) -> None:
     evil = "<script>alert(1)</script>&\"'"
     report = store.load("t", pa.table({evil: [1], "</table>": [2]}), run=evil)
     for html in (store.dataset("t")._repr_html_(), store.version("t")._repr_html_(), report._repr_html_()):
@@ -71,7 +71,7 @@ def test_whatever_a_name_holds_is_text(store: Store) -> None:
     assert "</table>" in Cells(store.dataset("t")._repr_html_()).cells
 
 
-def test_a_wide_dataset_shows_its_first_columns_and_how_many_there_are(store: Store) -> None:
+def test_a_wide_dataset_shows_its_first_columns_and_the_number_of_the_others(store: Store) -> None:
     store.load("t", pa.table({f"c{n}": [n] for n in range(130)}))
     shown = Cells(store.dataset("t")._repr_html_()).cells
     assert shown[-1] == "and 30 more columns"
@@ -79,7 +79,7 @@ def test_a_wide_dataset_shows_its_first_columns_and_how_many_there_are(store: St
     assert "c100" not in shown
 
 
-def test_a_dataset_whose_columns_cannot_be_read_is_shown_all_the_same(
+def test_a_dataset_whose_columns_cannot_be_read_is_shown_with_the_error(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.load("t", pa.table({"n": [1]}))

@@ -1,4 +1,4 @@
-"""The URL of the cache: what would change a read, or hang it, is refused by the name of its option."""
+"""The URL of the cache: options that would change or block reads are refused by name."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TAKEN = [
 
 
 @pytest.mark.parametrize("url", TAKEN)
-def test_a_url_that_is_taken_makes_a_connection_that_answers_in_bytes(url: str) -> None:
+def test_a_valid_url_makes_a_connection_that_returns_bytes(url: str) -> None:
     pool = make_pool(load_settings(redis={"url": url, "timeout_s": 1.5}).redis)
     connection: Any = pool.make_connection()
     assert connection.socket_timeout == 1.5
@@ -66,7 +66,7 @@ def test_a_url_that_is_taken_makes_a_connection_that_answers_in_bytes(url: str) 
         ("health_check_interval=86401", "the option health_check_interval takes a whole number from 0 to 86400 and"),
     ],
 )
-def test_an_option_that_is_not_taken_is_named_with_its_setting(query: str, said: str) -> None:
+def test_an_unsupported_option_is_refused_by_name(query: str, said: str) -> None:
     with pytest.raises(InvalidSettingError) as error:
         load_settings(redis={"url": f"redis://user:secret-word@127.0.0.1:6379/0?{query}"})
     assert f"MILLRACE_REDIS__URL: {said}" in str(error.value)
@@ -87,7 +87,7 @@ def test_an_option_that_is_not_taken_is_named_with_its_setting(query: str, said:
         ("rediss://cache?ssl_cert_reqs=NONE", "the option ssl_cert_reqs takes none, optional or required and"),
     ],
 )
-def test_a_value_that_an_option_cannot_have_is_refused_with_those_it_can(url: str, said: str) -> None:
+def test_an_invalid_value_of_an_option_is_refused_with_the_valid_ones(url: str, said: str) -> None:
     with pytest.raises(ValueError, match=said) as error:
         check_redis_url(url)
     assert "secret-word" not in str(error.value)
@@ -118,7 +118,7 @@ def test_a_value_that_an_option_cannot_have_is_refused_with_those_it_can(url: st
         "rediss://cache/0?ssl_validate_ocsp=False",
     ],
 )
-def test_an_address_that_is_none_is_refused_without_its_password(url: str) -> None:
+def test_an_invalid_url_is_refused_without_showing_its_password(url: str) -> None:
     with pytest.raises(InvalidSettingError, match="MILLRACE_REDIS__URL: ") as error:
         load_settings(redis={"url": url})
     assert "secret-word" not in str(error.value)
@@ -127,11 +127,11 @@ def test_an_address_that_is_none_is_refused_without_its_password(url: str) -> No
     assert "secret-word" not in str(direct.value)
 
 
-def test_an_empty_url_switches_the_cache_off() -> None:
+def test_an_empty_url_disables_the_cache() -> None:
     assert load_settings(redis={"url": ""}).redis.url.get_secret_value() == ""
 
 
-def test_every_option_of_redis_py_is_taken_or_refused_by_name() -> None:
+def test_every_option_of_redis_py_is_accepted_or_refused_by_name() -> None:
     known: Any = redis.connection
     for name in known.URL_QUERY_ARGUMENT_PARSERS:
         for scheme in ("redis", "rediss"):
@@ -142,7 +142,7 @@ def test_every_option_of_redis_py_is_taken_or_refused_by_name() -> None:
 
 
 @pytest.mark.parametrize("command", [["read", "r"], ["load", "r", "t.csv"], ["warm", "r"], ["ls"], ["doctor"]])
-def test_a_command_refuses_the_option_before_anything_else(
+def test_commands_refuse_an_unsupported_option_first(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: list[str]
 ) -> None:
     monkeypatch.setenv("MILLRACE_REDIS__URL", "redis://:secret-word@127.0.0.1:6379/0?decode_responses=True")

@@ -1,4 +1,4 @@
-"""The locks of the two images are parts of the one lock, and each is complete by itself."""
+"""The locks of the two images are subsets of the common lock, and each is complete."""
 
 from __future__ import annotations
 
@@ -47,23 +47,23 @@ def versions(name: str) -> dict[str, set[str]]:
 
 
 @each_image
-def test_an_images_lock_is_a_part_of_the_whole_one_with_the_same_hashes(image: str) -> None:
+def test_the_lock_of_an_image_is_a_subset_of_the_common_lock_with_the_same_hashes(image: str) -> None:
     whole = read_lock("requirements.txt")
     part = read_lock(f"requirements-{image}.txt")
     assert part.items() <= whole.items()
     assert len(part) < len(whole)
 
 
-def test_the_bridges_lock_is_a_part_of_airflows_whose_image_is_built_upon_it() -> None:
+def test_the_lock_of_the_bridge_is_a_subset_of_that_of_airflow() -> None:
     assert read_lock("requirements-bridge.txt").items() <= read_lock("requirements-airflow.txt").items()
     assert not any(package.startswith("apache-airflow") for package, _ in read_lock("requirements-bridge.txt"))
 
 
 @each_image
-def test_no_test_tool_and_nothing_of_the_local_stack_is_in_an_image(image: str) -> None:
+def test_an_image_has_no_test_tools_and_no_packages_of_the_local_stack(image: str) -> None:
     asked = {canonicalize_name(Requirement(line).name) for line in EXTRAS["dev"]}
     wanted = {canonicalize_name(Requirement(line).name) for line in EXTRAS["stack"]}
-    # Parts of Airflow itself, or of Flask.
+    # Dependencies of Airflow or Flask.
     shared = {"jsonschema", "jinja2", "pyyaml"}
     assert not set(versions(f"requirements-{image}.txt")) & (asked | wanted) - shared
     assert not {"celery", "kombu", "pandas"} & set(versions(f"requirements-{image}.txt"))
@@ -76,9 +76,7 @@ def test_every_package_of_an_image_has_a_wheel_for_linux_on_arm64(image: str) ->
 
 @each_image
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
-def test_whatever_a_package_of_an_image_requires_is_in_the_image_in_a_version_it_takes(
-    image: str, machine: str
-) -> None:
+def test_every_requirement_of_a_package_of_an_image_is_locked_in_a_valid_version(image: str, machine: str) -> None:
     locked = versions(f"requirements-{image}.txt")
     todo = [Requirement(line) for line in ASKED[image]]
     seen = set()
@@ -99,7 +97,7 @@ def test_whatever_a_package_of_an_image_requires_is_in_the_image_in_a_version_it
 def _required(name: str, extra: str, machine: str) -> list[Requirement]:
     try:
         lines = distribution(name).requires or []
-    except PackageNotFoundError:  # for another Python or system than this one
+    except PackageNotFoundError:  # locked for another Python or system
         return []
     environment = {**default_environment(), "platform_machine": machine, "extra": extra}
     required = map(Requirement, lines)
@@ -131,10 +129,8 @@ for package, folder in folders.items():
 
 
 @each_image
-def test_every_module_of_an_image_can_be_imported_with_the_packages_of_its_lock_alone(
-    image: str, tmp_path: Path
-) -> None:
-    """What a package imports and does not require is found here: gunicorn's worker needs ``packaging``."""
+def test_every_module_of_an_image_can_be_imported_with_its_lock_alone(image: str, tmp_path: Path) -> None:
+    """This finds imports that a package does not declare: gunicorn's worker needs ``packaging``."""
     locked = set(versions(f"requirements-{image}.txt"))
     foreign = [
         name
@@ -166,7 +162,7 @@ def imported(folder: str) -> set[tuple[str, Path]]:
 
 
 @each_image
-def test_everything_that_the_code_of_an_image_imports_is_in_the_image(image: str) -> None:
+def test_every_import_in_the_code_of_an_image_is_in_its_lock(image: str) -> None:
     locked = set(versions(f"requirements-{image}.txt"))
     brought_by = packages_distributions()
     for folder in IMAGE_CODE[image]:
@@ -174,6 +170,6 @@ def test_everything_that_the_code_of_an_image_imports_is_in_the_image(image: str
             if name in sys.stdlib_module_names or name in OURS:
                 continue
             if image == "bridge" and path.is_relative_to(CHECKOUT / "pipeline" / "millrace" / "airflow"):
-                continue  # runs inside Airflow alone
+                continue  # runs only inside Airflow
             packages = {canonicalize_name(package) for package in brought_by.get(name, [])}
             assert packages & locked, f"{path} imports {name}"

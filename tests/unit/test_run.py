@@ -1,4 +1,4 @@
-"""``./run test`` itself: what it selects, and that a skipped test is named and, in CI, refused."""
+"""``./run test`` itself: the selection of tests, and skipped tests, which are listed and fail a run in CI."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def run_suite(folder: Path, text: str, how: str, *options: str) -> subprocess.Co
     )
 
 
-def test_a_skipped_test_is_named_with_its_reason(tmp_path: Path) -> None:
+def test_a_skipped_test_is_listed_with_its_reason(tmp_path: Path) -> None:
     done = run_suite(tmp_path, SUITE + SKIPS, "relaxed")
     assert done.returncode == 0
     assert "test_it.py::test_in_a_container: no Docker engine answers" in done.stdout
@@ -87,6 +87,6 @@ def test_an_unknown_kind_of_test_is_wrong_usage(capsys: pytest.CaptureFixture[st
     assert "WHAT is one of unit, integration, faults, dags, browser" in capsys.readouterr().err
 
 
-def test_what_follows_two_dashes_goes_to_pytest() -> None:
+def test_arguments_after_two_dashes_are_passed_to_pytest() -> None:
     asked = arguments(["unit", "dags", "--seed", "7", "--", "-k", "zip"])
     assert (asked.what, asked.seed, asked.full, asked.pytest) == (["unit", "dags"], 7, False, ["-k", "zip"])

@@ -1,4 +1,4 @@
-"""A setting that is misspelled is refused by its name, wherever it was written."""
+"""Misspelled settings are refused by name in variables, files and arguments."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def nobodys_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
     ],
 )
 @pytest.mark.parametrize("load", [load_settings, load_stack_settings])
-def test_a_variable_is_refused_with_the_nearest_known_one(
+def test_an_unknown_variable_is_refused_with_the_nearest_known_one(
     monkeypatch: pytest.MonkeyPatch, variable: str, meant: str, load: object
 ) -> None:
     monkeypatch.setenv(variable, "secret-word")
@@ -57,7 +57,7 @@ def test_a_variable_is_refused_with_the_nearest_known_one(
     assert "secret-word" not in str(error.value)
 
 
-def test_a_variable_that_resembles_none_is_refused_without_a_guess(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_variable_unlike_any_other_is_refused_without_a_suggestion(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MILLRACE_NONSENSE", "1")
     with pytest.raises(
         InvalidSettingError, match=r"unknown setting: MILLRACE_NONSENSE: docs/settings\.md lists them all"
@@ -66,9 +66,7 @@ def test_a_variable_that_resembles_none_is_refused_without_a_guess(monkeypatch: 
 
 
 @pytest.mark.parametrize("variable", ["MILLRACE_TEST", "MILLRACE_PASSWORD", "MILLRACE_REDIS__PORT", "MILLRACE_URL"])
-def test_a_variable_is_refused_without_a_guess_where_none_or_two_names_fit(
-    monkeypatch: pytest.MonkeyPatch, variable: str
-) -> None:
+def test_an_ambiguous_variable_is_refused_without_a_suggestion(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
     monkeypatch.setenv(variable, "1")
     with pytest.raises(InvalidSettingError, match=rf"unknown setting: {variable}: docs/settings\.md"):
         load_settings()
@@ -99,14 +97,14 @@ def test_a_variable_of_the_stack_is_checked_by_the_stack(monkeypatch: pytest.Mon
         ("MILLRACE_BRIDGE_PORT_8085_TCP_ADDR", "10.0.0.1"),
     ],
 )
-def test_a_variable_that_means_something_is_taken(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:
+def test_variables_with_a_meaning_are_accepted(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:
     monkeypatch.setenv(variable, value)
     load_settings()
     load_stack_settings()
 
 
 @pytest.mark.parametrize("own", [True, False])
-def test_a_key_of_either_file_is_refused_with_the_file(tmp_path: Path, own: bool) -> None:
+def test_an_unknown_key_in_either_file_is_refused_with_the_file(tmp_path: Path, own: bool) -> None:
     path = Path("millrace.toml") if own else tmp_path / "home" / "millrace.toml"
     path.write_text('[cassandra]\nkeyspce = "secret-word"\n[rediss]\nurl = ""\n[kafka.config]\nanything = "1"\n')
     with pytest.raises(InvalidSettingError) as error:
@@ -118,13 +116,13 @@ def test_a_key_of_either_file_is_refused_with_the_file(tmp_path: Path, own: bool
 
 
 @pytest.mark.parametrize("text", ["[cassandra", "port = 1\nport = 2", '[redis]\nurl = "\xff'.encode("latin-1")])
-def test_a_file_that_is_no_toml_is_named(text: str | bytes) -> None:
+def test_a_settings_file_that_is_not_toml_is_refused_with_its_name(text: str | bytes) -> None:
     Path("millrace.toml").write_bytes(text.encode() if isinstance(text, str) else text)
     with pytest.raises(InvalidSettingError, match=r"millrace\.toml cannot be read as settings"):
         load_settings()
 
 
-def test_a_file_that_is_not_there_is_refused_where_it_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_file_given_as_millrace_config_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MILLRACE_CONFIG", "nope.toml")
     with pytest.raises(InvalidSettingError, match=r"MILLRACE_CONFIG is .nope\.toml"):
         load_settings()
@@ -133,14 +131,16 @@ def test_a_file_that_is_not_there_is_refused_where_it_was_asked_for(monkeypatch:
 
 
 @pytest.mark.parametrize("given", [".", "/dev/null", "a" * 5000])
-def test_a_place_that_is_no_file_is_refused_where_it_was_asked_for(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+def test_a_path_given_as_millrace_config_that_is_not_a_file_is_refused(
+    monkeypatch: pytest.MonkeyPatch, given: str
+) -> None:
     monkeypatch.setenv("MILLRACE_CONFIG", given)
     with pytest.raises(InvalidSettingError, match=r"MILLRACE_CONFIG is '.*', where there is no file"):
         load_settings()
 
 
 @pytest.mark.parametrize("folder", ["millrace.toml", "home/millrace.toml"])
-def test_a_folder_in_the_place_of_a_file_of_settings_is_refused(tmp_path: Path, folder: str) -> None:
+def test_a_folder_in_place_of_a_settings_file_is_refused(tmp_path: Path, folder: str) -> None:
     (tmp_path / folder).mkdir()
     with pytest.raises(InvalidSettingError, match=r"millrace\.toml is not a file"):
         load_settings()
@@ -156,7 +156,7 @@ def test_a_folder_in_the_place_of_a_file_of_settings_is_refused(tmp_path: Path, 
         ("MILLRACE_CASSANDRA", "[secret-word"),
     ],
 )
-def test_a_variable_that_is_no_json_is_named_and_never_shown(
+def test_a_variable_that_is_not_json_is_named_and_its_value_is_never_shown(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], variable: str, value: str
 ) -> None:
     monkeypatch.setenv(variable, value)
@@ -178,7 +178,7 @@ def test_a_variable_that_is_no_json_is_named_and_never_shown(
         ("MILLRACE_KAFKA__CONFIG", ""),
     ],
 )
-def test_a_word_in_the_place_of_a_table_is_refused_and_never_shown(
+def test_a_value_in_place_of_a_table_is_refused_and_never_shown(
     monkeypatch: pytest.MonkeyPatch, variable: str, value: str
 ) -> None:
     monkeypatch.setenv(variable, value)
@@ -198,7 +198,7 @@ def test_a_word_in_the_place_of_a_table_is_refused_and_never_shown(
         ({"nonsense": {}}, "nonsense"),
     ],
 )
-def test_an_override_of_connect_is_refused(overrides: dict[str, object], said: str) -> None:
+def test_an_unknown_argument_of_connect_is_refused(overrides: dict[str, object], said: str) -> None:
     with pytest.raises(InvalidSettingError, match=f"^unknown setting: {said}"):
         millrace.connect(**overrides)
 
@@ -211,13 +211,15 @@ def test_connect_takes_settings_or_sections_and_nothing_else(given: Any) -> None
         millrace.connect(load_settings(), cassandra={"keyspace": "x"})
 
 
-def test_a_key_in_a_section_given_as_json_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_key_in_a_section_given_as_json_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MILLRACE_CASSANDRA", '{"prot": 9042}')
     with pytest.raises(InvalidSettingError, match=r"cassandra.prot \(did you mean cassandra.port\?\)"):
         load_settings()
 
 
-def test_a_command_ends_with_2(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_command_with_an_unknown_variable_exits_with_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("MILLRACE_CASANDRA__PORT", "1")
     assert main(["ls"]) == 2
     assert "did you mean MILLRACE_CASSANDRA__PORT?" in capsys.readouterr().err

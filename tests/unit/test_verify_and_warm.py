@@ -1,4 +1,4 @@
-"""Verifying and warming a version, on a cluster in memory."""
+"""Verifying and warming a version, on an in-memory cluster."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Csv = Callable[..., str]
 
 @pytest.fixture
 def chunks(store: Store, csv: Csv) -> list[ChunkRef]:
-    """The chunks of a dataset of several."""
+    """Return the chunks of a dataset with more than three."""
     store.load("flights", csv(60_000), LoadOptions(chunk_bytes=65_536))
     found = list(store.dataset("flights").refs())
     assert len(found) > 3
@@ -44,7 +44,7 @@ def cut(data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("each_replica", [False, True])
-def test_a_version_as_it_was_written_is_fine(store: Store, chunks: list[ChunkRef], each_replica: bool) -> None:
+def test_an_undamaged_version_is_ok(store: Store, chunks: list[ChunkRef], each_replica: bool) -> None:
     report = store.verify("flights", each_replica=each_replica)
     assert report.ok
     assert (report.chunks, report.rows) == (len(chunks), 60_000)
@@ -68,7 +68,7 @@ def test_damage_on_both_nodes_is_found_with_chunk_and_tile(
 
 @pytest.mark.parametrize("node", ["a", "b"])
 @pytest.mark.parametrize("missing", [False, True])
-def test_damage_on_one_node_is_found_only_by_asking_each_and_names_it(
+def test_damage_on_one_node_is_found_and_named_only_by_reading_each_replica(
     store: Store, cassandra: FakeCassandra, chunks: list[ChunkRef], node: str, missing: bool
 ) -> None:
     host: FakeHost = getattr(cassandra, node)
@@ -86,10 +86,12 @@ def test_damage_on_one_node_is_found_only_by_asking_each_and_names_it(
     assert store.dataset("flights").to_table().num_rows == 60_000
 
 
-def test_a_node_that_is_down_is_not_called_fine(store: Store, cassandra: FakeCassandra, chunks: list[ChunkRef]) -> None:
+def test_an_unreachable_node_is_reported_as_a_problem(
+    store: Store, cassandra: FakeCassandra, chunks: list[ChunkRef]
+) -> None:
     cassandra.unreachable["10.0.0.2"] = reset()
     report = store.verify("flights", each_replica=True)
-    assert report.bad == len(chunks) + 1  # its pages and rows, too
+    assert report.bad == len(chunks) + 1  # and one for its pages and rows
     assert {problem["error"] for problem in report.problems} == {"StoreUnavailableError"}
 
 
@@ -106,7 +108,7 @@ def test_the_first_hundred_problems_are_shown_and_all_are_counted(
 
 
 class Redis:
-    """What warming asks of a cache: room for so many bytes."""
+    """An in-memory cache with a limited number of bytes."""
 
     def __init__(self, room_bytes: int = 10**9, admits: bool = True) -> None:
         self.room_bytes = room_bytes
@@ -146,7 +148,7 @@ def warmed(store: Store, redis: Any, reference: str = "flights") -> WarmReport:
     return warm(store.dataset(reference), store.chunk_reader, redis, task=null_task())
 
 
-def test_warming_puts_in_every_chunk_once(store: Store, chunks: list[ChunkRef]) -> None:
+def test_warming_puts_every_chunk_into_the_cache_once(store: Store, chunks: list[ChunkRef]) -> None:
     redis = Redis()
     first, second = warmed(store, redis), warmed(store, redis)
     assert (first.admitted, first.whole, first.chunks, first.already) == (True, True, len(chunks), 0)
@@ -154,14 +156,14 @@ def test_warming_puts_in_every_chunk_once(store: Store, chunks: list[ChunkRef]) 
     assert all(redis.kept[Redis._key(ref)] == store.chunk_reader.fetch(ref) for ref in chunks)
 
 
-def test_a_version_that_is_not_admitted_puts_nothing_in(store: Store, chunks: list[ChunkRef]) -> None:
+def test_a_version_that_is_not_admitted_is_not_cached(store: Store, chunks: list[ChunkRef]) -> None:
     redis = Redis(admits=False)
     report = warmed(store, redis)
     assert (report.admitted, report.reason, report.chunks) == (False, "too large", 0)
     assert redis.kept == {}
 
 
-def test_a_version_that_does_not_fit_after_all_leaves_nothing(store: Store, chunks: list[ChunkRef]) -> None:
+def test_a_version_that_does_not_fit_leaves_nothing_in_the_cache(store: Store, chunks: list[ChunkRef]) -> None:
     redis = Redis(room_bytes=sum(ref.stored_bytes for ref in chunks[:-1]) + 10)
     report = warmed(store, redis)
     assert not report.admitted
@@ -182,5 +184,5 @@ def test_an_append_that_does_not_fit_leaves_its_parents_chunks_warm(
     assert set(redis.kept) == {Redis._key(ref) for ref in chunks}
 
 
-def test_without_a_cache_warming_says_so(store: Store, chunks: list[ChunkRef]) -> None:
+def test_warming_without_a_cache_is_reported(store: Store, chunks: list[ChunkRef]) -> None:
     assert "no cache is configured" in warmed(store, None).reason

@@ -1,4 +1,4 @@
-"""Two types have a wider one only where it holds every value of both."""
+"""Two types have a common wider type only if that holds every value of both."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def cast(array: pa.Array, kind: pa.DataType) -> pa.Array:
 
 
 @pytest.mark.parametrize("one", ARRAYS, ids=lambda array: str(array.type))
-def test_every_value_is_the_same_in_the_wider_type(one: pa.Array) -> None:
+def test_every_value_is_unchanged_in_the_wider_type(one: pa.Array) -> None:
     for other in ARRAYS:
         wide = wider_type(one.type, other.type, exact=True)
         assert wide == wider_type(other.type, one.type, exact=True), other.type
@@ -151,11 +151,11 @@ def test_the_wider_type_does_not_depend_on_the_order(one: pa.DataType, other: pa
 
 
 @pytest.mark.parametrize("around", [lambda kind: kind, LIST, lambda kind: pa.struct([("a", kind)])])
-def test_integers_that_a_double_cannot_hold_stay_integers_where_types_are_exact(around: Any) -> None:
+def test_integers_of_64_bits_have_no_exact_wider_type_with_doubles(around: Any) -> None:
     assert wider_type(around(pa.int32()), around(pa.float64()), exact=True) == around(pa.float64())
     assert wider_type(around(pa.int64()), around(pa.float64()), exact=True) is None
     assert wider_type(around(pa.uint64()), around(pa.float64()), exact=True) is None
 
 
-def test_a_float_that_is_not_a_number_stays_one() -> None:
+def test_nan_stays_nan_in_a_wider_float() -> None:
     assert math.isnan(cast(pa.array([float("nan")], pa.float32()), pa.float64())[0].as_py())

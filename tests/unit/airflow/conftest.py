@@ -1,4 +1,4 @@
-"""No setting or connection of the machine reaches a test of the Airflow room."""
+"""Isolate the Airflow tests from settings and connections of the machine."""
 
 from __future__ import annotations
 

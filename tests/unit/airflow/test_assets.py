@@ -1,4 +1,4 @@
-"""A loaded version is told as an event on the dataset's Asset, by the contract's name and address."""
+"""A loaded version emits an event on the dataset's Asset, with the documented name and URI."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ REPORT = LoadReport(
 )
 
 
-def test_the_asset_has_the_name_and_the_address_of_the_contract() -> None:
+def test_the_asset_has_the_documented_name_and_uri() -> None:
     asset = dataset_asset("flights", cluster="millrace", keyspace="lake")
     assert (asset.name, asset.uri) == ("dataset/flights", "x-cassandra://millrace/lake/flights")
 
 
-def test_a_cluster_of_several_words_makes_a_valid_address() -> None:
+def test_a_cluster_name_with_blanks_gives_a_valid_uri() -> None:
     assert dataset_asset("f", cluster="Test Cluster", keyspace="k").uri == "x-cassandra://Test%20Cluster/k/f"
 
 
-def test_the_event_says_what_was_loaded() -> None:
+def test_the_event_describes_the_loaded_version() -> None:
     events = OutletEventAccessors()
     emit_loaded(events, REPORT, cluster="millrace", keyspace="lake")
     (event,) = events[DATASETS].asset_alias_events

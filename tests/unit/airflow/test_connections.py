@@ -1,4 +1,4 @@
-"""Airflow's connections, in the providers' own format, become our settings."""
+"""Airflow connections in the format of their providers are converted to Millrace settings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def url_as_redis_reads_it() -> dict[str, Any]:
     return dict(parse(airflow_settings().redis.url.get_secret_value()))
 
 
-def test_without_a_connection_the_settings_of_millrace_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_connection_the_settings_apply(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MILLRACE_CASSANDRA__PORT", "19042")
     monkeypatch.setenv("MILLRACE_KAFKA__BOOTSTRAP_SERVERS", "broker:1")
     settings = airflow_settings()
@@ -29,7 +29,7 @@ def test_without_a_connection_the_settings_of_millrace_hold(monkeypatch: pytest.
     assert settings.kafka.bootstrap_servers == "broker:1"
 
 
-def test_the_cassandra_connection_wins_over_settings_and_leaves_what_it_does_not_say(
+def test_the_cassandra_connection_overrides_only_the_settings_that_it_gives(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("MILLRACE_CASSANDRA__PORT", "19042")
@@ -54,7 +54,7 @@ def test_the_cassandra_connection_wins_over_settings_and_leaves_what_it_does_not
     assert cassandra.request_timeout_s == 7
 
 
-def test_the_data_centre_is_found_below_a_token_aware_policy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_data_centre_is_read_from_the_child_of_a_token_aware_policy(monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = {
         "child_load_balancing_policy": "DCAwareRoundRobinPolicy",
         "child_load_balancing_policy_args": {"local_dc": "west"},
@@ -64,20 +64,20 @@ def test_the_data_centre_is_found_below_a_token_aware_policy(monkeypatch: pytest
     assert airflow_settings().cassandra.local_dc == "west"
 
 
-def test_a_connection_in_the_form_of_a_uri_is_read_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_connection_given_as_a_uri_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_CASSANDRA_DEFAULT", "cassandra://10.1.1.1%2C10.1.1.2:9044/lake")
     cassandra = airflow_settings().cassandra
     assert cassandra.contact_points == ("10.1.1.1", "10.1.1.2")
     assert (cassandra.port, cassandra.keyspace) == (9044, "lake")
 
 
-def test_tls_to_cassandra_is_refused_and_never_left_out_silently(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tls_to_cassandra_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     connection(monkeypatch, "cassandra_default", conn_type="cassandra", host="a", extra={"ssl_options": {"ca": "x"}})
     with pytest.raises(InvalidSettingError, match="cassandra_default asks for ssl_options"):
         airflow_settings()
 
 
-def test_a_keyspace_that_is_none_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_keyspace_is_refused_with_its_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     connection(monkeypatch, "cassandra_default", conn_type="cassandra", host="a", schema="No; Keyspace")
     with pytest.raises(InvalidSettingError, match="MILLRACE_CASSANDRA__KEYSPACE"):
         airflow_settings()
@@ -94,7 +94,7 @@ def test_a_keyspace_that_is_none_is_refused_by_name(monkeypatch: pytest.MonkeyPa
         ({"host": "cache", "password": "None"}, {"host": "cache", "port": 6379, "db": 0}),
     ],
 )
-def test_the_redis_connection_becomes_a_url_that_redis_reads_the_same(
+def test_the_redis_connection_becomes_an_equivalent_url(
     monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any], expected: dict[str, Any]
 ) -> None:
     connection(monkeypatch, "redis_default", conn_type="redis", **fields)
@@ -102,7 +102,7 @@ def test_the_redis_connection_becomes_a_url_that_redis_reads_the_same(
     assert found == expected
 
 
-def test_the_redis_connection_keeps_its_tls(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_redis_connection_keeps_its_tls_options(monkeypatch: pytest.MonkeyPatch) -> None:
     extra = {"ssl": True, "ssl_ca_certs": "/etc/ca.pem", "ssl_cert_reqs": "required"}
     connection(monkeypatch, "redis_default", conn_type="redis", host="cache", extra=extra)
     found = url_as_redis_reads_it()
@@ -118,7 +118,7 @@ def test_the_redis_connection_keeps_its_tls(monkeypatch: pytest.MonkeyPatch) -> 
         ({"host": "cache", "extra": {"ssl": True, "ssl_cert_reqs": "perhaps"}}, "the option ssl_cert_reqs"),
     ],
 )
-def test_a_redis_connection_that_is_none_is_named(
+def test_an_invalid_redis_connection_is_refused_without_its_password(
     monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any], said: str
 ) -> None:
     connection(monkeypatch, "redis_default", conn_type="redis", password="secret-word", **fields)

@@ -1,4 +1,4 @@
-"""docs/airflow.md names every field of the form and shows code that works."""
+"""docs/airflow.md lists every field of the form, and its example works."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from millrace.airflow.form import load_form
 PAGE = (CHECKOUT / "docs" / "airflow.md").read_text()
 
 
-def test_the_table_of_fields_is_the_form() -> None:
+def test_the_documented_fields_are_those_of_the_form() -> None:
     rows = [
         f"| `{key}` | {field.schema['title']} | {json.dumps(field.value) if is_arg_set(field.value) else 'required'} |"
         for key, field in load_form().items()
@@ -24,7 +24,9 @@ def test_the_table_of_fields_is_the_form() -> None:
     assert re.findall(r"^\| `.*", PAGE, re.MULTILINE) == rows, "\n".join(rows)
 
 
-def test_the_shown_dag_is_scheduled_by_the_asset_of_a_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_documented_dag_is_scheduled_by_the_asset_of_a_load(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from airflow.dag_processing.dagbag import DagBag
 
     (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)

@@ -1,4 +1,4 @@
-"""A run's conf gives fields of the form and nothing else, and messages in Airflow name these fields."""
+"""The conf of a run may hold only fields of the form, and messages in Airflow use the titles of these fields."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from millrace.sources import SourceWarning
 
 TITLES = {name: str(field.schema["title"]) for name, field in load_form().items()}
 NO_FIELDS = {"--run-id", "--resume", "--dry-run", "--strict", "--json"}
-"""What a run of a DAG has in other ways, or not at all."""
+"""Options that a DAG run provides in another way or does not support."""
 
 
 @pytest.mark.parametrize(
@@ -25,14 +25,14 @@ NO_FIELDS = {"--run-id", "--resume", "--dry-run", "--strict", "--json"}
         ({"zzz": 1}, "unknown key 'zzz': known keys are dataset, source, mode, "),
     ],
 )
-def test_an_unknown_key_of_a_conf_is_refused_by_name_with_the_nearest_one(conf: dict[str, Any], said: str) -> None:
+def test_an_unknown_key_of_a_conf_is_refused_with_the_nearest_known_one(conf: dict[str, Any], said: str) -> None:
     with pytest.raises(UsageError) as refused:
         refuse_unknown_keys(conf, TITLES)
     assert said in str(refused.value)
 
 
 @pytest.mark.parametrize("conf", [None, {}, {"dataset": "a", "source": "b", "max_splits": 3}])
-def test_a_conf_of_known_keys_is_taken(conf: dict[str, Any] | None) -> None:
+def test_a_conf_of_known_keys_is_accepted(conf: dict[str, Any] | None) -> None:
     refuse_unknown_keys(conf, TITLES)
 
 
@@ -56,16 +56,16 @@ def test_a_conf_of_known_keys_is_taken(conf: dict[str, Any] | None) -> None:
         ("give-it --formats, ---format", "give-it --formats, ---format"),
     ],
 )
-def test_an_option_that_is_a_field_is_named_by_the_field_s_title(text: str, said: str) -> None:
+def test_an_option_of_the_command_line_is_replaced_by_its_field_title(text: str, said: str) -> None:
     assert form_words(text, TITLES).startswith(said)
 
 
-def test_names_of_the_source_stay_as_they_are() -> None:
+def test_column_names_that_look_like_options_are_not_replaced() -> None:
     hint = "give its type: --column-type --format=string"
     assert form_words(hint, TITLES, ["--format", None, 7]) == 'give its type: "Column types" --format=string'
 
 
-def test_a_warning_names_fields_and_keeps_values_and_names() -> None:
+def test_a_warning_uses_field_titles_and_keeps_values_and_column_names() -> None:
     message = "column a --format is text because of '--schema it''s' in its file's line 3; --column-type a --format=T"
     warning = SourceWarning("text", message, column="a --format", line=3)
     assert warning_in_form_words(warning, TITLES) == SourceWarning(
@@ -76,7 +76,7 @@ def test_a_warning_names_fields_and_keeps_values_and_names() -> None:
     )
 
 
-def test_an_error_and_its_causes_leave_the_block_in_the_words_of_the_form() -> None:
+def test_an_error_and_its_causes_are_rewritten_with_field_titles() -> None:
     error = SourceTypeError(
         "--rename names 'a --columns', which --columns leaves out",
         hint="give --column-type x--format=T",
@@ -91,7 +91,7 @@ def test_an_error_and_its_causes_leave_the_block_in_the_words_of_the_form() -> N
     assert str(caught.value.__cause__) == 'one "Format": give "Format" csv'
 
 
-def test_every_option_of_a_load_is_a_field_of_the_form() -> None:
+def test_every_load_option_is_a_field_of_the_form() -> None:
     options = {name for parameter in command.params for name in parameter.opts if name.startswith("--")}
     assert options > NO_FIELDS
     assert {name for name in options if form_words(name, TITLES) == name} == NO_FIELDS

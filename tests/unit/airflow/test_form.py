@@ -1,4 +1,4 @@
-"""The form explains itself, refuses what is out of range, and shows the main fields open."""
+"""Every field of the form is described and checks its range, and the main fields come first."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def test_the_main_fields_come_first_and_have_no_section() -> None:
     assert None not in sections[5:]
 
 
-def test_the_form_says_where_sources_may_lie(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_form_names_the_allowed_source_folders(monkeypatch: pytest.MonkeyPatch) -> None:
     home = os.environ["MILLRACE_HOME"]
     assert f"{home}/inbox or {home}/demo" in (load_form()["source"].description or "")
     monkeypatch.setenv("MILLRACE_SOURCES__ROOTS", "/data/landing")
     assert "/data/landing" in (load_form()["source"].description or "")
 
 
-def test_the_form_proposes_the_names_in_these_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_form_proposes_the_files_in_these_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("MILLRACE_SOURCES__ROOTS", str(tmp_path))
     assert load_form()["source"].schema["examples"] == []
     (tmp_path / "sales 2026.csv").touch()
@@ -46,7 +46,7 @@ def test_the_form_proposes_the_names_in_these_folders(monkeypatch: pytest.Monkey
     load_form()["source"].resolve("another.csv")
 
 
-def test_a_wrong_setting_does_not_keep_the_form_from_being_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_form_is_built_despite_an_invalid_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MILLRACE_CASSANDRA__PORT", "none")
     assert "dataset" in load_form()
 

@@ -1,4 +1,4 @@
-"""The form proposes the newest names of the inbox, each of which it takes, and a huge inbox holds up nothing."""
+"""The form proposes the newest files of the inbox, accepts each of them, and lists a huge inbox in bounded time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def changed_at(path: Path, time_s: int) -> None:
     os.utime(path, (time_s, time_s))
 
 
-def test_the_newest_names_come_first_whatever_folder_they_are_in_and_at_most_fifty(tmp_path: Path) -> None:
+def test_the_fifty_newest_names_of_all_folders_are_proposed(tmp_path: Path) -> None:
     inbox, demo = tmp_path / "inbox", tmp_path / "demo"
     inbox.mkdir()
     demo.mkdir()
@@ -27,14 +27,14 @@ def test_the_newest_names_come_first_whatever_folder_they_are_in_and_at_most_fif
     assert len(names) == 50
 
 
-def test_a_name_that_is_in_both_folders_is_proposed_once(tmp_path: Path) -> None:
+def test_a_name_in_both_folders_is_proposed_once(tmp_path: Path) -> None:
     for folder in ("inbox", "demo"):
         (tmp_path / folder).mkdir()
         changed_at(tmp_path / folder / "a.csv", 1_000_000)
     assert newest_names([str(tmp_path / "inbox"), str(tmp_path / "demo")]) == ["a.csv"]
 
 
-def test_what_is_proposed_is_taken_as_that_very_file(tmp_path: Path) -> None:
+def test_every_proposed_name_is_accepted_as_that_file(tmp_path: Path) -> None:
     root = tmp_path / "inbox"
     root.mkdir()
     outside = tmp_path / "secret.csv"
@@ -50,12 +50,12 @@ def test_what_is_proposed_is_taken_as_that_very_file(tmp_path: Path) -> None:
         assert allowed_source(name, [str(root)]) == str(root / name)
 
 
-def test_a_folder_that_is_not_there_gives_no_names(tmp_path: Path) -> None:
+def test_a_missing_folder_gives_no_names(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     assert newest_names([str(tmp_path / "missing"), str(tmp_path / "file")]) == []
 
 
-def test_a_huge_inbox_costs_a_bounded_look(tmp_path: Path) -> None:
+def test_a_huge_inbox_is_listed_in_bounded_time(tmp_path: Path) -> None:
     for number in range(3_000):
         (tmp_path / f"{number}.csv").touch()
     assert len(newest_names([str(tmp_path)], look_at=100)) == 50

@@ -1,4 +1,4 @@
-"""Names that an ingestion's tasks have in Airflow, and what their logs say."""
+"""Labels of mapped ingestion tasks in Airflow, and their logs."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ __all__ = ["cassandra", "settings", "store"]
 
 
 @pytest.mark.parametrize("length", [1, 249, 250])
-def test_a_label_that_fits_airflow_s_column_stays_as_it_is(length: int) -> None:
+def test_a_label_that_fits_airflow_s_column_is_unchanged(length: int) -> None:
     assert map_label("x" * length) == "x" * length
 
 
 @pytest.mark.parametrize("length", [251, 512, 9000])
-def test_a_label_that_is_too_long_is_cut_in_its_middle_to_250_characters(length: int) -> None:
+def test_a_long_label_is_cut_in_its_middle_to_250_characters(length: int) -> None:
     label = "first" + "ä" * (length - 15) + " (17 files)"
     cut = map_label(label)
     assert len(cut) == LABEL_MAX == 250
@@ -33,7 +33,7 @@ def test_a_label_that_is_too_long_is_cut_in_its_middle_to_250_characters(length:
     assert cut.endswith("ä (17 files)")
 
 
-def test_airflow_s_column_has_the_length_that_labels_are_cut_to() -> None:
+def test_the_label_limit_is_the_length_of_airflow_s_column() -> None:
     from airflow.models.taskinstance import TaskInstance
 
     assert TaskInstance.__table__.c.rendered_map_index.type.length == LABEL_MAX

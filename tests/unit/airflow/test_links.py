@@ -1,4 +1,4 @@
-"""Links lead to the task's own live page, for our DAGs only, and never raise."""
+"""Links of Millrace DAGs lead to the live page of the task, and building a link never raises."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ def link(dag_id: str, map_index: int = -1, tags: Any = ()) -> str:
     return LiveProgressLink().get_link(operator, ti_key=key)
 
 
-def test_the_link_of_a_task_quotes_its_run() -> None:
+def test_the_link_of_a_task_quotes_its_run_id() -> None:
     assert link("ingest_dataset") == f"http://127.0.0.1:8085/runs/ingest_dataset/{QUOTED}/load"
 
 
-def test_the_link_of_a_mapped_task_names_its_index() -> None:
+def test_the_link_of_a_mapped_task_has_its_index() -> None:
     assert link("ingest_dataset", 0) == f"http://127.0.0.1:8085/runs/ingest_dataset/{QUOTED}/load/0"
 
 
-def test_a_task_of_somebody_else_has_no_link() -> None:
+def test_a_task_of_another_dag_has_no_link() -> None:
     assert link("nightly_report") == ""
     assert link("nightly_report", tags={"finance"}) == ""
 
 
-def test_a_dag_with_our_tag_has_the_link() -> None:
+def test_a_dag_with_the_millrace_tag_has_the_link() -> None:
     assert link("nightly_report", tags={"finance", "millrace"}).endswith("/load")
 
 
@@ -47,11 +47,11 @@ def test_a_link_never_raises() -> None:
     "dag_id",
     ["ingest_dataset", "ingest_orders", "prepare_training_data", "train_model", "warm_cache", "maintain_store"],
 )
-def test_every_dag_of_the_contract_is_ours(dag_id: str) -> None:
+def test_every_millrace_dag_id_is_recognized(dag_id: str) -> None:
     assert is_ours(dag_id)
 
 
-def test_the_address_is_the_configured_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_links_use_the_configured_address(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MILLRACE_BRIDGE__URL", "https://live.example/")
     bridge_url.cache_clear()
     assert live_page("d", "r/1") == "https://live.example/runs/d/r%2F1"
@@ -62,7 +62,7 @@ def test_the_address_is_the_configured_one(monkeypatch: pytest.MonkeyPatch) -> N
     }
 
 
-def test_a_wrong_setting_leaves_the_default_address(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_setting_falls_back_to_the_default_address(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MILLRACE_BRIDGE__PORT", "none")
     bridge_url.cache_clear()
     assert bridge_url() == "http://127.0.0.1:8085"

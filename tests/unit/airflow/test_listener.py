@@ -1,4 +1,4 @@
-"""What Airflow says about our tasks goes out as its own voice, whichever object it says it with."""
+"""Airflow's states of Millrace tasks are sent as events of their own source, for both kinds of task instance."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def listener(sent: Collected) -> RunAndTaskListener:
 
 
 def runtime(dag_id: str = "ingest_dataset", **fields: Any) -> RuntimeTaskInstance:
-    """The object that hooks get in a task's own process."""
+    """Return the object that hooks get in the process of the task."""
     task = SimpleNamespace(dag=SimpleNamespace(tags=fields.pop("tags", set())))
     known = {"dag_id": dag_id, "run_id": "r", "task_id": "load", "try_number": 2, "map_index": 3, "task": task}
     return RuntimeTaskInstance.model_construct(**{"start_date": NOW, **known, **fields})
 
 
 def orm(dag_id: str = "ingest_dataset", **fields: Any) -> TaskInstance:
-    """The object that hooks get in the scheduler and in the API server, read from the database without its task."""
+    """Return the object that hooks get in the scheduler and the API server: a database row without its task."""
     import_all_models()  # type: ignore[no-untyped-call]  # Airflow's own
     configure_mappers()
     instance = TaskInstance.__new__(TaskInstance)
@@ -63,7 +63,7 @@ def orm(dag_id: str = "ingest_dataset", **fields: Any) -> TaskInstance:
 
 
 @pytest.mark.parametrize("make", [runtime, orm])
-def test_each_hook_says_its_state_of_the_attempt(sent: Collected, listener: RunAndTaskListener, make: Any) -> None:
+def test_each_hook_sends_the_state_of_the_attempt(sent: Collected, listener: RunAndTaskListener, make: Any) -> None:
     listener.on_task_instance_running(previous_state=None, task_instance=make())
     listener.on_task_instance_success(previous_state=None, task_instance=make())
     listener.on_task_instance_skipped(previous_state=None, task_instance=make())
@@ -73,7 +73,7 @@ def test_each_hook_says_its_state_of_the_attempt(sent: Collected, listener: RunA
 
 
 @pytest.mark.parametrize(("make", "known"), [(runtime, TaskProcessState), (orm, TaskInstanceState)])
-def test_a_failure_that_is_tried_again_is_retrying_and_the_last_one_failed(
+def test_a_failure_is_retrying_if_another_attempt_follows_and_else_failed(
     sent: Collected, listener: RunAndTaskListener, make: Any, known: Any
 ) -> None:
     again, last = make(state=known.UP_FOR_RETRY), make(state=known.FAILED)
@@ -87,7 +87,7 @@ def test_a_failure_that_is_tried_again_is_retrying_and_the_last_one_failed(
     assert said[2][1]["message"]
 
 
-def test_what_a_person_marks_before_it_ran_is_said_of_the_first_attempt_that_has_not_begun(
+def test_a_task_marked_by_a_user_before_it_ran_is_reported_as_its_first_attempt(
     sent: Collected, listener: RunAndTaskListener
 ) -> None:
     listener.on_task_instance_success(previous_state=None, task_instance=orm(map_index=None, try_number=0))
@@ -95,7 +95,7 @@ def test_what_a_person_marks_before_it_ran_is_said_of_the_first_attempt_that_has
     assert (data["map_index"], data["attempt"], data["begun"]) == (-1, 1, False)
 
 
-def test_what_a_person_marks_after_its_end_is_said_of_the_next_attempt_and_while_it_runs_of_this_one(
+def test_a_user_mark_is_reported_for_the_running_attempt_or_else_for_the_next(
     sent: Collected, listener: RunAndTaskListener
 ) -> None:
     was_over = orm(end_date=NOW, updated_at=NOW + timedelta(seconds=30))
@@ -108,7 +108,9 @@ def test_what_a_person_marks_after_its_end_is_said_of_the_next_attempt_and_while
     assert said == [(3, False, "succeeded"), (2, None, "skipped"), (2, None, "failed")]
 
 
-def test_the_place_in_the_dag_is_told_where_the_dag_is_at_hand(sent: Collected, listener: RunAndTaskListener) -> None:
+def test_the_position_in_the_dag_is_sent_where_the_dag_is_available(
+    sent: Collected, listener: RunAndTaskListener
+) -> None:
     def task(task_id: str, *upstream: str, downstream: tuple[str, ...] = ()) -> SimpleNamespace:
         return SimpleNamespace(task_id=task_id, upstream_task_ids=set(upstream), downstream_task_ids=set(downstream))
 
@@ -120,20 +122,20 @@ def test_the_place_in_the_dag_is_told_where_the_dag_is_at_hand(sent: Collected, 
     assert {each: place.step for each, place in places_of(instance.task.dag).items()} == {"z": 0, "a": 1, "b": 2}
 
 
-def test_an_endless_error_is_cut(sent: Collected, listener: RunAndTaskListener) -> None:
+def test_a_long_error_message_is_cut(sent: Collected, listener: RunAndTaskListener) -> None:
     failed = runtime(state=TaskInstanceState.FAILED)
     listener.on_task_instance_failed(previous_state=None, task_instance=failed, error="x" * 1_000_000)
     assert len(sent.events[0]["data"]["error"]["message"]) == 500
 
 
-def test_tasks_of_other_dags_are_none_of_our_business(sent: Collected, listener: RunAndTaskListener) -> None:
+def test_tasks_of_other_dags_send_no_events(sent: Collected, listener: RunAndTaskListener) -> None:
     listener.on_task_instance_running(previous_state=None, task_instance=runtime("nightly_report"))
     listener.on_task_instance_running(previous_state=None, task_instance=orm("nightly_report"))
     listener.on_task_instance_running(previous_state=None, task_instance=runtime("nightly_report", tags={"millrace"}))
     assert len(sent.events) == 1
 
 
-def test_no_hook_raises_whatever_it_is_given(sent: Collected, listener: RunAndTaskListener) -> None:
+def test_no_hook_raises_for_unexpected_objects(sent: Collected, listener: RunAndTaskListener) -> None:
     for thing in (None, object(), SimpleNamespace(dag_id="ingest_x")):
         listener.on_task_instance_running(previous_state=None, task_instance=thing)
         listener.on_task_instance_success(previous_state=None, task_instance=thing)
@@ -144,7 +146,7 @@ def test_no_hook_raises_whatever_it_is_given(sent: Collected, listener: RunAndTa
     assert sent.events == []
 
 
-def test_the_scheduler_has_what_tasks_import_before_it_forks_its_workers(
+def test_the_scheduler_imports_the_modules_of_tasks_before_it_forks_workers(
     listener: RunAndTaskListener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     imported: list[str] = []

@@ -1,4 +1,4 @@
-"""Airflow's own reading of the passwords file that ``docker-compose.yml`` mounts and ``./run compose-env`` makes."""
+"""Airflow reads the passwords file that ``docker-compose.yml`` mounts and ``./run compose-env`` generates."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import pytest
 from tests.compose_file import read_compose
 
 
-# Libraries of Airflow's warn when they are first imported.
+# Dependencies of Airflow warn when they are first imported.
 @pytest.mark.filterwarnings("ignore:Using `httpx` with")
 @pytest.mark.filterwarnings("ignore:The anyio.abc.BlockingPortal alias")
-def test_airflow_takes_the_mounted_password_and_neither_changes_nor_prints_one(
+def test_airflow_uses_the_mounted_password_and_neither_changes_nor_prints_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from airflow.api_fastapi.auth.managers.simple.simple_auth_manager import SimpleAuthManager
@@ -28,7 +28,7 @@ def test_airflow_takes_the_mounted_password_and_neither_changes_nor_prints_one(
     passwords.chmod(int(mounted["mode"], 8))
     monkeypatch.setenv(setting, str(passwords))
     monkeypatch.setenv("AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS", "admin:admin")
-    for _ in range(2):  # a second container with the same file has the same password
+    for _ in range(2):  # a second container with the same file keeps the password
         SimpleAuthManager().init()
         assert SimpleAuthManager.get_passwords() == {"admin": "known to the person"}
     assert json.loads(passwords.read_text()) == {"admin": "known to the person"}

@@ -1,4 +1,4 @@
-"""A form may ask for sources below the allowed folders, whatever it writes, and for nothing else."""
+"""A form may request only sources below the allowed folders."""
 
 from __future__ import annotations
 
@@ -27,9 +27,7 @@ def roots(tmp_path: Path) -> tuple[str, ...]:
     return str(tmp_path / "inbox"), str(tmp_path / "demo")
 
 
-def test_a_path_below_a_root_is_allowed_absolute_relative_or_as_an_address(
-    tmp_path: Path, roots: tuple[str, ...]
-) -> None:
+def test_an_absolute_path_relative_path_or_url_below_a_root_is_allowed(tmp_path: Path, roots: tuple[str, ...]) -> None:
     wanted = str(tmp_path / "inbox" / "a.csv")
     assert allowed_source(wanted, roots) == wanted
     assert allowed_source("a.csv", roots) == wanted
@@ -63,7 +61,7 @@ def test_a_pattern_below_a_root_is_allowed(tmp_path: Path, roots: tuple[str, ...
         "a\0.csv",
     ],
 )
-def test_what_lies_outside_is_refused_and_the_message_names_the_folders(
+def test_a_source_outside_of_the_roots_is_refused_with_the_allowed_folders(
     tmp_path: Path, roots: tuple[str, ...], source: str
 ) -> None:
     with pytest.raises(UsageError) as refused:
@@ -71,7 +69,7 @@ def test_what_lies_outside_is_refused_and_the_message_names_the_folders(
     assert all(root in str(refused.value) for root in roots)
 
 
-def test_a_link_inside_a_root_does_not_lead_out_of_it(tmp_path: Path, roots: tuple[str, ...]) -> None:
+def test_a_link_that_leads_out_of_the_roots_is_refused(tmp_path: Path, roots: tuple[str, ...]) -> None:
     inbox = tmp_path / "inbox"
     (inbox / "file").symlink_to(tmp_path / "private" / "secret.csv")
     (inbox / "folder").symlink_to(tmp_path / "private")
@@ -91,12 +89,12 @@ def test_a_root_may_itself_be_a_link(tmp_path: Path, roots: tuple[str, ...]) -> 
     assert allowed_source("a.csv", [str(tmp_path / "link")]) == str(tmp_path / "inbox" / "a.csv")
 
 
-def test_a_relative_path_that_no_root_holds_is_not_found(roots: tuple[str, ...]) -> None:
+def test_a_relative_path_in_no_root_is_not_found(roots: tuple[str, ...]) -> None:
     with pytest.raises(SourceNotFoundError, match=r"there is no 'missing\.csv' in"):
         allowed_source("missing.csv", roots)
 
 
-def test_a_name_with_a_bracket_is_a_file_and_no_pattern(tmp_path: Path, roots: tuple[str, ...]) -> None:
+def test_an_existing_file_name_with_brackets_is_not_a_pattern(tmp_path: Path, roots: tuple[str, ...]) -> None:
     (tmp_path / "inbox" / "a[1].csv").write_text("x\n1\n")
     assert allowed_source("a[1].csv", roots) == str(tmp_path / "inbox" / "a[1].csv")
 
@@ -110,14 +108,14 @@ def odd_root(tmp_path: Path) -> str:
 
 
 @pytest.mark.parametrize("source", ["*.csv", "a.csv", ".", "{root}/*.csv", "{root}/a.csv", "file://{encoded}/*.csv"])
-def test_the_name_of_a_root_is_no_pattern(odd_root: str, source: str) -> None:
+def test_a_root_name_with_brackets_is_not_a_pattern(odd_root: str, source: str) -> None:
     named = source.format(root=odd_root, encoded=odd_root.replace("[", "%5B").replace("]", "%5D"))
     plan = plan_source(allowed_source(named, [odd_root]))
     assert [file.uri for file in plan.files] == [f"{odd_root}/a.csv"]
 
 
 @pytest.mark.parametrize("pattern", ["in/*/s.csv", "in/**/*.csv", "in/l*/*", "{root}/in/*/*.csv", "**/s.csv", "**"])
-def test_a_pattern_reads_nothing_outside_of_the_roots(tmp_path: Path, pattern: str) -> None:
+def test_a_pattern_that_matches_outside_of_the_roots_is_refused(tmp_path: Path, pattern: str) -> None:
     root = tmp_path / "root"
     (root / "in" / "a").mkdir(parents=True)
     (root / "in" / "a" / "t.csv").write_text("id\n1\n")
@@ -128,7 +126,7 @@ def test_a_pattern_reads_nothing_outside_of_the_roots(tmp_path: Path, pattern: s
         plan_source(allowed_source(pattern.format(root=root), [str(root)]))
 
 
-def test_a_pattern_through_a_circle_is_answered_at_once(tmp_path: Path) -> None:
+def test_a_pattern_through_a_cycle_of_links_is_refused_in_bounded_time(tmp_path: Path) -> None:
     (tmp_path / "ring").mkdir()
     for name in ("a", "b", "c"):
         (tmp_path / "ring" / name).symlink_to(".")
@@ -138,7 +136,7 @@ def test_a_pattern_through_a_circle_is_answered_at_once(tmp_path: Path) -> None:
     assert time.monotonic() - begun < 10
 
 
-def test_a_pattern_goes_to_the_root_that_has_a_match(tmp_path: Path, roots: tuple[str, ...]) -> None:
+def test_a_pattern_is_resolved_in_the_root_that_has_a_match(tmp_path: Path, roots: tuple[str, ...]) -> None:
     assert allowed_source("*/b.csv", roots) == f"{roots[1]}/*/b.csv"
     with pytest.raises(SourceNotFoundError):
         allowed_source("*.parquet", roots)
@@ -156,7 +154,7 @@ def filled_in(**fields: Any) -> dict[str, Any]:
     return {**defaults, "dataset": "d", **fields}
 
 
-def test_an_untouched_form_asks_for_the_defaults(
+def test_an_unchanged_form_gives_the_default_options(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, roots: tuple[str, ...]
 ) -> None:
     monkeypatch.setenv("MILLRACE_SOURCES__ROOTS", ",".join(roots))
@@ -173,7 +171,7 @@ def test_an_untouched_form_asks_for_the_defaults(
     assert options.source == SourceOptions()
 
 
-def test_what_is_filled_in_is_asked_for(
+def test_the_fields_of_the_form_become_load_options(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, roots: tuple[str, ...]
 ) -> None:
     monkeypatch.setenv("MILLRACE_SOURCES__ROOTS", ",".join(roots))
@@ -218,7 +216,7 @@ def test_what_is_filled_in_is_asked_for(
     assert (options.source.split_bytes, options.source.max_splits) == (2_000_000, 3)
 
 
-def test_a_schema_file_outside_of_the_folders_is_refused_as_well(
+def test_a_schema_file_outside_of_the_roots_is_refused(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, roots: tuple[str, ...]
 ) -> None:
     monkeypatch.setenv("MILLRACE_SOURCES__ROOTS", ",".join(roots))
@@ -227,7 +225,7 @@ def test_a_schema_file_outside_of_the_folders_is_refused_as_well(
         load_options(form, load_settings())
 
 
-def test_a_line_that_gives_no_column_a_type_is_refused(monkeypatch: pytest.MonkeyPatch, roots: tuple[str, ...]) -> None:
+def test_a_column_type_without_a_column_is_refused(monkeypatch: pytest.MonkeyPatch, roots: tuple[str, ...]) -> None:
     monkeypatch.setenv("MILLRACE_SOURCES__ROOTS", ",".join(roots))
     with pytest.raises(UsageError, match="'int64' is not COLUMN=TYPE"):
         load_options(filled_in(source="a.csv", column_types=["int64"]), load_settings())

@@ -1,4 +1,4 @@
-"""Another attempt is made for errors that may pass, and for no others."""
+"""Only transient errors are retried."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LASTING = [
 
 
 @pytest.mark.parametrize("error", PASSING, ids=lambda error: type(error).__name__)
-def test_an_error_that_may_pass_is_tried_again_later_and_later(error: Exception) -> None:
+def test_a_transient_error_is_retried_with_growing_delays(error: Exception) -> None:
     policy = RetriableErrors(first_delay_s=10, max_delay_s=60)
     decisions = [policy.evaluate(error, try_number=attempt, max_tries=9) for attempt in (1, 2, 3, 4)]
     assert all(decision.action is RetryAction.RETRY for decision in decisions)
@@ -33,11 +33,11 @@ def test_an_error_that_may_pass_is_tried_again_later_and_later(error: Exception)
 
 
 @pytest.mark.parametrize("error", LASTING, ids=lambda error: type(error).__name__)
-def test_every_other_error_fails_at_once(error: Exception) -> None:
+def test_any_other_error_fails_at_once(error: Exception) -> None:
     assert RetriableErrors().evaluate(error, try_number=1, max_tries=9).action is RetryAction.FAIL
 
 
-def test_the_policy_is_the_same_after_serialization() -> None:
+def test_the_policy_is_unchanged_by_serialization() -> None:
     policy = RetriableErrors.deserialize(RetriableErrors(first_delay_s=1, max_delay_s=2).serialize())
     assert (policy.first_delay_s, policy.max_delay_s) == (1, 2)
 
@@ -46,7 +46,7 @@ def attempt(number: int, max_tries: int, policy: Any) -> Any:
     return SimpleNamespace(try_number=number, max_tries=max_tries, task=SimpleNamespace(retry_policy=policy))
 
 
-def test_retrying_is_said_exactly_when_an_attempt_is_left_and_the_policy_uses_it() -> None:
+def test_will_retry_is_true_only_if_an_attempt_is_left_and_the_policy_retries() -> None:
     policy = RetriableErrors()
     assert will_retry(attempt(1, 2, policy), PASSING[0])
     assert will_retry(attempt(2, 2, policy), PASSING[0])

@@ -1,4 +1,4 @@
-"""The sender takes events at once, whatever happens to them, and survives a fork."""
+"""The sender accepts events without waiting, drops excess events, and works after a fork."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def sink(monkeypatch: pytest.MonkeyPatch) -> MemorySink:
     return kept
 
 
-def test_what_is_put_arrives_in_order(sink: MemorySink) -> None:
+def test_events_are_sent_in_order(sink: MemorySink) -> None:
     sender = ReportSender()
     for number in range(50):
         sender.put(event(number))
@@ -35,7 +35,7 @@ def test_what_is_put_arrives_in_order(sink: MemorySink) -> None:
     assert [each["data"]["map_index"] for each in sink.events] == list(range(50))
 
 
-def test_the_connection_is_used_to_find_kafka(monkeypatch: pytest.MonkeyPatch, sink: MemorySink) -> None:
+def test_the_airflow_connection_gives_the_kafka_servers(monkeypatch: pytest.MonkeyPatch, sink: MemorySink) -> None:
     asked: list[KafkaSettings] = []
 
     def remembering(settings: KafkaSettings) -> MemorySink:
@@ -52,7 +52,7 @@ def test_the_connection_is_used_to_find_kafka(monkeypatch: pytest.MonkeyPatch, s
     assert [settings.bootstrap_servers for settings in asked] == ["b:7"]
 
 
-def test_putting_never_waits_for_a_look_up_and_what_is_too_much_is_dropped_and_counted(
+def test_put_never_blocks_and_excess_events_are_dropped_and_counted(
     monkeypatch: pytest.MonkeyPatch, sink: MemorySink
 ) -> None:
     let_go = threading.Event()
@@ -76,7 +76,7 @@ def test_putting_never_waits_for_a_look_up_and_what_is_too_much_is_dropped_and_c
     assert len(sink.events) == WAITING_MAX + 1
 
 
-def test_a_setting_that_cannot_be_read_costs_the_report_and_nothing_else(
+def test_an_invalid_setting_drops_the_event_and_later_events_are_sent(
     monkeypatch: pytest.MonkeyPatch, sink: MemorySink
 ) -> None:
     sender = ReportSender()
@@ -89,7 +89,7 @@ def test_a_setting_that_cannot_be_read_costs_the_report_and_nothing_else(
     assert [each["data"]["map_index"] for each in sink.events] == [2]
 
 
-def test_an_idle_sender_keeps_no_thread_and_starts_one_when_needed(
+def test_an_idle_sender_ends_its_thread_and_starts_one_when_needed(
     monkeypatch: pytest.MonkeyPatch, sink: MemorySink
 ) -> None:
     monkeypatch.setattr(module, "IDLE_S", 0.01)
@@ -104,7 +104,7 @@ def test_an_idle_sender_keeps_no_thread_and_starts_one_when_needed(
     assert len(sink.events) == 2
 
 
-def test_a_forked_child_sends_its_own_reports_and_none_of_its_parent(
+def test_a_forked_child_sends_its_own_events_and_none_of_its_parent(
     monkeypatch: pytest.MonkeyPatch, sink: MemorySink
 ) -> None:
     sender = ReportSender()
@@ -112,7 +112,7 @@ def test_a_forked_child_sends_its_own_reports_and_none_of_its_parent(
     assert sender.flush()
     read, write = os.pipe()
     child = os.fork()
-    if child == 0:  # a bare os._exit: nothing of the test run may happen twice
+    if child == 0:  # os._exit, so that the child runs no more of the test run
         try:
             sink.events.clear()
             sender.put(event(2))
@@ -127,7 +127,7 @@ def test_a_forked_child_sends_its_own_reports_and_none_of_its_parent(
     assert [each["data"]["map_index"] for each in sink.events] == [1]
 
 
-def test_one_process_has_one_sink_for_the_same_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_has_one_sink_for_equal_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_sinks", [])
     made: list[MemorySink] = []
 

@@ -1,4 +1,4 @@
-"""Arrow data of every type: hypothesis chooses the types and a seed, numpy the values."""
+"""Arrow data of every type: hypothesis draws the types and a seed, numpy generates the values."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def types() -> st.SearchStrategy[pa.DataType]:
 
 
 def make_array(type_: pa.DataType, length: int, rng: np.random.Generator, nulls: bool = True) -> pa.Array:
-    """``length`` values of any type above, with nulls and the awkward values of each type."""
+    """Return ``length`` values of any type above, with nulls and the edge values of each type."""
     mask = rng.random(length) < rng.choice([0, 0.2, 0.9]) if nulls and length else np.zeros(length, bool)
     return _make(type_, length, rng, mask)
 
@@ -151,7 +151,7 @@ def _make_nested(type_: pa.DataType, n: int, rng: np.random.Generator, mask: Any
 
 @st.composite
 def batches(draw: Any, max_rows: int = 60, max_columns: int = 12) -> pa.RecordBatch:
-    """A batch of any columns under any names, cut out of a longer one, so that offsets are not zero."""
+    """Draw a batch of any columns and names, sliced from a longer one so that offsets are not zero."""
     kinds = draw(st.lists(types(), min_size=0, max_size=max_columns))
     rows = draw(st.integers(0, max_rows))
     before = draw(st.integers(0, 9))
@@ -169,7 +169,7 @@ def batches(draw: Any, max_rows: int = 60, max_columns: int = 12) -> pa.RecordBa
 
 
 def same(one: pa.RecordBatch, other: pa.RecordBatch) -> bool:
-    """Equal schema with its metadata, equal values, a NaN equal to a NaN, whatever a dictionary's unused values."""
+    """Compare schemas with metadata, and values; NaN equals NaN, and unused dictionary values are ignored."""
     if not one.schema.equals(other.schema, check_metadata=True) or one.num_rows != other.num_rows:
         return False
     return all(_same(mine, theirs) for mine, theirs in zip(one.columns, other.columns, strict=True))
@@ -188,7 +188,7 @@ def _same(one: pa.Array, other: pa.Array) -> bool:
 
 
 def decoded_tiles(chunk: Chunk, indices: Iterable[int] | None = None) -> list[pa.RecordBatch]:
-    """The chunk's tiles, or those given, as a reader decodes them."""
+    """Decode the chunk's tiles, or those given, as a reader does."""
     tiles = chunk.tiles if indices is None else [chunk.tiles[index] for index in indices]
     return [
         decode_tile(
@@ -206,7 +206,7 @@ def decoded_tiles(chunk: Chunk, indices: Iterable[int] | None = None) -> list[pa
 def through_a_chunk(
     batch: pa.RecordBatch, codec: str = "gzip", how: Callable[..., pa.RecordBatch] = assemble
 ) -> pa.RecordBatch:
-    """The rows as they come back from one chunk: with their types, or with ``assemble_as_stored`` as it holds them."""
+    """Encode the rows into one chunk and decode them: with their types, or as stored with ``assemble_as_stored``."""
     layout = TileLayout.for_schema(batch.schema)
     [chunk] = encode_row_group(batch, ChunkSettings(codec=codec), layout)
     return how(decoded_tiles(chunk), layout, batch.schema)
@@ -214,19 +214,19 @@ def through_a_chunk(
 
 @pytest.fixture(scope="session")
 def any_batch() -> Callable[..., st.SearchStrategy[pa.RecordBatch]]:
-    """A strategy for batches of every type."""
+    """Return a strategy for batches of every type."""
     return batches
 
 
 @pytest.fixture(scope="session")
 def any_array() -> Callable[..., pa.Array]:
-    """``(type, length, rng) -> array``."""
+    """Return a function ``(type, length, rng) -> array``."""
     return make_array
 
 
 @pytest.fixture(scope="session")
 def every_type() -> list[pa.DataType]:
-    """All types that a chunk can hold, one level deep."""
+    """Return all types that a chunk can hold, one level deep."""
     nested = [
         pa.list_(pa.string()), pa.large_list(pa.int8()), pa.list_view(pa.int64()), pa.list_(pa.float32(), 3),
         pa.map_(pa.string(), pa.int32()), pa.struct([pa.field("a", pa.int8()), pa.field("b", pa.list_(pa.string()))]),
@@ -237,5 +237,5 @@ def every_type() -> list[pa.DataType]:
 
 @pytest.fixture(scope="session")
 def equal() -> Callable[[pa.RecordBatch, pa.RecordBatch], bool]:
-    """Equality that knows NaN and dictionaries."""
+    """Return ``same``: equality of batches that handles NaN and dictionaries."""
     return same

@@ -1,4 +1,4 @@
-"""Integers as their bytes: nothing is lost, only what is meant is joined again, and it is worth it."""
+"""Integers split into byte columns: lossless, joined only for the exact struct types, and smaller when compressed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ROWS = 1024
 
 
 def values(type_: pa.DataType, rows: int, seed: int, nulls: float = 0.0) -> pa.Array:
-    """Numbers of which the high bytes repeat, and those at the edges."""
+    """Return numbers whose high bytes repeat, and the numbers at the edges of the type."""
     info = np.iinfo(str(type_))
     rng = np.random.default_rng(seed)
     numbers = rng.integers(max(-1500, info.min), 1500, rows).astype(info.dtype)
@@ -53,7 +53,7 @@ def split(array: pa.Array) -> pa.Array:
     cut=st.tuples(st.integers(0, 70), st.integers(0, 900)),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_every_value_comes_back_from_every_slice(
+def test_every_value_is_restored_from_every_slice(
     type_: pa.DataType, nulls: float, first: int, cut: tuple[int, int], seed: int
 ) -> None:
     array = values(type_, ROWS + 70, seed, nulls).slice(first)
@@ -67,14 +67,14 @@ def test_every_value_comes_back_from_every_slice(
 
 
 @pytest.mark.parametrize("type_", SPLIT)
-def test_what_looks_like_noise_stays_together(type_: pa.DataType) -> None:
+def test_random_integers_are_not_split(type_: pa.DataType) -> None:
     info = np.iinfo(str(type_))
     array = pa.array(np.random.default_rng(1).integers(info.min, info.max, 20_000, info.dtype, endpoint=True))
     assert split(array).type == type_
 
 
 @pytest.mark.parametrize("type_", SPLIT)
-def test_a_value_is_its_bytes_with_the_lowest_first(type_: pa.DataType) -> None:
+def test_a_value_is_stored_as_its_bytes_in_little_endian_order(type_: pa.DataType) -> None:
     array = values(type_, ROWS, 3, 0.1)
     stored = split(array)
     for row in range(50):
@@ -83,7 +83,7 @@ def test_a_value_is_its_bytes_with_the_lowest_first(type_: pa.DataType) -> None:
         assert total == array[row].as_py()
 
 
-def test_other_columns_and_few_rows_stay_the_same_object(any_array: Any) -> None:
+def test_other_types_and_few_rows_are_returned_as_the_same_object(any_array: Any) -> None:
     rng = np.random.default_rng(1)
     batch = pa.record_batch([any_array(type_, ROWS, rng) for type_ in OTHERS], [str(type_) for type_ in OTHERS])
     assert to_stored(batch) is batch
@@ -101,7 +101,7 @@ def test_other_columns_and_few_rows_stay_the_same_object(any_array: Any) -> None
         (pa.uint32(), pa.int64()), (pa.uint32(), pa.uint32()),
     ],
 )  # fmt: skip
-def test_it_widens_as_the_integer_does(narrow: pa.DataType, wide: pa.DataType) -> None:
+def test_split_integers_widen_to_the_same_types_as_integers(narrow: pa.DataType, wide: pa.DataType) -> None:
     array = values(narrow, ROWS, 2, 0.1)
     stored = pa.record_batch([split(array)], ["a"])
     schema = pa.schema([pa.field("a", wide)])
@@ -109,14 +109,14 @@ def test_it_widens_as_the_integer_does(narrow: pa.DataType, wide: pa.DataType) -
 
 
 @pytest.mark.parametrize("wide", [pa.int8(), pa.uint16(), pa.string(), pa.bool_(), pa.list_(pa.uint8())])
-def test_it_never_becomes_what_the_integer_cannot(wide: pa.DataType) -> None:
+def test_split_integers_are_refused_as_other_types(wide: pa.DataType) -> None:
     stored = pa.record_batch([split(values(pa.int16(), ROWS, 2))], ["a"])
     with pytest.raises(ChunkFormatError, match="column 'a' cannot be read as"):
         cast_batch(stored, pa.schema([pa.field("a", wide)]))
 
 
 LOOKALIKES = [
-    pa.struct([("byte_0", pa.uint8()), ("byte_1", pa.int8())]),  # its fields may be null
+    pa.struct([("byte_0", pa.uint8()), ("byte_1", pa.int8())]),  # nullable fields
     pa.struct([pa.field("low", pa.uint8(), False), pa.field("high", pa.int8(), False)]),
     pa.struct([pa.field("byte_0", pa.int8(), False), pa.field("byte_1", pa.int8(), False)]),
     pa.struct([pa.field("byte_0", pa.uint8(), False)]),
@@ -125,7 +125,7 @@ LOOKALIKES = [
 
 
 @pytest.mark.parametrize("type_", LOOKALIKES)
-def test_no_other_struct_is_taken_for_a_number(type_: pa.DataType) -> None:
+def test_no_other_struct_is_read_as_an_integer(type_: pa.DataType) -> None:
     assert number_type(type_) is None
     stored = pa.record_batch([pa.array([None, None], type_)], ["a"])
     with pytest.raises(ChunkFormatError, match="column 'a' cannot be read as"):
@@ -133,7 +133,7 @@ def test_no_other_struct_is_taken_for_a_number(type_: pa.DataType) -> None:
 
 
 @pytest.mark.parametrize("type_", [split(values(kind, ROWS, 1)).type for kind in SPLIT])
-def test_a_column_that_is_such_a_struct_itself_stays_one(type_: pa.DataType) -> None:
+def test_a_struct_column_of_the_same_type_stays_a_struct(type_: pa.DataType) -> None:
     child = [[1, 2, 3, 4][: type_.num_fields]] * ROWS
     array = pa.array([dict(zip([field.name for field in type_], row, strict=True)) for row in child], type_)
     batch = pa.record_batch([array, values(pa.int64(), ROWS, 1)], ["a", "b"])
@@ -141,7 +141,7 @@ def test_a_column_that_is_such_a_struct_itself_stays_one(type_: pa.DataType) -> 
 
 
 @pytest.mark.parametrize("codec", ["gzip", "zstd", "none"])
-def test_a_chunk_holds_them_and_gives_the_integers_back(codec: str) -> None:
+def test_a_chunk_stores_split_integers_and_returns_integers(codec: str) -> None:
     batch = pa.record_batch([values(type_, 5_000, 7, 0.2) for type_ in SPLIT], list("abcd"))
     stored = through_a_chunk(batch, codec, assemble_as_stored)
     assert [number_type(field.type) for field in stored.schema] == SPLIT
@@ -165,7 +165,7 @@ def noisy(distinct: int, rows: int = 200_000) -> Any:
     ],
     ids=["20 distinct", "200 distinct", "runs", "20 distinct of two bytes", "zipf"],
 )
-def test_values_that_repeat_as_a_whole_are_not_torn_apart(numbers: Any) -> None:
+def test_values_that_repeat_as_a_whole_do_not_grow_by_splitting(numbers: Any) -> None:
     whole = pa.record_batch([pa.array(numbers.astype(np.int16 if numbers.dtype == np.int16 else np.int32))], ["a"])
     sizes = [encode_tile(batch, 0, "gzip", 1).stored_bytes for batch in (to_stored(whole), whole)]
     assert sizes[0] <= 1.1 * sizes[1]
@@ -181,7 +181,7 @@ def test_values_that_repeat_as_a_whole_are_not_torn_apart(numbers: Any) -> None:
     ],
     ids=["count", "sorted", "identifiers", "prices"],
 )
-def test_apart_they_take_less_than_together(numbers: Any, of_whole: float) -> None:
+def test_splitting_makes_compressed_integers_smaller(numbers: Any, of_whole: float) -> None:
     whole = pa.record_batch([pa.array(numbers.astype(np.int32))], ["a"])
     sizes = [encode_tile(batch, 0, "gzip", 1).stored_bytes for batch in (to_stored(whole), whole)]
     assert sizes[0] < of_whole * sizes[1]

@@ -1,4 +1,4 @@
-"""A narrower physical type becomes the version's type, without loss or not at all."""
+"""A narrower stored type is cast to the version's type without loss, or refused."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_nulls_become_any_type(every_type: Any) -> None:
     ],
     ids=str,
 )
-def test_what_would_lose_something_is_refused_with_the_column(array: pa.Array, type_: pa.DataType, why: str) -> None:
+def test_a_lossy_cast_is_refused_with_the_column(array: pa.Array, type_: pa.DataType, why: str) -> None:
     with pytest.raises(ChunkFormatError, match=f"column 'c' cannot be read as .*{why}"):
         cast_batch(one(array), to(type_))
 
@@ -114,7 +114,7 @@ def test_another_number_of_columns_is_refused() -> None:
         cast_batch(one(pa.array([1])), pa.schema([("c", pa.int64()), ("d", pa.int64())]))
 
 
-def test_no_columns_keep_their_rows_and_take_the_metadata() -> None:
+def test_a_batch_without_columns_keeps_its_rows_and_takes_the_metadata() -> None:
     batch = pa.record_batch([pa.nulls(3)], ["x"]).select([])
     cast = cast_batch(batch, pa.schema([], metadata={"of": "version"}))
     assert (cast.num_rows, cast.schema.metadata) == (3, {b"of": b"version"})
@@ -145,9 +145,7 @@ def test_the_wider_of_two_types_does_not_depend_on_their_order(
     [(pa.string(), pa.int64()), (pa.bool_(), pa.int64()), (pa.timestamp("s", "UTC"), pa.timestamp("s"))],
     ids=str,
 )
-def test_types_without_a_common_one_are_refused_with_both_and_the_option(
-    mine: pa.DataType, theirs: pa.DataType
-) -> None:
+def test_incompatible_types_are_refused_with_both_types_and_an_option(mine: pa.DataType, theirs: pa.DataType) -> None:
     with pytest.raises(SourceTypeError, match=r"column 'c' changes from .* to .*--column-type c=TYPE"):
         wider_schema(to(mine), to(theirs))
 
@@ -157,7 +155,7 @@ def test_other_column_names_are_refused() -> None:
         wider_schema(pa.schema([("a", pa.int8())]), pa.schema([("b", pa.int8())]))
 
 
-def test_a_column_that_may_be_null_in_one_may_be_null_in_both() -> None:
+def test_a_column_that_is_nullable_in_one_schema_is_nullable_in_the_wider_one() -> None:
     sure = pa.schema([pa.field("a", pa.int8(), nullable=False)])
     unsure = pa.schema([pa.field("a", pa.int64())])
     assert wider_schema(sure, unsure).field("a").nullable
@@ -183,7 +181,7 @@ AROUND: dict[str, Callable[[pa.Array], pa.Array]] = {
 
 
 @pytest.mark.parametrize("around", AROUND)
-def test_whole_numbers_that_became_doubles_are_rounded_as_a_csv_reader_rounds_them(around: str) -> None:
+def test_integers_that_became_doubles_are_rounded_as_a_csv_reader_rounds_them(around: str) -> None:
     numbers, doubles = (AROUND[around](array) for array in (NUMBERS, DOUBLES))
     cast = cast_batch(one(numbers), to(doubles.type)).column(0)
     cast.validate(full=True)
@@ -191,11 +189,11 @@ def test_whole_numbers_that_became_doubles_are_rounded_as_a_csv_reader_rounds_th
     assert cast_batch(one(numbers.slice(1)), to(doubles.type)).column(0).equals(doubles.slice(1))
 
 
-def test_numbers_of_a_dictionary_that_became_doubles_are_rounded_too() -> None:
+def test_dictionary_values_that_became_doubles_are_rounded_too() -> None:
     assert cast_batch(one(NUMBERS.dictionary_encode()), to(pa.float64())).column(0).equals(DOUBLES)
 
 
-def test_a_moment_that_a_finer_unit_cannot_hold_is_refused_also_beside_numbers_that_are_rounded() -> None:
+def test_a_timestamp_out_of_range_is_refused_beside_rounded_integers() -> None:
     type_ = pa.list_(pa.struct([("n", pa.int64()), ("t", pa.timestamp("s"))]))
     wide = pa.list_(pa.struct([("n", pa.float64()), ("t", pa.timestamp("ns"))]))
     with pytest.raises(ChunkFormatError, match=r"column 'c' cannot be read as .*timestamp"):
@@ -214,7 +212,7 @@ def test_nulls_within_become_any_type(around: str, every_type: Any) -> None:
 
 
 @pytest.mark.parametrize("around", ["list", "struct of lists"])
-def test_rows_of_one_group_widen_below_a_list_too(around: str) -> None:
+def test_rows_of_one_group_widen_within_lists_too(around: str) -> None:
     batches = [one(AROUND[around](array)) for array in (NUMBERS, pa.array([1.5, 2.5, None, 0.5]))]
     grouper = RowGrouper(ChunkSettings(row_group_bytes=1_000_000))
     groups = [group for batch in batches for group in grouper.feed(batch)] + list(grouper.finish())
@@ -240,13 +238,13 @@ def test_a_version_whose_lists_became_lists_of_doubles_can_be_read(tmp_path: Pat
     ] * 10
 
 
-def test_the_program_of_the_documentation_gives_the_same_columns() -> None:
+def test_the_documented_program_gives_the_same_columns() -> None:
     text = (Path(__file__).parents[3] / "docs" / "format.md").read_text()
     program = ast.parse(text.split("```python\n")[1].split("```")[0])
     program.body = [part for part in program.body if getattr(part, "name", "") in ("numbers", "column")]
     said: dict[str, Any] = {"pa": pa, "pc": pc}
     exec(compile(program, "docs/format.md", "exec"), said)
     assert said["column"](NUMBERS.dictionary_encode(), pa.float64()).equals(DOUBLES)
-    for around in set(AROUND) - {"list_view", "dictionary"}:  # which no source brings and widens
+    for around in set(AROUND) - {"list_view", "dictionary"}:  # no source delivers and widens these
         wide = AROUND[around](DOUBLES)
         assert said["column"](AROUND[around](NUMBERS), wide.type).equals(wide), around

@@ -1,4 +1,4 @@
-"""Doubles as whole numbers: the same bits come back or the column stays as it is, and nothing else is taken for one."""
+"""Doubles stored as scaled integers: restored bit by bit or not scaled at all; no other type is read as one."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def bits(array: pa.Array) -> list[int | None]:
 
 
 def doubles(values: Any, null: Any = None) -> pa.Array:
-    """Nulls lie over whatever ``values`` holds there, as Arrow allows."""
+    """Return doubles with nulls at ``null``; the values below the nulls stay in the buffer, as Arrow allows."""
     numbers = np.asarray(values, np.float64)
     valid = None if null is None else pa.array(~np.asarray(null, bool)).buffers()[1]
     return pa.Array.from_buffers(pa.float64(), len(numbers), [valid, pa.py_buffer(numbers)])
@@ -64,7 +64,7 @@ def divisor(stored: pa.Array) -> str:
     cut=st.tuples(st.integers(0, 40), st.integers(0, 2000)),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_decimals_come_back_bit_by_bit_from_every_slice(
+def test_decimals_are_restored_bit_by_bit_from_every_slice(
     digits: int, size: int, rare: list[float], nulls: float, cut: tuple[int, int], seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
@@ -79,12 +79,12 @@ def test_decimals_come_back_bit_by_bit_from_every_slice(
 
 
 @given(st.lists(st.floats(width=64), min_size=1, max_size=200))
-def test_any_doubles_come_back_bit_by_bit(values: list[float]) -> None:
+def test_any_doubles_are_restored_bit_by_bit(values: list[float]) -> None:
     there_and_back(doubles(values))
 
 
 @given(st.lists(st.decimals(-(10**6), 10**6, places=3).map(float), min_size=1, max_size=200))
-def test_decimals_of_three_places_are_taken(values: list[float]) -> None:
+def test_decimals_of_three_places_are_scaled(values: list[float]) -> None:
     _, _, by = divisor(there_and_back(doubles(values))).rpartition("divide_by_")
     assert int(by) in (1, 10, 100, 1000)
 
@@ -121,26 +121,26 @@ def test_the_fewest_digits_and_the_narrowest_integers_are_chosen(
         [-(2.0**31) - 1], [0.1 + 0.2, 0.1], [float(2**53)],
     ],
 )  # fmt: skip
-def test_what_is_no_such_decimal_stays_as_it_is(values: list[float]) -> None:
+def test_other_doubles_are_not_scaled(values: list[float]) -> None:
     array = doubles(values)
     assert scale_decimals(array) is array
 
 
-def test_a_nan_with_other_bits_keeps_the_column_as_it_is() -> None:
+def test_a_column_with_a_nan_of_other_bits_is_not_scaled() -> None:
     values = np.array([1.5, 2.5, 0.0])
     values.view(np.int64)[2] = 0x7FF8 << 48 | 1
     array = doubles(values)
     assert scale_decimals(array) is array
 
 
-def test_a_signalling_nan_is_kept_without_a_warning() -> None:
+def test_a_column_with_a_signalling_nan_is_not_scaled_and_raises_no_warning() -> None:
     values = np.ones(5000)
     values.view(np.int64)[5] = 0x7FF0 << 48 | 1
     array = doubles(values)
     assert scale_decimals(array) is array
 
 
-def test_minus_zero_and_nan_are_marked_only_where_there_are_any() -> None:
+def test_minus_zero_and_nan_are_marked_only_if_present() -> None:
     for values, names in (
         ([1.5, 0.0], []),
         ([1.5, -0.0], ["minus_zero"]),
@@ -150,14 +150,14 @@ def test_minus_zero_and_nan_are_marked_only_where_there_are_any() -> None:
         assert [field.name for field in there_and_back(doubles(values)).type][1:] == names
 
 
-def test_what_lies_below_a_null_does_not_count() -> None:
+def test_values_below_nulls_are_ignored() -> None:
     array = doubles([1.5, 1 / 3, NAN, -0.0, float("inf"), 2.5], [False, True, True, True, True, False])
     stored = there_and_back(array)
     assert divisor(stored) == "divide_by_10"
     assert stored.type.num_fields == 1
 
 
-def test_digits_that_the_sample_does_not_show_are_found() -> None:
+def test_digits_outside_of_the_sample_are_found() -> None:
     values = np.full(10_000, 1.5)
     values[4_321] = 1.25
     assert divisor(there_and_back(doubles(values))) == "divide_by_100"
@@ -166,13 +166,13 @@ def test_digits_that_the_sample_does_not_show_are_found() -> None:
     assert scale_decimals(array) is array
 
 
-def test_columns_without_a_value_or_a_row_are_no_trouble() -> None:
+def test_columns_without_values_or_rows_are_restored() -> None:
     for array in (doubles([]), doubles([1 / 3] * 5, [True] * 5), doubles([NAN] * 5), doubles([-0.0] * 5)):
         there_and_back(array)
 
 
 LOOKALIKES = [
-    pa.struct([pa.field("divide_by_1000", pa.int32())]),  # may be null
+    pa.struct([pa.field("divide_by_1000", pa.int32())]),  # nullable field
     pa.struct([pa.field("divide_by_999", pa.int32(), False)]),
     pa.struct([pa.field("divide_by_", pa.int32(), False)]),
     pa.struct([pa.field("divide_by_10000000000", pa.int32(), False)]),
@@ -192,7 +192,7 @@ LOOKALIKES = [
 
 
 @pytest.mark.parametrize("type_", LOOKALIKES, ids=str)
-def test_no_other_type_is_taken_for_one(type_: pa.DataType) -> None:
+def test_no_other_type_is_read_as_a_scaled_double(type_: pa.DataType) -> None:
     assert not is_scaled(type_)
     assert number_type(type_) is None
     if pa.types.is_struct(type_):
@@ -202,14 +202,14 @@ def test_no_other_type_is_taken_for_one(type_: pa.DataType) -> None:
 
 
 @pytest.mark.parametrize("wide", [pa.int64(), pa.float32(), pa.string(), pa.decimal128(10, 3)])
-def test_it_never_becomes_what_a_double_cannot(wide: pa.DataType) -> None:
+def test_scaled_doubles_are_refused_as_other_types(wide: pa.DataType) -> None:
     stored = pa.record_batch([scale_decimals(doubles([1.5, 2.25]))], ["a"])
     with pytest.raises(ChunkFormatError, match="column 'a' cannot be read as"):
         cast_batch(stored, pa.schema([pa.field("a", wide)]))
 
 
 @pytest.mark.parametrize("codec", ["gzip", "zstd", "none"])
-def test_a_chunk_holds_them_and_gives_the_doubles_back(codec: str) -> None:
+def test_a_chunk_stores_scaled_integers_and_returns_doubles(codec: str) -> None:
     rng = np.random.default_rng(5)
     values = np.round(rng.normal(0, 0.1, 5_000), 3)
     assert (np.signbit(values) & (values == 0)).any()
@@ -225,13 +225,13 @@ def test_a_chunk_holds_them_and_gives_the_doubles_back(codec: str) -> None:
 
 
 @pytest.mark.parametrize("type_", [scale_decimals(doubles(values)).type for values in ([1.5], [700.5, -0.0, NAN])])
-def test_a_column_that_is_such_a_struct_itself_stays_one(type_: pa.DataType) -> None:
+def test_a_struct_column_of_the_same_type_stays_a_struct(type_: pa.DataType) -> None:
     stored = scale_decimals(doubles([700.5, -0.0, NAN] * 1000 if type_.num_fields == 3 else [1.5] * 3000))
     batch = pa.record_batch([stored], ["a"])
     assert through_a_chunk(batch).equals(batch)
 
 
-def test_sensors_take_a_quarter_of_their_bytes_before_they_are_compressed() -> None:
+def test_scaled_sensor_values_take_a_quarter_of_their_bytes() -> None:
     rng = np.random.default_rng(7)
     batch = pa.record_batch([doubles(np.round(rng.normal(20, 5, 12_500), 3))], ["a"])
     assert to_stored(batch).nbytes <= batch.nbytes / 4

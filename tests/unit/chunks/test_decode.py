@@ -1,4 +1,4 @@
-"""Damaged, swapped and hostile tiles: an error of ours or the right rows, in bounded memory."""
+"""Damaged, swapped and hostile tiles raise a ``ChunkError`` or decode to the right rows, in bounded memory."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def read(tile: Tile, **change: Any) -> pa.RecordBatch:
 
 
 def forged(stored: bytes, tile: Tile) -> Tile:
-    """Other bytes under a checksum that fits them: what no manifest of ours says, but a decoder must survive."""
+    """Replace the stored bytes and their checksum: no real manifest has this, but the decoder must survive it."""
     return replace(tile, stored=stored, stored_checksum=xxhash.xxh3_128_digest(stored))
 
 
@@ -54,7 +54,7 @@ def test_a_tile_reads_back_from_any_buffer(codec: str, kind: Any) -> None:
     assert read(replace(tile, stored=kind(tile.stored))).equals(batch)
 
 
-def test_a_stranger_reads_a_tile_with_gzip_and_pyarrow_alone() -> None:
+def test_a_tile_can_be_read_with_gzip_and_pyarrow_alone() -> None:
     tile, batch = make("gzip")
     raw = gzip.decompress(tile.stored)
     assert pa.ipc.open_stream(io.BytesIO(raw)).read_all().to_batches()[0].equals(batch)
@@ -62,7 +62,7 @@ def test_a_stranger_reads_a_tile_with_gzip_and_pyarrow_alone() -> None:
 
 
 @pytest.mark.parametrize("codec", CODECS)
-def test_the_checksums_are_those_the_format_names(codec: str) -> None:
+def test_the_checksums_are_those_that_the_format_documents(codec: str) -> None:
     import zlib
 
     tile, _ = make(codec)
@@ -87,7 +87,7 @@ def test_one_flipped_bit_is_found_before_anything_is_decoded(codec: str) -> None
         assert error.value.context["node"] == "127.0.0.2"
 
 
-def test_a_checksum_error_says_where_and_both_sums() -> None:
+def test_a_checksum_error_names_the_tile_and_both_checksums() -> None:
     tile, _ = make("gzip")
     other, _ = make("gzip", seed=1)
     with pytest.raises(ChecksumMismatchError) as error:
@@ -100,7 +100,7 @@ def test_a_checksum_error_says_where_and_both_sums() -> None:
 
 
 @pytest.mark.parametrize("codec", CODECS)
-def test_a_valid_tile_under_the_facts_of_another_is_refused(codec: str) -> None:
+def test_a_valid_tile_in_place_of_another_is_refused(codec: str) -> None:
     tile, _ = make(codec)
     other, _ = make(codec, seed=1)
     with pytest.raises(ChunkError):
@@ -109,7 +109,7 @@ def test_a_valid_tile_under_the_facts_of_another_is_refused(codec: str) -> None:
 
 @pytest.mark.parametrize("codec", CODECS)
 @pytest.mark.parametrize("seed", range(4))
-def test_damage_below_a_fitting_checksum_ends_in_an_error_of_ours_or_in_the_right_rows(codec: str, seed: int) -> None:
+def test_damage_under_a_valid_checksum_raises_a_chunk_error_or_gives_the_right_rows(codec: str, seed: int) -> None:
     tile, batch = make(codec)
     rng = random.Random(seed)
     said = []
@@ -139,21 +139,21 @@ def test_damage_below_a_fitting_checksum_ends_in_an_error_of_ours_or_in_the_righ
 
 
 def consistent(raw: bytes, tile: Tile) -> pa.RecordBatch:
-    """Reads other raw bytes under checksums that fit them, so that Arrow sees them."""
+    """Decode other raw bytes under valid checksums, so that they reach Arrow."""
     buffer = pa.py_buffer(raw)
     return read(forged(raw, tile), raw_bytes=buffer.size, raw_checksum=crc_and_size([buffer]))
 
 
-def test_a_stream_cut_short_is_refused_even_below_fitting_checksums() -> None:
+def test_a_truncated_stream_under_valid_checksums_is_refused() -> None:
     tile, _ = make("none")
-    # The last 8 bytes only say that nothing follows.
+    # The last 8 bytes are only the end-of-stream marker.
     for length in range(1, len(tile.stored) - 8, 97):
         with pytest.raises(ChunkFormatError, match="no Arrow stream of one batch"):
             consistent(tile.stored[:length], tile)
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_damaged_arrow_metadata_below_fitting_checksums_never_crashes(seed: int) -> None:
+def test_damaged_arrow_metadata_under_valid_checksums_never_crashes(seed: int) -> None:
     tile, _ = make("none")
     rng = random.Random(seed)
     refused = 0
@@ -170,21 +170,21 @@ def test_damaged_arrow_metadata_below_fitting_checksums_never_crashes(seed: int)
 
 @pytest.mark.parametrize("codec", CODECS)
 @pytest.mark.parametrize("wrong", [-1, 1, 1 << 20])
-def test_another_raw_size_than_recorded_is_refused(codec: str, wrong: int) -> None:
+def test_a_raw_size_other_than_recorded_is_refused(codec: str, wrong: int) -> None:
     tile, _ = make(codec)
     with pytest.raises(ChunkFormatError, match="bytes"):
         read(tile, raw_bytes=tile.raw_bytes + wrong)
 
 
 @pytest.mark.parametrize("raw_bytes", [0, -1, 1 << 40])
-def test_an_absurd_raw_size_is_refused(raw_bytes: int) -> None:
+def test_a_raw_size_out_of_range_is_refused(raw_bytes: int) -> None:
     tile, _ = make("gzip")
     with pytest.raises(ChunkFormatError, match="raw size"):
         read(tile, raw_bytes=raw_bytes)
 
 
 @pytest.mark.parametrize("codec", CODECS)
-def test_another_raw_checksum_than_recorded_is_named(codec: str) -> None:
+def test_a_raw_checksum_other_than_recorded_is_refused(codec: str) -> None:
     tile, _ = make(codec)
     with pytest.raises(ChecksumMismatchError, match="raw bytes") as error:
         read(tile, raw_checksum=bytes(8))
@@ -255,13 +255,13 @@ print(peak_kib() - before)
 """
 
 
-def test_a_bomb_of_200_mb_is_refused_without_making_room_for_it() -> None:
+def test_a_decompression_bomb_of_200_mb_is_refused_without_allocating_it() -> None:
     ran = subprocess.run([sys.executable, "-c", _BOMB], capture_output=True, text=True, timeout=120, check=False)
     assert ran.returncode == 0, ran.stderr
     assert int(ran.stdout) * 1024 < 20_000_000
 
 
-def test_decoding_takes_one_buffer_of_the_raw_size() -> None:
+def test_decoding_allocates_one_buffer_of_the_raw_size() -> None:
     tile, _ = make("gzip")
     before = pa.total_allocated_bytes()
     rows = read(tile)

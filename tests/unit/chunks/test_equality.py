@@ -1,4 +1,4 @@
-"""Equality to the bit of arrays of every type, however the same values are laid out."""
+"""Bitwise equality of arrays of every type, for any layout of the same values."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ AROUND: dict[str, Callable[[pa.Array], pa.Array]] = {
 
 
 def distinct(type_: pa.DataType) -> pa.Array:
-    """Values of which the last two are not the same."""
+    """Return values of which the last two differ."""
     for seed in range(50):
         array = make_array(type_, ROWS, np.random.default_rng(seed))
         last = [pa.concat_arrays([array.slice(ROWS - row, 1)]).to_string() for row in (1, 2)]
@@ -41,7 +41,7 @@ def distinct(type_: pa.DataType) -> pa.Array:
 
 
 @pytest.mark.parametrize(("around", "type_"), list(product(AROUND, EVERY)), ids=str)
-def test_the_same_values_are_the_same_and_one_that_differs_is_found(around: str, type_: pa.DataType) -> None:
+def test_equal_values_are_equal_and_one_different_value_is_found(around: str, type_: pa.DataType) -> None:
     array = distinct(type_)
     other = taken(array, np.array([*range(ROWS - 1), ROWS - 2]))
     one, again, changed = (AROUND[around](values) for values in (array, taken(array, np.arange(ROWS)), other))
@@ -56,7 +56,7 @@ def test_the_same_values_are_the_same_and_one_that_differs_is_found(around: str,
 
 
 @pytest.mark.parametrize("around", AROUND)
-def test_a_null_is_no_value_and_what_lies_below_it_makes_no_difference(around: str) -> None:
+def test_a_null_differs_from_a_value_and_bytes_below_it_are_ignored(around: str) -> None:
     def over(values: list[int], valid: list[bool]) -> pa.Array:
         bits, numbers = pa.array(valid).buffers()[1], pa.py_buffer(np.array(values, np.int64))
         return AROUND[around](pa.Array.from_buffers(pa.int64(), ROWS, [bits, numbers]))
@@ -70,7 +70,7 @@ def test_a_null_is_no_value_and_what_lies_below_it_makes_no_difference(around: s
 
 @pytest.mark.parametrize("around", AROUND)
 @pytest.mark.parametrize("type_", [pa.float16(), pa.float32(), pa.float64()], ids=str)
-def test_a_zero_without_its_sign_is_another_value_at_any_depth(around: str, type_: pa.DataType) -> None:
+def test_zero_and_minus_zero_differ_at_any_depth(around: str, type_: pa.DataType) -> None:
     plus, minus = (AROUND[around](pa.array([1.0] * (ROWS - 1) + [zero]).cast(type_)) for zero in (0.0, -0.0))
     assert same_values(plus, plus)
     assert not same_values(plus, minus)
@@ -80,7 +80,7 @@ def test_a_zero_without_its_sign_is_another_value_at_any_depth(around: str, type
 @pytest.mark.parametrize(
     "values", [pa.array([1, 2], pa.timestamp("ns")), pa.array(["a", "b"], pa.string_view())], ids=["moments", "views"]
 )
-def test_dictionaries_in_another_order_are_the_same(around: str, values: pa.Array) -> None:
+def test_dictionaries_in_another_order_are_equal(around: str, values: pa.Array) -> None:
     indices = np.arange(ROWS) % 2
     one = AROUND[around](pa.DictionaryArray.from_arrays(pa.array(indices), values))
     other = AROUND[around](pa.DictionaryArray.from_arrays(pa.array(1 - indices), taken(values, [1, 0])))
@@ -89,7 +89,7 @@ def test_dictionaries_in_another_order_are_the_same(around: str, values: pa.Arra
     assert not same_values(one, changed)
 
 
-def test_nulls_of_a_dictionary_are_the_same_wherever_they_stand() -> None:
+def test_nulls_in_indices_and_in_dictionaries_are_equal() -> None:
     values = pa.array(["a", None])
     one = pa.DictionaryArray.from_arrays(pa.array([0, 1, 1]), values)
     other = pa.DictionaryArray.from_arrays(pa.array([0, None, 1]), values)
@@ -97,7 +97,7 @@ def test_nulls_of_a_dictionary_are_the_same_wherever_they_stand() -> None:
     assert not same_values(one, pa.DictionaryArray.from_arrays(pa.array([0, 0, 1]), values))
 
 
-def test_runs_that_end_elsewhere_hold_the_same_values() -> None:
+def test_run_end_encoded_arrays_with_other_run_ends_are_equal() -> None:
     def runs(ends: list[int], values: list[Any]) -> pa.Array:
         return pa.RunEndEncodedArray.from_arrays(pa.array(ends, pa.int32()), pa.array(values))
 
@@ -105,13 +105,13 @@ def test_runs_that_end_elsewhere_hold_the_same_values() -> None:
     assert not same_values(runs([2, 4], [1, 2]), runs([1, 4], [1, 2]))
 
 
-def test_lists_of_nulls_differ_by_their_length() -> None:
+def test_lists_of_nulls_of_another_length_differ() -> None:
     assert same_values(pa.array([[None], []]), pa.array([[None], []]))
     assert not same_values(pa.array([[None], []]), pa.array([[None, None], []]))
 
 
 @pytest.mark.parametrize("make", [pa.sparse_union, pa.dense_union])
-def test_empty_lists_of_unions_are_the_same_also_when_they_come_from_a_stream(make: Any) -> None:
+def test_empty_lists_of_unions_are_equal_after_an_ipc_stream(make: Any) -> None:
     type_ = pa.list_(make([pa.field("a", pa.int64()), pa.field("b", pa.string())]))
     batch = pa.record_batch([empties(type_)], ["x"])
     sink = pa.BufferOutputStream()

@@ -1,4 +1,4 @@
-"""Texts of one length: to a dictionary and back without hashing, and Arrow's own way for everything else."""
+"""Texts of one length are dictionary-encoded and decoded without hashing; Arrow's encoder handles all others."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def there_and_back(array: pa.Array) -> pa.DictionaryArray:
     rows=st.sampled_from([1, 2, 100, 5000]),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_what_fits_the_table_comes_back_and_what_does_not_is_left_alone(
+def test_texts_that_fit_the_lookup_table_are_encoded_and_others_are_not(
     length: int, letters: bytes, rows: int, seed: int
 ) -> None:
     picked = np.random.default_rng(seed).choice(np.frombuffer(letters, np.uint8), (rows, length))
@@ -48,14 +48,14 @@ def test_what_fits_the_table_comes_back_and_what_does_not_is_left_alone(
 
 
 @pytest.mark.parametrize("type_", TYPES)
-def test_every_type_of_text_and_slices_of_it(type_: pa.DataType) -> None:
+def test_every_text_type_and_its_slices_are_restored(type_: pa.DataType) -> None:
     array = pa.array(["JFK", "LGA", "EWR", "JFK"] * 500).cast(type_)
     assert len(there_and_back(array).dictionary) == 3
     assert len(there_and_back(array.slice(3, 5)).dictionary) == 3
     assert there_and_back(array.slice(1, 1)).dictionary.to_pylist() == array.slice(1, 1).to_pylist()
 
 
-def test_what_columns_share_cannot_be_written_to() -> None:
+def test_the_offsets_shared_by_columns_are_immutable() -> None:
     coded = encode_short(pa.array(["AA", "BB", "AA"] * 500))
     assert coded is not None
     back = decode_short(coded)
@@ -68,7 +68,7 @@ def test_values_that_first_appear_late_are_found() -> None:
     assert sorted(coded.dictionary.to_pylist()) == ["AA", "AZ", "ZZ"]
 
 
-def test_letters_of_several_bytes_count_as_their_bytes() -> None:
+def test_letters_of_several_bytes_are_measured_in_bytes() -> None:
     there_and_back(pa.array(["é", "ü", "é"] * 10))
 
 
@@ -84,7 +84,7 @@ def test_letters_of_several_bytes_count_as_their_bytes() -> None:
         [bytes([a, b, 0, 255 - a]).hex()[:8] for a in range(0, 256, 5) for b in range(0, 256, 5)],
     ],
 )
-def test_what_is_not_of_one_short_length_is_left_to_arrow(values: list[str | None]) -> None:
+def test_texts_that_are_not_of_one_short_length_are_left_to_arrow(values: list[str | None]) -> None:
     assert encode_short(pa.array(values, pa.string())) is None
 
 
@@ -109,7 +109,7 @@ def test_dictionaries_with_nulls_or_other_values_are_left_to_arrow(array: pa.Dic
 
 
 @pytest.mark.parametrize("index", [5, -1, 100])
-def test_an_index_beyond_the_dictionary_is_an_error_of_ours_and_never_a_value(index: int) -> None:
+def test_an_index_outside_of_the_dictionary_raises_a_chunk_format_error(index: int) -> None:
     values = pa.array(["AA", "BB"])
     bad = pa.DictionaryArray.from_arrays(pa.array([0, index], pa.int8()), values, safe=False)
     assert decode_short(bad) is None

@@ -1,4 +1,4 @@
-"""Where row groups end depends on rows and settings alone."""
+"""The boundaries of row groups depend on rows and settings alone."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_row_groups_do_not_depend_on_how_rows_were_cut_into_batches(data: Any, a
     batch = data.draw(any_batch(max_rows=40, max_columns=5))
     limit = data.draw(st.integers(1, 3000))
     edges = data.draw(st.lists(st.integers(0, 40), max_size=6))
-    # Copies, so that no batch shares buffers, offsets or hidden bytes with its neighbour.
+    # Copies, so that no batch shares buffers or offsets with its neighbour.
     parts = [pa.concat_batches([part]) if part.num_columns else part for part in cut(batch, edges)]
     one, other = groups([batch], limit), groups(parts, limit)
     assert [group.num_rows for group in one] == [group.num_rows for group in other]
@@ -66,7 +66,7 @@ def test_a_row_group_is_the_longest_run_of_rows_that_fits(limit: int, sizes: lis
     edges=st.lists(st.integers(0, 40), max_size=6),
     target=st.sampled_from([pa.int64(), pa.float64(), pa.string(), pa.date32(), pa.decimal128(30, 2), pa.bool_()]),
 )
-def test_a_column_that_widens_half_way_moves_no_boundary(
+def test_a_column_that_widens_between_batches_moves_no_boundary(
     values: list[int | None], edges: list[int], target: pa.DataType
 ) -> None:
     numbers = pa.array(values, pa.int64())
@@ -115,14 +115,14 @@ def test_a_column_that_cannot_widen_is_refused_by_name() -> None:
     ],
     ids=["too many", "a null", "lists"],
 )
-def test_dictionaries_that_cannot_be_joined_are_refused_by_name_with_what_helps(parts: list[list[Any]]) -> None:
+def test_dictionaries_that_cannot_be_unified_are_refused_with_the_column_and_a_fix(parts: list[list[Any]]) -> None:
     words = [pa.DictionaryArray.from_arrays(pa.array(range(len(part)), pa.int8()), pa.array(part)) for part in parts]
     with pytest.raises(SourceTypeError, match=r"column 'word'.*cannot hold.*: write it with plain values") as caught:
         groups([pa.record_batch([part], ["word"]) for part in words], 100_000)
     assert "--column-type" not in str(caught.value)
 
 
-def test_a_null_counts_the_same_whatever_bytes_lie_below_it() -> None:
+def test_bytes_below_a_null_do_not_count() -> None:
     hidden = pa.StringArray.from_buffers(
         3, pa.py_buffer(np.array([0, 100, 101, 201], "<i4")), pa.py_buffer(b"x" * 201), pa.py_buffer(b"\x02")
     )
@@ -132,7 +132,7 @@ def test_a_null_counts_the_same_whatever_bytes_lie_below_it() -> None:
         assert list(cumulative_row_bytes(pa.record_batch([array], ["t"]))) == [0, 8, 17, 25]
 
 
-def test_dictionaries_views_and_lists_count_what_they_hold() -> None:
+def test_dictionaries_views_and_lists_count_the_bytes_of_their_values() -> None:
     words = ["aaaa", None, "bb", "aaaa"]
     sums = [0, 12, 20, 30, 42]
     plain = pa.array(words)
@@ -145,7 +145,7 @@ def test_dictionaries_views_and_lists_count_what_they_hold() -> None:
 
 
 @pytest.mark.parametrize("mode", ["dense", "sparse"])
-def test_the_rows_of_a_sliced_union_count_as_they_did_before(mode: str) -> None:
+def test_rows_of_a_sliced_union_count_the_same_bytes(mode: str) -> None:
     codes, values = pa.array([0, 1, 0, 1, 1], pa.int8()), [pa.array(range(5)), pa.array(["a", "bb", "c", "dddd", "e"])]
     if mode == "dense":
         union = pa.UnionArray.from_dense(codes, pa.array(range(5), pa.int32()), values)
@@ -199,11 +199,11 @@ def test_the_chosen_size_fills_most_of_a_chunk(codec: str, noise: int) -> None:
     assert 400_000 <= chunks[0].stored_bytes <= 500_000
 
 
-def test_the_chosen_size_is_capped_for_data_that_shrinks_to_nothing() -> None:
+def test_the_chosen_size_is_capped_for_highly_compressible_data() -> None:
     batch = pa.record_batch([pa.array(np.zeros(500_000))], ["zero"])
     size = choose_row_group_bytes(batch, ChunkSettings())
     assert 30_000_000 <= size <= 33_000_000
 
 
-def test_an_empty_sample_assumes_that_nothing_shrinks() -> None:
+def test_an_empty_sample_assumes_incompressible_data() -> None:
     assert choose_row_group_bytes(pa.record_batch([pa.array([], "i8")], ["n"]), ChunkSettings()) == 4_500_000

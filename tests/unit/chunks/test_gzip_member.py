@@ -1,4 +1,4 @@
-"""A gzip member that is deflated only where that pays: any gzip reads it, and it never costs more than it says."""
+"""Gzip members that deflate only compressible buffers: every gzip reads them, and their overhead is bounded."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def made(kind: str, size: int, seed: int = 1) -> bytes:
         return rng.integers(0, 3, size, np.uint8).tobytes()
     if kind == "zeros":
         return bytes(size)
-    return (rng.bytes(10_000) * (size // 10_000 + 1))[:size]  # repeats, but only at a distance
+    return (rng.bytes(10_000) * (size // 10_000 + 1))[:size]  # repeats only at a distance of 10,000 bytes
 
 
 def read_by_all(member: bytes, raw: bytes) -> None:
@@ -47,7 +47,7 @@ def read_by_all(member: bytes, raw: bytes) -> None:
     level=st.integers(0, 3),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_any_buffers_are_one_member_that_every_gzip_reads(
+def test_any_buffers_become_one_member_that_every_gzip_reads(
     buffers: list[tuple[str, int]], level: int, seed: int
 ) -> None:
     pieces = [made(kind, size, seed + i) for i, (kind, size) in enumerate(buffers)]
@@ -62,13 +62,13 @@ def test_buffers_of_any_kind_are_taken(kind: Any) -> None:
     read_by_all(write_gzip_member([kind(piece) for piece in pieces], 1), b"".join(pieces))
 
 
-def test_what_does_not_shrink_costs_five_bytes_for_64_kib() -> None:
+def test_incompressible_data_grows_by_five_bytes_for_64_kib() -> None:
     for size in SIZES:
         member = write_gzip_member([made("noise", size)], 1)
         assert len(member) <= size + 23 + 5 * (-(-size // 65_535) + size // 262_144)
 
 
-def test_each_buffer_is_judged_alone() -> None:
+def test_each_buffer_is_deflated_or_stored_on_its_own() -> None:
     noise, few = made("noise", 200_000), made("few", 200_000)
     alone = [len(write_gzip_member([piece], 1)) for piece in (noise, few)]
     assert alone[0] > 200_000
@@ -78,16 +78,16 @@ def test_each_buffer_is_judged_alone() -> None:
         assert abs(len(write_gzip_member(pieces, 1)) - expected) < 100
 
 
-def test_a_long_buffer_is_judged_piece_by_piece() -> None:
+def test_each_piece_of_a_long_buffer_is_deflated_or_stored_on_its_own() -> None:
     mixed = made("noise", 262_144) + made("zeros", 262_144) + made("noise", 262_144)
     assert len(write_gzip_member([mixed], 1)) < 2 * 262_144 + 2_000
 
 
-def test_what_repeats_at_a_distance_is_seen_by_a_level_that_looks_so_far_back() -> None:
+def test_repeats_at_a_distance_are_deflated_at_level_3() -> None:
     assert len(write_gzip_member([made("distance", 262_144)], 3)) < 0.2 * 262_144
 
 
-def test_a_stored_buffer_between_two_equal_ones_breaks_no_distance() -> None:
+def test_a_stored_buffer_between_equal_ones_does_not_break_back_references() -> None:
     text = b"the same sentence, over and over; " * 3_000
     read_by_all(write_gzip_member([text, made("noise", 300_000), text], 1), text + made("noise", 300_000) + text)
 
@@ -97,14 +97,14 @@ def test_many_short_buffers_are_deflated_together() -> None:
     assert len(write_gzip_member(pieces, 1)) < 2_000
 
 
-def test_nothing_is_an_empty_member() -> None:
+def test_no_bytes_become_an_empty_member() -> None:
     for pieces in ([], [b""], [b"", b""]):
         read_by_all(write_gzip_member(pieces, 1), b"")
 
 
-def test_a_fifth_is_what_decides() -> None:
+def test_a_buffer_is_deflated_only_if_it_shrinks_by_a_fifth() -> None:
     rng = np.random.default_rng(4)
-    # Bytes of 2^bits values hold bits / 8 of their size, and no repetition helps.
+    # Random bytes of 2^bits values shrink to bits / 8 of their size, without repetitions.
     six, seven = (rng.integers(0, 1 << bits, 200_000, np.uint8).tobytes() for bits in (6, 7))
     assert len(write_gzip_member([six], 1)) < 0.8 * 200_000
     assert len(write_gzip_member([seven], 1)) > 200_000

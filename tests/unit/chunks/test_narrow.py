@@ -1,4 +1,4 @@
-"""Narrow columns: nothing is lost, and only what pays is done."""
+"""Columns are stored in narrower types without loss, and only where that saves space."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from millrace.chunks.narrow import narrow_batch
 
 
 def narrowed(array: pa.Array, **options: Any) -> pa.Array:
-    """The narrow column, after it was shown that nothing is lost."""
+    """Narrow the column, assert that values, metadata and statistics are kept, and return it."""
     batch = pa.record_batch([array], pa.schema([pa.field("a", array.type, metadata={"unit": "km"})], {"made": "here"}))
     narrow = narrow_batch(batch, **options)
     narrow.validate(full=True)
@@ -60,13 +60,13 @@ def test_no_narrower_than_asked() -> None:
     assert narrowed(pa.array([1, 2], pa.int16()), integer_bits_min=32).type == pa.int16()
 
 
-def test_what_lies_below_a_null_does_not_count() -> None:
+def test_values_below_nulls_are_ignored() -> None:
     values = pa.array(np.array([1, 2**40, 3]))
     array = pa.Array.from_buffers(pa.int64(), 3, [pa.py_buffer(b"\x05"), values.buffers()[1]])
     assert narrowed(array).type == pa.int8()
 
 
-def test_columns_without_a_value_or_a_row_stay() -> None:
+def test_columns_without_values_or_rows_keep_their_type() -> None:
     assert narrowed(pa.nulls(5, pa.int64())).type == pa.int64()
     assert narrowed(pa.array([], pa.int64())).type == pa.int64()
     assert narrowed(pa.nulls(5000, pa.string())).type == pa.string()
@@ -82,7 +82,9 @@ def test_text_that_repeats_becomes_a_dictionary_with_the_narrowest_index(
     picked = np.arange(max(2048, values * 8)) % max(1, values)
     rng = np.random.default_rng(3)
     if values > 128:
-        picked[: len(picked) // 2] = rng.integers(0, 50, len(picked) // 2)  # the first rows repeat, so the sample does
+        picked[: len(picked) // 2] = rng.integers(
+            0, 50, len(picked) // 2
+        )  # the first rows repeat, so the sample repeats
         picked = np.concatenate([picked, np.arange(values)])
         picked = np.concatenate([picked, picked])
     mask = rng.random(len(picked)) < 0.1
@@ -93,7 +95,7 @@ def test_text_that_repeats_becomes_a_dictionary_with_the_narrowest_index(
     assert narrow.type.value_type == type_
 
 
-def test_text_that_does_not_repeat_or_is_long_or_short_of_rows_stays() -> None:
+def test_text_that_does_not_repeat_or_is_long_or_has_few_rows_stays() -> None:
     assert narrowed(pa.array([f"row {i}" for i in range(5000)])).type == pa.string()
     assert narrowed(pa.array([f"row {i % 1000}" for i in range(5000)])).type == pa.string()
     assert narrowed(pa.array(["x" * 65, "y"] * 3000)).type == pa.string()
@@ -114,7 +116,7 @@ def test_a_batch_with_nothing_to_gain_is_the_same_object() -> None:
 
 
 @pytest.mark.parametrize("rows", [0, 1, 3000])
-def test_nothing_is_lost_whatever_the_type(every_type: Any, any_array: Any, equal: Any, rows: int) -> None:
+def test_narrowing_is_lossless_for_every_type(every_type: Any, any_array: Any, equal: Any, rows: int) -> None:
     rng = np.random.default_rng(rows)
     for type_ in every_type:
         batch = pa.record_batch([any_array(type_, rows + 5, rng)], ["a"]).slice(3, rows)
@@ -124,7 +126,7 @@ def test_nothing_is_lost_whatever_the_type(every_type: Any, any_array: Any, equa
 
 
 @pytest.mark.parametrize("cuts", [[], [1], [700, 701, 701, 2000]])
-def test_a_row_group_is_narrowed_as_its_rows_would_be_in_one_batch(
+def test_a_row_group_of_many_batches_is_narrowed_as_one_batch(
     every_type: Any, any_array: Any, equal: Any, cuts: list[int]
 ) -> None:
     rng = np.random.default_rng(len(cuts))

@@ -1,4 +1,4 @@
-"""Nested columns that Arrow's own kernels leave as they are: a chunk keeps what its rows use, and nothing beside it."""
+"""Nested columns that Arrow's kernels do not compact: a chunk keeps only the values that its rows use."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ WRAPPERS: dict[str, Callable[[pa.DataType], pa.DataType]] = {
 
 
 def chunks_of(array: pa.Array) -> tuple[list[Chunk], pa.Table]:
-    """The column as a load stores it: the size of row groups from a sample, then cut, and what comes back."""
+    """Encode the column as a load does, with row groups sized from a sample; return the chunks and the decoded rows."""
     batch = pa.record_batch([array], ["x"])
     layout = TileLayout.for_schema(batch.schema)
     small = ChunkSettings(chunk_bytes=SMALLEST)
@@ -79,7 +79,7 @@ def lists(values: pa.Array) -> pa.Array:
 
 
 def union(values: pa.Array) -> pa.Array:
-    """One row in two is one of the numbers, of which not all are used; the others are one text again and again."""
+    """Every second row is one of the numbers, not all of which are used; the other rows share one text."""
     codes = np.arange(ROWS) % 2
     numbers = np.sort(np.random.default_rng(1).permutation(len(values))[:ROWS])
     offsets = np.where(codes == 0, numbers, 0)
@@ -100,7 +100,9 @@ def sparse(values: pa.Array) -> pa.Array:
     [(ordered, lists), (backwards, lists), (large, lists), (union, sparse)],
     ids=["list_view", "backwards", "large_list_view", "dense_union"],
 )
-def test_halves_of_views_and_unions_are_half_as_large(make: Any, twin: Any, inside: str) -> None:
+def test_chunks_of_views_and_unions_are_as_small_as_those_of_lists_and_sparse_unions(
+    make: Any, twin: Any, inside: str
+) -> None:
     values = pa.array(np.random.default_rng(0).integers(0, 2**62, ROWS * LENGTH))
 
     def wrapped(array: pa.Array) -> pa.Array:
@@ -119,7 +121,7 @@ def test_halves_of_views_and_unions_are_half_as_large(make: Any, twin: Any, insi
 
 
 @pytest.mark.parametrize(("kind", "inner"), list(product(WRAPPERS, INNER)), ids=str)
-def test_a_part_of_any_nested_column_is_the_same_without_the_rest(
+def test_a_compacted_slice_of_any_nested_column_is_equal(
     kind: str, inner: pa.DataType, any_array: Any, equal: Any
 ) -> None:
     type_ = WRAPPERS[kind](inner)
@@ -134,7 +136,7 @@ def test_a_part_of_any_nested_column_is_the_same_without_the_rest(
         assert equal(again, part)
 
 
-def test_what_lies_under_a_null_view_is_never_looked_at() -> None:
+def test_offsets_and_sizes_of_null_views_are_ignored() -> None:
     validity = pa.array([True, False, True]).buffers()[1]
     offsets, sizes = (pa.py_buffer(np.array(numbers, np.int32)) for numbers in ([1, 900, 0], [1, 77, 1]))
     array = pa.Array.from_buffers(
@@ -146,7 +148,7 @@ def test_what_lies_under_a_null_view_is_never_looked_at() -> None:
 
 
 @pytest.mark.parametrize("mode", ["dense", "sparse"])
-def test_a_union_keeps_its_codes_and_what_its_fields_say(mode: str) -> None:
+def test_a_compacted_union_keeps_its_type_codes_and_field_metadata(mode: str) -> None:
     fields = [pa.field("a", pa.int64(), nullable=False, metadata={"of": "a"}), pa.field("b", pa.string_view())]
     type_ = pa.union(fields, mode, [7, 3])
     children = [pa.array([1, 2, 3, 4]), pa.array(["a", "b", "c", "d"], pa.string_view())]
@@ -159,7 +161,7 @@ def test_a_union_keeps_its_codes_and_what_its_fields_say(mode: str) -> None:
 
 @pytest.mark.parametrize("view", [pa.string_view(), pa.binary_view()], ids=str)
 @pytest.mark.parametrize("always", [False, True])
-def test_a_dictionary_of_views_keeps_the_values_used(view: pa.DataType, always: bool) -> None:
+def test_a_dictionary_of_views_keeps_only_the_used_values(view: pa.DataType, always: bool) -> None:
     words = pa.array([f"word {number:04} is longer than a view holds" for number in range(2_000)])
     column = pa.DictionaryArray.from_arrays(pa.array([7, None, 1_999, 7], pa.int32()), words.cast(view))
     batch = pa.record_batch([column], ["x"])
@@ -173,7 +175,7 @@ def test_a_dictionary_of_views_keeps_the_values_used(view: pa.DataType, always: 
 
 
 @pytest.mark.parametrize(("kind", "inner"), list(product(["plain", *WRAPPERS], INNER)), ids=str)
-def test_rows_are_taken_out_of_every_type(kind: str, inner: pa.DataType, any_array: Any, equal: Any) -> None:
+def test_rows_are_taken_from_every_type(kind: str, inner: pa.DataType, any_array: Any, equal: Any) -> None:
     type_ = inner if kind == "plain" else WRAPPERS[kind](inner)
     values = any_array(type_, 40, np.random.default_rng(0)).slice(3, 30)
     for places in ([], [29], [8, 0, 3, 3, 29, 28]):
@@ -186,8 +188,8 @@ def test_rows_are_taken_out_of_every_type(kind: str, inner: pa.DataType, any_arr
     assert equal(alone, pa.record_batch([taken(values, np.flatnonzero(mask))], ["x"]))
 
 
-def test_lists_of_no_values_never_reach_what_divides_by_their_size() -> None:
-    """``FixedSizeListArray.from_arrays`` of pyarrow 25 ends the process."""
+def test_lists_of_fixed_size_zero_are_taken_compacted_and_cast() -> None:
+    """``FixedSizeListArray.from_arrays`` of pyarrow 25 divides by the size, which ends the process."""
     values = pa.array([[], None, []], pa.list_(pa.string_view(), 0))
     assert taken(values, np.array([1, 2])).to_pylist() == [None, []]
     batch = pa.record_batch([values], ["x"])
@@ -196,7 +198,7 @@ def test_lists_of_no_values_never_reach_what_divides_by_their_size() -> None:
     assert cast_batch(pa.record_batch([pa.array([[], None], pa.list_(pa.null(), 0))], ["x"]), wide).schema == wide
 
 
-def test_rows_of_a_union_of_views_do_not_take_its_children_with_every_run() -> None:
+def test_filtered_rows_of_a_union_of_views_do_not_repeat_its_children() -> None:
     rows = 20_000
     words = pa.array([f"word {number:05} is longer than a view" for number in range(rows)], pa.string_view())
     codes, offsets = (pa.array(np.zeros(rows, np.int8)), pa.array(np.arange(rows), pa.int32()))
@@ -215,8 +217,8 @@ def test_nulls_of_every_type_are_valid(kind: str, inner: pa.DataType) -> None:
 
 
 @pytest.mark.parametrize("child", ["fixed_size_list", "union"])
-def test_rows_of_a_union_that_share_a_value_have_one_each(child: str) -> None:
-    """pyarrow's nbytes counts on it: behind the end of a child that is shorter it reads on, and the process ends."""
+def test_rows_of_a_union_that_share_a_value_get_one_each(child: str) -> None:
+    """``nbytes`` of pyarrow relies on this: it reads past the end of a shorter child, which ends the process."""
     rows = 1000
     codes, places = pa.array([0, 1] * rows, pa.int8()), pa.array(np.repeat(np.arange(rows), 2), pa.int32())
     inner = pa.UnionArray.from_dense(codes, places, [pa.array(range(rows))] * 2, ["a", "b"])
@@ -232,7 +234,7 @@ def test_rows_of_a_union_that_share_a_value_have_one_each(child: str) -> None:
     assert back["x"].to_pylist() == shared.to_pylist()
 
 
-def test_views_of_the_same_values_are_stored_as_views_of_them() -> None:
+def test_views_that_share_values_are_stored_as_views() -> None:
     values = pa.array(np.random.default_rng(0).integers(0, 2**62, 5000))
     sizes = pa.array(np.full(1000, 4000), pa.int32())
     shared = pa.ListViewArray.from_arrays(pa.array(range(1000), pa.int32()), sizes, values)
@@ -245,7 +247,7 @@ def test_views_of_the_same_values_are_stored_as_views_of_them() -> None:
 
 @pytest.mark.parametrize("value", [pa.int64(), pa.dictionary(pa.uint8(), pa.string())], ids=str)
 @pytest.mark.parametrize("kind", ["list", "struct", "map", "dense_union", "sparse_union"])
-def test_run_ends_below_anything_can_be_planned_and_be_none(kind: str, value: pa.DataType) -> None:
+def test_nested_run_end_encoded_columns_can_be_empty_and_sized(kind: str, value: pa.DataType) -> None:
     type_ = WRAPPERS[kind](pa.run_end_encoded(pa.int32(), value))
     none = nulls_of(0, type_)
     none.validate(full=True)

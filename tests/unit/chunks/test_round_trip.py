@@ -1,4 +1,4 @@
-"""What comes back is what went in, and no chunk is larger than it may be."""
+"""Decoded rows equal the encoded rows, and no chunk exceeds the size limit."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def rejoin(chunks: list[Chunk], layout: TileLayout, schema: pa.Schema) -> pa.Rec
 
 @settings(suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
-def test_any_batch_comes_back_as_it_was(data: Any, any_batch: Any, equal: Any) -> None:
+def test_any_batch_is_decoded_unchanged(data: Any, any_batch: Any, equal: Any) -> None:
     batch = data.draw(any_batch())
     chosen = ChunkSettings(codec=data.draw(st.sampled_from(["gzip", "zstd", "none"])))
     layout = TileLayout.for_schema(batch.schema)
@@ -56,7 +56,7 @@ def test_any_batch_comes_back_as_it_was(data: Any, any_batch: Any, equal: Any) -
 
 @settings(suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
-def test_a_row_group_of_many_batches_is_the_chunk_of_its_rows(data: Any, any_batch: Any, equal: Any) -> None:
+def test_a_row_group_of_many_batches_gives_the_same_chunks_as_one_batch(data: Any, any_batch: Any, equal: Any) -> None:
     batch = data.draw(any_batch(max_rows=60))
     edges = sorted(data.draw(st.lists(st.integers(0, batch.num_rows), max_size=4)))
     cuts = [0, *edges, batch.num_rows]
@@ -71,7 +71,7 @@ def test_a_row_group_of_many_batches_is_the_chunk_of_its_rows(data: Any, any_bat
         assert equal(rejoin(chunks, layout, batch.schema), batch)
 
 
-def test_every_type_survives_being_cut_into_small_chunks(every_type: Any, any_array: Any, equal: Any) -> None:
+def test_every_type_is_unchanged_after_a_cut_into_small_chunks(every_type: Any, any_array: Any, equal: Any) -> None:
     rng = np.random.default_rng(5)
     for type_ in every_type:
         weight = pa.array([rng.bytes(400) for _ in range(700)])
@@ -131,7 +131,7 @@ def test_a_row_that_no_chunk_can_hold_is_refused_with_its_columns_and_sizes() ->
     assert list(e.value.context["columns"]) == ["id", "image", "label"]
 
 
-def test_rows_that_shrink_to_nothing_are_still_cut_where_a_reader_could_not_hold_them(
+def test_highly_compressible_rows_are_cut_at_the_raw_size_limit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("millrace.chunks.encode.TILE_RAW_BYTES_MAX", 1_000_000)
@@ -143,7 +143,7 @@ def test_rows_that_shrink_to_nothing_are_still_cut_where_a_reader_could_not_hold
         encode_row_group(pa.record_batch([pa.array([b"0" * 2_000_000])], ["zeros"]), ChunkSettings(), layout)
 
 
-def test_fields_that_hold_no_nulls_stay_so() -> None:
+def test_fields_that_are_not_nullable_stay_so() -> None:
     schema = pa.schema([pa.field("data", pa.binary(), nullable=False, metadata={"a": "b"})], metadata={"c": "d"})
     batch = pa.RecordBatch.from_arrays([pa.array([b"x"])], schema=schema)
     layout = TileLayout.for_schema(schema)
@@ -153,7 +153,7 @@ def test_fields_that_hold_no_nulls_stay_so() -> None:
 
 
 @pytest.mark.parametrize("length", [1, SMALLEST - 1, SMALLEST, SMALLEST + 1, 400_001])
-def test_pieces_of_bytes_always_fit_because_they_are_cut(length: int) -> None:
+def test_pieces_of_a_byte_dataset_are_cut_to_fit(length: int) -> None:
     piece = np.random.default_rng(length).bytes(length)
     batch = pa.record_batch(
         [pa.array(["a/b", "c"]), pa.array([700, 0]), pa.array([piece, b""])], ["path", "offset", "data"]
@@ -197,14 +197,14 @@ def test_a_wide_table_keeps_every_column_in_its_place() -> None:
     assert layout.tiles_of([199, 3]) == (1, 63)
 
 
-def test_a_codec_that_gains_nothing_is_not_used_and_the_tile_says_so() -> None:
+def test_an_incompressible_tile_is_stored_with_the_codec_none() -> None:
     rng = np.random.default_rng(0)
     batch = pa.record_batch([pa.array([rng.bytes(50_000)]), pa.array(["a" * 50_000])], ["noise", "text"])
     [chunk] = encode_row_group(batch, ChunkSettings(), TileLayout(((0,), (1,))))
     assert [tile.codec for tile in chunk.tiles] == ["none", "gzip"]
 
 
-def test_a_slice_does_not_carry_the_dictionary_of_its_neighbours() -> None:
+def test_a_slice_does_not_carry_the_values_of_other_rows() -> None:
     rng = np.random.default_rng(0)
     words = pa.array([rng.bytes(100).hex() for _ in range(20_000)])
     column = pa.DictionaryArray.from_arrays(pa.array(np.arange(20_000), pa.int32()), words)
@@ -227,7 +227,7 @@ def test_each_part_of_a_cut_row_group_keeps_only_the_values_it_uses() -> None:
     assert [chunk.rows for chunk in chunks] == [10_000, 10_000]
 
 
-def test_categories_that_no_row_uses_stay_in_a_small_dictionary() -> None:
+def test_unused_categories_stay_in_a_small_dictionary() -> None:
     column = pa.DictionaryArray.from_arrays(pa.array([2, 0, 2], pa.int8()), pa.array(["x", "y", "z"]), ordered=True)
     batch = pa.record_batch([column], ["grade"])
     layout = TileLayout.for_schema(batch.schema)
@@ -242,7 +242,7 @@ def test_a_layout_for_other_columns_is_refused() -> None:
         encode_row_group(batch, ChunkSettings(), TileLayout(((0, 1),)))
 
 
-def test_tiles_that_do_not_belong_together_are_not_assembled() -> None:
+def test_tiles_of_different_chunks_are_not_assembled() -> None:
     schema = pa.schema([("a", pa.int64()), ("b", pa.int64())])
     layout = TileLayout(((0,), (1,)))
     one = pa.record_batch([pa.array([1, 2])], ["a"])

@@ -50,7 +50,7 @@ def test_settings_of_a_newer_version_are_refused_by_name() -> None:
 
 
 @given(count=st.integers(0, 1000))
-def test_every_column_lies_in_exactly_one_tile_beside_its_neighbours(count: int) -> None:
+def test_every_column_is_in_exactly_one_tile_beside_its_neighbours(count: int) -> None:
     layout = TileLayout.for_schema(pa.schema([(f"c{i}", pa.int8()) for i in range(count)]))
     assert [column for tile in layout.columns for column in tile] == list(range(count))
     sizes = [len(tile) for tile in layout.columns]
@@ -67,7 +67,7 @@ def test_the_number_of_tiles(columns: int, tiles: int) -> None:
     assert len(TileLayout.for_schema(pa.schema([(f"c{i}", pa.int8()) for i in range(columns)])).columns) == tiles
 
 
-def test_a_projection_names_the_tiles_it_needs() -> None:
+def test_a_projection_gives_the_tiles_that_it_needs() -> None:
     layout = TileLayout(((0, 1), (2,), (3, 4)))
     assert layout.tiles_of([4, 0]) == (0, 2)
     assert layout.tiles_of(None) == (0, 1, 2)
@@ -82,7 +82,7 @@ def test_a_layout_that_misses_or_repeats_a_column_is_refused(columns: Any) -> No
         TileLayout(columns)
 
 
-def test_threads_that_encode_at_once_make_the_same_chunks() -> None:
+def test_concurrent_encoding_gives_the_same_chunks() -> None:
     rng = np.random.default_rng(0)
     batches = [
         pa.record_batch([pa.array(rng.integers(0, 99, 50_000)), pa.array(rng.random(50_000))], ["a", "b"])

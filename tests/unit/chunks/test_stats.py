@@ -1,4 +1,4 @@
-"""Statistics by which a filter may skip a chunk: never a bound that a value exceeds."""
+"""Statistics by which a filter may skip a chunk: no value ever exceeds a bound."""
 
 from __future__ import annotations
 
@@ -107,9 +107,9 @@ def test_text_bounds_are_those_of_arrow(words: Any, prefix: bytes, before: int, 
     ],
     ids=str,
 )
-def test_text_bounds_where_one_text_begins_another(words: list[str | None]) -> None:
+def test_text_bounds_where_one_text_is_a_prefix_of_another(words: list[str | None]) -> None:
     known = [word for word in words if word is not None]
-    # Each order once, and the first word once only, so that a bound may be a single row.
+    # Both orders, and the first two words only once, so that a bound may be a single row.
     for values in (words * 3000, words[::-1] * 3000, words[:2] + words[2:] * 3000):
         low, high = text_bounds(pa.array(values))
         assert (low.as_py(), high.as_py()) == (min(known), max(known))
@@ -140,7 +140,7 @@ def test_statistics_of_any_batch_fit_their_schema_and_concatenate(data: Any, any
         assert column_stats(many, 2) == column_stats(stats, 0) or "nan" in str(column_stats(stats, 0))
 
 
-def test_a_day_that_is_in_no_calendar_of_python_is_a_bound_as_arrow_has_it() -> None:
+def test_days_outside_of_pythons_range_are_bounds_as_arrow_scalars() -> None:
     days = pa.array([-2_076_497_994, 2_000_000_000], pa.int32()).view(pa.date32())
     assert of(days) == ColumnStats(0, days[0], days[1])
 
@@ -178,7 +178,7 @@ def test_statistics_of_thousands_of_chunks_stay_small() -> None:
 
 
 @given(st.lists(st.lists(st.one_of(st.none(), st.integers(-5, 5)), max_size=4), min_size=1, max_size=5))
-def test_merged_statistics_are_those_of_all_rows_together(groups: list[list[int | None]]) -> None:
+def test_merged_statistics_equal_those_of_all_rows(groups: list[list[int | None]]) -> None:
     batches = [pa.RecordBatch.from_arrays([pa.array(group, pa.int64())], ["x"]) for group in groups]
     each = pa.Table.from_batches([compute_stats(batch) for batch in batches]).combine_chunks().to_batches()[0]
     together = pa.RecordBatch.from_arrays([pa.array([v for group in groups for v in group], pa.int64())], ["x"])
@@ -186,8 +186,8 @@ def test_merged_statistics_are_those_of_all_rows_together(groups: list[list[int 
 
 
 @pytest.mark.parametrize("unknown", ["x" * 65, None])
-def test_a_bound_that_one_does_not_know_is_known_no_more(unknown: str | None) -> None:
-    """Text over 64 bytes has no bound; a column of nulls has no values, so it takes none away."""
+def test_a_bound_that_is_missing_in_one_chunk_is_missing_after_a_merge(unknown: str | None) -> None:
+    """Text over 64 bytes has no bound; a column of nulls has no values, so the bounds of the other chunk stay."""
     batches = [pa.RecordBatch.from_pydict({"x": pa.array([value], pa.string())}) for value in ("a", unknown)]
     each = pa.Table.from_batches([compute_stats(batch) for batch in batches]).combine_chunks().to_batches()[0]
     (merged,) = merge_stats(each, [1, 1]).to_pylist()

@@ -1,4 +1,4 @@
-"""Neighbours of one type are cast together, and each comes back as it would alone."""
+"""Columns of one type are cast together, with the same result as one by one."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def same(one: pa.Array, other: pa.Array) -> bool:
     wider=st.booleans(),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_columns_cast_together_are_what_each_is_alone(
+def test_columns_cast_together_equal_columns_cast_one_by_one(
     kinds: list[str], rows: int, nulls: list[float | None], cut: tuple[int, int], wider: bool, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
@@ -81,7 +81,7 @@ def test_wide_batches_of_one_type_are_not_mixed_up() -> None:
     assert cast_batch(stored, batch.schema).equals(batch)
 
 
-def test_a_part_of_a_number_that_is_null_is_damage_and_not_another_number() -> None:
+def test_a_null_part_of_a_stored_number_is_refused_as_damage() -> None:
     byte = pa.array([1, None, 3], pa.uint8())
     high = pa.array([0, 0, None], pa.int8())
     mark = pa.array([True, None, False])
@@ -103,7 +103,7 @@ def test_a_part_of_a_number_that_is_null_is_damage_and_not_another_number() -> N
             cast_batch(stored, pa.schema([pa.field("a", pa.float64())]))
 
 
-def test_stored_numbers_are_undone_where_a_number_is_wanted_and_nowhere_else() -> None:
+def test_stored_numbers_are_converted_only_where_the_schema_has_numbers() -> None:
     rng = np.random.default_rng(1)
     batch = pa.record_batch(
         [column(kind, 5000, rng, None) for kind in ("i2", "i4", "d3", "text")], ["a", "b", "c", "d"]
@@ -121,6 +121,6 @@ def test_no_schema_widens_from_a_struct_to_a_number() -> None:
 
 
 @pytest.mark.parametrize("rows", [0, 1, 1023])
-def test_few_rows_are_stored_as_they_are(rows: int) -> None:
+def test_few_rows_are_stored_unchanged(rows: int) -> None:
     batch = pa.record_batch([pa.array(np.full(rows, 1.5)), pa.array(np.full(rows, 300, np.int16))], ["a", "b"])
     assert to_stored(batch) is batch

@@ -1,4 +1,4 @@
-"""Dictionaries that differ from batch to batch, of every type of value, in one Arrow file."""
+"""Dictionaries that differ between batches, with values of every type, in one Arrow file."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ VALUES: dict[str, list[pa.Array]] = {
 
 
 def coded(values: pa.Array, index: pa.DataType, *, ordered: bool = False) -> pa.Array:
-    """Every value once, and a null."""
+    """Return a dictionary array with every value once, and a null."""
     return pa.DictionaryArray.from_arrays(pa.array([*range(len(values)), None], index), values, ordered=ordered)
 
 
 def inside(column: pa.Array, shape: str) -> pa.Array:
-    """The rows of ``column`` within another type; some shapes have rows without any value."""
+    """Nest the rows of ``column`` within another type; some shapes have rows without values."""
     ends = pa.array([0, len(column), len(column)], pa.int32())
     if shape == "struct":
         return pa.StructArray.from_arrays([column], ["x"], mask=pa.array([False] * (len(column) - 1) + [True]))
@@ -83,7 +83,7 @@ def written(format_: str, batches: list[pa.RecordBatch]) -> list[pa.RecordBatch]
 @pytest.mark.parametrize("shape", ["plain", "struct", "list", "view", "fixed", "map", "union", "runs"])
 @pytest.mark.parametrize("what", VALUES)
 @pytest.mark.parametrize("format_", ["arrow", "arrows"])
-def test_values_of_every_type_share_one_dictionary_and_stay_the_same_to_the_bit(
+def test_values_of_every_type_share_one_dictionary_and_are_bitwise_unchanged(
     what: str, shape: str, format_: str
 ) -> None:
     first, second = VALUES[what]
@@ -101,7 +101,7 @@ def test_values_of_every_type_share_one_dictionary_and_stay_the_same_to_the_bit(
 
 
 def test_equal_dictionaries_are_written_once_and_shared() -> None:
-    """The dictionary of the second batch is the object of the first: nothing is copied, and nothing is looked up."""
+    """The second batch gets the dictionary of the first, without a copy or a lookup of values."""
     values = pa.array([{"left": 0, "right": 10}, {"left": 10, "right": 20}])
     batches = [pa.record_batch([coded(pa.concat_arrays([values]), pa.int8())], ["c"]) for _ in range(2)]
     dictionaries = Dictionaries()
@@ -110,7 +110,7 @@ def test_equal_dictionaries_are_written_once_and_shared() -> None:
     assert second.dictionary.equals(values)
 
 
-def test_lists_without_any_value_keep_the_dictionary() -> None:
+def test_empty_lists_keep_the_dictionary() -> None:
     full = inside(coded(pa.array(["a", "b"]), pa.int8()), "list")
     empty = pa.array([[], None], full.type)
     batches = [pa.record_batch([column], ["c"]) for column in (full, empty, full)]
@@ -124,7 +124,7 @@ def nested(word: str) -> pa.RecordBatch:
     return pa.record_batch([coded(inner, pa.int8())], ["c"])
 
 
-def test_dictionaries_in_dictionaries_go_to_a_file_where_they_are_equal_and_else_to_a_stream() -> None:
+def test_nested_dictionaries_are_written_to_a_file_if_equal_and_to_a_stream_always() -> None:
     assert [batch.to_pylist() for batch in written("arrow", [nested("a"), nested("a")])] == [
         nested("a").to_pylist()
     ] * 2
@@ -135,7 +135,7 @@ def test_dictionaries_in_dictionaries_go_to_a_file_where_they_are_equal_and_else
     ]
 
 
-def test_what_cannot_share_a_dictionary_names_its_column() -> None:
+def test_too_many_values_for_one_dictionary_are_refused_with_the_column() -> None:
     joined = Dictionaries()
     first = pa.record_batch([coded(pa.array(range(100)), pa.int8())], ["odd"])
     joined.joined(first)
@@ -144,7 +144,7 @@ def test_what_cannot_share_a_dictionary_names_its_column() -> None:
     assert caught.value.args == ("odd", "129 different values are more than indices of int8 count")
 
 
-def test_a_dictionary_may_be_as_long_as_its_indices_count() -> None:
+def test_a_dictionary_may_use_every_index_of_its_type() -> None:
     halves = [pa.record_batch([coded(pa.array(range(a, a + 64)), pa.int8())], ["c"]) for a in (0, 64)]
     assert [batch.to_pylist() for batch in written("arrow", halves)] == [batch.to_pylist() for batch in halves]
     quarters = [pa.record_batch([coded(pa.array(range(a, a + 128)), pa.uint8())], ["c"]) for a in (0, 128)]

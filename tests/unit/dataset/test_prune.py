@@ -1,4 +1,4 @@
-"""Which chunks a filter is answered without: never one that holds a row that passes, whatever the type."""
+"""Chunks that a filter skips by their statistics: never one with a matching row, for columns of every type."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from millrace.dataset.prune import kept_chunks
 from tests.unit.chunks.conftest import DICTIONARIES, PRIMITIVES, make_array
 
 REFUSED = (pa.ArrowNotImplementedError, pa.ArrowInvalid, pa.ArrowTypeError)
-"""Conditions that Arrow does not answer for a type."""
+"""Errors of conditions that Arrow does not support for a type."""
 
 
 def kept(chunks: list[pa.Array], condition: pc.Expression) -> list[int]:
@@ -27,7 +27,7 @@ def kept(chunks: list[pa.Array], condition: pc.Expression) -> list[int]:
 
 
 def holding(chunks: list[pa.Array], condition: pc.Expression) -> list[int]:
-    """Positions of the chunks that truly hold a row that passes."""
+    """Return the positions of the chunks that do hold a matching row."""
     tables = [pa.table({"a": chunk}) for chunk in chunks]
     return [position for position, table in enumerate(tables) if table.filter(condition).num_rows]
 
@@ -41,7 +41,7 @@ def conditions(value: pa.Scalar) -> list[pc.Expression]:
 
 
 @pytest.mark.parametrize("type_", PRIMITIVES + DICTIONARIES, ids=str)
-def test_no_chunk_with_a_row_that_passes_is_left_out(type_: pa.DataType) -> None:
+def test_no_chunk_with_a_matching_row_is_skipped(type_: pa.DataType) -> None:
     rng = np.random.default_rng(11)
     chunks = [make_array(type_, length, rng, nulls=bool(length % 2)) for length in (3, 8, 1, 0, 9)]
     chunks.append(pa.nulls(4, type_))
@@ -59,14 +59,14 @@ def test_no_chunk_with_a_row_that_passes_is_left_out(type_: pa.DataType) -> None
 
 
 def _compares(type_: pa.DataType) -> bool:
-    """Whether Arrow compares columns of this type with a value at all."""
+    """Return whether Arrow compares columns of this type with a value."""
     kinds = pa.types
     return not (kinds.is_null(type_) or kinds.is_interval(type_) or kinds.is_string_view(type_)
                 or kinds.is_binary_view(type_))  # fmt: skip
 
 
 def compound(one: Any, other: Any, type_: pa.DataType) -> list[pc.Expression]:
-    """What people build of comparisons, and what nulls make of it."""
+    """Return conditions built of comparisons, sets, negations and nulls."""
     name, values = pc.field("a"), pa.array([one, None], type_)
     low, high = pa.scalar(one, type_), pa.scalar(other, type_)
     above, below = name > low, name < high
@@ -94,7 +94,7 @@ def compound(one: Any, other: Any, type_: pa.DataType) -> list[pc.Expression]:
         (pa.dictionary(pa.int8(), pa.float64()), [-1.5, 2.5, float("nan")]),
     ],
 )
-def test_nothing_that_people_build_of_comparisons_loses_a_row(type_: pa.DataType, values: list[Any]) -> None:
+def test_compound_conditions_skip_no_chunk_with_a_matching_row(type_: pa.DataType, values: list[Any]) -> None:
     rng = np.random.default_rng(17)
     plain = type_.value_type if pa.types.is_dictionary(type_) else type_
     left_out = 0
@@ -117,7 +117,7 @@ def test_nothing_that_people_build_of_comparisons_loses_a_row(type_: pa.DataType
     assert left_out > 100
 
 
-def test_where_arrow_would_cast_or_fold_no_chunk_is_left_out() -> None:
+def test_conditions_that_arrow_casts_or_folds_skip_no_chunk_with_a_matching_row() -> None:
     name, zero = pc.field("a"), pc.scalar(0.0)
     single, single_01 = pa.array([0.1, 0.1], pa.float32()), pa.scalar(0.1, pa.float32())
     double = pa.array([0.1, 0.1])
@@ -137,7 +137,7 @@ def test_where_arrow_would_cast_or_fold_no_chunk_is_left_out() -> None:
         assert kept([chunk], condition) == [0], condition
 
 
-def test_a_set_of_the_columns_own_type_still_leaves_chunks_out() -> None:
+def test_a_set_of_values_of_the_columns_type_skips_chunks() -> None:
     for type_, values in ((pa.int64(), [1, 5]), (pa.string(), ["a", "z"]), (pa.float32(), [1.0, 9.0])):
         chunks = [some(type_, value, value) for value in values]
         assert kept(chunks, pc.field("a").isin(pa.array(values[:1], type_))) == [0]
@@ -147,7 +147,7 @@ def some(type_: pa.DataType, *values: Any) -> pa.Array:
     return pa.array(values, type_)
 
 
-def test_chunks_that_cannot_hold_such_a_row_are_left_out() -> None:
+def test_chunks_that_cannot_hold_a_matching_row_are_skipped() -> None:
     times = [datetime(2013, month, 1, tzinfo=UTC) for month in range(1, 7)]
     for type_, values in (
         (pa.int64(), [1, 2, 3, 4, 5, 6]),
@@ -169,7 +169,7 @@ def test_chunks_that_cannot_hold_such_a_row_are_left_out() -> None:
         assert kept(with_nulls, pc.field("a").is_null()) == [0, 1, 2], type_
 
 
-def test_a_null_in_a_dictionary_is_no_null_to_arrow_and_its_rows_are_not_lost() -> None:
+def test_no_chunk_with_a_null_in_its_dictionary_is_wrongly_skipped() -> None:
     values = pa.array(["x", None])
     chunks = [pa.DictionaryArray.from_arrays(pa.array(indices, pa.int8()), values) for indices in ([1, 1], [0, 1])]
     for condition in (pc.field("a").is_null(), pc.field("a").is_valid(), pc.field("a") == "x"):
@@ -181,14 +181,14 @@ def test_a_null_in_a_dictionary_is_no_null_to_arrow_and_its_rows_are_not_lost() 
             assert set(holding(coded, condition)) <= set(kept(coded, condition)), text
 
 
-def test_nulls_are_known_too() -> None:
+def test_null_counts_skip_chunks() -> None:
     chunks = [some(pa.int64(), 1, 2), some(pa.int64(), 1, None), pa.nulls(3, pa.int64())]
     assert kept(chunks, pc.field("a").is_null()) == [1, 2]
     assert kept(chunks, pc.field("a").is_valid()) == [0, 1]
     assert kept(chunks, pc.field("a") > 0) == [0, 1]
 
 
-def test_a_chunk_whose_bounds_nobody_knows_is_kept() -> None:
+def test_a_chunk_without_bounds_is_kept() -> None:
     chunks = [some(pa.float64(), 1.0, float("nan")), some(pa.float64(), 1.0), some(pa.float64(), 7.0)]
     assert kept(chunks, pc.field("a") > 5) == [0, 2]
     assert kept([some(pa.string(), "x" * 65), some(pa.string(), "y")], pc.field("a") == "z") == [0]

@@ -1,4 +1,4 @@
-"""Reading ahead: in order, bounded, from the cache where it is right and from the store where it is not."""
+"""Reading ahead: in order and bounded; chunks missing or damaged in the cache are read from the store."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def ref_of(made: Chunk, number: int, bucket: int = 0) -> ChunkRef:
 
 
 class Shelf:
-    """A store that counts what it is asked for and can be made to wait."""
+    """A chunk store in memory that records the fetched chunks and can be made to wait."""
 
     def __init__(self, chunks: Sequence[Chunk]) -> None:
         self.chunks = list(chunks)
@@ -73,7 +73,7 @@ def scan(shelf: Shelf, cache: Cache | None = None, columns: list[int] | None = N
     return Scan(shelf, cache, SCHEMA, LAYOUT, columns, ReadSettings(**settings), fill_cache=fill)
 
 
-def test_rows_come_in_the_order_of_the_chunks() -> None:
+def test_rows_are_returned_in_the_order_of_the_chunks() -> None:
     shelf = Shelf([chunk(n) for n in range(50)])
     refs = [ref_of(made, n) for n, made in enumerate(shelf.chunks)]
     batches = list(scan(shelf, decode_threads=8).batches(refs))
@@ -81,7 +81,7 @@ def test_rows_come_in_the_order_of_the_chunks() -> None:
 
 
 @pytest.mark.parametrize(("columns", "names"), [([1], ["text"]), ([1, 0], ["text", "n"]), ([], [])])
-def test_only_the_columns_asked_for_come_in_the_order_asked_for(columns: list[int], names: list[str]) -> None:
+def test_only_the_selected_columns_are_returned_in_the_given_order(columns: list[int], names: list[str]) -> None:
     shelf = Shelf([chunk(n) for n in range(3)])
     refs = [ref_of(made, n) for n, made in enumerate(shelf.chunks)]
     batches = list(scan(shelf, columns=columns).batches(refs))
@@ -90,8 +90,8 @@ def test_only_the_columns_asked_for_come_in_the_order_asked_for(columns: list[in
 
 
 @pytest.mark.parametrize("columns", [None, [0]])
-def test_reading_ahead_stops_at_the_window_however_well_the_chunks_compress(columns: list[int] | None) -> None:
-    """200,000 zeros are 1.6 MB decoded and a few KB stored: the window of 5 MB must hold 12 of them, not 1,000."""
+def test_reading_ahead_is_bounded_by_decoded_bytes(columns: list[int] | None) -> None:
+    """200,000 zeros are 1.6 MB decoded and a few KB stored: a window of 5 MB holds at most 12 of them, not 1,000."""
     made = chunk(0, rows=200_000, zeros=True)
     decoded = 200_000 * 8 * (1 if columns else 1.5)
     assert made.stored_bytes * 20 < decoded
@@ -112,13 +112,13 @@ def test_reading_ahead_stops_at_the_window_however_well_the_chunks_compress(colu
     batches.close()  # type: ignore[attr-defined]
 
 
-def test_a_chunk_larger_than_the_window_is_read_all_the_same() -> None:
+def test_a_chunk_larger_than_the_window_is_read() -> None:
     made = chunk(0, rows=2_000_000, zeros=True)
     (batch,) = scan(Shelf([made]), window_bytes=5_000_000).batches([ref_of(made, 0)])
     assert batch.num_rows == 2_000_000
 
 
-def test_a_failed_chunk_raises_where_its_rows_would_have_been() -> None:
+def test_a_failed_chunk_raises_at_its_position() -> None:
     shelf = Shelf([chunk(n) for n in range(5)])
     inner = shelf.fetch
 
@@ -134,7 +134,7 @@ def test_a_failed_chunk_raises_where_its_rows_would_have_been() -> None:
         next(batches)
 
 
-def test_a_reader_that_stops_early_leaves_no_thread_at_work() -> None:
+def test_a_reader_that_stops_early_leaves_no_running_thread() -> None:
     shelf = Shelf([chunk(n) for n in range(200)])
     batches = scan(shelf, decode_threads=2).batches([ref_of(made, n) for n, made in enumerate(shelf.chunks)])
     next(batches)
@@ -147,7 +147,7 @@ def test_a_reader_that_stops_early_leaves_no_thread_at_work() -> None:
     assert not any(t.name.startswith("millrace-read") for t in threading.enumerate())
 
 
-def test_what_the_cache_has_is_not_fetched_and_both_are_counted() -> None:
+def test_cached_chunks_are_not_fetched_and_both_sources_are_counted() -> None:
     shelf = Shelf([chunk(n) for n in range(4)])
     refs = [ref_of(made, n) for n, made in enumerate(shelf.chunks)]
     cache = Cache()
@@ -160,7 +160,7 @@ def test_what_the_cache_has_is_not_fetched_and_both_are_counted() -> None:
 
 
 @pytest.mark.parametrize("what", ["flipped", "swapped", "cut"])
-def test_what_the_cache_has_wrong_is_fetched_and_never_returned(what: str) -> None:
+def test_damaged_cache_entries_are_rejected_and_fetched_from_the_store(what: str) -> None:
     shelf = Shelf([chunk(0), chunk(1)])
     refs = [ref_of(made, n) for n, made in enumerate(shelf.chunks)]
     cache = Cache()
@@ -175,7 +175,7 @@ def test_what_the_cache_has_wrong_is_fetched_and_never_returned(what: str) -> No
     assert reading.stats.from_cassandra == 1
 
 
-def test_whole_chunks_fill_the_cache_only_when_asked_to() -> None:
+def test_only_whole_chunks_fill_the_cache_and_only_on_request() -> None:
     shelf = Shelf([chunk(0)])
     refs = [ref_of(shelf.chunks[0], 0)]
     for fill, columns, kept in ((False, None, 0), (True, [0], 0), (True, None, 1)):
@@ -184,7 +184,7 @@ def test_whole_chunks_fill_the_cache_only_when_asked_to() -> None:
         assert len(cache.kept) == kept
 
 
-def test_tiles_that_are_right_by_themselves_but_not_this_chunk_are_refused() -> None:
+def test_valid_tiles_with_another_number_of_rows_than_the_chunk_are_refused() -> None:
     made = chunk(0)
     ref = ref_of(made, 0)
     lying = ChunkRef(ref.dataset, ref.writer, 0, 0, 11, ref.tiles)
@@ -200,8 +200,8 @@ def test_wrong_bytes_from_the_store_are_refused() -> None:
 
 
 @pytest.mark.parametrize("columns", [None, [1]])
-def test_repeated_text_is_counted_as_large_as_it_is_delivered(columns: list[int] | None) -> None:
-    """Stored as a dictionary it is 30 times smaller than its rows: seen at the first chunks, not known before."""
+def test_repeated_text_counts_with_its_decoded_size(columns: list[int] | None) -> None:
+    """The stored dictionary is 30 times smaller than the rows, which is known only after the first chunks."""
     text = [f"{n % 50:060d}" for n in range(50_000)]
     batch = pa.RecordBatch.from_pydict({"n": [0] * 50_000, "text": text}, schema=SCHEMA)
     (made,) = encode_row_group(batch, ChunkSettings(row_group_bytes=1), LAYOUT)
@@ -222,7 +222,7 @@ def test_repeated_text_is_counted_as_large_as_it_is_delivered(columns: list[int]
     batches.close()  # type: ignore[attr-defined]
 
 
-def test_the_only_chunk_that_is_read_is_decoded_by_two_threads_and_comes_as_it_was(
+def test_a_single_chunk_is_decoded_by_two_threads(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     schema = pa.schema([(f"c{i}", pa.int64()) for i in range(7)])
@@ -243,7 +243,7 @@ def test_the_only_chunk_that_is_read_is_decoded_by_two_threads_and_comes_as_it_w
 
 
 @pytest.mark.parametrize("bad", range(4))
-def test_a_wrong_tile_is_refused_whichever_thread_decodes_it(bad: int) -> None:
+def test_a_damaged_tile_is_refused_in_every_decoding_thread(bad: int) -> None:
     schema = pa.schema([(f"c{i}", pa.int64()) for i in range(4)])
     layout = TileLayout.for_schema(schema)
     rows = pa.RecordBatch.from_arrays([pa.array([i, i + 1]) for i in range(4)], schema=schema)
@@ -256,7 +256,7 @@ def test_a_wrong_tile_is_refused_whichever_thread_decodes_it(bad: int) -> None:
 
 
 @pytest.mark.parametrize("columns", [None, [0]])
-def test_the_first_batch_costs_one_chunk_and_the_second_one_reads_ahead(columns: list[int] | None) -> None:
+def test_the_first_batch_fetches_one_chunk_and_the_second_reads_ahead(columns: list[int] | None) -> None:
     shelf = Shelf([chunk(n) for n in range(30)])
     refs = (ref_of(made, n) for n, made in enumerate(shelf.chunks))
     batches = scan(shelf, columns=columns, decode_threads=4).batches(refs, ahead=False)
@@ -269,8 +269,8 @@ def test_the_first_batch_costs_one_chunk_and_the_second_one_reads_ahead(columns:
 
 
 @pytest.mark.parametrize("columns", [None, [0]])
-def test_the_first_batch_is_there_before_the_next_chunk_is_looked_for(columns: list[int] | None) -> None:
-    """Which may lie pages further on, and fail where its rows would have been."""
+def test_the_first_batch_is_returned_before_the_next_chunk_is_located(columns: list[int] | None) -> None:
+    """The next chunk may be pages away, and its error is raised only at its position."""
     shelf = Shelf([chunk(n) for n in range(3)])
     looked: list[int] = []
 

@@ -1,4 +1,4 @@
-"""Appends: nothing stored changes, the same rows mean the same whenever they come, and refusals name a way out."""
+"""Appends: stored values do not change, types do not depend on the order of loads, and refusals suggest a fix."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from millrace.load import LoadOptions
 from millrace.sources import SourceOptions
 
 BIG = 9007199254740995
-"""A whole number that no double is."""
+"""An integer that a double cannot represent exactly."""
 APPEND = LoadOptions(mode="append")
 Text = Callable[..., str]
 
@@ -53,7 +53,7 @@ def column(store: Store, name: str, of: str) -> list[Any]:
     return store.dataset(name).to_table()[of].to_pylist()
 
 
-def test_an_append_that_would_round_whole_numbers_stored_before_is_refused(store: Store, text: Text) -> None:
+def test_an_append_that_would_round_stored_integers_is_refused(store: Store, text: Text) -> None:
     store.load("i", text("old.csv", "id", str(BIG), "1234567890123456789"))
     new = text("new.csv", "id", "0.5")
     with pytest.raises(SourceTypeError) as caught:
@@ -68,7 +68,7 @@ def test_an_append_that_would_round_whole_numbers_stored_before_is_refused(store
     assert column(store, "other", "id") == [0.5]
 
 
-def test_whole_numbers_that_a_double_holds_widen(store: Store, text: Text) -> None:
+def test_integers_that_doubles_hold_exactly_widen(store: Store, text: Text) -> None:
     exact = [2**53, -(2**53), 2**60, -(2**63), 2**62 + 2**40]
     store.load("i", text("old.csv", "id", *map(str, exact)))
     store.load("i", text("new.csv", "id", "0.5"), APPEND)
@@ -77,7 +77,7 @@ def test_whole_numbers_that_a_double_holds_widen(store: Store, text: Text) -> No
 
 
 @pytest.mark.parametrize("around", [lambda v: {"a": v}, lambda v: [v], lambda v: [{"a": [v]}], lambda v: v])
-def test_whole_numbers_within_lists_and_structs_are_looked_at_too(
+def test_integers_within_lists_and_structs_are_checked_for_rounding_too(
     store: Store, rows: Text, around: Callable[[Any], Any]
 ) -> None:
     store.load("big", rows("big.jsonl", around(1), around(BIG)))
@@ -89,7 +89,7 @@ def test_whole_numbers_within_lists_and_structs_are_looked_at_too(
     assert column(store, "small", "v") == [around(1.0), around(2.0**53), around(0.5)]
 
 
-def test_whole_numbers_that_a_column_of_doubles_does_not_hold_are_refused(store: Store, text: Text) -> None:
+def test_appended_integers_that_a_column_of_doubles_would_round_are_refused(store: Store, text: Text) -> None:
     store.load("d", text("old.csv", "id", "0.5"))
     with pytest.raises(SourceTypeError, match=f"column 'id' is int64 and would become double.*{BIG}"):
         store.load("d", text("new.csv", "id", "1", str(BIG)), APPEND)
@@ -98,7 +98,7 @@ def test_whole_numbers_that_a_column_of_doubles_does_not_hold_are_refused(store:
     assert column(store, "d", "id") == [0.5, 1.0, 2.0**60]
 
 
-def test_a_double_found_after_the_types_were_inferred_does_not_round_what_is_stored(store: Store, text: Text) -> None:
+def test_a_double_after_the_inferred_sample_does_not_round_stored_integers(store: Store, text: Text) -> None:
     store.load("i", text("old.csv", "id", str(BIG)))
     late = text("late.csv", "id", *["1"] * 2000, "0.5")
     with pytest.raises(SourceTypeError, match=f"changes whole numbers like {BIG}"):
@@ -106,9 +106,7 @@ def test_a_double_found_after_the_types_were_inferred_does_not_round_what_is_sto
     assert column(store, "i", "id") == [BIG]
 
 
-def test_whole_numbers_of_one_split_that_the_doubles_of_another_would_change_are_refused(
-    store: Store, text: Text
-) -> None:
+def test_integers_of_one_split_that_doubles_of_another_would_round_are_refused(store: Store, text: Text) -> None:
     source = text("a.csv", "id", *[str(BIG)] * 40, *["1"] * 100, *["0.5"] * 160)
     plan = store.plan("i", source, LoadOptions(source=SourceOptions(split_bytes=800, infer_bytes=60)))
     assert len(plan.source.splits) == 2
@@ -122,7 +120,7 @@ def test_whole_numbers_of_one_split_that_the_doubles_of_another_would_change_are
     assert store.datasets() == []
 
 
-def test_appends_of_the_same_moment_are_not_merged_where_that_would_round(store: Store, text: Text) -> None:
+def test_concurrent_appends_are_not_merged_where_that_would_round_integers(store: Store, text: Text) -> None:
     store.load("i", text("old.csv", "id", "1"))
     plans = [
         store.plan("i", text(f"{k}.csv", "id", value), APPEND, run=f"r{k}") for k, value in ((1, str(BIG)), (2, "0.5"))
@@ -154,7 +152,7 @@ def test_appends_of_the_same_moment_are_not_merged_where_that_would_round(store:
     ids=str,
 )
 @pytest.mark.parametrize("together", [True, False])
-def test_columns_that_differ_only_in_width_hold_all_rows(
+def test_columns_that_differ_only_in_width_are_combined(
     store: Store, tmp_path: Path, old: pa.DataType, new: pa.DataType, together: bool
 ) -> None:
     folder = tmp_path / "parts"
@@ -212,7 +210,7 @@ def refusal(store: Store, source: str, options: LoadOptions = APPEND) -> SourceT
         (["0.50"], {"column_types": (("s", "decimal128(10, 2)"),)}, ["1.25"], "decimal128(10, 2)"),
     ],
 )
-def test_the_type_that_a_refused_append_names_makes_it_load(
+def test_a_refused_append_suggests_a_type_with_which_it_loads(
     store: Store, text: Text, old: list[str], given: dict[str, Any], new: list[str], kind: str
 ) -> None:
     store.load("t", text("old.csv", "s", *old), LoadOptions(source=SourceOptions(**given)))
@@ -232,21 +230,21 @@ def test_the_type_that_a_refused_append_names_makes_it_load(
     ("old", "new"),
     [("1", "word"), ("true", "2"), ("2021-05-06", "soon"), ("2021-05-06 07:08:09", "2021-05-06 07:08:09.5")],
 )
-def test_a_refused_append_names_no_type_where_none_would_help(store: Store, text: Text, old: str, new: str) -> None:
+def test_a_refused_append_suggests_no_type_where_none_would_help(store: Store, text: Text, old: str, new: str) -> None:
     store.load("t", text("old.csv", "s", old))
     error = refusal(store, text("new.csv", "s", new))
     assert error.hint == "load it as another dataset"
     assert error.message.endswith(f"column 's' is {error.context['expected']} there and {error.context['actual']} here")
 
 
-def test_a_refused_append_of_parquet_names_no_option_that_parquet_does_not_take(store: Store, tmp_path: Path) -> None:
+def test_a_refused_append_of_parquet_suggests_no_column_type(store: Store, tmp_path: Path) -> None:
     for name, values in (("a", ["x"]), ("b", [1])):
         pq.write_table(pa.table({"s": values}), tmp_path / f"{name}.parquet")
     store.load("t", str(tmp_path / "a.parquet"))
     assert refusal(store, str(tmp_path / "b.parquet")).hint == "load it as another dataset"
 
 
-def test_the_type_is_named_for_the_column_of_the_source(store: Store, text: Text) -> None:
+def test_the_suggested_type_uses_the_column_name_of_the_source(store: Store, text: Text) -> None:
     store.load("t", text("old.csv", "s", "word"))
     source = text("new.csv", "source name", "1")
     options = appending(rename=(("source name", "s"),))
@@ -255,14 +253,14 @@ def test_the_type_is_named_for_the_column_of_the_source(store: Store, text: Text
     assert column(store, "t", "s") == ["word", "1"]
 
 
-def test_a_type_that_was_given_already_is_not_named_again(store: Store, text: Text) -> None:
+def test_a_type_that_was_already_given_is_not_suggested_again(store: Store, text: Text) -> None:
     store.load("t", text("old.csv", "s", "1"))
     error = refusal(store, text("new.csv", "s", "1"), appending(column_types=(("s", "string"),)))
     assert error.hint == "load it as another dataset"
 
 
 @pytest.mark.parametrize(("lines", "values"), [(["NA", "NA"], ["NA", "NA"]), (["NA", '""', "nan"], ["NA", "", "nan"])])
-def test_spellings_of_null_alone_are_text_where_the_column_is_text(
+def test_an_appended_column_of_null_spellings_is_text_where_the_stored_column_is_text(
     store: Store, tmp_path: Path, text: Text, lines: list[str], values: list[str]
 ) -> None:
     (tmp_path / "parts").mkdir()
@@ -275,13 +273,13 @@ def test_spellings_of_null_alone_are_text_where_the_column_is_text(
     assert report.warnings == ()
 
 
-def test_spellings_of_null_that_were_given_stay_null(store: Store, text: Text) -> None:
+def test_null_spellings_given_as_an_option_stay_null(store: Store, text: Text) -> None:
     store.load("c", text("p1.csv", "code,n", "DE,1"))
     store.load("c", text("p2.csv", "code,n", "NA,1"), appending(null_values=("NA",)))
     assert column(store, "c", "code") == ["DE", None]
 
 
-def test_a_warning_names_a_column_that_held_only_spellings_of_null_before(store: Store, text: Text) -> None:
+def test_a_warning_names_a_column_that_held_only_null_spellings_before(store: Store, text: Text) -> None:
     store.load("c", text("p1.csv", "code,n", "NA,1"))
     report = store.load("c", text("p2.csv", "code,n", "DE,1"), APPEND)
     assert column(store, "c", "code") == [None, "DE"]
@@ -289,7 +287,7 @@ def test_a_warning_names_a_column_that_held_only_spellings_of_null_before(store:
     assert (warning.code, warning.column) == ("null_before", "code")
 
 
-def test_a_repeated_run_of_such_an_append_is_the_same_version(store: Store, text: Text) -> None:
+def test_a_repeated_append_of_null_spellings_is_the_same_version(store: Store, text: Text) -> None:
     store.load("c", text("p1.csv", "code,n", "DE,1"))
     source = text("p2.csv", "code,n", "NA,1")
     one = store.load("c", source, APPEND, run="night")
@@ -298,7 +296,7 @@ def test_a_repeated_run_of_such_an_append_is_the_same_version(store: Store, text
     assert column(store, "c", "code") == ["DE", "NA"]
 
 
-def test_every_error_of_an_append_is_one_of_the_sources(store: Store, rows: Text) -> None:
+def test_an_append_of_numbers_to_text_is_refused_with_a_column_type_that_loads(store: Store, rows: Text) -> None:
     store.load("t", rows("a.jsonl", "word"))
     with pytest.raises(MillraceError, match="--column-type v=string"):
         store.load("t", rows("b.jsonl", 7), APPEND)
@@ -306,7 +304,7 @@ def test_every_error_of_an_append_is_one_of_the_sources(store: Store, rows: Text
     assert column(store, "t", "v") == ["word", "7"]
 
 
-def test_dates_before_late_times_of_a_source_are_midnights_in_every_chunk_and_filter(store: Store, rows: Text) -> None:
+def test_dates_before_a_late_timestamp_become_midnights_in_every_chunk_and_filter(store: Store, rows: Text) -> None:
     days = [f"20{year}-01-02" for year in range(10, 30)] * 4000
     late = "2031-07-01 10:00:00"
     options = LoadOptions(chunk_bytes=65_536, source=SourceOptions(infer_bytes=1000, split_bytes=500_000))
@@ -324,7 +322,7 @@ def test_dates_before_late_times_of_a_source_are_midnights_in_every_chunk_and_fi
         assert store.dataset("late").to_table(filter=words).num_rows == count
 
 
-def test_times_are_not_appended_to_dates_which_would_change(store: Store, rows: Text) -> None:
+def test_timestamps_are_not_appended_to_dates(store: Store, rows: Text) -> None:
     store.load("days", rows("days.jsonl", "2021-05-06"))
     new = rows("times.jsonl", "2021-05-06 07:08:09")
     with pytest.raises(SourceTypeError) as caught:
@@ -337,7 +335,7 @@ def test_times_are_not_appended_to_dates_which_would_change(store: Store, rows: 
     assert column(store, "days", "v") == [date(2021, 5, 6)]
 
 
-def test_dates_appended_to_times_are_midnights(store: Store, rows: Text) -> None:
+def test_dates_appended_to_timestamps_are_midnights(store: Store, rows: Text) -> None:
     store.load("times", rows("times.jsonl", "2021-05-06 07:08:09"))
     store.load("times", rows("days.jsonl", "2021-05-07"), APPEND)
     assert column(store, "times", "v") == [datetime(2021, 5, 6, 7, 8, 9), datetime(2021, 5, 7)]

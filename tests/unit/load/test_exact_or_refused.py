@@ -1,4 +1,4 @@
-"""Values that are exported load again as the same values, or are refused by name: the table of docs/format.md."""
+"""Exported values load again unchanged or are refused by column name, as the table in docs/format.md states."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ TYPES: dict[str, pa.DataType] = {
 
 
 def table_of_pairs() -> dict[str, dict[str, str]]:
-    """``{type: {format: "exact", "most" or "no"}}`` as the documentation has it."""
+    """Return the documented table as ``{type: {format: "exact", "most" or "no"}}``."""
     found: dict[str, dict[str, str]] = {}
     text = DOCS.read_text().split("## Which types come back from which file", 1)[1].split("\n## ", 1)[0]
     for line in text.splitlines():
@@ -79,7 +79,7 @@ def table_of_pairs() -> dict[str, dict[str, str]]:
 
 
 def leaf_values(kind: pa.DataType) -> st.SearchStrategy[Any]:
-    """Values as ``leaf_array`` takes them: numbers for everything that has a width in bits."""
+    """Values as ``leaf_array`` takes them: numbers for all types with a bit width."""
     t = pa.types
     if t.is_floating(kind):
         return st.floats(width=kind.bit_width, allow_nan=False) | st.just(float("nan"))
@@ -127,7 +127,7 @@ def leaf_array(kind: pa.DataType, values: list[Any]) -> pa.Array:
 
 @st.composite
 def columns(draw: Any, kind: Any, length: int | None = None, nulls: bool = True) -> pa.Array:
-    """A column of a type, with nulls where it can have some."""
+    """Draw a column of a type, with nulls where the type allows them."""
     t = pa.types
     length = draw(st.integers(0, 5)) if length is None else length
     if t.is_null(kind):
@@ -171,11 +171,11 @@ def columns(draw: Any, kind: Any, length: int | None = None, nulls: bool = True)
     return leaf_array(kind, drawn)
 
 
-# --- there and back
+# --- export and load
 
 
 def write(batches: list[pa.RecordBatch], schema: pa.Schema, path: Path) -> SourceOptions:
-    """Export, and what loads the file again: the schema of the version for formats that have none."""
+    """Export the batches; return the options to load them again: a schema file for formats without a schema."""
     export(batches, schema, str(path), path.suffix[1:])
     if path.suffix not in (".csv", ".jsonl"):
         return SourceOptions()
@@ -189,7 +189,7 @@ def read(path: Path, options: SourceOptions) -> pa.Table:
 
 
 def whole(column: pa.ChunkedArray, kind: pa.DataType) -> pa.Array:
-    """The column as one array of that type: Parquet keeps no seconds, and no dictionaries but of text."""
+    """Return the column as one array of that type: Parquet keeps no seconds, and only dictionaries of text."""
     if pa.types.is_dictionary(kind) and not pa.types.is_dictionary(column.type):
         kind = kind.value_type
     chunks = [chunk if chunk.type == kind else chunk.cast(kind) for chunk in column.chunks]
@@ -212,7 +212,7 @@ def outcome(column: pa.Array, path: Path) -> str:
     return "loaded"
 
 
-def test_the_table_of_the_documentation_names_every_type_once() -> None:
+def test_the_documented_table_names_every_type_once() -> None:
     assert sorted(table_of_pairs()) == sorted(TYPES)
     assert {cell for row in table_of_pairs().values() for cell in row.values()} == {"exact", "most", "no"}
 
@@ -241,7 +241,7 @@ def test_a_value_is_exported_and_loaded_exactly_or_refused_by_name(
 
 
 def tame(kind: Any) -> pa.Array:
-    """Three rows of a type without a value that any format refuses."""
+    """Return three rows of a type, without values that any format refuses."""
     t = pa.types
     if t.is_date64(kind):
         return leaf_array(kind, [86_400_000, None, 0])
@@ -257,12 +257,12 @@ def tame(kind: Any) -> pa.Array:
 
 
 @pytest.mark.parametrize("source", ["csv", "jsonl", "parquet", "arrow", "arrows"])
-def test_a_dataset_of_every_type_is_loaded_appended_and_exported_to_every_format_and_loads_again(
+def test_a_dataset_of_every_type_is_loaded_appended_exported_and_loaded_again(
     source: str, store: Store, tmp_path: Path
 ) -> None:
     held = {suffix: format_ for format_, suffixes in FORMATS.items() for suffix in suffixes}
     types = {name: TYPES[name] for name, row in table_of_pairs().items() if row[held[source]] != "no"}
-    types.pop("decimal128(5, -2)", None)  # few of its values have a text that pyarrow reads
+    types.pop("decimal128(5, -2)", None)  # pyarrow reads the text form of few of its values
     rows = pa.record_batch([pa.array([1, 2, 3]), *map(tame, types.values())], ["id", *types])
     options = write([rows], rows.schema, tmp_path / f"source.{source}")
     for mode in ("replace", "append"):

@@ -1,4 +1,4 @@
-"""Data frames and DuckDB on both sides: what they give is loaded exactly, and a dataset becomes one of them."""
+"""Data frames and DuckDB relations are loaded exactly, and a dataset can be read as either."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ FRAME = pl.DataFrame(
 
 @pytest.fixture
 def flights(store: Store) -> Dataset:
-    """Three chunks of whole numbers and text."""
+    """A dataset of 3,000 rows of integers and text."""
     table = pa.table({"n": list(range(3000)), "text": [f"row {n % 7}" for n in range(3000)]})
     store.load("flights", table)
     return store.dataset("flights")
@@ -69,13 +69,13 @@ def test_the_same_polars_frame_and_run_are_the_same_load(store: Store) -> None:
     assert store.load("t", FRAME, run="r").version == store.load("t", FRAME.clone(), run="r").version
 
 
-def test_a_lazy_frame_or_one_column_is_refused(store: Store) -> None:
+def test_a_lazy_frame_and_a_single_series_are_refused(store: Store) -> None:
     for wrong in (FRAME.lazy(), FRAME["id"]):
         with pytest.raises(UsageError):
             store.load("t", wrong)  # type: ignore[arg-type]
 
 
-def test_polars_gets_the_columns_and_rows_asked_for(flights: Dataset) -> None:
+def test_polars_gets_the_selected_columns_and_rows(flights: Dataset) -> None:
     found = flights.to_polars(["text"], "n >= 2998")
     assert found.to_dict(as_series=False) == {"text": ["row 2", "row 3"]}
     assert pl.DataFrame(flights).shape == (3000, 2)
@@ -118,7 +118,7 @@ def test_a_filter_may_still_be_an_expression(flights: Dataset) -> None:
 
 
 @pytest.mark.parametrize("wrong", [5, True, b"n > 1", [("n", ">", 1)], lambda row: row, ""])
-def test_what_is_no_filter_is_refused_before_anything_is_read(flights: Dataset, wrong: Any) -> None:
+def test_an_invalid_filter_is_refused_before_anything_is_read(flights: Dataset, wrong: Any) -> None:
     for ask in (flights.to_table, flights.to_batches, flights.to_polars):
         with pytest.raises(UsageError, match="filter"):
             ask(filter=wrong)
@@ -132,7 +132,7 @@ def test_an_unknown_column_of_a_filter_is_named_with_the_nearest(flights: Datase
         flights.to_table(filter="texd = 'x'")
 
 
-def test_a_package_that_is_not_installed_is_named(flights: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_named(flights: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> Any:
         raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
@@ -214,7 +214,7 @@ print(json.dumps(told))
 
 @pytest.fixture(scope="module")
 def told_with_pandas(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What a process that has pandas says; this one has none."""
+    """Results of a subprocess with pandas, which this process does not have."""
     home = tmp_path_factory.mktemp("home")
     env = {
         "PATH": os.environ["PATH"],
@@ -236,7 +236,7 @@ def test_a_pandas_frame_comes_back_equal(told_with_pandas: dict[str, Any]) -> No
     assert told_with_pandas["appended"] == 6
 
 
-def test_an_index_that_does_more_than_count_the_rows_becomes_columns(told_with_pandas: dict[str, Any]) -> None:
+def test_an_index_other_than_the_row_number_becomes_columns(told_with_pandas: dict[str, Any]) -> None:
     [[code, message]] = told_with_pandas["named"][2]
     assert code == "pandas_index"
     assert message.startswith("the index of the data frame is loaded as a column ('id')")
@@ -252,7 +252,7 @@ def test_a_column_of_mixed_objects_is_refused_by_name(told_with_pandas: dict[str
     assert "column a" in message
 
 
-def test_whole_numbers_stay_whole_in_pandas(told_with_pandas: dict[str, Any]) -> None:
+def test_integers_with_nulls_stay_exact_in_pandas(told_with_pandas: dict[str, Any]) -> None:
     kinds, first, unsigned = told_with_pandas["ids"]
     assert kinds == ["Int64", "uint8", "UInt64", "object", "int64"]
     assert (first, unsigned) == (2**63 - 1, 2**64 - 1)
@@ -277,7 +277,7 @@ def test_no_command_imports_pandas_where_it_is_installed(tmp_path: Path) -> None
     assert subprocess.run([sys.executable, "-c", code], env=env, timeout=100, check=False).returncode == 0
 
 
-def test_the_page_about_python_is_true(
+def test_the_examples_of_the_python_page_work(
     store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     page = (CHECKOUT / "docs" / "python.md").read_text()

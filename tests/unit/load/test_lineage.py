@@ -1,4 +1,4 @@
-"""Which versions of a dataset have to be brought together, told by their rows alone."""
+"""Which versions of a dataset have to be merged, derived from their rows alone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from millrace.load.lineage import heads
 
 @dataclass(frozen=True)
 class V:
-    """As much of a version as the question needs."""
+    """The fields of a version that ``heads`` reads."""
 
     label: str
     parent: str | None = None
@@ -55,21 +55,23 @@ MERGE = V("3-m", "2-b", ("2-a", "2-b"), mode="merge")
         ([REPLACE, TWO_A], TWO_A, ["2-a"]),
         ([REPLACE, TWO_A, TWO_B], TWO_A, ["2-a", "2-b"]),
         ([REPLACE, TWO_A, TWO_B, MERGE], TWO_A, ["3-m"]),
-        # One that began before the merge and is published after it.
+        # An append that began before the merge and is published after it.
         ([REPLACE, TWO_A, TWO_B, MERGE, V("3-c", "2-a")], V("3-c", "2-a"), ["3-c", "3-m"]),
-        # One that nobody saw for two versions, because it was on a node that was down.
+        # An append on a node that was down, missed by the next two versions.
         ([REPLACE, TWO_A, TWO_B, V("3-c", "2-b"), V("4-d", "3-c")], V("4-d", "3-c"), ["2-a", "4-d"]),
-        # What lies between was pruned: the line of parents does not break.
+        # Versions in between were pruned: the chain of parents does not break.
         ([REPLACE, V("2-a", "1-a", deleted=True), V("3-c", "2-a", deleted=True), V("4-d", "3-c")], V("4-d"), ["4-d"]),
         ([REPLACE, TWO_A, V("3-c", "2-a", deleted=True), V("4-d", "3-c")], V("4-d"), ["4-d"]),
-        # Written a moment ago, to a node that is not asked now.
+        # The new version is not in the list yet: its row was written to a node that is not read now.
         ([REPLACE, TWO_A], TWO_B, ["2-a", "2-b"]),
-        # Of other data.
+        # A version with another root.
         ([REPLACE, TWO_A, V("2-x", "1-z", root="1-z")], TWO_A, ["2-a"]),
-        # The first of all, twice at once.
+        # Two concurrent first versions.
         ([V("1-a", root="empty"), V("1-b", root="empty")], V("1-a", root="empty"), ["1-a", "1-b"]),
     ],
 )
-def test_the_heads_are_what_no_other_visible_version_holds(every: list[V], version: V, expected: list[str]) -> None:
+def test_the_heads_are_the_versions_that_no_other_visible_version_contains(
+    every: list[V], version: V, expected: list[str]
+) -> None:
     for order in (every, every[::-1]):
         assert [head.label for head in heads(order, version)] == expected  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""A load takes Arrow's memory from its own allocator, and leaves everybody else's as it was."""
+"""A load gives Arrow its own allocator and restores the previous one afterwards."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ def backend() -> str:
     return name
 
 
-def test_arrow_allocates_elsewhere_while_a_load_runs_and_as_before_afterwards() -> None:
+def test_a_load_uses_its_own_allocator_and_restores_the_previous_one() -> None:
     before = backend()
     with loader_memory():
         inside = backend()
         kept = pa.allocate_buffer(1_000_000)
     assert (backend(), inside != before or inside == "jemalloc") == (before, True)
-    # A buffer may outlive the load that made it, and goes back to where it came from.
+    # A buffer may outlive the load that made it; it is freed by the allocator that it came from.
     assert kept.size == 1_000_000
     del kept
 
 
-def test_the_last_of_several_loads_puts_back_what_the_first_found() -> None:
+def test_the_last_of_several_loads_restores_the_allocator() -> None:
     before = backend()
     begun, done = threading.Event(), threading.Event()
 
@@ -46,7 +46,7 @@ def test_the_last_of_several_loads_puts_back_what_the_first_found() -> None:
     assert backend() == before
 
 
-def test_a_load_that_fails_puts_it_back_too() -> None:
+def test_a_failed_load_restores_the_allocator() -> None:
     before = backend()
 
     @loader_memory()
@@ -58,7 +58,7 @@ def test_a_load_that_fails_puts_it_back_too() -> None:
     assert backend() == before
 
 
-def test_without_jemalloc_the_c_library_serves(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_jemalloc_the_system_allocator_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     def absent() -> pa.MemoryPool:
         raise NotImplementedError("this build has no jemalloc")
 

@@ -1,4 +1,4 @@
-"""What the last event of a load says: enough for a table on a page, and never more than an event holds."""
+"""The result in the last event of a load: enough for a table on a page, never above the size limit of an event."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ REPORT = LoadReport(
 )
 
 
-def test_it_names_version_rows_bytes_and_columns_with_their_types() -> None:
+def test_the_result_has_version_rows_bytes_and_columns_with_their_types() -> None:
     said = outcome(REPORT, pa.schema([("a", pa.int64()), ("b", pa.list_(pa.string()))]))
     assert said == {
         "dataset": "flights",
@@ -48,7 +48,7 @@ def test_it_names_version_rows_bytes_and_columns_with_their_types() -> None:
 
 
 @pytest.mark.parametrize("name", ["c{}", "a long name, " * 50 + "{}", "\N{GRINNING FACE}" * 90 + "{}", '"\\\n{}'])
-def test_of_many_columns_it_names_the_first_ones_and_says_how_many_there_are(name: str) -> None:
+def test_the_result_has_the_first_of_many_columns_and_their_number(name: str) -> None:
     deep = pa.struct([(f"field_{n}", pa.list_(pa.string())) for n in range(200)])
     schema = pa.schema([(name.format(n), deep if n % 2 else pa.int8()) for n in range(5_000)])
     said = outcome(REPORT, schema)

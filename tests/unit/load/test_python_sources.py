@@ -1,4 +1,4 @@
-"""What Python code may load: paths of every spelling, lists of them, and Arrow data."""
+"""Sources given from Python: path strings and objects, lists of paths, and Arrow data."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ TABLE = pa.table(
 
 
 class Exporting:
-    """A type of somebody else that exports an Arrow stream."""
+    """A type of another library that exports an Arrow stream."""
 
     def __init__(self, table: pa.Table) -> None:
         self._table = table
@@ -61,7 +61,7 @@ def as_struct_array(table: pa.Table) -> pa.Array:
         (lambda table: pa.concat_tables([table.slice(0, 1), table.slice(1)]), "python:pyarrow.Table"),
     ],
 )
-def test_arrow_data_comes_back_as_it_was(store: Store, made: Callable[[pa.Table], Any], name: str) -> None:
+def test_arrow_data_is_read_back_unchanged(store: Store, made: Callable[[pa.Table], Any], name: str) -> None:
     report = store.load("t", made(TABLE))
     assert report.source.removeprefix("python:").split(".")[-1] == name.split(".")[-1]
     assert report.source.startswith("python:")
@@ -73,12 +73,12 @@ def test_arrow_data_comes_back_as_it_was(store: Store, made: Callable[[pa.Table]
     assert "millrace-" not in recorded
 
 
-def test_an_array_of_structs_is_a_table(store: Store) -> None:
+def test_an_array_of_structs_is_loaded_as_a_table(store: Store) -> None:
     store.load("t", as_struct_array(TABLE))
     assert store.dataset("t").to_table().equals(TABLE.select(["a", "s"]))
 
 
-def test_a_dataset_is_a_source_of_another_one(store: Store) -> None:
+def test_a_dataset_is_loaded_into_another_one(store: Store) -> None:
     store.load("t", TABLE)
     assert store.load("copy", store.dataset("t")).source == "python:millrace.Dataset"
     assert store.dataset("copy").to_table().equals(TABLE)
@@ -97,7 +97,7 @@ def test_arrow_data_is_appended(store: Store) -> None:
 
 
 @pytest.mark.parametrize("pieces", [1, 3, 1000])
-def test_the_same_content_and_run_are_the_same_load_however_the_rows_arrive(store: Store, pieces: int) -> None:
+def test_the_same_rows_and_run_are_the_same_version_for_any_batch_size(store: Store, pieces: int) -> None:
     table = pa.table({"n": list(range(100_000)), "text": [f"row {n}" for n in range(100_000)]})
     first = store.load("t", table, run="nightly")
     again = store.load("t", pa.Table.from_batches(table.to_batches(100_000 // pieces)), run="nightly")
@@ -107,14 +107,14 @@ def test_the_same_content_and_run_are_the_same_load_however_the_rows_arrive(stor
     assert other.version != first.version
 
 
-def test_dictionaries_that_differ_from_batch_to_batch_come_back_by_value(store: Store) -> None:
+def test_dictionaries_that_differ_between_batches_are_read_back_by_value(store: Store) -> None:
     kind = pa.dictionary(pa.int8(), pa.string())
     batches = [pa.record_batch({"k": pa.array(words, kind)}) for words in (["a", "b"], ["c", "a"], ["d"])]
     store.load("t", pa.RecordBatchReader.from_batches(batches[0].schema, batches))
     assert store.dataset("t").to_table()["k"].to_pylist() == ["a", "b", "c", "a", "d"]
 
 
-def test_a_reader_that_fails_leaves_nothing_behind(store: Store) -> None:
+def test_a_failing_reader_leaves_no_dataset_and_no_files(store: Store) -> None:
     def broken() -> Iterator[pa.RecordBatch]:
         yield TABLE.to_batches()[0]
         raise LookupError("the database went away")
@@ -145,7 +145,7 @@ def test_a_reader_that_fails_leaves_nothing_behind(store: Store) -> None:
         ["a", b"b"],
     ],
 )
-def test_a_wrong_type_is_refused_with_what_is_taken(store: Store, wrong: Any) -> None:
+def test_a_wrong_type_is_refused_with_the_accepted_types(store: Store, wrong: Any) -> None:
     with pytest.raises(UsageError) as error:
         store.load("t", wrong)
     for word in (
@@ -162,7 +162,7 @@ def test_a_wrong_type_is_refused_with_what_is_taken(store: Store, wrong: Any) ->
 
 
 @pytest.mark.parametrize("column", [pa.array([1, 2]), pa.chunked_array([[1], [2]])])
-def test_one_column_is_no_table(store: Store, column: Any) -> None:
+def test_a_single_column_is_refused(store: Store, column: Any) -> None:
     with pytest.raises(UsageError, match="is one column and no table"):
         store.load("t", column)
 
@@ -174,28 +174,28 @@ def test_one_column_is_no_table(store: Store, column: Any) -> None:
         (pa.Table.from_arrays([pa.array([1]), pa.array([2])], ["a", "a"]), SourceFormatError, "two columns are named"),
     ],
 )
-def test_a_table_that_no_file_could_hold_is_refused(
+def test_a_table_without_columns_or_with_equal_names_is_refused(
     store: Store, table: pa.Table, error: type[MillraceError], said: str
 ) -> None:
     with pytest.raises(error, match=said):
         store.load("t", table)
 
 
-def test_arrow_data_is_read_as_nothing_else(store: Store) -> None:
+def test_options_of_other_formats_are_refused_for_arrow_data(store: Store) -> None:
     with pytest.raises(UsageError, match=r"python:pyarrow[.]Table is Arrow data, and cannot be read as csv"):
         store.load("t", TABLE, LoadOptions(source=SourceOptions(format="csv")))
     with pytest.raises((UsageError, SourceTypeError)):
         store.load("t", TABLE, LoadOptions(source=SourceOptions(column_types=(("a", "string"),))))
 
 
-def test_a_plan_takes_no_data_that_would_be_gone_when_it_is_loaded(store: Store, csv: Callable[..., str]) -> None:
+def test_a_plan_takes_paths_and_no_arrow_data(store: Store, csv: Callable[..., str]) -> None:
     with pytest.raises(UsageError, match=r"pyarrow\.Table is no source: give a path.*load\(\) also takes Arrow data"):
         store.plan("t", TABLE)  # type: ignore[arg-type]
     assert store.plan("t", Path(csv(3))).source.total_bytes > 0
     assert len(store.plan("t", [csv(3), csv(4, name="b.csv")]).source.files) == 2
 
 
-def test_a_path_object_is_the_path(store: Store, csv: Callable[..., str]) -> None:
+def test_a_path_object_is_the_same_source_as_its_text(store: Store, csv: Callable[..., str]) -> None:
     text = csv(3)
     assert store.load("t", Path(text), run="r").version == store.load("t", text, run="r").version
 
@@ -208,7 +208,7 @@ def test_a_path_object_named_like_standard_input_is_a_file(
     assert store.load("t", Path("-")).rows == 1
 
 
-def test_a_list_is_loaded_in_its_order(store: Store, csv: Callable[..., str]) -> None:
+def test_a_list_of_paths_is_loaded_in_its_order(store: Store, csv: Callable[..., str]) -> None:
     c, a = csv(2, 20, "c.csv"), csv(2, 0, "a.csv")
     report = store.load("t", [c, Path(a)])
     assert store.dataset("t").to_table()["n"].to_pylist() == [20, 21, 0, 1]
@@ -216,7 +216,7 @@ def test_a_list_is_loaded_in_its_order(store: Store, csv: Callable[..., str]) ->
     assert store.version("t").source["first_files"] == ["c.csv", "a.csv"]
 
 
-def test_a_list_takes_folders_and_patterns_and_one_path_alone_is_itself(
+def test_a_list_takes_folders_and_patterns_and_a_list_of_one_path_is_that_path(
     store: Store, csv: Callable[..., str], tmp_path: Path
 ) -> None:
     (tmp_path / "x").mkdir()
@@ -227,7 +227,7 @@ def test_a_list_takes_folders_and_patterns_and_one_path_alone_is_itself(
     assert store.load("u", [one, two, three, csv(1, 4, "four.csv")]).source == f"{one}, {two}, {three} and 1 more"
 
 
-def test_files_of_a_list_come_back_under_paths_that_differ(store: Store, tmp_path: Path) -> None:
+def test_files_of_equal_names_in_a_list_get_different_paths(store: Store, tmp_path: Path) -> None:
     for folder in ("x", "y"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "same.bin").write_bytes(folder.encode())
@@ -248,7 +248,7 @@ def test_files_of_a_list_come_back_under_paths_that_differ(store: Store, tmp_pat
         (["a.csv", "b.parquet"], SourceFormatError, "holds different formats|does not begin like it"),
     ],
 )
-def test_a_list_that_is_none_is_refused(
+def test_an_invalid_list_of_paths_is_refused(
     store: Store,
     csv: Callable[..., str],
     tmp_path: Path,
@@ -285,7 +285,7 @@ with open("/proc/self/status") as status:
 """
 
 
-def test_a_stream_is_copied_in_the_same_memory_whatever_its_length() -> None:
+def test_the_memory_for_copying_a_stream_does_not_depend_on_its_length() -> None:
     def peak(count: int) -> int:
         command = [sys.executable, "-c", COPYING, str(count)]
         return int(subprocess.run(command, check=True, capture_output=True, text=True, timeout=200).stdout)
@@ -294,7 +294,7 @@ def test_a_stream_is_copied_in_the_same_memory_whatever_its_length() -> None:
     assert long < short + 40_000_000
 
 
-def test_the_copy_is_gone_afterwards() -> None:
+def test_the_copy_of_a_stream_is_deleted_afterwards() -> None:
     with copied(TABLE) as copy:
         assert Path(copy.path).is_file()
     assert not Path(copy.path).parent.exists()

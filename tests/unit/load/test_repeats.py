@@ -1,4 +1,4 @@
-"""A run that is repeated with other content, and files that are appended under a path that is there."""
+"""Runs repeated with changed content, and files appended under a path that the dataset already holds."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def write(path: Path, data: bytes) -> str:
 
 @pytest.mark.parametrize("format_", ["csv", "bytes"])
 @pytest.mark.parametrize("one_stream", [True, False])
-def test_the_same_run_with_other_content_of_the_same_size_and_time_is_refused_with_both_checksums(
+def test_a_run_repeated_with_changed_content_of_the_same_size_and_time_is_refused(
     store: Store, tmp_path: Path, format_: str, one_stream: bool
 ) -> None:
     options = LoadOptions(source=SourceOptions(format=format_, split_bytes=8, piece_bytes=8))
-    # Values that take as many bytes, for the size of row groups is part of a plan.
+    # Values of the same number of bytes, because the size of row groups is part of a plan.
     first = b"v\n333\n334\n335\n"
     other = b"v\n444\n445\n446\n" if format_ == "csv" else b"v\n777\n778\n779\n"
     source = write(tmp_path / "d.csv", first)
@@ -50,7 +50,7 @@ def test_the_same_run_with_other_content_of_the_same_size_and_time_is_refused_wi
     assert store.load("r", source, options, run="r2").version.startswith("2-")
 
 
-def test_the_very_same_content_at_the_same_run_writes_nothing(
+def test_a_run_repeated_with_the_same_content_writes_nothing(
     store: Store, cassandra: FakeCassandra, tmp_path: Path
 ) -> None:
     source = write(tmp_path / "d.csv", b"v\n333\n")
@@ -61,7 +61,7 @@ def test_the_very_same_content_at_the_same_run_writes_nothing(
     assert (len(cassandra.writes()), len(store.versions("r"))) == (written, 1)
 
 
-def test_one_file_of_many_that_was_replaced_is_found(store: Store, tmp_path: Path) -> None:
+def test_one_replaced_file_of_many_is_refused(store: Store, tmp_path: Path) -> None:
     for name in ("a", "b", "c"):
         write(tmp_path / "d" / f"{name}.csv", b"v\n1\n")
     folder = str(tmp_path / "d")
@@ -72,9 +72,7 @@ def test_one_file_of_many_that_was_replaced_is_found(store: Store, tmp_path: Pat
         store.plan("r", folder, run="r1")
 
 
-def test_content_for_which_other_chunks_are_planned_is_a_new_version_of_the_same_run(
-    store: Store, tmp_path: Path
-) -> None:
+def test_changed_content_is_refused_or_is_a_new_version_of_the_same_run(store: Store, tmp_path: Path) -> None:
     source = write(tmp_path / "d.csv", b"v\n10\n")
     store.load("r", source, run="r1")
     write(tmp_path / "d.csv", b"v\n20\n")
@@ -86,7 +84,7 @@ def test_content_for_which_other_chunks_are_planned_is_a_new_version_of_the_same
         assert store.dataset("r").to_table()["v"].to_pylist() == [20]
 
 
-def test_an_append_of_the_same_run_is_compared_with_what_it_added(store: Store, tmp_path: Path) -> None:
+def test_a_repeated_append_is_compared_with_the_rows_that_it_added(store: Store, tmp_path: Path) -> None:
     append = LoadOptions(mode="append")
     store.load("r", write(tmp_path / "a.csv", b"v\n1\n"))
     source = write(tmp_path / "b.csv", b"v\n2\n")
@@ -102,7 +100,7 @@ def tree(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_files_of_several_loads_come_back_as_one_folder(store: Store, tmp_path: Path) -> None:
+def test_files_of_several_loads_are_restored_as_one_folder(store: Store, tmp_path: Path) -> None:
     store.load("b", write(tmp_path / "one.bin", bytes(range(256)) * 2), BYTES)
     store.load("b", write(tmp_path / "two.bin", b"two" * 50), MORE_BYTES)
     write(tmp_path / "d" / "x" / "three.bin", b"3")
@@ -120,7 +118,7 @@ def test_files_of_several_loads_come_back_as_one_folder(store: Store, tmp_path: 
         ({"x/one.bin": b"3", "z": b"4"}, {"x": b"1", "a": b""}, "x/one.bin"),
     ],
 )
-def test_a_path_that_is_there_is_refused_when_it_is_appended(
+def test_a_path_that_the_dataset_already_holds_is_not_appended(
     store: Store, tmp_path: Path, first: dict[str, bytes], second: dict[str, bytes], named: str
 ) -> None:
     sources = []
@@ -135,14 +133,14 @@ def test_a_path_that_is_there_is_refused_when_it_is_appended(
     assert store.load("b", sources[1], BYTES).version.startswith("2-")
 
 
-def test_the_append_of_the_same_run_is_no_second_file(store: Store, tmp_path: Path) -> None:
+def test_a_repeated_append_of_a_file_is_the_same_version(store: Store, tmp_path: Path) -> None:
     store.load("b", write(tmp_path / "one.bin", b"1"), BYTES)
     source = write(tmp_path / "two.bin", b"2")
     first = store.load("b", source, MORE_BYTES, run="r1")
     assert store.load("b", source, MORE_BYTES, run="r1").version == first.version
 
 
-def test_a_path_that_was_appended_since_the_plan_is_refused_and_both_versions_can_be_read(
+def test_concurrent_appends_of_one_path_are_not_merged_and_both_versions_can_be_read(
     store: Store, tmp_path: Path
 ) -> None:
     store.load("b", write(tmp_path / "one.bin", b"1"), BYTES)
@@ -158,7 +156,7 @@ def test_a_path_that_was_appended_since_the_plan_is_refused_and_both_versions_ca
         assert set(tree(tmp_path / f"out{number}")) == {"one.bin", "two.bin"}
 
 
-def test_other_paths_that_were_appended_at_the_same_moment_are_merged(store: Store, tmp_path: Path) -> None:
+def test_concurrent_appends_of_different_paths_are_merged(store: Store, tmp_path: Path) -> None:
     store.load("b", write(tmp_path / "one.bin", b"1"), BYTES)
     plans = [store.plan("b", write(tmp_path / f"{name}.bin", name.encode()), MORE_BYTES) for name in ("two", "three")]
     for plan, result in [(plan, store.load_split(plan, None)) for plan in plans]:
@@ -167,7 +165,7 @@ def test_other_paths_that_were_appended_at_the_same_moment_are_merged(store: Sto
     assert tree(tmp_path / "out") == {"one.bin": b"1", "two.bin": b"two", "three.bin": b"three"}
 
 
-def test_which_paths_can_be_beside_each_other() -> None:
+def test_paths_that_clash_with_held_paths_are_found() -> None:
     held = PathSet(["a/b", "c", "d/"])
     assert [path for path in ("a/b", "a", "a/b/c", "c/", "c/x", "d") if not held.clash(path)] == []
     assert [path for path in ("a/c", "a/", "d/", "d/x", "ab", "e/") if held.clash(path)] == []

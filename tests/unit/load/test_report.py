@@ -1,4 +1,4 @@
-"""What a load report says of columns and of everything surprising, on a cluster in memory."""
+"""Columns and warnings in load reports, on an in-memory cluster."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def test_a_report_names_the_columns_of_the_version_with_their_types(store: Store
     assert ("columns", "a int64, b string") in report_facts(report)
 
 
-def test_after_an_append_the_columns_are_those_of_the_whole_version(store: Store, tmp_path: Path) -> None:
+def test_the_report_of_an_append_has_the_columns_of_the_whole_version(store: Store, tmp_path: Path) -> None:
     store.load("t", file(tmp_path, "a,b\n1,\n"))
     report = store.load("t", file(tmp_path, "a,b\n2,y\n", "b.csv"), LoadOptions(mode="append"))
     assert report.columns == (("a", "int64"), ("b", "string"))
     assert store.report(store.version("t")).columns == report.columns
 
 
-def test_a_load_that_is_there_already_says_so_among_the_warnings(store: Store, tmp_path: Path) -> None:
+def test_a_repeated_load_has_a_warning_that_it_was_already_loaded(store: Store, tmp_path: Path) -> None:
     source = file(tmp_path, "zip\n01\n")
     first, again = store.load("t", source, run="r"), store.load("t", source, run="r")
     assert [each.code for each in first.warnings] == ["leading_zeros"]
@@ -52,14 +52,14 @@ def test_a_load_that_is_there_already_says_so_among_the_warnings(store: Store, t
     assert (first.warnings[0].column, first.warnings[0].line) == ("zip", 2)
 
 
-def test_a_dry_run_names_columns_and_warnings_too(store: Store, tmp_path: Path) -> None:
+def test_a_dry_run_reports_columns_and_warnings(store: Store, tmp_path: Path) -> None:
     plan = store.plan("t", file(tmp_path, "zip,price\n01,1.5\n2,?\n"))
     report = measure(store.settings, plan, task=null_task())
     assert report.columns == (("zip", "int64"), ("price", "string"))
     assert [each.code for each in report.warnings] == ["leading_zeros", "text_for_one_value"]
 
 
-def test_many_columns_are_cut_with_a_count(store: Store, tmp_path: Path) -> None:
+def test_a_long_list_of_columns_is_shortened_with_a_count(store: Store, tmp_path: Path) -> None:
     names = [f"column_{number}" for number in range(12_000)]
     schema = pa.schema([(name, pa.int64()) for name in names])
     columns = reported_columns(schema)
@@ -83,7 +83,7 @@ def test_a_log_shows_the_report_as_a_table(store: Store, csv: Csv) -> None:
     assert len({line.index(line[16:]) for line in lines[1:]}) == 1
 
 
-def test_columns_and_names_are_chosen_in_python(store: Store, tmp_path: Path) -> None:
+def test_columns_are_selected_and_renamed_with_keyword_arguments(store: Store, tmp_path: Path) -> None:
     source = file(tmp_path, "id;preis;ab\n1;1,5;03.02.2026\n")
     report = store.load(
         "t", source, delimiter=";", decimal=",", columns=["preis", "id"], rename={"preis": "price"}, run="r"
@@ -113,14 +113,16 @@ def test_columns_and_names_are_chosen_in_python(store: Store, tmp_path: Path) ->
     ],
     ids=str,
 )
-def test_wrong_names_and_types_of_options_are_refused_in_python(
+def test_keyword_arguments_of_wrong_name_or_type_are_refused(
     store: Store, tmp_path: Path, wrong: dict[str, object], said: str
 ) -> None:
     with pytest.raises(UsageError, match=said):
         store.load("t", file(tmp_path, "a,b\n1,2\n"), **wrong)
 
 
-def test_another_choice_of_columns_is_another_load_and_cannot_be_appended(store: Store, tmp_path: Path) -> None:
+def test_other_columns_of_the_same_source_are_another_version_and_cannot_be_appended(
+    store: Store, tmp_path: Path
+) -> None:
     source = file(tmp_path, "a,b\n1,2\n")
     first = store.load("t", source, run="r", columns=["a"])
     assert store.load("t", source, run="r", columns=["a"]).version == first.version

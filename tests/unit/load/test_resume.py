@@ -1,4 +1,4 @@
-"""Going on with a load: what is kept is what the source still says, and a source that changed meanwhile is refused."""
+"""Resuming a load: rows already written are compared with the source, and a changed source is refused."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SMALL = LoadOptions(chunk_bytes=65_536)
 
 
 def rewritten(path: Path, change: Callable[[], None]) -> None:
-    """The file changes, and looks as if it had not: the same size, the same time of modification."""
+    """Change the file and keep its size and modification time."""
     before = path.stat()
     change()
     assert path.stat().st_size == before.st_size
@@ -31,13 +31,13 @@ def rewritten(path: Path, change: Callable[[], None]) -> None:
 
 
 def begin(store: Store, source: Path, options: LoadOptions = SMALL) -> int:
-    """A load that dies before it publishes; returns how many chunks it has left."""
+    """Run a load that dies before it publishes; return the number of chunks that it wrote."""
     result = store.load_split(store.plan("data", str(source), options, run="night"), None)
     return result.chunks
 
 
 def noise(rows: int, seed: int) -> np.ndarray[Any, Any]:
-    """Digits that no codec makes small, always eight of them."""
+    """Return numbers of eight random digits, which compress badly."""
     return np.random.default_rng(seed).integers(10_000_000, 99_999_999, rows)
 
 
@@ -46,14 +46,14 @@ def write_csv(path: Path, numbers: np.ndarray[Any, Any]) -> None:
 
 
 @pytest.mark.parametrize("where", [0, 20_000, 39_999])
-def test_a_source_that_changed_under_its_old_size_and_time_is_refused_and_not_mixed(
+def test_a_source_that_changed_at_the_same_size_and_time_is_refused_and_not_mixed(
     store: Store, tmp_path: Path, where: int
 ) -> None:
     source = tmp_path / "a.csv"
     numbers = noise(40_000, 1)
     write_csv(source, numbers)
     assert begin(store, source) > 1
-    numbers[where] ^= 1  # only what is stored as it is, so that the sample still gives the same plan
+    numbers[where] ^= 1  # a change that leaves the sizes in the sample, so the plan stays the same
     rewritten(source, lambda: write_csv(source, numbers))
     with pytest.raises(SourceChangedError, match=r"a\.csv is not what an earlier attempt at this run read") as caught:
         store.load("data", str(source), SMALL, run="night")
@@ -64,7 +64,7 @@ def test_a_source_that_changed_under_its_old_size_and_time_is_refused_and_not_mi
     assert store.dataset(f"data@{fresh.version}").to_table()["n"].to_pylist() == numbers.tolist()
 
 
-def test_a_source_that_ends_before_what_is_kept_is_refused(store: Store, tmp_path: Path) -> None:
+def test_a_source_that_ends_before_the_written_rows_is_refused(store: Store, tmp_path: Path) -> None:
     source = tmp_path / "a.csv"
     numbers = noise(40_000, 1)
     write_csv(source, numbers)
@@ -94,7 +94,7 @@ def test_a_zero_that_lost_its_sign_is_a_change(store: Store, tmp_path: Path) -> 
         list(skip_written_rows(store.cassandra, plan, kept, [pa.record_batch([numbers], ["x"])]))
 
 
-def test_what_arrow_does_not_call_equal_is_still_the_same(
+def test_nan_null_and_dictionary_columns_are_resumed_without_rewriting(
     store: Store, cassandra: FakeCassandra, tmp_path: Path
 ) -> None:
     rows = 20_000
@@ -123,10 +123,10 @@ def test_what_arrow_does_not_call_equal_is_still_the_same(
     assert back["n"].equals(table["n"])
 
 
-def test_moments_beside_a_nan_and_dictionaries_in_another_order_can_be_gone_on_with(
+def test_nanoseconds_beside_nan_and_in_dictionaries_are_resumed_without_rewriting(
     store: Store, cassandra: FakeCassandra, tmp_path: Path
 ) -> None:
-    """To Python, nanoseconds are an error, and neither of these columns is equal to itself to Arrow."""
+    """Python raises for nanoseconds, and Arrow calls neither of these columns equal to itself."""
     rows = 40_000
     moments = pa.array(noise(rows, 6)).view(pa.timestamp("ns"))
     weights = pa.array([float("nan"), 0.5] * (rows // 2))
@@ -145,7 +145,7 @@ def test_moments_beside_a_nan_and_dictionaries_in_another_order_can_be_gone_on_w
     assert not _same(*table.to_batches(), *table.set_column(1, "coded", moved).to_batches())
 
 
-def test_columns_that_widen_in_the_kept_rows_are_compared_as_they_ended(store: Store, tmp_path: Path) -> None:
+def test_columns_that_widen_in_the_written_rows_are_compared_at_their_final_type(store: Store, tmp_path: Path) -> None:
     source = tmp_path / "a.csv"
     numbers = [str(n) for n in noise(40_000, 4)]
     for at in (15_000, 30_000):
@@ -160,9 +160,7 @@ def test_columns_that_widen_in_the_kept_rows_are_compared_as_they_ended(store: S
 
 
 @pytest.mark.parametrize("ending", ["", ".5"])
-def test_numbers_that_widen_within_a_chunk_are_still_what_the_source_says(
-    store: Store, tmp_path: Path, ending: str
-) -> None:
+def test_numbers_that_widen_within_a_chunk_still_match_the_source(store: Store, tmp_path: Path, ending: str) -> None:
     source = tmp_path / "a.csv"
     lines = [str(n % 20_000) for n in range(60_000)]
     lines[30_000:] = [f"{n - 40_000}{ending}" if n % 3 else f"{n}{ending}" for n in range(30_000)]
@@ -173,7 +171,7 @@ def test_numbers_that_widen_within_a_chunk_are_still_what_the_source_says(
     assert store.dataset("data").to_table()["n"].to_pylist() == [float(line) for line in lines]
 
 
-def test_a_part_that_was_kept_is_followed_by_the_rest(
+def test_a_resumed_load_writes_the_rows_after_the_kept_ones(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = tmp_path / "a.csv"

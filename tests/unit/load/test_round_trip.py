@@ -1,4 +1,4 @@
-"""What comes back is what went in, for every type and every size around the limits."""
+"""Loaded data is read back unchanged, for every type and for sizes around the limits."""
 
 from __future__ import annotations
 
@@ -88,16 +88,16 @@ def test_a_file_of_any_size_comes_back_as_the_same_bytes(
 
 
 @pytest.mark.parametrize("codec", ["gzip", "zstd", "none"])
-def test_every_codec_brings_the_same_rows_back(store: Store, csv: Callable[..., str], codec: str) -> None:
+def test_every_codec_returns_the_same_rows(store: Store, csv: Callable[..., str], codec: str) -> None:
     store.load("coded", csv(5000), LoadOptions(codec=codec, chunk_bytes=65_536))
     assert store.dataset("coded").to_table()["n"].to_pylist() == list(range(5000))
     codecs = {tile.codec for ref in store.dataset("coded").refs() for tile in ref.tiles}
-    # What a codec hardly makes smaller is stored as it is.
+    # A tile that a codec hardly makes smaller is stored uncompressed.
     assert codecs <= {codec, "none"}
     assert codec in codecs
 
 
-def test_a_compressed_source_is_the_same_rows(store: Store, csv: Callable[..., str], tmp_path: Path) -> None:
+def test_a_compressed_source_gives_the_same_rows(store: Store, csv: Callable[..., str], tmp_path: Path) -> None:
     packed = tmp_path / "data.csv.gz"
     packed.write_bytes(gzip.compress(Path(csv(3000)).read_bytes()))
     store.load("packed", str(packed))
@@ -106,7 +106,7 @@ def test_a_compressed_source_is_the_same_rows(store: Store, csv: Callable[..., s
 
 @several
 @given(rows=st.integers(0, 150), split_bytes=st.integers(100, 4000), chunk_bytes=st.sampled_from([65_536, 5_000_000]))
-def test_splits_and_one_stream_make_the_same_rows(
+def test_a_load_in_splits_keeps_the_rows_and_their_order(
     store: Store, csv: Callable[..., str], rows: int, split_bytes: int, chunk_bytes: int
 ) -> None:
     options = LoadOptions(source=SourceOptions(split_bytes=split_bytes), chunk_bytes=chunk_bytes)
@@ -120,7 +120,7 @@ def test_splits_and_one_stream_make_the_same_rows(
     bounds=st.tuples(st.integers(-10, 40_010), st.integers(-10, 40_010)),
     columns=st.sampled_from([None, ["text"], ["n", "text"], []]),
 )
-def test_a_filter_passes_exactly_the_rows_that_it_names(
+def test_a_range_filter_returns_exactly_the_matching_rows(
     filtered: Store, bounds: tuple[int, int], columns: list[str] | None
 ) -> None:
     import pyarrow.compute as pc
@@ -147,7 +147,7 @@ def loaded(store: Store, tmp_path: Path, table: pa.Table) -> Dataset:
     return store.dataset("made")
 
 
-def test_rows_far_apart_are_taken_out_of_columns_of_which_arrow_takes_none(store: Store, tmp_path: Path) -> None:
+def test_filtered_rows_are_taken_from_types_without_an_arrow_take_kernel(store: Store, tmp_path: Path) -> None:
     import pyarrow.compute as pc
 
     runs = pc.run_end_encode(pa.array([7, 7, 8, 8, 8, 9]))
@@ -158,7 +158,7 @@ def test_rows_far_apart_are_taken_out_of_columns_of_which_arrow_takes_none(store
     found.validate(full=True)
 
 
-def test_a_column_may_be_asked_for_twice_whatever_the_filter(store: Store, tmp_path: Path) -> None:
+def test_a_column_may_be_selected_twice_with_any_filter(store: Store, tmp_path: Path) -> None:
     import pyarrow.compute as pc
 
     dataset = loaded(store, tmp_path, pa.table({"x": range(5), "y": range(5)}))
@@ -167,7 +167,7 @@ def test_a_column_may_be_asked_for_twice_whatever_the_filter(store: Store, tmp_p
         assert (found.column_names, found.num_rows) == (["x", "x"], rows)
 
 
-def test_a_column_may_have_any_name_and_be_filtered_by(store: Store, tmp_path: Path) -> None:
+def test_a_filter_works_on_columns_of_any_name(store: Store, tmp_path: Path) -> None:
     import pyarrow.compute as pc
 
     names = ["\0row", "\0row0", "is_in(a, {value_set=", "nan", "a.b"]

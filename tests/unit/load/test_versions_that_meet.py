@@ -1,4 +1,7 @@
-"""Loads, deletions and merges of one dataset that meet: no row is lost, none comes twice, nothing comes back."""
+"""Concurrent loads, deletions and merges of one dataset.
+
+No row is lost or doubled, and no deleted row reappears.
+"""
 
 from __future__ import annotations
 
@@ -37,12 +40,12 @@ from tests.unit.store.fakes import FakeCassandra, FakeHost
 Csv = Callable[..., str]
 APPEND = LoadOptions(mode="append")
 PUBLISH = import_module("millrace.load.publish")
-"""The module: its package has a function of that name."""
+"""The module ``publish``; ``millrace.load`` exports a function of the same name."""
 
 
 @pytest.fixture(autouse=True)
 def nobody_is_taken_for_alive(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Loads of a test have just been seen; those that are over must not keep a sweep from its work."""
+    """Let a sweep remove the rows of finished loads at once: ``ALIVE`` protects recent loads from it."""
     monkeypatch.setattr(sweep, "ALIVE", timedelta(0))
 
 
@@ -51,7 +54,7 @@ def numbers(store: Store, reference: str = "d") -> list[int]:
 
 
 def begun(store: Store, source: str, options: LoadOptions = APPEND, run: str = "") -> tuple[LoadPlan, list[Any]]:
-    """A load that has written everything and publishes when ``published`` is called."""
+    """Plan a load and write all its chunks; ``published`` publishes it later."""
     plan = store.plan("d", source, options, run=run or f"run of {Path(source).name}")
     return plan, [store.load_split(plan, None)]
 
@@ -61,7 +64,7 @@ def published(store: Store, load: tuple[LoadPlan, list[Any]]) -> LoadReport:
 
 
 def three_appends(store: Store, csv: Csv) -> list[str]:
-    """Runs r1 to r3, each with three rows; the sources of each."""
+    """Append runs r1 to r3, each of three rows, and return their sources."""
     sources = [csv(3, first=10 * k, name=f"{k}.csv") for k in range(3)]
     for k, source in enumerate(sources):
         store.load("d", source, APPEND, run=f"r{k + 1}")
@@ -71,7 +74,7 @@ def three_appends(store: Store, csv: Csv) -> list[str]:
 ALL_THREE = [0, 1, 2, 10, 11, 12, 20, 21, 22]
 
 
-# --- a run that is there already
+# --- a run that was already loaded
 
 
 def test_a_run_whose_version_was_pruned_is_not_loaded_twice(store: Store, csv: Csv) -> None:
@@ -83,7 +86,7 @@ def test_a_run_whose_version_was_pruned_is_not_loaded_twice(store: Store, csv: C
     assert len(store.versions("d")) == 1
 
 
-def test_a_run_whose_version_was_pruned_and_whose_task_is_cleared_publishes_nothing(store: Store, csv: Csv) -> None:
+def test_publishing_again_after_the_version_was_pruned_publishes_nothing(store: Store, csv: Csv) -> None:
     first = begun(store, csv(3), run="r1")
     published(store, first)
     store.load("d", csv(3, first=10, name="b.csv"), APPEND)
@@ -92,7 +95,7 @@ def test_a_run_whose_version_was_pruned_and_whose_task_is_cleared_publishes_noth
     assert numbers(store) == [0, 1, 2, 10, 11, 12]
 
 
-def test_resume_does_not_take_up_a_run_that_was_finished_and_pruned(store: Store, csv: Csv) -> None:
+def test_a_run_that_was_finished_and_pruned_is_not_unfinished(store: Store, csv: Csv) -> None:
     sources = three_appends(store, csv)
     store.prune("d", 1)
     assert store.unfinished("d", sources[1], APPEND, run="r2") == "r2"
@@ -100,7 +103,7 @@ def test_resume_does_not_take_up_a_run_that_was_finished_and_pruned(store: Store
         store.unfinished("d", sources[1], APPEND)
 
 
-def test_a_load_that_was_deleted_and_is_in_no_version_can_be_loaded_again(store: Store, csv: Csv) -> None:
+def test_a_run_whose_version_was_deleted_can_be_loaded_again(store: Store, csv: Csv) -> None:
     source = csv(3)
     store.load("d", source, run="r1")
     store.delete("d", whole=True)
@@ -109,7 +112,7 @@ def test_a_load_that_was_deleted_and_is_in_no_version_can_be_loaded_again(store:
     assert numbers(store) == [0, 1, 2]
 
 
-def test_publishing_what_was_deleted_meanwhile_says_so_and_brings_nothing_back(store: Store, csv: Csv) -> None:
+def test_publishing_again_after_a_deletion_is_refused_and_restores_nothing(store: Store, csv: Csv) -> None:
     load = begun(store, csv(3), LoadOptions())
     label = published(store, load).version
     store.delete(f"d@{label}")
@@ -128,7 +131,9 @@ AGAIN = r"load it again as another run \(--run-id\)$"
         (True, f"and is not visible any more, its data was removed: {AGAIN}"),
     ],
 )
-def test_publishing_again_names_undelete_only_where_it_helps(store: Store, csv: Csv, now: bool, said: str) -> None:
+def test_publishing_a_deleted_version_again_suggests_undelete_only_while_its_data_exists(
+    store: Store, csv: Csv, now: bool, said: str
+) -> None:
     load = begun(store, csv(3), LoadOptions())
     published(store, load)
     store.delete("d@1", now=now)
@@ -138,7 +143,7 @@ def test_publishing_again_names_undelete_only_where_it_helps(store: Store, csv: 
 
 
 @pytest.mark.parametrize("swept", [False, True])
-def test_publishing_again_what_was_withdrawn_says_so(
+def test_publishing_a_withdrawn_version_again_is_refused(
     store: Store, csv: Csv, monkeypatch: pytest.MonkeyPatch, swept: bool
 ) -> None:
     plan, results = begun(store, csv(3), LoadOptions())
@@ -161,10 +166,10 @@ def test_publishing_again_what_was_withdrawn_says_so(
     assert store.catalogue.versions("d") == []
 
 
-def test_one_run_published_under_two_numbers_is_merged_once(
+def test_a_run_published_under_two_numbers_is_merged_once(
     store: Store, csv: Csv, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each of its attempts knew another node, and so did not see the other one's version."""
+    """Each attempt read another replica, so neither saw the other's version."""
     store.load("d", csv(3))
     source = csv(3, first=10, name="b.csv")
     early = begun(store, source, run="twice")
@@ -182,7 +187,7 @@ def test_one_run_published_under_two_numbers_is_merged_once(
 # --- replace and append
 
 
-def test_a_replace_that_ends_after_others_is_the_latest_and_says_what_it_followed(store: Store, csv: Csv) -> None:
+def test_a_replace_published_after_appends_is_the_latest_and_records_its_parent(store: Store, csv: Csv) -> None:
     store.load("d", csv(3))
     slow = begun(store, csv(2, first=900, name="slow.csv"), LoadOptions())
     for k in (1, 2):
@@ -194,7 +199,7 @@ def test_a_replace_that_ends_after_others_is_the_latest_and_says_what_it_followe
     assert numbers(store) == [900, 901]
 
 
-def test_appends_of_the_moment_of_a_replace_go_behind_its_rows(store: Store, csv: Csv) -> None:
+def test_appends_planned_before_a_replace_was_published_follow_its_rows(store: Store, csv: Csv) -> None:
     store.load("d", csv(3))
     replacing = begun(store, csv(2, first=900, name="r.csv"), LoadOptions())
     appends = [begun(store, csv(2, first=100 * k, name=f"{k}.csv")) for k in (1, 2)]
@@ -204,7 +209,7 @@ def test_appends_of_the_moment_of_a_replace_go_behind_its_rows(store: Store, csv
     assert numbers(store) == [100, 101, 200, 201, 900, 901]
 
 
-def test_an_append_to_what_was_replaced_by_other_columns_is_refused_before_anything_is_visible(
+def test_an_append_is_refused_at_publish_when_a_replace_changed_the_columns(
     store: Store, csv: Csv, tmp_path: Path
 ) -> None:
     store.load("d", csv(3))
@@ -217,7 +222,7 @@ def test_an_append_to_what_was_replaced_by_other_columns_is_refused_before_anyth
     assert store.dataset("d").schema.names == ["x", "y"]
 
 
-def test_an_append_whose_parent_was_pruned_goes_behind_what_holds_its_rows(store: Store, csv: Csv) -> None:
+def test_an_append_whose_parent_was_pruned_follows_the_version_that_holds_its_rows(store: Store, csv: Csv) -> None:
     store.load("d", csv(3))
     slow = begun(store, csv(3, first=20, name="slow.csv"))
     store.load("d", csv(3, first=10, name="b.csv"), APPEND)
@@ -235,11 +240,11 @@ def test_a_replace_whose_parent_was_deleted_is_published(store: Store, csv: Csv)
 
 
 SEVERAL = [f"{digit}" for digit in range(6)]
-"""Runs of several names: of two versions of one number the hash of the run says which comes first."""
+"""Prefixes of run names. Two versions of one number are ordered by the hash of their run, so several are tried."""
 
 
 def before_row(monkeypatch: pytest.MonkeyPatch, run: str, happens: Callable[[], object]) -> list[object]:
-    """Something happens once, after a publisher has read the versions and before it writes its own row."""
+    """Call ``happens`` once, after the publisher of ``run`` has read the versions and before it writes its own row."""
     said: list[object] = []
     making = PUBLISH._version
 
@@ -274,7 +279,7 @@ def test_a_replace_published_while_appends_are_merged_is_the_latest(
 
 
 @pytest.mark.parametrize("which", SEVERAL)
-def test_an_append_that_meets_a_replace_goes_behind_it(
+def test_an_append_concurrent_with_a_replace_follows_its_rows(
     store: Store, csv: Csv, monkeypatch: pytest.MonkeyPatch, which: str
 ) -> None:
     store.load("d", csv(3))
@@ -288,7 +293,7 @@ def test_an_append_that_meets_a_replace_goes_behind_it(
 
 
 @pytest.mark.parametrize("which", SEVERAL)
-def test_a_replace_that_meets_an_append_is_not_passed_over(
+def test_a_replace_concurrent_with_an_append_is_the_latest(
     store: Store, csv: Csv, monkeypatch: pytest.MonkeyPatch, which: str
 ) -> None:
     store.load("d", csv(3))
@@ -302,7 +307,7 @@ def test_a_replace_that_meets_an_append_is_not_passed_over(
 
 
 @pytest.mark.parametrize("which", SEVERAL)
-def test_two_that_replace_at_once_leave_the_rows_of_one_of_them(
+def test_two_concurrent_replaces_leave_the_rows_of_one_of_them(
     store: Store, csv: Csv, monkeypatch: pytest.MonkeyPatch, which: str
 ) -> None:
     store.load("d", csv(3))
@@ -313,10 +318,10 @@ def test_two_that_replace_at_once_leave_the_rows_of_one_of_them(
     assert len(store.versions("d")) == 3
 
 
-def test_two_attempts_of_one_run_and_appends_to_each_of_them_double_nothing(
+def test_appends_to_two_attempts_of_one_run_double_no_rows(
     store: Store, csv: Csv, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The second attempt overwrites the row of the first, which had other pages, between two who append to it."""
+    """Between two appends the second attempt overwrites the version row of the first, which referenced other pages."""
     store.load("d", csv(3))
     plan, [one] = begun(store, csv(3, first=10, name="b.csv"), run="twice")
     with monkeypatch.context() as patched:
@@ -343,7 +348,7 @@ def test_two_attempts_of_one_run_and_appends_to_each_of_them_double_nothing(
     assert numbers(store) == [*ALL_THREE, 30, 31, 32]
 
 
-def test_a_run_whose_row_the_answering_node_lacks_is_not_appended_again(
+def test_a_run_whose_row_is_missing_on_the_only_reachable_node_is_not_appended_again(
     store: Store, cassandra: FakeCassandra, csv: Csv
 ) -> None:
     store.load("d", csv(3))
@@ -366,7 +371,7 @@ def test_a_run_whose_row_the_answering_node_lacks_is_not_appended_again(
 
 
 def unmerged(store: Store, csv: Csv, count: int = 2) -> None:
-    """Appends that could not see each other: each was published, and nobody has merged them."""
+    """Publish concurrent appends that did not see each other and were not merged."""
     store.load("d", csv(3))
     loads = [begun(store, csv(3, first=10 * k, name=f"{k}.csv")) for k in range(1, count + 1)]
     with pytest.MonkeyPatch.context() as patched:
@@ -383,8 +388,8 @@ def test_prune_keeps_appends_that_no_other_version_holds_yet(store: Store, csv: 
 
 
 @pytest.mark.parametrize("how", ["deleted", "tagged"])
-def test_prune_takes_an_append_behind_one_that_was_deleted(store: Store, csv: Csv, how: str) -> None:
-    """The line of what holds what goes on through it."""
+def test_prune_removes_appends_before_a_deleted_or_untagged_one(store: Store, csv: Csv, how: str) -> None:
+    """The chain of parents continues through the deleted version."""
     for k in range(5):
         store.load("d", csv(3, first=10 * k, name=f"{k}.csv"), APPEND)
     if how == "deleted":
@@ -398,7 +403,7 @@ def test_prune_takes_an_append_behind_one_that_was_deleted(store: Store, csv: Cs
 
 
 def killed(store: Store, source: str, run: str) -> LoadPlan:
-    """A load of which every chunk is written, and that died then."""
+    """Write every chunk of a load, then kill it before its attempt is marked finished."""
     plan = store.plan("d", source, run=run)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(ChunkWriter, "finish", lambda _writer: (_ for _ in ()).throw(KeyboardInterrupt))
@@ -407,7 +412,7 @@ def killed(store: Store, source: str, run: str) -> LoadPlan:
     return plan
 
 
-def test_a_load_that_was_killed_in_an_outage_blocks_no_deletion_once_all_is_repaired(store: Store, csv: Csv) -> None:
+def test_a_load_killed_in_an_outage_blocks_no_deletion_after_repair(store: Store, csv: Csv) -> None:
     store.load("d", csv(3))
     store.load("d", csv(3, first=10, name="b.csv"))
     killed(store, csv(3, first=20, name="c.csv"), "dead")
@@ -419,10 +424,10 @@ def test_a_load_that_was_killed_in_an_outage_blocks_no_deletion_once_all_is_repa
     assert numbers(store) == [10, 11, 12]
 
 
-def test_a_note_of_a_writer_that_never_came_to_its_row_blocks_no_deletion(
+def test_an_under_replication_record_of_an_attempt_without_a_row_blocks_no_deletion(
     store: Store, cassandra: FakeCassandra, csv: Csv, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A node was down, so the note came first, and then the loader died."""
+    """With a node down the record is written before the attempt's row; the loader dies between the two."""
     store.load("d", csv(3))
     store.load("d", csv(3, first=10, name="b.csv"))
     writing = ReplicatedWriter.write
@@ -442,7 +447,7 @@ def test_a_note_of_a_writer_that_never_came_to_its_row_blocks_no_deletion(
     assert numbers(store) == [10, 11, 12]
 
 
-def test_a_resumed_load_is_repaired_as_a_whole_once_it_is_published(store: Store, csv: Csv) -> None:
+def test_all_records_of_a_resumed_load_are_repaired_after_its_publish(store: Store, csv: Csv) -> None:
     source = csv(3)
     killed(store, source, "dead")
     [row] = store.catalogue.writers("d")
@@ -455,7 +460,7 @@ def test_a_resumed_load_is_repaired_as_a_whole_once_it_is_published(store: Store
     assert not store.report(store.version("d")).degraded
 
 
-def test_nothing_is_deleted_while_rows_of_the_catalogue_are_on_one_node_only(store: Store, csv: Csv) -> None:
+def test_delete_and_prune_are_refused_while_catalogue_rows_are_on_one_node_only(store: Store, csv: Csv) -> None:
     store.load("d", csv(3, first=10, name="b.csv"))
     store.load("d", csv(3))
     writer = store.version("d").writer
@@ -467,7 +472,7 @@ def test_nothing_is_deleted_while_rows_of_the_catalogue_are_on_one_node_only(sto
     assert numbers(store) == [0, 1, 2]
 
 
-def test_a_merge_of_what_is_deleted_meanwhile_is_not_published(
+def test_a_merge_of_an_append_that_is_deleted_meanwhile_is_not_published(
     store: Store, csv: Csv, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unmerged(store, csv)
@@ -485,7 +490,7 @@ def test_a_merge_of_what_is_deleted_meanwhile_is_not_published(
 
 
 def condemn_when_a_merge_is_published(monkeypatch: pytest.MonkeyPatch, writer: UUID | None, *first: Any) -> None:
-    """Do ``first`` and condemn ``writer`` (None: the publisher itself) before the first merge is published."""
+    """Call each of ``first`` and fence ``writer`` (None: the publisher itself) before the first merge is published."""
     publishing = CatalogueWriter.publish
 
     def condemning(ledger: CatalogueWriter, version: Any) -> int:
@@ -501,13 +506,13 @@ def condemn_when_a_merge_is_published(monkeypatch: pytest.MonkeyPatch, writer: U
 
 
 def one_of_two(store: Store) -> tuple[Version, UUID]:
-    """One of two appends that were not merged, and the writer of what it added."""
+    """Return one of two unmerged appends, and the attempt that wrote its own rows."""
     one = next(version for version in store.versions("d") if version.number == 2)
     pages = store.catalogue.page_refs(store.catalogue.whole(one))
     return one, next(page.writer for page in pages if page.added_by == one.label)
 
 
-def test_a_merge_that_names_what_is_being_swept_is_withdrawn(
+def test_a_merge_that_references_a_fenced_attempt_of_a_deleted_version_is_withdrawn(
     store: Store, csv: Csv, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unmerged(store, csv)
@@ -518,10 +523,10 @@ def test_a_merge_that_names_what_is_being_swept_is_withdrawn(
     assert [version.mark for version in store.catalogue.every_version("d") if version.mode == "merge"] == [WITHDRAWN]
 
 
-def test_a_merge_names_condemned_writers_of_versions_that_stay_visible(
+def test_a_merge_may_reference_fenced_attempts_of_visible_versions(
     store: Store, csv: Csv, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The sweep looks at the versions again after it has condemned, and removes nothing that they name."""
+    """After fencing, the sweep reads the versions again and removes nothing that they reference."""
     unmerged(store, csv)
     _, writer = one_of_two(store)
     condemn_when_a_merge_is_published(monkeypatch, writer)
@@ -529,10 +534,10 @@ def test_a_merge_names_condemned_writers_of_versions_that_stay_visible(
     assert len(numbers(store)) == 9
 
 
-def test_appends_whose_merge_was_withdrawn_are_merged_under_another_name(
+def test_appends_whose_merge_was_withdrawn_are_merged_under_another_label(
     store: Store, csv: Csv, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A withdrawal is final, and the publisher of that name may be swept already."""
+    """A withdrawal is final, and the rows of the withdrawn merge's attempt may already be swept."""
     unmerged(store, csv)
     condemn_when_a_merge_is_published(monkeypatch, None)
     assert len(store.repair("d").merged) == 1
@@ -544,10 +549,10 @@ def test_appends_whose_merge_was_withdrawn_are_merged_under_another_name(
 
 
 @pytest.mark.parametrize(("mark", "rows"), [(DELETED, 6), (None, 9)])
-def test_only_a_merge_that_was_deleted_is_not_made_again(
+def test_only_a_merge_marked_as_deleted_is_not_repeated(
     store: Store, cassandra: FakeCassandra, csv: Csv, mark: str | None, rows: int
 ) -> None:
-    """An older Millrace did not record whether a version was withdrawn."""
+    """Older releases did not record whether a version was withdrawn; their mark is null."""
     unmerged(store, csv)
     [merged] = store.repair("d").merged
     store.delete(merged)
@@ -559,7 +564,7 @@ def test_only_a_merge_that_was_deleted_is_not_made_again(
     assert len(numbers(store)) == rows
 
 
-def test_appends_to_what_a_sweep_condemned_while_its_deletion_was_taken_back_lose_nothing(
+def test_appends_to_a_version_undeleted_while_a_sweep_fenced_it_lose_nothing(
     store: Store, csv: Csv, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.load("d", csv(3), APPEND)
@@ -602,7 +607,7 @@ def test_an_append_published_while_its_parent_is_swept_keeps_the_parents_lists(
         if not named:
             named.append(dataset)
             with pytest.MonkeyPatch.context() as patched:
-                # It had resolved its parent before that was deleted.
+                # This append resolved its parent before the parent was deleted.
                 patched.setattr(PUBLISH, "_rebase", lambda _catalogue, plan, _every: plan)
                 patched.setattr(store.catalogue, "resolve", lambda *_: store.catalogue.whole(parent))
                 published(store, load)
@@ -618,7 +623,7 @@ def test_an_append_published_while_its_parent_is_swept_keeps_the_parents_lists(
 
 
 @pytest.mark.parametrize("hours", [23.99, 24.01])
-def test_what_is_deleted_goes_24_hours_later_and_not_before(
+def test_deleted_data_is_removed_after_24_hours_and_not_before(
     store: Store, cassandra: FakeCassandra, csv: Csv, monkeypatch: pytest.MonkeyPatch, hours: float
 ) -> None:
     store.load("d", csv(3))
@@ -642,7 +647,7 @@ def test_what_is_deleted_goes_24_hours_later_and_not_before(
 # --- tags
 
 
-def test_a_tag_that_comes_too_late_for_a_version_says_so_and_is_not_left_behind(
+def test_a_tag_of_a_version_deleted_meanwhile_is_refused_and_not_kept(
     store: Store, csv: Csv, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.load("d", csv(3))
@@ -655,7 +660,7 @@ def test_a_tag_that_comes_too_late_for_a_version_says_so_and_is_not_left_behind(
     assert store.tags("d") == {}
 
 
-def test_what_a_tag_names_is_not_swept_though_it_was_deleted_at_the_same_moment(
+def test_a_version_tagged_and_deleted_at_the_same_time_is_not_swept(
     store: Store, cassandra: FakeCassandra, csv: Csv, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.load("d", csv(3))
@@ -668,7 +673,7 @@ def test_what_a_tag_names_is_not_swept_though_it_was_deleted_at_the_same_moment(
     assert store.fsck(delete=True, now=True).removed_writers == 0
 
 
-def test_a_tag_that_cannot_move_stays_where_it_was(store: Store, csv: Csv, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tag_that_cannot_be_moved_keeps_its_version(store: Store, csv: Csv, monkeypatch: pytest.MonkeyPatch) -> None:
     for k in range(3):
         store.load("d", csv(3, first=10 * k, name=f"{k}.csv"))
     store.tag("d@1", "prod")
@@ -680,10 +685,10 @@ def test_a_tag_that_cannot_move_stays_where_it_was(store: Store, csv: Csv, monke
     assert store.tags("d")["prod"].startswith("1-")
 
 
-# --- many at once, and a node that knows half
+# --- many appends at once, and nodes with incomplete rows
 
 
-def test_more_appends_than_one_row_can_name_take_several_merges(
+def test_more_appends_than_one_merge_can_reference_take_several_merges(
     store: Store, csv: Csv, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(merge, "_MERGED_AT_ONCE", 3)
@@ -698,7 +703,9 @@ def down(cassandra: FakeCassandra, host: FakeHost) -> None:
     cassandra.unreachable[host.address] = NoHostAvailable("gone", {host: ConnectionError("gone")})
 
 
-def test_a_node_that_knows_of_a_deletion_alone_stops_nobody(store: Store, cassandra: FakeCassandra, csv: Csv) -> None:
+def test_a_version_row_with_only_a_deletion_mark_breaks_no_read(
+    store: Store, cassandra: FakeCassandra, csv: Csv
+) -> None:
     store.load("d", csv(3))
     store.load("d", csv(3, first=10, name="b.csv"))
     [gone] = [key for key in cassandra.b.rows["versions"] if key[1] == 2]
@@ -710,9 +717,7 @@ def test_a_node_that_knows_of_a_deletion_alone_stops_nobody(store: Store, cassan
     assert numbers(store) == [0, 1, 2]
 
 
-def test_a_node_that_knows_of_a_condemnation_alone_stops_no_load(
-    store: Store, cassandra: FakeCassandra, csv: Csv
-) -> None:
+def test_an_attempt_row_with_only_a_fence_breaks_no_load(store: Store, cassandra: FakeCassandra, csv: Csv) -> None:
     store.load("d", csv(3))
     writer = store.version("d").writer
     for host in (cassandra.a, cassandra.b):
@@ -724,18 +729,18 @@ def test_a_node_that_knows_of_a_condemnation_alone_stops_no_load(
     assert numbers(store) == [0, 1, 2, 10, 11, 12]
 
 
-def test_a_heartbeat_says_whose_it_is(store: Store, cassandra: FakeCassandra, csv: Csv) -> None:
-    """A node that was away when the attempt began would know half of it, and that half would look swept."""
+def test_a_heartbeat_writes_run_fingerprint_and_version_of_its_attempt(
+    store: Store, cassandra: FakeCassandra, csv: Csv
+) -> None:
+    """A node that was down when the attempt began would otherwise hold a partial row that looks swept."""
     plan, _ = begun(store, csv(3), run="r1")
     last = [row for attempt in cassandra.writes() for table, row in attempt.what if table == "writers"][-1]
     assert last["finished"]
     assert (last["run"], last["fingerprint"], last["version"]) == ("r1", plan.fingerprint, plan.label)
 
 
-def test_a_page_that_is_missing_between_others_ends_what_is_gone_on_with(
-    store: Store, cassandra: FakeCassandra, csv: Csv
-) -> None:
-    """A node that was away for a moment lacks the page in the middle; where the next one's rows begin, nobody knows."""
+def test_a_missing_page_ends_the_resumed_part_of_a_load(store: Store, cassandra: FakeCassandra, csv: Csv) -> None:
+    """A node that was briefly down can miss a middle page, and then the first row of the next page is unknown."""
     source = csv(3)
     begun(store, source, run="r1")
     for host in (cassandra.a, cassandra.b):
@@ -750,10 +755,8 @@ def typed(path: Path, kind: pa.DataType, value: int | float) -> str:
     return str(path)
 
 
-def test_an_append_of_doubles_to_whole_numbers_is_refused_where_the_source_says_so(
-    store: Store, tmp_path: Path
-) -> None:
-    """As a double the first number would be another one."""
+def test_an_append_of_doubles_to_large_integers_is_refused_for_a_typed_source(store: Store, tmp_path: Path) -> None:
+    """A double cannot represent the first number exactly."""
     store.load("d", typed(tmp_path / "a.parquet", pa.int64(), 2**53 + 1))
     for kind, value in ((pa.float64(), 1.5), (pa.uint64(), 2**64 - 1)):
         with pytest.raises(SourceTypeError, match="'n'"):
@@ -761,7 +764,7 @@ def test_an_append_of_doubles_to_whole_numbers_is_refused_where_the_source_says_
     assert store.dataset("d").to_table()["n"].to_pylist() == [2**53 + 1]
 
 
-def test_appends_that_cannot_be_brought_together_say_so_and_stay_versions(store: Store, tmp_path: Path) -> None:
+def test_concurrent_appends_of_incompatible_types_are_reported_and_stay_versions(store: Store, tmp_path: Path) -> None:
     loads = [
         begun(store, typed(tmp_path / f"{kind}.parquet", kind, value))
         for kind, value in ((pa.int64(), -1), (pa.uint64(), 2**64 - 1))

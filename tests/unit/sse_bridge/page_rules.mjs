@@ -1,4 +1,4 @@
-// Reads cases from standard input and prints what the page makes of each: called by test_page_rules.py.
+// Reads cases from standard input and prints the result of the page's modules for each; run by test_page_rules.py.
 import { readFileSync } from "node:fs";
 import { RunStates } from "./run_states.js";
 import { factsOf, furtherColumns } from "./outcome.js";
@@ -14,7 +14,7 @@ function outcome({ events, silences }) {
   return { verdicts, tasks: rows, run: { state, ended, headline, total, result } };
 }
 
-// What a picture of at most `sourcesMax` sources keeps of many events.
+// The runs and sources that are kept of many events with a limit of `sourcesMax` sources.
 function kept({ events, sourcesMax }) {
   const picture = new RunStates(sourcesMax);
   for (const event of events) picture.apply(event);

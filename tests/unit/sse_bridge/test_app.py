@@ -33,7 +33,7 @@ def feed(bridge: Bridge, *raws: bytes) -> None:
     bridge.handle(Batch(list(records), caught_up=True))
 
 
-def test_it_is_ready_once_the_topic_was_read_and_as_long_as_kafka_answers() -> None:
+def test_the_bridge_is_ready_after_the_topic_was_read_and_while_kafka_responds() -> None:
     client, bridge = served()
     assert client.get("/healthz").status_code == 200
     assert client.get("/readyz").status_code == 503
@@ -48,7 +48,7 @@ def test_it_is_ready_once_the_topic_was_read_and_as_long_as_kafka_answers() -> N
     assert "Kafka does not answer" in client.get("/").text
 
 
-def test_the_snapshot_holds_the_events_and_what_follows_from_them() -> None:
+def test_the_snapshot_has_the_events_and_the_derived_task_states() -> None:
     client, bridge = served()
     raw = record("load", 7, total=10)
     feed(bridge, raw, record("warm", 1, "failed", error={"type": "E", "message": "x"}))
@@ -75,7 +75,7 @@ def test_the_page_without_javascript_has_a_row_for_every_task() -> None:
     assert '<meta http-equiv="refresh" content="5">' in page
 
 
-def test_a_run_of_many_tasks_has_the_first_of_them_beside_other_runs_and_all_on_its_own_page() -> None:
+def test_the_start_page_shows_50_tasks_of_a_run_and_the_page_of_the_run_shows_all() -> None:
     client, bridge = served()
     states = ["failed" if number == 70 else "succeeded" for number in range(1_000)]
     feed(bridge, *(record(f"task-{number:04}", 1, state) for number, state in enumerate(states)))
@@ -94,7 +94,7 @@ RESULT = {
 }  # fmt: skip
 
 
-def test_a_runs_page_without_javascript_has_its_outcome_as_a_table_and_links_to_airflow() -> None:
+def test_the_page_of_a_run_without_javascript_has_its_result_and_links_to_airflow() -> None:
     client, bridge = served()
     facts: dict[str, Any] = {"kind": "publish", "result": RESULT}
     feed(bridge, record("publish", 1, "succeeded", **facts), record("load", 1, run="mine", dag="cli", **facts))
@@ -116,17 +116,17 @@ def test_a_runs_page_without_javascript_has_its_outcome_as_a_table_and_links_to_
     assert "http://127.0.0.1:8080/dags" not in client.get("/runs/cli/mine").text
 
 
-def test_bytes_are_shown_as_bytes() -> None:
+def test_amounts_in_bytes_are_shown_with_byte_units() -> None:
     client, bridge = served()
     feed(bridge, record("load", 12_300_000, unit="bytes", total=2_000_000_000))
     assert "12.3 MB of 2.0 GB" in client.get("/").text
 
 
-def test_every_answer_holds_the_browser_to_its_place() -> None:
+def test_every_response_has_security_headers() -> None:
     client, bridge = served(airflow_origins=("http://airflow.example:8080",))
     feed(bridge)
     for path in ("/", "/healthz", "/api/progress", "/metrics", "/static/page.js", "/no/such/page"):
-        with client.get(path) as answer:  # a static file stays open until then
+        with client.get(path) as answer:  # closes a static file
             headers = answer.headers
         policy = headers["Content-Security-Policy"]
         assert "default-src 'none'" in policy
@@ -137,7 +137,7 @@ def test_every_answer_holds_the_browser_to_its_place() -> None:
         assert "Access-Control-Allow-Origin" not in headers
 
 
-def test_the_page_has_neither_inline_script_nor_inline_style() -> None:
+def test_the_page_has_no_inline_script_and_no_inline_style() -> None:
     client, bridge = served()
     feed(bridge, record())
     page = client.get("/").text
@@ -149,7 +149,7 @@ def test_the_page_has_neither_inline_script_nor_inline_style() -> None:
 
 @pytest.mark.parametrize("path", ["/events", "/api/progress"])
 @pytest.mark.parametrize("query", ["dag=x", "until=never", "until=terminal&settle_s=-1", "until=terminal&settle_s=nan"])
-def test_a_question_that_means_nothing_is_refused(path: str, query: str) -> None:
+def test_an_invalid_query_is_refused(path: str, query: str) -> None:
     client, bridge = served()
     feed(bridge)
     if path == "/api/progress" and query.startswith("until"):
@@ -157,7 +157,7 @@ def test_a_question_that_means_nothing_is_refused(path: str, query: str) -> None
     assert client.get(f"{path}?{query}").status_code == 400
 
 
-def test_a_name_that_is_not_ours_is_refused_on_loopback() -> None:
+def test_another_host_name_is_refused_on_loopback() -> None:
     client, bridge = served()
     feed(bridge)
     for host, status in (
@@ -170,11 +170,11 @@ def test_a_name_that_is_not_ours_is_refused_on_loopback() -> None:
         assert client.get("/api/progress", headers={"Host": host}).status_code == status
 
 
-# -- who may look
+# -- access
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.org"])
-def test_an_address_that_others_reach_needs_a_token_or_a_proxy(host: str) -> None:
+def test_an_address_reachable_from_other_machines_needs_a_token_or_a_proxy(host: str) -> None:
     with pytest.raises(InvalidSettingError, match="MILLRACE_BRIDGE__HOST"):
         check_exposure(BridgeSettings(host=host))
     check_exposure(BridgeSettings(host=host, token=SecretStr(TOKEN)))
@@ -182,7 +182,7 @@ def test_an_address_that_others_reach_needs_a_token_or_a_proxy(host: str) -> Non
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.1", "::1", "localhost"])
-def test_loopback_is_open(host: str) -> None:
+def test_loopback_needs_no_token(host: str) -> None:
     assert is_loopback(host)
     check_exposure(BridgeSettings(host=host))
 
@@ -194,14 +194,14 @@ def test_a_short_token_is_refused_without_being_shown() -> None:
 
 
 @pytest.mark.parametrize("origin", ["http://a b", "http://a;script-src *", "*", "a.example", "http://a/path", "'none'"])
-def test_what_is_no_origin_never_gets_into_the_policy(origin: str) -> None:
+def test_an_invalid_origin_is_refused(origin: str) -> None:
     with pytest.raises(InvalidSettingError, match="origin"):
         check_exposure(BridgeSettings(airflow_origins=(origin,)))
     with pytest.raises(InvalidSettingError, match="origin"):
         check_exposure(BridgeSettings(cors_origin=origin))
 
 
-def test_scripts_send_the_token_as_a_header_and_nowhere_else() -> None:
+def test_the_token_is_accepted_only_as_a_header() -> None:
     client, bridge = served(token=TOKEN)
     feed(bridge)
     for path in ("/", "/api/progress", "/events", "/metrics", "/runs/a/b"):
@@ -218,7 +218,7 @@ def test_scripts_send_the_token_as_a_header_and_nowhere_else() -> None:
 def test_a_browser_signs_in_once_and_gets_a_cookie_that_no_script_can_read() -> None:
     client, bridge = served(token=TOKEN)
     feed(bridge)
-    # What Chromium sends.
+    # The Accept header of Chromium.
     accept = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"
     asked = client.get("/runs/a/b?x=1", headers={"Accept": accept})
     assert asked.status_code == 302
@@ -237,7 +237,7 @@ def test_a_browser_signs_in_once_and_gets_a_cookie_that_no_script_can_read() -> 
     assert client.get("/api/progress").status_code == 200
 
 
-def test_a_cookie_made_with_another_token_is_worth_nothing() -> None:
+def test_a_cookie_made_with_another_token_is_refused() -> None:
     old, bridge = served(token=TOKEN)
     feed(bridge)
     cookie = old.post("/sign-in", data={"token": TOKEN}).headers["Set-Cookie"].partition(";")[0]
@@ -246,19 +246,19 @@ def test_a_cookie_made_with_another_token_is_worth_nothing() -> None:
     assert new.get("/api/progress", headers={"Cookie": cookie}).status_code == 401
 
 
-def test_without_a_token_nobody_can_sign_in() -> None:
+def test_signing_in_without_a_configured_token_is_refused() -> None:
     client, _ = served(user_header="X-Forwarded-User")
     assert client.post("/sign-in", data={"token": ""}).status_code == 403
 
 
 @pytest.mark.parametrize("target", ["//evil.example", "https://evil.example", "/\\evil.example", "/a\nb", ""])
-def test_signing_in_leads_to_a_page_of_ours(target: str) -> None:
+def test_signing_in_redirects_only_to_pages_of_the_bridge(target: str) -> None:
     client, _ = served(token=TOKEN)
     answer = client.post("/sign-in", query_string={"next": target}, data={"token": TOKEN})
     assert answer.headers["Location"] == "/"
 
 
-def test_a_proxy_says_who_it_is_in_its_header() -> None:
+def test_a_proxy_names_the_user_in_its_header() -> None:
     client, bridge = served(host="0.0.0.0", user_header="X-Forwarded-User")
     feed(bridge)
     assert client.get("/api/progress").status_code == 401
@@ -266,7 +266,7 @@ def test_a_proxy_says_who_it_is_in_its_header() -> None:
     assert client.get("/api/progress", headers={"X-Forwarded-User": "ann"}).status_code == 200
 
 
-def test_another_origin_may_read_only_where_it_is_named() -> None:
+def test_only_the_configured_origin_may_read() -> None:
     client, bridge = served(cors_origin="https://board.example")
     feed(bridge)
     for origin, allowed in (("https://board.example", True), ("https://evil.example", False)):
@@ -294,7 +294,7 @@ def test_a_stream_begins_with_a_reconnection_time_and_a_snapshot() -> None:
     assert len(bridge.streams) == 0
 
 
-def test_a_stream_that_was_never_read_gives_its_place_back() -> None:
+def test_a_stream_that_was_never_read_is_released_when_it_is_closed() -> None:
     client, bridge = served(max_streams=1)
     feed(bridge)
     answer = client.get("/events", buffered=False)
@@ -306,7 +306,7 @@ def test_a_stream_that_was_never_read_gives_its_place_back() -> None:
     assert b"snapshot" in first_bytes(client, "/events")
 
 
-def test_limits_count_addresses_and_runs_apart() -> None:
+def test_limits_of_addresses_and_runs_are_counted_separately() -> None:
     client, bridge = served(max_streams_per_address=2, max_streams_per_run=1)
     feed(bridge)
     open_ones = [client.get("/events?dag_id=d&run_id=r", buffered=False)]
@@ -324,7 +324,7 @@ def test_limits_count_addresses_and_runs_apart() -> None:
     assert "millrace_bridge_streams 0.0" in metrics
 
 
-def test_an_id_may_hold_a_slash_and_each_page_finds_it() -> None:
+def test_ids_with_slashes_are_found_on_each_page() -> None:
     client, bridge = served()
     feed(bridge, record("a/b", 1, run="x/y", dag="d%2Fe"))
     for path in ("/runs/d%252Fe/x%2Fy", "/runs/d%252Fe/x%2fy/a%2Fb"):
@@ -335,7 +335,7 @@ def test_an_id_may_hold_a_slash_and_each_page_finds_it() -> None:
     assert "Nothing was reported" in client.get("/runs/d/e/x/y").text
 
 
-def test_a_run_has_a_total_of_what_it_is_about_and_says_how_much_of_it_is_over() -> None:
+def test_a_run_shows_the_total_of_its_main_step_and_the_number_of_ended_tasks() -> None:
     client, bridge = served()
     feed(
         bridge,
@@ -351,7 +351,7 @@ def test_a_run_has_a_total_of_what_it_is_about_and_says_how_much_of_it_is_over()
     assert "load: 5 rows" in client.get("/").text
 
 
-def test_the_api_tells_of_each_run_its_state_total_headline_and_order_the_newest_first() -> None:
+def test_the_api_lists_runs_newest_first_with_state_total_and_headline() -> None:
     client, bridge = served()
     planned = {"load": {"splits": 10, "total": 100, "unit": "rows"}}
     feed(

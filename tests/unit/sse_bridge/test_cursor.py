@@ -8,13 +8,13 @@ from sse_bridge.cursor import Cursor, parse_cursor
 
 
 @given(st.text("0123456789abcdef", min_size=8, max_size=8), st.lists(st.integers(0, 2**62), min_size=1, max_size=64))
-def test_a_cursor_survives_being_written_and_read(epoch: str, offsets: list[int]) -> None:
+def test_a_cursor_is_unchanged_after_formatting_and_parsing(epoch: str, offsets: list[int]) -> None:
     cursor = Cursor(epoch, tuple(offsets))
     assert parse_cursor(str(cursor)) == cursor
 
 
 @given(st.text())
-def test_any_text_is_read_or_refused_but_never_fails(text: str) -> None:
+def test_any_text_is_parsed_or_refused_without_an_error(text: str) -> None:
     cursor = parse_cursor(text)
     assert cursor is None or str(cursor) == text
 
@@ -26,5 +26,5 @@ def test_any_text_is_read_or_refused_but_never_fails(text: str) -> None:
         *("205a2b53.1\n", "205a2b53.²", "205a2b53." + "9" * 20, "205a2b53" + ".1" * 65),
     ],
 )
-def test_what_is_no_cursor_is_refused(text: str) -> None:
+def test_an_invalid_cursor_is_refused(text: str) -> None:
     assert parse_cursor(text) is None

@@ -14,14 +14,14 @@ NASTY = st.text(st.one_of(st.characters(codec="utf-8"), st.sampled_from("\r\n\0:
 
 
 def as_received(text: str) -> str:
-    """What a client gets: every line break is a line feed."""
+    """Return the text as a client receives it: every line break is a line feed."""
     return re.sub("\r\n|\r|\n", "\n", text)
 
 
 @given(st.lists(st.tuples(NASTY, NASTY, NASTY), max_size=4), st.integers(1, 7))
 @example([("progress", "a\r", "1"), ("x", "\nb", "2")], 1)
 @example([("progress", "\ufeff{}", "1")], 3)
-def test_what_is_framed_comes_out_as_it_went_in(events: list[tuple[str, str, str]], piece: int) -> None:
+def test_framed_events_are_parsed_unchanged(events: list[tuple[str, str, str]], piece: int) -> None:
     stream = b": first\n" + b"".join(
         encoder.frame(name, data.encode(), cursor=cursor) + encoder.HEARTBEAT for name, data, cursor in events
     )
@@ -37,7 +37,7 @@ def test_what_is_framed_comes_out_as_it_went_in(events: list[tuple[str, str, str
 
 
 @given(NASTY, NASTY)
-def test_no_field_reaches_the_next_event(text: str, cursor: str) -> None:
+def test_no_field_leaks_into_the_next_event(text: str, cursor: str) -> None:
     evil = f"{text}\n\nevent: forged\ndata: {text}\r\rid: 9\n\n"
     client = EventStreamParser()
     client.feed(encoder.frame("progress", evil.encode(), cursor=cursor + evil) + encoder.frame("end", b"{}"))
@@ -45,13 +45,13 @@ def test_no_field_reaches_the_next_event(text: str, cursor: str) -> None:
 
 
 @given(st.binary())
-def test_bytes_that_are_no_text_cannot_break_out_either(data: bytes) -> None:
+def test_bytes_that_are_not_utf_8_stay_within_their_event(data: bytes) -> None:
     client = EventStreamParser()
     client.feed(encoder.frame("progress", b"x" + data) + encoder.frame("end", b"{}"))
     assert [m.type for m in client.messages] == ["progress", "end"]
 
 
-def test_an_id_alone_moves_the_cursor_and_fires_nothing() -> None:
+def test_an_id_alone_moves_the_cursor_and_fires_no_event() -> None:
     client = EventStreamParser()
     client.feed(encoder.id_only("abc.1.2") + encoder.HEARTBEAT)
     assert client.messages == []
@@ -67,7 +67,7 @@ def test_the_opening_comment_sets_the_reconnection_time() -> None:
 
 
 @pytest.mark.parametrize("pretty", [True, False])
-def test_json_lines_hold_one_object_each(pretty: bool) -> None:
+def test_json_lines_have_one_object_each(pretty: bool) -> None:
     event = {"message": "a\nb\u2028c", "n": [1, 2]}
     raw = json.dumps(event, indent=2 if pretty else None, ensure_ascii=False).encode()
     line = encoder.one_line(raw)
@@ -76,5 +76,5 @@ def test_json_lines_hold_one_object_each(pretty: bool) -> None:
     assert json.loads(line) == event
 
 
-def test_a_line_that_is_one_already_is_not_written_again() -> None:
+def test_json_of_one_line_is_not_encoded_again() -> None:
     assert encoder.one_line(b'{"a":  1}') == b'{"a":  1}\n'

@@ -23,7 +23,7 @@ def caught_up(topic: Topic) -> Reader:
     return reader
 
 
-def test_a_client_gets_a_snapshot_and_then_everything_that_follows_once() -> None:
+def test_a_client_gets_a_snapshot_and_then_each_later_event_once() -> None:
     topic = Topic()
     topic.append(0, record("load", 1))
     reader = caught_up(topic)
@@ -39,7 +39,7 @@ def test_a_client_gets_a_snapshot_and_then_everything_that_follows_once() -> Non
     assert [sequence for _, sequence in client.got] == ["000000000002", "000000000003"]
 
 
-def test_events_are_passed_on_byte_for_byte() -> None:
+def test_events_are_forwarded_byte_for_byte() -> None:
     topic = Topic()
     raw = json.dumps(json.loads(record(message="\u2028 ä")), ensure_ascii=False, indent=1).encode()
     reader = caught_up(topic)
@@ -59,7 +59,7 @@ def parsed(data: bytes) -> EventStreamParser:
     return parser
 
 
-def test_a_client_that_comes_back_gets_what_it_missed_and_no_snapshot() -> None:
+def test_a_reconnecting_client_gets_the_missed_events_and_no_snapshot() -> None:
     topic = Topic()
     reader = caught_up(topic)
     client = Client()
@@ -76,7 +76,7 @@ def test_a_client_that_comes_back_gets_what_it_missed_and_no_snapshot() -> None:
 
 
 @pytest.mark.parametrize("cursor", ["nonsense", "ffffffff.0", "0000000a.99", "0000000a.0.0", "0000000a.0"])
-def test_a_cursor_that_cannot_be_followed_gets_a_reset(cursor: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unusable_cursor_gets_a_reset(cursor: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub_module, "RING_EVENTS", 3)
     topic = Topic()
     for sequence in range(1, 10):
@@ -91,7 +91,7 @@ def test_a_cursor_that_cannot_be_followed_gets_a_reset(cursor: str, monkeypatch:
     assert [e["sequence"] for e in client.newest.values()] == ["000000000009"]
 
 
-def test_what_retention_took_is_a_reset_not_a_silent_jump() -> None:
+def test_a_cursor_before_the_retained_records_gets_a_reset() -> None:
     topic = Topic()
     topic.lows[0] = topic.ends[0] = 100
     topic.append(0, record("load", 1))
@@ -106,7 +106,7 @@ def test_what_retention_took_is_a_reset_not_a_silent_jump() -> None:
     assert (client.resets, len(client.got)) == (1, 1)
 
 
-def test_a_topic_made_again_resets_every_client() -> None:
+def test_a_recreated_topic_resets_every_client() -> None:
     topic = Topic()
     topic.append(0, record("load", 1))
     reader = caught_up(topic)
@@ -123,7 +123,7 @@ def test_a_topic_made_again_resets_every_client() -> None:
     assert client.last_event_id == "0000000b.1"
 
 
-def test_a_client_far_behind_loses_intermediate_states_but_no_last_word(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_far_behind_skips_intermediate_states_but_gets_the_last_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub_module, "BEHIND_EVENTS", 10)
     topic = Topic()
     reader = caught_up(topic)
@@ -138,7 +138,7 @@ def test_a_client_far_behind_loses_intermediate_states_but_no_last_word(monkeypa
     assert client.last_event_id == reader.hub.cursor
 
 
-def test_filtered_clients_get_their_events_only_and_the_cursor_of_all() -> None:
+def test_filtered_clients_get_only_their_events_and_the_cursor_of_all() -> None:
     topic = Topic()
     reader = caught_up(topic)
     wanted = Filter(dag_id=frozenset(["d"]), run_id=frozenset(["mine"]))
@@ -175,7 +175,7 @@ def test_airflows_report_passes_a_filter_on_the_dataset_of_its_task() -> None:
     assert [source.rpartition("/")[2] for source, _ in client.got] == ["1", "airflow"]
 
 
-def test_stale_late_and_poisonous_records_reach_nobody_but_move_the_cursor() -> None:
+def test_stale_late_and_poison_records_are_not_forwarded_but_move_the_cursor() -> None:
     topic = Topic()
     reader = caught_up(topic)
     client = Client()
@@ -199,7 +199,7 @@ def test_stale_late_and_poisonous_records_reach_nobody_but_move_the_cursor() -> 
     assert client.last_event_id == "0000000a.9"
 
 
-def test_a_tombstone_takes_a_source_out_of_the_snapshot() -> None:
+def test_a_tombstone_removes_a_source_from_the_snapshot() -> None:
     from sse_bridge.state import Skipped
 
     topic = Topic()
@@ -213,7 +213,7 @@ def test_a_tombstone_takes_a_source_out_of_the_snapshot() -> None:
     assert client.last_event_id == "0000000a.3"
 
 
-def test_json_lines_carry_the_same() -> None:
+def test_json_lines_have_the_same_content() -> None:
     topic = Topic()
     topic.append(0, record("load", 1))
     reader = caught_up(topic)
@@ -226,7 +226,7 @@ def test_json_lines_carry_the_same() -> None:
     assert json.loads(line) == json.loads(record("load", 2))
 
 
-def test_bytes_are_made_once_for_all_clients_in_the_same_place() -> None:
+def test_bytes_are_encoded_once_for_all_clients_at_the_same_position() -> None:
     topic = Topic()
     reader = caught_up(topic)
     places = [reader.hub.join(Filter())[0] for _ in range(3)]
@@ -252,7 +252,7 @@ def test_the_ring_keeps_a_bounded_number_of_events_and_bytes(monkeypatch: pytest
     assert reader.hub.head - reader.hub.tail <= 20
 
 
-def test_the_bridge_forgets_finished_runs_when_there_are_too_many() -> None:
+def test_the_bridge_evicts_finished_runs_above_the_limit() -> None:
     topic = Topic()
     for number in range(40):
         topic.append(0, record("load", 1, "succeeded", run=f"r{number}"))
@@ -265,7 +265,7 @@ def test_the_bridge_forgets_finished_runs_when_there_are_too_many() -> None:
     assert "/airflow/d/old/load/-1/1" in client.newest
 
 
-def test_every_cursor_gets_all_that_comes_after_it_or_a_reset(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_cursor_gets_all_later_events_or_a_reset(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub_module, "RING_EVENTS", 4)
     topic = Topic()
     for sequence in range(1, 11):
@@ -286,7 +286,7 @@ def test_every_cursor_gets_all_that_comes_after_it_or_a_reset(monkeypatch: pytes
     assert resumed == [6, 7, 8, 9, 10]
 
 
-def test_after_a_restart_that_reads_the_partitions_in_another_order_nothing_is_lost_or_doubled() -> None:
+def test_a_restart_that_reads_partitions_in_another_order_loses_and_doubles_no_event() -> None:
     topic = Topic(2)
     first = Reader(topic)
     first.read_all()
@@ -331,7 +331,7 @@ def test_poison_before_an_event_does_not_double_the_event() -> None:
     assert (client.got, client.resets) == ([], 0)
 
 
-# -- any cut, any drop, any interleaving, any retention point
+# -- random disconnections, restarts, interleavings and compactions
 
 TASKS = 4
 PARTITIONS = 2
@@ -342,7 +342,7 @@ CUT = st.tuples(st.just("cut"), st.integers(0, 1), st.integers(0, 1500))
 CONNECT = st.tuples(st.just("connect"), st.integers(0, 1))
 RESTART = st.tuples(st.just("restart"), st.lists(st.integers(0, PARTITIONS - 1), max_size=10))
 COMPACT = st.tuples(st.just("compact"), st.integers(0, PARTITIONS - 1))
-# Mostly events that are said, read and received; now and then something happens to the connection or the topic.
+# Mostly events that are sent, read and received, and sometimes a change of a connection or the topic.
 USUAL = st.lists(st.one_of(SAY, READ, RECEIVE), min_size=1, max_size=12)
 EVENT = st.one_of(CUT, RESTART, COMPACT, CONNECT).map(lambda action: [action])
 STORIES = st.lists(st.one_of(USUAL, USUAL, EVENT), min_size=4, max_size=14).map(lambda parts: list(chain(*parts)))
@@ -381,7 +381,7 @@ class World:
             self.clients[which].connect(self.reader.hub)
 
     def restart(self, order: list[int]) -> None:
-        """The bridge starts again and reads the partitions in another order; open connections break."""
+        """Restart the bridge, which reads the partitions in another order; open connections break."""
         for client in self.clients:
             client.receive(cut=0)
         self.reader = Reader(self.topic)
@@ -394,7 +394,7 @@ class World:
 
 
 @given(STORIES, st.sampled_from([3, 8, 1000]), st.sampled_from([2, 5, 1000]))
-def test_whatever_happens_a_client_ends_with_the_state_of_the_producer(
+def test_a_client_ends_with_the_state_of_the_producer_after_any_sequence(
     actions: list[tuple[Any, ...]], ring: int, behind: int
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
@@ -413,7 +413,7 @@ def test_whatever_happens_a_client_ends_with_the_state_of_the_producer(
         assert world.clients[1].picture() == {s: v for s, v in everything.items() if "/t0/" in s or "/t1/" in s}
         for client in world.clients:
             if not client.resets:
-                # Never twice, and each source in its order.
+                # No event comes twice, and each source comes in its order.
                 assert len(set(client.got)) == len(client.got)
             for source in {source for source, _ in client.got}:
                 sequences = [n for s, n in client.got if s == source]
@@ -421,8 +421,8 @@ def test_whatever_happens_a_client_ends_with_the_state_of_the_producer(
 
 
 @given(STORIES)
-def test_with_room_enough_no_event_is_lost_or_doubled(actions: list[tuple[Any, ...]]) -> None:
-    """Without compaction, and with a ring that holds everything, each client sees each event exactly once."""
+def test_with_a_large_ring_no_event_is_lost_or_doubled(actions: list[tuple[Any, ...]]) -> None:
+    """Without compaction, and with a ring that holds all events, a client sees each event exactly once."""
     world = World()
     world.clients[0].connect(world.reader.hub)
     for action in actions:
@@ -441,7 +441,7 @@ def test_with_room_enough_no_event_is_lost_or_doubled(actions: list[tuple[Any, .
 
 
 @pytest.mark.parametrize("lines", [False, True])
-def test_every_snapshot_and_every_word_about_silence_tells_the_time_of_its_sending(lines: bool) -> None:
+def test_every_snapshot_and_liveness_event_has_its_send_time(lines: bool) -> None:
     now = [1_795_341_700.0]
     topic = Topic()
     topic.append(0, record())
@@ -463,7 +463,7 @@ def test_every_snapshot_and_every_word_about_silence_tells_the_time_of_its_sendi
     assert times() == {"2026-11-22T10:04:40.000Z"}
 
 
-def test_clients_that_come_at_once_share_the_bytes_of_a_snapshot() -> None:
+def test_clients_that_connect_at_once_share_the_bytes_of_a_snapshot() -> None:
     topic = Topic()
     topic.append(0, record())
     reader = Reader(topic)
@@ -471,7 +471,7 @@ def test_clients_that_come_at_once_share_the_bytes_of_a_snapshot() -> None:
     assert reader.hub.snapshot(Filter()) is reader.hub.snapshot(Filter())
 
 
-def test_an_event_that_cannot_be_taken_keeps_no_other_of_its_batch_from_the_clients(
+def test_an_event_that_raises_does_not_block_others_of_its_batch(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     reader = Reader(Topic())

@@ -1,4 +1,4 @@
-"""The page's rules, run by node, give what the rules in Python give: the same cases for both."""
+"""The page's rules, run by node, give the same results as the rules in Python for the same cases."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ COUNTS: list[tuple[float, float | None, str]] = [
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What the page's modules make of the cases and numbers."""
+    """The results of the page's modules for the cases and numbers."""
     if shutil.which("node") is None:
         pytest.skip("no node on the PATH: `apt-get install nodejs`")
     folder = tmp_path_factory.mktemp("page")
@@ -75,7 +75,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def many_runs() -> list[dict[str, Any]]:
-    """A thousand runs that succeeded, each later than the one before; the third one goes on."""
+    """Return events of a thousand consecutive runs: all succeeded except the third, which is running."""
     events = []
     for number in range(1_000):
         identity = TaskIdentity("d", f"r{number}", "load")
@@ -85,7 +85,7 @@ def many_runs() -> list[dict[str, Any]]:
 
 
 def silences_of(case: dict[str, Any]) -> list[dict[str, Any]]:
-    """The bridge's judgements as ``liveness`` tells them."""
+    """Return the task states judged by the bridge, as ``liveness`` sends them."""
     dag = case.get("dag", "ingest_dataset")
     origin = dag if dag in ("cli", "python") else "airflow"
     return [
@@ -95,7 +95,7 @@ def silences_of(case: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("number", range(len(CASES)), ids=[case["name"] for case in CASES])
-def test_the_page_makes_of_the_case_what_its_file_says(number: int, page: dict[str, Any]) -> None:
+def test_the_page_gives_the_expected_results_of_each_case(number: int, page: dict[str, Any]) -> None:
     case, found = CASES[number], page["cases"][number]
     assert found["verdicts"] == case.get("verdicts", ["new"] * len(case["events"]))
     if "tasks" in case:
@@ -115,19 +115,19 @@ def test_the_page_makes_of_the_case_what_its_file_says(number: int, page: dict[s
             assert said == wanted, name
 
 
-def test_the_outcome_of_a_run_reads_the_same_in_both_languages(page: dict[str, Any]) -> None:
+def test_the_result_of_a_run_is_described_the_same_in_both_languages(page: dict[str, Any]) -> None:
     for result, (facts, further) in zip(RESULTS, page["results"], strict=True):
         assert [tuple(line) for line in facts] == facts_of(result)
         assert further == columns_of(result)[1]
 
 
-def test_of_a_thousand_runs_the_page_keeps_those_that_go_on_and_the_newest(page: dict[str, Any]) -> None:
+def test_the_page_keeps_running_runs_and_the_newest_of_a_thousand(page: dict[str, Any]) -> None:
     runs, sources = page["kept"]["runs"], page["kept"]["sources"]
     assert sources == len(runs) <= SOURCES_MAX * 1.1
     assert runs == [*(f"r{number}" for number in range(999, 1_000 - len(runs), -1)), "r2"]
 
 
-def test_amounts_and_times_read_the_same_in_both_languages(page: dict[str, Any]) -> None:
+def test_amounts_and_durations_are_formatted_the_same_in_both_languages(page: dict[str, Any]) -> None:
     assert page["amounts"] == [amount(value, unit) for value, unit in AMOUNTS]
     assert page["durations"] == [duration(seconds) for seconds in DURATIONS]
     assert page["counts"] == [counted(*each) for each in COUNTS]

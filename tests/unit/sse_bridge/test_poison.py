@@ -1,4 +1,4 @@
-"""What one producer sends and the bridge can read, but not write again, add up or show, breaks nothing for others."""
+"""Events that the bridge can parse but not encode, sum or show do not affect other events and clients."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.unit.sse_bridge.world import record
 
 
 def event(run: str, task: str = "step", **facts: Any) -> dict[str, Any]:
-    """An event as a foreign producer writes it: the ids stand in the source as they are."""
+    """Return an event of a foreign producer, with unquoted ids in its source."""
     source = f"/python/python/{run}/{task}/-1/1"
     who = {"dag_id": "python", "run_id": run, "task_id": task, "map_index": -1, "attempt": 1}
     said = {
@@ -51,7 +51,7 @@ def event(run: str, task: str = "step", **facts: Any) -> dict[str, Any]:
 
 
 def number(text: str, *path: str, run: str = "odd", indent: int | None = None, **facts: Any) -> bytes:
-    """An event in which the value at ``path`` of its data is this JSON text."""
+    """Return an event in which the value at ``path`` of its data is this JSON text."""
     made = event(run, **facts)
     place: Any = made["data"]
     for name in path[:-1]:
@@ -113,7 +113,7 @@ def started() -> tuple[FlaskClient, Bridge]:
 
 
 def taken(raw: bytes, offset: int, key: bytes | None = None) -> Incoming | Skipped:
-    """What the consumer makes of a record."""
+    """Return a record as the consumer parses it."""
     try:
         made = parse_record(raw)
     except ProgressError:
@@ -146,7 +146,7 @@ def others_are_served(client: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize("name", EVENTS)
-def test_one_event_breaks_nothing_for_others(name: str) -> None:
+def test_an_odd_event_does_not_affect_other_events(name: str) -> None:
     client, bridge = started()
     raw = EVENTS[name]
     stream = iter(client.get("/events", buffered=False).iter_encoded())
@@ -163,7 +163,7 @@ def test_one_event_breaks_nothing_for_others(name: str) -> None:
     assert shown != (bridge.hub.counts["poison"] == before + 1), "it is shown, or counted as poison"
 
 
-def test_the_numbers_of_a_run_are_added_up_as_large_as_they_may_be() -> None:
+def test_very_large_numbers_of_a_run_are_added_up() -> None:
     client, bridge = started()
     many = [taken(json.dumps(event("sum", f"t{n}", done=1e300, total=1e300)).encode(), 1 + n) for n in range(200)]
     bridge.handle(Batch(many))
@@ -185,7 +185,7 @@ def test_deleting_a_record_by_its_own_key_removes_it(key: bytes) -> None:
     others_are_served(client)
 
 
-def test_a_source_that_speaks_for_another_task_leaves_nothing_behind() -> None:
+def test_events_whose_source_names_another_task_are_evicted() -> None:
     _, bridge = started()
     bridge.hub.state._sources_max = 10
     for number_ in range(40):

@@ -25,7 +25,7 @@ def shown(known: BridgeState) -> list[str]:
     return [shown for _, shown in known.tasks(Filter())]
 
 
-def test_silence_is_stalled_after_25_seconds_and_lost_after_60() -> None:
+def test_a_task_without_events_is_stalled_after_25_seconds_and_lost_after_60() -> None:
     known = state()
     hear(known, record("load", 1), 1000.0)
     source = "/airflow/d/r/load/-1/1"
@@ -43,7 +43,7 @@ def test_silence_is_stalled_after_25_seconds_and_lost_after_60() -> None:
 
 
 @pytest.mark.parametrize("last", ["succeeded", "failed", "cancelled", "skipped", "retrying"])
-def test_nobody_is_judged_after_the_last_word(last: str) -> None:
+def test_a_task_is_not_judged_after_its_last_event(last: str) -> None:
     known = state()
     hear(known, record("load", 1), 1000.0)
     hear(known, record("load", 2, last), 1001.0)
@@ -63,13 +63,13 @@ def test_a_task_that_airflow_ended_is_not_judged() -> None:
     assert shown(known) == ["failed"]
 
 
-def test_a_queued_task_may_be_silent() -> None:
+def test_a_queued_task_is_not_judged() -> None:
     known = state()
     hear(known, record("load", 1, "queued"), 1000.0)
     assert known.judge(5000.0, 0) == []
 
 
-def test_silence_counts_from_when_the_bridge_could_hear() -> None:
+def test_time_before_the_bridge_was_connected_does_not_count() -> None:
     known = state()
     hear(known, record("load", 1), 1000.0)
     assert known.judge(1100.0, hearing_since_s=1080.0) == []
@@ -77,7 +77,7 @@ def test_silence_counts_from_when_the_bridge_could_hear() -> None:
     assert shown(known) == ["stalled"]
 
 
-def test_a_heartbeat_is_no_progress() -> None:
+def test_a_heartbeat_does_not_count_as_progress() -> None:
     known = state()
     for second, done in ((0, 5), (10, 5), (20, 5), (30, 6), (40, 6)):
         hear(known, record("load", second + 1, done=done), 1000.0 + second)
@@ -86,7 +86,7 @@ def test_a_heartbeat_is_no_progress() -> None:
     assert told["heard"] == "1970-01-01T00:17:20.000Z"
 
 
-def test_the_hub_judges_nobody_while_it_is_deaf_or_has_just_begun() -> None:
+def test_the_hub_judges_no_task_while_it_is_disconnected_or_has_just_started() -> None:
     now = [10_000.0]
     topic = Topic()
     topic.append(0, record("load", 1))
@@ -111,7 +111,7 @@ def test_the_hub_judges_nobody_while_it_is_deaf_or_has_just_begun() -> None:
     assert reader.hub.judge() == ["/airflow/d/r/load/-1/1"]
 
 
-def test_silence_counts_up_to_kafkas_last_answer_however_late_its_own_silence_is_noticed() -> None:
+def test_time_counts_only_up_to_the_last_response_of_kafka() -> None:
     now = [10_000.0]
     topic = Topic()
     topic.append(0, record("load", 1))
@@ -120,13 +120,13 @@ def test_silence_counts_up_to_kafkas_last_answer_however_late_its_own_silence_is
     reader.hub.caught_up()
     now[0] += 20.0
     reader.hub.heard()
-    now[0] += 100.0  # nothing was asked meanwhile: the machine slept, or Kafka froze and nobody knows yet
+    now[0] += 100.0  # no poll meanwhile: the machine slept, or a frozen Kafka is not noticed yet
     assert reader.hub.judge() == []
     reader.hub.heard()
     assert reader.hub.judge() == ["/airflow/d/r/load/-1/1"]
 
 
-def test_a_run_is_over_when_nothing_more_will_come() -> None:
+def test_a_run_is_over_when_all_its_tasks_have_ended_or_are_lost() -> None:
     known = state()
     wanted = parse_filter({"dag_id": ["d"], "run_id": ["r"]})
     assert not known.over(wanted)
@@ -150,7 +150,7 @@ def airflows(task: str, state_: str, at_s: float, map_index: int = -1, *, leaf: 
     return encode_event(airflow_event(identity, state_, time_s=at_s, place=TaskPosition(0, leaf)))
 
 
-def test_a_run_of_which_nobody_knows_the_last_task_is_settled_when_nothing_comes_for_a_while() -> None:
+def test_a_run_with_an_unknown_last_task_is_settled_after_a_delay() -> None:
     known = state()
     wanted = parse_filter({"dag_id": ["d"], "run_id": ["r"]})
     hear(known, record("load", 1, "succeeded"), 1000.0)
@@ -158,7 +158,7 @@ def test_a_run_of_which_nobody_knows_the_last_task_is_settled_when_nothing_comes
     assert known.settled(wanted, 1015.0, settle_s=15.0)
 
 
-def test_a_run_is_settled_at_once_where_airflow_has_said_how_every_step_ended() -> None:
+def test_a_run_is_settled_early_when_airflow_reported_the_end_of_every_step() -> None:
     known = state()
     wanted = parse_filter({"dag_id": ["d"], "run_id": ["r"]})
     hear(known, airflows("load", "succeeded", 1_795_341_600.0, 0), 1000.0)
@@ -171,7 +171,7 @@ def test_a_run_is_settled_at_once_where_airflow_has_said_how_every_step_ended() 
     assert not known.settled(Filter(), 1002.0, settle_s=15.0), "another run may have begun"
     only = parse_filter({"dag_id": ["d"], "run_id": ["r"], "task_id": ["load"]})
     assert not known.settled(only, 1002.0, settle_s=15.0), "another split may begin"
-    # Of a mapped task that ends the DAG, further instances may follow.
+    # Further instances of a mapped task at the end of the DAG may follow.
     hear(known, airflows("last", "succeeded", 1_795_341_602.0, 0, leaf=True), 1003.0)
     assert not known.settled(wanted, 1010.0, settle_s=15.0)
 
@@ -182,7 +182,7 @@ def test_a_run_whose_last_step_was_never_announced_is_not_settled_between_two_st
     assert not known.settled(parse_filter({"dag_id": ["d"], "run_id": ["r"]}), 1010.0, settle_s=15.0)
 
 
-def test_airflow_s_own_words_pass_the_filters_of_what_the_task_said_in_an_earlier_attempt() -> None:
+def test_airflow_events_pass_filters_on_facts_of_an_earlier_attempt() -> None:
     known = state()
     hear(known, record("load", 1, "failed"), 1000.0)
     again = TaskIdentity("d", "r", "load", attempt=2)
@@ -192,7 +192,7 @@ def test_airflow_s_own_words_pass_the_filters_of_what_the_task_said_in_an_earlie
     assert [shown for _, shown in known.tasks(wanted)] == ["queued"]
 
 
-def test_points_of_curves_are_passed_on_but_not_kept_apart() -> None:
+def test_curve_points_are_forwarded_but_not_kept_in_the_state() -> None:
     raw = json.loads(record("train", 1))
     raw["source"] += "/curves"
     raw["data"]["series"] = {"loss": [[n, 0.5] for n in range(256)]}

@@ -1,4 +1,4 @@
-"""A parser of event streams, written line by line from the WHATWG HTML standard, section 9.2.6, and nothing else."""
+"""A parser of event streams, written line by line from section 9.2.6 of the WHATWG HTML standard alone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Message:
 
 @dataclass
 class EventStreamParser:
-    """Fed with bytes in any pieces; ``messages`` are what an EventSource would have fired."""
+    """An event stream parser, fed with bytes in any pieces; ``messages`` are those that an EventSource would fire."""
 
     messages: list[Message] = field(default_factory=list)
     last_event_id: str = ""
@@ -35,7 +35,7 @@ class EventStreamParser:
             self._process(line.decode("utf-8", "replace"))
 
     def _line(self) -> bytes | None:
-        """The next line that is surely complete: CRLF, LF or CR ends it; a CR at the very end may become CRLF."""
+        """Return the next complete line, ended by CRLF, LF or CR; a CR at the end of the input may become CRLF."""
         for index, byte in enumerate(self._bytes):
             if byte == 0x0A:
                 line, self._bytes = self._bytes[:index], self._bytes[index + 1 :]

@@ -1,4 +1,4 @@
-"""A topic, a bridge and clients without a network: the parts are ours, what lies between them is simulated."""
+"""A topic, a bridge and clients without a network: the real parts with simulated connections."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ FACTS: dict[str, Any] = {
 def record(
     task: str = "load", sequence: int = 1, state: str = "running", *, run: str = "r", dag: str = "d", **facts: Any
 ) -> bytes:
-    """An event as it stands in Kafka."""
+    """Return an event as it is stored in Kafka."""
     identity = TaskIdentity(dag, run, task)
     said = {**FACTS, "state": state, "done": sequence, **facts}
     return encode_event(progress_event(identity, sequence, 1_795_341_600.0 + sequence, said))
 
 
 class Topic:
-    """Partitions of records by offset; gaps are what compaction took."""
+    """Partitions of records by offset; compaction leaves gaps."""
 
     def __init__(self, partitions: int = 1) -> None:
         self.logs: list[dict[int, bytes]] = [{} for _ in range(partitions)]
@@ -53,7 +53,7 @@ class Topic:
 
 
 class Reader:
-    """Stands for the consumer: reads a topic into a hub, one record of a chosen partition at a time."""
+    """A simulated consumer that reads a topic into a hub, one record of a chosen partition at a time."""
 
     def __init__(
         self, topic: Topic, clock: Any = lambda: 1_795_341_700.0, epoch: str = "0000000a", **limits: Any
@@ -66,7 +66,7 @@ class Reader:
         self.hub.heard()
 
     def read(self, partition: int) -> bool:
-        """Read one record; False if there is none. An offset without a record is jumped over."""
+        """Read one record and skip offsets without one; return False if there is none."""
         log = self.topic.logs[partition]
         offset = min((o for o in log if o >= self.next[partition]), default=None)
         if offset is None:
@@ -87,7 +87,7 @@ class Reader:
 
 
 class Client:
-    """An EventSource: keeps its last event id through every connection, and what it was told."""
+    """An EventSource that keeps its last event id and the received events across connections."""
 
     def __init__(self, wanted: Filter | None = None) -> None:
         self.wanted = wanted or Filter()
@@ -110,7 +110,7 @@ class Client:
         self._feed(data)
 
     def receive(self, cut: int | None = None) -> None:
-        """Take what there is; with ``cut`` the connection breaks after so many bytes."""
+        """Receive the available bytes; with ``cut`` the connection breaks after that many bytes."""
         if self._hub is None or self._place is None:
             return
         data = self._hub.more(self._place)
@@ -138,7 +138,7 @@ class Client:
         return self._place is not None
 
     def picture(self) -> dict[str, tuple[str, str]]:
-        """What a page would show: for each task its attempt's state and newest sequence."""
+        """Return the state and newest sequence of each task attempt, as a page would show them."""
         picture = RunStates()
         for event in self.newest.values():
             picture.apply(event)
