@@ -153,7 +153,7 @@ class _Reader:
     def batch(
         self, dataset: str, writer: str, chunk: Mapping[str, Any], schema: pa.Schema, layout: Any
     ) -> pa.RecordBatch:
-        """Return the rows of a chunk, fetched and checked once for all versions that name it with the same checksums."""
+        """Return the rows of a chunk, fetched and checked once for all versions that name the same checksums."""
         key = (dataset, writer, repr(chunk), str(schema), repr(layout))
         if key not in self._batches:
             made = _batch(self.tiles(dataset, writer, chunk), chunk, schema, layout)

@@ -97,7 +97,7 @@ def test_the_other_node_dying_before_the_repair_raises_specific_errors_and_loses
             for dataset in opened.values():
                 error = ends_in((ChunkMissingError, StoreUnavailableError), dataset.to_table)
                 assert "page" in str(error)
-            # Readers that also have its pages get an error that names the first missing chunk and the node that may have it.
+            # Readers that also have its pages get an error that names the missing chunk and the node that may have it.
             for each, dataset in known.items():
                 error = ends_in((ChunkMissingError,), dataset.to_table)
                 assert f"chunk {lacking[each][0]} is not on {two}" in str(error)
