@@ -1,4 +1,4 @@
-"""A read that misses a chunk of a version that is in the cache as a whole puts it back."""
+"""A read that misses a chunk of a completely cached version puts it back into the cache."""
 
 from __future__ import annotations
 
