@@ -287,7 +287,7 @@ def test_a_frozen_redis_costs_reads_one_timeout(redis_server: Any) -> None:
         redis_server.signal(signal.SIGCONT)
 
 
-def test_a_redis_with_a_password_is_used_with_it_and_a_miss_without(
+def test_a_redis_that_needs_a_password_is_used_only_with_it(
     redis_servers: Callable[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     server = redis_servers("--requirepass", "open-sesame")

@@ -89,9 +89,7 @@ def test_a_killed_bridge_starts_again_with_the_same_state(topic: Topic, bridge: 
 
 
 @pytest.mark.parametrize("cursor", ["nonsense", "00000000.1.1.1", "{epoch}.999999.0.0", "{epoch}.0"])
-def test_a_cursor_that_cannot_be_followed_gets_a_reset(
-    topic: Topic, bridge: Bridge, open_stream: OpenStream, cursor: str
-) -> None:
+def test_an_invalid_cursor_gets_a_reset(topic: Topic, bridge: Bridge, open_stream: OpenStream, cursor: str) -> None:
     topic.say("load", 1)
     until(lambda: bridge.metric("sources") == 1, "the event")
     epoch = bridge.get("/api/progress").json()["cursor"].split(".")[0]
