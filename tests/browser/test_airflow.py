@@ -29,7 +29,7 @@ RUN_S = 120.0
 
 @pytest.fixture
 def signed_in(airflow: AirflowClient, open_context: Callable[..., BrowserContext]) -> Page:
-    """Open a page of a user who is signed in at Airflow."""
+    """Open a page that is signed in at Airflow."""
     said = load_settings().airflow
     assert said.password is not None
     body = {"username": said.username, "password": said.password.get_secret_value()}

@@ -23,7 +23,7 @@ from millrace.airflow.reporter import reporting
     default_args={"retry_delay": timedelta(seconds=0)},
 )
 def ingest_probe() -> None:
-    """Define tasks that report that they run and then end as the parameter ``how`` says."""
+    """Define tasks that report that they run and then end in the way given by the parameter ``how``."""
 
     def die(attempts_left: int) -> None:
         context = get_current_context()

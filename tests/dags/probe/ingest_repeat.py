@@ -26,7 +26,7 @@ from millrace.airflow.reporter import reporting
     default_args={"retry_delay": timedelta(seconds=0)},
 )
 def ingest_repeat() -> None:
-    """Define four tasks, of which ``b`` fails in its first ``tries`` attempts as the parameter ``how`` says."""
+    """Define four tasks, of which ``b`` fails in its first ``tries`` attempts in the way given by ``how``."""
 
     def work() -> None:
         context = get_current_context()

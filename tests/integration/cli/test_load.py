@@ -84,7 +84,7 @@ def test_standard_input_is_a_source(spawn: Spawn, table_csv: Path, millrace: Mil
     assert json.loads(out)["rows"] == ROWS
 
 
-# --- what cannot be loaded
+# --- wrong input
 
 
 def lines(path: Path, *rows: str) -> str:
@@ -129,7 +129,7 @@ def test_wrong_input_is_one_line_and_no_version(millrace: Millrace, tmp_path: Pa
         assert "dataset name" in done.err
 
 
-# --- what may be missing
+# --- missing services
 
 
 def test_without_kafka_a_load_succeeds_and_warns_once(millrace: Millrace, table_csv: Path) -> None:

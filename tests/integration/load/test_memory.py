@@ -161,5 +161,5 @@ def test_2_gb_need_no_more_memory_than_200_mb(store: Store, settings: Settings, 
     compare(store, settings, folder, 200_000_000, 2_000_000_000)
 
 
-def test_the_readme_has_the_number_of_the_settings() -> None:
+def test_the_readme_states_the_memory_bound_of_the_loader() -> None:
     assert f"A loader needs at most {LOADER_BYTES_MAX // 1_000_000} MB" in (CHECKOUT / "README.md").read_text()
