@@ -135,7 +135,7 @@ def test_the_plugin_file_may_be_executed_twice_and_declares_one_listener() -> No
     assert [link.name for link in first.global_operator_extra_links] == ["Live progress"]
 
 
-def test_no_plugin_file_hides_a_library() -> None:
+def test_no_plugin_file_shadows_a_library() -> None:
     from importlib.util import find_spec
 
     for path in (CHECKOUT / "plugins").glob("*.py"):

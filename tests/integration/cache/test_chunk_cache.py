@@ -273,7 +273,7 @@ def test_a_restart_between_two_reads_is_no_outage(redis_server: Any, caplog: pyt
     assert not caplog.records
 
 
-def test_a_frozen_redis_costs_reads_one_timeout(redis_server: Any) -> None:
+def test_a_frozen_redis_delays_reads_by_one_timeout(redis_server: Any) -> None:
     cache = cache_of(redis_server, timeout_s=0.5, retry_after_s=60)
     cache.put(At(0), TILES)
     redis_server.signal(signal.SIGSTOP)

@@ -39,7 +39,9 @@ def test_an_arrow_file_equals_the_loaded_table(millrace: Millrace, tmp_path: Pat
     assert arrow(tmp_path / "f.arrow").equals(expected)
 
 
-def test_a_parquet_file_equals_it_except_for_seconds(millrace: Millrace, tmp_path: Path, expected: pa.Table) -> None:
+def test_a_parquet_file_equals_the_loaded_table_except_for_seconds(
+    millrace: Millrace, tmp_path: Path, expected: pa.Table
+) -> None:
     done = millrace("read", "words", "--output", str(tmp_path / "f.parquet"), "--json")
     assert done.code == 0
     assert done.json["output_bytes"] == (tmp_path / "f.parquet").stat().st_size
@@ -60,7 +62,7 @@ def test_csv_and_json_lines_come_back_the_same(millrace: Millrace, tmp_path: Pat
     )
 
 
-def test_columns_filter_and_head_go_together(millrace: Millrace, tmp_path: Path, expected: pa.Table) -> None:
+def test_columns_filter_and_head_can_be_combined(millrace: Millrace, tmp_path: Path, expected: pa.Table) -> None:
     args = (
         "--columns",
         "word,n",

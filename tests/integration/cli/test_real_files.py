@@ -130,7 +130,7 @@ def test_the_same_run_with_other_content_of_the_same_size_and_time_is_refused(
     assert rows(millrace, "nightly", "v") == [444]
 
 
-def test_the_working_directory_is_no_pattern_and_a_link_out_is_refused(
+def test_brackets_in_the_working_directory_are_no_pattern_and_a_link_out_is_refused(
     millrace: Millrace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(tmp_path / "lot7" / "part.csv", b"which\nwrong\n")

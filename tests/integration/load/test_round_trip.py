@@ -111,7 +111,7 @@ def test_every_kind_of_source_comes_back_equal(
 
 
 @pytest.mark.parametrize("make", [csv, parquet, arrow], ids=lambda make: make.__name__)
-def test_split_by_split_through_json_is_the_same_table(
+def test_a_load_by_splits_through_json_gives_the_same_table(
     store: Store, table: pa.Table, tmp_path: Path, name: str, make: Callable[..., tuple[str, pa.Table]]
 ) -> None:
     source, expected = make(table, tmp_path)

@@ -203,7 +203,7 @@ def test_a_missing_topic_is_logged_and_not_created(kafka: KafkaSettings, caplog:
     assert missing.topic not in admin.list_topics(timeout=10).topics
 
 
-def test_settings_that_librdkafka_does_not_know_do_not_stop_the_work(
+def test_unknown_librdkafka_settings_are_logged_and_do_not_fail_the_task(
     kafka: KafkaSettings, caplog: pytest.LogCaptureFixture
 ) -> None:
     sink = progress.kafka_sink(kafka.model_copy(update={"config": {"no.such.property": "1"}}))

@@ -172,7 +172,7 @@ def test_filters_are_applied_by_the_server_and_move_the_cursor(
     assert len(found["events"]) == 1
 
 
-def test_a_client_whose_filter_passes_nothing_still_learns_the_cursor(topic: Topic, bridge: Bridge) -> None:
+def test_a_client_whose_filter_passes_nothing_still_gets_the_cursor(topic: Topic, bridge: Bridge) -> None:
     parser = EventStreamParser()
     with httpx.stream("GET", bridge.url + "/events?run_id=none", timeout=30, trust_env=False) as answer:
         topic.say("load", 1)
@@ -243,7 +243,7 @@ def test_invalid_records_are_skipped_and_counted(topic: Topic, bridge: Bridge, o
 NASTY = "<img src=x onerror=alert(1)>\r\n\nevent: forged\ndata: {}\n\n\u2028\u2029\x85\0\ufeff" + "x" * 100_000
 
 
-def test_nasty_text_in_every_field_stays_in_its_frame_and_is_text_on_the_page(
+def test_hostile_text_in_every_field_stays_in_its_frame_and_is_text_on_the_page(
     topic: Topic, bridge: Bridge, open_stream: OpenStream
 ) -> None:
     stream = open_stream(bridge)
