@@ -1,6 +1,6 @@
 """A real Chromium, headless, from the system; every page it opens is watched for errors and refused content.
 
-Pictures of the page, for a person to look at, stay in ``.millrace/screenshots``.
+Screenshots for review are kept in ``.millrace/screenshots``.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ OpenPage = Callable[..., LivePage]
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
-    """The browser; all pages of a run are opened in it."""
+    """Start the browser in which all pages of a test run are opened."""
     path = os.environ.get("MILLRACE_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
     if path is None:
         pytest.skip(HOW)
@@ -44,12 +44,12 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture
 def open_context(chromium: Browser) -> Iterator[Callable[..., BrowserContext]]:
-    """Open a browser of one person: cookies, storage and workers are shared by its tabs and by nobody else."""
+    """Open a browser context for one user: only its tabs share its cookies, storage and workers."""
     opened: list[BrowserContext] = []
 
     def open_one(**options: Any) -> BrowserContext:
         opened.append(chromium.new_context(**{"viewport": WIDE, "reduced_motion": "reduce", **options}))
-        # Airflow's own pages take their time on a machine that also runs two nodes, Kafka and the load itself.
+        # Airflow's own pages are slow on a machine that also runs two nodes, Kafka and the load itself.
         opened[-1].set_default_timeout(2 * WAIT_MS)
         opened[-1].set_default_navigation_timeout(3 * WAIT_MS)
         return opened[-1]
@@ -61,7 +61,7 @@ def open_context(chromium: Browser) -> Iterator[Callable[..., BrowserContext]]:
 
 @pytest.fixture
 def open_page(open_context: Callable[..., BrowserContext]) -> Iterator[OpenPage]:
-    """Open a page of the bridge; at the end no page may have reported an error or asked for what is refused."""
+    """Open a page of the bridge; at the end no page may have reported an error or requested refused content."""
     opened: list[LivePage] = []
 
     def open_one(url: str, context: BrowserContext | None = None, **options: Any) -> LivePage:
@@ -77,7 +77,7 @@ def open_page(open_context: Callable[..., BrowserContext]) -> Iterator[OpenPage]
 
 @pytest.fixture(scope="session")
 def screenshots() -> Path:
-    """Where pictures stay."""
+    """Return the folder of screenshots."""
     folder = CHECKOUT / ".millrace" / "screenshots"
     folder.mkdir(parents=True, exist_ok=True)
     return folder

@@ -1,4 +1,4 @@
-"""A busy afternoon on one page: loads in every state, a training run with curves, and finished ones."""
+"""A page full of runs: loads in every state, a training run with curves, and finished runs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RESULT = {
 
 
 def play(topic: Topic) -> None:
-    """Send all of it at once; times lie in the past as they would."""
+    """Send all events at once, with times in the past as for real runs."""
     now = time.time()
     say = _Sayer(topic)
     for hours, rows in ((3, 336_776), (2, 352_014)):

@@ -1,4 +1,4 @@
-"""Inside the running Airflow: its tab, its link, and real runs watched in them."""
+"""The live page inside a running Airflow: its tab and link, with real runs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ RUN_S = 120.0
 
 @pytest.fixture
 def signed_in(airflow: AirflowClient, open_context: Callable[..., BrowserContext]) -> Page:
-    """A page of a person who is signed in at Airflow."""
+    """Open a page that is signed in at Airflow."""
     said = load_settings().airflow
     assert said.password is not None
     body = {"username": said.username, "password": said.password.get_secret_value()}
@@ -45,7 +45,7 @@ def run_page(airflow: AirflowClient, dag: str, run_id: str, *rest: str) -> str:
 
 
 def tab(page: Page, route: str) -> LivePage:
-    """Open a tab of Airflow's by clicking it; what its frame shows."""
+    """Open a tab of Airflow by a click; return the content of its frame."""
     page.locator(f'a[href$="/plugin/{route}"]').click()
     frame = page.locator('iframe[title="Live"]').element_handle().content_frame()
     assert frame is not None
@@ -54,11 +54,11 @@ def tab(page: Page, route: str) -> LivePage:
 
 @pytest.fixture(scope="module")
 def flights(full_stack: Stack) -> Path:
-    """The real flights, where the form may take them from."""
+    """Put the real flights into the folder of the form's sources; return their path."""
     return place_flights(Path(load_settings().sources.roots[0]))
 
 
-def test_a_whole_load_is_watched_from_queued_to_succeeded_in_airflows_tab(
+def test_airflows_tab_shows_a_load_from_queued_to_succeeded(
     airflow: AirflowClient, signed_in: Page, open_page: OpenPage, flights: Path, screenshots: Path
 ) -> None:
     run_id = airflow.trigger(DAG, {"dataset": "watched", "source": str(flights), "null_values": ["NA"]})
@@ -76,14 +76,14 @@ def test_a_whole_load_is_watched_from_queued_to_succeeded_in_airflows_tab(
         heading = page.root.get_by_role("heading", name=run_id).last
         expect(heading).to_contain_text("6 of 6 tasks ended")
         expect(page.root.locator("section")).to_contain_text(f"of {FLIGHTS_ROWS:,} rows")
-        # Announced as one task, it became two.
+        # The task announced as one became two mapped tasks.
         expect(page.row("load")).to_have_count(2)
     signed_in.screenshot(path=screenshots / "inside-airflow.png")
     signed_in.emulate_media(color_scheme="dark")
     signed_in.screenshot(path=screenshots / "inside-airflow-dark.png")
 
 
-def test_a_person_fills_in_the_form_which_proposes_the_inbox_and_a_csv_of_another_country_is_loaded(
+def test_the_form_proposes_files_of_the_inbox_and_loads_a_csv_with_local_formats(
     airflow: AirflowClient, signed_in: Page, full_stack: Stack, screenshots: Path
 ) -> None:
     text = "Stand Mai\ntag;preis;neu;ort\n01.05.2026;1234,5;ja;Köln\n31.12.2025;-0,25;nein;Bonn\n"
@@ -128,7 +128,7 @@ def fill(form: Locator, kind: str, **values: str) -> None:
         form.locator(f'{kind}[name="element_{key}"]').fill(value)
 
 
-def test_a_failing_load_says_why_in_airflows_tab_and_what_was_not_run(
+def test_airflows_tab_shows_the_error_of_a_failing_load_and_its_cancelled_tasks(
     airflow: AirflowClient, signed_in: Page, full_stack: Stack
 ) -> None:
     broken = Path(load_settings().sources.roots[0]) / "broken.csv"
@@ -142,7 +142,7 @@ def test_a_failing_load_says_why_in_airflows_tab_and_what_was_not_run(
     live.shows("publish", "cancelled", "not run: a task before it failed", within_s=RUN_S)
 
 
-def test_a_killed_task_is_retrying_then_failed_and_its_tab_and_link_show_it(
+def test_a_killed_task_is_retried_or_failed_and_its_tab_and_link_show_it(
     airflow: AirflowClient, probe: str, signed_in: Page
 ) -> None:
     run_id = airflow.trigger(probe, {"how": "killed"})
@@ -151,12 +151,12 @@ def test_a_killed_task_is_retrying_then_failed_and_its_tab_and_link_show_it(
     live.shows("killed_once", "attempt 2", "succeeded", within_s=RUN_S)
     live.shows("killed_for_good", "failed", "without a word", within_s=RUN_S)
     assert airflow.wait_for_run(probe, run_id, timeout_s=RUN_S).state == "failed"
-    # Each task has the tab, too: Airflow fills in a literal {MAP_INDEX} for one that is not mapped.
+    # Each task has the tab, too: Airflow leaves {MAP_INDEX} unchanged for an unmapped one.
     signed_in.goto(run_page(airflow, probe, run_id, "tasks", "killed_for_good"))
     own = tab(signed_in, "millrace-task")
     own.shows("killed_for_good", "failed")
     expect(own.row("killed_once")).to_have_count(0)
-    # And the link, which leads out of Airflow into a window of its own.
+    # The link opens a separate window outside of Airflow.
     signed_in.goto(run_page(airflow, probe, run_id, "tasks", "killed_once", "details"))
     with signed_in.expect_popup() as opened:
         signed_in.get_by_role("link", name="Live progress", exact=True).click()

@@ -1,4 +1,4 @@
-"""Work that is repeated in every way that Airflow has, as a person sees it who keeps the page open."""
+"""Work repeated in every way that Airflow offers, as shown on a page that stays open."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.dags.repeated import DAG, OURS, RUN_S, WAYS, agrees
 
 
 @pytest.mark.usefixtures("probe_folder")
-def test_what_was_not_run_and_what_failed_is_succeeded_after_the_run_was_cleared(
+def test_failed_and_cancelled_tasks_are_shown_as_succeeded_after_the_run_was_cleared(
     airflow: AirflowClient, open_page: OpenPage, screenshots: Path
 ) -> None:
     airflow.wait_for_dag(DAG, timeout_s=120)
@@ -36,16 +36,16 @@ def test_what_was_not_run_and_what_failed_is_succeeded_after_the_run_was_cleared
     expect(section).not_to_contain_text("cancelled")
     expect(section).to_contain_text("4 of 4 tasks ended")
     live.page.screenshot(path=screenshots / "clearing-2-succeeded.png", full_page=True)
-    # A page that is opened only now shows the same, and its tasks in the order of the DAG.
+    # A page that is opened only now shows the same, with its tasks in the order of the DAG.
     late = open_page(live.page.url)
     late.shows("end", "succeeded")
-    # Waits: the rows that the server wrote for browsers without JavaScript have no links.
+    # This waits for the script: rows that the server renders for browsers without JavaScript have no links.
     expect(late.root.locator("table.tasks tbody th a")).to_have_text(["a", "b", "c", "end"])
 
 
 @pytest.mark.usefixtures("probe_folder")
 @pytest.mark.parametrize("name", WAYS)
-def test_after_it_api_watch_and_the_page_that_was_open_all_the_time_say_what_airflow_says(
+def test_after_repeated_work_the_api_watch_and_the_open_page_agree_with_airflow(
     name: str, airflow: AirflowClient, open_page: OpenPage, screenshots: Path
 ) -> None:
     airflow.wait_for_dag(DAG, timeout_s=120)

@@ -1,4 +1,4 @@
-"""Curves of whatever numbers a task reports: each is drawn as wide as the page, and none stops it."""
+"""Curves of any numbers that a task reports: each is drawn as wide as the page, and none breaks it."""
 
 from __future__ import annotations
 
@@ -72,13 +72,13 @@ def test_any_numbers_become_curves_on_both_scales_and_in_any_width(
             live.page.wait_for_function(wide, arg=plot.element_handle())
         assert live.page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
     live.page.screenshot(path=screenshots / f"curves-logarithmic-{scheme}.png", full_page=True)
-    # It goes on: the next snapshot is drawn in the same plots, and what is gone is gone.
+    # The next snapshot is drawn in the same plots; removed series disappear.
     send(topic, 2, {"loss": [*SERIES["loss"], [200, 0.25]], "other": [[0, 1], [1, 2]]})
     expect(figure(live, "loss")).to_contain_text("0.25 at step 200")
     expect(live.page.locator("canvas")).to_have_count(2)
 
 
-def test_of_a_hundred_metrics_the_first_are_drawn_and_the_rest_is_counted(
+def test_of_a_hundred_metrics_the_first_are_drawn_and_the_others_are_counted(
     topic: Topic, bridge: Bridge, open_page: OpenPage
 ) -> None:
     topic.say("train", 1, dag="train_model", kind="train", unit="steps", total=10)

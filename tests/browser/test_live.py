@@ -1,4 +1,4 @@
-"""Work as people watch it: every way it can go, on the page of a bridge that reads the real Kafka."""
+"""The live page of a bridge that reads the real Kafka, for every course that a task can take."""
 
 from __future__ import annotations
 
@@ -49,9 +49,7 @@ ENDS = {
 }
 
 
-def test_every_way_out_of_a_task_ends_on_the_page_within_thirty_seconds(
-    topic: Topic, bridge: Bridge, open_page: OpenPage
-) -> None:
+def test_every_end_of_a_task_is_shown_within_thirty_seconds(topic: Topic, bridge: Bridge, open_page: OpenPage) -> None:
     live = open_page(bridge.url)
     live.says("Live")
     settings = topic.settings
@@ -63,7 +61,7 @@ def test_every_way_out_of_a_task_ends_on_the_page_within_thirty_seconds(
     ended_s = time.monotonic()
     for how, texts in ENDS.items():
         live.shows("load", *texts, run_id=how, within_s=30 - (time.monotonic() - ended_s))
-    # It comes back when it speaks, and what has ended stays as it is.
+    # A stalled task runs again with its next event; an ended one keeps its state.
     topic.say("load", 900, dag="cli", run="sigkill", total=1000)
     live.shows("load", "running", "900 of 1,000 rows", run_id="sigkill")
     topic.say("load", 901, dag="cli", run="sigterm", total=1000)
@@ -72,7 +70,7 @@ def test_every_way_out_of_a_task_ends_on_the_page_within_thirty_seconds(
     live.shows("load", "cancelled", run_id="sigterm")
 
 
-def test_a_run_is_watched_from_queued_through_a_retry_to_its_end(
+def test_a_run_is_shown_from_queued_through_a_retry_to_its_end(
     topic: Topic, bridge: Bridge, open_page: OpenPage
 ) -> None:
     live = open_page(f"{bridge.url}/runs/ingest_x/r")
@@ -93,7 +91,7 @@ def test_a_run_is_watched_from_queued_through_a_retry_to_its_end(
     live.shows("load", "retrying", "StoreUnavailableError: no node answers")
     say("load", 1, attempt=2, total=8)
     live.shows("load", "attempt 2", "running", "1 of 8 rows")
-    # The dead attempt was only away: what it says now changes nothing.
+    # The old attempt was only unreachable: its late events change nothing.
     say("load", 7, "failed", total=8, error={"type": "E", "message": "from the dead"})
     say("load", 2, attempt=2, total=8)
     live.shows("load", "2 of 8 rows")
@@ -106,7 +104,7 @@ def test_a_run_is_watched_from_queued_through_a_retry_to_its_end(
     expect(heading).to_contain_text("3 of 3 tasks ended")
 
 
-def test_the_time_left_is_told_once_it_is_honest_and_hidden_when_nothing_moves(
+def test_the_time_left_is_shown_once_the_rate_is_reliable_and_hidden_for_a_stalled_task(
     topic: Topic, start_bridge: StartBridge, open_page: OpenPage
 ) -> None:
     bridge = start_bridge(stalled_after_s=3, lost_after_s=6)
@@ -125,7 +123,7 @@ def test_the_time_left_is_told_once_it_is_honest_and_hidden_when_nothing_moves(
     live.shows("load", "running", "a few seconds")
 
 
-def test_a_runs_page_shows_what_came_of_it_as_a_table_and_leads_to_airflow(
+def test_a_runs_page_shows_its_result_as_a_table_and_links_to_airflow(
     topic: Topic, bridge: Bridge, open_page: OpenPage
 ) -> None:
     result = {
@@ -151,21 +149,19 @@ def test_a_runs_page_shows_what_came_of_it_as_a_table_and_leads_to_airflow(
     expect(log).to_have_attribute("href", f"{base}/tasks/publish?try_number=2")
 
 
-def test_times_are_those_of_the_bridges_clock_whatever_the_browsers_says(
+def test_times_follow_the_bridges_clock_when_the_browsers_is_wrong(
     topic: Topic, bridge: Bridge, open_page: OpenPage, open_context: Callable[..., BrowserContext]
 ) -> None:
     topic.say("load", 10, total=200, elapsed_s=100.0)
     context = open_context()
     context.clock.install(time=time.time() + 7_200)
-    for _ in range(2):  # the second tab gets its snapshot from the first one's worker
+    for _ in range(2):  # the second tab gets its snapshot from the shared worker of the first one
         live = open_page(bridge.url, context)
         expect(live.row("load")).to_contain_text(re.compile(r"[0-9]{2} rows[1-4] min [0-9]+ s$"))
         expect(live.run("r").get_by_role("heading")).to_contain_text(re.compile(r"started [0-9:]+, [1-4] min"))
 
 
-def test_the_page_finds_its_way_back_to_a_bridge_that_was_restarted(
-    topic: Topic, bridge: Bridge, open_page: OpenPage
-) -> None:
+def test_the_page_reconnects_to_a_restarted_bridge(topic: Topic, bridge: Bridge, open_page: OpenPage) -> None:
     live = open_page(bridge.url)
     topic.say("load", 1, total=10)
     live.shows("load", "1 of 10 rows")
@@ -181,7 +177,7 @@ def test_the_page_finds_its_way_back_to_a_bridge_that_was_restarted(
         live.shows("load", f"{done + 1} of 10 rows")
 
 
-def test_eight_tabs_share_one_stream_and_all_of_them_are_live(
+def test_eight_tabs_share_one_stream_and_are_all_live(
     topic: Topic, bridge: Bridge, open_page: OpenPage, open_context: Callable[..., BrowserContext]
 ) -> None:
     context = open_context()
@@ -215,21 +211,21 @@ HOSTILE = {
 }
 
 
-def test_whatever_stands_in_a_field_the_page_shows_text(topic: Topic, bridge: Bridge, open_page: OpenPage) -> None:
+def test_the_page_shows_hostile_field_values_as_text(topic: Topic, bridge: Bridge, open_page: OpenPage) -> None:
     live = open_page(bridge.url)
     live.page.on("dialog", lambda dialog: live.errors.append(f"dialog: {dialog.message}"))
     live.says("Live")
     for nasty in HOSTILE.values():
-        # A megabyte is all that Kafka takes in one record: three fields share it.
+        # Kafka limits a record to a megabyte, which three fields share.
         short = nasty[:1000]
-        named = short.replace("\ud800", "")  # an address cannot carry half a character
+        named = short.replace("\ud800", "")  # a URL cannot hold half a surrogate pair
         topic.say(
             named, 1, "failed", dag=named, run=named, dataset=short, kind=short, phase=nasty, unit=short,
             message=nasty, error={"type": short, "message": nasty}, metrics={short: 1.0},
         )  # fmt: skip
     topic.say("after", 1, total=2)
     live.shows("after", "1 of 2 rows")
-    # The same for those without JavaScript.
+    # Browsers without JavaScript show the same.
     plain = open_page(bridge.url, java_script_enabled=False)
     plain.shows("after", "1 of 2 rows")
     for page in (live.page, plain.page):
@@ -267,7 +263,7 @@ def test_a_curve_of_a_hundred_thousand_steps_is_complete_for_a_late_joiner_after
     expect(loss).to_have_accessible_name("loss by step, from 1 at step 1 to 0.00001 at step 100000")
     val_loss = live.page.get_by_role("img", name=re.compile("^val_loss by step"))
     expect(val_loss).to_have_accessible_name("val_loss by step, from 0.002 at step 1000 to 0.00002 at step 100000")
-    # Every point is reached by the keyboard, and the caption tells its value.
+    # The keyboard reaches every point, and the caption shows its value.
     caption = live.page.locator("figure", has=loss).locator("figcaption")
     expect(caption).to_have_text("loss 0.00001 at step 100,000")
     keyboard = live.page.keyboard
@@ -280,7 +276,7 @@ def test_a_curve_of_a_hundred_thousand_steps_is_complete_for_a_late_joiner_after
         steps.append(int(caption.inner_text().rpartition(" ")[2].replace(",", "")))
         assert len(steps) <= 256
     assert len(steps) >= 128
-    assert max(b - a for a, b in pairwise(steps)) < 2_000  # no hole anywhere
+    assert max(b - a for a, b in pairwise(steps)) < 2_000  # no gaps
     keyboard.press("Tab")
     expect(caption).to_have_text("loss 0.00001 at step 100,000")
     # The pointer does the same.
@@ -292,9 +288,7 @@ def test_a_curve_of_a_hundred_thousand_steps_is_complete_for_a_late_joiner_after
     expect(caption).to_have_text("loss 0.00001 at step 100,000")
 
 
-def test_the_page_is_used_by_keyboard_and_stands_still_when_asked_to(
-    topic: Topic, bridge: Bridge, open_page: OpenPage
-) -> None:
+def test_the_page_can_be_used_by_keyboard_and_paused(topic: Topic, bridge: Bridge, open_page: OpenPage) -> None:
     live = open_page(bridge.url)
     topic.say("load", 1, total=10)
     live.shows("load", "1 of 10 rows")
@@ -320,7 +314,7 @@ def test_the_page_is_used_by_keyboard_and_stands_still_when_asked_to(
     live.shows("load", "2 of 10 rows", within_s=WAIT_MS / 1000)
 
 
-def test_those_who_listen_hear_of_failures_at_once_and_of_the_rest_seldom(
+def test_screen_readers_announce_failures_at_once_and_other_changes_rarely(
     topic: Topic, bridge: Bridge, open_page: OpenPage
 ) -> None:
     topic.say("load", 1, "failed", run="old", error={"type": "E", "message": "long known"})
@@ -339,7 +333,7 @@ def test_those_who_listen_hear_of_failures_at_once_and_of_the_rest_seldom(
     assert live.page.evaluate("window.heard ?? 0") <= 1
 
 
-def test_the_browsers_own_eventsource_comes_back_by_itself_and_gets_every_event_once(
+def test_the_browsers_own_eventsource_reconnects_and_gets_every_event_once(
     topic: Topic, bridge: Bridge, open_page: OpenPage
 ) -> None:
     topic.say("load", 1)

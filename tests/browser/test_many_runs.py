@@ -15,11 +15,11 @@ from tests.integration.sse_bridge.conftest import Bridge, Topic
 RUNS = 1_000
 CARDS = LINES = 50
 ELEMENTS_MAX = 10_000
-"""In the whole document, with fifty cards and fifty lines."""
+"""Elements of the whole document, with fifty cards and fifty lines."""
 
 
 def send(topic: Topic, first: int, count: int, state: str = "succeeded") -> None:
-    """So many runs of two tasks, one after the other."""
+    """Send ``count`` runs of two tasks, one after the other."""
     for number in range(first, first + count):
         run = f"night-{number:04}"
         topic.say("plan", 1, "succeeded", run=run, kind="plan", unit="splits", total=1, flush=False)
@@ -37,7 +37,7 @@ def shown_runs(live: LivePage) -> list[str]:
     return [text.removeprefix("d ") for text in live.page.locator("section.run h2 a:not(.outside)").all_inner_texts()]
 
 
-def test_of_a_thousand_runs_in_the_snapshot_the_newest_are_shown_with_those_that_go_on(
+def test_of_a_thousand_runs_in_the_snapshot_the_newest_and_the_running_ones_are_shown(
     topic: Topic, bridge: Bridge, open_page: OpenPage, screenshots: Path
 ) -> None:
     topic.say("load", 7, run="long", total=10, elapsed_s=3600.0)
@@ -56,7 +56,7 @@ def test_of_a_thousand_runs_in_the_snapshot_the_newest_are_shown_with_those_that
     live.page.screenshot(path=screenshots / "thousand-runs.png")
 
 
-def test_a_thousand_runs_that_arrive_one_by_one_push_out_old_ones_and_the_page_stays_small(
+def test_a_thousand_runs_that_arrive_one_by_one_replace_old_ones_and_the_page_stays_small(
     topic: Topic, bridge: Bridge, open_page: OpenPage
 ) -> None:
     send(topic, 0, 2 * CARDS)
@@ -74,6 +74,6 @@ def test_a_thousand_runs_that_arrive_one_by_one_push_out_old_ones_and_the_page_s
     grown = heap_bytes(live.page) - heap
     print(f"heap {heap:,} bytes with {2 * CARDS} runs, {grown:,} more with {RUNS}")
     assert grown < 10_000_000
-    # A run that ended long ago in this list and begins again is one of those that go on.
+    # An old run that ended and begins again is shown as a running one.
     topic.say("load", 5, attempt=2, run="night-0001", total=9)
     live.shows("load", "running", "attempt 2", "5 of 9 rows", run_id="night-0001")

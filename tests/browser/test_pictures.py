@@ -1,4 +1,4 @@
-"""What the page looks like: pictures for a person to look at, and what a machine can judge of its accessibility."""
+"""The look of the page: screenshots for review, and automatic checks of its accessibility."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def no_wider_than_the_window(page: Page) -> None:
     assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
 
 
-def test_axe_finds_nothing_in_any_width_and_colour_and_a_picture_of_each_is_kept(
+def test_axe_finds_nothing_in_any_width_and_colour(
     topic: Topic, bridge: Bridge, open_page: OpenPage, screenshots: Path
 ) -> None:
     play(topic)
@@ -46,7 +46,7 @@ def test_axe_finds_nothing_in_any_width_and_colour_and_a_picture_of_each_is_kept
         live.page.close()
 
 
-def test_axe_finds_nothing_on_the_page_of_a_run_with_its_outcome_and_a_picture_of_each_is_kept(
+def test_axe_finds_nothing_on_the_page_of_a_run_with_its_result(
     topic: Topic, bridge: Bridge, open_page: OpenPage, screenshots: Path
 ) -> None:
     play(topic)
@@ -67,7 +67,7 @@ def test_axe_finds_nothing_on_the_page_of_a_run_with_its_outcome_and_a_picture_o
         live.page.close()
 
 
-def test_without_javascript_the_page_is_a_table_that_comes_anew(
+def test_without_javascript_the_page_is_a_table_that_reloads_itself(
     topic: Topic, bridge: Bridge, open_page: OpenPage, screenshots: Path
 ) -> None:
     play(topic)
@@ -79,7 +79,7 @@ def test_without_javascript_the_page_is_a_table_that_comes_anew(
     live.shows("load", "failed", "the newest error", run_id="another")
 
 
-def test_signing_in_is_accessible_and_leads_to_a_page_that_is_live(
+def test_signing_in_is_accessible_and_leads_to_the_live_page(
     topic: Topic, start_bridge: StartBridge, open_page: OpenPage, screenshots: Path
 ) -> None:
     token = "a token of a length that is enough"
@@ -91,7 +91,7 @@ def test_signing_in_is_accessible_and_leads_to_a_page_that_is_live(
     live.page.get_by_label("Token").fill("a token of somebody else")
     live.page.get_by_role("button", name="Sign in").click()
     live.page.get_by_role("alert").get_by_text("This is not the token").wait_for()
-    live.errors.clear()  # the browser logs the 403 that the page has just explained
+    live.errors.clear()  # the browser logs the 403 for which the page has shown a message
     live.page.get_by_label("Token").fill(token)
     live.page.keyboard.press("Enter")
     live.shows("load", "1 of 10 rows")

@@ -1,4 +1,4 @@
-"""What tests of DAGs have: Airflow in this process for ``dag.test``, and a real one that also reads probe DAGs."""
+"""Fixtures for tests of DAGs: Airflow in this process for ``dag.test``, and a real one that also reads probe DAGs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DAGS_FOLDER = "MILLRACE_STACK__AIRFLOW_DAGS_FOLDER"
 
 
 def _probes_beside_our_dags() -> None:
-    """The standalone Airflow of this run reads the DAGs of the checkout, and those that exist to be broken."""
+    """Make the standalone Airflow of this run read the probe DAGs as well as the DAGs of the checkout."""
     if DAGS_FOLDER in os.environ:
         return
     folder = Path(tempfile.mkdtemp(prefix="millrace-test-dags-"))
@@ -36,26 +36,26 @@ def _probes_beside_our_dags() -> None:
     os.environ[DAGS_FOLDER] = str(folder)
 
 
-# When tests are collected, because the tests of another folder may be the first to start Airflow.
+# At collection time, because the tests of another folder may be the first to start Airflow.
 _probes_beside_our_dags()
 use_airflow_home()
 
 
 @pytest.fixture(scope="session")
 def airflow_database() -> None:
-    """The database of the Airflow in this process, and the API that its tasks speak to."""
+    """Set up the database of the Airflow in this process, and the API that its tasks call."""
     from airflow.utils.db import initdb
 
     initdb()
     with warnings.catch_warnings():
-        # A test client among its imports is out of date, which is Airflow's affair.
+        # Airflow imports a deprecated test client.
         warnings.simplefilter("ignore")
         import_module("airflow.api_fastapi.execution_api.app")
 
 
 @pytest.fixture
 def connections(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The connections that the stack gives to its own Airflow."""
+    """Set the connections that the stack gives to its own Airflow."""
     for name, value in stack.one("airflow").env().items():
         if name.startswith("AIRFLOW_CONN_"):
             monkeypatch.setenv(name, value)
@@ -63,20 +63,20 @@ def connections(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def inbox(stack: Stack) -> Path:
-    """The folder that the form takes sources from."""
+    """Return the folder that the form takes sources from."""
     return Path(load_settings().sources.roots[0])
 
 
 @pytest.fixture
 def store(stack: Stack) -> Iterator[Store]:
-    """The store of the stack, by the settings of MILLRACE."""
+    """Connect to the store of the stack by the settings in force."""
     with Store.connect(load_settings()) as opened:
         yield opened
 
 
 @pytest.fixture
 def events(stack: Stack) -> Iterator[EventLog]:
-    """Everything on the topic of progress."""
+    """Read all events on the topic of progress."""
     with EventLog(load_settings().kafka) as log:
         yield log
 
@@ -93,20 +93,20 @@ def run_dag(airflow_database: None, connections: None) -> Iterator[Callable[...,
         assert bag.import_errors == {}
         dag = bag.dags[dag_id]
         for task in dag.tasks:
-            # Waiting for real would only make the test slow.
+            # A real retry delay would only make the test slow.
             options: dict[str, Any] = getattr(task, "partial_kwargs", None) or vars(task)
             options["retry_policy"].first_delay_s = 0
         return dag.test(run_conf=conf)
 
     yield run
-    # In a task's own process the end of the process does this.
+    # In a real task the end of its process closes the sinks.
     for _, sink in sender._sinks:
         sink.close()
 
 
 @pytest.fixture(scope="session")
 def airflow(full_stack: Stack) -> Iterator[AirflowClient]:
-    """The standalone Airflow of this run."""
+    """Return a client of the standalone Airflow of this run."""
     said = load_settings().airflow
     assert said.password is not None
     with AirflowClient(said.url, said.username, said.password.get_secret_value()) as client:
@@ -115,7 +115,7 @@ def airflow(full_stack: Stack) -> Iterator[AirflowClient]:
 
 @pytest.fixture(scope="session")
 def probe_folder(full_stack: Stack) -> None:
-    """This run's Airflow reads the probe DAGs."""
+    """Check that this run's Airflow reads the probe DAGs."""
     started = full_stack.one("airflow").started
     process = started.process if started else None
     if process is None or process.environ().get("AIRFLOW__CORE__DAGS_FOLDER") != os.environ[DAGS_FOLDER]:
@@ -124,5 +124,5 @@ def probe_folder(full_stack: Stack) -> None:
 
 @pytest.fixture
 def probe(probe_folder: None, airflow: AirflowClient) -> str:
-    """The id of the DAG whose tasks die, where this run's Airflow reads it."""
+    """Return the id of the DAG with dying tasks, once this run's Airflow has read it."""
     return str(airflow.wait_for_dag("ingest_probe", timeout_s=120)["dag_id"])

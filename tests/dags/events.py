@@ -1,4 +1,4 @@
-"""The topic of progress, read by a consumer of the test's own."""
+"""The topic of progress, read by a separate consumer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from millrace.settings import KafkaSettings, load_settings
 
 
 class EventLog:
-    """Every event of the topic so far, each of them valid, in the order of its partition."""
+    """All events of the topic so far, each validated, in the order of its partition."""
 
     def __init__(self, settings: KafkaSettings) -> None:
         options: dict[str, Any] = {
@@ -40,7 +40,7 @@ class EventLog:
     def of_run(
         self, run_id: str, until: Callable[[list[Event]], Any] = lambda found: True, timeout_s: float = 60.0
     ) -> list[Event]:
-        """The events of a run, once ``until`` is true of them; fails with what was there when it never is."""
+        """Return the events of a run once ``until`` is true of them; at the timeout, fail with the events so far."""
         deadline = time.monotonic() + timeout_s
         while True:
             quiet = self._read()
@@ -65,25 +65,25 @@ class EventLog:
 
 
 def told(dag_id: str, run_id: str) -> dict[str, Any]:
-    """What the bridge's API says of a run."""
+    """Return the state of a run from the bridge's API."""
     params = {"dag_id": dag_id, "run_id": run_id}
     answer = httpx.get(f"{load_settings().bridge.url}/api/progress", params=params, timeout=30, trust_env=False)
     return dict(answer.raise_for_status().json())
 
 
 def own(events: list[Event], task_id: str, map_index: int = -1) -> list[Event]:
-    """What the task itself said, in the order in which it said it."""
+    """Return the events that the task itself sent, in the order in which it sent them."""
     return [each for each in events if _is_of(each, task_id, map_index) and not each["source"].endswith("/airflow")]
 
 
 def airflows(events: list[Event], task_id: str, map_index: int = -1) -> list[Event]:
-    """What Airflow said of the task, oldest first: its processes speak each for itself, and the sequence decides."""
+    """Return the events that Airflow's processes sent about the task, oldest first by sequence."""
     said = [each for each in events if _is_of(each, task_id, map_index) and each["source"].endswith("/airflow")]
     return sorted(said, key=lambda each: (each["data"]["attempt"], each["sequence"]))
 
 
 def states(events: list[Event]) -> list[tuple[int, str]]:
-    """Attempt and state of each event, without repetitions in a row."""
+    """Return attempt and state of each event, without consecutive repetitions."""
     said: list[tuple[int, str]] = []
     for each in events:
         now = (each["data"]["attempt"], each["data"]["state"])
@@ -93,9 +93,9 @@ def states(events: list[Event]) -> list[tuple[int, str]]:
 
 
 def are(events: list[Event], *wanted: tuple[int, str]) -> bool:
-    """Whether these events say the wanted states in that order, and the last one of each attempt for certain.
+    """Return whether these events have the wanted states in that order; only the last one of each attempt is required.
 
-    The newest word of an attempt overwrites one that has not left its process yet, so the others may be missing.
+    The newest event of an attempt replaces one that is still queued in its process, so earlier ones may be missing.
     """
     said, left = states(events), iter(wanted)
     return all(state in left for state in said) and dict(wanted) == dict(said)

@@ -1,4 +1,4 @@
-"""The ways in which people repeat work in Airflow, and whether everything of ours agrees with it afterwards.
+"""The ways in which Airflow repeats work, and a check that API, ``watch`` and page agree with Airflow afterwards.
 
 ``tests/browser/test_clearing.py`` runs each of them, with the page open all the time.
 """
@@ -25,7 +25,7 @@ RUN_S = 240.0
 
 @dataclass(frozen=True)
 class Way:
-    """How a run is started, what people then do, and how Airflow says that it ended each time."""
+    """A run's conf, the actions on the run, and the state in which Airflow ends the run after each of them."""
 
     conf: dict[str, Any]
     steps: tuple[tuple[Callable[[AirflowClient, str], Any], str], ...]
@@ -57,7 +57,7 @@ def mark_run(state: str) -> Callable[[AirflowClient, str], Any]:
 
 
 def once_it_waits(*then: Callable[[AirflowClient, str], Any]) -> Callable[[AirflowClient, str], Any]:
-    """When the second task's process is there, do this."""
+    """Return an action that waits until the second task runs and then does these actions."""
 
     def do(airflow: AirflowClient, run_id: str) -> Any:
         until(lambda: states_told(run_id).get("b") == "running", lambda: f"b is not running: {states_told(run_id)}")
@@ -67,7 +67,7 @@ def once_it_waits(*then: Callable[[AirflowClient, str], Any]) -> Callable[[Airfl
 
 
 def nothing(airflow: AirflowClient, run_id: str) -> None:
-    """The run itself is what is looked at."""
+    """Do nothing: the run itself is checked."""
 
 
 FAILS = ({"how": "fail"}, (nothing, "failed"))
@@ -121,7 +121,7 @@ def states_told(run_id: str) -> dict[str, str]:
 
 
 def agrees(airflow: AirflowClient, run_id: str) -> None:
-    """Wait until the API says of each task what Airflow says; then ``watch`` and the page must say it, too."""
+    """Wait until the API reports each task's state as Airflow does; then check that ``watch`` and the page do, too."""
 
     def wanted() -> dict[str, tuple[str, int]]:
         return {

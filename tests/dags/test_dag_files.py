@@ -1,4 +1,4 @@
-"""What holds for every DAG file, without running it."""
+"""Rules that every DAG file keeps, checked without running it."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_every_file_gives_its_dags_without_an_error(bag: Any) -> None:
     assert {Path(dag.fileloc).stem for dag in bag.dags.values()} == {path.stem for path in DAGS}
 
 
-def test_a_file_of_one_dag_has_its_name(bag: Any) -> None:
+def test_the_documented_dags_exist_and_every_dag_id_is_recognized_as_ours(bag: Any) -> None:
     assert {"ingest_dataset", "maintain_store"} <= set(bag.dags)
     assert all(is_ours(dag_id) for dag_id in bag.dags)
 
@@ -77,7 +77,7 @@ def test_parsing_a_dag_opens_no_connection_writes_no_file_and_imports_nothing_he
     assert json.loads(done.stdout.splitlines()[-1]) == {"seen": [], "heavy": []}
 
 
-def test_every_dag_is_tagged_and_says_what_a_failure_means(bag: Any) -> None:
+def test_every_dag_is_tagged_and_documents_the_triage_of_each_task(bag: Any) -> None:
     for dag in bag.dags.values():
         assert TAG in dag.tags, dag.dag_id
         assert dag.description, dag.dag_id
@@ -98,7 +98,7 @@ def test_every_task_is_retried_by_the_rule_and_has_a_deadline(bag: Any) -> None:
             assert options["retries"] > 0, task.task_id
 
 
-def test_every_param_explains_itself_and_accepts_its_own_default(bag: Any) -> None:
+def test_every_param_has_a_title_and_description_and_accepts_its_default(bag: Any) -> None:
     for dag in bag.dags.values():
         for name in dag.params:
             param = dag.params.get_param(name)
@@ -108,7 +108,7 @@ def test_every_param_explains_itself_and_accepts_its_own_default(bag: Any) -> No
                 param.resolve()
 
 
-def test_a_dag_survives_the_way_into_airflows_database(bag: Any) -> None:
+def test_a_dag_survives_airflows_serialization(bag: Any) -> None:
     from airflow.serialization.serialized_objects import DagSerialization
 
     for dag in bag.dags.values():
@@ -135,10 +135,10 @@ def test_the_plugin_file_may_be_executed_twice_and_declares_one_listener() -> No
     assert [link.name for link in first.global_operator_extra_links] == ["Live progress"]
 
 
-def test_no_plugin_file_hides_a_library() -> None:
+def test_no_plugin_file_shadows_a_library() -> None:
     from importlib.util import find_spec
 
     for path in (CHECKOUT / "plugins").glob("*.py"):
-        # Once Airflow is imported the plugins' folder is on the path itself.
+        # Once Airflow is imported, the plugins folder itself is on ``sys.path``.
         found = find_spec(path.stem)
         assert found is None or found.origin == str(path), f"Airflow would put {path} in the place of {found}"

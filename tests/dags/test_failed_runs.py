@@ -1,4 +1,4 @@
-"""What is said of the tasks of a failed run, by the objects that Airflow's scheduler really has."""
+"""Events of the listener about the tasks of a run, from the model objects that Airflow's scheduler passes to it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Collected(ReportSender):
 
 @pytest.fixture
 def failed_run(run_dag: Callable[..., Any]) -> Iterator[tuple[Any, Any]]:
-    """A failed run in a session whose changes are never committed, as the scheduler's own are not yet."""
+    """Yield a failed run in a session that is never committed, as the scheduler's session is not committed yet."""
     from airflow.models import DagRun
     from airflow.utils.session import create_session
 
@@ -39,7 +39,7 @@ def failed_run(run_dag: Callable[..., Any]) -> Iterator[tuple[Any, Any]]:
 
 
 def told(run: Any, msg: str) -> dict[str, tuple[str, str, str]]:
-    """State, error and time by task."""
+    """Return state, error and time by task, as the listener reports them for a failed run."""
     sender = Collected()
     RunAndTaskListener(sender).on_dag_run_failed(dag_run=run, msg=msg)
     return {
@@ -52,7 +52,7 @@ def told(run: Any, msg: str) -> dict[str, tuple[str, str, str]]:
     }
 
 
-def test_a_failed_task_is_said_to_have_failed_when_it_did_so_that_its_own_later_word_counts_more(
+def test_a_failed_task_is_reported_with_its_end_date_so_that_its_own_later_event_wins(
     failed_run: tuple[Any, Any],
 ) -> None:
     run, session = failed_run
@@ -67,7 +67,7 @@ def test_a_failed_task_is_said_to_have_failed_when_it_did_so_that_its_own_later_
     assert time == utc_text(plan.end_date.timestamp())
 
 
-def test_a_task_that_ran_when_the_run_s_time_was_over_is_cancelled(failed_run: tuple[Any, Any]) -> None:
+def test_a_task_that_runs_when_the_run_times_out_is_cancelled(failed_run: tuple[Any, Any]) -> None:
     run, session = failed_run
     for instance in run.get_task_instances(session=session):
         instance.state = "skipped"
@@ -81,7 +81,7 @@ def test_a_task_that_ran_when_the_run_s_time_was_over_is_cancelled(failed_run: t
     )
 
 
-def test_the_session_that_the_run_came_with_is_neither_committed_nor_closed(failed_run: tuple[Any, Any]) -> None:
+def test_the_session_of_the_run_is_neither_committed_nor_closed(failed_run: tuple[Any, Any]) -> None:
     run, session = failed_run
     run.run_type = "backfill"
     told(run, "task_failure")
@@ -90,13 +90,13 @@ def test_the_session_that_the_run_came_with_is_neither_committed_nor_closed(fail
     assert run.run_type == "manual"
 
 
-def test_a_run_that_no_session_holds_costs_nothing(failed_run: tuple[Any, Any]) -> None:
+def test_a_run_detached_from_its_session_yields_no_events(failed_run: tuple[Any, Any]) -> None:
     run, session = failed_run
     session.expunge(run)
     assert told(run, "task_failure") == {}
 
 
-def test_every_step_is_announced_when_a_run_begins_and_what_was_never_run_is_over_with_it(
+def test_every_task_is_queued_when_a_run_begins_and_a_skipped_one_ends_with_the_run(
     failed_run: tuple[Any, Any],
 ) -> None:
     run, session = failed_run
@@ -120,7 +120,7 @@ def test_every_step_is_announced_when_a_run_begins_and_what_was_never_run_is_ove
     assert over["sequence"] > announced[over["source"]]
 
 
-def test_after_a_clearing_only_what_was_cleared_waits_again_and_its_next_attempt_is_meant(
+def test_after_a_clear_only_cleared_tasks_are_queued_again_with_their_next_attempt(
     failed_run: tuple[Any, Any],
 ) -> None:
     run, session = failed_run
@@ -135,7 +135,7 @@ def test_after_a_clearing_only_what_was_cleared_waits_again_and_its_next_attempt
     listener.on_dag_run_running(dag_run=run, msg="started")
     said = {each["data"]["task_id"]: (each["data"]["state"], each["data"]["attempt"]) for each in sender.events}
     assert said == {"plan": ("queued", 2), "warm": ("queued", 1)}
-    # The first task fails before it begins, as a person marks it; what is cleared then ends as not run.
+    # A user marks the first task as failed before it begins; the other cleared task then ends as not run.
     instances["plan"].state, instances["warm"].state = "failed", "upstream_failed"
     sender.events.clear()
     listener.on_dag_run_failed(dag_run=run, msg="task_failure")
@@ -144,7 +144,7 @@ def test_after_a_clearing_only_what_was_cleared_waits_again_and_its_next_attempt
     assert said["warm"] == ("cancelled", 1)
 
 
-def test_a_step_that_ends_without_a_process_is_said_to_have_ended(failed_run: tuple[Any, Any]) -> None:
+def test_a_task_that_succeeds_without_a_process_is_reported_as_succeeded(failed_run: tuple[Any, Any]) -> None:
     run, session = failed_run
     for instance in run.get_task_instances(session=session):
         instance.state, instance.try_number = "success", 1

@@ -1,4 +1,4 @@
-"""``ingest_dataset`` on the real services, run by ``dag.test`` in this process: what each way of loading does."""
+"""``ingest_dataset`` on the real services, run by ``dag.test`` in this process: every option and every failure."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def name() -> str:
 
 @pytest.fixture
 def three_files(inbox: Path, name: str) -> Path:
-    """A folder of three files, each of them a split when splits are as small as they may be."""
+    """Write a folder of three files, each of which is one split at the smallest split size."""
     folder = inbox / name
     folder.mkdir()
     for number in range(3):
@@ -63,7 +63,7 @@ def xcoms(run: Any) -> dict[tuple[str, int, str], Any]:
         return {(row.task_id, row.map_index, row.key): XComModel.deserialize_value(row) for row in rows}
 
 
-def test_each_split_is_a_task_with_progress_of_its_own_and_the_table_is_the_files(
+def test_each_split_is_a_task_with_its_own_progress_and_the_table_equals_the_files(
     run_dag: RunDag, three_files: Path, name: str, store: Store, events: EventLog
 ) -> None:
     run = run_dag(dataset=name, source=str(three_files), split_bytes=1_000_000, warm=True)
@@ -94,7 +94,7 @@ def test_each_split_is_a_task_with_progress_of_its_own_and_the_table_is_the_file
 
 
 def seen(events: list[Event], last: Event | None = None) -> RunState:
-    """The run as people see it after these events, up to ``last`` where it is given."""
+    """Return the state of the run after these events, up to ``last`` if it is given."""
     picture = RunStates()
     for event in events:
         picture.apply(event)
@@ -104,7 +104,7 @@ def seen(events: list[Event], last: Event | None = None) -> RunState:
     return state_of_run(key, picture.tasks(key))
 
 
-def test_the_total_is_the_whole_from_the_plan_on_and_the_headline_says_what_was_loaded(
+def test_the_total_is_complete_after_the_plan_and_the_headline_counts_the_loaded_rows(
     run_dag: RunDag, three_files: Path, name: str, store: Store, events: EventLog
 ) -> None:
     whole_bytes = sum(path.stat().st_size for path in three_files.iterdir())
@@ -141,13 +141,13 @@ def test_the_total_is_the_whole_from_the_plan_on_and_the_headline_says_what_was_
         }
 
 
-def test_a_failed_plan_is_what_the_headline_says(run_dag: RunDag, name: str, events: EventLog) -> None:
+def test_a_failed_plan_is_in_the_headline(run_dag: RunDag, name: str, events: EventLog) -> None:
     run = run_dag(dataset=name, source="/etc/passwd")
     said = events.of_run(run.run_id, lambda found: are(airflows(found, "plan"), (1, "running"), (1, "failed")))
     assert re.match("load: plan failed, .*/etc/passwd", seen(said).headline)
 
 
-def test_the_result_is_the_load_report_and_xcoms_hold_names_and_sums_only(
+def test_the_result_is_the_load_report_and_xcoms_are_small(
     run_dag: RunDag, three_files: Path, name: str, store: Store
 ) -> None:
     run = run_dag(dataset=name, source=str(three_files), warm=False)
@@ -189,7 +189,7 @@ def test_the_form_s_source_options_reach_the_load(run_dag: RunDag, inbox: Path, 
     assert table.column(2).to_pylist() == ["x", None]
 
 
-def test_a_csv_of_another_country_is_loaded_by_the_form_s_fields(
+def test_a_csv_with_local_formats_is_loaded_by_the_form_s_fields(
     run_dag: RunDag, inbox: Path, name: str, store: Store
 ) -> None:
     text = "Bericht\nStand 1. Mai\nid;preis;neu;notiz;a=b\n1;1234,5;ja;ä;7\n2;-0,25;nein;;8\n"
@@ -244,9 +244,7 @@ def test_a_source_without_rows_becomes_a_version_without_rows(
     assert store.dataset(name).schema.equals(empty.schema)
 
 
-def test_not_wanting_the_cache_warm_skips_that_task(
-    run_dag: RunDag, three_files: Path, name: str, events: EventLog
-) -> None:
+def test_warm_false_skips_the_warm_task(run_dag: RunDag, three_files: Path, name: str, events: EventLog) -> None:
     run = run_dag(dataset=name, source=str(three_files), warm=False)
     assert run.state == "success"
     assert task_states(run)["warm", -1] == "skipped"
@@ -270,7 +268,7 @@ def test_a_version_is_an_event_on_its_asset(run_dag: RunDag, three_files: Path, 
         assert event.extra["stored_bytes"] == store.version(name).stored_bytes
 
 
-def test_a_source_outside_of_the_folders_fails_at_once_and_says_where_sources_may_lie(
+def test_a_source_outside_of_the_roots_fails_at_once_with_an_error_that_names_the_roots(
     run_dag: RunDag, inbox: Path, name: str, store: Store, events: EventLog
 ) -> None:
     run = run_dag(dataset=name, source="/etc/passwd")
@@ -303,7 +301,7 @@ def test_a_source_outside_of_the_folders_fails_at_once_and_says_where_sources_ma
         ),
     ],
 )
-def test_what_is_wrong_with_a_form_is_said_in_words_and_by_the_form_s_own_fields(
+def test_an_error_in_a_form_is_reported_in_the_terms_of_the_form_s_fields(
     run_dag: RunDag, inbox: Path, name: str, events: EventLog, conf: dict[str, Any], said: str
 ) -> None:
     (inbox / f"{name}.csv").write_text("v\n1\nx\n")
@@ -314,7 +312,7 @@ def test_what_is_wrong_with_a_form_is_said_in_words_and_by_the_form_s_own_fields
     assert all(said in message for message in messages), messages
 
 
-def test_a_pattern_through_a_link_that_leads_out_of_the_folders_reads_nothing_out_there(
+def test_a_pattern_through_a_link_out_of_the_roots_is_refused(
     run_dag: RunDag, inbox: Path, name: str, store: Store, tmp_path: Path
 ) -> None:
     (tmp_path / "secret.csv").write_text("id\n1\n")
@@ -345,7 +343,7 @@ def test_a_run_that_is_planned_again_with_other_content_of_the_same_size_and_tim
         store.plan(name, uri, options, run=identity)
 
 
-def test_a_fault_in_the_middle_of_a_source_fails_its_task_without_a_retry_and_leaves_no_version(
+def test_a_ragged_row_in_a_source_fails_its_task_without_a_retry_and_leaves_no_version(
     run_dag: RunDag, three_files: Path, name: str, store: Store, events: EventLog
 ) -> None:
     with (three_files / "part-1.csv").open("a") as file:
@@ -362,7 +360,7 @@ def test_a_fault_in_the_middle_of_a_source_fails_its_task_without_a_retry_and_le
         store.version(name)
 
 
-def test_an_error_that_may_pass_is_retrying_and_then_loaded_once(
+def test_a_retriable_error_is_retried_and_the_rows_are_loaded_once(
     run_dag: RunDag,
     three_files: Path,
     name: str,
@@ -407,7 +405,7 @@ def test_without_kafka_and_without_redis_the_load_is_the_same(
     assert store.dataset(name).to_table().equals(whole(three_files))
 
 
-def test_a_chunk_that_is_not_what_was_written_is_found_before_anything_is_visible(
+def test_a_damaged_chunk_fails_the_verify_task_before_a_version_is_visible(
     run_dag: RunDag, three_files: Path, name: str, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = Store.load_split

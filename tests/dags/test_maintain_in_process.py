@@ -21,7 +21,7 @@ RunDag = Callable[..., Any]
 
 @pytest.fixture
 def name(store: Store, tmp_path: Path) -> str:
-    """A dataset of three versions."""
+    """Load a dataset of three versions; return its name."""
     made = f"dags_{uuid4().hex[:8]}"
     for rows in (10, 20, 30):
         (tmp_path / "t.csv").write_text("n\n" + "".join(f"{n}\n" for n in range(rows)))
@@ -60,13 +60,13 @@ def test_by_default_everything_is_repaired_and_checked_and_nothing_is_deleted(
     )
 
 
-def test_a_number_in_the_form_prunes_to_it(run_dag: RunDag, name: str, store: Store) -> None:
+def test_prune_keep_in_the_form_prunes_to_that_number_of_versions(run_dag: RunDag, name: str, store: Store) -> None:
     run = run_dag("maintain_store", dataset=name, prune_keep=1)
     assert task_states(run)["prune", -1] == "success"
     assert [version.rows for version in store.versions(name)] == [30]
 
 
-def test_a_copy_that_is_missing_on_one_node_fails_the_check_by_name(run_dag: RunDag, name: str, store: Store) -> None:
+def test_a_replica_missing_on_one_node_fails_the_verify_task(run_dag: RunDag, name: str, store: Store) -> None:
     ref = next(iter(store.dataset(name).refs()))
     query = "DELETE FROM {ks}.chunks WHERE dataset = ? AND writer = ? AND bucket = ?"
     statement = store.cassandra.prepare(query).bind((ref.dataset, ref.writer, ref.bucket))
@@ -84,7 +84,7 @@ def test_a_copy_that_is_missing_on_one_node_fails_the_check_by_name(run_dag: Run
         ({"dataset": "Not A Name"}, "'Not A Name' is not a dataset name"),
     ],
 )
-def test_a_conf_that_is_wrong_is_refused_in_words_before_anything_is_done(
+def test_a_wrong_conf_fails_the_first_task_with_a_clear_error_and_changes_nothing(
     run_dag: RunDag, name: str, store: Store, events: EventLog, conf: dict[str, Any], said: str
 ) -> None:
     run = run_dag("maintain_store", **{"dataset": name, **conf})

@@ -1,4 +1,4 @@
-"""The main job through a real Airflow, and what people see of it there."""
+"""A load through a real standalone Airflow, and its results in Airflow's API, the bridge and the store."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from tests.dags.events import EventLog, airflows, are, own, states, told
 
 @dataclass(frozen=True)
 class Loaded:
-    """The demo's load, which has ended well, and what the demo printed."""
+    """The successful load of the demo, and the demo's output."""
 
     dataset: str
     run_id: str
@@ -78,7 +78,7 @@ def test_the_run_succeeds_and_its_result_is_the_load_report(
     assert flights.result.state == "success"
     version = store.version(flights.dataset)
     report = flights.result.results["publish"]
-    # Asked without naming a task, Airflow gives what the DAG declares as its result.
+    # Without a task id, Airflow returns the result that the DAG declares.
     assert airflow.wait_for_run(DAG, flights.run_id, timeout_s=60).results == {"publish": report}
     assert (report["dataset"], report["version"], report["rows"]) == (flights.dataset, version.label, FLIGHTS_ROWS)
     assert (report["replicas"], report["degraded"], report["under_replicated"]) == (2, False, 0)
@@ -88,7 +88,7 @@ def test_the_run_succeeds_and_its_result_is_the_load_report(
     assert report["missing"] == []
 
 
-def test_the_demo_shows_the_run_live_and_reports_what_was_done_where_to_look_and_what_to_try(
+def test_the_demo_shows_the_run_live_and_reports_the_result_with_links_and_commands(
     flights: Loaded, airflow: AirflowClient
 ) -> None:
     for task in ("plan", "load[0]", "load[1]", "verify", "publish", "warm"):
@@ -109,7 +109,7 @@ def test_the_demo_shows_the_run_live_and_reports_what_was_done_where_to_look_and
         assert said in flights.printed, said
 
 
-def test_the_demo_s_commands_to_try_work(flights: Loaded) -> None:
+def test_the_commands_that_the_demo_suggests_work(flights: Loaded) -> None:
     commands = [line.split("  ")[0] for line in flights.printed.splitlines() if line.startswith(MILLRACE)]
     assert len(commands) == 3
     for command in commands:
@@ -121,7 +121,7 @@ def test_the_demo_s_commands_to_try_work(flights: Loaded) -> None:
         assert done.returncode == 0, f"{command}: {done.stderr}"
 
 
-def test_load_is_mapped_and_each_of_it_has_progress_of_its_own(
+def test_load_is_mapped_and_each_mapped_task_has_its_own_progress(
     flights: Loaded, airflow: AirflowClient, events: EventLog
 ) -> None:
     loads = [each for each in airflow.task_instances(DAG, flights.run_id) if each["task_id"] == "load"]
@@ -160,7 +160,7 @@ def test_the_version_is_an_event_on_the_dataset_s_asset(flights: Loaded, airflow
 
 
 @pytest.mark.usefixtures("cache_left_as_it_was")
-def test_after_the_run_all_chunks_come_from_redis_and_without_it_from_cassandra_and_both_are_the_file(
+def test_after_the_run_all_chunks_come_from_redis_and_after_a_flush_from_cassandra(
     flights: Loaded, store: Store
 ) -> None:
     chunks = store.version(flights.dataset).chunks
@@ -175,7 +175,7 @@ def test_after_the_run_all_chunks_come_from_redis_and_without_it_from_cassandra_
     assert wanted.column("tailnum").null_count == 2512
 
 
-def test_clearing_the_run_is_the_same_load_and_makes_no_second_version(
+def test_clearing_the_run_repeats_the_load_and_makes_no_second_version(
     flights: Loaded, airflow: AirflowClient, store: Store
 ) -> None:
     before = store.versions(flights.dataset)
@@ -190,7 +190,7 @@ def test_clearing_the_run_is_the_same_load_and_makes_no_second_version(
 
 
 def until_it_is_over(dag_id: str, run_id: str, headline: str) -> None:
-    """Wait until the bridge says of the run that it is over and succeeded; then ``watch`` says so at once."""
+    """Wait until the bridge reports that the run is over and has succeeded; then ``watch`` must report it at once."""
     deadline = time.monotonic() + 60
     while not (run := told(dag_id, run_id)["runs"][0])["over"]:
         assert time.monotonic() < deadline, run
@@ -203,7 +203,7 @@ def until_it_is_over(dag_id: str, run_id: str, headline: str) -> None:
     assert time.monotonic() - began < 5
 
 
-def test_a_load_whose_source_came_late_succeeds_when_it_is_cleared_and_is_shown_so(
+def test_a_load_of_a_missing_source_succeeds_when_it_is_cleared_after_the_source_exists(
     flights: Loaded, airflow: AirflowClient
 ) -> None:
     source = Path(load_settings().sources.roots[0]) / "late.csv"
@@ -217,9 +217,7 @@ def test_a_load_whose_source_came_late_succeeds_when_it_is_cleared_and_is_shown_
     assert states == {**dict.fromkeys(("plan", "load", "verify", "publish"), "succeeded"), "warm": "skipped"}
 
 
-def test_every_task_of_ours_has_a_live_link_and_the_bridge_knows_its_page(
-    flights: Loaded, airflow: AirflowClient
-) -> None:
+def test_every_task_has_a_live_link_to_an_existing_page_of_the_bridge(flights: Loaded, airflow: AirflowClient) -> None:
     run = quote(flights.run_id, safe="")
     base = load_settings().bridge.url
     for task, index in (("plan", -1), ("load", 0), ("load", 1), ("warm", -1)):
@@ -239,7 +237,7 @@ def test_the_plugin_is_loaded_without_an_error_and_each_tab_leads_to_the_bridge(
     assert views["dag_run"]["name"] == views["task_instance"]["name"] == "Live"
     run = quote(flights.run_id, safe="")
     for view in views.values():
-        # As Airflow 3.3.2 fills it in: the index of a task that is not mapped stays as it is.
+        # As Airflow 3.3.2 fills it in: the placeholder for the map index of an unmapped task is left unchanged.
         page = view["href"].replace("{DAG_ID}", DAG).replace("{RUN_ID}", run).replace("{TASK_ID}", "plan")
         answer = httpx.get(page, trust_env=False)
         assert answer.status_code == 200, page
@@ -247,7 +245,7 @@ def test_the_plugin_is_loaded_without_an_error_and_each_tab_leads_to_the_bridge(
         assert airflow.url in answer.headers["content-security-policy"].partition("frame-ancestors")[2]
 
 
-def test_the_form_refuses_what_is_out_of_range_before_a_run_exists(airflow: AirflowClient) -> None:
+def test_the_form_refuses_values_out_of_range_before_a_run_exists(airflow: AirflowClient) -> None:
     for conf, what in (
         ({"dataset": "", "source": "a.csv"}, "dataset"),
         ({"dataset": "a", "source": "a.csv", "mode": "merge"}, "mode"),
@@ -258,7 +256,7 @@ def test_the_form_refuses_what_is_out_of_range_before_a_run_exists(airflow: Airf
             airflow.trigger(DAG, conf)
 
 
-def test_the_documented_rest_calls_load_the_file_as_they_are_written(
+def test_the_documented_rest_calls_load_the_file_unchanged(
     airflow: AirflowClient, store: Store, tmp_path: Path
 ) -> None:
     page = (CHECKOUT / "docs" / "airflow.md").read_text().partition("## By REST")[2]
@@ -294,14 +292,14 @@ def test_a_misspelled_key_of_a_conf_fails_the_plan_which_names_the_nearest_one(a
 
 
 def task_log(airflow: AirflowClient, run_id: str, task_id: str) -> list[dict[str, Any]]:
-    """The log of a task's first attempt, as Airflow's pages get it."""
+    """Return the log of a task's first attempt, as Airflow's pages get it."""
     path = f"/api/v2/dags/{DAG}/dagRuns/{quote(run_id, safe='')}/taskInstances/{task_id}/logs/1"
     return [entry for entry in airflow.get(path)["content"] if entry.get("timestamp")]
 
 
-def test_a_task_that_fails_ends_as_soon_as_one_that_succeeds(airflow: AirflowClient) -> None:
+def test_a_failed_task_ends_within_three_seconds_of_its_last_log_line(airflow: AirflowClient) -> None:
     def waited_s(run_id: str) -> float:
-        """From the last word of the task's own process until Airflow has the end of it."""
+        """Return the seconds from the last log line of the task's process to its end date in Airflow."""
         (plan,) = (each for each in airflow.task_instances(DAG, run_id) if each["task_id"] == "plan")
         last = task_log(airflow, run_id, "plan")[-1]["timestamp"]
         return (datetime.fromisoformat(plan["end_date"]) - datetime.fromisoformat(last)).total_seconds()
@@ -319,10 +317,10 @@ def test_no_task_s_log_warns_of_a_short_secret(flights: Loaded, airflow: Airflow
         assert [entry["event"] for entry in log if "masking" in entry["event"]] == []
 
 
-def test_a_click_waits_while_another_part_of_airflow_writes_its_database(
+def test_an_api_request_waits_while_another_process_of_airflow_writes_its_database(
     airflow: AirflowClient, full_stack: Stack, flights: Loaded
 ) -> None:
-    """For longer than the five seconds after which SQLite would give up by default."""
+    """It waits longer than the five seconds after which SQLite gives up by default."""
     service = full_stack.one("airflow")
     assert isinstance(service, Airflow)
     writer = sqlite3.connect(service.database, isolation_level=None, timeout=30, check_same_thread=False)
@@ -354,7 +352,7 @@ def test_a_source_outside_of_the_folders_fails_without_a_retry_and_leaves_no_ver
         store.version("outside")
 
 
-def test_a_task_whose_process_is_killed_is_retrying_by_airflow_s_own_word_and_failed_when_no_attempt_is_left(
+def test_airflow_reports_a_killed_task_as_retrying_and_as_failed_when_no_attempt_is_left(
     airflow: AirflowClient, probe: str, events: EventLog
 ) -> None:
     run_id = airflow.trigger(probe, {"how": "killed"})
@@ -362,7 +360,7 @@ def test_a_task_whose_process_is_killed_is_retrying_by_airflow_s_own_word_and_fa
     said = events.of_run(
         run_id, lambda found: states(airflows(found, "killed_for_good"))[-1:] == [(1, "failed")], timeout_s=120
     )
-    # The process cannot say how it ended; Airflow can.
+    # A killed process cannot report its end; Airflow can.
     assert states(own(said, "killed_for_good")) in ([(1, "running")], [])
     assert states(airflows(said, "killed_for_good"))[-1] == (1, "failed")
     error: dict[str, Any] = airflows(said, "killed_for_good")[-1]["data"]["error"]
@@ -372,7 +370,7 @@ def test_a_task_whose_process_is_killed_is_retrying_by_airflow_s_own_word_and_fa
     assert states(airflows(said, "killed_once"))[-1] == (2, "succeeded")
 
 
-def test_a_running_task_that_a_person_marks_as_failed_is_failed(
+def test_a_running_task_that_a_user_marks_as_failed_is_failed(
     airflow: AirflowClient, probe: str, events: EventLog
 ) -> None:
     run_id = airflow.trigger(probe, {"how": "marked"})
@@ -382,7 +380,8 @@ def test_a_running_task_that_a_person_marks_as_failed_is_failed(
     airflow.patch(f"{path}/taskInstances/killed_once", {"new_state": "success"})
     said = events.of_run(
         run_id,
-        # Two say that it failed, in any order: the API server, which knows why, and the scheduler, which does not.
+        # Two processes report the failure, in any order: the API server, which knows why, and the scheduler, which
+        # does not.
         lambda found: (
             states(airflows(found, "killed_for_good"))[-1:] == [(1, "failed")]
             and any(

@@ -1,7 +1,7 @@
-"""An independent judge: reads what lies in Cassandra by docs/format.md, with the driver alone, and says what is amiss.
+"""An independent checker that reads the stored data by docs/format.md, with the driver alone, and reports errors.
 
-It imports nothing of the product, so that a fault of the product's readers cannot hide itself. Everything is read
-three ways: as both nodes together know it, and from each node alone (consistency 11, ``NODE_LOCAL``).
+It imports nothing of the product, so that a fault in the product's readers cannot hide itself. Everything is read
+three ways: from both nodes together, and from each node alone (consistency 11, ``NODE_LOCAL``).
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ NODE_LOCAL = 11
 BOTH = "both nodes"
 _KEPT = 2_000
 _EPOCH = datetime(1970, 1, 1)
-"""Without a zone, as the driver gives times."""
+"""Without a time zone, because the driver returns naive datetimes."""
 
 
 class Missing(Exception):
-    """Named by something, and not there."""
+    """Stored data that is referenced and missing."""
 
 
 class Damaged(Exception):
-    """There, and not what was written."""
+    """Stored data that differs from the written data."""
 
 
 @dataclass
 class Expected:
-    """What a dataset must be: every acknowledged version with its table, and what may be there beside them.
+    """The expected state of a dataset: every acknowledged version with its table, the latest version and the tags.
 
-    ``attempted`` are tables of loads whose end nobody knows: a visible version that equals one of them is no phantom.
+    ``attempted`` are the tables of loads with an unknown result: a visible version that equals one is not a phantom.
     """
 
     versions: Mapping[str, pa.Table]
@@ -54,14 +54,14 @@ class Expected:
 
 @dataclass
 class Verdict:
-    """What was found: each finding says which way of reading, which dataset and what."""
+    """The findings of a check: each names the way of reading, the dataset and the error."""
 
     lost: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     phantom: list[str] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
     chunks: int = 0
-    """Chunks that were read and found right, in all ways together."""
+    """Chunks that were read and are correct, summed over all ways."""
 
     @property
     def ok(self) -> bool:
@@ -75,7 +75,7 @@ class Verdict:
 
 
 class Checker:
-    """Connected to the nodes at these addresses; use as a context manager."""
+    """A checker connected to the nodes at these addresses; use as a context manager."""
 
     def __init__(self, addresses: Sequence[str], port: int, keyspace: str) -> None:
         profile = ExecutionProfile(
@@ -89,7 +89,8 @@ class Checker:
 
     def __enter__(self) -> Checker:
         self._session = self._cluster.connect(self._keyspace)
-        # The driver returns with one connection; what asks another node then fails as if that node were down.
+        # The driver returns with one connection; until the others are open, a query to another node fails as if it were
+        # down.
         futures.wait(self._session._initial_connect_futures, timeout=10)
         return self
 
@@ -99,9 +100,10 @@ class Checker:
     def check(
         self, expected: Mapping[str, Expected], *, fired: bool, ways: Iterable[str] | None = None, prefix: str = ""
     ) -> Verdict:
-        """The verdict on every dataset whose name begins with ``prefix``.
+        """Return the verdict on the expected datasets, and on any other dataset whose name begins with ``prefix``.
 
-        ``fired``: the fault is known to have happened; else nothing was shown, and the verdict is not ok.
+        ``fired``: whether the fault is known to have happened; without it the test proves nothing, so the verdict is
+        not ok.
         """
         verdict = Verdict()
         if not fired:
@@ -117,13 +119,13 @@ class Checker:
 
 
 class _Reader:
-    """One way of reading."""
+    """One way of reading: from both nodes together or from one node alone."""
 
     def __init__(self, session: Any, cluster: Any, way: str) -> None:
         self._session = session
         self._hosts = {str(host.address): host for host in cluster.metadata.all_hosts()}
         self.way = way
-        # 400 appends make 400 versions, which name 80,000 chunks and pages; there are 401 of each.
+        # 400 appends make 400 versions with 80,000 references to chunks and pages, of which only 401 each exist.
         self.page = lru_cache(_KEPT)(self._page)
         self._batches: dict[tuple[str, ...], pa.RecordBatch] = {}
 
@@ -151,7 +153,7 @@ class _Reader:
     def batch(
         self, dataset: str, writer: str, chunk: Mapping[str, Any], schema: pa.Schema, layout: Any
     ) -> pa.RecordBatch:
-        """The rows of a chunk, fetched and checked once, however many versions name it with the same checksums."""
+        """Return the rows of a chunk, fetched and checked once for all versions that name the same checksums."""
         key = (dataset, writer, repr(chunk), str(schema), repr(layout))
         if key not in self._batches:
             made = _batch(self.tiles(dataset, writer, chunk), chunk, schema, layout)
@@ -171,7 +173,7 @@ class _Reader:
         return data
 
     def tiles(self, dataset: str, writer: str, chunk: Mapping[str, Any]) -> list[bytes]:
-        """The stored tiles, checked; from both nodes, the first node whose copy is right."""
+        """Return the checked stored tiles; in the way of both nodes, from the first node with a correct replica."""
         query = "SELECT tile, data FROM chunks WHERE dataset = ? AND writer = ? AND bucket = ? AND chunk = ?"
         place = (dataset, uuid.UUID(hex=writer), chunk["bucket"], chunk["chunk"])
         name = f"chunk {writer[:12]}/{chunk['bucket']}/{chunk['chunk']}"
@@ -278,7 +280,7 @@ def _blob(reader: _Reader, dataset: str, value: bytes) -> bytes:
 
 
 def _page_places(reader: _Reader, dataset: str, listing: Any) -> Iterator[tuple[str, int, str]]:
-    """Writer, number and checksum of every page, from the row or from the lists that it names."""
+    """Yield writer, number and checksum of every page, from the row or from the lists that it names."""
     if isinstance(listing, list):
         yield from ((writer, page, checksum) for writer, page, _, _, _, _, checksum, _ in listing)
         return
@@ -317,7 +319,7 @@ def _column(array: pa.Array, kind: pa.DataType) -> pa.Array:
 
 
 def _numbers(array: pa.StructArray) -> pa.Array:
-    """Doubles that are stored as whole numbers to be divided, or integers as bytes, the lowest first."""
+    """Decode doubles stored as integers with a divisor, or integers stored as bytes, lowest byte first."""
     first, *rest = array.type
     added, scaled, divisor = first.name.rpartition("divide_by_")
     if scaled:

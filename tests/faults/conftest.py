@@ -1,4 +1,4 @@
-"""Two nodes of the tests' own that may be killed and frozen, a keyspace on them, and rows to load."""
+"""Two nodes reserved for these tests, which may kill and freeze them, a keyspace on them, and rows to load."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _told = pytest.StashKey[list[str]]()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """How long loads and reads stood still: what a test prints is shown only when it fails."""
+    """Print the longest pauses of loads and reads; pytest shows the output of a test only when it fails."""
     lines = config.stash.get(_told, [])
     if lines:
         terminalreporter.section("longest pauses")
@@ -45,13 +45,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 @pytest.fixture
 def tell(request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """Says something of the test in the summary at the end of the run."""
+    """Return a function that adds a line about the test to the summary at the end of the run."""
     lines = request.config.stash.setdefault(_told, [])
     return lambda line: lines.append(f"{request.node.name}: {line}")
 
 
 def wait_for(what: str, condition: Callable[[], Any], timeout_s: float = WAIT_S) -> None:
-    """Returns when the condition holds; nothing tells us when a node's view of another one changes."""
+    """Poll until the condition holds; there is no notification when a node's view of another one changes."""
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, f"not within {timeout_s:.0f} s: {what}"
@@ -60,7 +60,7 @@ def wait_for(what: str, condition: Callable[[], Any], timeout_s: float = WAIT_S)
 
 @pytest.fixture(scope="session")
 def nodes(services: Callable[..., Stack]) -> Stack:
-    """Cassandra alone."""
+    """Start Cassandra alone; skip if a cluster is given, because these tests kill its nodes."""
     if GIVEN in os.environ:
         pytest.skip(f"{GIVEN} is set: the nodes of somebody else are not killed")
     return services("cassandra")
@@ -68,7 +68,7 @@ def nodes(services: Callable[..., Stack]) -> Stack:
 
 @contextmanager
 def keyspace_of_our_own() -> Iterator[Settings]:
-    """A keyspace that is gone afterwards; no cache and nothing reported, so that only the nodes count."""
+    """Make a keyspace that is dropped afterwards; without cache and progress, so that only the nodes matter."""
     made = load_settings(
         cassandra={"keyspace": f"faults_{uuid4().hex[:8]}", "request_timeout_s": 25.0},
         redis={"url": ""},
@@ -85,21 +85,21 @@ def keyspace_of_our_own() -> Iterator[Settings]:
 
 @pytest.fixture(scope="session")
 def settings(nodes: Stack) -> Iterator[Settings]:
-    """The keyspace of these tests."""
+    """Return settings with the keyspace of these tests."""
     with keyspace_of_our_own() as made:
         yield made
 
 
 @pytest.fixture
 def store(settings: Settings) -> Iterator[Store]:
-    """A store of each test's own: what it believes of the nodes must not come from another test."""
+    """Connect a new store for each test, so that its view of the nodes does not come from another test."""
     with Store.connect(settings) as connected:
         yield connected
 
 
 @pytest.fixture
 def both_up(nodes: Stack) -> Iterator[Stack]:
-    """Both nodes are up before the test and after it."""
+    """Start both nodes before the test and again after it."""
     nodes.up(["cassandra"])
     yield nodes
     for row in nodes.status():
@@ -109,7 +109,7 @@ def both_up(nodes: Stack) -> Iterator[Stack]:
 
 
 def random_table(rows: int, seed: int = 0) -> pa.Table:
-    """40 bytes a row that do not compress, and the row's number."""
+    """Return rows of 40 bytes: four incompressible integers and the row number."""
     rng = np.random.default_rng(seed)
     columns = {f"k{i}": pa.array(rng.integers(-(2**62), 2**62, rows)) for i in range(4)}
     return pa.table({"n": pa.array(np.arange(rows)), **columns})
@@ -117,7 +117,7 @@ def random_table(rows: int, seed: int = 0) -> pa.Table:
 
 @pytest.fixture
 def parquet(tmp_path: Path) -> Callable[..., tuple[str, pa.Table]]:
-    """Writes a Parquet file of so many rows; its path and table."""
+    """Return a function that writes a Parquet file of ``rows`` rows and returns its path and table."""
 
     def write(rows: int, seed: int = 0) -> tuple[str, pa.Table]:
         table = random_table(rows, seed)
@@ -133,7 +133,7 @@ Judge = Callable[..., Verdict]
 
 @pytest.fixture
 def judge(settings: Settings, name: str) -> Judge:
-    """Reads every dataset of the test three ways and fails unless all of it is as ``expected`` says."""
+    """Return a function that reads every dataset of the test three ways and fails unless all match ``expected``."""
 
     def check(expected: dict[str, Expected], *, fired: bool, ways: list[str] | None = None) -> Verdict:
         cassandra = settings.cassandra
@@ -149,30 +149,30 @@ def judge(settings: Settings, name: str) -> Judge:
 
 @pytest.fixture
 def gates() -> Iterator[Gates]:
-    """Stops loads before a write of choice, and remembers when writes were acknowledged."""
+    """Open gates that hold loads before a chosen write and record when writes were acknowledged."""
     with Gates() as opened:
         yield opened
 
 
 def at(store: Store, host: Any, query: str, *values: Any) -> list[Any]:
-    """Runs CQL on this node's own data alone."""
+    """Run CQL on the data of this node alone."""
     statement = store.cassandra.prepare(query).bind(values)
     statement.consistency_level = NODE_LOCAL
     return store.cassandra.execute(statement, host=host)
 
 
 def stored_on(store: Store, host: Any, row: LoadAttempt) -> dict[tuple[int, int, int], int]:
-    """Bucket, chunk and tile of everything that this node holds of a writer, and when each was written."""
+    """Return bucket, chunk and tile of each tile of a writer on this node, with its write time."""
     query = "SELECT chunk, tile, WRITETIME(data) AS at FROM {ks}.chunks WHERE dataset = ? AND writer = ? AND bucket = ?"
     return {
         (bucket, found.chunk, found.tile): found.at
-        for bucket in range(row.buckets + 1)  # its row counts those it has begun, and may be one behind
+        for bucket in range(row.buckets + 1)  # the row counts the buckets begun, and may be one behind
         for found in at(store, host, query, row.dataset, row.writer, bucket)
     }
 
 
 def read_alone(settings: Settings, name: str, node: int, folder: Path) -> pa.Table:
-    """By the program in docs/format.md, which knows this one node only."""
+    """Read the dataset from this one node with the program in docs/format.md."""
     script = folder / "read_dataset.py"
     script.write_text(re.findall(r"```python\n(.*?)```", (CHECKOUT / "docs/format.md").read_text(), re.DOTALL)[-1])
     output = folder / f"node-{node}.arrow"
@@ -186,5 +186,5 @@ def read_alone(settings: Settings, name: str, node: int, folder: Path) -> pa.Tab
 
 @pytest.fixture
 def name() -> str:
-    """A name that no other test has."""
+    """Return a dataset name that no other test uses."""
     return f"d_{uuid4().hex[:10]}"

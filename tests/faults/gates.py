@@ -1,4 +1,4 @@
-"""Where a fault enters a load: before one of its writes, while the load waits there."""
+"""Gates that hold a load before one of its writes, so that a test can inject a fault at that point."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ PATIENCE_S = 240.0
 
 
 class Gate:
-    """One load held before its ``number``-th write of a kind (``chunk``, ``page``, ``version``, ``name``)."""
+    """A gate that holds one load before its ``number``-th write of a kind (``chunk``, ``page``, ``version``, ...)."""
 
     def __init__(self, dataset: str, kind: str, number: int = 1, passes: int = 0) -> None:
         self.dataset, self.kind, self.number = dataset, kind, number
         self.passes = passes
-        """How many writers of the dataset pass before one is held: 1 holds the second loader."""
+        """Number of writers of the dataset that pass before one is held: 1 holds the second loader."""
         self.reached = threading.Event()
         self._opened = threading.Event()
         self._counts: defaultdict[int, int] = defaultdict(int)
 
     def wait(self) -> Gate:
-        """Returns when the load stands at the gate."""
+        """Return when the load has reached the gate."""
         assert self.reached.wait(PATIENCE_S), f"{self.dataset} never came to {self.kind} {self.number}"
         return self
 
     def open(self) -> None:
-        """Let the load go on."""
+        """Let the load continue."""
         self._opened.set()
 
     def hold(self, writer: int) -> None:
-        """Called with each matching write, by the load's own thread."""
+        """Wait here if this write is the wanted one; called with each matching write by the load's own thread."""
         self._counts[writer] += 1
         if self._counts[writer] != self.number or self.reached.is_set():
             return
@@ -46,27 +46,27 @@ class Gate:
 
 
 class Gates:
-    """Watches every write of this process; a context manager. Its gates are opened when it ends."""
+    """Gates on the writes of this process, and records of them; a context manager that opens all gates at its end."""
 
     def __init__(self) -> None:
         self._gates: list[Gate] = []
         self.acknowledged: defaultdict[str, list[float]] = defaultdict(list)
-        """Of each dataset: when its chunks were acknowledged."""
+        """By dataset: the times at which its chunks were acknowledged, in seconds of the monotonic clock."""
         self.chunks: defaultdict[str, dict[str, int]] = defaultdict(dict)
-        """Of each dataset: the places of its chunks as references say them, and on how many nodes each is proven."""
+        """By dataset: the reference of each chunk, and the number of replicas that acknowledged it."""
         self.degraded: defaultdict[str, int] = defaultdict(int)
-        """Of each dataset: writes of any kind that are proven on one node only."""
+        """By dataset: writes of any kind that only one replica acknowledged."""
 
     def gate(self, dataset: str, kind: str, number: int = 1, *, passes: int = 0) -> Gate:
         self._gates.append(Gate(dataset, kind, number, passes))
         return self._gates[-1]
 
     def proven(self, dataset: str) -> int:
-        """Chunks that both nodes have acknowledged."""
+        """Return the number of chunks that both nodes have acknowledged."""
         return list(self.chunks[dataset].values()).count(2)
 
     def single(self, dataset: str) -> int:
-        """Chunks that are proven on one node only."""
+        """Return the number of chunks that only one node has acknowledged."""
         return list(self.chunks[dataset].values()).count(1)
 
     def longest_pause_s(self, dataset: str) -> float:
@@ -107,7 +107,7 @@ class Gates:
 
 
 def _what(text: str) -> tuple[str, str]:
-    """Kind and dataset of a write, from what it calls itself."""
+    """Return kind and dataset of a write, from its description."""
     words = text.removeprefix("the ").split()
     kind = {"writer's": "writer", "note": "note"}.get(words[0], words[0])
     place = {"chunk": 1, "name": 1, "version": 1, "tag": 1, "page": 3, "writer": 3, "note": 2}[kind]

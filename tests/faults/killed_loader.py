@@ -1,8 +1,9 @@
-"""python killed_loader.py NAME SOURCE RUN CALL: loads, and kills itself at its CALL-th call of the store.
+"""python killed_loader.py NAME SOURCE RUN CALL: load, and kill this process at its CALL-th call of the store.
 
-A call is a write given to the replicated writer, or a question to the session (whatever reads the catalogue and what
-is there). Each is told on standard output as it begins, a line each. ``after`` behind the number kills once the call's
-answer is there instead of before it is made: what was acknowledged is followed by death. CALL 0 loads to the end.
+A call is a write given to the replicated writer, or a query of the session (reads of the catalogue and of stored
+chunks). Each is printed on standard output as it begins, one line each. A suffix ``after`` kills the process once the
+call's response has arrived instead of before it is made, so that an acknowledged call is the last one. CALL 0 loads to
+the end.
 """
 
 from __future__ import annotations
@@ -24,20 +25,20 @@ ANSWER_S = 60
 
 
 class Calls:
-    """Counts the calls of all threads, and knows at which of them the process ends."""
+    """A counter of the calls of all threads, with the call at which the process ends."""
 
     def __init__(self, when: str) -> None:
         self._wanted, self._after = int(when.removesuffix("after")), when.endswith("after")
         self._made = 0
         self._lock = threading.Lock()
         self.inside = threading.local()
-        """One question may be asked by way of another one; it is one call."""
+        """A query may be nested in another one; both count as one call."""
 
     def begin(self, what: str) -> bool:
-        """A call is about to be made; whether its answer is the last thing to happen."""
+        """Count a call that is about to be made; return whether the process ends after its response."""
         with self._lock:
             self._made += 1
-            os.write(1, f"{what}\n".encode())  # past every buffer: nobody will empty one
+            os.write(1, f"{what}\n".encode())  # unbuffered: SIGKILL leaves buffers unflushed
             last = self._made == self._wanted
             if last and not self._after:
                 die()

@@ -1,4 +1,4 @@
-"""Loads and reads that faults happen to, and what most rows of the fault table do before and after."""
+"""Loads and reads under faults, and the steps that most fault tests have in common."""
 
 from __future__ import annotations
 
@@ -26,34 +26,34 @@ from tests.faults.conftest import wait_for
 SMALL = LoadOptions(chunk_bytes=65_536)
 APPEND = LoadOptions(chunk_bytes=65_536, mode="append")
 ROWS = 33_000
-"""1.3 MB that do not compress."""
+"""1.3 MB of incompressible data."""
 CHUNKS = 19
-"""Of ``ROWS`` rows in chunks of ``SMALL``."""
+"""Chunks of a load of ``ROWS`` rows with ``SMALL``."""
 SEED = int(os.environ.get("MILLRACE_TEST_SEED", "1"))
 
 
 def load(settings: Settings, name: str, source: str, options: LoadOptions = SMALL, run: str = "") -> LoadReport:
-    """A load with a session of its own, as another process would have."""
+    """Load with a separate session, as another process would."""
     with Store.connect(settings) as store:
         return store.load(name, source, options, run=run or f"run-{name}")
 
 
 def slowly(settings: Settings, seconds: float) -> Settings:
-    """The same settings for loads of ``ROWS`` rows that take about so long."""
+    """Return the settings with a byte rate at which a load of ``ROWS`` rows takes about ``seconds``."""
     return settings.model_copy(
         update={"load": settings.load.model_copy(update={"bytes_per_s": int(ROWS * 40 / seconds)})}
     )
 
 
 def impatient(settings: Settings, seconds: float) -> Settings:
-    """The same settings for sessions that give up after so long."""
+    """Return the settings with a request timeout of ``seconds``."""
     return settings.model_copy(
         update={"cassandra": settings.cassandra.model_copy(update={"request_timeout_s": seconds})}
     )
 
 
 class Busy:
-    """Something done again and again in a thread of its own, with a store of its own, until the block ends."""
+    """Work that a separate thread repeats, with a separate store, until the block ends."""
 
     def __init__(self, settings: Settings, work: Callable[[Store, int], object], *, end_s: float = 120) -> None:
         self.done = 0
@@ -75,7 +75,7 @@ class Busy:
             self.error = error
 
     def goes_on(self) -> None:
-        """Returns when something that began after this call is done."""
+        """Return when a repetition that began after this call has finished."""
         before = self.done
         wait_for("one more", lambda: self.done > before + 1 or self.error)
         assert self.error is None, self.error
@@ -93,7 +93,7 @@ class Busy:
 
 
 def reading(settings: Settings, name: str, table: pa.Table) -> Busy:
-    """A dataset read again and again, each time compared with what it must be."""
+    """Read the dataset repeatedly and compare it with ``table`` each time."""
 
     def read(store: Store, _number: int) -> None:
         assert store.dataset(name).to_table().equals(table)
@@ -102,23 +102,23 @@ def reading(settings: Settings, name: str, table: pa.Table) -> Busy:
 
 
 def repaired(store: Store) -> None:
-    """Both nodes are up for everybody, and everything that was owed is paid."""
+    """Wait until the driver sees both nodes up and a repair has written all missing replicas."""
     wait_for("both nodes up for the driver", lambda: not store.cassandra.missing())
 
     def paid() -> bool:
         try:
             return store.repair().ok
         except StoreError:
-            return False  # a node still holds the other one for dead
+            return False  # a node still considers the other one down
 
     wait_for("repairing", paid)
 
 
 @contextmanager
 def without_hints(stack: Stack) -> Iterator[None]:
-    """Node 1 keeps nothing for node 2, which so comes back without what was written meanwhile.
+    """Disable hints on node 1, so that node 2 comes back without the rows written while it was down.
 
-    Both are up afterwards, and node 1 keeps hints again, whatever became of the test.
+    Afterwards both nodes are up and hints are enabled again, even if the test fails.
     """
     try:
         assert nodetool(stack.node(1), ["disablehandoff"], capture=True).returncode == 0
@@ -129,9 +129,9 @@ def without_hints(stack: Stack) -> Iterator[None]:
 
 
 def down_for(stack: Stack, number: int) -> bool:
-    """Whether this node holds another one for dead.
+    """Return whether this node considers another node down.
 
-    Until it does it keeps what it owes the other in its outbound queue, and sends that when the other is back.
+    Until it does, it keeps writes to the other node in its outbound queue and sends them when that node is back.
     """
     return "\nDN " in nodetool(stack.node(number), ["status"], capture=True).stdout
 
@@ -141,7 +141,7 @@ def every(tables: dict[str, pa.Table], labels: dict[str, str]) -> dict[str, Expe
 
 
 def garbage_of(store: Store, name: str, monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    """The writers of the dataset that ``fsck`` would remove once nobody is taken for alive."""
+    """Return the writers of the dataset that ``fsck`` would remove if it took every attempt for dead."""
     with monkeypatch.context() as patch:
         patch.setattr(sweep, "ALIVE", timedelta(0))
         found = store.fsck()
@@ -150,7 +150,7 @@ def garbage_of(store: Store, name: str, monkeypatch: pytest.MonkeyPatch) -> set[
 
 
 def named_by(store: Store, name: str) -> set[str]:
-    """The writers that the one version of the dataset names, its publisher among them."""
+    """Return the writers that the only version of the dataset names, including its publisher."""
     (version,) = store.versions(name)
     whole = store.catalogue.whole(version)
     return {version.writer.hex, *(page.writer.hex for page in store.catalogue.page_refs(whole))}
@@ -159,9 +159,9 @@ def named_by(store: Store, name: str) -> set[str]:
 def appends_at_once(
     settings: Settings, name: str, source: str, table: pa.Table, *, pairs: int, options: LoadOptions = APPEND
 ) -> tuple[dict[str, Expected], bool]:
-    """So many pairs of appends, each pair published at the same moment; what the dataset must then hold.
+    """Publish ``pairs`` pairs of concurrent appends; return the expected datasets and whether the appends conflicted.
 
-    And whether they met: each pair has one parent, and there were merges. Appends that follow each other have neither.
+    They conflicted if each pair has one parent and there were merges. Sequential appends have neither.
     """
     load(settings, name, source, options, run="first")
     barrier = threading.Barrier(2, timeout=120)
@@ -190,7 +190,7 @@ def appends_at_once(
             copies, rest = divmod(version.rows, table.num_rows)
             assert not rest
             made[version.label] = pa.concat_tables([table] * copies).combine_chunks()
-        # Each append is in the latest version, and in it once.
+        # The latest version holds each append exactly once.
         refs = [(ref.writer, ref.bucket, ref.chunk) for ref in latest.refs()]
         assert len(refs) == len(set(refs))
         runs = {row.run for row in store.catalogue.writers(name) if row.writer in {ref[0] for ref in refs}}

@@ -1,4 +1,4 @@
-"""A small TCP proxy for each node: latency, resets, answers that are lost. Node n is reached at 127.0.1.n."""
+"""A small TCP proxy for each node that adds latency, resets and lost responses. Node n is reached at 127.0.1.n."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _BLOCK_BYTES = 65_536
 
 
 def through(address: str) -> str:
-    """The proxy of a node's address."""
+    """Return the address of the proxy for a node's address."""
     return address.replace("127.0.0.", "127.0.1.")
 
 
 class Translator(AddressTranslator):  # type: ignore[misc]
-    """Nodes tell the driver their own addresses; it is to use their proxies."""
+    """A translator from the addresses that nodes report to those of their proxies."""
 
     def translate(self, addr: Any) -> str:
         return through(str(addr))
@@ -29,14 +29,14 @@ class Translator(AddressTranslator):  # type: ignore[misc]
 
 @dataclass
 class Toxics:
-    """What happens to a node's connections from now on, and how often it did."""
+    """The faults that a proxy injects into a node's connections, and counts of the injected ones."""
 
     latency_s: float = 0.0
-    """Before each block, in each direction."""
+    """Delay before each block, in each direction."""
     reset_after_bytes: int = 0
-    """A connection is reset once it has carried so much towards the node (0: never)."""
+    """Bytes sent to the node after which a connection is reset (0: never)."""
     lose_answers: bool = False
-    """What the node sends disappears; it gets everything."""
+    """Whether responses of the node are dropped; requests still reach it."""
     delayed: int = 0
     resets: int = 0
     lost_bytes: int = 0
@@ -44,7 +44,7 @@ class Toxics:
 
 
 class Proxies:
-    """One proxy for each address, in an event loop of its own thread; use as a context manager."""
+    """One proxy for each address, in an event loop on a separate thread; use as a context manager."""
 
     def __init__(self, addresses: tuple[str, ...], port: int) -> None:
         self.toxics = {address: Toxics() for address in addresses}
@@ -66,7 +66,7 @@ class Proxies:
         self._loop.close()
 
     def cut(self, address: str) -> None:
-        """Resets every connection to the node."""
+        """Reset every connection to the node."""
         self._do(self._cut(self.toxics[address]))
 
     def _do(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
@@ -102,7 +102,7 @@ class Proxies:
         pair = (writer, node_writer)
         toxics.sockets.update(pair)
         try:
-            # Whichever direction ends, or is cut, ends both.
+            # The end or reset of one direction ends both.
             ways = [
                 asyncio.ensure_future(self._carry(toxics, reader, node_writer, to_node=True)),
                 asyncio.ensure_future(self._carry(toxics, node_reader, writer, to_node=False)),
@@ -136,7 +136,7 @@ class Proxies:
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:
-    """Closes with RST, in the middle of whatever was being sent."""
+    """Close with RST, even in the middle of a block."""
     sock = writer.get_extra_info("socket")
     if sock is not None and not writer.transport.is_closing():
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

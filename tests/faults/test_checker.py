@@ -1,4 +1,4 @@
-"""Each check of the checker fails on a store that is broken on purpose, and passes on one that is not."""
+"""Each check of the checker fails on a deliberately damaged store and passes on an undamaged one."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ Loaded = tuple[str, str, pa.Table]
 
 @pytest.fixture(scope="module")
 def settings(nodes: Stack) -> Iterator[Settings]:
-    """A keyspace of this module's own: nobody else is to meet what is broken here."""
+    """Return settings with a keyspace of this module, so that its damage does not affect other tests."""
     with keyspace_of_our_own() as made:
         yield made
 
 
 @pytest.fixture
 def loaded(store: Store, parquet: Any, name: str) -> Loaded:
-    """Name, version and table of a dataset of a few chunks, with a tag."""
+    """Load a dataset of a few chunks with a tag; return its name, version and table."""
     source, table = parquet(6_000)
     report = store.load(name, source, LoadOptions(chunk_bytes=65_536))
     store.tag(name, "good")
@@ -64,13 +64,15 @@ def tile(store: Store, where: tuple[Any, ...]) -> bytes:
     return bytes(at(store, store.cassandra.hosts()[0], query, *where)[0].data)
 
 
-def test_what_is_whole_passes_in_all_three_ways(store: Store, loaded: Loaded, look: Callable[..., Verdict]) -> None:
+def test_an_undamaged_dataset_passes_in_all_three_ways(
+    store: Store, loaded: Loaded, look: Callable[..., Verdict]
+) -> None:
     verdict = look()
     assert verdict.ok, str(verdict)
     assert verdict.chunks == 3 * store.version(loaded[0]).chunks
 
 
-def test_a_fault_that_never_fired_shows_nothing(look: Callable[..., Verdict]) -> None:
+def test_a_fault_that_never_fired_makes_the_verdict_unknown(look: Callable[..., Verdict]) -> None:
     verdict = look(fired=False)
     assert not verdict.ok
     assert verdict.unknown
@@ -78,7 +80,7 @@ def test_a_fault_that_never_fired_shows_nothing(look: Callable[..., Verdict]) ->
 
 
 @pytest.mark.parametrize("numbers", [[0], [1], [0, 1]], ids=["A", "B", "both"])
-def test_a_tile_that_is_gone_is_lost_where_it_is_gone(
+def test_a_missing_tile_is_lost_on_the_nodes_that_lack_it(
     store: Store, loaded: Loaded, look: Callable[..., Verdict], numbers: list[int]
 ) -> None:
     where = place(store, loaded[0])
@@ -90,7 +92,7 @@ def test_a_tile_that_is_gone_is_lost_where_it_is_gone(
     assert {found.partition(":")[0] for found in verdict.lost} == ways
     assert not verdict.wrong
     assert not verdict.phantom
-    # And the product's own search finds the copy that is missing while both nodes are up.
+    # The product's ``verify`` also finds the missing replica while both nodes are up.
     if len(hosts) == 1:
         found = store.verify(loaded[0], each_replica=True)
         assert {problem["node"] for problem in found.problems} == {str(host.address) for host in hosts}
@@ -99,7 +101,7 @@ def test_a_tile_that_is_gone_is_lost_where_it_is_gone(
 
 
 @pytest.mark.parametrize("damage", ["flipped", "cut", "of another place"])
-def test_a_tile_that_is_not_what_was_written_is_wrong(
+def test_a_tile_with_other_bytes_than_written_is_wrong(
     store: Store, loaded: Loaded, look: Callable[..., Verdict], damage: str
 ) -> None:
     where = place(store, loaded[0])
@@ -117,7 +119,7 @@ def test_a_tile_that_is_not_what_was_written_is_wrong(
 
 
 @pytest.mark.parametrize("what", ["version", "page", "name"])
-def test_a_row_of_the_catalogue_that_one_node_lacks_is_lost_there(
+def test_a_catalogue_row_missing_on_one_node_is_lost_on_that_node(
     store: Store, loaded: Loaded, look: Callable[..., Verdict], what: str
 ) -> None:
     version = store.version(loaded[0])
@@ -135,19 +137,17 @@ def test_a_row_of_the_catalogue_that_one_node_lacks_is_lost_there(
         assert any("the latest is None" in found for found in verdict.wrong)
 
 
-def test_a_row_of_a_version_that_was_changed_is_wrong(
-    store: Store, loaded: Loaded, look: Callable[..., Verdict]
-) -> None:
+def test_a_changed_version_row_is_wrong(store: Store, loaded: Loaded, look: Callable[..., Verdict]) -> None:
     version = store.version(loaded[0])
     query = "INSERT INTO {ks}.versions (dataset, number, hex, rows) VALUES (?, ?, ?, ?)"
     at(store, store.cassandra.hosts()[0], query, loaded[0], version.number, version.hex, version.rows + 1)
     assert any("the version's row" in found for found in look().wrong)
 
 
-def test_a_page_that_is_not_what_was_written_is_wrong(
+def test_a_page_with_other_bytes_than_written_is_wrong(
     store: Store, loaded: Loaded, look: Callable[..., Verdict]
 ) -> None:
-    """The same rows in other bytes, so that nothing but the page's checksum can tell."""
+    """The page has the same rows in other bytes, so that only its checksum reveals the change."""
     page = store.catalogue.page_refs(store.version(loaded[0]))[0]
     key = (loaded[0], page.writer, page.page)
     node = store.cassandra.hosts()[1]
@@ -155,16 +155,16 @@ def test_a_page_that_is_not_what_was_written_is_wrong(
     other = gzip.compress(gzip.decompress(row.data), 9, mtime=1)
     at(store, node, "INSERT INTO {ks}.pages (dataset, writer, page, data) VALUES (?, ?, ?, ?)", *key, other)
     verdict = look()
-    # Both together have the later copy.
+    # A read from both nodes returns the later replica.
     assert {found.partition(":")[0] for found in verdict.wrong} == {str(node.address), BOTH}
     assert all(f"page {page.page} of {page.writer.hex[:12]}" in found for found in verdict.wrong)
     assert not verdict.lost
 
 
-def test_a_tile_whose_bytes_do_not_end_as_promised_is_wrong(
+def test_a_tile_whose_raw_checksum_does_not_match_is_wrong(
     store: Store, loaded: Loaded, look: Callable[..., Verdict], parquet: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Stored as written, and of the right checksum: only what is inside is not what the page promises."""
+    """The stored bytes and their checksum match; only the raw checksum in the page does not."""
 
     def promise(codec: str, raw_bytes: int, stored_bytes: int, stored: bytes, raw: bytes) -> TileRef:
         return TileRef(codec, raw_bytes, stored_bytes, stored, bytes([raw[0] ^ 1]) + raw[1:])
@@ -195,7 +195,7 @@ def test_a_list_that_names_another_number_of_pages_is_wrong(
     assert all(f"{broken}: a list of 1 pages instead of 2" in found for found in verdict.wrong)
 
 
-def test_a_version_that_nobody_loaded_is_a_phantom_unless_it_was_attempted(
+def test_an_unexpected_version_is_a_phantom_unless_its_load_was_attempted(
     store: Store, loaded: Loaded, look: Callable[..., Verdict], parquet: Any
 ) -> None:
     name = loaded[0]
@@ -207,14 +207,14 @@ def test_a_version_that_nobody_loaded_is_a_phantom_unless_it_was_attempted(
     assert len(look(attempted=[other]).wrong) == 3, "the latest is another one"
 
 
-def test_a_dataset_that_nobody_loaded_is_a_phantom(
+def test_an_unexpected_dataset_is_a_phantom(
     store: Store, loaded: Loaded, look: Callable[..., Verdict], parquet: Any
 ) -> None:
     store.load(f"{loaded[0]}_other", parquet(100)[0])
     assert len(look().phantom) == 3
 
 
-def test_other_rows_more_rows_and_fewer_rows_are_told_apart(
+def test_other_rows_are_wrong_more_are_phantom_and_fewer_are_lost(
     store: Store, loaded: Loaded, look: Callable[..., Verdict]
 ) -> None:
     _, label, table = loaded
@@ -223,6 +223,6 @@ def test_other_rows_more_rows_and_fewer_rows_are_told_apart(
     assert len(look(versions={label: pa.concat_tables([table, table])}).lost) == 3
 
 
-def test_a_tag_that_is_missing_or_too_many_is_wrong(look: Callable[..., Verdict]) -> None:
+def test_an_unexpected_tag_and_a_tag_on_another_version_are_wrong(look: Callable[..., Verdict]) -> None:
     assert len(look(tags={}).wrong) == 3
     assert len(look(tags={"good": "1-abcdef"}).wrong) == 3

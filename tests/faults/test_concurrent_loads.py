@@ -1,4 +1,4 @@
-"""The rows of the fault table in which loads meet: twice the same, a zombie, appends."""
+"""Faults of concurrent loads: two loaders of the same run, a zombie attempt, concurrent appends."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from tests.faults.gates import Gate, Gates
 from tests.faults.loads import APPEND, ROWS, SEED, SMALL, appends_at_once, garbage_of, load, named_by
 
 publishing = import_module("millrace.load.publish")
-"""The module; the package holds a function of the same name."""
+"""The module; the package has a function of the same name."""
 
 
 def writers(store: Store, name: str) -> dict[str, int]:
-    """Every writer of the dataset, and its split: -1 for one that writes chunks, -2 for one that publishes."""
+    """Return the split by writer of the dataset: -1 for one that writes chunks, -2 for one that publishes."""
     return {row.writer.hex: row.split for row in store.catalogue.writers(name)}
 
 
 @pytest.mark.parametrize("point", [("chunk", 10), ("page", 1), ("version", 1)], ids=lambda point: point[0])
-def test_a_zombie_that_goes_on_after_its_retry_has_committed_changes_nothing(
+def test_a_zombie_that_continues_after_its_retry_has_committed_changes_nothing(
     both_up: Stack,
     store: Store,
     settings: Settings,
@@ -57,8 +57,8 @@ def test_a_zombie_that_goes_on_after_its_retry_has_committed_changes_nothing(
     assert late.version == report.version
     assert pa.Table.from_batches([*begun, *reading]).equals(table)
     assert len(store.versions(name)) == 1
-    # Before its page a zombie has left nothing that its retry could keep. With its page it has left everything: the
-    # retry keeps that, and what the retry has of its own is nobody's, because the zombie's row is the later one.
+    # Without its page a zombie leaves nothing that its retry can reuse. With its page it leaves everything: the retry
+    # reuses that, and no version names the retry's own writer, because the zombie writes the later version row.
     useless = set(writers(store, name)) - first if point[0] == "version" else first
     assert useless
     assert garbage_of(store, name, monkeypatch) == useless
@@ -76,7 +76,7 @@ def test_two_loaders_of_the_same_run_at_once_make_one_version(
     judge: Judge,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Both stand before the version's row, each with all of its chunks written, and go on together."""
+    """Both are held before the version row, each with all of its chunks written, and continue together."""
     source, table = parquet(ROWS)
     stands: list[Gate] = []
     begun: list[set[str]] = []
@@ -94,7 +94,7 @@ def test_two_loaders_of_the_same_run_at_once_make_one_version(
     (label,) = labels
     assert [version.label for version in store.versions(name)] == [label]
     assert store.dataset(name).to_table().equals(table)
-    # The second one has kept the chunks of the first; of the two that published, the later row names one.
+    # The second loader has reused the chunks of the first. Of the two publishers, the later version row names one.
     split = writers(store, name)
     (kept,) = (writer for writer in begun[0] if split[writer] == -1)
     (publisher,) = named_by(store, name) - {kept}
@@ -105,7 +105,7 @@ def test_two_loaders_of_the_same_run_at_once_make_one_version(
 
 
 @pytest.mark.timeout(3600)
-def test_pairs_of_appends_published_at_the_same_moment_lose_nothing_and_double_nothing(
+def test_pairs_of_appends_published_at_the_same_moment_neither_lose_nor_duplicate_rows(
     both_up: Stack, settings: Settings, parquet: Any, name: str, judge: Judge
 ) -> None:
     source, table = parquet(200, seed=4)
@@ -113,7 +113,7 @@ def test_pairs_of_appends_published_at_the_same_moment_lose_nothing_and_double_n
     judge(expected, fired=met)
 
 
-def test_appends_that_could_not_see_each_other_are_brought_together_by_the_next_append_or_by_repair(
+def test_appends_that_missed_each_other_are_merged_by_the_next_append_or_by_repair(
     both_up: Stack,
     store: Store,
     settings: Settings,
@@ -122,7 +122,7 @@ def test_appends_that_could_not_see_each_other_are_brought_together_by_the_next_
     monkeypatch: pytest.MonkeyPatch,
     judge: Judge,
 ) -> None:
-    """As when each knew another node only: both are published, and neither looks for the other."""
+    """Both are published and neither looks for the other, as if each had reached a different node."""
     source, table = parquet(500)
     first = store.load(name, source, APPEND)
     plans = [store.plan(name, source, APPEND, run=f"blind-{number}") for number in range(2)]
@@ -165,7 +165,7 @@ def test_the_same_run_with_another_plan_is_another_version_and_a_source_that_cha
     assert second.version != first.version
     plan = store.plan(name, source, SMALL, run="another")
     was = Path(source).stat()
-    parquet(3_000, seed=0)  # the same bytes, written anew: another time of modification
+    parquet(3_000, seed=0)  # the same bytes with another modification time
     fired = Path(source).stat().st_mtime_ns != was.st_mtime_ns and Path(source).stat().st_size == was.st_size
     with pytest.raises(SourceChangedError, match="changed after the load was planned"):
         store.load_split(plan, None)
@@ -175,7 +175,7 @@ def test_the_same_run_with_another_plan_is_another_version_and_a_source_that_cha
 
 @pytest.mark.full
 @pytest.mark.timeout(3000)
-def test_loaders_of_one_run_meet_at_random_points(
+def test_concurrent_loaders_of_one_run_at_random_points_make_one_version(
     both_up: Stack, store: Store, settings: Settings, parquet: Any, name: str, gates: Gates, judge: Judge
 ) -> None:
     source, table = parquet(ROWS)
@@ -196,6 +196,6 @@ def test_loaders_of_one_run_meet_at_random_points(
             gate.open()
             assert zombie.result(120).version == report.version, f"seed {SEED}, {number}: {kind} {count}"
         expected[each] = Expected({report.version: table}, latest=report.version)
-        # Two that wrote, and the retry published while the zombie stood.
+        # Two loaders wrote chunks, and the retry published while the zombie was held.
         fired.append(gate.reached.is_set() and list(writers(store, each).values()).count(-1) == 2)
     judge(expected, fired=all(fired))

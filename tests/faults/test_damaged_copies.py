@@ -1,4 +1,4 @@
-"""The rows of the fault table in which a copy in the table is not what was written, on one node."""
+"""Faults in which the replica on one node differs from the written data."""
 
 from __future__ import annotations
 
@@ -25,15 +25,16 @@ def place(ref: ChunkRef) -> tuple[Any, ...]:
 
 
 def copy_on(store: Store, host: Any, ref: ChunkRef) -> tuple[bytes, int]:
-    """Bytes and write time."""
+    """Return bytes and write time of the replica on this node."""
     (row,) = at(store, host, f"SELECT data, WRITETIME(data) AS at FROM {{ks}}.chunks WHERE {PLACE}", *place(ref))
     return bytes(row.data), row.at
 
 
 def damage(store: Store, refs: list[ChunkRef], *, newer: bool, first_asked: bool) -> dict[ChunkRef, Any]:
-    """A different damage to each chunk, later or earlier than the good copy; the nodes on which it lies.
+    """Damage one replica of each chunk in a different way; return the damaged node by chunk.
 
-    ``first_asked``: on the node that a reader asks first, which the chunk's number decides.
+    ``newer``: the damaged replica is written later than the good one, otherwise earlier.
+    ``first_asked``: the damage is on the node that a reader asks first, which the chunk's number decides.
     """
     where = {}
     for ref, kind in zip(refs, DAMAGES, strict=False):
@@ -58,7 +59,7 @@ def damage(store: Store, refs: list[ChunkRef], *, newer: bool, first_asked: bool
 
 
 @pytest.mark.parametrize("newer", [True, False], ids=["the newer copy", "the older copy"])
-def test_a_damaged_copy_is_named_read_around_and_replaced_by_the_good_one(
+def test_a_damaged_replica_is_reported_and_a_read_skips_and_replaces_it(
     both_up: Stack,
     store: Store,
     parquet: Any,
@@ -67,11 +68,11 @@ def test_a_damaged_copy_is_named_read_around_and_replaced_by_the_good_one(
     monkeypatch: pytest.MonkeyPatch,
     newer: bool,
 ) -> None:
-    """A byte flipped, tiles swapped with valid ones of other places, a tile cut: never read, never spread."""
+    """A flipped byte, valid tiles of other places and a truncated tile are never returned and never copied."""
     source, table = parquet(15_000)
     report = store.load(name, source, SMALL)
     refs = list(store.dataset(name).refs())
-    # A machine that is busy elsewhere must not change who is asked first.
+    # Load on the machine must not change which node is asked first.
     monkeypatch.setattr(store.cassandra, "is_silent", lambda _host: False)
     where = damage(store, refs, newer=newer, first_asked=True)
     found = store.verify(name, each_replica=True)
@@ -81,20 +82,20 @@ def test_a_damaged_copy_is_named_read_around_and_replaced_by_the_good_one(
     for fact in ("dataset", "writer", "tile", "expected", "actual"):
         assert all(problem[fact] for problem in found.problems)
     assert store.dataset(name).to_table().equals(table)
-    # The read met every bad copy and wrote the good one over it.
+    # The read met every damaged replica and overwrote it with the good one.
     assert store.verify(name, each_replica=True).ok
     judge({name: Expected({report.version: table}, latest=report.version)}, fired=len(where) == len(DAMAGES))
 
 
 @pytest.mark.parametrize("newer", [True, False], ids=["the newer copy", "the older copy"])
-def test_a_damaged_copy_that_no_reader_meets_is_found_by_verify_and_replaced_by_repair(
+def test_a_damaged_replica_that_no_read_reaches_is_found_by_verify_and_replaced_by_repair(
     both_up: Stack, store: Store, parquet: Any, name: str, judge: Judge, newer: bool
 ) -> None:
     source, table = parquet(15_000)
     report = store.load(name, source, SMALL)
     refs = list(store.dataset(name).refs())
     where = damage(store, refs, newer=newer, first_asked=False)
-    # Whom readers ask first is nobody's promise, so nobody reads here: it lies there until somebody looks.
+    # No rule fixes which node a reader asks first, so this test does not read: the damage stays until verify.
     found = store.verify(name, each_replica=True)
     assert found.bad == len(where)
     assert store.debts(store.version(name)), "what was found is on record"

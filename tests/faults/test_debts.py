@@ -1,4 +1,4 @@
-"""The rows of the fault table in which what one node owes the other is paid in time, or is not."""
+"""Faults in which the missing replicas of one node are repaired before the other node dies, or are not."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ def host_of(store: Store, address: str) -> Any:
 
 
 def lacked_by(store: Store, host: Any, refs: list[ChunkRef]) -> list[ChunkRef]:
-    """The chunks of which this node holds nothing."""
+    """Return the chunks of which this node has no tile."""
     query = "SELECT tile FROM {ks}.chunks WHERE dataset = ? AND writer = ? AND bucket = ? AND chunk = ?"
     return [ref for ref in refs if not at(store, host, query, ref.dataset, ref.writer, ref.bucket, ref.chunk)]
 
 
 @pytest.mark.timeout(900)
-def test_the_other_node_dying_before_the_debt_is_paid_ends_in_named_errors_and_loses_nothing(
+def test_the_other_node_dying_before_the_repair_raises_specific_errors_and_loses_nothing(
     both_up: Stack, settings: Settings, parquet: Any, name: str, judge: Judge, tell: Callable[[str], None]
 ) -> None:
-    """Node 2 comes back without what was written meanwhile, and node 1, which has it, dies."""
+    """Node 2 comes back without the rows written while it was down, and node 1, which has them, dies."""
     source, table = parquet(ROWS)
     more, more_table = parquet(4_000, seed=3)
     one, two = settings.cassandra.contact_points
@@ -63,7 +63,7 @@ def test_the_other_node_dying_before_the_debt_is_paid_ends_in_named_errors_and_l
             query = "SELECT number FROM {ks}.versions WHERE dataset = ?"
             fired = [len(at(store, host, query, each)) for each in (old, new)] == [1, 0]
             opened = {each: store.dataset(each) for each in (old, new)}
-            # Pages never change: who has read one does not ask for it again, and so comes to the chunks.
+            # Pages never change: a reader that has one does not query it again, and so reaches the chunks.
             known = {each: knowing.dataset(each) for each in (old, new)}
             lacking = {each: lacked_by(store, host, list(dataset._known_refs())) for each, dataset in known.items()}
             assert len(lacking[new]) == CHUNKS
@@ -84,20 +84,20 @@ def test_the_other_node_dying_before_the_debt_is_paid_ends_in_named_errors_and_l
                 return caught.value
 
             wait_for("node 1 down for the driver", lambda: store.cassandra.down() and knowing.cassandra.down())
-            # Unknown here, which is not the same as not there.
+            # Not found on the remaining node does not prove that the dataset does not exist.
             ends_in((StoreUnavailableError,), lambda: store.dataset(new))
             ends_in((StoreUnavailableError,), lambda: store.versions(new))
             ends_in((StoreUnavailableError,), lambda: store.dataset(f"{old}@{second.version}"))
-            # An older version, which says that a newer one may exist.
+            # An older version is read, marked as degraded because a newer one may exist.
             found = store.dataset(old)
             assert found.version.label == first.version
             assert found.degraded
             assert found.to_table().equals(table)
-            # Readers that knew the version: an error that names the page and the node.
+            # Readers that have the version row get an error that names the page and the node.
             for dataset in opened.values():
                 error = ends_in((ChunkMissingError, StoreUnavailableError), dataset.to_table)
                 assert "page" in str(error)
-            # Readers that knew its pages, too: the first chunk that is not here, and the node that may have it.
+            # Readers that also have its pages get an error that names the missing chunk and the node that may have it.
             for each, dataset in known.items():
                 error = ends_in((ChunkMissingError,), dataset.to_table)
                 assert f"chunk {lacking[each][0]} is not on {two}" in str(error)
@@ -112,10 +112,10 @@ def test_the_other_node_dying_before_the_debt_is_paid_ends_in_named_errors_and_l
 
 
 @pytest.mark.timeout(600)
-def test_a_load_under_which_a_node_comes_back_pays_what_it_owes_before_it_publishes(
+def test_a_load_writes_missing_replicas_to_a_node_that_comes_back_before_it_publishes(
     both_up: Stack, store: Store, settings: Settings, parquet: Any, name: str, gates: Gates, judge: Judge
 ) -> None:
-    """Nobody calls repair, and node 1 keeps nothing for node 2: what that lacks, only the load itself can bring it."""
+    """Without hints and without a call of repair, only the load itself can write the missing replicas of node 2."""
     source, table = parquet(ROWS)
     two = settings.cassandra.contact_points[1]
     leaves, returns = gates.gate(name, "chunk", 10), gates.gate(name, "chunk", 16)

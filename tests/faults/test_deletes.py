@@ -1,4 +1,4 @@
-"""The rows of the fault table in which something is deleted while others need it."""
+"""Faults in which data is deleted while a reader, a load or another version needs it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.faults.gates import Gates
 from tests.faults.loads import APPEND, ROWS, SMALL, named_by
 
 
-def test_after_pruning_to_one_the_newest_reads_back_whole(
+def test_after_pruning_to_one_version_the_newest_reads_back_complete(
     both_up: Stack, store: Store, parquet: Any, name: str, judge: Judge
 ) -> None:
     source, table = parquet(3_000)
@@ -31,7 +31,7 @@ def test_after_pruning_to_one_the_newest_reads_back_whole(
     assert len(store.versions(name)) == 3
     done = store.prune(name, 1, now=True)
     assert done.marked == dry.marked
-    # The rows of the two that went belong to the newest: of them only the lists and the publishers' rows may go.
+    # The newest version shares the rows of the two pruned ones: only their lists and publishers' rows are removed.
     assert done.removed_writers == 2
     left = [(row.version, row.split) for row in store.catalogue.writers(name)]
     assert sorted(left) == sorted([*((each.version, -1) for each in (*pruned, last)), (last.version, -2)])
@@ -40,7 +40,7 @@ def test_after_pruning_to_one_the_newest_reads_back_whole(
     judge({name: Expected({last.version: wanted}, latest=last.version)}, fired=done.removed_partitions > 0)
 
 
-def test_a_version_deleted_under_a_reader_in_the_middle_is_read_to_its_end(
+def test_a_version_being_read_cannot_be_deleted_and_is_read_to_its_end(
     both_up: Stack, store: Store, settings: Settings, parquet: Any, name: str, judge: Judge
 ) -> None:
     source, table = parquet(ROWS)
@@ -54,7 +54,7 @@ def test_a_version_deleted_under_a_reader_in_the_middle_is_read_to_its_end(
         with pytest.raises(UsageError, match=f"{name}@{old.version} is being read"):
             store.delete(f"{name}@{old.version}", now=True)
         assert [version.label for version in store.versions(name)] == [new.version, old.version]
-        # Marked before the reader came, as by a delete that knew of no lease: the sweep leaves its chunks alone.
+        # Mark it as a delete does that started before the reader took its lease: the sweep keeps its chunks.
         sweeper = sweep.Sweeper(store.cassandra, store.catalogue)
         sweeper._refuse_if_held = lambda version: None  # type: ignore[method-assign]
         sweeper.mark([store.version(f"{name}@{old.version}")])
@@ -88,15 +88,15 @@ def test_a_dataset_deleted_and_loaded_again_under_its_name_has_the_new_rows_only
     judge({name: Expected({second.version: again_table}, latest=second.version)}, fired=fired)
 
 
-def test_a_load_under_way_is_not_swept_and_keeps_what_it_appends_to(
+def test_a_sweep_keeps_the_chunks_of_an_unpublished_append_and_of_its_parent(
     both_up: Stack, store: Store, settings: Settings, parquet: Any, name: str, judge: Judge
 ) -> None:
-    """Between its last chunk and its version's row a load is named by nothing: ``--now`` must not take it for dead."""
+    """Between its last chunk and its version row no version names a load: ``--now`` must not take it for dead."""
     source, table = parquet(3_000)
     parent = store.load(name, source, SMALL)
     plan = store.plan(name, source, APPEND, run="under way")
     result = store.load_split(plan, None)
-    # That the sweep removes what it may, it shows at a dataset that was deleted.
+    # A deleted dataset proves that the sweep does remove garbage.
     store.load(f"{name}_gone", source, SMALL)
     gone = named_by(store, f"{name}_gone")
     store.delete(f"{name}_gone", whole=True)
@@ -124,7 +124,7 @@ def test_a_zombie_whose_chunks_were_swept_publishes_nothing(
     judge({name: Expected({kept.version: table}, latest=kept.version)}, fired=swept.removed_writers > 0)
 
 
-def test_a_deletion_is_not_taken_back_while_a_node_is_down_and_is_when_it_is_there_again(
+def test_undelete_is_refused_while_a_node_is_down_and_works_when_it_is_back(
     both_up: Stack, store: Store, settings: Settings, parquet: Any, name: str, judge: Judge
 ) -> None:
     source, table = parquet(3_000)

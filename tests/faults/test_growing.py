@@ -1,4 +1,4 @@
-"""A cluster that grows from two nodes to four under a load and a reader: nothing fails, and everything spreads."""
+"""A cluster grows from two nodes to four under loads and a reader: nothing fails, and all four hold chunks."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from tests.faults.gates import Gates
 from tests.faults.loads import Busy
 
 OFFSET = 50
-"""Beside the ports of the session's own stack, whose two nodes stay two."""
+"""Offset from the ports of the session's stack, which keeps its two nodes."""
 SMALL_CHUNKS = LoadOptions(chunk_bytes=1_000_000)
 ROWS = 400_000
-"""16 MB that do not compress: four buckets of the smallest size."""
+"""16 MB of incompressible data: four buckets of the smallest size."""
 
 
 @pytest.fixture
 def grown(tmp_path: Path) -> Iterator[Stack]:
-    """Two nodes of this test's own, small enough that four fit."""
+    """Start two nodes for this test alone, small enough that four fit."""
     settings = load_stack_settings()
     own = {"home": tmp_path / "home", "port_offset": settings.port_offset + OFFSET, "cassandra_heap_mb": 512}
     stack = Stack(settings.model_copy(update=own), say=lambda line: None)
@@ -41,7 +41,7 @@ def grown(tmp_path: Path) -> Iterator[Stack]:
 
 @pytest.fixture
 def small(grown: Stack) -> Settings:
-    """A keyspace there, with the smallest buckets, so that a few megabytes make many partitions."""
+    """Make a keyspace there with the smallest buckets, so that a few megabytes make many partitions."""
     made = load_settings(
         cassandra={
             "contact_points": ["127.0.0.1", "127.0.0.2"],
@@ -88,7 +88,7 @@ def test_two_nodes_join_under_a_load_and_a_reader_and_take_their_share(
         said = nodetool(grown.node(3), ["status"], capture=True).stdout
         assert sum(line.startswith("UN") for line in said.splitlines()) == 4, said
 
-        # What was there has moved with its ranges, what is new lies on all four.
+        # Existing chunks have moved with their token ranges; new ones are on all four nodes.
         for name in ("reading", "loaded_0", f"loaded_{loading.done - 1}"):
             assert store.verify(name, each_replica=True).ok
         big, big_table = parquet(4_000_000, seed=3)
@@ -101,7 +101,8 @@ def test_two_nodes_join_under_a_load_and_a_reader_and_take_their_share(
 
         dead = "cassandra-4"
         grown.kill(dead)
-        # Who loses a node while writing owes what it wrote just before, too; here it is gone from the beginning.
+        # A load that loses a node while writing also records the chunks written just before. Here the node is down from
+        # the beginning.
         wait_for("the dead node down for the driver", store.cassandra.down)
         degraded = store.load("degraded", big, SMALL_CHUNKS)
         refs = list(store.dataset("degraded").refs())

@@ -1,4 +1,4 @@
-"""``kill -9`` of the loader at any point leaves no visible version, and the same load then succeeds."""
+"""``kill -9`` of the loader at any call leaves no partial version, and the same load then succeeds."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.faults.conftest import Judge, stored_on
 from tests.faults.loads import garbage_of, named_by
 
 ROWS = 250_000
-"""10 MB: some ten chunks in three buckets, with journal pages between them."""
+"""10 MB: about ten chunks in three buckets, with journal pages between them."""
 SCRIPT = Path(__file__).with_name("killed_loader.py")
 VERSION = "write the version"
 CHUNK = "write chunk"
@@ -32,7 +32,7 @@ PAGE = "write page 0"
 
 
 def loader(settings: Settings, name: str, source: str, when: str) -> tuple[int, list[str]]:
-    """What the process ended with, and the calls that it began."""
+    """Run the loader in a process; return its exit code and the calls that it began."""
     env = {
         **os.environ,
         "MILLRACE_CASSANDRA__KEYSPACE": settings.cassandra.keyspace,
@@ -45,7 +45,7 @@ def loader(settings: Settings, name: str, source: str, when: str) -> tuple[int, 
 
 
 def whole(settings: Settings, name: str, source: str) -> list[str]:
-    """Every call of a load that nobody kills."""
+    """Return every call of a load that is not killed."""
     code, calls = loader(settings, name, source, "0")
     assert code == 0
     assert calls[0].startswith("read")
@@ -54,21 +54,21 @@ def whole(settings: Settings, name: str, source: str) -> list[str]:
 
 
 def killed(settings: Settings, name: str, source: str, when: str) -> list[str]:
-    """The calls of a load that was killed at this one."""
+    """Return the calls of a load that is killed at call ``when``."""
     code, calls = loader(settings, name, source, when)
     assert code == -signal.SIGKILL, f"call {when}: there were only {len(calls)}"
     return calls
 
 
 def again(store: Store, name: str, source: str) -> LoadReport:
-    """The same load as the one that was killed."""
+    """Repeat the load that was killed."""
     return store.load(name, source, LoadOptions(chunk_bytes=1_000_000), run=f"run-{name}")
 
 
 def check(store: Store, settings: Settings, name: str, source: str, table: pa.Table, when: str) -> tuple[str, str]:
-    """Killed at one call: nothing is visible, and the same command then loads everything, once. Version and call."""
+    """Kill a load at one call, check that nothing is visible, and repeat it; return its version and that call."""
     calls = killed(settings, name, source, when)
-    # The one exception: a version whose row has been acknowledged is there, as a whole.
+    # The one exception: once its row is acknowledged, the complete version is visible.
     answered = calls if when.endswith("after") else calls[:-1]
     published = any(call.startswith(VERSION) for call in answered)
     visible = [version.rows for version in store.catalogue.versions(name)]
@@ -94,22 +94,22 @@ def sweep(
         done = {each: checked.result() for each, checked in checks.items()}
     labels = {each: label for each, (label, _) in done.items()}
     labels[f"{name}_whole"] = store.version(f"{name}_whole").label
-    # In the middle of reading, of writing, and of making it visible.
+    # Kills hit queries, chunk and page writes, and the version row.
     fired = all(any(call.startswith(kind) for _, call in done.values()) for kind in ("read", CHUNK, PAGE, VERSION))
     judge({each: Expected({label: table}, latest=label) for each, label in labels.items()}, fired=fired)
 
 
 def number(calls: list[str], begins: str, nth: int = 0) -> int:
-    """Which call is the n-th of a kind."""
+    """Return the number of the ``nth`` call of a kind, which counts from 0."""
     return [at for at, call in enumerate(calls, 1) if call.startswith(begins)][nth]
 
 
 @pytest.mark.timeout(600)
 @pytest.mark.usefixtures("both_up")
-def test_a_loader_killed_anywhere_leaves_nothing_visible_and_is_done_again(
+def test_a_loader_killed_at_any_kind_of_call_leaves_no_partial_version_and_can_be_repeated(
     store: Store, settings: Settings, parquet: Any, name: str, judge: Judge
 ) -> None:
-    """A handful of calls of each kind, from the first one to the last one."""
+    """It is killed at a few calls of each kind, from the first call to the last."""
 
     def some(calls: list[str]) -> list[str]:
         version, last = number(calls, VERSION), len(calls)
@@ -123,7 +123,7 @@ def test_a_loader_killed_anywhere_leaves_nothing_visible_and_is_done_again(
 @pytest.mark.full
 @pytest.mark.timeout(2400)
 @pytest.mark.usefixtures("both_up")
-def test_a_loader_killed_at_each_single_call(
+def test_a_loader_killed_at_each_single_call_leaves_no_partial_version_and_can_be_repeated(
     store: Store, settings: Settings, parquet: Any, name: str, judge: Judge
 ) -> None:
     sweep(
@@ -138,10 +138,10 @@ def test_a_loader_killed_at_each_single_call(
 
 @pytest.mark.timeout(600)
 @pytest.mark.usefixtures("both_up")
-def test_what_a_killed_loader_left_is_gone_on_with_and_written_once(
+def test_a_retry_reuses_the_complete_buckets_of_a_killed_loader(
     store: Store, settings: Settings, parquet: Any, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed before its last page: of what it had written before the last bucket nothing is written again."""
+    """It is killed before its last page: no chunk before the last bucket is written again."""
     source, table = parquet(ROWS)
     calls = whole(settings, f"{name}_whole", source)
     killed(settings, name, source, str(number(calls, PAGE)))
@@ -162,17 +162,17 @@ def test_what_a_killed_loader_left_is_gone_on_with_and_written_once(
     fresh = {chunk for _, chunk, _ in stored_on(store, host, row)}
     assert len(fresh) == len(refs) - len(kept)
     assert {chunk for _, chunk, _ in left} > {ref.chunk for ref in kept}
-    # The last bucket of the dead attempt has no page: it stays under a writer that the version names.
+    # The last bucket of the dead attempt has no page, but is no garbage: the version names its writer.
     assert named_by(store, name) >= {dead.writer.hex, second.hex}
     assert garbage_of(store, name, monkeypatch) == set()
 
 
 @pytest.mark.timeout(600)
 @pytest.mark.usefixtures("both_up")
-def test_what_a_killed_loader_left_that_nobody_can_use_is_named_by_fsck(
+def test_unusable_chunks_of_a_killed_loader_are_reported_by_fsck(
     store: Store, settings: Settings, parquet: Any, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed before its first page: the second attempt begins anew, and the first one is garbage alone."""
+    """It is killed before its first page: the second attempt starts anew, and only the first one is garbage."""
     source, table = parquet(ROWS)
     calls = whole(settings, f"{name}_whole", source)
     killed(settings, name, source, f"{number(calls, CHUNK, 2)}after")

@@ -1,4 +1,4 @@
-"""The rows of the fault table in which only the network is bad: latency, resets, answers that are lost."""
+"""Network faults alone: latency, connection resets, lost responses."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def proxies(both_up: Stack, settings: Settings) -> Iterator[Proxies]:
 
 @pytest.fixture
 def through_proxies(proxies: Proxies, settings: Settings) -> Iterator[Store]:
-    """A store that reaches the nodes through the proxies only."""
+    """Connect a store that reaches the nodes only through the proxies."""
     points = tuple(through(address) for address in settings.cassandra.contact_points)
     cassandra = settings.cassandra.model_copy(update={"contact_points": points})
     session = CassandraSession.connect(cassandra, address_translator=Translator())
@@ -53,12 +53,12 @@ def test_latency_slows_a_load_and_a_read_and_fails_neither(
     judge({name: Expected({report.version: table}, latest=report.version)}, fired=fired)
 
 
-def test_connections_that_are_reset_again_and_again_fail_no_load(
+def test_repeated_connection_resets_fail_no_load(
     proxies: Proxies, through_proxies: Store, store: Store, parquet: Any, name: str, judge: Judge, gates: Gates
 ) -> None:
     source, table = parquet(ROWS)
     victim = list(proxies.toxics)[1]
-    # In the middle of the third or fourth chunk of each connection.
+    # Within the third or fourth chunk of each connection.
     proxies.toxics[victim].reset_after_bytes = 220_000
     report = through_proxies.load(name, source, SMALL)
     assert through_proxies.dataset(name).to_table().equals(table)
@@ -69,7 +69,7 @@ def test_connections_that_are_reset_again_and_again_fail_no_load(
 
 
 @pytest.mark.parametrize("victims", [1, 2])
-def test_answers_that_are_lost_double_nothing_and_lose_nothing(
+def test_lost_responses_neither_lose_nor_duplicate_rows(
     proxies: Proxies,
     through_proxies: Store,
     store: Store,
@@ -79,7 +79,7 @@ def test_answers_that_are_lost_double_nothing_and_lose_nothing(
     judge: Judge,
     victims: int,
 ) -> None:
-    """The nodes have written what the load never hears of; of one node, and of both for a while."""
+    """The nodes write chunks whose acknowledgements never reach the load; on one node, and on both for a while."""
     source, table = parquet(ROWS)
     gate = gates.gate(name, "chunk", 10)
     lossy = list(proxies.toxics)[-victims:]
@@ -90,10 +90,10 @@ def test_answers_that_are_lost_double_nothing_and_lose_nothing(
             proxies.toxics[address].lose_answers = True
         gate.open()
         wait_for("answers to be lost", lambda: all(proxies.toxics[address].lost_bytes for address in lossy))
-        time.sleep(3.0)  # longer than a load waits before it asks who is silent
+        time.sleep(3.0)  # longer than a load waits before it probes for unresponsive nodes
         for address in lossy:
             proxies.toxics[address].lose_answers = False
-            proxies.cut(address)  # what comes next would stand in the middle of an answer
+            proxies.cut(address)  # the next byte would be in the middle of a response
         report = loading.result(120)
     assert report.retries > 0
     repaired(store)

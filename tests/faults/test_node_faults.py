@@ -1,4 +1,4 @@
-"""The rows of the fault table in which a node is killed, frozen or restarted under loads and readers."""
+"""Faults in which nodes are killed, frozen or restarted under loads and readers."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ from tests.faults.loads import (
 Tell = Callable[[str], None]
 PERCENT = {"0": 0, "25": 25, "50": 50, "75": 75, "99": 99, "manifest": 100}
 SENT = {point: CHUNKS * percent // 100 for point, percent in PERCENT.items()}
-"""Chunks that each load has sent when it stands at its point."""
+"""Chunks that each load has sent when it is held at its point."""
 WRITING = ("25", "50", "75")
 PATIENCE_S = 4.0
 
 
 @pytest.mark.timeout(3600)
-def test_a_node_killed_at_each_point_of_a_load_and_then_the_other_one(
+def test_a_node_killed_at_each_point_of_a_load_and_the_other_after_repair_lose_nothing(
     both_up: Stack,
     store: Store,
     settings: Settings,
@@ -54,9 +54,9 @@ def test_a_node_killed_at_each_point_of_a_load_and_then_the_other_one(
     tmp_path: Path,
     tell: Tell,
 ) -> None:
-    """Six loads stand at 0, 25, 50, 75 and 99 % and before their page; then node 2 dies, once for all of them.
+    """Six loads are held at 0, 25, 50, 75 and 99 % and before their page; then node 2 dies under all of them.
 
-    With it dead, appends that are published at the same moment lose nothing. Once the debt is zero node 1 dies.
+    While it is down, appends published at the same moment lose nothing. Once no replica is missing, node 1 dies.
     """
     source, table = parquet(ROWS)
     read_source, read_table = parquet(ROWS // 2, seed=1)
@@ -64,14 +64,14 @@ def test_a_node_killed_at_each_point_of_a_load_and_then_the_other_one(
     before = load(settings, f"{name}_read", read_source)
     points = {**{point: ("chunk", sent + 1) for point, sent in SENT.items()}, "0": ("name", 1), "manifest": ("page", 1)}
     stand = {point: gates.gate(f"{name}_{point}", *write) for point, write in points.items()}
-    # However slowly the node dies: some chunks are sent when it is dead.
+    # However slowly the node dies, some chunks are sent after its death.
     rest = {point: gates.gate(f"{name}_{point}", "chunk", SENT[point] + 4) for point in WRITING}
     with ThreadPoolExecutor(len(SENT)) as pool, reading(settings, f"{name}_read", read_table) as reader:
         loads = {point: pool.submit(load, settings, f"{name}_{point}", source) for point in SENT}
         for gate in stand.values():
             gate.wait()
         wait_for("what was sent", lambda: all(len(gates.chunks[f"{name}_{at}"]) == sent for at, sent in SENT.items()))
-        # Three are writing when the node dies; those with nothing or little left to write go on just after it.
+        # Three loads are writing when the node dies; those with little or nothing left to write continue just after it.
         for point in WRITING:
             stand[point].open()
         both_up.kill("cassandra-2")
@@ -114,7 +114,7 @@ def test_a_node_killed_at_each_point_of_a_load_and_then_the_other_one(
 
 
 def hit(gates: Gates, name: str, point: str) -> bool:
-    """What was sent before the node died is on both nodes, and at least what was sent after it is on one."""
+    """Return whether the node died at this point: earlier chunks are on both nodes, and some later ones on one."""
     proven, single = gates.proven(name), gates.single(name)
     print(f"{point}: {proven} chunks proven on both nodes, {single} on one")
     assert proven + single == CHUNKS, point
@@ -148,7 +148,7 @@ def test_a_node_frozen_under_a_load_and_a_reader_stops_neither(
         report = loading.result(120)
         took_s = time.monotonic() - frozen
         reader.goes_on()
-        time.sleep(max(0.0, seconds - (time.monotonic() - frozen)))  # the row is a freeze of this length
+        time.sleep(max(0.0, seconds - (time.monotonic() - frozen)))  # keep the freeze at this length
         both_up.thaw("cassandra-2")
         reader.goes_on()
     tell(f"longest pause {gates.longest_pause_s(name):.2f} s, longest read {reader.longest_s:.2f} s")
@@ -180,7 +180,7 @@ def test_a_flapping_node_fails_no_load(
         wait_for("the load to begin", lambda: gates.acknowledged[name] or loading.done())
         while not loading.done():
             both_up.freeze("cassandra-2")
-            # Long enough to be noticed, every other time.
+            # Every other freeze is long enough to be noticed.
             time.sleep(rng.uniform(2.8, 3.5) if flaps % 2 == 0 else rng.uniform(0.3, 1.5))
             both_up.thaw("cassandra-2")
             flaps += not loading.done()
@@ -194,7 +194,7 @@ def test_a_flapping_node_fails_no_load(
 
 @contextmanager
 def loads_one_after_another(settings: Settings, name: str, source: str) -> Iterator[list[LoadReport]]:
-    """Small loads as long as the block lasts, each of a dataset of its own; none may fail."""
+    """Run small loads, each of a new dataset, until the block ends; none may fail."""
     over = threading.Event()
     reports: list[LoadReport] = []
 
@@ -233,10 +233,10 @@ def test_a_rolling_restart_fails_no_load_and_no_read(
 
 
 @pytest.mark.timeout(600)
-def test_both_nodes_dead_end_in_one_retriable_error_and_the_same_load_goes_on_when_they_are_back(
+def test_a_load_with_both_nodes_dead_fails_with_a_retriable_error_and_resumes_when_they_are_back(
     both_up: Stack, settings: Settings, parquet: Any, name: str, gates: Gates, judge: Judge, tell: Tell
 ) -> None:
-    """Who loads and who reads are told within a few times their deadline, by an error that names both nodes."""
+    """Loader and reader get an error that names both nodes, within three times their request timeout."""
     source, table = parquet(ROWS)
     hasty = impatient(settings, PATIENCE_S)
     gate = gates.gate(name, "chunk", 10)
@@ -268,10 +268,10 @@ def test_both_nodes_dead_end_in_one_retriable_error_and_the_same_load_goes_on_wh
 
 
 @pytest.mark.timeout(600)
-def test_who_asks_for_the_first_time_while_both_nodes_are_dead_is_told_their_names(
+def test_a_first_query_with_both_nodes_dead_raises_an_error_that_names_them(
     both_up: Stack, settings: Settings, name: str
 ) -> None:
-    """Its question is not prepared yet, and to prepare it a node is needed, too."""
+    """Its statement is not prepared yet, and preparing it also needs a node."""
     with Store.connect(impatient(settings, PATIENCE_S)) as fresh:
         both_up.kill("cassandra")
         wait_for("both nodes down for the driver", lambda: len(fresh.cassandra.down()) == 2)

@@ -1,4 +1,4 @@
-"""The row of the fault table in which a machine's clock is wrong."""
+"""Faults of a machine with a wrong clock."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HOUR_S = 3600
 
 @contextmanager
 def with_clock(settings: Settings, shift: timedelta, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    """A store of a machine whose clock is wrong: the driver's, and the product's own wherever it asks for the time."""
+    """Connect a store of a machine whose clock is wrong, in the driver and in every module that reads the time."""
     shift_s = shift.total_seconds()
 
     class Wrong(datetime):
@@ -34,7 +34,7 @@ def with_clock(settings: Settings, shift: timedelta, monkeypatch: pytest.MonkeyP
             return datetime.now(tz) + shift
 
     class WrongTime:
-        """The module ``time``, an hour off."""
+        """The module ``time``, shifted."""
 
         def __getattr__(self, name: str) -> Any:
             return getattr(time, name)
@@ -51,7 +51,7 @@ def with_clock(settings: Settings, shift: timedelta, monkeypatch: pytest.MonkeyP
                 if getattr(module, clock, None) is right:
                     patch.setattr(module, clock, wrong)
                     asked.append(name.removeprefix("millrace."))
-        # Found by themselves, so that none is forgotten; these at least are known to write times.
+        # The modules are found by search, so that none is forgotten; these at least are known to write times.
         assert {"load.publish", "store.sweep", "store.tags", "store.chunk_reader", "store.version"} <= set(asked)
         cassandra = CassandraSession.connect(
             settings.cassandra, timestamp_generator=lambda: int((time.time() + shift_s) * 1_000_000)
@@ -61,14 +61,14 @@ def with_clock(settings: Settings, shift: timedelta, monkeypatch: pytest.MonkeyP
 
 
 def tag_is_off(store: Store, name: str, tag: str) -> bool:
-    """Whether the tag was written at a time that is far from now."""
+    """Return whether the tag's write time is far from now."""
     query = "SELECT WRITETIME(number) AS at FROM {ks}.tags WHERE dataset = ? AND tag = ?"
     (row,) = store.cassandra.execute(store.cassandra.prepare(query).bind((name, tag)))
     return bool(abs(time.time() - row.at / 1_000_000) > 0.8 * HOUR_S)
 
 
 @pytest.mark.parametrize("hours", [-1, 1], ids=["behind", "ahead"])
-def test_a_writer_whose_clock_is_an_hour_off_is_read_appended_to_and_deleted_like_any_other(
+def test_data_written_with_a_clock_an_hour_off_is_read_appended_to_and_deleted_normally(
     both_up: Stack,
     store: Store,
     settings: Settings,
@@ -91,11 +91,11 @@ def test_a_writer_whose_clock_is_an_hour_off_is_read_appended_to_and_deleted_lik
         off = [tag_is_off(store, name, "moved")]
         other = skewed.load(f"{name}_other", source, SMALL)
         (began,) = [row for row in skewed.catalogue.writers(name) if (row.version, row.split) == (second.version, -1)]
-        # What a right clock has written goes when a wrong one deletes it.
+        # A delete with a wrong clock removes data written with a right one.
         skewed.delete(f"{name}_gone", whole=True, now=True)
     off.append(abs(datetime.now(UTC) - began.started) > 0.8 * timedelta(hours=1))
     third = store.load(name, more, APPEND)
-    # Order is by number, whatever the clocks say; a tag moved later is moved.
+    # Versions are ordered by number, independent of the clocks; the last move of a tag wins.
     assert [version.label for version in store.versions(name)] == [each.version for each in (third, second, first)]
     assert store.version(f"{name}@moved").label == second.version
     store.tag(f"{name}@{first.version}", "moved")
@@ -105,11 +105,11 @@ def test_a_writer_whose_clock_is_an_hour_off_is_read_appended_to_and_deleted_lik
         assert store.version(f"{name}@moved").label == second.version
         skewed.untag(name, "moved")
     assert store.tags(name) == {}
-    # The name of a tag that a clock that is ahead has taken away can be used again at once.
+    # A tag removed with a clock that is ahead can be set again at once.
     store.tag(f"{name}@{second.version}", "moved")
     assert store.tags(name) == {"moved": second.version}
     tables = {first.version: table, second.version: both, third.version: pa.concat_tables([both, more_table])}
-    # What a clock that is ahead has written goes when it is deleted, and its name can be used again.
+    # Data written with a clock that is ahead can be deleted, and its name can be used again.
     assert chunks_of(store, other.version, f"{name}_other") > 0
     store.delete(f"{name}_other", whole=True, now=True)
     assert chunks_of(store, other.version, f"{name}_other") == 0
@@ -129,7 +129,7 @@ def test_a_writer_whose_clock_is_an_hour_off_is_read_appended_to_and_deleted_lik
 
 
 def chunks_of(store: Store, label: str, name: str) -> int:
-    """Pages of writers that belong to this version and are still there."""
+    """Return the number of stored pages of the writers of this version."""
     return sum(
         len(store.catalogue.finished_pages(name, row.writer))
         for row in store.catalogue.writers(name)

@@ -1,4 +1,4 @@
-"""What tests against the real services share: settings with a keyspace of their own, and a store on it."""
+"""Fixtures for tests against the real services: settings with a separate keyspace, and a store on it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from millrace.store.session import CassandraSession
 
 @pytest.fixture(scope="session")
 def settings(stack: Stack) -> Iterator[Settings]:
-    """The settings in force, with a fresh keyspace that has its tables; dropped at the end."""
+    """Return the settings in force with a new keyspace and its tables, which is dropped at the end."""
     made = load_settings(cassandra={"keyspace": f"test_{uuid4().hex[:12]}"})
     Store.init(made)
     yield made
@@ -28,6 +28,6 @@ def settings(stack: Stack) -> Iterator[Settings]:
 
 @pytest.fixture(scope="session")
 def store(settings: Settings) -> Iterator[Store]:
-    """A store on that keyspace."""
+    """Connect a store on that keyspace."""
     with Store.connect(settings) as connected:
         yield connected

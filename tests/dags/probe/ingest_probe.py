@@ -1,4 +1,4 @@
-"""A DAG of ours in every way, whose tasks die in the ways that tasks die."""
+"""A DAG in the style of the product, whose task processes are killed or marked by a user."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from millrace.airflow.reporter import reporting
     default_args={"retry_delay": timedelta(seconds=0)},
 )
 def ingest_probe() -> None:
-    """Each task reports that it runs, and then does what the run was started for."""
+    """Define tasks that report that they run and then end in the way given by the parameter ``how``."""
 
     def die(attempts_left: int) -> None:
         context = get_current_context()
         with reporting("load", dataset="probe", settings=airflow_settings()) as report:
             report.phase("dying")
             if context["params"]["how"] == "marked":
-                # Until a person's mark reaches the supervisor, which then ends this process.
+                # Until a user's mark reaches the supervisor, which then ends this process.
                 time.sleep(120)
             elif context["ti"].try_number <= attempts_left:
                 os.kill(os.getpid(), signal.SIGKILL)

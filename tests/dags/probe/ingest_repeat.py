@@ -1,4 +1,4 @@
-"""A DAG of ours whose runs are repeated in every way that people repeat work in Airflow."""
+"""A DAG in the style of the product, whose runs are repeated in every way that Airflow offers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from millrace.airflow.reporter import reporting
     default_args={"retry_delay": timedelta(seconds=0)},
 )
 def ingest_repeat() -> None:
-    """The second of four tasks does in its first ``tries`` attempts what the run was started for."""
+    """Define four tasks, of which ``b`` fails in its first ``tries`` attempts in the way given by ``how``."""
 
     def work() -> None:
         context = get_current_context()
@@ -38,7 +38,7 @@ def ingest_repeat() -> None:
                     raise AirflowFailException("told to fail")
                 if how == "killed":
                     os.kill(os.getpid(), signal.SIGKILL)
-                # Until a person's mark reaches the supervisor, which then ends this process.
+                # Until a user's mark reaches the supervisor, which then ends this process.
                 time.sleep(600)
             report.advance(1)
 
@@ -52,7 +52,7 @@ def ingest_repeat() -> None:
 
     @task
     def c() -> int:
-        """A task of a person's own: only Airflow speaks of it."""
+        """Return 1, as a user's task without a reporter: only Airflow reports its state."""
         return 1
 
     a() >> b() >> c() >> EmptyOperator(task_id="end")

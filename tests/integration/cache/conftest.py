@@ -1,4 +1,4 @@
-"""A real Redis of each test's own, on a free port of loopback, gone with the test."""
+"""A real Redis for each test, on a free loopback port, stopped at the end of the test."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class RedisServer:
 
 @pytest.fixture
 def redis_servers(tmp_path: Path) -> Iterator[Callable[..., RedisServer]]:
-    """``(*options) -> RedisServer``: started, with those options of redis-server."""
+    """Return a function that starts a ``RedisServer`` with these options of redis-server."""
     started: list[RedisServer] = []
 
     def start(*options: str) -> RedisServer:
@@ -83,5 +83,5 @@ def redis_servers(tmp_path: Path) -> Iterator[Callable[..., RedisServer]]:
 
 @pytest.fixture
 def redis_server(redis_servers: Callable[..., RedisServer]) -> RedisServer:
-    """A Redis of 200 MB."""
+    """Start a Redis of 200 MB."""
     return redis_servers("--maxmemory", "200mb")

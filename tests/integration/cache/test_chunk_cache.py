@@ -52,7 +52,7 @@ def test_a_chunk_comes_back_tile_by_tile(cache: ChunkCache) -> None:
     assert [bytes(tile) for tile in found] == TILES
 
 
-def test_a_thread_that_still_asks_when_the_cache_is_closed_leaves_no_connection_behind(
+def test_a_request_in_progress_when_the_cache_is_closed_leaves_no_connection_open(
     cache: ChunkCache, caplog: pytest.LogCaptureFixture
 ) -> None:
     def closed_in_between(redis: Any) -> Any:
@@ -69,7 +69,7 @@ def test_a_thread_that_still_asks_when_the_cache_is_closed_leaves_no_connection_
 @pytest.mark.parametrize(
     "query", ["db=3", "client_name=millrace&socket_keepalive=false", "health_check_interval=1", "username=default&db=1"]
 )
-def test_options_of_the_url_that_are_taken_leave_chunks_as_they_are(redis_server: Any, query: str) -> None:
+def test_accepted_options_of_the_url_do_not_change_chunks(redis_server: Any, query: str) -> None:
     chosen = RedisSettings(url=f"redis://127.0.0.1:{redis_server.port}?{query}")  # type: ignore[arg-type]
     cache = ChunkCache.connect(chosen, cluster="Millrace", keyspace="k")
     assert cache.put(At(0), TILES)
@@ -100,7 +100,7 @@ def test_a_projection_moves_only_its_own_bytes(redis_server: Any, cache: ChunkCa
     assert sent() - before < SIZES[1] + SIZES[5] + 50_000
 
 
-def test_a_value_of_another_size_than_the_manifest_says_is_a_miss(cache: ChunkCache) -> None:
+def test_a_value_of_another_size_than_in_the_manifest_is_a_miss(cache: ChunkCache) -> None:
     cache.put(At(0), TILES)
     assert cache.get(At(0), [*SIZES[:-1], SIZES[-1] - 1], None) is None
     assert cache.get(At(0), [*SIZES[:-1], SIZES[-1] + 1], [7]) is None
@@ -113,7 +113,7 @@ def test_chunks_of_another_keyspace_dataset_or_writer_are_not_seen(redis_server:
         assert cache.get(place, SIZES, None) is None
 
 
-def test_what_is_there_is_known_and_can_be_taken_out(cache: ChunkCache) -> None:
+def test_cached_chunks_can_be_listed_and_deleted(cache: ChunkCache) -> None:
     for chunk in range(0, 1200, 2):
         cache.put(At(chunk), [b"x"])
     assert cache.has(At(chunk) for chunk in range(1200)) == [True, False] * 600
@@ -200,7 +200,7 @@ def test_a_version_that_does_not_fit_is_refused_with_the_numbers(cache: ChunkCac
     assert cache.entries() == []
 
 
-def test_room_promised_to_one_version_is_not_promised_to_another(cache: ChunkCache) -> None:
+def test_memory_reserved_for_one_version_is_not_reserved_for_another(cache: ChunkCache) -> None:
     assert cache.admit("flights", "1-aaaaaa", 110_000_000).admitted
     second = cache.admit("weather", "1-bbbbbb", 110_000_000)
     assert not second.admitted
@@ -209,7 +209,7 @@ def test_room_promised_to_one_version_is_not_promised_to_another(cache: ChunkCac
     assert cache.admit("weather", "1-bbbbbb", 110_000_000).admitted
 
 
-def test_a_filling_that_broke_off_is_admitted_again_for_the_rest(cache: ChunkCache) -> None:
+def test_an_interrupted_warm_is_admitted_again_for_the_remaining_chunks(cache: ChunkCache) -> None:
     chunk = [os.urandom(4_400_000)]
     assert cache.admit("flights", "1-aaaaaa", 35 * 4_400_000, chunk_bytes=[4_400_000] * 35).admitted
     for number in range(30):
@@ -218,18 +218,18 @@ def test_a_filling_that_broke_off_is_admitted_again_for_the_rest(cache: ChunkCac
     assert not cache.admit("weather", "1-bbbbbb", 20 * 4_400_000).admitted
 
 
-def test_what_admission_counts_is_what_redis_uses(cache: ChunkCache) -> None:
+def test_admission_estimates_the_memory_that_redis_uses(cache: ChunkCache) -> None:
     used = cache.ping()["used_memory"]
     size = 4_900_000
     needed = cache.admit("flights", "1-aaaaaa", 20 * size, chunk_bytes=[size] * 20).needed_bytes
     for number in range(20):
         cache.put(At(number), [os.urandom(size)])
     grown = cache.ping()["used_memory"] - used
-    # The connection's buffer for what it last received counts as well, until Redis takes it back.
+    # ``used_memory`` includes the connection's input buffer until Redis shrinks it.
     assert needed * 0.98 - 2_000_000 < grown < needed * 1.02 + 12_000_000
 
 
-def test_a_full_redis_refuses_quietly_keeps_what_it_has_and_says_so_once(
+def test_a_full_redis_keeps_its_chunks_refuses_new_ones_and_logs_one_warning(
     redis_servers: Callable[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     cache = cache_of(redis_servers("--maxmemory", "20mb"))
@@ -273,7 +273,7 @@ def test_a_restart_between_two_reads_is_no_outage(redis_server: Any, caplog: pyt
     assert not caplog.records
 
 
-def test_a_frozen_redis_costs_reads_one_timeout(redis_server: Any) -> None:
+def test_a_frozen_redis_delays_reads_by_one_timeout(redis_server: Any) -> None:
     cache = cache_of(redis_server, timeout_s=0.5, retry_after_s=60)
     cache.put(At(0), TILES)
     redis_server.signal(signal.SIGSTOP)
@@ -281,13 +281,13 @@ def test_a_frozen_redis_costs_reads_one_timeout(redis_server: Any) -> None:
         began = time.monotonic()
         for _ in range(200):
             assert cache.get(At(0), SIZES, None) is None
-        # Waiting at each would be 100 s.
+        # A timeout at each of them would take 100 s.
         assert time.monotonic() - began < 50
     finally:
         redis_server.signal(signal.SIGCONT)
 
 
-def test_a_redis_with_a_password_is_used_with_it_and_missed_without(
+def test_a_redis_that_needs_a_password_is_used_only_with_it(
     redis_servers: Callable[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     server = redis_servers("--requirepass", "open-sesame")
@@ -298,7 +298,7 @@ def test_a_redis_with_a_password_is_used_with_it_and_missed_without(
     assert "open-sesame" not in caplog.text
 
 
-def test_ping_says_version_memory_and_policy(cache: ChunkCache) -> None:
+def test_ping_returns_version_memory_and_policy(cache: ChunkCache) -> None:
     said = cache.ping()
     assert said["policy"] == "noeviction"
     assert said["maxmemory"] == 209_715_200

@@ -1,4 +1,4 @@
-"""A read that misses a chunk of a version that is in the cache as a whole puts it back."""
+"""A read that misses a chunk of a completely cached version puts it back into the cache."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def chunk_keys(redis: Redis, dataset: str) -> list[bytes]:
     return sorted(redis.keys(f"*:chunk:{dataset}:*"))
 
 
-def test_a_chunk_that_is_missing_is_read_from_cassandra_once_and_then_found_again(store: Store, warmed: str) -> None:
+def test_a_chunk_missing_in_the_cache_is_read_from_cassandra_once_and_cached_again(store: Store, warmed: str) -> None:
     redis = Redis.from_url(store.settings.redis.url.get_secret_value())
     dataset = store.dataset(warmed)
     whole = dataset.to_table()

@@ -1,4 +1,4 @@
-"""The command against the real services, in a keyspace of its own."""
+"""Fixtures that run the command against the real services, in a separate keyspace."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ROWS = 30_000
 
 @dataclass(frozen=True)
 class Result:
-    """How a command ended and what it printed."""
+    """The exit code and output of a command."""
 
     code: int
     out: str
@@ -39,13 +39,13 @@ Millrace = Callable[..., Result]
 
 @pytest.fixture(scope="session")
 def environment(settings: Settings) -> dict[str, str]:
-    """What a command needs to find the test's keyspace."""
+    """Return the environment variables by which a command finds the test's keyspace."""
     return {**os.environ, "MILLRACE_CASSANDRA__KEYSPACE": settings.cassandra.keyspace, "PYTHONWARNINGS": "error"}
 
 
 @pytest.fixture(scope="session")
 def millrace(environment: dict[str, str]) -> Millrace:
-    """Runs a command in this process; keyword arguments are environment variables."""
+    """Return a function that runs a command in this process; keyword arguments are environment variables."""
 
     def run(*args: str, **variables: str) -> Result:
         out, err = io.StringIO(), io.StringIO()
@@ -64,7 +64,7 @@ def millrace(environment: dict[str, str]) -> Millrace:
 
 @pytest.fixture
 def spawn(environment: dict[str, str]) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Starts a command in a process of its own; one that a failed test leaves behind ends with it."""
+    """Return a function that starts a command in a separate process; processes still running at the end are killed."""
     started: list[subprocess.Popen[str]] = []
 
     def start(*args: str, **options: Any) -> subprocess.Popen[str]:
@@ -84,7 +84,7 @@ def spawn(environment: dict[str, str]) -> Iterator[Callable[..., subprocess.Pope
 
 
 def write_table(path: Path, rows: int = ROWS) -> Path:
-    """Rows with numbers, text with gaps, times and a quoted line end."""
+    """Write rows with numbers, text with nulls, times and a quoted line end; return the path."""
     with path.open("w") as file:
         file.write("n,word,when,share\n")
         for n in range(rows):
@@ -100,7 +100,7 @@ def table_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def loaded(millrace: Millrace, table_csv: Path) -> dict[str, Any]:
-    """The dataset ``words``, in chunks of 64 KiB; what its load reported."""
+    """Load the dataset ``words`` in chunks of 64 KiB; return the load report."""
     done = millrace("load", "words", str(table_csv), "--null-value", "NA", "--chunk-bytes", "65536", "--json")
     assert (done.code, done.err) == (0, "")
     report: dict[str, Any] = done.json

@@ -1,4 +1,4 @@
-"""Options for CSV as people write it: loaded from files, standard input and compressed, appended, and in splits."""
+"""Options for CSV with local formats: from files, standard input and gzip, in appends and in splits."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def rows_of(millrace: Millrace, name: str, tmp_path: Path) -> list[dict[str, Any
     return rows
 
 
-def test_a_spreadsheet_of_another_country_loads_and_is_appended_to(millrace: Millrace, tmp_path: Path) -> None:
+def test_a_spreadsheet_with_local_formats_loads_and_is_appended_to(millrace: Millrace, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(written(0, 500))
     (tmp_path / "b.csv.gz").write_bytes(gzip.compress(written(500, 10)))
     done = millrace("load", "sheet", str(tmp_path / "a.csv"), *OPTIONS, "--json")
@@ -79,7 +79,7 @@ def test_standard_input_and_a_folder_take_the_same_options(millrace: Millrace, s
     assert rows_of(millrace, "folder", tmp_path) == expected(0, 30)
 
 
-def test_splits_that_travel_as_json_hold_the_rows_of_the_file(
+def test_splits_of_a_plan_sent_as_json_have_the_rows_of_the_file(
     millrace: Millrace, settings: Settings, tmp_path: Path
 ) -> None:
     (tmp_path / "a.csv").write_bytes(written(0, 3000))
@@ -115,7 +115,7 @@ def test_the_same_run_with_another_option_is_another_load(millrace: Millrace, tm
     assert [(each["column"], each["line"]) for each in first["warnings"]] == [("a", 2)]
 
 
-def test_people_see_columns_and_surprises(millrace: Millrace, tmp_path: Path) -> None:
+def test_the_report_shows_columns_and_warnings(millrace: Millrace, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("zip,price\n01234,1.5\n2,?\n3,2.5\n")
     done = millrace("load", "seen", str(tmp_path / "a.csv"))
     assert "columns       zip int64, price string" in done.out

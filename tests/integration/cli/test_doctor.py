@@ -18,13 +18,13 @@ def checks(facts: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 @pytest.fixture
 def nobody() -> str:
-    """A port on which nobody listens."""
+    """Return a port on which no process listens."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         return str(taken.getsockname()[1])
 
 
-def test_with_everything_there_it_says_so_by_service(millrace: Millrace, settings: Settings) -> None:
+def test_doctor_reports_each_service_as_ok(millrace: Millrace, settings: Settings) -> None:
     done = millrace("doctor", "--no-measure", "--json")
     found = checks(done.json)
     assert (done.code, done.json["ok"], done.json["ceilings"]) == (0, True, [])
@@ -38,7 +38,7 @@ def test_with_everything_there_it_says_so_by_service(millrace: Millrace, setting
     assert f"topic {settings.kafka.topic}" in shown.out
 
 
-def test_what_work_can_do_without_is_said_and_is_no_failure(millrace: Millrace, nobody: str) -> None:
+def test_missing_optional_services_are_reported_and_are_no_failure(millrace: Millrace, nobody: str) -> None:
     done = millrace(
         "doctor",
         "--no-measure",
@@ -72,7 +72,7 @@ def test_without_cassandra_or_its_keyspace_the_exit_code_is_1(millrace: Millrace
     assert checks(missing.json)["kafka"]["found"] == "there is no topic nobody.made.this"
 
 
-def test_ceilings_are_measured_and_nothing_is_left(millrace: Millrace, settings: Settings) -> None:
+def test_ceilings_are_measured_and_no_data_is_left_behind(millrace: Millrace, settings: Settings) -> None:
     done = millrace("doctor", "--json")
     measured = {ceiling["what"]: ceiling for ceiling in done.json["ceilings"]}
     assert len(measured) == 8
@@ -91,7 +91,7 @@ def test_ceilings_are_measured_and_nothing_is_left(millrace: Millrace, settings:
         cache.close()
 
 
-def test_what_cannot_be_measured_says_why(settings: Settings, nobody: str) -> None:
+def test_a_ceiling_that_cannot_be_measured_has_the_reason(settings: Settings, nobody: str) -> None:
     without = settings.model_copy(
         update={
             "redis": settings.redis.model_copy(update={"url": type(settings.redis.url)("")}),

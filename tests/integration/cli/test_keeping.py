@@ -1,4 +1,4 @@
-"""The commands that keep a store: compare, name, repair, delete, prune, look for what was left."""
+"""The maintenance commands of a store: diff, tag, repair, delete, prune, fsck, evict, ls."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.integration.cli.conftest import Millrace, write_table
 
 @pytest.fixture
 def two(millrace: Millrace, tmp_path: Path) -> tuple[str, str, str]:
-    """A dataset of two versions, the second an append to the first; its name and their references."""
+    """Load a dataset of two versions, the second an append; return its name and their references."""
     name = f"k_{uuid4().hex[:10]}"
     first = millrace("load", name, str(write_table(tmp_path / "a.csv", 300)), "--json").json
     second = millrace("load", name, str(write_table(tmp_path / "b.csv", 200)), "--mode", "append", "--json").json
@@ -26,7 +26,7 @@ def two(millrace: Millrace, tmp_path: Path) -> tuple[str, str, str]:
     return name, f"{name}@{first['version']}", f"{name}@{second['version']}"
 
 
-def test_diff_tells_what_two_versions_share(millrace: Millrace, two: tuple[str, str, str]) -> None:
+def test_diff_counts_the_chunks_that_two_versions_share(millrace: Millrace, two: tuple[str, str, str]) -> None:
     name, first, second = two
     found = millrace("diff", first, name, "--json").json
     assert (found["a"], found["b"], found["same"]) == (first, second, False)
@@ -38,7 +38,7 @@ def test_diff_tells_what_two_versions_share(millrace: Millrace, two: tuple[str, 
     assert "300 → 500" in shown.out
 
 
-def test_a_tag_names_a_version_moves_and_goes(millrace: Millrace, two: tuple[str, str, str]) -> None:
+def test_a_tag_can_be_set_moved_and_removed(millrace: Millrace, two: tuple[str, str, str]) -> None:
     name, first, second = two
     assert millrace("tag", first, "good", "--json").json["before"] is None
     assert millrace("show", f"{name}@good", "--json").json["version"] == first.partition("@")[2]
@@ -52,9 +52,7 @@ def test_a_tag_names_a_version_moves_and_goes(millrace: Millrace, two: tuple[str
     assert millrace("show", f"{name}@good").code == 1
 
 
-def test_a_dataset_is_not_deleted_unasked_and_a_tagged_version_not_at_all(
-    millrace: Millrace, two: tuple[str, str, str]
-) -> None:
+def test_delete_needs_confirmation_and_refuses_a_tagged_version(millrace: Millrace, two: tuple[str, str, str]) -> None:
     name, first, second = two
     unasked = millrace("delete", name)
     assert unasked.code == 2
@@ -73,7 +71,7 @@ def test_a_dataset_is_not_deleted_unasked_and_a_tagged_version_not_at_all(
     assert millrace("show", name).code == 1
 
 
-def test_prune_says_what_would_go_and_keeps_what_the_newest_holds(
+def test_prune_lists_its_versions_in_a_dry_run_and_keeps_the_chunks_of_the_newest(
     millrace: Millrace, two: tuple[str, str, str]
 ) -> None:
     name, first, _ = two
@@ -87,7 +85,7 @@ def test_prune_says_what_would_go_and_keeps_what_the_newest_holds(
     assert millrace("prune", name, "--keep", "1", "--json").json["marked"] == []
 
 
-def test_fsck_and_repair_find_nothing_on_a_store_that_is_well(millrace: Millrace, two: tuple[str, str, str]) -> None:
+def test_fsck_and_repair_find_nothing_on_an_undamaged_store(millrace: Millrace, two: tuple[str, str, str]) -> None:
     found = millrace("fsck", "--json")
     assert (found.code, found.json["lacking"], found.json["removed_writers"]) == (0, [], 0)
     assert millrace("repair", two[0], "--dry-run", "--json").json["owed"] == []
@@ -99,7 +97,7 @@ def test_fsck_and_repair_find_nothing_on_a_store_that_is_well(millrace: Millrace
 @pytest.mark.parametrize(
     "command", [("repair",), ("fsck",), ("delete", "NAME", "--yes"), ("prune", "NAME", "--keep", "1")]
 )
-def test_what_needs_every_node_refuses_with_one_line_while_one_is_down(
+def test_commands_that_need_every_node_fail_with_one_line_while_one_is_down(
     millrace: Millrace, two: tuple[str, str, str], command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("millrace.store.session.CassandraSession.missing", lambda _self: ["127.0.0.2"])
@@ -110,7 +108,7 @@ def test_what_needs_every_node_refuses_with_one_line_while_one_is_down(
     assert "needs every node, 127.0.0.2 is down" in done.err
 
 
-def test_strict_makes_degraded_an_exit_code_of_its_own(
+def test_strict_returns_exit_code_3_for_degraded_results(
     millrace: Millrace, two: tuple[str, str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("millrace.store.catalogue.Catalogue._rows_of_two", lambda *_args: None)
@@ -121,7 +119,7 @@ def test_strict_makes_degraded_an_exit_code_of_its_own(
         assert "newer version" in done.err
 
 
-def test_resume_goes_on_with_the_load_that_was_killed_and_refuses_where_there_is_none(
+def test_resume_continues_a_killed_load_and_fails_without_one(
     millrace: Millrace, spawn: Callable[..., subprocess.Popen[str]], tmp_path: Path, store: Store
 ) -> None:
     name = f"k_{uuid4().hex[:10]}"
@@ -145,7 +143,7 @@ def test_resume_goes_on_with_the_load_that_was_killed_and_refuses_where_there_is
     assert other.code == 2
 
 
-def test_tags_are_listed_by_versions_and_show_and_the_hints_about_them_hold(
+def test_versions_and_show_list_tags_and_the_hints_about_tags_work(
     millrace: Millrace, two: tuple[str, str, str]
 ) -> None:
     name, first, second = two
@@ -169,7 +167,7 @@ def test_tags_are_listed_by_versions_and_show_and_the_hints_about_them_hold(
     assert millrace("delete", first).code == 0
 
 
-def test_delete_and_prune_say_what_becomes_of_the_data_and_how_to_take_it_back(
+def test_delete_and_prune_print_when_data_is_removed_and_how_to_undelete_it(
     millrace: Millrace, two: tuple[str, str, str]
 ) -> None:
     name, first, _ = two
@@ -216,7 +214,7 @@ def test_delete_and_prune_say_what_becomes_of_the_data_and_how_to_take_it_back(
     ],
 )
 @pytest.mark.parametrize("as_json", [False, True], ids=["text", "json"])
-def test_a_dataset_that_does_not_exist_ends_every_command_with_1_and_one_line(
+def test_every_command_fails_with_1_and_one_line_for_an_unknown_dataset(
     millrace: Millrace, command: tuple[str, ...], as_json: bool
 ) -> None:
     words = [word.replace("NAME", "nobody_made_this") for word in command]
@@ -226,9 +224,7 @@ def test_a_dataset_that_does_not_exist_ends_every_command_with_1_and_one_line(
     assert (done.json["error"] == "DatasetNotFoundError") if as_json else (done.out == "")
 
 
-def test_evict_takes_a_dataset_out_that_was_deleted_and_then_says_that_there_is_none(
-    millrace: Millrace, two: tuple[str, str, str]
-) -> None:
+def test_evict_removes_the_chunks_of_a_deleted_dataset_once(millrace: Millrace, two: tuple[str, str, str]) -> None:
     name = two[0]
     assert millrace("warm", name).code == 0
     assert millrace("delete", name, "--yes").code == 0
@@ -240,7 +236,7 @@ def test_evict_of_a_dataset_that_is_not_in_redis_is_no_error(millrace: Millrace,
     assert millrace("evict", two[0], "--json").json["chunks"] == 0
 
 
-def test_ls_lists_what_matches_a_pattern_and_the_newest_first_where_asked(
+def test_ls_filters_by_pattern_and_sorts_by_newest(
     millrace: Millrace, two: tuple[str, str, str], tmp_path: Path
 ) -> None:
     name = two[0]
@@ -262,7 +258,7 @@ def test_ls_lists_what_matches_a_pattern_and_the_newest_first_where_asked(
 
 
 @pytest.mark.parametrize("columns", ["60", "80"])
-def test_listings_keep_every_reference_whole_on_a_narrow_terminal(
+def test_listings_do_not_wrap_references_on_a_narrow_terminal(
     millrace: Millrace, two: tuple[str, str, str], columns: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name, first, second = two
@@ -274,5 +270,5 @@ def test_listings_keep_every_reference_whole_on_a_narrow_terminal(
         for reference in (first, second):
             if command[0] in ("versions", "diff"):
                 assert reference.partition("@")[2] in out
-        # A path is one word.
+        # A path is one word, which is not wrapped.
         assert all(len(line.rstrip()) <= int(columns) or "/" in line for line in out.splitlines()), (command, out)

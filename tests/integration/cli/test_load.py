@@ -31,7 +31,7 @@ def wait_until(condition: Callable[[], object], what: str, timeout_s: float = 60
         time.sleep(0.02)
 
 
-def test_the_report_says_what_was_loaded(loaded: dict[str, Any], table_csv: Path) -> None:
+def test_the_report_describes_the_load(loaded: dict[str, Any], table_csv: Path) -> None:
     assert loaded["rows"] == loaded["total_rows"] == ROWS
     assert loaded["chunks"] > 1
     assert loaded["raw_bytes"] > loaded["stored_bytes"] > 0
@@ -42,7 +42,7 @@ def test_the_report_says_what_was_loaded(loaded: dict[str, Any], table_csv: Path
     assert loaded["rows_per_s"] > 0
 
 
-def test_people_get_the_same_as_a_table(millrace: Millrace, table_csv: Path) -> None:
+def test_without_json_the_report_is_a_table(millrace: Millrace, table_csv: Path) -> None:
     done = millrace("load", "told", str(table_csv), "--run-id", "night 1")
     assert (done.code, done.err) == (0, "")
     for said in ("told@1-", f"rows          {ROWS:,}", "replicas      2 each", "times smaller", "night 1", "table.csv"):
@@ -84,7 +84,7 @@ def test_standard_input_is_a_source(spawn: Spawn, table_csv: Path, millrace: Mil
     assert json.loads(out)["rows"] == ROWS
 
 
-# --- what cannot be loaded
+# --- wrong input
 
 
 def lines(path: Path, *rows: str) -> str:
@@ -129,10 +129,10 @@ def test_wrong_input_is_one_line_and_no_version(millrace: Millrace, tmp_path: Pa
         assert "dataset name" in done.err
 
 
-# --- what may be missing
+# --- missing services
 
 
-def test_without_kafka_a_load_succeeds_and_says_so_once(millrace: Millrace, table_csv: Path) -> None:
+def test_without_kafka_a_load_succeeds_and_warns_once(millrace: Millrace, table_csv: Path) -> None:
     done = millrace("load", "quiet", str(table_csv), "--json", MILLRACE_KAFKA__BOOTSTRAP_SERVERS="127.0.0.1:1")
     assert done.code == 0
     assert done.json["missing"] == ["progress"]
@@ -140,19 +140,19 @@ def test_without_kafka_a_load_succeeds_and_says_so_once(millrace: Millrace, tabl
     assert done.err.startswith("millrace: warning: progress is not being reported: Kafka at 127.0.0.1:1")
 
 
-def test_without_redis_a_load_succeeds_and_says_so_once(millrace: Millrace, table_csv: Path) -> None:
+def test_without_redis_a_load_succeeds_and_warns_once(millrace: Millrace, table_csv: Path) -> None:
     done = millrace("load", "uncached", str(table_csv), "--json", MILLRACE_REDIS__URL="redis://127.0.0.1:1/0")
     assert (done.code, done.json["missing"]) == (0, ["cache"])
     assert done.err.count("\n") == 1
     assert done.err.startswith("millrace: warning: the cache at 127.0.0.1:1 does not work")
 
 
-def test_a_cache_that_nobody_asked_for_is_not_missed(millrace: Millrace, table_csv: Path) -> None:
+def test_a_cache_that_is_switched_off_is_not_reported_as_missing(millrace: Millrace, table_csv: Path) -> None:
     done = millrace("load", "plain", str(table_csv), "--json", MILLRACE_REDIS__URL="")
     assert (done.code, done.err, done.json["missing"]) == (0, "", [])
 
 
-def test_without_cassandra_it_is_one_line(millrace: Millrace, table_csv: Path) -> None:
+def test_without_cassandra_a_load_fails_with_one_line(millrace: Millrace, table_csv: Path) -> None:
     done = millrace("load", "nowhere", str(table_csv), MILLRACE_CASSANDRA__PORT="1")
     assert done.code == 1
     assert done.err.startswith("millrace: no Cassandra node answers at ")
@@ -185,7 +185,7 @@ def test_progress_goes_to_kafka_as_a_run_of_the_command_line(
     finally:
         consumer.close()
     sources = {event["source"] for event in events}
-    # A run that was named may be gone on with later: its attempts are told apart by their time.
+    # A named run may be resumed later; the time in the source distinguishes its attempts.
     assert len(sources) == 1
     assert re.fullmatch(rf"/cli/cli/{run}/load/-1/\d+", sources.pop())
     last = events[-1]["data"]
@@ -196,7 +196,7 @@ def test_progress_goes_to_kafka_as_a_run_of_the_command_line(
     assert last["result"]["columns_total"] == len(last["result"]["columns"]) > 1
 
 
-def test_work_from_python_reports_what_came_of_it(store: Store, table_csv: Path) -> None:
+def test_work_from_python_reports_its_result(store: Store, table_csv: Path) -> None:
     def last_of(kind: str, work: Callable[[progress.ProgressTask], object]) -> dict[str, Any]:
         sink = progress.MemorySink()
         identity = progress.TaskIdentity("python", "told-1", kind)
@@ -230,7 +230,7 @@ def test_work_from_python_reports_what_came_of_it(store: Store, table_csv: Path)
 
 @pytest.fixture(scope="module")
 def large_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """5 million rows, 180 MB: a load of it is still running when it is stopped."""
+    """Write 5 million rows, 180 MB, so that a load of them still runs when it is stopped."""
     small = write_table(tmp_path_factory.mktemp("large") / "small.csv", 20_000).read_bytes()
     head, _, body = small.partition(b"\n")
     path = tmp_path_factory.mktemp("large") / "large.csv"
@@ -242,7 +242,7 @@ def large_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_stopped_load_is_gone_within_two_seconds_and_can_go_on(
+def test_a_stopped_load_exits_within_two_seconds_and_can_be_resumed(
     spawn: Spawn, millrace: Millrace, store: Store, large_csv: Path, number: signal.Signals
 ) -> None:
     name = f"stopped_{number.name.lower()}"
@@ -266,7 +266,7 @@ def test_a_stopped_load_is_gone_within_two_seconds_and_can_go_on(
     assert len(millrace("versions", name, "--json").json["versions"]) == 1
 
 
-def test_a_stopped_load_tells_machines_how_to_go_on(spawn: Spawn, store: Store, large_csv: Path) -> None:
+def test_a_stopped_load_prints_the_command_to_resume_it_as_json(spawn: Spawn, store: Store, large_csv: Path) -> None:
     process = spawn("load", "halted", str(large_csv), "--run-id", "h 1", "--json", "--null-value", "NA")
     wait_until(lambda: store.catalogue.writers("halted") or process.poll() is not None, "a writer")
     process.send_signal(signal.SIGINT)
@@ -279,7 +279,7 @@ def test_a_stopped_load_tells_machines_how_to_go_on(spawn: Spawn, store: Store, 
 # --- on a terminal
 
 
-def test_a_person_sees_a_bar_and_then_the_report(environment: dict[str, str], large_csv: Path) -> None:
+def test_a_terminal_shows_a_progress_bar_and_then_the_report(environment: dict[str, str], large_csv: Path) -> None:
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "millrace", "load", "drawn", str(large_csv), "--null-value", "NA"],
@@ -292,7 +292,7 @@ def test_a_person_sees_a_bar_and_then_the_report(environment: dict[str, str], la
     while True:
         try:
             piece = os.read(ours, 65536)
-        except OSError:  # how a pseudo-terminal says that its other end is closed
+        except OSError:  # raised by a pseudo-terminal when its other end is closed
             break
         if not piece:
             break

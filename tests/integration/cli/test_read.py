@@ -21,7 +21,7 @@ Spawn = Callable[..., subprocess.Popen[Any]]
 
 @pytest.fixture(scope="module")
 def expected(table_csv: Path, loaded: dict[str, Any]) -> pa.Table:
-    """What pyarrow makes of the same file."""
+    """Read the same file with pyarrow."""
     convert = pa_csv.ConvertOptions(null_values=["NA"], strings_can_be_null=True)
     parse = pa_csv.ParseOptions(newlines_in_values=True)
     return pa_csv.read_csv(table_csv, convert_options=convert, parse_options=parse)
@@ -32,14 +32,16 @@ def arrow(path: Path) -> pa.Table:
         return pa.ipc.open_file(source).read_all()
 
 
-def test_an_arrow_file_equals_what_was_loaded(millrace: Millrace, tmp_path: Path, expected: pa.Table) -> None:
+def test_an_arrow_file_equals_the_loaded_table(millrace: Millrace, tmp_path: Path, expected: pa.Table) -> None:
     done = millrace("read", "words", "--output", str(tmp_path / "f.arrow"))
     assert (done.code, done.out) == (0, "")
     assert f"{ROWS:,} rows of words@1-" in done.err
     assert arrow(tmp_path / "f.arrow").equals(expected)
 
 
-def test_a_parquet_file_equals_it_except_for_seconds(millrace: Millrace, tmp_path: Path, expected: pa.Table) -> None:
+def test_a_parquet_file_equals_the_loaded_table_except_for_seconds(
+    millrace: Millrace, tmp_path: Path, expected: pa.Table
+) -> None:
     done = millrace("read", "words", "--output", str(tmp_path / "f.parquet"), "--json")
     assert done.code == 0
     assert done.json["output_bytes"] == (tmp_path / "f.parquet").stat().st_size
@@ -60,7 +62,7 @@ def test_csv_and_json_lines_come_back_the_same(millrace: Millrace, tmp_path: Pat
     )
 
 
-def test_columns_filter_and_head_go_together(millrace: Millrace, tmp_path: Path, expected: pa.Table) -> None:
+def test_columns_filter_and_head_can_be_combined(millrace: Millrace, tmp_path: Path, expected: pa.Table) -> None:
     args = (
         "--columns",
         "word,n",
@@ -82,13 +84,15 @@ def test_columns_filter_and_head_go_together(millrace: Millrace, tmp_path: Path,
     assert done.json["rows"] == 7
 
 
-def test_no_row_at_all_is_still_a_file_with_columns(millrace: Millrace, tmp_path: Path, expected: pa.Table) -> None:
+def test_a_read_without_rows_writes_a_file_with_columns(millrace: Millrace, tmp_path: Path, expected: pa.Table) -> None:
     for args in (("--filter", "n < 0"), ("--head", "0")):
         assert millrace("read", "words", *args, "--output", str(tmp_path / "f.arrow")).code == 0
         assert arrow(tmp_path / "f.arrow").equals(expected.slice(0, 0))
 
 
-def test_a_person_gets_the_first_rows_and_their_number(millrace: Millrace, loaded: dict[str, Any]) -> None:
+def test_a_read_without_output_prints_the_first_rows_and_the_row_count(
+    millrace: Millrace, loaded: dict[str, Any]
+) -> None:
     done = millrace("read", "words")
     assert done.code == 0
     assert len(done.out.splitlines()) == 22
@@ -129,7 +133,7 @@ def test_a_version_can_be_named(millrace: Millrace, loaded: dict[str, Any]) -> N
         (["words", "--output", "/dev/full", "--format", "csv"], 1, "/dev/full cannot be written"),
     ],
 )
-def test_what_cannot_be_read_is_one_line(
+def test_an_invalid_read_fails_with_one_line(
     millrace: Millrace, loaded: dict[str, Any], args: list[str], code: int, said: str
 ) -> None:
     done = millrace("read", *args)
@@ -189,7 +193,7 @@ def test_warmed_chunks_come_from_redis_and_evicted_ones_from_cassandra(
     assert "cached" not in {entry["dataset"] for entry in millrace("cache", "--json").json["entries"]}
 
 
-def test_evicting_a_version_leaves_what_another_one_shares(millrace: Millrace, table_csv: Path) -> None:
+def test_evicting_a_version_keeps_the_chunks_shared_with_another_one(millrace: Millrace, table_csv: Path) -> None:
     first = millrace("load", "shared", str(table_csv), "--chunk-bytes", "65536", "--json").json
     second = millrace(
         "load", "shared", str(table_csv), "--chunk-bytes", "65536", "--mode", "append", "--json"
@@ -201,7 +205,7 @@ def test_evicting_a_version_leaves_what_another_one_shares(millrace: Millrace, t
     assert millrace("evict", "shared", "--json").json["chunks"] == first["chunks"]
 
 
-def test_without_redis_reads_go_on_and_say_so_once(millrace: Millrace, loaded: dict[str, Any]) -> None:
+def test_without_redis_reads_succeed_and_warn_once(millrace: Millrace, loaded: dict[str, Any]) -> None:
     done = millrace("read", "words", "--json", MILLRACE_REDIS__URL="redis://127.0.0.1:1/0")
     assert (done.code, done.json["rows"]) == (0, ROWS)
     assert done.err.count("\n") == 1
@@ -300,14 +304,16 @@ def odd_names(millrace: Millrace, tmp_path_factory: pytest.TempPathFactory) -> l
         ('say "hi"', ['say "hi"']),
     ],
 )
-def test_every_column_can_be_named_whatever_its_name_holds(
+def test_every_column_can_be_selected_by_its_name(
     millrace: Millrace, odd_names: list[str], tmp_path: Path, text: str, names: list[str]
 ) -> None:
     done = millrace("read", "oddnames", "--columns", text, "--output", str(tmp_path / "o.parquet"))
     assert (done.code, pq.read_table(tmp_path / "o.parquet").column_names) == (0, names)
 
 
-def test_the_names_in_the_message_can_be_copied(millrace: Millrace, odd_names: list[str], tmp_path: Path) -> None:
+def test_the_column_names_in_the_error_can_be_copied_into_an_option(
+    millrace: Millrace, odd_names: list[str], tmp_path: Path
+) -> None:
     said = millrace("read", "oddnames", "--columns", " unit ", "--output", str(tmp_path / "o.parquet"))
     copied = 'id, "last, first", " unit ", say "hi"'
     assert said.code == 2

@@ -1,4 +1,4 @@
-"""Files and folders as people have them, through the whole command: what is loaded, left out, refused."""
+"""Realistic files and folders through the whole command: which are loaded, left out or refused."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_a_file_that_was_appended_to_a_folder_comes_back_with_it(millrace: Millr
     assert (tmp_path / "out" / "nothing").is_dir()
 
 
-def test_what_is_left_out_is_named_in_the_report_and_in_json(millrace: Millrace, tmp_path: Path) -> None:
+def test_files_left_out_are_named_in_the_report_and_in_json(millrace: Millrace, tmp_path: Path) -> None:
     for name in ("mon", "_tue", "_late/wed"):
         write(tmp_path / "days" / f"{name}.csv", b"id\n1\n")
     done = millrace("load", "days", str(tmp_path / "days"), "--json")
@@ -83,7 +83,7 @@ def test_an_index_without_a_name_is_loaded_and_appended_as_the_first_column(mill
     assert rows(millrace, "frame", "f0") == [0, 1, 0, 1]
 
 
-def test_keys_of_partition_folders_are_named_as_not_taken(millrace: Millrace, tmp_path: Path) -> None:
+def test_keys_of_partition_folders_are_reported_as_not_loaded(millrace: Millrace, tmp_path: Path) -> None:
     for year in (2022, 2023):
         write(tmp_path / "sales" / f"year={year}" / "shop=a" / "data.csv", b"n\n1\n")
     for source in ("sales", "sales/**/*.csv"):
@@ -110,7 +110,9 @@ def test_a_folder_of_a_table_format_is_refused_and_kept_as_bytes(millrace: Millr
     assert tree(tmp_path / "out") == tree(tmp_path / "t")
 
 
-def test_the_same_run_with_other_content_of_the_same_size_and_time_says_so(millrace: Millrace, tmp_path: Path) -> None:
+def test_the_same_run_with_other_content_of_the_same_size_and_time_is_refused(
+    millrace: Millrace, tmp_path: Path
+) -> None:
     source = write(tmp_path / "d.csv", b"v\n333\n")
     for name, data in (("monday", b"v\n333\n"), ("tuesday", b"v\n444\n")):
         os.utime(write(tmp_path / name, data), ns=(10**18, 10**18))
@@ -128,7 +130,7 @@ def test_the_same_run_with_other_content_of_the_same_size_and_time_says_so(millr
     assert rows(millrace, "nightly", "v") == [444]
 
 
-def test_the_working_directory_is_no_pattern_and_a_link_out_is_refused(
+def test_brackets_in_the_working_directory_are_no_pattern_and_a_link_out_is_refused(
     millrace: Millrace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(tmp_path / "lot7" / "part.csv", b"which\nwrong\n")

@@ -11,7 +11,7 @@ from millrace.store.writer import ReplicatedWriter
 from tests.integration.cli.conftest import ROWS, Millrace
 
 
-def test_init_may_be_given_again_and_can_be_printed(millrace: Millrace) -> None:
+def test_init_can_be_repeated_and_printed(millrace: Millrace) -> None:
     done = millrace("init", "--json")
     assert (done.code, done.err) == (0, "")
     assert "chunks" in done.json["tables"]
@@ -24,7 +24,7 @@ def test_init_may_be_given_again_and_can_be_printed(millrace: Millrace) -> None:
     assert len(statements) == 1 + len(done.json["tables"])
 
 
-def test_a_keyspace_that_is_not_there_is_one_line(millrace: Millrace) -> None:
+def test_a_missing_keyspace_is_one_line(millrace: Millrace) -> None:
     done = millrace("ls", MILLRACE_CASSANDRA__KEYSPACE="test_nobody_made_this")
     assert (done.code, done.out) == (1, "")
     assert done.err == "millrace: keyspace 'test_nobody_made_this' does not exist: run: millrace init\n"
@@ -36,7 +36,7 @@ def test_a_wrong_setting_is_one_line_by_name(millrace: Millrace) -> None:
     assert "MILLRACE_CASSANDRA__PORT" in done.err
 
 
-def test_ls_and_versions_list_what_is_there(millrace: Millrace, loaded: dict[str, Any]) -> None:
+def test_ls_and_versions_list_a_loaded_dataset(millrace: Millrace, loaded: dict[str, Any]) -> None:
     words = next(d for d in millrace("ls", "--json").json["datasets"] if d["name"] == "words")
     assert (words["latest"], words["versions"], words["rows"]) == (loaded["version"], 1, ROWS)
     assert "words" in millrace("ls").out
@@ -45,7 +45,7 @@ def test_ls_and_versions_list_what_is_there(millrace: Millrace, loaded: dict[str
     assert loaded["version"] in millrace("versions", "words").out
 
 
-def test_show_tells_everything_about_a_version(millrace: Millrace, loaded: dict[str, Any], table_csv: Path) -> None:
+def test_show_prints_all_facts_of_a_version(millrace: Millrace, loaded: dict[str, Any], table_csv: Path) -> None:
     facts = millrace("show", "words", "--json").json
     assert facts["rows"] == ROWS
     assert facts["chunks"] == loaded["chunks"]
@@ -65,7 +65,7 @@ def test_show_tells_everything_about_a_version(millrace: Millrace, loaded: dict[
         assert said in shown
 
 
-def test_what_is_on_one_node_only_is_said_and_counts_as_degraded(
+def test_under_replicated_chunks_are_reported_and_count_as_degraded(
     millrace: Millrace, store: Store, table_csv: Path
 ) -> None:
     assert millrace("load", "owing", str(table_csv)).code == 0

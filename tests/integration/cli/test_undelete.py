@@ -1,4 +1,4 @@
-"""Taking back deletions on real nodes: what the commands say, and the write times as Cassandra keeps them."""
+"""``undelete`` on real nodes: the output of the commands, and the write times in Cassandra."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.integration.cli.conftest import Millrace, write_table
 
 @pytest.fixture
 def name(millrace: Millrace, tmp_path: Path) -> str:
-    """A dataset of three versions of 100, 200 and 300 rows."""
+    """Load a dataset of three versions of 100, 200 and 300 rows; return its name."""
     made = f"u_{uuid4().hex[:10]}"
     for rows in (100, 200, 300):
         assert millrace("load", made, str(write_table(tmp_path / f"{rows}.csv", rows))).code == 0
@@ -33,14 +33,12 @@ def rows_of(millrace: Millrace, name: str, *options: str) -> list[int]:
 
 
 def cells(store: Store, name: str, number: int) -> list[tuple[Any, ...]]:
-    """Mark, when deleted, and the write time of the mark, as each node has them."""
+    """Return mark, time of deletion and write time of the mark, from each node."""
     query = "SELECT mark, deleted_at, WRITETIME(mark) AS at FROM {ks}.versions WHERE dataset = ? AND number = ?"
     return [tuple(row) for row in store.catalogue._each_copy(query, (name, number))]
 
 
-def test_a_deletion_is_taken_back_and_every_command_sees_the_version_again(
-    millrace: Millrace, name: str, store: Store
-) -> None:
+def test_undelete_makes_the_version_visible_to_every_command_again(millrace: Millrace, name: str, store: Store) -> None:
     deleted = millrace("delete", f"{name}@3", "--json").json["marked"]
     assert rows_of(millrace, name) == [200, 100]
     listed = millrace("versions", name, "--deleted", "--json").json["versions"]
@@ -63,7 +61,7 @@ def test_a_deletion_is_taken_back_and_every_command_sees_the_version_again(
     assert None not in {deleted_at for _, deleted_at, _ in copies}
 
 
-def test_what_is_removed_already_is_refused_with_one_line(millrace: Millrace, name: str) -> None:
+def test_a_version_whose_data_was_removed_is_refused_with_one_line(millrace: Millrace, name: str) -> None:
     assert millrace("delete", f"{name}@2", "--now").code == 0
     assert rows_of(millrace, name, "--deleted") == []
     refused = millrace("undelete", f"{name}@2")
@@ -81,7 +79,7 @@ def test_what_is_removed_already_is_refused_with_one_line(millrace: Millrace, na
         ("no_such_dataset@1", 1, "there is no dataset 'no_such_dataset'"),
     ],
 )
-def test_what_is_no_deletion_is_refused_with_one_line(
+def test_a_reference_to_no_deleted_version_is_refused_with_one_line(
     millrace: Millrace, name: str, reference: str, code: int, said: str
 ) -> None:
     refused = millrace("undelete", reference.replace("NAME", name))
@@ -89,7 +87,9 @@ def test_what_is_no_deletion_is_refused_with_one_line(
     assert said in refused.err
 
 
-def test_it_is_refused_while_a_node_is_down(millrace: Millrace, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_undelete_is_refused_while_a_node_is_down(
+    millrace: Millrace, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     millrace("delete", f"{name}@3")
     monkeypatch.setattr("millrace.store.session.CassandraSession.missing", lambda _self: ["127.0.0.2"])
     refused = millrace("undelete", f"{name}@3")
@@ -98,10 +98,10 @@ def test_it_is_refused_while_a_node_is_down(millrace: Millrace, name: str, monke
 
 
 @pytest.mark.parametrize("hours", [-30, 0, 30])
-def test_the_last_one_wins_on_every_node_whatever_the_clocks_of_the_machines_say(
+def test_the_last_delete_or_undelete_wins_on_every_node_with_wrong_clocks(
     name: str, store: Store, monkeypatch: pytest.MonkeyPatch, hours: int
 ) -> None:
-    """Deleted by a machine whose clock is right, ahead or behind, taken back by this one, and deleted again."""
+    """A machine with a right, fast or slow clock deletes, this one undeletes, and the other deletes again."""
 
     class Shifted:
         @staticmethod
@@ -125,7 +125,7 @@ def test_the_last_one_wins_on_every_node_whatever_the_clocks_of_the_machines_say
     assert max(first) < min(second) <= max(second) < min(third)
 
 
-def test_many_who_take_back_delete_and_sweep_at_once_leave_each_version_whole_or_deleted(
+def test_concurrent_deletes_undeletes_and_prunes_leave_each_version_complete_or_deleted(
     name: str, store: Store, settings: Any, tmp_path: Path
 ) -> None:
     expected = {version.label: version.rows for version in store.versions(name)}
@@ -156,10 +156,10 @@ def test_many_who_take_back_delete_and_sweep_at_once_leave_each_version_whole_or
         assert len({cells(store, name, int(label.partition("-")[0]))[k][0] for k in range(2)}) == 1
 
 
-def test_sweeps_and_people_who_take_back_at_once_leave_each_version_whole_or_gone(
+def test_concurrent_sweeps_and_undeletes_leave_each_version_complete_or_removed(
     name: str, store: Store, settings: Any
 ) -> None:
-    """A version is read whole, or refused as removed; the newest, which nobody deletes, is always whole."""
+    """An older version is complete, or refused as removed; the newest, which is never deleted, is complete."""
     rows = {version.label: version.rows for version in store.versions(name)}
     latest, *older = rows
     turns = 5
@@ -189,11 +189,11 @@ def test_sweeps_and_people_who_take_back_at_once_leave_each_version_whole_or_gon
         assert store.dataset(version.reference).to_table().num_rows == rows[version.label]
 
 
-def test_repair_brings_a_mark_to_a_node_that_lacks_it_with_its_own_time(name: str, store: Store) -> None:
+def test_fsck_and_repair_leave_the_marks_of_a_restored_version_unchanged(name: str, store: Store) -> None:
     store.delete(f"{name}@3")
     store.undelete(f"{name}@3")
     before = cells(store, name, 3)
-    # Other tests damage data of theirs in the same keyspace.
+    # Other tests damage their data in the same keyspace.
     assert [found for found in store.fsck().lacking if found["dataset"] == name] == []
     assert store.repair(name).ok
     assert cells(store, name, 3) == before

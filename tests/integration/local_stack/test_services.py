@@ -1,4 +1,4 @@
-"""The real services, as `./run up` brings them up."""
+"""The real services as `./run up` starts them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from local_stack.stack import Stack
 from millrace.errors import StackError
 
 NODE_LOCAL = 0x0B
-"""Cassandra's own consistency level, which the driver has no name for."""
+"""A consistency level of Cassandra for which the driver has no name."""
 
 
 def execute(node: CassandraNode, statement: str, consistency: int = 1) -> list[Any]:
@@ -81,7 +81,7 @@ def test_everything_listens_on_loopback_only(full_stack: Stack) -> None:
         assert all(address.startswith("127.0.0.") for address, _ in listening), (service.name, listening)
 
 
-def test_nothing_but_the_home_is_written(full_stack: Stack) -> None:
+def test_services_write_only_to_the_home(full_stack: Stack) -> None:
     allowed = (str(full_stack.place.home), "/dev/", "/proc/")
     for service in full_stack.services():
         started = service.started
@@ -91,7 +91,7 @@ def test_nothing_but_the_home_is_written(full_stack: Stack) -> None:
             assert all(path.startswith(allowed) for path in written), (service.name, written)
 
 
-def test_reads_of_one_replica_alone_are_switched_on(stack: Stack) -> None:
+def test_reads_at_node_local_are_enabled(stack: Stack) -> None:
     for number in (1, 2):
         rows = execute(stack.node(number), "SELECT session_id FROM system_traces.sessions LIMIT 1", NODE_LOCAL)
         assert isinstance(rows, list)
@@ -151,7 +151,7 @@ def test_a_port_that_is_taken_by_another_stack_is_refused_with_its_holder(stack:
         second.up(["redis"])
 
 
-def test_a_killed_node_is_seen_dead_and_comes_back(every_node: Stack) -> None:
+def test_a_killed_node_is_reported_as_died_and_can_be_started_again(every_node: Stack) -> None:
     every_node.kill("cassandra-2")
     assert states(every_node)["cassandra-2"] == "died"
     assert execute(every_node.node(1), "SELECT key FROM system.local")[0].key == "local"
@@ -168,7 +168,7 @@ def test_either_node_starts_while_the_other_is_down(every_node: Stack) -> None:
     assert up_nodes(every_node, at=1) == up_nodes(every_node, at=2) == {"127.0.0.1", "127.0.0.2"}
 
 
-def test_a_frozen_node_is_told_from_a_running_one_and_thaws(every_node: Stack) -> None:
+def test_a_frozen_node_is_reported_as_frozen_and_can_be_thawed(every_node: Stack) -> None:
     every_node.freeze("cassandra-2")
     assert states(every_node)["cassandra-2"] == "frozen"
     with pytest.raises(StackError, match="cassandra-2 is frozen"):
@@ -178,18 +178,18 @@ def test_a_frozen_node_is_told_from_a_running_one_and_thaws(every_node: Stack) -
     assert up_nodes(every_node, at=1) == {"127.0.0.1", "127.0.0.2"}
 
 
-def test_nodetool_at_a_node_that_is_down_says_so(stack: Stack) -> None:
+def test_nodetool_at_a_node_that_is_down_is_a_clear_error(stack: Stack) -> None:
     with pytest.raises(StackError, match=r"cassandra-7 is not running: \./run up cassandra-7"):
         nodetool(stack.node(7), ["status"])
 
 
-def test_nodetools_own_refusal_is_its_exit_code(stack: Stack) -> None:
+def test_an_error_of_nodetool_is_its_exit_code(stack: Stack) -> None:
     done = nodetool(stack.node(1), ["no-such-command"], capture=True)
     assert done.returncode != 0
     assert "no-such-command" in done.stdout + done.stderr
 
 
-def test_airflow_lets_in_whoever_has_the_password_and_nobody_else(full_stack: Stack) -> None:
+def test_airflow_accepts_the_password_and_rejects_any_other(full_stack: Stack) -> None:
     import httpx
 
     airflow = Airflow(full_stack.place)

@@ -19,7 +19,7 @@ from millrace.store.session import CassandraSession
 
 
 def call(module: str, *arguments: str) -> tuple[int, str, str]:
-    """Run a command of this checkout against this test run's home."""
+    """Run a command of this checkout with the home of this test run."""
     command = [sys.executable, "-m", module, *arguments]
     done = subprocess.run(
         command, cwd=CHECKOUT, env=os.environ, capture_output=True, text=True, check=False, timeout=280
@@ -29,7 +29,7 @@ def call(module: str, *arguments: str) -> tuple[int, str, str]:
 
 @pytest.fixture
 def no_keyspace(stack: Stack) -> Iterator[Stack]:
-    """The stack with its nodes up, without Kafka and without the keyspace; Kafka is back afterwards."""
+    """Stop Kafka and drop the keyspace while the nodes are up; start Kafka again afterwards."""
     settings = load_settings().cassandra
     stack.down(["kafka"])
     cassandra = CassandraSession.connect(settings)

@@ -1,4 +1,4 @@
-"""A topic of the test's own on the real Kafka."""
+"""Fixtures with a separate topic on the real Kafka for each test."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from millrace.settings import KafkaSettings, load_settings
 
 @pytest.fixture
 def kafka(services: Callable[..., Stack]) -> Iterator[KafkaSettings]:
-    """Settings with a fresh topic of three partitions; it is deleted afterwards."""
+    """Return settings with a new topic of three partitions; delete it afterwards."""
     services("kafka")
     settings = load_settings().kafka.model_copy(update={"topic": f"test-{uuid.uuid4().hex[:12]}"})
     assert progress.create_topic(settings)
@@ -29,7 +29,7 @@ def kafka(services: Callable[..., Stack]) -> Iterator[KafkaSettings]:
 
 
 class Records:
-    """Everything that lies in a topic, as ``(partition, key, event)``."""
+    """A reader of all records of a topic, as ``(partition, key, event)``."""
 
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
@@ -60,5 +60,5 @@ class Records:
 
 @pytest.fixture
 def records(kafka: KafkaSettings) -> Records:
-    """Reads the whole topic of the test."""
+    """Return a function that reads the whole topic of the test."""
     return Records(kafka)

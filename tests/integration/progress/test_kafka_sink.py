@@ -26,7 +26,7 @@ IDENTITY = progress.TaskIdentity("cli", "flights-3fa9c1", "load")
 
 @pytest.fixture
 def nobody() -> KafkaSettings:
-    """A broker that refuses: nobody listens there."""
+    """Return settings with the address of a port on which no broker listens."""
     return KafkaSettings(bootstrap_servers=f"127.0.0.1:{free_port()}")
 
 
@@ -41,7 +41,7 @@ def test_the_topic_is_created_once_with_the_promised_retention(kafka: KafkaSetti
     assert len(admin.list_topics(timeout=10).topics[kafka.topic].partitions) == 3
 
 
-def test_creating_a_topic_where_nobody_answers_says_so(nobody: KafkaSettings) -> None:
+def test_creating_a_topic_without_a_broker_raises_an_error_with_its_address(nobody: KafkaSettings) -> None:
     with pytest.raises(ProgressError, match=nobody.bootstrap_servers):
         progress.create_topic(nobody, timeout_s=2)
 
@@ -72,7 +72,7 @@ def test_events_arrive_with_their_source_as_key_in_the_partition_of_their_run(
 def test_the_sequences_of_a_source_only_grow(kafka: KafkaSettings, records: Records) -> None:
     sink = progress.kafka_sink(kafka)
     with progress.task(IDENTITY, kind="load", sinks=[sink]) as task:
-        # The first connection may take longer than the few seconds that the end of a task waits.
+        # The first connection may take longer than the few seconds that a task waits at its end.
         assert isinstance(sink, KafkaSink)
         assert sink.flush(30)
         for number in range(200):
@@ -86,7 +86,7 @@ def test_the_sequences_of_a_source_only_grow(kafka: KafkaSettings, records: Reco
     assert events[-1]["data"]["done"] == 200
 
 
-def test_a_forked_child_reports_through_a_producer_of_its_own(kafka: KafkaSettings, records: Records) -> None:
+def test_a_forked_child_reports_through_its_own_producer(kafka: KafkaSettings, records: Records) -> None:
     program = """
 import os, sys
 from millrace import progress
@@ -121,10 +121,10 @@ sink.close()
         ("os.kill(os.getpid(), 2); time.sleep(60)", "cancelled", -2),
     ],
 )
-def test_every_way_out_leaves_a_last_word_in_kafka(
+def test_every_end_of_a_task_leaves_a_last_event_in_kafka(
     kafka: KafkaSettings, records: Records, ending: str, state: str, code: int
 ) -> None:
-    """The sink is not closed by anybody: the task itself waits for its last word."""
+    """The sink is not closed: the task itself waits until its last event is delivered."""
     program = f"""
 import os, signal, sys, time
 from millrace import progress
@@ -141,7 +141,7 @@ with progress.task(progress.TaskIdentity("cli", "r", "load"), kind="load", sinks
     assert records()[-1][2]["data"]["state"] == state
 
 
-def test_with_a_broker_that_refuses_a_short_task_waits_less_than_a_second_and_warns_once(
+def test_without_a_broker_short_tasks_wait_less_than_a_second_and_warn_once(
     nobody: KafkaSettings, caplog: pytest.LogCaptureFixture
 ) -> None:
     sink = progress.kafka_sink(nobody)
@@ -151,13 +151,13 @@ def test_with_a_broker_that_refuses_a_short_task_waits_less_than_a_second_and_wa
             with progress.task(progress.TaskIdentity("cli", f"r{number}", "load"), kind="load", sinks=[sink]) as task:
                 task.advance(1)
         sink.close()
-    assert time.monotonic() - began < 1.0 + 0.5  # half a second for a machine that does other things
+    assert time.monotonic() - began < 1.0 + 0.5  # half a second more for a busy machine
     assert [r.getMessage() for r in caplog.records] == [
         f"progress is not being reported: Kafka at {nobody.bootstrap_servers} does not answer; the work goes on"
     ]
 
 
-def test_a_broker_that_accepts_and_says_nothing_costs_at_most_five_seconds_in_all(
+def test_an_unresponsive_broker_delays_tasks_by_at_most_five_seconds_in_all(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with socket.socket() as silent:
@@ -171,11 +171,11 @@ def test_a_broker_that_accepts_and_says_nothing_costs_at_most_five_seconds_in_al
                 task.advance(1)
         sink.close()
         assert time.monotonic() - began < 5.0
-    # Warnings only: whoever set the root logger to INFO would hear how many events were lost, too.
+    # Warnings only: at level INFO the number of lost events is logged, too.
     assert [record.levelname for record in caplog.records if record.levelno >= logging.WARNING] == ["WARNING"]
 
 
-def test_emitting_takes_microseconds_whatever_the_broker_does(nobody: KafkaSettings) -> None:
+def test_emitting_takes_microseconds_without_a_broker(nobody: KafkaSettings) -> None:
     sink = progress.kafka_sink(nobody)
     memory = progress.MemorySink()
     with progress.task(IDENTITY, kind="load", sinks=[memory]):
@@ -192,9 +192,7 @@ def test_emitting_takes_microseconds_whatever_the_broker_does(nobody: KafkaSetti
     assert best < 100e-6
 
 
-def test_a_topic_that_is_missing_is_named_and_not_created_by_accident(
-    kafka: KafkaSettings, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_missing_topic_is_logged_and_not_created(kafka: KafkaSettings, caplog: pytest.LogCaptureFixture) -> None:
     missing = kafka.model_copy(update={"topic": kafka.topic + "-missing"})
     sink = progress.kafka_sink(missing)
     with progress.task(IDENTITY, kind="load", sinks=[sink]) as task:
@@ -205,7 +203,7 @@ def test_a_topic_that_is_missing_is_named_and_not_created_by_accident(
     assert missing.topic not in admin.list_topics(timeout=10).topics
 
 
-def test_settings_that_librdkafka_does_not_know_do_not_stop_the_work(
+def test_unknown_librdkafka_settings_are_logged_and_do_not_fail_the_task(
     kafka: KafkaSettings, caplog: pytest.LogCaptureFixture
 ) -> None:
     sink = progress.kafka_sink(kafka.model_copy(update={"config": {"no.such.property": "1"}}))
@@ -224,7 +222,7 @@ def test_a_sink_that_was_closed_opens_again(kafka: KafkaSettings, records: Recor
     assert {event["data"]["run_id"] for _, _, event in records()} == {"r0", "r1"}
 
 
-def test_no_thread_and_no_connection_is_left_behind(kafka: KafkaSettings) -> None:
+def test_no_thread_is_left_after_a_sink_is_closed(kafka: KafkaSettings) -> None:
     before = {thread.name for thread in threading.enumerate()}
     sink = progress.kafka_sink(kafka)
     with progress.task(IDENTITY, kind="load", sinks=[sink]):
@@ -240,7 +238,7 @@ def test_no_thread_and_no_connection_is_left_behind(kafka: KafkaSettings) -> Non
 
 @pytest.fixture
 def frozen(services: Callable[..., Stack], kafka: KafkaSettings) -> Any:
-    """Freezes Kafka while the context lasts."""
+    """Return a context manager that freezes Kafka."""
     from contextlib import contextmanager
 
     stack = services("kafka")
@@ -257,7 +255,7 @@ def frozen(services: Callable[..., Stack], kafka: KafkaSettings) -> Any:
 
 
 @pytest.mark.skipif("MILLRACE_KAFKA__BOOTSTRAP_SERVERS" in os.environ, reason="cannot freeze a Kafka it did not start")
-def test_a_broker_that_freezes_costs_at_most_five_seconds_and_gets_the_newest_word_when_it_is_back(
+def test_a_frozen_broker_delays_a_flush_by_at_most_five_seconds_and_later_gets_the_newest_event(
     kafka: KafkaSettings, records: Records, frozen: Any
 ) -> None:
     sink = progress.kafka_sink(kafka)

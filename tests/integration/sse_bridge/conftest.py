@@ -1,4 +1,4 @@
-"""A bridge of the test's own: gunicorn as it is served, reading a fresh topic of the real Kafka."""
+"""A bridge for each test: gunicorn as in production, reading a fresh topic of the real Kafka."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def until(condition: Callable[[], Any], what: str, timeout_s: float = WAIT_S) ->
 
 
 class Topic:
-    """A topic of the test's own, and a producer for it."""
+    """A topic for one test, and a producer for it."""
 
     def __init__(self, settings: KafkaSettings) -> None:
         self.settings = settings
@@ -60,7 +60,7 @@ class Topic:
         self, task: str = "load", sequence: int = 1, state: str = "running", *, dag: str = "d", run: str = "r",
         attempt: int = 1, flush: bool = True, **facts: Any,
     ) -> dict[str, Any]:  # fmt: skip
-        """Send one event of the reporter; returns it."""
+        """Send one event of the reporter and return it."""
         identity = progress.TaskIdentity(dag, run, task, attempt=attempt)
         said = {**FACTS, "state": state, "done": sequence, **facts}
         event = progress_event(identity, sequence, time.time(), said)
@@ -86,7 +86,7 @@ class Topic:
 
 @pytest.fixture
 def topic(services: Callable[..., Stack]) -> Iterator[Topic]:
-    """A fresh topic of three partitions; deleted afterwards."""
+    """Create a topic of three partitions; delete it afterwards."""
     services("kafka")
     topic = Topic(load_settings().kafka.model_copy(update={"topic": f"test-{uuid.uuid4().hex[:12]}"}))
     topic.create()
@@ -184,7 +184,7 @@ def start_bridge(topic: Topic, tmp_path: Path) -> Iterator[StartBridge]:
 
 @pytest.fixture
 def bridge(start_bridge: StartBridge) -> Bridge:
-    """A bridge with default settings, ready."""
+    """Start a bridge with default settings and wait until it is ready."""
     return start_bridge()
 
 
@@ -204,7 +204,7 @@ class Stream:
         self.cursor = cursor
 
     def next(self, *kinds: str) -> ServerSentEvent:
-        """The next event of one of these kinds (any, without)."""
+        """Return the next event of one of these kinds, or of any kind if none is given."""
         while True:
             event = next(self._events)
             self.cursor = event.id or self.cursor
@@ -212,7 +212,7 @@ class Stream:
                 return event
 
     def take(self, count: int) -> list[dict[str, Any]]:
-        """The next progress events."""
+        """Return the next ``count`` progress events."""
         return [self.next("progress").json() for _ in range(count)]
 
     def close(self) -> None:

@@ -34,7 +34,7 @@ def numbers(events: list[dict[str, Any]]) -> list[int]:
     return [int(event["sequence"]) for event in events]
 
 
-def test_first_a_snapshot_then_every_event_as_it_stands_in_kafka(
+def test_a_stream_begins_with_a_snapshot_and_then_has_every_event_unchanged(
     topic: Topic, bridge: Bridge, open_stream: OpenStream
 ) -> None:
     before = topic.say("load", 1)
@@ -50,7 +50,7 @@ def test_first_a_snapshot_then_every_event_as_it_stands_in_kafka(
     assert stream.take(18) == after
 
 
-def test_a_client_that_comes_back_gets_what_it_missed(topic: Topic, bridge: Bridge, open_stream: OpenStream) -> None:
+def test_a_client_that_reconnects_gets_the_missed_events(topic: Topic, bridge: Bridge, open_stream: OpenStream) -> None:
     first = open_stream(bridge)
     first.next("snapshot")
     for number in range(1, 4):
@@ -89,9 +89,7 @@ def test_a_killed_bridge_starts_again_with_the_same_state(topic: Topic, bridge: 
 
 
 @pytest.mark.parametrize("cursor", ["nonsense", "00000000.1.1.1", "{epoch}.999999.0.0", "{epoch}.0"])
-def test_a_cursor_that_cannot_be_followed_gets_a_reset(
-    topic: Topic, bridge: Bridge, open_stream: OpenStream, cursor: str
-) -> None:
+def test_an_invalid_cursor_gets_a_reset(topic: Topic, bridge: Bridge, open_stream: OpenStream, cursor: str) -> None:
     topic.say("load", 1)
     until(lambda: bridge.metric("sources") == 1, "the event")
     epoch = bridge.get("/api/progress").json()["cursor"].split(".")[0]
@@ -100,7 +98,9 @@ def test_a_cursor_that_cannot_be_followed_gets_a_reset(
     assert numbers(reset.json()["events"]) == [1]
 
 
-def test_a_topic_that_was_made_again_resets_everybody(topic: Topic, bridge: Bridge, open_stream: OpenStream) -> None:
+def test_a_topic_that_was_created_again_resets_every_stream(
+    topic: Topic, bridge: Bridge, open_stream: OpenStream
+) -> None:
     topic.say("old", 1)
     stream = open_stream(bridge)
     stream.next("snapshot")
@@ -117,7 +117,7 @@ def test_a_topic_that_was_made_again_resets_everybody(topic: Topic, bridge: Brid
     assert [task["task_id"] for task in tasks] == ["new"]
 
 
-def test_everybody_who_joins_while_events_flow_sees_each_once(topic: Topic, bridge: Bridge) -> None:
+def test_every_client_that_joins_while_events_flow_sees_each_once(topic: Topic, bridge: Bridge) -> None:
     total, clients = 400, 40
     results: list[list[int]] = [[] for _ in range(clients)]
 
@@ -160,7 +160,7 @@ def test_filters_are_applied_by_the_server_and_move_the_cursor(
     (event,) = mine.take(1)
     assert (event["data"]["run_id"], event["data"]["task_id"]) == ("mine", "warm")
     assert [event["data"]["task_id"] for event in both.take(3)] == ["load", "load", "warm"]
-    # What the filter holds back moves the cursor too: nothing is replayed that was never meant for this client.
+    # Filtered events move the cursor too, so that they are not replayed to this client.
     for number in range(2, 30):
         topic.say("load", number, run="other")
     goal = until(lambda: (c := bridge.get("/api/progress").json()["cursor"]) != mine.cursor and c, "the events")
@@ -172,7 +172,7 @@ def test_filters_are_applied_by_the_server_and_move_the_cursor(
     assert len(found["events"]) == 1
 
 
-def test_a_client_whose_filter_passes_nothing_still_learns_the_cursor(topic: Topic, bridge: Bridge) -> None:
+def test_a_client_whose_filter_passes_nothing_still_gets_the_cursor(topic: Topic, bridge: Bridge) -> None:
     parser = EventStreamParser()
     with httpx.stream("GET", bridge.url + "/events?run_id=none", timeout=30, trust_env=False) as answer:
         topic.say("load", 1)
@@ -192,7 +192,7 @@ def test_a_misspelt_filter_is_refused(bridge: Bridge) -> None:
         assert "dag_id" in answer.text
 
 
-def test_json_lines_for_scripts(topic: Topic, bridge: Bridge) -> None:
+def test_ndjson_streams_of_an_ended_run_have_snapshot_and_bye(topic: Topic, bridge: Bridge) -> None:
     headers = {"Accept": "application/x-ndjson"}
     params = {"dag_id": "cli", "run_id": "r", "until": "terminal", "settle_s": "0"}
     said = [topic.say("load", 1, dag="cli"), topic.say("load", 2, "succeeded", dag="cli")]
@@ -228,7 +228,7 @@ def test_a_late_event_of_a_dead_attempt_never_overwrites_a_newer_one(topic: Topi
     assert (task["attempt"], task["done"]) == (2, 5)
 
 
-def test_poison_is_skipped_and_counted(topic: Topic, bridge: Bridge, open_stream: OpenStream) -> None:
+def test_invalid_records_are_skipped_and_counted(topic: Topic, bridge: Bridge, open_stream: OpenStream) -> None:
     stream = open_stream(bridge)
     stream.next("snapshot")
     for raw in (b"\xff\x00", b"{}", b"null", b"[" * 50_000, b'{"specversion":"1.0"}', b"9" * 6_000):
@@ -243,7 +243,7 @@ def test_poison_is_skipped_and_counted(topic: Topic, bridge: Bridge, open_stream
 NASTY = "<img src=x onerror=alert(1)>\r\n\nevent: forged\ndata: {}\n\n\u2028\u2029\x85\0\ufeff" + "x" * 100_000
 
 
-def test_nasty_text_in_every_field_stays_in_its_frame_and_is_text_on_the_page(
+def test_hostile_text_in_every_field_stays_in_its_frame_and_is_text_on_the_page(
     topic: Topic, bridge: Bridge, open_stream: OpenStream
 ) -> None:
     stream = open_stream(bridge)
@@ -274,7 +274,7 @@ def test_a_lone_surrogate_breaks_neither_stream_nor_page(topic: Topic, bridge: B
     assert bridge.get("/api/progress").json()["tasks"][0]["state"] == "failed"
 
 
-def test_silence_is_stalled_then_lost_and_ends_when_the_task_speaks(
+def test_a_task_without_events_is_stalled_then_lost_and_runs_again_with_its_next_event(
     topic: Topic, start_bridge: StartBridge, open_stream: OpenStream
 ) -> None:
     bridge = start_bridge(stalled_after_s=2, lost_after_s=4)
@@ -299,7 +299,9 @@ def test_silence_is_stalled_then_lost_and_ends_when_the_task_speaks(
     until(lambda: bridge.get("/api/progress").json()["tasks"][0]["state"] == "running", "the task to be back")
 
 
-def test_after_a_restart_the_dead_of_the_past_are_found_soon(topic: Topic, start_bridge: StartBridge) -> None:
+def test_after_a_restart_a_task_without_events_is_lost_by_its_last_event_time(
+    topic: Topic, start_bridge: StartBridge
+) -> None:
     bridge = start_bridge(stalled_after_s=2, lost_after_s=3)
     topic.say("load", 1)
 
@@ -317,7 +319,7 @@ def test_after_a_restart_the_dead_of_the_past_are_found_soon(topic: Topic, start
 
 
 @pytest.mark.skipif("MILLRACE_KAFKA__BOOTSTRAP_SERVERS" in os.environ, reason="cannot freeze a Kafka it did not start")
-def test_while_the_bridge_hears_nothing_it_judges_nobody_and_says_so(
+def test_while_kafka_is_frozen_no_task_is_lost_and_the_bridge_is_not_ready(
     topic: Topic, start_bridge: StartBridge, open_stream: OpenStream, services: Callable[..., Stack]
 ) -> None:
     stalled_after_s, lost_after_s = 4, 5
@@ -330,7 +332,7 @@ def test_while_the_bridge_hears_nothing_it_judges_nobody_and_says_so(
     frozen = threading.Event()
 
     def keep_saying() -> None:
-        # So that the last word is never old when Kafka freezes, however slow the machine.
+        # Keep the last event recent until Kafka freezes, however slow the machine is.
         for sequence in itertools.count(2):
             topic.say("load", sequence, flush=False)
             if frozen.wait(0.2):
@@ -357,11 +359,11 @@ def test_while_the_bridge_hears_nothing_it_judges_nobody_and_says_so(
     assert stream.next("liveness").json()["hearing"] is True
     until(lambda: bridge.answers("/readyz"), "the bridge to hear again")
     topic.say("load", 1_000_000)
-    # A broker that was away for long may have lost its place, and then everybody begins anew with a snapshot.
+    # After a long outage the consumer may have lost its offset; every client then gets a new snapshot.
     until(lambda: '"sequence":"000001000000"' in stream.next("progress", "reset").data, "the newest event")
 
 
-def test_too_many_streams_are_refused_and_health_is_not(
+def test_too_many_streams_are_refused_and_health_checks_are_not(
     topic: Topic, start_bridge: StartBridge, open_stream: OpenStream
 ) -> None:
     bridge = start_bridge(max_streams=4, max_streams_per_run=2)
@@ -377,19 +379,19 @@ def test_too_many_streams_are_refused_and_health_is_not(
     assert open_stream(bridge, **run).response.status_code == 200
 
 
-def test_after_many_clients_came_and_went_in_every_way_none_is_counted(bridge: Bridge) -> None:
+def test_no_stream_is_counted_after_many_clients_disconnected_in_every_way(bridge: Bridge) -> None:
     for number in range(300):
         with socket.create_connection(("127.0.0.1", bridge.port)) as client:
             client.sendall(b"GET /events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
             if number % 3:
                 client.recv(200 if number % 3 == 1 else 10)
             if number % 2:
-                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # close with a reset
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # close with RST
     until(lambda: bridge.metric("streams") == 0, "the streams to end")
     assert bridge.metric("streams_opened_total") == 300
 
 
-def test_a_client_that_reads_nothing_is_cut_and_harms_nobody(
+def test_a_client_that_reads_nothing_is_disconnected_and_does_not_affect_others(
     topic: Topic, bridge: Bridge, open_stream: OpenStream
 ) -> None:
     reader = open_stream(bridge)
@@ -403,11 +405,11 @@ def test_a_client_that_reads_nothing_is_cut_and_harms_nobody(
         assert numbers(reader.take(300)) == list(range(1, 301))
         until(lambda: bridge.metric("streams") == 1, "the lazy one to be cut")
         assert 'closed_total{reason="blocked"} 1.0' in bridge.get("/metrics").text
-        # 15 MB lie in the ring, once for all.
+        # The ring holds the 15 MB once for all clients.
         assert bridge.worker.memory_info().rss - memory < 120_000_000
 
 
-def test_sigterm_says_goodbye_to_everybody_and_ends_within_five_seconds(topic: Topic, bridge: Bridge) -> None:
+def test_sigterm_sends_bye_to_every_stream_and_ends_within_five_seconds(topic: Topic, bridge: Bridge) -> None:
     topic.say("load", 1)
     with ExitStack() as opened:
         streams = [opened.enter_context(socket.create_connection(("127.0.0.1", bridge.port))) for _ in range(500)]
@@ -420,7 +422,7 @@ def test_sigterm_says_goodbye_to_everybody_and_ends_within_five_seconds(topic: T
         assert time.monotonic() - began < 5
         for stream in streams:
             said = b"".join(iter(lambda stream=stream: stream.recv(65536), b""))  # type: ignore[misc]
-            assert said.endswith(b"0\r\n\r\n")  # whole, as HTTP says, and not cut
+            assert said.endswith(b"0\r\n\r\n")  # the last chunk of the HTTP body, so it is complete
             body = said.partition(b"\r\n\r\n")[2]
             begun, bye = body.split(b"event: snapshot")[1], body.split(b"event: bye")[1]
             assert b'"sequence":"000000000001"' in begun
@@ -456,7 +458,7 @@ def test_the_number_of_kafka_connections_does_not_depend_on_the_clients(
     assert connections() <= before
 
 
-def test_history_is_rebuilt_from_the_topic_before_anybody_is_served(
+def test_state_is_rebuilt_from_the_topic_before_a_client_is_served(
     topic: Topic, start_bridge: StartBridge, open_stream: OpenStream
 ) -> None:
     for number in range(1, 101):
@@ -485,7 +487,7 @@ def test_a_stream_opened_before_the_bridge_is_ready_waits_for_its_snapshot(
     assert stream.next().event == "snapshot"
 
 
-def test_another_address_without_a_token_is_refused_at_the_start(topic: Topic) -> None:
+def test_a_non_loopback_address_without_a_token_is_refused_at_the_start(topic: Topic) -> None:
     env = {
         **os.environ,
         "MILLRACE_BRIDGE__HOST": "0.0.0.0",
@@ -500,7 +502,7 @@ def test_another_address_without_a_token_is_refused_at_the_start(topic: Topic) -
         assert "MILLRACE_BRIDGE__TOKEN" in done.stderr
 
 
-def test_a_token_is_asked_for_and_stands_in_no_log(start_bridge: StartBridge, open_stream: OpenStream) -> None:
+def test_a_token_is_required_and_never_logged(start_bridge: StartBridge, open_stream: OpenStream) -> None:
     token = "a-token-that-nobody-guesses"
     bridge = start_bridge(ready=False, token=token)
     until(lambda: bridge.answers("/readyz"), "the bridge")
@@ -513,7 +515,7 @@ def test_a_token_is_asked_for_and_stands_in_no_log(start_bridge: StartBridge, op
     assert token not in bridge.log.read_text()
 
 
-def test_gunicorns_own_gevent_worker_serves_as_well(topic: Topic, tmp_path: Path, open_stream: OpenStream) -> None:
+def test_gunicorns_own_gevent_worker_serves_streams(topic: Topic, tmp_path: Path, open_stream: OpenStream) -> None:
     port = free_port()
     options = ("-k", "gevent", "-b", f"127.0.0.1:{port}", "--graceful-timeout", "2", "--no-control-socket")
     bridge = Bridge(topic, tmp_path / "plain.log", options=(*options, "sse_bridge.app:create_app()"), port=port)
@@ -560,7 +562,7 @@ def test_a_real_task_is_watched_from_beginning_to_end(topic: Topic, bridge: Brid
     assert seen[-1] == "succeeded"
 
 
-def test_a_failed_run_ends_the_watching_with_its_error(topic: Topic, bridge: Bridge) -> None:
+def test_watch_of_a_failed_run_ends_with_its_error(topic: Topic, bridge: Bridge) -> None:
     topic.say("load", 1, "succeeded", dag="cli")
     topic.say("warm", 1, "failed", dag="cli", error={"type": "StoreError", "message": "no node answers"})
     env = {**os.environ, "MILLRACE_BRIDGE__URL": bridge.url}
@@ -579,7 +581,7 @@ def test_a_failed_run_ends_the_watching_with_its_error(topic: Topic, bridge: Bri
 
 
 def watched(bridge: Bridge, run: str, *options: str) -> tuple[int, str, float]:
-    """Exit code, standard error and seconds of ``millrace watch``."""
+    """Run ``millrace watch``; return its exit code, standard error and seconds."""
     env = {**os.environ, "MILLRACE_BRIDGE__URL": bridge.url}
     command = [sys.executable, "-m", "millrace", "watch", run, *options]
     began = time.monotonic()
@@ -594,9 +596,7 @@ def airflow_says(topic: Topic, task: str, state: str, step: int, *, begun: bool 
     topic.send(encode_event(event), key=event["source"], dag="ingest_dataset")
 
 
-def test_watch_tells_a_run_that_is_over_one_that_runs_and_one_that_does_not_exist_apart(
-    topic: Topic, bridge: Bridge
-) -> None:
+def test_watch_distinguishes_ended_running_and_unknown_runs(topic: Topic, bridge: Bridge) -> None:
     for step, task in enumerate(("load", "warm")):
         airflow_says(topic, task, "queued", step, begun=False)
     airflow_says(topic, "load", "running", 0)
@@ -615,7 +615,7 @@ def test_watch_tells_a_run_that_is_over_one_that_runs_and_one_that_does_not_exis
     code, said, seconds = watched(bridge, "ingest_dataset/r")
     assert code == 0
     assert said.endswith("load: 10 rows loaded (1 succeeded, 1 skipped)\n")
-    # Of this a second passes until the run counts as over for certain, and the rest is the start of the process.
+    # One second passes until the run is certainly over; the rest is the start of the process.
     assert seconds < 5
     topic.say("load", 1, "failed", dag="cli", run="x", error={"type": "E", "message": "no such file"})
     until(lambda: bridge.metric("sources") == 4, "the failed run")
@@ -625,7 +625,7 @@ def test_watch_tells_a_run_that_is_over_one_that_runs_and_one_that_does_not_exis
 
 
 def foreign(run: str, task: str = "step", **facts: Any) -> dict[str, Any]:
-    """An event of a producer that is not ours."""
+    """Return an event of another producer."""
     source = f"/python/python/{run}/{task}/-1/1"
     who = {"dag_id": "python", "run_id": run, "task_id": task, "map_index": -1, "attempt": 1}
     data = {**who, **FACTS, "kind": "train", "state": "running", "done": 1, "total": 4, "elapsed_s": 9.0, **facts}
@@ -634,7 +634,7 @@ def foreign(run: str, task: str = "step", **facts: Any) -> dict[str, Any]:
     return {**head, **rest, "datacontenttype": "application/json", "data": data}
 
 
-def test_what_one_producer_sends_breaks_nothing_for_others_and_goes_when_its_record_is_deleted(
+def test_events_of_one_producer_do_not_break_others_and_go_when_their_record_is_deleted(
     topic: Topic, bridge: Bridge, open_stream: OpenStream
 ) -> None:
     stream = open_stream(bridge)
@@ -669,7 +669,7 @@ def test_what_one_producer_sends_breaks_nothing_for_others_and_goes_when_its_rec
     assert 'millrace_bridge_events{verdict="poison"} 4.0' in bridge.get("/metrics").text
 
 
-def test_the_page_shows_a_run_and_is_calm_about_an_unknown_one(topic: Topic, bridge: Bridge) -> None:
+def test_the_page_shows_a_run_and_a_notice_for_an_unknown_one(topic: Topic, bridge: Bridge) -> None:
     run = "manual__2026-11-22T15:57:20.850814+00:00"
     topic.say("load", 30, run=run, total=120, dag="ingest_dataset", message="writing chunk 3")
     until(lambda: bridge.metric("sources") == 1, "the event")
@@ -698,7 +698,7 @@ def test_the_page_shows_a_run_and_is_calm_about_an_unknown_one(topic: Topic, bri
         assert bridge.get(f"/static/{name}").status_code == 200
 
 
-def test_the_histogram_tells_how_long_events_take(topic: Topic, bridge: Bridge, open_stream: OpenStream) -> None:
+def test_the_histogram_measures_the_delay_of_events(topic: Topic, bridge: Bridge, open_stream: OpenStream) -> None:
     stream = open_stream(bridge)
     stream.next("snapshot")
     for number in range(1, 6):

@@ -1,4 +1,4 @@
-"""Clients that nobody here wrote read the stream; the browser's own EventSource does in ``tests/browser``."""
+"""Third-party clients read the stream; the browser's own EventSource is tested in ``tests/browser``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NASTY = "a\r\nb\u2028c\x85d\n\ndata: e\x00"
 
 @pytest.fixture(scope="module")
 def npm_client(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The ``eventsource`` package as npm's lock file fixes it, beside a program of ten lines."""
+    """Install the ``eventsource`` package pinned by npm's lock file, beside a program of ten lines."""
     if shutil.which("node") is None or shutil.which("npm") is None:
         pytest.skip("no node and npm on the PATH: `apt-get install nodejs npm`")
     folder = tmp_path_factory.mktemp("eventsource") / "client"
@@ -33,7 +33,7 @@ def npm_client(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Reading:
-    """A client's standard output, line by line; ended with the block."""
+    """A client process whose standard output is read by line; it ends with the block."""
 
     def __init__(self, command: list[str], **options: Any) -> None:
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, bufsize=1, **options)
@@ -52,7 +52,7 @@ class Reading:
             yield json.loads(line)
 
 
-def test_the_eventsource_package_comes_back_by_itself_and_gets_every_event_once(
+def test_the_eventsource_package_reconnects_and_gets_every_event_once(
     topic: Topic, bridge: Bridge, npm_client: Path
 ) -> None:
     first = topic.say("load", 1, message=NASTY)
@@ -75,7 +75,7 @@ def test_the_eventsource_package_comes_back_by_itself_and_gets_every_event_once(
     assert [json.loads(each["data"]) for each in got] == told
 
 
-def test_httpx_sse_reads_snapshot_events_and_goodbye(topic: Topic, bridge: Bridge) -> None:
+def test_httpx_sse_reads_snapshot_events_and_bye(topic: Topic, bridge: Bridge) -> None:
     first = topic.say("load", 1, message=NASTY)
     until(lambda: bridge.metric("sources") == 1, "the first event")
     with (

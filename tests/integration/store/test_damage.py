@@ -1,4 +1,4 @@
-"""Damage written into the tables of the real nodes: found with its place, and never read as rows."""
+"""Damage in the tables of the real nodes: reported with its place, and never returned as rows."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from millrace.store.manifest import ChunkRef
 
 @pytest.fixture
 def loaded(store: Store, tmp_path: Path) -> tuple[str, pa.Table]:
-    """The name of a dataset of several chunks, and its table."""
+    """Load a dataset of several chunks; return its name and table."""
     rng = np.random.default_rng(3)
     table = pa.table({"n": pa.array(range(50_000)), "key": pa.array(rng.integers(-(2**62), 2**62, 50_000))})
     pq.write_table(table, tmp_path / "t.parquet")
@@ -73,7 +73,7 @@ def test_damage_on_both_nodes_is_an_error_with_its_place_and_never_rows(
     assert store.verify(name, each_replica=True).bad == 2
     with pytest.raises(kind, match=f"tile 1 of chunk {ref}"):
         store.dataset(name).to_table()
-    # What does not need the tile is there, row for row.
+    # Reads that do not need the tile return the right rows.
     assert store.dataset(name).to_table(columns=["n"]).equals(table.select(["n"]))
     before = sum(r.rows for r in refs[:1])
     assert store.dataset(name).head(before).equals(table.slice(0, before))
@@ -105,18 +105,18 @@ def test_a_version_row_that_was_changed_is_refused(store: Store, loaded: tuple[s
     value: Any = {"rows": version.rows + 1, "pages": b"{}", "parent": "1-abcdef"}[column]
     query = f"INSERT INTO {{ks}}.versions (dataset, number, hex, {column}) VALUES (?, ?, ?, ?)"
     run(store, query, name, version.number, version.hex, value)
-    another = Store(store.cassandra, store.settings)  # one that has not read it before
+    another = Store(store.cassandra, store.settings)  # a store that has not cached the row
     with pytest.raises(ChecksumMismatchError, match=f"the row of {version.reference} is not what was written"):
         another.dataset(name)
     if column == "pages":
-        assert store.dataset(name).version.pages_blob == version.pages_blob  # what was read whole stays right
+        assert store.dataset(name).version.pages_blob == version.pages_blob  # the row read before stays right
     else:
         with pytest.raises(ChecksumMismatchError):
             store.dataset(name)
 
 
-def test_no_wrong_byte_is_repaired_by_reading(store: Store, loaded: tuple[str, pa.Table]) -> None:
-    """The tables say so on the real server: what is read again is still what lies there."""
+def test_wrong_bytes_on_both_nodes_are_not_changed_by_reading(store: Store, loaded: tuple[str, pa.Table]) -> None:
+    """The tables disable read repair: a second read still finds the same wrong bytes."""
     name, _ = loaded
     ref = next(iter(store.dataset(name).refs()))
     good = tile_of(store, ref, 0)

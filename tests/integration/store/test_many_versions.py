@@ -1,6 +1,6 @@
-"""Thousands of versions, hundreds of thousands of chunks: what each question takes, in requests, bytes and memory.
+"""Requests, bytes and memory of each operation on thousands of versions and hundreds of thousands of chunks.
 
-How long that lasts is what ``./run bench versions`` says.
+``./run bench versions`` measures their time.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MEMORY_BYTES = 400_000_000
 
 
 def answers(settings: Settings, dataset: str, **more: Any) -> dict[str, Outcome]:
-    """Every question, put by a process of its own, within its bound of memory."""
+    """Run every operation in one separate process, within the bound of its memory; return the outcomes."""
     env = {
         "MILLRACE_CASSANDRA__KEYSPACE": settings.cassandra.keyspace,
         "MILLRACE_REDIS__URL": "",
@@ -37,7 +37,7 @@ def answers(settings: Settings, dataset: str, **more: Any) -> dict[str, Outcome]
 
 
 @pytest.mark.timeout(300)
-def test_a_dataset_of_5000_versions_answers_and_grows_by_little(
+def test_operations_on_5000_versions_need_few_requests_and_bytes(
     store: Store, settings: Settings, tmp_path: Path
 ) -> None:
     store.load("versions", str(small_file(tmp_path, 0)))
@@ -59,7 +59,7 @@ def test_a_dataset_of_5000_versions_answers_and_grows_by_little(
     requests = {question: outcome.facts["requests"] for question, outcome in found.items()}
     assert requests["versions"] == 1
     assert requests["show"] <= lists + VERSIONS / 100 + 5
-    assert requests["count_rows"] <= 2  # ``show`` has asked what the version says, which never changes
+    assert requests["count_rows"] <= 2  # ``show`` has cached the version, which never changes
     assert found["count_rows"].facts["read_bytes"] < 100_000
     assert requests["head"] <= 6
     assert requests["filter"] <= lists + 10
@@ -68,7 +68,7 @@ def test_a_dataset_of_5000_versions_answers_and_grows_by_little(
 
 
 @pytest.mark.timeout(300)
-def test_a_version_of_250000_chunks_answers_and_grows_by_little(
+def test_operations_on_250000_chunks_need_few_requests_and_bytes(
     store: Store, settings: Settings, tmp_path: Path
 ) -> None:
     store.load("chunks", str(small_file(tmp_path, 0)))

@@ -1,4 +1,4 @@
-"""The driver as it is set up, on the real nodes."""
+"""The configured driver on the real nodes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from millrace.store.version import LoadAttempt
 from millrace.store.writer import ReplicatedWriter
 
 
-def test_the_driver_is_set_up_as_measured(store: Store) -> None:
+def test_the_driver_has_the_measured_configuration(store: Store) -> None:
     cluster = store.cassandra.cluster
     connection: Any = next(iter(store.cassandra.session._pools.values()))._connection
     assert cluster.protocol_version == 4
@@ -34,7 +34,7 @@ def test_the_driver_is_set_up_as_measured(store: Store) -> None:
     assert any("Libev" in base.__name__ for base in type(connection).__mro__)
 
 
-def test_a_session_is_connected_to_every_node_even_when_one_of_them_takes_longer(
+def test_a_session_is_connected_to_every_node_even_when_one_connects_late(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = settings.cassandra.contact_points[0]
@@ -54,8 +54,8 @@ def test_a_session_is_connected_to_every_node_even_when_one_of_them_takes_longer
         cassandra.close()
 
 
-def test_a_flood_of_chunks_neither_refuses_nor_loses_a_request(settings: Settings) -> None:
-    """Three windows at once through one connection a node; every stream number is there again afterwards."""
+def test_concurrent_chunk_writers_neither_retry_nor_leak_a_request(settings: Settings) -> None:
+    """Three write windows share one connection for each node; afterwards every stream id is free again."""
     from datetime import UTC, datetime
     from uuid import uuid4
 
@@ -86,7 +86,7 @@ def test_a_flood_of_chunks_neither_refuses_nor_loses_a_request(settings: Setting
             assert len(connection.request_ids) == connection.highest_request_id + 1 - len(connection._requests)
 
 
-def test_a_chunk_is_received_in_place_and_its_tiles_outlive_the_next_answer(
+def test_a_chunk_is_received_in_place_and_its_tiles_outlive_the_next_response(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[int] = []
@@ -113,7 +113,7 @@ def test_a_chunk_is_received_in_place_and_its_tiles_outlive_the_next_answer(
         assert dataset.to_table().equals(table)
 
 
-def test_each_node_answers_for_its_own_data_when_asked_alone(store: Store, settings: Settings) -> None:
+def test_each_node_returns_its_own_data_at_node_local(store: Store, settings: Settings) -> None:
     query = store.cassandra.prepare("SELECT dataset FROM {ks}.datasets WHERE shelf = ?").bind((0,))
     query.consistency_level = NODE_LOCAL
     for host in store.cassandra.hosts():
@@ -122,11 +122,11 @@ def test_each_node_answers_for_its_own_data_when_asked_alone(store: Store, setti
     assert [str(host.address) for host in store.cassandra.hosts()] == list(settings.cassandra.contact_points)
 
 
-def test_a_keyspace_that_is_not_there_is_one_clear_line(settings: Settings) -> None:
+def test_a_missing_keyspace_is_a_clear_error(settings: Settings) -> None:
     missing = settings.model_copy(update={"cassandra": settings.cassandra.model_copy(update={"keyspace": "nothing"})})
     with pytest.raises(StoreSchemaError, match="keyspace 'nothing' does not exist: run: millrace init"):
         Store.connect(missing)
 
 
-def test_making_the_tables_again_changes_nothing(settings: Settings) -> None:
+def test_init_can_be_repeated(settings: Settings) -> None:
     Store.init(settings)
