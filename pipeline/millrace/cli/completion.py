@@ -5,6 +5,8 @@ from __future__ import annotations
 import click
 from click.shell_completion import BashComplete, FishComplete, ZshComplete
 
+from millrace.cli.invocation import Invocation, json_option, pass_invocation
+
 __all__ = ["COMPLETE_VARIABLE", "command"]
 
 COMPLETE_VARIABLE = "_MILLRACE_COMPLETE"
@@ -14,9 +16,13 @@ _SHELLS = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete}
 
 @click.command(short_help="Print the completion script of a shell.")
 @click.argument("shell", type=click.Choice(list(_SHELLS)))
+@json_option
+@pass_invocation
 @click.pass_context
-def command(context: click.Context, /, shell: str) -> None:
+def command(context: click.Context, invocation: Invocation, /, shell: str) -> None:
     """Print the script that makes SHELL complete commands and options of millrace.
+
+    JSON: shell, script.
 
     \b
     Example:
@@ -25,4 +31,5 @@ def command(context: click.Context, /, shell: str) -> None:
       millrace completion fish > ~/.config/fish/completions/millrace.fish
     """
     complete = _SHELLS[shell](context.find_root().command, {}, "millrace", COMPLETE_VARIABLE)
-    click.echo(complete.source_template % complete.source_vars())
+    script = complete.source_template % complete.source_vars()
+    invocation.answer({"shell": shell, "script": script}, lambda: click.echo(script))
