@@ -7,13 +7,13 @@ import sys
 from collections.abc import Iterator
 from typing import Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, SecretStr
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from local_stack.settings import CHECKOUT, StackSettings
 from millrace.setting_names import variable_name
-from millrace.setting_values import field_docstrings
+from millrace.setting_values import default_value, field_docstrings
 from millrace.settings import Settings
 
 __all__ = ["markdown"]
@@ -82,10 +82,8 @@ def _sentence(text: str | None) -> str:
 
 
 def _default(field: FieldInfo) -> str:
-    value = field.get_default(call_default_factory=True)
-    if isinstance(value, SecretStr):
-        value = value.get_secret_value()
-    if isinstance(value, tuple):
+    value = default_value(field)
+    if isinstance(value, list):
         value = ",".join(value)
     if value in (None, "", {}, PydanticUndefined):
         return "none"

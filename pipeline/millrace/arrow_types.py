@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pyarrow as pa
 
-__all__ = ["holds", "is_dense_union"]
+__all__ = ["Path", "holds", "holds_pair", "is_dense_union", "leaves"]
+
+Path = tuple[str | None, ...]
+"""The path of nested values: the column, then the fields of structs, and None for the elements of a list."""
 
 
 def holds(kind: pa.DataType, check: Callable[[pa.DataType], object]) -> bool:
@@ -29,3 +33,29 @@ def is_dense_union(kind: pa.DataType) -> bool:
     end the process.
     """
     return bool(pa.types.is_union(kind) and kind.mode == "dense")
+
+
+def holds_pair(one: pa.DataType, other: pa.DataType, check: Callable[[pa.DataType, pa.DataType], object]) -> bool:
+    """Return whether ``check`` is true of both types themselves, or of two types at the same position within them.
+
+    Dictionaries count as their values.
+    """
+    one, other = (kind.value_type if pa.types.is_dictionary(kind) else kind for kind in (one, other))
+    children = range(min(one.num_fields, other.num_fields))
+    return bool(check(one, other)) or any(
+        holds_pair(one.field(number).type, other.field(number).type, check) for number in children
+    )
+
+
+def leaves(array: Any, path: Path) -> Iterator[tuple[Path, pa.Array]]:
+    """Yield the arrays of plain values (no structs, lists or maps) within an array, each with its path."""
+    if pa.types.is_struct(array.type):
+        for field, child in zip(array.type, array.flatten(), strict=True):
+            yield from leaves(child, (*path, field.name))
+    elif pa.types.is_list(array.type) or pa.types.is_large_list(array.type) or pa.types.is_fixed_size_list(array.type):
+        yield from leaves(array.flatten(), (*path, None))
+    elif pa.types.is_map(array.type):
+        yield from leaves(array.keys, (*path, None))
+        yield from leaves(array.items, (*path, None))
+    else:
+        yield path, array

@@ -16,7 +16,7 @@ from pydantic_settings import EnvSettingsSource
 from millrace.setting_names import setting_fields, variable_name
 from millrace.settings import Settings, load_settings, settings_files
 
-__all__ = ["SettingValue", "example_toml", "field_docstrings", "setting_values"]
+__all__ = ["SettingValue", "default_value", "example_toml", "field_docstrings", "setting_values"]
 
 DEFAULT = "default"
 _SET, _NOT_SET = "set", "not set"
@@ -100,11 +100,17 @@ def _sentence(text: str | None) -> str:
     return re.sub(r"\s+", " ", text or "").replace("``", "").strip()
 
 
-def _toml(field: FieldInfo) -> str:
+def default_value(field: FieldInfo) -> Any:
+    """Return the default of a setting: a secret as its text, several values as a list."""
     value = field.get_default(call_default_factory=True)
     if isinstance(value, SecretStr):
-        value = value.get_secret_value()
+        return value.get_secret_value()
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _toml(field: FieldInfo) -> str:
+    value = default_value(field)
     if value is None or isinstance(value, dict):
         return '""' if value is None else "{}"
     # Numbers, texts, booleans and lists of texts are written alike in JSON and TOML.
-    return json.dumps(list(value) if isinstance(value, tuple) else value)
+    return json.dumps(value)

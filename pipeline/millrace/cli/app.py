@@ -11,21 +11,22 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import click
-from click.shell_completion import shell_complete
 
 import millrace
-from millrace.cli.completion import COMPLETE_VARIABLE
 from millrace.cli.interrupts import EXIT_INTERRUPTED, Interrupts
 from millrace.cli.invocation import Invocation
 from millrace.cli.output import one_line, print_json, say, warn
 from millrace.errors import LoadInterruptedError, MillraceError, UsageError
 
-__all__ = ["COMMANDS", "cli", "run"]
+__all__ = ["COMMANDS", "COMPLETE_VARIABLE", "cli", "run"]
 
 EXIT_DONE: Final = 0
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
 EXIT_DEGRADED: Final = 3
+
+COMPLETE_VARIABLE: Final = "_MILLRACE_COMPLETE"
+"""The script of ``millrace completion`` sets it when it asks for completions."""
 
 COMMANDS: Final = {
     "init": "millrace.cli.init",
@@ -109,6 +110,8 @@ def run(argv: Sequence[str] | None = None) -> int:
 
 def _run(args: list[str], invocation: Invocation) -> int:
     if instruction := os.environ.get(COMPLETE_VARIABLE):
+        from click.shell_completion import shell_complete
+
         return shell_complete(cli, {"obj": invocation}, "millrace", COMPLETE_VARIABLE, instruction)
     try:
         # Not cli.main(), which ends the process itself when a pipe breaks.

@@ -5,12 +5,11 @@ from __future__ import annotations
 import click
 from click.shell_completion import BashComplete, FishComplete, ZshComplete
 
+from millrace.cli.app import COMPLETE_VARIABLE
 from millrace.cli.invocation import Invocation, json_option, pass_invocation
 
-__all__ = ["COMPLETE_VARIABLE", "command"]
+__all__ = ["command"]
 
-COMPLETE_VARIABLE = "_MILLRACE_COMPLETE"
-"""The shell's script sets it when it asks ``millrace`` for completions."""
 _SHELLS = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete}
 
 

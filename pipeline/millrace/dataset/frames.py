@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from millrace.arrow_types import leaves
 from millrace.errors import UsageError
 
 __all__ = ["pandas_frame", "polars_frame", "require"]
@@ -43,17 +44,9 @@ def pandas_frame(table: pa.Table, **options: Any) -> Any:
     return frame
 
 
-def _has_gaps(array: Any) -> bool:
-    """Return whether there are nulls among integers, at any depth."""
-    types, kind = pa.types, array.type
-    if types.is_integer(kind):
-        return bool(array.null_count)
-    if types.is_struct(kind):
-        return any(map(_has_gaps, array.flatten()))
-    if types.is_map(kind):
-        return _has_gaps(array.keys) or _has_gaps(array.items)
-    is_list = types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
-    return bool(is_list) and _has_gaps(array.flatten())
+def _has_gaps(array: pa.Array) -> bool:
+    """Return whether nulls are among integers, at any depth."""
+    return any(pa.types.is_integer(leaf.type) and leaf.null_count for _, leaf in leaves(array, ()))
 
 
 def polars_frame(table: pa.Table) -> Any:

@@ -7,6 +7,7 @@ from functools import partial
 
 import pyarrow as pa
 
+from millrace.arrow_types import holds_pair
 from millrace.column_names import column_type_option
 from millrace.errors import MillraceError, SourceTypeError
 from millrace.load.exact import check_exact
@@ -96,15 +97,8 @@ def check_kept(catalogue: Catalogue, version: Version, wide: pa.Schema, what: st
 
 
 def _dates_become_timestamps(narrow: pa.DataType, wide: pa.DataType) -> bool:
-    """Return whether dates anywhere in the type become timestamps at midnight.
-
-    This conversion is allowed only within one source.
-    """
-    narrow, wide = decoded_type(narrow), decoded_type(wide)
-    children = range(min(narrow.num_fields, wide.num_fields))
-    return bool(pa.types.is_date32(narrow) and pa.types.is_timestamp(wide)) or any(
-        _dates_become_timestamps(narrow.field(at).type, wide.field(at).type) for at in children
-    )
+    """Return whether dates anywhere in the type become midnights, as they do within one source alone."""
+    return holds_pair(narrow, wide, lambda one, two: pa.types.is_date32(one) and pa.types.is_timestamp(two))
 
 
 def _refused(version: Version, stored: pa.Field, new: pa.Field, source: SourcePlan) -> SourceTypeError:

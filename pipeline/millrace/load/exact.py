@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from millrace.arrow_types import holds
+from millrace.arrow_types import holds, holds_pair
 from millrace.chunks import TileLayout, assemble_as_stored, cast_stored_numbers
 from millrace.column_names import column_type_option
 from millrace.errors import SourceTypeError
@@ -54,11 +54,10 @@ def check_exact(
 
 def _rounds(narrow: pa.DataType, wide: pa.DataType) -> bool:
     """Return whether integers of 64 bits, which may need more than 53, become doubles anywhere in the type."""
-    narrow, wide = decoded_type(narrow), decoded_type(wide)
-    if pa.types.is_integer(narrow):
-        return bool(pa.types.is_floating(wide) and narrow.bit_width > 32)
-    children = range(min(narrow.num_fields, wide.num_fields))
-    return any(_rounds(narrow.field(i).type, wide.field(i).type) for i in children)
+    types = pa.types
+    return holds_pair(
+        narrow, wide, lambda one, two: types.is_integer(one) and types.is_floating(two) and one.bit_width > 32
+    )
 
 
 def _are_small(bounds: Any, kind: pa.DataType) -> bool:

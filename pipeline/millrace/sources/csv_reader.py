@@ -11,6 +11,7 @@ from functools import partial
 
 import pyarrow as pa
 
+from millrace.arrow_types import Path
 from millrace.errors import SourceFormatError, SourceTypeError
 from millrace.sources.blocks import BLOCK_BYTES, Block, RecordCutter
 from millrace.sources.csv_format import CsvParser, read_header, unnamed_warning
@@ -21,7 +22,7 @@ from millrace.sources.streams import PlainOpener
 from millrace.sources.text import TextFiles, not_utf8
 from millrace.sources.types import given_types
 from millrace.sources.warnings import SourceWarning
-from millrace.sources.whole_numbers import Path, WholeNumbers, changed_row, refusal
+from millrace.sources.whole_numbers import WholeNumbers, changed_row, refusal
 
 __all__ = ["CsvReader", "Part"]
 

@@ -216,13 +216,11 @@ def common_type(now: pa.DataType, new: pa.DataType, *, grow: bool) -> pa.DataTyp
 
 
 def _common_time(now: pa.DataType, new: pa.DataType, *, grow: bool) -> pa.DataType | None:
-    plain = pa.timestamp("s")
-    if pa.types.is_string(now) or (now.equals(plain) and pa.types.is_date32(new)):
+    if pa.types.is_string(now):
         return now
-    if pa.types.is_date32(now) and new.equals(plain):
-        return plain
-    if not grow:
-        return None
+    wider = wider_type(now, new)
+    if wider is not None or not grow:
+        return wider
     return pa.string() if pa.types.is_string(new) or (is_time(now) and is_time(new)) else None
 
 

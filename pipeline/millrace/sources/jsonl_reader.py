@@ -14,6 +14,7 @@ from functools import partial
 
 import pyarrow as pa
 
+from millrace.arrow_types import Path
 from millrace.column_names import column_type_option
 from millrace.errors import SourceError, SourceFormatError, SourceTypeError
 from millrace.sources.blocks import BLOCK_BYTES, Block
@@ -37,7 +38,7 @@ from millrace.sources.records import count_lines, record_starts
 from millrace.sources.streams import PlainOpener
 from millrace.sources.text import TextFiles, not_utf8
 from millrace.sources.types import given_types
-from millrace.sources.whole_numbers import Path, WholeNumbers, changed_line, numbers_at, refusal
+from millrace.sources.whole_numbers import WholeNumbers, changed_line, numbers_at, refusal
 
 __all__ = ["JsonlReader"]
 

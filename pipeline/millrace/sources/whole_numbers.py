@@ -17,23 +17,20 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from millrace.arrow_types import Path, leaves
 from millrace.column_names import column_type_option
 from millrace.errors import SourceTypeError
 
 __all__ = [
     "WHOLE_MAX",
-    "Path",
     "WholeNumbers",
     "changed_line",
     "changed_row",
-    "leaves",
     "numbers_at",
     "refusal",
     "rounded",
 ]
 
-Path = tuple[str | None, ...]
-"""The path of nested values: the column, then the fields of structs, and None for the elements of a list."""
 Find = Callable[[Path, pa.Array], SourceTypeError | None]
 
 WHOLE_MAX: Final = 2**53
@@ -89,17 +86,6 @@ class WholeNumbers:
                     and (error := find(path, leaf))
                 ):
                     self._noted[path] = error
-
-
-def leaves(array: Any, path: Path) -> Iterator[tuple[Path, pa.Array]]:
-    """Yield the arrays of values that are not structs or lists within an array, each with its path below ``path``."""
-    if pa.types.is_struct(array.type):
-        for field, child in zip(array.type, array.flatten(), strict=True):
-            yield from leaves(child, (*path, field.name))
-    elif pa.types.is_list(array.type) or pa.types.is_large_list(array.type) or pa.types.is_fixed_size_list(array.type):
-        yield from leaves(array.flatten(), (*path, None))
-    else:
-        yield path, array
 
 
 def _is_doubtful(numbers: pa.Array | pa.ChunkedArray, *, given: bool) -> bool:
