@@ -9,7 +9,7 @@ from bench.cluster import Cluster
 from bench.contestant import Contestant, contestants
 from bench.options import Options
 from millrace.errors import StackError
-from millrace.store.version import Version
+from millrace.store.catalogue.version import Version
 
 __all__ = ["each_node_alone"]
 

@@ -15,9 +15,9 @@ from pydantic import SecretStr
 from bench.data import bench_folder
 from local_stack.stack import Stack
 from millrace.errors import StackError
-from millrace.settings import Settings, load_settings
-from millrace.store import schema
-from millrace.store.session import CassandraSession
+from millrace.settings.tree import Settings, load_settings
+from millrace.store.cluster import schema
+from millrace.store.cluster.session import CassandraSession
 
 __all__ = ["KEYSPACE", "Cluster", "cluster", "services"]
 

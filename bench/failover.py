@@ -20,7 +20,7 @@ from bench.steady import Steady, Story
 from millrace.api import Store
 from millrace.errors import MillraceError, StackError
 from millrace.load import LoadOptions
-from millrace.store.repair import RepairReport
+from millrace.store.repair.repair import RepairReport
 
 __all__ = ["run"]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from bench.cluster import KEYSPACE, Cluster
 from bench.contestant import Contestant
 from millrace.api import Store
-from millrace.chunks.codecs import codec_named
-from millrace.store.driver import BUFFER_BYTES
+from millrace.chunks.encoding.codecs import codec_named
+from millrace.store.cluster.driver import BUFFER_BYTES
 
 __all__ = ["ceiling", "open_store", "read_threads", "write_job"]
 

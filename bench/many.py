@@ -22,14 +22,14 @@ import pyarrow.compute as pc
 from millrace import connect
 from millrace.api import Store
 from millrace.chunks import cast_batch, merge_stats, stats_schema
-from millrace.cli.show import describe
+from millrace.cli.commands.show import describe
 from millrace.load import LoadOptions
 from millrace.load.lists import Listing, sums, write_lists
-from millrace.store.catalogue_writer import CatalogueWriter
-from millrace.store.manifest import ChunkRef, PageRef, encode_page
-from millrace.store.session import CassandraSession
-from millrace.store.version import Version
-from millrace.store.writer import ReplicatedWriter
+from millrace.store.catalogue.catalogue_writer import CatalogueWriter
+from millrace.store.catalogue.manifest import ChunkRef, PageRef, encode_page
+from millrace.store.catalogue.version import Version
+from millrace.store.cluster.session import CassandraSession
+from millrace.store.cluster.writer import ReplicatedWriter
 
 __all__ = ["COLUMN", "Ask", "make_chunks", "make_versions"]
 

@@ -27,8 +27,8 @@ from millrace.api import Store
 from millrace.errors import MillraceError, StackError
 from millrace.load import LoadOptions
 from millrace.sources import SourceOptions
-from millrace.store.chunk_reader import ChunkReader
-from millrace.store.writer import ReplicatedWriter, Write
+from millrace.store.chunks.chunk_reader import ChunkReader
+from millrace.store.cluster.writer import ReplicatedWriter, Write
 
 __all__ = ["Steady", "Story"]
 

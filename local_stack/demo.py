@@ -20,11 +20,12 @@ from local_stack.product import DEMO
 from local_stack.services.airflow import USER, Airflow
 from local_stack.services.bridge import Bridge
 from local_stack.stack import Stack
-from millrace.cli.output import human_bytes, human_seconds, print_facts
-from millrace.cli.watch import follow
+from millrace.cli.commands.watch import follow
+from millrace.cli.output import print_facts
+from millrace.cli.watcher import Watcher
+from millrace.display import human_bytes, human_seconds
 from millrace.errors import MillraceError, ProgressError, StackError, UsageError
-from millrace.progress.merge import TaskState
-from millrace.watch import Watcher
+from millrace.progress import TaskState
 
 DAG = "ingest_dataset"
 DATASET = "flights"

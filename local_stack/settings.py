@@ -12,8 +12,7 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from millrace.errors import InvalidSettingError
-from millrace.setting_names import unknown_variables
-from millrace.settings import Settings, millrace_home
+from millrace.settings import Settings, millrace_home, unknown_variables
 
 __all__ = ["CHECKOUT", "StackSettings", "load_stack_settings"]
 

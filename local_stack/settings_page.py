@@ -12,9 +12,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from local_stack.settings import CHECKOUT, StackSettings
-from millrace.setting_names import variable_name
-from millrace.setting_values import default_value, field_docstrings
-from millrace.settings import Settings
+from millrace.settings import Settings, default_value, field_docstrings, variable_name
 
 __all__ = ["markdown"]
 

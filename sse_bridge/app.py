@@ -15,8 +15,7 @@ from flask import Flask, Response, render_template, request
 from werkzeug.exceptions import BadRequest
 
 from millrace.errors import UsageError
-from millrace.progress.event import utc_text
-from millrace.progress.runs import SETTLED_S
+from millrace.progress import SETTLED_S, utc_text
 from millrace.settings import Settings, load_settings
 from sse_bridge.bridge import Bridge
 from sse_bridge.filters import Filter, parse_filter

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from millrace.progress.event import utc_text
+from millrace.progress import utc_text
 from millrace.settings import BridgeSettings
 from sse_bridge import encoder
 from sse_bridge.cursor import Cursor, parse_cursor

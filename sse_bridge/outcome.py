@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from millrace.progress.words import amount, clean
+from millrace.progress import amount, clean
 
 __all__ = ["columns_of", "facts_of"]
 

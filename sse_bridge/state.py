@@ -12,9 +12,18 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from millrace.errors import ProgressError
-from millrace.progress.event import utc_text, validate_event
-from millrace.progress.merge import RunKey, RunStates, TaskState, Verdict, producer_role
-from millrace.progress.runs import RunState, is_over, state_of_run
+from millrace.progress import (
+    RunKey,
+    RunState,
+    RunStates,
+    TaskState,
+    Verdict,
+    is_over,
+    producer_role,
+    state_of_run,
+    utc_text,
+    validate_event,
+)
 from sse_bridge.filters import Filter, Labels
 
 __all__ = ["BridgeState", "Incoming", "Liveness", "Skipped", "key_text", "parse_record"]

@@ -11,10 +11,7 @@ from itertools import islice
 from typing import Any
 from urllib.parse import quote
 
-from millrace.progress.event import is_counted
-from millrace.progress.merge import RunKey, TaskState
-from millrace.progress.runs import RunState, is_over, left_s_of
-from millrace.progress.words import amount, clean, duration
+from millrace.progress import RunKey, RunState, TaskState, amount, clean, duration, is_counted, is_over, left_s_of
 from sse_bridge.filters import Filter
 from sse_bridge.outcome import columns_of, facts_of
 from sse_bridge.state import BridgeState

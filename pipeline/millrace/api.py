@@ -10,34 +10,48 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from millrace.dataset import Dataset
-from millrace.diff import DiffReport, diff
+from millrace.dataset import Dataset, DiffReport, VerifyReport, WarmReport, diff, verify_chunks, warm
 from millrace.errors import StoreError, StoreTimeoutError, StoreUnavailableError
-from millrace.load import LoadOptions, LoadPlan, LoadReport, SplitResult, load_split, make_plan, publish
-from millrace.load.merge import merge_siblings
-from millrace.load.outcome import outcome
-from millrace.load.publish import with_columns, with_state
-from millrace.load.resume import unfinished_run
+from millrace.load import (
+    LoadOptions,
+    LoadPlan,
+    LoadReport,
+    SplitResult,
+    load_split,
+    make_plan,
+    merge_siblings,
+    outcome,
+    publish,
+    unfinished_run,
+    with_columns,
+    with_state,
+)
 from millrace.names import check_dataset_name, new_run_id, parse_reference
 from millrace.progress import Task, null_task
-from millrace.removal import Removal, UndeleteReport
 from millrace.settings import Settings
 from millrace.sources import Paths, Source, SourceWarning, Taken, as_paths, as_source
-from millrace.store import schema
-from millrace.store.catalogue import Catalogue
-from millrace.store.catalogue_writer import CatalogueWriter
-from millrace.store.chunk_reader import ChunkReader
-from millrace.store.lease import Lease
-from millrace.store.recoverable import recoverable_versions
-from millrace.store.repair import RepairReport, ReplicaRepair
-from millrace.store.replica_check import ReplicaCheck, repairable
-from millrace.store.session import CassandraSession, translate_driver_errors
-from millrace.store.sweep import SweepReport
-from millrace.store.tags import Tags
-from millrace.store.version import CATALOGUE_BUCKET, UnderReplicated, Version
-from millrace.store.writer import ReplicatedWriter
-from millrace.verify import VerifyReport, verify_chunks
-from millrace.warm import WarmReport, warm
+from millrace.store import (
+    CATALOGUE_BUCKET,
+    CassandraSession,
+    Catalogue,
+    CatalogueWriter,
+    ChunkReader,
+    Lease,
+    Removal,
+    RepairReport,
+    ReplicaCheck,
+    ReplicaRepair,
+    ReplicatedWriter,
+    SweepReport,
+    Tags,
+    UndeleteReport,
+    UnderReplicated,
+    Version,
+    recoverable_versions,
+    repairable,
+    schema,
+    translate_driver_errors,
+)
 
 if TYPE_CHECKING:
     from millrace.cache import ChunkCache

@@ -14,8 +14,8 @@ from urllib.parse import quote
 import httpx
 
 from local_stack.airflow_client import AirflowClient
-from millrace.settings import load_settings
-from millrace.watch import watch
+from millrace.cli.watcher import watch
+from millrace.settings.tree import load_settings
 from tests.dags.events import told
 
 DAG = "ingest_repeat"

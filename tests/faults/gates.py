@@ -8,7 +8,7 @@ from collections import defaultdict
 from itertools import pairwise
 from typing import Any
 
-from millrace.store.writer import ReplicatedWriter, Write
+from millrace.store.cluster.writer import ReplicatedWriter, Write
 
 PATIENCE_S = 240.0
 

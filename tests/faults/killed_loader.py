@@ -17,9 +17,9 @@ from typing import Any
 
 from millrace.api import Store
 from millrace.load import LoadOptions
-from millrace.settings import load_settings
-from millrace.store.session import CassandraSession
-from millrace.store.writer import ReplicatedWriter, Write
+from millrace.settings.tree import load_settings
+from millrace.store.cluster.session import CassandraSession
+from millrace.store.cluster.writer import ReplicatedWriter, Write
 
 ANSWER_S = 60
 

@@ -18,8 +18,8 @@ from local_stack.stack import Stack
 from millrace.api import Store
 from millrace.errors import StoreError
 from millrace.load import LoadOptions, LoadReport
-from millrace.settings import Settings
-from millrace.store import sweep
+from millrace.settings.tree import Settings
+from millrace.store.deletion import sweep
 from tests.faults.checker import Expected
 from tests.faults.conftest import wait_for
 

@@ -13,9 +13,9 @@ import pytest
 from local_stack.stack import Stack
 from millrace.api import Store
 from millrace.load import LoadOptions
-from millrace.settings import Settings
-from millrace.store.manifest import TileRef
-from millrace.store.page_list import ListRef
+from millrace.settings.tree import Settings
+from millrace.store.catalogue.manifest import TileRef
+from millrace.store.catalogue.page_list import ListRef
 from tests.faults.checker import BOTH, Checker, Expected, Verdict
 from tests.faults.conftest import at, keyspace_of_our_own, random_table
 
@@ -169,7 +169,7 @@ def test_a_tile_whose_raw_checksum_does_not_match_is_wrong(
     def promise(codec: str, raw_bytes: int, stored_bytes: int, stored: bytes, raw: bytes) -> TileRef:
         return TileRef(codec, raw_bytes, stored_bytes, stored, bytes([raw[0] ^ 1]) + raw[1:])
 
-    monkeypatch.setattr(import_module("millrace.store.chunk_writer"), "TileRef", promise)
+    monkeypatch.setattr(import_module("millrace.store.chunks.chunk_writer"), "TileRef", promise)
     name, label, table = loaded
     broken = store.load(name, parquet(6_000)[0], LoadOptions(chunk_bytes=65_536)).version
     verdict = look(versions={label: table, broken: table}, latest=broken)

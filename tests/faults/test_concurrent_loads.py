@@ -16,13 +16,13 @@ from local_stack.stack import Stack
 from millrace.api import Store
 from millrace.errors import SourceChangedError
 from millrace.load import LoadOptions
-from millrace.settings import Settings
+from millrace.settings.tree import Settings
 from tests.faults.checker import Expected
 from tests.faults.conftest import FULL, Judge
 from tests.faults.gates import Gate, Gates
 from tests.faults.loads import APPEND, ROWS, SEED, SMALL, appends_at_once, garbage_of, load, named_by
 
-publishing = import_module("millrace.load.publish")
+publishing = import_module("millrace.load.publishing")
 """The module; the package has a function of the same name."""
 
 

@@ -9,7 +9,7 @@ import pytest
 from local_stack.stack import Stack
 from millrace.api import Store
 from millrace.load import LoadOptions
-from millrace.store.manifest import ChunkRef
+from millrace.store.catalogue.manifest import ChunkRef
 from tests.faults.checker import Expected
 from tests.faults.conftest import Judge, at
 

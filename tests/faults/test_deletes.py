@@ -11,8 +11,8 @@ import pytest
 from local_stack.stack import Stack
 from millrace.api import Store
 from millrace.errors import StoreError, StoreUnavailableError, UsageError
-from millrace.settings import Settings
-from millrace.store import sweep
+from millrace.settings.tree import Settings
+from millrace.store.deletion import sweep
 from tests.faults.checker import Expected
 from tests.faults.conftest import Judge, stored_on
 from tests.faults.gates import Gates

@@ -14,8 +14,8 @@ import pytest
 
 from local_stack.stack import Stack
 from millrace.api import Store
-from millrace.settings import Settings
-from millrace.store.session import CassandraSession
+from millrace.settings.tree import Settings
+from millrace.store.cluster.session import CassandraSession
 from tests.faults.checker import Expected
 from tests.faults.conftest import Judge
 from tests.faults.loads import APPEND, SMALL

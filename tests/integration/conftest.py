@@ -9,8 +9,8 @@ import pytest
 
 from local_stack.stack import Stack
 from millrace.api import Store
-from millrace.settings import Settings, load_settings
-from millrace.store.session import CassandraSession
+from millrace.settings.tree import Settings, load_settings
+from millrace.store.cluster.session import CassandraSession
 
 
 @pytest.fixture(scope="session")

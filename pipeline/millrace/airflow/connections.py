@@ -12,8 +12,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from millrace.errors import InvalidSettingError
-from millrace.redis_url import check_redis_url
-from millrace.settings import Settings, load_settings
+from millrace.settings import Settings, check_redis_url, load_settings
 
 __all__ = ["CASSANDRA", "KAFKA", "REDIS", "airflow_settings", "cassandra_section", "kafka_section", "redis_url"]
 

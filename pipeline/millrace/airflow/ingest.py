@@ -38,7 +38,7 @@ def plan(params: Mapping[str, Any]) -> list[int]:
     returned: a cleared run is the same load, not a second one.
     """
     from millrace.airflow.request import load_options
-    from millrace.load.split import task_unit
+    from millrace.load import task_unit
 
     context = get_current_context()
     with step("plan", dataset=params["dataset"], unit="splits") as (store, report):
@@ -61,8 +61,7 @@ def plan(params: Mapping[str, Any]) -> list[int]:
 
 def load(planned: Mapping[str, Any], index: int) -> dict[str, Any]:
     """Write one split and its manifest pages; return names and sums. Nothing is visible to readers yet."""
-    from millrace.load import LoadPlan
-    from millrace.load.split import task_unit
+    from millrace.load import LoadPlan, task_unit
 
     of = LoadPlan.from_json(dict(planned))
     context = get_current_context()
@@ -118,8 +117,7 @@ def publish(planned: Mapping[str, Any], loaded: Sequence[Mapping[str, Any]]) -> 
 
     ``seconds`` and ``rows_per_s`` cover the run from its start until the version is visible.
     """
-    from millrace.load import LoadPlan, SplitResult
-    from millrace.load.facts import report_table
+    from millrace.load import LoadPlan, SplitResult, report_table
 
     of = LoadPlan.from_json(dict(planned))
     results = [SplitResult.from_json(dict(result)) for result in loaded[:]]

@@ -9,14 +9,12 @@ from typing import Any
 from urllib.parse import unquote
 
 from millrace.airflow.form import allowed_roots, named
-from millrace.column_names import parse_rename
 from millrace.errors import SourceError, SourceNotFoundError, UsageError
 from millrace.load import LoadOptions
+from millrace.names import parse_rename
 from millrace.settings import Settings
-from millrace.sources import SourceOptions
-from millrace.sources.address import WILDCARDS, Address, address_of
-from millrace.sources.local_files import walk
-from millrace.sources.types import parse_column_type as _column_type
+from millrace.sources import WILDCARDS, Address, SourceOptions, address_of, walk
+from millrace.sources import parse_column_type as _column_type
 
 __all__ = ["allowed_source", "load_options"]
 

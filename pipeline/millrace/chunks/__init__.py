@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from millrace.chunks.cast import cast_batch, cast_stored_numbers, wider_schema
 from millrace.chunks.choose import choose_row_group_bytes
-from millrace.chunks.codecs import CODECS
 from millrace.chunks.encode import Chunk, assemble, assemble_as_stored, encode_row_group
+from millrace.chunks.encoding.codecs import CODECS
 from millrace.chunks.grouper import RowGroup, RowGrouper
 from millrace.chunks.layout import TileLayout
 from millrace.chunks.settings import ChunkSettings
-from millrace.chunks.stats import (
+from millrace.chunks.statistics.stats import (
     ColumnStats,
     column_stats,
     compute_stats,

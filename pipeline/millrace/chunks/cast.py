@@ -12,13 +12,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from millrace.chunks.fixed_width_dictionary import decode_short
-from millrace.chunks.nested import nulls_of, with_children
-from millrace.chunks.stored_types import from_stored, number_type
-from millrace.chunks.take import decoded
-from millrace.column_names import column_type_option
+from millrace.arrow import decoded, decoded_type, nulls_of, widens, wider_type, with_children
+from millrace.chunks.encoding.fixed_width_dictionary import decode_short
+from millrace.chunks.encoding.stored_types import from_stored, number_type
 from millrace.errors import ChunkFormatError, SourceTypeError
-from millrace.widening import decoded_type, widens, wider_type
+from millrace.names import column_type_option
 
 __all__ = ["cast_batch", "cast_stored_numbers", "wider_schema"]
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+from millrace.arrow import cumulative_row_bytes, held_bytes, nulls_of
 from millrace.chunks.compact import compact_batch
 from millrace.chunks.encode import encode_columns
 from millrace.chunks.layout import TileLayout
 from millrace.chunks.narrow import narrow_batch
-from millrace.chunks.nested import nulls_of
 from millrace.chunks.settings import ROW_GROUP_BYTES_MAX, ChunkSettings
-from millrace.chunks.sizes import cumulative_row_bytes, held_bytes
 
 __all__ = ["RAW_BYTES_MAX", "choose_row_group_bytes"]
 

@@ -6,8 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from millrace.chunks.nested import with_children
-from millrace.chunks.take import taken
+from millrace.arrow import taken, with_children
 
 __all__ = ["compact_batch"]
 

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from millrace.arrow import held_bytes
 from millrace.chunks.cast import cast_batch
 from millrace.chunks.compact import compact_batch
+from millrace.chunks.encoding.stored_types import to_stored
 from millrace.chunks.grouper import RowGroup
 from millrace.chunks.layout import TileLayout
 from millrace.chunks.narrow import narrow_batch
 from millrace.chunks.settings import ChunkSettings
-from millrace.chunks.sizes import held_bytes
 from millrace.chunks.split import split_bytes_row
-from millrace.chunks.stats import compute_stats
-from millrace.chunks.stored_types import to_stored
+from millrace.chunks.statistics.stats import compute_stats
 from millrace.chunks.tile import TILE_RAW_BYTES_MAX, Tile, encode_tile
 from millrace.errors import ChunkFormatError, RowTooLargeError
 

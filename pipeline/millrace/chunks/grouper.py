@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from millrace.arrow import cumulative_row_bytes, held_bytes
 from millrace.chunks.cast import cast_batch, wider_schema
 from millrace.chunks.settings import ChunkSettings
-from millrace.chunks.sizes import cumulative_row_bytes, held_bytes
 from millrace.errors import ChunkFormatError, InvalidSettingError, SourceTypeError
 
 __all__ = ["RowGroup", "RowGrouper", "concat_column"]

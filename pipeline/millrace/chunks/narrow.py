@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from millrace.chunks.fixed_width_dictionary import encode_short
+from millrace.chunks.encoding.fixed_width_dictionary import encode_short
 from millrace.chunks.grouper import RowGroup, concat_column
 
 __all__ = ["narrow_batch"]

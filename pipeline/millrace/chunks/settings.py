@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, Self
 
-from millrace.chunks.codecs import codec_named
+from millrace.chunks.encoding.codecs import codec_named
 from millrace.errors import InvalidSettingError
 from millrace.settings import CHUNK_BYTES_MAX, CHUNK_BYTES_MIN
 
@@ -19,7 +19,7 @@ class ChunkSettings:
     """Codec, level and sizes of a load's chunks; every value is checked when the object is made.
 
     ``chunk_bytes`` limits the stored bytes of a chunk (all tiles together). ``row_group_bytes`` is the target size of a
-    row group, in the bytes that ``millrace.chunks.sizes`` counts for rows. It is None until ``choose_row_group_bytes``
+    row group, in the bytes that ``millrace.arrow.sizes`` counts for rows. It is None until ``choose_row_group_bytes``
     has chosen it. Raises ``InvalidSettingError`` with the name and the range.
     """
 

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import xxhash
 
-from millrace.chunks.codecs import CODECS, known_codecs
+from millrace.chunks.encoding.codecs import CODECS, known_codecs
 from millrace.errors import ChecksumMismatchError, ChunkFormatError
 
 __all__ = ["TILE_RAW_BYTES_MAX", "Tile", "decode_tile", "encode_tile"]

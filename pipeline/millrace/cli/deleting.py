@@ -12,7 +12,7 @@ from millrace.cli.output import one_line, print_facts, print_table, say
 from millrace.errors import UsageError
 
 if TYPE_CHECKING:
-    from millrace.store.sweep import SweepReport
+    from millrace.store import SweepReport
 
 __all__ = ["confirmed", "dry_run_option", "now_option", "show_sweep", "yes_option"]
 
@@ -74,7 +74,7 @@ def show_sweep(report: SweepReport, title: str, *, now: bool = False) -> None:
 
 def _what_follows(report: SweepReport, *, now: bool) -> list[tuple[str, str]]:
     """Return lines on when the data of the marked versions is removed and how to undo their deletion."""
-    from millrace.store.sweep import GRACE
+    from millrace.store import GRACE
 
     if not report.marked or now:
         return []

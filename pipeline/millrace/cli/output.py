@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from millrace.units import human_bytes, human_seconds
+from millrace.display import human_bytes, human_seconds
 
 __all__ = [
     "human_bytes",

@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from millrace.cli.output import print_table, say, visible
-from millrace.column_names import listed_columns
+from millrace.names import listed_columns
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -53,7 +53,7 @@ class _Cut(str):
 def _cells(table: pa.Table, index: int) -> list[Any]:
     from rich.text import Text
 
-    from millrace.dataset.shown import as_text
+    from millrace.dataset import as_text
 
     cells: list[Any] = []
     for chunk in table.column(index).chunks:

@@ -2,6 +2,27 @@
 
 from __future__ import annotations
 
+from millrace.dataset.comparison import DiffReport, diff
 from millrace.dataset.dataset import Dataset
+from millrace.dataset.exports.files import discard_parts, export, format_of
+from millrace.dataset.exports.shown import as_text
+from millrace.dataset.filters.parser import parse_filter
+from millrace.dataset.scan import Scan
+from millrace.dataset.verification import VerifyReport, verify_chunks
+from millrace.dataset.warming import WarmReport, warm
 
-__all__ = ["Dataset"]
+__all__ = [
+    "Dataset",
+    "DiffReport",
+    "Scan",
+    "VerifyReport",
+    "WarmReport",
+    "as_text",
+    "diff",
+    "discard_parts",
+    "export",
+    "format_of",
+    "parse_filter",
+    "verify_chunks",
+    "warm",
+]

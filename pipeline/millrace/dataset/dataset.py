@@ -10,19 +10,16 @@ from typing import Any, Protocol
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from millrace.column_names import listed_columns
-from millrace.dataset.conditions import Filter, as_condition, columns_for, names_positions
-from millrace.dataset.frames import pandas_frame, polars_frame, require
-from millrace.dataset.prune import kept_chunks
-from millrace.dataset.rows import only_rows, passing_rows
+from millrace.dataset.exports.frames import pandas_frame, polars_frame, require
+from millrace.dataset.filters.conditions import Filter, as_condition, columns_for, names_positions
+from millrace.dataset.filters.prune import kept_chunks
+from millrace.dataset.filters.rows import only_rows, passing_rows
 from millrace.dataset.scan import CacheLike, Scan, ScanStats
+from millrace.display import html_table
 from millrace.errors import ChunkError, StoreError, UsageError
-from millrace.notebook import html_table
+from millrace.names import listed_columns
 from millrace.settings import ReadSettings
-from millrace.store.catalogue import Catalogue
-from millrace.store.chunk_reader import ChunkReader
-from millrace.store.manifest import ChunkRef, PageRef
-from millrace.store.version import Version
+from millrace.store import Catalogue, ChunkReader, ChunkRef, PageRef, Version
 
 __all__ = ["Dataset"]
 

@@ -14,12 +14,12 @@ from typing import Any, Protocol
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from millrace.arrow import held_bytes
 from millrace.chunks import TileLayout, assemble_as_stored, cast_batch
-from millrace.chunks.sizes import held_bytes
-from millrace.dataset.rows import only_rows, passing_rows
+from millrace.dataset.filters.rows import only_rows, passing_rows
 from millrace.errors import ChecksumMismatchError, ChunkFormatError
 from millrace.settings import ReadSettings
-from millrace.store.manifest import ChunkRef, TileRef
+from millrace.store import ChunkRef, TileRef
 
 __all__ = ["CacheLike", "ReaderLike", "Scan", "ScanStats"]
 

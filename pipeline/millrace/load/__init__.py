@@ -7,8 +7,30 @@ results are plain JSON, because Airflow passes them between tasks.
 
 from __future__ import annotations
 
+from millrace.load.facts import report_facts, report_table
+from millrace.load.measurement import measure
+from millrace.load.merge import merge_siblings
+from millrace.load.outcomes import outcome
 from millrace.load.plan import LoadOptions, LoadPlan, make_plan
-from millrace.load.publish import LoadReport, publish
-from millrace.load.split import SplitResult, load_split
+from millrace.load.publishing import LoadReport, publish, with_columns, with_state
+from millrace.load.resume import unfinished_run
+from millrace.load.split import SplitResult, load_split, task_unit
 
-__all__ = ["LoadOptions", "LoadPlan", "LoadReport", "SplitResult", "load_split", "make_plan", "publish"]
+__all__ = [
+    "LoadOptions",
+    "LoadPlan",
+    "LoadReport",
+    "SplitResult",
+    "load_split",
+    "make_plan",
+    "measure",
+    "merge_siblings",
+    "outcome",
+    "publish",
+    "report_facts",
+    "report_table",
+    "task_unit",
+    "unfinished_run",
+    "with_columns",
+    "with_state",
+]

@@ -7,16 +7,13 @@ from functools import partial
 
 import pyarrow as pa
 
-from millrace.arrow_types import holds_pair
-from millrace.column_names import column_type_option
+from millrace.arrow import decoded_type, holds_pair, is_text, wider_type
 from millrace.errors import MillraceError, SourceTypeError
 from millrace.load.exact import check_exact
 from millrace.load.repeats import check_paths
-from millrace.names import VersionSelector
+from millrace.names import VersionSelector, column_type_option
 from millrace.sources import STANDARD_INPUT, SourcePlan, SourceWarning, merge_schemas, plan_source
-from millrace.store.catalogue import Catalogue
-from millrace.store.version import Version
-from millrace.widening import decoded_type, is_text, wider_type
+from millrace.store import Catalogue, Version
 
 __all__ = ["as_stored", "check_append", "check_kept", "selector_of"]
 

@@ -7,13 +7,9 @@ from dataclasses import replace
 from uuid import UUID
 
 from millrace.errors import ChunkMissingError, StoreError, VersionNotFoundError
-from millrace.load.lineage import holder, require_known
 from millrace.load.plan import LoadPlan
 from millrace.load.split import SplitResult
-from millrace.store.catalogue import Catalogue
-from millrace.store.manifest import PageRef
-from millrace.store.recoverable import obstacle
-from millrace.store.version import Version
+from millrace.store import Catalogue, PageRef, Version, holder, obstacle, require_known
 
 __all__ = ["check_complete", "check_writers", "promised_pages", "published"]
 

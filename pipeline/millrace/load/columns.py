@@ -7,7 +7,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from millrace.column_names import quoted_column
+from millrace.names import quoted_column
 
 __all__ = ["ReportedColumns", "columns_line", "reported_columns"]
 

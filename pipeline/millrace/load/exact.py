@@ -11,15 +11,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from millrace.arrow_types import holds, holds_pair
+from millrace.arrow import decoded_type, holds, holds_pair
 from millrace.chunks import TileLayout, assemble_as_stored, cast_stored_numbers
-from millrace.column_names import column_type_option
 from millrace.errors import SourceTypeError
-from millrace.sources.whole_numbers import WHOLE_MAX, rounded
-from millrace.store.catalogue import Catalogue
-from millrace.store.chunk_reader import ChunkReader
-from millrace.store.manifest import ChunkRef, PageRef
-from millrace.widening import decoded_type
+from millrace.names import column_type_option
+from millrace.sources import WHOLE_MAX, rounded
+from millrace.store import Catalogue, ChunkReader, ChunkRef, PageRef
 
 __all__ = ["check_exact"]
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from millrace.display import human_bytes, human_seconds
 from millrace.load.columns import columns_line
-from millrace.load.publish import LoadReport
-from millrace.units import human_bytes, human_seconds
+from millrace.load.publishing import LoadReport
 
 __all__ = ["report_facts", "report_table"]
 

@@ -10,11 +10,17 @@ import pyarrow as pa
 from isal import isal_zlib
 
 from millrace.chunks import cast_batch, merge_stats, stats_schema
-from millrace.store.catalogue import Catalogue
-from millrace.store.catalogue_writer import CatalogueWriter
-from millrace.store.manifest import PageRef
-from millrace.store.page_list import INLINE_PAGES, ListRef, encode_list, list_pages_max, pack
-from millrace.store.version import Version
+from millrace.store import (
+    INLINE_PAGES,
+    Catalogue,
+    CatalogueWriter,
+    ListRef,
+    PageRef,
+    Version,
+    encode_list,
+    list_pages_max,
+    pack,
+)
 
 __all__ = ["Listing", "sums", "write_lists"]
 

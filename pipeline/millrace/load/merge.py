@@ -13,15 +13,22 @@ from uuid import NAMESPACE_OID, uuid5
 from millrace.errors import ChunkMissingError, SourceError, StoreError
 from millrace.load.append import check_kept
 from millrace.load.checks import check_writers
-from millrace.load.lineage import heads
 from millrace.load.lists import Listing, sums, write_lists
 from millrace.load.repeats import check_added_paths
 from millrace.sources import merge_schemas
-from millrace.store.catalogue import Catalogue
-from millrace.store.catalogue_writer import CatalogueWriter
-from millrace.store.manifest import PageRef
-from millrace.store.page_list import ListRef
-from millrace.store.version import DELETED, PAGES_BUCKET, PUBLISHER, WITHDRAWN, LoadAttempt, Version
+from millrace.store import (
+    DELETED,
+    PAGES_BUCKET,
+    PUBLISHER,
+    WITHDRAWN,
+    Catalogue,
+    CatalogueWriter,
+    ListRef,
+    LoadAttempt,
+    PageRef,
+    Version,
+    heads,
+)
 
 __all__ = ["merge_siblings"]
 

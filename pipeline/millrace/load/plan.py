@@ -14,14 +14,12 @@ import pyarrow as pa
 from millrace.chunks import ChunkSettings, RowGrouper, TileLayout, choose_row_group_bytes
 from millrace.errors import InvalidSettingError
 from millrace.load.append import as_stored, check_append
-from millrace.load.lineage import holder, require_known
 from millrace.load.memory import loader_memory
 from millrace.load.repeats import check_same_content
 from millrace.names import check_dataset_name
 from millrace.settings import Settings
 from millrace.sources import Source, SourceOptions, SourcePlan, open_split, plan_source
-from millrace.store.catalogue import Catalogue
-from millrace.store.version import Version
+from millrace.store import Catalogue, Version, holder, require_known
 
 __all__ = ["LoadOptions", "LoadPlan", "make_plan"]
 

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from millrace.dataset.scan import Scan
+from millrace.dataset import Scan
 from millrace.errors import SourceChangedError, SourceFormatError
 from millrace.settings import ReadSettings
 from millrace.sources import BYTES_SCHEMA, SourcePlan, read_content
-from millrace.store.catalogue import Catalogue
-from millrace.store.chunk_reader import ChunkReader
-from millrace.store.manifest import PageRef
-from millrace.store.version import Version
+from millrace.store import Catalogue, ChunkReader, PageRef, Version
 
 __all__ = ["PathSet", "check_added_paths", "check_paths", "check_same_content"]
 

@@ -13,24 +13,13 @@ from uuid import UUID
 
 import pyarrow as pa
 
+from millrace.arrow import same_values
 from millrace.chunks import assemble_as_stored, cast_batch, cast_stored_numbers, wider_schema
-from millrace.chunks.equality import same_values
-from millrace.errors import (
-    ChunkError,
-    PlanChangedError,
-    SourceChangedError,
-    SourceTypeError,
-    StoreError,
-    UsageError,
-)
+from millrace.dataset import VerifyReport, verify_chunks
+from millrace.errors import ChunkError, PlanChangedError, SourceChangedError, SourceTypeError, StoreError, UsageError
 from millrace.load.plan import LoadPlan
 from millrace.progress import Task, null_task
-from millrace.store.catalogue import Catalogue
-from millrace.store.chunk_reader import ChunkReader
-from millrace.store.manifest import ChunkRef, PageRef
-from millrace.store.session import CassandraSession
-from millrace.store.version import LoadAttempt
-from millrace.verify import VerifyReport, verify_chunks
+from millrace.store import CassandraSession, Catalogue, ChunkReader, ChunkRef, LoadAttempt, PageRef
 
 __all__ = ["ResumePoint", "skip_written_rows", "find_resume_point", "unfinished_run"]
 

@@ -19,17 +19,20 @@ from millrace.errors import StoreError
 from millrace.load.memory import loader_memory
 from millrace.load.plan import LoadPlan
 from millrace.load.resume import ResumePoint, find_resume_point, skip_written_rows
+from millrace.parallel import worker_count
 from millrace.progress import Task, null_task
 from millrace.settings import Settings
 from millrace.sources import SourceChecksum, SplitReader, open_source, open_split
-from millrace.sources.parallel import worker_count
-from millrace.store.catalogue import Catalogue
-from millrace.store.chunk_reader import ChunkReader
-from millrace.store.chunk_writer import ChunkWriter
-from millrace.store.repair import RepairReport, ReplicaRepair
-from millrace.store.session import CassandraSession
-from millrace.store.version import LoadAttempt
-from millrace.store.writer import ReplicatedWriter
+from millrace.store import (
+    CassandraSession,
+    Catalogue,
+    ChunkReader,
+    ChunkWriter,
+    LoadAttempt,
+    RepairReport,
+    ReplicaRepair,
+    ReplicatedWriter,
+)
 
 __all__ = ["ENCODE_BYTES_MAX", "SplitResult", "encoded_chunks", "load_split", "task_unit"]
 

@@ -30,12 +30,17 @@ from millrace.progress.event import (
     airflow_event,
     attempt_now,
     encode_event,
+    is_counted,
     partition_of,
+    utc_text,
     validate_event,
 )
 from millrace.progress.interface import NullTask, Task, null_task
+from millrace.progress.merge import RunKey, RunStates, TaskState, Verdict, producer_role
 from millrace.progress.reporter import ProgressTask, task
+from millrace.progress.runs import SETTLED_S, RunState, in_order, is_over, left_s_of, state_of_run
 from millrace.progress.sinks import MemorySink, NullSink, Sink
+from millrace.progress.words import amount, clean, duration
 
 if TYPE_CHECKING:
     from millrace.settings import KafkaSettings
@@ -43,26 +48,42 @@ if TYPE_CHECKING:
 __all__ = [
     "ATTEMPT_OVER",
     "EVENT_TYPE",
-    "KINDS",
-    "STATES",
-    "TERMINAL_STATES",
     "Event",
+    "KINDS",
     "MemorySink",
     "NullSink",
     "NullTask",
-    "TaskPosition",
     "ProgressTask",
+    "RunKey",
+    "RunState",
+    "RunStates",
+    "SETTLED_S",
+    "STATES",
     "Sink",
+    "TERMINAL_STATES",
     "Task",
     "TaskIdentity",
+    "TaskPosition",
+    "TaskState",
+    "Verdict",
     "airflow_event",
+    "amount",
     "attempt_now",
+    "clean",
     "create_topic",
+    "duration",
     "encode_event",
+    "in_order",
+    "is_counted",
+    "is_over",
     "kafka_sink",
+    "left_s_of",
     "null_task",
     "partition_of",
+    "producer_role",
+    "state_of_run",
     "task",
+    "utc_text",
     "validate_event",
 ]
 

@@ -21,14 +21,7 @@ from typing import Any, Final, Self
 from millrace.errors import LoadInterruptedError
 from millrace.progress import exits
 from millrace.progress.curves import SERIES_MAX, Curve
-from millrace.progress.event import (
-    ATTEMPT_OVER,
-    COUNTERS,
-    Event,
-    TaskIdentity,
-    curves_event,
-    progress_event,
-)
+from millrace.progress.event import ATTEMPT_OVER, COUNTERS, Event, TaskIdentity, curves_event, progress_event
 from millrace.progress.sinks import FlushingSink, Sink
 
 __all__ = ["ProgressTask", "task"]

@@ -29,23 +29,28 @@ These rules hold for every source:
 
 from __future__ import annotations
 
-from millrace.sources.bytes_format import BYTES_SCHEMA
-from millrace.sources.given import Paths, Taken, as_paths, as_source
-from millrace.sources.model import SourceFile, SourceOptions, SourcePlan, Split
-from millrace.sources.plan import Source, plan_source
+from millrace.sources.bytes.reader import BYTES_SCHEMA
+from millrace.sources.bytes.restore import restore_bytes
+from millrace.sources.io.address import WILDCARDS, Address, address_of, local_path
+from millrace.sources.io.local_files import walk
+from millrace.sources.io.source_checksum import SourceChecksum, read_content
+from millrace.sources.io.stdin import STANDARD_INPUT
+from millrace.sources.model import SourceFile, SourcePlan, Split
+from millrace.sources.options import SourceOptions
+from millrace.sources.planning.given import Paths, Taken, as_paths, as_source
+from millrace.sources.planning.plan import Source, plan_source
 from millrace.sources.read import SplitReader, open_source, open_split
-from millrace.sources.restore import restore_bytes
-from millrace.sources.source_checksum import SourceChecksum, read_content
-from millrace.sources.stdin import STANDARD_INPUT
-from millrace.sources.types import merge_schemas, parse_type
+from millrace.sources.text.whole_numbers import WHOLE_MAX, rounded
+from millrace.sources.types import merge_schemas, parse_column_type, parse_type
 from millrace.sources.warnings import SourceWarning, distinct
 
 __all__ = [
+    "Address",
     "BYTES_SCHEMA",
-    "STANDARD_INPUT",
-    "SourceChecksum",
     "Paths",
+    "STANDARD_INPUT",
     "Source",
+    "SourceChecksum",
     "SourceFile",
     "SourceOptions",
     "SourcePlan",
@@ -53,14 +58,21 @@ __all__ = [
     "Split",
     "SplitReader",
     "Taken",
+    "WHOLE_MAX",
+    "WILDCARDS",
+    "address_of",
     "as_paths",
     "as_source",
     "distinct",
+    "local_path",
     "merge_schemas",
     "open_source",
     "open_split",
+    "parse_column_type",
     "parse_type",
     "plan_source",
     "read_content",
     "restore_bytes",
+    "rounded",
+    "walk",
 ]

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-from millrace.sources.arrow_format import read_arrow
-from millrace.sources.bytes_format import read_pieces
-from millrace.sources.csv_reader import CsvReader
-from millrace.sources.jsonl_reader import JsonlReader
+from millrace.sources.arrow.reader import read_arrow
+from millrace.sources.bytes.reader import read_pieces
+from millrace.sources.csv.reader import CsvReader
+from millrace.sources.io.source_checksum import ReadContent
+from millrace.sources.io.stdin import STANDARD_INPUT, standard_input
+from millrace.sources.jsonl.reader import JsonlReader
 from millrace.sources.model import SourcePlan
-from millrace.sources.parquet_format import read_parquet
-from millrace.sources.source_checksum import ReadContent
-from millrace.sources.stdin import STANDARD_INPUT, standard_input
+from millrace.sources.parquet.reader import read_parquet
 from millrace.sources.table_options import renamed
 
 __all__ = ["batches_of"]

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as compute
 import pyarrow.csv as pc
 
-from millrace.arrow_types import holds, leaves
+from millrace.arrow import holds, leaves
 
 __all__ = ["NoTime", "check_times", "csv_type", "is_json_time", "json_type", "made"]
 

@@ -1,4 +1,4 @@
-"""The model of a planned source: its options, files and splits, and the plan that contains them."""
+"""The model of a planned source: its files and splits, and the plan that contains them."""
 
 from __future__ import annotations
 
@@ -6,125 +6,19 @@ import base64
 import hashlib
 import json
 import zlib
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import pyarrow as pa
 
-from millrace.errors import InvalidSettingError, UsageError
-from millrace.names import nearest
-from millrace.sources.table_options import AUTO, check_table_options, check_types
+from millrace.errors import UsageError
+from millrace.sources.options import SourceOptions
 from millrace.sources.warnings import SourceWarning
 
-__all__ = ["FORMATS", "SourceFile", "SourceOptions", "SourcePlan", "Split"]
-
-FORMATS = ("csv", "parquet", "jsonl", "arrow", "bytes")
+__all__ = ["SourceFile", "SourcePlan", "Split"]
 
 _PLAIN_FILE_LIST = 100
 """Longer lists of files are compressed in JSON, so that a plan of 100,000 files still fits into an XCom."""
-
-_MAX_UNIT_BYTES = 1_000_000_000
-"""Arrow's 32-bit offsets end at 2 GiB, and a unit is about twice in memory while it is parsed."""
-
-
-@dataclass(frozen=True, slots=True)
-class SourceOptions:
-    """Options that define how a source is read; the constructor raises ``InvalidSettingError`` for a wrong value.
-
-    ``format``: one of ``FORMATS``; None means detection by the file's name, then by its content.
-    ``null_values``: CSV only; replaces pyarrow's default spellings of null and then applies to every column, including
-    text.
-    ``column_types``: pairs of column and Arrow type spelling (``types.parse_type``), CSV and JSON lines only.
-    ``schema_file``: types by column from an Arrow or Parquet file, or from JSON ``{"column": "type"}``.
-    ``decimal``, ``date_format``, ``true_value``, ``false_value``: CSV only; the spelling of numbers, dates, times and
-    booleans (``csv_dates``).
-    ``skip_rows``: CSV only; the number of lines before the header of each file.
-    ``columns``: only these columns, in this order. ``rename``: pairs of old and new name. Both apply to every table
-    format. ``columns`` and ``column_types`` use the source's own column names.
-    ``delimiter``, ``encoding``: None where not given; a plan has the effective ones (``,``, or a tab for ``.tsv``;
-    ``utf-8``). ``delimiter`` may be ``auto``. Text whose format is determined neither by its name nor by ``format`` is
-    read as a CSV if one of these two is given or ``header`` is False.
-    ``infer_bytes``: the number of bytes of a CSV or JSON lines source that are parsed to infer its types.
-    ``max_unit_bytes``: the largest record, line, row group or record batch that is read at once, in bytes.
-    ``split_bytes``, ``max_splits``: the size in bytes and the number of parts that can be read alone.
-    ``piece_bytes``: the largest number of bytes of a file in one row of a bytes source.
-    """
-
-    format: str | None = None
-    null_values: tuple[str, ...] | None = None
-    column_types: tuple[tuple[str, str], ...] = ()
-    schema_file: str | None = None
-    delimiter: str | None = None
-    encoding: str | None = None
-    header: bool = True
-    decimal: str = "."
-    date_format: tuple[str, ...] = ()
-    true_value: tuple[str, ...] = ()
-    false_value: tuple[str, ...] = ()
-    skip_rows: int = 0
-    columns: tuple[str, ...] | None = None
-    rename: tuple[tuple[str, str], ...] = ()
-    infer_bytes: int = 64_000_000
-    max_unit_bytes: int = 64_000_000
-    split_bytes: int = 16_000_000
-    max_splits: int = 64
-    piece_bytes: int = 1_000_000
-
-    def __post_init__(self) -> None:
-        check_types(self)
-        if self.format is not None and self.format not in FORMATS:
-            raise InvalidSettingError(f"unknown source format {self.format!r}", hint=f"use one of {', '.join(FORMATS)}")
-        delimiter = "," if self.delimiter is None else self.delimiter
-        if delimiter != AUTO and (len(delimiter) != 1 or not delimiter.isascii() or delimiter in '"\r\n\0'):
-            raise InvalidSettingError(
-                f"the delimiter is {self.delimiter!r}",
-                hint="give one ASCII character that is no quote and no line end, or auto",
-            )
-        for name, low, high in (
-            ("infer_bytes", 1, None),
-            ("max_unit_bytes", 1, _MAX_UNIT_BYTES),
-            ("split_bytes", 1, None),
-            ("max_splits", 1, 1000),
-            ("piece_bytes", 1, 4_000_000),
-        ):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < low or (high and value > high):
-                allowed = f"at least {low}" if high is None else f"{low} to {high}"
-                raise InvalidSettingError(f"{name} is {value!r}", hint=f"give a whole number, {allowed}")
-        check_table_options(self)
-
-    def with_fields(self, given: dict[str, Any]) -> SourceOptions:
-        """Return the options with these fields replaced.
-
-        Raises ``UsageError`` for an unknown name, with the nearest known one in its hint.
-        """
-        names = [field.name for field in fields(self)]
-        for name in given:
-            if name not in names:
-                near = nearest(name, names, at_most=1)
-                hint = f"did you mean {near[0]}?" if near else f"use one of {', '.join(names)}"
-                raise UsageError(f"there is no option {name!r} of a source", hint=hint)
-        return replace(self, **given)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return all options as JSON values; ``from_json`` restores an equal object."""
-        said = asdict(self)
-        said["column_types"] = [list(pair) for pair in self.column_types]
-        said["rename"] = [list(pair) for pair in self.rename]
-        said["null_values"] = None if self.null_values is None else list(self.null_values)
-        return said
-
-    @classmethod
-    def from_json(cls, said: dict[str, Any]) -> SourceOptions:
-        """Return the options from the values of ``to_json``; raises ``InvalidSettingError`` for an unknown name."""
-        unknown = sorted(set(said) - {field.name for field in fields(cls)})
-        if unknown:
-            raise InvalidSettingError(f"unknown source option {unknown[0]!r}")
-        given = dict(said)
-        if given.get("null_values") is not None:
-            given["null_values"] = tuple(given["null_values"])
-        given["column_types"] = tuple((name, kind) for name, kind in given.get("column_types", ()))
-        return cls(**given)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,13 +8,13 @@ from typing import Self
 
 import pyarrow as pa
 
-from millrace.arrow_types import holds, is_dense_union
+from millrace.arrow import holds, is_dense_union
 from millrace.errors import SourceError
 from millrace.sources.formats import batches_of
+from millrace.sources.io.source_checksum import ReadContent, SourceChecksum
+from millrace.sources.io.stdin import STANDARD_INPUT
 from millrace.sources.model import SourcePlan, Split
-from millrace.sources.source_checksum import ReadContent, SourceChecksum
 from millrace.sources.splits import parts_of
-from millrace.sources.stdin import STANDARD_INPUT
 
 __all__ = ["SplitReader", "held_bytes", "in_pieces", "open_source", "open_split"]
 

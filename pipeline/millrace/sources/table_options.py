@@ -1,26 +1,19 @@
-"""Options for the spelling of CSV values and the selection of columns: their checks, and the formats they apply to."""
+"""The formats that options of tables apply to, and the selected and renamed columns."""
 
 from __future__ import annotations
 
-import string
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from types import NoneType
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final
 
-from millrace.column_names import listed_columns
-from millrace.errors import InvalidSettingError, UsageError
-from millrace.sources.csv_dates import DateFormats
+from millrace.errors import UsageError
+from millrace.names import listed_columns
+from millrace.sources.options import AUTO, SourceOptions
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from millrace.sources.model import SourceOptions
-
 __all__ = [
-    "AUTO",
-    "check_table_options",
-    "check_types",
     "csv_only",
     "read_columns",
     "refuse_csv_options",
@@ -28,109 +21,11 @@ __all__ = [
     "renamed",
 ]
 
-AUTO: Final = "auto"
-"""The delimiter value that means detection from the first lines."""
-
 _CSV_ONLY: Final = ("decimal", "date_format", "true_value", "false_value", "skip_rows")
-_TYPES: Final = (
-    ("format", (str, NoneType), "a text"),
-    ("schema_file", (str, NoneType), "the name of a file"),
-    ("delimiter", (str, NoneType), "one character"),
-    ("encoding", (str, NoneType), "a text"),
-    ("header", bool, "True or False"),
-)
-_DECIMALS: Final = "".join(sorted(set(string.punctuation) - set("\"'+-")))
-
-
-def check_types(options: SourceOptions) -> None:
-    """Convert lists of texts and of pairs to tuples, in place; raises ``InvalidSettingError`` for another type."""
-    for name, kind, what in _TYPES:
-        value = getattr(options, name)
-        if not isinstance(value, kind):
-            raise InvalidSettingError(f"{name} is {value!r}", hint=f"give {what}")
-    for name in ("date_format", "true_value", "false_value"):
-        _set(options, name, _texts(name, getattr(options, name)))
-    for name in ("null_values", "columns"):
-        if getattr(options, name) is not None:
-            _set(options, name, _texts(name, getattr(options, name), one=False))
-    _set(options, "column_types", _pairs("column_types", options.column_types, "{'delay': 'int64'}"))
-    _set(options, "rename", _pairs("rename", options.rename, "{'dep': 'departure'}"))
-
-
-def check_table_options(options: SourceOptions) -> None:
-    """Raise ``InvalidSettingError`` for an option that is outside its range or contradicts another one."""
-    DateFormats(options.date_format)
-    columns = options.columns
-    if columns is not None and (not columns or len(set(columns)) < len(columns)):
-        raise InvalidSettingError("columns are given twice, or none is", hint="give each column once")
-    _check_rename(options)
-    skip_rows = options.skip_rows
-    if isinstance(skip_rows, bool) or not isinstance(skip_rows, int) or skip_rows < 0:
-        raise InvalidSettingError(f"skip_rows is {skip_rows!r}", hint="give a whole number of lines, at least 0")
-    if not isinstance(options.decimal, str) or len(options.decimal) != 1 or options.decimal not in _DECIMALS:
-        raise InvalidSettingError(
-            f"the decimal point is {options.decimal!r}", hint="give one ASCII punctuation character, as in --decimal ,"
-        )
-    _check_truth(options)
-
-
-def _set(options: SourceOptions, name: str, value: Any) -> None:
-    object.__setattr__(options, name, value)
-
-
-def _texts(name: str, value: Any, *, one: bool = True) -> tuple[str, ...]:
-    if one and isinstance(value, str):
-        return (value,)
-    if isinstance(value, (list, tuple)) and all(isinstance(each, str) for each in value):
-        return tuple(value)
-    raise InvalidSettingError(f"{name} is {value!r}", hint="give a list of texts")
-
-
-def _pairs(name: str, value: Any, example: str) -> tuple[tuple[str, str], ...]:
-    given = list(value.items()) if isinstance(value, Mapping) else value
-    if not isinstance(given, (list, tuple)) or not all(_is_pair(each) for each in given):
-        raise InvalidSettingError(f"{name} is {value!r}", hint=f"give names with a text for each, as in {example}")
-    return tuple((first, second) for first, second in given)
-
-
-def _check_rename(options: SourceOptions) -> None:
-    for old, count in Counter(old for old, _ in options.rename).items():
-        if count > 1:
-            raise InvalidSettingError(f"rename names {old!r} twice", hint="give each column one new name")
-    for new, count in Counter(new for _, new in options.rename).items():
-        if count > 1:
-            raise InvalidSettingError(f"rename gives two columns the name {new!r}", hint="give them different names")
-
-
-def _is_pair(value: Any) -> bool:
-    return (
-        isinstance(value, (list, tuple)) and len(value) == 2 and all(isinstance(each, str) and each for each in value)
-    )
-
-
-def _check_truth(options: SourceOptions) -> None:
-    import pyarrow.csv as pc
-
-    if not (options.true_value or options.false_value):
-        return
-    default = pc.ConvertOptions()
-    true, false = set(options.true_value or default.true_values), set(options.false_value or default.false_values)
-    if both := sorted(true & false):
-        raise InvalidSettingError(
-            f"true_value and false_value both have {both[0]!r}", hint="give each text one meaning"
-        )
-    nulls = set(default.null_values if options.null_values is None else options.null_values)
-    if both := sorted(nulls & {*options.true_value, *options.false_value}):
-        raise InvalidSettingError(
-            f"true_value or false_value has {both[0]!r}, which means null",
-            hint="give the texts that mean null: --null-value",
-        )
 
 
 def csv_only(options: SourceOptions) -> list[str]:
     """Return the names of the given options that only a CSV has."""
-    from millrace.sources.model import SourceOptions
-
     default = SourceOptions()
     given = [name for name in _CSV_ONLY if getattr(options, name) != getattr(default, name)]
     return given + (["delimiter"] if options.delimiter == AUTO else [])

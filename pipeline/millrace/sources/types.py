@@ -10,11 +10,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from millrace.column_names import column_type_option
+from millrace.arrow import wider_type
 from millrace.errors import SourceNotFoundError, SourceTypeError, SourceUnreadableError, UsageError
-from millrace.sources.address import local_path
-from millrace.sources.model import SourceOptions
-from millrace.widening import wider_type
+from millrace.names import column_type_option
+from millrace.sources.io.address import local_path
+from millrace.sources.options import SourceOptions
 
 __all__ = [
     "check_names",

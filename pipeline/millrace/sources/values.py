@@ -6,9 +6,8 @@ from collections.abc import Callable
 
 import pyarrow as pa
 
-from millrace.arrow_types import holds, is_dense_union
+from millrace.arrow import check_column, holds, is_dense_union
 from millrace.errors import SourceCorruptError, SourceFormatError
-from millrace.sources.arrow_check import check_column
 from millrace.sources.first_wrong import first_wrong
 
 __all__ = ["check_values"]

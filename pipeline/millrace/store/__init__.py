@@ -1,1 +1,86 @@
 """Cassandra: schema, session, writer, reader and catalogue. Nothing here depends on sources, caches or commands."""
+
+from __future__ import annotations
+
+from millrace.store.catalogue.catalogue import Catalogue
+from millrace.store.catalogue.catalogue_writer import CatalogueWriter
+from millrace.store.catalogue.lease import Lease
+from millrace.store.catalogue.lineage import heads, holder, order, require_known, root_of, root_order
+from millrace.store.catalogue.manifest import ChunkRef, PageRef, TileRef
+from millrace.store.catalogue.page_list import INLINE_PAGES, ListRef, encode_list, list_pages_max, pack
+from millrace.store.catalogue.recoverable import obstacle, recoverable_versions
+from millrace.store.catalogue.tags import Tags
+from millrace.store.catalogue.version import (
+    CATALOGUE_BUCKET,
+    DELETED,
+    PAGES_BUCKET,
+    PUBLISHER,
+    WITHDRAWN,
+    LoadAttempt,
+    UnderReplicated,
+    Version,
+    bounded_facts,
+    layout_setting,
+)
+from millrace.store.chunks.chunk_reader import ChunkReader
+from millrace.store.chunks.chunk_writer import ChunkWriter
+from millrace.store.cluster import schema
+from millrace.store.cluster.schema import check
+from millrace.store.cluster.session import NODE_LOCAL, TWO, CassandraSession, translate_driver_errors
+from millrace.store.cluster.writer import ReplicatedWriter, Write
+from millrace.store.deletion.removal import Removal, UndeleteReport
+from millrace.store.deletion.sweep import GRACE, SweepReport
+from millrace.store.repair.repair import RepairReport, ReplicaRepair
+from millrace.store.repair.replica_check import MissingReplica, ReplicaCheck, repairable
+
+__all__ = [
+    "CATALOGUE_BUCKET",
+    "CassandraSession",
+    "Catalogue",
+    "CatalogueWriter",
+    "ChunkReader",
+    "ChunkRef",
+    "ChunkWriter",
+    "DELETED",
+    "GRACE",
+    "INLINE_PAGES",
+    "Lease",
+    "ListRef",
+    "LoadAttempt",
+    "MissingReplica",
+    "NODE_LOCAL",
+    "PAGES_BUCKET",
+    "PUBLISHER",
+    "PageRef",
+    "Removal",
+    "RepairReport",
+    "ReplicaCheck",
+    "ReplicaRepair",
+    "ReplicatedWriter",
+    "SweepReport",
+    "TWO",
+    "Tags",
+    "TileRef",
+    "UndeleteReport",
+    "UnderReplicated",
+    "Version",
+    "WITHDRAWN",
+    "Write",
+    "bounded_facts",
+    "check",
+    "encode_list",
+    "heads",
+    "holder",
+    "layout_setting",
+    "list_pages_max",
+    "obstacle",
+    "order",
+    "pack",
+    "recoverable_versions",
+    "repairable",
+    "require_known",
+    "root_of",
+    "root_order",
+    "schema",
+    "translate_driver_errors",
+]

@@ -100,7 +100,7 @@ def test_fsck_and_repair_find_nothing_on_an_undamaged_store(millrace: Millrace, 
 def test_commands_that_need_every_node_fail_with_one_line_while_one_is_down(
     millrace: Millrace, two: tuple[str, str, str], command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("millrace.store.session.CassandraSession.missing", lambda _self: ["127.0.0.2"])
+    monkeypatch.setattr("millrace.store.cluster.session.CassandraSession.missing", lambda _self: ["127.0.0.2"])
     done = millrace(*(two[0] if word == "NAME" else word for word in command))
     assert done.code == 1
     assert done.out == ""
@@ -111,7 +111,7 @@ def test_commands_that_need_every_node_fail_with_one_line_while_one_is_down(
 def test_strict_returns_exit_code_3_for_degraded_results(
     millrace: Millrace, two: tuple[str, str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("millrace.store.catalogue.Catalogue._rows_of_two", lambda *_args: None)
+    monkeypatch.setattr("millrace.store.catalogue.catalogue.Catalogue._rows_of_two", lambda *_args: None)
     for command in (("versions", two[0]), ("show", two[0]), ("read", two[0]), ("diff", two[1], two[2])):
         assert millrace(*command).code == 0
         done = millrace(*command, "--strict")

@@ -14,8 +14,8 @@ import pytest
 from local_stack.product import INBOX
 from local_stack.settings import CHECKOUT, load_stack_settings
 from local_stack.stack import Stack
-from millrace.settings import load_settings
-from millrace.store.session import CassandraSession
+from millrace.settings.tree import load_settings
+from millrace.store.cluster.session import CassandraSession
 
 
 def call(module: str, *arguments: str) -> tuple[int, str, str]:

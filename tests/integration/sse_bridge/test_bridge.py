@@ -21,8 +21,8 @@ import pytest
 
 from local_stack.stack import Stack
 from millrace import progress
+from millrace.cli.watcher import Watched, watch
 from millrace.progress import encode_event
-from millrace.watch import Watched, watch
 from tests.integration.sse_bridge.conftest import FACTS, WAIT_S, Bridge, StartBridge, Stream, Topic, until
 from tests.ports import free_port
 from tests.unit.sse_bridge.whatwg import EventStreamParser

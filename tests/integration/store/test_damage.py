@@ -15,7 +15,7 @@ from cassandra import ConsistencyLevel
 from millrace.api import Store
 from millrace.errors import ChecksumMismatchError, ChunkMissingError, MillraceError
 from millrace.load import LoadOptions
-from millrace.store.manifest import ChunkRef
+from millrace.store.catalogue.manifest import ChunkRef
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 
 from millrace.airflow.fields import form_words, in_form_words, refuse_unknown_keys, warning_in_form_words
 from millrace.airflow.form import load_form
-from millrace.cli.load import command
+from millrace.cli.commands.load import command
 from millrace.errors import SourceTypeError, UsageError
 from millrace.sources import SourceWarning
 

@@ -21,7 +21,7 @@ from bench.places import CSV_PLACES, FILTER_PLACES, LOAD_PLACES, READ_PLACES, Co
 from bench.profile import Profile, add_profile, timed
 from bench.report import Report
 from millrace.api import Store
-from millrace.settings import Settings
+from millrace.settings.tree import Settings
 from tests.unit.bench.wired import WiredCassandra
 from tests.unit.store.in_memory import settings
 
@@ -35,7 +35,7 @@ def profiled(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pr
     """Yield a function that runs a contestant once without timers, as benchmarks do, and once with its timers."""
     cassandra = WiredCassandra()
     monkeypatch.setattr(bench.ours, "connect", lambda: Store(cassandra, settings))
-    monkeypatch.setattr("millrace.sources.csv_reader.BLOCK_BYTES", 20_000)  # several blocks, as a large file has
+    monkeypatch.setattr("millrace.sources.csv.reader.BLOCK_BYTES", 20_000)  # several blocks, as a large file has
 
     def run(work: Load | Read) -> Profile:
         work.run()

@@ -18,8 +18,8 @@ from cassandra.connection import _ConnectionIOBuffer
 from cassandra.protocol import ResultMessage
 from cassandra.query import BoundStatement
 
-from millrace.store.driver import NodeDownListener, WideConnection
-from millrace.store.session import CassandraSession
+from millrace.store.cluster.driver import NodeDownListener, WideConnection
+from millrace.store.cluster.session import CassandraSession
 from tests.unit.store.fakes import FakeCassandra
 
 __all__ = ["WiredCassandra"]

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from millrace.arrow.nested import nulls_of
 from millrace.chunks import ChunkSettings, RowGrouper, TileLayout, assemble, cast_batch, wider_schema
-from millrace.chunks.nested import nulls_of
 from millrace.errors import ChunkFormatError, SourceTypeError
 from millrace.load.split import encoded_chunks
 from millrace.sources import SourceOptions, merge_schemas, open_source, plan_source
@@ -227,7 +227,7 @@ def test_a_version_whose_lists_became_lists_of_doubles_can_be_read(tmp_path: Pat
     plan = plan_source(str(path), SourceOptions(infer_bytes=1_000))
     layout, chosen = TileLayout.for_schema(plan.schema), ChunkSettings(row_group_bytes=4_000)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("millrace.sources.jsonl_reader.BLOCK_BYTES", 3_000)
+        patch.setattr("millrace.sources.jsonl.reader.BLOCK_BYTES", 3_000)
         with open_source(plan) as reader:
             chunks = list(encoded_chunks(SimpleNamespace(chunks=chosen, layout=layout), reader, threads=2))
     schema = merge_schemas([plan.schema, reader.schema])

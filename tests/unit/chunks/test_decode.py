@@ -18,7 +18,7 @@ import zstandard
 from isal import isal_zlib
 
 from millrace.chunks import ChunkSettings, Tile, TileLayout, decode_tile, encode_row_group
-from millrace.chunks.gzip_member import crc_and_size
+from millrace.chunks.encoding.gzip_member import crc_and_size
 from millrace.chunks.narrow import narrow_batch
 from millrace.errors import ChecksumMismatchError, ChunkError, ChunkFormatError
 

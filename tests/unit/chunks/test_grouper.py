@@ -13,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from millrace.arrow.sizes import cumulative_row_bytes
 from millrace.chunks import ChunkSettings, RowGrouper, choose_row_group_bytes
-from millrace.chunks.sizes import cumulative_row_bytes
 from millrace.errors import InvalidSettingError, SourceTypeError
 
 

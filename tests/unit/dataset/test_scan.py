@@ -14,8 +14,8 @@ import pytest
 from millrace.chunks import Chunk, ChunkSettings, TileLayout, decode_tile, encode_row_group
 from millrace.dataset.scan import Scan
 from millrace.errors import ChecksumMismatchError, ChunkFormatError, ChunkMissingError
-from millrace.settings import ReadSettings
-from millrace.store.manifest import ChunkRef, TileRef
+from millrace.settings.tree import ReadSettings
+from millrace.store.catalogue.manifest import ChunkRef, TileRef
 
 SCHEMA = pa.schema([("n", pa.int64()), ("text", pa.string())])
 LAYOUT = TileLayout.for_schema(SCHEMA)
@@ -235,7 +235,7 @@ def test_a_single_chunk_is_decoded_by_two_threads(
         at_work.add(threading.current_thread().name.rpartition("_")[0])
         return decode_tile(*args, **kwargs)
 
-    monkeypatch.setattr("millrace.store.manifest.decode_tile", watched)
+    monkeypatch.setattr("millrace.store.catalogue.manifest.decode_tile", watched)
     one = Scan(Shelf([made]), None, schema, layout, None, ReadSettings())
     [back] = list(one.batches([ref_of(made, 0)]))
     assert back.equals(rows)

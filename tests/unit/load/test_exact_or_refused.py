@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from millrace.api import Store
-from millrace.chunks.equality import same_values
-from millrace.chunks.nested import nulls_of
-from millrace.dataset.export import export
+from millrace.arrow.equality import same_values
+from millrace.arrow.nested import nulls_of
+from millrace.dataset.exports.files import export
 from millrace.errors import MillraceError
 from millrace.load import LoadOptions
 from millrace.sources import SourceOptions, open_source, plan_source

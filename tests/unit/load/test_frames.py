@@ -19,7 +19,8 @@ import pytest
 
 from local_stack.settings import CHECKOUT, PYTHON_PATH
 from millrace.api import Store
-from millrace.dataset import Dataset, frames
+from millrace.dataset import Dataset
+from millrace.dataset.exports import frames
 from millrace.errors import UsageError
 from millrace.load import LoadOptions
 from tests.pandas_folder import pandas_folder

@@ -28,10 +28,10 @@ from millrace.errors import (
     StoreError,
 )
 from millrace.load import LoadOptions, LoadPlan, SplitResult
-from millrace.settings import Settings
+from millrace.settings.tree import Settings
 from millrace.sources import SourceOptions
-from millrace.store.session import TWO
-from millrace.store.version import CATALOGUE_BUCKET, PAGES_BUCKET, Version
+from millrace.store.catalogue.version import CATALOGUE_BUCKET, PAGES_BUCKET, Version
+from millrace.store.cluster.session import TWO
 from tests.unit.store.fakes import Attempt, FakeCassandra
 
 Csv = Callable[..., str]

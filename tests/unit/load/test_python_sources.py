@@ -18,7 +18,7 @@ from millrace.api import Store
 from millrace.errors import MillraceError, SourceFormatError, SourceNotFoundError, SourceTypeError, UsageError
 from millrace.load import LoadOptions
 from millrace.sources import SourceOptions
-from millrace.sources.python_data import copied
+from millrace.sources.planning.python_data import copied
 
 APPEND = LoadOptions(mode="append")
 TABLE = pa.table(
@@ -267,7 +267,7 @@ def test_an_invalid_list_of_paths_is_refused(
 COPYING = """
 import sys
 import numpy as np, pyarrow as pa
-from millrace.sources.python_data import copied
+from millrace.sources.planning.python_data import copied
 
 ROWS = 500_000
 schema = pa.schema({"n": pa.int64(), "x": pa.float64()})

@@ -27,19 +27,26 @@ from millrace.errors import (
     VersionNotFoundError,
 )
 from millrace.load import LoadOptions, LoadPlan, LoadReport, merge
-from millrace.load.lineage import heads
 from millrace.load.resume import ResumePoint
-from millrace.store import sweep
-from millrace.store.catalogue_writer import CatalogueWriter
-from millrace.store.chunk_writer import ChunkWriter
-from millrace.store.sweep import Sweeper
-from millrace.store.version import CATALOGUE_BUCKET, DELETED, FENCED, PAGES_BUCKET, WITHDRAWN, Version
-from millrace.store.writer import ReplicatedWriter
+from millrace.store.catalogue.catalogue_writer import CatalogueWriter
+from millrace.store.catalogue.lineage import heads
+from millrace.store.catalogue.version import (
+    CATALOGUE_BUCKET,
+    DELETED,
+    FENCED,
+    PAGES_BUCKET,
+    WITHDRAWN,
+    Version,
+)
+from millrace.store.chunks.chunk_writer import ChunkWriter
+from millrace.store.cluster.writer import ReplicatedWriter
+from millrace.store.deletion import sweep
+from millrace.store.deletion.sweep import Sweeper
 from tests.unit.store.fakes import FakeCassandra, FakeHost
 
 Csv = Callable[..., str]
 APPEND = LoadOptions(mode="append")
-PUBLISH = import_module("millrace.load.publish")
+PUBLISH = import_module("millrace.load.publishing")
 """The module ``publish``; ``millrace.load`` exports a function of the same name."""
 
 

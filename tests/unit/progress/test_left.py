@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from millrace.cli import watch
+from millrace.cli.commands import watch
 from millrace.progress.merge import TaskState
 from millrace.progress.runs import left_s_of
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from millrace.errors import SourceCorruptError, SourceFormatError, SourceTooLargeError, SourceTypeError, UsageError
 from millrace.sources import SourceOptions, open_source, open_split, plan_source
-from millrace.sources.parquet_format import BATCH_BYTES, read_parquet
+from millrace.sources.parquet.reader import BATCH_BYTES, read_parquet
 
 Read = Callable[..., pa.Table]
 Write = Callable[[str, bytes], Path]

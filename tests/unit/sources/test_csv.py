@@ -13,14 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millrace.errors import (
-    SourceEmptyError,
-    SourceFormatError,
-    SourceTooLargeError,
-    SourceTypeError,
-    UsageError,
-)
-from millrace.sources import SourceOptions, csv_format, csv_reader, open_source, open_split, plan_source, plan_text
+from millrace.errors import SourceEmptyError, SourceFormatError, SourceTooLargeError, SourceTypeError, UsageError
+from millrace.sources import SourceOptions, open_source, open_split, plan_source
+from millrace.sources.csv import parser as csv_format
+from millrace.sources.csv import reader as csv_reader
+from millrace.sources.planning import plan_text
 
 Read = Callable[..., pa.Table]
 Write = Callable[[str, bytes], Path]

@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from millrace.chunks.sizes import cumulative_row_bytes
+from millrace.arrow.sizes import cumulative_row_bytes
 from millrace.errors import SourceCorruptError, SourceFormatError, SourceTooLargeError
 from millrace.sources import SourceOptions, open_source, plan_source
-from millrace.sources.ipc_messages import RECORD_BATCH, Message, check_size
+from millrace.sources.arrow.ipc_messages import RECORD_BATCH, Message, check_size
 
 SEEDS = 300
 MEMORY_BYTES = 400_000_000

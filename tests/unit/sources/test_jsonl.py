@@ -11,10 +11,12 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from millrace.chunks.sizes import cumulative_row_bytes
+from millrace.arrow.sizes import cumulative_row_bytes
 from millrace.errors import SourceEmptyError, SourceFormatError, SourceTooLargeError, SourceTypeError, UsageError
-from millrace.sources import SourceOptions, jsonl_reader, open_source, open_split, plan_source, plan_text
-from millrace.sources.jsonl_format import check_types
+from millrace.sources import SourceOptions, open_source, open_split, plan_source
+from millrace.sources.jsonl import reader as jsonl_reader
+from millrace.sources.jsonl.parser import check_types
+from millrace.sources.planning import plan_text
 
 Read = Callable[..., pa.Table]
 Write = Callable[[str, bytes], Path]

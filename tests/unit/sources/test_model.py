@@ -13,13 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millrace.errors import (
-    InvalidSettingError,
-    SourceNotFoundError,
-    SourceTypeError,
-    SourceUnreadableError,
-    UsageError,
-)
+from millrace.errors import InvalidSettingError, SourceNotFoundError, SourceTypeError, SourceUnreadableError, UsageError
 from millrace.sources import SourceFile, SourceOptions, SourcePlan, merge_schemas, parse_type, plan_source
 from millrace.sources.splits import Unit, group_units, parts_of
 from millrace.sources.types import load_schema_file

@@ -157,7 +157,7 @@ def test_a_circle_of_links_is_refused_at_once(
 def test_links_that_multiply_the_folders_end_in_a_refusal_with_the_number(
     write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("millrace.sources.local_files._LINKED_FOLDERS_MAX", 1_000)
+    monkeypatch.setattr("millrace.sources.io.local_files._LINKED_FOLDERS_MAX", 1_000)
     for number in range(20):
         write(f"d/{number:02}/a.csv", b"id\n1\n")
         for way in "ab":

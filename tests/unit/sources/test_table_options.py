@@ -12,7 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from millrace.errors import InvalidSettingError, SourceEmptyError, SourceFormatError, SourceTypeError, UsageError
-from millrace.sources import SourceOptions, SourcePlan, csv_reader, open_source, plan_source, plan_text
+from millrace.sources import SourceOptions, SourcePlan, open_source, plan_source
+from millrace.sources.csv import reader as csv_reader
+from millrace.sources.planning import plan_text
 
 Read = Callable[..., pa.Table]
 Write = Callable[[str, bytes], Path]

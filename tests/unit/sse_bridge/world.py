@@ -8,7 +8,7 @@ from typing import Any
 from millrace.errors import ProgressError
 from millrace.progress.event import TaskIdentity, encode_event, progress_event
 from millrace.progress.merge import RunStates
-from millrace.settings import BridgeSettings
+from millrace.settings.tree import BridgeSettings
 from sse_bridge.filters import Filter
 from sse_bridge.hub import ClientPosition, Hub
 from sse_bridge.state import Incoming, Skipped, parse_record

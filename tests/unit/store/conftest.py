@@ -12,9 +12,9 @@ import pyarrow as pa
 import pytest
 
 from millrace.chunks import Chunk, ChunkSettings, TileLayout, encode_row_group
-from millrace.store import health
-from millrace.store.version import LoadAttempt
-from millrace.store.writer import ReplicatedWriter
+from millrace.store.catalogue.version import LoadAttempt
+from millrace.store.cluster import health
+from millrace.store.cluster.writer import ReplicatedWriter
 from tests.unit.store.fakes import FakeCassandra
 from tests.unit.store.in_memory import cassandra, csv, settings, store
 

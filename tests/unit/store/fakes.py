@@ -21,9 +21,9 @@ from cassandra.cqltypes import lookup_casstype
 from cassandra.protocol import ColumnMetadata
 from cassandra.query import BatchStatement, BoundStatement, PreparedStatement
 
-from millrace.settings import CassandraSettings
-from millrace.store.schema import TABLES
-from millrace.store.session import LOCAL_ONE, NODE_LOCAL, TWO, CassandraSession
+from millrace.settings.tree import CassandraSettings
+from millrace.store.cluster.schema import TABLES
+from millrace.store.cluster.session import LOCAL_ONE, NODE_LOCAL, TWO, CassandraSession
 
 _CASS_TYPES = {
     "text": "UTF8Type", "uuid": "UUIDType", "int": "Int32Type", "smallint": "ShortType", "bigint": "LongType",

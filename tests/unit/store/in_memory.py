@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from millrace.api import Store
-from millrace.settings import Settings, load_settings
-from millrace.store import health
+from millrace.settings.tree import Settings, load_settings
+from millrace.store.cluster import health
 from tests.unit.store.fakes import FakeCassandra
 
 

@@ -1,0 +1,117 @@
+"""Replace the children of nested arrays: Arrow's kernels do not reach below list views, unions and run ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pyarrow as pa
+
+from millrace.arrow.parts import (
+    is_view,
+    list_children,
+    list_ranges,
+    list_types,
+    lists_of,
+    run_ends,
+    runs_of,
+    union_of,
+    union_parts,
+    views_of,
+)
+from millrace.arrow.take import list_values, taken
+
+__all__ = ["nulls_of", "with_children"]
+
+Change = Callable[[pa.Array, pa.DataType], pa.Array]
+
+
+def with_children(array: Any, type_: pa.DataType, change: Change) -> pa.Array:
+    """Return the same rows as ``type_``, with children that ``change`` returns for the used values and their new type.
+
+    ``array`` is nested and has the same number of children. A list may become a large list and the reverse.
+    """
+    types = pa.types
+    if not len(array):
+        return nulls_of(0, type_)
+    if types.is_union(type_):
+        return _union(array, type_, change)
+    if types.is_run_end_encoded(type_):
+        start, count = array.find_physical_offset(), array.find_physical_length()
+        ends = run_ends(array)[start : start + count]
+        ends[-1] = len(array)
+        return runs_of(type_, ends, change(array.values.slice(start, count), type_.value_type))
+    mask = array.is_null() if array.null_count else None
+    if types.is_struct(type_):
+        children = [change(array.field(i), type_.field(i).type) for i in range(type_.num_fields)]
+        return pa.StructArray.from_arrays(children, fields=list(type_), mask=mask)
+    if types.is_fixed_size_list(type_) and not type_.list_size:
+        return array.cast(type_)
+    starts, sizes = list_ranges(array)
+    if is_view(type_) and (shared := _shared_views(array, type_, starts, sizes, mask, change)) is not None:
+        return shared
+    children = [list_values(child, starts, sizes) for child in list_children(array)]
+    changed = [change(child, kind) for child, kind in zip(children, list_types(type_), strict=True)]
+    return lists_of(type_, sizes, changed, mask)
+
+
+def _shared_views(
+    array: Any, type_: pa.DataType, starts: Any, sizes: Any, mask: pa.Array | None, change: Change
+) -> pa.Array | None:
+    """Return list views whose values stay shared; None where laying the lists end to end takes no more values."""
+    import numpy as np
+
+    if not is_view(array.type) or not sizes.any():
+        return None
+    used = sizes > 0
+    low, high = int(starts[used].min()), int((starts + sizes)[used].max())
+    if int(sizes.sum()) <= high - low:
+        return None
+    [child] = list_children(array)
+    return views_of(
+        type_, np.where(used, starts - low, 0), sizes, change(child.slice(low, high - low), type_.value_type), mask
+    )
+
+
+def _union(array: Any, type_: pa.DataType, change: Change) -> pa.Array:
+    codes, offsets = union_parts(array)
+    children = [array.field(i) for i in range(type_.num_fields)]
+    if type_.mode == "dense":
+        offsets = offsets.copy()
+        for index, code in enumerate(type_.type_codes):
+            mine = codes == code
+            children[index], offsets[mine] = _used(children[index], offsets[mine])
+    changed = [change(child, type_.field(i).type) for i, child in enumerate(children)]
+    return union_of(type_, codes, offsets, changed)
+
+
+def _used(child: pa.Array, places: Any) -> tuple[pa.Array, Any]:
+    """Return as many values as there are places, and the position of each place among them."""
+    import numpy as np
+
+    if not len(places):
+        return child.slice(0, 0), places
+    first, last = int(places.min()), int(places.max())
+    if last - first == len(places) - 1 and np.array_equal(places, np.arange(first, last + 1)):
+        return child.slice(first, len(places)), places - first
+    # One value for each place, also where places share one: pyarrow's nbytes relies on it, and reads past the end of a
+    # shorter child.
+    return taken(child, places), np.arange(len(places), dtype=places.dtype)
+
+
+def nulls_of(length: int, type_: pa.DataType) -> pa.Array:
+    """Return ``pa.nulls``, valid for every type.
+
+    pyarrow 25 gives run-end encoded arrays below a list or struct nulls of their own, which that layout cannot have.
+    """
+    if pa.types.is_run_end_encoded(type_) and not length:
+        return runs_of(type_, [], nulls_of(0, type_.value_type))
+    if not _holds_runs(type_):
+        return pa.nulls(length, type_)
+    array = pa.nulls(max(1, length), type_)
+    return with_children(array, type_, lambda child, kind: nulls_of(len(child), kind)).slice(0, length)
+
+
+def _holds_runs(type_: pa.DataType) -> bool:
+    children = [type_.field(i).type for i in range(type_.num_fields)]
+    return any(pa.types.is_run_end_encoded(child) or _holds_runs(child) for child in children)

@@ -1,0 +1,1 @@
+"""The forms in which a tile holds values, and the codecs."""

@@ -1,0 +1,1 @@
+"""Bounds and null counts of columns, for filters."""

@@ -1,0 +1,78 @@
+"""``millrace doctor``: check every service and measure this machine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from millrace.cli.invocation import Invocation, json_option, pass_invocation
+from millrace.cli.output import print_table, say
+
+if TYPE_CHECKING:
+    from millrace.doctor import Ceiling, Check
+
+__all__ = ["command"]
+
+_WORDS = {"ok": "ok", "warning": "note", "failed": "wrong"}
+
+
+@click.command(short_help="Check every service and measure this machine's ceilings.")
+@click.option("--no-measure", is_flag=True, help="Check only; measuring takes a few seconds more.")
+@json_option
+@pass_invocation
+@click.pass_context
+def command(context: click.Context, invocation: Invocation, /, no_measure: bool) -> None:
+    """Check Cassandra (each node), Redis, Kafka, the bridge, Airflow, disk and memory, and advise on each fault.
+
+    Then measure the speed of gzip, checksums, disk, Redis and the Cassandra driver on this machine: no load or read is
+    faster. Exit code 1 if a service is down that loads and reads need: a Cassandra node or the keyspace.
+
+    JSON: ok, checks (name, state: ok, warning or failed, found, advice, needed), ceilings (what, value, unit, note).
+
+    \b
+    Example:
+      millrace doctor
+      millrace doctor --no-measure --json
+    """
+    from millrace.doctor import diagnose, measure_ceilings
+    from millrace.settings import load_settings
+
+    settings = load_settings()
+    checks = diagnose(settings)
+    failed = [check for check in checks if check.needed and check.state == "failed"]
+    if not invocation.json:
+        _show_checks(checks)
+        if not no_measure:
+            say("measuring, a few seconds ...")
+    ceilings = [] if no_measure else list(measure_ceilings(settings))
+    facts = {
+        "ok": not failed,
+        "checks": [check.to_json() for check in checks],
+        "ceilings": [ceiling.to_json() for ceiling in ceilings],
+    }
+    invocation.answer(facts, lambda: _show_ceilings(ceilings))
+    if failed:
+        names = ", ".join(check.name for check in failed)
+        say(f"millrace: loads and reads need what is wrong: {names}")
+        context.exit(1)
+
+
+def _show_checks(checks: list[Check]) -> None:
+    print_table(
+        ["", "checked", "found", "what to do"],
+        [(_WORDS[check.state], check.name, check.found, check.advice) for check in checks],
+        folding=["found", "what to do"],
+    )
+
+
+def _show_ceilings(ceilings: list[Ceiling]) -> None:
+    if not ceilings:
+        return
+    print()
+    print_table(
+        ["this machine's ceilings", "value", "unit", ""],
+        [(c.what, "-" if c.value is None else f"{c.value:,.0f}", c.unit, c.note) for c in ceilings],
+        right=["value"],
+        folding=["this machine's ceilings", ""],
+    )

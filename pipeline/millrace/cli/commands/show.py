@@ -1,0 +1,116 @@
+"""``millrace show``: show one version in full."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from millrace.cli.commands.tag import tags_by_version
+from millrace.cli.invocation import Invocation, json_option, pass_invocation, strict_option
+from millrace.cli.output import human_bytes, print_facts, print_table
+from millrace.cli.store import open_store
+
+if TYPE_CHECKING:
+    from millrace.api import Store
+    from millrace.store import Version
+
+__all__ = ["command", "describe"]
+
+
+@click.command(short_help="Show one version: schema, sizes, replicas, source, run.")
+@click.argument("name", metavar="NAME[@VERSION]")
+@strict_option
+@json_option
+@pass_invocation
+def command(invocation: Invocation, /, name: str) -> None:
+    """Show the content of a version, its source, and whether every chunk is on two nodes.
+
+    VERSION is a number, a full version (12-3fa9c1), latest, a tag or a time (2026-11-22T10:00:47, in UTC). A time
+    selects the version listed with it, else the newest one before it. A number or time of several versions is refused
+    with their full names.
+
+    JSON: dataset, version, tags, kind, mode, parent, rows, raw_bytes, stored_bytes, chunks, largest_chunk_bytes
+    (stored), replicas (1 if any data is under-replicated), under_replicated (a list of writer, bucket, chunks; buckets
+    below 0 are manifest pages and catalogue rows), schema (name, type, nullable), source, settings, run, code,
+    committed_at.
+
+    \b
+    Example:
+      millrace show flights
+      millrace show flights@2 --json
+    """
+    with open_store(invocation) as store:
+        version = store.version(name)
+        facts = describe(store, version)
+        if facts["under_replicated"]:
+            owed = sum(max(1, debt["chunks"]) for debt in facts["under_replicated"])
+            invocation.note_degraded(f"{version.reference} has {owed} chunks or rows on one node only")
+        invocation.answer(facts, lambda: _show(facts))
+
+
+def describe(store: Store, version: Version) -> dict[str, Any]:
+    """Return the facts of ``show --json``; reads the version's row and its repair records, but no manifest page."""
+    schema = store.catalogue.schema(version)
+    debts = store.debts(version)
+    return {
+        "dataset": version.dataset,
+        "version": version.label,
+        "tags": tags_by_version(store.tags(version.dataset)).get(version.label, []),
+        "kind": version.kind,
+        "mode": version.mode,
+        "parent": version.parent,
+        "rows": version.rows,
+        "raw_bytes": version.raw_bytes,
+        "stored_bytes": version.stored_bytes,
+        "chunks": version.chunks,
+        "largest_chunk_bytes": store.catalogue.largest_chunk_bytes(version),
+        "replicas": 1 if debts else store.settings.cassandra.replication_factor,
+        "under_replicated": [
+            {"writer": debt.writer.hex, "bucket": debt.bucket, "chunks": debt.chunks} for debt in debts
+        ],
+        "schema": [{"name": f.name, "type": str(f.type), "nullable": f.nullable} for f in schema],
+        "source": version.source,
+        "settings": version.settings,
+        "run": version.run,
+        "code": version.code,
+        "committed_at": version.committed_at,
+    }
+
+
+def _show(facts: dict[str, Any]) -> None:
+    stored, raw = facts["stored_bytes"], facts["raw_bytes"]
+    ratio = f", {raw / stored:.2f} times smaller" if stored else ""
+    owed = facts["under_replicated"]
+    replicas = f"{facts['replicas']} each"
+    if owed:
+        count = sum(max(1, debt["chunks"]) for debt in owed)
+        replicas = f"2 each, but {count:,} chunks or rows are on one node only"
+    source = facts["source"]
+    files = source.get("files")
+    came_from = f"{source.get('uri', '')} ({source.get('format', '')}"
+    came_from += f", {files:,} file{'s' if files != 1 else ''}, {human_bytes(source.get('bytes') or 0)})"
+    codec = facts["settings"].get("chunks", {}).get("codec", "")
+    print_facts(
+        [
+            ("rows", facts["rows"]),
+            ("raw bytes", human_bytes(raw)),
+            ("stored bytes", f"{human_bytes(stored)}{ratio} ({codec})"),
+            ("chunks", f"{facts['chunks']:,}, the largest of {facts['largest_chunk_bytes']:,} stored bytes"),
+            ("replicas", replicas),
+            ("source", came_from),
+            ("its checksum", f"CRC-32 {source['crc32']}" if "crc32" in source else "not known"),
+            ("run", facts["run"]),
+            ("tags", ", ".join(facts["tags"]) or "none"),
+            ("mode", facts["mode"]),
+            ("parent", facts["parent"] or "none"),
+            ("committed", f"{facts['committed_at']:%Y-%m-%d %H:%M:%S} UTC"),
+        ],
+        title=f"{facts['dataset']}@{facts['version']}",
+    )
+    print()
+    print_table(
+        ["column", "type", "null"],
+        [(f["name"], f["type"], "yes" if f["nullable"] else "no") for f in facts["schema"]],
+        folding=["column", "type"],
+    )

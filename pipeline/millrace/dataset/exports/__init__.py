@@ -1,0 +1,1 @@
+"""Rows as files, data frames and text."""

@@ -1,0 +1,1 @@
+"""Filters: parsed, converted to column types, applied to chunks and rows."""

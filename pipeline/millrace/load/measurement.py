@@ -1,0 +1,57 @@
+"""Measure a load without writing it: the source is read, grouped and encoded as in a load, and then only counted."""
+
+from __future__ import annotations
+
+from millrace.load.columns import reported_columns
+from millrace.load.memory import loader_memory
+from millrace.load.plan import LoadPlan
+from millrace.load.publishing import LoadReport
+from millrace.load.split import encoded_chunks, task_unit
+from millrace.parallel import worker_count
+from millrace.progress import Task
+from millrace.settings import Settings
+from millrace.sources import distinct, merge_schemas, open_source
+
+__all__ = ["measure"]
+
+
+@loader_memory()
+def measure(settings: Settings, plan: LoadPlan, *, task: Task) -> LoadReport:
+    """Return the report that loading ``plan`` would give, as far as it is known without writing.
+
+    ``replicas`` is the number that a load proves if both nodes respond. Memory and errors are those of ``load_split``.
+    """
+    by_rows = task_unit(plan, None)[0] == "rows"
+    rows = raw_bytes = stored_bytes = chunks = 0
+    task.phase("encode")
+    threads = settings.load.encode_threads or worker_count()
+    with open_source(plan.source) as reader:
+        for chunk in encoded_chunks(plan, reader, threads=threads):
+            rows += chunk.rows
+            raw_bytes += chunk.raw_bytes
+            stored_bytes += chunk.stored_bytes
+            chunks += 1
+            task.advance_to(rows if by_rows else reader.bytes_read)
+            task.count(chunks=1, bytes_raw=chunk.raw_bytes, bytes_stored=chunk.stored_bytes)
+        schema = merge_schemas([plan.schema, reader.schema])
+    return LoadReport(
+        dataset=plan.dataset,
+        version=plan.label,
+        run=plan.run,
+        mode=plan.mode,
+        kind=plan.source.kind,
+        parent=plan.parent,
+        rows=rows,
+        total_rows=rows,
+        raw_bytes=raw_bytes,
+        stored_bytes=stored_bytes,
+        chunks=chunks,
+        replicas=settings.cassandra.replication_factor,
+        under_replicated=0,
+        retries=0,
+        splits=1,
+        source=plan.source.uri,
+        warnings=distinct(plan.source.warnings),
+        columns=reported_columns(schema),
+        columns_total=len(schema),
+    )

@@ -1,0 +1,27 @@
+"""Names: datasets, references to versions, run ids, and lists of column names as users write them."""
+
+from __future__ import annotations
+
+from millrace.names.columns import column_type_option, listed_columns, parse_columns, parse_rename, quoted_column
+from millrace.names.references import (
+    VersionSelector,
+    check_dataset_name,
+    check_tag,
+    nearest,
+    new_run_id,
+    parse_reference,
+)
+
+__all__ = [
+    "VersionSelector",
+    "check_dataset_name",
+    "check_tag",
+    "column_type_option",
+    "listed_columns",
+    "nearest",
+    "new_run_id",
+    "parse_columns",
+    "parse_reference",
+    "parse_rename",
+    "quoted_column",
+]

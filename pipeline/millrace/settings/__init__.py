@@ -1,0 +1,44 @@
+"""Settings: one tree, read once from the environment, ``millrace.toml`` or the local stack of this checkout.
+
+Wrong values and unknown settings are refused by name.
+"""
+
+from __future__ import annotations
+
+from millrace.settings.fields import unknown_variables, variable_name
+from millrace.settings.redis_url import check_redis_url
+from millrace.settings.tree import (
+    CHUNK_BYTES_MAX,
+    CHUNK_BYTES_MIN,
+    BridgeSettings,
+    CassandraSettings,
+    KafkaSettings,
+    LoadSettings,
+    ReadSettings,
+    RedisSettings,
+    Settings,
+    load_settings,
+    millrace_home,
+)
+from millrace.settings.values import default_value, example_toml, field_docstrings, setting_values
+
+__all__ = [
+    "BridgeSettings",
+    "CHUNK_BYTES_MAX",
+    "CHUNK_BYTES_MIN",
+    "CassandraSettings",
+    "KafkaSettings",
+    "LoadSettings",
+    "ReadSettings",
+    "RedisSettings",
+    "Settings",
+    "check_redis_url",
+    "default_value",
+    "example_toml",
+    "field_docstrings",
+    "load_settings",
+    "millrace_home",
+    "setting_values",
+    "unknown_variables",
+    "variable_name",
+]

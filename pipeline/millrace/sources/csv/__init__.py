@@ -1,0 +1,1 @@
+"""CSV: dialect, types and rows."""

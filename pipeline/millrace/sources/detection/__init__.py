@@ -1,0 +1,1 @@
+"""Detection of the format of a source from its first bytes."""

@@ -1,0 +1,1 @@
+"""Addresses, files, compression, standard input and the checksum of source bytes."""

@@ -1,0 +1,228 @@
+"""Listing of the regular files that a URI names, in byte order of their relative paths, and opening of a file.
+
+Local files are accessed through ``local_files``, other filesystems through fsspec.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Literal
+
+import fsspec
+
+from millrace.errors import SourceChangedError, SourceEmptyError, SourceNotFoundError, SourceUnreadableError, UsageError
+from millrace.sources.io.address import WILDCARDS, Address, address_of
+from millrace.sources.io.hidden import HIDDEN_RULE, is_hidden, is_marker
+from millrace.sources.io.local_files import EVERYTHING, LeftOut, file_facts, is_folder, open_file, walk
+from millrace.sources.io.table_formats import refuse_table_formats
+from millrace.sources.model import SourceFile
+from millrace.sources.warnings import SourceWarning
+
+__all__ = ["Listing", "changed", "check_unchanged", "list_files", "open_raw", "stat_file"]
+
+Shape = Literal["file", "directory", "glob"]
+Found = Iterable[SourceFile | LeftOut]
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The files that a URI names.
+
+    With the shape ``file`` there is one, named by its base name. Otherwise names are paths below a directory or below
+    the fixed part of a pattern. ``warnings`` report matching files and folders that are left out.
+    """
+
+    shape: Shape
+    files: tuple[SourceFile, ...]
+    warnings: tuple[SourceWarning, ...] = ()
+
+
+def list_files(uri: str, *, keep_all: bool) -> Listing:
+    """Return all regular files that ``uri`` names: one file, all below a directory, or those that match a pattern.
+
+    With ``keep_all`` (bytes) hidden files and empty directories are kept; the names of directories end in "/". Without
+    it (tables) a file is left out if a part of its path below the source begins with "." or "_", as in
+    ``pyarrow.dataset``. A local pattern takes a hidden name if its component begins with the same character. A warning
+    reports the files left out, except the markers of known writers. Raises ``SourceNotFoundError``,
+    ``SourceUnreadableError``, ``SourceEmptyError``, ``SourceFormatError`` (a folder of a table format) or
+    ``UsageError`` (an unsupported scheme).
+    """
+    if not uri or "\0" in uri:
+        raise UsageError(f"{uri!r} is no path")
+    address = address_of(uri)
+    shape, found = _found(uri, address, keep_all)
+    files: list[SourceFile] = []
+    hidden, folders = _Names(), _Names()
+    for each in found:
+        if isinstance(each, SourceFile):
+            files.append(each)
+        else:
+            (folders if each.is_folder else hidden).add(each.name)
+    if not files:
+        raise _nothing(uri, shape, hidden, folders)
+    for file in files:
+        try:
+            file.name.encode()
+        except UnicodeEncodeError:
+            raise SourceUnreadableError(
+                f"the file name {os.fsencode(file.name)!r} in {uri} is not UTF-8", hint="rename it"
+            ) from None
+    if shape != "file" and not keep_all and address.scheme == "file":
+        refuse_table_formats(address.base or address.path, (file.uri for file in files))
+    ordered = tuple(sorted(files, key=lambda file: file.name.encode()))
+    return Listing(shape, ordered, tuple(_warnings(hidden, folders)))
+
+
+class _Names:
+    """The number of names, and the first of them in sorted order."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.first = ""
+
+    def add(self, name: str) -> None:
+        """Count one more name; the marker of a known writer is not data and is not counted."""
+        if not is_marker(name):
+            self.count += 1
+            # A name may contain bytes that are not UTF-8, which neither a terminal nor JSON accepts.
+            name = os.fsencode(name).decode(errors="backslashreplace")
+            self.first = min(self.first or name, name)
+
+
+def _warnings(hidden: _Names, folders: _Names) -> Iterator[SourceWarning]:
+    if hidden.count:
+        yield SourceWarning(
+            "hidden_files",
+            f"{_files(hidden)} left out, for {HIDDEN_RULE}: {hidden.first}; to load such a file, rename it or "
+            "name it as the source",
+            file=hidden.first,
+        )
+    if folders.count:
+        yield SourceWarning(
+            "folders_left_out",
+            f"the pattern matches {folders.count:,} {'folder' if folders.count == 1 else 'folders'} and takes none of "
+            f"their files: {folders.first}; /** behind the pattern takes them",
+            file=folders.first,
+        )
+
+
+def _files(names: _Names) -> str:
+    return "1 file is" if names.count == 1 else f"{names.count:,} files are"
+
+
+def _nothing(uri: str, shape: Shape, hidden: _Names, folders: _Names) -> SourceEmptyError | SourceNotFoundError:
+    if hidden.count:
+        said = f"{hidden.count:,} hidden {'file is' if hidden.count == 1 else 'files are'} left out: {hidden.first}"
+        return SourceEmptyError(f"there is no data in {uri} ({said})", hint="name such a file or folder itself")
+    if shape == "glob":
+        hint = f"it matches folders like {folders.first}: put /** behind it" if folders.count else ""
+        return SourceNotFoundError(f"no file matches {uri}", hint=hint)
+    return SourceEmptyError(f"there is no data in {uri}")
+
+
+def _found(uri: str, address: Address, keep_all: bool) -> tuple[Shape, Found]:
+    if address.scheme != "file":
+        return _found_remotely(uri, address, keep_all)
+    if address.parts:
+        return "glob", _walked(uri, address.base, address.parts, keep_all)
+    path = Path(address.path)
+    if is_folder(path):
+        return "directory", walk(address.path, EVERYTHING, keep_all=keep_all)
+    file = SourceFile(address.path, path.name, *file_facts(path))
+    if uri.endswith("/"):
+        raise SourceNotFoundError(f"{uri} is not a directory")
+    return "file", [file]
+
+
+def _walked(uri: str, base: str, parts: tuple[str, ...], keep_all: bool) -> Found:
+    if not os.path.lexists(base) or not is_folder(Path(base)):
+        raise SourceNotFoundError(f"no file matches {uri}", hint=f"there is no folder {base}")
+    return walk(base, parts, keep_all=keep_all)
+
+
+def stat_file(uri: str) -> tuple[int, int]:
+    """Return the size in bytes and the time of the last change in nanoseconds of a regular file.
+
+    ``uri`` is that of a ``SourceFile``.
+    """
+    if "://" not in uri:
+        return file_facts(Path(uri))
+    address = address_of(uri)
+    return _remote_facts(uri, _remote_info(fsspec.filesystem(address.scheme), uri, address.path))
+
+
+def open_raw(file: SourceFile) -> IO[bytes]:
+    """Open the file's bytes as a seekable stream, unbuffered for a local file.
+
+    Raises ``SourceChangedError`` if the file's size or time is not the planned one.
+    """
+    opened: IO[bytes]
+    if "://" not in file.uri:
+        opened, facts = open_file(Path(file.uri))
+    else:
+        facts = stat_file(file.uri)
+        address = address_of(file.uri)
+        opened = fsspec.filesystem(address.scheme).open(address.path, "rb")
+    if facts != (file.size_bytes, file.modified_ns):
+        opened.close()
+        raise changed(file, facts)
+    return opened
+
+
+def check_unchanged(file: SourceFile) -> None:
+    """Raise ``SourceChangedError`` if the file's size or time is no longer the planned one."""
+    facts = stat_file(file.uri)
+    if facts != (file.size_bytes, file.modified_ns):
+        raise changed(file, facts)
+
+
+def changed(file: SourceFile, facts: tuple[int, int]) -> SourceChangedError:
+    """Return the error for a file that changed after planning; ``facts`` are its present size and time."""
+    size = f": it had {file.size_bytes:,} bytes and has {facts[0]:,}" if facts[0] != file.size_bytes else ""
+    return SourceChangedError(
+        f"{file.name} changed after the load was planned{size}",
+        hint="load it again when nothing writes to it",
+        file=file.uri,
+    )
+
+
+def _remote_info(filesystem: Any, uri: str, path: str) -> dict[str, Any]:
+    try:
+        return dict(filesystem.info(path))
+    except FileNotFoundError as error:
+        raise SourceNotFoundError(f"there is nothing at {uri}") from error
+    except OSError as error:
+        raise SourceUnreadableError(f"{uri} cannot be read: {error}") from error
+
+
+def _remote_facts(uri: str, info: dict[str, Any]) -> tuple[int, int]:
+    if info["type"] != "file":
+        raise SourceUnreadableError(f"{uri} is not a file")
+    modified = info.get("mtime") or info.get("LastModified") or info.get("created") or 0
+    seconds = modified.timestamp() if hasattr(modified, "timestamp") else float(modified)
+    return int(info["size"]), int(seconds * 1_000_000) * 1000
+
+
+def _found_remotely(uri: str, address: Address, keep_all: bool) -> tuple[Shape, Found]:
+    filesystem, path = fsspec.filesystem(address.scheme), address.path
+    shape: Shape = "directory"
+    if WILDCARDS & set(path) and not filesystem.exists(path):
+        first = min(path.index(sign) for sign in WILDCARDS & set(path))
+        base = filesystem._strip_protocol(path[:first].rpartition("/")[0])
+        found, shape = filesystem.glob(path, detail=True), "glob"
+    else:
+        info = _remote_info(filesystem, uri, path)
+        if info["type"] == "file":
+            return "file", [SourceFile(uri, path.rpartition("/")[2], *_remote_facts(uri, info))]
+        base, found = filesystem._strip_protocol(path), filesystem.find(path, detail=True)
+    files = ((full, full.removeprefix(base).lstrip("/"), info) for full, info in found.items())
+    return shape, (
+        SourceFile(f"{address.scheme}://{full.lstrip('/')}", name, *_remote_facts(full, info))
+        if keep_all or not is_hidden(name)
+        else LeftOut(name)
+        for full, name, info in files
+        if info["type"] == "file"
+    )

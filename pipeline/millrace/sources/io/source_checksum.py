@@ -1,0 +1,117 @@
+"""Checksum of the source bytes of a load: a version records its source's content, not only file names and times."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Self
+
+from isal import isal_zlib
+
+from millrace.sources.io.stdin import STANDARD_INPUT
+from millrace.sources.io.streams import ByteStream, open_bytes, open_plain
+from millrace.sources.model import SourceFile
+
+__all__ = ["SourceChecksum", "ReadContent", "read_content"]
+
+_PASS_BYTES = 1 << 20
+
+Part = tuple[int, int, int]
+ByteRange = tuple[str, int, int]
+"""Address, first byte and the byte after the last (-1: the end)."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceChecksum:
+    """CRC-32 and number of some bytes of the source.
+
+    The contents of consecutive splits combine to that of the whole source. CRC-32 allows this, and every tool for gzip
+    or zip can show the CRC-32 of a file.
+    """
+
+    crc32: int = 0
+    size_bytes: int = 0
+
+    def followed_by(self, other: Self) -> SourceChecksum:
+        """Return the content of these bytes followed by the other ones."""
+        crc = isal_zlib.crc32_combine(self.crc32, other.crc32, other.size_bytes)
+        return SourceChecksum(crc, self.size_bytes + other.size_bytes)
+
+    def to_json(self) -> list[int]:
+        """Return the checksum and the number of bytes as a list."""
+        return [self.crc32, self.size_bytes]
+
+
+class ReadContent:
+    """An opener of files for one reader, which records the content of all bytes that are read."""
+
+    def __init__(self, files: tuple[SourceFile, ...]) -> None:
+        self._files = files
+        self._read: dict[ByteRange, SourceChecksum] = {}
+
+    def open_bytes(self, file: SourceFile, start: int = 0, stop: int | None = None) -> ByteStream:
+        """Open the file's bytes as they are."""
+        return _Summed(open_bytes(file, start, stop), self._read, _place(file, start, stop))
+
+    def open_plain(self, file: SourceFile, start: int = 0, stop: int | None = None) -> ByteStream:
+        """Open the file's plain bytes, decompressed if necessary."""
+        return open_plain(file, start, stop, opener=self.open_bytes)
+
+    def of_parts(self, parts: Iterable[Part]) -> SourceChecksum | None:
+        """Return the content of all bytes of these parts (file, start, stop), one after another.
+
+        A file that was not read front to back (Parquet, a zip, a part of an Arrow file) is read once more as a whole,
+        by the reader of the file's first part. None if standard input was not read front to back.
+        """
+        whole = SourceChecksum()
+        for number, start, stop in parts:
+            file = self._files[number]
+            found = self._read.get((file.uri, start, stop))
+            if found is None and start == 0 and file.uri != STANDARD_INPUT and not file.name.endswith("/"):
+                found = self._passed_over(file)
+            if found is None and file.uri == STANDARD_INPUT:
+                return None
+            whole = whole.followed_by(found or SourceChecksum())
+        return whole
+
+    def _passed_over(self, file: SourceFile) -> SourceChecksum | None:
+        with closing(self.open_bytes(file)) as stream:
+            while stream.read(_PASS_BYTES):
+                pass
+        return self._read.get(_place(file, 0, None))
+
+
+def read_content(files: tuple[SourceFile, ...]) -> SourceChecksum | None:
+    """Read all files once, one after another, and return their content; None for standard input."""
+    return ReadContent(files).of_parts((number, 0, -1) for number in range(len(files)))
+
+
+def _place(file: SourceFile, start: int, stop: int | None) -> ByteRange:
+    return file.uri, start, -1 if stop is None else stop
+
+
+class _Summed:
+    """A stream that records the content of its bytes when its end is reached."""
+
+    def __init__(self, stream: ByteStream, read: dict[ByteRange, SourceChecksum], key: ByteRange) -> None:
+        self._from = stream
+        self._read = read
+        self._key = key
+        self._crc32 = self._size_bytes = 0
+
+    @property
+    def position(self) -> int:
+        return self._from.position
+
+    def read(self, size: int) -> bytes:
+        data = self._from.read(size)
+        if data:
+            self._crc32 = isal_zlib.crc32(data, self._crc32)
+            self._size_bytes += len(data)
+        elif size:
+            self._read[self._key] = SourceChecksum(self._crc32, self._size_bytes)
+        return data
+
+    def close(self) -> None:
+        self._from.close()

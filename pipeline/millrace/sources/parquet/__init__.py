@@ -1,0 +1,1 @@
+"""Parquet: schema, row groups and rows."""

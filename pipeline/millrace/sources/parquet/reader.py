@@ -1,0 +1,220 @@
+"""Parquet: row groups are read page by page, so that memory depends on the batch and not on the row group."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import IO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from millrace.arrow import holds
+from millrace.errors import SourceCorruptError, SourceFormatError, SourceTooLargeError
+from millrace.sources.io.files import check_unchanged
+from millrace.sources.io.stdin import STANDARD_INPUT
+from millrace.sources.io.streams import open_seekable
+from millrace.sources.model import SourceFile
+from millrace.sources.parquet.int96 import exact_units, int96_columns, planned_unit
+from millrace.sources.parquet.text import dictionary_columns, leaf_names, leaf_types, plain_pieces
+from millrace.sources.types import check_names
+from millrace.sources.values import check_values
+
+__all__ = ["ParquetFacts", "parquet_facts", "parquet_schema", "read_parquet"]
+
+BATCH_BYTES = 4_000_000
+_BATCH_ROWS = 65_536
+_BUFFER_BYTES = 65_536
+_CRYPT = re.compile("decrypt|encrypt")
+_ROW_VALUES_MAX = 16_000_000
+"""Equal values in a list take almost no space in a file, and up to 20 bytes each while they are read."""
+_VALUE_BYTES = 8
+"""Largest size of a value when read, except text and values of a fixed length."""
+
+
+@dataclass(frozen=True, slots=True)
+class ParquetFacts:
+    """The facts of a file that planning needs: its schema, and for each row group its stored bytes and rows.
+
+    ``int96`` has, for each column with INT96, the timestamp units that represent all its values exactly.
+    """
+
+    schema: pa.Schema
+    groups: list[tuple[int, int]]
+    int96: dict[str, set[str]]
+
+
+def parquet_facts(file: SourceFile, max_unit_bytes: int, wanted: Sequence[str] | None) -> ParquetFacts:
+    """Read the footer of a file, and the values of ``wanted`` columns (None: all) that are INT96.
+
+    Raises ``SourceTooLargeError`` for a row group above the limit, ``SourceFormatError`` for an encrypted file and
+    ``SourceCorruptError``.
+    """
+    with open_seekable(file) as raw, _opened(raw, file.name, ()) as parquet:
+        found = []
+        for number in range(parquet.metadata.num_row_groups):
+            _check_columns(parquet, number, file.name)
+            group = parquet.metadata.row_group(number)
+            _check_size(group, f"{file.name}: row group {number}", file.name, max_unit_bytes)
+            stored = sum(group.column(at).total_compressed_size for at in range(group.num_columns))
+            found.append((stored, group.num_rows))
+        check_names(parquet.schema_arrow)
+        columns = int96_columns(parquet, wanted)
+        units = exact_units(partial(_opened, raw, file.name, ()), columns) if columns else {}
+        return ParquetFacts(parquet.schema_arrow, found, units)
+
+
+def _check_size(group: pq.RowGroupMetaData, what: str, name: str, max_unit_bytes: int) -> None:
+    if group.total_byte_size > max_unit_bytes:
+        raise SourceTooLargeError(
+            f"{what} has {group.total_byte_size:,} bytes when decompressed; "
+            f"at most {max_unit_bytes:,} are read at once",
+            hint=f"give --max-unit-bytes {group.total_byte_size}, or write smaller row groups",
+            file=name,
+            size_bytes=group.total_byte_size,
+        )
+    longest = max((group.column(at).num_values for at in range(group.num_columns)), default=0)
+    if longest > _ROW_VALUES_MAX * max(1, group.num_rows):
+        raise SourceTooLargeError(
+            f"{what} has {longest // max(1, group.num_rows):,} values in a row of one column; "
+            f"at most {_ROW_VALUES_MAX:,} are read at once",
+            hint="write them in more rows",
+            file=name,
+        )
+
+
+def parquet_schema(file: SourceFile, unit: str) -> pa.Schema:
+    """Return the schema of a file with its INT96 columns as timestamps of that unit."""
+    with open_seekable(file) as raw, _opened(raw, file.name, (), unit) as parquet:
+        return parquet.schema_arrow
+
+
+def read_parquet(
+    file: SourceFile, planned: pa.Schema, start: int = 0, stop: int = -1
+) -> Iterator[tuple[pa.RecordBatch, int]]:
+    """Yield batches of the row groups ``start`` to ``stop`` (exclusive; -1: the end) with the stored bytes read so far.
+
+    INT96 has the unit of the ``planned`` schema. All other columns have the file's own types.
+    """
+    with open_seekable(file) as raw:
+        with _opened(raw, file.name, ()) as parquet:
+            unit = _planned_unit(parquet, planned)
+        with _opened(raw, file.name, (), unit) as parquet:
+            schema, metadata = parquet.schema_arrow, parquet.metadata
+            wanted = range(start, metadata.num_row_groups if stop < 0 else stop)
+            for number in wanted:
+                _check_columns(parquet, number, file.name)
+            texts = dictionary_columns(metadata, schema, wanted)
+        with _opened(raw, file.name, texts, unit) as parquet:
+            done = 0
+            rows = sum(metadata.row_group(number).num_rows for number in range(start))
+            for number in wanted:
+                group = metadata.row_group(number)
+                stored = sum(group.column(at).total_compressed_size for at in range(group.num_columns))
+                batches = parquet.iter_batches(batch_size=_rows_at_once(metadata, group), row_groups=[number])
+                seen = 0
+                # The loop asks for no batch beyond the last: with an extension type of dictionaries pyarrow 25 would
+                # end the process.
+                while seen < group.num_rows and (batch := next(batches, None)) is not None:
+                    check_values(batch, file.name, rows + seen, _damaged)
+                    seen += batch.num_rows
+                    for piece in plain_pieces(batch, schema, BATCH_BYTES):
+                        yield piece, done + stored * seen // group.num_rows
+                if seen != group.num_rows:
+                    raise _damaged(file.name, f"row group {number} has {seen:,} rows of {group.num_rows:,}")
+                done += stored
+                rows += group.num_rows
+    if file.uri != STANDARD_INPUT:
+        check_unchanged(file)
+
+
+@contextmanager
+def _opened(raw: IO[bytes], name: str, texts: tuple[str, ...], unit: str = "ns") -> Iterator[pq.ParquetFile]:
+    try:
+        yield pq.ParquetFile(
+            pa.PythonFile(raw, mode="r"),
+            read_dictionary=list(texts),
+            coerce_int96_timestamp_unit=unit,
+            pre_buffer=False,
+            buffer_size=_BUFFER_BYTES,
+            page_checksum_verification=True,
+        )
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        if "encrypted metadata" in str(error):
+            raise _encrypted(name, "") from None
+        raise _damaged(name, str(error).split("\n")[0]) from error
+
+
+def _planned_unit(parquet: pq.ParquetFile, planned: pa.Schema) -> str:
+    leaves: list[pa.DataType | None] = []
+    for field in parquet.schema_arrow:
+        known = field.name in planned.names
+        kind = planned.field(field.name).type if known else field.type
+        leaves += [leaf if known else None for leaf in leaf_types(kind)]
+    return planned_unit(parquet.schema, leaves)
+
+
+def _check_columns(parquet: pq.ParquetFile, group: int, name: str) -> None:
+    """Raise ``OSError`` where the metadata of a column of the row group is invalid, and refuse an encrypted column.
+
+    pyarrow 25 ends the process when it is asked for the metadata of such a column. Starting a read creates the same
+    objects and raises their error.
+    """
+    columns = range(len(parquet.schema))
+    try:
+        _begin_read(parquet, group, columns)
+    except OSError as error:
+        if not _CRYPT.search(str(error)):
+            raise
+        named = zip(columns, leaf_names(parquet.schema_arrow), strict=False)
+        hidden = dict.fromkeys(column for at, column in named if _is_encrypted(parquet, group, at))
+        raise _encrypted(name, ", ".join(map(repr, list(hidden)[:5]))) from None
+
+
+def _is_encrypted(parquet: pq.ParquetFile, group: int, column: int) -> bool:
+    try:
+        _begin_read(parquet, group, [column])
+    except OSError as error:
+        return bool(_CRYPT.search(str(error)))
+    return False
+
+
+def _begin_read(parquet: pq.ParquetFile, group: int, columns: Sequence[int]) -> None:
+    # A batch of no rows reads nothing of the file. With an extension type of dictionaries it would end the process.
+    rows = int(any(holds(kind, _is_extension_of_dictionaries) for kind in parquet.schema_arrow.types))
+    if rows <= parquet.metadata.row_group(group).num_rows:
+        next(parquet.reader.iter_batches(rows, row_groups=[group], column_indices=columns, use_threads=False), None)
+
+
+def _is_extension_of_dictionaries(kind: pa.DataType) -> bool:
+    return isinstance(kind, pa.BaseExtensionType) and holds(kind.storage_type, pa.types.is_dictionary)
+
+
+def _encrypted(name: str, columns: str) -> SourceFormatError:
+    what = f"column {columns} of it" if columns else "it"
+    return SourceFormatError(
+        f"{name} cannot be loaded: {what} is encrypted",
+        hint="load a copy that was written without encryption",
+        file=name,
+    )
+
+
+def _damaged(name: str, what: str) -> SourceCorruptError:
+    return SourceCorruptError(f"{name} is damaged Parquet data: {what}", hint="write or copy it again", file=name)
+
+
+def _rows_at_once(metadata: pq.FileMetaData, group: pq.RowGroupMetaData) -> int:
+    """Return the number of rows of a batch of about 4 MB.
+
+    The size counts values and not only stored bytes, because a run of equal values is stored once and read as many.
+    """
+    size_bytes = 0
+    for at in range(group.num_columns):
+        column = group.column(at)
+        value_bytes = max(_VALUE_BYTES, metadata.schema.column(at).length)
+        size_bytes += max(column.total_uncompressed_size, value_bytes * column.num_values)
+    rows: int = BATCH_BYTES * group.num_rows // max(1, size_bytes)
+    return max(1, min(_BATCH_ROWS, rows))

@@ -1,0 +1,1 @@
+"""Text of CSV and JSON lines: decoding, blocks, record boundaries, whole numbers."""

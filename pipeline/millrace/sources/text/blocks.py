@@ -1,0 +1,213 @@
+"""Splitting of a stream of text into blocks of whole records, each small enough to be parsed at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from millrace.errors import SourceFormatError, SourceTooLargeError
+from millrace.sources.io.streams import ByteStream
+from millrace.sources.text.records import (
+    QuoteScan,
+    count_lines,
+    first_record_end,
+    last_record_end,
+    record_ends,
+    record_starts,
+    scan_quotes,
+)
+
+__all__ = ["BLOCK_BYTES", "Block", "RecordCutter"]
+
+BLOCK_BYTES = 1 << 20
+"""Measured with flights x20 on 2 cores: 1 to 8 MB parse equally fast, and memory use grows with the size."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Whole records of one file.
+
+    ``offset`` is that of the first byte, and ``lines_before`` the number of line ends before it. Both are counted from
+    the beginning of the stream. ``position`` is the number of source bytes read when the block was complete.
+    """
+
+    file: int
+    data: bytes
+    offset: int
+    lines_before: int
+    position: int
+
+
+class RecordCutter:
+    """A splitter of one stream into blocks that end where records end.
+
+    With ``delimiter`` None a line is a record (JSON lines); otherwise quotes may contain line ends (CSV). Memory stays
+    below about twice the larger of ``block_bytes`` and ``max_unit_bytes``. ``first_line`` returns the number of the
+    stream's first line; it is called only for an error message.
+    """
+
+    def __init__(
+        self,
+        stream: ByteStream,
+        *,
+        file: int,
+        name: str,
+        delimiter: str | None,
+        max_unit_bytes: int,
+        block_bytes: int = BLOCK_BYTES,
+        first_line: Callable[[], int] = lambda: 1,
+    ) -> None:
+        self._stream = stream
+        self._file = file
+        self._name = name
+        self._delimiter = delimiter
+        self._limit = max_unit_bytes
+        self._block_bytes = block_bytes
+        self._first_line = first_line
+        self._rest = b""
+        self._offset = 0
+        self._lines = 0
+
+    def skip_lines(self, count: int) -> None:
+        """Remove ``count`` lines from the front; the lines that follow keep their numbers.
+
+        Quotes have no meaning here: a line end in quotes ends a line, too.
+        """
+        while count and (data := self._stream.read(self._block_bytes)):
+            if data.endswith(b"\r"):
+                data += self._stream.read(1)  # a line feed after it is part of the same line end
+            ends = record_ends(data, None)
+            stop = int(ends[count - 1]) if len(ends) >= count else len(data)
+            count -= min(count, len(ends))
+            self._advance(data[:stop])
+            self._rest = data[stop:]
+
+    @property
+    def lines_taken(self) -> int:
+        """Return the number of line ends before the next record, counted from the beginning of the stream."""
+        return self._lines
+
+    def rest(self) -> bytes:
+        """Return the bytes that were read from the stream but are not in a header or a block yet."""
+        return self._rest
+
+    def header(self) -> bytes:
+        """Remove and return the first record that is not a blank line; empty if the stream has none."""
+        final = False
+        while not final:
+            data = self._stream.read(max(self._block_bytes, len(self._rest)))
+            final = not data
+            self._rest += data
+            end = first_record_end(self._rest, self._delimiter or ",", final=final) if self._rest else 0
+            scan = self._scan(self._rest) if final else None
+            if scan is not None and (opened := scan.opened_at()) >= 0:
+                raise self._open_quote(count_lines(self._rest[:opened]))
+            if end:
+                header, self._rest = self._rest[:end], self._rest[end:]
+                self._advance(header)
+                return header
+            if len(self._rest) > self._limit:
+                self._refuse_large(self._rest, 0)
+        return b""
+
+    def put_back(self, taken: bytes) -> None:
+        """Undo ``header``, for a file whose first record is a row."""
+        if taken:
+            self._rest = taken + self._rest
+            self._offset -= len(taken)
+            self._lines -= count_lines(taken)
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield the blocks, about ``block_bytes`` each; blocks of blank lines alone are left out.
+
+        Raises ``SourceTooLargeError`` for a record above ``max_unit_bytes`` and ``SourceFormatError`` for a
+        quote that never closes; both name the line.
+        """
+        final = False
+        wanted = self._block_bytes
+        while not final:
+            data = self._stream.read(wanted)
+            final = not data
+            buffer = self._rest + data if self._rest else data
+            if not buffer:
+                return
+            if final and (scan := self._scan(buffer)) is not None and (opened := scan.opened_at()) >= 0:
+                raise self._open_quote(count_lines(buffer[:opened]))
+            end = len(buffer) if final else last_record_end(buffer, self._delimiter)
+            if len(buffer) > self._limit:
+                self._refuse_large(buffer, end)
+            block, self._rest = (buffer, b"") if end == len(buffer) else (buffer[:end], buffer[end:])
+            # A long record is scanned again after each read. Doubling the size keeps the total cost linear.
+            wanted = self._block_bytes if end else max(self._block_bytes, len(buffer))
+            if block:
+                made = Block(self._file, block, self._offset, self._lines, self._stream.position)
+                self._advance(block)
+                if block.strip(b"\r\n"):
+                    yield made
+
+    def _advance(self, taken: bytes) -> None:
+        self._offset += len(taken)
+        self._lines += count_lines(taken)
+
+    def _scan(self, buffer: bytes) -> QuoteScan | None:
+        return None if self._delimiter is None else scan_quotes(buffer, self._delimiter)
+
+    def _refuse_large(self, buffer: bytes, end: int) -> None:
+        """Raise the error for the first record above the limit; the last record may continue after the buffer."""
+        scan = self._scan(buffer)
+        starts = record_starts(buffer, scan).tolist()
+        ends = [*record_ends(buffer, scan).tolist(), len(buffer)]
+        at = 0
+        for start in starts:
+            while ends[at] <= start:
+                at += 1
+            size = ends[at] - start
+            if size <= self._limit:
+                continue
+            lines, opened = count_lines(buffer[:start]), -1
+            if start >= end:
+                size, opened = self._measure(buffer[start:])
+            if opened >= 0:
+                raise self._open_quote(lines + opened)
+            raise self._too_large(lines, size)
+
+    def _measure(self, begun: bytes) -> tuple[int, int]:
+        """Return the full length of a record, and the number of line ends before its unclosed quote (-1: none).
+
+        The rest of the record is read in bounded memory: from one read to the next only the state of the field is
+        needed, open or not.
+        """
+        size, opened_line = len(begun), 0
+        scan = self._scan(begun)
+        opened = -1 if scan is None else scan.opened_at()
+        if opened >= 0:
+            opened_line = count_lines(begun[:opened])
+        while data := self._stream.read(BLOCK_BYTES):
+            # The byte in front represents the state of the field before this read: in quotes or not.
+            buffer = (b'"' if opened >= 0 else b"x") + data
+            scan = self._scan(buffer)
+            ends = record_ends(buffer, scan)
+            if len(ends):
+                return size + int(ends[0]) - 1, -1
+            size += len(data)
+            opened = -1 if scan is None else scan.opened_at()
+        return size, opened_line if opened >= 0 else -1
+
+    def _too_large(self, lines: int, size: int) -> SourceTooLargeError:
+        line = self._first_line() + self._lines + lines
+        return SourceTooLargeError(
+            f"{self._name}, line {line}: a record of {size:,} bytes; at most {self._limit:,} are read at once",
+            hint=f"give --max-unit-bytes {size} if that is right, or look for a missing line end or quote",
+            file=self._name,
+            line=line,
+            size_bytes=size,
+        )
+
+    def _open_quote(self, lines: int) -> SourceFormatError:
+        line = self._first_line() + self._lines + lines
+        return SourceFormatError(
+            f"{self._name}, line {line}: a quote opens here and never closes",
+            hint='close it, or double it ("") where it is meant as a character',
+            file=self._name,
+            line=line,
+        )

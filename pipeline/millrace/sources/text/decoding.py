@@ -1,0 +1,182 @@
+"""Streams of text of any encoding decoded to UTF-8, and the text files of one source."""
+
+from __future__ import annotations
+
+import codecs
+from contextlib import closing
+
+from millrace.errors import SourceFormatError, UsageError
+from millrace.sources.io.streams import ByteStream, PlainOpener
+from millrace.sources.model import SourceFile
+from millrace.sources.options import SourceOptions
+from millrace.sources.text.blocks import BLOCK_BYTES, RecordCutter
+from millrace.sources.text.records import count_lines
+
+__all__ = ["TextFiles", "can_be_cut", "not_utf8", "open_decoded", "text_codec"]
+
+
+def text_codec(encoding: str | None) -> str:
+    """Return the codec's canonical name (``utf-8`` for all its spellings and for None).
+
+    Raises ``UsageError`` for an unknown name and for a codec that is not one of text.
+    """
+    if encoding is None:
+        return "utf-8"
+    try:
+        found = codecs.lookup(encoding)
+    except (LookupError, ValueError):
+        raise UsageError(f"unknown encoding {encoding!r}", hint="use utf-8, latin-1, cp1252, utf-16, ...") from None
+    if not getattr(found, "_is_text_encoding", True):
+        raise UsageError(f"{encoding!r} is no encoding of text", hint="use utf-8, latin-1, cp1252, utf-16, ...")
+    return "utf-8" if found.name in ("utf-8", "utf-8-sig") else found.name
+
+
+def is_single_byte(codec: str) -> bool:
+    """Return whether a codec's text can be cut at line ends before decoding.
+
+    That is so for UTF-8 and for codecs with one byte for each character whose first 128 characters are ASCII.
+    """
+    if codec == "utf-8":
+        return True
+    try:
+        every = bytes(range(256)).decode(codec, "replace")
+        return len(every) == 256 and every[:128] == bytes(range(128)).decode("ascii")
+    except (UnicodeError, LookupError):
+        return False
+
+
+class _Transcoded:
+    """A stream of UTF-8 decoded from another encoding; bytes that do not decode raise ``SourceFormatError``."""
+
+    def __init__(self, plain: ByteStream, codec: str, name: str) -> None:
+        self._plain = plain
+        self._decoder = codecs.getincrementaldecoder(codec)("strict")
+        self._codec, self._name = codec, name
+        self._done = False
+        self._lines = 1
+
+    @property
+    def position(self) -> int:
+        return self._plain.position
+
+    def read(self, size: int) -> bytes:
+        while not self._done:
+            data = self._plain.read(size)
+            self._done = not data
+            try:
+                text = self._decoder.decode(data, final=self._done)
+            except UnicodeError as error:
+                reason = getattr(error, "reason", str(error))
+                before = getattr(error, "object", b"")[: getattr(error, "start", 0)]
+                line = self._lines + before.decode(self._codec, "replace").count("\n")
+                raise SourceFormatError(
+                    f"{self._name} is not {self._codec}: {reason}, at or after line {line}",
+                    hint="give its encoding: --encoding NAME",
+                    file=self._name,
+                    line=line,
+                ) from None
+            self._lines += text.count("\n")
+            if text:
+                return text.encode()
+        return b""
+
+    def close(self) -> None:
+        self._plain.close()
+
+
+class _WithoutMark:
+    """A UTF-8 stream without the byte order mark that the text may begin with."""
+
+    def __init__(self, plain: ByteStream) -> None:
+        self._plain = plain
+        self._begun = False
+
+    @property
+    def position(self) -> int:
+        return self._plain.position
+
+    def read(self, size: int) -> bytes:
+        data = self._plain.read(size)
+        if not self._begun:
+            while 0 < len(data) < 3 and (more := self._plain.read(3 - len(data))):
+                data += more
+            self._begun = True
+            if data.startswith(codecs.BOM_UTF8):
+                data = data[3:] or self._plain.read(size)
+        return data
+
+    def close(self) -> None:
+        self._plain.close()
+
+
+def open_decoded(plain: ByteStream, codec: str, name: str, *, at_start: bool = True) -> ByteStream:
+    """Return the stream's text as UTF-8, without a byte order mark when the stream is ``at_start`` of its file."""
+    if codec != "utf-8":
+        plain = _Transcoded(plain, codec, name)
+    return _WithoutMark(plain) if at_start else plain
+
+
+def not_utf8(data: bytes, name: str, line: int) -> SourceFormatError:
+    """Return the error for text that is not UTF-8; ``line`` is that of the first byte of ``data``."""
+    try:
+        data.decode()
+        offset, bad = 0, ""
+    except UnicodeDecodeError as error:
+        offset, bad = error.start, f" (byte 0x{data[error.start]:02x})"
+    line += count_lines(data[:offset])
+    likely = "utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "latin-1"
+    return SourceFormatError(
+        f"{name}, line {line}: invalid UTF-8{bad}",
+        hint=f"say how it is encoded, for example --encoding {likely}",
+        file=name,
+        line=line,
+    )
+
+
+def can_be_cut(options: SourceOptions) -> bool:
+    """Return whether an uncompressed file with this encoding can be cut by bytes."""
+    return is_single_byte(text_codec(options.encoding))
+
+
+class TextFiles:
+    """The files of a CSV or JSON lines source, opened as UTF-8 and cut into records."""
+
+    def __init__(
+        self, files: tuple[SourceFile, ...], options: SourceOptions, opener: PlainOpener, delimiter: str | None
+    ) -> None:
+        self.files = files
+        self._options = options
+        self._opener = opener
+        self._delimiter = delimiter
+        self._codec = text_codec(options.encoding)
+
+    def open(self, number: int, start: int = 0, stop: int = -1) -> ByteStream:
+        """Open a file, or a byte range of it, as UTF-8; a ``stop`` below 0 means the end."""
+        file = self.files[number]
+        plain = self._opener(file, start, None if stop < 0 else stop)
+        return open_decoded(plain, self._codec, file.name, at_start=start == 0)
+
+    def cutter(self, number: int, stream: ByteStream, start: int = 0, block_bytes: int = BLOCK_BYTES) -> RecordCutter:
+        """Return a cutter of the records of a stream that begins at byte ``start`` of a file, after skipped lines."""
+        cutter = RecordCutter(
+            stream,
+            file=number,
+            name=self.files[number].name,
+            delimiter=self._delimiter,
+            max_unit_bytes=self._options.max_unit_bytes,
+            block_bytes=block_bytes,
+            first_line=lambda: self.first_line(number, start),
+        )
+        if start == 0:
+            cutter.skip_lines(self._options.skip_rows)
+        return cutter
+
+    def first_line(self, number: int, start: int) -> int:
+        """Return the line number, from 1, of byte ``start`` of a file; reads the whole file before it."""
+        if start == 0:
+            return 1
+        lines = 1
+        with closing(self._opener(self.files[number], 0, start)) as stream:
+            while data := stream.read(BLOCK_BYTES):
+                lines += count_lines(data)
+        return lines

@@ -1,0 +1,1 @@
+"""The catalogue: version rows, pages, lists of pages, tags and leases."""

@@ -1,0 +1,220 @@
+"""Write the catalogue: load attempts, records of under-replicated data, manifest pages and versions.
+
+Every row is written through the replicated writer and counted like a chunk. A catalogue row on one node only would be
+lost together with that node.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid4, uuid5
+
+import xxhash
+
+from millrace.store.catalogue.catalogue import ALL_DATASETS_PARTITION
+from millrace.store.catalogue.version import CATALOGUE_BUCKET, PAGES_BUCKET, WITHDRAWN, LoadAttempt, Version
+from millrace.store.cluster.session import CassandraSession
+from millrace.store.cluster.write_times import future_tombstone_timestamp
+from millrace.store.cluster.writer import ReplicatedWriter, Write
+
+__all__ = ["CatalogueWriter"]
+
+_INLINE_BYTES = 5_000
+"""Schema and page list each stay in the version's row up to this size, which keeps the whole row below 16 KB."""
+
+
+_SUMS = ("chunks", "rows", "raw_bytes", "stored_bytes")
+_WHO = ("dataset", "writer", "run", "fingerprint", "split", "first_row", "version", "started")
+_WHILE_LOADING = (
+    ("under_replicated", ("dataset", "writer", "bucket", "note", "chunks", "noted_at")),
+    ("pages", ("dataset", "writer", "page", *_SUMS, "checksum", "data")),
+    ("writers", (*_WHO, "last_seen", "buckets", "finished")),
+)
+"""The columns in the order that ``record_under_replicated``, ``page`` and ``seen_writer`` use, so that the prepared
+statement texts are equal."""
+
+
+def _insertion(table: str, columns: Iterable[str]) -> str:
+    names = list(columns)
+    marks = ", ".join("?" for _ in names)
+    return f"INSERT INTO {{ks}}.{table} ({', '.join(names)}) VALUES ({marks})"  # noqa: S608 constant names
+
+
+class CatalogueWriter:
+    """Writer of catalogue rows. Methods that write a row return on how many nodes it is proven to be (1 or 2)."""
+
+    def __init__(self, cassandra: CassandraSession, writes: ReplicatedWriter) -> None:
+        self._cassandra = cassandra
+        self._writes = writes
+
+    def insert(
+        self,
+        table: str,
+        what: str,
+        values: dict[str, Any],
+        *,
+        owing: tuple[str, UUID, int] | None = None,
+        written: int | None = None,
+    ) -> int:
+        """Write one row of the catalogue; record ``owing`` as under-replicated where one node alone acknowledged it.
+
+        The record is written before the row while a replica is known to be unreachable, else after it. A loader may die
+        in between, and data of one node alone must be on record. A superfluous record is harmless: repair finds nothing
+        missing and removes it. ``written`` is the write time in microseconds, where it is not now.
+        """
+        using, last = ("", ()) if written is None else (" USING TIMESTAMP ?", (written,))
+        prepared = self._cassandra.prepare(_insertion(table, values) + using)
+        bindings = (*values.values(), *last)
+        noted = owing and self._writes.is_short_of(self._cassandra.replicas(prepared.bind(bindings)))
+        if owing and noted:
+            self.record_under_replicated(*owing, 0)
+
+        def make(level: int) -> Any:
+            bound = prepared.bind(bindings)
+            bound.consistency_level = level
+            return bound
+
+        size = sum(len(v) if isinstance(v, (bytes, str)) else 16 for v in values.values())
+        replicas = self._writes.write(Write(make, size, what)).replicas
+        if owing and replicas < 2 and not noted:
+            self.record_under_replicated(*owing, 0)
+        return replicas
+
+    def make_ready(self) -> None:
+        """Prepare the statements of a running load in advance, while all nodes respond.
+
+        Preparing a statement asks one node, and an unresponsive node would block the load for seconds.
+        """
+        for table, columns in _WHILE_LOADING:
+            self._cassandra.prepare(_insertion(table, columns))
+
+    def record_under_replicated(self, dataset: str, writer: UUID, bucket: int, chunks: int) -> int:
+        """Record that part of the bucket is not proven to be on two nodes.
+
+        Call it before the bucket's page is written.
+        """
+        row = {
+            "dataset": dataset,
+            "writer": writer,
+            "bucket": bucket,
+            "note": uuid4(),  # the key of a removed record is never written again
+            "chunks": chunks,
+            "noted_at": datetime.now(UTC),
+        }
+        return self.insert("under_replicated", f"the note that {dataset} bucket {bucket} has one replica", row)
+
+    def begin_writer(self, row: LoadAttempt) -> int:
+        """Insert the row of a load attempt before its first chunk, so that its data can be found later.
+
+        The dataset's name is registered first, so that a dataset that never got a version can be cleaned up, too.
+        """
+        name = {"shelf": ALL_DATASETS_PARTITION, "dataset": row.dataset}
+        named = self.insert("datasets", f"the name {row.dataset}", name)
+        values = {
+            "dataset": row.dataset,
+            "writer": row.writer,
+            "run": row.run,
+            "fingerprint": row.fingerprint,
+            "split": row.split,
+            "attempt": row.attempt,
+            "first_row": row.first_row,
+            "version": row.version,
+            "host": row.host,
+            "started": row.started,
+            "last_seen": row.started,
+            "buckets": row.buckets,
+            "finished": row.finished,
+        }
+        owing = (row.dataset, row.writer, CATALOGUE_BUCKET)
+        begun = self.insert("writers", f"the writer's row of {row.dataset}", values, owing=owing)
+        if named < 2 <= begun:
+            self.record_under_replicated(*owing, 0)
+        return min(named, begun)
+
+    def seen_writer(self, row: LoadAttempt, *, buckets: int, finished: bool) -> int:
+        """Write the heartbeat of an attempt: it is active and has begun this many buckets.
+
+        This is the only kind of row that is written again. Each heartbeat repeats the columns that identify the
+        attempt, so that a node that was down when the attempt began does not hold half of the row. Only ``attempt`` is
+        never repeated, because a sweep stores the fence in it.
+        """
+        who = {name: getattr(row, name) for name in _WHO}
+        values = {**who, "last_seen": datetime.now(UTC), "buckets": buckets, "finished": finished}
+        return self.insert("writers", f"the writer's row of {row.dataset}", values)
+
+    def page(
+        self,
+        dataset: str,
+        writer: UUID,
+        page: int,
+        data: bytes,
+        checksum: bytes,
+        sums: dict[str, int],
+        *,
+        owner: UUID | None = None,
+    ) -> int:
+        """Write a manifest page, under a number that this writer has not used before.
+
+        A missing replica is recorded under ``owner``. With None the caller records it.
+        """
+        values = {"dataset": dataset, "writer": writer, "page": page, **sums, "checksum": checksum, "data": data}
+        owing = None if owner is None else (dataset, owner, PAGES_BUCKET)
+        return self.insert("pages", f"page {page} of {dataset}", values, owing=owing)
+
+    def store_out_of_line(self, dataset: str, label: str, page: int, blob: bytes) -> tuple[bytes, int]:
+        """Return a small blob as it is, or store it in a page and return a reference to that page.
+
+        The second value is the number of proven replicas.
+        """
+        if len(blob) <= _INLINE_BYTES:
+            return blob, 2
+        sums = {"chunks": 0, "rows": 0, "raw_bytes": 0, "stored_bytes": len(blob)}
+        writer, checksum, replicas = self.named_by_content(dataset, label, page, blob, sums)
+        return json.dumps({"writer": writer.hex, "page": page, "checksum": checksum.hex()}).encode(), replicas
+
+    def named_by_content(
+        self, dataset: str, label: str, page: int, blob: bytes, sums: dict[str, int]
+    ) -> tuple[UUID, bytes, int]:
+        """Write a page whose writer is derived from the version's label and the content.
+
+        Returns that writer, the checksum and the proven replicas. Two processes that publish the same merge therefore
+        never write different bytes under one key.
+        """
+        checksum = xxhash.xxh3_128_digest(blob)
+        writer = uuid5(UUID(bytes=checksum), f"{dataset}@{label}")
+        return writer, checksum, self.page(dataset, writer, page, blob, checksum, sums)
+
+    def publish(self, version: Version) -> int:
+        """Write the version's row, which makes it visible. Everything that it references must have been written before.
+
+        Returns on how many nodes the row is proven to be. When that is one, the row is on record as under-replicated.
+        """
+        complete = replace(version, checksum=version.compute_checksum())
+        values = {
+            name: getattr(complete, name)
+            for name in (
+                "dataset", "number", "hex", "parent", "mode", "kind", "writer", "writers", "run", "code", "rows",
+                "raw_bytes", "stored_bytes", "chunks", "page_count", "committed_at", "checksum",
+            )
+        }  # fmt: skip
+        values["source"] = json.dumps(version.source, sort_keys=True)
+        values["settings"] = json.dumps(version.settings, sort_keys=True)
+        values["arrow_schema"] = version.schema_blob
+        values["pages"] = version.pages_blob
+        owing = (version.dataset, version.writer, CATALOGUE_BUCKET)
+        return self.insert("versions", f"the version {version.reference}", values, owing=owing)
+
+    def withdraw(self, version: Version) -> None:
+        """Hide the version from readers for good: its data is incomplete or is in a later version.
+
+        Its write time is later than that of a concurrent deletion or undelete of the version.
+        """
+        key = {"dataset": version.dataset, "number": version.number, "hex": version.hex}
+        mark = {"deleted_at": datetime.now(UTC), "mark": WITHDRAWN}
+        self.insert(
+            "versions", f"the version {version.reference}", {**key, **mark}, written=future_tombstone_timestamp()
+        )

@@ -1,0 +1,99 @@
+"""Leases: a reader records which version it reads, so that the version is not deleted meanwhile."""
+
+from __future__ import annotations
+
+import queue
+import socket
+import threading
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Self
+from uuid import uuid4
+
+from millrace.errors import StoreError
+from millrace.store.catalogue.version import Version
+from millrace.store.cluster.session import LOCAL_ONE, TWO, CassandraSession
+
+__all__ = ["Lease"]
+
+_TTL_S = 900
+_RENEW_S = 300.0
+_PATIENCE_S = 1.0
+_TAKEN_S = 10.0
+"""Seconds; longer than one write to both nodes and one write to each of them alone may take."""
+
+
+class Lease:
+    """A lease for the duration of the ``with`` block, renewed every 5 minutes.
+
+    It expires by itself 15 minutes after a reader dies. It is taken and released in the background; ``wait_taken``
+    returns when it is taken. Best effort: a lease that cannot be written never fails a read. The grace time of 24 hours
+    of a deleted version still protects its readers then.
+    """
+
+    def __init__(self, cassandra: CassandraSession, version: Version) -> None:
+        self._cassandra = cassandra
+        self._version = version
+        self._lease = uuid4()
+        self._taken = threading.Event()
+        self._over: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._renewal = threading.Thread(target=self._renew, name="millrace-lease", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._renewal.start()
+        return self
+
+    def wait_taken(self) -> None:
+        """Wait until the lease is stored or could not be stored, or for at most ``_TAKEN_S``."""
+        self._taken.wait(_TAKEN_S)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Release the lease in the background.
+
+        ``CassandraSession.settle`` and the end of the process wait for the release. The thread that took the lease
+        releases it, so none of its writes can come after the deletion. Nothing here takes a lock: the garbage collector
+        calls this for an abandoned reader, in a thread that may already hold the lock.
+        """
+        self._cassandra.behind(self._renewal)
+        self._over.put(None)
+
+    def _renew(self) -> None:
+        try:
+            self._write()
+        finally:
+            self._taken.set()
+        while not self._is_over():
+            self._write()
+        self._run("DELETE FROM {ks}.leases WHERE dataset = ? AND lease = ?", (self._version.dataset, self._lease))
+
+    def _is_over(self) -> bool:
+        try:
+            self._over.get(timeout=_RENEW_S)
+        except queue.Empty:
+            return False
+        return True
+
+    def _write(self) -> None:
+        values = (self._version.dataset, self._lease, self._version.number, self._version.hex, socket.gethostname())
+        query = (
+            "INSERT INTO {ks}.leases (dataset, lease, number, hex, holder, taken) VALUES (?, ?, ?, ?, ?, ?) USING TTL ?"
+        )
+        self._run(query, (*values, datetime.now(UTC), _TTL_S))
+
+    def _run(self, query: str, values: tuple[Any, ...]) -> None:
+        try:
+            statement = self._cassandra.prepare(query).bind(values)
+        except (StoreError, RuntimeError):
+            return
+        live = [host for host in self._cassandra.replicas(statement) if not self._cassandra.is_gone(host)]
+        # A reader must not wait for a node that is known to be unresponsive.
+        for level, host in [(TWO, None)] * (len(live) > 1) + [(LOCAL_ONE, host) for host in live]:
+            statement.consistency_level = level
+            needed = live if host is None else [host]
+            try:
+                self._cassandra.execute_watched(statement, needed, host=host, timeout_s=_PATIENCE_S)
+            except (StoreError, RuntimeError):  # RuntimeError while the interpreter ends
+                continue
+            return

@@ -1,0 +1,144 @@
+"""The list of a version's pages: a few in its row, many in page lists that versions share.
+
+A page list is an Arrow IPC stream of one record batch, gzip-compressed, one row per page, with the sums over the page
+and the bounds of its columns (docs/format.md). It is stored as a page. A full list never changes, so an append
+references its parent's full lists and rewrites only the last one. With the bounds a filter skips whole pages before it
+fetches any.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import pyarrow as pa
+from isal import isal_zlib
+
+from millrace.chunks import without_bounds
+from millrace.errors import ChunkFormatError
+from millrace.store.catalogue.manifest import PAGE_BYTES_MAX, PageRef, checked_stream
+
+__all__ = ["INLINE_PAGES", "ListRef", "PageList", "decode_list", "encode_list", "list_pages_max", "pack", "unpack"]
+
+INLINE_PAGES = 4
+"""Number of pages up to which a version's row names the pages itself, so that a filter reads each of them."""
+_LIST_PAGES = 128
+_LIST_BOUNDS = 4096
+
+_PLACE = pa.schema(
+    [
+        pa.field("writer", pa.binary(16), nullable=False),
+        pa.field("page", pa.int32(), nullable=False),
+        pa.field("chunks", pa.int32(), nullable=False),
+        pa.field("rows", pa.int64(), nullable=False),
+        pa.field("raw_bytes", pa.int64(), nullable=False),
+        pa.field("stored_bytes", pa.int64(), nullable=False),
+        pa.field("checksum", pa.binary(16), nullable=False),
+        pa.field("added_by", pa.string(), nullable=False),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ListRef:
+    """The key of a page list, the number of pages that it names, and the checksum of its bytes."""
+
+    writer: UUID
+    page: int
+    pages: int
+    checksum: bytes
+
+    def to_json(self) -> list[Any]:
+        """Return a short list, for version rows."""
+        return [self.writer.hex, self.page, self.pages, self.checksum.hex()]
+
+    @classmethod
+    def from_json(cls, value: Sequence[Any]) -> ListRef:
+        """Return the list reference that ``to_json`` encoded."""
+        writer, page, pages, checksum, *_ = value
+        return cls(UUID(hex=writer), page, pages, bytes.fromhex(checksum))
+
+
+@dataclass(frozen=True, slots=True)
+class PageList:
+    """A decoded page list: its pages in order, and their statistics, one row per page."""
+
+    refs: tuple[PageRef, ...]
+    stats: pa.RecordBatch
+
+
+def list_pages_max(columns: int) -> int:
+    """Return the number of pages in a full list.
+
+    It is 128, and less for wide tables, so that rewriting the last list stays cheap.
+    """
+    return max(8, min(_LIST_PAGES, _LIST_BOUNDS // max(1, columns)))
+
+
+def encode_list(refs: Sequence[PageRef], stats: pa.RecordBatch) -> bytes:
+    """Return the stored bytes of a list. ``stats`` has one row per page. Bounds that do not fit are left out."""
+    stored = _encode(refs, stats)
+    return stored if len(stored) <= PAGE_BYTES_MAX else _encode(refs, without_bounds(stats))
+
+
+def _encode(refs: Sequence[PageRef], stats: pa.RecordBatch) -> bytes:
+    if stats.num_columns:
+        stats_column = pa.StructArray.from_arrays(stats.columns, fields=list(stats.schema))
+    else:
+        stats_column = pa.array([{}] * len(refs), pa.struct([]))
+    places = pa.RecordBatch.from_pylist(
+        [
+            {
+                "writer": ref.writer.bytes,
+                "page": ref.page,
+                "chunks": ref.chunks,
+                "rows": ref.rows,
+                "raw_bytes": ref.raw_bytes,
+                "stored_bytes": ref.stored_bytes,
+                "checksum": ref.checksum,
+                "added_by": ref.added_by,
+            }
+            for ref in refs
+        ],
+        schema=_PLACE,
+    )
+    schema = _PLACE.append(pa.field("stats", stats_column.type, nullable=False))
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, schema) as stream:
+        stream.write_batch(pa.RecordBatch.from_arrays([*places.columns, stats_column], schema=schema))
+    stored: bytes = isal_zlib.compress(sink.getvalue(), 1, wbits=31)
+    return stored
+
+
+def decode_list(dataset: str, ref: ListRef, stored: bytes) -> PageList:
+    """Return the list that ``ref`` names; raises like ``decode_page`` when its bytes are not the written ones."""
+    batch = checked_stream(dataset, ref.writer, ref.page, ref.checksum, stored)
+    if batch.num_rows != ref.pages:
+        raise ChunkFormatError(f"a list of {dataset} names {batch.num_rows} pages, not {ref.pages}", dataset=dataset)
+    columns = [batch.column(name).to_pylist() for name in _PLACE.names]
+    refs = tuple(PageRef(UUID(bytes=writer), *facts) for writer, *facts in zip(*columns, strict=True))
+    return PageList(refs, pa.RecordBatch.from_struct_array(batch.column("stats")))
+
+
+def pack(lists: Sequence[ListRef], pages: Sequence[PageRef]) -> bytes:
+    """Return the blob for a version's row: the pages themselves, or the lists that name them.
+
+    A large blob is stored out of line, and the row references it.
+    """
+    listing: Any = [page.to_json() for page in pages]
+    if lists:
+        listing = {"lists": [one.to_json() for one in lists]}
+    text = json.dumps(listing, separators=(",", ":")).encode()
+    packed: bytes = isal_zlib.compress(text, 1, wbits=31)
+    return packed
+
+
+def unpack(blob: bytes) -> tuple[list[ListRef], list[PageRef]]:
+    """Return the lists and the pages that ``pack`` encoded; one of the two is empty."""
+    listing = json.loads(isal_zlib.decompress(blob, wbits=31))
+    if isinstance(listing, dict):
+        return [ListRef.from_json(item) for item in listing["lists"]], []
+    return [], [PageRef.from_json(item) for item in listing]

@@ -1,0 +1,167 @@
+"""Read the data that a version's row references: its schema, its page lists and its pages, each verified."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from itertools import chain
+from typing import TypeVar
+from uuid import UUID
+
+import pyarrow as pa
+import xxhash
+from isal import isal_zlib
+
+from millrace.errors import ChecksumMismatchError, ChunkMissingError, StoreError
+from millrace.store.catalogue.manifest import Page, PageRef, decode_page
+from millrace.store.catalogue.page_list import ListRef, PageList, decode_list, unpack
+from millrace.store.catalogue.page_repair import repair_pages
+from millrace.store.catalogue.row_reader import RowReader
+from millrace.store.catalogue.version import Version
+from millrace.store.cluster.session import CassandraSession
+
+__all__ = ["PageReader"]
+
+Accepted = TypeVar("Accepted")
+_LISTS_KEPT = 64
+_PAGES_KEPT = 8
+
+logger = logging.getLogger(__name__)
+
+
+class PageReader(RowReader):
+    """Reader of manifest pages, page lists and out-of-line schemas.
+
+    A wrong copy is skipped for the other replica's, and then overwritten with it.
+    """
+
+    def __init__(self, cassandra: CassandraSession, *, strict: bool = False) -> None:
+        super().__init__(cassandra, strict=strict)
+        # Lists can be cached because versions share them and no list ever changes.
+        self.page_list = lru_cache(_LISTS_KEPT)(self._page_list)
+        # Pages never change either. A reader that repeats its reads, epoch after epoch, fetches a cached page once.
+        self.known_page = lru_cache(_PAGES_KEPT)(self.page)
+
+    def schema(self, version: Version) -> pa.Schema:
+        """Return the logical schema. Every chunk is cast to it on reading."""
+        blob = self._load_out_of_line(version, version.schema_blob or b"")
+        return pa.ipc.read_schema(pa.py_buffer(isal_zlib.decompress(blob, wbits=31)))
+
+    def lists(self, version: Version) -> tuple[list[ListRef], list[PageRef]]:
+        """Return the lists that name the version's pages, or its pages where they are few; the other one is empty."""
+        return unpack(self._load_out_of_line(version, version.pages_blob or b""))
+
+    def _page_list(self, dataset: str, ref: ListRef) -> PageList:
+        return self._page_data(dataset, ref.writer, ref.page, lambda data: decode_list(dataset, ref, data))
+
+    def each_page_ref(self, version: Version) -> Iterator[PageRef]:
+        """Yield every page of the version in row order. A list is read once the one before it is used up."""
+        lists, pages = self.lists(version)
+        yield from pages
+        for one in lists:
+            yield from self.page_list(version.dataset, one).refs
+
+    def page_refs(self, version: Version) -> list[PageRef]:
+        """Return every page of the version, in row order."""
+        return list(self.each_page_ref(version))
+
+    def largest_chunk_bytes(self, version: Version) -> int:
+        """Return the stored bytes of the version's largest chunk, from its row.
+
+        If the row does not have that number, all pages are read.
+        """
+        said = version.settings.get("largest_chunk_bytes")
+        return int(max((page.largest_chunk_bytes for page in self.pages(version)), default=0) if said is None else said)
+
+    def pages(self, version: Version) -> Iterator[Page]:
+        """Yield the decoded pages one after another; one page is in memory at a time."""
+        for ref in self.each_page_ref(version):
+            yield self.page(version.dataset, ref)
+
+    def page(self, dataset: str, ref: PageRef) -> Page:
+        """Return one page, its checksum verified. A wrong copy is skipped for the other replica's."""
+        return self._page_data(dataset, ref.writer, ref.page, lambda data: decode_page(dataset, ref, data))
+
+    def _page_data(self, dataset: str, writer: UUID, page: int, accept: Callable[[bytes], Accepted]) -> Accepted:
+        """Return the result of ``accept`` for the first copy that it does not reject with ``ChecksumMismatchError``.
+
+        Raises that error when every copy is wrong, and ``ChunkMissingError`` when no responding node has the page.
+        """
+        query = "SELECT data FROM {ks}.pages WHERE dataset = ? AND writer = ? AND page = ?"
+        values = (dataset, writer, page)
+        refused: ChecksumMismatchError | None = None
+        for row in chain(self.rows(query, values), self._each_copy(query, values)):
+            try:
+                accepted = accept(row.data)
+            except ChecksumMismatchError as error:
+                refused = refused or error
+                continue
+            if refused is not None:
+                self._mend(dataset, writer, page)
+            return accepted
+        raise refused or ChunkMissingError(
+            f"page {page} of {dataset}/{writer.hex[:12]} is on no node that answers",
+            hint="a node may be down: ./run status; nothing is lost until both have been asked",
+            dataset=dataset,
+            page=page,
+            node=", ".join(self._cassandra.down()) or None,
+        )
+
+    def _mend(self, dataset: str, writer: UUID, page: int) -> None:
+        """Write the good copy over the wrong one. A failure is logged and never fails the read."""
+        try:
+            repair_pages(self._cassandra, dataset, writer)
+        except StoreError as error:
+            logger.warning("a wrong copy of page %s of %s could not be replaced: %s", page, dataset, error)
+        else:
+            logger.warning("a wrong copy of page %s of %s was replaced by the good one", page, dataset)
+
+    def finished_pages(self, dataset: str, writer: UUID) -> list[PageRef]:
+        """Return the manifest pages (numbers 0 and up) of one writer, in order, without reading their data."""
+        return self._page_rows(dataset, writer, "page >= 0")
+
+    def journal_pages(self, dataset: str, writer: UUID) -> list[PageRef]:
+        """Return the journal pages (-1 and down) of one writer, in the order in which they were written."""
+        return self._page_rows(dataset, writer, "page < 0")[::-1]
+
+    def _page_rows(self, dataset: str, writer: UUID, which: str) -> list[PageRef]:
+        query = (
+            "SELECT page, chunks, rows, raw_bytes, stored_bytes, checksum FROM {ks}.pages "  # noqa: S608 constant names
+            f"WHERE dataset = ? AND writer = ? AND {which}"
+        )
+        rows = self.rows(query, (dataset, writer))
+        return [PageRef(writer, r.page, r.chunks, r.rows, r.raw_bytes, r.stored_bytes, r.checksum) for r in rows]
+
+    def spilled(self, version: Version) -> list[UUID]:
+        """Return the writers of the pages that hold a version's out-of-line schema, page list and lists.
+
+        Lists among them may be shared with other versions.
+        """
+        blobs = (blob for blob in (version.schema_blob, version.pages_blob) if blob and blob[:2] != b"\x1f\x8b")
+        return [UUID(hex=json.loads(blob)["writer"]) for blob in blobs] + [
+            one.writer for one in (self.lists(version)[0] if version.pages_blob else [])
+        ]
+
+    def _load_out_of_line(self, version: Version, blob: bytes) -> bytes:
+        if blob[:2] == b"\x1f\x8b":
+            return blob
+        where = json.loads(blob)
+
+        def accept(data: bytes) -> bytes:
+            actual = xxhash.xxh3_128_digest(data).hex()
+            if actual == where["checksum"]:
+                return data
+            raise ChecksumMismatchError(
+                f"a page of {version.reference} is not what was written",
+                hint="no node that answers has a good copy: ./run status",
+                stage="stored",
+                expected=where["checksum"],
+                actual=actual,
+                dataset=version.dataset,
+                version=version.label,
+                page=where["page"],
+            )
+
+        return self._page_data(version.dataset, UUID(hex=where["writer"]), where["page"], accept)

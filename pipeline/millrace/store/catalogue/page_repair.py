@@ -1,0 +1,68 @@
+"""Write a good copy of a manifest page over a missing or damaged one."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+import xxhash
+from cassandra.pool import Host
+
+from millrace.errors import StoreError
+from millrace.store.cluster.session import NODE_LOCAL, TWO, CassandraSession
+from millrace.store.cluster.write_times import later_than
+
+__all__ = ["repair_pages"]
+
+_PAGE_COLUMNS = ("chunks", "rows", "raw_bytes", "stored_bytes", "checksum", "data")
+_PAGES_HERE = (
+    "SELECT page, chunks, rows, raw_bytes, stored_bytes, checksum, data, WRITETIME(data) AS at "
+    "FROM {ks}.pages WHERE dataset = ? AND writer = ?"
+)
+_PAGE = (
+    "INSERT INTO {ks}.pages (dataset, writer, page, chunks, rows, raw_bytes, stored_bytes, checksum, data) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?"
+)
+
+
+def repair_pages(cassandra: CassandraSession, dataset: str, writer: UUID) -> int:
+    """Restore every page of the writer on every replica, and return how many copies were written.
+
+    Raises ``StoreError`` for a page of which no node has a good copy, and while a node does not respond.
+    """
+    statement = cassandra.prepare(_PAGES_HERE).bind((dataset, writer))
+    hosts = cassandra.replicas(statement)
+    copies = {host: _pages_on(cassandra, host, statement) for host in hosts}
+    best: dict[int, Any] = {}
+    for rows in copies.values():
+        for number, row in rows.items():
+            if _good(row):
+                best[number] = row
+    written = 0
+    for number, row in sorted(best.items()):
+        lacking = [host for host in hosts if not _good(copies[host].get(number))]
+        if lacking:
+            times = [rows[number].at for rows in copies.values() if number in rows]
+            values = [getattr(row, column) for column in _PAGE_COLUMNS]
+            again = cassandra.prepare(_PAGE).bind((dataset, writer, number, *values, later_than(times)))
+            again.consistency_level = TWO
+            cassandra.execute(again)
+            written += len(lacking)
+    lost = {number for rows in copies.values() for number in rows} - set(best)
+    if lost:
+        raise StoreError(
+            f"page {min(lost)} of {dataset}/{writer.hex[:12]} is damaged on every node",
+            hint="versions that name it cannot be read; load them again",
+            dataset=dataset,
+            page=min(lost),
+        )
+    return written
+
+
+def _pages_on(cassandra: CassandraSession, host: Host, statement: Any) -> dict[int, Any]:
+    statement.consistency_level = NODE_LOCAL
+    return {row.page: row for row in cassandra.execute(statement, host=host)}
+
+
+def _good(row: Any) -> bool:
+    return row is not None and row.data is not None and xxhash.xxh3_128_digest(row.data) == row.checksum

@@ -1,0 +1,263 @@
+"""Values of the catalogue's rows: versions, load attempts and records of under-replicated data."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import xxhash
+
+from millrace.chunks import TileLayout
+from millrace.display import html_table
+from millrace.errors import ChunkFormatError
+
+__all__ = [
+    "CATALOGUE_BUCKET",
+    "FENCED",
+    "DELETED",
+    "PAGES_BUCKET",
+    "PUBLISHER",
+    "RESTORED",
+    "WITHDRAWN",
+    "UnderReplicated",
+    "Version",
+    "LoadAttempt",
+    "bounded_facts",
+    "layout_setting",
+]
+
+_FACT_BYTES_MAX = 500
+PUBLISHER = -2
+"""Value of ``split`` in the row of a writer that writes a version's row and lists, and no chunks."""
+FENCED = -1
+"""Value of ``attempt`` in the row of a fenced writer: set before any of its data is removed."""
+
+DELETED, RESTORED, WITHDRAWN = "deleted", "restored", "withdrawn"
+"""Values of a version's ``mark``: a user deleted it, the deletion was undone, or its own publisher withdrew it for
+good."""
+
+PAGES_BUCKET = -1
+CATALOGUE_BUCKET = -2
+"""Buckets of ``under_replicated`` that mean manifest pages and catalogue rows instead of chunks."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Version:
+    """One version as its row describes it; ``schema_blob`` and ``pages_blob`` are None in listings.
+
+    Sizes are in bytes. ``page_count`` counts manifest pages, ``writers`` the load attempts that wrote its chunks.
+    """
+
+    dataset: str
+    number: int
+    hex: str
+    parent: str | None
+    mode: str
+    kind: str
+    writer: UUID
+    writers: int
+    run: str
+    code: str
+    rows: int
+    raw_bytes: int
+    stored_bytes: int
+    chunks: int
+    page_count: int
+    source: dict[str, Any]
+    settings: dict[str, Any]
+    committed_at: datetime
+    schema_blob: bytes | None = field(default=None, repr=False)
+    pages_blob: bytes | None = field(default=None, repr=False)
+    checksum: bytes = field(default=b"", repr=False)
+    deleted_at: datetime | None = None
+    """None while readers see the version, also after an undone deletion."""
+    mark: str = ""
+    """``DELETED``, ``RESTORED`` or ``WITHDRAWN``; empty if it was never marked, or was marked under schema 1."""
+    purged_at: datetime | None = None
+    degraded: bool = False
+
+    def __repr__(self) -> str:
+        return (
+            f"<Version {self.reference}: {self.rows:,} rows, {self.chunks:,} chunks, "
+            f"{self.stored_bytes:,} stored bytes, {self.committed_at.isoformat(timespec='seconds')}>"
+        )
+
+    def _repr_html_(self) -> str:
+        return html_table(f"Version {self.reference}", self.shown())
+
+    def shown(self) -> list[tuple[str, object]]:
+        """Return the most important facts with their names, for display."""
+        return [
+            ("rows", self.rows),
+            ("chunks", self.chunks),
+            ("raw bytes", self.raw_bytes),
+            ("stored bytes", self.stored_bytes),
+            ("committed", self.committed_at.isoformat(timespec="seconds")),
+            ("source", self.source.get("uri", "")),
+            ("run", self.run),
+        ]
+
+    @classmethod
+    def from_row(cls, dataset: str, row: Any) -> Version:
+        """Return the version that a row of ``versions`` describes, without its blobs.
+
+        Raises ``ChunkFormatError`` for a row with missing or malformed columns.
+        """
+        try:
+            return cls._from_row(dataset, row)
+        except (AttributeError, TypeError, ValueError) as error:
+            raise ChunkFormatError(
+                f"the row of {dataset}@{row.number}-{row.hex} is not what was written ({error})", dataset=dataset
+            ) from None
+
+    @classmethod
+    def _from_row(cls, dataset: str, row: Any) -> Version:
+        return cls(
+            dataset=dataset,
+            number=row.number,
+            hex=row.hex,
+            parent=row.parent,
+            mode=row.mode,
+            kind=row.kind,
+            writer=row.writer,
+            writers=row.writers,
+            run=row.run,
+            code=row.code,
+            rows=row.rows,
+            raw_bytes=row.raw_bytes,
+            stored_bytes=row.stored_bytes,
+            chunks=row.chunks,
+            page_count=row.page_count,
+            source=json.loads(row.source),
+            settings=json.loads(row.settings),
+            committed_at=row.committed_at.replace(tzinfo=UTC),
+            checksum=row.checksum,
+            deleted_at=None if row.mark == RESTORED else row.deleted_at and row.deleted_at.replace(tzinfo=UTC),
+            mark=row.mark or "",
+            purged_at=row.purged_at and row.purged_at.replace(tzinfo=UTC),
+        )
+
+    @property
+    def label(self) -> str:
+        """``12-3fa9c1``."""
+        return f"{self.number}-{self.hex}"
+
+    @property
+    def reference(self) -> str:
+        """``flights@12-3fa9c1``."""
+        return f"{self.dataset}@{self.label}"
+
+    @property
+    def layout(self) -> TileLayout:
+        """The columns of each tile; the same in every chunk."""
+        return TileLayout.from_json([range(first, first + count) for first, count in self.settings["layout"]])
+
+    def compute_checksum(self) -> bytes:
+        """Return the xxh3-128 checksum of every field that a reader relies on, in a fixed order (docs/format.md)."""
+        facts = [
+            self.dataset,
+            self.label,
+            self.parent,
+            self.mode,
+            self.kind,
+            self.writer.hex,
+            self.writers,
+            self.run,
+            self.code,
+            [self.rows, self.raw_bytes, self.stored_bytes, self.chunks, self.page_count],
+            self.source,
+            self.settings,
+            round(self.committed_at.timestamp() * 1000),
+            (self.schema_blob or b"").hex(),
+            (self.pages_blob or b"").hex(),
+        ]
+        text = json.dumps(facts, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        return xxhash.xxh3_128_digest(text.encode())
+
+
+def layout_setting(layout: TileLayout) -> list[list[int]]:
+    """Return first column and number of columns of each tile: at most 64 pairs for any number of columns."""
+    return [[tile[0] if tile else 0, len(tile)] for tile in layout.columns]
+
+
+def bounded_facts(facts: dict[str, Any]) -> dict[str, Any]:
+    """Return the facts with long values shortened, so that a version's row stays small.
+
+    A value is long above 500 characters as JSON. A long string is cut at 500 characters; any other long value is
+    replaced by its length and digest.
+    """
+    bounded = {}
+    for name, value in facts.items():
+        text = json.dumps(value, sort_keys=True)
+        if len(text) > _FACT_BYTES_MAX and isinstance(value, str):
+            value = f"{value[:_FACT_BYTES_MAX]}..."
+        elif len(text) > _FACT_BYTES_MAX:
+            value = {"bytes": len(text), "xxh3_128": xxhash.xxh3_128_hexdigest(text.encode())}
+        bounded[name] = value
+    return bounded
+
+
+_LONG_AGO = datetime(1970, 1, 1)  # like the driver's times: without a time zone, in UTC
+
+
+@dataclass(frozen=True, slots=True)
+class LoadAttempt:
+    """The row of a load attempt; ``writer`` is the attempt's ID.
+
+    The attempt writes the row before its first chunk and updates it by heartbeats.
+    """
+
+    dataset: str
+    writer: UUID
+    run: str
+    fingerprint: str
+    split: int
+    attempt: int
+    version: str
+    host: str
+    started: datetime
+    first_row: int = 0
+    """Number of leading rows of the split that an earlier attempt has written; this attempt writes the rows after
+    them."""
+    last_seen: datetime | None = None
+    buckets: int = 0
+    finished: bool = False
+
+    @property
+    def condemned(self) -> bool:
+        """Whether the attempt is fenced. Its data is being or was removed, so no version may reference it any more."""
+        return self.attempt == FENCED
+
+    @classmethod
+    def from_row(cls, dataset: str, row: Any) -> LoadAttempt:
+        """Return the attempt that a row of ``writers`` describes."""
+        return cls(
+            dataset=dataset,
+            writer=row.writer,
+            run=row.run or "",
+            fingerprint=row.fingerprint or "",
+            split=-1 if row.split is None else row.split,
+            attempt=row.attempt or 0,
+            version=row.version or "",
+            host=row.host or "",
+            # A node that missed the row may hold the fence alone.
+            started=(row.started or row.last_seen or _LONG_AGO).replace(tzinfo=UTC),
+            first_row=row.first_row or 0,
+            last_seen=row.last_seen and row.last_seen.replace(tzinfo=UTC),
+            buckets=row.buckets or 0,
+            finished=bool(row.finished),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class UnderReplicated:
+    """Record of a bucket (-1: manifest pages, -2: catalogue rows) with data not proven to be on two nodes."""
+
+    dataset: str
+    writer: UUID
+    bucket: int
+    note: UUID
+    chunks: int

@@ -1,0 +1,1 @@
+"""Chunks in Cassandra: written in buckets, read from replicas."""

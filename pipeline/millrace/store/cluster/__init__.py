@@ -1,0 +1,1 @@
+"""Cassandra as a cluster: driver, session, state of nodes, replicated writes, schema."""

@@ -1,0 +1,330 @@
+"""A session with Cassandra: prepared statements, the state of each node, and the replicas to ask.
+
+Nothing is created at import. A session never crosses a fork: a forked process connects again.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import wait
+from typing import Any
+
+from cassandra import DriverException
+from cassandra.cluster import Cluster, NoHostAvailable, Session
+from cassandra.pool import Host
+from cassandra.query import Statement
+
+from millrace.errors import StoreTimeoutError, StoreUnavailableError
+from millrace.settings import CassandraSettings
+from millrace.store.cluster.driver import (
+    LOCAL_ONE,
+    NODE_LOCAL,
+    REFUSED,
+    TWO,
+    NodeDownListener,
+    first_cause,
+    is_busy,
+    new_cluster,
+    translate_driver_errors,
+)
+from millrace.store.cluster.large_frames import LargeRows
+
+__all__ = ["LOCAL_ONE", "NODE_LOCAL", "REFUSED", "TWO", "CassandraSession", "translate_driver_errors", "is_busy"]
+
+_PROBE = "SELECT key FROM system.local WHERE key = 'local'"
+_PROBE_PATIENCE_S = 0.25
+_SURE_AFTER_S = 2.0
+"""Probe timeout in seconds used before refusing an operation because a node is unresponsive."""
+_SILENT_FOR_S = 5.0
+"""Seconds for which a node that did not answer a probe is tried last. After that it is probed again."""
+_PREPARE_ROUNDS = 3
+_SETTLED_S = 10.0
+
+
+class CassandraSession:
+    """An open session with the statements prepared on it; belongs to the process that created it.
+
+    ``connect`` raises ``StoreUnavailableError`` when no contact point responds within ``connect_timeout_s``.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        session: Session,
+        settings: CassandraSettings,
+        *,
+        asked_last: dict[Any, float],
+        losses: NodeDownListener,
+    ) -> None:
+        self.cluster = cluster
+        self.session = session
+        self.settings = settings
+        self.pid = os.getpid()
+        self._prepared: dict[str, Any] = {}
+        self._probes: Session | None = None
+        self._silent_until: dict[Any, float] = {}
+        self._asked_last = asked_last
+        self._losses = losses
+        self._behind: set[threading.Thread] = set()
+        atexit.register(self.settle)
+        # Timeout for preparing a statement, which asks one node. With execution profiles the driver has no public
+        # setting for it.
+        session._default_timeout = settings.unresponsive_after_s
+
+    @classmethod
+    def connect(cls, settings: CassandraSettings, **cluster_options: Any) -> CassandraSession:
+        """Return a session without a default keyspace.
+
+        Statements name their keyspace, so one session can also create it.
+        """
+        asked_last: dict[Any, float] = {}
+        losses = NodeDownListener()
+        cluster = new_cluster(settings, asked_last, losses, **cluster_options)
+        try:
+            session = _open(cluster, settings.unresponsive_after_s)
+        except (NoHostAvailable, DriverException, OSError) as error:
+            cluster.shutdown()
+            nodes = ", ".join(f"{address}:{settings.port}" for address in settings.contact_points)
+            raise StoreUnavailableError(
+                f"no Cassandra node answers at {nodes} ({first_cause(error)})",
+                hint="start the local stack with ./run up cassandra, or set MILLRACE_CASSANDRA__CONTACT_POINTS",
+                node=nodes,
+            ) from None
+        return cls(cluster, session, settings, asked_last=asked_last, losses=losses)
+
+    def close(self) -> None:
+        """Wait for the background threads and close the connections. Closing twice does nothing."""
+        self.settle()
+        atexit.unregister(self.settle)
+        self.cluster.shutdown()
+
+    def behind(self, thread: threading.Thread) -> None:
+        """Track ``thread``, which is about to end. ``settle``, ``close`` and the end of the process wait for it.
+
+        Takes no lock: for an abandoned reader the garbage collector calls this, in any thread.
+        """
+        self._forget_ended()
+        self._behind.add(thread)
+
+    def settle(self) -> None:
+        """Wait until all tracked background threads have ended, or for at most ``_SETTLED_S``."""
+        deadline = time.monotonic() + _SETTLED_S
+        for thread in tuple(self._behind):
+            thread.join(max(0.0, deadline - time.monotonic()))
+        self._forget_ended()
+
+    def _forget_ended(self) -> None:
+        for thread in tuple(self._behind):
+            if not thread.is_alive():
+                self._behind.discard(thread)
+
+    @property
+    def probes(self) -> Session:
+        """A second session with connections of its own, so that probes do not queue behind megabytes of chunks."""
+        if self._probes is None:
+            with translate_driver_errors():
+                self._probes = _open(self.cluster, self.settings.unresponsive_after_s)
+        return self._probes
+
+    def prepare(self, query: str) -> Any:
+        """Return the prepared, idempotent statement of ``query``, in which ``{ks}`` is replaced by the keyspace.
+
+        A query is prepared once for each session. Raises like ``execute``, after every node had several chances to
+        prepare it.
+        """
+        statement = self._prepared.get(query)
+        if statement is None:
+            statement = self._prepare(query.format(ks=self.settings.keyspace))
+            statement.is_idempotent = True
+            self._prepared[query] = statement
+        return statement
+
+    def _prepare(self, text: str) -> Any:
+        for left in range(_PREPARE_ROUNDS * len(self.hosts()), -1, -1):
+            try:
+                with translate_driver_errors():
+                    return self.session.prepare(text)
+            except (StoreTimeoutError, StoreUnavailableError) as error:
+                # The driver prepares on one node only, and on the next one at the next call. Probing marks unresponsive
+                # nodes, so that the next call does not choose one of them again.
+                if not left:
+                    nodes = ", ".join(_by_address(host) for host in self.hosts())
+                    said = f"{nodes or 'no node'}: {error.message}"
+                    raise type(error)(said, hint=error.hint, node=nodes) from None
+                if isinstance(error, StoreTimeoutError):
+                    for host in self.hosts():
+                        self.probe_unresponsive(host)
+        raise AssertionError("unreachable")
+
+    def execute(self, statement: Any, *, host: Host | None = None, timeout_s: float | None = None) -> list[Any]:
+        """Return all rows, read from ``host`` when it is given.
+
+        A request that finds no room on its connection is sent again until the timeout.
+
+        Errors of the driver become one of three errors. ``StoreTimeoutError`` and ``StoreUnavailableError`` mean that
+        the nodes asked did not respond, so the caller may try others. A plain ``StoreError`` is a rejection that every
+        node would repeat.
+        """
+        seconds = self.settings.request_timeout_s if timeout_s is None else timeout_s
+        deadline = time.monotonic() + seconds
+        pause_s = 0.005
+        with translate_driver_errors(host):
+            while True:
+                left_s = max(0.1, deadline - time.monotonic())
+                try:
+                    return list(self.session.execute(statement, timeout=left_s, host=host))
+                except NoHostAvailable as error:
+                    if not is_busy(error) or time.monotonic() + pause_s > deadline:
+                        raise
+                # The driver has no notification that a connection can be written to again.
+                time.sleep(pause_s)
+                pause_s = min(0.1, pause_s * 2)
+
+    def execute_at(self, statement: Any, host: Host) -> list[Any]:
+        """Return all rows from ``host``. Give up an unresponsive node after ``unresponsive_after_s``, not a slow one.
+
+        Raises like ``execute``, and ``StoreTimeoutError`` for a node that does not even answer a probe.
+        """
+        _ = self.probes  # connect before a node can become unresponsive
+        return self.execute_watched(statement, [host], host=host)
+
+    def execute_watched(
+        self,
+        statement: Any,
+        needed: Sequence[Host],
+        *,
+        host: Host | None = None,
+        patience_s: float = _PROBE_PATIENCE_S,
+        timeout_s: float | None = None,
+    ) -> list[Any]:
+        """Return all rows, but give up as soon as one of the ``needed`` nodes is lost.
+
+        A coordinator detects the loss of such a node much later. A node is lost when the driver marks it down. It is
+        also lost when it does not answer two probes within ``patience_s`` each while another node does.
+
+        Probes are sent just before ``unresponsive_after_s`` is over, and whenever a connection ends. A node that is
+        only slow is waited for. ``StoreTimeoutError`` names the lost node; otherwise raises like ``execute``.
+        """
+        wait_s = max(self.settings.unresponsive_after_s - patience_s, self.settings.unresponsive_after_s / 2)
+        seconds = self.settings.request_timeout_s if timeout_s is None else timeout_s
+        over = threading.Event()
+        changed = threading.Event()
+
+        def end(_said: Any) -> None:
+            over.set()
+            changed.set()
+
+        with translate_driver_errors(host), self._losses.waking(changed):
+            future = self.session.execute_async(statement, timeout=seconds, host=host)
+            future.add_callbacks(end, end)
+            while not over.is_set():
+                changed.wait(wait_s)
+                changed.clear()
+                if not over.is_set():
+                    self._require(needed, patience_s)
+            try:
+                return list(future.result())
+            except NoHostAvailable as error:
+                if not is_busy(error):
+                    raise
+        return self.execute(statement, host=host, timeout_s=timeout_s)
+
+    def _require(self, nodes: Sequence[Host], patience_s: float) -> None:
+        """Raise ``StoreTimeoutError`` when a node is down or unresponsive."""
+        for node in nodes:
+            if node.is_up is False or self.probe_unresponsive(node, patience_s=patience_s):
+                what = "is down" if node.is_up is False else "has fallen silent"
+                raise StoreTimeoutError(f"{node.address} {what}", hint="see ./run status", node=str(node))
+
+    def answers(self, host: Host, *, patience_s: float = _PROBE_PATIENCE_S) -> bool:
+        """Return whether the node answers a probe in time, on a connection that carries no chunks."""
+        try:
+            self.probes.execute(_PROBE, host=host, timeout=patience_s)
+        except Exception:  # noqa: BLE001 the driver raises many kinds here, all of which mean "no answer"
+            return False
+        self.speaks(host)
+        return True
+
+    def speaks(self, host: Host) -> None:
+        """Mark the node as responsive and drop all records of earlier failures."""
+        self._silent_until.pop(host.endpoint, None)
+        self._asked_last.pop(host.endpoint, None)
+
+    def deprioritize(self, host: Host) -> None:
+        """Try this node last for statements that name no node, for a few seconds or until it answers a probe."""
+        self._asked_last[host.endpoint] = time.monotonic() + _SILENT_FOR_S
+
+    def probe_unresponsive(self, host: Host, *, patience_s: float = _PROBE_PATIENCE_S) -> bool:
+        """Return whether the node is unresponsive while another node responds.
+
+        If no node of a cluster responds in time, the cluster counts as busy.
+        """
+        if self.answers(host, patience_s=patience_s) or self.answers(host, patience_s=patience_s):
+            return False
+        if not any(self.answers(other, patience_s=patience_s) for other in self.hosts() if other != host):
+            return False
+        self._silent_until[host.endpoint] = time.monotonic() + _SILENT_FOR_S
+        self.deprioritize(host)
+        return True
+
+    def is_silent(self, host: Host) -> bool:
+        """Return whether the node is known to be unresponsive. An expired record makes this probe the node again."""
+        until = self._silent_until.get(host.endpoint)
+        return until is not None and (time.monotonic() < until or self.probe_unresponsive(host))
+
+    def is_gone(self, host: Host) -> bool:
+        """Return whether the driver marks the node down, or it is unresponsive."""
+        return host.is_up is False or self.is_silent(host)
+
+    @property
+    def cluster_name(self) -> str:
+        """The cluster's own name."""
+        return str(self.cluster.metadata.cluster_name)
+
+    def hosts(self) -> list[Host]:
+        """Return every node of the local data centre, sorted by address."""
+        hosts = [h for h in self.cluster.metadata.all_hosts() if h.datacenter == self.settings.local_dc]
+        return sorted(hosts, key=_by_address)
+
+    def down(self) -> list[str]:
+        """Return the addresses of the nodes that the driver marks down."""
+        return [str(host.address) for host in self.hosts() if host.is_up is False]
+
+    def missing(self) -> list[str]:
+        """Return the addresses of nodes that are down or do not answer a probe within seconds."""
+        up = {
+            host: host.is_up is not False and any(self.answers(host, patience_s=_SURE_AFTER_S) for _ in range(2))
+            for host in self.hosts()
+        }
+        return [str(host.address) for host, answers in up.items() if not answers]
+
+    def replicas(self, statement: Statement) -> list[Host]:
+        """Return the replicas of the statement's partition, sorted by address.
+
+        Returns every node when the token map does not know the replicas. The driver's own list has no stable order,
+        because ``TokenAwarePolicy`` shuffles it in place. Without sorting, the first replica to ask for a chunk would
+        change with it.
+        """
+        key = statement.routing_key
+        found = self.cluster.metadata.get_replicas(self.settings.keyspace, key) if key is not None else []
+        return sorted(found, key=_by_address) or self.hosts()
+
+
+def _by_address(host: Host) -> str:
+    return str(host.address)
+
+
+def _open(cluster: Cluster, timeout_s: float) -> Session:
+    """Return a session once it has tried to connect to every node, or after ``timeout_s``.
+
+    The driver returns as soon as it is connected to one node. A request to another node would then fail as if that node
+    were down. The first chunks of a load would be written, and recorded, with one replica.
+    """
+    session = cluster.connect()
+    session.client_protocol_handler = LargeRows
+    wait(session._initial_connect_futures, timeout=timeout_s)
+    return session

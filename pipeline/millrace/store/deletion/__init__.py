@@ -1,0 +1,1 @@
+"""Versions: marked as deleted, restored, and removed after the grace time."""

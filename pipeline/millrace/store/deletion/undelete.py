@@ -1,0 +1,139 @@
+"""Undo a deletion: a version can be made visible again until a sweep begins to remove its data.
+
+A sweep fences writers first and then checks whether another process works on the dataset. ``Undeleter`` inserts a row
+in ``writers`` first and then checks for fenced writers. Of the two at least one therefore sees the other, wherever
+either of them is interrupted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from uuid import uuid4
+
+from millrace.errors import StoreError, UsageError, VersionNotFoundError
+from millrace.names import VersionSelector
+from millrace.store.catalogue.recoverable import obstacle
+from millrace.store.catalogue.selection import select
+from millrace.store.catalogue.version import DELETED, PUBLISHER, RESTORED, Version
+from millrace.store.cluster.write_times import future_tombstone_timestamp
+from millrace.store.deletion.at_all import AtAll
+
+__all__ = ["Undeleter"]
+
+
+class Undeleter(AtAll):
+    """Finds deleted versions and restores them; fails while a node is down."""
+
+    doing = "taking back a deletion"
+
+    def find(self, dataset: str, selector: VersionSelector) -> Version:
+        """Return the deleted version of that number, full name or time, or one that was already restored.
+
+        Raises ``DatasetNotFoundError``, ``VersionNotFoundError`` with the reason for a version that cannot be restored,
+        and ``UsageError`` for a version that is not deleted.
+        """
+        if selector.tag is not None or selector == VersionSelector():
+            raise UsageError(
+                f"{dataset}@{selector} names no deleted version",
+                hint=f"after @ stands its number or full version; millrace versions {dataset} --deleted shows them",
+                dataset=dataset,
+            )
+        every = self.every(dataset)
+        if not every:
+            raise self._catalogue.unknown(dataset)
+        self._require_no_debt(dataset)
+        if selector.as_of is not None:  # only an exact match: the newest version before a time is not meant here
+            every = [version for version in every if selector.is_shown_as(version.committed_at)]
+        else:
+            number = selector.number if selector.full is None else selector.full[0]
+            every = [version for version in every if version.number == number]
+        rows = self._writers(dataset)
+        deleted = [version for version in every if version.deleted_at is not None]
+        recoverable = [version for version in deleted if obstacle(self._catalogue, version, rows) is None]
+        found = select(recoverable, selector) or select(every, selector)
+        if found is None:
+            raise VersionNotFoundError(
+                f"{dataset} never had a version {selector}",
+                hint=f"millrace versions {dataset} --deleted shows what can be taken back",
+                dataset=dataset,
+                version=str(selector),
+            )
+        if found.deleted_at is None and found.mark != RESTORED:
+            raise UsageError(f"{found.reference} is not deleted", dataset=dataset, version=found.label)
+        if found.deleted_at is not None:
+            self._require_recoverable(found)
+        return found
+
+    def final(self, dataset: str, versions: Iterable[Version]) -> list[str]:
+        """Return those of these versions, visible or deleted, whose deletion cannot be undone."""
+        rows = self._writers(dataset)
+        return [version.reference for version in versions if obstacle(self._catalogue, version, rows) is not None]
+
+    def restore(self, version: Version) -> None:
+        """Make the version visible again. Repeated and concurrent calls have the same result.
+
+        Raises ``VersionNotFoundError`` where a sweep has begun to remove the version, which then stays deleted. Raises
+        it also where the version is deleted again at the same moment.
+        """
+        self.require_all_up()
+        if version.mark == RESTORED and self.final(version.dataset, [version]):
+            return  # restored before, between two reads of a sweep: readers see it and its data is kept
+        self._require_no_debt(version.dataset)
+        deleted_at = version.deleted_at or datetime.now(UTC)
+        with self._known_as_writer(version):
+            self._require_recoverable(version)
+            self.write_mark(version, RESTORED, deleted_at)
+            try:
+                # This process may have been paused for longer than it counts as active.
+                self._require_recoverable(version)
+            except VersionNotFoundError:
+                self.write_mark(version, DELETED, deleted_at)
+                raise
+        self._require_restored(next(v for v in self.every(version.dataset) if v.label == version.label))
+
+    def _require_restored(self, version: Version) -> None:
+        """Raise ``VersionNotFoundError`` unless the version's row is marked as restored.
+
+        A load may have withdrawn the version meanwhile, or another process may have deleted it again.
+        """
+        if version.mark == RESTORED:
+            return
+        self._require_recoverable(version)
+        raise VersionNotFoundError(
+            f"{version.reference} was deleted again at the same moment",
+            hint=f"millrace undelete {version.reference} takes that back",
+            dataset=version.dataset,
+            version=version.label,
+        )
+
+    def _require_recoverable(self, version: Version) -> None:
+        found = obstacle(self._catalogue, version, self._writers(version.dataset))
+        if found is not None:
+            raise VersionNotFoundError(
+                f"{version.reference} cannot be taken back, {found.why}",
+                hint=found.hint,
+                dataset=version.dataset,
+                version=version.label,
+            )
+
+    @contextmanager
+    def _known_as_writer(self, version: Version) -> Iterator[None]:
+        """Register as an active writer, so that a sweep keeps the data of deleted versions as during a load.
+
+        A row that is left behind is garbage, which a sweep removes.
+        """
+        now, writer = datetime.now(UTC), uuid4()
+        query = (
+            "INSERT INTO {ks}.writers (dataset, writer, run, split, attempt, version, started, last_seen) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+        )
+        run = f"undelete of {version.label}"
+        try:
+            self._execute(query, (version.dataset, writer, run, PUBLISHER, 1, version.label, now, now))
+            yield
+        finally:
+            query = "DELETE FROM {ks}.writers USING TIMESTAMP ? WHERE dataset = ? AND writer = ?"
+            with suppress(StoreError):  # the row then counts as active for some hours
+                self._execute(query, (future_tombstone_timestamp(), version.dataset, writer))

@@ -1,0 +1,1 @@
+"""Missing and damaged replicas: found, recorded and written again."""

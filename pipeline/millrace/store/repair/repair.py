@@ -1,0 +1,209 @@
+"""Repair under-replicated data: copy everything on record to its second replica, catalogue first, and verify it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Set
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from millrace.errors import ChunkError, MillraceError, StoreError, StoreUnavailableError
+from millrace.progress import Task
+from millrace.store.catalogue.catalogue import Catalogue
+from millrace.store.catalogue.manifest import ChunkRef
+from millrace.store.catalogue.page_repair import repair_pages
+from millrace.store.catalogue.version import CATALOGUE_BUCKET, PAGES_BUCKET, PUBLISHER, UnderReplicated
+from millrace.store.chunks.chunk_reader import ChunkReader
+from millrace.store.cluster.session import TWO, CassandraSession
+from millrace.store.cluster.write_times import future_tombstone_timestamp
+from millrace.store.repair.chunk_repair import ChunkRepair
+from millrace.store.repair.row_repair import RowRepair
+
+__all__ = ["ALIVE", "RepairReport", "ReplicaRepair"]
+
+ALIVE = timedelta(hours=3)
+"""A load attempt without a version counts as active this long after it was last seen. It writes a heartbeat every
+minute by its own clock, and an attempt whose clock is an hour behind must not look dead."""
+
+
+@dataclass(slots=True)
+class RepairReport:
+    """The result of a repair.
+
+    ``debts`` counts the records found, ``cleared`` the records removed, ``copies`` the copies written. A record whose
+    copies all exist (hinted handoff delivered them) is cleared without writing a copy. ``pending`` records belong to
+    loads that may still be writing. The data written so far is on every node. The record stays for the data still to
+    come, which the load itself or the next call repairs.
+    """
+
+    datasets: int = 0
+    debts: int = 0
+    cleared: int = 0
+    pending: int = 0
+    chunks: int = 0
+    copies: int = 0
+    merged: list[str] = field(default_factory=list)
+    """Versions that merge concurrent appends whose loads did not see each other."""
+    problems: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Whether no data is under-replicated any more."""
+        return not self.problems and self.cleared + self.pending == self.debts
+
+    @property
+    def words(self) -> str:
+        """The outcome as one line for users."""
+        copies = f"{self.copies:,} copies written"
+        if not self.ok:
+            left = max(self.debts - self.cleared - self.pending, len(self.problems))
+            return f"{left:,} parts are still on one node only, {copies}"
+        return f"everything is on two nodes again, {copies}" if self.debts else "nothing to repair"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return every field and ``ok`` as JSON-compatible values."""
+        return {**asdict(self), "ok": self.ok}
+
+
+class ReplicaRepair:
+    """Repair of the data that ``under_replicated`` lists; idempotent, and safe beside loads and reads."""
+
+    def __init__(self, cassandra: CassandraSession, reader: ChunkReader) -> None:
+        self._cassandra = cassandra
+        # Strict, because one node alone may not have every record.
+        self._catalogue = Catalogue(cassandra, strict=True)
+        self._reader = reader
+        self._mender = ChunkRepair(reader)
+        self._row_mender = RowRepair(cassandra)
+
+    def repair(self, names: list[str] | None, report: RepairReport, *, task: Task) -> RepairReport:
+        """Repair the named datasets, or all.
+
+        A record that cannot be repaired is a problem in the report, not an exception.
+
+        Raises ``StoreUnavailableError`` while a node is down, because no copy can be written to it.
+        """
+        self.require_all_up("repairing")
+        for dataset in self._catalogue.names() if names is None else names:
+            report.datasets += 1
+            rows = self._catalogue.writers(dataset)
+            now = datetime.now(UTC)
+            over = {version.run for version in self._catalogue.every_version(dataset)}
+            writing = {
+                row.writer
+                for row in rows
+                if not row.finished and row.run not in over and now - (row.last_seen or now) < ALIVE
+            }
+            publishers = {row.writer for row in rows if row.split == PUBLISHER}
+            self.writers(
+                dataset, {row.writer for row in rows}, report, task=task, writing=writing, publishers=publishers
+            )
+        return report
+
+    def writers(
+        self,
+        dataset: str,
+        writers: set[UUID],
+        report: RepairReport,
+        *,
+        task: Task,
+        writing: Set[UUID] = frozenset(),
+        publishers: Set[UUID] = frozenset(),
+    ) -> None:
+        """Repair the records of these load attempts.
+
+        The record of an attempt that is ``writing`` stays where the attempt may not be done with the bucket yet. Of
+        catalogue rows, only those of ``publishers`` may still be incomplete.
+        """
+        debts = self._catalogue.debts(dataset, writers)
+        # Catalogue rows first (-2), then pages (-1), then chunks: references are repaired before the data they name.
+        for debt in sorted(debts, key=lambda debt: debt.bucket):
+            report.debts += 1
+            try:
+                # Check before the repair: a page that is written during it is not repaired by it.
+                done = debt.writer not in writing or self._is_behind(debt)
+                done = done or (debt.bucket == CATALOGUE_BUCKET and debt.writer not in publishers)
+                self._pay(debt, report, task)
+            except (StoreError, ChunkError) as error:
+                report.problems.append(_problem(debt, error))
+                continue
+            if not done:
+                report.pending += 1
+            else:
+                self._clear(debt)
+                report.cleared += 1
+
+    def require_all_up(self, what: str) -> None:
+        """Raise ``StoreUnavailableError`` with one line while any node is down."""
+        down = self._cassandra.missing()
+        if down:
+            raise StoreUnavailableError(
+                f"{what} needs every node, {', '.join(down)} is down",
+                hint="start it (./run up cassandra) and give the command again",
+                node=", ".join(down),
+            )
+
+    def _pay(self, debt: UnderReplicated, report: RepairReport, task: Task) -> None:
+        if debt.bucket == CATALOGUE_BUCKET:
+            report.copies += self._row_mender.rows(debt.dataset)
+            return
+        if debt.bucket == PAGES_BUCKET:
+            for writer in self._page_writers(debt):
+                report.copies += repair_pages(self._cassandra, debt.dataset, writer)
+            return
+        # The pages list the chunks of the bucket, so they are repaired first.
+        report.copies += repair_pages(self._cassandra, debt.dataset, debt.writer)
+        for ref in self._bucket(debt):
+            report.chunks += 1
+            report.copies += self._mender.chunk(ref)
+            task.advance(ref.rows)
+            task.count(chunks=1, bytes_stored=ref.stored_bytes)
+
+    def _is_behind(self, debt: UnderReplicated) -> bool:
+        """Return whether an attempt that is still writing is done with the bucket: its pages name a later one."""
+        return debt.bucket >= 0 and any(ref.bucket > debt.bucket for ref in self._refs(debt))
+
+    def _page_writers(self, debt: UnderReplicated) -> list[UUID]:
+        """Return the writers of the attempt's own pages and of its version's out-of-line pages."""
+        spilled = []
+        for version in self._catalogue.versions(debt.dataset):
+            if version.writer == debt.writer:
+                spilled = self._catalogue.spilled(self._catalogue.whole(version))
+        return [debt.writer, *spilled]
+
+    def _bucket(self, debt: UnderReplicated) -> Iterator[ChunkRef]:
+        seen: set[int] = set()
+        for ref in self._refs(debt):
+            if ref.bucket == debt.bucket and ref.chunk not in seen:
+                seen.add(ref.chunk)
+                yield ref
+
+    def _refs(self, debt: UnderReplicated) -> Iterator[ChunkRef]:
+        for written in (self._catalogue.finished_pages, self._catalogue.journal_pages):
+            for page in written(debt.dataset, debt.writer):
+                yield from self._catalogue.page(debt.dataset, page).refs()
+
+    def _clear(self, debt: UnderReplicated) -> None:
+        """Remove the record at ``TWO``, so that both of its replicas drop it.
+
+        A record that reappeared would only cause another repair.
+        """
+        query = (
+            "DELETE FROM {ks}.under_replicated USING TIMESTAMP ? "
+            "WHERE dataset = ? AND writer = ? AND bucket = ? AND note = ?"
+        )
+        values = (future_tombstone_timestamp(), debt.dataset, debt.writer, debt.bucket, debt.note)
+        bound = self._cassandra.prepare(query).bind(values)
+        bound.consistency_level = TWO
+        self._cassandra.execute(bound)
+
+
+def _problem(debt: UnderReplicated, error: MillraceError) -> dict[str, Any]:
+    return {
+        "dataset": debt.dataset,
+        "writer": debt.writer.hex,
+        "bucket": debt.bucket,
+        "error": type(error).__name__,
+        "message": str(error),
+    }

@@ -1,0 +1,163 @@
+"""Restore catalogue rows on every node, each column with its newest value and that value's write time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import compress
+from typing import Any
+
+from cassandra.pool import Host
+
+from millrace.errors import ChunkFormatError, StoreError
+from millrace.store.catalogue.catalogue import ALL_DATASETS_PARTITION
+from millrace.store.catalogue.version import Version
+from millrace.store.cluster.session import NODE_LOCAL, TWO, CassandraSession
+
+__all__ = ["RowRepair"]
+
+_KEYS: dict[str, tuple[str, ...]] = {
+    "datasets": ("shelf", "dataset"),
+    "writers": ("dataset", "writer"),
+    "versions": ("dataset", "number", "hex"),
+    "tags": ("dataset", "tag"),
+}
+
+Cells = dict[str, tuple[int, Any]]
+"""Write time (microseconds) and value by column."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Behind:
+    """A row as it should be, and the nodes where it differs or is missing."""
+
+    key: tuple[Any, ...]
+    newest: Cells
+    hosts: tuple[Host, ...]
+
+
+class RowRepair:
+    """Repair of the catalogue rows of a dataset: compares the nodes and writes the missing rows and columns.
+
+    A cell is written again with its original write time, so that no newer cell on any node is ever undone. A version's
+    row that fails its checksum is replaced by a good one, with a later write time than any copy, and is never copied to
+    another node.
+    """
+
+    def __init__(self, cassandra: CassandraSession) -> None:
+        self._cassandra = cassandra
+
+    def rows(self, dataset: str) -> int:
+        """Make every row of the dataset equal on every node, and return how many copies were incomplete.
+
+        Raises ``StoreUnavailableError`` while a node does not respond, and ``StoreError`` for a version's row of which
+        no node has a good copy.
+        """
+        lacked = 0
+        for table, key in _KEYS.items():
+            for found in self._behind(table, dataset):
+                self._write(table, dict(zip(key, found.key, strict=True)), found.newest)
+                lacked += len(found.hosts)
+        return lacked
+
+    def lacking(self, dataset: str) -> list[tuple[str, tuple[Any, ...], Host]]:
+        """Return table, key and node of every row that is missing on a node or differs there.
+
+        A row counts only if two reads show the same difference: a row that is being written now (a heartbeat) is on one
+        node before it is on the other.
+        """
+        first, second = (
+            {
+                (table, found.key, host): found.newest
+                for table in _KEYS
+                for found in self._behind(table, dataset)
+                for host in found.hosts
+            }
+            for _ in range(2)
+        )
+        return [place for place, newest in first.items() if second.get(place) == newest]
+
+    def _behind(self, table: str, dataset: str) -> Iterator[_Behind]:
+        key, columns = _KEYS[table], self._columns(table)
+        place: tuple[Any, ...]
+        where, place = "dataset = ?", (dataset,)
+        if table == "datasets":
+            where, place = "shelf = ? AND dataset = ?", (ALL_DATASETS_PARTITION, dataset)
+        times = "".join(f", WRITETIME({column}) AS {column}_written" for column in columns)
+        query = f"SELECT {', '.join((*key, *columns))}{times} FROM {{ks}}.{table} WHERE {where}"  # noqa: S608 constant names
+        statement = self._cassandra.prepare(query).bind(place)
+        statement.consistency_level = NODE_LOCAL
+        hosts = self._cassandra.replicas(statement)
+        copies = [
+            {tuple(getattr(row, k) for k in key): row for row in self._cassandra.execute(statement, host=host)}
+            for host in hosts
+        ]
+        for row_key in sorted({row_key for copy in copies for row_key in copy}):
+            rows = [copy.get(row_key) for copy in copies]
+            cells = [{} if row is None else _cells(row, columns) for row in rows]
+            newest = _newest_version(rows, cells) if table == "versions" else _newest(cells)
+            behind = [row is None or _differs(have, newest) for row, have in zip(rows, cells, strict=True)]
+            if any(behind):
+                yield _Behind(row_key, newest, tuple(compress(hosts, behind)))
+
+    def _columns(self, table: str) -> list[str]:
+        keyspace = self._cassandra.settings.keyspace
+        described = self._cassandra.cluster.metadata.keyspaces[keyspace].tables[table]
+        return [column for column in described.columns if column not in _KEYS[table]]
+
+    def _write(self, table: str, key: dict[str, Any], newest: Cells) -> None:
+        by_time: dict[int | None, dict[str, Any]] = {}
+        for column, (at, value) in newest.items():
+            by_time.setdefault(at, {})[column] = value
+        if not by_time:
+            by_time[None] = {}
+        for written, values in by_time.items():
+            row = {**key, **values}
+            names, marks = ", ".join(row), ", ".join("?" for _ in row)
+            using = "" if written is None else " USING TIMESTAMP ?"
+            query = f"INSERT INTO {{ks}}.{table} ({names}) VALUES ({marks}){using}"  # noqa: S608 constant names
+            bound = self._cassandra.prepare(query).bind((*row.values(), *(() if written is None else (written,))))
+            bound.consistency_level = TWO
+            self._cassandra.execute(bound)
+
+
+def _cells(row: Any, columns: Sequence[str]) -> Cells:
+    found = {column: (getattr(row, f"{column}_written"), getattr(row, column)) for column in columns}
+    return {column: cell for column, cell in found.items() if cell[0] is not None}
+
+
+def _newest(copies: Sequence[Cells]) -> Cells:
+    columns = dict.fromkeys(column for copy in copies for column in copy)
+    return {
+        column: max((copy[column] for copy in copies if column in copy), key=lambda cell: cell[0]) for column in columns
+    }
+
+
+def _newest_version(rows: Sequence[Any], copies: Sequence[Cells]) -> Cells:
+    newest = _newest(copies)
+    good = [copy for row, copy in zip(rows, copies, strict=True) if row is not None and _is_whole(row)]
+    if "purged_at" in newest or len(good) == sum(row is not None for row in rows):
+        return newest
+    if not good:
+        row = next(row for row in rows if row is not None)
+        raise StoreError(
+            f"the row of {row.dataset}@{row.number}-{row.hex} is damaged on every node",
+            hint="the version cannot be read; load it again",
+            dataset=row.dataset,
+        )
+    later = max(at for at, _ in newest.values()) + 1
+    cells: Cells = {column: (later, value) for column, (_, value) in good[0].items()}
+    return cells | {column: newest[column] for column in ("deleted_at", "mark") if column in newest}
+
+
+def _is_whole(row: Any) -> bool:
+    try:
+        version = Version.from_row(row.dataset, row)
+    except ChunkFormatError:
+        return False
+    whole = replace(version, schema_blob=row.arrow_schema, pages_blob=row.pages)
+    return bool(whole.compute_checksum() == row.checksum)
+
+
+def _differs(have: Cells, newest: Cells) -> bool:
+    return any(column not in have or have[column][1] != value for column, (_, value) in newest.items())

@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import itertools
+import re
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from cassandra.protocol import OverloadedErrorMessage
+
+from millrace.api import Store
+from millrace.errors import InvalidSettingError, StoreSchemaError, StoreUnavailableError
+from millrace.settings.tree import CassandraSettings, Settings, load_settings
+from millrace.store.cluster import schema
+from millrace.store.cluster.session import CassandraSession
+
+SETTINGS = CassandraSettings(keyspace="ks", local_dc="dc7")
+
+
+def test_the_keyspace_is_created_first_and_every_table_once_with_if_not_exists() -> None:
+    made = schema.statements(SETTINGS)
+    assert made[0].startswith("CREATE KEYSPACE IF NOT EXISTS ks WITH replication")
+    assert "'NetworkTopologyStrategy', 'dc7': 2" in made[0]
+    names = [re.match(r"CREATE TABLE IF NOT EXISTS ks\.(\w+) \(", line)[1] for line in made[1:]]  # type: ignore[index]
+    assert names == list(schema.TABLES)
+    assert not any("{keyspace}" in line or "\n" in line for line in made)
+
+
+@pytest.mark.parametrize("table", list(schema.TABLES))
+def test_no_table_uses_read_repair_or_speculative_retry(table: str) -> None:
+    """Last-write-wins may choose the damaged copy, and another node's response hides it."""
+    text = " ".join(schema.TABLES[table].split())
+    assert "read_repair = 'NONE'" in text
+    assert "speculative_retry = 'NEVER'" in text
+
+
+@pytest.mark.parametrize("table", ["chunks", "pages"])
+def test_already_compressed_data_is_only_checksummed(table: str) -> None:
+    assert "'class': 'NoopCompressor'" in schema.TABLES[table]
+
+
+def test_nothing_needs_a_lightweight_transaction() -> None:
+    """With one of two nodes down they cannot work. Every statement is in the source of the package."""
+    from pathlib import Path
+
+    import millrace
+
+    for path in Path(millrace.__file__).parent.rglob("*.py"):
+        for line in path.read_text().splitlines():
+            assert not re.search(r"(INSERT|UPDATE|DELETE)[^\"]*\bIF\b", line), f"{path.name}: {line}"
+            assert "LOGGED" not in line or "UNLOGGED" in line, f"{path.name}: {line}"
+
+
+class FakeSession:
+    def __init__(self, factor: str | None = "2", number: int = schema.SCHEMA_NUMBER, lacks: str = "") -> None:
+        self.executed: list[str] = []
+        self.cluster = SimpleNamespace(
+            metadata=SimpleNamespace(all_hosts=lambda: [SimpleNamespace(is_up=True, address=a) for a in "ab"])
+        )
+        self.factor, self.number, self.lacks = factor, number, lacks
+
+    def execute(self, query: str, parameters: Any = None, timeout: float = 0, host: Any = None) -> Any:
+        self.executed.append(query)
+        if found := re.search(r"ALTER TABLE ks\.versions WITH comment = 'millrace schema (\d+)'", query):
+            self.number = int(found[1])
+        if "system_schema.keyspaces" in query:
+            row = None if self.factor is None else SimpleNamespace(replication={"dc7": self.factor})
+            return SimpleNamespace(one=lambda: row)
+        tables = [table for table in schema.TABLES if table != self.lacks]
+        return [SimpleNamespace(table_name=name, comment=f"millrace schema {self.number}") for name in tables]
+
+
+@pytest.mark.parametrize(
+    ("session", "said"),
+    [
+        (FakeSession(factor=None), "keyspace 'ks' does not exist: run: millrace init"),
+        (FakeSession(factor="3"), "replication factor 3 in dc7: Millrace works with 2"),
+        (FakeSession(number=99), "has schema 99, this Millrace has 2: use the Millrace that made it"),
+        (FakeSession(number=0), "has schema 0, this Millrace has 2: use the Millrace that made it"),
+        (FakeSession(number=1), "has schema 1, this Millrace has 2: millrace init changes it"),
+        (FakeSession(lacks="pages"), "lacks pages: run: millrace init"),
+    ],
+)
+def test_an_unusable_keyspace_is_refused_with_the_reason(session: FakeSession, said: str) -> None:
+    with pytest.raises(StoreSchemaError, match=re.escape(said)):
+        schema.check(session, SETTINGS)
+
+
+def test_creating_tables_is_refused_with_a_node_down_before_any_is_created() -> None:
+    session = FakeSession()
+    session.cluster.metadata.all_hosts = lambda: [
+        SimpleNamespace(is_up=True, address="10.0.0.1"),
+        SimpleNamespace(is_up=False, address="10.0.0.2"),
+    ]
+    with pytest.raises(StoreUnavailableError, match=r"missing: 10\.0\.0\.2"):
+        schema.create(session, SETTINGS)
+    assert session.executed == []
+
+
+def test_creating_tables_is_refused_on_a_cluster_of_one_node() -> None:
+    session = FakeSession()
+    session.cluster.metadata.all_hosts = lambda: [SimpleNamespace(is_up=True, address="10.0.0.1")]
+    with pytest.raises(StoreUnavailableError, match="a second node"):
+        schema.create(session, SETTINGS)
+
+
+def test_init_migrates_a_keyspace_of_schema_1_and_sets_the_number_last() -> None:
+    session = FakeSession(number=1)
+    schema.create(session, SETTINGS)
+    changes = [query for query in session.executed if query.startswith("ALTER")]
+    assert changes == [
+        "ALTER TABLE ks.versions ADD IF NOT EXISTS mark text",
+        "ALTER TABLE ks.versions WITH comment = 'millrace schema 2'",
+    ]
+    session.executed.clear()
+    schema.create(session, SETTINGS)
+    assert not [query for query in session.executed if query.startswith("ALTER")]
+
+
+@pytest.mark.parametrize("number", [0, 99])
+def test_init_changes_nothing_in_a_keyspace_of_an_unknown_schema(number: int) -> None:
+    session = FakeSession(number=number)
+    with pytest.raises(StoreSchemaError, match=f"has schema {number}"):
+        schema.create(session, SETTINGS)
+    assert not [query for query in session.executed if query.startswith("ALTER")]
+
+
+@pytest.mark.parametrize("keyspace", ["Millrace", "a-b", 'x"; DROP KEYSPACE y; --', "", "a" * 49, "ks\n"])
+def test_a_keyspace_outside_its_alphabet_is_refused_by_the_settings(keyspace: str) -> None:
+    with pytest.raises(InvalidSettingError, match="MILLRACE_CASSANDRA__KEYSPACE"):
+        load_settings(cassandra={"keyspace": keyspace})
+
+
+def test_another_replication_factor_is_refused_by_the_settings() -> None:
+    with pytest.raises(InvalidSettingError, match="MILLRACE_CASSANDRA__REPLICATION_FACTOR is 3"):
+        load_settings(cassandra={"replication_factor": 3})
+
+
+@pytest.mark.parametrize("gone", [0, 1])
+def test_a_node_that_shuts_down_does_not_prevent_connecting(gone: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With round-robin, the second query of every attempt would reach it."""
+    healthy = FakeSession()
+    hosts = [SimpleNamespace(address="10.0.0.1"), SimpleNamespace(address="10.0.0.2")]
+    turn = itertools.cycle(hosts)
+
+    def execute(query: str, parameters: Any = None, timeout: float = 0, host: Any = None) -> Any:
+        if (host or next(turn)) is hosts[gone]:
+            raise OverloadedErrorMessage(0x1001, "Server is shutting down", None)
+        return healthy.execute(query, parameters)
+
+    closed: list[str] = []
+    cassandra: Any = SimpleNamespace(
+        hosts=lambda: hosts, session=SimpleNamespace(execute=execute), close=lambda: closed.append("closed")
+    )
+    monkeypatch.setattr(CassandraSession, "connect", lambda _settings: cassandra)
+    assert Store.connect(Settings(cassandra=SETTINGS)).cassandra is cassandra
+    assert not closed
+    assert len(healthy.executed) == 2

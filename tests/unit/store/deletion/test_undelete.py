@@ -1,0 +1,766 @@
+"""Undelete alone, concurrent with sweeps, publishers and other users, and with a node down."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from cassandra import ConsistencyLevel
+
+from millrace.api import Store
+from millrace.cli.deleting import _what_follows
+from millrace.errors import (
+    DatasetNotFoundError,
+    StoreError,
+    StoreTimeoutError,
+    StoreUnavailableError,
+    UsageError,
+    VersionNotFoundError,
+)
+from millrace.load import LoadOptions
+from millrace.names.references import parse_reference
+from millrace.store.catalogue.catalogue_writer import CatalogueWriter
+from millrace.store.catalogue.version import CATALOGUE_BUCKET, DELETED, FENCED, RESTORED, WITHDRAWN
+from millrace.store.cluster.writer import ReplicatedWriter
+from millrace.store.deletion import sweep
+from millrace.store.deletion.sweep import Sweeper, SweepReport
+from millrace.store.deletion.undelete import Undeleter
+from tests.unit.store import fakes
+from tests.unit.store.fakes import FakeCassandra, no_host
+
+Csv = Callable[..., str]
+APPEND = LoadOptions(mode="append")
+NOW = timedelta(0)
+LIST_IN_A_PAGE = json.dumps({"writer": UUID(int=1).hex, "page": 0, "checksum": "00" * 16}).encode()
+"""Replaces a version's list of pages; the page it references does not exist."""
+
+
+@pytest.fixture
+def labels(store: Store, csv: Csv, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Load ``d`` in three versions, each a replace, and return their labels; finished loads delay no sweep."""
+    for k in range(3):
+        store.load("d", csv(3, first=10 * k, name=f"{k}.csv"))
+    monkeypatch.setattr(sweep, "ALIVE", NOW)
+    return [version.label for version in reversed(store.versions("d"))]
+
+
+def numbers(store: Store, reference: str = "d") -> list[int]:
+    return sorted(int(n) for n in store.dataset(reference).to_table()["n"].to_pylist())
+
+
+def visible(store: Store) -> list[int]:
+    return [version.number for version in store.versions("d")]
+
+
+def row_of(cassandra: FakeCassandra, label: str) -> dict[str, Any]:
+    return next(row for row in cassandra.table("versions") if f"{row['number']}-{row['hex']}" == label)
+
+
+def set_mark(cassandra: FakeCassandra, label: str, **cells: Any) -> None:
+    for host in (cassandra.a, cassandra.b):
+        for key, (stamp, row) in list(host.rows["versions"].items()):
+            if f"{row['number']}-{row['hex']}" == label:
+                host.rows["versions"][key] = (stamp, {**row, **cells})
+
+
+# --- alone
+
+
+@pytest.mark.parametrize("how", ["number", "full", "time"])
+def test_an_undeleted_version_is_visible_again_with_its_rows(store: Store, labels: list[str], how: str) -> None:
+    moment = store.version("d@2").committed_at.isoformat()
+    store.delete("d@2")
+    assert visible(store) == [3, 1]
+    wanted = {"number": "2", "full": labels[1], "time": moment}[how]
+    report = store.undelete(f"d@{wanted}")
+    assert (report.version, report.latest, report.merges_with, report.dry_run) == (labels[1], False, (), False)
+    assert visible(store) == [3, 2, 1]
+    assert numbers(store, "d@2") == [10, 11, 12]
+
+
+def test_undelete_writes_its_mark_as_a_value_at_consistency_all_and_nulls_no_cell(
+    store: Store, cassandra: FakeCassandra, labels: list[str]
+) -> None:
+    store.delete("d@3")
+    deleted_at = row_of(cassandra, labels[2])["deleted_at"]
+    assert row_of(cassandra, labels[2])["mark"] == DELETED
+    cassandra.reads.clear()
+    store.undelete("d@3")
+    row = row_of(cassandra, labels[2])
+    assert (row["mark"], row["deleted_at"]) == (RESTORED, deleted_at)
+    written = [(query, level) for query, level, _ in cassandra.reads if query.startswith("UPDATE")]
+    assert [level for _, level in written] == [ConsistencyLevel.ALL]
+    assert "null" not in written[0][0]
+    marks = {level for query, level, _ in cassandra.reads if "WRITETIME(mark)" in query}
+    assert marks == {ConsistencyLevel.ALL}
+
+
+def test_a_version_can_be_deleted_and_undeleted_repeatedly(
+    store: Store, cassandra: FakeCassandra, labels: list[str]
+) -> None:
+    for _ in range(3):
+        store.delete("d@3")
+        assert (visible(store), store.version("d").label) == ([2, 1], labels[1])
+        assert store.undelete("d@3").latest is True
+        assert (visible(store), store.version("d").label) == ([3, 2, 1], labels[2])
+    store.delete("d@3", now=True)
+    assert row_of(cassandra, labels[2])["purged_at"] is not None
+    with pytest.raises(VersionNotFoundError, match="cannot be taken back, its data was removed"):
+        store.undelete("d@3")
+
+
+def test_the_grace_period_restarts_with_the_next_deletion(
+    store: Store, cassandra: FakeCassandra, labels: list[str]
+) -> None:
+    store.delete("d@3")
+    set_mark(cassandra, labels[2], deleted_at=datetime.now(UTC) - timedelta(hours=30))
+    store.undelete("d@3")
+    assert store.fsck(delete=True).removed_writers == 0
+    store.delete("d@3")
+    assert store.fsck(delete=True).removed_writers == 0
+    assert store.undelete("d@3").latest is True
+    assert numbers(store) == [20, 21, 22]
+
+
+def test_a_version_that_prune_marked_can_be_undeleted(store: Store, labels: list[str]) -> None:
+    store.prune("d", 1)
+    assert [version.label for version in store.versions("d", deleted=True)] == [labels[1], labels[0]]
+    store.undelete("d@1")
+    assert visible(store) == [3, 1]
+    assert [version.label for version in store.versions("d", deleted=True)] == [labels[1]]
+
+
+def test_a_deleted_dataset_can_be_undeleted_version_by_version(store: Store, labels: list[str]) -> None:
+    store.delete("d", whole=True)
+    with pytest.raises(DatasetNotFoundError):
+        store.versions("d")
+    for version in store.versions("d", deleted=True):
+        store.undelete(version.reference)
+    assert visible(store) == [3, 2, 1]
+    assert store.versions("d", deleted=True) == []
+
+
+def test_a_dry_run_changes_nothing_and_raises_the_same_errors(
+    store: Store, cassandra: FakeCassandra, labels: list[str]
+) -> None:
+    store.delete("d@3")
+    before = [dict(row) for row in cassandra.table("versions")]
+    report = store.undelete("d@3", dry_run=True)
+    assert (report.version, report.latest, report.dry_run) == (labels[2], True, True)
+    assert cassandra.table("versions") == before
+    with pytest.raises(UsageError, match=r"d@1-\w+ is not deleted"):
+        store.undelete("d@1", dry_run=True)
+    with ReplicatedWriter(cassandra, window_bytes=1_000_000) as writes:
+        CatalogueWriter(cassandra, writes).record_under_replicated(
+            "d", row_of(cassandra, labels[2])["writer"], CATALOGUE_BUCKET, 0
+        )
+    with pytest.raises(StoreError, match="catalogue rows on one node only, so nothing was changed"):
+        store.undelete("d@3", dry_run=True)
+
+
+@pytest.mark.parametrize(
+    ("reference", "error", "said"),
+    [
+        ("d@1", UsageError, r"d@1-\w+ is not deleted"),
+        ("d", UsageError, "after @ stands its number or full version"),
+        ("d@latest", UsageError, "after @ stands its number or full version"),
+        ("d@good", UsageError, "after @ stands its number or full version"),
+        ("d@9", VersionNotFoundError, "d never had a version 9"),
+        ("d@3-ffffff", VersionNotFoundError, "d never had a version 3-ffffff"),
+        ("d@2999-01-01", VersionNotFoundError, "d never had a version 2999-01-01"),
+        ("other@1", DatasetNotFoundError, "there is no dataset 'other'"),
+    ],
+)
+def test_a_reference_to_no_deleted_version_is_refused_with_the_reason(
+    store: Store, labels: list[str], reference: str, error: type[Exception], said: str
+) -> None:
+    store.delete("d@3")
+    with pytest.raises(error, match=said):
+        store.undelete(reference)
+    assert visible(store) == [2, 1]
+
+
+def test_a_number_of_two_deleted_versions_is_refused_with_both(
+    store: Store, cassandra: FakeCassandra, labels: list[str]
+) -> None:
+    twin = replace(store.version("d@3"), hex="00000f").compute_checksum()
+    for host in (cassandra.a, cassandra.b):
+        for stamp, row in list(host.rows["versions"].values()):
+            if row["number"] == 3:
+                host.rows["versions"]["d", 3, "00000f"] = (stamp, {**row, "hex": "00000f", "checksum": twin})
+    for label in (labels[2], "3-00000f"):
+        set_mark(cassandra, label, mark=DELETED, deleted_at=datetime.now(UTC))
+    with pytest.raises(UsageError, match="d@3 names 2 versions") as caught:
+        store.undelete("d@3")
+    assert set(caught.value.context["versions"]) == {f"d@{labels[2]}", "d@3-00000f"}
+    assert store.undelete(f"d@{labels[2]}").version == labels[2]
+
+
+def test_of_two_versions_with_one_number_the_deleted_one_is_undeleted(
+    store: Store, cassandra: FakeCassandra, labels: list[str]
+) -> None:
+    for host in (cassandra.a, cassandra.b):
+        [(stamp, row)] = [item for item in host.rows["versions"].values() if item[1]["number"] == 3]
+        host.rows["versions"]["d", 3, "00000f"] = (stamp, {**row, "hex": "00000f"})
+    set_mark(cassandra, labels[2], mark=DELETED, deleted_at=datetime.now(UTC))
+    assert store.undelete("d@3").version == labels[2]
+
+
+# --- versions withdrawn by their publisher
+
+
+def withdraw(store: Store, cassandra: FakeCassandra, reference: str) -> None:
+    version = store.version(reference)
+    with ReplicatedWriter(cassandra, window_bytes=1_000_000) as writes:
+        CatalogueWriter(cassandra, writes).withdraw(version)
+
+
+def test_a_withdrawn_version_has_its_own_mark_and_cannot_be_undeleted(
+    store: Store, cassandra: FakeCassandra, labels: list[str]
+) -> None:
+    withdraw(store, cassandra, "d@3")
+    assert row_of(cassandra, labels[2])["mark"] == WITHDRAWN
+    assert visible(store) == [2, 1]
+    assert store.versions("d", deleted=True) == []
+    with pytest.raises(VersionNotFoundError, match="cannot be taken back, the load that published it withdrew it"):
+        store.undelete("d@3")
+    assert visible(store) == [2, 1]
+
+
+def test_a_withdrawal_has_a_future_timestamp_and_no_mark_overwrites_it(
+    store: Store, cassandra: FakeCassandra, labels: list[str]
+) -> None:
+    found = store.version("d@3")
+    withdraw(store, cassandra, "d@3")
+    [sent] = {attempt.statement.values[-1] for attempt in cassandra.writes() if attempt.what[0][1].get("mark")}
+    assert int.from_bytes(sent, "big") > (datetime.now(UTC) + timedelta(hours=24)).timestamp() * 1_000_000
+    for mark in (DELETED, RESTORED):
+        Sweeper(cassandra, store.catalogue).write_mark(found, mark, datetime.now(UTC))
+    assert row_of(cassandra, labels[2])["mark"] == WITHDRAWN
+
+
+def test_a_version_that_its_publisher_withdraws_during_an_undelete_stays_withdrawn(
+    store: Store, cassandra: FakeCassandra, labels: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = store.version("d@3")
+    store.delete("d@3")
+    require_recoverable = Undeleter._require_recoverable
+    calls = []
+
+    def withdrawn_between(undeleter: Undeleter, version: Any) -> None:
+        require_recoverable(undeleter, version)
+        calls.append(version)
+        if len(calls) == 2:  # after every check, before the mark is written
+            with ReplicatedWriter(cassandra, window_bytes=1_000_000) as writes:
+                CatalogueWriter(cassandra, writes).withdraw(found)
+
+    monkeypatch.setattr(Undeleter, "_require_recoverable", withdrawn_between)
+    with pytest.raises(VersionNotFoundError, match="the load that published it withdrew it"):
+        store.undelete("d@3")
+    assert visible(store) == [2, 1]
+
+
+def test_a_version_marked_by_an_older_millrace_is_refused(
+    store: Store, cassandra: FakeCassandra, labels: list[str]
+) -> None:
+    """Its row does not say whether publishing withdrew it."""
+    set_mark(cassandra, labels[2], mark=None, deleted_at=datetime.now(UTC))
+    assert visible(store) == [2, 1]
+    assert store.versions("d", deleted=True) == []
+    with pytest.raises(VersionNotFoundError, match="an older Millrace marked it"):
+        store.undelete("d@3")
+
+
+# --- sweeps
+
+
+def condemn(cassandra: FakeCassandra, which: Callable[[dict[str, Any]], bool]) -> None:
+    for host in (cassandra.a, cassandra.b):
+        for key, (stamp, row) in list(host.rows["writers"].items()):
+            if which(row):
+                host.rows["writers"][key] = (stamp, {**row, "attempt": FENCED})
+
+
+@pytest.mark.parametrize("whose", ["publisher", "loader"])
+@pytest.mark.parametrize("what", ["condemned", "gone"])
+def test_a_version_that_a_sweep_has_begun_to_remove_is_refused(
+    store: Store, cassandra: FakeCassandra, labels: list[str], whose: str, what: str
+) -> None:
+    store.delete("d@3")
+    rows = [row for row in cassandra.table("writers") if row["version"] == labels[2]]
+    assert len(rows) == 2
+    publisher = row_of(cassandra, labels[2])["writer"]
+    chosen = next(row["writer"] for row in rows if (row["writer"] == publisher) == (whose == "publisher"))
+    if what == "condemned":
+        condemn(cassandra, lambda row: row["writer"] == chosen)
+    else:
+        for host in (cassandra.a, cassandra.b):
+            del host.rows["writers"]["d", chosen]
+    with pytest.raises(VersionNotFoundError, match="cannot be taken back, a sweep has marked its data for removal"):
+        store.undelete("d@3")
+    assert store.versions("d", deleted=True) == []
+    assert visible(store) == [2, 1]
+    assert row_of(cassandra, labels[2])["mark"] == DELETED
+
+
+@pytest.mark.parametrize("table", ["pages", "versions"])
+def test_a_version_without_its_list_of_pages_is_neither_listed_nor_undeleted(
+    store: Store, cassandra: FakeCassandra, labels: list[str], table: str
+) -> None:
+    version = replace(store.version("d@3"), pages_blob=LIST_IN_A_PAGE)
+    store.delete("d@3")
+    if table == "pages":  # a long list is stored in a page of its own
+        set_mark(cassandra, labels[2], pages=LIST_IN_A_PAGE, checksum=version.compute_checksum())
+    else:
+        set_mark(cassandra, labels[2], pages=b"damaged")
+    assert store.versions("d", deleted=True) == []
+    with pytest.raises(VersionNotFoundError, match="its list of pages is missing or damaged"):
+        store.undelete("d@3")
+
+
+def test_of_two_deleted_versions_with_one_number_the_recoverable_one_is_undeleted(
+    store: Store, cassandra: FakeCassandra, labels: list[str]
+) -> None:
+    for host in (cassandra.a, cassandra.b):
+        [(stamp, row)] = [item for item in host.rows["versions"].values() if item[1]["number"] == 3]
+        host.rows["versions"]["d", 3, "00000f"] = (stamp, {**row, "hex": "00000f", "writer": uuid4()})
+    for label in (labels[2], "3-00000f"):
+        set_mark(cassandra, label, mark=DELETED, deleted_at=datetime.now(UTC))
+    assert [version.label for version in store.versions("d", deleted=True)] == [labels[2]]
+    assert store.undelete("d@3").version == labels[2]
+
+
+class Stop(BaseException):
+    """Raised at the point at which the process is killed."""
+
+
+def at_step(monkeypatch: pytest.MonkeyPatch, kind: type, name: str, act: Callable[[], None], *, after: bool) -> None:
+    """Do ``act`` once, before or after the first call of a method."""
+    inner, done = getattr(kind, name), []
+
+    def stepped(self: Any, *args: Any, **options: Any) -> Any:
+        if not after and not done:
+            done.append(True)
+            act()
+        found = inner(self, *args, **options)
+        if after and not done:
+            done.append(True)
+            act()
+        return found
+
+    monkeypatch.setattr(kind, name, stepped)
+
+
+def assert_whole_or_deleted(store: Store) -> bool:
+    """Return whether d@3 is visible; if so, assert that its rows are complete and that the next sweep keeps them."""
+    there = 3 in visible(store)
+    store.catalogue.page_list.cache_clear()
+    if there:
+        assert numbers(store, "d@3") == [20, 21, 22]
+        store.fsck(delete=True, now=True)
+        assert numbers(store, "d@3") == [20, 21, 22]
+    assert numbers(store, "d@2") == [10, 11, 12]
+    return there
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize(
+    "step", ["garbage", "_condemn", "_named", "_remove", "empty_deleted", "_every_version", "_writers", "held"]
+)
+def test_an_undelete_at_any_step_of_a_sweep_leaves_the_version_whole_or_deleted(
+    store: Store, labels: list[str], monkeypatch: pytest.MonkeyPatch, step: str, after: bool
+) -> None:
+    store.delete("d@3")
+    outcome = []
+
+    def undelete() -> None:
+        try:
+            outcome.append(store.undelete(f"d@{labels[2]}"))
+        except VersionNotFoundError as error:
+            assert "cannot be taken back" in str(error)  # noqa: PT017 either may win
+            outcome.append(None)
+
+    with monkeypatch.context() as patched:
+        at_step(patched, Sweeper, step, undelete, after=after)
+        store.fsck(delete=True, now=True)
+    assert len(outcome) == 1
+    assert assert_whole_or_deleted(store) is (outcome[0] is not None)
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize(
+    "step", ["find", "_known_as_writer", "_require_recoverable", "write_mark", "_require_restored", "every"]
+)
+@pytest.mark.parametrize("killed", [False, True], ids=["finished", "killed"])
+def test_a_sweep_or_a_kill_at_any_step_of_an_undelete_leaves_the_version_whole_or_deleted(
+    store: Store, labels: list[str], monkeypatch: pytest.MonkeyPatch, step: str, after: bool, killed: bool
+) -> None:
+    """The undelete's own attempt row was seen just before, so the undelete counts as alive for hours."""
+    store.delete("d@3")
+
+    def sweep_now() -> None:
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(sweep, "_loading", loading_undelete_alone)
+            store.fsck(delete=True, now=True)
+        if killed:
+            raise Stop
+
+    outcome = None
+    with monkeypatch.context() as patched:
+        at_step(patched, Undeleter, step, sweep_now, after=after)
+        try:
+            outcome = store.undelete(f"d@{labels[2]}").version
+        except VersionNotFoundError as error:
+            assert "cannot be taken back" in str(error)  # noqa: PT017 either may win
+        except Stop:
+            outcome = "killed"
+    there = assert_whole_or_deleted(store)
+    if outcome != "killed":
+        assert there is (outcome is not None)
+
+
+def loading_undelete_alone(rows: Any, known: Any, now: datetime) -> set[str]:
+    return {row.run for row in rows if row.writer not in known and row.run.startswith("undelete")}
+
+
+def test_a_sweep_waits_for_an_undelete_in_progress(
+    store: Store, cassandra: FakeCassandra, labels: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.delete("d@3")
+    monkeypatch.setattr(sweep, "ALIVE", timedelta(hours=3))
+    hours_ago = datetime.now(UTC).replace(tzinfo=None) - timedelta(hours=4)
+    for host in (cassandra.a, cassandra.b):  # the loads of the test itself have ended
+        for _, row in host.rows["writers"].values():
+            row["last_seen"] = hours_ago
+    undeleter = Undeleter(cassandra, store.catalogue)
+    found = undeleter.find("d", parse_reference(f"d@{labels[2]}")[1])
+    with undeleter._known_as_writer(found):
+        report = store.fsck(delete=True, now=True)
+        assert (report.removed_writers, report.waiting) == (0, 2)
+    assert not [row for row in cassandra.table("writers") if row["run"].startswith("undelete")]
+    assert store.fsck(delete=True, now=True).removed_writers == 2
+
+
+def undeleted_between(store: Store, monkeypatch: pytest.MonkeyPatch, reference: str) -> None:
+    """Run a sweep that finds the version deleted, fences its writers after the undelete, and removes nothing."""
+    with monkeypatch.context() as patched:
+        at_step(patched, Sweeper, "_condemn", lambda: store.undelete(reference), after=False)
+        assert store.fsck(delete=True, now=True).removed_writers == 0
+
+
+def test_deleting_a_version_that_a_sweep_has_fenced_reports_that_it_cannot_be_undeleted(
+    store: Store, labels: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.delete("d@2")
+    undeleted_between(store, monkeypatch, "d@2")
+    assert numbers(store, "d@2") == [10, 11, 12]
+    for dry_run in (True, False):
+        report = store.prune("d", 1, dry_run=dry_run)
+        assert (report.marked, report.final) == ([f"d@{labels[1]}", f"d@{labels[0]}"], [f"d@{labels[1]}"])
+        shown = dict(_what_follows(report, now=False))
+        assert shown["cannot be taken back"] == f"d@{labels[1]}"
+        assert shown.get("until then") == (None if dry_run else f"millrace undelete d@{labels[0]}")
+    assert [version.label for version in store.versions("d", deleted=True)] == [labels[0]]
+    with pytest.raises(VersionNotFoundError, match="a sweep has marked its data for removal"):
+        store.undelete("d@2")
+    assert dict(_what_follows(store.delete("d@3"), now=False)).keys() == {"their data", "until then"}
+
+
+def test_a_version_undeleted_before_a_sweep_fenced_it_can_be_undeleted_twice(
+    store: Store, cassandra: FakeCassandra, labels: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.delete("d@2")
+    undeleted_between(store, monkeypatch, "d@2")
+    assert store.undelete("d@2", dry_run=True).version == labels[1]
+    again = store.undelete("d@2")
+    assert (again.version, again.deleted_at) == (labels[1], None)
+    assert visible(store) == [3, 2, 1]
+    assert row_of(cassandra, labels[1])["mark"] == RESTORED
+
+
+def test_no_mark_is_written_if_a_sweep_ran_after_the_version_was_found(
+    store: Store, cassandra: FakeCassandra, labels: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed after its mark, the undelete would leave a visible version whose data is gone."""
+    store.delete("d@3")
+    marks: list[Any] = []
+    at_step(monkeypatch, Undeleter, "restore", lambda: _sweep(store), after=False)
+    monkeypatch.setattr(Undeleter, "write_mark", lambda _self, *mark: marks.append(mark))
+    with pytest.raises(VersionNotFoundError, match="a sweep has marked its data for removal"):
+        store.undelete("d@3")
+    assert marks == []
+
+
+def test_a_sweep_stops_for_an_undelete_that_began_before_it_fenced_the_writers(
+    store: Store, cassandra: FakeCassandra, labels: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The undelete checks before the sweep, marks after it, and is killed before its second check."""
+    store.delete("d@3")
+    monkeypatch.setattr(sweep, "_loading", loading_undelete_alone)
+    undeleter = Undeleter(cassandra, store.catalogue)
+    found = undeleter.find("d", parse_reference(f"d@{labels[2]}")[1])
+    under_way = undeleter._known_as_writer(found)
+
+    def begin() -> None:
+        under_way.__enter__()
+        undeleter._require_recoverable(found)
+
+    with monkeypatch.context() as patched:
+        at_step(patched, Sweeper, "_condemn", begin, after=False)
+        assert store.fsck(delete=True, now=True).removed_writers == 0
+    undeleter.write_mark(found, RESTORED, found.deleted_at or datetime.now(UTC))
+    assert numbers(store, "d@3") == [20, 21, 22]
+
+
+def test_a_sweep_does_not_empty_a_version_that_is_deleted_while_it_runs(
+    store: Store, labels: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its data was not removed, so it can be taken back."""
+    store.delete("d@3")
+    with monkeypatch.context() as patched:
+        at_step(patched, Sweeper, "empty_deleted", lambda: store.delete("d@2"), after=False)
+        assert store.fsck(delete=True, now=True).removed_writers == 2
+    assert store.undelete("d@2").version == labels[1]
+    assert numbers(store, "d@2") == [10, 11, 12]
+
+
+def test_an_undelete_that_slept_longer_than_it_counts_as_alive_reverts_itself(
+    store: Store, cassandra: FakeCassandra, labels: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not protected then: the sweep ran between its check and its mark."""
+    store.delete("d@3")
+    at_step(monkeypatch, Undeleter, "write_mark", lambda: _sweep(store), after=False)
+    with pytest.raises(VersionNotFoundError, match="a sweep has marked its data for removal"):
+        store.undelete("d@3")
+    assert row_of(cassandra, labels[2])["mark"] == DELETED
+    assert visible(store) == [2, 1]
+
+
+def _sweep(store: Store) -> SweepReport:
+    return store.fsck(delete=True, now=True)
+
+
+def test_fsck_and_prune_do_not_report_an_undeleted_version(store: Store, labels: list[str]) -> None:
+    store.delete("d@2")
+    store.undelete("d@2")
+    report = store.fsck(delete=True, now=True)
+    assert (report.garbage, report.removed_writers, report.lacking, report.problems) == ([], 0, [], [])
+    assert store.prune("d", 2, dry_run=True).marked == [f"d@{labels[0]}"]
+
+
+# --- concurrent users
+
+
+def test_two_concurrent_undeletes_of_a_version_both_succeed(
+    store: Store, cassandra: FakeCassandra, labels: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.delete("d@3")
+    other: list[str] = []
+    with monkeypatch.context() as patched:
+        at_step(patched, Undeleter, "write_mark", lambda: other.append(store.undelete("d@3").version), after=False)
+        assert store.undelete("d@3").version == labels[2]
+    assert other == [labels[2]]
+    again = store.undelete("d@3")
+    assert (again.version, again.deleted_at) == (labels[2], None)
+    assert visible(store) == [3, 2, 1]
+
+
+def test_an_undelete_with_a_concurrent_delete_does_not_report_success(
+    store: Store, cassandra: FakeCassandra, labels: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.delete("d@3")
+    with monkeypatch.context() as patched:
+        at_step(patched, Undeleter, "write_mark", lambda: store.delete("d@3"), after=True)
+        # The second delete finds the version visible as soon as it is marked.
+        with pytest.raises(VersionNotFoundError, match=f"d@{labels[2]} was deleted again at the same moment: millrace"):
+            store.undelete("d@3")
+    assert visible(store) == [2, 1]
+    assert store.undelete("d@3").version == labels[2]
+
+
+def test_a_concurrent_prune_wins_or_loses_as_a_whole(
+    store: Store, cassandra: FakeCassandra, labels: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.delete("d@1")
+    with monkeypatch.context() as patched:
+        at_step(patched, Undeleter, "write_mark", lambda: store.prune("d", 1), after=True)
+        with suppress(VersionNotFoundError):
+            store.undelete("d@1")
+    assert visible(store) in ([3], [3, 1])
+    assert row_of(cassandra, labels[0])["mark"] in (DELETED, RESTORED)
+    assert row_of(cassandra, labels[1])["mark"] == DELETED
+    store.undelete("d@2")
+    assert numbers(store, "d@2") == [10, 11, 12]
+
+
+def test_a_load_that_published_meanwhile_stays_the_latest(store: Store, csv: Csv, labels: list[str]) -> None:
+    store.delete("d@3")
+    store.load("d", csv(3, first=90, name="new.csv"))
+    report = store.undelete("d@3")
+    assert (report.latest, visible(store)) == (False, [4, 3, 2, 1])
+    assert numbers(store) == [90, 91, 92]
+
+
+def test_a_load_planned_with_the_number_of_a_deleted_version_publishes_beside_it(
+    store: Store, cassandra: FakeCassandra, csv: Csv, labels: list[str]
+) -> None:
+    """Planned when d@2 was the latest, published when d@3 was deleted: both have number 3."""
+    store.delete("d@3")
+    plan = store.plan("d", csv(3, first=90, name="new.csv"), run="other")
+    taken = int(labels[2].partition("-")[0])
+    plan = replace(plan, number=taken)
+    store.publish(plan, [store.load_split(plan, None)])
+    assert {version.number for version in store.versions("d")} >= {2, 1}
+    latest = store.version("d").label
+    store.undelete(f"d@{labels[2]}")
+    assert {version.label for version in store.versions("d")} >= {latest, labels[2]}
+    assert numbers(store, f"d@{labels[2]}") == [20, 21, 22]
+    assert numbers(store, f"d@{latest}") == [90, 91, 92]
+
+
+def test_undelete_reports_the_later_appends_that_an_append_is_merged_with(store: Store, csv: Csv) -> None:
+    for k in range(2):
+        store.load("d", csv(3, first=10 * k, name=f"{k}.csv"), APPEND)
+    store.delete("d@2")
+    store.load("d", csv(3, first=20, name="2.csv"), APPEND)
+    latest = store.version("d").label
+    assert store.undelete("d@2", dry_run=True).merges_with == (latest,)
+    assert store.undelete("d@2").merges_with == (latest,)
+    assert numbers(store) == [0, 1, 2, 20, 21, 22]
+    store.load("d", csv(3, first=30, name="3.csv"), APPEND)
+    assert numbers(store) == [0, 1, 2, 10, 11, 12, 20, 21, 22, 30, 31, 32]
+
+
+def test_a_run_whose_version_was_undeleted_is_not_loaded_twice(store: Store, csv: Csv) -> None:
+    source = csv(3)
+    store.load("d", source, APPEND, run="r1")
+    store.load("d", csv(3, first=10, name="b.csv"), run="r2")
+    store.delete("d@1")
+    store.undelete("d@1")
+    assert store.load("d", source, APPEND, run="r1").version == store.version("d@1").label
+    assert visible(store) == [2, 1]
+
+
+def test_an_undeleted_version_can_be_tagged_and_is_then_not_deleted(store: Store, labels: list[str]) -> None:
+    store.delete("d@1")
+    store.undelete("d@1")
+    store.tag("d@1", "good")
+    with pytest.raises(UsageError, match="has the tag good"):
+        store.delete("d@1")
+    assert store.version("d@good").label == labels[0]
+
+
+# --- nodes and clocks
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_undelete_is_refused_with_one_line_while_a_node_is_down(
+    store: Store, cassandra: FakeCassandra, labels: list[str], dry_run: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.delete("d@3")
+    monkeypatch.setattr(FakeCassandra, "missing", lambda _self: ["10.0.0.2"])
+    with pytest.raises(StoreUnavailableError, match=r"taking back a deletion needs every node, 10\.0\.0\.2 is down"):
+        store.undelete("d@3", dry_run=dry_run)
+    assert row_of(cassandra, labels[2])["mark"] == DELETED
+
+
+def test_an_undelete_that_loses_a_node_leaves_the_version_deleted_and_can_be_repeated(
+    store: Store, cassandra: FakeCassandra, labels: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.delete("d@3")
+    gone = lambda: cassandra.unreachable.update({"10.0.0.2": no_host(cassandra.b, ConnectionError("gone"))})  # noqa: E731
+    with monkeypatch.context() as patched:
+        at_step(patched, Undeleter, "write_mark", gone, after=False)
+        with pytest.raises(StoreUnavailableError):
+            store.undelete("d@3")
+    assert row_of(cassandra, labels[2])["mark"] == DELETED
+    cassandra.unreachable.clear()
+    assert store.undelete("d@3").version == labels[2]
+    assert numbers(store) == [20, 21, 22]
+
+
+def test_an_undelete_whose_first_write_times_out_leaves_no_row_that_delays_sweeps(
+    store: Store, cassandra: FakeCassandra, labels: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a timeout at ALL the row may or may not exist."""
+    store.delete("d@3")
+    inner = Undeleter._execute
+
+    def timed_out(undeleter: Undeleter, query: str, values: tuple[Any, ...]) -> None:
+        inner(undeleter, query, values)
+        if query.startswith("INSERT"):
+            raise StoreTimeoutError("no answer in time")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Undeleter, "_execute", timed_out)
+        with pytest.raises(StoreTimeoutError):
+            store.undelete("d@3")
+    assert not [row for row in cassandra.table("writers") if row["run"].startswith("undelete")]
+    assert row_of(cassandra, labels[2])["mark"] == DELETED
+
+
+def test_undelete_is_refused_while_catalogue_rows_are_on_one_node_only(
+    store: Store, cassandra: FakeCassandra, labels: list[str]
+) -> None:
+    store.delete("d@3")
+    with ReplicatedWriter(cassandra, window_bytes=1_000_000) as writes:
+        CatalogueWriter(cassandra, writes).record_under_replicated(
+            "d", row_of(cassandra, labels[2])["writer"], CATALOGUE_BUCKET, 0
+        )
+    with pytest.raises(StoreError, match="catalogue rows on one node only, so nothing was changed: millrace repair d"):
+        store.undelete("d@3")
+    assert visible(store) == [2, 1]
+
+
+def test_the_write_time_is_later_than_that_of_the_deletion_even_if_the_clock_is_behind(
+    store: Store, cassandra: FakeCassandra, labels: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.delete("d@3")
+    ahead = 4_000_000_000_000_000
+    cell = fakes._cell
+    monkeypatch.setattr(fakes, "_cell", lambda row, name: ahead if name == "WRITETIME(mark)" else cell(row, name))
+    sent: list[int] = []
+    execute = cassandra._execute
+
+    def spied(statement: Any, timeout: float | None = None, host: Any = None) -> Any:
+        if "SET deleted_at" in statement.prepared_statement.query_string:
+            sent.append(int.from_bytes(statement.values[0], "big"))
+        return execute(statement, timeout, host)
+
+    cassandra.session.execute = spied
+    store.undelete("d@3")
+    assert sent == [ahead + 1]
+
+
+def test_a_row_of_which_a_node_has_only_the_marks_does_not_fail_a_listing(
+    store: Store, cassandra: FakeCassandra, labels: list[str]
+) -> None:
+    [gone] = [key for key in cassandra.b.rows["versions"] if key[1] == 3]
+    store.delete("d@3")
+    store.undelete("d@3")
+    _, row = cassandra.b.rows["versions"][gone]
+    marks = ("dataset", "number", "hex", "deleted_at", "mark")
+    cassandra.b.rows["versions"][gone] = (0, {name: row[name] if name in marks else None for name in row})
+    assert visible(store) == [3, 2, 1]
+    cassandra.unreachable[cassandra.a.address] = no_host(cassandra.a, ConnectionError("gone"))
+    assert visible(store) == [2, 1]
+
+
+def test_the_catalogue_lists_recoverable_versions_with_a_node_down(
+    store: Store, cassandra: FakeCassandra, labels: list[str]
+) -> None:
+    store.delete("d@3")
+    cassandra.unreachable[cassandra.a.address] = no_host(cassandra.a, ConnectionError("gone"))
+    assert [version.label for version in store.versions("d", deleted=True)] == [labels[2]]
+    assert store.catalogue.was_degraded
+
+
+def test_listing_deleted_versions_of_an_unknown_dataset_is_refused(store: Store) -> None:
+    with pytest.raises(DatasetNotFoundError, match="there is no dataset 'nothing'"):
+        store.versions("nothing", deleted=True)

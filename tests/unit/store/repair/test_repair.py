@@ -1,0 +1,239 @@
+"""Missing replicas are found and recorded, recorded ones are repaired, and no record is deleted too early."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from millrace.api import Store
+from millrace.load import LoadOptions
+from millrace.progress import null_task
+from millrace.store.catalogue.catalogue_writer import CatalogueWriter
+from millrace.store.catalogue.version import CATALOGUE_BUCKET, PAGES_BUCKET
+from millrace.store.chunks.chunk_reader import ChunkReader
+from millrace.store.chunks.chunk_writer import ChunkWriter
+from millrace.store.cluster.writer import ReplicatedWriter
+from millrace.store.repair.repair import RepairReport, ReplicaRepair
+from tests.unit.store.conftest import make_chunk, writer_row
+from tests.unit.store.fakes import FakeCassandra, FakeHost
+
+Csv = Callable[..., str]
+Make = Callable[..., ReplicatedWriter]
+
+
+def lose(host: FakeHost, table: str) -> None:
+    host.rows[table].clear()
+
+
+def damage_page(host: FakeHost, table: str) -> None:
+    for _, row in host.rows[table].values():
+        row["data"] = b"wrong" + row["data"]
+
+
+def damage_row(host: FakeHost, table: str) -> None:
+    """Change a row so that its checksum does not match."""
+    for key, (stamp, row) in list(host.rows[table].items()):
+        host.rows[table][key] = (stamp, {**row, "rows": row["rows"] + 1})
+
+
+LOSSES = [
+    (lose, "pages", PAGES_BUCKET),
+    (damage_page, "pages", PAGES_BUCKET),
+    (lose, "versions", CATALOGUE_BUCKET),
+    (damage_row, "versions", CATALOGUE_BUCKET),
+    (lose, "tags", CATALOGUE_BUCKET),
+    (lose, "datasets", CATALOGUE_BUCKET),
+    (lose, "writers", CATALOGUE_BUCKET),
+    (lose, "chunks", 0),
+]
+
+
+def owed(cassandra: FakeCassandra) -> set[int]:
+    return {row["bucket"] for row in cassandra.table("under_replicated")}
+
+
+@pytest.mark.parametrize("look", ["fsck", "verify"])
+@pytest.mark.parametrize("node", ["a", "b"])
+@pytest.mark.parametrize(("harm", "table", "bucket"), LOSSES, ids=[f"{h.__name__} {t}" for h, t, _ in LOSSES])
+def test_an_unrecorded_missing_or_damaged_replica_is_found_and_repaired(
+    store: Store, cassandra: FakeCassandra, csv: Csv, harm: Any, table: str, bucket: int, node: str, look: str
+) -> None:
+    store.load("flights", csv(100))
+    store.tag("flights", "good")
+    host: FakeHost = getattr(cassandra, node)
+    harm(host, table)
+    if look == "fsck":
+        assert {item["node"] for item in store.fsck().lacking} == {host.address}
+    else:
+        assert not store.verify("flights", each_replica=True).ok
+    assert owed(cassandra) == {bucket}
+    repaired = store.repair("flights")
+    assert repaired.ok
+    assert repaired.copies >= 1 or harm is damage_page  # the check already replaced a damaged page when reading it
+    assert owed(cassandra) == set()
+    assert store.verify("flights", each_replica=True).ok
+    assert store.fsck().lacking == []
+    assert store.version("flights@good").rows == 100
+    assert (cassandra.a.rows[table].keys(), len(cassandra.a.rows[table])) == (
+        cassandra.b.rows[table].keys(),
+        len(cassandra.b.rows[table]),
+    )
+
+
+def test_an_intact_store_has_no_missing_and_no_under_replicated_data(
+    store: Store, cassandra: FakeCassandra, csv: Csv
+) -> None:
+    for k in range(3):
+        store.load("flights", csv(10, first=10 * k, name=f"{k}.csv"), LoadOptions(mode="append"))
+    report = store.fsck()
+    assert (report.lacking, report.problems) == ([], [])
+    assert owed(cassandra) == set()
+
+
+def test_data_missing_on_both_nodes_is_reported_by_fsck_and_does_not_stop_repair(
+    store: Store, cassandra: FakeCassandra, csv: Csv
+) -> None:
+    store.load("flights", csv(100))
+    store.load("other", csv(100))
+    for host in (cassandra.a, cassandra.b):
+        for key in [key for key in host.rows["pages"] if key[0] == "flights"]:
+            del host.rows["pages"][key]
+    found = store.fsck().lacking
+    assert {(item["dataset"], item["node"]) for item in found} == {("flights", "10.0.0.1"), ("flights", "10.0.0.2")}
+    assert store.repair().ok  # lost data is not under-replicated
+
+
+def test_a_damaged_page_is_replaced_by_the_good_copy_as_soon_as_it_is_read(
+    store: Store, cassandra: FakeCassandra, csv: Csv
+) -> None:
+    store.load("flights", csv(100))
+    damage_page(cassandra.a, "pages")
+    assert store.dataset("flights").to_table().num_rows == 100
+    assert cassandra.a.rows["pages"].keys() == cassandra.b.rows["pages"].keys()
+    pages = [cassandra.table("pages", host)[0]["data"] for host in (cassandra.a, cassandra.b)]
+    assert pages[0] == pages[1]
+
+
+class Repairing:
+    """A load of three buckets that is still running and can be repaired meanwhile."""
+
+    def __init__(self, cassandra: FakeCassandra, make_writer: Make) -> None:
+        self.cassandra = cassandra
+        self.row = writer_row()
+        writes = make_writer(cassandra)
+        self.ledger = CatalogueWriter(cassandra, writes)
+        self.writer = ChunkWriter(cassandra, writes, self.row, bucket_bytes=1_000_000)
+
+    def write(self, seed: int) -> None:
+        self.writer.write(make_chunk(40_000, seed))
+        self.cassandra.wait_for(lambda: len({row["chunk"] for row in self.cassandra.table("chunks")}) > seed)
+        self.writer.settle()
+
+    def repair(self, *, writing: bool = True) -> RepairReport:
+        report = RepairReport()
+        repairer = ReplicaRepair(self.cassandra, ChunkReader(self.cassandra))
+        alive = {self.row.writer} if writing else set()
+        repairer.writers(self.row.dataset, {self.row.writer}, report, task=null_task(), writing=alive)
+        return report
+
+
+@pytest.fixture
+def repairing(make_writer: Make) -> Repairing:
+    return Repairing(FakeCassandra(), make_writer)
+
+
+def test_the_record_of_a_bucket_still_being_written_stays_until_a_later_bucket_has_a_page(repairing: Repairing) -> None:
+    repairing.write(0)
+    repairing.ledger.record_under_replicated(repairing.row.dataset, repairing.row.writer, 0, 1)
+    report = repairing.repair()
+    assert (report.debts, report.cleared, report.pending) == (1, 0, 1)
+    for seed in (1, 2):
+        repairing.write(seed)
+    # Bucket 0 has its page now. Only the page of bucket 1 shows that bucket 0 gets no more chunks.
+    repairing.repair()
+    for seed in (3, 4):
+        repairing.write(seed)
+    assert repairing.repair().cleared in (0, 1)
+    assert owed(repairing.cassandra) == set()
+
+
+def test_the_chunks_of_a_bucket_still_being_written_are_repaired_and_its_record_stays(repairing: Repairing) -> None:
+    for seed in range(3):
+        repairing.write(seed)
+    repairing.writer.finish()
+    last = max(row["bucket"] for row in repairing.cassandra.table("chunks"))
+    repairing.ledger.record_under_replicated(repairing.row.dataset, repairing.row.writer, last, 1)
+    lose(repairing.cassandra.b, "chunks")
+    report = repairing.repair()
+    assert (report.copies, report.cleared, report.pending) == (1, 0, 1)
+    assert owed(repairing.cassandra) == {last}
+    assert repairing.repair(writing=False).cleared == 1
+    assert owed(repairing.cassandra) == set()
+
+
+def test_the_pages_record_of_an_unpublished_writer_stays(repairing: Repairing) -> None:
+    """Its page lists are stored under keys that only its version row contains."""
+    repairing.ledger.record_under_replicated(repairing.row.dataset, repairing.row.writer, PAGES_BUCKET, 0)
+    assert repairing.repair().pending == 1
+    assert owed(repairing.cassandra) == {PAGES_BUCKET}
+
+
+def test_the_catalogue_is_repaired_before_pages_and_pages_before_chunks(
+    repairing: Repairing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repairing.write(0)
+    repairing.writer.finish()
+    paid: list[int] = []
+    paying = ReplicaRepair._pay
+
+    def pay(repairer: ReplicaRepair, debt: Any, *rest: Any) -> None:
+        paid.append(debt.bucket)
+        paying(repairer, debt, *rest)
+
+    monkeypatch.setattr(ReplicaRepair, "_pay", pay)
+    for bucket in (0, PAGES_BUCKET, CATALOGUE_BUCKET):
+        repairing.ledger.record_under_replicated(repairing.row.dataset, repairing.row.writer, bucket, 0)
+    assert repairing.repair(writing=False).cleared == 3
+    assert paid == [CATALOGUE_BUCKET, PAGES_BUCKET, 0]
+
+
+def test_chunks_already_delivered_by_hints_are_checked_and_not_written(repairing: Repairing) -> None:
+    repairing.write(0)
+    repairing.writer.finish()
+    repairing.ledger.record_under_replicated(repairing.row.dataset, repairing.row.writer, 0, 1)
+    before = len(repairing.cassandra.writes())
+    report = repairing.repair(writing=False)
+    assert (report.chunks, report.copies, report.cleared, report.ok) == (1, 0, 1, True)
+    assert len(repairing.cassandra.writes()) == before
+
+
+def test_an_under_replicated_bucket_that_cannot_be_repaired_is_a_problem_and_stays_recorded(
+    repairing: Repairing,
+) -> None:
+    repairing.write(0)
+    repairing.writer.finish()
+    repairing.ledger.record_under_replicated(repairing.row.dataset, repairing.row.writer, 0, 1)
+    for host in (repairing.cassandra.a, repairing.cassandra.b):
+        lose(host, "chunks")
+    report = repairing.repair(writing=False)
+    assert (report.ok, report.cleared, [problem["bucket"] for problem in report.problems]) == (False, 0, [0])
+    assert owed(repairing.cassandra) == {0}
+
+
+def test_a_page_of_a_live_writer_damaged_on_both_nodes_is_a_problem_and_does_not_stop_repair(
+    repairing: Repairing,
+) -> None:
+    for seed in range(3):
+        repairing.write(seed)
+    repairing.ledger.record_under_replicated(repairing.row.dataset, repairing.row.writer, 0, 1)
+    for host in (repairing.cassandra.a, repairing.cassandra.b):
+        damage_page(host, "pages")
+    report = repairing.repair()
+    assert (report.cleared, [problem["bucket"] for problem in report.problems]) == (0, [0])
+
+
+def test_the_catalogue_record_of_a_writer_is_cleared_while_it_still_writes(repairing: Repairing) -> None:
+    repairing.ledger.record_under_replicated(repairing.row.dataset, repairing.row.writer, CATALOGUE_BUCKET, 0)
+    assert repairing.repair().cleared == 1

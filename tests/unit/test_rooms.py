@@ -1,0 +1,112 @@
+"""The rooms of the package: no import circles, other rooms are imported by their face, nothing loose at the top."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import millrace
+
+PACKAGE = Path(millrace.__file__).parent
+AT_THE_TOP = {"__init__.py", "__main__.py", "api.py", "errors.py", "names", "settings", "py.typed"}
+
+# Rooms that start the program. They are not imported by other rooms, and each of their modules is an entry point whose
+# imports must stay few.
+ENTRIES = {"airflow", "cli"}
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def imports_of(module: str) -> Iterator[tuple[str, int]]:
+    """Yield each imported module of the package and its line, imports within functions and for types included."""
+    for node in ast.walk(ast.parse(MODULES[module].read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                yield (whole if whole in MODULES else node.module), node.lineno
+        elif isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno) for alias in node.names)
+
+
+def room_of(module: str) -> str:
+    return module.split(".")[1] if "." in module else ""
+
+
+def circles(edges: dict[str, set[str]]) -> list[str]:
+    """Return the nodes that can be reached from themselves."""
+
+    def reachable(start: str) -> set[str]:
+        seen: set[str] = set()
+        waiting = list(edges.get(start, ()))
+        while waiting:
+            node = waiting.pop()
+            if node not in seen:
+                seen.add(node)
+                waiting.extend(edges.get(node, ()))
+        return seen
+
+    return sorted(node for node in edges if node in reachable(node))
+
+
+def graph_of(node_of: dict[str, str]) -> dict[str, set[str]]:
+    edges: dict[str, set[str]] = {}
+    for module, node in node_of.items():
+        for imported, _ in imports_of(module):
+            target = node_of.get(imported)
+            if target and target != node:
+                edges.setdefault(node, set()).add(target)
+    return edges
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    # The package itself is no node: its face imports lazily, and each import of a module executes it first.
+    assert circles(graph_of({module: module for module in MODULES if "." in module})) == []
+
+
+def test_no_room_imports_itself_through_others() -> None:
+    assert circles(graph_of({module: room_of(module) for module in MODULES if room_of(module)})) == []
+
+
+def test_no_sub_room_imports_itself_through_others() -> None:
+    def sub_room(module: str) -> str:
+        inner = module.split(".")
+        return ".".join(inner[:3]) if len(inner) > 3 else module
+
+    faces = {module for module, path in MODULES.items() if path.name == "__init__.py"}
+    assert circles(graph_of({module: sub_room(module) for module in MODULES if module not in faces})) == []
+
+
+def test_other_rooms_are_imported_by_their_face() -> None:
+    inside = [
+        f"{MODULES[module].relative_to(PACKAGE)}:{line} imports {imported}"
+        for module in MODULES
+        for imported, line in imports_of(module)
+        if imported.count(".") > 1
+        and imported.startswith("millrace.")
+        and room_of(imported) not in {room_of(module), *ENTRIES}
+    ]
+    assert inside == []
+
+
+def test_nothing_imports_the_rooms_that_start_the_program() -> None:
+    entering = [
+        f"{MODULES[module].relative_to(PACKAGE)}:{line} imports {imported}"
+        for module in MODULES
+        for imported, line in imports_of(module)
+        if room_of(imported) in ENTRIES and room_of(module) not in {room_of(imported), "__main__"}
+    ]
+    assert entering == []
+
+
+def test_nothing_but_the_entry_points_is_loose_at_the_top() -> None:
+    loose = {path.name for path in PACKAGE.iterdir() if path.is_file()} - AT_THE_TOP
+    assert loose == set()
+
+
+def test_a_circle_is_found() -> None:
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c"]
