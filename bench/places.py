@@ -28,7 +28,7 @@ _COMMON = (
     CodeLocation("checksum", "xxhash", "xxh3_128_digest"),
     CodeLocation("checksum", "millrace.chunks.encoding.codecs", "Plain.raw_checksum"),
     CodeLocation("driver: serialize and send", "cassandra.cluster", "Session.execute_async"),
-    CodeLocation("driver: receive", "millrace.store.cluster.large_frames", "LargeFrames._receive"),
+    CodeLocation("driver: receive", "millrace.compat.cassandra.large_frames", "LargeFrames._receive"),
     CodeLocation("driver: answers", "cassandra.connection", "Connection.process_msg"),
     CodeLocation("wait for the cluster", "millrace.store.cluster.session", "CassandraSession.execute_watched"),
 )
