@@ -75,7 +75,7 @@ READ_PLACES = (
 FILTER_PLACES = (
     *READ_PLACES,
     CodeLocation("filter: which columns it uses", "millrace.dataset.dataset", "columns_for"),
-    CodeLocation("filter: which chunks may pass", "millrace.dataset.dataset", "kept_chunks"),
+    CodeLocation("filter: which chunks may pass", "millrace.dataset.filters.prune", "ChunkFilter.kept"),
     CodeLocation("filter: which rows pass", "millrace.dataset.scan", "Scan._passing"),
 )
 

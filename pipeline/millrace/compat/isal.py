@@ -42,5 +42,5 @@ def _inflate_and_copy(stored: Any, out: memoryview) -> int:
         return len(data)
     if not inflater.eof:
         raise EOFError("the stream ends before its end marker")
-    out[: len(data)] = data
+    out.cast("B")[: len(data)] = data
     return len(data)
