@@ -47,18 +47,18 @@ def show_sweep(report: SweepReport, title: str, *, now: bool = False) -> None:
         [
             (f"versions {would}deleted", ", ".join(report.marked) or "none"),
             *_what_follows(report, now=now),
-            ("left behind by", f"{len(report.garbage)} writers"),
+            ("left behind by", f"{len(report.garbage)} attempts"),
             ("still in their grace time", report.waiting),
-            ("removed", f"{report.removed_writers} writers, {report.removed_partitions} buckets"),
+            ("removed", f"{report.removed_attempts} attempts, {report.removed_partitions} buckets"),
             ("lacking on a node", len(report.lacking)),
         ],
         title=title,
     )
     if report.garbage:
         print_table(
-            ["dataset", "writer", "buckets", "run", "why", "may go"],
+            ["dataset", "attempt_id", "buckets", "run", "why", "may go"],
             [
-                (item["dataset"], item["writer"][:12], item["buckets"], item["run"], item["why"],
+                (item["dataset"], item["attempt_id"][:12], item["buckets"], item["run"], item["why"],
                  "now" if item["ripe"] else "later")
                 for item in report.garbage
             ],

@@ -103,7 +103,7 @@ def _cassandra(settings: Settings) -> Iterator[Check]:
             return
         keyspace = f"{patient.keyspace}, replication factor {patient.replication_factor}"
         yield Check("keyspace", "ok", keyspace, needed=True)
-        yield from _debts(cassandra)
+        yield from _under_replicated(cassandra)
     finally:
         cassandra.close()
 
@@ -150,7 +150,7 @@ def _commit_log(cassandra: CassandraSession, host: Any) -> Iterator[Check]:
         yield Check(f"commit log {host.address}", "warning", text, advice)
 
 
-def _debts(cassandra: CassandraSession) -> Iterator[Check]:
+def _under_replicated(cassandra: CassandraSession) -> Iterator[Check]:
     """Check whether any data is on record as being on one node only; the records are a small table of their own."""
     rows = cassandra.execute(f"SELECT dataset FROM {cassandra.settings.keyspace}.under_replicated LIMIT 1000")  # noqa: S608
     names = sorted({row.dataset for row in rows})

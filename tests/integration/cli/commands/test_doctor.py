@@ -80,7 +80,7 @@ def test_ceilings_are_measured_and_no_data_is_left_behind(millrace: Millrace, se
     cassandra = CassandraSession.connect(settings.cassandra)
     try:
         keyspace = settings.cassandra.keyspace
-        partitions = cassandra.session.execute(f"SELECT DISTINCT dataset, writer, bucket FROM {keyspace}.chunks")
+        partitions = cassandra.session.execute(f"SELECT DISTINCT dataset, attempt_id, bucket FROM {keyspace}.chunks")
         assert PROBE not in {row.dataset for row in partitions}
     finally:
         cassandra.close()

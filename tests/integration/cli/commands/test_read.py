@@ -270,12 +270,11 @@ def test_a_read_that_fails_leaves_no_file(
     cassandra = CassandraSession.connect(settings.cassandra)
     try:
         keyspace = settings.cassandra.keyspace
-        rows = cassandra.session.execute(f"SELECT writer FROM {keyspace}.writers WHERE dataset = 'damaged'")
+        rows = cassandra.session.execute(f"SELECT attempt_id FROM {keyspace}.attempts WHERE dataset = 'damaged'")
         for row in rows:
-            statement = (
-                f"DELETE FROM {keyspace}.chunks WHERE dataset = 'damaged' AND writer = %s AND bucket = 0 AND chunk = 1"
-            )
-            cassandra.session.execute(statement, (row.writer,))
+            where = "dataset = 'damaged' AND attempt_id = %s AND bucket = 0 AND chunk = 1"
+            statement = f"DELETE FROM {keyspace}.chunks WHERE {where}"
+            cassandra.session.execute(statement, (row.attempt_id,))
     finally:
         cassandra.close()
     done = millrace("read", "damaged", "--output", str(tmp_path / "f.csv"))
