@@ -23,7 +23,7 @@ class _Keeper(tzinfo):
 def keep_until_process_ends(producer: Any) -> None:
     """Never destroy the producer in this process, also not when the interpreter ends.
 
-    The threads of a producer do not exist in a forked child. Destroying it there would wait for them for ever, and
-    confluent-kafka has no other way to give it up.
+    The threads of a producer do not exist in a forked child. Destroying it there may wait for ever, for them or for a
+    lock that one of them had. confluent-kafka has no other way to give it up.
     """
     _Keeper(producer)  # type: ignore[abstract]  # no time zone is ever computed

@@ -17,9 +17,11 @@ __all__ = ["cassandra", "csv", "settings", "store"]
 ROWS = 3000
 
 
-@pytest.mark.parametrize(
-    "forced", [(each,) for each in RANGES] + [RANGES], ids=lambda each: "+".join(one.distribution for one in each)
-)
+def names(ranges: tuple[VersionRange, ...]) -> str:
+    return "+".join(each.distribution for each in ranges)
+
+
+@pytest.mark.parametrize("forced", [*((each,) for each in RANGES), RANGES], ids=names)
 def test_a_load_a_read_and_a_filter_return_the_same_rows(
     store: Store, csv: Callable[..., str], forced: tuple[VersionRange, ...]
 ) -> None:

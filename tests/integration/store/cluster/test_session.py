@@ -134,7 +134,7 @@ def test_outside_the_tested_versions_of_the_driver_a_load_a_read_and_a_filter_re
 
 
 def test_each_node_returns_its_own_data_at_node_local(store: Store, settings: Settings) -> None:
-    query = store.cassandra.prepare("SELECT dataset FROM {ks}.datasets WHERE shelf = ?").bind((0,))
+    query = store.cassandra.prepare("SELECT dataset FROM {ks}.datasets WHERE shard = ?").bind((0,))
     query.consistency_level = NODE_LOCAL
     for host in store.cassandra.hosts():
         assert isinstance(store.cassandra.execute(query, host=host), list)
