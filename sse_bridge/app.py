@@ -180,7 +180,7 @@ def _add_pages(app: Flask, bridge: Bridge, airflow_url: str) -> None:
             title=" / ".join(place.values()) or "All runs",
             ready=hub.ready,
             hearing=hub.hearing,
-            now=utc_text(hub._clock()),
+            now=utc_text(hub.clock()),
         )
         # An address can contain lone surrogates as well.
         return Response(body.encode("utf-8", "replace"), mimetype="text/html", headers={"Cache-Control": "no-store"})

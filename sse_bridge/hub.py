@@ -65,7 +65,7 @@ class Hub:
 
     def __init__(self, settings: BridgeSettings, clock: Callable[[], float]) -> None:
         self._settings = settings
-        self._clock = clock
+        self.clock = clock
         self._start_grace_s = settings.stalled_after_s / 2  # one heartbeat (10 s) and a margin
         self.ready = False
         self.hearing = False
@@ -102,7 +102,7 @@ class Hub:
         """
         entries: list[Entry] = []
         revived = False
-        now_s = self._clock()
+        now_s = self.clock()
         position = list(self.position)
         for record in batch:
             position[record.partition] = record.offset + 1
@@ -168,10 +168,10 @@ class Hub:
 
         If Kafka did not answer before, and the topic has been read, the timeouts of all sources restart now.
         """
-        self.heard_until_s = self._clock() if asked_s is None else asked_s
+        self.heard_until_s = self.clock() if asked_s is None else asked_s
         if not self.hearing:
             if self.ready:
-                self.hearing_since_s = self._clock()
+                self.hearing_since_s = self.clock()
             self.hearing, self.disconnect_reason = True, ""
             self._forget_made()
 
@@ -179,7 +179,7 @@ class Hub:
         """Record that the whole topic has been read. Return True the first time after ``begin``."""
         if self.ready:
             return False
-        self.ready, self.ready_since_s = True, self._clock()
+        self.ready, self.ready_since_s = True, self.clock()
         return True
 
     def deaf(self, why: str) -> None:
@@ -190,7 +190,7 @@ class Hub:
 
     def judge(self) -> list[str]:
         """Return the sources that have become ``stalled`` or ``lost``; none while Kafka does not answer."""
-        now_s = self._clock()
+        now_s = self.clock()
         # After a start every running task gets the time to send one heartbeat.
         if not (self.ready and self.hearing) or now_s - self.ready_since_s < self._start_grace_s:
             return []
@@ -202,7 +202,7 @@ class Hub:
 
     def settled(self, wanted: Filter, settle_s: float) -> bool:
         """Return whether all tasks that pass are over and no further event of them is expected."""
-        return self.ready and self.state.settled(wanted, self._clock(), settle_s)
+        return self.ready and self.state.settled(wanted, self.clock(), settle_s)
 
     # -- output to clients
 
@@ -323,7 +323,7 @@ class Hub:
         fields: dict[str, Any] = {"type": kind} if kind else {}
         fields |= {
             "cursor": self.cursor,
-            "time": utc_text(self._clock()),
+            "time": utc_text(self.clock()),
             "liveness": self._liveness(wanted),
             **(more or {}),
         }
@@ -338,7 +338,7 @@ class Hub:
         """
 
         def made() -> bytes:
-            fields = {"time": utc_text(self._clock()), **self._liveness(wanted)}
+            fields = {"time": utc_text(self.clock()), **self._liveness(wanted)}
             if lines:
                 return encoder.line({"type": "liveness", **fields})
             return encoder.frame("liveness", encoder.line(fields)[:-1])
@@ -347,7 +347,7 @@ class Hub:
 
     def _of_now(self, key: tuple[Any, ...], made: Callable[[], bytes]) -> bytes:
         """Return bytes that contain the time, made once for all clients that ask within ``SHARED_S``."""
-        now_s = self._clock()
+        now_s = self.clock()
         made_s, data = self._timed.get(key, (0.0, b""))
         if not 0 <= now_s - made_s < SHARED_S:
             if len(self._timed) >= JOINED_MAX:
