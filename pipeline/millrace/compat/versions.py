@@ -35,9 +35,9 @@ class VersionRange:
 
 
 CASSANDRA_DRIVER: Final = VersionRange("cassandra-driver", "3.30", "3.31")
-ISAL: Final = VersionRange("isal", "1.8", "1.9")
+ISAL: Final = VersionRange("isal", "1.7", "1.10")
 PYARROW: Final = VersionRange("pyarrow", "25", "26")
-REDIS: Final = VersionRange("redis", "8.1", "8.2")
+REDIS: Final = VersionRange("redis", "6.4", "8.2")
 RANGES: Final = (CASSANDRA_DRIVER, ISAL, PYARROW, REDIS)
 
 
