@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from millrace.progress.event import TaskIdentity, utc_text, validate_event
+from millrace.progress import TaskIdentity, utc_text, validate_event
 
 __all__ = ["CASES", "events_of"]
 

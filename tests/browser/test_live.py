@@ -74,7 +74,7 @@ def test_a_run_is_shown_from_queued_through_a_retry_to_its_end(
     topic: Topic, bridge: Bridge, open_page: OpenPage
 ) -> None:
     live = open_page(f"{bridge.url}/runs/ingest_x/r")
-    expect(live.page.get_by_text("Nothing was reported for this run.")).to_be_visible()
+    expect(live.page.get_by_text("No progress was reported for this run.")).to_be_visible()
     for number, task in enumerate(("plan", "load", "publish")):
         said = airflow_event(TaskIdentity("ingest_x", "r", task), "queued", time_s=time.time() + number / 100)
         topic.send(encode_event(said), key=said["source"], dag="ingest_x", run="r")

@@ -59,11 +59,11 @@ def test_a_failed_task_is_reported_with_its_end_date_so_that_its_own_later_event
     (plan,) = (each for each in run.get_task_instances(session=session) if each.task_id == "plan")
     said = told(run, "task_failure")
     assert {task: said[task][:2] for task in said if task != "plan"} == dict.fromkeys(
-        ("load", "verify", "publish", "warm"), ("cancelled", "not run: a task before it failed")
+        ("load", "verify", "publish", "warm"), ("cancelled", "not run: an upstream task failed")
     )
     state, message, time = said["plan"]
     assert state == "failed"
-    assert "without a word" in message
+    assert "without a report" in message
     assert time == utc_text(plan.end_date.timestamp())
 
 
@@ -75,7 +75,7 @@ def test_a_task_that_runs_when_the_run_times_out_is_cancelled(failed_run: tuple[
         instance.start_date, instance.try_number = (ENDED, 1) if began else (None, 0)
         instance.end_date = ENDED
     said = told(run, "timed_out")
-    assert said["load"] == ("cancelled", "the run took longer than it may", utc_text(ENDED.timestamp()))
+    assert said["load"] == ("cancelled", "the run exceeded its time limit", utc_text(ENDED.timestamp()))
     assert {task: said[task][:2] for task in said if task != "load"} == dict.fromkeys(
         ("plan", "verify", "publish", "warm"), ("skipped", "")
     )

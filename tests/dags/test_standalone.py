@@ -364,7 +364,7 @@ def test_airflow_reports_a_killed_task_as_retrying_and_as_failed_when_no_attempt
     assert states(own(said, "killed_for_good")) in ([(1, "running")], [])
     assert states(airflows(said, "killed_for_good"))[-1] == (1, "failed")
     error: dict[str, Any] = airflows(said, "killed_for_good")[-1]["data"]["error"]
-    assert "without a word" in error["message"]
+    assert "without a report" in error["message"]
     assert states(own(said, "killed_once"))[-1] == (2, "succeeded")
     assert (1, "retrying") in states(airflows(said, "killed_once"))
     assert states(airflows(said, "killed_once"))[-1] == (2, "succeeded")
