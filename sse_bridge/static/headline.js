@@ -77,8 +77,7 @@ function course(work, tasks, total) {
   const names = new Set(active.map((task) => task.task_id));
   if (!names.size) {
     if (total?.total && total.done < total.total) return counted(total);
-    const waiting = tasks.find((task) => task.state === "queued");
-    return waiting ? `waiting for ${waiting.task_id}` : "running";
+    return `waiting for ${tasks.find((task) => task.state === "queued").task_id}`;
   }
   const [first] = active;
   const kind = first.data.kind ?? "";

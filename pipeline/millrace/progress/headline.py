@@ -111,8 +111,7 @@ def _course(work: str, tasks: Sequence[TaskState], total: Done | None) -> str:
     if not names:
         if total and total[1] and total[0] < total[1]:
             return counted(*total)
-        waiting = next((task.key[2] for task in tasks if task.state == "queued"), "")
-        return f"waiting for {waiting}" if waiting else "running"
+        return f"waiting for {next(task.key[2] for task in tasks if task.state == 'queued')}"
     task = active[0]
     kind = task.data.get("kind", "")
     if total and ((work == "load" and kind == "load") or len(names) > 1):
