@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from millrace.progress.attempt import producer_role
 from millrace.progress.event import (
     ATTEMPT_OVER,
     EVENT_TYPE,
@@ -32,7 +33,7 @@ from millrace.progress.event import (
 from millrace.progress.formatting import amount, clean, duration
 from millrace.progress.identity import TaskIdentity, TaskPosition, attempt_now, is_counted, partition_of
 from millrace.progress.interface import NullTask, ProgressTask, null_task
-from millrace.progress.merge import ApplyResult, RunKey, RunStates, TaskState, producer_role
+from millrace.progress.merge import ApplyResult, RunKey, RunStates, TaskState
 from millrace.progress.reporter import TaskReporter, task
 from millrace.progress.runs import RUN_QUIET_S, RunState, in_order, is_over, left_s_of, state_of_run
 from millrace.progress.sinks import MemorySink, NullSink, Sink

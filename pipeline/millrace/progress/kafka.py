@@ -19,9 +19,8 @@ from contextlib import suppress
 from typing import Any, Final
 
 from millrace.progress.broker import BrokerState
-from millrace.progress.event import Event, encode_event
-from millrace.progress.identity import partition_of
-from millrace.progress.producer import is_retriable, make_producer
+from millrace.progress.event import Event
+from millrace.progress.producer import is_retriable, make_producer, send_event
 from millrace.progress.slots import EventCounts, EventSlots
 from millrace.settings import KafkaSettings
 
@@ -177,7 +176,7 @@ class KafkaSink:
         taken = self._slots.take()
         for number, event in enumerate(taken):
             try:
-                self._produce(producer, event, partitions)
+                send_event(producer, self._settings.topic, event, partitions, self._on_delivery)
             except BufferError:
                 for remaining in taken[number:]:
                     self._slots.put_back(remaining)
@@ -193,16 +192,6 @@ class KafkaSink:
             with suppress(queue.Empty):
                 self._wake.get(timeout=5.0)
             producer.poll(0)
-
-    def _produce(self, producer: Any, event: Event, partitions: int) -> None:
-        data = event["data"]
-        producer.produce(
-            self._settings.topic,
-            key=event["source"].encode(),
-            value=encode_event(event),
-            partition=partition_of(data["dag_id"], data["run_id"], partitions),
-            on_delivery=lambda failure, _message: self._on_delivery(event, failure),
-        )
 
     def _on_delivery(self, event: Event, failure: Any) -> None:
         """Handle a delivery report: count it, and put the newest event of a source back for a retry if it failed."""

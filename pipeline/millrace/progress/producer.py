@@ -6,9 +6,11 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from millrace.progress.event import Event, encode_event
+from millrace.progress.identity import partition_of
 from millrace.settings import KafkaSettings
 
-__all__ = ["is_retriable", "make_producer"]
+__all__ = ["is_retriable", "make_producer", "send_event"]
 
 
 def make_producer(settings: KafkaSettings, on_error: Callable[[Any], None]) -> Any:
@@ -29,6 +31,23 @@ def make_producer(settings: KafkaSettings, on_error: Callable[[Any], None]) -> A
             **settings.config,
             "error_cb": on_error,
         }
+    )
+
+
+def send_event(
+    producer: Any, topic: str, event: Event, partitions: int, on_delivery: Callable[[Event, Any], None]
+) -> None:
+    """Put the event into the producer's queue; ``on_delivery`` gets it later, with the error or ``None``.
+
+    Raises ``BufferError`` if the queue is full.
+    """
+    data = event["data"]
+    producer.produce(
+        topic,
+        key=event["source"].encode(),
+        value=encode_event(event),
+        partition=partition_of(data["dag_id"], data["run_id"], partitions),
+        on_delivery=lambda failure, _message: on_delivery(event, failure),
     )
 
 
