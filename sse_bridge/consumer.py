@@ -28,7 +28,7 @@ from gevent import monkey
 
 from millrace.errors import ProgressError
 from millrace.settings import KafkaSettings
-from sse_bridge.state import Incoming, Skipped, key_text, parse_record
+from sse_bridge.records import Incoming, Skipped, key_text, parse_record
 
 __all__ = ["Batch", "Begin", "BrokerDown", "BrokerUp", "KafkaFeed"]
 

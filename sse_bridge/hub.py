@@ -18,8 +18,9 @@ from sse_bridge.client import ClientPosition
 from sse_bridge.cursor import Cursor, parse_cursor
 from sse_bridge.filters import Filter
 from sse_bridge.message_cache import MessageCache
-from sse_bridge.ring import Entry, Ring, RingLimits
-from sse_bridge.state import BridgeState, Incoming, Skipped
+from sse_bridge.records import Incoming, Skipped
+from sse_bridge.ring import Entry, Ring, RingLimits, make_entry
+from sse_bridge.state import BridgeState
 
 __all__ = ["Hub"]
 
@@ -110,19 +111,8 @@ class Hub:
         self._messages.clear()
         return entries, any_revived
 
-    def _entry(self, record: Incoming, after: tuple[int, ...]) -> Entry:
-        event = record.event
-        cursor = str(Cursor(self.epoch, after))
-        return Entry(
-            source=event["source"],
-            labels=self.state.labels(event["data"]),
-            partition=record.partition,
-            offset=record.offset,
-            after=after,
-            time=event["time"],
-            raw=record.raw,
-            sse=encoder.frame("progress", record.raw, cursor=cursor),
-        )
+    def _entry(self, record: Incoming, position: tuple[int, ...]) -> Entry:
+        return make_entry(record, self.state.labels(record.event["data"]), Cursor(self.epoch, position))
 
     def mark_connected(self, requested_s: float | None = None) -> None:
         """Record that Kafka answered a request sent at ``requested_s`` (default: now). Timeouts count up to this time.

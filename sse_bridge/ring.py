@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sse_bridge import encoder
+from sse_bridge.cursor import Cursor
 from sse_bridge.filters import Labels
+from sse_bridge.records import Incoming
 
-__all__ = ["Entry", "Ring", "RingLimits"]
+__all__ = ["Entry", "Ring", "RingLimits", "make_entry"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +24,20 @@ class Entry:
     time: str
     raw: bytes
     sse: bytes
+
+
+def make_entry(record: Incoming, labels: Labels, cursor: Cursor) -> Entry:
+    """Encode a record; ``cursor`` is the position after it."""
+    return Entry(
+        source=record.event["source"],
+        labels=labels,
+        partition=record.partition,
+        offset=record.offset,
+        after=cursor.offsets,
+        time=record.event["time"],
+        raw=record.raw,
+        sse=encoder.frame("progress", record.raw, cursor=str(cursor)),
+    )
 
 
 @dataclass(frozen=True, slots=True)

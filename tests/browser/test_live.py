@@ -45,7 +45,7 @@ ENDS = {
     "exception": ("failed", "ValueError: line 7 is no number"),
     "exit": ("failed", "exit code 3"),
     "sigterm": ("cancelled", "stopped by signal SIGTERM"),
-    "sigkill": ("stalled", "silent for"),
+    "sigkill": ("stalled", "no report for"),
 }
 
 
@@ -115,7 +115,7 @@ def test_the_time_left_is_shown_once_the_rate_is_reliable_and_hidden_for_a_stall
     expect(live.row("load")).not_to_contain_text("about")
     topic.say("load", 100, total=200, rate=10.0, elapsed_s=9.0)
     live.shows("load", "about 10 s")
-    live.shows("load", "stalled", "silent for")
+    live.shows("load", "stalled", "no report for")
     expect(live.row("load")).not_to_contain_text("about")
     live.shows("load", "lost")
     expect(live.page.get_by_role("alert")).to_contain_text("load of r lost")

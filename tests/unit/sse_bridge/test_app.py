@@ -13,8 +13,8 @@ from millrace.settings.tree import BridgeSettings, Settings
 from sse_bridge.app import create_app
 from sse_bridge.bridge import Bridge
 from sse_bridge.consumer import Batch, Begin, BrokerDown, BrokerUp
+from sse_bridge.records import Incoming, parse_record
 from sse_bridge.security import check_exposure, is_loopback
-from sse_bridge.state import Incoming, parse_record
 from tests.unit.sse_bridge.world import record
 
 TOKEN = "a-token-that-nobody-guesses"

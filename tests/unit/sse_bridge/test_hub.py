@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from millrace.progress.event import TERMINAL_STATES
 from sse_bridge.filters import Filter
+from sse_bridge.records import Incoming, parse_record
 from sse_bridge.ring import RingLimits
-from sse_bridge.state import Incoming, parse_record
 from tests.unit.sse_bridge.whatwg import EventStreamParser
 from tests.unit.sse_bridge.world import Client, Reader, Topic, record
 
@@ -198,7 +198,7 @@ def test_stale_late_and_poison_records_are_not_forwarded_but_move_the_cursor() -
 
 
 def test_a_tombstone_removes_a_source_from_the_snapshot() -> None:
-    from sse_bridge.state import Skipped
+    from sse_bridge.records import Skipped
 
     topic = Topic()
     topic.append(0, record("load", 1))

@@ -14,7 +14,7 @@ from millrace.settings.tree import BridgeSettings, Settings
 from sse_bridge.app import create_app
 from sse_bridge.bridge import Bridge
 from sse_bridge.consumer import Batch, Begin, BrokerUp
-from sse_bridge.state import Incoming, Skipped, key_text, parse_record
+from sse_bridge.records import Incoming, Skipped, key_text, parse_record
 from tests.unit.sse_bridge.world import record
 
 

@@ -7,7 +7,8 @@ import pytest
 
 from millrace.progress import TaskIdentity, TaskPosition, airflow_event, encode_event
 from sse_bridge.filters import Filter, parse_filter
-from sse_bridge.state import BridgeState, Incoming, parse_record
+from sse_bridge.records import Incoming, parse_record
+from sse_bridge.state import BridgeState
 from tests.unit.sse_bridge.world import Reader, Topic, record
 
 

@@ -12,7 +12,7 @@ from millrace.settings.tree import BridgeSettings
 from sse_bridge.client import ClientPosition
 from sse_bridge.filters import Filter
 from sse_bridge.hub import Hub
-from sse_bridge.state import Incoming, Skipped, parse_record
+from sse_bridge.records import Incoming, Skipped, parse_record
 from tests.unit.sse_bridge.whatwg import EventStreamParser
 
 FACTS: dict[str, Any] = {
