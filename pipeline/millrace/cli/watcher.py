@@ -266,7 +266,7 @@ class Watcher:
 
 
 def _bridge_address(url: str) -> str:
-    """Return the address without a slash at its end; raise ``ProgressError`` unless it is one of HTTP."""
+    """Return the address without a slash at its end; raise ``ProgressError`` unless it is an HTTP URL."""
     try:
         parts = httpx.URL(url)
     except httpx.InvalidURL:

@@ -109,7 +109,7 @@ def airflow_event(
     Raises ``ProgressError`` if ``state`` is not in ``STATES``.
     """
     if state not in STATES:
-        raise ProgressError(f"state is {state!r}", hint=f"it is one of {', '.join(STATES)}")
+        raise ProgressError(f"state is {state!r}", hint=f"it must be one of {', '.join(STATES)}")
     data = {**_identity_fields(identity), "state": state, "error": dict(error) if error else None}
     if not begun:
         data["begun"] = False

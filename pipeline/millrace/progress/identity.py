@@ -43,12 +43,14 @@ class TaskIdentity:
             origin = self.dag_id if self.dag_id in ("cli", "python") else "airflow"
             object.__setattr__(self, "origin", origin)
         if self.origin not in _ORIGINS:
-            raise ValueError(f"origin is {self.origin!r}; it is one of {', '.join(_ORIGINS)}")
+            raise ValueError(f"origin is {self.origin!r}; it must be one of {', '.join(_ORIGINS)}")
         for name in ("dag_id", "run_id", "task_id"):
             if not getattr(self, name):
-                raise ValueError(f"{name} is empty")
+                raise ValueError(f"{name} is empty; it needs at least one character")
         if self.map_index < -1 or self.attempt < 0:
-            raise ValueError(f"map_index is {self.map_index} and attempt {self.attempt}; at least -1 and 0")
+            raise ValueError(
+                f"map_index is {self.map_index} and attempt is {self.attempt}; they must be at least -1 and 0"
+            )
 
     @property
     def subject(self) -> str:

@@ -145,7 +145,7 @@ def validate_event(event: Any) -> None:
     first invalid field.
     """
     if not isinstance(event, dict):
-        raise ProgressError(f"an event is a JSON object, this is {type(event).__name__}")
+        raise ProgressError(f"an event must be a JSON object, not {type(event).__name__}")
     _check(event, _ENVELOPE, "")
     source: str = event["source"]
     form = _CURVES if source.endswith("/curves") else _AIRFLOW if source.endswith("/airflow") else _PROGRESS
@@ -159,8 +159,8 @@ def _check(fields: dict[str, Any], form: dict[str, Callable[[Any], bool]], prefi
         if name not in fields:
             raise ProgressError(f"{prefix}{name} is missing")
         try:
-            right = check(fields[name])
+            is_valid = check(fields[name])
         except (TypeError, OverflowError):  # an unhashable state, an integer too large for a float
-            right = False
-        if not right:
-            raise ProgressError(f"{prefix}{name} is {str(fields[name])[:80]!r}, which it may not be")
+            is_valid = False
+        if not is_valid:
+            raise ProgressError(f"{prefix}{name} has an invalid value: {str(fields[name])[:80]!r}")
