@@ -271,7 +271,7 @@ def _set_interrupt_message(invocation: Invocation, name: str, run: str, *, named
 def _load(invocation: Invocation, store: Store, plan: LoadPlan, task: ProgressTask) -> LoadReport:
     if plan.published:
         report = store.published(plan)
-        store.tell_outcome(report, task)
+        store.report_outcome(report, task)
         return report
     result = store.load_split(plan, None, task=task)
     task.phase("publish")
@@ -283,7 +283,7 @@ def _load(invocation: Invocation, store: Store, plan: LoadPlan, task: ProgressTa
     with interrupts.deferred():
         report = store.publish(plan, [result])
         interrupts.message = f"stopped; {plan.dataset}@{report.version} had just been published"
-    store.tell_outcome(report, task)
+    store.report_outcome(report, task)
     return report
 
 
