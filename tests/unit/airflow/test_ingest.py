@@ -15,7 +15,7 @@ from millrace.airflow import ingest
 from millrace.airflow.ingest import LABEL_MAX, map_label
 from millrace.api import Store
 from millrace.load import LoadPlan, loader_memory
-from millrace.progress import Task, null_task
+from millrace.progress import ProgressTask, null_task
 from tests.unit.store.in_memory import cassandra, settings, store
 
 __all__ = ["cassandra", "settings", "store"]
@@ -49,7 +49,7 @@ def test_the_tasks_that_read_the_source_use_the_allocator_of_loaders(
     expected, backends = allocator(loader_memory()), []
 
     @contextmanager
-    def step(*_names: str, **_facts: object) -> Iterator[tuple[Store, Task]]:
+    def step(*_names: str, **_facts: object) -> Iterator[tuple[Store, ProgressTask]]:
         yield store, null_task()
 
     def planned(*_given: object, **_options: object) -> LoadPlan:
@@ -85,7 +85,7 @@ def test_publish_logs_the_report_as_a_table_and_every_warning(
     results = [store.load_split(plan, index).to_json() for index in range(len(plan.source.splits))]
 
     @contextmanager
-    def step(*_names: str, **_facts: object) -> Iterator[tuple[Store, Task]]:
+    def step(*_names: str, **_facts: object) -> Iterator[tuple[Store, ProgressTask]]:
         yield store, null_task()
 
     context = {"dag_run": SimpleNamespace(start_date=None), "outlet_events": None}
