@@ -8,22 +8,20 @@ import pyarrow as pa
 
 from millrace.sources.arrow.reader import read_arrow
 from millrace.sources.bytes.reader import read_pieces
-from millrace.sources.csv.reader import CsvReader
+from millrace.sources.csv.reader import read_csv
 from millrace.sources.io.source_checksum import ReadContent
 from millrace.sources.io.stdin import STANDARD_INPUT, standard_input
-from millrace.sources.jsonl.reader import JsonlReader
-from millrace.sources.model import SourcePlan
+from millrace.sources.jsonl.reader import read_jsonl
+from millrace.sources.model import FilePart, ReadBatch, SourcePlan
 from millrace.sources.parquet.reader import read_parquet
 from millrace.sources.table_options import renamed
 
 __all__ = ["batches_of"]
 
-Part = tuple[int, int, int]
-Read = tuple[pa.RecordBatch, int, int]
-"""A batch, the number of its file, and the number of bytes of this part of the file that were read so far."""
 
-
-def batches_of(plan: SourcePlan, parts: list[Part], content: ReadContent, *, preview: bool = False) -> Iterator[Read]:
+def batches_of(
+    plan: SourcePlan, parts: list[FilePart], content: ReadContent, *, preview: bool = False
+) -> Iterator[ReadBatch]:
     """Yield all batches of the given parts (file, start, stop), in order, with the columns in the plan's order.
 
     ``content`` records the content of the bytes that are read. With ``preview`` standard input is kept for the load
@@ -36,26 +34,23 @@ def batches_of(plan: SourcePlan, parts: list[Part], content: ReadContent, *, pre
     return _renamed(plan, batches) if plan.options.rename else batches
 
 
-def _renamed(plan: SourcePlan, read: Iterator[Read]) -> Iterator[Read]:
+def _renamed(plan: SourcePlan, read: Iterator[ReadBatch]) -> Iterator[ReadBatch]:
     for batch, number, done in read:
         schema = renamed(plan.options, batch.schema)
-        yield pa.RecordBatch.from_arrays(batch.columns, schema=schema), number, done
+        yield ReadBatch(pa.RecordBatch.from_arrays(batch.columns, schema=schema), number, done)
 
 
-def _of_bytes(plan: SourcePlan, parts: list[Part], content: ReadContent) -> Iterator[Read]:
-    read: Iterator[Read]
+def _of_bytes(plan: SourcePlan, parts: list[FilePart], content: ReadContent) -> Iterator[ReadBatch]:
     if plan.format == "csv":
-        read = CsvReader.of_plan(plan, content.open_plain).batches(parts)
-    elif plan.format == "jsonl":
-        read = JsonlReader.of_plan(plan, content.open_plain).batches(parts)
-    else:
-        read = read_pieces(plan.files, parts, plan.options.piece_bytes, content.open_bytes)
+        return read_csv(plan, parts, content.open_plain)
+    if plan.format == "jsonl":
+        return read_jsonl(plan, parts, content.open_plain)
     starts = {number: start for number, start, _ in parts}
-    for batch, number, at in read:
-        yield batch, number, at - starts[number]
+    read = read_pieces(plan.files, parts, plan.options.piece_bytes, content.open_bytes)
+    return (ReadBatch(batch, number, at - starts[number]) for batch, number, at in read)
 
 
-def _of_columns(plan: SourcePlan, parts: list[Part], content: ReadContent) -> Iterator[Read]:
+def _of_columns(plan: SourcePlan, parts: list[FilePart], content: ReadContent) -> Iterator[ReadBatch]:
     names = plan.source_schema.names
     for number, start, stop in parts:
         file = plan.files[number]
@@ -64,4 +59,4 @@ def _of_columns(plan: SourcePlan, parts: list[Part], content: ReadContent) -> It
         else:
             read = read_arrow(file, content.open_plain, plan.options.max_unit_bytes, start, stop)
         for batch, done in read:
-            yield batch if batch.schema.names == names else batch.select(names), number, done
+            yield ReadBatch(batch if batch.schema.names == names else batch.select(names), number, done)

@@ -7,7 +7,7 @@ import hashlib
 import json
 import zlib
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import pyarrow as pa
 
@@ -15,7 +15,7 @@ from millrace.errors import UsageError
 from millrace.sources.options import SourceOptions
 from millrace.sources.warnings import SourceWarning
 
-__all__ = ["SourceFile", "SourcePlan", "Split"]
+__all__ = ["FilePart", "ReadBatch", "SourceFile", "SourcePlan", "Split"]
 
 _PLAIN_FILE_LIST = 100
 """Longer lists of files are compressed in JSON, so that a plan of 100,000 files still fits into an XCom."""
@@ -33,6 +33,22 @@ class SourceFile:
     name: str
     size_bytes: int
     modified_ns: int
+
+
+class FilePart(NamedTuple):
+    """A part of one file: the index of the file in its plan, and the units ``start`` to ``stop`` as in a ``Split``."""
+
+    file: int
+    start: int
+    stop: int
+
+
+class ReadBatch(NamedTuple):
+    """Rows of one file, which has the index ``file``; ``part_bytes`` of this part of the file were read so far."""
+
+    batch: pa.RecordBatch
+    file: int
+    part_bytes: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from contextlib import closing
 import pyarrow as pa
 
 from millrace.sources.io.streams import PlainOpener, read_fully
-from millrace.sources.model import SourceFile
+from millrace.sources.model import FilePart, SourceFile
 
 __all__ = ["BYTES_SCHEMA", "read_pieces"]
 
@@ -29,7 +29,7 @@ _BATCH_ROWS = 10_000
 
 
 def read_pieces(
-    files: tuple[SourceFile, ...], parts: list[tuple[int, int, int]], piece_bytes: int, opener: PlainOpener
+    files: tuple[SourceFile, ...], parts: list[FilePart], piece_bytes: int, opener: PlainOpener
 ) -> Iterator[tuple[pa.RecordBatch, int, int]]:
     """Yield batches of at most about 4 MB, each with the index of its last file and the offset reached in it.
 

@@ -7,12 +7,9 @@ from contextlib import closing
 from dataclasses import replace
 
 from millrace.errors import SourceEmptyError, SourceFormatError, UsageError
-from millrace.sources.detection.foreign import json_refusal
 from millrace.sources.detection.looks import (
     COLUMN,
     HEADER,
-    JSON_ARRAY_KINDS,
-    JSON_OBJECTS,
     begins_like,
     format_of_bytes,
     read_begin,
@@ -24,6 +21,7 @@ from millrace.sources.io.foreign_kinds import foreign_refusal
 from millrace.sources.io.path_lists import list_each, shown
 from millrace.sources.io.stdin import STANDARD_INPUT, standard_input
 from millrace.sources.io.streams import open_plain
+from millrace.sources.jsonl.arrays import JsonArray, json_refusal
 from millrace.sources.model import SourceFile
 from millrace.sources.options import SourceOptions
 
@@ -120,7 +118,7 @@ def _detect_input(options: SourceOptions) -> tuple[str, Listing, SourceOptions]:
     if refused := foreign_refusal(file, begin):
         raise refused
     format_ = format_of_bytes(begin, options, whole=whole)
-    if format_ in JSON_ARRAY_KINDS:
+    if isinstance(format_, JsonArray):
         raise json_refusal(file, format_)
     format_ = "csv" if format_ == COLUMN else format_
     if format_ is None or format_ == HEADER:
@@ -141,12 +139,12 @@ def format_of(file: SourceFile, options: SourceOptions) -> Verdict:
         return refused
     held = format_of_bytes(begin, options, whole=whole)
     # A line of a CSV is rarely a JSON array as well, and never an array of objects.
-    if held == JSON_OBJECTS or (held in JSON_ARRAY_KINDS and named is None):
+    if isinstance(held, JsonArray) and (held is JsonArray.OF_OBJECTS or named is None):
         return json_refusal(file, held)
     if named is None:
         if held is None and (refused := unmarked_compression(file.name)):
             raise refused
-        return held or "bytes"
+        return held if isinstance(held, str) else "bytes"
     if held in ("parquet", "arrow") and named != held:
         raise SourceFormatError(
             f"{file.name} is named like {named} but holds {held} data", hint=f"rename it, or give --format {held}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import json
 import re
 from contextlib import suppress
 from typing import Any
@@ -12,6 +11,7 @@ import pyarrow as pa
 import pyarrow.csv as pc
 
 from millrace.sources.io.streams import ByteStream, read_fully
+from millrace.sources.jsonl.arrays import JsonArray, json_array
 from millrace.sources.options import SourceOptions
 from millrace.sources.table_options import csv_only
 from millrace.sources.text.decoding import text_codec
@@ -19,13 +19,8 @@ from millrace.sources.text.decoding import text_codec
 __all__ = [
     "COLUMN",
     "HEADER",
-    "JSON_ARRAYS",
-    "JSON_ARRAY_KINDS",
-    "JSON_OBJECTS",
-    "JSON_VALUES",
     "begins_like",
     "format_of_bytes",
-    "json_array",
     "read_begin",
     "says_csv",
 ]
@@ -34,15 +29,10 @@ COLUMN = "column"
 """One column of numbers below a word: a CSV, unless other files of the source are not tables."""
 HEADER = "header"
 """One line with commas: the header of a CSV without rows, or any text; other files of the source decide."""
-JSON_OBJECTS, JSON_VALUES, JSON_ARRAYS = "array of objects", "array of values", "lines of arrays"
-JSON_ARRAY_KINDS = (JSON_OBJECTS, JSON_VALUES, JSON_ARRAYS)
-"""JSON that does not have one object on each line."""
 
 _LOOK_BYTES = 65_536
 _LONG_LOOK_BYTES = 4 << 20
 _OBJECT = re.compile(r'\{\s*(?:["}]|$)')
-_OBJECTS = re.compile(r'\[\s*\{\s*(?:["}]|$)')
-_DECODER = json.JSONDecoder()
 
 
 def read_begin(stream: ByteStream) -> tuple[bytes, bool]:
@@ -68,7 +58,7 @@ def says_csv(options: SourceOptions) -> bool:
     return bool(options.delimiter or not options.header or csv_only(options))
 
 
-def format_of_bytes(begin: bytes, options: SourceOptions, *, whole: bool) -> str | None:
+def format_of_bytes(begin: bytes, options: SourceOptions, *, whole: bool) -> str | JsonArray | None:
     """Return a format or one of the constants above; None where the bytes are no table.
 
     A text is always ``csv`` with an option that only a CSV has. With that option or an encoding, data of no other
@@ -82,7 +72,7 @@ def format_of_bytes(begin: bytes, options: SourceOptions, *, whole: bool) -> str
         return "csv"
     if _OBJECT.match(text):
         return "jsonl"
-    if text.startswith("[") and (array := json_array(text, whole=whole)):
+    if text.startswith("[") and (array := json_array(text, complete=whole)):
         return array
     return "csv" if options.encoding else _table_of(text if whole else text[: text.rfind("\n") + 1])
 
@@ -96,27 +86,6 @@ def _text(begin: bytes, encoding: str | None) -> str | None:
         return None
     text = text.removeprefix("\ufeff").lstrip()
     return text if text and "\0" not in text else None
-
-
-def json_array(text: str, *, whole: bool) -> str | None:
-    """Return which of ``JSON_ARRAY_KINDS`` a text that begins with ``[`` is, or None where it is not JSON."""
-    if _OBJECTS.match(text):
-        return JSON_OBJECTS
-    try:
-        _, end = _DECODER.raw_decode(text)
-        rest = text[end:].lstrip()
-        if rest:
-            return JSON_ARRAYS if rest.startswith("[") else None
-        return JSON_VALUES
-    except (ValueError, RecursionError):
-        if whole:
-            return None
-    inner = text[1:].lstrip()
-    try:
-        _, end = _DECODER.raw_decode(inner)
-    except (ValueError, RecursionError):
-        return None
-    return JSON_VALUES if inner[end:].lstrip().startswith(",") else None
 
 
 def _table_of(text: str) -> str | None:

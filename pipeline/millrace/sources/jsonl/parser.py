@@ -1,4 +1,4 @@
-"""JSON lines: parse one block of lines into a record batch, and find the common type of two blocks.
+"""Parsing of JSON lines: the conversion of one block of lines into a record batch.
 
 One line is one object. Numbers, including ``NaN`` and ``Infinity``, are read as pyarrow reads them. A column whose
 strings all look like ``2026-11-22 10:00:00`` is a timestamp, in UTC where all of them name a zone. A column of dates
@@ -14,17 +14,16 @@ from collections.abc import Container, Iterable
 import pyarrow as pa
 import pyarrow.json as pj
 
-from millrace.arrow import holds, wider_type
+from millrace.arrow import holds
 from millrace.errors import UsageError
 from millrace.sources.given_types import check_times, is_json_time, json_type, made
-from millrace.sources.jsonl.times import as_text, holds_times, is_time
+from millrace.sources.jsonl.times import as_text, holds_times
 from millrace.sources.text.records import record_ends, record_starts
 
 __all__ = [
     "MAX_DEPTH",
     "NotALine",
     "check_types",
-    "common_type",
     "depth_of",
     "parse_lines",
     "parse_times",
@@ -190,52 +189,6 @@ def depth_of(kind: pa.DataType) -> int:
     if pa.types.is_list(kind):
         return 1 + depth_of(kind.value_type)
     return 0
-
-
-def common_type(now: pa.DataType, new: pa.DataType, *, grow: bool) -> pa.DataType | None:
-    """Return the type of a column that was ``now`` and comes as ``new``, or None when that change is not allowed.
-
-    Nulls widen to any type, integers to doubles, and dates to timestamps. While types are inferred (``grow``) a
-    struct may get further fields, and other combinations of dates and times become strings.
-    """
-    if now.equals(new) or pa.types.is_null(new):
-        return now
-    if pa.types.is_null(now):
-        return new
-    if {now, new} == {pa.int64(), pa.float64()}:
-        return wider_type(now, new)
-    if is_time(now) or is_time(new):
-        return _common_time(now, new, grow=grow)
-    if pa.types.is_list(now) and pa.types.is_list(new):
-        inner = common_type(now.value_type, new.value_type, grow=grow)
-        return None if inner is None else pa.list_(inner)
-    if pa.types.is_struct(now) and pa.types.is_struct(new):
-        return _common_struct(now, new, grow=grow)
-    return None
-
-
-def _common_time(now: pa.DataType, new: pa.DataType, *, grow: bool) -> pa.DataType | None:
-    if pa.types.is_string(now):
-        return now
-    wider = wider_type(now, new)
-    if wider is not None or not grow:
-        return wider
-    return pa.string() if pa.types.is_string(new) or (is_time(now) and is_time(new)) else None
-
-
-def _common_struct(now: pa.StructType, new: pa.StructType, *, grow: bool) -> pa.DataType | None:
-    fields = {field.name: field.type for field in now.fields}
-    for field in new.fields:
-        if field.name not in fields:
-            if not grow:
-                return None
-            fields[field.name] = field.type
-            continue
-        inner = common_type(fields[field.name], field.type, grow=grow)
-        if inner is None:
-            return None
-        fields[field.name] = inner
-    return pa.struct(list(fields.items()))
 
 
 def with_texts(data: bytes, names: Container[str]) -> bytes:

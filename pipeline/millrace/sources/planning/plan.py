@@ -7,15 +7,16 @@ from dataclasses import replace
 
 from millrace.errors import UsageError
 from millrace.sources.bytes.reader import BYTES_SCHEMA
+from millrace.sources.csv.planner import plan_csv
 from millrace.sources.detection.detect import detect_format
 from millrace.sources.io.path_lists import shown
+from millrace.sources.jsonl.planner import plan_jsonl
 from millrace.sources.model import SourceFile, SourcePlan
 from millrace.sources.options import AUTO, SourceOptions
 from millrace.sources.planning.partitions import partition_warnings
 from millrace.sources.planning.plan_columns import plan_arrow, plan_parquet
-from millrace.sources.planning.plan_text import plan_csv, plan_jsonl
 from millrace.sources.planning.python_data import ArrowCopy
-from millrace.sources.splits import Unit, group_units
+from millrace.sources.splits import Unit, plan_of_units
 from millrace.sources.table_options import refuse_csv_options, refuse_projection, renamed
 from millrace.sources.types import refuse_nulls, refuse_types
 from millrace.sources.warnings import SourceWarning
@@ -89,6 +90,4 @@ def _plan_bytes(uri: str, files: tuple[SourceFile, ...], options: SourceOptions)
         for start in range(0, file.size_bytes, step):
             stop = min(start + step, file.size_bytes)
             units.append(Unit(number, start, stop, stop - start))
-    splits = group_units(units, files, split_bytes=options.split_bytes, max_splits=options.max_splits, what="bytes")
-    total = sum(file.size_bytes for file in files)
-    return SourcePlan(uri, "bytes", "bytes", BYTES_SCHEMA, files, splits, total, None, options)
+    return plan_of_units("bytes", uri, files, options, BYTES_SCHEMA, units, "bytes", "bytes")

@@ -14,7 +14,7 @@ from millrace.sources.model import SourceFile, SourcePlan
 from millrace.sources.options import SourceOptions
 from millrace.sources.parquet.int96 import INT96_UNITS, one_unit
 from millrace.sources.parquet.reader import parquet_facts, parquet_schema
-from millrace.sources.splits import Unit, group_units
+from millrace.sources.splits import Unit, plan_of_units
 from millrace.sources.table_options import read_columns, refuse_csv_options
 from millrace.sources.types import merge_schemas, refuse_nulls, refuse_types
 
@@ -42,7 +42,7 @@ def plan_parquet(uri: str, files: tuple[SourceFile, ...], options: SourceOptions
             units.append(Unit(number, at, at + 1, stored, group_rows))
     if (unit := one_unit(found)) != INT96_UNITS[0]:
         schemas = [_chosen(parquet_schema(file, unit), file, options) for file in files]
-    return _plan("parquet", uri, files, options, _shared(files, schemas), units, "row group")
+    return plan_of_units("parquet", uri, files, options, _shared(files, schemas), units, "row group")
 
 
 def plan_arrow(uri: str, files: tuple[SourceFile, ...], options: SourceOptions) -> SourcePlan:
@@ -62,23 +62,7 @@ def plan_arrow(uri: str, files: tuple[SourceFile, ...], options: SourceOptions) 
             units.append(Unit(number, 0, 0, file.size_bytes, 0))
         for at, batch in enumerate(batches):
             units.append(Unit(number, at, at + 1, batch.stop - batch.offset, batch.rows))
-    return _plan("arrow", uri, files, options, _shared(files, schemas), units, "batch")
-
-
-def _plan(
-    format_: str,
-    uri: str,
-    files: tuple[SourceFile, ...],
-    options: SourceOptions,
-    schema: pa.Schema,
-    units: list[Unit],
-    what: str,
-) -> SourcePlan:
-    splits = group_units(units, files, split_bytes=options.split_bytes, max_splits=options.max_splits, what=what)
-    rows = [unit.rows for unit in units]
-    total_rows = None if None in rows else sum(row for row in rows if row is not None)
-    total = sum(file.size_bytes for file in files)
-    return SourcePlan(uri, format_, "table", schema, files, splits, total, total_rows, options)
+    return plan_of_units("arrow", uri, files, options, _shared(files, schemas), units, "batch")
 
 
 def _chosen(schema: pa.Schema, file: SourceFile, options: SourceOptions) -> pa.Schema:

@@ -9,7 +9,8 @@ from millrace.errors import SourceFormatError, UsageError
 from millrace.sources.io.streams import ByteStream, PlainOpener
 from millrace.sources.model import SourceFile
 from millrace.sources.options import SourceOptions
-from millrace.sources.text.blocks import BLOCK_BYTES, RecordCutter
+from millrace.sources.text import blocks
+from millrace.sources.text.blocks import Block, RecordCutter
 from millrace.sources.text.records import count_lines
 
 __all__ = ["TextFiles", "can_be_cut", "not_utf8", "open_decoded", "text_codec"]
@@ -156,20 +157,29 @@ class TextFiles:
         plain = self._opener(file, start, None if stop < 0 else stop)
         return open_decoded(plain, self._codec, file.name, at_start=start == 0)
 
-    def cutter(self, number: int, stream: ByteStream, start: int = 0, block_bytes: int = BLOCK_BYTES) -> RecordCutter:
-        """Return a cutter of the records of a stream that begins at byte ``start`` of a file, after skipped lines."""
+    def cutter(self, number: int, stream: ByteStream, start: int = 0, block_bytes: int | None = None) -> RecordCutter:
+        """Return a cutter of the records of a stream that begins at byte ``start`` of a file, after skipped lines.
+
+        Its blocks have about ``block_bytes`` (None: ``BLOCK_BYTES``).
+        """
         cutter = RecordCutter(
             stream,
             file=number,
             name=self.files[number].name,
             delimiter=self._delimiter,
             max_unit_bytes=self._options.max_unit_bytes,
-            block_bytes=block_bytes,
+            block_bytes=block_bytes or blocks.BLOCK_BYTES,
+            stream_start=start,
             first_line=lambda: self.first_line(number, start),
         )
         if start == 0:
             cutter.skip_lines(self._options.skip_rows)
         return cutter
+
+    def line_of(self, block: Block, offset: int = 0) -> int:
+        """Return the line number, from 1, of the byte ``offset`` of a block; reads the file before the block."""
+        lines_before = block.lines_before + count_lines(block.data[:offset])
+        return self.first_line(block.file, block.stream_start) + lines_before
 
     def first_line(self, number: int, start: int) -> int:
         """Return the line number, from 1, of byte ``start`` of a file; reads the whole file before it."""
@@ -177,6 +187,6 @@ class TextFiles:
             return 1
         lines = 1
         with closing(self._opener(self.files[number], 0, start)) as stream:
-            while data := stream.read(BLOCK_BYTES):
+            while data := stream.read(blocks.BLOCK_BYTES):
                 lines += count_lines(data)
         return lines

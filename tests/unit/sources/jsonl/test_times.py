@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 
 from millrace.errors import SourceError, SourceTypeError
+from millrace.sources.text import blocks
 
 Read = Callable[..., pa.Table]
 Write = Callable[[str, bytes], Path]
@@ -50,8 +51,7 @@ def test_dates_and_times_get_a_type_that_keeps_them_or_stay_text(
     kind: pa.DataType,
     read_as: list[Any],
 ) -> None:
-    for module in ("jsonl_reader", "plan_text"):
-        monkeypatch.setattr(f"millrace.sources.{module}.BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", block_bytes)
     table = read(write("times.jsonl", lines(values)))
     assert table.schema.field("at").type == kind
     assert table.column("at").to_pylist() == read_as

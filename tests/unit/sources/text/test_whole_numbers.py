@@ -17,21 +17,12 @@ from hypothesis import strategies as st
 
 from millrace.errors import SourceTypeError
 from millrace.sources import SourceOptions, open_split, plan_source
-from millrace.sources.csv import reader as csv_reader
-from millrace.sources.jsonl import reader as jsonl_reader
-from millrace.sources.planning import plan_text
 from millrace.sources.text.whole_numbers import rounded
 
 BIG = "9007199254740993"
 """2^53 + 1, which no double represents."""
 Write = Callable[[str, bytes], Path]
 Read = Callable[..., pa.Table]
-
-
-@pytest.fixture
-def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (csv_reader, jsonl_reader, plan_text):
-        monkeypatch.setattr(module, "BLOCK_BYTES", 40)
 
 
 def refused(read: Read, path: Path | str, **options: Any) -> SourceTypeError:
