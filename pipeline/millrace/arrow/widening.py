@@ -5,11 +5,11 @@ Used by appends, for the files of one source, for rows that arrive with another 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import pyarrow as pa
 
-__all__ = ["decoded_type", "is_text", "wider_inferred_type", "wider_type", "widens"]
+__all__ = ["decoded_type", "is_text", "wider_inferred_type", "wider_type", "widens", "widest_type"]
 
 _UNITS = ("s", "ms", "us", "ns")
 _FLOAT_BITS = {16: 11, 32: 24, 64: 53}
@@ -117,6 +117,17 @@ def wider_type(one: pa.DataType, other: pa.DataType, *, exact: bool = False) -> 
     if pa.types.is_nested(one) or pa.types.is_nested(other):
         return _wider_nested(one, other, exact)
     return _wider_primitive(one, other, exact)
+
+
+def widest_type(types: Iterable[pa.DataType], *, exact: bool = False) -> pa.DataType | None:
+    """Return the narrowest type that holds all values of these types, or None. The order does not matter."""
+    # In the order of their names floats come before integers. In another order int32 and uint32 would become int64
+    # first, which a float does not hold.
+    first, *others = sorted(types, key=str)
+    widest: pa.DataType | None = first
+    for kind in others:
+        widest = None if widest is None else wider_type(widest, kind, exact=exact)
+    return widest
 
 
 def _wider_primitive(one: pa.DataType, other: pa.DataType, exact: bool) -> pa.DataType | None:

@@ -13,9 +13,10 @@ from millrace.errors import InvalidSettingError, UsageError
 from millrace.names import nearest
 from millrace.sources.date_formats import DateFormats
 
-__all__ = ["AUTO", "FORMATS", "SourceOptions"]
+__all__ = ["AUTO", "FORMAT_NAMES", "SourceOptions"]
 
-FORMATS = ("csv", "parquet", "jsonl", "arrow", "bytes")
+FORMAT_NAMES: Final[dict[str, object]] = {}
+"""The registered formats by name; ``formats`` adds them, because they depend on the options."""
 
 _MAX_UNIT_BYTES: Final = 1_000_000_000
 """Arrow's 32-bit offsets end at 2 GiB, and a unit is about twice in memory while it is parsed."""
@@ -36,7 +37,7 @@ _DECIMALS: Final = "".join(sorted(set(string.punctuation) - set("\"'+-")))
 class SourceOptions:
     """Options that define how a source is read; the constructor raises ``InvalidSettingError`` for a wrong value.
 
-    ``format``: one of ``FORMATS``; None means detection by the file's name, then by its content.
+    ``format``: one of ``FORMAT_NAMES``; None means detection by the file's name, then by its content.
     ``null_values``: CSV only; replaces pyarrow's default spellings of null and then applies to every column, including
     text.
     ``column_types``: pairs of column and Arrow type spelling (``types.parse_type``), CSV and JSON lines only.
@@ -77,8 +78,9 @@ class SourceOptions:
 
     def __post_init__(self) -> None:
         _check_types(self)
-        if self.format is not None and self.format not in FORMATS:
-            raise InvalidSettingError(f"unknown source format {self.format!r}", hint=f"use one of {', '.join(FORMATS)}")
+        if self.format is not None and self.format not in FORMAT_NAMES:
+            names = ", ".join(FORMAT_NAMES)
+            raise InvalidSettingError(f"unknown source format {self.format!r}", hint=f"use one of {names}")
         delimiter = "," if self.delimiter is None else self.delimiter
         if delimiter != AUTO and (len(delimiter) != 1 or not delimiter.isascii() or delimiter in '"\r\n\0'):
             raise InvalidSettingError(
@@ -97,6 +99,10 @@ class SourceOptions:
                 allowed = f"at least {low}" if high is None else f"{low} to {high}"
                 raise InvalidSettingError(f"{name} is {value!r}", hint=f"give a whole number, {allowed}")
         _check_table_options(self)
+
+    def changed(self) -> frozenset[str]:
+        """Return the names of the options that do not have their default value."""
+        return frozenset(field.name for field in fields(self) if getattr(self, field.name) != field.default)
 
     def with_fields(self, given: dict[str, Any]) -> SourceOptions:
         """Return the options with these fields replaced.

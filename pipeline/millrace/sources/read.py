@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from millrace.arrow import holds, is_dense_union
 from millrace.errors import SourceError
-from millrace.sources.formats import batches_of
+from millrace.sources.formats import read_parts
 from millrace.sources.io.source_checksum import ReadContent, SourceChecksum
 from millrace.sources.io.stdin import STANDARD_INPUT
 from millrace.sources.model import SourcePlan, Split
@@ -63,7 +63,7 @@ class SplitReader:
         before, current, last = 0, -1, 0
         parts = parts_of(self.split)
         read = ReadContent(plan.files)
-        for batch, number, done in batches_of(plan, parts, read, preview=preview):
+        for batch, number, done in read_parts(plan, parts, read, preview=preview):
             if number != current:
                 before, current = before + last, number
             last = done

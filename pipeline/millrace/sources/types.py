@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from millrace.arrow import wider_type
+from millrace.arrow import wider_type, widest_type
 from millrace.errors import SourceNotFoundError, SourceTypeError, SourceUnreadableError, UsageError
 from millrace.names import column_type_option
 from millrace.sources.io.address import local_path
@@ -23,8 +23,6 @@ __all__ = [
     "merge_schemas",
     "parse_column_type",
     "parse_type",
-    "refuse_nulls",
-    "refuse_types",
     "written_columns",
 ]
 
@@ -181,18 +179,6 @@ def written_columns(options: SourceOptions) -> frozenset[str]:
     return frozenset(field.name for field in schema if field.nullable)
 
 
-def refuse_types(options: SourceOptions, what: str) -> None:
-    """Raise ``UsageError`` when types are given for data that has its own types."""
-    if options.column_types or options.schema_file:
-        raise UsageError(f"the types of {what} cannot be given", hint="leave out --column-type and --schema")
-
-
-def refuse_nulls(options: SourceOptions, what: str) -> None:
-    """Raise ``UsageError`` when spellings of null are given for data that does not spell nulls as text."""
-    if options.null_values is not None:
-        raise UsageError(f"null values of {what} cannot be given", hint="leave out --null-value")
-
-
 def check_names(schema: pa.Schema) -> None:
     """Raise ``UnicodeDecodeError`` when a name is not UTF-8, which pyarrow detects only when the name is accessed.
 
@@ -220,35 +206,46 @@ def merge_schemas(schemas: Iterable[pa.Schema], *, exact: bool = False) -> pa.Sc
     ``exact`` is passed to ``wider_type``. A column is nullable where it is nullable in any schema. Raises
     ``SourceTypeError`` when the columns differ or two types have no common one, and ``UsageError`` for no schemas.
     """
-    merged: pa.Schema | None = None
-    # Every pair of types must have a common one. int64 and uint64 have none, even if a double comes between them.
-    seen: dict[str, list[pa.DataType]] = {}
+    first: pa.Schema | None = None
+    types: dict[str, list[pa.DataType]] = {}
+    nullable: set[str] = set()
     for schema in schemas:
-        if merged is None:
-            merged = schema
-            seen = {field.name: [field.type] for field in schema}
+        if first is None:
+            first, types = schema, {name: [] for name in schema.names}
+        elif first.equals(schema):
             continue
-        if merged.equals(schema):
-            continue
-        if sorted(merged.names) != sorted(schema.names):
-            raise SourceTypeError(f"columns {merged.names} became {schema.names}")
-        parts = []
-        for field in merged:
-            other = schema.field(field.name)
-            kind = wider_type(field.type, other.type, exact=exact)
-            types = seen[field.name]
-            unlike = next((held for held in types if wider_type(held, other.type, exact=exact) is None), None)
-            if kind is None or unlike is not None:
-                raise SourceTypeError(
-                    f"column {field.name!r} is {unlike or field.type} in one part and {other.type} in another",
-                    hint=f"give text (CSV, JSON lines) its type: {column_type_option(field.name)}; "
-                    "write other data with one type, or load it as another dataset",
-                    column=field.name,
-                )
-            if other.type not in types:
-                types.append(other.type)
-            parts.append(field.with_type(kind).with_nullable(field.nullable or other.nullable))
-        merged = pa.schema(parts, metadata=merged.metadata)
-    if merged is None:
-        raise UsageError("no schemas to merge")
-    return merged
+        if sorted(first.names) != sorted(schema.names):
+            raise SourceTypeError(f"columns {first.names} became {schema.names}")
+        nullable |= {field.name for field in schema if field.nullable}
+        for field in schema:
+            if field.type not in types[field.name]:
+                _check_common(field, types[field.name], exact=exact)
+                types[field.name].append(field.type)
+    if first is None:
+        raise UsageError("there are no schemas to merge")
+    fields = []
+    for field in first:
+        kind = widest_type(types[field.name], exact=exact)
+        if kind is None:
+            raise _no_common_type(field.name, *types[field.name][:2])
+        fields.append(field.with_type(kind).with_nullable(field.name in nullable))
+    return pa.schema(fields, metadata=first.metadata)
+
+
+def _check_common(field: pa.Field, types: Iterable[pa.DataType], *, exact: bool) -> None:
+    """Raise ``SourceTypeError`` unless the field's type has a common one with each of ``types``.
+
+    int64 and uint64 have none, even if a double comes between them.
+    """
+    for kind in types:
+        if wider_type(kind, field.type, exact=exact) is None:
+            raise _no_common_type(field.name, kind, field.type)
+
+
+def _no_common_type(column: str, one: pa.DataType, other: pa.DataType) -> SourceTypeError:
+    return SourceTypeError(
+        f"column {column!r} is {one} in one part and {other} in another",
+        hint=f"give text (CSV, JSON lines) its type: {column_type_option(column)}; "
+        "write other data with one type, or load it as another dataset",
+        column=column,
+    )

@@ -22,7 +22,7 @@ from millrace.sources.arrow.ipc_messages import (
     next_message,
 )
 from millrace.sources.io.files import open_raw
-from millrace.sources.io.streams import ByteStream, PlainOpener, read_fully
+from millrace.sources.io.streams import ByteStream, Opener, read_fully
 from millrace.sources.model import SourceFile
 from millrace.sources.types import check_names
 from millrace.sources.values import check_values
@@ -90,7 +90,7 @@ def _check_end(read: Callable[[int], bytes], is_file: bool, name: str) -> None:
         raise damaged(name, "there is more data after its end mark")
 
 
-def read_arrow_schema(file: SourceFile, opener: PlainOpener, max_unit_bytes: int) -> pa.Schema:
+def read_arrow_schema(file: SourceFile, opener: Opener, max_unit_bytes: int) -> pa.Schema:
     """Return the schema of a file, from its first message."""
     stream = opener(file, 0, None)
     with closing(stream), _reported(file.name):
@@ -100,7 +100,7 @@ def read_arrow_schema(file: SourceFile, opener: PlainOpener, max_unit_bytes: int
 
 
 def read_arrow(
-    file: SourceFile, opener: PlainOpener, max_unit_bytes: int, start: int = 0, stop: int = -1
+    file: SourceFile, opener: Opener, max_unit_bytes: int, start: int = 0, stop: int = -1
 ) -> Iterator[tuple[pa.RecordBatch, int]]:
     """Yield record batches ``start`` to ``stop`` (-1: the last) with the number of source bytes read for them so far.
 
@@ -161,7 +161,7 @@ class _reported:
 class _Joined:
     """Ranges of a file one after another, as one stream."""
 
-    def __init__(self, file: SourceFile, opener: PlainOpener, ranges: list[tuple[int, int]]) -> None:
+    def __init__(self, file: SourceFile, opener: Opener, ranges: list[tuple[int, int]]) -> None:
         self._file, self._opener = file, opener
         self._ranges = ranges
         self._stream: ByteStream | None = None

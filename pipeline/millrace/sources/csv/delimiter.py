@@ -6,7 +6,7 @@ from contextlib import closing
 from typing import Final
 
 from millrace.errors import SourceFormatError
-from millrace.sources.io.streams import PlainOpener, read_fully
+from millrace.sources.io.streams import Opener, read_fully
 from millrace.sources.model import SourceFile
 from millrace.sources.options import SourceOptions
 from millrace.sources.text.decoding import TextFiles
@@ -21,7 +21,7 @@ _LOOK_RECORDS: Final = 200
 
 
 def detect_delimiter(
-    files: tuple[SourceFile, ...], options: SourceOptions, opener: PlainOpener
+    files: tuple[SourceFile, ...], options: SourceOptions, opener: Opener
 ) -> tuple[str, SourceWarning]:
     """Return the delimiter that divides all of the first records into equally many fields, and a warning naming it.
 
@@ -50,7 +50,7 @@ def detect_delimiter(
 
 
 def _beginning(
-    number: int, files: tuple[SourceFile, ...], options: SourceOptions, opener: PlainOpener
+    number: int, files: tuple[SourceFile, ...], options: SourceOptions, opener: Opener
 ) -> tuple[bytes, bool]:
     """Return the first bytes after the skipped lines, and whether the file ends there."""
     text = TextFiles(files, options, opener, None)

@@ -15,11 +15,11 @@ from millrace.sources.csv.parser import check_types
 from millrace.sources.csv.reader import CsvBlocks
 from millrace.sources.csv.surprises import LeadingZeros, odd_values, undivided_header
 from millrace.sources.csv.typed_parser import TypedCsvParser
-from millrace.sources.io.streams import open_plain
+from millrace.sources.io.streams import open_decompressed
 from millrace.sources.model import SourceFile, SourcePlan
 from millrace.sources.options import AUTO, SourceOptions
 from millrace.sources.splits import plan_of_units
-from millrace.sources.table_options import read_columns
+from millrace.sources.table_columns import read_columns
 from millrace.sources.text.blocks import Block
 from millrace.sources.text.sample import first_blocks, text_units
 from millrace.sources.types import given_types
@@ -32,7 +32,7 @@ def plan_csv(uri: str, files: tuple[SourceFile, ...], options: SourceOptions) ->
     """Plan CSV files, which must all have the same column names."""
     warnings: list[SourceWarning] = []
     if options.delimiter == AUTO:
-        delimiter, warning = detect_delimiter(files, options, open_plain)
+        delimiter, warning = detect_delimiter(files, options, open_decompressed)
         options, warnings = replace(options, delimiter=delimiter), [warning]
     names, given, unnamed = _columns(uri, files, options)
     check_types(given)
@@ -51,7 +51,7 @@ def _columns(
     names: tuple[str, ...] = ()
     warnings: tuple[SourceWarning, ...] = ()
     for number in range(len(files)):
-        blocks = CsvBlocks(files, options, names, open_plain)
+        blocks = CsvBlocks(files, options, names, open_decompressed)
         columns = blocks.columns_of(number)
         warnings = warnings or blocks.warnings
         if columns and not every:
@@ -67,7 +67,7 @@ def _types(
     files: tuple[SourceFile, ...], options: SourceOptions, names: tuple[str, ...], given: dict[str, pa.DataType]
 ) -> tuple[dict[str, pa.DataType], list[SourceWarning]]:
     """Return the type of each column, and warnings about values in the first blocks."""
-    blocks = CsvBlocks(files, options, names, open_plain)
+    blocks = CsvBlocks(files, options, names, open_decompressed)
     typed = TypedCsvParser(blocks.text, options, dict.fromkeys(names, pa.null()), frozenset(given))
     parser, errors = typed.parser, typed.block_errors
 

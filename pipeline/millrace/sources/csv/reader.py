@@ -12,7 +12,8 @@ from dataclasses import replace
 from millrace.errors import SourceFormatError
 from millrace.sources.csv.header import read_header, unnamed_warning
 from millrace.sources.csv.typed_parser import TypedCsvParser
-from millrace.sources.io.streams import PlainOpener
+from millrace.sources.io.source_checksum import ReadContent
+from millrace.sources.io.streams import Opener
 from millrace.sources.model import FilePart, ReadBatch, SourceFile, SourcePlan
 from millrace.sources.options import SourceOptions
 from millrace.sources.text.blocks import Block, RecordCutter
@@ -27,14 +28,14 @@ _HEADER_BYTES = 65_536
 _LISTED_COLUMNS = 5
 
 
-def read_csv(plan: SourcePlan, parts: list[FilePart], opener: PlainOpener) -> Iterator[ReadBatch]:
+def read_csv(plan: SourcePlan, parts: list[FilePart], content: ReadContent) -> Iterator[ReadBatch]:
     """Yield batches of these parts of a plan, front to back.
 
     The types begin as those of the plan and only ever widen; those that the user gave never do.
     """
     types = {field.name: field.type for field in plan.source_schema}
     given = frozenset(given_types(plan.options, None))
-    blocks = CsvBlocks(plan.files, plan.options, tuple(types), opener)
+    blocks = CsvBlocks(plan.files, plan.options, tuple(types), content.open_decompressed)
     parser = TypedCsvParser(blocks.text, plan.options, types, given)
     typed = TypedBlocks(parser, types, given)
     for block, batch in typed.batches(blocks.of_parts(parts)):
@@ -45,7 +46,7 @@ class CsvBlocks:
     """The blocks of CSV files that all have the columns ``names``; with no names any columns are accepted."""
 
     def __init__(
-        self, files: tuple[SourceFile, ...], options: SourceOptions, names: tuple[str, ...], opener: PlainOpener
+        self, files: tuple[SourceFile, ...], options: SourceOptions, names: tuple[str, ...], opener: Opener
     ) -> None:
         self.text = TextFiles(files, options, opener, options.delimiter or ",")
         self.warnings: tuple[SourceWarning, ...] = ()

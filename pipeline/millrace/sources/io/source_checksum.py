@@ -10,7 +10,7 @@ from typing import Self
 from isal import isal_zlib
 
 from millrace.sources.io.stdin import STANDARD_INPUT
-from millrace.sources.io.streams import ByteStream, open_bytes, open_plain
+from millrace.sources.io.streams import ByteStream, open_bytes, open_decompressed
 from millrace.sources.model import SourceFile
 
 __all__ = ["SourceChecksum", "ReadContent", "read_content"]
@@ -54,9 +54,9 @@ class ReadContent:
         """Open the file's bytes as they are."""
         return _Summed(open_bytes(file, start, stop), self._read, _place(file, start, stop))
 
-    def open_plain(self, file: SourceFile, start: int = 0, stop: int | None = None) -> ByteStream:
+    def open_decompressed(self, file: SourceFile, start: int = 0, stop: int | None = None) -> ByteStream:
         """Open the file's plain bytes, decompressed if necessary."""
-        return open_plain(file, start, stop, opener=self.open_bytes)
+        return open_decompressed(file, start, stop, opener=self.open_bytes)
 
     def of_parts(self, parts: Iterable[Part]) -> SourceChecksum | None:
         """Return the content of all bytes of these parts (file, start, stop), one after another.

@@ -28,12 +28,12 @@ from millrace.sources.model import SourceFile
 
 __all__ = [
     "ByteStream",
-    "PlainOpener",
+    "Opener",
     "RawStream",
     "can_be_split",
     "compression_of",
     "open_bytes",
-    "open_plain",
+    "open_decompressed",
     "open_seekable",
 ]
 
@@ -116,7 +116,7 @@ class RawStream:
 class _Decompressed:
     """A stream of the decompressed bytes of a file; concatenated members and frames are one stream."""
 
-    def __init__(self, file: SourceFile, compression: str, opener: PlainOpener) -> None:
+    def __init__(self, file: SourceFile, compression: str, opener: Opener) -> None:
         self._name = file.name
         self._kind = compression
         self._raw: ByteStream | None = None
@@ -273,7 +273,7 @@ class _Beginning:
         self._stream.close()
 
 
-PlainOpener = Callable[[SourceFile, int, int | None], ByteStream]
+Opener = Callable[[SourceFile, int, int | None], ByteStream]
 """A function that opens a whole file, or a byte range (start, stop) of a file that is not compressed."""
 
 
@@ -282,8 +282,8 @@ def open_bytes(file: SourceFile, start: int = 0, stop: int | None = None) -> Byt
     return InputStream(standard_input()) if file.uri == STANDARD_INPUT else RawStream(file, start, stop)
 
 
-def open_plain(
-    file: SourceFile, start: int = 0, stop: int | None = None, *, opener: PlainOpener = open_bytes
+def open_decompressed(
+    file: SourceFile, start: int = 0, stop: int | None = None, *, opener: Opener = open_bytes
 ) -> ByteStream:
     """Open the file's bytes, decompressed if the file is compressed; a range is only for a file that is not.
 
@@ -300,7 +300,7 @@ def open_seekable(file: SourceFile) -> IO[bytes]:
     """
     if file.uri != STANDARD_INPUT and compression_of(file) is None:
         return open_raw(file)
-    return _spooled(open_plain(file))
+    return _spooled(open_decompressed(file))
 
 
 def _spooled(stream: ByteStream) -> IO[bytes]:

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from millrace.arrow import Path
 from millrace.errors import SourceTypeError
-from millrace.sources.io.streams import PlainOpener
+from millrace.sources.io.source_checksum import ReadContent
 from millrace.sources.jsonl.block_errors import block_error
 from millrace.sources.jsonl.typed_parser import ERRORS, TypedLineParser
 from millrace.sources.jsonl.width import leaf_count, narrow_pieces
@@ -27,11 +27,11 @@ from millrace.sources.types import given_types
 __all__ = ["blocks_of_lines", "narrow_blocks", "read_jsonl"]
 
 
-def read_jsonl(plan: SourcePlan, parts: list[FilePart], opener: PlainOpener) -> Iterator[ReadBatch]:
+def read_jsonl(plan: SourcePlan, parts: list[FilePart], content: ReadContent) -> Iterator[ReadBatch]:
     """Yield batches of these parts of a plan, front to back; the types begin as those of the plan and only widen."""
     types = {field.name: field.type for field in plan.source_schema}
     given = given_types(plan.options, None)
-    text = TextFiles(plan.files, plan.options, opener, None)
+    text = TextFiles(plan.files, plan.options, content.open_decompressed, None)
     parser = _BlockParser(TypedLineParser(plan.options, given), text)
     blocks = narrow_blocks(blocks_of_lines(text, parts), sum(map(leaf_count, types.values())))
     for block, batch in TypedBlocks(parser, types, given).batches(blocks):

@@ -6,7 +6,7 @@ import codecs
 from contextlib import closing
 
 from millrace.errors import SourceFormatError, UsageError
-from millrace.sources.io.streams import ByteStream, PlainOpener
+from millrace.sources.io.streams import ByteStream, Opener
 from millrace.sources.model import SourceFile
 from millrace.sources.options import SourceOptions
 from millrace.sources.text import blocks
@@ -143,7 +143,7 @@ class TextFiles:
     """The files of a CSV or JSON lines source, opened as UTF-8 and cut into records."""
 
     def __init__(
-        self, files: tuple[SourceFile, ...], options: SourceOptions, opener: PlainOpener, delimiter: str | None
+        self, files: tuple[SourceFile, ...], options: SourceOptions, opener: Opener, delimiter: str | None
     ) -> None:
         self.files = files
         self._options = options

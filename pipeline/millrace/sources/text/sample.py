@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import replace
 
-from millrace.sources.io.streams import can_be_split, open_plain, read_fully
+from millrace.sources.io.streams import can_be_split, open_decompressed, read_fully
 from millrace.sources.model import FilePart, SourceFile
 from millrace.sources.options import SourceOptions
 from millrace.sources.splits import Unit
@@ -71,13 +71,13 @@ def _units_of(
     ):
         yield Unit(number, 0, -1, file.size_bytes)
         return
-    with closing(open_plain(file)) as stream:
+    with closing(open_decompressed(file)) as stream:
         # A byte order mark before the first quote would hide that this quote opens a field.
         mark = 3 if read_fully(stream, 3) == b"\xef\xbb\xbf" else 0
     start = 0
-    with closing(open_plain(file, mark, file.size_bytes)) as stream:
+    with closing(open_decompressed(file, mark, file.size_bytes)) as stream:
         block_bytes = min(blocks.BLOCK_BYTES, options.split_bytes)
-        cutter = TextFiles(files, options, open_plain, delimiter).cutter(number, stream, 0, block_bytes)
+        cutter = TextFiles(files, options, open_decompressed, delimiter).cutter(number, stream, 0, block_bytes)
         for block in cutter.blocks():
             stop = mark + block.offset + len(block.data)
             yield Unit(number, start, stop, stop - start)
