@@ -85,7 +85,7 @@ class SourceOptions:
         if delimiter != AUTO and (len(delimiter) != 1 or not delimiter.isascii() or delimiter in '"\r\n\0'):
             raise InvalidSettingError(
                 f"the delimiter is {self.delimiter!r}",
-                hint="give one ASCII character that is no quote and no line end, or auto",
+                hint="give one ASCII character that is neither a quote nor a line end, or auto",
             )
         for name, low, high in (
             ("infer_bytes", 1, None),
@@ -119,19 +119,19 @@ class SourceOptions:
 
     def to_json(self) -> dict[str, Any]:
         """Return all options as JSON values; ``from_json`` restores an equal object."""
-        said = asdict(self)
-        said["column_types"] = [list(pair) for pair in self.column_types]
-        said["rename"] = [list(pair) for pair in self.rename]
-        said["null_values"] = None if self.null_values is None else list(self.null_values)
-        return said
+        values = asdict(self)
+        values["column_types"] = [list(pair) for pair in self.column_types]
+        values["rename"] = [list(pair) for pair in self.rename]
+        values["null_values"] = None if self.null_values is None else list(self.null_values)
+        return values
 
     @classmethod
-    def from_json(cls, said: dict[str, Any]) -> SourceOptions:
+    def from_json(cls, values: dict[str, Any]) -> SourceOptions:
         """Return the options from the values of ``to_json``; raises ``InvalidSettingError`` for an unknown name."""
-        unknown = sorted(set(said) - {field.name for field in fields(cls)})
+        unknown = sorted(set(values) - {field.name for field in fields(cls)})
         if unknown:
             raise InvalidSettingError(f"unknown source option {unknown[0]!r}")
-        given = dict(said)
+        given = dict(values)
         if given.get("null_values") is not None:
             given["null_values"] = tuple(given["null_values"])
         given["column_types"] = tuple((name, kind) for name, kind in given.get("column_types", ()))
@@ -140,10 +140,10 @@ class SourceOptions:
 
 def _check_types(options: SourceOptions) -> None:
     """Convert lists of texts and of pairs to tuples, in place; raises ``InvalidSettingError`` for another type."""
-    for name, kind, what in _TYPES:
+    for name, kind, description in _TYPES:
         value = getattr(options, name)
         if not isinstance(value, kind):
-            raise InvalidSettingError(f"{name} is {value!r}", hint=f"give {what}")
+            raise InvalidSettingError(f"{name} is {value!r}", hint=f"give {description}")
     for name in ("date_format", "true_value", "false_value"):
         _set(options, name, _texts(name, getattr(options, name)))
     for name in ("null_values", "columns"):

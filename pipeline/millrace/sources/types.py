@@ -83,17 +83,17 @@ def parse_type(spelling: str) -> pa.DataType:
     if simple is not None:
         return simple
     try:
-        if found := _ZONED.fullmatch(text):
-            return pa.timestamp(found[1], tz=found[2])
-        if found := _DECIMAL.fullmatch(text.lower()):
-            make = pa.decimal128 if found[1] == "128" else pa.decimal256
-            return make(int(found[2]), int(found[3]))
-        if found := _FIXED.fullmatch(text.lower()):
-            return pa.binary(int(found[1]))
-        if found := _LIST.fullmatch(text):
-            return pa.list_(parse_type(found[1]))
+        if match := _ZONED.fullmatch(text):
+            return pa.timestamp(match[1], tz=match[2])
+        if match := _DECIMAL.fullmatch(text.lower()):
+            make = pa.decimal128 if match[1] == "128" else pa.decimal256
+            return make(int(match[2]), int(match[3]))
+        if match := _FIXED.fullmatch(text.lower()):
+            return pa.binary(int(match[1]))
+        if match := _LIST.fullmatch(text):
+            return pa.list_(parse_type(match[1]))
     except (ValueError, pa.ArrowInvalid) as error:
-        raise UsageError(f"{spelling!r} is no possible type: {error}") from error
+        raise UsageError(f"{spelling!r} is not a possible type: {error}") from error
     raise UsageError(f"unknown column type {spelling!r}", hint=f"use an Arrow type: {_SPELLINGS}")
 
 
@@ -103,16 +103,16 @@ def parse_column_type(text: str) -> tuple[str, str]:
     Both may contain ``=``: the column of ``seen=timestamp[us, tz=UTC]`` is ``seen``, that of ``a=b=string`` is
     ``a=b``. Blanks belong to the name. Raises ``UsageError`` where no type follows any ``=``, and for an empty name.
     """
-    places = [place for place, letter in enumerate(text) if letter == "=" and place]
-    for place in places:
-        spelling = text[place + 1 :].strip()
+    positions = [position for position, letter in enumerate(text) if letter == "=" and position]
+    for position in positions:
+        spelling = text[position + 1 :].strip()
         try:
             parse_type(spelling)
         except UsageError:
-            if spelling and len(places) == 1:
+            if spelling and len(positions) == 1:
                 raise
             continue
-        return text[:place], spelling
+        return text[:position], spelling
     raise UsageError(f"{text!r} is not COLUMN=TYPE", hint=f"write it as in delay=int64; types are {_SPELLINGS}")
 
 
@@ -123,7 +123,7 @@ def load_schema_file(name: str) -> pa.Schema:
     """
     path = Path(local_path(name))
     if not path.exists():
-        raise SourceNotFoundError(f"there is no schema file {name}")
+        raise SourceNotFoundError(f"the schema file {name} does not exist")
     if not path.is_file():
         raise SourceUnreadableError(f"the schema file {name} is not a regular file")
     try:
@@ -136,15 +136,15 @@ def load_schema_file(name: str) -> pa.Schema:
                 return pa.ipc.open_file(source).schema
             if magic[:4] == b"\xff\xff\xff\xff":
                 return pa.ipc.read_schema(source)
-        said = json.loads(path.read_bytes())
-        if isinstance(said, dict) and all(isinstance(kind, str) for kind in said.values()):
-            return pa.schema([(column, parse_type(kind)) for column, kind in said.items()])
+        types = json.loads(path.read_bytes())
+        if isinstance(types, dict) and all(isinstance(kind, str) for kind in types.values()):
+            return pa.schema([(column, parse_type(kind)) for column, kind in types.items()])
     except OSError as error:
         raise SourceUnreadableError(f"the schema file {name} cannot be read: {error}") from error
     except (pa.ArrowException, ValueError) as error:
-        raise UsageError(f"the schema file {name} cannot be understood: {error}") from error
+        raise UsageError(f"the schema file {name} is not valid: {error}") from error
     raise UsageError(
-        f"the schema file {name} holds no schema",
+        f"the schema file {name} has no schema",
         hint='give an Arrow or Parquet file, or JSON like {"column": "int64"}',
     )
 

@@ -163,7 +163,7 @@ def test_a_wrong_type_is_refused_with_the_accepted_types(store: Store, wrong: An
 
 @pytest.mark.parametrize("column", [pa.array([1, 2]), pa.chunked_array([[1], [2]])])
 def test_a_single_column_is_refused(store: Store, column: Any) -> None:
-    with pytest.raises(UsageError, match="is one column and no table"):
+    with pytest.raises(UsageError, match="is one column and not a table"):
         store.load("t", column)
 
 
@@ -246,7 +246,7 @@ def test_files_of_equal_names_in_a_list_get_different_paths(store: Store, tmp_pa
         (["a.csv", "*.csv"], UsageError, "names .*/a.csv twice"),
         (["a.csv", "./a.csv"], UsageError, "names .*/a.csv twice"),
         (["a.csv", "none.csv"], SourceNotFoundError, "none.csv"),
-        (["a.csv", ""], UsageError, "'' is no path"),
+        (["a.csv", ""], UsageError, "'' is not a path"),
         (["a.csv", "b.parquet"], SourceFormatError, "files of different formats|does not begin like it"),
     ],
 )

@@ -238,7 +238,7 @@ def test_splits_with_chosen_and_renamed_columns_hold_all_rows(write: Write, read
 def test_csv_options_are_refused_for_other_formats(write: Write, format_: str, option: dict[str, Any]) -> None:
     path = write("a.bin", b"x") if format_ == "bytes" else sources(write)[format_]
     name = "--" + next(iter(option)).replace("_", "-")
-    with pytest.raises(UsageError, match=f"{name} says how a CSV is written, and this is .*: leave out {name}"):
+    with pytest.raises(UsageError, match=f"{name} applies to CSV only, and this is .*: leave out {name}"):
         plan_source(str(path), SourceOptions(format=format_, **option))
 
 

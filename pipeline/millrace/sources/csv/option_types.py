@@ -53,7 +53,7 @@ def types_by_options(
             kind = dates.type_of(texts) or truth.type_of(texts)
             if kind is None or candidates.setdefault(name, kind) != kind:
                 del left[name]
-                row = dates.unfit(batch.column(name))
+                row = dates.first_unlike(batch.column(name))
                 if row is not None:
                     file, line = errors.location(block, row)
                     warnings.append(_no_date(name, batch.column(name)[row].as_py(), file, line))

@@ -13,10 +13,10 @@ import pyarrow.csv as pc
 from millrace.errors import UsageError
 from millrace.sources.csv.nulls import EMPTY_IS_NULL, has_empty_text, nulls_in_text, with_nan
 from millrace.sources.date_formats import DateFormats
-from millrace.sources.first_wrong import first_wrong
-from millrace.sources.given_types import csv_type, made
+from millrace.sources.invalid_values import first_invalid
 from millrace.sources.options import SourceOptions
 from millrace.sources.text.blocks import Block
+from millrace.sources.type_conversion import converted, csv_type
 from millrace.sources.types import written_columns
 
 __all__ = ["CsvParser", "check_types", "keep_mark"]
@@ -81,9 +81,9 @@ class CsvParser:
                 batch = nulls_in_text(batch, frozenset([field.name]))
             column = batch.column(number)
             try:
-                batch = batch.set_column(number, field.with_type(kind), made(column, kind))
+                batch = batch.set_column(number, field.with_type(kind), converted(column, kind))
             except pa.ArrowInvalid as error:
-                row = first_wrong(column, partial(made, kind=kind))
+                row = first_invalid(column, partial(converted, kind=kind))
                 where = f"In CSV column #{names.index(field.name)}: Row #{row + 1}: "
                 raise pa.ArrowInvalid(f"{where}CSV conversion error to {kind}: {error}") from None
         return batch
@@ -113,7 +113,7 @@ class CsvParser:
             try:
                 values = self._dates.read(texts, kind)
             except pa.ArrowInvalid:
-                row = self._dates.first_wrong(texts, kind)
+                row = self._dates.first_invalid(texts, kind)
                 where = f"In CSV column #{names.index(field.name)}: Row #{row + 1}: "
                 raise pa.ArrowInvalid(f"{where}CSV conversion error to {kind}") from None
             batch = batch.set_column(number, field.with_type(kind), values)

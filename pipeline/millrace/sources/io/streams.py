@@ -95,12 +95,12 @@ class RawStream:
     def read(self, size: int = -1) -> bytes:
         """Read at most ``size`` bytes (-1: all that are left); return ``b""`` at the end."""
         left = self._stop - self._at
-        wanted = left if size < 0 else min(size, left)
-        if wanted <= 0:
+        count = left if size < 0 else min(size, left)
+        if count <= 0:
             check_unchanged(self._file)
             return b""
         try:
-            data = self._raw.read(wanted)
+            data = self._raw.read(count)
         except OSError as error:
             raise SourceUnreadableError(f"{self._file.name} cannot be read: {error.strerror or error}") from error
         if not data:
@@ -155,9 +155,9 @@ class _Decompressed:
 
     def close(self) -> None:
         """Close the file."""
-        for held in (self._members, self._raw, self._archive):
-            if held is not None:
-                held.close()
+        for resource in (self._members, self._raw, self._archive):
+            if resource is not None:
+                resource.close()
 
 
 class _AsFile(io.RawIOBase):
@@ -220,7 +220,7 @@ class _reported:
             ) from error
         if isinstance(error, _DAMAGE):
             raise SourceCorruptError(
-                f"{self._name} is no intact {self._kind} data: {error}", hint="copy it again", file=self._name
+                f"{self._name} is damaged {self._kind} data: {error}", hint="copy it again", file=self._name
             ) from error
 
 
@@ -243,7 +243,7 @@ def _single_member(archive: zipfile.ZipFile, file: SourceFile) -> zipfile.ZipInf
     if member.compress_type not in _ZIP_METHODS:
         raise SourceFormatError(f"{name} uses zip method {member.compress_type}", hint="use deflate")
     if (member.external_attr >> 16) & 0o170000 == 0o120000:
-        raise SourceFormatError(f"{name} holds a link, not a file")
+        raise SourceFormatError(f"{name} has a link and no file")
     return member
 
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from millrace.arrow import wider_inferred_type
-from millrace.sources.given_types import NoTime, made
 from millrace.sources.jsonl.parser import MAX_DEPTH, NotALine, depth_of, parse_lines, parse_times, with_texts
 from millrace.sources.jsonl.times import as_text, holds_times, is_time, times_of
 from millrace.sources.options import SourceOptions
 from millrace.sources.text.typed_blocks import Types
+from millrace.sources.type_conversion import InvalidTimeError, converted
 
 __all__ = ["ERRORS", "TypedLineParser"]
 
@@ -70,7 +70,7 @@ class TypedLineParser:
         if self._numbers != self._native:
             try:
                 return parse_times(data, types, unexpected=unexpected, native=self._numbers)
-            except NoTime:
+            except InvalidTimeError:
                 raise
             except pa.ArrowInvalid:
                 pass
@@ -94,7 +94,7 @@ class TypedLineParser:
         texts = self.parse(data, {**self.given, **{name: as_text(kind) for name, kind in times.items()}}, "infer")
         columns = dict(zip(batch.schema.names, batch.columns, strict=True))
         for name, kind in times.items():
-            columns[name] = made(texts.column(name), times_of(texts.column(name), kind))
+            columns[name] = converted(texts.column(name), times_of(texts.column(name), kind))
         return pa.RecordBatch.from_pydict(columns)
 
     def widen(self, types: Types, fields: Iterable[pa.Field], *, grow: bool) -> Types | None:

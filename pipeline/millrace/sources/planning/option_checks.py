@@ -18,7 +18,7 @@ _REFUSALS: Final = (
     ("schema_file", "the types of {label} cannot be given", "--column-type and --schema"),
     ("null_values", "null values of {label} cannot be given", "--null-value"),
     *(
-        (name, "{option} says how a CSV is written, and this is {label}", "{option}")
+        (name, "{option} applies to CSV only, and this is {label}", "{option}")
         for name in ("decimal", "date_format", "true_value", "false_value", "skip_rows", "delimiter")
     ),
     ("columns", "{label} have no columns to choose or rename", "--columns"),

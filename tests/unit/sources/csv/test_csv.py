@@ -73,7 +73,7 @@ def same_or_refused(run: Callable[[], pa.Table], expected: pa.Table, data: bytes
     try:
         return same(run(), expected)
     except SourceTypeError as error:
-        found = re.search(r" has (-?\d+), which no double holds", error.message)
+        found = re.search(r" has (-?\d+), which a double cannot represent", error.message)
         if found is None:
             raise
         column = expected.column(error.context["column"])

@@ -38,7 +38,7 @@ def test_a_missing_file_is_refused(write: Write, tmp_path: Path, uri: str) -> No
 
 @pytest.mark.parametrize("uri", ["", "a\0b"])
 def test_an_invalid_path_is_refused(uri: str) -> None:
-    with pytest.raises(UsageError, match="is no path"):
+    with pytest.raises(UsageError, match="is not a path"):
         plan_source(uri)
 
 
@@ -296,7 +296,7 @@ def test_a_file_that_is_deleted_after_the_plan_is_refused(write: Write) -> None:
     path = write("a.csv", b"a\n1\n")
     plan = plan_source(str(path))
     path.unlink()
-    with pytest.raises(SourceError, match="there is no file"):
+    with pytest.raises(SourceError, match="the file .* does not exist"):
         list(open_source(plan))
 
 
