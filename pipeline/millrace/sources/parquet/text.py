@@ -115,7 +115,7 @@ def _decoded(array: Any, kind: pa.DataType) -> pa.Array:
         parts = [_decoded(array.field(i), kind.field(i).type) for i in range(kind.num_fields)]
         return pa.StructArray.from_arrays(parts, fields=list(kind), mask=mask)
     values, ends = _within(array)
-    children = [_decoded(child, kind) for child, child_kind in zip(values, _child_types(kind), strict=True)]
+    children = [_decoded(child, child_kind) for child, child_kind in zip(values, _child_types(kind), strict=True)]
     if pa.types.is_fixed_size_list(kind):
         return pa.FixedSizeListArray.from_arrays(*children, type=kind, mask=mask)
     offsets = pa.array(ends, pa.int64() if pa.types.is_large_list(kind) else pa.int32())

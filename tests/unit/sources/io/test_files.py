@@ -296,7 +296,7 @@ def test_a_file_that_is_deleted_after_the_plan_is_refused(write: Write) -> None:
     path = write("a.csv", b"a\n1\n")
     plan = plan_source(str(path))
     path.unlink()
-    with pytest.raises(SourceError, match="the file .* does not exist"):
+    with pytest.raises(SourceError, match=r"the file .* does not exist"):
         list(open_source(plan))
 
 

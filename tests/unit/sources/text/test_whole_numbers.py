@@ -53,7 +53,8 @@ def test_a_csv_names_the_first_number_that_a_double_changes(
     )
     error = refused(read, path)
     assert error.message == (
-        f"a.csv, line {line}: column 'a' has {value}, which a double cannot represent, and its column becomes one of doubles"
+        f"a.csv, line {line}: column 'a' has {value}, which a double cannot represent, and its "
+        "column becomes one of doubles"
     )
     assert (error.context["column"], error.context["line"]) == ("a", line)
     assert "--column-type a=string" in error.hint
