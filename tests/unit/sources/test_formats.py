@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from millrace.airflow.source_fields import text_fields
-from millrace.cli.commands.load import load
+from millrace.cli.commands.load import command
 from millrace.errors import InvalidSettingError
 from millrace.sources import SourceFile, SourceOptions, SourcePlan, open_source, plan_source
 from millrace.sources.bytes.format import BYTES
@@ -29,7 +29,7 @@ def test_each_format_has_its_own_endings_and_options_that_exist() -> None:
 
 def test_the_load_form_and_the_command_line_offer_every_format() -> None:
     assert set(text_fields()["format"].schema["enum"]) == {"auto", *FORMATS}
-    help_text = next(option for option in load.params if "--format" in option.opts).help
+    help_text = next(option for option in command.params if "--format" in option.opts).help
     assert all(name in help_text for name in FORMATS)
 
 
