@@ -18,34 +18,35 @@ __all__ = ["markdown"]
 
 _HEAD = """# Settings
 
-This page is made from the settings themselves: `python -m local_stack.settings_page > docs/settings.md`.
+This page is made from the code of the settings: `python -m local_stack.settings_page > docs/settings.md`.
 
-A setting is found in these places; the first one that names it wins:
+A setting is searched for in these places, in this order. The first place that has it wins:
 
-1. `millrace.connect(cassandra={"keyspace": "other"})`, in Python. In Airflow: the connections `cassandra_default`,
-   `redis_default` and `kafka_default`.
+1. In Python the arguments of `connect`, as in `millrace.connect(cassandra={"keyspace": "other"})`. In Airflow the
+   connections `cassandra_default`, `redis_default` and `kafka_default`.
 2. An environment variable, such as `MILLRACE_CASSANDRA__KEYSPACE=other`. A list is written with commas or as JSON.
 3. `millrace.toml` in the working directory, or the file that `MILLRACE_CONFIG` names: a table for each section, such as
    `[cassandra]` with `keyspace = "other"`.
 4. `$MILLRACE_HOME/millrace.toml`, which `./run up` writes for the local stack.
 5. The default.
 
-A value outside its range is refused by name before anything starts, and so is an unknown name, with the nearest known
-one. Sizes end in `_bytes`, times in `_s` (seconds).
+A value outside its range is refused before anything starts, and the error names the setting. An unknown setting is
+refused, too, and the error names the nearest known one. Names of sizes end in `_bytes`, those of times in `_s`
+(seconds).
 
 The API and `millrace.toml` spell `MILLRACE_CASSANDRA__PORT` as `cassandra.port`.
 """
 
-_OTHERS = """## Variables that are no settings
+_OTHERS = """## Variables that are not settings
 
 | variable | |
 |---|---|
-| `MILLRACE_HOME` | The folder of everything local; `.millrace` in the checkout by default. |
-| `MILLRACE_CONFIG` | The file that is read in place of `millrace.toml`; an empty one means none. |
+| `MILLRACE_HOME` | The folder of all local data; `.millrace` in the checkout by default. |
+| `MILLRACE_CONFIG` | The file that is read in place of `millrace.toml`; if the variable is empty, no file is read. |
 | `MILLRACE_DEBUG` | `1` shows where an error comes from. |
 | `MILLRACE_PYTHON` | The Python that `./run` uses. |
-| `MILLRACE_CHROMIUM` | The browser of the tests. |
-| `MILLRACE_TEST_SEED`, `MILLRACE_TEST_FULL` | The seed of the tests; whether the long ones run. |
+| `MILLRACE_CHROMIUM` | The browser that the tests use. |
+| `MILLRACE_TEST_SEED`, `MILLRACE_TEST_FULL` | The seed of the tests' random choices; whether the long tests run. |
 """
 
 _COLUMNS = "| variable | default | range | |\n|---|---|---|---|"
@@ -59,7 +60,7 @@ def markdown() -> str:
         parts += [f"## {section}\n", f"{_sentence(model.__doc__)}\n", _table(model, (section,))]
     parts += [
         "## The local stack\n",
-        "`./run` reads these, only does.\n",
+        "Only `./run` reads these settings.\n",
         _table(StackSettings, ("stack",)),
     ]
     return "\n".join([*parts, _OTHERS])

@@ -17,18 +17,19 @@ _HEAD = """# The command line
 `millrace` is the same as `python -m millrace`. This page is made from the commands' own help:
 `python -m millrace.cli.reference > docs/cli.md`.
 
-People get tables on standard output, and progress bars and single lines on standard error (bars only on a
-terminal). With `--json` a command prints one JSON document on standard output, errors too:
-`{"error": "DatasetNotFoundError", "message": ..., "hint": ..., ...}`. An error is one line on standard error.
+Without `--json` a command prints tables on standard output. Progress bars (only on a terminal), warnings and errors
+are on standard error, each warning and each error as one line. With `--json` a command prints one JSON document on
+standard output. The document of an error is
+`{"error": "DatasetNotFoundError", "message": ..., "hint": ..., ...}`.
 
-| exit code | |
+| exit code | meaning |
 |---|---|
-| 0 | done; degraded (something is on one node only) is 0 with one warning line and `"degraded": true` |
+| 0 | done; with one warning line and `"degraded": true` if data is on one node only, or a node was down |
 | 1 | failed |
-| 2 | wrong usage, also a run that `watch` does not know |
+| 2 | wrong usage, or a run that `watch` does not know |
 | 3 | done but degraded, with `--strict` |
 | 124 | `watch --timeout-s`: the run is still running |
-| 130 | interrupted (Ctrl-C or SIGTERM); the second one ends the process at once |
+| 130 | interrupted (Ctrl-C or SIGTERM); a second interrupt ends the process at once |
 """
 
 

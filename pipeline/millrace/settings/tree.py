@@ -103,9 +103,10 @@ class CassandraSettings(Section):
     commitlog_sync_window_s: float = Field(default=5.0, ge=0, le=60)
     """Writes that a node acknowledged within this time before it was lost count as missing on it.
 
-    A commit log that is synced periodically loses its last writes with the process (0.1 s of a mapped one). A broken
-    idle connection may be detected only by the next write or heartbeat. Too large a value costs ``repair`` more reads;
-    too small a value costs a replica.
+    They are recorded as under-replicated. A node that is killed loses the last writes of a commit log that is synced
+    periodically (the last 0.1 s with a memory-mapped one). In addition, a broken idle connection may be detected only
+    by the next write or heartbeat. With too large a value ``repair`` reads more; with too small a value a replica may
+    be missing without a record.
     """
 
 
@@ -115,11 +116,11 @@ class RedisSettings(Section):
     model_config = ConfigDict(hide_input_in_errors=True)
 
     url: Annotated[SecretStr, AfterValidator(_redis_url)] = SecretStr("redis://127.0.0.1:6379/0")
-    """redis://host:port/db, rediss://... or unix:///path; an empty one switches the cache off.
+    """redis://host:port/db, rediss://... or unix:///path; an empty URL switches the cache off.
 
     Its query may hold db, username, password, client_name, health_check_interval, socket_keepalive, and ssl_* for
-    rediss. All others are refused, such as protocol, max_connections, encoding, retries and timeouts: the cache chooses
-    them.
+    rediss. All other options are refused, because the cache chooses them: protocol, max_connections, encoding, retries,
+    timeouts and others.
     """
     timeout_s: float = Field(default=2.0, gt=0, le=60)
     """Timeout of a connection or a response."""
@@ -131,11 +132,11 @@ class KafkaSettings(Section):
     """The destination of progress events; an empty ``bootstrap_servers`` switches progress off."""
 
     bootstrap_servers: str = "127.0.0.1:9092"
-    """host:port of brokers, as a comma list; an empty one switches progress off."""
+    """host:port of each broker, separated by commas; an empty list switches progress off."""
     topic: str = Field(default="millrace.progress.v1", pattern=r"^[a-zA-Z0-9._-]{1,200}$")
     """The topic of progress events."""
     partitions: int = Field(default=3, ge=1, le=1000)
-    """The number of partitions with which `init` creates the topic."""
+    """The number of partitions with which ``init`` creates the topic."""
     config: dict[str, str] = Field(default_factory=dict, repr=False)
     """Further librdkafka properties (security), never printed."""
 
@@ -144,17 +145,17 @@ class BridgeSettings(Section):
     """The Server-Sent Events bridge: the address on which it listens, its public address and its limits."""
 
     host: str = "127.0.0.1"
-    """The address on which it listens."""
+    """The address on which the bridge listens."""
     port: int = Field(default=8085, ge=1, le=65535)
-    """The port on which it listens."""
+    """The port on which the bridge listens."""
     url: str = "http://127.0.0.1:8085"
-    """The address by which browsers and commands reach it."""
+    """The URL under which browsers and commands reach the bridge."""
     token: SecretStr | None = None
     """The token that clients must send, of at least 16 characters."""
     user_header: str | None = None
     """Name of the header in which a reverse proxy passes the name of the user."""
     cors_origin: str | None = None
-    """The one other origin whose pages may read its streams."""
+    """The one other origin whose pages may read the bridge's streams."""
     airflow_origins: CommaList = ("http://127.0.0.1:8080", "http://localhost:8080")
     """Origins that may show the page in a frame."""
     max_streams: int = Field(default=6000, ge=1, le=100_000)
@@ -188,7 +189,7 @@ class SourcesSettings(Section):
     """The folders from which the form in Airflow may load."""
 
     roots: CommaList = ()
-    """Folders from which the form may load; without one, `inbox` and `demo` below the home."""
+    """Folders from which the form may load; by default ``inbox`` and ``demo`` below ``MILLRACE_HOME``."""
 
 
 class LoadSettings(Section):
@@ -228,7 +229,7 @@ class ReadSettings(Section):
     """Memory and threads of a read; sizes in bytes."""
 
     window_bytes: int = Field(default=40_000_000, ge=CHUNK_BYTES_MAX, le=1_000_000_000)
-    """Stored bytes that are requested and not yet decoded."""
+    """Stored bytes that are requested and not yet decoded, at most."""
     decode_threads: int = Field(default=0, ge=0, le=256)
     """Threads that decode; 0 means two more than the machine has cores."""
     use_cache: bool = True

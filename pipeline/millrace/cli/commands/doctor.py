@@ -17,7 +17,7 @@ __all__ = ["command"]
 _WORDS = {"ok": "ok", "warning": "note", "failed": "wrong"}
 
 
-@click.command(short_help="Check every service and measure this machine's ceilings.")
+@click.command(short_help="Check every service and measure the speed limits of this machine.")
 @click.option("--no-measure", is_flag=True, help="Check the services; measure nothing.")
 @json_option
 @pass_invocation
@@ -25,8 +25,9 @@ _WORDS = {"ok": "ok", "warning": "note", "failed": "wrong"}
 def command(context: click.Context, invocation: Invocation, /, no_measure: bool) -> None:
     """Check Cassandra (each node), Redis, Kafka, the bridge, Airflow, disk and memory, and advise on each fault.
 
-    Then measure the speed of gzip, checksums, disk, Redis and the Cassandra driver on this machine: no load or read is
-    faster. Exit code 1 if a service is down that loads and reads need: a Cassandra node or the keyspace.
+    Then measure the speed of gzip, checksums, disk, Redis and the Cassandra driver on this machine. No load or read can
+    be faster than these. Exit code 1 if loads and reads are affected: a Cassandra node is down, or the keyspace is
+    missing or wrong.
 
     JSON: ok, checks (name, state: ok, warning or failed, found, advice, needed), ceilings (what, value, unit, note).
 

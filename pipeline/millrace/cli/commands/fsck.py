@@ -23,11 +23,11 @@ __all__ = ["command"]
 def command(
     context: click.Context, invocation: Invocation, /, delete: bool, dry_run: bool, yes: bool, now: bool
 ) -> None:
-    """Find data that failed loads and deleted versions left, and rows, pages and chunks that a node lacks.
+    """Find data that failed loads and deleted versions left behind, and missing replicas of other data.
 
-    The latter are referenced by a version; they are recorded, and millrace repair writes them. Exit code 1 if there are
-    any, or other problems. Chunks are looked up by their keys; only reading them shows whether they are intact
-    (millrace verify --each-replica).
+    A replica is missing if a version references a row, page or chunk that a node lacks. Missing replicas are recorded,
+    and millrace repair writes them. Exit code 1 if there are any, or other problems. Chunks are looked up by their
+    keys; only reading them shows whether they are intact (millrace verify --each-replica).
 
     Removes nothing without --delete, and then only data that no version, reader or running load needs. Refused while a
     node is down.

@@ -32,7 +32,7 @@ def command(invocation: Invocation, /, name: str) -> None:
 
     JSON: dataset, version, tags, kind, mode, parent, rows, raw_bytes, stored_bytes, chunks, largest_chunk_bytes
     (stored), replicas (1 if any data is under-replicated), under_replicated (a list of attempt_id, bucket, chunks;
-    below 0 are manifest pages and catalogue rows), schema (name, type, nullable), source, settings, run, code,
+    bucket -1: manifest pages, -2: catalogue rows), schema (name, type, nullable), source, settings, run, code,
     committed_at.
 
     \b
