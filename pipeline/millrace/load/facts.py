@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from millrace.display import human_bytes, human_seconds
 from millrace.load.columns import columns_line
-from millrace.load.publishing import LoadReport
+from millrace.load.report import LoadReport
 
 __all__ = ["report_facts", "report_table"]
 

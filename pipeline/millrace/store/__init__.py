@@ -5,7 +5,6 @@ from __future__ import annotations
 from millrace.store.catalogue.catalogue import Catalogue
 from millrace.store.catalogue.catalogue_writer import CatalogueWriter
 from millrace.store.catalogue.lease import Lease
-from millrace.store.catalogue.lineage import heads, holder, order, require_known, root_of, root_order
 from millrace.store.catalogue.manifest import ChunkRef, PageRef, TileRef
 from millrace.store.catalogue.page_list import INLINE_PAGES, ListRef, encode_list, list_pages_max, pack
 from millrace.store.catalogue.recoverable import obstacle, recoverable_versions
@@ -22,6 +21,7 @@ from millrace.store.catalogue.version import (
     bounded_facts,
     layout_setting,
 )
+from millrace.store.catalogue.version_graph import Base, VersionGraph
 from millrace.store.chunks.chunk_reader import ChunkReader
 from millrace.store.chunks.chunk_writer import ChunkWriter
 from millrace.store.cluster import schema
@@ -34,6 +34,7 @@ from millrace.store.repair.repair import RepairReport, ReplicaRepair
 from millrace.store.repair.replica_check import MissingReplica, ReplicaCheck, repairable
 
 __all__ = [
+    "Base",
     "CATALOGUE_BUCKET",
     "CassandraSession",
     "Catalogue",
@@ -64,23 +65,18 @@ __all__ = [
     "UndeleteReport",
     "UnderReplicated",
     "Version",
+    "VersionGraph",
     "WITHDRAWN",
     "Write",
     "bounded_facts",
     "check",
     "encode_list",
-    "heads",
-    "holder",
     "layout_setting",
     "list_pages_max",
     "obstacle",
-    "order",
     "pack",
     "recoverable_versions",
     "repairable",
-    "require_known",
-    "root_of",
-    "root_order",
     "schema",
     "translate_driver_errors",
 ]

@@ -26,10 +26,11 @@ from millrace.errors import (
     UsageError,
     VersionNotFoundError,
 )
-from millrace.load import LoadOptions, LoadPlan, LoadReport, merge
+from millrace.load import LoadOptions, LoadPlan, LoadReport, merge_siblings, publish_protocol
+from millrace.load.merge import Merger
 from millrace.load.resume import ResumePoint
+from millrace.load.version_row import VersionRowWriter
 from millrace.store.catalogue.catalogue_writer import CatalogueWriter
-from millrace.store.catalogue.lineage import heads
 from millrace.store.catalogue.version import (
     CATALOGUE_BUCKET,
     DELETED,
@@ -38,6 +39,7 @@ from millrace.store.catalogue.version import (
     WITHDRAWN,
     Version,
 )
+from millrace.store.catalogue.version_graph import VersionGraph
 from millrace.store.chunks.chunk_writer import ChunkWriter
 from millrace.store.cluster.writer import ReplicatedWriter
 from millrace.store.deletion import sweep
@@ -163,7 +165,7 @@ def test_publishing_a_withdrawn_version_again_is_refused(
 
     with monkeypatch.context() as patched:
         patched.setattr(CatalogueWriter, "publish", fencing)
-        with pytest.raises(ChunkMissingError, match="taken for dead and swept"):
+        with pytest.raises(ChunkMissingError, match="a sweep took for abandoned"):
             store.publish(plan, results)
     if swept:
         assert store.fsck(delete=True, now=True).removed_attempts == 2
@@ -183,7 +185,7 @@ def test_a_run_published_under_two_numbers_is_merged_once(
     store.load("d", csv(3, first=20, name="c.csv"), APPEND)
     late = begun(store, source, run="twice")
     with monkeypatch.context() as patched:
-        patched.setattr(PUBLISH, "published", lambda _catalogue, _plan, _every: None)
+        patched.setattr(PUBLISH, "published_before", lambda _catalogue, _plan, _every: None)
         patched.setattr(PUBLISH, "merge_siblings", lambda _c, _l, version: version)
         labels = [published(store, load).version for load in (early, late)]
     assert len(set(labels)) == 2
@@ -252,17 +254,17 @@ SEVERAL = [f"{digit}" for digit in range(6)]
 
 def before_row(monkeypatch: pytest.MonkeyPatch, run: str, happens: Callable[[], object]) -> list[object]:
     """Call ``happens`` once, after the publisher of ``run`` has read the versions and before it writes its own row."""
-    said: list[object] = []
-    making = PUBLISH._version
+    results: list[object] = []
+    making = VersionRowWriter._version
 
-    def late(*arguments: Any) -> Any:
-        if arguments[2].run == run and not said:
-            said.append(None)
-            said[0] = happens()
-        return making(*arguments)
+    def late(steps: VersionRowWriter, plan: LoadPlan, *arguments: Any) -> Any:
+        if plan.run == run and not results:
+            results.append(None)
+            results[0] = happens()
+        return making(steps, plan, *arguments)
 
-    monkeypatch.setattr(PUBLISH, "_version", late)
-    return said
+    monkeypatch.setattr(VersionRowWriter, "_version", late)
+    return results
 
 
 @pytest.mark.parametrize("which", SEVERAL)
@@ -272,14 +274,14 @@ def test_a_replace_published_while_appends_are_merged_is_the_latest(
     store.load("d", csv(3))
     loads = [begun(store, csv(2, first=100 * k, name=f"{k}.csv"), run=f"{which}{k}") for k in (1, 2)]
     replacing = [begun(store, csv(2, first=900, name="r.csv"), LoadOptions(), run=f"replace {which}")]
-    merging = merge._merge
+    merging = Merger.merge
 
     def late(*arguments: Any) -> Any:
         if replacing:
             published(store, replacing.pop())
         return merging(*arguments)
 
-    monkeypatch.setattr(merge, "_merge", late)
+    monkeypatch.setattr(Merger, "merge", late)
     for load in loads:
         published(store, load)
     assert numbers(store) == [900, 901]
@@ -368,7 +370,7 @@ def test_a_run_whose_row_is_missing_on_the_only_reachable_node_is_not_appended_a
     down(cassandra, cassandra.a)
     again = (lambda: published(store, load), lambda: store.load("d", source, APPEND, run="r"))
     for attempt in again:
-        with pytest.raises(StoreUnavailableError, match=f"d@{label}, which may be this very load, is named"):
+        with pytest.raises(StoreUnavailableError, match=f"d@{label}, which may be this very load, is referenced"):
             attempt()
     cassandra.unreachable.clear()
     assert numbers(store) == ALL_THREE
@@ -615,7 +617,7 @@ def test_an_append_published_while_its_parent_is_swept_keeps_the_parents_lists(
             named.append(dataset)
             with pytest.MonkeyPatch.context() as patched:
                 # This append resolved its parent before the parent was deleted.
-                patched.setattr(PUBLISH, "_rebase", lambda _catalogue, plan, _every: plan)
+                patched.setattr(publish_protocol, "_rebase", lambda _steps, plan, _graph: plan)
                 patched.setattr(store.catalogue, "resolve", lambda *_: store.catalogue.whole(parent))
                 published(store, load)
         return every
@@ -695,15 +697,13 @@ def test_a_tag_that_cannot_be_moved_keeps_its_version(store: Store, csv: Csv, mo
 # --- many appends at once, and nodes with incomplete rows
 
 
-def test_more_appends_than_one_merge_can_reference_take_several_merges(
-    store: Store, csv: Csv, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(merge, "_MERGED_AT_ONCE", 3)
+def test_more_appends_than_one_merge_can_reference_take_several_merges(store: Store, csv: Csv) -> None:
     unmerged(store, csv, count=8)
-    store.repair("d")
+    with store._writes() as writes:
+        merge_siblings(store.catalogue, CatalogueWriter(store.cassandra, writes), store.version("d"), siblings_max=3)
     assert numbers(store) == [n + 10 * k for k in range(9) for n in range(3)]
     assert all(len(version.source.get("merged", ())) <= 3 for version in store.versions("d"))
-    assert len(heads(store.versions("d"), store.version("d"))) == 1
+    assert len(VersionGraph(store.versions("d")).heads(store.version("d").root)) == 1
 
 
 def down(cassandra: FakeCassandra, host: FakeHost) -> None:
@@ -777,7 +777,7 @@ def test_concurrent_appends_of_incompatible_types_are_reported_and_stay_versions
         for kind, value in ((pa.int64(), -1), (pa.uint64(), 2**64 - 1))
     ]
     published(store, loads[0])
-    with pytest.raises(StoreError, match=r"were appended at the same moment and cannot be brought together.*'n'"):
+    with pytest.raises(StoreError, match=r"were appended concurrently and cannot be merged.*'n'"):
         published(store, loads[1])
     assert [version.rows for version in store.versions("d")] == [1, 1]
     report = store.repair("d")

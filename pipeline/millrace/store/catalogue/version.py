@@ -151,6 +151,16 @@ class Version:
         return f"{self.dataset}@{self.label}"
 
     @property
+    def root(self) -> str:
+        """Label of the ``replace`` that began its line; ``empty`` if the line began with an append."""
+        return str(self.settings.get("root", self.label))
+
+    @property
+    def merged(self) -> tuple[str, ...]:
+        """Labels of the versions that a merge has merged."""
+        return tuple(self.source.get("merged", ()))
+
+    @property
     def layout(self) -> TileLayout:
         """The columns of each tile; the same in every chunk."""
         return TileLayout.from_json([range(first, first + count) for first, count in self.settings["layout"]])

@@ -17,8 +17,8 @@ from millrace.errors import (
 )
 from millrace.names import check_dataset_name, parse_reference
 from millrace.store.catalogue.catalogue import Catalogue
-from millrace.store.catalogue.lineage import heads
 from millrace.store.catalogue.version import Version
+from millrace.store.catalogue.version_graph import VersionGraph
 from millrace.store.cluster.session import CassandraSession
 from millrace.store.deletion.sweep import GRACE, Sweeper, SweepReport
 from millrace.store.deletion.undelete import Undeleter
@@ -88,7 +88,7 @@ class Removal:
         visible = self._sweeper.visible(name)
         if not visible:
             raise self._catalogue.unknown(name)
-        unmerged = {head.label for head in heads(self._sweeper.every(name), visible[0])}
+        unmerged = {head.label for head in VersionGraph(self._sweeper.every(name)).heads(visible[0].root)}
         versions = [v for v in visible[keep:] if (v.number, v.hex) not in held and v.label not in unmerged]
         return self._mark(name, versions, now=now, dry_run=dry_run)
 
@@ -99,14 +99,14 @@ class Removal:
         if not dry_run:
             self._undeleter.restore(found)
         every = self._undeleter.every(name)
-        after = [replace(v, deleted_at=None) if v.label == found.label else v for v in every]
-        latest = next(version for version in after if version.deleted_at is None)
+        graph = VersionGraph(replace(v, deleted_at=None) if v.label == found.label else v for v in every)
+        latest = graph.visible[0]
         return UndeleteReport(
             dataset=name,
             version=found.label,
             deleted_at=found.deleted_at,
             latest=latest.label == found.label,
-            merges_with=_merging(after, latest, found.label),
+            merges_with=_merging(graph, latest, found.label),
             dry_run=dry_run,
         )
 
@@ -162,9 +162,9 @@ class Removal:
             self._sweeper.empty_deleted(name, grace=grace)
 
 
-def _merging(every: Sequence[Version], latest: Version, label: str) -> tuple[str, ...]:
+def _merging(graph: VersionGraph, latest: Version, label: str) -> tuple[str, ...]:
     """Return the other appends that the next append merges with the version of this label."""
     if latest.mode == "replace":
         return ()
-    found = [version.label for version in heads(every, latest)]
-    return tuple(other for other in found if other != label) if label in found else ()
+    heads = [version.label for version in graph.heads(latest.root)]
+    return tuple(head for head in heads if head != label) if label in heads else ()

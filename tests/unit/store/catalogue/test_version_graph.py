@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 
-from millrace.store.catalogue.lineage import heads
+from millrace.store.catalogue.version_graph import VersionGraph
 
 
 @dataclass(frozen=True)
 class V:
-    """The fields of a version that ``heads`` reads."""
+    """The fields of a version that ``VersionGraph`` reads."""
 
     label: str
     parent: str | None = None
@@ -30,14 +29,6 @@ class V:
     @property
     def hex(self) -> str:
         return self.label.partition("-")[2]
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        return {"root": self.root}
-
-    @property
-    def source(self) -> dict[str, Any]:
-        return {"merged": list(self.merged)} if self.merged else {}
 
     @property
     def deleted_at(self) -> datetime | None:
@@ -74,4 +65,5 @@ def test_the_heads_are_the_versions_that_no_other_visible_version_contains(
     every: list[V], version: V, expected: list[str]
 ) -> None:
     for order in (every, every[::-1]):
-        assert [head.label for head in heads(order, version)] == expected  # type: ignore[arg-type]
+        graph = VersionGraph(order).including(version)  # type: ignore[arg-type]
+        assert [head.label for head in graph.heads(version.root)] == expected
