@@ -47,6 +47,7 @@ from millrace.store import (
     UndeleteReport,
     UnderReplicated,
     Version,
+    VersionGraph,
     recoverable_versions,
     repairable,
     schema,
@@ -160,8 +161,7 @@ class Store:
         infos = []
         for name in fnmatch.filter(self.catalogue.names(), pattern):
             versions = self.catalogue.versions(name)
-            if versions:
-                v = versions[0]
+            if (v := VersionGraph(versions).latest) is not None:
                 infos.append(
                     DatasetInfo(
                         name, v.label, len(versions), v.rows, v.chunks, v.raw_bytes, v.stored_bytes, v.committed_at
@@ -409,12 +409,12 @@ class Store:
 
     def _merge(self, name: str) -> list[str]:
         """Merge appends that did not see each other; return the reference of the merge if one was made."""
-        versions = self.catalogue.versions(name)
-        if not versions or versions[0].mode == "replace":
+        graph = VersionGraph(self.catalogue.versions(name))
+        if graph.latest is None or graph.latest.mode == "replace":
             return []
         with self._writes() as writes:
-            merged = merge_siblings(self.catalogue, CatalogueWriter(self.cassandra, writes), versions[0])
-        return [] if merged.label in {version.label for version in versions} else [merged.reference]
+            merged = merge_siblings(self.catalogue, CatalogueWriter(self.cassandra, writes), graph.latest)
+        return [] if merged.label in {version.label for version in graph.versions} else [merged.reference]
 
     def delete(self, reference: str, *, whole: bool = False, now: bool = False, dry_run: bool = False) -> SweepReport:
         """Mark a version (``whole``: every version of the dataset) as deleted; its data is removed after a grace time.

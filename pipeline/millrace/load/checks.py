@@ -40,7 +40,7 @@ def published_before(catalogue: Catalogue, plan: LoadPlan, graph: VersionGraph) 
     if (published := graph.published(plan.hex, plan.run)) is not None:
         return published[1]
     earlier = graph.of_load(plan.hex, plan.run)
-    if any(version.number >= plan.number for version in earlier):
+    if any(version.number >= plan.number and version.deleted_at is not None for version in earlier):
         raise _not_visible(catalogue, earlier)
     return None
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple, Protocol
 
-from millrace.errors import StoreError
+from millrace.errors import StoreTimeoutError
 from millrace.load.plan import LoadPlan
 from millrace.store import Base, Version, VersionGraph
 
@@ -62,7 +62,7 @@ def publish_with_retry(steps: PublishSteps, plan: LoadPlan, graph: VersionGraph,
 
     After writing its version row, a publisher reads the version list again. Of two concurrent publishers at least one
     sees the other; it publishes again. Only then is its first row withdrawn, so a load that fails in between is still
-    published.
+    published. Raises ``StoreTimeoutError`` (retriable) if other loads supersede it through all ``rounds``.
     """
     superseded: Version | None = None
     for _ in range(rounds):
@@ -74,9 +74,14 @@ def publish_with_retry(steps: PublishSteps, plan: LoadPlan, graph: VersionGraph,
             steps.withdraw(superseded)
         graph = steps.graph().without(published.version)
         if not graph.is_superseded(published.version):
-            break
+            return published
         superseded = published.version
-    return published
+    raise StoreTimeoutError(
+        f"concurrent loads superseded {plan.dataset}@{plan.label} through {rounds} rounds of publishing",
+        hint="run it again: chunks that are written are used again",
+        dataset=plan.dataset,
+        version=plan.label,
+    )
 
 
 def _rebase(steps: PublishSteps, plan: LoadPlan, graph: VersionGraph) -> LoadPlan:
@@ -95,19 +100,19 @@ def merge_heads(steps: MergeSteps, version: Version, *, siblings_max: int, round
 
     Returns ``version`` itself if its line was replaced. A merge during which a ``replace`` was published is withdrawn,
     so that replaced rows do not become the latest again. A merge that a user deleted is not made again. Raises
-    ``StoreError`` if new appends arrive through all ``rounds``.
+    ``StoreTimeoutError`` if new appends arrive through all ``rounds``.
     """
     siblings: list[Version] = []
     for _ in range(rounds):
         graph = steps.graph().including(version)
-        if siblings and graph.is_replaced(siblings[-1].number, version.number):
+        if siblings and graph.is_passed_over(version):
             steps.withdraw(version)
             return siblings[-1]
         heads = graph.heads(version.root)
-        if heads and graph.is_replaced(heads[-1].number):
+        if not heads or graph.is_passed_over(heads[-1]):
             return version
-        if len(heads) < 2:
-            return heads[0] if heads else version
+        if len(heads) == 1:
+            return heads[0]
         siblings = heads[:siblings_max]
         merged = steps.merge(siblings, graph)
         if merged is None:
@@ -116,7 +121,7 @@ def merge_heads(steps: MergeSteps, version: Version, *, siblings_max: int, round
             return heads[-1]
         else:
             version = merged
-    raise StoreError(
+    raise StoreTimeoutError(
         f"{version.dataset}: appends or deletions kept arriving through {rounds} merges",
         hint="nothing is lost: the next append merges them",
         dataset=version.dataset,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from uuid import UUID
 
+from millrace.errors import ChunkError, StoreError
 from millrace.load.checks import check_complete, promised_pages, published_before
 from millrace.load.merge import merge_siblings
 from millrace.load.plan import LoadPlan
@@ -12,7 +13,7 @@ from millrace.load.publish_protocol import publish_with_retry
 from millrace.load.report import LoadReport, with_columns, with_state
 from millrace.load.split import SplitResult
 from millrace.load.version_row import VersionRowWriter, attempts_of
-from millrace.sources import distinct
+from millrace.sources import SourceWarning, distinct
 from millrace.store import (
     CATALOGUE_BUCKET,
     PAGES_BUCKET,
@@ -48,7 +49,9 @@ def publish(
     ``VersionNotFoundError`` if the version was deleted meanwhile. After such an error the version is not visible,
     except if the data was replaced while the version's row was written.
 
-    Raises ``StoreError`` also if concurrent appends cannot be merged. Then each of them stays a visible version.
+    Raises ``StoreError`` also if concurrent appends have no types or paths in common, so that they cannot be merged.
+    Then each of them stays a visible version. If the merge fails for another reason, the report has a warning instead,
+    because the version is published.
     """
     ordered = sorted(results, key=lambda result: result.split)
     check_complete(plan, ordered)
@@ -61,8 +64,10 @@ def publish(
         plan, version, replicas = publish_with_retry(steps, plan, graph)
     else:
         version, replicas = earlier, 2
+    warnings = plan.source.warnings
     if plan.mode == "append":
-        version = merge_siblings(catalogue, catalogue_writer, version)
+        version, not_merged = _merged(catalogue, catalogue_writer, version)
+        warnings = (*not_merged, *warnings)
     # ``losses`` lacks a node that was down before the load began; ``stats.degraded`` counts the writes it missed.
     if writes.losses or writes.stats.degraded:
         buckets = {row.attempt_id: row.buckets for row in catalogue.attempts(plan.dataset)}
@@ -91,9 +96,25 @@ def publish(
         source=plan.source.uri,
         seconds=round(seconds, 3),
         rows_per_s=round(rows / seconds, 1) if seconds else 0.0,
-        warnings=distinct(plan.source.warnings),
+        warnings=distinct(warnings),
     )
     return with_columns(catalogue, version, with_state(catalogue, report))
+
+
+def _merged(
+    catalogue: Catalogue, catalogue_writer: CatalogueWriter, version: Version
+) -> tuple[Version, tuple[SourceWarning, ...]]:
+    """Return the version that holds all concurrent appends; the same version and a warning if the merge failed."""
+    try:
+        return merge_siblings(catalogue, catalogue_writer, version), ()
+    except (ChunkError, StoreError) as error:
+        if isinstance(error, StoreError) and not error.retriable:
+            raise
+        message = (
+            f"{version.reference} is published, but is not merged with concurrent appends ({error.message}); "
+            f"millrace repair {version.dataset} merges them, or the next append does"
+        )
+        return version, (SourceWarning("not_merged", message),)
 
 
 def _record_last_writes(

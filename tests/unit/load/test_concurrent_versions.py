@@ -771,6 +771,55 @@ def test_an_append_of_doubles_to_large_integers_is_refused_for_a_typed_source(st
     assert store.dataset("d").to_table()["n"].to_pylist() == [2**53 + 1]
 
 
+def test_an_append_whose_merge_fails_is_reported_with_a_warning(
+    store: Store, csv: Csv, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The version is visible before the merge begins, so the load has not failed."""
+    store.load("d", csv(3))
+    loads = [begun(store, csv(3, first=10 * k, name=f"{k}.csv")) for k in (1, 2)]
+    published(store, loads[0])
+
+    def unavailable(*_arguments: object) -> None:
+        raise StoreUnavailableError("no node responds", hint="")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Merger, "merge", unavailable)
+        report = published(store, loads[1])
+    [warning] = report.warnings
+    assert warning.code == "not_merged"
+    assert f"d@{report.version} is published, but is not merged" in warning.message
+    assert "millrace repair d merges them" in warning.message
+    assert len(store.repair("d").merged) == 1
+    assert numbers(store) == ALL_THREE
+
+
+@pytest.mark.parametrize("which", SEVERAL)
+def test_an_append_of_a_load_killed_while_a_replace_was_published_is_not_the_latest(
+    store: Store, csv: Csv, monkeypatch: pytest.MonkeyPatch, which: str
+) -> None:
+    """The append is killed after its row is written, before it reads that a ``replace`` has the same number."""
+    store.load("d", csv(3))
+    appending = begun(store, csv(2, first=100, name="a.csv"), run=f"append {which}")
+    replacing = begun(store, csv(2, first=900, name="r.csv"), LoadOptions(), run=f"replace {which}")
+    reading = VersionRowWriter.graph
+
+    def dying(steps: VersionRowWriter) -> VersionGraph:
+        if steps._source.uri.endswith("a.csv"):
+            raise KeyboardInterrupt
+        return reading(steps)
+
+    with monkeypatch.context() as patched:
+        before_row(patched, f"append {which}", lambda: published(store, replacing))
+        patched.setattr(VersionRowWriter, "graph", dying)
+        with pytest.raises(KeyboardInterrupt):
+            published(store, appending)
+    assert [version.number for version in store.versions("d")] == [2, 2, 1]
+    assert store.version("d").run == f"replace {which}"
+    assert [info.version for info in store.datasets()] == [store.version("d").label]
+    store.load("d", csv(3, first=30, name="e.csv"), APPEND)
+    assert numbers(store) == [30, 31, 32, 900, 901]
+
+
 def test_concurrent_appends_of_incompatible_types_are_reported_and_stay_versions(store: Store, tmp_path: Path) -> None:
     loads = [
         begun(store, typed(tmp_path / f"{kind}.parquet", kind, value))

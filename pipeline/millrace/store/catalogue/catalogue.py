@@ -26,6 +26,7 @@ from millrace.names import VersionSelector
 from millrace.store.catalogue.page_reader import PageReader
 from millrace.store.catalogue.selection import select
 from millrace.store.catalogue.version import LoadAttempt, UnderReplicated, Version
+from millrace.store.catalogue.version_graph import VersionGraph
 from millrace.store.cluster.session import CassandraSession
 
 __all__ = ["ALL_DATASETS_PARTITION", "Catalogue"]
@@ -84,15 +85,15 @@ class Catalogue(PageReader):
         return [Version.from_row(dataset, row) for row in found if not _is_mark(row)]
 
     def latest(self, dataset: str) -> Version | None:
-        """Return the first visible version in clustering order, or None.
+        """Return the version that readers get by default, or None; ``VersionGraph.latest`` has the rule.
 
-        Reads a few rows. Reads all versions only when those few rows are all deleted.
+        Reads a few rows. Reads all versions only where those few rows do not decide it.
         """
         first = self._versions_where(dataset, f"dataset = ? LIMIT {_FIRST_VERSIONS}", ())
-        visible = [version for version in first if version.deleted_at is None]
-        if not visible and len(first) == _FIRST_VERSIONS:
-            visible = self.versions(dataset)
-        return next(iter(visible), None)
+        graph = VersionGraph(first)
+        if len(first) == _FIRST_VERSIONS and not graph.decides_latest:
+            graph = VersionGraph(self.every_version(dataset))
+        return graph.latest
 
     def numbered(self, dataset: str, number: int) -> list[Version]:
         """Return every visible version of that number: one, or several that were published concurrently."""

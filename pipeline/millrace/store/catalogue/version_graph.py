@@ -9,11 +9,11 @@ Version rows are never removed, so the graph is complete even if a version in it
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple, Self
 
 from millrace.errors import StoreUnavailableError
-from millrace.store.catalogue.version import DELETED, WITHDRAWN, Version
+from millrace.store.catalogue.version import DELETED, RESTORED, WITHDRAWN, Version
 
 __all__ = ["Base", "VersionGraph"]
 
@@ -42,21 +42,31 @@ class VersionGraph:
 
     @property
     def latest(self) -> Version | None:
-        """Return the version that readers get by default: the newest visible one."""
-        return next(iter(self.visible), None)
+        """Return the version that readers get by default: the newest visible one that is not passed over."""
+        return next((version for version in self.visible if not self.is_passed_over(version)), None)
+
+    @property
+    def decides_latest(self) -> bool:
+        """Return whether older versions than those of this graph cannot change ``latest``."""
+        for version in self.visible:
+            if version.mode != "replace" and _parent_number(version) <= self.versions[-1].number:
+                return False
+            if not self.is_passed_over(version):
+                return True
+        return False
 
     @property
     def next_number(self) -> int:
         """Return the number after the highest one. The number of a deleted version is not used again."""
         return self.versions[0].number + 1 if self.versions else 1
 
-    def including(self, version: Version) -> VersionGraph:
+    def including(self, version: Version) -> Self:
         """Return the graph with a version whose row was just written, perhaps to a node that was not read now."""
-        return self if version.label in self._by_label else VersionGraph([version, *self.versions])
+        return self if version.label in self._by_label else type(self)([version, *self.versions])
 
-    def without(self, version: Version) -> VersionGraph:
+    def without(self, version: Version) -> Self:
         """Return the graph of the other versions."""
-        return VersionGraph(other for other in self.versions if other.label != version.label)
+        return type(self)(other for other in self.versions if other.label != version.label)
 
     # --- which version contains the rows of which
 
@@ -102,9 +112,15 @@ class VersionGraph:
     def published(self, hexpart: str, run: str) -> tuple[Version, Version] | None:
         """Return the version that a load has published, and the visible version that holds its rows now.
 
-        Raises as ``of_load`` does.
+        A ``replace`` that was passed over is not published: its load was killed before it could publish again. Raises
+        as ``of_load`` does.
         """
-        holders = ((version, self.holder(version.label)) for version in self.of_load(hexpart, run))
+        versions = self.of_load(hexpart, run)
+        holders = (
+            (version, self.holder(version.label))
+            for version in versions
+            if version.mode != "replace" or not self.is_passed_over(version)
+        )
         return next(((version, holder) for version, holder in holders if holder is not None), None)
 
     def _contained_in(self, versions: Iterable[Version]) -> set[str]:
@@ -135,19 +151,37 @@ class VersionGraph:
             return planned
         return Base(latest.label, max(planned.number, self.next_number))
 
+    def is_passed_over(self, version: Version) -> bool:
+        """Return whether the version cannot be the latest, because another line has won against its line.
+
+        A ``replace`` wins against an append or merge of an earlier line, unless the parent of that has a higher number.
+        A ``replace`` whose deletion was undone wins only against versions that do not have a higher number themselves:
+        an append that was published while it was deleted stays the latest.
+        """
+        if version.mode == "replace":
+            return any(_parent_number(other) > version.number for other in self._appends_to_earlier_lines(version))
+        return any(
+            _order(other) > _label_order(version.root)
+            and other.number >= (version.number if other.mark == RESTORED else _parent_number(version))
+            and not self.is_passed_over(other)
+            for other in self.visible
+            if other.mode == "replace"
+        )
+
     def is_superseded(self, version: Version) -> bool:
         """Return whether a version that was just written must be published again under a higher number.
 
-        A ``replace`` must if the latest version is an append to older data. An append must if a visible ``replace`` of
-        the same or a higher number was published after its data.
+        An append must if it is passed over. A ``replace`` must also if an append to an earlier line has a higher
+        number, because another append may follow that one without having seen the ``replace``.
         """
         if version.mode == "replace":
-            newer = [other for other in self.visible if _order(other) > _order(version)]
-            return bool(newer) and newer[0].mode != "replace" and _label_order(newer[0].root) < _order(version)
-        return any(
-            other.mode == "replace" and other.number >= version.number and _order(other) > _label_order(version.root)
-            for other in self.visible
-        )
+            return any(other.number > version.number for other in self._appends_to_earlier_lines(version))
+        return self.is_passed_over(version)
+
+    def _appends_to_earlier_lines(self, replacing: Version) -> Iterator[Version]:
+        for version in self.visible:
+            if version.mode != "replace" and _label_order(version.root) < _order(replacing):
+                yield version
 
     def _visible_root(self, label: str | None) -> str | None:
         """Return the root of the visible version of this label; ``empty`` for an append to no version."""
@@ -157,11 +191,6 @@ class VersionGraph:
         return version.root if version is not None and version.deleted_at is None else None
 
     # --- which appends are merged
-
-    def is_replaced(self, first: int, last: int | None = None) -> bool:
-        """Return whether a visible ``replace`` has a number from ``first`` to ``last`` (None: no upper bound)."""
-        replaces = [version.number for version in self.visible if version.mode == "replace"]
-        return any(first <= number and (last is None or number <= last) for number in replaces)
 
     def merge_name(self, siblings: Sequence[Version]) -> tuple[int, str, Version | None]:
         """Return number and hex of the merge of these versions, and the version of that name if it exists.
@@ -188,6 +217,10 @@ def _label_order(label: str) -> tuple[int, str]:
     """Return number and hex of a label; the root ``empty`` comes before every version."""
     number, _, hexpart = label.partition("-")
     return (int(number), hexpart) if number.isdigit() else (0, "")
+
+
+def _parent_number(version: Version) -> int:
+    return 0 if version.parent is None else _label_order(version.parent)[0]
 
 
 def _parts(version: Version) -> list[str]:

@@ -85,11 +85,12 @@ class Removal:
             raise InvalidSettingError(f"--keep is {keep}", hint="keep at least 1; millrace delete removes a dataset")
         self._sweeper.require_all_up()
         held = self._sweeper.held(check_dataset_name(name))
-        visible = self._sweeper.visible(name)
-        if not visible:
+        graph = VersionGraph(self._sweeper.every(name))
+        if graph.latest is None:
             raise self._catalogue.unknown(name)
-        unmerged = {head.label for head in VersionGraph(self._sweeper.every(name)).heads(visible[0].root)}
-        versions = [v for v in visible[keep:] if (v.number, v.hex) not in held and v.label not in unmerged]
+        unmerged = {head.label for head in graph.heads(graph.latest.root)}
+        first = graph.visible.index(graph.latest) + keep
+        versions = [v for v in graph.visible[first:] if (v.number, v.hex) not in held and v.label not in unmerged]
         return self._mark(name, versions, now=now, dry_run=dry_run)
 
     def undelete(self, reference: str, *, dry_run: bool) -> UndeleteReport:
@@ -100,13 +101,12 @@ class Removal:
             self._undeleter.restore(found)
         every = self._undeleter.every(name)
         graph = VersionGraph(replace(v, deleted_at=None) if v.label == found.label else v for v in every)
-        latest = graph.visible[0]
         return UndeleteReport(
             dataset=name,
             version=found.label,
             deleted_at=found.deleted_at,
-            latest=latest.label == found.label,
-            merges_with=_merging(graph, latest, found.label),
+            latest=graph.latest is not None and graph.latest.label == found.label,
+            merges_with=_merging(graph, found.label),
             dry_run=dry_run,
         )
 
@@ -162,9 +162,9 @@ class Removal:
             self._sweeper.empty_deleted(name, grace=grace)
 
 
-def _merging(graph: VersionGraph, latest: Version, label: str) -> tuple[str, ...]:
+def _merging(graph: VersionGraph, label: str) -> tuple[str, ...]:
     """Return the other appends that the next append merges with the version of this label."""
-    if latest.mode == "replace":
+    if graph.latest is None or graph.latest.mode == "replace":
         return ()
-    heads = [version.label for version in graph.heads(latest.root)]
+    heads = [version.label for version in graph.heads(graph.latest.root)]
     return tuple(head for head in heads if head != label) if label in heads else ()
