@@ -815,7 +815,7 @@ def test_an_append_of_a_load_killed_while_a_replace_was_published_is_not_the_lat
             published(store, appending)
     assert [version.number for version in store.versions("d")] == [2, 2, 1]
     assert store.version("d").run == f"replace {which}"
-    assert [info.version for info in store.datasets()] == [store.version("d").label]
+    assert [info.latest for info in store.datasets()] == [store.version("d").label]
     store.load("d", csv(3, first=30, name="e.csv"), APPEND)
     assert numbers(store) == [30, 31, 32, 900, 901]
 
