@@ -24,7 +24,7 @@ from millrace.api import Store
 from millrace.chunks import cast_batch, merge_stats, stats_schema
 from millrace.cli.commands.show import describe
 from millrace.load import LoadOptions
-from millrace.load.lists import Listing, sums, write_lists
+from millrace.load.lists import Listing, page_totals, write_lists
 from millrace.store.catalogue.catalogue_writer import CatalogueWriter
 from millrace.store.catalogue.manifest import ChunkRef, PageRef, encode_page
 from millrace.store.catalogue.version import Version
@@ -120,7 +120,7 @@ def _publish(store: Store, catalogue_writer: CatalogueWriter, first: Version, nu
         mode="append",
         attempts=len({page.attempt_id for page in listing.pages}),
         run=f"made_{number}",
-        **sums(listing.pages),
+        **page_totals(listing.pages),
     )
     schema = store.catalogue.schema(first)
     schema_blob, pages_blob, _ = write_lists(store.catalogue, catalogue_writer, first.dataset, label, schema, listing)

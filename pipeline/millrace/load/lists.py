@@ -22,7 +22,7 @@ from millrace.store import (
     pack,
 )
 
-__all__ = ["Listing", "sums", "write_lists"]
+__all__ = ["Listing", "page_totals", "write_lists"]
 
 _SCHEMA_PAGE = -1
 _LIST_PAGE = -2
@@ -82,7 +82,7 @@ def write_lists(
         for start in range(0, len(pages), size):
             some = pages[start : start + size]
             data = encode_list(some, _stats(catalogue, dataset, schema, some, listing.known))
-            counts = {name: value for name, value in sums(some).items() if name != "page_count"}
+            counts = {name: value for name, value in page_totals(some).items() if name != "page_count"}
             attempt_id, checksum, replicas = catalogue_writer.named_by_content(
                 dataset, label, _PAGES_PAGE, data, counts
             )
@@ -114,7 +114,7 @@ def _stats(
     return pa.Table.from_batches(rows, schema=wanted).combine_chunks().to_batches()[0]
 
 
-def sums(pages: Sequence[PageRef]) -> dict[str, Any]:
+def page_totals(pages: Sequence[PageRef]) -> dict[str, Any]:
     """Return the totals over the pages that a version's row records."""
     return {
         "rows": sum(page.rows for page in pages),

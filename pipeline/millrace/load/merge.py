@@ -14,7 +14,7 @@ import pyarrow as pa
 from millrace.errors import ChunkMissingError, SourceError, StoreError
 from millrace.load.append import check_kept
 from millrace.load.checks import check_attempts
-from millrace.load.lists import Listing, sums, write_lists
+from millrace.load.lists import Listing, page_totals, write_lists
 from millrace.load.publish_protocol import merge_heads
 from millrace.load.repeats import check_added_paths
 from millrace.sources import merge_schemas
@@ -128,7 +128,7 @@ class Merger:
             committed_at=max(sibling.committed_at for sibling in siblings),
             schema_blob=schema_blob,
             pages_blob=pages_blob,
-            **sums(pages),
+            **page_totals(pages),
         )
 
     def _schema(self, siblings: Sequence[Version], pages: Sequence[PageRef]) -> pa.Schema:

@@ -16,7 +16,7 @@ from millrace.errors import ChunkMissingError
 from millrace.load.append import check_append, check_kept, selector_of
 from millrace.load.checks import check_attempts, promised_pages
 from millrace.load.exact import check_exact
-from millrace.load.lists import Listing, sums, write_lists
+from millrace.load.lists import Listing, page_totals, write_lists
 from millrace.load.plan import LoadPlan
 from millrace.load.publish_protocol import Published
 from millrace.load.split import SplitResult
@@ -160,7 +160,7 @@ class VersionRowWriter:
 
         The pages are read before a row references them, so a version never begins with a damaged page.
         """
-        catalogue, totals = self._catalogue, sums(added)
+        catalogue, totals = self._catalogue, page_totals(added)
         largest = max((catalogue.page(self._dataset, page).largest_chunk_bytes for page in added), default=0)
         if base is None:
             return totals, largest, Listing(self._dataset).followed_by(added)
