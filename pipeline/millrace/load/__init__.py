@@ -13,7 +13,7 @@ from millrace.load.outcomes import outcome
 from millrace.load.plan import LoadOptions, LoadPlan, make_plan
 from millrace.load.publishing import publish
 from millrace.load.report import LoadReport, with_columns, with_state
-from millrace.load.report_table import report_facts, report_table
+from millrace.load.report_text import report_facts, report_table
 from millrace.load.resume import unfinished_run
 from millrace.load.split import SplitResult, load_split, task_unit
 
