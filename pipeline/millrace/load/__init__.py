@@ -8,6 +8,7 @@ results are plain JSON, because Airflow passes them between tasks.
 from __future__ import annotations
 
 from millrace.load.measurement import measure
+from millrace.load.memory import loader_memory
 from millrace.load.merge import merge_siblings
 from millrace.load.outcomes import outcome
 from millrace.load.plan import LoadOptions, LoadPlan, make_plan
@@ -23,6 +24,7 @@ __all__ = [
     "LoadReport",
     "SplitResult",
     "load_split",
+    "loader_memory",
     "make_plan",
     "measure",
     "merge_siblings",
