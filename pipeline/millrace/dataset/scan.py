@@ -5,9 +5,8 @@ from __future__ import annotations
 import itertools
 import os
 import threading
-from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -18,6 +17,7 @@ from millrace.arrow import held_bytes
 from millrace.chunks import TileLayout, assemble_as_stored, cast_batch
 from millrace.dataset.filters.rows import only_rows, passing_rows
 from millrace.errors import ChecksumMismatchError, ChunkFormatError
+from millrace.parallel import in_order
 from millrace.settings import ReadSettings
 from millrace.store import ChunkRef, TileRef
 
@@ -29,7 +29,7 @@ _RAW_PER_STORED = 4
 _SHORT_ROWS = 1 << 16
 """Chunks of fewer rows are assembled by one thread at a time: a column takes less time than passing the GIL."""
 _INFLATED = 1.1
-_UNDONE_A_THREAD = 2
+_UNFINISHED_A_THREAD = 2
 
 
 class CacheLike(Protocol):
@@ -144,32 +144,25 @@ class Scan:
         Without ``ahead`` only the first chunk is requested until the caller asks for the second batch.
         """
         threads = self._settings.decode_threads or (os.cpu_count() or 1) + 2
-        waiting: deque[tuple[int, Future[list[pa.RecordBatch]]]] = deque()
-        held_bytes = 0
-
-        def full(size: int) -> bool:
-            undone = sum(not future.done() for _, future in waiting)
-            return held_bytes + size > self._settings.window_bytes or undone >= _UNDONE_A_THREAD * threads
-
-        pool = ThreadPoolExecutor(threads, thread_name_prefix="millrace-read")
         self._helper = ThreadPoolExecutor(1, thread_name_prefix="millrace-tiles") if threads > 1 else None
+        refs = iter(refs)
+        groups = in_order(
+            self._read,
+            self._groups(refs),
+            threads=threads,
+            name="millrace-read",
+            unfinished_max=_UNFINISHED_A_THREAD * threads,
+            bytes_max=self._settings.window_bytes,
+            size_of=lambda group: sum(map(self._cost_bytes, group)),
+        )
         try:
-            refs = iter(refs)
             for ref in [] if ahead else itertools.islice(refs, 1):
-                # Yielded before the next chunk is looked for, which may be several pages later and may fail.
-                yield from pool.submit(self._read, [ref]).result()
-            for group in self._groups(refs):
-                size = sum(self._cost_bytes(ref) for ref in group)
-                while waiting and full(size):
-                    done_bytes, future = waiting.popleft()
-                    yield from future.result()
-                    held_bytes -= done_bytes
-                waiting.append((size, pool.submit(self._read, group)))
-                held_bytes += size
-            while waiting:
-                yield from waiting.popleft()[1].result()
+                # Yielded before the next chunk is located, which may be several pages later and may fail.
+                yield from self._read([ref])
+            for _, batches in groups:
+                yield from batches.result()
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            groups.close()
             # The helper's thread ends with the last reference to it. shutdown() could deadlock: the garbage collector
             # may run this block for an abandoned generator in a thread that is inside submit() and holds the locks
             # that shutdown() takes.

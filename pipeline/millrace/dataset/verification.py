@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from millrace.errors import ChunkError, ChunkMissingError, MillraceError, StoreError
+from millrace.parallel import in_order
 from millrace.progress import Task
 from millrace.store import ChunkReader, ChunkRef, MissingReplica, ReplicaCheck, Version, repairable
 
@@ -86,22 +86,17 @@ def verify_chunks(
     damaged on one node is then found although the other one is good. A bad chunk raises no exception.
     """
     report.each_replica = each_replica
-    waiting: deque[tuple[ChunkRef, Future[list[MillraceError]]]] = deque()
-    with ThreadPoolExecutor(_THREADS, thread_name_prefix="millrace-verify") as pool:
-        try:
-            for ref in refs:
-                while len(waiting) >= _AHEAD:
-                    _collect(report, *waiting.popleft(), task=task)
-                waiting.append((ref, pool.submit(_check, reader, ref, each_replica)))
-            while waiting:
-                _collect(report, *waiting.popleft(), task=task)
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+
+    def check(ref: ChunkRef) -> list[MillraceError]:
+        return _check(reader, ref, each_replica)
+
+    with closing(in_order(check, refs, threads=_THREADS, name="millrace-verify", items_max=_AHEAD)) as checks:
+        for ref, problems in checks:
+            _collect(report, ref, problems.result(), task=task)
     return report
 
 
-def _collect(report: VerifyReport, ref: ChunkRef, future: Future[list[MillraceError]], *, task: Task) -> None:
-    problems = future.result()
+def _collect(report: VerifyReport, ref: ChunkRef, problems: list[MillraceError], *, task: Task) -> None:
     report.chunks += 1
     report.rows += ref.rows
     report.stored_bytes += ref.stored_bytes

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable
 
 import pyarrow as pa
 
-from millrace.parallel import in_order
 from millrace.sources.csv.parser import CsvParser
 from millrace.sources.text.blocks import Block
+from millrace.sources.text.parsing import parse_in_order
 
 __all__ = ["infer_types"]
 
@@ -49,7 +49,7 @@ def infer_types(
         block, order = item
         return parser.parse(block.data, order, {**found, **given}, list(names)).schema
 
-    for (block, order), future in in_order(attempt, blocks(), size_of=lambda item: len(item[0].data)):
+    for (block, order), future in parse_in_order(attempt, blocks()):
         error = future.exception()
         if error is None:
             schema = future.result()

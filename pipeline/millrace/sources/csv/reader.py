@@ -13,7 +13,6 @@ import pyarrow as pa
 
 from millrace.arrow import Path
 from millrace.errors import SourceFormatError, SourceTypeError
-from millrace.parallel import in_order
 from millrace.sources.csv.nulls import nulls_in_text
 from millrace.sources.csv.parser import CsvParser, read_header, unnamed_warning
 from millrace.sources.io.streams import PlainOpener
@@ -21,6 +20,7 @@ from millrace.sources.model import SourceFile, SourcePlan
 from millrace.sources.options import SourceOptions
 from millrace.sources.text.blocks import BLOCK_BYTES, Block, RecordCutter
 from millrace.sources.text.decoding import TextFiles, not_utf8
+from millrace.sources.text.parsing import parse_in_order
 from millrace.sources.text.whole_numbers import WholeNumbers, changed_row, refusal
 from millrace.sources.types import given_types
 from millrace.sources.warnings import SourceWarning
@@ -77,7 +77,7 @@ class CsvReader:
             types = sent[id(block)] = self.types
             return self._whole_numbers.with_doubt(self._parser.parse(block.data, order, types, list(self._names)))
 
-        pairs = in_order(attempt, self.blocks(parts), size_of=lambda item: len(item[0].data))
+        pairs = parse_in_order(attempt, self.blocks(parts))
         with closing(pairs):
             for (block, order), future in pairs:
                 error = future.exception()

@@ -17,7 +17,6 @@ import pyarrow as pa
 from millrace.arrow import Path
 from millrace.errors import SourceError, SourceFormatError, SourceTypeError
 from millrace.names import column_type_option
-from millrace.parallel import in_order
 from millrace.sources.detection.foreign import json_refusal, spread_refusal
 from millrace.sources.detection.looks import json_array
 from millrace.sources.given_types import NoTime, made
@@ -37,6 +36,7 @@ from millrace.sources.model import SourceFile, SourcePlan
 from millrace.sources.options import SourceOptions
 from millrace.sources.text.blocks import BLOCK_BYTES, Block
 from millrace.sources.text.decoding import TextFiles, not_utf8
+from millrace.sources.text.parsing import parse_in_order
 from millrace.sources.text.records import count_lines, record_starts
 from millrace.sources.text.whole_numbers import WholeNumbers, changed_line, numbers_at, refusal
 from millrace.sources.types import given_types
@@ -109,7 +109,7 @@ class JsonlReader:
             return self._whole_numbers.with_doubt(batch)
 
         with closing(
-            in_order(attempt, _narrow(self.blocks(parts), sum(map(leaf_count, self.types.values()))), size_of=_size_of)
+            parse_in_order(attempt, _narrow(self.blocks(parts), sum(map(leaf_count, self.types.values()))))
         ) as pairs:
             for (block, _), future in pairs:
                 error = future.exception()
@@ -146,7 +146,7 @@ class JsonlReader:
             return [schema.field(name) for name in names], batch.num_rows
 
         rows = data_bytes = 0
-        with closing(in_order(attempt, _narrow(blocks), size_of=_size_of)) as pairs:
+        with closing(parse_in_order(attempt, _narrow(blocks))) as pairs:
             for (block, _), future in pairs:
                 error = future.exception()
                 if error is not None and not isinstance(error, _BAD):
@@ -328,10 +328,6 @@ def _not_lines(file: SourceFile, record: bytes, rest: bytes, line: int) -> Sourc
     except json.JSONDecodeError as error:
         return spread_refusal(file, line) if error.pos >= len(text) else None
     return None
-
-
-def _size_of(item: Item) -> int:
-    return len(item[0].data)
 
 
 def _narrow(items: Iterable[Item], width: int | None = None) -> Generator[Item, None, None]:

@@ -1,0 +1,33 @@
+"""Parse blocks of text on all cores, with results in order and bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future
+from typing import TypeVar
+
+from millrace.parallel import in_order, worker_count
+from millrace.sources.text.blocks import Block
+
+__all__ = ["parse_in_order"]
+
+Item = TypeVar("Item", bound=tuple[Block, object])
+Result = TypeVar("Result")
+
+_IN_FLIGHT_BYTES = 24 << 20
+
+
+def parse_in_order(
+    parse: Callable[[Item], Result], items: Iterable[Item]
+) -> Generator[tuple[Item, Future[Result]], None, None]:
+    """Yield pairs of item and finished future in the order of ``items``; at most 24 MB of blocks are in flight."""
+    threads = worker_count()
+    return in_order(
+        parse,
+        items,
+        threads=threads,
+        name="millrace-parse",
+        items_max=threads + 2,
+        bytes_max=_IN_FLIGHT_BYTES,
+        size_of=lambda item: len(item[0].data),
+    )
