@@ -9,7 +9,10 @@ from collections.abc import Callable
 
 import pyarrow as pa
 
-__all__ = ["decoded_type", "is_text", "wider_type", "widens"]
+from millrace.errors import SourceTypeError
+from millrace.names import column_type_option
+
+__all__ = ["decoded_type", "is_text", "wider_schema", "wider_type", "widens"]
 
 _UNITS = ("s", "ms", "us", "ns")
 _FLOAT_BITS = {16: 11, 32: 24, 64: 53}
@@ -117,6 +120,30 @@ def wider_type(one: pa.DataType, other: pa.DataType, *, exact: bool = False) -> 
     if pa.types.is_nested(one) or pa.types.is_nested(other):
         return _wider_nested(one, other, exact)
     return _wider_primitive(one, other, exact)
+
+
+def wider_schema(one: pa.Schema, other: pa.Schema) -> pa.Schema:
+    """Return the schema with the ``wider_type`` of each column; raise ``SourceTypeError`` if a column has none.
+
+    Columns match by position and keep the names and metadata of ``one``.
+    """
+    if one.equals(other, check_metadata=False):
+        return one
+    if one.names != other.names:
+        raise SourceTypeError("the columns change within the source", expected=one.names, actual=other.names)
+    fields = []
+    for mine, theirs in zip(one, other, strict=True):
+        common = wider_type(mine.type, theirs.type)
+        if common is None:
+            raise SourceTypeError(
+                f"column {mine.name!r} changes from {mine.type} to {theirs.type}",
+                hint=f"give its type with {column_type_option(mine.name, 'TYPE')}",
+                column=mine.name,
+                expected=str(mine.type),
+                actual=str(theirs.type),
+            )
+        fields.append(mine.with_type(common).with_nullable(mine.nullable or theirs.nullable))
+    return pa.schema(fields, metadata=one.metadata)
 
 
 def _wider_primitive(one: pa.DataType, other: pa.DataType, exact: bool) -> pa.DataType | None:

@@ -7,18 +7,15 @@ A chunk that was written before its column widened is therefore cast when it is 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import permutations
-from typing import Any
 
 import pyarrow as pa
 
-from millrace.arrow import decoded, decoded_type, nulls_of, widens, wider_type, with_children
+from millrace.arrow import decoded, decoded_type, nulls_of, widens, with_children
 from millrace.chunks.encoding.fixed_width_dictionary import decode_short
 from millrace.chunks.encoding.stored_types import from_stored, number_type
-from millrace.errors import ChunkFormatError, SourceTypeError
-from millrace.names import column_type_option
+from millrace.errors import ChunkFormatError
 
-__all__ = ["cast_batch", "cast_stored_numbers", "wider_schema"]
+__all__ = ["cast_batch", "cast_stored_numbers"]
 
 _VALUES_TOGETHER = 1 << 17
 """Short columns are cast together, up to this many values, which the processor's cache holds."""
@@ -140,33 +137,3 @@ def _refused(have: pa.DataType, field: pa.Field, why: str) -> ChunkFormatError:
         expected=str(field.type),
         actual=str(have),
     )
-
-
-def wider_schema(one: pa.Schema, other: pa.Schema) -> pa.Schema:
-    """Return the narrowest schema that both widen to; raise ``SourceTypeError`` with the column if there is none.
-
-    Columns match by position and keep the names and metadata of ``one``.
-    """
-    if one.equals(other, check_metadata=False):
-        return one
-    if one.names != other.names:
-        raise SourceTypeError("the columns change half-way", expected=one.names, actual=other.names)
-    fields: list[Any] = []
-    for mine, theirs in zip(one, other, strict=True):
-        fields.append(mine.with_type(_wider(mine, theirs)).with_nullable(mine.nullable or theirs.nullable))
-    return pa.schema(fields, metadata=one.metadata)
-
-
-def _wider(mine: pa.Field, theirs: pa.Field) -> pa.DataType:
-    common = wider_type(mine.type, theirs.type)
-    if common is None:
-        common = next((two for one, two in permutations((mine.type, theirs.type)) if widens(one, two)), None)
-    if common is None:
-        raise SourceTypeError(
-            f"column {mine.name!r} changes from {mine.type} to {theirs.type}",
-            hint=f"give its type with {column_type_option(mine.name, 'TYPE')}",
-            column=mine.name,
-            expected=str(mine.type),
-            actual=str(theirs.type),
-        )
-    return common

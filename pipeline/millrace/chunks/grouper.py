@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from millrace.arrow import cumulative_row_bytes, held_bytes
-from millrace.chunks.cast import cast_batch, wider_schema
+from millrace.arrow import cumulative_row_bytes, held_bytes, wider_schema
+from millrace.chunks.cast import cast_batch
 from millrace.chunks.settings import ChunkSettings
 from millrace.errors import ChunkFormatError, InvalidSettingError, SourceTypeError
 
