@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 from millrace.arrow import decoded, decoded_type, nulls_of, widens, with_children
-from millrace.chunks.encoding.fixed_width_dictionary import decode_short
+from millrace.chunks.encoding import fixed_width_dictionary
 from millrace.chunks.encoding.stored_types import from_stored, number_type
 from millrace.errors import ChunkFormatError
 
@@ -122,7 +122,7 @@ def _widened(array: pa.Array, wide: pa.DataType) -> pa.Array:
 
 def _widened_dictionary(array: pa.Array, wide: pa.DataType) -> pa.Array:
     if array.type.value_type.equals(wide):
-        short = decode_short(array)
+        short = fixed_width_dictionary.decode(array)
         return array.cast(wide) if short is None else short
     values = _widened(array.dictionary, decoded_type(wide))
     if pa.types.is_dictionary(wide):

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from millrace.chunks.encoding.fixed_width_dictionary import encode_short
+from millrace.chunks.encoding import fixed_width_dictionary
 from millrace.chunks.grouper import RowGroup, concat_column
 
 __all__ = ["narrow_batch"]
@@ -80,7 +80,7 @@ def _dictionary(array: pa.Array) -> pa.Array:
     rows = len(array)
     if rows < _DICTIONARY_ROWS_MIN:
         return array
-    coded: Any = encode_short(array)
+    coded: Any = fixed_width_dictionary.encode(array)
     if coded is None:
         sample = array.slice(0, max(_DICTIONARY_ROWS_MIN, rows // 16))
         if len(pc.unique(sample)) > len(sample) // 2:

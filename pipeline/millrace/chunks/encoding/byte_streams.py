@@ -19,7 +19,7 @@ from isal import isal_zlib
 
 from millrace.chunks.encoding.gzip_member import CARRY_NS, INFLATE_NS
 
-__all__ = ["JOINED", "end_to_end", "join_bytes", "split_bytes"]
+__all__ = ["decode", "encode", "end_to_end", "join_bytes", "number_type"]
 
 _SAMPLE = 2048
 _JOIN_NS = 0.5
@@ -34,11 +34,15 @@ def _streams(whole: pa.DataType) -> pa.StructType:
 
 
 _SPLIT = {whole: _streams(whole) for whole in (pa.int16(), pa.uint16(), pa.int32(), pa.uint32())}
-JOINED = {split: whole for whole, split in _SPLIT.items()}
-"""The integer type of each such struct."""
+_JOINED = {split: whole for whole, split in _SPLIT.items()}
 
 
-def split_bytes(array: pa.Array) -> pa.Array:
+def number_type(type_: pa.DataType) -> pa.DataType | None:
+    """Return the integer type that such a struct encodes; None for any other type."""
+    return _JOINED.get(type_)
+
+
+def encode(array: pa.Array) -> pa.Array:
     """Return the integers as a struct of their bytes, or unchanged where they are cheaper whole.
 
     Integers of one or eight bytes are never split. A sample decides for the others. Values that repeat as a whole
@@ -71,6 +75,11 @@ def _cost_ns(values: Any) -> float:
     return min(CARRY_NS * size_bytes, CARRY_NS * deflated_bytes + INFLATE_NS * size_bytes)
 
 
+def decode(arrays: Sequence[pa.StructArray]) -> pa.Array:
+    """Return the integers of all these arrays of one type, end to end, without their validity bitmaps."""
+    return pa.array(join_bytes(arrays))
+
+
 def end_to_end(arrays: Sequence[pa.Array]) -> Any:
     """Return the values of all these arrays without nulls as one numpy array; a single array is not copied."""
     import numpy as np
@@ -80,13 +89,13 @@ def end_to_end(arrays: Sequence[pa.Array]) -> Any:
 
 
 def join_bytes(arrays: Sequence[pa.StructArray]) -> Any:
-    """Return the integers of all these arrays of one type, end to end as one numpy array, without validity bitmaps.
+    """Return the same as one numpy array.
 
     This is as fast as Arrow's cast of such integers to eight bytes: 73 us for 212,000 integers of two bytes.
     """
     type_ = arrays[0].type
     *lower, highest = (end_to_end([array.field(i) for array in arrays]) for i in range(type_.num_fields))
-    whole = highest.astype(str(JOINED[type_]))
+    whole = highest.astype(str(_JOINED[type_]))
     for stream in reversed(lower):
         whole <<= 8
         whole += stream

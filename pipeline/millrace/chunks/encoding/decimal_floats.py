@@ -20,9 +20,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from millrace.chunks.encoding.byte_streams import JOINED, end_to_end, join_bytes, split_bytes
+from millrace.chunks.encoding import byte_streams
+from millrace.chunks.encoding.byte_streams import end_to_end, join_bytes
 
-__all__ = ["is_scaled", "scale_decimals", "unscale_decimals"]
+__all__ = ["decode", "encode", "number_type"]
 
 _DIGITS_MAX = 9
 _TRIES = 3
@@ -35,7 +36,20 @@ _MINUS_ZERO, _NAN = -(1 << 63), 0x7FF8 << 48
 _NAME = re.compile(r"(?:plus_(-?[0-9]{1,10})_)?divide_by_(10{0,9})")
 
 
-def scale_decimals(array: pa.Array) -> pa.Array:
+def number_type(type_: pa.DataType) -> pa.DataType | None:
+    """Return double for a struct that encodes doubles; None for any other type."""
+    if not pa.types.is_struct(type_) or not type_.num_fields:
+        return None
+    first, *rest = type_
+    if not _NAME.fullmatch(first.name) or any(field.nullable for field in type_):
+        return None
+    integer = byte_streams.number_type(first.type) or first.type
+    marks = [field.name for field in rest if pa.types.is_boolean(field.type)]
+    is_encoded = integer in _INTEGERS and len(marks) == len(rest) and marks in _MARKS
+    return pa.float64() if is_encoded else None
+
+
+def encode(array: pa.Array) -> pa.Array:
     """Return the doubles as a struct of integers, or the array itself if they do not all come back bit by bit."""
     import numpy as np
 
@@ -56,7 +70,7 @@ def scale_decimals(array: pa.Array) -> pa.Array:
         found = _whole(values, tried)
         if found is not None:
             whole, base = found
-            numbers = split_bytes(pa.array(whole))
+            numbers = byte_streams.encode(pa.array(whole))
             name = f"plus_{base}_divide_by_{10**tried}" if base else f"divide_by_{10**tried}"
             fields = [pa.field(name, numbers.type, nullable=False)]
             fields += [pa.field(name, pa.bool_(), nullable=False) for name in rare]
@@ -109,25 +123,13 @@ def _divide(whole: Any, base: int, digits: int, out: Any) -> None:
     np.divide(whole, np.float64(10**digits), out=out)
 
 
-def is_scaled(type_: pa.DataType) -> bool:
-    """Return whether the type is a struct that encodes doubles."""
-    if not pa.types.is_struct(type_) or not type_.num_fields:
-        return False
-    first, *rest = type_
-    if not _NAME.fullmatch(first.name) or any(field.nullable for field in type_):
-        return False
-    number = JOINED.get(first.type) if pa.types.is_struct(first.type) else first.type
-    marks = [field.name for field in rest if pa.types.is_boolean(field.type)]
-    return number in _INTEGERS and len(marks) == len(rest) and marks in _MARKS
-
-
 def _parsed(name: str) -> tuple[int, int]:
-    """Return the number to add and the count of digits after the point, from a name that ``is_scaled`` accepts."""
+    """Return the number to add and the count of digits after the point, from a name that ``number_type`` accepts."""
     added, _, divisor = name.rpartition("divide_by_")
     return int(added[len("plus_") : -1] or 0), len(divisor) - 1
 
 
-def unscale_decimals(arrays: Sequence[pa.StructArray]) -> pa.Array:
+def decode(arrays: Sequence[pa.StructArray]) -> pa.Array:
     """Return the doubles of all these arrays of one type, end to end, without their validity bitmaps.
 
     Division in IEEE 754 gives the same bits on every machine, so these are the doubles that the writer compared.
