@@ -327,10 +327,10 @@ class Store:
             task.phase("publish")
         report = self.publish(plan, results)
         if task is not None:
-            self.tell_outcome(report, task)
+            self.report_outcome(report, task)
         return report
 
-    def tell_outcome(self, report: LoadReport, task: Task) -> None:
+    def report_outcome(self, report: LoadReport, task: Task) -> None:
         """Report the version, its rows, bytes and columns to ``task``.
 
         Nothing is reported if the schema of the version cannot be read.
