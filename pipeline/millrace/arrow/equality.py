@@ -6,8 +6,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from millrace.arrow.parts import is_list_like, is_valid, list_children, list_ranges, union_parts
-from millrace.arrow.take import decoded, filtered, list_values, run_values, taken
+from millrace.arrow.nested_layout import is_list_like, is_valid, list_children, list_ranges, union_parts
+from millrace.arrow.selection import decoded, filtered, list_values, run_values, taken
 
 __all__ = ["same_values"]
 

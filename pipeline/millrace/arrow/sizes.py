@@ -140,10 +140,10 @@ def _cells(children: pa.Array) -> Any:
     return np.arange(len(children) + 1, dtype=np.int64) * CELL_BYTES + _beyond(children)
 
 
-def _up_to(children: pa.Array, places: Any) -> Any:
+def _up_to(children: pa.Array, positions: Any) -> Any:
     """Return the size of all cells before each place; cells of equal size are multiplied, not added one by one."""
     beyond = _beyond(children)
-    return places * CELL_BYTES + (beyond if isinstance(beyond, int) else beyond[places])
+    return positions * CELL_BYTES + (beyond if isinstance(beyond, int) else beyond[positions])
 
 
 def _list(array: pa.Array) -> Any:

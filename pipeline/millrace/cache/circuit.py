@@ -52,7 +52,7 @@ class Circuit:
             self.failed(error)
             return False
         self._open_until = None
-        _log.info("the cache at %s answers again", self._name)
+        _log.info("the cache at %s responds again", self._name)
         return True
 
     def failed(self, error: Exception) -> None:

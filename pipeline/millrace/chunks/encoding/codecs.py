@@ -135,7 +135,7 @@ class Zstd:
 
 
 @dataclass(frozen=True, slots=True)
-class Plain:
+class Uncompressed:
     """The uncompressed Arrow bytes, for data that no codec makes smaller."""
 
     name: str = "none"
@@ -154,7 +154,7 @@ class Plain:
         return crc_and_size(raw)
 
 
-CODECS: Mapping[str, Codec] = MappingProxyType({codec.name: codec for codec in (Gzip(), Zstd(), Plain())})
+CODECS: Mapping[str, Codec] = MappingProxyType({codec.name: codec for codec in (Gzip(), Zstd(), Uncompressed())})
 
 
 def known_codecs() -> str:

@@ -26,7 +26,7 @@ from millrace.arrow import (
     union_parts,
     views_of,
 )
-from millrace.dataset.exports.plain import is_bytes
+from millrace.dataset.exports.text_types import is_bytes
 
 __all__ = ["Dictionaries", "DictionaryError"]
 

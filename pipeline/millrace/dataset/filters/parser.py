@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from millrace.arrow import decoded_type
 from millrace.dataset.filters.literals import FilterLiteral, comparable_type, convert_literal
-from millrace.dataset.filters.words import LANGUAGE, TYPED, check_column, checked_tokens
+from millrace.dataset.filters.tokens import LANGUAGE, TYPED, check_column, checked_tokens
 from millrace.errors import UsageError
 
 __all__ = ["parse_filter"]
