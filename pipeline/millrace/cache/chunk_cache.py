@@ -14,6 +14,7 @@ from millrace.cache.client import is_out_of_memory, make_pool, probe, shown_addr
 from millrace.cache.entries import Admission, CacheEntry, pack_entry, unpack_entry
 from millrace.cache.keys import ChunkKey, RedisKeys, byte_ranges
 from millrace.cache.memory import BUFFERS_BYTES, limit_bytes, rounds_up, value_cost_bytes, version_cost_bytes
+from millrace.cache.values import cut_tiles, get_ranges, get_value, pipelined
 from millrace.errors import CacheError
 from millrace.settings import RedisSettings
 
@@ -94,10 +95,10 @@ class ChunkCache:
         is_whole_value = len(indices) == len(sizes)
 
         def read(redis: Redis) -> list[memoryview] | None:
-            parts = _get_value(redis, key) if is_whole_value else _get_ranges(redis, key, ranges)
+            parts = get_value(redis, key) if is_whole_value else get_ranges(redis, key, ranges)
             if [len(part) for part in parts] != [end - start for start, end in ranges]:
                 return None
-            return _cut(parts, [sizes[tile] for tile in indices])
+            return cut_tiles(parts, [sizes[tile] for tile in indices])
 
         return self._call(read, None)
 
@@ -110,7 +111,7 @@ class ChunkCache:
         """Return for each chunk whether it is cached; all False when Redis is unreachable."""
         cached: list[bool] = []
         for keys in self._in_groups(chunks):
-            counts = self._call(lambda redis, keys=keys: _pipelined(redis, "exists", keys), [0] * len(keys))  # type: ignore[misc]  # a lambda's default has no annotation
+            counts = self._call(lambda redis, keys=keys: pipelined(redis, "exists", keys), [0] * len(keys))  # type: ignore[misc]  # a lambda's default has no annotation
             cached += [bool(count) for count in counts]
         return cached
 
@@ -181,7 +182,7 @@ class ChunkCache:
     def _cached_bytes(self, redis: Redis, dataset: str, *, rounds: bool) -> int:
         """Return the memory in bytes of a dataset's cached chunks: a continued fill needs only the rest."""
         keys = list(redis.scan_iter(match=self._keys.all_chunks(dataset), count=1000))
-        return sum(value_cost_bytes(size, rounds=rounds) for size in _pipelined(redis, "strlen", keys))
+        return sum(value_cost_bytes(size, rounds=rounds) for size in pipelined(redis, "strlen", keys))
 
     def warmed(self, dataset: str, version: str, *, chunks: int, stored_bytes: int) -> None:
         """Record that the whole version is cached."""
@@ -245,37 +246,3 @@ class ChunkCache:
         """Close the connections; afterwards every read misses."""
         self._closed.set()
         self._pool.disconnect()
-
-
-def _get_value(redis: Redis, key: str) -> list[Any]:
-    value = redis.get(key)
-    return [] if value is None else [value]
-
-
-def _get_ranges(redis: Redis, key: str, ranges: Sequence[tuple[int, int]]) -> list[Any]:
-    if len(ranges) == 1:
-        return [redis.getrange(key, ranges[0][0], ranges[0][1] - 1)]
-    pipeline = redis.pipeline(transaction=False)
-    for start, end in ranges:
-        pipeline.getrange(key, start, end - 1)
-    return list(pipeline.execute())
-
-
-def _pipelined(redis: Redis, command: str, keys: Sequence[str]) -> list[Any]:
-    pipeline = redis.pipeline(transaction=False)
-    for key in keys:
-        getattr(pipeline, command)(key)
-    return list(pipeline.execute())
-
-
-def _cut(parts: Sequence[Any], sizes: Sequence[int]) -> list[memoryview]:
-    """Split parts into tiles: each part is a concatenation of whole tiles."""
-    tiles: list[memoryview] = []
-    remaining = iter(parts)
-    rest = memoryview(b"")
-    for size in sizes:
-        if not rest:
-            rest = memoryview(next(remaining, b""))
-        tiles.append(rest[:size])
-        rest = rest[size:]
-    return tiles

@@ -47,9 +47,9 @@ def cast_stored_numbers(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBa
     The types of all other columns stay as they are stored.
     """
     fields = []
-    for held, field in zip(batch.schema, schema, strict=True):
-        number = None if pa.types.is_struct(field.type) else number_type(held.type)
-        fields.append(held if number is None else held.with_type(number))
+    for stored, field in zip(batch.schema, schema, strict=True):
+        number = None if pa.types.is_struct(field.type) else number_type(stored.type)
+        fields.append(stored if number is None else stored.with_type(number))
     return cast_batch(batch, pa.schema(fields, metadata=batch.schema.metadata))
 
 
@@ -78,12 +78,12 @@ def _stands_for_numbers(array: pa.Array, field: pa.Field) -> bool:
 
 
 def _cast_numbers(arrays: list[pa.Array], fields: list[pa.Field]) -> list[pa.Array]:
-    have, wanted = arrays[0].type, fields[0].type
+    have, target = arrays[0].type, fields[0].type
     number = number_type(have)
-    if number is None or not widens(number, wanted):
+    if number is None or not widens(number, target):
         raise _refused(have, fields[0], "that would lose or change values")
     try:
-        return from_stored(arrays, wanted)
+        return from_stored(arrays, target)
     except _ARROW_ERRORS as error:
         raise _refused(have, fields[0], str(error).splitlines()[0]) from None
 

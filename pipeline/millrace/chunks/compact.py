@@ -19,9 +19,9 @@ def compact_batch(batch: pa.RecordBatch, *, always: bool = False) -> pa.RecordBa
     their rows only. Arrow's writer writes the whole buffers that they point into, so half of the rows would be as large
     as all rows. For every other type the writer itself leaves out unused data.
     """
-    held = batch.columns
-    columns = [_compact(column, always) for column in held]
-    if all(new is old for new, old in zip(columns, held, strict=True)):
+    originals = batch.columns
+    columns = [_compact(column, always) for column in originals]
+    if all(new is old for new, old in zip(columns, originals, strict=True)):
         return batch
     return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
 

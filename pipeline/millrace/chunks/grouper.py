@@ -39,7 +39,7 @@ class RowGroup:
         """Return the bytes of Arrow data in all batches."""
         return sum(held_bytes(batch) for batch in self.batches)
 
-    def whole(self) -> pa.RecordBatch:
+    def to_batch(self) -> pa.RecordBatch:
         """Return the rows as one batch: a copy, unless it is one already. Raises ``SourceTypeError``."""
         if len(self.batches) == 1:
             return self.batches[0]

@@ -126,7 +126,7 @@ def decode_tile(
     try:
         return read_stream(raw)
     except (pa.ArrowException, OSError, StopIteration, ValueError) as error:
-        raise ChunkFormatError(f"{_name(where)}: no Arrow stream of one batch ({error})", **dict(where)) from None
+        raise ChunkFormatError(f"{_name(where)}: not an Arrow stream of one batch ({error})", **dict(where)) from None
 
 
 def read_stream(raw: pa.Buffer) -> pa.RecordBatch:

@@ -105,7 +105,7 @@ class ChunkDecoder:
         batch = assemble_as_stored(decoded, self._layout, self._version_schema, self._fetched)
         if batch.num_rows != ref.rows:
             raise ChunkFormatError(
-                f"chunk {ref} holds {batch.num_rows} rows, its manifest says {ref.rows}",
+                f"chunk {ref} holds {batch.num_rows} rows, its manifest records {ref.rows}",
                 dataset=ref.dataset,
                 chunk=str(ref),
                 expected=ref.rows,

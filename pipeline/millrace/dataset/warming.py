@@ -40,13 +40,13 @@ class WarmReport:
     seconds: float
 
     @property
-    def whole(self) -> bool:
+    def complete(self) -> bool:
         """Whether every chunk is in Redis now."""
         return self.admitted and not self.reason
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain JSON: every field, and ``whole``."""
-        return {**asdict(self), "whole": self.whole}
+        """Return plain JSON: every field, and ``complete``."""
+        return {**asdict(self), "complete": self.complete}
 
 
 def warm(dataset: Dataset, reader: ChunkReader, cache: ChunkCache | None, *, task: Task) -> WarmReport:
@@ -74,7 +74,7 @@ def warm(dataset: Dataset, reader: ChunkReader, cache: ChunkCache | None, *, tas
     put, already = _fill(dataset, reader, cache, task)
     if sum(put) + already < version.chunks:
         _empty(dataset, cache, put)
-        return report(admitted=False, reason="Redis took only part of it; what it took was removed again")
+        return report(admitted=False, reason="Redis stored only part of it; that part was removed again")
     cache.warmed(version.dataset, version.label, chunks=version.chunks, stored_bytes=version.stored_bytes)
     return report(admitted=True, chunks=sum(put), already=already)
 

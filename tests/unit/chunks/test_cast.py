@@ -176,7 +176,7 @@ def test_rows_of_one_group_widen_within_lists_too(around: str) -> None:
     grouper = RowGrouper(ChunkSettings(row_group_bytes=1_000_000))
     groups = [group for batch in batches for group in grouper.feed(batch)] + list(grouper.finish())
     [group] = groups
-    assert group.whole().column(0).slice(0, 4).equals(AROUND[around](DOUBLES))
+    assert group.to_batch().column(0).slice(0, 4).equals(AROUND[around](DOUBLES))
 
 
 def test_a_version_whose_lists_became_lists_of_doubles_can_be_read(tmp_path: Path) -> None:

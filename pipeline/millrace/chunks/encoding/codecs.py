@@ -74,8 +74,8 @@ class Gzip:
         """
         # The size in the trailer is checked before any memory is allocated. The check also refuses zero padding and a
         # second member, both of which a gzip reader would accept.
-        said = int.from_bytes(stored[-4:], "little") if len(stored) >= _GZIP_MEMBER_BYTES_MIN else -1
-        if said != raw_bytes & 0xFFFFFFFF:
+        recorded_bytes = int.from_bytes(stored[-4:], "little") if len(stored) >= _GZIP_MEMBER_BYTES_MIN else -1
+        if recorded_bytes != raw_bytes & 0xFFFFFFFF:
             raise ChunkFormatError(f"the gzip stream does not end with its size of {raw_bytes} bytes")
         out = pa.allocate_buffer(raw_bytes)
         try:

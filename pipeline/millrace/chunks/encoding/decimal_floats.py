@@ -66,12 +66,12 @@ def encode(array: pa.Array) -> pa.Array:
     rare = {name: where for name, where in rare.items() if where.any()}
     for where in rare.values():
         values = np.where(where, 0.0, values)
-    for tried in range(digits, min(digits + _TRIES, _DIGITS_MAX + 1)):
-        found = _whole(values, tried)
-        if found is not None:
-            whole, base = found
-            numbers = byte_streams.encode(pa.array(whole))
-            name = f"plus_{base}_divide_by_{10**tried}" if base else f"divide_by_{10**tried}"
+    for digits_tried in range(digits, min(digits + _TRIES, _DIGITS_MAX + 1)):
+        scaled = _whole(values, digits_tried)
+        if scaled is not None:
+            integers, base = scaled
+            numbers = byte_streams.encode(pa.array(integers))
+            name = f"plus_{base}_divide_by_{10**digits_tried}" if base else f"divide_by_{10**digits_tried}"
             fields = [pa.field(name, numbers.type, nullable=False)]
             fields += [pa.field(name, pa.bool_(), nullable=False) for name in rare]
             columns = [numbers, *(pa.array(where) for where in rare.values())]
@@ -86,8 +86,8 @@ def _digits(sample: Any) -> int | None:
     scales = 10.0 ** np.arange(_DIGITS_MAX + 1)[:, None]
     sample = sample[np.isfinite(sample)] + 0.0
     with np.errstate(over="ignore", invalid="ignore"):
-        same = (np.rint(sample * scales) / scales == sample).all(axis=1)
-    return int(same.argmax()) if same.any() else None
+        is_exact = (np.rint(sample * scales) / scales == sample).all(axis=1)
+    return int(is_exact.argmax()) if is_exact.any() else None
 
 
 def _whole(values: Any, digits: int) -> tuple[Any, int] | None:
@@ -102,10 +102,10 @@ def _whole(values: Any, digits: int) -> tuple[Any, int] | None:
     kind, base = _kind(low, high), 0
     if kind == "int32" and high - scaled.min() < 1 << 16:
         kind, base = "uint16", int(scaled.min())
-    whole = (scaled - base).astype(kind)
+    integers = (scaled - base).astype(kind)
     back = np.empty(len(values), np.float64)
-    _divide(whole, base, digits, back)
-    return (whole, base) if np.array_equal(back.view(np.int64), values.view(np.int64)) else None
+    _divide(integers, base, digits, back)
+    return (integers, base) if np.array_equal(back.view(np.int64), values.view(np.int64)) else None
 
 
 def _kind(low: float, high: float) -> str:
@@ -114,13 +114,13 @@ def _kind(low: float, high: float) -> str:
     return next(kind for kind in _KINDS if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max)
 
 
-def _divide(whole: Any, base: int, digits: int, out: Any) -> None:
+def _divide(integers: Any, base: int, digits: int, out: Any) -> None:
     """Compute the doubles into ``out``; readers and the comparison before writing use this one function."""
     import numpy as np
 
     if base:
-        whole = np.add(whole, np.float64(base), out=out)
-    np.divide(whole, np.float64(10**digits), out=out)
+        integers = np.add(integers, np.float64(base), out=out)
+    np.divide(integers, np.float64(10**digits), out=out)
 
 
 def _parsed(name: str) -> tuple[int, int]:
@@ -137,8 +137,8 @@ def decode(arrays: Sequence[pa.StructArray]) -> pa.Array:
     import numpy as np
 
     first, *rare = arrays[0].type
-    whole = [array.field(0) for array in arrays]
-    numbers = join_bytes(whole) if pa.types.is_struct(first.type) else end_to_end(whole)
+    integers = [array.field(0) for array in arrays]
+    numbers = join_bytes(integers) if pa.types.is_struct(first.type) else end_to_end(integers)
     # Arrow's pool returns memory that was used before. numpy's memory is new, and the kernel takes longer to clear it
     # than the division takes.
     buffer = pa.allocate_buffer(8 * len(numbers))

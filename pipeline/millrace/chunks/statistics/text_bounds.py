@@ -41,8 +41,8 @@ def text_bounds(array: pa.Array) -> tuple[pa.Scalar, pa.Scalar]:
 
 
 def _by_arrow(array: pa.Array) -> tuple[pa.Scalar, pa.Scalar]:
-    found = pc.min_max(array)
-    return found["min"], found["max"]
+    bounds = pc.min_max(array)
+    return bounds["min"], bounds["max"]
 
 
 def _pick(array: pa.Array, tied: Any, side: int) -> pa.Scalar:

@@ -113,7 +113,7 @@ class _Dictionary:
     """The values of the batches so far at one place, and the position of each value."""
 
     values: pa.Array | None = None
-    places: dict[Any, int] = field(default_factory=dict)
+    positions: dict[Any, int] = field(default_factory=dict)
 
     def joined(self, array: Any, *, more: bool) -> pa.Array:
         """Return the same array with a dictionary that begins with ``values``, and append new values to ``values``."""
@@ -136,16 +136,16 @@ class _Dictionary:
 
     def _appended(self, before: pa.Array, new: pa.Array) -> list[int]:
         """Append the missing values of ``new`` to those ``before``; return the position of each value of ``new``."""
-        if not self.places:
+        if not self.positions:
             for row, key in enumerate(_keys(before)):
-                self.places.setdefault(key, row)
+                self.positions.setdefault(key, row)
         moved: list[int] = []
         added: list[int] = []
         for row, key in enumerate(_keys(new)):
-            place = self.places.setdefault(key, len(before) + len(added))
-            if place == len(before) + len(added):
+            position = self.positions.setdefault(key, len(before) + len(added))
+            if position == len(before) + len(added):
                 added.append(row)
-            moved.append(place)
+            moved.append(position)
         self.values = pa.concat_arrays([before, taken(new, added)]) if added else before
         return moved
 

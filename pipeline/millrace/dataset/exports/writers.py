@@ -17,8 +17,17 @@ import pyarrow.parquet as pq
 
 from millrace.arrow import Change, holds, is_text
 from millrace.dataset.exports.dictionaries import Dictionaries, DictionaryError
+from millrace.dataset.exports.format_types import (
+    beyond_parquet,
+    csv_holds,
+    has_equal_fields,
+    has_null_of_fixed_size,
+    json_holds,
+    narrowed_type,
+    parquet_holds,
+)
 from millrace.dataset.exports.temporal_text import BeyondTextError
-from millrace.dataset.exports.text_types import convert, convert_for_csv, csv_type, is_bytes, is_extension, json_type
+from millrace.dataset.exports.text_types import convert, convert_for_csv, csv_type, json_type
 from millrace.errors import UsageError
 
 __all__ = ["WRITERS", "BatchWriter"]
@@ -105,19 +114,19 @@ class _Parquet:
     """A writer of Parquet: one row group a batch, with the Arrow schema; zstd, which most readers support."""
 
     def __init__(self, sink: Any, schema: pa.Schema) -> None:
-        _check(schema, "Parquet", _parquet_holds)
+        _check(schema, "Parquet", parquet_holds)
         self._fixed = [i for i, f in enumerate(schema) if holds(f.type, pa.types.is_fixed_size_list)]
-        self._narrowed = [i for i, f in enumerate(schema) if holds(f.type, _narrowed_type)]
+        self._narrowed = [i for i, f in enumerate(schema) if holds(f.type, narrowed_type)]
         self._names = schema.names
         self._writer = pq.ParquetWriter(sink, schema, version="2.6", compression="zstd", store_schema=True)
 
     def write(self, batch: pa.RecordBatch) -> None:
         for index in self._fixed:
-            if _has_null(batch.column(index)):
+            if has_null_of_fixed_size(batch.column(index)):
                 # pyarrow writes it without an error, but no reader accepts the file.
                 raise _refused(self._names[index], "a null in a list of fixed size", "Parquet")
         for index in self._narrowed:
-            if beyond := _beyond_parquet(batch.column(index)):
+            if beyond := beyond_parquet(batch.column(index)):
                 raise _refused(self._names[index], f"{beyond} is too far away", "Parquet")
         self._writer.write_batch(batch)
 
@@ -132,7 +141,7 @@ class _Csv:
     """A writer of CSV in the form of ``pyarrow.csv``: a header, text in quotes, null as an empty unquoted field."""
 
     def __init__(self, sink: Any, schema: pa.Schema) -> None:
-        _check(schema, "CSV", _csv_holds)
+        _check(schema, "CSV", csv_holds)
         self._sink = sink
         self._schema = pa.schema([pa.field(f.name, csv_type(f.type)) for f in schema])
         pa_csv.write_csv(self._schema.empty_table(), sink)
@@ -163,9 +172,9 @@ class _JsonLines:
         for name, count in Counter(schema.names).items():
             if count > 1:
                 raise _refused(name, "a name that occurs twice", "JSON lines")
-        _check(schema, "JSON lines", _json_holds)
+        _check(schema, "JSON lines", json_holds)
         for field in schema:
-            if holds(field.type, _has_equal_fields):
+            if holds(field.type, has_equal_fields):
                 raise _refused(field.name, "a struct in which a field name occurs twice", "JSON lines")
         self._schema = pa.schema([pa.field(f.name, json_type(f.type)) for f in schema])
         self._sink = sink
@@ -239,102 +248,3 @@ def _refused(column: str, kind: str, what: str, *, hint: str = _ARROW_HINT) -> U
         column=column,
         actual=kind,
     )
-
-
-def _parquet_holds(kind: pa.DataType) -> bool:
-    if holds(kind, _is_unwritable_dictionary):
-        return False
-    try:
-        with pq.ParquetWriter(pa.BufferOutputStream(), pa.schema([("x", kind)]), version="2.6"):
-            return True
-    except (pa.ArrowException, OSError):
-        return False
-
-
-def _narrowed_type(kind: pa.DataType) -> pa.DataType | None:
-    """Return the type that Parquet stores in place of ``kind``, or None if it stores ``kind`` itself.
-
-    pyarrow 25 writes another value where that type is too narrow.
-    """
-    if pa.types.is_date64(kind):
-        return pa.date32()
-    return pa.timestamp("ms", kind.tz) if pa.types.is_timestamp(kind) and kind.unit == "s" else None
-
-
-def _beyond_parquet(array: Any) -> pa.DataType | None:
-    """Return the type of the first date or time in the array that Parquet cannot hold, or None."""
-    kind, narrow = array.type, _narrowed_type(array.type)
-    if narrow is not None:
-        try:
-            array.cast(narrow)
-        except pa.ArrowInvalid:
-            return kind
-        return None
-    if not holds(kind, _narrowed_type):
-        return None
-    if isinstance(array, pa.ExtensionArray):
-        parts = [array.storage]
-    elif pa.types.is_dictionary(kind):
-        parts = [array.dictionary]
-    elif pa.types.is_struct(kind):
-        parts = array.flatten()
-    else:
-        parts = [array.keys, array.items] if pa.types.is_map(kind) else [array.flatten()]
-    return next((beyond for part in parts if (beyond := _beyond_parquet(part))), None)
-
-
-def _is_unwritable_dictionary(kind: pa.DataType) -> bool:
-    """Return whether the type is a dictionary that Parquet cannot hold, or an extension of a dictionary.
-
-    pyarrow refuses to write the former only at the first rows. It writes the latter, but reading it with pyarrow 25
-    ends the process.
-    """
-    if is_extension(kind):
-        return holds(kind.storage_type, pa.types.is_dictionary)
-    if not pa.types.is_dictionary(kind):
-        return False
-    views = (pa.types.is_string_view, pa.types.is_binary_view, pa.types.is_nested, is_extension)
-    return any(check(kind.value_type) for check in views)
-
-
-def _csv_holds(kind: pa.DataType) -> bool:
-    kind = csv_type(kind)
-    if is_extension(kind):
-        return False
-    if pa.types.is_nested(kind) or pa.types.is_run_end_encoded(kind) or pa.types.is_interval(kind):
-        return False
-    return not is_bytes(kind)
-
-
-def _json_holds(kind: pa.DataType) -> bool:
-    odd = (
-        is_extension,
-        pa.types.is_union,
-        pa.types.is_run_end_encoded,
-        pa.types.is_interval,
-        pa.types.is_list_view,
-        pa.types.is_large_list_view,
-        is_bytes,
-        lambda t: pa.types.is_dictionary(t) and pa.types.is_nested(t.value_type),
-    )
-    return not any(holds(kind, each) for each in odd)
-
-
-def _has_equal_fields(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_struct(kind)) and len({field.name for field in kind}) < kind.num_fields
-
-
-def _has_null(array: pa.Array) -> bool:
-    """Return whether there is a null in place of a list of fixed size, or at a level above one."""
-    kind = array.type
-    if not holds(kind, pa.types.is_fixed_size_list):
-        return False
-    if array.null_count:
-        return True
-    if isinstance(array, pa.ExtensionArray):
-        return _has_null(array.storage)
-    if pa.types.is_struct(kind):
-        return any(_has_null(child) for child in array.flatten())
-    if pa.types.is_map(kind):
-        return _has_null(array.keys) or _has_null(array.items)
-    return not pa.types.is_dictionary(kind) and _has_null(array.flatten())
