@@ -9,7 +9,7 @@ from typing import Any
 
 from millrace.errors import ChunkError, ChunkMissingError, MillraceError, StoreError
 from millrace.parallel import in_order
-from millrace.progress import Task
+from millrace.progress import ProgressTask
 from millrace.store import ChunkReader, ChunkRef, MissingReplica, ReplicaCheck, Version, repairable
 
 __all__ = ["VerifyReport", "verify_chunks"]
@@ -85,7 +85,12 @@ class VerifyReport:
 
 
 def verify_chunks(
-    reader: ChunkReader, refs: Iterable[ChunkRef], report: VerifyReport, *, task: Task, each_replica: bool = False
+    reader: ChunkReader,
+    refs: Iterable[ChunkRef],
+    report: VerifyReport,
+    *,
+    task: ProgressTask,
+    each_replica: bool = False,
 ) -> VerifyReport:
     """Verify stored and raw checksums of every tile of every chunk; add bad chunks to the report's problems.
 
@@ -103,7 +108,7 @@ def verify_chunks(
     return report
 
 
-def _collect(report: VerifyReport, ref: ChunkRef, problems: list[MillraceError], *, task: Task) -> None:
+def _collect(report: VerifyReport, ref: ChunkRef, problems: list[MillraceError], *, task: ProgressTask) -> None:
     report.chunks += 1
     report.rows += ref.rows
     report.stored_bytes += ref.stored_bytes
