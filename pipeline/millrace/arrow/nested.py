@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from millrace.arrow.nested_layout import (
@@ -59,8 +60,6 @@ def _shared_views(
     array: Any, type_: pa.DataType, starts: Any, sizes: Any, mask: pa.Array | None, change: Change
 ) -> pa.Array | None:
     """Return list views whose values stay shared; None where laying the lists end to end takes no more values."""
-    import numpy as np
-
     if not is_view(array.type) or not sizes.any():
         return None
     used = sizes > 0
@@ -87,8 +86,6 @@ def _union(array: Any, type_: pa.DataType, change: Change) -> pa.Array:
 
 def _used(child: pa.Array, positions: Any) -> tuple[pa.Array, Any]:
     """Return as many values as there are positions, and the new position of each among them."""
-    import numpy as np
-
     if not len(positions):
         return child.slice(0, 0), positions
     first, last = int(positions.min()), int(positions.max())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from millrace.arrow.nested_layout import (
@@ -25,8 +26,6 @@ __all__ = ["decoded", "filtered", "list_values", "run_values", "taken"]
 
 def taken(values: Any, rows: Any) -> pa.Array:
     """Return ``values.take(rows)`` for any type; ``rows`` are row numbers, none of them null."""
-    import numpy as np
-
     for view, offsets_type in ((pa.string_view(), pa.large_string()), (pa.binary_view(), pa.large_binary())):
         if values.type.equals(view):
             return values.cast(offsets_type).take(pa.array(rows)).cast(view)
@@ -38,8 +37,6 @@ def taken(values: Any, rows: Any) -> pa.Array:
 
 def filtered(array: pa.Array, mask: Any) -> pa.Array:
     """Return ``array.filter(mask)`` for any type; ``mask`` is a numpy array."""
-    import numpy as np
-
     try:
         return array.filter(pa.array(mask))
     except pa.ArrowNotImplementedError:
@@ -48,8 +45,6 @@ def filtered(array: pa.Array, mask: Any) -> pa.Array:
 
 def decoded(array: Any) -> pa.Array:
     """Return ``array.dictionary_decode()`` for any value type."""
-    import numpy as np
-
     try:
         return array.dictionary_decode()
     except pa.ArrowNotImplementedError:
@@ -62,15 +57,11 @@ def decoded(array: Any) -> pa.Array:
 
 def run_values(array: Any) -> pa.Array:
     """Return the value of each row of a run-end encoded array."""
-    import numpy as np
-
     return taken(array.values, np.searchsorted(run_ends(array), np.arange(len(array)), side="right"))
 
 
 def list_values(child: pa.Array, starts: Any, sizes: Any) -> pa.Array:
     """Return the values of all lists, end to end; a slice where each list begins at the end of the one before it."""
-    import numpy as np
-
     used = sizes > 0
     starts, sizes = starts[used], sizes[used]
     if not len(starts):
@@ -82,8 +73,6 @@ def list_values(child: pa.Array, starts: Any, sizes: Any) -> pa.Array:
 
 
 def _taken_by_parts(values: Any, rows: Any) -> pa.Array:
-    import numpy as np
-
     types, type_ = pa.types, values.type
     if isinstance(values, pa.ExtensionArray):
         return pa.ExtensionArray.from_storage(type_, taken(values.storage, rows))
@@ -106,8 +95,6 @@ def _taken_by_parts(values: Any, rows: Any) -> pa.Array:
 
 
 def _taken_of_union(values: Any, rows: Any) -> pa.Array:
-    import numpy as np
-
     type_ = values.type
     codes, offsets = (numbers[rows] for numbers in union_parts(values))
     children = [values.field(i) for i in range(type_.num_fields)]

@@ -15,22 +15,18 @@ class ChunkKey(Protocol):
     @property
     def dataset(self) -> str:
         """Return the dataset's name."""
-        ...
 
     @property
     def attempt_id(self) -> UUID:
         """Return the id of the load attempt that wrote the chunk."""
-        ...
 
     @property
     def bucket(self) -> int:
         """Return the chunk's bucket."""
-        ...
 
     @property
     def chunk(self) -> int:
         """Return the chunk's number."""
-        ...
 
 
 class RedisKeys:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from millrace.arrow import taken, with_children
@@ -55,8 +56,6 @@ def _needs(type_: pa.DataType) -> bool:
 
 
 def _compact_dictionary(array: Any, always: bool) -> pa.Array:
-    import numpy as np
-
     if not always and len(array.dictionary) <= len(array):
         return array
     valid = array.indices.is_valid().to_numpy(zero_copy_only=False)

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from isal import isal_zlib
 
@@ -48,8 +49,6 @@ def encode(array: pa.Array) -> pa.Array:
     Integers of one or eight bytes are never split. A sample decides for the others. Values that repeat as a whole
     (identifiers, few distinct values) are cheaper whole, and so are values whose high bytes hardly shrink.
     """
-    import numpy as np
-
     type_ = _SPLIT.get(array.type)
     if type_ is None:
         return array
@@ -82,8 +81,6 @@ def decode(arrays: Sequence[pa.StructArray]) -> pa.Array:
 
 def end_to_end(arrays: Sequence[pa.Array]) -> Any:
     """Return the values of all these arrays without nulls as one numpy array; a single array is not copied."""
-    import numpy as np
-
     parts = [np.asarray(array) for array in arrays]
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 

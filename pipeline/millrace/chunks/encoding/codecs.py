@@ -35,24 +35,19 @@ class Codec(Protocol):
     @property
     def name(self) -> str:
         """Return the name that is recorded with every tile."""
-        ...
 
     @property
     def levels(self) -> range:
         """Return the supported levels."""
-        ...
 
     def compress(self, raw: Sequence[Any], level: int) -> bytes:
         """Compress the bytes of these buffers, one after another, to one complete stream."""
-        ...
 
     def decompress(self, stored: Any, raw_bytes: int) -> pa.Buffer:
         """Decompress to exactly ``raw_bytes`` bytes, or raise ``ChunkFormatError``."""
-        ...
 
     def raw_checksum(self, stored: Any, raw: Sequence[Any]) -> bytes:
         """Return CRC-32 and size of the raw bytes, in the form of ``Tile.raw_checksum``."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

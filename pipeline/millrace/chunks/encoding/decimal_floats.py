@@ -18,6 +18,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from millrace.chunks.encoding import byte_streams
@@ -51,8 +52,6 @@ def number_type(type_: pa.DataType) -> pa.DataType | None:
 
 def encode(array: pa.Array) -> pa.Array:
     """Return the doubles as a struct of integers, or the array itself if they do not all come back bit by bit."""
-    import numpy as np
-
     values = np.frombuffer(array.buffers()[1], np.float64, len(array), array.offset * 8)
     null = None
     if array.null_count:
@@ -81,8 +80,6 @@ def encode(array: pa.Array) -> pa.Array:
 
 def _digits(sample: Any) -> int | None:
     """Return the fewest digits after the point with which all values of a sample are exact; None above nine."""
-    import numpy as np
-
     scales = 10.0 ** np.arange(_DIGITS_MAX + 1)[:, None]
     sample = sample[np.isfinite(sample)] + 0.0
     with np.errstate(over="ignore", invalid="ignore"):
@@ -92,8 +89,6 @@ def _digits(sample: Any) -> int | None:
 
 def _whole(values: Any, digits: int) -> tuple[Any, int] | None:
     """Return the narrowest integers and the number to add to them, or None unless the same bits come back."""
-    import numpy as np
-
     with np.errstate(over="ignore", invalid="ignore"):
         scaled = np.rint(values * 10.0**digits)
     low, high = scaled.min(initial=0), scaled.max(initial=0)
@@ -109,15 +104,11 @@ def _whole(values: Any, digits: int) -> tuple[Any, int] | None:
 
 
 def _kind(low: float, high: float) -> str:
-    import numpy as np
-
     return next(kind for kind in _KINDS if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max)
 
 
 def _divide(integers: Any, base: int, digits: int, out: Any) -> None:
     """Compute the doubles into ``out``; readers and the comparison before writing use this one function."""
-    import numpy as np
-
     if base:
         integers = np.add(integers, np.float64(base), out=out)
     np.divide(integers, np.float64(10**digits), out=out)
@@ -134,8 +125,6 @@ def decode(arrays: Sequence[pa.StructArray]) -> pa.Array:
 
     Division in IEEE 754 gives the same bits on every machine, so these are the doubles that the writer compared.
     """
-    import numpy as np
-
     first, *rare = arrays[0].type
     integers = [array.field(0) for array in arrays]
     numbers = join_bytes(integers) if pa.types.is_struct(first.type) else end_to_end(integers)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 __all__ = ["decode", "encode"]
@@ -30,8 +31,6 @@ def encode(array: pa.Array) -> pa.DictionaryArray | None:
     Returns None for an array with nulls, with texts of different lengths or over 8 bytes, with more than 32,768 values,
     or with bytes whose combinations exceed a table of 65,536 entries.
     """
-    import numpy as np
-
     rows = len(array)
     letters = None if array.null_count else _letters(array)
     if letters is None:
@@ -75,8 +74,6 @@ def encode(array: pa.Array) -> pa.DictionaryArray | None:
 
 def decode(array: pa.DictionaryArray) -> pa.Array | None:
     """Return the decoded values of a dictionary array without nulls whose values have one length, else None."""
-    import numpy as np
-
     if array.null_count or array.dictionary.null_count or not len(array):
         return None
     letters = _letters(array.dictionary)
@@ -94,8 +91,6 @@ def decode(array: pa.DictionaryArray) -> pa.Array | None:
 
 def _letters(array: pa.Array) -> Any:
     """Return texts of one length as a matrix of bytes, one row a text; None for other texts and lengths above 8."""
-    import numpy as np
-
     if not len(array) or not _has_offsets(array.type):
         return None
     offset = np.dtype(_offset_type(array.type))
@@ -117,8 +112,6 @@ def _texts(letters: pa.Buffer, rows: int, length: int, type_: pa.DataType) -> pa
 
 
 def _offsets(rows: int, length: int, kind: str) -> pa.Buffer:
-    import numpy as np
-
     offsets = np.arange(0, (rows + 1) * length, length, dtype=kind)
     offsets.flags.writeable = False  # makes the buffer read-only, too: several arrays share it
     return pa.py_buffer(offsets)

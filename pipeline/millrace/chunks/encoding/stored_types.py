@@ -25,15 +25,12 @@ class NumberEncoding(Protocol):
 
     def encode(self, array: pa.Array) -> pa.Array:
         """Return the numbers as structs, or unchanged where they are cheaper as they are."""
-        ...
 
     def number_type(self, type_: pa.DataType) -> pa.DataType | None:
         """Return the type of the numbers that a struct of this form encodes; None for any other type."""
-        ...
 
     def decode(self, arrays: Sequence[pa.StructArray]) -> pa.Array:
         """Return the numbers of all these arrays of one type, end to end, without their validity bitmaps."""
-        ...
 
 
 _ENCODINGS: tuple[NumberEncoding, ...] = (decimal_floats, byte_streams)

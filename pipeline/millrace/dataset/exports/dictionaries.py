@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from millrace.arrow import (
@@ -90,8 +91,6 @@ class Dictionaries:
         return runs_of(array.type, ends, self._walk(array.values.slice(start, count)))
 
     def _lists(self, array: Any, mask: pa.Array | None) -> pa.Array:
-        import numpy as np
-
         kind = array.type
         if pa.types.is_fixed_size_list(kind) and not kind.list_size:
             children = [self._walk(array.values.slice(0, 0))]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 
 __all__ = ["BeyondTextError", "has_text", "writable"]
@@ -38,8 +39,6 @@ def writable(array: pa.Array) -> pa.Array:
 
 def has_text(array: pa.Array) -> Any:
     """Return which values ``writable`` accepts, as a numpy array of booleans; it accepts nulls."""
-    import numpy as np
-
     low, high, step = _range(array.type)
     numbers = _numbers(array).fill_null(0).to_numpy(zero_copy_only=False)
     in_range = (numbers >= low) & (numbers <= high)

@@ -7,6 +7,7 @@ from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from millrace.arrow import decoded_type, is_text
@@ -94,8 +95,6 @@ def _float(literal: FilterLiteral, kind: pa.DataType) -> pa.Scalar:
 
 def _half(text: str) -> pa.Scalar:
     """Return the half float nearest to the text; of two equally near ones, the even one."""
-    import numpy as np
-
     with np.errstate(over="ignore", under="ignore"):
         guess = np.float16(float(text))
         near = [guess, *(np.nextafter(guess, np.float16(side)) for side in (-np.inf, np.inf))]
