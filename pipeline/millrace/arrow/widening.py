@@ -5,14 +5,11 @@ Used by appends, for the files of one source, for rows that arrive with another 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import pyarrow as pa
 
-from millrace.errors import SourceTypeError
-from millrace.names import column_type_option
-
-__all__ = ["decoded_type", "is_text", "wider_schema", "wider_type", "widens"]
+__all__ = ["decoded_type", "is_text", "wider_inferred_type", "wider_type", "widens", "widest_type"]
 
 _UNITS = ("s", "ms", "us", "ns")
 _FLOAT_BITS = {16: 11, 32: 24, 64: 53}
@@ -122,28 +119,15 @@ def wider_type(one: pa.DataType, other: pa.DataType, *, exact: bool = False) -> 
     return _wider_primitive(one, other, exact)
 
 
-def wider_schema(one: pa.Schema, other: pa.Schema) -> pa.Schema:
-    """Return the schema with the ``wider_type`` of each column; raise ``SourceTypeError`` if a column has none.
-
-    Columns match by position and keep the names and metadata of ``one``.
-    """
-    if one.equals(other, check_metadata=False):
-        return one
-    if one.names != other.names:
-        raise SourceTypeError("the columns change within the source", expected=one.names, actual=other.names)
-    fields = []
-    for mine, theirs in zip(one, other, strict=True):
-        common = wider_type(mine.type, theirs.type)
-        if common is None:
-            raise SourceTypeError(
-                f"column {mine.name!r} changes from {mine.type} to {theirs.type}",
-                hint=f"give its type with {column_type_option(mine.name, 'TYPE')}",
-                column=mine.name,
-                expected=str(mine.type),
-                actual=str(theirs.type),
-            )
-        fields.append(mine.with_type(common).with_nullable(mine.nullable or theirs.nullable))
-    return pa.schema(fields, metadata=one.metadata)
+def widest_type(types: Iterable[pa.DataType], *, exact: bool = False) -> pa.DataType | None:
+    """Return the narrowest type that holds all values of these types, or None. The order does not matter."""
+    # In the order of their names floats come before integers. In another order int32 and uint32 would become int64
+    # first, which a float does not hold.
+    first, *others = sorted(types, key=str)
+    widest: pa.DataType | None = first
+    for kind in others:
+        widest = None if widest is None else wider_type(widest, kind, exact=exact)
+    return widest
 
 
 def _wider_primitive(one: pa.DataType, other: pa.DataType, exact: bool) -> pa.DataType | None:
@@ -229,3 +213,40 @@ def _remade(one: pa.DataType, other: pa.DataType, parts: list[pa.Field]) -> pa.D
         if is_kind(one):
             return make(parts[0])
     return None
+
+
+def wider_inferred_type(current: pa.DataType, seen: pa.DataType, *, grow: bool) -> pa.DataType | None:
+    """Return the type of a JSON value that was ``current`` in earlier rows and is ``seen`` in later ones, or None.
+
+    It widens as ``wider_type`` does, and dates and times in later rows fit a text. While types are inferred
+    (``grow``), a struct may get further fields, and dates and times without a common type become text.
+    """
+    types = pa.types
+    if types.is_struct(current) and types.is_struct(seen):
+        return _wider_inferred_struct(current, seen, grow=grow)
+    if types.is_list(current) and types.is_list(seen):
+        inner = wider_inferred_type(current.value_type, seen.value_type, grow=grow)
+        return None if inner is None else pa.list_(inner)
+    wider = wider_type(current, seen)
+    if wider is not None:
+        return wider
+    if types.is_string(current):
+        return current if _is_time(seen) else None
+    is_text = _is_time(current) and (types.is_string(seen) or _is_time(seen))
+    return pa.string() if grow and is_text else None
+
+
+def _is_time(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_date(kind) or pa.types.is_time(kind) or pa.types.is_timestamp(kind))
+
+
+def _wider_inferred_struct(current: pa.StructType, seen: pa.StructType, *, grow: bool) -> pa.DataType | None:
+    fields = {field.name: field.type for field in current.fields}
+    for field in seen.fields:
+        if field.name not in fields and not grow:
+            return None
+        inner = wider_inferred_type(fields.get(field.name, pa.null()), field.type, grow=grow)
+        if inner is None:
+            return None
+        fields[field.name] = inner
+    return pa.struct(list(fields.items()))

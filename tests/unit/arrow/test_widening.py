@@ -5,15 +5,14 @@ from __future__ import annotations
 import datetime as dt
 import math
 from decimal import Decimal
-from itertools import product
+from itertools import permutations, product
 from typing import Any
 
 import pyarrow as pa
 import pytest
 
-from millrace.arrow.widening import widens, wider_schema, wider_type
+from millrace.arrow.widening import widens, wider_inferred_type, wider_type, widest_type
 from millrace.chunks import cast_batch
-from millrace.errors import SourceTypeError
 
 DAY = dt.date(2021, 5, 6)
 SAMPLES: list[tuple[pa.DataType, list[Any]]] = [
@@ -162,50 +161,55 @@ def test_nan_stays_nan_in_a_wider_float() -> None:
     assert math.isnan(cast(pa.array([float("nan")], pa.float32()), pa.float64())[0].as_py())
 
 
-def schema_of(type_: pa.DataType) -> pa.Schema:
-    return pa.schema([("c", type_)])
-
-
 @pytest.mark.parametrize(
-    ("mine", "theirs", "common"),
+    ("types", "widest"),
     [
-        (pa.null(), pa.string(), pa.string()),
-        (pa.int64(), pa.float64(), pa.float64()),
-        (pa.int8(), pa.uint8(), pa.int16()),
-        (pa.int64(), pa.int8(), pa.int64()),
-        (pa.list_(pa.null()), pa.list_(pa.int64()), pa.list_(pa.int64())),
-        (pa.decimal128(5, 3), pa.decimal128(5, 0), pa.decimal128(8, 3)),
+        ([pa.float16(), pa.int8(), pa.uint8()], pa.float16()),
+        ([pa.float32(), pa.int32(), pa.uint32()], pa.float64()),
+        ([pa.null(), pa.date32(), pa.timestamp("ms")], pa.timestamp("ms")),
+        ([pa.int64(), pa.string(), pa.null()], None),
     ],
     ids=str,
 )
-def test_the_wider_schema_does_not_depend_on_their_order(
-    mine: pa.DataType, theirs: pa.DataType, common: pa.DataType
+def test_the_widest_of_several_types_does_not_depend_on_the_order(types: list[pa.DataType], widest: Any) -> None:
+    assert {widest_type(order) for order in permutations(types)} == {widest}
+
+
+SECONDS = pa.timestamp("s")
+
+
+@pytest.mark.parametrize(
+    ("current", "seen", "grown", "fixed"),
+    [
+        (pa.null(), pa.bool_(), pa.bool_(), pa.bool_()),
+        (pa.int64(), pa.float64(), pa.float64(), pa.float64()),
+        (pa.date32(), SECONDS, SECONDS, SECONDS),
+        (pa.string(), SECONDS, pa.string(), pa.string()),
+        (SECONDS, pa.string(), pa.string(), None),
+        (SECONDS, pa.timestamp("s", "UTC"), pa.string(), None),
+        (pa.string(), pa.int64(), None, None),
+        (pa.int64(), SECONDS, None, None),
+        (pa.bool_(), pa.int64(), None, None),
+        (LIST(pa.null()), LIST(pa.int64()), LIST(pa.int64()), LIST(pa.int64())),
+        (LIST(pa.int64()), LIST(pa.string()), None, None),
+        (pa.struct([("a", pa.int64())]), LIST(pa.int64()), None, None),
+        (
+            pa.struct([("a", pa.int64()), ("b", pa.string())]),
+            pa.struct([("b", pa.null()), ("a", pa.float64())]),
+            pa.struct([("a", pa.float64()), ("b", pa.string())]),
+            pa.struct([("a", pa.float64()), ("b", pa.string())]),
+        ),
+        (
+            pa.struct([("a", pa.int64())]),
+            pa.struct([("c", pa.bool_())]),
+            pa.struct([("a", pa.int64()), ("c", pa.bool_())]),
+            None,
+        ),
+    ],
+    ids=str,
+)
+def test_an_inferred_type_grows_while_types_are_inferred_and_only_widens_afterwards(
+    current: pa.DataType, seen: pa.DataType, grown: pa.DataType | None, fixed: pa.DataType | None
 ) -> None:
-    assert wider_schema(schema_of(mine), schema_of(theirs)).field(0).type == common
-    assert wider_schema(schema_of(theirs), schema_of(mine)).field(0).type == common
-
-
-@pytest.mark.parametrize(
-    ("mine", "theirs"),
-    [
-        (pa.string(), pa.int64()),
-        (pa.bool_(), pa.int64()),
-        (pa.timestamp("s", "UTC"), pa.timestamp("s")),
-        (pa.timestamp("s"), pa.timestamp("ms")),
-    ],
-    ids=str,
-)
-def test_incompatible_types_are_refused_with_both_types_and_an_option(mine: pa.DataType, theirs: pa.DataType) -> None:
-    with pytest.raises(SourceTypeError, match=r"column 'c' changes from .* to .*--column-type c=TYPE"):
-        wider_schema(schema_of(mine), schema_of(theirs))
-
-
-def test_other_column_names_are_refused() -> None:
-    with pytest.raises(SourceTypeError, match="columns change within the source"):
-        wider_schema(pa.schema([("a", pa.int8())]), pa.schema([("b", pa.int8())]))
-
-
-def test_a_column_that_is_nullable_in_one_schema_is_nullable_in_the_wider_one() -> None:
-    sure = pa.schema([pa.field("a", pa.int8(), nullable=False)])
-    unsure = pa.schema([pa.field("a", pa.int64())])
-    assert wider_schema(sure, unsure).field("a").nullable
+    assert wider_inferred_type(current, seen, grow=True) == grown
+    assert wider_inferred_type(current, seen, grow=False) == fixed

@@ -114,7 +114,7 @@ class ExpressionBuilder:
     def _column(self, node: Any) -> str:
         node = node.unnest()
         if not _is_name(node):
-            raise UsageError(f"{_shown(node)} is not the name of a column", hint=LANGUAGE)
+            raise UsageError(f"{_shown(node)} is given where a column's name is expected", hint=LANGUAGE)
         name: str = node.name
         check_column(name, self._schema, 0)
         return name
@@ -150,7 +150,7 @@ class ExpressionBuilder:
             case exp.Cast() if isinstance(node.this, exp.Literal) and str(node.to).lower() in TYPED:
                 literal = FilterLiteral(str(node.to).lower(), node.this.this)  # type: ignore[arg-type] # checked above
             case _:
-                raise UsageError(f"{_shown(node)} is not a literal", hint=LANGUAGE)
+                raise UsageError(f"{_shown(node)} is given where a literal is expected", hint=LANGUAGE)
         return convert_literal(literal, name, kind)
 
 

@@ -11,23 +11,22 @@ from millrace.sources.text.blocks import Block
 
 __all__ = ["parse_in_order"]
 
-Item = TypeVar("Item", bound=tuple[Block, object])
 Result = TypeVar("Result")
 
 _IN_FLIGHT_BYTES = 24 << 20
 
 
 def parse_in_order(
-    parse: Callable[[Item], Result], items: Iterable[Item]
-) -> Generator[tuple[Item, Future[Result]], None, None]:
-    """Yield pairs of item and finished future in the order of ``items``; at most 24 MB of blocks are in flight."""
+    parse: Callable[[Block], Result], blocks: Iterable[Block]
+) -> Generator[tuple[Block, Future[Result]], None, None]:
+    """Yield pairs of block and finished future in the order of ``blocks``; at most 24 MB of blocks are in flight."""
     threads = worker_count()
     return in_order(
         parse,
-        items,
+        blocks,
         threads=threads,
         name="millrace-parse",
         items_max=threads + 2,
         bytes_max=_IN_FLIGHT_BYTES,
-        size_of=lambda item: len(item[0].data),
+        size_of=lambda block: len(block.data),
     )
