@@ -24,10 +24,11 @@ from millrace.chunks import assemble_as_stored, cast_batch, compute_stats, encod
 from millrace.chunks.encoding.codecs import Gzip, Uncompressed
 from millrace.chunks.encoding.stored_types import to_stored
 from millrace.chunks.narrow import narrow_batch
+from millrace.compat.cassandra.large_frames import LargeFrames
 from millrace.dataset import chunk_decoder, dataset
 from millrace.dataset.chunk_decoder import decode_tiles
 from millrace.dataset.filters.conditions import columns_for
-from millrace.dataset.filters.prune import kept_chunks
+from millrace.dataset.filters.prune import ChunkFilter
 from millrace.dataset.filters.rows import passing_rows
 from millrace.dataset.scan import Scan
 from millrace.load import make_plan, split
@@ -40,7 +41,6 @@ from millrace.store.catalogue.lease import Lease
 from millrace.store.catalogue.manifest import Page
 from millrace.store.chunks.chunk_reader import ChunkReader
 from millrace.store.chunks.chunk_writer import ChunkWriter
-from millrace.store.cluster.large_frames import LargeFrames
 from millrace.store.cluster.session import CassandraSession
 from millrace.store.cluster.window import ByteWindow
 from millrace.store.cluster.writer import ReplicatedWriter
@@ -112,6 +112,6 @@ READ_PLACES = (
 FILTER_PLACES = (
     *READ_PLACES,
     CodeLocation("filter: which columns it uses", dataset, columns_for),
-    CodeLocation("filter: which chunks may pass", dataset, kept_chunks),
+    CodeLocation("filter: which chunks may pass", ChunkFilter, ChunkFilter.kept),
     CodeLocation("filter: which rows pass", chunk_decoder, passing_rows),
 )
