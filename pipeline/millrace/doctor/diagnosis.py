@@ -169,8 +169,8 @@ def _redis(settings: Settings) -> Iterator[Check]:
     from millrace.cache import ChunkCache
     from millrace.errors import CacheError
 
-    if not settings.redis.url.get_secret_value():
-        yield Check("redis", "warning", "switched off (MILLRACE_REDIS__URL is empty)", "reads come from Cassandra")
+    if off := settings.redis.switched_off:
+        yield Check("redis", "warning", f"switched off ({off})", "reads come from Cassandra")
         return
     cache = ChunkCache.connect(settings.redis, cluster="", keyspace=settings.cassandra.keyspace)
     try:
@@ -190,13 +190,13 @@ def _redis(settings: Settings) -> Iterator[Check]:
 
 
 def _kafka(settings: Settings) -> Iterator[Check]:
+    kafka = settings.kafka
+    if kafka.switched_off:
+        yield Check("kafka", "warning", f"switched off ({kafka.switched_off})", "no live progress")
+        return
     from confluent_kafka import KafkaException
     from confluent_kafka.admin import AdminClient
 
-    kafka = settings.kafka
-    if not kafka.bootstrap_servers:
-        yield Check("kafka", "warning", "switched off (MILLRACE_KAFKA__BOOTSTRAP_SERVERS is empty)", "no live progress")
-        return
     quiet: dict[str, Any] = {"log_level": 0, "error_cb": lambda _error: None}
     admin = AdminClient({"bootstrap.servers": kafka.bootstrap_servers, **quiet, **kafka.config})
     try:
