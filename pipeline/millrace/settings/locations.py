@@ -47,5 +47,5 @@ def _given_home() -> Path | None:
 
 
 def run_hint(command: str) -> str:
-    """Return ``: ./run COMMAND``, the end of a hint, or an empty text for an installed package, which has no such file."""
+    """Return ``: ./run COMMAND``, the end of a hint, or an empty text for an installed package."""
     return f": ./run {command}" if checkout() else ""
