@@ -108,7 +108,7 @@ def _refused(found: Any) -> ChunkError | ChunkMissingError:
     passes = first["error"] in ("ChunkMissingError", "StoreUnavailableError", "StoreTimeoutError")
     said = f"{found.bad} of {found.chunks} chunks of {found.reference} cannot be verified: {first['message']}"
     if passes:
-        return ChunkMissingError(said, hint="a node may be down: ./run status")
+        return ChunkMissingError(said, hint="a node may be down: millrace doctor")
     return ChunkError(said, hint="nothing was published; run the load again")
 
 

@@ -233,7 +233,7 @@ class ChunkCache:
             said = " ".join(str(error).split()) or type(error).__name__
             raise CacheError(
                 f"the cache at {self._address} does not answer ({said})",
-                hint="./run status redis says whether it runs; MILLRACE_REDIS__URL where it is",
+                hint="MILLRACE_REDIS__URL is its address; millrace doctor checks it",
                 address=self._address,
             ) from None
 

@@ -16,6 +16,7 @@ from httpx_sse import EventSource, ServerSentEvent, SSEError
 
 from millrace.errors import ProgressError
 from millrace.progress import SETTLED_S, Event, RunKey, RunState, RunStates, TaskState, state_of_run
+from millrace.settings import run_hint
 
 __all__ = ["Watched", "Watcher", "watch"]
 
@@ -185,7 +186,7 @@ class Watcher:
     def _silent(self, error: Exception) -> ProgressError:
         return ProgressError(
             f"the bridge at {self._url} does not answer ({error})",
-            hint="is it running? `./run up bridge` starts the local one",
+            hint=f"set MILLRACE_BRIDGE__URL, or start the bridge{run_hint('up bridge')}",
             url=self._url,
         )
 

@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from millrace.errors import ProgressError
 from millrace.progress.event import Event, encode_event, partition_of
-from millrace.settings import KafkaSettings
+from millrace.settings import KafkaSettings, run_hint
 
 __all__ = ["KafkaSink", "create_topic"]
 
@@ -388,7 +388,7 @@ def create_topic(settings: KafkaSettings, *, timeout_s: float = 30.0) -> bool:
             return False
         raise ProgressError(
             f"topic {settings.topic} cannot be created: {where} says {cause.str()}",
-            hint="is Kafka running? `./run up kafka` starts the local one",
+            hint=f"start Kafka{run_hint('up kafka')}",
             topic=settings.topic,
             silent=cause.code() in (KafkaError._TRANSPORT, KafkaError._TIMED_OUT),
         ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
 import platformdirs
@@ -56,3 +57,18 @@ def test_the_file_of_the_working_directory_comes_before_that_of_the_user(tmp_pat
     (tmp_path / "millrace.toml").write_text("[cassandra]\nkeyspace = 'projects'\n")
     settings = load_settings()
     assert (settings.cassandra.keyspace, settings.cassandra.port) == ("projects", 9043)
+
+
+def test_no_message_of_the_library_names_a_file_of_the_checkout() -> None:
+    """Only ``run_hint`` writes ``./run``, and only in a checkout."""
+    owner = CHECKOUT / "pipeline" / "millrace" / "settings" / "locations.py"
+    naming = [
+        f"{path}:{node.lineno}"
+        for folder in ("pipeline", "sse_bridge", "dags", "plugins")
+        for path in (CHECKOUT / folder).rglob("*.py")
+        if path != owner
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and "./run " in node.value
+    ]
+    # The docstring of the settings names the command that writes their file.
+    assert [line.rpartition("/")[2] for line in naming] == ["tree.py:1"]

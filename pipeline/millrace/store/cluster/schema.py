@@ -107,7 +107,7 @@ def create(session: Session, settings: CassandraSettings) -> None:
     if down or len(session.cluster.metadata.all_hosts()) < settings.replication_factor:
         raise StoreUnavailableError(
             f"tables are made only with every node up; missing: {', '.join(down) or 'a second node'}",
-            hint="start it (./run up cassandra) and call millrace init again",
+            hint="start it and call millrace init again",
             node=", ".join(down) or None,
         )
     for statement in statements(settings):
