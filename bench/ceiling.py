@@ -34,7 +34,7 @@ profile = ExecutionProfile(policy, consistency_level=ConsistencyLevel.LOCAL_ONE,
 cluster = Cluster(job["contact_points"], port=job["port"], protocol_version=4, compression=False,
                   connection_class=LibevConnection, execution_profiles={EXEC_PROFILE_DEFAULT: profile})  # fmt: skip
 session = cluster.connect(job["keyspace"])
-table, place = job["table"], "dataset, writer, bucket, chunk"
+table, place = job["table"], "dataset, attempt, bucket, chunk"
 insert = session.prepare(f"INSERT INTO {table} ({place}, tile, data) VALUES (?, ?, ?, ?, ?, ?)")
 select = session.prepare(f"SELECT data FROM {table} WHERE {' = ? AND '.join(place.split(', '))} = ?")
 files = {name: mmap.mmap(os.open(job[name], os.O_RDONLY), 0, access=mmap.ACCESS_READ) for name in ("raw", "stored")}
@@ -56,7 +56,7 @@ def _give_back(_answer: Any, size: int) -> None:
 
 
 def _load() -> None:
-    writer, sent, ahead = uuid.uuid4(), [], deque[Any]()
+    attempt_id, sent, ahead = uuid.uuid4(), [], deque[Any]()
     with ThreadPoolExecutor(job["threads"]) as pool:
         for chunk in [*job["chunks"], *[None] * (job["threads"] + 1)]:
             ahead.append((chunk, chunk and pool.submit(_deflate, chunk)))
@@ -65,7 +65,7 @@ def _load() -> None:
             chunk, tiles = ahead.popleft()
             batch = BatchStatement(BatchType.UNLOGGED, consistency_level=ConsistencyLevel.TWO)
             for number, data in enumerate(tiles.result()):
-                batch.add(insert, ("ceiling", writer, chunk["bucket"], chunk["chunk"], number, bytes(data)))
+                batch.add(insert, ("ceiling", attempt_id, chunk["bucket"], chunk["chunk"], number, bytes(data)))
             size = sum(tile["stored_bytes"] for tile in chunk["tiles"])
             with free:
                 while room[0] < size:
@@ -78,7 +78,7 @@ def _load() -> None:
 
 
 def _fetch(chunk: Any) -> None:
-    rows = session.execute(select, (chunk["dataset"], uuid.UUID(chunk["writer"]), chunk["bucket"], chunk["chunk"]))
+    rows = session.execute(select, (chunk["dataset"], uuid.UUID(chunk["attempt_id"]), chunk["bucket"], chunk["chunk"]))
     for row, tile in zip(rows, chunk["tiles"], strict=True):
         if tile["codec"] == "gzip":  # with spare bytes isal does it in one call
             igzip_lib.decompress(row.data, flag=igzip_lib.DECOMP_GZIP, bufsize=tile["raw_bytes"] + 64)

@@ -132,7 +132,7 @@ def _fault(on: Cluster, options: Options, folder: Path, source: Path, kind: str,
 def _repair_and_check(on: Cluster, options: Options, names: list[str]) -> None:
     """Repair until everything is on two nodes, then verify that each node has all its chunks."""
     repaired = _repaired(on, names)
-    options.say(f"  repaired: {repaired.cleared} of {repaired.debts} debts, {repaired.copies} copies written")
+    options.say(f"  repaired: {repaired.cleared} of {repaired.records} records, {repaired.copies} copies written")
     with Store.connect(on.settings) as store:
         for name in names:
             verified = store.verify(name, each_replica=True)
@@ -150,7 +150,7 @@ def _repaired(on: Cluster, names: list[str]) -> RepairReport:
         while True:
             try:
                 repaired = store.repair()
-                if repaired.ok and not any(store.debts(store.version(name)) for name in names):
+                if repaired.ok and not any(store.under_replicated(store.version(name)) for name in names):
                     return repaired
                 said = str(repaired.problems[:1])
             except MillraceError as error:  # the nodes do not see each other up yet

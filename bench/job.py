@@ -55,7 +55,7 @@ def write_job(store: Store, reference: str, folder: Path, *, table: str = "chunk
             chunks.append(
                 {
                     "dataset": ref.dataset,
-                    "writer": ref.writer.hex,
+                    "attempt_id": ref.attempt_id.hex,
                     "bucket": ref.bucket,
                     "chunk": ref.chunk,
                     "tiles": tiles,

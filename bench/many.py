@@ -43,7 +43,7 @@ _PAGE_CHUNKS = 3000
 def make_versions(store: Store, name: str, versions: int) -> None:
     """Make versions of ``name`` until it has ``versions``.
 
-    The last version has as many pages as there are versions, each by a writer of its own. The others list only the
+    The last version has as many pages as there are versions, each by an attempt of its own. The others list only the
     first page. ``name`` has one version already, of one page.
     """
     first = store.version(name)
@@ -53,18 +53,18 @@ def make_versions(store: Store, name: str, versions: int) -> None:
     whole = cast_batch(merge_stats(stats, [ref.rows]), stats_schema(store.catalogue.schema(first)))
     data, checksum = encode_page([ref], [stats])
     with ReplicatedWriter(store.cassandra, window_bytes=5_000_000) as writes, ThreadPoolExecutor(_THREADS) as pool:
-        ledger = CatalogueWriter(store.cassandra, writes)
+        catalogue_writer = CatalogueWriter(store.cassandra, writes)
 
         def page(number: int) -> tuple[PageRef, pa.RecordBatch]:
-            own = replace(shape, writer=uuid4(), checksum=checksum, added_by=_label(number))
-            ledger.page(name, own.writer, 0, data, checksum, sums_of(own))
+            own = replace(shape, attempt_id=uuid4(), checksum=checksum, added_by=_label(number))
+            catalogue_writer.page(name, own.attempt_id, 0, data, checksum, sums_of(own))
             return own, _moved(whole, number)
 
         numbers = range(first.number + 1, versions + 1)
         known = dict(pool.map(page, numbers))
-        list(pool.map(lambda number: _publish(store, ledger, first, number, listing), numbers[:-1]))
+        list(pool.map(lambda number: _publish(store, catalogue_writer, first, number, listing), numbers[:-1]))
         every = replace(listing, pages=(*listing.pages, *known), known=known)
-        _publish(store, ledger, first, versions, every)
+        _publish(store, catalogue_writer, first, versions, every)
 
 
 def make_chunks(store: Store, name: str, chunks: int) -> None:
@@ -72,20 +72,20 @@ def make_chunks(store: Store, name: str, chunks: int) -> None:
     first = store.version(name)
     ref, stats = _shape(store, first)
     listing = Listing.of(store.catalogue, first)
-    writer = uuid4()
+    attempt_id = uuid4()
     pages: list[PageRef] = []
     with ReplicatedWriter(store.cassandra, window_bytes=5_000_000) as writes:
-        ledger = CatalogueWriter(store.cassandra, writes)
+        catalogue_writer = CatalogueWriter(store.cassandra, writes)
         for start in range(first.chunks, chunks, _PAGE_CHUNKS):
             numbers = range(start, min(chunks, start + _PAGE_CHUNKS))
-            refs = [replace(ref, writer=writer, bucket=n // 13, chunk=n) for n in numbers]
+            refs = [replace(ref, attempt_id=attempt_id, bucket=n // 13, chunk=n) for n in numbers]
             data, checksum = encode_page(refs, [_moved(stats, n) for n in numbers])
             count = len(refs)
             sizes = (count * ref.rows, count * ref.raw_bytes, count * ref.stored_bytes)
-            page = PageRef(writer, len(pages), count, *sizes, checksum, _label(first.number + 1))
-            ledger.page(name, writer, page.page, data, checksum, sums_of(page))
+            page = PageRef(attempt_id, len(pages), count, *sizes, checksum, _label(first.number + 1))
+            catalogue_writer.page(name, attempt_id, page.page, data, checksum, sums_of(page))
             pages.append(page)
-        _publish(store, ledger, first, first.number + 1, listing.followed_by(pages))
+        _publish(store, catalogue_writer, first, first.number + 1, listing.followed_by(pages))
 
 
 def _shape(store: Store, version: Version) -> tuple[ChunkRef, pa.RecordBatch]:
@@ -110,7 +110,7 @@ def _label(number: int) -> str:
     return f"{number}-{number:06x}"
 
 
-def _publish(store: Store, ledger: CatalogueWriter, first: Version, number: int, listing: Listing) -> None:
+def _publish(store: Store, catalogue_writer: CatalogueWriter, first: Version, number: int, listing: Listing) -> None:
     label = _label(number)
     version = replace(
         first,
@@ -118,13 +118,13 @@ def _publish(store: Store, ledger: CatalogueWriter, first: Version, number: int,
         hex=f"{number:06x}",
         parent=first.label if number == first.number + 1 else _label(number - 1),
         mode="append",
-        writers=len({page.writer for page in listing.pages}),
+        attempts=len({page.attempt_id for page in listing.pages}),
         run=f"made_{number}",
         **sums(listing.pages),
     )
     schema = store.catalogue.schema(first)
-    schema_blob, pages_blob, _ = write_lists(store.catalogue, ledger, first.dataset, label, schema, listing)
-    ledger.publish(replace(version, schema_blob=schema_blob, pages_blob=pages_blob))
+    schema_blob, pages_blob, _ = write_lists(store.catalogue, catalogue_writer, first.dataset, label, schema, listing)
+    catalogue_writer.publish(replace(version, schema_blob=schema_blob, pages_blob=pages_blob))
 
 
 class Ask:
@@ -138,11 +138,11 @@ class Ask:
         self._counting = threading.Lock()
         submit = ReplicatedWriter.submit
 
-        def counted_submit(writer: ReplicatedWriter, write: Any) -> Any:
+        def counted_submit(attempt_id: ReplicatedWriter, write: Any) -> Any:
             with self._counting:
                 self._requests += 1
                 self._written_bytes += write.size_bytes
-            return submit(writer, write)
+            return submit(attempt_id, write)
 
         CassandraSession.execute = self._counted(CassandraSession.execute)  # type: ignore[method-assign]
         CassandraSession.execute_watched = self._counted(CassandraSession.execute_watched)  # type: ignore[method-assign]

@@ -77,16 +77,16 @@ def run(options: Options) -> Report:
     runs = max(options.runs, 5)
     with cluster() as on, ThreadPoolExecutor(_THREADS) as pool:
         report.extra_versions = {"cassandra": on.release}
-        writer = uuid.uuid4()
+        attempt_id = uuid.uuid4()
         for order in ORDERS:
             options.say(f"storing {BUCKETS * CHUNKS} chunks by ({order.clustering})")
             on.create_like_chunks(order.table, clustering=order.clustering)
-            _store(on, order, writer, pool)
+            _store(on, order, attempt_id, pool)
         seconds: dict[tuple[str, str], list[float]] = {}
         for turn in range(-options.warm_ups, runs):
             for way in WAYS:
                 for order in ORDERS:
-                    took = _read(on, order, way, writer, pool)
+                    took = _read(on, order, way, attempt_id, pool)
                     if turn >= 0:
                         seconds.setdefault((way, order.table), []).append(took)
         for order in ORDERS:
@@ -95,16 +95,16 @@ def run(options: Options) -> Report:
     return report
 
 
-def _store(on: Cluster, order: Order, writer: uuid.UUID, pool: ThreadPoolExecutor) -> None:
+def _store(on: Cluster, order: Order, attempt_id: uuid.UUID, pool: ThreadPoolExecutor) -> None:
     """Write as the product does, a batch per chunk; then flush, because only files have an order."""
-    place = "dataset, writer, bucket, chunk, tile, data"
+    place = "dataset, attempt, bucket, chunk, tile, data"
     insert = on.cassandra.prepare(f"INSERT INTO {{ks}}.{order.table} ({place}) VALUES (?, ?, ?, ?, ?, ?)")
     data = os.urandom(_TILE_BYTES)
 
     def write(place: tuple[int, int]) -> None:
         batch = BatchStatement(BatchType.UNLOGGED, consistency_level=TWO)
         for tile in range(TILES):
-            batch.add(insert, ("orders", writer, *place, tile, data))
+            batch.add(insert, ("orders", attempt_id, *place, tile, data))
         on.cassandra.execute(batch)
 
     list(pool.map(write, [(bucket, chunk) for bucket in range(BUCKETS) for chunk in range(CHUNKS)]))
@@ -114,14 +114,16 @@ def _store(on: Cluster, order: Order, writer: uuid.UUID, pool: ThreadPoolExecuto
             raise StackError(f"nodetool flush ended with {done.returncode}: {done.stderr.strip()}")
 
 
-def _read(on: Cluster, order: Order, way: str, writer: uuid.UUID, pool: ThreadPoolExecutor) -> float:
+def _read(on: Cluster, order: Order, way: str, attempt_id: uuid.UUID, pool: ThreadPoolExecutor) -> float:
     """Return the seconds to read all buckets, with as many requests at a time as a reader has threads."""
     where, values = order.asks[way]
-    query = f"SELECT chunk, tile, data FROM {{ks}}.{order.table} WHERE dataset = ? AND writer = ? AND bucket = ? AND "
+    query = (
+        f"SELECT chunk, tile, data FROM {{ks}}.{order.table} WHERE dataset = ? AND attempt_id = ? AND bucket = ? AND "
+    )
     statement = on.cassandra.prepare(query + where)
     chunks: Sequence[int] = (0,) if way == "bucket" else range(CHUNKS)
     bound = [
-        statement.bind(("orders", writer, bucket, *values(chunk))) for bucket in range(BUCKETS) for chunk in chunks
+        statement.bind(("orders", attempt_id, bucket, *values(chunk))) for bucket in range(BUCKETS) for chunk in chunks
     ]
     for each in bound:
         each.consistency_level = LOCAL_ONE

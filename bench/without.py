@@ -106,4 +106,4 @@ def _load(settings: Settings, source: Path, rows: int) -> tuple[float, list[str]
 
 
 def _forget(on: Cluster) -> None:
-    on.empty("chunks", "pages", "versions", "writers")
+    on.empty("chunks", "pages", "versions", "attempts")

@@ -75,10 +75,10 @@ def ingest_dataset() -> None:
     @task(
         map_index_template="{{ label }}",
         max_active_tis_per_dagrun=4,
-        doc_md="Write one split, on two nodes; nothing is visible yet.",
+        doc_md="Write one split on two nodes. Readers see nothing of it yet.",
     )
     def load(split: int, planned: Json) -> Json:
-        """Write one split, on two nodes; nothing is visible yet."""
+        """Write one split on two nodes. Readers see nothing of it yet."""
         return ingest.load(planned, split)
 
     @task(trigger_rule=AFTER_LOAD)

@@ -195,18 +195,20 @@ class Store:
             lease=lambda: Lease(self.cassandra, version),
         )
 
-    def debts(self, version: Version) -> list[UnderReplicated]:
+    def under_replicated(self, version: Version) -> list[UnderReplicated]:
         """Return the records of data of the version that is on one node only."""
-        writers = {page.writer for page in self.catalogue.page_refs(version)} | {version.writer}
-        return self.catalogue.debts(version.dataset, writers)
+        attempts = {page.attempt_id for page in self.catalogue.page_refs(version)} | {version.attempt_id}
+        return self.catalogue.under_replicated(version.dataset, attempts)
 
-    def owed(self, name: str | None = None) -> list[UnderReplicated]:
+    def under_replicated_of(self, name: str | None = None) -> list[UnderReplicated]:
         """Return all records of data that is on one node only, of one dataset or of all."""
         names = self.catalogue.names() if name is None else [self.versions(name)[0].dataset]
         return [
-            debt
+            record
             for each in names
-            for debt in self.catalogue.debts(each, {row.writer for row in self.catalogue.writers(each)})
+            for record in self.catalogue.under_replicated(
+                each, {row.attempt_id for row in self.catalogue.attempts(each)}
+            )
         ]
 
     def tags(self, name: str) -> dict[str, str]:
@@ -232,7 +234,7 @@ class Store:
         """Record a tag that is proven on one node only as under-replicated, like a version's row."""
         if replicas < 2:
             CatalogueWriter(self.cassandra, writes).record_under_replicated(
-                version.dataset, version.writer, CATALOGUE_BUCKET, 0
+                version.dataset, version.attempt_id, CATALOGUE_BUCKET, 0
             )
 
     def diff(self, a: str, b: str) -> DiffReport:
@@ -284,8 +286,8 @@ class Store:
     def publish(self, plan: LoadPlan, results: Sequence[SplitResult], *, seconds: float = 0.0) -> LoadReport:
         """Make the version visible, as a whole or not at all, and return the report of the load."""
         with self._writes() as writes:
-            ledger = CatalogueWriter(self.cassandra, writes)
-            return publish(self.catalogue, ledger, writes, plan, results, seconds=seconds)
+            catalogue_writer = CatalogueWriter(self.cassandra, writes)
+            return publish(self.catalogue, catalogue_writer, writes, plan, results, seconds=seconds)
 
     def load(
         self,
@@ -355,7 +357,7 @@ class Store:
         Rows and sizes cover the pages that the version added, or that the version of label ``added_by`` added. For a
         merge without ``added_by`` they cover all pages.
         """
-        owed = sum(max(1, debt.chunks) for debt in self.debts(version))
+        count = sum(max(1, record.chunks) for record in self.under_replicated(version))
         pages = self.catalogue.page_refs(version)
         label = added_by or version.label
         own = [page for page in pages if page.added_by == label or (version.mode == "merge" and not added_by)]
@@ -371,10 +373,10 @@ class Store:
             raw_bytes=sum(page.raw_bytes for page in own),
             stored_bytes=sum(page.stored_bytes for page in own),
             chunks=sum(page.chunks for page in own),
-            replicas=1 if owed else 2,
-            under_replicated=owed,
+            replicas=1 if count else 2,
+            under_replicated=count,
             retries=0,
-            splits=len({page.writer for page in own}),
+            splits=len({page.attempt_id for page in own}),
             source=str(version.source.get("uri", "")),
         )
         return with_columns(self.catalogue, version, with_state(self.catalogue, report))
@@ -440,16 +442,16 @@ class Store:
         Data past its grace time is removed only with ``delete``. Missing replicas are recorded for ``repair``.
         """
         report, lacking = self._removal.fsck(delete=delete, now=now)
-        self._note((lack.dataset, lack.writer, lack.bucket) for lack in repairable(lacking))
+        self._note((lack.dataset, lack.attempt_id, lack.bucket) for lack in repairable(lacking))
         return report
 
-    def _note(self, owed: Iterable[tuple[str, UUID, int]]) -> None:
+    def _note(self, keys: Iterable[tuple[str, UUID, int]]) -> None:
         """Record under-replicated data that a check has found, each place once."""
-        if places := dict.fromkeys(owed):
+        if keys := dict.fromkeys(keys):
             with self._writes() as writes:
-                ledger = CatalogueWriter(self.cassandra, writes)
-                for place in places:
-                    ledger.record_under_replicated(*place, 0)
+                catalogue_writer = CatalogueWriter(self.cassandra, writes)
+                for place in keys:
+                    catalogue_writer.record_under_replicated(*place, 0)
 
     @property
     def _removal(self) -> Removal:
@@ -469,13 +471,13 @@ class Store:
         task = task or null_task()
         verify_chunks(self.chunk_reader, dataset.refs(), report, task=task, each_replica=each_replica)
         task.message(report.words)
-        self._note((dataset.name, UUID(hex=writer), bucket) for writer, bucket in report.owed)
+        self._note((dataset.name, UUID(hex=attempt_id), bucket) for attempt_id, bucket in report.recorded)
         return report
 
     def verify_split(self, plan: LoadPlan, result: SplitResult, *, task: Task | None = None) -> VerifyReport:
         """Read and verify every chunk that one split wrote, before the version is published."""
         report = VerifyReport(f"{plan.dataset}@{plan.label} split {result.split}")
-        pages = self.catalogue.finished_pages(plan.dataset, result.writer)
+        pages = self.catalogue.finished_pages(plan.dataset, result.attempt_id)
         refs = (ref for page in pages for ref in self.catalogue.page(plan.dataset, page).refs())
         return verify_chunks(self.chunk_reader, refs, report, task=task or null_task())
 

@@ -162,7 +162,7 @@ def test_the_result_is_the_load_report_and_xcoms_are_small(
     assert report["rows_per_s"] == pytest.approx(3 * ROWS / report["seconds"], rel=0.01)
     assert all(len(json.dumps(value)) < 64_000 for value in found.values())
     assert set(found["load", 0, "return_value"]) == {
-        "split", "writer", "inherited", "pages", "chunks", "rows", "raw_bytes", "stored_bytes", "under_replicated",
+        "split", "attempt_id", "inherited", "pages", "chunks", "rows", "raw_bytes", "stored_bytes", "under_replicated",
         "retries", "schema", "content",
     }  # fmt: skip
     data = b"".join(path.read_bytes() for path in sorted(three_files.iterdir()))
@@ -413,12 +413,12 @@ def test_a_damaged_chunk_fails_the_verify_task_before_a_version_is_visible(
     def then_damaged(self: Store, plan: Any, split: int | None, **options: Any) -> Any:
         result = real(self, plan, split, **options)
         keyspace = self.settings.cassandra.keyspace
-        for page in self.catalogue.finished_pages(plan.dataset, result.writer):
+        for page in self.catalogue.finished_pages(plan.dataset, result.attempt_id):
             for ref in self.catalogue.page(plan.dataset, page).refs():
-                place = (ref.dataset, ref.writer, ref.bucket, ref.chunk)
+                place = (ref.dataset, ref.attempt_id, ref.bucket, ref.chunk)
                 self.cassandra.session.execute(
                     f"UPDATE {keyspace}.chunks SET data = %s "
-                    "WHERE dataset = %s AND writer = %s AND bucket = %s AND chunk = %s AND tile = 0",
+                    "WHERE dataset = %s AND attempt_id = %s AND bucket = %s AND chunk = %s AND tile = 0",
                     (b"something else", *place),
                 )
         return result

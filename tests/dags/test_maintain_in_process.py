@@ -68,8 +68,8 @@ def test_prune_keep_in_the_form_prunes_to_that_number_of_versions(run_dag: RunDa
 
 def test_a_replica_missing_on_one_node_fails_the_verify_task(run_dag: RunDag, name: str, store: Store) -> None:
     ref = next(iter(store.dataset(name).refs()))
-    query = "DELETE FROM {ks}.chunks WHERE dataset = ? AND writer = ? AND bucket = ?"
-    statement = store.cassandra.prepare(query).bind((ref.dataset, ref.writer, ref.bucket))
+    query = "DELETE FROM {ks}.chunks WHERE dataset = ? AND attempt_id = ? AND bucket = ?"
+    statement = store.cassandra.prepare(query).bind((ref.dataset, ref.attempt_id, ref.bucket))
     statement.consistency_level = NODE_LOCAL
     store.cassandra.execute(statement, host=store.cassandra.hosts()[0])
     run = run_dag("maintain_store", dataset=name, each_replica=True)

@@ -141,7 +141,7 @@ class _Reader:
         return list(self._session.execute(statement, host=host))
 
     def names(self) -> list[str]:
-        return [row.dataset for row in self.rows("SELECT dataset FROM datasets WHERE shelf = ?", (0,))]
+        return [row.dataset for row in self.rows("SELECT dataset FROM datasets WHERE shard = ?", (0,))]
 
     def versions(self, dataset: str) -> list[Any]:
         return self.rows("SELECT * FROM versions WHERE dataset = ?", (dataset,))
@@ -163,7 +163,7 @@ class _Reader:
         return self._batches[key]
 
     def _page(self, dataset: str, writer: str, page: int, checksum: str) -> bytes:
-        query = "SELECT data FROM pages WHERE dataset = ? AND writer = ? AND page = ?"
+        query = "SELECT data FROM pages WHERE dataset = ? AND attempt_id = ? AND page = ?"
         rows = self.rows(query, (dataset, uuid.UUID(hex=writer), page))
         if not rows or rows[0].data is None:
             raise Missing(f"page {page} of {writer[:12]}")
@@ -174,7 +174,7 @@ class _Reader:
 
     def tiles(self, dataset: str, writer: str, chunk: Mapping[str, Any]) -> list[bytes]:
         """Return the checked stored tiles; in the way of both nodes, from the first node with a correct replica."""
-        query = "SELECT tile, data FROM chunks WHERE dataset = ? AND writer = ? AND bucket = ? AND chunk = ?"
+        query = "SELECT tile, data FROM chunks WHERE dataset = ? AND attempt_id = ? AND bucket = ? AND chunk = ?"
         place = (dataset, uuid.UUID(hex=writer), chunk["bucket"], chunk["chunk"])
         name = f"chunk {writer[:12]}/{chunk['bucket']}/{chunk['chunk']}"
         failure: Exception = Missing(name)
@@ -262,7 +262,8 @@ def _table(reader: _Reader, dataset: str, row: Any, verdict: Verdict) -> pa.Tabl
 def _check_row(dataset: str, row: Any) -> None:
     sums = [row.rows, row.raw_bytes, row.stored_bytes, row.chunks, row.page_count]
     facts = [
-        dataset, f"{row.number}-{row.hex}", row.parent, row.mode, row.kind, row.writer and row.writer.hex, row.writers,
+        dataset, f"{row.number}-{row.hex}", row.parent, row.mode, row.kind,
+        row.attempt_id and row.attempt_id.hex, row.attempts,
         row.run, row.code, sums, json.loads(row.source or "null"), json.loads(row.settings or "null"),
         row.committed_at and round((row.committed_at - _EPOCH).total_seconds() * 1000),
         (row.arrow_schema or b"").hex(), (row.pages or b"").hex(),
@@ -275,7 +276,7 @@ def _check_row(dataset: str, row: Any) -> None:
 def _blob(reader: _Reader, dataset: str, value: bytes) -> bytes:
     if value[:1] == b"{":
         where = json.loads(value)
-        value = reader.page(dataset, where["writer"], where["page"], where["checksum"])
+        value = reader.page(dataset, where["attempt_id"], where["page"], where["checksum"])
     return gzip.decompress(value)
 
 
@@ -289,8 +290,8 @@ def _page_places(reader: _Reader, dataset: str, listing: Any) -> Iterator[tuple[
         batch = pa.ipc.open_stream(gzip.decompress(data)).read_next_batch()
         if batch.num_rows != count:
             raise Damaged(f"a list of {batch.num_rows} pages instead of {count}")
-        for named in batch.select(["writer", "page", "checksum"]).to_pylist():
-            yield named["writer"].hex(), named["page"], named["checksum"].hex()
+        for named in batch.select(["attempt_id", "page", "checksum"]).to_pylist():
+            yield named["attempt_id"].hex(), named["page"], named["checksum"].hex()
 
 
 def _chunks(page: bytes) -> Iterator[dict[str, Any]]:

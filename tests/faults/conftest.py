@@ -163,11 +163,13 @@ def at(store: Store, host: Any, query: str, *values: Any) -> list[Any]:
 
 def stored_on(store: Store, host: Any, row: LoadAttempt) -> dict[tuple[int, int, int], int]:
     """Return bucket, chunk and tile of each tile of a writer on this node, with its write time."""
-    query = "SELECT chunk, tile, WRITETIME(data) AS at FROM {ks}.chunks WHERE dataset = ? AND writer = ? AND bucket = ?"
+    query = (
+        "SELECT chunk, tile, WRITETIME(data) AS at FROM {ks}.chunks WHERE dataset = ? AND attempt_id = ? AND bucket = ?"
+    )
     return {
         (bucket, found.chunk, found.tile): found.at
         for bucket in range(row.buckets + 1)  # the row counts the buckets begun, and may be one behind
-        for found in at(store, host, query, row.dataset, row.writer, bucket)
+        for found in at(store, host, query, row.dataset, row.attempt_id, bucket)
     }
 
 

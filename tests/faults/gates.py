@@ -109,6 +109,6 @@ class Gates:
 def _what(text: str) -> tuple[str, str]:
     """Return kind and dataset of a write, from its description."""
     words = text.removeprefix("the ").split()
-    kind = {"writer's": "writer", "note": "note"}.get(words[0], words[0])
-    place = {"chunk": 1, "name": 1, "version": 1, "tag": 1, "page": 3, "writer": 3, "note": 2}[kind]
+    kind = {"attempt's": "attempt"}.get(words[0], words[0])
+    place = {"chunk": 1, "name": 1, "version": 1, "tag": 1, "page": 3, "attempt": 3, "record": 2}[kind]
     return kind, words[place].partition("/")[0].partition("@")[0]

@@ -145,15 +145,15 @@ def garbage_of(store: Store, name: str, monkeypatch: pytest.MonkeyPatch) -> set[
     with monkeypatch.context() as patch:
         patch.setattr(sweep, "ALIVE", timedelta(0))
         found = store.fsck()
-    assert not found.removed_writers
-    return {item["writer"] for item in found.garbage if item["dataset"] == name}
+    assert not found.removed_attempts
+    return {item["attempt_id"] for item in found.garbage if item["dataset"] == name}
 
 
 def named_by(store: Store, name: str) -> set[str]:
     """Return the writers that the only version of the dataset names, including its publisher."""
     (version,) = store.versions(name)
     whole = store.catalogue.whole(version)
-    return {version.writer.hex, *(page.writer.hex for page in store.catalogue.page_refs(whole))}
+    return {version.attempt_id.hex, *(page.attempt_id.hex for page in store.catalogue.page_refs(whole))}
 
 
 def appends_at_once(
@@ -191,9 +191,9 @@ def appends_at_once(
             assert not rest
             made[version.label] = pa.concat_tables([table] * copies).combine_chunks()
         # The latest version holds each append exactly once.
-        refs = [(ref.writer, ref.bucket, ref.chunk) for ref in latest.refs()]
+        refs = [(ref.attempt_id, ref.bucket, ref.chunk) for ref in latest.refs()]
         assert len(refs) == len(set(refs))
-        runs = {row.run for row in store.catalogue.writers(name) if row.writer in {ref[0] for ref in refs}}
+        runs = {row.run for row in store.catalogue.attempts(name) if row.attempt_id in {ref[0] for ref in refs}}
         assert runs == {"first", *(f"{run}-{number}" for run in ("left", "right") for number in range(pairs))}
         met = siblings and any(version.mode == "merge" for version in versions)
         return {name: Expected(made, latest=latest.version.label)}, met

@@ -19,8 +19,8 @@ from millrace.store.catalogue.page_list import ListRef
 from tests.faults.checker import BOTH, Checker, Expected, Verdict
 from tests.faults.conftest import at, keyspace_of_our_own, random_table
 
-CHUNK = "dataset = ? AND writer = ? AND bucket = ? AND chunk = ? AND tile = ?"
-INSERT = "INSERT INTO {ks}.chunks (dataset, writer, bucket, chunk, tile, data) VALUES (?, ?, ?, ?, ?, ?)"
+CHUNK = "dataset = ? AND attempt_id = ? AND bucket = ? AND chunk = ? AND tile = ?"
+INSERT = "INSERT INTO {ks}.chunks (dataset, attempt_id, bucket, chunk, tile, data) VALUES (?, ?, ?, ?, ?, ?)"
 Loaded = tuple[str, str, pa.Table]
 
 
@@ -56,7 +56,7 @@ def look(settings: Settings, loaded: Loaded) -> Callable[..., Verdict]:
 
 def place(store: Store, name: str, number: int = 1) -> tuple[Any, ...]:
     ref = list(store.dataset(name).refs())[number]
-    return ref.dataset, ref.writer, ref.bucket, ref.chunk, 1
+    return ref.dataset, ref.attempt_id, ref.bucket, ref.chunk, 1
 
 
 def tile(store: Store, where: tuple[Any, ...]) -> bytes:
@@ -126,8 +126,8 @@ def test_a_catalogue_row_missing_on_one_node_is_lost_on_that_node(
     page = store.catalogue.page_refs(version)[0]
     query, values = {
         "version": ("versions WHERE dataset = ? AND number = ? AND hex = ?", (loaded[0], version.number, version.hex)),
-        "page": ("pages WHERE dataset = ? AND writer = ? AND page = ?", (loaded[0], page.writer, page.page)),
-        "name": ("datasets WHERE shelf = ? AND dataset = ?", (0, loaded[0])),
+        "page": ("pages WHERE dataset = ? AND attempt_id = ? AND page = ?", (loaded[0], page.attempt_id, page.page)),
+        "name": ("datasets WHERE shard = ? AND dataset = ?", (0, loaded[0])),
     }[what]
     node = store.cassandra.hosts()[0]
     at(store, node, f"DELETE FROM {{ks}}.{query}", *values)
@@ -149,15 +149,15 @@ def test_a_page_with_other_bytes_than_written_is_wrong(
 ) -> None:
     """The page has the same rows in other bytes, so that only its checksum reveals the change."""
     page = store.catalogue.page_refs(store.version(loaded[0]))[0]
-    key = (loaded[0], page.writer, page.page)
+    key = (loaded[0], page.attempt_id, page.page)
     node = store.cassandra.hosts()[1]
-    (row,) = at(store, node, "SELECT data FROM {ks}.pages WHERE dataset = ? AND writer = ? AND page = ?", *key)
+    (row,) = at(store, node, "SELECT data FROM {ks}.pages WHERE dataset = ? AND attempt_id = ? AND page = ?", *key)
     other = gzip.compress(gzip.decompress(row.data), 9, mtime=1)
-    at(store, node, "INSERT INTO {ks}.pages (dataset, writer, page, data) VALUES (?, ?, ?, ?)", *key, other)
+    at(store, node, "INSERT INTO {ks}.pages (dataset, attempt_id, page, data) VALUES (?, ?, ?, ?)", *key, other)
     verdict = look()
     # A read from both nodes returns the later replica.
     assert {found.partition(":")[0] for found in verdict.wrong} == {str(node.address), BOTH}
-    assert all(f"page {page.page} of {page.writer.hex[:12]}" in found for found in verdict.wrong)
+    assert all(f"page {page.page} of {page.attempt_id.hex[:12]}" in found for found in verdict.wrong)
     assert not verdict.lost
 
 

@@ -28,7 +28,7 @@ publishing = import_module("millrace.load.publishing")
 
 def writers(store: Store, name: str) -> dict[str, int]:
     """Return the split by writer of the dataset: -1 for one that writes chunks, -2 for one that publishes."""
-    return {row.writer.hex: row.split for row in store.catalogue.writers(name)}
+    return {row.attempt_id.hex: row.split for row in store.catalogue.attempts(name)}
 
 
 @pytest.mark.parametrize("point", [("chunk", 10), ("page", 1), ("version", 1)], ids=lambda point: point[0])
@@ -127,7 +127,7 @@ def test_appends_that_missed_each_other_are_merged_by_the_next_append_or_by_repa
     first = store.load(name, source, APPEND)
     plans = [store.plan(name, source, APPEND, run=f"blind-{number}") for number in range(2)]
     with monkeypatch.context() as blind:
-        blind.setattr(publishing, "merge_siblings", lambda _catalogue, _ledger, version: version)
+        blind.setattr(publishing, "merge_siblings", lambda _catalogue, _catalogue_writer, version: version)
         alone = [store.publish(plan, [store.load_split(plan, None)]) for plan in plans]
     apart = [merges(store, name) == 0 and {report.parent for report in alone} == {first.version}]
     assert store.dataset(name).count_rows() == 2 * table.num_rows
@@ -139,7 +139,7 @@ def test_appends_that_missed_each_other_are_merged_by_the_next_append_or_by_repa
 
     plans = [store.plan(name, source, APPEND, run=f"blind again-{number}") for number in range(2)]
     with monkeypatch.context() as blind:
-        blind.setattr(publishing, "merge_siblings", lambda _catalogue, _ledger, version: version)
+        blind.setattr(publishing, "merge_siblings", lambda _catalogue, _catalogue_writer, version: version)
         alone += [store.publish(plan, [store.load_split(plan, None)]) for plan in plans]
     apart.append(merges(store, name) == 1 and len({report.parent for report in alone[2:]}) == 1)
     last = store.load(name, source, APPEND)
@@ -181,7 +181,7 @@ def test_concurrent_loaders_of_one_run_at_random_points_make_one_version(
     source, table = parquet(ROWS)
     rng = random.Random(SEED)
     points: list[Callable[[], tuple[str, int]]] = [
-        lambda: ("chunk", rng.randint(1, 19)), lambda: ("page", 1), lambda: ("version", 1), lambda: ("writer", 1)
+        lambda: ("chunk", rng.randint(1, 19)), lambda: ("page", 1), lambda: ("version", 1), lambda: ("attempt_id", 1)
     ]  # fmt: skip
     expected = {}
     fired = []

@@ -15,13 +15,16 @@ from tests.faults.conftest import Judge, at
 
 SMALL = LoadOptions(chunk_bytes=65_536)
 TILE = 1
-PLACE = "dataset = ? AND writer = ? AND bucket = ? AND chunk = ? AND tile = ?"
-PUT = "INSERT INTO {ks}.chunks (dataset, writer, bucket, chunk, tile, data) VALUES (?, ?, ?, ?, ?, ?) USING TIMESTAMP ?"
+PLACE = "dataset = ? AND attempt_id = ? AND bucket = ? AND chunk = ? AND tile = ?"
+PUT = (
+    "INSERT INTO {ks}.chunks (dataset, attempt_id, bucket, chunk, tile, data) VALUES (?, ?, ?, ?, ?, ?) "
+    "USING TIMESTAMP ?"
+)
 DAMAGES = ("flipped", "of another place", "cut", "of another place and length")
 
 
 def place(ref: ChunkRef) -> tuple[Any, ...]:
-    return ref.dataset, ref.writer, ref.bucket, ref.chunk, TILE
+    return ref.dataset, ref.attempt_id, ref.bucket, ref.chunk, TILE
 
 
 def copy_on(store: Store, host: Any, ref: ChunkRef) -> tuple[bytes, int]:
@@ -79,7 +82,7 @@ def test_a_damaged_replica_is_reported_and_a_read_skips_and_replaces_it(
     named = {(problem["chunk"], problem["node"]) for problem in found.problems}
     assert named == {(str(ref.chunk), str(host.address)) for ref, host in where.items()}
     assert {problem["error"] for problem in found.problems} == {"ChecksumMismatchError"}
-    for fact in ("dataset", "writer", "tile", "expected", "actual"):
+    for fact in ("dataset", "attempt_id", "tile", "expected", "actual"):
         assert all(problem[fact] for problem in found.problems)
     assert store.dataset(name).to_table().equals(table)
     # The read met every damaged replica and overwrote it with the good one.
@@ -98,12 +101,12 @@ def test_a_damaged_replica_that_no_read_reaches_is_found_by_verify_and_replaced_
     # No rule fixes which node a reader asks first, so this test does not read: the damage stays until verify.
     found = store.verify(name, each_replica=True)
     assert found.bad == len(where)
-    assert store.debts(store.version(name)), "what was found is on record"
+    assert store.under_replicated(store.version(name)), "what was found is on record"
     repaired = store.repair(name)
     assert repaired.ok
     assert repaired.copies == len(where)
     assert store.verify(name, each_replica=True).ok
-    assert not store.debts(store.version(name))
+    assert not store.under_replicated(store.version(name))
     column = table.column_names[TILE]
     assert store.dataset(name).to_table(columns=[column]).equals(table.select([column]))
     judge({name: Expected({report.version: table}, latest=report.version)}, fired=found.bad == len(DAMAGES))

@@ -32,8 +32,8 @@ def test_after_pruning_to_one_version_the_newest_reads_back_complete(
     done = store.prune(name, 1, now=True)
     assert done.marked == dry.marked
     # The newest version shares the rows of the two pruned ones: only their lists and publishers' rows are removed.
-    assert done.removed_writers == 2
-    left = [(row.version, row.split) for row in store.catalogue.writers(name)]
+    assert done.removed_attempts == 2
+    left = [(row.version, row.split) for row in store.catalogue.attempts(name)]
     assert sorted(left) == sorted([*((each.version, -1) for each in (*pruned, last)), (last.version, -2)])
     assert [item for item in store.fsck().lacking if item["dataset"] == name] == []
     wanted = pa.concat_tables([table, more_table, more_table]).combine_chunks()
@@ -59,11 +59,11 @@ def test_a_version_being_read_cannot_be_deleted_and_is_read_to_its_end(
         sweeper._refuse_if_held = lambda version: None  # type: ignore[method-assign]
         sweeper.mark([store.version(f"{name}@{old.version}")])
         swept = store.fsck(delete=True, now=True)
-        assert not needed & {item["writer"] for item in swept.garbage}
+        assert not needed & {item["attempt_id"] for item in swept.garbage}
         got += list(batches)
         assert pa.Table.from_batches(got).equals(table)
     gone = store.fsck(delete=True, now=True)
-    assert needed <= {item["writer"] for item in gone.garbage}
+    assert needed <= {item["attempt_id"] for item in gone.garbage}
     judge({name: Expected({new.version: parquet(1_000, seed=7)[1]}, latest=new.version)}, fired=0 < len(got[0]) < ROWS)
 
 
@@ -77,7 +77,7 @@ def test_a_dataset_deleted_and_loaded_again_under_its_name_has_the_new_rows_only
     with pytest.raises(UsageError, match="has the tag kept"):
         store.delete(name, whole=True, now=True)
     store.untag(name, "kept")
-    rows = store.catalogue.writers(name)
+    rows = store.catalogue.attempts(name)
     there = [bool(stored_on(store, host, row)) for host in store.cassandra.hosts() for row in rows if row.split == -1]
     store.delete(name, whole=True, now=True)
     still = [bool(stored_on(store, host, row)) for host in store.cassandra.hosts() for row in rows]
@@ -101,7 +101,7 @@ def test_a_sweep_keeps_the_chunks_of_an_unpublished_append_and_of_its_parent(
     gone = named_by(store, f"{name}_gone")
     store.delete(f"{name}_gone", whole=True)
     swept = store.fsck(delete=True, now=True)
-    fired = gone <= {item["writer"] for item in swept.garbage} and swept.removed_writers >= len(gone)
+    fired = gone <= {item["attempt_id"] for item in swept.garbage} and swept.removed_attempts >= len(gone)
     assert [item for item in swept.garbage if item["dataset"] == name] == []
     report = store.publish(plan, [result])
     twice = pa.concat_tables([table, table]).combine_chunks()
@@ -117,11 +117,11 @@ def test_a_zombie_whose_chunks_were_swept_publishes_nothing(
     result = store.load_split(plan, None)
     monkeypatch.setattr(sweep, "ALIVE", timedelta(0))
     swept = store.fsck(delete=True, now=True)
-    assert result.writer.hex in {item["writer"] for item in swept.garbage}
+    assert result.attempt_id.hex in {item["attempt_id"] for item in swept.garbage}
     with pytest.raises(StoreError) as caught:
         store.publish(plan, [result])
     assert type(caught.value).retriable
-    judge({name: Expected({kept.version: table}, latest=kept.version)}, fired=swept.removed_writers > 0)
+    judge({name: Expected({kept.version: table}, latest=kept.version)}, fired=swept.removed_attempts > 0)
 
 
 def test_undelete_is_refused_while_a_node_is_down_and_works_when_it_is_back(

@@ -108,11 +108,16 @@ def test_two_nodes_join_under_a_load_and_a_reader_and_take_their_share(
         refs = list(store.dataset("degraded").refs())
         on_dead = {str(ref) for ref in refs if grown.node(4).host in holders(store, ref)}
         single = {place for place, replicas in gates.chunks["degraded"].items() if replicas < 2}
-        owed = sum(debt.chunks for debt in store.debts(store.version("degraded")) if debt.bucket >= 0)
-        print(f"{len(single)} of {len(refs)} chunks on one node, {len(on_dead)} belong on the dead one, {owed} owed")
+        under_replicated = sum(
+            record.chunks for record in store.under_replicated(store.version("degraded")) if record.bucket >= 0
+        )
+        print(
+            f"{len(single)} of {len(refs)} chunks on one node, {len(on_dead)} belong on the dead one, "
+            f"{under_replicated} on record"
+        )
         assert set(gates.chunks["degraded"]) == {str(ref) for ref in refs}
         assert single == on_dead
-        assert 0 < owed == len(on_dead) < len(refs)
+        assert 0 < under_replicated == len(on_dead) < len(refs)
         assert degraded.degraded
         for name in ("reading", "spread", "degraded"):
             expected: Any = table if name == "reading" else big_table

@@ -145,25 +145,25 @@ def test_a_retry_reuses_the_complete_buckets_of_a_killed_loader(
     source, table = parquet(ROWS)
     calls = whole(settings, f"{name}_whole", source)
     killed(settings, name, source, str(number(calls, PAGE)))
-    (dead,) = store.catalogue.writers(name)
+    (dead,) = store.catalogue.attempts(name)
     host = store.cassandra.hosts()[0]
     left = stored_on(store, host, dead)
-    assert garbage_of(store, name, monkeypatch) == {dead.writer.hex}
+    assert garbage_of(store, name, monkeypatch) == {dead.attempt_id.hex}
 
     report = again(store, name, source)
     assert report.rows == ROWS
     assert store.dataset(name).to_table().equals(table)
     refs = list(store.dataset(name).refs())
-    kept = [ref for ref in refs if ref.writer == dead.writer]
-    (second,) = {ref.writer for ref in refs} - {dead.writer}
-    (row,) = [row for row in store.catalogue.writers(name) if row.writer == second]
+    kept = [ref for ref in refs if ref.attempt_id == dead.attempt_id]
+    (second,) = {ref.attempt_id for ref in refs} - {dead.attempt_id}
+    (row,) = [row for row in store.catalogue.attempts(name) if row.attempt_id == second]
     assert 0 < len(kept) < len(refs) == report.chunks
     assert stored_on(store, host, dead) == left, "written by the first attempt, and never again"
     fresh = {chunk for _, chunk, _ in stored_on(store, host, row)}
     assert len(fresh) == len(refs) - len(kept)
     assert {chunk for _, chunk, _ in left} > {ref.chunk for ref in kept}
     # The last bucket of the dead attempt has no page, but is no garbage: the version names its writer.
-    assert named_by(store, name) >= {dead.writer.hex, second.hex}
+    assert named_by(store, name) >= {dead.attempt_id.hex, second.hex}
     assert garbage_of(store, name, monkeypatch) == set()
 
 
@@ -176,10 +176,10 @@ def test_unusable_chunks_of_a_killed_loader_are_reported_by_fsck(
     source, table = parquet(ROWS)
     calls = whole(settings, f"{name}_whole", source)
     killed(settings, name, source, f"{number(calls, CHUNK, 2)}after")
-    (dead,) = store.catalogue.writers(name)
+    (dead,) = store.catalogue.attempts(name)
     assert stored_on(store, store.cassandra.hosts()[0], dead)
-    assert garbage_of(store, name, monkeypatch) == {dead.writer.hex}
+    assert garbage_of(store, name, monkeypatch) == {dead.attempt_id.hex}
     again(store, name, source)
     assert store.dataset(name).to_table().equals(table)
-    assert dead.writer.hex not in named_by(store, name)
-    assert garbage_of(store, name, monkeypatch) == {dead.writer.hex}
+    assert dead.attempt_id.hex not in named_by(store, name)
+    assert garbage_of(store, name, monkeypatch) == {dead.attempt_id.hex}

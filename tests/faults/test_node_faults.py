@@ -100,7 +100,7 @@ def test_a_node_killed_at_each_point_of_a_load_and_the_other_after_repair_lose_n
 
     both_up.up(["cassandra"])
     repaired(store)
-    assert not any(store.debts(store.version(each)) for each in expected)
+    assert not any(store.under_replicated(store.version(each)) for each in expected)
     judge(expected, fired=fired)
     assert all(store.verify(each, each_replica=True).ok for each in expected)
 
@@ -263,7 +263,7 @@ def test_a_load_with_both_nodes_dead_fails_with_a_retriable_error_and_resumes_wh
     both_up.up(["cassandra"])
     report = load(settings, name, source)
     with Store.connect(settings) as store:
-        assert not store.debts(store.version(name))
+        assert not store.under_replicated(store.version(name))
     judge({name: Expected({report.version: table}, latest=report.version)}, fired=gates.proven(name) > CHUNKS)
 
 

@@ -90,7 +90,7 @@ def test_data_written_with_a_clock_an_hour_off_is_read_appended_to_and_deleted_n
         skewed.tag(f"{name}@{second.version}", "moved")
         off = [tag_is_off(store, name, "moved")]
         other = skewed.load(f"{name}_other", source, SMALL)
-        (began,) = [row for row in skewed.catalogue.writers(name) if (row.version, row.split) == (second.version, -1)]
+        (began,) = [row for row in skewed.catalogue.attempts(name) if (row.version, row.split) == (second.version, -1)]
         # A delete with a wrong clock removes data written with a right one.
         skewed.delete(f"{name}_gone", whole=True, now=True)
     off.append(abs(datetime.now(UTC) - began.started) > 0.8 * timedelta(hours=1))
@@ -131,7 +131,7 @@ def test_data_written_with_a_clock_an_hour_off_is_read_appended_to_and_deleted_n
 def chunks_of(store: Store, label: str, name: str) -> int:
     """Return the number of stored pages of the writers of this version."""
     return sum(
-        len(store.catalogue.finished_pages(name, row.writer))
-        for row in store.catalogue.writers(name)
+        len(store.catalogue.finished_pages(name, row.attempt_id))
+        for row in store.catalogue.attempts(name)
         if row.version == label
     )

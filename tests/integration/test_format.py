@@ -203,7 +203,7 @@ def test_the_row_checksum_is_computed_as_documented(store: Store, tmp_path: Path
     (row,) = store.cassandra.session.execute(query, (name,))
     milliseconds = round(row.committed_at.replace(tzinfo=UTC).timestamp() * 1000)
     facts = [
-        *(row.dataset, f"{row.number}-{row.hex}", row.parent, row.mode, row.kind, row.writer.hex, row.writers),
+        *(row.dataset, f"{row.number}-{row.hex}", row.parent, row.mode, row.kind, row.attempt_id.hex, row.attempts),
         *(row.run, row.code, [row.rows, row.raw_bytes, row.stored_bytes, row.chunks, row.page_count]),
         *(json.loads(row.source), json.loads(row.settings), milliseconds, row.arrow_schema.hex(), row.pages.hex()),
     ]

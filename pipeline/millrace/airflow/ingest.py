@@ -149,7 +149,7 @@ def warm(report: Mapping[str, Any], *, wanted: bool) -> dict[str, Any]:
     """
     if not wanted:
         # Airflow's listener reports the skip, so no connection to the store is needed.
-        raise AirflowSkipException("the form says not to warm the cache")
+        raise AirflowSkipException("warming is switched off in the form")
     with step("warm", dataset=report["dataset"], total=report["total_rows"]) as (store, task):
         done = store.warm(f"{report['dataset']}@{report['version']}", task=task)
     return done.to_json()

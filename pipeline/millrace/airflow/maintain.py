@@ -58,7 +58,7 @@ def prune(params: Mapping[str, Any]) -> dict[str, Any]:
     """Mark all but the newest versions as deleted; skip the task if the form gives no number of versions to keep."""
     keep = params.get("prune_keep")
     if not keep:
-        raise AirflowSkipException("the form does not say how many versions stay")
+        raise AirflowSkipException("the form gives no number of versions to keep")
     marked: list[str] = []
     with step("maintain", dataset=params.get("dataset") or "") as (store, task):
         for reference in _latest(store, params):
@@ -72,8 +72,12 @@ def fsck() -> dict[str, Any]:
     with step("maintain", dataset="") as (store, task):
         report = store.fsck()
         left, lacking = len(report.garbage), len(report.lacking)
-        said = f"{left:,} loads left data behind" if left else "nothing is left over"
-        task.message(f"{said}, {lacking:,} copies are missing" if lacking else f"{said}, nothing is missing")
+        said = (
+            f"{left:,} failed attempts or deleted versions have data"
+            if left
+            else "no data of failed attempts or deleted versions"
+        )
+        task.message(f"{said}, {lacking:,} copies are missing" if lacking else f"{said}, no replica is missing")
         for item in [*report.garbage, *report.lacking][:_LISTED]:
             logger.warning("%s", json.dumps(item, sort_keys=True))
         return _plain(report.to_json(), "garbage", "lacking")

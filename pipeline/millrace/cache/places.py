@@ -18,7 +18,7 @@ class ChunkKey(Protocol):
         ...
 
     @property
-    def writer(self) -> UUID:
+    def attempt_id(self) -> UUID:
         """Return the id of the load attempt that wrote the chunk."""
         ...
 
@@ -50,7 +50,7 @@ class Keys:
 
     def chunk(self, place: ChunkKey) -> str:
         """Return the key of one chunk."""
-        return f"{self._prefix}:chunk:{place.dataset}:{place.writer.hex}:{place.bucket}:{place.chunk}"
+        return f"{self._prefix}:chunk:{place.dataset}:{place.attempt_id.hex}:{place.bucket}:{place.chunk}"
 
     def all_chunks(self, dataset: str) -> str:
         """Return the pattern of all chunk keys of a dataset; a dataset name has no special character of patterns."""

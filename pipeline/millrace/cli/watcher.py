@@ -185,7 +185,7 @@ class Watcher:
 
     def _silent(self, error: Exception) -> ProgressError:
         return ProgressError(
-            f"the bridge at {self._url} does not answer ({error})",
+            f"the bridge at {self._url} does not respond ({error})",
             hint=f"set MILLRACE_BRIDGE__URL, or start the bridge{run_hint('up bridge')}",
             url=self._url,
         )

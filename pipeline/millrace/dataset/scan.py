@@ -184,7 +184,7 @@ class Scan:
         group_bytes = 0
         for ref in refs:
             size = self._cost_bytes(ref)
-            same = group and (group[0].writer, group[0].bucket) == (ref.writer, ref.bucket)
+            same = group and (group[0].attempt_id, group[0].bucket) == (ref.attempt_id, ref.bucket)
             full = group_bytes + size > _REQUEST_BYTES
             # The first chunks show the decoded size, so they are requested one by one.
             if group and (self._tiles is None or not same or full or not self._measured):

@@ -30,8 +30,8 @@ class VerifyReport:
     stored_bytes: int = 0
     bad: int = 0
     each_replica: bool = False
-    owed: list[tuple[str, int]] = field(default_factory=list)
-    """Writer and bucket of data that is incomplete on a node; recorded so that ``repair`` completes it."""
+    recorded: list[tuple[str, int]] = field(default_factory=list)
+    """Attempt and bucket of data that is incomplete on a node; recorded so that ``repair`` completes it."""
     problems: list[dict[str, Any]] = field(default_factory=list)
 
     @property
@@ -59,9 +59,9 @@ class VerifyReport:
             lacks = [*auditor.rows(version.dataset, version), *auditor.pages(version)]
             for lack in lacks:
                 self._lacks(lack)
-            for place in ((lack.writer.hex, lack.bucket) for lack in repairable(lacks)):
-                if place not in self.owed:
-                    self.owed.append(place)
+            for place in ((lack.attempt_id.hex, lack.bucket) for lack in repairable(lacks)):
+                if place not in self.recorded:
+                    self.recorded.append(place)
         except StoreError as error:
             self._blame(error)
 
@@ -108,11 +108,11 @@ def _collect(report: VerifyReport, ref: ChunkRef, future: Future[list[MillraceEr
     report.copies += 2 if report.each_replica else 1
     for problem in problems:
         report._blame(problem)
-    place = (ref.writer.hex, ref.bucket)
+    place = (ref.attempt_id.hex, ref.bucket)
     # An unresponsive node is no evidence of a missing or damaged copy.
     bad = any(isinstance(problem, (ChunkError, ChunkMissingError)) for problem in problems)
-    if bad and report.each_replica and place not in report.owed:
-        report.owed.append(place)
+    if bad and report.each_replica and place not in report.recorded:
+        report.recorded.append(place)
     task.advance(ref.rows)
     task.count(chunks=1, bytes_stored=ref.stored_bytes, bytes_raw=ref.raw_bytes)
 

@@ -64,7 +64,7 @@ def diagnose(settings: Settings) -> list[Check]:
             try:
                 found += asked[name].result(PATIENCE_S)
             except FutureTimeoutError:
-                text = f"no answer within {PATIENCE_S:g} s"
+                text = f"no response within {PATIENCE_S:g} s"
                 found.append(Check(name, "failed", text, f"it may be frozen or overloaded{run_hint('logs')}", needed))
         return found
     finally:
@@ -103,7 +103,7 @@ def _cassandra(settings: Settings) -> Iterator[Check]:
             return
         keyspace = f"{patient.keyspace}, replication factor {patient.replication_factor}"
         yield Check("keyspace", "ok", keyspace, needed=True)
-        yield from _debts(cassandra)
+        yield from _under_replicated(cassandra)
     finally:
         cassandra.close()
 
@@ -128,8 +128,8 @@ def _nodes(cassandra: CassandraSession) -> Iterator[Check]:
                 advice = "verify --each-replica needs it: start the node with -Dcassandra.enable_nodelocal_queries=true"
                 yield Check(name, "warning", "up, but refuses NODE_LOCAL reads", advice, needed=True)
                 continue
-            advice = f"work goes on with one copy, which is on record; start the node{run_hint('up cassandra')}"
-            yield Check(name, "failed", "does not answer", advice, needed=True)
+            advice = f"loads and reads continue with one replica, which is recorded{run_hint('up cassandra')}"
+            yield Check(name, "failed", "does not respond", advice, needed=True)
             continue
         yield Check(name, "ok", f"Cassandra {row.release_version}", needed=True)
         yield from _commit_log(cassandra, host)
@@ -145,17 +145,17 @@ def _commit_log(cassandra: CassandraSession, host: Any) -> Iterator[Check]:
     except MillraceError:
         return  # older servers do not report it
     if found.get("commitlog_sync") == "periodic" and found.get("commitlog_disk_access_mode") in ("direct", "auto"):
-        text = "keeps its commit log in memory between syncs: kill -9 loses what it acknowledged since the last one"
+        text = "keeps its commit log in memory between syncs: kill -9 loses acknowledged writes since the last sync"
         advice = "set commitlog_disk_access_mode: legacy, or commitlog_sync: group, in cassandra.yaml"
         yield Check(f"commit log {host.address}", "warning", text, advice)
 
 
-def _debts(cassandra: CassandraSession) -> Iterator[Check]:
+def _under_replicated(cassandra: CassandraSession) -> Iterator[Check]:
     """Check whether any data is on record as being on one node only; the records are a small table of their own."""
     rows = cassandra.execute(f"SELECT dataset FROM {cassandra.settings.keyspace}.under_replicated LIMIT 1000")  # noqa: S608
     names = sorted({row.dataset for row in rows})
     if not names:
-        yield Check("replicas", "ok", "nothing is on record as being on one node only")
+        yield Check("replicas", "ok", "no under-replicated data on record")
         return
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
     text = f"parts of {', '.join(names[:5])}{more} are on one node only"
@@ -202,12 +202,12 @@ def _kafka(settings: Settings) -> Iterator[Check]:
     try:
         topics = admin.list_topics(timeout=ANSWER_S).topics
     except KafkaException as error:
-        text = f"{kafka.bootstrap_servers} does not answer ({error.args[0].str()})"
-        yield Check("kafka", "failed", text, f"work goes on without live progress{run_hint('up kafka')}")
+        text = f"{kafka.bootstrap_servers} does not respond ({error.args[0].str()})"
+        yield Check("kafka", "failed", text, f"loads and reads continue without live progress{run_hint('up kafka')}")
         return
     topic = topics.get(kafka.topic)
     if topic is None:
-        yield Check("kafka", "failed", f"there is no topic {kafka.topic}", "run: millrace init")
+        yield Check("kafka", "failed", f"no topic {kafka.topic}", "run: millrace init")
         return
     text = f"topic {kafka.topic}, {len(topic.partitions)} partitions"
     if len(topic.partitions) != kafka.partitions:
@@ -224,12 +224,12 @@ def _bridge(settings: Settings) -> Iterator[Check]:
         alive = httpx.get(f"{url}/healthz", timeout=ANSWER_S, trust_env=False)
         ready = httpx.get(f"{url}/readyz", timeout=ANSWER_S, trust_env=False)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        text = f"{url} does not answer ({type(error).__name__})"
-        yield Check("bridge", "failed", text, f"live progress cannot be shown meanwhile{run_hint('up bridge')}")
+        text = f"{url} does not respond ({type(error).__name__})"
+        yield Check("bridge", "failed", text, f"live progress is not shown meanwhile{run_hint('up bridge')}")
         return
     if alive.status_code != 200:
         yield Check(
-            "bridge", "failed", f"{url}/healthz says {alive.status_code}", f"see its log{run_hint('logs bridge')}"
+            "bridge", "failed", f"{url}/healthz returned {alive.status_code}", f"see its log{run_hint('logs bridge')}"
         )
     elif ready.status_code != 200:
         yield Check(
@@ -246,8 +246,8 @@ def _airflow(settings: Settings) -> Iterator[Check]:
     try:
         parts = httpx.get(f"{url}/api/v2/monitor/health", timeout=ANSWER_S, trust_env=False).json()
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-        text = f"{url} does not answer ({type(error).__name__})"
-        yield Check("airflow", "failed", text, f"nothing is scheduled meanwhile{run_hint('up airflow')}")
+        text = f"{url} does not respond ({type(error).__name__})"
+        yield Check("airflow", "failed", text, f"no run is scheduled meanwhile{run_hint('up airflow')}")
         return
     states = {name: part.get("status") for name, part in parts.items() if isinstance(part, dict)}
     # A part that this installation does not run has no status at all.
@@ -270,5 +270,5 @@ def _machine(settings: Settings) -> Iterator[Check]:
     yield Check("disk", *(("ok", text) if free >= DISK_FREE_MIN else ("warning", text, "a full disk stops Cassandra")))
     memory = psutil.virtual_memory()
     text = f"{memory.available / 1e9:,.1f} GB of {memory.total / 1e9:,.1f} GB available"
-    few = f"the services of one machine need more{run_hint('down airflow')}"
+    few = f"the local stack on one machine need more{run_hint('down airflow')}"
     yield Check("memory", *(("ok", text) if memory.available >= MEMORY_FREE_MIN else ("warning", text, few)))

@@ -141,7 +141,7 @@ def _disk(sample: bytes) -> Iterator[Ceiling]:
 @dataclass(frozen=True, slots=True)
 class _ProbeKey:
     chunk: int
-    writer: UUID = field(default_factory=uuid4)
+    attempt_id: UUID = field(default_factory=uuid4)
     dataset: str = PROBE
     bucket: int = 0
 
@@ -181,23 +181,23 @@ def _cassandra(settings: Settings) -> Iterator[Ceiling]:
         if cassandra.down():
             yield Ceiling("Cassandra driver", None, note=f"{', '.join(cassandra.down())} is down")
             return
-        writer = uuid4()
+        attempt_id = uuid4()
         try:
-            yield _written(cassandra, writer)
-            yield _read(cassandra, writer)
+            yield _written(cassandra, attempt_id)
+            yield _read(cassandra, attempt_id)
         finally:
-            _deleted(cassandra, writer)
+            _deleted(cassandra, attempt_id)
     finally:
         cassandra.close()
 
 
-def _written(cassandra: CassandraSession, writer: UUID) -> Ceiling:
+def _written(cassandra: CassandraSession, attempt_id: UUID) -> Ceiling:
     from cassandra.query import BatchStatement, BatchType
 
     from millrace.store import TWO, ReplicatedWriter, Write
 
     insert = cassandra.prepare(
-        "INSERT INTO {ks}.chunks (dataset, writer, bucket, chunk, tile, data) VALUES (?, ?, 0, ?, ?, ?) USING TTL ?"
+        "INSERT INTO {ks}.chunks (dataset, attempt_id, bucket, chunk, tile, data) VALUES (?, ?, 0, ?, ?, ?) USING TTL ?"
     )
     tile = os.urandom(_VALUE_BYTES // _TILES)
     with ReplicatedWriter(cassandra, window_bytes=20_000_000) as writes:
@@ -206,7 +206,7 @@ def _written(cassandra: CassandraSession, writer: UUID) -> Ceiling:
             def make(level: int) -> Any:
                 statement = BatchStatement(BatchType.UNLOGGED, consistency_level=level)
                 for number in range(_TILES):
-                    statement.add(insert.bind((PROBE, writer, chunk, number, tile, _KEEP_S)))
+                    statement.add(insert.bind((PROBE, attempt_id, chunk, number, tile, _KEEP_S)))
                 statement.is_idempotent = True
                 return statement
 
@@ -222,13 +222,13 @@ def _written(cassandra: CassandraSession, writer: UUID) -> Ceiling:
     )
 
 
-def _read(cassandra: CassandraSession, writer: UUID) -> Ceiling:
+def _read(cassandra: CassandraSession, attempt_id: UUID) -> Ceiling:
     select = cassandra.prepare(
-        "SELECT data FROM {ks}.chunks WHERE dataset = ? AND writer = ? AND bucket = 0 AND chunk = ?"
+        "SELECT data FROM {ks}.chunks WHERE dataset = ? AND attempt_id = ? AND bucket = 0 AND chunk = ?"
     )
 
     def fetch(chunk: int) -> int:
-        return sum(len(row.data) for row in cassandra.execute(select.bind((PROBE, writer, chunk))))
+        return sum(len(row.data) for row in cassandra.execute(select.bind((PROBE, attempt_id, chunk))))
 
     with ThreadPoolExecutor(4) as pool:
         start = time.perf_counter()
@@ -236,6 +236,6 @@ def _read(cassandra: CassandraSession, writer: UUID) -> Ceiling:
         return Ceiling("Cassandra, chunks read", round(fetched / (time.perf_counter() - start) / 1e6, 1))
 
 
-def _deleted(cassandra: CassandraSession, writer: UUID) -> None:
-    delete = cassandra.prepare("DELETE FROM {ks}.chunks WHERE dataset = ? AND writer = ? AND bucket = 0")
-    cassandra.execute(delete.bind((PROBE, writer)))
+def _deleted(cassandra: CassandraSession, attempt_id: UUID) -> None:
+    delete = cassandra.prepare("DELETE FROM {ks}.chunks WHERE dataset = ? AND attempt_id = ? AND bucket = 0")
+    cassandra.execute(delete.bind((PROBE, attempt_id)))

@@ -11,7 +11,7 @@ from millrace.load.plan import LoadPlan
 from millrace.load.split import SplitResult
 from millrace.store import Catalogue, PageRef, Version, holder, obstacle, require_known
 
-__all__ = ["check_complete", "check_writers", "promised_pages", "published"]
+__all__ = ["check_complete", "check_attempts", "promised_pages", "published"]
 
 
 def check_complete(plan: LoadPlan, ordered: Sequence[SplitResult]) -> None:
@@ -52,7 +52,7 @@ def _gone(catalogue: Catalogue, same: Sequence[Version]) -> VersionNotFoundError
 
     Its hint names the command that restores the version, if one can.
     """
-    rows = catalogue.writers(same[0].dataset)
+    rows = catalogue.attempts(same[0].dataset)
     obstacles = [obstacle(catalogue, version, rows) for version in same]
     which = obstacles.index(None) if None in obstacles else 0
     version, found = same[which], obstacles[which]
@@ -72,12 +72,12 @@ def promised_pages(catalogue: Catalogue, plan: LoadPlan, result: SplitResult) ->
     Raises ``ChunkMissingError`` unless all of them are present.
     """
     pages = []
-    for writer, first, last in result.inherited:
+    for attempt_id, first, last in result.inherited:
         written = catalogue.finished_pages if first >= 0 else catalogue.journal_pages
-        by_number = {page.page: page for page in written(plan.dataset, writer)}
+        by_number = {page.page: page for page in written(plan.dataset, attempt_id)}
         step = 1 if first >= 0 else -1
         pages += [by_number[n] for n in range(first, last + step, step) if n in by_number]
-    pages += catalogue.finished_pages(plan.dataset, result.writer)
+    pages += catalogue.finished_pages(plan.dataset, result.attempt_id)
     found = (sum(page.chunks for page in pages), sum(page.rows for page in pages))
     promised = (result.chunks, result.rows)
     if found != promised:
@@ -91,7 +91,7 @@ def promised_pages(catalogue: Catalogue, plan: LoadPlan, result: SplitResult) ->
     return [replace(page, added_by=plan.label) for page in pages]
 
 
-def check_writers(catalogue: Catalogue, what: LoadPlan | Version, own: Set[UUID], bases: Sequence[Version]) -> None:
+def check_attempts(catalogue: Catalogue, what: LoadPlan | Version, own: Set[UUID], bases: Sequence[Version]) -> None:
     """Raise ``ChunkMissingError`` if a sweep may remove data that ``what`` (a plan or a version) will reference.
 
     ``own`` are attempts of its own run. ``bases`` are the versions, with their pages, whose pages it references too. An
@@ -103,15 +103,15 @@ def check_writers(catalogue: Catalogue, what: LoadPlan | Version, own: Set[UUID]
     named = set(own)
     for base in bases:
         if base.label not in visible:
-            named |= {base.writer, *(page.writer for page in catalogue.page_refs(base))}
-    rows = {row.writer: row for row in catalogue.writers(what.dataset)}
-    swept = {writer for writer in own if writer not in rows or rows[writer].run != what.run}
-    swept |= {writer for writer in named if writer in rows and rows[writer].condemned}
+            named |= {base.attempt_id, *(page.attempt_id for page in catalogue.page_refs(base))}
+    rows = {row.attempt_id: row for row in catalogue.attempts(what.dataset)}
+    swept = {attempt_id for attempt_id in own if attempt_id not in rows or rows[attempt_id].run != what.run}
+    swept |= {attempt_id for attempt_id in named if attempt_id in rows and rows[attempt_id].fenced}
     if swept:
         raise ChunkMissingError(
             f"what {what.dataset}@{what.label} would name was taken for dead and swept, or went with its parent",
             hint="run the load again",
             dataset=what.dataset,
-            writer=min(swept).hex,
+            attempt_id=min(swept).hex,
             node=", ".join(catalogue.down()) or None,
         )

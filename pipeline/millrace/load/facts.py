@@ -23,8 +23,8 @@ def report_facts(report: LoadReport, *, dry_run: bool = False, repeated: bool = 
         ("chunks", f"{report.chunks:,}"),
     ]
     if not dry_run:
-        owed = f" ({report.under_replicated:,} under-replicated)" if report.degraded else ""
-        facts.append(("replicas", f"{report.replicas} each{owed}"))
+        suffix = f" ({report.under_replicated:,} under-replicated)" if report.degraded else ""
+        facts.append(("replicas", f"{report.replicas} each{suffix}"))
     facts += [
         ("seconds", human_seconds(report.seconds)),
         ("rows/s", f"{report.rows_per_s:,.0f}"),

@@ -60,14 +60,21 @@ class Listing:
 
 
 def write_lists(
-    catalogue: Catalogue, ledger: CatalogueWriter, dataset: str, label: str, schema: pa.Schema, listing: Listing
+    catalogue: Catalogue,
+    catalogue_writer: CatalogueWriter,
+    dataset: str,
+    label: str,
+    schema: pa.Schema,
+    listing: Listing,
 ) -> tuple[bytes, bytes, int]:
     """Write schema and page list; return both as a version's row holds or references them, and their replicas.
 
     The third value is the number of replicas proven for both. The written data depends on the arguments alone. Pages
     without known statistics are read to compute them.
     """
-    schema_blob, schema_replicas = ledger.store_out_of_line(dataset, label, _SCHEMA_PAGE, _packed(schema.serialize()))
+    schema_blob, schema_replicas = catalogue_writer.store_out_of_line(
+        dataset, label, _SCHEMA_PAGE, _packed(schema.serialize())
+    )
     proven = [schema_replicas]
     lists, pages = list(listing.lists), listing.pages
     if lists or len(pages) > INLINE_PAGES:
@@ -76,11 +83,13 @@ def write_lists(
             some = pages[start : start + size]
             data = encode_list(some, _stats(catalogue, dataset, schema, some, listing.known))
             counts = {name: value for name, value in sums(some).items() if name != "page_count"}
-            writer, checksum, replicas = ledger.named_by_content(dataset, label, _PAGES_PAGE, data, counts)
-            lists.append(ListRef(writer, _PAGES_PAGE, len(some), checksum))
+            attempt_id, checksum, replicas = catalogue_writer.named_by_content(
+                dataset, label, _PAGES_PAGE, data, counts
+            )
+            lists.append(ListRef(attempt_id, _PAGES_PAGE, len(some), checksum))
             proven.append(replicas)
         pages = ()
-    pages_blob, list_replicas = ledger.store_out_of_line(dataset, label, _LIST_PAGE, pack(lists, pages))
+    pages_blob, list_replicas = catalogue_writer.store_out_of_line(dataset, label, _LIST_PAGE, pack(lists, pages))
     return schema_blob, pages_blob, min(*proven, list_replicas)
 
 

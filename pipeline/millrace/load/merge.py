@@ -12,7 +12,7 @@ from uuid import NAMESPACE_OID, uuid5
 
 from millrace.errors import ChunkMissingError, SourceError, StoreError
 from millrace.load.append import check_kept
-from millrace.load.checks import check_writers
+from millrace.load.checks import check_attempts
 from millrace.load.lists import Listing, sums, write_lists
 from millrace.load.repeats import check_added_paths
 from millrace.sources import merge_schemas
@@ -40,7 +40,7 @@ The row of a merge names its parts and stays below 16 KB. 600 appends that did n
 """
 
 
-def merge_siblings(catalogue: Catalogue, ledger: CatalogueWriter, version: Version) -> Version:
+def merge_siblings(catalogue: Catalogue, catalogue_writer: CatalogueWriter, version: Version) -> Version:
     """Return the version that holds all appends to the same data as ``version``, merging them if necessary.
 
     Returns ``version`` itself if there is no other append beside it. Concurrent appends write their rows before they
@@ -58,14 +58,14 @@ def merge_siblings(catalogue: Catalogue, ledger: CatalogueWriter, version: Versi
         replaced = {v.number for v in every if v.mode == "replace" and v.deleted_at is None}
         if asked and any(asked[-1].number <= number <= version.number for number in replaced):
             # A ``replace`` was published during the merge: the replaced rows must not become the latest again.
-            ledger.withdraw(version)
+            catalogue_writer.withdraw(version)
             return asked[-1]
         if found and any(number >= found[-1].number for number in replaced):
             return version
         if len(found) < 2:
             return found[0] if found else version
         asked = found[:_MERGED_AT_ONCE]
-        merged = _merge(catalogue, ledger, asked, every)
+        merged = _merge(catalogue, catalogue_writer, asked, every)
         if merged is None:
             asked = []
             continue
@@ -80,7 +80,7 @@ def merge_siblings(catalogue: Catalogue, ledger: CatalogueWriter, version: Versi
 
 
 def _merge(
-    catalogue: Catalogue, ledger: CatalogueWriter, siblings: Sequence[Version], every: Sequence[Version]
+    catalogue: Catalogue, catalogue_writer: CatalogueWriter, siblings: Sequence[Version], every: Sequence[Version]
 ) -> Version | None:
     """Publish the merge of the siblings, or return the version that published it before.
 
@@ -96,7 +96,7 @@ def _merge(
     publisher = uuid5(NAMESPACE_OID, f"{dataset}@{label}")
     run = f"merge of {len(labels)} versions: {labels[0]} to {labels[-1]}"
     row = LoadAttempt(dataset, publisher, run, "", PUBLISHER, 1, label, "", datetime.now(UTC))
-    ledger.begin_writer(row)
+    catalogue_writer.begin_attempt(row)
     # A deletion looks for active attempts after it has marked a version, and this looks for marks after its own row
     # is written. Of the two, at least one sees the other.
     if not _are_visible(catalogue, dataset, labels):
@@ -117,9 +117,9 @@ def _merge(
             dataset=dataset,
         ) from error
     listing = _shared(catalogue, [Listing.of(catalogue, sibling) for sibling in whole], pages)
-    schema_blob, pages_blob, replicas = write_lists(catalogue, ledger, dataset, label, schema, listing)
+    schema_blob, pages_blob, replicas = write_lists(catalogue, catalogue_writer, dataset, label, schema, listing)
     if replicas < 2:
-        ledger.record_under_replicated(dataset, publisher, PAGES_BUCKET, 0)
+        catalogue_writer.record_under_replicated(dataset, publisher, PAGES_BUCKET, 0)
     merged = Version(
         dataset=dataset,
         number=number,
@@ -127,8 +127,8 @@ def _merge(
         parent=labels[-1],
         mode="merge",
         kind=siblings[0].kind,
-        writer=publisher,
-        writers=len({page.writer for page in pages}),
+        attempt_id=publisher,
+        attempts=len({page.attempt_id for page in pages}),
         run=run,
         code=max(sibling.code for sibling in siblings),
         source={"merged": labels},
@@ -138,13 +138,13 @@ def _merge(
         pages_blob=pages_blob,
         **sums(pages),
     )
-    ledger.publish(merged)
+    catalogue_writer.publish(merged)
     try:
-        check_writers(catalogue, merged, {publisher}, whole)
+        check_attempts(catalogue, merged, {publisher}, whole)
     except ChunkMissingError:
-        ledger.withdraw(merged)
+        catalogue_writer.withdraw(merged)
         return None
-    ledger.seen_writer(row, buckets=0, finished=True)
+    catalogue_writer.seen_writer(row, buckets=0, finished=True)
     return merged
 
 

@@ -189,7 +189,7 @@ def _parent(latest: Version | None, same: Version | None) -> str | None:
 
 def _begun(catalogue: Catalogue, dataset: str, run: str, fingerprint: str) -> int | None:
     """Return the version number that an earlier attempt of this load planned, so a retry is the same version."""
-    for row in catalogue.writers(dataset, run=run):
+    for row in catalogue.attempts(dataset, run=run):
         if row.fingerprint == fingerprint:
             return int(row.version.partition("-")[0])
     return None

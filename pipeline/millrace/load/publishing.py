@@ -15,7 +15,7 @@ import millrace
 from millrace.display import html_table
 from millrace.errors import ChunkMissingError, StoreError
 from millrace.load.append import check_append, check_kept, selector_of
-from millrace.load.checks import check_complete, check_writers, promised_pages, published
+from millrace.load.checks import check_attempts, check_complete, promised_pages, published
 from millrace.load.columns import ReportedColumns, reported_columns
 from millrace.load.exact import check_exact
 from millrace.load.lists import Listing, sums, write_lists
@@ -44,7 +44,7 @@ __all__ = ["LoadReport", "publish"]
 
 _ROUNDS = 10
 _LAST_BUCKETS = 2
-"""Buckets of a writer that may have been written within the last seconds: 64 MB each."""
+"""Buckets of an attempt that may have been written within the last seconds: 64 MB each."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -123,7 +123,7 @@ class LoadReport:
 
 def publish(
     catalogue: Catalogue,
-    ledger: CatalogueWriter,
+    catalogue_writer: CatalogueWriter,
     writes: ReplicatedWriter,
     plan: LoadPlan,
     results: Sequence[SplitResult],
@@ -144,22 +144,27 @@ def publish(
     """
     ordered = sorted(results, key=lambda result: result.split)
     check_complete(plan, ordered)
-    written = {result.writer for result in ordered} | {w for result in ordered for w, _, _ in result.inherited}
+    written = {result.attempt_id for result in ordered} | {w for result in ordered for w, _, _ in result.inherited}
     every = catalogue.every_version(plan.dataset)
     # Before the pages: the error for a deleted version is more useful than the one for its missing pages.
     version, replicas = published(catalogue, plan, every), 2
     own = [page for result in ordered for page in promised_pages(catalogue, plan, result)]
     if version is None:
-        plan, version, replicas = _publish_with_retry(catalogue, ledger, plan, every, ordered, own)
+        plan, version, replicas = _publish_with_retry(catalogue, catalogue_writer, plan, every, ordered, own)
     if plan.mode == "append":
-        version = merge_siblings(catalogue, ledger, version)
+        version = merge_siblings(catalogue, catalogue_writer, version)
     # ``losses`` lacks a node that was down before the load began; ``stats.degraded`` counts the writes it missed.
     if writes.losses or writes.stats.degraded:
-        _note_the_end(ledger, version, written, {row.writer: row.buckets for row in catalogue.writers(plan.dataset)})
+        _note_the_end(
+            catalogue_writer,
+            version,
+            written,
+            {row.attempt_id: row.buckets for row in catalogue.attempts(plan.dataset)},
+        )
         replicas = 1
     # The stored records include missing replicas of a resumed attempt and exclude data repaired meanwhile.
-    debts = catalogue.debts(plan.dataset, {page.writer for page in own} | {version.writer})
-    owed = sum(max(1, debt.chunks) for debt in debts)
+    records = catalogue.under_replicated(plan.dataset, {page.attempt_id for page in own} | {version.attempt_id})
+    under_replicated = sum(max(1, record.chunks) for record in records)
     rows = sum(page.rows for page in own)
     warnings = distinct(plan.source.warnings)
     report = LoadReport(
@@ -174,8 +179,8 @@ def publish(
         raw_bytes=sum(page.raw_bytes for page in own),
         stored_bytes=sum(page.stored_bytes for page in own),
         chunks=sum(page.chunks for page in own),
-        replicas=1 if owed or replicas < 2 else 2,
-        under_replicated=owed,
+        replicas=1 if under_replicated or replicas < 2 else 2,
+        under_replicated=under_replicated,
         retries=sum(result.retries for result in ordered) + writes.stats.retries,
         splits=len(ordered),
         source=plan.source.uri,
@@ -208,22 +213,24 @@ def with_state(catalogue: Catalogue, report: LoadReport) -> LoadReport:
     return replace(report, warnings=(*found, *report.warnings))
 
 
-def _note_the_end(ledger: CatalogueWriter, version: Version, written: set[UUID], buckets: dict[UUID, int]) -> None:
+def _note_the_end(
+    catalogue_writer: CatalogueWriter, version: Version, written: set[UUID], buckets: dict[UUID, int]
+) -> None:
     """Record the last writes as under-replicated because a node was lost while the version was published.
 
     The node may lack the rows that it acknowledged last.
     """
-    ledger.record_under_replicated(version.dataset, version.writer, CATALOGUE_BUCKET, 0)
-    ledger.record_under_replicated(version.dataset, version.writer, PAGES_BUCKET, 0)
-    for writer in written:
-        last = buckets.get(writer, 0)
+    catalogue_writer.record_under_replicated(version.dataset, version.attempt_id, CATALOGUE_BUCKET, 0)
+    catalogue_writer.record_under_replicated(version.dataset, version.attempt_id, PAGES_BUCKET, 0)
+    for attempt_id in written:
+        last = buckets.get(attempt_id, 0)
         for bucket in (CATALOGUE_BUCKET, PAGES_BUCKET, *range(max(0, last - _LAST_BUCKETS), last)):
-            ledger.record_under_replicated(version.dataset, writer, bucket, 0)
+            catalogue_writer.record_under_replicated(version.dataset, attempt_id, bucket, 0)
 
 
 def _publish_with_retry(
     catalogue: Catalogue,
-    ledger: CatalogueWriter,
+    catalogue_writer: CatalogueWriter,
     plan: LoadPlan,
     every: Sequence[Version],
     ordered: Sequence[SplitResult],
@@ -240,9 +247,9 @@ def _publish_with_retry(
         plan = _rebase(catalogue, plan, every)
         if before is not None:
             plan = replace(plan, number=max(plan.number, before.number + 1))
-        version, replicas = _written(catalogue, ledger, plan, ordered, own)
+        version, replicas = _written(catalogue, catalogue_writer, plan, ordered, own)
         if before is not None:
-            ledger.withdraw(before)
+            catalogue_writer.withdraw(before)
         every = [other for other in catalogue.every_version(plan.dataset) if other.label != version.label]
         if not _is_superseded(version, every):
             break
@@ -268,7 +275,7 @@ def _is_superseded(version: Version, others: Sequence[Version]) -> bool:
 
 def _written(
     catalogue: Catalogue,
-    ledger: CatalogueWriter,
+    catalogue_writer: CatalogueWriter,
     plan: LoadPlan,
     ordered: Sequence[SplitResult],
     own: Sequence[PageRef],
@@ -277,7 +284,7 @@ def _written(
 
     Withdraws the row and raises ``ChunkMissingError`` if a sweep may remove data that the version references.
     """
-    written = {result.writer for result in ordered} | {w for result in ordered for w, _, _ in result.inherited}
+    written = {result.attempt_id for result in ordered} | {w for result in ordered for w, _, _ in result.inherited}
     base = None
     if plan.parent is not None and plan.mode == "append":
         base = catalogue.resolve(plan.dataset, selector_of(plan.parent))
@@ -286,18 +293,18 @@ def _written(
     if base is not None:
         schema = _shared_schema(catalogue, plan, base, own, schema)
     bases = [] if base is None else [base]
-    check_writers(catalogue, plan, written, bases)
+    check_attempts(catalogue, plan, written, bases)
     added = [replace(page, added_by=plan.label) for page in own]
-    version = _version(catalogue, ledger, plan, base, added, schema, _content(plan, ordered))
-    replicas = ledger.publish(version)
+    version = _version(catalogue, catalogue_writer, plan, base, added, schema, _content(plan, ordered))
+    replicas = catalogue_writer.publish(version)
     # A sweep fences attempts before it reads the versions, and this check runs after the version row is written. Of a
     # concurrent sweep and load, at least one sees the other.
     try:
-        check_writers(catalogue, plan, written, bases)
+        check_attempts(catalogue, plan, written, bases)
     except ChunkMissingError:
-        ledger.withdraw(version)
+        catalogue_writer.withdraw(version)
         raise
-    ledger.seen_writer(_publisher_row(plan, version), buckets=0, finished=True)
+    catalogue_writer.seen_writer(_publisher_row(plan, version), buckets=0, finished=True)
     return version, replicas
 
 
@@ -348,7 +355,15 @@ def _rebase(catalogue: Catalogue, plan: LoadPlan, every: Sequence[Version]) -> L
 
 def _publisher_row(plan: LoadPlan, version: Version) -> LoadAttempt:
     return LoadAttempt(
-        plan.dataset, version.writer, plan.run, plan.fingerprint, PUBLISHER, 1, version.label, "", version.committed_at
+        plan.dataset,
+        version.attempt_id,
+        plan.run,
+        plan.fingerprint,
+        PUBLISHER,
+        1,
+        version.label,
+        "",
+        version.committed_at,
     )
 
 
@@ -365,7 +380,7 @@ def _content(plan: LoadPlan, ordered: Sequence[SplitResult]) -> dict[str, str]:
 
 def _version(
     catalogue: Catalogue,
-    ledger: CatalogueWriter,
+    catalogue_writer: CatalogueWriter,
     plan: LoadPlan,
     base: Version | None,
     own: Sequence[PageRef],
@@ -384,7 +399,7 @@ def _version(
     row = LoadAttempt(
         plan.dataset, publisher, plan.run, plan.fingerprint, PUBLISHER, 1, plan.label, "", datetime.now(UTC)
     )
-    ledger.begin_writer(row)
+    catalogue_writer.begin_attempt(row)
     # The pages are read before a row references them, so a version never begins with a damaged page.
     largest = max((catalogue.page(plan.dataset, page).largest_chunk_bytes for page in own), default=0)
     listing = Listing(plan.dataset) if base is None else Listing.of(catalogue, base)
@@ -393,9 +408,11 @@ def _version(
         largest = max(largest, catalogue.largest_chunk_bytes(base))
         total = {name: value + getattr(base, name) for name, value in total.items()}
     listing = listing.followed_by(own)
-    schema_blob, pages_blob, replicas = write_lists(catalogue, ledger, plan.dataset, plan.label, schema, listing)
+    schema_blob, pages_blob, replicas = write_lists(
+        catalogue, catalogue_writer, plan.dataset, plan.label, schema, listing
+    )
     if replicas < 2:
-        ledger.record_under_replicated(plan.dataset, publisher, PAGES_BUCKET, 0)
+        catalogue_writer.record_under_replicated(plan.dataset, publisher, PAGES_BUCKET, 0)
     return Version(
         dataset=plan.dataset,
         number=plan.number,
@@ -403,8 +420,8 @@ def _version(
         parent=plan.parent,
         mode=plan.mode,
         kind=plan.source.kind,
-        writer=publisher,
-        writers=len({page.writer for page in own}) + (base.writers if base is not None else 0),
+        attempt_id=publisher,
+        attempts=len({page.attempt_id for page in own}) + (base.attempts if base is not None else 0),
         run=plan.run,
         code=millrace.__version__,
         source=bounded_facts({**plan.source.facts(), **content}),

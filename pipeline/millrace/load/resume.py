@@ -37,13 +37,13 @@ class ResumePoint:
 
     @property
     def ranges(self) -> tuple[tuple[UUID, int, int], ...]:
-        """The pages as ranges: writer, first, last; the numbers are consecutive in either direction."""
+        """The pages as ranges: attempt, first, last; the numbers are consecutive in either direction."""
         ranges: list[tuple[UUID, int, int]] = []
         for page in self.pages:
-            if ranges and ranges[-1][0] == page.writer and abs(page.page - ranges[-1][2]) == 1:
-                ranges[-1] = (page.writer, ranges[-1][1], page.page)
+            if ranges and ranges[-1][0] == page.attempt_id and abs(page.page - ranges[-1][2]) == 1:
+                ranges[-1] = (page.attempt_id, ranges[-1][1], page.page)
             else:
-                ranges.append((page.writer, page.page, page.page))
+                ranges.append((page.attempt_id, page.page, page.page))
         return tuple(ranges)
 
 
@@ -55,13 +55,13 @@ def find_resume_point(cassandra: CassandraSession, row: LoadAttempt, *, task: Ta
     """
     catalogue = Catalogue(cassandra)
     pages: dict[int, list[tuple[int, PageRef]]] = {}
-    for earlier in catalogue.writers(row.dataset, run=row.run):
+    for earlier in catalogue.attempts(row.dataset, run=row.run):
         same = (earlier.fingerprint, earlier.split) == (row.fingerprint, row.split)
-        if not same or earlier.writer == row.writer or earlier.condemned:
+        if not same or earlier.attempt_id == row.attempt_id or earlier.fenced:
             continue
         for written in (catalogue.finished_pages, catalogue.journal_pages):
             start = earlier.first_row
-            for position, page in enumerate(written(row.dataset, earlier.writer)):
+            for position, page in enumerate(written(row.dataset, earlier.attempt_id)):
                 if page.page != (position if page.page >= 0 else -1 - position):
                     break  # the page before is on an unresponsive node, so the first row of this one is unknown
                 if page.rows:
@@ -151,7 +151,7 @@ def unfinished_run(catalogue: Catalogue, plan: LoadPlan, run: str | None) -> str
     if plan.published:
         return plan.run
     published = {version.run for version in catalogue.every_version(plan.dataset)}  # deleted ones were finished, too
-    rows = [row for row in catalogue.writers(plan.dataset, run=run) if not row.condemned and row.run not in published]
+    rows = [row for row in catalogue.attempts(plan.dataset, run=run) if not row.fenced and row.run not in published]
     begun = [row for row in rows if row.fingerprint == plan.fingerprint]
     if begun:
         return max(begun, key=lambda row: row.last_seen or row.started).run

@@ -50,9 +50,9 @@ class SplitResult:
     """
 
     split: int
-    writer: UUID
+    attempt_id: UUID
     inherited: tuple[tuple[UUID, int, int], ...]
-    """Complete pages of earlier attempts: writer, first and last page.
+    """Complete pages of earlier attempts: attempt, first and last page.
 
     The numbers of pages rise from first to last; those of journal pages fall.
     """
@@ -72,8 +72,8 @@ class SplitResult:
         """Return plain JSON for a task's result."""
         return {
             "split": self.split,
-            "writer": self.writer.hex,
-            "inherited": [[writer.hex, first, last] for writer, first, last in self.inherited],
+            "attempt_id": self.attempt_id.hex,
+            "inherited": [[attempt_id.hex, first, last] for attempt_id, first, last in self.inherited],
             "pages": self.pages,
             "chunks": self.chunks,
             "rows": self.rows,
@@ -91,8 +91,10 @@ class SplitResult:
         return cls(
             **{
                 **value,
-                "writer": UUID(hex=value["writer"]),
-                "inherited": tuple((UUID(hex=writer), first, last) for writer, first, last in value["inherited"]),
+                "attempt_id": UUID(hex=value["attempt_id"]),
+                "inherited": tuple(
+                    (UUID(hex=attempt_id), first, last) for attempt_id, first, last in value["inherited"]
+                ),
                 "schema": base64.b64decode(value["schema"]),
                 "content": SourceChecksum(*value["content"]) if value.get("content") else None,
             }
@@ -125,11 +127,11 @@ def load_split(
     """
     row = LoadAttempt(
         dataset=plan.dataset,
-        writer=uuid4(),
+        attempt_id=uuid4(),
         run=plan.run,
         fingerprint=plan.fingerprint,
         split=-1 if split is None else split,
-        attempt=attempt,
+        try_number=attempt,
         version=plan.label,
         host=socket.gethostname(),
         started=datetime.now(UTC),
@@ -154,44 +156,48 @@ def load_split(
             reporter.report(raw_bytes=chunk.raw_bytes, stored_bytes=chunk.stored_bytes)
         report = chunk_writer.finish()
         reporter.report()
-        inherited = {page.writer for page in kept.pages}
-        owed = _repair_own(cassandra, row, inherited, report.under_replicated, task)
-        owed += chunk_writer.look_back()  # a node may have gone down meanwhile and lost its last writes
+        inherited = {page.attempt_id for page in kept.pages}
+        under_replicated = _repair_own(cassandra, row, inherited, report.under_replicated, task)
+        under_replicated += chunk_writer.look_back()  # a node may have gone down meanwhile and lost its last writes
     pages = [*kept.pages, *report.pages]
     return SplitResult(
         split=row.split,
-        writer=row.writer,
+        attempt_id=row.attempt_id,
         inherited=kept.ranges,
         pages=len(report.pages),
         chunks=sum(page.chunks for page in pages),
         rows=sum(page.rows for page in pages),
         raw_bytes=sum(page.raw_bytes for page in pages),
         stored_bytes=sum(page.stored_bytes for page in pages),
-        under_replicated=owed,
+        under_replicated=under_replicated,
         retries=report.retries,
         schema=reader.schema.serialize().to_pybytes(),
         content=reader.content,
     )
 
 
-def _repair_own(cassandra: CassandraSession, row: LoadAttempt, inherited: set[UUID], owed: int, task: Task) -> int:
+def _repair_own(
+    cassandra: CassandraSession, row: LoadAttempt, inherited: set[UUID], under_replicated: int, task: Task
+) -> int:
     """Repair this attempt and the attempts that it resumes, if the node is back before the load ends.
 
     Returns the number of chunks that are still under-replicated.
     """
-    if not (owed or inherited) or cassandra.down():
-        return owed
+    if not (under_replicated or inherited) or cassandra.down():
+        return under_replicated
     task.phase("repair")
     report = RepairReport()
     repairer = ReplicaRepair(cassandra, ChunkReader(cassandra))
     try:
         now = datetime.now(UTC)
-        others = [other for other in Catalogue(cassandra).writers(row.dataset, run=row.run) if not other.finished]
-        alive = {other.writer for other in others if now - (other.last_seen or other.started) < _SEEN_WITHIN}
-        repairer.writers(row.dataset, {row.writer, *inherited}, report, task=null_task(), writing=alive - {row.writer})
+        others = [other for other in Catalogue(cassandra).attempts(row.dataset, run=row.run) if not other.finished]
+        alive = {other.attempt_id for other in others if now - (other.last_seen or other.started) < _SEEN_WITHIN}
+        repairer.attempts(
+            row.dataset, {row.attempt_id, *inherited}, report, task=null_task(), writing=alive - {row.attempt_id}
+        )
     except StoreError:
-        return owed  # the node is down again; millrace repair finds the records
-    return 0 if report.ok else owed
+        return under_replicated  # the node is down again; millrace repair finds the records
+    return 0 if report.ok else under_replicated
 
 
 def task_unit(plan: LoadPlan, split: int | None) -> tuple[str, int]:
@@ -242,9 +248,11 @@ def _groups(grouper: RowGrouper, batches: Iterable[pa.RecordBatch]) -> Iterator[
 class _Reporter:
     """Reports to the task the progress since the previous report."""
 
-    def __init__(self, task: Task, writer: ChunkWriter, reader: SplitReader, kept_rows: int, *, by_rows: bool) -> None:
+    def __init__(
+        self, task: Task, chunk_writer: ChunkWriter, reader: SplitReader, kept_rows: int, *, by_rows: bool
+    ) -> None:
         self._task = task
-        self._writer = writer
+        self._chunk_writer = chunk_writer
         self._reader = reader
         self._by_rows = by_rows
         self._kept_rows = kept_rows
@@ -252,11 +260,11 @@ class _Reporter:
         self._told = (0, 0, 0)
 
     def report(self, *, raw_bytes: int = 0, stored_bytes: int = 0) -> None:
-        writer = self._writer
-        done = self._kept_rows + writer.acknowledged_rows if self._by_rows else self._reader.bytes_read
+        chunk_writer = self._chunk_writer
+        done = self._kept_rows + chunk_writer.acknowledged_rows if self._by_rows else self._reader.bytes_read
         self._task.advance(max(0, done - self._done))
         self._done = max(self._done, done)
-        now = (writer.acknowledged_chunks, writer.retries, writer.under_replicated)
+        now = (chunk_writer.acknowledged_chunks, chunk_writer.retries, chunk_writer.under_replicated)
         chunks, retries, one_replica = (new - old for new, old in zip(now, self._told, strict=True))
         self._told = now
         self._task.count(

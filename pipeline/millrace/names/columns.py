@@ -42,7 +42,7 @@ def parse_rename(text: str) -> tuple[str, str]:
         raise UsageError(f"{text!r} is not OLD=NEW, as in dep=departure")
     new, end = _name(text, at + 1, "=")
     if not new or end < len(text):
-        raise UsageError(f"{text!r} is not OLD=NEW, as in dep=departure", hint="names with = stand in double quotes")
+        raise UsageError(f"{text!r} is not OLD=NEW, as in dep=departure", hint="put names with = in double quotes")
     return old, new
 
 

@@ -122,8 +122,7 @@ def parse_reference(reference: str) -> tuple[str, VersionSelector]:
     except ValueError:
         raise InvalidNameError(
             f"{reference!r} names no version",
-            hint="after @ stands a number (12), a full version (12-3fa9c1), latest, a tag, or a time "
-            "(2026-11-22T10:00)",
+            hint="give after @ a number (12), a full version (12-3fa9c1), latest, a tag, or a time (2026-11-22T10:00)",
             actual=wanted,
         ) from None
     precision = timedelta(0) if _FRACTION.search(wanted) else timedelta(seconds=1)

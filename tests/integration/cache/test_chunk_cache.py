@@ -109,7 +109,7 @@ def test_a_value_of_another_size_than_in_the_manifest_is_a_miss(cache: ChunkCach
 def test_chunks_of_another_keyspace_dataset_or_writer_are_not_seen(redis_server: Any, cache: ChunkCache) -> None:
     cache.put(At(0), TILES)
     assert cache_of(redis_server, "other").get(At(0), SIZES, None) is None
-    for place in (At(0, dataset="flight"), At(0, bucket=1), At(1), At(0, writer=uuid4())):
+    for place in (At(0, dataset="flight"), At(0, bucket=1), At(1), At(0, attempt_id=uuid4())):
         assert cache.get(place, SIZES, None) is None
 
 

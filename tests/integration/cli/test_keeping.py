@@ -56,7 +56,7 @@ def test_delete_needs_confirmation_and_refuses_a_tagged_version(millrace: Millra
     name, first, second = two
     unasked = millrace("delete", name)
     assert unasked.code == 2
-    assert "nobody can be asked: give --yes" in unasked.err
+    assert "a confirmation needs a terminal: give --yes" in unasked.err
     millrace("tag", first, "kept")
     refused = millrace("delete", name, "--yes", "--json")
     assert refused.code == 2
@@ -88,7 +88,7 @@ def test_prune_lists_its_versions_in_a_dry_run_and_keeps_the_chunks_of_the_newes
 def test_fsck_and_repair_find_nothing_on_an_undamaged_store(millrace: Millrace, two: tuple[str, str, str]) -> None:
     found = millrace("fsck", "--json")
     assert (found.code, found.json["lacking"], found.json["removed_writers"]) == (0, [], 0)
-    assert millrace("repair", two[0], "--dry-run", "--json").json["owed"] == []
+    assert millrace("repair", two[0], "--dry-run", "--json").json["under_replicated"] == []
     repaired = millrace("repair", two[0], "--json")
     assert (repaired.code, repaired.json["ok"], repaired.json["copies"]) == (0, True, 0)
     assert millrace("repair", "nothing_of_that_name").code == 1
@@ -130,13 +130,13 @@ def test_resume_continues_a_killed_load_and_fails_without_one(
     assert "to go on with" in nothing.err
     process = spawn(*load)
     deadline = time.monotonic() + 120
-    while not store.catalogue.writers(name):
+    while not store.catalogue.attempts(name):
         assert time.monotonic() < deadline
         assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=60)
-    (row,) = store.catalogue.writers(name)
+    (row,) = store.catalogue.attempts(name)
     done = millrace(*load, "--resume", "--json")
     assert (done.code, done.json["run"], done.json["rows"]) == (0, row.run, 200_000)
     other = millrace(*load, "--codec", "none", "--resume", "--run-id", row.run)
@@ -172,10 +172,10 @@ def test_delete_and_prune_print_when_data_is_removed_and_how_to_undelete_it(
 ) -> None:
     name, first, _ = two
     would = millrace("prune", name, "--keep", "1", "--dry-run").out
-    assert "would be gone for readers at once, and removed in 24 hours" in would
+    assert "would no longer be visible to readers; data would be removed in 24 hours" in would
     for command in (("delete", first), ("prune", name, "--keep", "1", "--yes")):
         said = millrace(*command).out
-        assert "gone for readers now, data is removed in 24 hours" in said
+        assert "no longer visible to readers; data is removed in 24 hours" in said
         (hint,) = re.findall(r"millrace (undelete \S+)", said)
         assert hint == f"undelete {first}"
         assert millrace(*hint.split()).code == 0

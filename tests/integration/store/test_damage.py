@@ -37,14 +37,16 @@ def run(store: Store, query: str, *values: Any) -> list[Any]:
 
 
 def tile_of(store: Store, ref: ChunkRef, tile: int) -> bytes:
-    query = "SELECT data FROM {ks}.chunks WHERE dataset = ? AND writer = ? AND bucket = ? AND chunk = ? AND tile = ?"
-    (row,) = run(store, query, ref.dataset, ref.writer, ref.bucket, ref.chunk, tile)
+    query = (
+        "SELECT data FROM {ks}.chunks WHERE dataset = ? AND attempt_id = ? AND bucket = ? AND chunk = ? AND tile = ?"
+    )
+    (row,) = run(store, query, ref.dataset, ref.attempt_id, ref.bucket, ref.chunk, tile)
     return bytes(row.data)
 
 
 def put(store: Store, ref: ChunkRef, tile: int, data: bytes) -> None:
-    query = "INSERT INTO {ks}.chunks (dataset, writer, bucket, chunk, tile, data) VALUES (?, ?, ?, ?, ?, ?)"
-    run(store, query, ref.dataset, ref.writer, ref.bucket, ref.chunk, tile, data)
+    query = "INSERT INTO {ks}.chunks (dataset, attempt_id, bucket, chunk, tile, data) VALUES (?, ?, ?, ?, ?, ?)"
+    run(store, query, ref.dataset, ref.attempt_id, ref.bucket, ref.chunk, tile, data)
 
 
 @pytest.mark.parametrize("damage", ["flipped", "cut", "swapped", "of another chunk", "gone"])
@@ -55,8 +57,8 @@ def test_damage_on_both_nodes_is_an_error_with_its_place_and_never_rows(
     refs = list(store.dataset(name).refs())
     ref, data = refs[1], tile_of(store, refs[1], 1)
     if damage == "gone":
-        query = "DELETE FROM {ks}.chunks WHERE dataset = ? AND writer = ? AND bucket = ? AND chunk = ? AND tile = ?"
-        run(store, query, ref.dataset, ref.writer, ref.bucket, ref.chunk, 1)
+        query = "DELETE FROM {ks}.chunks WHERE dataset = ? AND attempt_id = ? AND bucket = ? AND chunk = ? AND tile = ?"
+        run(store, query, ref.dataset, ref.attempt_id, ref.bucket, ref.chunk, 1)
     else:
         wrong = {
             "flipped": data[:100] + bytes([data[100] ^ 1]) + data[101:],
@@ -84,13 +86,13 @@ def test_a_page_that_is_damaged_on_both_nodes_is_an_error_and_never_rows(
 ) -> None:
     name, _ = loaded
     (page, *_) = store.catalogue.page_refs(store.version(name))
-    query = "SELECT data FROM {ks}.pages WHERE dataset = ? AND writer = ? AND page = ?"
-    (row,) = run(store, query, name, page.writer, page.page)
+    query = "SELECT data FROM {ks}.pages WHERE dataset = ? AND attempt_id = ? AND page = ?"
+    (row,) = run(store, query, name, page.attempt_id, page.page)
     wrong = row.data[:50] + bytes([row.data[50] ^ 1]) + row.data[51:]
     run(
         store,
-        "INSERT INTO {ks}.pages (dataset, writer, page, data) VALUES (?, ?, ?, ?)",
-        *(name, page.writer, page.page, wrong),
+        "INSERT INTO {ks}.pages (dataset, attempt_id, page, data) VALUES (?, ?, ?, ?)",
+        *(name, page.attempt_id, page.page, wrong),
     )
     with pytest.raises(ChecksumMismatchError, match=f"page {page.page} of {name}"):
         store.dataset(name).to_table()

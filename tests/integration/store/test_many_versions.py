@@ -76,10 +76,9 @@ def test_operations_on_250000_chunks_need_few_requests_and_bytes(
     version = store.version("chunks")
     assert version.chunks == CHUNKS
     page = store.catalogue.page_refs(version)[-2]
-    query = (
-        f"SELECT data FROM {settings.cassandra.keyspace}.pages WHERE dataset = 'chunks' AND writer = %s AND page = %s"
-    )
-    (row,) = store.cassandra.session.execute(query, (page.writer, page.page))
+    where = "dataset = 'chunks' AND attempt_id = %s AND page = %s"
+    query = f"SELECT data FROM {settings.cassandra.keyspace}.pages WHERE {where}"
+    (row,) = store.cassandra.session.execute(query, (page.attempt_id, page.page))
     assert 100_000 < len(row.data) <= 1_000_000
 
     found = answers(settings, "chunks", number=7, source=str(small_file(tmp_path, 10**12)))

@@ -10,7 +10,7 @@ import pytest
 from millrace.api import Store
 from millrace.arrow.check import check_column
 from millrace.load import LoadOptions
-from tests.unit.chunks.conftest import same
+from tests.unit.arrow.arrays import same
 from tests.unit.store.in_memory import cassandra, settings, store
 
 __all__ = ["cassandra", "settings", "store"]

@@ -12,7 +12,7 @@ import pytest
 
 from millrace.arrow.equality import same_values
 from millrace.arrow.take import taken
-from tests.unit.chunks.conftest import DICTIONARIES, OTHERS, PRIMITIVES, make_array
+from tests.unit.arrow.arrays import DICTIONARIES, OTHERS, PRIMITIVES, make_array
 
 ROWS = 24
 EVERY = [type_ for type_ in (*PRIMITIVES, *DICTIONARIES, *OTHERS) if not pa.types.is_null(type_)]

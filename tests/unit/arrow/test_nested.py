@@ -24,7 +24,8 @@ from millrace.chunks import (
     encode_row_group,
 )
 from millrace.chunks.compact import compact_batch
-from tests.unit.chunks.conftest import OTHERS, PRIMITIVES, decoded_tiles
+from tests.unit.arrow.arrays import OTHERS, PRIMITIVES
+from tests.unit.chunks.encoded import decoded_tiles
 
 SMALLEST = 64 * 1024
 ROWS, LENGTH = 20_000, 6

@@ -113,5 +113,5 @@ def test_a_table_like_chunks_has_their_options_and_the_clustering_asked_for() ->
     on.create_like_chunks("by_tile", clustering="tile, chunk")
     made = [statement for statement in on.statements if statement.startswith("CREATE")]
     assert "millrace_bench.ceiling (" in made[0]
-    assert "PRIMARY KEY ((dataset, writer, bucket), chunk, tile)" in made[0]
+    assert "PRIMARY KEY ((dataset, attempt_id, bucket), chunk, tile)" in made[0]
     assert made[1] == made[0].replace(".ceiling", ".by_tile").replace("chunk, tile)", "tile, chunk)")

@@ -26,7 +26,7 @@ class At:
     chunk: int = 0
     dataset: str = "flights"
     bucket: int = 0
-    writer: UUID = field(default_factory=uuid4)
+    attempt_id: UUID = field(default_factory=uuid4)
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ WRITER = UUID("00112233445566778899aabbccddeeff")
 @dataclass(frozen=True)
 class At:
     dataset: str = "flights"
-    writer: UUID = WRITER
+    attempt_id: UUID = WRITER
     bucket: int = 2
     chunk: int = 41
 
@@ -39,7 +39,7 @@ def test_a_key_names_cluster_keyspace_and_chunk() -> None:
 def test_another_cluster_keyspace_or_chunk_has_another_key() -> None:
     keys = Keys("c", "k")
     others = [Keys("d", "k"), Keys("c", "l")]
-    places = [At(), At(dataset="f"), At(writer=UUID(int=1)), At(bucket=3), At(chunk=42)]
+    places = [At(), At(dataset="f"), At(attempt_id=UUID(int=1)), At(bucket=3), At(chunk=42)]
     made = [each.chunk(At()) for each in others] + [keys.chunk(place) for place in places]
     assert len(set(made)) == len(made)
 

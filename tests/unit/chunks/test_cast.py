@@ -17,7 +17,7 @@ from millrace.chunks import ChunkSettings, RowGrouper, TileLayout, assemble, cas
 from millrace.errors import ChunkFormatError, SourceTypeError
 from millrace.load.split import encoded_chunks
 from millrace.sources import SourceOptions, merge_schemas, open_source, plan_source
-from tests.unit.chunks.conftest import decoded_tiles
+from tests.unit.chunks.encoded import decoded_tiles
 
 
 def one(array: pa.Array) -> pa.RecordBatch:

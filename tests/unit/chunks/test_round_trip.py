@@ -22,7 +22,7 @@ from millrace.chunks import (
     stats_schema,
 )
 from millrace.errors import ChunkFormatError, RowTooLargeError
-from tests.unit.chunks.conftest import decoded_tiles
+from tests.unit.chunks.encoded import decoded_tiles
 
 SMALLEST = 64 * 1024
 

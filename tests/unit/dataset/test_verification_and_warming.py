@@ -119,7 +119,7 @@ class Redis:
 
     @staticmethod
     def _key(ref: ChunkRef) -> tuple[Any, ...]:
-        return (ref.writer, ref.bucket, ref.chunk)
+        return (ref.attempt_id, ref.bucket, ref.chunk)
 
     def admit(self, dataset: str, version: str, stored_bytes: int) -> Any:
         return SimpleNamespace(admitted=self.admits, reason="" if self.admits else "too large")

@@ -21,7 +21,7 @@ from millrace.dataset.exports.files import export
 from millrace.errors import MillraceError
 from millrace.load import LoadOptions
 from millrace.sources import SourceOptions, open_source, plan_source
-from tests.unit.chunks.conftest import make_array
+from tests.unit.arrow.arrays import make_array
 
 DOCS = Path(__file__).parents[3] / "docs" / "format.md"
 FORMATS = {"CSV": ("csv",), "JSON lines": ("jsonl",), "Parquet": ("parquet",), "Arrow": ("arrow", "arrows")}

@@ -343,7 +343,7 @@ def test_an_append_shares_full_page_lists_and_rewrites_the_last_one(
     assert after[0] == before[0]
     assert after[1] != before[1]
     assert after[1].pages == before[1].pages + 1
-    assert second.writers == first.writers + 1
+    assert second.attempts == first.attempts + 1
     assert (second.rows, second.page_count) == (2010, first.page_count + 1)
     assert numbers(store, "flights") == list(range(2010))
     assert numbers(store, f"flights@{first.label}") == list(range(2000))
@@ -404,7 +404,7 @@ def degrade(*tables: str) -> Callable[[Attempt], Any]:
     return behave
 
 
-@pytest.mark.parametrize("table", ["chunks", "pages", "versions", "writers", "datasets"])
+@pytest.mark.parametrize("table", ["chunks", "pages", "versions", "attempts", "datasets"])
 def test_rows_on_one_node_only_are_recorded_and_reported(
     store: Store, cassandra: FakeCassandra, csv: Csv, table: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -505,7 +505,7 @@ def test_a_publish_with_a_node_down_records_its_last_writes_as_under_replicated(
     assert cassandra.table("under_replicated") == []
     cassandra.b.is_up = False
     assert store.publish(plan, results).degraded
-    noted = {row["bucket"] for row in cassandra.table("under_replicated") if row["writer"] == results[0].writer}
+    noted = {row["bucket"] for row in cassandra.table("under_replicated") if row["attempt_id"] == results[0].attempt_id}
     assert noted == {CATALOGUE_BUCKET, PAGES_BUCKET, 0}
 
 

@@ -69,7 +69,7 @@ def test_a_source_that_ends_before_the_written_rows_is_refused(store: Store, tmp
     numbers = noise(40_000, 1)
     write_csv(source, numbers)
     plan = store.plan("data", str(source), SMALL, run="night")
-    writer = store.load_split(plan, None).writer
+    writer = store.load_split(plan, None).attempt_id
     kept = ResumePoint(tuple(store.catalogue.finished_pages("data", writer)))
     whole = pa.record_batch([pa.array(numbers)], ["n"])
     more = pa.record_batch([pa.array([1, 2])], ["n"])
@@ -86,7 +86,7 @@ def test_a_zero_that_lost_its_sign_is_a_change(store: Store, tmp_path: Path) -> 
     numbers = np.arange(5_000) / 7
     pq.write_table(pa.table({"x": numbers}), source)
     plan = store.plan("data", str(source), SMALL, run="night")
-    writer = store.load_split(plan, None).writer
+    writer = store.load_split(plan, None).attempt_id
     kept = ResumePoint(tuple(store.catalogue.finished_pages("data", writer)))
     assert not list(skip_written_rows(store.cassandra, plan, kept, [pa.record_batch([numbers], ["x"])]))
     numbers[0] = -0.0

@@ -17,7 +17,7 @@ from millrace.api import Store
 from millrace.dataset import Dataset
 from millrace.load import LoadOptions
 from millrace.sources import SourceOptions
-from tests.unit.chunks.conftest import make_array, same, types
+from tests.unit.arrow.arrays import make_array, same, types
 
 PIECE_BYTES = 70_000
 CHUNK_BYTES = 65_536

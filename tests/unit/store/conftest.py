@@ -59,14 +59,14 @@ def encode(batch: pa.RecordBatch) -> Chunk:
     return chunk
 
 
-def writer_row(**changes: Any) -> LoadAttempt:
+def attempt_row(**changes: Any) -> LoadAttempt:
     values: dict[str, Any] = {
         "dataset": "flights",
-        "writer": uuid4(),
+        "attempt_id": uuid4(),
         "run": "run-1",
         "fingerprint": "f" * 64,
         "split": 0,
-        "attempt": 1,
+        "try_number": 1,
         "version": "1-abcdef",
         "host": "here",
         "started": datetime(2026, 11, 22, 10, tzinfo=UTC),

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@click.command(short_help="Take a dataset, or one version, out of the Redis cache.")
+@click.command(short_help="Remove a dataset, or one version, from the Redis cache.")
 @click.argument("name", metavar="NAME[@VERSION]")
 @strict_option
 @json_option
@@ -59,10 +59,10 @@ def _evict_version(store: Store, cache: ChunkCache, name: str) -> tuple[str, int
         if entry.dataset == version.dataset and entry.version != version.label:
             with suppress(DatasetNotFoundError, VersionNotFoundError):  # deleted, and still in Redis
                 other = store.version(entry.name)
-                shared |= {(page.writer, page.page) for page in store.catalogue.page_refs(other)}
+                shared |= {(page.attempt_id, page.page) for page in store.catalogue.page_refs(other)}
     chunks = 0
     for page in store.catalogue.page_refs(version):
-        if (page.writer, page.page) not in shared:
+        if (page.attempt_id, page.page) not in shared:
             chunks += cache.delete(store.catalogue.page(version.dataset, page).refs())
     cache.forget(version.dataset, version.label)
     return version.reference, chunks

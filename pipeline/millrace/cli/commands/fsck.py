@@ -12,7 +12,7 @@ __all__ = ["command"]
 
 
 @click.command(short_help="Find data that failed loads and deleted versions left behind.")
-@click.option("--delete", is_flag=True, help="Remove what is over its grace time, after asking.")
+@click.option("--delete", is_flag=True, help="Remove data past its grace time, after a confirmation.")
 @dry_run_option
 @yes_option
 @now_option
@@ -32,7 +32,7 @@ def command(
     Removes nothing without --delete, and then only data that no version, reader or running load needs. Refused while a
     node is down.
 
-    JSON: as for delete; each of lacking has dataset, version, node, what, writer and bucket.
+    JSON: as for delete; each of lacking has dataset, version, node, what, attempt_id and bucket.
 
     \b
     Example:
@@ -44,7 +44,7 @@ def command(
         report = would
         ripe = sum(item["ripe"] for item in would.garbage)
         if delete and ripe and not dry_run:
-            confirmed(f"remove what {ripe} writers left", yes=yes)
+            confirmed(f"remove the data of {ripe} attempts", yes=yes)
             report = store.fsck(delete=True, now=now)
         invocation.answer(report.to_json(), lambda: show_sweep(report, "everything"))
     if report.lacking or report.problems:

@@ -72,7 +72,7 @@ def command(invocation: Invocation, /, only_print: bool, wait_s: float) -> None:
         "topic": None if created is None else kafka.topic,
         "topic_created": bool(created),
     }
-    topic = facts["topic"] or "none; progress is off"
+    topic = facts["topic"] or "switched off"
     rows = [("keyspace", facts["keyspace"]), ("tables", ", ".join(schema.TABLES)), ("topic", topic)]
     invocation.answer(facts, lambda: print_facts(rows))
 

@@ -54,7 +54,7 @@ def _columns(_context: click.Context, _parameter: click.Parameter, given: str | 
 @click.option("--filter", "filter_", metavar="EXPR", help="Only rows that pass: the WHERE part of SQL.")
 @click.option("--head", type=click.IntRange(min=0), metavar="N", help="Only the first N rows.")
 @click.option("--output", metavar="FILE", help="Write a file, in the format of its name; - is standard output.")
-@click.option("--force", is_flag=True, help="Replace what is there without asking, also a folder of bytes.")
+@click.option("--force", is_flag=True, help="Replace an existing file or folder without a confirmation.")
 @click.option("--format", "format_", metavar="F", help="parquet, csv, arrow, arrows (a stream) or jsonl.")
 @click.option("--no-cache", is_flag=True, help="Read from Cassandra only.")
 @strict_option
@@ -96,7 +96,7 @@ def command(invocation: Invocation, /, name: str, **given: Any) -> None:
     if invocation.json and output == STANDARD_OUTPUT:
         raise UsageError("--json and --output - both write to standard output", hint="give --output a file's name")
     if given["format_"] and output is None:
-        raise UsageError("--format says how to write, and there is no --output", hint="add --output FILE, or -")
+        raise UsageError("--format needs --output", hint="add --output FILE, or -")
     wanted = _Wanted(given["columns"], given["filter_"], given["head"])
     with open_store(invocation, _settings(load_settings(), cached=not given["no_cache"])) as store:
         dataset = store.dataset(name)
@@ -128,7 +128,7 @@ def _local(output: str | None) -> str | None:
     if output is None or "://" not in output:
         return output
     if not output.lower().startswith("file://"):
-        raise UsageError(f"{one_line(output)} is no file of this machine", hint="give a path or a file:// address")
+        raise UsageError(f"{one_line(output)} is not a file of this machine", hint="give a path or a file:// address")
     return local_path(output)
 
 
@@ -205,7 +205,7 @@ def _restore(reading: _Reading, output: str, *, force: bool) -> tuple[int, int]:
     version = reading.dataset.version
     if reading.wanted != _Wanted(None, None, None):
         raise UsageError(
-            f"{version.reference} holds files: they come back whole",
+            f"{version.reference} is a dataset of files, which are written unchanged",
             hint="--columns, --filter and --head need --format, which writes their rows",
         )
     # An append to existing data makes at least two files, and a merge does not record its source.
@@ -216,7 +216,7 @@ def _restore(reading: _Reading, output: str, *, force: bool) -> tuple[int, int]:
         return version.rows, written
     if not single:
         raise UsageError(
-            f"{version.reference} holds a folder or several files", hint="give --output the name of a new folder"
+            f"{version.reference} contains a folder or several files", hint="give --output the name of a new folder"
         )
     written = 0
     for batch in reading.batches():

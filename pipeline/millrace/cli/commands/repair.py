@@ -15,7 +15,7 @@ __all__ = ["command"]
 
 @click.command(short_help="Copy under-replicated data to both nodes.")
 @click.argument("name", required=False)
-@click.option("--dry-run", is_flag=True, help="Say what is owed; write nothing.")
+@click.option("--dry-run", is_flag=True, help="List under-replicated data; write nothing.")
 @strict_option
 @json_option
 @pass_invocation
@@ -27,8 +27,8 @@ def command(context: click.Context, invocation: Invocation, /, name: str | None,
     checked. Appends whose loads could not see each other are merged. Exit code 1 if data is still under-replicated.
     Refused while a node is down.
 
-    JSON: ok, datasets, debts, cleared, pending (a load is still writing it), chunks, copies (written), merged (versions
-    made), problems; with --dry-run: owed, a list of dataset, writer, bucket, chunks.
+    JSON: ok, datasets, records, cleared, pending (a load is still writing it), chunks, copies (written), merged
+    (versions made), problems; with --dry-run: under_replicated, a list of dataset, attempt_id, bucket, chunks.
 
     \b
     Example:
@@ -37,13 +37,22 @@ def command(context: click.Context, invocation: Invocation, /, name: str | None,
     """
     with open_store(invocation) as store:
         if dry_run:
-            owed = [
-                {"dataset": debt.dataset, "writer": debt.writer.hex, "bucket": debt.bucket, "chunks": debt.chunks}
-                for debt in store.owed(name)
+            under_replicated = [
+                {
+                    "dataset": record.dataset,
+                    "attempt_id": record.attempt_id.hex,
+                    "bucket": record.bucket,
+                    "chunks": record.chunks,
+                }
+                for record in store.under_replicated_of(name)
             ]
-            rows = [(item["dataset"], str(item["writer"])[:12], item["bucket"], item["chunks"]) for item in owed]
+            rows = [
+                (item["dataset"], str(item["attempt_id"])[:12], item["bucket"], item["chunks"])
+                for item in under_replicated
+            ]
             invocation.answer(
-                {"owed": owed, "dry_run": True}, lambda: print_table(["dataset", "writer", "bucket", "chunks"], rows)
+                {"under_replicated": under_replicated, "dry_run": True},
+                lambda: print_table(["dataset", "attempt_id", "bucket", "chunks"], rows),
             )
             return
         with reported(
@@ -60,8 +69,8 @@ def command(context: click.Context, invocation: Invocation, /, name: str | None,
             print_facts(
                 [
                     ("datasets", report.datasets),
-                    ("owed", report.debts),
-                    ("paid", report.cleared),
+                    ("records", report.records),
+                    ("cleared", report.cleared),
                     ("still being written", report.pending),
                     ("chunks checked", report.chunks),
                     ("copies written", report.copies),
@@ -73,5 +82,6 @@ def command(context: click.Context, invocation: Invocation, /, name: str | None,
         invocation.answer(report.to_json(), show)
     if not report.ok:
         first = report.problems[0]["message"] if report.problems else "see --json"
-        say(f"millrace: {report.debts - report.cleared - report.pending:,} debts are not paid: {one_line(first)}")
+        uncleared = report.records - report.cleared - report.pending
+        say(f"millrace: {uncleared:,} records could not be cleared: {one_line(first)}")
         context.exit(1)

@@ -31,7 +31,7 @@ def command(invocation: Invocation, /, name: str) -> None:
     with their full names.
 
     JSON: dataset, version, tags, kind, mode, parent, rows, raw_bytes, stored_bytes, chunks, largest_chunk_bytes
-    (stored), replicas (1 if any data is under-replicated), under_replicated (a list of writer, bucket, chunks; buckets
+    (stored), replicas (1 if any data is under-replicated), under_replicated (a list of attempt_id, bucket, chunks;
     below 0 are manifest pages and catalogue rows), schema (name, type, nullable), source, settings, run, code,
     committed_at.
 
@@ -44,15 +44,15 @@ def command(invocation: Invocation, /, name: str) -> None:
         version = store.version(name)
         facts = describe(store, version)
         if facts["under_replicated"]:
-            owed = sum(max(1, debt["chunks"]) for debt in facts["under_replicated"])
-            invocation.note_degraded(f"{version.reference} has {owed} chunks or rows on one node only")
+            under_replicated = sum(max(1, record["chunks"]) for record in facts["under_replicated"])
+            invocation.note_degraded(f"{version.reference} has {under_replicated} chunks or rows on one node only")
         invocation.answer(facts, lambda: _show(facts))
 
 
 def describe(store: Store, version: Version) -> dict[str, Any]:
     """Return the facts of ``show --json``; reads the version's row and its repair records, but no manifest page."""
     schema = store.catalogue.schema(version)
-    debts = store.debts(version)
+    records = store.under_replicated(version)
     return {
         "dataset": version.dataset,
         "version": version.label,
@@ -65,9 +65,10 @@ def describe(store: Store, version: Version) -> dict[str, Any]:
         "stored_bytes": version.stored_bytes,
         "chunks": version.chunks,
         "largest_chunk_bytes": store.catalogue.largest_chunk_bytes(version),
-        "replicas": 1 if debts else store.settings.cassandra.replication_factor,
+        "replicas": 1 if records else store.settings.cassandra.replication_factor,
         "under_replicated": [
-            {"writer": debt.writer.hex, "bucket": debt.bucket, "chunks": debt.chunks} for debt in debts
+            {"attempt_id": record.attempt_id.hex, "bucket": record.bucket, "chunks": record.chunks}
+            for record in records
         ],
         "schema": [{"name": f.name, "type": str(f.type), "nullable": f.nullable} for f in schema],
         "source": version.source,
@@ -81,10 +82,10 @@ def describe(store: Store, version: Version) -> dict[str, Any]:
 def _show(facts: dict[str, Any]) -> None:
     stored, raw = facts["stored_bytes"], facts["raw_bytes"]
     ratio = f", {raw / stored:.2f} times smaller" if stored else ""
-    owed = facts["under_replicated"]
+    under_replicated = facts["under_replicated"]
     replicas = f"{facts['replicas']} each"
-    if owed:
-        count = sum(max(1, debt["chunks"]) for debt in owed)
+    if under_replicated:
+        count = sum(max(1, record["chunks"]) for record in under_replicated)
         replicas = f"2 each, but {count:,} chunks or rows are on one node only"
     source = facts["source"]
     files = source.get("files")

@@ -13,7 +13,7 @@ from millrace.cli.store import open_store
 __all__ = ["command", "tags_by_version"]
 
 
-@click.command(short_help="Give a version a name that stays with it.")
+@click.command(short_help="Give a version a permanent name.")
 @click.argument("name", metavar="NAME[@VERSION]")
 @click.argument("tag")
 @strict_option

@@ -26,8 +26,8 @@ def command(context: click.Context, invocation: Invocation, /, name: str, each_r
     With --each-replica the version's pages and rows are compared on each node, too. Data that a node lacks or holds
     damaged is recorded, and millrace repair writes it there from the other node.
 
-    JSON: reference, ok, chunks, copies, rows, stored_bytes, bad, each_replica, owed (the recorded writers and buckets),
-    problems (the first 100).
+    JSON: reference, ok, chunks, copies, rows, stored_bytes, bad, each_replica, recorded (attempts and buckets
+    on record), problems (the first 100).
 
     \b
     Example:

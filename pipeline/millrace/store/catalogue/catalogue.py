@@ -35,14 +35,14 @@ _ONE_VERSION = "WHERE dataset = ? AND number = ? AND hex = ?"
 Rows = Callable[[str, tuple[Any, ...]], list[Any]]
 _FIRST_VERSIONS = 8
 _VERSIONS_KEPT = 64
-_WRITERS_ASKED_FOR = 500
+_ATTEMPTS_ASKED_FOR = 500
 """Number of load attempts above which the whole ``under_replicated`` table is read. Reading the table costs about as
 much as reading this many of its partitions."""
 _DEBTS_A_REQUEST = 100
-_DEBT_REQUESTS = 4
+_RECORD_REQUESTS = 4
 """Number of concurrent requests; each asks its coordinator for up to a hundred partitions."""
 _SUMMARY = (
-    "number, hex, parent, mode, kind, writer, writers, run, code, rows, raw_bytes, stored_bytes, chunks, "
+    "number, hex, parent, mode, kind, attempt_id, attempts, run, code, rows, raw_bytes, stored_bytes, chunks, "
     "page_count, source, settings, committed_at, checksum, deleted_at, mark, purged_at"
 )
 
@@ -66,7 +66,7 @@ class Catalogue(PageReader):
 
     def names(self) -> list[str]:
         """Return the names of all datasets that were ever registered, sorted."""
-        rows = self.rows("SELECT dataset FROM {ks}.datasets WHERE shelf = ?", (ALL_DATASETS_PARTITION,))
+        rows = self.rows("SELECT dataset FROM {ks}.datasets WHERE shard = ?", (ALL_DATASETS_PARTITION,))
         return [row.dataset for row in rows]
 
     def versions(self, dataset: str) -> list[Version]:
@@ -212,11 +212,12 @@ class Catalogue(PageReader):
             version=version.label,
         )
 
-    def writers(self, dataset: str, *, run: str | None = None, rows: Rows | None = None) -> list[LoadAttempt]:
+    def attempts(self, dataset: str, *, run: str | None = None, rows: Rows | None = None) -> list[LoadAttempt]:
         """Return the load attempts of a dataset, of one run or of all runs."""
         found = (rows or self.rows)(
-            "SELECT writer, run, fingerprint, split, attempt, first_row, version, host, started, last_seen, buckets, "
-            "finished FROM {ks}.writers WHERE dataset = ?",
+            "SELECT attempt_id, run, fingerprint, split, try_number, first_row, version, host, started, last_seen, "
+            "buckets, "
+            "finished FROM {ks}.attempts WHERE dataset = ?",
             (dataset,),
         )
         return [LoadAttempt.from_row(dataset, row) for row in found if run is None or row.run == run]
@@ -229,56 +230,59 @@ class Catalogue(PageReader):
         rows = self.rows("SELECT tag, number, hex FROM {ks}.tags WHERE dataset = ?", (dataset,))
         return [(row.tag, row.number, row.hex) for row in rows if row.number]
 
-    def debts(self, dataset: str, writers: Set[UUID]) -> list[UnderReplicated]:
+    def under_replicated(self, dataset: str, attempts: Set[UUID]) -> list[UnderReplicated]:
         """Return the records of under-replicated data for these load attempts."""
-        if len(writers) > _WRITERS_ASKED_FOR:
+        if len(attempts) > _ATTEMPTS_ASKED_FOR:
             with suppress(StoreError):  # the table may be full of tombstones after a long outage
-                return self._debts_of_all(dataset, writers)
-        ordered = sorted(writers)
+                return self._under_replicated_of_all(dataset, attempts)
+        ordered = sorted(attempts)
         groups = [ordered[start : start + _DEBTS_A_REQUEST] for start in range(0, len(ordered), _DEBTS_A_REQUEST)]
         found: list[UnderReplicated] = []
         degraded = False
-        with ThreadPoolExecutor(_DEBT_REQUESTS, thread_name_prefix="millrace-debts") as pool:
-            for group, debts in zip(groups, pool.map(partial(self._debts_at_two, dataset), groups), strict=True):
-                if debts is None:
-                    debts = []
-                    for writer in group:
-                        debts += self._debts_of(dataset, writer)
+        with ThreadPoolExecutor(_RECORD_REQUESTS, thread_name_prefix="millrace-records") as pool:
+            for group, records in zip(
+                groups, pool.map(partial(self._under_replicated_at_two, dataset), groups), strict=True
+            ):
+                if records is None:
+                    records = []
+                    for attempt_id in group:
+                        records += self._under_replicated_of(dataset, attempt_id)
                         degraded = degraded or self.degraded
-                found += debts
+                found += records
         self.degraded = degraded
         return found
 
-    def _debts_of_all(self, dataset: str, writers: Set[UUID]) -> list[UnderReplicated]:
+    def _under_replicated_of_all(self, dataset: str, attempts: Set[UUID]) -> list[UnderReplicated]:
         """Read the whole table, which is empty except after an outage.
 
         Reading 5,000 partitions took 0.8 s, reading the table 0.02 s.
         """
-        rows = self.rows("SELECT dataset, writer, bucket, note, chunks FROM {ks}.under_replicated", ())
-        mine = (row for row in rows if row.dataset == dataset and row.writer in writers)
-        return [UnderReplicated(dataset, row.writer, row.bucket, row.note, row.chunks) for row in mine]
+        rows = self.rows("SELECT dataset, attempt_id, bucket, record_id, chunks FROM {ks}.under_replicated", ())
+        mine = (row for row in rows if row.dataset == dataset and row.attempt_id in attempts)
+        return [UnderReplicated(dataset, row.attempt_id, row.bucket, row.record_id, row.chunks) for row in mine]
 
-    def _debts_at_two(self, dataset: str, writers: list[UUID]) -> list[UnderReplicated] | None:
+    def _under_replicated_at_two(self, dataset: str, attempts: list[UUID]) -> list[UnderReplicated] | None:
         """Read the records of several load attempts in one request at ``TWO``.
 
         A version of 5,000 appends has 5,000 load attempts. Returns None for a single attempt, and while a replica is
         down or unresponsive.
         """
-        if len(writers) < 2:
+        if len(attempts) < 2:
             return None
-        query = "SELECT writer, bucket, note, chunks FROM {ks}.under_replicated WHERE dataset = ? AND writer IN ?"
-        statement = self._cassandra.prepare(query).bind((dataset, writers))
+        columns = "attempt_id, bucket, record_id, chunks"
+        query = f"SELECT {columns} FROM {{ks}}.under_replicated WHERE dataset = ? AND attempt_id IN ?"  # noqa: S608 constant names
+        statement = self._cassandra.prepare(query).bind((dataset, attempts))
         hosts = self._cassandra.replicas(statement)
         if any(self._cassandra.is_gone(host) for host in hosts):
             return None
         rows = self._rows_of_two(statement, hosts)
         if rows is None:
             return None
-        return [UnderReplicated(dataset, row.writer, row.bucket, row.note, row.chunks) for row in rows]
+        return [UnderReplicated(dataset, row.attempt_id, row.bucket, row.record_id, row.chunks) for row in rows]
 
-    def _debts_of(self, dataset: str, writer: UUID) -> list[UnderReplicated]:
-        query = "SELECT bucket, note, chunks FROM {ks}.under_replicated WHERE dataset = ? AND writer = ?"
+    def _under_replicated_of(self, dataset: str, attempt_id: UUID) -> list[UnderReplicated]:
+        query = "SELECT bucket, record_id, chunks FROM {ks}.under_replicated WHERE dataset = ? AND attempt_id = ?"
         return [
-            UnderReplicated(dataset, writer, row.bucket, row.note, row.chunks)
-            for row in self.rows(query, (dataset, writer))
+            UnderReplicated(dataset, attempt_id, row.bucket, row.record_id, row.chunks)
+            for row in self.rows(query, (dataset, attempt_id))
         ]

@@ -28,11 +28,11 @@ _INLINE_BYTES = 5_000
 
 
 _SUMS = ("chunks", "rows", "raw_bytes", "stored_bytes")
-_WHO = ("dataset", "writer", "run", "fingerprint", "split", "first_row", "version", "started")
+_WHO = ("dataset", "attempt_id", "run", "fingerprint", "split", "first_row", "version", "started")
 _WHILE_LOADING = (
-    ("under_replicated", ("dataset", "writer", "bucket", "note", "chunks", "noted_at")),
-    ("pages", ("dataset", "writer", "page", *_SUMS, "checksum", "data")),
-    ("writers", (*_WHO, "last_seen", "buckets", "finished")),
+    ("under_replicated", ("dataset", "attempt_id", "bucket", "record_id", "chunks", "recorded_at")),
+    ("pages", ("dataset", "attempt_id", "page", *_SUMS, "checksum", "data")),
+    ("attempts", (*_WHO, "last_seen", "buckets", "finished")),
 )
 """The columns in the order that ``record_under_replicated``, ``page`` and ``seen_writer`` use, so that the prepared
 statement texts are equal."""
@@ -45,7 +45,7 @@ def _insertion(table: str, columns: Iterable[str]) -> str:
 
 
 class CatalogueWriter:
-    """Writer of catalogue rows. Methods that write a row return on how many nodes it is proven to be (1 or 2)."""
+    """Attempt of catalogue rows. Methods that write a row return on how many nodes it is proven to be (1 or 2)."""
 
     def __init__(self, cassandra: CassandraSession, writes: ReplicatedWriter) -> None:
         self._cassandra = cassandra
@@ -57,10 +57,11 @@ class CatalogueWriter:
         what: str,
         values: dict[str, Any],
         *,
-        owing: tuple[str, UUID, int] | None = None,
+        record_key: tuple[str, UUID, int] | None = None,
         written: int | None = None,
     ) -> int:
-        """Write one row of the catalogue; record ``owing`` as under-replicated where one node alone acknowledged it.
+        """Write one row of the catalogue; record ``record_key`` as under-replicated where one node alone
+        acknowledged it.
 
         The record is written before the row while a replica is known to be unreachable, else after it. A loader may die
         in between, and data of one node alone must be on record. A superfluous record is harmless: repair finds nothing
@@ -69,9 +70,9 @@ class CatalogueWriter:
         using, last = ("", ()) if written is None else (" USING TIMESTAMP ?", (written,))
         prepared = self._cassandra.prepare(_insertion(table, values) + using)
         bindings = (*values.values(), *last)
-        noted = owing and self._writes.is_short_of(self._cassandra.replicas(prepared.bind(bindings)))
-        if owing and noted:
-            self.record_under_replicated(*owing, 0)
+        noted = record_key and self._writes.is_short_of(self._cassandra.replicas(prepared.bind(bindings)))
+        if record_key and noted:
+            self.record_under_replicated(*record_key, 0)
 
         def make(level: int) -> Any:
             bound = prepared.bind(bindings)
@@ -80,8 +81,8 @@ class CatalogueWriter:
 
         size = sum(len(v) if isinstance(v, (bytes, str)) else 16 for v in values.values())
         replicas = self._writes.write(Write(make, size, what)).replicas
-        if owing and replicas < 2 and not noted:
-            self.record_under_replicated(*owing, 0)
+        if record_key and replicas < 2 and not noted:
+            self.record_under_replicated(*record_key, 0)
         return replicas
 
     def make_ready(self) -> None:
@@ -92,35 +93,35 @@ class CatalogueWriter:
         for table, columns in _WHILE_LOADING:
             self._cassandra.prepare(_insertion(table, columns))
 
-    def record_under_replicated(self, dataset: str, writer: UUID, bucket: int, chunks: int) -> int:
+    def record_under_replicated(self, dataset: str, attempt_id: UUID, bucket: int, chunks: int) -> int:
         """Record that part of the bucket is not proven to be on two nodes.
 
         Call it before the bucket's page is written.
         """
         row = {
             "dataset": dataset,
-            "writer": writer,
+            "attempt_id": attempt_id,
             "bucket": bucket,
-            "note": uuid4(),  # the key of a removed record is never written again
+            "record_id": uuid4(),  # the key of a removed record is never written again
             "chunks": chunks,
-            "noted_at": datetime.now(UTC),
+            "recorded_at": datetime.now(UTC),
         }
-        return self.insert("under_replicated", f"the note that {dataset} bucket {bucket} has one replica", row)
+        return self.insert("under_replicated", f"the record that {dataset} bucket {bucket} has one replica", row)
 
-    def begin_writer(self, row: LoadAttempt) -> int:
+    def begin_attempt(self, row: LoadAttempt) -> int:
         """Insert the row of a load attempt before its first chunk, so that its data can be found later.
 
         The dataset's name is registered first, so that a dataset that never got a version can be cleaned up, too.
         """
-        name = {"shelf": ALL_DATASETS_PARTITION, "dataset": row.dataset}
+        name = {"shard": ALL_DATASETS_PARTITION, "dataset": row.dataset}
         named = self.insert("datasets", f"the name {row.dataset}", name)
         values = {
             "dataset": row.dataset,
-            "writer": row.writer,
+            "attempt_id": row.attempt_id,
             "run": row.run,
             "fingerprint": row.fingerprint,
             "split": row.split,
-            "attempt": row.attempt,
+            "try_number": row.try_number,
             "first_row": row.first_row,
             "version": row.version,
             "host": row.host,
@@ -129,10 +130,10 @@ class CatalogueWriter:
             "buckets": row.buckets,
             "finished": row.finished,
         }
-        owing = (row.dataset, row.writer, CATALOGUE_BUCKET)
-        begun = self.insert("writers", f"the writer's row of {row.dataset}", values, owing=owing)
+        record_key = (row.dataset, row.attempt_id, CATALOGUE_BUCKET)
+        begun = self.insert("attempts", f"the attempt's row of {row.dataset}", values, record_key=record_key)
         if named < 2 <= begun:
-            self.record_under_replicated(*owing, 0)
+            self.record_under_replicated(*record_key, 0)
         return min(named, begun)
 
     def seen_writer(self, row: LoadAttempt, *, buckets: int, finished: bool) -> int:
@@ -144,12 +145,12 @@ class CatalogueWriter:
         """
         who = {name: getattr(row, name) for name in _WHO}
         values = {**who, "last_seen": datetime.now(UTC), "buckets": buckets, "finished": finished}
-        return self.insert("writers", f"the writer's row of {row.dataset}", values)
+        return self.insert("attempts", f"the attempt's row of {row.dataset}", values)
 
     def page(
         self,
         dataset: str,
-        writer: UUID,
+        attempt_id: UUID,
         page: int,
         data: bytes,
         checksum: bytes,
@@ -157,13 +158,20 @@ class CatalogueWriter:
         *,
         owner: UUID | None = None,
     ) -> int:
-        """Write a manifest page, under a number that this writer has not used before.
+        """Write a manifest page, under a number that this attempt has not used before.
 
         A missing replica is recorded under ``owner``. With None the caller records it.
         """
-        values = {"dataset": dataset, "writer": writer, "page": page, **sums, "checksum": checksum, "data": data}
-        owing = None if owner is None else (dataset, owner, PAGES_BUCKET)
-        return self.insert("pages", f"page {page} of {dataset}", values, owing=owing)
+        values = {
+            "dataset": dataset,
+            "attempt_id": attempt_id,
+            "page": page,
+            **sums,
+            "checksum": checksum,
+            "data": data,
+        }
+        record_key = None if owner is None else (dataset, owner, PAGES_BUCKET)
+        return self.insert("pages", f"page {page} of {dataset}", values, record_key=record_key)
 
     def store_out_of_line(self, dataset: str, label: str, page: int, blob: bytes) -> tuple[bytes, int]:
         """Return a small blob as it is, or store it in a page and return a reference to that page.
@@ -173,20 +181,20 @@ class CatalogueWriter:
         if len(blob) <= _INLINE_BYTES:
             return blob, 2
         sums = {"chunks": 0, "rows": 0, "raw_bytes": 0, "stored_bytes": len(blob)}
-        writer, checksum, replicas = self.named_by_content(dataset, label, page, blob, sums)
-        return json.dumps({"writer": writer.hex, "page": page, "checksum": checksum.hex()}).encode(), replicas
+        attempt_id, checksum, replicas = self.named_by_content(dataset, label, page, blob, sums)
+        return json.dumps({"attempt_id": attempt_id.hex, "page": page, "checksum": checksum.hex()}).encode(), replicas
 
     def named_by_content(
         self, dataset: str, label: str, page: int, blob: bytes, sums: dict[str, int]
     ) -> tuple[UUID, bytes, int]:
-        """Write a page whose writer is derived from the version's label and the content.
+        """Write a page whose attempt is derived from the version's label and the content.
 
-        Returns that writer, the checksum and the proven replicas. Two processes that publish the same merge therefore
+        Returns that attempt, the checksum and the proven replicas. Two processes that publish the same merge therefore
         never write different bytes under one key.
         """
         checksum = xxhash.xxh3_128_digest(blob)
-        writer = uuid5(UUID(bytes=checksum), f"{dataset}@{label}")
-        return writer, checksum, self.page(dataset, writer, page, blob, checksum, sums)
+        attempt_id = uuid5(UUID(bytes=checksum), f"{dataset}@{label}")
+        return attempt_id, checksum, self.page(dataset, attempt_id, page, blob, checksum, sums)
 
     def publish(self, version: Version) -> int:
         """Write the version's row, which makes it visible. Everything that it references must have been written before.
@@ -197,7 +205,7 @@ class CatalogueWriter:
         values = {
             name: getattr(complete, name)
             for name in (
-                "dataset", "number", "hex", "parent", "mode", "kind", "writer", "writers", "run", "code", "rows",
+                "dataset", "number", "hex", "parent", "mode", "kind", "attempt_id", "attempts", "run", "code", "rows",
                 "raw_bytes", "stored_bytes", "chunks", "page_count", "committed_at", "checksum",
             )
         }  # fmt: skip
@@ -205,8 +213,8 @@ class CatalogueWriter:
         values["settings"] = json.dumps(version.settings, sort_keys=True)
         values["arrow_schema"] = version.schema_blob
         values["pages"] = version.pages_blob
-        owing = (version.dataset, version.writer, CATALOGUE_BUCKET)
-        return self.insert("versions", f"the version {version.reference}", values, owing=owing)
+        record_key = (version.dataset, version.attempt_id, CATALOGUE_BUCKET)
+        return self.insert("versions", f"the version {version.reference}", values, record_key=record_key)
 
     def withdraw(self, version: Version) -> None:
         """Hide the version from readers for good: its data is incomplete or is in a later version.

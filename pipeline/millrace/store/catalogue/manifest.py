@@ -74,10 +74,10 @@ class TileRef(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ChunkRef:
-    """A chunk's key (dataset, writer, bucket, chunk number), its number of rows and its tiles in order."""
+    """A chunk's key (dataset, attempt, bucket, chunk number), its number of rows and its tiles in order."""
 
     dataset: str
-    writer: UUID
+    attempt_id: UUID
     bucket: int
     chunk: int
     rows: int
@@ -94,7 +94,7 @@ class ChunkRef:
         return sum(tile.raw_bytes for tile in self.tiles)
 
     def __str__(self) -> str:
-        return f"{self.dataset}/{self.writer.hex[:12]}/{self.bucket}/{self.chunk}"
+        return f"{self.dataset}/{self.attempt_id.hex[:12]}/{self.bucket}/{self.chunk}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ class PageRef:
     ``added_by`` is the label of the version that added the page. Concurrent appends are merged by it.
     """
 
-    writer: UUID
+    attempt_id: UUID
     page: int
     chunks: int
     rows: int
@@ -116,7 +116,7 @@ class PageRef:
     def to_json(self) -> list[Any]:
         """Return a short list, for version rows and task results."""
         return [
-            self.writer.hex,
+            self.attempt_id.hex,
             self.page,
             self.chunks,
             self.rows,
@@ -129,8 +129,8 @@ class PageRef:
     @classmethod
     def from_json(cls, value: Sequence[Any]) -> PageRef:
         """Return the page reference that ``to_json`` encoded."""
-        writer, page, chunks, rows, raw_bytes, stored_bytes, checksum, added_by = value
-        return cls(UUID(hex=writer), page, chunks, rows, raw_bytes, stored_bytes, bytes.fromhex(checksum), added_by)
+        attempt_id, page, chunks, rows, raw_bytes, stored_bytes, checksum, added_by = value
+        return cls(UUID(hex=attempt_id), page, chunks, rows, raw_bytes, stored_bytes, bytes.fromhex(checksum), added_by)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,7 @@ class Page:
     """A decoded page: the table of its chunks (bucket, chunk, rows, tiles, stats), one row per chunk."""
 
     dataset: str
-    writer: UUID
+    attempt_id: UUID
     table: pa.RecordBatch
 
     def stats_batch(self) -> pa.RecordBatch:
@@ -177,7 +177,7 @@ class Page:
         edges = list(itertools.accumulate(lists.value_lengths().to_pylist(), initial=0))
         columns = (table.column(name).to_pylist() for name in ("bucket", "chunk", "rows"))
         return [
-            ChunkRef(self.dataset, self.writer, bucket, chunk, count, tuple(tiles[start:end]))
+            ChunkRef(self.dataset, self.attempt_id, bucket, chunk, count, tuple(tiles[start:end]))
             for bucket, chunk, count, start, end in zip(*columns, edges[:-1], edges[1:], strict=True)
         ]
 
@@ -239,17 +239,17 @@ def encode_page(refs: Sequence[ChunkRef], stats: Sequence[pa.RecordBatch]) -> tu
 
 def decode_page(dataset: str, ref: PageRef, stored: bytes) -> Page:
     """Return the page that ``ref`` names; raises when its bytes are not the written ones."""
-    return Page(dataset, ref.writer, checked_stream(dataset, ref.writer, ref.page, ref.checksum, stored))
+    return Page(dataset, ref.attempt_id, checked_stream(dataset, ref.attempt_id, ref.page, ref.checksum, stored))
 
 
-def checked_stream(dataset: str, writer: UUID, page: int, checksum: bytes, stored: bytes) -> pa.RecordBatch:
+def checked_stream(dataset: str, attempt_id: UUID, page: int, checksum: bytes, stored: bytes) -> pa.RecordBatch:
     """Return the record batch of a page's stored bytes, after verifying their checksum.
 
     Raises ``ChecksumMismatchError``, and ``ChunkFormatError`` for a gzip stream that is truncated or too long.
     """
     actual = xxhash.xxh3_128_digest(stored)
-    where: dict[str, Any] = {"dataset": dataset, "writer": writer.hex, "page": page}
-    name = f"page {page} of {dataset}/{writer.hex[:12]}"
+    where: dict[str, Any] = {"dataset": dataset, "attempt_id": attempt_id.hex, "page": page}
+    name = f"page {page} of {dataset}/{attempt_id.hex[:12]}"
     if actual != checksum:
         raise ChecksumMismatchError(
             f"{name} is not what was written",

@@ -30,7 +30,7 @@ _LIST_BOUNDS = 4096
 
 _PLACE = pa.schema(
     [
-        pa.field("writer", pa.binary(16), nullable=False),
+        pa.field("attempt_id", pa.binary(16), nullable=False),
         pa.field("page", pa.int32(), nullable=False),
         pa.field("chunks", pa.int32(), nullable=False),
         pa.field("rows", pa.int64(), nullable=False),
@@ -46,20 +46,20 @@ _PLACE = pa.schema(
 class ListRef:
     """The key of a page list, the number of pages that it names, and the checksum of its bytes."""
 
-    writer: UUID
+    attempt_id: UUID
     page: int
     pages: int
     checksum: bytes
 
     def to_json(self) -> list[Any]:
         """Return a short list, for version rows."""
-        return [self.writer.hex, self.page, self.pages, self.checksum.hex()]
+        return [self.attempt_id.hex, self.page, self.pages, self.checksum.hex()]
 
     @classmethod
     def from_json(cls, value: Sequence[Any]) -> ListRef:
         """Return the list reference that ``to_json`` encoded."""
-        writer, page, pages, checksum, *_ = value
-        return cls(UUID(hex=writer), page, pages, bytes.fromhex(checksum))
+        attempt_id, page, pages, checksum, *_ = value
+        return cls(UUID(hex=attempt_id), page, pages, bytes.fromhex(checksum))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ def _encode(refs: Sequence[PageRef], stats: pa.RecordBatch) -> bytes:
     places = pa.RecordBatch.from_pylist(
         [
             {
-                "writer": ref.writer.bytes,
+                "attempt_id": ref.attempt_id.bytes,
                 "page": ref.page,
                 "chunks": ref.chunks,
                 "rows": ref.rows,
@@ -115,11 +115,11 @@ def _encode(refs: Sequence[PageRef], stats: pa.RecordBatch) -> bytes:
 
 def decode_list(dataset: str, ref: ListRef, stored: bytes) -> PageList:
     """Return the list that ``ref`` names; raises like ``decode_page`` when its bytes are not the written ones."""
-    batch = checked_stream(dataset, ref.writer, ref.page, ref.checksum, stored)
+    batch = checked_stream(dataset, ref.attempt_id, ref.page, ref.checksum, stored)
     if batch.num_rows != ref.pages:
         raise ChunkFormatError(f"a list of {dataset} names {batch.num_rows} pages, not {ref.pages}", dataset=dataset)
     columns = [batch.column(name).to_pylist() for name in _PLACE.names]
-    refs = tuple(PageRef(UUID(bytes=writer), *facts) for writer, *facts in zip(*columns, strict=True))
+    refs = tuple(PageRef(UUID(bytes=attempt_id), *facts) for attempt_id, *facts in zip(*columns, strict=True))
     return PageList(refs, pa.RecordBatch.from_struct_array(batch.column("stats")))
 
 

@@ -54,7 +54,7 @@ class PageReader(RowReader):
         return unpack(self._load_out_of_line(version, version.pages_blob or b""))
 
     def _page_list(self, dataset: str, ref: ListRef) -> PageList:
-        return self._page_data(dataset, ref.writer, ref.page, lambda data: decode_list(dataset, ref, data))
+        return self._page_data(dataset, ref.attempt_id, ref.page, lambda data: decode_list(dataset, ref, data))
 
     def each_page_ref(self, version: Version) -> Iterator[PageRef]:
         """Yield every page of the version in row order. A list is read once the one before it is used up."""
@@ -82,15 +82,15 @@ class PageReader(RowReader):
 
     def page(self, dataset: str, ref: PageRef) -> Page:
         """Return one page, its checksum verified. A wrong copy is skipped for the other replica's."""
-        return self._page_data(dataset, ref.writer, ref.page, lambda data: decode_page(dataset, ref, data))
+        return self._page_data(dataset, ref.attempt_id, ref.page, lambda data: decode_page(dataset, ref, data))
 
-    def _page_data(self, dataset: str, writer: UUID, page: int, accept: Callable[[bytes], Accepted]) -> Accepted:
+    def _page_data(self, dataset: str, attempt_id: UUID, page: int, accept: Callable[[bytes], Accepted]) -> Accepted:
         """Return the result of ``accept`` for the first copy that it does not reject with ``ChecksumMismatchError``.
 
         Raises that error when every copy is wrong, and ``ChunkMissingError`` when no responding node has the page.
         """
-        query = "SELECT data FROM {ks}.pages WHERE dataset = ? AND writer = ? AND page = ?"
-        values = (dataset, writer, page)
+        query = "SELECT data FROM {ks}.pages WHERE dataset = ? AND attempt_id = ? AND page = ?"
+        values = (dataset, attempt_id, page)
         refused: ChecksumMismatchError | None = None
         for row in chain(self.rows(query, values), self._each_copy(query, values)):
             try:
@@ -99,49 +99,49 @@ class PageReader(RowReader):
                 refused = refused or error
                 continue
             if refused is not None:
-                self._mend(dataset, writer, page)
+                self._replace_wrong_copies(dataset, attempt_id, page)
             return accepted
         raise refused or ChunkMissingError(
-            f"page {page} of {dataset}/{writer.hex[:12]} is on no node that answers",
+            f"page {page} of {dataset}/{attempt_id.hex[:12]} is on no node that answers",
             hint="a node may be down: millrace doctor; nothing is lost until both have been asked",
             dataset=dataset,
             page=page,
             node=", ".join(self._cassandra.down()) or None,
         )
 
-    def _mend(self, dataset: str, writer: UUID, page: int) -> None:
+    def _replace_wrong_copies(self, dataset: str, attempt_id: UUID, page: int) -> None:
         """Write the good copy over the wrong one. A failure is logged and never fails the read."""
         try:
-            repair_pages(self._cassandra, dataset, writer)
+            repair_pages(self._cassandra, dataset, attempt_id)
         except StoreError as error:
             logger.warning("a wrong copy of page %s of %s could not be replaced: %s", page, dataset, error)
         else:
             logger.warning("a wrong copy of page %s of %s was replaced by the good one", page, dataset)
 
-    def finished_pages(self, dataset: str, writer: UUID) -> list[PageRef]:
-        """Return the manifest pages (numbers 0 and up) of one writer, in order, without reading their data."""
-        return self._page_rows(dataset, writer, "page >= 0")
+    def finished_pages(self, dataset: str, attempt_id: UUID) -> list[PageRef]:
+        """Return the manifest pages (numbers 0 and up) of one attempt, in order, without reading their data."""
+        return self._page_rows(dataset, attempt_id, "page >= 0")
 
-    def journal_pages(self, dataset: str, writer: UUID) -> list[PageRef]:
-        """Return the journal pages (-1 and down) of one writer, in the order in which they were written."""
-        return self._page_rows(dataset, writer, "page < 0")[::-1]
+    def journal_pages(self, dataset: str, attempt_id: UUID) -> list[PageRef]:
+        """Return the journal pages (-1 and down) of one attempt, in the order in which they were written."""
+        return self._page_rows(dataset, attempt_id, "page < 0")[::-1]
 
-    def _page_rows(self, dataset: str, writer: UUID, which: str) -> list[PageRef]:
+    def _page_rows(self, dataset: str, attempt_id: UUID, which: str) -> list[PageRef]:
         query = (
             "SELECT page, chunks, rows, raw_bytes, stored_bytes, checksum FROM {ks}.pages "  # noqa: S608 constant names
-            f"WHERE dataset = ? AND writer = ? AND {which}"
+            f"WHERE dataset = ? AND attempt_id = ? AND {which}"
         )
-        rows = self.rows(query, (dataset, writer))
-        return [PageRef(writer, r.page, r.chunks, r.rows, r.raw_bytes, r.stored_bytes, r.checksum) for r in rows]
+        rows = self.rows(query, (dataset, attempt_id))
+        return [PageRef(attempt_id, r.page, r.chunks, r.rows, r.raw_bytes, r.stored_bytes, r.checksum) for r in rows]
 
     def spilled(self, version: Version) -> list[UUID]:
-        """Return the writers of the pages that hold a version's out-of-line schema, page list and lists.
+        """Return the attempts of the pages that hold a version's out-of-line schema, page list and lists.
 
         Lists among them may be shared with other versions.
         """
         blobs = (blob for blob in (version.schema_blob, version.pages_blob) if blob and blob[:2] != b"\x1f\x8b")
-        return [UUID(hex=json.loads(blob)["writer"]) for blob in blobs] + [
-            one.writer for one in (self.lists(version)[0] if version.pages_blob else [])
+        return [UUID(hex=json.loads(blob)["attempt_id"]) for blob in blobs] + [
+            one.attempt_id for one in (self.lists(version)[0] if version.pages_blob else [])
         ]
 
     def _load_out_of_line(self, version: Version, blob: bytes) -> bytes:
@@ -164,4 +164,4 @@ class PageReader(RowReader):
                 page=where["page"],
             )
 
-        return self._page_data(version.dataset, UUID(hex=where["writer"]), where["page"], accept)
+        return self._page_data(version.dataset, UUID(hex=where["attempt_id"]), where["page"], accept)

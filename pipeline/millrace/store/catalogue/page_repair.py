@@ -17,20 +17,20 @@ __all__ = ["repair_pages"]
 _PAGE_COLUMNS = ("chunks", "rows", "raw_bytes", "stored_bytes", "checksum", "data")
 _PAGES_HERE = (
     "SELECT page, chunks, rows, raw_bytes, stored_bytes, checksum, data, WRITETIME(data) AS at "
-    "FROM {ks}.pages WHERE dataset = ? AND writer = ?"
+    "FROM {ks}.pages WHERE dataset = ? AND attempt_id = ?"
 )
 _PAGE = (
-    "INSERT INTO {ks}.pages (dataset, writer, page, chunks, rows, raw_bytes, stored_bytes, checksum, data) "
+    "INSERT INTO {ks}.pages (dataset, attempt_id, page, chunks, rows, raw_bytes, stored_bytes, checksum, data) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?"
 )
 
 
-def repair_pages(cassandra: CassandraSession, dataset: str, writer: UUID) -> int:
-    """Restore every page of the writer on every replica, and return how many copies were written.
+def repair_pages(cassandra: CassandraSession, dataset: str, attempt_id: UUID) -> int:
+    """Restore every page of the attempt on every replica, and return how many copies were written.
 
     Raises ``StoreError`` for a page of which no node has a good copy, and while a node does not respond.
     """
-    statement = cassandra.prepare(_PAGES_HERE).bind((dataset, writer))
+    statement = cassandra.prepare(_PAGES_HERE).bind((dataset, attempt_id))
     hosts = cassandra.replicas(statement)
     copies = {host: _pages_on(cassandra, host, statement) for host in hosts}
     best: dict[int, Any] = {}
@@ -44,14 +44,14 @@ def repair_pages(cassandra: CassandraSession, dataset: str, writer: UUID) -> int
         if lacking:
             times = [rows[number].at for rows in copies.values() if number in rows]
             values = [getattr(row, column) for column in _PAGE_COLUMNS]
-            again = cassandra.prepare(_PAGE).bind((dataset, writer, number, *values, later_than(times)))
+            again = cassandra.prepare(_PAGE).bind((dataset, attempt_id, number, *values, later_than(times)))
             again.consistency_level = TWO
             cassandra.execute(again)
             written += len(lacking)
     lost = {number for rows in copies.values() for number in rows} - set(best)
     if lost:
         raise StoreError(
-            f"page {min(lost)} of {dataset}/{writer.hex[:12]} is damaged on every node",
+            f"page {min(lost)} of {dataset}/{attempt_id.hex[:12]} is damaged on every node",
             hint="versions that name it cannot be read; load them again",
             dataset=dataset,
             page=min(lost),

@@ -1,7 +1,7 @@
 """Whether the deletion of a version can be undone: one rule for ``undelete``, its listing and hints.
 
-A writer that a sweep has fenced stays fenced, even where the sweep has removed none of its data. Another sweep may have
-read the versions earlier and may be removing that data now.
+An attempt that a sweep has fenced stays fenced, even where the sweep has removed none of its data. Another sweep may
+have read the versions earlier and may be removing that data now.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Obstacle(NamedTuple):
 def obstacle(catalogue: Catalogue, version: Version, rows: Iterable[LoadAttempt]) -> Obstacle | None:
     """Return why the deletion cannot be undone, or None where it can.
 
-    For a visible version the result is that of a deletion now. ``rows`` are the rows of ``writers`` of the dataset. A
+    For a visible version the result is that of a deletion now. ``rows`` are the rows of ``attempts`` of the dataset. A
     caller that decides by the result reads them at ``ALL``.
     """
     if version.mark == WITHDRAWN:
@@ -38,21 +38,21 @@ def obstacle(catalogue: Catalogue, version: Version, rows: Iterable[LoadAttempt]
         return Obstacle("its data was removed", _AGAIN)
     if version.deleted_at is not None and version.mark != DELETED:
         return Obstacle("an older Millrace marked it, and did not record whether its load had withdrawn it", _AGAIN)
-    there = {row.writer for row in rows if not row.condemned}
-    condemned = Obstacle("a sweep has marked its data for removal", _AGAIN)
-    if version.writer not in there:
-        return condemned
+    there = {row.attempt_id for row in rows if not row.fenced}
+    fenced = Obstacle("a sweep has marked its data for removal", _AGAIN)
+    if version.attempt_id not in there:
+        return fenced
     try:
         pages = catalogue.page_refs(catalogue.whole(version))
     except VersionNotFoundError:  # a sweep has emptied it since its row was read
         return Obstacle("its data was removed", _AGAIN)
     except (ChunkError, ChunkMissingError):
         return Obstacle("its list of pages is missing or damaged", _AGAIN)
-    return None if {page.writer for page in pages} <= there else condemned
+    return None if {page.attempt_id for page in pages} <= there else fenced
 
 
 def recoverable_versions(catalogue: Catalogue, dataset: str) -> list[Version]:
     """Return every version whose deletion can be undone, newest first."""
     marked = [v for v in catalogue.every_version(dataset) if v.mark == DELETED and v.purged_at is None]
-    rows = catalogue.writers(dataset) if marked else []
+    rows = catalogue.attempts(dataset) if marked else []
     return [version for version in marked if obstacle(catalogue, version, rows) is None]

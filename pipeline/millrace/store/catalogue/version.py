@@ -31,9 +31,9 @@ __all__ = [
 
 _FACT_BYTES_MAX = 500
 PUBLISHER = -2
-"""Value of ``split`` in the row of a writer that writes a version's row and lists, and no chunks."""
+"""Value of ``split`` in the row of an attempt that writes a version's row and lists, and no chunks."""
 FENCED = -1
-"""Value of ``attempt`` in the row of a fenced writer: set before any of its data is removed."""
+"""Value of ``try_number`` in the row of a fenced attempt: set before any of its data is removed."""
 
 DELETED, RESTORED, WITHDRAWN = "deleted", "restored", "withdrawn"
 """Values of a version's ``mark``: a user deleted it, the deletion was undone, or its own publisher withdrew it for
@@ -48,7 +48,7 @@ CATALOGUE_BUCKET = -2
 class Version:
     """One version as its row describes it; ``schema_blob`` and ``pages_blob`` are None in listings.
 
-    Sizes are in bytes. ``page_count`` counts manifest pages, ``writers`` the load attempts that wrote its chunks.
+    Sizes are in bytes. ``page_count`` counts manifest pages, ``attempts`` the load attempts that wrote its chunks.
     """
 
     dataset: str
@@ -57,8 +57,8 @@ class Version:
     parent: str | None
     mode: str
     kind: str
-    writer: UUID
-    writers: int
+    attempt_id: UUID
+    attempts: int
     run: str
     code: str
     rows: int
@@ -75,7 +75,7 @@ class Version:
     deleted_at: datetime | None = None
     """None while readers see the version, also after an undone deletion."""
     mark: str = ""
-    """``DELETED``, ``RESTORED`` or ``WITHDRAWN``; empty if it was never marked, or was marked under schema 1."""
+    """``DELETED``, ``RESTORED`` or ``WITHDRAWN``; empty if it was never marked."""
     purged_at: datetime | None = None
     degraded: bool = False
 
@@ -122,8 +122,8 @@ class Version:
             parent=row.parent,
             mode=row.mode,
             kind=row.kind,
-            writer=row.writer,
-            writers=row.writers,
+            attempt_id=row.attempt_id,
+            attempts=row.attempts,
             run=row.run,
             code=row.code,
             rows=row.rows,
@@ -163,8 +163,8 @@ class Version:
             self.parent,
             self.mode,
             self.kind,
-            self.writer.hex,
-            self.writers,
+            self.attempt_id.hex,
+            self.attempts,
             self.run,
             self.code,
             [self.rows, self.raw_bytes, self.stored_bytes, self.chunks, self.page_count],
@@ -205,17 +205,17 @@ _LONG_AGO = datetime(1970, 1, 1)  # like the driver's times: without a time zone
 
 @dataclass(frozen=True, slots=True)
 class LoadAttempt:
-    """The row of a load attempt; ``writer`` is the attempt's ID.
+    """The row of a load attempt; ``attempt_id`` is the attempt's ID.
 
     The attempt writes the row before its first chunk and updates it by heartbeats.
     """
 
     dataset: str
-    writer: UUID
+    attempt_id: UUID
     run: str
     fingerprint: str
     split: int
-    attempt: int
+    try_number: int
     version: str
     host: str
     started: datetime
@@ -227,20 +227,20 @@ class LoadAttempt:
     finished: bool = False
 
     @property
-    def condemned(self) -> bool:
+    def fenced(self) -> bool:
         """Whether the attempt is fenced. Its data is being or was removed, so no version may reference it any more."""
-        return self.attempt == FENCED
+        return self.try_number == FENCED
 
     @classmethod
     def from_row(cls, dataset: str, row: Any) -> LoadAttempt:
-        """Return the attempt that a row of ``writers`` describes."""
+        """Return the attempt that a row of ``attempts`` describes."""
         return cls(
             dataset=dataset,
-            writer=row.writer,
+            attempt_id=row.attempt_id,
             run=row.run or "",
             fingerprint=row.fingerprint or "",
             split=-1 if row.split is None else row.split,
-            attempt=row.attempt or 0,
+            try_number=row.try_number or 0,
             version=row.version or "",
             host=row.host or "",
             # A node that missed the row may hold the fence alone.
@@ -257,7 +257,7 @@ class UnderReplicated:
     """Record of a bucket (-1: manifest pages, -2: catalogue rows) with data not proven to be on two nodes."""
 
     dataset: str
-    writer: UUID
+    attempt_id: UUID
     bucket: int
-    note: UUID
+    record_id: UUID
     chunks: int

@@ -29,18 +29,16 @@ from millrace.store.cluster.write_times import later_than
 
 __all__ = ["ChunkReader"]
 
-_ALL = "SELECT tile, data FROM {ks}.chunks WHERE dataset = ? AND writer = ? AND bucket = ? AND chunk = ?"
+_BUCKET = "dataset = ? AND attempt_id = ? AND bucket = ?"
+_ALL = f"SELECT tile, data FROM {{ks}}.chunks WHERE {_BUCKET} AND chunk = ?"  # noqa: S608 constant names
 _SOME = _ALL + " AND tile IN ?"
-_MANY = (
-    "SELECT chunk, tile, data FROM {ks}.chunks WHERE dataset = ? AND writer = ? AND bucket = ? AND (chunk, tile) IN ?"
-)
-_TIMES = (
-    "SELECT tile, WRITETIME(data) AS at FROM {ks}.chunks WHERE dataset = ? AND writer = ? AND bucket = ? AND chunk = ?"
-)
+_MANY = f"SELECT chunk, tile, data FROM {{ks}}.chunks WHERE {_BUCKET} AND (chunk, tile) IN ?"  # noqa: S608 constant names
+_TIMES = f"SELECT tile, WRITETIME(data) AS at FROM {{ks}}.chunks WHERE {_BUCKET} AND chunk = ?"  # noqa: S608 constant names
 _INSERT = (
-    "INSERT INTO {ks}.chunks (dataset, writer, bucket, chunk, tile, data) VALUES (?, ?, ?, ?, ?, ?) USING TIMESTAMP ?"
+    "INSERT INTO {ks}.chunks (dataset, attempt_id, bucket, chunk, tile, data) VALUES (?, ?, ?, ?, ?, ?) "
+    "USING TIMESTAMP ?"
 )
-_MEND_S = 5.0
+_REPAIR_S = 5.0
 _UNREACHABLE = (StoreUnavailableError, StoreTimeoutError)
 
 Tiles = list[bytes]
@@ -87,7 +85,7 @@ class ChunkReader:
             # together.
             problem = self._sift(ref, wanted, found, name, good)
             if problem is None:
-                self._mend(ref, good, problems)
+                self._replace_wrong_copies(ref, good, problems)
                 return [good[tile] for tile in wanted]
             problems.append((name, problem))
         raise self._verdict(ref, problems)
@@ -97,7 +95,7 @@ class ChunkReader:
 
         A damaged copy with a write time in the future would otherwise win over the good one. Raises ``StoreError``.
         """
-        statement = self._cassandra.prepare(_TIMES).bind((ref.dataset, ref.writer, ref.bucket, ref.chunk))
+        statement = self._cassandra.prepare(_TIMES).bind((ref.dataset, ref.attempt_id, ref.bucket, ref.chunk))
         statement.consistency_level = NODE_LOCAL
         times = []
         for host in self._cassandra.replicas(statement):
@@ -106,16 +104,18 @@ class ChunkReader:
         batch = BatchStatement(BatchType.UNLOGGED, consistency_level=TWO)
         batch.is_idempotent = True
         for tile, data in tiles.items():
-            batch.add(insert.bind((ref.dataset, ref.writer, ref.bucket, ref.chunk, tile, data, later_than(times))))
+            batch.add(insert.bind((ref.dataset, ref.attempt_id, ref.bucket, ref.chunk, tile, data, later_than(times))))
         self._cassandra.execute(batch, timeout_s=timeout_s)
 
-    def _mend(self, ref: ChunkRef, good: Mapping[int, bytes], problems: Sequence[tuple[str, Exception]]) -> None:
+    def _replace_wrong_copies(
+        self, ref: ChunkRef, good: Mapping[int, bytes], problems: Sequence[tuple[str, Exception]]
+    ) -> None:
         """Write good tiles over the wrong copies of a chunk. A failure is logged and never fails the read."""
         wrong = [(name, error) for name, error in problems if isinstance(error, ChecksumMismatchError)]
         if not wrong:
             return
         try:
-            self.rewrite(ref, good, timeout_s=_MEND_S)
+            self.rewrite(ref, good, timeout_s=_REPAIR_S)
         except StoreError as error:
             logger.warning("a wrong copy of chunk %s on %s could not be replaced: %s", ref, wrong[0][0], error)
         else:
@@ -131,7 +131,7 @@ class ChunkReader:
         if len(refs) == 1:
             return [self.fetch(refs[0], tiles)]
         first = refs[0]
-        place = (first.dataset, first.writer, first.bucket)
+        place = (first.dataset, first.attempt_id, first.bucket)
         wanted = [(ref.chunk, tile) for ref in refs for tile in tiles]
         statement = self._cassandra.prepare(_MANY).bind((*place, wanted))
         found: dict[int, dict[int, bytes]] = {}
@@ -152,7 +152,7 @@ class ChunkReader:
                 return self.check(ref, tiles, found, "a replica")
             except ChecksumMismatchError as error:
                 good = self.fetch(ref, tiles)
-                self._mend(ref, dict(zip(tiles, good, strict=True)), [("a replica", error)])
+                self._replace_wrong_copies(ref, dict(zip(tiles, good, strict=True)), [("a replica", error)])
                 return good
             except ChunkMissingError:
                 pass
@@ -198,7 +198,7 @@ class ChunkReader:
                 continue
             where: dict[str, Any] = {
                 "dataset": ref.dataset,
-                "writer": ref.writer.hex,
+                "attempt_id": ref.attempt_id.hex,
                 "bucket": ref.bucket,
                 "chunk": ref.chunk,
                 "tile": tile,
@@ -239,7 +239,7 @@ class ChunkReader:
         yield TWO, None
 
     def _bind(self, ref: ChunkRef, tiles: list[int] | None) -> Any:
-        place = (ref.dataset, ref.writer, ref.bucket, ref.chunk)
+        place = (ref.dataset, ref.attempt_id, ref.bucket, ref.chunk)
         if tiles is None:
             return self._cassandra.prepare(_ALL).bind(place)
         return self._cassandra.prepare(_SOME).bind((*place, tiles))

@@ -21,7 +21,7 @@ from millrace.store.cluster.writer import Outcome, ReplicatedWriter, Write
 
 __all__ = ["ChunkWriter", "WriterReport"]
 
-_INSERT = "INSERT INTO {ks}.chunks (dataset, writer, bucket, chunk, tile, data) VALUES (?, ?, ?, ?, ?, ?)"
+_INSERT = "INSERT INTO {ks}.chunks (dataset, attempt_id, bucket, chunk, tile, data) VALUES (?, ?, ?, ?, ?, ?)"
 _PAGE_FILL_BYTES = int(PAGE_BYTES_MAX * 0.9)
 _SEEN_EVERY_S = 60.0
 _NOTE_AGAIN_S = 600.0
@@ -61,9 +61,9 @@ class _Bucket:
 
 
 class ChunkWriter:
-    """Writer of the chunks of one load attempt. A chunk is one single-partition UNLOGGED batch, all or nothing.
+    """Attempt of the chunks of one load attempt. A chunk is one single-partition UNLOGGED batch, all or nothing.
 
-    The order of writes is: the row in ``writers``, the chunks of a bucket, the record that some of them have one
+    The order of writes is: the row in ``attempts``, the chunks of a bucket, the record that some of them have one
     replica, the bucket's page. A page therefore never names a chunk that was not written or whose missing replica is
     not on record.
 
@@ -82,8 +82,8 @@ class ChunkWriter:
     ) -> None:
         self._insert = cassandra.prepare(_INSERT)
         self._writes = writes
-        self._ledger = CatalogueWriter(cassandra, writes)
-        self._ledger.make_ready()
+        self._catalogue_writer = CatalogueWriter(cassandra, writes)
+        self._catalogue_writer.make_ready()
         self._row = row
         self._bucket_bytes = bucket_bytes
         self._buckets: deque[_Bucket] = deque()
@@ -103,7 +103,7 @@ class ChunkWriter:
         self._losses_seen = 0
         # Rows and pages that are not proven to be on two nodes. They are under-replicated like chunks, but no counter
         # of chunks includes them.
-        self._rows_owed = int(self._ledger.begin_writer(row) < 2)
+        self._under_replicated_rows = int(self._catalogue_writer.begin_attempt(row) < 2)
         self._recent.append((time.monotonic(), CATALOGUE_BUCKET))
         self._seen = time.monotonic()
 
@@ -116,7 +116,7 @@ class ChunkWriter:
         tiles = tuple(
             TileRef(t.codec, t.raw_bytes, t.stored_bytes, t.stored_checksum, t.raw_checksum) for t in chunk.tiles
         )
-        ref = ChunkRef(self._row.dataset, self._row.writer, bucket.number, self._next_chunk, chunk.rows, tiles)
+        ref = ChunkRef(self._row.dataset, self._row.attempt_id, bucket.number, self._next_chunk, chunk.rows, tiles)
         self._next_chunk += 1
         bucket.refs.append(ref)
         bucket.stats.append(chunk.stats)
@@ -141,9 +141,9 @@ class ChunkWriter:
 
     def look_back(self) -> int:
         """Record the writes that became doubtful since ``finish`` because a node was lost, and return their number."""
-        before = self.under_replicated + self._rows_owed
+        before = self.under_replicated + self._under_replicated_rows
         self._look_back()
-        return self.under_replicated + self._rows_owed - before
+        return self.under_replicated + self._under_replicated_rows - before
 
     def _look_back(self) -> None:
         """Record as under-replicated the writes that a node acknowledged just before it was lost.
@@ -158,18 +158,20 @@ class ChunkWriter:
             for number, count in suspect.items():
                 chunks = count if number >= 0 else 0
                 self.under_replicated += chunks
-                self._rows_owed += number < 0
+                self._under_replicated_rows += number < 0
                 if number in open_buckets:
                     open_buckets[number].one_replica += chunks  # its record is written later
                 else:
-                    self._ledger.record_under_replicated(self._row.dataset, self._row.writer, number, chunks)
+                    self._catalogue_writer.record_under_replicated(
+                        self._row.dataset, self._row.attempt_id, number, chunks
+                    )
         horizon = time.monotonic() - 2 * self._unsynced_s
         while self._recent and self._recent[0][0] < horizon:
             self._recent.popleft()
 
     def _say_alive(self) -> None:
         self._seen = time.monotonic()
-        self._ledger.seen_writer(self._row, buckets=self._next_bucket, finished=False)
+        self._catalogue_writer.seen_writer(self._row, buckets=self._next_bucket, finished=False)
 
     def finish(self) -> WriterReport:
         """Wait for every acknowledgement, write the last pages, and return the report."""
@@ -182,9 +184,9 @@ class ChunkWriter:
             self._buckets.popleft()
             self._bucket_done(bucket, last=not self._buckets)
         self._flush_page()
-        self._ledger.seen_writer(self._row, buckets=self._next_bucket, finished=True)
+        self._catalogue_writer.seen_writer(self._row, buckets=self._next_bucket, finished=True)
         self._look_back()
-        return WriterReport(tuple(self._pages), self.under_replicated + self._rows_owed, self.retries)
+        return WriterReport(tuple(self._pages), self.under_replicated + self._under_replicated_rows, self.retries)
 
     def _bucket_for(self, stored_bytes: int) -> _Bucket:
         current = self._buckets[-1] if self._buckets and not self._buckets[-1].closed else None
@@ -202,7 +204,7 @@ class ChunkWriter:
     def _batch(self, ref: ChunkRef, chunk: Chunk) -> Write:
         # Bound once: the tiles' bytes are shared by every attempt's statement.
         rows = [
-            self._insert.bind((ref.dataset, ref.writer, ref.bucket, ref.chunk, tile.index, bytes(tile.stored)))
+            self._insert.bind((ref.dataset, ref.attempt_id, ref.bucket, ref.chunk, tile.index, bytes(tile.stored)))
             for tile in chunk.tiles
         ]
 
@@ -240,7 +242,9 @@ class ChunkWriter:
     def _bucket_done(self, bucket: _Bucket, *, last: bool) -> None:
         noted = time.monotonic()
         if bucket.one_replica:
-            self._ledger.record_under_replicated(self._row.dataset, self._row.writer, bucket.number, bucket.one_replica)
+            self._catalogue_writer.record_under_replicated(
+                self._row.dataset, self._row.attempt_id, bucket.number, bucket.one_replica
+            )
         if not last:
             for data, checksum, sums in self._encode([bucket]):
                 self._journal -= 1
@@ -249,7 +253,9 @@ class ChunkWriter:
         if bucket.one_replica and time.monotonic() - noted > _NOTE_AGAIN_S:
             # After a pause this long ``repair`` may have considered this attempt dead. It may have removed the record
             # because the bucket had no page.
-            self._ledger.record_under_replicated(self._row.dataset, self._row.writer, bucket.number, bucket.one_replica)
+            self._catalogue_writer.record_under_replicated(
+                self._row.dataset, self._row.attempt_id, bucket.number, bucket.one_replica
+            )
         self._held.append(bucket)
         if self._held_bytes >= _PAGE_FILL_BYTES:
             self._flush_page()
@@ -259,14 +265,16 @@ class ChunkWriter:
             number = len(self._pages)
             self._put_page(number, data, checksum, sums)
             counts = (sums["chunks"], sums["rows"], sums["raw_bytes"], sums["stored_bytes"])
-            self._pages.append(PageRef(self._row.writer, number, *counts, checksum))
+            self._pages.append(PageRef(self._row.attempt_id, number, *counts, checksum))
         self._held.clear()
         self._held_bytes = 0
 
     def _put_page(self, number: int, data: bytes, checksum: bytes, sums: dict[str, int]) -> None:
         row = self._row
-        replicas = self._ledger.page(row.dataset, row.writer, number, data, checksum, sums, owner=row.writer)
-        self._rows_owed += replicas < 2
+        replicas = self._catalogue_writer.page(
+            row.dataset, row.attempt_id, number, data, checksum, sums, owner=row.attempt_id
+        )
+        self._under_replicated_rows += replicas < 2
         self._recent.append((time.monotonic(), PAGES_BUCKET))
 
     def _encode(self, buckets: list[_Bucket]) -> Iterator[tuple[bytes, bytes, dict[str, int]]]:

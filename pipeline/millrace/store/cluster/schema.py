@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from millrace.errors import StoreSchemaError, StoreUnavailableError
+from millrace.settings import run_hint
 
 if TYPE_CHECKING:
     from cassandra.cluster import Session
@@ -19,9 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SCHEMA_NUMBER", "TABLES", "check", "create", "statements"]
 
-SCHEMA_NUMBER = 2
-_CHANGES = {1: "ALTER TABLE {keyspace}.versions ADD IF NOT EXISTS mark text"}
-"""Statements with which ``millrace init`` upgrades a keyspace of that schema number to the next number."""
+SCHEMA_NUMBER = 3
 
 # NoopCompressor keeps a checksum per 64 KiB block of data that is already compressed. read_repair and speculative_retry
 # are off because every read names its replica. An answer of the other replica, or an overwrite by last-write-wins,
@@ -36,27 +35,27 @@ _ROWS = "compaction = {'class': 'UnifiedCompactionStrategy'} AND read_repair = '
 TABLES: dict[str, str] = {
     "chunks": f"""
         CREATE TABLE IF NOT EXISTS {{keyspace}}.chunks (
-            dataset text, writer uuid, bucket int, chunk int, tile smallint,
+            dataset text, attempt_id uuid, bucket int, chunk int, tile smallint,
             data blob,
-            PRIMARY KEY ((dataset, writer, bucket), chunk, tile)
+            PRIMARY KEY ((dataset, attempt_id, bucket), chunk, tile)
         ) WITH {_BLOBS}""",
     "pages": f"""
         CREATE TABLE IF NOT EXISTS {{keyspace}}.pages (
-            dataset text, writer uuid, page int,
+            dataset text, attempt_id uuid, page int,
             chunks int, rows bigint, raw_bytes bigint, stored_bytes bigint, checksum blob, data blob,
-            PRIMARY KEY ((dataset, writer), page)
+            PRIMARY KEY ((dataset, attempt_id), page)
         ) WITH {_BLOBS}""",
-    "writers": f"""
-        CREATE TABLE IF NOT EXISTS {{keyspace}}.writers (
-            dataset text, writer uuid,
-            run text, fingerprint text, split int, attempt int, first_row bigint, version text, host text,
+    "attempts": f"""
+        CREATE TABLE IF NOT EXISTS {{keyspace}}.attempts (
+            dataset text, attempt_id uuid,
+            run text, fingerprint text, split int, try_number int, first_row bigint, version text, host text,
             started timestamp, last_seen timestamp, buckets int, finished boolean,
-            PRIMARY KEY ((dataset), writer)
+            PRIMARY KEY ((dataset), attempt_id)
         ) WITH {_ROWS}""",
     "versions": f"""
         CREATE TABLE IF NOT EXISTS {{keyspace}}.versions (
             dataset text, number int, hex text,
-            parent text, mode text, kind text, writer uuid, writers int, run text, code text,
+            parent text, mode text, kind text, attempt_id uuid, attempts int, run text, code text,
             rows bigint, raw_bytes bigint, stored_bytes bigint, chunks int, page_count int,
             source text, settings text, arrow_schema blob, pages blob,
             committed_at timestamp, checksum blob, deleted_at timestamp, purged_at timestamp, mark text,
@@ -65,8 +64,8 @@ TABLES: dict[str, str] = {
             AND comment = 'millrace schema {SCHEMA_NUMBER}' AND {_ROWS}""",
     "datasets": f"""
         CREATE TABLE IF NOT EXISTS {{keyspace}}.datasets (
-            shelf int, dataset text,
-            PRIMARY KEY ((shelf), dataset)
+            shard int, dataset text,
+            PRIMARY KEY ((shard), dataset)
         ) WITH {_ROWS}""",
     "tags": f"""
         CREATE TABLE IF NOT EXISTS {{keyspace}}.tags (
@@ -80,9 +79,9 @@ TABLES: dict[str, str] = {
         ) WITH {_ROWS}""",
     "under_replicated": f"""
         CREATE TABLE IF NOT EXISTS {{keyspace}}.under_replicated (
-            dataset text, writer uuid, bucket int, note uuid,
-            chunks int, noted_at timestamp,
-            PRIMARY KEY ((dataset, writer), bucket, note)
+            dataset text, attempt_id uuid, bucket int, record_id uuid,
+            chunks int, recorded_at timestamp,
+            PRIMARY KEY ((dataset, attempt_id), bucket, record_id)
         ) WITH {_ROWS}""",
 }
 
@@ -110,23 +109,10 @@ def create(session: Session, settings: CassandraSettings) -> None:
             hint="start it and call millrace init again",
             node=", ".join(down) or None,
         )
+    _check_number(settings.keyspace, _comments(session, settings.keyspace))
     for statement in statements(settings):
         session.execute(statement, timeout=60)
-    _bring_up(session, settings)
     check(session, settings)
-
-
-def _bring_up(session: Session, settings: CassandraSettings) -> None:
-    """Upgrade a keyspace of an older Millrace to this schema.
-
-    The schema's number is written last, so that an interrupted upgrade can be repeated.
-    """
-    keyspace = settings.keyspace
-    number = _number(_comments(session, keyspace))
-    while number in _CHANGES:
-        session.execute(_CHANGES[number].format(keyspace=keyspace), timeout=60)
-        number += 1
-        session.execute(f"ALTER TABLE {keyspace}.versions WITH comment = 'millrace schema {number}'", timeout=60)
 
 
 def check(session: Session, settings: CassandraSettings, host: Host | None = None) -> None:
@@ -148,20 +134,11 @@ def check(session: Session, settings: CassandraSettings, host: Host | None = Non
             actual=factor,
         )
     comments = _comments(session, keyspace, host)
+    _check_number(keyspace, comments)
     missing = [name for name in TABLES if name not in comments]
     if missing:
         raise StoreSchemaError(
             f"keyspace {keyspace!r} lacks {', '.join(missing)}", hint="run: millrace init", actual=missing
-        )
-    number = _number(comments)
-    if number != SCHEMA_NUMBER:
-        raise StoreSchemaError(
-            f"keyspace {keyspace!r} has schema {number}, this Millrace has {SCHEMA_NUMBER}",
-            hint="millrace init changes it, once every process uses this Millrace"
-            if number in _CHANGES
-            else "use the Millrace that made it, or another keyspace",
-            expected=SCHEMA_NUMBER,
-            actual=number,
         )
 
 
@@ -171,7 +148,19 @@ def _comments(session: Session, keyspace: str, host: Host | None = None) -> dict
     return {row.table_name: row.comment for row in rows}
 
 
-def _number(comments: Mapping[str, str]) -> int:
-    """Return the schema's number, or 0 for a table that Millrace did not create."""
+def _check_number(keyspace: str, comments: Mapping[str, str]) -> None:
+    """Raise ``StoreSchemaError`` if the keyspace was made by a Millrace with another schema number.
+
+    The number is 0 for a table ``versions`` that Millrace did not create.
+    """
+    if "versions" not in comments:
+        return
     digits = comments["versions"].rpartition(" ")[2]
-    return int(digits) if digits.isdecimal() else 0
+    number = int(digits) if digits.isdecimal() else 0
+    if number != SCHEMA_NUMBER:
+        raise StoreSchemaError(
+            f"keyspace {keyspace!r} has schema {number}, this Millrace has {SCHEMA_NUMBER}",
+            hint=f"drop the keyspace and run millrace init, or use another keyspace{run_hint('reset')}",
+            expected=SCHEMA_NUMBER,
+            actual=number,
+        )

@@ -181,7 +181,7 @@ class ReplicatedWriter:
             return self.submit(write).result(self._settings.request_timeout_s * (_HARD_LIMIT_FACTOR + 1))
         except TimeoutError:
             raise StoreTimeoutError(
-                f"{write.what}: no answer within the deadline", hint="see millrace doctor"
+                f"{write.what}: no response within the deadline", hint="see millrace doctor"
             ) from None
 
     def close(self) -> None:

@@ -19,7 +19,7 @@ from uuid import UUID
 from millrace.errors import ChunkMissingError, UsageError
 from millrace.store.catalogue.version import DELETED, FENCED, LoadAttempt, Version
 from millrace.store.cluster.write_times import future_tombstone_timestamp
-from millrace.store.deletion.at_all import AtAll
+from millrace.store.deletion.all_replicas import AllReplicas
 from millrace.store.repair.repair import ALIVE
 
 __all__ = ["GRACE", "Garbage", "SweepReport", "Sweeper"]
@@ -30,13 +30,13 @@ _PARTITIONS = ("pages", "under_replicated")
 
 @dataclass(frozen=True, slots=True)
 class Garbage:
-    """The data of one writer that no version references: whole partitions of chunks and the writer's pages.
+    """The data of one attempt that no version references: whole partitions of chunks and the attempt's pages.
 
     ``buckets`` is the number of partitions of chunks. ``ripe`` is True once the data may be removed.
     """
 
     dataset: str
-    writer: UUID
+    attempt_id: UUID
     buckets: int
     run: str
     why: str
@@ -45,7 +45,7 @@ class Garbage:
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON-compatible values."""
-        return {**asdict(self), "writer": self.writer.hex}
+        return {**asdict(self), "attempt_id": self.attempt_id.hex}
 
 
 @dataclass(slots=True)
@@ -62,7 +62,7 @@ class SweepReport:
     problems: list[str] = field(default_factory=list)
     """Reasons why data of a dataset was not removed."""
     waiting: int = 0
-    removed_writers: int = 0
+    removed_attempts: int = 0
     removed_partitions: int = 0
     dry_run: bool = False
 
@@ -71,7 +71,7 @@ class SweepReport:
         return asdict(self)
 
 
-class Sweeper(AtAll):
+class Sweeper(AllReplicas):
     """Operations that mark versions as deleted and remove the data that no version references any more."""
 
     doing = "deleting"
@@ -90,7 +90,7 @@ class Sweeper(AtAll):
         self.require_all_up()
         wanted = list(versions)
         for dataset in {version.dataset for version in wanted}:
-            self._require_no_debt(dataset)
+            self._require_none_under_replicated(dataset)
         for version in wanted:
             self._refuse_if_held(version)
         if not dry_run:
@@ -103,29 +103,29 @@ class Sweeper(AtAll):
         """Return the data of the dataset's load attempts that no version references; reads at ``ALL``."""
         self.require_all_up()
         now = datetime.now(UTC)
-        rows = self._writers(dataset)
+        rows = self._attempts(dataset)
         named, deleted = self._named(dataset)
         loading = _loading(rows, named | set(deleted), now)
         found = []
         for row in rows:
             since = _since(row, now)
-            if row.writer in named or (row.writer not in deleted and row.run in loading):
+            if row.attempt_id in named or (row.attempt_id not in deleted and row.run in loading):
                 continue
-            if row.writer in deleted:
+            if row.attempt_id in deleted:
                 # An active load may be an append to the version that was deleted a moment ago.
-                ripe, why = now - deleted[row.writer] >= grace and not loading, "its versions are deleted"
+                ripe, why = now - deleted[row.attempt_id] >= grace and not loading, "its versions are deleted"
             else:
                 ripe, why = since >= grace, f"no version names it, last seen {_ago(since)} ago"
-            found.append(Garbage(dataset, row.writer, row.buckets + 1, row.run, why, ripe))
+            found.append(Garbage(dataset, row.attempt_id, row.buckets + 1, row.run, why, ripe))
         return found
 
     def _named(
         self, dataset: str, every: Sequence[tuple[Version, datetime | None]] | None = None
     ) -> tuple[set[UUID], dict[UUID, datetime]]:
-        """Return the writers that versions in use reference, and the other writers with their deletion times.
+        """Return the attempts that versions in use reference, and the other attempts with their deletion times.
 
-        A version is in use while it is visible, tagged or leased. The other writers are those of deleted versions. A
-        writer of several deleted versions has the time of the latest deletion.
+        A version is in use while it is visible, tagged or leased. The other attempts are those of deleted versions. A
+        attempt of several deleted versions has the time of the latest deletion.
         """
         named: set[UUID] = set()
         deleted: dict[UUID, datetime] = {}
@@ -134,85 +134,85 @@ class Sweeper(AtAll):
             in_use = deleted_at is None or (version.number, version.hex) in held
             try:
                 whole = self._catalogue.whole(version)
-                writers = {page.writer for page in self._catalogue.page_refs(whole)}
+                attempts = {page.attempt_id for page in self._catalogue.page_refs(whole)}
             except ChunkMissingError:
                 if in_use:
                     raise
                 continue  # an interrupted sweep has already deleted its lists
-            writers |= {version.writer, *self._catalogue.spilled(whole)}
+            attempts |= {version.attempt_id, *self._catalogue.spilled(whole)}
             if in_use or deleted_at is None:
-                named |= writers
+                named |= attempts
             else:
-                deleted |= {writer: max(deleted_at, deleted.get(writer, deleted_at)) for writer in writers}
-        return named, {writer: at for writer, at in deleted.items() if writer not in named}
+                deleted |= {attempt_id: max(deleted_at, deleted.get(attempt_id, deleted_at)) for attempt_id in attempts}
+        return named, {attempt_id: at for attempt_id, at in deleted.items() if attempt_id not in named}
 
     def remove(self, garbage: Iterable[Garbage], report: SweepReport, *, grace: timedelta = GRACE) -> None:
         """Remove garbage as whole partitions at ``ALL``.
 
-        The row in ``writers`` is removed last, so that an interrupted removal is found again.
+        The row in ``attempts`` is removed last, so that an interrupted removal is found again.
 
         Everything is fenced first and then looked up once more. A publisher, a resumed load and an undelete each check
         for the fence after they have written their own row. Of a sweep and one of these, at least one therefore sees
         the other.
 
-        A writer that turns out to be referenced stays fenced. Another sweep, which has read the versions before, may be
-        removing it, and a version that is published or restored now must see that.
+        An attempt that turns out to be referenced stays fenced. Another sweep, which has read the versions before, may
+        be         removing it, and a version that is published or restored now must see that.
         """
         items = list(garbage)
         for dataset in {item.dataset for item in items}:
-            self._require_no_debt(dataset)
+            self._require_none_under_replicated(dataset)
         for item in items:
-            self._condemn(item)
+            self._fence(item)
         for dataset in {item.dataset for item in items}:
-            still = {item.writer for item in self.garbage(dataset, grace=grace) if item.ripe}
+            still = {item.attempt_id for item in self.garbage(dataset, grace=grace) if item.ripe}
             for item in items:
-                if item.dataset == dataset and item.writer in still:
+                if item.dataset == dataset and item.attempt_id in still:
                     self._remove(item, report)
 
-    def _condemn(self, item: Garbage) -> None:
-        query = "UPDATE {ks}.writers USING TIMESTAMP ? SET attempt = ? WHERE dataset = ? AND writer = ?"
-        self._execute(query, (future_tombstone_timestamp(), FENCED, item.dataset, item.writer))
+    def _fence(self, item: Garbage) -> None:
+        query = "UPDATE {ks}.attempts USING TIMESTAMP ? SET try_number = ? WHERE dataset = ? AND attempt_id = ?"
+        self._execute(query, (future_tombstone_timestamp(), FENCED, item.dataset, item.attempt_id))
 
     def _remove(self, item: Garbage, report: SweepReport) -> None:
-        place = (future_tombstone_timestamp(), item.dataset, item.writer)
+        place = (future_tombstone_timestamp(), item.dataset, item.attempt_id)
         for bucket in range(item.buckets):
-            query = "DELETE FROM {ks}.chunks USING TIMESTAMP ? WHERE dataset = ? AND writer = ? AND bucket = ?"
+            query = "DELETE FROM {ks}.chunks USING TIMESTAMP ? WHERE dataset = ? AND attempt_id = ? AND bucket = ?"
             self._execute(query, (*place, bucket))
             report.removed_partitions += 1
-        for table in (*_PARTITIONS, "writers"):
-            query = f"DELETE FROM {{ks}}.{table} USING TIMESTAMP ? WHERE dataset = ? AND writer = ?"  # noqa: S608 constant names
+        for table in (*_PARTITIONS, "attempts"):
+            query = f"DELETE FROM {{ks}}.{table} USING TIMESTAMP ? WHERE dataset = ? AND attempt_id = ?"  # noqa: S608 constant names
             self._execute(query, place)
-        report.removed_writers += 1
+        report.removed_attempts += 1
 
     def empty_deleted(self, dataset: str, *, grace: timedelta = GRACE) -> None:
         """Remove page lists, schema and pages of deleted versions whose grace time is over. Their keys stay taken.
 
-        Only versions whose writer is fenced or gone are emptied, because an undelete checks for that.
+        Only versions whose attempt is fenced or gone are emptied, because an undelete checks for that.
         """
         now = datetime.now(UTC)
         held = self.held(dataset)
-        # Read the writers first and then the versions, each only once. A version that is published in between or later
-        # belongs to a writer that is known here and that no version references. Such a writer counts as an active load.
-        writers = self._writers(dataset)
+        # Read the attempts first and then the versions, each only once. A version that is published in between or later
+        # belongs to an attempt that is known here and that no version references. It counts as an active load.
+        attempts = self._attempts(dataset)
         every = self._every_version(dataset)
-        there = {row.writer for row in writers if not row.condemned}
+        there = {row.attempt_id for row in attempts if not row.fenced}
         over: list[Version] = []
         kept: list[Version] = []
         for version, deleted_at in every:
-            waits = deleted_at is None or now - deleted_at < grace or version.writer in there
+            waits = deleted_at is None or now - deleted_at < grace or version.attempt_id in there
             stays = waits or (version.number, version.hex) in held
             (kept if stays else over).append(version)
         named, deleted = self._named(dataset, every) if over else (set(), {})
-        if over and _loading(writers, named | set(deleted), now):
+        if over and _loading(attempts, named | set(deleted), now):
             return  # an append to a version deleted just now shares its lists; the next sweep finds them again
         # Versions share page lists with their parents.
-        shared = {writer for version in kept if over for writer in self._spilled(version)}
+        shared = {attempt_id for version in kept if over for attempt_id in self._spilled(version)}
         for version in over:
             with suppress(ChunkMissingError):  # an interrupted sweep has already deleted its pages
-                for writer in self._spilled(version):
-                    if writer not in shared:
-                        query = "DELETE FROM {ks}.pages USING TIMESTAMP ? WHERE dataset = ? AND writer = ?"
-                        self._execute(query, (future_tombstone_timestamp(), dataset, writer))
+                for attempt_id in self._spilled(version):
+                    if attempt_id not in shared:
+                        query = "DELETE FROM {ks}.pages USING TIMESTAMP ? WHERE dataset = ? AND attempt_id = ?"
+                        self._execute(query, (future_tombstone_timestamp(), dataset, attempt_id))
             query = (
                 "UPDATE {ks}.versions SET purged_at = ?, pages = null, arrow_schema = null "
                 "WHERE dataset = ? AND number = ? AND hex = ?"
@@ -263,8 +263,8 @@ class Sweeper(AtAll):
 
 
 def _loading(rows: Iterable[LoadAttempt], known: Set[UUID], now: datetime) -> set[str]:
-    """Return the runs of writers that no version references yet and that may still be active."""
-    return {r.run for r in rows if r.writer not in known and not r.condemned and _since(r, now) < ALIVE}
+    """Return the runs of attempts that no version references yet and that may still be active."""
+    return {r.run for r in rows if r.attempt_id not in known and not r.fenced and _since(r, now) < ALIVE}
 
 
 def _since(row: LoadAttempt, now: datetime) -> timedelta:

@@ -1,7 +1,7 @@
 """Undo a deletion: a version can be made visible again until a sweep begins to remove its data.
 
-A sweep fences writers first and then checks whether another process works on the dataset. ``Undeleter`` inserts a row
-in ``writers`` first and then checks for fenced writers. Of the two at least one therefore sees the other, wherever
+A sweep fences attempts first and then checks whether another process works on the dataset. ``Undeleter`` inserts a row
+in ``attempts`` first and then checks for fenced attempts. Of the two at least one therefore sees the other, wherever
 either of them is interrupted.
 """
 
@@ -18,12 +18,12 @@ from millrace.store.catalogue.recoverable import obstacle
 from millrace.store.catalogue.selection import select
 from millrace.store.catalogue.version import DELETED, PUBLISHER, RESTORED, Version
 from millrace.store.cluster.write_times import future_tombstone_timestamp
-from millrace.store.deletion.at_all import AtAll
+from millrace.store.deletion.all_replicas import AllReplicas
 
 __all__ = ["Undeleter"]
 
 
-class Undeleter(AtAll):
+class Undeleter(AllReplicas):
     """Finds deleted versions and restores them; fails while a node is down."""
 
     doing = "taking back a deletion"
@@ -43,13 +43,13 @@ class Undeleter(AtAll):
         every = self.every(dataset)
         if not every:
             raise self._catalogue.unknown(dataset)
-        self._require_no_debt(dataset)
+        self._require_none_under_replicated(dataset)
         if selector.as_of is not None:  # only an exact match: the newest version before a time is not meant here
             every = [version for version in every if selector.is_shown_as(version.committed_at)]
         else:
             number = selector.number if selector.full is None else selector.full[0]
             every = [version for version in every if version.number == number]
-        rows = self._writers(dataset)
+        rows = self._attempts(dataset)
         deleted = [version for version in every if version.deleted_at is not None]
         recoverable = [version for version in deleted if obstacle(self._catalogue, version, rows) is None]
         found = select(recoverable, selector) or select(every, selector)
@@ -68,7 +68,7 @@ class Undeleter(AtAll):
 
     def final(self, dataset: str, versions: Iterable[Version]) -> list[str]:
         """Return those of these versions, visible or deleted, whose deletion cannot be undone."""
-        rows = self._writers(dataset)
+        rows = self._attempts(dataset)
         return [version.reference for version in versions if obstacle(self._catalogue, version, rows) is not None]
 
     def restore(self, version: Version) -> None:
@@ -80,9 +80,9 @@ class Undeleter(AtAll):
         self.require_all_up()
         if version.mark == RESTORED and self.final(version.dataset, [version]):
             return  # restored before, between two reads of a sweep: readers see it and its data is kept
-        self._require_no_debt(version.dataset)
+        self._require_none_under_replicated(version.dataset)
         deleted_at = version.deleted_at or datetime.now(UTC)
-        with self._known_as_writer(version):
+        with self._known_as_attempt(version):
             self._require_recoverable(version)
             self.write_mark(version, RESTORED, deleted_at)
             try:
@@ -109,7 +109,7 @@ class Undeleter(AtAll):
         )
 
     def _require_recoverable(self, version: Version) -> None:
-        found = obstacle(self._catalogue, version, self._writers(version.dataset))
+        found = obstacle(self._catalogue, version, self._attempts(version.dataset))
         if found is not None:
             raise VersionNotFoundError(
                 f"{version.reference} cannot be taken back, {found.why}",
@@ -119,21 +119,21 @@ class Undeleter(AtAll):
             )
 
     @contextmanager
-    def _known_as_writer(self, version: Version) -> Iterator[None]:
-        """Register as an active writer, so that a sweep keeps the data of deleted versions as during a load.
+    def _known_as_attempt(self, version: Version) -> Iterator[None]:
+        """Register as an active attempt, so that a sweep keeps the data of deleted versions as during a load.
 
         A row that is left behind is garbage, which a sweep removes.
         """
-        now, writer = datetime.now(UTC), uuid4()
+        now, attempt_id = datetime.now(UTC), uuid4()
         query = (
-            "INSERT INTO {ks}.writers (dataset, writer, run, split, attempt, version, started, last_seen) "
+            "INSERT INTO {ks}.attempts (dataset, attempt_id, run, split, try_number, version, started, last_seen) "
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
         )
         run = f"undelete of {version.label}"
         try:
-            self._execute(query, (version.dataset, writer, run, PUBLISHER, 1, version.label, now, now))
+            self._execute(query, (version.dataset, attempt_id, run, PUBLISHER, 1, version.label, now, now))
             yield
         finally:
-            query = "DELETE FROM {ks}.writers USING TIMESTAMP ? WHERE dataset = ? AND writer = ?"
+            query = "DELETE FROM {ks}.attempts USING TIMESTAMP ? WHERE dataset = ? AND attempt_id = ?"
             with suppress(StoreError):  # the row then counts as active for some hours
-                self._execute(query, (future_tombstone_timestamp(), version.dataset, writer))
+                self._execute(query, (future_tombstone_timestamp(), version.dataset, attempt_id))

@@ -31,14 +31,14 @@ minute by its own clock, and an attempt whose clock is an hour behind must not l
 class RepairReport:
     """The result of a repair.
 
-    ``debts`` counts the records found, ``cleared`` the records removed, ``copies`` the copies written. A record whose
+    ``records`` counts the records found, ``cleared`` the records removed, ``copies`` the copies written. A record whose
     copies all exist (hinted handoff delivered them) is cleared without writing a copy. ``pending`` records belong to
     loads that may still be writing. The data written so far is on every node. The record stays for the data still to
     come, which the load itself or the next call repairs.
     """
 
     datasets: int = 0
-    debts: int = 0
+    records: int = 0
     cleared: int = 0
     pending: int = 0
     chunks: int = 0
@@ -50,16 +50,16 @@ class RepairReport:
     @property
     def ok(self) -> bool:
         """Whether no data is under-replicated any more."""
-        return not self.problems and self.cleared + self.pending == self.debts
+        return not self.problems and self.cleared + self.pending == self.records
 
     @property
     def words(self) -> str:
         """The outcome as one line for users."""
         copies = f"{self.copies:,} copies written"
         if not self.ok:
-            left = max(self.debts - self.cleared - self.pending, len(self.problems))
+            left = max(self.records - self.cleared - self.pending, len(self.problems))
             return f"{left:,} parts are still on one node only, {copies}"
-        return f"everything is on two nodes again, {copies}" if self.debts else "nothing to repair"
+        return f"everything is on two nodes again, {copies}" if self.records else "nothing to repair"
 
     def to_json(self) -> dict[str, Any]:
         """Return every field and ``ok`` as JSON-compatible values."""
@@ -75,7 +75,7 @@ class ReplicaRepair:
         self._catalogue = Catalogue(cassandra, strict=True)
         self._reader = reader
         self._mender = ChunkRepair(reader)
-        self._row_mender = RowRepair(cassandra)
+        self._row_repair = RowRepair(cassandra)
 
     def repair(self, names: list[str] | None, report: RepairReport, *, task: Task) -> RepairReport:
         """Repair the named datasets, or all.
@@ -87,24 +87,24 @@ class ReplicaRepair:
         self.require_all_up("repairing")
         for dataset in self._catalogue.names() if names is None else names:
             report.datasets += 1
-            rows = self._catalogue.writers(dataset)
+            rows = self._catalogue.attempts(dataset)
             now = datetime.now(UTC)
             over = {version.run for version in self._catalogue.every_version(dataset)}
             writing = {
-                row.writer
+                row.attempt_id
                 for row in rows
                 if not row.finished and row.run not in over and now - (row.last_seen or now) < ALIVE
             }
-            publishers = {row.writer for row in rows if row.split == PUBLISHER}
-            self.writers(
-                dataset, {row.writer for row in rows}, report, task=task, writing=writing, publishers=publishers
+            publishers = {row.attempt_id for row in rows if row.split == PUBLISHER}
+            self.attempts(
+                dataset, {row.attempt_id for row in rows}, report, task=task, writing=writing, publishers=publishers
             )
         return report
 
-    def writers(
+    def attempts(
         self,
         dataset: str,
-        writers: set[UUID],
+        attempts: set[UUID],
         report: RepairReport,
         *,
         task: Task,
@@ -116,22 +116,22 @@ class ReplicaRepair:
         The record of an attempt that is ``writing`` stays where the attempt may not be done with the bucket yet. Of
         catalogue rows, only those of ``publishers`` may still be incomplete.
         """
-        debts = self._catalogue.debts(dataset, writers)
+        records = self._catalogue.under_replicated(dataset, attempts)
         # Catalogue rows first (-2), then pages (-1), then chunks: references are repaired before the data they name.
-        for debt in sorted(debts, key=lambda debt: debt.bucket):
-            report.debts += 1
+        for record in sorted(records, key=lambda record: record.bucket):
+            report.records += 1
             try:
                 # Check before the repair: a page that is written during it is not repaired by it.
-                done = debt.writer not in writing or self._is_behind(debt)
-                done = done or (debt.bucket == CATALOGUE_BUCKET and debt.writer not in publishers)
-                self._pay(debt, report, task)
+                done = record.attempt_id not in writing or self._is_behind(record)
+                done = done or (record.bucket == CATALOGUE_BUCKET and record.attempt_id not in publishers)
+                self._repair_record(record, report, task)
             except (StoreError, ChunkError) as error:
-                report.problems.append(_problem(debt, error))
+                report.problems.append(_problem(record, error))
                 continue
             if not done:
                 report.pending += 1
             else:
-                self._clear(debt)
+                self._clear(record)
                 report.cleared += 1
 
     def require_all_up(self, what: str) -> None:
@@ -144,66 +144,66 @@ class ReplicaRepair:
                 node=", ".join(down),
             )
 
-    def _pay(self, debt: UnderReplicated, report: RepairReport, task: Task) -> None:
-        if debt.bucket == CATALOGUE_BUCKET:
-            report.copies += self._row_mender.rows(debt.dataset)
+    def _repair_record(self, record: UnderReplicated, report: RepairReport, task: Task) -> None:
+        if record.bucket == CATALOGUE_BUCKET:
+            report.copies += self._row_repair.rows(record.dataset)
             return
-        if debt.bucket == PAGES_BUCKET:
-            for writer in self._page_writers(debt):
-                report.copies += repair_pages(self._cassandra, debt.dataset, writer)
+        if record.bucket == PAGES_BUCKET:
+            for attempt_id in self._page_attempts(record):
+                report.copies += repair_pages(self._cassandra, record.dataset, attempt_id)
             return
         # The pages list the chunks of the bucket, so they are repaired first.
-        report.copies += repair_pages(self._cassandra, debt.dataset, debt.writer)
-        for ref in self._bucket(debt):
+        report.copies += repair_pages(self._cassandra, record.dataset, record.attempt_id)
+        for ref in self._bucket(record):
             report.chunks += 1
             report.copies += self._mender.chunk(ref)
             task.advance(ref.rows)
             task.count(chunks=1, bytes_stored=ref.stored_bytes)
 
-    def _is_behind(self, debt: UnderReplicated) -> bool:
+    def _is_behind(self, record: UnderReplicated) -> bool:
         """Return whether an attempt that is still writing is done with the bucket: its pages name a later one."""
-        return debt.bucket >= 0 and any(ref.bucket > debt.bucket for ref in self._refs(debt))
+        return record.bucket >= 0 and any(ref.bucket > record.bucket for ref in self._refs(record))
 
-    def _page_writers(self, debt: UnderReplicated) -> list[UUID]:
-        """Return the writers of the attempt's own pages and of its version's out-of-line pages."""
+    def _page_attempts(self, record: UnderReplicated) -> list[UUID]:
+        """Return the attempts of the attempt's own pages and of its version's out-of-line pages."""
         spilled = []
-        for version in self._catalogue.versions(debt.dataset):
-            if version.writer == debt.writer:
+        for version in self._catalogue.versions(record.dataset):
+            if version.attempt_id == record.attempt_id:
                 spilled = self._catalogue.spilled(self._catalogue.whole(version))
-        return [debt.writer, *spilled]
+        return [record.attempt_id, *spilled]
 
-    def _bucket(self, debt: UnderReplicated) -> Iterator[ChunkRef]:
+    def _bucket(self, record: UnderReplicated) -> Iterator[ChunkRef]:
         seen: set[int] = set()
-        for ref in self._refs(debt):
-            if ref.bucket == debt.bucket and ref.chunk not in seen:
+        for ref in self._refs(record):
+            if ref.bucket == record.bucket and ref.chunk not in seen:
                 seen.add(ref.chunk)
                 yield ref
 
-    def _refs(self, debt: UnderReplicated) -> Iterator[ChunkRef]:
+    def _refs(self, record: UnderReplicated) -> Iterator[ChunkRef]:
         for written in (self._catalogue.finished_pages, self._catalogue.journal_pages):
-            for page in written(debt.dataset, debt.writer):
-                yield from self._catalogue.page(debt.dataset, page).refs()
+            for page in written(record.dataset, record.attempt_id):
+                yield from self._catalogue.page(record.dataset, page).refs()
 
-    def _clear(self, debt: UnderReplicated) -> None:
+    def _clear(self, record: UnderReplicated) -> None:
         """Remove the record at ``TWO``, so that both of its replicas drop it.
 
         A record that reappeared would only cause another repair.
         """
         query = (
             "DELETE FROM {ks}.under_replicated USING TIMESTAMP ? "
-            "WHERE dataset = ? AND writer = ? AND bucket = ? AND note = ?"
+            "WHERE dataset = ? AND attempt_id = ? AND bucket = ? AND record_id = ?"
         )
-        values = (future_tombstone_timestamp(), debt.dataset, debt.writer, debt.bucket, debt.note)
+        values = (future_tombstone_timestamp(), record.dataset, record.attempt_id, record.bucket, record.record_id)
         bound = self._cassandra.prepare(query).bind(values)
         bound.consistency_level = TWO
         self._cassandra.execute(bound)
 
 
-def _problem(debt: UnderReplicated, error: MillraceError) -> dict[str, Any]:
+def _problem(record: UnderReplicated, error: MillraceError) -> dict[str, Any]:
     return {
-        "dataset": debt.dataset,
-        "writer": debt.writer.hex,
-        "bucket": debt.bucket,
+        "dataset": record.dataset,
+        "attempt_id": record.attempt_id.hex,
+        "bucket": record.bucket,
         "error": type(error).__name__,
         "message": str(error),
     }

@@ -26,24 +26,24 @@ from millrace.store.repair.row_repair import RowRepair
 
 __all__ = ["ReplicaCheck", "MissingReplica", "repairable"]
 
-_PAGES = "SELECT page, checksum, data FROM {ks}.pages WHERE dataset = ? AND writer = ? AND page IN ?"
-_KEYS = "SELECT chunk, tile FROM {ks}.chunks WHERE dataset = ? AND writer = ? AND bucket = ?"
+_PAGES = "SELECT page, checksum, data FROM {ks}.pages WHERE dataset = ? AND attempt_id = ? AND page IN ?"
+_KEYS = "SELECT chunk, tile FROM {ks}.chunks WHERE dataset = ? AND attempt_id = ? AND bucket = ?"
 _THREADS = 4
 _REPLICAS = 2
 
 PageKey = tuple[UUID, int]
-"""Key of a page: its writer and its number."""
+"""Key of a page: its attempt and its number."""
 
 
 @dataclass(frozen=True, slots=True)
 class MissingReplica:
-    """Data that one node lacks or has damaged. ``writer`` and ``bucket`` are the record by which it is repaired."""
+    """Data that one node lacks or has damaged. ``attempt_id`` and ``bucket`` are the record by which it is repaired."""
 
     dataset: str
     version: str
     node: str
     what: str
-    writer: UUID
+    attempt_id: UUID
     bucket: int
 
     def to_json(self) -> dict[str, Any]:
@@ -53,7 +53,7 @@ class MissingReplica:
             "version": self.version,
             "node": self.node,
             "what": self.what,
-            "writer": self.writer.hex,
+            "attempt_id": self.attempt_id.hex,
             "bucket": self.bucket,
         }
 
@@ -79,28 +79,30 @@ class ReplicaCheck:
     def rows(self, dataset: str, version: Version) -> Iterator[MissingReplica]:
         """Yield catalogue rows of the dataset that a node lacks or that differ between nodes.
 
-        These are the dataset's name, its versions and tags, and its rows in ``writers``.
+        These are the dataset's name, its versions and tags, and its rows in ``attempts``.
         """
         for table, key, host in RowRepair(self._cassandra).lacking(dataset):
             what = f"the row {', '.join(map(str, key))} of {table}"
-            yield MissingReplica(dataset, version.label, str(host.address), what, version.writer, CATALOGUE_BUCKET)
+            yield MissingReplica(dataset, version.label, str(host.address), what, version.attempt_id, CATALOGUE_BUCKET)
 
     def pages(self, version: Version) -> Iterator[MissingReplica]:
         """Yield manifest pages and page lists of the version that are missing or fail their checksum on a node."""
         wanted: dict[UUID, dict[int, bytes]] = {}
         owners: dict[UUID, UUID] = {}
-        for (writer, page), checksum, owner in self._named(version):
-            if self._is_new("page", version, (writer, page)):
-                wanted.setdefault(writer, {})[page] = checksum
-                owners[writer] = owner
-        for writer, pages in wanted.items():
-            statement = self._cassandra.prepare(_PAGES).bind((version.dataset, writer, list(pages)))
+        for (attempt_id, page), checksum, owner in self._named(version):
+            if self._is_new("page", version, (attempt_id, page)):
+                wanted.setdefault(attempt_id, {})[page] = checksum
+                owners[attempt_id] = owner
+        for attempt_id, pages in wanted.items():
+            statement = self._cassandra.prepare(_PAGES).bind((version.dataset, attempt_id, list(pages)))
             for host, rows in self._of_each(statement):
                 have = {row.page: row for row in rows}
                 for page, checksum in pages.items():
                     if not _is_good(have.get(page), checksum):
-                        what = f"page {page} of {writer.hex[:12]}"
-                        yield MissingReplica(version.dataset, version.label, host, what, owners[writer], PAGES_BUCKET)
+                        what = f"page {page} of {attempt_id.hex[:12]}"
+                        yield MissingReplica(
+                            version.dataset, version.label, host, what, owners[attempt_id], PAGES_BUCKET
+                        )
 
     def chunks(self, version: Version) -> Iterator[MissingReplica]:
         """Yield chunks of the version whose keys a node lacks.
@@ -109,25 +111,25 @@ class ReplicaCheck:
         """
         with ThreadPoolExecutor(_THREADS, thread_name_prefix="millrace-audit") as pool:
             for page in self._catalogue.each_page_ref(version):
-                if not self._is_new("chunks", version, (page.writer, page.page)):
+                if not self._is_new("chunks", version, (page.attempt_id, page.page)):
                     continue
                 try:
                     refs = self._catalogue.page(version.dataset, page).refs()
                 except (ChunkError, ChunkMissingError):
                     continue  # ``pages`` reports the page itself
                 buckets = _by_bucket(refs)
-                found = pool.map(partial(self._keys, version.dataset, page.writer), buckets)
+                found = pool.map(partial(self._keys, version.dataset, page.attempt_id), buckets)
                 for (bucket, named), each in zip(buckets.items(), found, strict=True):
                     for host, have in each:
                         for ref in named:
                             if have.get(ref.chunk, 0) < len(ref.tiles):
                                 yield MissingReplica(
-                                    version.dataset, version.label, host, f"chunk {ref}", ref.writer, bucket
+                                    version.dataset, version.label, host, f"chunk {ref}", ref.attempt_id, bucket
                                 )
 
-    def _keys(self, dataset: str, writer: UUID, bucket: int) -> list[tuple[str, dict[int, int]]]:
+    def _keys(self, dataset: str, attempt_id: UUID, bucket: int) -> list[tuple[str, dict[int, int]]]:
         """Return for each node the number of its tiles by chunk."""
-        statement = self._cassandra.prepare(_KEYS).bind((dataset, writer, bucket))
+        statement = self._cassandra.prepare(_KEYS).bind((dataset, attempt_id, bucket))
         found = []
         for host, rows in self._of_each(statement):
             tiles: dict[int, int] = {}
@@ -137,15 +139,15 @@ class ReplicaCheck:
         return found
 
     def _named(self, version: Version) -> Iterator[tuple[PageKey, bytes, UUID]]:
-        """Yield every page that the version references: its key, its checksum, and the writer of its repair record."""
+        """Yield every page that the version references: its key, its checksum, and the attempt of its repair record."""
         for blob in (version.schema_blob, version.pages_blob):
             if blob and blob[:2] != b"\x1f\x8b":
                 said = json.loads(blob)
-                yield (UUID(hex=said["writer"]), said["page"]), bytes.fromhex(said["checksum"]), version.writer
+                yield (UUID(hex=said["attempt_id"]), said["page"]), bytes.fromhex(said["checksum"]), version.attempt_id
         for one in self._catalogue.lists(version)[0]:
-            yield (one.writer, one.page), one.checksum, version.writer
+            yield (one.attempt_id, one.page), one.checksum, version.attempt_id
         for page in self._catalogue.each_page_ref(version):
-            yield (page.writer, page.page), page.checksum, page.writer
+            yield (page.attempt_id, page.page), page.checksum, page.attempt_id
 
     def _is_new(self, kind: str, version: Version, place: PageKey) -> bool:
         key = (kind, version.dataset, place)

@@ -17,8 +17,8 @@ from millrace.store.cluster.session import NODE_LOCAL, TWO, CassandraSession
 __all__ = ["RowRepair"]
 
 _KEYS: dict[str, tuple[str, ...]] = {
-    "datasets": ("shelf", "dataset"),
-    "writers": ("dataset", "writer"),
+    "datasets": ("shard", "dataset"),
+    "attempts": ("dataset", "attempt_id"),
     "versions": ("dataset", "number", "hex"),
     "tags": ("dataset", "tag"),
 }
@@ -82,7 +82,7 @@ class RowRepair:
         place: tuple[Any, ...]
         where, place = "dataset = ?", (dataset,)
         if table == "datasets":
-            where, place = "shelf = ? AND dataset = ?", (ALL_DATASETS_PARTITION, dataset)
+            where, place = "shard = ? AND dataset = ?", (ALL_DATASETS_PARTITION, dataset)
         times = "".join(f", WRITETIME({column}) AS {column}_written" for column in columns)
         query = f"SELECT {', '.join((*key, *columns))}{times} FROM {{ks}}.{table} WHERE {where}"  # noqa: S608 constant names
         statement = self._cassandra.prepare(query).bind(place)

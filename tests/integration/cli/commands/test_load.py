@@ -247,15 +247,15 @@ def test_a_stopped_load_exits_within_two_seconds_and_can_be_resumed(
 ) -> None:
     name = f"stopped_{number.name.lower()}"
     process = spawn("load", name, str(large_csv), "--null-value", "NA", "--chunk-bytes", "1000000")
-    wait_until(lambda: store.catalogue.writers(name) or process.poll() is not None, "a writer")
+    wait_until(lambda: store.catalogue.attempts(name) or process.poll() is not None, "a writer")
     began = time.monotonic()
     process.send_signal(number)
     out, err = process.communicate(timeout=60)
     took_s = time.monotonic() - began
     assert (process.returncode, out) == (130, ""), err
     assert took_s < 2.0
-    said, command = err.rstrip("\n").split("; go on with: ")
-    assert said == f"millrace: stopped; no version of {name} was made"
+    said, command = err.rstrip("\n").split("; resume with: ")
+    assert said == f"millrace: stopped; no version of {name} was created"
     assert millrace("versions", name).code == 1
     program, *again = shlex.split(command)
     run = again[-1]
@@ -268,7 +268,7 @@ def test_a_stopped_load_exits_within_two_seconds_and_can_be_resumed(
 
 def test_a_stopped_load_prints_the_command_to_resume_it_as_json(spawn: Spawn, store: Store, large_csv: Path) -> None:
     process = spawn("load", "halted", str(large_csv), "--run-id", "h 1", "--json", "--null-value", "NA")
-    wait_until(lambda: store.catalogue.writers("halted") or process.poll() is not None, "a writer")
+    wait_until(lambda: store.catalogue.attempts("halted") or process.poll() is not None, "a writer")
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=60)
     facts = json.loads(out)

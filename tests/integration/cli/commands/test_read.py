@@ -212,7 +212,7 @@ def test_without_redis_reads_succeed_and_warn_once(millrace: Millrace, loaded: d
     assert done.err.startswith("millrace: warning: the cache at ")
     for args in (("warm", "words"), ("evict", "words"), ("cache",)):
         done = millrace(*args, MILLRACE_REDIS__URL="redis://127.0.0.1:1/0")
-        assert (done.code, "does not answer" in done.err) == (1, True), args
+        assert (done.code, "does not respond" in done.err) == (1, True), args
         done = millrace(*args, MILLRACE_REDIS__URL="")
         assert (done.code, "no cache is configured" in done.err) == (1, True), args
 
@@ -270,12 +270,11 @@ def test_a_read_that_fails_leaves_no_file(
     cassandra = CassandraSession.connect(settings.cassandra)
     try:
         keyspace = settings.cassandra.keyspace
-        rows = cassandra.session.execute(f"SELECT writer FROM {keyspace}.writers WHERE dataset = 'damaged'")
+        rows = cassandra.session.execute(f"SELECT attempt_id FROM {keyspace}.attempts WHERE dataset = 'damaged'")
         for row in rows:
-            statement = (
-                f"DELETE FROM {keyspace}.chunks WHERE dataset = 'damaged' AND writer = %s AND bucket = 0 AND chunk = 1"
-            )
-            cassandra.session.execute(statement, (row.writer,))
+            where = "dataset = 'damaged' AND attempt_id = %s AND bucket = 0 AND chunk = 1"
+            statement = f"DELETE FROM {keyspace}.chunks WHERE {where}"
+            cassandra.session.execute(statement, (row.attempt_id,))
     finally:
         cassandra.close()
     done = millrace("read", "damaged", "--output", str(tmp_path / "f.csv"))

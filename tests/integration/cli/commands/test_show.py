@@ -68,18 +68,18 @@ def test_show_prints_all_facts_of_a_version(millrace: Millrace, loaded: dict[str
 def test_under_replicated_chunks_are_reported_and_count_as_degraded(
     millrace: Millrace, store: Store, table_csv: Path
 ) -> None:
-    assert millrace("load", "owing", str(table_csv)).code == 0
-    assert millrace("show", "owing", "--strict").code == 0
-    version = store.version("owing")
-    writer = store.catalogue.page_refs(version)[0].writer
+    assert millrace("load", "record_key", str(table_csv)).code == 0
+    assert millrace("show", "record_key", "--strict").code == 0
+    version = store.version("record_key")
+    writer = store.catalogue.page_refs(version)[0].attempt_id
     with ReplicatedWriter(store.cassandra, window_bytes=5_000_000) as writes:
-        CatalogueWriter(store.cassandra, writes).record_under_replicated("owing", writer, 0, 3)
-    done = millrace("show", "owing", "--strict", "--json")
+        CatalogueWriter(store.cassandra, writes).record_under_replicated("record_key", writer, 0, 3)
+    done = millrace("show", "record_key", "--strict", "--json")
     assert done.code == 3
     assert (done.json["replicas"], done.json["degraded"]) == (1, True)
-    assert done.json["under_replicated"] == [{"writer": writer.hex, "bucket": 0, "chunks": 3}]
+    assert done.json["under_replicated"] == [{"attempt_id": writer.hex, "bucket": 0, "chunks": 3}]
     assert done.err == f"millrace: warning: {version.reference} has 3 chunks or rows on one node only\n"
-    assert millrace("show", "owing").code == 0
+    assert millrace("show", "record_key").code == 0
 
 
 @pytest.mark.parametrize("args", [[], ["--each-replica"]])

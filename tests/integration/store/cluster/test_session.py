@@ -114,7 +114,7 @@ def test_a_chunk_is_received_in_place_and_its_tiles_outlive_the_next_response(
 
 
 def test_each_node_returns_its_own_data_at_node_local(store: Store, settings: Settings) -> None:
-    query = store.cassandra.prepare("SELECT dataset FROM {ks}.datasets WHERE shelf = ?").bind((0,))
+    query = store.cassandra.prepare("SELECT dataset FROM {ks}.datasets WHERE shard = ?").bind((0,))
     query.consistency_level = NODE_LOCAL
     for host in store.cassandra.hosts():
         assert isinstance(store.cassandra.execute(query, host=host), list)

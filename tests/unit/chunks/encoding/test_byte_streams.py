@@ -15,7 +15,7 @@ from millrace.chunks.encode import assemble_as_stored
 from millrace.chunks.encoding.stored_types import from_stored, number_type, to_stored
 from millrace.chunks.tile import encode_tile
 from millrace.errors import ChunkFormatError
-from tests.unit.chunks.conftest import through_a_chunk
+from tests.unit.chunks.encoded import through_a_chunk
 
 SPLIT = [pa.int16(), pa.uint16(), pa.int32(), pa.uint32()]
 OTHERS = [pa.int8(), pa.uint8(), pa.int64(), pa.uint64(), pa.float32(), pa.date32(), pa.time32("s"), pa.string()]

@@ -15,7 +15,7 @@ from millrace.chunks.encode import assemble_as_stored
 from millrace.chunks.encoding.decimal_floats import is_scaled, scale_decimals
 from millrace.chunks.encoding.stored_types import from_stored, number_type, to_stored
 from millrace.errors import ChunkFormatError
-from tests.unit.chunks.conftest import through_a_chunk
+from tests.unit.chunks.encoded import through_a_chunk
 
 ROWS = 1024
 NAN = float("nan")

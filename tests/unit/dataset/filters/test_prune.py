@@ -13,7 +13,7 @@ import pytest
 from millrace.chunks import compute_stats
 from millrace.dataset.filters.parser import parse_filter
 from millrace.dataset.filters.prune import kept_chunks
-from tests.unit.chunks.conftest import DICTIONARIES, PRIMITIVES, make_array
+from tests.unit.arrow.arrays import DICTIONARIES, PRIMITIVES, make_array
 
 REFUSED = (pa.ArrowNotImplementedError, pa.ArrowInvalid, pa.ArrowTypeError)
 """Errors of conditions that Arrow does not support for a type."""

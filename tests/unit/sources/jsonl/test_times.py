@@ -50,7 +50,7 @@ def test_dates_and_times_get_a_type_that_keeps_them_or_stay_text(
     kind: pa.DataType,
     read_as: list[Any],
 ) -> None:
-    for module in ("jsonl_reader", "plan_text"):
+    for module in ("jsonl.reader", "planning.plan_text"):
         monkeypatch.setattr(f"millrace.sources.{module}.BLOCK_BYTES", block_bytes)
     table = read(write("times.jsonl", lines(values)))
     assert table.schema.field("at").type == kind

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from millrace.sources.text.decoding import records
+from millrace.sources.text import records
 from millrace.sources.text.records import (
     count_lines,
     first_record_end,

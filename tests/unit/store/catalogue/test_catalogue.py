@@ -83,7 +83,7 @@ def test_a_list_of_datasets_leaves_out_those_without_a_version(store: Store, csv
 
 
 FIELDS = ["number", "hex", "parent", "mode", "kind", "run", "code", "rows", "raw_bytes", "stored_bytes", "chunks",
-          "page_count", "writers", "source", "settings", "committed_at", "arrow_schema", "pages"]  # fmt: skip
+          "page_count", "attempts", "source", "settings", "committed_at", "arrow_schema", "pages"]  # fmt: skip
 
 
 @pytest.mark.parametrize("column", [name for name in FIELDS if name not in ("number", "hex")])
@@ -126,17 +126,17 @@ def test_under_replicated_records_of_hundreds_of_writers_are_found_with_one_node
     store: Store, cassandra: FakeCassandra, down: bool, count: int
 ) -> None:
     writers = [UUID(int=number) for number in range(count)]
-    owing = {writers[number] for number in (0, 99, 100, 249, 349)}
-    query = "INSERT INTO {ks}.under_replicated (dataset, writer, bucket, note, chunks) VALUES (?, ?, ?, ?, ?)"
-    for writer in owing:
+    record_key = {writers[number] for number in (0, 99, 100, 249, 349)}
+    query = "INSERT INTO {ks}.under_replicated (dataset, attempt_id, bucket, record_id, chunks) VALUES (?, ?, ?, ?, ?)"
+    for writer in record_key:
         statement = cassandra.prepare(query).bind(("flights", writer, 3, UUID(int=7), 5))
         statement.consistency_level = TWO
         cassandra.execute(statement)
     if down:
         cassandra.unreachable[cassandra.a.address] = reset()
-    found = store.catalogue.debts("flights", set(writers))
-    assert {debt.writer for debt in found} == owing
-    assert {(debt.bucket, debt.chunks) for debt in found} == {(3, 5)}
+    found = store.catalogue.under_replicated("flights", set(writers))
+    assert {record.attempt_id for record in found} == record_key
+    assert {(record.bucket, record.chunks) for record in found} == {(3, 5)}
     assert store.catalogue.degraded is down
 
 
@@ -286,7 +286,7 @@ def test_a_schema_stored_out_of_line_that_is_damaged_or_missing_is_an_error(
 def a_version(**changes: Any) -> Version:
     values: dict[str, Any] = {
         "dataset": "flights", "number": 3, "hex": "abcdef", "parent": None, "mode": "replace", "kind": "table",
-        "writer": UUID(int=5), "writers": 1, "run": "r", "code": "0.1.0", "rows": 1, "raw_bytes": 2,
+        "attempt_id": UUID(int=5), "attempts": 1, "run": "r", "code": "0.1.0", "rows": 1, "raw_bytes": 2,
         "stored_bytes": 3, "chunks": 4, "page_count": 5, "source": {"b": 1, "a": "é"}, "settings": {},
         "committed_at": datetime(2026, 11, 22, 10, 0, 0, 123000, tzinfo=UTC), "schema_blob": b"s", "pages_blob": b"p",
     }  # fmt: skip
@@ -300,7 +300,7 @@ NOT_COVERED = {"checksum", "deleted_at", "mark", "purged_at", "degraded"}
 def test_the_checksum_covers_every_field_that_readers_rely_on(name: str) -> None:
     changed: dict[str, Any] = {
         "dataset": "other", "number": 4, "hex": "000000", "parent": "2-aaaaaa", "mode": "append", "kind": "bytes",
-        "writer": UUID(int=6), "source": {}, "settings": {"x": 1}, "schema_blob": b"S", "pages_blob": b"P",
+        "attempt_id": UUID(int=6), "source": {}, "settings": {"x": 1}, "schema_blob": b"S", "pages_blob": b"P",
         "run": "s", "code": "0.2.0", "committed_at": datetime(2026, 11, 22, 10, 0, 0, 124000, tzinfo=UTC),
     }  # fmt: skip
     version = a_version()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from millrace.chunks import compute_stats
 from millrace.errors import ChecksumMismatchError, ChunkFormatError
-from millrace.store.catalogue.catalogue import manifest
+from millrace.store.catalogue import manifest
 from millrace.store.catalogue.manifest import ChunkRef, PageRef, TileRef, decode_page, encode_page
 
 WRITER = UUID(int=7)
@@ -29,7 +29,7 @@ refs = st.lists(
     st.builds(
         ChunkRef,
         dataset=st.just("flights"),
-        writer=st.just(WRITER),
+        attempt_id=st.just(WRITER),
         bucket=st.integers(0, 2**31 - 1),
         chunk=st.integers(0, 2**31 - 1),
         rows=st.integers(0, 2**40),

@@ -23,11 +23,11 @@ from millrace.store.chunks import chunk_writer as module
 from millrace.store.chunks.chunk_writer import ChunkWriter, WriterReport
 from millrace.store.cluster.session import LOCAL_ONE, TWO
 from millrace.store.cluster.writer import ReplicatedWriter
-from tests.unit.store.conftest import encode, make_chunk, writer_row
+from tests.unit.store.conftest import attempt_row, encode, make_chunk
 from tests.unit.store.fakes import Attempt, FakeCassandra, FakeHost
 
 Make = Callable[..., ReplicatedWriter]
-ROW = writer_row()
+ROW = attempt_row()
 UNAVAILABLE = Unavailable("one node is down", ConsistencyLevel.TWO, 2, 1)
 
 
@@ -63,18 +63,18 @@ class Trace:
         if table == "pages":
             return f"page {row['page']}"
         if table == "under_replicated":
-            return f"debt {row['bucket']}"
+            return f"record {row['bucket']}"
         return table
 
     def check_page(self, row: dict[str, Any]) -> None:
         sums = (row["chunks"], row["rows"], row["raw_bytes"], row["stored_bytes"])
-        page = PageRef(row["writer"], row["page"], *sums, row["checksum"])
+        page = PageRef(row["attempt_id"], row["page"], *sums, row["checksum"])
         here, there = (self.tiles(host) for host in (self.cassandra.a, self.cassandra.b))
         noted = {note["bucket"] for note in self.cassandra.table("under_replicated")}
         for ref in decode_page(ROW.dataset, page, row["data"]).refs():
             named = {(ref.bucket, ref.chunk, tile) for tile in range(len(ref.tiles))}
             assert named <= here | there, f"page {row['page']} names {ref} before it is acknowledged"
-            assert named <= here & there or ref.bucket in noted, f"page {row['page']} comes before the debt of {ref}"
+            assert named <= here & there or ref.bucket in noted, f"page {row['page']} comes before the record of {ref}"
 
     def tiles(self, host: FakeHost) -> set[tuple[int, int, int]]:
         return {(row["bucket"], row["chunk"], row["tile"]) for row in self.cassandra.table("chunks", host)}
@@ -89,8 +89,8 @@ def test_a_chunk_is_one_unlogged_batch_of_one_partition_with_its_tiles_in_order(
     assert attempt.statement.batch_type == BatchType.UNLOGGED
     assert attempt.statement.is_idempotent
     assert attempt.level == TWO
-    assert {tuple(row[k] for k in ("dataset", "writer", "bucket", "chunk")) for _, row in attempt.what} == {
-        ("flights", ROW.writer, 0, 0)
+    assert {tuple(row[k] for k in ("dataset", "attempt_id", "bucket", "chunk")) for _, row in attempt.what} == {
+        ("flights", ROW.attempt_id, 0, 0)
     }
     assert [row["tile"] for _, row in attempt.what] == [0, 1, 2]
     assert [row["data"] for _, row in attempt.what] == [tile.stored for tile in chunk.tiles]
@@ -102,11 +102,11 @@ def test_the_order_is_writer_row_chunks_journal_chunks_page_and_writer_row(make_
     load(cassandra, make_writer, [make_chunk(80_000, seed) for seed in range(5)], bucket_bytes=5_000_000)
     order = trace.order
     placed = [f"chunk {bucket}/{chunk}" for bucket, chunk in ((0, 0), (0, 1), (1, 2), (1, 3), (2, 4))]
-    assert sorted(order) == sorted(["datasets", *["writers"] * 4, *placed, "page -1", "page -2", "page 0"])
-    assert order[:2] == ["datasets", "writers"]
+    assert sorted(order) == sorted(["datasets", *["attempts"] * 4, *placed, "page -1", "page -2", "page 0"])
+    assert order[:2] == ["datasets", "attempts"]
     assert order.index("page -1") > max(order.index("chunk 0/0"), order.index("chunk 0/1"))
     assert order.index("page -2") > max(order.index("chunk 1/2"), order.index("chunk 1/3"))
-    assert order[-2:] == ["page 0", "writers"]
+    assert order[-2:] == ["page 0", "attempts"]
 
 
 def test_an_under_replicated_bucket_is_recorded_before_any_page_that_names_its_chunks(make_writer: Make) -> None:
@@ -120,13 +120,13 @@ def test_an_under_replicated_bucket_is_recorded_before_any_page_that_names_its_c
     Trace(cassandra)
     report = load(cassandra, make_writer, [make_chunk(80_000, seed) for seed in range(5)])
     noted = [(row["bucket"], row["chunks"]) for row in cassandra.table("under_replicated") if row["bucket"] >= 0]
-    owed = {(row["bucket"], row["chunk"]) for row in cassandra.table("chunks", cassandra.a)} ^ {
+    under_replicated = {(row["bucket"], row["chunk"]) for row in cassandra.table("chunks", cassandra.a)} ^ {
         (row["bucket"], row["chunk"]) for row in cassandra.table("chunks", cassandra.b)
     }
-    assert {chunk for _, chunk in owed} >= {1, 4}
-    assert sorted({bucket for bucket, _ in owed}) == sorted(bucket for bucket, _ in noted)
-    assert sum(chunks for _, chunks in noted) == len(owed)
-    assert report.under_replicated >= len(owed)
+    assert {chunk for _, chunk in under_replicated} >= {1, 4}
+    assert sorted({bucket for bucket, _ in under_replicated}) == sorted(bucket for bucket, _ in noted)
+    assert sum(chunks for _, chunks in noted) == len(under_replicated)
+    assert report.under_replicated >= len(under_replicated)
 
 
 def test_no_statement_is_prepared_while_a_load_runs(make_writer: Make) -> None:
@@ -137,15 +137,15 @@ def test_no_statement_is_prepared_while_a_load_runs(make_writer: Make) -> None:
 
     cassandra = FakeCassandra(behave, commitlog_sync_window_s=0)
     prepared_before: set[str] = set()
-    begin = CatalogueWriter.begin_writer
+    begin = CatalogueWriter.begin_attempt
 
-    def begun(ledger: CatalogueWriter, row: LoadAttempt) -> int:
-        replicas = begin(ledger, row)
+    def begun(catalogue_writer: CatalogueWriter, row: LoadAttempt) -> int:
+        replicas = begin(catalogue_writer, row)
         prepared_before.update(cassandra._prepared)
         return replicas
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(CatalogueWriter, "begin_writer", begun)
+        patched.setattr(CatalogueWriter, "begin_attempt", begun)
         report = load(cassandra, make_writer, [make_chunk(80_000, seed) for seed in range(5)])
     assert report.under_replicated >= 5
     assert set(cassandra._prepared) == prepared_before
@@ -213,7 +213,7 @@ def test_pages_name_every_chunk_once_in_order_with_its_checksums(make_writer: Ma
     chunks = [make_chunk(50_000, seed) for seed in range(9)]
     report = load(cassandra, make_writer, chunks)
     catalogue = Catalogue(cassandra)
-    assert catalogue.finished_pages("flights", ROW.writer) == list(report.pages)
+    assert catalogue.finished_pages("flights", ROW.attempt_id) == list(report.pages)
     refs = [ref for page in report.pages for ref in catalogue.page("flights", page).refs()]
     assert [ref.chunk for ref in refs] == list(range(9))
     for ref, chunk in zip(refs, chunks, strict=True):
@@ -229,8 +229,12 @@ def test_journal_pages_name_every_bucket_except_the_last(make_writer: Make) -> N
     cassandra = FakeCassandra()
     load(cassandra, make_writer, [make_chunk(100_000, seed) for seed in range(7)])
     catalogue = Catalogue(cassandra)
-    journal = [r for p in catalogue.journal_pages("flights", ROW.writer) for r in catalogue.page("flights", p).refs()]
-    pages = [r for p in catalogue.finished_pages("flights", ROW.writer) for r in catalogue.page("flights", p).refs()]
+    journal = [
+        r for p in catalogue.journal_pages("flights", ROW.attempt_id) for r in catalogue.page("flights", p).refs()
+    ]
+    pages = [
+        r for p in catalogue.finished_pages("flights", ROW.attempt_id) for r in catalogue.page("flights", p).refs()
+    ]
     assert journal == pages[: len(journal)]
     assert {ref.bucket for ref in pages[len(journal) :]} == {pages[-1].bucket}
 
@@ -280,7 +284,7 @@ def test_a_source_without_rows_has_no_pages_and_finishes(make_writer: Make) -> N
     cassandra = FakeCassandra()
     report = load(cassandra, make_writer, [])
     assert (report.pages, report.rows, report.chunks) == ((), 0, 0)
-    (row,) = cassandra.table("writers")
+    (row,) = cassandra.table("attempts")
     assert row["finished"] is True
 
 
@@ -292,7 +296,7 @@ def test_a_chunk_that_fails_ends_the_load_before_any_page_names_it(make_writer: 
     with pytest.raises(StoreUnavailableError, match="chunk flights/"):
         load(cassandra, make_writer, [make_chunk(10)])
     assert cassandra.table("pages") == []
-    assert cassandra.table("writers")[0]["finished"] is False
+    assert cassandra.table("attempts")[0]["finished"] is False
 
 
 def test_writes_return_to_two_when_the_node_is_back(make_writer: Make) -> None:
@@ -339,7 +343,7 @@ def test_a_bucket_counted_after_the_loss_of_a_node_is_recorded_as_under_replicat
     assert {(note["bucket"], note["chunks"]) for note in notes} == {(0, 1), (1, 1)}
 
 
-@pytest.mark.parametrize("table", ["writers", "pages"])
+@pytest.mark.parametrize("table", ["attempts", "pages"])
 def test_with_a_node_known_to_be_down_the_under_replicated_record_precedes_the_row(
     make_writer: Make, table: str
 ) -> None:
@@ -348,5 +352,5 @@ def test_with_a_node_known_to_be_down_the_under_replicated_record_precedes_the_r
     cassandra.b.is_up = False
     trace = Trace(cassandra)
     load(cassandra, make_writer, [make_chunk(10)])
-    bucket, row = (CATALOGUE_BUCKET, "writers") if table == "writers" else (PAGES_BUCKET, "page 0")
-    assert trace.order.index(f"debt {bucket}") < trace.order.index(row)
+    bucket, row = (CATALOGUE_BUCKET, "attempts") if table == "attempts" else (PAGES_BUCKET, "page 0")
+    assert trace.order.index(f"record {bucket}") < trace.order.index(row)

@@ -37,7 +37,7 @@ from tests.unit.store.fakes import FakeCassandra, no_host
 Csv = Callable[..., str]
 APPEND = LoadOptions(mode="append")
 NOW = timedelta(0)
-LIST_IN_A_PAGE = json.dumps({"writer": UUID(int=1).hex, "page": 0, "checksum": "00" * 16}).encode()
+LIST_IN_A_PAGE = json.dumps({"attempt_id": UUID(int=1).hex, "page": 0, "checksum": "00" * 16}).encode()
 """Replaces a version's list of pages; the page it references does not exist."""
 
 
@@ -121,9 +121,9 @@ def test_the_grace_period_restarts_with_the_next_deletion(
     store.delete("d@3")
     set_mark(cassandra, labels[2], deleted_at=datetime.now(UTC) - timedelta(hours=30))
     store.undelete("d@3")
-    assert store.fsck(delete=True).removed_writers == 0
+    assert store.fsck(delete=True).removed_attempts == 0
     store.delete("d@3")
-    assert store.fsck(delete=True).removed_writers == 0
+    assert store.fsck(delete=True).removed_attempts == 0
     assert store.undelete("d@3").latest is True
     assert numbers(store) == [20, 21, 22]
 
@@ -158,7 +158,7 @@ def test_a_dry_run_changes_nothing_and_raises_the_same_errors(
         store.undelete("d@1", dry_run=True)
     with ReplicatedWriter(cassandra, window_bytes=1_000_000) as writes:
         CatalogueWriter(cassandra, writes).record_under_replicated(
-            "d", row_of(cassandra, labels[2])["writer"], CATALOGUE_BUCKET, 0
+            "d", row_of(cassandra, labels[2])["attempt_id"], CATALOGUE_BUCKET, 0
         )
     with pytest.raises(StoreError, match="catalogue rows on one node only, so nothing was changed"):
         store.undelete("d@3", dry_run=True)
@@ -280,28 +280,28 @@ def test_a_version_marked_by_an_older_millrace_is_refused(
 # --- sweeps
 
 
-def condemn(cassandra: FakeCassandra, which: Callable[[dict[str, Any]], bool]) -> None:
+def fence(cassandra: FakeCassandra, which: Callable[[dict[str, Any]], bool]) -> None:
     for host in (cassandra.a, cassandra.b):
-        for key, (stamp, row) in list(host.rows["writers"].items()):
+        for key, (stamp, row) in list(host.rows["attempts"].items()):
             if which(row):
-                host.rows["writers"][key] = (stamp, {**row, "attempt": FENCED})
+                host.rows["attempts"][key] = (stamp, {**row, "try_number": FENCED})
 
 
 @pytest.mark.parametrize("whose", ["publisher", "loader"])
-@pytest.mark.parametrize("what", ["condemned", "gone"])
+@pytest.mark.parametrize("what", ["fenced", "gone"])
 def test_a_version_that_a_sweep_has_begun_to_remove_is_refused(
     store: Store, cassandra: FakeCassandra, labels: list[str], whose: str, what: str
 ) -> None:
     store.delete("d@3")
-    rows = [row for row in cassandra.table("writers") if row["version"] == labels[2]]
+    rows = [row for row in cassandra.table("attempts") if row["version"] == labels[2]]
     assert len(rows) == 2
-    publisher = row_of(cassandra, labels[2])["writer"]
-    chosen = next(row["writer"] for row in rows if (row["writer"] == publisher) == (whose == "publisher"))
-    if what == "condemned":
-        condemn(cassandra, lambda row: row["writer"] == chosen)
+    publisher = row_of(cassandra, labels[2])["attempt_id"]
+    chosen = next(row["attempt_id"] for row in rows if (row["attempt_id"] == publisher) == (whose == "publisher"))
+    if what == "fenced":
+        fence(cassandra, lambda row: row["attempt_id"] == chosen)
     else:
         for host in (cassandra.a, cassandra.b):
-            del host.rows["writers"]["d", chosen]
+            del host.rows["attempts"]["d", chosen]
     with pytest.raises(VersionNotFoundError, match="cannot be taken back, a sweep has marked its data for removal"):
         store.undelete("d@3")
     assert store.versions("d", deleted=True) == []
@@ -329,7 +329,7 @@ def test_of_two_deleted_versions_with_one_number_the_recoverable_one_is_undelete
 ) -> None:
     for host in (cassandra.a, cassandra.b):
         [(stamp, row)] = [item for item in host.rows["versions"].values() if item[1]["number"] == 3]
-        host.rows["versions"]["d", 3, "00000f"] = (stamp, {**row, "hex": "00000f", "writer": uuid4()})
+        host.rows["versions"]["d", 3, "00000f"] = (stamp, {**row, "hex": "00000f", "attempt_id": uuid4()})
     for label in (labels[2], "3-00000f"):
         set_mark(cassandra, label, mark=DELETED, deleted_at=datetime.now(UTC))
     assert [version.label for version in store.versions("d", deleted=True)] == [labels[2]]
@@ -371,7 +371,7 @@ def assert_whole_or_deleted(store: Store) -> bool:
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize(
-    "step", ["garbage", "_condemn", "_named", "_remove", "empty_deleted", "_every_version", "_writers", "held"]
+    "step", ["garbage", "_fence", "_named", "_remove", "empty_deleted", "_every_version", "_attempts", "held"]
 )
 def test_an_undelete_at_any_step_of_a_sweep_leaves_the_version_whole_or_deleted(
     store: Store, labels: list[str], monkeypatch: pytest.MonkeyPatch, step: str, after: bool
@@ -395,7 +395,7 @@ def test_an_undelete_at_any_step_of_a_sweep_leaves_the_version_whole_or_deleted(
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize(
-    "step", ["find", "_known_as_writer", "_require_recoverable", "write_mark", "_require_restored", "every"]
+    "step", ["find", "_known_as_attempt", "_require_recoverable", "write_mark", "_require_restored", "every"]
 )
 @pytest.mark.parametrize("killed", [False, True], ids=["finished", "killed"])
 def test_a_sweep_or_a_kill_at_any_step_of_an_undelete_leaves_the_version_whole_or_deleted(
@@ -426,7 +426,7 @@ def test_a_sweep_or_a_kill_at_any_step_of_an_undelete_leaves_the_version_whole_o
 
 
 def loading_undelete_alone(rows: Any, known: Any, now: datetime) -> set[str]:
-    return {row.run for row in rows if row.writer not in known and row.run.startswith("undelete")}
+    return {row.run for row in rows if row.attempt_id not in known and row.run.startswith("undelete")}
 
 
 def test_a_sweep_waits_for_an_undelete_in_progress(
@@ -436,22 +436,22 @@ def test_a_sweep_waits_for_an_undelete_in_progress(
     monkeypatch.setattr(sweep, "ALIVE", timedelta(hours=3))
     hours_ago = datetime.now(UTC).replace(tzinfo=None) - timedelta(hours=4)
     for host in (cassandra.a, cassandra.b):  # the loads of the test itself have ended
-        for _, row in host.rows["writers"].values():
+        for _, row in host.rows["attempts"].values():
             row["last_seen"] = hours_ago
     undeleter = Undeleter(cassandra, store.catalogue)
     found = undeleter.find("d", parse_reference(f"d@{labels[2]}")[1])
-    with undeleter._known_as_writer(found):
+    with undeleter._known_as_attempt(found):
         report = store.fsck(delete=True, now=True)
-        assert (report.removed_writers, report.waiting) == (0, 2)
-    assert not [row for row in cassandra.table("writers") if row["run"].startswith("undelete")]
-    assert store.fsck(delete=True, now=True).removed_writers == 2
+        assert (report.removed_attempts, report.waiting) == (0, 2)
+    assert not [row for row in cassandra.table("attempts") if row["run"].startswith("undelete")]
+    assert store.fsck(delete=True, now=True).removed_attempts == 2
 
 
 def undeleted_between(store: Store, monkeypatch: pytest.MonkeyPatch, reference: str) -> None:
     """Run a sweep that finds the version deleted, fences its writers after the undelete, and removes nothing."""
     with monkeypatch.context() as patched:
-        at_step(patched, Sweeper, "_condemn", lambda: store.undelete(reference), after=False)
-        assert store.fsck(delete=True, now=True).removed_writers == 0
+        at_step(patched, Sweeper, "_fence", lambda: store.undelete(reference), after=False)
+        assert store.fsck(delete=True, now=True).removed_attempts == 0
 
 
 def test_deleting_a_version_that_a_sweep_has_fenced_reports_that_it_cannot_be_undeleted(
@@ -505,15 +505,15 @@ def test_a_sweep_stops_for_an_undelete_that_began_before_it_fenced_the_writers(
     monkeypatch.setattr(sweep, "_loading", loading_undelete_alone)
     undeleter = Undeleter(cassandra, store.catalogue)
     found = undeleter.find("d", parse_reference(f"d@{labels[2]}")[1])
-    under_way = undeleter._known_as_writer(found)
+    under_way = undeleter._known_as_attempt(found)
 
     def begin() -> None:
         under_way.__enter__()
         undeleter._require_recoverable(found)
 
     with monkeypatch.context() as patched:
-        at_step(patched, Sweeper, "_condemn", begin, after=False)
-        assert store.fsck(delete=True, now=True).removed_writers == 0
+        at_step(patched, Sweeper, "_fence", begin, after=False)
+        assert store.fsck(delete=True, now=True).removed_attempts == 0
     undeleter.write_mark(found, RESTORED, found.deleted_at or datetime.now(UTC))
     assert numbers(store, "d@3") == [20, 21, 22]
 
@@ -525,7 +525,7 @@ def test_a_sweep_does_not_empty_a_version_that_is_deleted_while_it_runs(
     store.delete("d@3")
     with monkeypatch.context() as patched:
         at_step(patched, Sweeper, "empty_deleted", lambda: store.delete("d@2"), after=False)
-        assert store.fsck(delete=True, now=True).removed_writers == 2
+        assert store.fsck(delete=True, now=True).removed_attempts == 2
     assert store.undelete("d@2").version == labels[1]
     assert numbers(store, "d@2") == [10, 11, 12]
 
@@ -550,7 +550,7 @@ def test_fsck_and_prune_do_not_report_an_undeleted_version(store: Store, labels:
     store.delete("d@2")
     store.undelete("d@2")
     report = store.fsck(delete=True, now=True)
-    assert (report.garbage, report.removed_writers, report.lacking, report.problems) == ([], 0, [], [])
+    assert (report.garbage, report.removed_attempts, report.lacking, report.problems) == ([], 0, [], [])
     assert store.prune("d", 2, dry_run=True).marked == [f"d@{labels[0]}"]
 
 
@@ -701,7 +701,7 @@ def test_an_undelete_whose_first_write_times_out_leaves_no_row_that_delays_sweep
         patched.setattr(Undeleter, "_execute", timed_out)
         with pytest.raises(StoreTimeoutError):
             store.undelete("d@3")
-    assert not [row for row in cassandra.table("writers") if row["run"].startswith("undelete")]
+    assert not [row for row in cassandra.table("attempts") if row["run"].startswith("undelete")]
     assert row_of(cassandra, labels[2])["mark"] == DELETED
 
 
@@ -711,7 +711,7 @@ def test_undelete_is_refused_while_catalogue_rows_are_on_one_node_only(
     store.delete("d@3")
     with ReplicatedWriter(cassandra, window_bytes=1_000_000) as writes:
         CatalogueWriter(cassandra, writes).record_under_replicated(
-            "d", row_of(cassandra, labels[2])["writer"], CATALOGUE_BUCKET, 0
+            "d", row_of(cassandra, labels[2])["attempt_id"], CATALOGUE_BUCKET, 0
         )
     with pytest.raises(StoreError, match="catalogue rows on one node only, so nothing was changed: millrace repair d"):
         store.undelete("d@3")

@@ -16,7 +16,7 @@ from millrace.store.chunks.chunk_reader import ChunkReader
 from millrace.store.chunks.chunk_writer import ChunkWriter
 from millrace.store.cluster.writer import ReplicatedWriter
 from millrace.store.repair.repair import RepairReport, ReplicaRepair
-from tests.unit.store.conftest import make_chunk, writer_row
+from tests.unit.store.conftest import attempt_row, make_chunk
 from tests.unit.store.fakes import FakeCassandra, FakeHost
 
 Csv = Callable[..., str]
@@ -45,12 +45,12 @@ LOSSES = [
     (damage_row, "versions", CATALOGUE_BUCKET),
     (lose, "tags", CATALOGUE_BUCKET),
     (lose, "datasets", CATALOGUE_BUCKET),
-    (lose, "writers", CATALOGUE_BUCKET),
+    (lose, "attempts", CATALOGUE_BUCKET),
     (lose, "chunks", 0),
 ]
 
 
-def owed(cassandra: FakeCassandra) -> set[int]:
+def under_replicated_of(cassandra: FakeCassandra) -> set[int]:
     return {row["bucket"] for row in cassandra.table("under_replicated")}
 
 
@@ -68,11 +68,11 @@ def test_an_unrecorded_missing_or_damaged_replica_is_found_and_repaired(
         assert {item["node"] for item in store.fsck().lacking} == {host.address}
     else:
         assert not store.verify("flights", each_replica=True).ok
-    assert owed(cassandra) == {bucket}
+    assert under_replicated_of(cassandra) == {bucket}
     repaired = store.repair("flights")
     assert repaired.ok
     assert repaired.copies >= 1 or harm is damage_page  # the check already replaced a damaged page when reading it
-    assert owed(cassandra) == set()
+    assert under_replicated_of(cassandra) == set()
     assert store.verify("flights", each_replica=True).ok
     assert store.fsck().lacking == []
     assert store.version("flights@good").rows == 100
@@ -89,7 +89,7 @@ def test_an_intact_store_has_no_missing_and_no_under_replicated_data(
         store.load("flights", csv(10, first=10 * k, name=f"{k}.csv"), LoadOptions(mode="append"))
     report = store.fsck()
     assert (report.lacking, report.problems) == ([], [])
-    assert owed(cassandra) == set()
+    assert under_replicated_of(cassandra) == set()
 
 
 def test_data_missing_on_both_nodes_is_reported_by_fsck_and_does_not_stop_repair(
@@ -121,21 +121,21 @@ class Repairing:
 
     def __init__(self, cassandra: FakeCassandra, make_writer: Make) -> None:
         self.cassandra = cassandra
-        self.row = writer_row()
+        self.row = attempt_row()
         writes = make_writer(cassandra)
-        self.ledger = CatalogueWriter(cassandra, writes)
-        self.writer = ChunkWriter(cassandra, writes, self.row, bucket_bytes=1_000_000)
+        self.catalogue_writer = CatalogueWriter(cassandra, writes)
+        self.attempt_id = ChunkWriter(cassandra, writes, self.row, bucket_bytes=1_000_000)
 
     def write(self, seed: int) -> None:
-        self.writer.write(make_chunk(40_000, seed))
+        self.attempt_id.write(make_chunk(40_000, seed))
         self.cassandra.wait_for(lambda: len({row["chunk"] for row in self.cassandra.table("chunks")}) > seed)
-        self.writer.settle()
+        self.attempt_id.settle()
 
     def repair(self, *, writing: bool = True) -> RepairReport:
         report = RepairReport()
         repairer = ReplicaRepair(self.cassandra, ChunkReader(self.cassandra))
-        alive = {self.row.writer} if writing else set()
-        repairer.writers(self.row.dataset, {self.row.writer}, report, task=null_task(), writing=alive)
+        alive = {self.row.attempt_id} if writing else set()
+        repairer.attempts(self.row.dataset, {self.row.attempt_id}, report, task=null_task(), writing=alive)
         return report
 
 
@@ -146,9 +146,9 @@ def repairing(make_writer: Make) -> Repairing:
 
 def test_the_record_of_a_bucket_still_being_written_stays_until_a_later_bucket_has_a_page(repairing: Repairing) -> None:
     repairing.write(0)
-    repairing.ledger.record_under_replicated(repairing.row.dataset, repairing.row.writer, 0, 1)
+    repairing.catalogue_writer.record_under_replicated(repairing.row.dataset, repairing.row.attempt_id, 0, 1)
     report = repairing.repair()
-    assert (report.debts, report.cleared, report.pending) == (1, 0, 1)
+    assert (report.records, report.cleared, report.pending) == (1, 0, 1)
     for seed in (1, 2):
         repairing.write(seed)
     # Bucket 0 has its page now. Only the page of bucket 1 shows that bucket 0 gets no more chunks.
@@ -156,53 +156,53 @@ def test_the_record_of_a_bucket_still_being_written_stays_until_a_later_bucket_h
     for seed in (3, 4):
         repairing.write(seed)
     assert repairing.repair().cleared in (0, 1)
-    assert owed(repairing.cassandra) == set()
+    assert under_replicated_of(repairing.cassandra) == set()
 
 
 def test_the_chunks_of_a_bucket_still_being_written_are_repaired_and_its_record_stays(repairing: Repairing) -> None:
     for seed in range(3):
         repairing.write(seed)
-    repairing.writer.finish()
+    repairing.attempt_id.finish()
     last = max(row["bucket"] for row in repairing.cassandra.table("chunks"))
-    repairing.ledger.record_under_replicated(repairing.row.dataset, repairing.row.writer, last, 1)
+    repairing.catalogue_writer.record_under_replicated(repairing.row.dataset, repairing.row.attempt_id, last, 1)
     lose(repairing.cassandra.b, "chunks")
     report = repairing.repair()
     assert (report.copies, report.cleared, report.pending) == (1, 0, 1)
-    assert owed(repairing.cassandra) == {last}
+    assert under_replicated_of(repairing.cassandra) == {last}
     assert repairing.repair(writing=False).cleared == 1
-    assert owed(repairing.cassandra) == set()
+    assert under_replicated_of(repairing.cassandra) == set()
 
 
 def test_the_pages_record_of_an_unpublished_writer_stays(repairing: Repairing) -> None:
     """Its page lists are stored under keys that only its version row contains."""
-    repairing.ledger.record_under_replicated(repairing.row.dataset, repairing.row.writer, PAGES_BUCKET, 0)
+    repairing.catalogue_writer.record_under_replicated(repairing.row.dataset, repairing.row.attempt_id, PAGES_BUCKET, 0)
     assert repairing.repair().pending == 1
-    assert owed(repairing.cassandra) == {PAGES_BUCKET}
+    assert under_replicated_of(repairing.cassandra) == {PAGES_BUCKET}
 
 
 def test_the_catalogue_is_repaired_before_pages_and_pages_before_chunks(
     repairing: Repairing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     repairing.write(0)
-    repairing.writer.finish()
+    repairing.attempt_id.finish()
     paid: list[int] = []
     paying = ReplicaRepair._pay
 
-    def pay(repairer: ReplicaRepair, debt: Any, *rest: Any) -> None:
-        paid.append(debt.bucket)
-        paying(repairer, debt, *rest)
+    def pay(repairer: ReplicaRepair, record: Any, *rest: Any) -> None:
+        paid.append(record.bucket)
+        paying(repairer, record, *rest)
 
-    monkeypatch.setattr(ReplicaRepair, "_pay", pay)
+    monkeypatch.setattr(ReplicaRepair, "_repair_record", pay)
     for bucket in (0, PAGES_BUCKET, CATALOGUE_BUCKET):
-        repairing.ledger.record_under_replicated(repairing.row.dataset, repairing.row.writer, bucket, 0)
+        repairing.catalogue_writer.record_under_replicated(repairing.row.dataset, repairing.row.attempt_id, bucket, 0)
     assert repairing.repair(writing=False).cleared == 3
     assert paid == [CATALOGUE_BUCKET, PAGES_BUCKET, 0]
 
 
 def test_chunks_already_delivered_by_hints_are_checked_and_not_written(repairing: Repairing) -> None:
     repairing.write(0)
-    repairing.writer.finish()
-    repairing.ledger.record_under_replicated(repairing.row.dataset, repairing.row.writer, 0, 1)
+    repairing.attempt_id.finish()
+    repairing.catalogue_writer.record_under_replicated(repairing.row.dataset, repairing.row.attempt_id, 0, 1)
     before = len(repairing.cassandra.writes())
     report = repairing.repair(writing=False)
     assert (report.chunks, report.copies, report.cleared, report.ok) == (1, 0, 1, True)
@@ -213,13 +213,13 @@ def test_an_under_replicated_bucket_that_cannot_be_repaired_is_a_problem_and_sta
     repairing: Repairing,
 ) -> None:
     repairing.write(0)
-    repairing.writer.finish()
-    repairing.ledger.record_under_replicated(repairing.row.dataset, repairing.row.writer, 0, 1)
+    repairing.attempt_id.finish()
+    repairing.catalogue_writer.record_under_replicated(repairing.row.dataset, repairing.row.attempt_id, 0, 1)
     for host in (repairing.cassandra.a, repairing.cassandra.b):
         lose(host, "chunks")
     report = repairing.repair(writing=False)
     assert (report.ok, report.cleared, [problem["bucket"] for problem in report.problems]) == (False, 0, [0])
-    assert owed(repairing.cassandra) == {0}
+    assert under_replicated_of(repairing.cassandra) == {0}
 
 
 def test_a_page_of_a_live_writer_damaged_on_both_nodes_is_a_problem_and_does_not_stop_repair(
@@ -227,7 +227,7 @@ def test_a_page_of_a_live_writer_damaged_on_both_nodes_is_a_problem_and_does_not
 ) -> None:
     for seed in range(3):
         repairing.write(seed)
-    repairing.ledger.record_under_replicated(repairing.row.dataset, repairing.row.writer, 0, 1)
+    repairing.catalogue_writer.record_under_replicated(repairing.row.dataset, repairing.row.attempt_id, 0, 1)
     for host in (repairing.cassandra.a, repairing.cassandra.b):
         damage_page(host, "pages")
     report = repairing.repair()
@@ -235,5 +235,7 @@ def test_a_page_of_a_live_writer_damaged_on_both_nodes_is_a_problem_and_does_not
 
 
 def test_the_catalogue_record_of_a_writer_is_cleared_while_it_still_writes(repairing: Repairing) -> None:
-    repairing.ledger.record_under_replicated(repairing.row.dataset, repairing.row.writer, CATALOGUE_BUCKET, 0)
+    repairing.catalogue_writer.record_under_replicated(
+        repairing.row.dataset, repairing.row.attempt_id, CATALOGUE_BUCKET, 0
+    )
     assert repairing.repair().cleared == 1

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pytest
 from hypothesis import strategies as st
-
-from millrace.chunks import Chunk, ChunkSettings, TileLayout, assemble, decode_tile, encode_row_group
 
 TEXTS = ["", "a", "ab", "abc\0", "zz", "é", "日本語", "🙂" * 3, "N12345", "x" * 70, " ", "\n", "\ud7ff", "\uffff"]
 
@@ -185,57 +181,3 @@ def _same(one: pa.Array, other: pa.Array) -> bool:
     if shown[0] == shown[1]:
         return True
     return repr(one.to_pylist()) == repr(other.to_pylist())
-
-
-def decoded_tiles(chunk: Chunk, indices: Iterable[int] | None = None) -> list[pa.RecordBatch]:
-    """Decode the chunk's tiles, or those given, as a reader does."""
-    tiles = chunk.tiles if indices is None else [chunk.tiles[index] for index in indices]
-    return [
-        decode_tile(
-            tile.stored,
-            codec=tile.codec,
-            raw_bytes=tile.raw_bytes,
-            stored_checksum=tile.stored_checksum,
-            raw_checksum=tile.raw_checksum,
-            where={"tile": tile.index},
-        )
-        for tile in tiles
-    ]
-
-
-def through_a_chunk(
-    batch: pa.RecordBatch, codec: str = "gzip", how: Callable[..., pa.RecordBatch] = assemble
-) -> pa.RecordBatch:
-    """Encode the rows into one chunk and decode them: with their types, or as stored with ``assemble_as_stored``."""
-    layout = TileLayout.for_schema(batch.schema)
-    [chunk] = encode_row_group(batch, ChunkSettings(codec=codec), layout)
-    return how(decoded_tiles(chunk), layout, batch.schema)
-
-
-@pytest.fixture(scope="session")
-def any_batch() -> Callable[..., st.SearchStrategy[pa.RecordBatch]]:
-    """Return a strategy for batches of every type."""
-    return batches
-
-
-@pytest.fixture(scope="session")
-def any_array() -> Callable[..., pa.Array]:
-    """Return a function ``(type, length, rng) -> array``."""
-    return make_array
-
-
-@pytest.fixture(scope="session")
-def every_type() -> list[pa.DataType]:
-    """Return all types that a chunk can hold, one level deep."""
-    nested = [
-        pa.list_(pa.string()), pa.large_list(pa.int8()), pa.list_view(pa.int64()), pa.list_(pa.float32(), 3),
-        pa.map_(pa.string(), pa.int32()), pa.struct([pa.field("a", pa.int8()), pa.field("b", pa.list_(pa.string()))]),
-        pa.list_(pa.dictionary(pa.int8(), pa.string())), pa.struct([pa.field("d", DICTIONARIES[0])]),
-    ]  # fmt: skip
-    return PRIMITIVES + DICTIONARIES + OTHERS + nested
-
-
-@pytest.fixture(scope="session")
-def equal() -> Callable[[pa.RecordBatch, pa.RecordBatch], bool]:
-    """Return ``same``: equality of batches that handles NaN and dictionaries."""
-    return same

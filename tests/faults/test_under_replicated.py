@@ -30,8 +30,8 @@ def host_of(store: Store, address: str) -> Any:
 
 def lacked_by(store: Store, host: Any, refs: list[ChunkRef]) -> list[ChunkRef]:
     """Return the chunks of which this node has no tile."""
-    query = "SELECT tile FROM {ks}.chunks WHERE dataset = ? AND writer = ? AND bucket = ? AND chunk = ?"
-    return [ref for ref in refs if not at(store, host, query, ref.dataset, ref.writer, ref.bucket, ref.chunk)]
+    query = "SELECT tile FROM {ks}.chunks WHERE dataset = ? AND attempt_id = ? AND bucket = ? AND chunk = ?"
+    return [ref for ref in refs if not at(store, host, query, ref.dataset, ref.attempt_id, ref.bucket, ref.chunk)]
 
 
 @pytest.mark.timeout(900)
@@ -58,7 +58,7 @@ def test_the_other_node_dying_before_the_repair_raises_specific_errors_and_loses
         hasty = impatient(settings, PATIENCE_S)
         with Store.connect(hasty) as store, Store.connect(hasty) as knowing:
             wait_for("node 2 up for the driver", lambda: not (store.cassandra.missing() or knowing.cassandra.missing()))
-            assert store.debts(store.version(new))
+            assert store.under_replicated(store.version(new))
             host = host_of(store, two)
             query = "SELECT number FROM {ks}.versions WHERE dataset = ?"
             fired = [len(at(store, host, query, each)) for each in (old, new)] == [1, 0]
@@ -107,7 +107,7 @@ def test_the_other_node_dying_before_the_repair_raises_specific_errors_and_loses
     judge(expected, fired=fired, ways=[BOTH, one])
     with Store.connect(settings) as store:
         repaired(store)
-        assert not store.debts(store.version(new))
+        assert not store.under_replicated(store.version(new))
     judge(expected, fired=fired)
 
 
@@ -131,14 +131,14 @@ def test_a_load_writes_missing_replicas_to_a_node_that_comes_back_before_it_publ
         wait_for("the nodes to see each other", lambda: not (down_for(both_up, 1) or down_for(both_up, 2)))
         wait_for("node 2 up for the loader", lambda: not loader.cassandra.missing())
         wait_for("node 2 up for the driver", lambda: not store.cassandra.missing())
-        (writer,) = store.catalogue.writers(name)
+        (writer,) = store.catalogue.attempts(name)
         before = {chunk for _, chunk, _ in stored_on(store, host_of(store, two), writer)}
         fired = gates.single(name) >= 6 and before <= set(range(9))
         returns.open()
         report = loading.result(120)
         assert not report.degraded
         assert report.under_replicated == 0
-        assert store.owed(name) == []
+        assert store.under_replicated_of(name) == []
         after = {chunk for _, chunk, _ in stored_on(store, host_of(store, two), writer)}
         assert after == set(range(CHUNKS))
     judge({name: Expected({report.version: table}, latest=report.version)}, fired=fired)

@@ -14,7 +14,7 @@ from millrace.store.catalogue.catalogue import Catalogue
 from millrace.store.catalogue.version import CATALOGUE_BUCKET, WITHDRAWN, LoadAttempt, Version
 from millrace.store.cluster.session import CassandraSession
 
-__all__ = ["AtAll"]
+__all__ = ["AllReplicas"]
 
 _ALL = ConsistencyLevel.ALL
 _KEY = "WHERE dataset = ? AND number = ? AND hex = ?"
@@ -22,7 +22,7 @@ _SELECT_MARK = f"SELECT mark, WRITETIME(deleted_at) AS deleted, WRITETIME(mark) 
 _SET_MARK = f"UPDATE {{ks}}.versions USING TIMESTAMP ? SET deleted_at = ?, mark = ? {_KEY}"  # noqa: S608 constant names
 
 
-class AtAll:
+class AllReplicas:
     """Base class of ``Sweeper`` and ``Undeleter``."""
 
     doing = "this"
@@ -61,40 +61,40 @@ class AtAll:
         now = max([time.time_ns() // 1000, *(at + 1 for at in written)])
         self._rows(_SET_MARK, (now, deleted_at, mark, *key))
 
-    def _require_no_debt(self, dataset: str) -> None:
+    def _require_none_under_replicated(self, dataset: str) -> None:
         """Raise ``StoreError`` while catalogue rows of the dataset are under-replicated.
 
         A row that is on one node alone may reference data that looks like garbage without it.
         """
-        if CATALOGUE_BUCKET in self._owed(dataset):
+        if CATALOGUE_BUCKET in self._under_replicated_buckets(dataset):
             raise StoreError(
                 f"{dataset} has catalogue rows on one node only, so {self.undone}",
                 hint=f"millrace repair {dataset} first",
                 dataset=dataset,
             )
 
-    def _owed(self, dataset: str) -> Iterator[int]:
+    def _under_replicated_buckets(self, dataset: str) -> Iterator[int]:
         """Yield the buckets of all under-replicated data of the dataset.
 
         Reads the whole table, which is small except after an outage.
         """
-        query = "SELECT dataset, writer, bucket FROM {ks}.under_replicated"
+        query = "SELECT dataset, attempt_id, bucket FROM {ks}.under_replicated"
         try:
             rows = [row for row in self._rows(query, ()) if row.dataset == dataset]
             # A record can be written before its attempt's row. An attempt without a row on any node has written nothing
             # else.
-            known = {row.writer for row in self._writers(dataset)} if rows else set()
-            yield from [row.bucket for row in rows if row.writer in known]
+            known = {row.attempt_id for row in self._attempts(dataset)} if rows else set()
+            yield from [row.bucket for row in rows if row.attempt_id in known]
         except StoreError as error:
             if error.retriable:
                 raise
             # The table has too many tombstones for one query.
-            for writer in self._writers(dataset):
-                rows = self._rows(f"{query} WHERE dataset = ? AND writer = ?", (dataset, writer.writer))
+            for attempt_id in self._attempts(dataset):
+                rows = self._rows(f"{query} WHERE dataset = ? AND attempt_id = ?", (dataset, attempt_id.attempt_id))
                 yield from [row.bucket for row in rows]
 
-    def _writers(self, dataset: str) -> list[LoadAttempt]:
-        return self._catalogue.writers(dataset, rows=self._rows)
+    def _attempts(self, dataset: str) -> list[LoadAttempt]:
+        return self._catalogue.attempts(dataset, rows=self._rows)
 
     def _rows(self, query: str, values: tuple[Any, ...]) -> list[Any]:
         statement = self._cassandra.prepare(query).bind(values)

@@ -156,17 +156,17 @@ def test_publishing_a_withdrawn_version_again_is_refused(
     plan, results = begun(store, csv(3), LoadOptions())
     publishing = CatalogueWriter.publish
 
-    def condemning(ledger: CatalogueWriter, version: Any) -> int:
-        condemned = {"dataset": "d", "writer": results[0].writer, "attempt": FENCED}
-        ledger.insert("writers", "a condemnation", condemned)
-        return publishing(ledger, version)
+    def fencing(catalogue_writer: CatalogueWriter, version: Any) -> int:
+        fenced = {"dataset": "d", "attempt_id": results[0].attempt_id, "try_number": FENCED}
+        catalogue_writer.insert("attempts", "a fence", fenced)
+        return publishing(catalogue_writer, version)
 
     with monkeypatch.context() as patched:
-        patched.setattr(CatalogueWriter, "publish", condemning)
+        patched.setattr(CatalogueWriter, "publish", fencing)
         with pytest.raises(ChunkMissingError, match="taken for dead and swept"):
             store.publish(plan, results)
     if swept:
-        assert store.fsck(delete=True, now=True).removed_writers == 2
+        assert store.fsck(delete=True, now=True).removed_attempts == 2
     said = f"and is not visible any more, the load that published it withdrew it: {AGAIN}"
     with pytest.raises(VersionNotFoundError, match=said):
         store.publish(plan, results)
@@ -334,7 +334,7 @@ def test_appends_to_two_attempts_of_one_run_double_no_rows(
     with monkeypatch.context() as patched:
         patched.setattr("millrace.load.split.find_resume_point", lambda *_arguments, **_more: ResumePoint())
         two = store.load_split(plan, None)
-    assert one.writer != two.writer
+    assert one.attempt_id != two.attempt_id
     early: list[Any] = []
 
     def first_attempt() -> None:
@@ -382,7 +382,7 @@ def unmerged(store: Store, csv: Csv, count: int = 2) -> None:
     store.load("d", csv(3))
     loads = [begun(store, csv(3, first=10 * k, name=f"{k}.csv")) for k in range(1, count + 1)]
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(PUBLISH, "merge_siblings", lambda _catalogue, _ledger, version: version)
+        patched.setattr(PUBLISH, "merge_siblings", lambda _catalogue, _catalogue_writer, version: version)
         for load in loads:
             published(store, load)
 
@@ -423,9 +423,9 @@ def test_a_load_killed_in_an_outage_blocks_no_deletion_after_repair(store: Store
     store.load("d", csv(3))
     store.load("d", csv(3, first=10, name="b.csv"))
     killed(store, csv(3, first=20, name="c.csv"), "dead")
-    [row] = [row for row in store.catalogue.writers("d") if row.run == "dead"]
+    [row] = [row for row in store.catalogue.attempts("d") if row.run == "dead"]
     with store._writes() as writes:
-        CatalogueWriter(store.cassandra, writes).record_under_replicated("d", row.writer, CATALOGUE_BUCKET, 0)
+        CatalogueWriter(store.cassandra, writes).record_under_replicated("d", row.attempt_id, CATALOGUE_BUCKET, 0)
     assert store.repair("d").ok
     store.delete("d@1")
     assert numbers(store) == [10, 11, 12]
@@ -440,7 +440,7 @@ def test_an_under_replication_record_of_an_attempt_without_a_row_blocks_no_delet
     writing = ReplicatedWriter.write
 
     def dying(writer: ReplicatedWriter, write: Any) -> Any:
-        if write.what.startswith("the writer's row"):
+        if write.what.startswith("the attempt's row"):
             raise KeyboardInterrupt
         return writing(writer, write)
 
@@ -457,10 +457,10 @@ def test_an_under_replication_record_of_an_attempt_without_a_row_blocks_no_delet
 def test_all_records_of_a_resumed_load_are_repaired_after_its_publish(store: Store, csv: Csv) -> None:
     source = csv(3)
     killed(store, source, "dead")
-    [row] = store.catalogue.writers("d")
+    [row] = store.catalogue.attempts("d")
     with store._writes() as writes:
         for bucket in (CATALOGUE_BUCKET, PAGES_BUCKET, 0):
-            CatalogueWriter(store.cassandra, writes).record_under_replicated("d", row.writer, bucket, 0)
+            CatalogueWriter(store.cassandra, writes).record_under_replicated("d", row.attempt_id, bucket, 0)
     store.load("d", source, run="dead")
     report = store.repair("d")
     assert (report.ok, report.pending) == (True, 0)
@@ -470,9 +470,9 @@ def test_all_records_of_a_resumed_load_are_repaired_after_its_publish(store: Sto
 def test_delete_and_prune_are_refused_while_catalogue_rows_are_on_one_node_only(store: Store, csv: Csv) -> None:
     store.load("d", csv(3, first=10, name="b.csv"))
     store.load("d", csv(3))
-    writer = store.version("d").writer
+    attempt_id = store.version("d").attempt_id
     with store._writes() as writes:
-        CatalogueWriter(store.cassandra, writes).record_under_replicated("d", writer, CATALOGUE_BUCKET, 0)
+        CatalogueWriter(store.cassandra, writes).record_under_replicated("d", attempt_id, CATALOGUE_BUCKET, 0)
     for delete in (lambda: store.delete("d", whole=True), lambda: store.prune("d", 1)):
         with pytest.raises(StoreError, match=r"catalogue rows on one node only.*millrace repair d first"):
             delete()
@@ -484,47 +484,47 @@ def test_a_merge_of_an_append_that_is_deleted_meanwhile_is_not_published(
 ) -> None:
     unmerged(store, csv)
     one = next(version for version in store.versions("d") if version.number == 2)
-    beginning = CatalogueWriter.begin_writer
+    beginning = CatalogueWriter.begin_attempt
 
-    def deleting(ledger: CatalogueWriter, row: Any) -> int:
+    def deleting(catalogue_writer: CatalogueWriter, row: Any) -> int:
         monkeypatch.undo()
         store.delete(f"d@{one.label}")
-        return beginning(ledger, row)
+        return beginning(catalogue_writer, row)
 
-    monkeypatch.setattr(CatalogueWriter, "begin_writer", deleting)
+    monkeypatch.setattr(CatalogueWriter, "begin_attempt", deleting)
     assert store.repair("d").merged == []
     assert len(numbers(store)) == 6
 
 
-def condemn_when_a_merge_is_published(monkeypatch: pytest.MonkeyPatch, writer: UUID | None, *first: Any) -> None:
-    """Call each of ``first`` and fence ``writer`` (None: the publisher itself) before the first merge is published."""
+def fence_when_a_merge_is_published(monkeypatch: pytest.MonkeyPatch, attempt_id: UUID | None, *first: Any) -> None:
+    """Call each of ``first`` and fence ``attempt_id`` (None: the publisher) before the first merge is published."""
     publishing = CatalogueWriter.publish
 
-    def condemning(ledger: CatalogueWriter, version: Any) -> int:
+    def fencing(catalogue_writer: CatalogueWriter, version: Any) -> int:
         if version.mode == "merge":
             monkeypatch.setattr(CatalogueWriter, "publish", publishing)
             for act in first:
                 act()
-            condemned = {"dataset": "d", "writer": writer or version.writer, "attempt": FENCED}
-            ledger.insert("writers", "a condemnation", condemned)
-        return publishing(ledger, version)
+            fenced = {"dataset": "d", "attempt_id": attempt_id or version.attempt_id, "try_number": FENCED}
+            catalogue_writer.insert("attempts", "a fence", fenced)
+        return publishing(catalogue_writer, version)
 
-    monkeypatch.setattr(CatalogueWriter, "publish", condemning)
+    monkeypatch.setattr(CatalogueWriter, "publish", fencing)
 
 
 def one_of_two(store: Store) -> tuple[Version, UUID]:
     """Return one of two unmerged appends, and the attempt that wrote its own rows."""
     one = next(version for version in store.versions("d") if version.number == 2)
     pages = store.catalogue.page_refs(store.catalogue.whole(one))
-    return one, next(page.writer for page in pages if page.added_by == one.label)
+    return one, next(page.attempt_id for page in pages if page.added_by == one.label)
 
 
 def test_a_merge_that_references_a_fenced_attempt_of_a_deleted_version_is_withdrawn(
     store: Store, csv: Csv, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unmerged(store, csv)
-    one, writer = one_of_two(store)
-    condemn_when_a_merge_is_published(monkeypatch, writer, lambda: store.delete(one.reference))
+    one, attempt_id = one_of_two(store)
+    fence_when_a_merge_is_published(monkeypatch, attempt_id, lambda: store.delete(one.reference))
     assert store.repair("d").merged == []
     assert {version.mode for version in store.versions("d")} == {"replace", "append"}
     assert [version.mark for version in store.catalogue.every_version("d") if version.mode == "merge"] == [WITHDRAWN]
@@ -535,8 +535,8 @@ def test_a_merge_may_reference_fenced_attempts_of_visible_versions(
 ) -> None:
     """After fencing, the sweep reads the versions again and removes nothing that they reference."""
     unmerged(store, csv)
-    _, writer = one_of_two(store)
-    condemn_when_a_merge_is_published(monkeypatch, writer)
+    _, attempt_id = one_of_two(store)
+    fence_when_a_merge_is_published(monkeypatch, attempt_id)
     assert len(store.repair("d").merged) == 1
     assert len(numbers(store)) == 9
 
@@ -546,11 +546,11 @@ def test_appends_whose_merge_was_withdrawn_are_merged_under_another_label(
 ) -> None:
     """A withdrawal is final, and the rows of the withdrawn merge's attempt may already be swept."""
     unmerged(store, csv)
-    condemn_when_a_merge_is_published(monkeypatch, None)
+    fence_when_a_merge_is_published(monkeypatch, None)
     assert len(store.repair("d").merged) == 1
     merges = [version for version in store.catalogue.every_version("d") if version.mode == "merge"]
     assert sorted(version.mark for version in merges) == ["", WITHDRAWN]
-    assert len({(version.label, version.writer) for version in merges}) == 2
+    assert len({(version.label, version.attempt_id) for version in merges}) == 2
     assert len(numbers(store)) == 9
     assert store.repair("d").merged == []
 
@@ -576,17 +576,17 @@ def test_appends_to_a_version_undeleted_while_a_sweep_fenced_it_lose_nothing(
 ) -> None:
     store.load("d", csv(3), APPEND)
     store.delete("d@1")
-    condemn = Sweeper._condemn
+    fence = Sweeper._fence
 
     def undeleting(sweeper: Sweeper, item: Any) -> None:
-        monkeypatch.setattr(Sweeper, "_condemn", condemn)
+        monkeypatch.setattr(Sweeper, "_fence", fence)
         store.undelete("d@1")
-        condemn(sweeper, item)
+        fence(sweeper, item)
 
-    monkeypatch.setattr(Sweeper, "_condemn", undeleting)
-    assert store.fsck(delete=True, now=True).removed_writers == 0
+    monkeypatch.setattr(Sweeper, "_fence", undeleting)
+    assert store.fsck(delete=True, now=True).removed_attempts == 0
     assert [version.number for version in store.versions("d")] == [1]
-    assert all(row.condemned for row in store.catalogue.writers("d"))
+    assert all(row.fenced for row in store.catalogue.attempts("d"))
     loads = [begun(store, csv(3, first=10 * k, name=f"{k}.csv")) for k in (1, 2)]
     assert [published(store, load).total_rows for load in loads] == [6, 9]
     assert numbers(store) == ALL_THREE
@@ -646,7 +646,7 @@ def test_deleted_data_is_removed_after_24_hours_and_not_before(
     before = len(cassandra.table("chunks"))
     report = store.fsck(delete=True)
     over = hours > 24
-    assert (report.waiting > 0, report.removed_writers > 0) == (not over, over)
+    assert (report.waiting > 0, report.removed_attempts > 0) == (not over, over)
     assert (len(cassandra.table("chunks")) < before) is over
     assert numbers(store) == [10, 11, 12]
 
@@ -677,7 +677,7 @@ def test_a_version_tagged_and_deleted_at_the_same_time_is_not_swept(
         store.tag("d@1", "good")
         store.delete("d@1", now=True)
     assert len(cassandra.table("chunks")) == 4
-    assert store.fsck(delete=True, now=True).removed_writers == 0
+    assert store.fsck(delete=True, now=True).removed_attempts == 0
 
 
 def test_a_tag_that_cannot_be_moved_keeps_its_version(store: Store, csv: Csv, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -726,12 +726,12 @@ def test_a_version_row_with_only_a_deletion_mark_breaks_no_read(
 
 def test_an_attempt_row_with_only_a_fence_breaks_no_load(store: Store, cassandra: FakeCassandra, csv: Csv) -> None:
     store.load("d", csv(3))
-    writer = store.version("d").writer
+    attempt_id = store.version("d").attempt_id
     for host in (cassandra.a, cassandra.b):
-        for key, (stamp, row) in list(host.rows["writers"].items()):
-            if key[1] == writer:
-                half = {**dict.fromkeys(row), "dataset": "d", "writer": writer, "attempt": FENCED}
-                host.rows["writers"][key] = (stamp, half)
+        for key, (stamp, row) in list(host.rows["attempts"].items()):
+            if key[1] == attempt_id:
+                half = {**dict.fromkeys(row), "dataset": "d", "attempt_id": attempt_id, "try_number": FENCED}
+                host.rows["attempts"][key] = (stamp, half)
     store.load("d", csv(3, first=10, name="b.csv"), APPEND)
     assert numbers(store) == [0, 1, 2, 10, 11, 12]
 
@@ -741,7 +741,7 @@ def test_a_heartbeat_writes_run_fingerprint_and_version_of_its_attempt(
 ) -> None:
     """A node that was down when the attempt began would otherwise hold a partial row that looks swept."""
     plan, _ = begun(store, csv(3), run="r1")
-    last = [row for attempt in cassandra.writes() for table, row in attempt.what if table == "writers"][-1]
+    last = [row for attempt in cassandra.writes() for table, row in attempt.what if table == "attempts"][-1]
     assert last["finished"]
     assert (last["run"], last["fingerprint"], last["version"]) == ("r1", plan.fingerprint, plan.label)
 
