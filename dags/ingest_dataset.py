@@ -95,7 +95,7 @@ def ingest_dataset() -> None:
     @task
     def warm(report: Json, params: Json | None = None) -> Json:
         """Put the version into Redis, if it fits as a whole."""
-        return ingest.warm(report, wanted=(params or {})["warm"])
+        return ingest.warm(report, requested=(params or {})["warm"])
 
     splits: Any = plan()
     the_plan = splits[ingest.PLAN_KEY]

@@ -59,14 +59,14 @@ def diagnose(settings: Settings) -> list[Check]:
     pool = ThreadPoolExecutor(len(examinations), thread_name_prefix="millrace-doctor")
     try:
         asked = {name: pool.submit(_collect, each, settings) for name, (each, _) in examinations.items()}
-        found: list[Check] = []
+        checks: list[Check] = []
         for name, (_, needed) in examinations.items():
             try:
-                found += asked[name].result(PATIENCE_S)
+                checks += asked[name].result(PATIENCE_S)
             except FutureTimeoutError:
                 text = f"no response within {PATIENCE_S:g} s"
-                found.append(Check(name, "failed", text, f"it may be frozen or overloaded{run_hint('logs')}", needed))
-        return found
+                checks.append(Check(name, "failed", text, f"it may be frozen or overloaded{run_hint('logs')}", needed))
+        return checks
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
@@ -141,10 +141,13 @@ def _commit_log(cassandra: CassandraSession, host: Any) -> Iterator[Check]:
         "SELECT name, value FROM system_views.settings WHERE name IN ('commitlog_sync', 'commitlog_disk_access_mode')"
     )
     try:
-        found = {row.name: row.value for row in cassandra.execute(query, host=host)}
+        node_config = {row.name: row.value for row in cassandra.execute(query, host=host)}
     except MillraceError:
         return  # older servers do not report it
-    if found.get("commitlog_sync") == "periodic" and found.get("commitlog_disk_access_mode") in ("direct", "auto"):
+    if node_config.get("commitlog_sync") == "periodic" and node_config.get("commitlog_disk_access_mode") in (
+        "direct",
+        "auto",
+    ):
         text = "keeps its commit log in memory between syncs: kill -9 loses acknowledged writes since the last sync"
         advice = "set commitlog_disk_access_mode: legacy, or commitlog_sync: group, in cassandra.yaml"
         yield Check(f"commit log {host.address}", "warning", text, advice)
@@ -174,17 +177,17 @@ def _redis(settings: Settings) -> Iterator[Check]:
         return
     cache = ChunkCache.connect(settings.redis, cluster="", keyspace=settings.cassandra.keyspace)
     try:
-        found = cache.ping()
+        info = cache.ping()
     except CacheError as error:
         yield Check("redis", "failed", error.message, f"reads come from Cassandra meanwhile{run_hint('up redis')}")
         return
     finally:
         cache.close()
-    limit = f"{found['maxmemory'] / 1e6:,.0f} MB" if found["maxmemory"] else "no limit"
-    text = f"Redis {found['version']}, {found['used_memory'] / 1e6:,.0f} MB of {limit}"
-    if found["policy"] not in ("noeviction", ""):
+    limit = f"{info['maxmemory'] / 1e6:,.0f} MB" if info["maxmemory"] else "no limit"
+    text = f"Redis {info['version']}, {info['used_memory'] / 1e6:,.0f} MB of {limit}"
+    if info["policy"] not in ("noeviction", ""):
         advice = "versions are cached as a whole: set maxmemory-policy noeviction"
-        yield Check("redis", "warning", f"{text}, policy {found['policy']}", advice)
+        yield Check("redis", "warning", f"{text}, policy {info['policy']}", advice)
         return
     yield Check("redis", "ok", text)
 
@@ -264,11 +267,11 @@ def _machine(settings: Settings) -> Iterator[Check]:
     import psutil
 
     home = millrace_home()
-    place = next((each for each in (home, *home.parents) if each.is_dir()), Path("/"))
-    free = shutil.disk_usage(place).free
-    text = f"{free / 1e9:,.1f} GB free at {place}"
+    folder = next((each for each in (home, *home.parents) if each.is_dir()), Path("/"))
+    free = shutil.disk_usage(folder).free
+    text = f"{free / 1e9:,.1f} GB free at {folder}"
     yield Check("disk", *(("ok", text) if free >= DISK_FREE_MIN else ("warning", text, "a full disk stops Cassandra")))
     memory = psutil.virtual_memory()
     text = f"{memory.available / 1e9:,.1f} GB of {memory.total / 1e9:,.1f} GB available"
-    few = f"the local stack on one machine need more{run_hint('down airflow')}"
+    few = f"the local stack needs more{run_hint('down airflow')}"
     yield Check("memory", *(("ok", text) if memory.available >= MEMORY_FREE_MIN else ("warning", text, few)))

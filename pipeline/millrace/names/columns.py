@@ -68,8 +68,8 @@ def _name(text: str, start: int, separator: str) -> tuple[str, int]:
     """Return the name that begins at ``start``, and the position of the separator behind it, or of the end."""
     begin = len(text) - len(text[start:].lstrip())
     if not text.startswith('"', begin):
-        found = text.find(separator, start)
-        stop = len(text) if found < 0 else found
+        end = text.find(separator, start)
+        stop = len(text) if end < 0 else end
         return text[start:stop].strip(), stop
     at, pieces = begin + 1, []
     while (end := text.find('"', at)) >= 0:

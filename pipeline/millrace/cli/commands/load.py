@@ -179,13 +179,13 @@ def command(invocation: Invocation, /, name: str, source: str, **given: Any) -> 
     began = time.monotonic()
     run, named = given["run_id"] or new_run_id(name), given["run_id"] is not None
     if not dry_run:
-        _promise(invocation, name, run, named=named)
+        _set_interrupt_message(invocation, name, run, named=named)
     with open_store(invocation) as store:
         from millrace.load import measure
 
         if given["resume"]:
             run = store.unfinished(name, source, _options(store.settings.load, given), run=given["run_id"])
-            _promise(invocation, name, run, named=named)
+            _set_interrupt_message(invocation, name, run, named=named)
         plan = store.plan(name, source, _options(store.settings.load, given), run=run)
         kafka = None if dry_run else store.settings.kafka
         with reported(kafka, again=named or given["resume"], **_task_of(plan)) as progress:
@@ -261,10 +261,10 @@ def _task_of(plan: LoadPlan) -> dict[str, Any]:
     }
 
 
-def _promise(invocation: Invocation, name: str, run: str, *, named: bool) -> None:
+def _set_interrupt_message(invocation: Invocation, name: str, run: str, *, named: bool) -> None:
     """Set the message of an interrupt from now on: no version was made, and the command that resumes the load."""
     again = invocation.command_with() if named else invocation.command_with("--run-id", run)
-    invocation.interrupts.last_words = f"stopped; no version of {name} was created; resume with: {again}"
+    invocation.interrupts.message = f"stopped; no version of {name} was created; resume with: {again}"
     invocation.interrupts.facts = {"error": "LoadInterruptedError", "dataset": name, "run": run, "command": again}
 
 
@@ -277,12 +277,12 @@ def _load(invocation: Invocation, store: Store, plan: LoadPlan, task: Task) -> L
     task.phase("publish")
     # The result of writing the version's row must be known, so a signal during it is handled afterwards.
     interrupts = invocation.interrupts
-    interrupts.last_words = (
+    interrupts.message = (
         f"stopped while {plan.dataset}@{plan.label} was being published; see: millrace versions {plan.dataset}"
     )
-    with interrupts.held():
+    with interrupts.deferred():
         report = store.publish(plan, [result])
-        interrupts.last_words = f"stopped; {plan.dataset}@{report.version} had just been published"
+        interrupts.message = f"stopped; {plan.dataset}@{report.version} had just been published"
     store.tell_outcome(report, task)
     return report
 
@@ -290,8 +290,8 @@ def _load(invocation: Invocation, store: Store, plan: LoadPlan, task: Task) -> L
 def _without(service: str) -> SourceWarning:
     from millrace.sources import SourceWarning
 
-    said = {"progress": "its progress was not reported: Kafka does not respond", "cache": "Redis does not respond"}
-    return SourceWarning(f"without_{service}", f"the load ran without {service}: {said[service]}")
+    reasons = {"progress": "its progress was not reported: Kafka does not respond", "cache": "Redis does not respond"}
+    return SourceWarning(f"without_{service}", f"the load ran without {service}: {reasons[service]}")
 
 
 def _show(report: LoadReport, plan: LoadPlan, *, dry_run: bool) -> None:

@@ -42,7 +42,7 @@ def command(invocation: Invocation, /, name: str, tag: str) -> None:
 
 def tags_by_version(tags: Mapping[str, str]) -> dict[str, list[str]]:
     """Return the tags (name to label) of a dataset by label, in order."""
-    found: dict[str, list[str]] = {}
+    tags_of: dict[str, list[str]] = {}
     for tag, label in sorted(tags.items()):
-        found.setdefault(label, []).append(tag)
-    return found
+        tags_of.setdefault(label, []).append(tag)
+    return tags_of
