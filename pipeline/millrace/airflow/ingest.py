@@ -131,7 +131,7 @@ def publish(planned: Mapping[str, Any], loaded: Sequence[Mapping[str, Any]]) -> 
         done = replace(done, seconds=round(seconds, 3), rows_per_s=round(done.rows / max(seconds, 0.001), 1))
         report.advance_to(done.rows)
         report.message(f"{of.dataset}@{done.version}: {done.rows:,} rows in {done.chunks} chunks")
-        store.tell_outcome(done, report)
+        store.report_outcome(done, report)
         cassandra = store.settings.cassandra
         emit_loaded(context["outlet_events"], done, cluster=store.cassandra.cluster_name, keyspace=cassandra.keyspace)
     for line in report_table(done, repeated=of.published):

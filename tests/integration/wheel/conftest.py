@@ -123,7 +123,7 @@ def install(wheel: Path, constraints: Path, tmp_path_factory: pytest.TempPathFac
             environment.working_directory.mkdir()
             (environment.working_directory / "pipeline.py").write_text(FOREIGN_MODULE)
             target = f"{wheel}[{extra}]" if extra else str(wheel)
-            pip("--python", str(environment.scripts / "python"), "install", "-c", str(constraints), target,
+            pip("--python", str(environment.scripts / "python"), "install", "--no-compile", "-c", str(constraints), target,
                 timeout_s=INSTALL_S)  # fmt: skip
             made[extra, python] = environment
         return made[extra, python]
