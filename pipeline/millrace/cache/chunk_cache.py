@@ -238,7 +238,7 @@ class ChunkCache:
             reason = " ".join(str(error).split()) or type(error).__name__
             raise CacheError(
                 f"the cache at {self._address} does not respond ({reason})",
-                hint="./run status redis shows whether it runs; MILLRACE_REDIS__URL is its address",
+                hint="MILLRACE_REDIS__URL is its address; millrace doctor checks it",
                 address=self._address,
             ) from None
 

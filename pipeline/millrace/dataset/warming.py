@@ -49,9 +49,12 @@ class WarmReport:
         return {**asdict(self), "complete": self.complete}
 
 
-def warm(dataset: Dataset, reader: ChunkReader, cache: ChunkCache | None, *, task: ProgressTask) -> WarmReport:
+def warm(
+    dataset: Dataset, reader: ChunkReader, cache: ChunkCache | None, *, switched_off: str, task: ProgressTask
+) -> WarmReport:
     """Put every chunk that is not there into Redis; leave no chunk of a version that does not fit.
 
+    ``switched_off`` is the reason why ``cache`` is None, for the report.
     Holds at most 30 MB of stored bytes in flight. Never raises because of Redis; errors of Cassandra are raised.
     """
     began = time.monotonic()
@@ -67,7 +70,7 @@ def warm(dataset: Dataset, reader: ChunkReader, cache: ChunkCache | None, *, tas
         return WarmReport(version.reference, admitted, reason, chunks, already, version.stored_bytes, seconds)
 
     if cache is None:
-        return report(admitted=False, reason="no cache is configured (MILLRACE_REDIS__URL is empty)")
+        return report(admitted=False, reason=f"no cache is configured ({switched_off})")
     admission = cache.admit(version.dataset, version.label, version.stored_bytes)
     if not admission.admitted:
         return report(admitted=False, reason=admission.reason)

@@ -155,7 +155,7 @@ class Catalogue(PageReader):
             what = f"{dataset}@{version}" if version else f"a dataset {dataset!r}"
             return StoreUnavailableError(
                 f"{what} is not known to the nodes that answer, and {down} does not answer",
-                hint="it may be known there alone: ./run status",
+                hint="it may be known there alone: millrace doctor",
                 dataset=dataset,
                 version=version or None,
                 node=down,
@@ -204,7 +204,7 @@ class Catalogue(PageReader):
                 return whole
         raise ChecksumMismatchError(
             f"the row of {version.reference} is not what was written",
-            hint="no node that answers has a good copy: ./run status",
+            hint="no node that answers has a good copy: millrace doctor",
             stage="stored",
             expected=whole.checksum.hex(),
             actual=actual.hex(),

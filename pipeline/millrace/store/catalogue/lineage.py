@@ -63,7 +63,7 @@ def require_known(every: Iterable[Version], hexpart: str) -> None:
         dataset = next(iter(known.values())).dataset
         raise StoreUnavailableError(
             f"{dataset}@{missing[0]}, which may be this very load, is named and not known to the nodes that answer",
-            hint="see ./run status; give the same command again when every node is up",
+            hint="see millrace doctor; give the same command again when every node is up",
             dataset=dataset,
             version=missing[0],
         )

@@ -85,7 +85,7 @@ class RowReader:
             missing = ", ".join(str(host.address) for host in hosts if self._cassandra.is_gone(host)) or "a node"
             raise StoreUnavailableError(
                 f"{missing} does not answer, and this needs every node",
-                hint="see ./run status; the same command can be given again",
+                hint="see millrace doctor; the same command can be given again",
                 node=missing,
             )
         said: list[StoreError] = []
@@ -102,7 +102,7 @@ class RowReader:
             return rows
         raise type(said[0])(
             f"the catalogue cannot be read: {'; '.join(error.message for error in said[: len(hosts)])}",
-            hint="see ./run status; the same command can be given again",
+            hint="see millrace doctor; the same command can be given again",
             node=", ".join(self._cassandra.down()) or None,
         )
 

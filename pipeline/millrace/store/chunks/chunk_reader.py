@@ -258,7 +258,7 @@ class ChunkReader:
                 if isinstance(error, kind):
                     error.hint = "no node that should hold it has a good copy; load the dataset again"
                     if silent:
-                        error.hint = f"{', '.join(silent)} did not answer and may hold a good copy: ./run status"
+                        error.hint = f"{', '.join(silent)} did not answer and may hold a good copy: millrace doctor"
                         error.context["unreachable"] = silent
                     return error
         said = "; ".join(f"{name}: {getattr(error, 'message', error)}" for name, error in problems)
@@ -266,7 +266,7 @@ class ChunkReader:
         kind_of_silence = StoreTimeoutError if timed_out else StoreUnavailableError
         return kind_of_silence(
             f"chunk {ref} cannot be read ({said})",
-            hint="see ./run status; nothing is lost while a node is only down",
+            hint="see millrace doctor; nothing is lost while a node is only down",
             dataset=ref.dataset,
             chunk=ref.chunk,
             node=", ".join(silent),

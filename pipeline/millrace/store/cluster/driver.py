@@ -189,7 +189,7 @@ def _ours(error: Exception, host: Host | None) -> StoreError:
     if isinstance(error, REFUSED):
         return StoreError(f"Cassandra refused a request ({said})", hint="millrace doctor checks the setup", node=node)
     kind = StoreTimeoutError if isinstance(error, _TIMED_OUT) else StoreUnavailableError
-    return kind(f"{node or 'Cassandra'} gave no answer ({said})", hint="see ./run status", node=node)
+    return kind(f"{node or 'Cassandra'} gave no answer ({said})", hint="see millrace doctor", node=node)
 
 
 def first_cause(error: BaseException) -> str:

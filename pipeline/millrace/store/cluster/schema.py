@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from millrace.errors import StoreSchemaError, StoreUnavailableError
+from millrace.settings import run_hint
 
 if TYPE_CHECKING:
     from cassandra.cluster import Session
@@ -105,7 +106,7 @@ def create(session: Session, settings: CassandraSettings) -> None:
     if down or len(session.cluster.metadata.all_hosts()) < settings.replication_factor:
         raise StoreUnavailableError(
             f"tables are made only with every node up; missing: {', '.join(down) or 'a second node'}",
-            hint="start it (./run up cassandra) and call millrace init again",
+            hint="start it and call millrace init again",
             node=", ".join(down) or None,
         )
     _check_number(settings.keyspace, _comments(session, settings.keyspace))
@@ -159,7 +160,7 @@ def _check_number(keyspace: str, comments: Mapping[str, str]) -> None:
     if number != SCHEMA_NUMBER:
         raise StoreSchemaError(
             f"keyspace {keyspace!r} has schema {number}, this Millrace has {SCHEMA_NUMBER}",
-            hint="drop the keyspace (./run reset in a checkout) and run millrace init, or use another keyspace",
+            hint=f"drop the keyspace and run millrace init, or use another keyspace{run_hint('reset')}",
             expected=SCHEMA_NUMBER,
             actual=number,
         )

@@ -19,7 +19,7 @@ from cassandra.query import Statement
 
 from millrace.compat.cassandra import open_session
 from millrace.errors import StoreTimeoutError, StoreUnavailableError
-from millrace.settings import CassandraSettings
+from millrace.settings import CassandraSettings, run_hint
 from millrace.store.cluster.driver import (
     LOCAL_ONE,
     NODE_LOCAL,
@@ -87,7 +87,7 @@ class CassandraSession:
             nodes = ", ".join(f"{address}:{settings.port}" for address in settings.contact_points)
             raise StoreUnavailableError(
                 f"no Cassandra node answers at {nodes} ({first_cause(error)})",
-                hint="start the local stack with ./run up cassandra, or set MILLRACE_CASSANDRA__CONTACT_POINTS",
+                hint=f"set MILLRACE_CASSANDRA__CONTACT_POINTS, or start the nodes{run_hint('up cassandra')}",
                 node=nodes,
             ) from None
         return cls(cluster, session, settings, asked_last=asked_last, losses=losses)
@@ -234,7 +234,7 @@ class CassandraSession:
         for node in nodes:
             if node.is_up is False or self.probe_unresponsive(node, patience_s=patience_s):
                 what = "is down" if node.is_up is False else "has fallen silent"
-                raise StoreTimeoutError(f"{node.address} {what}", hint="see ./run status", node=str(node))
+                raise StoreTimeoutError(f"{node.address} {what}", hint="see millrace doctor", node=str(node))
 
     def answers(self, host: Host, *, patience_s: float = _PROBE_PATIENCE_S) -> bool:
         """Return whether the node answers a probe in time, on a connection that carries no chunks."""

@@ -47,7 +47,7 @@ class ByteWindow:
                 if not self._changed.wait(deadline - time.monotonic()) and time.monotonic() >= deadline:
                     raise StoreTimeoutError(
                         f"the cluster took no write for {timeout_s:.0f} s",
-                        hint="see ./run status and the nodes' logs",
+                        hint="see millrace doctor and the nodes' logs",
                     )
             self._taken_bytes += size_bytes
             self._takers += 1

@@ -180,7 +180,9 @@ class ReplicatedWriter:
         try:
             return self.submit(write).result(self._settings.request_timeout_s * (_HARD_LIMIT_FACTOR + 1))
         except TimeoutError:
-            raise StoreTimeoutError(f"{write.what}: no response within the deadline", hint="see ./run status") from None
+            raise StoreTimeoutError(
+                f"{write.what}: no response within the deadline", hint="see millrace doctor"
+            ) from None
 
     def close(self) -> None:
         """Fail the open writes and stop the dispatcher. Closing twice does nothing."""
@@ -414,6 +416,6 @@ def _unavailable(flight: _Flight) -> StoreUnavailableError:
     nodes = ", ".join(str(host.address) for host in flight.replicas)
     return StoreUnavailableError(
         f"{flight.write.what}: no answer from {nodes} ({type(flight.last_error).__name__}: {flight.last_error})",
-        hint="see ./run status; the same load can be run again",
+        hint="see millrace doctor; the same load can be run again",
         node=nodes,
     )
