@@ -46,7 +46,7 @@ LOAD_PLACES = (
     CodeLocation("statistics", "millrace.chunks.encode", "compute_stats"),
     CodeLocation("encode, rest", "millrace.load.split", "encode_row_group"),
     CodeLocation("bind a batch", "millrace.store.chunks.chunk_writer", "ChunkWriter._batch"),
-    CodeLocation("wait for the cluster", "millrace.store.cluster.window", "ByteWindow.take"),
+    CodeLocation("wait for the cluster", "millrace.store.cluster.window", "ByteWindow.acquire"),
     CodeLocation("wait for the cluster", "millrace.store.cluster.writer", "ReplicatedWriter.write"),
     CodeLocation("wait for the last answers, write pages", "millrace.store.chunks.chunk_writer", "ChunkWriter.finish"),
 )

@@ -154,7 +154,7 @@ def publish(
     if plan.mode == "append":
         version = merge_siblings(catalogue, catalogue_writer, version)
     # ``losses`` lacks a node that was down before the load began; ``stats.degraded`` counts the writes it missed.
-    if writes.losses or writes.stats.degraded:
+    if writes.replica_loss_times or writes.stats.degraded:
         _note_the_end(
             catalogue_writer,
             version,

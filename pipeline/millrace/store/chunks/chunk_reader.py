@@ -136,7 +136,7 @@ class ChunkReader:
         statement = self._cassandra.prepare(_MANY).bind((*place, wanted))
         found: dict[int, dict[int, bytes]] = {}
         up = [host for host in self._cassandra.replicas(statement) if host.is_up is not False]
-        up = [host for host in up if not self._cassandra.is_silent(host)] or up
+        up = [host for host in up if not self._cassandra.monitor.is_unresponsive(host)] or up
         try:
             if not up:
                 raise StoreUnavailableError("no replica is up")
@@ -229,7 +229,7 @@ class ChunkReader:
         # Chunks are spread over the replicas by their number, so that a sequential read uses both.
         start = ref.chunk % len(up) if up else 0
         spread = [*up[start:], *up[:start]]
-        spread.sort(key=self._cassandra.is_silent)
+        spread.sort(key=self._cassandra.monitor.is_unresponsive)
         for host in [*spread, *(host for host in replicas if host.is_up is False)]:
             yield LOCAL_ONE, host
         # A coordinator may have read from the other node (``dynamic_snitch``). Both reads above may have returned the

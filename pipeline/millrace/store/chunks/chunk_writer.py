@@ -150,7 +150,7 @@ class ChunkWriter:
 
         Those writes were proven once, but the lost node may not have synced them to its commit log.
         """
-        losses = self._writes.losses[self._losses_seen :]
+        losses = self._writes.replica_loss_times[self._losses_seen :]
         self._losses_seen += len(losses)
         if losses:
             suspect = Counter(bucket for at, bucket in self._recent if self._is_near(at, losses))
@@ -226,15 +226,15 @@ class ChunkWriter:
         self.retries += outcome.retries
         # An acknowledgement can be counted after the loss that concerns it was handled, because an earlier bucket was
         # waited for.
-        if outcome.replicas < 2 or self._is_doubtful(outcome.at):
+        if outcome.replicas < 2 or self._is_doubtful(outcome.acknowledged_at):
             self.under_replicated += 1
             bucket.one_replica += 1
         else:
-            self._recent.append((outcome.at, bucket.number))
+            self._recent.append((outcome.acknowledged_at, bucket.number))
 
     def _is_doubtful(self, at: float) -> bool:
         """Return whether a loss that ``_look_back`` has already handled is close to this acknowledgement."""
-        return self._is_near(at, self._writes.losses[: self._losses_seen])
+        return self._is_near(at, self._writes.replica_loss_times[: self._losses_seen])
 
     def _is_near(self, at: float, losses: Sequence[float]) -> bool:
         return any(abs(at - lost) <= self._unsynced_s for lost in losses)

@@ -84,16 +84,16 @@ def test_a_chunk_is_one_unlogged_batch_of_one_partition_with_its_tiles_in_order(
     cassandra = FakeCassandra()
     chunk = make_chunk(100)
     load(cassandra, make_writer, [chunk])
-    (attempt,) = [a for a in cassandra.writes() if a.what[0][0] == "chunks"]
+    (attempt,) = [a for a in cassandra.writes() if a.rows[0][0] == "chunks"]
     assert isinstance(attempt.statement, BatchStatement)
     assert attempt.statement.batch_type == BatchType.UNLOGGED
     assert attempt.statement.is_idempotent
     assert attempt.level == TWO
-    assert {tuple(row[k] for k in ("dataset", "attempt_id", "bucket", "chunk")) for _, row in attempt.what} == {
+    assert {tuple(row[k] for k in ("dataset", "attempt_id", "bucket", "chunk")) for _, row in attempt.rows} == {
         ("flights", ROW.attempt_id, 0, 0)
     }
-    assert [row["tile"] for _, row in attempt.what] == [0, 1, 2]
-    assert [row["data"] for _, row in attempt.what] == [tile.stored for tile in chunk.tiles]
+    assert [row["tile"] for _, row in attempt.rows] == [0, 1, 2]
+    assert [row["data"] for _, row in attempt.rows] == [tile.stored for tile in chunk.tiles]
 
 
 def test_the_order_is_writer_row_chunks_journal_chunks_page_and_writer_row(make_writer: Make) -> None:
@@ -113,7 +113,7 @@ def test_an_under_replicated_bucket_is_recorded_before_any_page_that_names_its_c
     def behave(attempt: Attempt) -> Any:
         if attempt.is_probe:
             return "ok"
-        table, row = attempt.what[0]
+        table, row = attempt.rows[0]
         return UNAVAILABLE if attempt.level == TWO and table == "chunks" and row["chunk"] in (1, 4) else "ok"
 
     cassandra = FakeCassandra(behave, commitlog_sync_window_s=0)
@@ -157,7 +157,7 @@ def test_chunks_acknowledged_just_before_a_node_is_lost_are_recorded_as_under_re
     def behave(attempt: Attempt) -> Any:
         if attempt.is_probe:
             return "ok"
-        table, row = attempt.what[0]
+        table, row = attempt.rows[0]
         return UNAVAILABLE if attempt.level == TWO and table == "chunks" and row["chunk"] == 4 else "ok"
 
     cassandra = FakeCassandra(behave, commitlog_sync_window_s=60)
@@ -172,7 +172,7 @@ def test_chunks_acknowledged_just_before_a_node_is_lost_are_recorded_as_under_re
 
 def test_a_page_on_one_node_is_recorded_and_reported_as_under_replicated(make_writer: Make) -> None:
     def behave(attempt: Attempt) -> Any:
-        pages = not attempt.is_probe and attempt.what[0][0] == "pages"
+        pages = not attempt.is_probe and attempt.rows[0][0] == "pages"
         return UNAVAILABLE if pages and attempt.level == TWO else "ok"
 
     cassandra = FakeCassandra(behave)
@@ -183,7 +183,7 @@ def test_a_page_on_one_node_is_recorded_and_reported_as_under_replicated(make_wr
 
 def test_a_writers_row_on_one_node_is_recorded_and_reported_as_under_replicated(make_writer: Make) -> None:
     def behave(attempt: Attempt) -> Any:
-        first = not attempt.is_probe and attempt.what[0][0] == "datasets"
+        first = not attempt.is_probe and attempt.rows[0][0] == "datasets"
         return UNAVAILABLE if first and attempt.level == TWO else "ok"
 
     cassandra = FakeCassandra(behave)
@@ -290,7 +290,7 @@ def test_a_source_without_rows_has_no_pages_and_finishes(make_writer: Make) -> N
 
 def test_a_chunk_that_fails_ends_the_load_before_any_page_names_it(make_writer: Make) -> None:
     def behave(attempt: Attempt) -> Any:
-        return UNAVAILABLE if not attempt.is_probe and attempt.what[0][0] == "chunks" else "ok"
+        return UNAVAILABLE if not attempt.is_probe and attempt.rows[0][0] == "chunks" else "ok"
 
     cassandra = FakeCassandra(behave, request_timeout_s=0.3)
     with pytest.raises(StoreUnavailableError, match="chunk flights/"):
@@ -321,7 +321,7 @@ def test_a_bucket_counted_after_the_loss_of_a_node_is_recorded_as_under_replicat
     held: list[Attempt] = []
 
     def behave(attempt: Attempt) -> Any:
-        if not attempt.is_probe and attempt.what[0][0] == "chunks" and attempt.what[0][1]["chunk"] == 0:
+        if not attempt.is_probe and attempt.rows[0][0] == "chunks" and attempt.rows[0][1]["chunk"] == 0:
             held.append(attempt)
             return "silent"
         return "ok"
@@ -334,7 +334,7 @@ def test_a_bucket_counted_after_the_loss_of_a_node_is_recorded_as_under_replicat
     cassandra.wait_for(lambda: held != [] and {row["chunk"] for row in cassandra.table("chunks")} == {1})
 
     def lose() -> None:
-        writes.losses.append(time.monotonic())
+        writes.replica_loss_times.append(time.monotonic())
         held[0].answer("ok")
 
     threading.Timer(0.1, lose).start()
