@@ -19,8 +19,7 @@ from millrace.store.catalogue.catalogue import Catalogue
 from millrace.store.catalogue.catalogue_writer import CatalogueWriter
 from millrace.store.catalogue.manifest import PAGE_BYTES_MAX, PageRef, decode_page
 from millrace.store.catalogue.version import CATALOGUE_BUCKET, PAGES_BUCKET, LoadAttempt
-from millrace.store.chunks import chunk_writer as module
-from millrace.store.chunks.chunk_writer import ChunkWriter, WriterReport
+from millrace.store.chunks.chunk_writer import AttemptReport, ChunkWriter
 from millrace.store.cluster.session import LOCAL_ONE, TWO
 from millrace.store.cluster.writer import ReplicatedWriter
 from tests.unit.store.conftest import attempt_row, encode, make_chunk
@@ -32,9 +31,9 @@ UNAVAILABLE = Unavailable("one node is down", ConsistencyLevel.TWO, 2, 1)
 
 
 def load(
-    cassandra: FakeCassandra, make_writer: Make, chunks: list[Chunk], bucket_bytes: int = 5_000_000
-) -> WriterReport:
-    writer = ChunkWriter(cassandra, make_writer(cassandra), ROW, bucket_bytes=bucket_bytes)
+    cassandra: FakeCassandra, make_writer: Make, chunks: list[Chunk], bucket_bytes: int = 5_000_000, **limits: int
+) -> AttemptReport:
+    writer = ChunkWriter(cassandra, make_writer(cassandra), ROW, bucket_bytes=bucket_bytes, **limits)
     for chunk in chunks:
         writer.write(chunk)
     return writer.finish()
@@ -239,14 +238,10 @@ def test_journal_pages_name_every_bucket_except_the_last(make_writer: Make) -> N
     assert {ref.bucket for ref in pages[len(journal) :]} == {pages[-1].bucket}
 
 
-def test_pages_stay_below_a_megabyte_and_a_full_one_is_written_before_the_end(
-    make_writer: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "PAGE_BYTES_MAX", 15_000)
-    monkeypatch.setattr(module, "_PAGE_FILL_BYTES", 13_000)
+def test_pages_stay_below_their_limit_and_a_full_one_is_written_before_the_end(make_writer: Make) -> None:
     cassandra = FakeCassandra()
     chunk = make_chunk(40, columns=30)
-    report = load(cassandra, make_writer, [chunk] * 100, bucket_bytes=100_000)
+    report = load(cassandra, make_writer, [chunk] * 100, bucket_bytes=100_000, page_bytes_max=15_000)
     sizes = [len(row["data"]) for row in cassandra.table("pages") if row["page"] >= 0]
     assert len(sizes) == len(report.pages) > 2
     assert max(sizes) <= 15_000

@@ -110,8 +110,10 @@ def test_a_check_in_progress_is_not_repeated(setup: Setup) -> None:
     assert len(setup.monitor.checks) == 2
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_check_that_fails_suspects_no_node_and_another_check_is_possible(setup: Setup) -> None:
+def test_a_check_that_fails_suspects_no_node_and_another_check_is_possible(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threading, "excepthook", lambda _error: None)
     setup.monitor.error = RuntimeError("boom")
     setup.suspected.check([setup.a, setup.b])
     setup.end_check()
