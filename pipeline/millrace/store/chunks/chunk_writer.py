@@ -92,7 +92,6 @@ class ChunkWriter:
         self.retries = 0
         self.acknowledged_rows = 0
         self.acknowledged_chunks = 0
-        self.acknowledged_bytes = 0
         self._unsynced = UnsyncedWrites(
             writes.replica_loss_times, sync_window_s=cassandra.settings.commitlog_sync_window_s
         )
@@ -215,7 +214,6 @@ class ChunkWriter:
         outcome = future.result()
         self.acknowledged_rows += ref.rows
         self.acknowledged_chunks += 1
-        self.acknowledged_bytes += ref.stored_bytes
         self.retries += outcome.retries
         # An acknowledgement can be counted after the loss that concerns it was handled, because an earlier bucket was
         # waited for.

@@ -74,7 +74,7 @@ class PageWriter:
         self._unsynced.add(PAGES_BUCKET)
 
     def _encode(self, refs: Sequence[ChunkRef], stats: Sequence[pa.RecordBatch]) -> Iterator[Page]:
-        """Yield pages of at most ``page_bytes_max``. A widened column starts a new page: its statistics have one schema."""
+        """Yield pages of at most ``page_bytes_max``. A page's statistics have one schema."""
         start = 0
         for end in range(1, len(refs) + 1):
             if end == len(refs) or stats[end].schema != stats[start].schema:

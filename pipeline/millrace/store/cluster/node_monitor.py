@@ -17,7 +17,7 @@ from typing import Any
 from cassandra.policies import HostStateListener
 from cassandra.pool import Host
 
-from millrace.store.cluster.probe_round import Answer, Answers, ProbeRound, ProbeTimes
+from millrace.store.cluster.probe_round import Answer, ProbeRound, ProbeTimes
 
 __all__ = ["NodeMonitor"]
 
@@ -36,7 +36,7 @@ class NodeMonitor(HostStateListener):  # type: ignore[misc]
         times: ProbeTimes | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,
-        new_queue: Callable[[], Answers] = queue.SimpleQueue,
+        new_queue: Callable[[], Any] = queue.SimpleQueue,
     ) -> None:
         self.times = times or ProbeTimes()
         self._clock = clock

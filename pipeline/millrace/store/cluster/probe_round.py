@@ -6,28 +6,18 @@ import queue
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from cassandra.pool import Host
 
 from millrace.store.cluster.driver_errors import is_busy
 
-__all__ = ["Answer", "Answers", "ProbeRound", "ProbeTimes", "SendProbe"]
+__all__ = ["Answer", "ProbeRound", "ProbeTimes", "SendProbe"]
 
 Answer = tuple[Host, Any]
 """A node and the error of its probe, or None when the node answered."""
 SendProbe = Callable[[Host, float, Callable[[Answer], None]], None]
 """Send a probe to a node with a timeout in seconds, and pass its answer on. Never raises, never waits."""
-
-
-class Answers(Protocol):
-    """A queue of answers, as ``queue.SimpleQueue``."""
-
-    def put(self, answer: Answer) -> None:
-        """Add an answer."""
-
-    def get(self, *, timeout: float) -> Answer:
-        """Return the next answer; raises ``queue.Empty`` when there is none within ``timeout`` seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +59,12 @@ class ProbeRound:
         first_answer_s: float = 0.0,
         times: ProbeTimes,
         clock: Callable[[], float] = time.monotonic,
-        answers: Answers | None = None,
+        answers: Any = None,
     ) -> None:
         self._send = send
         self._times = times
         self._clock = clock
-        self._answers: Answers = queue.SimpleQueue() if answers is None else answers
+        self._answers = queue.SimpleQueue[Answer]() if answers is None else answers
         self._needed = set(needed)
         self._pending = set(hosts)
         self._answered: set[Host] = set()

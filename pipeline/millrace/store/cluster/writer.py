@@ -48,21 +48,12 @@ class ReplicatedWriter:
             window_bytes, floor_bytes=_FLOOR_BYTES, limit_writes=chunks_in_flight, bytes_per_s=bytes_per_s
         )
         self._dispatcher = Dispatcher(cassandra, self.window, cool_down_s=cool_down_s)
+        self.stats = self._dispatcher.stats
+        self.replica_loss_times = self._dispatcher.replica_loss_times
+        """Times at which a replica was lost, by the monotonic clock. That replica may lack the writes that it
+        acknowledged just before."""
         self._closed = False
         self._closing = threading.Lock()
-
-    @property
-    def stats(self) -> WriterStats:
-        """Counts of the writes so far."""
-        return self._dispatcher.stats
-
-    @property
-    def replica_loss_times(self) -> list[float]:
-        """Times at which a replica was lost, by the monotonic clock.
-
-        That replica may lack the writes that it acknowledged just before.
-        """
-        return self._dispatcher.replica_loss_times
 
     def is_degraded(self, replicas: list[Host]) -> bool:
         """Return whether a replica is down or suspected, so the next write reaches fewer than all of them."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import UUID, uuid4
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +23,7 @@ from millrace.settings.tree import Settings
 from millrace.store.catalogue.version import LoadAttempt
 from millrace.store.chunks.chunk_writer import ChunkWriter
 from millrace.store.cluster.large_frames import LargeRows
+from millrace.store.cluster.schema import TABLES
 from millrace.store.cluster.session import NODE_LOCAL, CassandraSession
 from millrace.store.cluster.writer import ReplicatedWriter
 
@@ -56,9 +59,6 @@ def test_a_session_is_connected_to_every_node_even_when_one_connects_late(
 
 def test_concurrent_chunk_writers_neither_retry_nor_leak_a_request(settings: Settings) -> None:
     """Three write windows share one connection for each node; afterwards every stream id is free again."""
-    from datetime import UTC, datetime
-    from uuid import uuid4
-
     values = np.random.default_rng(1).integers(-(2**62), 2**62, (3, 200_000))
     batch = pa.RecordBatch.from_arrays([pa.array(column) for column in values], names=["a", "b", "c"])
     (chunk,) = encode_row_group(batch, ChunkSettings(row_group_bytes=1), TileLayout.for_schema(batch.schema))
@@ -114,12 +114,18 @@ def test_a_chunk_is_received_in_place_and_its_tiles_outlive_the_next_response(
 
 
 def test_each_node_returns_its_own_data_at_node_local(store: Store, settings: Settings) -> None:
-    query = store.cassandra.prepare("SELECT dataset FROM {ks}.datasets WHERE shard = ?").bind((0,))
-    query.consistency_level = NODE_LOCAL
-    for host in store.cassandra.hosts():
-        assert isinstance(store.cassandra.execute(query, host=host), list)
+    one, other = store.cassandra.hosts()
+    assert [str(one.address), str(other.address)] == list(settings.cassandra.contact_points)
     assert ConsistencyLevel.value_to_name[NODE_LOCAL] == "NODE_LOCAL"
-    assert [str(host.address) for host in store.cassandra.hosts()] == list(settings.cassandra.contact_points)
+    lease = uuid4()
+    dataset = f"node_local_{lease.hex}"
+    insert = "INSERT INTO {ks}.leases (dataset, lease, holder) VALUES (?, ?, ?) USING TTL ?"
+    written = store.cassandra.prepare(insert).bind((dataset, lease, "a test", 60))
+    read = store.cassandra.prepare("SELECT lease FROM {ks}.leases WHERE dataset = ?").bind((dataset,))
+    written.consistency_level = read.consistency_level = NODE_LOCAL
+    store.cassandra.execute(written, host=one)
+    assert [row.lease for row in store.cassandra.execute(read, host=one)] == [lease]
+    assert store.cassandra.execute(read, host=other) == []
 
 
 def test_a_missing_keyspace_is_a_clear_error(settings: Settings) -> None:
@@ -128,5 +134,14 @@ def test_a_missing_keyspace_is_a_clear_error(settings: Settings) -> None:
         Store.connect(missing)
 
 
-def test_init_can_be_repeated(settings: Settings) -> None:
+def test_init_can_be_repeated_and_leaves_every_table_as_it_is(store: Store, settings: Settings) -> None:
+    query = "SELECT table_name, id FROM system_schema.tables WHERE keyspace_name = %s"
+
+    def table_ids() -> dict[str, UUID]:
+        rows = store.cassandra.session.execute(query, (settings.cassandra.keyspace,))
+        return {row.table_name: row.id for row in rows}
+
+    before = table_ids()
+    assert before.keys() == TABLES.keys()
     Store.init(settings)
+    assert table_ids() == before

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import socket
 import threading
 import weakref
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -22,7 +24,7 @@ from cassandra import (
 )
 from cassandra.connection import ConnectionBusy, ConnectionException, ConnectionShutdown
 from cassandra.io import libevreactor
-from cassandra.protocol import IsBootstrappingErrorMessage, OverloadedErrorMessage, ServerError
+from cassandra.protocol import IsBootstrappingErrorMessage, OptionsMessage, OverloadedErrorMessage, ServerError
 
 from millrace.errors import StoreError, StoreTimeoutError, StoreUnavailableError
 from millrace.settings.tree import CassandraSettings
@@ -294,11 +296,23 @@ def test_a_timer_that_is_not_cancelled_fires() -> None:
     assert fired.is_set()
 
 
+@pytest.mark.usefixtures("reactor")
 def test_a_request_waits_for_a_full_connection_instead_of_losing_its_stream_number() -> None:
     """Each ``ConnectionBusy`` leaks one of 32,768 stream numbers; integration tests count them on a real connection."""
+    own, other = socket.socketpair()
+    own.setblocking(False)
     connection = WideConnection.__new__(WideConnection)
-    connection._socket_writable = False
-    assert connection._socket_writable is True
+    connection._socket, connection.protocol_version = own, 4
+    connection._deque_lock, connection._requests = threading.Lock(), {}
+    connection.deque = deque([b"x" * 64 * 1024] * 1000)
+    with own, other:
+        connection.handle_write(None, 0)  # until the kernel's buffer is full, which the driver notes
+        left = len(connection.deque)
+        assert left > 0
+        size = connection.send_msg(OptionsMessage(), 7, lambda _response: None)
+        assert list(connection._requests) == [7]
+        assert len(connection.deque) == left + 1
+        assert len(connection.deque[-1]) == size
 
 
 def test_an_unreachable_cluster_is_a_one_line_error_with_addresses_and_a_hint() -> None:
