@@ -232,7 +232,7 @@ class ChunkCache:
         except Exception as error:  # noqa: BLE001  # also an incompatible client or server
             said = " ".join(str(error).split()) or type(error).__name__
             raise CacheError(
-                f"the cache at {self._address} does not answer ({said})",
+                f"the cache at {self._address} does not respond ({said})",
                 hint="./run status redis says whether it runs; MILLRACE_REDIS__URL where it is",
                 address=self._address,
             ) from None

@@ -72,7 +72,7 @@ def command(invocation: Invocation, /, only_print: bool, wait_s: float) -> None:
         "topic": None if created is None else kafka.topic,
         "topic_created": bool(created),
     }
-    topic = facts["topic"] or "none; progress is off"
+    topic = facts["topic"] or "switched off"
     rows = [("keyspace", facts["keyspace"]), ("tables", ", ".join(schema.TABLES)), ("topic", topic)]
     invocation.answer(facts, lambda: print_facts(rows))
 
@@ -101,7 +101,7 @@ def _make_topic(invocation: Invocation, kafka: KafkaSettings, deadline: float) -
     try:
         return create_topic(kafka, timeout_s=max(KAFKA_TIMEOUT_S, deadline - time.monotonic()))
     except ProgressError as error:
-        if not error.context.get("silent"):
+        if not error.context.get("unresponsive"):
             raise
         invocation.warn_once(f"progress is off: {error.message}; call millrace init again when Kafka is there")
         return None

@@ -238,7 +238,7 @@ class Dispatcher:
 
 def _unavailable(flight: Flight) -> StoreUnavailableError:
     return StoreUnavailableError(
-        f"{flight.write.description}: no answer from {flight.addresses} "
+        f"{flight.write.description}: no response from {flight.addresses} "
         f"({type(flight.last_error).__name__}: {flight.last_error})",
         hint="see ./run status; the same load can be run again",
         node=flight.addresses,

@@ -72,7 +72,7 @@ def _translated(error: Exception, host: Host | None) -> StoreError:
     if isinstance(error, REFUSED):
         return StoreError(f"Cassandra refused a request ({cause})", hint="millrace doctor checks the setup", node=node)
     kind = StoreTimeoutError if isinstance(error, _TIMED_OUT) else StoreUnavailableError
-    return kind(f"{node or 'Cassandra'} gave no answer ({cause})", hint="see ./run status", node=node)
+    return kind(f"{node or 'Cassandra'} did not respond ({cause})", hint="see ./run status", node=node)
 
 
 def first_cause(error: BaseException) -> str:

@@ -120,7 +120,7 @@ class NodeMonitor(HostStateListener):  # type: ignore[misc]
         """Send a probe on a connection that carries no chunks. Call ``on_answer`` with the result, in any thread."""
         try:
             future = self._probes().execute_async(_PROBE, host=host, timeout=timeout_s)
-        except Exception as error:  # noqa: BLE001 the driver raises many kinds here, all of which mean "no answer"
+        except Exception as error:  # noqa: BLE001 the driver raises many kinds here, all of which mean "no response"
             on_answer((host, error))
             return
 

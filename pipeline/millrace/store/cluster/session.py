@@ -72,7 +72,7 @@ class CassandraSession:
             cluster.shutdown()
             nodes = ", ".join(f"{address}:{settings.port}" for address in settings.contact_points)
             raise StoreUnavailableError(
-                f"no Cassandra node answers at {nodes} ({first_cause(error)})",
+                f"no Cassandra node responds at {nodes} ({first_cause(error)})",
                 hint="start the local stack with ./run up cassandra, or set MILLRACE_CASSANDRA__CONTACT_POINTS",
                 node=nodes,
             ) from None

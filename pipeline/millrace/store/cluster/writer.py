@@ -84,7 +84,7 @@ class ReplicatedWriter:
             return self.submit(write).result(self._timeout_s * (HARD_LIMIT_FACTOR + 1))
         except TimeoutError:
             raise StoreTimeoutError(
-                f"{write.description}: no answer within the deadline", hint="see ./run status"
+                f"{write.description}: no response within the deadline", hint="see ./run status"
             ) from None
 
     def close(self) -> None:

@@ -155,7 +155,7 @@ def test_a_cache_that_is_switched_off_is_not_reported_as_missing(millrace: Millr
 def test_without_cassandra_a_load_fails_with_one_line(millrace: Millrace, table_csv: Path) -> None:
     done = millrace("load", "nowhere", str(table_csv), MILLRACE_CASSANDRA__PORT="1")
     assert done.code == 1
-    assert done.err.startswith("millrace: no Cassandra node answers at ")
+    assert done.err.startswith("millrace: no Cassandra node responds at ")
     assert done.err.count("\n") == 1
 
 
@@ -197,7 +197,7 @@ def test_progress_goes_to_kafka_as_a_run_of_the_command_line(
 
 
 def test_work_from_python_reports_its_result(store: Store, table_csv: Path) -> None:
-    def last_of(kind: str, work: Callable[[progress.ProgressTask], object]) -> dict[str, Any]:
+    def last_of(kind: str, work: Callable[[progress.TaskReporter], object]) -> dict[str, Any]:
         sink = progress.MemorySink()
         identity = progress.TaskIdentity("python", "told-1", kind)
         with progress.task(identity, kind=kind, dataset="told_python", sinks=[sink]) as task:
@@ -254,8 +254,8 @@ def test_a_stopped_load_exits_within_two_seconds_and_can_be_resumed(
     took_s = time.monotonic() - began
     assert (process.returncode, out) == (130, ""), err
     assert took_s < 2.0
-    said, command = err.rstrip("\n").split("; go on with: ")
-    assert said == f"millrace: stopped; no version of {name} was made"
+    said, command = err.rstrip("\n").split("; resume with: ")
+    assert said == f"millrace: stopped; no version of {name} was created"
     assert millrace("versions", name).code == 1
     program, *again = shlex.split(command)
     run = again[-1]

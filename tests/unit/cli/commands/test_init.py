@@ -109,7 +109,7 @@ def test_without_kafka_in_the_settings_init_warns_that_progress_is_off(
     tables(None)
     assert main(["init"]) == 0
     said = capsys.readouterr()
-    assert "none; progress is off" in said.out
+    assert "switched off" in said.out
     assert said.err == "millrace: warning: progress is off: MILLRACE_KAFKA__BOOTSTRAP_SERVERS is empty\n"
 
 
@@ -117,7 +117,7 @@ def test_init_fails_if_kafka_refuses_to_create_the_topic(
     tables: Callable[..., None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def refuse(kafka: KafkaSettings, *, timeout_s: float) -> bool:
-        raise ProgressError("topic t cannot be created: Kafka at k says not authorized", silent=False)
+        raise ProgressError("topic t cannot be created: Kafka at k reports not authorized", unresponsive=False)
 
     monkeypatch.setattr(progress, "create_topic", refuse)
     tables(None)

@@ -268,7 +268,7 @@ def test_both_nodes_down_is_one_retriable_error_within_the_deadline(make_writer:
     writer = make_writer(cassandra)
     futures = [writer.submit(a_write(description=f"chunk {n}")) for n in range(3)]
     for n, future in enumerate(futures):
-        with pytest.raises(StoreUnavailableError, match=rf"chunk {n}: no answer from 10\.0\.0\.1, 10\.0\.0\.2"):
+        with pytest.raises(StoreUnavailableError, match=rf"chunk {n}: no response from 10\.0\.0\.1, 10\.0\.0\.2"):
             future.result(DEADLINE_S)
     assert writer.window.in_flight_bytes == 0
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from millrace.progress.words import amount, clean, counted, duration
+from millrace.progress.formatting import amount, clean, counted, duration
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Format amounts and times for users; ``sse_bridge/static/words.js`` follows the same rules."""
+"""Format amounts and times for users; ``sse_bridge/static/formatting.js`` follows the same rules."""
 
 from __future__ import annotations
 

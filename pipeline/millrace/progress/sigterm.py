@@ -9,20 +9,21 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, Final
 
-__all__ = ["watch", "unwatch"]
+__all__ = ["register_sigterm_callback", "unregister_sigterm_callback"]
 
-_LAST_WORD_S: Final = 1.0
+_FLUSH_S: Final = 1.0
 """Time that a terminated process waits for delivery of the last events, in all: SIGTERM is followed by SIGKILL."""
 
-LastWord = Callable[[float], None]
+TerminationCallback = Callable[[float], None]
+"""Called with the seconds that it may take."""
 
-_termination_callbacks: dict[int, LastWord] = {}
+_termination_callbacks: dict[int, TerminationCallback] = {}
 _previous: Any = signal.SIG_DFL
 _installed_in: int | None = None
 
 
-def watch(key: int, last_word: LastWord) -> None:
-    """Call ``last_word(timeout_s)`` on SIGTERM, until ``unwatch(key)``.
+def register_sigterm_callback(key: int, on_terminate: TerminationCallback) -> None:
+    """Call ``on_terminate(timeout_s)`` on SIGTERM, until ``unregister_sigterm_callback(key)``.
 
     The previous handler is chained and called first. Its exception propagates, and the task then ends by that
     exception. If there was no handler, the default action follows afterwards. No handler is installed outside the main
@@ -31,18 +32,18 @@ def watch(key: int, last_word: LastWord) -> None:
     global _previous, _installed_in
     if threading.current_thread() is not threading.main_thread():
         return
-    _termination_callbacks[key] = last_word
+    _termination_callbacks[key] = on_terminate
     if _installed_in == os.getpid() and signal.getsignal(signal.SIGTERM) is _on_sigterm:
         return
-    standing = signal.getsignal(signal.SIGTERM)
-    if standing in (signal.SIG_IGN, None) or standing is _on_sigterm:
+    handler = signal.getsignal(signal.SIGTERM)
+    if handler in (signal.SIG_IGN, None) or handler is _on_sigterm:
         return
-    _previous = standing
+    _previous = handler
     _installed_in = os.getpid()
     signal.signal(signal.SIGTERM, _on_sigterm)
 
 
-def unwatch(key: int) -> None:
+def unregister_sigterm_callback(key: int) -> None:
     """Remove ``key``. The last removal restores the previous handler, unless this module's was replaced meanwhile."""
     global _installed_in
     _termination_callbacks.pop(key, None)
@@ -58,9 +59,9 @@ def _on_sigterm(number: int, frame: FrameType | None) -> None:
         _previous(number, frame)
     # A forked child inherits the handler, but the tasks belong to its parent.
     if _installed_in == os.getpid():
-        speakers = list(_termination_callbacks.values())
-        for last_word in speakers:
-            last_word(_LAST_WORD_S / len(speakers))
+        callbacks = list(_termination_callbacks.values())
+        for on_terminate in callbacks:
+            on_terminate(_FLUSH_S / len(callbacks))
     if not callable(_previous):
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTERM)

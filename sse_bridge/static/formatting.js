@@ -1,4 +1,4 @@
-// Amounts and times as readable text: the same rules as pipeline/millrace/progress/words.py.
+// Amounts and times as readable text: the same rules as pipeline/millrace/progress/formatting.py.
 
 const SIZES = [["GB", 1e9], ["MB", 1e6], ["kB", 1e3]];
 const GROUPED_MAX = 1e15;
@@ -53,9 +53,9 @@ export function about(seconds) {
 
 // A time of day, with the date unless it is today; empty for an invalid time.
 export function clock(ms, now) {
-  const at = new Date(ms);
-  if (Number.isNaN(at.getTime())) return "";
-  const time = at.toLocaleTimeString("en-GB");
-  return at.toDateString() === new Date(now).toDateString() ? time
-    : `${at.toLocaleDateString("en-GB", { day: "numeric", month: "short" })}, ${time}`;
+  const date = new Date(ms);
+  if (Number.isNaN(date.getTime())) return "";
+  const time = date.toLocaleTimeString("en-GB");
+  return date.toDateString() === new Date(now).toDateString() ? time
+    : `${date.toLocaleDateString("en-GB", { day: "numeric", month: "short" })}, ${time}`;
 }
