@@ -126,18 +126,23 @@ class Dispatcher:
 
     def _acknowledge(self, flight_number: int, request_number: int) -> None:
         self._last_response = time.monotonic()
-        flight = self._flights.get(flight_number)
-        request = flight.requests.pop(request_number, None) if flight is not None else None
-        if flight is None or request is None:
+        if (ended := self._end_request(flight_number, request_number)) is None:
             return
+        flight, _, level = ended
         del self._flights[flight_number]
         self._window.release(flight.write.size_bytes)
-        replicas = 2 if request[1] == TWO else 1
+        replicas = 2 if level == TWO else 1
         if replicas == 2:
             self._cool_down.end(flight)
         self.stats.acknowledged += 1
         self.stats.degraded += replicas == 1
         flight.future.set_result(Outcome(replicas, flight.retries, time.monotonic()))
+
+    def _end_request(self, flight_number: int, request_number: int) -> tuple[Flight, Host, int] | None:
+        """Remove a request from its write and return both; None for a late response, which changes nothing."""
+        flight = self._flights.get(flight_number)
+        request = flight.requests.pop(request_number, None) if flight is not None else None
+        return (flight, *request) if flight is not None and request is not None else None
 
     def _check_overdue(self, flight_number: int, request_number: int) -> None:
         """Probe the replicas of a write that has no acknowledgement yet.
@@ -165,11 +170,9 @@ class Dispatcher:
                 self._send(flight, self._next_of(others), LOCAL_ONE)
 
     def _handle_error(self, flight_number: int, request_number: int, error: Any) -> None:
-        flight = self._flights.get(flight_number)
-        request = flight.requests.pop(request_number, None) if flight is not None else None
-        if flight is None or request is None:
+        if (ended := self._end_request(flight_number, request_number)) is None:
             return
-        host, level = request
+        flight, host, level = ended
         flight.last_error = cause = node_error(error)
         if isinstance(cause, REFUSED):
             self._fail(flight, StoreError(f"{flight.write.description}: refused by {host.address}: {cause}"))

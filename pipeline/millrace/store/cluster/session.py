@@ -6,7 +6,6 @@ Nothing is created at import. A session never crosses a fork: a forked process c
 from __future__ import annotations
 
 import atexit
-import os
 import threading
 import time
 from collections.abc import Sequence
@@ -48,7 +47,6 @@ class CassandraSession:
         self.session = session
         self.settings = settings
         self.monitor = monitor
-        self.pid = os.getpid()
         self._prepared: dict[str, Any] = {}
         self._probes: Session | None = None
         self._background: set[threading.Thread] = set()
