@@ -29,7 +29,7 @@ from millrace.load import (
 from millrace.names import check_dataset_name, new_run_id, parse_reference
 from millrace.progress import ProgressTask, null_task
 from millrace.settings import Settings
-from millrace.sources import Paths, Source, SourceWarning, Taken, as_paths, as_source
+from millrace.sources import Paths, Source, SourceLike, SourceWarning, as_paths, as_source
 from millrace.store import (
     CATALOGUE_BUCKET,
     CassandraSession,
@@ -293,7 +293,7 @@ class Store:
     def load(
         self,
         name: str,
-        source: Taken,
+        source: SourceLike,
         options: LoadOptions | None = None,
         *,
         run: str | None = None,

@@ -40,11 +40,11 @@ def encrypted(path: Path, **how: object) -> Path:
 @pytest.mark.parametrize(
     ("how", "what"),
     [
-        ({"plaintext_footer": True, "column_keys": {"c": ["price"]}}, "column 'price' of it is"),
-        ({"plaintext_footer": True, "column_keys": {"c": ["price", "who.b"]}}, "column 'price', 'who' of it is"),
-        ({"plaintext_footer": True, "uniform_encryption": True}, "it is"),
-        ({"plaintext_footer": False, "column_keys": {"c": ["price"]}}, "it is"),
-        ({"plaintext_footer": False, "uniform_encryption": True}, "it is"),
+        ({"plaintext_footer": True, "column_keys": {"c": ["price"]}}, "its column 'price' is"),
+        ({"plaintext_footer": True, "column_keys": {"c": ["price", "who.b"]}}, "its column 'price', 'who' is"),
+        ({"plaintext_footer": True, "uniform_encryption": True}, "the file is"),
+        ({"plaintext_footer": False, "column_keys": {"c": ["price"]}}, "the file is"),
+        ({"plaintext_footer": False, "uniform_encryption": True}, "the file is"),
     ],
 )
 def test_an_encrypted_file_is_refused_as_encrypted(

@@ -1,19 +1,31 @@
-"""Errors for JSON that is not one object on each line; they name the kind and a command that converts it."""
+"""JSON that is not one object on each line: its detection, and errors with a command that converts it."""
 
 from __future__ import annotations
 
+import json
+import re
 import shlex
+from enum import Enum
 
 from millrace.errors import SourceFormatError
-from millrace.sources.detection.looks import JSON_ARRAYS, JSON_OBJECTS, JSON_VALUES
 from millrace.sources.io.compression import name_inside
 from millrace.sources.io.stdin import STANDARD_INPUT
 from millrace.sources.model import SourceFile
 
-__all__ = ["json_refusal", "spread_refusal"]
+__all__ = ["JsonArray", "json_array", "json_refusal", "spread_refusal"]
 
-_QUERIES = {JSON_OBJECTS: ".[]", JSON_VALUES: ".[] | {value: .}", JSON_ARRAYS: "{value: .}"}
-"""The jq filters that produce one object on each line."""
+_OBJECTS = re.compile(r'\[\s*\{\s*(?:["}]|$)')
+_DECODER = json.JSONDecoder()
+
+
+class JsonArray(Enum):
+    """A kind of JSON arrays; its value is the jq filter that produces one object on each line."""
+
+    OF_OBJECTS = ".[]"
+    OF_VALUES = ".[] | {value: .}"
+    LINES = "{value: .}"
+
+
 _UNPACK = {
     ".gz": "gzip -dc",
     ".gzip": "gzip -dc <",
@@ -25,12 +37,36 @@ _UNPACK = {
 _AS_BYTES = "or store it as it is with --format bytes"
 
 
-def json_refusal(file: SourceFile, array: str, line: int | None = None) -> SourceFormatError:
-    """Return the error for JSON of a kind that ``looks.json_array`` recognizes, instead of one object on each line."""
-    said = "holds JSON arrays" if array == JSON_ARRAYS else "is a JSON array"
+def json_array(text: str, *, complete: bool) -> JsonArray | None:
+    """Return the kind of arrays of a text that begins with ``[``, or None where it is not JSON.
+
+    A text that is not ``complete`` is the beginning of a longer one.
+    """
+    if _OBJECTS.match(text):
+        return JsonArray.OF_OBJECTS
+    try:
+        _, end = _DECODER.raw_decode(text)
+        rest = text[end:].lstrip()
+        if rest:
+            return JsonArray.LINES if rest.startswith("[") else None
+        return JsonArray.OF_VALUES
+    except (ValueError, RecursionError):
+        if complete:
+            return None
+    inner = text[1:].lstrip()
+    try:
+        _, end = _DECODER.raw_decode(inner)
+    except (ValueError, RecursionError):
+        return None
+    return JsonArray.OF_VALUES if inner[end:].lstrip().startswith(",") else None
+
+
+def json_refusal(file: SourceFile, array: JsonArray, line: int | None = None) -> SourceFormatError:
+    """Return the error for JSON arrays instead of one object on each line."""
+    kind = "holds JSON arrays" if array is JsonArray.LINES else "is a JSON array"
     return SourceFormatError(
-        f"{_named(file)} {said} and not one object on each line",
-        hint=f"make JSON lines of it ({_lines_command(file, _QUERIES[array])}), {_AS_BYTES}",
+        f"{_named(file)} {kind} and not one object on each line",
+        hint=f"make JSON lines of it ({_lines_command(file, array.value)}), {_AS_BYTES}",
         file=file.name,
         line=line,
     )

@@ -11,14 +11,14 @@ import pyarrow.csv as pc
 
 from millrace.arrow import holds, leaves
 
-__all__ = ["NoTime", "check_times", "csv_type", "is_json_time", "json_type", "made"]
+__all__ = ["InvalidTimeError", "check_times", "csv_type", "is_json_time", "json_type", "converted"]
 
 
 _DAY = {"s": 86_400, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}
 """24 hours in each unit; 24:00 is a valid time of day."""
 
 
-class NoTime(pa.ArrowInvalid):  # type: ignore[misc]  # pyarrow has no types
+class InvalidTimeError(pa.ArrowInvalid):  # type: ignore[misc]  # pyarrow has no types
     """An error for a number that is not a value of its time type, however it is read."""
 
 
@@ -51,7 +51,7 @@ def is_json_time(kind: pa.DataType) -> bool:
 
 
 def check_times(array: pa.Array) -> None:
-    """Raise ``NoTime`` for a time that is negative or beyond 24:00, and for a ``date64`` that is not a whole day.
+    """Raise ``InvalidTimeError`` for a time outside of 0 to 24:00, and for a ``date64`` that is not a whole day.
 
     Nested values are checked at any depth. pyarrow accepts any number in JSON for these types.
     """
@@ -60,12 +60,12 @@ def check_times(array: pa.Array) -> None:
             bounds = compute.min_max(leaf.view(pa.type_for_alias(f"int{leaf.type.bit_width}")))
             for number in (bounds["min"].as_py(), bounds["max"].as_py()):
                 if number is not None and not 0 <= number <= _DAY[leaf.type.unit]:
-                    raise NoTime(f"{number} is no time of day of {leaf.type}")
+                    raise InvalidTimeError(f"{number} is not a time of day of {leaf.type}")
         elif pa.types.is_date64(leaf.type):
             numbers = leaf.view(pa.int64())
             days = compute.multiply(compute.divide(numbers, _DAY["ms"]), _DAY["ms"])
             for number in numbers.filter(compute.not_equal(numbers, days)).slice(0, 1).to_pylist():
-                raise NoTime(f"{number} is no whole day of {leaf.type}")
+                raise InvalidTimeError(f"{number} is not a whole day of {leaf.type}")
 
 
 def json_type(kind: Any, *, times_as_text: bool) -> pa.DataType:
@@ -103,7 +103,7 @@ def _is_no_json(kind: pa.DataType) -> bool:
     return bool(is_json_time(kind) or types.is_dictionary(kind) or types.is_duration(kind) or types.is_float16(kind))
 
 
-def made(array: Any, kind: Any) -> pa.Array:
+def converted(array: Any, kind: Any) -> pa.Array:
     """Return the values of a parser converted to ``kind``; their type is the ``csv_type`` or ``json_type`` of it.
 
     Raises ``pa.ArrowInvalid`` for a value that ``kind`` cannot represent.
@@ -112,11 +112,11 @@ def made(array: Any, kind: Any) -> pa.Array:
     if array.type.equals(kind):
         return array
     if types.is_dictionary(kind):
-        coded = made(array, kind.value_type).dictionary_encode()
+        coded = converted(array, kind.value_type).dictionary_encode()
         indices = coded.indices.cast(kind.index_type)
         return pa.DictionaryArray.from_arrays(indices, coded.dictionary, ordered=kind.ordered)
     if types.is_struct(kind):
-        children = [made(array.field(i), kind.field(i).type) for i in range(kind.num_fields)]
+        children = [converted(array.field(i), kind.field(i).type) for i in range(kind.num_fields)]
         return pa.StructArray.from_arrays(children, fields=list(kind), mask=_nulls(array))
     if types.is_nested(kind):
         return _lists(array, kind)
@@ -140,9 +140,9 @@ def _lists(array: Any, kind: Any) -> pa.Array:
         entries = array.values
         if entries.null_count or entries.field(0).null_count:
             raise pa.ArrowInvalid("an entry of a map without a key")
-        keys, items = made(entries.field(0), kind.key_type), made(entries.field(1), kind.item_type)
+        keys, items = converted(entries.field(0), kind.key_type), converted(entries.field(1), kind.item_type)
         return pa.MapArray.from_arrays(array.offsets, keys, items, type=kind, mask=mask)
-    values = made(array.values, kind.value_type)
+    values = converted(array.values, kind.value_type)
     if types.is_large_list(kind):
         return pa.LargeListArray.from_arrays(array.offsets.cast(pa.int64()), values, type=kind, mask=mask)
     lists = pa.ListArray.from_arrays(array.offsets, values, type=pa.list_(kind.value_field), mask=mask)

@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 from millrace.arrow.sizes import cumulative_row_bytes
 from millrace.errors import SourceEmptyError, SourceFormatError, SourceTooLargeError, SourceTypeError, UsageError
 from millrace.sources import SourceOptions, open_source, open_split, plan_source
-from millrace.sources.jsonl import reader as jsonl_reader
 from millrace.sources.jsonl.parser import check_types
-from millrace.sources.planning import plan_text
+from millrace.sources.text import blocks
 
 Read = Callable[..., pa.Table]
 Write = Callable[[str, bytes], Path]
@@ -37,12 +36,6 @@ LINES = st.lists(
 )
 
 
-@pytest.fixture
-def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jsonl_reader, "BLOCK_BYTES", 40)
-    monkeypatch.setattr(plan_text, "BLOCK_BYTES", 40)
-
-
 def lines(rows: list[dict[str, object]]) -> bytes:
     return b"".join(json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in rows)
 
@@ -60,8 +53,7 @@ def test_any_lines_are_read_as_by_pyarrow(
         assert read(path).equals(expected)
         assert read_parts(path, split_bytes=30).equals(expected)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(jsonl_reader, "BLOCK_BYTES", 40)
-            patch.setattr(plan_text, "BLOCK_BYTES", 40)
+            patch.setattr(blocks, "BLOCK_BYTES", 40)
             in_blocks = read(path)
         assert in_blocks.select(expected.column_names).to_pylist() == expected.to_pylist()
         assert {str(field) for field in in_blocks.schema} == {str(field) for field in expected.schema}

@@ -63,7 +63,7 @@ def test_concatenated_members_are_one_stream(write: Write, read: Read, ending: s
 def test_a_truncated_compressed_file_is_refused_by_name(write: Write, read: Read, ending: str) -> None:
     data = PACKERS[ending](TEXT)
     for size in (*range(5, 40, 3), len(data) // 2, *range(len(data) - 9, len(data))):
-        with pytest.raises(SourceCorruptError, match=rf"a.csv.{ending} is (cut short|no intact|named like)"):
+        with pytest.raises(SourceCorruptError, match=rf"a.csv.{ending} is (cut short|damaged|named like)"):
             read(write(f"a.csv.{ending}", data[:size]))
 
 
@@ -121,7 +121,7 @@ def test_a_zip_with_a_link_in_it_is_refused(write: Write, read: Read) -> None:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         archive.writestr(member, "/etc/passwd")
-    with pytest.raises(SourceFormatError, match="holds a link"):
+    with pytest.raises(SourceFormatError, match="has a link and no file"):
         read(write("a.zip", out.getvalue()))
 
 
@@ -134,7 +134,7 @@ def test_the_path_of_a_member_of_a_zip_is_not_used(write: Write, read: Read, tmp
 def test_a_zip_with_a_wrong_checksum_is_refused(write: Write, read: Read) -> None:
     data = bytearray(zipped(TEXT, method=zipfile.ZIP_STORED))
     data[data.index(b"999,")] = ord("8")
-    with pytest.raises(SourceCorruptError, match=r"a.zip is no intact zip data"):
+    with pytest.raises(SourceCorruptError, match=r"a.zip is damaged zip data"):
         read(write("a.zip", bytes(data)))
 
 
@@ -220,7 +220,7 @@ def test_empty_streams_between_others_are_read(write: Write, read: Read, ending:
 def test_bz2_with_changed_bytes_is_refused_by_name(write: Write, read: Read) -> None:
     data = bytearray(bz2.compress(TEXT[:5000]) + bz2.compress(b"") + bz2.compress(TEXT[5000:]))
     data[len(data) // 2] ^= 0xFF
-    with pytest.raises(SourceCorruptError, match=r"a.csv.bz2 is no intact bz2 data"):
+    with pytest.raises(SourceCorruptError, match=r"a.csv.bz2 is damaged bz2 data"):
         read(write("a.csv.bz2", bytes(data)), column_types=(("b", "string"),))
 
 

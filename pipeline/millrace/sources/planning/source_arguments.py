@@ -12,10 +12,10 @@ from millrace.sources.io.stdin import STANDARD_INPUT
 from millrace.sources.planning.plan import Source
 from millrace.sources.planning.python_data import ArrowStream, copied, is_arrow, type_name
 
-__all__ = ["Paths", "Taken", "as_paths", "as_source"]
+__all__ = ["Paths", "SourceLike", "as_paths", "as_source"]
 
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
-Taken = Paths | ArrowStream
+SourceLike = Paths | ArrowStream
 
 _PATHS: Final = "a path, as text or as a path object, or a list of paths"
 _ARROW: Final = (
@@ -25,35 +25,35 @@ _ARROW: Final = (
 
 
 @contextmanager
-def as_source(given: Any) -> Iterator[Source]:
+def as_source(argument: Any) -> Iterator[Source]:
     """Yield the source in the form that ``plan_source`` takes, valid within the ``with`` block.
 
     Raises ``UsageError`` that lists the accepted types.
     """
-    if is_arrow(given):
-        with copied(given) as copy:
+    if is_arrow(argument):
+        with copied(argument) as copy:
             yield copy
     else:
-        yield _paths(given, f"give {_PATHS}; {_ARROW}")
+        yield _paths(argument, f"give {_PATHS}; {_ARROW}")
 
 
-def as_paths(given: Any) -> str | tuple[str, ...]:
+def as_paths(argument: Any) -> str | tuple[str, ...]:
     """Return paths in the form that ``plan_source`` takes, for a source that must outlive one call.
 
     Raises ``UsageError`` for anything else, also for Arrow data.
     """
-    return _paths(given, f"give {_PATHS}; load() also takes Arrow data" if is_arrow(given) else f"give {_PATHS}")
+    return _paths(argument, f"give {_PATHS}; load() also takes Arrow data" if is_arrow(argument) else f"give {_PATHS}")
 
 
-def _paths(given: Any, hint: str) -> str | tuple[str, ...]:
-    if isinstance(given, str | os.PathLike):
-        return _text(given)
-    if not isinstance(given, list | tuple):
-        raise UsageError(f"{_kind(given)} is no source", hint=hint)
-    for number, each in enumerate(given):
+def _paths(argument: Any, hint: str) -> str | tuple[str, ...]:
+    if isinstance(argument, str | os.PathLike):
+        return _text(argument)
+    if not isinstance(argument, list | tuple):
+        raise UsageError(f"{_kind(argument)} is not a source", hint=hint)
+    for number, each in enumerate(argument):
         if not isinstance(each, str | os.PathLike):
             raise UsageError(f"entry {number} of the list of paths is {_kind(each)}", hint=hint)
-    return tuple(_text(each) for each in given)
+    return tuple(_text(each) for each in argument)
 
 
 def _text(path: str | os.PathLike[Any]) -> str:

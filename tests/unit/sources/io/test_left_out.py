@@ -98,7 +98,7 @@ def test_folders_that_a_pattern_matches_and_does_not_enter_are_named(write: Writ
     write("d/more/b.csv", b"id\n2\n")
     (warning,) = plan_source(f"{tmp_path}/d/*").warnings
     assert (warning.code, warning.file) == ("folders_left_out", "more")
-    with pytest.raises(SourceNotFoundError, match=r"no file matches .*put /\*\* behind it"):
+    with pytest.raises(SourceNotFoundError, match=r"no file matches .*append /\*\* to it"):
         plan_source(f"{tmp_path}/d/mo*")
 
 
