@@ -158,11 +158,11 @@ class FakeCassandra(CassandraSession):
             for key, (stamp, row) in one.rows[name].items():
                 if key not in merged or merged[key][0] < stamp:
                     merged[key] = (stamp, row)
-        found = [row for _, row in merged.values()]
+        rows = [row for _, row in merged.values()]
         _, partition, clustering = _columns_of(name)
         if name == "versions":
-            return sorted(found, key=lambda r: (r["dataset"], r["number"], r["hex"]), reverse=True)
-        return sorted(found, key=lambda r: tuple(r[c] for c in (*partition, *clustering)))
+            return sorted(rows, key=lambda r: (r["dataset"], r["number"], r["hex"]), reverse=True)
+        return sorted(rows, key=lambda r: tuple(r[c] for c in (*partition, *clustering)))
 
     # --- the driver's side
 
@@ -181,11 +181,11 @@ class FakeCassandra(CassandraSession):
             partition = []
         names = [name for name, _ in given]
         metadata = [ColumnMetadata("ks", table, name, _type(name, how, columns)) for name, how in given]
-        found = PreparedStatement(
+        prepared = PreparedStatement(
             metadata, query.encode(), [names.index(c) for c in partition], query, None, 4, None, None
         )
-        self._ids[query.encode()] = found
-        return found
+        self._ids[query.encode()] = prepared
+        return prepared
 
     def _execute_async(self, statement: Any, host: FakeHost, timeout: float) -> Attempt:
         is_probe = isinstance(statement, str)
@@ -267,8 +267,8 @@ class FakeCassandra(CassandraSession):
             rows = [row for row in rows if _passes(name, operator, row, value)]
         asked = [name.strip().partition(" AS ")[::2] for name in names.split(",")]
         kind = namedtuple("Row", [alias or name for name, alias in asked])  # type: ignore[misc]
-        found = rows[: int(limit) if limit else None]
-        return [kind(*(_cell(row, name) for name, _ in asked)) for row in found]
+        limited = rows[: int(limit) if limit else None]
+        return [kind(*(_cell(row, name) for name, _ in asked)) for row in limited]
 
 
 def _cell(row: dict[str, Any], name: str) -> Any:
@@ -283,9 +283,9 @@ def _parts(query: str) -> tuple[str, str | None, str | None]:
     using = r"(?: USING TIMESTAMP \?)?"
     if update := re.fullmatch(rf"UPDATE ks\.(\w+){using} SET (.*) WHERE (.*)", query):
         return update[1], update[2], update[3]
-    found = re.fullmatch(rf"(?:SELECT .*|DELETE) FROM ks\.(\w+){using}(?: WHERE (.*?))?(?: LIMIT \d+)?", query)
-    assert found is not None, query
-    return found[1], None, found[2]
+    match = re.fullmatch(rf"(?:SELECT .*|DELETE) FROM ks\.(\w+){using}(?: WHERE (.*?))?(?: LIMIT \d+)?", query)
+    assert match is not None, query
+    return match[1], None, match[2]
 
 
 def _type(name: str, operator: str, columns: dict[str, str]) -> Any:

@@ -21,8 +21,8 @@ Csv = Callable[..., str]
 def ref(store: Store, csv: Csv) -> ChunkRef:
     """Return the only chunk of a dataset, with two tiles."""
     store.load("flights", csv(100))
-    (found,) = store.dataset("flights").refs()
-    return found
+    (ref,) = store.dataset("flights").refs()
+    return ref
 
 
 @pytest.fixture

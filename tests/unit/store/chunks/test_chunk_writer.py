@@ -196,15 +196,15 @@ def test_no_bucket_is_larger_than_its_limit_and_chunk_numbers_continue(make_writ
     sizes = [90_000, 150_000, 10, 100_000, 60_000, 60_000, 60_000, 199_000, 10]
     chunks = [make_chunk(rows, seed) for seed, rows in enumerate(sizes)]
     load(cassandra, make_writer, chunks, bucket_bytes=5_000_000)
-    held: dict[int, int] = {}
-    places = {}
+    bucket_bytes: dict[int, int] = {}
+    buckets = {}
     for row in cassandra.table("chunks"):
-        held[row["bucket"]] = held.get(row["bucket"], 0) + len(row["data"])
-        places[row["chunk"]] = row["bucket"]
-    assert max(held.values()) <= 5_000_000
-    assert list(places) == list(range(len(sizes)))
-    assert list(places.values()) == sorted(places.values())
-    assert sum(held.values()) == sum(chunk.stored_bytes for chunk in chunks)
+        bucket_bytes[row["bucket"]] = bucket_bytes.get(row["bucket"], 0) + len(row["data"])
+        buckets[row["chunk"]] = row["bucket"]
+    assert max(bucket_bytes.values()) <= 5_000_000
+    assert list(buckets) == list(range(len(sizes)))
+    assert list(buckets.values()) == sorted(buckets.values())
+    assert sum(bucket_bytes.values()) == sum(chunk.stored_bytes for chunk in chunks)
 
 
 def test_pages_name_every_chunk_once_in_order_with_its_checksums(make_writer: Make) -> None:
@@ -313,11 +313,11 @@ def test_writes_return_to_two_when_the_node_is_back(make_writer: Make) -> None:
 
 def test_a_bucket_counted_after_the_loss_of_a_node_is_recorded_as_under_replicated(make_writer: Make) -> None:
     """The second bucket is acknowledged at TWO, then a node is lost while the first bucket is still pending."""
-    held: list[Attempt] = []
+    pending: list[Attempt] = []
 
     def behave(attempt: Attempt) -> Any:
         if not attempt.is_probe and attempt.rows[0][0] == "chunks" and attempt.rows[0][1]["chunk"] == 0:
-            held.append(attempt)
+            pending.append(attempt)
             return "silent"
         return "ok"
 
@@ -326,11 +326,11 @@ def test_a_bucket_counted_after_the_loss_of_a_node_is_recorded_as_under_replicat
     writer = ChunkWriter(cassandra, writes, ROW, bucket_bytes=300_000)
     for seed in range(2):
         assert writer.write(make_chunk(10_000, seed)).bucket == seed
-    cassandra.wait_for(lambda: held != [] and {row["chunk"] for row in cassandra.table("chunks")} == {1})
+    cassandra.wait_for(lambda: pending != [] and {row["chunk"] for row in cassandra.table("chunks")} == {1})
 
     def lose() -> None:
         writes.replica_loss_times.append(time.monotonic())
-        held[0].answer("ok")
+        pending[0].answer("ok")
 
     threading.Timer(0.1, lose).start()
     assert writer.finish().under_replicated >= 2

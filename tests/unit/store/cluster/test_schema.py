@@ -69,7 +69,7 @@ class FakeSession:
 
 
 @pytest.mark.parametrize(
-    ("session", "said"),
+    ("session", "message"),
     [
         (FakeSession(factor=None), "keyspace 'ks' does not exist: run: millrace init"),
         (FakeSession(factor="3"), "replication factor 3 in dc7: Millrace needs 2: use another keyspace"),
@@ -88,8 +88,8 @@ class FakeSession:
         (FakeSession(lacks="pages"), "lacks pages: run: millrace init"),
     ],
 )
-def test_an_unusable_keyspace_is_refused_with_the_reason(session: FakeSession, said: str) -> None:
-    with pytest.raises(StoreSchemaError, match=re.escape(said)):
+def test_an_unusable_keyspace_is_refused_with_the_reason(session: FakeSession, message: str) -> None:
+    with pytest.raises(StoreSchemaError, match=re.escape(message)):
         schema.check(session, SETTINGS)
 
 

@@ -44,9 +44,9 @@ def session_that_raises(error: Exception | list[Exception]) -> Any:
     def fail(*_args: Any, **_kwargs: Any) -> Any:
         if errors is None:
             raise error  # type: ignore[misc]
-        found = next(errors, None)
-        if found is not None:
-            raise found
+        error_now = next(errors, None)
+        if error_now is not None:
+            raise error_now
         return SimpleNamespace()
 
     cassandra = FakeCassandra()

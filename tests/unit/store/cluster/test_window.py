@@ -82,22 +82,22 @@ def test_throttling_restarts_the_count_of_releases() -> None:
 @given(st.lists(st.tuples(st.sampled_from(["acquire", "release", "throttle"]), st.integers(1, 120)), max_size=60))
 def test_never_more_than_the_limit_is_taken_except_by_one_alone(steps: list[tuple[str, int]]) -> None:
     window = ByteWindow(100, floor_bytes=30)
-    held: list[int] = []
+    in_flight: list[int] = []
     for step, size in steps:
         if step == "throttle":
             window.throttle()
-        elif step == "release" and held:
-            window.release(held.pop(0))
+        elif step == "release" and in_flight:
+            window.release(in_flight.pop(0))
         elif step == "acquire":
-            fits = not held or sum(held) + size <= window.room_bytes
+            fits = not in_flight or sum(in_flight) + size <= window.room_bytes
             if fits:
                 window.acquire(size, timeout_s=1)
-                held.append(size)
+                in_flight.append(size)
             else:
                 with pytest.raises(StoreTimeoutError):
                     window.acquire(size, timeout_s=0)
-        assert window.in_flight_bytes == sum(held)
-        assert window.in_flight_bytes <= 100 or len(held) == 1
+        assert window.in_flight_bytes == sum(in_flight)
+        assert window.in_flight_bytes <= 100 or len(in_flight) == 1
         assert 30 <= window.room_bytes <= 100
 
 

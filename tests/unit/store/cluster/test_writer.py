@@ -79,21 +79,21 @@ def test_after_a_connection_reset_writes_go_to_the_other_node_alone(make_writer:
 
 def test_a_reset_retries_at_once_the_writes_whose_coordinator_waits_for_the_dead_node(make_writer: Make) -> None:
     """B coordinates a write and waits for A. After A resets another one, the write at B does not wait for a timeout."""
-    held: list[Attempt] = []
+    pending: list[Attempt] = []
 
     def behave(attempt: Attempt) -> Any:
         if attempt.is_probe:
             return "ok" if attempt.host is cassandra.b else reset()
         if attempt.level == TWO:
-            held.append(attempt)
+            pending.append(attempt)
             return "silent"
         return "ok"
 
     cassandra = cluster(behave, unresponsive_after_s=60.0, request_timeout_s=60.0)
     writer = make_writer(cassandra)
     futures = [writer.submit(a_write()) for _ in range(2)]
-    cassandra.wait_for(lambda: len(held) == 2)
-    at_a = next(attempt for attempt in held if attempt.host is cassandra.a)
+    cassandra.wait_for(lambda: len(pending) == 2)
+    at_a = next(attempt for attempt in pending if attempt.host is cassandra.a)
     at_a.answer(reset())
     assert [f.result(DEADLINE_S).replicas for f in futures] == [1, 1]
     assert [pair for pair in levels(cassandra) if pair[1] == LOCAL_ONE] == [("10.0.0.2", LOCAL_ONE)] * 2
@@ -140,22 +140,22 @@ def test_a_frozen_node_is_found_by_probes_and_its_writes_go_to_the_other(make_wr
 
 def test_a_slow_node_that_answers_the_probe_is_not_suspected(make_writer: Make) -> None:
     asked = threading.Event()
-    held: list[Attempt] = []
+    pending: list[Attempt] = []
 
     def behave(attempt: Attempt) -> Any:
         if attempt.is_probe:
             if len([a for a in cassandra.attempts if a.is_probe]) >= 5:
                 asked.set()
             return "ok"
-        held.append(attempt)
+        pending.append(attempt)
         return "silent"
 
     cassandra = cluster(behave, request_timeout_s=60.0)
     writer = make_writer(cassandra)
     future = writer.submit(a_write())
     assert asked.wait(DEADLINE_S)
-    assert [attempt.level for attempt in held] == [TWO]
-    held[0].answer("ok")
+    assert [attempt.level for attempt in pending] == [TWO]
+    pending[0].answer("ok")
     assert future.result(DEADLINE_S) == Outcome(replicas=2, retries=0)
 
 
@@ -297,19 +297,19 @@ def test_both_nodes_down_and_back_within_the_deadline_fail_no_write(make_writer:
 
 
 def test_a_late_response_changes_nothing(make_writer: Make) -> None:
-    held: list[Attempt] = []
+    pending: list[Attempt] = []
 
     def behave(attempt: Attempt) -> Any:
         if attempt.level == TWO and not attempt.is_probe:
-            held.append(attempt)
+            pending.append(attempt)
             return "silent"
-        return "ok" if attempt.host is held[0].host or not attempt.is_probe else "silent"
+        return "ok" if attempt.host is pending[0].host or not attempt.is_probe else "silent"
 
     cassandra = cluster(behave)
     writer = make_writer(cassandra)
     future = writer.submit(a_write(size_bytes=7000))
     assert future.result(DEADLINE_S).replicas == 1
-    for attempt in held:
+    for attempt in pending:
         attempt.answer("ok")
         attempt.answer(reset())
     assert writer.window.in_flight_bytes == 0
