@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import gc
-import socket
 import threading
-import weakref
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -23,12 +19,12 @@ from cassandra import (
     Unavailable,
 )
 from cassandra.connection import ConnectionBusy, ConnectionException, ConnectionShutdown
-from cassandra.io import libevreactor
-from cassandra.protocol import IsBootstrappingErrorMessage, OptionsMessage, OverloadedErrorMessage, ServerError
+from cassandra.protocol import IsBootstrappingErrorMessage, OverloadedErrorMessage, ServerError
 
+from millrace.compat.cassandra.connection import WideConnection
 from millrace.errors import StoreError, StoreTimeoutError, StoreUnavailableError
 from millrace.settings.tree import CassandraSettings
-from millrace.store.cluster.driver import ResponsiveFirstPolicy, WideConnection
+from millrace.store.cluster.driver import ResponsiveFirstPolicy
 from millrace.store.cluster.node_monitor import NodeMonitor
 from millrace.store.cluster.probe_round import ProbeTimes
 from millrace.store.cluster.session import CassandraSession
@@ -254,65 +250,6 @@ def test_the_order_of_replicas_is_stable_while_the_driver_shuffles_its_list() ->
     assert watched.cassandra.replicas(statement) == both
     watched.in_the_ring.clear()
     assert watched.cassandra.replicas(statement) == both
-
-
-class Request:
-    def timed_out(self) -> None:
-        pass
-
-
-def timer_of(request: Request) -> tuple[Any, weakref.ref[Request]]:
-    return WideConnection.create_timer(3600, request.timed_out), weakref.ref(request)
-
-
-@pytest.fixture
-def reactor() -> None:
-    WideConnection.initialize_reactor()
-    libevreactor._global_loop.maybe_start()
-
-
-@pytest.mark.usefixtures("reactor")
-def test_a_cancelled_timer_releases_its_request() -> None:
-    """The driver keeps it in its heap until every earlier timer is gone; here an earlier one never ends."""
-    blocking = WideConnection.create_timer(3599, lambda: None)
-    timer, request = timer_of(Request())
-    gc.collect()
-    assert request() is not None
-    timer.cancel()
-    gc.collect()
-    assert request() is None
-    blocking.cancel()
-
-
-@pytest.mark.usefixtures("reactor")
-def test_a_timer_that_is_not_cancelled_fires() -> None:
-    fired = threading.Event()
-    WideConnection.create_timer(0.01, fired.set)
-    for _ in range(40):
-        # Without a connection the driver's loop may end at any moment, even while the fixture starts it.
-        libevreactor._global_loop.maybe_start()
-        if fired.wait(0.5):
-            break
-    assert fired.is_set()
-
-
-@pytest.mark.usefixtures("reactor")
-def test_a_request_waits_for_a_full_connection_instead_of_losing_its_stream_number() -> None:
-    """Each ``ConnectionBusy`` leaks one of 32,768 stream numbers; integration tests count them on a real connection."""
-    own, other = socket.socketpair()
-    own.setblocking(False)
-    connection = WideConnection.__new__(WideConnection)
-    connection._socket, connection.protocol_version = own, 4
-    connection._deque_lock, connection._requests = threading.Lock(), {}
-    connection.deque = deque([b"x" * 64 * 1024] * 1000)
-    with own, other:
-        connection.handle_write(None, 0)  # until the kernel's buffer is full, which the driver notes
-        left = len(connection.deque)
-        assert left > 0
-        size = connection.send_msg(OptionsMessage(), 7, lambda _response: None)
-        assert list(connection._requests) == [7]
-        assert len(connection.deque) == left + 1
-        assert len(connection.deque[-1]) == size
 
 
 def test_an_unreachable_cluster_is_a_one_line_error_with_addresses_and_a_hint() -> None:
