@@ -83,7 +83,7 @@ LOAD_PLACES = (
     CodeLocation("statistics", encode, compute_stats),
     CodeLocation("encode, rest", split, encode_row_group),
     CodeLocation("bind batches and submit them", ChunkWriter, ChunkWriter.write),
-    CodeLocation("wait for the cluster", ByteWindow, ByteWindow.take),
+    CodeLocation("wait for the cluster", ByteWindow, ByteWindow.acquire),
     CodeLocation("wait for the cluster", ReplicatedWriter, ReplicatedWriter.write),
     CodeLocation("wait for the last answers, write pages", ChunkWriter, ChunkWriter.finish),
 )

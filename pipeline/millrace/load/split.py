@@ -155,7 +155,9 @@ def load_split(
         reporter.report()
         inherited = {page.attempt_id for page in kept.pages}
         under_replicated = _repair_own(cassandra, row, inherited, report.under_replicated, task)
-        under_replicated += chunk_writer.look_back()  # a node may have gone down meanwhile and lost its last writes
+        under_replicated += (
+            chunk_writer.record_lost_writes()
+        )  # a node may have gone down meanwhile and lost its last writes
     pages = [*kept.pages, *report.pages]
     return SplitResult(
         split=row.split,

@@ -41,7 +41,7 @@ def profiled(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pr
         work.run()
         with timed(work.places) as profile:
             work.run()
-        cassandra.settle()
+        cassandra.drain()
         return profile
 
     yield run
