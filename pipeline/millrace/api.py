@@ -139,9 +139,8 @@ class Store:
 
     @property
     def cache(self) -> ChunkCache | None:
-        """The Redis cache, created on first use; None if ``redis.url`` is empty."""
-        url = self.settings.redis.url.get_secret_value()
-        if self._cache is None and url:
+        """The Redis cache, created on first use; None if it is switched off."""
+        if self._cache is None and not self.settings.redis.switched_off:
             from millrace.cache import ChunkCache
 
             self._cache = ChunkCache.connect(
@@ -468,7 +467,7 @@ class Store:
         dataset = self.dataset(reference)
         report = VerifyReport(dataset.version.reference)
         if each_replica:
-            report.audit(ReplicaCheck(self.cassandra, self.catalogue), dataset.version)
+            report.add_missing_replicas(ReplicaCheck(self.cassandra, self.catalogue), dataset.version)
         task = task or null_task()
         verify_chunks(self.chunk_reader, dataset.refs(), report, task=task, each_replica=each_replica)
         task.message(report.words)
@@ -488,7 +487,13 @@ class Store:
         Never raises because of Redis. The report then gives the reason why the version was not admitted, and reads use
         Cassandra.
         """
-        return warm(self.dataset(reference), self.chunk_reader, self.cache, task=task or null_task())
+        return warm(
+            self.dataset(reference),
+            self.chunk_reader,
+            self.cache,
+            switched_off=self.settings.redis.switched_off,
+            task=task or null_task(),
+        )
 
 
 def _with_reading(options: LoadOptions | None, reading: dict[str, Any]) -> LoadOptions:

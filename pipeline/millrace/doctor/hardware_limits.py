@@ -149,7 +149,7 @@ class _ProbeKey:
 def _redis(settings: Settings) -> Iterator[Ceiling]:
     from millrace.cache import ChunkCache
 
-    if not settings.redis.url.get_secret_value():
+    if settings.redis.switched_off:
         yield Ceiling("Redis", None, note="switched off")
         return
     cache = ChunkCache.connect(settings.redis, cluster=PROBE, keyspace=settings.cassandra.keyspace)

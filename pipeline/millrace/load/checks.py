@@ -81,7 +81,7 @@ def promised_pages(catalogue: Catalogue, plan: LoadPlan, result: SplitResult) ->
     if present != promised:
         raise ChunkMissingError(
             f"split {result.split} of {plan.dataset} promised {promised} chunks and rows; {present} are there",
-            hint="a node may be down: ./run status; run the load again",
+            hint="a node may be down: millrace doctor; run the load again",
             dataset=plan.dataset,
             expected=promised,
             actual=present,

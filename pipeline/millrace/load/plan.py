@@ -183,9 +183,9 @@ def _sample(source: SourcePlan) -> pa.RecordBatch:
             # The grouper widens types within the sample: a wider value may follow the bytes used for inference.
             for batch in reader:
                 for group in grouper.feed(batch):
-                    return group.whole()
+                    return group.to_batch()
     for group in grouper.finish():
-        return group.whole()
+        return group.to_batch()
     # pa.array([], type) does not know unions, pa.nulls(0, type) knows every type.
     return pa.RecordBatch.from_arrays([pa.nulls(0, field.type) for field in source.schema], schema=source.schema)
 

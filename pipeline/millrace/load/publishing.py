@@ -68,8 +68,9 @@ def publish(
     if plan.mode == "append":
         version, not_merged = _merged(catalogue, catalogue_writer, version)
         warnings = (*not_merged, *warnings)
-    # ``losses`` lacks a node that was down before the load began; ``stats.degraded`` counts the writes it missed.
-    if writes.losses or writes.stats.degraded:
+    # ``replica_loss_times`` lacks a node that was down before the load began. ``stats.degraded`` counts the writes that
+    # it missed.
+    if writes.replica_loss_times or writes.stats.degraded:
         buckets = {row.attempt_id: row.buckets for row in catalogue.attempts(plan.dataset)}
         _record_last_writes(catalogue_writer, version, attempts_of(ordered), buckets)
         replicas = 1

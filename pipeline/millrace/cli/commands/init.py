@@ -95,8 +95,8 @@ def _make_topic(invocation: Invocation, kafka: KafkaSettings, deadline: float) -
     """Return whether the topic was created now (True) or before (False); warn and return None without Kafka."""
     from millrace.progress import create_topic
 
-    if not kafka.bootstrap_servers:
-        invocation.warn_once("progress is off: MILLRACE_KAFKA__BOOTSTRAP_SERVERS is empty")
+    if kafka.switched_off:
+        invocation.warn_once(f"progress is off: {kafka.switched_off}")
         return None
     try:
         return create_topic(kafka, timeout_s=max(KAFKA_TIMEOUT_S, deadline - time.monotonic()))

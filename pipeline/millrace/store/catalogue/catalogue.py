@@ -156,7 +156,7 @@ class Catalogue(PageReader):
             what = f"{dataset}@{version}" if version else f"a dataset {dataset!r}"
             return StoreUnavailableError(
                 f"{what} is not known to the nodes that answer, and {down} does not answer",
-                hint="it may be known there alone: ./run status",
+                hint="it may be known there alone: millrace doctor",
                 dataset=dataset,
                 version=version or None,
                 node=down,
@@ -205,7 +205,7 @@ class Catalogue(PageReader):
                 return whole
         raise ChecksumMismatchError(
             f"the row of {version.reference} is not what was written",
-            hint="no node that answers has a good copy: ./run status",
+            hint="no node that answers has a good copy: millrace doctor",
             stage="stored",
             expected=whole.checksum.hex(),
             actual=actual.hex(),
@@ -274,7 +274,7 @@ class Catalogue(PageReader):
         query = f"SELECT {columns} FROM {{ks}}.under_replicated WHERE dataset = ? AND attempt_id IN ?"  # noqa: S608 constant names
         statement = self._cassandra.prepare(query).bind((dataset, attempts))
         hosts = self._cassandra.replicas(statement)
-        if any(self._cassandra.is_gone(host) for host in hosts):
+        if any(self._cassandra.monitor.is_unavailable(host) for host in hosts):
             return None
         rows = self._rows_of_two(statement, hosts)
         if rows is None:

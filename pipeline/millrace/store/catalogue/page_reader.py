@@ -103,7 +103,7 @@ class PageReader(RowReader):
             return accepted
         raise refused or ChunkMissingError(
             f"page {page} of {dataset}/{attempt_id.hex[:12]} is on no node that answers",
-            hint="a node may be down: ./run status; nothing is lost until both have been asked",
+            hint="a node may be down: millrace doctor; nothing is lost until both have been asked",
             dataset=dataset,
             page=page,
             node=", ".join(self._cassandra.down()) or None,
@@ -155,7 +155,7 @@ class PageReader(RowReader):
                 return data
             raise ChecksumMismatchError(
                 f"a page of {version.reference} is not what was written",
-                hint="no node that answers has a good copy: ./run status",
+                hint="no node that answers has a good copy: millrace doctor",
                 stage="stored",
                 expected=where["checksum"],
                 actual=actual,

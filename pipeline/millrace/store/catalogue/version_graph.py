@@ -103,7 +103,7 @@ class VersionGraph:
             dataset = self.versions[0].dataset
             raise StoreUnavailableError(
                 f"{dataset}@{missing[0]}, which may be this very load, is referenced and on no node that responds",
-                hint="see ./run status; give the same command again when every node is up",
+                hint="see millrace doctor; give the same command again when every node is up",
                 dataset=dataset,
                 version=missing[0],
             )

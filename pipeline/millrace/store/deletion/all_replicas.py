@@ -39,7 +39,7 @@ class AllReplicas:
         if down:
             raise StoreUnavailableError(
                 f"{self.doing} needs every node, {', '.join(down)} is down",
-                hint=f"start it (./run up cassandra) and give the command again; {self.undone}",
+                hint=f"start it and give the command again; {self.undone}",
                 node=", ".join(down),
             )
 

@@ -140,7 +140,7 @@ class ReplicaRepair:
         if down:
             raise StoreUnavailableError(
                 f"{what} needs every node, {', '.join(down)} is down",
-                hint="start it (./run up cassandra) and give the command again",
+                hint="start it and give the command again",
                 node=", ".join(down),
             )
 
