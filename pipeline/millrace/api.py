@@ -175,7 +175,7 @@ class Store:
         """
         check_dataset_name(name)
         versions = recoverable_versions(self.catalogue, name) if deleted else self.catalogue.versions(name)
-        if not versions and not (deleted and self.catalogue.every_version(name)):
+        if not versions and not (deleted and self.catalogue.all_versions(name)):
             raise self.catalogue.unknown(name)
         return versions
 
@@ -197,7 +197,7 @@ class Store:
 
     def under_replicated(self, version: Version) -> list[UnderReplicated]:
         """Return the records of data of the version that is on one node only."""
-        attempts = {page.attempt_id for page in self.catalogue.page_refs(version)} | {version.attempt_id}
+        attempts = {page.attempt_id for page in self.catalogue.pages.refs(version)} | {version.attempt_id}
         return self.catalogue.under_replicated(version.dataset, attempts)
 
     def under_replicated_of(self, name: str | None = None) -> list[UnderReplicated]:
@@ -335,7 +335,7 @@ class Store:
         Nothing is reported if the schema of the version cannot be read.
         """
         try:
-            schema = self.catalogue.schema(self.version(f"{report.dataset}@{report.version}"))
+            schema = self.catalogue.pages.schema(self.version(f"{report.dataset}@{report.version}"))
         except StoreError:
             return
         task.result(**outcome(report, schema))
@@ -358,7 +358,7 @@ class Store:
         merge without ``added_by`` they cover all pages.
         """
         count = sum(max(1, record.chunks) for record in self.under_replicated(version))
-        pages = self.catalogue.page_refs(version)
+        pages = self.catalogue.pages.refs(version)
         label = added_by or version.label
         own = [page for page in pages if page.added_by == label or (version.mode == "merge" and not added_by)]
         report = LoadReport(
@@ -477,8 +477,8 @@ class Store:
     def verify_split(self, plan: LoadPlan, result: SplitResult, *, task: ProgressTask | None = None) -> VerifyReport:
         """Read and verify every chunk that one split wrote, before the version is published."""
         report = VerifyReport(f"{plan.dataset}@{plan.label} split {result.split}")
-        pages = self.catalogue.finished_pages(plan.dataset, result.attempt_id)
-        refs = (ref for page in pages for ref in self.catalogue.page(plan.dataset, page).refs())
+        pages = self.catalogue.pages.finished(plan.dataset, result.attempt_id)
+        refs = (ref for page in pages for ref in self.catalogue.pages.page(plan.dataset, page).refs())
         return verify_chunks(self.chunk_reader, refs, report, task=task or null_task())
 
     def warm(self, reference: str, *, task: ProgressTask | None = None) -> WarmReport:

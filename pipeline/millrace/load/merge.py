@@ -63,7 +63,7 @@ class Merger:
 
     def graph(self) -> VersionGraph:
         """Read the versions of the dataset."""
-        return VersionGraph(self._catalogue.every_version(self._dataset))
+        return VersionGraph(self._catalogue.all_versions(self._dataset))
 
     def withdraw(self, version: Version) -> None:
         """Hide a version from readers for good."""
@@ -86,7 +86,7 @@ class Merger:
         # is written. Of the two, at least one sees the other.
         if not {sibling.label for sibling in siblings} <= {v.label for v in self._catalogue.versions(self._dataset)}:
             return None
-        siblings = [self._catalogue.whole(sibling) for sibling in siblings]
+        siblings = [self._catalogue.with_content(sibling) for sibling in siblings]
         merged = self._version(siblings, graph, row)
         self._catalogue_writer.publish(merged)
         try:
@@ -101,7 +101,7 @@ class Merger:
         """Write schema and page list of the merge and return the version, whose row is not written yet."""
         catalogue, labels = self._catalogue, [sibling.label for sibling in siblings]
         pages = union_of_pages(
-            [catalogue.page_refs(sibling) for sibling in siblings], {v.label: v.run for v in graph.versions}
+            [catalogue.pages.refs(sibling) for sibling in siblings], {v.label: v.run for v in graph.versions}
         )
         schema = self._schema(siblings, pages)
         listing = _shared(catalogue, [Listing.of(catalogue, sibling) for sibling in siblings], pages)
@@ -111,7 +111,7 @@ class Merger:
         if replicas < 2:
             self._catalogue_writer.record_under_replicated(self._dataset, row.attempt_id, PAGES_BUCKET, 0)
         number, _, hexpart = row.version.partition("-")
-        largest_chunk_bytes = max(map(catalogue.largest_chunk_bytes, siblings))
+        largest_chunk_bytes = max(map(catalogue.pages.largest_chunk_bytes, siblings))
         return Version(
             dataset=self._dataset,
             number=int(number),
@@ -135,7 +135,7 @@ class Merger:
         """Return the schema of all siblings; raise ``StoreError`` if their rows cannot be in one version."""
         labels = [sibling.label for sibling in siblings]
         try:
-            schema = merge_schemas([self._catalogue.schema(sibling) for sibling in siblings])
+            schema = merge_schemas([self._catalogue.pages.schema(sibling) for sibling in siblings])
             for sibling in siblings:
                 check_kept(self._catalogue, sibling, schema, sibling.reference)
             if siblings[0].kind == "bytes":
@@ -179,7 +179,7 @@ def _shared(catalogue: Catalogue, each: Sequence[Listing], pages: Sequence[PageR
     shared: list[ListRef] = []
     start = 0
     for first, *others in zip(*(listing.lists for listing in each), strict=False):
-        refs = catalogue.page_list(each[0].dataset, first).refs
+        refs = catalogue.pages.page_list(each[0].dataset, first).refs
         if any(other != first for other in others) or tuple(pages[start : start + len(refs)]) != refs:
             break
         shared.append(first)

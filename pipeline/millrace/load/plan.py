@@ -134,7 +134,7 @@ def make_plan(
     layout = TileLayout.for_schema(source.schema)
     fingerprint = _fingerprint(source, chunks, layout, options.mode)
     identity = hashlib.sha256(f"{run}\0{fingerprint}".encode()).hexdigest()[:6]
-    graph = VersionGraph(catalogue.every_version(dataset))
+    graph = VersionGraph(catalogue.all_versions(dataset))
     latest = graph.latest
     published, holder = graph.published(identity, run) or (None, None)
     if published is not None:

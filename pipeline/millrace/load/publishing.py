@@ -55,7 +55,7 @@ def publish(
     """
     ordered = sorted(results, key=lambda result: result.split)
     check_complete(plan, ordered)
-    graph = VersionGraph(catalogue.every_version(plan.dataset))
+    graph = VersionGraph(catalogue.all_versions(plan.dataset))
     # Before the pages: the error for a deleted version is more useful than the one for its missing pages.
     earlier = published_before(catalogue, plan, graph)
     own = [page for result in ordered for page in promised_pages(catalogue, plan, result)]

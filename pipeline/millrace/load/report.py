@@ -95,7 +95,7 @@ def with_columns(catalogue: Catalogue, version: Version, report: LoadReport) -> 
         # A version from a list of versions comes without its schema.
         if not version.schema_blob:
             version = catalogue.resolve(version.dataset, selector_of(version.label))
-        schema = catalogue.schema(version)
+        schema = catalogue.pages.schema(version)
     except StoreError:
         return report
     return replace(report, columns=reported_columns(schema), columns_total=len(schema))
@@ -107,6 +107,6 @@ def with_state(catalogue: Catalogue, report: LoadReport) -> LoadReport:
     if report.degraded:
         message = f"{report.dataset}@{report.version} has {report.under_replicated} chunks or rows on one node only"
         warnings.append(SourceWarning("degraded", message))
-    if catalogue.was_degraded:
-        warnings.append(SourceWarning("node_down", catalogue.degraded_words))
+    if catalogue.reader.was_degraded:
+        warnings.append(SourceWarning("node_down", catalogue.reader.degraded_warning))
     return replace(report, warnings=(*warnings, *report.warnings))

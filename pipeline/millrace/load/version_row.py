@@ -63,7 +63,7 @@ class VersionRowWriter:
 
     def graph(self) -> VersionGraph:
         """Read the versions of the dataset."""
-        return VersionGraph(self._catalogue.every_version(self._dataset))
+        return VersionGraph(self._catalogue.all_versions(self._dataset))
 
     def check_append(self, parent: str) -> None:
         """Raise ``SourceTypeError`` unless the rows can be appended to this version."""
@@ -112,7 +112,7 @@ class VersionRowWriter:
             check_exact(catalogue, plan.dataset, pages, plan.layout, result.arrow_schema(), own, label)
         if base is None:
             return own
-        schema = merge_schemas([catalogue.schema(base), own])
+        schema = merge_schemas([catalogue.pages.schema(base), own])
         subject = f"{plan.source.uri} cannot be appended to {base.reference}"
         check_kept(catalogue, base, schema, subject)
         check_exact(catalogue, plan.dataset, lambda: self._pages, plan.layout, own, schema, subject)
@@ -161,11 +161,11 @@ class VersionRowWriter:
         The pages are read before a row references them, so a version never begins with a damaged page.
         """
         catalogue, totals = self._catalogue, page_totals(added)
-        largest = max((catalogue.page(self._dataset, page).largest_chunk_bytes for page in added), default=0)
+        largest = max((catalogue.pages.page(self._dataset, page).largest_chunk_bytes for page in added), default=0)
         if base is None:
             return totals, largest, Listing(self._dataset).followed_by(added)
         totals = {name: value + getattr(base, name) for name, value in totals.items()}
-        largest = max(largest, catalogue.largest_chunk_bytes(base))
+        largest = max(largest, catalogue.pages.largest_chunk_bytes(base))
         return totals, largest, Listing.of(catalogue, base).followed_by(added)
 
 

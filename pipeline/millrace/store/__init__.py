@@ -6,7 +6,7 @@ from millrace.store.catalogue.catalogue import Catalogue
 from millrace.store.catalogue.catalogue_writer import CatalogueWriter
 from millrace.store.catalogue.lease import Lease
 from millrace.store.catalogue.manifest import ChunkRef, PageRef, TileRef
-from millrace.store.catalogue.page_list import INLINE_PAGES, ListRef, encode_list, list_pages_max, pack
+from millrace.store.catalogue.pages.page_list import INLINE_PAGES, ListRef, encode_list, list_pages_max, pack
 from millrace.store.catalogue.recoverable import obstacle, recoverable_versions
 from millrace.store.catalogue.tags import Tags
 from millrace.store.catalogue.version import (

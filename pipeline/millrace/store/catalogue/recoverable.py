@@ -43,7 +43,7 @@ def obstacle(catalogue: Catalogue, version: Version, rows: Iterable[LoadAttempt]
     if version.attempt_id not in there:
         return fenced
     try:
-        pages = catalogue.page_refs(catalogue.whole(version))
+        pages = catalogue.pages.refs(catalogue.with_content(version))
     except VersionNotFoundError:  # a sweep has emptied it since its row was read
         return Obstacle("its data was removed", _AGAIN)
     except (ChunkError, ChunkMissingError):
@@ -53,6 +53,6 @@ def obstacle(catalogue: Catalogue, version: Version, rows: Iterable[LoadAttempt]
 
 def recoverable_versions(catalogue: Catalogue, dataset: str) -> list[Version]:
     """Return every version whose deletion can be undone, newest first."""
-    marked = [v for v in catalogue.every_version(dataset) if v.mark == DELETED and v.purged_at is None]
+    marked = [v for v in catalogue.all_versions(dataset) if v.mark == DELETED and v.purged_at is None]
     rows = catalogue.attempts(dataset) if marked else []
     return [version for version in marked if obstacle(catalogue, version, rows) is None]

@@ -46,7 +46,7 @@ class AllReplicas:
     def every(self, dataset: str) -> list[Version]:
         """Return every version, newest first, deleted ones too."""
         self.require_all_up()
-        return self._catalogue.every_version(dataset, self._rows)
+        return self._catalogue.all_versions(dataset, self._rows)
 
     def write_mark(self, version: Version, mark: str, deleted_at: datetime) -> None:
         """Overwrite the mark of a version with a later write time than it has, even if this machine's clock is behind.

@@ -130,7 +130,7 @@ class Removal:
         found = list(auditor.rows(name, visible[0])) if visible else []
         for version in reversed(visible):
             try:
-                whole = self._catalogue.whole(version)
+                whole = self._catalogue.with_content(version)
                 found += auditor.pages(whole)
                 found += auditor.chunks(whole)
             except (ChunkError, ChunkMissingError) as error:  # no node has an intact copy

@@ -133,13 +133,13 @@ class Sweeper(AllReplicas):
         for version, deleted_at in self._every_version(dataset) if every is None else every:
             in_use = deleted_at is None or (version.number, version.hex) in held
             try:
-                whole = self._catalogue.whole(version)
-                attempts = {page.attempt_id for page in self._catalogue.page_refs(whole)}
+                whole = self._catalogue.with_content(version)
+                attempts = {page.attempt_id for page in self._catalogue.pages.refs(whole)}
             except ChunkMissingError:
                 if in_use:
                     raise
                 continue  # an interrupted sweep has already deleted its lists
-            attempts |= {version.attempt_id, *self._catalogue.spilled(whole)}
+            attempts |= {version.attempt_id, *self._catalogue.pages.stored_out_of_line(whole)}
             if in_use or deleted_at is None:
                 named |= attempts
             else:
@@ -220,7 +220,7 @@ class Sweeper(AllReplicas):
             self._execute(query, (now, dataset, version.number, version.hex))
 
     def _spilled(self, version: Version) -> list[UUID]:
-        return self._catalogue.spilled(self._catalogue.whole(version))
+        return self._catalogue.pages.stored_out_of_line(self._catalogue.with_content(version))
 
     def held(self, dataset: str) -> set[tuple[int, str]]:
         """Return number and hex of every version that has a tag or a reader's lease."""
@@ -257,7 +257,7 @@ class Sweeper(AllReplicas):
         """Return every version that is not emptied yet, deleted ones too, with its deletion time or None."""
         return [
             (version, version.deleted_at)
-            for version in self._catalogue.every_version(dataset, self._rows)
+            for version in self._catalogue.all_versions(dataset, self._rows)
             if version.purged_at is None
         ]
 

@@ -354,7 +354,7 @@ def test_two_busy_nodes_are_read_again_and_the_result_is_not_degraded(
 
     monkeypatch.setattr(cassandra, "execute_watched", watched)
     assert store.version("flights").degraded is False
-    assert store.catalogue.was_degraded is False
+    assert store.catalogue.reader.was_degraded is False
     assert late == []
 
 
@@ -365,7 +365,7 @@ def test_was_degraded_stays_set_after_later_reads_from_both_nodes(
     store.versions("flights")
     cassandra.unreachable.clear()
     store.versions("flights")
-    assert (store.catalogue.degraded, store.catalogue.was_degraded) == (False, True)
+    assert (store.catalogue.degraded, store.catalogue.reader.was_degraded) == (False, True)
 
 
 def test_an_error_of_a_chunk_names_the_version_that_was_read(
