@@ -47,6 +47,7 @@ from millrace.store import (
     UndeleteReport,
     UnderReplicated,
     Version,
+    not_found,
     recoverable_versions,
     repairable,
     schema,
@@ -174,11 +175,13 @@ class Store:
 
         With ``deleted``, return the versions whose deletion ``undelete`` can undo; that list may be empty.
         """
-        check_dataset_name(name)
-        versions = recoverable_versions(self.catalogue, name) if deleted else self.catalogue.versions(name)
-        if not versions and not (deleted and self.catalogue.every_version(name)):
-            raise self.catalogue.unknown(name)
-        return versions
+        every = self.catalogue.read_versions(check_dataset_name(name))
+        if deleted and every.items:
+            return recoverable_versions(self.catalogue, every)
+        visible = [version for version in every if version.deleted_at is None]
+        if not visible:
+            raise not_found(self.cassandra, name, degraded=every.degraded)
+        return visible
 
     def version(self, reference: str) -> Version:
         """Return the version that ``NAME[@VERSION]`` names."""
@@ -198,7 +201,7 @@ class Store:
 
     def under_replicated(self, version: Version) -> list[UnderReplicated]:
         """Return the records of data of the version that is on one node only."""
-        attempts = {page.attempt_id for page in self.catalogue.page_refs(version)} | {version.attempt_id}
+        attempts = {page.attempt_id for page in self.catalogue.pages.refs(version)} | {version.attempt_id}
         return self.catalogue.under_replicated(version.dataset, attempts)
 
     def under_replicated_of(self, name: str | None = None) -> list[UnderReplicated]:
@@ -336,7 +339,7 @@ class Store:
         Nothing is reported if the schema of the version cannot be read.
         """
         try:
-            schema = self.catalogue.schema(self.version(f"{report.dataset}@{report.version}"))
+            schema = self.catalogue.pages.schema(self.version(f"{report.dataset}@{report.version}"))
         except StoreError:
             return
         task.result(**outcome(report, schema))
@@ -359,7 +362,7 @@ class Store:
         merge without ``added_by`` they cover all pages.
         """
         count = sum(max(1, record.chunks) for record in self.under_replicated(version))
-        pages = self.catalogue.page_refs(version)
+        pages = self.catalogue.pages.refs(version)
         label = added_by or version.label
         own = [page for page in pages if page.added_by == label or (version.mode == "merge" and not added_by)]
         report = LoadReport(
@@ -478,8 +481,8 @@ class Store:
     def verify_split(self, plan: LoadPlan, result: SplitResult, *, task: Task | None = None) -> VerifyReport:
         """Read and verify every chunk that one split wrote, before the version is published."""
         report = VerifyReport(f"{plan.dataset}@{plan.label} split {result.split}")
-        pages = self.catalogue.finished_pages(plan.dataset, result.attempt_id)
-        refs = (ref for page in pages for ref in self.catalogue.page(plan.dataset, page).refs())
+        pages = self.catalogue.pages.finished(plan.dataset, result.attempt_id)
+        refs = (ref for page in pages for ref in self.catalogue.pages.page(plan.dataset, page).refs())
         return verify_chunks(self.chunk_reader, refs, report, task=task or null_task())
 
     def warm(self, reference: str, *, task: Task | None = None) -> WarmReport:

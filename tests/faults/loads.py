@@ -152,8 +152,8 @@ def garbage_of(store: Store, name: str, monkeypatch: pytest.MonkeyPatch) -> set[
 def named_by(store: Store, name: str) -> set[str]:
     """Return the writers that the only version of the dataset names, including its publisher."""
     (version,) = store.versions(name)
-    whole = store.catalogue.whole(version)
-    return {version.attempt_id.hex, *(page.attempt_id.hex for page in store.catalogue.page_refs(whole))}
+    whole = store.catalogue.with_content(version)
+    return {version.attempt_id.hex, *(page.attempt_id.hex for page in store.catalogue.pages.refs(whole))}
 
 
 def appends_at_once(

@@ -53,7 +53,7 @@ def merge_siblings(catalogue: Catalogue, catalogue_writer: CatalogueWriter, vers
     """
     asked: list[Version] = []
     for _ in range(_ROUNDS):
-        every = catalogue.every_version(version.dataset)
+        every = catalogue.all_versions(version.dataset)
         found = heads(every, version)
         replaced = {v.number for v in every if v.mode == "replace" and v.deleted_at is None}
         if asked and any(asked[-1].number <= number <= version.number for number in replaced):
@@ -101,10 +101,10 @@ def _merge(
     # is written. Of the two, at least one sees the other.
     if not _are_visible(catalogue, dataset, labels):
         return None
-    whole = [catalogue.whole(sibling) for sibling in siblings]
-    pages = _union([catalogue.page_refs(sibling) for sibling in whole], {v.label: v.run for v in every})
+    whole = [catalogue.with_content(sibling) for sibling in siblings]
+    pages = _union([catalogue.pages.refs(sibling) for sibling in whole], {v.label: v.run for v in every})
     try:
-        schema = merge_schemas([catalogue.schema(sibling) for sibling in whole])
+        schema = merge_schemas([catalogue.pages.schema(sibling) for sibling in whole])
         for sibling in whole:
             check_kept(catalogue, sibling, schema, sibling.reference)
         if siblings[0].kind == "bytes":
@@ -132,7 +132,7 @@ def _merge(
         run=run,
         code=max(sibling.code for sibling in siblings),
         source={"merged": labels},
-        settings={**siblings[0].settings, "largest_chunk_bytes": max(map(catalogue.largest_chunk_bytes, whole))},
+        settings={**siblings[0].settings, "largest_chunk_bytes": max(map(catalogue.pages.largest_chunk_bytes, whole))},
         committed_at=max(sibling.committed_at for sibling in siblings),
         schema_blob=schema_blob,
         pages_blob=pages_blob,
@@ -197,7 +197,7 @@ def _shared(catalogue: Catalogue, each: Sequence[Listing], pages: Sequence[PageR
     shared: list[ListRef] = []
     start = 0
     for same in zip(*(listing.lists for listing in each), strict=False):
-        named = catalogue.page_list(each[0].dataset, same[0]).refs
+        named = catalogue.pages.page_list(each[0].dataset, same[0]).refs
         if any(one != same[0] for one in same) or tuple(pages[start : start + len(named)]) != named:
             break
         shared.append(same[0])

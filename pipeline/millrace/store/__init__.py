@@ -7,6 +7,7 @@ from millrace.store.catalogue.catalogue_writer import CatalogueWriter
 from millrace.store.catalogue.lease import Lease
 from millrace.store.catalogue.lineage import heads, holder, order, require_known, root_of, root_order
 from millrace.store.catalogue.manifest import ChunkRef, PageRef, TileRef
+from millrace.store.catalogue.not_found import not_found
 from millrace.store.catalogue.page_list import INLINE_PAGES, ListRef, encode_list, list_pages_max, pack
 from millrace.store.catalogue.recoverable import obstacle, recoverable_versions
 from millrace.store.catalogue.tags import Tags
@@ -73,6 +74,7 @@ __all__ = [
     "holder",
     "layout_setting",
     "list_pages_max",
+    "not_found",
     "obstacle",
     "order",
     "pack",

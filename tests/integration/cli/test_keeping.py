@@ -111,7 +111,7 @@ def test_commands_that_need_every_node_fail_with_one_line_while_one_is_down(
 def test_strict_returns_exit_code_3_for_degraded_results(
     millrace: Millrace, two: tuple[str, str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("millrace.store.catalogue.catalogue.Catalogue._rows_of_two", lambda *_args: None)
+    monkeypatch.setattr("millrace.store.catalogue.row_reader.RowReader.rows_from_both", lambda *_args: None)
     for command in (("versions", two[0]), ("show", two[0]), ("read", two[0]), ("diff", two[1], two[2])):
         assert millrace(*command).code == 0
         done = millrace(*command, "--strict")

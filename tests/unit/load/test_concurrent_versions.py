@@ -515,7 +515,7 @@ def fence_when_a_merge_is_published(monkeypatch: pytest.MonkeyPatch, attempt_id:
 def one_of_two(store: Store) -> tuple[Version, UUID]:
     """Return one of two unmerged appends, and the attempt that wrote its own rows."""
     one = next(version for version in store.versions("d") if version.number == 2)
-    pages = store.catalogue.page_refs(store.catalogue.whole(one))
+    pages = store.catalogue.pages.refs(store.catalogue.with_content(one))
     return one, next(page.attempt_id for page in pages if page.added_by == one.label)
 
 
@@ -527,7 +527,7 @@ def test_a_merge_that_references_a_fenced_attempt_of_a_deleted_version_is_withdr
     fence_when_a_merge_is_published(monkeypatch, attempt_id, lambda: store.delete(one.reference))
     assert store.repair("d").merged == []
     assert {version.mode for version in store.versions("d")} == {"replace", "append"}
-    assert [version.mark for version in store.catalogue.every_version("d") if version.mode == "merge"] == [WITHDRAWN]
+    assert [version.mark for version in store.catalogue.all_versions("d") if version.mode == "merge"] == [WITHDRAWN]
 
 
 def test_a_merge_may_reference_fenced_attempts_of_visible_versions(
@@ -548,7 +548,7 @@ def test_appends_whose_merge_was_withdrawn_are_merged_under_another_label(
     unmerged(store, csv)
     fence_when_a_merge_is_published(monkeypatch, None)
     assert len(store.repair("d").merged) == 1
-    merges = [version for version in store.catalogue.every_version("d") if version.mode == "merge"]
+    merges = [version for version in store.catalogue.all_versions("d") if version.mode == "merge"]
     assert sorted(version.mark for version in merges) == ["", WITHDRAWN]
     assert len({(version.label, version.attempt_id) for version in merges}) == 2
     assert len(numbers(store)) == 9
@@ -616,7 +616,7 @@ def test_an_append_published_while_its_parent_is_swept_keeps_the_parents_lists(
             with pytest.MonkeyPatch.context() as patched:
                 # This append resolved its parent before the parent was deleted.
                 patched.setattr(PUBLISH, "_rebase", lambda _catalogue, plan, _every: plan)
-                patched.setattr(store.catalogue, "resolve", lambda *_: store.catalogue.whole(parent))
+                patched.setattr(store.catalogue, "resolve", lambda *_: store.catalogue.with_content(parent))
                 published(store, load)
         return every
 
@@ -624,7 +624,7 @@ def test_an_append_published_while_its_parent_is_swept_keeps_the_parents_lists(
     monkeypatch.setattr(sweep, "ALIVE", timedelta(hours=3))
     monkeypatch.setattr(Sweeper, "_every_version", then_published)
     Sweeper(cassandra, store.catalogue).empty_deleted("d", grace=timedelta(0))
-    store.catalogue.page_list.cache_clear()
+    store.catalogue.pages.page_list.cache_clear()
     assert named
     assert numbers(store) == [*ALL_THREE, 30, 31, 32, 100, 101, 102]
 

@@ -199,7 +199,7 @@ def test_an_append_returns_the_parents_rows_first_and_writes_only_its_own(
     assert (report.rows, report.total_rows) == (50, 150)
     assert len(cassandra.table("chunks")) == before + 2
     version = store.version("flights")
-    pages = store.catalogue.page_refs(version)
+    pages = store.catalogue.pages.refs(version)
     assert [page.added_by for page in pages] == [version.parent, version.label]
 
 
@@ -324,7 +324,7 @@ def in_splits(store: Store, source: str, mode: str = "replace", run: str = "") -
 def test_a_version_row_of_many_pages_stays_below_16_kb(store: Store, cassandra: FakeCassandra, csv: Csv) -> None:
     version = in_splits(store, csv(2000))
     (row,) = cassandra.table("versions")
-    lists, pages = store.catalogue.lists(version)
+    lists, pages = store.catalogue.pages.lists(version)
     assert version.page_count > 128
     assert [one.pages for one in lists] == [128, version.page_count - 128]
     assert not pages
@@ -339,7 +339,7 @@ def test_an_append_shares_full_page_lists_and_rewrites_the_last_one(
     first = in_splits(store, csv(2000))
     store.load("flights", csv(10, 2000, "more.csv"), LoadOptions(mode="append"))
     second = store.version("flights")
-    before, after = store.catalogue.lists(first)[0], store.catalogue.lists(second)[0]
+    before, after = store.catalogue.pages.lists(first)[0], store.catalogue.pages.lists(second)[0]
     assert after[0] == before[0]
     assert after[1] != before[1]
     assert after[1].pages == before[1].pages + 1
@@ -357,7 +357,7 @@ def test_a_filter_reads_only_pages_and_chunks_that_may_hold_matching_rows(
     found = store.dataset("flights").to_table(filter=pc.field("n") == 777)
     assert found["n"].to_pylist() == [777]
     read = [query for query, _, _ in cassandra.reads[before:]]
-    lists = len(store.catalogue.lists(version)[0])
+    lists = len(store.catalogue.pages.lists(version)[0])
     assert sum("ks.pages" in query for query in read) == lists + 1
     assert sum("ks.chunks" in query for query in read) == 1
 
@@ -372,7 +372,7 @@ def test_two_concurrent_appends_merge_and_keep_their_shared_page_lists(
         store.publish(plan, [store.load_split(plan, None)])
     merged = store.version("flights")
     assert merged.mode == "merge"
-    assert store.catalogue.lists(merged)[0][0] == store.catalogue.lists(first)[0][0]
+    assert store.catalogue.pages.lists(merged)[0][0] == store.catalogue.pages.lists(first)[0][0]
     assert sorted(numbers(store, "flights")) == list(range(2010))
     assert merged.page_count == first.page_count + 2
 

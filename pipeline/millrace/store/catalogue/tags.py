@@ -63,7 +63,7 @@ class Tags:
 
     def _later(self, dataset: str, tag: str) -> int:
         query = "SELECT WRITETIME(number) AS at FROM {ks}.tags WHERE dataset = ? AND tag = ?"
-        rows = self._catalogue.rows(query, (dataset, tag))
+        rows = self._catalogue.reader.rows(query, (dataset, tag))
         return max([int(time.time() * 1_000_000), *(int(row.at) + 1 for row in rows if row.at is not None)])
 
     def _write(self, query: str, values: tuple[Any, ...], what: str) -> int:

@@ -10,13 +10,14 @@ from typing import Any
 from cassandra import ConsistencyLevel
 
 from millrace.errors import StoreError, StoreUnavailableError
-from millrace.store.catalogue.catalogue import Catalogue
+from millrace.store.catalogue.catalogue import Catalogue, read_attempts
+from millrace.store.catalogue.row_reader import Rows
 from millrace.store.catalogue.version import CATALOGUE_BUCKET, WITHDRAWN, LoadAttempt, Version
+from millrace.store.catalogue.version_rows import read_versions
 from millrace.store.cluster.session import CassandraSession
 
 __all__ = ["AllReplicas"]
 
-_ALL = ConsistencyLevel.ALL
 _KEY = "WHERE dataset = ? AND number = ? AND hex = ?"
 _SELECT_MARK = f"SELECT mark, WRITETIME(deleted_at) AS deleted, WRITETIME(mark) AS marked FROM {{ks}}.versions {_KEY}"  # noqa: S608 constant names
 _SET_MARK = f"UPDATE {{ks}}.versions USING TIMESTAMP ? SET deleted_at = ?, mark = ? {_KEY}"  # noqa: S608 constant names
@@ -43,10 +44,10 @@ class AllReplicas:
                 node=", ".join(down),
             )
 
-    def every(self, dataset: str) -> list[Version]:
+    def all_versions(self, dataset: str) -> list[Version]:
         """Return every version, newest first, deleted ones too."""
         self.require_all_up()
-        return self._catalogue.every_version(dataset, self._rows)
+        return read_versions(self._rows, dataset).items
 
     def write_mark(self, version: Version, mark: str, deleted_at: datetime) -> None:
         """Overwrite the mark of a version with a later write time than it has, even if this machine's clock is behind.
@@ -90,16 +91,16 @@ class AllReplicas:
                 raise
             # The table has too many tombstones for one query.
             for attempt_id in self._attempts(dataset):
-                rows = self._rows(f"{query} WHERE dataset = ? AND attempt_id = ?", (dataset, attempt_id.attempt_id))
-                yield from [row.bucket for row in rows]
+                records = self._rows(f"{query} WHERE dataset = ? AND attempt_id = ?", (dataset, attempt_id.attempt_id))
+                yield from [row.bucket for row in records]
 
     def _attempts(self, dataset: str) -> list[LoadAttempt]:
-        return self._catalogue.attempts(dataset, rows=self._rows)
+        return read_attempts(self._rows, dataset)
 
-    def _rows(self, query: str, values: tuple[Any, ...]) -> list[Any]:
+    def _rows(self, query: str, values: tuple[Any, ...]) -> Rows[Any]:
         statement = self._cassandra.prepare(query).bind(values)
-        statement.consistency_level = _ALL
-        return self._cassandra.execute(statement)
+        statement.consistency_level = ConsistencyLevel.ALL
+        return Rows(self._cassandra.execute(statement))
 
     def _execute(self, query: str, values: tuple[Any, ...]) -> None:
         self._rows(query, values)

@@ -18,6 +18,7 @@ from millrace.errors import (
 from millrace.names import check_dataset_name, parse_reference
 from millrace.store.catalogue.catalogue import Catalogue
 from millrace.store.catalogue.lineage import heads
+from millrace.store.catalogue.not_found import dataset_not_found
 from millrace.store.catalogue.version import Version
 from millrace.store.cluster.session import CassandraSession
 from millrace.store.deletion.sweep import GRACE, Sweeper, SweepReport
@@ -73,7 +74,7 @@ class Removal:
         self._sweeper.require_all_up()
         versions = self._sweeper.visible(name) if whole else [self._catalogue.resolve(name, selector)]
         if not versions:
-            raise self._catalogue.unknown(name)
+            raise dataset_not_found(name)
         return self._mark(name, versions, now=now, dry_run=dry_run)
 
     def prune(self, name: str, keep: int, *, now: bool, dry_run: bool) -> SweepReport:
@@ -87,8 +88,8 @@ class Removal:
         held = self._sweeper.held(check_dataset_name(name))
         visible = self._sweeper.visible(name)
         if not visible:
-            raise self._catalogue.unknown(name)
-        unmerged = {head.label for head in heads(self._sweeper.every(name), visible[0])}
+            raise dataset_not_found(name)
+        unmerged = {head.label for head in heads(self._sweeper.all_versions(name), visible[0])}
         versions = [v for v in visible[keep:] if (v.number, v.hex) not in held and v.label not in unmerged]
         return self._mark(name, versions, now=now, dry_run=dry_run)
 
@@ -98,7 +99,7 @@ class Removal:
         found = self._undeleter.find(name, selector)
         if not dry_run:
             self._undeleter.restore(found)
-        every = self._undeleter.every(name)
+        every = self._undeleter.all_versions(name)
         after = [replace(v, deleted_at=None) if v.label == found.label else v for v in every]
         latest = next(version for version in after if version.deleted_at is None)
         return UndeleteReport(
@@ -130,7 +131,7 @@ class Removal:
         found = list(auditor.rows(name, visible[0])) if visible else []
         for version in reversed(visible):
             try:
-                whole = self._catalogue.whole(version)
+                whole = self._catalogue.with_content(version)
                 found += auditor.pages(whole)
                 found += auditor.chunks(whole)
             except (ChunkError, ChunkMissingError) as error:  # no node has an intact copy

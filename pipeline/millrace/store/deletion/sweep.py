@@ -17,7 +17,9 @@ from typing import Any
 from uuid import UUID
 
 from millrace.errors import ChunkMissingError, UsageError
+from millrace.store.catalogue.catalogue import read_tags
 from millrace.store.catalogue.version import DELETED, FENCED, LoadAttempt, Version
+from millrace.store.catalogue.version_rows import read_versions
 from millrace.store.cluster.write_times import future_tombstone_timestamp
 from millrace.store.deletion.all_replicas import AllReplicas
 from millrace.store.repair.repair import ALIVE
@@ -79,7 +81,7 @@ class Sweeper(AllReplicas):
 
     def visible(self, dataset: str) -> list[Version]:
         """Return every visible version, newest first, read at ``ALL``."""
-        return [version for version in self.every(dataset) if version.deleted_at is None]
+        return [version for version in self.all_versions(dataset) if version.deleted_at is None]
 
     def mark(self, versions: Iterable[Version], *, dry_run: bool = False) -> list[str]:
         """Mark versions as deleted. Readers no longer see them; their data stays for the grace time.
@@ -133,13 +135,13 @@ class Sweeper(AllReplicas):
         for version, deleted_at in self._every_version(dataset) if every is None else every:
             in_use = deleted_at is None or (version.number, version.hex) in held
             try:
-                whole = self._catalogue.whole(version)
-                attempts = {page.attempt_id for page in self._catalogue.page_refs(whole)}
+                whole = self._catalogue.with_content(version)
+                attempts = {page.attempt_id for page in self._catalogue.pages.refs(whole)}
             except ChunkMissingError:
                 if in_use:
                     raise
                 continue  # an interrupted sweep has already deleted its lists
-            attempts |= {version.attempt_id, *self._catalogue.spilled(whole)}
+            attempts |= {version.attempt_id, *self._catalogue.pages.stored_out_of_line(whole)}
             if in_use or deleted_at is None:
                 named |= attempts
             else:
@@ -220,7 +222,7 @@ class Sweeper(AllReplicas):
             self._execute(query, (now, dataset, version.number, version.hex))
 
     def _spilled(self, version: Version) -> list[UUID]:
-        return self._catalogue.spilled(self._catalogue.whole(version))
+        return self._catalogue.pages.stored_out_of_line(self._catalogue.with_content(version))
 
     def held(self, dataset: str) -> set[tuple[int, str]]:
         """Return number and hex of every version that has a tag or a reader's lease."""
@@ -245,8 +247,7 @@ class Sweeper(AllReplicas):
             )
 
     def _tagged(self, dataset: str) -> list[tuple[int, str, str]]:
-        rows = self._rows("SELECT tag, number, hex FROM {ks}.tags WHERE dataset = ?", (dataset,))
-        return [(row.number, row.hex, row.tag) for row in rows if row.number]
+        return [(number, hexpart, tag) for tag, number, hexpart in read_tags(self._rows, dataset)]
 
     def _leased(self, dataset: str) -> set[tuple[int, str]]:
         self._cassandra.settle()  # a reader of this process may be about to release its lease
@@ -256,9 +257,7 @@ class Sweeper(AllReplicas):
     def _every_version(self, dataset: str) -> list[tuple[Version, datetime | None]]:
         """Return every version that is not emptied yet, deleted ones too, with its deletion time or None."""
         return [
-            (version, version.deleted_at)
-            for version in self._catalogue.every_version(dataset, self._rows)
-            if version.purged_at is None
+            (version, version.deleted_at) for version in read_versions(self._rows, dataset) if version.purged_at is None
         ]
 
 

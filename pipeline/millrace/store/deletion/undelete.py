@@ -14,6 +14,7 @@ from uuid import uuid4
 
 from millrace.errors import StoreError, UsageError, VersionNotFoundError
 from millrace.names import VersionSelector
+from millrace.store.catalogue.not_found import dataset_not_found
 from millrace.store.catalogue.recoverable import obstacle
 from millrace.store.catalogue.selection import select
 from millrace.store.catalogue.version import DELETED, PUBLISHER, RESTORED, Version
@@ -40,9 +41,9 @@ class Undeleter(AllReplicas):
                 hint=f"after @ stands its number or full version; millrace versions {dataset} --deleted shows them",
                 dataset=dataset,
             )
-        every = self.every(dataset)
+        every = self.all_versions(dataset)
         if not every:
-            raise self._catalogue.unknown(dataset)
+            raise dataset_not_found(dataset)
         self._require_none_under_replicated(dataset)
         if selector.as_of is not None:  # only an exact match: the newest version before a time is not meant here
             every = [version for version in every if selector.is_shown_as(version.committed_at)]
@@ -91,7 +92,7 @@ class Undeleter(AllReplicas):
             except VersionNotFoundError:
                 self.write_mark(version, DELETED, deleted_at)
                 raise
-        self._require_restored(next(v for v in self.every(version.dataset) if v.label == version.label))
+        self._require_restored(next(v for v in self.all_versions(version.dataset) if v.label == version.label))
 
     def _require_restored(self, version: Version) -> None:
         """Raise ``VersionNotFoundError`` unless the version's row is marked as restored.

@@ -89,7 +89,7 @@ class ReplicaRepair:
             report.datasets += 1
             rows = self._catalogue.attempts(dataset)
             now = datetime.now(UTC)
-            over = {version.run for version in self._catalogue.every_version(dataset)}
+            over = {version.run for version in self._catalogue.all_versions(dataset)}
             writing = {
                 row.attempt_id
                 for row in rows
@@ -169,7 +169,7 @@ class ReplicaRepair:
         spilled = []
         for version in self._catalogue.versions(record.dataset):
             if version.attempt_id == record.attempt_id:
-                spilled = self._catalogue.spilled(self._catalogue.whole(version))
+                spilled = self._catalogue.pages.stored_out_of_line(self._catalogue.with_content(version))
         return [record.attempt_id, *spilled]
 
     def _bucket(self, record: UnderReplicated) -> Iterator[ChunkRef]:
@@ -180,9 +180,9 @@ class ReplicaRepair:
                 yield ref
 
     def _refs(self, record: UnderReplicated) -> Iterator[ChunkRef]:
-        for written in (self._catalogue.finished_pages, self._catalogue.journal_pages):
+        for written in (self._catalogue.pages.finished, self._catalogue.pages.journal):
             for page in written(record.dataset, record.attempt_id):
-                yield from self._catalogue.page(record.dataset, page).refs()
+                yield from self._catalogue.pages.page(record.dataset, page).refs()
 
     def _clear(self, record: UnderReplicated) -> None:
         """Remove the record at ``TWO``, so that both of its replicas drop it.

@@ -110,11 +110,11 @@ class ReplicaCheck:
         Whether a chunk is intact is found only by reading it (``verify``).
         """
         with ThreadPoolExecutor(_THREADS, thread_name_prefix="millrace-audit") as pool:
-            for page in self._catalogue.each_page_ref(version):
+            for page in self._catalogue.pages.each_ref(version):
                 if not self._is_new("chunks", version, (page.attempt_id, page.page)):
                     continue
                 try:
-                    refs = self._catalogue.page(version.dataset, page).refs()
+                    refs = self._catalogue.pages.page(version.dataset, page).refs()
                 except (ChunkError, ChunkMissingError):
                     continue  # ``pages`` reports the page itself
                 buckets = _by_bucket(refs)
@@ -144,9 +144,9 @@ class ReplicaCheck:
             if blob and blob[:2] != b"\x1f\x8b":
                 said = json.loads(blob)
                 yield (UUID(hex=said["attempt_id"]), said["page"]), bytes.fromhex(said["checksum"]), version.attempt_id
-        for one in self._catalogue.lists(version)[0]:
+        for one in self._catalogue.pages.lists(version)[0]:
             yield (one.attempt_id, one.page), one.checksum, version.attempt_id
-        for page in self._catalogue.each_page_ref(version):
+        for page in self._catalogue.pages.each_ref(version):
             yield (page.attempt_id, page.page), page.checksum, page.attempt_id
 
     def _is_new(self, kind: str, version: Version, place: PageKey) -> bool:

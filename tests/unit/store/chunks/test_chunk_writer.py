@@ -213,8 +213,8 @@ def test_pages_name_every_chunk_once_in_order_with_its_checksums(make_writer: Ma
     chunks = [make_chunk(50_000, seed) for seed in range(9)]
     report = load(cassandra, make_writer, chunks)
     catalogue = Catalogue(cassandra)
-    assert catalogue.finished_pages("flights", ROW.attempt_id) == list(report.pages)
-    refs = [ref for page in report.pages for ref in catalogue.page("flights", page).refs()]
+    assert catalogue.pages.finished("flights", ROW.attempt_id) == list(report.pages)
+    refs = [ref for page in report.pages for ref in catalogue.pages.page("flights", page).refs()]
     assert [ref.chunk for ref in refs] == list(range(9))
     for ref, chunk in zip(refs, chunks, strict=True):
         assert ref.rows == chunk.rows
@@ -230,10 +230,12 @@ def test_journal_pages_name_every_bucket_except_the_last(make_writer: Make) -> N
     load(cassandra, make_writer, [make_chunk(100_000, seed) for seed in range(7)])
     catalogue = Catalogue(cassandra)
     journal = [
-        r for p in catalogue.journal_pages("flights", ROW.attempt_id) for r in catalogue.page("flights", p).refs()
+        r for p in catalogue.pages.journal("flights", ROW.attempt_id) for r in catalogue.pages.page("flights", p).refs()
     ]
     pages = [
-        r for p in catalogue.finished_pages("flights", ROW.attempt_id) for r in catalogue.page("flights", p).refs()
+        r
+        for p in catalogue.pages.finished("flights", ROW.attempt_id)
+        for r in catalogue.pages.page("flights", p).refs()
     ]
     assert journal == pages[: len(journal)]
     assert {ref.bucket for ref in pages[len(journal) :]} == {pages[-1].bucket}
@@ -265,7 +267,7 @@ def test_a_single_chunk_of_5000_columns_makes_a_page_below_a_megabyte(make_write
 def test_a_page_that_has_room_keeps_its_bounds(make_writer: Make) -> None:
     cassandra = FakeCassandra()
     report = load(cassandra, make_writer, [encode(pa.RecordBatch.from_pydict({"x": [3, 1, 2]}))])
-    stats = Catalogue(cassandra).page("flights", report.pages[0]).stats_batch()
+    stats = Catalogue(cassandra).pages.page("flights", report.pages[0]).stats_batch()
     assert stats.to_pylist() == [{"x": {"nulls": 0, "min": 1, "max": 3}}]
 
 

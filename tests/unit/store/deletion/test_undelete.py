@@ -360,7 +360,7 @@ def at_step(monkeypatch: pytest.MonkeyPatch, kind: type, name: str, act: Callabl
 def assert_whole_or_deleted(store: Store) -> bool:
     """Return whether d@3 is visible; if so, assert that its rows are complete and that the next sweep keeps them."""
     there = 3 in visible(store)
-    store.catalogue.page_list.cache_clear()
+    store.catalogue.pages.page_list.cache_clear()
     if there:
         assert numbers(store, "d@3") == [20, 21, 22]
         store.fsck(delete=True, now=True)
@@ -395,7 +395,7 @@ def test_an_undelete_at_any_step_of_a_sweep_leaves_the_version_whole_or_deleted(
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize(
-    "step", ["find", "_known_as_attempt", "_require_recoverable", "write_mark", "_require_restored", "every"]
+    "step", ["find", "_known_as_attempt", "_require_recoverable", "write_mark", "_require_restored", "all_versions"]
 )
 @pytest.mark.parametrize("killed", [False, True], ids=["finished", "killed"])
 def test_a_sweep_or_a_kill_at_any_step_of_an_undelete_leaves_the_version_whole_or_deleted(
@@ -758,7 +758,7 @@ def test_the_catalogue_lists_recoverable_versions_with_a_node_down(
     store.delete("d@3")
     cassandra.unreachable[cassandra.a.address] = no_host(cassandra.a, ConnectionError("gone"))
     assert [version.label for version in store.versions("d", deleted=True)] == [labels[2]]
-    assert store.catalogue.was_degraded
+    assert store.catalogue.reader.was_degraded
 
 
 def test_listing_deleted_versions_of_an_unknown_dataset_is_refused(store: Store) -> None:

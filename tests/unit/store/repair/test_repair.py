@@ -185,18 +185,18 @@ def test_the_catalogue_is_repaired_before_pages_and_pages_before_chunks(
 ) -> None:
     repairing.write(0)
     repairing.attempt_id.finish()
-    paid: list[int] = []
-    paying = ReplicaRepair._pay
+    buckets: list[int] = []
+    repair_record = ReplicaRepair._repair_record
 
-    def pay(repairer: ReplicaRepair, record: Any, *rest: Any) -> None:
-        paid.append(record.bucket)
-        paying(repairer, record, *rest)
+    def recorded(repairer: ReplicaRepair, record: Any, *rest: Any) -> None:
+        buckets.append(record.bucket)
+        repair_record(repairer, record, *rest)
 
-    monkeypatch.setattr(ReplicaRepair, "_repair_record", pay)
+    monkeypatch.setattr(ReplicaRepair, "_repair_record", recorded)
     for bucket in (0, PAGES_BUCKET, CATALOGUE_BUCKET):
         repairing.catalogue_writer.record_under_replicated(repairing.row.dataset, repairing.row.attempt_id, bucket, 0)
     assert repairing.repair(writing=False).cleared == 3
-    assert paid == [CATALOGUE_BUCKET, PAGES_BUCKET, 0]
+    assert buckets == [CATALOGUE_BUCKET, PAGES_BUCKET, 0]
 
 
 def test_chunks_already_delivered_by_hints_are_checked_and_not_written(repairing: Repairing) -> None:
