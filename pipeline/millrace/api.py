@@ -31,12 +31,12 @@ from millrace.progress import Task, null_task
 from millrace.settings import Settings
 from millrace.sources import Paths, Source, SourceWarning, Taken, as_paths, as_source
 from millrace.store import (
-    CATALOGUE_BUCKET,
     CassandraSession,
     Catalogue,
     CatalogueWriter,
     ChunkReader,
     Lease,
+    MetadataBucket,
     Removal,
     RepairReport,
     ReplicaCheck,
@@ -238,7 +238,7 @@ class Store:
         """Record a tag that is proven on one node only as under-replicated, like a version's row."""
         if replicas < 2:
             CatalogueWriter(self.cassandra, writes).record_under_replicated(
-                version.dataset, version.attempt_id, CATALOGUE_BUCKET, 0
+                version.dataset, version.attempt_id, MetadataBucket.CATALOGUE, 0
             )
 
     def diff(self, a: str, b: str) -> DiffReport:

@@ -12,6 +12,7 @@ from local_stack.stack import Stack
 from millrace.api import Store
 from millrace.errors import StoreError, StoreUnavailableError, UsageError
 from millrace.settings.tree import Settings
+from millrace.store import AttemptRole
 from millrace.store.deletion import sweep
 from tests.faults.checker import Expected
 from tests.faults.conftest import Judge, stored_on
@@ -78,7 +79,8 @@ def test_a_dataset_deleted_and_loaded_again_under_its_name_has_the_new_rows_only
         store.delete(name, whole=True, now=True)
     store.untag(name, "kept")
     rows = store.catalogue.attempts(name)
-    there = [bool(stored_on(store, host, row)) for host in store.cassandra.hosts() for row in rows if row.split == -1]
+    loaders = [row for row in rows if row.role == AttemptRole.SOURCE]
+    there = [bool(stored_on(store, host, row)) for host in store.cassandra.hosts() for row in loaders]
     store.delete(name, whole=True, now=True)
     still = [bool(stored_on(store, host, row)) for host in store.cassandra.hosts() for row in rows]
     assert name not in {info.name for info in store.datasets()}

@@ -18,13 +18,13 @@ from millrace.load.repeats import check_added_paths
 from millrace.sources import merge_schemas
 from millrace.store import (
     DELETED,
-    PAGES_BUCKET,
-    PUBLISHER,
     WITHDRAWN,
+    AttemptRole,
     Catalogue,
     CatalogueWriter,
     ListRef,
     LoadAttempt,
+    MetadataBucket,
     PageRef,
     Version,
     heads,
@@ -95,7 +95,7 @@ def _merge(
     label = f"{number}-{identity}"
     publisher = uuid5(NAMESPACE_OID, f"{dataset}@{label}")
     run = f"merge of {len(labels)} versions: {labels[0]} to {labels[-1]}"
-    row = LoadAttempt(dataset, publisher, run, "", PUBLISHER, 1, label, "", datetime.now(UTC))
+    row = LoadAttempt(dataset, publisher, run, "", AttemptRole.PUBLISHER, 1, label, "", datetime.now(UTC))
     catalogue_writer.begin_attempt(row)
     # A deletion looks for active attempts after it has marked a version, and this looks for marks after its own row
     # is written. Of the two, at least one sees the other.
@@ -119,7 +119,7 @@ def _merge(
     listing = _shared(catalogue, [Listing.of(catalogue, sibling) for sibling in whole], pages)
     schema_blob, pages_blob, replicas = write_lists(catalogue, catalogue_writer, dataset, label, schema, listing)
     if replicas < 2:
-        catalogue_writer.record_under_replicated(dataset, publisher, PAGES_BUCKET, 0)
+        catalogue_writer.record_under_replicated(dataset, publisher, MetadataBucket.PAGES, 0)
     merged = Version(
         dataset=dataset,
         number=number,

@@ -24,12 +24,11 @@ from millrace.load.plan import LoadPlan
 from millrace.load.split import SplitResult
 from millrace.sources import STANDARD_INPUT, SourceChecksum, SourceWarning, distinct, merge_schemas
 from millrace.store import (
-    CATALOGUE_BUCKET,
-    PAGES_BUCKET,
-    PUBLISHER,
+    AttemptRole,
     Catalogue,
     CatalogueWriter,
     LoadAttempt,
+    MetadataBucket,
     PageRef,
     ReplicatedWriter,
     Version,
@@ -220,11 +219,11 @@ def _note_the_end(
 
     The node may lack the rows that it acknowledged last.
     """
-    catalogue_writer.record_under_replicated(version.dataset, version.attempt_id, CATALOGUE_BUCKET, 0)
-    catalogue_writer.record_under_replicated(version.dataset, version.attempt_id, PAGES_BUCKET, 0)
+    catalogue_writer.record_under_replicated(version.dataset, version.attempt_id, MetadataBucket.CATALOGUE, 0)
+    catalogue_writer.record_under_replicated(version.dataset, version.attempt_id, MetadataBucket.PAGES, 0)
     for attempt_id in written:
         last = buckets.get(attempt_id, 0)
-        for bucket in (CATALOGUE_BUCKET, PAGES_BUCKET, *range(max(0, last - _LAST_BUCKETS), last)):
+        for bucket in (MetadataBucket.CATALOGUE, MetadataBucket.PAGES, *range(max(0, last - _LAST_BUCKETS), last)):
             catalogue_writer.record_under_replicated(version.dataset, attempt_id, bucket, 0)
 
 
@@ -359,7 +358,7 @@ def _publisher_row(plan: LoadPlan, version: Version) -> LoadAttempt:
         version.attempt_id,
         plan.run,
         plan.fingerprint,
-        PUBLISHER,
+        AttemptRole.PUBLISHER,
         1,
         version.label,
         "",
@@ -397,7 +396,7 @@ def _version(
         now = max(now, parent.committed_at)  # a commit time is never earlier than the parent's
         root = root_of(parent) if plan.mode == "append" else root
     row = LoadAttempt(
-        plan.dataset, publisher, plan.run, plan.fingerprint, PUBLISHER, 1, plan.label, "", datetime.now(UTC)
+        plan.dataset, publisher, plan.run, plan.fingerprint, AttemptRole.PUBLISHER, 1, plan.label, "", datetime.now(UTC)
     )
     catalogue_writer.begin_attempt(row)
     # The pages are read before a row references them, so a version never begins with a damaged page.
@@ -412,7 +411,7 @@ def _version(
         catalogue, catalogue_writer, plan.dataset, plan.label, schema, listing
     )
     if replicas < 2:
-        catalogue_writer.record_under_replicated(plan.dataset, publisher, PAGES_BUCKET, 0)
+        catalogue_writer.record_under_replicated(plan.dataset, publisher, MetadataBucket.PAGES, 0)
     return Version(
         dataset=plan.dataset,
         number=plan.number,

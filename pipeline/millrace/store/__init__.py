@@ -6,18 +6,17 @@ from millrace.store.catalogue.catalogue import Catalogue
 from millrace.store.catalogue.catalogue_writer import CatalogueWriter
 from millrace.store.catalogue.lease import Lease
 from millrace.store.catalogue.lineage import heads, holder, order, require_known, root_of, root_order
-from millrace.store.catalogue.manifest import ChunkRef, PageRef, TileRef
+from millrace.store.catalogue.manifest import ChunkRef, PageRef, TileRef, journal_number
 from millrace.store.catalogue.not_found import not_found
 from millrace.store.catalogue.page_list import INLINE_PAGES, ListRef, encode_list, list_pages_max, pack
 from millrace.store.catalogue.recoverable import obstacle, recoverable_versions
 from millrace.store.catalogue.tags import Tags
 from millrace.store.catalogue.version import (
-    CATALOGUE_BUCKET,
     DELETED,
-    PAGES_BUCKET,
-    PUBLISHER,
     WITHDRAWN,
+    AttemptRole,
     LoadAttempt,
+    MetadataBucket,
     UnderReplicated,
     Version,
     bounded_facts,
@@ -35,7 +34,7 @@ from millrace.store.repair.repair import RepairReport, ReplicaRepair
 from millrace.store.repair.replica_check import MissingReplica, ReplicaCheck, repairable
 
 __all__ = [
-    "CATALOGUE_BUCKET",
+    "AttemptRole",
     "CassandraSession",
     "Catalogue",
     "CatalogueWriter",
@@ -48,10 +47,9 @@ __all__ = [
     "Lease",
     "ListRef",
     "LoadAttempt",
+    "MetadataBucket",
     "MissingReplica",
     "NODE_LOCAL",
-    "PAGES_BUCKET",
-    "PUBLISHER",
     "PageRef",
     "Removal",
     "RepairReport",
@@ -72,6 +70,7 @@ __all__ = [
     "encode_list",
     "heads",
     "holder",
+    "journal_number",
     "layout_setting",
     "list_pages_max",
     "not_found",

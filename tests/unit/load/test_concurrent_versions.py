@@ -31,11 +31,9 @@ from millrace.load.resume import ResumePoint
 from millrace.store.catalogue.catalogue_writer import CatalogueWriter
 from millrace.store.catalogue.lineage import heads
 from millrace.store.catalogue.version import (
-    CATALOGUE_BUCKET,
     DELETED,
-    FENCED,
-    PAGES_BUCKET,
     WITHDRAWN,
+    MetadataBucket,
     Version,
 )
 from millrace.store.chunks.chunk_writer import ChunkWriter
@@ -157,7 +155,7 @@ def test_publishing_a_withdrawn_version_again_is_refused(
     publishing = CatalogueWriter.publish
 
     def fencing(catalogue_writer: CatalogueWriter, version: Any) -> int:
-        fenced = {"dataset": "d", "attempt_id": results[0].attempt_id, "try_number": FENCED}
+        fenced = {"dataset": "d", "attempt_id": results[0].attempt_id, "fenced": True}
         catalogue_writer.insert("attempts", "a fence", fenced)
         return publishing(catalogue_writer, version)
 
@@ -425,7 +423,9 @@ def test_a_load_killed_in_an_outage_blocks_no_deletion_after_repair(store: Store
     killed(store, csv(3, first=20, name="c.csv"), "dead")
     [row] = [row for row in store.catalogue.attempts("d") if row.run == "dead"]
     with store._writes() as writes:
-        CatalogueWriter(store.cassandra, writes).record_under_replicated("d", row.attempt_id, CATALOGUE_BUCKET, 0)
+        CatalogueWriter(store.cassandra, writes).record_under_replicated(
+            "d", row.attempt_id, MetadataBucket.CATALOGUE, 0
+        )
     assert store.repair("d").ok
     store.delete("d@1")
     assert numbers(store) == [10, 11, 12]
@@ -459,7 +459,7 @@ def test_all_records_of_a_resumed_load_are_repaired_after_its_publish(store: Sto
     killed(store, source, "dead")
     [row] = store.catalogue.attempts("d")
     with store._writes() as writes:
-        for bucket in (CATALOGUE_BUCKET, PAGES_BUCKET, 0):
+        for bucket in (MetadataBucket.CATALOGUE, MetadataBucket.PAGES, 0):
             CatalogueWriter(store.cassandra, writes).record_under_replicated("d", row.attempt_id, bucket, 0)
     store.load("d", source, run="dead")
     report = store.repair("d")
@@ -472,7 +472,7 @@ def test_delete_and_prune_are_refused_while_catalogue_rows_are_on_one_node_only(
     store.load("d", csv(3))
     attempt_id = store.version("d").attempt_id
     with store._writes() as writes:
-        CatalogueWriter(store.cassandra, writes).record_under_replicated("d", attempt_id, CATALOGUE_BUCKET, 0)
+        CatalogueWriter(store.cassandra, writes).record_under_replicated("d", attempt_id, MetadataBucket.CATALOGUE, 0)
     for delete in (lambda: store.delete("d", whole=True), lambda: store.prune("d", 1)):
         with pytest.raises(StoreError, match=r"catalogue rows on one node only.*millrace repair d first"):
             delete()
@@ -505,7 +505,7 @@ def fence_when_a_merge_is_published(monkeypatch: pytest.MonkeyPatch, attempt_id:
             monkeypatch.setattr(CatalogueWriter, "publish", publishing)
             for act in first:
                 act()
-            fenced = {"dataset": "d", "attempt_id": attempt_id or version.attempt_id, "try_number": FENCED}
+            fenced = {"dataset": "d", "attempt_id": attempt_id or version.attempt_id, "fenced": True}
             catalogue_writer.insert("attempts", "a fence", fenced)
         return publishing(catalogue_writer, version)
 
@@ -730,7 +730,7 @@ def test_an_attempt_row_with_only_a_fence_breaks_no_load(store: Store, cassandra
     for host in (cassandra.a, cassandra.b):
         for key, (stamp, row) in list(host.rows["attempts"].items()):
             if key[1] == attempt_id:
-                half = {**dict.fromkeys(row), "dataset": "d", "attempt_id": attempt_id, "try_number": FENCED}
+                half = {**dict.fromkeys(row), "dataset": "d", "attempt_id": attempt_id, "fenced": True}
                 host.rows["attempts"][key] = (stamp, half)
     store.load("d", csv(3, first=10, name="b.csv"), APPEND)
     assert numbers(store) == [0, 1, 2, 10, 11, 12]

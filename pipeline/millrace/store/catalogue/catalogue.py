@@ -29,8 +29,8 @@ _NEWEST_VERSIONS = 8
 def read_attempts(read: ReadRows, dataset: str) -> list[LoadAttempt]:
     """Return the load attempts of a dataset."""
     rows = read(
-        "SELECT attempt_id, run, fingerprint, split, try_number, first_row, version, host, started, last_seen, "
-        "buckets, finished FROM {ks}.attempts WHERE dataset = ?",
+        "SELECT attempt_id, run, fingerprint, role, split, try_number, first_row, version, host, started, last_seen, "
+        "buckets, finished, fenced FROM {ks}.attempts WHERE dataset = ?",
         (dataset,),
     )
     return [LoadAttempt.from_row(dataset, row) for row in rows]
@@ -38,8 +38,8 @@ def read_attempts(read: ReadRows, dataset: str) -> list[LoadAttempt]:
 
 def read_tags(read: ReadRows, dataset: str) -> list[tuple[str, int, str]]:
     """Return every tag of a dataset: its name, and number and hex of the tagged version."""
-    rows = read("SELECT tag, number, hex FROM {ks}.tags WHERE dataset = ?", (dataset,))
-    return [(row.tag, row.number, row.hex) for row in rows if row.number]
+    rows = read("SELECT tag, number, hex, removed FROM {ks}.tags WHERE dataset = ?", (dataset,))
+    return [(row.tag, row.number, row.hex) for row in rows if not row.removed]
 
 
 class Catalogue:
@@ -128,8 +128,9 @@ class Catalogue:
         return select(candidates, selector), degraded or candidates.degraded
 
     def _tag(self, dataset: str, tag: str) -> Rows[tuple[int, str]]:
-        rows = self.reader.rows("SELECT number, hex FROM {ks}.tags WHERE dataset = ? AND tag = ?", (dataset, tag))
-        return Rows([(row.number, row.hex) for row in rows], rows.degraded)
+        query = "SELECT number, hex, removed FROM {ks}.tags WHERE dataset = ? AND tag = ?"
+        rows = self.reader.rows(query, (dataset, tag))
+        return Rows([(row.number, row.hex) for row in rows if not row.removed], rows.degraded)
 
     def _version_not_found(self, dataset: str, selector: VersionSelector) -> Exception:
         newest = self._newest(dataset)

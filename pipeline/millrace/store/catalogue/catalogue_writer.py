@@ -16,7 +16,7 @@ from uuid import UUID, uuid4, uuid5
 import xxhash
 
 from millrace.store.catalogue.catalogue import ALL_DATASETS_PARTITION
-from millrace.store.catalogue.version import CATALOGUE_BUCKET, PAGES_BUCKET, WITHDRAWN, LoadAttempt, Version
+from millrace.store.catalogue.version import WITHDRAWN, LoadAttempt, MetadataBucket, Version
 from millrace.store.cluster.session import CassandraSession
 from millrace.store.cluster.write_times import future_tombstone_timestamp
 from millrace.store.cluster.writer import ReplicatedWriter, Write
@@ -28,7 +28,7 @@ _INLINE_BYTES = 5_000
 
 
 _SUMS = ("chunks", "rows", "raw_bytes", "stored_bytes")
-_WHO = ("dataset", "attempt_id", "run", "fingerprint", "split", "first_row", "version", "started")
+_WHO = ("dataset", "attempt_id", "run", "fingerprint", "role", "split", "first_row", "version", "started")
 _WHILE_LOADING = (
     ("under_replicated", ("dataset", "attempt_id", "bucket", "record_id", "chunks", "recorded_at")),
     ("pages", ("dataset", "attempt_id", "page", *_SUMS, "checksum", "data")),
@@ -120,6 +120,7 @@ class CatalogueWriter:
             "attempt_id": row.attempt_id,
             "run": row.run,
             "fingerprint": row.fingerprint,
+            "role": row.role,
             "split": row.split,
             "try_number": row.try_number,
             "first_row": row.first_row,
@@ -130,7 +131,7 @@ class CatalogueWriter:
             "buckets": row.buckets,
             "finished": row.finished,
         }
-        record_key = (row.dataset, row.attempt_id, CATALOGUE_BUCKET)
+        record_key = (row.dataset, row.attempt_id, MetadataBucket.CATALOGUE)
         begun = self.insert("attempts", f"the attempt's row of {row.dataset}", values, record_key=record_key)
         if named < 2 <= begun:
             self.record_under_replicated(*record_key, 0)
@@ -140,8 +141,8 @@ class CatalogueWriter:
         """Write the heartbeat of an attempt: it is active and has begun this many buckets.
 
         This is the only kind of row that is written again. Each heartbeat repeats the columns that identify the
-        attempt, so that a node that was down when the attempt began does not hold half of the row. Only ``attempt`` is
-        never repeated, because a sweep stores the fence in it.
+        attempt, so that a node that was down when the attempt began does not hold half of the row. ``fenced`` is
+        written by a sweep alone.
         """
         who = {name: getattr(row, name) for name in _WHO}
         values = {**who, "last_seen": datetime.now(UTC), "buckets": buckets, "finished": finished}
@@ -170,7 +171,7 @@ class CatalogueWriter:
             "checksum": checksum,
             "data": data,
         }
-        record_key = None if owner is None else (dataset, owner, PAGES_BUCKET)
+        record_key = None if owner is None else (dataset, owner, MetadataBucket.PAGES)
         return self.insert("pages", f"page {page} of {dataset}", values, record_key=record_key)
 
     def store_out_of_line(self, dataset: str, label: str, page: int, blob: bytes) -> tuple[bytes, int]:
@@ -213,7 +214,7 @@ class CatalogueWriter:
         values["settings"] = json.dumps(version.settings, sort_keys=True)
         values["arrow_schema"] = version.schema_blob
         values["pages"] = version.pages_blob
-        record_key = (version.dataset, version.attempt_id, CATALOGUE_BUCKET)
+        record_key = (version.dataset, version.attempt_id, MetadataBucket.CATALOGUE)
         return self.insert("versions", f"the version {version.reference}", values, record_key=record_key)
 
     def withdraw(self, version: Version) -> None:

@@ -30,6 +30,7 @@ __all__ = [
     "checked_stream",
     "decode_page",
     "encode_page",
+    "journal_number",
     "page_schema",
 ]
 
@@ -113,6 +114,11 @@ class PageRef:
     checksum: bytes
     added_by: str = ""
 
+    @property
+    def is_journal(self) -> bool:
+        """Whether this is a journal page, which only a resumed load inherits."""
+        return self.page < 0
+
     def to_json(self) -> list[Any]:
         """Return a short list, for version rows and task results."""
         return [
@@ -131,6 +137,11 @@ class PageRef:
         """Return the page reference that ``to_json`` encoded."""
         attempt_id, page, chunks, rows, raw_bytes, stored_bytes, checksum, added_by = value
         return cls(UUID(hex=attempt_id), page, chunks, rows, raw_bytes, stored_bytes, bytes.fromhex(checksum), added_by)
+
+
+def journal_number(position: int) -> int:
+    """Return the page number of an attempt's journal page at this position: -1 for the first, -2 for the second."""
+    return -1 - position
 
 
 @dataclass(frozen=True, slots=True)

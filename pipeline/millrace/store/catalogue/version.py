@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from enum import IntEnum, StrEnum
 from typing import Any
 from uuid import UUID
 
@@ -15,13 +16,11 @@ from millrace.display import html_table
 from millrace.errors import ChunkFormatError
 
 __all__ = [
-    "CATALOGUE_BUCKET",
-    "FENCED",
     "DELETED",
-    "PAGES_BUCKET",
-    "PUBLISHER",
     "RESTORED",
     "WITHDRAWN",
+    "AttemptRole",
+    "MetadataBucket",
     "UnderReplicated",
     "Version",
     "LoadAttempt",
@@ -30,18 +29,26 @@ __all__ = [
 ]
 
 _FACT_BYTES_MAX = 500
-PUBLISHER = -2
-"""Value of ``split`` in the row of an attempt that writes a version's row and lists, and no chunks."""
-FENCED = -1
-"""Value of ``try_number`` in the row of a fenced attempt: set before any of its data is removed."""
-
 DELETED, RESTORED, WITHDRAWN = "deleted", "restored", "withdrawn"
 """Values of a version's ``mark``: a user deleted it, the deletion was undone, or its own publisher withdrew it for
 good."""
 
-PAGES_BUCKET = -1
-CATALOGUE_BUCKET = -2
-"""Buckets of ``under_replicated`` that mean manifest pages and catalogue rows instead of chunks."""
+
+class AttemptRole(StrEnum):
+    """The work of an attempt. A publisher writes a version's row and lists, and no chunks."""
+
+    SPLIT = "split"
+    SOURCE = "source"
+    """Writes the whole source as one stream."""
+    PUBLISHER = "publisher"
+    UNDELETE = "undelete"
+
+
+class MetadataBucket(IntEnum):
+    """Buckets of ``under_replicated`` that mean manifest pages and catalogue rows; those from 0 up hold chunks."""
+
+    PAGES = -1
+    CATALOGUE = -2
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -214,22 +221,22 @@ class LoadAttempt:
     attempt_id: UUID
     run: str
     fingerprint: str
-    split: int
+    role: AttemptRole | None
+    """None in a row that holds only the fence, because its node missed the attempt's own writes."""
     try_number: int
     version: str
     host: str
     started: datetime
+    split: int = 0
+    """Number of the split, for the role ``SPLIT``."""
     first_row: int = 0
     """Number of leading rows of the split that an earlier attempt has written; this attempt writes the rows after
     them."""
     last_seen: datetime | None = None
     buckets: int = 0
     finished: bool = False
-
-    @property
-    def fenced(self) -> bool:
-        """Whether the attempt is fenced. Its data is being or was removed, so no version may reference it any more."""
-        return self.try_number == FENCED
+    fenced: bool = False
+    """Set before any data of the attempt is removed. No version may reference a fenced attempt any more."""
 
     @classmethod
     def from_row(cls, dataset: str, row: Any) -> LoadAttempt:
@@ -239,7 +246,8 @@ class LoadAttempt:
             attempt_id=row.attempt_id,
             run=row.run or "",
             fingerprint=row.fingerprint or "",
-            split=-1 if row.split is None else row.split,
+            role=AttemptRole(row.role) if row.role else None,
+            split=row.split or 0,
             try_number=row.try_number or 0,
             version=row.version or "",
             host=row.host or "",
@@ -249,12 +257,13 @@ class LoadAttempt:
             last_seen=row.last_seen and row.last_seen.replace(tzinfo=UTC),
             buckets=row.buckets or 0,
             finished=bool(row.finished),
+            fenced=bool(row.fenced),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class UnderReplicated:
-    """Record of a bucket (-1: manifest pages, -2: catalogue rows) with data not proven to be on two nodes."""
+    """Record of a bucket, of chunks or a ``MetadataBucket``, with data not proven to be on two nodes."""
 
     dataset: str
     attempt_id: UUID

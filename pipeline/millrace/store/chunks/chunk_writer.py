@@ -14,8 +14,8 @@ from cassandra.query import BatchStatement, BatchType
 
 from millrace.chunks import Chunk, without_bounds
 from millrace.store.catalogue.catalogue_writer import CatalogueWriter
-from millrace.store.catalogue.manifest import PAGE_BYTES_MAX, ChunkRef, PageRef, TileRef, encode_page
-from millrace.store.catalogue.version import CATALOGUE_BUCKET, PAGES_BUCKET, LoadAttempt
+from millrace.store.catalogue.manifest import PAGE_BYTES_MAX, ChunkRef, PageRef, TileRef, encode_page, journal_number
+from millrace.store.catalogue.version import LoadAttempt, MetadataBucket
 from millrace.store.cluster.session import CassandraSession
 from millrace.store.cluster.writer import Outcome, ReplicatedWriter, Write
 
@@ -90,7 +90,7 @@ class ChunkWriter:
         self._held: list[_Bucket] = []
         self._held_bytes = 0
         self._pages: list[PageRef] = []
-        self._journal = 0
+        self._journal_pages = 0
         self._next_bucket = 0
         self._next_chunk = 0
         self.under_replicated = 0
@@ -104,7 +104,7 @@ class ChunkWriter:
         # Rows and pages that are not proven to be on two nodes. They are under-replicated like chunks, but no counter
         # of chunks includes them.
         self._under_replicated_rows = int(self._catalogue_writer.begin_attempt(row) < 2)
-        self._recent.append((time.monotonic(), CATALOGUE_BUCKET))
+        self._recent.append((time.monotonic(), MetadataBucket.CATALOGUE))
         self._seen = time.monotonic()
 
     def write(self, chunk: Chunk) -> ChunkRef:
@@ -247,8 +247,8 @@ class ChunkWriter:
             )
         if not last:
             for data, checksum, sums in self._encode([bucket]):
-                self._journal -= 1
-                self._put_page(self._journal, data, checksum, sums)
+                self._put_page(journal_number(self._journal_pages), data, checksum, sums)
+                self._journal_pages += 1
                 self._held_bytes += len(data)
         if bucket.one_replica and time.monotonic() - noted > _NOTE_AGAIN_S:
             # After a pause this long ``repair`` may have considered this attempt dead. It may have removed the record
@@ -275,7 +275,7 @@ class ChunkWriter:
             row.dataset, row.attempt_id, number, data, checksum, sums, owner=row.attempt_id
         )
         self._under_replicated_rows += replicas < 2
-        self._recent.append((time.monotonic(), PAGES_BUCKET))
+        self._recent.append((time.monotonic(), MetadataBucket.PAGES))
 
     def _encode(self, buckets: list[_Bucket]) -> Iterator[tuple[bytes, bytes, dict[str, int]]]:
         """Yield pages of at most 1 MB. A widened column starts a new page, as a page's statistics have one schema."""

@@ -12,7 +12,7 @@ from cassandra import ConsistencyLevel
 from millrace.errors import StoreError, StoreUnavailableError
 from millrace.store.catalogue.catalogue import Catalogue, read_attempts
 from millrace.store.catalogue.row_reader import Rows
-from millrace.store.catalogue.version import CATALOGUE_BUCKET, WITHDRAWN, LoadAttempt, Version
+from millrace.store.catalogue.version import WITHDRAWN, LoadAttempt, MetadataBucket, Version
 from millrace.store.catalogue.version_rows import read_versions
 from millrace.store.cluster.session import CassandraSession
 
@@ -67,7 +67,7 @@ class AllReplicas:
 
         A row that is on one node alone may reference data that looks like garbage without it.
         """
-        if CATALOGUE_BUCKET in self._under_replicated_buckets(dataset):
+        if MetadataBucket.CATALOGUE in self._under_replicated_buckets(dataset):
             raise StoreError(
                 f"{dataset} has catalogue rows on one node only, so {self.undone}",
                 hint=f"millrace repair {dataset} first",

@@ -18,7 +18,7 @@ from uuid import UUID
 
 from millrace.errors import ChunkMissingError, UsageError
 from millrace.store.catalogue.catalogue import read_tags
-from millrace.store.catalogue.version import DELETED, FENCED, LoadAttempt, Version
+from millrace.store.catalogue.version import DELETED, LoadAttempt, Version
 from millrace.store.catalogue.version_rows import read_versions
 from millrace.store.cluster.write_times import future_tombstone_timestamp
 from millrace.store.deletion.all_replicas import AllReplicas
@@ -172,8 +172,8 @@ class Sweeper(AllReplicas):
                     self._remove(item, report)
 
     def _fence(self, item: Garbage) -> None:
-        query = "UPDATE {ks}.attempts USING TIMESTAMP ? SET try_number = ? WHERE dataset = ? AND attempt_id = ?"
-        self._execute(query, (future_tombstone_timestamp(), FENCED, item.dataset, item.attempt_id))
+        query = "UPDATE {ks}.attempts USING TIMESTAMP ? SET fenced = ? WHERE dataset = ? AND attempt_id = ?"
+        self._execute(query, (future_tombstone_timestamp(), True, item.dataset, item.attempt_id))
 
     def _remove(self, item: Garbage, report: SweepReport) -> None:
         place = (future_tombstone_timestamp(), item.dataset, item.attempt_id)

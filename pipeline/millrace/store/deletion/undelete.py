@@ -17,7 +17,7 @@ from millrace.names import VersionSelector
 from millrace.store.catalogue.not_found import dataset_not_found
 from millrace.store.catalogue.recoverable import obstacle
 from millrace.store.catalogue.selection import select
-from millrace.store.catalogue.version import DELETED, PUBLISHER, RESTORED, Version
+from millrace.store.catalogue.version import DELETED, RESTORED, AttemptRole, Version
 from millrace.store.cluster.write_times import future_tombstone_timestamp
 from millrace.store.deletion.all_replicas import AllReplicas
 
@@ -127,12 +127,12 @@ class Undeleter(AllReplicas):
         """
         now, attempt_id = datetime.now(UTC), uuid4()
         query = (
-            "INSERT INTO {ks}.attempts (dataset, attempt_id, run, split, try_number, version, started, last_seen) "
+            "INSERT INTO {ks}.attempts (dataset, attempt_id, run, role, try_number, version, started, last_seen) "
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
         )
         run = f"undelete of {version.label}"
         try:
-            self._execute(query, (version.dataset, attempt_id, run, PUBLISHER, 1, version.label, now, now))
+            self._execute(query, (version.dataset, attempt_id, run, AttemptRole.UNDELETE, 1, version.label, now, now))
             yield
         finally:
             query = "DELETE FROM {ks}.attempts USING TIMESTAMP ? WHERE dataset = ? AND attempt_id = ?"

@@ -13,7 +13,7 @@ from millrace.progress import Task
 from millrace.store.catalogue.catalogue import Catalogue
 from millrace.store.catalogue.manifest import ChunkRef
 from millrace.store.catalogue.page_repair import repair_pages
-from millrace.store.catalogue.version import CATALOGUE_BUCKET, PAGES_BUCKET, PUBLISHER, UnderReplicated
+from millrace.store.catalogue.version import AttemptRole, MetadataBucket, UnderReplicated
 from millrace.store.chunks.chunk_reader import ChunkReader
 from millrace.store.cluster.session import TWO, CassandraSession
 from millrace.store.cluster.write_times import future_tombstone_timestamp
@@ -95,7 +95,7 @@ class ReplicaRepair:
                 for row in rows
                 if not row.finished and row.run not in over and now - (row.last_seen or now) < ALIVE
             }
-            publishers = {row.attempt_id for row in rows if row.split == PUBLISHER}
+            publishers = {row.attempt_id for row in rows if row.role == AttemptRole.PUBLISHER}
             self.attempts(
                 dataset, {row.attempt_id for row in rows}, report, task=task, writing=writing, publishers=publishers
             )
@@ -123,7 +123,7 @@ class ReplicaRepair:
             try:
                 # Check before the repair: a page that is written during it is not repaired by it.
                 done = record.attempt_id not in writing or self._is_behind(record)
-                done = done or (record.bucket == CATALOGUE_BUCKET and record.attempt_id not in publishers)
+                done = done or (record.bucket == MetadataBucket.CATALOGUE and record.attempt_id not in publishers)
                 self._repair_record(record, report, task)
             except (StoreError, ChunkError) as error:
                 report.problems.append(_problem(record, error))
@@ -145,10 +145,10 @@ class ReplicaRepair:
             )
 
     def _repair_record(self, record: UnderReplicated, report: RepairReport, task: Task) -> None:
-        if record.bucket == CATALOGUE_BUCKET:
+        if record.bucket == MetadataBucket.CATALOGUE:
             report.copies += self._row_repair.rows(record.dataset)
             return
-        if record.bucket == PAGES_BUCKET:
+        if record.bucket == MetadataBucket.PAGES:
             for attempt_id in self._page_attempts(record):
                 report.copies += repair_pages(self._cassandra, record.dataset, attempt_id)
             return

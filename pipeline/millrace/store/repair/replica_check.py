@@ -20,7 +20,7 @@ from cassandra.pool import Host
 from millrace.errors import ChunkError, ChunkMissingError
 from millrace.store.catalogue.catalogue import Catalogue
 from millrace.store.catalogue.manifest import ChunkRef
-from millrace.store.catalogue.version import CATALOGUE_BUCKET, PAGES_BUCKET, Version
+from millrace.store.catalogue.version import MetadataBucket, Version
 from millrace.store.cluster.session import NODE_LOCAL, CassandraSession
 from millrace.store.repair.row_repair import RowRepair
 
@@ -83,7 +83,9 @@ class ReplicaCheck:
         """
         for table, key, host in RowRepair(self._cassandra).lacking(dataset):
             what = f"the row {', '.join(map(str, key))} of {table}"
-            yield MissingReplica(dataset, version.label, str(host.address), what, version.attempt_id, CATALOGUE_BUCKET)
+            yield MissingReplica(
+                dataset, version.label, str(host.address), what, version.attempt_id, MetadataBucket.CATALOGUE
+            )
 
     def pages(self, version: Version) -> Iterator[MissingReplica]:
         """Yield manifest pages and page lists of the version that are missing or fail their checksum on a node."""
@@ -101,7 +103,7 @@ class ReplicaCheck:
                     if not _is_good(have.get(page), checksum):
                         what = f"page {page} of {attempt_id.hex[:12]}"
                         yield MissingReplica(
-                            version.dataset, version.label, host, what, owners[attempt_id], PAGES_BUCKET
+                            version.dataset, version.label, host, what, owners[attempt_id], MetadataBucket.PAGES
                         )
 
     def chunks(self, version: Version) -> Iterator[MissingReplica]:

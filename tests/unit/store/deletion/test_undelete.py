@@ -26,7 +26,7 @@ from millrace.errors import (
 from millrace.load import LoadOptions
 from millrace.names.references import parse_reference
 from millrace.store.catalogue.catalogue_writer import CatalogueWriter
-from millrace.store.catalogue.version import CATALOGUE_BUCKET, DELETED, FENCED, RESTORED, WITHDRAWN
+from millrace.store.catalogue.version import DELETED, RESTORED, WITHDRAWN, MetadataBucket
 from millrace.store.cluster.writer import ReplicatedWriter
 from millrace.store.deletion import sweep
 from millrace.store.deletion.sweep import Sweeper, SweepReport
@@ -158,7 +158,7 @@ def test_a_dry_run_changes_nothing_and_raises_the_same_errors(
         store.undelete("d@1", dry_run=True)
     with ReplicatedWriter(cassandra, window_bytes=1_000_000) as writes:
         CatalogueWriter(cassandra, writes).record_under_replicated(
-            "d", row_of(cassandra, labels[2])["attempt_id"], CATALOGUE_BUCKET, 0
+            "d", row_of(cassandra, labels[2])["attempt_id"], MetadataBucket.CATALOGUE, 0
         )
     with pytest.raises(StoreError, match="catalogue rows on one node only, so nothing was changed"):
         store.undelete("d@3", dry_run=True)
@@ -284,7 +284,7 @@ def fence(cassandra: FakeCassandra, which: Callable[[dict[str, Any]], bool]) -> 
     for host in (cassandra.a, cassandra.b):
         for key, (stamp, row) in list(host.rows["attempts"].items()):
             if which(row):
-                host.rows["attempts"][key] = (stamp, {**row, "try_number": FENCED})
+                host.rows["attempts"][key] = (stamp, {**row, "fenced": True})
 
 
 @pytest.mark.parametrize("whose", ["publisher", "loader"])
@@ -711,7 +711,7 @@ def test_undelete_is_refused_while_catalogue_rows_are_on_one_node_only(
     store.delete("d@3")
     with ReplicatedWriter(cassandra, window_bytes=1_000_000) as writes:
         CatalogueWriter(cassandra, writes).record_under_replicated(
-            "d", row_of(cassandra, labels[2])["attempt_id"], CATALOGUE_BUCKET, 0
+            "d", row_of(cassandra, labels[2])["attempt_id"], MetadataBucket.CATALOGUE, 0
         )
     with pytest.raises(StoreError, match="catalogue rows on one node only, so nothing was changed: millrace repair d"):
         store.undelete("d@3")
@@ -750,6 +750,35 @@ def test_a_row_of_which_a_node_has_only_the_marks_does_not_fail_a_listing(
     assert visible(store) == [3, 2, 1]
     cassandra.unreachable[cassandra.a.address] = no_host(cassandra.a, ConnectionError("gone"))
     assert visible(store) == [2, 1]
+
+
+@pytest.mark.parametrize("node", ["a", "b"])
+def test_a_mark_that_one_node_alone_has_is_overwritten_on_both(
+    store: Store, cassandra: FakeCassandra, labels: list[str], node: str
+) -> None:
+    store.delete("d@3")
+    host = getattr(cassandra, node)
+    [key] = [key for key in host.rows["versions"] if key[1] == 3]
+    _, row = host.rows["versions"][key]
+    host.rows["versions"][key] = (0, {**row, "deleted_at": None, "mark": None})
+    assert store.undelete("d@3").version == labels[2]
+    assert [each.rows["versions"][key][1]["mark"] for each in (cassandra.a, cassandra.b)] == [RESTORED, RESTORED]
+    for down in (cassandra.a, cassandra.b):
+        cassandra.unreachable = {down.address: no_host(down, ConnectionError("gone"))}
+        assert visible(store) == [3, 2, 1]
+
+
+@pytest.mark.parametrize("node", ["a", "b"])
+def test_a_fence_that_one_node_alone_has_refuses_an_undelete(
+    store: Store, cassandra: FakeCassandra, labels: list[str], node: str
+) -> None:
+    store.delete("d@3")
+    host, publisher = getattr(cassandra, node), row_of(cassandra, labels[2])["attempt_id"]
+    stamp, row = host.rows["attempts"]["d", publisher]
+    host.rows["attempts"]["d", publisher] = (stamp + 1, {**row, "fenced": True})
+    with pytest.raises(VersionNotFoundError, match="a sweep has marked its data for removal"):
+        store.undelete("d@3")
+    assert row_of(cassandra, labels[2])["mark"] == DELETED
 
 
 def test_the_catalogue_lists_recoverable_versions_with_a_node_down(

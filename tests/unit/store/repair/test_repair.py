@@ -11,7 +11,7 @@ from millrace.api import Store
 from millrace.load import LoadOptions
 from millrace.progress import null_task
 from millrace.store.catalogue.catalogue_writer import CatalogueWriter
-from millrace.store.catalogue.version import CATALOGUE_BUCKET, PAGES_BUCKET
+from millrace.store.catalogue.version import MetadataBucket
 from millrace.store.chunks.chunk_reader import ChunkReader
 from millrace.store.chunks.chunk_writer import ChunkWriter
 from millrace.store.cluster.writer import ReplicatedWriter
@@ -39,13 +39,13 @@ def damage_row(host: FakeHost, table: str) -> None:
 
 
 LOSSES = [
-    (lose, "pages", PAGES_BUCKET),
-    (damage_page, "pages", PAGES_BUCKET),
-    (lose, "versions", CATALOGUE_BUCKET),
-    (damage_row, "versions", CATALOGUE_BUCKET),
-    (lose, "tags", CATALOGUE_BUCKET),
-    (lose, "datasets", CATALOGUE_BUCKET),
-    (lose, "attempts", CATALOGUE_BUCKET),
+    (lose, "pages", MetadataBucket.PAGES),
+    (damage_page, "pages", MetadataBucket.PAGES),
+    (lose, "versions", MetadataBucket.CATALOGUE),
+    (damage_row, "versions", MetadataBucket.CATALOGUE),
+    (lose, "tags", MetadataBucket.CATALOGUE),
+    (lose, "datasets", MetadataBucket.CATALOGUE),
+    (lose, "attempts", MetadataBucket.CATALOGUE),
     (lose, "chunks", 0),
 ]
 
@@ -175,9 +175,11 @@ def test_the_chunks_of_a_bucket_still_being_written_are_repaired_and_its_record_
 
 def test_the_pages_record_of_an_unpublished_writer_stays(repairing: Repairing) -> None:
     """Its page lists are stored under keys that only its version row contains."""
-    repairing.catalogue_writer.record_under_replicated(repairing.row.dataset, repairing.row.attempt_id, PAGES_BUCKET, 0)
+    repairing.catalogue_writer.record_under_replicated(
+        repairing.row.dataset, repairing.row.attempt_id, MetadataBucket.PAGES, 0
+    )
     assert repairing.repair().pending == 1
-    assert under_replicated_of(repairing.cassandra) == {PAGES_BUCKET}
+    assert under_replicated_of(repairing.cassandra) == {MetadataBucket.PAGES}
 
 
 def test_the_catalogue_is_repaired_before_pages_and_pages_before_chunks(
@@ -193,10 +195,10 @@ def test_the_catalogue_is_repaired_before_pages_and_pages_before_chunks(
         repair_record(repairer, record, *rest)
 
     monkeypatch.setattr(ReplicaRepair, "_repair_record", recorded)
-    for bucket in (0, PAGES_BUCKET, CATALOGUE_BUCKET):
+    for bucket in (0, MetadataBucket.PAGES, MetadataBucket.CATALOGUE):
         repairing.catalogue_writer.record_under_replicated(repairing.row.dataset, repairing.row.attempt_id, bucket, 0)
     assert repairing.repair(writing=False).cleared == 3
-    assert buckets == [CATALOGUE_BUCKET, PAGES_BUCKET, 0]
+    assert buckets == [MetadataBucket.CATALOGUE, MetadataBucket.PAGES, 0]
 
 
 def test_chunks_already_delivered_by_hints_are_checked_and_not_written(repairing: Repairing) -> None:
@@ -236,6 +238,6 @@ def test_a_page_of_a_live_writer_damaged_on_both_nodes_is_a_problem_and_does_not
 
 def test_the_catalogue_record_of_a_writer_is_cleared_while_it_still_writes(repairing: Repairing) -> None:
     repairing.catalogue_writer.record_under_replicated(
-        repairing.row.dataset, repairing.row.attempt_id, CATALOGUE_BUCKET, 0
+        repairing.row.dataset, repairing.row.attempt_id, MetadataBucket.CATALOGUE, 0
     )
     assert repairing.repair().cleared == 1
