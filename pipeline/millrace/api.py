@@ -37,7 +37,6 @@ from millrace.store import (
     ChunkReader,
     Lease,
     MetadataBucket,
-    Removal,
     RepairReport,
     ReplicaCheck,
     ReplicaRepair,
@@ -47,6 +46,7 @@ from millrace.store import (
     UndeleteReport,
     UnderReplicated,
     Version,
+    VersionDeletion,
     not_found,
     recoverable_versions,
     repairable,
@@ -425,7 +425,7 @@ class Store:
         ``now`` skips the grace time. Tagged and leased versions are refused by name, and everything is refused while a
         node is down; then nothing was deleted.
         """
-        return self._removal.delete(reference, whole=whole, now=now, dry_run=dry_run)
+        return self._deletion.delete(reference, whole=whole, now=now, dry_run=dry_run)
 
     def undelete(self, reference: str, *, dry_run: bool = False) -> UndeleteReport:
         """Undo a ``delete`` or ``prune`` before a sweep begins to remove the data.
@@ -434,19 +434,19 @@ class Store:
         removed or was withdrawn, ``UsageError`` for one that is not deleted, and ``StoreUnavailableError`` while a node
         is down.
         """
-        return self._removal.undelete(reference, dry_run=dry_run)
+        return self._deletion.undelete(reference, dry_run=dry_run)
 
     def prune(self, name: str, keep: int, *, now: bool = False, dry_run: bool = False) -> SweepReport:
         """Mark all but the newest ``keep`` versions as deleted; older tagged and leased versions are kept as well."""
-        return self._removal.prune(name, keep, now=now, dry_run=dry_run)
+        return self._deletion.prune(name, keep, now=now, dry_run=dry_run)
 
     def fsck(self, *, delete: bool = False, now: bool = False) -> SweepReport:
         """Report data of failed attempts and deleted versions, and data that manifests reference but nodes lack.
 
         Data past its grace time is removed only with ``delete``. Missing replicas are recorded for ``repair``.
         """
-        report, lacking = self._removal.fsck(delete=delete, now=now)
-        self._note((lack.dataset, lack.attempt_id, lack.bucket) for lack in repairable(lacking))
+        report, missing = self._deletion.fsck(delete=delete, now=now)
+        self._note((replica.dataset, replica.attempt_id, replica.bucket) for replica in repairable(missing))
         return report
 
     def _note(self, keys: Iterable[tuple[str, UUID, int]]) -> None:
@@ -458,8 +458,8 @@ class Store:
                     catalogue_writer.record_under_replicated(*place, 0)
 
     @property
-    def _removal(self) -> Removal:
-        return Removal(self.cassandra, self.catalogue)
+    def _deletion(self) -> VersionDeletion:
+        return VersionDeletion(self.cassandra, self.catalogue)
 
     # --- checking and warming
 

@@ -71,12 +71,12 @@ def fsck() -> dict[str, Any]:
     """Report data left behind by dead loads and deleted versions, and copies missing on nodes; remove nothing."""
     with step("maintain", dataset="") as (store, task):
         report = store.fsck()
-        left, lacking = len(report.garbage), len(report.lacking)
+        left, missing = len(report.garbage), len(report.missing)
         said = f"{left:,} loads left data behind" if left else "nothing is left over"
-        task.message(f"{said}, {lacking:,} copies are missing" if lacking else f"{said}, nothing is missing")
-        for item in [*report.garbage, *report.lacking][:_LISTED]:
+        task.message(f"{said}, {missing:,} copies are missing" if missing else f"{said}, nothing is missing")
+        for item in [*report.garbage, *report.missing][:_LISTED]:
             logger.warning("%s", json.dumps(item, sort_keys=True))
-        return _plain(report.to_json(), "garbage", "lacking")
+        return _plain(report.to_json(), "garbage", "missing")
 
 
 def _latest(store: Store, params: Mapping[str, Any]) -> list[str]:

@@ -66,7 +66,7 @@ class VerifyReport:
             self._blame(error)
 
     def _lacks(self, lack: MissingReplica) -> None:
-        said = f"{lack.what} of {lack.dataset}@{lack.version} is missing or damaged on {lack.node}"
+        said = f"{lack.data} of {lack.dataset}@{lack.version} is missing or damaged on {lack.node}"
         hint = f"millrace repair {lack.dataset} brings it there"
         self._blame(ChunkMissingError(said, hint=hint, dataset=lack.dataset, node=lack.node, bucket=lack.bucket))
 

@@ -28,8 +28,9 @@ from millrace.store.cluster import schema
 from millrace.store.cluster.schema import check
 from millrace.store.cluster.session import NODE_LOCAL, TWO, CassandraSession, translate_driver_errors
 from millrace.store.cluster.writer import ReplicatedWriter, Write
-from millrace.store.deletion.removal import Removal, UndeleteReport
 from millrace.store.deletion.sweep import GRACE, SweepReport
+from millrace.store.deletion.undelete import UndeleteReport
+from millrace.store.deletion.version_deletion import VersionDeletion
 from millrace.store.repair.repair import RepairReport, ReplicaRepair
 from millrace.store.repair.replica_check import MissingReplica, ReplicaCheck, repairable
 
@@ -51,7 +52,6 @@ __all__ = [
     "MissingReplica",
     "NODE_LOCAL",
     "PageRef",
-    "Removal",
     "RepairReport",
     "ReplicaCheck",
     "ReplicaRepair",
@@ -63,6 +63,7 @@ __all__ = [
     "UndeleteReport",
     "UnderReplicated",
     "Version",
+    "VersionDeletion",
     "WITHDRAWN",
     "Write",
     "bounded_facts",

@@ -87,7 +87,7 @@ def test_prune_lists_its_versions_in_a_dry_run_and_keeps_the_chunks_of_the_newes
 
 def test_fsck_and_repair_find_nothing_on_an_undamaged_store(millrace: Millrace, two: tuple[str, str, str]) -> None:
     found = millrace("fsck", "--json")
-    assert (found.code, found.json["lacking"], found.json["removed_writers"]) == (0, [], 0)
+    assert (found.code, found.json["missing"], found.json["removed_attempts"]) == (0, [], 0)
     assert millrace("repair", two[0], "--dry-run", "--json").json["under_replicated"] == []
     repaired = millrace("repair", two[0], "--json")
     assert (repaired.code, repaired.json["ok"], repaired.json["copies"]) == (0, True, 0)

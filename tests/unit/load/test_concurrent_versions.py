@@ -6,7 +6,7 @@ No row is lost or doubled, and no deleted row reappears.
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -38,8 +38,10 @@ from millrace.store.catalogue.version import (
 )
 from millrace.store.chunks.chunk_writer import ChunkWriter
 from millrace.store.cluster.writer import ReplicatedWriter
-from millrace.store.deletion import sweep
-from millrace.store.deletion.sweep import Sweeper
+from millrace.store.deletion import garbage, sweep
+from millrace.store.deletion.all_replicas import AllReplicas
+from millrace.store.deletion.protection import Protection
+from millrace.store.deletion.sweep import Sweep
 from tests.unit.store.fakes import FakeCassandra, FakeHost
 
 Csv = Callable[..., str]
@@ -51,7 +53,7 @@ PUBLISH = import_module("millrace.load.publishing")
 @pytest.fixture(autouse=True)
 def nobody_is_taken_for_alive(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a sweep remove the rows of finished loads at once: ``ALIVE`` protects recent loads from it."""
-    monkeypatch.setattr(sweep, "ALIVE", timedelta(0))
+    monkeypatch.setattr(garbage, "ALIVE", timedelta(0))
 
 
 def numbers(store: Store, reference: str = "d") -> list[int]:
@@ -576,14 +578,14 @@ def test_appends_to_a_version_undeleted_while_a_sweep_fenced_it_lose_nothing(
 ) -> None:
     store.load("d", csv(3), APPEND)
     store.delete("d@1")
-    fence = Sweeper._fence
+    fence = Sweep._fence
 
-    def undeleting(sweeper: Sweeper, item: Any) -> None:
-        monkeypatch.setattr(Sweeper, "_fence", fence)
+    def undeleting(running: Sweep, item: Any) -> None:
+        monkeypatch.setattr(Sweep, "_fence", fence)
         store.undelete("d@1")
-        fence(sweeper, item)
+        fence(running, item)
 
-    monkeypatch.setattr(Sweeper, "_fence", undeleting)
+    monkeypatch.setattr(Sweep, "_fence", undeleting)
     assert store.fsck(delete=True, now=True).removed_attempts == 0
     assert [version.number for version in store.versions("d")] == [1]
     assert all(row.fenced for row in store.catalogue.attempts("d"))
@@ -607,10 +609,10 @@ def test_an_append_published_while_its_parent_is_swept_keeps_the_parents_lists(
     parent = store.version("d")
     load = begun(store, csv(3, first=100, name="late.csv"))
     store.delete(f"d@{parent.label}")
-    reading = Sweeper._every_version
+    reading = AllReplicas.versions_with_data
 
-    def then_published(sweeper: Sweeper, dataset: str) -> Any:
-        every = reading(sweeper, dataset)
+    def then_published(replicas: AllReplicas, dataset: str) -> Any:
+        every = reading(replicas, dataset)
         if not named:
             named.append(dataset)
             with pytest.MonkeyPatch.context() as patched:
@@ -621,9 +623,9 @@ def test_an_append_published_while_its_parent_is_swept_keeps_the_parents_lists(
         return every
 
     named: list[str] = []
-    monkeypatch.setattr(sweep, "ALIVE", timedelta(hours=3))
-    monkeypatch.setattr(Sweeper, "_every_version", then_published)
-    Sweeper(cassandra, store.catalogue).empty_deleted("d", grace=timedelta(0))
+    monkeypatch.setattr(garbage, "ALIVE", timedelta(hours=3))
+    monkeypatch.setattr(AllReplicas, "versions_with_data", then_published)
+    Sweep(store.catalogue, AllReplicas(cassandra)).empty_deleted("d", grace=timedelta(0))
     store.catalogue.pages.page_list.cache_clear()
     assert named
     assert numbers(store) == [*ALL_THREE, 30, 31, 32, 100, 101, 102]
@@ -637,12 +639,13 @@ def test_deleted_data_is_removed_after_24_hours_and_not_before(
     store.load("d", csv(3, first=10, name="b.csv"))
     store.delete("d@1")
 
-    class Later(sweep.datetime):  # type: ignore[name-defined,misc]
+    class Later(datetime):
         @classmethod
         def now(cls, zone: Any = None) -> Any:
             return super().now(zone) + timedelta(hours=hours)
 
-    monkeypatch.setattr(sweep, "datetime", Later)
+    for module in (garbage, sweep):
+        monkeypatch.setattr(module, "datetime", Later)
     before = len(cassandra.table("chunks"))
     report = store.fsck(delete=True)
     over = hours > 24
@@ -673,7 +676,7 @@ def test_a_version_tagged_and_deleted_at_the_same_time_is_not_swept(
     store.load("d", csv(3))
     store.load("d", csv(3, first=10, name="b.csv"))
     with monkeypatch.context() as patched:
-        patched.setattr(Sweeper, "_refuse_if_held", lambda _sweeper, _version: None)
+        patched.setattr(Protection, "require_unprotected", lambda _protection, _version: None)
         store.tag("d@1", "good")
         store.delete("d@1", now=True)
     assert len(cassandra.table("chunks")) == 4

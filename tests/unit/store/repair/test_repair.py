@@ -65,7 +65,7 @@ def test_an_unrecorded_missing_or_damaged_replica_is_found_and_repaired(
     host: FakeHost = getattr(cassandra, node)
     harm(host, table)
     if look == "fsck":
-        assert {item["node"] for item in store.fsck().lacking} == {host.address}
+        assert {item["node"] for item in store.fsck().missing} == {host.address}
     else:
         assert not store.verify("flights", each_replica=True).ok
     assert under_replicated_of(cassandra) == {bucket}
@@ -74,7 +74,7 @@ def test_an_unrecorded_missing_or_damaged_replica_is_found_and_repaired(
     assert repaired.copies >= 1 or harm is damage_page  # the check already replaced a damaged page when reading it
     assert under_replicated_of(cassandra) == set()
     assert store.verify("flights", each_replica=True).ok
-    assert store.fsck().lacking == []
+    assert store.fsck().missing == []
     assert store.version("flights@good").rows == 100
     assert (cassandra.a.rows[table].keys(), len(cassandra.a.rows[table])) == (
         cassandra.b.rows[table].keys(),
@@ -88,7 +88,7 @@ def test_an_intact_store_has_no_missing_and_no_under_replicated_data(
     for k in range(3):
         store.load("flights", csv(10, first=10 * k, name=f"{k}.csv"), LoadOptions(mode="append"))
     report = store.fsck()
-    assert (report.lacking, report.problems) == ([], [])
+    assert (report.missing, report.problems) == ([], [])
     assert under_replicated_of(cassandra) == set()
 
 
@@ -100,7 +100,7 @@ def test_data_missing_on_both_nodes_is_reported_by_fsck_and_does_not_stop_repair
     for host in (cassandra.a, cassandra.b):
         for key in [key for key in host.rows["pages"] if key[0] == "flights"]:
             del host.rows["pages"][key]
-    found = store.fsck().lacking
+    found = store.fsck().missing
     assert {(item["dataset"], item["node"]) for item in found} == {("flights", "10.0.0.1"), ("flights", "10.0.0.2")}
     assert store.repair().ok  # lost data is not under-replicated
 
