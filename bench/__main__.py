@@ -20,7 +20,7 @@ BENCHMARKS = {
     "read": "a whole dataset back to Arrow; local gzip Parquet, the ceiling, ArcticDB",
     "project": "2 of 200 columns against all of them; the ceiling, local gzip Parquet",
     "bridge": "progress to thousands of clients; Flask-SSE with its Redis, KafkaSSE",
-    "progress": "what reporting costs a load, with Kafka there and with Kafka frozen",
+    "progress": "cost of progress reports for a load, with Kafka up and with Kafka frozen",
     "filter": "a filter that keeps 1 % of a sorted column against none; local gzip Parquet",
     "without": "a load with Kafka or Redis stopped against one with both",
     "failover": "each node killed, then frozen, under a load and a reader; a quarter of an hour",
@@ -73,7 +73,7 @@ def main(names: tuple[str, ...], **chosen_options: Any) -> None:
         if name in OWN_NODES:
             failures += _one(name, options)
     if failures:
-        raise StackError(f"what must not happen did: {'; '.join(failures)}", hint="the notes of its table say more")
+        raise StackError(f"a result that must not occur: {'; '.join(failures)}", hint="the notes of its table say more")
 
 
 def _cluster() -> Any:

@@ -28,7 +28,7 @@ class Whole:
         dataset, at = self._store.dataset(self._dataset), 0
         for batch in dataset.to_batches():
             if not repeats(self._expected, batch, at):
-                raise StackError(f"rows {at:,} and on of {self._dataset} are not what was loaded")
+                raise StackError(f"rows {at:,} and on of {self._dataset} differ from the loaded rows")
             at += batch.num_rows
         if at != dataset.count_rows():
             raise StackError(f"{self._dataset} has {at:,} rows, and its version says {dataset.count_rows():,}")

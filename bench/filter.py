@@ -26,7 +26,7 @@ def run(options: Options) -> Report:
     rows = FLIGHTS_ROWS * options.times
     with cluster() as on, scratch() as folder:
         report.extra_versions = {"cassandra": on.release}
-        options.say("loading what is to be read")
+        options.say("loading the data to read")
         parquet = folder / "flights.parquet"
         with pa.memory_map(str(arrow)) as source:
             table = pa.ipc.open_file(source).read_all()

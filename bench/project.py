@@ -26,7 +26,7 @@ def run(options: Options) -> Report:
     arrow = wide_arrow()
     with cluster() as on, scratch() as folder:
         report.extra_versions = {"cassandra": on.release}
-        options.say("loading what is to be read")
+        options.say("loading the data to read")
         parquet = folder / "wide.parquet"
         with pa.memory_map(str(arrow)) as source:
             table = pa.ipc.open_file(source).read_all()
@@ -36,7 +36,7 @@ def run(options: Options) -> Report:
             for columns in (None, _TWO):
                 wanted = table if columns is None else table.select(columns)
                 if not store.dataset("wide").to_table(columns).equals(wanted):
-                    raise StackError("what came back from Cassandra is not what was loaded")
+                    raise StackError("the data read from Cassandra differs from the loaded data")
             job, threads = write_job(store, "wide", folder), read_threads(store)
             del table, wanted
         env = on.environment

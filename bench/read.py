@@ -27,7 +27,7 @@ def run(options: Options) -> Report:
     arrow = flights_arrow(options.times)
     with cluster() as on, scratch() as folder:
         report.extra_versions = {"cassandra": on.release}
-        options.say("loading what is to be read")
+        options.say("loading the data to read")
         parquet = folder / "flights.parquet"
         with pa.memory_map(str(arrow)) as source:
             table = pa.ipc.open_file(source).read_all()
@@ -36,7 +36,7 @@ def run(options: Options) -> Report:
             how = LoadOptions(source=SourceOptions(null_values=("NA",)))
             on.once(FLIGHTS, lambda: store.load(FLIGHTS, str(flights_csv(options.times)), how))
             if not store.dataset(FLIGHTS).to_table().equals(table):
-                raise StackError("what came back from Cassandra is not the table that was loaded")
+                raise StackError("the data read from Cassandra differs from the loaded table")
             job = write_job(store, FLIGHTS, folder)
             threads = read_threads(store)
             del table

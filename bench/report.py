@@ -114,7 +114,7 @@ class Report:
         ratio.
         """
         if name not in RATIOS:
-            raise InvalidSettingError(f"{name!r} is no ratio of the contract", hint=f"there are {sorted(RATIOS)}")
+            raise InvalidSettingError(f"{name!r} is not a ratio of the contract", hint=f"there are {sorted(RATIOS)}")
         if theirs <= 0 or not math.isfinite(ours):
             raise InvalidSettingError(f"benchmark {self.name}: {name} would be {ours} / {theirs}")
         self.ratios[name] = _rounded(ours / theirs)

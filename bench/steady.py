@@ -198,7 +198,7 @@ def _reads(store: Store, job: Mapping[str, Any], watch: _Watch, stop: threading.
         dataset = store.dataset(job["dataset"])
         for batch in dataset.to_batches():
             if not pa.Table.from_batches([batch]).equals(expected.slice(at, batch.num_rows)):
-                raise StackError(f"rows {at} and on are not what was loaded")
+                raise StackError(f"rows {at} and on differ from the loaded rows")
             at += batch.num_rows
             watch.event(batch.num_rows, 0)
             if stop.is_set():

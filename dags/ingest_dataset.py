@@ -75,10 +75,10 @@ def ingest_dataset() -> None:
     @task(
         map_index_template="{{ label }}",
         max_active_tis_per_dagrun=4,
-        doc_md="Write one split, on two nodes; nothing is visible yet.",
+        doc_md="Write one split on two nodes. Readers see nothing of it yet.",
     )
     def load(split: int, planned: Json) -> Json:
-        """Write one split, on two nodes; nothing is visible yet."""
+        """Write one split on two nodes. Readers see nothing of it yet."""
         return ingest.load(planned, split)
 
     @task(trigger_rule=AFTER_LOAD)
@@ -95,7 +95,7 @@ def ingest_dataset() -> None:
     @task
     def warm(report: Json, params: Json | None = None) -> Json:
         """Put the version into Redis, if it fits as a whole."""
-        return ingest.warm(report, wanted=(params or {})["warm"])
+        return ingest.warm(report, requested=(params or {})["warm"])
 
     splits: Any = plan()
     the_plan = splits[ingest.PLAN_KEY]

@@ -35,7 +35,7 @@ Json = dict[str, Any]
 @dag(
     dag_id="maintain_store",
     dag_display_name="Maintain the store",
-    description="Bring everything to two nodes, check it, and say what was left behind.",
+    description="Repair under-replicated data, verify it, and report data of failed attempts.",
     doc_md=__doc__,
     tags=[TAG, "maintain"],
     params={
@@ -56,7 +56,7 @@ Json = dict[str, Any]
             type=["null", "integer"],
             minimum=1,
             title="Prune to",
-            description="Delete all but so many of the newest versions of each dataset. Empty: delete nothing.",
+            description="How many of the newest versions of each dataset to keep; older ones are deleted. Empty: all.",
         ),
     },
     schedule="0 3 * * *",

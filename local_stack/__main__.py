@@ -61,7 +61,7 @@ def status(as_json: bool) -> None:
 
 
 @main.command()
-@click.option("--check", is_flag=True, help="only say whether the file is current")
+@click.option("--check", is_flag=True, help="only check whether the file is current")
 def compose(check: bool) -> None:
     """Render docker-compose.yml from the same templates as the local stack.
 
@@ -70,7 +70,7 @@ def compose(check: bool) -> None:
     if not check:
         COMPOSE_FILE.write_text(compose_file())
     elif not is_current():
-        raise StackError(f"{COMPOSE_FILE.name} is not what local_stack renders", hint="./run compose")
+        raise StackError(f"{COMPOSE_FILE.name} differs from the rendered file", hint="./run compose")
 
 
 @main.command()
@@ -116,7 +116,7 @@ def thaw(service: str) -> None:
 
 @main.command()
 @click.argument("service")
-@click.option("-f", "--follow", is_flag=True, help="go on as the service writes")
+@click.option("-f", "--follow", is_flag=True, help="follow new lines")
 @click.option("-n", "--lines", type=click.IntRange(min=1), default=200, show_default=True)
 def logs(service: str, follow: bool, lines: int) -> None:
     """Show the log of a service.
@@ -160,7 +160,7 @@ def airflow(arguments: tuple[str, ...]) -> None:
 
 
 @main.command()
-@click.option("--yes", is_flag=True, help="do not ask")
+@click.option("--yes", is_flag=True, help="skip the confirmation")
 def reset(yes: bool) -> None:
     """Stop everything and delete local data, after asking. Jars, the inbox and benchmark results stay.
 

@@ -118,7 +118,7 @@ class AirflowClient:
         try:
             answer = self._http.request(method, path, **options)
         except httpx.HTTPError as error:
-            raise StackError(f"Airflow at {self.url} does not answer ({error})", hint="./run up airflow") from error
+            raise StackError(f"Airflow at {self.url} does not respond ({error})", hint="./run up airflow") from error
         if answer.is_error:
             raise StackError(f"Airflow refuses {method} {path} ({answer.status_code}): {_detail(answer)}")
         return answer.json()

@@ -151,7 +151,7 @@ def report(done: Demo, airflow: Airflow, bridge: Bridge) -> None:
     print()
     print_facts(
         [
-            (f"{MILLRACE} show {DATASET}", "what is there: schema, sizes, replicas"),
+            (f"{MILLRACE} show {DATASET}", "schema, sizes, replicas"),
             (f"{MILLRACE} read {DATASET} --filter \"carrier = 'AA' and dep_delay > 120\"", "read it back"),
             (f"{MILLRACE} verify {DATASET} --each-replica", "check every chunk on each node alone"),
         ],
@@ -187,7 +187,7 @@ def run() -> None:
         error.show()
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
-        print("stopped; ./run status says what still runs", file=sys.stderr)
+        print("stopped; ./run status lists the processes that still run", file=sys.stderr)
         sys.exit(130)
 
 

@@ -44,6 +44,6 @@ def _packed() -> Path:
     found = [Path(str(file.locate())) for file in files if file.name == "flights.csv.zip"]
     if not found or not found[0].is_file():
         raise StackError(
-            f"the package {PACKAGE} is not installed as a whole", hint="delete .venv; ./run makes it again"
+            f"the package {PACKAGE} is not installed as a whole", hint="delete .venv; ./run creates it again"
         )
     return found[0]

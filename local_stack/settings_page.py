@@ -59,7 +59,7 @@ def markdown() -> str:
         parts += [f"## {section}\n", f"{_sentence(model.__doc__)}\n", _table(model, (section,))]
     parts += [
         "## The local stack\n",
-        "`./run` reads these, and nothing else does.\n",
+        "`./run` reads these, only does.\n",
         _table(StackSettings, ("stack",)),
     ]
     return "\n".join([*parts, _OTHERS])

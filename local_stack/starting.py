@@ -82,7 +82,7 @@ class Starting:
 
     def _bring_up_after(self, needed: list[Future[None]], service: Service) -> None:
         if any(future.exception() is not None for future in needed):
-            raise _NotTriedError(f"{service.name} was not started: what it needs first is not ready")
+            raise _NotTriedError(f"{service.name} was not started: a service that it needs is not ready")
         if not self.cancelled.is_set():
             self._bring_up(service)
 
@@ -132,7 +132,7 @@ class Starting:
     def _initialise(self, stores: Iterable[Future[None]]) -> None:
         """Make keyspace and tables by ``millrace init`` once the nodes run, and the topic if Kafka runs."""
         if any(future.exception() is not None for future in stores):
-            raise _NotTriedError("keyspace and topic were not made: a service they need is not ready")
+            raise _NotTriedError("keyspace and topic were not created: a service they need is not ready")
         if self.cancelled.is_set() or not are_running(self.place, NODES):
             return
         with_kafka = are_running(self.place, {"kafka"})

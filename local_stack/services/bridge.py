@@ -60,5 +60,5 @@ class Bridge(Service):
             with httpx.Client(timeout=5, trust_env=False) as client:
                 answer = client.get(f"{self.address}/readyz")
         except httpx.HTTPError as error:
-            return f"no answer ({error})"
-        return None if answer.status_code == 200 else f"/readyz says {answer.status_code}: {answer.text[:200]}"
+            return f"no response ({error})"
+        return None if answer.status_code == 200 else f"/readyz returned {answer.status_code}: {answer.text[:200]}"

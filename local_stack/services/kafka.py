@@ -89,7 +89,7 @@ class Kafka(Service):
     def not_ready(self) -> str | None:
         """Create the probe topic if it is missing, and write one record with acks=all."""
         if not self.ports()[0].is_open():
-            return f"nobody listens on {self.address}"
+            return f"no process listens on {self.address}"
         from confluent_kafka import KafkaError, KafkaException, Producer
         from confluent_kafka.admin import AdminClient
         from confluent_kafka.cimpl import NewTopic
@@ -101,9 +101,9 @@ class Kafka(Service):
             admin.create_topics([topic], request_timeout=PROBE_TIMEOUT_S)[READY_TOPIC].result(PROBE_TIMEOUT_S)
         except KafkaException as error:
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                return f"no topic can be made: {error.args[0].str()}"
+                return f"no topic can be created: {error.args[0].str()}"
         except TimeoutError:
-            return f"no topic could be made within {PROBE_TIMEOUT_S:g} s"
+            return f"no topic could be created within {PROBE_TIMEOUT_S:g} s"
         refused: list[str] = []
         producer = Producer({**client, "acks": "all", "message.timeout.ms": int(PROBE_TIMEOUT_S * 1000)})
         producer.produce(READY_TOPIC, b"ready", callback=lambda e, _: refused.append(e.str()) if e else None)

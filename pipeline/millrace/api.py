@@ -47,10 +47,11 @@ from millrace.store import (
     UnderReplicated,
     Version,
     VersionDeletion,
+    check_schema,
+    create_schema,
     not_found,
     recoverable_versions,
     repairable,
-    schema,
     translate_driver_errors,
 )
 
@@ -105,7 +106,7 @@ class Store:
             for left, host in zip(range(len(hosts) - 1, -1, -1), hosts, strict=True):
                 try:
                     with translate_driver_errors(host):
-                        schema.check(cassandra.session, settings.cassandra, host)
+                        check_schema(cassandra.session, settings.cassandra, host)
                     break
                 except (StoreUnavailableError, StoreTimeoutError):
                     if not left:
@@ -121,7 +122,7 @@ class Store:
         cassandra = CassandraSession.connect(settings.cassandra)
         try:
             with translate_driver_errors():
-                schema.create(cassandra.session, settings.cassandra)
+                create_schema(cassandra.session, settings.cassandra)
         finally:
             cassandra.close()
 
@@ -330,10 +331,10 @@ class Store:
             task.phase("publish")
         report = self.publish(plan, results)
         if task is not None:
-            self.tell_outcome(report, task)
+            self.report_outcome(report, task)
         return report
 
-    def tell_outcome(self, report: LoadReport, task: Task) -> None:
+    def report_outcome(self, report: LoadReport, task: Task) -> None:
         """Report the version, its rows, bytes and columns to ``task``.
 
         Nothing is reported if the schema of the version cannot be read.

@@ -57,8 +57,8 @@ def cassandra_section(connection: Any) -> dict[str, Any]:
     extra = connection.extra_dejson
     if extra.get("ssl_options"):
         raise InvalidSettingError(
-            f"connection {CASSANDRA} asks for ssl_options, which are not supported",
-            hint="take them out, or reach Cassandra through a tunnel",
+            f"connection {CASSANDRA} has ssl_options, which are not supported",
+            hint="remove them, or reach Cassandra through a tunnel",
         )
     policy = extra.get("load_balancing_policy_args") or {}
     nearest = policy.get("local_dc") or (policy.get("child_load_balancing_policy_args") or {}).get("local_dc")
@@ -78,7 +78,7 @@ def redis_url(connection: Any) -> str:
     extra = connection.extra_dejson
     if extra.get("cluster"):
         raise InvalidSettingError(
-            f"connection {REDIS} asks for a Redis Cluster, which is not supported", hint="name a single Redis"
+            f"connection {REDIS} names a Redis Cluster, which is not supported", hint="name a single Redis"
         )
     # The provider's hook treats these three values as "no password", because a form cannot omit a field.
     password = "" if str(connection.password).lower() in ("none", "false", "") else connection.password
@@ -91,7 +91,7 @@ def redis_url(connection: Any) -> str:
     try:
         return check_redis_url(url)
     except ValueError as error:
-        raise InvalidSettingError(f"connection {REDIS} gives a wrong MILLRACE_REDIS__URL: {error}") from None
+        raise InvalidSettingError(f"connection {REDIS} has a wrong MILLRACE_REDIS__URL: {error}") from None
 
 
 def kafka_section(connection: Any) -> dict[str, Any]:

@@ -55,27 +55,27 @@ def refuse_unknown_keys(conf: Mapping[str, Any] | None, titles: Mapping[str, str
             )
 
 
-def form_words(text: str, titles: Mapping[str, str], said: Iterable[object] = ()) -> str:
+def form_words(text: str, titles: Mapping[str, str], source_names: Iterable[object] = ()) -> str:
     """Replace each command line option in a message by the title of its form field; return the message.
 
     A hint to load a source as another run becomes "trigger a new run".
 
-    ``said`` contains names from the source, such as column names. They are not changed, nor are commands and values in
-    single quotes.
+    ``source_names`` contains names from the source, such as column names. They are not
+    changed. Neither are commands and values in single quotes.
     """
-    names = [re.escape(name) for name in said if isinstance(name, str) and name]
+    names = [re.escape(name) for name in source_names if isinstance(name, str) and name]
     run = f"(?P<run>{_ANOTHER_RUN})"
     pattern = "|".join([*sorted(names, key=len, reverse=True), _COMMAND, _QUOTED, run, _OPTION + _SHELL_WORD])
 
-    def word(found: re.Match[str]) -> str:
-        if found["run"]:
+    def word(match: re.Match[str]) -> str:
+        if match["run"]:
             return "trigger a new run"
-        option = found["option"]
+        option = match["option"]
         title = titles.get(_FIELDS.get(option, option[2:].replace("-", "_"))) if option else None
         if title is None:
-            return found[0]
-        if found["word"]:
-            return f'"{title}" {shlex.split(found["word"])[0]}'
+            return match[0]
+        if match["word"]:
+            return f'"{title}" {shlex.split(match["word"])[0]}'
         return f'"{title}" off' if option.startswith("--no-") else f'"{title}"'
 
     return re.sub(pattern, word, text)
@@ -95,7 +95,9 @@ def in_form_words(titles: Mapping[str, str]) -> Iterator[None]:
         cause: BaseException | None = error
         while cause is not None:
             if isinstance(cause, MillraceError):
-                said = list(cause.context.values())
-                cause.message, cause.hint = (form_words(text, titles, said) for text in (cause.message, cause.hint))
+                source_names = list(cause.context.values())
+                cause.message, cause.hint = (
+                    form_words(text, titles, source_names) for text in (cause.message, cause.hint)
+                )
             cause = cause.__cause__ or cause.__context__
         raise

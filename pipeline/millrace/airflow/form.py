@@ -71,7 +71,7 @@ def _main_fields(settings: Settings) -> dict[str, Param]:
             enum=["replace", "append"],
             title="Mode",
             values_display={"replace": "replace: only these rows", "append": "append: the latest version and these"},
-            description="What the new version holds. Older versions stay as they are.",
+            description="The contents of the new version. Older versions do not change.",
         ),
         "null_values": Param(
             None,

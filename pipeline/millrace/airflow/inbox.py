@@ -29,13 +29,13 @@ def newest_names(
     an address are not proposed. A folder that cannot be listed contributes no names.
     """
     until = time.monotonic() + look_s
-    found: dict[str, int] = {}
+    names_by_time: dict[str, int] = {}
     for root in roots:
         for name, changed_ns in _entries(root, look_at):
-            found.setdefault(name, changed_ns)  # a relative name is resolved in the first root that contains it
+            names_by_time.setdefault(name, changed_ns)  # a relative name is resolved in the first root that contains it
             if time.monotonic() > until:
                 break
-    return sorted(found, key=lambda name: (-found[name], name))[:at_most]
+    return sorted(names_by_time, key=lambda name: (-names_by_time[name], name))[:at_most]
 
 
 def _entries(root: str, look_at: int) -> Iterator[tuple[str, int]]:

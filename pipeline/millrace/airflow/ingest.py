@@ -44,11 +44,11 @@ def plan(params: Mapping[str, Any]) -> list[int]:
     with step("plan", dataset=params["dataset"], unit="splits") as (store, report):
         source, options = load_options(params, store.settings)
         planned = store.plan(params["dataset"], source, options, run=_run_name(context))
-        said = planned.to_json()
-        size = len(json.dumps(said))
+        document = planned.to_json()
+        size = len(json.dumps(document))
         if size > PLAN_BYTES_EXPECTED:
             logger.warning("the plan has %d bytes; each of its tasks fetches it from Airflow's database", size)
-        context["ti"].xcom_push(key=PLAN_KEY, value=said)
+        context["ti"].xcom_push(key=PLAN_KEY, value=document)
         splits = [] if planned.published else [split.index for split in planned.source.splits]
         unit, total = task_unit(planned, None)
         # The total of the whole run, which is needed long before the last of its splits begins.
@@ -94,22 +94,22 @@ def verify(planned: Mapping[str, Any], loaded: Sequence[Mapping[str, Any]]) -> d
     sums = {"chunks": 0, "rows": 0, "stored_bytes": 0}
     with step("verify", dataset=of.dataset, total=sum(result.rows for result in results)) as (store, report):
         for result in results:
-            found = store.verify_split(of, result, task=report)
-            if not found.ok:
-                raise _refused(found)
-            sums = {name: value + getattr(found, name) for name, value in sums.items()}
+            verified = store.verify_split(of, result, task=report)
+            if not verified.ok:
+                raise _refused(verified)
+            sums = {name: value + getattr(verified, name) for name, value in sums.items()}
         report.message(f"{sums['rows']:,} rows in {sums['chunks']:,} chunks verified")
     return sums
 
 
-def _refused(found: Any) -> ChunkError | ChunkMissingError:
-    first = found.problems[0]
+def _refused(verified: Any) -> ChunkError | ChunkMissingError:
+    first = verified.problems[0]
     # An unresponsive node may respond later; wrong bytes stay wrong.
     passes = first["error"] in ("ChunkMissingError", "StoreUnavailableError", "StoreTimeoutError")
-    said = f"{found.bad} of {found.chunks} chunks of {found.reference} cannot be verified: {first['message']}"
+    text = f"{verified.bad} of {verified.chunks} chunks of {verified.reference} cannot be verified: {first['message']}"
     if passes:
-        return ChunkMissingError(said, hint="a node may be down: ./run status")
-    return ChunkError(said, hint="nothing was published; run the load again")
+        return ChunkMissingError(text, hint="a node may be down: ./run status")
+    return ChunkError(text, hint="nothing was published; run the load again")
 
 
 def publish(planned: Mapping[str, Any], loaded: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -131,7 +131,7 @@ def publish(planned: Mapping[str, Any], loaded: Sequence[Mapping[str, Any]]) -> 
         done = replace(done, seconds=round(seconds, 3), rows_per_s=round(done.rows / max(seconds, 0.001), 1))
         report.advance_to(done.rows)
         report.message(f"{of.dataset}@{done.version}: {done.rows:,} rows in {done.chunks} chunks")
-        store.tell_outcome(done, report)
+        store.report_outcome(done, report)
         cassandra = store.settings.cassandra
         emit_loaded(context["outlet_events"], done, cluster=store.cassandra.cluster_name, keyspace=cassandra.keyspace)
     for line in report_table(done, repeated=of.published):
@@ -142,14 +142,14 @@ def publish(planned: Mapping[str, Any], loaded: Sequence[Mapping[str, Any]]) -> 
     return dict(json.loads(json.dumps(done.to_json())))
 
 
-def warm(report: Mapping[str, Any], *, wanted: bool) -> dict[str, Any]:
+def warm(report: Mapping[str, Any], *, requested: bool) -> dict[str, Any]:
     """Put the whole version into Redis, or skip the task if the form has ``warm`` off.
 
     A Redis that is unreachable or full is no failure.
     """
-    if not wanted:
+    if not requested:
         # Airflow's listener reports the skip, so no connection to the store is needed.
-        raise AirflowSkipException("the form says not to warm the cache")
+        raise AirflowSkipException("warming is switched off in the form")
     with step("warm", dataset=report["dataset"], total=report["total_rows"]) as (store, task):
         done = store.warm(f"{report['dataset']}@{report['version']}", task=task)
     return done.to_json()

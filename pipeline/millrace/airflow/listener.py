@@ -94,7 +94,7 @@ class RunAndTaskListener:
 
         Airflow calls this in the task's process, in the scheduler if the worker vanished, or in the API server.
         """
-        error = error or "failed; Airflow does not say why"
+        error = error or "failed; Airflow gives no reason"
         if _word(task_instance.state) == "up_for_retry":
             self._say(task_instance, "retrying", error=error)
         else:

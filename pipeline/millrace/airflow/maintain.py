@@ -26,11 +26,11 @@ def repair(params: Mapping[str, Any]) -> dict[str, Any]:
     """Repair everything recorded as under-replicated; fail if something is still under-replicated afterwards."""
     with step("repair", dataset=params.get("dataset") or "") as (store, task):
         report = store.repair(params.get("dataset"), task=task)
-        said = _plain(report.to_json(), "problems")
+        summary = _to_jsonable(report.to_json(), "problems")
         if not report.ok:
             first = report.problems[0]["message"] if report.problems else "see the log"
             raise ChunkMissingError(f"{report.words}: {first}", hint="a node may be down: ./run status")
-    return said
+    return summary
 
 
 def verify(params: Mapping[str, Any]) -> dict[str, Any]:
@@ -39,11 +39,11 @@ def verify(params: Mapping[str, Any]) -> dict[str, Any]:
     problems: list[dict[str, Any]] = []
     with step("verify", dataset=params.get("dataset") or "") as (store, task):
         for reference in _latest(store, params):
-            found = store.verify(reference, each_replica=bool(params.get("each_replica")), task=task)
+            verified = store.verify(reference, each_replica=bool(params.get("each_replica")), task=task)
             sums["datasets"] += 1
             for name in ("chunks", "copies", "rows", "stored_bytes", "bad"):
-                sums[name] += getattr(found, name)
-            problems += found.problems
+                sums[name] += getattr(verified, name)
+            problems += verified.problems
         if problems:
             for problem in problems[:_LISTED]:
                 logger.error("%s", problem["message"])
@@ -58,7 +58,7 @@ def prune(params: Mapping[str, Any]) -> dict[str, Any]:
     """Mark all but the newest versions as deleted; skip the task if the form gives no number of versions to keep."""
     keep = params.get("prune_keep")
     if not keep:
-        raise AirflowSkipException("the form does not say how many versions stay")
+        raise AirflowSkipException("the form gives no number of versions to keep")
     marked: list[str] = []
     with step("maintain", dataset=params.get("dataset") or "") as (store, task):
         for reference in _latest(store, params):
@@ -72,11 +72,15 @@ def fsck() -> dict[str, Any]:
     with step("maintain", dataset="") as (store, task):
         report = store.fsck()
         left, missing = len(report.garbage), len(report.missing)
-        said = f"{left:,} loads left data behind" if left else "nothing is left over"
-        task.message(f"{said}, {missing:,} copies are missing" if missing else f"{said}, nothing is missing")
+        summary = (
+            f"{left:,} failed attempts or deleted versions have data"
+            if left
+            else "no data of failed attempts or deleted versions"
+        )
+        task.message(f"{summary}, {missing:,} copies are missing" if missing else f"{summary}, no replica is missing")
         for item in [*report.garbage, *report.missing][:_LISTED]:
             logger.warning("%s", json.dumps(item, sort_keys=True))
-        return _plain(report.to_json(), "garbage", "missing")
+        return _to_jsonable(report.to_json(), "garbage", "missing")
 
 
 def _latest(store: Store, params: Mapping[str, Any]) -> list[str]:
@@ -85,6 +89,6 @@ def _latest(store: Store, params: Mapping[str, Any]) -> list[str]:
     return [f"{info.name}@{info.latest}" for info in store.datasets()]
 
 
-def _plain(said: dict[str, Any], *lists: str) -> dict[str, Any]:
+def _to_jsonable(summary: dict[str, Any], *lists: str) -> dict[str, Any]:
     """Return the report with its lists truncated, so that the values passed between tasks stay small."""
-    return dict(json.loads(json.dumps({**said, **{name: said[name][:_LISTED] for name in lists}}, default=str)))
+    return dict(json.loads(json.dumps({**summary, **{name: summary[name][:_LISTED] for name in lists}}, default=str)))

@@ -67,7 +67,7 @@ def allowed_source(source: str, roots: Sequence[str]) -> str:
     Raises ``SourceNotFoundError`` for a relative path that no root contains.
     """
     if not source.strip() or source == "-" or "\0" in source:
-        raise _outside(source, roots, "is no path")
+        raise _outside(source, roots, "is not a path")
     real_roots = [os.path.realpath(root) for root in roots]
     if _is_relative(source):
         places = [_address(source, roots, folder=root) for root in real_roots]
@@ -88,9 +88,9 @@ def _address(source: str, roots: Sequence[str], folder: str | None = None) -> Ad
     try:
         address = address_of(source, folder=folder)
     except UsageError:
-        raise _outside(source, roots, "is no file of this machine") from None
+        raise _outside(source, roots, "is not a file of this machine") from None
     if address.scheme != "file":
-        raise _outside(source, roots, "is no file of this machine")
+        raise _outside(source, roots, "is not a file of this machine")
     return address
 
 

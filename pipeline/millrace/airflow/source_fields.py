@@ -98,5 +98,5 @@ def _text(default: str | None, section: str, title: str, description: str) -> Pa
 
 
 def _lines(section: str, title: str, description: str) -> Param:
-    said: dict[str, Any] = {"title": title, "description": ONE_ON_EACH_LINE + description}
-    return Param(None, type=["null", "array"], items={"type": "string"}, section=section, **said)
+    options: dict[str, Any] = {"title": title, "description": ONE_ON_EACH_LINE + description}
+    return Param(None, type=["null", "array"], items={"type": "string"}, section=section, **options)

@@ -97,10 +97,13 @@ class ChunkCache:
 
         return self._ask(ask, None)
 
-    def put(self, place: ChunkKey, tiles: Sequence[Any]) -> bool:
-        """Store a whole chunk (its stored tiles, in order); return False when Redis is unreachable or full."""
+    def put(self, place: ChunkKey, tiles: Sequence[Any], *, ttl_s: int | None = None) -> bool:
+        """Store a whole chunk (its stored tiles, in order); return False when Redis is unreachable or full.
+
+        With ``ttl_s`` the chunk expires after that time.
+        """
         key, value = self._keys.chunk(place), b"".join(tiles)
-        return self._ask(lambda redis: bool(redis.set(key, value)), False)
+        return self._ask(lambda redis: bool(redis.set(key, value, ex=ttl_s)), False)
 
     def has(self, places: Iterable[ChunkKey]) -> list[bool]:
         """Return for each chunk whether it is cached; all False when Redis is unreachable."""
@@ -232,7 +235,7 @@ class ChunkCache:
         except Exception as error:  # noqa: BLE001  # also an incompatible client or server
             said = " ".join(str(error).split()) or type(error).__name__
             raise CacheError(
-                f"the cache at {self._address} does not answer ({said})",
+                f"the cache at {self._address} does not respond ({said})",
                 hint="./run status redis says whether it runs; MILLRACE_REDIS__URL where it is",
                 address=self._address,
             ) from None

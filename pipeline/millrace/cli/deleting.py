@@ -16,10 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["confirmed", "dry_run_option", "now_option", "show_sweep", "yes_option"]
 
-dry_run_option: Callable[[Any], Any] = click.option(
-    "--dry-run", is_flag=True, help="Say what would be done; change nothing."
-)
-yes_option: Callable[[Any], Any] = click.option("--yes", is_flag=True, help="Do not ask.")
+dry_run_option: Callable[[Any], Any] = click.option("--dry-run", is_flag=True, help="Show the effect; change nothing.")
+yes_option: Callable[[Any], Any] = click.option("--yes", is_flag=True, help="Skip the confirmation.")
 now_option: Callable[[Any], Any] = click.option(
     "--now", is_flag=True, help="Remove the data at once, instead of after 24 hours."
 )
@@ -33,7 +31,9 @@ def confirmed(question: str, *, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise UsageError(f"{question}: nobody can be asked", hint="give --yes, or --dry-run to see what would go")
+        raise UsageError(
+            f"{question}: a confirmation needs a terminal", hint="give --yes, or --dry-run to see the effect"
+        )
     click.confirm(one_line(question), abort=True, err=True)
 
 
@@ -47,7 +47,7 @@ def show_sweep(report: SweepReport, title: str, *, now: bool = False) -> None:
         [
             (f"versions {would}deleted", ", ".join(report.marked) or "none"),
             *_what_follows(report, now=now),
-            ("left behind by", f"{len(report.garbage)} attempts"),
+            ("attempts with data", f"{len(report.garbage)} attempts"),
             ("still in their grace time", report.waiting),
             ("removed", f"{report.removed_attempts} attempts, {report.removed_partitions} buckets"),
             ("missing on a node", len(report.missing)),
@@ -81,10 +81,13 @@ def _what_follows(report: SweepReport, *, now: bool) -> list[tuple[str, str]]:
     hours = f"{GRACE.total_seconds() / 3600:g} hours"
     final = [("cannot be taken back", ", ".join(report.final))] if report.final else []
     if report.dry_run:
-        return [("their data", f"would be gone for readers at once, and removed in {hours}"), *final]
+        return [("their data", f"would no longer be visible to readers; data would be removed in {hours}"), *final]
     recoverable = [reference for reference in report.marked if reference not in report.final]
     return [
-        ("their data", f"gone for readers now, data is removed in {hours} (by the next fsck --delete after that)"),
+        (
+            "their data",
+            f"no longer visible to readers; data is removed in {hours} (by the next fsck --delete after that)",
+        ),
         *[("until then", f"millrace undelete {reference}") for reference in recoverable[:1]],
         *final,
     ]

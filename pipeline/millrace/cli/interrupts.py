@@ -40,22 +40,22 @@ class Interrupted(KeyboardInterrupt):
 class Interrupts:
     """Handler of both signals while entered, in the main thread only; elsewhere it does nothing.
 
-    ``last_words`` is the line printed when the command is stopped, ``facts`` the JSON document if ``json`` is true.
-    Commands set both to the facts that help the user then. ``last_acts`` are called before the process ends without
+    ``message`` is the line printed when the command is stopped, ``facts`` the JSON document if ``json`` is true.
+    Commands set both to the facts that help the user then. ``cleanups`` are called before the process ends without
     unwinding.
     """
 
     def __init__(self) -> None:
-        self.last_words = "interrupted"
+        self.message = "interrupted"
         self.facts: dict[str, Any] = {"error": "Interrupted"}
         self.json = False
-        self.last_acts: list[Callable[[], None]] = []
+        self.cleanups: list[Callable[[], None]] = []
         self._before: dict[int, Any] = {}
         self._pipe: tuple[int, int] | None = None
         self._old_wakeup = -1
         self._watcher: threading.Thread | None = None
         self._lock = threading.Lock()
-        self._spoken = False
+        self._printed = False
         self._pending = False
         self._stopped = False
 
@@ -90,7 +90,7 @@ class Interrupts:
         self._pipe = None
 
     @contextmanager
-    def held(self) -> Iterator[None]:
+    def deferred(self) -> Iterator[None]:
         """Hold signals back during work that must not be interrupted; raise them at the end of the block.
 
         The limit of two seconds still applies: if the block itself takes longer, the process ends inside it.
@@ -110,22 +110,22 @@ class Interrupts:
             raise Interrupted
 
     def speak(self) -> None:
-        """Print ``last_words``, once."""
+        """Print ``message``, once."""
         with self._lock:
-            if self._spoken:
+            if self._printed:
                 return
-            self._spoken = True
+            self._printed = True
             if sys.stderr.isatty():
                 print(_CLEAR_LINE, end="", file=sys.stderr)
-            print(f"millrace: {self.last_words}", file=sys.stderr, flush=True)
+            print(f"millrace: {self.message}", file=sys.stderr, flush=True)
             with suppress(OSError):
                 if self.json:
-                    print_json({**self.facts, "message": self.last_words})
+                    print_json({**self.facts, "message": self.message})
                 sys.stdout.flush()
 
     def leave(self) -> NoReturn:
-        """Print ``last_words`` and end the process without waiting for any thread."""
-        for act in self.last_acts:
+        """Print ``message`` and end the process without waiting for any thread."""
+        for act in self.cleanups:
             with suppress(Exception):
                 act()
         self.speak()

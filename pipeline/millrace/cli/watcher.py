@@ -184,7 +184,7 @@ class Watcher:
 
     def _silent(self, error: Exception) -> ProgressError:
         return ProgressError(
-            f"the bridge at {self._url} does not answer ({error})",
+            f"the bridge at {self._url} does not respond ({error})",
             hint="is it running? `./run up bridge` starts the local one",
             url=self._url,
         )

@@ -59,14 +59,14 @@ def diagnose(settings: Settings) -> list[Check]:
     pool = ThreadPoolExecutor(len(examinations), thread_name_prefix="millrace-doctor")
     try:
         asked = {name: pool.submit(_collect, each, settings) for name, (each, _) in examinations.items()}
-        found: list[Check] = []
+        checks: list[Check] = []
         for name, (_, needed) in examinations.items():
             try:
-                found += asked[name].result(PATIENCE_S)
+                checks += asked[name].result(PATIENCE_S)
             except FutureTimeoutError:
-                text = f"no answer within {PATIENCE_S:g} s"
-                found.append(Check(name, "failed", text, "it may be frozen or overloaded: ./run logs", needed))
-        return found
+                text = f"no response within {PATIENCE_S:g} s"
+                checks.append(Check(name, "failed", text, "it may be frozen or overloaded: ./run logs", needed))
+        return checks
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
@@ -89,8 +89,7 @@ def _collect(examine: Callable[[Settings], Iterator[Check]], settings: Settings)
 
 
 def _cassandra(settings: Settings) -> Iterator[Check]:
-    from millrace.store import CassandraSession
-    from millrace.store import check as check_schema
+    from millrace.store import CassandraSession, check_schema
 
     patient = settings.cassandra.model_copy(update={"connect_timeout_s": ANSWER_S, "request_timeout_s": ANSWER_S})
     cassandra = CassandraSession.connect(patient)
@@ -128,8 +127,8 @@ def _nodes(cassandra: CassandraSession) -> Iterator[Check]:
                 advice = "verify --each-replica needs it: start the node with -Dcassandra.enable_nodelocal_queries=true"
                 yield Check(name, "warning", "up, but refuses NODE_LOCAL reads", advice, needed=True)
                 continue
-            advice = "work goes on with one copy, which is on record; start it: ./run up cassandra"
-            yield Check(name, "failed", "does not answer", advice, needed=True)
+            advice = "loads and reads continue with one replica, which is recorded; start it: ./run up cassandra"
+            yield Check(name, "failed", "does not respond", advice, needed=True)
             continue
         yield Check(name, "ok", f"Cassandra {row.release_version}", needed=True)
         yield from _commit_log(cassandra, host)
@@ -141,11 +140,14 @@ def _commit_log(cassandra: CassandraSession, host: Any) -> Iterator[Check]:
         "SELECT name, value FROM system_views.settings WHERE name IN ('commitlog_sync', 'commitlog_disk_access_mode')"
     )
     try:
-        found = {row.name: row.value for row in cassandra.execute(query, host=host)}
+        node_config = {row.name: row.value for row in cassandra.execute(query, host=host)}
     except MillraceError:
         return  # older servers do not report it
-    if found.get("commitlog_sync") == "periodic" and found.get("commitlog_disk_access_mode") in ("direct", "auto"):
-        text = "keeps its commit log in memory between syncs: kill -9 loses what it acknowledged since the last one"
+    if node_config.get("commitlog_sync") == "periodic" and node_config.get("commitlog_disk_access_mode") in (
+        "direct",
+        "auto",
+    ):
+        text = "keeps its commit log in memory between syncs: kill -9 loses acknowledged writes since the last sync"
         advice = "set commitlog_disk_access_mode: legacy, or commitlog_sync: group, in cassandra.yaml"
         yield Check(f"commit log {host.address}", "warning", text, advice)
 
@@ -155,7 +157,7 @@ def _under_replicated(cassandra: CassandraSession) -> Iterator[Check]:
     rows = cassandra.execute(f"SELECT dataset FROM {cassandra.settings.keyspace}.under_replicated LIMIT 1000")  # noqa: S608
     names = sorted({row.dataset for row in rows})
     if not names:
-        yield Check("replicas", "ok", "nothing is on record as being on one node only")
+        yield Check("replicas", "ok", "no under-replicated data on record")
         return
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
     text = f"parts of {', '.join(names[:5])}{more} are on one node only"
@@ -174,17 +176,17 @@ def _redis(settings: Settings) -> Iterator[Check]:
         return
     cache = ChunkCache.connect(settings.redis, cluster="", keyspace=settings.cassandra.keyspace)
     try:
-        found = cache.ping()
+        info = cache.ping()
     except CacheError as error:
         yield Check("redis", "failed", error.message, "reads come from Cassandra meanwhile: ./run up redis")
         return
     finally:
         cache.close()
-    limit = f"{found['maxmemory'] / 1e6:,.0f} MB" if found["maxmemory"] else "no limit"
-    text = f"Redis {found['version']}, {found['used_memory'] / 1e6:,.0f} MB of {limit}"
-    if found["policy"] not in ("noeviction", ""):
+    limit = f"{info['maxmemory'] / 1e6:,.0f} MB" if info["maxmemory"] else "no limit"
+    text = f"Redis {info['version']}, {info['used_memory'] / 1e6:,.0f} MB of {limit}"
+    if info["policy"] not in ("noeviction", ""):
         advice = "versions are cached as a whole: set maxmemory-policy noeviction"
-        yield Check("redis", "warning", f"{text}, policy {found['policy']}", advice)
+        yield Check("redis", "warning", f"{text}, policy {info['policy']}", advice)
         return
     yield Check("redis", "ok", text)
 
@@ -202,12 +204,12 @@ def _kafka(settings: Settings) -> Iterator[Check]:
     try:
         topics = admin.list_topics(timeout=ANSWER_S).topics
     except KafkaException as error:
-        text = f"{kafka.bootstrap_servers} does not answer ({error.args[0].str()})"
-        yield Check("kafka", "failed", text, "work goes on without live progress: ./run up kafka")
+        text = f"{kafka.bootstrap_servers} does not respond ({error.args[0].str()})"
+        yield Check("kafka", "failed", text, "loads and reads continue without live progress: ./run up kafka")
         return
     topic = topics.get(kafka.topic)
     if topic is None:
-        yield Check("kafka", "failed", f"there is no topic {kafka.topic}", "run: millrace init")
+        yield Check("kafka", "failed", f"no topic {kafka.topic}", "run: millrace init")
         return
     text = f"topic {kafka.topic}, {len(topic.partitions)} partitions"
     if len(topic.partitions) != kafka.partitions:
@@ -224,11 +226,11 @@ def _bridge(settings: Settings) -> Iterator[Check]:
         alive = httpx.get(f"{url}/healthz", timeout=ANSWER_S, trust_env=False)
         ready = httpx.get(f"{url}/readyz", timeout=ANSWER_S, trust_env=False)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        text = f"{url} does not answer ({type(error).__name__})"
-        yield Check("bridge", "failed", text, "nobody sees live progress meanwhile: ./run up bridge")
+        text = f"{url} does not respond ({type(error).__name__})"
+        yield Check("bridge", "failed", text, "live progress is not shown meanwhile: ./run up bridge")
         return
     if alive.status_code != 200:
-        yield Check("bridge", "failed", f"{url}/healthz says {alive.status_code}", "see ./run logs bridge")
+        yield Check("bridge", "failed", f"{url}/healthz returned {alive.status_code}", "see ./run logs bridge")
     elif ready.status_code != 200:
         yield Check("bridge", "warning", f"{url} is up and not caught up with Kafka", "see ./run logs bridge")
     else:
@@ -242,8 +244,8 @@ def _airflow(settings: Settings) -> Iterator[Check]:
     try:
         parts = httpx.get(f"{url}/api/v2/monitor/health", timeout=ANSWER_S, trust_env=False).json()
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-        text = f"{url} does not answer ({type(error).__name__})"
-        yield Check("airflow", "failed", text, "nothing is scheduled meanwhile: ./run up airflow")
+        text = f"{url} does not respond ({type(error).__name__})"
+        yield Check("airflow", "failed", text, "no run is scheduled meanwhile: ./run up airflow")
         return
     states = {name: part.get("status") for name, part in parts.items() if isinstance(part, dict)}
     # A part that this installation does not run has no status at all.
@@ -258,9 +260,9 @@ def _machine(settings: Settings) -> Iterator[Check]:
     import psutil
 
     home = millrace_home()
-    place = next((each for each in (home, *home.parents) if each.is_dir()), Path("/"))
-    free = shutil.disk_usage(place).free
-    text = f"{free / 1e9:,.1f} GB free at {place}"
+    folder = next((each for each in (home, *home.parents) if each.is_dir()), Path("/"))
+    free = shutil.disk_usage(folder).free
+    text = f"{free / 1e9:,.1f} GB free at {folder}"
     yield Check("disk", *(("ok", text) if free >= DISK_FREE_MIN else ("warning", text, "a full disk stops Cassandra")))
     memory = psutil.virtual_memory()
     text = f"{memory.available / 1e9:,.1f} GB of {memory.total / 1e9:,.1f} GB available"

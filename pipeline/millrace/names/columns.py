@@ -42,7 +42,7 @@ def parse_rename(text: str) -> tuple[str, str]:
         raise UsageError(f"{text!r} is not OLD=NEW, as in dep=departure")
     new, end = _name(text, at + 1, "=")
     if not new or end < len(text):
-        raise UsageError(f"{text!r} is not OLD=NEW, as in dep=departure", hint="names with = stand in double quotes")
+        raise UsageError(f"{text!r} is not OLD=NEW, as in dep=departure", hint="put names with = in double quotes")
     return old, new
 
 
@@ -68,8 +68,8 @@ def _name(text: str, start: int, separator: str) -> tuple[str, int]:
     """Return the name that begins at ``start``, and the position of the separator behind it, or of the end."""
     begin = len(text) - len(text[start:].lstrip())
     if not text.startswith('"', begin):
-        found = text.find(separator, start)
-        stop = len(text) if found < 0 else found
+        end = text.find(separator, start)
+        stop = len(text) if end < 0 else end
         return text[start:stop].strip(), stop
     at, pieces = begin + 1, []
     while (end := text.find('"', at)) >= 0:

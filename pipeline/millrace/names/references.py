@@ -66,7 +66,7 @@ def check_dataset_name(name: str) -> str:
 def nearest(name: str, known: Iterable[str], *, at_most: int = 3) -> list[str]:
     """Return the names of ``known`` that a misspelled ``name`` may mean, nearest first; case is ignored."""
     lowered = {each.lower(): each for each in reversed(list(known))}
-    return [lowered[found] for found in difflib.get_close_matches(name.lower(), list(lowered), n=at_most, cutoff=0.6)]
+    return [lowered[match] for match in difflib.get_close_matches(name.lower(), list(lowered), n=at_most, cutoff=0.6)]
 
 
 def check_tag(tag: str) -> str:
@@ -107,24 +107,23 @@ def parse_reference(reference: str) -> tuple[str, VersionSelector]:
     has no offset). A time without a fraction denotes the whole second.
     """
     _require_text(reference)
-    name, at, wanted = reference.partition("@")
+    name, separator, selector = reference.partition("@")
     check_dataset_name(name)
-    if not at or wanted == "latest":
+    if not separator or selector == "latest":
         return name, VersionSelector()
-    if full := _FULL.fullmatch(wanted):
+    if full := _FULL.fullmatch(selector):
         return name, VersionSelector(full=(int(full[1]), full[2]))
-    if wanted.isascii() and wanted.isdigit() and len(wanted) < 10:
-        return name, VersionSelector(number=int(wanted))
-    if _TAG.fullmatch(wanted):
-        return name, VersionSelector(tag=wanted)
+    if selector.isascii() and selector.isdigit() and len(selector) < 10:
+        return name, VersionSelector(number=int(selector))
+    if _TAG.fullmatch(selector):
+        return name, VersionSelector(tag=selector)
     try:
-        moment = datetime.fromisoformat(wanted.removesuffix(" UTC"))  # as millrace show prints it
+        moment = datetime.fromisoformat(selector.removesuffix(" UTC"))  # as millrace show prints it
     except ValueError:
         raise InvalidNameError(
             f"{reference!r} names no version",
-            hint="after @ stands a number (12), a full version (12-3fa9c1), latest, a tag, or a time "
-            "(2026-11-22T10:00)",
-            actual=wanted,
+            hint="give after @ a number (12), a full version (12-3fa9c1), latest, a tag, or a time (2026-11-22T10:00)",
+            actual=selector,
         ) from None
-    precision = timedelta(0) if _FRACTION.search(wanted) else timedelta(seconds=1)
+    precision = timedelta(0) if _FRACTION.search(selector) else timedelta(seconds=1)
     return name, VersionSelector(as_of=moment if moment.tzinfo else moment.replace(tzinfo=UTC), precision=precision)

@@ -66,7 +66,7 @@ class KafkaSink:
         self._producers: list[Any] = []
         self._closing = False
         self._answered = self._refused = False
-        self._reason = "does not answer"
+        self._reason = "does not respond"
         self._patience_spent_s = 0.0
 
     # -- calls of the work
@@ -309,7 +309,7 @@ class KafkaSink:
 
         if error.code() in (KafkaError._ALL_BROKERS_DOWN, KafkaError._RESOLVE, KafkaError._AUTHENTICATION):
             self._answered, self._refused = False, True
-            self._reason = "does not answer"
+            self._reason = "does not respond"
             self._warn()
         elif error.fatal():
             self._reason = f"cannot be used ({error.str()})"

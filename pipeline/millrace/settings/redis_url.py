@@ -66,13 +66,13 @@ def _check_options(parts: SplitResult) -> None:
         if name in seen:
             raise ValueError(f"{name} is given twice")
         if not checks[name].takes(value):
-            raise ValueError(f"the option {name} takes {checks[name].values} and nothing else")
+            raise ValueError(f"the option {name} takes {checks[name].values} only")
         seen.add(name)
 
 
 def _unknown(name: str, known: list[str]) -> str:
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}", name):
-        return f"an option that is none; {_ESCAPES}"
+        return f"an unknown option; {_ESCAPES}"
     if name in _TIMEOUTS:
         return f"the option {name} is not taken: MILLRACE_REDIS__TIMEOUT_S is the cache's timeout"
     if name in _TLS_OPTIONS:

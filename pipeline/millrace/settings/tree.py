@@ -280,12 +280,13 @@ def _files() -> list[Path]:
     given = os.environ.get("MILLRACE_CONFIG", "millrace.toml")
     if "MILLRACE_CONFIG" in os.environ and given and not os.path.isfile(given):  # noqa: PTH113  never raises
         raise InvalidSettingError(
-            f"MILLRACE_CONFIG is {given!r}, where there is no file", hint="give a TOML file, or an empty word for none"
+            f"MILLRACE_CONFIG is {given!r}; there is no such file",
+            hint="give the path of a TOML file, or an empty value for no file",
         )
     places = [*([Path(given)] if given else []), millrace_home() / "millrace.toml"]
     for path in places:
         if path.exists() and not path.is_file():
-            raise InvalidSettingError(f"{path} is not a file", hint="settings stand in a TOML file of this name")
+            raise InvalidSettingError(f"{path} is not a file", hint="settings are read from a TOML file of this name")
     return [path for path in places if path.is_file()]
 
 

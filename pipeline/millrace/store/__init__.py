@@ -24,8 +24,10 @@ from millrace.store.catalogue.version import (
 )
 from millrace.store.chunks.chunk_reader import ChunkReader
 from millrace.store.chunks.chunk_writer import ChunkWriter
-from millrace.store.cluster import schema
-from millrace.store.cluster.schema import check
+from millrace.store.cluster.schema import TABLES
+from millrace.store.cluster.schema import check as check_schema
+from millrace.store.cluster.schema import create as create_schema
+from millrace.store.cluster.schema import statements as schema_statements
 from millrace.store.cluster.session import NODE_LOCAL, TWO, CassandraSession, translate_driver_errors
 from millrace.store.cluster.writer import ReplicatedWriter, Write
 from millrace.store.deletion.sweep import GRACE, SweepReport
@@ -57,6 +59,7 @@ __all__ = [
     "ReplicaRepair",
     "ReplicatedWriter",
     "SweepReport",
+    "TABLES",
     "TWO",
     "Tags",
     "TileRef",
@@ -67,7 +70,8 @@ __all__ = [
     "WITHDRAWN",
     "Write",
     "bounded_facts",
-    "check",
+    "check_schema",
+    "create_schema",
     "encode_list",
     "heads",
     "holder",
@@ -83,6 +87,6 @@ __all__ = [
     "require_known",
     "root_of",
     "root_order",
-    "schema",
+    "schema_statements",
     "translate_driver_errors",
 ]

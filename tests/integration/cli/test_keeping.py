@@ -56,7 +56,7 @@ def test_delete_needs_confirmation_and_refuses_a_tagged_version(millrace: Millra
     name, first, second = two
     unasked = millrace("delete", name)
     assert unasked.code == 2
-    assert "nobody can be asked: give --yes" in unasked.err
+    assert "a confirmation needs a terminal: give --yes" in unasked.err
     millrace("tag", first, "kept")
     refused = millrace("delete", name, "--yes", "--json")
     assert refused.code == 2
@@ -172,10 +172,10 @@ def test_delete_and_prune_print_when_data_is_removed_and_how_to_undelete_it(
 ) -> None:
     name, first, _ = two
     would = millrace("prune", name, "--keep", "1", "--dry-run").out
-    assert "would be gone for readers at once, and removed in 24 hours" in would
+    assert "would no longer be visible to readers; data would be removed in 24 hours" in would
     for command in (("delete", first), ("prune", name, "--keep", "1", "--yes")):
         said = millrace(*command).out
-        assert "gone for readers now, data is removed in 24 hours" in said
+        assert "no longer visible to readers; data is removed in 24 hours" in said
         (hint,) = re.findall(r"millrace (undelete \S+)", said)
         assert hint == f"undelete {first}"
         assert millrace(*hint.split()).code == 0

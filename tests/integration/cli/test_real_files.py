@@ -43,7 +43,7 @@ def test_files_that_were_loaded_one_by_one_as_bytes_come_back_as_a_folder(millra
         assert tree(tmp_path / name) == {"one.bin": one, "two.bin": two}
     refused = millrace("read", "apart", "--output", "-")
     assert (refused.code, refused.out) == (2, "")
-    assert "holds a folder or several files" in refused.err
+    assert "contains a folder or several files" in refused.err
     again = millrace("load", "apart", str(write(tmp_path / "more" / "one.bin", b"another file")), *more)
     assert again.code == 1
     assert "holds 'one.bin' already" in again.err

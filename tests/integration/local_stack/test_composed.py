@@ -1,6 +1,6 @@
 """Commands, environments, files and health checks of ``docker-compose.yml``, run here as processes, without Docker.
 
-Hosts, ports and paths of the containers are mapped to those of this machine, and nothing else is changed.
+Hosts, ports and paths of the containers are mapped to those of this machine, only is changed.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ def test_a_connection_given_as_a_uri_is_read(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_tls_to_cassandra_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     connection(monkeypatch, "cassandra_default", conn_type="cassandra", host="a", extra={"ssl_options": {"ca": "x"}})
-    with pytest.raises(InvalidSettingError, match="cassandra_default asks for ssl_options"):
+    with pytest.raises(InvalidSettingError, match="cassandra_default has ssl_options"):
         airflow_settings()
 
 

@@ -56,5 +56,5 @@ def test_a_whole_dataset_is_compared_with_its_source(
     assert table_of(source).equals(SOURCE)
     assert Whole("rows", source).run() == {"rows": 7, "version": label}
     other = arrow(tmp_path / "other.arrow", pa.table({"n": [1, 2, 4]}))
-    with pytest.raises(StackError, match="rows 0 and on of rows are not what was loaded"):
+    with pytest.raises(StackError, match="rows 0 and on of rows differ from the loaded rows"):
         Whole("rows", other).run()

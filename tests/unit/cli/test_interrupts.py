@@ -21,7 +21,7 @@ def ready():
 """
 UNWINDS = """
 with Interrupts() as interrupts:
-    interrupts.last_words = "stopped; go on with: millrace load"
+    interrupts.message = "stopped; go on with: millrace load"
     try:
         ready()
         time.sleep(60)
@@ -31,8 +31,8 @@ with Interrupts() as interrupts:
 """
 STUCK = """
 with Interrupts() as interrupts:
-    interrupts.last_acts = [lambda: 1 / 0, lambda: print("removed", flush=True)]
-    interrupts.last_words = "stopped; go on with: millrace load"
+    interrupts.cleanups = [lambda: 1 / 0, lambda: print("removed", flush=True)]
+    interrupts.message = "stopped; go on with: millrace load"
     try:
         ready()
         stuck_natively()
@@ -41,7 +41,7 @@ with Interrupts() as interrupts:
 """
 SLOW = """
 with Interrupts() as interrupts:
-    interrupts.last_words = "stopped; go on with: millrace load"
+    interrupts.message = "stopped; go on with: millrace load"
     try:
         ready()
         time.sleep(60)
@@ -52,7 +52,7 @@ with Interrupts() as interrupts:
 HELD = """
 with Interrupts() as interrupts:
     try:
-        with interrupts.held():
+        with interrupts.deferred():
             ready()
             sys.stdin.readline()
             print("published", interrupts.stopped, flush=True)
@@ -63,7 +63,7 @@ with Interrupts() as interrupts:
 """
 JSON = """
 with Interrupts() as interrupts:
-    interrupts.json, interrupts.facts, interrupts.last_words = True, {"error": "E", "run": "r"}, "stopped"
+    interrupts.json, interrupts.facts, interrupts.message = True, {"error": "E", "run": "r"}, "stopped"
     try:
         print("ready", file=sys.stderr, flush=True)
         time.sleep(60)
@@ -146,7 +146,7 @@ def test_the_former_handlers_are_restored_at_the_end() -> None:
 
     with Interrupts() as interrupts:
         assert signal.getsignal(signal.SIGINT) not in before
-        with interrupts.held():
+        with interrupts.deferred():
             pass
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
     now = signal.set_wakeup_fd(-1)

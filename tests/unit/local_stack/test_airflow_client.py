@@ -108,5 +108,5 @@ def test_a_wrong_password_is_a_one_line_error(server: ThreadingHTTPServer) -> No
 
 
 def test_an_unreachable_airflow_is_a_one_line_error_with_the_start_command() -> None:
-    with pytest.raises(StackError, match=r"does not answer .*run up airflow"):
+    with pytest.raises(StackError, match=r"does not respond .*run up airflow"):
         AirflowClient("http://127.0.0.1:1", "admin", "right")

@@ -135,7 +135,7 @@ def test_a_path_given_as_millrace_config_that_is_not_a_file_is_refused(
     monkeypatch: pytest.MonkeyPatch, given: str
 ) -> None:
     monkeypatch.setenv("MILLRACE_CONFIG", given)
-    with pytest.raises(InvalidSettingError, match=r"MILLRACE_CONFIG is '.*', where there is no file"):
+    with pytest.raises(InvalidSettingError, match=r"MILLRACE_CONFIG is '.*'; there is no such file"):
         load_settings()
 
 

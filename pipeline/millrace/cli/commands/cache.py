@@ -13,7 +13,7 @@ from millrace.cli.store import open_cache, open_store
 __all__ = ["command"]
 
 
-@click.command(short_help="Show what the Redis cache holds.")
+@click.command(short_help="Show the contents of the Redis cache.")
 @json_option
 @pass_invocation
 def command(invocation: Invocation, /) -> None:

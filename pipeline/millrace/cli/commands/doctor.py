@@ -18,7 +18,7 @@ _WORDS = {"ok": "ok", "warning": "note", "failed": "wrong"}
 
 
 @click.command(short_help="Check every service and measure this machine's ceilings.")
-@click.option("--no-measure", is_flag=True, help="Check only; measuring takes a few seconds more.")
+@click.option("--no-measure", is_flag=True, help="Check the services; measure nothing.")
 @json_option
 @pass_invocation
 @click.pass_context
@@ -54,15 +54,15 @@ def command(context: click.Context, invocation: Invocation, /, no_measure: bool)
     invocation.answer(facts, lambda: _show_ceilings(ceilings))
     if failed:
         names = ", ".join(check.name for check in failed)
-        say(f"millrace: loads and reads need what is wrong: {names}")
+        say(f"millrace: loads and reads need the failed checks to pass: {names}")
         context.exit(1)
 
 
 def _show_checks(checks: list[Check]) -> None:
     print_table(
-        ["", "checked", "found", "what to do"],
+        ["", "checked", "found", "advice"],
         [(_WORDS[check.state], check.name, check.found, check.advice) for check in checks],
-        folding=["found", "what to do"],
+        folding=["found", "advice"],
     )
 
 

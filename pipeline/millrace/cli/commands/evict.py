@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@click.command(short_help="Take a dataset, or one version, out of the Redis cache.")
+@click.command(short_help="Remove a dataset, or one version, from the Redis cache.")
 @click.argument("name", metavar="NAME[@VERSION]")
 @strict_option
 @json_option

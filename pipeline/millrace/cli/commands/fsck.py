@@ -12,7 +12,7 @@ __all__ = ["command"]
 
 
 @click.command(short_help="Find data that failed loads and deleted versions left behind.")
-@click.option("--delete", is_flag=True, help="Remove what is over its grace time, after asking.")
+@click.option("--delete", is_flag=True, help="Remove data past its grace time, after a confirmation.")
 @dry_run_option
 @yes_option
 @now_option
@@ -44,7 +44,7 @@ def command(
         report = would
         removable = sum(item["removable"] for item in would.garbage)
         if delete and removable and not dry_run:
-            confirmed(f"remove what {removable} attempts left", yes=yes)
+            confirmed(f"remove the data of {removable} attempts", yes=yes)
             report = store.fsck(delete=True, now=now)
         invocation.answer(report.to_json(), lambda: show_sweep(report, "everything"))
     if report.missing or report.problems:

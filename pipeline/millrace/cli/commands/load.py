@@ -70,7 +70,7 @@ def _run_id(_context: click.Context, _parameter: click.Parameter, given: str | N
     "null_values",
     multiple=True,
     metavar="TEXT",
-    help="CSV: what means null, in every column; replaces the default spellings. May be given several times.",
+    help="CSV: a spelling of null, for every column; replaces the default spellings. May be given several times.",
 )
 @click.option(
     "--column-type",
@@ -104,14 +104,14 @@ def _run_id(_context: click.Context, _parameter: click.Parameter, given: str | N
     "true_value",
     multiple=True,
     metavar="TEXT",
-    help="CSV: what means true, in place of 1, True, TRUE, true. May be given several times.",
+    help="CSV: a spelling of true, in place of 1, True, TRUE, true. May be given several times.",
 )
 @click.option(
     "--false-value",
     "false_value",
     multiple=True,
     metavar="TEXT",
-    help="CSV: what means false, in place of 0, False, FALSE, false. May be given several times.",
+    help="CSV: a spelling of false, in place of 0, False, FALSE, false. May be given several times.",
 )
 @click.option(
     "--columns", metavar="A,B", callback=_columns, help="Only these columns of a table, in this order; not for bytes."
@@ -134,7 +134,7 @@ def _run_id(_context: click.Context, _parameter: click.Parameter, given: str | N
 @click.option(
     "--resume",
     is_flag=True,
-    help="Go on with the last load of this source and these settings that did not end; refused when there is none.",
+    help="Resume the last unfinished load of this source with these settings; refused if there is none.",
 )
 @click.option("--dry-run", is_flag=True, help="Plan, encode and measure; write nothing.")
 @strict_option
@@ -179,13 +179,13 @@ def command(invocation: Invocation, /, name: str, source: str, **given: Any) -> 
     began = time.monotonic()
     run, named = given["run_id"] or new_run_id(name), given["run_id"] is not None
     if not dry_run:
-        _promise(invocation, name, run, named=named)
+        _set_interrupt_message(invocation, name, run, named=named)
     with open_store(invocation) as store:
         from millrace.load import measure
 
         if given["resume"]:
             run = store.unfinished(name, source, _options(store.settings.load, given), run=given["run_id"])
-            _promise(invocation, name, run, named=named)
+            _set_interrupt_message(invocation, name, run, named=named)
         plan = store.plan(name, source, _options(store.settings.load, given), run=run)
         kafka = None if dry_run else store.settings.kafka
         with reported(kafka, again=named or given["resume"], **_task_of(plan)) as progress:
@@ -261,37 +261,37 @@ def _task_of(plan: LoadPlan) -> dict[str, Any]:
     }
 
 
-def _promise(invocation: Invocation, name: str, run: str, *, named: bool) -> None:
+def _set_interrupt_message(invocation: Invocation, name: str, run: str, *, named: bool) -> None:
     """Set the message of an interrupt from now on: no version was made, and the command that resumes the load."""
     again = invocation.command_with() if named else invocation.command_with("--run-id", run)
-    invocation.interrupts.last_words = f"stopped; no version of {name} was made; go on with: {again}"
+    invocation.interrupts.message = f"stopped; no version of {name} was created; resume with: {again}"
     invocation.interrupts.facts = {"error": "LoadInterruptedError", "dataset": name, "run": run, "command": again}
 
 
 def _load(invocation: Invocation, store: Store, plan: LoadPlan, task: Task) -> LoadReport:
     if plan.published:
         report = store.published(plan)
-        store.tell_outcome(report, task)
+        store.report_outcome(report, task)
         return report
     result = store.load_split(plan, None, task=task)
     task.phase("publish")
     # The result of writing the version's row must be known, so a signal during it is handled afterwards.
     interrupts = invocation.interrupts
-    interrupts.last_words = (
+    interrupts.message = (
         f"stopped while {plan.dataset}@{plan.label} was being published; see: millrace versions {plan.dataset}"
     )
-    with interrupts.held():
+    with interrupts.deferred():
         report = store.publish(plan, [result])
-        interrupts.last_words = f"stopped; {plan.dataset}@{report.version} had just been published"
-    store.tell_outcome(report, task)
+        interrupts.message = f"stopped; {plan.dataset}@{report.version} had just been published"
+    store.report_outcome(report, task)
     return report
 
 
 def _without(service: str) -> SourceWarning:
     from millrace.sources import SourceWarning
 
-    said = {"progress": "its progress was not reported: Kafka does not answer", "cache": "Redis does not answer"}
-    return SourceWarning(f"without_{service}", f"the load did without {service}: {said[service]}")
+    reasons = {"progress": "its progress was not reported: Kafka does not respond", "cache": "Redis does not respond"}
+    return SourceWarning(f"without_{service}", f"the load ran without {service}: {reasons[service]}")
 
 
 def _show(report: LoadReport, plan: LoadPlan, *, dry_run: bool) -> None:

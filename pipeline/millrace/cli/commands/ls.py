@@ -40,7 +40,7 @@ def command(invocation: Invocation, /, pattern: str, newest: bool) -> None:
                 say(f"no dataset matches {pattern!r}")
                 return
             if not infos:
-                say("no dataset yet: millrace load NAME SOURCE makes one")
+                say("no dataset yet: create one with millrace load NAME SOURCE")
                 return
             print_table(
                 ["dataset", "latest", "versions", "rows", "chunks", "raw", "stored", "committed (UTC)"],

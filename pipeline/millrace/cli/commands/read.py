@@ -31,7 +31,7 @@ STANDARD_OUTPUT = "-"
 
 
 @dataclass(slots=True)
-class _Wanted:
+class _Request:
     """The part of a dataset to read: columns (None: all), the filter's text, at most ``head`` rows."""
 
     columns: list[str] | None
@@ -54,7 +54,7 @@ def _columns(_context: click.Context, _parameter: click.Parameter, given: str | 
 @click.option("--filter", "filter_", metavar="EXPR", help="Only rows that pass: the WHERE part of SQL.")
 @click.option("--head", type=click.IntRange(min=0), metavar="N", help="Only the first N rows.")
 @click.option("--output", metavar="FILE", help="Write a file, in the format of its name; - is standard output.")
-@click.option("--force", is_flag=True, help="Replace what is there without asking, also a folder of bytes.")
+@click.option("--force", is_flag=True, help="Replace an existing file or folder without a confirmation.")
 @click.option("--format", "format_", metavar="F", help="parquet, csv, arrow, arrows (a stream) or jsonl.")
 @click.option("--no-cache", is_flag=True, help="Read from Cassandra only.")
 @strict_option
@@ -96,21 +96,21 @@ def command(invocation: Invocation, /, name: str, **given: Any) -> None:
     if invocation.json and output == STANDARD_OUTPUT:
         raise UsageError("--json and --output - both write to standard output", hint="give --output a file's name")
     if given["format_"] and output is None:
-        raise UsageError("--format says how to write, and there is no --output", hint="add --output FILE, or -")
-    wanted = _Wanted(given["columns"], given["filter_"], given["head"])
+        raise UsageError("--format needs --output", hint="add --output FILE, or -")
+    request = _Request(given["columns"], given["filter_"], given["head"])
     with open_store(invocation, _settings(load_settings(), cached=not given["no_cache"])) as store:
         dataset = store.dataset(name)
         if dataset.degraded:
             invocation.note_degraded(f"a node is down: there may be a newer version than {dataset.version.reference}")
         if output is None and not invocation.json:
-            _show(dataset, wanted)
+            _show(dataset, request)
             return
         if output is not None:
             _ask_to_replace(output, force=given["force"])
         began = time.monotonic()
-        total = None if wanted.filter else min(dataset.count_rows(), wanted.head or dataset.count_rows())
+        total = None if request.filter else min(dataset.count_rows(), request.head or dataset.count_rows())
         with reported(None, command="read", kind="read", dataset=dataset.name, run="-", total=total) as progress:
-            reading = _Reading(dataset, wanted, progress.task, invocation.interrupts.last_acts)
+            reading = _Reading(dataset, request, progress.task, invocation.interrupts.cleanups)
             if output is None:
                 rows, written = sum(batch.num_rows for batch in reading.batches()), None
             elif dataset.version.kind == "bytes" and given["format_"] is None:
@@ -128,7 +128,7 @@ def _local(output: str | None) -> str | None:
     if output is None or "://" not in output:
         return output
     if not output.lower().startswith("file://"):
-        raise UsageError(f"{one_line(output)} is no file of this machine", hint="give a path or a file:// address")
+        raise UsageError(f"{one_line(output)} is not a file of this machine", hint="give a path or a file:// address")
     return local_path(output)
 
 
@@ -143,9 +143,9 @@ class _Reading:
     """One pass over the requested part of a dataset, which counts its rows."""
 
     dataset: Dataset
-    wanted: _Wanted
+    request: _Request
     task: Task
-    last_acts: list[Callable[[], None]]
+    cleanups: list[Callable[[], None]]
 
     @property
     def schema(self) -> pa.Schema:
@@ -155,25 +155,25 @@ class _Reading:
         from millrace.names import listed_columns
 
         schema = self.dataset.schema
-        if self.wanted.columns is None:
+        if self.request.columns is None:
             return schema
-        for column in self.wanted.columns:
+        for column in self.request.columns:
             if schema.names.count(column) != 1:
-                what = "no column" if column not in schema.names else "more than one column"
+                problem = "no column" if column not in schema.names else "more than one column"
                 raise UsageError(
-                    f"{self.dataset.version.reference} has {what} {column!r}",
+                    f"{self.dataset.version.reference} has {problem} {column!r}",
                     hint=f"its columns are {listed_columns(schema.names)}",
                     dataset=self.dataset.name,
                 )
-        return pa.schema([schema.field(column) for column in self.wanted.columns], schema.metadata)
+        return pa.schema([schema.field(column) for column in self.request.columns], schema.metadata)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Return the batches; a wrong filter is refused at once, and reading starts with the first batch."""
         from millrace.dataset import parse_filter
 
-        text = self.wanted.filter
+        text = self.request.filter
         condition = None if text is None else parse_filter(text, self.dataset.schema)
-        return self._counted(self.dataset.to_batches(self.wanted.columns, condition, num_rows=self.wanted.head))
+        return self._counted(self.dataset.to_batches(self.request.columns, condition, num_rows=self.request.head))
 
     def _counted(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
@@ -192,7 +192,7 @@ def _ask_to_replace(output: str, *, force: bool) -> None:
 def _export(reading: _Reading, output: str, format_: str | None) -> tuple[int, int]:
     from millrace.dataset import discard_parts, export, format_of
 
-    reading.last_acts.append(discard_parts)
+    reading.cleanups.append(discard_parts)
     chosen, compression = format_of(output, format_)
     done = export(reading.batches(), reading.schema, output, chosen, compression)
     return done.rows, done.file_bytes
@@ -203,9 +203,9 @@ def _restore(reading: _Reading, output: str, *, force: bool) -> tuple[int, int]:
     from millrace.sources import restore_bytes
 
     version = reading.dataset.version
-    if reading.wanted != _Wanted(None, None, None):
+    if reading.request != _Request(None, None, None):
         raise UsageError(
-            f"{version.reference} holds files: they come back whole",
+            f"{version.reference} is a dataset of files, which are written unchanged",
             hint="--columns, --filter and --head need --format, which writes their rows",
         )
     # An append to existing data makes at least two files, and a merge does not record its source.
@@ -216,7 +216,7 @@ def _restore(reading: _Reading, output: str, *, force: bool) -> tuple[int, int]:
         return version.rows, written
     if not single:
         raise UsageError(
-            f"{version.reference} holds a folder or several files", hint="give --output the name of a new folder"
+            f"{version.reference} contains a folder or several files", hint="give --output the name of a new folder"
         )
     written = 0
     for batch in reading.batches():
@@ -226,25 +226,25 @@ def _restore(reading: _Reading, output: str, *, force: bool) -> tuple[int, int]:
     return version.rows, written
 
 
-def _show(dataset: Dataset, wanted: _Wanted) -> None:
+def _show(dataset: Dataset, request: _Request) -> None:
     import pyarrow as pa
 
     from millrace.cli.preview import print_preview
     from millrace.progress import null_task
 
-    wanted.head = SHOWN_ROWS if wanted.head is None else wanted.head
-    reading = _Reading(dataset, wanted, null_task(), [])
-    if wanted.filter is None:
-        table = dataset.head(wanted.head, wanted.columns)  # reads only the chunks that it needs
+    request.head = SHOWN_ROWS if request.head is None else request.head
+    reading = _Reading(dataset, request, null_task(), [])
+    if request.filter is None:
+        table = dataset.head(request.head, request.columns)  # reads only the chunks that it needs
     else:
         table = pa.Table.from_batches(reading.batches(), schema=reading.schema)
     print_preview(table)
     total = dataset.count_rows()
-    if wanted.filter is not None:
-        said = f"{table.num_rows:,} rows that pass, of {total:,}"
-        if table.num_rows == wanted.head:
-            said = f"the first {said}; there may be more (--head N, --output FILE)"
-        say(said)
+    if request.filter is not None:
+        summary = f"{table.num_rows:,} rows that pass, of {total:,}"
+        if table.num_rows == request.head:
+            summary = f"the first {summary}; there may be more (--head N, --output FILE)"
+        say(summary)
     elif table.num_rows < total:
         say(f"the first {table.num_rows:,} of {total:,} rows (--head N, --output FILE)")
     else:
@@ -257,7 +257,7 @@ def _facts(dataset: Dataset, rows: int, written: int | None, output: str | None,
         "dataset": dataset.name,
         "version": dataset.version.label,
         "rows": rows,
-        "chunks": {place: stats[place] for place in ("process", "redis", "cassandra")},
+        "chunks": {origin: stats[origin] for origin in ("process", "redis", "cassandra")},
         "stored_bytes": stats["stored_bytes"],
         "output": output,
         "output_bytes": written,

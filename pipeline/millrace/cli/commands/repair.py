@@ -82,5 +82,6 @@ def command(context: click.Context, invocation: Invocation, /, name: str | None,
         invocation.answer(report.to_json(), show)
     if not report.ok:
         first = report.problems[0]["message"] if report.problems else "see --json"
-        say(f"millrace: {report.records - report.cleared - report.pending:,} records are not paid: {one_line(first)}")
+        uncleared = report.records - report.cleared - report.pending
+        say(f"millrace: {uncleared:,} records could not be cleared: {one_line(first)}")
         context.exit(1)

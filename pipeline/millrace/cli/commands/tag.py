@@ -13,7 +13,7 @@ from millrace.cli.store import open_store
 __all__ = ["command", "tags_by_version"]
 
 
-@click.command(short_help="Give a version a name that stays with it.")
+@click.command(short_help="Give a version a permanent name.")
 @click.argument("name", metavar="NAME[@VERSION]")
 @click.argument("tag")
 @strict_option
@@ -42,7 +42,7 @@ def command(invocation: Invocation, /, name: str, tag: str) -> None:
 
 def tags_by_version(tags: Mapping[str, str]) -> dict[str, list[str]]:
     """Return the tags (name to label) of a dataset by label, in order."""
-    found: dict[str, list[str]] = {}
+    tags_of: dict[str, list[str]] = {}
     for tag, label in sorted(tags.items()):
-        found.setdefault(label, []).append(tag)
-    return found
+        tags_of.setdefault(label, []).append(tag)
+    return tags_of

@@ -12,7 +12,7 @@ from millrace.cli.store import open_store
 __all__ = ["command"]
 
 
-@click.command(short_help="Take back the deletion of a version.")
+@click.command(short_help="Undo the deletion of a version.")
 @click.argument("name", metavar="NAME@VERSION")
 @dry_run_option
 @strict_option

@@ -11,7 +11,7 @@ from millrace.cli.store import open_store
 __all__ = ["command"]
 
 
-@click.command(short_help="Take a tag away; the version stays.")
+@click.command(short_help="Remove a tag; the version stays.")
 @click.argument("name")
 @click.argument("tag")
 @strict_option

@@ -23,7 +23,9 @@ _FIELDS = ("mode", "parent", "kind", "rows", "chunks", "raw_bytes", "stored_byte
 
 @click.command(short_help="List the versions of a dataset, newest first.")
 @click.argument("name")
-@click.option("--deleted", is_flag=True, help="Those that millrace undelete can take back, and until when.")
+@click.option(
+    "--deleted", is_flag=True, help="Deleted versions that millrace undelete can restore, with the deadline of each."
+)
 @strict_option
 @json_option
 @pass_invocation

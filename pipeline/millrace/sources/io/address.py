@@ -62,7 +62,7 @@ def local_path(uri: str) -> str:
     """Return the path of a local file named by ``uri``, without any wildcards; ``UsageError`` for other schemes."""
     address = address_of(uri)
     if address.scheme != "file":
-        raise UsageError(f"{uri} is no file of this machine", hint="give a path or a file:// address")
+        raise UsageError(f"{uri} is not a file of this machine", hint="give a path or a file:// address")
     return address.path
 
 

@@ -99,7 +99,7 @@ class Health:
             future: ResponseFuture = self._cassandra.probes.execute_async(
                 "SELECT key FROM system.local WHERE key = 'local'", host=host, timeout=PROBE_TIMEOUT_S
             )
-        except Exception:  # noqa: BLE001 the driver raises many kinds here, all of which mean "no answer"
+        except Exception:  # noqa: BLE001 the driver raises many kinds here, all of which mean "no response"
             return
         future.add_callbacks(
             lambda _rows: self._post(self._answered, host), lambda error: self._post(self._refused, host, error)

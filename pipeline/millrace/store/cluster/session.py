@@ -244,7 +244,7 @@ class CassandraSession:
         """Return whether the node answers a probe in time, on a connection that carries no chunks."""
         try:
             self.probes.execute(_PROBE, host=host, timeout=patience_s)
-        except Exception:  # noqa: BLE001 the driver raises many kinds here, all of which mean "no answer"
+        except Exception:  # noqa: BLE001 the driver raises many kinds here, all of which mean "no response"
             return False
         self.speaks(host)
         return True

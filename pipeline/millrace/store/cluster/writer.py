@@ -180,7 +180,7 @@ class ReplicatedWriter:
         try:
             return self.submit(write).result(self._settings.request_timeout_s * (_HARD_LIMIT_FACTOR + 1))
         except TimeoutError:
-            raise StoreTimeoutError(f"{write.what}: no answer within the deadline", hint="see ./run status") from None
+            raise StoreTimeoutError(f"{write.what}: no response within the deadline", hint="see ./run status") from None
 
     def close(self) -> None:
         """Fail the open writes and stop the dispatcher. Closing twice does nothing."""

@@ -52,7 +52,7 @@ def test_missing_optional_services_are_reported_and_are_no_failure(millrace: Mil
     assert (done.code, done.json["ok"], done.err) == (0, True, "")
     for name in ("redis", "kafka", "bridge", "airflow"):
         assert found[name]["state"] == "failed"
-        assert "does not answer" in found[name]["found"]
+        assert "does not respond" in found[name]["found"]
         assert "./run up" in found[name]["advice"]
     off = checks(
         millrace("doctor", "--no-measure", "--json", MILLRACE_REDIS__URL="", MILLRACE_KAFKA__BOOTSTRAP_SERVERS="").json
@@ -64,12 +64,12 @@ def test_without_cassandra_or_its_keyspace_the_exit_code_is_1(millrace: Millrace
     done = millrace("doctor", "--no-measure", "--json", MILLRACE_CASSANDRA__PORT=nobody)
     assert (done.code, done.json["ok"]) == (1, False)
     assert "no Cassandra node answers" in checks(done.json)["cassandra"]["found"]
-    assert done.err == "millrace: loads and reads need what is wrong: cassandra\n"
+    assert done.err == "millrace: loads and reads need the failed checks to pass: cassandra\n"
     done = millrace("doctor", "--no-measure", "--json", MILLRACE_CASSANDRA__KEYSPACE="test_nobody_made_this")
     assert done.code == 1
     assert checks(done.json)["keyspace"]["advice"] == "run: millrace init"
     missing = millrace("doctor", "--no-measure", "--json", MILLRACE_KAFKA__TOPIC="nobody.made.this")
-    assert checks(missing.json)["kafka"]["found"] == "there is no topic nobody.made.this"
+    assert checks(missing.json)["kafka"]["found"] == "no topic nobody.made.this"
 
 
 def test_ceilings_are_measured_and_no_data_is_left_behind(millrace: Millrace, settings: Settings) -> None:

@@ -254,8 +254,8 @@ def test_a_stopped_load_exits_within_two_seconds_and_can_be_resumed(
     took_s = time.monotonic() - began
     assert (process.returncode, out) == (130, ""), err
     assert took_s < 2.0
-    said, command = err.rstrip("\n").split("; go on with: ")
-    assert said == f"millrace: stopped; no version of {name} was made"
+    said, command = err.rstrip("\n").split("; resume with: ")
+    assert said == f"millrace: stopped; no version of {name} was created"
     assert millrace("versions", name).code == 1
     program, *again = shlex.split(command)
     run = again[-1]

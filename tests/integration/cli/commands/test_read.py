@@ -212,7 +212,7 @@ def test_without_redis_reads_succeed_and_warn_once(millrace: Millrace, loaded: d
     assert done.err.startswith("millrace: warning: the cache at ")
     for args in (("warm", "words"), ("evict", "words"), ("cache",)):
         done = millrace(*args, MILLRACE_REDIS__URL="redis://127.0.0.1:1/0")
-        assert (done.code, "does not answer" in done.err) == (1, True), args
+        assert (done.code, "does not respond" in done.err) == (1, True), args
         done = millrace(*args, MILLRACE_REDIS__URL="")
         assert (done.code, "no cache is configured" in done.err) == (1, True), args
 

@@ -109,7 +109,7 @@ def test_without_kafka_in_the_settings_init_warns_that_progress_is_off(
     tables(None)
     assert main(["init"]) == 0
     said = capsys.readouterr()
-    assert "none; progress is off" in said.out
+    assert "switched off" in said.out
     assert said.err == "millrace: warning: progress is off: MILLRACE_KAFKA__BOOTSTRAP_SERVERS is empty\n"
 
 

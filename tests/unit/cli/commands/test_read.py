@@ -63,5 +63,5 @@ def test_nothing_is_asked_with_force_without_a_file_or_without_a_terminal(
 def test_a_file_url_becomes_a_path_and_other_schemes_are_refused() -> None:
     assert _local("file:///tmp/a%20b.csv") == "/tmp/a b.csv"
     assert [_local(name) for name in (None, "-", "../x.csv", "a:b.csv")] == [None, "-", "../x.csv", "a:b.csv"]
-    with pytest.raises(UsageError, match=r"s3://bucket/x\.csv is no file of this machine"):
+    with pytest.raises(UsageError, match=r"s3://bucket/x\.csv is not a file of this machine"):
         _local("s3://bucket/x.csv")

@@ -100,7 +100,7 @@ def test_an_unreachable_bridge_fails_within_the_timeout(capsys: pytest.CaptureFi
     began = time.monotonic()
     assert main(["watch", RUN, "--url", f"http://127.0.0.1:{free_port()}", "--timeout-s", "0.5"]) == 1
     assert time.monotonic() - began < 3
-    assert "does not answer" in capsys.readouterr().err
+    assert "does not respond" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", [["watch", "--timeout-s"], ["init", "--wait-s"]])

@@ -38,7 +38,7 @@ def test_a_missing_file_is_refused(write: Write, tmp_path: Path, uri: str) -> No
 
 @pytest.mark.parametrize("uri", ["", "a\0b"])
 def test_an_invalid_path_is_refused(uri: str) -> None:
-    with pytest.raises(UsageError, match="is no path"):
+    with pytest.raises(UsageError, match="is not a path"):
         plan_source(uri)
 
 

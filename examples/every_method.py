@@ -1,0 +1,178 @@
+"""One example for each public method of ``Store`` and ``Dataset``. ``docs/python.md`` shows each below its method.
+
+The whole file runs from top to bottom in an empty folder, against a running stack.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from millrace import connect, progress
+from millrace.api import Store
+from millrace.load import LoadOptions
+from millrace.settings import load_settings
+
+Path("flights.csv").write_text("carrier,month,delay\nUA,1,3.5\nB6,1,\nUA,7,12.0\n")
+Path("more.csv").write_text("carrier,month,delay\nAA,8,1.5\n")
+
+# == Store.init
+Store.init(load_settings())  # the same as: millrace init
+
+# == Store.connect
+store = Store.connect(load_settings())  # millrace.connect() does the same with fewer words
+store.close()
+
+# == Store.close
+store = connect()
+store.close()  # or use the store as a context manager: with connect() as store: ...
+store = connect()
+
+# == Store.load
+report = store.load("flights", "flights.csv")
+assert report.rows == 3
+store.load("flights", "more.csv", LoadOptions(mode="append"))
+store.load("prices", pa.table({"id": [1, 2], "price": [1.5, 2.5]}))  # Arrow data, data frames, relations of DuckDB
+
+# == Store.datasets
+names = [info.name for info in store.datasets("fl*")]
+assert names == ["flights"]
+
+# == Store.versions
+numbers = [version.number for version in store.versions("flights")]
+assert numbers == [2, 1]
+
+# == Store.version
+version = store.version("flights@1")
+assert version.rows == 3
+
+# == Store.dataset
+flights = store.dataset(
+    "flights"
+)  # the latest version; also "flights@1", "flights@nightly", "flights@2026-11-22T10:00"
+
+# == Store.report
+assert store.report(version).rows == 3
+
+# == Store.tag
+store.tag("flights@1", "nightly")
+
+# == Store.tags
+assert store.tags("flights") == {"nightly": version.label}
+
+# == Store.untag
+store.untag("flights", "nightly")
+
+# == Store.diff
+difference = store.diff("flights@1", "flights@2")
+print(difference.to_json())
+
+# == Store.plan
+plan = store.plan("split_load", ["flights.csv", "more.csv"])
+print(plan.label, len(plan.source.splits))
+
+# == Store.load_split
+results = [store.load_split(plan, split) for split in range(len(plan.source.splits))]  # each may run in another process
+
+# == Store.verify_split
+assert all(store.verify_split(plan, result).ok for result in results)
+
+# == Store.publish
+report = store.publish(plan, results)
+assert report.rows == 4
+
+# == Store.published
+again = store.plan("split_load", ["flights.csv", "more.csv"], run=plan.run)
+assert again.published
+assert store.published(again).version == report.version
+
+# == Store.report_outcome
+with progress.task(progress.TaskIdentity("python", plan.run, "publish"), kind="publish", sinks=[]) as task:
+    store.report_outcome(report, task)  # the version, its rows, bytes and columns become part of the task's events
+
+# == Store.unfinished
+half = store.plan("killed", "flights.csv")
+store.load_split(half, None)  # a process that is killed here leaves chunks that no version names
+run = store.unfinished("killed", "flights.csv", LoadOptions())
+assert run == half.run
+store.load("killed", "flights.csv", run=run)  # resumes: the chunks that were written are verified and kept
+
+# == Store.verify
+assert store.verify("flights", each_replica=True).ok
+
+# == Store.under_replicated
+assert store.under_replicated(version) == []
+
+# == Store.under_replicated_of
+assert store.under_replicated_of("flights") == []
+
+# == Store.repair
+assert store.repair("flights").ok
+
+# == Store.cache
+if store.cache is not None:
+    print(store.cache.ping())
+
+# == Store.warm
+if store.cache is not None:
+    print(store.warm("flights").admitted)
+
+# == Dataset.name
+assert flights.name == "flights"
+
+# == Dataset.schema
+assert flights.schema.names == ["carrier", "month", "delay"]
+
+# == Dataset.degraded
+assert not flights.degraded
+
+# == Dataset.count_rows
+assert flights.count_rows() == 4
+assert flights.count_rows("month = 1") == 2
+
+# == Dataset.head
+print(flights.head(2))
+
+# == Dataset.to_table
+table = flights.to_table(columns=["carrier", "delay"], filter=pc.field("month") == 1)
+assert table.num_rows == 2
+
+# == Dataset.to_batches
+rows = 0
+for batch in flights.to_batches(filter="carrier in ('UA', 'AA')"):  # memory does not grow with the dataset
+    rows += batch.num_rows
+assert rows == 3
+
+# == Dataset.to_polars
+assert flights.to_polars().height == 4
+
+# == Dataset.to_pandas
+try:
+    frame = flights.to_pandas(columns=["carrier"])
+except Exception as error:  # pandas is not installed
+    print(error)
+
+# == Dataset.refs
+assert sum(ref.rows for ref in flights.refs()) == 4
+
+# == Dataset.__arrow_c_stream__
+assert pl.DataFrame(flights).height == 4  # polars, DuckDB, pandas and pyarrow read a dataset by this method
+
+# == Store.delete
+store.delete("flights@1", dry_run=True)  # reports the effect, deletes nothing
+store.delete("flights@1")
+
+# == Store.undelete
+store.undelete("flights@1")
+
+# == Store.prune
+store.prune("flights", keep=1)
+
+# == Store.fsck
+print(store.fsck().to_json())
+
+# == end
+store.close()

@@ -1,0 +1,67 @@
+"""Each script of ``examples/`` runs in a process of its own, as a user runs it, against the real services."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from local_stack.settings import CHECKOUT
+from local_stack.stack import Stack
+from millrace.api import Store
+from millrace.settings import Settings
+
+EXAMPLES = CHECKOUT / "examples"
+RUN_S = 120
+
+Run = Callable[..., str]
+
+
+@pytest.fixture
+def run(settings: Settings, tmp_path: Path) -> Run:
+    """Return a function that runs an example in an empty folder and returns its output."""
+    environment = {**os.environ, "MILLRACE_CASSANDRA__KEYSPACE": settings.cassandra.keyspace}
+
+    def run(name: str, *arguments: str) -> str:
+        command = [sys.executable, str(EXAMPLES / f"{name}.py"), *arguments]
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=RUN_S, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
+
+
+@pytest.fixture
+def flights(tmp_path: Path) -> str:
+    path = tmp_path / "flights.csv"
+    path.write_text("carrier,month,arr_delay\nUA,7,3.5\nB6,1,-2.0\nUA,7,12.0\n")
+    return str(path)
+
+
+def test_a_file_is_loaded_read_and_handed_to_polars_and_duckdb(run: Run, flights: str, store: Store) -> None:
+    printed = run("load_and_read", flights)
+    assert "3 rows in 1 chunks" in printed
+    assert "2 of 3 rows are of July" in printed
+    assert store.dataset("flights_example").count_rows() == 3
+    printed = run("read_into_polars_and_duckdb", "flights_example")
+    assert "7.75" in printed
+    assert "[(1, 1), (7, 2)]" in printed
+
+
+def test_reported_progress_is_followed_over_server_sent_events(run: Run, full_stack: Stack, settings: Settings) -> None:
+    match = re.search(r"millrace watch python/(\S+)", run("report_progress"))
+    assert match
+    token = settings.bridge.token.get_secret_value() if settings.bridge.token else ""
+    printed = run("follow_run", settings.bridge.url, "python", match[1], token)
+    assert printed.splitlines()[-1] == "train: succeeded, 40.0 of 40.0 steps"
+
+
+def test_every_method_of_the_python_page_works(run: Run) -> None:
+    run("every_method")
