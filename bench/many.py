@@ -26,7 +26,8 @@ from millrace.cli.commands.show import describe
 from millrace.load import LoadOptions
 from millrace.load.lists import Listing, sums, write_lists
 from millrace.store.catalogue.catalogue_writer import CatalogueWriter
-from millrace.store.catalogue.manifest import ChunkRef, PageRef, encode_page
+from millrace.store.catalogue.manifest import ChunkRef, PageRef
+from millrace.store.catalogue.page import encode_page
 from millrace.store.catalogue.version import Version
 from millrace.store.cluster.session import CassandraSession
 from millrace.store.cluster.writer import ReplicatedWriter

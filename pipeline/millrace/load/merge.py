@@ -144,7 +144,7 @@ def _merge(
     except ChunkMissingError:
         catalogue_writer.withdraw(merged)
         return None
-    catalogue_writer.seen_writer(row, buckets=0, finished=True)
+    catalogue_writer.heartbeat(row, buckets=0, finished=True)
     return merged
 
 

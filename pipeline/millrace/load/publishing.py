@@ -303,7 +303,7 @@ def _written(
     except ChunkMissingError:
         catalogue_writer.withdraw(version)
         raise
-    catalogue_writer.seen_writer(_publisher_row(plan, version), buckets=0, finished=True)
+    catalogue_writer.heartbeat(_publisher_row(plan, version), buckets=0, finished=True)
     return version, replicas
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from millrace.store.catalogue.attempt import AttemptRole, LoadAttempt, MetadataBucket, UnderReplicated
 from millrace.store.catalogue.catalogue import Catalogue
 from millrace.store.catalogue.catalogue_writer import CatalogueWriter
 from millrace.store.catalogue.lease import Lease
@@ -11,17 +12,7 @@ from millrace.store.catalogue.not_found import not_found
 from millrace.store.catalogue.page_list import INLINE_PAGES, ListRef, encode_list, list_pages_max, pack
 from millrace.store.catalogue.recoverable import obstacle, recoverable_versions
 from millrace.store.catalogue.tags import Tags
-from millrace.store.catalogue.version import (
-    DELETED,
-    WITHDRAWN,
-    AttemptRole,
-    LoadAttempt,
-    MetadataBucket,
-    UnderReplicated,
-    Version,
-    bounded_facts,
-    layout_setting,
-)
+from millrace.store.catalogue.version import DELETED, WITHDRAWN, Version, bounded_facts, layout_setting
 from millrace.store.chunks.chunk_reader import ChunkReader
 from millrace.store.chunks.chunk_writer import ChunkWriter
 from millrace.store.cluster.schema import TABLES

@@ -28,14 +28,10 @@ from millrace.errors import (
 )
 from millrace.load import LoadOptions, LoadPlan, LoadReport, merge
 from millrace.load.resume import ResumePoint
+from millrace.store.catalogue.attempt import MetadataBucket
 from millrace.store.catalogue.catalogue_writer import CatalogueWriter
 from millrace.store.catalogue.lineage import heads
-from millrace.store.catalogue.version import (
-    DELETED,
-    WITHDRAWN,
-    MetadataBucket,
-    Version,
-)
+from millrace.store.catalogue.version import DELETED, WITHDRAWN, Version
 from millrace.store.chunks.chunk_writer import ChunkWriter
 from millrace.store.cluster.writer import ReplicatedWriter
 from millrace.store.deletion import garbage, sweep

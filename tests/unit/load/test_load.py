@@ -30,7 +30,8 @@ from millrace.errors import (
 from millrace.load import LoadOptions, LoadPlan, SplitResult
 from millrace.settings.tree import Settings
 from millrace.sources import SourceOptions
-from millrace.store.catalogue.version import MetadataBucket, Version
+from millrace.store.catalogue.attempt import MetadataBucket
+from millrace.store.catalogue.version import Version
 from millrace.store.cluster.session import TWO
 from tests.unit.store.fakes import Attempt, FakeCassandra
 

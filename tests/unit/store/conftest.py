@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from millrace.chunks import Chunk, ChunkSettings, TileLayout, encode_row_group
-from millrace.store.catalogue.version import AttemptRole, LoadAttempt
+from millrace.store.catalogue.attempt import AttemptRole, LoadAttempt
 from millrace.store.cluster import health
 from millrace.store.cluster.writer import ReplicatedWriter
 from tests.unit.store.fakes import FakeCassandra

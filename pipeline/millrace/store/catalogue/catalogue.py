@@ -11,12 +11,13 @@ from uuid import UUID
 
 from millrace.errors import VersionNotFoundError
 from millrace.names import VersionSelector
+from millrace.store.catalogue.attempt import LoadAttempt, UnderReplicated
 from millrace.store.catalogue.not_found import not_found
 from millrace.store.catalogue.page_reader import PageReader
 from millrace.store.catalogue.repair_records import read_records
 from millrace.store.catalogue.row_reader import RowReader, Rows
 from millrace.store.catalogue.selection import select
-from millrace.store.catalogue.version import LoadAttempt, UnderReplicated, Version
+from millrace.store.catalogue.version import Version
 from millrace.store.catalogue.version_rows import ReadRows, VersionContents, read_versions
 from millrace.store.cluster.session import CassandraSession
 

@@ -15,7 +15,8 @@ import xxhash
 from isal import isal_zlib
 
 from millrace.errors import ChecksumMismatchError, ChunkMissingError, StoreError
-from millrace.store.catalogue.manifest import Page, PageRef, decode_page
+from millrace.store.catalogue.manifest import PageRef
+from millrace.store.catalogue.page import Page, decode_page
 from millrace.store.catalogue.page_list import ListRef, PageList, decode_list, unpack
 from millrace.store.catalogue.page_repair import repair_pages
 from millrace.store.catalogue.row_reader import RowReader

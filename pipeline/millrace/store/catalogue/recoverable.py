@@ -10,8 +10,9 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from millrace.errors import ChunkError, ChunkMissingError, VersionNotFoundError
+from millrace.store.catalogue.attempt import LoadAttempt
 from millrace.store.catalogue.catalogue import Catalogue
-from millrace.store.catalogue.version import DELETED, WITHDRAWN, LoadAttempt, Version
+from millrace.store.catalogue.version import DELETED, WITHDRAWN, Version
 
 __all__ = ["Obstacle", "obstacle", "recoverable_versions"]
 

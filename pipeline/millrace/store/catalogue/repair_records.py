@@ -10,8 +10,8 @@ from typing import Any
 from uuid import UUID
 
 from millrace.errors import StoreError
+from millrace.store.catalogue.attempt import UnderReplicated
 from millrace.store.catalogue.row_reader import RowReader
-from millrace.store.catalogue.version import UnderReplicated
 
 __all__ = ["read_records"]
 

@@ -1,11 +1,10 @@
-"""Values of the catalogue's rows: versions, load attempts and records of under-replicated data."""
+"""A version as its row in the catalogue describes it."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from enum import IntEnum, StrEnum
 from typing import Any
 from uuid import UUID
 
@@ -19,11 +18,7 @@ __all__ = [
     "DELETED",
     "RESTORED",
     "WITHDRAWN",
-    "AttemptRole",
-    "MetadataBucket",
-    "UnderReplicated",
     "Version",
-    "LoadAttempt",
     "bounded_facts",
     "layout_setting",
 ]
@@ -32,23 +27,6 @@ _FACT_BYTES_MAX = 500
 DELETED, RESTORED, WITHDRAWN = "deleted", "restored", "withdrawn"
 """Values of a version's ``mark``: a user deleted it, the deletion was undone, or its own publisher withdrew it for
 good."""
-
-
-class AttemptRole(StrEnum):
-    """The work of an attempt. A publisher writes a version's row and lists, and no chunks."""
-
-    SPLIT = "split"
-    SOURCE = "source"
-    """Writes the whole source as one stream."""
-    PUBLISHER = "publisher"
-    UNDELETE = "undelete"
-
-
-class MetadataBucket(IntEnum):
-    """Buckets of ``under_replicated`` that mean manifest pages and catalogue rows; those from 0 up hold chunks."""
-
-    PAGES = -1
-    CATALOGUE = -2
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -205,68 +183,3 @@ def bounded_facts(facts: dict[str, Any]) -> dict[str, Any]:
             value = {"bytes": len(text), "xxh3_128": xxhash.xxh3_128_hexdigest(text.encode())}
         bounded[name] = value
     return bounded
-
-
-_LONG_AGO = datetime(1970, 1, 1)  # like the driver's times: without a time zone, in UTC
-
-
-@dataclass(frozen=True, slots=True)
-class LoadAttempt:
-    """The row of a load attempt; ``attempt_id`` is the attempt's ID.
-
-    The attempt writes the row before its first chunk and updates it by heartbeats.
-    """
-
-    dataset: str
-    attempt_id: UUID
-    run: str
-    fingerprint: str
-    role: AttemptRole | None
-    """None in a row that holds only the fence, because its node missed the attempt's own writes."""
-    try_number: int
-    version: str
-    host: str
-    started: datetime
-    split: int = 0
-    """Number of the split, for the role ``SPLIT``."""
-    first_row: int = 0
-    """Number of leading rows of the split that an earlier attempt has written; this attempt writes the rows after
-    them."""
-    last_seen: datetime | None = None
-    buckets: int = 0
-    finished: bool = False
-    fenced: bool = False
-    """Set before any data of the attempt is removed. No version may reference a fenced attempt any more."""
-
-    @classmethod
-    def from_row(cls, dataset: str, row: Any) -> LoadAttempt:
-        """Return the attempt that a row of ``attempts`` describes."""
-        return cls(
-            dataset=dataset,
-            attempt_id=row.attempt_id,
-            run=row.run or "",
-            fingerprint=row.fingerprint or "",
-            role=AttemptRole(row.role) if row.role else None,
-            split=row.split or 0,
-            try_number=row.try_number or 0,
-            version=row.version or "",
-            host=row.host or "",
-            # A node that missed the row may hold the fence alone.
-            started=(row.started or row.last_seen or _LONG_AGO).replace(tzinfo=UTC),
-            first_row=row.first_row or 0,
-            last_seen=row.last_seen and row.last_seen.replace(tzinfo=UTC),
-            buckets=row.buckets or 0,
-            finished=bool(row.finished),
-            fenced=bool(row.fenced),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class UnderReplicated:
-    """Record of a bucket, of chunks or a ``MetadataBucket``, with data not proven to be on two nodes."""
-
-    dataset: str
-    attempt_id: UUID
-    bucket: int
-    record_id: UUID
-    chunks: int

@@ -13,9 +13,10 @@ import pyarrow as pa
 from cassandra.query import BatchStatement, BatchType
 
 from millrace.chunks import Chunk, without_bounds
+from millrace.store.catalogue.attempt import LoadAttempt, MetadataBucket
 from millrace.store.catalogue.catalogue_writer import CatalogueWriter
-from millrace.store.catalogue.manifest import PAGE_BYTES_MAX, ChunkRef, PageRef, TileRef, encode_page, journal_number
-from millrace.store.catalogue.version import LoadAttempt, MetadataBucket
+from millrace.store.catalogue.manifest import ChunkRef, PageRef, TileRef, journal_number
+from millrace.store.catalogue.page import PAGE_BYTES_MAX, encode_page
 from millrace.store.cluster.session import CassandraSession
 from millrace.store.cluster.writer import Outcome, ReplicatedWriter, Write
 
@@ -83,7 +84,7 @@ class ChunkWriter:
         self._insert = cassandra.prepare(_INSERT)
         self._writes = writes
         self._catalogue_writer = CatalogueWriter(cassandra, writes)
-        self._catalogue_writer.make_ready()
+        self._catalogue_writer.prepare_statements()
         self._row = row
         self._bucket_bytes = bucket_bytes
         self._buckets: deque[_Bucket] = deque()
@@ -171,7 +172,7 @@ class ChunkWriter:
 
     def _say_alive(self) -> None:
         self._seen = time.monotonic()
-        self._catalogue_writer.seen_writer(self._row, buckets=self._next_bucket, finished=False)
+        self._catalogue_writer.heartbeat(self._row, buckets=self._next_bucket, finished=False)
 
     def finish(self) -> WriterReport:
         """Wait for every acknowledgement, write the last pages, and return the report."""
@@ -184,7 +185,7 @@ class ChunkWriter:
             self._buckets.popleft()
             self._bucket_done(bucket, last=not self._buckets)
         self._flush_page()
-        self._catalogue_writer.seen_writer(self._row, buckets=self._next_bucket, finished=True)
+        self._catalogue_writer.heartbeat(self._row, buckets=self._next_bucket, finished=True)
         self._look_back()
         return WriterReport(tuple(self._pages), self.under_replicated + self._under_replicated_rows, self.retries)
 

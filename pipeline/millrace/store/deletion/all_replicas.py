@@ -10,9 +10,10 @@ from typing import Any
 from cassandra import ConsistencyLevel
 
 from millrace.errors import StoreError, StoreUnavailableError
+from millrace.store.catalogue.attempt import LoadAttempt, MetadataBucket
 from millrace.store.catalogue.catalogue import read_attempts, read_tags
 from millrace.store.catalogue.row_reader import Rows
-from millrace.store.catalogue.version import WITHDRAWN, LoadAttempt, MetadataBucket, Version
+from millrace.store.catalogue.version import WITHDRAWN, Version
 from millrace.store.catalogue.version_rows import read_versions
 from millrace.store.cluster.session import CassandraSession
 

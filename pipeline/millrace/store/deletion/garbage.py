@@ -9,8 +9,9 @@ from typing import Any
 from uuid import UUID
 
 from millrace.errors import ChunkMissingError
+from millrace.store.catalogue.attempt import LoadAttempt
 from millrace.store.catalogue.catalogue import Catalogue
-from millrace.store.catalogue.version import LoadAttempt, Version
+from millrace.store.catalogue.version import Version
 from millrace.store.deletion.all_replicas import AllReplicas
 from millrace.store.deletion.protection import Protection
 from millrace.store.repair.repair import ALIVE

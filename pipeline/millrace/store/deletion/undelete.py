@@ -16,11 +16,12 @@ from uuid import uuid4
 
 from millrace.errors import StoreError, UsageError, VersionNotFoundError
 from millrace.names import VersionSelector
+from millrace.store.catalogue.attempt import AttemptRole
 from millrace.store.catalogue.catalogue import Catalogue
 from millrace.store.catalogue.not_found import dataset_not_found
 from millrace.store.catalogue.recoverable import obstacle
 from millrace.store.catalogue.selection import select
-from millrace.store.catalogue.version import DELETED, RESTORED, AttemptRole, Version
+from millrace.store.catalogue.version import DELETED, RESTORED, Version
 from millrace.store.cluster.write_times import future_tombstone_timestamp
 from millrace.store.deletion.all_replicas import AllReplicas
 

@@ -10,10 +10,10 @@ from uuid import UUID
 
 from millrace.errors import ChunkError, MillraceError, StoreError, StoreUnavailableError
 from millrace.progress import Task
+from millrace.store.catalogue.attempt import AttemptRole, MetadataBucket, UnderReplicated
 from millrace.store.catalogue.catalogue import Catalogue
 from millrace.store.catalogue.manifest import ChunkRef
 from millrace.store.catalogue.page_repair import repair_pages
-from millrace.store.catalogue.version import AttemptRole, MetadataBucket, UnderReplicated
 from millrace.store.chunks.chunk_reader import ChunkReader
 from millrace.store.cluster.session import TWO, CassandraSession
 from millrace.store.cluster.write_times import future_tombstone_timestamp

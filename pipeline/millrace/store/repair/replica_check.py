@@ -18,9 +18,10 @@ import xxhash
 from cassandra.pool import Host
 
 from millrace.errors import ChunkError, ChunkMissingError
+from millrace.store.catalogue.attempt import MetadataBucket
 from millrace.store.catalogue.catalogue import Catalogue
 from millrace.store.catalogue.manifest import ChunkRef
-from millrace.store.catalogue.version import MetadataBucket, Version
+from millrace.store.catalogue.version import Version
 from millrace.store.cluster.session import NODE_LOCAL, CassandraSession
 from millrace.store.repair.row_repair import RowRepair
 

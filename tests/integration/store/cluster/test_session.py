@@ -18,7 +18,7 @@ from millrace.api import Store
 from millrace.chunks import ChunkSettings, TileLayout, encode_row_group
 from millrace.errors import StoreSchemaError
 from millrace.settings.tree import Settings
-from millrace.store.catalogue.version import AttemptRole, LoadAttempt
+from millrace.store.catalogue.attempt import AttemptRole, LoadAttempt
 from millrace.store.chunks.chunk_writer import ChunkWriter
 from millrace.store.cluster.large_frames import LargeRows
 from millrace.store.cluster.session import NODE_LOCAL, CassandraSession

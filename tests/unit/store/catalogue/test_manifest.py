@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from millrace.chunks import compute_stats
 from millrace.errors import ChecksumMismatchError, ChunkFormatError
 from millrace.store.catalogue import manifest
-from millrace.store.catalogue.manifest import ChunkRef, PageRef, TileRef, decode_page, encode_page
+from millrace.store.catalogue.manifest import ChunkRef, PageRef, TileRef
+from millrace.store.catalogue.page import decode_page, encode_page
 
 WRITER = UUID(int=7)
 

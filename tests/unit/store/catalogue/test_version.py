@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from millrace.api import Store
+from millrace.store.catalogue.attempt import AttemptRole
 from millrace.store.catalogue.catalogue_writer import CatalogueWriter
-from millrace.store.catalogue.version import AttemptRole
 from millrace.store.cluster.session import LOCAL_ONE
 from millrace.store.cluster.writer import ReplicatedWriter
 from tests.unit.store.conftest import attempt_row
@@ -36,7 +36,7 @@ def test_a_heartbeat_leaves_the_fence_and_restores_the_role(store: Store, cassan
     row = attempt_row(attempt_id=ATTEMPT, role=AttemptRole.PUBLISHER)
     fence(cassandra, ATTEMPT)
     with ReplicatedWriter(cassandra, window_bytes=1_000_000) as writes:
-        CatalogueWriter(cassandra, writes).seen_writer(row, buckets=1, finished=False)
+        CatalogueWriter(cassandra, writes).heartbeat(row, buckets=1, finished=False)
     [attempt] = store.catalogue.attempts("flights")
     assert (attempt.fenced, attempt.role, attempt.buckets) == (True, AttemptRole.PUBLISHER, 1)
     written = [values for sent in cassandra.writes() for table, values in sent.what if table == "attempts"]

@@ -15,10 +15,11 @@ from cassandra.query import BatchStatement, BatchType
 
 from millrace.chunks import Chunk
 from millrace.errors import StoreUnavailableError
+from millrace.store.catalogue.attempt import LoadAttempt, MetadataBucket
 from millrace.store.catalogue.catalogue import Catalogue
 from millrace.store.catalogue.catalogue_writer import CatalogueWriter
-from millrace.store.catalogue.manifest import PAGE_BYTES_MAX, PageRef, decode_page
-from millrace.store.catalogue.version import LoadAttempt, MetadataBucket
+from millrace.store.catalogue.manifest import PageRef
+from millrace.store.catalogue.page import PAGE_BYTES_MAX, decode_page
 from millrace.store.chunks import chunk_writer as module
 from millrace.store.chunks.chunk_writer import ChunkWriter, WriterReport
 from millrace.store.cluster.session import LOCAL_ONE, TWO

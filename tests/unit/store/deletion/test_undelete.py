@@ -25,8 +25,9 @@ from millrace.errors import (
 )
 from millrace.load import LoadOptions
 from millrace.names.references import parse_reference
+from millrace.store.catalogue.attempt import MetadataBucket
 from millrace.store.catalogue.catalogue_writer import CatalogueWriter
-from millrace.store.catalogue.version import DELETED, RESTORED, WITHDRAWN, MetadataBucket
+from millrace.store.catalogue.version import DELETED, RESTORED, WITHDRAWN
 from millrace.store.cluster.writer import ReplicatedWriter
 from millrace.store.deletion import garbage, sweep
 from millrace.store.deletion.all_replicas import AllReplicas

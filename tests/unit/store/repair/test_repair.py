@@ -10,8 +10,8 @@ import pytest
 from millrace.api import Store
 from millrace.load import LoadOptions
 from millrace.progress import null_task
+from millrace.store.catalogue.attempt import MetadataBucket
 from millrace.store.catalogue.catalogue_writer import CatalogueWriter
-from millrace.store.catalogue.version import MetadataBucket
 from millrace.store.chunks.chunk_reader import ChunkReader
 from millrace.store.chunks.chunk_writer import ChunkWriter
 from millrace.store.cluster.writer import ReplicatedWriter
