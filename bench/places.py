@@ -34,8 +34,8 @@ _COMMON = (
 )
 LOAD_PLACES = (
     *_COMMON,
-    CodeLocation("plan (types, sample)", "millrace.api", "Store._plan"),
-    CodeLocation("publish", "millrace.api", "Store.publish"),
+    CodeLocation("plan (types, sample)", "millrace.api.loading", "Loading.plan"),
+    CodeLocation("publish", "millrace.api.loading", "Loading.publish"),
     CodeLocation("read the source", "millrace.sources.io.streams", "RawStream.read"),
     CodeLocation("group rows", "millrace.chunks.grouper", "cumulative_row_bytes"),
     CodeLocation("group rows", "millrace.chunks.grouper", "RowGrouper._take"),

@@ -18,6 +18,7 @@ import pytest
 from cassandra.cluster import NoHostAvailable
 
 from millrace.api import Store
+from millrace.api.maintenance import catalogue_writes
 from millrace.errors import (
     ChunkMissingError,
     SourceTypeError,
@@ -420,7 +421,7 @@ def test_a_load_killed_in_an_outage_blocks_no_deletion_after_repair(store: Store
     store.load("d", csv(3, first=10, name="b.csv"))
     killed(store, csv(3, first=20, name="c.csv"), "dead")
     [row] = [row for row in store.catalogue.attempts("d") if row.run == "dead"]
-    with store._writes() as writes:
+    with catalogue_writes(store.cassandra) as writes:
         CatalogueWriter(store.cassandra, writes).record_under_replicated(
             "d", row.attempt_id, MetadataBucket.CATALOGUE, 0
         )
@@ -456,7 +457,7 @@ def test_all_records_of_a_resumed_load_are_repaired_after_its_publish(store: Sto
     source = csv(3)
     killed(store, source, "dead")
     [row] = store.catalogue.attempts("d")
-    with store._writes() as writes:
+    with catalogue_writes(store.cassandra) as writes:
         for bucket in (MetadataBucket.CATALOGUE, MetadataBucket.PAGES, 0):
             CatalogueWriter(store.cassandra, writes).record_under_replicated("d", row.attempt_id, bucket, 0)
     store.load("d", source, run="dead")
@@ -469,7 +470,7 @@ def test_delete_and_prune_are_refused_while_catalogue_rows_are_on_one_node_only(
     store.load("d", csv(3, first=10, name="b.csv"))
     store.load("d", csv(3))
     attempt_id = store.version("d").attempt_id
-    with store._writes() as writes:
+    with catalogue_writes(store.cassandra) as writes:
         CatalogueWriter(store.cassandra, writes).record_under_replicated("d", attempt_id, MetadataBucket.CATALOGUE, 0)
     for delete in (lambda: store.delete("d", whole=True), lambda: store.prune("d", 1)):
         with pytest.raises(StoreError, match=r"catalogue rows on one node only.*millrace repair d first"):

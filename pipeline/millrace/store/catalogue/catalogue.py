@@ -160,6 +160,11 @@ class Catalogue:
         """Return the records of under-replicated data of these load attempts."""
         return read_records(self.reader, dataset, attempts)
 
+    def under_replicated_of(self, version: Version) -> list[UnderReplicated]:
+        """Return the records of data of the version that is on one node only."""
+        attempts = {page.attempt_id for page in self.pages.each_ref(version)} | {version.attempt_id}
+        return self.under_replicated(version.dataset, attempts)
+
 
 def _visible(versions: Rows[Version]) -> Rows[Version]:
     return Rows([version for version in versions if version.deleted_at is None], versions.degraded)
