@@ -154,7 +154,8 @@ def redis_publisher(job: dict[str, Any]) -> Callable[[int, bytes], object]:
 
 def event_of(number: int, padding: int) -> bytes:
     """Return event ``number``: one of ten tasks of one run, as the reporter writes it."""
-    from millrace.progress.event import TaskIdentity, encode_event, progress_event
+    from millrace.progress import TaskIdentity, encode_event
+    from millrace.progress.event import progress_event
 
     facts: dict[str, Any] = {
         "kind": "load", "dataset": "flights", "state": "running", "phase": "write", "done": number, "total": None,

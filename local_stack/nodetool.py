@@ -7,11 +7,11 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Protocol
 
 from local_stack.artifacts import class_path
 from local_stack.services.base import StackLayout
-from local_stack.services.cassandra import JDK_FLAGS, CassandraNode
-from local_stack.services.java import java_command
+from local_stack.services.java import JDK_FLAGS, java_command
 from local_stack.templating import render
 from millrace.errors import StackError
 
@@ -19,7 +19,27 @@ SOURCE = Path(__file__).parent / "java" / "LocalNodeTool.java"
 COMPILE_TIMEOUT_S = 120
 
 
-def nodetool(node: CassandraNode, arguments: list[str], *, capture: bool = False) -> subprocess.CompletedProcess[str]:
+class JmxNode(Protocol):
+    """A node that nodetool can reach over JMX."""
+
+    @property
+    def name(self) -> str:
+        """Return the name of the node's service."""
+
+    @property
+    def place(self) -> StackLayout:
+        """Return the folders and settings of its stack."""
+
+    @property
+    def running(self) -> bool:
+        """Return whether its process runs."""
+
+    @property
+    def jmx_port(self) -> int:
+        """Return the port of JMX on loopback."""
+
+
+def nodetool(node: JmxNode, arguments: list[str], *, capture: bool = False) -> subprocess.CompletedProcess[str]:
     """Run nodetool at ``node`` and return the completed process.
 
     Its output goes to this process's output unless ``capture`` is set. Raises ``StackError`` if the node does not run,

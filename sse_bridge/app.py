@@ -15,7 +15,7 @@ from flask import Flask, Response, render_template, request
 from werkzeug.exceptions import BadRequest
 
 from millrace.errors import UsageError
-from millrace.progress import SETTLED_S, utc_text
+from millrace.progress import RUN_QUIET_S, utc_text
 from millrace.settings import Settings, load_settings
 from sse_bridge.bridge import Bridge
 from sse_bridge.filters import Filter, parse_filter
@@ -70,22 +70,22 @@ def _keep_slashes(serve: Any) -> Any:
     return served
 
 
-def _wanted() -> Filter:
+def _selection() -> Filter:
     try:
         return parse_filter({name: request.args.getlist(name) for name in request.args})
     except UsageError as error:
         raise BadRequest(str(error)) from None
 
 
-def _settle_s() -> float | None:
-    """Return how long all tasks must have been over before the stream ends; None for a stream without an end."""
+def _quiet_s() -> float | None:
+    """Return the time without events after which the stream of a finished run ends; None: it does not end."""
     until = request.args.get("until")
     if until is None:
         return None
-    given = request.args.get("settle_s", default=SETTLED_S, type=float)
-    if until != "terminal" or not 0 <= given <= 3600:
-        raise BadRequest("until is `terminal`, settle_s 0 to 3600")
-    return float(given)
+    quiet_s = request.args.get("quiet_s", default=RUN_QUIET_S, type=float)
+    if until != "terminal" or not 0 <= quiet_s <= 3600:
+        raise BadRequest("until must be `terminal`, and quiet_s a number from 0 to 3600")
+    return float(quiet_s)
 
 
 def _add_api(app: Flask, bridge: Bridge) -> None:
@@ -98,16 +98,16 @@ def _add_api(app: Flask, bridge: Bridge) -> None:
     @app.get("/events")
     def events() -> Response:
         """Stream a snapshot, then all events that follow."""
-        wanted = _wanted()
+        selection = _selection()
         lines = request.accept_mimetypes.best_match(["text/event-stream", NDJSON], "text/event-stream") == NDJSON
-        asked = (request.args.get(name, "") for name in ("last_event_id", "lastEventId"))
-        cursor = request.headers.get("Last-Event-ID", "") or next(filter(None, asked), "")
+        cursors = (request.args.get(name, "") for name in ("last_event_id", "lastEventId"))
+        cursor = request.headers.get("Last-Event-ID", "") or next(filter(None, cursors), "")
         try:
             stream = bridge.streams.open(
-                wanted,
+                selection,
                 lines=lines,
                 last_event_id=cursor,
-                settle_s=_settle_s(),
+                quiet_s=_quiet_s(),
                 sock=request.environ.get("gunicorn.socket"),
                 # Gunicorn frames every body of unknown length this way, except for HTTP/1.0 and inside HTTP/2.
                 chunked=request.environ.get("SERVER_PROTOCOL") == "HTTP/1.1" and request.scheme == "http",
@@ -115,36 +115,36 @@ def _add_api(app: Flask, bridge: Bridge) -> None:
             )
         except Refused as error:
             if bridge.streams.draining:
-                _hang_up(request.environ.get("gunicorn.socket"))
-            return _later(str(error))
-        answer = Response(stream, mimetype=None)
-        answer.headers["Content-Type"] = NDJSON if lines else "text/event-stream; charset=utf-8"
-        answer.headers["Cache-Control"] = "no-store"
-        answer.headers["X-Accel-Buffering"] = "no"
-        return answer
+                _disconnect(request.environ.get("gunicorn.socket"))
+            return _unavailable(str(error))
+        response = Response(stream, mimetype=None)
+        response.headers["Content-Type"] = NDJSON if lines else "text/event-stream; charset=utf-8"
+        response.headers["Cache-Control"] = "no-store"
+        response.headers["X-Accel-Buffering"] = "no"
+        return response
 
     @app.get("/api/progress")
     def progress() -> Response:
         """Return the snapshot as JSON, with the state of each run and task that follows from it."""
-        wanted = _wanted()
+        selection = _selection()
         if not hub.ready:
-            return _later(f"not ready: {hub.disconnect_reason or 'the topic is being read'}")
-        tasks = [task_json(task, state) for task, state in hub.state.tasks(wanted)]
-        runs = [run.to_json() for run in hub.state.runs(wanted)]
-        body = hub.snapshot_json(wanted, more={"runs": runs, "tasks": tasks})
+            return _unavailable(f"not ready: {hub.disconnect_reason or 'the topic is still being read'}")
+        tasks = [task_json(task, state) for task, state in hub.state.tasks(selection)]
+        runs = [run.to_json() for run in hub.state.runs(selection)]
+        body = hub.snapshot_json(selection, more={"runs": runs, "tasks": tasks})
         return Response(body, mimetype="application/json", headers={"Cache-Control": "no-store"})
 
     @app.get("/healthz")
     def healthz() -> tuple[str, int, dict[str, str]]:
         """Report that the process is up."""
-        return "ok\n", 200, _PLAIN
+        return "ok\n", 200, _PLAIN_TEXT
 
     @app.get("/readyz")
     def readyz() -> tuple[str, int, dict[str, str]]:
-        """Report whether the whole topic has been read and Kafka answers."""
-        if hub.ready and hub.hearing:
-            return "ok\n", 200, _PLAIN
-        return f"not ready: {hub.disconnect_reason or 'the topic is being read'}\n", 503, _PLAIN
+        """Report whether the whole topic has been read and Kafka responds."""
+        if hub.ready and hub.kafka_connected:
+            return "ok\n", 200, _PLAIN_TEXT
+        return f"not ready: {hub.disconnect_reason or 'the topic is still being read'}\n", 503, _PLAIN_TEXT
 
     @app.get("/metrics")
     def metrics() -> Response:
@@ -152,35 +152,35 @@ def _add_api(app: Flask, bridge: Bridge) -> None:
         return Response(bridge.metrics.text(), mimetype="text/plain; version=0.0.4")
 
 
-_PLAIN = {"Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-store"}
+_PLAIN_TEXT = {"Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-store"}
 
 
-def _hang_up(sock: Any) -> None:
+def _disconnect(sock: Any) -> None:
     """Break the connection: a browser reconnects after that, but never after an HTTP error."""
     if sock is not None:
         with suppress(OSError):
             sock.shutdown(socket.SHUT_RDWR)
 
 
-def _later(why: str) -> Response:
-    return Response(f"{why}\n", 503, {**_PLAIN, "Retry-After": RETRY_AFTER_S})
+def _unavailable(reason: str) -> Response:
+    return Response(f"{reason}\n", 503, {**_PLAIN_TEXT, "Retry-After": RETRY_AFTER_S})
 
 
 def _add_pages(app: Flask, bridge: Bridge, airflow_url: str) -> None:
     hub = bridge.hub
 
-    def page(**place: str) -> Response:
-        place = {name: value.replace(_SLASH, "/") for name, value in place.items()}
-        wanted = Filter(**{name: frozenset([value]) for name, value in place.items()})
+    def page(**labels: str) -> Response:
+        labels = {name: value.replace(_SLASH, "/") for name, value in labels.items()}
+        selection = Filter(**{name: frozenset([value]) for name, value in labels.items()})
         body = render_template(
             "page.html",
-            runs=run_views(hub.state, wanted, airflow_url),
+            runs=run_views(hub.state, selection, airflow_url),
             airflow=airflow_url,
-            place=place,
-            title=" / ".join(place.values()) or "All runs",
+            labels=labels,
+            title=" / ".join(labels.values()) or "All runs",
             ready=hub.ready,
-            hearing=hub.hearing,
-            now=utc_text(hub._clock()),
+            kafka_connected=hub.kafka_connected,
+            now=utc_text(hub.clock()),
         )
         # An address can contain lone surrogates as well.
         return Response(body.encode("utf-8", "replace"), mimetype="text/html", headers={"Cache-Control": "no-store"})
@@ -191,16 +191,16 @@ def _add_pages(app: Flask, bridge: Bridge, airflow_url: str) -> None:
         return page()
 
     @app.get("/runs/<dag_id>/<run_id>")
-    def run(**place: Any) -> Response:
+    def run(**labels: Any) -> Response:
         """Show one run. An unknown run gives an empty page, because Airflow shows this page for every DAG."""
-        return page(**place)
+        return page(**labels)
 
     @app.get("/runs/<dag_id>/<run_id>/<task_id>")
-    def task(**place: Any) -> Response:
+    def task(**labels: Any) -> Response:
         """Show one task, with all its mapped instances."""
-        return page(**place)
+        return page(**labels)
 
     @app.get("/runs/<dag_id>/<run_id>/<task_id>/<map_index>")
-    def task_instance(map_index: str, **place: Any) -> Response:
+    def task_instance(map_index: str, **labels: Any) -> Response:
         """Show one mapped instance; Airflow writes a literal ``{MAP_INDEX}`` for a task that is not mapped."""
-        return page(**place, map_index=map_index if map_index.isascii() and map_index.isdigit() else "-1")
+        return page(**labels, map_index=map_index if map_index.isascii() and map_index.isdigit() else "-1")

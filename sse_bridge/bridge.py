@@ -13,7 +13,7 @@ from typing import Any
 import gevent
 
 from millrace.settings import Settings
-from sse_bridge.consumer import Batch, Begin, BrokerDown, Heard, KafkaFeed
+from sse_bridge.consumer import Batch, Begin, BrokerDown, BrokerUp, KafkaFeed
 from sse_bridge.hub import Hub
 from sse_bridge.metrics import Metrics
 from sse_bridge.streams import Streams
@@ -22,7 +22,7 @@ __all__ = ["Bridge"]
 
 logger = logging.getLogger(__name__)
 
-AT_ONCE = 4
+MESSAGES_PER_TURN = 4
 """Messages handled before the event loop may run other callbacks."""
 
 
@@ -60,63 +60,67 @@ class Bridge:
 
     def chain_sigterm(self) -> None:
         """Install a SIGTERM handler that ends the streams and then calls the server's own handler."""
-        standing = signal.getsignal(signal.SIGTERM)
+        server_handler = signal.getsignal(signal.SIGTERM)
         owner = os.getpid()
 
-        def ended(number: int, frame: FrameType | None) -> None:
+        def on_sigterm(number: int, frame: FrameType | None) -> None:
             if os.getpid() == owner:
                 # A signal handler may interrupt any code, so the event loop runs the work as a callback.
                 gevent.get_hub().loop.run_callback_threadsafe(self.stop)
-            if callable(standing):
-                standing(number, frame)
+            if callable(server_handler):
+                server_handler(number, frame)
 
-        if callable(standing):
-            signal.signal(signal.SIGTERM, ended)
+        if callable(server_handler):
+            signal.signal(signal.SIGTERM, on_sigterm)
 
     def _drain(self) -> None:
-        for _ in range(AT_ONCE):
+        for _ in range(MESSAGES_PER_TURN):
             if not self._inbox:
                 return
-            what = self._inbox.popleft()
+            message = self._inbox.popleft()
             try:
-                self.handle(what)
+                self.handle(message)
             except Exception:
                 # One bad batch must not stop the loop; the state is then behind until the next event.
-                logger.exception("could not handle %s", type(what).__name__)
+                logger.exception(
+                    "could not handle a %s message; its records are missing until their tasks report again",
+                    type(message).__name__,
+                )
         if self._inbox:
             self._async.send()
 
-    def handle(self, what: object) -> None:
+    def handle(self, message: object) -> None:
         """Handle one message of the consumer's thread."""
         hub = self.hub
-        if isinstance(what, Batch):
-            entries, revived = hub.take(what.records)
-            became_ready = what.caught_up and hub.caught_up()
+        if isinstance(message, Batch):
+            entries, revived = hub.apply(message.records)
+            became_ready = message.caught_up and hub.mark_caught_up()
             if hub.ready:
                 self.streams.publish(entries)
             if revived or became_ready:
-                self.streams.tell_liveness()
-        elif isinstance(what, Heard | BrokerDown):
-            before = hub.hearing
-            if isinstance(what, BrokerDown):
-                hub.deaf(what.why)
+                self.streams.send_liveness()
+        elif isinstance(message, BrokerUp | BrokerDown):
+            was_connected = hub.kafka_connected
+            if isinstance(message, BrokerDown):
+                hub.mark_disconnected(message.reason)
             else:
-                hub.heard(what.asked_s)
-            if hub.hearing != before:
-                if not hub.hearing:
+                hub.mark_connected(message.requested_s)
+            if hub.kafka_connected != was_connected:
+                if not hub.kafka_connected:
                     logger.warning(
-                        "Kafka does not answer (%s); nobody's silence is judged meanwhile", hub.disconnect_reason
+                        "Kafka does not respond (%s); no task is marked as stalled or lost until it does",
+                        hub.disconnect_reason,
                     )
-                self.streams.tell_liveness()
-        elif isinstance(what, Begin):
-            hub.begin(what.epoch, what.first)
+                self.streams.send_liveness()
+        elif isinstance(message, Begin):
+            hub.begin(message.epoch, message.first_offsets)
 
     def _tick(self) -> None:
         while True:
             gevent.sleep(1.0)
             try:
-                if self.hub.judge():
-                    self.streams.tell_liveness()
+                if self.hub.update_timeouts():
+                    self.streams.send_liveness()
                 self.streams.tick()
             except Exception:  # the ticker must survive: dead clients would stay for ever
-                logger.exception("could not tick")
+                logger.exception("the periodic checks failed; they run again in a second")

@@ -28,18 +28,18 @@ from gevent import monkey
 
 from millrace.errors import ProgressError
 from millrace.settings import KafkaSettings
-from sse_bridge.state import Incoming, Skipped, key_text, parse_record
+from sse_bridge.records import Incoming, Skipped, key_text, parse_record
 
-__all__ = ["Batch", "Begin", "BrokerDown", "Heard", "KafkaFeed"]
+__all__ = ["Batch", "Begin", "BrokerDown", "BrokerUp", "KafkaFeed"]
 
 logger = logging.getLogger(__name__)
 
 BATCH_EVENTS = 500
 GATHER_S = 0.002
 """Events that arrive within this time of each other are sent to the clients in one write."""
-ASK_EVERY_S = 1.0
+PROBE_INTERVAL_S = 1.0
 """Maximum age of the proof that Kafka answers, and so the maximum delay with which a timeout is noticed."""
-ASK_S = 2.0
+PROBE_TIMEOUT_S = 2.0
 RETRY_S = 1.0
 
 
@@ -48,7 +48,7 @@ class Begin:
     """The start of reading a topic: its epoch and the first offset of each partition."""
 
     epoch: str
-    first: tuple[int, ...]
+    first_offsets: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,21 +60,21 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """Kafka answered a request that was sent at ``asked_s`` (Unix time)."""
+class BrokerUp:
+    """Kafka answered a request that was sent at ``requested_s`` (Unix time)."""
 
-    asked_s: float
+    requested_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class BrokerDown:
-    """Kafka did not answer, for the reason ``why``."""
+    """Kafka did not answer, for this ``reason``."""
 
-    why: str
+    reason: str
 
 
 class KafkaFeed:
-    """The consumer thread: puts ``Begin``, ``Batch``, ``Heard`` and ``BrokerDown`` into ``inbox``.
+    """The consumer thread: puts ``Begin``, ``Batch``, ``BrokerUp`` and ``BrokerDown`` into ``inbox``.
 
     It calls ``wake`` after each of them. Both are used from the feed's own thread: ``inbox`` is a deque, ``wake``
     must be safe to call from any thread. The feed retries after every error until ``stop``.
@@ -95,8 +95,8 @@ class KafkaFeed:
         """Ask the thread to end. It ends within a second, unless it is waiting for Kafka."""
         self._stopped = True
 
-    def _put(self, what: object) -> None:
-        self._inbox.append(what)
+    def _put(self, message: object) -> None:
+        self._inbox.append(message)
         self._wake()
 
     def _run(self) -> None:
@@ -105,9 +105,9 @@ class KafkaFeed:
             try:
                 self._follow()
             except (KafkaException, ProgressError) as error:
-                self._put(BrokerDown(_said(error)))
+                self._put(BrokerDown(_message_of(error)))
             except Exception as error:  # noqa: BLE001 - nothing else restarts this thread
-                logger.error("the consumer failed and starts again: %r", error)
+                logger.error("the Kafka consumer failed (%r); it restarts in a second", error)
                 self._put(BrokerDown(str(error)))
             pause(RETRY_S)
 
@@ -133,52 +133,52 @@ class KafkaFeed:
         )
         try:
             topic = self._settings.topic
-            marks = [
-                consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=ASK_S * 2)
+            watermarks = [
+                consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=PROBE_TIMEOUT_S * 2)
                 for number in range(partitions)
             ]
-            first = tuple(low for low, _ in marks)
+            first_offsets = tuple(low for low, _ in watermarks)
             # The last offset may be a control marker without a record, so the position is compared with the watermark.
-            goals = {number: high for number, (low, high) in enumerate(marks) if high > low}
-            self._put(Begin(epoch, first))
-            self._put(Heard(time.time()))
+            end_offsets = {number: high for number, (low, high) in enumerate(watermarks) if high > low}
+            self._put(Begin(epoch, first_offsets))
+            self._put(BrokerUp(time.time()))
             consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in range(partitions)])
-            self._read(consumer, admin, (epoch, partitions), goals)
+            self._read(consumer, admin, (epoch, partitions), end_offsets)
         finally:
             with suppress(KafkaException, RuntimeError):
                 consumer.close()
 
-    def _read(self, consumer: Any, admin: Any, identity: tuple[str, int], goals: dict[int, int]) -> None:
+    def _read(self, consumer: Any, admin: Any, identity: tuple[str, int], end_offsets: dict[int, int]) -> None:
         caught_up = False
-        asked_s = time.monotonic()
+        requested_s = time.monotonic()
         while not self._stopped:
             message = consumer.poll(0.5)
             messages = [] if message is None else [message, *consumer.consume(BATCH_EVENTS, GATHER_S)]
             records = [record for each in messages if (record := self._record(each)) is not None]
-            was_behind = not caught_up
-            if was_behind:
-                caught_up = self._reached(consumer, goals)
-            if records or (was_behind and caught_up):
+            catching_up = not caught_up
+            if catching_up:
+                caught_up = self._reached(consumer, end_offsets)
+            if records or (catching_up and caught_up):
                 self._put(Batch(records, caught_up))
-            if time.monotonic() - asked_s >= ASK_EVERY_S:
+            if time.monotonic() - requested_s >= PROBE_INTERVAL_S:
                 now_s = time.time()
                 try:
                     if self._identity(admin) != identity:
                         return
-                    self._put(Heard(now_s))
+                    self._put(BrokerUp(now_s))
                 except (KafkaException, ProgressError) as error:
-                    if _is_away(error):
+                    if _topic_is_missing(error):
                         raise
                     # librdkafka reconnects itself, and the records read so far stay valid.
-                    self._put(BrokerDown(_said(error)))
-                asked_s = time.monotonic()
+                    self._put(BrokerDown(_message_of(error)))
+                requested_s = time.monotonic()
 
-    def _reached(self, consumer: Any, goals: dict[int, int]) -> bool:
-        for number, goal in list(goals.items()):
-            (here,) = consumer.position([TopicPartition(self._settings.topic, number)])
-            if here.offset >= goal:
-                del goals[number]
-        return not goals
+    def _reached(self, consumer: Any, end_offsets: dict[int, int]) -> bool:
+        for number, end_offset in list(end_offsets.items()):
+            (position,) = consumer.position([TopicPartition(self._settings.topic, number)])
+            if position.offset >= end_offset:
+                del end_offsets[number]
+        return not end_offsets
 
     def _record(self, message: Any) -> Incoming | Skipped | None:
         error = message.error()
@@ -193,7 +193,7 @@ class KafkaFeed:
         try:
             event = parse_record(value)
         except Exception as error:  # noqa: BLE001 - a bad record must not block those behind it
-            logger.debug("record %d/%d is no event: %s", partition, offset, error)
+            logger.debug("record %d/%d is not a valid event and is skipped: %s", partition, offset, error)
             return Skipped(partition, offset)
         return Incoming(partition, offset, value, event, message.timestamp()[1] / 1000, key)
 
@@ -203,11 +203,11 @@ class KafkaFeed:
         Raises ``KafkaException`` or ``ProgressError`` when Kafka does not answer or the topic does not exist.
         """
         topic = self._settings.topic
-        described = admin.describe_topics(TopicCollection([topic]), request_timeout=ASK_S)[topic]
+        described = admin.describe_topics(TopicCollection([topic]), request_timeout=PROBE_TIMEOUT_S)[topic]
         try:
-            description = described.result(timeout=ASK_S + 1)
+            description = described.result(timeout=PROBE_TIMEOUT_S + 1)
         except TimeoutError:
-            raise ProgressError("no answer") from None
+            raise ProgressError("no response to a metadata request") from None
         epoch = f"{description.topic_id.get_most_significant_bits() & 0xFFFFFFFFFFFFFFFF:016x}"[:8]
         return epoch, len(description.partitions)
 
@@ -222,11 +222,11 @@ _READ_AGAIN = (
 )
 
 
-def _is_away(error: Exception) -> bool:
+def _topic_is_missing(error: Exception) -> bool:
     cause = error.args[0] if error.args else None
     return isinstance(cause, KafkaError) and cause.code() == KafkaError.UNKNOWN_TOPIC_OR_PART
 
 
-def _said(error: Exception) -> str:
+def _message_of(error: Exception) -> str:
     cause = error.args[0] if error.args else error
     return cause.str() if isinstance(cause, KafkaError) else str(cause)

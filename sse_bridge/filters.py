@@ -10,7 +10,7 @@ from millrace.errors import UsageError
 
 __all__ = ["Filter", "Labels", "parse_filter"]
 
-OTHER_PARAMETERS = ("last_event_id", "lastEventId", "until", "settle_s")
+OTHER_PARAMETERS = ("last_event_id", "lastEventId", "until", "quiet_s")
 
 
 class Labels(NamedTuple):
@@ -70,5 +70,5 @@ def parse_filter(arguments: Mapping[str, list[str]]) -> Filter:
     """
     unknown = sorted(set(arguments) - {*_NAMES, *OTHER_PARAMETERS})
     if unknown:
-        raise UsageError(f"no filter is called {unknown[0][:80]!r}", hint=f"there are {', '.join(_NAMES)}")
+        raise UsageError(f"unknown filter {unknown[0][:80]!r}", hint=f"the filters are {', '.join(_NAMES)}")
     return Filter(**{name: frozenset(arguments.get(name, ())) for name in _NAMES})

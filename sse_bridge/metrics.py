@@ -24,26 +24,24 @@ class Metrics:
             "millrace_bridge_streams_refused", "Streams refused, by the limit reached.", ["limit"], registry=registry
         )
         self.resets = Counter(
-            "millrace_bridge_resets", "Snapshots sent because a cursor could not be followed.", registry=registry
+            "millrace_bridge_resets", "Snapshots sent because a cursor was unusable.", registry=registry
         )
         self.sent_bytes = Counter("millrace_bridge_sent_bytes", "Bytes of events sent.", registry=registry)
         self.produce_to_send_s = Histogram(
             "millrace_bridge_produce_to_send_seconds",
-            "From an event's own time to the moment it is handed to a client's socket; the newest event of a "
+            "Time from an event's own time until it is written to a client's socket; for the newest event of a "
             "write, of one write in sixteen.",
             buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2.5, 5, 10, 30),
             registry=registry,
         )
-        events = Gauge(
-            "millrace_bridge_events", "Records read, by what became of them.", ["verdict"], registry=registry
-        )
-        for verdict in hub.counts:
-            events.labels(verdict).set_function(lambda verdict=verdict: hub.counts[verdict])  # type: ignore[misc]
+        events = Gauge("millrace_bridge_events", "Records read, by result.", ["result"], registry=registry)
+        for result in hub.counts:
+            events.labels(result).set_function(lambda result=result: hub.counts[result])  # type: ignore[misc]
         for name, text, value in (
-            ("sources", "Task attempts and curves known.", lambda: hub.state.count),
-            ("ring_events", "Events kept for clients that come back.", lambda: hub.head - hub.tail),
-            ("ready", "1 once the whole topic was read.", lambda: int(hub.ready)),
-            ("hearing", "1 while Kafka answers.", lambda: int(hub.hearing)),
+            ("sources", "Sources whose newest event is kept.", lambda: hub.state.count),
+            ("ring_events", "Events kept for clients that reconnect.", lambda: len(hub.ring)),
+            ("ready", "1 once the whole topic has been read.", lambda: int(hub.ready)),
+            ("kafka_connected", "1 while Kafka responds.", lambda: int(hub.kafka_connected)),
         ):
             Gauge(f"millrace_bridge_{name}", text, registry=registry).set_function(value)
 

@@ -11,12 +11,12 @@ __all__ = ["columns_of", "facts_of"]
 
 def facts_of(result: dict[str, Any]) -> list[tuple[str, str]]:
     """Return label and value of each line; ``result`` is that of a run (``millrace.progress.runs.result_of``)."""
-    rows, in_all = result["rows"], result.get("total_rows", result["rows"])
+    rows, total_rows = result["rows"], result.get("total_rows", result["rows"])
     lines: list[tuple[str, str]] = [("Version", clean(f"{result.get('dataset', '')}@{result['version']}"))]
     if result.get("kind") != "bytes":
-        added = result.get("mode") == "append" or in_all != rows
+        added = result.get("mode") == "append" or total_rows != rows
         lines += (
-            [("Rows added", amount(rows)), ("Rows in the version", amount(in_all))]
+            [("Rows added", amount(rows)), ("Rows in the version", amount(total_rows))]
             if added
             else [("Rows", amount(rows))]
         )
@@ -29,6 +29,6 @@ def facts_of(result: dict[str, Any]) -> list[tuple[str, str]]:
 def columns_of(result: dict[str, Any]) -> tuple[list[tuple[str, str]], str]:
     """Return name and type of each column in the result, and a line on the columns that did not fit into it."""
     columns = [(clean(name), clean(kind)) for name, kind in result.get("columns", [])]
-    in_all = result.get("columns_total", len(columns))
-    further = in_all - len(columns) if isinstance(in_all, int) else 0
+    total = result.get("columns_total", len(columns))
+    further = total - len(columns) if isinstance(total, int) else 0
     return columns, f"{amount(further)} further columns" if further > 0 else ""

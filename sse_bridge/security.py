@@ -35,17 +35,17 @@ def check_exposure(settings: BridgeSettings) -> None:
     """
     if not (is_loopback(settings.host) or settings.token or settings.user_header):
         raise InvalidSettingError(
-            f"MILLRACE_BRIDGE__HOST is {settings.host!r}, which others can reach, and nothing says who may look",
+            f"MILLRACE_BRIDGE__HOST is {settings.host!r}, which is not loopback, and no authentication is set",
             hint="set MILLRACE_BRIDGE__TOKEN, or MILLRACE_BRIDGE__USER_HEADER behind a reverse proxy that sets it",
         )
     if settings.token is not None and len(settings.token.get_secret_value()) < 16:
-        raise InvalidSettingError("MILLRACE_BRIDGE__TOKEN is shorter than 16 characters")
+        raise InvalidSettingError("MILLRACE_BRIDGE__TOKEN has fewer than 16 characters")
     for origin in (*settings.airflow_origins, *filter(None, [settings.cors_origin])):
         # The origin is copied into a header unchanged: a space or a semicolon would open the policy.
         if not _ORIGIN.fullmatch(origin):
             raise InvalidSettingError(
-                f"MILLRACE_BRIDGE__AIRFLOW_ORIGINS or __CORS_ORIGIN holds {origin!r}",
-                hint="an origin is scheme, host and port, as http://127.0.0.1:8080",
+                f"MILLRACE_BRIDGE__AIRFLOW_ORIGINS or __CORS_ORIGIN contains {origin!r}, which is not an origin",
+                hint="an origin is a scheme, host and port, such as http://127.0.0.1:8080",
             )
 
 
@@ -82,33 +82,33 @@ def guard(app: Flask, settings: BridgeSettings) -> None:
     )
 
     @app.before_request
-    def _may_look() -> AnyResponse | tuple[str, int] | None:
-        if not _known_host(request, settings):
-            return f"this is not {request.host[:200]}\n", 421
+    def _authorize() -> AnyResponse | tuple[str, int] | None:
+        if not _host_is_known(request, settings):
+            return f"this server is not {request.host[:200]}; MILLRACE_BRIDGE__URL sets its name\n", 421
         if request.method == "OPTIONS" or request.endpoint in OPEN_ENDPOINTS:
             return None
         if _allowed(request, settings, secret):
             return None
         # Browsers name text/html among the types they accept; scripts accept anything and name no type.
-        person = any(mimetype == "text/html" for mimetype, _ in request.accept_mimetypes)
-        if secret and request.method == "GET" and person:
+        is_browser = any(mimetype == "text/html" for mimetype, _ in request.accept_mimetypes)
+        if secret and request.method == "GET" and is_browser:
             return redirect(url_for("sign_in", next=request.full_path.rstrip("?")))
-        answer = Response("who are you? send the token as `Authorization: Bearer ...`\n", 401)
+        answer = Response("authentication is required: send the token as `Authorization: Bearer ...`\n", 401)
         answer.headers["WWW-Authenticate"] = "Bearer"
         return answer
 
     @app.route("/sign-in", methods=["GET", "POST"])
     def sign_in() -> AnyResponse | str | tuple[str, int]:
         """Check the token from the form and set a cookie for it."""
-        wrong = False
+        refused = False
         if request.method == "POST":
             given = request.form.get("token", "")
             if secret and hmac.compare_digest(given.encode("utf-8", "replace"), secret.encode()):
                 session["signed_in"] = True
-                return redirect(_local(request.args.get("next", "")))
-            wrong = True
-        page = render_template("sign_in.html", wrong=wrong, needed=bool(secret))
-        return (page, 403) if wrong else page
+                return redirect(_local_path(request.args.get("next", "")))
+            refused = True
+        page = render_template("sign_in.html", refused=refused, needed=bool(secret))
+        return (page, 403) if refused else page
 
     @app.after_request
     def _headers(response: Response) -> Response:
@@ -125,11 +125,11 @@ def guard(app: Flask, settings: BridgeSettings) -> None:
         return response
 
 
-def _allowed(asked: Request, settings: BridgeSettings, secret: str) -> bool:
-    if settings.user_header and asked.headers.get(settings.user_header, "").strip():
+def _allowed(incoming: Request, settings: BridgeSettings, secret: str) -> bool:
+    if settings.user_header and incoming.headers.get(settings.user_header, "").strip():
         return True
     if secret:
-        scheme, _, given = asked.headers.get("Authorization", "").partition(" ")
+        scheme, _, given = incoming.headers.get("Authorization", "").partition(" ")
         if scheme.lower() == "bearer" and hmac.compare_digest(
             given.strip().encode("utf-8", "replace"), secret.encode()
         ):
@@ -138,7 +138,7 @@ def _allowed(asked: Request, settings: BridgeSettings, secret: str) -> bool:
     return not settings.user_header
 
 
-def _known_host(asked: Request, settings: BridgeSettings) -> bool:
+def _host_is_known(incoming: Request, settings: BridgeSettings) -> bool:
     """Return whether the request's host name may belong to this bridge; always true with authentication.
 
     A page of another site can let its own name point to 127.0.0.1 and then read everything that is open to this
@@ -146,12 +146,12 @@ def _known_host(asked: Request, settings: BridgeSettings) -> bool:
     """
     if settings.token or settings.user_header:
         return True
-    name = urlsplit(f"//{asked.host}").hostname or ""
-    ours = urlsplit(settings.url).hostname
-    return "." not in name or name == ours or _is_address(name) or name.endswith(".localhost")
+    name = urlsplit(f"//{incoming.host}").hostname or ""
+    own_name = urlsplit(settings.url).hostname
+    return "." not in name or name == own_name or _is_ip_address(name) or name.endswith(".localhost")
 
 
-def _is_address(name: str) -> bool:
+def _is_ip_address(name: str) -> bool:
     try:
         ipaddress.ip_address(name)
     except ValueError:
@@ -159,7 +159,7 @@ def _is_address(name: str) -> bool:
     return True
 
 
-def _local(target: str) -> str:
+def _local_path(target: str) -> str:
     """Return ``target`` if it is a path of this server, else ``/``: a sign-in link must not lead to another site."""
-    ours = target.startswith("/") and not target.startswith(("//", "/\\")) and target.isprintable()
-    return target if ours else "/"
+    is_path = target.startswith("/") and not target.startswith(("//", "/\\")) and target.isprintable()
+    return target if is_path else "/"

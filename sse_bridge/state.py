@@ -5,196 +5,126 @@ Pure: time is an argument, and neither Kafka nor clients are used here.
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from millrace.errors import ProgressError
 from millrace.progress import (
+    ApplyResult,
     RunKey,
     RunState,
     RunStates,
     TaskState,
-    Verdict,
     is_over,
     producer_role,
     state_of_run,
     utc_text,
-    validate_event,
 )
 from sse_bridge.filters import Filter, Labels
+from sse_bridge.records import Incoming
 
-__all__ = ["BridgeState", "Incoming", "Liveness", "Skipped", "key_text", "parse_record"]
+__all__ = ["BridgeState", "Liveness"]
 
-TOLD_S = 1.0
-"""Delay after the last event of a run before it is settled, if Airflow has reported how every step ended."""
-
-
-@dataclass(frozen=True, slots=True)
-class Incoming:
-    """A record from Kafka that holds an event. ``raw`` are its bytes as stored in Kafka."""
-
-    partition: int
-    offset: int
-    raw: bytes
-    event: dict[str, Any]
-    said_s: float
-    """The broker's timestamp of the record (Unix time)."""
-    key: str = ""
-    """The record's key: the source, unless a foreign producer uses another key."""
-
-
-@dataclass(frozen=True, slots=True)
-class Skipped:
-    """A record without an event: an invalid one, or a tombstone that ``deletes`` the record with this key."""
-
-    partition: int
-    offset: int
-    deletes: str = ""
+CONFIRMED_QUIET_S = 1.0
+"""Delay after the last event of a run before it is is_complete, if Airflow has reported how every step ended."""
 
 
 @dataclass(slots=True)
 class Liveness:
     """When the last event of a running attempt came, and when its ``done`` or phase last changed (Unix times)."""
 
-    heard_s: float
-    moved_s: float
+    received_s: float
+    progressed_s: float
     done: float
     phase: str
-    judged: str = "running"
-
-
-_DIGITS_SAFE = 300
-"""An integer with at most this many digits is in the range of a double."""
-
-
-def _no_constant(name: str) -> Any:
-    raise ProgressError(f"{name} is not JSON")
-
-
-def _finite(text: str) -> float:
-    """Return a number that a double can hold; raise ``ProgressError`` for a larger one.
-
-    JSON allows larger numbers, but readers cannot write them again.
-    """
-    value = float(text)
-    if math.isinf(value):
-        raise ProgressError(f"{text[:80]} is beyond the numbers that JSON's readers know")
-    return value
-
-
-def _whole(text: str) -> int:
-    if len(text) > _DIGITS_SAFE:
-        _finite(text)
-    return int(text)
-
-
-def key_text(key: bytes) -> str:
-    """Decode a record's key. Invalid UTF-8 is escaped, not replaced, so that two such keys stay different."""
-    try:
-        return key.decode("utf-8", "surrogatepass")
-    except UnicodeDecodeError:
-        return key.decode("utf-8", "backslashreplace")
-
-
-def parse_record(raw: bytes) -> dict[str, Any]:
-    """Return the event in a record's value. Raises ``ProgressError`` if the value is not a valid event."""
-    try:
-        event = json.loads(raw.decode("utf-8"), parse_constant=_no_constant, parse_float=_finite, parse_int=_whole)
-    except (ValueError, RecursionError) as error:
-        raise ProgressError(f"not JSON: {error}") from None
-    validate_event(event)
-    return dict(event)
+    state: str = "running"
 
 
 class BridgeState:
     """The states of all runs, their raw events, and the liveness of running sources. Not thread-safe."""
 
     def __init__(self, *, stalled_after_s: float, lost_after_s: float, sources_max: int) -> None:
-        self.picture = RunStates()
-        self.silences: dict[str, Liveness] = {}
+        self.run_states = RunStates()
+        self.liveness: dict[str, Liveness] = {}
         self._raw: dict[str, bytes] = {}
         self._keys: dict[str, str] = {}
         """The record's key of each source whose key differs from the source."""
-        self._heard_s: dict[RunKey, float] = {}
+        self._received_s: dict[RunKey, float] = {}
         self._stalled_after_s = stalled_after_s
         self._lost_after_s = lost_after_s
         self._sources_max = sources_max
 
-    def apply(self, incoming: Incoming, heard_s: float) -> tuple[Verdict, bool]:
-        """Apply an event received at ``heard_s``; return its verdict, and whether its source was stalled or lost."""
+    def apply(self, incoming: Incoming, received_s: float) -> tuple[ApplyResult, bool]:
+        """Apply an event received at ``received_s``; return the result, and whether its source was stalled or lost."""
         event = incoming.event
         source = event["source"]
-        voice = producer_role(source)
-        if voice == "curves":
+        if producer_role(source) == "curves":
             # Curve points are passed on as raw bytes and not used here. Parsed, they would be most of the memory.
             event = {**event, "data": {**event["data"], "series": {}}}
-        verdict = self.picture.apply(event)
-        if verdict != "new":
-            return verdict, False
+        result = self.run_states.apply(event)
+        if result != "new":
+            return result, False
         self._raw.pop(source, None)
         self._raw[source] = incoming.raw
         if incoming.key not in ("", source):
             self._keys[source] = incoming.key
-        self._heard_s[(event["data"]["dag_id"], event["data"]["run_id"])] = heard_s
+        self._received_s[(event["data"]["dag_id"], event["data"]["run_id"])] = received_s
         if len(self._raw) > self._sources_max * 1.1:
-            for gone in self.picture.shrink(self._sources_max):
-                self._drop(gone)
-            known = set(self.picture.runs())
-            self._heard_s = {run: at_s for run, at_s in self._heard_s.items() if run in known}
-        return verdict, self._listen(source, event["data"], heard_s)
+            for removed in self.run_states.shrink(self._sources_max):
+                self._drop(removed)
+            runs = set(self.run_states.runs())
+            self._received_s = {run: time_s for run, time_s in self._received_s.items() if run in runs}
+        return result, self._track_liveness(source, event["data"], received_s)
 
     def forget(self, key: str) -> None:
         """Forget every source whose record had this key, because the record was deleted from the topic."""
         for source in (key, *[source for source, other in self._keys.items() if other == key]):
-            self.picture.forget(source)
+            self.run_states.forget(source)
             self._drop(source)
 
     def _drop(self, source: str) -> None:
         self._raw.pop(source, None)
         self._keys.pop(source, None)
-        self.silences.pop(source, None)
+        self.liveness.pop(source, None)
 
-    def _listen(self, source: str, data: dict[str, Any], heard_s: float) -> bool:
+    def _track_liveness(self, source: str, data: dict[str, Any], received_s: float) -> bool:
         if producer_role(source) != "reporter":
             return False
-        before = self.silences.pop(source, None)
-        revived = before is not None and before.judged != "running"
+        before = self.liveness.pop(source, None)
+        revived = before is not None and before.state != "running"
         if data["state"] != "running":
             return revived
-        still = before is not None and (before.done, before.phase) == (data["done"], data["phase"])
-        moved_s = before.moved_s if still and before is not None else heard_s
-        self.silences[source] = Liveness(heard_s, moved_s, data["done"], data["phase"])
+        unchanged = before is not None and (before.done, before.phase) == (data["done"], data["phase"])
+        progressed_s = before.progressed_s if unchanged and before is not None else received_s
+        self.liveness[source] = Liveness(received_s, progressed_s, data["done"], data["phase"])
         return revived
 
-    def judge(self, now_s: float, hearing_since_s: float) -> list[str]:
+    def update_timeouts(self, now_s: float, connected_since_s: float) -> list[str]:
         """Return the sources that have become ``stalled`` or ``lost`` by ``now_s``.
 
         Time during which the bridge was disconnected from Kafka does not count: timeouts start at
-        ``hearing_since_s`` at the earliest. Call this only while Kafka answers.
+        ``connected_since_s`` at the earliest. Call this only while Kafka answers.
         """
         changed = []
-        for source, known in self.silences.items():
-            silent_s = now_s - max(known.heard_s, hearing_since_s)
+        for source, liveness in self.liveness.items():
+            elapsed_s = now_s - max(liveness.received_s, connected_since_s)
             state = (
                 "lost"
-                if silent_s >= self._lost_after_s
+                if elapsed_s >= self._lost_after_s
                 else "stalled"
-                if silent_s >= self._stalled_after_s
+                if elapsed_s >= self._stalled_after_s
                 else "running"
             )
             # Here the state only gets worse. An event makes the source running again, in apply().
-            worse = state not in ("running", known.judged)
-            if worse and self._still_runs(self.picture.sources[source].data):
-                known.judged = state
+            worse = state not in ("running", liveness.state)
+            if worse and self._still_runs(self.run_states.sources[source].data):
+                liveness.state = state
                 changed.append(source)
         return changed
 
     def _still_runs(self, data: dict[str, Any]) -> bool:
-        attempt = self.picture.attempt(data)
-        return attempt is not None and attempt.verdict[0] == "running"
+        attempt = self.run_states.attempt(data)
+        return attempt is not None and attempt.resolved_state[0] == "running"
 
     def labels(self, data: dict[str, Any]) -> Labels:
         """Return the labels of an event, which filters compare.
@@ -203,48 +133,48 @@ class BridgeState:
         """
         dataset, kind = data.get("dataset"), data.get("kind")
         if dataset is None:
-            attempts = self.picture.attempts((data["dag_id"], data["run_id"], data["task_id"], data["map_index"]))
-            said = [attempt.reporter.data for attempt in attempts if attempt.reporter is not None]
-            known = said[-1] if said else {}
-            dataset, kind = known.get("dataset", ""), known.get("kind", "")
+            attempts = self.run_states.attempts((data["dag_id"], data["run_id"], data["task_id"], data["map_index"]))
+            reports = [attempt.reporter.data for attempt in attempts if attempt.reporter is not None]
+            last_report = reports[-1] if reports else {}
+            dataset, kind = last_report.get("dataset", ""), last_report.get("kind", "")
         return Labels(data["dag_id"], data["run_id"], data["task_id"], str(data["map_index"]), str(dataset), str(kind))
 
-    def events(self, wanted: Filter) -> list[bytes]:
+    def events(self, selection: Filter) -> list[bytes]:
         """Return the newest event of each source that passes, as stored in Kafka, in the order of arrival."""
-        if wanted.everything:
+        if selection.everything:
             return list(self._raw.values())
-        sources = self.picture.sources
-        return [raw for source, raw in self._raw.items() if wanted.passes(self.labels(sources[source].data))]
+        sources = self.run_states.sources
+        return [raw for source, raw in self._raw.items() if selection.passes(self.labels(sources[source].data))]
 
-    def silent(self, wanted: Filter) -> list[dict[str, Any]]:
+    def liveness_json(self, selection: Filter) -> list[dict[str, Any]]:
         """Return, for each running source that passes, its state by timeout, its last event and its last progress."""
-        sources = self.picture.sources
+        sources = self.run_states.sources
         return [
             {
                 "source": source,
-                "state": known.judged,
-                "heard": utc_text(known.heard_s),
-                "moved": utc_text(known.moved_s),
+                "state": liveness.state,
+                "received": utc_text(liveness.received_s),
+                "progressed": utc_text(liveness.progressed_s),
             }
-            for source, known in self.silences.items()
-            if wanted.everything or wanted.passes(self.labels(sources[source].data))
+            for source, liveness in self.liveness.items()
+            if selection.everything or selection.passes(self.labels(sources[source].data))
         ]
 
     def shown_state(self, task: TaskState) -> str:
         """Return the task's state: for a running task, the state by its timeout."""
-        known = self.silences.get(task.source)
-        return known.judged if known is not None and task.state == "running" else task.state
+        liveness = self.liveness.get(task.source)
+        return liveness.state if liveness is not None and task.state == "running" else task.state
 
-    def tasks(self, wanted: Filter, run: RunKey | None = None) -> Iterator[tuple[TaskState, str]]:
+    def tasks(self, selection: Filter, run: RunKey | None = None) -> Iterator[tuple[TaskState, str]]:
         """Yield the tasks that pass, each with its state by ``shown_state``."""
-        for task in self.picture.tasks(run):
-            if wanted.everything or wanted.passes(self.labels(_data_of(task))):
+        for task in self.run_states.tasks(run):
+            if selection.everything or selection.passes(self.labels(_data_of(task))):
                 yield task, self.shown_state(task)
 
-    def runs(self, wanted: Filter) -> Iterator[RunState]:
+    def runs(self, selection: Filter) -> Iterator[RunState]:
         """Yield the runs that have tasks which pass, the most recently updated first."""
-        for run in self.picture.runs() if wanted.run is None else [wanted.run]:
-            tasks = [replace(task, state=shown) for task, shown in self.tasks(wanted, run)]
+        for run in self.run_states.runs() if selection.run is None else [selection.run]:
+            tasks = [replace(task, state=shown) for task, shown in self.tasks(selection, run)]
             if tasks:
                 yield state_of_run(run, tasks)
 
@@ -253,34 +183,38 @@ class BridgeState:
         """Return the number of known sources."""
         return len(self._raw)
 
-    def over(self, wanted: Filter) -> bool:
+    def all_over(self, selection: Filter) -> bool:
         """Return whether at least one task passes, and each one that passes has ended or is lost."""
-        states = [state for _, state in self.tasks(wanted, wanted.run)]
+        states = [state for _, state in self.tasks(selection, selection.run)]
         return bool(states) and all(map(is_over, states))
 
-    def settled(self, wanted: Filter, now_s: float, settle_s: float) -> bool:
-        """Return whether all tasks that pass are over and no event of their runs came for ``settle_s``.
+    def is_complete(self, selection: Filter, now_s: float, quiet_s: float) -> bool:
+        """Return whether all tasks that pass are over and no event of their runs came for ``quiet_s``.
 
         The delay leaves time for a further task that has not reported yet. For a filter of exactly one run,
-        ``TOLD_S`` is enough if Airflow itself has reported how every step of it ended.
+        ``CONFIRMED_QUIET_S`` is enough if Airflow itself has reported how every step of it ended.
         """
-        if not self.over(wanted):
+        if not self.all_over(selection):
             return False
-        tasks = [task for task, _ in self.tasks(wanted, wanted.run)]
-        if wanted == Filter(dag_id=wanted.dag_id, run_id=wanted.run_id) and wanted.run is not None and _is_whole(tasks):
-            settle_s = min(settle_s, TOLD_S)
-        heard_s = max(self._heard_s.get(task.key[:2], 0.0) for task in tasks)
-        return now_s - heard_s >= settle_s
+        tasks = [task for task, _ in self.tasks(selection, selection.run)]
+        if (
+            selection == Filter(dag_id=selection.dag_id, run_id=selection.run_id)
+            and selection.run is not None
+            and _all_ends_confirmed(tasks)
+        ):
+            quiet_s = min(quiet_s, CONFIRMED_QUIET_S)
+        received_s = max(self._received_s.get(task.key[:2], 0.0) for task in tasks)
+        return now_s - received_s >= quiet_s
 
 
-def _is_whole(tasks: list[TaskState]) -> bool:
+def _all_ends_confirmed(tasks: list[TaskState]) -> bool:
     """Return whether Airflow has reported how each of these tasks of a run ended, and no further task can follow.
 
     The number of instances of a mapped task is unknown. Instances that come later end before the tasks downstream
     of it, so the leaves of the DAG decide, and none of them may be mapped.
     """
     leaves = [task for task in tasks if task.leaf]
-    return bool(leaves) and all(task.told for task in tasks) and all(task.key[3] < 0 for task in leaves)
+    return bool(leaves) and all(task.end_confirmed for task in tasks) and all(task.key[3] < 0 for task in leaves)
 
 
 def _data_of(task: TaskState) -> dict[str, Any]:

@@ -11,8 +11,9 @@ from typing import Any
 from millrace.errors import MillraceError
 from millrace.settings import BridgeSettings
 from sse_bridge.filters import Filter
-from sse_bridge.hub import Entry, Hub
+from sse_bridge.hub import Hub
 from sse_bridge.metrics import Metrics
+from sse_bridge.ring import Entry
 from sse_bridge.stream import Stream
 
 __all__ = ["Refused", "Streams"]
@@ -31,15 +32,15 @@ class Streams:
         self._by_address: Counter[str] = Counter()
         self._by_run: Counter[tuple[str, str]] = Counter()
         self._writes = 0
-        self._newest_said_s = 0.0
+        self._newest_event_s = 0.0
         self.draining = False
 
     def __len__(self) -> int:
         return len(self._open)
 
-    def open(self, wanted: Filter, *, address: str, sock: Any, **options: Any) -> Stream:
+    def open(self, selection: Filter, *, address: str, sock: Any, **options: Any) -> Stream:
         """Open a stream. Raises ``Refused`` when a limit is reached or the bridge is shutting down."""
-        run = wanted.run
+        run = selection.run
         limits: tuple[tuple[str, Callable[[], bool]], ...] = (
             ("shutdown", lambda: self.draining),
             ("total", lambda: len(self._open) >= self.settings.max_streams),
@@ -49,8 +50,18 @@ class Streams:
         for limit, reached in limits:
             if reached():
                 self.metrics.refused.labels(limit).inc()
-                raise Refused(f"no further stream: the limit is reached ({limit})", limit=limit)
-        stream = Stream(self, wanted, address=address, sock=sock, **options)
+                raise Refused(f"no further stream is accepted: the limit is reached ({limit})", limit=limit)
+        stream = Stream(
+            self.hub,
+            self.metrics,
+            selection,
+            max_age_s=self.settings.max_age_s,
+            address=address,
+            sock=sock,
+            on_send=self._observe,
+            on_close=self._remove,
+            **options,
+        )
         self._open[stream] = None
         self._by_address[address] += 1
         if run is not None:
@@ -59,7 +70,7 @@ class Streams:
         self.metrics.streams.set(len(self._open))
         return stream
 
-    def left(self, stream: Stream, reason: str) -> None:
+    def _remove(self, stream: Stream, reason: str) -> None:
         """Remove a stream that has ended; it is counted once."""
         if stream.closed:
             return
@@ -74,25 +85,25 @@ class Streams:
     def publish(self, entries: list[Entry]) -> None:
         """Write new events to the streams that can take them at once, and wake all others."""
         if entries:
-            self._newest_said_s = _unix_s(entries[-1].time)
-        before = self.hub.head - len(entries)
-        blob = b"".join(entry.sse for entry in entries)
-        chunk = b"%X\r\n%b\r\n" % (len(blob), blob)
+            self._newest_event_s = _unix_s(entries[-1].time)
+        previous_head = self.hub.ring.head - len(entries)
+        data = b"".join(entry.sse for entry in entries)
+        chunk = b"%X\r\n%b\r\n" % (len(data), data)
         now = time.monotonic()
         written = 0
         for stream in list(self._open):
-            if entries and stream.write(chunk, before, now):
+            if entries and stream.write(chunk, previous_head, now):
                 written += 1
             else:
                 stream.wake()
         if written:
-            self.metrics.sent_bytes.inc(written * len(blob))
-            self.observe(time.time())
+            self.metrics.sent_bytes.inc(written * len(data))
+            self._observe()
 
-    def tell_liveness(self) -> None:
+    def send_liveness(self) -> None:
         """Send a liveness message to every stream."""
         for stream in list(self._open):
-            stream.tell_liveness()
+            stream.send_liveness()
 
     def tick(self) -> None:
         """Run the periodic checks of every stream; call this once a second."""
@@ -104,22 +115,22 @@ class Streams:
         """End all streams with a ``bye`` event and accept no more."""
         self.draining = True
         for stream in list(self._open):
-            stream.say_bye("shutdown")
+            stream.end("shutdown")
 
-    def observe(self, now_s: float) -> None:
+    def _observe(self) -> None:
         """Record the age of the newest event when it is written.
 
         With more than 16 streams only every sixteenth write is recorded, because recording costs as much as a write.
         """
         self._writes += 1
-        if self._newest_said_s and (self._writes % 16 == 0 or len(self._open) <= 16):
-            self.metrics.produce_to_send_s.observe(max(now_s - self._newest_said_s, 0.0))
+        if self._newest_event_s and (self._writes % 16 == 0 or len(self._open) <= 16):
+            self.metrics.produce_to_send_s.observe(max(time.time() - self._newest_event_s, 0.0))
 
 
 def _unix_s(text: str) -> float:
     try:
         return datetime.fromisoformat(text).timestamp()
-    except ValueError:  # a time of a foreign producer
+    except ValueError:  # an invalid time of a foreign producer
         return 0.0
 
 

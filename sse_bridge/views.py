@@ -83,7 +83,7 @@ def run_path(*parts: str) -> str:
 def task_json(task: TaskState, state: str) -> dict[str, Any]:
     """Return a task for ``/api/progress``: merged from all its sources, with ``stalled`` and ``lost``."""
     dag_id, run_id, task_id, map_index = task.key
-    said = {name: task.data[name] for name in _TOLD if name in task.data}
+    facts = {name: task.data[name] for name in _REPORTED_FIELDS if name in task.data}
     return {
         "dag_id": dag_id,
         "run_id": run_id,
@@ -91,21 +91,21 @@ def task_json(task: TaskState, state: str) -> dict[str, Any]:
         "map_index": map_index,
         "attempt": task.attempt,
         "state": state,
-        **said,
+        **facts,
         "error": task.error,
     }
 
 
-_TOLD = (
+_REPORTED_FIELDS = (
     *("kind", "dataset", "phase", "done", "total", "unit", "rate", "elapsed_s", "counters", "metrics", "message"),
     "result",
 )
 
 
-def run_views(state: BridgeState, wanted: Filter, airflow_url: str = "") -> list[RunView]:
+def run_views(state: BridgeState, selection: Filter, airflow_url: str = "") -> list[RunView]:
     """Return views of the runs that pass, the most recently updated first, at most ``RUNS_SHOWN``."""
-    runs: Iterator[RunState] = islice(state.runs(wanted), RUNS_SHOWN)
-    return [_run_view(run, airflow_url, TASKS_SHOWN if wanted.run is None else TASKS_MAX) for run in runs]
+    runs: Iterator[RunState] = islice(state.runs(selection), RUNS_SHOWN)
+    return [_run_view(run, airflow_url, TASKS_SHOWN if selection.run is None else TASKS_MAX) for run in runs]
 
 
 def _airflow_path(url: str, key: RunKey, *task: str) -> str:
@@ -118,13 +118,13 @@ def _airflow_path(url: str, key: RunKey, *task: str) -> str:
 
 def _shown_tasks(run: RunState, count: int) -> list[TaskState]:
     """Return up to ``count`` tasks in their order; those that run or need attention take precedence."""
-    first = [task for task in run.tasks if task.state in _FIRST]
-    others = [task for task in run.tasks if task.state not in _FIRST]
-    kept = {task.key for task in (first + others)[:count]}
+    urgent = [task for task in run.tasks if task.state in _URGENT]
+    others = [task for task in run.tasks if task.state not in _URGENT]
+    kept = {task.key for task in (urgent + others)[:count]}
     return [task for task in run.tasks if task.key in kept]
 
 
-_FIRST = frozenset({"failed", "lost", "stalled", "retrying", "running"})
+_URGENT = frozenset({"failed", "lost", "stalled", "retrying", "running"})
 
 
 def _run_view(run: RunState, airflow_url: str, count: int) -> RunView:
@@ -153,12 +153,12 @@ def _run_view(run: RunState, airflow_url: str, count: int) -> RunView:
 
 
 def _task_view(task: TaskState, airflow_url: str) -> TaskView:
-    said = task.data
+    data = task.data
     dag_id, run_id, task_id, map_index = task.key
-    done, total, unit = said.get("done", 0), said.get("total"), said.get("unit", "")
-    rate = said.get("rate")
+    done, total, unit = data.get("done", 0), data.get("total"), data.get("unit", "")
+    rate = data.get("rate")
     error = task.error
-    counters = said.get("counters", {})
+    counters = data.get("counters", {})
     notes = [
         f"{amount(counters[name])} {text}"
         for name, text in (("retries", "retries"), ("under_replicated", "chunks with one replica"))
@@ -173,16 +173,16 @@ def _task_view(task: TaskState, airflow_url: str) -> TaskView:
         name=_shown(f"{task_id} [{map_index}]" if map_index >= 0 else task_id),
         path=run_path(*parts),
         state=task.state,
-        phase="" if task.over else _shown(said.get("phase", "")),
-        done=amount(done, unit) if said else "",
+        phase="" if task.over else _shown(data.get("phase", "")),
+        done=amount(done, unit) if data else "",
         total=amount(total, unit),
         unit="" if unit == "bytes" else _shown(unit),
         fraction=1.0 if task.state == "succeeded" else min(done / total, 1.0) if total else None,
         rate=f"{amount(rate, unit)}/s" if rate else "",
-        elapsed=duration(said.get("elapsed_s")),
+        elapsed=duration(data.get("elapsed_s")),
         left=f"about {duration(left_s)}" if left_s is not None else "",
         attempt=task.attempt if is_counted(task.attempt) else 1,
-        message=_shown(said.get("message", "")),
+        message=_shown(data.get("message", "")),
         error=_shown(f"{error['type']}: {error['message']}") if error else "",
         notes=", ".join(notes),
         log=f"{log}?try_number={task.attempt}" if log and task.state != "queued" else "",

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from millrace.progress.event import TaskIdentity, utc_text, validate_event
+from millrace.progress import TaskIdentity, utc_text, validate_event
 
 __all__ = ["CASES", "events_of"]
 
@@ -31,7 +31,7 @@ OWN: dict[str, Any] = {
 def full_event(case: dict[str, Any], number: int, short: dict[str, Any]) -> dict[str, Any]:
     """Return the CloudEvent of a short event of a case."""
     given = dict(short)
-    by, seconds, sequence = given.pop("by"), given.pop("at"), f"{given.pop('seq', number):012d}"
+    by, time, sequence = given.pop("by"), given.pop("at"), f"{given.pop('seq', number):012d}"
     identity = TaskIdentity(
         case.get("dag", "ingest_dataset"), "r", given.pop("task"), given.pop("map", -1), given.pop("try", 1)
     )
@@ -44,7 +44,7 @@ def full_event(case: dict[str, Any], number: int, short: dict[str, Any]) -> dict
         "id": f"{source}#{sequence}",
         "subject": identity.subject,
         "sequence": sequence,
-        "time": utc_text(BEGIN_S + seconds),
+        "time": time if isinstance(time, str) else utc_text(BEGIN_S + time),
         "datacontenttype": "application/json",
         "data": {**who, **(OWN if by == "task" else {}), "error": None, **given},
     }

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 import os
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 TESTS = Path(__file__).resolve().parent
+ROOT = TESTS.parent
 KINDS = ("unit", "integration", "faults", "dags", "browser")
+_MEASURED = ("unit", "integration")
 _SIDE_BY_SIDE = ("--numprocesses=auto", "--maxprocesses=4", "--dist=worksteal")
 
 
@@ -65,6 +68,9 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("what", nargs="*", metavar="WHAT", help=f"{', '.join(KINDS)} (all by default)")
     parser.add_argument("--full", action="store_true", help="soaks and sweeps too")
     parser.add_argument("--seed", type=int, help="of everything random in the tests")
+    parser.add_argument(
+        "--coverage", action="store_true", help="measure branch coverage, of unit and integration tests by default"
+    )
     own, passed_on = _split(argv)
     parsed = parser.parse_args(own)
     unknown = [what for what in parsed.what if what not in KINDS]
@@ -93,9 +99,19 @@ def main(argv: list[str]) -> int:
     # A soak takes longer than the limit of a single test; each of its waits has its own deadline.
     if asked.full:
         options.append("--timeout=3600")
-    kinds = [kind for kind in KINDS if kind in (asked.what or KINDS)]
-    if asked.pytest:
-        return _run([*options, *asked.pytest], kinds)
+    kinds = [kind for kind in KINDS if kind in (asked.what or (_MEASURED if asked.coverage else KINDS))]
+    if asked.coverage:
+        options += ["--cov", "--cov-append", "--cov-report="]
+        (ROOT / ".coverage").unlink(missing_ok=True)
+    code = _run_kinds(options, asked.pytest, kinds)
+    if asked.coverage:
+        subprocess.run([sys.executable, "-m", "coverage", "report"], cwd=ROOT, check=False)
+    return code
+
+
+def _run_kinds(options: list[str], passed_on: list[str], kinds: list[str]) -> int:
+    if passed_on:
+        return _run([*options, *passed_on], kinds)
     # Unit tests share nothing and run in parallel; the others share services and measure times.
     codes = [_run([*options, *_SIDE_BY_SIDE], ["unit"])] if "unit" in kinds else []
     if others := [kind for kind in kinds if kind != "unit"]:

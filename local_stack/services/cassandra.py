@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from uuid import UUID
 
+from local_stack.nodetool import nodetool
 from local_stack.ports import Port
 from local_stack.services.base import Service, StackLayout
-from local_stack.services.java import java_command
+from local_stack.services.java import JDK_FLAGS, java_command
 from local_stack.settings import ENV_PREFIX
 from local_stack.templating import render
 from millrace.errors import StackError
@@ -17,20 +18,6 @@ MAX_NODES = 8
 DATACENTER = "dc1"
 PROBED_KEYS = 32
 """Enough keys that, with 16 ranges per node, each pair of neighbours in the ring owns some of them."""
-
-_EXPORTED = """java.base/jdk.internal.misc java.base/jdk.internal.ref java.base/sun.nio.ch java.sql/java.sql
-java.management.rmi/com.sun.jmx.remote.internal.rmi java.rmi/sun.rmi.registry java.rmi/sun.rmi.server
-java.rmi/sun.rmi.transport.tcp"""
-_OPENED = """java.base/java.lang.module java.base/jdk.internal.loader java.base/jdk.internal.ref
-java.base/jdk.internal.reflect java.base/jdk.internal.math java.base/jdk.internal.module
-java.base/jdk.internal.util.jar jdk.management/com.sun.management.internal java.base/sun.nio.ch java.base/java.io
-java.base/java.lang java.base/java.lang.reflect java.base/java.util java.base/java.util.concurrent
-java.base/java.util.concurrent.atomic java.base/java.nio java.rmi/sun.rmi.transport.tcp"""
-JDK_FLAGS = [
-    *(f"--add-exports={package}=ALL-UNNAMED" for package in _EXPORTED.split()),
-    *(f"--add-opens={package}=ALL-UNNAMED" for package in _OPENED.split()),
-]
-"""The options that Cassandra 5.0 requires of a Java 17 runtime."""
 
 SERVER_FLAGS = [
     # In regions of 16 MiB a chunk of 5 MB is not a humongous object, for any heap size.
@@ -127,8 +114,6 @@ class CassandraNode(Service):
         """Run cleanup on the earlier nodes, one after another, to drop ranges that this node took when it joined."""
         if not self._is_joining:
             return
-        from local_stack.nodetool import nodetool
-
         for node in self._earlier():
             done = nodetool(node, ["cleanup", "--jobs", "1"], capture=True)
             if done.returncode:

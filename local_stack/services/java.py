@@ -7,6 +7,20 @@ from collections.abc import Sequence
 from local_stack.artifacts import class_path
 from local_stack.services.base import StackLayout
 
+_EXPORTED = """java.base/jdk.internal.misc java.base/jdk.internal.ref java.base/sun.nio.ch java.sql/java.sql
+java.management.rmi/com.sun.jmx.remote.internal.rmi java.rmi/sun.rmi.registry java.rmi/sun.rmi.server
+java.rmi/sun.rmi.transport.tcp"""
+_OPENED = """java.base/java.lang.module java.base/jdk.internal.loader java.base/jdk.internal.ref
+java.base/jdk.internal.reflect java.base/jdk.internal.math java.base/jdk.internal.module
+java.base/jdk.internal.util.jar jdk.management/com.sun.management.internal java.base/sun.nio.ch java.base/java.io
+java.base/java.lang java.base/java.lang.reflect java.base/java.util java.base/java.util.concurrent
+java.base/java.util.concurrent.atomic java.base/java.nio java.rmi/sun.rmi.transport.tcp"""
+JDK_FLAGS = [
+    *(f"--add-exports={package}=ALL-UNNAMED" for package in _EXPORTED.split()),
+    *(f"--add-opens={package}=ALL-UNNAMED" for package in _OPENED.split()),
+]
+"""The options that Cassandra 5.0 requires of a Java 17 runtime."""
+
 
 def java_command(
     place: StackLayout,

@@ -4,25 +4,25 @@ import { make, pathOf } from "./dom.js";
 
 const base = globalThis.document?.body.dataset.airflow ?? "";
 
-function link(text, says, address) {
-  const made = make("a", "outside", text);
-  made.href = address;
-  made.target = "_blank";
-  made.rel = "noopener";
-  made.title = says;
-  return made;
+function link(text, title, address) {
+  const anchor = make("a", "outside", text);
+  anchor.href = address;
+  anchor.target = "_blank";
+  anchor.rel = "noopener";
+  anchor.title = title;
+  return anchor;
 }
 
-const isThere = ({ dag_id }) => base && dag_id !== "cli" && dag_id !== "python";
+const isInAirflow = ({ dag_id }) => base && dag_id !== "cli" && dag_id !== "python";
 const runAddress = ({ dag_id, run_id }) => `${base}/${pathOf("dags", dag_id, "runs", run_id)}`;
 
 export function runLinks(run) {
-  return isThere(run) ? [link("Airflow", "this run in Airflow", runAddress(run))] : [];
+  return isInAirflow(run) ? [link("Airflow", "this run in Airflow", runAddress(run))] : [];
 }
 
 // The link to the log of the attempt that is shown; null for work that Airflow has not started.
 export function logLink(task) {
-  return isThere(task) ? link("log", "the log of this task in Airflow", "") : null;
+  return isInAirflow(task) ? link("log", "the log of this task in Airflow", "") : null;
 }
 
 export function logAddress(task) {

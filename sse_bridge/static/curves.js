@@ -2,7 +2,7 @@
 
 import { arrange, make, setText } from "./dom.js";
 import { drawFigure, makeFigure } from "./plot.js";
-import { amount } from "./words.js";
+import { amount } from "./formatting.js";
 
 const FIGURES_MAX = 24;
 
@@ -25,37 +25,37 @@ export function makeCurves() {
   const scale = make("button", "", "Logarithmic");
   scale.type = "button";
   scale.ariaPressed = "false";
-  const place = { element: make("div", "curves"), figures: new Map(), scale, further: make("p", "nothing"), logarithmic: false };
+  const curves = { element: make("div", "curves"), figures: new Map(), scale, further: make("p", "nothing"), logarithmic: false };
   scale.onclick = () => {
-    place.logarithmic = !place.logarithmic;
-    scale.ariaPressed = String(place.logarithmic);
-    drawAll(place);
+    curves.logarithmic = !curves.logarithmic;
+    scale.ariaPressed = String(curves.logarithmic);
+    drawAll(curves);
   };
-  return place;
+  return curves;
 }
 
-export function paintCurves(place, series) {
+export function paintCurves(curves, series) {
   if (!series) return;
   if (!UPlot) {
     load();
-  } else if (place.series !== series || place.theme !== theme()) {
-    place.series = series;
-    drawAll(place);
+  } else if (curves.series !== series || curves.theme !== theme()) {
+    curves.series = series;
+    drawAll(curves);
   }
 }
 
-function drawAll(place) {
-  place.theme = theme();
-  const names = Object.keys(place.series);
+function drawAll(curves) {
+  curves.theme = theme();
+  const names = Object.keys(curves.series);
   const shown = new Set(names.slice(0, FIGURES_MAX));
-  for (const name of place.figures.keys()) if (!shown.has(name)) place.figures.delete(name);
-  for (const name of shown) if (!place.figures.has(name)) place.figures.set(name, makeFigure(name));
-  const figures = [...shown].map((name) => place.figures.get(name));
+  for (const name of curves.figures.keys()) if (!shown.has(name)) curves.figures.delete(name);
+  for (const name of shown) if (!curves.figures.has(name)) curves.figures.set(name, makeFigure(name));
+  const figures = [...shown].map((name) => curves.figures.get(name));
   const rest = names.length - figures.length;
-  setText(place.further, `${amount(rest)} further curves are not shown`);
-  arrange(place.element, [
-    ...(figures.length ? [place.scale] : []), ...figures.map(({ element }) => element), ...(rest ? [place.further] : []),
+  setText(curves.further, `${amount(rest)} further curves are not shown`);
+  arrange(curves.element, [
+    ...(figures.length ? [curves.scale] : []), ...figures.map(({ element }) => element), ...(rest ? [curves.further] : []),
   ]);
-  const look = `${place.theme} ${place.logarithmic}`;
-  for (const [name, figure] of place.figures) drawFigure(UPlot, figure, place.series[name], place.logarithmic, look);
+  const style = `${curves.theme} ${curves.logarithmic}`;
+  for (const [name, figure] of curves.figures) drawFigure(UPlot, figure, curves.series[name], curves.logarithmic, style);
 }

@@ -1,6 +1,6 @@
 // Elements are created once and updated only where a value changed. Text is never parsed as HTML.
 
-import { clean } from "./words.js";
+import { clean } from "./formatting.js";
 
 export function make(name, className, ...children) {
   const element = document.createElement(name);
@@ -23,11 +23,11 @@ export function setState(element, state) {
 }
 
 // A bar without a value is animated: the total is unknown.
-export function setBar(bar, value, shown, says) {
+export function setBar(bar, value, shown, label) {
   bar.hidden = !shown;
   if (value === null) bar.removeAttribute("value");
   else if (bar.value !== value || !bar.hasAttribute("value")) bar.value = value;
-  if (bar.getAttribute("aria-valuetext") !== says) bar.setAttribute("aria-valuetext", says);
+  if (bar.getAttribute("aria-valuetext") !== label) bar.setAttribute("aria-valuetext", label);
 }
 
 export function arrange(parent, elements) {

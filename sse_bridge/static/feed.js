@@ -1,16 +1,16 @@
 // The event stream. A browser never reconnects after an HTTP error, so this class does, with backoff and jitter.
 
-const FIRST_MS = 1_000;
-const LONGEST_MS = 30_000;
-const HERE_MS = 30_000;
+const FIRST_DELAY_MS = 1_000;
+const LONGEST_DELAY_MS = 30_000;
+const KEEPALIVE_MS = 30_000;
 
 export class Feed {
-  // Calls `told(name, body)` for "open", "lost" and every event of the stream.
-  constructor(filter, told) {
+  // Calls `onEvent(name, body)` for "open", "disconnected" and every event of the stream.
+  constructor(filter, onEvent) {
     this.filter = filter;
-    this.told = told;
+    this.onEvent = onEvent;
     this.cursor = "";
-    this.pause = FIRST_MS;
+    this.delay = FIRST_DELAY_MS;
     this.open();
   }
 
@@ -20,25 +20,25 @@ export class Feed {
     if (this.cursor) query.set("last_event_id", this.cursor);
     const source = (this.source = new EventSource(`/events?${query}`));
     source.onopen = () => {
-      this.pause = FIRST_MS;
-      this.told("open");
+      this.delay = FIRST_DELAY_MS;
+      this.onEvent("open");
     };
     for (const name of ["snapshot", "reset", "progress", "liveness"]) {
       source.addEventListener(name, (event) => {
         if (event.lastEventId) this.cursor = event.lastEventId;
-        this.told(name, JSON.parse(event.data));
+        this.onEvent(name, JSON.parse(event.data));
       });
     }
     source.onerror = () => {
-      this.told("lost");
-      if (source.readyState === EventSource.CLOSED) this.again();
+      this.onEvent("disconnected");
+      if (source.readyState === EventSource.CLOSED) this.reconnect();
     };
   }
 
-  again() {
+  reconnect() {
     clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.open(), this.pause * (0.5 + Math.random()));
-    this.pause = Math.min(this.pause * 2, LONGEST_MS);
+    this.timer = setTimeout(() => this.open(), this.delay * (0.5 + Math.random()));
+    this.delay = Math.min(this.delay * 2, LONGEST_DELAY_MS);
   }
 
   close() {
@@ -49,30 +49,30 @@ export class Feed {
 
 // A shared worker holds one stream for all tabs of a browser, which allows six connections to a host. Without shared
 // workers (some phones) each tab has a stream of its own, and the server applies its filter.
-export function connect(filter, told) {
+export function connect(filter, onEvent) {
   let leave = () => {};
-  const own = () => {
-    const feed = new Feed(filter, told);
+  const openOwn = () => {
+    const feed = new Feed(filter, onEvent);
     leave = () => feed.close();
   };
-  const shared = () => {
-    const worker = new SharedWorker("/static/worker.js", { type: "module", name: "millrace-2" });
+  const openShared = () => {
+    const worker = new SharedWorker("/static/worker.js", { type: "module", name: "millrace-3" });
     const { port } = worker;
-    const here = setInterval(() => port.postMessage("here"), HERE_MS);
+    const keepalive = setInterval(() => port.postMessage("keepalive"), KEEPALIVE_MS);
     leave = () => {
-      clearInterval(here);
+      clearInterval(keepalive);
       port.postMessage("bye");
       port.close();
     };
     worker.onerror = () => {
       leave();
-      own();
+      openOwn();
     };
-    port.onmessage = ({ data }) => told(data.name, data.body);
-    port.postMessage("here");
+    port.onmessage = ({ data }) => onEvent(data.name, data.body);
+    port.postMessage("keepalive");
   };
-  const begin = () => (typeof SharedWorker === "undefined" ? own() : shared());
-  begin();
+  const start = () => (typeof SharedWorker === "undefined" ? openOwn() : openShared());
+  start();
   addEventListener("pagehide", () => leave());
-  addEventListener("pageshow", (event) => event.persisted && begin());
+  addEventListener("pageshow", (event) => event.persisted && start());
 }

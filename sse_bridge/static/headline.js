@@ -1,6 +1,6 @@
 // One line with the work of a run and its progress: the same rules as pipeline/millrace/progress/headline.py.
 
-import { amount, clean, counted } from "./words.js";
+import { amount, clean, counted } from "./formatting.js";
 
 const MESSAGE_MAX = 200;
 const BY_DAG = new Map([
@@ -10,22 +10,22 @@ const BY_KIND = new Map([["repair", "repair"], ["maintain", "maintenance"], ["pl
 const STEPS = new Map([
   ["plan", "planning"], ["verify", "verifying"], ["publish", "publishing"], ["warm", "warming the cache"],
 ]);
-const TOLD_BY_MESSAGE = new Set(["warm", "maintenance", "repair", "verify"]); // their messages report the outcome
+const OUTCOME_IN_MESSAGE = new Set(["warm", "maintenance", "repair", "verify"]); // their last message reports the outcome
 
 // `tasks` are in order; `total` is the progress of the main work, or null.
 export function headlineOf(dag, tasks, state, result, total) {
   const work = workOf(dag, tasks);
-  const said = endOf(work, tasks) || (state === "queued" ? "queued"
+  const text = endOf(work, tasks) || (state === "queued" ? "queued"
     : state === "succeeded" || state === "skipped" ? outcome(work, tasks, result, total)
       : course(work, tasks, total));
-  return clean(`${work}: ${said}`);
+  return clean(`${work}: ${text}`);
 }
 
 // The name of the work: by the DAG if it is one of Millrace's, by the kinds that the tasks report, else by their ids.
 function workOf(dag, tasks) {
   const [prefix] = dag.split("_", 1);
   if (BY_DAG.has(prefix)) return BY_DAG.get(prefix);
-  const kinds = new Set(tasks.map((task) => task.said.kind).filter(Boolean).map((kind) => BY_KIND.get(kind) ?? kind));
+  const kinds = new Set(tasks.map((task) => task.data.kind).filter(Boolean).map((kind) => BY_KIND.get(kind) ?? kind));
   if (kinds.has("load")) return "load";
   if (kinds.size === 1) return [...kinds][0];
   if (kinds.has("repair") || kinds.has("maintenance")) return "maintenance";
@@ -35,12 +35,12 @@ function workOf(dag, tasks) {
 
 // The first task that failed, is lost or was cancelled, with the reason; empty if there is none.
 function endOf(work, tasks) {
-  for (const [state, words] of [["failed", "failed"], ["lost", "is lost"], ["cancelled", "cancelled"]]) {
+  for (const [state, verb] of [["failed", "failed"], ["lost", "is lost"], ["cancelled", "cancelled"]]) {
     const task = tasks.find((each) => each.state === state);
     if (!task) continue;
     const name = nameOf(task) === work ? "" : `${nameOf(task)} `;
-    const why = task.error ? firstLine(task.error.message) : "";
-    return `${name}${words}${why ? `, ${why}` : ""}`;
+    const reason = task.error ? firstLine(task.error.message) : "";
+    return `${name}${verb}${reason ? `, ${reason}` : ""}`;
   }
   return "";
 }
@@ -58,16 +58,16 @@ function firstLine(text) {
 function outcome(work, tasks, result, total) {
   if (work === "load" && result) return loaded(result);
   if (work === "load") return total?.done ? `${counted({ ...total, total: null })} loaded` : "nothing to load";
-  const messages = tasks.map((task) => task.said.message).filter(Boolean).map(firstLine);
-  if (messages.length && (TOLD_BY_MESSAGE.has(work) || !total?.done)) return [...new Set(messages)].join("; ");
+  const messages = tasks.map((task) => task.data.message).filter(Boolean).map(firstLine);
+  if (messages.length && (OUTCOME_IN_MESSAGE.has(work) || !total?.done)) return [...new Set(messages)].join("; ");
   return total?.done ? counted(total) : total ? "done" : tasks[tasks.length - 1].state;
 }
 
 function loaded(result) {
   const append = result.mode === "append";
   if (result.kind === "bytes") return `${amount(result.raw_bytes ?? 0, "bytes")} ${append ? "added" : "loaded"}`;
-  const { rows, total_rows: inAll = rows } = result;
-  if (append || inAll !== rows) return `${amount(rows)} rows added, ${amount(inAll)} in the version`;
+  const { rows, total_rows: totalRows = rows } = result;
+  if (append || totalRows !== rows) return `${amount(rows)} rows added, ${amount(totalRows)} in the version`;
   return `${amount(rows)} rows loaded`;
 }
 
@@ -77,25 +77,24 @@ function course(work, tasks, total) {
   const names = new Set(active.map((task) => task.task_id));
   if (!names.size) {
     if (total?.total && total.done < total.total) return counted(total);
-    const waiting = tasks.find((task) => task.state === "queued");
-    return waiting ? `waiting for ${waiting.task_id}` : "running";
+    return `waiting for ${tasks.find((task) => task.state === "queued").task_id}`;
   }
   const [first] = active;
-  const kind = first.said.kind ?? "";
+  const kind = first.data.kind ?? "";
   if (total && ((work === "load" && kind === "load") || names.size > 1)) return counted(total);
-  const words = saidBy(active.filter((task) => task.task_id === first.task_id));
+  const progress = stepProgress(active.filter((task) => task.task_id === first.task_id));
   const step = work === "load" ? STEPS.get(kind) ?? first.task_id : first.task_id;
   const only = new Set(tasks.map((task) => task.task_id)).size === 1;
-  if (step === first.task_id && (only || step === work)) return words || first.state;
-  return words ? `${step}, ${words}` : step;
+  if (step === first.task_id && (only || step === work)) return progress || first.state;
+  return progress ? `${step}, ${progress}` : step;
 }
 
 // The progress of all instances of one step together; else the message or phase of the first.
-function saidBy(tasks) {
-  const said = tasks.map((task) => task.said).filter((data) => data.done !== undefined);
-  if (!said.length) return "";
-  const [{ unit, message, phase }] = said;
-  const same = said.filter((data) => data.unit === unit);
+function stepProgress(tasks) {
+  const reports = tasks.map((task) => task.data).filter((data) => data.done !== undefined);
+  if (!reports.length) return "";
+  const [{ unit, message, phase }] = reports;
+  const same = reports.filter((data) => data.unit === unit);
   const done = same.reduce((a, data) => a + data.done, 0);
   const total = same.some((data) => data.total === null) ? null : same.reduce((a, data) => a + data.total, 0);
   return done || total ? counted({ done, total, unit }) : firstLine(message || phase);

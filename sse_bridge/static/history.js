@@ -1,7 +1,7 @@
 // Runs that are over, one line each: state, start, duration, average rate, and the outcome or error.
 
 import { arrange, headRow, make, path, setClass, setState, setText } from "./dom.js";
-import { amount, clock, duration } from "./words.js";
+import { amount, clock, duration } from "./formatting.js";
 
 export function makeHistory() {
   const body = make("tbody");
@@ -21,7 +21,7 @@ function makeLine(run) {
   return line;
 }
 
-export function paintHistory(history, runs, picture, now) {
+export function paintHistory(history, runs, runStates, now) {
   const shown = new Set(runs.map((run) => run.key));
   for (const key of history.lines.keys()) if (!shown.has(key)) history.lines.delete(key);
   arrange(history.body, runs.map((run) => {
@@ -30,10 +30,10 @@ export function paintHistory(history, runs, picture, now) {
     // A run that is over changes only when another event of it arrives.
     if (line.order !== run.order) {
       line.order = run.order;
-      const { state, total, headline } = picture.view(run);
+      const { state, total, headline } = runStates.view(run);
       setState(line.state, state);
       setText(line.began, Number.isFinite(run.started) ? clock(run.started, now) : "");
-      setText(line.took, Number.isFinite(run.started) ? duration((run.heard - run.started) / 1000) : "");
+      setText(line.took, Number.isFinite(run.started) ? duration((run.updated - run.started) / 1000) : "");
       setText(line.rate, total?.rate ? `${amount(total.rate, total.unit)}/s` : "");
       setText(line.headline, headline);
       setClass(line.headline, state === "failed" ? "error" : "message");

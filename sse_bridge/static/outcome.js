@@ -1,14 +1,14 @@
 // The version that a load made, as a table: the same rules as sse_bridge/outcome.py.
 
 import { headRow, make } from "./dom.js";
-import { amount } from "./words.js";
+import { amount } from "./formatting.js";
 
 export function factsOf(result) {
-  const { rows, total_rows: inAll = rows } = result;
+  const { rows, total_rows: totalRows = rows } = result;
   const lines = [["Version", `${result.dataset ?? ""}@${result.version}`]];
   if (result.kind !== "bytes") {
-    const added = result.mode === "append" || inAll !== rows;
-    lines.push(...(added ? [["Rows added", amount(rows)], ["Rows in the version", amount(inAll)]] : [["Rows", amount(rows)]]));
+    const added = result.mode === "append" || totalRows !== rows;
+    lines.push(...(added ? [["Rows added", amount(rows)], ["Rows in the version", amount(totalRows)]] : [["Rows", amount(rows)]]));
   }
   for (const [name, label] of [["raw_bytes", "Raw size"], ["stored_bytes", "Stored size"]]) {
     if (name in result) lines.push([label, amount(result[name], "bytes")]);
@@ -16,8 +16,8 @@ export function factsOf(result) {
   return lines;
 }
 
-export function furtherColumns({ columns = [], columns_total: inAll }) {
-  const further = Number.isInteger(inAll) ? inAll - columns.length : 0;
+export function furtherColumns({ columns = [], columns_total: total }) {
+  const further = Number.isInteger(total) ? total - columns.length : 0;
   return further > 0 ? `${amount(further)} further columns` : "";
 }
 
@@ -33,13 +33,13 @@ function tableOf(caption, head, lines) {
   return table;
 }
 
-// Fills `place` again when the result has changed.
-export function paintOutcome(place, result) {
-  if (place.result === result) return;
-  place.result = result;
-  place.element.replaceChildren();
+// Fills `outcome` again when the result has changed.
+export function paintOutcome(outcome, result) {
+  if (outcome.result === result) return;
+  outcome.result = result;
+  outcome.element.replaceChildren();
   if (!result) return;
-  place.element.append(tableOf("Result", null, factsOf(result)));
+  outcome.element.append(tableOf("Result", null, factsOf(result)));
   if (!result.columns?.length) return;
   const further = furtherColumns(result);
   const columns = make("div", "columns", tableOf("Columns", ["Name", "Type"], result.columns));
@@ -47,5 +47,5 @@ export function paintOutcome(place, result) {
   columns.role = "group";
   columns.ariaLabel = "Columns and their types";
   if (further) columns.append(make("p", "nothing", further));
-  place.element.append(columns);
+  outcome.element.append(columns);
 }

@@ -5,9 +5,9 @@ import { connect } from "./feed.js";
 import { makeHistory, paintHistory } from "./history.js";
 import { RunStates } from "./run_states.js";
 import { makeCard, paintCard } from "./run_card.js";
-import { speak } from "./speech.js";
+import { announce } from "./announcements.js";
 import { addTools } from "./tools.js";
-import { amount, duration } from "./words.js";
+import { amount, duration } from "./formatting.js";
 
 const PAINT_MS = 250;
 const RUNS_SHOWN = 50;
@@ -16,23 +16,23 @@ const RECENT_MS = 900_000; // a run that is over keeps its card for this long; t
 const main = document.getElementById("runs");
 const banner = document.getElementById("connection");
 const title = document.title;
-const place = Object.fromEntries(
+const selection = Object.fromEntries(
   ["dagId", "runId", "taskId", "mapIndex"]
     .filter((name) => document.body.dataset[name] !== undefined)
     .map((name) => [name.replace(/[A-Z]/, (letter) => "_" + letter.toLowerCase()), document.body.dataset[name]]),
 );
 
-const wanted = ({ data }) =>
-  Object.entries(place).every(([name, value]) => String(data[name]) === value);
+const isSelected = ({ data }) =>
+  Object.entries(selection).every(([name, value]) => String(data[name]) === value);
 
-const picture = new RunStates();
+const runStates = new RunStates();
 const cards = new Map();
 const history = makeHistory();
 const more = make("p", "nothing");
 let connection = "connecting";
 let since = Date.now();
-let heardAt = null;
-let deaf = "";
+let updatedAt = null;
+let disconnectReason = "";
 let paused = false;
 let skew = 0; // the bridge's clock minus the browser's
 const now = () => Date.now() + skew;
@@ -40,19 +40,19 @@ const now = () => Date.now() + skew;
 // -- painting
 
 function isOver(run) {
-  const { ended, tasks } = picture.view(run);
+  const { ended, tasks } = runStates.view(run);
   return ended === tasks.length;
 }
 
 // Runs that go on get a card first, then those that ended recently, the newest first. Others that are over get a line.
 function choose() {
-  const runs = picture.newestRuns();
-  const recent = place.run_id !== undefined ? runs : runs.filter((run) => !isOver(run) || now() - run.heard <= RECENT_MS);
-  const goOn = recent.filter((run) => !isOver(run));
-  const chosen = new Set([...goOn, ...recent.filter(isOver)].slice(0, RUNS_SHOWN));
+  const runs = runStates.newestRuns();
+  const recent = selection.run_id !== undefined ? runs : runs.filter((run) => !isOver(run) || now() - run.updated <= RECENT_MS);
+  const active = recent.filter((run) => !isOver(run));
+  const chosen = new Set([...active, ...recent.filter(isOver)].slice(0, RUNS_SHOWN));
   const open = runs.filter((run) => chosen.has(run));
   const over = runs.filter((run) => !chosen.has(run) && isOver(run)).slice(0, RUNS_SHOWN);
-  return { open, over, unseen: runs.length - open.length - over.length };
+  return { open, over, hidden: runs.length - open.length - over.length };
 }
 
 function cardOf(run) {
@@ -60,100 +60,100 @@ function cardOf(run) {
   return cards.get(run.key);
 }
 
-function nothing() {
-  const what = "task_id" in place ? "task" : "run";
-  return make("p", "nothing", place.dag_id ? `Nothing was reported for this ${what}.` : "Nothing was reported yet.");
+function emptyNote() {
+  const subject = "task_id" in selection ? "task" : "run";
+  return make("p", "nothing", selection.dag_id ? `No progress was reported for this ${subject}.` : "No progress was reported yet.");
 }
 
 function paint() {
-  const { open, over, unseen } = choose();
+  const { open, over, hidden } = choose();
   const keys = new Set(open.map((run) => run.key));
   for (const key of cards.keys()) if (!keys.has(key)) cards.delete(key);
   const sections = open.map((run) => {
-    paintCard(cardOf(run), run, picture.view(run), place.run_id !== undefined, now());
+    paintCard(cardOf(run), run, runStates.view(run), selection.run_id !== undefined, now());
     return cardOf(run).section;
   });
   if (over.length) {
-    paintHistory(history, over, picture, now());
+    paintHistory(history, over, runStates, now());
     sections.push(history.section);
   }
-  if (unseen) {
-    setText(more, `${amount(unseen)} further runs are not shown`);
+  if (hidden) {
+    setText(more, `${amount(hidden)} further runs are not shown`);
     sections.push(more);
   }
   if (sections.length) arrange(main, sections);
-  else if (heardAt && !(main.children.length === 1 && main.querySelector(".nothing"))) main.replaceChildren(nothing());
+  else if (updatedAt && !(main.children.length === 1 && main.querySelector(".nothing"))) main.replaceChildren(emptyNote());
   paintBanner();
   paintTitle(open);
-  if (heardAt) speak(open, picture);
+  if (updatedAt) announce(open, runStates);
 }
 
 function paintTitle(runs) {
-  const tasks = runs.flatMap((run) => picture.view(run).tasks);
-  const many = (state) => tasks.filter((task) => task.state === state).length;
-  const said = ["failed", "running"].filter(many).map((state) => `${many(state)} ${state}`);
-  const now = [...said, title].join(" · ");
-  if (document.title !== now) document.title = now;
+  const tasks = runs.flatMap((run) => runStates.view(run).tasks);
+  const countOf = (state) => tasks.filter((task) => task.state === state).length;
+  const counts = ["failed", "running"].filter(countOf).map((state) => `${countOf(state)} ${state}`);
+  const text = [...counts, title].join(" · ");
+  if (document.title !== text) document.title = text;
 }
 
 function paintBanner() {
-  const age = heardAt ? Math.max(0, (Date.now() - heardAt) / 1000) : 0;
-  const aged = heardAt ? `, data from ${age < 2 ? "just now" : `${duration(age)} ago`}` : "";
-  const says = {
+  const age = updatedAt ? Math.max(0, (Date.now() - updatedAt) / 1000) : 0;
+  const ageText = updatedAt ? `, data from ${age < 2 ? "just now" : `${duration(age)} ago`}` : "";
+  const text = {
     connecting: "Connecting",
-    open: deaf ? "Kafka does not answer; this is what was last heard" : `Live${aged}`,
-    lost: `Connection lost ${duration((Date.now() - since) / 1000)} ago; trying again${aged}`,
+    open: disconnectReason ? "Kafka does not respond; showing the last known state" : `Live${ageText}`,
+    disconnected: `Connection lost ${duration((Date.now() - since) / 1000)} ago; reconnecting${ageText}`,
   }[connection];
-  const ill = connection === "lost" || (connection === "open" && deaf);
-  setText(banner, paused ? "Paused; this is what was shown last" : says);
-  setClass(banner, paused ? "paused" : ill ? "bad" : connection === "open" ? "good" : "");
+  const isBad = connection === "disconnected" || (connection === "open" && disconnectReason);
+  setText(banner, paused ? "Paused; showing the last known state" : text);
+  setClass(banner, paused ? "paused" : isBad ? "bad" : connection === "open" ? "good" : "");
 }
 
 // -- events
 
-let asked = false;
+let scheduled = false;
 let paintedAt = 0;
 let painted = false;
 
-function soon() {
-  if (asked || paused) return;
-  asked = true;
+function schedulePaint() {
+  if (scheduled || paused) return;
+  scheduled = true;
   setTimeout(() => requestAnimationFrame(() => {
-    asked = false;
+    scheduled = false;
     if (paused) return;
     paintedAt = Date.now();
     paint();
   }), Math.max(0, paintedAt + PAINT_MS - Date.now()));
 }
 
-function told(name, body) {
-  if (name === "open" || name === "lost") {
+function onEvent(name, body) {
+  if (name === "open" || name === "disconnected") {
     if (connection !== name) since = Date.now();
     connection = name;
   } else {
-    heardAt = Date.now();
+    updatedAt = Date.now();
     if (name === "snapshot" || name === "reset") {
-      picture.replace({ ...body, events: body.events.filter(wanted) });
+      runStates.replace({ ...body, events: body.events.filter(isSelected) });
       if (!painted) main.replaceChildren(); // the server's content for browsers without JavaScript
       painted = true;
     } else if (name === "progress") {
-      if (wanted(body)) picture.apply(body);
+      if (isSelected(body)) runStates.apply(body);
     } else {
-      picture.hear(body);
+      runStates.applyLiveness(body);
     }
     const liveness = body.liveness ?? (name === "liveness" ? body : null);
     if (liveness) {
-      deaf = liveness.hearing ? "" : liveness.why || "no answer";
+      disconnectReason = liveness.kafka_connected ? "" : liveness.disconnect_reason || "no response";
       skew = Date.parse(body.time) - Date.now();
     }
   }
-  soon();
+  schedulePaint();
 }
 
 addTools((now) => {
   paused = now;
   paintBanner();
-  soon();
+  schedulePaint();
 });
-connect(place, told);
-setInterval(soon, 1_000);
+connect(selection, onEvent);
+setInterval(schedulePaint, 1_000);

@@ -2,7 +2,7 @@
 
 import { make, setText } from "./dom.js";
 import { drawn, inLog, pointsOf, rangeOf, splitsOf } from "./scales.js";
-import { amount } from "./words.js";
+import { amount } from "./formatting.js";
 
 const HEIGHT = 200;
 const NAME_MAX = 200;
@@ -32,8 +32,8 @@ const sizes = new ResizeObserver((entries) => {
 export function makeFigure(metric) {
   const name = metric.length > NAME_MAX ? `${metric.slice(0, NAME_MAX - 1)}\u2026` : metric;
   const value = make("strong");
-  const figure = { name, value, where: make("span"), target: make("div", "plot"), points: [] };
-  figure.caption = make("figcaption", "", `${name} `, value, " ", figure.where);
+  const figure = { name, value, position: make("span"), target: make("div", "plot"), points: [] };
+  figure.caption = make("figcaption", "", `${name} `, value, " ", figure.position);
   figure.element = make("figure", "", figure.caption, figure.target);
   const { target, caption } = figure;
   target.tabIndex = 0;
@@ -44,48 +44,48 @@ export function makeFigure(metric) {
     caption.ariaLive = "off";
     target.plot?.setCursor({ left: -10, top: -10 });
   };
-  target.onkeydown = (event) => go(figure, event);
+  target.onkeydown = (event) => moveCursor(figure, event);
   return figure;
 }
 
-// Redraws the points. Another `look` (scale and theme) requires a new plot.
-export function drawFigure(UPlot, figure, series, logarithmic, look) {
+// Redraws the points. Another `style` (scale and theme) requires a new plot.
+export function drawFigure(UPlot, figure, series, logarithmic, style) {
   const { name, target } = figure;
   figure.points = pointsOf(series);
   const finite = figure.points.filter((point) => point[1] !== null);
   target.hidden = !finite.length;
   if (!finite.length) {
     setText(figure.value, "");
-    setText(figure.where, "no number yet");
+    setText(figure.position, "no value yet");
     return;
   }
   figure.newest = finite[finite.length - 1];
   const log = logarithmic && finite.some((point) => inLog(point[1]));
-  figure.left = logarithmic && finite.some((point) => !inLog(point[1])) ? "; 0 and less has no place on this scale" : "";
+  figure.omission = logarithmic && finite.some((point) => !inLog(point[1])) ? "; values of 0 and less are not shown on this scale" : "";
   const [first, last] = [finite[0], figure.newest];
   target.ariaLabel = `${name} by step, from ${short(first[1])} at step ${first[0]} to ${short(last[1])} at step ${last[0]}`;
   const data = [
     figure.points.map((point) => drawn(point[0])),
     figure.points.map(([, value]) => (value === null || (log && !inLog(value)) ? null : drawn(value))),
   ];
-  if (target.plot && figure.look === `${look} ${log}`) {
+  if (target.plot && figure.style === `${style} ${log}`) {
     target.plot.setData(data);
   } else {
     target.plot?.destroy();
-    figure.look = `${look} ${log}`;
+    figure.style = `${style} ${log}`;
     target.plot = new UPlot(optionsOf(figure, log), data, target);
     sizes.observe(target);
   }
-  tell(figure, target.plot.cursor.idx);
+  showValue(figure, target.plot.cursor.idx);
 }
 
-function tell(figure, index) {
+function showValue(figure, index) {
   const [step, value] = figure.points[index] ?? figure.newest;
   setText(figure.value, short(value));
-  setText(figure.where, `at step ${amount(step)}${figure.left}`);
+  setText(figure.position, `at step ${amount(step)}${figure.omission}`);
 }
 
-function go({ target, points }, event) {
+function moveCursor({ target, points }, event) {
   const chosen = KEYS[event.key];
   if (!chosen || !target.plot || !points.length) return;
   event.preventDefault();
@@ -113,7 +113,7 @@ function optionsOf(figure, log) {
     },
     axes: [axis("x", 32), axis("y", 72)],
     series: [{}, { stroke: colour("--run"), width: 2, points: { show: true, size: 5, filter: alone } }],
-    hooks: { setCursor: [(plot) => tell(figure, plot.cursor.idx)] },
+    hooks: { setCursor: [(plot) => showValue(figure, plot.cursor.idx)] },
   };
 }
 

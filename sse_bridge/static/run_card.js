@@ -5,11 +5,11 @@ import { arrange, headRow, make, path, setBar, setClass, setState, setText } fro
 import { paintOutcome } from "./outcome.js";
 import { isOver } from "./runs.js";
 import { makeRow, paintRow } from "./task_row.js";
-import { about, amount, clock, duration } from "./words.js";
+import { about, amount, clock, duration } from "./formatting.js";
 
 const TASKS_SHOWN = 50; // among other runs; the run's own page shows up to TASKS_MAX
 const TASKS_MAX = 2_000;
-const FIRST = new Set(["failed", "lost", "stalled", "retrying", "running"]);
+const URGENT = new Set(["failed", "lost", "stalled", "retrying", "running"]);
 
 export function makeCard(run) {
   const link = make("a", "", make("span", "dag", run.dag_id), " ", make("span", "id", run.run_id));
@@ -31,9 +31,9 @@ export function makeCard(run) {
   return card;
 }
 
-// `whole` is true if the page shows this run alone; then it also shows the outcome and more tasks.
-export function paintCard(card, run, view, whole, now) {
-  const shown = chosen(view.tasks, whole ? TASKS_MAX : TASKS_SHOWN);
+// `alone` is true if the page shows this run alone; then it also shows the outcome and more tasks.
+export function paintCard(card, run, view, alone, now) {
+  const shown = chosen(view.tasks, alone ? TASKS_MAX : TASKS_SHOWN);
   const keys = new Set(shown.map((task) => task.key));
   for (const key of card.rows.keys()) if (!keys.has(key)) card.rows.delete(key);
   const elements = [];
@@ -51,29 +51,29 @@ export function paintCard(card, run, view, whole, now) {
   setClass(card.section, `run ${view.state}`);
   const times = [];
   if (Number.isFinite(run.started)) {
-    const until = view.ended === view.tasks.length ? run.heard : now;
+    const until = view.ended === view.tasks.length ? run.updated : now;
     times.push(`started ${clock(run.started, now)}`, duration((until - run.started) / 1000));
   }
   setText(card.sum, [`${amount(view.ended)} of ${amount(view.tasks.length)} tasks ended`, ...times].join(", "));
   paintTotal(card, view);
-  paintOutcome(card.outcome, whole ? view.result : null);
+  paintOutcome(card.outcome, alone ? view.result : null);
 }
 
 // Up to `count` tasks in their order; those that run or need attention take precedence.
 function chosen(tasks, count) {
   if (tasks.length <= count) return tasks;
-  const [first, others] = [[], []];
-  for (const task of tasks) (FIRST.has(task.state) ? first : others).push(task);
-  const kept = new Set([...first, ...others].slice(0, count));
-  return tasks.filter((task) => kept.has(task));
+  const [urgent, others] = [[], []];
+  for (const task of tasks) (URGENT.has(task.state) ? urgent : others).push(task);
+  const shown = new Set([...urgent, ...others].slice(0, count));
+  return tasks.filter((task) => shown.has(task));
 }
 
 function paintTotal(card, { state, total, headline }) {
-  const goesOn = !isOver(state);
-  const rate = goesOn && total?.rate ? `${amount(total.rate, total.unit)}/s` : "";
-  const left = goesOn && total && total.left_s !== null ? `${about(total.left_s)} left` : "";
-  const says = [headline, rate, left].filter(Boolean).join(", ");
+  const isActive = !isOver(state);
+  const rate = isActive && total?.rate ? `${amount(total.rate, total.unit)}/s` : "";
+  const left = isActive && total && total.left_s !== null ? `${about(total.left_s)} left` : "";
+  const text = [headline, rate, left].filter(Boolean).join(", ");
   const value = total?.fraction ?? null;
-  setBar(card.bar, value, value !== null || (state === "running" && total !== null), says);
-  setText(card.count, says);
+  setBar(card.bar, value, value !== null || (state === "running" && total !== null), text);
+  setText(card.count, text);
 }

@@ -36,32 +36,32 @@ export function stateOfRun(run, tasks) {
 // A run is running from the start of its first task to the end of its last one. It then has its worst task's state.
 function runState(states) {
   if (states.length && states.every(isOver)) return ENDS.find((end) => states.includes(end));
-  for (const alarm of ["lost", "stalled"]) if (states.includes(alarm)) return alarm;
+  for (const problem of ["lost", "stalled"]) if (states.includes(problem)) return problem;
   return states.some((state) => state !== "queued") ? "running" : "queued";
 }
 
-const beganOf = (task) => (task.at === null ? Infinity : task.at - (task.said.elapsed_s ?? 0) * 1000);
+const startOf = (task) => (task.sent === null ? Infinity : task.sent - (task.data.elapsed_s ?? 0) * 1000);
 
 // Sorts by the step in the DAG; without it by the start of the first instance, then by the first event.
 function inOrder(tasks) {
   const ranks = new Map();
   tasks.forEach((task, number) => {
-    const rank = ranks.get(task.task_id) ?? { step: Infinity, began: Infinity, first: number };
+    const rank = ranks.get(task.task_id) ?? { step: Infinity, start: Infinity, first: number };
     rank.step = Math.min(rank.step, task.step ?? Infinity);
-    rank.began = Math.min(rank.began, beganOf(task));
+    rank.start = Math.min(rank.start, startOf(task));
     ranks.set(task.task_id, rank);
   });
   return tasks.sort((one, other) => {
     const [a, b] = [ranks.get(one.task_id), ranks.get(other.task_id)];
-    return difference(a.step, b.step) || difference(a.began, b.began) || a.first - b.first ||
+    return difference(a.step, b.step) || difference(a.start, b.start) || a.first - b.first ||
       one.map_index - other.map_index;
   });
 }
 
 // The outcome of the run that the last succeeded step reported: version, rows, bytes, columns.
 function resultOf(tasks) {
-  const found = tasks.filter((task) => task.state === "succeeded" && task.said.result).map((task) => task.said.result);
-  return found.reverse().find((result) => "version" in result && "rows" in result) ?? null;
+  const results = tasks.filter((task) => task.state === "succeeded" && task.data.result).map((task) => task.data.result);
+  return results.reverse().find((result) => "version" in result && "rows" in result) ?? null;
 }
 
 // The progress of the run's main work, and its total in the whole run. With a plan the main work is loading, and the
@@ -70,7 +70,7 @@ function totalOf(tasks, state) {
   let groups = new Map();
   let planned = null;
   for (const task of tasks) {
-    const { kind, unit, done, result } = task.said;
+    const { kind, unit, done, result } = task.data;
     if (kind === "plan") planned = result?.load ?? planned;
     if (done === undefined || kind === "plan") continue;
     const key = JSON.stringify([kind, unit]);
@@ -78,41 +78,41 @@ function totalOf(tasks, state) {
     groups.get(key).tasks.push(task);
   }
   let chosen;
-  let whole;
+  let total;
   if (planned) {
     chosen = groups.get(JSON.stringify(["load", planned.unit])) ?? { kind: "load", unit: planned.unit, tasks: [] };
-    whole = planned.total;
+    total = planned.total;
   } else {
     groups = [...groups.values()];
     if (groups.some(({ kind }) => kind === "load")) groups = groups.filter(({ kind }) => !AFTER_LOAD.has(kind));
     if (!groups.length) return null;
-    const took = (group) => sum(group.tasks.map((task) => task.said.elapsed_s));
+    const took = (group) => sum(group.tasks.map((task) => task.data.elapsed_s));
     chosen = groups.reduce((a, b) => (took(b) > took(a) ? b : a));
-    const totals = chosen.tasks.map((task) => task.said.total);
-    whole = totals.includes(null) ? null : sum(totals);
+    const totals = chosen.tasks.map((task) => task.data.total);
+    total = totals.includes(null) ? null : sum(totals);
   }
-  const done = sum(chosen.tasks.map((task) => task.said.done));
-  const fraction = state === "succeeded" ? 1 : whole ? Math.min(done / whole, 1) : null;
+  const done = sum(chosen.tasks.map((task) => task.data.done));
+  const fraction = state === "succeeded" ? 1 : total ? Math.min(done / total, 1) : null;
   const rate = rateOf(chosen.tasks, done, isOver(state));
-  const left_s = leftAfter(elapsedOf(chosen.tasks), done, whole, rate);
-  return { kind: chosen.kind, unit: chosen.unit, done, total: whole, fraction, rate, left_s };
+  const left_s = leftAfter(elapsedOf(chosen.tasks), done, total, rate);
+  return { kind: chosen.kind, unit: chosen.unit, done, total, fraction, rate, left_s };
 }
 
 // Units a second: of the tasks that run now, or on average once the run is over.
 function rateOf(tasks, done, over) {
-  if (!over) return sum(tasks.filter((task) => task.state === "running").map((task) => task.said.rate ?? 0)) || null;
-  const timed = tasks.filter((task) => task.at !== null);
+  if (!over) return sum(tasks.filter((task) => task.state === "running").map((task) => task.data.rate ?? 0)) || null;
+  const timed = tasks.filter((task) => task.sent !== null);
   if (!timed.length) return null;
-  const ended = most(timed.map((task) => task.at), 0);
-  const span = (ended + most(timed.map((task) => -beganOf(task)), -Infinity)) / 1000;
+  const ended = most(timed.map((task) => task.sent), 0);
+  const span = (ended + most(timed.map((task) => -startOf(task)), -Infinity)) / 1000;
   return span >= 0.2 ? done / span : null;
 }
 
 // The seconds left, of work or of a task; null while unknown.
-export function leftAfter(elapsed, done, whole, rate) {
-  if (!whole || !rate || elapsed < LEFT_AFTER_S) return null;
-  const left = Math.max(whole - done, 0) / rate;
+export function leftAfter(elapsed, done, total, rate) {
+  if (!total || !rate || elapsed < LEFT_AFTER_S) return null;
+  const left = Math.max(total - done, 0) / rate;
   return left < LEFT_MAX_S ? left : null;
 }
 
-const elapsedOf = (tasks) => most(tasks.filter((task) => task.state === "running").map((task) => task.said.elapsed_s), 0);
+const elapsedOf = (tasks) => most(tasks.filter((task) => task.state === "running").map((task) => task.data.elapsed_s), 0);

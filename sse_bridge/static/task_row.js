@@ -5,9 +5,9 @@ import { makeCurves, paintCurves } from "./curves.js";
 import { make, path, setBar, setClass, setState, setText } from "./dom.js";
 import { nameOf } from "./headline.js";
 import { leftAfter, TERMINAL } from "./runs.js";
-import { about, amount, counted, duration } from "./words.js";
+import { about, amount, counted, duration } from "./formatting.js";
 
-const STILL_MS = 30_000;
+const NO_PROGRESS_MS = 30_000;
 
 export function makeRow(task) {
   const { dag_id, run_id, task_id, map_index } = task;
@@ -37,35 +37,35 @@ export function makeRow(task) {
 
 // The time left, only while it is reliable: not in the first seconds, and not while there is no progress.
 function leftOf(task, now) {
-  const { done, total, rate, elapsed_s } = task.said;
-  return task.state !== "running" || now - task.moved > STILL_MS ? null : leftAfter(elapsed_s, done, total, rate);
+  const { done, total, rate, elapsed_s } = task.data;
+  return task.state !== "running" || now - task.progressed > NO_PROGRESS_MS ? null : leftAfter(elapsed_s, done, total, rate);
 }
 
-const TOLD = ["said", "state", "attempt", "error", "series"];
+const COMPARED_FIELDS = ["data", "state", "attempt", "error", "series"];
 const AGING = new Set(["running", "stalled", "lost"]); // their rows change without new events
 
 export function paintRow(row, task, now) {
-  if (row.task && !task.series && !AGING.has(task.state) && TOLD.every((name) => row.task[name] === task[name])) return;
+  if (row.task && !task.series && !AGING.has(task.state) && COMPARED_FIELDS.every((name) => row.task[name] === task[name])) return;
   row.task = task;
-  const { said } = task;
+  const { data } = task;
   const left = leftOf(task, now);
   // A number this large was made from a time: a user resumed the run by its id.
   setText(row.attempt, task.attempt > 1 && task.attempt < 1_000_000 ? `attempt ${task.attempt}` : "");
   setState(row.state, task.state);
   if (row.log) paintLog(row, task);
   setClass(row.tr, task.state);
-  setText(row.phase, TERMINAL.has(task.state) ? "" : said.phase ?? "");
-  const known = said.total > 0 && said.done !== undefined;
-  const value = task.state === "succeeded" ? 1 : known ? Math.min(said.done / said.total, 1) : null;
-  const says = known ? counted(said) : task.state;
-  const shown = said.done !== undefined && (value !== null || task.state === "running");
-  setBar(row.bar, value, shown, left === null ? says : `${says}, ${about(left)} left`);
-  setText(row.count, counted(said));
-  setText(row.rate, said.rate ? `${amount(said.rate, said.unit)}/s` : "");
-  setText(row.elapsed, said.elapsed_s === undefined ? "" : duration(said.elapsed_s + unsaid(task, now)));
+  setText(row.phase, TERMINAL.has(task.state) ? "" : data.phase ?? "");
+  const hasTotal = data.total > 0 && data.done !== undefined;
+  const value = task.state === "succeeded" ? 1 : hasTotal ? Math.min(data.done / data.total, 1) : null;
+  const label = hasTotal ? counted(data) : task.state;
+  const shown = data.done !== undefined && (value !== null || task.state === "running");
+  setBar(row.bar, value, shown, left === null ? label : `${label}, ${about(left)} left`);
+  setText(row.count, counted(data));
+  setText(row.rate, data.rate ? `${amount(data.rate, data.unit)}/s` : "");
+  setText(row.elapsed, data.elapsed_s === undefined ? "" : duration(data.elapsed_s + sinceLastEvent(task, now)));
   setText(row.left, left === null ? "" : about(left));
   setText(row.notes, notesOf(task, now));
-  setText(row.message, said.message ?? "");
+  setText(row.message, data.message ?? "");
   setText(row.error, task.error ? `${task.error.type}: ${task.error.message}` : "");
   paintCurves(row.curves, task.series);
 }
@@ -78,23 +78,23 @@ function paintLog(row, task) {
 }
 
 // The seconds since the last event of a task that goes on, at most an hour.
-function unsaid(task, now) {
-  const goesOn = task.state === "running" || task.state === "stalled";
-  return goesOn && task.heard ? Math.min(Math.max((now - task.heard) / 1000, 0), 3600) : 0;
+function sinceLastEvent(task, now) {
+  const isActive = task.state === "running" || task.state === "stalled";
+  return isActive && task.received ? Math.min(Math.max((now - task.received) / 1000, 0), 3600) : 0;
 }
 
 function notesOf(task, now) {
   const notes = [];
-  const { retries, under_replicated } = task.said.counters ?? {};
+  const { retries, under_replicated } = task.data.counters ?? {};
   if (retries) notes.push(`${amount(retries)} retries`);
   if (under_replicated) notes.push(`${amount(under_replicated)} chunks with one replica`);
-  for (const [name, value] of Object.entries(task.said.metrics ?? {})) {
+  for (const [name, value] of Object.entries(task.data.metrics ?? {})) {
     notes.push(`${name} ${value === null ? "not a number" : Number(value.toPrecision(4))}`);
   }
-  const still = task.state === "running" && task.moved ? now - task.moved : 0;
-  if (still > STILL_MS) notes.push(`no progress for ${duration(still / 1000)}`);
-  if ((task.state === "stalled" || task.state === "lost") && task.heard) {
-    notes.push(`silent for ${duration((now - task.heard) / 1000)}`);
+  const idleMs = task.state === "running" && task.progressed ? now - task.progressed : 0;
+  if (idleMs > NO_PROGRESS_MS) notes.push(`no progress for ${duration(idleMs / 1000)}`);
+  if ((task.state === "stalled" || task.state === "lost") && task.received) {
+    notes.push(`no report for ${duration((now - task.received) / 1000)}`);
   }
   return notes.join(", ");
 }

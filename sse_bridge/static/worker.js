@@ -3,37 +3,37 @@
 import { Feed } from "./feed.js";
 import { RunStates } from "./run_states.js";
 
-const GONE_MS = 300_000; // timers of hidden tabs run once a minute
+const TAB_TIMEOUT_MS = 300_000; // timers of hidden tabs run once a minute
 
 const ports = new Map();
-const picture = new RunStates();
+const runStates = new RunStates();
 let connection = null;
 let liveness = null;
 let skew = 0; // the bridge's clock minus the browser's
 
-function tell(port, name, body) {
+function send(port, name, body) {
   port.postMessage({ name, body });
 }
 
-function told(name, body) {
-  if (name === "open" || name === "lost") {
+function onEvent(name, body) {
+  if (name === "open" || name === "disconnected") {
     connection = name;
   } else if (name === "progress") {
-    picture.apply(body);
+    runStates.apply(body);
   } else {
     liveness = body.liveness ?? body;
     skew = Date.parse(body.time) - Date.now();
-    if (name === "liveness") picture.hear(body);
-    else picture.replace(body);
+    if (name === "liveness") runStates.applyLiveness(body);
+    else runStates.replace(body);
   }
-  for (const port of ports.keys()) tell(port, name, body);
+  for (const port of ports.keys()) send(port, name, body);
 }
 
 function join(port) {
   const time = new Date(Date.now() + skew).toISOString();
-  const tasks = [...picture.silences.values()];
-  if (liveness) tell(port, "snapshot", { time, liveness: { ...liveness, tasks }, events: picture.events() });
-  if (connection) tell(port, connection);
+  const tasks = [...runStates.liveness.values()];
+  if (liveness) send(port, "snapshot", { time, liveness: { ...liveness, tasks }, events: runStates.events() });
+  if (connection) send(port, connection);
 }
 
 addEventListener("connect", ({ ports: [port] }) => {
@@ -41,17 +41,17 @@ addEventListener("connect", ({ ports: [port] }) => {
     if (data === "bye") {
       ports.delete(port);
     } else {
-      const known = ports.has(port);
+      const isNew = !ports.has(port);
       ports.set(port, Date.now());
-      if (!known) join(port);
+      if (isNew) join(port);
     }
   };
 });
 
 setInterval(() => {
-  for (const [port, heard] of ports) {
-    if (Date.now() - heard > GONE_MS) ports.delete(port);
+  for (const [port, seenMs] of ports) {
+    if (Date.now() - seenMs > TAB_TIMEOUT_MS) ports.delete(port);
   }
-}, GONE_MS / 5);
+}, TAB_TIMEOUT_MS / 5);
 
-new Feed({}, told);
+new Feed({}, onEvent);

@@ -56,7 +56,7 @@ def play(topic: Topic) -> None:
     )
     say(failed, "load", at + 26, "succeeded", done=96_776, total=96_776, elapsed_s=4.0, rate=24_000.0, index=1)
     for task in ("verify", "publish", "warm"):
-        say.airflow(failed, task, "cancelled", at + 27, "not run: a task before it failed")
+        say.airflow(failed, task, "cancelled", at + 27, "not run: an upstream task failed")
     run = ("ingest_dataset", "manual__2026-11-25T15:20:00+00:00")
     say(run, "plan", now - 62, "succeeded", kind="plan", done=4, total=4, unit="splits", elapsed_s=0.9, rate=4.4)
     for index, share in enumerate((1.0, 0.62, 0.31)):

@@ -139,7 +139,7 @@ def test_airflows_tab_shows_the_error_of_a_failing_load_and_its_cancelled_tasks(
     expect(live.root.locator("section")).to_contain_text("failed", timeout=RUN_S * 1000)
     failed = live.root.get_by_role("row").filter(has_text="failed")
     expect(failed.first).to_contain_text("broken.csv")
-    live.shows("publish", "cancelled", "not run: a task before it failed", within_s=RUN_S)
+    live.shows("publish", "cancelled", "not run: an upstream task failed", within_s=RUN_S)
 
 
 def test_a_killed_task_is_retried_or_failed_and_its_tab_and_link_show_it(
@@ -149,7 +149,7 @@ def test_a_killed_task_is_retried_or_failed_and_its_tab_and_link_show_it(
     signed_in.goto(run_page(airflow, probe, run_id))
     live = tab(signed_in, "millrace-run")
     live.shows("killed_once", "attempt 2", "succeeded", within_s=RUN_S)
-    live.shows("killed_for_good", "failed", "without a word", within_s=RUN_S)
+    live.shows("killed_for_good", "failed", "without a report", within_s=RUN_S)
     assert airflow.wait_for_run(probe, run_id, timeout_s=RUN_S).state == "failed"
     # Each task has the tab, too: Airflow leaves {MAP_INDEX} unchanged for an unmapped one.
     signed_in.goto(run_page(airflow, probe, run_id, "tasks", "killed_for_good"))

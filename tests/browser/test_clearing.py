@@ -24,7 +24,7 @@ def test_failed_and_cancelled_tasks_are_shown_as_succeeded_after_the_run_was_cle
     live = open_page(f"{load_settings().bridge.url}/runs/{DAG}/{quote(run_id, safe='')}")
     section = live.root.locator("section.run")
     live.shows("b", "failed", "told to fail", within_s=RUN_S)
-    live.shows("c", "cancelled", "not run: a task before it failed", within_s=RUN_S)
+    live.shows("c", "cancelled", "not run: an upstream task failed", within_s=RUN_S)
     expect(section).to_contain_text("load: b failed, told to fail")
     live.page.screenshot(path=screenshots / "clearing-1-failed.png", full_page=True)
     airflow.post(f"/api/v2/dags/{DAG}/dagRuns/{quote(run_id, safe='')}/clear", {"dry_run": False})

@@ -45,7 +45,7 @@ ENDS = {
     "exception": ("failed", "ValueError: line 7 is no number"),
     "exit": ("failed", "exit code 3"),
     "sigterm": ("cancelled", "stopped by signal SIGTERM"),
-    "sigkill": ("stalled", "silent for"),
+    "sigkill": ("stalled", "no report for"),
 }
 
 
@@ -74,7 +74,7 @@ def test_a_run_is_shown_from_queued_through_a_retry_to_its_end(
     topic: Topic, bridge: Bridge, open_page: OpenPage
 ) -> None:
     live = open_page(f"{bridge.url}/runs/ingest_x/r")
-    expect(live.page.get_by_text("Nothing was reported for this run.")).to_be_visible()
+    expect(live.page.get_by_text("No progress was reported for this run.")).to_be_visible()
     for number, task in enumerate(("plan", "load", "publish")):
         said = airflow_event(TaskIdentity("ingest_x", "r", task), "queued", time_s=time.time() + number / 100)
         topic.send(encode_event(said), key=said["source"], dag="ingest_x", run="r")
@@ -115,7 +115,7 @@ def test_the_time_left_is_shown_once_the_rate_is_reliable_and_hidden_for_a_stall
     expect(live.row("load")).not_to_contain_text("about")
     topic.say("load", 100, total=200, rate=10.0, elapsed_s=9.0)
     live.shows("load", "about 10 s")
-    live.shows("load", "stalled", "silent for")
+    live.shows("load", "stalled", "no report for")
     expect(live.row("load")).not_to_contain_text("about")
     live.shows("load", "lost")
     expect(live.page.get_by_role("alert")).to_contain_text("load of r lost")

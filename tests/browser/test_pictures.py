@@ -90,7 +90,7 @@ def test_signing_in_is_accessible_and_leads_to_the_live_page(
     live.page.screenshot(path=screenshots / "sign-in.png")
     live.page.get_by_label("Token").fill("a token of somebody else")
     live.page.get_by_role("button", name="Sign in").click()
-    live.page.get_by_role("alert").get_by_text("This is not the token").wait_for()
+    live.page.get_by_role("alert").get_by_text("The token is wrong").wait_for()
     live.errors.clear()  # the browser logs the 403 for which the page has shown a message
     live.page.get_by_label("Token").fill(token)
     live.page.keyboard.press("Enter")

@@ -64,7 +64,7 @@ class EventLog:
         return not messages
 
 
-def told(dag_id: str, run_id: str) -> dict[str, Any]:
+def run_progress(dag_id: str, run_id: str) -> dict[str, Any]:
     """Return the state of a run from the bridge's API."""
     params = {"dag_id": dag_id, "run_id": run_id}
     answer = httpx.get(f"{load_settings().bridge.url}/api/progress", params=params, timeout=30, trust_env=False)

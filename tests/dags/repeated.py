@@ -16,7 +16,7 @@ import httpx
 from local_stack.airflow_client import AirflowClient
 from millrace.cli.watcher import watch
 from millrace.settings.tree import load_settings
-from tests.dags.events import told
+from tests.dags.events import run_progress
 
 DAG = "ingest_repeat"
 OURS = {"success": "succeeded", "failed": "failed", "upstream_failed": "cancelled", "skipped": "skipped"}
@@ -60,7 +60,7 @@ def once_it_waits(*then: Callable[[AirflowClient, str], Any]) -> Callable[[Airfl
     """Return an action that waits until the second task runs and then does these actions."""
 
     def do(airflow: AirflowClient, run_id: str) -> Any:
-        until(lambda: states_told(run_id).get("b") == "running", lambda: f"b is not running: {states_told(run_id)}")
+        until(lambda: task_states(run_id).get("b") == "running", lambda: f"b is not running: {task_states(run_id)}")
         return [each(airflow, run_id) for each in then]
 
     return do
@@ -116,8 +116,8 @@ def until(true: Callable[[], Any], why: Callable[[], str], timeout_s: float = RU
         time.sleep(0.25)
 
 
-def states_told(run_id: str) -> dict[str, str]:
-    return {task["task_id"]: task["state"] for task in told(DAG, run_id)["tasks"]}
+def task_states(run_id: str) -> dict[str, str]:
+    return {task["task_id"]: task["state"] for task in run_progress(DAG, run_id)["tasks"]}
 
 
 def agrees(airflow: AirflowClient, run_id: str) -> None:
@@ -130,12 +130,12 @@ def agrees(airflow: AirflowClient, run_id: str) -> None:
         }
 
     def found() -> dict[str, tuple[str, int]]:
-        return {each["task_id"]: (each["state"], each["attempt"]) for each in told(DAG, run_id)["tasks"]}
+        return {each["task_id"]: (each["state"], each["attempt"]) for each in run_progress(DAG, run_id)["tasks"]}
 
     until(lambda: wanted() == found(), lambda: f"Airflow says {wanted()}, the API {found()}", timeout_s=60)
     states = {task_id: state for task_id, (state, _) in wanted().items()}
     well = set(states.values()) <= {"succeeded", "skipped"}
-    (run,) = told(DAG, run_id)["runs"]
+    (run,) = run_progress(DAG, run_id)["runs"]
     assert run["steps"] == ["a", "b", "c", "end"]
     assert (run["state"] == "succeeded", run["over"]) == (well, True), run
     began = time.monotonic()

@@ -38,7 +38,7 @@ def failed_run(run_dag: Callable[..., Any]) -> Iterator[tuple[Any, Any]]:
         session.rollback()
 
 
-def told(run: Any, msg: str) -> dict[str, tuple[str, str, str]]:
+def reported_ends(run: Any, msg: str) -> dict[str, tuple[str, str, str]]:
     """Return state, error and time by task, as the listener reports them for a failed run."""
     sender = Collected()
     RunAndTaskListener(sender).on_dag_run_failed(dag_run=run, msg=msg)
@@ -57,13 +57,13 @@ def test_a_failed_task_is_reported_with_its_end_date_so_that_its_own_later_event
 ) -> None:
     run, session = failed_run
     (plan,) = (each for each in run.get_task_instances(session=session) if each.task_id == "plan")
-    said = told(run, "task_failure")
+    said = reported_ends(run, "task_failure")
     assert {task: said[task][:2] for task in said if task != "plan"} == dict.fromkeys(
-        ("load", "verify", "publish", "warm"), ("cancelled", "not run: a task before it failed")
+        ("load", "verify", "publish", "warm"), ("cancelled", "not run: an upstream task failed")
     )
     state, message, time = said["plan"]
     assert state == "failed"
-    assert "without a word" in message
+    assert "without a report" in message
     assert time == utc_text(plan.end_date.timestamp())
 
 
@@ -74,8 +74,8 @@ def test_a_task_that_runs_when_the_run_times_out_is_cancelled(failed_run: tuple[
         began = instance.task_id == "load"
         instance.start_date, instance.try_number = (ENDED, 1) if began else (None, 0)
         instance.end_date = ENDED
-    said = told(run, "timed_out")
-    assert said["load"] == ("cancelled", "the run took longer than it may", utc_text(ENDED.timestamp()))
+    said = reported_ends(run, "timed_out")
+    assert said["load"] == ("cancelled", "the run exceeded its time limit", utc_text(ENDED.timestamp()))
     assert {task: said[task][:2] for task in said if task != "load"} == dict.fromkeys(
         ("plan", "verify", "publish", "warm"), ("skipped", "")
     )
@@ -84,7 +84,7 @@ def test_a_task_that_runs_when_the_run_times_out_is_cancelled(failed_run: tuple[
 def test_the_session_of_the_run_is_neither_committed_nor_closed(failed_run: tuple[Any, Any]) -> None:
     run, session = failed_run
     run.run_type = "backfill"
-    told(run, "task_failure")
+    reported_ends(run, "task_failure")
     assert session.dirty or session.in_transaction()
     session.rollback()
     assert run.run_type == "manual"
@@ -93,7 +93,7 @@ def test_the_session_of_the_run_is_neither_committed_nor_closed(failed_run: tupl
 def test_a_run_detached_from_its_session_yields_no_events(failed_run: tuple[Any, Any]) -> None:
     run, session = failed_run
     session.expunge(run)
-    assert told(run, "task_failure") == {}
+    assert reported_ends(run, "task_failure") == {}
 
 
 def test_every_task_is_queued_when_a_run_begins_and_a_skipped_one_ends_with_the_run(

@@ -95,13 +95,13 @@ def test_each_split_is_a_task_with_its_own_progress_and_the_table_equals_the_fil
 
 def seen(events: list[Event], last: Event | None = None) -> RunState:
     """Return the state of the run after these events, up to ``last`` if it is given."""
-    picture = RunStates()
+    run_states = RunStates()
     for event in events:
-        picture.apply(event)
+        run_states.apply(event)
         if event is last:
             break
-    (key,) = picture.runs()
-    return state_of_run(key, picture.tasks(key))
+    (key,) = run_states.runs()
+    return state_of_run(key, run_states.tasks(key))
 
 
 def test_the_total_is_complete_after_the_plan_and_the_headline_counts_the_loaded_rows(

@@ -50,11 +50,11 @@ def test_by_default_everything_is_repaired_and_checked_and_nothing_is_deleted(
             are(own(seen, task), (1, "running"), (1, "succeeded")) for task in ("repair", "verify", "fsck")
         ),
     )
-    picture = RunStates()
+    run_states = RunStates()
     for event in said:
-        picture.apply(event)
-    (key,) = picture.runs()
-    headline = state_of_run(key, picture.tasks(key)).headline
+        run_states.apply(event)
+    (key,) = run_states.runs()
+    headline = state_of_run(key, run_states.tasks(key)).headline
     assert headline.startswith(
         "maintenance: nothing to repair; 30 rows verified, of the newest version of each dataset; "
     )

@@ -37,7 +37,7 @@ from millrace.api import Store
 from millrace.cli.watcher import watch
 from millrace.errors import DatasetNotFoundError, StackError
 from millrace.settings.tree import load_settings
-from tests.dags.events import EventLog, airflows, are, own, states, told
+from tests.dags.events import EventLog, airflows, are, own, run_progress, states
 
 
 @dataclass(frozen=True)
@@ -192,7 +192,7 @@ def test_clearing_the_run_repeats_the_load_and_makes_no_second_version(
 def until_it_is_over(dag_id: str, run_id: str, headline: str) -> None:
     """Wait until the bridge reports that the run is over and has succeeded; then ``watch`` must report it at once."""
     deadline = time.monotonic() + 60
-    while not (run := told(dag_id, run_id)["runs"][0])["over"]:
+    while not (run := run_progress(dag_id, run_id)["runs"][0])["over"]:
         assert time.monotonic() < deadline, run
         time.sleep(0.25)
     assert (run["state"], run["headline"]) == ("succeeded", headline)
@@ -213,7 +213,7 @@ def test_a_load_of_a_missing_source_succeeds_when_it_is_cleared_after_the_source
     airflow.post(f"/api/v2/dags/{DAG}/dagRuns/{quote(run_id, safe='')}/clear", {"dry_run": False})
     assert airflow.wait_for_run(DAG, run_id, timeout_s=240).state == "success"
     until_it_is_over(DAG, run_id, "load: 1,000 rows loaded")
-    states = {task["task_id"]: task["state"] for task in told(DAG, run_id)["tasks"]}
+    states = {task["task_id"]: task["state"] for task in run_progress(DAG, run_id)["tasks"]}
     assert states == {**dict.fromkeys(("plan", "load", "verify", "publish"), "succeeded"), "warm": "skipped"}
 
 
@@ -364,7 +364,7 @@ def test_airflow_reports_a_killed_task_as_retrying_and_as_failed_when_no_attempt
     assert states(own(said, "killed_for_good")) in ([(1, "running")], [])
     assert states(airflows(said, "killed_for_good"))[-1] == (1, "failed")
     error: dict[str, Any] = airflows(said, "killed_for_good")[-1]["data"]["error"]
-    assert "without a word" in error["message"]
+    assert "without a report" in error["message"]
     assert states(own(said, "killed_once"))[-1] == (2, "succeeded")
     assert (1, "retrying") in states(airflows(said, "killed_once"))
     assert states(airflows(said, "killed_once"))[-1] == (2, "succeeded")

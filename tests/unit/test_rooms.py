@@ -4,7 +4,11 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
+import local_stack
 import millrace
+import sse_bridge
 
 PACKAGE = Path(millrace.__file__).parent
 AT_THE_TOP = {"__init__.py", "__main__.py", "api", "errors.py", "names", "settings", "py.typed"}
@@ -14,21 +18,32 @@ AT_THE_TOP = {"__init__.py", "__main__.py", "api", "errors.py", "names", "settin
 ENTRIES = {"airflow", "cli"}
 
 
-def module_name(path: Path) -> str:
-    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+def modules_of(package: Path) -> dict[str, Path]:
+    """Return the file of each module of a package."""
+
+    def module_name(path: Path) -> str:
+        parts = path.relative_to(package.parent).with_suffix("").parts
+        return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+    return {module_name(path): path for path in sorted(package.rglob("*.py"))}
 
 
-MODULES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+MODULES = modules_of(PACKAGE)
+USERS = {
+    package.name: modules_of(package)
+    for package in (Path(sse_bridge.__file__).parent, Path(local_stack.__file__).parent)
+}
+"""The packages that use Millrace, with their modules."""
+FILES = {**MODULES, **{module: path for modules in USERS.values() for module, path in modules.items()}}
 
 
 def imports_of(module: str) -> Iterator[tuple[str, int]]:
-    """Yield each imported module of the package and its line, imports within functions and for types included."""
-    for node in ast.walk(ast.parse(MODULES[module].read_text())):
+    """Yield each imported module of the packages and its line, imports within functions and for types included."""
+    for node in ast.walk(ast.parse(FILES[module].read_text())):
         if isinstance(node, ast.ImportFrom) and node.module:
             for alias in node.names:
-                whole = f"{node.module}.{alias.name}"
-                yield (whole if whole in MODULES else node.module), node.lineno
+                qualified = f"{node.module}.{alias.name}"
+                yield (qualified if qualified in FILES else node.module), node.lineno
         elif isinstance(node, ast.Import):
             yield from ((alias.name, node.lineno) for alias in node.names)
 
@@ -68,6 +83,12 @@ def test_no_module_imports_itself_through_others() -> None:
     assert circles(graph_of({module: module for module in MODULES if "." in module})) == []
 
 
+@pytest.mark.parametrize("package", USERS)
+def test_no_module_of_the_bridge_or_the_local_stack_imports_itself_through_others(package: str) -> None:
+    # The package itself is no node: each import of a module executes its ``__init__`` first.
+    assert circles(graph_of({module: module for module in USERS[package] if module != package})) == []
+
+
 def test_no_room_imports_itself_through_others() -> None:
     assert circles(graph_of({module: room_of(module) for module in MODULES if room_of(module)})) == []
 
@@ -89,6 +110,17 @@ def test_other_rooms_are_imported_by_their_face() -> None:
         if imported.count(".") > 1
         and imported.startswith("millrace.")
         and room_of(imported) not in {room_of(module), *ENTRIES}
+    ]
+    assert inside == []
+
+
+def test_the_bridge_and_the_local_stack_import_rooms_by_their_face() -> None:
+    inside = [
+        f"{path}:{line} imports {imported}"
+        for modules in USERS.values()
+        for module, path in modules.items()
+        for imported, line in imports_of(module)
+        if imported.startswith("millrace.") and imported.count(".") > 1 and room_of(imported) not in ENTRIES
     ]
     assert inside == []
 

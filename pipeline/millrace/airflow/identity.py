@@ -7,7 +7,7 @@ from typing import Any
 
 from millrace.progress import TaskIdentity, TaskPosition
 
-__all__ = ["identity_of", "places_of"]
+__all__ = ["identity_of", "positions_of"]
 
 
 def identity_of(task_instance: Any) -> TaskIdentity:
@@ -23,7 +23,7 @@ def identity_of(task_instance: Any) -> TaskIdentity:
     )
 
 
-def places_of(dag: Any) -> dict[str, TaskPosition]:
+def positions_of(dag: Any) -> dict[str, TaskPosition]:
     """Return the position of each task by its id; empty if the DAG is not loaded.
 
     Every Airflow process gets the same positions, from the DAG itself and from its serialized form in the database.

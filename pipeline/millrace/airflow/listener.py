@@ -19,7 +19,7 @@ from typing import Any, Final
 from airflow.listeners import hookimpl
 
 from millrace.airflow import is_ours
-from millrace.airflow.identity import identity_of, places_of
+from millrace.airflow.identity import identity_of, positions_of
 from millrace.airflow.sender import ReportSender
 from millrace.progress import TaskPosition, airflow_event
 
@@ -45,7 +45,7 @@ def _quietly(hook: Callable[..., None]) -> Callable[..., None]:
         try:
             hook(*args, **kwargs)
         except Exception:
-            logger.warning("%s was not reported", hook.__name__, exc_info=True)
+            logger.warning("%s failed; this change of state is not reported", hook.__name__, exc_info=True)
 
     return safe
 
@@ -73,19 +73,19 @@ class RunAndTaskListener:
     @_quietly
     def on_task_instance_running(self, previous_state: Any, task_instance: Any) -> None:
         """Report ``running``. Airflow calls this in the task's process, before its work begins."""
-        self._say(task_instance, "running")
+        self._report(task_instance, "running")
 
     @hookimpl
     @_quietly
     def on_task_instance_success(self, previous_state: Any, task_instance: Any) -> None:
         """Report ``succeeded``. Airflow calls this in the task's process, or in the API server if a user marked it."""
-        self._say_end(task_instance, "succeeded")
+        self._report_end(task_instance, "succeeded")
 
     @hookimpl
     @_quietly
     def on_task_instance_skipped(self, previous_state: Any, task_instance: Any) -> None:
         """Report ``skipped``: the task skipped itself, or a user marked it."""
-        self._say_end(task_instance, "skipped")
+        self._report_end(task_instance, "skipped")
 
     @hookimpl
     @_quietly
@@ -95,10 +95,10 @@ class RunAndTaskListener:
         Airflow calls this in the task's process, in the scheduler if the worker vanished, or in the API server.
         """
         error = error or "failed; Airflow gives no reason"
-        if _word(task_instance.state) == "up_for_retry":
-            self._say(task_instance, "retrying", error=error)
+        if _state_text(task_instance.state) == "up_for_retry":
+            self._report(task_instance, "retrying", error=error)
         else:
-            self._say_end(task_instance, "failed", error=error)
+            self._report_end(task_instance, "failed", error=error)
 
     @hookimpl
     @_quietly
@@ -108,10 +108,10 @@ class RunAndTaskListener:
         Airflow calls this in the scheduler when a run begins, also a cleared one.
         """
         instances = _instances(dag_run)
-        places = places_of(getattr(dag_run, "dag", None)) if instances else {}
+        positions = positions_of(getattr(dag_run, "dag", None)) if instances else {}
         for instance in instances:
             if instance.state is None:
-                self._say_of_next(instance, "queued", places=places)
+                self._report_next(instance, "queued", positions=positions)
 
     @hookimpl
     @_quietly
@@ -120,7 +120,7 @@ class RunAndTaskListener:
 
         Airflow calls this in the scheduler, or in the API server if a user marked the run.
         """
-        self._say_ends(dag_run, msg)
+        self._report_ends(dag_run, msg)
 
     @hookimpl
     @_quietly
@@ -130,7 +130,7 @@ class RunAndTaskListener:
         No other hook reports a killed task process without retries left. Its supervisor sets the state, and no hook of
         the task is called.
         """
-        self._say_ends(dag_run, msg)
+        self._report_ends(dag_run, msg)
 
     @hookimpl
     @_quietly
@@ -138,48 +138,52 @@ class RunAndTaskListener:
         """Send the waiting events, for at most 2 s. Every task process and Airflow component calls this at its end."""
         self._sender.flush(2.0)
 
-    def _say_end(self, instance: Any, state: str, *, error: Any = None) -> None:
+    def _report_end(self, instance: Any, state: str, *, error: Any = None) -> None:
         """Report the end of the running attempt, or of an attempt that a user marked and that never began."""
         if instance.try_number == 0 or _was_over(instance):
-            self._say_of_next(instance, state, error=error)
+            self._report_next(instance, state, error=error)
         else:
-            self._say(instance, state, error=error)
+            self._report(instance, state, error=error)
 
-    def _say_ends(self, dag_run: Any, msg: str) -> None:
+    def _report_ends(self, dag_run: Any, msg: str) -> None:
         instances = _instances(dag_run)
-        places = places_of(getattr(dag_run, "dag", None)) if instances else {}
+        positions = positions_of(getattr(dag_run, "dag", None)) if instances else {}
         cleared = _cleared(dag_run) if instances else set()
         for instance in instances:
             key = (instance.task_id, instance.map_index, instance.try_number)
-            if not instance.try_number or key in cleared or _word(instance.state) in ("upstream_failed", "removed"):
-                self._say_never_run(instance, places)
+            if (
+                not instance.try_number
+                or key in cleared
+                or _state_text(instance.state) in ("upstream_failed", "removed")
+            ):
+                self._report_never_run(instance, positions)
                 continue
-            state, why = _end_of(instance, msg)
+            state, reason = _end_of(instance, msg)
             if state:
                 # Timed at the task's end, so that a later report of the task's own process counts as newer.
                 ended = instance.end_date.timestamp() if instance.end_date else time.time()
-                self._say(instance, state, error=why or None, time_s=ended, places=places)
+                self._report(instance, state, error=reason or None, time_s=ended, positions=positions)
 
-    def _say_never_run(self, instance: Any, places: dict[str, TaskPosition]) -> None:
+    def _report_never_run(self, instance: Any, positions: dict[str, TaskPosition]) -> None:
         """Report the end of a task whose next attempt never began.
 
         The attempt was announced as ``queued``, or the task was cleared. Without this event it would stay so.
         """
-        word = _word(instance.state)
-        if word == "upstream_failed":
-            self._say_of_next(instance, "cancelled", error="not run: a task before it failed", places=places)
+        state_text = _state_text(instance.state)
+        if state_text == "upstream_failed":
+            self._report_next(instance, "cancelled", error="not run: an upstream task failed", positions=positions)
         else:
-            state = {"success": "succeeded", "failed": "failed"}.get(word, "skipped")
-            error = "marked as failed before it ran" if state == "failed" else None
-            self._say_of_next(instance, state, error=error, places=places)
+            state = {"success": "succeeded", "failed": "failed"}.get(state_text, "skipped")
+            error = "marked as failed before it began" if state == "failed" else None
+            self._report_next(instance, state, error=error, positions=positions)
 
-    def _say_of_next(
-        self, instance: Any, state: str, *, error: Any = None, places: dict[str, TaskPosition] | None = None
+    def _report_next(
+        self, instance: Any, state: str, *, error: Any = None, positions: dict[str, TaskPosition] | None = None
     ) -> None:
         """Report a state of the attempt after the last one that Airflow has counted; it has not begun."""
-        self._say(instance, state, error=error, attempt=(instance.try_number or 0) + 1, places=places)
+        self._report(instance, state, error=error, attempt=(instance.try_number or 0) + 1, positions=positions)
 
-    def _say(
+    def _report(
         self,
         instance: Any,
         state: str,
@@ -187,22 +191,22 @@ class RunAndTaskListener:
         error: Any = None,
         time_s: float | None = None,
         attempt: int | None = None,
-        places: dict[str, TaskPosition] | None = None,
+        positions: dict[str, TaskPosition] | None = None,
     ) -> None:
-        # With ``places`` the run is known to be of a Millrace DAG, and so are its tasks. In the scheduler, task
+        # With ``positions`` the run is known to be of a Millrace DAG, and so are its tasks. In the scheduler, task
         # instances do not have the tags of their DAG.
-        if places is None:
+        if positions is None:
             if not is_ours(instance.dag_id, _tags(getattr(instance, "task", None))):
                 return
-            places = places_of(getattr(getattr(instance, "task", None), "dag", None))
+            positions = positions_of(getattr(getattr(instance, "task", None), "dag", None))
         identity = identity_of(instance)
         event = airflow_event(
             identity if attempt is None else replace(identity, attempt=attempt),
             state,
             time_s=time.time() if time_s is None else time_s,
-            error=_said(error),
+            error=_error_facts(error),
             begun=attempt is None,
-            place=places.get(instance.task_id),
+            position=positions.get(instance.task_id),
         )
         self._sender.put(event)
 
@@ -233,11 +237,11 @@ def _session_of(dag_run: Any) -> Any:
 
 def _end_of(instance: Any, msg: str) -> tuple[str, str]:
     """Return the final state and error of an attempt of a finished run; empty if its own process reported them."""
-    state = _word(instance.state)
+    state = _state_text(instance.state)
     if state == "failed":
-        return "failed", f"its process ended without a word, or Airflow ended it ({msg})"
+        return "failed", f"its process ended without a report, or Airflow terminated it ({msg})"
     if state == "skipped" and instance.start_date is not None and msg == "timed_out":
-        return "cancelled", "the run took longer than it may"
+        return "cancelled", "the run exceeded its time limit"
     if state == "skipped":
         return "skipped", ""
     # An empty operator, for example, succeeds without a process.
@@ -250,7 +254,7 @@ def _was_over(instance: Any) -> bool:
     return ended is not None and changed is not None and (changed - ended).total_seconds() > _MARKED_S
 
 
-def _word(state: Any) -> str:
+def _state_text(state: Any) -> str:
     """Return a state as stored in the database: ``str`` of the enumeration in a task's process is different."""
     return str(getattr(state, "value", state))
 
@@ -260,7 +264,7 @@ def _tags(owner: Any) -> Any:
     return getattr(getattr(owner, "dag", None), "tags", ())
 
 
-def _said(error: Any) -> dict[str, str] | None:
+def _error_facts(error: Any) -> dict[str, str] | None:
     if error is None:
         return None
     kind = type(error).__name__ if isinstance(error, BaseException) else "Airflow"

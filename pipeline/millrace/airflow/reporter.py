@@ -13,7 +13,7 @@ from millrace.airflow.fields import field_titles, in_form_words, refuse_unknown_
 from millrace.airflow.identity import identity_of
 from millrace.airflow.retry import will_retry
 from millrace.airflow.sender import process_sink
-from millrace.progress import Task
+from millrace.progress import ProgressTask
 from millrace.settings import Settings
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ __all__ = ["reporting", "step"]
 @contextmanager
 def reporting(
     kind: str, *, dataset: str, settings: Settings, total: float | None = None, unit: str = "rows"
-) -> Iterator[Task]:
+) -> Iterator[ProgressTask]:
     """Report the block as an attempt of the current Airflow task. Only valid inside an Airflow task.
 
     The last state is ``retrying`` exactly if Airflow will retry after the exception that ends the block.
@@ -46,7 +46,9 @@ def reporting(
 
 
 @contextmanager
-def step(kind: str, *, dataset: str, total: float | None = None, unit: str = "rows") -> Iterator[tuple[Store, Task]]:
+def step(
+    kind: str, *, dataset: str, total: float | None = None, unit: str = "rows"
+) -> Iterator[tuple[Store, ProgressTask]]:
     """Provide a store, connected by Airflow's connections, and a progress task for the block with one task's work.
 
     Reporting begins first, so that users see that a store is unreachable. Errors name the fields of the form. An

@@ -31,8 +31,8 @@ def process_sink(settings: KafkaSettings) -> Sink:
     They also share the timeout for an unreachable broker: together they wait a few seconds, not each of them.
     """
     with _lock:
-        for known, sink in _sinks:
-            if known == settings:
+        for sink_settings, sink in _sinks:
+            if sink_settings == settings:
                 return sink
         sink = kafka_sink(settings)
         _sinks.append((settings, sink))
@@ -66,7 +66,7 @@ class ReportSender:
         except queue.Full:
             self.dropped += 1
             if self.dropped == 1:
-                logger.warning("Airflow's own reports are being dropped: too many wait for Kafka")
+                logger.warning("progress events of Airflow are dropped: the queue for Kafka is full")
             return
         with self._guard:
             if self._thread is None:
@@ -80,10 +80,10 @@ class ReportSender:
         deadline = time.monotonic() + timeout_s
         with self._waiting.all_tasks_done:
             while self._waiting.unfinished_tasks:
-                left = deadline - time.monotonic()
-                if left <= 0 or self._thread is None:
+                left_s = deadline - time.monotonic()
+                if left_s <= 0 or self._thread is None:
                     return False
-                self._waiting.all_tasks_done.wait(left)
+                self._waiting.all_tasks_done.wait(left_s)
         flush = getattr(self._sink, "flush", None)
         return bool(flush(max(0.0, deadline - time.monotonic()))) if flush is not None else True
 
@@ -101,7 +101,7 @@ class ReportSender:
             try:
                 self._send(event)
             except Exception:
-                logger.warning("a report of Airflow's is lost", exc_info=True)
+                logger.warning("a progress event of Airflow could not be sent and is dropped", exc_info=True)
             finally:
                 self._waiting.task_done()
 

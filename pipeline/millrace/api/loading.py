@@ -22,9 +22,9 @@ from millrace.load import (
     with_state,
 )
 from millrace.names import new_run_id, parse_reference
-from millrace.progress import Task, null_task
+from millrace.progress import ProgressTask, null_task
 from millrace.settings import Settings
-from millrace.sources import Source, SourceWarning, Taken, as_source
+from millrace.sources import Source, SourceLike, SourceWarning, as_source
 from millrace.store import CassandraSession, Catalogue, CatalogueWriter, Version
 
 __all__ = ["Loading"]
@@ -61,11 +61,11 @@ class Loading:
     def load(
         self,
         name: str,
-        source: Taken,
+        source: SourceLike,
         options: LoadOptions | None,
         *,
         run: str | None,
-        task: Task | None,
+        task: ProgressTask | None,
         reading: dict[str, Any],
     ) -> LoadReport:
         """Load a source as a new version; ``reading`` replaces fields of the options' ``SourceOptions``."""
@@ -78,7 +78,7 @@ class Loading:
         seconds = time.monotonic() - began
         return replace(report, seconds=round(seconds, 3), rows_per_s=round(report.rows / seconds, 1))
 
-    def _loaded(self, plan: LoadPlan, task: Task | None) -> LoadReport:
+    def _loaded(self, plan: LoadPlan, task: ProgressTask | None) -> LoadReport:
         results = [load_split(self._cassandra, self._settings, plan, None, task=task or null_task())]
         if task is not None:
             task.phase("publish")
@@ -87,7 +87,7 @@ class Loading:
             self.report_outcome(report, task)
         return report
 
-    def report_outcome(self, report: LoadReport, task: Task) -> None:
+    def report_outcome(self, report: LoadReport, task: ProgressTask) -> None:
         """Report the version, its rows, bytes and columns to ``task``."""
         try:
             schema = self._catalogue.pages.schema(self._version(f"{report.dataset}@{report.version}"))

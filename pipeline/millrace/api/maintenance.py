@@ -7,7 +7,7 @@ from uuid import UUID
 
 from millrace.errors import StoreError
 from millrace.load import merge_siblings
-from millrace.progress import Task
+from millrace.progress import ProgressTask
 from millrace.store import (
     CassandraSession,
     Catalogue,
@@ -62,7 +62,7 @@ class Maintenance:
         """Raise ``StoreUnavailableError`` while a node is down, because no copy can be written to it."""
         self._repairs.require_all_up("repairing")
 
-    def repair(self, names: Sequence[str] | None, task: Task) -> RepairReport:
+    def repair(self, names: Sequence[str] | None, task: ProgressTask) -> RepairReport:
         """Write the missing replicas of these datasets, or of all, and merge appends that did not see each other."""
         names = self._catalogue.names() if names is None else list(names)
         report = self._repairs.repair(names, RepairReport(), task=task)

@@ -22,9 +22,9 @@ from millrace.load import (
     unfinished_run,
 )
 from millrace.names import check_dataset_name, new_run_id, parse_reference
-from millrace.progress import Task, null_task
+from millrace.progress import ProgressTask, null_task
 from millrace.settings import Settings
-from millrace.sources import Paths, Taken, as_paths
+from millrace.sources import Paths, SourceLike, as_paths
 from millrace.store import (
     CassandraSession,
     Catalogue,
@@ -245,7 +245,7 @@ class Store:
         return unfinished_run(self.catalogue, plan, run)
 
     def load_split(
-        self, plan: LoadPlan, split: int | None, *, task: Task | None = None, attempt: int = 1
+        self, plan: LoadPlan, split: int | None, *, task: ProgressTask | None = None, attempt: int = 1
     ) -> SplitResult:
         """Write one split of a plan, or the whole source as one stream; nothing becomes visible yet."""
         return load_split(self.cassandra, self.settings, plan, split, task=task or null_task(), attempt=attempt)
@@ -257,11 +257,11 @@ class Store:
     def load(
         self,
         name: str,
-        source: Taken,
+        source: SourceLike,
         options: LoadOptions | None = None,
         *,
         run: str | None = None,
-        task: Task | None = None,
+        task: ProgressTask | None = None,
         **reading: Any,
     ) -> LoadReport:
         """Load ``source`` as a new version of ``name``, which becomes visible as a whole or not at all.
@@ -278,7 +278,7 @@ class Store:
         """
         return self._loading.load(name, source, options, run=run, task=task, reading=reading)
 
-    def report_outcome(self, report: LoadReport, task: Task) -> None:
+    def report_outcome(self, report: LoadReport, task: ProgressTask) -> None:
         """Report the version, its rows, bytes and columns to ``task``.
 
         Nothing is reported if the schema of the version cannot be read.
@@ -306,7 +306,7 @@ class Store:
 
     # --- repair and removal
 
-    def repair(self, name: str | None = None, *, task: Task | None = None) -> RepairReport:
+    def repair(self, name: str | None = None, *, task: ProgressTask | None = None) -> RepairReport:
         """Write the missing replicas that are on record, and merge appends that did not see each other.
 
         Raises ``StoreUnavailableError`` while a node is down.
@@ -356,7 +356,7 @@ class Store:
 
     # --- checking and warming
 
-    def verify(self, reference: str, *, each_replica: bool = False, task: Task | None = None) -> VerifyReport:
+    def verify(self, reference: str, *, each_replica: bool = False, task: ProgressTask | None = None) -> VerifyReport:
         """Read and verify every chunk of a version; with ``each_replica`` also its pages and rows on each node.
 
         With ``each_replica``, data that a node lacks or holds damaged is recorded for ``repair``.
@@ -371,14 +371,14 @@ class Store:
         self._maintenance.record((dataset.name, UUID(hex=attempt_id), bucket) for attempt_id, bucket in report.recorded)
         return report
 
-    def verify_split(self, plan: LoadPlan, result: SplitResult, *, task: Task | None = None) -> VerifyReport:
+    def verify_split(self, plan: LoadPlan, result: SplitResult, *, task: ProgressTask | None = None) -> VerifyReport:
         """Read and verify every chunk that one split wrote, before the version is published."""
         report = VerifyReport(f"{plan.dataset}@{plan.label} split {result.split}")
         pages = self.catalogue.pages.finished(plan.dataset, result.attempt_id)
         refs = (ref for page in pages for ref in self.catalogue.pages.page(plan.dataset, page).refs())
         return verify_chunks(self.chunk_reader, refs, report, task=task or null_task())
 
-    def warm(self, reference: str, *, task: Task | None = None) -> WarmReport:
+    def warm(self, reference: str, *, task: ProgressTask | None = None) -> WarmReport:
         """Put a whole version into Redis, except the chunks that are there already.
 
         Never raises because of Redis. The report then gives the reason why the version was not admitted, and reads use

@@ -20,7 +20,7 @@ from millrace.arrow.parts import (
 from millrace.arrow.sizes import cumulative_row_bytes, held_bytes
 from millrace.arrow.take import decoded, filtered, list_values, run_values, taken
 from millrace.arrow.types import Path, holds, holds_pair, is_dense_union, leaves
-from millrace.arrow.widening import decoded_type, is_text, widens, wider_type
+from millrace.arrow.widening import decoded_type, is_text, widens, wider_inferred_type, wider_type, widest_type
 
 __all__ = [
     "Change",
@@ -52,6 +52,8 @@ __all__ = [
     "union_parts",
     "views_of",
     "widens",
+    "widest_type",
+    "wider_inferred_type",
     "wider_type",
     "with_children",
 ]

@@ -5,11 +5,11 @@ Used by appends, for the files of one source, for rows that arrive with another 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import pyarrow as pa
 
-__all__ = ["decoded_type", "is_text", "wider_type", "widens"]
+__all__ = ["decoded_type", "is_text", "wider_inferred_type", "wider_type", "widens", "widest_type"]
 
 _UNITS = ("s", "ms", "us", "ns")
 _FLOAT_BITS = {16: 11, 32: 24, 64: 53}
@@ -119,6 +119,17 @@ def wider_type(one: pa.DataType, other: pa.DataType, *, exact: bool = False) -> 
     return _wider_primitive(one, other, exact)
 
 
+def widest_type(types: Iterable[pa.DataType], *, exact: bool = False) -> pa.DataType | None:
+    """Return the narrowest type that holds all values of these types, or None. The order does not matter."""
+    # In the order of their names floats come before integers. In another order int32 and uint32 would become int64
+    # first, which a float does not hold.
+    first, *others = sorted(types, key=str)
+    widest: pa.DataType | None = first
+    for kind in others:
+        widest = None if widest is None else wider_type(widest, kind, exact=exact)
+    return widest
+
+
 def _wider_primitive(one: pa.DataType, other: pa.DataType, exact: bool) -> pa.DataType | None:
     types = pa.types
     for family in (_TEXTS, _BYTES):
@@ -202,3 +213,40 @@ def _remade(one: pa.DataType, other: pa.DataType, parts: list[pa.Field]) -> pa.D
         if is_kind(one):
             return make(parts[0])
     return None
+
+
+def wider_inferred_type(current: pa.DataType, seen: pa.DataType, *, grow: bool) -> pa.DataType | None:
+    """Return the type of a JSON value that was ``current`` in earlier rows and is ``seen`` in later ones, or None.
+
+    It widens as ``wider_type`` does, and dates and times in later rows fit a text. While types are inferred
+    (``grow``), a struct may get further fields, and dates and times without a common type become text.
+    """
+    types = pa.types
+    if types.is_struct(current) and types.is_struct(seen):
+        return _wider_inferred_struct(current, seen, grow=grow)
+    if types.is_list(current) and types.is_list(seen):
+        inner = wider_inferred_type(current.value_type, seen.value_type, grow=grow)
+        return None if inner is None else pa.list_(inner)
+    wider = wider_type(current, seen)
+    if wider is not None:
+        return wider
+    if types.is_string(current):
+        return current if _is_time(seen) else None
+    is_text = _is_time(current) and (types.is_string(seen) or _is_time(seen))
+    return pa.string() if grow and is_text else None
+
+
+def _is_time(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_date(kind) or pa.types.is_time(kind) or pa.types.is_timestamp(kind))
+
+
+def _wider_inferred_struct(current: pa.StructType, seen: pa.StructType, *, grow: bool) -> pa.DataType | None:
+    fields = {field.name: field.type for field in current.fields}
+    for field in seen.fields:
+        if field.name not in fields and not grow:
+            return None
+        inner = wider_inferred_type(fields.get(field.name, pa.null()), field.type, grow=grow)
+        if inner is None:
+            return None
+        fields[field.name] = inner
+    return pa.struct(list(fields.items()))

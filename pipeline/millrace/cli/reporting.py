@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from millrace.cli.output import human_bytes, human_seconds, saying_through
 
 if TYPE_CHECKING:
-    from millrace.progress import Event, Sink, Task
+    from millrace.progress import Event, ProgressTask, Sink
     from millrace.settings import KafkaSettings
 
 __all__ = ["Bar", "Reported", "draws_bars", "reported"]
@@ -25,7 +25,7 @@ CLOSE_S = 1.0
 class Reported:
     """A running task; after the block ``missing`` names the services that progress did without."""
 
-    task: Task
+    task: ProgressTask
     missing: list[str] = field(default_factory=list)
 
 
@@ -66,7 +66,7 @@ def reported(
             yield result
     finally:
         sink.close(CLOSE_S)
-        if getattr(sink, "lost", 0):
+        if getattr(sink, "dropped", 0):
             result.missing.append("progress")
 
 

@@ -15,16 +15,16 @@ import httpx
 from httpx_sse import EventSource, ServerSentEvent, SSEError
 
 from millrace.errors import ProgressError
-from millrace.progress import SETTLED_S, Event, RunKey, RunState, RunStates, TaskState, state_of_run
+from millrace.progress import RUN_QUIET_S, Event, RunKey, RunState, RunStates, TaskState, state_of_run
 
 __all__ = ["Watched", "Watcher", "watch"]
 
-SILENT_S: Final = 40.0
+READ_TIMEOUT_S: Final = 40.0
 """Time without any event or heartbeat (sent every 15 s) after which the client reconnects."""
-FIRST_ANSWER_S: Final = 10.0
-ASK_AGAIN_S: Final = 0.25
-PAUSES_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
-SETTLED_OWN_S: Final = 2.0
+FIRST_RESPONSE_S: Final = 10.0
+POLL_INTERVAL_S: Final = 0.25
+BACKOFF_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
+OWN_RUN_QUIET_S: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,19 +49,19 @@ def watch(
     timeout_s: float | None = None,
     *,
     token: str | None = None,
-    settle_s: float | None = None,
+    quiet_s: float | None = None,
 ) -> Watched:
     """Follow a run, or all, and return how every task ended; a broken connection is resumed by cursor.
 
     ``on_event`` is called with every new event, in order within a run. A run is over when every known task has ended
-    and no event of it arrived for ``settle_s``. The default is 2 s for runs of the command line and 15 s otherwise,
+    and no event of it arrived for ``quiet_s``. The default is 2 s for runs of the command line and 15 s otherwise,
     because a scheduler is slow. One second is enough if Airflow has reported the end of every step.
 
     With ``until_done`` false, or if ``timeout_s`` expires first, the result has ``over`` false. Raises
     ``ProgressError`` if the bridge does not respond at first, or refuses the request.
     """
     watcher = Watcher(url, dag_id=dag_id, run_id=run_id, token=token)
-    for event in watcher.events(until_done=until_done, timeout_s=timeout_s, settle_s=settle_s):
+    for event in watcher.events(until_done=until_done, timeout_s=timeout_s, quiet_s=quiet_s):
         if on_event is not None and event is not None:
             on_event(event)
     return watcher.result()
@@ -73,16 +73,16 @@ class Watcher:
     def __init__(
         self, url: str, *, dag_id: str | None = None, run_id: str | None = None, token: str | None = None
     ) -> None:
-        self.picture = RunStates()
-        self.silences: dict[str, str] = {}
+        self.run_states = RunStates()
+        self.timeouts: dict[str, str] = {}
         """``stalled`` or ``lost`` by source, as reported by the bridge."""
-        self.hearing = True
+        self.kafka_connected = True
         """Whether the bridge is connected to Kafka."""
         self.connected = False
         self.over = False
         self._url = _bridge_address(url)
-        named = {"dag_id": dag_id, "run_id": run_id}
-        self._params: dict[str, str] = {name: value for name, value in named.items() if value is not None}
+        names = {"dag_id": dag_id, "run_id": run_id}
+        self._params: dict[str, str] = {name: value for name, value in names.items() if value is not None}
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._cursor = ""
         self._deadline = float("inf")
@@ -95,54 +95,54 @@ class Watcher:
 
     def tasks(self, run: RunKey | None = None) -> Iterator[TaskState]:
         """Yield every task, with state ``stalled`` or ``lost`` where the bridge reports it."""
-        for task in self.picture.tasks(run):
-            judged = self.silences.get(task.source, "running")
-            if task.state == "running" and judged != "running":
-                yield TaskState(task.key, task.attempt, judged, task.error, task.data, task.source)
+        for task in self.run_states.tasks(run):
+            state = self.timeouts.get(task.source, "running")
+            if task.state == "running" and state != "running":
+                yield TaskState(task.key, task.attempt, state, task.error, task.data, task.source)
             else:
                 yield task
 
     def runs(self) -> Iterator[RunState]:
         """Yield every run that has tasks, the one with the latest event first."""
-        for run in self.picture.runs():
+        for run in self.run_states.runs():
             yield state_of_run(run, self.tasks(run))
 
-    def wait_until_known(self, timeout_s: float, *, first_answer_s: float = FIRST_ANSWER_S) -> bool:
-        """Wait until the bridge knows a matching task; return False if there is none after ``timeout_s``.
+    def wait_until_reported(self, timeout_s: float, *, first_response_s: float = FIRST_RESPONSE_S) -> bool:
+        """Wait until the bridge has an event of a matching task; return False if there is none after ``timeout_s``.
 
-        Raises as ``watch`` does if the bridge does not respond for ``first_answer_s`` (or ``timeout_s``, if that is
+        Raises as ``watch`` does if the bridge does not respond for ``first_response_s`` (or ``timeout_s``, if that is
         longer).
         """
         deadline = time.monotonic() + timeout_s
-        patience = time.monotonic() + max(timeout_s, first_answer_s)
+        first_response_deadline = time.monotonic() + max(timeout_s, first_response_s)
         with httpx.Client(headers=self._headers, trust_env=False, timeout=5.0) as client:
             while True:
                 try:
-                    answer = client.get(f"{self._url}/api/progress", params=self._params)
-                    if answer.status_code != 503:
-                        self._check(answer)
-                        if self._object(answer.text, "tasks")["tasks"]:
+                    response = client.get(f"{self._url}/api/progress", params=self._params)
+                    if response.status_code != 503:
+                        self._check(response)
+                        if self._object(response.text, "tasks")["tasks"]:
                             return True
                         if time.monotonic() > deadline:
                             return False
-                    elif time.monotonic() > patience:
-                        raise httpx.ConnectError(f"it is not ready: {answer.text.strip()[:200]}")
+                    elif time.monotonic() > first_response_deadline:
+                        raise httpx.ConnectError(f"it is not ready: {response.text.strip()[:200]}")
                 except httpx.TransportError as error:
-                    if time.monotonic() > patience:
-                        raise self._silent(error) from error
-                time.sleep(ASK_AGAIN_S)
+                    if time.monotonic() > first_response_deadline:
+                        raise self._unresponsive(error) from error
+                time.sleep(POLL_INTERVAL_S)
 
     def result(self) -> Watched:
         """Return the current state."""
         return Watched(tuple(self.tasks()), self.over)
 
-    def finish(self, *, settle_s: float = 0.5, timeout_s: float = 10.0) -> None:
+    def finish(self, *, quiet_s: float = 0.5, timeout_s: float = 10.0) -> None:
         """Declare the run to be over; ``events`` then ends once all of its events have arrived. Thread-safe.
 
-        That is when every known task has ended and no event arrived for ``settle_s``, or after ``timeout_s`` at the
+        That is when every known task has ended and no event arrived for ``quiet_s``, or after ``timeout_s`` at the
         latest: the end of a task that vanished may never be reported.
         """
-        self._params |= {"until": "terminal", "settle_s": str(settle_s)}
+        self._params |= {"until": "terminal", "quiet_s": str(quiet_s)}
         self._deadline = min(self._deadline, time.monotonic() + timeout_s)
         if self._socket is not None:
             # Wakes the thread that reads from it, which then reconnects at its cursor.
@@ -150,18 +150,21 @@ class Watcher:
                 self._socket.shutdown(socket.SHUT_RDWR)
 
     def events(
-        self, *, until_done: bool = True, timeout_s: float | None = None, settle_s: float | None = None
+        self, *, until_done: bool = True, timeout_s: float | None = None, quiet_s: float | None = None
     ) -> Iterator[Event | None]:
         """Yield every new event as it arrives; ``None`` for another change (liveness, the connection).
 
         Ends when the run is over or the timeout expires, and blocks between two events. Raises as ``watch`` does.
         """
         if until_done:
-            own = self._params.get("dag_id") in ("cli", "python")
-            self._params |= {"until": "terminal", "settle_s": str(settle_s or (SETTLED_OWN_S if own else SETTLED_S))}
+            own_run = self._params.get("dag_id") in ("cli", "python")
+            self._params |= {
+                "until": "terminal",
+                "quiet_s": str(quiet_s or (OWN_RUN_QUIET_S if own_run else RUN_QUIET_S)),
+            }
         if timeout_s is not None:
             self._deadline = min(self._deadline, time.monotonic() + timeout_s)
-        first_deadline = time.monotonic() + FIRST_ANSWER_S
+        first_deadline = time.monotonic() + FIRST_RESPONSE_S
         failures = 0
         with httpx.Client(headers=self._headers, trust_env=False) as client:
             while not self.over and time.monotonic() < self._deadline:
@@ -174,15 +177,15 @@ class Watcher:
                     if not self._cursor and isinstance(error, SSEError):
                         raise self._no_bridge() from error
                     if not self._cursor and time.monotonic() > min(first_deadline, self._deadline):
-                        raise self._silent(error) from error
-                    pause = PAUSES_S[min(failures, len(PAUSES_S) - 1)] * random.uniform(0.5, 1.5)  # noqa: S311
+                        raise self._unresponsive(error) from error
+                    pause = BACKOFF_S[min(failures, len(BACKOFF_S) - 1)] * random.uniform(0.5, 1.5)  # noqa: S311
                     failures += 1
                 if self.connected:
                     self.connected = False
                     yield None
                 time.sleep(max(0.0, min(pause, self._deadline - time.monotonic())))
 
-    def _silent(self, error: Exception) -> ProgressError:
+    def _unresponsive(self, error: Exception) -> ProgressError:
         return ProgressError(
             f"the bridge at {self._url} does not respond ({error})",
             hint="is it running? `./run up bridge` starts the local one",
@@ -190,7 +193,7 @@ class Watcher:
         )
 
     def _no_bridge(self) -> ProgressError:
-        return _no_bridge(self._url, "what answers there is something else")
+        return _no_bridge(self._url, "another program responds at this address")
 
     def _object(self, text: str, *names: str) -> dict[str, Any]:
         """Return the JSON object that a bridge sent; raise ``ProgressError`` unless it has these names."""
@@ -202,76 +205,76 @@ class Watcher:
             raise self._no_bridge()
         return body
 
-    def _check(self, answer: httpx.Response) -> None:
-        if answer.status_code != 200:
-            said = answer.read().decode("utf-8", "replace").strip().splitlines()
+    def _check(self, response: httpx.Response) -> None:
+        if response.status_code != 200:
+            lines = response.read().decode("utf-8", "replace").strip().splitlines()
             raise ProgressError(
-                f"the bridge at {self._url} refuses: {answer.status_code} {said[0][:200] if said else ''}",
-                hint="MILLRACE_BRIDGE__TOKEN holds its token" if answer.status_code == 401 else "",
+                f"the bridge at {self._url} refused: {response.status_code} {lines[0][:200] if lines else ''}",
+                hint="set MILLRACE_BRIDGE__TOKEN to its token" if response.status_code == 401 else "",
                 url=self._url,
             )
 
     def _one_connection(self, client: httpx.Client) -> Iterator[Event | None]:
         params = dict(self._params)
-        silent_s = min(SILENT_S, max(self._deadline - time.monotonic(), 0.1))
-        timeout = httpx.Timeout(5.0, read=silent_s)
+        read_timeout_s = min(READ_TIMEOUT_S, max(self._deadline - time.monotonic(), 0.1))
+        timeout = httpx.Timeout(5.0, read=read_timeout_s)
         headers = {"Accept": "text/event-stream", "Cache-Control": "no-store"}
         if self._cursor:
             headers["Last-Event-ID"] = self._cursor
-        with client.stream("GET", f"{self._url}/events", params=params, headers=headers, timeout=timeout) as answer:
-            if answer.status_code == 503:
-                raise httpx.ConnectError("it takes no further stream at the moment")
-            self._check(answer)
+        with client.stream("GET", f"{self._url}/events", params=params, headers=headers, timeout=timeout) as response:
+            if response.status_code == 503:
+                raise httpx.ConnectError("it accepts no further stream at the moment")
+            self._check(response)
             self.connected = True
-            self._socket = answer.extensions["network_stream"].get_extra_info("socket")
+            self._socket = response.extensions["network_stream"].get_extra_info("socket")
             if params != self._params:
                 return  # ``finish`` was called while this connection was being made
-            for sent in EventSource(answer).iter_sse():
-                if sent.id:
-                    self._cursor = sent.id
+            for message in EventSource(response).iter_sse():
+                if message.id:
+                    self._cursor = message.id
                 # An id or a comment alone is parsed as an event without data.
-                if sent.data:
-                    yield from self._take(sent)
+                if message.data:
+                    yield from self._apply(message)
                 if self.over or time.monotonic() > self._deadline:
                     return
 
-    def _take(self, sent: ServerSentEvent) -> Iterator[Event | None]:
-        body = self._object(sent.data)
-        if sent.event in ("snapshot", "reset"):
-            before = self.picture
-            self.picture = RunStates()
+    def _apply(self, message: ServerSentEvent) -> Iterator[Event | None]:
+        body = self._object(message.data)
+        if message.event in ("snapshot", "reset"):
+            previous = self.run_states
+            self.run_states = RunStates()
             for event in body["events"]:
-                self.picture.apply(event)
-                known = before.sources.get(event["source"])
-                if known is None or known.sequence < event["sequence"]:
+                self.run_states.apply(event)
+                latest = previous.sources.get(event["source"])
+                if latest is None or latest.sequence < event["sequence"]:
                     yield event
-            self._listen(body["liveness"])
+            self._apply_liveness(body["liveness"])
             yield None
-        elif sent.event == "progress":
-            if self.picture.apply(body) == "new":
-                self.silences.pop(body["source"], None)
+        elif message.event == "progress":
+            if self.run_states.apply(body) == "new":
+                self.timeouts.pop(body["source"], None)
                 yield body
-        elif sent.event == "liveness":
-            self._listen(body)
+        elif message.event == "liveness":
+            self._apply_liveness(body)
             yield None
-        elif sent.event == "bye":
+        elif message.event == "bye":
             self.over = body.get("reason") == "over"
 
-    def _listen(self, liveness: dict[str, Any]) -> None:
-        self.hearing = bool(liveness["hearing"])
-        self.silences = {task["source"]: task["state"] for task in liveness["tasks"]}
+    def _apply_liveness(self, liveness: dict[str, Any]) -> None:
+        self.kafka_connected = bool(liveness["kafka_connected"])
+        self.timeouts = {task["source"]: task["state"] for task in liveness["tasks"]}
 
 
 def _bridge_address(url: str) -> str:
-    """Return the address without a slash at its end; raise ``ProgressError`` unless it is one of HTTP."""
+    """Return the address without a slash at its end; raise ``ProgressError`` unless it is an HTTP URL."""
     try:
         parts = httpx.URL(url)
     except httpx.InvalidURL:
         parts = httpx.URL()
     if parts.scheme not in ("http", "https") or not parts.host or not 0 < (parts.port or 80) < 65_536:
-        raise _no_bridge(url, "its address is like http://127.0.0.1:8085")
+        raise _no_bridge(url, "its address looks like http://127.0.0.1:8085")
     return url.rstrip("/")
 
 
 def _no_bridge(url: str, hint: str) -> ProgressError:
-    return ProgressError(f"{url} is no bridge", hint=hint, url=url)
+    return ProgressError(f"{url} is not a bridge", hint=hint, url=url)

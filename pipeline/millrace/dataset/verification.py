@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from millrace.errors import ChunkError, ChunkMissingError, MillraceError, StoreError
-from millrace.progress import Task
+from millrace.progress import ProgressTask
 from millrace.store import ChunkReader, ChunkRef, MissingReplica, ReplicaCheck, Version, repairable
 
 __all__ = ["VerifyReport", "verify_chunks"]
@@ -78,7 +78,12 @@ class VerifyReport:
 
 
 def verify_chunks(
-    reader: ChunkReader, refs: Iterable[ChunkRef], report: VerifyReport, *, task: Task, each_replica: bool = False
+    reader: ChunkReader,
+    refs: Iterable[ChunkRef],
+    report: VerifyReport,
+    *,
+    task: ProgressTask,
+    each_replica: bool = False,
 ) -> VerifyReport:
     """Verify stored and raw checksums of every tile of every chunk; add bad chunks to the report's problems.
 
@@ -100,7 +105,7 @@ def verify_chunks(
     return report
 
 
-def _collect(report: VerifyReport, ref: ChunkRef, future: Future[list[MillraceError]], *, task: Task) -> None:
+def _collect(report: VerifyReport, ref: ChunkRef, future: Future[list[MillraceError]], *, task: ProgressTask) -> None:
     problems = future.result()
     report.chunks += 1
     report.rows += ref.rows

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from millrace.dataset.dataset import Dataset
-from millrace.progress import Task
+from millrace.progress import ProgressTask
 from millrace.store import ChunkReader, ChunkRef
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class WarmReport:
         return {**asdict(self), "whole": self.whole}
 
 
-def warm(dataset: Dataset, reader: ChunkReader, cache: ChunkCache | None, *, task: Task) -> WarmReport:
+def warm(dataset: Dataset, reader: ChunkReader, cache: ChunkCache | None, *, task: ProgressTask) -> WarmReport:
     """Put every chunk that is not there into Redis; leave no chunk of a version that does not fit.
 
     Holds at most 30 MB of stored bytes in flight. Never raises because of Redis; errors of Cassandra are raised.
@@ -79,7 +79,7 @@ def warm(dataset: Dataset, reader: ChunkReader, cache: ChunkCache | None, *, tas
     return report(admitted=True, chunks=sum(put), already=already)
 
 
-def _fill(dataset: Dataset, reader: ChunkReader, cache: ChunkCache, task: Task) -> tuple[bytearray, int]:
+def _fill(dataset: Dataset, reader: ChunkReader, cache: ChunkCache, task: ProgressTask) -> tuple[bytearray, int]:
     """Put the missing chunks into Redis.
 
     Returns a flag for each chunk of the version, set if it was put in now, and the number that were there before.

@@ -8,7 +8,7 @@ from millrace.load.plan import LoadPlan
 from millrace.load.publishing import LoadReport
 from millrace.load.split import encoded_chunks, task_unit
 from millrace.parallel import worker_count
-from millrace.progress import Task
+from millrace.progress import ProgressTask
 from millrace.settings import Settings
 from millrace.sources import distinct, merge_schemas, open_source
 
@@ -16,7 +16,7 @@ __all__ = ["measure"]
 
 
 @loader_memory()
-def measure(settings: Settings, plan: LoadPlan, *, task: Task) -> LoadReport:
+def measure(settings: Settings, plan: LoadPlan, *, task: ProgressTask) -> LoadReport:
     """Return the report that loading ``plan`` would give, as far as it is known without writing.
 
     ``replicas`` is the number that a load proves if both nodes respond. Memory and errors are those of ``load_split``.

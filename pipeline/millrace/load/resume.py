@@ -18,7 +18,7 @@ from millrace.chunks import assemble_as_stored, cast_batch, cast_stored_numbers,
 from millrace.dataset import VerifyReport, verify_chunks
 from millrace.errors import ChunkError, PlanChangedError, SourceChangedError, SourceTypeError, StoreError, UsageError
 from millrace.load.plan import LoadPlan
-from millrace.progress import Task, null_task
+from millrace.progress import ProgressTask, null_task
 from millrace.store import CassandraSession, Catalogue, ChunkReader, ChunkRef, LoadAttempt, PageRef, journal_number
 
 __all__ = ["ResumePoint", "skip_written_rows", "find_resume_point", "unfinished_run"]
@@ -47,7 +47,7 @@ class ResumePoint:
         return tuple(ranges)
 
 
-def find_resume_point(cassandra: CassandraSession, row: LoadAttempt, *, task: Task) -> ResumePoint:
+def find_resume_point(cassandra: CassandraSession, row: LoadAttempt, *, task: ProgressTask) -> ResumePoint:
     """Return the pages of earlier attempts of the same run, plan and split, from the first row to the first gap.
 
     Where pages of several attempts overlap, the sequence that reaches furthest counts. Every chunk of it is read back

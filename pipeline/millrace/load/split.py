@@ -20,7 +20,7 @@ from millrace.load.memory import loader_memory
 from millrace.load.plan import LoadPlan
 from millrace.load.resume import ResumePoint, find_resume_point, skip_written_rows
 from millrace.parallel import worker_count
-from millrace.progress import Task, null_task
+from millrace.progress import ProgressTask, null_task
 from millrace.settings import Settings
 from millrace.sources import SourceChecksum, SplitReader, open_source, open_split
 from millrace.store import (
@@ -113,7 +113,7 @@ def load_split(
     plan: LoadPlan,
     split: int | None,
     *,
-    task: Task,
+    task: ProgressTask,
     attempt: int = 1,
     resume: bool = True,
 ) -> SplitResult:
@@ -179,7 +179,7 @@ def load_split(
 
 
 def _repair_own(
-    cassandra: CassandraSession, row: LoadAttempt, inherited: set[UUID], under_replicated: int, task: Task
+    cassandra: CassandraSession, row: LoadAttempt, inherited: set[UUID], under_replicated: int, task: ProgressTask
 ) -> int:
     """Repair this attempt and the attempts that it resumes, if the node is back before the load ends.
 
@@ -251,7 +251,7 @@ class _Reporter:
     """Reports to the task the progress since the previous report."""
 
     def __init__(
-        self, task: Task, chunk_writer: ChunkWriter, reader: SplitReader, kept_rows: int, *, by_rows: bool
+        self, task: ProgressTask, chunk_writer: ChunkWriter, reader: SplitReader, kept_rows: int, *, by_rows: bool
     ) -> None:
         self._task = task
         self._chunk_writer = chunk_writer

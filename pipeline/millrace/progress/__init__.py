@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from millrace.progress.attempt import producer_role
 from millrace.progress.event import (
     ATTEMPT_OVER,
     EVENT_TYPE,
@@ -25,27 +26,24 @@ from millrace.progress.event import (
     STATES,
     TERMINAL_STATES,
     Event,
-    TaskIdentity,
-    TaskPosition,
     airflow_event,
-    attempt_now,
     encode_event,
-    is_counted,
-    partition_of,
     utc_text,
-    validate_event,
 )
-from millrace.progress.interface import NullTask, Task, null_task
-from millrace.progress.merge import RunKey, RunStates, TaskState, Verdict, producer_role
-from millrace.progress.reporter import ProgressTask, task
-from millrace.progress.runs import SETTLED_S, RunState, in_order, is_over, left_s_of, state_of_run
+from millrace.progress.formatting import amount, clean, duration
+from millrace.progress.identity import TaskIdentity, TaskPosition, attempt_now, is_counted, partition_of
+from millrace.progress.interface import NullTask, ProgressTask, null_task
+from millrace.progress.merge import ApplyResult, RunKey, RunStates, TaskState
+from millrace.progress.reporter import TaskReporter, task
+from millrace.progress.runs import RUN_QUIET_S, RunState, in_order, is_over, left_s_of, state_of_run
 from millrace.progress.sinks import MemorySink, NullSink, Sink
-from millrace.progress.words import amount, clean, duration
+from millrace.progress.validation import validate_event
 
 if TYPE_CHECKING:
     from millrace.settings import KafkaSettings
 
 __all__ = [
+    "ApplyResult",
     "ATTEMPT_OVER",
     "EVENT_TYPE",
     "Event",
@@ -53,19 +51,18 @@ __all__ = [
     "MemorySink",
     "NullSink",
     "NullTask",
-    "ProgressTask",
+    "TaskReporter",
     "RunKey",
     "RunState",
     "RunStates",
-    "SETTLED_S",
+    "RUN_QUIET_S",
     "STATES",
     "Sink",
     "TERMINAL_STATES",
-    "Task",
+    "ProgressTask",
     "TaskIdentity",
     "TaskPosition",
     "TaskState",
-    "Verdict",
     "airflow_event",
     "amount",
     "attempt_now",
@@ -102,6 +99,6 @@ def create_topic(settings: KafkaSettings, *, timeout_s: float = 30.0) -> bool:
 
     Raises ``ProgressError`` if Kafka does not respond or refuses.
     """
-    from millrace.progress.kafka import create_topic as create
+    from millrace.progress.topic import create_topic as create
 
     return create(settings, timeout_s=timeout_s)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any, Final
 
-__all__ = ["POINTS_MAX", "SERIES_MAX", "Curve"]
+from millrace.progress.values import finite_number
+
+__all__ = ["POINTS_MAX", "SERIES_MAX", "Curve", "Curves"]
 
 POINTS_MAX: Final = 256
 SERIES_MAX: Final = 16
@@ -49,3 +51,24 @@ class Curve:
         if self._newest is None or self._kept[-1] is self._newest:
             return list(self._kept)
         return [*self._kept, self._newest]
+
+
+class Curves:
+    """The curves of one attempt by metric; at most ``SERIES_MAX`` metrics have one. Not thread-safe."""
+
+    def __init__(self) -> None:
+        self._curves: dict[str, Curve] = {}
+
+    def add(self, metric: str, step: float, value: float) -> bool:
+        """Add a point and return True; return False for a further metric, and for a step that is not finite."""
+        if metric not in self._curves and len(self._curves) >= SERIES_MAX:
+            return False
+        number, measured = finite_number(step), finite_number(value)
+        if number is None:
+            return False
+        self._curves.setdefault(metric, Curve()).add(number, math.nan if measured is None else measured)
+        return True
+
+    def series(self) -> dict[str, list[Point]]:
+        """Return the points of each metric."""
+        return {metric: curve.points() for metric, curve in self._curves.items()}

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+from millrace.progress.formatting import amount, clean, counted
 from millrace.progress.merge import RunKey, TaskState
-from millrace.progress.words import amount, clean, counted
 
 __all__ = ["Done", "headline_of"]
 
@@ -26,7 +26,7 @@ _BY_DAG: Final = {
 }
 _BY_KIND: Final = {"repair": "repair", "maintain": "maintenance", "plan": "load", "publish": "load"}
 _STEPS: Final = {"plan": "planning", "verify": "verifying", "publish": "publishing", "warm": "warming the cache"}
-_TOLD_BY_MESSAGE: Final = frozenset({"warm", "maintenance", "repair", "verify"})
+_OUTCOME_IN_MESSAGE: Final = frozenset({"warm", "maintenance", "repair", "verify"})
 """Kinds of work whose steps report their outcome in their last message."""
 
 
@@ -35,14 +35,14 @@ def headline_of(
 ) -> str:
     """Return the headline of a run whose ``tasks`` are in order; ``total`` is the progress of its main work."""
     work = _work_of(key, tasks)
-    said = _end_of(work, tasks) or (
+    text = _end_of(work, tasks) or (
         "queued"
         if state == "queued"
         else _outcome(work, tasks, result, total)
         if state in ("succeeded", "skipped")
         else _course(work, tasks, total)
     )
-    return clean(f"{work}: {said}")
+    return clean(f"{work}: {text}")
 
 
 def _work_of(key: RunKey, tasks: Sequence[TaskState]) -> str:
@@ -64,12 +64,12 @@ def _work_of(key: RunKey, tasks: Sequence[TaskState]) -> str:
 
 def _end_of(work: str, tasks: Sequence[TaskState]) -> str:
     """Return the first task that failed, is lost or was cancelled, with the reason; empty if there is none."""
-    for state, words in (("failed", "failed"), ("lost", "is lost"), ("cancelled", "cancelled")):
+    for state, verb in (("failed", "failed"), ("lost", "is lost"), ("cancelled", "cancelled")):
         for task in tasks:
             if task.state == state:
                 name = "" if _name(task) == work else f"{_name(task)} "
-                why = _first_line(task.error["message"]) if task.error else ""
-                return f"{name}{words}" + (f", {why}" if why else "")
+                reason = _first_line(task.error["message"]) if task.error else ""
+                return f"{name}{verb}" + (f", {reason}" if reason else "")
     return ""
 
 
@@ -88,19 +88,19 @@ def _outcome(work: str, tasks: Sequence[TaskState], result: dict[str, Any] | Non
         return _loaded(result)
     if work == "load":
         return f"{counted(total[0], None, total[2])} loaded" if total and total[0] else "nothing to load"
-    messages = [_first_line(said) for task in tasks if (said := task.data.get("message"))]
-    if messages and (work in _TOLD_BY_MESSAGE or not (total and total[0])):
+    messages = [_first_line(message) for task in tasks if (message := task.data.get("message"))]
+    if messages and (work in _OUTCOME_IN_MESSAGE or not (total and total[0])):
         return "; ".join(dict.fromkeys(messages))
     return counted(*total) if total and total[0] else "done" if total else tasks[-1].state
 
 
 def _loaded(result: dict[str, Any]) -> str:
     if result.get("kind") == "bytes":
-        words = amount(result.get("raw_bytes", 0), "bytes")
-        return f"{words} added" if result.get("mode") == "append" else f"{words} loaded"
-    rows, in_all = result["rows"], result.get("total_rows", result["rows"])
-    if result.get("mode") == "append" or in_all != rows:
-        return f"{amount(rows)} rows added, {amount(in_all)} in the version"
+        size = amount(result.get("raw_bytes", 0), "bytes")
+        return f"{size} added" if result.get("mode") == "append" else f"{size} loaded"
+    rows, total_rows = result["rows"], result.get("total_rows", result["rows"])
+    if result.get("mode") == "append" or total_rows != rows:
+        return f"{amount(rows)} rows added, {amount(total_rows)} in the version"
     return f"{amount(rows)} rows loaded"
 
 
@@ -111,28 +111,27 @@ def _course(work: str, tasks: Sequence[TaskState], total: Done | None) -> str:
     if not names:
         if total and total[1] and total[0] < total[1]:
             return counted(*total)
-        waiting = next((task.key[2] for task in tasks if task.state == "queued"), "")
-        return f"waiting for {waiting}" if waiting else "running"
+        return f"waiting for {next(task.key[2] for task in tasks if task.state == 'queued')}"
     task = active[0]
     kind = task.data.get("kind", "")
     if total and ((work == "load" and kind == "load") or len(names) > 1):
         return counted(*total)
-    words = _said_by([each for each in active if each.key[2] == names[0]])
+    progress = _step_progress([each for each in active if each.key[2] == names[0]])
     step = _STEPS.get(kind, names[0]) if work == "load" else names[0]
     if step == names[0] and (len({each.key[2] for each in tasks}) == 1 or step == work):
-        return words or task.state
-    return f"{step}, {words}" if words else step
+        return progress or task.state
+    return f"{step}, {progress}" if progress else step
 
 
-def _said_by(tasks: Sequence[TaskState]) -> str:
+def _step_progress(tasks: Sequence[TaskState]) -> str:
     """Return the total progress of the instances of one step; without any, the first one's message or phase."""
-    said = [task.data for task in tasks if "done" in task.data]
-    if not said:
+    reports = [task.data for task in tasks if "done" in task.data]
+    if not reports:
         return ""
-    unit = said[0]["unit"]
-    same = [data for data in said if data["unit"] == unit]
+    unit = reports[0]["unit"]
+    same = [data for data in reports if data["unit"] == unit]
     done = sum(data["done"] for data in same)
-    whole = None if any(data["total"] is None for data in same) else sum(data["total"] for data in same)
-    if done or whole:
-        return counted(done, whole, unit)
-    return _first_line(said[0]["message"] or said[0]["phase"])
+    total = None if any(data["total"] is None for data in same) else sum(data["total"] for data in same)
+    if done or total:
+        return counted(done, total, unit)
+    return _first_line(reports[0]["message"] or reports[0]["phase"])

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Protocol, Self
 
-__all__ = ["NullTask", "Task", "null_task"]
+__all__ = ["NullTask", "ProgressTask", "null_task"]
 
 
-class Task(Protocol):
+class ProgressTask(Protocol):
     """The interface for code that reports progress. Calls return at once in any state of Kafka and are thread-safe."""
 
     def advance(self, amount: float = 1) -> None:

@@ -1,4 +1,4 @@
-"""The Kafka sink: a separate thread sends progress events, or loses them; the work never waits for Kafka.
+"""The Kafka sink: a separate thread sends progress events, or drops them; the work never waits for Kafka.
 
 ``emit`` stores the event in the slot of its source, where a newer event replaces an older one, and returns. The sink's
 thread creates the producer, reads the topic's number of partitions, moves events from the slots to the producer and
@@ -18,23 +18,19 @@ import weakref
 from contextlib import suppress
 from typing import Any, Final
 
-from millrace.errors import ProgressError
-from millrace.progress.event import Event, encode_event, partition_of
+from millrace.progress.broker import BrokerState
+from millrace.progress.event import Event
+from millrace.progress.producer import is_retriable, make_producer, send_event
+from millrace.progress.slots import EventCounts, EventSlots
 from millrace.settings import KafkaSettings
 
-__all__ = ["KafkaSink", "create_topic"]
+__all__ = ["KafkaSink"]
 
 logger = logging.getLogger("millrace.progress")
 
-SLOTS_MAX: Final = 10_000
-IN_FLIGHT_PER_SOURCE: Final = 16
-"""More would only fill the queue of an unreachable broker with events that are older than the one in the slot."""
-ASK_S: Final = 0.5
+METADATA_TIMEOUT_S: Final = 0.5
 WARN_AFTER_S: Final = 5.0
-REFUSED_PATIENCE_S: Final = 0.5
-SILENT_PATIENCE_S: Final = 4.0
-"""Time that all flushes together wait for a broker that refuses connections, or accepts them and is unresponsive."""
-SERVE_S: Final = 0.05
+POLL_S: Final = 0.05
 
 
 class KafkaSink:
@@ -42,39 +38,44 @@ class KafkaSink:
 
     The first ``emit`` of a process starts the thread that creates the producer. A producer is not used after a fork: a
     child creates its own. While the broker is unreachable, the newest event of each source is kept and is sent when
-    the broker is back. One warning reports that progress is not sent. ``delivered``, ``lost`` and ``overwritten``
-    count events. Only ``flush`` and ``close`` wait: at most 5 s in all for an unresponsive broker, and half a second
-    for one that refuses connections. An ``emit`` after ``close`` opens the sink again.
+    the broker is back. One warning reports that progress is not sent. Only
+    ``flush`` and ``close`` wait: at most 5 s in all for an unresponsive broker, and half a second for one that refuses
+    connections. An ``emit`` after ``close`` opens the sink again.
     """
 
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
-        self._warned = False
-        self.delivered = self.lost = self.overwritten = 0
+        self._counts = EventCounts()
+        self._broker = BrokerState(settings.bootstrap_servers)
         self._reset()
         _sinks.add(self)
 
     def _reset(self) -> None:
-        # A signal handler may interrupt this thread inside the sink and use it, so the lock and queues are reentrant.
-        self._lock = threading.RLock()
+        self._slots = EventSlots(self._counts)
+        # A signal handler may interrupt this thread inside the sink and use it, so the queues are reentrant.
         self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
-        self._waiting: list[queue.SimpleQueue[None]] = []
-        self._slots: dict[str, Event] = {}
-        self._in_flight: dict[str, int] = {}
-        self._newest: dict[str, str] = {}
+        self._flushes: list[queue.SimpleQueue[None]] = []
         self._thread: threading.Thread | None = None
         self._producers: list[Any] = []
         self._closing = False
-        self._answered = self._refused = False
-        self._reason = "does not respond"
-        self._patience_spent_s = 0.0
+        self._broker.reset()
+
+    @property
+    def delivered(self) -> int:
+        """Return the number of events that Kafka has acknowledged."""
+        return self._counts.delivered
+
+    @property
+    def dropped(self) -> int:
+        """Return the number of events that never reached Kafka, without those that a newer one replaced in time."""
+        return self._counts.dropped
 
     # -- calls of the work
 
     def emit(self, event: Event) -> None:
         """Accept the event. It overwrites an older event of the same source that is still in the slot."""
-        with self._lock:
-            self._put(event["source"], event)
+        with self._slots.lock:
+            self._slots.put(event)
             if self._thread is None:
                 self._closing = False
                 self._thread = threading.Thread(target=self._run, name="progress-kafka", daemon=True)
@@ -83,178 +84,86 @@ class KafkaSink:
         self._wake.put(None)
 
     def flush(self, timeout_s: float = 5.0) -> bool:
-        """Wait until every accepted event is delivered or lost; return False at a timeout.
+        """Wait until every accepted event is delivered or dropped; return False at a timeout.
 
         The timeout is ``timeout_s``, or the time left for an unresponsive broker if that is shorter.
         """
         deadline = time.monotonic() + timeout_s
-        told: queue.SimpleQueue[None] = queue.SimpleQueue()
-        self._waiting.append(told)
+        landed: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._flushes.append(landed)
         try:
-            while not self._idle():
+            while not self._slots.idle:
                 started = time.monotonic()
-                pause = min(deadline - started, self._patience_s(), 0.1)
-                if pause <= 0:
-                    self._warn()
+                pause_s = min(deadline - started, self._broker.wait_left_s(), 0.1)
+                if pause_s <= 0:
+                    self._broker.warn()
                     return False
                 with suppress(queue.Empty):
-                    told.get(timeout=pause)
-                if not self._answered:
-                    self._patience_spent_s += time.monotonic() - started
+                    landed.get(timeout=pause_s)
+                self._broker.add_wait(time.monotonic() - started)
         finally:
             with suppress(ValueError):
-                self._waiting.remove(told)
+                self._flushes.remove(landed)
         return True
 
     def close(self, timeout_s: float = 5.0) -> None:
         """Flush, drop undelivered events and end the thread. Return within ``timeout_s`` plus about 0.2 s."""
-        with self._lock:
+        with self._slots.lock:
             thread = self._thread
         if thread is None:
             return
         self.flush(timeout_s)
-        with self._lock:
+        with self._slots.lock:
             self._closing = True
             self._thread = None
-            # Events in flight are counted by their delivery reports, which the purge triggers.
-            self.lost += len(self._slots)
-            self._slots.clear()
-            lost = self.lost + sum(self._in_flight.values())
+            dropped = self._slots.drop_all()
         self._wake.put(None)
         atexit.unregister(self.close)
         if thread is not threading.current_thread():
             thread.join(timeout=0.2)
-        if lost:
-            logger.info("%d progress events did not reach Kafka, %d did", lost, self.delivered)
-
-    def _patience_s(self) -> float:
-        if self._answered:
-            return 60.0
-        return (REFUSED_PATIENCE_S if self._refused else SILENT_PATIENCE_S) - self._patience_spent_s
-
-    def _idle(self) -> bool:
-        with self._lock:
-            return not self._slots and not self._in_flight
-
-    # -- slots
-
-    def _put(self, source: str, event: Event) -> None:
-        if self._newest.get(source, "") > event["sequence"]:
-            return
-        if source in self._slots:
-            self.overwritten += 1
-        elif len(self._slots) >= SLOTS_MAX:
-            self._slots.pop(next(iter(self._slots)))
-            self.lost += 1
-        self._slots[source] = event
-        # Ordered by last event, so that the oldest source is evicted: a scheduler that runs for months reports an
-        # unbounded number of sources.
-        self._newest.pop(source, None)
-        self._newest[source] = event["sequence"]
-        if len(self._newest) > SLOTS_MAX:
-            self._newest.pop(next(iter(self._newest)))
-
-    def _take(self) -> list[Event]:
-        with self._lock:
-            free = [source for source in self._slots if self._in_flight.get(source, 0) < IN_FLIGHT_PER_SOURCE]
-            taken = [self._slots.pop(source) for source in free]
-            for event in taken:
-                self._in_flight[event["source"]] = self._in_flight.get(event["source"], 0) + 1
-            return taken
-
-    def _landed(self, event: Event, failure: Any) -> None:
-        """Handle a delivery report: count it, and put the newest event of a source back for a retry if it failed."""
-        source = event["source"]
-        with self._lock:
-            self._count_down(source)
-            if failure is None:
-                self.delivered += 1
-                self._heard()
-            elif self._newest.get(source) == event["sequence"] and not self._closing and _passes(failure):
-                self._slots.setdefault(source, event)
-            else:
-                self.lost += 1
-        if failure is not None and not self._closing:
-            self._reason = f"did not take an event ({failure.str()})"
-            self._answered = False
-            self._warn()
-        for waiting in list(self._waiting):
-            waiting.put(None)
-
-    def _heard(self) -> None:
-        self._answered, self._refused, self._patience_spent_s = True, False, 0.0
-
-    def _warn(self) -> None:
-        if self._warned:
-            return
-        self._warned = True
-        logger.warning(
-            "progress is not being reported: Kafka at %s %s; the work goes on",
-            self._settings.bootstrap_servers,
-            self._reason,
-        )
+        if dropped:
+            logger.info("%d progress events did not reach Kafka, %d did", dropped, self._counts.delivered)
 
     # -- the sink's thread
 
     def _run(self) -> None:
         producer: Any = None
         try:
-            producer = self._make_producer()
+            producer = make_producer(self._settings, self._on_error)
+            self._producers.append(producer)
             partitions = self._connect(producer)
             while partitions and not self._over():
                 self._move(producer, partitions)
         except Exception as error:  # noqa: BLE001 - the work must never fail, and this thread has no caller
-            self._reason = f"cannot be used ({error})"
-            self._refused = True
-            self._warn()
+            self._broker.mark_refused(f"cannot be used ({error})")
+            self._broker.warn()
         finally:
-            self._let_go(producer)
+            self._release(producer)
 
     def _over(self) -> bool:
         return self._closing or self._thread is not threading.current_thread()
-
-    def _make_producer(self) -> Any:
-        from confluent_kafka import Producer
-
-        producer = Producer(
-            {
-                "bootstrap.servers": self._settings.bootstrap_servers,
-                "client.id": f"millrace-progress-{os.getpid()}",
-                "enable.idempotence": True,
-                "linger.ms": 5,
-                "message.timeout.ms": 15_000,
-                "queue.buffering.max.messages": 1_000,
-                "compression.type": "gzip",
-                "reconnect.backoff.max.ms": 2_000,
-                "log_level": 0,
-                **self._settings.config,
-                "error_cb": self._on_error,
-            }
-        )
-        self._producers.append(producer)
-        return producer
 
     def _connect(self, producer: Any) -> int:
         """Wait until the topic exists; return its number of partitions, or 0 if the sink is closed first."""
         from confluent_kafka import KafkaException
 
-        begun, pause = time.monotonic(), 0.0
+        started, pause_s = time.monotonic(), 0.0
         while not self._over():
             with suppress(KafkaException):
                 # List all topics: a request for this topic by name makes a broker with auto-creation create it.
-                topics = producer.list_topics(timeout=ASK_S).topics
+                topics = producer.list_topics(timeout=METADATA_TIMEOUT_S).topics
                 if self._settings.topic in topics:
-                    self._heard()
+                    self._broker.mark_responsive()
                     return len(topics[self._settings.topic].partitions)
-                self._reason = f"has no topic {self._settings.topic}: `millrace init` creates it"
-                self._refused, pause = True, min(pause + 1.0, 5.0)
+                self._broker.mark_refused(f"has no topic {self._settings.topic}: `millrace init` creates it")
+                pause_s = min(pause_s + 1.0, 5.0)
             producer.poll(0)
-            if time.monotonic() - begun > WARN_AFTER_S:
-                self._warn()
-            if pause:
+            if time.monotonic() - started > WARN_AFTER_S:
+                self._broker.warn()
+            if pause_s:
                 with suppress(queue.Empty):
                     self._drain()
-                    self._wake.get(timeout=pause)
+                    self._wake.get(timeout=pause_s)
         return 0
 
     def _drain(self) -> None:
@@ -264,59 +173,56 @@ class KafkaSink:
 
     def _move(self, producer: Any, partitions: int) -> None:
         """Move events from the slots to the producer and serve its callbacks; sleep while nothing is in flight."""
-        for event in self._take():
+        taken = self._slots.take()
+        for number, event in enumerate(taken):
             try:
-                self._produce(producer, event, partitions)
+                send_event(producer, self._settings.topic, event, partitions, self._on_delivery)
             except BufferError:
-                with self._lock:
-                    self._count_down(event["source"])
-                    self._slots.setdefault(event["source"], event)
+                for remaining in taken[number:]:
+                    self._slots.put_back(remaining)
                 break
             except Exception as error:  # noqa: BLE001 - one bad event must not stop the others
-                logger.debug("a progress event could not be sent: %s", error)
-                with self._lock:
-                    self._count_down(event["source"])
-                    self.lost += 1
+                logger.debug("a progress event could not be sent and is dropped: %s", error)
+                self._slots.mark_dropped(event)
         self._drain()
-        if self._in_flight:
-            producer.poll(SERVE_S)
-        elif not self._slots:
-            for waiting in list(self._waiting):
-                waiting.put(None)
+        if self._slots.in_flight:
+            producer.poll(POLL_S)
+        elif not len(self._slots):
+            self._wake_flushes()
             with suppress(queue.Empty):
                 self._wake.get(timeout=5.0)
             producer.poll(0)
 
-    def _count_down(self, source: str) -> None:
-        left = self._in_flight.get(source, 1) - 1
-        if left:
-            self._in_flight[source] = left
-        else:
-            self._in_flight.pop(source, None)
+    def _on_delivery(self, event: Event, failure: Any) -> None:
+        """Handle a delivery report: count it, and put the newest event of a source back for a retry if it failed."""
+        with self._slots.lock:
+            if failure is None:
+                self._slots.mark_delivered(event)
+                self._broker.mark_responsive()
+            elif self._slots.is_newest(event) and not self._closing and is_retriable(failure):
+                self._slots.put_back(event)
+            else:
+                self._slots.mark_dropped(event)
+        if failure is not None and not self._closing:
+            self._broker.mark_rejected(failure.str())
+            self._broker.warn()
+        self._wake_flushes()
 
-    def _produce(self, producer: Any, event: Event, partitions: int) -> None:
-        data = event["data"]
-        producer.produce(
-            self._settings.topic,
-            key=event["source"].encode(),
-            value=encode_event(event),
-            partition=partition_of(data["dag_id"], data["run_id"], partitions),
-            on_delivery=lambda failure, _message: self._landed(event, failure),
-        )
+    def _wake_flushes(self) -> None:
+        for landed in list(self._flushes):
+            landed.put(None)
 
     def _on_error(self, error: Any) -> None:
         from confluent_kafka import KafkaError
 
         if error.code() in (KafkaError._ALL_BROKERS_DOWN, KafkaError._RESOLVE, KafkaError._AUTHENTICATION):
-            self._answered, self._refused = False, True
-            self._reason = "does not respond"
-            self._warn()
+            self._broker.mark_unreachable()
+            self._broker.warn()
         elif error.fatal():
-            self._reason = f"cannot be used ({error.str()})"
-            self._refused = True
-            self._warn()
+            self._broker.mark_refused(f"cannot be used ({error.str()})")
+            self._broker.warn()
 
-    def _let_go(self, producer: Any) -> None:
+    def _release(self, producer: Any) -> None:
         if producer is None:
             return
         with suppress(Exception):  # modules may already be torn down at interpreter exit
@@ -324,7 +230,7 @@ class KafkaSink:
             producer.poll(0)
         self._producers.remove(producer)
 
-    def _forget_in_child(self) -> None:
+    def _reset_in_child(self) -> None:
         for producer in self._producers:
             # The producer's threads do not exist in the child, so destroying it would wait for them for ever.
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(producer))
@@ -336,62 +242,7 @@ _sinks: weakref.WeakSet[KafkaSink] = weakref.WeakSet()
 
 def _after_fork() -> None:
     for sink in list(_sinks):
-        sink._forget_in_child()
+        sink._reset_in_child()
 
 
 os.register_at_fork(after_in_child=_after_fork)
-
-
-def _passes(failure: Any) -> bool:
-    """Return whether Kafka may accept the same event later: not if the event itself is invalid, or was purged."""
-    from confluent_kafka import KafkaError
-
-    return failure.code() not in (
-        KafkaError.MSG_SIZE_TOO_LARGE,
-        KafkaError.INVALID_RECORD,
-        KafkaError._PURGE_QUEUE,
-        KafkaError._PURGE_INFLIGHT,
-    )
-
-
-def create_topic(settings: KafkaSettings, *, timeout_s: float = 30.0) -> bool:
-    """Ensure that the topic exists; return True if this call created it. An existing topic is not changed.
-
-    The last event of every source is kept for 30 days, and every event for at least one day (``compact,delete``). The
-    broker sets the record times, so events of a task with a wrong clock neither expire early nor stay for ever. Raises
-    ``ProgressError`` if Kafka refuses, or does not respond within ``timeout_s`` (``silent`` in its context).
-    """
-    from confluent_kafka import KafkaError, KafkaException
-    from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # exported only at run time
-
-    day_ms = 86_400_000
-    where = f"Kafka at {settings.bootstrap_servers}"
-    try:
-        admin = AdminClient({"bootstrap.servers": settings.bootstrap_servers, "log_level": 0, **settings.config})
-        if settings.topic in admin.list_topics(timeout=timeout_s).topics:
-            return False
-        topic = NewTopic(
-            settings.topic,
-            num_partitions=settings.partitions,
-            replication_factor=-1,  # the default of the brokers
-            config={
-                "cleanup.policy": "compact,delete",
-                "min.compaction.lag.ms": str(day_ms),
-                "retention.ms": str(30 * day_ms),
-                "message.timestamp.type": "LogAppendTime",
-            },
-        )
-        admin.create_topics([topic], request_timeout=timeout_s)[settings.topic].result(timeout=timeout_s)
-    except KafkaException as error:
-        cause = error.args[0]
-        if cause.code() == KafkaError.TOPIC_ALREADY_EXISTS:
-            return False
-        raise ProgressError(
-            f"topic {settings.topic} cannot be created: {where} says {cause.str()}",
-            hint="is Kafka running? `./run up kafka` starts the local one",
-            topic=settings.topic,
-            silent=cause.code() in (KafkaError._TRANSPORT, KafkaError._TIMED_OUT),
-        ) from error
-    except TimeoutError as error:
-        raise ProgressError(f"topic {settings.topic} was not created: {where} did not answer", silent=True) from error
-    return True

@@ -1,93 +1,24 @@
 """Merge the events of all sources of a task into its state. Pure: it uses no clock and no service.
 
 ``sse_bridge/static/run_states.js`` follows the same rules; ``tests/data/progress_cases.json`` has cases for both.
-
-* A terminal state is final for an attempt that has begun. The first one counts, from the task or from Airflow.
-* An attempt has begun once its own reporter has sent an event, or Airflow has reported ``running`` or ``retrying``.
-* Airflow's event about an attempt that has not begun has ``data.begun`` false, or its time is before the attempt's
-  start. It is valid until Airflow reports another state, or until the attempt begins.
-* A lower attempt never hides a higher one.
+A lower attempt never hides a higher one. ``attempt`` has the rules within one attempt.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any, Literal
 
+from millrace.progress.attempt import Attempt, LatestEvent, is_late, producer_role, store_latest, unix_s
 from millrace.progress.event import ATTEMPT_OVER, TERMINAL_STATES, Event
 
-__all__ = ["Attempt", "Heard", "RunStates", "RunKey", "TaskKey", "TaskState", "Verdict", "unix_s", "producer_role"]
+__all__ = ["ApplyResult", "RunKey", "RunStates", "TaskKey", "TaskState"]
 
 RunKey = tuple[str, str]
 TaskKey = tuple[str, str, str, int]
-BEGUN = frozenset({"running", "retrying"})
-"""The states that Airflow reports only of an attempt that has begun."""
-Verdict = Literal["new", "stale", "late"]
+ApplyResult = Literal["new", "stale", "late"]
 """``stale``: not newer than the latest event of the same source; ``late``: after the final state of that source."""
-Voice = Literal["reporter", "airflow", "curves"]
-
-
-def producer_role(source: str) -> Voice:
-    """Return the role of a source: the reporter of the work, Airflow, or the curves of the work."""
-    return "curves" if source.endswith("/curves") else "airflow" if source.endswith("/airflow") else "reporter"
-
-
-@dataclass(slots=True)
-class Heard:
-    """The newest event of one source. ``order`` numbers all applied events, so it shows which of two came first."""
-
-    source: str
-    sequence: str
-    order: int
-    data: dict[str, Any]
-    at_s: float | None = None
-    """The event's Unix time; ``None`` if the event has no valid time."""
-    bound: bool = True
-    """Whether the attempt was known to have begun when the event was applied."""
-    void: bool = False
-    """Whether this is Airflow's event about the time before the attempt began, and the attempt has begun since."""
-
-    @property
-    def state(self) -> str:
-        """Return the state in this event; empty for curves."""
-        return str(self.data.get("state", ""))
-
-
-@dataclass(slots=True)
-class Attempt:
-    """The newest events of all sources of one attempt of a task."""
-
-    number: int
-    reporter: Heard | None = None
-    airflow: Heard | None = None
-    curves: Heard | None = None
-    begun: bool = False
-
-    @property
-    def verdict(self) -> tuple[str, Heard | None]:
-        """Return the attempt's state and the event that decides it.
-
-        The first terminal state is final, from any source. A failed or cancelled attempt is ``retrying`` if Airflow
-        reports that it will retry.
-        """
-        voices = [voice for voice in (self.reporter, self.airflow) if voice is not None and not voice.void]
-        over = [voice for voice in voices if voice.state in TERMINAL_STATES]
-        retrying = next((voice for voice in voices if voice.state == "retrying"), None)
-        if over:
-            first = min(over, key=lambda voice: voice.order)
-            # Airflow's retrying overrides the reporter's failed. Airflow's failed overrides the reporter's retrying.
-            if first.state in ("failed", "cancelled") and retrying is not None and retrying is self.airflow:
-                return "retrying", first
-            return first.state, first
-        decisive = retrying or next(iter(voices), None)
-        return (decisive.state, decisive) if decisive is not None else ("queued", None)
-
-    @property
-    def voices(self) -> list[Heard]:
-        """Return the newest event of each source that has sent one."""
-        return [voice for voice in (self.reporter, self.airflow, self.curves) if voice is not None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,13 +36,13 @@ class TaskState:
     data: dict[str, Any]
     source: str
     """The reporter's source; empty while only Airflow has sent events."""
-    at_s: float | None = None
+    sent_s: float | None = None
     """The time at which the reporter sent ``data`` (Unix time)."""
     step: int | None = None
     """The position of the task in its DAG, if Airflow has reported it."""
     leaf: bool = False
     """Whether no task of the DAG follows this one, as far as Airflow has reported."""
-    told: bool = False
+    end_confirmed: bool = False
     """Whether the task's position is known, and Airflow has reported the terminal state of its highest attempt."""
 
     @property
@@ -139,24 +70,24 @@ class RunStates:
     """
 
     def __init__(self) -> None:
-        self.sources: dict[str, Heard] = {}
+        self.sources: dict[str, LatestEvent] = {}
         self._runs: dict[RunKey, _Run] = {}
         self._order = 0
 
-    def apply(self, event: Event) -> Verdict:
+    def apply(self, event: Event) -> ApplyResult:
         """Apply a valid event; return whether it is new, stale or late. Only a new event changes anything."""
         source, sequence, data = event["source"], event["sequence"], event["data"]
         before = self.sources.get(source)
         if before is not None:
             if sequence <= before.sequence:
                 return "stale"
-            if _said_last_word(before, self.attempt(data), data):
+            if is_late(before, self.attempt(data), data):
                 return "late"
         self._order += 1
-        heard = Heard(source, sequence, self._order, data, unix_s(event.get("time")))
+        latest = LatestEvent(source, sequence, self._order, data, unix_s(event.get("time")))
         # Removed first, so that the dictionary stays ordered by the latest event.
         self.sources.pop(source, None)
-        self.sources[source] = heard
+        self.sources[source] = latest
         run = self._runs.setdefault((data["dag_id"], data["run_id"]), _Run())
         run.last_order = self._order
         if "step" in data:
@@ -165,7 +96,7 @@ class RunStates:
             run.leaves.add(data["task_id"])
         key: TaskKey = (data["dag_id"], data["run_id"], data["task_id"], data["map_index"])
         attempts = run.tasks.setdefault(key, {})
-        _hear(attempts.setdefault(data["attempt"], Attempt(data["attempt"])), producer_role(source), heard)
+        store_latest(attempts.setdefault(data["attempt"], Attempt(data["attempt"])), producer_role(source), latest)
         return "new"
 
     def attempt(self, data: dict[str, Any]) -> Attempt | None:
@@ -198,15 +129,15 @@ class RunStates:
 
     def forget(self, source: str) -> None:
         """Remove one source, if it is known."""
-        heard = self.sources.pop(source, None)
-        attempt = self.attempt(heard.data) if heard is not None else None
-        if heard is None or attempt is None:
+        latest = self.sources.pop(source, None)
+        attempt = self.attempt(latest.data) if latest is not None else None
+        if latest is None or attempt is None:
             return
-        for voice in ("reporter", "airflow", "curves"):
-            if getattr(attempt, voice) is heard:
-                setattr(attempt, voice, None)
-        if not attempt.voices:
-            self._drop_empty(heard.data)
+        for role in ("reporter", "airflow", "curves"):
+            if getattr(attempt, role) is latest:
+                setattr(attempt, role, None)
+        if not attempt.latest_events:
+            self._drop_empty(latest.data)
 
     def _drop_empty(self, data: dict[str, Any]) -> None:
         run_key = (data["dag_id"], data["run_id"])
@@ -223,67 +154,23 @@ class RunStates:
 
         Finished runs are removed first, the least recently updated one before the others. The newest run stays.
         """
-        gone: list[str] = []
+        removed: list[str] = []
         excess = len(self.sources) - sources_max
         if excess <= 0:
-            return gone
+            return removed
         of_run: dict[RunKey, list[str]] = {}
-        for source, heard in self.sources.items():
-            of_run.setdefault((heard.data["dag_id"], heard.data["run_id"]), []).append(source)
+        for source, latest in self.sources.items():
+            of_run.setdefault((latest.data["dag_id"], latest.data["run_id"]), []).append(source)
         oldest_first = self.runs()[:0:-1]
         oldest_first.sort(key=lambda run: not all(task.over for task in self.tasks(run)))
         for run in oldest_first:
-            if len(gone) >= excess:
+            if len(removed) >= excess:
                 break
             del self._runs[run]
-            gone += of_run.get(run, [])
-        for source in gone:
+            removed += of_run.get(run, [])
+        for source in removed:
             del self.sources[source]
-        return gone
-
-
-def unix_s(text: Any) -> float | None:
-    """Return the Unix time of an event's ``time``; ``None`` if it is not a valid time."""
-    try:
-        return datetime.fromisoformat(text).timestamp()
-    except (TypeError, ValueError, OverflowError, OSError):
-        return None
-
-
-def _hear(attempt: Attempt, voice: Voice, heard: Heard) -> None:
-    """Store the newest event of one source in its attempt."""
-    before = attempt.airflow
-    if voice == "airflow":
-        begun = heard.data.get("begun") is not False
-        heard.bound = begun and (attempt.begun or heard.state in BEGUN)
-        attempt.begun = attempt.begun or heard.bound
-        heard.void = not begun and attempt.reporter is not None
-    else:
-        attempt.begun = True
-        if voice == "reporter" and attempt.reporter is None and before is not None and not before.bound:
-            before.void = _said_before(before, heard)
-    setattr(attempt, voice, heard)
-
-
-def _said_before(word: Heard, first: Heard) -> bool:
-    """Return whether Airflow's event ``word`` is about the time before the attempt began.
-
-    ``first`` is the first event of the attempt's reporter.
-    """
-    if word.data.get("begun") is False:
-        return True
-    if word.at_s is None or first.at_s is None:
-        return word.state in ("cancelled", "skipped")
-    began_s: float = first.at_s - first.data.get("elapsed_s", 0)
-    return word.at_s < began_s
-
-
-def _said_last_word(before: Heard, attempt: Attempt | None, data: dict[str, Any]) -> bool:
-    if before.state in TERMINAL_STATES:
-        of_airflow = producer_role(before.source) == "airflow"
-        return not of_airflow or before.bound or (attempt is not None and attempt.begun and not before.void)
-    # After retrying only a terminal state is accepted: Airflow may find that no attempt is left.
-    return before.state in ATTEMPT_OVER and data.get("state") not in TERMINAL_STATES
+        return removed
 
 
 def _only_announced(attempts: dict[int, Attempt]) -> bool:
@@ -292,10 +179,10 @@ def _only_announced(attempts: dict[int, Attempt]) -> bool:
 
 def _state_of(key: TaskKey, attempts: dict[int, Attempt], run: _Run) -> TaskState:
     newest = attempts[max(attempts)]
-    state, decisive = newest.verdict
+    state, decisive = newest.resolved_state
     error = decisive.data.get("error") if decisive is not None and state in ATTEMPT_OVER else None
     if error is None and state in ("failed", "retrying", "cancelled"):
-        error = next((v.data["error"] for v in newest.voices if v.data.get("error")), None)
+        error = next((event.data["error"] for event in newest.latest_events if event.data.get("error")), None)
     shown = newest
     if state in TERMINAL_STATES and not newest.begun and decisive is not None and decisive.data.get("begun") is False:
         shown = attempts[max((number for number in attempts if attempts[number].begun), default=newest.number)]
@@ -307,8 +194,8 @@ def _state_of(key: TaskKey, attempts: dict[int, Attempt], run: _Run) -> TaskStat
         error=error,
         data=reporter.data if reporter is not None else {},
         source=reporter.source if reporter is not None else "",
-        at_s=reporter.at_s if reporter is not None else None,
+        sent_s=reporter.time_s if reporter is not None else None,
         step=run.steps.get(key[2]),
         leaf=key[2] in run.leaves,
-        told=key[2] in run.steps and newest.airflow is not None and newest.airflow.state in TERMINAL_STATES,
+        end_confirmed=key[2] in run.steps and newest.airflow is not None and newest.airflow.state in TERMINAL_STATES,
     )

@@ -16,7 +16,7 @@ from millrace.progress.headline import headline_of
 from millrace.progress.merge import RunKey, TaskState
 
 __all__ = [
-    "SETTLED_S",
+    "RUN_QUIET_S",
     "RunState",
     "Total",
     "in_order",
@@ -28,8 +28,8 @@ __all__ = [
     "total_of",
 ]
 
-SETTLED_S: Final = 15.0
-"""A run is over after this time without an event: a scheduler's next task begins some time after the previous one."""
+RUN_QUIET_S: Final = 15.0
+"""Time without an event after which a run counts as over: a scheduler starts the next task with a delay."""
 
 _ENDS: Final = ("failed", "lost", "cancelled", "succeeded", "skipped")
 _AFTER_LOAD: Final = frozenset({"verify", "publish", "warm"})
@@ -119,9 +119,9 @@ def run_state(states: list[str]) -> str:
     """
     if states and all(map(is_over, states)):
         return next(end for end in _ENDS if end in states)
-    for alarm in ("lost", "stalled"):
-        if alarm in states:
-            return alarm
+    for problem in ("lost", "stalled"):
+        if problem in states:
+            return problem
     return "running" if any(state != "queued" for state in states) else "queued"
 
 
@@ -130,31 +130,31 @@ def in_order(tasks: Iterable[TaskState]) -> list[TaskState]:
 
     Tasks with an unknown step come last. Instances of one task are sorted by their map index.
     """
-    known = list(tasks)
+    unordered = list(tasks)
     ranks: dict[str, tuple[float, float, int]] = {}
-    for number, task in enumerate(known):
-        step, began, first = ranks.get(task.key[2], (math.inf, math.inf, number))
+    for number, task in enumerate(unordered):
+        step, start_s, first = ranks.get(task.key[2], (math.inf, math.inf, number))
         step = min(step, math.inf if task.step is None else task.step)
-        ranks[task.key[2]] = (step, min(began, _began_s(task)), first)
-    return sorted(known, key=lambda task: (ranks[task.key[2]], task.key[3]))
+        ranks[task.key[2]] = (step, min(start_s, _start_s(task)), first)
+    return sorted(unordered, key=lambda task: (ranks[task.key[2]], task.key[3]))
 
 
-def _began_s(task: TaskState) -> float:
-    return math.inf if task.at_s is None else task.at_s - task.data.get("elapsed_s", 0)
+def _start_s(task: TaskState) -> float:
+    return math.inf if task.sent_s is None else task.sent_s - task.data.get("elapsed_s", 0)
 
 
 def result_of(tasks: Iterable[TaskState]) -> dict[str, Any] | None:
     """Return the outcome that the last successful step reported (version, rows, bytes, columns), or ``None``."""
-    found = [task.data["result"] for task in tasks if task.state == "succeeded" and task.data.get("result")]
-    return next((result for result in reversed(found) if "version" in result and "rows" in result), None)
+    results = [task.data["result"] for task in tasks if task.state == "succeeded" and task.data.get("result")]
+    return next((result for result in reversed(results) if "version" in result and "rows" in result), None)
 
 
 def left_s_of(task: TaskState) -> float | None:
     """Return the seconds until a running task is done; ``None`` if it does not run or the time is unknown."""
     if task.state != "running":
         return None
-    said = task.data
-    return _left_s(said.get("elapsed_s", 0), said.get("done", 0), said.get("total"), said.get("rate"))
+    data = task.data
+    return _left_s(data.get("elapsed_s", 0), data.get("done", 0), data.get("total"), data.get("rate"))
 
 
 def total_of(tasks: Iterable[TaskState], state: str) -> Total | None:
@@ -173,30 +173,30 @@ def total_of(tasks: Iterable[TaskState], state: str) -> Total | None:
             groups.setdefault((kind, unit), []).append(task)
     if planned is not None:
         kind, unit = "load", str(planned["unit"])
-        whole: float | None = planned["total"]
+        total: float | None = planned["total"]
         chosen = groups.get((kind, unit), [])
     else:
         if any(key[0] == "load" for key in groups):
-            groups = {key: found for key, found in groups.items() if key[0] not in _AFTER_LOAD}
+            groups = {key: group for key, group in groups.items() if key[0] not in _AFTER_LOAD}
         if not groups:
             return None
         (kind, unit), chosen = max(groups.items(), key=lambda each: sum(t.data["elapsed_s"] for t in each[1]))
         totals = [task.data["total"] for task in chosen]
-        whole = None if any(total is None for total in totals) else sum(totals)
+        total = None if any(each is None for each in totals) else sum(totals)
     done = sum(task.data["done"] for task in chosen)
-    fraction = 1.0 if state == "succeeded" else min(done / whole, 1.0) if whole else None
+    fraction = 1.0 if state == "succeeded" else min(done / total, 1.0) if total else None
     rate = _rate(chosen, done, over=is_over(state) or state == "skipped")
-    return Total(kind, unit, done, whole, fraction, rate, _left_s(_elapsed_s(chosen), done, whole, rate))
+    return Total(kind, unit, done, total, fraction, rate, _left_s(_elapsed_s(chosen), done, total, rate))
 
 
 def _rate(tasks: list[TaskState], done: float, *, over: bool) -> float | None:
     """Return the rate in units a second: the sum over the running tasks, or the average once the run is over."""
     if not over:
         return sum(task.data["rate"] or 0 for task in tasks if task.state == "running") or None
-    timed = [task for task in tasks if task.at_s is not None]
+    timed = [task for task in tasks if task.sent_s is not None]
     if not timed:
         return None
-    span = max(task.at_s or 0 for task in timed) - min(map(_began_s, timed))
+    span = max(task.sent_s or 0 for task in timed) - min(map(_start_s, timed))
     return done / span if span >= 0.2 else None
 
 
@@ -204,8 +204,8 @@ def _elapsed_s(tasks: list[TaskState]) -> float:
     return max((task.data["elapsed_s"] for task in tasks if task.state == "running"), default=0)
 
 
-def _left_s(elapsed_s: float, done: float, whole: float | None, rate: float | None) -> float | None:
-    if not whole or not rate or elapsed_s < _LEFT_AFTER_S:
+def _left_s(elapsed_s: float, done: float, total: float | None, rate: float | None) -> float | None:
+    if not total or not rate or elapsed_s < _LEFT_AFTER_S:
         return None
-    left = max(whole - done, 0) / rate
+    left = max(total - done, 0) / rate
     return left if left < _LEFT_MAX_S else None

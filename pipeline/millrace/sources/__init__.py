@@ -37,8 +37,8 @@ from millrace.sources.io.source_checksum import SourceChecksum, read_content
 from millrace.sources.io.stdin import STANDARD_INPUT
 from millrace.sources.model import SourceFile, SourcePlan, Split
 from millrace.sources.options import SourceOptions
-from millrace.sources.planning.given import Paths, Taken, as_paths, as_source
 from millrace.sources.planning.plan import Source, plan_source
+from millrace.sources.planning.source_arguments import Paths, SourceLike, as_paths, as_source
 from millrace.sources.read import SplitReader, open_source, open_split
 from millrace.sources.text.whole_numbers import WHOLE_MAX, rounded
 from millrace.sources.types import merge_schemas, parse_column_type, parse_type
@@ -52,12 +52,12 @@ __all__ = [
     "Source",
     "SourceChecksum",
     "SourceFile",
+    "SourceLike",
     "SourceOptions",
     "SourcePlan",
     "SourceWarning",
     "Split",
     "SplitReader",
-    "Taken",
     "WHOLE_MAX",
     "WILDCARDS",
     "address_of",

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as compute
 
 from millrace.errors import InvalidSettingError
-from millrace.sources.first_wrong import first_wrong
+from millrace.sources.invalid_values import first_invalid
 
 __all__ = ["DateFormat", "DateFormats", "parse_date_format"]
 
@@ -49,7 +49,7 @@ _PIVOT: Final = "69"
 
 @dataclass(frozen=True, slots=True)
 class DateFormat:
-    """One format, with the pattern of a whole text that has a group for each directive."""
+    """One format, with the pattern of a complete text that has a group for each directive."""
 
     text: str
     pattern: str
@@ -80,8 +80,8 @@ class DateFormat:
 
         The values are not checked: a 31 February is returned as it is.
         """
-        found = compute.extract_regex(texts, self.pattern)
-        get = {each: compute.struct_field(found, each) for each in self.directives}
+        groups = compute.extract_regex(texts, self.pattern)
+        get = {each: compute.struct_field(groups, each) for each in self.directives}
         parts = []
         if self.has_date:
             parts += [_year(get), "-", _month(get), "-", _two_digits(get["d"])]
@@ -100,51 +100,53 @@ def parse_date_format(text: str) -> DateFormat:
     """
     for short, long in _SHORT.items():
         text = re.sub(rf"(?<!%)((?:%%)*)%{short}", rf"\g<1>{long}", text)
-    pattern, seen, at, after_digits = "", [], 0, False
-    while at < len(text):
-        letter = text[at]
+    pattern, directives, position, after_digits = "", [], 0, False
+    while position < len(text):
+        letter = text[position]
         if letter != "%":
-            pattern, at, after_digits = pattern + _literal(letter), at + 1, False
+            pattern, position, after_digits = pattern + _literal(letter), position + 1, False
             continue
-        directive = text[at + 1 : at + 2]
+        directive = text[position + 1 : position + 2]
         if directive == "%":
             pattern, after_digits = pattern + "%", False
         elif directive and directive in _PIECES:
             # Next to another number, only a fixed number of digits is unambiguous.
-            fixed = after_digits or (text[at + 2 : at + 3] == "%" and text[at + 3 : at + 4] in _DIGITS)
+            fixed = after_digits or (
+                text[position + 2 : position + 3] == "%" and text[position + 3 : position + 4] in _DIGITS
+            )
             piece = _PIECES[directive].replace(r"\d{1,2}", r"\d{2}") if fixed else _PIECES[directive]
             pattern += f"(?P<{directive}>{piece})"
-            seen.append(directive)
+            directives.append(directive)
             after_digits = directive in _DIGITS
         else:
-            known = ", ".join(f"%{each}" for each in [*_PIECES, *_SHORT, "%"])
-            raise InvalidSettingError(f"the date format {text!r} has %{directive}", hint=f"use {known}")
-        at += 2
-    _check_complete(text, seen)
-    return DateFormat(text, f"^(?i:{pattern})$", frozenset(seen))
+            names = ", ".join(f"%{each}" for each in [*_PIECES, *_SHORT, "%"])
+            raise InvalidSettingError(f"the date format {text!r} has %{directive}", hint=f"use {names}")
+        position += 2
+    _check_complete(text, directives)
+    return DateFormat(text, f"^(?i:{pattern})$", frozenset(directives))
 
 
 def _literal(letter: str) -> str:
     return letter if letter.isalnum() or letter.isspace() else re.escape(letter)
 
 
-def _check_complete(text: str, seen: list[str]) -> None:
-    """Raise ``InvalidSettingError`` unless the format has a whole date, a whole time or both."""
-    parts = [len([each for each in seen if each in group]) for group in _DATE_SETS]
-    times = set(seen) & {"H", "I", "M", "S", "f", "p", "z"}
-    lacking = next(
+def _check_complete(text: str, directives: list[str]) -> None:
+    """Raise ``InvalidSettingError`` unless the format has a complete date, a complete time or both."""
+    parts = [len([each for each in directives if each in group]) for group in _DATE_SETS]
+    times = set(directives) & {"H", "I", "M", "S", "f", "p", "z"}
+    problem = next(
         (f"%{each} without %{need[0]}" for each, need in _NEEDS.items() if each in times and not times & set(need)), ""
     )
-    if len(set(seen)) < len(seen) or any(count > 1 for count in parts) or {"H", "I"} <= times:
-        lacking = "a part twice"
+    if len(set(directives)) < len(directives) or any(count > 1 for count in parts) or {"H", "I"} <= times:
+        problem = "a part twice"
     elif any(parts) and not all(parts):
-        lacking = "no whole date: it needs a year, a month and a day"
-    elif not seen:
-        lacking = "no directive"
+        problem = "an incomplete date: it needs a year, a month and a day"
+    elif not directives:
+        problem = "no directive"
     elif "z" in times and not all(parts):
-        lacking = "a zone without a date"
-    if lacking:
-        raise InvalidSettingError(f"the date format {text!r} has {lacking}", hint="give one like %d.%m.%Y %H:%M:%S")
+        problem = "a zone without a date"
+    if problem:
+        raise InvalidSettingError(f"the date format {text!r} has {problem}", hint="give one like %d.%m.%Y %H:%M:%S")
 
 
 class DateFormats:
@@ -161,11 +163,11 @@ class DateFormats:
         """Return the texts as values of a type; raises ``pa.ArrowInvalid`` if a text is not one."""
         iso = [each.as_iso(texts) for each in self._formats]
         if pa.types.is_time(kind):
-            plain = compute.binary_join_element_wise(_ZERO_DAY, texts, "")
-            return compute.cast(compute.cast(compute.coalesce(*iso, plain), pa.timestamp(kind.unit)), kind)
+            times = compute.binary_join_element_wise(_ZERO_DAY, texts, "")
+            return compute.cast(compute.cast(compute.coalesce(*iso, times), pa.timestamp(kind.unit)), kind)
         return compute.cast(compute.coalesce(*iso, texts), kind)
 
-    def unfit(self, texts: pa.Array) -> int | None:
+    def first_unlike(self, texts: pa.Array) -> int | None:
         """Return the number of the first text that is not a date of the format which most of the texts match.
 
         None if most texts match no format, or if the format parses all of them.
@@ -179,14 +181,14 @@ class DateFormats:
             try:
                 self.read(shaped, each.type)
             except pa.ArrowInvalid:
-                return self.first_wrong(shaped, each.type)
+                return self.first_invalid(shaped, each.type)
             first = compute.index(unlike, True).as_py()
             return None if first < 0 else int(first)
         return None
 
-    def first_wrong(self, texts: pa.Array, kind: pa.DataType) -> int:
+    def first_invalid(self, texts: pa.Array, kind: pa.DataType) -> int:
         """Return the number of the first text that is not a value of a type."""
-        return first_wrong(texts, lambda part: self.read(part, kind))
+        return first_invalid(texts, lambda part: self.read(part, kind))
 
     def type_of(self, texts: pa.Array) -> pa.DataType | None:
         """Return the type of the first format that parses all texts, or None if no format does."""

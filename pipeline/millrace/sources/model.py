@@ -7,7 +7,7 @@ import hashlib
 import json
 import zlib
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import pyarrow as pa
 
@@ -15,7 +15,7 @@ from millrace.errors import UsageError
 from millrace.sources.options import SourceOptions
 from millrace.sources.warnings import SourceWarning
 
-__all__ = ["SourceFile", "SourcePlan", "Split"]
+__all__ = ["FilePart", "ReadBatch", "SourceFile", "SourcePlan", "Split"]
 
 _PLAIN_FILE_LIST = 100
 """Longer lists of files are compressed in JSON, so that a plan of 100,000 files still fits into an XCom."""
@@ -33,6 +33,22 @@ class SourceFile:
     name: str
     size_bytes: int
     modified_ns: int
+
+
+class FilePart(NamedTuple):
+    """A part of one file: the index of the file in its plan, and the units ``start`` to ``stop`` as in a ``Split``."""
+
+    file: int
+    start: int
+    stop: int
+
+
+class ReadBatch(NamedTuple):
+    """Rows of one file, which has the index ``file``; ``part_bytes`` of this part of the file were read so far."""
+
+    batch: pa.RecordBatch
+    file: int
+    part_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,27 +121,27 @@ class SourcePlan:
         }
 
     @classmethod
-    def from_json(cls, said: dict[str, Any]) -> SourcePlan:
+    def from_json(cls, fields: dict[str, Any]) -> SourcePlan:
         """Return the plan from the values of ``to_json``; raises ``UsageError`` for any other value."""
         try:
-            files = said["files"]
+            files = fields["files"]
             if isinstance(files, str):
                 files = json.loads(zlib.decompress(base64.b64decode(files)))
             return cls(
-                uri=said["uri"],
-                format=said["format"],
-                kind=said["kind"],
-                schema=pa.ipc.read_schema(pa.BufferReader(base64.b64decode(said["schema"]))),
+                uri=fields["uri"],
+                format=fields["format"],
+                kind=fields["kind"],
+                schema=pa.ipc.read_schema(pa.BufferReader(base64.b64decode(fields["schema"]))),
                 files=tuple(SourceFile(*file) for file in files),
-                splits=tuple(_split_from_json(split) for split in said["splits"]),
-                total_bytes=said["total_bytes"],
-                total_rows=said["total_rows"],
-                options=SourceOptions.from_json(said["options"]),
-                warnings=tuple(SourceWarning.from_json(warning) for warning in said["warnings"]),
-                single_file=said["single_file"],
+                splits=tuple(_split_from_json(split) for split in fields["splits"]),
+                total_bytes=fields["total_bytes"],
+                total_rows=fields["total_rows"],
+                options=SourceOptions.from_json(fields["options"]),
+                warnings=tuple(SourceWarning.from_json(warning) for warning in fields["warnings"]),
+                single_file=fields["single_file"],
             )
         except (KeyError, TypeError, ValueError, zlib.error, pa.ArrowException) as error:
-            raise UsageError(f"this is no plan of a source: {error!r}") from error
+            raise UsageError(f"this is not the plan of a source: {error!r}") from error
 
     def facts(self) -> dict[str, Any]:
         """Return the facts that a version records of its source: address, format, size, and a digest of its files.
@@ -149,12 +165,12 @@ class SourcePlan:
 
 
 def _split_to_json(split: Split) -> dict[str, Any]:
-    said = asdict(split)
+    fields = asdict(split)
     # The indexes are consecutive, so the first and the last are enough.
-    said["files"] = [split.files[0], split.files[-1]]
-    return said
+    fields["files"] = [split.files[0], split.files[-1]]
+    return fields
 
 
-def _split_from_json(said: dict[str, Any]) -> Split:
-    first, last = said["files"]
-    return Split(**{**said, "files": tuple(range(first, last + 1))})
+def _split_from_json(fields: dict[str, Any]) -> Split:
+    first, last = fields["files"]
+    return Split(**{**fields, "files": tuple(range(first, last + 1))})

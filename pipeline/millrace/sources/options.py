@@ -13,9 +13,10 @@ from millrace.errors import InvalidSettingError, UsageError
 from millrace.names import nearest
 from millrace.sources.date_formats import DateFormats
 
-__all__ = ["AUTO", "FORMATS", "SourceOptions"]
+__all__ = ["AUTO", "FORMAT_NAMES", "SourceOptions"]
 
-FORMATS = ("csv", "parquet", "jsonl", "arrow", "bytes")
+FORMAT_NAMES: Final[dict[str, object]] = {}
+"""The registered formats by name; ``formats`` adds them, because they depend on the options."""
 
 _MAX_UNIT_BYTES: Final = 1_000_000_000
 """Arrow's 32-bit offsets end at 2 GiB, and a unit is about twice in memory while it is parsed."""
@@ -36,7 +37,7 @@ _DECIMALS: Final = "".join(sorted(set(string.punctuation) - set("\"'+-")))
 class SourceOptions:
     """Options that define how a source is read; the constructor raises ``InvalidSettingError`` for a wrong value.
 
-    ``format``: one of ``FORMATS``; None means detection by the file's name, then by its content.
+    ``format``: one of ``FORMAT_NAMES``; None means detection by the file's name, then by its content.
     ``null_values``: CSV only; replaces pyarrow's default spellings of null and then applies to every column, including
     text.
     ``column_types``: pairs of column and Arrow type spelling (``types.parse_type``), CSV and JSON lines only.
@@ -77,13 +78,14 @@ class SourceOptions:
 
     def __post_init__(self) -> None:
         _check_types(self)
-        if self.format is not None and self.format not in FORMATS:
-            raise InvalidSettingError(f"unknown source format {self.format!r}", hint=f"use one of {', '.join(FORMATS)}")
+        if self.format is not None and self.format not in FORMAT_NAMES:
+            names = ", ".join(FORMAT_NAMES)
+            raise InvalidSettingError(f"unknown source format {self.format!r}", hint=f"use one of {names}")
         delimiter = "," if self.delimiter is None else self.delimiter
         if delimiter != AUTO and (len(delimiter) != 1 or not delimiter.isascii() or delimiter in '"\r\n\0'):
             raise InvalidSettingError(
                 f"the delimiter is {self.delimiter!r}",
-                hint="give one ASCII character that is no quote and no line end, or auto",
+                hint="give one ASCII character that is neither a quote nor a line end, or auto",
             )
         for name, low, high in (
             ("infer_bytes", 1, None),
@@ -97,6 +99,10 @@ class SourceOptions:
                 allowed = f"at least {low}" if high is None else f"{low} to {high}"
                 raise InvalidSettingError(f"{name} is {value!r}", hint=f"give a whole number, {allowed}")
         _check_table_options(self)
+
+    def changed(self) -> frozenset[str]:
+        """Return the names of the options that do not have their default value."""
+        return frozenset(field.name for field in fields(self) if getattr(self, field.name) != field.default)
 
     def with_fields(self, given: dict[str, Any]) -> SourceOptions:
         """Return the options with these fields replaced.
@@ -113,19 +119,19 @@ class SourceOptions:
 
     def to_json(self) -> dict[str, Any]:
         """Return all options as JSON values; ``from_json`` restores an equal object."""
-        said = asdict(self)
-        said["column_types"] = [list(pair) for pair in self.column_types]
-        said["rename"] = [list(pair) for pair in self.rename]
-        said["null_values"] = None if self.null_values is None else list(self.null_values)
-        return said
+        values = asdict(self)
+        values["column_types"] = [list(pair) for pair in self.column_types]
+        values["rename"] = [list(pair) for pair in self.rename]
+        values["null_values"] = None if self.null_values is None else list(self.null_values)
+        return values
 
     @classmethod
-    def from_json(cls, said: dict[str, Any]) -> SourceOptions:
+    def from_json(cls, values: dict[str, Any]) -> SourceOptions:
         """Return the options from the values of ``to_json``; raises ``InvalidSettingError`` for an unknown name."""
-        unknown = sorted(set(said) - {field.name for field in fields(cls)})
+        unknown = sorted(set(values) - {field.name for field in fields(cls)})
         if unknown:
             raise InvalidSettingError(f"unknown source option {unknown[0]!r}")
-        given = dict(said)
+        given = dict(values)
         if given.get("null_values") is not None:
             given["null_values"] = tuple(given["null_values"])
         given["column_types"] = tuple((name, kind) for name, kind in given.get("column_types", ()))
@@ -134,10 +140,10 @@ class SourceOptions:
 
 def _check_types(options: SourceOptions) -> None:
     """Convert lists of texts and of pairs to tuples, in place; raises ``InvalidSettingError`` for another type."""
-    for name, kind, what in _TYPES:
+    for name, kind, description in _TYPES:
         value = getattr(options, name)
         if not isinstance(value, kind):
-            raise InvalidSettingError(f"{name} is {value!r}", hint=f"give {what}")
+            raise InvalidSettingError(f"{name} is {value!r}", hint=f"give {description}")
     for name in ("date_format", "true_value", "false_value"):
         _set(options, name, _texts(name, getattr(options, name)))
     for name in ("null_values", "columns"):

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from millrace.arrow import holds, is_dense_union
 from millrace.errors import SourceError
-from millrace.sources.formats import batches_of
+from millrace.sources.formats import read_parts
 from millrace.sources.io.source_checksum import ReadContent, SourceChecksum
 from millrace.sources.io.stdin import STANDARD_INPUT
 from millrace.sources.model import SourcePlan, Split
@@ -63,7 +63,7 @@ class SplitReader:
         before, current, last = 0, -1, 0
         parts = parts_of(self.split)
         read = ReadContent(plan.files)
-        for batch, number, done in batches_of(plan, parts, read, preview=preview):
+        for batch, number, done in read_parts(plan, parts, read, preview=preview):
             if number != current:
                 before, current = before + last, number
             last = done
@@ -95,8 +95,8 @@ def in_pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
 
 def held_bytes(batch: pa.RecordBatch) -> int:
     """Return the bytes of Arrow memory needed to keep this batch."""
-    whole = any(holds(kind, is_dense_union) for kind in batch.schema.types)
-    return int(batch.get_total_buffer_size() if whole else batch.nbytes)
+    is_total = any(holds(kind, is_dense_union) for kind in batch.schema.types)
+    return int(batch.get_total_buffer_size() if is_total else batch.nbytes)
 
 
 def open_split(plan: SourcePlan, split: Split, *, preview: bool = False) -> SplitReader:
@@ -114,7 +114,7 @@ def open_source(plan: SourcePlan) -> SplitReader:
     if len(plan.splits) == 1:
         return SplitReader(plan, plan.splits[0])
     first, last = plan.splits[0], plan.splits[-1]
-    whole = Split(
+    all_splits = Split(
         index=0,
         label=plan.uri,
         files=tuple(range(first.files[0], last.files[-1] + 1)),
@@ -123,4 +123,4 @@ def open_source(plan: SourcePlan) -> SplitReader:
         bytes=sum(split.bytes for split in plan.splits),
         rows=plan.total_rows,
     )
-    return SplitReader(plan, whole)
+    return SplitReader(plan, all_splits)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from millrace.arrow import wider_type
+from millrace.arrow import wider_type, widest_type
 from millrace.errors import SourceNotFoundError, SourceTypeError, SourceUnreadableError, UsageError
 from millrace.names import column_type_option
 from millrace.sources.io.address import local_path
@@ -23,8 +23,6 @@ __all__ = [
     "merge_schemas",
     "parse_column_type",
     "parse_type",
-    "refuse_nulls",
-    "refuse_types",
     "written_columns",
 ]
 
@@ -85,17 +83,17 @@ def parse_type(spelling: str) -> pa.DataType:
     if simple is not None:
         return simple
     try:
-        if found := _ZONED.fullmatch(text):
-            return pa.timestamp(found[1], tz=found[2])
-        if found := _DECIMAL.fullmatch(text.lower()):
-            make = pa.decimal128 if found[1] == "128" else pa.decimal256
-            return make(int(found[2]), int(found[3]))
-        if found := _FIXED.fullmatch(text.lower()):
-            return pa.binary(int(found[1]))
-        if found := _LIST.fullmatch(text):
-            return pa.list_(parse_type(found[1]))
+        if match := _ZONED.fullmatch(text):
+            return pa.timestamp(match[1], tz=match[2])
+        if match := _DECIMAL.fullmatch(text.lower()):
+            make = pa.decimal128 if match[1] == "128" else pa.decimal256
+            return make(int(match[2]), int(match[3]))
+        if match := _FIXED.fullmatch(text.lower()):
+            return pa.binary(int(match[1]))
+        if match := _LIST.fullmatch(text):
+            return pa.list_(parse_type(match[1]))
     except (ValueError, pa.ArrowInvalid) as error:
-        raise UsageError(f"{spelling!r} is no possible type: {error}") from error
+        raise UsageError(f"{spelling!r} is not a possible type: {error}") from error
     raise UsageError(f"unknown column type {spelling!r}", hint=f"use an Arrow type: {_SPELLINGS}")
 
 
@@ -105,16 +103,16 @@ def parse_column_type(text: str) -> tuple[str, str]:
     Both may contain ``=``: the column of ``seen=timestamp[us, tz=UTC]`` is ``seen``, that of ``a=b=string`` is
     ``a=b``. Blanks belong to the name. Raises ``UsageError`` where no type follows any ``=``, and for an empty name.
     """
-    places = [place for place, letter in enumerate(text) if letter == "=" and place]
-    for place in places:
-        spelling = text[place + 1 :].strip()
+    positions = [position for position, letter in enumerate(text) if letter == "=" and position]
+    for position in positions:
+        spelling = text[position + 1 :].strip()
         try:
             parse_type(spelling)
         except UsageError:
-            if spelling and len(places) == 1:
+            if spelling and len(positions) == 1:
                 raise
             continue
-        return text[:place], spelling
+        return text[:position], spelling
     raise UsageError(f"{text!r} is not COLUMN=TYPE", hint=f"write it as in delay=int64; types are {_SPELLINGS}")
 
 
@@ -125,7 +123,7 @@ def load_schema_file(name: str) -> pa.Schema:
     """
     path = Path(local_path(name))
     if not path.exists():
-        raise SourceNotFoundError(f"there is no schema file {name}")
+        raise SourceNotFoundError(f"the schema file {name} does not exist")
     if not path.is_file():
         raise SourceUnreadableError(f"the schema file {name} is not a regular file")
     try:
@@ -138,15 +136,15 @@ def load_schema_file(name: str) -> pa.Schema:
                 return pa.ipc.open_file(source).schema
             if magic[:4] == b"\xff\xff\xff\xff":
                 return pa.ipc.read_schema(source)
-        said = json.loads(path.read_bytes())
-        if isinstance(said, dict) and all(isinstance(kind, str) for kind in said.values()):
-            return pa.schema([(column, parse_type(kind)) for column, kind in said.items()])
+        types = json.loads(path.read_bytes())
+        if isinstance(types, dict) and all(isinstance(kind, str) for kind in types.values()):
+            return pa.schema([(column, parse_type(kind)) for column, kind in types.items()])
     except OSError as error:
         raise SourceUnreadableError(f"the schema file {name} cannot be read: {error}") from error
     except (pa.ArrowException, ValueError) as error:
-        raise UsageError(f"the schema file {name} cannot be understood: {error}") from error
+        raise UsageError(f"the schema file {name} is not valid: {error}") from error
     raise UsageError(
-        f"the schema file {name} holds no schema",
+        f"the schema file {name} has no schema",
         hint='give an Arrow or Parquet file, or JSON like {"column": "int64"}',
     )
 
@@ -181,18 +179,6 @@ def written_columns(options: SourceOptions) -> frozenset[str]:
     return frozenset(field.name for field in schema if field.nullable)
 
 
-def refuse_types(options: SourceOptions, what: str) -> None:
-    """Raise ``UsageError`` when types are given for data that has its own types."""
-    if options.column_types or options.schema_file:
-        raise UsageError(f"the types of {what} cannot be given", hint="leave out --column-type and --schema")
-
-
-def refuse_nulls(options: SourceOptions, what: str) -> None:
-    """Raise ``UsageError`` when spellings of null are given for data that does not spell nulls as text."""
-    if options.null_values is not None:
-        raise UsageError(f"null values of {what} cannot be given", hint="leave out --null-value")
-
-
 def check_names(schema: pa.Schema) -> None:
     """Raise ``UnicodeDecodeError`` when a name is not UTF-8, which pyarrow detects only when the name is accessed.
 
@@ -220,35 +206,46 @@ def merge_schemas(schemas: Iterable[pa.Schema], *, exact: bool = False) -> pa.Sc
     ``exact`` is passed to ``wider_type``. A column is nullable where it is nullable in any schema. Raises
     ``SourceTypeError`` when the columns differ or two types have no common one, and ``UsageError`` for no schemas.
     """
-    merged: pa.Schema | None = None
-    # Every pair of types must have a common one. int64 and uint64 have none, even if a double comes between them.
-    seen: dict[str, list[pa.DataType]] = {}
+    first: pa.Schema | None = None
+    types: dict[str, list[pa.DataType]] = {}
+    nullable: set[str] = set()
     for schema in schemas:
-        if merged is None:
-            merged = schema
-            seen = {field.name: [field.type] for field in schema}
+        if first is None:
+            first, types = schema, {name: [] for name in schema.names}
+        elif first.equals(schema):
             continue
-        if merged.equals(schema):
-            continue
-        if sorted(merged.names) != sorted(schema.names):
-            raise SourceTypeError(f"columns {merged.names} became {schema.names}")
-        parts = []
-        for field in merged:
-            other = schema.field(field.name)
-            kind = wider_type(field.type, other.type, exact=exact)
-            types = seen[field.name]
-            unlike = next((held for held in types if wider_type(held, other.type, exact=exact) is None), None)
-            if kind is None or unlike is not None:
-                raise SourceTypeError(
-                    f"column {field.name!r} is {unlike or field.type} in one part and {other.type} in another",
-                    hint=f"give text (CSV, JSON lines) its type: {column_type_option(field.name)}; "
-                    "write other data with one type, or load it as another dataset",
-                    column=field.name,
-                )
-            if other.type not in types:
-                types.append(other.type)
-            parts.append(field.with_type(kind).with_nullable(field.nullable or other.nullable))
-        merged = pa.schema(parts, metadata=merged.metadata)
-    if merged is None:
-        raise UsageError("no schemas to merge")
-    return merged
+        if sorted(first.names) != sorted(schema.names):
+            raise SourceTypeError(f"columns {first.names} became {schema.names}")
+        nullable |= {field.name for field in schema if field.nullable}
+        for field in schema:
+            if field.type not in types[field.name]:
+                _check_common(field, types[field.name], exact=exact)
+                types[field.name].append(field.type)
+    if first is None:
+        raise UsageError("there are no schemas to merge")
+    fields = []
+    for field in first:
+        kind = widest_type(types[field.name], exact=exact)
+        if kind is None:
+            raise _no_common_type(field.name, *types[field.name][:2])
+        fields.append(field.with_type(kind).with_nullable(field.name in nullable))
+    return pa.schema(fields, metadata=first.metadata)
+
+
+def _check_common(field: pa.Field, types: Iterable[pa.DataType], *, exact: bool) -> None:
+    """Raise ``SourceTypeError`` unless the field's type has a common one with each of ``types``.
+
+    int64 and uint64 have none, even if a double comes between them.
+    """
+    for kind in types:
+        if wider_type(kind, field.type, exact=exact) is None:
+            raise _no_common_type(field.name, kind, field.type)
+
+
+def _no_common_type(column: str, one: pa.DataType, other: pa.DataType) -> SourceTypeError:
+    return SourceTypeError(
+        f"column {column!r} is {one} in one part and {other} in another",
+        hint=f"give text (CSV, JSON lines) its type: {column_type_option(column)}; "
+        "write other data with one type, or load it as another dataset",
+        column=column,
+    )

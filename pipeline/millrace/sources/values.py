@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from millrace.arrow import check_column, holds, is_dense_union
 from millrace.errors import SourceCorruptError, SourceFormatError
-from millrace.sources.first_wrong import first_wrong
+from millrace.sources.invalid_values import first_invalid
 
 __all__ = ["check_values"]
 
@@ -31,7 +31,7 @@ def check_values(
             row = _first_bad_row(column)
             at = "" if row is None else f", row {first_row + row + 1:,}"
             raise SourceFormatError(
-                f"{name}{at}: column {field.name!r} holds text that is not UTF-8",
+                f"{name}{at}: column {field.name!r} has text that is not UTF-8",
                 hint="write that text as UTF-8, or the column as binary",
                 file=name,
                 column=field.name,
@@ -45,7 +45,7 @@ def _first_bad_row(column: pa.Array) -> int | None:
     if holds(column.type, _is_shared):
         return None
     # Checking a slice of lists checks the values of all lists. A copy has only its own values.
-    return first_wrong(column, lambda part: check_column(pa.concat_arrays([part])))
+    return first_invalid(column, lambda part: check_column(pa.concat_arrays([part])))
 
 
 def _is_shared(kind: pa.DataType) -> bool:

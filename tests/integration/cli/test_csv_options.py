@@ -130,7 +130,7 @@ def test_the_report_shows_columns_and_warnings(millrace: Millrace, tmp_path: Pat
         (("--rename", "a=b"), "--rename gives two columns the name 'b'"),
         (("--rename", "a"), "'a' is not OLD=NEW"),
         (("--decimal", "1"), "the decimal point is '1'"),
-        (("--date-format", "%d.%m"), "has no whole date"),
+        (("--date-format", "%d.%m"), "has an incomplete date"),
         (("--true-value", "NA"), "has 'NA', which means null"),
         (("--skip-rows", "-1"), "skip_rows is -1"),
         (("--skip-rows", "x"), "'x' is not a valid integer"),

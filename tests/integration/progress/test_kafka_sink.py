@@ -66,7 +66,7 @@ def test_events_arrive_with_their_source_as_key_in_the_partition_of_their_run(
         f"/cli/cli/{run}/load/-1/1{end}": s for run in "abcd" for end, s in (("", "succeeded"), ("/curves", None))
     }
     assert isinstance(sink, KafkaSink)
-    assert (sink.delivered, sink.lost) == (len(found), 0)
+    assert (sink.delivered, sink.dropped) == (len(found), 0)
 
 
 def test_the_sequences_of_a_source_only_grow(kafka: KafkaSettings, records: Records) -> None:
@@ -153,17 +153,17 @@ def test_without_a_broker_short_tasks_wait_less_than_a_second_and_warn_once(
         sink.close()
     assert time.monotonic() - began < 1.0 + 0.5  # half a second more for a busy machine
     assert [r.getMessage() for r in caplog.records] == [
-        f"progress is not being reported: Kafka at {nobody.bootstrap_servers} does not answer; the work goes on"
+        f"progress is not being reported: Kafka at {nobody.bootstrap_servers} does not respond; the work continues"
     ]
 
 
 def test_an_unresponsive_broker_delays_tasks_by_at_most_five_seconds_in_all(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    with socket.socket() as silent:
-        silent.bind(("127.0.0.1", 0))
-        silent.listen(16)
-        settings = KafkaSettings(bootstrap_servers=f"127.0.0.1:{silent.getsockname()[1]}")
+    with socket.socket() as unresponsive:
+        unresponsive.bind(("127.0.0.1", 0))
+        unresponsive.listen(16)
+        settings = KafkaSettings(bootstrap_servers=f"127.0.0.1:{unresponsive.getsockname()[1]}")
         sink = progress.kafka_sink(settings)
         began = time.monotonic()
         for number in range(4):
@@ -171,7 +171,7 @@ def test_an_unresponsive_broker_delays_tasks_by_at_most_five_seconds_in_all(
                 task.advance(1)
         sink.close()
         assert time.monotonic() - began < 5.0
-    # Warnings only: at level INFO the number of lost events is logged, too.
+    # Warnings only: at level INFO the number of dropped events is logged, too.
     assert [record.levelname for record in caplog.records if record.levelno >= logging.WARNING] == ["WARNING"]
 
 

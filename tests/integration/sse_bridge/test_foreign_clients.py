@@ -105,7 +105,7 @@ def test_curl_shows_events_as_they_come_and_ends_with_the_run(topic: Topic, brid
         told = topic.say("load", 2, dag="cli", message=NASTY)
         assert next(line for line in shown if line.startswith("event: ")) == "event: progress"
         assert json.loads(next(shown).removeprefix("data: ")) == told
-    url = f"{bridge.url}/events?dag_id=cli&run_id=r&until=terminal&settle_s=0"
+    url = f"{bridge.url}/events?dag_id=cli&run_id=r&until=terminal&quiet_s=0"
     with Reading([*curl, "-H", "Accept: application/x-ndjson", url]) as client:
         said = client.said()
         assert next(said)["type"] == "snapshot"

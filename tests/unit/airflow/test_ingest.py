@@ -13,7 +13,7 @@ import pytest
 from millrace.airflow import ingest
 from millrace.airflow.ingest import LABEL_MAX, map_label
 from millrace.api import Store
-from millrace.progress import Task, null_task
+from millrace.progress import ProgressTask, null_task
 from tests.unit.store.in_memory import cassandra, settings, store
 
 __all__ = ["cassandra", "settings", "store"]
@@ -47,7 +47,7 @@ def test_publish_logs_the_report_as_a_table_and_every_warning(
     results = [store.load_split(plan, index).to_json() for index in range(len(plan.source.splits))]
 
     @contextmanager
-    def step(*_names: str, **_facts: object) -> Iterator[tuple[Store, Task]]:
+    def step(*_names: str, **_facts: object) -> Iterator[tuple[Store, ProgressTask]]:
         yield store, null_task()
 
     context = {"dag_run": SimpleNamespace(start_date=None), "outlet_events": None}

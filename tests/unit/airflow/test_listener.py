@@ -14,7 +14,7 @@ from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 from airflow.utils.state import TaskInstanceState
 from sqlalchemy.orm import configure_mappers
 
-from millrace.airflow.identity import places_of
+from millrace.airflow.identity import positions_of
 from millrace.airflow.listener import RunAndTaskListener
 from millrace.airflow.sender import ReportSender
 from millrace.errors import SourceTypeError
@@ -119,7 +119,7 @@ def test_the_position_in_the_dag_is_sent_where_the_dag_is_available(
     instance.task.dag = SimpleNamespace(tags=set(), tasks=tasks)
     listener.on_task_instance_running(previous_state=None, task_instance=instance)
     assert (sent.events[0]["data"]["step"], sent.events[0]["data"]["leaf"]) == (1, True)
-    assert {each: place.step for each, place in places_of(instance.task.dag).items()} == {"z": 0, "a": 1, "b": 2}
+    assert {each: place.step for each, place in positions_of(instance.task.dag).items()} == {"z": 0, "a": 1, "b": 2}
 
 
 def test_a_long_error_message_is_cut(sent: Collected, listener: RunAndTaskListener) -> None:

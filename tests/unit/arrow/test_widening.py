@@ -5,13 +5,13 @@ from __future__ import annotations
 import datetime as dt
 import math
 from decimal import Decimal
-from itertools import product
+from itertools import permutations, product
 from typing import Any
 
 import pyarrow as pa
 import pytest
 
-from millrace.arrow.widening import widens, wider_type
+from millrace.arrow.widening import widens, wider_inferred_type, wider_type, widest_type
 from millrace.chunks import cast_batch
 
 DAY = dt.date(2021, 5, 6)
@@ -159,3 +159,57 @@ def test_integers_of_64_bits_have_no_exact_wider_type_with_doubles(around: Any) 
 
 def test_nan_stays_nan_in_a_wider_float() -> None:
     assert math.isnan(cast(pa.array([float("nan")], pa.float32()), pa.float64())[0].as_py())
+
+
+@pytest.mark.parametrize(
+    ("types", "widest"),
+    [
+        ([pa.float16(), pa.int8(), pa.uint8()], pa.float16()),
+        ([pa.float32(), pa.int32(), pa.uint32()], pa.float64()),
+        ([pa.null(), pa.date32(), pa.timestamp("ms")], pa.timestamp("ms")),
+        ([pa.int64(), pa.string(), pa.null()], None),
+    ],
+    ids=str,
+)
+def test_the_widest_of_several_types_does_not_depend_on_the_order(types: list[pa.DataType], widest: Any) -> None:
+    assert {widest_type(order) for order in permutations(types)} == {widest}
+
+
+SECONDS = pa.timestamp("s")
+
+
+@pytest.mark.parametrize(
+    ("current", "seen", "grown", "fixed"),
+    [
+        (pa.null(), pa.bool_(), pa.bool_(), pa.bool_()),
+        (pa.int64(), pa.float64(), pa.float64(), pa.float64()),
+        (pa.date32(), SECONDS, SECONDS, SECONDS),
+        (pa.string(), SECONDS, pa.string(), pa.string()),
+        (SECONDS, pa.string(), pa.string(), None),
+        (SECONDS, pa.timestamp("s", "UTC"), pa.string(), None),
+        (pa.string(), pa.int64(), None, None),
+        (pa.int64(), SECONDS, None, None),
+        (pa.bool_(), pa.int64(), None, None),
+        (LIST(pa.null()), LIST(pa.int64()), LIST(pa.int64()), LIST(pa.int64())),
+        (LIST(pa.int64()), LIST(pa.string()), None, None),
+        (pa.struct([("a", pa.int64())]), LIST(pa.int64()), None, None),
+        (
+            pa.struct([("a", pa.int64()), ("b", pa.string())]),
+            pa.struct([("b", pa.null()), ("a", pa.float64())]),
+            pa.struct([("a", pa.float64()), ("b", pa.string())]),
+            pa.struct([("a", pa.float64()), ("b", pa.string())]),
+        ),
+        (
+            pa.struct([("a", pa.int64())]),
+            pa.struct([("c", pa.bool_())]),
+            pa.struct([("a", pa.int64()), ("c", pa.bool_())]),
+            None,
+        ),
+    ],
+    ids=str,
+)
+def test_an_inferred_type_grows_while_types_are_inferred_and_only_widens_afterwards(
+    current: pa.DataType, seen: pa.DataType, grown: pa.DataType | None, fixed: pa.DataType | None
+) -> None:
+    assert wider_inferred_type(current, seen, grow=True) == grown
+    assert wider_inferred_type(current, seen, grow=False) == fixed

@@ -227,7 +227,7 @@ def test_a_version_whose_lists_became_lists_of_doubles_can_be_read(tmp_path: Pat
     plan = plan_source(str(path), SourceOptions(infer_bytes=1_000))
     layout, chosen = TileLayout.for_schema(plan.schema), ChunkSettings(row_group_bytes=4_000)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("millrace.sources.jsonl.reader.BLOCK_BYTES", 3_000)
+        patch.setattr("millrace.sources.text.blocks.BLOCK_BYTES", 3_000)
         with open_source(plan) as reader:
             chunks = list(encoded_chunks(SimpleNamespace(chunks=chosen, layout=layout), reader, threads=2))
     schema = merge_schemas([plan.schema, reader.schema])

@@ -53,8 +53,8 @@ def test_the_last_event_has_the_final_state_of_the_command(sink: MemorySink, err
     assert sink.closed
 
 
-def test_lost_events_are_reported_as_missing_progress(sink: MemorySink) -> None:
-    sink.lost = 2  # type: ignore[attr-defined]
+def test_dropped_events_are_reported_as_missing_progress(sink: MemorySink) -> None:
+    sink.dropped = 2  # type: ignore[attr-defined]
     with report() as progress_:
         pass
     assert progress_.missing == ["progress"]

@@ -163,7 +163,7 @@ def test_a_wrong_type_is_refused_with_the_accepted_types(store: Store, wrong: An
 
 @pytest.mark.parametrize("column", [pa.array([1, 2]), pa.chunked_array([[1], [2]])])
 def test_a_single_column_is_refused(store: Store, column: Any) -> None:
-    with pytest.raises(UsageError, match="is one column and no table"):
+    with pytest.raises(UsageError, match="is one column and not a table"):
         store.load("t", column)
 
 
@@ -189,7 +189,9 @@ def test_options_of_other_formats_are_refused_for_arrow_data(store: Store) -> No
 
 
 def test_a_plan_takes_paths_and_no_arrow_data(store: Store, csv: Callable[..., str]) -> None:
-    with pytest.raises(UsageError, match=r"pyarrow\.Table is no source: give a path.*load\(\) also takes Arrow data"):
+    with pytest.raises(
+        UsageError, match=r"pyarrow\.Table is not a source: give a path.*load\(\) also takes Arrow data"
+    ):
         store.plan("t", TABLE)  # type: ignore[arg-type]
     assert store.plan("t", Path(csv(3))).source.total_bytes > 0
     assert len(store.plan("t", [csv(3), csv(4, name="b.csv")]).source.files) == 2
@@ -244,8 +246,8 @@ def test_files_of_equal_names_in_a_list_get_different_paths(store: Store, tmp_pa
         (["a.csv", "*.csv"], UsageError, "names .*/a.csv twice"),
         (["a.csv", "./a.csv"], UsageError, "names .*/a.csv twice"),
         (["a.csv", "none.csv"], SourceNotFoundError, "none.csv"),
-        (["a.csv", ""], UsageError, "'' is no path"),
-        (["a.csv", "b.parquet"], SourceFormatError, "holds different formats|does not begin like it"),
+        (["a.csv", ""], UsageError, "'' is not a path"),
+        (["a.csv", "b.parquet"], SourceFormatError, "files of different formats|does not begin like it"),
     ],
 )
 def test_an_invalid_list_of_paths_is_refused(

@@ -15,15 +15,15 @@ from tests.progress_cases import CASES, events_of
 @pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
 def test_each_case_has_its_expected_run_state(case: dict[str, Any]) -> None:
     events = events_of(case)
-    picture = RunStates()
-    verdicts = [picture.apply(event) for event in events]
-    assert verdicts == case.get("verdicts", ["new"] * len(events))
+    run_states = RunStates()
+    results = [run_states.apply(event) for event in events]
+    assert results == case.get("results", ["new"] * len(events))
     key = (case.get("dag", "ingest_dataset"), "r")
-    silences = case.get("silences", {})
+    timeouts = case.get("timeouts", {})
     tasks = []
-    for task in picture.tasks(key):
+    for task in run_states.tasks(key):
         place = "/".join(map(str, (*task.key[2:], task.attempt)))
-        tasks.append(replace(task, state=silences.get(place, task.state)))
+        tasks.append(replace(task, state=timeouts.get(place, task.state)))
     run = state_of_run(key, tasks)
     if "tasks" in case:
         assert [[*task.key[2:], task.attempt, task.state] for task in run.tasks] == [each[:4] for each in case["tasks"]]
@@ -45,8 +45,8 @@ def test_the_newest_event_of_each_source_gives_the_same_run_state() -> None:
     """The topic is compacted, so a late client gets only the newest event of each source."""
     for case in CASES:
         events = events_of(case)
-        picture = RunStates()
-        taken = [event for event in events if picture.apply(event) == "new"]
+        run_states = RunStates()
+        taken = [event for event in events if run_states.apply(event) == "new"]
         last = {event["source"]: number for number, event in enumerate(taken)}
         late = RunStates()
         for number, event in enumerate(taken):
@@ -54,7 +54,7 @@ def test_the_newest_event_of_each_source_gives_the_same_run_state() -> None:
                 late.apply(event)
         key = (case.get("dag", "ingest_dataset"), "r")
 
-        def seen(what: RunStates, run: tuple[str, str] = key) -> Any:
-            return [(task.key, task.attempt, task.state) for task in state_of_run(run, what.tasks(run)).tasks]
+        def seen(states: RunStates, run: tuple[str, str] = key) -> Any:
+            return [(task.key, task.attempt, task.state) for task in state_of_run(run, states.tasks(run)).tasks]
 
-        assert seen(late) == seen(picture), case["name"]
+        assert seen(late) == seen(run_states), case["name"]

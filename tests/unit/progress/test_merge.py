@@ -7,25 +7,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millrace.progress.event import ATTEMPT_OVER, TERMINAL_STATES, TaskIdentity, airflow_event
+from millrace.progress import ATTEMPT_OVER, TERMINAL_STATES, TaskIdentity, airflow_event
 from millrace.progress.merge import RunStates
 
 
 def event(
-    state: str, sequence: int = 1, *, attempt: int = 1, voice: str = "", run: str = "r", task: str = "load", **data: Any
+    state: str, sequence: int = 1, *, attempt: int = 1, role: str = "", run: str = "r", task: str = "load", **data: Any
 ) -> dict[str, Any]:
-    source = f"/airflow/d/{run}/{task}/-1/{attempt}" + (f"/{voice}" if voice else "")
+    source = f"/airflow/d/{run}/{task}/-1/{attempt}" + (f"/{role}" if role else "")
     who = {"dag_id": "d", "run_id": run, "task_id": task, "map_index": -1, "attempt": attempt}
-    error = {"type": voice or "E", "message": "x"} if state in ("failed", "retrying") else None
-    fields = {"series": {}} if voice == "curves" else {"state": state, "error": error, **data}
+    error = {"type": role or "E", "message": "x"} if state in ("failed", "retrying") else None
+    fields = {"series": {}} if role == "curves" else {"state": state, "error": error, **data}
     return {"source": source, "sequence": f"{sequence:012d}", "data": {**who, **fields}}
 
 
 def state_of(*events: dict[str, Any]) -> str:
-    picture = RunStates()
+    run_states = RunStates()
     for each in events:
-        picture.apply(each)
-    (task,) = picture.tasks()
+        run_states.apply(each)
+    (task,) = run_states.tasks()
     return task.state
 
 
@@ -33,22 +33,22 @@ def state_of(*events: dict[str, Any]) -> str:
     ("events", "state"),
     [
         ([event("running")], "running"),
-        ([event("queued", voice="airflow")], "queued"),
-        ([event("queued", voice="airflow"), event("running")], "running"),
-        ([event("running"), event("failed", voice="airflow")], "failed"),
-        ([event("running"), event("failed", voice="airflow"), event("running", 2)], "failed"),
-        ([event("running"), event("failed", voice="airflow"), event("succeeded", 2)], "failed"),
-        ([event("running"), event("succeeded", 2), event("failed", voice="airflow")], "succeeded"),
-        ([event("failed"), event("retrying", voice="airflow")], "retrying"),
-        ([event("retrying", voice="airflow"), event("failed")], "retrying"),
-        ([event("retrying"), event("failed", voice="airflow")], "failed"),
-        ([event("succeeded"), event("retrying", voice="airflow")], "succeeded"),
+        ([event("queued", role="airflow")], "queued"),
+        ([event("queued", role="airflow"), event("running")], "running"),
+        ([event("running"), event("failed", role="airflow")], "failed"),
+        ([event("running"), event("failed", role="airflow"), event("running", 2)], "failed"),
+        ([event("running"), event("failed", role="airflow"), event("succeeded", 2)], "failed"),
+        ([event("running"), event("succeeded", 2), event("failed", role="airflow")], "succeeded"),
+        ([event("failed"), event("retrying", role="airflow")], "retrying"),
+        ([event("retrying", role="airflow"), event("failed")], "retrying"),
+        ([event("retrying"), event("failed", role="airflow")], "failed"),
+        ([event("succeeded"), event("retrying", role="airflow")], "succeeded"),
         ([event("succeeded", 2), event("running", 1)], "succeeded"),
         ([event("succeeded", 2), event("running", 3)], "succeeded"),
         ([event("retrying", 2), event("running", 3)], "retrying"),
         ([event("failed", attempt=1), event("running", attempt=2)], "running"),
         ([event("running", attempt=2), event("failed", 9, attempt=1)], "running"),
-        ([event("succeeded", attempt=2), event("failed", attempt=1, voice="airflow")], "succeeded"),
+        ([event("succeeded", attempt=2), event("failed", attempt=1, role="airflow")], "succeeded"),
     ],
 )
 def test_the_state_of_a_task_follows_from_the_events_of_its_producers(events: list[dict[str, Any]], state: str) -> None:
@@ -56,67 +56,67 @@ def test_the_state_of_a_task_follows_from_the_events_of_its_producers(events: li
 
 
 def test_stale_and_late_events_change_nothing_and_are_reported() -> None:
-    picture = RunStates()
-    assert picture.apply(event("running", 5)) == "new"
-    assert picture.apply(event("running", 5)) == "stale"
-    assert picture.apply(event("failed", 4)) == "stale"
-    assert picture.apply(event("succeeded", 6)) == "new"
-    assert picture.apply(event("running", 7)) == "late"
-    assert picture.apply(event("failed", 8)) == "late"
-    assert [task.state for task in picture.tasks()] == ["succeeded"]
+    run_states = RunStates()
+    assert run_states.apply(event("running", 5)) == "new"
+    assert run_states.apply(event("running", 5)) == "stale"
+    assert run_states.apply(event("failed", 4)) == "stale"
+    assert run_states.apply(event("succeeded", 6)) == "new"
+    assert run_states.apply(event("running", 7)) == "late"
+    assert run_states.apply(event("failed", 8)) == "late"
+    assert [task.state for task in run_states.tasks()] == ["succeeded"]
 
 
 def test_two_dags_with_the_same_run_id_never_mix() -> None:
     one, other = event("running"), event("failed")
     other["data"]["dag_id"] = "e"
     other["source"] = other["source"].replace("/d/", "/e/")
-    picture = RunStates()
-    picture.apply(one)
-    picture.apply(other)
-    assert {task.key[0]: task.state for task in picture.tasks()} == {"d": "running", "e": "failed"}
-    assert [task.state for task in picture.tasks(("d", "r"))] == ["running"]
+    run_states = RunStates()
+    run_states.apply(one)
+    run_states.apply(other)
+    assert {task.key[0]: task.state for task in run_states.tasks()} == {"d": "running", "e": "failed"}
+    assert [task.state for task in run_states.tasks(("d", "r"))] == ["running"]
 
 
 def test_the_error_is_that_of_the_event_that_decided_the_state() -> None:
-    picture = RunStates()
-    picture.apply(event("running"))
-    picture.apply(event("failed", voice="airflow"))
-    (task,) = picture.tasks()
+    run_states = RunStates()
+    run_states.apply(event("running"))
+    run_states.apply(event("failed", role="airflow"))
+    (task,) = run_states.tasks()
     assert task.error == {"type": "airflow", "message": "x"}
-    picture.apply(event("running", attempt=2))
-    (task,) = picture.tasks()
+    run_states.apply(event("running", attempt=2))
+    (task,) = run_states.tasks()
     assert (task.attempt, task.error) == (2, None)
 
 
 def test_curves_do_not_change_the_state() -> None:
-    picture = RunStates()
-    picture.apply(event("", voice="curves"))
-    assert [task.state for task in picture.tasks()] == ["queued"]
-    picture.apply(event("running"))
-    assert [task.state for task in picture.tasks()] == ["running"]
+    run_states = RunStates()
+    run_states.apply(event("", role="curves"))
+    assert [task.state for task in run_states.tasks()] == ["queued"]
+    run_states.apply(event("running"))
+    assert [task.state for task in run_states.tasks()] == ["running"]
 
 
 def test_a_task_is_forgotten_with_its_last_source() -> None:
-    picture = RunStates()
-    for each in (event("running"), event("failed", voice="airflow"), event("", voice="curves")):
-        picture.apply(each)
-    for source in list(picture.sources):
-        assert list(picture.tasks())
-        picture.forget(source)
-    assert list(picture.tasks()) == []
-    assert picture.runs() == []
-    picture.forget("never heard of")
+    run_states = RunStates()
+    for each in (event("running"), event("failed", role="airflow"), event("", role="curves")):
+        run_states.apply(each)
+    for source in list(run_states.sources):
+        assert list(run_states.tasks())
+        run_states.forget(source)
+    assert list(run_states.tasks()) == []
+    assert run_states.runs() == []
+    run_states.forget("never heard of")
 
 
 def test_finished_runs_are_forgotten_first_and_the_newest_stays() -> None:
-    picture = RunStates()
+    run_states = RunStates()
     for run, state in (("a", "running"), ("b", "succeeded"), ("c", "succeeded"), ("d", "succeeded")):
-        picture.apply(event(state, run=run))
-    assert len(picture.shrink(4)) == 0
-    assert picture.shrink(2) == ["/airflow/d/b/load/-1/1", "/airflow/d/c/load/-1/1"]
-    assert picture.shrink(1) == ["/airflow/d/a/load/-1/1"]
-    assert picture.shrink(0) == []
-    assert picture.runs() == [("d", "d")]
+        run_states.apply(event(state, run=run))
+    assert len(run_states.shrink(4)) == 0
+    assert run_states.shrink(2) == ["/airflow/d/b/load/-1/1", "/airflow/d/c/load/-1/1"]
+    assert run_states.shrink(1) == ["/airflow/d/a/load/-1/1"]
+    assert run_states.shrink(0) == []
+    assert run_states.runs() == [("d", "d")]
 
 
 STEPS = st.tuples(
@@ -129,7 +129,7 @@ STEPS = st.tuples(
 
 @given(st.lists(STEPS, max_size=25))
 def test_events_that_are_delivered_again_change_nothing(steps: list[tuple[str, int, int, str]]) -> None:
-    events = [event(state, sequence, attempt=attempt, voice=voice) for state, sequence, attempt, voice in steps]
+    events = [event(state, sequence, attempt=attempt, role=role) for state, sequence, attempt, role in steps]
     once, again = RunStates(), RunStates()
     for index, each in enumerate(events):
         once.apply(each)
@@ -141,19 +141,19 @@ def test_events_that_are_delivered_again_change_nothing(steps: list[tuple[str, i
 
 @given(st.lists(STEPS, min_size=1, max_size=25))
 def test_a_terminal_state_is_final_for_an_attempt_that_has_begun(steps: list[tuple[str, int, int, str]]) -> None:
-    picture = RunStates()
+    run_states = RunStates()
     final: dict[int, str] = {}
-    for state, sequence, attempt, voice in steps:
-        picture.apply(event(state, sequence, attempt=attempt, voice=voice))
-        for known in picture.attempts(("d", "r", "load", -1)):
-            now = known.verdict[0]
+    for state, sequence, attempt, role in steps:
+        run_states.apply(event(state, sequence, attempt=attempt, role=role))
+        for known in run_states.attempts(("d", "r", "load", -1)):
+            now = known.resolved_state[0]
             before = final.get(known.number)
             if before is not None:
                 # Only Airflow's event that another attempt follows may still change the state.
                 assert now == before or (before in ("failed", "cancelled") and now == "retrying")
             if now in TERMINAL_STATES and known.begun:
                 final[known.number] = now
-    (task,) = picture.tasks()
+    (task,) = run_states.tasks()
     assert task.attempt == max(attempt for _, _, attempt, _ in steps)
 
 
@@ -164,8 +164,8 @@ def test_after_compaction_the_state_is_the_same() -> None:
     for work, airflow in itertools.product(lives, lives):
         if not work and not airflow:
             continue
-        said = [event(state, n, voice="") for n, state in enumerate(work, 1)]
-        said_by_airflow = [event(state, n, voice="airflow") for n, state in enumerate(airflow, 1)]
+        said = [event(state, n, role="") for n, state in enumerate(work, 1)]
+        said_by_airflow = [event(state, n, role="airflow") for n, state in enumerate(airflow, 1)]
         for order in set(itertools.permutations([0] * len(said) + [1] * len(said_by_airflow))):
             queues = [iter(said), iter(said_by_airflow)]
             log = [next(queues[which]) for which in order]
@@ -175,11 +175,11 @@ def test_after_compaction_the_state_is_the_same() -> None:
 
 
 def test_the_instances_of_a_mapped_task_replace_its_queued_task() -> None:
-    picture = RunStates()
+    run_states = RunStates()
     announced = airflow_event(TaskIdentity("d", "r", "load"), "queued", time_s=1_795_341_600.0)
-    assert picture.apply(announced) == "new"
-    assert [(task.key[3], task.state) for task in picture.tasks()] == [(-1, "queued")]
+    assert run_states.apply(announced) == "new"
+    assert [(task.key[3], task.state) for task in run_states.tasks()] == [(-1, "queued")]
     for index in range(2):
         began = airflow_event(TaskIdentity("d", "r", "load", index), "running", time_s=1_795_341_601.0)
-        assert picture.apply(began) == "new"
-    assert [(task.key[3], task.state) for task in picture.tasks()] == [(0, "running"), (1, "running")]
+        assert run_states.apply(began) == "new"
+    assert [(task.key[3], task.state) for task in run_states.tasks()] == [(0, "running"), (1, "running")]

@@ -14,12 +14,12 @@ import pytest
 
 from millrace import progress
 from millrace.errors import LoadInterruptedError
-from millrace.progress import reporter
+from millrace.progress.sender import EVENT_INTERVAL_S
 
 IDENTITY = progress.TaskIdentity("cli", "flights-3fa9c1", "load")
 
 
-def started(**options: Any) -> tuple[progress.ProgressTask, progress.MemorySink]:
+def started(**options: Any) -> tuple[progress.TaskReporter, progress.MemorySink]:
     sink = progress.MemorySink()
     options = {"kind": "load", "dataset": "flights", **options}
     return progress.task(IDENTITY, sinks=[sink], **options), sink
@@ -149,7 +149,7 @@ def test_a_million_updates_from_four_threads_are_two_events_a_second_and_none_is
             thread.join()
         seconds = time.monotonic() - began
     assert sink.events[-1]["data"]["done"] == 1_000_000
-    assert len(sink.events) <= 2 + seconds / reporter.EVENT_INTERVAL_S + 1
+    assert len(sink.events) <= 2 + seconds / EVENT_INTERVAL_S + 1
     done = [e["data"]["done"] for e in sink.events]
     assert done == sorted(done)
 
@@ -175,10 +175,10 @@ def test_the_last_update_before_a_pause_is_sent_without_another_call() -> None:
         assert sink.events[-1]["data"]["state"] == "running"
 
 
-def test_a_task_without_updates_sends_heartbeats(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reporter, "HEARTBEAT_S", 0.05)
-    task, sink = started()
-    with task:
+def test_a_task_without_updates_sends_heartbeats() -> None:
+    sink = progress.MemorySink()
+    options: dict[str, Any] = {"dataset": None, "total": None, "unit": "rows", "will_retry": False}
+    with progress.TaskReporter(IDENTITY, kind="load", sinks=[sink], heartbeat_s=0.05, **options):
         assert sink.wait_for(4, timeout_s=10)
     assert {e["data"]["done"] for e in sink.events} == {0}
 
@@ -223,25 +223,6 @@ def test_a_sink_that_raises_affects_neither_the_work_nor_the_other_sinks() -> No
     with progress.task(IDENTITY, kind="load", sinks=[Broken(), sink]) as task:
         task.advance(1)
     assert sink.events[-1]["data"]["state"] == "succeeded"
-
-
-def test_the_rate_is_that_of_the_last_thirty_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 1000.0
-    monkeypatch.setattr(time, "monotonic", lambda: now)
-    sink = progress.MemorySink()
-    task = progress.ProgressTask(
-        IDENTITY, kind="load", dataset=None, total=None, unit="rows", sinks=[sink], will_retry=False
-    )
-    task._state = "running"
-    for second in range(60):
-        now = 1000.0 + second
-        task._done = second * 10 if second <= 30 else 300 + (second - 30) * 100
-        task._send()
-    assert sink.events[10]["data"]["rate"] == 10.0
-    assert sink.events[-1]["data"]["rate"] == pytest.approx(100.0, rel=0.05)
-    task._state = "succeeded"
-    task._send()
-    assert sink.events[-1]["data"]["rate"] == pytest.approx(3200 / 59, rel=0.01)
 
 
 def test_a_null_task_accepts_every_call() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+import millrace.sources.text.blocks
 from millrace.chunks import cast_batch
 from millrace.sources import SourceOptions, SourcePlan, merge_schemas, open_source, open_split, plan_source
 
@@ -67,6 +68,12 @@ def write(tmp_path: Path) -> Callable[[str, bytes], Path]:
         return path
 
     return run
+
+
+@pytest.fixture
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make blocks of a few records, so that small files have many blocks."""
+    monkeypatch.setattr(millrace.sources.text.blocks, "BLOCK_BYTES", 40)
 
 
 @pytest.fixture(scope="session")

@@ -11,9 +11,7 @@ from hypothesis import strategies as st
 
 from millrace.errors import InvalidSettingError, SourceTypeError
 from millrace.sources import SourceOptions, plan_source
-from millrace.sources.csv import reader as csv_reader
 from millrace.sources.date_formats import DateFormats, parse_date_format
-from millrace.sources.planning import plan_text
 
 Read = Callable[..., pa.Table]
 Write = Callable[[str, bytes], Path]
@@ -91,13 +89,6 @@ def test_every_time_is_read_exactly(moment: datetime, format_: str) -> None:
 def test_an_incomplete_or_invalid_format_is_refused(format_: str) -> None:
     with pytest.raises(InvalidSettingError, match="the date format"):
         SourceOptions(date_format=(format_,))
-
-
-@pytest.fixture
-def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make blocks of a few records, so that small files have many blocks."""
-    monkeypatch.setattr(csv_reader, "BLOCK_BYTES", 40)
-    monkeypatch.setattr(plan_text, "BLOCK_BYTES", 40)
 
 
 def test_a_column_gets_the_format_that_fits_all_its_values_and_others_are_unchanged(

@@ -13,18 +13,9 @@ import pytest
 
 from millrace.errors import InvalidSettingError, SourceEmptyError, SourceFormatError, SourceTypeError, UsageError
 from millrace.sources import SourceOptions, SourcePlan, open_source, plan_source
-from millrace.sources.csv import reader as csv_reader
-from millrace.sources.planning import plan_text
 
 Read = Callable[..., pa.Table]
 Write = Callable[[str, bytes], Path]
-
-
-@pytest.fixture
-def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make blocks of a few records, so that small files have many blocks."""
-    monkeypatch.setattr(csv_reader, "BLOCK_BYTES", 40)
-    monkeypatch.setattr(plan_text, "BLOCK_BYTES", 40)
 
 
 def rows(table: pa.Table) -> list[tuple[Any, ...]]:
@@ -95,7 +86,7 @@ def test_without_a_header_lines_are_skipped_too(write: Write, read: Read) -> Non
 
 
 def test_a_file_without_lines_after_the_skipped_ones_is_refused_with_their_number(write: Write, read: Read) -> None:
-    with pytest.raises(SourceEmptyError, match="is empty behind the first 9 lines"):
+    with pytest.raises(SourceEmptyError, match="is empty after the first 9 lines"):
         read(write("a.csv", b"a,b\n1,2\n"), skip_rows=9)
 
 
@@ -247,7 +238,7 @@ def test_splits_with_chosen_and_renamed_columns_hold_all_rows(write: Write, read
 def test_csv_options_are_refused_for_other_formats(write: Write, format_: str, option: dict[str, Any]) -> None:
     path = write("a.bin", b"x") if format_ == "bytes" else sources(write)[format_]
     name = "--" + next(iter(option)).replace("_", "-")
-    with pytest.raises(UsageError, match=f"{name} says how a CSV is written, and this is .*: leave out {name}"):
+    with pytest.raises(UsageError, match=f"{name} applies to CSV only, and this is .*: leave out {name}"):
         plan_source(str(path), SourceOptions(format=format_, **option))
 
 

@@ -57,7 +57,7 @@ def test_text_of_parquet_that_is_not_utf8_is_refused_by_row_and_column(tmp_path:
     error = refusal(path, split_bytes=1)
     # Dictionaries inside lists and structs are not sliced with their rows.
     row = "" if coded and "string" not in kind else f", row {BAD_ROW}"
-    assert error.message == f"word.parquet{row}: column 'word' holds text that is not UTF-8"
+    assert error.message == f"word.parquet{row}: column 'word' has text that is not UTF-8"
     assert error.context == {"file": "word.parquet", "column": "word"}
 
 
@@ -71,7 +71,7 @@ def test_text_of_arrow_that_is_not_utf8_is_refused_by_row_and_column(
     with pa.ipc.new_file(path, table.schema) as writer:
         writer.write_table(table, max_chunksize=100)
     error = refusal(path, split_bytes=split_bytes)
-    assert error.message == f"word.arrow, row {BAD_ROW}: column 'word' holds text that is not UTF-8"
+    assert error.message == f"word.arrow, row {BAD_ROW}: column 'word' has text that is not UTF-8"
 
 
 CODES = pa.array([0] * ROWS, pa.int8())
@@ -90,16 +90,14 @@ def test_no_row_is_named_where_rows_share_their_values(tmp_path: Path, kind: str
     table = pa.table({"word": SHARED[kind]})
     with pa.ipc.new_file(path, table.schema) as writer:
         writer.write_table(table, max_chunksize=100)
-    assert refusal(path).message == "word.arrow: column 'word' holds text that is not UTF-8"
+    assert refusal(path).message == "word.arrow: column 'word' has text that is not UTF-8"
 
 
 def test_a_dictionary_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
     indices = pa.array([0, BAD_ROW - 1, 2], pa.int32())
     coded = pa.DictionaryArray.from_arrays(indices, TEXT, safe=False)
     pq.write_table(pa.table({"word": coded}), tmp_path / "word.parquet")
-    assert (
-        refusal(tmp_path / "word.parquet").message == "word.parquet, row 2: column 'word' holds text that is not UTF-8"
-    )
+    assert refusal(tmp_path / "word.parquet").message == "word.parquet, row 2: column 'word' has text that is not UTF-8"
 
 
 def test_the_same_bytes_as_binary_are_loaded(tmp_path: Path) -> None:

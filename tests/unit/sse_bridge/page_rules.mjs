@@ -2,31 +2,31 @@
 import { readFileSync } from "node:fs";
 import { RunStates } from "./run_states.js";
 import { factsOf, furtherColumns } from "./outcome.js";
-import { amount, counted, duration } from "./words.js";
+import { amount, counted, duration } from "./formatting.js";
 
-function outcome({ events, silences }) {
-  const picture = new RunStates();
-  const verdicts = events.map((event) => picture.apply(event));
-  picture.hear({ tasks: silences });
-  const [run] = picture.newestRuns();
-  const { state, ended, headline, total, result, tasks } = picture.view(run);
+function outcome({ events, liveness }) {
+  const runStates = new RunStates();
+  const results = events.map((event) => runStates.apply(event));
+  runStates.applyLiveness({ tasks: liveness });
+  const [run] = runStates.newestRuns();
+  const { state, ended, headline, total, result, tasks } = runStates.view(run);
   const rows = tasks.map((task) => [task.task_id, task.map_index, task.attempt, task.state, task.error?.message ?? null]);
-  return { verdicts, tasks: rows, run: { state, ended, headline, total, result } };
+  return { results, tasks: rows, run: { state, ended, headline, total, result } };
 }
 
 // The runs and sources that are kept of many events with a limit of `sourcesMax` sources.
 function kept({ events, sourcesMax }) {
-  const picture = new RunStates(sourcesMax);
-  for (const event of events) picture.apply(event);
-  return { runs: picture.newestRuns().map((run) => run.run_id), sources: picture.sources.size };
+  const runStates = new RunStates(sourcesMax);
+  for (const event of events) runStates.apply(event);
+  return { runs: runStates.newestRuns().map((run) => run.run_id), sources: runStates.sources.size };
 }
 
-const { cases, amounts, durations, counts, many, results } = JSON.parse(readFileSync(0, "utf-8"));
+const { cases, amounts, durations, counts, many, outcomes } = JSON.parse(readFileSync(0, "utf-8"));
 console.log(JSON.stringify({
   cases: cases.map(outcome),
   amounts: amounts.map(([value, unit]) => amount(value, unit)),
   durations: durations.map(duration),
-  results: results.map((result) => [factsOf(result), furtherColumns(result)]),
+  outcomes: outcomes.map((result) => [factsOf(result), furtherColumns(result)]),
   kept: kept(many),
   counts: counts.map(([done, total, unit]) => counted({ done, total, unit })),
 }));

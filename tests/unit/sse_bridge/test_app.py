@@ -12,9 +12,9 @@ from millrace.errors import InvalidSettingError
 from millrace.settings.tree import BridgeSettings, Settings
 from sse_bridge.app import create_app
 from sse_bridge.bridge import Bridge
-from sse_bridge.consumer import Batch, Begin, BrokerDown, Heard
+from sse_bridge.consumer import Batch, Begin, BrokerDown, BrokerUp
+from sse_bridge.records import Incoming, parse_record
 from sse_bridge.security import check_exposure, is_loopback
-from sse_bridge.state import Incoming, parse_record
 from tests.unit.sse_bridge.world import record
 
 TOKEN = "a-token-that-nobody-guesses"
@@ -28,7 +28,7 @@ def served(**bridge_settings: Any) -> tuple[FlaskClient, Bridge]:
 
 def feed(bridge: Bridge, *raws: bytes) -> None:
     bridge.handle(Begin("0000000a", (0,)))
-    bridge.handle(Heard(time.time()))
+    bridge.handle(BrokerUp(time.time()))
     records = [Incoming(0, offset, raw, parse_record(raw), 1.0) for offset, raw in enumerate(raws)]
     bridge.handle(Batch(list(records), caught_up=True))
 
@@ -45,7 +45,7 @@ def test_the_bridge_is_ready_after_the_topic_was_read_and_while_kafka_responds()
     assert (answer.status_code, "all brokers are down" in answer.text) == (503, True)
     assert client.get("/healthz").status_code == 200
     assert client.get("/api/progress").status_code == 200
-    assert "Kafka does not answer" in client.get("/").text
+    assert "Kafka does not respond" in client.get("/").text
 
 
 def test_the_snapshot_has_the_events_and_the_derived_task_states() -> None:
@@ -148,7 +148,7 @@ def test_the_page_has_no_inline_script_and_no_inline_style() -> None:
 
 
 @pytest.mark.parametrize("path", ["/events", "/api/progress"])
-@pytest.mark.parametrize("query", ["dag=x", "until=never", "until=terminal&settle_s=-1", "until=terminal&settle_s=nan"])
+@pytest.mark.parametrize("query", ["dag=x", "until=never", "until=terminal&quiet_s=-1", "until=terminal&quiet_s=nan"])
 def test_an_invalid_query_is_refused(path: str, query: str) -> None:
     client, bridge = served()
     feed(bridge)
@@ -329,10 +329,10 @@ def test_ids_with_slashes_are_found_on_each_page() -> None:
     feed(bridge, record("a/b", 1, run="x/y", dag="d%2Fe"))
     for path in ("/runs/d%252Fe/x%2Fy", "/runs/d%252Fe/x%2fy/a%2Fb"):
         page = client.get(path).text
-        assert "Nothing was reported" not in page
+        assert "No progress was reported" not in page
         assert 'data-run-id="x/y"' in page
         assert 'href="/runs/d%252Fe/x%2Fy/a%2Fb"' in page
-    assert "Nothing was reported" in client.get("/runs/d/e/x/y").text
+    assert "No progress was reported" in client.get("/runs/d/e/x/y").text
 
 
 def test_a_run_shows_the_total_of_its_main_step_and_the_number_of_ended_tasks() -> None:

@@ -10,15 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from millrace.progress.event import TERMINAL_STATES
-from sse_bridge import hub as hub_module
 from sse_bridge.filters import Filter
-from sse_bridge.state import Incoming, parse_record
+from sse_bridge.records import Incoming, parse_record
+from sse_bridge.ring import RingLimits
 from tests.unit.sse_bridge.whatwg import EventStreamParser
 from tests.unit.sse_bridge.world import Client, Reader, Topic, record
 
 
-def caught_up(topic: Topic) -> Reader:
-    reader = Reader(topic)
+def caught_up(topic: Topic, **hub_options: Any) -> Reader:
+    reader = Reader(topic, hub_options=hub_options)
     reader.read_all()
     return reader
 
@@ -43,11 +43,11 @@ def test_events_are_forwarded_byte_for_byte() -> None:
     topic = Topic()
     raw = json.dumps(json.loads(record(message="\u2028 ä")), ensure_ascii=False, indent=1).encode()
     reader = caught_up(topic)
-    place, first = reader.hub.join(Filter())
+    client, first = reader.hub.join(Filter())
     topic.append(0, raw)
     reader.read_all()
     parser = EventStreamParser()
-    parser.feed(first + reader.hub.more(place))
+    parser.feed(first + reader.hub.next_bytes(client))
     assert parser.messages[-1].data == raw.decode()
     _, first = reader.hub.join(Filter())
     assert json.loads(parsed(first).messages[0].data)["events"] == [json.loads(raw)]
@@ -76,12 +76,11 @@ def test_a_reconnecting_client_gets_the_missed_events_and_no_snapshot() -> None:
 
 
 @pytest.mark.parametrize("cursor", ["nonsense", "ffffffff.0", "0000000a.99", "0000000a.0.0", "0000000a.0"])
-def test_an_unusable_cursor_gets_a_reset(cursor: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub_module, "RING_EVENTS", 3)
+def test_an_unusable_cursor_gets_a_reset(cursor: str) -> None:
     topic = Topic()
     for sequence in range(1, 10):
         topic.append(0, record("load", sequence))
-    reader = caught_up(topic)
+    reader = caught_up(topic, ring_limits=RingLimits(events=3))
     client = Client()
     client.last_event_id = cursor
     client.connect(reader.hub)
@@ -123,10 +122,9 @@ def test_a_recreated_topic_resets_every_client() -> None:
     assert client.last_event_id == "0000000b.1"
 
 
-def test_a_client_far_behind_skips_intermediate_states_but_gets_the_last_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub_module, "BEHIND_EVENTS", 10)
+def test_a_client_far_behind_skips_intermediate_states_but_gets_the_last_one() -> None:
     topic = Topic()
-    reader = caught_up(topic)
+    reader = caught_up(topic, behind_events=10)
     client = Client()
     client.connect(reader.hub)
     for task in ("a", "b", "c"):
@@ -200,13 +198,13 @@ def test_stale_late_and_poison_records_are_not_forwarded_but_move_the_cursor() -
 
 
 def test_a_tombstone_removes_a_source_from_the_snapshot() -> None:
-    from sse_bridge.state import Skipped
+    from sse_bridge.records import Skipped
 
     topic = Topic()
     topic.append(0, record("load", 1))
     topic.append(0, record("warm", 1))
     reader = caught_up(topic)
-    reader.hub.take([Skipped(0, 2, deletes="/airflow/d/r/load/-1/1")])
+    reader.hub.apply([Skipped(0, 2, deletes="/airflow/d/r/load/-1/1")])
     client = Client()
     client.connect(reader.hub)
     assert list(client.newest) == ["/airflow/d/r/warm/-1/1"]
@@ -217,39 +215,39 @@ def test_json_lines_have_the_same_content() -> None:
     topic = Topic()
     topic.append(0, record("load", 1))
     reader = caught_up(topic)
-    place, first = reader.hub.join(Filter(), lines=True)
+    client, first = reader.hub.join(Filter(), lines=True)
     snapshot = json.loads(first)
     assert (snapshot["type"], snapshot["cursor"], len(snapshot["events"])) == ("snapshot", "0000000a.1", 1)
     topic.append(0, record("load", 2))
     reader.read_all()
-    (line,) = reader.hub.more(place).splitlines()
+    (line,) = reader.hub.next_bytes(client).splitlines()
     assert json.loads(line) == json.loads(record("load", 2))
 
 
 def test_bytes_are_encoded_once_for_all_clients_at_the_same_position() -> None:
     topic = Topic()
     reader = caught_up(topic)
-    places = [reader.hub.join(Filter())[0] for _ in range(3)]
+    clients = [reader.hub.join(Filter())[0] for _ in range(3)]
     topic.append(0, record("load", 1))
     reader.read_all()
-    one, other, third = (reader.hub.more(place) for place in places)
+    one, other, third = (reader.hub.next_bytes(client) for client in clients)
     assert one is other
     assert other is third
 
 
-def test_the_ring_keeps_a_bounded_number_of_events_and_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub_module, "RING_EVENTS", 50)
+def test_the_ring_keeps_a_bounded_number_of_events_and_bytes() -> None:
     topic = Topic()
-    reader = caught_up(topic)
+    reader = caught_up(topic, ring_limits=RingLimits(events=50))
     for sequence in range(1, 500):
         topic.append(0, record("load", sequence))
         reader.read(0)
-        assert reader.hub.head - reader.hub.tail <= 55
-    monkeypatch.setattr(hub_module, "RING_BYTES", 20_000)
-    for sequence in range(500, 600):
+        assert reader.hub.ring.head - reader.hub.ring.tail == len(reader.hub.ring) <= 55
+    topic = Topic()
+    reader = caught_up(topic, ring_limits=RingLimits(events=50, bytes=20_000))
+    for sequence in range(1, 100):
         topic.append(0, record("load", sequence, message="x" * 1000))
         reader.read(0)
-    assert reader.hub.head - reader.hub.tail <= 20
+    assert len(reader.hub.ring) <= 20
 
 
 def test_the_bridge_evicts_finished_runs_above_the_limit() -> None:
@@ -265,12 +263,11 @@ def test_the_bridge_evicts_finished_runs_above_the_limit() -> None:
     assert "/airflow/d/old/load/-1/1" in client.newest
 
 
-def test_every_cursor_gets_all_later_events_or_a_reset(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub_module, "RING_EVENTS", 4)
+def test_every_cursor_gets_all_later_events_or_a_reset() -> None:
     topic = Topic()
     for sequence in range(1, 11):
         topic.append(0, record("load", sequence))
-    reader = Reader(topic)
+    reader = Reader(topic, hub_options={"ring_limits": RingLimits(events=4)})
     while reader.read(0):
         pass
     reader.hub.ready = True
@@ -302,7 +299,7 @@ def test_a_restart_that_reads_partitions_in_another_order_loses_and_doubles_no_e
     second = Reader(topic)
     second.read_all()
     client.connect(second.hub)
-    one_event = len(second.hub._ring[1].sse)
+    one_event = len(second.hub.ring.entries_from(second.hub.ring.tail)[1].sse)
     client.receive(cut=one_event + 20)
     assert client.last_event_id == "0000000a.2.2"
 
@@ -349,22 +346,23 @@ STORIES = st.lists(st.one_of(USUAL, USUAL, EVENT), min_size=4, max_size=14).map(
 
 
 class World:
-    def __init__(self) -> None:
+    def __init__(self, **hub_options: Any) -> None:
+        self.hub_options = hub_options
         self.topic = Topic(PARTITIONS)
-        self.reader = Reader(self.topic)
+        self.reader = Reader(self.topic, hub_options=self.hub_options)
         self.reader.read_all()
         self.clients = [Client(), Client(Filter(task_id=frozenset(["t0", "t1"])))]
-        self.said: dict[int, tuple[int, str]] = {}
+        self.newest: dict[int, tuple[int, str]] = {}
 
     def do(self, action: tuple[Any, ...]) -> None:
         getattr(self, action[0])(*action[1:])
 
     def say(self, task: int, last: bool) -> None:
-        sequence, state = self.said.get(task, (0, "running"))
+        sequence, state = self.newest.get(task, (0, "running"))
         if state in TERMINAL_STATES:
             return
-        self.said[task] = (sequence + 1, "succeeded" if last else "running")
-        raw = record(f"t{task}", sequence + 1, self.said[task][1], run=f"r{task}")
+        self.newest[task] = (sequence + 1, "succeeded" if last else "running")
+        raw = record(f"t{task}", sequence + 1, self.newest[task][1], run=f"r{task}")
         self.topic.append(task % PARTITIONS, raw)
 
     def read(self, partition: int) -> None:
@@ -384,7 +382,7 @@ class World:
         """Restart the bridge, which reads the partitions in another order; open connections break."""
         for client in self.clients:
             client.receive(cut=0)
-        self.reader = Reader(self.topic)
+        self.reader = Reader(self.topic, hub_options=self.hub_options)
         for partition in order:
             self.reader.read(partition)
         self.reader.read_all()
@@ -397,27 +395,24 @@ class World:
 def test_a_client_ends_with_the_state_of_the_producer_after_any_sequence(
     actions: list[tuple[Any, ...]], ring: int, behind: int
 ) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(hub_module, "RING_EVENTS", ring)
-        patch.setattr(hub_module, "BEHIND_EVENTS", behind)
-        world = World()
-        for action in actions:
-            world.do(action)
-        world.reader.read_all()
-        for client in world.clients:
-            if not client.connected:
-                client.connect(world.reader.hub)
-            client.receive()
-        everything = {f"/airflow/d/r{t}/t{t}/-1/1": (state, f"{n:012d}") for t, (n, state) in world.said.items()}
-        assert world.clients[0].picture() == everything
-        assert world.clients[1].picture() == {s: v for s, v in everything.items() if "/t0/" in s or "/t1/" in s}
-        for client in world.clients:
-            if not client.resets:
-                # No event comes twice, and each source comes in its order.
-                assert len(set(client.got)) == len(client.got)
-            for source in {source for source, _ in client.got}:
-                sequences = [n for s, n in client.got if s == source]
-                assert sequences == sorted(sequences)
+    world = World(ring_limits=RingLimits(events=ring), behind_events=behind)
+    for action in actions:
+        world.do(action)
+    world.reader.read_all()
+    for client in world.clients:
+        if not client.connected:
+            client.connect(world.reader.hub)
+        client.receive()
+    everything = {f"/airflow/d/r{t}/t{t}/-1/1": (state, f"{n:012d}") for t, (n, state) in world.newest.items()}
+    assert world.clients[0].run_states() == everything
+    assert world.clients[1].run_states() == {s: v for s, v in everything.items() if "/t0/" in s or "/t1/" in s}
+    for client in world.clients:
+        if not client.resets:
+            # No event comes twice, and each source comes in its order.
+            assert len(set(client.got)) == len(client.got)
+        for source in {source for source, _ in client.got}:
+            sequences = [n for s, n in client.got if s == source]
+            assert sequences == sorted(sequences)
 
 
 @given(STORIES)
@@ -434,7 +429,7 @@ def test_with_a_large_ring_no_event_is_lost_or_doubled(actions: list[tuple[Any, 
         client.connect(world.reader.hub)
     client.receive()
     expected = {
-        (f"/airflow/d/r{t}/t{t}/-1/1", f"{n:012d}") for t, (last, _) in world.said.items() for n in range(1, last + 1)
+        (f"/airflow/d/r{t}/t{t}/-1/1", f"{n:012d}") for t, (last, _) in world.newest.items() for n in range(1, last + 1)
     }
     assert client.resets == 0
     assert sorted(client.got) == sorted(expected)
@@ -478,14 +473,14 @@ def test_an_event_that_raises_does_not_block_others_of_its_batch(
     reader.hub.ready = True
     apply = reader.hub.state.apply
 
-    def raising(incoming: Incoming, heard_s: float) -> Any:
+    def raising(incoming: Incoming, received_s: float) -> Any:
         if incoming.event["data"]["task_id"] == "odd":
             raise ValueError("odd")
-        return apply(incoming, heard_s)
+        return apply(incoming, received_s)
 
     monkeypatch.setattr(reader.hub.state, "apply", raising)
     raws = [record("a"), record("odd"), record("b")]
-    entries, _ = reader.hub.take([Incoming(0, n, raw, parse_record(raw), 1.0) for n, raw in enumerate(raws)])
+    entries, _ = reader.hub.apply([Incoming(0, n, raw, parse_record(raw), 1.0) for n, raw in enumerate(raws)])
     assert [entry.labels.task_id for entry in entries] == ["a", "b"]
     assert reader.hub.counts["poison"] == 1
     assert reader.hub.position == (3,)

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 import sse_bridge
-from millrace.progress.event import TaskIdentity, progress_event
-from millrace.progress.words import amount, counted, duration
+from millrace.progress import TaskIdentity
+from millrace.progress.event import progress_event
+from millrace.progress.formatting import amount, counted, duration
 from sse_bridge.outcome import columns_of, facts_of
 from tests.progress_cases import CASES, events_of
 
@@ -59,11 +60,11 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         shutil.copy(script, folder)
     (folder / "package.json").write_text('{"type": "module"}')
     asked = {
-        "cases": [{"events": events_of(case), "silences": silences_of(case)} for case in CASES],
+        "cases": [{"events": events_of(case), "liveness": liveness_of(case)} for case in CASES],
         "amounts": AMOUNTS,
         "durations": DURATIONS,
         "counts": COUNTS,
-        "results": RESULTS,
+        "outcomes": RESULTS,
         "many": {"events": many_runs(), "sourcesMax": SOURCES_MAX},
     }
     done = subprocess.run(
@@ -84,20 +85,20 @@ def many_runs() -> list[dict[str, Any]]:
     return events
 
 
-def silences_of(case: dict[str, Any]) -> list[dict[str, Any]]:
+def liveness_of(case: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the task states judged by the bridge, as ``liveness`` sends them."""
     dag = case.get("dag", "ingest_dataset")
     origin = dag if dag in ("cli", "python") else "airflow"
     return [
-        {"source": f"/{origin}/{dag}/r/{place}", "state": state, "heard": "2026-11-22T10:00:00Z", "moved": None}
-        for place, state in case.get("silences", {}).items()
+        {"source": f"/{origin}/{dag}/r/{place}", "state": state, "received": "2026-11-22T10:00:00Z", "progressed": None}
+        for place, state in case.get("timeouts", {}).items()
     ]
 
 
 @pytest.mark.parametrize("number", range(len(CASES)), ids=[case["name"] for case in CASES])
 def test_the_page_gives_the_expected_results_of_each_case(number: int, page: dict[str, Any]) -> None:
     case, found = CASES[number], page["cases"][number]
-    assert found["verdicts"] == case.get("verdicts", ["new"] * len(case["events"]))
+    assert found["results"] == case.get("results", ["new"] * len(case["events"]))
     if "tasks" in case:
         wanted_tasks = [each if len(each) == 5 else [*each, None] for each in case["tasks"]]
         said_tasks = [
@@ -116,7 +117,7 @@ def test_the_page_gives_the_expected_results_of_each_case(number: int, page: dic
 
 
 def test_the_result_of_a_run_is_described_the_same_in_both_languages(page: dict[str, Any]) -> None:
-    for result, (facts, further) in zip(RESULTS, page["results"], strict=True):
+    for result, (facts, further) in zip(RESULTS, page["outcomes"], strict=True):
         assert [tuple(line) for line in facts] == facts_of(result)
         assert further == columns_of(result)[1]
 

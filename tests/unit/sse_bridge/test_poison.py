@@ -13,8 +13,8 @@ from millrace.errors import ProgressError
 from millrace.settings.tree import BridgeSettings, Settings
 from sse_bridge.app import create_app
 from sse_bridge.bridge import Bridge
-from sse_bridge.consumer import Batch, Begin, Heard
-from sse_bridge.state import Incoming, Skipped, key_text, parse_record
+from sse_bridge.consumer import Batch, Begin, BrokerUp
+from sse_bridge.records import Incoming, Skipped, key_text, parse_record
 from tests.unit.sse_bridge.world import record
 
 
@@ -107,7 +107,7 @@ def started() -> tuple[FlaskClient, Bridge]:
     settings = Settings(bridge=BridgeSettings())
     bridge = Bridge(settings)
     bridge.handle(Begin("0000000a", (0,)))
-    bridge.handle(Heard(time.time()))
+    bridge.handle(BrokerUp(time.time()))
     bridge.handle(Batch([taken(record("load", 7, total=10), 0)], caught_up=True))
     return create_app(settings, bridge=bridge).test_client(), bridge
 
@@ -195,4 +195,4 @@ def test_events_whose_source_names_another_task_are_evicted() -> None:
     for number_ in range(30):
         bridge.handle(Batch([taken(record("load", 1, run=f"n{number_}"), 50 + number_)]))
     assert bridge.hub.state.count <= 11
-    assert len(bridge.hub.state.picture.sources) == bridge.hub.state.count
+    assert len(bridge.hub.state.run_states.sources) == bridge.hub.state.count

@@ -6,12 +6,13 @@ import json
 from typing import Any
 
 from millrace.errors import ProgressError
-from millrace.progress.event import TaskIdentity, encode_event, progress_event
-from millrace.progress.merge import RunStates
+from millrace.progress import RunStates, TaskIdentity, encode_event
+from millrace.progress.event import progress_event
 from millrace.settings.tree import BridgeSettings
+from sse_bridge.client import ClientPosition
 from sse_bridge.filters import Filter
-from sse_bridge.hub import ClientPosition, Hub
-from sse_bridge.state import Incoming, Skipped, parse_record
+from sse_bridge.hub import Hub
+from sse_bridge.records import Incoming, Skipped, parse_record
 from tests.unit.sse_bridge.whatwg import EventStreamParser
 
 FACTS: dict[str, Any] = {
@@ -25,8 +26,8 @@ def record(
 ) -> bytes:
     """Return an event as it is stored in Kafka."""
     identity = TaskIdentity(dag, run, task)
-    said = {**FACTS, "state": state, "done": sequence, **facts}
-    return encode_event(progress_event(identity, sequence, 1_795_341_600.0 + sequence, said))
+    data = {**FACTS, "state": state, "done": sequence, **facts}
+    return encode_event(progress_event(identity, sequence, 1_795_341_600.0 + sequence, data))
 
 
 class Topic:
@@ -56,14 +57,19 @@ class Reader:
     """A simulated consumer that reads a topic into a hub, one record of a chosen partition at a time."""
 
     def __init__(
-        self, topic: Topic, clock: Any = lambda: 1_795_341_700.0, epoch: str = "0000000a", **limits: Any
+        self,
+        topic: Topic,
+        clock: Any = lambda: 1_795_341_700.0,
+        epoch: str = "0000000a",
+        hub_options: dict[str, Any] | None = None,
+        **limits: Any,
     ) -> None:
         self.topic = topic
         self.clock = clock
-        self.hub = Hub(BridgeSettings(**limits), clock)
+        self.hub = Hub(BridgeSettings(**limits), clock, **(hub_options or {}))
         self.next = list(topic.lows)
         self.hub.begin(epoch, tuple(self.next))
-        self.hub.heard()
+        self.hub.mark_connected()
 
     def read(self, partition: int) -> bool:
         """Read one record and skip offsets without one; return False if there is none."""
@@ -74,9 +80,9 @@ class Reader:
         self.next[partition] = offset + 1
         raw = log[offset]
         try:
-            self.hub.take([Incoming(partition, offset, raw, parse_record(raw), self.clock())])
+            self.hub.apply([Incoming(partition, offset, raw, parse_record(raw), self.clock())])
         except ProgressError:
-            self.hub.take([Skipped(partition, offset)])
+            self.hub.apply([Skipped(partition, offset)])
         return True
 
     def read_all(self) -> None:
@@ -97,7 +103,7 @@ class Client:
         """Each progress event as (source, sequence), in order."""
         self.resets = 0
         self.snapshots = 0
-        self._place: ClientPosition | None = None
+        self._client: ClientPosition | None = None
         self._hub: Hub | None = None
         self._parser = EventStreamParser()
         self._seen = 0
@@ -106,17 +112,17 @@ class Client:
         self._hub = hub
         self._parser = EventStreamParser(last_event_id=self.last_event_id, _id=self.last_event_id)
         self._seen = 0
-        self._place, data = hub.join(self.wanted, last_event_id=self.last_event_id)
+        self._client, data = hub.join(self.wanted, last_event_id=self.last_event_id)
         self._feed(data)
 
     def receive(self, cut: int | None = None) -> None:
         """Receive the available bytes; with ``cut`` the connection breaks after that many bytes."""
-        if self._hub is None or self._place is None:
+        if self._hub is None or self._client is None:
             return
-        data = self._hub.more(self._place)
+        data = self._hub.next_bytes(self._client)
         self._feed(data if cut is None else data[:cut])
         if cut is not None:
-            self._hub = self._place = None
+            self._hub = self._client = None
 
     def _feed(self, data: bytes) -> None:
         self._parser.feed(data)
@@ -135,11 +141,11 @@ class Client:
 
     @property
     def connected(self) -> bool:
-        return self._place is not None
+        return self._client is not None
 
-    def picture(self) -> dict[str, tuple[str, str]]:
+    def run_states(self) -> dict[str, tuple[str, str]]:
         """Return the state and newest sequence of each task attempt, as a page would show them."""
-        picture = RunStates()
+        run_states = RunStates()
         for event in self.newest.values():
-            picture.apply(event)
-        return {task.source: (task.state, self.newest[task.source]["sequence"]) for task in picture.tasks()}
+            run_states.apply(event)
+        return {task.source: (task.state, self.newest[task.source]["sequence"]) for task in run_states.tasks()}

@@ -101,7 +101,7 @@ def _make_topic(invocation: Invocation, kafka: KafkaSettings, deadline: float) -
     try:
         return create_topic(kafka, timeout_s=max(KAFKA_TIMEOUT_S, deadline - time.monotonic()))
     except ProgressError as error:
-        if not error.context.get("silent"):
+        if not error.context.get("unresponsive"):
             raise
         invocation.warn_once(f"progress is off: {error.message}; call millrace init again when Kafka is there")
         return None

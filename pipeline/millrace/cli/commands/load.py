@@ -17,7 +17,7 @@ from millrace.names import check_dataset_name, new_run_id, parse_columns, parse_
 if TYPE_CHECKING:
     from millrace.api import Store
     from millrace.load import LoadOptions, LoadPlan, LoadReport
-    from millrace.progress import Task
+    from millrace.progress import ProgressTask
     from millrace.settings import LoadSettings
     from millrace.sources import SourceWarning
 
@@ -268,7 +268,7 @@ def _set_interrupt_message(invocation: Invocation, name: str, run: str, *, named
     invocation.interrupts.facts = {"error": "LoadInterruptedError", "dataset": name, "run": run, "command": again}
 
 
-def _load(invocation: Invocation, store: Store, plan: LoadPlan, task: Task) -> LoadReport:
+def _load(invocation: Invocation, store: Store, plan: LoadPlan, task: ProgressTask) -> LoadReport:
     if plan.published:
         report = store.published(plan)
         store.report_outcome(report, task)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from millrace.dataset import Dataset
-    from millrace.progress import Task
+    from millrace.progress import ProgressTask
     from millrace.settings import Settings
 
 __all__ = ["command"]
@@ -144,7 +144,7 @@ class _Reading:
 
     dataset: Dataset
     request: _Request
-    task: Task
+    task: ProgressTask
     cleanups: list[Callable[[], None]]
 
     @property

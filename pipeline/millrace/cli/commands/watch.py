@@ -27,7 +27,7 @@ __all__ = ["command", "run"]
 EXIT_FAILED = 1
 EXIT_STILL_RUNNING = 124
 """The exit code of the command ``timeout`` in the same case."""
-UNKNOWN_S = 5.0
+REPORT_TIMEOUT_S = 5.0
 """Time for which a run that was just started may be unknown to the bridge."""
 RUNS_SHOWN = 5
 DRAW_EVERY_S = 0.2
@@ -36,15 +36,15 @@ DRAW_EVERY_S = 0.2
 @click.command("watch", short_help="Live progress in the terminal.")
 @click.argument("run", required=False, metavar="[DAG/RUN]")
 @click.option("--url", metavar="URL", help="The bridge's address, instead of the one in the settings.")
-@click.option("--timeout-s", type=Seconds(min=0.1), metavar="N", help="Give up after so many seconds.")
+@click.option("--timeout-s", type=Seconds(min=0.1), metavar="N", help="Stop after this many seconds.")
 @json_option
 @pass_invocation
 def command(invocation: Invocation, /, run: str | None, url: str | None, timeout_s: float | None) -> None:
     """Follow a run until it is over, or everything until Ctrl-C.
 
     DAG/RUN names a run as the page does: ingest_dataset/manual__2026-11-22T10:00:00+00:00, or cli/flights-3fa9c1. The
-    exit code is 0 if every task of it succeeded, 1 if one did not, 2 if no such run was reported for 5 s, and 124 if it
-    is not over after --timeout-s. For a run that is over, the command returns at once. Without DAG/RUN all runs are
+    exit code is 0 if every task of it succeeded, 1 if one did not, 2 if no such run is reported within 5 s, and 124 if
+    it is not over after --timeout-s. For a run that is over, the command returns at once. Without DAG/RUN all runs are
     shown.
 
     JSON: over, succeeded; runs, a list of dag_id, run_id, state, over, headline, tasks (how many), ended, steps (their
@@ -68,7 +68,7 @@ def command(invocation: Invocation, /, run: str | None, url: str | None, timeout
     watcher = Watcher(url or settings.url, dag_id=dag_id or None, run_id=run_id or None, token=token)
     left_s = timeout_s
     if run is not None:
-        left_s = _wait_until_known(watcher, run, timeout_s)
+        left_s = _wait_until_reported(watcher, run, timeout_s)
     watched = follow(watcher, until_done=run is not None, timeout_s=left_s, quiet=invocation.json)
     runs = list(watcher.runs())
     facts = {"over": watched.over, "succeeded": watched.succeeded, "runs": [each.to_json() for each in runs]}
@@ -80,20 +80,22 @@ def command(invocation: Invocation, /, run: str | None, url: str | None, timeout
         raise click.exceptions.Exit(EXIT_FAILED if watched.over else EXIT_STILL_RUNNING)
 
 
-def _wait_until_known(watcher: Watcher, run: str, timeout_s: float | None) -> float | None:
+def _wait_until_reported(watcher: Watcher, run: str, timeout_s: float | None) -> float | None:
     """Return the rest of ``timeout_s`` once the bridge knows the run, or once the time is over.
 
-    Raises ``UsageError`` if no such run was reported within ``UNKNOWN_S``. A shorter timeout is no proof, so it does
-    not raise.
+    Raises ``UsageError`` if no such run was reported within ``REPORT_TIMEOUT_S``. A shorter
+    timeout proves nothing, so it does not raise.
     """
-    from millrace.cli.watcher import FIRST_ANSWER_S
+    from millrace.cli.watcher import FIRST_RESPONSE_S
 
-    began = time.monotonic()
+    started_s = time.monotonic()
     limit_s = math.inf if timeout_s is None else timeout_s
-    known = watcher.wait_until_known(min(limit_s, UNKNOWN_S), first_answer_s=min(limit_s, FIRST_ANSWER_S))
-    if not known and limit_s >= UNKNOWN_S:
-        raise UsageError(f"no run {run} was reported", hint="millrace watch, without a run, shows those there are")
-    return None if timeout_s is None else max(timeout_s - (time.monotonic() - began), 0.0)
+    reported = watcher.wait_until_reported(
+        min(limit_s, REPORT_TIMEOUT_S), first_response_s=min(limit_s, FIRST_RESPONSE_S)
+    )
+    if not reported and limit_s >= REPORT_TIMEOUT_S:
+        raise UsageError(f"no run {run} was reported", hint="`millrace watch` without a run lists the reported runs")
+    return None if timeout_s is None else max(timeout_s - (time.monotonic() - started_s), 0.0)
 
 
 def follow(watcher: Watcher, *, until_done: bool, timeout_s: float | None = None, quiet: bool = False) -> Watched:
@@ -121,14 +123,14 @@ class _Lines:
 
     def __init__(self, watcher: Watcher) -> None:
         self._watcher = watcher
-        self._said: dict[Any, tuple[object, ...]] = {}
+        self._printed: dict[Any, tuple[object, ...]] = {}
 
     def changed(self, event: Event | None) -> None:
         run = (event["data"]["dag_id"], event["data"]["run_id"]) if event is not None else None
         for task in in_order(self._watcher.tasks(run)):
-            now = (task.state, task.attempt, (task.state == "running" and task.data.get("phase")) or "")
-            if self._said.get(task.key) != now:
-                self._said[task.key] = now
+            line_state = (task.state, task.attempt, (task.state == "running" and task.data.get("phase")) or "")
+            if self._printed.get(task.key) != line_state:
+                self._printed[task.key] = line_state
                 say(_line(task, named=not self._watcher.one_run))
 
 
@@ -166,20 +168,20 @@ class _LiveTable(AbstractContextManager["_LiveTable"]):
         from rich.console import Group
         from rich.text import Text
 
-        known = len(self._watcher.picture.runs())
+        run_count = len(self._watcher.run_states.runs())
         parts: list[Any] = []
         for run in islice(self._watcher.runs(), RUNS_SHOWN):
             parts.append(Text(visible("/".join(run.key)), style="bold"))
             parts.append(Text(f"{visible(run.headline)}{_pace(run)}", style=_STYLES.get(run.state, "")))
             parts.append(_table_of(run.tasks))
-        if known > RUNS_SHOWN:
-            parts.append(Text(f"and {known - RUNS_SHOWN} older runs", style="dim"))
-        if not known:
-            parts.append(Text("nothing was reported yet", style="dim"))
+        if run_count > RUNS_SHOWN:
+            parts.append(Text(f"and {run_count - RUNS_SHOWN} older runs", style="dim"))
+        if not run_count:
+            parts.append(Text("no progress was reported yet", style="dim"))
         if not (self._watcher.connected or self._watcher.over):
             parts.append(Text("connecting to the bridge", style="yellow"))
-        elif not self._watcher.hearing:
-            parts.append(Text("Kafka does not answer; this is what was last heard", style="yellow"))
+        elif not self._watcher.kafka_connected:
+            parts.append(Text("Kafka does not respond; showing the last known state", style="yellow"))
         return Group(*parts)
 
 
@@ -234,12 +236,12 @@ def _amount(value: float, unit: str) -> str:
 
 
 def _count(task: TaskState) -> str:
-    said = task.data
-    if not said:
+    data = task.data
+    if not data:
         return ""
-    unit = said["unit"]
-    of = f" of {_amount(said['total'], unit)}" if said["total"] is not None else ""
-    return f"{_amount(said['done'], unit)}{of}" + ("" if unit == "bytes" else f" {visible(unit)}")
+    unit = data["unit"]
+    of = f" of {_amount(data['total'], unit)}" if data["total"] is not None else ""
+    return f"{_amount(data['done'], unit)}{of}" + ("" if unit == "bytes" else f" {visible(unit)}")
 
 
 def _rate(task: TaskState) -> str:
@@ -276,20 +278,20 @@ def _pace(run: RunState) -> str:
 
 def _summary(name: str, runs: list[RunState], watched: Watched, timeout_s: float | None) -> str:
     if not runs:
-        return f"nothing was reported of {visible(name)} in {human_seconds(timeout_s or 0)}"
+        return f"no progress of {visible(name)} was reported within {human_seconds(timeout_s or 0)}"
     run = runs[0]
     states: dict[str, int] = {}
     for task in run.tasks:
         states[task.state] = states.get(task.state, 0) + 1
     counts = ", ".join(f"{count} {state}" for state, count in states.items())
-    said = f"{visible(run.headline)} ({counts})"
-    return said if watched.over else f"still {run.state} after {human_seconds(timeout_s or 0)}: {said}"
+    summary = f"{visible(run.headline)} ({counts})"
+    return summary if watched.over else f"still {run.state} after {human_seconds(timeout_s or 0)}: {summary}"
 
 
 def _facts(task: TaskState) -> dict[str, Any]:
     dag_id, run_id, task_id, map_index = task.key
-    said: dict[str, Any] = {
+    reported: dict[str, Any] = {
         name: task.data[name] for name in ("kind", "dataset", "done", "total", "unit") if name in task.data
     }
-    who = {"dag_id": dag_id, "run_id": run_id, "task_id": task_id, "map_index": map_index}
-    return {**who, "attempt": task.attempt, "state": task.state, **said, "error": task.error}
+    identity = {"dag_id": dag_id, "run_id": run_id, "task_id": task_id, "map_index": map_index}
+    return {**identity, "attempt": task.attempt, "state": task.state, **reported, "error": task.error}

@@ -76,7 +76,7 @@ def next_message(read: Callable[[int], bytes], name: str, offset: int) -> Messag
     return Message(offset, prefix + metadata, kind, body_bytes, rows, longest, buffers)
 
 
-def check_size(message: Message, peek: Callable[[int, int], bytes], limit: int, name: str, what: str) -> None:
+def check_size(message: Message, peek: Callable[[int, int], bytes], limit: int, name: str, label: str) -> None:
     """Raise ``SourceTooLargeError`` for a message above the limit, as it is stored or after decompression.
 
     ``peek(offset, size)`` returns bytes of the body. Raises ``SourceCorruptError`` for a buffer outside of the body or
@@ -84,7 +84,7 @@ def check_size(message: Message, peek: Callable[[int, int], bytes], limit: int, 
     """
     if message.longest > _LONGEST_ARRAY:
         raise SourceTooLargeError(
-            f"{name}: {what} has an array of {message.longest:,} values; at most {_LONGEST_ARRAY:,} are read",
+            f"{name}: {label} has an array of {message.longest:,} values; at most {_LONGEST_ARRAY:,} are read",
             hint="write it in smaller batches",
             file=name,
         )
@@ -102,16 +102,16 @@ def check_size(message: Message, peek: Callable[[int, int], bytes], limit: int, 
                 raise damaged(name, "a compressed buffer of negative size")
     if size > limit:
         raise SourceTooLargeError(
-            f"{name}: {what} has {size:,} bytes; at most {limit:,} are read at once",
+            f"{name}: {label} has {size:,} bytes; at most {limit:,} are read at once",
             hint=f"give --max-unit-bytes {size}, or write it in smaller batches",
             file=name,
             size_bytes=size,
         )
 
 
-def damaged(name: str, what: str) -> SourceCorruptError:
+def damaged(name: str, reason: str) -> SourceCorruptError:
     """Return the error for damaged Arrow data."""
-    return SourceCorruptError(f"{name} is damaged Arrow data: {what}", hint="write or copy it again", file=name)
+    return SourceCorruptError(f"{name} is damaged Arrow data: {reason}", hint="write or copy it again", file=name)
 
 
 def _parse(data: bytes) -> tuple[int, int, int, int, tuple[tuple[int, int], ...]]:

@@ -22,7 +22,7 @@ from millrace.sources.arrow.ipc_messages import (
     next_message,
 )
 from millrace.sources.io.files import open_raw
-from millrace.sources.io.streams import ByteStream, PlainOpener, read_fully
+from millrace.sources.io.streams import ByteStream, Opener, read_fully
 from millrace.sources.model import SourceFile
 from millrace.sources.types import check_names
 from millrace.sources.values import check_values
@@ -59,7 +59,7 @@ def index_arrow(file: SourceFile, max_unit_bytes: int) -> ArrowIndex:
             if message.stop > file.size_bytes:
                 raise damaged(file.name, "it is cut short")
             peek = partial(_peek, raw, at + len(message.header))
-            check_size(message, peek, max_unit_bytes, file.name, _what(message, batches))
+            check_size(message, peek, max_unit_bytes, file.name, _label(message, batches))
             batches += message.kind == RECORD_BATCH
             messages.append(message)
             at = message.stop
@@ -90,7 +90,7 @@ def _check_end(read: Callable[[int], bytes], is_file: bool, name: str) -> None:
         raise damaged(name, "there is more data after its end mark")
 
 
-def read_arrow_schema(file: SourceFile, opener: PlainOpener, max_unit_bytes: int) -> pa.Schema:
+def read_arrow_schema(file: SourceFile, opener: Opener, max_unit_bytes: int) -> pa.Schema:
     """Return the schema of a file, from its first message."""
     stream = opener(file, 0, None)
     with closing(stream), _reported(file.name):
@@ -100,7 +100,7 @@ def read_arrow_schema(file: SourceFile, opener: PlainOpener, max_unit_bytes: int
 
 
 def read_arrow(
-    file: SourceFile, opener: PlainOpener, max_unit_bytes: int, start: int = 0, stop: int = -1
+    file: SourceFile, opener: Opener, max_unit_bytes: int, start: int = 0, stop: int = -1
 ) -> Iterator[tuple[pa.RecordBatch, int]]:
     """Yield record batches ``start`` to ``stop`` (-1: the last) with the number of source bytes read for them so far.
 
@@ -116,17 +116,17 @@ def read_arrow(
                 _check_end(stream.read, measured.is_file, file.name)
         return
     index = index_arrow(file, max_unit_bytes)
-    wanted = index.batches[start : len(index.batches) if stop < 0 else stop]
-    if not wanted:
+    messages = index.batches[start : len(index.batches) if stop < 0 else stop]
+    if not messages:
         return
     # A batch needs the dictionaries before it; later ones are within the range of the batches.
     parts = [(index.schema.offset, index.schema.stop)]
-    parts += [(d.offset, d.stop) for d in index.dictionaries if d.offset < wanted[0].offset]
-    joined = _Joined(file, opener, [*parts, (wanted[0].offset, wanted[-1].stop)])
+    parts += [(d.offset, d.stop) for d in index.dictionaries if d.offset < messages[0].offset]
+    joined = _Joined(file, opener, [*parts, (messages[0].offset, messages[-1].stop)])
     with closing(joined):
         measured, done = _Measured(joined, file.name, max_unit_bytes), 0
         rows = sum(message.rows for message in index.batches[:start])
-        for batch, message in zip(_batches(measured, file.name, rows), wanted, strict=True):
+        for batch, message in zip(_batches(measured, file.name, rows), messages, strict=True):
             done += message.stop - message.offset
             yield batch, done
 
@@ -161,7 +161,7 @@ class _reported:
 class _Joined:
     """Ranges of a file one after another, as one stream."""
 
-    def __init__(self, file: SourceFile, opener: PlainOpener, ranges: list[tuple[int, int]]) -> None:
+    def __init__(self, file: SourceFile, opener: Opener, ranges: list[tuple[int, int]]) -> None:
         self._file, self._opener = file, opener
         self._ranges = ranges
         self._stream: ByteStream | None = None
@@ -231,19 +231,19 @@ class _Measured(io.RawIOBase):
         if message is None:
             self._ended = True
             return
-        what = _what(message, self._batches)
+        label = _label(message, self._batches)
         self._batches += message.kind == RECORD_BATCH
         if message.buffers and message.body_bytes <= self._limit:
             # The decompressed sizes are in the body.
             body = read_fully(self._from, message.body_bytes)
-            check_size(message, lambda at, size: body[at : at + size], self._limit, self._name, what)
+            check_size(message, lambda at, size: body[at : at + size], self._limit, self._name, label)
             self._ahead = message.header + body
             return
-        check_size(message, lambda at, size: b"", self._limit, self._name, what)
+        check_size(message, lambda at, size: b"", self._limit, self._name, label)
         self._ahead, self._body_left = message.header, message.body_bytes
 
 
-def _what(message: Message, batches: int) -> str:
+def _label(message: Message, batches: int) -> str:
     if message.kind == RECORD_BATCH:
         return f"record batch {batches} ({message.rows:,} rows)"
     return "a dictionary" if message.kind == DICTIONARY else "the schema"

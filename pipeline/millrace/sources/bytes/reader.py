@@ -7,10 +7,11 @@ from contextlib import closing
 
 import pyarrow as pa
 
-from millrace.sources.io.streams import PlainOpener, read_fully
-from millrace.sources.model import SourceFile
+from millrace.sources.io.source_checksum import ReadContent
+from millrace.sources.io.streams import read_fully
+from millrace.sources.model import FilePart, ReadBatch, SourcePlan
 
-__all__ = ["BYTES_SCHEMA", "read_pieces"]
+__all__ = ["BYTES_SCHEMA", "read_bytes"]
 
 BYTES_SCHEMA = pa.schema(
     [
@@ -28,35 +29,30 @@ _BATCH_BYTES = 4_000_000
 _BATCH_ROWS = 10_000
 
 
-def read_pieces(
-    files: tuple[SourceFile, ...], parts: list[tuple[int, int, int]], piece_bytes: int, opener: PlainOpener
-) -> Iterator[tuple[pa.RecordBatch, int, int]]:
-    """Yield batches of at most about 4 MB, each with the index of its last file and the offset reached in it.
-
-    Pieces come in the order of the files.
-    """
+def read_bytes(plan: SourcePlan, parts: list[FilePart], content: ReadContent) -> Iterator[ReadBatch]:
+    """Yield the pieces of these parts in batches of at most about 4 MB, in the order of the files."""
     rows: list[tuple[str, int, bytes]] = []
-    held, number, at = 0, 0, 0
+    rows_bytes, number, start, offset = 0, 0, 0, 0
     for number, start, stop in parts:
-        file, at = files[number], start
+        file, offset = plan.files[number], start
         if file.name.endswith("/"):
             rows.append((file.name, 0, b""))
         else:
-            with closing(opener(file, start, None if stop < 0 else stop)) as stream:
-                while piece := read_fully(stream, piece_bytes):
-                    rows.append((file.name, at, piece))
-                    at += len(piece)
-                    held += len(piece)
-                    if held >= _BATCH_BYTES:
-                        yield _batch(rows), number, at
-                        rows, held = [], 0
-            if at == 0:
+            with closing(content.open_bytes(file, start, None if stop < 0 else stop)) as stream:
+                while piece := read_fully(stream, plan.options.piece_bytes):
+                    rows.append((file.name, offset, piece))
+                    offset += len(piece)
+                    rows_bytes += len(piece)
+                    if rows_bytes >= _BATCH_BYTES:
+                        yield ReadBatch(_batch(rows), number, offset - start)
+                        rows, rows_bytes = [], 0
+            if offset == 0:
                 rows.append((file.name, 0, b""))
         if len(rows) >= _BATCH_ROWS:
-            yield _batch(rows), number, at
-            rows, held = [], 0
+            yield ReadBatch(_batch(rows), number, offset - start)
+            rows, rows_bytes = [], 0
     if rows:
-        yield _batch(rows), number, at
+        yield ReadBatch(_batch(rows), number, offset - start)
 
 
 def _batch(rows: list[tuple[str, int, bytes]]) -> pa.RecordBatch:

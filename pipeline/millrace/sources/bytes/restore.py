@@ -32,7 +32,7 @@ def restore_bytes(
     if target.is_symlink() or target.exists():
         is_folder = target.is_dir() and not target.is_symlink()
         if single and target.is_dir():
-            raise UsageError(f"{target} is a folder", hint="name the file to write")
+            raise UsageError(f"{target} is a folder", hint="give the path of the file to write")
         if not single and not (is_folder and (replace or not any(target.iterdir()))):
             hint = "name a folder that does not exist, or give --force to replace a folder with all that is in it"
             raise UsageError(f"{target} exists already", hint=hint)
@@ -109,9 +109,9 @@ class _Writer:
     def _begin(self, path: str) -> None:
         self._close()
         if not _is_safe(path):
-            raise ChunkFormatError(f"{path!r} is no path below a folder", hint="the dataset was not made by a load")
+            raise ChunkFormatError(f"{path!r} is not a path below a folder", hint="the dataset was not made by a load")
         if path in self.seen and not path.endswith("/"):
-            raise ChunkFormatError(f"{path!r} is there twice", hint="read the versions one by one")
+            raise ChunkFormatError(f"{path!r} occurs twice", hint="read the versions one by one")
         self.seen.add(path)
         self._path, self._at = path, 0
         full = self._root / path

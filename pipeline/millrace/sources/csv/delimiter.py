@@ -6,22 +6,22 @@ from contextlib import closing
 from typing import Final
 
 from millrace.errors import SourceFormatError
-from millrace.sources.io.streams import PlainOpener, read_fully
+from millrace.sources.io.streams import Opener, read_fully
 from millrace.sources.model import SourceFile
 from millrace.sources.options import SourceOptions
 from millrace.sources.text.decoding import TextFiles
 from millrace.sources.text.records import record_ends, record_starts, scan_quotes
 from millrace.sources.warnings import SourceWarning
 
-__all__ = ["found_delimiter"]
+__all__ = ["detect_delimiter"]
 
 _CANDIDATES: Final = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "|"}
 _LOOK_BYTES: Final = 262_144
 _LOOK_RECORDS: Final = 200
 
 
-def found_delimiter(
-    files: tuple[SourceFile, ...], options: SourceOptions, opener: PlainOpener
+def detect_delimiter(
+    files: tuple[SourceFile, ...], options: SourceOptions, opener: Opener
 ) -> tuple[str, SourceWarning]:
     """Return the delimiter that divides all of the first records into equally many fields, and a warning naming it.
 
@@ -30,48 +30,48 @@ def found_delimiter(
     ``SourceFormatError`` if more than one fits, or if some occur and none fits.
     """
     for number, file in enumerate(files):
-        data, whole = _beginning(number, files, options, opener)
+        data, is_complete = _beginning(number, files, options, opener)
         if not data.strip():
             continue
-        widths = {each: _widths(data, each, whole=whole) for each in _CANDIDATES}
+        widths = {each: _widths(data, each, complete=is_complete) for each in _CANDIDATES}
         fitting = [each for each, counts in widths.items() if len(counts) == 1 and counts != {1}]
         if len(fitting) > 1 and options.decimal in fitting:
             fitting.remove(options.decimal)
         if not fitting and all(counts == {1} for counts in widths.values()):
             fitting = [","]
         if len(fitting) == 1:
-            said = f"{file.name}: the delimiter is {_CANDIDATES[fitting[0]]}, as its first lines show"
-            return fitting[0], SourceWarning("delimiter_found", said, file=file.name)
-        which = " and ".join(_CANDIDATES[each] for each in fitting) + " fit" if fitting else "no delimiter fits"
+            message = f"{file.name}: the delimiter is {_CANDIDATES[fitting[0]]}, as its first lines show"
+            return fitting[0], SourceWarning("delimiter_found", message, file=file.name)
+        result = " and ".join(_CANDIDATES[each] for each in fitting) + " fit" if fitting else "no delimiter fits"
         raise SourceFormatError(
-            f"{file.name}: {which} the first lines", hint="give the delimiter itself: --delimiter C", file=file.name
+            f"{file.name}: {result} the first lines", hint="give the delimiter itself: --delimiter C", file=file.name
         )
     return ",", SourceWarning("delimiter_found", "the source is empty, and its delimiter is a comma")
 
 
 def _beginning(
-    number: int, files: tuple[SourceFile, ...], options: SourceOptions, opener: PlainOpener
+    number: int, files: tuple[SourceFile, ...], options: SourceOptions, opener: Opener
 ) -> tuple[bytes, bool]:
     """Return the first bytes after the skipped lines, and whether the file ends there."""
     text = TextFiles(files, options, opener, None)
     with closing(text.open(number)) as stream:
-        taken = text.cutter(number, stream).rest()
-        data = taken + read_fully(stream, max(0, _LOOK_BYTES - len(taken)))
+        rest = text.cutter(number, stream).rest()
+        data = rest + read_fully(stream, max(0, _LOOK_BYTES - len(rest)))
         return data, len(data) < _LOOK_BYTES
 
 
-def _widths(data: bytes, delimiter: str, *, whole: bool) -> set[int]:
+def _widths(data: bytes, delimiter: str, *, complete: bool) -> set[int]:
     """Return the different numbers of fields that the first whole records have."""
     import numpy as np
 
     scan = scan_quotes(data, delimiter)
     ends = record_ends(data, scan)
-    stop = len(data) if whole or not len(ends) else int(ends[-1])
+    stop = len(data) if complete or not len(ends) else int(ends[-1])
     starts = record_starts(data[:stop], scan)[: _LOOK_RECORDS + 1]
-    places = np.flatnonzero(np.frombuffer(data, dtype=np.uint8) == ord(delimiter))
+    offsets = np.flatnonzero(np.frombuffer(data, dtype=np.uint8) == ord(delimiter))
     if scan is not None:
-        places = places[scan.outside_at(places)]
+        offsets = offsets[scan.outside_at(offsets)]
     if len(starts) > _LOOK_RECORDS:
         starts, stop = starts[:-1], int(starts[-1])
-    counts = np.diff(np.searchsorted(places, np.append(starts, stop)))
+    counts = np.diff(np.searchsorted(offsets, np.append(starts, stop)))
     return {int(count) + 1 for count in counts}

@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterable
 import pyarrow as pa
 
 from millrace.parallel import in_order
+from millrace.sources.csv.block_errors import BlockErrors
 from millrace.sources.csv.parser import CsvParser
 from millrace.sources.text.blocks import Block
+from millrace.sources.text.typed_blocks import Types, size_of
 
 __all__ = ["infer_types"]
 
@@ -29,49 +31,53 @@ _LADDER: tuple[pa.DataType, ...] = (
 
 
 def infer_types(
-    blocks: Callable[[], Iterable[tuple[Block, tuple[str, ...]]]],
+    blocks: Callable[[], Iterable[Block]],
     parser: CsvParser,
+    errors: BlockErrors,
     names: tuple[str, ...],
-    given: dict[str, pa.DataType],
-    refuse: Callable[[Block, tuple[str, ...], pa.ArrowInvalid, dict[str, pa.DataType]], Exception],
-    refuse_text: Callable[[Block], Exception],
-) -> dict[str, pa.DataType]:
+    given: Types,
+) -> Types:
     """Return for each column the first type of ``_LADDER`` that fits all of its values in ``blocks``.
 
-    ``blocks()`` must return the same blocks (with their file's column names) on every call. ``given`` types are not
-    inferred. A block that no types fit (a ragged row, a value that does not have its given type) raises the error that
-    ``refuse`` returns. Text that is not UTF-8 raises the error that ``refuse_text`` returns.
+    ``blocks()`` must return the same blocks on every call. ``given`` types are not inferred. A block that no types fit
+    (a ragged row, a value that does not have its given type) and text that is not UTF-8 raise one of ``errors``.
     """
-    found: dict[str, pa.DataType] = {}
-    doubtful: set[str] = set()
+    inferred: Types = {}
+    uncertain: set[str] = set()
 
-    def attempt(item: tuple[Block, tuple[str, ...]]) -> pa.Schema:
-        block, order = item
-        return parser.parse(block.data, order, {**found, **given}, list(names)).schema
+    def parse_ahead(block: Block) -> pa.Schema:
+        return parser.parse(block, {**inferred, **given}, names).schema
 
-    for (block, order), future in in_order(attempt, blocks(), size_of=lambda item: len(item[0].data)):
+    for block, future in in_order(parse_ahead, blocks(), size_of=size_of):
         error = future.exception()
         if error is None:
             schema = future.result()
         elif isinstance(error, pa.ArrowInvalid):
-            try:
-                schema = parser.parse(block.data, order, given, list(names)).schema
-            except pa.ArrowInvalid as second:
-                raise refuse(block, order, second, given) from None
+            schema = _block_schema(block, parser, errors, names, given)
         else:
             raise error
         for name in names:
             if name in given:
                 continue
-            kind, now = schema.field(name).type, found.get(name, pa.null())
+            kind, current = schema.field(name).type, inferred.get(name, pa.null())
             if pa.types.is_binary(kind):
-                raise refuse_text(block)
-            if kind != now:
-                found[name] = max(kind, now, key=_LADDER.index)
-                if not _fits_by_itself(now, kind):
-                    doubtful.add(name)
-    settled = {name: found.get(name, pa.null()) for name in names if name not in given}
-    return {**_settle(blocks, parser, settled, doubtful), **given}
+                raise errors.not_utf8(block)
+            if kind != current:
+                inferred[name] = max(kind, current, key=_LADDER.index)
+                if not _fits_by_itself(current, kind):
+                    uncertain.add(name)
+    types = {name: inferred.get(name, pa.null()) for name in names if name not in given}
+    return {**_confirmed(blocks, parser, types, uncertain), **given}
+
+
+def _block_schema(
+    block: Block, parser: CsvParser, errors: BlockErrors, names: tuple[str, ...], given: Types
+) -> pa.Schema:
+    """Return the types of a block alone."""
+    try:
+        return parser.parse(block, given, names).schema
+    except pa.ArrowInvalid as error:
+        raise errors.unparsed(block, error, given) from None
 
 
 def _fits_by_itself(one: pa.DataType, other: pa.DataType) -> bool:
@@ -80,23 +86,18 @@ def _fits_by_itself(one: pa.DataType, other: pa.DataType) -> bool:
     return pa.types.is_null(low) or high == pa.string() or (low, high) == (pa.int64(), pa.float64())
 
 
-def _settle(
-    blocks: Callable[[], Iterable[tuple[Block, tuple[str, ...]]]],
-    parser: CsvParser,
-    found: dict[str, pa.DataType],
-    doubtful: set[str],
-) -> dict[str, pa.DataType]:
+def _confirmed(blocks: Callable[[], Iterable[Block]], parser: CsvParser, types: Types, uncertain: set[str]) -> Types:
     """Parse columns again whose blocks have different types, with the next type each time a value does not fit."""
-    unsure = {name for name in doubtful if found[name] != pa.string()}
-    while unsure:
+    unconfirmed = {name for name in uncertain if types[name] != pa.string()}
+    while unconfirmed:
         failed: set[str] = set()
-        for block, order in blocks():
-            for name in sorted(unsure - failed):
+        for block in blocks():
+            for name in sorted(unconfirmed - failed):
                 try:
-                    parser.parse(block.data, order, {name: found[name]}, [name])
+                    parser.parse(block, {name: types[name]}, [name])
                 except pa.ArrowInvalid:
                     failed.add(name)
         for name in failed:
-            found[name] = _LADDER[_LADDER.index(found[name]) + 1]
-        unsure = {name for name in failed if found[name] != pa.string()}
-    return found
+            types[name] = _LADDER[_LADDER.index(types[name]) + 1]
+        unconfirmed = {name for name in failed if types[name] != pa.string()}
+    return types

@@ -9,25 +9,25 @@ import pyarrow.compute as compute
 import pyarrow.csv as pc
 
 from millrace.names import column_type_option
+from millrace.sources.csv.block_errors import BlockErrors
 from millrace.sources.csv.parser import CsvParser
 from millrace.sources.date_formats import DateFormats
-from millrace.sources.model import SourceFile
 from millrace.sources.options import SourceOptions
 from millrace.sources.text.blocks import Block
 from millrace.sources.warnings import SourceWarning
 
-__all__ = ["said_types"]
+__all__ = ["types_by_options"]
 
-_SHOWN_MAX = 40
+_VALUE_CHARACTERS = 40
 _NUMBER = r"^[+-]?\d+(\.\d+)?$"
 
 
-def said_types(
-    blocks: Iterable[tuple[Block, tuple[str, ...]]],
+def types_by_options(
+    blocks: Iterable[Block],
     parser: CsvParser,
+    errors: BlockErrors,
     names: list[str],
     options: SourceOptions,
-    files: tuple[SourceFile, ...],
 ) -> tuple[dict[str, pa.DataType], list[SourceWarning]]:
     """Return the types of those columns of which every value in ``blocks`` fits a given date format or truth text.
 
@@ -37,11 +37,11 @@ def said_types(
     if not (options.date_format or options.true_value or options.false_value):
         return {}, []
     dates, truth = DateFormats(options.date_format), _Truth(options)
-    found: dict[str, pa.DataType] = {}
+    candidates: dict[str, pa.DataType] = {}
     left, numbers, warnings = dict.fromkeys(names), set(names), []
-    for block, order in blocks:
+    for block in blocks:
         try:
-            batch = parser.texts(block.data, order, list(left))
+            batch = parser.texts(block, list(left))
         except pa.ArrowInvalid:
             return {}, []
         for name in list(left):
@@ -51,29 +51,29 @@ def said_types(
             if name in numbers and not compute.all(compute.match_substring_regex(texts, _NUMBER)).as_py():
                 numbers.discard(name)
             kind = dates.type_of(texts) or truth.type_of(texts)
-            if kind is None or found.setdefault(name, kind) != kind:
+            if kind is None or candidates.setdefault(name, kind) != kind:
                 del left[name]
-                row = dates.unfit(batch.column(name))
+                row = dates.first_unlike(batch.column(name))
                 if row is not None:
-                    line, _ = parser.locate(block, row, 1)
-                    warnings.append(_no_date(name, batch.column(name)[row].as_py(), files[block.file].name, line))
+                    file, line = errors.location(block, row)
+                    warnings.append(_no_date(name, batch.column(name)[row].as_py(), file, line))
         if not left:
             break
-    types = {name: kind for name, kind in found.items() if name in left}
+    types = {name: kind for name, kind in candidates.items() if name in left}
     return types, [*(_warning(name, kind) for name, kind in types.items() if name in numbers), *warnings]
 
 
 def _no_date(column: str, value: str, file: str, line: int) -> SourceWarning:
-    shown = repr(value if len(value) <= _SHOWN_MAX else value[:_SHOWN_MAX] + "...")
-    said = f"{file}, line {line}: column {column!r} holds no dates: {shown} is none in the --date-format"
-    return SourceWarning("no_date", said, column=column, line=line, file=file)
+    text = repr(value if len(value) <= _VALUE_CHARACTERS else value[:_VALUE_CHARACTERS] + "...")
+    message = f"{file}, line {line}: column {column!r} is not read as dates: {text} does not have the --date-format"
+    return SourceWarning("no_date", message, column=column, line=line, file=file)
 
 
 def _warning(column: str, kind: pa.DataType) -> SourceWarning:
     option = "--true-value and --false-value" if pa.types.is_boolean(kind) else "--date-format"
     otherwise = column_type_option(column, "int64")
-    said = f"column {column!r} holds numbers, which {option} make {kind}: give {otherwise} otherwise"
-    return SourceWarning("numbers_taken", said, column=column)
+    message = f"column {column!r} has numbers, which {option} make {kind}: give {otherwise} to keep them as numbers"
+    return SourceWarning("numbers_taken", message, column=column)
 
 
 class _Truth:
@@ -81,12 +81,12 @@ class _Truth:
 
     def __init__(self, options: SourceOptions) -> None:
         default = pc.ConvertOptions()
-        self._said = pa.array([*options.true_value, *options.false_value], pa.string())
+        self._given = pa.array([*options.true_value, *options.false_value], pa.string())
         every = [*(options.true_value or default.true_values), *(options.false_value or default.false_values)]
         self._every = pa.array(every, pa.string())
 
     def type_of(self, texts: pa.Array) -> pa.DataType | None:
         """Return bool if every text means true or false and at least one is a given text, else None."""
-        if not len(self._said) or not compute.all(compute.is_in(texts, value_set=self._every)).as_py():
+        if not len(self._given) or not compute.all(compute.is_in(texts, value_set=self._every)).as_py():
             return None
-        return pa.bool_() if compute.any(compute.is_in(texts, value_set=self._said)).as_py() else None
+        return pa.bool_() if compute.any(compute.is_in(texts, value_set=self._given)).as_py() else None

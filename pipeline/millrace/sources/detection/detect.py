@@ -5,48 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
+from typing import Final
 
 from millrace.errors import SourceEmptyError, SourceFormatError, UsageError
-from millrace.sources.detection.foreign import json_refusal
-from millrace.sources.detection.looks import (
-    COLUMN,
-    HEADER,
-    JSON_ARRAY_KINDS,
-    JSON_OBJECTS,
-    begins_like,
-    format_of_bytes,
-    read_begin,
-    says_csv,
-)
+from millrace.sources.detection.beginning import read_beginning
+from millrace.sources.formats import FORMATS
 from millrace.sources.io.compression import name_inside, unmarked_compression
 from millrace.sources.io.files import Listing
 from millrace.sources.io.foreign_kinds import foreign_refusal
-from millrace.sources.io.path_lists import list_each, shown
+from millrace.sources.io.path_lists import list_each, short_list
 from millrace.sources.io.stdin import STANDARD_INPUT, standard_input
-from millrace.sources.io.streams import open_plain
+from millrace.sources.io.streams import open_decompressed
 from millrace.sources.model import SourceFile
 from millrace.sources.options import SourceOptions
+from millrace.sources.source_format import Beginning, DetectedFormat, Doubt, Format
 
 __all__ = ["detect_format"]
 
-_ENDINGS = {
-    ".csv": "csv",
-    ".tsv": "csv",
-    ".parquet": "parquet",
-    ".pq": "parquet",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".json": "jsonl",
-    ".arrow": "arrow",
-    ".arrows": "arrow",
-    ".feather": "arrow",
-    ".ipc": "arrow",
-}
-Verdict = str | SourceFormatError | None
-"""A format, ``COLUMN``, ``HEADER``, the error for a file of an unsupported kind, or None for an empty file."""
+_ENDINGS: Final = {ending: format_ for format_ in FORMATS.values() for ending in format_.endings}
+_BYTES: Final = DetectedFormat("bytes")
 
 
-def detect_format(uri: str | Sequence[str], options: SourceOptions) -> tuple[str, Listing, SourceOptions]:
+def detect_format(uri: str | Sequence[str], options: SourceOptions) -> tuple[Format, Listing, SourceOptions]:
     """Return the format, the listing of the files and the options in force (``.tsv`` means tabs).
 
     Raises ``SourceFormatError`` that names two files of different formats. It is also raised for a file that is named
@@ -56,50 +36,56 @@ def detect_format(uri: str | Sequence[str], options: SourceOptions) -> tuple[str
     if uri == STANDARD_INPUT:
         return _detect_input(options)
     if options.format is not None:
-        return options.format, list_each(uri, keep_all=options.format == "bytes"), _in_force(options)
+        keep_all = options.format == "bytes"
+        return FORMATS[options.format], list_each(uri, keep_all=keep_all), _in_force(options)
     listing = list_each(uri, keep_all=False)
-    files = listing.files
-    found: dict[str, SourceFile] = {}
-    for file, format_ in _settled([(file, format_of(file, options)) for file in files]):
-        for other, first in found.items():
-            if other != format_:
-                raise SourceFormatError(
-                    f"{shown(uri)} holds different formats: {first.name} is {other}, {file.name} is {format_}",
-                    hint="name one kind with a pattern like *.csv, or take all as they are with --format bytes",
-                )
-        found[format_] = file
-    if not found:
-        raise SourceEmptyError(f"{shown(uri)} is empty", hint="--format bytes stores it as it is")
-    format_ = next(iter(found))
-    if format_ == "bytes":
+    name = _common_format(short_list(uri), [(file, _format_of(file, options)) for file in listing.files])
+    tabs = all(_ending(file) == ".tsv" for file in listing.files)
+    if name == "bytes":
         listing = list_each(uri, keep_all=True)
-    tabs = all(_ending(file) == ".tsv" for file in files)
-    return format_, listing, _in_force(options, delimiter="\t" if tabs else ",")
+    return FORMATS[name], listing, _in_force(options, delimiter="\t" if tabs else ",")
 
 
-def _settled(verdicts: list[tuple[SourceFile, Verdict]]) -> Iterator[tuple[SourceFile, str]]:
-    """Yield the files whose format is known, with that format; the other files decide doubtful cases.
+def _common_format(source: str, detected: list[tuple[SourceFile, DetectedFormat | None]]) -> str:
+    """Return the name of the format that all files share, except empty files without a known ending."""
+    first_files: dict[str, SourceFile] = {}
+    for file, name in _decided(detected):
+        for other, first in first_files.items():
+            if other != name:
+                raise SourceFormatError(
+                    f"{source} has files of different formats: {first.name} is {other}, {file.name} is {name}",
+                    hint="select one kind with a pattern like *.csv, or load all as they are with --format bytes",
+                )
+        first_files[name] = file
+    if not first_files:
+        raise SourceEmptyError(f"{source} is empty", hint="--format bytes stores it as it is")
+    return next(iter(first_files))
 
-    ``COLUMN`` and ``HEADER`` become bytes if another file is bytes, otherwise CSV. A file of an unsupported kind
-    becomes bytes if another file is bytes; otherwise its error is raised. ``SourceFormatError`` is also raised if
-    ``HEADER`` is the only verdict.
+
+def _decided(detected: list[tuple[SourceFile, DetectedFormat | None]]) -> Iterator[tuple[SourceFile, str]]:
+    """Yield the files that have a format, with its name; the other files decide doubtful cases.
+
+    A doubtful table and a file of an unsupported kind become bytes if another file is bytes. Otherwise the table is
+    one, and the error for the file is raised. ``SourceFormatError`` is also raised if all that is known is one line
+    with commas.
     """
-    formats = {format_ for _, format_ in verdicts if isinstance(format_, str)}
+    readable = [format_ for _, format_ in detected if format_ is not None and format_.refusal is None]
     # Beside files that are not a table, numbers below a word and lines with commas are not a table either.
-    doubtful = "bytes" if "bytes" in formats else "csv"
-    for file, format_ in verdicts:
-        if isinstance(format_, SourceFormatError):
-            if doubtful != "bytes":
-                raise format_
-            yield file, "bytes"
-        elif format_ == HEADER and formats == {HEADER}:
+    has_bytes = _BYTES in readable
+    only_headers = {format_.doubt for format_ in readable} == {Doubt.HEADER}
+    for file, format_ in detected:
+        if format_ is None:
+            continue
+        if format_.refusal is not None and not has_bytes:
+            raise format_.refusal
+        if format_.doubt is Doubt.HEADER and only_headers:
             raise SourceFormatError(
                 f"{file.name} is one line with commas: the header of a CSV without rows, or any text",
                 hint="give --format csv, or store it as it is with --format bytes",
                 file=file.name,
             )
-        elif format_ is not None:
-            yield file, doubtful if format_ in (COLUMN, HEADER) else format_
+        is_bytes = has_bytes and (format_.refusal is not None or format_.doubt is not None)
+        yield file, "bytes" if is_bytes else format_.name
 
 
 def _in_force(options: SourceOptions, *, delimiter: str = ",") -> SourceOptions:
@@ -108,58 +94,89 @@ def _in_force(options: SourceOptions, *, delimiter: str = ",") -> SourceOptions:
     return replace(options, encoding="utf-8") if options.encoding is None else options
 
 
-def _detect_input(options: SourceOptions) -> tuple[str, Listing, SourceOptions]:
+def _detect_input(options: SourceOptions) -> tuple[Format, Listing, SourceOptions]:
     file = standard_input(new=True).file()
     listing = Listing("file", (file,))
     if options.format is not None:
-        return options.format, listing, _in_force(options)
-    with closing(open_plain(file)) as stream:
-        begin, whole = read_begin(stream)
-    if not begin:
+        return FORMATS[options.format], listing, _in_force(options)
+    beginning = _beginning(file, options)
+    if not beginning.data:
         raise SourceEmptyError("standard input is empty")
-    if refused := foreign_refusal(file, begin):
-        raise refused
-    format_ = format_of_bytes(begin, options, whole=whole)
-    if format_ in JSON_ARRAY_KINDS:
-        raise json_refusal(file, format_)
-    format_ = "csv" if format_ == COLUMN else format_
-    if format_ is None or format_ == HEADER:
-        raise UsageError("standard input does not show what it is", hint="give its --format")
-    return format_, listing, _in_force(options)
+    if refusal := foreign_refusal(file, beginning.data):
+        raise refusal
+    detected = _format_of_bytes(file, beginning, options)
+    if detected is not None and detected.refusal:
+        raise detected.refusal
+    if detected is None or detected.doubt is Doubt.HEADER:
+        raise UsageError("the format of standard input cannot be detected", hint="give its --format")
+    return FORMATS[detected.name], listing, _in_force(options)
 
 
-def format_of(file: SourceFile, options: SourceOptions) -> Verdict:
+def _format_of(file: SourceFile, options: SourceOptions) -> DetectedFormat | None:
     """Return the format of one file; None if it is empty and its name has no known ending."""
     named = _ENDINGS.get(_ending(file))
-    if file.size_bytes == 0:
-        return named
-    with closing(open_plain(file)) as stream:
-        begin, whole = read_begin(stream)
-    if not begin:
-        return named
-    if refused := foreign_refusal(file, begin):
-        return refused
-    held = format_of_bytes(begin, options, whole=whole)
-    # A line of a CSV is rarely a JSON array as well, and never an array of objects.
-    if held == JSON_OBJECTS or (held in JSON_ARRAY_KINDS and named is None):
-        return json_refusal(file, held)
-    if named is None:
-        if held is None and (refused := unmarked_compression(file.name)):
-            raise refused
-        return held or "bytes"
-    if held in ("parquet", "arrow") and named != held:
+    beginning = _beginning(file, options) if file.size_bytes else None
+    if beginning is None or not beginning.data:
+        return None if named is None else DetectedFormat(named.name)
+    if refusal := foreign_refusal(file, beginning.data):
+        return DetectedFormat("bytes", refusal=refusal)
+    detected = _format_of_bytes(file, beginning, options)
+    if named is not None:
+        return _format_of_named(file, named, detected, beginning, options)
+    if detected is None and (unmarked := unmarked_compression(file.name)):
+        raise unmarked
+    return detected or _BYTES
+
+
+def _format_of_named(
+    file: SourceFile,
+    named: Format,
+    detected: DetectedFormat | None,
+    beginning: Beginning,
+    options: SourceOptions,
+) -> DetectedFormat:
+    """Return the format of a file whose name has the ending of one; its bytes and the options may contradict it."""
+    if detected is not None and detected.refusal and detected.is_certain:
+        return detected
+    if detected is not None and FORMATS[detected.name].magic and named.name != detected.name:
         raise SourceFormatError(
-            f"{file.name} is named like {named} but holds {held} data", hint=f"rename it, or give --format {held}"
+            f"{file.name} is named like {named.name} but has {detected.name} data",
+            hint=f"rename it, or give --format {detected.name}",
         )
-    if named in ("parquet", "arrow") and begins_like(begin) != named:
+    if named.magic and not beginning.data.startswith(named.magic):
         raise SourceFormatError(
-            f"{file.name} is named like {named} but does not begin like it", hint="give its --format"
+            f"{file.name} is named like {named.name} but does not begin like it", hint="give its --format"
         )
-    # Options that only CSV has (a delimiter, no header) take precedence over the name.
-    if named == "jsonl" and held == "csv" and says_csv(options):
-        by_itself = format_of_bytes(begin, SourceOptions(encoding=options.encoding), whole=whole)
-        return "jsonl" if by_itself == "jsonl" else "csv"
-    return named
+    # Options that only one format has (a delimiter, no header) take precedence over the name.
+    if detected is None or named.magic or detected.name == named.name:
+        return DetectedFormat(named.name)
+    if options.changed() & FORMATS[detected.name].deciding_options:
+        by_bytes = _format_of_bytes(file, beginning, SourceOptions(encoding=options.encoding))
+        if by_bytes is None or by_bytes.name != named.name:
+            return DetectedFormat(detected.name)
+    return DetectedFormat(named.name)
+
+
+def _format_of_bytes(file: SourceFile, beginning: Beginning, options: SourceOptions) -> DetectedFormat | None:
+    """Return the format of the first bytes, where neither an option nor the name determines it; None for no table.
+
+    A text is always the format that alone has one of the given options.
+    """
+    if beginning.text is None:
+        for format_ in FORMATS.values():
+            if format_.magic and beginning.data.startswith(format_.magic):
+                return DetectedFormat(format_.name)
+    given = options.changed()
+    deciding = [format_ for format_ in FORMATS.values() if format_.deciding_options & given]
+    for format_ in deciding or FORMATS.values():
+        if format_.detect is not None and (detected := format_.detect(file, beginning, options)):
+            return detected
+    return None
+
+
+def _beginning(file: SourceFile, options: SourceOptions) -> Beginning:
+    with closing(open_decompressed(file)) as stream:
+        return read_beginning(stream, options.encoding)
 
 
 def _ending(file: SourceFile) -> str:

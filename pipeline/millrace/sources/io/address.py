@@ -48,7 +48,7 @@ def address_of(uri: str, *, folder: str | None = None) -> Address:
     if not separator or "/" in scheme:
         return _of_path(uri, folder)
     if scheme.lower() not in _SCHEMES:
-        raise UsageError(f"{scheme}:// is no source that can be loaded", hint="give a path or a file:// address")
+        raise UsageError(f"{scheme}:// addresses cannot be loaded", hint="give a path or a file:// address")
     if scheme.lower() != "file":
         return Address(scheme.lower(), rest)
     host, _, below = rest.partition("/")
@@ -80,7 +80,7 @@ def _working_directory(text: str) -> str:
         return os.getcwd()  # noqa: PTH109
     except FileNotFoundError:
         raise SourceNotFoundError(
-            f"there is no {text}: the working directory was removed", hint="change to a folder that exists"
+            f"{text} does not exist: the working directory was removed", hint="change to a folder that exists"
         ) from None
 
 

@@ -57,16 +57,16 @@ def compression_kind(name: str, bytes_at: BytesAt) -> str | None:
         begin, skipped = bytes_at(at, 16), True
     # The frames of lz4 and of zstd may both follow skippable frames.
     refuse_unreadable(name, begin)
-    found = next((kind for magic, kind in _MAGIC if begin.startswith(magic)), None)
+    kind = next((name for magic, name in _MAGIC if begin.startswith(magic)), None)
     # "BZh" could begin a text; the mark of a block or of the end cannot.
-    if found == "bz2" and begin[4:10] not in _BZ2_BLOCKS:
-        found = None
+    if kind == "bz2" and begin[4:10] not in _BZ2_BLOCKS:
+        kind = None
     if skipped:
-        found = "zstd"
+        kind = "zstd"
     promised = next((kind for ending, kind in _SUFFIXES.items() if name.lower().endswith(ending)), None)
-    if promised and found is None and begin:
+    if promised and kind is None and begin:
         raise SourceCorruptError(f"{name} is named like {promised} but does not begin like it", file=name)
-    return found
+    return kind
 
 
 def refuse_unreadable(name: str, begin: bytes) -> None:

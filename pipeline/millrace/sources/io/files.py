@@ -24,7 +24,7 @@ from millrace.sources.warnings import SourceWarning
 __all__ = ["Listing", "changed", "check_unchanged", "list_files", "open_raw", "stat_file"]
 
 Shape = Literal["file", "directory", "glob"]
-Found = Iterable[SourceFile | LeftOut]
+Entries = Iterable[SourceFile | LeftOut]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,18 +51,18 @@ def list_files(uri: str, *, keep_all: bool) -> Listing:
     ``UsageError`` (an unsupported scheme).
     """
     if not uri or "\0" in uri:
-        raise UsageError(f"{uri!r} is no path")
+        raise UsageError(f"{uri!r} is not a path")
     address = address_of(uri)
-    shape, found = _found(uri, address, keep_all)
+    shape, entries = _entries(uri, address, keep_all)
     files: list[SourceFile] = []
     hidden, folders = _Names(), _Names()
-    for each in found:
+    for each in entries:
         if isinstance(each, SourceFile):
             files.append(each)
         else:
             (folders if each.is_folder else hidden).add(each.name)
     if not files:
-        raise _nothing(uri, shape, hidden, folders)
+        raise _no_files_error(uri, shape, hidden, folders)
     for file in files:
         try:
             file.name.encode()
@@ -103,8 +103,8 @@ def _warnings(hidden: _Names, folders: _Names) -> Iterator[SourceWarning]:
     if folders.count:
         yield SourceWarning(
             "folders_left_out",
-            f"the pattern matches {folders.count:,} {'folder' if folders.count == 1 else 'folders'} and takes none of "
-            f"their files: {folders.first}; /** behind the pattern takes them",
+            f"the pattern matches {folders.count:,} {'folder' if folders.count == 1 else 'folders'} and none of their "
+            f"files: {folders.first}; append /** to the pattern to load them",
             file=folders.first,
         )
 
@@ -113,19 +113,19 @@ def _files(names: _Names) -> str:
     return "1 file is" if names.count == 1 else f"{names.count:,} files are"
 
 
-def _nothing(uri: str, shape: Shape, hidden: _Names, folders: _Names) -> SourceEmptyError | SourceNotFoundError:
+def _no_files_error(uri: str, shape: Shape, hidden: _Names, folders: _Names) -> SourceEmptyError | SourceNotFoundError:
     if hidden.count:
-        said = f"{hidden.count:,} hidden {'file is' if hidden.count == 1 else 'files are'} left out: {hidden.first}"
-        return SourceEmptyError(f"there is no data in {uri} ({said})", hint="name such a file or folder itself")
+        reason = f"{hidden.count:,} hidden {'file is' if hidden.count == 1 else 'files are'} left out: {hidden.first}"
+        return SourceEmptyError(f"there is no data in {uri} ({reason})", hint="name such a file or folder itself")
     if shape == "glob":
-        hint = f"it matches folders like {folders.first}: put /** behind it" if folders.count else ""
+        hint = f"it matches folders like {folders.first}: append /** to it" if folders.count else ""
         return SourceNotFoundError(f"no file matches {uri}", hint=hint)
     return SourceEmptyError(f"there is no data in {uri}")
 
 
-def _found(uri: str, address: Address, keep_all: bool) -> tuple[Shape, Found]:
+def _entries(uri: str, address: Address, keep_all: bool) -> tuple[Shape, Entries]:
     if address.scheme != "file":
-        return _found_remotely(uri, address, keep_all)
+        return _remote_entries(uri, address, keep_all)
     if address.parts:
         return "glob", _walked(uri, address.base, address.parts, keep_all)
     path = Path(address.path)
@@ -137,7 +137,7 @@ def _found(uri: str, address: Address, keep_all: bool) -> tuple[Shape, Found]:
     return "file", [file]
 
 
-def _walked(uri: str, base: str, parts: tuple[str, ...], keep_all: bool) -> Found:
+def _walked(uri: str, base: str, parts: tuple[str, ...], keep_all: bool) -> Entries:
     if not os.path.lexists(base) or not is_folder(Path(base)):
         raise SourceNotFoundError(f"no file matches {uri}", hint=f"there is no folder {base}")
     return walk(base, parts, keep_all=keep_all)
@@ -193,7 +193,7 @@ def _remote_info(filesystem: Any, uri: str, path: str) -> dict[str, Any]:
     try:
         return dict(filesystem.info(path))
     except FileNotFoundError as error:
-        raise SourceNotFoundError(f"there is nothing at {uri}") from error
+        raise SourceNotFoundError(f"{uri} does not exist") from error
     except OSError as error:
         raise SourceUnreadableError(f"{uri} cannot be read: {error}") from error
 
@@ -206,7 +206,7 @@ def _remote_facts(uri: str, info: dict[str, Any]) -> tuple[int, int]:
     return int(info["size"]), int(seconds * 1_000_000) * 1000
 
 
-def _found_remotely(uri: str, address: Address, keep_all: bool) -> tuple[Shape, Found]:
+def _remote_entries(uri: str, address: Address, keep_all: bool) -> tuple[Shape, Entries]:
     filesystem, path = fsspec.filesystem(address.scheme), address.path
     shape: Shape = "directory"
     if WILDCARDS & set(path) and not filesystem.exists(path):

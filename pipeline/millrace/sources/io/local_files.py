@@ -107,18 +107,18 @@ class Walk:
         A folder of that name continues at these positions. A name is spelled out when a component other than ``**``
         matches it and begins with the same character, so that a hidden name is meant.
         """
-        taken, below, said = False, set(), False
+        taken, below, is_explicit = False, set(), False
         for position, exact in positions:
             part = self._parts[position]
             if part == "**":
                 below.add(position)
                 taken = taken or position == self._last
             elif name == exact if exact else self._matches[position](name):
-                said = said or part[0] == name[0]
+                is_explicit = is_explicit or part[0] == name[0]
                 taken = taken or position == self._last
                 if position < self._last:
                     below.add(position + 1)
-        return taken, frozenset(below), said
+        return taken, frozenset(below), is_explicit
 
 
 def walk(base: str, parts: Sequence[str], *, keep_all: bool) -> Iterator[SourceFile | LeftOut]:
@@ -143,13 +143,13 @@ def walk(base: str, parts: Sequence[str], *, keep_all: bool) -> Iterator[SourceF
             yield SourceFile(folder.path, folder.path[len(root) + 1 :] + "/", 0, 0)
         positions, above = pattern.positions(folder), folder.above | {identity}
         for entry in entries:
-            taken, below, said = pattern.step(positions, entry.name)
-            hidden = folder.hidden or (not keep_all and not said and is_hidden(entry.name))
+            taken, below, is_explicit = pattern.step(positions, entry.name)
+            hidden = folder.hidden or (not keep_all and not is_explicit and is_hidden(entry.name))
             is_link = entry.is_symlink()
-            if not _is_of_use(entry, taken, below, hidden):
+            if not _may_match(entry, taken, below, hidden):
                 continue
             path, name = Path(entry.path), entry.path[len(root) + 1 :]
-            facts = _facts(path, real_root if is_link else None, wanted=taken)
+            facts = _facts(path, real_root if is_link else None, is_file_taken=taken)
             if facts is None:
                 continue
             if stat.S_ISDIR(facts.st_mode):
@@ -161,7 +161,7 @@ def walk(base: str, parts: Sequence[str], *, keep_all: bool) -> Iterator[SourceF
                 yield LeftOut(name) if hidden else SourceFile(entry.path, name, *_regular(path, facts))
 
 
-def _is_of_use(entry: os.DirEntry[str], taken: bool, below: frozenset[int], hidden: bool) -> bool:
+def _may_match(entry: os.DirEntry[str], taken: bool, below: frozenset[int], hidden: bool) -> bool:
     """Return whether an entry is taken or may lead to one that is; hidden links are not followed."""
     is_link = entry.is_symlink()
     if hidden and is_link:
@@ -184,15 +184,15 @@ def _entries(folder: _Folder) -> tuple[tuple[int, int], list[os.DirEntry[str]]]:
         raise _unreadable(Path(folder.path), error) from error
 
 
-def _facts(path: Path, link_within: Path | None, *, wanted: bool) -> os.stat_result | None:
-    """Return the facts of an entry; None for an entry that is neither ``wanted`` as a file nor a folder."""
+def _facts(path: Path, link_within: Path | None, *, is_file_taken: bool) -> os.stat_result | None:
+    """Return the facts of an entry; None for an entry that is no folder where no file is taken."""
     try:
         facts = path.stat()
     except OSError as error:
-        if not wanted and error.errno in (errno.ENOENT, errno.ELOOP):
+        if not is_file_taken and error.errno in (errno.ENOENT, errno.ELOOP):
             return None
         raise _unreadable(path, error) from error
-    if not wanted and not stat.S_ISDIR(facts.st_mode):
+    if not is_file_taken and not stat.S_ISDIR(facts.st_mode):
         return None
     if link_within is not None:
         _check_link(path, link_within)
@@ -209,15 +209,15 @@ def _stat(path: Path) -> os.stat_result:
 def _regular(path: Path, facts: os.stat_result) -> tuple[int, int]:
     if stat.S_ISREG(facts.st_mode):
         return facts.st_size, facts.st_mtime_ns
-    what = _KINDS.get(stat.S_IFMT(facts.st_mode), "something else")
-    raise SourceUnreadableError(f"{path} is {what}, not a regular file")
+    kind = _KINDS.get(stat.S_IFMT(facts.st_mode), "something else")
+    raise SourceUnreadableError(f"{path} is {kind}, not a regular file")
 
 
 def _unreadable(path: Path, error: OSError) -> SourceNotFoundError | SourceUnreadableError:
     if error.errno in (errno.ENOENT, errno.ENOTDIR):
         if path.is_symlink():
             return SourceNotFoundError(f"{path} is a link to {path.readlink()}, which does not exist")
-        return SourceNotFoundError(f"there is no file {path}")
+        return SourceNotFoundError(f"the file {path} does not exist")
     if error.errno == errno.ELOOP:
         return SourceUnreadableError(f"{path} is a link that leads back to itself")
     if error.errno in (errno.EACCES, errno.EPERM):

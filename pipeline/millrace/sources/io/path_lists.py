@@ -12,12 +12,12 @@ from millrace.sources.io.files import Listing, list_files
 from millrace.sources.io.stdin import STANDARD_INPUT
 from millrace.sources.model import SourceFile
 
-__all__ = ["list_each", "shown"]
+__all__ = ["list_each", "short_list"]
 
 _SHOWN_PATHS = 3
 
 
-def shown(uri: str | Sequence[str]) -> str:
+def short_list(uri: str | Sequence[str]) -> str:
     """Return one path unchanged; of several paths the first three and the number of the others."""
     if isinstance(uri, str):
         return uri

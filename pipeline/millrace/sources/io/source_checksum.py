@@ -5,21 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 from isal import isal_zlib
 
 from millrace.sources.io.stdin import STANDARD_INPUT
-from millrace.sources.io.streams import ByteStream, open_bytes, open_plain
-from millrace.sources.model import SourceFile
+from millrace.sources.io.streams import ByteStream, open_bytes, open_decompressed
+from millrace.sources.model import FilePart, SourceFile
 
 __all__ = ["SourceChecksum", "ReadContent", "read_content"]
 
 _PASS_BYTES = 1 << 20
 
-Part = tuple[int, int, int]
-ByteRange = tuple[str, int, int]
-"""Address, first byte and the byte after the last (-1: the end)."""
+
+class ByteRange(NamedTuple):
+    """The address of a file, the first byte, and the byte after the last (-1: the end)."""
+
+    uri: str
+    start: int
+    stop: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,43 +56,43 @@ class ReadContent:
 
     def open_bytes(self, file: SourceFile, start: int = 0, stop: int | None = None) -> ByteStream:
         """Open the file's bytes as they are."""
-        return _Summed(open_bytes(file, start, stop), self._read, _place(file, start, stop))
+        return _Summed(open_bytes(file, start, stop), self._read, _byte_range(file, start, stop))
 
-    def open_plain(self, file: SourceFile, start: int = 0, stop: int | None = None) -> ByteStream:
-        """Open the file's plain bytes, decompressed if necessary."""
-        return open_plain(file, start, stop, opener=self.open_bytes)
+    def open_decompressed(self, file: SourceFile, start: int = 0, stop: int | None = None) -> ByteStream:
+        """Open the file's bytes, decompressed if the file is compressed."""
+        return open_decompressed(file, start, stop, opener=self.open_bytes)
 
-    def of_parts(self, parts: Iterable[Part]) -> SourceChecksum | None:
+    def of_parts(self, parts: Iterable[FilePart]) -> SourceChecksum | None:
         """Return the content of all bytes of these parts (file, start, stop), one after another.
 
         A file that was not read front to back (Parquet, a zip, a part of an Arrow file) is read once more as a whole,
         by the reader of the file's first part. None if standard input was not read front to back.
         """
-        whole = SourceChecksum()
+        total = SourceChecksum()
         for number, start, stop in parts:
             file = self._files[number]
-            found = self._read.get((file.uri, start, stop))
-            if found is None and start == 0 and file.uri != STANDARD_INPUT and not file.name.endswith("/"):
-                found = self._passed_over(file)
-            if found is None and file.uri == STANDARD_INPUT:
+            checksum = self._read.get(ByteRange(file.uri, start, stop))
+            if checksum is None and start == 0 and file.uri != STANDARD_INPUT and not file.name.endswith("/"):
+                checksum = self._read_again(file)
+            if checksum is None and file.uri == STANDARD_INPUT:
                 return None
-            whole = whole.followed_by(found or SourceChecksum())
-        return whole
+            total = total.followed_by(checksum or SourceChecksum())
+        return total
 
-    def _passed_over(self, file: SourceFile) -> SourceChecksum | None:
+    def _read_again(self, file: SourceFile) -> SourceChecksum | None:
         with closing(self.open_bytes(file)) as stream:
             while stream.read(_PASS_BYTES):
                 pass
-        return self._read.get(_place(file, 0, None))
+        return self._read.get(_byte_range(file, 0, None))
 
 
 def read_content(files: tuple[SourceFile, ...]) -> SourceChecksum | None:
     """Read all files once, one after another, and return their content; None for standard input."""
-    return ReadContent(files).of_parts((number, 0, -1) for number in range(len(files)))
+    return ReadContent(files).of_parts(FilePart(number, 0, -1) for number in range(len(files)))
 
 
-def _place(file: SourceFile, start: int, stop: int | None) -> ByteRange:
-    return file.uri, start, -1 if stop is None else stop
+def _byte_range(file: SourceFile, start: int, stop: int | None) -> ByteRange:
+    return ByteRange(file.uri, start, -1 if stop is None else stop)
 
 
 class _Summed:

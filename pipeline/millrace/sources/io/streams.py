@@ -28,12 +28,12 @@ from millrace.sources.model import SourceFile
 
 __all__ = [
     "ByteStream",
-    "PlainOpener",
+    "Opener",
     "RawStream",
     "can_be_split",
     "compression_of",
     "open_bytes",
-    "open_plain",
+    "open_decompressed",
     "open_seekable",
 ]
 
@@ -95,12 +95,12 @@ class RawStream:
     def read(self, size: int = -1) -> bytes:
         """Read at most ``size`` bytes (-1: all that are left); return ``b""`` at the end."""
         left = self._stop - self._at
-        wanted = left if size < 0 else min(size, left)
-        if wanted <= 0:
+        count = left if size < 0 else min(size, left)
+        if count <= 0:
             check_unchanged(self._file)
             return b""
         try:
-            data = self._raw.read(wanted)
+            data = self._raw.read(count)
         except OSError as error:
             raise SourceUnreadableError(f"{self._file.name} cannot be read: {error.strerror or error}") from error
         if not data:
@@ -116,7 +116,7 @@ class RawStream:
 class _Decompressed:
     """A stream of the decompressed bytes of a file; concatenated members and frames are one stream."""
 
-    def __init__(self, file: SourceFile, compression: str, opener: PlainOpener) -> None:
+    def __init__(self, file: SourceFile, compression: str, opener: Opener) -> None:
         self._name = file.name
         self._kind = compression
         self._raw: ByteStream | None = None
@@ -155,9 +155,9 @@ class _Decompressed:
 
     def close(self) -> None:
         """Close the file."""
-        for held in (self._members, self._raw, self._archive):
-            if held is not None:
-                held.close()
+        for resource in (self._members, self._raw, self._archive):
+            if resource is not None:
+                resource.close()
 
 
 class _AsFile(io.RawIOBase):
@@ -220,7 +220,7 @@ class _reported:
             ) from error
         if isinstance(error, _DAMAGE):
             raise SourceCorruptError(
-                f"{self._name} is no intact {self._kind} data: {error}", hint="copy it again", file=self._name
+                f"{self._name} is damaged {self._kind} data: {error}", hint="copy it again", file=self._name
             ) from error
 
 
@@ -243,7 +243,7 @@ def _single_member(archive: zipfile.ZipFile, file: SourceFile) -> zipfile.ZipInf
     if member.compress_type not in _ZIP_METHODS:
         raise SourceFormatError(f"{name} uses zip method {member.compress_type}", hint="use deflate")
     if (member.external_attr >> 16) & 0o170000 == 0o120000:
-        raise SourceFormatError(f"{name} holds a link, not a file")
+        raise SourceFormatError(f"{name} has a link and no file")
     return member
 
 
@@ -273,7 +273,7 @@ class _Beginning:
         self._stream.close()
 
 
-PlainOpener = Callable[[SourceFile, int, int | None], ByteStream]
+Opener = Callable[[SourceFile, int, int | None], ByteStream]
 """A function that opens a whole file, or a byte range (start, stop) of a file that is not compressed."""
 
 
@@ -282,8 +282,8 @@ def open_bytes(file: SourceFile, start: int = 0, stop: int | None = None) -> Byt
     return InputStream(standard_input()) if file.uri == STANDARD_INPUT else RawStream(file, start, stop)
 
 
-def open_plain(
-    file: SourceFile, start: int = 0, stop: int | None = None, *, opener: PlainOpener = open_bytes
+def open_decompressed(
+    file: SourceFile, start: int = 0, stop: int | None = None, *, opener: Opener = open_bytes
 ) -> ByteStream:
     """Open the file's bytes, decompressed if the file is compressed; a range is only for a file that is not.
 
@@ -300,7 +300,7 @@ def open_seekable(file: SourceFile) -> IO[bytes]:
     """
     if file.uri != STANDARD_INPUT and compression_of(file) is None:
         return open_raw(file)
-    return _spooled(open_plain(file))
+    return _spooled(open_decompressed(file))
 
 
 def _spooled(stream: ByteStream) -> IO[bytes]:

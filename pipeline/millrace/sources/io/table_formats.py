@@ -48,11 +48,11 @@ def refuse_table_formats(base: str, paths: Iterable[str]) -> None:
 def _check_upwards(folder: str, child: str, seen: dict[str, tuple[str, str] | None]) -> None:
     """Check the folders upwards until one that was checked before, which is the base at the latest."""
     while True:
-        known = folder in seen
-        table = seen[folder] if known else seen.setdefault(folder, _table_at(folder))
+        is_checked = folder in seen
+        table = seen[folder] if is_checked else seen.setdefault(folder, _table_at(folder))
         if table is not None and child != table[1]:
             raise _refused(folder, *table)
-        if known:
+        if is_checked:
             return
         folder, child = os.path.split(folder)
 
@@ -84,7 +84,7 @@ def _refused(folder: str, kind: str, log: str) -> SourceFormatError:
     scan = _SCANS.get(kind)
     export = f"export its rows (duckdb: COPY (FROM {scan}('{folder}')) TO 'rows.parquet'), " if scan else ""
     return SourceFormatError(
-        f"{folder} is {kind}: only its log {log} says which of its files are part of it",
+        f"{folder} is {kind}: only its log {log} lists the files that are part of it",
         hint=f"{export}name one file by its own path, or keep the whole tree with --format bytes",
         file=folder,
     )

@@ -1,4 +1,4 @@
-"""JSON lines: parse one block of lines into a record batch, and find the common type of two blocks.
+"""Parsing of JSON lines: the conversion of one block of lines into a record batch.
 
 One line is one object. Numbers, including ``NaN`` and ``Infinity``, are read as pyarrow reads them. A column whose
 strings all look like ``2026-11-22 10:00:00`` is a timestamp, in UTC where all of them name a zone. A column of dates
@@ -14,17 +14,16 @@ from collections.abc import Container, Iterable
 import pyarrow as pa
 import pyarrow.json as pj
 
-from millrace.arrow import holds, wider_type
+from millrace.arrow import holds
 from millrace.errors import UsageError
-from millrace.sources.given_types import check_times, is_json_time, json_type, made
-from millrace.sources.jsonl.times import as_text, holds_times, is_time
+from millrace.sources.jsonl.times import as_text, holds_times
 from millrace.sources.text.records import record_ends, record_starts
+from millrace.sources.type_conversion import check_times, converted, is_json_time, json_type
 
 __all__ = [
     "MAX_DEPTH",
     "NotALine",
     "check_types",
-    "common_type",
     "depth_of",
     "parse_lines",
     "parse_times",
@@ -59,31 +58,31 @@ def parse_lines(data: bytes, types: dict[str, pa.DataType], *, unexpected: str) 
     if table.num_rows != lines:
         _refuse_lines(data, table.num_rows)
     # Of a batch parsed with "infer" only the types are used.
-    return _one_batch(table, whole=unexpected != "infer")
+    return _one_batch(table, complete_lists=unexpected != "infer")
 
 
 def _read(data: bytes, types: dict[str, pa.DataType], unexpected: str) -> pa.Table:
     """Return the rows with their types; types that pyarrow does not parse are read as another type and converted."""
     read = {name: json_type(kind, times_as_text=False) for name, kind in types.items()}
     try:
-        table = _plain(data, read, unexpected)
+        table = _read_table(data, read, unexpected)
     except pa.ArrowInvalid:
         if not any(holds(kind, is_json_time) for kind in types.values()):
             raise
         read = {name: json_type(kind, times_as_text=True) for name, kind in types.items()}
-        table = _plain(data, read, unexpected)
+        table = _read_table(data, read, unexpected)
     for number, field in enumerate(table.schema):
         kind = types.get(field.name, field.type)
         if field.name in types and holds(field.type, is_json_time):
             for chunk in table.column(number).chunks:
                 check_times(chunk)
         if not field.type.equals(kind):
-            column = pa.chunked_array([made(chunk, kind) for chunk in table.column(number).chunks], kind)
+            column = pa.chunked_array([converted(chunk, kind) for chunk in table.column(number).chunks], kind)
             table = table.set_column(number, field.with_type(kind), column)
     return table
 
 
-def _plain(data: bytes, types: dict[str, pa.DataType], unexpected: str) -> pa.Table:
+def _read_table(data: bytes, types: dict[str, pa.DataType], unexpected: str) -> pa.Table:
     return pj.read_json(
         pa.BufferReader(data),
         read_options=pj.ReadOptions(use_threads=False, block_size=len(data) + 1),
@@ -103,19 +102,19 @@ def parse_times(
     texts = {name: as_text(kind) for name, kind in times.items()}
     batch = parse_lines(data, {**types, **texts}, unexpected=unexpected)
     columns = [
-        made(column, times.get(name, column.type))
+        converted(column, times.get(name, column.type))
         for name, column in zip(batch.schema.names, batch.columns, strict=True)
     ]
     return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
 
 
-def _one_batch(table: pa.Table, *, whole: bool) -> pa.RecordBatch:
+def _one_batch(table: pa.Table, *, complete_lists: bool) -> pa.RecordBatch:
     batches = table.to_batches()
     if len(batches) == 1:
         # While it infers types, pyarrow also gives other lists too few nulls. That cannot be repaired here.
-        if not whole or not any(_holds_lists_of_nulls(field.type) for field in table.schema):
+        if not complete_lists or not any(_holds_lists_of_nulls(field.type) for field in table.schema):
             return batches[0]
-        columns = [_whole_lists(column) for column in batches[0].columns]
+        columns = [_completed_lists(column) for column in batches[0].columns]
         return pa.RecordBatch.from_arrays(columns, schema=table.schema)
     if not table.num_rows or not table.num_columns:
         empty = [pa.array([], field.type) for field in table.schema]
@@ -123,17 +122,17 @@ def _one_batch(table: pa.Table, *, whole: bool) -> pa.RecordBatch:
     return table.combine_chunks().to_batches()[0]
 
 
-def _whole_lists(array: pa.Array) -> pa.Array:
+def _completed_lists(array: pa.Array) -> pa.Array:
     """Return the same values with lists of nulls as long as their offsets; pyarrow 25 makes one null for each list."""
     type_ = array.type
     mask = array.is_null() if array.null_count else None
     if not len(array) or not _holds_lists_of_nulls(type_):
         return array
     if pa.types.is_struct(type_):
-        children = [_whole_lists(array.field(i)) for i in range(type_.num_fields)]
+        children = [_completed_lists(array.field(i)) for i in range(type_.num_fields)]
         return pa.StructArray.from_arrays(children, fields=list(type_), mask=mask)
     empty = pa.types.is_null(type_.value_type)
-    values = pa.nulls(array.offsets[-1].as_py()) if empty else _whole_lists(array.values)
+    values = pa.nulls(array.offsets[-1].as_py()) if empty else _completed_lists(array.values)
     return pa.ListArray.from_arrays(array.offsets, values, type=type_, mask=mask)
 
 
@@ -190,52 +189,6 @@ def depth_of(kind: pa.DataType) -> int:
     if pa.types.is_list(kind):
         return 1 + depth_of(kind.value_type)
     return 0
-
-
-def common_type(now: pa.DataType, new: pa.DataType, *, grow: bool) -> pa.DataType | None:
-    """Return the type of a column that was ``now`` and comes as ``new``, or None when that change is not allowed.
-
-    Nulls widen to any type, integers to doubles, and dates to timestamps. While types are inferred (``grow``) a
-    struct may get further fields, and other combinations of dates and times become strings.
-    """
-    if now.equals(new) or pa.types.is_null(new):
-        return now
-    if pa.types.is_null(now):
-        return new
-    if {now, new} == {pa.int64(), pa.float64()}:
-        return wider_type(now, new)
-    if is_time(now) or is_time(new):
-        return _common_time(now, new, grow=grow)
-    if pa.types.is_list(now) and pa.types.is_list(new):
-        inner = common_type(now.value_type, new.value_type, grow=grow)
-        return None if inner is None else pa.list_(inner)
-    if pa.types.is_struct(now) and pa.types.is_struct(new):
-        return _common_struct(now, new, grow=grow)
-    return None
-
-
-def _common_time(now: pa.DataType, new: pa.DataType, *, grow: bool) -> pa.DataType | None:
-    if pa.types.is_string(now):
-        return now
-    wider = wider_type(now, new)
-    if wider is not None or not grow:
-        return wider
-    return pa.string() if pa.types.is_string(new) or (is_time(now) and is_time(new)) else None
-
-
-def _common_struct(now: pa.StructType, new: pa.StructType, *, grow: bool) -> pa.DataType | None:
-    fields = {field.name: field.type for field in now.fields}
-    for field in new.fields:
-        if field.name not in fields:
-            if not grow:
-                return None
-            fields[field.name] = field.type
-            continue
-        inner = common_type(fields[field.name], field.type, grow=grow)
-        if inner is None:
-            return None
-        fields[field.name] = inner
-    return pa.struct(list(fields.items()))
 
 
 def with_texts(data: bytes, names: Container[str]) -> bytes:

@@ -29,7 +29,7 @@ def holds_times(type_: pa.DataType) -> bool:
 
 
 def as_text(type_: pa.DataType) -> pa.DataType:
-    """Return the type with strings in place of dates and times; ``given_types.made`` converts the values back."""
+    """Return the type with strings in place of dates and times; ``converted`` converts the values back."""
     if pa.types.is_struct(type_):
         return pa.struct([field.with_type(as_text(field.type)) for field in type_.fields])
     if pa.types.is_list(type_):

@@ -60,10 +60,10 @@ def refuse_width(types: dict[str, pa.DataType], rows: int, data_bytes: int, file
         return
     column = max(leaves, key=lambda name: leaves[name])
     if 2 * leaves[column] > total:
-        said = f"column {column!r} has {leaves[column]:,} different keys in the first {rows:,} lines"
+        problem = f"column {column!r} has {leaves[column]:,} different keys in the first {rows:,} lines"
         hint = f"keep it as text: {column_type_option(column)}"
     else:
-        column, said = "", f"the first {rows:,} lines have {total:,} different keys"
+        column, problem = "", f"the first {rows:,} lines have {total:,} different keys"
         hint = "make a row of each key (jq -c 'to_entries[]'), or put them into one column that is kept as text"
     limit = f"at most {LEAVES_MAX:,} are columns, and fewer where most lines lack them"
-    raise SourceTooLargeError(f"{file.name}: {said}; {limit}", hint=hint, file=file.name, column=column or None)
+    raise SourceTooLargeError(f"{file.name}: {problem}; {limit}", hint=hint, file=file.name, column=column or None)

@@ -25,14 +25,14 @@ _VALUES = 262_144
 """Number of timestamps that are checked together."""
 
 
-def int96_columns(parquet: pq.ParquetFile, wanted: Sequence[str] | None) -> dict[int, str]:
+def int96_columns(parquet: pq.ParquetFile, selected: Sequence[str] | None) -> dict[int, str]:
     """Return the numbers of the stored INT96 columns, each with the name of its column in the schema.
 
-    Stored columns within lists, maps and structs are included. ``wanted`` are the columns to be read (None: all).
+    Stored columns within lists, maps and structs are included. ``selected`` are the columns to be read (None: all).
     """
     names = leaf_names(parquet.schema_arrow)
-    found = {at: name for at, name in enumerate(names) if parquet.schema.column(at).physical_type == "INT96"}
-    return {at: name for at, name in found.items() if wanted is None or name in wanted}
+    columns = {at: name for at, name in enumerate(names) if parquet.schema.column(at).physical_type == "INT96"}
+    return {at: name for at, name in columns.items() if selected is None or name in selected}
 
 
 def exact_units(
@@ -81,21 +81,21 @@ def _units_of(nanos: pa.Array, seconds: pa.Array) -> set[str]:
     ns, s = (np.asarray(array.cast(pa.int64())) for array in (nanos, seconds))
     # The difference is the nanoseconds within the second, even after a wrap-around.
     rest = ns - s * _BILLION
-    found = {"ns"} if bool(np.all(ns // _BILLION == s)) else set()
+    units = {"ns"} if bool(np.all(ns // _BILLION == s)) else set()
     if not np.any(rest % 1_000) and bool(np.all(np.abs(s) < _US_SECONDS_MAX)):
-        found.add("us")
+        units.add("us")
     if not np.any(rest % 1_000_000):
-        found.add("ms")
-    return found if np.any(rest) else found | {"s"}
+        units.add("ms")
+    return units if np.any(rest) else units | {"s"}
 
 
-def one_unit(found: list[tuple[str, dict[str, set[str]]]]) -> str:
+def one_unit(files: list[tuple[str, dict[str, set[str]]]]) -> str:
     """Return the first unit that represents all timestamps of all files (name, units of its columns).
 
     Raises ``SourceTypeError`` with the file and the column after which no unit is left.
     """
     left = set(INT96_UNITS)
-    for name, columns in found:
+    for name, columns in files:
         for column, units in columns.items():
             left &= units
             if not left:

@@ -19,7 +19,7 @@ from millrace.sources.io.stdin import STANDARD_INPUT
 from millrace.sources.io.streams import open_seekable
 from millrace.sources.model import SourceFile
 from millrace.sources.parquet.int96 import exact_units, int96_columns, planned_unit
-from millrace.sources.parquet.text import dictionary_columns, leaf_names, leaf_types, plain_pieces
+from millrace.sources.parquet.text import decoded_pieces, dictionary_columns, leaf_names, leaf_types
 from millrace.sources.types import check_names
 from millrace.sources.values import check_values
 
@@ -47,30 +47,30 @@ class ParquetFacts:
     int96: dict[str, set[str]]
 
 
-def parquet_facts(file: SourceFile, max_unit_bytes: int, wanted: Sequence[str] | None) -> ParquetFacts:
-    """Read the footer of a file, and the values of ``wanted`` columns (None: all) that are INT96.
+def parquet_facts(file: SourceFile, max_unit_bytes: int, selected: Sequence[str] | None) -> ParquetFacts:
+    """Read the footer of a file, and the values of the ``selected`` columns (None: all) that are INT96.
 
     Raises ``SourceTooLargeError`` for a row group above the limit, ``SourceFormatError`` for an encrypted file and
     ``SourceCorruptError``.
     """
     with open_seekable(file) as raw, _opened(raw, file.name, ()) as parquet:
-        found = []
+        groups = []
         for number in range(parquet.metadata.num_row_groups):
             _check_columns(parquet, number, file.name)
             group = parquet.metadata.row_group(number)
             _check_size(group, f"{file.name}: row group {number}", file.name, max_unit_bytes)
             stored = sum(group.column(at).total_compressed_size for at in range(group.num_columns))
-            found.append((stored, group.num_rows))
+            groups.append((stored, group.num_rows))
         check_names(parquet.schema_arrow)
-        columns = int96_columns(parquet, wanted)
+        columns = int96_columns(parquet, selected)
         units = exact_units(partial(_opened, raw, file.name, ()), columns) if columns else {}
-        return ParquetFacts(parquet.schema_arrow, found, units)
+        return ParquetFacts(parquet.schema_arrow, groups, units)
 
 
-def _check_size(group: pq.RowGroupMetaData, what: str, name: str, max_unit_bytes: int) -> None:
+def _check_size(group: pq.RowGroupMetaData, label: str, name: str, max_unit_bytes: int) -> None:
     if group.total_byte_size > max_unit_bytes:
         raise SourceTooLargeError(
-            f"{what} has {group.total_byte_size:,} bytes when decompressed; "
+            f"{label} has {group.total_byte_size:,} bytes when decompressed; "
             f"at most {max_unit_bytes:,} are read at once",
             hint=f"give --max-unit-bytes {group.total_byte_size}, or write smaller row groups",
             file=name,
@@ -79,7 +79,7 @@ def _check_size(group: pq.RowGroupMetaData, what: str, name: str, max_unit_bytes
     longest = max((group.column(at).num_values for at in range(group.num_columns)), default=0)
     if longest > _ROW_VALUES_MAX * max(1, group.num_rows):
         raise SourceTooLargeError(
-            f"{what} has {longest // max(1, group.num_rows):,} values in a row of one column; "
+            f"{label} has {longest // max(1, group.num_rows):,} values in a row of one column; "
             f"at most {_ROW_VALUES_MAX:,} are read at once",
             hint="write them in more rows",
             file=name,
@@ -104,14 +104,14 @@ def read_parquet(
             unit = _planned_unit(parquet, planned)
         with _opened(raw, file.name, (), unit) as parquet:
             schema, metadata = parquet.schema_arrow, parquet.metadata
-            wanted = range(start, metadata.num_row_groups if stop < 0 else stop)
-            for number in wanted:
+            groups = range(start, metadata.num_row_groups if stop < 0 else stop)
+            for number in groups:
                 _check_columns(parquet, number, file.name)
-            texts = dictionary_columns(metadata, schema, wanted)
+            texts = dictionary_columns(metadata, schema, groups)
         with _opened(raw, file.name, texts, unit) as parquet:
             done = 0
             rows = sum(metadata.row_group(number).num_rows for number in range(start))
-            for number in wanted:
+            for number in groups:
                 group = metadata.row_group(number)
                 stored = sum(group.column(at).total_compressed_size for at in range(group.num_columns))
                 batches = parquet.iter_batches(batch_size=_rows_at_once(metadata, group), row_groups=[number])
@@ -121,7 +121,7 @@ def read_parquet(
                 while seen < group.num_rows and (batch := next(batches, None)) is not None:
                     check_values(batch, file.name, rows + seen, _damaged)
                     seen += batch.num_rows
-                    for piece in plain_pieces(batch, schema, BATCH_BYTES):
+                    for piece in decoded_pieces(batch, schema, BATCH_BYTES):
                         yield piece, done + stored * seen // group.num_rows
                 if seen != group.num_rows:
                     raise _damaged(file.name, f"row group {number} has {seen:,} rows of {group.num_rows:,}")
@@ -151,9 +151,9 @@ def _opened(raw: IO[bytes], name: str, texts: tuple[str, ...], unit: str = "ns")
 def _planned_unit(parquet: pq.ParquetFile, planned: pa.Schema) -> str:
     leaves: list[pa.DataType | None] = []
     for field in parquet.schema_arrow:
-        known = field.name in planned.names
-        kind = planned.field(field.name).type if known else field.type
-        leaves += [leaf if known else None for leaf in leaf_types(kind)]
+        is_planned = field.name in planned.names
+        kind = planned.field(field.name).type if is_planned else field.type
+        leaves += [leaf if is_planned else None for leaf in leaf_types(kind)]
     return planned_unit(parquet.schema, leaves)
 
 
@@ -194,16 +194,16 @@ def _is_extension_of_dictionaries(kind: pa.DataType) -> bool:
 
 
 def _encrypted(name: str, columns: str) -> SourceFormatError:
-    what = f"column {columns} of it" if columns else "it"
+    part = f"its column {columns}" if columns else "the file"
     return SourceFormatError(
-        f"{name} cannot be loaded: {what} is encrypted",
+        f"{name} cannot be loaded: {part} is encrypted",
         hint="load a copy that was written without encryption",
         file=name,
     )
 
 
-def _damaged(name: str, what: str) -> SourceCorruptError:
-    return SourceCorruptError(f"{name} is damaged Parquet data: {what}", hint="write or copy it again", file=name)
+def _damaged(name: str, reason: str) -> SourceCorruptError:
+    return SourceCorruptError(f"{name} is damaged Parquet data: {reason}", hint="write or copy it again", file=name)
 
 
 def _rows_at_once(metadata: pq.FileMetaData, group: pq.RowGroupMetaData) -> int:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-__all__ = ["dictionary_columns", "leaf_names", "leaf_types", "plain_pieces"]
+__all__ = ["dictionary_columns", "leaf_names", "leaf_types", "decoded_pieces"]
 
 _CODED = {"RLE_DICTIONARY", "PLAIN_DICTIONARY"}
 """The encodings of dictionary pages; the second one is that of files of format 1.0."""
@@ -24,14 +24,14 @@ def dictionary_columns(metadata: pq.FileMetaData, schema: pa.Schema, groups: Ite
     Other text columns are not read as dictionaries: where no stored value is repeated, that would only take time.
     """
     leaves = [leaf for field in schema for leaf in leaf_types(field.type)]
-    found = set()
+    paths = set()
     for number in groups:
         group = metadata.row_group(number)
         for at, leaf in zip(range(group.num_columns), leaves, strict=False):
             if leaf is not None and _is_text(leaf) and _CODED & set(group.column(at).encodings):
                 # The path is the schema's: a damaged column chunk may have another one, and pyarrow accepts no other.
-                found.add(metadata.schema.column(at).path)
-    return tuple(sorted(found))
+                paths.add(metadata.schema.column(at).path)
+    return tuple(sorted(paths))
 
 
 def leaf_types(type_: pa.DataType) -> Iterator[pa.DataType | None]:
@@ -54,8 +54,8 @@ def leaf_names(schema: pa.Schema) -> list[str]:
 
 def _is_text(type_: pa.DataType) -> bool:
     types = pa.types
-    plain = (types.is_string, types.is_binary, types.is_large_string, types.is_large_binary)
-    return any(check(type_) for check in (*plain, types.is_string_view, types.is_binary_view))
+    texts = (types.is_string, types.is_binary, types.is_large_string, types.is_large_binary)
+    return any(check(type_) for check in (*texts, types.is_string_view, types.is_binary_view))
 
 
 def _is_list(type_: pa.DataType) -> bool:
@@ -64,12 +64,12 @@ def _is_list(type_: pa.DataType) -> bool:
     return bool(pa.types.is_list(type_) or pa.types.is_large_list(type_))
 
 
-def plain_pieces(batch: pa.RecordBatch, schema: pa.Schema, piece_bytes: int) -> Iterator[pa.RecordBatch]:
+def decoded_pieces(batch: pa.RecordBatch, schema: pa.Schema, piece_bytes: int) -> Iterator[pa.RecordBatch]:
     """Yield the batch with the file's own types, in pieces of about ``piece_bytes`` of decoded dictionary text."""
     for start, stop in _cuts(batch, schema, piece_bytes):
         columns = batch.slice(start, stop - start).columns
-        plain = [_decoded(column, field.type) for column, field in zip(columns, schema, strict=True)]
-        yield pa.RecordBatch.from_arrays(plain, schema=schema)
+        decoded = [_decoded(column, field.type) for column, field in zip(columns, schema, strict=True)]
+        yield pa.RecordBatch.from_arrays(decoded, schema=schema)
 
 
 def _cuts(batch: pa.RecordBatch, schema: pa.Schema, piece_bytes: int) -> Iterator[tuple[int, int]]:
@@ -87,42 +87,42 @@ def _cuts(batch: pa.RecordBatch, schema: pa.Schema, piece_bytes: int) -> Iterato
         start = stop
 
 
-def _text_bytes(array: Any, plain: pa.DataType) -> Any:
+def _text_bytes(array: Any, kind: pa.DataType) -> Any:
     """Return for each value the bytes of text that its dictionaries decode to; 0 where there are no dictionaries."""
     import numpy as np
 
-    if array.type.equals(plain):
+    if array.type.equals(kind):
         return 0
     if pa.types.is_dictionary(array.type):
         lengths = pc.cast(pc.binary_length(array.dictionary), pa.int64()).take(array.indices)
         return pc.fill_null(lengths, 0).to_numpy(zero_copy_only=False)
-    if pa.types.is_struct(plain):
-        return sum(_text_bytes(array.field(i), plain.field(i).type) for i in range(plain.num_fields))
+    if pa.types.is_struct(kind):
+        return sum(_text_bytes(array.field(i), kind.field(i).type) for i in range(kind.num_fields))
     values, offsets = _within(array)
     sums = np.zeros(int(offsets[-1]) + 1, dtype=np.int64)
-    for child, kind in zip(values, _child_types(plain), strict=True):
-        sums[1:] += _text_bytes(child, kind)
+    for child, child_kind in zip(values, _child_types(kind), strict=True):
+        sums[1:] += _text_bytes(child, child_kind)
     return np.diff(np.cumsum(sums)[offsets])
 
 
-def _decoded(array: Any, plain: pa.DataType) -> pa.Array:
-    if array.type.equals(plain):
+def _decoded(array: Any, kind: pa.DataType) -> pa.Array:
+    if array.type.equals(kind):
         return array
     if pa.types.is_dictionary(array.type):
-        return array.dictionary_decode().cast(plain)
+        return array.dictionary_decode().cast(kind)
     mask = array.is_null() if array.null_count else None
-    if pa.types.is_struct(plain):
-        parts = [_decoded(array.field(i), plain.field(i).type) for i in range(plain.num_fields)]
-        return pa.StructArray.from_arrays(parts, fields=list(plain), mask=mask)
-    held, places = _within(array)
-    children = [_decoded(child, kind) for child, kind in zip(held, _child_types(plain), strict=True)]
-    if pa.types.is_fixed_size_list(plain):
-        return pa.FixedSizeListArray.from_arrays(*children, type=plain, mask=mask)
-    offsets = pa.array(places, pa.int64() if pa.types.is_large_list(plain) else pa.int32())
-    if pa.types.is_map(plain):
-        return pa.MapArray.from_arrays(offsets, *children, type=plain, mask=mask)
-    made = pa.LargeListArray if pa.types.is_large_list(plain) else pa.ListArray
-    return made.from_arrays(offsets, *children, type=plain, mask=mask)
+    if pa.types.is_struct(kind):
+        parts = [_decoded(array.field(i), kind.field(i).type) for i in range(kind.num_fields)]
+        return pa.StructArray.from_arrays(parts, fields=list(kind), mask=mask)
+    values, ends = _within(array)
+    children = [_decoded(child, child_kind) for child, child_kind in zip(values, _child_types(kind), strict=True)]
+    if pa.types.is_fixed_size_list(kind):
+        return pa.FixedSizeListArray.from_arrays(*children, type=kind, mask=mask)
+    offsets = pa.array(ends, pa.int64() if pa.types.is_large_list(kind) else pa.int32())
+    if pa.types.is_map(kind):
+        return pa.MapArray.from_arrays(offsets, *children, type=kind, mask=mask)
+    list_class = pa.LargeListArray if pa.types.is_large_list(kind) else pa.ListArray
+    return list_class.from_arrays(offsets, *children, type=kind, mask=mask)
 
 
 def _within(array: Any) -> tuple[list[pa.Array], Any]:

@@ -10,7 +10,7 @@ from millrace.sources.warnings import SourceWarning
 
 __all__ = ["partition_warnings"]
 
-_SHOWN_KEYS = 10
+_LISTED_KEYS = 10
 
 
 def partition_warnings(files: Sequence[SourceFile], columns: Iterable[str]) -> list[SourceWarning]:
@@ -31,15 +31,15 @@ def partition_warnings(files: Sequence[SourceFile], columns: Iterable[str]) -> l
     missing = {key: folder for key, folder in seen.items() if key not in set(columns)}
     if not missing:
         return []
-    shown = ", ".join(map(repr, list(missing)[:_SHOWN_KEYS]))
-    if len(missing) > _SHOWN_KEYS:
-        shown += f" and {len(missing) - _SHOWN_KEYS:,} more"
+    listed = ", ".join(map(repr, list(missing)[:_LISTED_KEYS]))
+    if len(missing) > _LISTED_KEYS:
+        listed += f" and {len(missing) - _LISTED_KEYS:,} more"
     example = next(iter(missing.values()))
     return [
         SourceWarning(
             "partition_folders",
-            f"the values of {shown} in the names of folders (as in {example}) are not taken: the rows have the columns "
-            "of the files alone",
+            f"the values of {listed} in the names of folders (as in {example}) are not loaded: the rows have only the "
+            "columns of the files",
             column=next(iter(missing)),
             file=example,
         )

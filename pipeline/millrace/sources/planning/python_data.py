@@ -76,7 +76,7 @@ def copied(data: Any) -> Iterator[ArrowCopy]:
             if error.errno != ENOSPC:
                 raise
             raise OutputError(
-                f"there is no room in {tempfile.gettempdir()} for a copy of the {name}",
+                f"{tempfile.gettempdir()} has no room for a copy of the {name}",
                 hint="set TMPDIR to a folder with more room",
             ) from None
         _date_by_content(path)
@@ -96,9 +96,11 @@ def _reader(data: Any, name: str) -> pa.RecordBatchReader:
         return pa.RecordBatchReader.from_batches(batch.schema, [batch])
     except (pa.ArrowException, TypeError, ValueError) as error:
         if "non-struct" in str(error) or isinstance(data, pa.Array):
-            raise UsageError(f"the {name} is one column and no table", hint="give a table with named columns") from None
+            raise UsageError(
+                f"the {name} is one column and not a table", hint="give a table with named columns"
+            ) from None
         raise SourceTypeError(
-            f"the {name} is no table for Arrow ({_one_line(error)})",
+            f"the {name} is not a table for Arrow ({_one_line(error)})",
             hint="give each column one type, or a table with named columns",
         ) from None
 

@@ -25,10 +25,11 @@ BLOCK_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Whole records of one file.
+    """Whole records of one file, which has the index ``file``.
 
     ``offset`` is that of the first byte, and ``lines_before`` the number of line ends before it. Both are counted from
-    the beginning of the stream. ``position`` is the number of source bytes read when the block was complete.
+    the beginning of the stream, which is the byte ``stream_start`` of the file. ``position`` is the number of source
+    bytes read when the block was complete. ``columns`` are the names of a CSV's columns in the order of the file.
     """
 
     file: int
@@ -36,14 +37,16 @@ class Block:
     offset: int
     lines_before: int
     position: int
+    stream_start: int = 0
+    columns: tuple[str, ...] = ()
 
 
 class RecordCutter:
     """A splitter of one stream into blocks that end where records end.
 
     With ``delimiter`` None a line is a record (JSON lines); otherwise quotes may contain line ends (CSV). Memory stays
-    below about twice the larger of ``block_bytes`` and ``max_unit_bytes``. ``first_line`` returns the number of the
-    stream's first line; it is called only for an error message.
+    below about twice the larger of ``block_bytes`` and ``max_unit_bytes``. ``stream_start`` is the offset of the stream
+    in its file. ``first_line`` returns the number of the stream's first line; it is called only for an error message.
     """
 
     def __init__(
@@ -55,9 +58,11 @@ class RecordCutter:
         delimiter: str | None,
         max_unit_bytes: int,
         block_bytes: int = BLOCK_BYTES,
+        stream_start: int = 0,
         first_line: Callable[[], int] = lambda: 1,
     ) -> None:
         self._stream = stream
+        self._stream_start = stream_start
         self._file = file
         self._name = name
         self._delimiter = delimiter
@@ -110,12 +115,12 @@ class RecordCutter:
                 self._refuse_large(self._rest, 0)
         return b""
 
-    def put_back(self, taken: bytes) -> None:
+    def put_back(self, record: bytes) -> None:
         """Undo ``header``, for a file whose first record is a row."""
-        if taken:
-            self._rest = taken + self._rest
-            self._offset -= len(taken)
-            self._lines -= count_lines(taken)
+        if record:
+            self._rest = record + self._rest
+            self._offset -= len(record)
+            self._lines -= count_lines(record)
 
     def blocks(self) -> Iterator[Block]:
         """Yield the blocks, about ``block_bytes`` each; blocks of blank lines alone are left out.
@@ -124,9 +129,9 @@ class RecordCutter:
         quote that never closes; both name the line.
         """
         final = False
-        wanted = self._block_bytes
+        size = self._block_bytes
         while not final:
-            data = self._stream.read(wanted)
+            data = self._stream.read(size)
             final = not data
             buffer = self._rest + data if self._rest else data
             if not buffer:
@@ -138,16 +143,16 @@ class RecordCutter:
                 self._refuse_large(buffer, end)
             block, self._rest = (buffer, b"") if end == len(buffer) else (buffer[:end], buffer[end:])
             # A long record is scanned again after each read. Doubling the size keeps the total cost linear.
-            wanted = self._block_bytes if end else max(self._block_bytes, len(buffer))
+            size = self._block_bytes if end else max(self._block_bytes, len(buffer))
             if block:
-                made = Block(self._file, block, self._offset, self._lines, self._stream.position)
+                offset, lines_before = self._offset, self._lines
                 self._advance(block)
                 if block.strip(b"\r\n"):
-                    yield made
+                    yield Block(self._file, block, offset, lines_before, self._stream.position, self._stream_start)
 
-    def _advance(self, taken: bytes) -> None:
-        self._offset += len(taken)
-        self._lines += count_lines(taken)
+    def _advance(self, removed: bytes) -> None:
+        self._offset += len(removed)
+        self._lines += count_lines(removed)
 
     def _scan(self, buffer: bytes) -> QuoteScan | None:
         return None if self._delimiter is None else scan_quotes(buffer, self._delimiter)

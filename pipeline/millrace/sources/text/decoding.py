@@ -6,10 +6,11 @@ import codecs
 from contextlib import closing
 
 from millrace.errors import SourceFormatError, UsageError
-from millrace.sources.io.streams import ByteStream, PlainOpener
+from millrace.sources.io.streams import ByteStream, Opener
 from millrace.sources.model import SourceFile
 from millrace.sources.options import SourceOptions
-from millrace.sources.text.blocks import BLOCK_BYTES, RecordCutter
+from millrace.sources.text import blocks
+from millrace.sources.text.blocks import Block, RecordCutter
 from millrace.sources.text.records import count_lines
 
 __all__ = ["TextFiles", "can_be_cut", "not_utf8", "open_decoded", "text_codec"]
@@ -27,7 +28,7 @@ def text_codec(encoding: str | None) -> str:
     except (LookupError, ValueError):
         raise UsageError(f"unknown encoding {encoding!r}", hint="use utf-8, latin-1, cp1252, utf-16, ...") from None
     if not getattr(found, "_is_text_encoding", True):
-        raise UsageError(f"{encoding!r} is no encoding of text", hint="use utf-8, latin-1, cp1252, utf-16, ...")
+        raise UsageError(f"{encoding!r} is not an encoding of text", hint="use utf-8, latin-1, cp1252, utf-16, ...")
     return "utf-8" if found.name in ("utf-8", "utf-8-sig") else found.name
 
 
@@ -48,8 +49,8 @@ def is_single_byte(codec: str) -> bool:
 class _Transcoded:
     """A stream of UTF-8 decoded from another encoding; bytes that do not decode raise ``SourceFormatError``."""
 
-    def __init__(self, plain: ByteStream, codec: str, name: str) -> None:
-        self._plain = plain
+    def __init__(self, encoded: ByteStream, codec: str, name: str) -> None:
+        self._encoded = encoded
         self._decoder = codecs.getincrementaldecoder(codec)("strict")
         self._codec, self._name = codec, name
         self._done = False
@@ -57,11 +58,11 @@ class _Transcoded:
 
     @property
     def position(self) -> int:
-        return self._plain.position
+        return self._encoded.position
 
     def read(self, size: int) -> bytes:
         while not self._done:
-            data = self._plain.read(size)
+            data = self._encoded.read(size)
             self._done = not data
             try:
                 text = self._decoder.decode(data, final=self._done)
@@ -81,39 +82,39 @@ class _Transcoded:
         return b""
 
     def close(self) -> None:
-        self._plain.close()
+        self._encoded.close()
 
 
 class _WithoutMark:
     """A UTF-8 stream without the byte order mark that the text may begin with."""
 
-    def __init__(self, plain: ByteStream) -> None:
-        self._plain = plain
-        self._begun = False
+    def __init__(self, encoded: ByteStream) -> None:
+        self._encoded = encoded
+        self._is_begun = False
 
     @property
     def position(self) -> int:
-        return self._plain.position
+        return self._encoded.position
 
     def read(self, size: int) -> bytes:
-        data = self._plain.read(size)
-        if not self._begun:
-            while 0 < len(data) < 3 and (more := self._plain.read(3 - len(data))):
+        data = self._encoded.read(size)
+        if not self._is_begun:
+            while 0 < len(data) < 3 and (more := self._encoded.read(3 - len(data))):
                 data += more
-            self._begun = True
+            self._is_begun = True
             if data.startswith(codecs.BOM_UTF8):
-                data = data[3:] or self._plain.read(size)
+                data = data[3:] or self._encoded.read(size)
         return data
 
     def close(self) -> None:
-        self._plain.close()
+        self._encoded.close()
 
 
-def open_decoded(plain: ByteStream, codec: str, name: str, *, at_start: bool = True) -> ByteStream:
+def open_decoded(stream: ByteStream, codec: str, name: str, *, at_start: bool = True) -> ByteStream:
     """Return the stream's text as UTF-8, without a byte order mark when the stream is ``at_start`` of its file."""
     if codec != "utf-8":
-        plain = _Transcoded(plain, codec, name)
-    return _WithoutMark(plain) if at_start else plain
+        stream = _Transcoded(stream, codec, name)
+    return _WithoutMark(stream) if at_start else stream
 
 
 def not_utf8(data: bytes, name: str, line: int) -> SourceFormatError:
@@ -127,7 +128,7 @@ def not_utf8(data: bytes, name: str, line: int) -> SourceFormatError:
     likely = "utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "latin-1"
     return SourceFormatError(
         f"{name}, line {line}: invalid UTF-8{bad}",
-        hint=f"say how it is encoded, for example --encoding {likely}",
+        hint=f"give its encoding, for example --encoding {likely}",
         file=name,
         line=line,
     )
@@ -142,7 +143,7 @@ class TextFiles:
     """The files of a CSV or JSON lines source, opened as UTF-8 and cut into records."""
 
     def __init__(
-        self, files: tuple[SourceFile, ...], options: SourceOptions, opener: PlainOpener, delimiter: str | None
+        self, files: tuple[SourceFile, ...], options: SourceOptions, opener: Opener, delimiter: str | None
     ) -> None:
         self.files = files
         self._options = options
@@ -153,23 +154,32 @@ class TextFiles:
     def open(self, number: int, start: int = 0, stop: int = -1) -> ByteStream:
         """Open a file, or a byte range of it, as UTF-8; a ``stop`` below 0 means the end."""
         file = self.files[number]
-        plain = self._opener(file, start, None if stop < 0 else stop)
-        return open_decoded(plain, self._codec, file.name, at_start=start == 0)
+        stream = self._opener(file, start, None if stop < 0 else stop)
+        return open_decoded(stream, self._codec, file.name, at_start=start == 0)
 
-    def cutter(self, number: int, stream: ByteStream, start: int = 0, block_bytes: int = BLOCK_BYTES) -> RecordCutter:
-        """Return a cutter of the records of a stream that begins at byte ``start`` of a file, after skipped lines."""
+    def cutter(self, number: int, stream: ByteStream, start: int = 0, block_bytes: int | None = None) -> RecordCutter:
+        """Return a cutter of the records of a stream that begins at byte ``start`` of a file, after skipped lines.
+
+        Its blocks have about ``block_bytes`` (None: ``BLOCK_BYTES``).
+        """
         cutter = RecordCutter(
             stream,
             file=number,
             name=self.files[number].name,
             delimiter=self._delimiter,
             max_unit_bytes=self._options.max_unit_bytes,
-            block_bytes=block_bytes,
+            block_bytes=block_bytes or blocks.BLOCK_BYTES,
+            stream_start=start,
             first_line=lambda: self.first_line(number, start),
         )
         if start == 0:
             cutter.skip_lines(self._options.skip_rows)
         return cutter
+
+    def line_of(self, block: Block, offset: int = 0) -> int:
+        """Return the line number, from 1, of the byte ``offset`` of a block; reads the file before the block."""
+        lines_before = block.lines_before + count_lines(block.data[:offset])
+        return self.first_line(block.file, block.stream_start) + lines_before
 
     def first_line(self, number: int, start: int) -> int:
         """Return the line number, from 1, of byte ``start`` of a file; reads the whole file before it."""
@@ -177,6 +187,6 @@ class TextFiles:
             return 1
         lines = 1
         with closing(self._opener(self.files[number], 0, start)) as stream:
-            while data := stream.read(BLOCK_BYTES):
+            while data := stream.read(blocks.BLOCK_BYTES):
                 lines += count_lines(data)
         return lines

@@ -146,8 +146,8 @@ def last_record_end(buffer: bytes, delimiter: str | None, *, final: bool = False
     carriage return as the very last byte counts only when ``final``, because a line feed may follow.
     """
     if delimiter is None or buffer.find(b'"') < 0:
-        found = buffer.rfind(b"\n") + 1
-        return found or _after_carriage_return(buffer, final)
+        end = buffer.rfind(b"\n") + 1
+        return end or _after_carriage_return(buffer, final)
     begin = buffer.find(b"\n", max(0, len(buffer) - _TAIL_BYTES)) + 1
     if begin:
         tail = buffer[begin:]
@@ -175,10 +175,10 @@ def _feeds_outside(buffer: bytes, scan: QuoteScan | None) -> NDArray[np.int64]:
 
 
 def _after_carriage_return(buffer: bytes, final: bool) -> int:
-    found = buffer.rfind(b"\r")
-    if found == len(buffer) - 1 and not final:
-        found = buffer.rfind(b"\r", 0, found)
-    return found + 1
+    offset = buffer.rfind(b"\r")
+    if offset == len(buffer) - 1 and not final:
+        offset = buffer.rfind(b"\r", 0, offset)
+    return offset + 1
 
 
 def record_ends(buffer: bytes, scan: QuoteScan | None) -> NDArray[np.int64]:

@@ -37,7 +37,7 @@ WHOLE_MAX: Final = 2**53
 """A double represents every whole number up to this one exactly."""
 _WHOLE: Final = re.compile(rb"(?<![\d.])\d{16,}(?![\d.eE])")
 _NUMBERS: Final = (pa.int64(), pa.float32(), pa.float64())
-_SHOWN_MAX: Final = 40
+_VALUE_CHARACTERS: Final = 40
 _DIGITS_MAX: Final = 38
 
 
@@ -46,7 +46,7 @@ class WholeNumbers:
 
     def __init__(self, given: Container[str]) -> None:
         self._given = given
-        self._noted: dict[Path, SourceTypeError] = {}
+        self._later_errors: dict[Path, SourceTypeError] = {}
 
     def with_doubt(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, bool]:
         """Return the batch, and whether it has a number so large that a double may change it.
@@ -68,24 +68,24 @@ class WholeNumbers:
         ``find(path, values)`` searches the text. For an integer that no double represents, the error is stored and
         raised when the column becomes doubles in a later batch.
         """
-        if not doubt and not self._noted:
+        if not doubt and not self._later_errors:
             return
         for name, column in zip(batch.schema.names, batch.columns, strict=True):
             given = name in self._given
             for path, leaf in leaves(column, (name,)):
                 if pa.types.is_float32(leaf.type) or pa.types.is_float64(leaf.type):
-                    if path in self._noted:
-                        raise self._noted[path]
+                    if path in self._later_errors:
+                        raise self._later_errors[path]
                     if _is_doubtful(leaf, given=given) and (error := find(path, leaf)):
                         raise error
                 elif (
                     pa.types.is_int64(leaf.type)
                     and not given
-                    and path not in self._noted
+                    and path not in self._later_errors
                     and rounded(leaf) is not None
                     and (error := find(path, leaf))
                 ):
-                    self._noted[path] = error
+                    self._later_errors[path] = error
 
 
 def _is_doubtful(numbers: pa.Array | pa.ChunkedArray, *, given: bool) -> bool:
@@ -111,8 +111,8 @@ def rounded(numbers: pa.Array) -> int | None:
     # is handled as well: its absolute value wraps around and is 2^63 as uint64.
     sizes = np.abs(values).astype(np.uint64)
     lowest = np.maximum(sizes & (~sizes + np.uint64(1)), np.uint64(1))
-    found = np.flatnonzero(sizes // lowest > np.uint64(WHOLE_MAX))
-    return int(values[found[0]]) if len(found) else None
+    changed = np.flatnonzero(sizes // lowest > np.uint64(WHOLE_MAX))
+    return int(values[changed[0]]) if len(changed) else None
 
 
 def changed_row(texts: pa.Array, numbers: pa.Array, *, given: bool) -> int | None:
@@ -125,8 +125,8 @@ def changed_row(texts: pa.Array, numbers: pa.Array, *, given: bool) -> int | Non
     large = pc.and_(pc.greater_equal(sizes, float(WHOLE_MAX)), may_be)
     rows = np.flatnonzero(pc.fill_null(large, False).to_numpy(zero_copy_only=False))
     is_whole = pc.match_substring_regex(texts.take(rows), r"^\s*[+-]?\d+\s*$")
-    whole = pc.or_(pc.is_inf(sizes.take(rows)), is_whole).to_numpy(zero_copy_only=False)
-    for row in rows[whole.astype(bool)].tolist():
+    is_changed = pc.or_(pc.is_inf(sizes.take(rows)), is_whole).to_numpy(zero_copy_only=False)
+    for row in rows[is_changed.astype(bool)].tolist():
         if _changes(_number(texts[row].as_py()), numbers.type, given=given):
             return int(row)
     return None
@@ -184,15 +184,15 @@ def _changes(number: Decimal | None, kind: pa.DataType, *, given: bool) -> bool:
 
 def refusal(file: str, line: int, column: str, value: str, kind: pa.DataType, values: Iterable[str]) -> SourceTypeError:
     """Return the error for a number that ``kind`` does not represent; ``values`` are others of the same column."""
-    shown = value if len(value) <= _SHOWN_MAX else value[:_SHOWN_MAX] + "..."
+    text = value if len(value) <= _VALUE_CHARACTERS else value[:_VALUE_CHARACTERS] + "..."
     types = ["string"]
     if pa.types.is_float32(kind):
-        said, types = f"which is beyond {kind}", ["float64", *types]
+        problem, types = f"which is beyond {kind}", ["float64", *types]
     else:
-        said = "which no double holds, and its column becomes one of doubles"
+        problem = "which a double cannot represent, and its column becomes one of doubles"
         types += [str(decimal) for decimal in _decimals(values)]
     return SourceTypeError(
-        f"{file}, line {line}: column {column!r} has {shown}, {said}",
+        f"{file}, line {line}: column {column!r} has {text}, {problem}",
         hint=f"keep every digit with {' or '.join(column_type_option(column, type_) for type_ in types)}",
         file=file,
         line=line,
@@ -203,12 +203,12 @@ def refusal(file: str, line: int, column: str, value: str, kind: pa.DataType, va
 
 def _decimals(values: Iterable[str]) -> Iterator[str]:
     """Yield the spelling of the decimal type of 38 digits that holds these numbers, if there is one."""
-    whole = scale = 0
+    digits = scale = 0
     for text in values:
         number = _number(text)
         if number is None or not number.is_finite():
             return
         scale = max(scale, -int(number.as_tuple().exponent))
-        whole = max(whole, number.adjusted() + 1)
-    if whole and whole + scale <= _DIGITS_MAX:
+        digits = max(digits, number.adjusted() + 1)
+    if digits and digits + scale <= _DIGITS_MAX:
         yield f"decimal128({_DIGITS_MAX},{scale})"

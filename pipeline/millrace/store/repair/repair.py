@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from millrace.errors import ChunkError, MillraceError, StoreError, StoreUnavailableError
-from millrace.progress import Task
+from millrace.progress import ProgressTask
 from millrace.store.catalogue.attempt import AttemptRole, MetadataBucket, UnderReplicated
 from millrace.store.catalogue.catalogue import Catalogue
 from millrace.store.catalogue.manifest import ChunkRef
@@ -77,7 +77,7 @@ class ReplicaRepair:
         self._chunk_repair = ChunkRepair(reader)
         self._row_repair = RowRepair(cassandra)
 
-    def repair(self, names: list[str] | None, report: RepairReport, *, task: Task) -> RepairReport:
+    def repair(self, names: list[str] | None, report: RepairReport, *, task: ProgressTask) -> RepairReport:
         """Repair the named datasets, or all.
 
         A record that cannot be repaired is a problem in the report, not an exception.
@@ -107,7 +107,7 @@ class ReplicaRepair:
         attempts: set[UUID],
         report: RepairReport,
         *,
-        task: Task,
+        task: ProgressTask,
         writing: Set[UUID] = frozenset(),
         publishers: Set[UUID] = frozenset(),
     ) -> None:
@@ -144,7 +144,7 @@ class ReplicaRepair:
                 node=", ".join(down),
             )
 
-    def _repair_record(self, record: UnderReplicated, report: RepairReport, task: Task) -> None:
+    def _repair_record(self, record: UnderReplicated, report: RepairReport, task: ProgressTask) -> None:
         if record.bucket == MetadataBucket.CATALOGUE:
             report.copies += self._row_repair.rows(record.dataset)
             return

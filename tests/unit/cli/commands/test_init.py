@@ -117,7 +117,7 @@ def test_init_fails_if_kafka_refuses_to_create_the_topic(
     tables: Callable[..., None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def refuse(kafka: KafkaSettings, *, timeout_s: float) -> bool:
-        raise ProgressError("topic t cannot be created: Kafka at k says not authorized", silent=False)
+        raise ProgressError("topic t cannot be created: Kafka at k reports not authorized", unresponsive=False)
 
     monkeypatch.setattr(progress, "create_topic", refuse)
     tables(None)

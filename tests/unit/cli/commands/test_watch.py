@@ -49,13 +49,13 @@ def answering(body: str, kind: str = "text/html", stream: str = "") -> Iterator[
 def test_a_url_of_another_http_server_is_refused(run: list[str], body: str, capsys: pytest.CaptureFixture[str]) -> None:
     with answering(body) as url:
         assert main(["watch", *run, "--url", url]) == 1
-    assert capsys.readouterr().err == f"millrace: {url} is no bridge: what answers there is something else\n"
+    assert capsys.readouterr().err == f"millrace: {url} is not a bridge: another program responds at this address\n"
 
 
 def test_an_event_stream_of_another_server_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with answering("event: progress\ndata: hello\n\n", "text/event-stream") as url:
         assert main(["watch", "--url", url, "--timeout-s", "5"]) == 1
-    assert capsys.readouterr().err == f"millrace: {url} is no bridge: what answers there is something else\n"
+    assert capsys.readouterr().err == f"millrace: {url} is not a bridge: another program responds at this address\n"
 
 
 @pytest.mark.parametrize("run", [[RUN], []])
@@ -64,13 +64,13 @@ def test_an_event_stream_of_another_server_is_refused(capsys: pytest.CaptureFixt
 )
 def test_an_invalid_url_is_refused(run: list[str], url: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["watch", *run, "--url", url]) == 1
-    assert capsys.readouterr().err == f"millrace: {url} is no bridge: its address is like http://127.0.0.1:8085\n"
+    assert capsys.readouterr().err == f"millrace: {url} is not a bridge: its address looks like http://127.0.0.1:8085\n"
 
 
 @pytest.mark.parametrize("timeout", [[], ["--timeout-s", "30"]])
 def test_a_finished_run_is_reported_at_once(timeout: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     event = json.loads(record(state="succeeded", dag="cli", run="flights-3fa9c1"))
-    snapshot = json.dumps({"events": [event], "liveness": {"hearing": True, "tasks": []}})
+    snapshot = json.dumps({"events": [event], "liveness": {"kafka_connected": True, "tasks": []}})
     stream = f"event: snapshot\nid: 1\ndata: {snapshot}\n\nevent: bye\ndata: {json.dumps({'reason': 'over'})}\n\n"
     with answering('{"tasks": [{}]}', stream=stream) as url:
         assert main(["watch", RUN, "--url", url, *timeout, "--json"]) == 0
@@ -84,7 +84,7 @@ def test_an_unknown_run_exits_with_124_after_a_timeout_below_five_seconds(capsys
         assert main(["watch", RUN, "--url", url, "--timeout-s", "0.3"]) == 124
         assert time.monotonic() - began < 3
         said = capsys.readouterr()
-        assert said.out + said.err == f"nothing was reported of {RUN} in 0.30 s\n"
+        assert said.out + said.err == f"no progress of {RUN} was reported within 0.30 s\n"
         assert main(["watch", RUN, "--url", url, "--timeout-s", "0.3", "--json"]) == 124
         answer = json.loads(capsys.readouterr().out)
     assert (answer["over"], answer["succeeded"], answer["runs"], answer["tasks"]) == (False, False, [], [])

@@ -9,8 +9,6 @@ import pytest
 
 from millrace.errors import SourceTypeError
 from millrace.sources import SourceOptions, SourceWarning, plan_source
-from millrace.sources.csv import reader as csv_reader
-from millrace.sources.planning import plan_text
 
 Read = Callable[..., pa.Table]
 Write = Callable[[str, bytes], Path]
@@ -18,13 +16,6 @@ Write = Callable[[str, bytes], Path]
 
 def warnings(path: Path, **options: Any) -> list[SourceWarning]:
     return list(plan_source(str(path), SourceOptions(**options)).warnings)
-
-
-@pytest.fixture
-def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make blocks of a few records, so that small files have many blocks."""
-    monkeypatch.setattr(csv_reader, "BLOCK_BYTES", 40)
-    monkeypatch.setattr(plan_text, "BLOCK_BYTES", 40)
 
 
 @pytest.mark.parametrize(
@@ -189,7 +180,7 @@ def test_a_value_that_keeps_a_column_from_a_date_format_is_named(
     path = write("d.csv", text)
     found = warnings(path, date_format="%d.%m.%Y")
     assert [(each.code, each.column, each.line, each.file) for each in found] == [("no_date", "d", line, "d.csv")]
-    assert f"{value!r} is none in the --date-format" in found[0].message
+    assert f"{value!r} does not have the --date-format" in found[0].message
     assert read(path, date_format="%d.%m.%Y").schema.types == [pa.string()]
 
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 
 from millrace.errors import SourceError, SourceTypeError
+from millrace.sources.text import blocks
 
 Read = Callable[..., pa.Table]
 Write = Callable[[str, bytes], Path]
@@ -50,8 +51,7 @@ def test_dates_and_times_get_a_type_that_keeps_them_or_stay_text(
     kind: pa.DataType,
     read_as: list[Any],
 ) -> None:
-    for module in ("jsonl.reader", "planning.plan_text"):
-        monkeypatch.setattr(f"millrace.sources.{module}.BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", block_bytes)
     table = read(write("times.jsonl", lines(values)))
     assert table.schema.field("at").type == kind
     assert table.column("at").to_pylist() == read_as
@@ -126,11 +126,11 @@ def test_given_dates_and_times_of_day_are_read_from_texts_and_numbers(
 @pytest.mark.parametrize(
     ("kind", "good", "bad", "said"),
     [
-        ("time32[s]", 86_400, 90_000, "90000 is no time of day"),
-        ("time64[us]", 0, -1, "-1 is no time of day"),
-        ("date64", -86_400_000, 5_000_000, "5000000 is no whole day"),
-        ("list<time32[ms]>", [86_400_000], [1, 86_400_001], "86400001 is no time of day"),
-        ("list<date64>", [None, 0], [0, 1], "1 is no whole day"),
+        ("time32[s]", 86_400, 90_000, "90000 is not a time of day"),
+        ("time64[us]", 0, -1, "-1 is not a time of day"),
+        ("date64", -86_400_000, 5_000_000, "5000000 is not a whole day"),
+        ("list<time32[ms]>", [86_400_000], [1, 86_400_001], "86400001 is not a time of day"),
+        ("list<date64>", [None, 0], [0, 1], "1 is not a whole day"),
     ],
 )
 def test_a_number_that_is_no_time_of_day_or_no_whole_day_is_refused(

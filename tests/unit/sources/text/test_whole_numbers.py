@@ -17,21 +17,12 @@ from hypothesis import strategies as st
 
 from millrace.errors import SourceTypeError
 from millrace.sources import SourceOptions, open_split, plan_source
-from millrace.sources.csv import reader as csv_reader
-from millrace.sources.jsonl import reader as jsonl_reader
-from millrace.sources.planning import plan_text
 from millrace.sources.text.whole_numbers import rounded
 
 BIG = "9007199254740993"
 """2^53 + 1, which no double represents."""
 Write = Callable[[str, bytes], Path]
 Read = Callable[..., pa.Table]
-
-
-@pytest.fixture
-def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (csv_reader, jsonl_reader, plan_text):
-        monkeypatch.setattr(module, "BLOCK_BYTES", 40)
 
 
 def refused(read: Read, path: Path | str, **options: Any) -> SourceTypeError:
@@ -62,7 +53,8 @@ def test_a_csv_names_the_first_number_that_a_double_changes(
     )
     error = refused(read, path)
     assert error.message == (
-        f"a.csv, line {line}: column 'a' has {value}, which no double holds, and its column becomes one of doubles"
+        f"a.csv, line {line}: column 'a' has {value}, which a double cannot represent, and its "
+        "column becomes one of doubles"
     )
     assert (error.context["column"], error.context["line"]) == ("a", line)
     assert "--column-type a=string" in error.hint
@@ -89,7 +81,7 @@ def test_json_lines_name_the_first_number_that_a_double_changes_also_in_nested_v
 ) -> None:
     path = write("a.jsonl", "\n".join(lines).encode())
     error = refused(read, path)
-    assert error.message.startswith(f"a.jsonl, line {line}: column 'a' has {value}, which no double holds")
+    assert error.message.startswith(f"a.jsonl, line {line}: column 'a' has {value}, which a double cannot represent")
     assert "--column-type a=string" in error.hint
     assert read(path, column_types=(("a", "string"),)).num_rows == len(lines)
 
@@ -119,7 +111,7 @@ def test_doubles_that_come_late_are_refused_with_the_line_of_the_whole_number(
     name = f"{name}.gz" if packed else name
     error = refused(read, write(name, whole), infer_bytes=20)
     line = 3 if ".csv" in name else 2
-    assert error.message.startswith(f"{name}, line {line}: column 'a' has {BIG}, which no double holds")
+    assert error.message.startswith(f"{name}, line {line}: column 'a' has {BIG}, which a double cannot represent")
     assert error.hint == "keep every digit with --column-type a=string"
 
 

@@ -1,0 +1,52 @@
+"""Arrow IPC files and streams as a format of sources."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from millrace.sources.arrow.reader import index_arrow, read_arrow, read_arrow_schema
+from millrace.sources.file_schemas import selected_columns, shared_schema
+from millrace.sources.io.source_checksum import ReadContent
+from millrace.sources.io.streams import can_be_split, open_decompressed
+from millrace.sources.model import FilePart, ReadBatch, SourceFile, SourcePlan
+from millrace.sources.options import SourceOptions
+from millrace.sources.source_format import TABLE_OPTIONS, Format
+from millrace.sources.splits import Unit, plan_of_units
+
+__all__ = ["ARROW"]
+
+
+def _plan(uri: str, files: tuple[SourceFile, ...], options: SourceOptions) -> SourcePlan:
+    """Plan Arrow files and streams; their units are record batches."""
+    units: list[Unit] = []
+    schemas = []
+    for number, file in enumerate(files):
+        schema = read_arrow_schema(file, open_decompressed, options.max_unit_bytes)
+        schemas.append(selected_columns(schema, file, options))
+        if not can_be_split(file):
+            units.append(Unit(number, 0, -1, file.size_bytes))
+            continue
+        batches = index_arrow(file, options.max_unit_bytes).batches
+        if not batches:
+            units.append(Unit(number, 0, 0, file.size_bytes, 0))
+        units += [Unit(number, at, at + 1, each.stop - each.offset, each.rows) for at, each in enumerate(batches)]
+    return plan_of_units("arrow", uri, files, options, shared_schema(files, schemas), units, "batch")
+
+
+def _read(plan: SourcePlan, parts: list[FilePart], content: ReadContent) -> Iterator[ReadBatch]:
+    limit = plan.options.max_unit_bytes
+    for number, start, stop in parts:
+        for batch, part_bytes in read_arrow(plan.files[number], content.open_decompressed, limit, start, stop):
+            yield ReadBatch(batch, number, part_bytes)
+
+
+ARROW: Final = Format(
+    "arrow",
+    "Arrow data",
+    _plan,
+    _read,
+    options=TABLE_OPTIONS,
+    endings=(".arrow", ".arrows", ".feather", ".ipc"),
+    magic=(b"ARROW1", b"\xff\xff\xff\xff"),
+)

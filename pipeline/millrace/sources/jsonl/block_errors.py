@@ -1,0 +1,124 @@
+"""Errors for JSON lines that do not fit their types, with the first such line and the option that helps."""
+
+from __future__ import annotations
+
+import json
+import re
+from contextlib import suppress
+
+import pyarrow as pa
+
+from millrace.arrow import wider_inferred_type
+from millrace.errors import SourceError, SourceFormatError, SourceTypeError
+from millrace.names import column_type_option
+from millrace.sources.jsonl.arrays import json_array, json_refusal, spread_refusal
+from millrace.sources.jsonl.parser import MAX_DEPTH, NotALine, depth_of, parse_lines
+from millrace.sources.jsonl.typed_parser import ERRORS, TypedLineParser
+from millrace.sources.model import SourceFile
+from millrace.sources.text.blocks import Block
+from millrace.sources.text.decoding import TextFiles, not_utf8
+from millrace.sources.text.records import record_starts
+from millrace.sources.text.typed_blocks import Types
+
+__all__ = ["block_error"]
+
+_ROW = re.compile(r" in row \d+$")
+_VALUE_CHARACTERS = 40
+
+
+def block_error(block: Block, types: Types, parser: TypedLineParser, text: TextFiles, *, grow: bool) -> SourceError:
+    """Return the error for the first line of a block that does not fit, found by bisection."""
+    file, data = text.files[block.file], block.data
+    starts = [*record_starts(data, None).tolist(), len(data)]
+    good, bad, types_before = 0, len(starts) - 1, types
+    while bad - good > 1:
+        middle = (good + bad) // 2
+        wider = parser.wider_types(data[: starts[middle]], types, grow=grow)
+        if wider is None:
+            bad = middle
+        else:
+            good, types_before = middle, wider
+    start, record = starts[good], data[starts[good] : starts[bad]]
+    line = text.line_of(block, start)
+    try:
+        inferred = parser.infer(record)
+    except UnicodeDecodeError:
+        return not_utf8(record, file.name, line)
+    except (pa.ArrowInvalid, NotALine) as error:
+        return (
+            _not_lines(file, record, data[start:], line)
+            or _wrong_given_type(record, file.name, line, parser)
+            or SourceFormatError(f"{file.name}, line {line}: {_reason(error)}", file=file.name, line=line)
+        )
+    return _type_error(file.name, line, types_before, inferred, grow=grow)
+
+
+def _wrong_given_type(record: bytes, name: str, line: int, parser: TypedLineParser) -> SourceTypeError | None:
+    """Return the error for the first column of a line whose value is not of its given type, or None."""
+    for column, kind in parser.given.items():
+        try:
+            parser.parse(record, {column: kind}, "ignore")
+        except (pa.ArrowInvalid, NotALine) as error:
+            with suppress(*ERRORS):
+                parse_lines(record, {}, unexpected="infer")
+                return SourceTypeError(
+                    f"{name}, line {line}: column {column!r} was given as {kind}: {_reason(error)}",
+                    hint=f"give another type: {column_type_option(column)}",
+                    file=name,
+                    line=line,
+                    column=column,
+                    expected=str(kind),
+                )
+    return None
+
+
+def _not_lines(file: SourceFile, record: bytes, rest: bytes, line: int) -> SourceFormatError | None:
+    """Return the error for a JSON array, or for an object that continues on the next line; else None."""
+    text = record.decode("utf-8", "replace").strip()
+    if line == 1 and text.startswith("["):
+        array = json_array(rest.decode("utf-8", "replace").lstrip(), complete=False)
+        return json_refusal(file, array, line) if array else None
+    if not text.startswith("{"):
+        return None
+    try:
+        json.loads(text)
+    except RecursionError:
+        return None
+    except json.JSONDecodeError as error:
+        return spread_refusal(file, line) if error.pos >= len(text) else None
+    return None
+
+
+def _reason(error: Exception) -> str:
+    text = str(error.args[0] if isinstance(error, NotALine) else error)
+    if "Column() changed" in text:
+        return "this line is not one JSON object"
+    return _ROW.sub("", text.removeprefix("JSON parse error: ")).rstrip(".")
+
+
+def _type_error(name: str, line: int, types: Types, inferred: pa.RecordBatch, *, grow: bool) -> SourceTypeError:
+    """Return the error for the first column of a line that changes the types of all lines before it."""
+    for field in inferred.schema:
+        kind = types.get(field.name)
+        if depth_of(field.type) > MAX_DEPTH:
+            return SourceTypeError(
+                f"{name}, line {line}: column {field.name!r} is nested deeper than {MAX_DEPTH} levels",
+                hint=f"keep it as text: {column_type_option(field.name)}",
+                file=name,
+                line=line,
+                column=field.name,
+            )
+        if kind is not None and wider_inferred_type(kind, field.type, grow=grow) is not None:
+            continue
+        text = repr(inferred.column(field.name)[0].as_py())
+        value = f"{text if len(text) <= _VALUE_CHARACTERS else text[:_VALUE_CHARACTERS] + '...'} ({field.type})"
+        change = f"first appears here, as {value}" if kind is None else f"was {kind} and is {value} here"
+        return SourceTypeError(
+            f"{name}, line {line}: column {field.name!r} {change}",
+            hint=f"give its type: {column_type_option(field.name)}",
+            file=name,
+            line=line,
+            column=field.name,
+            expected=None if kind is None else str(kind),
+        )
+    return SourceTypeError(f"{name}, line {line}: a value here does not fit its column", file=name, line=line)

@@ -1,0 +1,68 @@
+"""JSON lines as a format of sources."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import pyarrow as pa
+
+from millrace.errors import SourceEmptyError
+from millrace.sources.io.streams import open_decompressed
+from millrace.sources.jsonl.arrays import JsonArray, json_array, json_refusal
+from millrace.sources.jsonl.inference import infer_types
+from millrace.sources.jsonl.parser import check_types
+from millrace.sources.jsonl.reader import blocks_of_lines, read_jsonl
+from millrace.sources.jsonl.typed_parser import TypedLineParser
+from millrace.sources.model import SourceFile, SourcePlan
+from millrace.sources.options import SourceOptions
+from millrace.sources.source_format import TEXT_OPTIONS, Beginning, DetectedFormat, Format
+from millrace.sources.splits import plan_of_units
+from millrace.sources.table_columns import read_columns
+from millrace.sources.text.decoding import TextFiles
+from millrace.sources.text.sample import first_blocks, text_units
+from millrace.sources.types import given_types
+
+__all__ = ["JSONL"]
+
+_OBJECT: Final = re.compile(r'\{\s*(?:["}]|$)')
+
+
+def _plan(uri: str, files: tuple[SourceFile, ...], options: SourceOptions) -> SourcePlan:
+    """Plan JSON lines files."""
+    given = given_types(options, None)
+    check_types(given)
+    text, parser = TextFiles(files, options, open_decompressed, None), TypedLineParser(options, given)
+    sample = first_blocks(files, options, lambda parts, size: blocks_of_lines(text, parts, size), None)
+    types = infer_types(sample, parser, text)
+    if types or parser.left_out:
+        types = {name: types[name] for name in read_columns(options, {**types, **parser.left_out}, uri)}
+    if not types:
+        raise SourceEmptyError(f"{uri} is empty", hint="JSON lines need at least one object with a name in it")
+    schema = pa.schema(list(types.items()))
+    return plan_of_units("jsonl", uri, files, options, schema, text_units(files, options, None), "bytes")
+
+
+def _detect(file: SourceFile, beginning: Beginning, options: SourceOptions) -> DetectedFormat | None:
+    """Return JSON lines for a text that begins with an object, and with a refusal for one that begins with an array."""
+    text = beginning.text
+    if text is None:
+        return None
+    if _OBJECT.match(text):
+        return DetectedFormat("jsonl")
+    array = json_array(text, complete=beginning.is_complete) if text.startswith("[") else None
+    if array is None:
+        return None
+    # A line of a CSV is rarely a JSON array as well, and never an array of objects.
+    return DetectedFormat("jsonl", refusal=json_refusal(file, array), is_certain=array is JsonArray.OF_OBJECTS)
+
+
+JSONL: Final = Format(
+    "jsonl",
+    "JSON lines",
+    _plan,
+    read_jsonl,
+    options=TEXT_OPTIONS,
+    endings=(".jsonl", ".ndjson", ".json"),
+    detect=_detect,
+)

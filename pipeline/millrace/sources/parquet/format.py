@@ -1,0 +1,55 @@
+"""Parquet as a format of sources."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from millrace.sources.file_schemas import selected_columns, shared_schema
+from millrace.sources.io.source_checksum import ReadContent
+from millrace.sources.io.streams import can_be_split
+from millrace.sources.model import FilePart, ReadBatch, SourceFile, SourcePlan
+from millrace.sources.options import SourceOptions
+from millrace.sources.parquet.int96 import INT96_UNITS, one_unit
+from millrace.sources.parquet.reader import parquet_facts, parquet_schema, read_parquet
+from millrace.sources.source_format import TABLE_OPTIONS, Format
+from millrace.sources.splits import Unit, plan_of_units
+
+__all__ = ["PARQUET"]
+
+
+def _plan(uri: str, files: tuple[SourceFile, ...], options: SourceOptions) -> SourcePlan:
+    """Plan Parquet files; their units are row groups."""
+    units: list[Unit] = []
+    schemas = []
+    int96_units = []
+    for number, file in enumerate(files):
+        facts = parquet_facts(file, options.max_unit_bytes, options.columns)
+        schemas.append(selected_columns(facts.schema, file, options))
+        int96_units.append((file.name, facts.int96))
+        if not facts.groups or not can_be_split(file):
+            rows = sum(group_rows for _, group_rows in facts.groups)
+            units.append(Unit(number, 0, len(facts.groups), file.size_bytes, rows))
+            continue
+        units += [Unit(number, at, at + 1, stored, rows) for at, (stored, rows) in enumerate(facts.groups)]
+    if (unit := one_unit(int96_units)) != INT96_UNITS[0]:
+        schemas = [selected_columns(parquet_schema(file, unit), file, options) for file in files]
+    return plan_of_units("parquet", uri, files, options, shared_schema(files, schemas), units, "row group")
+
+
+def _read(plan: SourcePlan, parts: list[FilePart], content: ReadContent) -> Iterator[ReadBatch]:
+    for number, start, stop in parts:
+        for batch, part_bytes in read_parquet(plan.files[number], plan.source_schema, start, stop):
+            yield ReadBatch(batch, number, part_bytes)
+
+
+PARQUET: Final = Format(
+    "parquet",
+    "Parquet data",
+    _plan,
+    _read,
+    options=TABLE_OPTIONS,
+    endings=(".parquet", ".pq"),
+    # "PARE" begins a file with an encrypted footer. Planning refuses it with that reason.
+    magic=(b"PAR1", b"PARE"),
+)

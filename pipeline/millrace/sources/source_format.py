@@ -1,0 +1,76 @@
+"""A format of sources: how it is detected, planned and read, and the options that apply to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from millrace.errors import SourceFormatError
+from millrace.sources.io.source_checksum import ReadContent
+from millrace.sources.model import FilePart, ReadBatch, SourceFile, SourcePlan
+from millrace.sources.options import SourceOptions
+
+__all__ = ["TABLE_OPTIONS", "TEXT_OPTIONS", "Beginning", "DetectedFormat", "Doubt", "Format"]
+
+TABLE_OPTIONS: Final = frozenset({"columns", "rename"})
+"""The options that apply to every format with columns."""
+TEXT_OPTIONS: Final = TABLE_OPTIONS | {"encoding", "column_types", "schema_file"}
+"""The options that apply to every table written as text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """The first bytes of a file; ``is_complete`` where they are all of it.
+
+    ``text`` is the decoded text without a byte order mark and leading white space. It is None where the bytes are not
+    text or where nothing is left.
+    """
+
+    data: bytes
+    is_complete: bool
+    text: str | None
+
+
+class Doubt(Enum):
+    """A reason why the other files of a source decide the format of a file."""
+
+    COLUMN = "one column of numbers below a word"
+    HEADER = "one line with commas"
+
+
+@dataclass(frozen=True, slots=True)
+class DetectedFormat:
+    """The format that the first bytes of a file show.
+
+    ``refusal`` is the error for data that is not read although it resembles the format. ``is_certain`` is False where
+    a file name with another ending counts more than the bytes.
+    """
+
+    name: str
+    doubt: Doubt | None = None
+    refusal: SourceFormatError | None = None
+    is_certain: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """One format of sources.
+
+    ``label`` names its data in messages. ``options`` are the names of the options that apply to it, except those that
+    apply to all formats. ``deciding_options`` are those of them that make any text this format. ``endings`` are the
+    endings of file names, and ``magic`` the first bytes of a binary format, one of which every file has. ``detect``
+    returns the format of a file of another kind by its first bytes, or None. ``plan`` takes the address that messages
+    name, the files and the options in force. ``read`` yields the batches of some parts of a plan in their order.
+    """
+
+    name: str
+    label: str
+    plan: Callable[[str, tuple[SourceFile, ...], SourceOptions], SourcePlan]
+    read: Callable[[SourcePlan, list[FilePart], ReadContent], Iterator[ReadBatch]]
+    options: frozenset[str] = frozenset()
+    deciding_options: frozenset[str] = frozenset()
+    endings: tuple[str, ...] = ()
+    magic: tuple[bytes, ...] = ()
+    detect: Callable[[SourceFile, Beginning, SourceOptions], DetectedFormat | None] | None = None

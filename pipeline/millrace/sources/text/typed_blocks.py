@@ -1,0 +1,83 @@
+"""Parsing of text blocks ahead with inferred types, and again where a type proves too narrow."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Iterator
+from contextlib import closing
+from functools import partial
+from typing import Protocol
+
+import pyarrow as pa
+
+from millrace.arrow import Path
+from millrace.errors import SourceTypeError
+from millrace.parallel import in_order
+from millrace.sources.text.blocks import Block
+from millrace.sources.text.whole_numbers import WholeNumbers
+
+__all__ = ["BlockParser", "TypedBlocks", "Types", "size_of"]
+
+Types = dict[str, pa.DataType]
+"""The type of each column of the source by its name."""
+
+
+class BlockParser(Protocol):
+    """The parser of one text format, and its rule how types widen; ``parse`` is called from several threads."""
+
+    @property
+    def errors(self) -> tuple[type[Exception], ...]:
+        """Return the errors of ``parse`` for a block that does not fit the types."""
+        ...
+
+    def parse(self, block: Block, types: Types) -> pa.RecordBatch:
+        """Return the rows of a block with these types."""
+
+    def parse_wider(self, block: Block, types: Types) -> tuple[pa.RecordBatch, Types]:
+        """Return the rows of a block that may not fit the types, and the types, widened where that is allowed.
+
+        The returned types are ``types`` itself where the block fits them. Raises a ``SourceError`` with file, line and
+        option for any other difference.
+        """
+
+    def changed_number(self, block: Block, path: Path, values: pa.Array) -> SourceTypeError | None:
+        """Return the error for the first number at ``path`` that differs from the text of its block, or None."""
+
+
+class TypedBlocks:
+    """The record batches of text blocks, in order; ``types`` are those of the latest batch and only ever widen.
+
+    Columns that are ``given`` a type may be rounded to it. Other numbers that a double would change are refused.
+    """
+
+    def __init__(self, parser: BlockParser, types: Types, given: Container[str]) -> None:
+        self.types = types
+        self._parser = parser
+        self._whole_numbers = WholeNumbers(given)
+
+    def batches(self, blocks: Iterable[Block]) -> Iterator[tuple[Block, pa.RecordBatch]]:
+        """Yield each block with its rows; all cores parse blocks ahead.
+
+        A block that was parsed before an earlier block widened a type is parsed again.
+        """
+        with closing(in_order(self._parse_ahead, blocks, size_of=size_of)) as parsed_blocks:
+            for block, future in parsed_blocks:
+                error = future.exception()
+                if error is not None and not isinstance(error, self._parser.errors):
+                    raise error
+                if error is None and future.result()[2] is self.types:
+                    batch, doubt, _ = future.result()
+                else:
+                    batch, self.types = self._parser.parse_wider(block, self.types)
+                    doubt = True
+                self._whole_numbers.check(batch, doubt, partial(self._parser.changed_number, block))
+                yield block, batch
+
+    def _parse_ahead(self, block: Block) -> tuple[pa.RecordBatch, bool, Types]:
+        types = self.types
+        batch, doubt = self._whole_numbers.with_doubt(self._parser.parse(block, types))
+        return batch, doubt, types
+
+
+def size_of(block: Block) -> int:
+    """Return the bytes of text in a block."""
+    return len(block.data)
