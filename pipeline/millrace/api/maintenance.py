@@ -13,7 +13,6 @@ from millrace.store import (
     Catalogue,
     CatalogueWriter,
     ChunkReader,
-    MetadataBucket,
     RepairReport,
     ReplicaRepair,
     ReplicatedWriter,
@@ -42,21 +41,12 @@ class Maintenance:
     def tag(self, version: Version, tag: str) -> None:
         """Set the tag to this version."""
         with catalogue_writes(self._cassandra) as writes:
-            replicas = Tags(self._cassandra, self._catalogue, writes).set(version, tag)
-            self._record_tag(writes, version, replicas)
+            Tags(self._catalogue, CatalogueWriter(self._cassandra, writes)).set(version, tag)
 
     def untag(self, latest: Version, tag: str) -> None:
         """Remove a tag of the dataset whose latest version this is."""
         with catalogue_writes(self._cassandra) as writes:
-            replicas = Tags(self._cassandra, self._catalogue, writes).remove(latest.dataset, tag)
-            self._record_tag(writes, latest, replicas)
-
-    def _record_tag(self, writes: ReplicatedWriter, version: Version, replicas: int) -> None:
-        """Record a tag that is proven on one node only as under-replicated, like a version's row."""
-        if replicas < 2:
-            CatalogueWriter(self._cassandra, writes).record_under_replicated(
-                version.dataset, version.attempt_id, MetadataBucket.CATALOGUE, 0
-            )
+            Tags(self._catalogue, CatalogueWriter(self._cassandra, writes)).remove(latest, tag)
 
     def require_all_up(self) -> None:
         """Raise ``StoreUnavailableError`` while a node is down, because no copy can be written to it."""

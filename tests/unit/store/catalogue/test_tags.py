@@ -9,9 +9,11 @@ import pytest
 
 from millrace.api import Store
 from millrace.errors import VersionNotFoundError
+from millrace.store.catalogue.attempt import MetadataBucket
 from millrace.store.catalogue.catalogue import Catalogue
+from millrace.store.cluster.session import TWO
 from tests.unit.store import fakes
-from tests.unit.store.fakes import FakeCassandra
+from tests.unit.store.fakes import FakeCassandra, reset
 
 Csv = Callable[..., str]
 
@@ -82,3 +84,20 @@ def test_a_tag_on_a_version_that_is_deleted_meanwhile_goes_back(
     with pytest.raises(VersionNotFoundError, match="was deleted a moment ago, so it has no tag"):
         store.tag("d@1", "good")
     assert store.tags("d") == ({"good": labels[1]} if tagged_before else {})
+
+
+@pytest.mark.parametrize("act", ["tag", "untag"])
+def test_a_tag_that_one_node_alone_has_is_recorded_as_under_replicated(
+    store: Store, cassandra: FakeCassandra, labels: list[str], act: str
+) -> None:
+    store.tag("d@1", "good")
+    assert store.under_replicated_of("d") == []
+    cassandra.behave = lambda attempt: reset() if attempt.level == TWO or attempt.host is cassandra.b else "ok"
+    if act == "tag":
+        store.tag("d@2", "good")
+    else:
+        store.untag("d", "good")
+    cassandra.behave = lambda _attempt: "ok"
+    latest = store.version("d").attempt_id
+    records = {(record.attempt_id, record.bucket) for record in store.under_replicated_of("d")}
+    assert records == {(latest, MetadataBucket.CATALOGUE)}
