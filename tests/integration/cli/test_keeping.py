@@ -67,7 +67,7 @@ def test_delete_needs_confirmation_and_refuses_a_tagged_version(millrace: Millra
     assert sorted(would["marked"]) == sorted([first, second])
     assert len(millrace("versions", name, "--json").json["versions"]) == 2
     done = millrace("delete", name, "--yes", "--now", "--json")
-    assert (done.code, done.json["removed_writers"] > 0) == (0, True)
+    assert (done.code, done.json["removed_attempts"] > 0) == (0, True)
     assert millrace("show", name).code == 1
 
 
