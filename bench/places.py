@@ -28,7 +28,7 @@ _COMMON = (
     CodeLocation("checksum", "xxhash", "xxh3_128_digest"),
     CodeLocation("checksum", "millrace.chunks.encoding.codecs", "Plain.raw_checksum"),
     CodeLocation("driver: serialize and send", "cassandra.cluster", "Session.execute_async"),
-    CodeLocation("driver: receive", "millrace.store.cluster.large_frames", "LargeFrames._receive"),
+    CodeLocation("driver: receive", "millrace.compat.cassandra.large_frames", "LargeFrames._receive"),
     CodeLocation("driver: answers", "cassandra.connection", "Connection.process_msg"),
     CodeLocation("wait for the cluster", "millrace.store.cluster.session", "CassandraSession.execute_watched"),
 )
@@ -75,7 +75,7 @@ READ_PLACES = (
 FILTER_PLACES = (
     *READ_PLACES,
     CodeLocation("filter: which columns it uses", "millrace.dataset.dataset", "columns_for"),
-    CodeLocation("filter: which chunks may pass", "millrace.dataset.dataset", "kept_chunks"),
+    CodeLocation("filter: which chunks may pass", "millrace.dataset.filters.prune", "ChunkFilter.kept"),
     CodeLocation("filter: which rows pass", "millrace.dataset.scan", "Scan._passing"),
 )
 

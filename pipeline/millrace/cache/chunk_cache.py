@@ -149,7 +149,7 @@ class ChunkCache:
         ``total_bytes`` are its stored bytes, ``chunk_bytes`` those of each chunk (then the decision is exact). A
         version that was admitted before is admitted again if the rest of it fits.
         """
-        refused = Admission(False, f"the cache at {self._address} does not answer")
+        refused = Admission(False, f"the cache at {self._address} does not respond")
         entry = CacheEntry(dataset, version, 0, total_bytes, datetime.now(UTC))
         return self._ask(lambda redis: self._admit(redis, entry, chunk_bytes), refused, insist=True)
 

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from millrace.dataset.exports.frames import pandas_frame, polars_frame, require
-from millrace.dataset.filters.conditions import Filter, as_condition, columns_for, names_positions
-from millrace.dataset.filters.prune import kept_chunks
+from millrace.dataset.filters.conditions import Filter, as_condition, columns_for
+from millrace.dataset.filters.prune import ChunkFilter
 from millrace.dataset.filters.rows import only_rows, passing_rows
 from millrace.dataset.scan import CacheLike, Scan, ScanStats
 from millrace.display import html_table
@@ -189,8 +189,8 @@ class Dataset:
             return self._leased(self._scan(indices).batches(self._known_refs(num_rows), ahead=ahead))
         condition = as_condition(filter, self.schema)
         used = columns_for(condition, self.schema)
-        refs = self._kept(condition, used)
-        if names_positions(condition):
+        refs = self._kept(ChunkFilter.of(condition, self.schema, used or ()))
+        if used is None:
             return self._leased(_filtered(self._scan(None).batches(refs, ahead=ahead), condition, columns))
         if indices != [] and used:
             batches = self._scan(indices, condition, used).batches(refs, ahead=ahead)
@@ -217,24 +217,19 @@ class Dataset:
                 error.message = f"{self.version.reference}: {error.message}"
             raise
 
-    def _kept(self, condition: pc.Expression, used: Sequence[int]) -> Iterator[ChunkRef]:
+    def _kept(self, filter: ChunkFilter) -> Iterator[ChunkRef]:
         """Yield the chunks that may hold a row that passes; pages that cannot hold one are not read."""
-        for page_ref in self._kept_pages(condition, used):
+        for page_ref in self._kept_pages(filter):
             page = self._catalogue.pages.cached_page(self.name, page_ref)
-            yield from page.refs(self._passing(condition, used, page.stats_batch(), page.row_counts()))
+            yield from page.refs(filter.kept(page.stats_batch(), page.row_counts()))
 
-    def _kept_pages(self, condition: pc.Expression, used: Sequence[int]) -> Iterator[PageRef]:
+    def _kept_pages(self, filter: ChunkFilter) -> Iterator[PageRef]:
         lists, pages = self._catalogue.pages.lists(self.version)
         yield from pages
         for one in lists:
             named = self._catalogue.pages.page_list(self.name, one)
-            for row in self._passing(condition, used, named.stats, [ref.rows for ref in named.refs]):
+            for row in filter.kept(named.stats, [ref.rows for ref in named.refs]):
                 yield named.refs[row]
-
-    def _passing(
-        self, condition: pc.Expression, used: Sequence[int], stats: pa.RecordBatch, rows: Sequence[int]
-    ) -> list[int]:
-        return kept_chunks(condition, self.schema, used, stats.select(list(used)), rows)
 
     def _scan(
         self, columns: Sequence[int] | None, condition: pc.Expression | None = None, used: Sequence[int] = ()

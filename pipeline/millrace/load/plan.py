@@ -14,7 +14,6 @@ import pyarrow as pa
 from millrace.chunks import ChunkSettings, RowGrouper, TileLayout, choose_row_group_bytes
 from millrace.errors import InvalidSettingError
 from millrace.load.append import as_stored, check_append
-from millrace.load.memory import loader_memory
 from millrace.load.repeats import check_same_content
 from millrace.names import check_dataset_name
 from millrace.settings import Settings
@@ -101,7 +100,6 @@ class LoadPlan:
         )
 
 
-@loader_memory()
 def make_plan(
     catalogue: Catalogue,
     settings: Settings,

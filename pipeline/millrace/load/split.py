@@ -16,7 +16,6 @@ import pyarrow as pa
 
 from millrace.chunks import Chunk, RowGroup, RowGrouper, encode_row_group
 from millrace.errors import StoreError
-from millrace.load.memory import loader_memory
 from millrace.load.plan import LoadPlan
 from millrace.load.resume import ResumePoint, find_resume_point, skip_written_rows
 from millrace.parallel import worker_count
@@ -106,7 +105,6 @@ class SplitResult:
         return pa.ipc.read_schema(pa.py_buffer(self.schema))
 
 
-@loader_memory()
 def load_split(
     cassandra: CassandraSession,
     settings: Settings,

@@ -18,7 +18,8 @@ from cassandra.connection import _ConnectionIOBuffer
 from cassandra.protocol import ResultMessage
 from cassandra.query import BoundStatement
 
-from millrace.store.cluster.driver import NodeDownListener, WideConnection
+from millrace.compat.cassandra.connection import WideConnection
+from millrace.store.cluster.driver import NodeDownListener
 from millrace.store.cluster.session import CassandraSession
 from tests.unit.store.fakes import FakeCassandra
 

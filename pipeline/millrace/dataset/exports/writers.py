@@ -5,6 +5,7 @@ Every writer checks the schema first and refuses, by name, the columns that its 
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections import Counter
@@ -101,6 +102,23 @@ class _ArrowStream(_Arrow):
             return self._dictionaries.joined(batch)
 
 
+class _AbandonableSink(io.RawIOBase):
+    """A sink that ignores all data once it is abandoned, such as the footer that a Parquet writer writes at its end."""
+
+    is_abandoned = False
+
+    def __init__(self, sink: Any) -> None:
+        self._sink = sink
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        if not self.is_abandoned:
+            self._sink.write(data)
+        return len(data)
+
+
 class _Parquet:
     """A writer of Parquet: one row group a batch, with the Arrow schema; zstd, which most readers support."""
 
@@ -109,7 +127,8 @@ class _Parquet:
         self._fixed = [i for i, f in enumerate(schema) if holds(f.type, pa.types.is_fixed_size_list)]
         self._narrowed = [i for i, f in enumerate(schema) if holds(f.type, _narrowed_type)]
         self._names = schema.names
-        self._writer = pq.ParquetWriter(sink, schema, version="2.6", compression="zstd", store_schema=True)
+        self._sink = _AbandonableSink(sink)
+        self._writer = pq.ParquetWriter(self._sink, schema, version="2.6", compression="zstd", store_schema=True)
 
     def write(self, batch: pa.RecordBatch) -> None:
         for index in self._fixed:
@@ -125,7 +144,7 @@ class _Parquet:
         self._writer.close()
 
     def abandon(self) -> None:
-        self._writer.is_open = False  # else its __del__ would write the footer
+        self._sink.is_abandoned = True
 
 
 class _Csv:

@@ -68,7 +68,7 @@ def _check_nesting(tokens: list[Any]) -> None:
 
 
 def _checked(token: Any, following: Any, schema: pa.Schema) -> Any:
-    from sqlglot.tokenizer_core import Token, TokenType
+    from sqlglot.tokens import Token, TokenType  # type: ignore[attr-defined]  # exported without a declaration
 
     word = token.text.lower()
     if token.token_type == TokenType.IDENTIFIER:

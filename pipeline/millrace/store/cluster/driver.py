@@ -10,9 +10,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import Any
 
 from cassandra import (
     ConsistencyLevel,
@@ -25,7 +25,7 @@ from cassandra import (
 )
 from cassandra.auth import PlainTextAuthProvider
 from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, NoHostAvailable
-from cassandra.connection import Connection, ConnectionBusy, ConnectionException
+from cassandra.connection import ConnectionBusy, ConnectionException
 from cassandra.policies import (
     ConstantReconnectionPolicy,
     DCAwareRoundRobinPolicy,
@@ -36,18 +36,16 @@ from cassandra.policies import (
 from cassandra.pool import Host, NoConnectionsAvailable
 from cassandra.protocol import ErrorMessage, SyntaxException
 
+from millrace.compat.cassandra import NODE_LOCAL, connection_class
 from millrace.errors import StoreError, StoreTimeoutError, StoreUnavailableError
 from millrace.settings import CassandraSettings
-from millrace.store.cluster.large_frames import LargeFrames
 
 __all__ = [
-    "BUFFER_BYTES",
     "LOCAL_ONE",
     "NODE_LOCAL",
     "REFUSED",
     "TWO",
     "NodeDownListener",
-    "WideConnection",
     "translate_driver_errors",
     "first_cause",
     "is_busy",
@@ -56,10 +54,6 @@ __all__ = [
 
 TWO = ConsistencyLevel.TWO
 LOCAL_ONE = ConsistencyLevel.LOCAL_ONE
-NODE_LOCAL = 11
-"""Consistency level at which the coordinator uses its own data alone. The driver has no name for it but sends the
-number."""
-ConsistencyLevel.value_to_name.setdefault(NODE_LOCAL, "NODE_LOCAL")
 
 REFUSED = (InvalidRequest, Unauthorized, SyntaxException)
 """Errors that every node would return for the same request."""
@@ -78,27 +72,7 @@ _UNANSWERED = (
     ErrorMessage,
 )
 
-BUFFER_BYTES = 64 * 1024
-
 logging.getLogger("cassandra").addHandler(logging.NullHandler())
-
-
-class _Deadline:
-    """Callback of a timer. Once cancelled it does nothing and keeps no reference to its request."""
-
-    __slots__ = ("_call", "_timer")
-
-    def __init__(self, call: Callable[[], None]) -> None:
-        self._call: Callable[[], None] | None = call
-        self._timer: Any = None
-
-    def __call__(self) -> None:
-        if (call := self._call) is not None:
-            call()
-
-    def cancel(self) -> None:
-        self._call = None
-        self._timer.cancel()
 
 
 class NodeDownListener(HostStateListener):  # type: ignore[misc]
@@ -133,43 +107,6 @@ class NodeDownListener(HostStateListener):  # type: ignore[misc]
     on_add = on_up
 
 
-class WideConnection(LargeFrames):
-    """Connection on libev with 64 KiB buffers.
-
-    asyncore was removed in Python 3.12, and every other reactor is slower.
-    """
-
-    in_buffer_size = BUFFER_BYTES
-    out_buffer_size = BUFFER_BYTES
-    losses: ClassVar[NodeDownListener | None] = None
-
-    # While the kernel's buffer is full, the driver rejects every request on the connection (ConnectionBusy) and never
-    # releases the stream ID taken for it. After 32,768 such requests the connection is unusable. The window bounds the
-    # bytes that wait in this process, so requests may wait instead.
-    _socket_writable = property(lambda self: True, lambda self, writable: None)
-
-    def close(self) -> None:
-        """Close the connection and wake the waiting threads at once.
-
-        A killed node closes its connections, but the driver reports it as down only after something is sent to it. A
-        request that needs both replicas, and that the other node coordinates, would wait for seconds.
-        """
-        super().close()
-        if self.losses is not None:
-            self.losses.wake()
-
-    @classmethod
-    def create_timer(cls, timeout: float, callback: Callable[[], None]) -> _Deadline:
-        """Create a timer that releases its request when it is cancelled.
-
-        The driver keeps cancelled timers, and with each of them a request's 5 MB, until all timers that end earlier are
-        gone. One request to a frozen node would keep in memory everything written or read in the next 30 seconds.
-        """
-        deadline = _Deadline(callback)
-        deadline._timer = super().create_timer(timeout, deadline)
-        return deadline
-
-
 class _ResponsiveFirst(TokenAwarePolicy):  # type: ignore[misc]
     """Token-aware policy that puts nodes known to be unresponsive last.
 
@@ -195,7 +132,6 @@ def new_cluster(
     ``silent_until`` maps the endpoints that are tried last to the time (monotonic clock) until which they are.
     ``losses`` is notified of every connection that ends and of every node that the driver marks down.
     """
-    Connection.in_buffer_size = Connection.out_buffer_size = BUFFER_BYTES
     profile = ExecutionProfile(
         load_balancing_policy=_ResponsiveFirst(silent_until, settings.local_dc),
         consistency_level=LOCAL_ONE,
@@ -209,7 +145,7 @@ def new_cluster(
     cluster = Cluster(
         list(settings.contact_points),
         port=settings.port,
-        connection_class=type("WideConnection", (WideConnection,), {"losses": losses}),
+        connection_class=connection_class(losses.wake),
         protocol_version=4,
         compression=False,
         auth_provider=auth,

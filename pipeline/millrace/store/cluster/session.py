@@ -10,7 +10,6 @@ import os
 import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import wait
 from typing import Any
 
 from cassandra import DriverException
@@ -18,6 +17,7 @@ from cassandra.cluster import Cluster, NoHostAvailable, Session
 from cassandra.pool import Host
 from cassandra.query import Statement
 
+from millrace.compat.cassandra import open_session
 from millrace.errors import StoreTimeoutError, StoreUnavailableError
 from millrace.settings import CassandraSettings
 from millrace.store.cluster.driver import (
@@ -31,7 +31,6 @@ from millrace.store.cluster.driver import (
     new_cluster,
     translate_driver_errors,
 )
-from millrace.store.cluster.large_frames import LargeRows
 
 __all__ = ["LOCAL_ONE", "NODE_LOCAL", "REFUSED", "TWO", "CassandraSession", "translate_driver_errors", "is_busy"]
 
@@ -71,9 +70,6 @@ class CassandraSession:
         self._losses = losses
         self._behind: set[threading.Thread] = set()
         atexit.register(self.settle)
-        # Timeout for preparing a statement, which asks one node. With execution profiles the driver has no public
-        # setting for it.
-        session._default_timeout = settings.unresponsive_after_s
 
     @classmethod
     def connect(cls, settings: CassandraSettings, **cluster_options: Any) -> CassandraSession:
@@ -85,7 +81,7 @@ class CassandraSession:
         losses = NodeDownListener()
         cluster = new_cluster(settings, asked_last, losses, **cluster_options)
         try:
-            session = _open(cluster, settings.unresponsive_after_s)
+            session = open_session(cluster, timeout_s=settings.unresponsive_after_s)
         except (NoHostAvailable, DriverException, OSError) as error:
             cluster.shutdown()
             nodes = ", ".join(f"{address}:{settings.port}" for address in settings.contact_points)
@@ -127,7 +123,7 @@ class CassandraSession:
         """A second session with connections of its own, so that probes do not queue behind megabytes of chunks."""
         if self._probes is None:
             with translate_driver_errors():
-                self._probes = _open(self.cluster, self.settings.unresponsive_after_s)
+                self._probes = open_session(self.cluster, timeout_s=self.settings.unresponsive_after_s)
         return self._probes
 
     def prepare(self, query: str) -> Any:
@@ -316,15 +312,3 @@ class CassandraSession:
 
 def _by_address(host: Host) -> str:
     return str(host.address)
-
-
-def _open(cluster: Cluster, timeout_s: float) -> Session:
-    """Return a session once it has tried to connect to every node, or after ``timeout_s``.
-
-    The driver returns as soon as it is connected to one node. A request to another node would then fail as if that node
-    were down. The first chunks of a load would be written, and recorded, with one replica.
-    """
-    session = cluster.connect()
-    session.client_protocol_handler = LargeRows
-    wait(session._initial_connect_futures, timeout=timeout_s)
-    return session

@@ -11,16 +11,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import xxhash
-from cassandra import ConsistencyLevel
 from cassandra.pool import HostConnection
 
 from millrace.api import Store
 from millrace.chunks import ChunkSettings, TileLayout, encode_row_group
+from millrace.compat.cassandra.connection import StockConnection
+from millrace.compat.cassandra.large_frames import LargeRows
+from millrace.compat.versions import CASSANDRA_DRIVER, stock_behaviour
 from millrace.errors import StoreSchemaError
 from millrace.settings.tree import Settings
 from millrace.store.catalogue.attempt import AttemptRole, LoadAttempt
 from millrace.store.chunks.chunk_writer import ChunkWriter
-from millrace.store.cluster.large_frames import LargeRows
 from millrace.store.cluster.session import NODE_LOCAL, CassandraSession
 from millrace.store.cluster.writer import ReplicatedWriter
 
@@ -114,12 +115,30 @@ def test_a_chunk_is_received_in_place_and_its_tiles_outlive_the_next_response(
         assert dataset.to_table().equals(table)
 
 
+def test_outside_the_tested_versions_of_the_driver_a_load_a_read_and_a_filter_return_the_same_rows(
+    settings: Settings, tmp_path: Path
+) -> None:
+    values = np.random.default_rng(8).integers(-(2**62), 2**62, (3, 400_000))
+    table = pa.table([*values, np.arange(400_000)], names=["a", "b", "c", "n"])
+    pq.write_table(table, tmp_path / "wide.parquet")
+    with stock_behaviour(CASSANDRA_DRIVER), Store.connect(settings) as store:
+        for session in (store.cassandra.session, store.cassandra.probes):
+            assert {str(host.address) for host in session._pools} == set(settings.cassandra.contact_points)
+        connection: Any = next(iter(store.cassandra.session._pools.values()))._connection
+        assert isinstance(connection, StockConnection)
+        store.load("stock_driver", str(tmp_path / "wide.parquet"))
+        stock = store.dataset("stock_driver")
+        assert stock.to_table().equals(table)
+        assert stock.to_table(filter="n >= 399990").equals(table.slice(399_990))
+    with Store.connect(settings) as store:
+        assert store.dataset("stock_driver").to_table().equals(table)
+
+
 def test_each_node_returns_its_own_data_at_node_local(store: Store, settings: Settings) -> None:
     query = store.cassandra.prepare("SELECT dataset FROM {ks}.datasets WHERE shard = ?").bind((0,))
     query.consistency_level = NODE_LOCAL
     for host in store.cassandra.hosts():
         assert isinstance(store.cassandra.execute(query, host=host), list)
-    assert ConsistencyLevel.value_to_name[NODE_LOCAL] == "NODE_LOCAL"
     assert [str(host.address) for host in store.cassandra.hosts()] == list(settings.cassandra.contact_points)
 
 

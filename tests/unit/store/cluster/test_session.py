@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 import threading
-import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -21,13 +19,12 @@ from cassandra import (
     Unavailable,
 )
 from cassandra.connection import ConnectionBusy, ConnectionException, ConnectionShutdown
-from cassandra.io import libevreactor
 from cassandra.protocol import IsBootstrappingErrorMessage, OverloadedErrorMessage, ServerError
 
+from millrace.compat.cassandra.connection import WideConnection
 from millrace.errors import StoreError, StoreTimeoutError, StoreUnavailableError
 from millrace.settings.tree import CassandraSettings
 from millrace.store.cluster import driver
-from millrace.store.cluster.driver import WideConnection
 from millrace.store.cluster.session import CassandraSession
 from tests.ports import free_port
 from tests.unit.store.fakes import FakeCassandra, FakeHost, no_host
@@ -206,7 +203,7 @@ def test_a_request_continues_when_a_connection_it_does_not_need_is_lost() -> Non
 def test_a_closed_connection_wakes_the_waiting_threads() -> None:
     losses = driver.NodeDownListener()
     changed = threading.Event()
-    ended = WideConnection.__new__(type("Ended", (WideConnection,), {"losses": losses}))
+    ended = WideConnection.__new__(type("Ended", (WideConnection,), {"on_close": staticmethod(losses.wake)}))
     ended.is_closed, ended.lock = True, threading.Lock()
     with losses.waking(changed):
         ended.close()
@@ -250,53 +247,6 @@ def test_the_order_of_replicas_is_stable_while_the_driver_shuffles_its_list() ->
     assert watched.cassandra.replicas(statement) == both
     watched.in_the_ring.clear()
     assert watched.cassandra.replicas(statement) == both
-
-
-class Request:
-    def timed_out(self) -> None:
-        pass
-
-
-def timer_of(request: Request) -> tuple[Any, weakref.ref[Request]]:
-    return WideConnection.create_timer(3600, request.timed_out), weakref.ref(request)
-
-
-@pytest.fixture
-def reactor() -> None:
-    WideConnection.initialize_reactor()
-    libevreactor._global_loop.maybe_start()
-
-
-@pytest.mark.usefixtures("reactor")
-def test_a_cancelled_timer_releases_its_request() -> None:
-    """The driver keeps it in its heap until every earlier timer is gone; here an earlier one never ends."""
-    blocking = WideConnection.create_timer(3599, lambda: None)
-    timer, request = timer_of(Request())
-    gc.collect()
-    assert request() is not None
-    timer.cancel()
-    gc.collect()
-    assert request() is None
-    blocking.cancel()
-
-
-@pytest.mark.usefixtures("reactor")
-def test_a_timer_that_is_not_cancelled_fires() -> None:
-    fired = threading.Event()
-    WideConnection.create_timer(0.01, fired.set)
-    for _ in range(40):
-        # Without a connection the driver's loop may end at any moment, even while the fixture starts it.
-        libevreactor._global_loop.maybe_start()
-        if fired.wait(0.5):
-            break
-    assert fired.is_set()
-
-
-def test_a_request_waits_for_a_full_connection_instead_of_losing_its_stream_number() -> None:
-    """Each ``ConnectionBusy`` leaks one of 32,768 stream numbers; integration tests count them on a real connection."""
-    connection = WideConnection.__new__(WideConnection)
-    connection._socket_writable = False
-    assert connection._socket_writable is True
 
 
 def test_an_unreachable_cluster_is_a_one_line_error_with_addresses_and_a_hint() -> None:
