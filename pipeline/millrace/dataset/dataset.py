@@ -82,7 +82,7 @@ class Dataset:
     def schema(self) -> pa.Schema:
         """Return the logical schema of every batch."""
         if self._schema is None:
-            self._schema = self._catalogue.schema(self.version)
+            self._schema = self._catalogue.pages.schema(self.version)
         return self._schema
 
     @property
@@ -154,14 +154,14 @@ class Dataset:
 
     def refs(self) -> Iterator[ChunkRef]:
         """Yield every chunk of the version in order, with one manifest page in memory at a time."""
-        for page in self._catalogue.each_page_ref(self.version):
-            yield from self._catalogue.page(self.name, page).refs()
+        for page in self._catalogue.pages.each_ref(self.version):
+            yield from self._catalogue.pages.page(self.name, page).refs()
 
     def _known_refs(self, num_rows: int | None = None) -> Iterator[ChunkRef]:
         """Yield the same from pages that this process may have cached, and no more than hold the first ``num_rows``."""
         left = math.inf if num_rows is None else num_rows
-        for page in self._catalogue.each_page_ref(self.version):
-            for ref in self._catalogue.known_page(self.name, page).refs():
+        for page in self._catalogue.pages.each_ref(self.version):
+            for ref in self._catalogue.pages.cached_page(self.name, page).refs():
                 if left <= 0:
                     return
                 yield ref
@@ -220,14 +220,14 @@ class Dataset:
     def _kept(self, filter: ChunkFilter) -> Iterator[ChunkRef]:
         """Yield the chunks that may hold a row that passes; pages that cannot hold one are not read."""
         for page_ref in self._kept_pages(filter):
-            page = self._catalogue.known_page(self.name, page_ref)
+            page = self._catalogue.pages.cached_page(self.name, page_ref)
             yield from page.refs(filter.kept(page.stats_batch(), page.row_counts()))
 
     def _kept_pages(self, filter: ChunkFilter) -> Iterator[PageRef]:
-        lists, pages = self._catalogue.lists(self.version)
+        lists, pages = self._catalogue.pages.lists(self.version)
         yield from pages
         for one in lists:
-            named = self._catalogue.page_list(self.name, one)
+            named = self._catalogue.pages.page_list(self.name, one)
             for row in filter.kept(named.stats, [ref.rows for ref in named.refs]):
                 yield named.refs[row]
 

@@ -34,7 +34,7 @@ def as_stored(catalogue: Catalogue, dataset: str, parent: str, source: SourcePla
     if source.format != "csv":
         return source
     version = catalogue.resolve(dataset, selector_of(parent))
-    have = catalogue.schema(version)
+    have = catalogue.pages.schema(version)
     if have.names != source.schema.names:
         return source
     schema, warnings = source.schema, []
@@ -56,7 +56,7 @@ def check_append(catalogue: Catalogue, dataset: str, parent: str, source: Source
     No stored value may change. Raises ``SourceFormatError`` for a path that a dataset of files holds already.
     """
     version = catalogue.resolve(dataset, selector_of(parent))
-    have = catalogue.schema(version)
+    have = catalogue.pages.schema(version)
     if version.kind != source.kind or have.names != source.schema.names:
         raise SourceTypeError(
             f"{source.uri} cannot be appended to {version.reference}: its columns are "
@@ -79,7 +79,7 @@ def check_append(catalogue: Catalogue, dataset: str, parent: str, source: Source
 
 def check_kept(catalogue: Catalogue, version: Version, wide: pa.Schema, what: str) -> None:
     """Raise ``SourceTypeError`` if a value of the version would change in the types of ``wide``."""
-    have = catalogue.schema(version)
+    have = catalogue.pages.schema(version)
     for field in have:
         if _dates_become_timestamps(field.type, wide.field(field.name).type):
             raise SourceTypeError(
@@ -90,7 +90,7 @@ def check_kept(catalogue: Catalogue, version: Version, wide: pa.Schema, what: st
                 expected=str(field.type),
                 actual=str(wide.field(field.name).type),
             )
-    check_exact(catalogue, version.dataset, partial(catalogue.page_refs, version), version.layout, have, wide, what)
+    check_exact(catalogue, version.dataset, partial(catalogue.pages.refs, version), version.layout, have, wide, what)
 
 
 def _dates_become_timestamps(narrow: pa.DataType, wide: pa.DataType) -> bool:

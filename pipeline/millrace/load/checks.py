@@ -73,11 +73,11 @@ def promised_pages(catalogue: Catalogue, plan: LoadPlan, result: SplitResult) ->
     """
     pages = []
     for attempt_id, first, last in result.inherited:
-        written = catalogue.finished_pages if first >= 0 else catalogue.journal_pages
+        written = catalogue.pages.finished if first >= 0 else catalogue.pages.journal
         by_number = {page.page: page for page in written(plan.dataset, attempt_id)}
         step = 1 if first >= 0 else -1
         pages += [by_number[n] for n in range(first, last + step, step) if n in by_number]
-    pages += catalogue.finished_pages(plan.dataset, result.attempt_id)
+    pages += catalogue.pages.finished(plan.dataset, result.attempt_id)
     found = (sum(page.chunks for page in pages), sum(page.rows for page in pages))
     promised = (result.chunks, result.rows)
     if found != promised:
@@ -103,7 +103,7 @@ def check_attempts(catalogue: Catalogue, what: LoadPlan | Version, own: Set[UUID
     named = set(own)
     for base in bases:
         if base.label not in visible:
-            named |= {base.attempt_id, *(page.attempt_id for page in catalogue.page_refs(base))}
+            named |= {base.attempt_id, *(page.attempt_id for page in catalogue.pages.refs(base))}
     rows = {row.attempt_id: row for row in catalogue.attempts(what.dataset)}
     swept = {attempt_id for attempt_id in own if attempt_id not in rows or rows[attempt_id].run != what.run}
     swept |= {attempt_id for attempt_id in named if attempt_id in rows and rows[attempt_id].fenced}
@@ -113,5 +113,5 @@ def check_attempts(catalogue: Catalogue, what: LoadPlan | Version, own: Set[UUID
             hint="run the load again",
             dataset=what.dataset,
             attempt_id=min(swept).hex,
-            node=", ".join(catalogue.down()) or None,
+            node=", ".join(catalogue.reader.cassandra.down()) or None,
         )

@@ -38,9 +38,9 @@ def check_exact(
     doubtful = [at for at, field in enumerate(have) if _rounds(field.type, wide.field(field.name).type)]
     if not doubtful:
         return
-    reader = ChunkReader(catalogue.cassandra)
+    reader = ChunkReader(catalogue.reader.cassandra)
     for ref in pages():
-        page = catalogue.page(dataset, ref)
+        page = catalogue.pages.page(dataset, ref)
         stats = page.stats_batch()
         for column in doubtful:
             field = have.field(column)

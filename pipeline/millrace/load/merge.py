@@ -18,13 +18,13 @@ from millrace.load.repeats import check_added_paths
 from millrace.sources import merge_schemas
 from millrace.store import (
     DELETED,
-    PAGES_BUCKET,
-    PUBLISHER,
     WITHDRAWN,
+    AttemptRole,
     Catalogue,
     CatalogueWriter,
     ListRef,
     LoadAttempt,
+    MetadataBucket,
     PageRef,
     Version,
     heads,
@@ -53,7 +53,7 @@ def merge_siblings(catalogue: Catalogue, catalogue_writer: CatalogueWriter, vers
     """
     asked: list[Version] = []
     for _ in range(_ROUNDS):
-        every = catalogue.every_version(version.dataset)
+        every = catalogue.all_versions(version.dataset)
         found = heads(every, version)
         replaced = {v.number for v in every if v.mode == "replace" and v.deleted_at is None}
         if asked and any(asked[-1].number <= number <= version.number for number in replaced):
@@ -95,16 +95,16 @@ def _merge(
     label = f"{number}-{identity}"
     publisher = uuid5(NAMESPACE_OID, f"{dataset}@{label}")
     run = f"merge of {len(labels)} versions: {labels[0]} to {labels[-1]}"
-    row = LoadAttempt(dataset, publisher, run, "", PUBLISHER, 1, label, "", datetime.now(UTC))
+    row = LoadAttempt(dataset, publisher, run, "", AttemptRole.PUBLISHER, 1, label, "", datetime.now(UTC))
     catalogue_writer.begin_attempt(row)
     # A deletion looks for active attempts after it has marked a version, and this looks for marks after its own row
     # is written. Of the two, at least one sees the other.
     if not _are_visible(catalogue, dataset, labels):
         return None
-    whole = [catalogue.whole(sibling) for sibling in siblings]
-    pages = _union([catalogue.page_refs(sibling) for sibling in whole], {v.label: v.run for v in every})
+    whole = [catalogue.with_content(sibling) for sibling in siblings]
+    pages = _union([catalogue.pages.refs(sibling) for sibling in whole], {v.label: v.run for v in every})
     try:
-        schema = merge_schemas([catalogue.schema(sibling) for sibling in whole])
+        schema = merge_schemas([catalogue.pages.schema(sibling) for sibling in whole])
         for sibling in whole:
             check_kept(catalogue, sibling, schema, sibling.reference)
         if siblings[0].kind == "bytes":
@@ -119,7 +119,7 @@ def _merge(
     listing = _shared(catalogue, [Listing.of(catalogue, sibling) for sibling in whole], pages)
     schema_blob, pages_blob, replicas = write_lists(catalogue, catalogue_writer, dataset, label, schema, listing)
     if replicas < 2:
-        catalogue_writer.record_under_replicated(dataset, publisher, PAGES_BUCKET, 0)
+        catalogue_writer.record_under_replicated(dataset, publisher, MetadataBucket.PAGES, 0)
     merged = Version(
         dataset=dataset,
         number=number,
@@ -132,7 +132,7 @@ def _merge(
         run=run,
         code=max(sibling.code for sibling in siblings),
         source={"merged": labels},
-        settings={**siblings[0].settings, "largest_chunk_bytes": max(map(catalogue.largest_chunk_bytes, whole))},
+        settings={**siblings[0].settings, "largest_chunk_bytes": max(map(catalogue.pages.largest_chunk_bytes, whole))},
         committed_at=max(sibling.committed_at for sibling in siblings),
         schema_blob=schema_blob,
         pages_blob=pages_blob,
@@ -144,7 +144,7 @@ def _merge(
     except ChunkMissingError:
         catalogue_writer.withdraw(merged)
         return None
-    catalogue_writer.seen_writer(row, buckets=0, finished=True)
+    catalogue_writer.heartbeat(row, buckets=0, finished=True)
     return merged
 
 
@@ -197,7 +197,7 @@ def _shared(catalogue: Catalogue, each: Sequence[Listing], pages: Sequence[PageR
     shared: list[ListRef] = []
     start = 0
     for same in zip(*(listing.lists for listing in each), strict=False):
-        named = catalogue.page_list(each[0].dataset, same[0]).refs
+        named = catalogue.pages.page_list(each[0].dataset, same[0]).refs
         if any(one != same[0] for one in same) or tuple(pages[start : start + len(named)]) != named:
             break
         shared.append(same[0])

@@ -135,7 +135,7 @@ def make_plan(
     layout = TileLayout.for_schema(source.schema)
     fingerprint = _fingerprint(source, chunks, layout, options.mode)
     identity = hashlib.sha256(f"{run}\0{fingerprint}".encode()).hexdigest()[:6]
-    every = catalogue.every_version(dataset)
+    every = catalogue.all_versions(dataset)
     versions = [version for version in every if version.deleted_at is None]
     same, held = _same(every, identity, run)
     if same is not None:

@@ -24,12 +24,11 @@ from millrace.load.plan import LoadPlan
 from millrace.load.split import SplitResult
 from millrace.sources import STANDARD_INPUT, SourceChecksum, SourceWarning, distinct, merge_schemas
 from millrace.store import (
-    CATALOGUE_BUCKET,
-    PAGES_BUCKET,
-    PUBLISHER,
+    AttemptRole,
     Catalogue,
     CatalogueWriter,
     LoadAttempt,
+    MetadataBucket,
     PageRef,
     ReplicatedWriter,
     Version,
@@ -145,7 +144,7 @@ def publish(
     ordered = sorted(results, key=lambda result: result.split)
     check_complete(plan, ordered)
     written = {result.attempt_id for result in ordered} | {w for result in ordered for w, _, _ in result.inherited}
-    every = catalogue.every_version(plan.dataset)
+    every = catalogue.all_versions(plan.dataset)
     # Before the pages: the error for a deleted version is more useful than the one for its missing pages.
     version, replicas = published(catalogue, plan, every), 2
     own = [page for result in ordered for page in promised_pages(catalogue, plan, result)]
@@ -197,7 +196,7 @@ def with_columns(catalogue: Catalogue, version: Version, report: LoadReport) -> 
     try:
         # A version from a list of versions comes without its schema.
         whole = version if version.schema_blob else catalogue.resolve(version.dataset, selector_of(version.label))
-        schema = catalogue.schema(whole)
+        schema = catalogue.pages.schema(whole)
     except StoreError:
         return report
     return replace(report, columns=reported_columns(schema), columns_total=len(schema))
@@ -209,8 +208,8 @@ def with_state(catalogue: Catalogue, report: LoadReport) -> LoadReport:
     if report.degraded:
         said = f"{report.dataset}@{report.version} has {report.under_replicated} chunks or rows on one node only"
         found.append(SourceWarning("degraded", said))
-    if catalogue.was_degraded:
-        found.append(SourceWarning("node_down", catalogue.degraded_words))
+    if catalogue.reader.was_degraded:
+        found.append(SourceWarning("node_down", catalogue.reader.degraded_warning))
     return replace(report, warnings=(*found, *report.warnings))
 
 
@@ -221,11 +220,11 @@ def _note_the_end(
 
     The node may lack the rows that it acknowledged last.
     """
-    catalogue_writer.record_under_replicated(version.dataset, version.attempt_id, CATALOGUE_BUCKET, 0)
-    catalogue_writer.record_under_replicated(version.dataset, version.attempt_id, PAGES_BUCKET, 0)
+    catalogue_writer.record_under_replicated(version.dataset, version.attempt_id, MetadataBucket.CATALOGUE, 0)
+    catalogue_writer.record_under_replicated(version.dataset, version.attempt_id, MetadataBucket.PAGES, 0)
     for attempt_id in written:
         last = buckets.get(attempt_id, 0)
-        for bucket in (CATALOGUE_BUCKET, PAGES_BUCKET, *range(max(0, last - _LAST_BUCKETS), last)):
+        for bucket in (MetadataBucket.CATALOGUE, MetadataBucket.PAGES, *range(max(0, last - _LAST_BUCKETS), last)):
             catalogue_writer.record_under_replicated(version.dataset, attempt_id, bucket, 0)
 
 
@@ -251,7 +250,7 @@ def _publish_with_retry(
         version, replicas = _written(catalogue, catalogue_writer, plan, ordered, own)
         if before is not None:
             catalogue_writer.withdraw(before)
-        every = [other for other in catalogue.every_version(plan.dataset) if other.label != version.label]
+        every = [other for other in catalogue.all_versions(plan.dataset) if other.label != version.label]
         if not _is_superseded(version, every):
             break
         before = version
@@ -305,7 +304,7 @@ def _written(
     except ChunkMissingError:
         catalogue_writer.withdraw(version)
         raise
-    catalogue_writer.seen_writer(_publisher_row(plan, version), buckets=0, finished=True)
+    catalogue_writer.heartbeat(_publisher_row(plan, version), buckets=0, finished=True)
     return version, replicas
 
 
@@ -324,7 +323,7 @@ def _shared_schema(
 
     Raises ``SourceTypeError`` if it would change a value.
     """
-    wide = merge_schemas([catalogue.schema(base), new])
+    wide = merge_schemas([catalogue.pages.schema(base), new])
     what = f"{plan.source.uri} cannot be appended to {base.reference}"
     check_kept(catalogue, base, wide, what)
     check_exact(catalogue, plan.dataset, lambda: own, plan.layout, new, wide, what)
@@ -360,7 +359,7 @@ def _publisher_row(plan: LoadPlan, version: Version) -> LoadAttempt:
         version.attempt_id,
         plan.run,
         plan.fingerprint,
-        PUBLISHER,
+        AttemptRole.PUBLISHER,
         1,
         version.label,
         "",
@@ -398,22 +397,22 @@ def _version(
         now = max(now, parent.committed_at)  # a commit time is never earlier than the parent's
         root = root_of(parent) if plan.mode == "append" else root
     row = LoadAttempt(
-        plan.dataset, publisher, plan.run, plan.fingerprint, PUBLISHER, 1, plan.label, "", datetime.now(UTC)
+        plan.dataset, publisher, plan.run, plan.fingerprint, AttemptRole.PUBLISHER, 1, plan.label, "", datetime.now(UTC)
     )
     catalogue_writer.begin_attempt(row)
     # The pages are read before a row references them, so a version never begins with a damaged page.
-    largest = max((catalogue.page(plan.dataset, page).largest_chunk_bytes for page in own), default=0)
+    largest = max((catalogue.pages.page(plan.dataset, page).largest_chunk_bytes for page in own), default=0)
     listing = Listing(plan.dataset) if base is None else Listing.of(catalogue, base)
     total = sums(own)
     if base is not None:
-        largest = max(largest, catalogue.largest_chunk_bytes(base))
+        largest = max(largest, catalogue.pages.largest_chunk_bytes(base))
         total = {name: value + getattr(base, name) for name, value in total.items()}
     listing = listing.followed_by(own)
     schema_blob, pages_blob, replicas = write_lists(
         catalogue, catalogue_writer, plan.dataset, plan.label, schema, listing
     )
     if replicas < 2:
-        catalogue_writer.record_under_replicated(plan.dataset, publisher, PAGES_BUCKET, 0)
+        catalogue_writer.record_under_replicated(plan.dataset, publisher, MetadataBucket.PAGES, 0)
     return Version(
         dataset=plan.dataset,
         number=plan.number,

@@ -15,10 +15,11 @@ from cassandra.query import BatchStatement, BatchType
 
 from millrace.chunks import Chunk
 from millrace.errors import StoreUnavailableError
+from millrace.store.catalogue.attempt import LoadAttempt, MetadataBucket
 from millrace.store.catalogue.catalogue import Catalogue
 from millrace.store.catalogue.catalogue_writer import CatalogueWriter
-from millrace.store.catalogue.manifest import PAGE_BYTES_MAX, PageRef, decode_page
-from millrace.store.catalogue.version import CATALOGUE_BUCKET, PAGES_BUCKET, LoadAttempt
+from millrace.store.catalogue.manifest import PageRef
+from millrace.store.catalogue.page import PAGE_BYTES_MAX, decode_page
 from millrace.store.chunks.chunk_writer import AttemptReport, ChunkWriter
 from millrace.store.cluster.session import LOCAL_ONE, TWO
 from millrace.store.cluster.writer import ReplicatedWriter
@@ -176,7 +177,7 @@ def test_a_page_on_one_node_is_recorded_and_reported_as_under_replicated(make_wr
 
     cassandra = FakeCassandra(behave)
     report = load(cassandra, make_writer, [make_chunk(100)])
-    assert PAGES_BUCKET in {row["bucket"] for row in cassandra.table("under_replicated")}
+    assert MetadataBucket.PAGES in {row["bucket"] for row in cassandra.table("under_replicated")}
     assert report.under_replicated >= 1
 
 
@@ -187,7 +188,7 @@ def test_a_writers_row_on_one_node_is_recorded_and_reported_as_under_replicated(
 
     cassandra = FakeCassandra(behave)
     report = load(cassandra, make_writer, [make_chunk(100)])
-    assert CATALOGUE_BUCKET in {row["bucket"] for row in cassandra.table("under_replicated")}
+    assert MetadataBucket.CATALOGUE in {row["bucket"] for row in cassandra.table("under_replicated")}
     assert report.under_replicated >= 1
 
 
@@ -212,8 +213,8 @@ def test_pages_name_every_chunk_once_in_order_with_its_checksums(make_writer: Ma
     chunks = [make_chunk(50_000, seed) for seed in range(9)]
     report = load(cassandra, make_writer, chunks)
     catalogue = Catalogue(cassandra)
-    assert catalogue.finished_pages("flights", ROW.attempt_id) == list(report.pages)
-    refs = [ref for page in report.pages for ref in catalogue.page("flights", page).refs()]
+    assert catalogue.pages.finished("flights", ROW.attempt_id) == list(report.pages)
+    refs = [ref for page in report.pages for ref in catalogue.pages.page("flights", page).refs()]
     assert [ref.chunk for ref in refs] == list(range(9))
     for ref, chunk in zip(refs, chunks, strict=True):
         assert ref.rows == chunk.rows
@@ -229,10 +230,12 @@ def test_journal_pages_name_every_bucket_except_the_last(make_writer: Make) -> N
     load(cassandra, make_writer, [make_chunk(100_000, seed) for seed in range(7)])
     catalogue = Catalogue(cassandra)
     journal = [
-        r for p in catalogue.journal_pages("flights", ROW.attempt_id) for r in catalogue.page("flights", p).refs()
+        r for p in catalogue.pages.journal("flights", ROW.attempt_id) for r in catalogue.pages.page("flights", p).refs()
     ]
     pages = [
-        r for p in catalogue.finished_pages("flights", ROW.attempt_id) for r in catalogue.page("flights", p).refs()
+        r
+        for p in catalogue.pages.finished("flights", ROW.attempt_id)
+        for r in catalogue.pages.page("flights", p).refs()
     ]
     assert journal == pages[: len(journal)]
     assert {ref.bucket for ref in pages[len(journal) :]} == {pages[-1].bucket}
@@ -260,7 +263,7 @@ def test_a_single_chunk_of_5000_columns_makes_a_page_below_a_megabyte(make_write
 def test_a_page_that_has_room_keeps_its_bounds(make_writer: Make) -> None:
     cassandra = FakeCassandra()
     report = load(cassandra, make_writer, [encode(pa.RecordBatch.from_pydict({"x": [3, 1, 2]}))])
-    stats = Catalogue(cassandra).page("flights", report.pages[0]).stats_batch()
+    stats = Catalogue(cassandra).pages.page("flights", report.pages[0]).stats_batch()
     assert stats.to_pylist() == [{"x": {"nulls": 0, "min": 1, "max": 3}}]
 
 
@@ -347,5 +350,5 @@ def test_with_a_node_known_to_be_down_the_under_replicated_record_precedes_the_r
     cassandra.b.is_up = False
     trace = Trace(cassandra)
     load(cassandra, make_writer, [make_chunk(10)])
-    bucket, row = (CATALOGUE_BUCKET, "attempts") if table == "attempts" else (PAGES_BUCKET, "page 0")
+    bucket, row = (MetadataBucket.CATALOGUE, "attempts") if table == "attempts" else (MetadataBucket.PAGES, "page 0")
     assert trace.order.index(f"record {bucket}") < trace.order.index(row)
