@@ -26,7 +26,8 @@ from millrace.cli.commands.show import describe
 from millrace.load import LoadOptions
 from millrace.load.lists import Listing, page_totals, write_lists
 from millrace.store.catalogue.catalogue_writer import CatalogueWriter
-from millrace.store.catalogue.manifest import ChunkRef, PageRef, encode_page
+from millrace.store.catalogue.manifest import ChunkRef, PageRef
+from millrace.store.catalogue.page import encode_page
 from millrace.store.catalogue.version import Version
 from millrace.store.cluster.session import CassandraSession
 from millrace.store.cluster.writer import ReplicatedWriter
@@ -89,7 +90,7 @@ def make_chunks(store: Store, name: str, chunks: int) -> None:
 
 
 def _shape(store: Store, version: Version) -> tuple[ChunkRef, pa.RecordBatch]:
-    page = next(store.catalogue.pages(version))
+    page = store.catalogue.pages.page(version.dataset, next(store.catalogue.pages.each_ref(version)))
     return page.refs([0])[0], page.stats_batch().slice(0, 1)
 
 

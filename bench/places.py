@@ -17,8 +17,7 @@ import cassandra.cluster
 import cassandra.connection
 import xxhash
 
-from millrace import api
-from millrace.api import Store
+from millrace.api import loading
 from millrace.arrow import cumulative_row_bytes
 from millrace.chunks import assemble_as_stored, cast_batch, compute_stats, encode, encode_row_group, grouper, tile
 from millrace.chunks.encoding.codecs import Gzip, Uncompressed
@@ -31,14 +30,14 @@ from millrace.dataset.filters.conditions import columns_for
 from millrace.dataset.filters.prune import ChunkFilter
 from millrace.dataset.filters.rows import passing_rows
 from millrace.dataset.scan import Scan
-from millrace.load import make_plan, split
+from millrace.load import make_plan, publish, split
 from millrace.sources.csv.parser import CsvParser
 from millrace.sources.io.streams import RawStream
 from millrace.sources.text import blocks
 from millrace.sources.text.records import count_lines, last_record_end, scan_quotes
 from millrace.store.catalogue.catalogue import Catalogue
 from millrace.store.catalogue.lease import Lease
-from millrace.store.catalogue.manifest import Page
+from millrace.store.catalogue.page import Page
 from millrace.store.chunks.chunk_reader import ChunkReader
 from millrace.store.chunks.chunk_writer import ChunkWriter
 from millrace.store.cluster.session import CassandraSession
@@ -72,8 +71,8 @@ _COMMON = (
 )
 LOAD_PLACES = (
     *_COMMON,
-    CodeLocation("plan (types, sample)", api, make_plan),
-    CodeLocation("publish", Store, Store.publish),
+    CodeLocation("plan (types, sample)", loading, make_plan),
+    CodeLocation("publish", loading, publish),
     CodeLocation("read the source", RawStream, RawStream.read),
     CodeLocation("group rows", grouper, cumulative_row_bytes),
     CodeLocation("narrow types", encode, narrow_batch),

@@ -15,7 +15,7 @@ from millrace.api import Store
 from millrace.load import LoadOptions
 from millrace.settings.tree import Settings
 from millrace.store.catalogue.manifest import TileRef
-from millrace.store.catalogue.pages.page_list import ListRef
+from millrace.store.catalogue.page_list import ListRef
 from tests.faults.checker import BOTH, Checker, Expected, Verdict
 from tests.faults.conftest import at, keyspace_of_our_own, random_table
 

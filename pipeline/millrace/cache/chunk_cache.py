@@ -102,10 +102,13 @@ class ChunkCache:
 
         return self._call(read, None)
 
-    def put(self, chunk: ChunkKey, tiles: Sequence[Any]) -> bool:
-        """Store a whole chunk (its stored tiles, in order); return False when Redis is unreachable or full."""
+    def put(self, chunk: ChunkKey, tiles: Sequence[Any], *, ttl_s: int | None = None) -> bool:
+        """Store a whole chunk (its stored tiles, in order); return False when Redis is unreachable or full.
+
+        With ``ttl_s`` the chunk expires after that time.
+        """
         key, value = self._keys.chunk(chunk), b"".join(tiles)
-        return self._call(lambda redis: bool(redis.set(key, value)), False)
+        return self._call(lambda redis: bool(redis.set(key, value, ex=ttl_s)), False)
 
     def has(self, chunks: Iterable[ChunkKey]) -> list[bool]:
         """Return for each chunk whether it is cached; all False when Redis is unreachable."""

@@ -65,7 +65,7 @@ class VerifyReport:
             self.add_problem(error)
 
     def _add_missing(self, missing: MissingReplica) -> None:
-        message = f"{missing.what} of {missing.dataset}@{missing.version} is missing or damaged on {missing.node}"
+        message = f"{missing.data} of {missing.dataset}@{missing.version} is missing or damaged on {missing.node}"
         hint = f"millrace repair {missing.dataset} copies it to that node"
         self.add_problem(
             ChunkMissingError(message, hint=hint, dataset=missing.dataset, node=missing.node, bucket=missing.bucket)

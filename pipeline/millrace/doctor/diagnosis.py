@@ -89,8 +89,7 @@ def _collect(examine: Callable[[Settings], Iterator[Check]], settings: Settings)
 
 
 def _cassandra(settings: Settings) -> Iterator[Check]:
-    from millrace.store import CassandraSession
-    from millrace.store import check as check_schema
+    from millrace.store import CassandraSession, check_schema
 
     patient = settings.cassandra.model_copy(update={"connect_timeout_s": ANSWER_S, "request_timeout_s": ANSWER_S})
     cassandra = CassandraSession.connect(patient)

@@ -83,7 +83,7 @@ def write_lists(
             some = pages[start : start + size]
             data = encode_list(some, _stats(catalogue, dataset, schema, some, listing.known))
             counts = {name: value for name, value in page_totals(some).items() if name != "page_count"}
-            attempt_id, checksum, replicas = catalogue_writer.named_by_content(
+            attempt_id, checksum, replicas = catalogue_writer.write_page_by_content(
                 dataset, label, _PAGES_PAGE, data, counts
             )
             lists.append(ListRef(attempt_id, _PAGES_PAGE, len(some), checksum))

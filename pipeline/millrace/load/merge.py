@@ -19,12 +19,12 @@ from millrace.load.publish_protocol import merge_heads
 from millrace.load.repeats import check_added_paths
 from millrace.sources import merge_schemas
 from millrace.store import (
-    PAGES_BUCKET,
-    PUBLISHER,
+    AttemptRole,
     Catalogue,
     CatalogueWriter,
     ListRef,
     LoadAttempt,
+    MetadataBucket,
     PageRef,
     Version,
     VersionGraph,
@@ -80,7 +80,7 @@ class Merger:
         label = f"{number}-{hexpart}"
         publisher = uuid5(NAMESPACE_OID, f"{self._dataset}@{label}")
         run = f"merge of {len(siblings)} versions: {siblings[0].label} to {siblings[-1].label}"
-        row = LoadAttempt(self._dataset, publisher, run, "", PUBLISHER, 1, label, "", datetime.now(UTC))
+        row = LoadAttempt(self._dataset, publisher, run, "", AttemptRole.PUBLISHER, 1, label, "", datetime.now(UTC))
         self._catalogue_writer.begin_attempt(row)
         # A deletion looks for active attempts after it has marked a version, and this looks for marks after its own row
         # is written. Of the two, at least one sees the other.
@@ -94,7 +94,7 @@ class Merger:
         except ChunkMissingError:
             self.withdraw(merged)
             return None
-        self._catalogue_writer.seen_writer(row, buckets=0, finished=True)
+        self._catalogue_writer.heartbeat(row, buckets=0, finished=True)
         return merged
 
     def _version(self, siblings: Sequence[Version], graph: VersionGraph, row: LoadAttempt) -> Version:
@@ -109,7 +109,7 @@ class Merger:
             catalogue, self._catalogue_writer, self._dataset, row.version, schema, listing
         )
         if replicas < 2:
-            self._catalogue_writer.record_under_replicated(self._dataset, row.attempt_id, PAGES_BUCKET, 0)
+            self._catalogue_writer.record_under_replicated(self._dataset, row.attempt_id, MetadataBucket.PAGES, 0)
         number, _, hexpart = row.version.partition("-")
         largest_chunk_bytes = max(map(catalogue.pages.largest_chunk_bytes, siblings))
         return Version(

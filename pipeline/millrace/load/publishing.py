@@ -15,10 +15,9 @@ from millrace.load.split import SplitResult
 from millrace.load.version_row import VersionRowWriter, attempts_of
 from millrace.sources import SourceWarning, distinct
 from millrace.store import (
-    CATALOGUE_BUCKET,
-    PAGES_BUCKET,
     Catalogue,
     CatalogueWriter,
+    MetadataBucket,
     ReplicatedWriter,
     Version,
     VersionGraph,
@@ -125,9 +124,9 @@ def _record_last_writes(
 
     The node may lack the rows that it acknowledged last.
     """
-    catalogue_writer.record_under_replicated(version.dataset, version.attempt_id, CATALOGUE_BUCKET, 0)
-    catalogue_writer.record_under_replicated(version.dataset, version.attempt_id, PAGES_BUCKET, 0)
+    catalogue_writer.record_under_replicated(version.dataset, version.attempt_id, MetadataBucket.CATALOGUE, 0)
+    catalogue_writer.record_under_replicated(version.dataset, version.attempt_id, MetadataBucket.PAGES, 0)
     for attempt_id in written:
         last = buckets.get(attempt_id, 0)
-        for bucket in (CATALOGUE_BUCKET, PAGES_BUCKET, *range(max(0, last - _LAST_BUCKETS), last)):
+        for bucket in (MetadataBucket.CATALOGUE, MetadataBucket.PAGES, *range(max(0, last - _LAST_BUCKETS), last)):
             catalogue_writer.record_under_replicated(version.dataset, attempt_id, bucket, 0)

@@ -19,7 +19,7 @@ from millrace.dataset import VerifyReport, verify_chunks
 from millrace.errors import ChunkError, PlanChangedError, SourceChangedError, SourceTypeError, StoreError, UsageError
 from millrace.load.plan import LoadPlan
 from millrace.progress import ProgressTask, null_task
-from millrace.store import CassandraSession, Catalogue, ChunkReader, ChunkRef, LoadAttempt, PageRef
+from millrace.store import CassandraSession, Catalogue, ChunkReader, ChunkRef, LoadAttempt, PageRef, journal_number
 
 __all__ = ["ResumePoint", "skip_written_rows", "find_resume_point", "unfinished_run"]
 
@@ -56,13 +56,13 @@ def find_resume_point(cassandra: CassandraSession, row: LoadAttempt, *, task: Pr
     catalogue = Catalogue(cassandra)
     pages: dict[int, list[tuple[int, PageRef]]] = {}
     for earlier in catalogue.attempts(row.dataset, run=row.run):
-        same = (earlier.fingerprint, earlier.split) == (row.fingerprint, row.split)
+        same = (earlier.fingerprint, earlier.role, earlier.split) == (row.fingerprint, row.role, row.split)
         if not same or earlier.attempt_id == row.attempt_id or earlier.fenced:
             continue
         for written in (catalogue.pages.finished, catalogue.pages.journal):
             start = earlier.first_row
             for position, page in enumerate(written(row.dataset, earlier.attempt_id)):
-                if page.page != (position if page.page >= 0 else -1 - position):
+                if page.page != (journal_number(position) if page.is_journal else position):
                     break  # the page before is on an unresponsive node, so the first row of this one is unknown
                 if page.rows:
                     pages.setdefault(start, []).append((start + page.rows, page))

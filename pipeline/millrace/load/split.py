@@ -22,6 +22,7 @@ from millrace.progress import ProgressTask, null_task
 from millrace.settings import Settings
 from millrace.sources import SourceChecksum, SplitReader, open_source, open_split
 from millrace.store import (
+    AttemptRole,
     CassandraSession,
     Catalogue,
     ChunkReader,
@@ -127,7 +128,8 @@ def load_split(
         attempt_id=uuid4(),
         run=plan.run,
         fingerprint=plan.fingerprint,
-        split=-1 if split is None else split,
+        role=AttemptRole.SOURCE if split is None else AttemptRole.SPLIT,
+        split=split or 0,
         try_number=attempt,
         version=plan.label,
         host=socket.gethostname(),
@@ -160,7 +162,7 @@ def load_split(
         )  # a node may have gone down meanwhile and lost its last writes
     pages = [*kept.pages, *report.pages]
     return SplitResult(
-        split=row.split,
+        split=-1 if split is None else split,
         attempt_id=row.attempt_id,
         inherited=kept.ranges,
         pages=len(report.pages),

@@ -22,11 +22,11 @@ from millrace.load.publish_protocol import Published
 from millrace.load.split import SplitResult
 from millrace.sources import STANDARD_INPUT, SourceChecksum, merge_schemas
 from millrace.store import (
-    PAGES_BUCKET,
-    PUBLISHER,
+    AttemptRole,
     Catalogue,
     CatalogueWriter,
     LoadAttempt,
+    MetadataBucket,
     PageRef,
     Version,
     VersionGraph,
@@ -96,7 +96,7 @@ class VersionRowWriter:
             self.withdraw(version)
             raise
         row = _publisher_row(plan, version.attempt_id, version.committed_at)
-        self._catalogue_writer.seen_writer(row, buckets=0, finished=True)
+        self._catalogue_writer.heartbeat(row, buckets=0, finished=True)
         return Published(plan, version, replicas)
 
     def _schema(self, plan: LoadPlan, base: Version | None) -> pa.Schema:
@@ -128,7 +128,7 @@ class VersionRowWriter:
             self._catalogue, self._catalogue_writer, plan.dataset, plan.label, schema, listing
         )
         if replicas < 2:
-            self._catalogue_writer.record_under_replicated(plan.dataset, publisher, PAGES_BUCKET, 0)
+            self._catalogue_writer.record_under_replicated(plan.dataset, publisher, MetadataBucket.PAGES, 0)
         return Version(
             dataset=plan.dataset,
             number=plan.number,
@@ -177,7 +177,9 @@ def root_of(plan: LoadPlan, parent: Version | None) -> str:
 
 
 def _publisher_row(plan: LoadPlan, attempt_id: UUID, started: datetime) -> LoadAttempt:
-    return LoadAttempt(plan.dataset, attempt_id, plan.run, plan.fingerprint, PUBLISHER, 1, plan.label, "", started)
+    return LoadAttempt(
+        plan.dataset, attempt_id, plan.run, plan.fingerprint, AttemptRole.PUBLISHER, 1, plan.label, "", started
+    )
 
 
 def _commit_time(parent: Version | None) -> datetime:

@@ -6,7 +6,7 @@ No row is lost or doubled, and no deleted row reappears.
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import pytest
 from cassandra.cluster import NoHostAvailable
 
 from millrace.api import Store
+from millrace.api.maintenance import catalogue_writes
 from millrace.errors import (
     ChunkMissingError,
     SourceTypeError,
@@ -30,20 +31,16 @@ from millrace.load import LoadOptions, LoadPlan, LoadReport, merge_siblings, pub
 from millrace.load.merge import Merger
 from millrace.load.resume import ResumePoint
 from millrace.load.version_row import VersionRowWriter
+from millrace.store.catalogue.attempt import MetadataBucket
 from millrace.store.catalogue.catalogue_writer import CatalogueWriter
-from millrace.store.catalogue.version import (
-    CATALOGUE_BUCKET,
-    DELETED,
-    FENCED,
-    PAGES_BUCKET,
-    WITHDRAWN,
-    Version,
-)
+from millrace.store.catalogue.version import DELETED, WITHDRAWN, Version
 from millrace.store.catalogue.version_graph import VersionGraph
 from millrace.store.chunks.chunk_writer import ChunkWriter
 from millrace.store.cluster.writer import ReplicatedWriter
-from millrace.store.deletion import sweep
-from millrace.store.deletion.sweep import Sweeper
+from millrace.store.deletion import garbage, sweep
+from millrace.store.deletion.all_replicas import AllReplicas
+from millrace.store.deletion.protection import Protection
+from millrace.store.deletion.sweep import Sweep
 from tests.unit.store.fakes import FakeCassandra, FakeHost
 
 Csv = Callable[..., str]
@@ -55,7 +52,7 @@ PUBLISH = import_module("millrace.load.publishing")
 @pytest.fixture(autouse=True)
 def nobody_is_taken_for_alive(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a sweep remove the rows of finished loads at once: ``ALIVE`` protects recent loads from it."""
-    monkeypatch.setattr(sweep, "ALIVE", timedelta(0))
+    monkeypatch.setattr(garbage, "ALIVE", timedelta(0))
 
 
 def numbers(store: Store, reference: str = "d") -> list[int]:
@@ -159,7 +156,7 @@ def test_publishing_a_withdrawn_version_again_is_refused(
     publishing = CatalogueWriter.publish
 
     def fencing(catalogue_writer: CatalogueWriter, version: Any) -> int:
-        fenced = {"dataset": "d", "attempt_id": results[0].attempt_id, "try_number": FENCED}
+        fenced = {"dataset": "d", "attempt_id": results[0].attempt_id, "fenced": True}
         catalogue_writer.insert("attempts", "a fence", fenced)
         return publishing(catalogue_writer, version)
 
@@ -426,8 +423,10 @@ def test_a_load_killed_in_an_outage_blocks_no_deletion_after_repair(store: Store
     store.load("d", csv(3, first=10, name="b.csv"))
     killed(store, csv(3, first=20, name="c.csv"), "dead")
     [row] = [row for row in store.catalogue.attempts("d") if row.run == "dead"]
-    with store._writes() as writes:
-        CatalogueWriter(store.cassandra, writes).record_under_replicated("d", row.attempt_id, CATALOGUE_BUCKET, 0)
+    with catalogue_writes(store.cassandra) as writes:
+        CatalogueWriter(store.cassandra, writes).record_under_replicated(
+            "d", row.attempt_id, MetadataBucket.CATALOGUE, 0
+        )
     assert store.repair("d").ok
     store.delete("d@1")
     assert numbers(store) == [10, 11, 12]
@@ -460,8 +459,8 @@ def test_all_records_of_a_resumed_load_are_repaired_after_its_publish(store: Sto
     source = csv(3)
     killed(store, source, "dead")
     [row] = store.catalogue.attempts("d")
-    with store._writes() as writes:
-        for bucket in (CATALOGUE_BUCKET, PAGES_BUCKET, 0):
+    with catalogue_writes(store.cassandra) as writes:
+        for bucket in (MetadataBucket.CATALOGUE, MetadataBucket.PAGES, 0):
             CatalogueWriter(store.cassandra, writes).record_under_replicated("d", row.attempt_id, bucket, 0)
     store.load("d", source, run="dead")
     report = store.repair("d")
@@ -473,8 +472,8 @@ def test_delete_and_prune_are_refused_while_catalogue_rows_are_on_one_node_only(
     store.load("d", csv(3, first=10, name="b.csv"))
     store.load("d", csv(3))
     attempt_id = store.version("d").attempt_id
-    with store._writes() as writes:
-        CatalogueWriter(store.cassandra, writes).record_under_replicated("d", attempt_id, CATALOGUE_BUCKET, 0)
+    with catalogue_writes(store.cassandra) as writes:
+        CatalogueWriter(store.cassandra, writes).record_under_replicated("d", attempt_id, MetadataBucket.CATALOGUE, 0)
     for delete in (lambda: store.delete("d", whole=True), lambda: store.prune("d", 1)):
         with pytest.raises(StoreError, match=r"catalogue rows on one node only.*millrace repair d first"):
             delete()
@@ -507,7 +506,7 @@ def fence_when_a_merge_is_published(monkeypatch: pytest.MonkeyPatch, attempt_id:
             monkeypatch.setattr(CatalogueWriter, "publish", publishing)
             for act in first:
                 act()
-            fenced = {"dataset": "d", "attempt_id": attempt_id or version.attempt_id, "try_number": FENCED}
+            fenced = {"dataset": "d", "attempt_id": attempt_id or version.attempt_id, "fenced": True}
             catalogue_writer.insert("attempts", "a fence", fenced)
         return publishing(catalogue_writer, version)
 
@@ -578,14 +577,14 @@ def test_appends_to_a_version_undeleted_while_a_sweep_fenced_it_lose_nothing(
 ) -> None:
     store.load("d", csv(3), APPEND)
     store.delete("d@1")
-    fence = Sweeper._fence
+    fence = Sweep._fence
 
-    def undeleting(sweeper: Sweeper, item: Any) -> None:
-        monkeypatch.setattr(Sweeper, "_fence", fence)
+    def undeleting(running: Sweep, item: Any) -> None:
+        monkeypatch.setattr(Sweep, "_fence", fence)
         store.undelete("d@1")
-        fence(sweeper, item)
+        fence(running, item)
 
-    monkeypatch.setattr(Sweeper, "_fence", undeleting)
+    monkeypatch.setattr(Sweep, "_fence", undeleting)
     assert store.fsck(delete=True, now=True).removed_attempts == 0
     assert [version.number for version in store.versions("d")] == [1]
     assert all(row.fenced for row in store.catalogue.attempts("d"))
@@ -609,10 +608,10 @@ def test_an_append_published_while_its_parent_is_swept_keeps_the_parents_lists(
     parent = store.version("d")
     load = begun(store, csv(3, first=100, name="late.csv"))
     store.delete(f"d@{parent.label}")
-    reading = Sweeper._every_version
+    reading = AllReplicas.versions_with_data
 
-    def then_published(sweeper: Sweeper, dataset: str) -> Any:
-        every = reading(sweeper, dataset)
+    def then_published(replicas: AllReplicas, dataset: str) -> Any:
+        every = reading(replicas, dataset)
         if not named:
             named.append(dataset)
             with pytest.MonkeyPatch.context() as patched:
@@ -623,9 +622,9 @@ def test_an_append_published_while_its_parent_is_swept_keeps_the_parents_lists(
         return every
 
     named: list[str] = []
-    monkeypatch.setattr(sweep, "ALIVE", timedelta(hours=3))
-    monkeypatch.setattr(Sweeper, "_every_version", then_published)
-    Sweeper(cassandra, store.catalogue).empty_deleted("d", grace=timedelta(0))
+    monkeypatch.setattr(garbage, "ALIVE", timedelta(hours=3))
+    monkeypatch.setattr(AllReplicas, "versions_with_data", then_published)
+    Sweep(store.catalogue, AllReplicas(cassandra)).empty_deleted("d", grace=timedelta(0))
     store.catalogue.pages.page_list.cache_clear()
     assert named
     assert numbers(store) == [*ALL_THREE, 30, 31, 32, 100, 101, 102]
@@ -639,12 +638,13 @@ def test_deleted_data_is_removed_after_24_hours_and_not_before(
     store.load("d", csv(3, first=10, name="b.csv"))
     store.delete("d@1")
 
-    class Later(sweep.datetime):  # type: ignore[name-defined,misc]
+    class Later(datetime):
         @classmethod
         def now(cls, zone: Any = None) -> Any:
             return super().now(zone) + timedelta(hours=hours)
 
-    monkeypatch.setattr(sweep, "datetime", Later)
+    for module in (garbage, sweep):
+        monkeypatch.setattr(module, "datetime", Later)
     before = len(cassandra.table("chunks"))
     report = store.fsck(delete=True)
     over = hours > 24
@@ -675,7 +675,7 @@ def test_a_version_tagged_and_deleted_at_the_same_time_is_not_swept(
     store.load("d", csv(3))
     store.load("d", csv(3, first=10, name="b.csv"))
     with monkeypatch.context() as patched:
-        patched.setattr(Sweeper, "_refuse_if_held", lambda _sweeper, _version: None)
+        patched.setattr(Protection, "require_unprotected", lambda _protection, _version: None)
         store.tag("d@1", "good")
         store.delete("d@1", now=True)
     assert len(cassandra.table("chunks")) == 4
@@ -699,7 +699,7 @@ def test_a_tag_that_cannot_be_moved_keeps_its_version(store: Store, csv: Csv, mo
 
 def test_more_appends_than_one_merge_can_reference_take_several_merges(store: Store, csv: Csv) -> None:
     unmerged(store, csv, count=8)
-    with store._writes() as writes:
+    with catalogue_writes(store.cassandra) as writes:
         merge_siblings(store.catalogue, CatalogueWriter(store.cassandra, writes), store.version("d"), siblings_max=3)
     assert numbers(store) == [n + 10 * k for k in range(9) for n in range(3)]
     assert all(len(version.source.get("merged", ())) <= 3 for version in store.versions("d"))
@@ -730,7 +730,7 @@ def test_an_attempt_row_with_only_a_fence_breaks_no_load(store: Store, cassandra
     for host in (cassandra.a, cassandra.b):
         for key, (stamp, row) in list(host.rows["attempts"].items()):
             if key[1] == attempt_id:
-                half = {**dict.fromkeys(row), "dataset": "d", "attempt_id": attempt_id, "try_number": FENCED}
+                half = {**dict.fromkeys(row), "dataset": "d", "attempt_id": attempt_id, "fenced": True}
                 host.rows["attempts"][key] = (stamp, half)
     store.load("d", csv(3, first=10, name="b.csv"), APPEND)
     assert numbers(store) == [0, 1, 2, 10, 11, 12]

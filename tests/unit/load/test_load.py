@@ -30,7 +30,8 @@ from millrace.errors import (
 from millrace.load import LoadOptions, LoadPlan, SplitResult
 from millrace.settings.tree import Settings
 from millrace.sources import SourceOptions
-from millrace.store.catalogue.version import CATALOGUE_BUCKET, PAGES_BUCKET, Version
+from millrace.store.catalogue.attempt import MetadataBucket
+from millrace.store.catalogue.version import Version
 from millrace.store.cluster.session import TWO
 from tests.unit.store.fakes import Attempt, FakeCassandra
 
@@ -506,7 +507,7 @@ def test_a_publish_with_a_node_down_records_its_last_writes_as_under_replicated(
     cassandra.b.is_up = False
     assert store.publish(plan, results).degraded
     noted = {row["bucket"] for row in cassandra.table("under_replicated") if row["attempt_id"] == results[0].attempt_id}
-    assert noted == {CATALOGUE_BUCKET, PAGES_BUCKET, 0}
+    assert noted == {MetadataBucket.CATALOGUE, MetadataBucket.PAGES, 0}
 
 
 @pytest.mark.parametrize("splits", [False, True], ids=["one stream", "in splits"])

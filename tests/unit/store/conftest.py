@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from millrace.chunks import Chunk, ChunkSettings, TileLayout, encode_row_group
-from millrace.store.catalogue.version import LoadAttempt
+from millrace.store.catalogue.attempt import AttemptRole, LoadAttempt
 from millrace.store.cluster.writer import ReplicatedWriter
 from tests.unit.store.fakes import FakeCassandra
 from tests.unit.store.in_memory import cassandra, csv, settings, store
@@ -56,7 +56,7 @@ def attempt_row(**changes: Any) -> LoadAttempt:
         "attempt_id": uuid4(),
         "run": "run-1",
         "fingerprint": "f" * 64,
-        "split": 0,
+        "role": AttemptRole.SPLIT,
         "try_number": 1,
         "version": "1-abcdef",
         "host": "here",

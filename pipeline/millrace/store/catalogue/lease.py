@@ -18,8 +18,8 @@ __all__ = ["Lease"]
 
 _TTL_S = 900
 _RENEW_S = 300.0
-_PATIENCE_S = 1.0
-_TAKEN_S = 10.0
+_WRITE_TIMEOUT_S = 1.0
+_WAIT_TAKEN_MAX_S = 10.0
 """Seconds; longer than one write to both nodes and one write to each of them alone may take."""
 
 
@@ -44,8 +44,8 @@ class Lease:
         return self
 
     def wait_taken(self) -> None:
-        """Wait until the lease is stored or could not be stored, or for at most ``_TAKEN_S``."""
-        self._taken.wait(_TAKEN_S)
+        """Wait until the lease is stored or could not be stored, or for at most ``_WAIT_TAKEN_MAX_S``."""
+        self._taken.wait(_WAIT_TAKEN_MAX_S)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -95,7 +95,7 @@ class Lease:
             statement.consistency_level = level
             needed = live if host is None else [host]
             try:
-                self._cassandra.execute_watched(statement, needed, host=host, timeout_s=_PATIENCE_S)
+                self._cassandra.execute_watched(statement, needed, host=host, timeout_s=_WRITE_TIMEOUT_S)
             except (StoreError, RuntimeError):  # RuntimeError while the interpreter ends
                 continue
             return

@@ -12,9 +12,10 @@ import pyarrow as pa
 from cassandra.query import BatchStatement, BatchType
 
 from millrace.chunks import Chunk
+from millrace.store.catalogue.attempt import LoadAttempt, MetadataBucket
 from millrace.store.catalogue.catalogue_writer import CatalogueWriter
-from millrace.store.catalogue.manifest import PAGE_BYTES_MAX, ChunkRef, PageRef, TileRef
-from millrace.store.catalogue.version import CATALOGUE_BUCKET, LoadAttempt
+from millrace.store.catalogue.manifest import ChunkRef, PageRef, TileRef
+from millrace.store.catalogue.page import PAGE_BYTES_MAX
 from millrace.store.chunks.page_writer import PageWriter
 from millrace.store.chunks.unsynced_writes import UnsyncedWrites
 from millrace.store.cluster.session import CassandraSession
@@ -82,7 +83,7 @@ class ChunkWriter:
         self._insert = cassandra.prepare(_INSERT)
         self._writes = writes
         self._catalogue_writer = CatalogueWriter(cassandra, writes)
-        self._catalogue_writer.make_ready()
+        self._catalogue_writer.prepare_statements()
         self._row = row
         self._bucket_bytes = bucket_bytes
         self._buckets: deque[_Bucket] = deque()
@@ -99,7 +100,7 @@ class ChunkWriter:
         # Rows that are not proven to be on two nodes. They are under-replicated like chunks, but no counter of chunks
         # includes them.
         self._under_replicated_rows = int(self._catalogue_writer.begin_attempt(row) < 2)
-        self._unsynced.add(CATALOGUE_BUCKET)
+        self._unsynced.add(MetadataBucket.CATALOGUE)
         self._last_heartbeat = time.monotonic()
 
     def write(self, chunk: Chunk) -> ChunkRef:
@@ -178,7 +179,7 @@ class ChunkWriter:
 
     def _send_heartbeat(self, *, finished: bool = False) -> None:
         self._last_heartbeat = time.monotonic()
-        self._catalogue_writer.seen_writer(self._row, buckets=self._next_bucket, finished=finished)
+        self._catalogue_writer.heartbeat(self._row, buckets=self._next_bucket, finished=finished)
 
     def _bucket_for(self, stored_bytes: int) -> _Bucket:
         current = self._buckets[-1] if self._buckets and not self._buckets[-1].closed else None

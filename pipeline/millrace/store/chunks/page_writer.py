@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 import pyarrow as pa
 
 from millrace.chunks import without_bounds
+from millrace.store.catalogue.attempt import LoadAttempt, MetadataBucket
 from millrace.store.catalogue.catalogue_writer import CatalogueWriter
-from millrace.store.catalogue.manifest import ChunkRef, PageRef, encode_page
-from millrace.store.catalogue.version import PAGES_BUCKET, LoadAttempt
+from millrace.store.catalogue.manifest import ChunkRef, PageRef, journal_number
+from millrace.store.catalogue.page import encode_page
 from millrace.store.chunks.unsynced_writes import UnsyncedWrites
 
 __all__ = ["PageWriter"]
@@ -50,8 +51,8 @@ class PageWriter:
     def journal(self, refs: Sequence[ChunkRef], stats: Sequence[pa.RecordBatch]) -> None:
         """Write the journal pages of a bucket."""
         for data, checksum, sums in self._encode(refs, stats):
+            self._put(journal_number(self._journal_pages), data, checksum, sums)
             self._journal_pages += 1
-            self._put(-self._journal_pages, data, checksum, sums)
             self._journal_bytes += len(data)
 
     def flush(self) -> None:
@@ -71,7 +72,7 @@ class PageWriter:
             row.dataset, row.attempt_id, number, data, checksum, sums, owner=row.attempt_id
         )
         self.on_one_replica += replicas < 2
-        self._unsynced.add(PAGES_BUCKET)
+        self._unsynced.add(MetadataBucket.PAGES)
 
     def _encode(self, refs: Sequence[ChunkRef], stats: Sequence[pa.RecordBatch]) -> Iterator[Page]:
         """Yield pages of at most ``page_bytes_max``. A page's statistics have one schema."""

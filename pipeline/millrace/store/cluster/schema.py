@@ -48,8 +48,8 @@ TABLES: dict[str, str] = {
     "attempts": f"""
         CREATE TABLE IF NOT EXISTS {{keyspace}}.attempts (
             dataset text, attempt_id uuid,
-            run text, fingerprint text, split int, try_number int, first_row bigint, version text, host text,
-            started timestamp, last_seen timestamp, buckets int, finished boolean,
+            run text, fingerprint text, role text, split int, try_number int, first_row bigint, version text, host text,
+            started timestamp, last_seen timestamp, buckets int, finished boolean, fenced boolean,
             PRIMARY KEY ((dataset), attempt_id)
         ) WITH {_ROWS}""",
     "versions": f"""
@@ -69,7 +69,7 @@ TABLES: dict[str, str] = {
         ) WITH {_ROWS}""",
     "tags": f"""
         CREATE TABLE IF NOT EXISTS {{keyspace}}.tags (
-            dataset text, tag text, number int, hex text,
+            dataset text, tag text, number int, hex text, removed boolean,
             PRIMARY KEY ((dataset), tag)
         ) WITH {_ROWS}""",
     "leases": f"""

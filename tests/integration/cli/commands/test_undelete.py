@@ -194,7 +194,7 @@ def test_fsck_and_repair_leave_the_marks_of_a_restored_version_unchanged(name: s
     store.undelete(f"{name}@3")
     before = cells(store, name, 3)
     # Other tests damage their data in the same keyspace.
-    assert [found for found in store.fsck().lacking if found["dataset"] == name] == []
+    assert [found for found in store.fsck().missing if found["dataset"] == name] == []
     assert store.repair(name).ok
     assert cells(store, name, 3) == before
 

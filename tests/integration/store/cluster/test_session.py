@@ -22,7 +22,7 @@ from millrace.compat.cassandra.large_frames import LargeRows
 from millrace.compat.versions import CASSANDRA_DRIVER, stock_behaviour
 from millrace.errors import StoreSchemaError
 from millrace.settings.tree import Settings
-from millrace.store.catalogue.version import LoadAttempt
+from millrace.store.catalogue.attempt import AttemptRole, LoadAttempt
 from millrace.store.chunks.chunk_writer import ChunkWriter
 from millrace.store.cluster.schema import TABLES
 from millrace.store.cluster.session import NODE_LOCAL, CassandraSession
@@ -66,7 +66,8 @@ def test_concurrent_chunk_writers_neither_retry_nor_leak_a_request(settings: Set
     with Store.connect(settings) as store:
         writers = [ReplicatedWriter(store.cassandra, window_bytes=20_000_000) for _ in range(3)]
         rows = [
-            LoadAttempt("flood", uuid4(), "flood", "f", 0, 1, "1-abcdef", "here", datetime.now(UTC)) for _ in writers
+            LoadAttempt("flood", uuid4(), "flood", "f", AttemptRole.SPLIT, 1, "1-abcdef", "here", datetime.now(UTC))
+            for _ in writers
         ]
         loads = [
             ChunkWriter(store.cassandra, writes, row, bucket_bytes=64_000_000)

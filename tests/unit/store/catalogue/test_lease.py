@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from millrace.api import Store
-from millrace.store.catalogue.catalogue import Catalogue
 from millrace.store.catalogue.lease import Lease
-from millrace.store.deletion.sweep import Sweeper
+from millrace.store.deletion.all_replicas import AllReplicas
+from millrace.store.deletion.protection import Protection
 from tests.unit.store.fakes import FakeCassandra
 
 
@@ -64,7 +64,7 @@ def test_a_reader_does_not_wait_for_the_release_of_its_lease_but_a_sweep_does(
     assert len(cassandra.table("leases")) == 1
     assert len(cassandra._background) == 1
     threading.Timer(0.05, may_delete.set).start()
-    assert Sweeper(cassandra, Catalogue(cassandra)).held("flights") == set()
+    assert Protection(AllReplicas(cassandra)).versions("flights") == set()
     assert not cassandra._background
 
 

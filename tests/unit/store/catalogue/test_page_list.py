@@ -11,7 +11,7 @@ import xxhash
 from millrace.chunks import compute_stats
 from millrace.errors import ChecksumMismatchError, ChunkFormatError
 from millrace.store.catalogue.manifest import PageRef
-from millrace.store.catalogue.pages.page_list import ListRef, decode_list, encode_list, list_pages_max, pack, unpack
+from millrace.store.catalogue.page_list import ListRef, decode_list, encode_list, list_pages_max, pack, unpack
 
 
 def page(number: int) -> PageRef:

@@ -15,10 +15,11 @@ from cassandra.query import BatchStatement, BatchType
 
 from millrace.chunks import Chunk
 from millrace.errors import StoreUnavailableError
+from millrace.store.catalogue.attempt import LoadAttempt, MetadataBucket
 from millrace.store.catalogue.catalogue import Catalogue
 from millrace.store.catalogue.catalogue_writer import CatalogueWriter
-from millrace.store.catalogue.manifest import PAGE_BYTES_MAX, PageRef, decode_page
-from millrace.store.catalogue.version import CATALOGUE_BUCKET, PAGES_BUCKET, LoadAttempt
+from millrace.store.catalogue.manifest import PageRef
+from millrace.store.catalogue.page import PAGE_BYTES_MAX, decode_page
 from millrace.store.chunks.chunk_writer import AttemptReport, ChunkWriter
 from millrace.store.cluster.session import LOCAL_ONE, TWO
 from millrace.store.cluster.writer import ReplicatedWriter
@@ -176,7 +177,7 @@ def test_a_page_on_one_node_is_recorded_and_reported_as_under_replicated(make_wr
 
     cassandra = FakeCassandra(behave)
     report = load(cassandra, make_writer, [make_chunk(100)])
-    assert PAGES_BUCKET in {row["bucket"] for row in cassandra.table("under_replicated")}
+    assert MetadataBucket.PAGES in {row["bucket"] for row in cassandra.table("under_replicated")}
     assert report.under_replicated >= 1
 
 
@@ -187,7 +188,7 @@ def test_a_writers_row_on_one_node_is_recorded_and_reported_as_under_replicated(
 
     cassandra = FakeCassandra(behave)
     report = load(cassandra, make_writer, [make_chunk(100)])
-    assert CATALOGUE_BUCKET in {row["bucket"] for row in cassandra.table("under_replicated")}
+    assert MetadataBucket.CATALOGUE in {row["bucket"] for row in cassandra.table("under_replicated")}
     assert report.under_replicated >= 1
 
 
@@ -232,7 +233,9 @@ def test_journal_pages_name_every_bucket_except_the_last(make_writer: Make) -> N
         r for p in catalogue.pages.journal("flights", ROW.attempt_id) for r in catalogue.pages.page("flights", p).refs()
     ]
     pages = [
-        r for p in catalogue.pages.finished("flights", ROW.attempt_id) for r in catalogue.pages.page("flights", p).refs()
+        r
+        for p in catalogue.pages.finished("flights", ROW.attempt_id)
+        for r in catalogue.pages.page("flights", p).refs()
     ]
     assert journal == pages[: len(journal)]
     assert {ref.bucket for ref in pages[len(journal) :]} == {pages[-1].bucket}
@@ -347,5 +350,5 @@ def test_with_a_node_known_to_be_down_the_under_replicated_record_precedes_the_r
     cassandra.b.is_up = False
     trace = Trace(cassandra)
     load(cassandra, make_writer, [make_chunk(10)])
-    bucket, row = (CATALOGUE_BUCKET, "attempts") if table == "attempts" else (PAGES_BUCKET, "page 0")
+    bucket, row = (MetadataBucket.CATALOGUE, "attempts") if table == "attempts" else (MetadataBucket.PAGES, "page 0")
     assert trace.order.index(f"record {bucket}") < trace.order.index(row)

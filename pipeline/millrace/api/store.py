@@ -3,54 +3,46 @@
 from __future__ import annotations
 
 import fnmatch
-import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from millrace.api.loading import Loading
+from millrace.api.maintenance import Maintenance
 from millrace.dataset import Dataset, DiffReport, VerifyReport, WarmReport, diff, verify_chunks, warm
-from millrace.errors import StoreError, StoreTimeoutError, StoreUnavailableError
+from millrace.errors import StoreTimeoutError, StoreUnavailableError
 from millrace.load import (
     LoadOptions,
     LoadPlan,
     LoadReport,
     SplitResult,
     load_split,
-    make_plan,
-    merge_siblings,
-    outcome,
-    publish,
     unfinished_run,
-    with_columns,
-    with_state,
 )
 from millrace.names import check_dataset_name, new_run_id, parse_reference
 from millrace.progress import ProgressTask, null_task
 from millrace.settings import Settings
-from millrace.sources import Paths, Source, SourceLike, SourceWarning, as_paths, as_source
+from millrace.sources import Paths, SourceLike, as_paths
 from millrace.store import (
-    CATALOGUE_BUCKET,
     CassandraSession,
     Catalogue,
-    CatalogueWriter,
     ChunkReader,
     Lease,
-    Removal,
     RepairReport,
     ReplicaCheck,
-    ReplicaRepair,
-    ReplicatedWriter,
     SweepReport,
-    Tags,
     UndeleteReport,
     UnderReplicated,
     Version,
+    VersionDeletion,
     VersionGraph,
+    check_schema,
+    create_schema,
+    not_found,
     recoverable_versions,
     repairable,
-    schema,
     translate_driver_errors,
 )
 
@@ -58,8 +50,6 @@ if TYPE_CHECKING:
     from millrace.cache import ChunkCache
 
 __all__ = ["DatasetInfo", "Store", "WarmReport", "new_run_id"]
-
-_CATALOGUE_WINDOW_BYTES = 5_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +95,7 @@ class Store:
             for left, host in zip(range(len(hosts) - 1, -1, -1), hosts, strict=True):
                 try:
                     with translate_driver_errors(host):
-                        schema.check(cassandra.session, settings.cassandra, host)
+                        check_schema(cassandra.session, settings.cassandra, host)
                     break
                 except (StoreUnavailableError, StoreTimeoutError):
                     if not left:
@@ -121,7 +111,7 @@ class Store:
         cassandra = CassandraSession.connect(settings.cassandra)
         try:
             with translate_driver_errors():
-                schema.create(cassandra.session, settings.cassandra)
+                create_schema(cassandra.session, settings.cassandra)
         finally:
             cassandra.close()
 
@@ -173,11 +163,13 @@ class Store:
 
         With ``deleted``, return the versions whose deletion ``undelete`` can undo; that list may be empty.
         """
-        check_dataset_name(name)
-        versions = recoverable_versions(self.catalogue, name) if deleted else self.catalogue.versions(name)
-        if not versions and not (deleted and self.catalogue.all_versions(name)):
-            raise self.catalogue.unknown(name)
-        return versions
+        every = self.catalogue.read_versions(check_dataset_name(name))
+        if deleted and every.items:
+            return recoverable_versions(self.catalogue, every)
+        visible = [version for version in every if version.deleted_at is None]
+        if not visible:
+            raise not_found(self.cassandra, name, degraded=every.degraded)
+        return visible
 
     def version(self, reference: str) -> Version:
         """Return the version that ``NAME[@VERSION]`` names."""
@@ -197,8 +189,7 @@ class Store:
 
     def under_replicated(self, version: Version) -> list[UnderReplicated]:
         """Return the records of data of the version that is on one node only."""
-        attempts = {page.attempt_id for page in self.catalogue.pages.refs(version)} | {version.attempt_id}
-        return self.catalogue.under_replicated(version.dataset, attempts)
+        return self.catalogue.under_replicated_of(version)
 
     def under_replicated_of(self, name: str | None = None) -> list[UnderReplicated]:
         """Return all records of data that is on one node only, of one dataset or of all."""
@@ -218,24 +209,12 @@ class Store:
     def tag(self, reference: str, tag: str) -> Version:
         """Tag a version and return it; an existing tag moves to this version."""
         version = self.version(reference)
-        with self._writes() as writes:
-            replicas = Tags(self.cassandra, self.catalogue, writes).set(version, tag)
-            self._owe(writes, version, replicas)
+        self._maintenance.tag(version, tag)
         return version
 
     def untag(self, name: str, tag: str) -> None:
         """Remove a tag; the version stays."""
-        latest = self.versions(name)[0]
-        with self._writes() as writes:
-            replicas = Tags(self.cassandra, self.catalogue, writes).remove(name, tag)
-            self._owe(writes, latest, replicas)
-
-    def _owe(self, writes: ReplicatedWriter, version: Version, replicas: int) -> None:
-        """Record a tag that is proven on one node only as under-replicated, like a version's row."""
-        if replicas < 2:
-            CatalogueWriter(self.cassandra, writes).record_under_replicated(
-                version.dataset, version.attempt_id, CATALOGUE_BUCKET, 0
-            )
+        self._maintenance.untag(self.versions(name)[0], tag)
 
     def diff(self, a: str, b: str) -> DiffReport:
         """Compare two versions by their manifests alone."""
@@ -257,20 +236,7 @@ class Store:
         ``one_stream`` skips the search for splits if they are not needed. ``source`` is a path or a list of paths. The
         files must still exist when the splits are loaded.
         """
-        return self._plan(name, as_paths(source), options, run=run, one_stream=one_stream)
-
-    def _plan(
-        self, name: str, source: Source, options: LoadOptions | None, *, run: str | None, one_stream: bool
-    ) -> LoadPlan:
-        return make_plan(
-            self.catalogue,
-            self.settings,
-            name,
-            source,
-            options or LoadOptions(),
-            run=new_run_id(name) if run is None else run,
-            one_stream=one_stream,
-        )
+        return self._loading.plan(name, as_paths(source), options, run=run, one_stream=one_stream)
 
     def unfinished(self, name: str, source: Paths, options: LoadOptions, *, run: str | None = None) -> str:
         """Return the run that a load with these arguments resumes; raise ``PlanChangedError`` or ``UsageError``."""
@@ -285,9 +251,7 @@ class Store:
 
     def publish(self, plan: LoadPlan, results: Sequence[SplitResult], *, seconds: float = 0.0) -> LoadReport:
         """Make the version visible, as a whole or not at all, and return the report of the load."""
-        with self._writes() as writes:
-            catalogue_writer = CatalogueWriter(self.cassandra, writes)
-            return publish(self.catalogue, catalogue_writer, writes, plan, results, seconds=seconds)
+        return self._loading.publish(plan, results, seconds=seconds)
 
     def load(
         self,
@@ -311,45 +275,21 @@ class Store:
         Raises ``UsageError``, ``SourceError``, ``ChunkError`` or ``StoreError``. The same ``run`` with the same source
         and settings is the same load. If it was published before, nothing is written and its report is returned.
         """
-        began = time.monotonic()
-        with as_source(source) as given:
-            plan = self._plan(name, given, _with_reading(options, reading), run=run, one_stream=True)
-            if plan.published:
-                return self.published(plan)
-            report = self._loaded(plan, task)
-        seconds = time.monotonic() - began
-        return replace(report, seconds=round(seconds, 3), rows_per_s=round(report.rows / seconds, 1))
-
-    def _loaded(self, plan: LoadPlan, task: ProgressTask | None) -> LoadReport:
-        results = [self.load_split(plan, None, task=task)]
-        if task is not None:
-            task.phase("publish")
-        report = self.publish(plan, results)
-        if task is not None:
-            self.report_outcome(report, task)
-        return report
+        return self._loading.load(name, source, options, run=run, task=task, reading=reading)
 
     def report_outcome(self, report: LoadReport, task: ProgressTask) -> None:
         """Report the version, its rows, bytes and columns to ``task``.
 
         Nothing is reported if the schema of the version cannot be read.
         """
-        try:
-            schema = self.catalogue.pages.schema(self.version(f"{report.dataset}@{report.version}"))
-        except StoreError:
-            return
-        task.result(**outcome(report, schema))
+        self._loading.report_outcome(report, task)
 
     def published(self, plan: LoadPlan) -> LoadReport:
         """Return the report of a load that was published before.
 
         It describes the load's own version, or the version that holds its rows now.
         """
-        report = self.report(self.version(f"{plan.dataset}@{plan.holder}"), added_by=plan.label)
-        again = f"this very load is {report.dataset}@{report.version} already, and nothing was written"
-        return replace(
-            report, warnings=(SourceWarning("already_loaded", again), *report.warnings, *plan.source.warnings)
-        )
+        return self._loading.published(plan)
 
     def report(self, version: Version, *, added_by: str = "") -> LoadReport:
         """Return the load report of a published version, as far as its row and pages provide it (no durations).
@@ -357,32 +297,11 @@ class Store:
         Rows and sizes cover the pages that the version added, or that the version of label ``added_by`` added. For a
         merge without ``added_by`` they cover all pages.
         """
-        count = sum(max(1, record.chunks) for record in self.under_replicated(version))
-        pages = self.catalogue.pages.refs(version)
-        label = added_by or version.label
-        own = [page for page in pages if page.added_by == label or (version.mode == "merge" and not added_by)]
-        report = LoadReport(
-            dataset=version.dataset,
-            version=version.label,
-            run=version.run,
-            mode=version.mode,
-            kind=version.kind,
-            parent=version.parent,
-            rows=sum(page.rows for page in own),
-            total_rows=version.rows,
-            raw_bytes=sum(page.raw_bytes for page in own),
-            stored_bytes=sum(page.stored_bytes for page in own),
-            chunks=sum(page.chunks for page in own),
-            replicas=1 if count else 2,
-            under_replicated=count,
-            retries=0,
-            splits=len({page.attempt_id for page in own}),
-            source=str(version.source.get("uri", "")),
-        )
-        return with_columns(self.catalogue, version, with_state(self.catalogue, report))
+        return self._loading.report(version, added_by=added_by)
 
-    def _writes(self) -> ReplicatedWriter:
-        return ReplicatedWriter(self.cassandra, window_bytes=_CATALOGUE_WINDOW_BYTES)
+    @property
+    def _loading(self) -> Loading:
+        return Loading(self.cassandra, self.catalogue, self.settings)
 
     # --- repair and removal
 
@@ -391,29 +310,10 @@ class Store:
 
         Raises ``StoreUnavailableError`` while a node is down.
         """
-        repairer = ReplicaRepair(self.cassandra, self.chunk_reader)
-        repairer.require_all_up("repairing")
-        names = self.catalogue.names() if name is None else [self.versions(name)[0].dataset]
-        task = task or null_task()
-        report = repairer.repair(names, RepairReport(), task=task)
-        for each in names:
-            try:
-                report.merged += self._merge(each)
-            except StoreError as error:
-                if error.retriable:
-                    raise
-                report.problems.append({"dataset": each, "error": type(error).__name__, "message": str(error)})
-        task.message(report.words)
-        return report
-
-    def _merge(self, name: str) -> list[str]:
-        """Merge appends that did not see each other; return the reference of the merge if one was made."""
-        graph = VersionGraph(self.catalogue.versions(name))
-        if graph.latest is None or graph.latest.mode == "replace":
-            return []
-        with self._writes() as writes:
-            merged = merge_siblings(self.catalogue, CatalogueWriter(self.cassandra, writes), graph.latest)
-        return [] if merged.label in {version.label for version in graph.versions} else [merged.reference]
+        maintenance = self._maintenance
+        maintenance.require_all_up()
+        names = None if name is None else [self.versions(name)[0].dataset]
+        return maintenance.repair(names, task or null_task())
 
     def delete(self, reference: str, *, whole: bool = False, now: bool = False, dry_run: bool = False) -> SweepReport:
         """Mark a version (``whole``: every version of the dataset) as deleted; its data is removed after a grace time.
@@ -421,7 +321,7 @@ class Store:
         ``now`` skips the grace time. Tagged and leased versions are refused by name, and everything is refused while a
         node is down; then nothing was deleted.
         """
-        return self._removal.delete(reference, whole=whole, now=now, dry_run=dry_run)
+        return self._deletion.delete(reference, whole=whole, now=now, dry_run=dry_run)
 
     def undelete(self, reference: str, *, dry_run: bool = False) -> UndeleteReport:
         """Undo a ``delete`` or ``prune`` before a sweep begins to remove the data.
@@ -430,32 +330,28 @@ class Store:
         removed or was withdrawn, ``UsageError`` for one that is not deleted, and ``StoreUnavailableError`` while a node
         is down.
         """
-        return self._removal.undelete(reference, dry_run=dry_run)
+        return self._deletion.undelete(reference, dry_run=dry_run)
 
     def prune(self, name: str, keep: int, *, now: bool = False, dry_run: bool = False) -> SweepReport:
         """Mark all but the newest ``keep`` versions as deleted; older tagged and leased versions are kept as well."""
-        return self._removal.prune(name, keep, now=now, dry_run=dry_run)
+        return self._deletion.prune(name, keep, now=now, dry_run=dry_run)
 
     def fsck(self, *, delete: bool = False, now: bool = False) -> SweepReport:
         """Report data of failed attempts and deleted versions, and data that manifests reference but nodes lack.
 
         Data past its grace time is removed only with ``delete``. Missing replicas are recorded for ``repair``.
         """
-        report, lacking = self._removal.fsck(delete=delete, now=now)
-        self._note((lack.dataset, lack.attempt_id, lack.bucket) for lack in repairable(lacking))
+        report, missing = self._deletion.fsck(delete=delete, now=now)
+        self._maintenance.record((each.dataset, each.attempt_id, each.bucket) for each in repairable(missing))
         return report
 
-    def _note(self, keys: Iterable[tuple[str, UUID, int]]) -> None:
-        """Record under-replicated data that a check has found, each place once."""
-        if keys := dict.fromkeys(keys):
-            with self._writes() as writes:
-                catalogue_writer = CatalogueWriter(self.cassandra, writes)
-                for place in keys:
-                    catalogue_writer.record_under_replicated(*place, 0)
+    @property
+    def _deletion(self) -> VersionDeletion:
+        return VersionDeletion(self.cassandra, self.catalogue)
 
     @property
-    def _removal(self) -> Removal:
-        return Removal(self.cassandra, self.catalogue)
+    def _maintenance(self) -> Maintenance:
+        return Maintenance(self.cassandra, self.catalogue, self.chunk_reader)
 
     # --- checking and warming
 
@@ -471,7 +367,7 @@ class Store:
         task = task or null_task()
         verify_chunks(self.chunk_reader, dataset.refs(), report, task=task, each_replica=each_replica)
         task.message(report.words)
-        self._note((dataset.name, UUID(hex=attempt_id), bucket) for attempt_id, bucket in report.recorded)
+        self._maintenance.record((dataset.name, UUID(hex=attempt_id), bucket) for attempt_id, bucket in report.recorded)
         return report
 
     def verify_split(self, plan: LoadPlan, result: SplitResult, *, task: ProgressTask | None = None) -> VerifyReport:
@@ -494,8 +390,3 @@ class Store:
             switched_off=self.settings.redis.switched_off,
             task=task or null_task(),
         )
-
-
-def _with_reading(options: LoadOptions | None, reading: dict[str, Any]) -> LoadOptions:
-    options = options or LoadOptions()
-    return replace(options, source=options.source.with_fields(reading)) if reading else options
