@@ -11,7 +11,7 @@ from bench.cluster import KEYSPACE, Cluster
 from bench.contestant import Contestant
 from millrace.api import Store
 from millrace.chunks.encoding.codecs import codec_named
-from millrace.store.cluster.driver import BUFFER_BYTES
+from millrace.compat.cassandra.connection import BUFFER_BYTES
 
 __all__ = ["ceiling", "open_store", "read_threads", "write_job"]
 

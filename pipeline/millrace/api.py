@@ -467,7 +467,7 @@ class Store:
         dataset = self.dataset(reference)
         report = VerifyReport(dataset.version.reference)
         if each_replica:
-            report.audit(ReplicaCheck(self.cassandra, self.catalogue), dataset.version)
+            report.add_missing_replicas(ReplicaCheck(self.cassandra, self.catalogue), dataset.version)
         task = task or null_task()
         verify_chunks(self.chunk_reader, dataset.refs(), report, task=task, each_replica=each_replica)
         task.message(report.words)

@@ -25,6 +25,7 @@ from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, N
 from cassandra.policies import FallthroughRetryPolicy, RoundRobinPolicy
 
 NODE_LOCAL = 11
+ConsistencyLevel.value_to_name.setdefault(NODE_LOCAL, "NODE_LOCAL")  # the driver cannot print a level without a name
 BOTH = "both nodes"
 _KEPT = 2_000
 _EPOCH = datetime(1970, 1, 1)

@@ -38,10 +38,10 @@ def plan(params: Mapping[str, Any]) -> list[int]:
     returned: a cleared run is the same load, not a second one.
     """
     from millrace.airflow.request import load_options
-    from millrace.load import task_unit
+    from millrace.load import loader_memory, task_unit
 
     context = get_current_context()
-    with step("plan", dataset=params["dataset"], unit="splits") as (store, report):
+    with step("plan", dataset=params["dataset"], unit="splits") as (store, report), loader_memory():
         source, options = load_options(params, store.settings)
         planned = store.plan(params["dataset"], source, options, run=_run_name(context))
         document = planned.to_json()
@@ -61,14 +61,14 @@ def plan(params: Mapping[str, Any]) -> list[int]:
 
 def load(planned: Mapping[str, Any], index: int) -> dict[str, Any]:
     """Write one split and its manifest pages; return names and sums. Nothing is visible to readers yet."""
-    from millrace.load import LoadPlan, task_unit
+    from millrace.load import LoadPlan, loader_memory, task_unit
 
     of = LoadPlan.from_json(dict(planned))
     context = get_current_context()
     # Without the label of the ``map_index_template``, Airflow would fail the task after its work.
     context["label"] = map_label(of.source.splits[index].label)  # type: ignore[typeddict-unknown-key]  # read by the template
     unit, total = task_unit(of, index)
-    with step("load", dataset=of.dataset, total=total, unit=unit) as (store, report):
+    with step("load", dataset=of.dataset, total=total, unit=unit) as (store, report), loader_memory():
         report.message(of.source.splits[index].label)
         return store.load_split(of, index, task=report, attempt=context["ti"].try_number).to_json()
 

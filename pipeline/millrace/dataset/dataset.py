@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from millrace.dataset.exports.frames import pandas_frame, polars_frame, require
-from millrace.dataset.filters.conditions import Filter, as_condition, columns_for, names_positions
-from millrace.dataset.filters.prune import kept_chunks
+from millrace.dataset.filters.conditions import Filter, as_condition, columns_for
+from millrace.dataset.filters.prune import ChunkFilter
 from millrace.dataset.filters.rows import only_rows, passing_rows
 from millrace.dataset.scan import CacheLike, Scan, ScanStats
 from millrace.display import html_table
@@ -121,8 +121,8 @@ class Dataset:
 
     def to_table(self, columns: Sequence[str] | None = None, filter: Filter | None = None) -> pa.Table:
         """Return the whole version, or the given columns and rows, as one table; ``filter`` as for ``to_batches``."""
-        wanted = self.schema if columns is None else pa.schema([self.schema.field(c) for c in self._checked(columns)])
-        return pa.Table.from_batches(self._batches(columns, filter, None, ahead=True), schema=wanted)
+        schema = self.schema if columns is None else pa.schema([self.schema.field(c) for c in self._checked(columns)])
+        return pa.Table.from_batches(self._batches(columns, filter, None, ahead=True), schema=schema)
 
     def to_pandas(self, columns: Sequence[str] | None = None, filter: Filter | None = None, **options: Any) -> Any:
         """Return the same as a pandas DataFrame; ``options`` are those of ``pyarrow.Table.to_pandas``.
@@ -139,13 +139,13 @@ class Dataset:
 
     def head(self, num_rows: int = 5, columns: Sequence[str] | None = None, filter: Filter | None = None) -> pa.Table:
         """Return the first rows, or the first that pass ``filter``; read one page and as few chunks as hold them."""
-        wanted = self.schema if columns is None else pa.schema([self.schema.field(c) for c in self._checked(columns)])
+        schema = self.schema if columns is None else pa.schema([self.schema.field(c) for c in self._checked(columns)])
         if filter is not None:
-            return pa.Table.from_batches(self.to_batches(columns, filter, num_rows=num_rows), schema=wanted)
+            return pa.Table.from_batches(self.to_batches(columns, filter, num_rows=num_rows), schema=schema)
         indices = None if columns is None else self._checked(columns)
         batches = self._scan(indices).batches(self._known_refs(num_rows))
         with self._named():
-            return pa.Table.from_batches(_first(batches, num_rows), schema=wanted)
+            return pa.Table.from_batches(_first(batches, num_rows), schema=schema)
 
     def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
         """Return the Arrow PyCapsule stream, by which polars, duckdb, pandas and pyarrow read a dataset directly."""
@@ -170,15 +170,15 @@ class Dataset:
     def _checked(self, columns: Sequence[str]) -> list[int]:
         indices = []
         for column in columns:
-            found = self.schema.get_all_field_indices(column)
-            if len(found) != 1:
-                what = "has no column" if not found else "has more than one column"
+            positions = self.schema.get_all_field_indices(column)
+            if len(positions) != 1:
+                what = "has no column" if not positions else "has more than one column"
                 raise UsageError(
                     f"{self.version.reference} {what} {column!r}",
                     hint=f"its columns are {listed_columns(self.schema.names)}",
                     dataset=self.name,
                 )
-            indices.append(found[0])
+            indices.append(positions[0])
         return indices
 
     def _batches(
@@ -189,8 +189,8 @@ class Dataset:
             return self._leased(self._scan(indices).batches(self._known_refs(num_rows), ahead=ahead))
         condition = as_condition(filter, self.schema)
         used = columns_for(condition, self.schema)
-        refs = self._kept(condition, used)
-        if names_positions(condition):
+        refs = self._kept(ChunkFilter.of(condition, self.schema, used or ()))
+        if used is None:
             return self._leased(_filtered(self._scan(None).batches(refs, ahead=ahead), condition, columns))
         if indices != [] and used:
             batches = self._scan(indices, condition, used).batches(refs, ahead=ahead)
@@ -217,24 +217,19 @@ class Dataset:
                 error.message = f"{self.version.reference}: {error.message}"
             raise
 
-    def _kept(self, condition: pc.Expression, used: Sequence[int]) -> Iterator[ChunkRef]:
+    def _kept(self, filter: ChunkFilter) -> Iterator[ChunkRef]:
         """Yield the chunks that may hold a row that passes; pages that cannot hold one are not read."""
-        for page_ref in self._kept_pages(condition, used):
+        for page_ref in self._kept_pages(filter):
             page = self._catalogue.known_page(self.name, page_ref)
-            yield from page.refs(self._passing(condition, used, page.stats_batch(), page.row_counts()))
+            yield from page.refs(filter.kept(page.stats_batch(), page.row_counts()))
 
-    def _kept_pages(self, condition: pc.Expression, used: Sequence[int]) -> Iterator[PageRef]:
+    def _kept_pages(self, filter: ChunkFilter) -> Iterator[PageRef]:
         lists, pages = self._catalogue.lists(self.version)
         yield from pages
         for one in lists:
             named = self._catalogue.page_list(self.name, one)
-            for row in self._passing(condition, used, named.stats, [ref.rows for ref in named.refs]):
+            for row in filter.kept(named.stats, [ref.rows for ref in named.refs]):
                 yield named.refs[row]
-
-    def _passing(
-        self, condition: pc.Expression, used: Sequence[int], stats: pa.RecordBatch, rows: Sequence[int]
-    ) -> list[int]:
-        return kept_chunks(condition, self.schema, used, stats.select(list(used)), rows)
 
     def _scan(
         self, columns: Sequence[int] | None, condition: pc.Expression | None = None, used: Sequence[int] = ()
@@ -260,11 +255,11 @@ class Dataset:
 
 def _first(batches: Batches, num_rows: int) -> Iterator[pa.RecordBatch]:
     while num_rows > 0 and (batch := next(batches, None)) is not None:
-        wanted = batch.slice(0, num_rows)
+        rows = batch.slice(0, num_rows)
         num_rows -= batch.num_rows
         if num_rows <= 0:
             batches.close()  # ends the read also if the caller asks for no further batch
-        yield wanted
+        yield rows
 
 
 def _filtered(

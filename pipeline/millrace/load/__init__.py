@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from millrace.load.facts import report_facts, report_table
 from millrace.load.measurement import measure
+from millrace.load.memory import loader_memory
 from millrace.load.merge import merge_siblings
 from millrace.load.outcomes import outcome
 from millrace.load.plan import LoadOptions, LoadPlan, make_plan
@@ -22,6 +23,7 @@ __all__ = [
     "LoadReport",
     "SplitResult",
     "load_split",
+    "loader_memory",
     "make_plan",
     "measure",
     "merge_siblings",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from millrace.load.columns import reported_columns
-from millrace.load.memory import loader_memory
 from millrace.load.plan import LoadPlan
 from millrace.load.publishing import LoadReport
 from millrace.load.split import encoded_chunks, task_unit
@@ -15,7 +14,6 @@ from millrace.sources import distinct, merge_schemas, open_source
 __all__ = ["measure"]
 
 
-@loader_memory()
 def measure(settings: Settings, plan: LoadPlan, *, task: ProgressTask) -> LoadReport:
     """Return the report that loading ``plan`` would give, as far as it is known without writing.
 

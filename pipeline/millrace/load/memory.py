@@ -4,6 +4,9 @@ Measured with 600 MB of CSV (peak of resident memory, 2 and 8 threads; tests/int
 own choice, mimalloc, takes 364 to 393 MB and 560 MB, because every thread keeps the blocks that other threads have
 freed. jemalloc takes 312 to 320 MB and 420 MB with blocks of 2 MB, and 280 and 370 MB with blocks of 1 MB. The
 processor time is the same. Readers keep mimalloc, which is faster if memory is passed to the caller.
+
+Arrow's default pool belongs to the process. So the command and the tasks of Airflow choose it, and the functions that
+load do not. A program of its own that loads many rows may choose it, too.
 """
 
 from __future__ import annotations
@@ -25,8 +28,8 @@ _before: pa.MemoryPool | None = None
 def loader_memory() -> Iterator[None]:
     """Let Arrow take new memory from the loader's allocator while any thread is inside; also a decorator.
 
-    Afterwards the previous allocator is set again. Arrow's default pool belongs to the process. Every buffer returns to
-    the pool that it came from, so other threads that allocate meanwhile are not affected.
+    Afterwards the previous allocator is set again. Every buffer returns to the pool that it came from, so other threads
+    that allocate meanwhile are not affected.
     """
     global _users, _before
     with _lock:

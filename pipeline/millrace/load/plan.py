@@ -14,7 +14,6 @@ import pyarrow as pa
 from millrace.chunks import ChunkSettings, RowGrouper, TileLayout, choose_row_group_bytes
 from millrace.errors import InvalidSettingError
 from millrace.load.append import as_stored, check_append
-from millrace.load.memory import loader_memory
 from millrace.load.repeats import check_same_content
 from millrace.names import check_dataset_name
 from millrace.settings import Settings
@@ -101,7 +100,6 @@ class LoadPlan:
         )
 
 
-@loader_memory()
 def make_plan(
     catalogue: Catalogue,
     settings: Settings,
@@ -203,9 +201,9 @@ def _sample(source: SourcePlan) -> pa.RecordBatch:
             # The grouper widens types within the sample: a wider value may follow the bytes used for inference.
             for batch in reader:
                 for group in grouper.feed(batch):
-                    return group.whole()
+                    return group.to_batch()
     for group in grouper.finish():
-        return group.whole()
+        return group.to_batch()
     # pa.array([], type) does not know unions, pa.nulls(0, type) knows every type.
     return pa.RecordBatch.from_arrays([pa.nulls(0, field.type) for field in source.schema], schema=source.schema)
 

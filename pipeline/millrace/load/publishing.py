@@ -153,8 +153,9 @@ def publish(
         plan, version, replicas = _publish_with_retry(catalogue, catalogue_writer, plan, every, ordered, own)
     if plan.mode == "append":
         version = merge_siblings(catalogue, catalogue_writer, version)
-    # ``losses`` lacks a node that was down before the load began; ``stats.degraded`` counts the writes it missed.
-    if writes.losses or writes.stats.degraded:
+    # ``replica_loss_times`` lacks a node that was down before the load began. ``stats.degraded`` counts the writes that
+    # it missed.
+    if writes.replica_loss_times or writes.stats.degraded:
         _note_the_end(
             catalogue_writer,
             version,

@@ -13,8 +13,8 @@ from uuid import UUID
 
 import pyarrow as pa
 
-from millrace.arrow import same_values
-from millrace.chunks import assemble_as_stored, cast_batch, cast_stored_numbers, wider_schema
+from millrace.arrow import same_values, wider_schema
+from millrace.chunks import assemble_as_stored, cast_batch, cast_stored_numbers
 from millrace.dataset import VerifyReport, verify_chunks
 from millrace.errors import ChunkError, PlanChangedError, SourceChangedError, SourceTypeError, StoreError, UsageError
 from millrace.load.plan import LoadPlan

@@ -8,7 +8,6 @@ serves its callbacks.
 from __future__ import annotations
 
 import atexit
-import ctypes
 import logging
 import os
 import queue
@@ -18,6 +17,7 @@ import weakref
 from contextlib import suppress
 from typing import Any, Final
 
+from millrace.compat.confluent_kafka import keep_until_process_ends
 from millrace.progress.broker import BrokerState
 from millrace.progress.event import Event
 from millrace.progress.producer import is_retriable, make_producer, send_event
@@ -232,8 +232,7 @@ class KafkaSink:
 
     def _reset_in_child(self) -> None:
         for producer in self._producers:
-            # The producer's threads do not exist in the child, so destroying it would wait for them for ever.
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(producer))
+            keep_until_process_ends(producer)
         self._reset()
 
 

@@ -26,6 +26,7 @@ LOADER = """
 import json, os, sys
 import pyarrow as pa
 from millrace.api import Store
+from millrace.load import loader_memory
 from millrace.settings import load_settings
 
 if cores := int(os.environ.get("TEST_CORES", "0")):
@@ -47,7 +48,7 @@ def stream(size_bytes):
 name, source = sys.argv[1:]
 if source.startswith("stream:"):
     source = stream(int(source.partition(":")[2]))
-with Store.connect(load_settings(redis={"url": ""}, kafka={"bootstrap_servers": ""})) as store:
+with Store.connect(load_settings(redis={"url": ""}, kafka={"bootstrap_servers": ""})) as store, loader_memory():
     report = store.load(name, source)
 # Not ru_maxrss: that begins with what the parent had.
 with open("/proc/self/status") as status:
@@ -93,7 +94,7 @@ def write_csv(path: Path, size_bytes: int) -> int:
 
 
 def load(settings: Settings, name: str, source: Path | str, *, cores: int = 0) -> dict[str, float]:
-    """Run ``Store.load`` in a separate process that sees ``cores`` cores (0: those of this machine)."""
+    """Run ``Store.load`` as the command does, in a separate process that sees ``cores`` cores (0: this machine's)."""
     env = {**os.environ, "MILLRACE_CASSANDRA__KEYSPACE": settings.cassandra.keyspace, "TEST_CORES": str(cores)}
     done = subprocess.run(
         [sys.executable, "-c", LOADER, name, str(source)],

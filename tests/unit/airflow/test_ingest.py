@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
+import pyarrow as pa
 import pytest
 
 from millrace.airflow import ingest
 from millrace.airflow.ingest import LABEL_MAX, map_label
 from millrace.api import Store
+from millrace.load import LoadPlan, loader_memory
 from millrace.progress import ProgressTask, null_task
 from tests.unit.store.in_memory import cassandra, settings, store
 
@@ -37,6 +39,42 @@ def test_the_label_limit_is_the_length_of_airflow_s_column() -> None:
     from airflow.models.taskinstance import TaskInstance
 
     assert TaskInstance.__table__.c.rendered_map_index.type.length == LABEL_MAX
+
+
+def test_the_tasks_that_read_the_source_use_the_allocator_of_loaders(
+    monkeypatch: pytest.MonkeyPatch, store: Store, tmp_path: Path
+) -> None:
+    (tmp_path / "a.csv").write_text("n\n1\n")
+    plan = store.plan("t", str(tmp_path / "a.csv"), run="r")
+    expected, backends = allocator(loader_memory()), []
+
+    @contextmanager
+    def step(*_names: str, **_facts: object) -> Iterator[tuple[Store, ProgressTask]]:
+        yield store, null_task()
+
+    def planned(*_given: object, **_options: object) -> LoadPlan:
+        backends.append(allocator())
+        return plan
+
+    def loaded(*_given: object, **_options: object) -> SimpleNamespace:
+        backends.append(allocator())
+        return SimpleNamespace(to_json=dict)
+
+    pushed = SimpleNamespace(xcom_push=lambda **_value: None, try_number=1)
+    monkeypatch.setattr(ingest, "step", step)
+    monkeypatch.setattr(ingest, "get_current_context", lambda: {"ti": pushed})
+    monkeypatch.setattr(ingest, "_run_name", lambda _context: "r")
+    monkeypatch.setattr("millrace.airflow.request.load_options", lambda *_given: ("a.csv", None))
+    monkeypatch.setattr(store, "plan", planned)
+    monkeypatch.setattr(store, "load_split", loaded)
+    ingest.plan({"dataset": "t"})
+    ingest.load(plan.to_json(), 0)
+    assert backends == [expected, expected]
+
+
+def allocator(memory: AbstractContextManager[None] | None = None) -> str:
+    with memory or nullcontext():
+        return str(pa.default_memory_pool().backend_name)
 
 
 def test_publish_logs_the_report_as_a_table_and_every_warning(

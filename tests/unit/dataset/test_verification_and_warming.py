@@ -151,7 +151,7 @@ def warmed(store: Store, redis: Any, reference: str = "flights") -> WarmReport:
 def test_warming_puts_every_chunk_into_the_cache_once(store: Store, chunks: list[ChunkRef]) -> None:
     redis = Redis()
     first, second = warmed(store, redis), warmed(store, redis)
-    assert (first.admitted, first.whole, first.chunks, first.already) == (True, True, len(chunks), 0)
+    assert (first.admitted, first.complete, first.chunks, first.already) == (True, True, len(chunks), 0)
     assert (second.chunks, second.already) == (0, len(chunks))
     assert all(redis.kept[Redis._key(ref)] == store.chunk_reader.fetch(ref) for ref in chunks)
 

@@ -440,12 +440,12 @@ def test_an_under_replication_record_of_an_attempt_without_a_row_blocks_no_delet
     writing = ReplicatedWriter.write
 
     def dying(writer: ReplicatedWriter, write: Any) -> Any:
-        if write.what.startswith("the attempt's row"):
+        if write.description.startswith("the attempt's row"):
             raise KeyboardInterrupt
         return writing(writer, write)
 
     with monkeypatch.context() as patched:
-        patched.setattr(ReplicatedWriter, "is_short_of", lambda _writer, _replicas: True)
+        patched.setattr(ReplicatedWriter, "is_degraded", lambda _writer, _replicas: True)
         patched.setattr(ReplicatedWriter, "write", dying)
         with pytest.raises(KeyboardInterrupt):
             begun(store, csv(3, first=20, name="c.csv"), run="dead")
@@ -741,7 +741,7 @@ def test_a_heartbeat_writes_run_fingerprint_and_version_of_its_attempt(
 ) -> None:
     """A node that was down when the attempt began would otherwise hold a partial row that looks swept."""
     plan, _ = begun(store, csv(3), run="r1")
-    last = [row for attempt in cassandra.writes() for table, row in attempt.what if table == "attempts"][-1]
+    last = [row for attempt in cassandra.writes() for table, row in attempt.rows if table == "attempts"][-1]
     assert last["finished"]
     assert (last["run"], last["fingerprint"], last["version"]) == ("r1", plan.fingerprint, plan.label)
 

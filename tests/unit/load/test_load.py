@@ -398,7 +398,7 @@ def degrade(*tables: str) -> Callable[[Attempt], Any]:
     error = Unavailable("one node is down", ConsistencyLevel.TWO, 2, 1)
 
     def behave(attempt: Attempt) -> Any:
-        hit = not attempt.is_probe and attempt.level == TWO and attempt.what[0][0] in tables
+        hit = not attempt.is_probe and attempt.level == TWO and attempt.rows[0][0] in tables
         return error if hit else "ok"
 
     return behave
@@ -534,7 +534,7 @@ class Counting:
         self.lock = threading.Lock()
 
     def __call__(self, attempt: Attempt) -> Any:
-        if attempt.is_probe or attempt.what[0][0] != "chunks":
+        if attempt.is_probe or attempt.rows[0][0] != "chunks":
             return "ok"
         with self.lock:
             self.open += 1

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 
 import pyarrow as pa
 import pytest
 
+from millrace.api import Store
 from millrace.load.memory import loader_memory
 
 
@@ -56,6 +58,20 @@ def test_a_failed_load_restores_the_allocator() -> None:
     with pytest.raises(ValueError, match="no"):
         fails()
     assert backend() == before
+
+
+def test_a_load_by_a_program_leaves_its_allocator_alone(store: Store) -> None:
+    """Arrow's default pool belongs to the process. The command and the tasks of Airflow choose it for theirs."""
+    backends = [backend()]
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        backends.append(backend())
+        yield pa.record_batch([pa.array([1, 2])], ["n"])
+
+    schema = pa.schema([("n", pa.int64())])
+    store.load("kept", pa.RecordBatchReader.from_batches(schema, batches()))
+    assert len(backends) > 1
+    assert len(set(backends)) == 1
 
 
 def test_without_jemalloc_the_system_allocator_is_used(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -180,9 +180,9 @@ def command(invocation: Invocation, /, name: str, source: str, **given: Any) -> 
     run, named = given["run_id"] or new_run_id(name), given["run_id"] is not None
     if not dry_run:
         _set_interrupt_message(invocation, name, run, named=named)
-    with open_store(invocation) as store:
-        from millrace.load import measure
+    from millrace.load import loader_memory, measure
 
+    with open_store(invocation) as store, loader_memory():
         if given["resume"]:
             run = store.unfinished(name, source, _options(store.settings.load, given), run=given["run_id"])
             _set_interrupt_message(invocation, name, run, named=named)
@@ -194,7 +194,7 @@ def command(invocation: Invocation, /, name: str, source: str, **given: Any) -> 
             else:
                 report = _load(invocation, store, plan, progress.task)
         missing = progress.missing
-        if not dry_run and store.cache is not None and not store.cache.answers():
+        if not dry_run and store.cache is not None and not store.cache.responds():
             missing.append("cache")  # a load does not need the cache, but the next read uses it
         seconds = time.monotonic() - began
         report = replace(

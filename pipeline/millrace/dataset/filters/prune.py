@@ -8,72 +8,106 @@ file is opened. An unknown bound guarantees nothing.
 from __future__ import annotations
 
 import functools
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pads
 import pyarrow.fs as pafs
 
-from millrace.arrow import decoded_type
+from millrace.arrow import decoded_type, holds
 from millrace.chunks import cast_batch, stats_schema
+from millrace.compat.pyarrow import Call, Column, Literal, Node, read_expression, walk
 
-__all__ = ["kept_chunks"]
+__all__ = ["ChunkFilter"]
 
-_NAN = re.compile(r"\bnan\b", re.IGNORECASE)
-_CALL = re.compile(r"(\w+)\(")
-_SIMPLE = {"is_in", "is_null", "is_valid", "invert"}
-_SET = re.compile(r"is_in\((.+?), \{value_set=(.+?):")
+_SIMPLE = frozenset(
+    {"and_kleene", "or_kleene", "invert", "is_null", "is_valid", "is_in"}
+    | {"equal", "not_equal", "less", "less_equal", "greater", "greater_equal"}
+)
 
 
-def kept_chunks(
-    condition: pc.Expression,
-    schema: pa.Schema,
-    columns: Sequence[int],
-    stats: pa.RecordBatch,
-    rows: Sequence[int],
-) -> list[int]:
-    """Return the positions of the chunks that may hold a row for which ``condition`` is true, ascending.
+@dataclass(frozen=True, slots=True)
+class ChunkFilter:
+    """A condition applied to the statistics of chunks.
 
-    ``columns`` are the indices of the columns that the condition uses. ``stats`` are the statistics of those columns,
-    of any physical types. ``stats`` and ``rows`` have one entry a chunk.
+    ``columns`` are the indices of the columns that it uses, and ``fields`` these columns. Without ``is_simple`` Arrow's
+    simplifier may be wrong for the condition, and every chunk is kept.
     """
-    fields = [schema.field(column) for column in columns]
-    if not _is_simple(str(condition), fields):
-        return list(range(len(rows)))
-    logical = cast_batch(stats, stats_schema(pa.schema(fields)))
-    # Bounds stay Arrow scalars: Python has no nanoseconds, and converting times of 32 chunks takes half a millisecond.
-    known = [(field, bounds.flatten()) for field, bounds in zip(fields, logical.columns, strict=True)]
-    # A condition on a dictionary applies to its values. Arrow does not simplify conditions on the dictionary type.
-    decoded = pa.schema([field.with_type(decoded_type(field.type)) for field in fields])
-    style = pads.IpcFileFormat()
-    nowhere = pafs.LocalFileSystem()
-    fragments = []
-    for position, count in enumerate(rows):
-        facts = [_guarantee(field, [each[position] for each in bounds], count) for field, bounds in known]
-        guarantee = functools.reduce(lambda a, b: a & b, (fact for fact in facts if fact is not None), pc.scalar(True))
-        fragments.append(style.make_fragment(str(position), filesystem=nowhere, partition_expression=guarantee))
-    everything = pads.FileSystemDataset(fragments, decoded, style, nowhere)
-    try:
-        return [int(fragment.path) for fragment in everything.get_fragments(filter=condition)]
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError):
-        # The condition is valid for rows, or it would have been refused before. All chunks are kept, and their rows
-        # are tested.
-        return list(range(len(rows)))
+
+    condition: pc.Expression
+    columns: tuple[int, ...]
+    fields: tuple[pa.Field, ...]
+    is_simple: bool
+
+    @classmethod
+    def of(cls, condition: pc.Expression, schema: pa.Schema, columns: Sequence[int]) -> ChunkFilter:
+        """Return the filter for a condition that uses the columns with these indices of ``schema``."""
+        fields = tuple(schema.field(column) for column in columns)
+        return cls(condition, tuple(columns), fields, _is_simple(condition, fields))
+
+    def kept(self, stats: pa.RecordBatch, rows: Sequence[int]) -> list[int]:
+        """Return the positions of the chunks that may hold a row for which the condition is true, ascending.
+
+        ``stats`` are the statistics of all columns, of any physical types. ``stats`` and ``rows`` have one entry a
+        chunk.
+        """
+        if not self.is_simple:
+            return list(range(len(rows)))
+        logical = cast_batch(stats.select(list(self.columns)), stats_schema(pa.schema(self.fields)))
+        # Bounds stay Arrow scalars: Python has no nanoseconds, and converting times of 32 chunks takes half a
+        # millisecond.
+        bounds = [(field, column.flatten()) for field, column in zip(self.fields, logical.columns, strict=True)]
+        # A condition on a dictionary applies to its values. Arrow does not simplify conditions on the dictionary type.
+        decoded = pa.schema([field.with_type(decoded_type(field.type)) for field in self.fields])
+        style = pads.IpcFileFormat()
+        nowhere = pafs.LocalFileSystem()
+        fragments = []
+        for position, count in enumerate(rows):
+            facts = [_guarantee(field, [each[position] for each in parts], count) for field, parts in bounds]
+            guarantee = functools.reduce(
+                lambda a, b: a & b, (fact for fact in facts if fact is not None), pc.scalar(True)
+            )
+            fragments.append(style.make_fragment(str(position), filesystem=nowhere, partition_expression=guarantee))
+        everything = pads.FileSystemDataset(fragments, decoded, style, nowhere)
+        try:
+            return [int(fragment.path) for fragment in everything.get_fragments(filter=self.condition)]
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError):
+            # The condition is valid for rows, or it would have been refused before. All chunks are kept, and their
+            # rows are tested.
+            return list(range(len(rows)))
 
 
-def _is_simple(condition: str, fields: Sequence[pa.Field]) -> bool:
+def _is_simple(condition: pc.Expression, fields: Sequence[pa.Field]) -> bool:
     """Return whether Arrow's simplifier is correct for the condition; it is wrong with casts and with NaN.
 
     It treats casts that round as casts that keep the order. It compares the values of a set before they are cast to
     the column's type. It simplifies comparisons with NaN wrongly, as in ``not (x < nan)``, wherever the NaN comes from.
     """
-    if _NAN.search(condition) or not set(_CALL.findall(condition)) <= _SIMPLE:
-        return False
-    sets = _SET.findall(condition)
-    types = {field.name: str(decoded_type(field.type)) for field in fields}
-    return len(sets) == condition.count("is_in(") and all(types.get(name) == kind for name, kind in sets)
+    expression = read_expression(condition)
+    types = {field.name: decoded_type(field.type) for field in fields}
+    return expression is not None and all(_is_simple_node(node, types) for node in walk(expression))
+
+
+def _is_simple_node(node: Node, types: Mapping[str, pa.DataType]) -> bool:
+    match node:
+        case Column(path):
+            return len(path) == 1
+        case Literal(values):
+            return not _may_hold_nan(values)
+        case Call("is_in", [Column((name,))], options) if options is not None:
+            values = options["value_set"].values
+            return bool(values.type.equals(types.get(name))) and not _may_hold_nan(values)
+        case Call(function):
+            return function in _SIMPLE and function != "is_in"
+
+
+def _may_hold_nan(values: pa.Array) -> bool:
+    kind = values.type
+    if pa.types.is_floating(kind):
+        return bool(pc.any(pc.is_nan(values)).as_py())
+    return holds(kind, pa.types.is_floating)
 
 
 def _guarantee(field: pa.Field, bounds: Sequence[pa.Scalar], rows: int) -> pc.Expression | None:

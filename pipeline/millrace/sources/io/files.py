@@ -211,13 +211,13 @@ def _remote_entries(uri: str, address: Address, keep_all: bool) -> tuple[Shape, 
     shape: Shape = "directory"
     if WILDCARDS & set(path) and not filesystem.exists(path):
         first = min(path.index(sign) for sign in WILDCARDS & set(path))
-        base = filesystem._strip_protocol(path[:first].rpartition("/")[0])
+        base = filesystem.get_mapper(path[:first].rpartition("/")[0]).root
         found, shape = filesystem.glob(path, detail=True), "glob"
     else:
         info = _remote_info(filesystem, uri, path)
         if info["type"] == "file":
             return "file", [SourceFile(uri, path.rpartition("/")[2], *_remote_facts(uri, info))]
-        base, found = filesystem._strip_protocol(path), filesystem.find(path, detail=True)
+        base, found = filesystem.get_mapper(path).root, filesystem.find(path, detail=True)
     files = ((full, full.removeprefix(base).lstrip("/"), info) for full, info in found.items())
     return shape, (
         SourceFile(f"{address.scheme}://{full.lstrip('/')}", name, *_remote_facts(full, info))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import codecs
-from contextlib import closing
+from contextlib import closing, suppress
 
 from millrace.errors import SourceFormatError, UsageError
 from millrace.sources.io.streams import ByteStream, Opener
@@ -24,12 +24,17 @@ def text_codec(encoding: str | None) -> str:
     if encoding is None:
         return "utf-8"
     try:
-        found = codecs.lookup(encoding)
+        name = codecs.lookup(encoding).name
     except (LookupError, ValueError):
         raise UsageError(f"unknown encoding {encoding!r}", hint="use utf-8, latin-1, cp1252, utf-16, ...") from None
-    if not getattr(found, "_is_text_encoding", True):
-        raise UsageError(f"{encoding!r} is not an encoding of text", hint="use utf-8, latin-1, cp1252, utf-16, ...")
-    return "utf-8" if found.name in ("utf-8", "utf-8-sig") else found.name
+    with suppress(UnicodeError):
+        try:
+            "a".encode(name)
+        except LookupError:
+            raise UsageError(
+                f"{encoding!r} is not an encoding of text", hint="use utf-8, latin-1, cp1252, utf-16, ..."
+            ) from None
+    return "utf-8" if name in ("utf-8", "utf-8-sig") else name
 
 
 def is_single_byte(codec: str) -> bool:

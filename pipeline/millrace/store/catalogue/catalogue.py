@@ -273,7 +273,7 @@ class Catalogue(PageReader):
         query = f"SELECT {columns} FROM {{ks}}.under_replicated WHERE dataset = ? AND attempt_id IN ?"  # noqa: S608 constant names
         statement = self._cassandra.prepare(query).bind((dataset, attempts))
         hosts = self._cassandra.replicas(statement)
-        if any(self._cassandra.is_gone(host) for host in hosts):
+        if any(self._cassandra.monitor.is_unavailable(host) for host in hosts):
             return None
         rows = self._rows_of_two(statement, hosts)
         if rows is None:

@@ -70,7 +70,7 @@ class CatalogueWriter:
         using, last = ("", ()) if written is None else (" USING TIMESTAMP ?", (written,))
         prepared = self._cassandra.prepare(_insertion(table, values) + using)
         bindings = (*values.values(), *last)
-        noted = record_key and self._writes.is_short_of(self._cassandra.replicas(prepared.bind(bindings)))
+        noted = record_key and self._writes.is_degraded(self._cassandra.replicas(prepared.bind(bindings)))
         if record_key and noted:
             self.record_under_replicated(*record_key, 0)
 

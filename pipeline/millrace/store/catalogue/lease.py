@@ -52,11 +52,11 @@ class Lease:
     ) -> None:
         """Release the lease in the background.
 
-        ``CassandraSession.settle`` and the end of the process wait for the release. The thread that took the lease
+        ``CassandraSession.drain`` and the end of the process wait for the release. The thread that took the lease
         releases it, so none of its writes can come after the deletion. Nothing here takes a lock: the garbage collector
         calls this for an abandoned reader, in a thread that may already hold the lock.
         """
-        self._cassandra.behind(self._renewal)
+        self._cassandra.track_background(self._renewal)
         self._over.put(None)
 
     def _renew(self) -> None:
@@ -87,7 +87,9 @@ class Lease:
             statement = self._cassandra.prepare(query).bind(values)
         except (StoreError, RuntimeError):
             return
-        live = [host for host in self._cassandra.replicas(statement) if not self._cassandra.is_gone(host)]
+        live = [
+            host for host in self._cassandra.replicas(statement) if not self._cassandra.monitor.is_unavailable(host)
+        ]
         # A reader must not wait for a node that is known to be unresponsive.
         for level, host in [(TWO, None)] * (len(live) > 1) + [(LOCAL_ONE, host) for host in live]:
             statement.consistency_level = level

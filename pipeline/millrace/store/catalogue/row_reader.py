@@ -14,7 +14,6 @@ from millrace.store.cluster.session import LOCAL_ONE, NODE_LOCAL, TWO, Cassandra
 
 __all__ = ["RowReader"]
 
-_SURE_AFTER_S = 0.5
 """Probe timeout in seconds. A working node that responds late must not make the catalogue look older than it is."""
 _UNREACHABLE = (StoreUnavailableError, StoreTimeoutError)
 
@@ -51,7 +50,7 @@ class RowReader:
         """
         statement = self._cassandra.prepare(query).bind(values)
         replicas = self._cassandra.replicas(statement)
-        if not any(self._cassandra.is_gone(host) for host in replicas):
+        if not any(self._cassandra.monitor.is_unavailable(host) for host in replicas):
             rows = self._rows_of_two(statement, replicas)
             if rows is not None:
                 self.degraded = False
@@ -67,22 +66,27 @@ class RowReader:
         deadline = time.monotonic() + self._cassandra.settings.request_timeout_s
         while (left_s := deadline - time.monotonic()) > 0:
             try:
-                return self._cassandra.execute_watched(statement, replicas, patience_s=_SURE_AFTER_S, timeout_s=left_s)
+                return self._cassandra.execute_watched(
+                    statement, replicas, probe_s=self._cassandra.monitor.times.degrade_s, timeout_s=left_s
+                )
             except StoreUnavailableError:
                 return None
             except StoreTimeoutError:
                 # A node that is only busy is asked again, because one node alone may have older rows than both
                 # together.
-                if any(self._cassandra.is_gone(host) for host in replicas):
+                if any(self._cassandra.monitor.is_unavailable(host) for host in replicas):
                     return None
         return None
 
     def _rows_of_one(self, statement: Any) -> list[Any]:
         # Read node by node, because the driver does not know at once which one is frozen. Last read each node's own
         # data (``NODE_LOCAL``), because a responsive coordinator may have read from the other node.
-        hosts = sorted(self._cassandra.replicas(statement), key=self._cassandra.is_gone)
+        hosts = sorted(self._cassandra.replicas(statement), key=self._cassandra.monitor.is_unavailable)
         if self._strict:
-            missing = ", ".join(str(host.address) for host in hosts if self._cassandra.is_gone(host)) or "a node"
+            missing = (
+                ", ".join(str(host.address) for host in hosts if self._cassandra.monitor.is_unavailable(host))
+                or "a node"
+            )
             raise StoreUnavailableError(
                 f"{missing} does not answer, and this needs every node",
                 hint="see millrace doctor; the same command can be given again",

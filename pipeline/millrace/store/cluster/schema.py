@@ -105,8 +105,8 @@ def create(session: Session, settings: CassandraSettings) -> None:
     down = [str(host.address) for host in session.cluster.metadata.all_hosts() if host.is_up is False]
     if down or len(session.cluster.metadata.all_hosts()) < settings.replication_factor:
         raise StoreUnavailableError(
-            f"tables are made only with every node up; missing: {', '.join(down) or 'a second node'}",
-            hint="start it and call millrace init again",
+            f"tables can be created only while every node is up; down: {', '.join(down) or 'the second node'}",
+            hint="start it and run millrace init again",
             node=", ".join(down) or None,
         )
     _check_number(settings.keyspace, _comments(session, settings.keyspace))
@@ -129,7 +129,7 @@ def check(session: Session, settings: CassandraSettings, host: Host | None = Non
     if factor != str(settings.replication_factor):
         raise StoreSchemaError(
             f"keyspace {keyspace!r} has replication factor {factor or 'none'} in {settings.local_dc}",
-            hint=f"Millrace works with {settings.replication_factor}",
+            hint=f"Millrace needs {settings.replication_factor}: use another keyspace (MILLRACE_CASSANDRA__KEYSPACE)",
             expected=settings.replication_factor,
             actual=factor,
         )

@@ -249,7 +249,7 @@ class Sweeper(AllReplicas):
         return [(row.number, row.hex, row.tag) for row in rows if row.number]
 
     def _leased(self, dataset: str) -> set[tuple[int, str]]:
-        self._cassandra.settle()  # a reader of this process may be about to release its lease
+        self._cassandra.drain()  # a reader of this process may be about to release its lease
         rows = self._rows("SELECT number, hex FROM {ks}.leases WHERE dataset = ?", (dataset,))
         return {(row.number, row.hex) for row in rows}
 

@@ -12,7 +12,7 @@ import pytest
 
 from millrace.chunks import compute_stats
 from millrace.dataset.filters.parser import parse_filter
-from millrace.dataset.filters.prune import kept_chunks
+from millrace.dataset.filters.prune import ChunkFilter
 from tests.unit.arrow.arrays import DICTIONARIES, PRIMITIVES, make_array
 
 REFUSED = (pa.ArrowNotImplementedError, pa.ArrowInvalid, pa.ArrowTypeError)
@@ -23,7 +23,7 @@ def kept(chunks: list[pa.Array], condition: pc.Expression) -> list[int]:
     schema = pa.schema([pa.field("a", chunks[0].type)])
     batches = [pa.record_batch([chunk], schema=schema) for chunk in chunks]
     stats = pa.Table.from_batches([compute_stats(batch) for batch in batches]).combine_chunks().to_batches()[0]
-    return kept_chunks(condition, schema, [0], stats, [len(chunk) for chunk in chunks])
+    return ChunkFilter.of(condition, schema, [0]).kept(stats, [len(chunk) for chunk in chunks])
 
 
 def holding(chunks: list[pa.Array], condition: pc.Expression) -> list[int]:

@@ -238,7 +238,7 @@ def test_a_withdrawal_has_a_future_timestamp_and_no_mark_overwrites_it(
 ) -> None:
     found = store.version("d@3")
     withdraw(store, cassandra, "d@3")
-    [sent] = {attempt.statement.values[-1] for attempt in cassandra.writes() if attempt.what[0][1].get("mark")}
+    [sent] = {attempt.statement.values[-1] for attempt in cassandra.writes() if attempt.rows[0][1].get("mark")}
     assert int.from_bytes(sent, "big") > (datetime.now(UTC) + timedelta(hours=24)).timestamp() * 1_000_000
     for mark in (DELETED, RESTORED):
         Sweeper(cassandra, store.catalogue).write_mark(found, mark, datetime.now(UTC))

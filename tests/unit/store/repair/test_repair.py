@@ -129,7 +129,7 @@ class Repairing:
     def write(self, seed: int) -> None:
         self.attempt_id.write(make_chunk(40_000, seed))
         self.cassandra.wait_for(lambda: len({row["chunk"] for row in self.cassandra.table("chunks")}) > seed)
-        self.attempt_id.settle()
+        self.attempt_id.count_acknowledged()
 
     def repair(self, *, writing: bool = True) -> RepairReport:
         report = RepairReport()

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from millrace.cache.circuit import Circuit
 from millrace.cache.entries import CacheEntry, pack_entry, unpack_entry
+from millrace.cache.keys import RedisKeys, byte_ranges
 from millrace.cache.memory import limit_bytes, rounds_up, value_cost_bytes, version_cost_bytes
-from millrace.cache.places import Keys, byte_ranges
 
 WRITER = UUID("00112233445566778899aabbccddeeff")
 
@@ -32,20 +32,20 @@ class At:
 
 
 def test_a_key_names_cluster_keyspace_and_chunk() -> None:
-    key = Keys("Millrace", "millrace").chunk(At())
+    key = RedisKeys("Millrace", "millrace").chunk(At())
     assert key == "millrace:Millrace:millrace:chunk:flights:00112233445566778899aabbccddeeff:2:41"
 
 
 def test_another_cluster_keyspace_or_chunk_has_another_key() -> None:
-    keys = Keys("c", "k")
-    others = [Keys("d", "k"), Keys("c", "l")]
+    keys = RedisKeys("c", "k")
+    others = [RedisKeys("d", "k"), RedisKeys("c", "l")]
     places = [At(), At(dataset="f"), At(attempt_id=UUID(int=1)), At(bucket=3), At(chunk=42)]
     made = [each.chunk(At()) for each in others] + [keys.chunk(place) for place in places]
     assert len(set(made)) == len(made)
 
 
 def test_pattern_characters_in_a_cluster_name_are_escaped() -> None:
-    assert Keys("a*[b]?", "k").all_chunks("flights") == r"millrace:a\*\[b\]\?:k:chunk:flights:*"
+    assert RedisKeys("a*[b]?", "k").all_chunks("flights") == r"millrace:a\*\[b\]\?:k:chunk:flights:*"
 
 
 @given(sizes=st.lists(st.integers(1, 50), min_size=1, max_size=12), data=st.data())

@@ -7,8 +7,8 @@ from typing import Any
 import pyarrow as pa
 
 from millrace.arrow import is_list_like
-from millrace.dataset.exports.moments import has_text, writable
-from millrace.dataset.exports.plain import is_extension
+from millrace.dataset.exports.temporal_text import has_text, writable
+from millrace.dataset.exports.text_types import is_extension
 
 __all__ = ["as_text"]
 
@@ -18,7 +18,7 @@ def as_text(column: pa.Array) -> list[str | None]:
     return [_top(_value(scalar)) for scalar in column]
 
 
-class _Raw(str):
+class _Unquoted(str):
     """The text form of a value that is not text, which therefore has no quotes."""
 
     __slots__ = ()
@@ -41,7 +41,7 @@ def _value(scalar: Any) -> Any:
     if pa.types.is_struct(kind):
         # Not a dict: the names of fields may be equal, or empty.
         pairs = (f"{kind.field(i).name!r}: {_value(scalar[i])!r}" for i in range(kind.num_fields))
-        return _Raw(f"{{{', '.join(pairs)}}}")
+        return _Unquoted(f"{{{', '.join(pairs)}}}")
     if pa.types.is_map(kind):
         return [(_value(entry[0]), _value(entry[1])) for entry in scalar.values]
     if is_list_like(kind):
@@ -57,17 +57,17 @@ def _leaf(scalar: Any) -> Any:
         return scalar.cast(pa.string()).as_py()
     try:
         if pa.types.is_temporal(kind) and not pa.types.is_interval(kind):
-            return _moment(scalar)
+            return _temporal(scalar)
         return scalar.as_py()
     except (pa.ArrowException, ValueError, TypeError, OverflowError):
         if is_extension(kind):
             # Its storage may be of a type that Python does not know.
             return _value(scalar.value)
-        return _Raw(" ".join(str(scalar).split()))
+        return _Unquoted(" ".join(str(scalar).split()))
 
 
-def _moment(scalar: Any) -> Any:
+def _temporal(scalar: Any) -> Any:
     array = pa.array([scalar], scalar.type)
     if not has_text(array)[0]:
-        return _Raw(f"{scalar.value} ({scalar.type})")
+        return _Unquoted(f"{scalar.value} ({scalar.type})")
     return writable(array).cast(pa.string())[0].as_py()

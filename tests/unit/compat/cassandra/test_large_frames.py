@@ -14,11 +14,11 @@ from uuid import UUID, uuid4
 import pytest
 from cassandra.connection import _ConnectionIOBuffer
 from cassandra.cqltypes import BytesType, Int32Type, UTF8Type, UUIDType
-from cassandra.protocol import RESULT_KIND_ROWS, ProtocolHandler, ResultMessage
+from cassandra.protocol import RESULT_KIND_ROWS, ErrorMessage, ProtocolHandler, ResultMessage
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millrace.store.cluster.large_frames import FRAME_BYTES_MIN, LargeFrames, LargeRows
+from millrace.compat.cassandra.large_frames import FRAME_BYTES_MIN, NODE_LOCAL, LargeFrames, LargeRows
 
 TYPES = (Int32Type, BytesType, UTF8Type, UUIDType)
 METADATA = [("ks", "chunks", f"c{index}", type_) for index, type_ in enumerate(TYPES)]
@@ -237,3 +237,10 @@ def test_results_other_than_rows_and_malformed_ones_are_left_to_the_driver() -> 
     assert decoded(LargeRows, memoryview(bytearray(body)), described=False).new_keyspace == "space"
     cut = rows_body([], described=True)[:12] + struct.pack(">h", 30_000) + b"k" * 70_000
     assert LargeRows._rows(4, {}, memoryview(cut)[4:], METADATA) is None
+
+
+def test_an_error_of_a_request_at_node_local_is_decoded() -> None:
+    """The driver has no name for the level, and cannot make an error that prints it."""
+    body = struct.pack(">ih4shiib", 0x1200, 4, b"late", NODE_LOCAL, 0, 1, 0)
+    message = LargeRows.decode_message(4, {}, 1, 0, ErrorMessage.opcode, body, None, None)
+    assert "LOCAL_ONE" in str(message.to_exception())

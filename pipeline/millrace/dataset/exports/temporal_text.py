@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 
 __all__ = ["BeyondTextError", "has_text", "writable"]
@@ -27,10 +28,10 @@ def writable(array: pa.Array) -> pa.Array:
     holds dates, times of day or timestamps. Raises ``BeyondTextError`` for a value outside the years 0 to 9999 or the
     hours of a day.
     """
-    fine = has_text(array)
-    if not fine.all():
-        odd = array.filter(pa.array(~fine)).slice(0, 1)
-        raise BeyondTextError(f"{_numbers(odd)[0].as_py()} ({array.type})")
+    accepted = has_text(array)
+    if not accepted.all():
+        refused = array.filter(pa.array(~accepted)).slice(0, 1)
+        raise BeyondTextError(f"{_numbers(refused)[0].as_py()} ({array.type})")
     if not pa.types.is_timestamp(array.type) or array.type.tz in (None, "UTC"):
         return array
     return array if _has_offsets(array) else array.cast(pa.timestamp(array.type.unit, "UTC"))
@@ -38,12 +39,10 @@ def writable(array: pa.Array) -> pa.Array:
 
 def has_text(array: pa.Array) -> Any:
     """Return which values ``writable`` accepts, as a numpy array of booleans; it accepts nulls."""
-    import numpy as np
-
     low, high, step = _range(array.type)
     numbers = _numbers(array).fill_null(0).to_numpy(zero_copy_only=False)
-    fine = (numbers >= low) & (numbers <= high)
-    return fine & (numbers % step == 0) if step > 1 else np.asarray(fine)
+    in_range = (numbers >= low) & (numbers <= high)
+    return in_range & (numbers % step == 0) if step > 1 else np.asarray(in_range)
 
 
 def _numbers(array: pa.Array) -> pa.Array:

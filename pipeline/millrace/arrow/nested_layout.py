@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 __all__ = [
@@ -45,8 +46,6 @@ def is_list_like(type_: pa.DataType) -> bool:
 
 def list_ranges(array: Any) -> tuple[Any, Any]:
     """Return the first position of each list in the children, and its number of values."""
-    import numpy as np
-
     if pa.types.is_fixed_size_list(array.type):
         size = array.type.list_size
         return (np.arange(len(array)) + array.offset) * size, np.full(len(array), size)
@@ -75,8 +74,6 @@ def lists_of(type_: pa.DataType, sizes: Any, children: Sequence[pa.Array], mask:
     Do not use it for lists of a fixed size of 0. pyarrow 25 derives their number from their values, divides by 0 and
     ends the process.
     """
-    import numpy as np
-
     types = pa.types
     if types.is_fixed_size_list(type_):
         return pa.FixedSizeListArray.from_arrays(*children, type=type_, mask=mask)
@@ -102,8 +99,6 @@ def union_parts(array: Any) -> tuple[Any, Any]:
 
     In a sparse union the position is the row's own number.
     """
-    import numpy as np
-
     # array.type_codes and array.offsets of a slice begin at the unsliced array's start in pyarrow 25.
     if not len(array):
         return np.zeros(0, np.int8), np.zeros(0, np.int32)
@@ -115,8 +110,6 @@ def union_parts(array: Any) -> tuple[Any, Any]:
 
 def union_of(type_: pa.DataType, codes: Any, offsets: Any, children: Sequence[pa.Array]) -> pa.Array:
     """Build the union from buffers: ``from_dense`` and ``from_sparse`` lose its fields' nullability and metadata."""
-    import numpy as np
-
     parts = [codes, offsets] if type_.mode == "dense" else [codes]
     buffers = [None, *(pa.py_buffer(np.ascontiguousarray(part)) for part in parts)]
     return pa.Array.from_buffers(type_, len(codes), buffers, children=list(children))
@@ -127,8 +120,6 @@ def run_ends(array: Any) -> Any:
 
     The ends of runs before the slice are not positive.
     """
-    import numpy as np
-
     return np.asarray(array.run_ends).astype(np.int64) - array.offset
 
 

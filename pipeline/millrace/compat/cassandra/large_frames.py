@@ -12,12 +12,17 @@ import ssl
 import struct
 from typing import Any, Final
 
+from cassandra import ConsistencyLevel
 from cassandra.cqltypes import BytesType
 from cassandra.io import libevwrapper as libev
 from cassandra.io.libevreactor import LibevConnection
-from cassandra.protocol import RESULT_KIND_ROWS, ProtocolHandler, ResultMessage
+from cassandra.protocol import RESULT_KIND_ROWS, ErrorMessage, ProtocolHandler, ResultMessage
 
-__all__ = ["FRAME_BYTES_MIN", "LargeFrames", "LargeRows"]
+__all__ = ["FRAME_BYTES_MIN", "NODE_LOCAL", "LargeFrames", "LargeRows"]
+
+NODE_LOCAL: Final = 11
+"""Consistency level at which the coordinator uses its own data alone. The driver has no name for it but sends the
+number."""
 
 FRAME_BYTES_MIN: Final = 256 * 1024
 """Size of a frame below which the driver receives it unchanged."""
@@ -101,9 +106,10 @@ class LargeFrames(LibevConnection):  # type: ignore[misc]
 
 
 class LargeRows(ProtocolHandler):  # type: ignore[misc]
-    """Protocol handler that decodes the same rows as the driver.
+    """Protocol handler that decodes the same messages as the driver.
 
-    The few large cells of a large frame are copied once each.
+    The few large cells of a large frame are copied once each. Errors of requests at ``NODE_LOCAL`` name ``LOCAL_ONE``,
+    because the driver fails to print a level without a name.
     """
 
     @classmethod
@@ -127,9 +133,13 @@ class LargeRows(ProtocolHandler):  # type: ignore[misc]
                     message.trace_id = message.custom_payload = message.warnings = None
                     return message
             body = bytes(body)
-        return super().decode_message(
+        message = super().decode_message(
             protocol_version, user_type_map, stream_id, flags, opcode, body, decompressor, result_metadata
         )
+        info = message.info if isinstance(message, ErrorMessage) else None
+        if isinstance(info, dict) and info.get("consistency") == NODE_LOCAL:
+            info["consistency"] = ConsistencyLevel.LOCAL_ONE
+        return message
 
     @classmethod
     def _rows(cls, protocol_version: int, user_type_map: Any, body: memoryview, result_metadata: Any) -> Any:

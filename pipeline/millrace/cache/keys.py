@@ -6,34 +6,30 @@ from collections.abc import Sequence
 from typing import Protocol
 from uuid import UUID
 
-__all__ = ["Keys", "ChunkKey", "byte_ranges"]
+__all__ = ["ChunkKey", "RedisKeys", "byte_ranges"]
 
 
 class ChunkKey(Protocol):
-    """The key of a chunk in the store; a ``ChunkRef`` of a manifest is one."""
+    """The primary key of a chunk in the store; a ``ChunkRef`` of a manifest has it."""
 
     @property
     def dataset(self) -> str:
         """Return the dataset's name."""
-        ...
 
     @property
     def attempt_id(self) -> UUID:
         """Return the id of the load attempt that wrote the chunk."""
-        ...
 
     @property
     def bucket(self) -> int:
         """Return the chunk's bucket."""
-        ...
 
     @property
     def chunk(self) -> int:
         """Return the chunk's number."""
-        ...
 
 
-class Keys:
+class RedisKeys:
     """The Redis keys of one keyspace of one cluster.
 
     A ``ChunkKey`` is never reused. So a dataset created again under an old name never reads stale chunks, and an
@@ -48,9 +44,9 @@ class Keys:
         """Return the key of the hash of admitted versions."""
         return f"{self._prefix}:entries"
 
-    def chunk(self, place: ChunkKey) -> str:
+    def chunk(self, chunk: ChunkKey) -> str:
         """Return the key of one chunk."""
-        return f"{self._prefix}:chunk:{place.dataset}:{place.attempt_id.hex}:{place.bucket}:{place.chunk}"
+        return f"{self._prefix}:chunk:{chunk.dataset}:{chunk.attempt_id.hex}:{chunk.bucket}:{chunk.chunk}"
 
     def all_chunks(self, dataset: str) -> str:
         """Return the pattern of all chunk keys of a dataset; a dataset name has no special character of patterns."""

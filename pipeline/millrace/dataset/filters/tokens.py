@@ -68,7 +68,7 @@ def _check_nesting(tokens: list[Any]) -> None:
 
 
 def _checked(token: Any, following: Any, schema: pa.Schema) -> Any:
-    from sqlglot.tokenizer_core import Token, TokenType
+    from sqlglot.tokens import Token, TokenType  # type: ignore[attr-defined]  # exported without a declaration
 
     word = token.text.lower()
     if token.token_type == TokenType.IDENTIFIER:
@@ -102,7 +102,7 @@ def _nearest(name: str, schema: pa.Schema) -> str:
     if near := nearest(name, schema.names):
         return "did you mean " + " or ".join(map(_word, near)) + "?"
     more = f" and {len(schema) - 20} more" if len(schema) > 20 else ""
-    return "the columns are " + ", ".join(map(_word, schema.names[:20])) + more + "; text stands in 'single quotes'"
+    return "the columns are " + ", ".join(map(_word, schema.names[:20])) + more + "; write text in 'single quotes'"
 
 
 def _word(name: str) -> str:
@@ -127,7 +127,8 @@ def _check_literal(token: Any, following: Any) -> None:
         return
     if following.token_type.name in ("VAR", "NUMBER", "STRING", "IDENTIFIER"):
         raise UsageError(
-            f"{token.text + following.text!r} at character {token.start + 1} of the filter is no literal", hint=LANGUAGE
+            f"{token.text + following.text!r} at character {token.start + 1} of the filter is not a literal",
+            hint=LANGUAGE,
         )
 
 
@@ -135,7 +136,7 @@ def _refuse(token: Any, following: Any, schema: pa.Schema) -> None:
     if token.text == "==":
         raise UsageError(f"the filter has == at character {token.start + 1}", hint="write = to compare")
     if not (token.text[:1].isalpha() or token.text[:1] == "_"):
-        hint = 'a name with other characters stands in "double quotes"; ' if token.text in ("`", "[", ".") else ""
+        hint = 'write a name with other characters in "double quotes"; ' if token.text in ("`", "[", ".") else ""
         raise UsageError(f"{token.text!r} at character {token.start + 1} is not part of a filter", hint=hint + LANGUAGE)
     _check_no_call(token, following)
     if token.token_type.name == "VAR" or token.text.lower() in TYPED:
