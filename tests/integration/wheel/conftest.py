@@ -123,8 +123,8 @@ def install(wheel: Path, constraints: Path, tmp_path_factory: pytest.TempPathFac
             environment.working_directory.mkdir()
             (environment.working_directory / "pipeline.py").write_text(FOREIGN_MODULE)
             target = f"{wheel}[{extra}]" if extra else str(wheel)
-            pip("--python", str(environment.scripts / "python"), "install", "--no-compile", "-c", str(constraints), target,
-                timeout_s=INSTALL_S)  # fmt: skip
+            installer = ["--python", str(environment.scripts / "python"), "install", "--no-compile"]
+            pip(*installer, "-c", str(constraints), target, timeout_s=INSTALL_S)
             made[extra, python] = environment
         return made[extra, python]
 
