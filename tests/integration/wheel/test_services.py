@@ -86,7 +86,7 @@ def test_with_redis_a_version_is_warmed_and_read(installed: Installed) -> None:
     load(environment, "warmed")
     report = json.loads(environment.millrace("warm", "warmed", "--json").stdout)
     assert (report["whole"], report["already"]) == (True, 0)
-    assert environment.millrace("read", "warmed", "--head", "1", "--output", "-").stdout
+    assert "row 0" in environment.millrace("read", "warmed", "--head", "1").stdout
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +127,9 @@ def test_with_kafka_a_load_is_reported_and_the_bridge_of_the_wheel_shows_it(inst
     watched = installed("").run("millrace", "watch", f"cli/{run}", "--url", bridge, "--timeout-s", "60", "--json")
     assert watched.returncode == 0, watched.stderr
     [task] = json.loads(watched.stdout)["tasks"]
-    assert (task["dataset"], task["state"], task["done"]) == ("reported", "succeeded", ROWS)
+    assert (task["dataset"], task["state"]) == ("reported", "succeeded")
+    assert task["unit"] == "bytes"
+    assert task["done"] > ROWS
 
 
 @pytest.mark.usefixtures("stack")
