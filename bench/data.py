@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.csv as pc
 
 from millrace.errors import SourceNotFoundError
-from millrace.settings.tree import millrace_home
+from millrace.settings import millrace_home
 
 __all__ = [
     "FLIGHTS",

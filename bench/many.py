@@ -24,9 +24,10 @@ from millrace.api import Store
 from millrace.chunks import cast_batch, merge_stats, stats_schema
 from millrace.cli.commands.show import describe
 from millrace.load import LoadOptions
-from millrace.load.lists import Listing, sums, write_lists
+from millrace.load.lists import Listing, page_totals, write_lists
 from millrace.store.catalogue.catalogue_writer import CatalogueWriter
-from millrace.store.catalogue.manifest import ChunkRef, PageRef, encode_page
+from millrace.store.catalogue.manifest import ChunkRef, PageRef
+from millrace.store.catalogue.page import encode_page
 from millrace.store.catalogue.version import Version
 from millrace.store.cluster.session import CassandraSession
 from millrace.store.cluster.writer import ReplicatedWriter
@@ -50,7 +51,7 @@ def make_versions(store: Store, name: str, versions: int) -> None:
     ref, stats = _shape(store, first)
     listing = Listing.of(store.catalogue, first)
     (shape,) = listing.pages
-    whole = cast_batch(merge_stats(stats, [ref.rows]), stats_schema(store.catalogue.schema(first)))
+    whole = cast_batch(merge_stats(stats, [ref.rows]), stats_schema(store.catalogue.pages.schema(first)))
     data, checksum = encode_page([ref], [stats])
     with ReplicatedWriter(store.cassandra, window_bytes=5_000_000) as writes, ThreadPoolExecutor(_THREADS) as pool:
         catalogue_writer = CatalogueWriter(store.cassandra, writes)
@@ -89,7 +90,7 @@ def make_chunks(store: Store, name: str, chunks: int) -> None:
 
 
 def _shape(store: Store, version: Version) -> tuple[ChunkRef, pa.RecordBatch]:
-    page = next(store.catalogue.pages(version))
+    page = store.catalogue.pages.page(version.dataset, next(store.catalogue.pages.each_ref(version)))
     return page.refs([0])[0], page.stats_batch().slice(0, 1)
 
 
@@ -120,9 +121,9 @@ def _publish(store: Store, catalogue_writer: CatalogueWriter, first: Version, nu
         mode="append",
         attempts=len({page.attempt_id for page in listing.pages}),
         run=f"made_{number}",
-        **sums(listing.pages),
+        **page_totals(listing.pages),
     )
-    schema = store.catalogue.schema(first)
+    schema = store.catalogue.pages.schema(first)
     schema_blob, pages_blob, _ = write_lists(store.catalogue, catalogue_writer, first.dataset, label, schema, listing)
     catalogue_writer.publish(replace(version, schema_blob=schema_blob, pages_blob=pages_blob))
 

@@ -1,90 +1,116 @@
 """The product's functions that a profile puts its timers around.
 
-A place names a function where the product looks it up at each call: in the module that imports it by name. A function
-that is bound once (in an ``lru_cache``, an event loop's watcher) cannot be timed. A place that is not called adds no
-line, so a wrong one would not be noticed. For that reason tests/unit/bench/test_profile.py calls every place, and a
-report names those that its own run never called.
+A timer replaces a function in the module or class where the product looks it up at each call. That is the module that
+imports it by name, which may differ from the module that defines it. A function that is bound once (in an
+``lru_cache``, an event loop's watcher) cannot be timed. A location that is not called adds no line, so a wrong one
+would not be noticed. For that reason tests/unit/bench/test_profile.py calls every location, and a report names those
+that its own run never called.
 """
 
 from __future__ import annotations
 
-import importlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["CSV_PLACES", "FILTER_PLACES", "LOAD_PLACES", "READ_PLACES", "CodeLocation", "resolve"]
+import cassandra.cluster
+import cassandra.connection
+import xxhash
+
+from millrace.api import loading
+from millrace.arrow import cumulative_row_bytes
+from millrace.chunks import assemble_as_stored, cast_batch, compute_stats, encode, encode_row_group, grouper, tile
+from millrace.chunks.encoding.codecs import Gzip, Uncompressed
+from millrace.chunks.encoding.stored_types import to_stored
+from millrace.chunks.narrow import narrow_batch
+from millrace.compat.cassandra.large_frames import LargeFrames
+from millrace.dataset import chunk_decoder, dataset
+from millrace.dataset.chunk_decoder import decode_tiles
+from millrace.dataset.filters.conditions import columns_for
+from millrace.dataset.filters.prune import ChunkFilter
+from millrace.dataset.filters.rows import passing_rows
+from millrace.dataset.scan import Scan
+from millrace.load import make_plan, publish, split
+from millrace.sources.csv.parser import CsvParser
+from millrace.sources.io.streams import RawStream
+from millrace.sources.text import blocks
+from millrace.sources.text.records import count_lines, last_record_end, scan_quotes
+from millrace.store.catalogue.catalogue import Catalogue
+from millrace.store.catalogue.lease import Lease
+from millrace.store.catalogue.page import Page
+from millrace.store.chunks.chunk_reader import ChunkReader
+from millrace.store.chunks.chunk_writer import ChunkWriter
+from millrace.store.cluster.session import CassandraSession
+from millrace.store.cluster.window import ByteWindow
+from millrace.store.cluster.writer import ReplicatedWriter
+
+__all__ = ["CSV_PLACES", "FILTER_PLACES", "LOAD_PLACES", "READ_PLACES", "CodeLocation"]
 
 
 @dataclass(frozen=True, slots=True)
 class CodeLocation:
-    """A function by module and qualified name, and the line of the profile that its time counts for."""
+    """A function in the module or class ``owner``, and the line of the profile that its time counts for."""
 
     label: str
-    module: str
-    name: str
+    owner: Any
+    function: Callable[..., Any]
+
+    @property
+    def name(self) -> str:
+        """Return the function's name in ``owner``."""
+        return self.function.__name__
 
 
 _COMMON = (
-    CodeLocation("checksum", "xxhash", "xxh3_128_digest"),
-    CodeLocation("checksum", "millrace.chunks.encoding.codecs", "Plain.raw_checksum"),
-    CodeLocation("driver: serialize and send", "cassandra.cluster", "Session.execute_async"),
-    CodeLocation("driver: receive", "millrace.compat.cassandra.large_frames", "LargeFrames._receive"),
-    CodeLocation("driver: answers", "cassandra.connection", "Connection.process_msg"),
-    CodeLocation("wait for the cluster", "millrace.store.cluster.session", "CassandraSession.execute_watched"),
+    CodeLocation("checksum", xxhash, xxhash.xxh3_128_digest),
+    CodeLocation("checksum", Uncompressed, Uncompressed.raw_checksum),
+    CodeLocation("driver: serialize and send", cassandra.cluster.Session, cassandra.cluster.Session.execute_async),
+    CodeLocation("driver: receive", LargeFrames, LargeFrames._receive),
+    CodeLocation("driver: answers", cassandra.connection.Connection, cassandra.connection.Connection.process_msg),
+    CodeLocation("wait for the cluster", CassandraSession, CassandraSession.execute_watched),
 )
 LOAD_PLACES = (
     *_COMMON,
-    CodeLocation("plan (types, sample)", "millrace.api", "Store._plan"),
-    CodeLocation("publish", "millrace.api", "Store.publish"),
-    CodeLocation("read the source", "millrace.sources.io.streams", "RawStream.read"),
-    CodeLocation("group rows", "millrace.chunks.grouper", "cumulative_row_bytes"),
-    CodeLocation("group rows", "millrace.chunks.grouper", "RowGrouper._take"),
-    CodeLocation("narrow types", "millrace.chunks.encode", "narrow_batch"),
-    CodeLocation("numbers by their bytes", "millrace.chunks.encode", "to_stored"),
-    CodeLocation("encode to Arrow IPC", "millrace.chunks.tile", "_to_stream"),
-    CodeLocation("compress", "millrace.chunks.encoding.codecs", "Gzip.compress"),
-    CodeLocation("statistics", "millrace.chunks.encode", "compute_stats"),
-    CodeLocation("encode, rest", "millrace.load.split", "encode_row_group"),
-    CodeLocation("bind a batch", "millrace.store.chunks.chunk_writer", "ChunkWriter._batch"),
-    CodeLocation("wait for the cluster", "millrace.store.cluster.window", "ByteWindow.take"),
-    CodeLocation("wait for the cluster", "millrace.store.cluster.writer", "ReplicatedWriter.write"),
-    CodeLocation("wait for the last answers, write pages", "millrace.store.chunks.chunk_writer", "ChunkWriter.finish"),
+    CodeLocation("plan (types, sample)", loading, make_plan),
+    CodeLocation("publish", loading, publish),
+    CodeLocation("read the source", RawStream, RawStream.read),
+    CodeLocation("group rows", grouper, cumulative_row_bytes),
+    CodeLocation("narrow types", encode, narrow_batch),
+    CodeLocation("numbers by their bytes", encode, to_stored),
+    CodeLocation("encode to Arrow IPC", tile, tile.write_stream),
+    CodeLocation("compress", Gzip, Gzip.compress),
+    CodeLocation("statistics", encode, compute_stats),
+    CodeLocation("encode, rest", split, encode_row_group),
+    CodeLocation("bind batches and submit them", ChunkWriter, ChunkWriter.write),
+    CodeLocation("wait for the cluster", ByteWindow, ByteWindow.acquire),
+    CodeLocation("wait for the cluster", ReplicatedWriter, ReplicatedWriter.write),
+    CodeLocation("wait for the last answers, write pages", ChunkWriter, ChunkWriter.finish),
 )
 CSV_PLACES = (
     *LOAD_PLACES,
-    CodeLocation("cut records", "millrace.sources.text.blocks", "scan_quotes"),
-    CodeLocation("cut records", "millrace.sources.text.blocks", "last_record_end"),
-    CodeLocation("cut records", "millrace.sources.text.blocks", "count_lines"),
-    CodeLocation("parse", "millrace.sources.csv.parser", "CsvParser.parse"),
+    CodeLocation("cut records", blocks, scan_quotes),
+    CodeLocation("cut records", blocks, last_record_end),
+    CodeLocation("cut records", blocks, count_lines),
+    CodeLocation("parse", CsvParser, CsvParser.parse),
 )
 READ_PLACES = (
     *_COMMON,
-    CodeLocation("catalogue: which version", "millrace.store.catalogue.catalogue", "Catalogue.resolve"),
-    CodeLocation("pages: which chunks", "millrace.store.catalogue.manifest", "Page.refs"),
-    CodeLocation("wait for the lease", "millrace.store.catalogue.lease", "Lease.wait_taken"),
-    CodeLocation("fetch, rest", "millrace.store.chunks.chunk_reader", "ChunkReader.fetch"),
-    CodeLocation("fetch, rest", "millrace.store.chunks.chunk_reader", "ChunkReader.fetch_many"),
-    CodeLocation("decompress", "millrace.chunks.encoding.codecs", "Gzip.decompress"),
-    CodeLocation("decompress", "millrace.chunks.encoding.codecs", "Plain.decompress"),
-    CodeLocation("open Arrow IPC", "millrace.chunks.tile", "_from_stream"),
-    CodeLocation("decode, rest", "millrace.dataset.scan", "_decoded"),
-    CodeLocation("put tiles together", "millrace.dataset.scan", "assemble_as_stored"),
-    CodeLocation("cast to the version's types", "millrace.dataset.scan", "cast_batch"),
-    CodeLocation("read, rest", "millrace.dataset.scan", "Scan._read_group"),
+    CodeLocation("catalogue: which version", Catalogue, Catalogue.resolve),
+    CodeLocation("pages: which chunks", Page, Page.refs),
+    CodeLocation("wait for the lease", Lease, Lease.wait_taken),
+    CodeLocation("fetch, rest", ChunkReader, ChunkReader.fetch),
+    CodeLocation("fetch, rest", ChunkReader, ChunkReader.fetch_many),
+    CodeLocation("decompress", Gzip, Gzip.decompress),
+    CodeLocation("decompress", Uncompressed, Uncompressed.decompress),
+    CodeLocation("open Arrow IPC", tile, tile.read_stream),
+    CodeLocation("decode, rest", chunk_decoder, decode_tiles),
+    CodeLocation("put tiles together", chunk_decoder, assemble_as_stored),
+    CodeLocation("cast to the version's types", chunk_decoder, cast_batch),
+    CodeLocation("read, rest", Scan, Scan.read_group),
 )
 FILTER_PLACES = (
     *READ_PLACES,
-    CodeLocation("filter: which columns it uses", "millrace.dataset.dataset", "columns_for"),
-    CodeLocation("filter: which chunks may pass", "millrace.dataset.filters.prune", "ChunkFilter.kept"),
-    CodeLocation("filter: which rows pass", "millrace.dataset.scan", "Scan._passing"),
+    CodeLocation("filter: which columns it uses", dataset, columns_for),
+    CodeLocation("filter: which chunks may pass", ChunkFilter, ChunkFilter.kept),
+    CodeLocation("filter: which rows pass", chunk_decoder, passing_rows),
 )
-
-
-def resolve(place: CodeLocation) -> tuple[Any, str]:
-    """Return the object that has the function, and its name there; raise if the product no longer has it."""
-    owner: Any = importlib.import_module(place.module)
-    *path, name = place.name.split(".")
-    for part in path:
-        owner = getattr(owner, part)
-    getattr(owner, name)
-    return owner, name

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.contestant import Outcome
-from bench.places import CodeLocation, resolve
+from bench.places import CodeLocation
 from bench.report import Report
 
 __all__ = ["Profile", "add_profile", "timed"]
@@ -63,7 +63,7 @@ def timed(places: tuple[CodeLocation, ...]) -> Iterator[Profile]:
     stack = threading.local()
     undo: list[tuple[Any, str, Any]] = []
     for place in places:
-        owner, name = resolve(place)
+        owner, name = place.owner, place.name
         whole = vars(owner)[name] if isinstance(owner, type) else getattr(owner, name)
         undo.append((owner, name, whole))
         setattr(owner, name, _around(whole, place, profile, stack, lock))

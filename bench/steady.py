@@ -133,7 +133,7 @@ class _Watch:
         def watched_submit(writer: ReplicatedWriter, write: Write) -> Any:
             future = submit(writer, write)
             began = time.monotonic()
-            if write.what.startswith("chunk "):
+            if write.description.startswith("chunk "):
                 size = write.size_bytes
                 future.add_done_callback(lambda done: self._acknowledged(done, began, size))
             return future

@@ -15,10 +15,10 @@ unchanged. `millrace fsck` finds and removes the data that it wrote. Clearing a 
 * **plan**: the source is missing, unreadable, outside of the allowed folders or different from the form's options. The
   message names the file, the line and the option that fixes it. Start a new run.
 * **load**: a row, a type or a byte in the middle of the source is wrong (not retried): fix it and start a new run. Or
-  no Cassandra node responds (retried): check `./run status`, then clear the task.
+  no Cassandra node responds (retried): check `millrace doctor`, then clear the task.
 * **verify**: a chunk differs from the written one, or its nodes are down. See the logs of the nodes, then clear *load*
   with its downstream tasks.
-* **publish**: no Cassandra node responds, or a manifest page is missing. Check `./run status`, then clear the task.
+* **publish**: no Cassandra node responds, or a manifest page is missing. Check `millrace doctor`, then clear the task.
 * **warm**: Cassandra does not respond (a Redis that is down or full is no failure). The version is already visible.
   Run `millrace warm NAME` later.
 

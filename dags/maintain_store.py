@@ -10,7 +10,7 @@ of **fsck**.
 
 No step changes data that readers see, except **prune**. Each step can be cleared and run again at any time.
 
-* **repair**: a node is down (retried): check `./run status`, start the node, clear the task. Data that cannot be
+* **repair**: a node is down (retried): check `millrace doctor`, start the node, clear the task. Data that cannot be
   repaired is named with dataset and bucket. No node has a good copy of it; load that dataset again.
 * **verify**: the message names chunk and node. A wrong copy is replaced as soon as it is read, if the other one is
   good. Errors found by a check of each node alone are recorded for `millrace repair`. If both copies are bad, load the

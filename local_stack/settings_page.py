@@ -27,7 +27,8 @@ A setting is searched for in these places, in this order. The first place that h
 2. An environment variable, such as `MILLRACE_CASSANDRA__KEYSPACE=other`. A list is written with commas or as JSON.
 3. `millrace.toml` in the working directory, or the file that `MILLRACE_CONFIG` names: a table for each section, such as
    `[cassandra]` with `keyspace = "other"`.
-4. `$MILLRACE_HOME/millrace.toml`, which `./run up` writes for the local stack.
+4. In a checkout: `$MILLRACE_HOME/millrace.toml`, which `./run up` writes for the local stack. An installed package
+   reads `millrace.toml` in the user's configuration folder (`~/.config/millrace`), unless `MILLRACE_HOME` is set.
 5. The default.
 
 A value outside its range is refused before anything starts, and the error names the setting. An unknown setting is
@@ -41,7 +42,7 @@ _OTHERS = """## Variables that are not settings
 
 | variable | |
 |---|---|
-| `MILLRACE_HOME` | The folder of all local data; `.millrace` in the checkout by default. |
+| `MILLRACE_HOME` | The folder of local data: `.millrace` in a checkout, `~/.local/share/millrace` otherwise. |
 | `MILLRACE_CONFIG` | The file that is read in place of `millrace.toml`; if the variable is empty, no file is read. |
 | `MILLRACE_DEBUG` | `1` shows where an error comes from. |
 | `MILLRACE_PYTHON` | The Python that `./run` uses. |

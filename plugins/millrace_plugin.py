@@ -1,20 +1,11 @@
-"""The Airflow plugin of Millrace: it reports task states and links to the live page. Declarations only.
+"""The Airflow plugin of Millrace, for an Airflow that finds no entry point of an installed package.
 
-Airflow executes this file twice in some processes, so all state is in ``millrace.airflow``.
+Airflow executes this file twice in some processes, so the plugin and all state are in ``millrace.airflow``.
 """
 
 from __future__ import annotations
 
-from airflow.plugins_manager import AirflowPlugin
+from millrace.airflow import plugin
 
-from millrace.airflow.links import LiveProgressLink, external_views
-from millrace.airflow.listener import LISTENER
-
-
-class MillracePlugin(AirflowPlugin):
-    """The plugin with Millrace's listener, link and tabs."""
-
-    name = "millrace"
-    listeners = [LISTENER]  # noqa: RUF012 - the type that Airflow expects
-    global_operator_extra_links = [LiveProgressLink()]  # noqa: RUF012
-    external_views = external_views()
+if not plugin.is_entry_point():
+    MillracePlugin = plugin.MillracePlugin

@@ -1,19 +1,116 @@
 """Millrace: store datasets in Cassandra and read them in training jobs, with live progress.
 
 ``connect()`` is the entry point; it returns the ``Store`` that provides everything else. Importing this package opens
-no connection and imports no service's client.
+no connection and imports no service's client. The classes are imported when they are first used.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+from millrace.errors import (
+    CacheError,
+    ChecksumMismatchError,
+    ChunkError,
+    ChunkFormatError,
+    ChunkMissingError,
+    DatasetNotFoundError,
+    InvalidNameError,
+    InvalidSettingError,
+    LoadInterruptedError,
+    MillraceError,
+    OutputError,
+    PlanChangedError,
+    ProgressError,
+    RowTooLargeError,
+    SourceChangedError,
+    SourceCorruptError,
+    SourceEmptyError,
+    SourceError,
+    SourceFormatError,
+    SourceNotFoundError,
+    SourceTooLargeError,
+    SourceTypeError,
+    SourceUnreadableError,
+    StackError,
+    StoreError,
+    StoreSchemaError,
+    StoreTimeoutError,
+    StoreUnavailableError,
+    UsageError,
+    VersionNotFoundError,
+)
 
 if TYPE_CHECKING:
     from millrace.api import Store
+    from millrace.dataset import Dataset
+    from millrace.load import LoadReport
     from millrace.settings import Settings
+    from millrace.store import Version
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "connect"]
+__all__ = [
+    "__version__",
+    "connect",
+    "Store",
+    "Dataset",
+    "Version",
+    "LoadReport",
+    "Settings",
+    "CacheError",
+    "ChecksumMismatchError",
+    "ChunkError",
+    "ChunkFormatError",
+    "ChunkMissingError",
+    "DatasetNotFoundError",
+    "InvalidNameError",
+    "InvalidSettingError",
+    "LoadInterruptedError",
+    "MillraceError",
+    "OutputError",
+    "PlanChangedError",
+    "ProgressError",
+    "RowTooLargeError",
+    "SourceChangedError",
+    "SourceCorruptError",
+    "SourceEmptyError",
+    "SourceError",
+    "SourceFormatError",
+    "SourceNotFoundError",
+    "SourceTooLargeError",
+    "SourceTypeError",
+    "SourceUnreadableError",
+    "StackError",
+    "StoreError",
+    "StoreSchemaError",
+    "StoreTimeoutError",
+    "StoreUnavailableError",
+    "UsageError",
+    "VersionNotFoundError",
+]
+
+_ROOMS: Final = {
+    "Store": "millrace.api",
+    "Dataset": "millrace.dataset",
+    "Version": "millrace.store",
+    "LoadReport": "millrace.load",
+    "Settings": "millrace.settings",
+}
+"""The module of each class that is imported when it is first used, because pyarrow or pydantic is needed for it."""
+
+
+if not TYPE_CHECKING:  # with this function a type checker would accept every name
+
+    def __getattr__(name: str) -> Any:
+        if name not in _ROOMS:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = globals()[name] = getattr(import_module(_ROOMS[name]), name)
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 def connect(settings: Settings | None = None, **overrides: Any) -> Store:

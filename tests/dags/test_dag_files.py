@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
-from local_stack.settings import CHECKOUT
+from local_stack.compose import product
+from local_stack.settings import CHECKOUT, load_stack_settings
+from local_stack.stack import Stack
 from millrace.airflow import TAG, is_ours
 
 DAGS = sorted((CHECKOUT / "dags").glob("*.py"))
@@ -125,14 +127,83 @@ def test_parsing_twice_gives_the_same_dag(bag: Any) -> None:
         assert json.dumps(DagSerialization.to_dict(dag)) == json.dumps(DagSerialization.to_dict(again.dags[dag_id]))
 
 
-def test_the_plugin_file_may_be_executed_twice_and_declares_one_listener() -> None:
+def test_the_plugin_file_may_be_executed_twice_and_declares_one_listener(monkeypatch: pytest.MonkeyPatch) -> None:
     import runpy
 
+    from millrace.airflow import plugin
+
+    monkeypatch.setattr(plugin, "distributions", list)
     path = str(CHECKOUT / "plugins" / "millrace_plugin.py")
     first, second = (runpy.run_path(path)["MillracePlugin"] for _ in range(2))
     assert first.listeners == second.listeners
     assert {view["destination"] for view in first.external_views} == {"dag_run", "task_instance", "nav"}
     assert [link.name for link in first.global_operator_extra_links] == ["Live progress"]
+
+
+PLUGINS = """
+import importlib.metadata, json, sys
+import importlib_metadata
+
+installed = sys.argv[1] == "installed"
+
+class Installed(importlib.metadata.Distribution):
+    metadata = {"Name": "millrace"}
+    name, version = "millrace", "0.1.0"
+    def locate_file(self, path): ...
+    def read_text(self, name):
+        return "[airflow.plugins]\\nmillrace = millrace.airflow.plugin:MillracePlugin" * (name == "entry_points.txt")
+
+for library in (importlib.metadata, importlib_metadata):
+    def distributions(real=library.distributions, **context):
+        return [*(each for each in real(**context) if each.metadata["Name"] != "millrace"), *[Installed()] * installed]
+    library.distributions = distributions
+
+from airflow import plugins_manager as core
+from airflow.sdk import plugins_manager as sdk
+
+for manager in (core, sdk):
+    plugins, errors = manager._get_plugins()
+    print(json.dumps([[[each.name, str(each.source)] for each in plugins if each.name == "millrace"], errors]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("seen", "source"),
+    [("installed", "millrace==0.1.0: "), ("not installed", "$PLUGINS_FOLDER/millrace_plugin.py")],
+)
+def test_exactly_one_plugin_is_active_beside_the_plugin_file(seen: str, source: str) -> None:
+    command = [sys.executable, "-W", "ignore", "-c", PLUGINS, seen]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    for line in done.stdout.splitlines()[-2:]:
+        [(name, found)], errors = json.loads(line)
+        assert (name, errors) == ("millrace", {})
+        assert found.startswith(source)
+
+
+def test_the_bundle_of_the_package_has_the_dags_of_the_checkout_and_no_others(bag: Any) -> None:
+    from airflow.dag_processing.dagbag import DagBag
+
+    from millrace.airflow.bundle import MillraceDagBundle
+
+    bundle = MillraceDagBundle(name="millrace")
+    bundle.initialize()
+    assert bundle.get_current_version() is None
+    packaged = DagBag(str(bundle.path))
+    assert packaged.import_errors == {}
+    assert set(packaged.dags) == set(bag.dags)
+
+
+def test_no_dag_id_of_the_stack_is_in_two_bundles() -> None:
+    from airflow.dag_processing.bundles.manager import DagBundlesManager
+    from airflow.dag_processing.dagbag import DagBag
+
+    bundles = list(DagBundlesManager().get_all_dag_bundles())
+    ids = [dag_id for bundle in bundles for dag_id in DagBag(str(bundle.path)).dags]
+    assert sorted(ids) == sorted({*ids, "ingest_dataset", "maintain_store"})
+    stack = Stack(load_stack_settings(), say=lambda line: None)
+    for environment in (stack.one("airflow").env(), product.airflow()["environment"]):
+        # The bundles in force are those of this process: the folder of DAGs.
+        assert "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST" not in environment
 
 
 def test_no_plugin_file_shadows_a_library() -> None:

@@ -413,8 +413,8 @@ def test_a_damaged_chunk_fails_the_verify_task_before_a_version_is_visible(
     def then_damaged(self: Store, plan: Any, split: int | None, **options: Any) -> Any:
         result = real(self, plan, split, **options)
         keyspace = self.settings.cassandra.keyspace
-        for page in self.catalogue.finished_pages(plan.dataset, result.attempt_id):
-            for ref in self.catalogue.page(plan.dataset, page).refs():
+        for page in self.catalogue.pages.finished(plan.dataset, result.attempt_id):
+            for ref in self.catalogue.pages.page(plan.dataset, page).refs():
                 place = (ref.dataset, ref.attempt_id, ref.bucket, ref.chunk)
                 self.cassandra.session.execute(
                     f"UPDATE {keyspace}.chunks SET data = %s "

@@ -43,7 +43,7 @@ def test_by_default_everything_is_repaired_and_checked_and_nothing_is_deleted(
     found = xcoms(run)
     assert found["repair", -1, "return_value"]["ok"] is True
     assert found["verify", -1, "return_value"]["rows"] == 30
-    assert found["fsck", -1, "return_value"]["removed_writers"] == 0
+    assert found["fsck", -1, "return_value"]["removed_attempts"] == 0
     said = events.of_run(
         run.run_id,
         lambda seen: all(

@@ -148,8 +148,8 @@ class _Reader:
         return self.rows("SELECT * FROM versions WHERE dataset = ?", (dataset,))
 
     def tags(self, dataset: str) -> dict[str, str]:
-        rows = self.rows("SELECT tag, number, hex FROM tags WHERE dataset = ?", (dataset,))
-        return {row.tag: f"{row.number}-{row.hex}" for row in rows if row.number}
+        rows = self.rows("SELECT tag, number, hex, removed FROM tags WHERE dataset = ?", (dataset,))
+        return {row.tag: f"{row.number}-{row.hex}" for row in rows if not row.removed}
 
     def batch(
         self, dataset: str, writer: str, chunk: Mapping[str, Any], schema: pa.Schema, layout: Any

@@ -22,7 +22,7 @@ from local_stack.settings import CHECKOUT
 from local_stack.stack import Stack
 from millrace.api import Store
 from millrace.settings.tree import Settings, load_settings
-from millrace.store.catalogue.version import LoadAttempt
+from millrace.store.catalogue.attempt import LoadAttempt
 from millrace.store.cluster.session import NODE_LOCAL, CassandraSession
 from tests.faults.checker import Checker, Expected, Verdict
 from tests.faults.gates import Gates

@@ -89,12 +89,12 @@ class Gates:
             gate.open()
 
     def _watched(self, writer: ReplicatedWriter, write: Write) -> Any:
-        kind, dataset = _what(write.what)
+        kind, dataset = _what(write.description)
         for gate in self._gates:
             if (gate.dataset, gate.kind) == (dataset, kind):
                 gate.hold(id(writer))
         future = self._submit(writer, write)
-        future.add_done_callback(lambda done: self._done(kind, dataset, write.what, done))
+        future.add_done_callback(lambda done: self._done(kind, dataset, write.description, done))
         return future
 
     def _done(self, kind: str, dataset: str, what: str, done: Any) -> None:

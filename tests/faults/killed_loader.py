@@ -51,7 +51,7 @@ def die() -> None:
 
 def watched_write(calls: Calls, submit: Callable[..., Any]) -> Callable[..., Any]:
     def watched(writer: ReplicatedWriter, write: Write) -> Any:
-        last = calls.begin(f"write {write.what}")
+        last = calls.begin(f"write {write.description}")
         future = submit(writer, write)
         if last:
             future.result(ANSWER_S)

@@ -19,7 +19,7 @@ from millrace.api import Store
 from millrace.errors import StoreError
 from millrace.load import LoadOptions, LoadReport
 from millrace.settings.tree import Settings
-from millrace.store.deletion import sweep
+from millrace.store.deletion import garbage
 from tests.faults.checker import Expected
 from tests.faults.conftest import wait_for
 
@@ -143,7 +143,7 @@ def every(tables: dict[str, pa.Table], labels: dict[str, str]) -> dict[str, Expe
 def garbage_of(store: Store, name: str, monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """Return the writers of the dataset that ``fsck`` would remove if it took every attempt for dead."""
     with monkeypatch.context() as patch:
-        patch.setattr(sweep, "ALIVE", timedelta(0))
+        patch.setattr(garbage, "ALIVE", timedelta(0))
         found = store.fsck()
     assert not found.removed_attempts
     return {item["attempt_id"] for item in found.garbage if item["dataset"] == name}
@@ -152,8 +152,8 @@ def garbage_of(store: Store, name: str, monkeypatch: pytest.MonkeyPatch) -> set[
 def named_by(store: Store, name: str) -> set[str]:
     """Return the writers that the only version of the dataset names, including its publisher."""
     (version,) = store.versions(name)
-    whole = store.catalogue.whole(version)
-    return {version.attempt_id.hex, *(page.attempt_id.hex for page in store.catalogue.page_refs(whole))}
+    whole = store.catalogue.with_content(version)
+    return {version.attempt_id.hex, *(page.attempt_id.hex for page in store.catalogue.pages.refs(whole))}
 
 
 def appends_at_once(

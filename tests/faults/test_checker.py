@@ -123,7 +123,7 @@ def test_a_catalogue_row_missing_on_one_node_is_lost_on_that_node(
     store: Store, loaded: Loaded, look: Callable[..., Verdict], what: str
 ) -> None:
     version = store.version(loaded[0])
-    page = store.catalogue.page_refs(version)[0]
+    page = store.catalogue.pages.refs(version)[0]
     query, values = {
         "version": ("versions WHERE dataset = ? AND number = ? AND hex = ?", (loaded[0], version.number, version.hex)),
         "page": ("pages WHERE dataset = ? AND attempt_id = ? AND page = ?", (loaded[0], page.attempt_id, page.page)),
@@ -148,7 +148,7 @@ def test_a_page_with_other_bytes_than_written_is_wrong(
     store: Store, loaded: Loaded, look: Callable[..., Verdict]
 ) -> None:
     """The page has the same rows in other bytes, so that only its checksum reveals the change."""
-    page = store.catalogue.page_refs(store.version(loaded[0]))[0]
+    page = store.catalogue.pages.refs(store.version(loaded[0]))[0]
     key = (loaded[0], page.attempt_id, page.page)
     node = store.cassandra.hosts()[1]
     (row,) = at(store, node, "SELECT data FROM {ks}.pages WHERE dataset = ? AND attempt_id = ? AND page = ?", *key)

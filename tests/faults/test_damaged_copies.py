@@ -76,7 +76,7 @@ def test_a_damaged_replica_is_reported_and_a_read_skips_and_replaces_it(
     report = store.load(name, source, SMALL)
     refs = list(store.dataset(name).refs())
     # Load on the machine must not change which node is asked first.
-    monkeypatch.setattr(store.cassandra, "is_silent", lambda _host: False)
+    monkeypatch.setattr(store.cassandra.monitor, "is_unresponsive", lambda _host: False)
     where = damage(store, refs, newer=newer, first_asked=True)
     found = store.verify(name, each_replica=True)
     named = {(problem["chunk"], problem["node"]) for problem in found.problems}

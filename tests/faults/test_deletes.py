@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
@@ -12,7 +12,9 @@ from local_stack.stack import Stack
 from millrace.api import Store
 from millrace.errors import StoreError, StoreUnavailableError, UsageError
 from millrace.settings.tree import Settings
-from millrace.store.deletion import sweep
+from millrace.store import DELETED, AttemptRole
+from millrace.store.deletion import garbage
+from millrace.store.deletion.all_replicas import AllReplicas
 from tests.faults.checker import Expected
 from tests.faults.conftest import Judge, stored_on
 from tests.faults.gates import Gates
@@ -35,7 +37,7 @@ def test_after_pruning_to_one_version_the_newest_reads_back_complete(
     assert done.removed_attempts == 2
     left = [(row.version, row.split) for row in store.catalogue.attempts(name)]
     assert sorted(left) == sorted([*((each.version, -1) for each in (*pruned, last)), (last.version, -2)])
-    assert [item for item in store.fsck().lacking if item["dataset"] == name] == []
+    assert [item for item in store.fsck().missing if item["dataset"] == name] == []
     wanted = pa.concat_tables([table, more_table, more_table]).combine_chunks()
     judge({name: Expected({last.version: wanted}, latest=last.version)}, fired=done.removed_partitions > 0)
 
@@ -55,9 +57,8 @@ def test_a_version_being_read_cannot_be_deleted_and_is_read_to_its_end(
             store.delete(f"{name}@{old.version}", now=True)
         assert [version.label for version in store.versions(name)] == [new.version, old.version]
         # Mark it as a delete does that started before the reader took its lease: the sweep keeps its chunks.
-        sweeper = sweep.Sweeper(store.cassandra, store.catalogue)
-        sweeper._refuse_if_held = lambda version: None  # type: ignore[method-assign]
-        sweeper.mark([store.version(f"{name}@{old.version}")])
+        replicas = AllReplicas(store.cassandra)
+        replicas.write_mark(store.version(f"{name}@{old.version}"), DELETED, datetime.now(UTC))
         swept = store.fsck(delete=True, now=True)
         assert not needed & {item["attempt_id"] for item in swept.garbage}
         got += list(batches)
@@ -78,7 +79,8 @@ def test_a_dataset_deleted_and_loaded_again_under_its_name_has_the_new_rows_only
         store.delete(name, whole=True, now=True)
     store.untag(name, "kept")
     rows = store.catalogue.attempts(name)
-    there = [bool(stored_on(store, host, row)) for host in store.cassandra.hosts() for row in rows if row.split == -1]
+    loaders = [row for row in rows if row.role == AttemptRole.SOURCE]
+    there = [bool(stored_on(store, host, row)) for host in store.cassandra.hosts() for row in loaders]
     store.delete(name, whole=True, now=True)
     still = [bool(stored_on(store, host, row)) for host in store.cassandra.hosts() for row in rows]
     assert name not in {info.name for info in store.datasets()}
@@ -115,7 +117,7 @@ def test_a_zombie_whose_chunks_were_swept_publishes_nothing(
     kept = store.load(name, source, SMALL)
     plan = store.plan(name, source, SMALL, run="zombie")
     result = store.load_split(plan, None)
-    monkeypatch.setattr(sweep, "ALIVE", timedelta(0))
+    monkeypatch.setattr(garbage, "ALIVE", timedelta(0))
     swept = store.fsck(delete=True, now=True)
     assert result.attempt_id.hex in {item["attempt_id"] for item in swept.garbage}
     with pytest.raises(StoreError) as caught:

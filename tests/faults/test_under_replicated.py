@@ -101,7 +101,7 @@ def test_the_other_node_dying_before_the_repair_raises_specific_errors_and_loses
             for each, dataset in known.items():
                 error = ends_in((ChunkMissingError,), dataset.to_table)
                 assert f"chunk {lacking[each][0]} is not on {two}" in str(error)
-                assert f"{one} did not answer and may hold a good copy" in str(error)
+                assert f"{one} did not answer and may have a good copy" in str(error)
                 assert error.context["unreachable"] == [one]
             tell(f"the slowest error after {slowest_s:.1f} s")
     judge(expected, fired=fired, ways=[BOTH, one])

@@ -131,7 +131,7 @@ def test_data_written_with_a_clock_an_hour_off_is_read_appended_to_and_deleted_n
 def chunks_of(store: Store, label: str, name: str) -> int:
     """Return the number of stored pages of the writers of this version."""
     return sum(
-        len(store.catalogue.finished_pages(name, row.attempt_id))
+        len(store.catalogue.pages.finished(name, row.attempt_id))
         for row in store.catalogue.attempts(name)
         if row.version == label
     )

@@ -150,7 +150,7 @@ def test_a_version_of_many_pages_is_read_by_its_lists(store: Store, tmp_path: Pa
     for number in range(6):
         (tmp_path / "t.csv").write_text(f"n\n{number}\n")
         store.load(name, str(tmp_path / "t.csv"), LoadOptions(mode="append"))
-    assert store.catalogue.lists(store.version(name))[0]
+    assert store.catalogue.pages.lists(store.version(name))[0]
     assert read(name)["n"].to_pylist() == list(range(6))
 
 

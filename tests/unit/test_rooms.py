@@ -11,7 +11,7 @@ import millrace
 import sse_bridge
 
 PACKAGE = Path(millrace.__file__).parent
-AT_THE_TOP = {"__init__.py", "__main__.py", "api.py", "errors.py", "names", "settings", "py.typed"}
+AT_THE_TOP = {"__init__.py", "__main__.py", "api", "errors.py", "names", "settings", "py.typed"}
 
 # Rooms that start the program. They are not imported by other rooms, and each of their modules is an entry point whose
 # imports must stay few.

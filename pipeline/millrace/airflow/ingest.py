@@ -108,7 +108,7 @@ def _refused(verified: Any) -> ChunkError | ChunkMissingError:
     passes = first["error"] in ("ChunkMissingError", "StoreUnavailableError", "StoreTimeoutError")
     text = f"{verified.bad} of {verified.chunks} chunks of {verified.reference} cannot be verified: {first['message']}"
     if passes:
-        return ChunkMissingError(text, hint="a node may be down: ./run status")
+        return ChunkMissingError(text, hint="a node may be down: millrace doctor")
     return ChunkError(text, hint="nothing was published; run the load again")
 
 

@@ -29,7 +29,7 @@ def repair(params: Mapping[str, Any]) -> dict[str, Any]:
         summary = _to_jsonable(report.to_json(), "problems")
         if not report.ok:
             first = report.problems[0]["message"] if report.problems else "see the log"
-            raise ChunkMissingError(f"{report.words}: {first}", hint="a node may be down: ./run status")
+            raise ChunkMissingError(f"{report.words}: {first}", hint="a node may be down: millrace doctor")
     return summary
 
 
@@ -71,16 +71,16 @@ def fsck() -> dict[str, Any]:
     """Report data left behind by dead loads and deleted versions, and copies missing on nodes; remove nothing."""
     with step("maintain", dataset="") as (store, task):
         report = store.fsck()
-        left, lacking = len(report.garbage), len(report.lacking)
+        left, missing = len(report.garbage), len(report.missing)
         summary = (
             f"{left:,} failed attempts or deleted versions have data"
             if left
             else "no data of failed attempts or deleted versions"
         )
-        task.message(f"{summary}, {lacking:,} copies are missing" if lacking else f"{summary}, no replica is missing")
-        for item in [*report.garbage, *report.lacking][:_LISTED]:
+        task.message(f"{summary}, {missing:,} copies are missing" if missing else f"{summary}, no replica is missing")
+        for item in [*report.garbage, *report.missing][:_LISTED]:
             logger.warning("%s", json.dumps(item, sort_keys=True))
-        return _to_jsonable(report.to_json(), "garbage", "lacking")
+        return _to_jsonable(report.to_json(), "garbage", "missing")
 
 
 def _latest(store: Store, params: Mapping[str, Any]) -> list[str]:

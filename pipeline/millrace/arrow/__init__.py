@@ -5,7 +5,7 @@ from __future__ import annotations
 from millrace.arrow.check import check_column
 from millrace.arrow.equality import same_values
 from millrace.arrow.nested import Change, nulls_of, with_children
-from millrace.arrow.parts import (
+from millrace.arrow.nested_layout import (
     is_list_like,
     is_view,
     list_children,
@@ -17,10 +17,18 @@ from millrace.arrow.parts import (
     union_parts,
     views_of,
 )
+from millrace.arrow.schemas import wider_schema
+from millrace.arrow.selection import decoded, filtered, list_values, run_values, taken
 from millrace.arrow.sizes import cumulative_row_bytes, held_bytes
-from millrace.arrow.take import decoded, filtered, list_values, run_values, taken
 from millrace.arrow.types import Path, holds, holds_pair, is_dense_union, leaves
-from millrace.arrow.widening import decoded_type, is_text, widens, wider_inferred_type, wider_type, widest_type
+from millrace.arrow.widening import (
+    decoded_type,
+    is_text,
+    widens,
+    wider_inferred_type,
+    wider_type,
+    widest_type,
+)
 
 __all__ = [
     "Change",
@@ -52,8 +60,9 @@ __all__ = [
     "union_parts",
     "views_of",
     "widens",
-    "widest_type",
     "wider_inferred_type",
+    "wider_schema",
+    "widest_type",
     "wider_type",
     "with_children",
 ]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
-from millrace.arrow.parts import is_list_like, is_valid, list_children, list_ranges, union_parts
-from millrace.arrow.take import decoded, filtered, list_values, run_values, taken
+from millrace.arrow.nested_layout import is_list_like, is_valid, list_children, list_ranges, union_parts
+from millrace.arrow.selection import decoded, filtered, list_values, run_values, taken
 
 __all__ = ["same_values"]
 
@@ -42,8 +43,6 @@ def same_values(one: Any, other: Any) -> bool:
 
 
 def _same_nested(one: Any, other: Any) -> bool:
-    import numpy as np
-
     if one.null_count or other.null_count:
         valid = is_valid(one)
         if not np.array_equal(valid, is_valid(other)):
@@ -62,8 +61,6 @@ def _same_nested(one: Any, other: Any) -> bool:
 
 
 def _same_unions(one: Any, other: Any) -> bool:
-    import numpy as np
-
     (codes, offsets), (other_codes, other_offsets) = union_parts(one), union_parts(other)
     if not np.array_equal(codes, other_codes):
         return False

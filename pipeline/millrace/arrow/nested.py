@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
-from millrace.arrow.parts import (
+from millrace.arrow.nested_layout import (
     is_view,
     list_children,
     list_ranges,
@@ -19,7 +20,7 @@ from millrace.arrow.parts import (
     union_parts,
     views_of,
 )
-from millrace.arrow.take import list_values, taken
+from millrace.arrow.selection import list_values, taken
 
 __all__ = ["nulls_of", "with_children"]
 
@@ -59,8 +60,6 @@ def _shared_views(
     array: Any, type_: pa.DataType, starts: Any, sizes: Any, mask: pa.Array | None, change: Change
 ) -> pa.Array | None:
     """Return list views whose values stay shared; None where laying the lists end to end takes no more values."""
-    import numpy as np
-
     if not is_view(array.type) or not sizes.any():
         return None
     used = sizes > 0
@@ -85,18 +84,16 @@ def _union(array: Any, type_: pa.DataType, change: Change) -> pa.Array:
     return union_of(type_, codes, offsets, changed)
 
 
-def _used(child: pa.Array, places: Any) -> tuple[pa.Array, Any]:
-    """Return as many values as there are places, and the position of each place among them."""
-    import numpy as np
-
-    if not len(places):
-        return child.slice(0, 0), places
-    first, last = int(places.min()), int(places.max())
-    if last - first == len(places) - 1 and np.array_equal(places, np.arange(first, last + 1)):
-        return child.slice(first, len(places)), places - first
-    # One value for each place, also where places share one: pyarrow's nbytes relies on it, and reads past the end of a
-    # shorter child.
-    return taken(child, places), np.arange(len(places), dtype=places.dtype)
+def _used(child: pa.Array, positions: Any) -> tuple[pa.Array, Any]:
+    """Return as many values as there are positions, and the new position of each among them."""
+    if not len(positions):
+        return child.slice(0, 0), positions
+    first, last = int(positions.min()), int(positions.max())
+    if last - first == len(positions) - 1 and np.array_equal(positions, np.arange(first, last + 1)):
+        return child.slice(first, len(positions)), positions - first
+    # One value for each position, also where positions are equal: pyarrow's nbytes relies on it, and reads past the end
+    # of a shorter child.
+    return taken(child, positions), np.arange(len(positions), dtype=positions.dtype)
 
 
 def nulls_of(length: int, type_: pa.DataType) -> pa.Array:

@@ -10,15 +10,13 @@ row group is chosen in this unit.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from millrace.arrow.types import holds, is_dense_union
-
-if TYPE_CHECKING:
-    import numpy as np
 
 __all__ = ["CELL_BYTES", "cumulative_row_bytes", "held_bytes"]
 
@@ -30,8 +28,6 @@ def cumulative_row_bytes(batch: pa.RecordBatch) -> np.ndarray[Any, np.dtype[np.i
 
     A row counts at least 8 bytes.
     """
-    import numpy as np
-
     cells = max(1, batch.num_columns)
     total = np.arange(batch.num_rows + 1, dtype=np.int64) * (CELL_BYTES * cells)
     for column in batch.columns:
@@ -74,8 +70,6 @@ def _nulls_hold_nothing(array: pa.Array, beyond: Any) -> bool:
     buffer = array.buffers()[0]
     if buffer is None:
         return False
-    import numpy as np
-
     bits = np.unpackbits(np.frombuffer(buffer, np.uint8), bitorder="little")
     nulls = (bits[array.offset : array.offset + len(array)] == 0).nonzero()[0]
     return bool((beyond.take(nulls + 1) == beyond.take(nulls)).all())
@@ -83,31 +77,23 @@ def _nulls_hold_nothing(array: pa.Array, beyond: Any) -> bool:
 
 def _without_nulls(array: pa.Array, beyond: Any) -> Any:
     """Return the sums with nulls counted as 8 bytes each, also where a producer left other bytes below a null."""
-    import numpy as np
-
     each = np.diff(beyond)
     each *= array.is_valid().to_numpy(zero_copy_only=False)
     return _sums(each)
 
 
 def _constant(array: pa.Array, extra: int) -> Any:
-    import numpy as np
-
     beyond = np.arange(len(array) + 1, dtype=np.int64) * extra
     return _without_nulls(array, beyond) if array.null_count else beyond
 
 
 def _sums(each: Any) -> Any:
-    import numpy as np
-
     sums = np.zeros(len(each) + 1, dtype=np.int64)
     np.cumsum(each, out=sums[1:])
     return sums
 
 
 def _offsets(array: pa.Array, dtype: str) -> Any:
-    import numpy as np
-
     buffer = array.buffers()[1]
     if not len(array) or buffer is None or not buffer.size:
         return np.zeros(len(array) + 1, dtype=np.int64)
@@ -125,8 +111,6 @@ def _large_text(array: pa.Array) -> Any:
 
 
 def _view(array: pa.Array) -> Any:
-    import numpy as np
-
     if not len(array):
         return np.zeros(1, dtype=np.int64)
     lengths = np.frombuffer(array.buffers()[1], "<i4")[:: 16 // 4]
@@ -135,20 +119,16 @@ def _view(array: pa.Array) -> Any:
 
 def _cells(children: pa.Array) -> Any:
     """Return the cumulative sizes of whole cells: 8 bytes each and the bytes beyond."""
-    import numpy as np
-
     return np.arange(len(children) + 1, dtype=np.int64) * CELL_BYTES + _beyond(children)
 
 
-def _up_to(children: pa.Array, places: Any) -> Any:
+def _up_to(children: pa.Array, positions: Any) -> Any:
     """Return the size of all cells before each place; cells of equal size are multiplied, not added one by one."""
     beyond = _beyond(children)
-    return places * CELL_BYTES + (beyond if isinstance(beyond, int) else beyond[places])
+    return positions * CELL_BYTES + (beyond if isinstance(beyond, int) else beyond[positions])
 
 
 def _list(array: pa.Array) -> Any:
-    import numpy as np
-
     offsets = np.asarray(array.offsets, dtype=np.int64)
     if not len(offsets):
         return np.zeros(1, dtype=np.int64)
@@ -158,8 +138,6 @@ def _list(array: pa.Array) -> Any:
 
 
 def _list_view(array: pa.Array) -> Any:
-    import numpy as np
-
     offsets = np.asarray(array.offsets, dtype=np.int64)
     sizes = np.asarray(array.sizes, dtype=np.int64)
     # The offset and size of a null are undefined.
@@ -170,15 +148,11 @@ def _list_view(array: pa.Array) -> Any:
 
 
 def _fixed_size_list(array: pa.Array) -> Any:
-    import numpy as np
-
     size = array.type.list_size
     return _up_to(array.values.slice(array.offset * size, len(array) * size), np.arange(len(array) + 1) * size)
 
 
 def _struct(array: pa.Array) -> Any:
-    import numpy as np
-
     beyond = np.zeros(len(array) + 1, dtype=np.int64)
     for index in range(array.type.num_fields):
         beyond += _cells(array.field(index))
@@ -186,8 +160,6 @@ def _struct(array: pa.Array) -> Any:
 
 
 def _dictionary(array: pa.Array) -> Any:
-    import numpy as np
-
     beyond = _beyond(array.dictionary)
     if isinstance(beyond, int):
         return beyond
@@ -198,16 +170,12 @@ def _dictionary(array: pa.Array) -> Any:
 
 
 def _run_end_encoded(array: pa.Array) -> Any:
-    import numpy as np
-
     ends = np.asarray(array.run_ends)
     runs = np.searchsorted(ends, np.arange(array.offset, array.offset + len(array)), side="right")
     return _sums(np.diff(_cells(array.values))[runs] - CELL_BYTES)
 
 
 def _union(array: pa.Array) -> Any:
-    import numpy as np
-
     if not len(array):
         return np.zeros(1, dtype=np.int64)
     # array.type_codes and array.offsets of a slice begin at the unsliced array's start in pyarrow 25.

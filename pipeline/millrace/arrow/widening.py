@@ -158,9 +158,9 @@ def _wider_integer(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
 def _wider_float(one: pa.DataType, other: pa.DataType, exact: bool) -> pa.DataType | None:
     floats = [kind for kind in (one, other) if pa.types.is_floating(kind)]
     widest = max(floats, key=lambda kind: int(kind.bit_width))
-    whole = [kind for kind in (one, other) if pa.types.is_integer(kind)]
+    integers = [kind for kind in (one, other) if pa.types.is_integer(kind)]
     for width, bits in _FLOAT_BITS.items():
-        if width >= widest.bit_width and all(kind.bit_width <= bits for kind in whole):
+        if width >= widest.bit_width and all(kind.bit_width <= bits for kind in integers):
             return pa.type_for_alias(f"float{width}")
     # Integers of 64 bits may become doubles if the other type is double.
     return pa.float64() if not exact and widest == pa.float64() else None
@@ -200,8 +200,8 @@ def _wider_nested(one: pa.DataType, other: pa.DataType, exact: bool) -> pa.DataT
 def _remade(one: pa.DataType, other: pa.DataType, parts: list[pa.Field]) -> pa.DataType | None:
     types = pa.types
     if types.is_struct(one):
-        same = [field.name for field in one] == [field.name for field in other]
-        return pa.struct(parts) if same else None
+        is_same = [field.name for field in one] == [field.name for field in other]
+        return pa.struct(parts) if is_same else None
     if types.is_map(one):
         return pa.map_(*parts[0].type, keys_sorted=one.keys_sorted and other.keys_sorted)
     if types.is_fixed_size_list(one):

@@ -7,6 +7,6 @@ from __future__ import annotations
 
 from millrace.cache.chunk_cache import ChunkCache
 from millrace.cache.entries import Admission, CacheEntry
-from millrace.cache.places import ChunkKey
+from millrace.cache.keys import ChunkKey
 
 __all__ = ["Admission", "CacheEntry", "ChunkCache", "ChunkKey"]

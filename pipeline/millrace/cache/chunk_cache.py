@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from millrace.cache.circuit import Circuit
 from millrace.cache.client import is_out_of_memory, make_pool, probe, shown_address
 from millrace.cache.entries import Admission, CacheEntry, pack_entry, unpack_entry
+from millrace.cache.keys import ChunkKey, RedisKeys, byte_ranges
 from millrace.cache.memory import BUFFERS_BYTES, limit_bytes, rounds_up, value_cost_bytes, version_cost_bytes
-from millrace.cache.places import ChunkKey, Keys, byte_ranges
+from millrace.cache.values import cut_tiles, get_ranges, get_value, pipelined
 from millrace.errors import CacheError
 from millrace.settings import RedisSettings
 
@@ -38,10 +39,10 @@ class ChunkCache:
 
     def __init__(self, settings: RedisSettings, *, cluster: str, keyspace: str) -> None:
         self._pool = make_pool(settings)
-        self._keys = Keys(cluster, keyspace)
+        self._keys = RedisKeys(cluster, keyspace)
         self._address = shown_address(settings)
         self._circuit = Circuit(self._address, settings.retry_after_s, lambda: probe(self._pool))
-        self._said_full = False
+        self._full_logged = False
         self._closed = threading.Event()
 
     @classmethod
@@ -54,85 +55,92 @@ class ChunkCache:
 
         return Redis(connection_pool=self._pool)
 
-    def _ask(self, question: Callable[[Redis], _T], otherwise: _T, *, insist: bool = False) -> _T:
-        if self._closed.is_set() or not (insist or self._circuit.allows()):
-            return otherwise
+    def _call(self, command: Callable[[Redis], _T], default: _T, *, always: bool = False) -> _T:
+        """Return the result of the command, or ``default`` where Redis fails or its circuit is open.
+
+        With ``always`` the command is sent although the circuit is open.
+        """
+        if self._closed.is_set() or not (always or self._circuit.allows()):
+            return default
         try:
-            return question(self._client())
+            return command(self._client())
         except Exception as error:  # noqa: BLE001  # any failure of the cache: the read continues without it
             if self._closed.is_set():  # ``close`` disconnected the connection while the client was using it
-                return otherwise
+                return default
             if is_out_of_memory(error):
-                self._say_full()
+                self._log_full()
             else:
                 self._circuit.failed(error)
-            return otherwise
+            return default
         finally:
             if self._closed.is_set():
                 # Closed during this call: a client that lost its connection may have opened a new one.
                 self._pool.disconnect()
 
-    def _say_full(self) -> None:
-        if not self._said_full:
-            self._said_full = True
-            _log.warning("the cache at %s is full: what does not fit comes from Cassandra", self._address)
+    def _log_full(self) -> None:
+        if not self._full_logged:
+            self._full_logged = True
+            _log.warning("the cache at %s is full; chunks that do not fit are read from Cassandra", self._address)
 
     # --- chunks
 
-    def get(self, place: ChunkKey, sizes: Sequence[int], tiles: Sequence[int] | None) -> list[memoryview] | None:
+    def get(self, chunk: ChunkKey, sizes: Sequence[int], tiles: Sequence[int] | None) -> list[memoryview] | None:
         """Return the stored tiles (ascending indices; None: all), or None when not all of their bytes are cached.
 
         ``sizes`` are the stored bytes of each tile of the chunk, from its manifest.
         """
-        key = self._keys.chunk(place)
-        wanted = range(len(sizes)) if tiles is None else tiles
-        ranges = byte_ranges(sizes, wanted)
-        whole = len(wanted) == len(sizes)
+        key = self._keys.chunk(chunk)
+        indices = range(len(sizes)) if tiles is None else tiles
+        ranges = byte_ranges(sizes, indices)
+        is_whole_value = len(indices) == len(sizes)
 
-        def ask(redis: Redis) -> list[memoryview] | None:
-            found = _get_whole(redis, key) if whole else _get_ranges(redis, key, ranges)
-            if [len(part) for part in found] != [end - start for start, end in ranges]:
+        def read(redis: Redis) -> list[memoryview] | None:
+            parts = get_value(redis, key) if is_whole_value else get_ranges(redis, key, ranges)
+            if [len(part) for part in parts] != [end - start for start, end in ranges]:
                 return None
-            return _cut(found, [sizes[tile] for tile in wanted])
+            return cut_tiles(parts, [sizes[tile] for tile in indices])
 
-        return self._ask(ask, None)
+        return self._call(read, None)
 
-    def put(self, place: ChunkKey, tiles: Sequence[Any]) -> bool:
-        """Store a whole chunk (its stored tiles, in order); return False when Redis is unreachable or full."""
-        key, value = self._keys.chunk(place), b"".join(tiles)
-        return self._ask(lambda redis: bool(redis.set(key, value)), False)
+    def put(self, chunk: ChunkKey, tiles: Sequence[Any], *, ttl_s: int | None = None) -> bool:
+        """Store a whole chunk (its stored tiles, in order); return False when Redis is unreachable or full.
 
-    def has(self, places: Iterable[ChunkKey]) -> list[bool]:
+        With ``ttl_s`` the chunk expires after that time.
+        """
+        key, value = self._keys.chunk(chunk), b"".join(tiles)
+        return self._call(lambda redis: bool(redis.set(key, value, ex=ttl_s)), False)
+
+    def has(self, chunks: Iterable[ChunkKey]) -> list[bool]:
         """Return for each chunk whether it is cached; all False when Redis is unreachable."""
-        found: list[bool] = []
-        for keys in self._in_groups(places):
-            there = self._ask(lambda redis, keys=keys: _pipelined(redis, "exists", keys), [0] * len(keys))  # type: ignore[misc]  # a lambda's default has no annotation
-            found += [bool(count) for count in there]
-        return found
+        cached: list[bool] = []
+        for keys in self._in_groups(chunks):
+            counts = self._call(lambda redis, keys=keys: pipelined(redis, "exists", keys), [0] * len(keys))  # type: ignore[misc]  # a lambda's default has no annotation
+            cached += [bool(count) for count in counts]
+        return cached
 
-    def delete(self, places: Iterable[ChunkKey]) -> int:
+    def delete(self, chunks: Iterable[ChunkKey]) -> int:
         """Delete chunks; return how many of them were cached."""
-        gone = 0
-        for keys in self._in_groups(places):
-            gone += self._ask(lambda redis, keys=keys: int(redis.unlink(*keys)), 0)  # type: ignore[misc]  # as above
-        return gone
+        deleted = 0
+        for keys in self._in_groups(chunks):
+            deleted += self._call(lambda redis, keys=keys: int(redis.unlink(*keys)), 0)  # type: ignore[misc]  # as above
+        return deleted
 
     def delete_dataset(self, dataset: str) -> int:
         """Delete every chunk and entry of a dataset, of all its versions; return the number of chunks."""
-        return self._ask(lambda redis: self._delete_dataset(redis, dataset), 0)
+        return self._call(lambda redis: self._delete_dataset(redis, dataset), 0)
 
     def _delete_dataset(self, redis: Redis, dataset: str) -> int:
-        gone = 0
+        deleted = 0
         keys = redis.scan_iter(match=self._keys.all_chunks(dataset), count=1000)
         while group := list(islice(keys, _KEYS_AT_ONCE)):
-            gone += int(redis.unlink(*group))
+            deleted += int(redis.unlink(*group))
         for entry in self._read_entries(redis):
             if entry.dataset == dataset:
                 redis.hdel(self._keys.entries, entry.name)
-        return gone
+        return deleted
 
-    def _in_groups(self, places: Iterable[ChunkKey]) -> Iterator[list[str]]:
-        keys = (self._keys.chunk(place) for place in places)
+    def _in_groups(self, chunks: Iterable[ChunkKey]) -> Iterator[list[str]]:
+        keys = map(self._keys.chunk, chunks)
         while group := list(islice(keys, _KEYS_AT_ONCE)):
             yield group
 
@@ -146,58 +154,58 @@ class ChunkCache:
         ``total_bytes`` are its stored bytes, ``chunk_bytes`` those of each chunk (then the decision is exact). A
         version that was admitted before is admitted again if the rest of it fits.
         """
-        refused = Admission(False, f"the cache at {self._address} does not answer")
+        refused = Admission(False, f"the cache at {self._address} does not respond")
         entry = CacheEntry(dataset, version, 0, total_bytes, datetime.now(UTC))
-        return self._ask(lambda redis: self._admit(redis, entry, chunk_bytes), refused, insist=True)
+        return self._call(lambda redis: self._admit(redis, entry, chunk_bytes), refused, always=True)
 
     def _admit(self, redis: Redis, entry: CacheEntry, chunk_bytes: Sequence[int] | None) -> Admission:
-        entries = {known.name: known for known in self._read_entries(redis)}
+        entries = {other.name: other for other in self._read_entries(redis)}
         mine = entries.pop(entry.name, None)
         info: dict[str, Any] = redis.info("memory")
         rounds = rounds_up(info)
         needed = version_cost_bytes(entry.bytes, chunk_bytes, rounds=rounds)
         if mine is not None:
-            needed = max(0, needed - self._held_bytes(redis, entry.dataset, rounds=rounds))
+            needed = max(0, needed - self._cached_bytes(redis, entry.dataset, rounds=rounds))
         limit, used = limit_bytes(info), int(info["used_memory"])
         filling = (other for other in entries.values() if other.is_filling(entry.admitted_at))
-        promised = sum(version_cost_bytes(other.bytes, rounds=rounds) for other in filling)
-        room = limit - used - promised - BUFFERS_BYTES
-        if needed > room:
+        reserved = sum(version_cost_bytes(other.bytes, rounds=rounds) for other in filling)
+        free = limit - used - reserved - BUFFERS_BYTES
+        if needed > free:
             return Admission(
                 False,
-                f"{entry.name} needs {needed:,} bytes of Redis, and {max(0, room):,} of {limit:,} are free"
-                + (f" ({promised:,} are promised to versions being filled)" if promised else ""),
+                f"{entry.name} needs {needed:,} bytes of Redis, and {max(0, free):,} of {limit:,} are free"
+                + (f" ({reserved:,} are reserved for versions being filled)" if reserved else ""),
                 needed,
-                room,
+                free,
             )
         if mine is None:
             redis.hset(self._keys.entries, entry.name, pack_entry(entry))
-        return Admission(True, "", needed, room)
+        return Admission(True, "", needed, free)
 
-    def _held_bytes(self, redis: Redis, dataset: str, *, rounds: bool) -> int:
+    def _cached_bytes(self, redis: Redis, dataset: str, *, rounds: bool) -> int:
         """Return the memory in bytes of a dataset's cached chunks: a continued fill needs only the rest."""
         keys = list(redis.scan_iter(match=self._keys.all_chunks(dataset), count=1000))
-        return sum(value_cost_bytes(size, rounds=rounds) for size in _pipelined(redis, "strlen", keys))
+        return sum(value_cost_bytes(size, rounds=rounds) for size in pipelined(redis, "strlen", keys))
 
     def warmed(self, dataset: str, version: str, *, chunks: int, stored_bytes: int) -> None:
         """Record that the whole version is cached."""
         now = datetime.now(UTC)
         entry = CacheEntry(dataset, version, chunks, stored_bytes, now, now)
-        self._ask(lambda redis: redis.hset(self._keys.entries, entry.name, pack_entry(entry)), None)
+        self._call(lambda redis: redis.hset(self._keys.entries, entry.name, pack_entry(entry)), None)
 
     def forget(self, dataset: str, version: str) -> None:
         """Remove a version from the entries; its chunks stay until they are deleted."""
         name = f"{dataset}@{version}"
-        self._ask(lambda redis: redis.hdel(self._keys.entries, name), None)
+        self._call(lambda redis: redis.hdel(self._keys.entries, name), None)
 
     def admitted(self, dataset: str, version: str) -> bool:
         """Return whether the version is admitted as a whole: only then a read that misses a chunk caches it again."""
         name = f"{dataset}@{version}"
-        return bool(self._ask(lambda redis: redis.hexists(self._keys.entries, name), False))
+        return bool(self._call(lambda redis: redis.hexists(self._keys.entries, name), False))
 
     def entries(self) -> list[CacheEntry]:
         """Return the admitted versions, sorted by name; raises ``CacheError`` when Redis does not respond."""
-        return sorted(self._tell(self._read_entries), key=lambda entry: entry.name)
+        return sorted(self._call_or_raise(self._read_entries), key=lambda entry: entry.name)
 
     def _read_entries(self, redis: Redis) -> list[CacheEntry]:
         stored: dict[Any, Any] = redis.hgetall(self._keys.entries)
@@ -205,16 +213,16 @@ class ChunkCache:
 
     # --- Redis itself
 
-    def answers(self) -> bool:
+    def responds(self) -> bool:
         """Return whether Redis responds; each outage is logged once."""
-        return self._ask(lambda redis: bool(redis.ping()), False)
+        return self._call(lambda redis: bool(redis.ping()), False)
 
     def ping(self) -> dict[str, Any]:
         """Return address, version, ``used_memory``, ``maxmemory`` (bytes, 0: none) and eviction policy of Redis.
 
         Raises ``CacheError`` when Redis does not respond.
         """
-        return self._tell(self._describe)
+        return self._call_or_raise(self._describe)
 
     def _describe(self, redis: Redis) -> dict[str, Any]:
         info: dict[str, Any] = redis.info()
@@ -226,14 +234,14 @@ class ChunkCache:
             "policy": info.get("maxmemory_policy", ""),
         }
 
-    def _tell(self, question: Callable[[Redis], _T]) -> _T:
+    def _call_or_raise(self, command: Callable[[Redis], _T]) -> _T:
         try:
-            return question(self._client())
+            return command(self._client())
         except Exception as error:  # noqa: BLE001  # also an incompatible client or server
-            said = " ".join(str(error).split()) or type(error).__name__
+            reason = " ".join(str(error).split()) or type(error).__name__
             raise CacheError(
-                f"the cache at {self._address} does not respond ({said})",
-                hint="./run status redis says whether it runs; MILLRACE_REDIS__URL where it is",
+                f"the cache at {self._address} does not respond ({reason})",
+                hint="MILLRACE_REDIS__URL is its address; millrace doctor checks it",
                 address=self._address,
             ) from None
 
@@ -241,37 +249,3 @@ class ChunkCache:
         """Close the connections; afterwards every read misses."""
         self._closed.set()
         self._pool.disconnect()
-
-
-def _get_whole(redis: Redis, key: str) -> list[Any]:
-    value = redis.get(key)
-    return [] if value is None else [value]
-
-
-def _get_ranges(redis: Redis, key: str, ranges: Sequence[tuple[int, int]]) -> list[Any]:
-    if len(ranges) == 1:
-        return [redis.getrange(key, ranges[0][0], ranges[0][1] - 1)]
-    pipeline = redis.pipeline(transaction=False)
-    for start, end in ranges:
-        pipeline.getrange(key, start, end - 1)
-    return list(pipeline.execute())
-
-
-def _pipelined(redis: Redis, command: str, keys: Sequence[str]) -> list[Any]:
-    pipeline = redis.pipeline(transaction=False)
-    for key in keys:
-        getattr(pipeline, command)(key)
-    return list(pipeline.execute())
-
-
-def _cut(parts: Sequence[Any], sizes: Sequence[int]) -> list[memoryview]:
-    """Split parts into tiles: each part is a concatenation of whole tiles."""
-    tiles: list[memoryview] = []
-    waiting = iter(parts)
-    rest = memoryview(b"")
-    for size in sizes:
-        if not rest:
-            rest = memoryview(next(waiting, b""))
-        tiles.append(rest[:size])
-        rest = rest[size:]
-    return tiles

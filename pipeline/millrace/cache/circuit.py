@@ -52,14 +52,14 @@ class Circuit:
             self.failed(error)
             return False
         self._open_until = None
-        _log.info("the cache at %s answers again", self._name)
+        _log.info("the cache at %s responds again", self._name)
         return True
 
     def failed(self, error: Exception) -> None:
         """Open the circuit for ``retry_after_s``; the first failure of an outage is logged."""
-        known = self._open_until is not None
+        is_ongoing = self._open_until is not None
         self._open_until = time.monotonic() + self._retry_after_s
-        if not known:
+        if not is_ongoing:
             _log.warning(
                 "the cache at %s does not work (%s): chunks come from Cassandra; next try in %g s",
                 self._name,

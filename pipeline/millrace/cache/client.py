@@ -32,7 +32,7 @@ def make_pool(settings: RedisSettings) -> ConnectionPool:
 
     if not HIREDIS_AVAILABLE:
         raise InvalidSettingError(
-            "hiredis is not installed", hint="./run sets it up; without it reads are 7 times slower"
+            "hiredis is not installed", hint="pip install 'millrace[redis]'; without it reads are 7 times slower"
         )
     try:
         return ConnectionPool.from_url(

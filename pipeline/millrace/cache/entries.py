@@ -19,7 +19,7 @@ class Admission:
     admitted: bool
     reason: str = ""
     needed_bytes: int = 0
-    room_bytes: int = 0
+    free_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

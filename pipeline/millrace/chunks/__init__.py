@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from millrace.chunks.cast import cast_batch, cast_stored_numbers, wider_schema
+from millrace.chunks.cast import cast_batch, cast_stored_numbers
 from millrace.chunks.choose import choose_row_group_bytes
 from millrace.chunks.encode import Chunk, assemble, assemble_as_stored, encode_row_group
 from millrace.chunks.encoding.codecs import CODECS
@@ -43,6 +43,5 @@ __all__ = [
     "encode_row_group",
     "merge_stats",
     "stats_schema",
-    "wider_schema",
     "without_bounds",
 ]

@@ -7,18 +7,15 @@ A chunk that was written before its column widened is therefore cast when it is 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import permutations
-from typing import Any
 
 import pyarrow as pa
 
-from millrace.arrow import decoded, decoded_type, nulls_of, widens, wider_type, with_children
-from millrace.chunks.encoding.fixed_width_dictionary import decode_short
+from millrace.arrow import decoded, decoded_type, nulls_of, widens, with_children
+from millrace.chunks.encoding import fixed_width_dictionary
 from millrace.chunks.encoding.stored_types import from_stored, number_type
-from millrace.errors import ChunkFormatError, SourceTypeError
-from millrace.names import column_type_option
+from millrace.errors import ChunkFormatError
 
-__all__ = ["cast_batch", "cast_stored_numbers", "wider_schema"]
+__all__ = ["cast_batch", "cast_stored_numbers"]
 
 _VALUES_TOGETHER = 1 << 17
 """Short columns are cast together, up to this many values, which the processor's cache holds."""
@@ -50,9 +47,9 @@ def cast_stored_numbers(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBa
     The types of all other columns stay as they are stored.
     """
     fields = []
-    for held, field in zip(batch.schema, schema, strict=True):
-        number = None if pa.types.is_struct(field.type) else number_type(held.type)
-        fields.append(held if number is None else held.with_type(number))
+    for stored, field in zip(batch.schema, schema, strict=True):
+        number = None if pa.types.is_struct(field.type) else number_type(stored.type)
+        fields.append(stored if number is None else stored.with_type(number))
     return cast_batch(batch, pa.schema(fields, metadata=batch.schema.metadata))
 
 
@@ -81,12 +78,12 @@ def _stands_for_numbers(array: pa.Array, field: pa.Field) -> bool:
 
 
 def _cast_numbers(arrays: list[pa.Array], fields: list[pa.Field]) -> list[pa.Array]:
-    have, wanted = arrays[0].type, fields[0].type
+    have, target = arrays[0].type, fields[0].type
     number = number_type(have)
-    if number is None or not widens(number, wanted):
+    if number is None or not widens(number, target):
         raise _refused(have, fields[0], "that would lose or change values")
     try:
-        return from_stored(arrays, wanted)
+        return from_stored(arrays, target)
     except _ARROW_ERRORS as error:
         raise _refused(have, fields[0], str(error).splitlines()[0]) from None
 
@@ -125,7 +122,7 @@ def _widened(array: pa.Array, wide: pa.DataType) -> pa.Array:
 
 def _widened_dictionary(array: pa.Array, wide: pa.DataType) -> pa.Array:
     if array.type.value_type.equals(wide):
-        short = decode_short(array)
+        short = fixed_width_dictionary.decode(array)
         return array.cast(wide) if short is None else short
     values = _widened(array.dictionary, decoded_type(wide))
     if pa.types.is_dictionary(wide):
@@ -140,33 +137,3 @@ def _refused(have: pa.DataType, field: pa.Field, why: str) -> ChunkFormatError:
         expected=str(field.type),
         actual=str(have),
     )
-
-
-def wider_schema(one: pa.Schema, other: pa.Schema) -> pa.Schema:
-    """Return the narrowest schema that both widen to; raise ``SourceTypeError`` with the column if there is none.
-
-    Columns match by position and keep the names and metadata of ``one``.
-    """
-    if one.equals(other, check_metadata=False):
-        return one
-    if one.names != other.names:
-        raise SourceTypeError("the columns change half-way", expected=one.names, actual=other.names)
-    fields: list[Any] = []
-    for mine, theirs in zip(one, other, strict=True):
-        fields.append(mine.with_type(_wider(mine, theirs)).with_nullable(mine.nullable or theirs.nullable))
-    return pa.schema(fields, metadata=one.metadata)
-
-
-def _wider(mine: pa.Field, theirs: pa.Field) -> pa.DataType:
-    common = wider_type(mine.type, theirs.type)
-    if common is None:
-        common = next((two for one, two in permutations((mine.type, theirs.type)) if widens(one, two)), None)
-    if common is None:
-        raise SourceTypeError(
-            f"column {mine.name!r} changes from {mine.type} to {theirs.type}",
-            hint=f"give its type with {column_type_option(mine.name, 'TYPE')}",
-            column=mine.name,
-            expected=str(mine.type),
-            actual=str(theirs.type),
-        )
-    return common

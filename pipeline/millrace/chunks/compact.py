@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from millrace.arrow import taken, with_children
@@ -19,9 +20,9 @@ def compact_batch(batch: pa.RecordBatch, *, always: bool = False) -> pa.RecordBa
     their rows only. Arrow's writer writes the whole buffers that they point into, so half of the rows would be as large
     as all rows. For every other type the writer itself leaves out unused data.
     """
-    held = batch.columns
-    columns = [_compact(column, always) for column in held]
-    if all(new is old for new, old in zip(columns, held, strict=True)):
+    originals = batch.columns
+    columns = [_compact(column, always) for column in originals]
+    if all(new is old for new, old in zip(columns, originals, strict=True)):
         return batch
     return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
 
@@ -55,8 +56,6 @@ def _needs(type_: pa.DataType) -> bool:
 
 
 def _compact_dictionary(array: Any, always: bool) -> pa.Array:
-    import numpy as np
-
     if not always and len(array.dictionary) <= len(array):
         return array
     valid = array.indices.is_valid().to_numpy(zero_copy_only=False)

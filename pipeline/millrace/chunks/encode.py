@@ -67,7 +67,7 @@ def encode_row_group(rows: pa.RecordBatch | RowGroup, settings: ChunkSettings, l
     if len(schema) != layout.column_count:
         raise ChunkFormatError(f"the layout is for {layout.column_count} columns, the rows have {len(schema)}")
     if _too_large_to_hold(rows):
-        waiting = _halves(rows.whole() if isinstance(rows, RowGroup) else rows)
+        waiting = _halves(rows.to_batch() if isinstance(rows, RowGroup) else rows)
     else:
         waiting = [compact_batch(narrow_batch(rows))]
     del rows
@@ -99,8 +99,8 @@ def _halves(batch: pa.RecordBatch) -> list[pa.RecordBatch]:
 
 def _too_large_to_hold(rows: pa.RecordBatch | RowGroup) -> bool:
     """Return whether a reader would need more than 1 GiB for the rows, however small they are when stored."""
-    held = rows.nbytes if isinstance(rows, RowGroup) else held_bytes(rows)
-    return bool(len(rows.schema) and held > TILE_RAW_BYTES_MAX)
+    raw_bytes = rows.nbytes if isinstance(rows, RowGroup) else held_bytes(rows)
+    return bool(len(rows.schema) and raw_bytes > TILE_RAW_BYTES_MAX)
 
 
 def _encode(batch: pa.RecordBatch, settings: ChunkSettings, layout: TileLayout) -> tuple[Tile, ...] | None:
@@ -149,8 +149,8 @@ def assemble(
     is the version's are not copied; ``cast_batch`` widens the others. Raises ``ChunkFormatError`` when the tiles do not
     match the layout or each other.
     """
-    wanted = range(len(schema)) if columns is None else columns
-    target = pa.schema([schema.field(column) for column in wanted], metadata=schema.metadata)
+    selected = range(len(schema)) if columns is None else columns
+    target = pa.schema([schema.field(column) for column in selected], metadata=schema.metadata)
     return cast_batch(assemble_as_stored(tiles, layout, schema, columns), target)
 
 
@@ -161,19 +161,21 @@ def assemble_as_stored(
     columns: Sequence[int] | None = None,
 ) -> pa.RecordBatch:
     """Assemble the same rows in the types of the chunk, which may be narrower; nothing is copied."""
-    wanted = range(len(schema)) if columns is None else columns
-    held = layout.tiles_of(columns)
-    if len(tiles) != len(held) or layout.column_count != len(schema):
-        raise ChunkFormatError(f"{len(tiles)} tiles for {len(held)} of a layout of {layout.column_count} columns")
+    selected = range(len(schema)) if columns is None else columns
+    tile_indices = layout.tiles_of(columns)
+    if len(tiles) != len(tile_indices) or layout.column_count != len(schema):
+        raise ChunkFormatError(
+            f"{len(tiles)} tiles, {len(tile_indices)} expected by a layout of {layout.column_count} columns"
+        )
     if len({tile.num_rows for tile in tiles}) != 1:
         raise ChunkFormatError(f"the tiles of one chunk differ in rows: {[tile.num_rows for tile in tiles]}")
-    found = {}
-    for tile, index in zip(tiles, held, strict=True):
+    decoded = {}
+    for tile, index in zip(tiles, tile_indices, strict=True):
         if tile.num_columns != len(layout.columns[index]):
             raise ChunkFormatError(f"tile {index} has {tile.num_columns} columns, not {len(layout.columns[index])}")
         for position, column in enumerate(layout.columns[index]):
-            found[column] = (tile.column(position), tile.schema.field(position))
-    if not len(wanted):
+            decoded[column] = (tile.column(position), tile.schema.field(position))
+    if not len(selected):
         return tiles[0].select([]).replace_schema_metadata(schema.metadata)
-    physical = pa.schema([found[column][1] for column in wanted])
-    return pa.RecordBatch.from_arrays([found[column][0] for column in wanted], schema=physical)
+    physical = pa.schema([decoded[column][1] for column in selected])
+    return pa.RecordBatch.from_arrays([decoded[column][0] for column in selected], schema=physical)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from millrace.arrow import cumulative_row_bytes, held_bytes
-from millrace.chunks.cast import cast_batch, wider_schema
+from millrace.arrow import cumulative_row_bytes, held_bytes, wider_schema
+from millrace.chunks.cast import cast_batch
 from millrace.chunks.settings import ChunkSettings
 from millrace.errors import ChunkFormatError, InvalidSettingError, SourceTypeError
 
@@ -39,7 +39,7 @@ class RowGroup:
         """Return the bytes of Arrow data in all batches."""
         return sum(held_bytes(batch) for batch in self.batches)
 
-    def whole(self) -> pa.RecordBatch:
+    def to_batch(self) -> pa.RecordBatch:
         """Return the rows as one batch: a copy, unless it is one already. Raises ``SourceTypeError``."""
         if len(self.batches) == 1:
             return self.batches[0]

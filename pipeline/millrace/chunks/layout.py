@@ -53,11 +53,11 @@ class TileLayout:
         """
         if columns is None:
             return tuple(range(len(self.columns)))
-        wanted = set(columns)
-        unknown = wanted - set(range(self.column_count))
+        requested = set(columns)
+        unknown = requested - set(range(self.column_count))
         if unknown:
             raise ChunkFormatError(f"the tile layout has no column {min(unknown)}", columns=self.column_count)
-        return tuple(tile for tile, held in enumerate(self.columns) if wanted & set(held)) or (0,)
+        return tuple(tile for tile, tile_columns in enumerate(self.columns) if requested & set(tile_columns)) or (0,)
 
     def to_json(self) -> list[list[int]]:
         """Return a list of lists of column indices."""

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from millrace.chunks.encoding.fixed_width_dictionary import encode_short
+from millrace.chunks.encoding import fixed_width_dictionary
 from millrace.chunks.grouper import RowGroup, concat_column
 
 __all__ = ["narrow_batch"]
@@ -39,10 +39,10 @@ def narrow_batch(rows: pa.RecordBatch | RowGroup, *, integer_bits_min: int = 8) 
     if isinstance(rows, pa.RecordBatch):
         rows = RowGroup((rows,))
     if not len(rows.schema):
-        return rows.whole()
-    held = [[batch.column(i) for batch in rows.batches] for i in range(len(rows.schema))]
-    columns = [_narrow(pieces, field, integer_bits_min) for pieces, field in zip(held, rows.schema, strict=True)]
-    if len(rows.batches) == 1 and all(new is old[0] for new, old in zip(columns, held, strict=True)):
+        return rows.to_batch()
+    originals = [[batch.column(i) for batch in rows.batches] for i in range(len(rows.schema))]
+    columns = [_narrow(pieces, field, integer_bits_min) for pieces, field in zip(originals, rows.schema, strict=True)]
+    if len(rows.batches) == 1 and all(new is old[0] for new, old in zip(columns, originals, strict=True)):
         return rows.batches[0]
     fields = [field.with_type(column.type) for field, column in zip(rows.schema, columns, strict=True)]
     return pa.RecordBatch.from_arrays(columns, schema=pa.schema(fields, metadata=rows.schema.metadata))
@@ -52,10 +52,10 @@ def _narrow(pieces: list[pa.Array], field: pa.Field, bits_min: int) -> pa.Array:
     types, type_ = pa.types, field.type
     if types.is_integer(type_):
         return concat_column(_narrow_integers(pieces, type_, bits_min), field)
-    whole = concat_column(pieces, field)
+    column = concat_column(pieces, field)
     if types.is_string(type_) or types.is_large_string(type_) or types.is_binary(type_) or types.is_large_binary(type_):
-        return _dictionary(whole)
-    return whole
+        return _dictionary(column)
+    return column
 
 
 def _narrow_integers(pieces: list[pa.Array], type_: pa.DataType, bits_min: int) -> list[pa.Array]:
@@ -63,8 +63,8 @@ def _narrow_integers(pieces: list[pa.Array], type_: pa.DataType, bits_min: int) 
     narrower = [t for t in (_SIGNED if signed else _UNSIGNED) if bits_min <= t.bit_width < type_.bit_width]
     if not narrower:
         return pieces
-    found = pc.min_max(pa.chunked_array(pieces, type_))
-    low, high = found["min"].as_py(), found["max"].as_py()
+    bounds = pc.min_max(pa.chunked_array(pieces, type_))
+    low, high = bounds["min"].as_py(), bounds["max"].as_py()
     if low is None:
         return pieces
     for narrow in narrower:
@@ -80,7 +80,7 @@ def _dictionary(array: pa.Array) -> pa.Array:
     rows = len(array)
     if rows < _DICTIONARY_ROWS_MIN:
         return array
-    coded: Any = encode_short(array)
+    coded: Any = fixed_width_dictionary.encode(array)
     if coded is None:
         sample = array.slice(0, max(_DICTIONARY_ROWS_MIN, rows // 16))
         if len(pc.unique(sample)) > len(sample) // 2:

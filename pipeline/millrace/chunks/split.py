@@ -30,10 +30,10 @@ def split_bytes_row(row: pa.RecordBatch) -> list[pa.RecordBatch]:
 
 
 def _bytes_column(schema: pa.Schema) -> int:
-    found = [i for i, f in enumerate(schema) if pa.types.is_binary(f.type) or pa.types.is_large_binary(f.type)]
-    if len(found) != 1:
-        raise RowTooLargeError(f"a byte dataset has one binary column, not {len(found)}", columns=schema.names)
-    return found[0]
+    candidates = [i for i, f in enumerate(schema) if pa.types.is_binary(f.type) or pa.types.is_large_binary(f.type)]
+    if len(candidates) != 1:
+        raise RowTooLargeError(f"a byte dataset has one binary column, not {len(candidates)}", columns=schema.names)
+    return candidates[0]
 
 
 def _with(row: pa.RecordBatch, index: int, data: pa.Buffer) -> pa.RecordBatch:

@@ -16,7 +16,7 @@ import xxhash
 from millrace.chunks.encoding.codecs import CODECS, known_codecs
 from millrace.errors import ChecksumMismatchError, ChunkFormatError
 
-__all__ = ["TILE_RAW_BYTES_MAX", "Tile", "decode_tile", "encode_tile"]
+__all__ = ["TILE_RAW_BYTES_MAX", "Tile", "decode_tile", "encode_tile", "read_stream", "write_stream"]
 
 TILE_RAW_BYTES_MAX = 1 << 30
 _WORTHWHILE = 0.95
@@ -51,7 +51,7 @@ def encode_tile(batch: pa.RecordBatch, index: int, codec: str, level: int) -> Ti
 
     Raises ``ChunkFormatError`` when Arrow cannot write the columns or they are larger than 1 GiB.
     """
-    raw = _to_stream(batch)
+    raw = write_stream(batch)
     raw_bytes = sum(map(len, raw))
     if raw_bytes > TILE_RAW_BYTES_MAX:
         raise ChunkFormatError(f"a tile of {raw_bytes:,} bytes is larger than {TILE_RAW_BYTES_MAX:,}")
@@ -81,7 +81,11 @@ class _Buffers(list[Any]):
         """Do nothing: no byte is buffered."""
 
 
-def _to_stream(batch: pa.RecordBatch) -> Sequence[Any]:
+def write_stream(batch: pa.RecordBatch) -> Sequence[Any]:
+    """Return the buffers of an Arrow IPC stream of the columns.
+
+    Raises ``ChunkFormatError`` if Arrow cannot write a column.
+    """
     buffers = _Buffers()
     try:
         with pa.ipc.new_stream(buffers, batch.schema.remove_metadata()) as stream:
@@ -120,12 +124,13 @@ def decode_tile(
         raise ChunkFormatError(f"{_name(where)}: {error.message}", **dict(where)) from None
     _verify("raw", coder.raw_checksum(stored, [raw]), raw_checksum, where)
     try:
-        return _from_stream(raw)
+        return read_stream(raw)
     except (pa.ArrowException, OSError, StopIteration, ValueError) as error:
-        raise ChunkFormatError(f"{_name(where)}: no Arrow stream of one batch ({error})", **dict(where)) from None
+        raise ChunkFormatError(f"{_name(where)}: not an Arrow stream of one batch ({error})", **dict(where)) from None
 
 
-def _from_stream(raw: pa.Buffer) -> pa.RecordBatch:
+def read_stream(raw: pa.Buffer) -> pa.RecordBatch:
+    """Return the only batch of an Arrow IPC stream; raise an error of Arrow or ``ValueError`` for anything else."""
     source = pa.BufferReader(raw)
     with pa.ipc.open_stream(source) as stream:
         batch = stream.read_next_batch()

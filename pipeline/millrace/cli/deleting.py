@@ -50,24 +50,24 @@ def show_sweep(report: SweepReport, title: str, *, now: bool = False) -> None:
             ("attempts with data", f"{len(report.garbage)} attempts"),
             ("still in their grace time", report.waiting),
             ("removed", f"{report.removed_attempts} attempts, {report.removed_partitions} buckets"),
-            ("lacking on a node", len(report.lacking)),
+            ("missing on a node", len(report.missing)),
         ],
         title=title,
     )
     if report.garbage:
         print_table(
-            ["dataset", "attempt_id", "buckets", "run", "why", "may go"],
+            ["dataset", "attempt_id", "buckets", "run", "reason", "may go"],
             [
-                (item["dataset"], item["attempt_id"][:12], item["buckets"], item["run"], item["why"],
-                 "now" if item["ripe"] else "later")
+                (item["dataset"], item["attempt_id"][:12], item["buckets"], item["run"], item["reason"],
+                 "now" if item["removable"] else "later")
                 for item in report.garbage
             ],
             right=["buckets"],
-            folding=["why"],
+            folding=["reason"],
             spare=["buckets", "run"],
         )  # fmt: skip
-    for item in report.lacking[:20]:
-        say(f"millrace: {item['node']} lacks {item['what']}, which {item['dataset']}@{item['version']} names")
+    for item in report.missing[:20]:
+        say(f"millrace: {item['node']} lacks {item['data']}, which {item['dataset']}@{item['version']} names")
     for line in report.problems:
         say(f"millrace: {one_line(line)}")
 

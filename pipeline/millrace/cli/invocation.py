@@ -51,8 +51,8 @@ class Invocation:
 
     def answer(self, facts: dict[str, Any], show: Callable[[], None]) -> None:
         """Print the result: ``facts`` as JSON (with ``degraded``), or the output of ``show`` as text."""
-        if self.store is not None and self.store.catalogue.was_degraded:
-            self.note_degraded(self.store.catalogue.degraded_words)
+        if self.store is not None and self.store.catalogue.reader.was_degraded:
+            self.note_degraded(self.store.catalogue.reader.degraded_warning)
         if self.json:
             print_json({**facts, "degraded": self.degraded or bool(facts.get("degraded"))})
         else:

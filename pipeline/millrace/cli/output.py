@@ -75,10 +75,10 @@ def saying_through(printer: Callable[[str], None]) -> Iterator[None]:
 
 def print_json(value: Any) -> None:
     """Print one JSON document on standard output."""
-    print(json.dumps(value, indent=2, default=_plain), flush=True)
+    print(json.dumps(value, indent=2, default=_to_jsonable), flush=True)
 
 
-def _plain(value: Any) -> Any:
+def _to_jsonable(value: Any) -> Any:
     if isinstance(value, datetime):
         return (value if value.tzinfo else value.replace(tzinfo=UTC)).isoformat()
     if isinstance(value, date):

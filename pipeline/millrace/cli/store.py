@@ -35,6 +35,6 @@ def open_store(invocation: Invocation, settings: Settings | None = None) -> Iter
 def open_cache(store: Store) -> ChunkCache:
     """Return the store's cache once it has responded; raise ``CacheError`` if it is down or switched off."""
     if store.cache is None:
-        raise CacheError("no cache is configured", hint="MILLRACE_REDIS__URL is empty")
+        raise CacheError("no cache is configured", hint=store.settings.redis.switched_off)
     store.cache.ping()
     return store.cache

@@ -16,6 +16,7 @@ from httpx_sse import EventSource, ServerSentEvent, SSEError
 
 from millrace.errors import ProgressError
 from millrace.progress import RUN_QUIET_S, Event, RunKey, RunState, RunStates, TaskState, state_of_run
+from millrace.settings import run_hint
 
 __all__ = ["Watched", "Watcher", "watch"]
 
@@ -188,7 +189,7 @@ class Watcher:
     def _unresponsive(self, error: Exception) -> ProgressError:
         return ProgressError(
             f"the bridge at {self._url} does not respond ({error})",
-            hint="is it running? `./run up bridge` starts the local one",
+            hint=f"set MILLRACE_BRIDGE__URL, or start the bridge{run_hint('up bridge')}",
             url=self._url,
         )
 

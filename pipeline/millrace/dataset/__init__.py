@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from millrace.dataset.comparison import DiffReport, diff
 from millrace.dataset.dataset import Dataset
+from millrace.dataset.exports.display_text import as_text
 from millrace.dataset.exports.files import discard_parts, export, format_of
-from millrace.dataset.exports.shown import as_text
 from millrace.dataset.filters.parser import parse_filter
 from millrace.dataset.scan import Scan
 from millrace.dataset.verification import VerifyReport, verify_chunks

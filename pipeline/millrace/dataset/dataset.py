@@ -82,7 +82,7 @@ class Dataset:
     def schema(self) -> pa.Schema:
         """Return the logical schema of every batch."""
         if self._schema is None:
-            self._schema = self._catalogue.schema(self.version)
+            self._schema = self._catalogue.pages.schema(self.version)
         return self._schema
 
     @property
@@ -121,8 +121,8 @@ class Dataset:
 
     def to_table(self, columns: Sequence[str] | None = None, filter: Filter | None = None) -> pa.Table:
         """Return the whole version, or the given columns and rows, as one table; ``filter`` as for ``to_batches``."""
-        wanted = self.schema if columns is None else pa.schema([self.schema.field(c) for c in self._checked(columns)])
-        return pa.Table.from_batches(self._batches(columns, filter, None, ahead=True), schema=wanted)
+        schema = self.schema if columns is None else pa.schema([self.schema.field(c) for c in self._checked(columns)])
+        return pa.Table.from_batches(self._batches(columns, filter, None, ahead=True), schema=schema)
 
     def to_pandas(self, columns: Sequence[str] | None = None, filter: Filter | None = None, **options: Any) -> Any:
         """Return the same as a pandas DataFrame; ``options`` are those of ``pyarrow.Table.to_pandas``.
@@ -139,13 +139,13 @@ class Dataset:
 
     def head(self, num_rows: int = 5, columns: Sequence[str] | None = None, filter: Filter | None = None) -> pa.Table:
         """Return the first rows, or the first that pass ``filter``; read one page and as few chunks as hold them."""
-        wanted = self.schema if columns is None else pa.schema([self.schema.field(c) for c in self._checked(columns)])
+        schema = self.schema if columns is None else pa.schema([self.schema.field(c) for c in self._checked(columns)])
         if filter is not None:
-            return pa.Table.from_batches(self.to_batches(columns, filter, num_rows=num_rows), schema=wanted)
+            return pa.Table.from_batches(self.to_batches(columns, filter, num_rows=num_rows), schema=schema)
         indices = None if columns is None else self._checked(columns)
         batches = self._scan(indices).batches(self._known_refs(num_rows))
         with self._named():
-            return pa.Table.from_batches(_first(batches, num_rows), schema=wanted)
+            return pa.Table.from_batches(_first(batches, num_rows), schema=schema)
 
     def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
         """Return the Arrow PyCapsule stream, by which polars, duckdb, pandas and pyarrow read a dataset directly."""
@@ -154,14 +154,14 @@ class Dataset:
 
     def refs(self) -> Iterator[ChunkRef]:
         """Yield every chunk of the version in order, with one manifest page in memory at a time."""
-        for page in self._catalogue.each_page_ref(self.version):
-            yield from self._catalogue.page(self.name, page).refs()
+        for page in self._catalogue.pages.each_ref(self.version):
+            yield from self._catalogue.pages.page(self.name, page).refs()
 
     def _known_refs(self, num_rows: int | None = None) -> Iterator[ChunkRef]:
         """Yield the same from pages that this process may have cached, and no more than hold the first ``num_rows``."""
         left = math.inf if num_rows is None else num_rows
-        for page in self._catalogue.each_page_ref(self.version):
-            for ref in self._catalogue.known_page(self.name, page).refs():
+        for page in self._catalogue.pages.each_ref(self.version):
+            for ref in self._catalogue.pages.cached_page(self.name, page).refs():
                 if left <= 0:
                     return
                 yield ref
@@ -170,15 +170,15 @@ class Dataset:
     def _checked(self, columns: Sequence[str]) -> list[int]:
         indices = []
         for column in columns:
-            found = self.schema.get_all_field_indices(column)
-            if len(found) != 1:
-                what = "has no column" if not found else "has more than one column"
+            positions = self.schema.get_all_field_indices(column)
+            if len(positions) != 1:
+                what = "has no column" if not positions else "has more than one column"
                 raise UsageError(
                     f"{self.version.reference} {what} {column!r}",
                     hint=f"its columns are {listed_columns(self.schema.names)}",
                     dataset=self.name,
                 )
-            indices.append(found[0])
+            indices.append(positions[0])
         return indices
 
     def _batches(
@@ -220,14 +220,14 @@ class Dataset:
     def _kept(self, filter: ChunkFilter) -> Iterator[ChunkRef]:
         """Yield the chunks that may hold a row that passes; pages that cannot hold one are not read."""
         for page_ref in self._kept_pages(filter):
-            page = self._catalogue.known_page(self.name, page_ref)
+            page = self._catalogue.pages.cached_page(self.name, page_ref)
             yield from page.refs(filter.kept(page.stats_batch(), page.row_counts()))
 
     def _kept_pages(self, filter: ChunkFilter) -> Iterator[PageRef]:
-        lists, pages = self._catalogue.lists(self.version)
+        lists, pages = self._catalogue.pages.lists(self.version)
         yield from pages
         for one in lists:
-            named = self._catalogue.page_list(self.name, one)
+            named = self._catalogue.pages.page_list(self.name, one)
             for row in filter.kept(named.stats, [ref.rows for ref in named.refs]):
                 yield named.refs[row]
 
@@ -255,11 +255,11 @@ class Dataset:
 
 def _first(batches: Batches, num_rows: int) -> Iterator[pa.RecordBatch]:
     while num_rows > 0 and (batch := next(batches, None)) is not None:
-        wanted = batch.slice(0, num_rows)
+        rows = batch.slice(0, num_rows)
         num_rows -= batch.num_rows
         if num_rows <= 0:
             batches.close()  # ends the read also if the caller asks for no further batch
-        yield wanted
+        yield rows
 
 
 def _filtered(

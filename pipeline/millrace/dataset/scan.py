@@ -5,31 +5,26 @@ from __future__ import annotations
 import itertools
 import os
 import threading
-from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from millrace.arrow import held_bytes
-from millrace.chunks import TileLayout, assemble_as_stored, cast_batch
-from millrace.dataset.filters.rows import only_rows, passing_rows
+from millrace.chunks import TileLayout
+from millrace.dataset.chunk_decoder import ChunkDecoder
 from millrace.errors import ChecksumMismatchError, ChunkFormatError
+from millrace.parallel import in_order
 from millrace.settings import ReadSettings
-from millrace.store import ChunkRef, TileRef
+from millrace.store import ChunkRef
 
 __all__ = ["CacheLike", "ReaderLike", "Scan", "ScanStats"]
 
 _REQUEST_BYTES = 1_500_000
 """Maximum of a request for a few tiles of many chunks: small enough that its decoding overlaps with the next ones."""
-_RAW_PER_STORED = 4
-_SHORT_ROWS = 1 << 16
-"""Chunks of fewer rows are assembled by one thread at a time: a column takes less time than passing the GIL."""
-_INFLATED = 1.1
-_UNDONE_A_THREAD = 2
+_UNFINISHED_A_THREAD = 2
 
 
 class CacheLike(Protocol):
@@ -38,10 +33,10 @@ class CacheLike(Protocol):
     def admitted(self, dataset: str, version: str) -> bool:
         """Return whether the version was admitted as a whole, so that a read may put back a missing chunk."""
 
-    def get(self, place: Any, sizes: Sequence[int], tiles: Sequence[int] | None) -> list[Any] | None:
+    def get(self, key: Any, sizes: Sequence[int], tiles: Sequence[int] | None) -> list[Any] | None:
         """Return the stored tiles, or None if they are not cached."""
 
-    def put(self, place: Any, tiles: Sequence[Any]) -> bool:
+    def put(self, key: Any, tiles: Sequence[Any]) -> bool:
         """Store a whole chunk."""
 
 
@@ -112,31 +107,18 @@ class Scan:
     ) -> None:
         self._reader = reader
         self._cache = cache
-        self._layout = layout
-        self._columns = list(range(len(schema))) if columns is None else list(columns)
-        self._condition = condition
-        self._used = list(used)
-        self._fetched = [*self._columns, *(column for column in self._used if column not in self._columns)]
-        self._tiles = None if columns is None else list(layout.tiles_of(self._fetched))
-        if self._tiles is not None and len(self._tiles) == len(layout.columns):
-            self._tiles = None
-        self._schema = schema
-        self._out = pa.schema([schema.field(i) for i in self._columns], schema.metadata)
-        self._row_bytes: float = sum(_fixed_bytes(field.type) for field in self._out)
-        # The decoded size is known for types of fixed width. For other types the first chunks show it.
-        self._measured = all(_is_fixed(field.type) for field in self._out)
+        self._decoder = ChunkDecoder(schema, layout, columns, condition, used)
         self._settings = settings
         self._fill_cache = fill_cache
         self._helper: ThreadPoolExecutor | None = None
-        self._reading = 0
+        self._groups_in_progress = 0
         self._counting = threading.Lock()
-        self._short = threading.Lock()
         self.stats = ScanStats()
 
     @property
     def schema(self) -> pa.Schema:
         """Return the schema of every batch."""
-        return self._out
+        return self._decoder.schema
 
     def batches(self, refs: Iterable[ChunkRef], *, ahead: bool = True) -> Generator[pa.RecordBatch, None, None]:
         """Yield the batches, one per chunk; the error of a chunk is raised in place of its batch.
@@ -144,32 +126,25 @@ class Scan:
         Without ``ahead`` only the first chunk is requested until the caller asks for the second batch.
         """
         threads = self._settings.decode_threads or (os.cpu_count() or 1) + 2
-        waiting: deque[tuple[int, Future[list[pa.RecordBatch]]]] = deque()
-        held_bytes = 0
-
-        def full(size: int) -> bool:
-            undone = sum(not future.done() for _, future in waiting)
-            return held_bytes + size > self._settings.window_bytes or undone >= _UNDONE_A_THREAD * threads
-
-        pool = ThreadPoolExecutor(threads, thread_name_prefix="millrace-read")
         self._helper = ThreadPoolExecutor(1, thread_name_prefix="millrace-tiles") if threads > 1 else None
+        refs = iter(refs)
+        groups = in_order(
+            self._read,
+            self._groups(refs),
+            threads=threads,
+            name="millrace-read",
+            unfinished_max=_UNFINISHED_A_THREAD * threads,
+            bytes_max=self._settings.window_bytes,
+            size_of=lambda group: sum(map(self._decoder.cost_bytes, group)),
+        )
         try:
-            refs = iter(refs)
             for ref in [] if ahead else itertools.islice(refs, 1):
-                # Yielded before the next chunk is looked for, which may be several pages later and may fail.
-                yield from pool.submit(self._read, [ref]).result()
-            for group in self._groups(refs):
-                size = sum(self._cost_bytes(ref) for ref in group)
-                while waiting and full(size):
-                    done_bytes, future = waiting.popleft()
-                    yield from future.result()
-                    held_bytes -= done_bytes
-                waiting.append((size, pool.submit(self._read, group)))
-                held_bytes += size
-            while waiting:
-                yield from waiting.popleft()[1].result()
+                # Yielded before the next chunk is located, which may be several pages later and may fail.
+                yield from self._read([ref])
+            for _, batches in groups:
+                yield from batches.result()
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            groups.close()
             # The helper's thread ends with the last reference to it. shutdown() could deadlock: the garbage collector
             # may run this block for an abandoned generator in a thread that is inside submit() and holds the locks
             # that shutdown() takes.
@@ -183,11 +158,13 @@ class Scan:
         group: list[ChunkRef] = []
         group_bytes = 0
         for ref in refs:
-            size = self._cost_bytes(ref)
-            same = group and (group[0].attempt_id, group[0].bucket) == (ref.attempt_id, ref.bucket)
-            full = group_bytes + size > _REQUEST_BYTES
+            size = self._decoder.cost_bytes(ref)
+            is_same_bucket = group and (group[0].attempt_id, group[0].bucket) == (ref.attempt_id, ref.bucket)
+            is_full = group_bytes + size > _REQUEST_BYTES
             # The first chunks show the decoded size, so they are requested one by one.
-            if group and (self._tiles is None or not same or full or not self._measured):
+            if group and (
+                self._decoder.tiles is None or not is_same_bucket or is_full or not self._decoder.is_measured
+            ):
                 yield group
                 group, group_bytes = [], 0
             group.append(ref)
@@ -195,32 +172,17 @@ class Scan:
         if group:
             yield group
 
-    def _cost_bytes(self, ref: ChunkRef) -> int:
-        """Return the bytes that a chunk takes of the window: its stored or a quarter of its decoded size.
-
-        The larger one counts. A column of zeros is a thousand times larger decoded than stored.
-        """
-        # Tiles may hold narrower types than the version's: 38 bytes a row of flights become 151, and text that
-        # repeats is stored as a dictionary.
-        decoded_bytes = max(sum(tile.raw_bytes for tile in self._wanted(ref)), int(ref.rows * self._row_bytes))
-        return max(self._wanted_bytes(ref), decoded_bytes // _RAW_PER_STORED)
-
-    def _wanted(self, ref: ChunkRef) -> Sequence[TileRef]:
-        return ref.tiles if self._tiles is None else [ref.tiles[i] for i in self._tiles]
-
-    def _wanted_bytes(self, ref: ChunkRef) -> int:
-        return sum(tile.stored_bytes for tile in self._wanted(ref))
-
     def _read(self, group: list[ChunkRef]) -> list[pa.RecordBatch]:
         with self._counting:
-            self._reading += 1
+            self._groups_in_progress += 1
         try:
-            return self._read_group(group)
+            return self.read_group(group)
         finally:
             with self._counting:
-                self._reading -= 1
+                self._groups_in_progress -= 1
 
-    def _read_group(self, group: list[ChunkRef]) -> list[pa.RecordBatch]:
+    def read_group(self, group: Sequence[ChunkRef]) -> list[pa.RecordBatch]:
+        """Return the batch of each chunk of a group, from the cache or else by one request to the store."""
         batches = [self._cached(ref) for ref in group]
         missing = [ref for ref, batch in zip(group, batches, strict=True) if batch is None]
         fetched = iter(self._fetch(missing))
@@ -229,7 +191,7 @@ class Scan:
     def _cached(self, ref: ChunkRef) -> pa.RecordBatch | None:
         if self._cache is None:
             return None
-        stored = self._cache.get(ref, [tile.stored_bytes for tile in ref.tiles], self._tiles)
+        stored = self._cache.get(ref, [tile.stored_bytes for tile in ref.tiles], self._decoder.tiles)
         if stored is None:
             return None
         try:
@@ -237,89 +199,21 @@ class Scan:
         except (ChecksumMismatchError, ChunkFormatError):
             self.stats.reject()  # the cache is not authoritative: the chunk is read from Cassandra
             return None
-        self.stats.add(cached=True, stored_bytes=self._wanted_bytes(ref))
+        self.stats.add(cached=True, stored_bytes=self._decoder.stored_bytes(ref))
         return batch
 
     def _fetch(self, refs: list[ChunkRef]) -> Iterator[pa.RecordBatch]:
-        if self._tiles is None:
-            many = [self._reader.fetch(ref) for ref in refs]
+        if self._decoder.tiles is None:
+            chunks = [self._reader.fetch(ref) for ref in refs]
         else:
-            many = self._reader.fetch_many(refs, self._tiles) if refs else []
-        for ref, stored in zip(refs, many, strict=True):
+            chunks = self._reader.fetch_many(refs, self._decoder.tiles) if refs else []
+        for ref, stored in zip(refs, chunks, strict=True):
             batch = self._decode(ref, stored)
-            self.stats.add(cached=False, stored_bytes=self._wanted_bytes(ref))
-            if self._fill_cache and self._cache is not None and self._tiles is None:
+            self.stats.add(cached=False, stored_bytes=self._decoder.stored_bytes(ref))
+            if self._fill_cache and self._cache is not None and self._decoder.tiles is None:
                 self._cache.put(ref, stored)
             yield batch
 
     def _decode(self, ref: ChunkRef, stored: Sequence[Any]) -> pa.RecordBatch:
-        if ref.rows >= _SHORT_ROWS:
-            return self._assembled(ref, self._decode_tiles(ref, stored))
-        if not self._is_inflated(ref):
-            with self._short:
-                return self._assembled(ref, self._decode_tiles(ref, stored))
-        decoded = self._decode_tiles(ref, stored)
-        with self._short:
-            return self._assembled(ref, decoded)
-
-    def _is_inflated(self, ref: ChunkRef) -> bool:
-        """Return whether decoding the tiles takes more than verifying and copying them."""
-        return sum(tile.raw_bytes for tile in self._wanted(ref)) > _INFLATED * self._wanted_bytes(ref)
-
-    def _assembled(self, ref: ChunkRef, decoded: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
-        batch = assemble_as_stored(decoded, self._layout, self._schema, self._fetched)
-        if batch.num_rows != ref.rows:
-            raise ChunkFormatError(
-                f"chunk {ref} holds {batch.num_rows} rows, its manifest says {ref.rows}",
-                dataset=ref.dataset,
-                chunk=str(ref),
-                expected=ref.rows,
-                actual=batch.num_rows,
-            )
-        if self._condition is not None:
-            batch = self._passing(batch, self._condition)
-        batch = cast_batch(batch, self._out)
-        # Of two threads at once one may overwrite the other's size. The next chunk measures it again.
-        self._row_bytes = max(self._row_bytes, held_bytes(batch) / max(1, batch.num_rows))
-        self._measured = True
-        return batch
-
-    def _decode_tiles(self, ref: ChunkRef, stored: Sequence[Any]) -> list[pa.RecordBatch]:
-        """Decode the tiles one after another, or half of them in a second thread if no other group is being read.
-
-        A read of a single chunk, as with a selective filter, then takes less time if a core is idle.
-        """
-        tiles = range(len(ref.tiles)) if self._tiles is None else self._tiles
-        jobs = list(zip(tiles, stored, strict=True))
-        helper = self._helper
-        if helper is None or len(jobs) < 2 or self._reading > 1:
-            return _decoded(ref, jobs)
-        beside = helper.submit(_decoded, ref, jobs[1::2])
-        decoded: list[Any] = [None] * len(jobs)
-        decoded[::2] = _decoded(ref, jobs[::2])
-        decoded[1::2] = beside.result()
-        return decoded
-
-    def _passing(self, batch: pa.RecordBatch, condition: pc.Expression) -> pa.RecordBatch:
-        """Return the rows that pass, in their stored types: the caller widens these rows only."""
-        fields = pa.schema([self._schema.field(column) for column in self._used])
-        tested = cast_batch(batch.select([self._fetched.index(column) for column in self._used]), fields)
-        return only_rows(batch.select(list(range(len(self._columns)))), passing_rows(tested, condition))
-
-
-def _decoded(ref: ChunkRef, jobs: Sequence[tuple[int, Any]]) -> list[pa.RecordBatch]:
-    where = {"dataset": ref.dataset, "chunk": str(ref)}
-    return [ref.tiles[index].decode(data, {**where, "tile": index}) for index, data in jobs]
-
-
-def _is_fixed(type_: pa.DataType) -> bool:
-    kinds = pa.types
-    return bool(kinds.is_primitive(type_) or kinds.is_decimal(type_) or kinds.is_fixed_size_binary(type_))
-
-
-def _fixed_bytes(type_: pa.DataType) -> int:
-    """Return the bytes of a decoded value, without the bytes of text and of lists."""
-    try:
-        return int(type_.bit_width) // 8
-    except ValueError:
-        return 4
+        # A read of a single chunk, as with a selective filter, takes less time with two threads if a core is idle.
+        return self._decoder.decode(ref, stored, None if self._groups_in_progress > 1 else self._helper)

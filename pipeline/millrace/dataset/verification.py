@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from millrace.errors import ChunkError, ChunkMissingError, MillraceError, StoreError
+from millrace.parallel import in_order
 from millrace.progress import ProgressTask
 from millrace.store import ChunkReader, ChunkRef, MissingReplica, ReplicaCheck, Version, repairable
 
@@ -50,27 +50,34 @@ class VerifyReport:
         """Return plain JSON: every field, and ``ok``."""
         return {**asdict(self), "ok": self.ok}
 
-    def audit(self, auditor: ReplicaCheck, version: Version) -> None:
+    def add_missing_replicas(self, check: ReplicaCheck, version: Version) -> None:
         """Add pages and rows that a node lacks or holds damaged.
 
         A node that is down is a problem, too.
         """
         try:
-            lacks = [*auditor.rows(version.dataset, version), *auditor.pages(version)]
-            for lack in lacks:
-                self._lacks(lack)
-            for place in ((lack.attempt_id.hex, lack.bucket) for lack in repairable(lacks)):
-                if place not in self.recorded:
-                    self.recorded.append(place)
+            missing_replicas = [*check.rows(version.dataset, version), *check.pages(version)]
+            for missing in missing_replicas:
+                self._add_missing(missing)
+            for missing in repairable(missing_replicas):
+                self.record(missing.attempt_id.hex, missing.bucket)
         except StoreError as error:
-            self._blame(error)
+            self.add_problem(error)
 
-    def _lacks(self, lack: MissingReplica) -> None:
-        said = f"{lack.what} of {lack.dataset}@{lack.version} is missing or damaged on {lack.node}"
-        hint = f"millrace repair {lack.dataset} brings it there"
-        self._blame(ChunkMissingError(said, hint=hint, dataset=lack.dataset, node=lack.node, bucket=lack.bucket))
+    def _add_missing(self, missing: MissingReplica) -> None:
+        message = f"{missing.data} of {missing.dataset}@{missing.version} is missing or damaged on {missing.node}"
+        hint = f"millrace repair {missing.dataset} copies it to that node"
+        self.add_problem(
+            ChunkMissingError(message, hint=hint, dataset=missing.dataset, node=missing.node, bucket=missing.bucket)
+        )
 
-    def _blame(self, error: MillraceError) -> None:
+    def record(self, attempt: str, bucket: int) -> None:
+        """Add a bucket of an attempt to those that ``repair`` completes, once."""
+        if (attempt, bucket) not in self.recorded:
+            self.recorded.append((attempt, bucket))
+
+    def add_problem(self, error: MillraceError) -> None:
+        """Count a bad copy, and keep its error if it is one of the first 100."""
         self.bad += 1
         if len(self.problems) < _PROBLEMS_SHOWN:
             context = {key: str(value) for key, value in error.context.items()}
@@ -91,33 +98,27 @@ def verify_chunks(
     damaged on one node is then found although the other one is good. A bad chunk raises no exception.
     """
     report.each_replica = each_replica
-    waiting: deque[tuple[ChunkRef, Future[list[MillraceError]]]] = deque()
-    with ThreadPoolExecutor(_THREADS, thread_name_prefix="millrace-verify") as pool:
-        try:
-            for ref in refs:
-                while len(waiting) >= _AHEAD:
-                    _collect(report, *waiting.popleft(), task=task)
-                waiting.append((ref, pool.submit(_check, reader, ref, each_replica)))
-            while waiting:
-                _collect(report, *waiting.popleft(), task=task)
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+
+    def check(ref: ChunkRef) -> list[MillraceError]:
+        return _check(reader, ref, each_replica)
+
+    with closing(in_order(check, refs, threads=_THREADS, name="millrace-verify", items_max=_AHEAD)) as checks:
+        for ref, problems in checks:
+            _collect(report, ref, problems.result(), task=task)
     return report
 
 
-def _collect(report: VerifyReport, ref: ChunkRef, future: Future[list[MillraceError]], *, task: ProgressTask) -> None:
-    problems = future.result()
+def _collect(report: VerifyReport, ref: ChunkRef, problems: list[MillraceError], *, task: ProgressTask) -> None:
     report.chunks += 1
     report.rows += ref.rows
     report.stored_bytes += ref.stored_bytes
     report.copies += 2 if report.each_replica else 1
     for problem in problems:
-        report._blame(problem)
-    place = (ref.attempt_id.hex, ref.bucket)
-    # An unresponsive node is no evidence of a missing or damaged copy.
-    bad = any(isinstance(problem, (ChunkError, ChunkMissingError)) for problem in problems)
-    if bad and report.each_replica and place not in report.recorded:
-        report.recorded.append(place)
+        report.add_problem(problem)
+    # An unresponsive node does not prove that a copy is missing or damaged.
+    is_bad = any(isinstance(problem, (ChunkError, ChunkMissingError)) for problem in problems)
+    if is_bad and report.each_replica:
+        report.record(ref.attempt_id.hex, ref.bucket)
     task.advance(ref.rows)
     task.count(chunks=1, bytes_stored=ref.stored_bytes, bytes_raw=ref.raw_bytes)
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from millrace.dataset.dataset import Dataset
+from millrace.parallel import in_order
 from millrace.progress import ProgressTask
 from millrace.store import ChunkReader, ChunkRef
 
@@ -40,18 +40,21 @@ class WarmReport:
     seconds: float
 
     @property
-    def whole(self) -> bool:
+    def complete(self) -> bool:
         """Whether every chunk is in Redis now."""
         return self.admitted and not self.reason
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain JSON: every field, and ``whole``."""
-        return {**asdict(self), "whole": self.whole}
+        """Return plain JSON: every field, and ``complete``."""
+        return {**asdict(self), "complete": self.complete}
 
 
-def warm(dataset: Dataset, reader: ChunkReader, cache: ChunkCache | None, *, task: ProgressTask) -> WarmReport:
+def warm(
+    dataset: Dataset, reader: ChunkReader, cache: ChunkCache | None, *, switched_off: str, task: ProgressTask
+) -> WarmReport:
     """Put every chunk that is not there into Redis; leave no chunk of a version that does not fit.
 
+    ``switched_off`` is the reason why ``cache`` is None, for the report.
     Holds at most 30 MB of stored bytes in flight. Never raises because of Redis; errors of Cassandra are raised.
     """
     began = time.monotonic()
@@ -67,14 +70,14 @@ def warm(dataset: Dataset, reader: ChunkReader, cache: ChunkCache | None, *, tas
         return WarmReport(version.reference, admitted, reason, chunks, already, version.stored_bytes, seconds)
 
     if cache is None:
-        return report(admitted=False, reason="no cache is configured (MILLRACE_REDIS__URL is empty)")
+        return report(admitted=False, reason=f"no cache is configured ({switched_off})")
     admission = cache.admit(version.dataset, version.label, version.stored_bytes)
     if not admission.admitted:
         return report(admitted=False, reason=admission.reason)
     put, already = _fill(dataset, reader, cache, task)
     if sum(put) + already < version.chunks:
         _empty(dataset, cache, put)
-        return report(admitted=False, reason="Redis took only part of it; what it took was removed again")
+        return report(admitted=False, reason="Redis stored only part of it; that part was removed again")
     cache.warmed(version.dataset, version.label, chunks=version.chunks, stored_bytes=version.stored_bytes)
     return report(admitted=True, chunks=sum(put), already=already)
 
@@ -86,39 +89,32 @@ def _fill(dataset: Dataset, reader: ChunkReader, cache: ChunkCache, task: Progre
     """
     put = bytearray()
     already = 0
-    waiting: deque[tuple[int, ChunkRef, Future[bool]]] = deque()
-    held_bytes = 0
 
-    def collect() -> None:
-        nonlocal held_bytes
-        position, ref, future = waiting.popleft()
-        held_bytes -= ref.stored_bytes
-        put[position] = future.result()
-        task.advance(ref.rows)
-        task.count(chunks=1, bytes_stored=ref.stored_bytes, bytes_raw=ref.raw_bytes)
+    def missing() -> Iterator[tuple[int, ChunkRef]]:
+        nonlocal already
+        for refs in _grouped(dataset):
+            for ref, is_cached in zip(refs, cache.has(refs), strict=True):
+                put.append(0)
+                if is_cached:
+                    already += 1
+                    task.advance(ref.rows)
+                else:
+                    yield len(put) - 1, ref
 
-    with ThreadPoolExecutor(_THREADS, thread_name_prefix="millrace-warm") as pool:
-        try:
-            for refs in _grouped(dataset):
-                for ref, there in zip(refs, cache.has(refs), strict=True):
-                    put.append(0)
-                    if there:
-                        already += 1
-                        task.advance(ref.rows)
-                        continue
-                    while waiting and held_bytes + ref.stored_bytes > _AHEAD_BYTES:
-                        collect()
-                    waiting.append((len(put) - 1, ref, pool.submit(_put, reader, cache, ref)))
-                    held_bytes += ref.stored_bytes
-            while waiting:
-                collect()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    puts = in_order(
+        lambda item: cache.put(item[1], reader.fetch(item[1])),
+        missing(),
+        threads=_THREADS,
+        name="millrace-warm",
+        bytes_max=_AHEAD_BYTES,
+        size_of=lambda item: item[1].stored_bytes,
+    )
+    with closing(puts):
+        for (position, ref), is_put in puts:
+            put[position] = is_put.result()
+            task.advance(ref.rows)
+            task.count(chunks=1, bytes_stored=ref.stored_bytes, bytes_raw=ref.raw_bytes)
     return put, already
-
-
-def _put(reader: ChunkReader, cache: ChunkCache, ref: ChunkRef) -> bool:
-    return cache.put(ref, reader.fetch(ref))
 
 
 def _empty(dataset: Dataset, cache: ChunkCache, put: bytearray) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from millrace.errors import MillraceError
-from millrace.settings import Settings, millrace_home
+from millrace.settings import Settings, millrace_home, run_hint
 
 if TYPE_CHECKING:
     from millrace.store import CassandraSession
@@ -65,7 +65,7 @@ def diagnose(settings: Settings) -> list[Check]:
                 checks += asked[name].result(PATIENCE_S)
             except FutureTimeoutError:
                 text = f"no response within {PATIENCE_S:g} s"
-                checks.append(Check(name, "failed", text, "it may be frozen or overloaded: ./run logs", needed))
+                checks.append(Check(name, "failed", text, f"it may be frozen or overloaded{run_hint('logs')}", needed))
         return checks
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
@@ -89,8 +89,7 @@ def _collect(examine: Callable[[Settings], Iterator[Check]], settings: Settings)
 
 
 def _cassandra(settings: Settings) -> Iterator[Check]:
-    from millrace.store import CassandraSession
-    from millrace.store import check as check_schema
+    from millrace.store import CassandraSession, check_schema
 
     patient = settings.cassandra.model_copy(update={"connect_timeout_s": ANSWER_S, "request_timeout_s": ANSWER_S})
     cassandra = CassandraSession.connect(patient)
@@ -116,7 +115,7 @@ def _nodes(cassandra: CassandraSession) -> Iterator[Check]:
     hosts = cassandra.hosts()
     if len(hosts) < cassandra.settings.replication_factor:
         text = f"{len(hosts)} in data centre {cassandra.settings.local_dc}"
-        yield Check("cassandra", "failed", text, "two are needed: ./run up cassandra", needed=True)
+        yield Check("cassandra", "failed", text, f"two are needed{run_hint('up cassandra')}", needed=True)
     for host in hosts:
         name = f"cassandra {host.address}"
         try:
@@ -128,7 +127,7 @@ def _nodes(cassandra: CassandraSession) -> Iterator[Check]:
                 advice = "verify --each-replica needs it: start the node with -Dcassandra.enable_nodelocal_queries=true"
                 yield Check(name, "warning", "up, but refuses NODE_LOCAL reads", advice, needed=True)
                 continue
-            advice = "loads and reads continue with one replica, which is recorded; start it: ./run up cassandra"
+            advice = f"loads and reads continue with one replica, which is recorded{run_hint('up cassandra')}"
             yield Check(name, "failed", "does not respond", advice, needed=True)
             continue
         yield Check(name, "ok", f"Cassandra {row.release_version}", needed=True)
@@ -172,14 +171,14 @@ def _redis(settings: Settings) -> Iterator[Check]:
     from millrace.cache import ChunkCache
     from millrace.errors import CacheError
 
-    if not settings.redis.url.get_secret_value():
-        yield Check("redis", "warning", "switched off (MILLRACE_REDIS__URL is empty)", "reads come from Cassandra")
+    if off := settings.redis.switched_off:
+        yield Check("redis", "warning", f"switched off ({off})", "reads come from Cassandra")
         return
     cache = ChunkCache.connect(settings.redis, cluster="", keyspace=settings.cassandra.keyspace)
     try:
         info = cache.ping()
     except CacheError as error:
-        yield Check("redis", "failed", error.message, "reads come from Cassandra meanwhile: ./run up redis")
+        yield Check("redis", "failed", error.message, f"reads come from Cassandra meanwhile{run_hint('up redis')}")
         return
     finally:
         cache.close()
@@ -193,20 +192,20 @@ def _redis(settings: Settings) -> Iterator[Check]:
 
 
 def _kafka(settings: Settings) -> Iterator[Check]:
+    kafka = settings.kafka
+    if kafka.switched_off:
+        yield Check("kafka", "warning", f"switched off ({kafka.switched_off})", "no live progress")
+        return
     from confluent_kafka import KafkaException
     from confluent_kafka.admin import AdminClient
 
-    kafka = settings.kafka
-    if not kafka.bootstrap_servers:
-        yield Check("kafka", "warning", "switched off (MILLRACE_KAFKA__BOOTSTRAP_SERVERS is empty)", "no live progress")
-        return
     quiet: dict[str, Any] = {"log_level": 0, "error_cb": lambda _error: None}
     admin = AdminClient({"bootstrap.servers": kafka.bootstrap_servers, **quiet, **kafka.config})
     try:
         topics = admin.list_topics(timeout=ANSWER_S).topics
     except KafkaException as error:
         text = f"{kafka.bootstrap_servers} does not respond ({error.args[0].str()})"
-        yield Check("kafka", "failed", text, "loads and reads continue without live progress: ./run up kafka")
+        yield Check("kafka", "failed", text, f"loads and reads continue without live progress{run_hint('up kafka')}")
         return
     topic = topics.get(kafka.topic)
     if topic is None:
@@ -228,12 +227,16 @@ def _bridge(settings: Settings) -> Iterator[Check]:
         ready = httpx.get(f"{url}/readyz", timeout=ANSWER_S, trust_env=False)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         text = f"{url} does not respond ({type(error).__name__})"
-        yield Check("bridge", "failed", text, "live progress is not shown meanwhile: ./run up bridge")
+        yield Check("bridge", "failed", text, f"live progress is not shown meanwhile{run_hint('up bridge')}")
         return
     if alive.status_code != 200:
-        yield Check("bridge", "failed", f"{url}/healthz returned {alive.status_code}", "see ./run logs bridge")
+        yield Check(
+            "bridge", "failed", f"{url}/healthz returned {alive.status_code}", f"see its log{run_hint('logs bridge')}"
+        )
     elif ready.status_code != 200:
-        yield Check("bridge", "warning", f"{url} is up and not caught up with Kafka", "see ./run logs bridge")
+        yield Check(
+            "bridge", "warning", f"{url} is up and not caught up with Kafka", f"see its log{run_hint('logs bridge')}"
+        )
     else:
         yield Check("bridge", "ok", url)
 
@@ -246,13 +249,15 @@ def _airflow(settings: Settings) -> Iterator[Check]:
         parts = httpx.get(f"{url}/api/v2/monitor/health", timeout=ANSWER_S, trust_env=False).json()
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         text = f"{url} does not respond ({type(error).__name__})"
-        yield Check("airflow", "failed", text, "no run is scheduled meanwhile: ./run up airflow")
+        yield Check("airflow", "failed", text, f"no run is scheduled meanwhile{run_hint('up airflow')}")
         return
     states = {name: part.get("status") for name, part in parts.items() if isinstance(part, dict)}
     # A part that this installation does not run has no status at all.
     ill = [name for name, status in states.items() if status not in ("healthy", None)]
     if ill or not states:
-        yield Check("airflow", "failed", f"not healthy: {', '.join(ill) or url}", "see ./run logs airflow")
+        yield Check(
+            "airflow", "failed", f"not healthy: {', '.join(ill) or url}", f"see its log{run_hint('logs airflow')}"
+        )
         return
     yield Check("airflow", "ok", f"{url}: {', '.join(name for name, status in states.items() if status)} healthy")
 
@@ -267,5 +272,5 @@ def _machine(settings: Settings) -> Iterator[Check]:
     yield Check("disk", *(("ok", text) if free >= DISK_FREE_MIN else ("warning", text, "a full disk stops Cassandra")))
     memory = psutil.virtual_memory()
     text = f"{memory.available / 1e9:,.1f} GB of {memory.total / 1e9:,.1f} GB available"
-    few = "the local stack needs more: ./run down airflow frees some"
+    few = f"the local stack needs more{run_hint('down airflow')}"
     yield Check("memory", *(("ok", text) if memory.available >= MEMORY_FREE_MIN else ("warning", text, few)))

@@ -25,8 +25,8 @@ PROBE: Final = "_doctor"
 _VALUE_BYTES: Final = 4_800_000
 _VALUES: Final = 8
 _TILES: Final = 8
-_KEEP_S: Final = 300
-"""TTL of the probe rows, in case the process ends before it deletes them."""
+_PROBE_TTL_S: Final = 300
+"""TTL of the probe rows and of the probe keys in Redis, in case the process ends before it deletes them."""
 _AT_LEAST_S: Final = 0.25
 
 
@@ -149,7 +149,7 @@ class _ProbeKey:
 def _redis(settings: Settings) -> Iterator[Ceiling]:
     from millrace.cache import ChunkCache
 
-    if not settings.redis.url.get_secret_value():
+    if settings.redis.switched_off:
         yield Ceiling("Redis", None, note="switched off")
         return
     cache = ChunkCache.connect(settings.redis, cluster=PROBE, keyspace=settings.cassandra.keyspace)
@@ -158,7 +158,7 @@ def _redis(settings: Settings) -> Iterator[Ceiling]:
     try:
         cache.ping()
         start = time.perf_counter()
-        kept = sum(cache.put(place, [value]) for place in places)
+        kept = sum(cache.put(place, [value], ttl_s=_PROBE_TTL_S) for place in places)
         put_s = time.perf_counter() - start
         if kept < _VALUES:
             yield Ceiling("Redis, put", None, note="Redis is full")
@@ -173,11 +173,11 @@ def _redis(settings: Settings) -> Iterator[Ceiling]:
 
 
 def _cassandra(settings: Settings) -> Iterator[Ceiling]:
-    from millrace.store import CassandraSession, schema
+    from millrace.store import CassandraSession, check_schema
 
     cassandra = CassandraSession.connect(settings.cassandra)
     try:
-        schema.check(cassandra.session, settings.cassandra)
+        check_schema(cassandra.session, settings.cassandra)
         if cassandra.down():
             yield Ceiling("Cassandra driver", None, note=f"{', '.join(cassandra.down())} is down")
             return
@@ -206,7 +206,7 @@ def _written(cassandra: CassandraSession, attempt_id: UUID) -> Ceiling:
             def make(level: int) -> Any:
                 statement = BatchStatement(BatchType.UNLOGGED, consistency_level=level)
                 for number in range(_TILES):
-                    statement.add(insert.bind((PROBE, attempt_id, chunk, number, tile, _KEEP_S)))
+                    statement.add(insert.bind((PROBE, attempt_id, chunk, number, tile, _PROBE_TTL_S)))
                 statement.is_idempotent = True
                 return statement
 

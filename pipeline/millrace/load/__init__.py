@@ -7,13 +7,14 @@ results are plain JSON, because Airflow passes them between tasks.
 
 from __future__ import annotations
 
-from millrace.load.facts import report_facts, report_table
 from millrace.load.measurement import measure
 from millrace.load.memory import loader_memory
 from millrace.load.merge import merge_siblings
 from millrace.load.outcomes import outcome
 from millrace.load.plan import LoadOptions, LoadPlan, make_plan
-from millrace.load.publishing import LoadReport, publish, with_columns, with_state
+from millrace.load.publishing import publish
+from millrace.load.report import LoadReport, with_columns, with_state
+from millrace.load.report_text import report_facts, report_table
 from millrace.load.resume import unfinished_run
 from millrace.load.split import SplitResult, load_split, task_unit
 

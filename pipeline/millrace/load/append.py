@@ -34,7 +34,7 @@ def as_stored(catalogue: Catalogue, dataset: str, parent: str, source: SourcePla
     if source.format != "csv":
         return source
     version = catalogue.resolve(dataset, selector_of(parent))
-    have = catalogue.schema(version)
+    have = catalogue.pages.schema(version)
     if have.names != source.schema.names:
         return source
     schema, warnings = source.schema, []
@@ -56,7 +56,7 @@ def check_append(catalogue: Catalogue, dataset: str, parent: str, source: Source
     No stored value may change. Raises ``SourceFormatError`` for a path that a dataset of files holds already.
     """
     version = catalogue.resolve(dataset, selector_of(parent))
-    have = catalogue.schema(version)
+    have = catalogue.pages.schema(version)
     if version.kind != source.kind or have.names != source.schema.names:
         raise SourceTypeError(
             f"{source.uri} cannot be appended to {version.reference}: its columns are "
@@ -73,24 +73,24 @@ def check_append(catalogue: Catalogue, dataset: str, parent: str, source: Source
     for stored, new in zip(have, source.schema, strict=True):
         if wider_type(stored.type, new.type, exact=exact) is None:
             raise _refused(version, stored, new, source)
-    what = f"{source.uri} cannot be appended to {version.reference}"
-    check_kept(catalogue, version, merge_schemas([have, source.schema]), what)
+    subject = f"{source.uri} cannot be appended to {version.reference}"
+    check_kept(catalogue, version, merge_schemas([have, source.schema]), subject)
 
 
-def check_kept(catalogue: Catalogue, version: Version, wide: pa.Schema, what: str) -> None:
+def check_kept(catalogue: Catalogue, version: Version, wide: pa.Schema, subject: str) -> None:
     """Raise ``SourceTypeError`` if a value of the version would change in the types of ``wide``."""
-    have = catalogue.schema(version)
+    have = catalogue.pages.schema(version)
     for field in have:
         if _dates_become_timestamps(field.type, wide.field(field.name).type):
             raise SourceTypeError(
-                f"{what}: column {field.name!r} has dates and would become {wide.field(field.name).type}",
+                f"{subject}: column {field.name!r} has dates and would become {wide.field(field.name).type}",
                 hint="load it as another dataset, or all of it anew with "
                 f"{column_type_option(field.name, 'timestamp[s]')} (CSV, JSON lines)",
                 column=field.name,
                 expected=str(field.type),
                 actual=str(wide.field(field.name).type),
             )
-    check_exact(catalogue, version.dataset, partial(catalogue.page_refs, version), version.layout, have, wide, what)
+    check_exact(catalogue, version.dataset, partial(catalogue.pages.refs, version), version.layout, have, wide, subject)
 
 
 def _dates_become_timestamps(narrow: pa.DataType, wide: pa.DataType) -> bool:

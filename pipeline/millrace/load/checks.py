@@ -9,9 +9,9 @@ from uuid import UUID
 from millrace.errors import ChunkMissingError, StoreError, VersionNotFoundError
 from millrace.load.plan import LoadPlan
 from millrace.load.split import SplitResult
-from millrace.store import Catalogue, PageRef, Version, holder, obstacle, require_known
+from millrace.store import Catalogue, PageRef, Version, VersionGraph, obstacle
 
-__all__ = ["check_complete", "check_attempts", "promised_pages", "published"]
+__all__ = ["check_complete", "check_attempts", "promised_pages", "published_before"]
 
 
 def check_complete(plan: LoadPlan, ordered: Sequence[SplitResult]) -> None:
@@ -19,48 +19,46 @@ def check_complete(plan: LoadPlan, ordered: Sequence[SplitResult]) -> None:
 
     Otherwise the version would lack the rows of a task whose result is missing.
     """
-    have = [result.split for result in ordered]
-    if have in ([-1], list(range(len(plan.source.splits)))):
+    splits = [result.split for result in ordered]
+    if splits in ([-1], list(range(len(plan.source.splits)))):
         return
     raise StoreError(
-        f"{plan.dataset}@{plan.label} has {len(plan.source.splits)} splits, the results are of splits {have}",
+        f"{plan.dataset}@{plan.label} has {len(plan.source.splits)} splits, the results are of splits {splits}",
         hint="publish needs the result of every split, once",
         dataset=plan.dataset,
         expected=len(plan.source.splits),
-        actual=have,
+        actual=splits,
     )
 
 
-def published(catalogue: Catalogue, plan: LoadPlan, every: Sequence[Version]) -> Version | None:
+def published_before(catalogue: Catalogue, plan: LoadPlan, graph: VersionGraph) -> Version | None:
     """Return the visible version that holds the rows of an earlier attempt at this plan; they are not written again.
 
     Raises ``VersionNotFoundError`` if that version was deleted or withdrawn since the plan was made. Raises
     ``StoreUnavailableError`` if another version references it and its row is on an unresponsive node.
     """
-    require_known(every, plan.hex)
-    same = [version for version in every if version.hex == plan.hex and version.run == plan.run]
-    for version in same:
-        if (found := holder(every, version.label)) is not None:
-            return found
-    if any(version.number >= plan.number for version in same):
-        raise _gone(catalogue, same)
+    if (published := graph.published(plan.hex, plan.run)) is not None:
+        return published[1]
+    earlier = graph.of_load(plan.hex, plan.run)
+    if any(version.number >= plan.number and version.deleted_at is not None for version in earlier):
+        raise _not_visible(catalogue, earlier)
     return None
 
 
-def _gone(catalogue: Catalogue, same: Sequence[Version]) -> VersionNotFoundError:
+def _not_visible(catalogue: Catalogue, versions: Sequence[Version]) -> VersionNotFoundError:
     """Return the error for a load that earlier attempts have published and that is not visible any more.
 
     Its hint names the command that restores the version, if one can.
     """
-    rows = catalogue.attempts(same[0].dataset)
-    obstacles = [obstacle(catalogue, version, rows) for version in same]
-    which = obstacles.index(None) if None in obstacles else 0
-    version, found = same[which], obstacles[which]
+    rows = catalogue.attempts(versions[0].dataset)
+    obstacles = [obstacle(catalogue, version, rows) for version in versions]
+    index = obstacles.index(None) if None in obstacles else 0
+    version, reason = versions[index], obstacles[index]
     again = "load it again as another run (--run-id)"
     return VersionNotFoundError(
         f"{version.reference} was published by an earlier attempt at this load, "
-        + ("and then deleted" if found is None else f"and is not visible any more, {found.why}"),
-        hint=f"millrace undelete {version.reference} takes that back; or {again}" if found is None else again,
+        + ("and then deleted" if reason is None else f"and is not visible any more, {reason.why}"),
+        hint=f"millrace undelete {version.reference} takes that back; or {again}" if reason is None else again,
         dataset=version.dataset,
         version=version.label,
     )
@@ -73,45 +71,49 @@ def promised_pages(catalogue: Catalogue, plan: LoadPlan, result: SplitResult) ->
     """
     pages = []
     for attempt_id, first, last in result.inherited:
-        written = catalogue.finished_pages if first >= 0 else catalogue.journal_pages
+        written = catalogue.pages.finished if first >= 0 else catalogue.pages.journal
         by_number = {page.page: page for page in written(plan.dataset, attempt_id)}
         step = 1 if first >= 0 else -1
         pages += [by_number[n] for n in range(first, last + step, step) if n in by_number]
-    pages += catalogue.finished_pages(plan.dataset, result.attempt_id)
-    found = (sum(page.chunks for page in pages), sum(page.rows for page in pages))
+    pages += catalogue.pages.finished(plan.dataset, result.attempt_id)
+    present = (sum(page.chunks for page in pages), sum(page.rows for page in pages))
     promised = (result.chunks, result.rows)
-    if found != promised:
+    if present != promised:
         raise ChunkMissingError(
-            f"split {result.split} of {plan.dataset} promised {promised} chunks and rows; {found} are there",
-            hint="a node may be down: ./run status; run the load again",
+            f"split {result.split} of {plan.dataset} promised {promised} chunks and rows; {present} are there",
+            hint="a node may be down: millrace doctor; run the load again",
             dataset=plan.dataset,
             expected=promised,
-            actual=found,
+            actual=present,
         )
     return [replace(page, added_by=plan.label) for page in pages]
 
 
-def check_attempts(catalogue: Catalogue, what: LoadPlan | Version, own: Set[UUID], bases: Sequence[Version]) -> None:
-    """Raise ``ChunkMissingError`` if a sweep may remove data that ``what`` (a plan or a version) will reference.
+def check_attempts(
+    catalogue: Catalogue, referrer: LoadPlan | Version, own: Set[UUID], bases: Sequence[Version]
+) -> None:
+    """Raise ``ChunkMissingError`` if a sweep may remove data that ``referrer`` (a plan or a version) will reference.
 
     ``own`` are attempts of its own run. ``bases`` are the versions, with their pages, whose pages it references too. An
     attempt of a visible base may be fenced: the deletion of the base was undone between two reads of a sweep. After
     fencing, a sweep reads the versions again and removes nothing that a visible one references. So only the attempts of
     other bases are checked.
     """
-    visible = {v.label for number in {base.number for base in bases} for v in catalogue.numbered(what.dataset, number)}
-    named = set(own)
+    visible = {
+        v.label for number in {base.number for base in bases} for v in catalogue.numbered(referrer.dataset, number)
+    }
+    referenced = set(own)
     for base in bases:
         if base.label not in visible:
-            named |= {base.attempt_id, *(page.attempt_id for page in catalogue.page_refs(base))}
-    rows = {row.attempt_id: row for row in catalogue.attempts(what.dataset)}
-    swept = {attempt_id for attempt_id in own if attempt_id not in rows or rows[attempt_id].run != what.run}
-    swept |= {attempt_id for attempt_id in named if attempt_id in rows and rows[attempt_id].fenced}
+            referenced |= {base.attempt_id, *(page.attempt_id for page in catalogue.pages.refs(base))}
+    rows = {row.attempt_id: row for row in catalogue.attempts(referrer.dataset)}
+    swept = {attempt_id for attempt_id in own if attempt_id not in rows or rows[attempt_id].run != referrer.run}
+    swept |= {attempt_id for attempt_id in referenced if attempt_id in rows and rows[attempt_id].fenced}
     if swept:
         raise ChunkMissingError(
-            f"what {what.dataset}@{what.label} would name was taken for dead and swept, or went with its parent",
+            f"{referrer.dataset}@{referrer.label} would reference data that a sweep took for abandoned and removes",
             hint="run the load again",
-            dataset=what.dataset,
+            dataset=referrer.dataset,
             attempt_id=min(swept).hex,
-            node=", ".join(catalogue.down()) or None,
+            node=", ".join(catalogue.reader.cassandra.down()) or None,
         )

@@ -28,25 +28,25 @@ def check_exact(
     layout: TileLayout,
     have: pa.Schema,
     wide: pa.Schema,
-    what: str,
+    subject: str,
 ) -> None:
     """Raise ``SourceTypeError`` for an integer that a double would change.
 
     The columns of ``pages()`` have the types of ``have`` and become ``wide`` (by name). Only chunks whose bounds leave
-    it open are read. ``what`` names the rows in the message.
+    it open are read. ``subject`` names the rows in the message.
     """
     doubtful = [at for at, field in enumerate(have) if _rounds(field.type, wide.field(field.name).type)]
     if not doubtful:
         return
-    reader = ChunkReader(catalogue.cassandra)
+    reader = ChunkReader(catalogue.reader.cassandra)
     for ref in pages():
-        page = catalogue.page(dataset, ref)
+        page = catalogue.pages.page(dataset, ref)
         stats = page.stats_batch()
         for column in doubtful:
             field = have.field(column)
             rows = [row for row, bounds in enumerate(stats.column(column)) if not _are_small(bounds, field.type)]
             for chunk in page.refs(rows):
-                _check_chunk(_column(reader, chunk, layout, have, column), field, wide.field(field.name).type, what)
+                _check_chunk(_column(reader, chunk, layout, have, column), field, wide.field(field.name).type, subject)
 
 
 def _rounds(narrow: pa.DataType, wide: pa.DataType) -> bool:
@@ -74,11 +74,11 @@ def _column(reader: ChunkReader, chunk: ChunkRef, layout: TileLayout, have: pa.S
     return cast_stored_numbers(batch, pa.schema([have.field(column)])).column(0)
 
 
-def _check_chunk(array: pa.Array, field: pa.Field, wide: pa.DataType, what: str) -> None:
+def _check_chunk(array: pa.Array, field: pa.Field, wide: pa.DataType, subject: str) -> None:
     for numbers in _whole_numbers(array, wide):
         if (number := rounded(numbers)) is not None:
             raise SourceTypeError(
-                f"{what}: column {field.name!r} is {field.type} and would become {wide}, "
+                f"{subject}: column {field.name!r} is {field.type} and would become {wide}, "
                 f"which changes whole numbers like {number}",
                 hint="load it as another dataset, or all of it anew with "
                 f"{column_type_option(field.name)} (CSV, JSON lines)",

@@ -22,7 +22,7 @@ from millrace.store import (
     pack,
 )
 
-__all__ = ["Listing", "sums", "write_lists"]
+__all__ = ["Listing", "page_totals", "write_lists"]
 
 _SCHEMA_PAGE = -1
 _LIST_PAGE = -2
@@ -47,10 +47,10 @@ class Listing:
 
         Of several lists only the last one is read, and only if it is not full.
         """
-        lists, pages = catalogue.lists(version)
-        if not lists or lists[-1].pages >= list_pages_max(len(catalogue.schema(version))):
+        lists, pages = catalogue.pages.lists(version)
+        if not lists or lists[-1].pages >= list_pages_max(len(catalogue.pages.schema(version))):
             return cls(version.dataset, tuple(lists), tuple(pages))
-        last = catalogue.page_list(version.dataset, lists[-1])
+        last = catalogue.pages.page_list(version.dataset, lists[-1])
         known = {page: last.stats.slice(row, 1) for row, page in enumerate(last.refs)}
         return cls(version.dataset, tuple(lists[:-1]), last.refs, known)
 
@@ -82,8 +82,8 @@ def write_lists(
         for start in range(0, len(pages), size):
             some = pages[start : start + size]
             data = encode_list(some, _stats(catalogue, dataset, schema, some, listing.known))
-            counts = {name: value for name, value in sums(some).items() if name != "page_count"}
-            attempt_id, checksum, replicas = catalogue_writer.named_by_content(
+            counts = {name: value for name, value in page_totals(some).items() if name != "page_count"}
+            attempt_id, checksum, replicas = catalogue_writer.write_page_by_content(
                 dataset, label, _PAGES_PAGE, data, counts
             )
             lists.append(ListRef(attempt_id, _PAGES_PAGE, len(some), checksum))
@@ -106,7 +106,7 @@ def _stats(
     for ref in pages:
         row = known.get(ref)
         if row is None:
-            page = catalogue.page(dataset, ref)
+            page = catalogue.pages.page(dataset, ref)
             row = merge_stats(page.stats_batch(), page.row_counts())
         rows.append(cast_batch(row, wanted))
     if not len(wanted):
@@ -114,7 +114,7 @@ def _stats(
     return pa.Table.from_batches(rows, schema=wanted).combine_chunks().to_batches()[0]
 
 
-def sums(pages: Sequence[PageRef]) -> dict[str, Any]:
+def page_totals(pages: Sequence[PageRef]) -> dict[str, Any]:
     """Return the totals over the pages that a version's row records."""
     return {
         "rows": sum(page.rows for page in pages),

@@ -5,171 +5,153 @@ An append that finds other versions beside its own publishes a merge that holds 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from uuid import NAMESPACE_OID, uuid5
 
+import pyarrow as pa
+
 from millrace.errors import ChunkMissingError, SourceError, StoreError
 from millrace.load.append import check_kept
 from millrace.load.checks import check_attempts
-from millrace.load.lists import Listing, sums, write_lists
+from millrace.load.lists import Listing, page_totals, write_lists
+from millrace.load.publish_protocol import merge_heads
 from millrace.load.repeats import check_added_paths
 from millrace.sources import merge_schemas
 from millrace.store import (
-    DELETED,
-    PAGES_BUCKET,
-    PUBLISHER,
-    WITHDRAWN,
+    AttemptRole,
     Catalogue,
     CatalogueWriter,
     ListRef,
     LoadAttempt,
+    MetadataBucket,
     PageRef,
     Version,
-    heads,
+    VersionGraph,
 )
 
-__all__ = ["merge_siblings"]
+__all__ = ["Merger", "merge_siblings", "union_of_pages"]
 
-_ROUNDS = 50
-_MERGED_AT_ONCE = 256
+_SIBLINGS_MAX = 256
 """Versions in one merge.
 
 The row of a merge names its parts and stays below 16 KB. 600 appends that did not see each other take three merges.
 """
 
 
-def merge_siblings(catalogue: Catalogue, catalogue_writer: CatalogueWriter, version: Version) -> Version:
+def merge_siblings(
+    catalogue: Catalogue, catalogue_writer: CatalogueWriter, version: Version, *, siblings_max: int = _SIBLINGS_MAX
+) -> Version:
     """Return the version that holds all appends to the same data as ``version``, merging them if necessary.
 
     Returns ``version`` itself if there is no other append beside it. Concurrent appends write their rows before they
     read, so of two at least one sees the other. If neither did, because each reached a different node only, the next
     append or ``repair`` merges them.
 
-    The identity and content of a merge are a function of the set of versions in it. The identity depends also on the
-    number of times that merge was withdrawn before. Two processes that merge the same set therefore write the same
-    version. Raises ``StoreError`` if the appends cannot be merged, or if new ones arrive through ``_ROUNDS`` merges.
+    Raises ``StoreError`` if the appends cannot be merged, or if new ones arrive through all rounds of ``merge_heads``.
     """
-    asked: list[Version] = []
-    for _ in range(_ROUNDS):
-        every = catalogue.every_version(version.dataset)
-        found = heads(every, version)
-        replaced = {v.number for v in every if v.mode == "replace" and v.deleted_at is None}
-        if asked and any(asked[-1].number <= number <= version.number for number in replaced):
-            # A ``replace`` was published during the merge: the replaced rows must not become the latest again.
-            catalogue_writer.withdraw(version)
-            return asked[-1]
-        if found and any(number >= found[-1].number for number in replaced):
-            return version
-        if len(found) < 2:
-            return found[0] if found else version
-        asked = found[:_MERGED_AT_ONCE]
-        merged = _merge(catalogue, catalogue_writer, asked, every)
-        if merged is None:
-            asked = []
-            continue
-        if merged.deleted_at is not None:
-            return found[-1]  # this merge was deleted: it is not made again
-        version = merged
-    raise StoreError(
-        f"{version.dataset}: appends or deletions kept arriving through {_ROUNDS} merges",
-        hint="nothing is lost: the next append merges them",
-        dataset=version.dataset,
-    )
+    return merge_heads(Merger(catalogue, catalogue_writer, version.dataset), version, siblings_max=siblings_max)
 
 
-def _merge(
-    catalogue: Catalogue, catalogue_writer: CatalogueWriter, siblings: Sequence[Version], every: Sequence[Version]
-) -> Version | None:
-    """Publish the merge of the siblings, or return the version that published it before.
+class Merger:
+    """Steps of ``merge_heads`` on the catalogue of one dataset."""
 
-    The earlier version may be deleted. Returns None if a sibling was deleted meanwhile, or if a sweep may remove data
-    that the merge references.
-    """
-    labels = [sibling.label for sibling in siblings]
-    dataset, number = siblings[0].dataset, siblings[-1].number + 1
-    identity, there = _identity(siblings, every)
-    if there is not None:
-        return there
-    label = f"{number}-{identity}"
-    publisher = uuid5(NAMESPACE_OID, f"{dataset}@{label}")
-    run = f"merge of {len(labels)} versions: {labels[0]} to {labels[-1]}"
-    row = LoadAttempt(dataset, publisher, run, "", PUBLISHER, 1, label, "", datetime.now(UTC))
-    catalogue_writer.begin_attempt(row)
-    # A deletion looks for active attempts after it has marked a version, and this looks for marks after its own row
-    # is written. Of the two, at least one sees the other.
-    if not _are_visible(catalogue, dataset, labels):
-        return None
-    whole = [catalogue.whole(sibling) for sibling in siblings]
-    pages = _union([catalogue.page_refs(sibling) for sibling in whole], {v.label: v.run for v in every})
-    try:
-        schema = merge_schemas([catalogue.schema(sibling) for sibling in whole])
-        for sibling in whole:
-            check_kept(catalogue, sibling, schema, sibling.reference)
-        if siblings[0].kind == "bytes":
-            check_added_paths(catalogue, whole, pages)
-    except SourceError as error:
-        raise StoreError(
-            f"{dataset}: {', '.join(labels[:5])} were appended at the same moment and cannot be brought together, for "
-            f"{error.message}",
-            hint=f"each is a version of its own; delete one (millrace delete {dataset}@{labels[-1]}) and load it again",
-            dataset=dataset,
-        ) from error
-    listing = _shared(catalogue, [Listing.of(catalogue, sibling) for sibling in whole], pages)
-    schema_blob, pages_blob, replicas = write_lists(catalogue, catalogue_writer, dataset, label, schema, listing)
-    if replicas < 2:
-        catalogue_writer.record_under_replicated(dataset, publisher, PAGES_BUCKET, 0)
-    merged = Version(
-        dataset=dataset,
-        number=number,
-        hex=identity,
-        parent=labels[-1],
-        mode="merge",
-        kind=siblings[0].kind,
-        attempt_id=publisher,
-        attempts=len({page.attempt_id for page in pages}),
-        run=run,
-        code=max(sibling.code for sibling in siblings),
-        source={"merged": labels},
-        settings={**siblings[0].settings, "largest_chunk_bytes": max(map(catalogue.largest_chunk_bytes, whole))},
-        committed_at=max(sibling.committed_at for sibling in siblings),
-        schema_blob=schema_blob,
-        pages_blob=pages_blob,
-        **sums(pages),
-    )
-    catalogue_writer.publish(merged)
-    try:
-        check_attempts(catalogue, merged, {publisher}, whole)
-    except ChunkMissingError:
-        catalogue_writer.withdraw(merged)
-        return None
-    catalogue_writer.seen_writer(row, buckets=0, finished=True)
-    return merged
+    def __init__(self, catalogue: Catalogue, catalogue_writer: CatalogueWriter, dataset: str) -> None:
+        self._catalogue = catalogue
+        self._catalogue_writer = catalogue_writer
+        self._dataset = dataset
+
+    def graph(self) -> VersionGraph:
+        """Read the versions of the dataset."""
+        return VersionGraph(self._catalogue.all_versions(self._dataset))
+
+    def withdraw(self, version: Version) -> None:
+        """Hide a version from readers for good."""
+        self._catalogue_writer.withdraw(version)
+
+    def merge(self, siblings: Sequence[Version], graph: VersionGraph) -> Version | None:
+        """Write the merge of the siblings, or return the version of that name if it exists, perhaps deleted.
+
+        Returns None if a sibling was deleted meanwhile, or if a sweep may remove data that the merge references.
+        """
+        number, hexpart, existing = graph.merge_name(siblings)
+        if existing is not None:
+            return existing
+        label = f"{number}-{hexpart}"
+        publisher = uuid5(NAMESPACE_OID, f"{self._dataset}@{label}")
+        run = f"merge of {len(siblings)} versions: {siblings[0].label} to {siblings[-1].label}"
+        row = LoadAttempt(self._dataset, publisher, run, "", AttemptRole.PUBLISHER, 1, label, "", datetime.now(UTC))
+        self._catalogue_writer.begin_attempt(row)
+        # A deletion looks for active attempts after it has marked a version, and this looks for marks after its own row
+        # is written. Of the two, at least one sees the other.
+        if not {sibling.label for sibling in siblings} <= {v.label for v in self._catalogue.versions(self._dataset)}:
+            return None
+        siblings = [self._catalogue.with_content(sibling) for sibling in siblings]
+        merged = self._version(siblings, graph, row)
+        self._catalogue_writer.publish(merged)
+        try:
+            check_attempts(self._catalogue, merged, {publisher}, siblings)
+        except ChunkMissingError:
+            self.withdraw(merged)
+            return None
+        self._catalogue_writer.heartbeat(row, buckets=0, finished=True)
+        return merged
+
+    def _version(self, siblings: Sequence[Version], graph: VersionGraph, row: LoadAttempt) -> Version:
+        """Write schema and page list of the merge and return the version, whose row is not written yet."""
+        catalogue, labels = self._catalogue, [sibling.label for sibling in siblings]
+        pages = union_of_pages(
+            [catalogue.pages.refs(sibling) for sibling in siblings], {v.label: v.run for v in graph.versions}
+        )
+        schema = self._schema(siblings, pages)
+        listing = _shared(catalogue, [Listing.of(catalogue, sibling) for sibling in siblings], pages)
+        schema_blob, pages_blob, replicas = write_lists(
+            catalogue, self._catalogue_writer, self._dataset, row.version, schema, listing
+        )
+        if replicas < 2:
+            self._catalogue_writer.record_under_replicated(self._dataset, row.attempt_id, MetadataBucket.PAGES, 0)
+        number, _, hexpart = row.version.partition("-")
+        largest_chunk_bytes = max(map(catalogue.pages.largest_chunk_bytes, siblings))
+        return Version(
+            dataset=self._dataset,
+            number=int(number),
+            hex=hexpart,
+            parent=labels[-1],
+            mode="merge",
+            kind=siblings[0].kind,
+            attempt_id=row.attempt_id,
+            attempts=len({page.attempt_id for page in pages}),
+            run=row.run,
+            code=max(sibling.code for sibling in siblings),
+            source={"merged": labels},
+            settings={**siblings[0].settings, "largest_chunk_bytes": largest_chunk_bytes},
+            committed_at=max(sibling.committed_at for sibling in siblings),
+            schema_blob=schema_blob,
+            pages_blob=pages_blob,
+            **page_totals(pages),
+        )
+
+    def _schema(self, siblings: Sequence[Version], pages: Sequence[PageRef]) -> pa.Schema:
+        """Return the schema of all siblings; raise ``StoreError`` if their rows cannot be in one version."""
+        labels = [sibling.label for sibling in siblings]
+        try:
+            schema = merge_schemas([self._catalogue.pages.schema(sibling) for sibling in siblings])
+            for sibling in siblings:
+                check_kept(self._catalogue, sibling, schema, sibling.reference)
+            if siblings[0].kind == "bytes":
+                check_added_paths(self._catalogue, siblings, pages)
+        except SourceError as error:
+            raise StoreError(
+                f"{self._dataset}: {', '.join(labels[:5])} were appended concurrently and cannot be merged: "
+                f"{error.message}",
+                hint="each is a version of its own; "
+                f"delete one (millrace delete {self._dataset}@{labels[-1]}) and load it again",
+                dataset=self._dataset,
+            ) from error
+        return schema
 
 
-def _identity(siblings: Sequence[Version], every: Sequence[Version]) -> tuple[str, Version | None]:
-    """Return the hex of the merge, and the version of that name if it was published before.
-
-    That version is visible or deleted. A withdrawal is final, so a merge that was withdrawn gets another name the next
-    time. So does one that an older Millrace marked, which did not record whether it was withdrawn.
-    """
-    known = {version.label: version for version in every}
-    parts = [siblings[0].dataset, *(sibling.label for sibling in siblings)]
-    while True:
-        identity = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:6]
-        there = known.get(f"{siblings[-1].number + 1}-{identity}")
-        if there is None or there.deleted_at is None or there.mark == DELETED:
-            return identity, there
-        parts.append(WITHDRAWN)
-
-
-def _are_visible(catalogue: Catalogue, dataset: str, labels: Sequence[str]) -> bool:
-    visible = {version.label for version in catalogue.versions(dataset)}
-    return all(label in visible for label in labels)
-
-
-def _union(lists: Sequence[Sequence[PageRef]], runs: Mapping[str, str]) -> list[PageRef]:
+def union_of_pages(lists: Sequence[Sequence[PageRef]], runs: Mapping[str, str]) -> list[PageRef]:
     """Return every page once, in the order of the versions that added them.
 
     If several versions added pages of one run, only the pages of the first version are kept, because the others hold
@@ -177,14 +159,14 @@ def _union(lists: Sequence[Sequence[PageRef]], runs: Mapping[str, str]) -> list[
     twice under one number if a stalled attempt continues while the next one publishes.
     """
     loads: dict[tuple[str, str], tuple[int, int]] = {}
-    named = []
+    entries = []
     for which, pages in enumerate(lists):
         for position, page in enumerate(pages):
             digits, _, hexpart = page.added_by.partition("-")
             load, source = (hexpart, runs.get(page.added_by, page.added_by)), (int(digits), which)
             loads[load] = min(source, loads.get(load, source))
-            named.append((load, source, position, page))
-    kept = [((source[0], load[0], position), page) for load, source, position, page in named if loads[load] == source]
+            entries.append((load, source, position, page))
+    kept = [((source[0], load[0], position), page) for load, source, position, page in entries if loads[load] == source]
     return [page for _, page in sorted(kept, key=lambda item: item[0])]
 
 
@@ -196,10 +178,10 @@ def _shared(catalogue: Catalogue, each: Sequence[Listing], pages: Sequence[PageR
     known = {page: row for listing in each for page, row in listing.known.items()}
     shared: list[ListRef] = []
     start = 0
-    for same in zip(*(listing.lists for listing in each), strict=False):
-        named = catalogue.page_list(each[0].dataset, same[0]).refs
-        if any(one != same[0] for one in same) or tuple(pages[start : start + len(named)]) != named:
+    for first, *others in zip(*(listing.lists for listing in each), strict=False):
+        refs = catalogue.pages.page_list(each[0].dataset, first).refs
+        if any(other != first for other in others) or tuple(pages[start : start + len(refs)]) != refs:
             break
-        shared.append(same[0])
-        start += len(named)
+        shared.append(first)
+        start += len(refs)
     return Listing(each[0].dataset, tuple(shared), tuple(pages[start:]), known)

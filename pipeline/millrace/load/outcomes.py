@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from millrace.load.publishing import LoadReport
+from millrace.load.report import LoadReport
 
 __all__ = ["outcome"]
 

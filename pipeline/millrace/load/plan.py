@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,7 +17,7 @@ from millrace.load.repeats import check_same_content
 from millrace.names import check_dataset_name
 from millrace.settings import Settings
 from millrace.sources import Source, SourceOptions, SourcePlan, open_split, plan_source
-from millrace.store import Catalogue, Version, holder, require_known
+from millrace.store import Catalogue, VersionGraph
 
 __all__ = ["LoadOptions", "LoadPlan", "make_plan"]
 
@@ -135,21 +134,20 @@ def make_plan(
     layout = TileLayout.for_schema(source.schema)
     fingerprint = _fingerprint(source, chunks, layout, options.mode)
     identity = hashlib.sha256(f"{run}\0{fingerprint}".encode()).hexdigest()[:6]
-    every = catalogue.every_version(dataset)
-    versions = [version for version in every if version.deleted_at is None]
-    same, held = _same(every, identity, run)
-    if same is not None:
-        check_same_content(source, same)
-    begun = None if same else _begun(catalogue, dataset, run, fingerprint)
-    latest = versions[0] if versions else None
-    parent = _parent(latest, same)
-    if options.mode == "append" and latest is not None and same is None:
-        # The plan's identity is that of the source alone, because its next attempt may append to another version.
-        source = as_stored(catalogue, dataset, latest.label, source)
-        check_append(catalogue, dataset, latest.label, source)
-    highest = every[0].number if every else 0
-    # If another load has published that number meanwhile, a version with it would not be the latest.
-    number = same.number if same else begun if begun and begun > highest else highest + 1
+    graph = VersionGraph(catalogue.all_versions(dataset))
+    latest = graph.latest
+    published, holder = graph.published(identity, run) or (None, None)
+    if published is not None:
+        check_same_content(source, published)
+        parent, number = published.parent, published.number
+    else:
+        parent = None if latest is None else latest.label
+        # If another load has published the begun number meanwhile, a version with it would not be the latest.
+        number = max(_begun(catalogue, dataset, run, fingerprint), graph.next_number)
+        if options.mode == "append" and latest is not None:
+            # The plan's identity is that of the source alone, because its next attempt may append to another version.
+            source = as_stored(catalogue, dataset, latest.label, source)
+            check_append(catalogue, dataset, latest.label, source)
     return LoadPlan(
         dataset=dataset,
         mode=options.mode,
@@ -161,36 +159,20 @@ def make_plan(
         source=source,
         chunks=chunks,
         layout=layout,
-        published=same is not None,
-        holder=held.label if held else "",
+        published=published is not None,
+        holder="" if holder is None else holder.label,
     )
 
 
-def _same(every: Sequence[Version], identity: str, run: str) -> tuple[Version | None, Version | None]:
-    """Return the version that this load has published, and the visible version that holds its rows.
+def _begun(catalogue: Catalogue, dataset: str, run: str, fingerprint: str) -> int:
+    """Return the version number that an earlier attempt of this load planned, else 0.
 
-    Both are None if there is no such version. The load's own version may have been deleted or pruned; a version
-    appended to it still holds its rows.
+    With it a retry is the same version.
     """
-    require_known(every, identity)
-    for version in every:
-        if version.hex == identity and version.run == run and (found := holder(every, version.label)) is not None:
-            return version, found
-    return None, None
-
-
-def _parent(latest: Version | None, same: Version | None) -> str | None:
-    if same is not None:
-        return same.parent
-    return latest.label if latest else None
-
-
-def _begun(catalogue: Catalogue, dataset: str, run: str, fingerprint: str) -> int | None:
-    """Return the version number that an earlier attempt of this load planned, so a retry is the same version."""
     for row in catalogue.attempts(dataset, run=run):
         if row.fingerprint == fingerprint:
             return int(row.version.partition("-")[0])
-    return None
+    return 0
 
 
 def _sample(source: SourcePlan) -> pa.RecordBatch:
@@ -201,9 +183,9 @@ def _sample(source: SourcePlan) -> pa.RecordBatch:
             # The grouper widens types within the sample: a wider value may follow the bytes used for inference.
             for batch in reader:
                 for group in grouper.feed(batch):
-                    return group.whole()
+                    return group.to_batch()
     for group in grouper.finish():
-        return group.whole()
+        return group.to_batch()
     # pa.array([], type) does not know unions, pa.nulls(0, type) knows every type.
     return pa.RecordBatch.from_arrays([pa.nulls(0, field.type) for field in source.schema], schema=source.schema)
 

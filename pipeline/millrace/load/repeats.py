@@ -62,7 +62,7 @@ def check_paths(catalogue: Catalogue, version: Version, paths: Iterable[str]) ->
     Reads the path column of the whole version, which has one value for each piece of a file.
     """
     given = PathSet(paths)
-    for path in _paths_of(catalogue, version, catalogue.each_page_ref(version)):
+    for path in _paths_of(catalogue, version, catalogue.pages.each_ref(version)):
         if given.clash(path):
             raise _twice(version, path)
 
@@ -72,7 +72,7 @@ def check_added_paths(catalogue: Catalogue, siblings: Sequence[Version], pages: 
 
     ``pages`` are the pages of all of them. Pages that every sibling holds are older than these appends and are skipped.
     """
-    shared = set.intersection(*(set(catalogue.page_refs(sibling)) for sibling in siblings))
+    shared = set.intersection(*(set(catalogue.pages.refs(sibling)) for sibling in siblings))
     added: dict[str, list[PageRef]] = {}
     for page in pages:
         if page not in shared:
@@ -87,8 +87,8 @@ def check_added_paths(catalogue: Catalogue, siblings: Sequence[Version], pages: 
 
 def _paths_of(catalogue: Catalogue, version: Version, pages: Iterable[PageRef]) -> Iterator[str]:
     """Yield the paths in these pages of a dataset of files, once for consecutive pieces of one file."""
-    refs = (ref for page in pages for ref in catalogue.page(version.dataset, page).refs())
-    reader = ChunkReader(catalogue.cassandra)
+    refs = (ref for page in pages for ref in catalogue.pages.page(version.dataset, page).refs())
+    reader = ChunkReader(catalogue.reader.cassandra)
     last = ""
     for batch in Scan(reader, None, BYTES_SCHEMA, version.layout, [0], ReadSettings()).batches(refs):
         for path in batch.column(0).to_pylist():

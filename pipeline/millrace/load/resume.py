@@ -13,13 +13,13 @@ from uuid import UUID
 
 import pyarrow as pa
 
-from millrace.arrow import same_values
-from millrace.chunks import assemble_as_stored, cast_batch, cast_stored_numbers, wider_schema
+from millrace.arrow import same_values, wider_schema
+from millrace.chunks import assemble_as_stored, cast_batch, cast_stored_numbers
 from millrace.dataset import VerifyReport, verify_chunks
 from millrace.errors import ChunkError, PlanChangedError, SourceChangedError, SourceTypeError, StoreError, UsageError
 from millrace.load.plan import LoadPlan
 from millrace.progress import ProgressTask, null_task
-from millrace.store import CassandraSession, Catalogue, ChunkReader, ChunkRef, LoadAttempt, PageRef
+from millrace.store import CassandraSession, Catalogue, ChunkReader, ChunkRef, LoadAttempt, PageRef, journal_number
 
 __all__ = ["ResumePoint", "skip_written_rows", "find_resume_point", "unfinished_run"]
 
@@ -56,13 +56,13 @@ def find_resume_point(cassandra: CassandraSession, row: LoadAttempt, *, task: Pr
     catalogue = Catalogue(cassandra)
     pages: dict[int, list[tuple[int, PageRef]]] = {}
     for earlier in catalogue.attempts(row.dataset, run=row.run):
-        same = (earlier.fingerprint, earlier.split) == (row.fingerprint, row.split)
+        same = (earlier.fingerprint, earlier.role, earlier.split) == (row.fingerprint, row.role, row.split)
         if not same or earlier.attempt_id == row.attempt_id or earlier.fenced:
             continue
-        for written in (catalogue.finished_pages, catalogue.journal_pages):
+        for written in (catalogue.pages.finished, catalogue.pages.journal):
             start = earlier.first_row
             for position, page in enumerate(written(row.dataset, earlier.attempt_id)):
-                if page.page != (position if page.page >= 0 else -1 - position):
+                if page.page != (journal_number(position) if page.is_journal else position):
                     break  # the page before is on an unresponsive node, so the first row of this one is unknown
                 if page.rows:
                     pages.setdefault(start, []).append((start + page.rows, page))
@@ -92,7 +92,7 @@ def skip_written_rows(
     row = 0
     catalogue, reader = Catalogue(cassandra), ChunkReader(cassandra)
     for page in kept.pages:
-        for ref in catalogue.page(plan.dataset, page).refs():
+        for ref in catalogue.pages.page(plan.dataset, page).refs():
             stored = _stored(reader, plan, ref)
             at = 0
             while at < ref.rows:
@@ -150,7 +150,7 @@ def unfinished_run(catalogue: Catalogue, plan: LoadPlan, run: str | None) -> str
     """
     if plan.published:
         return plan.run
-    published = {version.run for version in catalogue.every_version(plan.dataset)}  # deleted ones were finished, too
+    published = {version.run for version in catalogue.all_versions(plan.dataset)}  # deleted ones were finished, too
     rows = [row for row in catalogue.attempts(plan.dataset, run=run) if not row.fenced and row.run not in published]
     begun = [row for row in rows if row.fingerprint == plan.fingerprint]
     if begun:
@@ -186,7 +186,7 @@ def _furthest(pages: dict[int, list[tuple[int, PageRef]]]) -> list[PageRef]:
 
 def _intact(catalogue: Catalogue, reader: ChunkReader, dataset: str, page: PageRef) -> bool:
     try:
-        refs = catalogue.page(dataset, page).refs()
+        refs = catalogue.pages.page(dataset, page).refs()
     except (ChunkError, StoreError):
         return False
     return verify_chunks(reader, refs, VerifyReport(dataset), task=null_task()).ok

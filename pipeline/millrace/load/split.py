@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import base64
 import socket
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,11 +17,12 @@ from millrace.chunks import Chunk, RowGroup, RowGrouper, encode_row_group
 from millrace.errors import StoreError
 from millrace.load.plan import LoadPlan
 from millrace.load.resume import ResumePoint, find_resume_point, skip_written_rows
-from millrace.parallel import worker_count
+from millrace.parallel import in_order, worker_count
 from millrace.progress import ProgressTask, null_task
 from millrace.settings import Settings
 from millrace.sources import SourceChecksum, SplitReader, open_source, open_split
 from millrace.store import (
+    AttemptRole,
     CassandraSession,
     Catalogue,
     ChunkReader,
@@ -128,7 +128,8 @@ def load_split(
         attempt_id=uuid4(),
         run=plan.run,
         fingerprint=plan.fingerprint,
-        split=-1 if split is None else split,
+        role=AttemptRole.SOURCE if split is None else AttemptRole.SPLIT,
+        split=split or 0,
         try_number=attempt,
         version=plan.label,
         host=socket.gethostname(),
@@ -156,10 +157,12 @@ def load_split(
         reporter.report()
         inherited = {page.attempt_id for page in kept.pages}
         under_replicated = _repair_own(cassandra, row, inherited, report.under_replicated, task)
-        under_replicated += chunk_writer.look_back()  # a node may have gone down meanwhile and lost its last writes
+        under_replicated += (
+            chunk_writer.record_lost_writes()
+        )  # a node may have gone down meanwhile and lost its last writes
     pages = [*kept.pages, *report.pages]
     return SplitResult(
-        split=row.split,
+        split=-1 if split is None else split,
         attempt_id=row.attempt_id,
         inherited=kept.ranges,
         pages=len(report.pages),
@@ -212,35 +215,30 @@ def encoded_chunks(plan: LoadPlan, batches: Iterable[pa.RecordBatch], *, threads
 
     Row groups are encoded in parallel, and further rows are read meanwhile.
     """
-    grouper = RowGrouper(plan.chunks)
-    waiting: deque[tuple[int, Future[list[Chunk]]]] = deque()
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="millrace-encode")
-    held_bytes = 0
-    try:
-        for group in _groups(grouper, batches):
-            size = group.nbytes
-            while waiting and (len(waiting) > threads or held_bytes + size > ENCODE_BYTES_MAX):
-                done_bytes, future = waiting.popleft()
-                yield from future.result()
-                held_bytes -= done_bytes
-            held = [group]
-            del group  # the encoder releases the rows half-way, which frees them only if this is the last reference
-            waiting.append((size, pool.submit(_encode, held, plan)))
-            held_bytes += size
-        while waiting:
-            yield from waiting.popleft()[1].result()
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+    encoded = in_order(
+        # The encoder releases the rows half-way, which frees them only if it has the last reference.
+        lambda group: encode_row_group(group.pop(), plan.chunks, plan.layout),
+        _groups(RowGrouper(plan.chunks), batches),
+        threads=threads,
+        name="millrace-encode",
+        items_max=threads + 1,
+        bytes_max=ENCODE_BYTES_MAX,
+        size_of=lambda group: group[0].nbytes,
+    )
+    with closing(encoded):
+        for _, chunks in encoded:
+            yield from chunks.result()
 
 
-def _encode(held: list[RowGroup], plan: LoadPlan) -> list[Chunk]:
-    return encode_row_group(held.pop(), plan.chunks, plan.layout)
-
-
-def _groups(grouper: RowGrouper, batches: Iterable[pa.RecordBatch]) -> Iterator[RowGroup]:
+def _groups(grouper: RowGrouper, batches: Iterable[pa.RecordBatch]) -> Iterator[list[RowGroup]]:
+    """Yield lists of one row group each, without keeping a reference to it."""
     for batch in batches:
-        yield from grouper.feed(batch)
-    yield from grouper.finish()
+        yield from map(_in_list, grouper.feed(batch))
+    yield from map(_in_list, grouper.finish())
+
+
+def _in_list(group: RowGroup) -> list[RowGroup]:
+    return [group]
 
 
 class _Reporter:

@@ -1,4 +1,4 @@
-"""Parallel processing of blocks, with results in order and a bound on the bytes in flight."""
+"""Run calls ahead in several threads, and deliver their results in order with bounds on unfinished work."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ __all__ = ["in_order", "worker_count"]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_IN_FLIGHT_BYTES = 24 << 20
-
 
 def worker_count() -> int:
     """Return the number of cores that this process may use, at most 8: more threads use memory and add no speed."""
@@ -25,42 +23,63 @@ def in_order(
     function: Callable[[Item], Result],
     items: Iterable[Item],
     *,
-    size_of: Callable[[Item], int],
-    workers: int | None = None,
+    threads: int,
+    name: str,
+    items_max: int | None = None,
+    unfinished_max: int | None = None,
+    bytes_max: int | None = None,
+    size_of: Callable[[Item], int] = lambda _: 0,
 ) -> Generator[tuple[Item, Future[Result]], None, None]:
-    """Yield pairs of item and finished future, in the order of ``items``.
+    """Yield pairs of item and finished future, in the order of ``items``; ``name`` begins the names of the threads.
 
-    No item is taken while 24 MB of items are in flight, so one item is always allowed, however large. An error of
-    ``function`` stays in its future. An error of ``items`` is raised after all earlier items were yielded. Closing the
-    iterator cancels waiting calls and waits only for running ones.
+    An item is submitted only while ``items_max`` items, ``unfinished_max`` unfinished calls and ``bytes_max`` bytes are
+    not exceeded by it. Items count from their submission until the caller asks for the next pair. A single item is
+    always allowed. ``size_of`` is called once for each item, before its call starts.
+
+    An error of ``function`` stays in its future. An error of ``items`` is raised after all earlier items were yielded.
+    Closing the generator cancels queued calls and closes ``items``; the threads end with their running calls.
     """
-    threads = workers or worker_count()
-    waiting: deque[tuple[Item, Future[Result]]] = deque()
-    in_flight = 0
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="millrace-parse")
+    waiting: deque[tuple[Item, int, Future[Result]]] = deque()
+    submitted_bytes = 0
+
+    def is_full(next_bytes: int) -> bool:
+        return (
+            (items_max is not None and len(waiting) >= items_max)
+            or (bytes_max is not None and submitted_bytes + next_bytes > bytes_max)
+            or (unfinished_max is not None and sum(not call.done() for *_, call in waiting) >= unfinished_max)
+        )
+
+    pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
     source = iter(items)
-    failure: BaseException | None = None
+    failure: Exception | None = None
     try:
-        more = True
-        while more or waiting:
-            while more and len(waiting) < threads + 2 and in_flight < _IN_FLIGHT_BYTES:
-                try:
-                    item = next(source)
-                except StopIteration:
-                    more = False
-                except Exception as error:  # noqa: BLE001  (raised below, after the earlier items)
-                    more, failure = False, error
-                else:
-                    in_flight += size_of(item)
-                    waiting.append((item, pool.submit(function, item)))
-            if waiting:
-                item, future = waiting.popleft()
-                future.exception()  # waits
-                in_flight -= size_of(item)
-                yield item, future
+        while failure is None:
+            try:
+                item = next(source)
+            except StopIteration:
+                break
+            except Exception as error:  # noqa: BLE001  (raised below, after the earlier items)
+                failure = error
+                break
+            item_bytes = size_of(item)
+            while waiting and is_full(item_bytes):
+                yield _finished(waiting[0])
+                submitted_bytes -= waiting.popleft()[1]
+            waiting.append((item, item_bytes, pool.submit(function, item)))
+            submitted_bytes += item_bytes
+        while waiting:
+            yield _finished(waiting.popleft())
         if failure is not None:
             raise failure
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        # Waiting for the threads could deadlock: the garbage collector may run this block for an abandoned generator in
+        # any thread, such as one of the pool or one that a running call waits for.
+        pool.shutdown(wait=False, cancel_futures=True)
         if isinstance(source, Generator):
             source.close()
+
+
+def _finished(entry: tuple[Item, int, Future[Result]]) -> tuple[Item, Future[Result]]:
+    item, _, call = entry
+    call.exception()  # waits
+    return item, call

@@ -86,8 +86,8 @@ __all__ = [
 
 
 def kafka_sink(settings: KafkaSettings) -> Sink:
-    """Return a sink that sends to the topic of ``settings``, or a ``NullSink`` if no broker is configured."""
-    if not settings.bootstrap_servers:
+    """Return a sink that sends to the topic of ``settings``, or a ``NullSink`` if progress is switched off."""
+    if settings.switched_off:
         return NullSink()
     from millrace.progress.kafka import KafkaSink
 

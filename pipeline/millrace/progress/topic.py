@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from millrace.errors import ProgressError
-from millrace.settings import KafkaSettings
+from millrace.settings import KafkaSettings, run_hint
 
 __all__ = ["create_topic"]
 
@@ -45,7 +45,7 @@ def create_topic(settings: KafkaSettings, *, timeout_s: float = 30.0) -> bool:
             return False
         raise ProgressError(
             f"topic {settings.topic} cannot be created: {broker} reports {cause.str()}",
-            hint="is Kafka running? `./run up kafka` starts the local one",
+            hint=f"start Kafka{run_hint('up kafka')}",
             topic=settings.topic,
             unresponsive=cause.code() in (KafkaError._TRANSPORT, KafkaError._TIMED_OUT),
         ) from error

@@ -1,4 +1,4 @@
-"""Settings: one tree, read once from the environment, ``millrace.toml`` or the local stack of this checkout.
+"""Settings: one tree, read once from the environment, ``millrace.toml`` or the local stack of a checkout.
 
 Wrong values and unknown settings are refused by name.
 """
@@ -6,6 +6,7 @@ Wrong values and unknown settings are refused by name.
 from __future__ import annotations
 
 from millrace.settings.fields import unknown_variables, variable_name
+from millrace.settings.locations import checkout, millrace_home, run_hint
 from millrace.settings.redis_url import check_redis_url
 from millrace.settings.tree import (
     CHUNK_BYTES_MAX,
@@ -18,7 +19,6 @@ from millrace.settings.tree import (
     RedisSettings,
     Settings,
     load_settings,
-    millrace_home,
 )
 from millrace.settings.values import default_value, example_toml, field_docstrings, setting_values
 
@@ -33,11 +33,13 @@ __all__ = [
     "RedisSettings",
     "Settings",
     "check_redis_url",
+    "checkout",
     "default_value",
     "example_toml",
     "field_docstrings",
     "load_settings",
     "millrace_home",
+    "run_hint",
     "setting_values",
     "unknown_variables",
     "variable_name",

@@ -2,8 +2,8 @@
 
 Sources in order of precedence: keyword overrides; ``MILLRACE_*`` environment variables with ``__`` between levels
 (``MILLRACE_CASSANDRA__CONTACT_POINTS='["10.0.0.1"]'``, or a comma list); ``millrace.toml`` in the working directory (or
-the file that ``MILLRACE_CONFIG`` names); ``$MILLRACE_HOME/millrace.toml``, which ``./run up`` writes for the local
-stack of this checkout; the defaults below.
+the file that ``MILLRACE_CONFIG`` names); the ``millrace.toml`` of ``home_settings_file()``, which ``./run up`` writes
+for the local stack of a checkout; the defaults below.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ from pydantic_settings import (
 )
 
 from millrace.errors import InvalidSettingError
+from millrace.settings.extras import missing_extra
 from millrace.settings.fields import PREFIX, unknown_keys, unknown_variables, unreadable_variables, variable_name
+from millrace.settings.locations import home_settings_file
 from millrace.settings.redis_url import check_redis_url
 
 __all__ = [
@@ -42,7 +44,6 @@ __all__ = [
     "Settings",
     "SourcesSettings",
     "load_settings",
-    "millrace_home",
     "settings_files",
 ]
 
@@ -127,6 +128,11 @@ class RedisSettings(Section):
     retry_after_s: float = Field(default=30.0, gt=0, le=3600)
     """After a failure the cache is not used for this long, so that a dead Redis does not delay each read."""
 
+    @property
+    def switched_off(self) -> str:
+        """The reason why there is no cache; empty if it is used."""
+        return missing_extra("redis") if self.url.get_secret_value() else "MILLRACE_REDIS__URL is empty"
+
 
 class KafkaSettings(Section):
     """The destination of progress events; an empty ``bootstrap_servers`` switches progress off."""
@@ -139,6 +145,11 @@ class KafkaSettings(Section):
     """The number of partitions with which ``init`` creates the topic."""
     config: dict[str, str] = Field(default_factory=dict, repr=False)
     """Further librdkafka properties (security), never printed."""
+
+    @property
+    def switched_off(self) -> str:
+        """The reason why no progress is sent; empty if it is sent."""
+        return missing_extra("kafka") if self.bootstrap_servers else "MILLRACE_KAFKA__BOOTSTRAP_SERVERS is empty"
 
 
 class BridgeSettings(Section):
@@ -267,12 +278,6 @@ class Settings(BaseSettings):
         )
 
 
-def millrace_home() -> Path:
-    """Return the folder of all local data: ``MILLRACE_HOME``, or ``.millrace`` in this checkout."""
-    given = os.environ.get("MILLRACE_HOME")
-    return Path(given).resolve() if given else Path(__file__).resolve().parents[3] / ".millrace"
-
-
 def _files() -> list[Path]:
     """Return the settings files that exist, in order of precedence.
 
@@ -284,7 +289,7 @@ def _files() -> list[Path]:
             f"MILLRACE_CONFIG is {given!r}; there is no such file",
             hint="give the path of a TOML file, or an empty value for no file",
         )
-    places = [*([Path(given)] if given else []), millrace_home() / "millrace.toml"]
+    places = [*([Path(given)] if given else []), home_settings_file()]
     for path in places:
         if path.exists() and not path.is_file():
             raise InvalidSettingError(f"{path} is not a file", hint="settings are read from a TOML file of this name")

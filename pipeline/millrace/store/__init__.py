@@ -2,39 +2,34 @@
 
 from __future__ import annotations
 
+from millrace.store.catalogue.attempt import AttemptRole, LoadAttempt, MetadataBucket, UnderReplicated
 from millrace.store.catalogue.catalogue import Catalogue
 from millrace.store.catalogue.catalogue_writer import CatalogueWriter
 from millrace.store.catalogue.lease import Lease
-from millrace.store.catalogue.lineage import heads, holder, order, require_known, root_of, root_order
-from millrace.store.catalogue.manifest import ChunkRef, PageRef, TileRef
+from millrace.store.catalogue.manifest import ChunkRef, PageRef, TileRef, journal_number
+from millrace.store.catalogue.not_found import not_found
 from millrace.store.catalogue.page_list import INLINE_PAGES, ListRef, encode_list, list_pages_max, pack
 from millrace.store.catalogue.recoverable import obstacle, recoverable_versions
 from millrace.store.catalogue.tags import Tags
-from millrace.store.catalogue.version import (
-    CATALOGUE_BUCKET,
-    DELETED,
-    PAGES_BUCKET,
-    PUBLISHER,
-    WITHDRAWN,
-    LoadAttempt,
-    UnderReplicated,
-    Version,
-    bounded_facts,
-    layout_setting,
-)
+from millrace.store.catalogue.version import DELETED, WITHDRAWN, Version, bounded_facts, layout_setting
+from millrace.store.catalogue.version_graph import Base, VersionGraph
 from millrace.store.chunks.chunk_reader import ChunkReader
 from millrace.store.chunks.chunk_writer import ChunkWriter
-from millrace.store.cluster import schema
-from millrace.store.cluster.schema import check
+from millrace.store.cluster.schema import TABLES
+from millrace.store.cluster.schema import check as check_schema
+from millrace.store.cluster.schema import create as create_schema
+from millrace.store.cluster.schema import statements as schema_statements
 from millrace.store.cluster.session import NODE_LOCAL, TWO, CassandraSession, translate_driver_errors
 from millrace.store.cluster.writer import ReplicatedWriter, Write
-from millrace.store.deletion.removal import Removal, UndeleteReport
 from millrace.store.deletion.sweep import GRACE, SweepReport
+from millrace.store.deletion.undelete import UndeleteReport
+from millrace.store.deletion.version_deletion import VersionDeletion
 from millrace.store.repair.repair import RepairReport, ReplicaRepair
 from millrace.store.repair.replica_check import MissingReplica, ReplicaCheck, repairable
 
 __all__ = [
-    "CATALOGUE_BUCKET",
+    "AttemptRole",
+    "Base",
     "CassandraSession",
     "Catalogue",
     "CatalogueWriter",
@@ -47,40 +42,38 @@ __all__ = [
     "Lease",
     "ListRef",
     "LoadAttempt",
+    "MetadataBucket",
     "MissingReplica",
     "NODE_LOCAL",
-    "PAGES_BUCKET",
-    "PUBLISHER",
     "PageRef",
-    "Removal",
     "RepairReport",
     "ReplicaCheck",
     "ReplicaRepair",
     "ReplicatedWriter",
     "SweepReport",
+    "TABLES",
     "TWO",
     "Tags",
     "TileRef",
     "UndeleteReport",
     "UnderReplicated",
     "Version",
+    "VersionDeletion",
+    "VersionGraph",
     "WITHDRAWN",
     "Write",
     "bounded_facts",
-    "check",
+    "check_schema",
+    "create_schema",
     "encode_list",
-    "heads",
-    "holder",
+    "journal_number",
     "layout_setting",
     "list_pages_max",
+    "not_found",
     "obstacle",
-    "order",
     "pack",
     "recoverable_versions",
     "repairable",
-    "require_known",
-    "root_of",
-    "root_order",
-    "schema",
+    "schema_statements",
     "translate_driver_errors",
 ]

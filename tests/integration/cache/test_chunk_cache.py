@@ -59,7 +59,7 @@ def test_a_request_in_progress_when_the_cache_is_closed_leaves_no_connection_ope
         cache.close()
         return redis.ping()
 
-    assert cache._ask(closed_in_between, None) is True
+    assert cache._call(closed_in_between, None) is True
     made = cache._pool._available_connections
     assert made, "nothing was asked"
     assert [connection._sock for connection in made] == [None] * len(made)
@@ -204,7 +204,7 @@ def test_memory_reserved_for_one_version_is_not_reserved_for_another(cache: Chun
     assert cache.admit("flights", "1-aaaaaa", 110_000_000).admitted
     second = cache.admit("weather", "1-bbbbbb", 110_000_000)
     assert not second.admitted
-    assert "promised to versions being filled" in second.reason
+    assert "reserved for versions being filled" in second.reason
     cache.forget("flights", "1-aaaaaa")
     assert cache.admit("weather", "1-bbbbbb", 110_000_000).admitted
 

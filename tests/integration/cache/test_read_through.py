@@ -17,7 +17,7 @@ def warmed(store: Store, tmp_path: Path) -> Iterator[str]:
     source = tmp_path / "numbers.csv"
     source.write_text("n\n" + "".join(f"{n}\n" for n in range(20_000)))
     store.load("read_through", str(source), LoadOptions(chunk_bytes=65_536))
-    assert store.warm("read_through").whole
+    assert store.warm("read_through").complete
     yield "read_through"
     if store.cache is not None:
         store.cache.delete_dataset("read_through")

@@ -67,7 +67,7 @@ def test_delete_needs_confirmation_and_refuses_a_tagged_version(millrace: Millra
     assert sorted(would["marked"]) == sorted([first, second])
     assert len(millrace("versions", name, "--json").json["versions"]) == 2
     done = millrace("delete", name, "--yes", "--now", "--json")
-    assert (done.code, done.json["removed_writers"] > 0) == (0, True)
+    assert (done.code, done.json["removed_attempts"] > 0) == (0, True)
     assert millrace("show", name).code == 1
 
 
@@ -87,7 +87,7 @@ def test_prune_lists_its_versions_in_a_dry_run_and_keeps_the_chunks_of_the_newes
 
 def test_fsck_and_repair_find_nothing_on_an_undamaged_store(millrace: Millrace, two: tuple[str, str, str]) -> None:
     found = millrace("fsck", "--json")
-    assert (found.code, found.json["lacking"], found.json["removed_writers"]) == (0, [], 0)
+    assert (found.code, found.json["missing"], found.json["removed_attempts"]) == (0, [], 0)
     assert millrace("repair", two[0], "--dry-run", "--json").json["under_replicated"] == []
     repaired = millrace("repair", two[0], "--json")
     assert (repaired.code, repaired.json["ok"], repaired.json["copies"]) == (0, True, 0)
@@ -111,7 +111,7 @@ def test_commands_that_need_every_node_fail_with_one_line_while_one_is_down(
 def test_strict_returns_exit_code_3_for_degraded_results(
     millrace: Millrace, two: tuple[str, str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("millrace.store.catalogue.catalogue.Catalogue._rows_of_two", lambda *_args: None)
+    monkeypatch.setattr("millrace.store.catalogue.row_reader.RowReader.rows_from_both", lambda *_args: None)
     for command in (("versions", two[0]), ("show", two[0]), ("read", two[0]), ("diff", two[1], two[2])):
         assert millrace(*command).code == 0
         done = millrace(*command, "--strict")

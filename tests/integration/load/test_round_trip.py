@@ -193,7 +193,7 @@ def test_appends_inherit_pages_and_leave_older_versions_unchanged(
         found = store.dataset(f"{name}@{number}").to_table()
         assert found["n"].to_pylist() == list(range(rows))
     first, second, third = (store.version(f"{name}@{number}") for number in (1, 2, 3))
-    pages = [store.catalogue.page_refs(version) for version in (first, second, third)]
+    pages = [store.catalogue.pages.refs(version) for version in (first, second, third)]
     assert pages[1][: len(pages[0])] == pages[0]
     assert pages[2][: len(pages[1])] == pages[1]
     assert (second.parent, third.parent) == (first.label, second.label)

@@ -85,7 +85,7 @@ def test_a_page_that_is_damaged_on_both_nodes_is_an_error_and_never_rows(
     store: Store, loaded: tuple[str, pa.Table]
 ) -> None:
     name, _ = loaded
-    (page, *_) = store.catalogue.page_refs(store.version(name))
+    (page, *_) = store.catalogue.pages.refs(store.version(name))
     query = "SELECT data FROM {ks}.pages WHERE dataset = ? AND attempt_id = ? AND page = ?"
     (row,) = run(store, query, name, page.attempt_id, page.page)
     wrong = row.data[:50] + bytes([row.data[50] ^ 1]) + row.data[51:]

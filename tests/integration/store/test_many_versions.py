@@ -46,7 +46,7 @@ def test_operations_on_5000_versions_need_few_requests_and_bytes(
     store.load("versions", str(small_file(tmp_path, last)), LoadOptions(mode="append"))
     version = store.version("versions")
     assert (version.number, version.page_count) == (VERSIONS, VERSIONS)
-    lists = len(store.catalogue.lists(version)[0])
+    lists = len(store.catalogue.pages.lists(version)[0])
     query = f"SELECT * FROM {settings.cassandra.keyspace}.versions WHERE dataset = 'versions' LIMIT 1"
     (row,) = store.cassandra.session.execute(query)
     assert sum(len(value) if isinstance(value, str | bytes) else 16 for value in row) < 16_000
@@ -75,7 +75,7 @@ def test_operations_on_250000_chunks_need_few_requests_and_bytes(
     make_chunks(store, "chunks", CHUNKS)
     version = store.version("chunks")
     assert version.chunks == CHUNKS
-    page = store.catalogue.page_refs(version)[-2]
+    page = store.catalogue.pages.refs(version)[-2]
     where = "dataset = 'chunks' AND attempt_id = %s AND page = %s"
     query = f"SELECT data FROM {settings.cassandra.keyspace}.pages WHERE {where}"
     (row,) = store.cassandra.session.execute(query, (page.attempt_id, page.page))

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from millrace.arrow.equality import same_values
-from millrace.arrow.take import taken
+from millrace.arrow.selection import taken
 from tests.unit.arrow.arrays import DICTIONARIES, OTHERS, PRIMITIVES, make_array
 
 ROWS = 24

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from millrace.arrow.nested import nulls_of, with_children
-from millrace.arrow.take import filtered, taken
+from millrace.arrow.selection import filtered, taken
 from millrace.chunks import (
     Chunk,
     ChunkSettings,

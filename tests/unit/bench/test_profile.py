@@ -41,7 +41,7 @@ def profiled(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pr
         work.run()
         with timed(work.places) as profile:
             work.run()
-        cassandra.settle()
+        cassandra.drain()
         return profile
 
     yield run
@@ -65,12 +65,19 @@ def sources(tmp_path: Path) -> dict[str, str]:
 
 def uncalled(places: tuple[CodeLocation, ...], *profiles: Profile) -> list[str]:
     calls = sum((profile.calls for profile in profiles), Counter[CodeLocation]())
-    return [f"{place.module}.{place.name}" for place in places if not calls[place]]
+    return [f"{place.owner.__name__}.{place.name}" for place in places if not calls[place]]
 
 
 def silent(*profiles: Profile) -> list[str]:
     """Return the lines of each profile that have no call."""
     return [label for profile in profiles for label, spent in profile.spent.items() if not spent.calls]
+
+
+@pytest.mark.parametrize(
+    "place", dict.fromkeys(CSV_PLACES + FILTER_PLACES), ids=lambda place: f"{place.label}: {place.name}"
+)
+def test_every_timed_function_is_found_where_the_product_looks_it_up(place: CodeLocation) -> None:
+    assert getattr(place.owner, place.name) is place.function
 
 
 def test_a_load_calls_every_place_that_is_timed_in_it(profiled: Profiled, sources: dict[str, str]) -> None:
@@ -106,17 +113,21 @@ def module(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
         def outer(self) -> int:
             return self.inner() + int(made.wait())
 
+    def wait() -> int:
+        threading.Event().wait(0.05)
+        return 2
+
     made.Worker = Worker  # type: ignore[attr-defined]
-    made.wait = lambda: threading.Event().wait(0.05) or 2  # type: ignore[attr-defined]
+    made.wait = wait  # type: ignore[attr-defined]
     monkeypatch.setitem(__import__("sys").modules, made.__name__, made)
     return made
 
 
 def places(module: types.ModuleType) -> tuple[CodeLocation, ...]:
     return (
-        CodeLocation("work", module.__name__, "Worker.inner"),
-        CodeLocation("rest", module.__name__, "Worker.outer"),
-        CodeLocation("wait for it", module.__name__, "wait"),
+        CodeLocation("work", module.Worker, module.Worker.inner),
+        CodeLocation("rest", module.Worker, module.Worker.outer),
+        CodeLocation("wait for it", module, module.wait),
     )
 
 

@@ -19,7 +19,6 @@ from cassandra.protocol import ResultMessage
 from cassandra.query import BoundStatement
 
 from millrace.compat.cassandra.connection import WideConnection
-from millrace.store.cluster.driver import NodeDownListener
 from millrace.store.cluster.session import CassandraSession
 from tests.unit.store.fakes import FakeCassandra
 
@@ -91,7 +90,6 @@ class WiredCassandra(FakeCassandra):
 
     def __init__(self) -> None:
         super().__init__()
-        self._losses = NodeDownListener()
         self.session = self._probes = _Session(self)
         own, self._other = socket.socketpair()
         self._connection = _Connection(own)

@@ -87,9 +87,9 @@ def test_no_method_of_a_read_raises_and_one_warning_names_the_unreachable_redis(
 def test_admit_ping_and_entries_name_the_address_and_hide_the_password(nobody: int) -> None:
     cache = cache_at(nobody)
     admission = cache.admit("flights", "1-aaaaaa", 1000)
-    assert (admission.admitted, admission.reason) == (False, f"the cache at 127.0.0.1:{nobody} does not answer")
+    assert (admission.admitted, admission.reason) == (False, f"the cache at 127.0.0.1:{nobody} does not respond")
     for ask in (cache.ping, cache.entries):
-        with pytest.raises(CacheError, match=f"127.0.0.1:{nobody} does not answer") as error:
+        with pytest.raises(CacheError, match=f"127.0.0.1:{nobody} does not respond") as error:
             ask()
         assert "secret-word" not in str(error.value)
 

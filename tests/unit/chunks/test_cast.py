@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 import pytest
 
 from millrace.arrow.nested import nulls_of
-from millrace.chunks import ChunkSettings, RowGrouper, TileLayout, assemble, cast_batch, wider_schema
-from millrace.errors import ChunkFormatError, SourceTypeError
+from millrace.chunks import ChunkSettings, RowGrouper, TileLayout, assemble, cast_batch
+from millrace.errors import ChunkFormatError
 from millrace.load.split import encoded_chunks
 from millrace.sources import SourceOptions, merge_schemas, open_source, plan_source
 from tests.unit.chunks.encoded import decoded_tiles
@@ -120,47 +120,6 @@ def test_a_batch_without_columns_keeps_its_rows_and_takes_the_metadata() -> None
     assert (cast.num_rows, cast.schema.metadata) == (3, {b"of": b"version"})
 
 
-@pytest.mark.parametrize(
-    ("mine", "theirs", "common"),
-    [
-        (pa.null(), pa.string(), pa.string()),
-        (pa.int64(), pa.float64(), pa.float64()),
-        (pa.int8(), pa.uint8(), pa.int16()),
-        (pa.int64(), pa.int8(), pa.int64()),
-        (pa.list_(pa.null()), pa.list_(pa.int64()), pa.list_(pa.int64())),
-        (pa.timestamp("s"), pa.timestamp("ms"), pa.timestamp("ms")),
-        (pa.decimal128(5, 3), pa.decimal128(5, 0), pa.decimal128(8, 3)),
-    ],
-    ids=str,
-)
-def test_the_wider_of_two_types_does_not_depend_on_their_order(
-    mine: pa.DataType, theirs: pa.DataType, common: pa.DataType
-) -> None:
-    assert wider_schema(to(mine), to(theirs)).field(0).type == common
-    assert wider_schema(to(theirs), to(mine)).field(0).type == common
-
-
-@pytest.mark.parametrize(
-    ("mine", "theirs"),
-    [(pa.string(), pa.int64()), (pa.bool_(), pa.int64()), (pa.timestamp("s", "UTC"), pa.timestamp("s"))],
-    ids=str,
-)
-def test_incompatible_types_are_refused_with_both_types_and_an_option(mine: pa.DataType, theirs: pa.DataType) -> None:
-    with pytest.raises(SourceTypeError, match=r"column 'c' changes from .* to .*--column-type c=TYPE"):
-        wider_schema(to(mine), to(theirs))
-
-
-def test_other_column_names_are_refused() -> None:
-    with pytest.raises(SourceTypeError, match="columns change half-way"):
-        wider_schema(pa.schema([("a", pa.int8())]), pa.schema([("b", pa.int8())]))
-
-
-def test_a_column_that_is_nullable_in_one_schema_is_nullable_in_the_wider_one() -> None:
-    sure = pa.schema([pa.field("a", pa.int8(), nullable=False)])
-    unsure = pa.schema([pa.field("a", pa.int64())])
-    assert wider_schema(sure, unsure).field("a").nullable
-
-
 NUMBERS = pa.array([2**53 + 1, None, -(2**62) - 1, 7])
 DOUBLES = pa.array([float(2**53), None, -float(2**62), 7.0])
 ENDS = pa.array([0, 1, 3, 3, 4], pa.int32())
@@ -217,7 +176,7 @@ def test_rows_of_one_group_widen_within_lists_too(around: str) -> None:
     grouper = RowGrouper(ChunkSettings(row_group_bytes=1_000_000))
     groups = [group for batch in batches for group in grouper.feed(batch)] + list(grouper.finish())
     [group] = groups
-    assert group.whole().column(0).slice(0, 4).equals(AROUND[around](DOUBLES))
+    assert group.to_batch().column(0).slice(0, 4).equals(AROUND[around](DOUBLES))
 
 
 def test_a_version_whose_lists_became_lists_of_doubles_can_be_read(tmp_path: Path) -> None:

@@ -148,7 +148,7 @@ def test_a_truncated_stream_under_valid_checksums_is_refused() -> None:
     tile, _ = make("none")
     # The last 8 bytes are only the end-of-stream marker.
     for length in range(1, len(tile.stored) - 8, 97):
-        with pytest.raises(ChunkFormatError, match="no Arrow stream of one batch"):
+        with pytest.raises(ChunkFormatError, match="not an Arrow stream of one batch"):
             consistent(tile.stored[:length], tile)
 
 

@@ -20,8 +20,8 @@ from millrace.errors import InvalidSettingError, SourceTypeError
 
 def groups(batches: list[pa.RecordBatch], row_group_bytes: int) -> list[pa.RecordBatch]:
     grouper = RowGrouper(ChunkSettings(row_group_bytes=row_group_bytes))
-    made = [group.whole() for batch in batches for group in grouper.feed(batch)]
-    return made + [group.whole() for group in grouper.finish()]
+    made = [group.to_batch() for batch in batches for group in grouper.feed(batch)]
+    return made + [group.to_batch() for group in grouper.finish()]
 
 
 def cut(batch: pa.RecordBatch, edges: list[int]) -> Iterator[pa.RecordBatch]:

@@ -135,7 +135,7 @@ def test_a_row_group_of_many_batches_is_narrowed_as_one_batch(
         edges = [0, *cuts, 3000]
         group = RowGroup(tuple(whole.slice(low, high - low) for low, high in itertools.pairwise(edges)))
         assert (group.num_rows, group.schema) == (3000, whole.schema)
-        assert equal(group.whole(), whole)
+        assert equal(group.to_batch(), whole)
         narrow, alone = narrow_batch(group), narrow_batch(whole)
         assert narrow.schema.equals(alone.schema, check_metadata=True), type_
         assert equal(cast_batch(narrow, whole.schema), whole), type_

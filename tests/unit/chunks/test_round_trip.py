@@ -249,7 +249,7 @@ def test_tiles_of_different_chunks_are_not_assembled() -> None:
     other = pa.record_batch([pa.array([1])], ["b"])
     with pytest.raises(ChunkFormatError, match="differ in rows"):
         assemble([one, other], layout, schema)
-    with pytest.raises(ChunkFormatError, match="1 tiles for 2"):
+    with pytest.raises(ChunkFormatError, match="1 tiles, 2 expected"):
         assemble([one], layout, schema)
     with pytest.raises(ChunkFormatError, match="tile 1 has 2 columns"):
         assemble([one, pa.record_batch([pa.array([1, 2]), pa.array([1, 2])], ["b", "c"])], layout, schema)

@@ -188,7 +188,7 @@ def test_valid_tiles_with_another_number_of_rows_than_the_chunk_are_refused() ->
     made = chunk(0)
     ref = ref_of(made, 0)
     lying = ChunkRef(ref.dataset, ref.attempt_id, 0, 0, 11, ref.tiles)
-    with pytest.raises(ChunkFormatError, match="holds 10 rows, its manifest says 11"):
+    with pytest.raises(ChunkFormatError, match="holds 10 rows, its manifest records 11"):
         list(scan(Shelf([made])).batches([lying]))
 
 

@@ -145,13 +145,13 @@ class Redis:
 
 
 def warmed(store: Store, redis: Any, reference: str = "flights") -> WarmReport:
-    return warm(store.dataset(reference), store.chunk_reader, redis, task=null_task())
+    return warm(store.dataset(reference), store.chunk_reader, redis, switched_off="the URL is empty", task=null_task())
 
 
 def test_warming_puts_every_chunk_into_the_cache_once(store: Store, chunks: list[ChunkRef]) -> None:
     redis = Redis()
     first, second = warmed(store, redis), warmed(store, redis)
-    assert (first.admitted, first.whole, first.chunks, first.already) == (True, True, len(chunks), 0)
+    assert (first.admitted, first.complete, first.chunks, first.already) == (True, True, len(chunks), 0)
     assert (second.chunks, second.already) == (0, len(chunks))
     assert all(redis.kept[Redis._key(ref)] == store.chunk_reader.fetch(ref) for ref in chunks)
 
@@ -185,4 +185,4 @@ def test_an_append_that_does_not_fit_leaves_its_parents_chunks_warm(
 
 
 def test_warming_without_a_cache_is_reported(store: Store, chunks: list[ChunkRef]) -> None:
-    assert "no cache is configured" in warmed(store, None).reason
+    assert "no cache is configured (the URL is empty)" in warmed(store, None).reason

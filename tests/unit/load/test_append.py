@@ -127,7 +127,7 @@ def test_concurrent_appends_are_not_merged_where_that_would_round_integers(store
     ]
     results = [[store.load_split(plan, None)] for plan in plans]
     first = store.publish(plans[0], results[0])
-    with pytest.raises(StoreError, match=f"cannot be brought together.*{BIG}"):
+    with pytest.raises(StoreError, match=f"cannot be merged.*{BIG}"):
         store.publish(plans[1], results[1])
     assert column(store, f"i@{first.version}", "id") == [1, BIG]
 

@@ -6,7 +6,7 @@ No row is lost or doubled, and no deleted row reappears.
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import pytest
 from cassandra.cluster import NoHostAvailable
 
 from millrace.api import Store
+from millrace.api.maintenance import catalogue_writes
 from millrace.errors import (
     ChunkMissingError,
     SourceTypeError,
@@ -26,22 +27,20 @@ from millrace.errors import (
     UsageError,
     VersionNotFoundError,
 )
-from millrace.load import LoadOptions, LoadPlan, LoadReport, merge
+from millrace.load import LoadOptions, LoadPlan, LoadReport, merge_siblings, publish_protocol
+from millrace.load.merge import Merger
 from millrace.load.resume import ResumePoint
+from millrace.load.version_row import VersionRowWriter
+from millrace.store.catalogue.attempt import MetadataBucket
 from millrace.store.catalogue.catalogue_writer import CatalogueWriter
-from millrace.store.catalogue.lineage import heads
-from millrace.store.catalogue.version import (
-    CATALOGUE_BUCKET,
-    DELETED,
-    FENCED,
-    PAGES_BUCKET,
-    WITHDRAWN,
-    Version,
-)
+from millrace.store.catalogue.version import DELETED, WITHDRAWN, Version
+from millrace.store.catalogue.version_graph import VersionGraph
 from millrace.store.chunks.chunk_writer import ChunkWriter
 from millrace.store.cluster.writer import ReplicatedWriter
-from millrace.store.deletion import sweep
-from millrace.store.deletion.sweep import Sweeper
+from millrace.store.deletion import garbage, sweep
+from millrace.store.deletion.all_replicas import AllReplicas
+from millrace.store.deletion.protection import Protection
+from millrace.store.deletion.sweep import Sweep
 from tests.unit.store.fakes import FakeCassandra, FakeHost
 
 Csv = Callable[..., str]
@@ -53,7 +52,7 @@ PUBLISH = import_module("millrace.load.publishing")
 @pytest.fixture(autouse=True)
 def nobody_is_taken_for_alive(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a sweep remove the rows of finished loads at once: ``ALIVE`` protects recent loads from it."""
-    monkeypatch.setattr(sweep, "ALIVE", timedelta(0))
+    monkeypatch.setattr(garbage, "ALIVE", timedelta(0))
 
 
 def numbers(store: Store, reference: str = "d") -> list[int]:
@@ -157,13 +156,13 @@ def test_publishing_a_withdrawn_version_again_is_refused(
     publishing = CatalogueWriter.publish
 
     def fencing(catalogue_writer: CatalogueWriter, version: Any) -> int:
-        fenced = {"dataset": "d", "attempt_id": results[0].attempt_id, "try_number": FENCED}
+        fenced = {"dataset": "d", "attempt_id": results[0].attempt_id, "fenced": True}
         catalogue_writer.insert("attempts", "a fence", fenced)
         return publishing(catalogue_writer, version)
 
     with monkeypatch.context() as patched:
         patched.setattr(CatalogueWriter, "publish", fencing)
-        with pytest.raises(ChunkMissingError, match="taken for dead and swept"):
+        with pytest.raises(ChunkMissingError, match="a sweep took for abandoned"):
             store.publish(plan, results)
     if swept:
         assert store.fsck(delete=True, now=True).removed_attempts == 2
@@ -183,7 +182,7 @@ def test_a_run_published_under_two_numbers_is_merged_once(
     store.load("d", csv(3, first=20, name="c.csv"), APPEND)
     late = begun(store, source, run="twice")
     with monkeypatch.context() as patched:
-        patched.setattr(PUBLISH, "published", lambda _catalogue, _plan, _every: None)
+        patched.setattr(PUBLISH, "published_before", lambda _catalogue, _plan, _every: None)
         patched.setattr(PUBLISH, "merge_siblings", lambda _c, _l, version: version)
         labels = [published(store, load).version for load in (early, late)]
     assert len(set(labels)) == 2
@@ -252,17 +251,17 @@ SEVERAL = [f"{digit}" for digit in range(6)]
 
 def before_row(monkeypatch: pytest.MonkeyPatch, run: str, happens: Callable[[], object]) -> list[object]:
     """Call ``happens`` once, after the publisher of ``run`` has read the versions and before it writes its own row."""
-    said: list[object] = []
-    making = PUBLISH._version
+    results: list[object] = []
+    making = VersionRowWriter._version
 
-    def late(*arguments: Any) -> Any:
-        if arguments[2].run == run and not said:
-            said.append(None)
-            said[0] = happens()
-        return making(*arguments)
+    def late(steps: VersionRowWriter, plan: LoadPlan, *arguments: Any) -> Any:
+        if plan.run == run and not results:
+            results.append(None)
+            results[0] = happens()
+        return making(steps, plan, *arguments)
 
-    monkeypatch.setattr(PUBLISH, "_version", late)
-    return said
+    monkeypatch.setattr(VersionRowWriter, "_version", late)
+    return results
 
 
 @pytest.mark.parametrize("which", SEVERAL)
@@ -272,14 +271,14 @@ def test_a_replace_published_while_appends_are_merged_is_the_latest(
     store.load("d", csv(3))
     loads = [begun(store, csv(2, first=100 * k, name=f"{k}.csv"), run=f"{which}{k}") for k in (1, 2)]
     replacing = [begun(store, csv(2, first=900, name="r.csv"), LoadOptions(), run=f"replace {which}")]
-    merging = merge._merge
+    merging = Merger.merge
 
     def late(*arguments: Any) -> Any:
         if replacing:
             published(store, replacing.pop())
         return merging(*arguments)
 
-    monkeypatch.setattr(merge, "_merge", late)
+    monkeypatch.setattr(Merger, "merge", late)
     for load in loads:
         published(store, load)
     assert numbers(store) == [900, 901]
@@ -368,7 +367,7 @@ def test_a_run_whose_row_is_missing_on_the_only_reachable_node_is_not_appended_a
     down(cassandra, cassandra.a)
     again = (lambda: published(store, load), lambda: store.load("d", source, APPEND, run="r"))
     for attempt in again:
-        with pytest.raises(StoreUnavailableError, match=f"d@{label}, which may be this very load, is named"):
+        with pytest.raises(StoreUnavailableError, match=f"d@{label}, which may be this very load, is referenced"):
             attempt()
     cassandra.unreachable.clear()
     assert numbers(store) == ALL_THREE
@@ -424,8 +423,10 @@ def test_a_load_killed_in_an_outage_blocks_no_deletion_after_repair(store: Store
     store.load("d", csv(3, first=10, name="b.csv"))
     killed(store, csv(3, first=20, name="c.csv"), "dead")
     [row] = [row for row in store.catalogue.attempts("d") if row.run == "dead"]
-    with store._writes() as writes:
-        CatalogueWriter(store.cassandra, writes).record_under_replicated("d", row.attempt_id, CATALOGUE_BUCKET, 0)
+    with catalogue_writes(store.cassandra) as writes:
+        CatalogueWriter(store.cassandra, writes).record_under_replicated(
+            "d", row.attempt_id, MetadataBucket.CATALOGUE, 0
+        )
     assert store.repair("d").ok
     store.delete("d@1")
     assert numbers(store) == [10, 11, 12]
@@ -440,12 +441,12 @@ def test_an_under_replication_record_of_an_attempt_without_a_row_blocks_no_delet
     writing = ReplicatedWriter.write
 
     def dying(writer: ReplicatedWriter, write: Any) -> Any:
-        if write.what.startswith("the attempt's row"):
+        if write.description.startswith("the attempt's row"):
             raise KeyboardInterrupt
         return writing(writer, write)
 
     with monkeypatch.context() as patched:
-        patched.setattr(ReplicatedWriter, "is_short_of", lambda _writer, _replicas: True)
+        patched.setattr(ReplicatedWriter, "is_degraded", lambda _writer, _replicas: True)
         patched.setattr(ReplicatedWriter, "write", dying)
         with pytest.raises(KeyboardInterrupt):
             begun(store, csv(3, first=20, name="c.csv"), run="dead")
@@ -458,8 +459,8 @@ def test_all_records_of_a_resumed_load_are_repaired_after_its_publish(store: Sto
     source = csv(3)
     killed(store, source, "dead")
     [row] = store.catalogue.attempts("d")
-    with store._writes() as writes:
-        for bucket in (CATALOGUE_BUCKET, PAGES_BUCKET, 0):
+    with catalogue_writes(store.cassandra) as writes:
+        for bucket in (MetadataBucket.CATALOGUE, MetadataBucket.PAGES, 0):
             CatalogueWriter(store.cassandra, writes).record_under_replicated("d", row.attempt_id, bucket, 0)
     store.load("d", source, run="dead")
     report = store.repair("d")
@@ -471,8 +472,8 @@ def test_delete_and_prune_are_refused_while_catalogue_rows_are_on_one_node_only(
     store.load("d", csv(3, first=10, name="b.csv"))
     store.load("d", csv(3))
     attempt_id = store.version("d").attempt_id
-    with store._writes() as writes:
-        CatalogueWriter(store.cassandra, writes).record_under_replicated("d", attempt_id, CATALOGUE_BUCKET, 0)
+    with catalogue_writes(store.cassandra) as writes:
+        CatalogueWriter(store.cassandra, writes).record_under_replicated("d", attempt_id, MetadataBucket.CATALOGUE, 0)
     for delete in (lambda: store.delete("d", whole=True), lambda: store.prune("d", 1)):
         with pytest.raises(StoreError, match=r"catalogue rows on one node only.*millrace repair d first"):
             delete()
@@ -505,7 +506,7 @@ def fence_when_a_merge_is_published(monkeypatch: pytest.MonkeyPatch, attempt_id:
             monkeypatch.setattr(CatalogueWriter, "publish", publishing)
             for act in first:
                 act()
-            fenced = {"dataset": "d", "attempt_id": attempt_id or version.attempt_id, "try_number": FENCED}
+            fenced = {"dataset": "d", "attempt_id": attempt_id or version.attempt_id, "fenced": True}
             catalogue_writer.insert("attempts", "a fence", fenced)
         return publishing(catalogue_writer, version)
 
@@ -515,7 +516,7 @@ def fence_when_a_merge_is_published(monkeypatch: pytest.MonkeyPatch, attempt_id:
 def one_of_two(store: Store) -> tuple[Version, UUID]:
     """Return one of two unmerged appends, and the attempt that wrote its own rows."""
     one = next(version for version in store.versions("d") if version.number == 2)
-    pages = store.catalogue.page_refs(store.catalogue.whole(one))
+    pages = store.catalogue.pages.refs(store.catalogue.with_content(one))
     return one, next(page.attempt_id for page in pages if page.added_by == one.label)
 
 
@@ -527,7 +528,7 @@ def test_a_merge_that_references_a_fenced_attempt_of_a_deleted_version_is_withdr
     fence_when_a_merge_is_published(monkeypatch, attempt_id, lambda: store.delete(one.reference))
     assert store.repair("d").merged == []
     assert {version.mode for version in store.versions("d")} == {"replace", "append"}
-    assert [version.mark for version in store.catalogue.every_version("d") if version.mode == "merge"] == [WITHDRAWN]
+    assert [version.mark for version in store.catalogue.all_versions("d") if version.mode == "merge"] == [WITHDRAWN]
 
 
 def test_a_merge_may_reference_fenced_attempts_of_visible_versions(
@@ -548,7 +549,7 @@ def test_appends_whose_merge_was_withdrawn_are_merged_under_another_label(
     unmerged(store, csv)
     fence_when_a_merge_is_published(monkeypatch, None)
     assert len(store.repair("d").merged) == 1
-    merges = [version for version in store.catalogue.every_version("d") if version.mode == "merge"]
+    merges = [version for version in store.catalogue.all_versions("d") if version.mode == "merge"]
     assert sorted(version.mark for version in merges) == ["", WITHDRAWN]
     assert len({(version.label, version.attempt_id) for version in merges}) == 2
     assert len(numbers(store)) == 9
@@ -576,14 +577,14 @@ def test_appends_to_a_version_undeleted_while_a_sweep_fenced_it_lose_nothing(
 ) -> None:
     store.load("d", csv(3), APPEND)
     store.delete("d@1")
-    fence = Sweeper._fence
+    fence = Sweep._fence
 
-    def undeleting(sweeper: Sweeper, item: Any) -> None:
-        monkeypatch.setattr(Sweeper, "_fence", fence)
+    def undeleting(running: Sweep, item: Any) -> None:
+        monkeypatch.setattr(Sweep, "_fence", fence)
         store.undelete("d@1")
-        fence(sweeper, item)
+        fence(running, item)
 
-    monkeypatch.setattr(Sweeper, "_fence", undeleting)
+    monkeypatch.setattr(Sweep, "_fence", undeleting)
     assert store.fsck(delete=True, now=True).removed_attempts == 0
     assert [version.number for version in store.versions("d")] == [1]
     assert all(row.fenced for row in store.catalogue.attempts("d"))
@@ -607,24 +608,24 @@ def test_an_append_published_while_its_parent_is_swept_keeps_the_parents_lists(
     parent = store.version("d")
     load = begun(store, csv(3, first=100, name="late.csv"))
     store.delete(f"d@{parent.label}")
-    reading = Sweeper._every_version
+    reading = AllReplicas.versions_with_data
 
-    def then_published(sweeper: Sweeper, dataset: str) -> Any:
-        every = reading(sweeper, dataset)
+    def then_published(replicas: AllReplicas, dataset: str) -> Any:
+        every = reading(replicas, dataset)
         if not named:
             named.append(dataset)
             with pytest.MonkeyPatch.context() as patched:
                 # This append resolved its parent before the parent was deleted.
-                patched.setattr(PUBLISH, "_rebase", lambda _catalogue, plan, _every: plan)
-                patched.setattr(store.catalogue, "resolve", lambda *_: store.catalogue.whole(parent))
+                patched.setattr(publish_protocol, "_rebase", lambda _steps, plan, _graph: plan)
+                patched.setattr(store.catalogue, "resolve", lambda *_: store.catalogue.with_content(parent))
                 published(store, load)
         return every
 
     named: list[str] = []
-    monkeypatch.setattr(sweep, "ALIVE", timedelta(hours=3))
-    monkeypatch.setattr(Sweeper, "_every_version", then_published)
-    Sweeper(cassandra, store.catalogue).empty_deleted("d", grace=timedelta(0))
-    store.catalogue.page_list.cache_clear()
+    monkeypatch.setattr(garbage, "ALIVE", timedelta(hours=3))
+    monkeypatch.setattr(AllReplicas, "versions_with_data", then_published)
+    Sweep(store.catalogue, AllReplicas(cassandra)).empty_deleted("d", grace=timedelta(0))
+    store.catalogue.pages.page_list.cache_clear()
     assert named
     assert numbers(store) == [*ALL_THREE, 30, 31, 32, 100, 101, 102]
 
@@ -637,12 +638,13 @@ def test_deleted_data_is_removed_after_24_hours_and_not_before(
     store.load("d", csv(3, first=10, name="b.csv"))
     store.delete("d@1")
 
-    class Later(sweep.datetime):  # type: ignore[name-defined,misc]
+    class Later(datetime):
         @classmethod
         def now(cls, zone: Any = None) -> Any:
             return super().now(zone) + timedelta(hours=hours)
 
-    monkeypatch.setattr(sweep, "datetime", Later)
+    for module in (garbage, sweep):
+        monkeypatch.setattr(module, "datetime", Later)
     before = len(cassandra.table("chunks"))
     report = store.fsck(delete=True)
     over = hours > 24
@@ -673,7 +675,7 @@ def test_a_version_tagged_and_deleted_at_the_same_time_is_not_swept(
     store.load("d", csv(3))
     store.load("d", csv(3, first=10, name="b.csv"))
     with monkeypatch.context() as patched:
-        patched.setattr(Sweeper, "_refuse_if_held", lambda _sweeper, _version: None)
+        patched.setattr(Protection, "require_unprotected", lambda _protection, _version: None)
         store.tag("d@1", "good")
         store.delete("d@1", now=True)
     assert len(cassandra.table("chunks")) == 4
@@ -695,15 +697,13 @@ def test_a_tag_that_cannot_be_moved_keeps_its_version(store: Store, csv: Csv, mo
 # --- many appends at once, and nodes with incomplete rows
 
 
-def test_more_appends_than_one_merge_can_reference_take_several_merges(
-    store: Store, csv: Csv, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(merge, "_MERGED_AT_ONCE", 3)
+def test_more_appends_than_one_merge_can_reference_take_several_merges(store: Store, csv: Csv) -> None:
     unmerged(store, csv, count=8)
-    store.repair("d")
+    with catalogue_writes(store.cassandra) as writes:
+        merge_siblings(store.catalogue, CatalogueWriter(store.cassandra, writes), store.version("d"), siblings_max=3)
     assert numbers(store) == [n + 10 * k for k in range(9) for n in range(3)]
     assert all(len(version.source.get("merged", ())) <= 3 for version in store.versions("d"))
-    assert len(heads(store.versions("d"), store.version("d"))) == 1
+    assert len(VersionGraph(store.versions("d")).heads(store.version("d").root)) == 1
 
 
 def down(cassandra: FakeCassandra, host: FakeHost) -> None:
@@ -730,7 +730,7 @@ def test_an_attempt_row_with_only_a_fence_breaks_no_load(store: Store, cassandra
     for host in (cassandra.a, cassandra.b):
         for key, (stamp, row) in list(host.rows["attempts"].items()):
             if key[1] == attempt_id:
-                half = {**dict.fromkeys(row), "dataset": "d", "attempt_id": attempt_id, "try_number": FENCED}
+                half = {**dict.fromkeys(row), "dataset": "d", "attempt_id": attempt_id, "fenced": True}
                 host.rows["attempts"][key] = (stamp, half)
     store.load("d", csv(3, first=10, name="b.csv"), APPEND)
     assert numbers(store) == [0, 1, 2, 10, 11, 12]
@@ -741,7 +741,7 @@ def test_a_heartbeat_writes_run_fingerprint_and_version_of_its_attempt(
 ) -> None:
     """A node that was down when the attempt began would otherwise hold a partial row that looks swept."""
     plan, _ = begun(store, csv(3), run="r1")
-    last = [row for attempt in cassandra.writes() for table, row in attempt.what if table == "attempts"][-1]
+    last = [row for attempt in cassandra.writes() for table, row in attempt.rows if table == "attempts"][-1]
     assert last["finished"]
     assert (last["run"], last["fingerprint"], last["version"]) == ("r1", plan.fingerprint, plan.label)
 
@@ -771,13 +771,62 @@ def test_an_append_of_doubles_to_large_integers_is_refused_for_a_typed_source(st
     assert store.dataset("d").to_table()["n"].to_pylist() == [2**53 + 1]
 
 
+def test_an_append_whose_merge_fails_is_reported_with_a_warning(
+    store: Store, csv: Csv, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The version is visible before the merge begins, so the load has not failed."""
+    store.load("d", csv(3))
+    loads = [begun(store, csv(3, first=10 * k, name=f"{k}.csv")) for k in (1, 2)]
+    published(store, loads[0])
+
+    def unavailable(*_arguments: object) -> None:
+        raise StoreUnavailableError("no node responds", hint="")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Merger, "merge", unavailable)
+        report = published(store, loads[1])
+    [warning] = report.warnings
+    assert warning.code == "not_merged"
+    assert f"d@{report.version} is published, but is not merged" in warning.message
+    assert "millrace repair d merges them" in warning.message
+    assert len(store.repair("d").merged) == 1
+    assert numbers(store) == ALL_THREE
+
+
+@pytest.mark.parametrize("which", SEVERAL)
+def test_an_append_of_a_load_killed_while_a_replace_was_published_is_not_the_latest(
+    store: Store, csv: Csv, monkeypatch: pytest.MonkeyPatch, which: str
+) -> None:
+    """The append is killed after its row is written, before it reads that a ``replace`` has the same number."""
+    store.load("d", csv(3))
+    appending = begun(store, csv(2, first=100, name="a.csv"), run=f"append {which}")
+    replacing = begun(store, csv(2, first=900, name="r.csv"), LoadOptions(), run=f"replace {which}")
+    reading = VersionRowWriter.graph
+
+    def dying(steps: VersionRowWriter) -> VersionGraph:
+        if steps._source.uri.endswith("a.csv"):
+            raise KeyboardInterrupt
+        return reading(steps)
+
+    with monkeypatch.context() as patched:
+        before_row(patched, f"append {which}", lambda: published(store, replacing))
+        patched.setattr(VersionRowWriter, "graph", dying)
+        with pytest.raises(KeyboardInterrupt):
+            published(store, appending)
+    assert [version.number for version in store.versions("d")] == [2, 2, 1]
+    assert store.version("d").run == f"replace {which}"
+    assert [info.latest for info in store.datasets()] == [store.version("d").label]
+    store.load("d", csv(3, first=30, name="e.csv"), APPEND)
+    assert numbers(store) == [30, 31, 32, 900, 901]
+
+
 def test_concurrent_appends_of_incompatible_types_are_reported_and_stay_versions(store: Store, tmp_path: Path) -> None:
     loads = [
         begun(store, typed(tmp_path / f"{kind}.parquet", kind, value))
         for kind, value in ((pa.int64(), -1), (pa.uint64(), 2**64 - 1))
     ]
     published(store, loads[0])
-    with pytest.raises(StoreError, match=r"were appended at the same moment and cannot be brought together.*'n'"):
+    with pytest.raises(StoreError, match=r"were appended concurrently and cannot be merged.*'n'"):
         published(store, loads[1])
     assert [version.rows for version in store.versions("d")] == [1, 1]
     report = store.repair("d")

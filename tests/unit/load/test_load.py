@@ -30,7 +30,8 @@ from millrace.errors import (
 from millrace.load import LoadOptions, LoadPlan, SplitResult
 from millrace.settings.tree import Settings
 from millrace.sources import SourceOptions
-from millrace.store.catalogue.version import CATALOGUE_BUCKET, PAGES_BUCKET, Version
+from millrace.store.catalogue.attempt import MetadataBucket
+from millrace.store.catalogue.version import Version
 from millrace.store.cluster.session import TWO
 from tests.unit.store.fakes import Attempt, FakeCassandra
 
@@ -199,7 +200,7 @@ def test_an_append_returns_the_parents_rows_first_and_writes_only_its_own(
     assert (report.rows, report.total_rows) == (50, 150)
     assert len(cassandra.table("chunks")) == before + 2
     version = store.version("flights")
-    pages = store.catalogue.page_refs(version)
+    pages = store.catalogue.pages.refs(version)
     assert [page.added_by for page in pages] == [version.parent, version.label]
 
 
@@ -324,7 +325,7 @@ def in_splits(store: Store, source: str, mode: str = "replace", run: str = "") -
 def test_a_version_row_of_many_pages_stays_below_16_kb(store: Store, cassandra: FakeCassandra, csv: Csv) -> None:
     version = in_splits(store, csv(2000))
     (row,) = cassandra.table("versions")
-    lists, pages = store.catalogue.lists(version)
+    lists, pages = store.catalogue.pages.lists(version)
     assert version.page_count > 128
     assert [one.pages for one in lists] == [128, version.page_count - 128]
     assert not pages
@@ -339,7 +340,7 @@ def test_an_append_shares_full_page_lists_and_rewrites_the_last_one(
     first = in_splits(store, csv(2000))
     store.load("flights", csv(10, 2000, "more.csv"), LoadOptions(mode="append"))
     second = store.version("flights")
-    before, after = store.catalogue.lists(first)[0], store.catalogue.lists(second)[0]
+    before, after = store.catalogue.pages.lists(first)[0], store.catalogue.pages.lists(second)[0]
     assert after[0] == before[0]
     assert after[1] != before[1]
     assert after[1].pages == before[1].pages + 1
@@ -357,7 +358,7 @@ def test_a_filter_reads_only_pages_and_chunks_that_may_hold_matching_rows(
     found = store.dataset("flights").to_table(filter=pc.field("n") == 777)
     assert found["n"].to_pylist() == [777]
     read = [query for query, _, _ in cassandra.reads[before:]]
-    lists = len(store.catalogue.lists(version)[0])
+    lists = len(store.catalogue.pages.lists(version)[0])
     assert sum("ks.pages" in query for query in read) == lists + 1
     assert sum("ks.chunks" in query for query in read) == 1
 
@@ -372,7 +373,7 @@ def test_two_concurrent_appends_merge_and_keep_their_shared_page_lists(
         store.publish(plan, [store.load_split(plan, None)])
     merged = store.version("flights")
     assert merged.mode == "merge"
-    assert store.catalogue.lists(merged)[0][0] == store.catalogue.lists(first)[0][0]
+    assert store.catalogue.pages.lists(merged)[0][0] == store.catalogue.pages.lists(first)[0][0]
     assert sorted(numbers(store, "flights")) == list(range(2010))
     assert merged.page_count == first.page_count + 2
 
@@ -398,7 +399,7 @@ def degrade(*tables: str) -> Callable[[Attempt], Any]:
     error = Unavailable("one node is down", ConsistencyLevel.TWO, 2, 1)
 
     def behave(attempt: Attempt) -> Any:
-        hit = not attempt.is_probe and attempt.level == TWO and attempt.what[0][0] in tables
+        hit = not attempt.is_probe and attempt.level == TWO and attempt.rows[0][0] in tables
         return error if hit else "ok"
 
     return behave
@@ -506,7 +507,7 @@ def test_a_publish_with_a_node_down_records_its_last_writes_as_under_replicated(
     cassandra.b.is_up = False
     assert store.publish(plan, results).degraded
     noted = {row["bucket"] for row in cassandra.table("under_replicated") if row["attempt_id"] == results[0].attempt_id}
-    assert noted == {CATALOGUE_BUCKET, PAGES_BUCKET, 0}
+    assert noted == {MetadataBucket.CATALOGUE, MetadataBucket.PAGES, 0}
 
 
 @pytest.mark.parametrize("splits", [False, True], ids=["one stream", "in splits"])
@@ -534,7 +535,7 @@ class Counting:
         self.lock = threading.Lock()
 
     def __call__(self, attempt: Attempt) -> Any:
-        if attempt.is_probe or attempt.what[0][0] != "chunks":
+        if attempt.is_probe or attempt.rows[0][0] != "chunks":
             return "ok"
         with self.lock:
             self.open += 1

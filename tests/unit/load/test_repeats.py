@@ -149,7 +149,7 @@ def test_concurrent_appends_of_one_path_are_not_merged_and_both_versions_can_be_
     ]
     results = [store.load_split(plan, None) for plan in plans]
     store.publish(plans[0], [results[0]])
-    with pytest.raises(StoreError, match=r"cannot be brought together, for .*'two.bin' already"):
+    with pytest.raises(StoreError, match=r"cannot be merged: .*'two.bin' already"):
         store.publish(plans[1], [results[1]])
     for number, version in enumerate(store.versions("b")[:2]):
         restore_bytes(store.dataset(version.reference).to_batches(), tmp_path / f"out{number}", single=False)

@@ -14,8 +14,8 @@ from millrace.api import Store
 from millrace.errors import SourceTypeError, UsageError
 from millrace.load import LoadOptions
 from millrace.load.columns import columns_line, reported_columns
-from millrace.load.facts import report_facts, report_table
 from millrace.load.measurement import measure
+from millrace.load.report_text import report_facts, report_table
 from millrace.progress import null_task
 from millrace.sources import SourceOptions
 

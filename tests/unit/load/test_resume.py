@@ -70,7 +70,7 @@ def test_a_source_that_ends_before_the_written_rows_is_refused(store: Store, tmp
     write_csv(source, numbers)
     plan = store.plan("data", str(source), SMALL, run="night")
     writer = store.load_split(plan, None).attempt_id
-    kept = ResumePoint(tuple(store.catalogue.finished_pages("data", writer)))
+    kept = ResumePoint(tuple(store.catalogue.pages.finished("data", writer)))
     whole = pa.record_batch([pa.array(numbers)], ["n"])
     more = pa.record_batch([pa.array([1, 2])], ["n"])
     for batches, after in (([whole], 0), ([whole, more], 2), ([pa.record_batch([pa.array([*numbers, 7])], ["n"])], 1)):
@@ -87,7 +87,7 @@ def test_a_zero_that_lost_its_sign_is_a_change(store: Store, tmp_path: Path) -> 
     pq.write_table(pa.table({"x": numbers}), source)
     plan = store.plan("data", str(source), SMALL, run="night")
     writer = store.load_split(plan, None).attempt_id
-    kept = ResumePoint(tuple(store.catalogue.finished_pages("data", writer)))
+    kept = ResumePoint(tuple(store.catalogue.pages.finished("data", writer)))
     assert not list(skip_written_rows(store.cassandra, plan, kept, [pa.record_batch([numbers], ["x"])]))
     numbers[0] = -0.0
     with pytest.raises(SourceChangedError):

@@ -12,8 +12,7 @@ import pyarrow as pa
 import pytest
 
 from millrace.chunks import Chunk, ChunkSettings, TileLayout, encode_row_group
-from millrace.store.catalogue.version import LoadAttempt
-from millrace.store.cluster import health
+from millrace.store.catalogue.attempt import AttemptRole, LoadAttempt
 from millrace.store.cluster.writer import ReplicatedWriter
 from tests.unit.store.fakes import FakeCassandra
 from tests.unit.store.in_memory import cassandra, csv, settings, store
@@ -24,26 +23,18 @@ SETTINGS = ChunkSettings(row_group_bytes=1_000_000)
 
 
 @pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make nodes be probed within hundredths of a second."""
-    monkeypatch.setattr(health, "PROBE_PATIENCE_S", 0.1)
-    monkeypatch.setattr(health, "PROBE_EVERY_S", 0.03)
-    monkeypatch.setattr(health, "PROBE_AGAIN_S", 0.002)
-
-
-@pytest.fixture
-def make_writer(quick: None) -> Iterator[Callable[..., ReplicatedWriter]]:
+def make_writer() -> Iterator[Callable[..., ReplicatedWriter]]:
     """Yield a function that makes writers on an in-memory cluster; close them at the end."""
     made: list[ReplicatedWriter] = []
 
-    def make(cassandra: FakeCassandra, window_bytes: int = 20_000_000) -> ReplicatedWriter:
-        made.append(ReplicatedWriter(cassandra, window_bytes=window_bytes))
+    def make(cassandra: FakeCassandra, window_bytes: int = 20_000_000, **options: Any) -> ReplicatedWriter:
+        made.append(ReplicatedWriter(cassandra, window_bytes=window_bytes, **options))
         return made[-1]
 
     yield make
     for writer in made:
         writer.close()
-        assert not writer._thread.is_alive()
+        assert not writer._dispatcher.loop.thread.is_alive()
 
 
 def make_chunk(rows: int, seed: int = 0, columns: int = 3, name: str = "c") -> Chunk:
@@ -65,7 +56,7 @@ def attempt_row(**changes: Any) -> LoadAttempt:
         "attempt_id": uuid4(),
         "run": "run-1",
         "fingerprint": "f" * 64,
-        "split": 0,
+        "role": AttemptRole.SPLIT,
         "try_number": 1,
         "version": "1-abcdef",
         "host": "here",

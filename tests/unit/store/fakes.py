@@ -22,6 +22,8 @@ from cassandra.protocol import ColumnMetadata
 from cassandra.query import BatchStatement, BoundStatement, PreparedStatement
 
 from millrace.settings.tree import CassandraSettings
+from millrace.store.cluster.node_monitor import NodeMonitor
+from millrace.store.cluster.probe_round import ProbeTimes
 from millrace.store.cluster.schema import TABLES
 from millrace.store.cluster.session import LOCAL_ONE, NODE_LOCAL, TWO, CassandraSession
 
@@ -29,6 +31,9 @@ _CASS_TYPES = {
     "text": "UTF8Type", "uuid": "UUIDType", "int": "Int32Type", "smallint": "ShortType", "bigint": "LongType",
     "blob": "BytesType", "boolean": "BooleanType", "timestamp": "TimestampType",
 }  # fmt: skip
+
+QUICK_PROBES = ProbeTimes(switch_s=0.1, degrade_s=0.1, refuse_s=0.1, interval_s=0.03, resend_s=0.002)
+"""Probes of nodes in memory, which are decided within hundredths of a second."""
 
 _BOTH = (TWO, ConsistencyLevel.ALL)
 
@@ -70,22 +75,22 @@ class Attempt:
     level: int
     apply: Callable[[], None]
     is_probe: bool
-    what: list[tuple[str, dict[str, Any]]]
+    rows: list[tuple[str, dict[str, Any]]]
     callbacks: list[tuple[Callable[[Any], None], Callable[[Any], None]]] = field(default_factory=list)
     result: Answer = None
 
     def add_callbacks(self, done: Callable[[Any], None], failed: Callable[[Any], None]) -> None:
         self.callbacks.append((done, failed))
         if self.result is not None:
-            self._tell()
+            self._notify()
 
     def answer(self, result: Answer) -> None:
         if result == "ok":
             self.apply()
         self.result = result
-        self._tell()
+        self._notify()
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         callbacks, self.callbacks = self.callbacks, []
         for done, failed in callbacks:
             done(None) if self.result == "ok" else failed(self.result)
@@ -103,20 +108,17 @@ class FakeCassandra(CassandraSession):
         self.unreachable: dict[str, Exception] = {}
         self.node_local_allowed = True
         self.changed = threading.Condition()
-        self.listeners: list[Any] = []
         self._ids: dict[bytes, PreparedStatement] = {}
         self._prepared = {}
-        self._silent_until = {}
-        self._asked_last = {}
-        self._behind = set()
+        self._background = set()
         self._clock = 0
         self.session: Any = SimpleNamespace(
             execute_async=self._execute_async, execute=self._execute, prepare=self._prepare_now
         )
         self._probes = self.session
+        self.monitor = NodeMonitor(QUICK_PROBES)
+        self.monitor.bind(lambda: self._probes, self.hosts)
         self.cluster: Any = SimpleNamespace(
-            register_listener=self.listeners.append,
-            unregister_listener=self.listeners.remove,
             metadata=SimpleNamespace(
                 cluster_name="fake",
                 keyspaces={
@@ -139,9 +141,6 @@ class FakeCassandra(CassandraSession):
     def execute_watched(self, statement: Any, needed: Any, *, host: Any = None, **_limits: Any) -> list[Any]:
         return self.execute(statement, host=host)
 
-    def answers(self, host: Any, *, patience_s: float = 0.0) -> bool:
-        return host.address not in self.unreachable
-
     # --- for the tests
 
     def wait_for(self, condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
@@ -159,11 +158,11 @@ class FakeCassandra(CassandraSession):
             for key, (stamp, row) in one.rows[name].items():
                 if key not in merged or merged[key][0] < stamp:
                     merged[key] = (stamp, row)
-        found = [row for _, row in merged.values()]
+        rows = [row for _, row in merged.values()]
         _, partition, clustering = _columns_of(name)
         if name == "versions":
-            return sorted(found, key=lambda r: (r["dataset"], r["number"], r["hex"]), reverse=True)
-        return sorted(found, key=lambda r: tuple(r[c] for c in (*partition, *clustering)))
+            return sorted(rows, key=lambda r: (r["dataset"], r["number"], r["hex"]), reverse=True)
+        return sorted(rows, key=lambda r: tuple(r[c] for c in (*partition, *clustering)))
 
     # --- the driver's side
 
@@ -182,18 +181,19 @@ class FakeCassandra(CassandraSession):
             partition = []
         names = [name for name, _ in given]
         metadata = [ColumnMetadata("ks", table, name, _type(name, how, columns)) for name, how in given]
-        found = PreparedStatement(
+        prepared = PreparedStatement(
             metadata, query.encode(), [names.index(c) for c in partition], query, None, 4, None, None
         )
-        self._ids[query.encode()] = found
-        return found
+        self._ids[query.encode()] = prepared
+        return prepared
 
     def _execute_async(self, statement: Any, host: FakeHost, timeout: float) -> Attempt:
         is_probe = isinstance(statement, str)
-        what = [] if is_probe else self.decode(statement)
+        rows = [] if is_probe else self.decode(statement)
         level = LOCAL_ONE if is_probe else statement.consistency_level
-        attempt = Attempt(statement, host, level, lambda: self._apply(what, level, host), is_probe, what)
-        result = self.behave(attempt)
+        attempt = Attempt(statement, host, level, lambda: self._apply(rows, level, host), is_probe, rows)
+        down = self.unreachable.get(host.address) if is_probe else None
+        result = down or self.behave(attempt)
         with self.changed:
             self.attempts.append(attempt)
             self.changed.notify_all()
@@ -214,9 +214,9 @@ class FakeCassandra(CassandraSession):
             rows.append((metadata[0].table_name, row))
         return rows
 
-    def _apply(self, what: list[tuple[str, dict[str, Any]]], level: int, host: FakeHost) -> None:
+    def _apply(self, rows: list[tuple[str, dict[str, Any]]], level: int, host: FakeHost) -> None:
         with self.changed:
-            for table, row in what:
+            for table, row in rows:
                 columns, partition, clustering = _columns_of(table)
                 key = tuple(row[name] for name in (*partition, *clustering))
                 self._clock += 1
@@ -242,14 +242,14 @@ class FakeCassandra(CassandraSession):
             raise Unavailable("not enough", level, 2, len(up))
         if query.startswith("SELECT"):
             return self._select(query, statement, None if level in _BOTH else asked)
-        what = self.decode(statement)
+        rows = self.decode(statement)
         if query.startswith("UPDATE"):
             nulls = dict.fromkeys(re.findall(r"(\w+) = null", query))
-            self._apply([(table, {**row, **nulls}) for table, row in what], level, asked)
+            self._apply([(table, {**row, **nulls}) for table, row in rows], level, asked)
         if batch or query.startswith("INSERT"):
-            self._apply(what, level, asked)
+            self._apply(rows, level, asked)
         for one in [self.a, self.b] if level in _BOTH else [asked]:
-            for table, key in what if query.startswith("DELETE") else []:
+            for table, key in rows if query.startswith("DELETE") else []:
                 gone = [k for k, (_, row) in one.rows[table].items() if key.items() <= row.items()]
                 for k in gone:
                     del one.rows[table][k]
@@ -267,8 +267,8 @@ class FakeCassandra(CassandraSession):
             rows = [row for row in rows if _passes(name, operator, row, value)]
         asked = [name.strip().partition(" AS ")[::2] for name in names.split(",")]
         kind = namedtuple("Row", [alias or name for name, alias in asked])  # type: ignore[misc]
-        found = rows[: int(limit) if limit else None]
-        return [kind(*(_cell(row, name) for name, _ in asked)) for row in found]
+        limited = rows[: int(limit) if limit else None]
+        return [kind(*(_cell(row, name) for name, _ in asked)) for row in limited]
 
 
 def _cell(row: dict[str, Any], name: str) -> Any:
@@ -283,9 +283,9 @@ def _parts(query: str) -> tuple[str, str | None, str | None]:
     using = r"(?: USING TIMESTAMP \?)?"
     if update := re.fullmatch(rf"UPDATE ks\.(\w+){using} SET (.*) WHERE (.*)", query):
         return update[1], update[2], update[3]
-    found = re.fullmatch(rf"(?:SELECT .*|DELETE) FROM ks\.(\w+){using}(?: WHERE (.*?))?(?: LIMIT \d+)?", query)
-    assert found is not None, query
-    return found[1], None, found[2]
+    match = re.fullmatch(rf"(?:SELECT .*|DELETE) FROM ks\.(\w+){using}(?: WHERE (.*?))?(?: LIMIT \d+)?", query)
+    assert match is not None, query
+    return match[1], None, match[2]
 
 
 def _type(name: str, operator: str, columns: dict[str, str]) -> Any:

@@ -9,7 +9,6 @@ import pytest
 
 from millrace.api import Store
 from millrace.settings.tree import Settings, load_settings
-from millrace.store.cluster import health
 from tests.unit.store.fakes import FakeCassandra
 
 
@@ -22,10 +21,8 @@ def settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def cassandra(monkeypatch: pytest.MonkeyPatch) -> FakeCassandra:
+def cassandra() -> FakeCassandra:
     """Return a cluster of two in-memory nodes that are probed within hundredths of a second."""
-    monkeypatch.setattr(health, "PROBE_PATIENCE_S", 0.03)
-    monkeypatch.setattr(health, "PROBE_EVERY_S", 0.03)
     return FakeCassandra()
 
 

@@ -36,24 +36,19 @@ class Codec(Protocol):
     @property
     def name(self) -> str:
         """Return the name that is recorded with every tile."""
-        ...
 
     @property
     def levels(self) -> range:
         """Return the supported levels."""
-        ...
 
     def compress(self, raw: Sequence[Any], level: int) -> bytes:
         """Compress the bytes of these buffers, one after another, to one complete stream."""
-        ...
 
     def decompress(self, stored: Any, raw_bytes: int) -> pa.Buffer:
         """Decompress to exactly ``raw_bytes`` bytes, or raise ``ChunkFormatError``."""
-        ...
 
     def raw_checksum(self, stored: Any, raw: Sequence[Any]) -> bytes:
         """Return CRC-32 and size of the raw bytes, in the form of ``Tile.raw_checksum``."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +66,8 @@ class Gzip:
         """Decompress the member into one buffer of exactly ``raw_bytes``."""
         # The size in the trailer is checked before any memory is allocated. The check also refuses zero padding and a
         # second member, both of which a gzip reader would accept.
-        said = int.from_bytes(stored[-4:], "little") if len(stored) >= _GZIP_MEMBER_BYTES_MIN else -1
-        if said != raw_bytes & 0xFFFFFFFF:
+        recorded_bytes = int.from_bytes(stored[-4:], "little") if len(stored) >= _GZIP_MEMBER_BYTES_MIN else -1
+        if recorded_bytes != raw_bytes & 0xFFFFFFFF:
             raise ChunkFormatError(f"the gzip stream does not end with its size of {raw_bytes} bytes")
         out = pa.allocate_buffer(raw_bytes)
         try:
@@ -119,7 +114,7 @@ class Zstd:
 
 
 @dataclass(frozen=True, slots=True)
-class Plain:
+class Uncompressed:
     """The uncompressed Arrow bytes, for data that no codec makes smaller."""
 
     name: str = "none"
@@ -138,7 +133,7 @@ class Plain:
         return crc_and_size(raw)
 
 
-CODECS: Mapping[str, Codec] = MappingProxyType({codec.name: codec for codec in (Gzip(), Zstd(), Plain())})
+CODECS: Mapping[str, Codec] = MappingProxyType({codec.name: codec for codec in (Gzip(), Zstd(), Uncompressed())})
 
 
 def known_codecs() -> str:

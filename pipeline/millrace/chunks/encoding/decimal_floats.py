@@ -18,11 +18,13 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
-from millrace.chunks.encoding.byte_streams import JOINED, end_to_end, join_bytes, split_bytes
+from millrace.chunks.encoding import byte_streams
+from millrace.chunks.encoding.byte_streams import end_to_end, join_bytes
 
-__all__ = ["is_scaled", "scale_decimals", "unscale_decimals"]
+__all__ = ["decode", "encode", "number_type"]
 
 _DIGITS_MAX = 9
 _TRIES = 3
@@ -35,10 +37,21 @@ _MINUS_ZERO, _NAN = -(1 << 63), 0x7FF8 << 48
 _NAME = re.compile(r"(?:plus_(-?[0-9]{1,10})_)?divide_by_(10{0,9})")
 
 
-def scale_decimals(array: pa.Array) -> pa.Array:
-    """Return the doubles as a struct of integers, or the array itself if they do not all come back bit by bit."""
-    import numpy as np
+def number_type(type_: pa.DataType) -> pa.DataType | None:
+    """Return double for a struct that encodes doubles; None for any other type."""
+    if not pa.types.is_struct(type_) or not type_.num_fields:
+        return None
+    first, *rest = type_
+    if not _NAME.fullmatch(first.name) or any(field.nullable for field in type_):
+        return None
+    integer = byte_streams.number_type(first.type) or first.type
+    marks = [field.name for field in rest if pa.types.is_boolean(field.type)]
+    is_encoded = integer in _INTEGERS and len(marks) == len(rest) and marks in _MARKS
+    return pa.float64() if is_encoded else None
 
+
+def encode(array: pa.Array) -> pa.Array:
+    """Return the doubles as a struct of integers, or the array itself if they do not all come back bit by bit."""
     values = np.frombuffer(array.buffers()[1], np.float64, len(array), array.offset * 8)
     null = None
     if array.null_count:
@@ -52,12 +65,12 @@ def scale_decimals(array: pa.Array) -> pa.Array:
     rare = {name: where for name, where in rare.items() if where.any()}
     for where in rare.values():
         values = np.where(where, 0.0, values)
-    for tried in range(digits, min(digits + _TRIES, _DIGITS_MAX + 1)):
-        found = _whole(values, tried)
-        if found is not None:
-            whole, base = found
-            numbers = split_bytes(pa.array(whole))
-            name = f"plus_{base}_divide_by_{10**tried}" if base else f"divide_by_{10**tried}"
+    for digits_tried in range(digits, min(digits + _TRIES, _DIGITS_MAX + 1)):
+        scaled = _whole(values, digits_tried)
+        if scaled is not None:
+            integers, base = scaled
+            numbers = byte_streams.encode(pa.array(integers))
+            name = f"plus_{base}_divide_by_{10**digits_tried}" if base else f"divide_by_{10**digits_tried}"
             fields = [pa.field(name, numbers.type, nullable=False)]
             fields += [pa.field(name, pa.bool_(), nullable=False) for name in rare]
             columns = [numbers, *(pa.array(where) for where in rare.values())]
@@ -67,19 +80,15 @@ def scale_decimals(array: pa.Array) -> pa.Array:
 
 def _digits(sample: Any) -> int | None:
     """Return the fewest digits after the point with which all values of a sample are exact; None above nine."""
-    import numpy as np
-
     scales = 10.0 ** np.arange(_DIGITS_MAX + 1)[:, None]
     sample = sample[np.isfinite(sample)] + 0.0
     with np.errstate(over="ignore", invalid="ignore"):
-        same = (np.rint(sample * scales) / scales == sample).all(axis=1)
-    return int(same.argmax()) if same.any() else None
+        is_exact = (np.rint(sample * scales) / scales == sample).all(axis=1)
+    return int(is_exact.argmax()) if is_exact.any() else None
 
 
 def _whole(values: Any, digits: int) -> tuple[Any, int] | None:
     """Return the narrowest integers and the number to add to them, or None unless the same bits come back."""
-    import numpy as np
-
     with np.errstate(over="ignore", invalid="ignore"):
         scaled = np.rint(values * 10.0**digits)
     low, high = scaled.min(initial=0), scaled.max(initial=0)
@@ -88,55 +97,37 @@ def _whole(values: Any, digits: int) -> tuple[Any, int] | None:
     kind, base = _kind(low, high), 0
     if kind == "int32" and high - scaled.min() < 1 << 16:
         kind, base = "uint16", int(scaled.min())
-    whole = (scaled - base).astype(kind)
+    integers = (scaled - base).astype(kind)
     back = np.empty(len(values), np.float64)
-    _divide(whole, base, digits, back)
-    return (whole, base) if np.array_equal(back.view(np.int64), values.view(np.int64)) else None
+    _divide(integers, base, digits, back)
+    return (integers, base) if np.array_equal(back.view(np.int64), values.view(np.int64)) else None
 
 
 def _kind(low: float, high: float) -> str:
-    import numpy as np
-
     return next(kind for kind in _KINDS if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max)
 
 
-def _divide(whole: Any, base: int, digits: int, out: Any) -> None:
+def _divide(integers: Any, base: int, digits: int, out: Any) -> None:
     """Compute the doubles into ``out``; readers and the comparison before writing use this one function."""
-    import numpy as np
-
     if base:
-        whole = np.add(whole, np.float64(base), out=out)
-    np.divide(whole, np.float64(10**digits), out=out)
-
-
-def is_scaled(type_: pa.DataType) -> bool:
-    """Return whether the type is a struct that encodes doubles."""
-    if not pa.types.is_struct(type_) or not type_.num_fields:
-        return False
-    first, *rest = type_
-    if not _NAME.fullmatch(first.name) or any(field.nullable for field in type_):
-        return False
-    number = JOINED.get(first.type) if pa.types.is_struct(first.type) else first.type
-    marks = [field.name for field in rest if pa.types.is_boolean(field.type)]
-    return number in _INTEGERS and len(marks) == len(rest) and marks in _MARKS
+        integers = np.add(integers, np.float64(base), out=out)
+    np.divide(integers, np.float64(10**digits), out=out)
 
 
 def _parsed(name: str) -> tuple[int, int]:
-    """Return the number to add and the count of digits after the point, from a name that ``is_scaled`` accepts."""
+    """Return the number to add and the count of digits after the point, from a name that ``number_type`` accepts."""
     added, _, divisor = name.rpartition("divide_by_")
     return int(added[len("plus_") : -1] or 0), len(divisor) - 1
 
 
-def unscale_decimals(arrays: Sequence[pa.StructArray]) -> pa.Array:
+def decode(arrays: Sequence[pa.StructArray]) -> pa.Array:
     """Return the doubles of all these arrays of one type, end to end, without their validity bitmaps.
 
     Division in IEEE 754 gives the same bits on every machine, so these are the doubles that the writer compared.
     """
-    import numpy as np
-
     first, *rare = arrays[0].type
-    whole = [array.field(0) for array in arrays]
-    numbers = join_bytes(whole) if pa.types.is_struct(first.type) else end_to_end(whole)
+    integers = [array.field(0) for array in arrays]
+    numbers = join_bytes(integers) if pa.types.is_struct(first.type) else end_to_end(integers)
     # Arrow's pool returns memory that was used before. numpy's memory is new, and the kernel takes longer to clear it
     # than the division takes.
     buffer = pa.allocate_buffer(8 * len(numbers))

@@ -10,9 +10,10 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
-__all__ = ["decode_short", "encode_short"]
+__all__ = ["decode", "encode"]
 
 _LENGTH_MAX = 8
 _INDEX_MAX = 1 << 15
@@ -24,14 +25,12 @@ _BLOCK_ROWS = 1 << 14
 would clear new memory for them every time (0.7 ms instead of 2.6 for 212,000 codes of two letters)."""
 
 
-def encode_short(array: pa.Array) -> pa.DictionaryArray | None:
+def encode(array: pa.Array) -> pa.DictionaryArray | None:
     """Return the array as a dictionary array with 16-bit indices, of whose values every one is used.
 
     Returns None for an array with nulls, with texts of different lengths or over 8 bytes, with more than 32,768 values,
     or with bytes whose combinations exceed a table of 65,536 entries.
     """
-    import numpy as np
-
     rows = len(array)
     letters = None if array.null_count else _letters(array)
     if letters is None:
@@ -48,35 +47,33 @@ def encode_short(array: pa.Array) -> pa.DictionaryArray | None:
     used = np.empty(0, np.uint16)
     indices = np.empty(rows, np.int16)
     for start in range(0, rows, _BLOCK_ROWS):
-        found = indices[start : start + _BLOCK_ROWS]
+        block = indices[start : start + _BLOCK_ROWS]
         # The final number is below 2^16, so intermediate results may wrap.
-        number = np.zeros(len(found), np.uint16)
+        number = np.zeros(len(block), np.uint16)
         for column, low, span in zip(columns, lows, spans, strict=True):
             number *= np.uint16(span & 0xFFFF)
             number += column[start : start + _BLOCK_ROWS]
             number -= np.uint16(low)
         # Every number is within the table; "clip" only avoids a copy in numpy.
-        table.take(number, out=found, mode="clip")
-        missing = found < 0
+        table.take(number, out=block, mode="clip")
+        missing = block < 0
         if missing.any():
             more = np.unique(number[missing])
             if len(used) + len(more) > _INDEX_MAX:
                 return None
             table[more] = np.arange(len(used), len(used) + len(more))
             used = np.concatenate([used, more])
-            table.take(number, out=found, mode="clip")
+            table.take(number, out=block, mode="clip")
     first = np.empty((len(used), len(spans)), np.uint8)
     rest = used.astype(np.int64)
-    for at in range(len(spans) - 1, -1, -1):
-        first[:, at] = rest % spans[at] + lows[at]
-        rest //= spans[at]
+    for position in range(len(spans) - 1, -1, -1):
+        first[:, position] = rest % spans[position] + lows[position]
+        rest //= spans[position]
     return pa.DictionaryArray.from_arrays(pa.array(indices), _texts(pa.py_buffer(first), *first.shape, array.type))
 
 
-def decode_short(array: pa.DictionaryArray) -> pa.Array | None:
+def decode(array: pa.DictionaryArray) -> pa.Array | None:
     """Return the decoded values of a dictionary array without nulls whose values have one length, else None."""
-    import numpy as np
-
     if array.null_count or array.dictionary.null_count or not len(array):
         return None
     letters = _letters(array.dictionary)
@@ -94,9 +91,7 @@ def decode_short(array: pa.DictionaryArray) -> pa.Array | None:
 
 def _letters(array: pa.Array) -> Any:
     """Return texts of one length as a matrix of bytes, one row a text; None for other texts and lengths above 8."""
-    import numpy as np
-
-    if not len(array) or not _is_plain(array.type):
+    if not len(array) or not _has_offsets(array.type):
         return None
     offset = np.dtype(_offset_type(array.type))
     offsets = np.frombuffer(array.buffers()[1], offset, len(array) + 1, array.offset * offset.itemsize)
@@ -117,8 +112,6 @@ def _texts(letters: pa.Buffer, rows: int, length: int, type_: pa.DataType) -> pa
 
 
 def _offsets(rows: int, length: int, kind: str) -> pa.Buffer:
-    import numpy as np
-
     offsets = np.arange(0, (rows + 1) * length, length, dtype=kind)
     offsets.flags.writeable = False  # makes the buffer read-only, too: several arrays share it
     return pa.py_buffer(offsets)
@@ -128,7 +121,7 @@ _shared_offsets = lru_cache(8)(_offsets)
 """Texts of one length have the same offsets in every chunk and column, which therefore share one array."""
 
 
-def _is_plain(type_: pa.DataType) -> bool:
+def _has_offsets(type_: pa.DataType) -> bool:
     types = pa.types
     return bool(
         types.is_string(type_) or types.is_large_string(type_) or types.is_binary(type_) or types.is_large_binary(type_)

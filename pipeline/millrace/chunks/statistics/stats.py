@@ -147,8 +147,8 @@ def _bounds(array: pa.Array, bound: pa.DataType) -> tuple[pa.Scalar | None, pa.S
     if isinstance(comparable, pa.StringArray | pa.LargeStringArray | pa.BinaryArray | pa.LargeBinaryArray):
         low, high = text_bounds(comparable)
     else:
-        found = pc.min_max(comparable)
-        low, high = found["min"], found["max"]
+        bounds = pc.min_max(comparable)
+        low, high = bounds["min"], bounds["max"]
     return _back(_usable(low), array.type), _back(_usable(high), array.type)
 
 
@@ -187,12 +187,12 @@ def column_stats(stats: pa.RecordBatch | pa.Table, row: int) -> tuple[ColumnStat
     Bounds of times, timestamps and durations in nanoseconds stay Arrow scalars, because Python's types lose their last
     three digits. Dates and timestamps outside of Python's calendar stay Arrow scalars, too.
     """
-    found = []
+    columns = []
     for index in range(stats.num_columns):
         scalar = stats.column(index)[row]
         low, high = (_python(scalar[side]) for side in ("min", "max"))
-        found.append(ColumnStats(scalar["nulls"].as_py(), low, high))
-    return tuple(found)
+        columns.append(ColumnStats(scalar["nulls"].as_py(), low, high))
+    return tuple(columns)
 
 
 def _python(value: pa.Scalar) -> Any:

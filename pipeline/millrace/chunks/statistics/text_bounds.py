@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -41,8 +42,8 @@ def text_bounds(array: pa.Array) -> tuple[pa.Scalar, pa.Scalar]:
 
 
 def _by_arrow(array: pa.Array) -> tuple[pa.Scalar, pa.Scalar]:
-    found = pc.min_max(array)
-    return found["min"], found["max"]
+    bounds = pc.min_max(array)
+    return bounds["min"], bounds["max"]
 
 
 def _pick(array: pa.Array, tied: Any, side: int) -> pa.Scalar:
@@ -53,16 +54,12 @@ def _pick(array: pa.Array, tied: Any, side: int) -> pa.Scalar:
 
 
 def _bytes(array: pa.Array) -> Any:
-    import numpy as np
-
     buffer = array.buffers()[2]
     return np.frombuffer(buffer, np.uint8) if buffer is not None and buffer.size else np.zeros(1, np.uint8)
 
 
 def _places(array: pa.Array) -> tuple[Any, Any]:
     """Return starts and lengths of the values; a null gets the start and length of the first value."""
-    import numpy as np
-
     large = pa.types.is_large_string(array.type) or pa.types.is_large_binary(array.type)
     dtype = np.dtype("<i8" if large else "<i4")
     offsets = np.frombuffer(array.buffers()[1], dtype, len(array) + 1, array.offset * dtype.itemsize)
@@ -76,8 +73,6 @@ def _places(array: pa.Array) -> tuple[Any, Any]:
 
 
 def _valid(array: pa.Array) -> Any:
-    import numpy as np
-
     bits = np.unpackbits(np.frombuffer(array.buffers()[0], np.uint8), bitorder="little")
     return bits[array.offset : array.offset + len(array)]
 

@@ -28,8 +28,8 @@ def command(invocation: Invocation, /, name: str, dry_run: bool, yes: bool, now:
     name, and everything is refused while a node is down.
 
     JSON: marked (the versions), final (those of them that undelete cannot restore, even without --now), garbage
-    (dataset, attempt_id, buckets, run, why, ripe), waiting, removed_attempts, removed_partitions, lacking, problems,
-    dry_run.
+    (dataset, attempt_id, buckets, run, reason, removable), waiting, removed_attempts, removed_partitions, missing,
+    problems, dry_run.
 
     \b
     Example:

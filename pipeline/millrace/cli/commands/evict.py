@@ -59,10 +59,10 @@ def _evict_version(store: Store, cache: ChunkCache, name: str) -> tuple[str, int
         if entry.dataset == version.dataset and entry.version != version.label:
             with suppress(DatasetNotFoundError, VersionNotFoundError):  # deleted, and still in Redis
                 other = store.version(entry.name)
-                shared |= {(page.attempt_id, page.page) for page in store.catalogue.page_refs(other)}
+                shared |= {(page.attempt_id, page.page) for page in store.catalogue.pages.refs(other)}
     chunks = 0
-    for page in store.catalogue.page_refs(version):
+    for page in store.catalogue.pages.refs(version):
         if (page.attempt_id, page.page) not in shared:
-            chunks += cache.delete(store.catalogue.page(version.dataset, page).refs())
+            chunks += cache.delete(store.catalogue.pages.page(version.dataset, page).refs())
     cache.forget(version.dataset, version.label)
     return version.reference, chunks

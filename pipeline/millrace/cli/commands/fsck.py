@@ -32,7 +32,7 @@ def command(
     Removes nothing without --delete, and then only data that no version, reader or running load needs. Refused while a
     node is down.
 
-    JSON: as for delete; each of lacking has dataset, version, node, what, attempt_id and bucket.
+    JSON: as for delete; each of missing has dataset, version, node, data, attempt_id and bucket.
 
     \b
     Example:
@@ -42,10 +42,10 @@ def command(
     with open_store(invocation) as store:
         would = store.fsck(now=now)
         report = would
-        ripe = sum(item["ripe"] for item in would.garbage)
-        if delete and ripe and not dry_run:
-            confirmed(f"remove the data of {ripe} attempts", yes=yes)
+        removable = sum(item["removable"] for item in would.garbage)
+        if delete and removable and not dry_run:
+            confirmed(f"remove the data of {removable} attempts", yes=yes)
             report = store.fsck(delete=True, now=now)
         invocation.answer(report.to_json(), lambda: show_sweep(report, "everything"))
-    if report.lacking or report.problems:
+    if report.missing or report.problems:
         context.exit(1)

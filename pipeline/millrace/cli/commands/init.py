@@ -50,12 +50,12 @@ def command(invocation: Invocation, /, only_print: bool, wait_s: float) -> None:
       millrace init --print > millrace.cql
     """
     from millrace.settings import load_settings
-    from millrace.store import schema
+    from millrace.store import TABLES, schema_statements
 
     settings = load_settings()
     kafka = settings.kafka
     if only_print:
-        statements = schema.statements(settings.cassandra)
+        statements = schema_statements(settings.cassandra)
         if invocation.json:
             print_json({"statements": statements, "topic": kafka.topic, "partitions": kafka.partitions})
             return
@@ -68,12 +68,12 @@ def command(invocation: Invocation, /, only_print: bool, wait_s: float) -> None:
     created = _make_topic(invocation, kafka, deadline)
     facts = {
         "keyspace": settings.cassandra.keyspace,
-        "tables": list(schema.TABLES),
+        "tables": list(TABLES),
         "topic": None if created is None else kafka.topic,
         "topic_created": bool(created),
     }
     topic = facts["topic"] or "switched off"
-    rows = [("keyspace", facts["keyspace"]), ("tables", ", ".join(schema.TABLES)), ("topic", topic)]
+    rows = [("keyspace", facts["keyspace"]), ("tables", ", ".join(TABLES)), ("topic", topic)]
     invocation.answer(facts, lambda: print_facts(rows))
 
 
@@ -95,8 +95,8 @@ def _make_topic(invocation: Invocation, kafka: KafkaSettings, deadline: float) -
     """Return whether the topic was created now (True) or before (False); warn and return None without Kafka."""
     from millrace.progress import create_topic
 
-    if not kafka.bootstrap_servers:
-        invocation.warn_once("progress is off: MILLRACE_KAFKA__BOOTSTRAP_SERVERS is empty")
+    if kafka.switched_off:
+        invocation.warn_once(f"progress is off: {kafka.switched_off}")
         return None
     try:
         return create_topic(kafka, timeout_s=max(KAFKA_TIMEOUT_S, deadline - time.monotonic()))

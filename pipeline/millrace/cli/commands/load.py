@@ -194,7 +194,7 @@ def command(invocation: Invocation, /, name: str, source: str, **given: Any) -> 
             else:
                 report = _load(invocation, store, plan, progress.task)
         missing = progress.missing
-        if not dry_run and store.cache is not None and not store.cache.answers():
+        if not dry_run and store.cache is not None and not store.cache.responds():
             missing.append("cache")  # a load does not need the cache, but the next read uses it
         seconds = time.monotonic() - began
         report = replace(

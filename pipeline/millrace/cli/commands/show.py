@@ -51,7 +51,7 @@ def command(invocation: Invocation, /, name: str) -> None:
 
 def describe(store: Store, version: Version) -> dict[str, Any]:
     """Return the facts of ``show --json``; reads the version's row and its repair records, but no manifest page."""
-    schema = store.catalogue.schema(version)
+    schema = store.catalogue.pages.schema(version)
     records = store.under_replicated(version)
     return {
         "dataset": version.dataset,
@@ -64,7 +64,7 @@ def describe(store: Store, version: Version) -> dict[str, Any]:
         "raw_bytes": version.raw_bytes,
         "stored_bytes": version.stored_bytes,
         "chunks": version.chunks,
-        "largest_chunk_bytes": store.catalogue.largest_chunk_bytes(version),
+        "largest_chunk_bytes": store.catalogue.pages.largest_chunk_bytes(version),
         "replicas": 1 if records else store.settings.cassandra.replication_factor,
         "under_replicated": [
             {"attempt_id": record.attempt_id.hex, "bucket": record.bucket, "chunks": record.chunks}

@@ -41,7 +41,7 @@ def command(context: click.Context, invocation: Invocation, /, name: str) -> Non
             report = store.warm(version.reference, task=progress.task)
 
         def show() -> None:
-            if report.whole:
+            if report.complete:
                 rows: list[tuple[str, object]] = [
                     ("chunks put in", report.chunks),
                     ("there already", report.already),
@@ -51,6 +51,6 @@ def command(context: click.Context, invocation: Invocation, /, name: str) -> Non
                 print_facts(rows, title=report.reference)
 
         invocation.answer(report.to_json(), show)
-    if not report.whole:
+    if not report.complete:
         say(f"millrace: {report.reference} is not in the cache: {one_line(report.reason)}")
         context.exit(1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from millrace.arrow import (
@@ -26,7 +27,7 @@ from millrace.arrow import (
     union_parts,
     views_of,
 )
-from millrace.dataset.exports.plain import is_bytes
+from millrace.dataset.exports.text_types import is_bytes
 
 __all__ = ["Dictionaries", "DictionaryError"]
 
@@ -90,8 +91,6 @@ class Dictionaries:
         return runs_of(array.type, ends, self._walk(array.values.slice(start, count)))
 
     def _lists(self, array: Any, mask: pa.Array | None) -> pa.Array:
-        import numpy as np
-
         kind = array.type
         if pa.types.is_fixed_size_list(kind) and not kind.list_size:
             children = [self._walk(array.values.slice(0, 0))]
@@ -113,7 +112,7 @@ class _Dictionary:
     """The values of the batches so far at one place, and the position of each value."""
 
     values: pa.Array | None = None
-    places: dict[Any, int] = field(default_factory=dict)
+    positions: dict[Any, int] = field(default_factory=dict)
 
     def joined(self, array: Any, *, more: bool) -> pa.Array:
         """Return the same array with a dictionary that begins with ``values``, and append new values to ``values``."""
@@ -136,16 +135,16 @@ class _Dictionary:
 
     def _appended(self, before: pa.Array, new: pa.Array) -> list[int]:
         """Append the missing values of ``new`` to those ``before``; return the position of each value of ``new``."""
-        if not self.places:
+        if not self.positions:
             for row, key in enumerate(_keys(before)):
-                self.places.setdefault(key, row)
+                self.positions.setdefault(key, row)
         moved: list[int] = []
         added: list[int] = []
         for row, key in enumerate(_keys(new)):
-            place = self.places.setdefault(key, len(before) + len(added))
-            if place == len(before) + len(added):
+            position = self.positions.setdefault(key, len(before) + len(added))
+            if position == len(before) + len(added):
                 added.append(row)
-            moved.append(place)
+            moved.append(position)
         self.values = pa.concat_arrays([before, taken(new, added)]) if added else before
         return moved
 

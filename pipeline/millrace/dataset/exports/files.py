@@ -61,10 +61,10 @@ def format_of(target: str, given: str | None) -> tuple[str, str | None]:
     suffix = Path(path.stem).suffix if compression else path.suffix
     format_ = given or (None if target == STANDARD_OUTPUT else _SUFFIXES.get(suffix.lower()))
     if format_ is None:
-        known = " ".join(_SUFFIXES)
+        suffixes = " ".join(_SUFFIXES)
         raise UsageError(
             f"{target!r} does not say in which format to write",
-            hint=f"give --format ({', '.join(WRITERS)}), or a name that ends in one of {known}",
+            hint=f"give --format ({', '.join(WRITERS)}), or a name that ends in one of {suffixes}",
         )
     if compression and format_ not in _COMPRESSED_FORMATS:
         raise UsageError(

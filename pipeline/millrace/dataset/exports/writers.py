@@ -18,8 +18,17 @@ import pyarrow.parquet as pq
 
 from millrace.arrow import Change, holds, is_text
 from millrace.dataset.exports.dictionaries import Dictionaries, DictionaryError
-from millrace.dataset.exports.moments import BeyondTextError
-from millrace.dataset.exports.plain import converted, flat, flat_type, is_bytes, is_extension, plain_type
+from millrace.dataset.exports.format_types import (
+    beyond_parquet,
+    csv_holds,
+    has_equal_fields,
+    has_null_of_fixed_size,
+    json_holds,
+    narrowed_type,
+    parquet_holds,
+)
+from millrace.dataset.exports.temporal_text import BeyondTextError
+from millrace.dataset.exports.text_types import convert, convert_for_csv, csv_type, json_type
 from millrace.errors import UsageError
 
 __all__ = ["WRITERS", "BatchWriter"]
@@ -51,7 +60,7 @@ class _Arrow:
     def __init__(self, sink: Any, schema: pa.Schema) -> None:
         options = pa.ipc.IpcWriteOptions(emit_dictionary_deltas=True)
         self._dictionaries = Dictionaries() if any(holds(f.type, pa.types.is_dictionary) for f in schema) else None
-        self._held: pa.RecordBatch | None = None
+        self._previous: pa.RecordBatch | None = None
         self._writer = self._open(sink, schema, options)
 
     @staticmethod
@@ -65,12 +74,12 @@ class _Arrow:
             self._writer.write_batch(batch)
             return
         # Writing is one batch behind, because joining dictionaries depends on whether more batches follow.
-        held, self._held = self._held, batch
-        if held is not None:
-            self._writer.write_batch(self._joined(self._dictionaries, held, more=True))
+        previous, self._previous = self._previous, batch
+        if previous is not None:
+            self._writer.write_batch(self._joined(self._dictionaries, previous, more=True))
 
     def _joined(self, dictionaries: Dictionaries, batch: pa.RecordBatch, *, more: bool) -> pa.RecordBatch:
-        """Join the dictionaries: a file holds one dictionary for each place."""
+        """Join the dictionaries: a file holds one dictionary for each dictionary field."""
         try:
             return dictionaries.joined(batch, more=more)
         except DictionaryError as error:
@@ -78,8 +87,8 @@ class _Arrow:
             raise _refused(column, reason, "an .arrow file", hint=_STREAM_HINT) from error
 
     def close(self) -> None:
-        if self._held is not None and self._dictionaries is not None:
-            self._writer.write_batch(self._joined(self._dictionaries, self._held, more=False))
+        if self._previous is not None and self._dictionaries is not None:
+            self._writer.write_batch(self._joined(self._dictionaries, self._previous, more=False))
         self._writer.close()
 
     def abandon(self) -> None:
@@ -123,20 +132,20 @@ class _Parquet:
     """A writer of Parquet: one row group a batch, with the Arrow schema; zstd, which most readers support."""
 
     def __init__(self, sink: Any, schema: pa.Schema) -> None:
-        _check(schema, "Parquet", _parquet_holds)
+        _check(schema, "Parquet", parquet_holds)
         self._fixed = [i for i, f in enumerate(schema) if holds(f.type, pa.types.is_fixed_size_list)]
-        self._narrowed = [i for i, f in enumerate(schema) if holds(f.type, _narrowed_type)]
+        self._narrowed = [i for i, f in enumerate(schema) if holds(f.type, narrowed_type)]
         self._names = schema.names
         self._sink = _AbandonableSink(sink)
         self._writer = pq.ParquetWriter(self._sink, schema, version="2.6", compression="zstd", store_schema=True)
 
     def write(self, batch: pa.RecordBatch) -> None:
         for index in self._fixed:
-            if _has_null(batch.column(index)):
+            if has_null_of_fixed_size(batch.column(index)):
                 # pyarrow writes it without an error, but no reader accepts the file.
                 raise _refused(self._names[index], "a null in a list of fixed size", "Parquet")
         for index in self._narrowed:
-            if beyond := _beyond_parquet(batch.column(index)):
+            if beyond := beyond_parquet(batch.column(index)):
                 raise _refused(self._names[index], f"{beyond} is too far away", "Parquet")
         self._writer.write_batch(batch)
 
@@ -151,13 +160,13 @@ class _Csv:
     """A writer of CSV in the form of ``pyarrow.csv``: a header, text in quotes, null as an empty unquoted field."""
 
     def __init__(self, sink: Any, schema: pa.Schema) -> None:
-        _check(schema, "CSV", _csv_holds)
+        _check(schema, "CSV", csv_holds)
         self._sink = sink
-        self._schema = pa.schema([pa.field(f.name, flat_type(f.type)) for f in schema])
+        self._schema = pa.schema([pa.field(f.name, csv_type(f.type)) for f in schema])
         pa_csv.write_csv(self._schema.empty_table(), sink)
 
     def write(self, batch: pa.RecordBatch) -> None:
-        columns = _columns(batch, self._schema, "CSV", flat)
+        columns = _columns(batch, self._schema, "CSV", convert_for_csv)
         only = columns[0] if len(columns) == 1 and columns[0].null_count else None
         if only is not None and is_text(only.type):
             raise _refused(self._schema.names[0], "a null in an only column of text", "CSV", hint=_ONLY_HINT)
@@ -181,20 +190,20 @@ class _JsonLines:
     def __init__(self, sink: Any, schema: pa.Schema) -> None:
         for name, count in Counter(schema.names).items():
             if count > 1:
-                raise _refused(name, "a name that stands twice", "JSON lines")
-        _check(schema, "JSON lines", _json_holds)
+                raise _refused(name, "a name that occurs twice", "JSON lines")
+        _check(schema, "JSON lines", json_holds)
         for field in schema:
-            if holds(field.type, _has_equal_fields):
-                raise _refused(field.name, "a struct in which a field name stands twice", "JSON lines")
-        self._schema = pa.schema([pa.field(f.name, plain_type(f.type)) for f in schema])
+            if holds(field.type, has_equal_fields):
+                raise _refused(field.name, "a struct in which a field name occurs twice", "JSON lines")
+        self._schema = pa.schema([pa.field(f.name, json_type(f.type)) for f in schema])
         self._sink = sink
         self._encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
     def write(self, batch: pa.RecordBatch) -> None:
         names = self._schema.names
         for start in range(0, batch.num_rows, _JSON_ROWS):
-            plain = _columns(batch.slice(start, _JSON_ROWS), self._schema, "JSON lines", converted)
-            columns = [self._values(name, column) for name, column in zip(names, plain, strict=True)]
+            converted = _columns(batch.slice(start, _JSON_ROWS), self._schema, "JSON lines", convert)
+            columns = [self._values(name, column) for name, column in zip(names, converted, strict=True)]
             try:
                 lines = [self._encode(dict(zip(names, row, strict=True))) for row in zip(*columns, strict=True)]
             except ValueError:
@@ -235,13 +244,13 @@ cannot hold."""
 
 
 def _columns(batch: pa.RecordBatch, schema: pa.Schema, what: str, change: Change) -> list[pa.Array]:
-    """Return the columns, each converted by ``change`` to its type in ``schema``."""
+    """Return the columns, each convert by ``change`` to its type in ``schema``."""
     columns = []
     for column, field in zip(batch.columns, schema, strict=True):
         try:
             columns.append(change(column, field.type))
         except BeyondTextError as error:
-            raise _refused(field.name, f"no text stands for {error}", what) from None
+            raise _refused(field.name, f"no text represents {error}", what) from None
     return columns
 
 
@@ -258,103 +267,3 @@ def _refused(column: str, kind: str, what: str, *, hint: str = _ARROW_HINT) -> U
         column=column,
         actual=kind,
     )
-
-
-def _parquet_holds(kind: pa.DataType) -> bool:
-    if holds(kind, _is_odd_dictionary):
-        return False
-    try:
-        with pq.ParquetWriter(pa.BufferOutputStream(), pa.schema([("x", kind)]), version="2.6"):
-            return True
-    except (pa.ArrowException, OSError):
-        return False
-
-
-def _narrowed_type(kind: pa.DataType) -> pa.DataType | None:
-    """Return the type that Parquet stores in place of ``kind``, or None if it stores ``kind`` itself.
-
-    pyarrow 25 writes another value where that type is too narrow.
-    """
-    if pa.types.is_date64(kind):
-        return pa.date32()
-    return pa.timestamp("ms", kind.tz) if pa.types.is_timestamp(kind) and kind.unit == "s" else None
-
-
-def _beyond_parquet(array: Any) -> pa.DataType | None:
-    """Return the type of the first date or time in the array that Parquet cannot hold, or None."""
-    kind, narrow = array.type, _narrowed_type(array.type)
-    if narrow is not None:
-        try:
-            array.cast(narrow)
-        except pa.ArrowInvalid:
-            return kind
-        return None
-    if not holds(kind, _narrowed_type):
-        return None
-    if isinstance(array, pa.ExtensionArray):
-        parts = [array.storage]
-    elif pa.types.is_dictionary(kind):
-        parts = [array.dictionary]
-    elif pa.types.is_struct(kind):
-        parts = array.flatten()
-    else:
-        parts = [array.keys, array.items] if pa.types.is_map(kind) else [array.flatten()]
-    return next((found for part in parts if (found := _beyond_parquet(part))), None)
-
-
-def _is_odd_dictionary(kind: pa.DataType) -> bool:
-    """Return whether the type is a dictionary that Parquet cannot hold, or an extension of a dictionary.
-
-    pyarrow refuses to write the former only at the first rows. It writes the latter, but reading it with pyarrow 25
-    ends the process.
-    """
-    if is_extension(kind):
-        return holds(kind.storage_type, pa.types.is_dictionary)
-    if not pa.types.is_dictionary(kind):
-        return False
-    held = kind.value_type
-    views = (pa.types.is_string_view, pa.types.is_binary_view, pa.types.is_nested, is_extension)
-    return any(check(held) for check in views)
-
-
-def _csv_holds(kind: pa.DataType) -> bool:
-    flat = flat_type(kind)
-    if is_extension(flat):
-        return False
-    if pa.types.is_nested(flat) or pa.types.is_run_end_encoded(flat) or pa.types.is_interval(flat):
-        return False
-    return not is_bytes(flat)
-
-
-def _json_holds(kind: pa.DataType) -> bool:
-    odd = (
-        is_extension,
-        pa.types.is_union,
-        pa.types.is_run_end_encoded,
-        pa.types.is_interval,
-        pa.types.is_list_view,
-        pa.types.is_large_list_view,
-        is_bytes,
-        lambda t: pa.types.is_dictionary(t) and pa.types.is_nested(t.value_type),
-    )
-    return not any(holds(kind, each) for each in odd)
-
-
-def _has_equal_fields(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_struct(kind)) and len({field.name for field in kind}) < kind.num_fields
-
-
-def _has_null(array: pa.Array) -> bool:
-    """Return whether there is a null in place of a list of fixed size, or at a level above one."""
-    kind = array.type
-    if not holds(kind, pa.types.is_fixed_size_list):
-        return False
-    if array.null_count:
-        return True
-    if isinstance(array, pa.ExtensionArray):
-        return _has_null(array.storage)
-    if pa.types.is_struct(kind):
-        return any(_has_null(child) for child in array.flatten())
-    if pa.types.is_map(kind):
-        return _has_null(array.keys) or _has_null(array.items)
-    return not pa.types.is_dictionary(kind) and _has_null(array.flatten())

@@ -21,7 +21,7 @@ def as_condition(filter: Any, schema: pa.Schema) -> pc.Expression:
         return filter
     if not isinstance(filter, str):
         raise UsageError(
-            f"a {type(filter).__name__} is no filter",
+            f"a {type(filter).__name__} is not a filter",
             hint="give the text of a condition, such as 'month = 1', or an expression of pyarrow.compute",
         )
     from millrace.dataset.filters.parser import parse_filter

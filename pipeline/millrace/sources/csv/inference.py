@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable
 
 import pyarrow as pa
 
-from millrace.parallel import in_order
 from millrace.sources.csv.block_errors import BlockErrors
 from millrace.sources.csv.parser import CsvParser
 from millrace.sources.text.blocks import Block
-from millrace.sources.text.typed_blocks import Types, size_of
+from millrace.sources.text.parsing import parse_in_order
+from millrace.sources.text.typed_blocks import Types
 
 __all__ = ["infer_types"]
 
@@ -48,7 +48,7 @@ def infer_types(
     def parse_ahead(block: Block) -> pa.Schema:
         return parser.parse(block, {**inferred, **given}, names).schema
 
-    for block, future in in_order(parse_ahead, blocks(), size_of=size_of):
+    for block, future in parse_in_order(parse_ahead, blocks()):
         error = future.exception()
         if error is None:
             schema = future.result()

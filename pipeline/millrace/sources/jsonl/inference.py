@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import closing
 
-from millrace.parallel import in_order
 from millrace.sources.jsonl.block_errors import block_error
 from millrace.sources.jsonl.reader import narrow_blocks
 from millrace.sources.jsonl.typed_parser import ERRORS, TypedLineParser
 from millrace.sources.jsonl.width import refuse_width
 from millrace.sources.text.blocks import Block
 from millrace.sources.text.decoding import TextFiles
-from millrace.sources.text.typed_blocks import Types, size_of
+from millrace.sources.text.parsing import parse_in_order
+from millrace.sources.text.typed_blocks import Types
 
 __all__ = ["infer_types"]
 
@@ -24,7 +24,7 @@ def infer_types(blocks: Iterable[Block], parser: TypedLineParser, text: TextFile
     """
     types: Types = {}
     rows = data_bytes = 0
-    parsed_blocks = in_order(lambda block: parser.fields(block.data), narrow_blocks(blocks), size_of=size_of)
+    parsed_blocks = parse_in_order(lambda block: parser.fields(block.data), narrow_blocks(blocks))
     with closing(parsed_blocks):
         for block, future in parsed_blocks:
             error = future.exception()

@@ -11,11 +11,11 @@ import pyarrow as pa
 
 from millrace.arrow import Path
 from millrace.errors import SourceTypeError
-from millrace.parallel import in_order
 from millrace.sources.text.blocks import Block
+from millrace.sources.text.parsing import parse_in_order
 from millrace.sources.text.whole_numbers import WholeNumbers
 
-__all__ = ["BlockParser", "TypedBlocks", "Types", "size_of"]
+__all__ = ["BlockParser", "TypedBlocks", "Types"]
 
 Types = dict[str, pa.DataType]
 """The type of each column of the source by its name."""
@@ -59,7 +59,7 @@ class TypedBlocks:
 
         A block that was parsed before an earlier block widened a type is parsed again.
         """
-        with closing(in_order(self._parse_ahead, blocks, size_of=size_of)) as parsed_blocks:
+        with closing(parse_in_order(self._parse_ahead, blocks)) as parsed_blocks:
             for block, future in parsed_blocks:
                 error = future.exception()
                 if error is not None and not isinstance(error, self._parser.errors):
@@ -76,8 +76,3 @@ class TypedBlocks:
         types = self.types
         batch, doubt = self._whole_numbers.with_doubt(self._parser.parse(block, types))
         return batch, doubt, types
-
-
-def size_of(block: Block) -> int:
-    """Return the bytes of text in a block."""
-    return len(block.data)

@@ -15,8 +15,9 @@ from uuid import UUID, uuid4, uuid5
 
 import xxhash
 
+from millrace.store.catalogue.attempt import LoadAttempt, MetadataBucket
 from millrace.store.catalogue.catalogue import ALL_DATASETS_PARTITION
-from millrace.store.catalogue.version import CATALOGUE_BUCKET, PAGES_BUCKET, WITHDRAWN, LoadAttempt, Version
+from millrace.store.catalogue.version import WITHDRAWN, Version
 from millrace.store.cluster.session import CassandraSession
 from millrace.store.cluster.write_times import future_tombstone_timestamp
 from millrace.store.cluster.writer import ReplicatedWriter, Write
@@ -28,13 +29,13 @@ _INLINE_BYTES = 5_000
 
 
 _SUMS = ("chunks", "rows", "raw_bytes", "stored_bytes")
-_WHO = ("dataset", "attempt_id", "run", "fingerprint", "split", "first_row", "version", "started")
-_WHILE_LOADING = (
+_IDENTITY = ("dataset", "attempt_id", "run", "fingerprint", "role", "split", "first_row", "version", "started")
+_LOAD_STATEMENTS = (
     ("under_replicated", ("dataset", "attempt_id", "bucket", "record_id", "chunks", "recorded_at")),
     ("pages", ("dataset", "attempt_id", "page", *_SUMS, "checksum", "data")),
-    ("attempts", (*_WHO, "last_seen", "buckets", "finished")),
+    ("attempts", (*_IDENTITY, "last_seen", "buckets", "finished")),
 )
-"""The columns in the order that ``record_under_replicated``, ``page`` and ``seen_writer`` use, so that the prepared
+"""The columns in the order that ``record_under_replicated``, ``page`` and ``heartbeat`` use, so that the prepared
 statement texts are equal."""
 
 
@@ -45,7 +46,7 @@ def _insertion(table: str, columns: Iterable[str]) -> str:
 
 
 class CatalogueWriter:
-    """Attempt of catalogue rows. Methods that write a row return on how many nodes it is proven to be (1 or 2)."""
+    """Writer of catalogue rows. Methods that write a row return on how many nodes it is proven to be (1 or 2)."""
 
     def __init__(self, cassandra: CassandraSession, writes: ReplicatedWriter) -> None:
         self._cassandra = cassandra
@@ -54,24 +55,24 @@ class CatalogueWriter:
     def insert(
         self,
         table: str,
-        what: str,
+        description: str,
         values: dict[str, Any],
         *,
         record_key: tuple[str, UUID, int] | None = None,
-        written: int | None = None,
+        write_time: int | None = None,
     ) -> int:
         """Write one row of the catalogue; record ``record_key`` as under-replicated where one node alone
         acknowledged it.
 
         The record is written before the row while a replica is known to be unreachable, else after it. A loader may die
         in between, and data of one node alone must be on record. A superfluous record is harmless: repair finds nothing
-        missing and removes it. ``written`` is the write time in microseconds, where it is not now.
+        missing and removes it. ``write_time`` is in microseconds; None is now.
         """
-        using, last = ("", ()) if written is None else (" USING TIMESTAMP ?", (written,))
+        using, last = ("", ()) if write_time is None else (" USING TIMESTAMP ?", (write_time,))
         prepared = self._cassandra.prepare(_insertion(table, values) + using)
         bindings = (*values.values(), *last)
-        noted = record_key and self._writes.is_short_of(self._cassandra.replicas(prepared.bind(bindings)))
-        if record_key and noted:
+        recorded = record_key and self._writes.is_degraded(self._cassandra.replicas(prepared.bind(bindings)))
+        if record_key and recorded:
             self.record_under_replicated(*record_key, 0)
 
         def make(level: int) -> Any:
@@ -80,17 +81,17 @@ class CatalogueWriter:
             return bound
 
         size = sum(len(v) if isinstance(v, (bytes, str)) else 16 for v in values.values())
-        replicas = self._writes.write(Write(make, size, what)).replicas
-        if record_key and replicas < 2 and not noted:
+        replicas = self._writes.write(Write(make, size, description)).replicas
+        if record_key and replicas < 2 and not recorded:
             self.record_under_replicated(*record_key, 0)
         return replicas
 
-    def make_ready(self) -> None:
+    def prepare_statements(self) -> None:
         """Prepare the statements of a running load in advance, while all nodes respond.
 
         Preparing a statement asks one node, and an unresponsive node would block the load for seconds.
         """
-        for table, columns in _WHILE_LOADING:
+        for table, columns in _LOAD_STATEMENTS:
             self._cassandra.prepare(_insertion(table, columns))
 
     def record_under_replicated(self, dataset: str, attempt_id: UUID, bucket: int, chunks: int) -> int:
@@ -114,12 +115,13 @@ class CatalogueWriter:
         The dataset's name is registered first, so that a dataset that never got a version can be cleaned up, too.
         """
         name = {"shard": ALL_DATASETS_PARTITION, "dataset": row.dataset}
-        named = self.insert("datasets", f"the name {row.dataset}", name)
+        name_replicas = self.insert("datasets", f"the name {row.dataset}", name)
         values = {
             "dataset": row.dataset,
             "attempt_id": row.attempt_id,
             "run": row.run,
             "fingerprint": row.fingerprint,
+            "role": row.role,
             "split": row.split,
             "try_number": row.try_number,
             "first_row": row.first_row,
@@ -130,21 +132,21 @@ class CatalogueWriter:
             "buckets": row.buckets,
             "finished": row.finished,
         }
-        record_key = (row.dataset, row.attempt_id, CATALOGUE_BUCKET)
-        begun = self.insert("attempts", f"the attempt's row of {row.dataset}", values, record_key=record_key)
-        if named < 2 <= begun:
+        record_key = (row.dataset, row.attempt_id, MetadataBucket.CATALOGUE)
+        row_replicas = self.insert("attempts", f"the attempt's row of {row.dataset}", values, record_key=record_key)
+        if name_replicas < 2 <= row_replicas:
             self.record_under_replicated(*record_key, 0)
-        return min(named, begun)
+        return min(name_replicas, row_replicas)
 
-    def seen_writer(self, row: LoadAttempt, *, buckets: int, finished: bool) -> int:
+    def heartbeat(self, row: LoadAttempt, *, buckets: int, finished: bool) -> int:
         """Write the heartbeat of an attempt: it is active and has begun this many buckets.
 
         This is the only kind of row that is written again. Each heartbeat repeats the columns that identify the
-        attempt, so that a node that was down when the attempt began does not hold half of the row. Only ``attempt`` is
-        never repeated, because a sweep stores the fence in it.
+        attempt, so that a node that was down when the attempt began does not hold half of the row. ``fenced`` is
+        written by a sweep alone.
         """
-        who = {name: getattr(row, name) for name in _WHO}
-        values = {**who, "last_seen": datetime.now(UTC), "buckets": buckets, "finished": finished}
+        identity = {name: getattr(row, name) for name in _IDENTITY}
+        values = {**identity, "last_seen": datetime.now(UTC), "buckets": buckets, "finished": finished}
         return self.insert("attempts", f"the attempt's row of {row.dataset}", values)
 
     def page(
@@ -170,7 +172,7 @@ class CatalogueWriter:
             "checksum": checksum,
             "data": data,
         }
-        record_key = None if owner is None else (dataset, owner, PAGES_BUCKET)
+        record_key = None if owner is None else (dataset, owner, MetadataBucket.PAGES)
         return self.insert("pages", f"page {page} of {dataset}", values, record_key=record_key)
 
     def store_out_of_line(self, dataset: str, label: str, page: int, blob: bytes) -> tuple[bytes, int]:
@@ -181,10 +183,10 @@ class CatalogueWriter:
         if len(blob) <= _INLINE_BYTES:
             return blob, 2
         sums = {"chunks": 0, "rows": 0, "raw_bytes": 0, "stored_bytes": len(blob)}
-        attempt_id, checksum, replicas = self.named_by_content(dataset, label, page, blob, sums)
+        attempt_id, checksum, replicas = self.write_page_by_content(dataset, label, page, blob, sums)
         return json.dumps({"attempt_id": attempt_id.hex, "page": page, "checksum": checksum.hex()}).encode(), replicas
 
-    def named_by_content(
+    def write_page_by_content(
         self, dataset: str, label: str, page: int, blob: bytes, sums: dict[str, int]
     ) -> tuple[UUID, bytes, int]:
         """Write a page whose attempt is derived from the version's label and the content.
@@ -213,7 +215,7 @@ class CatalogueWriter:
         values["settings"] = json.dumps(version.settings, sort_keys=True)
         values["arrow_schema"] = version.schema_blob
         values["pages"] = version.pages_blob
-        record_key = (version.dataset, version.attempt_id, CATALOGUE_BUCKET)
+        record_key = (version.dataset, version.attempt_id, MetadataBucket.CATALOGUE)
         return self.insert("versions", f"the version {version.reference}", values, record_key=record_key)
 
     def withdraw(self, version: Version) -> None:
@@ -224,5 +226,5 @@ class CatalogueWriter:
         key = {"dataset": version.dataset, "number": version.number, "hex": version.hex}
         mark = {"deleted_at": datetime.now(UTC), "mark": WITHDRAWN}
         self.insert(
-            "versions", f"the version {version.reference}", {**key, **mark}, written=future_tombstone_timestamp()
+            "versions", f"the version {version.reference}", {**key, **mark}, write_time=future_tombstone_timestamp()
         )

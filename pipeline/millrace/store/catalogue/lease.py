@@ -18,8 +18,8 @@ __all__ = ["Lease"]
 
 _TTL_S = 900
 _RENEW_S = 300.0
-_PATIENCE_S = 1.0
-_TAKEN_S = 10.0
+_WRITE_TIMEOUT_S = 1.0
+_WAIT_TAKEN_MAX_S = 10.0
 """Seconds; longer than one write to both nodes and one write to each of them alone may take."""
 
 
@@ -44,19 +44,19 @@ class Lease:
         return self
 
     def wait_taken(self) -> None:
-        """Wait until the lease is stored or could not be stored, or for at most ``_TAKEN_S``."""
-        self._taken.wait(_TAKEN_S)
+        """Wait until the lease is stored or could not be stored, or for at most ``_WAIT_TAKEN_MAX_S``."""
+        self._taken.wait(_WAIT_TAKEN_MAX_S)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Release the lease in the background.
 
-        ``CassandraSession.settle`` and the end of the process wait for the release. The thread that took the lease
+        ``CassandraSession.drain`` and the end of the process wait for the release. The thread that took the lease
         releases it, so none of its writes can come after the deletion. Nothing here takes a lock: the garbage collector
         calls this for an abandoned reader, in a thread that may already hold the lock.
         """
-        self._cassandra.behind(self._renewal)
+        self._cassandra.track_background(self._renewal)
         self._over.put(None)
 
     def _renew(self) -> None:
@@ -87,13 +87,15 @@ class Lease:
             statement = self._cassandra.prepare(query).bind(values)
         except (StoreError, RuntimeError):
             return
-        live = [host for host in self._cassandra.replicas(statement) if not self._cassandra.is_gone(host)]
+        live = [
+            host for host in self._cassandra.replicas(statement) if not self._cassandra.monitor.is_unavailable(host)
+        ]
         # A reader must not wait for a node that is known to be unresponsive.
         for level, host in [(TWO, None)] * (len(live) > 1) + [(LOCAL_ONE, host) for host in live]:
             statement.consistency_level = level
             needed = live if host is None else [host]
             try:
-                self._cassandra.execute_watched(statement, needed, host=host, timeout_s=_PATIENCE_S)
+                self._cassandra.execute_watched(statement, needed, host=host, timeout_s=_WRITE_TIMEOUT_S)
             except (StoreError, RuntimeError):  # RuntimeError while the interpreter ends
                 continue
             return

@@ -19,7 +19,8 @@ from isal import isal_zlib
 
 from millrace.chunks import without_bounds
 from millrace.errors import ChunkFormatError
-from millrace.store.catalogue.manifest import PAGE_BYTES_MAX, PageRef, checked_stream
+from millrace.store.catalogue.manifest import PageRef
+from millrace.store.catalogue.page import PAGE_BYTES_MAX, checked_stream
 
 __all__ = ["INLINE_PAGES", "ListRef", "PageList", "decode_list", "encode_list", "list_pages_max", "pack", "unpack"]
 

@@ -15,34 +15,35 @@ import xxhash
 from isal import isal_zlib
 
 from millrace.errors import ChecksumMismatchError, ChunkMissingError, StoreError
-from millrace.store.catalogue.manifest import Page, PageRef, decode_page
+from millrace.store.catalogue.manifest import PageRef
+from millrace.store.catalogue.page import Page, decode_page
 from millrace.store.catalogue.page_list import ListRef, PageList, decode_list, unpack
 from millrace.store.catalogue.page_repair import repair_pages
 from millrace.store.catalogue.row_reader import RowReader
 from millrace.store.catalogue.version import Version
-from millrace.store.cluster.session import CassandraSession
 
 __all__ = ["PageReader"]
 
 Accepted = TypeVar("Accepted")
-_LISTS_KEPT = 64
-_PAGES_KEPT = 8
+_CACHED_LISTS = 64
+_CACHED_PAGES = 8
 
 logger = logging.getLogger(__name__)
 
 
-class PageReader(RowReader):
+class PageReader:
     """Reader of manifest pages, page lists and out-of-line schemas.
 
-    A wrong copy is skipped for the other replica's, and then overwritten with it.
+    A wrong copy is skipped for the other replica's, and then overwritten with it. Threads may share a reader; two that
+    miss a cache at the same moment read the same page twice.
     """
 
-    def __init__(self, cassandra: CassandraSession, *, strict: bool = False) -> None:
-        super().__init__(cassandra, strict=strict)
+    def __init__(self, reader: RowReader) -> None:
+        self._reader = reader
         # Lists can be cached because versions share them and no list ever changes.
-        self.page_list = lru_cache(_LISTS_KEPT)(self._page_list)
+        self.page_list = lru_cache(_CACHED_LISTS)(self._page_list)
         # Pages never change either. A reader that repeats its reads, epoch after epoch, fetches a cached page once.
-        self.known_page = lru_cache(_PAGES_KEPT)(self.page)
+        self.cached_page = lru_cache(_CACHED_PAGES)(self.page)
 
     def schema(self, version: Version) -> pa.Schema:
         """Return the logical schema. Every chunk is cast to it on reading."""
@@ -56,29 +57,27 @@ class PageReader(RowReader):
     def _page_list(self, dataset: str, ref: ListRef) -> PageList:
         return self._page_data(dataset, ref.attempt_id, ref.page, lambda data: decode_list(dataset, ref, data))
 
-    def each_page_ref(self, version: Version) -> Iterator[PageRef]:
+    def each_ref(self, version: Version) -> Iterator[PageRef]:
         """Yield every page of the version in row order. A list is read once the one before it is used up."""
         lists, pages = self.lists(version)
         yield from pages
         for one in lists:
             yield from self.page_list(version.dataset, one).refs
 
-    def page_refs(self, version: Version) -> list[PageRef]:
+    def refs(self, version: Version) -> list[PageRef]:
         """Return every page of the version, in row order."""
-        return list(self.each_page_ref(version))
+        return list(self.each_ref(version))
 
     def largest_chunk_bytes(self, version: Version) -> int:
         """Return the stored bytes of the version's largest chunk, from its row.
 
         If the row does not have that number, all pages are read.
         """
-        said = version.settings.get("largest_chunk_bytes")
-        return int(max((page.largest_chunk_bytes for page in self.pages(version)), default=0) if said is None else said)
-
-    def pages(self, version: Version) -> Iterator[Page]:
-        """Yield the decoded pages one after another; one page is in memory at a time."""
-        for ref in self.each_page_ref(version):
-            yield self.page(version.dataset, ref)
+        setting = version.settings.get("largest_chunk_bytes")
+        if setting is not None:
+            return int(setting)
+        pages = (self.page(version.dataset, ref) for ref in self.each_ref(version))  # one page is in memory at a time
+        return max((page.largest_chunk_bytes for page in pages), default=0)
 
     def page(self, dataset: str, ref: PageRef) -> Page:
         """Return one page, its checksum verified. A wrong copy is skipped for the other replica's."""
@@ -91,38 +90,38 @@ class PageReader(RowReader):
         """
         query = "SELECT data FROM {ks}.pages WHERE dataset = ? AND attempt_id = ? AND page = ?"
         values = (dataset, attempt_id, page)
-        refused: ChecksumMismatchError | None = None
-        for row in chain(self.rows(query, values), self._each_copy(query, values)):
+        mismatch: ChecksumMismatchError | None = None
+        for row in chain(self._reader.rows(query, values), self._reader.each_copy(query, values)):
             try:
                 accepted = accept(row.data)
             except ChecksumMismatchError as error:
-                refused = refused or error
+                mismatch = mismatch or error
                 continue
-            if refused is not None:
+            if mismatch is not None:
                 self._replace_wrong_copies(dataset, attempt_id, page)
             return accepted
-        raise refused or ChunkMissingError(
+        raise mismatch or ChunkMissingError(
             f"page {page} of {dataset}/{attempt_id.hex[:12]} is on no node that answers",
-            hint="a node may be down: ./run status; nothing is lost until both have been asked",
+            hint="a node may be down: millrace doctor; nothing is lost until both have been asked",
             dataset=dataset,
             page=page,
-            node=", ".join(self._cassandra.down()) or None,
+            node=", ".join(self._reader.cassandra.down()) or None,
         )
 
     def _replace_wrong_copies(self, dataset: str, attempt_id: UUID, page: int) -> None:
         """Write the good copy over the wrong one. A failure is logged and never fails the read."""
         try:
-            repair_pages(self._cassandra, dataset, attempt_id)
+            repair_pages(self._reader.cassandra, dataset, attempt_id)
         except StoreError as error:
             logger.warning("a wrong copy of page %s of %s could not be replaced: %s", page, dataset, error)
         else:
             logger.warning("a wrong copy of page %s of %s was replaced by the good one", page, dataset)
 
-    def finished_pages(self, dataset: str, attempt_id: UUID) -> list[PageRef]:
+    def finished(self, dataset: str, attempt_id: UUID) -> list[PageRef]:
         """Return the manifest pages (numbers 0 and up) of one attempt, in order, without reading their data."""
         return self._page_rows(dataset, attempt_id, "page >= 0")
 
-    def journal_pages(self, dataset: str, attempt_id: UUID) -> list[PageRef]:
+    def journal(self, dataset: str, attempt_id: UUID) -> list[PageRef]:
         """Return the journal pages (-1 and down) of one attempt, in the order in which they were written."""
         return self._page_rows(dataset, attempt_id, "page < 0")[::-1]
 
@@ -131,10 +130,10 @@ class PageReader(RowReader):
             "SELECT page, chunks, rows, raw_bytes, stored_bytes, checksum FROM {ks}.pages "  # noqa: S608 constant names
             f"WHERE dataset = ? AND attempt_id = ? AND {which}"
         )
-        rows = self.rows(query, (dataset, attempt_id))
+        rows = self._reader.rows(query, (dataset, attempt_id))
         return [PageRef(attempt_id, r.page, r.chunks, r.rows, r.raw_bytes, r.stored_bytes, r.checksum) for r in rows]
 
-    def spilled(self, version: Version) -> list[UUID]:
+    def stored_out_of_line(self, version: Version) -> list[UUID]:
         """Return the attempts of the pages that hold a version's out-of-line schema, page list and lists.
 
         Lists among them may be shared with other versions.
@@ -155,7 +154,7 @@ class PageReader(RowReader):
                 return data
             raise ChecksumMismatchError(
                 f"a page of {version.reference} is not what was written",
-                hint="no node that answers has a good copy: ./run status",
+                hint="no node that answers has a good copy: millrace doctor",
                 stage="stored",
                 expected=where["checksum"],
                 actual=actual,

@@ -40,14 +40,14 @@ def repair_pages(cassandra: CassandraSession, dataset: str, attempt_id: UUID) ->
                 best[number] = row
     written = 0
     for number, row in sorted(best.items()):
-        lacking = [host for host in hosts if not _good(copies[host].get(number))]
-        if lacking:
+        outdated = [host for host in hosts if not _good(copies[host].get(number))]
+        if outdated:
             times = [rows[number].at for rows in copies.values() if number in rows]
             values = [getattr(row, column) for column in _PAGE_COLUMNS]
             again = cassandra.prepare(_PAGE).bind((dataset, attempt_id, number, *values, later_than(times)))
             again.consistency_level = TWO
             cassandra.execute(again)
-            written += len(lacking)
+            written += len(outdated)
     lost = {number for rows in copies.values() for number in rows} - set(best)
     if lost:
         raise StoreError(

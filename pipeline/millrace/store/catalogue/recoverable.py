@@ -10,8 +10,9 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from millrace.errors import ChunkError, ChunkMissingError, VersionNotFoundError
+from millrace.store.catalogue.attempt import LoadAttempt
 from millrace.store.catalogue.catalogue import Catalogue
-from millrace.store.catalogue.version import DELETED, WITHDRAWN, LoadAttempt, Version
+from millrace.store.catalogue.version import DELETED, WITHDRAWN, Version
 
 __all__ = ["Obstacle", "obstacle", "recoverable_versions"]
 
@@ -43,7 +44,7 @@ def obstacle(catalogue: Catalogue, version: Version, rows: Iterable[LoadAttempt]
     if version.attempt_id not in there:
         return fenced
     try:
-        pages = catalogue.page_refs(catalogue.whole(version))
+        pages = catalogue.pages.refs(catalogue.with_content(version))
     except VersionNotFoundError:  # a sweep has emptied it since its row was read
         return Obstacle("its data was removed", _AGAIN)
     except (ChunkError, ChunkMissingError):
@@ -51,8 +52,8 @@ def obstacle(catalogue: Catalogue, version: Version, rows: Iterable[LoadAttempt]
     return None if {page.attempt_id for page in pages} <= there else fenced
 
 
-def recoverable_versions(catalogue: Catalogue, dataset: str) -> list[Version]:
-    """Return every version whose deletion can be undone, newest first."""
-    marked = [v for v in catalogue.every_version(dataset) if v.mark == DELETED and v.purged_at is None]
-    rows = catalogue.attempts(dataset) if marked else []
-    return [version for version in marked if obstacle(catalogue, version, rows) is None]
+def recoverable_versions(catalogue: Catalogue, versions: Iterable[Version]) -> list[Version]:
+    """Return those of a dataset's versions whose deletion can be undone, in the same order."""
+    marked = [version for version in versions if version.mark == DELETED and version.purged_at is None]
+    attempts = catalogue.attempts(marked[0].dataset) if marked else []
+    return [version for version in marked if obstacle(catalogue, version, attempts) is None]

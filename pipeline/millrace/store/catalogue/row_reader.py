@@ -7,120 +7,124 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 from millrace.errors import StoreError, StoreTimeoutError, StoreUnavailableError
 from millrace.store.cluster.session import LOCAL_ONE, NODE_LOCAL, TWO, CassandraSession
 
-__all__ = ["RowReader"]
+__all__ = ["RowReader", "Rows"]
 
-_SURE_AFTER_S = 0.5
-"""Probe timeout in seconds. A working node that responds late must not make the catalogue look older than it is."""
+Item = TypeVar("Item")
 _UNREACHABLE = (StoreUnavailableError, StoreTimeoutError)
+
+
+@dataclass(frozen=True, slots=True)
+class Rows(Generic[Item]):
+    """The result of one read. ``degraded`` is True if it comes from one replica alone."""
+
+    items: list[Item]
+    degraded: bool = False
+
+    def __iter__(self) -> Iterator[Item]:
+        return iter(self.items)
 
 
 class RowReader:
     """Reader of rows at ``TWO``, and at ``LOCAL_ONE`` while a node is down.
 
-    ``degraded`` is True when the last read used one node alone.
+    Threads may share a reader. Its only state is ``was_degraded``, which is set once and never cleared.
     """
 
     def __init__(self, cassandra: CassandraSession, *, strict: bool = False) -> None:
         """Create a reader. With ``strict``, a read that would be degraded raises ``StoreUnavailableError``."""
-        self._cassandra = cassandra
+        self.cassandra = cassandra
         self._strict = strict
-        self.degraded = False
         self.was_degraded = False
         """Whether any read so far was degraded. A command reports this for all its reads."""
 
     @property
-    def cassandra(self) -> CassandraSession:
-        """The session that the rows are read with."""
-        return self._cassandra
-
-    @property
-    def degraded_words(self) -> str:
+    def degraded_warning(self) -> str:
         """The notice for a command or report where ``was_degraded``."""
-        down = ", ".join(self._cassandra.down()) or "one node"
+        down = ", ".join(self.cassandra.down()) or "one node"
         return f"{down} does not answer: a newer version may be known there alone"
 
-    def rows(self, query: str, values: tuple[Any, ...]) -> list[Any]:
-        """Return rows at ``TWO``, or at ``LOCAL_ONE`` with a node down; set ``degraded`` accordingly.
+    def rows(self, query: str, values: tuple[Any, ...]) -> Rows[Any]:
+        """Return rows at ``TWO``, or at ``LOCAL_ONE`` with a node down.
 
         Raises ``StoreUnavailableError`` when no replica responds, ``StoreTimeoutError`` when none does in time.
         """
-        statement = self._cassandra.prepare(query).bind(values)
-        replicas = self._cassandra.replicas(statement)
-        if not any(self._cassandra.is_gone(host) for host in replicas):
-            rows = self._rows_of_two(statement, replicas)
-            if rows is not None:
-                self.degraded = False
-                return rows
-        return self._rows_of_one(statement)
+        statement = self.cassandra.prepare(query).bind(values)
+        rows = self.rows_from_both(statement)
+        return self._rows_from_one(statement) if rows is None else Rows(rows)
 
-    def _rows_of_two(self, statement: Any, replicas: list[Any]) -> list[Any] | None:
+    def rows_from_both(self, statement: Any) -> list[Any] | None:
         """Return the rows at ``TWO``, or None when a replica is down or unresponsive.
 
         A replica that is only slow is waited for, up to ``request_timeout_s``.
         """
+        replicas = self.cassandra.replicas(statement)
+        if any(self.cassandra.monitor.is_unavailable(host) for host in replicas):
+            return None
         statement.consistency_level = TWO
-        deadline = time.monotonic() + self._cassandra.settings.request_timeout_s
+        deadline = time.monotonic() + self.cassandra.settings.request_timeout_s
         while (left_s := deadline - time.monotonic()) > 0:
             try:
-                return self._cassandra.execute_watched(statement, replicas, patience_s=_SURE_AFTER_S, timeout_s=left_s)
+                return self.cassandra.execute_watched(
+                    statement, replicas, probe_s=self.cassandra.monitor.times.degrade_s, timeout_s=left_s
+                )
             except StoreUnavailableError:
                 return None
             except StoreTimeoutError:
                 # A node that is only busy is asked again, because one node alone may have older rows than both
                 # together.
-                if any(self._cassandra.is_gone(host) for host in replicas):
+                if any(self.cassandra.monitor.is_unavailable(host) for host in replicas):
                     return None
         return None
 
-    def _rows_of_one(self, statement: Any) -> list[Any]:
+    def _rows_from_one(self, statement: Any) -> Rows[Any]:
         # Read node by node, because the driver does not know at once which one is frozen. Last read each node's own
         # data (``NODE_LOCAL``), because a responsive coordinator may have read from the other node.
-        hosts = sorted(self._cassandra.replicas(statement), key=self._cassandra.is_gone)
+        hosts = sorted(self.cassandra.replicas(statement), key=self.cassandra.monitor.is_unavailable)
         if self._strict:
-            missing = ", ".join(str(host.address) for host in hosts if self._cassandra.is_gone(host)) or "a node"
+            missing = (
+                ", ".join(str(host.address) for host in hosts if self.cassandra.monitor.is_unavailable(host))
+                or "a node"
+            )
             raise StoreUnavailableError(
                 f"{missing} does not answer, and this needs every node",
-                hint="see ./run status; the same command can be given again",
+                hint="see millrace doctor; the same command can be given again",
                 node=missing,
             )
-        said: list[StoreError] = []
+        errors: list[StoreError] = []
         for level, host in [(level, host) for level in (LOCAL_ONE, NODE_LOCAL) for host in hosts]:
             statement.consistency_level = level
             try:
-                rows = self._cassandra.execute(statement, host=host)
+                rows = self.cassandra.execute(statement, host=host)
             except StoreError as error:
                 if level == LOCAL_ONE and not isinstance(error, _UNREACHABLE):
                     raise
-                said.append(error)
+                errors.append(error)
                 continue
-            self.degraded = self.was_degraded = True
-            return rows
-        raise type(said[0])(
-            f"the catalogue cannot be read: {'; '.join(error.message for error in said[: len(hosts)])}",
-            hint="see ./run status; the same command can be given again",
-            node=", ".join(self._cassandra.down()) or None,
+            self.was_degraded = True
+            return Rows(rows, degraded=True)
+        raise type(errors[0])(
+            f"the catalogue cannot be read: {'; '.join(error.message for error in errors[: len(hosts)])}",
+            hint="see millrace doctor; the same command can be given again",
+            node=", ".join(self.cassandra.down()) or None,
         )
 
-    def down(self) -> list[str]:
-        """Return the addresses of the nodes that the driver marks down."""
-        return self._cassandra.down()
-
-    def _each_copy(self, query: str, values: tuple[Any, ...]) -> Iterator[Any]:
+    def each_copy(self, query: str, values: tuple[Any, ...]) -> Iterator[Any]:
         """Yield the rows as each replica has them.
 
         A read at ``TWO`` would return the copy with the later write time, good or bad.
         """
-        statement = self._cassandra.prepare(query).bind(values)
-        hosts = self._cassandra.replicas(statement)
+        statement = self.cassandra.prepare(query).bind(values)
+        hosts = self.cassandra.replicas(statement)
         for level in (LOCAL_ONE, NODE_LOCAL):
             for host in hosts:
                 statement.consistency_level = level
                 try:
-                    yield from self._cassandra.execute(statement, host=host)
+                    yield from self.cassandra.execute(statement, host=host)
                 except StoreError:
                     continue  # down, or a cluster that does not allow NODE_LOCAL

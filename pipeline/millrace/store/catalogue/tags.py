@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import time
-from typing import Any
-
 from millrace.errors import VersionNotFoundError
 from millrace.names import check_tag
+from millrace.store.catalogue.attempt import MetadataBucket
 from millrace.store.catalogue.catalogue import Catalogue
+from millrace.store.catalogue.catalogue_writer import CatalogueWriter
 from millrace.store.catalogue.version import Version
-from millrace.store.cluster.session import CassandraSession
-from millrace.store.cluster.writer import Outcome, ReplicatedWriter, Write
+from millrace.store.cluster.write_times import later_than
 
 __all__ = ["Tags"]
-
-_SET = "INSERT INTO {ks}.tags (dataset, tag, number, hex) VALUES (?, ?, ?, ?) USING TIMESTAMP ?"
 
 
 class Tags:
@@ -23,56 +19,60 @@ class Tags:
     A later move therefore wins even if its machine's clock is behind.
     """
 
-    def __init__(self, cassandra: CassandraSession, catalogue: Catalogue, writes: ReplicatedWriter) -> None:
-        self._cassandra = cassandra
+    def __init__(self, catalogue: Catalogue, catalogue_writer: CatalogueWriter) -> None:
         self._catalogue = catalogue
-        self._writes = writes
+        self._catalogue_writer = catalogue_writer
 
-    def set(self, version: Version, tag: str) -> int:
-        """Set the tag to this version and return on how many nodes that is proven.
+    def set(self, version: Version, tag: str) -> None:
+        """Set the tag to this version.
 
         Raises ``VersionNotFoundError`` where the version was deleted meanwhile, because a tag does not protect the data
         then. The tag is set back to its previous value.
         """
-        values = (version.dataset, check_tag(tag), version.number, version.hex)
-        before = next((to for name, *to in self._catalogue.tags(version.dataset) if name == tag), [0, ""])
-        proven = self._write(_SET, (*values, self._later(version.dataset, tag)), f"the tag {version.dataset}@{tag}")
+        check_tag(tag)
+        previous = self._target(version.dataset, tag)
+        self._write(version, tag, (version.number, version.hex))
         # A deletion checks for tags before it marks a version, and once more before it removes data.
         if all(other.hex != version.hex for other in self._catalogue.numbered(version.dataset, version.number)):
-            self._write(_SET, (version.dataset, tag, *before, self._later(version.dataset, tag)), f"the tag {tag}")
+            target = previous or (version.number, version.hex)
+            self._write(version, tag, target, removed=previous is None)
             raise VersionNotFoundError(
                 f"{version.reference} was deleted a moment ago, so it has no tag",
                 dataset=version.dataset,
                 version=version.label,
             )
-        return proven
 
-    def remove(self, dataset: str, tag: str) -> int:
-        """Remove the tag and return on how many nodes that is proven.
+    def remove(self, latest: Version, tag: str) -> None:
+        """Remove a tag of the dataset whose latest version is given.
 
         Raises ``VersionNotFoundError`` when there is no tag of that name.
         """
-        if tag not in {name for name, _, _ in self._catalogue.tags(dataset)}:
+        dataset = latest.dataset
+        target = self._target(dataset, tag)
+        if target is None:
             raise VersionNotFoundError(
                 f"{dataset} has no tag {tag!r}", hint=f"millrace versions {dataset} shows its tags", dataset=dataset
             )
         # Not a tombstone, because its write time cannot be read: it would hide a tag that is set later by a machine
         # with a clock that is behind.
-        values = (dataset, tag, 0, "", self._later(dataset, tag))
-        return self._write(_SET, values, f"the tag {dataset}@{tag}")
+        self._write(latest, tag, target, removed=True)
 
-    def _later(self, dataset: str, tag: str) -> int:
+    def _target(self, dataset: str, tag: str) -> tuple[int, str] | None:
+        """Return number and hex of the tagged version, or None where there is no such tag."""
+        return next(((number, hexpart) for name, number, hexpart in self._catalogue.tags(dataset) if name == tag), None)
+
+    def _write(self, version: Version, tag: str, target: tuple[int, str], *, removed: bool = False) -> None:
+        """Write every column with one write time, which is later than that of the tag's row.
+
+        A row that is proven on one node only is recorded as under-replicated under the version's attempt.
+        """
         query = "SELECT WRITETIME(number) AS at FROM {ks}.tags WHERE dataset = ? AND tag = ?"
-        rows = self._catalogue.rows(query, (dataset, tag))
-        return max([int(time.time() * 1_000_000), *(int(row.at) + 1 for row in rows if row.at is not None)])
-
-    def _write(self, query: str, values: tuple[Any, ...], what: str) -> int:
-        prepared = self._cassandra.prepare(query)
-
-        def make(level: int) -> Any:
-            bound = prepared.bind(values)
-            bound.consistency_level = level
-            return bound
-
-        outcome: Outcome = self._writes.write(Write(make, 200, what))
-        return outcome.replicas
+        times = [row.at for row in self._catalogue.reader.rows(query, (version.dataset, tag))]
+        number, hexpart = target
+        self._catalogue_writer.insert(
+            "tags",
+            f"the tag {version.dataset}@{tag}",
+            {"dataset": version.dataset, "tag": tag, "number": number, "hex": hexpart, "removed": removed},
+            record_key=(version.dataset, version.attempt_id, MetadataBucket.CATALOGUE),
+            write_time=later_than(times),
+        )

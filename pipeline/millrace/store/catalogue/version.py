@@ -1,4 +1,4 @@
-"""Values of the catalogue's rows: versions, load attempts and records of under-replicated data."""
+"""A version as its row in the catalogue describes it."""
 
 from __future__ import annotations
 
@@ -15,33 +15,18 @@ from millrace.display import html_table
 from millrace.errors import ChunkFormatError
 
 __all__ = [
-    "CATALOGUE_BUCKET",
-    "FENCED",
     "DELETED",
-    "PAGES_BUCKET",
-    "PUBLISHER",
     "RESTORED",
     "WITHDRAWN",
-    "UnderReplicated",
     "Version",
-    "LoadAttempt",
     "bounded_facts",
     "layout_setting",
 ]
 
 _FACT_BYTES_MAX = 500
-PUBLISHER = -2
-"""Value of ``split`` in the row of an attempt that writes a version's row and lists, and no chunks."""
-FENCED = -1
-"""Value of ``try_number`` in the row of a fenced attempt: set before any of its data is removed."""
-
 DELETED, RESTORED, WITHDRAWN = "deleted", "restored", "withdrawn"
 """Values of a version's ``mark``: a user deleted it, the deletion was undone, or its own publisher withdrew it for
 good."""
-
-PAGES_BUCKET = -1
-CATALOGUE_BUCKET = -2
-"""Buckets of ``under_replicated`` that mean manifest pages and catalogue rows instead of chunks."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -151,6 +136,16 @@ class Version:
         return f"{self.dataset}@{self.label}"
 
     @property
+    def root(self) -> str:
+        """Label of the ``replace`` that began its line; ``empty`` if the line began with an append."""
+        return str(self.settings.get("root", self.label))
+
+    @property
+    def merged(self) -> tuple[str, ...]:
+        """Labels of the versions that a merge has merged."""
+        return tuple(self.source.get("merged", ()))
+
+    @property
     def layout(self) -> TileLayout:
         """The columns of each tile; the same in every chunk."""
         return TileLayout.from_json([range(first, first + count) for first, count in self.settings["layout"]])
@@ -198,66 +193,3 @@ def bounded_facts(facts: dict[str, Any]) -> dict[str, Any]:
             value = {"bytes": len(text), "xxh3_128": xxhash.xxh3_128_hexdigest(text.encode())}
         bounded[name] = value
     return bounded
-
-
-_LONG_AGO = datetime(1970, 1, 1)  # like the driver's times: without a time zone, in UTC
-
-
-@dataclass(frozen=True, slots=True)
-class LoadAttempt:
-    """The row of a load attempt; ``attempt_id`` is the attempt's ID.
-
-    The attempt writes the row before its first chunk and updates it by heartbeats.
-    """
-
-    dataset: str
-    attempt_id: UUID
-    run: str
-    fingerprint: str
-    split: int
-    try_number: int
-    version: str
-    host: str
-    started: datetime
-    first_row: int = 0
-    """Number of leading rows of the split that an earlier attempt has written; this attempt writes the rows after
-    them."""
-    last_seen: datetime | None = None
-    buckets: int = 0
-    finished: bool = False
-
-    @property
-    def fenced(self) -> bool:
-        """Whether the attempt is fenced. Its data is being or was removed, so no version may reference it any more."""
-        return self.try_number == FENCED
-
-    @classmethod
-    def from_row(cls, dataset: str, row: Any) -> LoadAttempt:
-        """Return the attempt that a row of ``attempts`` describes."""
-        return cls(
-            dataset=dataset,
-            attempt_id=row.attempt_id,
-            run=row.run or "",
-            fingerprint=row.fingerprint or "",
-            split=-1 if row.split is None else row.split,
-            try_number=row.try_number or 0,
-            version=row.version or "",
-            host=row.host or "",
-            # A node that missed the row may hold the fence alone.
-            started=(row.started or row.last_seen or _LONG_AGO).replace(tzinfo=UTC),
-            first_row=row.first_row or 0,
-            last_seen=row.last_seen and row.last_seen.replace(tzinfo=UTC),
-            buckets=row.buckets or 0,
-            finished=bool(row.finished),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class UnderReplicated:
-    """Record of a bucket (-1: manifest pages, -2: catalogue rows) with data not proven to be on two nodes."""
-
-    dataset: str
-    attempt_id: UUID
-    bucket: int
-    record_id: UUID
-    chunks: int

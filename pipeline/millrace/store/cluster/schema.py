@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from millrace.errors import StoreSchemaError, StoreUnavailableError
+from millrace.settings import run_hint
 
 if TYPE_CHECKING:
     from cassandra.cluster import Session
@@ -47,8 +48,8 @@ TABLES: dict[str, str] = {
     "attempts": f"""
         CREATE TABLE IF NOT EXISTS {{keyspace}}.attempts (
             dataset text, attempt_id uuid,
-            run text, fingerprint text, split int, try_number int, first_row bigint, version text, host text,
-            started timestamp, last_seen timestamp, buckets int, finished boolean,
+            run text, fingerprint text, role text, split int, try_number int, first_row bigint, version text, host text,
+            started timestamp, last_seen timestamp, buckets int, finished boolean, fenced boolean,
             PRIMARY KEY ((dataset), attempt_id)
         ) WITH {_ROWS}""",
     "versions": f"""
@@ -68,7 +69,7 @@ TABLES: dict[str, str] = {
         ) WITH {_ROWS}""",
     "tags": f"""
         CREATE TABLE IF NOT EXISTS {{keyspace}}.tags (
-            dataset text, tag text, number int, hex text,
+            dataset text, tag text, number int, hex text, removed boolean,
             PRIMARY KEY ((dataset), tag)
         ) WITH {_ROWS}""",
     "leases": f"""
@@ -104,8 +105,8 @@ def create(session: Session, settings: CassandraSettings) -> None:
     down = [str(host.address) for host in session.cluster.metadata.all_hosts() if host.is_up is False]
     if down or len(session.cluster.metadata.all_hosts()) < settings.replication_factor:
         raise StoreUnavailableError(
-            f"tables are made only with every node up; missing: {', '.join(down) or 'a second node'}",
-            hint="start it (./run up cassandra) and call millrace init again",
+            f"tables can be created only while every node is up; down: {', '.join(down) or 'the second node'}",
+            hint="start it and run millrace init again",
             node=", ".join(down) or None,
         )
     _check_number(settings.keyspace, _comments(session, settings.keyspace))
@@ -128,7 +129,7 @@ def check(session: Session, settings: CassandraSettings, host: Host | None = Non
     if factor != str(settings.replication_factor):
         raise StoreSchemaError(
             f"keyspace {keyspace!r} has replication factor {factor or 'none'} in {settings.local_dc}",
-            hint=f"Millrace works with {settings.replication_factor}",
+            hint=f"Millrace needs {settings.replication_factor}: use another keyspace (MILLRACE_CASSANDRA__KEYSPACE)",
             expected=settings.replication_factor,
             actual=factor,
         )
@@ -159,7 +160,7 @@ def _check_number(keyspace: str, comments: Mapping[str, str]) -> None:
     if number != SCHEMA_NUMBER:
         raise StoreSchemaError(
             f"keyspace {keyspace!r} has schema {number}, this Millrace has {SCHEMA_NUMBER}",
-            hint="drop the keyspace (./run reset in a checkout) and run millrace init, or use another keyspace",
+            hint=f"drop the keyspace and run millrace init, or use another keyspace{run_hint('reset')}",
             expected=SCHEMA_NUMBER,
             actual=number,
         )

@@ -6,7 +6,6 @@ Nothing is created at import. A session never crosses a fork: a forked process c
 from __future__ import annotations
 
 import atexit
-import os
 import threading
 import time
 from collections.abc import Sequence
@@ -19,29 +18,15 @@ from cassandra.query import Statement
 
 from millrace.compat.cassandra import open_session
 from millrace.errors import StoreTimeoutError, StoreUnavailableError
-from millrace.settings import CassandraSettings
-from millrace.store.cluster.driver import (
-    LOCAL_ONE,
-    NODE_LOCAL,
-    REFUSED,
-    TWO,
-    NodeDownListener,
-    first_cause,
-    is_busy,
-    new_cluster,
-    translate_driver_errors,
-)
+from millrace.settings import CassandraSettings, run_hint
+from millrace.store.cluster.driver import LOCAL_ONE, NODE_LOCAL, TWO, new_cluster
+from millrace.store.cluster.driver_errors import REFUSED, first_cause, is_busy, translate_driver_errors
+from millrace.store.cluster.node_monitor import NodeMonitor
 
 __all__ = ["LOCAL_ONE", "NODE_LOCAL", "REFUSED", "TWO", "CassandraSession", "translate_driver_errors", "is_busy"]
 
-_PROBE = "SELECT key FROM system.local WHERE key = 'local'"
-_PROBE_PATIENCE_S = 0.25
-_SURE_AFTER_S = 2.0
-"""Probe timeout in seconds used before refusing an operation because a node is unresponsive."""
-_SILENT_FOR_S = 5.0
-"""Seconds for which a node that did not answer a probe is tried last. After that it is probed again."""
 _PREPARE_ROUNDS = 3
-_SETTLED_S = 10.0
+_DRAIN_S = 10.0
 
 
 class CassandraSession:
@@ -55,21 +40,17 @@ class CassandraSession:
         cluster: Cluster,
         session: Session,
         settings: CassandraSettings,
-        *,
-        asked_last: dict[Any, float],
-        losses: NodeDownListener,
+        monitor: NodeMonitor,
     ) -> None:
         self.cluster = cluster
         self.session = session
         self.settings = settings
-        self.pid = os.getpid()
+        self.monitor = monitor
         self._prepared: dict[str, Any] = {}
         self._probes: Session | None = None
-        self._silent_until: dict[Any, float] = {}
-        self._asked_last = asked_last
-        self._losses = losses
-        self._behind: set[threading.Thread] = set()
-        atexit.register(self.settle)
+        self._background: set[threading.Thread] = set()
+        monitor.bind(lambda: self.probes, self.hosts)
+        atexit.register(self.drain)
 
     @classmethod
     def connect(cls, settings: CassandraSettings, **cluster_options: Any) -> CassandraSession:
@@ -77,46 +58,45 @@ class CassandraSession:
 
         Statements name their keyspace, so one session can also create it.
         """
-        asked_last: dict[Any, float] = {}
-        losses = NodeDownListener()
-        cluster = new_cluster(settings, asked_last, losses, **cluster_options)
+        monitor = NodeMonitor()
+        cluster = new_cluster(settings, monitor, **cluster_options)
         try:
             session = open_session(cluster, timeout_s=settings.unresponsive_after_s)
         except (NoHostAvailable, DriverException, OSError) as error:
             cluster.shutdown()
             nodes = ", ".join(f"{address}:{settings.port}" for address in settings.contact_points)
             raise StoreUnavailableError(
-                f"no Cassandra node answers at {nodes} ({first_cause(error)})",
-                hint="start the local stack with ./run up cassandra, or set MILLRACE_CASSANDRA__CONTACT_POINTS",
+                f"no Cassandra node responds at {nodes} ({first_cause(error)})",
+                hint=f"set MILLRACE_CASSANDRA__CONTACT_POINTS, or start the nodes{run_hint('up cassandra')}",
                 node=nodes,
             ) from None
-        return cls(cluster, session, settings, asked_last=asked_last, losses=losses)
+        return cls(cluster, session, settings, monitor)
 
     def close(self) -> None:
         """Wait for the background threads and close the connections. Closing twice does nothing."""
-        self.settle()
-        atexit.unregister(self.settle)
+        self.drain()
+        atexit.unregister(self.drain)
         self.cluster.shutdown()
 
-    def behind(self, thread: threading.Thread) -> None:
-        """Track ``thread``, which is about to end. ``settle``, ``close`` and the end of the process wait for it.
+    def track_background(self, thread: threading.Thread) -> None:
+        """Track ``thread``, which is about to end. ``drain``, ``close`` and the end of the process wait for it.
 
         Takes no lock: for an abandoned reader the garbage collector calls this, in any thread.
         """
         self._forget_ended()
-        self._behind.add(thread)
+        self._background.add(thread)
 
-    def settle(self) -> None:
-        """Wait until all tracked background threads have ended, or for at most ``_SETTLED_S``."""
-        deadline = time.monotonic() + _SETTLED_S
-        for thread in tuple(self._behind):
+    def drain(self) -> None:
+        """Wait until all tracked background threads have ended, or for at most 10 seconds."""
+        deadline = time.monotonic() + _DRAIN_S
+        for thread in tuple(self._background):
             thread.join(max(0.0, deadline - time.monotonic()))
         self._forget_ended()
 
     def _forget_ended(self) -> None:
-        for thread in tuple(self._behind):
+        for thread in tuple(self._background):
             if not thread.is_alive():
-                self._behind.discard(thread)
+                self._background.discard(thread)
 
     @property
     def probes(self) -> Session:
@@ -140,20 +120,20 @@ class CassandraSession:
         return statement
 
     def _prepare(self, text: str) -> Any:
-        for left in range(_PREPARE_ROUNDS * len(self.hosts()), -1, -1):
+        for attempts_left in range(_PREPARE_ROUNDS * len(self.hosts()), -1, -1):
             try:
                 with translate_driver_errors():
                     return self.session.prepare(text)
             except (StoreTimeoutError, StoreUnavailableError) as error:
                 # The driver prepares on one node only, and on the next one at the next call. Probing marks unresponsive
                 # nodes, so that the next call does not choose one of them again.
-                if not left:
+                if not attempts_left:
                     nodes = ", ".join(_by_address(host) for host in self.hosts())
-                    said = f"{nodes or 'no node'}: {error.message}"
-                    raise type(error)(said, hint=error.hint, node=nodes) from None
+                    message = f"{nodes or 'no node'}: {error.message}"
+                    raise type(error)(message, hint=error.hint, node=nodes) from None
                 if isinstance(error, StoreTimeoutError):
                     for host in self.hosts():
-                        self.probe_unresponsive(host)
+                        self.monitor.probe_unresponsive(host)
         raise AssertionError("unreachable")
 
     def execute(self, statement: Any, *, host: Host | None = None, timeout_s: float | None = None) -> list[Any]:
@@ -194,34 +174,36 @@ class CassandraSession:
         needed: Sequence[Host],
         *,
         host: Host | None = None,
-        patience_s: float = _PROBE_PATIENCE_S,
+        probe_s: float | None = None,
         timeout_s: float | None = None,
     ) -> list[Any]:
         """Return all rows, but give up as soon as one of the ``needed`` nodes is lost.
 
         A coordinator detects the loss of such a node much later. A node is lost when the driver marks it down. It is
-        also lost when it does not answer two probes within ``patience_s`` each while another node does.
+        also lost when it does not answer a probe within ``probe_s`` (``ProbeTimes.switch_s`` by default) while another
+        node does.
 
         Probes are sent just before ``unresponsive_after_s`` is over, and whenever a connection ends. A node that is
         only slow is waited for. ``StoreTimeoutError`` names the lost node; otherwise raises like ``execute``.
         """
-        wait_s = max(self.settings.unresponsive_after_s - patience_s, self.settings.unresponsive_after_s / 2)
+        probe_s = self.monitor.times.switch_s if probe_s is None else probe_s
+        wait_s = max(self.settings.unresponsive_after_s - probe_s, self.settings.unresponsive_after_s / 2)
         seconds = self.settings.request_timeout_s if timeout_s is None else timeout_s
         over = threading.Event()
         changed = threading.Event()
 
-        def end(_said: Any) -> None:
+        def end(_result: Any) -> None:
             over.set()
             changed.set()
 
-        with translate_driver_errors(host), self._losses.waking(changed):
+        with translate_driver_errors(host), self.monitor.waking(changed):
             future = self.session.execute_async(statement, timeout=seconds, host=host)
             future.add_callbacks(end, end)
             while not over.is_set():
                 changed.wait(wait_s)
                 changed.clear()
                 if not over.is_set():
-                    self._require(needed, patience_s)
+                    self._require(needed, probe_s)
             try:
                 return list(future.result())
             except NoHostAvailable as error:
@@ -229,52 +211,12 @@ class CassandraSession:
                     raise
         return self.execute(statement, host=host, timeout_s=timeout_s)
 
-    def _require(self, nodes: Sequence[Host], patience_s: float) -> None:
+    def _require(self, nodes: Sequence[Host], probe_s: float) -> None:
         """Raise ``StoreTimeoutError`` when a node is down or unresponsive."""
         for node in nodes:
-            if node.is_up is False or self.probe_unresponsive(node, patience_s=patience_s):
-                what = "is down" if node.is_up is False else "has fallen silent"
-                raise StoreTimeoutError(f"{node.address} {what}", hint="see ./run status", node=str(node))
-
-    def answers(self, host: Host, *, patience_s: float = _PROBE_PATIENCE_S) -> bool:
-        """Return whether the node answers a probe in time, on a connection that carries no chunks."""
-        try:
-            self.probes.execute(_PROBE, host=host, timeout=patience_s)
-        except Exception:  # noqa: BLE001 the driver raises many kinds here, all of which mean "no response"
-            return False
-        self.speaks(host)
-        return True
-
-    def speaks(self, host: Host) -> None:
-        """Mark the node as responsive and drop all records of earlier failures."""
-        self._silent_until.pop(host.endpoint, None)
-        self._asked_last.pop(host.endpoint, None)
-
-    def deprioritize(self, host: Host) -> None:
-        """Try this node last for statements that name no node, for a few seconds or until it answers a probe."""
-        self._asked_last[host.endpoint] = time.monotonic() + _SILENT_FOR_S
-
-    def probe_unresponsive(self, host: Host, *, patience_s: float = _PROBE_PATIENCE_S) -> bool:
-        """Return whether the node is unresponsive while another node responds.
-
-        If no node of a cluster responds in time, the cluster counts as busy.
-        """
-        if self.answers(host, patience_s=patience_s) or self.answers(host, patience_s=patience_s):
-            return False
-        if not any(self.answers(other, patience_s=patience_s) for other in self.hosts() if other != host):
-            return False
-        self._silent_until[host.endpoint] = time.monotonic() + _SILENT_FOR_S
-        self.deprioritize(host)
-        return True
-
-    def is_silent(self, host: Host) -> bool:
-        """Return whether the node is known to be unresponsive. An expired record makes this probe the node again."""
-        until = self._silent_until.get(host.endpoint)
-        return until is not None and (time.monotonic() < until or self.probe_unresponsive(host))
-
-    def is_gone(self, host: Host) -> bool:
-        """Return whether the driver marks the node down, or it is unresponsive."""
-        return host.is_up is False or self.is_silent(host)
+            if node.is_up is False or self.monitor.probe_unresponsive(node, within_s=probe_s):
+                state = "is down" if node.is_up is False else "is unresponsive"
+                raise StoreTimeoutError(f"{node.address} {state}", hint="see millrace doctor", node=str(node))
 
     @property
     def cluster_name(self) -> str:
@@ -291,12 +233,8 @@ class CassandraSession:
         return [str(host.address) for host in self.hosts() if host.is_up is False]
 
     def missing(self) -> list[str]:
-        """Return the addresses of nodes that are down or do not answer a probe within seconds."""
-        up = {
-            host: host.is_up is not False and any(self.answers(host, patience_s=_SURE_AFTER_S) for _ in range(2))
-            for host in self.hosts()
-        }
-        return [str(host.address) for host, answers in up.items() if not answers]
+        """Return the addresses of nodes that are down or do not answer a probe within ``ProbeTimes.refuse_s``."""
+        return [str(host.address) for host in self.monitor.missing()]
 
     def replicas(self, statement: Statement) -> list[Host]:
         """Return the replicas of the statement's partition, sorted by address.
@@ -306,8 +244,8 @@ class CassandraSession:
         change with it.
         """
         key = statement.routing_key
-        found = self.cluster.metadata.get_replicas(self.settings.keyspace, key) if key is not None else []
-        return sorted(found, key=_by_address) or self.hosts()
+        replicas = self.cluster.metadata.get_replicas(self.settings.keyspace, key) if key is not None else []
+        return sorted(replicas, key=_by_address) or self.hosts()
 
 
 def _by_address(host: Host) -> str:

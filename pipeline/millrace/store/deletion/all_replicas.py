@@ -10,43 +10,59 @@ from typing import Any
 from cassandra import ConsistencyLevel
 
 from millrace.errors import StoreError, StoreUnavailableError
-from millrace.store.catalogue.catalogue import Catalogue
-from millrace.store.catalogue.version import CATALOGUE_BUCKET, WITHDRAWN, LoadAttempt, Version
+from millrace.store.catalogue.attempt import LoadAttempt, MetadataBucket
+from millrace.store.catalogue.catalogue import read_attempts, read_tags
+from millrace.store.catalogue.row_reader import Rows
+from millrace.store.catalogue.version import WITHDRAWN, Version
+from millrace.store.catalogue.version_rows import read_versions
 from millrace.store.cluster.session import CassandraSession
 
 __all__ = ["AllReplicas"]
 
-_ALL = ConsistencyLevel.ALL
 _KEY = "WHERE dataset = ? AND number = ? AND hex = ?"
 _SELECT_MARK = f"SELECT mark, WRITETIME(deleted_at) AS deleted, WRITETIME(mark) AS marked FROM {{ks}}.versions {_KEY}"  # noqa: S608 constant names
 _SET_MARK = f"UPDATE {{ks}}.versions USING TIMESTAMP ? SET deleted_at = ?, mark = ? {_KEY}"  # noqa: S608 constant names
 
 
 class AllReplicas:
-    """Base class of ``Sweeper`` and ``Undeleter``."""
+    """Reads and writes of the catalogue at ``ALL``.
 
-    doing = "this"
-    """The operation in words, for the error while a node is down."""
-    undone = "nothing was changed"
+    ``operation`` and ``unchanged`` say in errors which operation failed and that it had no effect.
+    """
 
-    def __init__(self, cassandra: CassandraSession, catalogue: Catalogue) -> None:
-        self._cassandra = cassandra
-        self._catalogue = catalogue
+    def __init__(
+        self, cassandra: CassandraSession, operation: str = "this", unchanged: str = "nothing was changed"
+    ) -> None:
+        self.cassandra = cassandra
+        self._operation = operation
+        self._unchanged = unchanged
 
     def require_all_up(self) -> None:
         """Raise ``StoreUnavailableError`` with one line while any node is down."""
-        down = self._cassandra.missing()
+        down = self.cassandra.missing()
         if down:
             raise StoreUnavailableError(
-                f"{self.doing} needs every node, {', '.join(down)} is down",
-                hint=f"start it (./run up cassandra) and give the command again; {self.undone}",
+                f"{self._operation} needs every node, {', '.join(down)} is down",
+                hint=f"start it and give the command again; {self._unchanged}",
                 node=", ".join(down),
             )
 
-    def every(self, dataset: str) -> list[Version]:
+    def versions(self, dataset: str) -> list[Version]:
         """Return every version, newest first, deleted ones too."""
         self.require_all_up()
-        return self._catalogue.every_version(dataset, self._rows)
+        return read_versions(self.rows, dataset).items
+
+    def versions_with_data(self, dataset: str) -> list[Version]:
+        """Return every version that is not emptied yet, newest first, deleted ones too."""
+        return [version for version in read_versions(self.rows, dataset) if version.purged_at is None]
+
+    def attempts(self, dataset: str) -> list[LoadAttempt]:
+        """Return the load attempts of a dataset."""
+        return read_attempts(self.rows, dataset)
+
+    def tags(self, dataset: str) -> list[tuple[str, int, str]]:
+        """Return every tag of a dataset: its name, and number and hex of the tagged version."""
+        return read_tags(self.rows, dataset)
 
     def write_mark(self, version: Version, mark: str, deleted_at: datetime) -> None:
         """Overwrite the mark of a version with a later write time than it has, even if this machine's clock is behind.
@@ -54,21 +70,21 @@ class AllReplicas:
         A version that its own publisher has withdrawn stays withdrawn.
         """
         key = (version.dataset, version.number, version.hex)
-        rows = self._rows(_SELECT_MARK, key)
+        rows = self.rows(_SELECT_MARK, key)
         if any(row.mark == WITHDRAWN for row in rows):
             return
         written = [at for row in rows for at in (row.deleted, row.marked) if at is not None]
         now = max([time.time_ns() // 1000, *(at + 1 for at in written)])
-        self._rows(_SET_MARK, (now, deleted_at, mark, *key))
+        self.execute(_SET_MARK, (now, deleted_at, mark, *key))
 
-    def _require_none_under_replicated(self, dataset: str) -> None:
+    def require_replicated_catalogue(self, dataset: str) -> None:
         """Raise ``StoreError`` while catalogue rows of the dataset are under-replicated.
 
         A row that is on one node alone may reference data that looks like garbage without it.
         """
-        if CATALOGUE_BUCKET in self._under_replicated_buckets(dataset):
+        if MetadataBucket.CATALOGUE in self._under_replicated_buckets(dataset):
             raise StoreError(
-                f"{dataset} has catalogue rows on one node only, so {self.undone}",
+                f"{dataset} has catalogue rows on one node only, so {self._unchanged}",
                 hint=f"millrace repair {dataset} first",
                 dataset=dataset,
             )
@@ -80,26 +96,25 @@ class AllReplicas:
         """
         query = "SELECT dataset, attempt_id, bucket FROM {ks}.under_replicated"
         try:
-            rows = [row for row in self._rows(query, ()) if row.dataset == dataset]
+            records = [row for row in self.rows(query, ()) if row.dataset == dataset]
             # A record can be written before its attempt's row. An attempt without a row on any node has written nothing
             # else.
-            known = {row.attempt_id for row in self._attempts(dataset)} if rows else set()
-            yield from [row.bucket for row in rows if row.attempt_id in known]
+            attempts = {attempt.attempt_id for attempt in self.attempts(dataset)} if records else set()
+            yield from [record.bucket for record in records if record.attempt_id in attempts]
         except StoreError as error:
             if error.retriable:
                 raise
             # The table has too many tombstones for one query.
-            for attempt_id in self._attempts(dataset):
-                rows = self._rows(f"{query} WHERE dataset = ? AND attempt_id = ?", (dataset, attempt_id.attempt_id))
+            for attempt in self.attempts(dataset):
+                rows = self.rows(f"{query} WHERE dataset = ? AND attempt_id = ?", (dataset, attempt.attempt_id))
                 yield from [row.bucket for row in rows]
 
-    def _attempts(self, dataset: str) -> list[LoadAttempt]:
-        return self._catalogue.attempts(dataset, rows=self._rows)
+    def rows(self, query: str, values: tuple[Any, ...]) -> Rows[Any]:
+        """Return the rows as all replicas together have them."""
+        statement = self.cassandra.prepare(query).bind(values)
+        statement.consistency_level = ConsistencyLevel.ALL
+        return Rows(self.cassandra.execute(statement))
 
-    def _rows(self, query: str, values: tuple[Any, ...]) -> list[Any]:
-        statement = self._cassandra.prepare(query).bind(values)
-        statement.consistency_level = _ALL
-        return self._cassandra.execute(statement)
-
-    def _execute(self, query: str, values: tuple[Any, ...]) -> None:
-        self._rows(query, values)
+    def execute(self, query: str, values: tuple[Any, ...]) -> None:
+        """Write to all replicas."""
+        self.rows(query, values)

@@ -1,6 +1,6 @@
 """Undo a deletion: a version can be made visible again until a sweep begins to remove its data.
 
-A sweep fences attempts first and then checks whether another process works on the dataset. ``Undeleter`` inserts a row
+A sweep fences attempts first and then checks whether another process works on the dataset. ``Undelete`` inserts a row
 in ``attempts`` first and then checks for fenced attempts. Of the two at least one therefore sees the other, wherever
 either of them is interrupted.
 """
@@ -9,24 +9,55 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from typing import Any
 from uuid import uuid4
 
 from millrace.errors import StoreError, UsageError, VersionNotFoundError
 from millrace.names import VersionSelector
+from millrace.store.catalogue.attempt import AttemptRole
+from millrace.store.catalogue.catalogue import Catalogue
+from millrace.store.catalogue.not_found import dataset_not_found
 from millrace.store.catalogue.recoverable import obstacle
 from millrace.store.catalogue.selection import select
-from millrace.store.catalogue.version import DELETED, PUBLISHER, RESTORED, Version
+from millrace.store.catalogue.version import DELETED, RESTORED, Version
 from millrace.store.cluster.write_times import future_tombstone_timestamp
 from millrace.store.deletion.all_replicas import AllReplicas
 
-__all__ = ["Undeleter"]
+__all__ = ["Undelete", "UndeleteReport"]
 
 
-class Undeleter(AllReplicas):
-    """Finds deleted versions and restores them; fails while a node is down."""
+@dataclass(frozen=True, slots=True)
+class UndeleteReport:
+    """A version whose deletion was undone, or with ``dry_run`` can be."""
 
-    doing = "taking back a deletion"
+    dataset: str
+    version: str
+    deleted_at: datetime | None
+    """When the version was deleted; None if the deletion had been undone before."""
+    latest: bool
+    """Whether it is the dataset's latest version now."""
+    merges_with: tuple[str, ...]
+    """Versions of appends to the same data that do not hold its rows: the next append or ``repair`` merges them."""
+    dry_run: bool = False
+
+    @property
+    def reference(self) -> str:
+        """Reference of the version, like ``flights@12-3fa9c1``."""
+        return f"{self.dataset}@{self.version}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return every field as JSON-compatible values."""
+        return asdict(self)
+
+
+class Undelete:
+    """Search for deleted versions and their restoration; fails while a node is down."""
+
+    def __init__(self, catalogue: Catalogue, replicas: AllReplicas) -> None:
+        self._catalogue = catalogue
+        self._replicas = replicas
 
     def find(self, dataset: str, selector: VersionSelector) -> Version:
         """Return the deleted version of that number, full name or time, or one that was already restored.
@@ -40,36 +71,36 @@ class Undeleter(AllReplicas):
                 hint=f"after @ stands its number or full version; millrace versions {dataset} --deleted shows them",
                 dataset=dataset,
             )
-        every = self.every(dataset)
-        if not every:
-            raise self._catalogue.unknown(dataset)
-        self._require_none_under_replicated(dataset)
+        versions = self._replicas.versions(dataset)
+        if not versions:
+            raise dataset_not_found(dataset)
+        self._replicas.require_replicated_catalogue(dataset)
         if selector.as_of is not None:  # only an exact match: the newest version before a time is not meant here
-            every = [version for version in every if selector.is_shown_as(version.committed_at)]
+            candidates = [version for version in versions if selector.is_shown_as(version.committed_at)]
         else:
             number = selector.number if selector.full is None else selector.full[0]
-            every = [version for version in every if version.number == number]
-        rows = self._attempts(dataset)
-        deleted = [version for version in every if version.deleted_at is not None]
-        recoverable = [version for version in deleted if obstacle(self._catalogue, version, rows) is None]
-        found = select(recoverable, selector) or select(every, selector)
-        if found is None:
+            candidates = [version for version in versions if version.number == number]
+        attempts = self._replicas.attempts(dataset)
+        deleted = [version for version in candidates if version.deleted_at is not None]
+        recoverable = [version for version in deleted if obstacle(self._catalogue, version, attempts) is None]
+        match = select(recoverable, selector) or select(candidates, selector)
+        if match is None:
             raise VersionNotFoundError(
                 f"{dataset} never had a version {selector}",
                 hint=f"millrace versions {dataset} --deleted shows what can be taken back",
                 dataset=dataset,
                 version=str(selector),
             )
-        if found.deleted_at is None and found.mark != RESTORED:
-            raise UsageError(f"{found.reference} is not deleted", dataset=dataset, version=found.label)
-        if found.deleted_at is not None:
-            self._require_recoverable(found)
-        return found
+        if match.deleted_at is None and match.mark != RESTORED:
+            raise UsageError(f"{match.reference} is not deleted", dataset=dataset, version=match.label)
+        if match.deleted_at is not None:
+            self._require_recoverable(match)
+        return match
 
     def final(self, dataset: str, versions: Iterable[Version]) -> list[str]:
         """Return those of these versions, visible or deleted, whose deletion cannot be undone."""
-        rows = self._attempts(dataset)
-        return [version.reference for version in versions if obstacle(self._catalogue, version, rows) is not None]
+        attempts = self._replicas.attempts(dataset)
+        return [version.reference for version in versions if obstacle(self._catalogue, version, attempts) is not None]
 
     def restore(self, version: Version) -> None:
         """Make the version visible again. Repeated and concurrent calls have the same result.
@@ -77,21 +108,21 @@ class Undeleter(AllReplicas):
         Raises ``VersionNotFoundError`` where a sweep has begun to remove the version, which then stays deleted. Raises
         it also where the version is deleted again at the same moment.
         """
-        self.require_all_up()
+        self._replicas.require_all_up()
         if version.mark == RESTORED and self.final(version.dataset, [version]):
             return  # restored before, between two reads of a sweep: readers see it and its data is kept
-        self._require_none_under_replicated(version.dataset)
+        self._replicas.require_replicated_catalogue(version.dataset)
         deleted_at = version.deleted_at or datetime.now(UTC)
-        with self._known_as_attempt(version):
+        with self._registered_as_attempt(version):
             self._require_recoverable(version)
-            self.write_mark(version, RESTORED, deleted_at)
+            self._replicas.write_mark(version, RESTORED, deleted_at)
             try:
                 # This process may have been paused for longer than it counts as active.
                 self._require_recoverable(version)
             except VersionNotFoundError:
-                self.write_mark(version, DELETED, deleted_at)
+                self._replicas.write_mark(version, DELETED, deleted_at)
                 raise
-        self._require_restored(next(v for v in self.every(version.dataset) if v.label == version.label))
+        self._require_restored(next(v for v in self._replicas.versions(version.dataset) if v.label == version.label))
 
     def _require_restored(self, version: Version) -> None:
         """Raise ``VersionNotFoundError`` unless the version's row is marked as restored.
@@ -109,31 +140,33 @@ class Undeleter(AllReplicas):
         )
 
     def _require_recoverable(self, version: Version) -> None:
-        found = obstacle(self._catalogue, version, self._attempts(version.dataset))
-        if found is not None:
+        reason = obstacle(self._catalogue, version, self._replicas.attempts(version.dataset))
+        if reason is not None:
             raise VersionNotFoundError(
-                f"{version.reference} cannot be taken back, {found.why}",
-                hint=found.hint,
+                f"{version.reference} cannot be taken back, {reason.why}",
+                hint=reason.hint,
                 dataset=version.dataset,
                 version=version.label,
             )
 
     @contextmanager
-    def _known_as_attempt(self, version: Version) -> Iterator[None]:
+    def _registered_as_attempt(self, version: Version) -> Iterator[None]:
         """Register as an active attempt, so that a sweep keeps the data of deleted versions as during a load.
 
         A row that is left behind is garbage, which a sweep removes.
         """
         now, attempt_id = datetime.now(UTC), uuid4()
         query = (
-            "INSERT INTO {ks}.attempts (dataset, attempt_id, run, split, try_number, version, started, last_seen) "
+            "INSERT INTO {ks}.attempts (dataset, attempt_id, run, role, try_number, version, started, last_seen) "
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
         )
         run = f"undelete of {version.label}"
         try:
-            self._execute(query, (version.dataset, attempt_id, run, PUBLISHER, 1, version.label, now, now))
+            self._replicas.execute(
+                query, (version.dataset, attempt_id, run, AttemptRole.UNDELETE, 1, version.label, now, now)
+            )
             yield
         finally:
             query = "DELETE FROM {ks}.attempts USING TIMESTAMP ? WHERE dataset = ? AND attempt_id = ?"
             with suppress(StoreError):  # the row then counts as active for some hours
-                self._execute(query, (future_tombstone_timestamp(), version.dataset, attempt_id))
+                self._replicas.execute(query, (future_tombstone_timestamp(), version.dataset, attempt_id))

@@ -29,18 +29,18 @@ class ChunkRepair:
         Raises the error of the last bad replica when no replica has a good copy. Raises ``StoreUnavailableError`` or
         ``StoreTimeoutError`` while a replica does not respond.
         """
-        good, bad, last = self._judge(ref)
+        good, bad, last = self._copies(ref)
         if not bad:
             return 0
         if good is None:
             raise last or StoreError(f"chunk {ref}: no copy")
         self._reader.rewrite(ref, dict(enumerate(good)))
-        _, still_bad, last = self._judge(ref)
+        _, still_bad, last = self._copies(ref)
         if still_bad and last is not None:
             raise last
         return len(bad)
 
-    def _judge(self, ref: ChunkRef) -> tuple[Sequence[bytes] | None, list[Host], Exception | None]:
+    def _copies(self, ref: ChunkRef) -> tuple[Sequence[bytes] | None, list[Host], Exception | None]:
         good: Sequence[bytes] | None = None
         bad: list[Host] = []
         last: Exception | None = None

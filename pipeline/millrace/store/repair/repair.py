@@ -10,10 +10,10 @@ from uuid import UUID
 
 from millrace.errors import ChunkError, MillraceError, StoreError, StoreUnavailableError
 from millrace.progress import ProgressTask
+from millrace.store.catalogue.attempt import AttemptRole, MetadataBucket, UnderReplicated
 from millrace.store.catalogue.catalogue import Catalogue
 from millrace.store.catalogue.manifest import ChunkRef
 from millrace.store.catalogue.page_repair import repair_pages
-from millrace.store.catalogue.version import CATALOGUE_BUCKET, PAGES_BUCKET, PUBLISHER, UnderReplicated
 from millrace.store.chunks.chunk_reader import ChunkReader
 from millrace.store.cluster.session import TWO, CassandraSession
 from millrace.store.cluster.write_times import future_tombstone_timestamp
@@ -74,7 +74,7 @@ class ReplicaRepair:
         # Strict, because one node alone may not have every record.
         self._catalogue = Catalogue(cassandra, strict=True)
         self._reader = reader
-        self._mender = ChunkRepair(reader)
+        self._chunk_repair = ChunkRepair(reader)
         self._row_repair = RowRepair(cassandra)
 
     def repair(self, names: list[str] | None, report: RepairReport, *, task: ProgressTask) -> RepairReport:
@@ -89,13 +89,13 @@ class ReplicaRepair:
             report.datasets += 1
             rows = self._catalogue.attempts(dataset)
             now = datetime.now(UTC)
-            over = {version.run for version in self._catalogue.every_version(dataset)}
+            published = {version.run for version in self._catalogue.all_versions(dataset)}
             writing = {
                 row.attempt_id
                 for row in rows
-                if not row.finished and row.run not in over and now - (row.last_seen or now) < ALIVE
+                if not row.finished and row.run not in published and now - (row.last_seen or now) < ALIVE
             }
-            publishers = {row.attempt_id for row in rows if row.split == PUBLISHER}
+            publishers = {row.attempt_id for row in rows if row.role == AttemptRole.PUBLISHER}
             self.attempts(
                 dataset, {row.attempt_id for row in rows}, report, task=task, writing=writing, publishers=publishers
             )
@@ -122,8 +122,8 @@ class ReplicaRepair:
             report.records += 1
             try:
                 # Check before the repair: a page that is written during it is not repaired by it.
-                done = record.attempt_id not in writing or self._is_behind(record)
-                done = done or (record.bucket == CATALOGUE_BUCKET and record.attempt_id not in publishers)
+                done = record.attempt_id not in writing or self._is_closed(record)
+                done = done or (record.bucket == MetadataBucket.CATALOGUE and record.attempt_id not in publishers)
                 self._repair_record(record, report, task)
             except (StoreError, ChunkError) as error:
                 report.problems.append(_problem(record, error))
@@ -134,45 +134,45 @@ class ReplicaRepair:
                 self._clear(record)
                 report.cleared += 1
 
-    def require_all_up(self, what: str) -> None:
+    def require_all_up(self, operation: str) -> None:
         """Raise ``StoreUnavailableError`` with one line while any node is down."""
         down = self._cassandra.missing()
         if down:
             raise StoreUnavailableError(
-                f"{what} needs every node, {', '.join(down)} is down",
-                hint="start it (./run up cassandra) and give the command again",
+                f"{operation} needs every node, {', '.join(down)} is down",
+                hint="start it and give the command again",
                 node=", ".join(down),
             )
 
     def _repair_record(self, record: UnderReplicated, report: RepairReport, task: ProgressTask) -> None:
-        if record.bucket == CATALOGUE_BUCKET:
+        if record.bucket == MetadataBucket.CATALOGUE:
             report.copies += self._row_repair.rows(record.dataset)
             return
-        if record.bucket == PAGES_BUCKET:
+        if record.bucket == MetadataBucket.PAGES:
             for attempt_id in self._page_attempts(record):
                 report.copies += repair_pages(self._cassandra, record.dataset, attempt_id)
             return
         # The pages list the chunks of the bucket, so they are repaired first.
         report.copies += repair_pages(self._cassandra, record.dataset, record.attempt_id)
-        for ref in self._bucket(record):
+        for ref in self._chunks(record):
             report.chunks += 1
-            report.copies += self._mender.chunk(ref)
+            report.copies += self._chunk_repair.chunk(ref)
             task.advance(ref.rows)
             task.count(chunks=1, bytes_stored=ref.stored_bytes)
 
-    def _is_behind(self, record: UnderReplicated) -> bool:
+    def _is_closed(self, record: UnderReplicated) -> bool:
         """Return whether an attempt that is still writing is done with the bucket: its pages name a later one."""
         return record.bucket >= 0 and any(ref.bucket > record.bucket for ref in self._refs(record))
 
     def _page_attempts(self, record: UnderReplicated) -> list[UUID]:
         """Return the attempts of the attempt's own pages and of its version's out-of-line pages."""
-        spilled = []
+        out_of_line = []
         for version in self._catalogue.versions(record.dataset):
             if version.attempt_id == record.attempt_id:
-                spilled = self._catalogue.spilled(self._catalogue.whole(version))
-        return [record.attempt_id, *spilled]
+                out_of_line = self._catalogue.pages.stored_out_of_line(self._catalogue.with_content(version))
+        return [record.attempt_id, *out_of_line]
 
-    def _bucket(self, record: UnderReplicated) -> Iterator[ChunkRef]:
+    def _chunks(self, record: UnderReplicated) -> Iterator[ChunkRef]:
         seen: set[int] = set()
         for ref in self._refs(record):
             if ref.bucket == record.bucket and ref.chunk not in seen:
@@ -180,9 +180,9 @@ class ReplicaRepair:
                 yield ref
 
     def _refs(self, record: UnderReplicated) -> Iterator[ChunkRef]:
-        for written in (self._catalogue.finished_pages, self._catalogue.journal_pages):
-            for page in written(record.dataset, record.attempt_id):
-                yield from self._catalogue.page(record.dataset, page).refs()
+        for read in (self._catalogue.pages.finished, self._catalogue.pages.journal):
+            for page in read(record.dataset, record.attempt_id):
+                yield from self._catalogue.pages.page(record.dataset, page).refs()
 
     def _clear(self, record: UnderReplicated) -> None:
         """Remove the record at ``TWO``, so that both of its replicas drop it.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -18,9 +18,10 @@ import xxhash
 from cassandra.pool import Host
 
 from millrace.errors import ChunkError, ChunkMissingError
+from millrace.store.catalogue.attempt import MetadataBucket
 from millrace.store.catalogue.catalogue import Catalogue
 from millrace.store.catalogue.manifest import ChunkRef
-from millrace.store.catalogue.version import CATALOGUE_BUCKET, PAGES_BUCKET, Version
+from millrace.store.catalogue.version import Version
 from millrace.store.cluster.session import NODE_LOCAL, CassandraSession
 from millrace.store.repair.row_repair import RowRepair
 
@@ -37,12 +38,16 @@ PageKey = tuple[UUID, int]
 
 @dataclass(frozen=True, slots=True)
 class MissingReplica:
-    """Data that one node lacks or has damaged. ``attempt_id`` and ``bucket`` are the record by which it is repaired."""
+    """Data that is missing or damaged on one node.
+
+    ``attempt_id`` and ``bucket`` are the key of the record by which it is repaired.
+    """
 
     dataset: str
     version: str
     node: str
-    what: str
+    data: str
+    """The row, page or chunk, in words."""
     attempt_id: UUID
     bucket: int
 
@@ -52,17 +57,16 @@ class MissingReplica:
             "dataset": self.dataset,
             "version": self.version,
             "node": self.node,
-            "what": self.what,
+            "data": self.data,
             "attempt_id": self.attempt_id.hex,
             "bucket": self.bucket,
         }
 
 
-def repairable(lacks: Iterable[MissingReplica]) -> list[MissingReplica]:
+def repairable(missing: Sequence[MissingReplica]) -> list[MissingReplica]:
     """Return the entries of which another node has a good copy. Data that both replicas lack cannot be repaired."""
-    found = list(lacks)
-    lacking = Counter((lack.dataset, lack.what) for lack in found)
-    return [lack for lack in found if lacking[lack.dataset, lack.what] < _REPLICAS]
+    nodes = Counter((replica.dataset, replica.data) for replica in missing)
+    return [replica for replica in missing if nodes[replica.dataset, replica.data] < _REPLICAS]
 
 
 class ReplicaCheck:
@@ -81,27 +85,29 @@ class ReplicaCheck:
 
         These are the dataset's name, its versions and tags, and its rows in ``attempts``.
         """
-        for table, key, host in RowRepair(self._cassandra).lacking(dataset):
-            what = f"the row {', '.join(map(str, key))} of {table}"
-            yield MissingReplica(dataset, version.label, str(host.address), what, version.attempt_id, CATALOGUE_BUCKET)
+        for table, key, host in RowRepair(self._cassandra).differences(dataset):
+            row = f"the row {', '.join(map(str, key))} of {table}"
+            yield MissingReplica(
+                dataset, version.label, str(host.address), row, version.attempt_id, MetadataBucket.CATALOGUE
+            )
 
     def pages(self, version: Version) -> Iterator[MissingReplica]:
         """Yield manifest pages and page lists of the version that are missing or fail their checksum on a node."""
-        wanted: dict[UUID, dict[int, bytes]] = {}
+        checksums: dict[UUID, dict[int, bytes]] = {}
         owners: dict[UUID, UUID] = {}
-        for (attempt_id, page), checksum, owner in self._named(version):
+        for (attempt_id, page), checksum, owner in self._referenced_pages(version):
             if self._is_new("page", version, (attempt_id, page)):
-                wanted.setdefault(attempt_id, {})[page] = checksum
+                checksums.setdefault(attempt_id, {})[page] = checksum
                 owners[attempt_id] = owner
-        for attempt_id, pages in wanted.items():
+        for attempt_id, pages in checksums.items():
             statement = self._cassandra.prepare(_PAGES).bind((version.dataset, attempt_id, list(pages)))
-            for host, rows in self._of_each(statement):
-                have = {row.page: row for row in rows}
+            for node, rows in self._rows_by_node(statement):
+                copies = {row.page: row for row in rows}
                 for page, checksum in pages.items():
-                    if not _is_good(have.get(page), checksum):
-                        what = f"page {page} of {attempt_id.hex[:12]}"
+                    if not _is_good(copies.get(page), checksum):
+                        name = f"page {page} of {attempt_id.hex[:12]}"
                         yield MissingReplica(
-                            version.dataset, version.label, host, what, owners[attempt_id], PAGES_BUCKET
+                            version.dataset, version.label, node, name, owners[attempt_id], MetadataBucket.PAGES
                         )
 
     def chunks(self, version: Version) -> Iterator[MissingReplica]:
@@ -109,54 +115,48 @@ class ReplicaCheck:
 
         Whether a chunk is intact is found only by reading it (``verify``).
         """
-        with ThreadPoolExecutor(_THREADS, thread_name_prefix="millrace-audit") as pool:
-            for page in self._catalogue.each_page_ref(version):
+        with ThreadPoolExecutor(_THREADS, thread_name_prefix="millrace-check") as pool:
+            for page in self._catalogue.pages.each_ref(version):
                 if not self._is_new("chunks", version, (page.attempt_id, page.page)):
                     continue
                 try:
-                    refs = self._catalogue.page(version.dataset, page).refs()
+                    refs = self._catalogue.pages.page(version.dataset, page).refs()
                 except (ChunkError, ChunkMissingError):
                     continue  # ``pages`` reports the page itself
                 buckets = _by_bucket(refs)
-                found = pool.map(partial(self._keys, version.dataset, page.attempt_id), buckets)
-                for (bucket, named), each in zip(buckets.items(), found, strict=True):
-                    for host, have in each:
-                        for ref in named:
-                            if have.get(ref.chunk, 0) < len(ref.tiles):
+                counts = pool.map(partial(self._tile_counts, version.dataset, page.attempt_id), buckets)
+                for (bucket, chunks), nodes in zip(buckets.items(), counts, strict=True):
+                    for node, tiles in nodes:
+                        for ref in chunks:
+                            if tiles[ref.chunk] < len(ref.tiles):
                                 yield MissingReplica(
-                                    version.dataset, version.label, host, f"chunk {ref}", ref.attempt_id, bucket
+                                    version.dataset, version.label, node, f"chunk {ref}", ref.attempt_id, bucket
                                 )
 
-    def _keys(self, dataset: str, attempt_id: UUID, bucket: int) -> list[tuple[str, dict[int, int]]]:
+    def _tile_counts(self, dataset: str, attempt_id: UUID, bucket: int) -> list[tuple[str, Counter[int]]]:
         """Return for each node the number of its tiles by chunk."""
         statement = self._cassandra.prepare(_KEYS).bind((dataset, attempt_id, bucket))
-        found = []
-        for host, rows in self._of_each(statement):
-            tiles: dict[int, int] = {}
-            for row in rows:
-                tiles[row.chunk] = tiles.get(row.chunk, 0) + 1
-            found.append((host, tiles))
-        return found
+        return [(node, Counter(row.chunk for row in rows)) for node, rows in self._rows_by_node(statement)]
 
-    def _named(self, version: Version) -> Iterator[tuple[PageKey, bytes, UUID]]:
+    def _referenced_pages(self, version: Version) -> Iterator[tuple[PageKey, bytes, UUID]]:
         """Yield every page that the version references: its key, its checksum, and the attempt of its repair record."""
         for blob in (version.schema_blob, version.pages_blob):
             if blob and blob[:2] != b"\x1f\x8b":
-                said = json.loads(blob)
-                yield (UUID(hex=said["attempt_id"]), said["page"]), bytes.fromhex(said["checksum"]), version.attempt_id
-        for one in self._catalogue.lists(version)[0]:
-            yield (one.attempt_id, one.page), one.checksum, version.attempt_id
-        for page in self._catalogue.each_page_ref(version):
+                page = json.loads(blob)
+                yield (UUID(hex=page["attempt_id"]), page["page"]), bytes.fromhex(page["checksum"]), version.attempt_id
+        for ref in self._catalogue.pages.lists(version)[0]:
+            yield (ref.attempt_id, ref.page), ref.checksum, version.attempt_id
+        for page in self._catalogue.pages.each_ref(version):
             yield (page.attempt_id, page.page), page.checksum, page.attempt_id
 
-    def _is_new(self, kind: str, version: Version, place: PageKey) -> bool:
-        key = (kind, version.dataset, place)
+    def _is_new(self, kind: str, version: Version, page: PageKey) -> bool:
+        key = (kind, version.dataset, page)
         if key in self._seen:
             return False
         self._seen.add(key)
         return True
 
-    def _of_each(self, statement: Any) -> Iterator[tuple[str, list[Any]]]:
+    def _rows_by_node(self, statement: Any) -> Iterator[tuple[str, list[Any]]]:
         hosts: list[Host] = self._cassandra.replicas(statement)
         statement.consistency_level = NODE_LOCAL
         for host in hosts:

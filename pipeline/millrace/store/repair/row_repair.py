@@ -28,8 +28,8 @@ Cells = dict[str, tuple[int, Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class _Behind:
-    """A row as it should be, and the nodes where it differs or is missing."""
+class _Difference:
+    """A row with its newest cells, and the nodes where it differs or is missing."""
 
     key: tuple[Any, ...]
     newest: Cells
@@ -53,14 +53,14 @@ class RowRepair:
         Raises ``StoreUnavailableError`` while a node does not respond, and ``StoreError`` for a version's row of which
         no node has a good copy.
         """
-        lacked = 0
+        copies = 0
         for table, key in _KEYS.items():
-            for found in self._behind(table, dataset):
-                self._write(table, dict(zip(key, found.key, strict=True)), found.newest)
-                lacked += len(found.hosts)
-        return lacked
+            for row in self._compare(table, dataset):
+                self._write(table, dict(zip(key, row.key, strict=True)), row.newest)
+                copies += len(row.hosts)
+        return copies
 
-    def lacking(self, dataset: str) -> list[tuple[str, tuple[Any, ...], Host]]:
+    def differences(self, dataset: str) -> list[tuple[str, tuple[Any, ...], Host]]:
         """Return table, key and node of every row that is missing on a node or differs there.
 
         A row counts only if two reads show the same difference: a row that is being written now (a heartbeat) is on one
@@ -68,24 +68,24 @@ class RowRepair:
         """
         first, second = (
             {
-                (table, found.key, host): found.newest
+                (table, row.key, host): row.newest
                 for table in _KEYS
-                for found in self._behind(table, dataset)
-                for host in found.hosts
+                for row in self._compare(table, dataset)
+                for host in row.hosts
             }
             for _ in range(2)
         )
-        return [place for place, newest in first.items() if second.get(place) == newest]
+        return [copy for copy, newest in first.items() if second.get(copy) == newest]
 
-    def _behind(self, table: str, dataset: str) -> Iterator[_Behind]:
+    def _compare(self, table: str, dataset: str) -> Iterator[_Difference]:
         key, columns = _KEYS[table], self._columns(table)
-        place: tuple[Any, ...]
-        where, place = "dataset = ?", (dataset,)
+        values: tuple[Any, ...]
+        where, values = "dataset = ?", (dataset,)
         if table == "datasets":
-            where, place = "shard = ? AND dataset = ?", (ALL_DATASETS_PARTITION, dataset)
+            where, values = "shard = ? AND dataset = ?", (ALL_DATASETS_PARTITION, dataset)
         times = "".join(f", WRITETIME({column}) AS {column}_written" for column in columns)
         query = f"SELECT {', '.join((*key, *columns))}{times} FROM {{ks}}.{table} WHERE {where}"  # noqa: S608 constant names
-        statement = self._cassandra.prepare(query).bind(place)
+        statement = self._cassandra.prepare(query).bind(values)
         statement.consistency_level = NODE_LOCAL
         hosts = self._cassandra.replicas(statement)
         copies = [
@@ -96,9 +96,9 @@ class RowRepair:
             rows = [copy.get(row_key) for copy in copies]
             cells = [{} if row is None else _cells(row, columns) for row in rows]
             newest = _newest_version(rows, cells) if table == "versions" else _newest(cells)
-            behind = [row is None or _differs(have, newest) for row, have in zip(rows, cells, strict=True)]
-            if any(behind):
-                yield _Behind(row_key, newest, tuple(compress(hosts, behind)))
+            outdated = [row is None or _differs(copy, newest) for row, copy in zip(rows, cells, strict=True)]
+            if any(outdated):
+                yield _Difference(row_key, newest, tuple(compress(hosts, outdated)))
 
     def _columns(self, table: str) -> list[str]:
         keyspace = self._cassandra.settings.keyspace
@@ -122,8 +122,8 @@ class RowRepair:
 
 
 def _cells(row: Any, columns: Sequence[str]) -> Cells:
-    found = {column: (getattr(row, f"{column}_written"), getattr(row, column)) for column in columns}
-    return {column: cell for column, cell in found.items() if cell[0] is not None}
+    cells = {column: (getattr(row, f"{column}_written"), getattr(row, column)) for column in columns}
+    return {column: cell for column, cell in cells.items() if cell[0] is not None}
 
 
 def _newest(copies: Sequence[Cells]) -> Cells:
@@ -135,7 +135,7 @@ def _newest(copies: Sequence[Cells]) -> Cells:
 
 def _newest_version(rows: Sequence[Any], copies: Sequence[Cells]) -> Cells:
     newest = _newest(copies)
-    good = [copy for row, copy in zip(rows, copies, strict=True) if row is not None and _is_whole(row)]
+    good = [copy for row, copy in zip(rows, copies, strict=True) if row is not None and _is_intact(row)]
     if "purged_at" in newest or len(good) == sum(row is not None for row in rows):
         return newest
     if not good:
@@ -150,14 +150,14 @@ def _newest_version(rows: Sequence[Any], copies: Sequence[Cells]) -> Cells:
     return cells | {column: newest[column] for column in ("deleted_at", "mark") if column in newest}
 
 
-def _is_whole(row: Any) -> bool:
+def _is_intact(row: Any) -> bool:
     try:
         version = Version.from_row(row.dataset, row)
     except ChunkFormatError:
         return False
-    whole = replace(version, schema_blob=row.arrow_schema, pages_blob=row.pages)
-    return bool(whole.compute_checksum() == row.checksum)
+    content = replace(version, schema_blob=row.arrow_schema, pages_blob=row.pages)
+    return bool(content.compute_checksum() == row.checksum)
 
 
-def _differs(have: Cells, newest: Cells) -> bool:
-    return any(column not in have or have[column][1] != value for column, (_, value) in newest.items())
+def _differs(copy: Cells, newest: Cells) -> bool:
+    return any(column not in copy or copy[column][1] != value for column, (_, value) in newest.items())

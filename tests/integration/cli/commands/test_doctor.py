@@ -63,7 +63,7 @@ def test_missing_optional_services_are_reported_and_are_no_failure(millrace: Mil
 def test_without_cassandra_or_its_keyspace_the_exit_code_is_1(millrace: Millrace, nobody: str) -> None:
     done = millrace("doctor", "--no-measure", "--json", MILLRACE_CASSANDRA__PORT=nobody)
     assert (done.code, done.json["ok"]) == (1, False)
-    assert "no Cassandra node answers" in checks(done.json)["cassandra"]["found"]
+    assert "no Cassandra node responds" in checks(done.json)["cassandra"]["found"]
     assert done.err == "millrace: loads and reads need the failed checks to pass: cassandra\n"
     done = millrace("doctor", "--no-measure", "--json", MILLRACE_CASSANDRA__KEYSPACE="test_nobody_made_this")
     assert done.code == 1
@@ -100,4 +100,4 @@ def test_a_ceiling_that_cannot_be_measured_has_the_reason(settings: Settings, no
     )
     notes = {ceiling.what: ceiling.note for ceiling in measure_ceilings(without) if ceiling.value is None}
     assert notes["Redis"] == "switched off"
-    assert "no Cassandra node answers" in notes["Cassandra driver"]
+    assert "no Cassandra node responds" in notes["Cassandra driver"]

@@ -155,7 +155,7 @@ def test_a_cache_that_is_switched_off_is_not_reported_as_missing(millrace: Millr
 def test_without_cassandra_a_load_fails_with_one_line(millrace: Millrace, table_csv: Path) -> None:
     done = millrace("load", "nowhere", str(table_csv), MILLRACE_CASSANDRA__PORT="1")
     assert done.code == 1
-    assert done.err.startswith("millrace: no Cassandra node answers at ")
+    assert done.err.startswith("millrace: no Cassandra node responds at ")
     assert done.err.count("\n") == 1
 
 

@@ -180,7 +180,7 @@ def test_warmed_chunks_come_from_redis_and_evicted_ones_from_cassandra(
 
     assert read() == (cassandra, expected)
     warmed = millrace("warm", "cached", "--json")
-    assert (warmed.code, warmed.json["whole"], warmed.json["chunks"]) == (0, True, chunks)
+    assert (warmed.code, warmed.json["complete"], warmed.json["chunks"]) == (0, True, chunks)
     assert millrace("warm", "cached", "--json").json["already"] == chunks
     assert read() == (redis, expected)
     assert millrace("read", "cached", "--json").json["chunks"] == redis
@@ -199,7 +199,7 @@ def test_evicting_a_version_keeps_the_chunks_shared_with_another_one(millrace: M
         "load", "shared", str(table_csv), "--chunk-bytes", "65536", "--mode", "append", "--json"
     ).json  # fmt: skip
     for number in ("1", "2"):
-        assert millrace("warm", f"shared@{number}", "--json").json["whole"] is True
+        assert millrace("warm", f"shared@{number}", "--json").json["complete"] is True
     assert millrace("evict", "shared@2", "--json").json["chunks"] == second["chunks"]
     assert millrace("read", "shared@1", "--json").json["chunks"]["redis"] == first["chunks"]
     assert millrace("evict", "shared", "--json").json["chunks"] == first["chunks"]

@@ -71,7 +71,7 @@ def test_under_replicated_chunks_are_reported_and_count_as_degraded(
     assert millrace("load", "record_key", str(table_csv)).code == 0
     assert millrace("show", "record_key", "--strict").code == 0
     version = store.version("record_key")
-    writer = store.catalogue.page_refs(version)[0].attempt_id
+    writer = store.catalogue.pages.refs(version)[0].attempt_id
     with ReplicatedWriter(store.cassandra, window_bytes=5_000_000) as writes:
         CatalogueWriter(store.cassandra, writes).record_under_replicated("record_key", writer, 0, 3)
     done = millrace("show", "record_key", "--strict", "--json")

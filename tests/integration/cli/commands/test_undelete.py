@@ -35,7 +35,7 @@ def rows_of(millrace: Millrace, name: str, *options: str) -> list[int]:
 def cells(store: Store, name: str, number: int) -> list[tuple[Any, ...]]:
     """Return mark, time of deletion and write time of the mark, from each node."""
     query = "SELECT mark, deleted_at, WRITETIME(mark) AS at FROM {ks}.versions WHERE dataset = ? AND number = ?"
-    return [tuple(row) for row in store.catalogue._each_copy(query, (name, number))]
+    return [tuple(row) for row in store.catalogue.reader.each_copy(query, (name, number))]
 
 
 def test_undelete_makes_the_version_visible_to_every_command_again(millrace: Millrace, name: str, store: Store) -> None:
@@ -178,7 +178,7 @@ def test_concurrent_sweeps_and_undeletes_leave_each_version_complete_or_removed(
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(work, range(4)))
-    store.catalogue.page_list.cache_clear()
+    store.catalogue.pages.page_list.cache_clear()
     visible = [version.label for version in store.versions(name)]
     assert latest in visible
     for label in visible:
@@ -194,7 +194,7 @@ def test_fsck_and_repair_leave_the_marks_of_a_restored_version_unchanged(name: s
     store.undelete(f"{name}@3")
     before = cells(store, name, 3)
     # Other tests damage their data in the same keyspace.
-    assert [found for found in store.fsck().lacking if found["dataset"] == name] == []
+    assert [found for found in store.fsck().missing if found["dataset"] == name] == []
     assert store.repair(name).ok
     assert cells(store, name, 3) == before
 

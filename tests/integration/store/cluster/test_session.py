@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import UUID, uuid4
 
 import numpy as np
 import pyarrow as pa
@@ -20,8 +22,9 @@ from millrace.compat.cassandra.large_frames import LargeRows
 from millrace.compat.versions import CASSANDRA_DRIVER, stock_behaviour
 from millrace.errors import StoreSchemaError
 from millrace.settings.tree import Settings
-from millrace.store.catalogue.version import LoadAttempt
+from millrace.store.catalogue.attempt import AttemptRole, LoadAttempt
 from millrace.store.chunks.chunk_writer import ChunkWriter
+from millrace.store.cluster.schema import TABLES
 from millrace.store.cluster.session import NODE_LOCAL, CassandraSession
 from millrace.store.cluster.writer import ReplicatedWriter
 
@@ -57,16 +60,14 @@ def test_a_session_is_connected_to_every_node_even_when_one_connects_late(
 
 def test_concurrent_chunk_writers_neither_retry_nor_leak_a_request(settings: Settings) -> None:
     """Three write windows share one connection for each node; afterwards every stream id is free again."""
-    from datetime import UTC, datetime
-    from uuid import uuid4
-
     values = np.random.default_rng(1).integers(-(2**62), 2**62, (3, 200_000))
     batch = pa.RecordBatch.from_arrays([pa.array(column) for column in values], names=["a", "b", "c"])
     (chunk,) = encode_row_group(batch, ChunkSettings(row_group_bytes=1), TileLayout.for_schema(batch.schema))
     with Store.connect(settings) as store:
         writers = [ReplicatedWriter(store.cassandra, window_bytes=20_000_000) for _ in range(3)]
         rows = [
-            LoadAttempt("flood", uuid4(), "flood", "f", 0, 1, "1-abcdef", "here", datetime.now(UTC)) for _ in writers
+            LoadAttempt("flood", uuid4(), "flood", "f", AttemptRole.SPLIT, 1, "1-abcdef", "here", datetime.now(UTC))
+            for _ in writers
         ]
         loads = [
             ChunkWriter(store.cassandra, writes, row, bucket_bytes=64_000_000)
@@ -81,7 +82,7 @@ def test_concurrent_chunk_writers_neither_retry_nor_leak_a_request(settings: Set
         for writes in writers:
             writes.close()
         assert [report.chunks for report in reports] == [6, 6, 6]
-        assert [(s.degraded, s.retries, s.pushed_back) for s in stats] == [(0, 0, 0)] * 3
+        assert [(s.degraded, s.retries, s.throttled) for s in stats] == [(0, 0, 0)] * 3
         for pool in store.cassandra.session._pools.values():
             connection = pool._connection
             assert len(connection.request_ids) == connection.highest_request_id + 1 - len(connection._requests)
@@ -134,11 +135,17 @@ def test_outside_the_tested_versions_of_the_driver_a_load_a_read_and_a_filter_re
 
 
 def test_each_node_returns_its_own_data_at_node_local(store: Store, settings: Settings) -> None:
-    query = store.cassandra.prepare("SELECT dataset FROM {ks}.datasets WHERE shard = ?").bind((0,))
-    query.consistency_level = NODE_LOCAL
-    for host in store.cassandra.hosts():
-        assert isinstance(store.cassandra.execute(query, host=host), list)
-    assert [str(host.address) for host in store.cassandra.hosts()] == list(settings.cassandra.contact_points)
+    one, other = store.cassandra.hosts()
+    assert [str(one.address), str(other.address)] == list(settings.cassandra.contact_points)
+    lease = uuid4()
+    dataset = f"node_local_{lease.hex}"
+    insert = "INSERT INTO {ks}.leases (dataset, lease, holder) VALUES (?, ?, ?) USING TTL ?"
+    written = store.cassandra.prepare(insert).bind((dataset, lease, "a test", 60))
+    read = store.cassandra.prepare("SELECT lease FROM {ks}.leases WHERE dataset = ?").bind((dataset,))
+    written.consistency_level = read.consistency_level = NODE_LOCAL
+    store.cassandra.execute(written, host=one)
+    assert [row.lease for row in store.cassandra.execute(read, host=one)] == [lease]
+    assert store.cassandra.execute(read, host=other) == []
 
 
 def test_a_missing_keyspace_is_a_clear_error(settings: Settings) -> None:
@@ -147,5 +154,14 @@ def test_a_missing_keyspace_is_a_clear_error(settings: Settings) -> None:
         Store.connect(missing)
 
 
-def test_init_can_be_repeated(settings: Settings) -> None:
+def test_init_can_be_repeated_and_leaves_every_table_as_it_is(store: Store, settings: Settings) -> None:
+    query = "SELECT table_name, id FROM system_schema.tables WHERE keyspace_name = %s"
+
+    def table_ids() -> dict[str, UUID]:
+        rows = store.cassandra.session.execute(query, (settings.cassandra.keyspace,))
+        return {row.table_name: row.id for row in rows}
+
+    before = table_ids()
+    assert before.keys() == TABLES.keys()
     Store.init(settings)
+    assert table_ids() == before

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from millrace.chunks import cast_batch
 from millrace.chunks.encode import assemble_as_stored
-from millrace.chunks.encoding.decimal_floats import is_scaled, scale_decimals
+from millrace.chunks.encoding import decimal_floats
 from millrace.chunks.encoding.stored_types import from_stored, number_type, to_stored
 from millrace.errors import ChunkFormatError
 from tests.unit.chunks.encoded import through_a_chunk
@@ -39,11 +39,11 @@ def unscaled(stored: pa.Array) -> pa.Array:
 
 
 def there_and_back(array: pa.Array) -> pa.Array:
-    stored = scale_decimals(array)
+    stored = decimal_floats.encode(array)
     if stored is array:
         return array
     stored.validate(full=True)
-    assert is_scaled(stored.type)
+    assert decimal_floats.number_type(stored.type) == pa.float64()
     back = unscaled(stored)
     back.validate(full=True)
     assert bits(back) == bits(array)
@@ -123,21 +123,21 @@ def test_the_fewest_digits_and_the_narrowest_integers_are_chosen(
 )  # fmt: skip
 def test_other_doubles_are_not_scaled(values: list[float]) -> None:
     array = doubles(values)
-    assert scale_decimals(array) is array
+    assert decimal_floats.encode(array) is array
 
 
 def test_a_column_with_a_nan_of_other_bits_is_not_scaled() -> None:
     values = np.array([1.5, 2.5, 0.0])
     values.view(np.int64)[2] = 0x7FF8 << 48 | 1
     array = doubles(values)
-    assert scale_decimals(array) is array
+    assert decimal_floats.encode(array) is array
 
 
 def test_a_column_with_a_signalling_nan_is_not_scaled_and_raises_no_warning() -> None:
     values = np.ones(5000)
     values.view(np.int64)[5] = 0x7FF0 << 48 | 1
     array = doubles(values)
-    assert scale_decimals(array) is array
+    assert decimal_floats.encode(array) is array
 
 
 def test_minus_zero_and_nan_are_marked_only_if_present() -> None:
@@ -163,7 +163,7 @@ def test_digits_outside_of_the_sample_are_found() -> None:
     assert divisor(there_and_back(doubles(values))) == "divide_by_100"
     values[4_321] = 1 / 3
     array = doubles(values)
-    assert scale_decimals(array) is array
+    assert decimal_floats.encode(array) is array
 
 
 def test_columns_without_values_or_rows_are_restored() -> None:
@@ -193,7 +193,7 @@ LOOKALIKES = [
 
 @pytest.mark.parametrize("type_", LOOKALIKES, ids=str)
 def test_no_other_type_is_read_as_a_scaled_double(type_: pa.DataType) -> None:
-    assert not is_scaled(type_)
+    assert decimal_floats.number_type(type_) is None
     assert number_type(type_) is None
     if pa.types.is_struct(type_):
         array = pa.array([None, None], type_)
@@ -203,7 +203,7 @@ def test_no_other_type_is_read_as_a_scaled_double(type_: pa.DataType) -> None:
 
 @pytest.mark.parametrize("wide", [pa.int64(), pa.float32(), pa.string(), pa.decimal128(10, 3)])
 def test_scaled_doubles_are_refused_as_other_types(wide: pa.DataType) -> None:
-    stored = pa.record_batch([scale_decimals(doubles([1.5, 2.25]))], ["a"])
+    stored = pa.record_batch([decimal_floats.encode(doubles([1.5, 2.25]))], ["a"])
     with pytest.raises(ChunkFormatError, match="column 'a' cannot be read as"):
         cast_batch(stored, pa.schema([pa.field("a", wide)]))
 
@@ -217,16 +217,18 @@ def test_a_chunk_stores_scaled_integers_and_returns_doubles(codec: str) -> None:
     schema = pa.schema([pa.field("a", pa.float64(), metadata={"unit": "m"}), pa.field("b", pa.float64())])
     batch = pa.record_batch([doubles(values, rng.random(5_000) < 0.1), doubles(rng.random(5_000))], schema=schema)
     stored = through_a_chunk(batch, codec, assemble_as_stored)
-    assert is_scaled(stored.schema.field(0).type)
+    assert decimal_floats.number_type(stored.schema.field(0).type) == pa.float64()
     assert pa.types.is_float64(stored.schema.field(1).type)
     back = through_a_chunk(batch, codec)
     assert back.schema.equals(schema, check_metadata=True)
     assert [bits(column) for column in back.columns] == [bits(column) for column in batch.columns]
 
 
-@pytest.mark.parametrize("type_", [scale_decimals(doubles(values)).type for values in ([1.5], [700.5, -0.0, NAN])])
+@pytest.mark.parametrize(
+    "type_", [decimal_floats.encode(doubles(values)).type for values in ([1.5], [700.5, -0.0, NAN])]
+)
 def test_a_struct_column_of_the_same_type_stays_a_struct(type_: pa.DataType) -> None:
-    stored = scale_decimals(doubles([700.5, -0.0, NAN] * 1000 if type_.num_fields == 3 else [1.5] * 3000))
+    stored = decimal_floats.encode(doubles([700.5, -0.0, NAN] * 1000 if type_.num_fields == 3 else [1.5] * 3000))
     batch = pa.record_batch([stored], ["a"])
     assert through_a_chunk(batch).equals(batch)
 

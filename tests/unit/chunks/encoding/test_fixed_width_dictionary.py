@@ -9,20 +9,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from millrace.chunks import cast_batch
-from millrace.chunks.encoding.fixed_width_dictionary import decode_short, encode_short
+from millrace.chunks.encoding.fixed_width_dictionary import decode, encode
 from millrace.errors import ChunkFormatError
 
 TYPES = [pa.string(), pa.large_string(), pa.binary(), pa.large_binary()]
 
 
 def there_and_back(array: pa.Array) -> pa.DictionaryArray:
-    coded = encode_short(array)
+    coded = encode(array)
     assert coded is not None
     coded.validate(full=True)
     assert len(coded.dictionary.unique()) == len(coded.dictionary)
     assert set(coded.indices.to_pylist()) == set(range(len(coded.dictionary)))
     assert coded.cast(array.type).equals(array)
-    back = decode_short(coded)
+    back = decode(coded)
     assert back is not None
     back.validate(full=True)
     assert back.equals(array)
@@ -42,7 +42,7 @@ def test_texts_that_fit_the_lookup_table_are_encoded_and_others_are_not(
     array = pa.array([row.tobytes() for row in picked], pa.binary())
     spans = np.prod(picked.max(axis=0).astype(float) - picked.min(axis=0) + 1)
     if spans > 1 << 16:
-        assert encode_short(array) is None
+        assert encode(array) is None
     else:
         there_and_back(array)
 
@@ -56,9 +56,9 @@ def test_every_text_type_and_its_slices_are_restored(type_: pa.DataType) -> None
 
 
 def test_the_offsets_shared_by_columns_are_immutable() -> None:
-    coded = encode_short(pa.array(["AA", "BB", "AA"] * 500))
+    coded = encode(pa.array(["AA", "BB", "AA"] * 500))
     assert coded is not None
-    back = decode_short(coded)
+    back = decode(coded)
     assert back is not None
     assert not back.buffers()[1].is_mutable
 
@@ -85,12 +85,12 @@ def test_letters_of_several_bytes_are_measured_in_bytes() -> None:
     ],
 )
 def test_texts_that_are_not_of_one_short_length_are_left_to_arrow(values: list[str | None]) -> None:
-    assert encode_short(pa.array(values, pa.string())) is None
+    assert encode(pa.array(values, pa.string())) is None
 
 
 def test_other_types_are_left_to_arrow() -> None:
     for array in (pa.array([1, 2]), pa.array(["AA"], pa.string_view()), pa.array([b"ab"], pa.binary(2))):
-        assert encode_short(array) is None
+        assert encode(array) is None
 
 
 @pytest.mark.parametrize(
@@ -105,13 +105,13 @@ def test_other_types_are_left_to_arrow() -> None:
     ],
 )
 def test_dictionaries_with_nulls_or_other_values_are_left_to_arrow(array: pa.DictionaryArray) -> None:
-    assert decode_short(array) is None
+    assert decode(array) is None
 
 
 @pytest.mark.parametrize("index", [5, -1, 100])
 def test_an_index_outside_of_the_dictionary_raises_a_chunk_format_error(index: int) -> None:
     values = pa.array(["AA", "BB"])
     bad = pa.DictionaryArray.from_arrays(pa.array([0, index], pa.int8()), values, safe=False)
-    assert decode_short(bad) is None
+    assert decode(bad) is None
     with pytest.raises(ChunkFormatError, match="out of bounds"):
         cast_batch(pa.record_batch([bad], ["a"]), pa.schema([pa.field("a", pa.string())]))

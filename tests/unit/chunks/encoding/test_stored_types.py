@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millrace.chunks import cast_batch, cast_stored_numbers, wider_schema
+from millrace.arrow import wider_schema
+from millrace.chunks import cast_batch, cast_stored_numbers
 from millrace.chunks.encoding.stored_types import number_type, to_stored
 from millrace.errors import ChunkFormatError, SourceTypeError
 

@@ -14,7 +14,7 @@ from millrace.errors import ProgressError, StoreSchemaError, StoreUnavailableErr
 from millrace.settings.tree import KafkaSettings
 from tests.ports import free_port
 
-NODE_DOWN = StoreUnavailableError("tables are made only with every node up; missing: 127.0.0.2")
+NODE_DOWN = StoreUnavailableError("tables can be created only while every node is up; down: 127.0.0.2")
 
 
 @pytest.fixture

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import gc
+import socket
 import subprocess
 import sys
 import threading
 import weakref
+from collections import deque
 from typing import Any
 
 import pytest
 from cassandra.io import libevreactor
+from cassandra.protocol import OptionsMessage
 
 from millrace.compat.cassandra.connection import StockConnection, WideConnection, connection_class
 from millrace.compat.versions import CASSANDRA_DRIVER, stock_behaviour
@@ -60,12 +63,24 @@ def test_a_timer_that_is_not_cancelled_fires(class_: Any) -> None:
     assert fired.is_set()
 
 
+@pytest.mark.usefixtures("reactor")
 @pytest.mark.parametrize("class_", CLASSES)
 def test_a_request_waits_for_a_full_connection_instead_of_losing_its_stream_number(class_: Any) -> None:
     """Each ``ConnectionBusy`` leaks one of 32,768 stream numbers; integration tests count them on a real connection."""
+    own, other = socket.socketpair()
+    own.setblocking(False)
     connection = class_.__new__(class_)
-    connection._socket_writable = False
-    assert connection._socket_writable is True
+    connection._socket, connection.protocol_version = own, 4
+    connection._deque_lock, connection._requests = threading.Lock(), {}
+    connection.deque = deque([b"x" * 64 * 1024] * 1000)
+    with own, other:
+        connection.handle_write(None, 0)  # until the kernel's buffer is full, which the driver notes
+        left = len(connection.deque)
+        assert left > 0
+        size = connection.send_msg(OptionsMessage(), 7, lambda _response: None)
+        assert list(connection._requests) == [7]
+        assert len(connection.deque) == left + 1
+        assert len(connection.deque[-1]) == size
 
 
 def test_outside_the_tested_versions_the_driver_receives_every_frame() -> None:
@@ -92,8 +107,9 @@ def state():
 
 before = state()
 from millrace.settings import CassandraSettings
-from millrace.store.cluster.driver import NodeDownListener, new_cluster
-new_cluster(CassandraSettings(), {}, NodeDownListener())
+from millrace.store.cluster.driver import new_cluster
+from millrace.store.cluster.node_monitor import NodeMonitor
+new_cluster(CassandraSettings(), NodeMonitor())
 assert state() == before
 """
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)

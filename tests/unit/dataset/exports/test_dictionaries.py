@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from millrace.arrow.equality import same_values
-from millrace.arrow.take import taken
+from millrace.arrow.selection import taken
 from millrace.dataset.exports.dictionaries import Dictionaries, DictionaryError
 from millrace.dataset.exports.writers import WRITERS
 from millrace.errors import UsageError

@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
+from millrace.dataset.exports.display_text import as_text
 from millrace.dataset.exports.files import Exported, discard_parts, export, format_of
-from millrace.dataset.exports.plain import flat_type
-from millrace.dataset.exports.shown import as_text
+from millrace.dataset.exports.text_types import csv_type
 from millrace.dataset.exports.writers import WRITERS
 from millrace.errors import OutputError, StoreUnavailableError, UsageError
 
@@ -330,7 +330,7 @@ def test_json_lines_refuse_nan_and_infinity_with_the_column(tmp_path: Path) -> N
 
 
 def test_json_lines_refuse_two_columns_of_one_name(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="cannot hold column 'a': a name that stands twice"):
+    with pytest.raises(UsageError, match="cannot hold column 'a': a name that occurs twice"):
         put(tmp_path / "f.jsonl", [], pa.schema([("a", pa.int8()), ("a", pa.int8())]))
 
 
@@ -346,7 +346,7 @@ def test_json_lines_refuse_a_struct_with_equal_field_names(tmp_path: Path) -> No
             put(tmp_path / "f.jsonl", [], pa.schema([("pair", odd)]))
         assert "NaN" not in str(caught.value)
         if not pa.types.is_dictionary(odd):
-            assert "a field name stands twice" in str(caught.value)
+            assert "a field name occurs twice" in str(caught.value)
 
 
 def test_json_lines_refuse_text_that_is_not_utf_8(tmp_path: Path) -> None:
@@ -411,7 +411,7 @@ def test_a_date_or_time_without_a_text_form_is_refused_and_shown_as_its_number(
     }[shape]()
     batch = pa.record_batch([pa.array([1]), column], ["id", "at"])
     for name in ("f.csv", "f.jsonl") if shape in ("plain", "dictionary") else ("f.jsonl",):
-        with pytest.raises(UsageError, match="cannot hold column 'at': no text stands for ") as caught:
+        with pytest.raises(UsageError, match="cannot hold column 'at': no text represents ") as caught:
             put(tmp_path / name, [batch], batch.schema)
         assert shown in str(caught.value)
     assert list(tmp_path.iterdir()) == []
@@ -509,7 +509,7 @@ def test_a_null_in_a_single_column_is_written_as_a_row(tmp_path: Path, kind: pa.
     put(tmp_path / "f.csv", batches, batches[0].schema)
     assert (tmp_path / "f.csv").read_text().count('""\n') == column.null_count
     back = pa_csv.read_csv(
-        tmp_path / "f.csv", convert_options=pa_csv.ConvertOptions(column_types={"n": flat_type(kind)})
+        tmp_path / "f.csv", convert_options=pa_csv.ConvertOptions(column_types={"n": csv_type(kind)})
     )
     assert back["n"].to_pylist() == column.to_pylist()
 

@@ -179,7 +179,7 @@ def test_numbers_for_half_floats_are_rounded_once(text: str, rows: list[int]) ->
 
 
 def test_a_filter_that_is_not_utf_8_is_refused() -> None:
-    with pytest.raises(UsageError, match="no text in UTF-8"):
+    with pytest.raises(UsageError, match="bytes that are not UTF-8"):
         parse_filter("x = '\ud800'", pa.schema([("x", pa.string())]))
 
 
@@ -249,7 +249,7 @@ def test_long_lists_and_a_thousand_conditions_are_accepted_and_more_are_refused(
         ("", "the filter is empty"),
         ("  ", "the filter is empty"),
         ("  -- nothing", "the filter is empty"),
-        ("month = 1 /* and", "opened and never closed|cannot be understood"),
+        ("month = 1 /* and", "opened and never closed|cannot be parsed"),
         ("upper(carrier) = 'X'", r"calls upper\(...\) at character 1"),
         ("month = 1 and length(carrier) = 2", r"calls length\(...\) at character 15"),
         ("month(carrier) = 1", r"calls month\(...\) at character 1"),
@@ -259,13 +259,13 @@ def test_long_lists_and_a_thousand_conditions_are_accepted_and_more_are_refused(
         ("carrier ILIKE 'u%'", "ILIKE at character 9"),
         ("carrier ~ 'U'", "'~' at character 9"),
         ("month + 1 = 2", r"'\+' at character 7"),
-        ("month - 1 = 2", "cannot be understood|compares no column"),
+        ("month - 1 = 2", "cannot be parsed|compares no column"),
         ("month = 1 + 1", r"'\+' at character 11"),
         ("-month = 1", "compares no column"),
         ("month in (select 1)", "select at character 11"),
         ("exists (select 1)", "exists"),
         ("month in ()", "IN without a list"),
-        ("month in 1", "IN without a list|cannot be understood"),
+        ("month in 1", "IN without a list|cannot be parsed"),
         ("month in (carrier)", "where a literal is expected"),
         ("month between carrier and 3", "cannot be compared exactly"),
         ("case when ok then ok end", "case at character 1"),
@@ -276,12 +276,12 @@ def test_long_lists_and_a_thousand_conditions_are_accepted_and_more_are_refused(
         ('"month = 1', 'a " that is opened and never closed'),
         ("(month = 1", r"a \( at character 1 that is never closed"),
         ("month = 1)", r"a \) at character 10 that closes nothing"),
-        ("month =", "cannot be understood"),
-        ("= 1", "cannot be understood"),
-        ("month and", "cannot be understood|alone is no condition"),
-        ("month", "column 'month' alone is no condition"),
-        ("1", "1 is no condition"),
-        ("'a'", "'a' is no condition"),
+        ("month =", "cannot be parsed"),
+        ("= 1", "cannot be parsed"),
+        ("month and", "cannot be parsed|alone is not a condition"),
+        ("month", "column 'month' alone is not a condition"),
+        ("1", "1 is not a condition"),
+        ("'a'", "'a' is not a condition"),
         ("1 = 1", "compares no column"),
         ("month = 1 = 2", "compares no column"),
         ("(month, ok) = (1, true)", "compares no column"),
@@ -297,7 +297,7 @@ def test_long_lists_and_a_thousand_conditions_are_accepted_and_more_are_refused(
         ("a.b = 1", "no column 'a'"),
         ("Month = 1", r"no column 'Month' \(character 1.*did you mean month\?"),
         ("month = 1 and cariër = 'x'", r"no column 'cariër' \(character 15.*did you mean carrier\?"),
-        ('carrier = "UA"', r"no column 'UA' .*text stands in 'single quotes'"),
+        ('carrier = "UA"', r"no column 'UA' .*write text in 'single quotes'"),
         ("date = time '05:00'", "write a date as"),
         ("ok < true", "column 'ok' is boolean"),
         ("month = any(1)", r"calls any\(...\)"),

@@ -48,9 +48,10 @@ def dataset(batch: pa.RecordBatch) -> Dataset:
         stats_batch=lambda: stats,
         row_counts=lambda: [chunk.rows for chunk in made],
     )
-    catalogue: Any = SimpleNamespace(
-        schema=lambda version: batch.schema, lists=lambda version: ([], ["page"]), known_page=lambda name, ref: page
+    pages = SimpleNamespace(
+        schema=lambda version: batch.schema, lists=lambda version: ([], ["page"]), cached_page=lambda name, ref: page
     )
+    catalogue: Any = SimpleNamespace(pages=pages)
     version: Any = SimpleNamespace(
         dataset="d", label="1-a", layout=layout, reference="d@1", rows=batch.num_rows, degraded=False
     )

@@ -24,7 +24,7 @@ from millrace.errors import (
     VersionNotFoundError,
 )
 from millrace.load import LoadOptions
-from millrace.store.catalogue.catalogue import Catalogue
+from millrace.store.catalogue.row_reader import RowReader, Rows
 from millrace.store.catalogue.version import Version, bounded_facts, layout_setting
 from millrace.store.cluster.session import LOCAL_ONE, TWO
 from tests.unit.store.fakes import FakeCassandra, reset
@@ -137,7 +137,7 @@ def test_under_replicated_records_of_hundreds_of_writers_are_found_with_one_node
     found = store.catalogue.under_replicated("flights", set(writers))
     assert {record.attempt_id for record in found} == record_key
     assert {(record.bucket, record.chunks) for record in found} == {(3, 5)}
-    assert store.catalogue.degraded is down
+    assert store.catalogue.reader.was_degraded is down
 
 
 def test_both_nodes_are_read_while_both_are_up_and_the_result_is_not_degraded(
@@ -227,13 +227,13 @@ def test_repeated_reads_fetch_the_content_and_pages_of_a_version_once(
     store: Store, three: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
-    rows = Catalogue.rows
+    rows = RowReader.rows
 
-    def counted(catalogue: Catalogue, query: str, values: tuple[Any, ...]) -> list[Any]:
+    def counted(reader: RowReader, query: str, values: tuple[Any, ...]) -> Rows[Any]:
         asked.append("content" if "arrow_schema" in query else "page" if ".pages" in query else "summary")
-        return rows(catalogue, query, values)
+        return rows(reader, query, values)
 
-    monkeypatch.setattr(Catalogue, "rows", counted)
+    monkeypatch.setattr(RowReader, "rows", counted)
     first = store.dataset("flights").to_table()
     assert sorted(asked) == ["content", "page", "summary"]
     asked.clear()
@@ -354,7 +354,7 @@ def test_two_busy_nodes_are_read_again_and_the_result_is_not_degraded(
 
     monkeypatch.setattr(cassandra, "execute_watched", watched)
     assert store.version("flights").degraded is False
-    assert store.catalogue.was_degraded is False
+    assert store.catalogue.reader.was_degraded is False
     assert late == []
 
 
@@ -362,10 +362,10 @@ def test_was_degraded_stays_set_after_later_reads_from_both_nodes(
     store: Store, cassandra: FakeCassandra, three: list[str]
 ) -> None:
     cassandra.unreachable["10.0.0.1"] = reset()
-    store.versions("flights")
+    assert store.catalogue.read_versions("flights").degraded is True
     cassandra.unreachable.clear()
-    store.versions("flights")
-    assert (store.catalogue.degraded, store.catalogue.was_degraded) == (False, True)
+    assert store.catalogue.read_versions("flights").degraded is False
+    assert store.catalogue.reader.was_degraded is True
 
 
 def test_an_error_of_a_chunk_names_the_version_that_was_read(

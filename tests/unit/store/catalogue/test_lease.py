@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from millrace.api import Store
-from millrace.store.catalogue.catalogue import Catalogue
 from millrace.store.catalogue.lease import Lease
-from millrace.store.deletion.sweep import Sweeper
+from millrace.store.deletion.all_replicas import AllReplicas
+from millrace.store.deletion.protection import Protection
 from tests.unit.store.fakes import FakeCassandra
 
 
@@ -39,7 +39,7 @@ def test_the_lease_is_stored_before_the_first_rows_are_returned(
     next(batches)
     assert len(cassandra.table("leases")) == 1
     assert list(batches) == []
-    cassandra.settle()
+    cassandra.drain()
     assert not cassandra.table("leases")
 
 
@@ -50,7 +50,7 @@ def test_a_lease_still_being_written_on_exit_is_not_left_behind(
     may_write = held_up(monkeypatch, "INSERT")
     with Lease(store.cassandra, store.version("flights")) as lease:
         threading.Timer(0.05, may_write.set).start()
-    cassandra.settle()
+    cassandra.drain()
     assert lease._taken.is_set()
     assert not cassandra.table("leases")
 
@@ -62,10 +62,10 @@ def test_a_reader_does_not_wait_for_the_release_of_its_lease_but_a_sweep_does(
     may_delete = held_up(monkeypatch, "DELETE")
     assert store.dataset("flights").to_table().num_rows == 100
     assert len(cassandra.table("leases")) == 1
-    assert len(cassandra._behind) == 1
+    assert len(cassandra._background) == 1
     threading.Timer(0.05, may_delete.set).start()
-    assert Sweeper(cassandra, Catalogue(cassandra)).held("flights") == set()
-    assert not cassandra._behind
+    assert Protection(AllReplicas(cassandra)).versions("flights") == set()
+    assert not cassandra._background
 
 
 def test_a_process_that_ends_without_closing_the_store_still_releases_its_lease() -> None:
@@ -73,12 +73,13 @@ def test_a_process_that_ends_without_closing_the_store_still_releases_its_lease(
 import threading
 from types import SimpleNamespace
 from millrace.settings import CassandraSettings
+from millrace.store.cluster.node_monitor import NodeMonitor
 from millrace.store.cluster.session import CassandraSession
-session = CassandraSession(None, SimpleNamespace(), CassandraSettings(), asked_last={}, losses=None)
+session = CassandraSession(None, SimpleNamespace(), CassandraSettings(), NodeMonitor())
 main = threading.main_thread()
 giving_back = threading.Thread(target=lambda: (main.join(), print("given back")), daemon=True)
 giving_back.start()
-session.behind(giving_back)
+session.track_background(giving_back)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "given back\n"
@@ -93,7 +94,7 @@ def test_a_reader_closed_by_the_garbage_collector_waits_for_no_lock_that_its_thr
     # A collection may run inside any pool's submit(), which holds these locks while it allocates.
     with concurrent.futures.thread._global_shutdown_lock, threading._active_limbo_lock:  # type: ignore[attr-defined]
         batches.close()  # type: ignore[attr-defined]
-    cassandra.settle()
+    cassandra.drain()
     assert not cassandra.table("leases")
 
 
@@ -102,8 +103,8 @@ def test_threads_that_have_ended_are_not_kept(cassandra: FakeCassandra) -> None:
         one = threading.Thread(target=lambda: None)
         one.start()
         one.join()
-        cassandra.behind(one)
-    assert len(cassandra._behind) == 1
+        cassandra.track_background(one)
+    assert len(cassandra._background) == 1
 
 
 def test_a_read_succeeds_although_its_lease_cannot_be_written(

@@ -21,8 +21,8 @@ Csv = Callable[..., str]
 def ref(store: Store, csv: Csv) -> ChunkRef:
     """Return the only chunk of a dataset, with two tiles."""
     store.load("flights", csv(100))
-    (found,) = store.dataset("flights").refs()
-    return found
+    (ref,) = store.dataset("flights").refs()
+    return ref
 
 
 @pytest.fixture
@@ -175,7 +175,7 @@ def test_a_bad_copy_with_the_other_node_down_is_an_error_that_names_that_node(
     cassandra.unreachable["10.0.0.2"] = reset()
     with pytest.raises((ChecksumMismatchError, ChunkMissingError)) as caught:
         store.chunk_reader.fetch(ref)
-    assert "10.0.0.2 did not answer and may hold a good copy" in str(caught.value)
+    assert "10.0.0.2 did not answer and may have a good copy" in str(caught.value)
     assert caught.value.context["unreachable"] == ["10.0.0.2"]
 
 

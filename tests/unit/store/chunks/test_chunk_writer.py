@@ -15,12 +15,12 @@ from cassandra.query import BatchStatement, BatchType
 
 from millrace.chunks import Chunk
 from millrace.errors import StoreUnavailableError
+from millrace.store.catalogue.attempt import LoadAttempt, MetadataBucket
 from millrace.store.catalogue.catalogue import Catalogue
 from millrace.store.catalogue.catalogue_writer import CatalogueWriter
-from millrace.store.catalogue.manifest import PAGE_BYTES_MAX, PageRef, decode_page
-from millrace.store.catalogue.version import CATALOGUE_BUCKET, PAGES_BUCKET, LoadAttempt
-from millrace.store.chunks import chunk_writer as module
-from millrace.store.chunks.chunk_writer import ChunkWriter, WriterReport
+from millrace.store.catalogue.manifest import PageRef
+from millrace.store.catalogue.page import PAGE_BYTES_MAX, decode_page
+from millrace.store.chunks.chunk_writer import AttemptReport, ChunkWriter
 from millrace.store.cluster.session import LOCAL_ONE, TWO
 from millrace.store.cluster.writer import ReplicatedWriter
 from tests.unit.store.conftest import attempt_row, encode, make_chunk
@@ -32,9 +32,9 @@ UNAVAILABLE = Unavailable("one node is down", ConsistencyLevel.TWO, 2, 1)
 
 
 def load(
-    cassandra: FakeCassandra, make_writer: Make, chunks: list[Chunk], bucket_bytes: int = 5_000_000
-) -> WriterReport:
-    writer = ChunkWriter(cassandra, make_writer(cassandra), ROW, bucket_bytes=bucket_bytes)
+    cassandra: FakeCassandra, make_writer: Make, chunks: list[Chunk], bucket_bytes: int = 5_000_000, **limits: int
+) -> AttemptReport:
+    writer = ChunkWriter(cassandra, make_writer(cassandra), ROW, bucket_bytes=bucket_bytes, **limits)
     for chunk in chunks:
         writer.write(chunk)
     return writer.finish()
@@ -84,16 +84,16 @@ def test_a_chunk_is_one_unlogged_batch_of_one_partition_with_its_tiles_in_order(
     cassandra = FakeCassandra()
     chunk = make_chunk(100)
     load(cassandra, make_writer, [chunk])
-    (attempt,) = [a for a in cassandra.writes() if a.what[0][0] == "chunks"]
+    (attempt,) = [a for a in cassandra.writes() if a.rows[0][0] == "chunks"]
     assert isinstance(attempt.statement, BatchStatement)
     assert attempt.statement.batch_type == BatchType.UNLOGGED
     assert attempt.statement.is_idempotent
     assert attempt.level == TWO
-    assert {tuple(row[k] for k in ("dataset", "attempt_id", "bucket", "chunk")) for _, row in attempt.what} == {
+    assert {tuple(row[k] for k in ("dataset", "attempt_id", "bucket", "chunk")) for _, row in attempt.rows} == {
         ("flights", ROW.attempt_id, 0, 0)
     }
-    assert [row["tile"] for _, row in attempt.what] == [0, 1, 2]
-    assert [row["data"] for _, row in attempt.what] == [tile.stored for tile in chunk.tiles]
+    assert [row["tile"] for _, row in attempt.rows] == [0, 1, 2]
+    assert [row["data"] for _, row in attempt.rows] == [tile.stored for tile in chunk.tiles]
 
 
 def test_the_order_is_writer_row_chunks_journal_chunks_page_and_writer_row(make_writer: Make) -> None:
@@ -113,7 +113,7 @@ def test_an_under_replicated_bucket_is_recorded_before_any_page_that_names_its_c
     def behave(attempt: Attempt) -> Any:
         if attempt.is_probe:
             return "ok"
-        table, row = attempt.what[0]
+        table, row = attempt.rows[0]
         return UNAVAILABLE if attempt.level == TWO and table == "chunks" and row["chunk"] in (1, 4) else "ok"
 
     cassandra = FakeCassandra(behave, commitlog_sync_window_s=0)
@@ -157,7 +157,7 @@ def test_chunks_acknowledged_just_before_a_node_is_lost_are_recorded_as_under_re
     def behave(attempt: Attempt) -> Any:
         if attempt.is_probe:
             return "ok"
-        table, row = attempt.what[0]
+        table, row = attempt.rows[0]
         return UNAVAILABLE if attempt.level == TWO and table == "chunks" and row["chunk"] == 4 else "ok"
 
     cassandra = FakeCassandra(behave, commitlog_sync_window_s=60)
@@ -172,23 +172,23 @@ def test_chunks_acknowledged_just_before_a_node_is_lost_are_recorded_as_under_re
 
 def test_a_page_on_one_node_is_recorded_and_reported_as_under_replicated(make_writer: Make) -> None:
     def behave(attempt: Attempt) -> Any:
-        pages = not attempt.is_probe and attempt.what[0][0] == "pages"
+        pages = not attempt.is_probe and attempt.rows[0][0] == "pages"
         return UNAVAILABLE if pages and attempt.level == TWO else "ok"
 
     cassandra = FakeCassandra(behave)
     report = load(cassandra, make_writer, [make_chunk(100)])
-    assert PAGES_BUCKET in {row["bucket"] for row in cassandra.table("under_replicated")}
+    assert MetadataBucket.PAGES in {row["bucket"] for row in cassandra.table("under_replicated")}
     assert report.under_replicated >= 1
 
 
 def test_a_writers_row_on_one_node_is_recorded_and_reported_as_under_replicated(make_writer: Make) -> None:
     def behave(attempt: Attempt) -> Any:
-        first = not attempt.is_probe and attempt.what[0][0] == "datasets"
+        first = not attempt.is_probe and attempt.rows[0][0] == "datasets"
         return UNAVAILABLE if first and attempt.level == TWO else "ok"
 
     cassandra = FakeCassandra(behave)
     report = load(cassandra, make_writer, [make_chunk(100)])
-    assert CATALOGUE_BUCKET in {row["bucket"] for row in cassandra.table("under_replicated")}
+    assert MetadataBucket.CATALOGUE in {row["bucket"] for row in cassandra.table("under_replicated")}
     assert report.under_replicated >= 1
 
 
@@ -197,15 +197,15 @@ def test_no_bucket_is_larger_than_its_limit_and_chunk_numbers_continue(make_writ
     sizes = [90_000, 150_000, 10, 100_000, 60_000, 60_000, 60_000, 199_000, 10]
     chunks = [make_chunk(rows, seed) for seed, rows in enumerate(sizes)]
     load(cassandra, make_writer, chunks, bucket_bytes=5_000_000)
-    held: dict[int, int] = {}
-    places = {}
+    bucket_bytes: dict[int, int] = {}
+    buckets = {}
     for row in cassandra.table("chunks"):
-        held[row["bucket"]] = held.get(row["bucket"], 0) + len(row["data"])
-        places[row["chunk"]] = row["bucket"]
-    assert max(held.values()) <= 5_000_000
-    assert list(places) == list(range(len(sizes)))
-    assert list(places.values()) == sorted(places.values())
-    assert sum(held.values()) == sum(chunk.stored_bytes for chunk in chunks)
+        bucket_bytes[row["bucket"]] = bucket_bytes.get(row["bucket"], 0) + len(row["data"])
+        buckets[row["chunk"]] = row["bucket"]
+    assert max(bucket_bytes.values()) <= 5_000_000
+    assert list(buckets) == list(range(len(sizes)))
+    assert list(buckets.values()) == sorted(buckets.values())
+    assert sum(bucket_bytes.values()) == sum(chunk.stored_bytes for chunk in chunks)
 
 
 def test_pages_name_every_chunk_once_in_order_with_its_checksums(make_writer: Make) -> None:
@@ -213,8 +213,8 @@ def test_pages_name_every_chunk_once_in_order_with_its_checksums(make_writer: Ma
     chunks = [make_chunk(50_000, seed) for seed in range(9)]
     report = load(cassandra, make_writer, chunks)
     catalogue = Catalogue(cassandra)
-    assert catalogue.finished_pages("flights", ROW.attempt_id) == list(report.pages)
-    refs = [ref for page in report.pages for ref in catalogue.page("flights", page).refs()]
+    assert catalogue.pages.finished("flights", ROW.attempt_id) == list(report.pages)
+    refs = [ref for page in report.pages for ref in catalogue.pages.page("flights", page).refs()]
     assert [ref.chunk for ref in refs] == list(range(9))
     for ref, chunk in zip(refs, chunks, strict=True):
         assert ref.rows == chunk.rows
@@ -230,23 +230,21 @@ def test_journal_pages_name_every_bucket_except_the_last(make_writer: Make) -> N
     load(cassandra, make_writer, [make_chunk(100_000, seed) for seed in range(7)])
     catalogue = Catalogue(cassandra)
     journal = [
-        r for p in catalogue.journal_pages("flights", ROW.attempt_id) for r in catalogue.page("flights", p).refs()
+        r for p in catalogue.pages.journal("flights", ROW.attempt_id) for r in catalogue.pages.page("flights", p).refs()
     ]
     pages = [
-        r for p in catalogue.finished_pages("flights", ROW.attempt_id) for r in catalogue.page("flights", p).refs()
+        r
+        for p in catalogue.pages.finished("flights", ROW.attempt_id)
+        for r in catalogue.pages.page("flights", p).refs()
     ]
     assert journal == pages[: len(journal)]
     assert {ref.bucket for ref in pages[len(journal) :]} == {pages[-1].bucket}
 
 
-def test_pages_stay_below_a_megabyte_and_a_full_one_is_written_before_the_end(
-    make_writer: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "PAGE_BYTES_MAX", 15_000)
-    monkeypatch.setattr(module, "_PAGE_FILL_BYTES", 13_000)
+def test_pages_stay_below_their_limit_and_a_full_one_is_written_before_the_end(make_writer: Make) -> None:
     cassandra = FakeCassandra()
     chunk = make_chunk(40, columns=30)
-    report = load(cassandra, make_writer, [chunk] * 100, bucket_bytes=100_000)
+    report = load(cassandra, make_writer, [chunk] * 100, bucket_bytes=100_000, page_bytes_max=15_000)
     sizes = [len(row["data"]) for row in cassandra.table("pages") if row["page"] >= 0]
     assert len(sizes) == len(report.pages) > 2
     assert max(sizes) <= 15_000
@@ -265,7 +263,7 @@ def test_a_single_chunk_of_5000_columns_makes_a_page_below_a_megabyte(make_write
 def test_a_page_that_has_room_keeps_its_bounds(make_writer: Make) -> None:
     cassandra = FakeCassandra()
     report = load(cassandra, make_writer, [encode(pa.RecordBatch.from_pydict({"x": [3, 1, 2]}))])
-    stats = Catalogue(cassandra).page("flights", report.pages[0]).stats_batch()
+    stats = Catalogue(cassandra).pages.page("flights", report.pages[0]).stats_batch()
     assert stats.to_pylist() == [{"x": {"nulls": 0, "min": 1, "max": 3}}]
 
 
@@ -290,7 +288,7 @@ def test_a_source_without_rows_has_no_pages_and_finishes(make_writer: Make) -> N
 
 def test_a_chunk_that_fails_ends_the_load_before_any_page_names_it(make_writer: Make) -> None:
     def behave(attempt: Attempt) -> Any:
-        return UNAVAILABLE if not attempt.is_probe and attempt.what[0][0] == "chunks" else "ok"
+        return UNAVAILABLE if not attempt.is_probe and attempt.rows[0][0] == "chunks" else "ok"
 
     cassandra = FakeCassandra(behave, request_timeout_s=0.3)
     with pytest.raises(StoreUnavailableError, match="chunk flights/"):
@@ -318,11 +316,11 @@ def test_writes_return_to_two_when_the_node_is_back(make_writer: Make) -> None:
 
 def test_a_bucket_counted_after_the_loss_of_a_node_is_recorded_as_under_replicated(make_writer: Make) -> None:
     """The second bucket is acknowledged at TWO, then a node is lost while the first bucket is still pending."""
-    held: list[Attempt] = []
+    pending: list[Attempt] = []
 
     def behave(attempt: Attempt) -> Any:
-        if not attempt.is_probe and attempt.what[0][0] == "chunks" and attempt.what[0][1]["chunk"] == 0:
-            held.append(attempt)
+        if not attempt.is_probe and attempt.rows[0][0] == "chunks" and attempt.rows[0][1]["chunk"] == 0:
+            pending.append(attempt)
             return "silent"
         return "ok"
 
@@ -331,11 +329,11 @@ def test_a_bucket_counted_after_the_loss_of_a_node_is_recorded_as_under_replicat
     writer = ChunkWriter(cassandra, writes, ROW, bucket_bytes=300_000)
     for seed in range(2):
         assert writer.write(make_chunk(10_000, seed)).bucket == seed
-    cassandra.wait_for(lambda: held != [] and {row["chunk"] for row in cassandra.table("chunks")} == {1})
+    cassandra.wait_for(lambda: pending != [] and {row["chunk"] for row in cassandra.table("chunks")} == {1})
 
     def lose() -> None:
-        writes.losses.append(time.monotonic())
-        held[0].answer("ok")
+        writes.replica_loss_times.append(time.monotonic())
+        pending[0].answer("ok")
 
     threading.Timer(0.1, lose).start()
     assert writer.finish().under_replicated >= 2
@@ -352,5 +350,5 @@ def test_with_a_node_known_to_be_down_the_under_replicated_record_precedes_the_r
     cassandra.b.is_up = False
     trace = Trace(cassandra)
     load(cassandra, make_writer, [make_chunk(10)])
-    bucket, row = (CATALOGUE_BUCKET, "attempts") if table == "attempts" else (PAGES_BUCKET, "page 0")
+    bucket, row = (MetadataBucket.CATALOGUE, "attempts") if table == "attempts" else (MetadataBucket.PAGES, "page 0")
     assert trace.order.index(f"record {bucket}") < trace.order.index(row)

@@ -69,27 +69,27 @@ class FakeSession:
 
 
 @pytest.mark.parametrize(
-    ("session", "said"),
+    ("session", "message"),
     [
         (FakeSession(factor=None), "keyspace 'ks' does not exist: run: millrace init"),
-        (FakeSession(factor="3"), "replication factor 3 in dc7: Millrace works with 2"),
+        (FakeSession(factor="3"), "replication factor 3 in dc7: Millrace needs 2: use another keyspace"),
         (
             FakeSession(number=99),
-            "has schema 99, this Millrace has 3: drop the keyspace (./run reset in a checkout) and run millrace init",
+            "has schema 99, this Millrace has 3: drop the keyspace and run millrace init, or use",
         ),
         (
             FakeSession(number=0),
-            "has schema 0, this Millrace has 3: drop the keyspace (./run reset in a checkout) and run millrace init",
+            "has schema 0, this Millrace has 3: drop the keyspace and run millrace init, or use",
         ),
         (
             FakeSession(number=2),
-            "has schema 2, this Millrace has 3: drop the keyspace (./run reset in a checkout) and run millrace init",
+            "has schema 2, this Millrace has 3: drop the keyspace and run millrace init, or use",
         ),
         (FakeSession(lacks="pages"), "lacks pages: run: millrace init"),
     ],
 )
-def test_an_unusable_keyspace_is_refused_with_the_reason(session: FakeSession, said: str) -> None:
-    with pytest.raises(StoreSchemaError, match=re.escape(said)):
+def test_an_unusable_keyspace_is_refused_with_the_reason(session: FakeSession, message: str) -> None:
+    with pytest.raises(StoreSchemaError, match=re.escape(message)):
         schema.check(session, SETTINGS)
 
 
@@ -99,7 +99,7 @@ def test_creating_tables_is_refused_with_a_node_down_before_any_is_created() -> 
         SimpleNamespace(is_up=True, address="10.0.0.1"),
         SimpleNamespace(is_up=False, address="10.0.0.2"),
     ]
-    with pytest.raises(StoreUnavailableError, match=r"missing: 10\.0\.0\.2"):
+    with pytest.raises(StoreUnavailableError, match=r"down: 10\.0\.0\.2"):
         schema.create(session, SETTINGS)
     assert session.executed == []
 
@@ -107,7 +107,7 @@ def test_creating_tables_is_refused_with_a_node_down_before_any_is_created() -> 
 def test_creating_tables_is_refused_on_a_cluster_of_one_node() -> None:
     session = FakeSession()
     session.cluster.metadata.all_hosts = lambda: [SimpleNamespace(is_up=True, address="10.0.0.1")]
-    with pytest.raises(StoreUnavailableError, match="a second node"):
+    with pytest.raises(StoreUnavailableError, match="the second node"):
         schema.create(session, SETTINGS)
 
 

@@ -24,7 +24,9 @@ from cassandra.protocol import IsBootstrappingErrorMessage, OverloadedErrorMessa
 from millrace.compat.cassandra.connection import WideConnection
 from millrace.errors import StoreError, StoreTimeoutError, StoreUnavailableError
 from millrace.settings.tree import CassandraSettings
-from millrace.store.cluster import driver
+from millrace.store.cluster.driver import ResponsiveFirstPolicy
+from millrace.store.cluster.node_monitor import NodeMonitor
+from millrace.store.cluster.probe_round import ProbeTimes
 from millrace.store.cluster.session import CassandraSession
 from tests.ports import free_port
 from tests.unit.store.fakes import FakeCassandra, FakeHost, no_host
@@ -38,9 +40,9 @@ def session_that_raises(error: Exception | list[Exception]) -> Any:
     def fail(*_args: Any, **_kwargs: Any) -> Any:
         if errors is None:
             raise error  # type: ignore[misc]
-        found = next(errors, None)
-        if found is not None:
-            raise found
+        error_now = next(errors, None)
+        if error_now is not None:
+            raise error_now
         return SimpleNamespace()
 
     cassandra = FakeCassandra()
@@ -63,7 +65,7 @@ def session_that_raises(error: Exception | list[Exception]) -> Any:
     ids=lambda error: type(error).__name__,
 )
 def test_every_driver_error_of_an_unavailable_node_becomes_one_retriable_error(error: Exception) -> None:
-    with pytest.raises(StoreUnavailableError, match=r"10\.0\.0\.1 gave no answer") as caught:
+    with pytest.raises(StoreUnavailableError, match=r"10\.0\.0\.1 did not respond") as caught:
         session_that_raises(error).execute("SELECT", host=HOST)
     assert caught.value.context["node"] == "10.0.0.1"
 
@@ -154,22 +156,23 @@ class Watched:
         metadata = SimpleNamespace(
             all_hosts=lambda: [self.two, self.one], get_replicas=lambda _keyspace, _key: self.in_the_ring
         )
-        self.losses = driver.NodeDownListener()
         cluster: Any = SimpleNamespace(metadata=metadata)
         session: Any = SimpleNamespace(execute_async=lambda _statement, timeout, host: self.pending)
-        self.asked_last: dict[Any, float] = {}
+        self.monitor = NodeMonitor(ProbeTimes(switch_s=0.02, resend_s=0.002))
         settings = CassandraSettings(unresponsive_after_s=unresponsive_after_s)
-        self.cassandra = CassandraSession(cluster, session, settings, asked_last=self.asked_last, losses=self.losses)
-        probes: Any = SimpleNamespace(execute=self._probe)
+        self.cassandra = CassandraSession(cluster, session, settings, self.monitor)
+        probes: Any = SimpleNamespace(execute_async=self._probe)
         self.cassandra._probes = probes
 
-    def _probe(self, _query: str, *, host: Any, timeout: float) -> None:
-        if host.endpoint in self.mute:
-            raise OperationTimedOut
+    def _probe(self, _query: str, *, host: Any, timeout: float) -> Pending:
+        probe = Pending()
+        if host.endpoint not in self.mute:
+            probe.answer([])
+        return probe
 
     def ask(self) -> list[Any]:
         nodes: Any = [self.one, self.two]
-        return self.cassandra.execute_watched("SELECT", nodes, patience_s=0.01)
+        return self.cassandra.execute_watched("SELECT", nodes)
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["the driver says so", "only its connections have ended"])
@@ -180,12 +183,12 @@ def test_a_request_ends_at_once_when_a_node_it_needs_is_lost_although_its_coordi
         watched.mute.add(2)
         if known:
             watched.two.is_up = False
-            watched.losses.on_down(watched.two)
+            watched.monitor.on_down(watched.two)
         else:
-            watched.losses.wake()
+            watched.monitor.wake()
 
     threading.Timer(0.05, lose).start()
-    with pytest.raises(StoreTimeoutError, match=r"10\.0\.0\.2 (is down|has fallen silent)"):
+    with pytest.raises(StoreTimeoutError, match=r"10\.0\.0\.2 (is down|is unresponsive)"):
         watched.ask()
 
 
@@ -193,7 +196,7 @@ def test_a_request_continues_when_a_connection_it_does_not_need_is_lost() -> Non
     watched = Watched(unresponsive_after_s=60)
 
     def lose_and_answer() -> None:
-        watched.losses.wake()
+        watched.monitor.wake()
         watched.pending.answer([1, 2])
 
     threading.Timer(0.05, lose_and_answer).start()
@@ -201,30 +204,30 @@ def test_a_request_continues_when_a_connection_it_does_not_need_is_lost() -> Non
 
 
 def test_a_closed_connection_wakes_the_waiting_threads() -> None:
-    losses = driver.NodeDownListener()
+    monitor = NodeMonitor()
     changed = threading.Event()
-    ended = WideConnection.__new__(type("Ended", (WideConnection,), {"on_close": staticmethod(losses.wake)}))
+    ended = WideConnection.__new__(type("Ended", (WideConnection,), {"on_close": staticmethod(monitor.wake)}))
     ended.is_closed, ended.lock = True, threading.Lock()
-    with losses.waking(changed):
+    with monitor.waking(changed):
         ended.close()
         assert changed.is_set()
     changed.clear()
     ended.close()
-    assert not changed.is_set(), "nobody waits any more"
+    assert not changed.is_set(), "no thread waits any more"
 
 
 def test_a_node_that_fails_the_probe_is_given_up_and_queried_last_afterwards() -> None:
     watched = Watched(unresponsive_after_s=0.1)
     watched.mute.add(1)
-    with pytest.raises(StoreTimeoutError, match=r"10\.0\.0\.1 has fallen silent"):
+    with pytest.raises(StoreTimeoutError, match=r"10\.0\.0\.1 is unresponsive"):
         watched.ask()
-    policy = driver._ResponsiveFirst(watched.asked_last, "dc1")
+    policy = ResponsiveFirstPolicy(watched.monitor, "dc1")
     hosts: list[Any] = [watched.one, watched.two]
     policy.populate(SimpleNamespace(metadata=None), hosts)
     assert {next(iter(policy.make_query_plan())).endpoint for _ in range(4)} == {2}
     watched.mute.clear()
     node: Any = watched.one
-    assert watched.cassandra.answers(node)
+    assert not watched.monitor.probe_unresponsive(node)
     assert {next(iter(policy.make_query_plan())).endpoint for _ in range(4)} == {1, 2}
 
 
@@ -251,7 +254,7 @@ def test_the_order_of_replicas_is_stable_while_the_driver_shuffles_its_list() ->
 
 def test_an_unreachable_cluster_is_a_one_line_error_with_addresses_and_a_hint() -> None:
     settings = CassandraSettings(contact_points=("127.0.0.1",), port=free_port(), connect_timeout_s=1.0)
-    with pytest.raises(StoreUnavailableError, match=r"no Cassandra node answers at 127\.0\.0\.1:\d+") as caught:
+    with pytest.raises(StoreUnavailableError, match=r"no Cassandra node responds at 127\.0\.0\.1:\d+") as caught:
         CassandraSession.connect(settings)
     assert "./run up" in str(caught.value)
     assert "\n" not in str(caught.value)

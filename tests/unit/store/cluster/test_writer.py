@@ -17,7 +17,6 @@ from cassandra.connection import ConnectionBusy
 from cassandra.protocol import OverloadedErrorMessage
 
 from millrace.errors import StoreError, StoreUnavailableError
-from millrace.store.cluster import writer as module
 from millrace.store.cluster.session import LOCAL_ONE, TWO
 from millrace.store.cluster.writer import Outcome, ReplicatedWriter, Write
 from tests.unit.store.fakes import Attempt, FakeCassandra, FakeHost, no_host, reset
@@ -39,8 +38,8 @@ class Statement(SimpleNamespace):
     values: tuple[Any, ...] = ()
 
 
-def a_write(size_bytes: int = 1000, what: str = "chunk 1") -> Write:
-    return Write(lambda level: Statement(consistency_level=level), size_bytes, what)
+def a_write(size_bytes: int = 1000, description: str = "chunk 1") -> Write:
+    return Write(lambda level: Statement(consistency_level=level), size_bytes, description)
 
 
 def cluster(behave: Callable[[Attempt], Any], **settings: Any) -> FakeCassandra:
@@ -80,21 +79,21 @@ def test_after_a_connection_reset_writes_go_to_the_other_node_alone(make_writer:
 
 def test_a_reset_retries_at_once_the_writes_whose_coordinator_waits_for_the_dead_node(make_writer: Make) -> None:
     """B coordinates a write and waits for A. After A resets another one, the write at B does not wait for a timeout."""
-    held: list[Attempt] = []
+    pending: list[Attempt] = []
 
     def behave(attempt: Attempt) -> Any:
         if attempt.is_probe:
             return "ok" if attempt.host is cassandra.b else reset()
         if attempt.level == TWO:
-            held.append(attempt)
+            pending.append(attempt)
             return "silent"
         return "ok"
 
     cassandra = cluster(behave, unresponsive_after_s=60.0, request_timeout_s=60.0)
     writer = make_writer(cassandra)
     futures = [writer.submit(a_write()) for _ in range(2)]
-    cassandra.wait_for(lambda: len(held) == 2)
-    at_a = next(attempt for attempt in held if attempt.host is cassandra.a)
+    cassandra.wait_for(lambda: len(pending) == 2)
+    at_a = next(attempt for attempt in pending if attempt.host is cassandra.a)
     at_a.answer(reset())
     assert [f.result(DEADLINE_S).replicas for f in futures] == [1, 1]
     assert [pair for pair in levels(cassandra) if pair[1] == LOCAL_ONE] == [("10.0.0.2", LOCAL_ONE)] * 2
@@ -113,8 +112,7 @@ def test_a_write_whose_coordinator_waits_for_a_node_that_the_driver_calls_down_i
     coordinator = cassandra.writes()[0].host
     other = cassandra.b if coordinator is cassandra.a else cassandra.a
     other.is_up = False
-    for listener in cassandra.listeners:
-        listener.on_down(other)
+    cassandra.monitor.on_down(other)
     assert future.result(DEADLINE_S).replicas == 1
     assert levels(cassandra)[1] == (coordinator.address, LOCAL_ONE)
 
@@ -142,22 +140,22 @@ def test_a_frozen_node_is_found_by_probes_and_its_writes_go_to_the_other(make_wr
 
 def test_a_slow_node_that_answers_the_probe_is_not_suspected(make_writer: Make) -> None:
     asked = threading.Event()
-    held: list[Attempt] = []
+    pending: list[Attempt] = []
 
     def behave(attempt: Attempt) -> Any:
         if attempt.is_probe:
             if len([a for a in cassandra.attempts if a.is_probe]) >= 5:
                 asked.set()
             return "ok"
-        held.append(attempt)
+        pending.append(attempt)
         return "silent"
 
     cassandra = cluster(behave, request_timeout_s=60.0)
     writer = make_writer(cassandra)
     future = writer.submit(a_write())
     assert asked.wait(DEADLINE_S)
-    assert [attempt.level for attempt in held] == [TWO]
-    held[0].answer("ok")
+    assert [attempt.level for attempt in pending] == [TWO]
+    pending[0].answer("ok")
     assert future.result(DEADLINE_S) == Outcome(replicas=2, retries=0)
 
 
@@ -220,7 +218,7 @@ def test_a_busy_cluster_halves_the_window_and_fails_no_write(
     writer = make_writer(cassandra, window_bytes=40_000_000)
     assert writer.write(a_write()) == Outcome(replicas=2, retries=2)
     assert writer.window.room_bytes == 10_000_000
-    assert writer.stats.pushed_back == 2
+    assert writer.stats.throttled == 2
     assert writer.stats.degraded == 0
 
 
@@ -262,17 +260,17 @@ def test_a_write_that_no_node_accepts_fails_at_once_and_is_not_sent_again(make_w
         writer.write(a_write())
     assert not caught.value.retriable
     assert len(cassandra.writes()) == 1
-    assert writer.window.taken_bytes == 0
+    assert writer.window.in_flight_bytes == 0
 
 
 def test_both_nodes_down_is_one_retriable_error_within_the_deadline(make_writer: Make) -> None:
     cassandra = cluster(lambda attempt: no_host(attempt.host, reset()))
     writer = make_writer(cassandra)
-    futures = [writer.submit(a_write(what=f"chunk {n}")) for n in range(3)]
+    futures = [writer.submit(a_write(description=f"chunk {n}")) for n in range(3)]
     for n, future in enumerate(futures):
-        with pytest.raises(StoreUnavailableError, match=rf"chunk {n}: no answer from 10\.0\.0\.1, 10\.0\.0\.2"):
+        with pytest.raises(StoreUnavailableError, match=rf"chunk {n}: no response from 10\.0\.0\.1, 10\.0\.0\.2"):
             future.result(DEADLINE_S)
-    assert writer.window.taken_bytes == 0
+    assert writer.window.in_flight_bytes == 0
 
 
 def test_both_nodes_frozen_is_the_same_error(make_writer: Make) -> None:
@@ -299,22 +297,22 @@ def test_both_nodes_down_and_back_within_the_deadline_fail_no_write(make_writer:
 
 
 def test_a_late_response_changes_nothing(make_writer: Make) -> None:
-    held: list[Attempt] = []
+    pending: list[Attempt] = []
 
     def behave(attempt: Attempt) -> Any:
         if attempt.level == TWO and not attempt.is_probe:
-            held.append(attempt)
+            pending.append(attempt)
             return "silent"
-        return "ok" if attempt.host is held[0].host or not attempt.is_probe else "silent"
+        return "ok" if attempt.host is pending[0].host or not attempt.is_probe else "silent"
 
     cassandra = cluster(behave)
     writer = make_writer(cassandra)
     future = writer.submit(a_write(size_bytes=7000))
     assert future.result(DEADLINE_S).replicas == 1
-    for attempt in held:
+    for attempt in pending:
         attempt.answer("ok")
         attempt.answer(reset())
-    assert writer.window.taken_bytes == 0
+    assert writer.window.in_flight_bytes == 0
     assert writer.stats.acknowledged == 1
     cassandra.behave = lambda _: "ok"
     assert writer.write(a_write()).replicas in (1, 2)
@@ -323,14 +321,14 @@ def test_a_late_response_changes_nothing(make_writer: Make) -> None:
 def test_closing_gives_up_pending_writes_and_never_hangs(make_writer: Make) -> None:
     cassandra = cluster(lambda _: "silent", unresponsive_after_s=60.0, request_timeout_s=60.0)
     writer = make_writer(cassandra)
-    futures = [writer.submit(a_write(what=f"chunk {n}")) for n in range(5)]
+    futures = [writer.submit(a_write(description=f"chunk {n}")) for n in range(5)]
     writer.close()
     writer.close()
     for future in futures:
         with pytest.raises(StoreError, match="the writer was closed before it was done"):
             future.result(DEADLINE_S)
-    assert writer.window.taken_bytes == 0
-    assert not cassandra.listeners
+    assert writer.window.in_flight_bytes == 0
+    assert not cassandra.monitor.subscribers
 
 
 def test_a_write_after_the_close_is_refused_instead_of_waiting_for_ever(make_writer: Make) -> None:
@@ -338,7 +336,7 @@ def test_a_write_after_the_close_is_refused_instead_of_waiting_for_ever(make_wri
     writer.close()
     with pytest.raises(StoreError, match="closed"):
         writer.write(a_write())
-    assert writer.window.taken_bytes == 0
+    assert writer.window.in_flight_bytes == 0
 
 
 def test_an_error_inside_the_writer_fails_its_pending_and_later_writes(make_writer: Make) -> None:
@@ -354,7 +352,7 @@ def test_an_error_inside_the_writer_fails_its_pending_and_later_writes(make_writ
         waiting.result(DEADLINE_S)
     with pytest.raises(StoreError, match="failed before"):
         writer.submit(a_write()).result(DEADLINE_S)
-    assert writer.window.taken_bytes == 0
+    assert writer.window.in_flight_bytes == 0
 
 
 def test_bytes_in_flight_never_exceed_the_window(make_writer: Make) -> None:
@@ -364,7 +362,7 @@ def test_bytes_in_flight_never_exceed_the_window(make_writer: Make) -> None:
         nonlocal most
         if attempt.is_probe:
             return "ok"
-        most = max(most, writer.window.taken_bytes)
+        most = max(most, writer.window.in_flight_bytes)
         timer = threading.Timer(0.002, attempt.answer, ["ok"])
         timer.daemon = True
         timer.start()
@@ -375,7 +373,7 @@ def test_bytes_in_flight_never_exceed_the_window(make_writer: Make) -> None:
     futures: list[Future[Outcome]] = [writer.submit(a_write(size_bytes=4_900_000)) for _ in range(60)]
     assert all(f.result(DEADLINE_S).replicas == 2 for f in futures)
     assert 0 < most <= 20_000_000
-    assert writer.window.taken_bytes == 0
+    assert writer.window.in_flight_bytes == 0
 
 
 def test_an_acknowledged_write_is_released_at_once(make_writer: Make) -> None:
@@ -384,7 +382,8 @@ def test_an_acknowledged_write_is_released_at_once(make_writer: Make) -> None:
     class Payload:
         pass
 
-    writer = make_writer(cluster(lambda _: "ok", unresponsive_after_s=60.0, request_timeout_s=60.0))
+    cassandra = cluster(lambda _: "ok", unresponsive_after_s=60.0, request_timeout_s=60.0)
+    writer = make_writer(cassandra)
 
     def one() -> weakref.ref[Payload]:
         payload = Payload()
@@ -396,60 +395,36 @@ def test_an_acknowledged_write_is_released_at_once(make_writer: Make) -> None:
         return weakref.ref(payload)
 
     alive = one()
-    writer._cassandra.attempts.clear()  # type: ignore[attr-defined]
+    cassandra.attempts.clear()
     writer.write(a_write())  # the dispatcher has dropped the first one by now
     gc.collect()
     assert alive() is None
 
 
-def test_timers_fire_under_a_steady_stream_of_responses(make_writer: Make) -> None:
-    fired = threading.Event()
-    writer = make_writer(cluster(lambda _: "ok"))
-    stop = threading.Event()
-
-    def stream() -> None:
-        if not stop.is_set():
-            writer._post(stream)  # as soon as one call is handled the next is queued
-
-    def begin() -> None:
-        writer._later(0.01, fired.set)
-        stream()
-        stream()
-
-    writer._post(begin)
-    assert fired.wait(DEADLINE_S)
-    stop.set()
-
-
 def test_a_node_whose_disk_hangs_delays_only_the_first_writes(
-    make_writer: Make, monkeypatch: pytest.MonkeyPatch
+    make_writer: Make,
 ) -> None:
     """It answers every probe, so each write would wait for three server timeouts."""
-    monkeypatch.setattr(module, "_REST_S", 60.0)
     cassandra = cluster(lambda attempt: WRITE_TIMEOUT if attempt.level == TWO and not attempt.is_probe else "ok")
-    writer = make_writer(cassandra)
+    writer = make_writer(cassandra, cool_down_s=60.0)
     assert [writer.write(a_write()).replicas for _ in range(10)] == [1] * 10
     assert [level for _, level in levels(cassandra)].count(TWO) == 3
     assert writer.stats.degraded == 10
 
 
-def test_writing_returns_to_two_when_the_disk_writes_again(make_writer: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_REST_S", 0.05)
+def test_writing_returns_to_two_when_the_disk_writes_again(make_writer: Make) -> None:
     stuck = True
     cassandra = cluster(lambda attempt: WRITE_TIMEOUT if stuck and attempt.level == TWO else "ok")
-    writer = make_writer(cassandra)
+    writer = make_writer(cassandra, cool_down_s=0.05)
     assert writer.write(a_write()).replicas == 1
     stuck = False
     assert eventually(lambda: writer.write(a_write()).replicas == 2)
     assert writer.write(a_write()).replicas == 2
 
 
-def test_while_the_disk_hangs_one_write_at_a_time_retries_at_two(
-    make_writer: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "_REST_S", 0.05)
+def test_while_the_disk_hangs_one_write_at_a_time_retries_at_two(make_writer: Make) -> None:
     cassandra = cluster(lambda attempt: WRITE_TIMEOUT if attempt.level == TWO and not attempt.is_probe else "ok")
-    writer = make_writer(cassandra)
+    writer = make_writer(cassandra, cool_down_s=0.05)
     writer.write(a_write())
     assert eventually(lambda: writer.write(a_write()).retries == 1)
     # One timeout and not three: the next writes use one replica at once.

@@ -25,12 +25,16 @@ from millrace.errors import (
 )
 from millrace.load import LoadOptions
 from millrace.names.references import parse_reference
+from millrace.store.catalogue.attempt import MetadataBucket
 from millrace.store.catalogue.catalogue_writer import CatalogueWriter
-from millrace.store.catalogue.version import CATALOGUE_BUCKET, DELETED, FENCED, RESTORED, WITHDRAWN
+from millrace.store.catalogue.version import DELETED, RESTORED, WITHDRAWN
 from millrace.store.cluster.writer import ReplicatedWriter
-from millrace.store.deletion import sweep
-from millrace.store.deletion.sweep import Sweeper, SweepReport
-from millrace.store.deletion.undelete import Undeleter
+from millrace.store.deletion import garbage, sweep
+from millrace.store.deletion.all_replicas import AllReplicas
+from millrace.store.deletion.garbage import GarbageSearch
+from millrace.store.deletion.protection import Protection
+from millrace.store.deletion.sweep import Sweep, SweepReport
+from millrace.store.deletion.undelete import Undelete
 from tests.unit.store import fakes
 from tests.unit.store.fakes import FakeCassandra, no_host
 
@@ -46,7 +50,7 @@ def labels(store: Store, csv: Csv, monkeypatch: pytest.MonkeyPatch) -> list[str]
     """Load ``d`` in three versions, each a replace, and return their labels; finished loads delay no sweep."""
     for k in range(3):
         store.load("d", csv(3, first=10 * k, name=f"{k}.csv"))
-    monkeypatch.setattr(sweep, "ALIVE", NOW)
+    monkeypatch.setattr(garbage, "ALIVE", NOW)
     return [version.label for version in reversed(store.versions("d"))]
 
 
@@ -158,7 +162,7 @@ def test_a_dry_run_changes_nothing_and_raises_the_same_errors(
         store.undelete("d@1", dry_run=True)
     with ReplicatedWriter(cassandra, window_bytes=1_000_000) as writes:
         CatalogueWriter(cassandra, writes).record_under_replicated(
-            "d", row_of(cassandra, labels[2])["attempt_id"], CATALOGUE_BUCKET, 0
+            "d", row_of(cassandra, labels[2])["attempt_id"], MetadataBucket.CATALOGUE, 0
         )
     with pytest.raises(StoreError, match="catalogue rows on one node only, so nothing was changed"):
         store.undelete("d@3", dry_run=True)
@@ -238,10 +242,10 @@ def test_a_withdrawal_has_a_future_timestamp_and_no_mark_overwrites_it(
 ) -> None:
     found = store.version("d@3")
     withdraw(store, cassandra, "d@3")
-    [sent] = {attempt.statement.values[-1] for attempt in cassandra.writes() if attempt.what[0][1].get("mark")}
+    [sent] = {attempt.statement.values[-1] for attempt in cassandra.writes() if attempt.rows[0][1].get("mark")}
     assert int.from_bytes(sent, "big") > (datetime.now(UTC) + timedelta(hours=24)).timestamp() * 1_000_000
     for mark in (DELETED, RESTORED):
-        Sweeper(cassandra, store.catalogue).write_mark(found, mark, datetime.now(UTC))
+        AllReplicas(cassandra).write_mark(found, mark, datetime.now(UTC))
     assert row_of(cassandra, labels[2])["mark"] == WITHDRAWN
 
 
@@ -250,17 +254,17 @@ def test_a_version_that_its_publisher_withdraws_during_an_undelete_stays_withdra
 ) -> None:
     found = store.version("d@3")
     store.delete("d@3")
-    require_recoverable = Undeleter._require_recoverable
+    require_recoverable = Undelete._require_recoverable
     calls = []
 
-    def withdrawn_between(undeleter: Undeleter, version: Any) -> None:
-        require_recoverable(undeleter, version)
+    def withdrawn_between(undelete: Undelete, version: Any) -> None:
+        require_recoverable(undelete, version)
         calls.append(version)
         if len(calls) == 2:  # after every check, before the mark is written
             with ReplicatedWriter(cassandra, window_bytes=1_000_000) as writes:
                 CatalogueWriter(cassandra, writes).withdraw(found)
 
-    monkeypatch.setattr(Undeleter, "_require_recoverable", withdrawn_between)
+    monkeypatch.setattr(Undelete, "_require_recoverable", withdrawn_between)
     with pytest.raises(VersionNotFoundError, match="the load that published it withdrew it"):
         store.undelete("d@3")
     assert visible(store) == [2, 1]
@@ -284,7 +288,7 @@ def fence(cassandra: FakeCassandra, which: Callable[[dict[str, Any]], bool]) -> 
     for host in (cassandra.a, cassandra.b):
         for key, (stamp, row) in list(host.rows["attempts"].items()):
             if which(row):
-                host.rows["attempts"][key] = (stamp, {**row, "try_number": FENCED})
+                host.rows["attempts"][key] = (stamp, {**row, "fenced": True})
 
 
 @pytest.mark.parametrize("whose", ["publisher", "loader"])
@@ -360,7 +364,7 @@ def at_step(monkeypatch: pytest.MonkeyPatch, kind: type, name: str, act: Callabl
 def assert_whole_or_deleted(store: Store) -> bool:
     """Return whether d@3 is visible; if so, assert that its rows are complete and that the next sweep keeps them."""
     there = 3 in visible(store)
-    store.catalogue.page_list.cache_clear()
+    store.catalogue.pages.page_list.cache_clear()
     if there:
         assert numbers(store, "d@3") == [20, 21, 22]
         store.fsck(delete=True, now=True)
@@ -371,10 +375,20 @@ def assert_whole_or_deleted(store: Store) -> bool:
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize(
-    "step", ["garbage", "_fence", "_named", "_remove", "empty_deleted", "_every_version", "_attempts", "held"]
+    ("kind", "step"),
+    [
+        (GarbageSearch, "find"),
+        (Sweep, "_fence"),
+        (GarbageSearch, "references"),
+        (Sweep, "_remove"),
+        (Sweep, "empty_deleted"),
+        (AllReplicas, "versions_with_data"),
+        (AllReplicas, "attempts"),
+        (Protection, "versions"),
+    ],
 )
 def test_an_undelete_at_any_step_of_a_sweep_leaves_the_version_whole_or_deleted(
-    store: Store, labels: list[str], monkeypatch: pytest.MonkeyPatch, step: str, after: bool
+    store: Store, labels: list[str], monkeypatch: pytest.MonkeyPatch, kind: type, step: str, after: bool
 ) -> None:
     store.delete("d@3")
     outcome = []
@@ -387,7 +401,7 @@ def test_an_undelete_at_any_step_of_a_sweep_leaves_the_version_whole_or_deleted(
             outcome.append(None)
 
     with monkeypatch.context() as patched:
-        at_step(patched, Sweeper, step, undelete, after=after)
+        at_step(patched, kind, step, undelete, after=after)
         store.fsck(delete=True, now=True)
     assert len(outcome) == 1
     assert assert_whole_or_deleted(store) is (outcome[0] is not None)
@@ -395,25 +409,33 @@ def test_an_undelete_at_any_step_of_a_sweep_leaves_the_version_whole_or_deleted(
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize(
-    "step", ["find", "_known_as_attempt", "_require_recoverable", "write_mark", "_require_restored", "every"]
+    ("kind", "step"),
+    [
+        (Undelete, "find"),
+        (Undelete, "_registered_as_attempt"),
+        (Undelete, "_require_recoverable"),
+        (AllReplicas, "write_mark"),
+        (Undelete, "_require_restored"),
+        (AllReplicas, "versions"),
+    ],
 )
 @pytest.mark.parametrize("killed", [False, True], ids=["finished", "killed"])
 def test_a_sweep_or_a_kill_at_any_step_of_an_undelete_leaves_the_version_whole_or_deleted(
-    store: Store, labels: list[str], monkeypatch: pytest.MonkeyPatch, step: str, after: bool, killed: bool
+    store: Store, labels: list[str], monkeypatch: pytest.MonkeyPatch, kind: type, step: str, after: bool, killed: bool
 ) -> None:
     """The undelete's own attempt row was seen just before, so the undelete counts as alive for hours."""
     store.delete("d@3")
 
     def sweep_now() -> None:
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(sweep, "_loading", loading_undelete_alone)
+            count_undeletes_alone_as_active(patched)
             store.fsck(delete=True, now=True)
         if killed:
             raise Stop
 
     outcome = None
     with monkeypatch.context() as patched:
-        at_step(patched, Undeleter, step, sweep_now, after=after)
+        at_step(patched, kind, step, sweep_now, after=after)
         try:
             outcome = store.undelete(f"d@{labels[2]}").version
         except VersionNotFoundError as error:
@@ -425,22 +447,26 @@ def test_a_sweep_or_a_kill_at_any_step_of_an_undelete_leaves_the_version_whole_o
         assert there is (outcome is not None)
 
 
-def loading_undelete_alone(rows: Any, known: Any, now: datetime) -> set[str]:
-    return {row.run for row in rows if row.attempt_id not in known and row.run.startswith("undelete")}
+def count_undeletes_alone_as_active(monkeypatch: pytest.MonkeyPatch) -> None:
+    def active_runs(attempts: Any, referenced: Any, now: datetime) -> set[str]:
+        return {a.run for a in attempts if a.attempt_id not in referenced and a.run.startswith("undelete")}
+
+    for module in (garbage, sweep):
+        monkeypatch.setattr(module, "active_runs", active_runs)
 
 
 def test_a_sweep_waits_for_an_undelete_in_progress(
     store: Store, cassandra: FakeCassandra, labels: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.delete("d@3")
-    monkeypatch.setattr(sweep, "ALIVE", timedelta(hours=3))
+    monkeypatch.setattr(garbage, "ALIVE", timedelta(hours=3))
     hours_ago = datetime.now(UTC).replace(tzinfo=None) - timedelta(hours=4)
     for host in (cassandra.a, cassandra.b):  # the loads of the test itself have ended
         for _, row in host.rows["attempts"].values():
             row["last_seen"] = hours_ago
-    undeleter = Undeleter(cassandra, store.catalogue)
-    found = undeleter.find("d", parse_reference(f"d@{labels[2]}")[1])
-    with undeleter._known_as_attempt(found):
+    undelete = Undelete(store.catalogue, AllReplicas(cassandra))
+    found = undelete.find("d", parse_reference(f"d@{labels[2]}")[1])
+    with undelete._registered_as_attempt(found):
         report = store.fsck(delete=True, now=True)
         assert (report.removed_attempts, report.waiting) == (0, 2)
     assert not [row for row in cassandra.table("attempts") if row["run"].startswith("undelete")]
@@ -450,7 +476,7 @@ def test_a_sweep_waits_for_an_undelete_in_progress(
 def undeleted_between(store: Store, monkeypatch: pytest.MonkeyPatch, reference: str) -> None:
     """Run a sweep that finds the version deleted, fences its writers after the undelete, and removes nothing."""
     with monkeypatch.context() as patched:
-        at_step(patched, Sweeper, "_fence", lambda: store.undelete(reference), after=False)
+        at_step(patched, Sweep, "_fence", lambda: store.undelete(reference), after=False)
         assert store.fsck(delete=True, now=True).removed_attempts == 0
 
 
@@ -490,8 +516,8 @@ def test_no_mark_is_written_if_a_sweep_ran_after_the_version_was_found(
     """Killed after its mark, the undelete would leave a visible version whose data is gone."""
     store.delete("d@3")
     marks: list[Any] = []
-    at_step(monkeypatch, Undeleter, "restore", lambda: _sweep(store), after=False)
-    monkeypatch.setattr(Undeleter, "write_mark", lambda _self, *mark: marks.append(mark))
+    at_step(monkeypatch, Undelete, "restore", lambda: _sweep(store), after=False)
+    monkeypatch.setattr(AllReplicas, "write_mark", lambda _self, *mark: marks.append(mark))
     with pytest.raises(VersionNotFoundError, match="a sweep has marked its data for removal"):
         store.undelete("d@3")
     assert marks == []
@@ -502,19 +528,19 @@ def test_a_sweep_stops_for_an_undelete_that_began_before_it_fenced_the_writers(
 ) -> None:
     """The undelete checks before the sweep, marks after it, and is killed before its second check."""
     store.delete("d@3")
-    monkeypatch.setattr(sweep, "_loading", loading_undelete_alone)
-    undeleter = Undeleter(cassandra, store.catalogue)
-    found = undeleter.find("d", parse_reference(f"d@{labels[2]}")[1])
-    under_way = undeleter._known_as_attempt(found)
+    count_undeletes_alone_as_active(monkeypatch)
+    undelete = Undelete(store.catalogue, AllReplicas(cassandra))
+    found = undelete.find("d", parse_reference(f"d@{labels[2]}")[1])
+    under_way = undelete._registered_as_attempt(found)
 
     def begin() -> None:
         under_way.__enter__()
-        undeleter._require_recoverable(found)
+        undelete._require_recoverable(found)
 
     with monkeypatch.context() as patched:
-        at_step(patched, Sweeper, "_fence", begin, after=False)
+        at_step(patched, Sweep, "_fence", begin, after=False)
         assert store.fsck(delete=True, now=True).removed_attempts == 0
-    undeleter.write_mark(found, RESTORED, found.deleted_at or datetime.now(UTC))
+    AllReplicas(cassandra).write_mark(found, RESTORED, found.deleted_at or datetime.now(UTC))
     assert numbers(store, "d@3") == [20, 21, 22]
 
 
@@ -524,7 +550,7 @@ def test_a_sweep_does_not_empty_a_version_that_is_deleted_while_it_runs(
     """Its data was not removed, so it can be taken back."""
     store.delete("d@3")
     with monkeypatch.context() as patched:
-        at_step(patched, Sweeper, "empty_deleted", lambda: store.delete("d@2"), after=False)
+        at_step(patched, Sweep, "empty_deleted", lambda: store.delete("d@2"), after=False)
         assert store.fsck(delete=True, now=True).removed_attempts == 2
     assert store.undelete("d@2").version == labels[1]
     assert numbers(store, "d@2") == [10, 11, 12]
@@ -535,7 +561,7 @@ def test_an_undelete_that_slept_longer_than_it_counts_as_alive_reverts_itself(
 ) -> None:
     """It is not protected then: the sweep ran between its check and its mark."""
     store.delete("d@3")
-    at_step(monkeypatch, Undeleter, "write_mark", lambda: _sweep(store), after=False)
+    at_step(monkeypatch, AllReplicas, "write_mark", lambda: _sweep(store), after=False)
     with pytest.raises(VersionNotFoundError, match="a sweep has marked its data for removal"):
         store.undelete("d@3")
     assert row_of(cassandra, labels[2])["mark"] == DELETED
@@ -550,7 +576,7 @@ def test_fsck_and_prune_do_not_report_an_undeleted_version(store: Store, labels:
     store.delete("d@2")
     store.undelete("d@2")
     report = store.fsck(delete=True, now=True)
-    assert (report.garbage, report.removed_attempts, report.lacking, report.problems) == ([], 0, [], [])
+    assert (report.garbage, report.removed_attempts, report.missing, report.problems) == ([], 0, [], [])
     assert store.prune("d", 2, dry_run=True).marked == [f"d@{labels[0]}"]
 
 
@@ -563,7 +589,7 @@ def test_two_concurrent_undeletes_of_a_version_both_succeed(
     store.delete("d@3")
     other: list[str] = []
     with monkeypatch.context() as patched:
-        at_step(patched, Undeleter, "write_mark", lambda: other.append(store.undelete("d@3").version), after=False)
+        at_step(patched, AllReplicas, "write_mark", lambda: other.append(store.undelete("d@3").version), after=False)
         assert store.undelete("d@3").version == labels[2]
     assert other == [labels[2]]
     again = store.undelete("d@3")
@@ -576,7 +602,7 @@ def test_an_undelete_with_a_concurrent_delete_does_not_report_success(
 ) -> None:
     store.delete("d@3")
     with monkeypatch.context() as patched:
-        at_step(patched, Undeleter, "write_mark", lambda: store.delete("d@3"), after=True)
+        at_step(patched, AllReplicas, "write_mark", lambda: store.delete("d@3"), after=True)
         # The second delete finds the version visible as soon as it is marked.
         with pytest.raises(VersionNotFoundError, match=f"d@{labels[2]} was deleted again at the same moment: millrace"):
             store.undelete("d@3")
@@ -589,7 +615,7 @@ def test_a_concurrent_prune_wins_or_loses_as_a_whole(
 ) -> None:
     store.delete("d@1")
     with monkeypatch.context() as patched:
-        at_step(patched, Undeleter, "write_mark", lambda: store.prune("d", 1), after=True)
+        at_step(patched, AllReplicas, "write_mark", lambda: store.prune("d", 1), after=True)
         with suppress(VersionNotFoundError):
             store.undelete("d@1")
     assert visible(store) in ([3], [3, 1])
@@ -676,7 +702,7 @@ def test_an_undelete_that_loses_a_node_leaves_the_version_deleted_and_can_be_rep
     store.delete("d@3")
     gone = lambda: cassandra.unreachable.update({"10.0.0.2": no_host(cassandra.b, ConnectionError("gone"))})  # noqa: E731
     with monkeypatch.context() as patched:
-        at_step(patched, Undeleter, "write_mark", gone, after=False)
+        at_step(patched, AllReplicas, "write_mark", gone, after=False)
         with pytest.raises(StoreUnavailableError):
             store.undelete("d@3")
     assert row_of(cassandra, labels[2])["mark"] == DELETED
@@ -690,15 +716,15 @@ def test_an_undelete_whose_first_write_times_out_leaves_no_row_that_delays_sweep
 ) -> None:
     """After a timeout at ALL the row may or may not exist."""
     store.delete("d@3")
-    inner = Undeleter._execute
+    inner = AllReplicas.execute
 
-    def timed_out(undeleter: Undeleter, query: str, values: tuple[Any, ...]) -> None:
-        inner(undeleter, query, values)
+    def timed_out(replicas: AllReplicas, query: str, values: tuple[Any, ...]) -> None:
+        inner(replicas, query, values)
         if query.startswith("INSERT"):
             raise StoreTimeoutError("no answer in time")
 
     with monkeypatch.context() as patched:
-        patched.setattr(Undeleter, "_execute", timed_out)
+        patched.setattr(AllReplicas, "execute", timed_out)
         with pytest.raises(StoreTimeoutError):
             store.undelete("d@3")
     assert not [row for row in cassandra.table("attempts") if row["run"].startswith("undelete")]
@@ -711,7 +737,7 @@ def test_undelete_is_refused_while_catalogue_rows_are_on_one_node_only(
     store.delete("d@3")
     with ReplicatedWriter(cassandra, window_bytes=1_000_000) as writes:
         CatalogueWriter(cassandra, writes).record_under_replicated(
-            "d", row_of(cassandra, labels[2])["attempt_id"], CATALOGUE_BUCKET, 0
+            "d", row_of(cassandra, labels[2])["attempt_id"], MetadataBucket.CATALOGUE, 0
         )
     with pytest.raises(StoreError, match="catalogue rows on one node only, so nothing was changed: millrace repair d"):
         store.undelete("d@3")
@@ -752,13 +778,42 @@ def test_a_row_of_which_a_node_has_only_the_marks_does_not_fail_a_listing(
     assert visible(store) == [2, 1]
 
 
+@pytest.mark.parametrize("node", ["a", "b"])
+def test_a_mark_that_one_node_alone_has_is_overwritten_on_both(
+    store: Store, cassandra: FakeCassandra, labels: list[str], node: str
+) -> None:
+    store.delete("d@3")
+    host = getattr(cassandra, node)
+    [key] = [key for key in host.rows["versions"] if key[1] == 3]
+    _, row = host.rows["versions"][key]
+    host.rows["versions"][key] = (0, {**row, "deleted_at": None, "mark": None})
+    assert store.undelete("d@3").version == labels[2]
+    assert [each.rows["versions"][key][1]["mark"] for each in (cassandra.a, cassandra.b)] == [RESTORED, RESTORED]
+    for down in (cassandra.a, cassandra.b):
+        cassandra.unreachable = {down.address: no_host(down, ConnectionError("gone"))}
+        assert visible(store) == [3, 2, 1]
+
+
+@pytest.mark.parametrize("node", ["a", "b"])
+def test_a_fence_that_one_node_alone_has_refuses_an_undelete(
+    store: Store, cassandra: FakeCassandra, labels: list[str], node: str
+) -> None:
+    store.delete("d@3")
+    host, publisher = getattr(cassandra, node), row_of(cassandra, labels[2])["attempt_id"]
+    stamp, row = host.rows["attempts"]["d", publisher]
+    host.rows["attempts"]["d", publisher] = (stamp + 1, {**row, "fenced": True})
+    with pytest.raises(VersionNotFoundError, match="a sweep has marked its data for removal"):
+        store.undelete("d@3")
+    assert row_of(cassandra, labels[2])["mark"] == DELETED
+
+
 def test_the_catalogue_lists_recoverable_versions_with_a_node_down(
     store: Store, cassandra: FakeCassandra, labels: list[str]
 ) -> None:
     store.delete("d@3")
     cassandra.unreachable[cassandra.a.address] = no_host(cassandra.a, ConnectionError("gone"))
     assert [version.label for version in store.versions("d", deleted=True)] == [labels[2]]
-    assert store.catalogue.was_degraded
+    assert store.catalogue.reader.was_degraded
 
 
 def test_listing_deleted_versions_of_an_unknown_dataset_is_refused(store: Store) -> None:

@@ -10,8 +10,8 @@ import pytest
 from millrace.api import Store
 from millrace.load import LoadOptions
 from millrace.progress import null_task
+from millrace.store.catalogue.attempt import MetadataBucket
 from millrace.store.catalogue.catalogue_writer import CatalogueWriter
-from millrace.store.catalogue.version import CATALOGUE_BUCKET, PAGES_BUCKET
 from millrace.store.chunks.chunk_reader import ChunkReader
 from millrace.store.chunks.chunk_writer import ChunkWriter
 from millrace.store.cluster.writer import ReplicatedWriter
@@ -39,13 +39,13 @@ def damage_row(host: FakeHost, table: str) -> None:
 
 
 LOSSES = [
-    (lose, "pages", PAGES_BUCKET),
-    (damage_page, "pages", PAGES_BUCKET),
-    (lose, "versions", CATALOGUE_BUCKET),
-    (damage_row, "versions", CATALOGUE_BUCKET),
-    (lose, "tags", CATALOGUE_BUCKET),
-    (lose, "datasets", CATALOGUE_BUCKET),
-    (lose, "attempts", CATALOGUE_BUCKET),
+    (lose, "pages", MetadataBucket.PAGES),
+    (damage_page, "pages", MetadataBucket.PAGES),
+    (lose, "versions", MetadataBucket.CATALOGUE),
+    (damage_row, "versions", MetadataBucket.CATALOGUE),
+    (lose, "tags", MetadataBucket.CATALOGUE),
+    (lose, "datasets", MetadataBucket.CATALOGUE),
+    (lose, "attempts", MetadataBucket.CATALOGUE),
     (lose, "chunks", 0),
 ]
 
@@ -65,7 +65,7 @@ def test_an_unrecorded_missing_or_damaged_replica_is_found_and_repaired(
     host: FakeHost = getattr(cassandra, node)
     harm(host, table)
     if look == "fsck":
-        assert {item["node"] for item in store.fsck().lacking} == {host.address}
+        assert {item["node"] for item in store.fsck().missing} == {host.address}
     else:
         assert not store.verify("flights", each_replica=True).ok
     assert under_replicated_of(cassandra) == {bucket}
@@ -74,7 +74,7 @@ def test_an_unrecorded_missing_or_damaged_replica_is_found_and_repaired(
     assert repaired.copies >= 1 or harm is damage_page  # the check already replaced a damaged page when reading it
     assert under_replicated_of(cassandra) == set()
     assert store.verify("flights", each_replica=True).ok
-    assert store.fsck().lacking == []
+    assert store.fsck().missing == []
     assert store.version("flights@good").rows == 100
     assert (cassandra.a.rows[table].keys(), len(cassandra.a.rows[table])) == (
         cassandra.b.rows[table].keys(),
@@ -88,7 +88,7 @@ def test_an_intact_store_has_no_missing_and_no_under_replicated_data(
     for k in range(3):
         store.load("flights", csv(10, first=10 * k, name=f"{k}.csv"), LoadOptions(mode="append"))
     report = store.fsck()
-    assert (report.lacking, report.problems) == ([], [])
+    assert (report.missing, report.problems) == ([], [])
     assert under_replicated_of(cassandra) == set()
 
 
@@ -100,7 +100,7 @@ def test_data_missing_on_both_nodes_is_reported_by_fsck_and_does_not_stop_repair
     for host in (cassandra.a, cassandra.b):
         for key in [key for key in host.rows["pages"] if key[0] == "flights"]:
             del host.rows["pages"][key]
-    found = store.fsck().lacking
+    found = store.fsck().missing
     assert {(item["dataset"], item["node"]) for item in found} == {("flights", "10.0.0.1"), ("flights", "10.0.0.2")}
     assert store.repair().ok  # lost data is not under-replicated
 
@@ -129,7 +129,7 @@ class Repairing:
     def write(self, seed: int) -> None:
         self.attempt_id.write(make_chunk(40_000, seed))
         self.cassandra.wait_for(lambda: len({row["chunk"] for row in self.cassandra.table("chunks")}) > seed)
-        self.attempt_id.settle()
+        self.attempt_id.count_acknowledged()
 
     def repair(self, *, writing: bool = True) -> RepairReport:
         report = RepairReport()
@@ -175,9 +175,11 @@ def test_the_chunks_of_a_bucket_still_being_written_are_repaired_and_its_record_
 
 def test_the_pages_record_of_an_unpublished_writer_stays(repairing: Repairing) -> None:
     """Its page lists are stored under keys that only its version row contains."""
-    repairing.catalogue_writer.record_under_replicated(repairing.row.dataset, repairing.row.attempt_id, PAGES_BUCKET, 0)
+    repairing.catalogue_writer.record_under_replicated(
+        repairing.row.dataset, repairing.row.attempt_id, MetadataBucket.PAGES, 0
+    )
     assert repairing.repair().pending == 1
-    assert under_replicated_of(repairing.cassandra) == {PAGES_BUCKET}
+    assert under_replicated_of(repairing.cassandra) == {MetadataBucket.PAGES}
 
 
 def test_the_catalogue_is_repaired_before_pages_and_pages_before_chunks(
@@ -185,18 +187,18 @@ def test_the_catalogue_is_repaired_before_pages_and_pages_before_chunks(
 ) -> None:
     repairing.write(0)
     repairing.attempt_id.finish()
-    paid: list[int] = []
-    paying = ReplicaRepair._pay
+    buckets: list[int] = []
+    repair_record = ReplicaRepair._repair_record
 
-    def pay(repairer: ReplicaRepair, record: Any, *rest: Any) -> None:
-        paid.append(record.bucket)
-        paying(repairer, record, *rest)
+    def recorded(repairer: ReplicaRepair, record: Any, *rest: Any) -> None:
+        buckets.append(record.bucket)
+        repair_record(repairer, record, *rest)
 
-    monkeypatch.setattr(ReplicaRepair, "_repair_record", pay)
-    for bucket in (0, PAGES_BUCKET, CATALOGUE_BUCKET):
+    monkeypatch.setattr(ReplicaRepair, "_repair_record", recorded)
+    for bucket in (0, MetadataBucket.PAGES, MetadataBucket.CATALOGUE):
         repairing.catalogue_writer.record_under_replicated(repairing.row.dataset, repairing.row.attempt_id, bucket, 0)
     assert repairing.repair(writing=False).cleared == 3
-    assert paid == [CATALOGUE_BUCKET, PAGES_BUCKET, 0]
+    assert buckets == [MetadataBucket.CATALOGUE, MetadataBucket.PAGES, 0]
 
 
 def test_chunks_already_delivered_by_hints_are_checked_and_not_written(repairing: Repairing) -> None:
@@ -236,6 +238,6 @@ def test_a_page_of_a_live_writer_damaged_on_both_nodes_is_a_problem_and_does_not
 
 def test_the_catalogue_record_of_a_writer_is_cleared_while_it_still_writes(repairing: Repairing) -> None:
     repairing.catalogue_writer.record_under_replicated(
-        repairing.row.dataset, repairing.row.attempt_id, CATALOGUE_BUCKET, 0
+        repairing.row.dataset, repairing.row.attempt_id, MetadataBucket.CATALOGUE, 0
     )
     assert repairing.repair().cleared == 1

@@ -1,0 +1,19 @@
+"""The DAGs of the installed package, as a bundle for an Airflow with DAGs of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from airflow.dag_processing.bundles.local import LocalDagBundle
+
+from millrace.settings import checkout
+
+__all__ = ["MillraceDagBundle"]
+
+
+class MillraceDagBundle(LocalDagBundle):
+    """The folder of the DAGs: ``dags`` beside this file in an installed package, and in the checkout otherwise."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(path=str((checkout() or Path(__file__).parent) / "dags"), **kwargs)

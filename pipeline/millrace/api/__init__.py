@@ -1,0 +1,7 @@
+"""``Store``, which ``connect()`` returns: the one object that commands, DAGs and notebooks use."""
+
+from __future__ import annotations
+
+from millrace.api.store import DatasetInfo, Store, WarmReport, new_run_id
+
+__all__ = ["DatasetInfo", "Store", "WarmReport", "new_run_id"]

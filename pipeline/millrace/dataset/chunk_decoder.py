@@ -1,0 +1,145 @@
+"""Decode the fetched tiles of chunks to the requested columns and rows."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from millrace.arrow import held_bytes
+from millrace.chunks import TileLayout, assemble_as_stored, cast_batch
+from millrace.dataset.filters.rows import only_rows, passing_rows
+from millrace.errors import ChunkFormatError
+from millrace.store import ChunkRef, TileRef
+
+__all__ = ["ChunkDecoder", "decode_tiles"]
+
+_RAW_PER_STORED = 4
+_SHORT_ROWS = 1 << 16
+"""Chunks of fewer rows are assembled by one thread at a time: a column takes less time than passing the GIL."""
+_INFLATED = 1.1
+
+
+class ChunkDecoder:
+    """A decoder for the columns and rows that one scan reads.
+
+    ``columns`` are indices into ``schema`` (None: all), and so are ``used``, the columns that ``condition`` uses. The
+    attribute ``schema`` is that of the decoded batches. ``tiles`` are the indices of the needed tiles (None: all). Safe
+    to use from several threads.
+    """
+
+    def __init__(
+        self,
+        schema: pa.Schema,
+        layout: TileLayout,
+        columns: Sequence[int] | None,
+        condition: pc.Expression | None,
+        used: Sequence[int],
+    ) -> None:
+        self._version_schema = schema
+        self._layout = layout
+        self._columns = list(range(len(schema))) if columns is None else list(columns)
+        self._condition = condition
+        self._used = list(used)
+        self._fetched = [*self._columns, *(column for column in self._used if column not in self._columns)]
+        tiles = None if columns is None else list(layout.tiles_of(self._fetched))
+        self.tiles = None if tiles is not None and len(tiles) == len(layout.columns) else tiles
+        self.schema = pa.schema([schema.field(i) for i in self._columns], schema.metadata)
+        self._row_bytes: float = sum(_fixed_bytes(field.type) for field in self.schema)
+        self.is_measured = all(_is_fixed(field.type) for field in self.schema)
+        """Whether the decoded size is known: for types of fixed width at once, for others after the first chunk."""
+        self._short = threading.Lock()
+
+    def cost_bytes(self, ref: ChunkRef) -> int:
+        """Return the bytes that a chunk takes of the window: its stored or a quarter of its decoded size.
+
+        The larger one counts. A column of zeros is a thousand times larger decoded than stored.
+        """
+        # Tiles may hold narrower types than the version's: 38 bytes a row of flights become 151, and text that
+        # repeats is stored as a dictionary.
+        decoded_bytes = max(sum(tile.raw_bytes for tile in self._needed(ref)), int(ref.rows * self._row_bytes))
+        return max(self.stored_bytes(ref), decoded_bytes // _RAW_PER_STORED)
+
+    def stored_bytes(self, ref: ChunkRef) -> int:
+        """Return the stored bytes of the needed tiles of a chunk."""
+        return sum(tile.stored_bytes for tile in self._needed(ref))
+
+    def _needed(self, ref: ChunkRef) -> Sequence[TileRef]:
+        return ref.tiles if self.tiles is None else [ref.tiles[i] for i in self.tiles]
+
+    def decode(self, ref: ChunkRef, stored: Sequence[Any], helper: Executor | None) -> pa.RecordBatch:
+        """Return the rows of a chunk from its needed tiles, in the order of ``tiles``.
+
+        With ``helper`` half of the tiles are decoded in its thread. Raises ``ChunkFormatError`` and
+        ``ChecksumMismatchError``.
+        """
+        if ref.rows >= _SHORT_ROWS:
+            return self._assemble(ref, self._decode_tiles(ref, stored, helper))
+        if not self._is_inflated(ref):
+            with self._short:
+                return self._assemble(ref, self._decode_tiles(ref, stored, helper))
+        decoded = self._decode_tiles(ref, stored, helper)
+        with self._short:
+            return self._assemble(ref, decoded)
+
+    def _is_inflated(self, ref: ChunkRef) -> bool:
+        """Return whether decoding the tiles takes more than verifying and copying them."""
+        return sum(tile.raw_bytes for tile in self._needed(ref)) > _INFLATED * self.stored_bytes(ref)
+
+    def _decode_tiles(self, ref: ChunkRef, stored: Sequence[Any], helper: Executor | None) -> list[pa.RecordBatch]:
+        tiles = range(len(ref.tiles)) if self.tiles is None else self.tiles
+        jobs = list(zip(tiles, stored, strict=True))
+        if helper is None or len(jobs) < 2:
+            return decode_tiles(ref, jobs)
+        other_half = helper.submit(decode_tiles, ref, jobs[1::2])
+        decoded: list[Any] = [None] * len(jobs)
+        decoded[::2] = decode_tiles(ref, jobs[::2])
+        decoded[1::2] = other_half.result()
+        return decoded
+
+    def _assemble(self, ref: ChunkRef, decoded: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
+        batch = assemble_as_stored(decoded, self._layout, self._version_schema, self._fetched)
+        if batch.num_rows != ref.rows:
+            raise ChunkFormatError(
+                f"chunk {ref} holds {batch.num_rows} rows, its manifest records {ref.rows}",
+                dataset=ref.dataset,
+                chunk=str(ref),
+                expected=ref.rows,
+                actual=batch.num_rows,
+            )
+        if self._condition is not None:
+            batch = self._passing(batch, self._condition)
+        batch = cast_batch(batch, self.schema)
+        # Of two threads at once one may overwrite the other's size. The next chunk measures it again.
+        self._row_bytes = max(self._row_bytes, held_bytes(batch) / max(1, batch.num_rows))
+        self.is_measured = True
+        return batch
+
+    def _passing(self, batch: pa.RecordBatch, condition: pc.Expression) -> pa.RecordBatch:
+        """Return the rows that pass, in their stored types: the caller widens these rows only."""
+        fields = pa.schema([self._version_schema.field(column) for column in self._used])
+        tested = cast_batch(batch.select([self._fetched.index(column) for column in self._used]), fields)
+        return only_rows(batch.select(list(range(len(self._columns)))), passing_rows(tested, condition))
+
+
+def decode_tiles(ref: ChunkRef, tiles: Sequence[tuple[int, Any]]) -> list[pa.RecordBatch]:
+    """Verify and decode tiles of a chunk, each given by its index and its stored bytes."""
+    where = {"dataset": ref.dataset, "chunk": str(ref)}
+    return [ref.tiles[index].decode(data, {**where, "tile": index}) for index, data in tiles]
+
+
+def _is_fixed(type_: pa.DataType) -> bool:
+    kinds = pa.types
+    return bool(kinds.is_primitive(type_) or kinds.is_decimal(type_) or kinds.is_fixed_size_binary(type_))
+
+
+def _fixed_bytes(type_: pa.DataType) -> int:
+    """Return the bytes of a decoded value, without the bytes of text and of lists."""
+    try:
+        return int(type_.bit_width) // 8
+    except ValueError:
+        return 4

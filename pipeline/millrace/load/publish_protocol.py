@@ -1,0 +1,128 @@
+"""Order of the steps by which concurrent loads publish versions and merge appends.
+
+The steps read and write; this module only orders them, by the rules of ``VersionGraph``. A test runs these functions in
+every interleaving of two publishers with a crash after each step (docs/decisions/concurrent-publishing.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple, Protocol
+
+from millrace.errors import StoreTimeoutError
+from millrace.load.plan import LoadPlan
+from millrace.store import Base, Version, VersionGraph
+
+__all__ = ["MergeSteps", "PublishSteps", "Published", "merge_heads", "publish_with_retry"]
+
+
+class Published(NamedTuple):
+    """A published version, its plan, and the number of nodes on which its row is proven."""
+
+    plan: LoadPlan
+    version: Version
+    replicas: int
+
+
+class PublishSteps(Protocol):
+    """Reads and writes of a load that publishes its version."""
+
+    def graph(self) -> VersionGraph:
+        """Read the versions of the dataset."""
+
+    def check_append(self, parent: str) -> None:
+        """Raise ``SourceTypeError`` unless the rows can be appended to this version."""
+
+    def write(self, plan: LoadPlan) -> Published:
+        """Write the version's row, with the rows of the plan's parent if the load appends."""
+
+    def withdraw(self, version: Version) -> None:
+        """Hide a version from readers for good."""
+
+
+class MergeSteps(Protocol):
+    """Reads and writes of a process that merges appends."""
+
+    def graph(self) -> VersionGraph:
+        """Read the versions of the dataset."""
+
+    def merge(self, siblings: Sequence[Version], graph: VersionGraph) -> Version | None:
+        """Write the row of their merge and return it, or the version of its name if that exists, perhaps deleted.
+
+        Returns None if a sibling was deleted meanwhile, or if a sweep may remove data that the merge references.
+        """
+
+    def withdraw(self, version: Version) -> None:
+        """Hide a version from readers for good."""
+
+
+def publish_with_retry(steps: PublishSteps, plan: LoadPlan, graph: VersionGraph, *, rounds: int = 10) -> Published:
+    """Publish the version of a plan, and publish it again under a higher number while it is superseded.
+
+    After writing its version row, a publisher reads the version list again. Of two concurrent publishers at least one
+    sees the other; it publishes again. Only then is its first row withdrawn, so a load that fails in between is still
+    published. Raises ``StoreTimeoutError`` (retriable) if other loads supersede it through all ``rounds``.
+    """
+    superseded: Version | None = None
+    for _ in range(rounds):
+        plan = _rebase(steps, plan, graph)
+        if superseded is not None:
+            plan = replace(plan, number=max(plan.number, superseded.number + 1))
+        published = steps.write(plan)
+        if superseded is not None:
+            steps.withdraw(superseded)
+        graph = steps.graph().without(published.version)
+        if not graph.is_superseded(published.version):
+            return published
+        superseded = published.version
+    raise StoreTimeoutError(
+        f"concurrent loads superseded {plan.dataset}@{plan.label} through {rounds} rounds of publishing",
+        hint="run it again: chunks that are written are used again",
+        dataset=plan.dataset,
+        version=plan.label,
+    )
+
+
+def _rebase(steps: PublishSteps, plan: LoadPlan, graph: VersionGraph) -> LoadPlan:
+    """Return the plan with the base that ``VersionGraph.base`` gives it.
+
+    Raises ``SourceTypeError`` if its rows cannot be appended to the new parent.
+    """
+    base = graph.base(plan.mode, Base(plan.parent, plan.number))
+    if plan.mode == "append" and base.parent is not None and base.parent != plan.parent:
+        steps.check_append(base.parent)
+    return replace(plan, parent=base.parent, number=base.number)
+
+
+def merge_heads(steps: MergeSteps, version: Version, *, siblings_max: int, rounds: int = 50) -> Version:
+    """Return the version that holds all appends to the line of ``version``, merging the heads of the line if necessary.
+
+    Returns ``version`` itself if its line was replaced. A merge during which a ``replace`` was published is withdrawn,
+    so that replaced rows do not become the latest again. A merge that a user deleted is not made again. Raises
+    ``StoreTimeoutError`` if new appends arrive through all ``rounds``.
+    """
+    siblings: list[Version] = []
+    for _ in range(rounds):
+        graph = steps.graph().including(version)
+        if siblings and graph.is_passed_over(version):
+            steps.withdraw(version)
+            return siblings[-1]
+        heads = graph.heads(version.root)
+        if not heads or graph.is_passed_over(heads[-1]):
+            return version
+        if len(heads) == 1:
+            return heads[0]
+        siblings = heads[:siblings_max]
+        merged = steps.merge(siblings, graph)
+        if merged is None:
+            siblings = []
+        elif merged.deleted_at is not None:
+            return heads[-1]
+        else:
+            version = merged
+    raise StoreTimeoutError(
+        f"{version.dataset}: appends or deletions kept arriving through {rounds} merges",
+        hint="nothing is lost: the next append merges them",
+        dataset=version.dataset,
+    )

@@ -1,0 +1,112 @@
+"""Describe the result of a load for users, programs and the page."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from millrace.display import html_table
+from millrace.errors import StoreError
+from millrace.load.append import selector_of
+from millrace.load.columns import ReportedColumns, reported_columns
+from millrace.sources import SourceWarning
+from millrace.store import Catalogue, Version
+
+__all__ = ["LoadReport", "with_columns", "with_state"]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class LoadReport:
+    """Result of a load.
+
+    ``replicas`` is 2 if every chunk and row is proven on two nodes, else 1 (``degraded``). ``rows``, ``chunks`` and the
+    sizes in bytes count the data that this load added. ``total_rows`` counts the rows of the version.
+    """
+
+    dataset: str
+    version: str
+    run: str
+    mode: str
+    kind: str
+    parent: str | None
+    rows: int
+    total_rows: int
+    raw_bytes: int
+    stored_bytes: int
+    chunks: int
+    replicas: int
+    under_replicated: int
+    retries: int
+    splits: int
+    source: str
+    seconds: float = 0.0
+    rows_per_s: float = 0.0
+    missing: tuple[str, ...] = field(default=())
+    """Optional services that were unreachable and that the load did without: ``progress``, ``cache``."""
+    warnings: tuple[SourceWarning, ...] = field(default=())
+    """Everything surprising about the source, from its plan and its splits, and about the load itself."""
+    columns: ReportedColumns = field(default=())
+    """Name and Arrow type of the version's first columns, as many as ``reported_columns`` gives."""
+    columns_total: int = 0
+
+    def __repr__(self) -> str:
+        return (
+            f"<LoadReport {self.dataset}@{self.version}: {self.rows:,} rows added, {self.total_rows:,} in the version, "
+            f"{self.stored_bytes:,} stored bytes, {self.replicas} replicas, {len(self.warnings)} warnings>"
+        )
+
+    def _repr_html_(self) -> str:
+        facts: list[tuple[str, object]] = [
+            ("rows added", self.rows),
+            ("rows in the version", self.total_rows),
+            ("raw bytes", self.raw_bytes),
+            ("stored bytes", self.stored_bytes),
+            ("chunks", self.chunks),
+            ("replicas", self.replicas),
+            ("seconds", self.seconds),
+            ("source", self.source),
+            ("run", self.run),
+        ]
+        facts += [("warning", warning.message) for warning in self.warnings]
+        return html_table(f"Load of {self.dataset}@{self.version}", facts)
+
+    @property
+    def degraded(self) -> bool:
+        """Whether a chunk or row is on one node only; ``millrace repair`` writes the missing replica."""
+        return self.replicas < 2
+
+    @property
+    def ratio(self) -> float:
+        """Raw bytes for each stored byte."""
+        return self.raw_bytes / self.stored_bytes if self.stored_bytes else 1.0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON: every field, and ``degraded`` and ``ratio``.
+
+        Each column is an object with name and type.
+        """
+        columns = [{"name": name, "type": kind} for name, kind in self.columns]
+        return {**asdict(self), "columns": columns, "degraded": self.degraded, "ratio": round(self.ratio, 3)}
+
+
+def with_columns(catalogue: Catalogue, version: Version, report: LoadReport) -> LoadReport:
+    """Return the report with the columns of the version; without them if they cannot be read."""
+    try:
+        # A version from a list of versions comes without its schema.
+        if not version.schema_blob:
+            version = catalogue.resolve(version.dataset, selector_of(version.label))
+        schema = catalogue.pages.schema(version)
+    except StoreError:
+        return report
+    return replace(report, columns=reported_columns(schema), columns_total=len(schema))
+
+
+def with_state(catalogue: Catalogue, report: LoadReport) -> LoadReport:
+    """Return the report with a warning for data on one node only, and for a node that did not respond."""
+    warnings = []
+    if report.degraded:
+        message = f"{report.dataset}@{report.version} has {report.under_replicated} chunks or rows on one node only"
+        warnings.append(SourceWarning("degraded", message))
+    if catalogue.reader.was_degraded:
+        warnings.append(SourceWarning("node_down", catalogue.reader.degraded_warning))
+    return replace(report, warnings=(*warnings, *report.warnings))

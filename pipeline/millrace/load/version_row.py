@@ -1,0 +1,201 @@
+"""Write the row of a loaded version, which makes it visible."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+from uuid import UUID, uuid4
+
+import pyarrow as pa
+
+import millrace
+from millrace.errors import ChunkMissingError
+from millrace.load.append import check_append, check_kept, selector_of
+from millrace.load.checks import check_attempts, promised_pages
+from millrace.load.exact import check_exact
+from millrace.load.lists import Listing, page_totals, write_lists
+from millrace.load.plan import LoadPlan
+from millrace.load.publish_protocol import Published
+from millrace.load.split import SplitResult
+from millrace.sources import STANDARD_INPUT, SourceChecksum, merge_schemas
+from millrace.store import (
+    AttemptRole,
+    Catalogue,
+    CatalogueWriter,
+    LoadAttempt,
+    MetadataBucket,
+    PageRef,
+    Version,
+    VersionGraph,
+    bounded_facts,
+    layout_setting,
+)
+
+__all__ = ["VersionRowWriter", "attempts_of", "root_of"]
+
+
+def attempts_of(results: Sequence[SplitResult]) -> set[UUID]:
+    """Return the attempts that wrote the chunks of these results."""
+    inherited = {attempt_id for result in results for attempt_id, _, _ in result.inherited}
+    return inherited | {result.attempt_id for result in results}
+
+
+class VersionRowWriter:
+    """Steps of ``publish_with_retry`` on the catalogue: one load, with the results and the pages of all its splits."""
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        catalogue_writer: CatalogueWriter,
+        plan: LoadPlan,
+        results: Sequence[SplitResult],
+        pages: Sequence[PageRef],
+    ) -> None:
+        self._catalogue = catalogue
+        self._catalogue_writer = catalogue_writer
+        self._dataset = plan.dataset
+        self._source = plan.source
+        self._results = results
+        self._pages = pages
+
+    def graph(self) -> VersionGraph:
+        """Read the versions of the dataset."""
+        return VersionGraph(self._catalogue.all_versions(self._dataset))
+
+    def check_append(self, parent: str) -> None:
+        """Raise ``SourceTypeError`` unless the rows can be appended to this version."""
+        check_append(self._catalogue, self._dataset, parent, self._source)
+
+    def withdraw(self, version: Version) -> None:
+        """Hide a version from readers for good."""
+        self._catalogue_writer.withdraw(version)
+
+    def write(self, plan: LoadPlan) -> Published:
+        """Write the version's row.
+
+        Withdraws the row and raises ``ChunkMissingError`` if a sweep may remove data that the version references.
+        """
+        catalogue, written = self._catalogue, attempts_of(self._results)
+        parent = None
+        if plan.parent is not None:
+            parent = catalogue.resolve(plan.dataset, selector_of(plan.parent))
+        base = parent if plan.mode == "append" else None
+        bases = [] if base is None else [base]
+        schema = self._schema(plan, base)
+        check_attempts(catalogue, plan, written, bases)
+        version = self._version(plan, parent, base, schema)
+        replicas = self._catalogue_writer.publish(version)
+        # A sweep fences attempts before it reads the versions, and this check runs after the version row is written. Of
+        # a concurrent sweep and load, at least one sees the other.
+        try:
+            check_attempts(catalogue, plan, written, bases)
+        except ChunkMissingError:
+            self.withdraw(version)
+            raise
+        row = _publisher_row(plan, version.attempt_id, version.committed_at)
+        self._catalogue_writer.heartbeat(row, buckets=0, finished=True)
+        return Published(plan, version, replicas)
+
+    def _schema(self, plan: LoadPlan, base: Version | None) -> pa.Schema:
+        """Return the schema of the rows of all splits and of ``base``.
+
+        Raises ``SourceTypeError`` if a value of one of them would change in it.
+        """
+        catalogue, results = self._catalogue, self._results
+        own = merge_schemas([plan.schema, *(result.arrow_schema() for result in results)])
+        for result in results if len(results) > 1 else ():
+            pages = partial(promised_pages, catalogue, plan, result)
+            label = plan.source.splits[result.split].label
+            check_exact(catalogue, plan.dataset, pages, plan.layout, result.arrow_schema(), own, label)
+        if base is None:
+            return own
+        schema = merge_schemas([catalogue.pages.schema(base), own])
+        subject = f"{plan.source.uri} cannot be appended to {base.reference}"
+        check_kept(catalogue, base, schema, subject)
+        check_exact(catalogue, plan.dataset, lambda: self._pages, plan.layout, own, schema, subject)
+        return schema
+
+    def _version(self, plan: LoadPlan, parent: Version | None, base: Version | None, schema: pa.Schema) -> Version:
+        """Write schema and page list and return the version, whose row is not written yet."""
+        publisher = uuid4()
+        self._catalogue_writer.begin_attempt(_publisher_row(plan, publisher, datetime.now(UTC)))
+        added = [replace(page, added_by=plan.label) for page in self._pages]
+        totals, largest_chunk_bytes, listing = self._contents(base, added)
+        schema_blob, pages_blob, replicas = write_lists(
+            self._catalogue, self._catalogue_writer, plan.dataset, plan.label, schema, listing
+        )
+        if replicas < 2:
+            self._catalogue_writer.record_under_replicated(plan.dataset, publisher, MetadataBucket.PAGES, 0)
+        return Version(
+            dataset=plan.dataset,
+            number=plan.number,
+            hex=plan.hex,
+            parent=plan.parent,
+            mode=plan.mode,
+            kind=plan.source.kind,
+            attempt_id=publisher,
+            attempts=len({page.attempt_id for page in added}) + (base.attempts if base is not None else 0),
+            run=plan.run,
+            code=millrace.__version__,
+            source=bounded_facts({**plan.source.facts(), **_content_facts(plan, self._results)}),
+            settings={
+                "root": root_of(plan, parent),
+                "chunks": plan.chunks.to_json(),
+                "layout": layout_setting(plan.layout),
+                "fingerprint": plan.fingerprint,
+                "largest_chunk_bytes": largest_chunk_bytes,
+                "source_options": bounded_facts(plan.source.options.to_json()),
+            },
+            committed_at=_commit_time(parent),
+            schema_blob=schema_blob,
+            pages_blob=pages_blob,
+            **totals,
+        )
+
+    def _contents(self, base: Version | None, added: Sequence[PageRef]) -> tuple[dict[str, Any], int, Listing]:
+        """Return the totals of the version, the stored bytes of its largest chunk, and its listing.
+
+        The pages are read before a row references them, so a version never begins with a damaged page.
+        """
+        catalogue, totals = self._catalogue, page_totals(added)
+        largest = max((catalogue.pages.page(self._dataset, page).largest_chunk_bytes for page in added), default=0)
+        if base is None:
+            return totals, largest, Listing(self._dataset).followed_by(added)
+        totals = {name: value + getattr(base, name) for name, value in totals.items()}
+        largest = max(largest, catalogue.pages.largest_chunk_bytes(base))
+        return totals, largest, Listing.of(catalogue, base).followed_by(added)
+
+
+def root_of(plan: LoadPlan, parent: Version | None) -> str:
+    """Return the root of the line that the version of a plan belongs to."""
+    if plan.mode == "replace":
+        return plan.label
+    return "empty" if parent is None else parent.root
+
+
+def _publisher_row(plan: LoadPlan, attempt_id: UUID, started: datetime) -> LoadAttempt:
+    return LoadAttempt(
+        plan.dataset, attempt_id, plan.run, plan.fingerprint, AttemptRole.PUBLISHER, 1, plan.label, "", started
+    )
+
+
+def _commit_time(parent: Version | None) -> datetime:
+    """Return the time now in milliseconds; a commit time is never earlier than the parent's."""
+    now = datetime.now(UTC)
+    now -= timedelta(microseconds=now.microsecond % 1000)
+    return now if parent is None else max(now, parent.committed_at)
+
+
+def _content_facts(plan: LoadPlan, results: Sequence[SplitResult]) -> dict[str, str]:
+    """Return the CRC-32 of the source's bytes, file after file; nothing unless every split has its own."""
+    checksum = SourceChecksum()
+    for result in results:
+        if result.content is None:
+            return {}
+        checksum = checksum.followed_by(result.content)
+    size_bytes = sum(file.size_bytes for file in plan.source.files)
+    covers_source = plan.source.uri == STANDARD_INPUT or checksum.size_bytes == size_bytes
+    return {"crc32": f"{checksum.crc32:08x}"} if covers_source else {}

@@ -1,0 +1,18 @@
+"""The optional dependencies: without the extra of a service, the service counts as switched off."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.util import find_spec
+from typing import Final
+
+__all__ = ["missing_extra"]
+
+_MODULES: Final = {"redis": ("redis", "hiredis"), "kafka": ("confluent_kafka",)}
+
+
+@cache
+def missing_extra(extra: str) -> str:
+    """Return the reason why the client of a service cannot be used, with its remedy, or an empty text."""
+    missing = [module for module in _MODULES[extra] if find_spec(module) is None]
+    return f"{missing[0]} is not installed: pip install 'millrace[{extra}]'" if missing else ""

@@ -1,0 +1,33 @@
+"""Errors for datasets and versions that the catalogue does not have."""
+
+from __future__ import annotations
+
+from millrace.errors import DatasetNotFoundError, StoreError, StoreUnavailableError
+from millrace.store.cluster.session import CassandraSession
+
+__all__ = ["dataset_not_found", "not_found"]
+
+
+def not_found(cassandra: CassandraSession, dataset: str, version: str = "", *, degraded: bool) -> StoreError:
+    """Return the error for a name that a read did not find.
+
+    After a degraded read this is ``StoreUnavailableError``, because the name may exist on the other node alone.
+    """
+    if not degraded:
+        return dataset_not_found(dataset)
+    down = ", ".join(cassandra.down()) or "one node"
+    name = f"{dataset}@{version}" if version else f"a dataset {dataset!r}"
+    return StoreUnavailableError(
+        f"{name} is not known to the nodes that answer, and {down} does not answer",
+        hint="it may be known there alone: ./run status",
+        dataset=dataset,
+        version=version or None,
+        node=down,
+    )
+
+
+def dataset_not_found(dataset: str) -> DatasetNotFoundError:
+    """Return the error for a dataset that no node has."""
+    return DatasetNotFoundError(
+        f"there is no dataset {dataset!r}", hint="millrace ls shows what is there", dataset=dataset
+    )

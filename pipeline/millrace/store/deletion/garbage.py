@@ -1,0 +1,114 @@
+"""Find the data of load attempts that no version references."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence, Set
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from millrace.errors import ChunkMissingError
+from millrace.store.catalogue.attempt import LoadAttempt
+from millrace.store.catalogue.catalogue import Catalogue
+from millrace.store.catalogue.version import Version
+from millrace.store.deletion.all_replicas import AllReplicas
+from millrace.store.deletion.protection import Protection
+from millrace.store.repair.repair import ALIVE
+
+__all__ = ["Garbage", "GarbageSearch", "active_runs"]
+
+
+@dataclass(frozen=True, slots=True)
+class Garbage:
+    """The data of one attempt that no version references: whole partitions of chunks and the attempt's pages.
+
+    ``buckets`` is the number of partitions of chunks.
+    """
+
+    dataset: str
+    attempt_id: UUID
+    buckets: int
+    run: str
+    reason: str
+    removable: bool
+    """Whether the grace time is over, and no load that could still reference the data is active."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as JSON-compatible values."""
+        return {**asdict(self), "attempt_id": self.attempt_id.hex}
+
+
+class GarbageSearch:
+    """Search for garbage. Attempts, versions, tags and leases are read at ``ALL``."""
+
+    def __init__(self, catalogue: Catalogue, replicas: AllReplicas) -> None:
+        self._catalogue = catalogue
+        self._replicas = replicas
+        self._protection = Protection(replicas)
+
+    def find(self, dataset: str, grace: timedelta) -> list[Garbage]:
+        """Return the data of the dataset's load attempts that no version references."""
+        self._replicas.require_all_up()
+        now = datetime.now(UTC)
+        attempts = self._replicas.attempts(dataset)
+        protected = self._protection.versions(dataset)  # a tag may have been set at the moment of the deletion
+        referenced, deleted = self.references(self._replicas.versions_with_data(dataset), protected)
+        active = active_runs(attempts, referenced | set(deleted), now)
+        garbage = []
+        for attempt in attempts:
+            age = _age(attempt, now)
+            if attempt.attempt_id in referenced or (attempt.attempt_id not in deleted and attempt.run in active):
+                continue
+            if attempt.attempt_id in deleted:
+                # An active load may be an append to the version that was deleted a moment ago.
+                removable = now - deleted[attempt.attempt_id] >= grace and not active
+                reason = "its versions are deleted"
+            else:
+                removable, reason = age >= grace, f"no version references it, last seen {_words(age)} ago"
+            garbage.append(Garbage(dataset, attempt.attempt_id, attempt.buckets + 1, attempt.run, reason, removable))
+        return garbage
+
+    def references(
+        self, versions: Sequence[Version], protected: Set[tuple[int, str]]
+    ) -> tuple[set[UUID], dict[UUID, datetime]]:
+        """Return the attempts that versions in use reference, and the other attempts with their deletion times.
+
+        A version is in use while it is visible, tagged or leased. The other attempts are those of deleted versions. An
+        attempt of several deleted versions has the time of the latest deletion.
+        """
+        referenced: set[UUID] = set()
+        deleted: dict[UUID, datetime] = {}
+        for version in versions:
+            in_use = version.deleted_at is None or (version.number, version.hex) in protected
+            try:
+                attempts = self._attempts_of(version)
+            except ChunkMissingError:
+                if in_use:
+                    raise
+                continue  # an interrupted sweep has already deleted its lists
+            if in_use or version.deleted_at is None:
+                referenced |= attempts
+            else:
+                time = version.deleted_at
+                deleted |= {attempt_id: max(time, deleted.get(attempt_id, time)) for attempt_id in attempts}
+        return referenced, {attempt_id: time for attempt_id, time in deleted.items() if attempt_id not in referenced}
+
+    def _attempts_of(self, version: Version) -> set[UUID]:
+        pages, content = self._catalogue.pages, self._catalogue.with_content(version)
+        named = {page.attempt_id for page in pages.each_ref(content)}
+        return {version.attempt_id, *named, *pages.stored_out_of_line(content)}
+
+
+def active_runs(attempts: Iterable[LoadAttempt], referenced: Set[UUID], now: datetime) -> set[str]:
+    """Return the runs of attempts that no version references yet and that may still be active."""
+    return {a.run for a in attempts if a.attempt_id not in referenced and not a.fenced and _age(a, now) < ALIVE}
+
+
+def _age(attempt: LoadAttempt, now: datetime) -> timedelta:
+    return now - (attempt.last_seen or attempt.started)
+
+
+def _words(age: timedelta) -> str:
+    hours = age.total_seconds() / 3600
+    return f"{hours:.0f} h" if hours >= 1 else f"{age.total_seconds() / 60:.0f} min"

@@ -1,0 +1,169 @@
+"""Mark versions as deleted, undo deletions, and remove unreferenced data after a grace time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from millrace.errors import (
+    ChunkError,
+    ChunkMissingError,
+    InvalidSettingError,
+    StoreError,
+    StoreTimeoutError,
+    StoreUnavailableError,
+)
+from millrace.names import check_dataset_name, parse_reference
+from millrace.store.catalogue.catalogue import Catalogue
+from millrace.store.catalogue.not_found import dataset_not_found
+from millrace.store.catalogue.version import DELETED, Version
+from millrace.store.catalogue.version_graph import VersionGraph
+from millrace.store.cluster.session import CassandraSession
+from millrace.store.deletion.all_replicas import AllReplicas
+from millrace.store.deletion.protection import Protection
+from millrace.store.deletion.sweep import GRACE, Sweep, SweepReport
+from millrace.store.deletion.undelete import Undelete, UndeleteReport
+from millrace.store.repair.replica_check import MissingReplica, ReplicaCheck
+
+__all__ = ["VersionDeletion"]
+
+
+class VersionDeletion:
+    """Deletion of versions: marks, undeletes and sweeps.
+
+    Every method raises ``StoreUnavailableError`` while a node is down; then nothing was marked or removed.
+    """
+
+    def __init__(self, cassandra: CassandraSession, catalogue: Catalogue) -> None:
+        self._cassandra = cassandra
+        self._catalogue = catalogue
+        self._replicas = AllReplicas(cassandra, "deleting", "nothing was deleted")
+        self._protection = Protection(self._replicas)
+        self._sweeps = Sweep(catalogue, self._replicas)
+        self._undeletes = Undelete(catalogue, AllReplicas(cassandra, "taking back a deletion"))
+
+    def delete(self, reference: str, *, whole: bool, now: bool, dry_run: bool) -> SweepReport:
+        """Mark a version, or with ``whole`` every version of its dataset, as deleted.
+
+        ``now`` also removes the data that is unreferenced then. Raises ``DatasetNotFoundError`` for an unknown dataset,
+        and ``UsageError`` for tagged and leased versions, by name.
+        """
+        name, selector = parse_reference(reference)
+        self._replicas.require_all_up()
+        versions = self._visible(name) if whole else [self._catalogue.resolve(name, selector)]
+        if not versions:
+            raise dataset_not_found(name)
+        return self._delete(name, versions, now=now, dry_run=dry_run)
+
+    def prune(self, name: str, keep: int, *, now: bool, dry_run: bool) -> SweepReport:
+        """Mark all but the newest ``keep`` versions as deleted; older tagged and leased versions are kept as well.
+
+        Appends that are not merged with concurrent ones yet are kept too, because no other version holds their rows.
+        """
+        if keep < 1:
+            raise InvalidSettingError(f"--keep is {keep}", hint="keep at least 1; millrace delete removes a dataset")
+        self._replicas.require_all_up()
+        protected = self._protection.versions(check_dataset_name(name))
+        graph = VersionGraph(self._replicas.versions(name))
+        if graph.latest is None:
+            raise dataset_not_found(name)
+        unmerged = {head.label for head in graph.heads(graph.latest.root)}
+        first = graph.visible.index(graph.latest) + keep
+        versions = [v for v in graph.visible[first:] if (v.number, v.hex) not in protected and v.label not in unmerged]
+        return self._delete(name, versions, now=now, dry_run=dry_run)
+
+    def undelete(self, reference: str, *, dry_run: bool) -> UndeleteReport:
+        """Make a deleted version visible again; raise as ``Undelete.find`` and ``Undelete.restore`` do."""
+        name, selector = parse_reference(reference)
+        match = self._undeletes.find(name, selector)
+        if not dry_run:
+            self._undeletes.restore(match)
+        versions = self._replicas.versions(name)
+        graph = VersionGraph(replace(v, deleted_at=None) if v.label == match.label else v for v in versions)
+        return UndeleteReport(
+            dataset=name,
+            version=match.label,
+            deleted_at=match.deleted_at,
+            latest=graph.latest is not None and graph.latest.label == match.label,
+            merges_with=_merged_with(graph, match.label),
+            dry_run=dry_run,
+        )
+
+    def fsck(self, *, delete: bool, now: bool) -> tuple[SweepReport, list[MissingReplica]]:
+        """Return a report of unreferenced data, and the replicas missing of referenced data.
+
+        Only with ``delete`` is unreferenced data past its grace time removed.
+        """
+        report = SweepReport(dry_run=not delete)
+        self._replicas.require_all_up()
+        missing: list[MissingReplica] = []
+        for name in self._catalogue.names():
+            missing += self._missing_replicas(name, report)
+            self._sweep(name, report, now=now, dry_run=not delete)
+        report.missing = [replica.to_json() for replica in missing]
+        return report, missing
+
+    def _visible(self, dataset: str) -> list[Version]:
+        return [version for version in self._replicas.versions(dataset) if version.deleted_at is None]
+
+    def _missing_replicas(self, name: str, report: SweepReport) -> list[MissingReplica]:
+        check = ReplicaCheck(self._cassandra, self._catalogue)
+        visible = self._visible(name)
+        missing = list(check.rows(name, visible[0])) if visible else []
+        for version in reversed(visible):
+            try:
+                content = self._catalogue.with_content(version)
+                missing += check.pages(content)
+                missing += check.chunks(content)
+            except (ChunkError, ChunkMissingError) as error:  # no node has an intact copy
+                report.problems.append(str(error))
+        return missing
+
+    def _delete(self, name: str, versions: Sequence[Version], *, now: bool, dry_run: bool) -> SweepReport:
+        report = SweepReport(dry_run=dry_run, final=self._undeletes.final(name, versions))
+        self._mark(name, versions, dry_run=dry_run)
+        report.marked = [version.reference for version in versions]
+        if now and not dry_run:
+            self._sweep(name, report, now=True, dry_run=False)
+        return report
+
+    def _mark(self, name: str, versions: Sequence[Version], *, dry_run: bool) -> None:
+        """Mark versions as deleted. Readers no longer see them; their data stays for the grace time.
+
+        Refuses tagged and leased versions by name (``UsageError``) before anything is marked. Refuses everything
+        (``StoreError``) while catalogue rows of the dataset are under-replicated.
+        """
+        self._replicas.require_all_up()
+        if versions:
+            self._replicas.require_replicated_catalogue(name)
+        for version in versions:
+            self._protection.require_unprotected(version)
+        for version in () if dry_run else versions:
+            self._protection.require_unprotected(version)  # the first check may be seconds old
+            self._replicas.write_mark(version, DELETED, datetime.now(UTC))
+
+    def _sweep(self, name: str, report: SweepReport, *, now: bool, dry_run: bool) -> None:
+        grace = timedelta(0) if now else GRACE
+        garbage = self._sweeps.garbage(name, grace=grace)
+        removable = [item for item in garbage if item.removable]
+        report.waiting += len(garbage) - len(removable)
+        report.garbage += [item.to_json() for item in garbage]
+        if dry_run:
+            return
+        try:
+            self._sweeps.remove(removable, report, grace=grace)
+        except (StoreUnavailableError, StoreTimeoutError):
+            raise
+        except StoreError as error:
+            report.problems.append(str(error))
+        else:
+            self._sweeps.empty_deleted(name, grace=grace)
+
+
+def _merged_with(graph: VersionGraph, label: str) -> tuple[str, ...]:
+    """Return the heads of the latest line with which the next append or repair merges the version."""
+    if graph.latest is None or graph.latest.mode == "replace":
+        return ()
+    labels = [version.label for version in graph.heads(graph.latest.root)]
+    return tuple(other for other in labels if other != label) if label in labels else ()

@@ -1,0 +1,121 @@
+"""Concurrent loads in every order of their steps, with a crash after each step.
+
+``interleavings`` has the model. docs/decisions/concurrent-publishing.md has the invariants and the argument.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from millrace.store import Version, VersionGraph
+from tests.unit.load.interleavings import Load, Model, seeded
+
+FIRST, SECOND, THIRD = "0000a0", "0000b0", "0000c0"
+"""Two versions of one number are ordered by their hex, so each mode is tried in each place."""
+MODES = ("append", "replace")
+DELETION = Load(THIRD, "delete", "2-000002")
+
+
+@pytest.mark.parametrize("retries", [0, 1])
+@pytest.mark.parametrize("first", MODES)
+@pytest.mark.parametrize("second", MODES)
+def test_two_loads_lose_no_row_in_any_order_with_a_crash_after_any_step(first: str, second: str, retries: int) -> None:
+    states = Model(seeded(), [Load(FIRST, first), Load(SECOND, second)], retries=retries).check_all()
+    assert states > 100
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("retries", [0, 1])
+def test_a_load_and_a_deletion_of_its_parent_lose_no_row_in_any_order(mode: str, retries: int) -> None:
+    assert Model(seeded(appended=True), [Load(FIRST, mode), DELETION], retries=retries).check_all() > 50
+
+
+@pytest.mark.parametrize("first", MODES)
+@pytest.mark.parametrize("second", MODES)
+@pytest.mark.parametrize("third", [*MODES, "delete"])
+def test_three_loads_lose_no_row_in_random_orders(first: str, second: str, third: str) -> None:
+    last = DELETION if third == "delete" else Load(THIRD, third)
+    model = Model(seeded(appended=True), [Load(FIRST, first), Load(SECOND, second), last], retries=1)
+    assert model.check_random(150) > 150
+
+
+# --- the same check finds each rule that is broken
+
+
+class OneHeadSkipped(VersionGraph):
+    """Leaves one head out of each merge."""
+
+    def heads(self, root: str) -> list[Version]:
+        return super().heads(root)[:1]
+
+
+class NeverPassedOver(VersionGraph):
+    """Takes the newest version for the latest, and lets no publisher publish again."""
+
+    def is_passed_over(self, version: Version) -> bool:
+        return False
+
+
+class NewestIsLatest(VersionGraph):
+    """Takes the newest version for the latest."""
+
+    @property
+    def latest(self) -> Version | None:
+        return next(iter(self.visible), None)
+
+
+class ReplaceNeverAgain(VersionGraph):
+    """Lets no ``replace`` publish again."""
+
+    def is_superseded(self, version: Version) -> bool:
+        return version.mode != "replace" and super().is_superseded(version)
+
+
+class MergeNeverPassedOver(VersionGraph):
+    """Keeps a merge during which a ``replace`` was published."""
+
+    def is_passed_over(self, version: Version) -> bool:
+        return version.mode != "merge" and super().is_passed_over(version)
+
+
+class RunForgotten(VersionGraph):
+    """Does not find the version that an earlier attempt of a run has published."""
+
+    def of_load(self, hexpart: str, run: str) -> list[Version]:
+        return []
+
+
+@pytest.mark.parametrize(
+    ("broken", "loads", "retries"),
+    [
+        (OneHeadSkipped, ("append", "append"), 0),
+        (NeverPassedOver, ("replace", "append"), 0),
+        (NewestIsLatest, ("replace", "append"), 0),
+        (RunForgotten, ("append", "append"), 1),
+        (RunForgotten, ("append", "replace"), 1),
+    ],
+)
+def test_the_check_finds_a_broken_rule(broken: type[VersionGraph], loads: Sequence[str], retries: int) -> None:
+    model = Model(seeded(broken), [Load(FIRST, loads[0]), Load(SECOND, loads[1])], retries=retries)
+    with pytest.raises(AssertionError, match="the rows are"):
+        model.check_all()
+
+
+def test_the_check_finds_a_merge_that_brings_replaced_rows_back() -> None:
+    loads = [Load(FIRST, "append"), Load(SECOND, "append"), Load(THIRD, "replace")]
+    model = Model(seeded(MergeNeverPassedOver), loads)
+    with pytest.raises(AssertionError, match="the rows are"):
+        model.check_random(3000)
+
+
+LATE_REPLACE = [3] * 2 + [0] * 9 + [1] * 9 + [2] * 2 + [3] * 4 + [2] * 12 + [3] * 12
+"""The ``replace`` reads the versions before two appends and writes after them. A third append has read in between."""
+
+
+def test_a_late_replace_publishes_again_above_the_appends_that_it_did_not_see() -> None:
+    loads = [*(Load(hexpart, "append") for hexpart in (FIRST, SECOND, THIRD)), Load("0000d0", "replace")]
+    Model(seeded(), loads).check_order(LATE_REPLACE)
+    with pytest.raises(AssertionError, match="the rows are"):
+        Model(seeded(ReplaceNeverAgain), loads).check_order(LATE_REPLACE)
