@@ -21,7 +21,7 @@ from bench.options import Options
 from bench.report import Report
 from local_stack.nodetool import nodetool
 from millrace.errors import StackError
-from millrace.store.cluster.session import LOCAL_ONE, TWO
+from millrace.store.cluster.driver import LOCAL_ONE, TWO
 
 __all__ = ["ORDERS", "WAYS", "Order", "run"]
 

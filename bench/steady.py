@@ -28,7 +28,8 @@ from millrace.errors import MillraceError, StackError
 from millrace.load import LoadOptions
 from millrace.sources import SourceOptions
 from millrace.store.chunks.chunk_reader import ChunkReader
-from millrace.store.cluster.writer import ReplicatedWriter, Write
+from millrace.store.cluster.flights import Write
+from millrace.store.cluster.writer import ReplicatedWriter
 
 __all__ = ["Steady", "Story"]
 

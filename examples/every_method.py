@@ -39,7 +39,7 @@ store.load("prices", pa.table({"id": [1, 2], "price": [1.5, 2.5]}))  # Arrow dat
 
 # == Store.datasets
 names = [info.name for info in store.datasets("fl*")]
-assert names == ["flights"]
+assert "flights" in names
 
 # == Store.versions
 numbers = [version.number for version in store.versions("flights")]

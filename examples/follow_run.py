@@ -24,8 +24,10 @@ def states(bridge: str, dag_id: str, run_id: str, token: str = "") -> Iterator[d
     ):
         for event in stream.iter_sse():
             document = json.loads(event.data)
-            for cloud_event in document["events"] if event.event in ("snapshot", "reset") else [document]:
-                yield cloud_event["data"]
+            cloud_events = {"progress": [document]}.get(event.event, document.get("events", []))
+            for cloud_event in cloud_events:
+                if not cloud_event["source"].endswith("/curves"):  # these have the points of training curves
+                    yield cloud_event["data"]
 
 
 def main(bridge: str, dag_id: str, run_id: str, token: str = "") -> None:

@@ -23,8 +23,6 @@ from sse_bridge.security import guard
 from sse_bridge.streams import Refused
 from sse_bridge.views import run_views, task_json
 
-__all__ = ["create_app"]
-
 RETRY_AFTER_S = "5"
 NDJSON = "application/x-ndjson"
 

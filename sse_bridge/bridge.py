@@ -18,8 +18,6 @@ from sse_bridge.hub import Hub
 from sse_bridge.metrics import Metrics
 from sse_bridge.streams import Streams
 
-__all__ = ["Bridge"]
-
 logger = logging.getLogger(__name__)
 
 MESSAGES_PER_TURN = 4

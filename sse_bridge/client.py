@@ -9,8 +9,6 @@ from sse_bridge.cursor import Cursor
 from sse_bridge.filters import Filter
 from sse_bridge.ring import Entry
 
-__all__ = ["ClientPosition"]
-
 
 @dataclass(slots=True)
 class ClientPosition:

@@ -30,8 +30,6 @@ from millrace.errors import ProgressError
 from millrace.settings import KafkaSettings
 from sse_bridge.records import Incoming, Skipped, key_text, parse_record
 
-__all__ = ["Batch", "Begin", "BrokerDown", "BrokerUp", "KafkaFeed"]
-
 logger = logging.getLogger(__name__)
 
 BATCH_EVENTS = 500

@@ -9,8 +9,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-__all__ = ["Cursor", "parse_cursor"]
-
 _FORM = re.compile(r"[0-9a-f]{8}(?:\.(?:0|[1-9][0-9]{0,18})){1,64}", re.ASCII)
 _LENGTH_MAX = 1300
 

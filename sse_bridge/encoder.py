@@ -9,8 +9,6 @@ import json
 import re
 from typing import Any
 
-__all__ = ["HEARTBEAT", "comment", "frame", "id_only", "line", "one_line"]
-
 _BREAK = re.compile(rb"\r\n|\r|\n")
 _NOT_IN_FIELDS = re.compile(r"[\r\n\0]")
 # No blank line after a comment: httpx-sse would make an empty event of it once an id has been sent.

@@ -8,8 +8,6 @@ from typing import NamedTuple
 
 from millrace.errors import UsageError
 
-__all__ = ["Filter", "Labels", "parse_filter"]
-
 OTHER_PARAMETERS = ("last_event_id", "lastEventId", "until", "quiet_s")
 
 

@@ -22,8 +22,6 @@ from sse_bridge.records import Incoming, Skipped
 from sse_bridge.ring import Entry, Ring, RingLimits, make_entry
 from sse_bridge.state import BridgeState
 
-__all__ = ["Hub"]
-
 logger = logging.getLogger(__name__)
 
 BEHIND_EVENTS = 2_000

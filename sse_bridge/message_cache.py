@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["MessageCache"]
-
 MESSAGES_MAX = 256
 SHARED_S = 0.1
 """Snapshots and liveness messages contain the time. All clients get the same bytes of them for this long."""

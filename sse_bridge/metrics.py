@@ -6,8 +6,6 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 from sse_bridge.hub import Hub
 
-__all__ = ["Metrics"]
-
 
 class Metrics:
     """The bridge's metrics, in a registry of their own."""

@@ -6,8 +6,6 @@ from typing import Any
 
 from millrace.progress import amount, clean
 
-__all__ = ["columns_of", "facts_of"]
-
 
 def facts_of(result: dict[str, Any]) -> list[tuple[str, str]]:
     """Return label and value of each line; ``result`` is that of a run (``millrace.progress.runs.result_of``)."""

@@ -10,8 +10,6 @@ from typing import Any
 from millrace.errors import ProgressError
 from millrace.progress import validate_event
 
-__all__ = ["Incoming", "Skipped", "key_text", "parse_record"]
-
 _DIGITS_SAFE = 300
 """An integer with at most this many digits is in the range of a double."""
 

@@ -9,8 +9,6 @@ from sse_bridge.cursor import Cursor
 from sse_bridge.filters import Labels
 from sse_bridge.records import Incoming
 
-__all__ = ["Entry", "Ring", "RingLimits", "make_entry"]
-
 
 @dataclass(frozen=True, slots=True)
 class Entry:

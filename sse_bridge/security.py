@@ -14,8 +14,6 @@ from werkzeug.wrappers import Response as AnyResponse
 from millrace.errors import InvalidSettingError
 from millrace.settings import BridgeSettings
 
-__all__ = ["check_exposure", "guard", "is_loopback"]
-
 OPEN_ENDPOINTS = frozenset({"healthz", "readyz", "static", "sign_in"})
 _ORIGIN = re.compile(r"https?://(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::(?:[0-9]{1,5}|\*))?")
 

@@ -23,8 +23,6 @@ from millrace.progress import (
 from sse_bridge.filters import Filter, Labels
 from sse_bridge.records import Incoming
 
-__all__ = ["BridgeState", "Liveness"]
-
 CONFIRMED_QUIET_S = 1.0
 """Delay after the last event of a run before it is is_complete, if Airflow has reported how every step ended."""
 

@@ -21,8 +21,6 @@ from sse_bridge.filters import Filter
 from sse_bridge.hub import Hub
 from sse_bridge.metrics import Metrics
 
-__all__ = ["Stream"]
-
 HEARTBEAT_S = 15.0
 WRITE_TIMEOUT_S = 10.0
 """A client that accepts no data for this long is disconnected; it may reconnect with its cursor."""

@@ -16,8 +16,6 @@ from sse_bridge.metrics import Metrics
 from sse_bridge.ring import Entry
 from sse_bridge.stream import Stream
 
-__all__ = ["Refused", "Streams"]
-
 
 class Refused(MillraceError):
     """Raised when no further stream is accepted; ``context["limit"]`` names the limit that is reached."""

@@ -16,8 +16,6 @@ from sse_bridge.filters import Filter
 from sse_bridge.outcome import columns_of, facts_of
 from sse_bridge.state import BridgeState
 
-__all__ = ["RunView", "TaskView", "run_path", "run_views", "task_json"]
-
 RUNS_SHOWN = 50
 TASKS_SHOWN = 50
 """Limit for a run shown among others; the run's own page shows up to ``TASKS_MAX``."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 from gevent import monkey, socket
 from gunicorn.workers.ggevent import GeventWorker
 
-__all__ = ["BridgeWorker"]
-
 
 class BridgeWorker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
     """A worker that serves on an event loop, with native ``threading`` and ``queue``.

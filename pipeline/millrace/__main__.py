@@ -8,8 +8,6 @@ from types import ModuleType
 
 from millrace.cli import main as command
 
-__all__ = ["main"]
-
 
 class _WithoutPandas:
     """Import finder that hides pandas.

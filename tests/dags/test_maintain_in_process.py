@@ -10,9 +10,9 @@ from uuid import uuid4
 import pytest
 
 from millrace.api import Store
+from millrace.compat.cassandra.large_frames import NODE_LOCAL
 from millrace.progress.merge import RunStates
 from millrace.progress.runs import state_of_run
-from millrace.store.cluster.session import NODE_LOCAL
 from tests.dags.events import EventLog, are, own
 from tests.dags.test_ingest_in_process import task_states, xcoms
 

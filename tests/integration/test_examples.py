@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -25,9 +26,9 @@ Run = Callable[..., str]
 @pytest.fixture
 def run(settings: Settings, tmp_path: Path) -> Run:
     """Return a function that runs an example in an empty folder and returns its output."""
-    environment = {**os.environ, "MILLRACE_CASSANDRA__KEYSPACE": settings.cassandra.keyspace}
 
-    def run(name: str, *arguments: str) -> str:
+    def run(name: str, *arguments: str, keyspace: str = settings.cassandra.keyspace) -> str:
+        environment = {**os.environ, "MILLRACE_CASSANDRA__KEYSPACE": keyspace}
         command = [sys.executable, str(EXAMPLES / f"{name}.py"), *arguments]
         done = subprocess.run(
             command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=RUN_S, check=False
@@ -63,5 +64,9 @@ def test_reported_progress_is_followed_over_server_sent_events(run: Run, full_st
     assert printed.splitlines()[-1] == "train: succeeded, 40.0 of 40.0 steps"
 
 
-def test_every_method_of_the_python_page_works(run: Run) -> None:
-    run("every_method")
+def test_every_method_of_the_python_page_works(run: Run, store: Store) -> None:
+    keyspace = f"examples_{uuid4().hex[:12]}"
+    try:
+        run("every_method", keyspace=keyspace)
+    finally:
+        store.cassandra.session.execute(f"DROP KEYSPACE IF EXISTS {keyspace}", timeout=120)

@@ -10,7 +10,6 @@ from airflow.sdk import Asset, AssetAlias
 if TYPE_CHECKING:
     from millrace.load import LoadReport
 
-__all__ = ["DATASETS", "dataset_asset", "emit_loaded"]
 
 DATASETS = AssetAlias(name="millrace/datasets", group="millrace")
 """The alias of every dataset that a run may load. The dataset is known only at run time."""

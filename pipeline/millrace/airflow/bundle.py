@@ -9,8 +9,6 @@ from airflow.dag_processing.bundles.local import LocalDagBundle
 
 from millrace.settings import checkout
 
-__all__ = ["MillraceDagBundle"]
-
 
 class MillraceDagBundle(LocalDagBundle):
     """The folder of the DAGs: ``dags`` beside this file in an installed package, and in the checkout otherwise."""

@@ -14,8 +14,6 @@ from urllib.parse import quote, urlencode
 from millrace.errors import InvalidSettingError
 from millrace.settings import Settings, check_redis_url, load_settings
 
-__all__ = ["CASSANDRA", "KAFKA", "REDIS", "airflow_settings", "cassandra_section", "kafka_section", "redis_url"]
-
 CASSANDRA, REDIS, KAFKA = "cassandra_default", "redis_default", "kafka_default"
 
 _SSL_ARGUMENTS = ("ssl_cert_reqs", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname")

@@ -15,7 +15,6 @@ from millrace.names import nearest
 if TYPE_CHECKING:
     from millrace.sources import SourceWarning
 
-__all__ = ["field_titles", "form_words", "in_form_words", "refuse_unknown_keys", "warning_in_form_words"]
 
 _FIELDS: Final = {
     "--schema": "schema_file",

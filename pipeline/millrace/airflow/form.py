@@ -11,8 +11,6 @@ from millrace.airflow.source_fields import ONE_ON_EACH_LINE, column_fields, text
 from millrace.errors import MillraceError
 from millrace.settings import CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, Settings, load_settings, millrace_home
 
-__all__ = ["allowed_roots", "load_form", "named"]
-
 CODECS = ("gzip", "zstd", "none")
 
 

@@ -7,8 +7,6 @@ from typing import Any
 
 from millrace.progress import TaskIdentity, TaskPosition
 
-__all__ = ["identity_of", "positions_of"]
-
 
 def identity_of(task_instance: Any) -> TaskIdentity:
     """Return the identity of a task instance, which may be of Airflow's ORM class or of the task's own class."""

@@ -9,8 +9,6 @@ from contextlib import suppress
 from itertools import islice
 from typing import Final
 
-__all__ = ["newest_names"]
-
 PROPOSED_MAX: Final = 50
 LOOKED_AT_MAX: Final = 5_000
 LOOKED_AT_S: Final = 0.5

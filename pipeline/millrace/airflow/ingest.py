@@ -21,8 +21,6 @@ from millrace.airflow.fields import field_titles, warning_in_form_words
 from millrace.airflow.reporter import step
 from millrace.errors import ChunkError, ChunkMissingError
 
-__all__ = ["LABEL_MAX", "PLAN_KEY", "load", "map_label", "plan", "publish", "verify", "warm"]
-
 PLAN_KEY = "plan"
 PLAN_BYTES_EXPECTED = 64_000
 LABEL_MAX = 250

@@ -13,8 +13,6 @@ from millrace.airflow import is_ours
 from millrace.errors import MillraceError
 from millrace.settings import BridgeSettings, load_settings
 
-__all__ = ["LiveProgressLink", "bridge_url", "external_views", "live_page"]
-
 logger = logging.getLogger(__name__)
 
 

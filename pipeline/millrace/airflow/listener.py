@@ -23,8 +23,6 @@ from millrace.airflow.identity import identity_of, positions_of
 from millrace.airflow.sender import ReportSender
 from millrace.progress import TaskPosition, airflow_event
 
-__all__ = ["LISTENER", "SENDER", "RunAndTaskListener"]
-
 TEXT_MAX: Final = 500
 _MARKED_S: Final = 0.5
 """When a user marks a running task, Airflow sets its end and writes the row in less time than this."""

@@ -15,7 +15,6 @@ from millrace.errors import ChunkError, ChunkMissingError
 if TYPE_CHECKING:
     from millrace.api import Store
 
-__all__ = ["fsck", "repair", "prune", "verify"]
 
 _LISTED = 100
 

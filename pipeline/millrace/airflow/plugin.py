@@ -12,8 +12,6 @@ from airflow.plugins_manager import AirflowPlugin
 from millrace.airflow.links import LiveProgressLink, external_views
 from millrace.airflow.listener import LISTENER
 
-__all__ = ["MillracePlugin", "is_entry_point"]
-
 
 class MillracePlugin(AirflowPlugin):
     """The plugin with Millrace's listener, link and tabs."""

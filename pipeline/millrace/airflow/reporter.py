@@ -19,8 +19,6 @@ from millrace.settings import Settings
 if TYPE_CHECKING:
     from millrace.api import Store
 
-__all__ = ["reporting", "step"]
-
 
 @contextmanager
 def reporting(

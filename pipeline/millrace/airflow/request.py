@@ -16,8 +16,6 @@ from millrace.settings import Settings
 from millrace.sources import WILDCARDS, Address, SourceOptions, address_of, walk
 from millrace.sources import parse_column_type as _column_type
 
-__all__ = ["allowed_source", "load_options"]
-
 
 def load_options(params: Mapping[str, Any], settings: Settings) -> tuple[str, LoadOptions]:
     """Return the source and the options of a submitted form. Raises ``UsageError`` for a source that is not allowed."""

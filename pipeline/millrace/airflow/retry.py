@@ -11,8 +11,6 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from millrace.errors import MillraceError
 
-__all__ = ["RetriableErrors", "will_retry"]
-
 
 class RetriableErrors(RetryPolicy):
     """A policy that retries errors with ``MillraceError.retriable``, each time after twice the delay.

@@ -14,8 +14,6 @@ from millrace.airflow.connections import airflow_settings
 from millrace.progress import Event, Sink, kafka_sink
 from millrace.settings import KafkaSettings
 
-__all__ = ["ReportSender", "process_sink"]
-
 WAITING_MAX: Final = 1_000
 IDLE_S: Final = 30.0
 

@@ -6,8 +6,6 @@ from typing import Any, Final
 
 from airflow.sdk import Param
 
-__all__ = ["ONE_ON_EACH_LINE", "column_fields", "text_fields"]
-
 FORMATS: Final = ("auto", "csv", "parquet", "jsonl", "arrow", "bytes")
 ONE_ON_EACH_LINE: Final = "One on each line. "
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
-from millrace.api.store import DatasetInfo, Store, WarmReport, new_run_id
+from millrace.api.store import DatasetInfo, Store
+from millrace.dataset import WarmReport
+from millrace.names import new_run_id
 
 __all__ = ["DatasetInfo", "Store", "WarmReport", "new_run_id"]

@@ -27,8 +27,6 @@ from millrace.settings import Settings
 from millrace.sources import Source, SourceLike, SourceWarning, as_source
 from millrace.store import CassandraSession, Catalogue, CatalogueWriter, Version
 
-__all__ = ["Loading"]
-
 
 class Loading:
     """The loading part of ``Store``, whose methods of the same names describe these."""

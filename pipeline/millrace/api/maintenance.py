@@ -21,8 +21,6 @@ from millrace.store import (
     VersionGraph,
 )
 
-__all__ = ["Maintenance", "catalogue_writes"]
-
 _CATALOGUE_WINDOW_BYTES = 5_000_000
 
 

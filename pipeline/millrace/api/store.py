@@ -21,7 +21,7 @@ from millrace.load import (
     load_split,
     unfinished_run,
 )
-from millrace.names import check_dataset_name, new_run_id, parse_reference
+from millrace.names import check_dataset_name, parse_reference
 from millrace.progress import ProgressTask, null_task
 from millrace.settings import Settings
 from millrace.sources import Paths, SourceLike, as_paths
@@ -48,8 +48,6 @@ from millrace.store import (
 
 if TYPE_CHECKING:
     from millrace.cache import ChunkCache
-
-__all__ = ["DatasetInfo", "Store", "WarmReport", "new_run_id"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,6 @@ import pyarrow as pa
 
 from millrace.arrow.types import holds
 
-__all__ = ["check_column"]
-
 
 def check_column(column: pa.Array) -> None:
     """Raise ``pa.ArrowInvalid`` for damaged data: offsets, indices, text that is not UTF-8, decimals.

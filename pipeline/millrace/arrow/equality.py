@@ -10,8 +10,6 @@ import pyarrow as pa
 from millrace.arrow.nested_layout import is_list_like, is_valid, list_children, list_ranges, union_parts
 from millrace.arrow.selection import decoded, filtered, list_values, run_values, taken
 
-__all__ = ["same_values"]
-
 _BITS = {16: pa.int16(), 32: pa.int32(), 64: pa.int64()}
 
 

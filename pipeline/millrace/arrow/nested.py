@@ -22,8 +22,6 @@ from millrace.arrow.nested_layout import (
 )
 from millrace.arrow.selection import list_values, taken
 
-__all__ = ["nulls_of", "with_children"]
-
 Change = Callable[[pa.Array, pa.DataType], pa.Array]
 
 

@@ -11,21 +11,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-__all__ = [
-    "is_list_like",
-    "is_valid",
-    "is_view",
-    "list_children",
-    "list_ranges",
-    "list_types",
-    "lists_of",
-    "run_ends",
-    "runs_of",
-    "union_of",
-    "union_parts",
-    "views_of",
-]
-
 
 def is_valid(array: pa.Array) -> Any:
     """Return which rows are not null, as a numpy array of booleans."""

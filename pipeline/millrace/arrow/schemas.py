@@ -8,8 +8,6 @@ from millrace.arrow.widening import wider_type
 from millrace.errors import SourceTypeError
 from millrace.names import column_type_option
 
-__all__ = ["wider_schema"]
-
 
 def wider_schema(one: pa.Schema, other: pa.Schema) -> pa.Schema:
     """Return the schema with the ``wider_type`` of each column; raise ``SourceTypeError`` if a column has none.

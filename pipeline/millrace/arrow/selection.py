@@ -21,8 +21,6 @@ from millrace.arrow.nested_layout import (
     union_parts,
 )
 
-__all__ = ["decoded", "filtered", "list_values", "run_values", "taken"]
-
 
 def taken(values: Any, rows: Any) -> pa.Array:
     """Return ``values.take(rows)`` for any type; ``rows`` are row numbers, none of them null."""

@@ -18,8 +18,6 @@ import pyarrow.compute as pc
 
 from millrace.arrow.types import holds, is_dense_union
 
-__all__ = ["CELL_BYTES", "cumulative_row_bytes", "held_bytes"]
-
 CELL_BYTES = 8
 
 

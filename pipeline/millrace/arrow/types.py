@@ -7,8 +7,6 @@ from typing import Any
 
 import pyarrow as pa
 
-__all__ = ["Path", "holds", "holds_pair", "is_dense_union", "leaves"]
-
 Path = tuple[str | None, ...]
 """The path of nested values: the column, then the fields of structs, and None for the elements of a list."""
 

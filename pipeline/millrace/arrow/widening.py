@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterable
 
 import pyarrow as pa
 
-__all__ = ["decoded_type", "is_text", "wider_inferred_type", "wider_type", "widens", "widest_type"]
-
 _UNITS = ("s", "ms", "us", "ns")
 _FLOAT_BITS = {16: 11, 32: 24, 64: 53}
 """The bits of an integer that a float of this width holds exactly."""

@@ -21,7 +21,6 @@ from millrace.settings import RedisSettings
 if TYPE_CHECKING:
     from redis import Redis
 
-__all__ = ["ChunkCache"]
 
 _log = logging.getLogger("millrace.cache")
 _T = TypeVar("_T")

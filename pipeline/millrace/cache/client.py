@@ -12,7 +12,6 @@ from millrace.settings import RedisSettings
 if TYPE_CHECKING:
     from redis import ConnectionPool, Redis
 
-__all__ = ["is_out_of_memory", "make_pool", "probe", "shown_address"]
 
 _READ_BYTES = 1 << 20
 _PROBE_TIMEOUT_S = 0.25

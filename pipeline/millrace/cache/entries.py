@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-__all__ = ["Admission", "CacheEntry", "pack_entry", "unpack_entry"]
-
 _FILLING_FOR = timedelta(minutes=10)
 
 

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from typing import Protocol
 from uuid import UUID
 
-__all__ = ["ChunkKey", "RedisKeys", "byte_ranges"]
-
 
 class ChunkKey(Protocol):
     """The primary key of a chunk in the store; a ``ChunkRef`` of a manifest has it."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["BUFFERS_BYTES", "limit_bytes", "rounds_up", "value_cost_bytes", "version_cost_bytes"]
-
 BUFFERS_BYTES = 20_000_000
 """Bytes kept free: Redis counts connection buffers (5 MB for each busy connection) as used memory."""
 

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from redis import Redis
 
-__all__ = ["cut_tiles", "get_ranges", "get_value", "pipelined"]
-
 
 def get_value(redis: Redis, key: str) -> list[Any]:
     """Return the value as a list of one part, empty if there is none."""

@@ -15,8 +15,6 @@ from millrace.chunks.encoding import fixed_width_dictionary
 from millrace.chunks.encoding.stored_types import from_stored, number_type
 from millrace.errors import ChunkFormatError
 
-__all__ = ["cast_batch", "cast_stored_numbers"]
-
 _VALUES_TOGETHER = 1 << 17
 """Short columns are cast together, up to this many values, which the processor's cache holds."""
 _ARROW_ERRORS = (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError, pa.ArrowIndexError)

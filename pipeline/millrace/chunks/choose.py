@@ -11,8 +11,6 @@ from millrace.chunks.layout import TileLayout
 from millrace.chunks.narrow import narrow_batch
 from millrace.chunks.settings import ROW_GROUP_BYTES_MAX, ChunkSettings
 
-__all__ = ["RAW_BYTES_MAX", "choose_row_group_bytes"]
-
 RAW_BYTES_MAX = 32_000_000
 _FILL = 0.9  # rows that compress a little worse than the sample still fit into one chunk
 _SAMPLE_BYTES = 16_000_000

@@ -9,8 +9,6 @@ import pyarrow as pa
 
 from millrace.arrow import taken, with_children
 
-__all__ = ["compact_batch"]
-
 
 def compact_batch(batch: pa.RecordBatch, *, always: bool = False) -> pa.RecordBatch:
     """Return the same rows without unused data.

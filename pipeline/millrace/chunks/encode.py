@@ -20,8 +20,6 @@ from millrace.chunks.statistics.stats import compute_stats
 from millrace.chunks.tile import TILE_RAW_BYTES_MAX, Tile, encode_tile
 from millrace.errors import ChunkFormatError, RowTooLargeError
 
-__all__ = ["Chunk", "assemble", "assemble_as_stored", "encode_columns", "encode_row_group"]
-
 
 @dataclass(frozen=True, slots=True)
 class Chunk:

@@ -12,8 +12,6 @@ from millrace.chunks.cast import cast_batch
 from millrace.chunks.settings import ChunkSettings
 from millrace.errors import ChunkFormatError, InvalidSettingError, SourceTypeError
 
-__all__ = ["RowGroup", "RowGrouper", "concat_column"]
-
 
 @dataclass(frozen=True, slots=True)
 class RowGroup:

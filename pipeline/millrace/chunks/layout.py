@@ -11,8 +11,6 @@ import pyarrow as pa
 
 from millrace.errors import ChunkFormatError
 
-__all__ = ["TILES_MAX", "TileLayout"]
-
 TILES_MAX = 64
 _FEW_TILES = 8
 _COLUMNS_A_TILE = 3

@@ -16,8 +16,6 @@ import pyarrow.compute as pc
 from millrace.chunks.encoding import fixed_width_dictionary
 from millrace.chunks.grouper import RowGroup, concat_column
 
-__all__ = ["narrow_batch"]
-
 _UNSIGNED = (pa.uint8(), pa.uint16(), pa.uint32())
 _SIGNED = (pa.int8(), pa.uint8(), pa.int16(), pa.uint16(), pa.int32(), pa.uint32())
 """The types that a signed integer may become, narrowest first; an unsigned integer stays unsigned."""

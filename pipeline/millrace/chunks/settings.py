@@ -9,8 +9,6 @@ from millrace.chunks.encoding.codecs import codec_named
 from millrace.errors import InvalidSettingError
 from millrace.settings import CHUNK_BYTES_MAX, CHUNK_BYTES_MIN
 
-__all__ = ["ROW_GROUP_BYTES_MAX", "ChunkSettings"]
-
 ROW_GROUP_BYTES_MAX = 256_000_000
 
 

@@ -6,8 +6,6 @@ import pyarrow as pa
 
 from millrace.errors import RowTooLargeError
 
-__all__ = ["split_bytes_row"]
-
 
 def split_bytes_row(row: pa.RecordBatch) -> list[pa.RecordBatch]:
     """Split the row into two: halve the bytes of its only binary column, and advance ``offset`` if it has one.

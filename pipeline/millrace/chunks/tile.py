@@ -16,8 +16,6 @@ import xxhash
 from millrace.chunks.encoding.codecs import CODECS, known_codecs
 from millrace.errors import ChecksumMismatchError, ChunkFormatError
 
-__all__ = ["TILE_RAW_BYTES_MAX", "Tile", "decode_tile", "encode_tile", "read_stream", "write_stream"]
-
 TILE_RAW_BYTES_MAX = 1 << 30
 _WORTHWHILE = 0.95
 """A codec that saves less than 5 % costs every reader time without a benefit. (A limit of 30 % was tried: flights x20

@@ -18,8 +18,6 @@ from millrace.cli.invocation import Invocation
 from millrace.cli.output import one_line, print_json, say, warn
 from millrace.errors import LoadInterruptedError, MillraceError, UsageError
 
-__all__ = ["COMMANDS", "COMPLETE_VARIABLE", "cli", "run"]
-
 EXIT_DONE: Final = 0
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2

@@ -14,7 +14,6 @@ from millrace.errors import UsageError
 if TYPE_CHECKING:
     from millrace.store import SweepReport
 
-__all__ = ["confirmed", "dry_run_option", "now_option", "show_sweep", "yes_option"]
 
 dry_run_option: Callable[[Any], Any] = click.option("--dry-run", is_flag=True, help="Show the effect; change nothing.")
 yes_option: Callable[[Any], Any] = click.option("--yes", is_flag=True, help="Skip the confirmation.")

@@ -19,8 +19,6 @@ from typing import Any, Final, NoReturn, Self
 
 from millrace.cli.output import print_json
 
-__all__ = ["EXIT_INTERRUPTED", "Interrupted", "Interrupts"]
-
 EXIT_INTERRUPTED: Final = 130
 UNWIND_S: Final = 1.2
 """Time limit of unwinding; the documented limit is 2 s.

@@ -15,8 +15,6 @@ from millrace.cli.output import print_json, warn
 if TYPE_CHECKING:
     from millrace.api import Store
 
-__all__ = ["Invocation", "json_option", "pass_invocation", "strict_option"]
-
 
 @dataclass(slots=True)
 class Invocation:

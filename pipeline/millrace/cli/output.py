@@ -13,21 +13,6 @@ from datetime import UTC, date, datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from millrace.display import human_bytes, human_seconds
-
-__all__ = [
-    "human_bytes",
-    "human_seconds",
-    "one_line",
-    "print_facts",
-    "print_json",
-    "print_table",
-    "say",
-    "saying_through",
-    "visible",
-    "warn",
-]
-
 _UNBOUNDED = 100_000
 """Width of a table that no terminal limits: piped output is never cut."""
 _GAP = 3

@@ -12,7 +12,6 @@ from millrace.names import listed_columns
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["print_preview"]
 
 CELL_MAX: Final = 200
 """Most characters of a cell; ``read --output -`` writes all of them."""

@@ -8,8 +8,6 @@ import click
 
 from millrace.cli.app import cli
 
-__all__ = ["markdown"]
-
 _SIZE: dict[str, Any] = {"terminal_width": 100}
 
 _HEAD = """# The command line

@@ -9,13 +9,13 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from millrace.cli.output import human_bytes, human_seconds, saying_through
+from millrace.cli.output import saying_through
+from millrace.display import human_bytes, human_seconds
 
 if TYPE_CHECKING:
     from millrace.progress import Event, ProgressTask, Sink
     from millrace.settings import KafkaSettings
 
-__all__ = ["Bar", "Reported", "draws_bars", "reported"]
 
 CLOSE_S = 1.0
 """Time that the end of a command waits for its last events."""

@@ -7,8 +7,6 @@ from typing import Any
 
 import click
 
-__all__ = ["Seconds"]
-
 
 class Seconds(click.FloatRange):
     """A finite number of seconds in a range.

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from millrace.cache import ChunkCache
     from millrace.settings import Settings
 
-__all__ = ["open_cache", "open_store"]
-
 
 @contextmanager
 def open_store(invocation: Invocation, settings: Settings | None = None) -> Iterator[Store]:

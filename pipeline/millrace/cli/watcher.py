@@ -18,8 +18,6 @@ from millrace.errors import ProgressError
 from millrace.progress import RUN_QUIET_S, Event, RunKey, RunState, RunStates, TaskState, state_of_run
 from millrace.settings import run_hint
 
-__all__ = ["Watched", "Watcher", "watch"]
-
 READ_TIMEOUT_S: Final = 40.0
 """Time without any event or heartbeat (sent every 15 s) after which the client reconnects."""
 FIRST_RESPONSE_S: Final = 10.0

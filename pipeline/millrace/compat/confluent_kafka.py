@@ -5,8 +5,6 @@ from __future__ import annotations
 from datetime import datetime, tzinfo
 from typing import Any
 
-__all__ = ["keep_until_process_ends"]
-
 
 class _Keeper(tzinfo):
     """Holder of an object, in a reference cycle through a ``datetime``.

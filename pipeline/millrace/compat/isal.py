@@ -12,8 +12,6 @@ from isal import isal_zlib
 
 from millrace.compat.versions import ISAL
 
-__all__ = ["inflate_into"]
-
 _GZIP_WINDOW = 31
 """``wbits`` of zlib for one gzip member with its header and trailer."""
 

@@ -17,8 +17,6 @@ import pyarrow.compute as pc
 
 from millrace.compat.versions import PYARROW
 
-__all__ = ["Call", "Column", "Literal", "Node", "read_expression", "walk"]
-
 _MAGIC_BYTES = 8
 _HEADER, _SCHEMA_METADATA = 2, 2
 """Numbers of fields in the tables ``Message`` and ``Schema`` of Arrow's format."""

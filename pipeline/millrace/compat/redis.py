@@ -10,8 +10,6 @@ from typing import Any
 
 from millrace.compat.versions import REDIS
 
-__all__ = ["large_value_packer"]
-
 _JOINED_BYTES_MAX = 6000
 """Size up to which values are joined to one buffer, as in redis-py."""
 

@@ -12,8 +12,6 @@ from functools import cache
 from importlib import metadata
 from typing import Final
 
-__all__ = ["CASSANDRA_DRIVER", "ISAL", "PYARROW", "RANGES", "REDIS", "VersionRange", "stock_behaviour"]
-
 _stock: set[str] = set()
 
 

@@ -16,8 +16,6 @@ from millrace.dataset.filters.rows import only_rows, passing_rows
 from millrace.errors import ChunkFormatError
 from millrace.store import ChunkRef, TileRef
 
-__all__ = ["ChunkDecoder", "decode_tiles"]
-
 _RAW_PER_STORED = 4
 _SHORT_ROWS = 1 << 16
 """Chunks of fewer rows are assembled by one thread at a time: a column takes less time than passing the GIL."""

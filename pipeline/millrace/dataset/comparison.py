@@ -8,8 +8,6 @@ from typing import Any
 
 from millrace.dataset.dataset import Dataset
 
-__all__ = ["DiffReport", "diff"]
-
 
 @dataclass(frozen=True, slots=True)
 class DiffReport:

@@ -21,8 +21,6 @@ from millrace.names import listed_columns
 from millrace.settings import ReadSettings
 from millrace.store import Catalogue, ChunkReader, ChunkRef, PageRef, Version
 
-__all__ = ["Dataset"]
-
 Batches = Generator[pa.RecordBatch, None, None]
 
 

@@ -20,8 +20,6 @@ from millrace.parallel import in_order
 from millrace.settings import ReadSettings
 from millrace.store import ChunkRef
 
-__all__ = ["CacheLike", "ReaderLike", "Scan", "ScanStats"]
-
 _REQUEST_BYTES = 1_500_000
 """Maximum of a request for a few tiles of many chunks: small enough that its decoding overlaps with the next ones."""
 _UNFINISHED_A_THREAD = 2

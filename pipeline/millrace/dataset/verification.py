@@ -12,8 +12,6 @@ from millrace.parallel import in_order
 from millrace.progress import ProgressTask
 from millrace.store import ChunkReader, ChunkRef, MissingReplica, ReplicaCheck, Version, repairable
 
-__all__ = ["VerifyReport", "verify_chunks"]
-
 _THREADS = 4
 _AHEAD = 8
 _PROBLEMS_SHOWN = 100

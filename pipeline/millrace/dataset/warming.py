@@ -16,7 +16,6 @@ from millrace.store import ChunkReader, ChunkRef
 if TYPE_CHECKING:
     from millrace.cache import ChunkCache
 
-__all__ = ["WarmReport", "warm"]
 
 _THREADS = 3
 _AHEAD_BYTES = 30_000_000

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 
-__all__ = ["html_table"]
-
 _COLUMNS_MAX = 100
 _TEXT_MAX = 300
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["human_bytes", "human_seconds"]
-
 _UNITS = ("kB", "MB", "GB", "TB", "PB")
 
 

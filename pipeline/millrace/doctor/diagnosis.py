@@ -16,7 +16,6 @@ from millrace.settings import Settings, millrace_home, run_hint
 if TYPE_CHECKING:
     from millrace.store import CassandraSession
 
-__all__ = ["Check", "diagnose"]
 
 State = Literal["ok", "warning", "failed"]
 

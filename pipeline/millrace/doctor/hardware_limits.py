@@ -17,7 +17,6 @@ from millrace.settings import Settings, millrace_home
 if TYPE_CHECKING:
     from millrace.store import CassandraSession
 
-__all__ = ["PROBE", "Ceiling", "measure_ceilings"]
 
 PROBE: Final = "_doctor"
 """The dataset of the probe data that is written to be measured; no load can have this name."""

@@ -15,8 +15,6 @@ from millrace.names import VersionSelector, column_type_option
 from millrace.sources import STANDARD_INPUT, SourcePlan, SourceWarning, merge_schemas, plan_source
 from millrace.store import Catalogue, Version
 
-__all__ = ["as_stored", "check_append", "check_kept", "selector_of"]
-
 
 def selector_of(label: str) -> VersionSelector:
     """Return the selector of a full version label."""

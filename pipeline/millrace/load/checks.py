@@ -11,8 +11,6 @@ from millrace.load.plan import LoadPlan
 from millrace.load.split import SplitResult
 from millrace.store import Catalogue, PageRef, Version, VersionGraph, obstacle
 
-__all__ = ["check_complete", "check_attempts", "promised_pages", "published_before"]
-
 
 def check_complete(plan: LoadPlan, ordered: Sequence[SplitResult]) -> None:
     """Raise ``StoreError`` unless the results are those of every split, once.

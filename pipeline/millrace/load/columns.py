@@ -9,8 +9,6 @@ import pyarrow as pa
 
 from millrace.names import quoted_column
 
-__all__ = ["ReportedColumns", "columns_line", "reported_columns"]
-
 ReportedColumns = tuple[tuple[str, str], ...]
 """Pairs of name and Arrow type."""
 

@@ -18,8 +18,6 @@ from millrace.names import column_type_option
 from millrace.sources import WHOLE_MAX, rounded
 from millrace.store import Catalogue, ChunkReader, ChunkRef, PageRef
 
-__all__ = ["check_exact"]
-
 
 def check_exact(
     catalogue: Catalogue,

@@ -22,8 +22,6 @@ from millrace.store import (
     pack,
 )
 
-__all__ = ["Listing", "page_totals", "write_lists"]
-
 _SCHEMA_PAGE = -1
 _LIST_PAGE = -2
 _PAGES_PAGE = -3

@@ -11,8 +11,6 @@ from millrace.progress import ProgressTask
 from millrace.settings import Settings
 from millrace.sources import distinct, merge_schemas, open_source
 
-__all__ = ["measure"]
-
 
 def measure(settings: Settings, plan: LoadPlan, *, task: ProgressTask) -> LoadReport:
     """Return the report that loading ``plan`` would give, as far as it is known without writing.

@@ -17,8 +17,6 @@ from contextlib import contextmanager
 
 import pyarrow as pa
 
-__all__ = ["loader_memory"]
-
 _lock = threading.Lock()
 _users = 0
 _before: pa.MemoryPool | None = None

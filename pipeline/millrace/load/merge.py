@@ -30,8 +30,6 @@ from millrace.store import (
     VersionGraph,
 )
 
-__all__ = ["Merger", "merge_siblings", "union_of_pages"]
-
 _SIBLINGS_MAX = 256
 """Versions in one merge.
 

@@ -8,8 +8,6 @@ import pyarrow as pa
 
 from millrace.load.report import LoadReport
 
-__all__ = ["outcome"]
-
 _NAME_MAX: Final = 100
 _TYPE_MAX: Final = 100
 _COLUMNS_CHARS_MAX: Final = 8_000

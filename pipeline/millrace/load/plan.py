@@ -19,8 +19,6 @@ from millrace.settings import Settings
 from millrace.sources import Source, SourceOptions, SourcePlan, open_split, plan_source
 from millrace.store import Catalogue, VersionGraph
 
-__all__ = ["LoadOptions", "LoadPlan", "make_plan"]
-
 MODES = ("replace", "append")
 _SAMPLE_BYTES = 16_000_000
 _RUN_CHARACTERS_MAX = 250

@@ -14,8 +14,6 @@ from millrace.errors import StoreTimeoutError
 from millrace.load.plan import LoadPlan
 from millrace.store import Base, Version, VersionGraph
 
-__all__ = ["MergeSteps", "PublishSteps", "Published", "merge_heads", "publish_with_retry"]
-
 
 class Published(NamedTuple):
     """A published version, its plan, and the number of nodes on which its row is proven."""

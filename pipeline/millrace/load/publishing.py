@@ -23,8 +23,6 @@ from millrace.store import (
     VersionGraph,
 )
 
-__all__ = ["publish"]
-
 _LAST_BUCKETS = 2
 """Buckets of an attempt that may have been written within the last seconds: 64 MB each."""
 

@@ -10,8 +10,6 @@ from millrace.settings import ReadSettings
 from millrace.sources import BYTES_SCHEMA, SourcePlan, read_content
 from millrace.store import Catalogue, ChunkReader, PageRef, Version
 
-__all__ = ["PathSet", "check_added_paths", "check_paths", "check_same_content"]
-
 
 def check_same_content(source: SourcePlan, published: Version) -> None:
     """Raise ``SourceChangedError`` unless the source has the CRC-32 recorded by this load's version.

@@ -12,8 +12,6 @@ from millrace.load.columns import ReportedColumns, reported_columns
 from millrace.sources import SourceWarning
 from millrace.store import Catalogue, Version
 
-__all__ = ["LoadReport", "with_columns", "with_state"]
-
 
 @dataclass(frozen=True, slots=True, repr=False)
 class LoadReport:

@@ -6,8 +6,6 @@ from millrace.display import human_bytes, human_seconds
 from millrace.load.columns import columns_line
 from millrace.load.report import LoadReport
 
-__all__ = ["report_facts", "report_table"]
-
 
 def report_facts(report: LoadReport, *, dry_run: bool = False, repeated: bool = False) -> list[tuple[str, str]]:
     """Return the facts of a report as text.

@@ -21,8 +21,6 @@ from millrace.load.plan import LoadPlan
 from millrace.progress import ProgressTask, null_task
 from millrace.store import CassandraSession, Catalogue, ChunkReader, ChunkRef, LoadAttempt, PageRef, journal_number
 
-__all__ = ["ResumePoint", "skip_written_rows", "find_resume_point", "unfinished_run"]
-
 
 @dataclass(frozen=True, slots=True)
 class ResumePoint:

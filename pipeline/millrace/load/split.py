@@ -33,8 +33,6 @@ from millrace.store import (
     ReplicatedWriter,
 )
 
-__all__ = ["ENCODE_BYTES_MAX", "SplitResult", "encoded_chunks", "load_split", "task_unit"]
-
 _SEEN_WITHIN = timedelta(seconds=150)
 """Age of ``last_seen`` below which an attempt counts as running; it is updated every minute."""
 ENCODE_BYTES_MAX = 64_000_000

@@ -34,8 +34,6 @@ from millrace.store import (
     layout_setting,
 )
 
-__all__ = ["VersionRowWriter", "attempts_of", "root_of"]
-
 
 def attempts_of(results: Sequence[SplitResult]) -> set[UUID]:
     """Return the attempts that wrote the chunks of these results."""

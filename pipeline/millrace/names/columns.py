@@ -8,8 +8,6 @@ from typing import Final
 
 from millrace.errors import UsageError
 
-__all__ = ["column_type_option", "listed_columns", "parse_columns", "parse_rename", "quoted_column"]
-
 _LISTED_MAX: Final = 30
 _MARKS: Final = ",=\n\r\t"
 

@@ -11,8 +11,6 @@ from uuid import uuid4
 
 from millrace.errors import InvalidNameError
 
-__all__ = ["VersionSelector", "check_dataset_name", "check_tag", "nearest", "new_run_id", "parse_reference"]
-
 _DATASET = re.compile(r"[a-z][a-z0-9_]{0,47}")
 _TAG = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 _FULL = re.compile(r"([0-9]{1,9})-([0-9a-f]{6})")

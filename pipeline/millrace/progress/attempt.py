@@ -14,8 +14,6 @@ from typing import Any, Literal
 
 from millrace.progress.event import ATTEMPT_OVER, TERMINAL_STATES
 
-__all__ = ["Attempt", "LatestEvent", "ProducerRole", "is_late", "producer_role", "store_latest", "unix_s"]
-
 BEGUN = frozenset({"running", "retrying"})
 """The states that Airflow reports only of an attempt that has begun."""
 ProducerRole = Literal["reporter", "airflow", "curves"]

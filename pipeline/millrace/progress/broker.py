@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 from typing import Final
 
-__all__ = ["BrokerState"]
-
 logger = logging.getLogger("millrace.progress")
 
 REFUSED_WAIT_S: Final = 0.5

@@ -7,8 +7,6 @@ from typing import Any, Final
 
 from millrace.progress.values import finite_number
 
-__all__ = ["POINTS_MAX", "SERIES_MAX", "Curve", "Curves"]
-
 POINTS_MAX: Final = 256
 SERIES_MAX: Final = 16
 

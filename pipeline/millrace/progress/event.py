@@ -13,21 +13,6 @@ from typing import Any, Final
 from millrace.errors import ProgressError
 from millrace.progress.identity import EPOCH_2020_S, TaskIdentity, TaskPosition
 
-__all__ = [
-    "ATTEMPT_OVER",
-    "EVENT_TYPE",
-    "KINDS",
-    "SHOWN_STATES",
-    "STATES",
-    "TERMINAL_STATES",
-    "Event",
-    "airflow_event",
-    "curves_event",
-    "encode_event",
-    "progress_event",
-    "utc_text",
-]
-
 Event = dict[str, Any]
 """A CloudEvent as ``json.loads`` returns it."""
 

@@ -7,8 +7,6 @@ from typing import Final
 from millrace.errors import LoadInterruptedError
 from millrace.progress.values import short_text
 
-__all__ = ["exit_state"]
-
 _MESSAGE_MAX: Final = 500
 
 

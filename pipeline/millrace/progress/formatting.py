@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["amount", "clean", "counted", "duration"]
-
 _SIZES = (("GB", 1e9), ("MB", 1e6), ("kB", 1e3))
 _GROUPED_MAX = 1e15
 

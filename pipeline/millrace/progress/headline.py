@@ -11,8 +11,6 @@ from typing import Any, Final
 from millrace.progress.formatting import amount, clean, counted
 from millrace.progress.merge import RunKey, TaskState
 
-__all__ = ["Done", "headline_of"]
-
 Done = tuple[float, float | None, str]
 """The amount done, the total (``None``: unknown) and the unit."""
 

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote
 
-__all__ = ["EPOCH_2020_S", "TaskIdentity", "TaskPosition", "attempt_now", "is_counted", "partition_of"]
-
 EPOCH_2020_S: Final = 1_577_836_800
 """The Unix time of 2020-01-01T00:00:00Z."""
 _ORIGINS: Final = ("airflow", "cli", "python")

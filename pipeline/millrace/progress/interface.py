@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Protocol, Self
 
-__all__ = ["NullTask", "ProgressTask", "null_task"]
-
 
 class ProgressTask(Protocol):
     """The interface for code that reports progress. Calls return at once in any state of Kafka and are thread-safe."""

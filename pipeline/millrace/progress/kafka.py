@@ -24,8 +24,6 @@ from millrace.progress.producer import is_retriable, make_producer, send_event
 from millrace.progress.slots import EventCounts, EventSlots
 from millrace.settings import KafkaSettings
 
-__all__ = ["KafkaSink"]
-
 logger = logging.getLogger("millrace.progress")
 
 METADATA_TIMEOUT_S: Final = 0.5

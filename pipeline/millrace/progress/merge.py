@@ -13,8 +13,6 @@ from typing import Any, Literal
 from millrace.progress.attempt import Attempt, LatestEvent, is_late, producer_role, store_latest, unix_s
 from millrace.progress.event import ATTEMPT_OVER, TERMINAL_STATES, Event
 
-__all__ = ["ApplyResult", "RunKey", "RunStates", "TaskKey", "TaskState"]
-
 RunKey = tuple[str, str]
 TaskKey = tuple[str, str, str, int]
 ApplyResult = Literal["new", "stale", "late"]

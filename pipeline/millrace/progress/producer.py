@@ -10,8 +10,6 @@ from millrace.progress.event import Event, encode_event
 from millrace.progress.identity import partition_of
 from millrace.settings import KafkaSettings
 
-__all__ = ["is_retriable", "make_producer", "send_event"]
-
 
 def make_producer(settings: KafkaSettings, on_error: Callable[[Any], None]) -> Any:
     """Create a ``confluent_kafka.Producer``; ``on_error`` is called in ``poll`` with each error of a connection."""

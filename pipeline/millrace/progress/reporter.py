@@ -20,8 +20,6 @@ from millrace.progress.sinks import Sink
 from millrace.progress.snapshot import Snapshot
 from millrace.progress.values import finite_number, short_text
 
-__all__ = ["TaskReporter", "task"]
-
 logger = logging.getLogger(__name__)
 
 FLUSH_S: Final = 5.0

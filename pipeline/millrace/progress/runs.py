@@ -15,19 +15,6 @@ from millrace.progress.event import TERMINAL_STATES
 from millrace.progress.headline import headline_of
 from millrace.progress.merge import RunKey, TaskState
 
-__all__ = [
-    "RUN_QUIET_S",
-    "RunState",
-    "Total",
-    "in_order",
-    "is_over",
-    "left_s_of",
-    "result_of",
-    "run_state",
-    "state_of_run",
-    "total_of",
-]
-
 RUN_QUIET_S: Final = 15.0
 """Time without an event after which a run counts as over: a scheduler starts the next task with a delay."""
 

@@ -17,8 +17,6 @@ from millrace.progress.identity import TaskIdentity
 from millrace.progress.sinks import FlushingSink, Sink
 from millrace.progress.snapshot import Snapshot
 
-__all__ = ["HEARTBEAT_S", "SnapshotSender"]
-
 logger = logging.getLogger(__name__)
 
 EVENT_INTERVAL_S: Final = 0.5

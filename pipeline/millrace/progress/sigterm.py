@@ -9,8 +9,6 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, Final
 
-__all__ = ["register_sigterm_callback", "unregister_sigterm_callback"]
-
 _FLUSH_S: Final = 1.0
 """Time that a terminated process waits for delivery of the last events, in all: SIGTERM is followed by SIGKILL."""
 

@@ -7,8 +7,6 @@ from typing import Protocol, runtime_checkable
 
 from millrace.progress.event import Event
 
-__all__ = ["FlushingSink", "MemorySink", "NullSink", "Sink"]
-
 
 class Sink(Protocol):
     """A receiver of events. ``emit`` never blocks and never raises; ``close`` returns within ``timeout_s``."""

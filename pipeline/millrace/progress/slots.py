@@ -8,8 +8,6 @@ from typing import Final
 
 from millrace.progress.event import Event
 
-__all__ = ["EventCounts", "EventSlots"]
-
 SLOTS_MAX: Final = 10_000
 IN_FLIGHT_PER_SOURCE: Final = 16
 """More would only fill the queue of an unreachable broker with events that are older than the one in the slot."""

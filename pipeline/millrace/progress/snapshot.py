@@ -9,8 +9,6 @@ from typing import Any, Final
 from millrace.progress.event import ATTEMPT_OVER, COUNTERS
 from millrace.progress.values import finite_number
 
-__all__ = ["Snapshot"]
-
 RATE_WINDOW_S: Final = 30.0
 
 

@@ -7,8 +7,6 @@ from typing import Final
 from millrace.errors import ProgressError
 from millrace.settings import KafkaSettings, run_hint
 
-__all__ = ["create_topic"]
-
 _DAY_MS: Final = 86_400_000
 
 

@@ -10,8 +10,6 @@ from typing import Any, Final
 from millrace.errors import ProgressError
 from millrace.progress.event import EVENT_TYPE, STATES
 
-__all__ = ["validate_event"]
-
 _COUNT_MAX: Final = 1e300
 """Largest valid count. It keeps the sum over all tasks finite."""
 _WHOLE_MAX: Final = 2**53

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-__all__ = ["finite_number", "short_text"]
-
 
 def short_text(value: object, length_max: int) -> str:
     """Convert to text of at most ``length_max`` characters; an ellipsis replaces the rest."""

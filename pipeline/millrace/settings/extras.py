@@ -6,8 +6,6 @@ from functools import cache
 from importlib.util import find_spec
 from typing import Final
 
-__all__ = ["missing_extra"]
-
 _MODULES: Final = {"redis": ("redis", "hiredis"), "kafka": ("confluent_kafka",)}
 
 

@@ -12,16 +12,6 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-__all__ = [
-    "NO_SETTINGS",
-    "PREFIX",
-    "setting_fields",
-    "unknown_keys",
-    "unknown_variables",
-    "unreadable_variables",
-    "variable_name",
-]
-
 PREFIX = "MILLRACE_"
 NO_SETTINGS = frozenset({"MILLRACE_HOME", "MILLRACE_CONFIG", "MILLRACE_DEBUG", "MILLRACE_PYTHON", "MILLRACE_CHROMIUM"})
 """Variables that are read before there are settings, or by the scripts and tests of a checkout."""

@@ -6,8 +6,6 @@ import os
 from functools import cache
 from pathlib import Path
 
-__all__ = ["checkout", "home_settings_file", "millrace_home", "run_hint"]
-
 
 @cache
 def checkout() -> Path | None:

@@ -15,8 +15,6 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from millrace.names import nearest
 
-__all__ = ["check_redis_url"]
-
 _FORM = "write it as redis://host:port/db, rediss://host:port/db or unix:///path?db=0"
 _ESCAPES = "in a password write # as %23, / as %2F, ? as %3F and @ as %40"
 _TIMEOUTS = frozenset({"socket_timeout", "socket_connect_timeout", "timeout"})

@@ -30,23 +30,6 @@ from millrace.settings.fields import PREFIX, unknown_keys, unknown_variables, un
 from millrace.settings.locations import home_settings_file
 from millrace.settings.redis_url import check_redis_url
 
-__all__ = [
-    "CHUNK_BYTES_MAX",
-    "CHUNK_BYTES_MIN",
-    "LOADER_BYTES_MAX",
-    "AirflowSettings",
-    "BridgeSettings",
-    "CassandraSettings",
-    "KafkaSettings",
-    "LoadSettings",
-    "ReadSettings",
-    "RedisSettings",
-    "Settings",
-    "SourcesSettings",
-    "load_settings",
-    "settings_files",
-]
-
 CHUNK_BYTES_MIN = 64 * 1024
 CHUNK_BYTES_MAX = 5_000_000
 LOADER_BYTES_MAX = 400_000_000

@@ -16,8 +16,6 @@ from pydantic_settings import EnvSettingsSource
 from millrace.settings.fields import setting_fields, variable_name
 from millrace.settings.tree import Settings, load_settings, settings_files
 
-__all__ = ["SettingValue", "default_value", "example_toml", "field_docstrings", "setting_values"]
-
 DEFAULT = "default"
 _SET, _NOT_SET = "set", "not set"
 _PASSWORDS, _HIDDEN = re.compile(r"(://[^:@/?#]*:)[^@/?#]*(?=@)|(password=)[^&#]*", re.IGNORECASE), r"\1\2***"

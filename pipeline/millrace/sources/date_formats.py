@@ -17,8 +17,6 @@ import pyarrow.compute as compute
 from millrace.errors import InvalidSettingError
 from millrace.sources.invalid_values import first_invalid
 
-__all__ = ["DateFormat", "DateFormats", "parse_date_format"]
-
 _MONTHS: Final = (
     *("january", "february", "march", "april", "may", "june"),
     *("july", "august", "september", "october", "november", "december"),

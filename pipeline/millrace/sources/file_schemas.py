@@ -13,8 +13,6 @@ from millrace.sources.options import SourceOptions
 from millrace.sources.table_columns import read_columns
 from millrace.sources.types import merge_schemas
 
-__all__ = ["selected_columns", "shared_schema"]
-
 
 def selected_columns(schema: pa.Schema, file: SourceFile, options: SourceOptions) -> pa.Schema:
     """Return the schema of the columns to be read of a file.

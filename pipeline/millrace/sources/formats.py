@@ -19,8 +19,6 @@ from millrace.sources.parquet.format import PARQUET
 from millrace.sources.source_format import Format
 from millrace.sources.table_columns import renamed
 
-__all__ = ["FORMATS", "read_parts"]
-
 FORMATS: Final[dict[str, Format]] = {format_.name: format_ for format_ in (PARQUET, ARROW, JSONL, CSV, BYTES)}
 """All formats by name, in the order in which they are detected."""
 FORMAT_NAMES.update(FORMATS)

@@ -6,8 +6,6 @@ from collections.abc import Callable
 
 import pyarrow as pa
 
-__all__ = ["first_invalid"]
-
 
 def first_invalid(array: pa.Array, read: Callable[[pa.Array], object]) -> int:
     """Return the number of the first value for which ``read`` raises ``pa.ArrowInvalid``, found by bisection.

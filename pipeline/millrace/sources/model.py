@@ -15,8 +15,6 @@ from millrace.errors import UsageError
 from millrace.sources.options import SourceOptions
 from millrace.sources.warnings import SourceWarning
 
-__all__ = ["FilePart", "ReadBatch", "SourceFile", "SourcePlan", "Split"]
-
 _PLAIN_FILE_LIST = 100
 """Longer lists of files are compressed in JSON, so that a plan of 100,000 files still fits into an XCom."""
 

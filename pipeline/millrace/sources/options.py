@@ -13,8 +13,6 @@ from millrace.errors import InvalidSettingError, UsageError
 from millrace.names import nearest
 from millrace.sources.date_formats import DateFormats
 
-__all__ = ["AUTO", "FORMAT_NAMES", "SourceOptions"]
-
 FORMAT_NAMES: Final[dict[str, object]] = {}
 """The registered formats by name; ``formats`` adds them, because they depend on the options."""
 

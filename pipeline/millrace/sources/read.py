@@ -16,8 +16,6 @@ from millrace.sources.io.stdin import STANDARD_INPUT
 from millrace.sources.model import SourcePlan, Split
 from millrace.sources.splits import parts_of
 
-__all__ = ["SplitReader", "held_bytes", "in_pieces", "open_source", "open_split"]
-
 BATCH_BYTES = 8_000_000
 """Largest size of one batch in bytes of Arrow data, unless a single row is larger."""
 _BATCH_ROWS = 1_000_000

@@ -12,8 +12,6 @@ from millrace.sources.io.source_checksum import ReadContent
 from millrace.sources.model import FilePart, ReadBatch, SourceFile, SourcePlan
 from millrace.sources.options import SourceOptions
 
-__all__ = ["TABLE_OPTIONS", "TEXT_OPTIONS", "Beginning", "DetectedFormat", "Doubt", "Format"]
-
 TABLE_OPTIONS: Final = frozenset({"columns", "rename"})
 """The options that apply to every format with columns."""
 TEXT_OPTIONS: Final = TABLE_OPTIONS | {"encoding", "column_types", "schema_file"}

@@ -11,8 +11,6 @@ import pyarrow as pa
 from millrace.sources.model import FilePart, SourceFile, SourcePlan, Split
 from millrace.sources.options import SourceOptions
 
-__all__ = ["Unit", "group_units", "parts_of", "plan_of_units"]
-
 
 @dataclass(frozen=True, slots=True)
 class Unit:

@@ -13,11 +13,6 @@ from millrace.sources.options import SourceOptions
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = [
-    "read_columns",
-    "renamed",
-]
-
 
 def read_columns(options: SourceOptions, names: Iterable[str], owner: str) -> tuple[str, ...]:
     """Return the columns to be read, in the order of ``--columns``; ``names`` are those of ``owner``, a file or source.

@@ -11,9 +11,6 @@ import pyarrow.csv as pc
 
 from millrace.arrow import holds, leaves
 
-__all__ = ["InvalidTimeError", "check_times", "csv_type", "is_json_time", "json_type", "converted"]
-
-
 _DAY = {"s": 86_400, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}
 """24 hours in each unit; 24:00 is a valid time of day."""
 

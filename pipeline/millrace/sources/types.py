@@ -16,16 +16,6 @@ from millrace.names import column_type_option
 from millrace.sources.io.address import local_path
 from millrace.sources.options import SourceOptions
 
-__all__ = [
-    "check_names",
-    "given_types",
-    "load_schema_file",
-    "merge_schemas",
-    "parse_column_type",
-    "parse_type",
-    "written_columns",
-]
-
 _SIMPLE: dict[str, pa.DataType] = {
     "null": pa.null(),
     "bool": pa.bool_(),

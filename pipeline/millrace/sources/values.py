@@ -10,8 +10,6 @@ from millrace.arrow import check_column, holds, is_dense_union
 from millrace.errors import SourceCorruptError, SourceFormatError
 from millrace.sources.invalid_values import first_invalid
 
-__all__ = ["check_values"]
-
 
 def check_values(
     batch: pa.RecordBatch, name: str, first_row: int, damaged: Callable[[str, str], SourceCorruptError]

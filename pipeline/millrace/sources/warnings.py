@@ -6,8 +6,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["WARNINGS_MAX", "SourceWarning", "distinct"]
-
 WARNINGS_MAX = 100
 """Largest number of warnings in a plan, a split or a report; a report is stored in Airflow's database."""
 

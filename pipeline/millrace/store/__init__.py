@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from millrace.compat.cassandra import NODE_LOCAL
 from millrace.store.catalogue.attempt import AttemptRole, LoadAttempt, MetadataBucket, UnderReplicated
 from millrace.store.catalogue.catalogue import Catalogue
 from millrace.store.catalogue.catalogue_writer import CatalogueWriter
@@ -15,12 +16,15 @@ from millrace.store.catalogue.version import DELETED, WITHDRAWN, Version, bounde
 from millrace.store.catalogue.version_graph import Base, VersionGraph
 from millrace.store.chunks.chunk_reader import ChunkReader
 from millrace.store.chunks.chunk_writer import ChunkWriter
+from millrace.store.cluster.driver import TWO
+from millrace.store.cluster.driver_errors import translate_driver_errors
+from millrace.store.cluster.flights import Write
 from millrace.store.cluster.schema import TABLES
 from millrace.store.cluster.schema import check as check_schema
 from millrace.store.cluster.schema import create as create_schema
 from millrace.store.cluster.schema import statements as schema_statements
-from millrace.store.cluster.session import NODE_LOCAL, TWO, CassandraSession, translate_driver_errors
-from millrace.store.cluster.writer import ReplicatedWriter, Write
+from millrace.store.cluster.session import CassandraSession
+from millrace.store.cluster.writer import ReplicatedWriter
 from millrace.store.deletion.sweep import GRACE, SweepReport
 from millrace.store.deletion.undelete import UndeleteReport
 from millrace.store.deletion.version_deletion import VersionDeletion

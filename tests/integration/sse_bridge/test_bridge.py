@@ -694,7 +694,7 @@ def test_the_page_shows_a_run_and_a_notice_for_an_unknown_one(topic: Topic, brid
     assert "unsafe" not in policy
     assert "frame-ancestors 'self' http://127.0.0.1:" in policy
     assert "x-frame-options" not in page.headers
-    for name in ("page.js", "run_states.js", "words.js", "feed.js", "page.css", "icon.svg"):
+    for name in ("page.js", "run_states.js", "formatting.js", "feed.js", "page.css", "icon.svg"):
         assert bridge.get(f"/static/{name}").status_code == 200
 
 

@@ -12,18 +12,9 @@ from uuid import UUID
 import pyarrow as pa
 import pytest
 
-from millrace.cli.output import (
-    human_bytes,
-    human_seconds,
-    print_facts,
-    print_json,
-    print_table,
-    say,
-    saying_through,
-    visible,
-    warn,
-)
+from millrace.cli.output import print_facts, print_json, print_table, say, saying_through, visible, warn
 from millrace.cli.preview import print_preview
+from millrace.display.units import human_bytes, human_seconds
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ from millrace.settings.tree import Settings
 from millrace.sources import SourceOptions
 from millrace.store.catalogue.attempt import MetadataBucket
 from millrace.store.catalogue.version import Version
-from millrace.store.cluster.session import TWO
+from millrace.store.cluster.driver import TWO
 from tests.unit.store.fakes import Attempt, FakeCassandra
 
 Csv = Callable[..., str]

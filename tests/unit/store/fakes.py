@@ -21,11 +21,13 @@ from cassandra.cqltypes import lookup_casstype
 from cassandra.protocol import ColumnMetadata
 from cassandra.query import BatchStatement, BoundStatement, PreparedStatement
 
+from millrace.compat.cassandra.large_frames import NODE_LOCAL
 from millrace.settings.tree import CassandraSettings
+from millrace.store.cluster.driver import LOCAL_ONE, TWO
 from millrace.store.cluster.node_monitor import NodeMonitor
 from millrace.store.cluster.probe_round import ProbeTimes
 from millrace.store.cluster.schema import TABLES
-from millrace.store.cluster.session import LOCAL_ONE, NODE_LOCAL, TWO, CassandraSession
+from millrace.store.cluster.session import CassandraSession
 
 _CASS_TYPES = {
     "text": "UTF8Type", "uuid": "UUIDType", "int": "Int32Type", "smallint": "ShortType", "bigint": "LongType",

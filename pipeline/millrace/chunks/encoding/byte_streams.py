@@ -20,8 +20,6 @@ from isal import isal_zlib
 
 from millrace.chunks.encoding.gzip_member import CARRY_NS, INFLATE_NS
 
-__all__ = ["decode", "encode", "end_to_end", "join_bytes", "number_type"]
-
 _SAMPLE = 2048
 _JOIN_NS = 0.5
 """Time that a reader needs to join one byte."""

@@ -23,8 +23,6 @@ from millrace.chunks.encoding.gzip_member import crc_and_size, write_gzip_member
 from millrace.compat.isal import inflate_into
 from millrace.errors import ChunkFormatError, InvalidSettingError
 
-__all__ = ["CODECS", "Codec", "codec_named", "known_codecs"]
-
 _GZIP_TRAILER_BYTES = 8
 _GZIP_MEMBER_BYTES_MIN = 20
 _GZIP_DAMAGE: Any = (EOFError, gzip.BadGzipFile, isal_zlib.error, igzip_lib.error, zlib.error)

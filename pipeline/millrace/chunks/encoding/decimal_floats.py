@@ -24,8 +24,6 @@ import pyarrow as pa
 from millrace.chunks.encoding import byte_streams
 from millrace.chunks.encoding.byte_streams import end_to_end, join_bytes
 
-__all__ = ["decode", "encode", "number_type"]
-
 _DIGITS_MAX = 9
 _TRIES = 3
 _SAMPLE = 64

@@ -13,8 +13,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-__all__ = ["decode", "encode"]
-
 _LENGTH_MAX = 8
 _INDEX_MAX = 1 << 15
 _SHARED_ROWS_MIN, _SHARED_ROWS_MAX = 1 << 12, 1 << 18

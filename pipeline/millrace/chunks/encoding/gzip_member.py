@@ -11,8 +11,6 @@ from typing import Any
 
 from isal import isal_zlib
 
-__all__ = ["CARRY_NS", "INFLATE_NS", "crc_and_size", "write_gzip_member"]
-
 _HEADER = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"  # RFC 1952: deflate, no name, time 0, unknown system
 _LAST_BLOCK = b"\x01\0\0\xff\xff"  # RFC 1951: a stored block of nothing, marked as the last one
 _STORED_BYTES_MAX = 0xFFFF

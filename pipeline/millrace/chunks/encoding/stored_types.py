@@ -14,8 +14,6 @@ import pyarrow as pa
 
 from millrace.chunks.encoding import byte_streams, decimal_floats
 
-__all__ = ["from_stored", "number_type", "to_stored"]
-
 _ROWS_MIN, _DECIMAL_ROWS_MIN = 1024, 4096
 """With fewer rows the gain is smaller than the fixed cost of one more column."""
 

@@ -23,16 +23,6 @@ from millrace.arrow import taken
 from millrace.chunks.cast import cast_batch
 from millrace.chunks.statistics.text_bounds import text_bounds
 
-__all__ = [
-    "BOUND_BYTES_MAX",
-    "ColumnStats",
-    "column_stats",
-    "compute_stats",
-    "merge_stats",
-    "stats_schema",
-    "without_bounds",
-]
-
 BOUND_BYTES_MAX = 64
 
 

@@ -14,8 +14,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-__all__ = ["text_bounds"]
-
 _FEW_ROWS = 2048
 _PREFIX_BYTES_MAX = 4
 

@@ -7,10 +7,9 @@ from dataclasses import asdict
 import click
 
 from millrace.cli.invocation import Invocation, json_option, pass_invocation
-from millrace.cli.output import human_bytes, print_facts, print_table
+from millrace.cli.output import print_facts, print_table
 from millrace.cli.store import open_cache, open_store
-
-__all__ = ["command"]
+from millrace.display import human_bytes
 
 
 @click.command(short_help="Show the contents of the Redis cache.")

@@ -8,8 +8,6 @@ from click.shell_completion import BashComplete, FishComplete, ZshComplete
 from millrace.cli.app import COMPLETE_VARIABLE
 from millrace.cli.invocation import Invocation, json_option, pass_invocation
 
-__all__ = ["command"]
-
 _SHELLS = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete}
 
 

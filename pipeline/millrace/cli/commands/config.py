@@ -9,8 +9,6 @@ import click
 from millrace.cli.invocation import Invocation, json_option, pass_invocation
 from millrace.cli.output import print_table
 
-__all__ = ["command"]
-
 
 @click.command(short_help="Show every setting, its value and where the value comes from.")
 @click.option("--example", is_flag=True, help="Print a millrace.toml with every setting, commented out.")

@@ -9,8 +9,6 @@ from millrace.cli.invocation import Invocation, json_option, pass_invocation, st
 from millrace.cli.store import open_store
 from millrace.names import parse_reference
 
-__all__ = ["command"]
-
 
 @click.command(short_help="Delete a version, or a whole dataset.")
 @click.argument("name", metavar="NAME[@VERSION]")

@@ -5,10 +5,9 @@ from __future__ import annotations
 import click
 
 from millrace.cli.invocation import Invocation, json_option, pass_invocation, strict_option
-from millrace.cli.output import human_bytes, print_facts
+from millrace.cli.output import print_facts
 from millrace.cli.store import open_store
-
-__all__ = ["command"]
+from millrace.display import human_bytes
 
 
 @click.command(short_help="Compare two versions: schema, rows, chunks that are the same bytes.")

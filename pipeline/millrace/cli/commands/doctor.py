@@ -12,7 +12,6 @@ from millrace.cli.output import print_table, say
 if TYPE_CHECKING:
     from millrace.doctor import Ceiling, Check
 
-__all__ = ["command"]
 
 _WORDS = {"ok": "ok", "warning": "note", "failed": "wrong"}
 

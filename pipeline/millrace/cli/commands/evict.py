@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from millrace.api import Store
     from millrace.cache import ChunkCache
 
-__all__ = ["command"]
-
 
 @click.command(short_help="Remove a dataset, or one version, from the Redis cache.")
 @click.argument("name", metavar="NAME[@VERSION]")

@@ -8,8 +8,6 @@ from millrace.cli.deleting import confirmed, dry_run_option, now_option, show_sw
 from millrace.cli.invocation import Invocation, json_option, pass_invocation, strict_option
 from millrace.cli.store import open_store
 
-__all__ = ["command"]
-
 
 @click.command(short_help="Find data that failed loads and deleted versions left behind.")
 @click.option("--delete", is_flag=True, help="Remove data past its grace time, after a confirmation.")

@@ -15,7 +15,6 @@ from millrace.errors import ProgressError, StoreError
 if TYPE_CHECKING:
     from millrace.settings import KafkaSettings, Settings
 
-__all__ = ["command"]
 
 KAFKA_TIMEOUT_S: Final = 10.0
 """Timeout of Kafka, after which only the tables are created."""

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from millrace.settings import LoadSettings
     from millrace.sources import SourceWarning
 
-__all__ = ["command"]
 
 _TOLD = frozenset({"already_loaded", "without_progress", "without_cache"})
 """Warnings that the command's table or the service's own client has shown already."""

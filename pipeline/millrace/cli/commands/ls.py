@@ -7,10 +7,9 @@ from dataclasses import asdict
 import click
 
 from millrace.cli.invocation import Invocation, json_option, pass_invocation, strict_option
-from millrace.cli.output import human_bytes, print_table, say
+from millrace.cli.output import print_table, say
 from millrace.cli.store import open_store
-
-__all__ = ["command"]
+from millrace.display import human_bytes
 
 
 @click.command(short_help="List the datasets.")

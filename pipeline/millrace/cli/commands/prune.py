@@ -8,8 +8,6 @@ from millrace.cli.deleting import confirmed, dry_run_option, now_option, show_sw
 from millrace.cli.invocation import Invocation, json_option, pass_invocation, strict_option
 from millrace.cli.store import open_store
 
-__all__ = ["command"]
-
 
 @click.command(short_help="Delete all but the newest versions of a dataset.")
 @click.argument("name")

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from millrace.cli.invocation import Invocation, json_option, pass_invocation, strict_option
-from millrace.cli.output import human_bytes, human_seconds, one_line, say
+from millrace.cli.output import one_line, say
 from millrace.cli.reporting import reported
 from millrace.cli.store import open_store
+from millrace.display import human_bytes, human_seconds
 from millrace.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from millrace.progress import ProgressTask
     from millrace.settings import Settings
 
-__all__ = ["command"]
 
 SHOWN_ROWS = 20
 STANDARD_OUTPUT = "-"

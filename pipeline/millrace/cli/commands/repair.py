@@ -10,8 +10,6 @@ from millrace.cli.reporting import reported
 from millrace.cli.store import open_store
 from millrace.names import new_run_id
 
-__all__ = ["command"]
-
 
 @click.command(short_help="Copy under-replicated data to both nodes.")
 @click.argument("name", required=False)

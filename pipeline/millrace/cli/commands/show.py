@@ -8,14 +8,13 @@ import click
 
 from millrace.cli.commands.tag import tags_by_version
 from millrace.cli.invocation import Invocation, json_option, pass_invocation, strict_option
-from millrace.cli.output import human_bytes, print_facts, print_table
+from millrace.cli.output import print_facts, print_table
 from millrace.cli.store import open_store
+from millrace.display import human_bytes
 
 if TYPE_CHECKING:
     from millrace.api import Store
     from millrace.store import Version
-
-__all__ = ["command", "describe"]
 
 
 @click.command(short_help="Show one version: schema, sizes, replicas, source, run.")

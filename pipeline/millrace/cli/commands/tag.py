@@ -10,8 +10,6 @@ from millrace.cli.invocation import Invocation, json_option, pass_invocation, st
 from millrace.cli.output import print_facts
 from millrace.cli.store import open_store
 
-__all__ = ["command", "tags_by_version"]
-
 
 @click.command(short_help="Give a version a permanent name.")
 @click.argument("name", metavar="NAME[@VERSION]")

@@ -9,8 +9,6 @@ from millrace.cli.invocation import Invocation, json_option, pass_invocation, st
 from millrace.cli.output import print_facts, warn
 from millrace.cli.store import open_store
 
-__all__ = ["command"]
-
 
 @click.command(short_help="Undo the deletion of a version.")
 @click.argument("name", metavar="NAME@VERSION")

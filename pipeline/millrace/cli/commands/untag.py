@@ -8,8 +8,6 @@ from millrace.cli.invocation import Invocation, json_option, pass_invocation, st
 from millrace.cli.output import print_facts
 from millrace.cli.store import open_store
 
-__all__ = ["command"]
-
 
 @click.command(short_help="Remove a tag; the version stays.")
 @click.argument("name")

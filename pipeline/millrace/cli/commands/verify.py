@@ -5,12 +5,11 @@ from __future__ import annotations
 import click
 
 from millrace.cli.invocation import Invocation, json_option, pass_invocation, strict_option
-from millrace.cli.output import human_bytes, one_line, print_facts, print_table, say
+from millrace.cli.output import one_line, print_facts, print_table, say
 from millrace.cli.reporting import reported
 from millrace.cli.store import open_store
+from millrace.display import human_bytes
 from millrace.names import new_run_id
-
-__all__ = ["command"]
 
 
 @click.command(short_help="Re-read and check every chunk of a version.")

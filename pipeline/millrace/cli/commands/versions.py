@@ -8,15 +8,15 @@ import click
 
 from millrace.cli.commands.tag import tags_by_version
 from millrace.cli.invocation import Invocation, json_option, pass_invocation, strict_option
-from millrace.cli.output import human_bytes, print_table, say
+from millrace.cli.output import print_table, say
 from millrace.cli.store import open_store
+from millrace.display import human_bytes
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from millrace.store import Version
 
-__all__ = ["command"]
 
 _FIELDS = ("mode", "parent", "kind", "rows", "chunks", "raw_bytes", "stored_bytes", "run", "committed_at")
 

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from millrace.cli.invocation import Invocation, json_option, pass_invocation
-from millrace.cli.output import human_bytes, human_seconds, say, visible
+from millrace.cli.output import say, visible
 from millrace.cli.reporting import draws_bars
 from millrace.cli.seconds import Seconds
+from millrace.display import human_bytes, human_seconds
 from millrace.errors import UsageError
 from millrace.progress import Event, TaskState, in_order, is_counted, left_s_of
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from millrace.cli.watcher import Watched, Watcher
     from millrace.progress import RunState
 
-__all__ = ["command", "run"]
 
 EXIT_FAILED = 1
 EXIT_STILL_RUNNING = 124

@@ -14,8 +14,6 @@ from cassandra.io.libevreactor import LibevConnection
 from millrace.compat.cassandra.large_frames import LargeFrames
 from millrace.compat.versions import CASSANDRA_DRIVER
 
-__all__ = ["BUFFER_BYTES", "WideConnection", "connection_class"]
-
 BUFFER_BYTES = 64 * 1024
 
 

@@ -18,8 +18,6 @@ from cassandra.io import libevwrapper as libev
 from cassandra.io.libevreactor import LibevConnection
 from cassandra.protocol import RESULT_KIND_ROWS, ErrorMessage, ProtocolHandler, ResultMessage
 
-__all__ = ["FRAME_BYTES_MIN", "NODE_LOCAL", "LargeFrames", "LargeRows"]
-
 NODE_LOCAL: Final = 11
 """Consistency level at which the coordinator uses its own data alone. The driver has no name for it but sends the
 number."""

@@ -9,8 +9,6 @@ from cassandra.cluster import Cluster, Session
 from millrace.compat.cassandra.large_frames import LargeRows
 from millrace.compat.versions import CASSANDRA_DRIVER
 
-__all__ = ["open_session"]
-
 
 def open_session(cluster: Cluster, *, timeout_s: float) -> Session:
     """Return a session once it has tried to connect to every node, or after ``timeout_s``.

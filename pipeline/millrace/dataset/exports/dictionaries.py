@@ -29,8 +29,6 @@ from millrace.arrow import (
 )
 from millrace.dataset.exports.text_types import is_bytes
 
-__all__ = ["Dictionaries", "DictionaryError"]
-
 
 class DictionaryError(ValueError):
     """Values that cannot share one dictionary; ``args[0]`` is the column's name, ``args[1]`` the reason."""

@@ -10,8 +10,6 @@ from millrace.arrow import is_list_like
 from millrace.dataset.exports.temporal_text import has_text, writable
 from millrace.dataset.exports.text_types import is_extension
 
-__all__ = ["as_text"]
-
 
 def as_text(column: pa.Array) -> list[str | None]:
     """Return the values as text for a user to read, None for nulls; never raise for a type or a value."""

@@ -17,8 +17,6 @@ import pyarrow as pa
 from millrace.dataset.exports.writers import WRITERS
 from millrace.errors import InvalidSettingError, OutputError, UsageError
 
-__all__ = ["STANDARD_OUTPUT", "Exported", "discard_parts", "export", "format_of"]
-
 STANDARD_OUTPUT: Final = "-"
 
 _SUFFIXES: Final = {

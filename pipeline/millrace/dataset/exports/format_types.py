@@ -10,16 +10,6 @@ import pyarrow.parquet as pq
 from millrace.arrow import holds
 from millrace.dataset.exports.text_types import csv_type, is_bytes, is_extension
 
-__all__ = [
-    "beyond_parquet",
-    "csv_holds",
-    "has_equal_fields",
-    "has_null_of_fixed_size",
-    "json_holds",
-    "narrowed_type",
-    "parquet_holds",
-]
-
 
 def parquet_holds(kind: pa.DataType) -> bool:
     """Return whether Parquet can hold values of the type."""

@@ -11,8 +11,6 @@ import pyarrow as pa
 from millrace.arrow import leaves
 from millrace.errors import UsageError
 
-__all__ = ["pandas_frame", "polars_frame", "require"]
-
 
 def require(package: str) -> ModuleType:
     """Import the package; raise ``UsageError`` where it is not installed, before any row is read.

@@ -7,8 +7,6 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-__all__ = ["BeyondTextError", "has_text", "writable"]
-
 _PER_SECOND: Final = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _DAY_S: Final = 86_400
 _FIRST_DAY, _LAST_DAY = -719_528, 2_932_896

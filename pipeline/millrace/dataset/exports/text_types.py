@@ -7,8 +7,6 @@ import pyarrow as pa
 from millrace.arrow import decoded, list_children, list_ranges, list_values, lists_of, run_values, with_children
 from millrace.dataset.exports.temporal_text import writable
 
-__all__ = ["convert", "convert_for_csv", "csv_type", "is_bytes", "is_extension", "json_type"]
-
 
 def is_extension(kind: pa.DataType) -> bool:
     """Return whether the type is an extension type, whose storage alone does not carry its meaning.

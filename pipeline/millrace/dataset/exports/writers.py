@@ -31,8 +31,6 @@ from millrace.dataset.exports.temporal_text import BeyondTextError
 from millrace.dataset.exports.text_types import convert, convert_for_csv, csv_type, json_type
 from millrace.errors import UsageError
 
-__all__ = ["WRITERS", "BatchWriter"]
-
 _JSON_ROWS = 4096
 _NO_HEADER: Final = pa_csv.WriteOptions(include_header=False)
 _BLANK_LINE: Final = re.compile(rb"^\n", re.MULTILINE)

@@ -10,8 +10,6 @@ import pyarrow.compute as pc
 from millrace.compat.pyarrow import Column, read_expression, walk
 from millrace.errors import UsageError
 
-__all__ = ["Filter", "as_condition", "columns_for"]
-
 Filter: TypeAlias = "str | pc.Expression"
 
 

@@ -14,8 +14,6 @@ from millrace.dataset.filters.literals import comparable_type, convert_literal
 from millrace.dataset.filters.tokens import LANGUAGE, TYPED, check_column
 from millrace.errors import UsageError
 
-__all__ = ["ExpressionBuilder"]
-
 _MIRRORED: Final = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "=": "=", "!=": "!="}
 _SIGN_OF: Final = {"EQ": "=", "NEQ": "!=", "LT": "<", "LTE": "<=", "GT": ">", "GTE": ">="}
 

@@ -15,8 +15,6 @@ from millrace.dataset.filters.filter_literal import FilterLiteral, UnfitError
 from millrace.dataset.filters.temporal_literals import date_scalar, time_scalar, timestamp_scalar
 from millrace.errors import UsageError
 
-__all__ = ["comparable_type", "convert_literal"]
-
 
 def comparable_type(kind: pa.DataType) -> pa.DataType | None:
     """Return the type in which values of ``kind`` are compared; None when they cannot be compared.

@@ -15,8 +15,6 @@ from millrace.dataset.filters.expressions import ExpressionBuilder
 from millrace.dataset.filters.tokens import LANGUAGE, checked_tokens
 from millrace.errors import UsageError
 
-__all__ = ["parse_filter"]
-
 _TEXT_MAX: Final = 1_000_000
 
 

@@ -20,8 +20,6 @@ from millrace.arrow import decoded_type, holds
 from millrace.chunks import cast_batch, stats_schema
 from millrace.compat.pyarrow import Call, Column, Literal, Node, read_expression, walk
 
-__all__ = ["ChunkFilter"]
-
 _SIMPLE = frozenset(
     {"and_kleene", "or_kleene", "invert", "is_null", "is_valid", "is_in"}
     | {"equal", "not_equal", "less", "less_equal", "greater", "greater_equal"}

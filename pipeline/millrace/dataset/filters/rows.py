@@ -11,8 +11,6 @@ import pyarrow.compute as pc
 
 from millrace.arrow import filtered, run_values
 
-__all__ = ["only_rows", "passing_rows"]
-
 
 def passing_rows(batch: pa.RecordBatch, condition: pc.Expression) -> Any:
     """Return the numbers of the rows for which ``condition`` is true, ascending, as a numpy array.

@@ -10,8 +10,6 @@ import pyarrow as pa
 
 from millrace.dataset.filters.filter_literal import FilterLiteral, UnfitError
 
-__all__ = ["date_scalar", "time_scalar", "timestamp_scalar"]
-
 _UNIT_NS = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
 _DATE = r"(\d{4})-(\d\d)-(\d\d)"
 _CLOCK = r"(\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,9}))?)?"

@@ -9,8 +9,6 @@ import pyarrow as pa
 from millrace.errors import UsageError
 from millrace.names import nearest
 
-__all__ = ["LANGUAGE", "TYPED", "check_column", "checked_tokens"]
-
 LANGUAGE: Final = "a filter is made of names, literals, = != <> < <= > >= and or not in between is null"
 TYPED: Final = frozenset({"date", "time", "timestamp"})
 """Words that make the text after them a literal of that type."""

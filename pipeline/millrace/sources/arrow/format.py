@@ -14,8 +14,6 @@ from millrace.sources.options import SourceOptions
 from millrace.sources.source_format import TABLE_OPTIONS, Format
 from millrace.sources.splits import Unit, plan_of_units
 
-__all__ = ["ARROW"]
-
 
 def _plan(uri: str, files: tuple[SourceFile, ...], options: SourceOptions) -> SourcePlan:
     """Plan Arrow files and streams; their units are record batches."""

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 
 from millrace.errors import SourceCorruptError, SourceTooLargeError
 
-__all__ = ["DICTIONARY", "FILE_MAGIC", "RECORD_BATCH", "SCHEMA", "Message", "check_size", "next_message"]
-
 SCHEMA, DICTIONARY, RECORD_BATCH = 1, 2, 3
 FILE_MAGIC = b"ARROW1\0\0"
 _LARGEST_HEADER = 64_000_000

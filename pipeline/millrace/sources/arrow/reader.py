@@ -27,8 +27,6 @@ from millrace.sources.model import SourceFile
 from millrace.sources.types import check_names
 from millrace.sources.values import check_values
 
-__all__ = ["ArrowIndex", "index_arrow", "read_arrow", "read_arrow_schema"]
-
 _COPY_BYTES = 1 << 20
 
 

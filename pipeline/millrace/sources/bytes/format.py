@@ -10,8 +10,6 @@ from millrace.sources.options import SourceOptions
 from millrace.sources.source_format import Format
 from millrace.sources.splits import Unit, plan_of_units
 
-__all__ = ["BYTES"]
-
 
 def _plan(uri: str, files: tuple[SourceFile, ...], options: SourceOptions) -> SourcePlan:
     """Plan files of any kind; each unit but the last of a file is a multiple of ``piece_bytes``."""

@@ -11,8 +11,6 @@ from millrace.sources.io.source_checksum import ReadContent
 from millrace.sources.io.streams import read_fully
 from millrace.sources.model import FilePart, ReadBatch, SourcePlan
 
-__all__ = ["BYTES_SCHEMA", "read_bytes"]
-
 BYTES_SCHEMA = pa.schema(
     [
         pa.field("path", pa.string(), nullable=False),

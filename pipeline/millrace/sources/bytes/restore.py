@@ -13,8 +13,6 @@ import pyarrow as pa
 
 from millrace.errors import ChunkFormatError, UsageError
 
-__all__ = ["restore_bytes"]
-
 
 def restore_bytes(
     batches: Iterable[pa.RecordBatch], target: Path, *, single: bool, replace: bool = False

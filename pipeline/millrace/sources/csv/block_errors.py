@@ -16,8 +16,6 @@ from millrace.sources.text.blocks import Block
 from millrace.sources.text.decoding import TextFiles, not_utf8
 from millrace.sources.text.records import record_starts, scan_quotes
 
-__all__ = ["BlockErrors", "record_range"]
-
 _COLUMN = re.compile(r"In CSV column #(\d+): ")
 _ROW = re.compile(r"Row #(\d+): ")
 _VALUE_CHARACTERS = 40

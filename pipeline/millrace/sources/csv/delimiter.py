@@ -13,8 +13,6 @@ from millrace.sources.text.decoding import TextFiles
 from millrace.sources.text.records import record_ends, record_starts, scan_quotes
 from millrace.sources.warnings import SourceWarning
 
-__all__ = ["detect_delimiter"]
-
 _CANDIDATES: Final = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "|"}
 _LOOK_BYTES: Final = 262_144
 _LOOK_RECORDS: Final = 200

@@ -14,8 +14,6 @@ from millrace.sources.model import SourceFile
 from millrace.sources.options import SourceOptions
 from millrace.sources.source_format import TEXT_OPTIONS, Beginning, DetectedFormat, Doubt, Format
 
-__all__ = ["CSV"]
-
 _CSV_OPTIONS: Final = frozenset(
     {"delimiter", "header", "decimal", "date_format", "true_value", "false_value", "skip_rows"}
 )

@@ -15,8 +15,6 @@ from millrace.sources.text.decoding import not_utf8
 from millrace.sources.text.records import count_lines
 from millrace.sources.warnings import SourceWarning
 
-__all__ = ["Header", "read_header", "unnamed_warning"]
-
 _LISTED_COLUMNS = 10
 _GROUP_COLUMNS = 2_000
 """Names read in one call: pyarrow allocates 9 KB for each column."""

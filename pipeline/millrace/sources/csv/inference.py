@@ -12,8 +12,6 @@ from millrace.sources.text.blocks import Block
 from millrace.sources.text.parsing import parse_in_order
 from millrace.sources.text.typed_blocks import Types
 
-__all__ = ["infer_types"]
-
 _LADDER: tuple[pa.DataType, ...] = (
     pa.null(),
     pa.int64(),

@@ -8,8 +8,6 @@ import pyarrow as pa
 import pyarrow.compute as compute
 import pyarrow.csv as pc
 
-__all__ = ["EMPTY_IS_NULL", "has_empty_text", "nulls_in_text", "with_nan"]
-
 EMPTY_IS_NULL: Final = {"null_values": [""], "strings_can_be_null": True, "quoted_strings_can_be_null": False}
 """Options with which an empty field is a null, and a quoted empty field (``""``) the empty text."""
 

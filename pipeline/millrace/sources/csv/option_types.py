@@ -16,8 +16,6 @@ from millrace.sources.options import SourceOptions
 from millrace.sources.text.blocks import Block
 from millrace.sources.warnings import SourceWarning
 
-__all__ = ["types_by_options"]
-
 _VALUE_CHARACTERS = 40
 _NUMBER = r"^[+-]?\d+(\.\d+)?$"
 

@@ -19,8 +19,6 @@ from millrace.sources.text.blocks import Block
 from millrace.sources.type_conversion import converted, csv_type
 from millrace.sources.types import written_columns
 
-__all__ = ["CsvParser", "check_types", "keep_mark"]
-
 _GROUP_COLUMNS = 2_000
 """Columns converted in one call: pyarrow allocates 9 KB for each of them, independent of the number of rows."""
 

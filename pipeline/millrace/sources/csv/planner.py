@@ -25,8 +25,6 @@ from millrace.sources.text.sample import first_blocks, text_units
 from millrace.sources.types import given_types
 from millrace.sources.warnings import SourceWarning, distinct
 
-__all__ = ["plan_csv"]
-
 
 def plan_csv(uri: str, files: tuple[SourceFile, ...], options: SourceOptions) -> SourcePlan:
     """Plan CSV files, which must all have the same column names."""

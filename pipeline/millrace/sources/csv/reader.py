@@ -22,8 +22,6 @@ from millrace.sources.text.typed_blocks import TypedBlocks
 from millrace.sources.types import given_types
 from millrace.sources.warnings import SourceWarning
 
-__all__ = ["CsvBlocks", "read_csv"]
-
 _HEADER_BYTES = 65_536
 _LISTED_COLUMNS = 5
 

@@ -25,8 +25,6 @@ from millrace.sources.text.blocks import Block
 from millrace.sources.text.records import count_lines, record_starts, scan_quotes
 from millrace.sources.warnings import SourceWarning
 
-__all__ = ["LeadingZeros", "odd_values", "undivided_header"]
-
 _TEXT_COLUMNS_MAX: Final = 1000
 _FIRST_ROWS: Final = 2000
 _UNSUCCESSFUL_BYTES_MAX: Final = 16_000_000

@@ -15,8 +15,6 @@ from millrace.sources.text.decoding import TextFiles
 from millrace.sources.text.typed_blocks import Types
 from millrace.sources.text.whole_numbers import changed_row, refusal
 
-__all__ = ["TypedCsvParser"]
-
 
 class TypedCsvParser:
     """The ``BlockParser`` of CSV; columns of the ``given`` names never widen."""

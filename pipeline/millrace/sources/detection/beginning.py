@@ -8,8 +8,6 @@ from millrace.sources.io.streams import ByteStream, read_fully
 from millrace.sources.source_format import Beginning
 from millrace.sources.text.decoding import text_codec
 
-__all__ = ["read_beginning"]
-
 _SIZE_BYTES = 65_536
 _LONG_LINE_BYTES = 4 << 20
 

@@ -20,8 +20,6 @@ from millrace.sources.model import SourceFile
 from millrace.sources.options import SourceOptions
 from millrace.sources.source_format import Beginning, DetectedFormat, Doubt, Format
 
-__all__ = ["detect_format"]
-
 _ENDINGS: Final = {ending: format_ for format_ in FORMATS.values() for ending in format_.endings}
 _BYTES: Final = DetectedFormat("bytes")
 

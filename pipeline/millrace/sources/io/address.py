@@ -10,8 +10,6 @@ from urllib.parse import unquote
 
 from millrace.errors import SourceNotFoundError, UsageError
 
-__all__ = ["WILDCARDS", "Address", "address_of", "local_path"]
-
 WILDCARDS = frozenset("*?[")
 _SCHEMES = ("file", "memory")
 _ESCAPED = re.compile(r"\[([*?[])\]")

@@ -7,8 +7,6 @@ from collections.abc import Callable
 
 from millrace.errors import SourceCorruptError, SourceFormatError
 
-__all__ = ["compression_kind", "name_inside", "refuse_unreadable", "unmarked_compression"]
-
 _SUFFIXES = {".gz": "gzip", ".gzip": "gzip", ".zst": "zstd", ".zstd": "zstd", ".bz2": "bz2", ".zip": "zip"}
 _MAGIC = (
     (b"\x1f\x8b", "gzip"),

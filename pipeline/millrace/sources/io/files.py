@@ -21,8 +21,6 @@ from millrace.sources.io.table_formats import refuse_table_formats
 from millrace.sources.model import SourceFile
 from millrace.sources.warnings import SourceWarning
 
-__all__ = ["Listing", "changed", "check_unchanged", "list_files", "open_raw", "stat_file"]
-
 Shape = Literal["file", "directory", "glob"]
 Entries = Iterable[SourceFile | LeftOut]
 

@@ -12,8 +12,6 @@ from millrace.sources.io.compression import name_inside
 from millrace.sources.io.stdin import STANDARD_INPUT
 from millrace.sources.model import SourceFile
 
-__all__ = ["foreign_refusal", "zip_refusal"]
-
 
 @dataclass(frozen=True)
 class _Kind:

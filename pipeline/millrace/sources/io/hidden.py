@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from fnmatch import fnmatchcase
 
-__all__ = ["HIDDEN_RULE", "is_hidden", "is_marker"]
-
 HIDDEN_RULE = 'a part of the path below the source begins with "." or "_"'
 
 _MARKERS = (

@@ -17,8 +17,6 @@ from millrace.errors import SourceNotFoundError, SourceUnreadableError
 from millrace.sources.io.hidden import is_hidden
 from millrace.sources.model import SourceFile
 
-__all__ = ["EVERYTHING", "LeftOut", "Walk", "file_facts", "is_folder", "open_file", "walk"]
-
 EVERYTHING = ("**",)
 _LINKED_FOLDERS_MAX = 100_000
 """Links to folders within the source multiply its paths: 20 folders with two links each to the next are a million."""

@@ -12,8 +12,6 @@ from millrace.sources.io.files import Listing, list_files
 from millrace.sources.io.stdin import STANDARD_INPUT
 from millrace.sources.model import SourceFile
 
-__all__ = ["list_each", "short_list"]
-
 _SHOWN_PATHS = 3
 
 

@@ -13,8 +13,6 @@ from millrace.sources.io.stdin import STANDARD_INPUT
 from millrace.sources.io.streams import ByteStream, open_bytes, open_decompressed
 from millrace.sources.model import FilePart, SourceFile
 
-__all__ = ["SourceChecksum", "ReadContent", "read_content"]
-
 _PASS_BYTES = 1 << 20
 
 

@@ -16,8 +16,6 @@ from typing import IO
 from millrace.errors import SourceUnreadableError, UsageError
 from millrace.sources.model import SourceFile
 
-__all__ = ["STANDARD_INPUT", "StandardInput", "standard_input"]
-
 STANDARD_INPUT = "-"
 
 

@@ -26,17 +26,6 @@ from millrace.sources.io.hidden import is_marker
 from millrace.sources.io.stdin import STANDARD_INPUT, InputStream, standard_input
 from millrace.sources.model import SourceFile
 
-__all__ = [
-    "ByteStream",
-    "Opener",
-    "RawStream",
-    "can_be_split",
-    "compression_of",
-    "open_bytes",
-    "open_decompressed",
-    "open_seekable",
-]
-
 _COPY_BYTES = 1 << 20
 _BZ2_BYTES = 1 << 17
 _DAMAGE: tuple[Any, ...] = (

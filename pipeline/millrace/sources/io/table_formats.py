@@ -8,8 +8,6 @@ from collections.abc import Iterable
 
 from millrace.errors import SourceFormatError
 
-__all__ = ["refuse_table_formats"]
-
 _LOGS = {
     "_delta_log": "a Delta table",
     ".hoodie": "a Hudi table",

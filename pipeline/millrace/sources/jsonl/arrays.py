@@ -12,8 +12,6 @@ from millrace.sources.io.compression import name_inside
 from millrace.sources.io.stdin import STANDARD_INPUT
 from millrace.sources.model import SourceFile
 
-__all__ = ["JsonArray", "json_array", "json_refusal", "spread_refusal"]
-
 _OBJECTS = re.compile(r'\[\s*\{\s*(?:["}]|$)')
 _DECODER = json.JSONDecoder()
 

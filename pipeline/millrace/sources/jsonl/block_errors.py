@@ -20,8 +20,6 @@ from millrace.sources.text.decoding import TextFiles, not_utf8
 from millrace.sources.text.records import record_starts
 from millrace.sources.text.typed_blocks import Types
 
-__all__ = ["block_error"]
-
 _ROW = re.compile(r" in row \d+$")
 _VALUE_CHARACTERS = 40
 

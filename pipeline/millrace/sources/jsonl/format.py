@@ -23,8 +23,6 @@ from millrace.sources.text.decoding import TextFiles
 from millrace.sources.text.sample import first_blocks, text_units
 from millrace.sources.types import given_types
 
-__all__ = ["JSONL"]
-
 _OBJECT: Final = re.compile(r'\{\s*(?:["}]|$)')
 
 

@@ -14,8 +14,6 @@ from millrace.sources.text.decoding import TextFiles
 from millrace.sources.text.parsing import parse_in_order
 from millrace.sources.text.typed_blocks import Types
 
-__all__ = ["infer_types"]
-
 
 def infer_types(blocks: Iterable[Block], parser: TypedLineParser, text: TextFiles) -> Types:
     """Return the types that fit all of ``blocks``, with the columns in order of appearance.

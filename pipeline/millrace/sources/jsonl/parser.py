@@ -20,16 +20,6 @@ from millrace.sources.jsonl.times import as_text, holds_times
 from millrace.sources.text.records import record_ends, record_starts
 from millrace.sources.type_conversion import check_times, converted, is_json_time, json_type
 
-__all__ = [
-    "MAX_DEPTH",
-    "NotALine",
-    "check_types",
-    "depth_of",
-    "parse_lines",
-    "parse_times",
-    "with_texts",
-]
-
 MAX_DEPTH = 60
 """Arrow's IPC reader stops at 64 levels. pyarrow's JSON parser crashes somewhere below 20,000."""
 

@@ -24,8 +24,6 @@ from millrace.sources.text.typed_blocks import TypedBlocks, Types
 from millrace.sources.text.whole_numbers import changed_line, numbers_at, refusal
 from millrace.sources.types import given_types
 
-__all__ = ["blocks_of_lines", "narrow_blocks", "read_jsonl"]
-
 
 def read_jsonl(plan: SourcePlan, parts: list[FilePart], content: ReadContent) -> Iterator[ReadBatch]:
     """Yield batches of these parts of a plan, front to back; the types begin as those of the plan and only widen."""

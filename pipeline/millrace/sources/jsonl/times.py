@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-__all__ = ["as_text", "holds_times", "is_time", "times_of"]
-
 _LADDER = (pa.date32(), pa.timestamp("s"), pa.timestamp("s", "UTC"))
 """Types tried in this order for a column that pyarrow infers as a time; a column that fits none of them is text."""
 

@@ -15,8 +15,6 @@ from millrace.sources.options import SourceOptions
 from millrace.sources.text.typed_blocks import Types
 from millrace.sources.type_conversion import InvalidTimeError, converted
 
-__all__ = ["ERRORS", "TypedLineParser"]
-
 ERRORS = (pa.ArrowInvalid, NotALine, UnicodeDecodeError)
 """The errors for lines that are no objects or do not fit their types."""
 _LEFT_OUT_MAX = 100

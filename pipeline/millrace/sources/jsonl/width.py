@@ -13,8 +13,6 @@ from millrace.sources.model import SourceFile
 from millrace.sources.text.blocks import Block
 from millrace.sources.text.records import count_lines, record_starts
 
-__all__ = ["leaf_count", "narrow_pieces", "refuse_width"]
-
 _PIECE_CELLS = 2_000_000
 """Rows times keys in a block that is parsed at once, including nulls: 9 to 16 bytes each while they are parsed."""
 LEAVES_MAX = 50_000

@@ -15,8 +15,6 @@ from millrace.sources.parquet.reader import parquet_facts, parquet_schema, read_
 from millrace.sources.source_format import TABLE_OPTIONS, Format
 from millrace.sources.splits import Unit, plan_of_units
 
-__all__ = ["PARQUET"]
-
 
 def _plan(uri: str, files: tuple[SourceFile, ...], options: SourceOptions) -> SourcePlan:
     """Plan Parquet files; their units are row groups."""

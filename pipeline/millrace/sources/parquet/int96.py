@@ -15,8 +15,6 @@ import pyarrow.parquet as pq
 from millrace.errors import SourceTypeError
 from millrace.sources.parquet.text import leaf_names
 
-__all__ = ["INT96_UNITS", "exact_units", "int96_columns", "one_unit", "planned_unit"]
-
 INT96_UNITS = ("ns", "us", "ms", "s")
 """Units of timestamps, the default one first."""
 _BILLION = 1_000_000_000

@@ -23,8 +23,6 @@ from millrace.sources.parquet.text import decoded_pieces, dictionary_columns, le
 from millrace.sources.types import check_names
 from millrace.sources.values import check_values
 
-__all__ = ["ParquetFacts", "parquet_facts", "parquet_schema", "read_parquet"]
-
 BATCH_BYTES = 4_000_000
 _BATCH_ROWS = 65_536
 _BUFFER_BYTES = 65_536

@@ -12,8 +12,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-__all__ = ["dictionary_columns", "leaf_names", "leaf_types", "decoded_pieces"]
-
 _CODED = {"RLE_DICTIONARY", "PLAIN_DICTIONARY"}
 """The encodings of dictionary pages; the second one is that of files of format 1.0."""
 

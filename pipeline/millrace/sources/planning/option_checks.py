@@ -9,8 +9,6 @@ from millrace.sources.options import AUTO, SourceOptions
 from millrace.sources.source_format import Format
 from millrace.sources.warnings import SourceWarning
 
-__all__ = ["refuse_options", "unused_option_warnings"]
-
 _UNUSED: Final = {"delimiter": "--delimiter", "encoding": "--encoding", "header": "--no-header"}
 """Options that change nothing for a format that does not have them."""
 _REFUSALS: Final = (

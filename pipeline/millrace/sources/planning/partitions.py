@@ -8,8 +8,6 @@ from urllib.parse import unquote
 from millrace.sources.model import SourceFile
 from millrace.sources.warnings import SourceWarning
 
-__all__ = ["partition_warnings"]
-
 _LISTED_KEYS = 10
 
 

@@ -15,8 +15,6 @@ from millrace.sources.planning.partitions import partition_warnings
 from millrace.sources.planning.python_data import ArrowCopy
 from millrace.sources.table_columns import renamed
 
-__all__ = ["Source", "plan_source"]
-
 Source = str | Sequence[str] | ArrowCopy
 
 _DEFAULTS = SourceOptions()

@@ -24,8 +24,6 @@ from millrace.errors import OutputError, SourceFormatError, SourceTypeError, Usa
 from millrace.sources.read import held_bytes, in_pieces
 from millrace.sources.warnings import SourceWarning
 
-__all__ = ["ArrowCopy", "ArrowStream", "copied", "is_arrow", "type_name"]
-
 _BLOCK_ROWS: Final = 65_536
 """Rows in one block of the copy, so that the copy depends on the values and not on the batches of the data."""
 _BLOCK_BYTES: Final = 32_000_000

@@ -12,8 +12,6 @@ from millrace.sources.io.stdin import STANDARD_INPUT
 from millrace.sources.planning.plan import Source
 from millrace.sources.planning.python_data import ArrowStream, copied, is_arrow, type_name
 
-__all__ = ["Paths", "SourceLike", "as_paths", "as_source"]
-
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 SourceLike = Paths | ArrowStream
 

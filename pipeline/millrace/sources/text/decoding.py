@@ -13,8 +13,6 @@ from millrace.sources.text import blocks
 from millrace.sources.text.blocks import Block, RecordCutter
 from millrace.sources.text.records import count_lines
 
-__all__ = ["TextFiles", "can_be_cut", "not_utf8", "open_decoded", "text_codec"]
-
 
 def text_codec(encoding: str | None) -> str:
     """Return the codec's canonical name (``utf-8`` for all its spellings and for None).

@@ -9,8 +9,6 @@ from typing import TypeVar
 from millrace.parallel import in_order, worker_count
 from millrace.sources.text.blocks import Block
 
-__all__ = ["parse_in_order"]
-
 Result = TypeVar("Result")
 
 _IN_FLIGHT_BYTES = 24 << 20

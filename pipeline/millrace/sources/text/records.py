@@ -14,16 +14,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = [
-    "QuoteScan",
-    "count_lines",
-    "first_record_end",
-    "is_inside_at",
-    "last_record_end",
-    "record_ends",
-    "record_starts",
-    "scan_quotes",
-]
 
 _TAIL_BYTES = 65_536
 _QUOTE, _FEED, _RETURN = 0x22, 0x0A, 0x0D

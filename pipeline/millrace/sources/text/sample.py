@@ -15,8 +15,6 @@ from millrace.sources.text.blocks import Block
 from millrace.sources.text.decoding import TextFiles, can_be_cut
 from millrace.sources.text.records import record_ends, scan_quotes
 
-__all__ = ["first_blocks", "text_units"]
-
 BlocksOf = Callable[[list[FilePart], int], Generator[Block, None, None]]
 """A function that yields the blocks of some parts, each of about as many bytes as its second argument."""
 

@@ -15,8 +15,6 @@ from millrace.sources.text.blocks import Block
 from millrace.sources.text.parsing import parse_in_order
 from millrace.sources.text.whole_numbers import WholeNumbers
 
-__all__ = ["BlockParser", "TypedBlocks", "Types"]
-
 Types = dict[str, pa.DataType]
 """The type of each column of the source by its name."""
 

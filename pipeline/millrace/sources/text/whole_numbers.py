@@ -21,16 +21,6 @@ from millrace.arrow import Path, leaves
 from millrace.errors import SourceTypeError
 from millrace.names import column_type_option
 
-__all__ = [
-    "WHOLE_MAX",
-    "WholeNumbers",
-    "changed_line",
-    "changed_row",
-    "numbers_at",
-    "refusal",
-    "rounded",
-]
-
 Find = Callable[[Path, pa.Array], SourceTypeError | None]
 
 WHOLE_MAX: Final = 2**53

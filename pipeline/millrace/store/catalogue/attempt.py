@@ -8,8 +8,6 @@ from enum import IntEnum, StrEnum
 from typing import Any
 from uuid import UUID
 
-__all__ = ["AttemptRole", "LoadAttempt", "MetadataBucket", "UnderReplicated"]
-
 
 class AttemptRole(StrEnum):
     """The work of an attempt. A publisher writes a version's row and lists, and no chunks."""

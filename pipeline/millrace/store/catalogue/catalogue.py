@@ -22,8 +22,6 @@ from millrace.store.catalogue.version_graph import VersionGraph
 from millrace.store.catalogue.version_rows import ReadRows, VersionContents, read_versions
 from millrace.store.cluster.session import CassandraSession
 
-__all__ = ["ALL_DATASETS_PARTITION", "Catalogue", "read_attempts", "read_tags"]
-
 ALL_DATASETS_PARTITION = 0
 _NEWEST_VERSIONS = 8
 

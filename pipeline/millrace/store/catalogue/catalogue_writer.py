@@ -18,11 +18,10 @@ import xxhash
 from millrace.store.catalogue.attempt import LoadAttempt, MetadataBucket
 from millrace.store.catalogue.catalogue import ALL_DATASETS_PARTITION
 from millrace.store.catalogue.version import WITHDRAWN, Version
+from millrace.store.cluster.flights import Write
 from millrace.store.cluster.session import CassandraSession
 from millrace.store.cluster.write_times import future_tombstone_timestamp
-from millrace.store.cluster.writer import ReplicatedWriter, Write
-
-__all__ = ["CatalogueWriter"]
+from millrace.store.cluster.writer import ReplicatedWriter
 
 _INLINE_BYTES = 5_000
 """Schema and page list each stay in the version's row up to this size, which keeps the whole row below 16 KB."""

@@ -12,9 +12,8 @@ from uuid import uuid4
 
 from millrace.errors import StoreError
 from millrace.store.catalogue.version import Version
-from millrace.store.cluster.session import LOCAL_ONE, TWO, CassandraSession
-
-__all__ = ["Lease"]
+from millrace.store.cluster.driver import LOCAL_ONE, TWO
+from millrace.store.cluster.session import CassandraSession
 
 _TTL_S = 900
 _RENEW_S = 300.0

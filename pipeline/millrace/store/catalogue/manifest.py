@@ -11,8 +11,6 @@ import pyarrow as pa
 
 from millrace.chunks import decode_tile
 
-__all__ = ["ChunkRef", "PageRef", "TileRef", "journal_number"]
-
 
 class TileRef(NamedTuple):
     """The manifest's entry for one tile: its codec, sizes in bytes and checksums."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 from millrace.errors import DatasetNotFoundError, StoreError, StoreUnavailableError
 from millrace.store.cluster.session import CassandraSession
 
-__all__ = ["dataset_not_found", "not_found"]
-
 
 def not_found(cassandra: CassandraSession, dataset: str, version: str = "", *, degraded: bool) -> StoreError:
     """Return the error for a name that a read did not find.

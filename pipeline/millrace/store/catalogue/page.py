@@ -21,8 +21,6 @@ from isal import isal_zlib
 from millrace.errors import ChecksumMismatchError, ChunkFormatError
 from millrace.store.catalogue.manifest import ChunkRef, PageRef, TileRef
 
-__all__ = ["PAGE_BYTES_MAX", "Page", "checked_stream", "decode_page", "encode_page", "page_schema"]
-
 PAGE_BYTES_MAX = 1_000_000
 _RAW_LIMIT_BYTES = 256_000_000
 

@@ -22,8 +22,6 @@ from millrace.errors import ChunkFormatError
 from millrace.store.catalogue.manifest import PageRef
 from millrace.store.catalogue.page import PAGE_BYTES_MAX, checked_stream
 
-__all__ = ["INLINE_PAGES", "ListRef", "PageList", "decode_list", "encode_list", "list_pages_max", "pack", "unpack"]
-
 INLINE_PAGES = 4
 """Number of pages up to which a version's row names the pages itself, so that a filter reads each of them."""
 _LIST_PAGES = 128

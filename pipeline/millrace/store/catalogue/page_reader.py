@@ -22,8 +22,6 @@ from millrace.store.catalogue.page_repair import repair_pages
 from millrace.store.catalogue.row_reader import RowReader
 from millrace.store.catalogue.version import Version
 
-__all__ = ["PageReader"]
-
 Accepted = TypeVar("Accepted")
 _CACHED_LISTS = 64
 _CACHED_PAGES = 8

@@ -8,11 +8,11 @@ from uuid import UUID
 import xxhash
 from cassandra.pool import Host
 
+from millrace.compat.cassandra import NODE_LOCAL
 from millrace.errors import StoreError
-from millrace.store.cluster.session import NODE_LOCAL, TWO, CassandraSession
+from millrace.store.cluster.driver import TWO
+from millrace.store.cluster.session import CassandraSession
 from millrace.store.cluster.write_times import later_than
-
-__all__ = ["repair_pages"]
 
 _PAGE_COLUMNS = ("chunks", "rows", "raw_bytes", "stored_bytes", "checksum", "data")
 _PAGES_HERE = (

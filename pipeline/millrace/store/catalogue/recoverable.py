@@ -14,8 +14,6 @@ from millrace.store.catalogue.attempt import LoadAttempt
 from millrace.store.catalogue.catalogue import Catalogue
 from millrace.store.catalogue.version import DELETED, WITHDRAWN, Version
 
-__all__ = ["Obstacle", "obstacle", "recoverable_versions"]
-
 _AGAIN = "load its source again"
 
 

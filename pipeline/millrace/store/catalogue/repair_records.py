@@ -13,8 +13,6 @@ from millrace.errors import StoreError
 from millrace.store.catalogue.attempt import UnderReplicated
 from millrace.store.catalogue.row_reader import RowReader
 
-__all__ = ["read_records"]
-
 _TABLE_SCAN_ATTEMPTS = 500
 """Number of load attempts above which the whole ``under_replicated`` table is read. Reading the table costs about as
 much as reading this many of its partitions."""

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from millrace.compat.cassandra import NODE_LOCAL
 from millrace.errors import StoreError, StoreTimeoutError, StoreUnavailableError
-from millrace.store.cluster.session import LOCAL_ONE, NODE_LOCAL, TWO, CassandraSession
-
-__all__ = ["RowReader", "Rows"]
+from millrace.store.cluster.driver import LOCAL_ONE, TWO
+from millrace.store.cluster.session import CassandraSession
 
 Item = TypeVar("Item")
 _UNREACHABLE = (StoreUnavailableError, StoreTimeoutError)

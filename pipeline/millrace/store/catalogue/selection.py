@@ -8,8 +8,6 @@ from millrace.errors import UsageError
 from millrace.names import VersionSelector
 from millrace.store.catalogue.version import Version
 
-__all__ = ["select"]
-
 
 def select(versions: Iterable[Version], selector: VersionSelector) -> Version | None:
     """Return the version of that name, number or time among ``versions`` (newest first), or None.

@@ -10,8 +10,6 @@ from millrace.store.catalogue.catalogue_writer import CatalogueWriter
 from millrace.store.catalogue.version import Version
 from millrace.store.cluster.write_times import later_than
 
-__all__ = ["Tags"]
-
 
 class Tags:
     """Sets and removes tags. A move reads the tag's write time first and writes with a later one.

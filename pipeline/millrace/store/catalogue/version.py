@@ -14,15 +14,6 @@ from millrace.chunks import TileLayout
 from millrace.display import html_table
 from millrace.errors import ChunkFormatError
 
-__all__ = [
-    "DELETED",
-    "RESTORED",
-    "WITHDRAWN",
-    "Version",
-    "bounded_facts",
-    "layout_setting",
-]
-
 _FACT_BYTES_MAX = 500
 DELETED, RESTORED, WITHDRAWN = "deleted", "restored", "withdrawn"
 """Values of a version's ``mark``: a user deleted it, the deletion was undone, or its own publisher withdrew it for

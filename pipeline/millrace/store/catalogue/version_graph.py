@@ -15,8 +15,6 @@ from typing import NamedTuple, Self
 from millrace.errors import StoreUnavailableError
 from millrace.store.catalogue.version import DELETED, RESTORED, WITHDRAWN, Version
 
-__all__ = ["Base", "VersionGraph"]
-
 
 class Base(NamedTuple):
     """Parent and number of a version that is to be published."""

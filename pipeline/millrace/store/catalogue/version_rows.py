@@ -14,8 +14,6 @@ from millrace.store.catalogue.not_found import not_found
 from millrace.store.catalogue.row_reader import RowReader, Rows
 from millrace.store.catalogue.version import Version
 
-__all__ = ["ReadRows", "VersionContents", "read_versions"]
-
 ReadRows = Callable[[str, tuple[Any, ...]], Rows[Any]]
 """Reads rows at one consistency level: ``RowReader.rows``, or ``AllReplicas.rows`` before something is deleted."""
 

@@ -16,6 +16,7 @@ import xxhash
 from cassandra.pool import Host
 from cassandra.query import BatchStatement, BatchType
 
+from millrace.compat.cassandra import NODE_LOCAL
 from millrace.errors import (
     ChecksumMismatchError,
     ChunkMissingError,
@@ -24,10 +25,9 @@ from millrace.errors import (
     StoreUnavailableError,
 )
 from millrace.store.catalogue.manifest import ChunkRef
-from millrace.store.cluster.session import LOCAL_ONE, NODE_LOCAL, TWO, CassandraSession
+from millrace.store.cluster.driver import LOCAL_ONE, TWO
+from millrace.store.cluster.session import CassandraSession
 from millrace.store.cluster.write_times import later_than
-
-__all__ = ["ChunkReader"]
 
 _BUCKET = "dataset = ? AND attempt_id = ? AND bucket = ?"
 _ALL = f"SELECT tile, data FROM {{ks}}.chunks WHERE {_BUCKET} AND chunk = ?"  # noqa: S608 constant names

@@ -18,10 +18,9 @@ from millrace.store.catalogue.manifest import ChunkRef, PageRef, TileRef
 from millrace.store.catalogue.page import PAGE_BYTES_MAX
 from millrace.store.chunks.page_writer import PageWriter
 from millrace.store.chunks.unsynced_writes import UnsyncedWrites
+from millrace.store.cluster.flights import Outcome, Write
 from millrace.store.cluster.session import CassandraSession
-from millrace.store.cluster.writer import Outcome, ReplicatedWriter, Write
-
-__all__ = ["AttemptReport", "ChunkWriter"]
+from millrace.store.cluster.writer import ReplicatedWriter
 
 _INSERT = "INSERT INTO {ks}.chunks (dataset, attempt_id, bucket, chunk, tile, data) VALUES (?, ?, ?, ?, ?, ?)"
 _HEARTBEAT_S = 60.0

@@ -13,8 +13,6 @@ from millrace.store.catalogue.manifest import ChunkRef, PageRef, journal_number
 from millrace.store.catalogue.page import encode_page
 from millrace.store.chunks.unsynced_writes import UnsyncedWrites
 
-__all__ = ["PageWriter"]
-
 Page = tuple[bytes, bytes, dict[str, int]]
 """The stored bytes of a page, their checksum, and the sums over its chunks."""
 

@@ -6,8 +6,6 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterable
 
-__all__ = ["UnsyncedWrites"]
-
 
 class UnsyncedWrites:
     """The acknowledged writes of the last seconds, by bucket.

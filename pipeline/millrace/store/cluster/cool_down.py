@@ -6,8 +6,6 @@ import time
 
 from millrace.store.cluster.flights import Flight, ReplicaSet
 
-__all__ = ["CoolDown"]
-
 _TIMEOUTS_AT_TWO = 3
 """Timeouts at ``TWO`` after which a write continues with one replica, although both replicas answer probes."""
 

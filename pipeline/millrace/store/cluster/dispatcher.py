@@ -19,14 +19,13 @@ from cassandra.protocol import OverloadedErrorMessage
 
 from millrace.errors import MillraceError, StoreError, StoreUnavailableError
 from millrace.store.cluster.cool_down import CoolDown
+from millrace.store.cluster.driver import LOCAL_ONE, TWO
 from millrace.store.cluster.driver_errors import REFUSED, node_error
 from millrace.store.cluster.event_loop import EventLoop
 from millrace.store.cluster.flights import Flight, Outcome, Write, WriterStats
-from millrace.store.cluster.session import LOCAL_ONE, TWO, CassandraSession
+from millrace.store.cluster.session import CassandraSession
 from millrace.store.cluster.suspected_nodes import SuspectedNodes
 from millrace.store.cluster.window import ByteWindow
-
-__all__ = ["HARD_LIMIT_FACTOR", "Dispatcher"]
 
 HARD_LIMIT_FACTOR = 10
 """A write fails after this many times ``request_timeout_s``, even if nodes respond to other writes."""

@@ -22,11 +22,9 @@ from cassandra.policies import (
 )
 from cassandra.pool import Host
 
-from millrace.compat.cassandra import NODE_LOCAL, connection_class
+from millrace.compat.cassandra import connection_class
 from millrace.settings import CassandraSettings
 from millrace.store.cluster.node_monitor import NodeMonitor
-
-__all__ = ["LOCAL_ONE", "NODE_LOCAL", "TWO", "ResponsiveFirstPolicy", "new_cluster"]
 
 TWO = ConsistencyLevel.TWO
 LOCAL_ONE = ConsistencyLevel.LOCAL_ONE

@@ -21,8 +21,6 @@ from cassandra.protocol import ErrorMessage, SyntaxException
 
 from millrace.errors import StoreError, StoreTimeoutError, StoreUnavailableError
 
-__all__ = ["REFUSED", "first_cause", "is_busy", "node_error", "translate_driver_errors"]
-
 REFUSED = (InvalidRequest, Unauthorized, SyntaxException)
 """Errors that every node would return for the same request."""
 

@@ -13,8 +13,6 @@ from cassandra.query import Statement
 
 from millrace.store.cluster.driver import LOCAL_ONE
 
-__all__ = ["Flight", "Outcome", "ReplicaSet", "Write", "WriterStats"]
-
 ReplicaSet = tuple[Any, ...]
 """The endpoints of the replicas of one partition."""
 

@@ -19,8 +19,6 @@ from cassandra.pool import Host
 
 from millrace.store.cluster.probe_round import Answer, ProbeRound, ProbeTimes
 
-__all__ = ["NodeMonitor"]
-
 _PROBE = "SELECT key FROM system.local WHERE key = 'local'"
 
 

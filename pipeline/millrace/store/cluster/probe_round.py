@@ -12,8 +12,6 @@ from cassandra.pool import Host
 
 from millrace.store.cluster.driver_errors import is_busy
 
-__all__ = ["Answer", "ProbeRound", "ProbeTimes", "SendProbe"]
-
 Answer = tuple[Host, Any]
 """A node and the error of its probe, or None when the node answered."""
 SendProbe = Callable[[Host, float, Callable[[Answer], None]], None]

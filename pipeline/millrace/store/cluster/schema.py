@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from millrace.settings import CassandraSettings
 
-__all__ = ["SCHEMA_NUMBER", "TABLES", "check", "create", "statements"]
 
 SCHEMA_NUMBER = 3
 

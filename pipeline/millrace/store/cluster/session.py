@@ -19,11 +19,9 @@ from cassandra.query import Statement
 from millrace.compat.cassandra import open_session
 from millrace.errors import StoreTimeoutError, StoreUnavailableError
 from millrace.settings import CassandraSettings, run_hint
-from millrace.store.cluster.driver import LOCAL_ONE, NODE_LOCAL, TWO, new_cluster
-from millrace.store.cluster.driver_errors import REFUSED, first_cause, is_busy, translate_driver_errors
+from millrace.store.cluster.driver import new_cluster
+from millrace.store.cluster.driver_errors import first_cause, is_busy, translate_driver_errors
 from millrace.store.cluster.node_monitor import NodeMonitor
-
-__all__ = ["LOCAL_ONE", "NODE_LOCAL", "REFUSED", "TWO", "CassandraSession", "translate_driver_errors", "is_busy"]
 
 _PREPARE_ROUNDS = 3
 _DRAIN_S = 10.0

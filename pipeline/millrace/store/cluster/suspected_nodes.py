@@ -11,8 +11,6 @@ from cassandra.pool import Host
 from millrace.store.cluster.event_loop import EventLoop
 from millrace.store.cluster.node_monitor import NodeMonitor
 
-__all__ = ["SuspectedNodes"]
-
 
 class SuspectedNodes:
     """The suspected nodes of one writer. Only the writer's loop may call it, except for ``live``.

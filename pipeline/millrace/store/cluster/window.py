@@ -8,8 +8,6 @@ from collections.abc import Callable
 
 from millrace.errors import StoreTimeoutError
 
-__all__ = ["ByteWindow"]
-
 _GROW_AFTER_ACKS = 16
 
 

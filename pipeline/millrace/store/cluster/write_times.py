@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-__all__ = ["future_tombstone_timestamp", "later_than"]
-
 
 def future_tombstone_timestamp() -> int:
     """Return a write time in microseconds, 25 hours ahead, for deleting keys that are never used again.

@@ -14,11 +14,9 @@ from cassandra.pool import Host
 
 from millrace.errors import StoreError, StoreTimeoutError
 from millrace.store.cluster.dispatcher import HARD_LIMIT_FACTOR, Dispatcher
-from millrace.store.cluster.flights import Outcome, Write, WriterStats
+from millrace.store.cluster.flights import Outcome, Write
 from millrace.store.cluster.session import CassandraSession
 from millrace.store.cluster.window import ByteWindow
-
-__all__ = ["Outcome", "ReplicatedWriter", "Write", "WriterStats"]
 
 _FLOOR_BYTES = 5_000_000
 

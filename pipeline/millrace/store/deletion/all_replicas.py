@@ -17,8 +17,6 @@ from millrace.store.catalogue.version import WITHDRAWN, Version
 from millrace.store.catalogue.version_rows import read_versions
 from millrace.store.cluster.session import CassandraSession
 
-__all__ = ["AllReplicas"]
-
 _KEY = "WHERE dataset = ? AND number = ? AND hex = ?"
 _SELECT_MARK = f"SELECT mark, WRITETIME(deleted_at) AS deleted, WRITETIME(mark) AS marked FROM {{ks}}.versions {_KEY}"  # noqa: S608 constant names
 _SET_MARK = f"UPDATE {{ks}}.versions USING TIMESTAMP ? SET deleted_at = ?, mark = ? {_KEY}"  # noqa: S608 constant names

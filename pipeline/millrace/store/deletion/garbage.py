@@ -16,8 +16,6 @@ from millrace.store.deletion.all_replicas import AllReplicas
 from millrace.store.deletion.protection import Protection
 from millrace.store.repair.repair import ALIVE
 
-__all__ = ["Garbage", "GarbageSearch", "active_runs"]
-
 
 @dataclass(frozen=True, slots=True)
 class Garbage:

@@ -6,8 +6,6 @@ from millrace.errors import UsageError
 from millrace.store.catalogue.version import Version
 from millrace.store.deletion.all_replicas import AllReplicas
 
-__all__ = ["Protection"]
-
 
 class Protection:
     """Look-up of tagged and leased versions at ``ALL``."""

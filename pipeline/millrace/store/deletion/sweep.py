@@ -22,8 +22,6 @@ from millrace.store.deletion.all_replicas import AllReplicas
 from millrace.store.deletion.garbage import Garbage, GarbageSearch, active_runs
 from millrace.store.deletion.protection import Protection
 
-__all__ = ["GRACE", "Sweep", "SweepReport"]
-
 GRACE = timedelta(hours=24)
 _DELETE_PAGES = "DELETE FROM {ks}.pages USING TIMESTAMP ? WHERE dataset = ? AND attempt_id = ?"
 

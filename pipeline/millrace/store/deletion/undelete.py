@@ -25,8 +25,6 @@ from millrace.store.catalogue.version import DELETED, RESTORED, Version
 from millrace.store.cluster.write_times import future_tombstone_timestamp
 from millrace.store.deletion.all_replicas import AllReplicas
 
-__all__ = ["Undelete", "UndeleteReport"]
-
 
 @dataclass(frozen=True, slots=True)
 class UndeleteReport:

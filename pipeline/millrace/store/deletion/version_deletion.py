@@ -26,8 +26,6 @@ from millrace.store.deletion.sweep import GRACE, Sweep, SweepReport
 from millrace.store.deletion.undelete import Undelete, UndeleteReport
 from millrace.store.repair.replica_check import MissingReplica, ReplicaCheck
 
-__all__ = ["VersionDeletion"]
-
 
 class VersionDeletion:
     """Deletion of versions: marks, undeletes and sweeps.

@@ -10,8 +10,6 @@ from millrace.errors import ChunkError, StoreError
 from millrace.store.catalogue.manifest import ChunkRef
 from millrace.store.chunks.chunk_reader import ChunkReader
 
-__all__ = ["ChunkRepair"]
-
 
 class ChunkRepair:
     """Repair of chunks on all their replicas, from a copy with a correct checksum.

@@ -15,12 +15,11 @@ from millrace.store.catalogue.catalogue import Catalogue
 from millrace.store.catalogue.manifest import ChunkRef
 from millrace.store.catalogue.page_repair import repair_pages
 from millrace.store.chunks.chunk_reader import ChunkReader
-from millrace.store.cluster.session import TWO, CassandraSession
+from millrace.store.cluster.driver import TWO
+from millrace.store.cluster.session import CassandraSession
 from millrace.store.cluster.write_times import future_tombstone_timestamp
 from millrace.store.repair.chunk_repair import ChunkRepair
 from millrace.store.repair.row_repair import RowRepair
-
-__all__ = ["ALIVE", "RepairReport", "ReplicaRepair"]
 
 ALIVE = timedelta(hours=3)
 """A load attempt without a version counts as active this long after it was last seen. It writes a heartbeat every

@@ -17,15 +17,14 @@ from uuid import UUID
 import xxhash
 from cassandra.pool import Host
 
+from millrace.compat.cassandra import NODE_LOCAL
 from millrace.errors import ChunkError, ChunkMissingError
 from millrace.store.catalogue.attempt import MetadataBucket
 from millrace.store.catalogue.catalogue import Catalogue
 from millrace.store.catalogue.manifest import ChunkRef
 from millrace.store.catalogue.version import Version
-from millrace.store.cluster.session import NODE_LOCAL, CassandraSession
+from millrace.store.cluster.session import CassandraSession
 from millrace.store.repair.row_repair import RowRepair
-
-__all__ = ["ReplicaCheck", "MissingReplica", "repairable"]
 
 _PAGES = "SELECT page, checksum, data FROM {ks}.pages WHERE dataset = ? AND attempt_id = ? AND page IN ?"
 _KEYS = "SELECT chunk, tile FROM {ks}.chunks WHERE dataset = ? AND attempt_id = ? AND bucket = ?"

@@ -9,12 +9,12 @@ from typing import Any
 
 from cassandra.pool import Host
 
+from millrace.compat.cassandra import NODE_LOCAL
 from millrace.errors import ChunkFormatError, StoreError
 from millrace.store.catalogue.catalogue import ALL_DATASETS_PARTITION
 from millrace.store.catalogue.version import Version
-from millrace.store.cluster.session import NODE_LOCAL, TWO, CassandraSession
-
-__all__ = ["RowRepair"]
+from millrace.store.cluster.driver import TWO
+from millrace.store.cluster.session import CassandraSession
 
 _KEYS: dict[str, tuple[str, ...]] = {
     "datasets": ("shard", "dataset"),

@@ -18,14 +18,14 @@ from cassandra.pool import HostConnection
 from millrace.api import Store
 from millrace.chunks import ChunkSettings, TileLayout, encode_row_group
 from millrace.compat.cassandra.connection import StockConnection
-from millrace.compat.cassandra.large_frames import LargeRows
+from millrace.compat.cassandra.large_frames import NODE_LOCAL, LargeRows
 from millrace.compat.versions import CASSANDRA_DRIVER, stock_behaviour
 from millrace.errors import StoreSchemaError
 from millrace.settings.tree import Settings
 from millrace.store.catalogue.attempt import AttemptRole, LoadAttempt
 from millrace.store.chunks.chunk_writer import ChunkWriter
 from millrace.store.cluster.schema import TABLES
-from millrace.store.cluster.session import NODE_LOCAL, CassandraSession
+from millrace.store.cluster.session import CassandraSession
 from millrace.store.cluster.writer import ReplicatedWriter
 
 

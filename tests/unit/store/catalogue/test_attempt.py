@@ -8,7 +8,7 @@ from uuid import UUID
 from millrace.api import Store
 from millrace.store.catalogue.attempt import AttemptRole
 from millrace.store.catalogue.catalogue_writer import CatalogueWriter
-from millrace.store.cluster.session import LOCAL_ONE
+from millrace.store.cluster.driver import LOCAL_ONE
 from millrace.store.cluster.writer import ReplicatedWriter
 from tests.unit.store.conftest import attempt_row
 from tests.unit.store.fakes import FakeCassandra

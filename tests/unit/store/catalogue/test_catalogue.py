@@ -26,7 +26,7 @@ from millrace.errors import (
 from millrace.load import LoadOptions
 from millrace.store.catalogue.row_reader import RowReader, Rows
 from millrace.store.catalogue.version import Version, bounded_facts, layout_setting
-from millrace.store.cluster.session import LOCAL_ONE, TWO
+from millrace.store.cluster.driver import LOCAL_ONE, TWO
 from tests.unit.store.fakes import FakeCassandra, reset
 
 Csv = Callable[..., str]

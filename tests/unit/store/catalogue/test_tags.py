@@ -11,7 +11,7 @@ from millrace.api import Store
 from millrace.errors import VersionNotFoundError
 from millrace.store.catalogue.attempt import MetadataBucket
 from millrace.store.catalogue.catalogue import Catalogue
-from millrace.store.cluster.session import TWO
+from millrace.store.cluster.driver import TWO
 from tests.unit.store import fakes
 from tests.unit.store.fakes import FakeCassandra, reset
 

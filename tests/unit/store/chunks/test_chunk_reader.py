@@ -9,9 +9,10 @@ import pytest
 from cassandra import OperationTimedOut
 
 from millrace.api import Store
+from millrace.compat.cassandra.large_frames import NODE_LOCAL
 from millrace.errors import ChecksumMismatchError, ChunkMissingError, StoreTimeoutError, StoreUnavailableError
 from millrace.store.catalogue.manifest import ChunkRef
-from millrace.store.cluster.session import LOCAL_ONE, NODE_LOCAL, TWO
+from millrace.store.cluster.driver import LOCAL_ONE, TWO
 from tests.unit.store.fakes import FakeCassandra, FakeHost, reset
 
 Csv = Callable[..., str]

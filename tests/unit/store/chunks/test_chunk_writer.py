@@ -21,7 +21,7 @@ from millrace.store.catalogue.catalogue_writer import CatalogueWriter
 from millrace.store.catalogue.manifest import PageRef
 from millrace.store.catalogue.page import PAGE_BYTES_MAX, decode_page
 from millrace.store.chunks.chunk_writer import AttemptReport, ChunkWriter
-from millrace.store.cluster.session import LOCAL_ONE, TWO
+from millrace.store.cluster.driver import LOCAL_ONE, TWO
 from millrace.store.cluster.writer import ReplicatedWriter
 from tests.unit.store.conftest import attempt_row, encode, make_chunk
 from tests.unit.store.fakes import Attempt, FakeCassandra, FakeHost

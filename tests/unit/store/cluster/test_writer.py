@@ -17,7 +17,7 @@ from cassandra.connection import ConnectionBusy
 from cassandra.protocol import OverloadedErrorMessage
 
 from millrace.errors import StoreError, StoreUnavailableError
-from millrace.store.cluster.session import LOCAL_ONE, TWO
+from millrace.store.cluster.driver import LOCAL_ONE, TWO
 from millrace.store.cluster.writer import Outcome, ReplicatedWriter, Write
 from tests.unit.store.fakes import Attempt, FakeCassandra, FakeHost, no_host, reset
 
