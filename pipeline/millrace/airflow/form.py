@@ -139,7 +139,7 @@ def _limit_fields(settings: Settings) -> dict[str, Param]:
         ),
         "max_splits": field(load.max_splits, 1, 1000, "Splits", "Tasks that a load is split into, at most."),
         "infer_bytes": field(
-            load.infer_bytes, 1, 1_000_000_000, "Bytes for inference", "How much is looked at to find column types."
+            load.infer_bytes, 1, 1_000_000_000, "Bytes for inference", "Bytes that are read to infer column types."
         ),
         "max_unit_bytes": field(
             load.max_unit_bytes,

@@ -60,7 +60,12 @@ def _run_id(_context: click.Context, _parameter: click.Parameter, given: str | N
 @click.command(short_help="Load a source as a new version of a dataset.")
 @click.argument("name")
 @click.argument("source")
-@click.option("--mode", default="replace", metavar="replace|append", help="A new version alone, or added to the last.")
+@click.option(
+    "--mode",
+    default="replace",
+    metavar="replace|append",
+    help="Replace the rows of the latest version, or add to them.",
+)
 @click.option("--format", "format_", metavar="F", help="csv, parquet, jsonl, arrow or bytes; else by name and content.")
 @click.option("--codec", metavar="NAME", help="gzip (default), zstd or none.")
 @click.option("--chunk-bytes", type=int, metavar="N", help="Largest stored size of a chunk, 65,536 to 5,000,000.")
@@ -122,8 +127,10 @@ def _run_id(_context: click.Context, _parameter: click.Parameter, given: str | N
     callback=_rename,
     help="Another name for a column of a table; not for bytes. May be given several times.",
 )
-@click.option("--infer-bytes", type=int, metavar="N", help="How much is looked at to find types (64,000,000).")
-@click.option("--max-unit-bytes", type=int, metavar="N", help="Largest unit that is read at once (64,000,000).")
+@click.option("--infer-bytes", type=int, metavar="N", help="Bytes that are read to infer types (64,000,000).")
+@click.option(
+    "--max-unit-bytes", type=int, metavar="N", help="Largest record, line, row group or batch in bytes (64,000,000)."
+)
 @click.option(
     "--run-id",
     metavar="ID",

@@ -14,7 +14,7 @@ from millrace.display import human_bytes
 
 @click.command(short_help="List the datasets.")
 @click.argument("pattern", default="*")
-@click.option("--newest", is_flag=True, help="The one committed last comes first, instead of by name.")
+@click.option("--newest", is_flag=True, help="Order by time of commit, newest first, instead of by name.")
 @strict_option
 @json_option
 @pass_invocation
