@@ -42,6 +42,39 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+__all__ = [
+    "CacheError",
+    "ChecksumMismatchError",
+    "ChunkError",
+    "ChunkFormatError",
+    "ChunkMissingError",
+    "DatasetNotFoundError",
+    "InvalidNameError",
+    "InvalidSettingError",
+    "LoadInterruptedError",
+    "MillraceError",
+    "OutputError",
+    "PlanChangedError",
+    "ProgressError",
+    "RowTooLargeError",
+    "SourceChangedError",
+    "SourceCorruptError",
+    "SourceEmptyError",
+    "SourceError",
+    "SourceFormatError",
+    "SourceNotFoundError",
+    "SourceTooLargeError",
+    "SourceTypeError",
+    "SourceUnreadableError",
+    "StackError",
+    "StoreError",
+    "StoreSchemaError",
+    "StoreTimeoutError",
+    "StoreUnavailableError",
+    "UsageError",
+    "VersionNotFoundError",
+]
+
 
 class MillraceError(Exception):
     """Base of all errors: the failure, its subject and a remedy in one line, and the facts in ``context``.

@@ -27,6 +27,9 @@ from millrace.settings import load_settings
 from tests.integration.wheel.conftest import Environment, Install
 from tests.ports import free_ports
 
+# Airflow and its 140 packages are installed into an empty environment first, which takes minutes.
+pytestmark = pytest.mark.full
+
 ROWS = 1000
 START_S = 240
 LOAD_S = 240

@@ -16,7 +16,7 @@ from tests.integration.wheel.conftest import Install
 
 PACKAGES_MAX = 40
 IMPORT_MAX_S = 0.3
-EXTRAS = ("", "redis", "kafka", "bridge", "airflow")
+EXTRAS = ("", "redis", "kafka", "bridge", pytest.param("airflow", marks=pytest.mark.full))
 FACES = {
     "": "import millrace.api",
     "redis": "import redis, hiredis",

@@ -88,7 +88,7 @@ def test_a_dataset_whose_columns_cannot_be_read_is_shown_with_the_error(
     def down(_version: Any) -> Any:
         raise StoreUnavailableError("no node answers")
 
-    monkeypatch.setattr(store.catalogue, "schema", down)
+    monkeypatch.setattr(store.catalogue.pages, "schema", down)
     assert "no node answers" in Cells(dataset._repr_html_()).cells
 
 

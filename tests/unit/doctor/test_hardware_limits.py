@@ -30,7 +30,7 @@ def test_every_probe_key_in_redis_expires_if_the_process_ends_before_it_deletes_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     redis = RecordingRedis()
-    monkeypatch.setattr(ChunkCache, "_ask", lambda _cache, question, _otherwise, **_options: question(redis))
+    monkeypatch.setattr(ChunkCache, "_call", lambda _cache, question, _otherwise, **_options: question(redis))
     monkeypatch.setattr(ChunkCache, "ping", lambda _cache: {})
     monkeypatch.setattr(ChunkCache, "get", lambda _cache, _place, _sizes, _tiles: [memoryview(b"")])
     monkeypatch.setattr(hardware_limits, "_VALUE_BYTES", 10)

@@ -46,6 +46,7 @@ class Checkout:
         shutil.copy(CHECKOUT / "run", folder / "run")
         (folder / "requirements.txt").write_text("one==1\n")
         (folder / "pyproject.toml").write_text("")
+        (folder / "setup.py").write_text("")
         (folder / "pip_exit").write_text("0")
         self.calls_file.write_text("")
         self.executable(folder / "venv_python", VENV_PYTHON.format(calls=self.calls_file, folder=folder))
@@ -151,7 +152,7 @@ def test_a_changed_lock_brings_the_environment_up_to_date_once(checkout: Checkou
     checkout.run("status")
     (checkout.folder / "requirements.txt").write_text("one==2\n")
     before = len(checkout.calls)
-    assert "requirements.txt or pyproject.toml changed" in checkout.run("status").stderr
+    assert "requirements.txt, pyproject.toml or setup.py changed" in checkout.run("status").stderr
     assert sum("pip install" in call for call in checkout.calls[before:]) == 2
     before = len(checkout.calls)
     checkout.run("status")

@@ -16,8 +16,8 @@ def not_found(cassandra: CassandraSession, dataset: str, version: str = "", *, d
     down = ", ".join(cassandra.down()) or "one node"
     name = f"{dataset}@{version}" if version else f"a dataset {dataset!r}"
     return StoreUnavailableError(
-        f"{name} is not known to the nodes that answer, and {down} does not answer",
-        hint="it may be known there alone: ./run status",
+        f"{name} is not known to the nodes that respond, and {down} does not respond",
+        hint="it may be known there alone: millrace doctor",
         dataset=dataset,
         version=version or None,
         node=down,

@@ -93,7 +93,7 @@ class VersionContents:
                 return content
         raise ChecksumMismatchError(
             f"the row of {version.reference} is not what was written",
-            hint="no node that answers has a good copy: ./run status",
+            hint="no node that answers has a good copy: millrace doctor",
             stage="stored",
             expected=content.checksum.hex(),
             actual=actual.hex(),

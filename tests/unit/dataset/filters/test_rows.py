@@ -108,7 +108,7 @@ def test_the_column_of_a_filter_is_found_among_10_000_in_two_seconds(form: str) 
     """With dots in the names this took 109 s: each column was left out in turn and the others were bound again."""
     names = [form.format(i) for i in range(10_000)]
     schema = pa.schema([(name, pa.int64()) for name in names])
-    catalogue: Any = SimpleNamespace(schema=lambda version: schema)
+    catalogue: Any = SimpleNamespace(pages=SimpleNamespace(schema=lambda version: schema))
     data = Dataset(SimpleNamespace(), catalogue, SimpleNamespace(), None, ReadSettings())  # type: ignore[arg-type]
     for index in (20, 9_999):
         began = time.process_time()
