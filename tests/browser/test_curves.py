@@ -57,13 +57,13 @@ def test_any_numbers_become_curves_on_both_scales_and_in_any_width(
     live.shows("train", "1 of 10 steps")
     expect(live.page.locator("canvas")).to_have_count(DRAWN)
     for name in ("nothing measured", "empty"):
-        expect(figure(live, name)).to_contain_text("no number yet")
+        expect(figure(live, name)).to_contain_text("no value yet")
     expect(figure(live, "both ends")).to_contain_text("1.7e+308 at step 1")
     assert live.page.locator("figure b").count() == 0
     live.page.screenshot(path=screenshots / f"curves-{scheme}.png", full_page=True)
     live.page.get_by_role("button", name="Logarithmic").click()
     expect(live.page.get_by_role("button", name="Logarithmic", pressed=True)).to_be_visible()
-    expect(figure(live, "smallest")).to_contain_text("0 and less has no place on this scale")
+    expect(figure(live, "smallest")).to_contain_text("values of 0 and less are not shown on this scale")
     for width in (WIDE, NARROW):
         live.page.set_viewport_size({"width": width["width"], "height": width["height"]})
         for plot in (figure(live, "loss"), figure(live, "both ends")):
