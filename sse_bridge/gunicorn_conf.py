@@ -1,7 +1,5 @@
 """Gunicorn's settings for the bridge: ``gunicorn -c python:sse_bridge.gunicorn_conf``. Given options override them."""
 
-from __future__ import annotations
-
 import contextlib
 import resource
 

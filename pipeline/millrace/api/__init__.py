@@ -1,7 +1,5 @@
 """``Store``, which ``connect()`` returns: the one object that commands, DAGs and notebooks use."""
 
-from __future__ import annotations
-
 from millrace.api.store import DatasetInfo, Store
 from millrace.dataset import WarmReport
 from millrace.names import new_run_id

@@ -1,7 +1,5 @@
 """Operations on Arrow types and arrays that pyarrow does not offer, shared by all rooms."""
 
-from __future__ import annotations
-
 from millrace.arrow.check import check_column
 from millrace.arrow.equality import same_values
 from millrace.arrow.nested import Change, nulls_of, with_children

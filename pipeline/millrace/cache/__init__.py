@@ -3,8 +3,6 @@
 Importing this package does not import the Redis client.
 """
 
-from __future__ import annotations
-
 from millrace.cache.chunk_cache import ChunkCache
 from millrace.cache.entries import Admission, CacheEntry
 from millrace.cache.keys import ChunkKey

@@ -4,8 +4,6 @@
 ``decode_tile`` and ``assemble`` return the rows. docs/format.md describes the format for other programs.
 """
 
-from __future__ import annotations
-
 from millrace.chunks.cast import cast_batch, cast_stored_numbers
 from millrace.chunks.choose import choose_row_group_bytes
 from millrace.chunks.encode import Chunk, assemble, assemble_as_stored, encode_row_group

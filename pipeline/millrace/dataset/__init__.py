@@ -1,7 +1,5 @@
 """Read a version of a dataset, through the method names and meanings of ``pyarrow.dataset.Dataset``."""
 
-from __future__ import annotations
-
 from millrace.dataset.comparison import DiffReport, diff
 from millrace.dataset.dataset import Dataset
 from millrace.dataset.exports.display_text import as_text

@@ -1,7 +1,5 @@
 """Text for people: sizes, durations, and the HTML table of notebooks."""
 
-from __future__ import annotations
-
 from millrace.display.notebook import html_table
 from millrace.display.units import human_bytes, human_seconds
 

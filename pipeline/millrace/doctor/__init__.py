@@ -1,7 +1,5 @@
 """Checks of the services and measurements of this machine's limits, for ``millrace doctor``."""
 
-from __future__ import annotations
-
 from millrace.doctor.diagnosis import Check, diagnose
 from millrace.doctor.hardware_limits import Ceiling, measure_ceilings
 

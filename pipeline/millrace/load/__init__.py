@@ -5,8 +5,6 @@
 results are plain JSON, because Airflow passes them between tasks.
 """
 
-from __future__ import annotations
-
 from millrace.load.measurement import measure
 from millrace.load.memory import loader_memory
 from millrace.load.merge import merge_siblings

@@ -1,7 +1,5 @@
 """Names: datasets, references to versions, run ids, and lists of column names as users write them."""
 
-from __future__ import annotations
-
 from millrace.names.columns import column_type_option, listed_columns, parse_columns, parse_rename, quoted_column
 from millrace.names.references import (
     VersionSelector,

@@ -1,7 +1,5 @@
 """Work in several threads, with results in order and a bound on unfinished work."""
 
-from __future__ import annotations
-
 from millrace.parallel.ordered import in_order, worker_count
 
 __all__ = [

@@ -3,8 +3,6 @@
 Wrong values and unknown settings are refused by name.
 """
 
-from __future__ import annotations
-
 from millrace.settings.fields import unknown_variables, variable_name
 from millrace.settings.locations import checkout, millrace_home, run_hint
 from millrace.settings.redis_url import check_redis_url

@@ -1,7 +1,5 @@
 """Cassandra: schema, session, writer, reader and catalogue. Nothing here depends on sources, caches or commands."""
 
-from __future__ import annotations
-
 from millrace.compat.cassandra import NODE_LOCAL
 from millrace.store.catalogue.attempt import AttemptRole, LoadAttempt, MetadataBucket, UnderReplicated
 from millrace.store.catalogue.catalogue import Catalogue

@@ -1,7 +1,5 @@
 """The Cassandra driver: its receive loop, its connections and its sessions."""
 
-from __future__ import annotations
-
 from millrace.compat.cassandra.connection import connection_class
 from millrace.compat.cassandra.large_frames import NODE_LOCAL
 from millrace.compat.cassandra.session import open_session
