@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
@@ -17,6 +18,7 @@ from millrace.api import Store
 from millrace.errors import SourceChangedError
 from millrace.load import LoadOptions
 from millrace.settings.tree import Settings
+from millrace.store import AttemptRole
 from tests.faults.checker import Expected
 from tests.faults.conftest import FULL, Judge
 from tests.faults.gates import Gate, Gates
@@ -26,9 +28,9 @@ publishing = import_module("millrace.load.publishing")
 """The module; the package has a function of the same name."""
 
 
-def writers(store: Store, name: str) -> dict[str, int]:
-    """Return the split by writer of the dataset: -1 for one that writes chunks, -2 for one that publishes."""
-    return {row.attempt_id.hex: row.split for row in store.catalogue.attempts(name)}
+def attempts(store: Store, name: str) -> dict[str, AttemptRole | None]:
+    """Return the role of each attempt of the dataset."""
+    return {row.attempt_id.hex: row.role for row in store.catalogue.attempts(name)}
 
 
 @pytest.mark.parametrize("point", [("chunk", 10), ("page", 1), ("version", 1)], ids=lambda point: point[0])
@@ -48,7 +50,7 @@ def test_a_zombie_that_continues_after_its_retry_has_committed_changes_nothing(
     with ThreadPoolExecutor(1) as pool:
         zombie = pool.submit(load, settings, name, source)
         gate.wait()
-        first = set(writers(store, name))
+        first = set(attempts(store, name))
         report = load(settings, name, source)
         reading = store.dataset(name).to_batches()
         begun = [next(reading)]
@@ -59,7 +61,7 @@ def test_a_zombie_that_continues_after_its_retry_has_committed_changes_nothing(
     assert len(store.versions(name)) == 1
     # Without its page a zombie leaves nothing that its retry can reuse. With its page it leaves everything: the retry
     # reuses that, and no version names the retry's own writer, because the zombie writes the later version row.
-    useless = set(writers(store, name)) - first if point[0] == "version" else first
+    useless = set(attempts(store, name)) - first if point[0] == "version" else first
     assert useless
     assert garbage_of(store, name, monkeypatch) == useless
     assert not useless & named_by(store, name)
@@ -86,7 +88,7 @@ def test_two_loaders_of_the_same_run_at_once_make_one_version(
             stands.append(gates.gate(name, "version"))
             loading.append(pool.submit(load, settings, name, source))
             stands[-1].wait()
-            begun.append(set(writers(store, name)))
+            begun.append(set(attempts(store, name)))
         for gate in stands:
             gate.open()
         labels = {each.result(120).version for each in loading}
@@ -95,12 +97,12 @@ def test_two_loaders_of_the_same_run_at_once_make_one_version(
     assert [version.label for version in store.versions(name)] == [label]
     assert store.dataset(name).to_table().equals(table)
     # The second loader has reused the chunks of the first. Of the two publishers, the later version row names one.
-    split = writers(store, name)
-    (kept,) = (writer for writer in begun[0] if split[writer] == -1)
+    roles = attempts(store, name)
+    (kept,) = (attempt_id for attempt_id in begun[0] if roles[attempt_id] == AttemptRole.SOURCE)
     (publisher,) = named_by(store, name) - {kept}
-    assert split[publisher] == -2
-    assert garbage_of(store, name, monkeypatch) == set(split) - {kept, publisher}
-    assert sorted(split.values()) == [-2, -2, -1, -1]
+    assert roles[publisher] == AttemptRole.PUBLISHER
+    assert garbage_of(store, name, monkeypatch) == set(roles) - {kept, publisher}
+    assert Counter(roles.values()) == {AttemptRole.SOURCE: 2, AttemptRole.PUBLISHER: 2}
     judge({name: Expected({label: table}, latest=label)}, fired=all(gate.reached.is_set() for gate in stands))
 
 
@@ -197,5 +199,5 @@ def test_concurrent_loaders_of_one_run_at_random_points_make_one_version(
             assert zombie.result(120).version == report.version, f"seed {SEED}, {number}: {kind} {count}"
         expected[each] = Expected({report.version: table}, latest=report.version)
         # Two loaders wrote chunks, and the retry published while the zombie was held.
-        fired.append(gate.reached.is_set() and list(writers(store, each).values()).count(-1) == 2)
+        fired.append(gate.reached.is_set() and list(attempts(store, each).values()).count(AttemptRole.SOURCE) == 2)
     judge(expected, fired=all(fired))

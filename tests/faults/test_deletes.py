@@ -35,8 +35,10 @@ def test_after_pruning_to_one_version_the_newest_reads_back_complete(
     assert done.marked == dry.marked
     # The newest version shares the rows of the two pruned ones: only their lists and publishers' rows are removed.
     assert done.removed_attempts == 2
-    left = [(row.version, row.split) for row in store.catalogue.attempts(name)]
-    assert sorted(left) == sorted([*((each.version, -1) for each in (*pruned, last)), (last.version, -2)])
+    left = [(row.version, row.role) for row in store.catalogue.attempts(name)]
+    assert sorted(left) == sorted(
+        [*((each.version, AttemptRole.SOURCE) for each in (*pruned, last)), (last.version, AttemptRole.PUBLISHER)]
+    )
     assert [item for item in store.fsck().missing if item["dataset"] == name] == []
     wanted = pa.concat_tables([table, more_table, more_table]).combine_chunks()
     judge({name: Expected({last.version: wanted}, latest=last.version)}, fired=done.removed_partitions > 0)

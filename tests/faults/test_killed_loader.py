@@ -114,7 +114,7 @@ def test_a_loader_killed_at_any_kind_of_call_leaves_no_partial_version_and_can_b
     def some(calls: list[str]) -> list[str]:
         version, last = number(calls, VERSION), len(calls)
         before = [1, number(calls, "write the name"), number(calls, CHUNK, 5), version - 2, version, version + 1, last]
-        answered = [number(calls, kind) for kind in ("write the writer's", CHUNK, JOURNAL, PAGE)]
+        answered = [number(calls, kind) for kind in ("write the attempt's", CHUNK, JOURNAL, PAGE)]
         return [*map(str, before), *(f"{call}after" for call in (*answered, version - 1, version, last))]
 
     sweep(store, settings, parquet, name, judge, some)

@@ -15,6 +15,7 @@ import pytest
 from local_stack.stack import Stack
 from millrace.api import Store
 from millrace.settings.tree import Settings
+from millrace.store import AttemptRole
 from millrace.store.cluster.session import CassandraSession
 from tests.faults.checker import Expected
 from tests.faults.conftest import Judge
@@ -90,7 +91,11 @@ def test_data_written_with_a_clock_an_hour_off_is_read_appended_to_and_deleted_n
         skewed.tag(f"{name}@{second.version}", "moved")
         off = [tag_is_off(store, name, "moved")]
         other = skewed.load(f"{name}_other", source, SMALL)
-        (began,) = [row for row in skewed.catalogue.attempts(name) if (row.version, row.split) == (second.version, -1)]
+        (began,) = [
+            row
+            for row in skewed.catalogue.attempts(name)
+            if (row.version, row.role) == (second.version, AttemptRole.SOURCE)
+        ]
         # A delete with a wrong clock removes data written with a right one.
         skewed.delete(f"{name}_gone", whole=True, now=True)
     off.append(abs(datetime.now(UTC) - began.started) > 0.8 * timedelta(hours=1))

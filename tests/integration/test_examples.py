@@ -61,7 +61,7 @@ def test_reported_progress_is_followed_over_server_sent_events(run: Run, full_st
     assert match
     token = settings.bridge.token.get_secret_value() if settings.bridge.token else ""
     printed = run("follow_run", settings.bridge.url, "python", match[1], token)
-    assert printed.splitlines()[-1] == "train: succeeded, 40.0 of 40.0 steps"
+    assert printed.splitlines()[-1] == "train: succeeded, 40 of 40 steps"
 
 
 def test_every_method_of_the_python_page_works(run: Run, store: Store) -> None:

@@ -29,7 +29,7 @@ class At:
     chunk: int
     dataset: str = "flights"
     bucket: int = 0
-    writer: UUID = WRITER
+    attempt_id: UUID = WRITER
 
 
 def cache_of(server: Any, keyspace: str = "k", **settings: Any) -> ChunkCache:

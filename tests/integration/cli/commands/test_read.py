@@ -284,6 +284,8 @@ def test_a_read_that_fails_leaves_no_file(
     assert (checked.code, checked.json["ok"], checked.json["bad"]) == (1, False, 1)
     assert checked.err.count("\n") == 1
     assert "ChunkMissingError" in millrace("verify", "damaged").out
+    # Tests of fsck on the whole keyspace must not find it.
+    assert millrace("delete", "damaged", "--yes", "--now").code == 0
 
 
 @pytest.fixture(scope="module")
