@@ -259,7 +259,7 @@ def test_the_form_refuses_values_out_of_range_before_a_run_exists(airflow: Airfl
 def test_the_documented_rest_calls_load_the_file_unchanged(
     airflow: AirflowClient, store: Store, tmp_path: Path
 ) -> None:
-    page = (CHECKOUT / "docs" / "airflow.md").read_text().partition("## By REST")[2]
+    page = (CHECKOUT / "docs" / "airflow.md").read_text().partition("## Load by REST")[2]
     script = re.findall(r"```sh\n(.*?)```", page, re.DOTALL)[0]
     inbox = Path(load_settings().sources.roots[0])
     (inbox / "sales.csv").write_text("tag;preis;seen\n01.05.2026;1234,5;2026-05-01T10:00:00Z\n31.12.2025;-0,25;\n")
