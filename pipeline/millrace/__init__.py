@@ -9,38 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
-from millrace.errors import (
-    CacheError,
-    ChecksumMismatchError,
-    ChunkError,
-    ChunkFormatError,
-    ChunkMissingError,
-    DatasetNotFoundError,
-    InvalidNameError,
-    InvalidSettingError,
-    LoadInterruptedError,
-    MillraceError,
-    OutputError,
-    PlanChangedError,
-    ProgressError,
-    RowTooLargeError,
-    SourceChangedError,
-    SourceCorruptError,
-    SourceEmptyError,
-    SourceError,
-    SourceFormatError,
-    SourceNotFoundError,
-    SourceTooLargeError,
-    SourceTypeError,
-    SourceUnreadableError,
-    StackError,
-    StoreError,
-    StoreSchemaError,
-    StoreTimeoutError,
-    StoreUnavailableError,
-    UsageError,
-    VersionNotFoundError,
-)
+from millrace import errors
+from millrace.errors import *  # noqa: F403  the list of errors is kept there
 
 if TYPE_CHECKING:
     from millrace.api import Store
@@ -58,37 +28,8 @@ __all__ = [
     "Version",
     "LoadReport",
     "Settings",
-    "CacheError",
-    "ChecksumMismatchError",
-    "ChunkError",
-    "ChunkFormatError",
-    "ChunkMissingError",
-    "DatasetNotFoundError",
-    "InvalidNameError",
-    "InvalidSettingError",
-    "LoadInterruptedError",
-    "MillraceError",
-    "OutputError",
-    "PlanChangedError",
-    "ProgressError",
-    "RowTooLargeError",
-    "SourceChangedError",
-    "SourceCorruptError",
-    "SourceEmptyError",
-    "SourceError",
-    "SourceFormatError",
-    "SourceNotFoundError",
-    "SourceTooLargeError",
-    "SourceTypeError",
-    "SourceUnreadableError",
-    "StackError",
-    "StoreError",
-    "StoreSchemaError",
-    "StoreTimeoutError",
-    "StoreUnavailableError",
-    "UsageError",
-    "VersionNotFoundError",
 ]
+__all__ += errors.__all__
 
 _ROOMS: Final = {
     "Store": "millrace.api",
@@ -122,11 +63,10 @@ def connect(settings: Settings | None = None, **overrides: Any) -> Store:
     settings together with overrides, because one of them would be ignored.
     """
     from millrace.api import Store
-    from millrace.errors import UsageError
     from millrace.settings import Settings, load_settings
 
     if settings is not None and (overrides or not isinstance(settings, Settings)):
-        raise UsageError(
+        raise errors.UsageError(
             "connect() takes settings or sections of them, as in connect(cassandra={'keyspace': 'other'})",
             hint="load_settings() makes settings of sections",
         )
