@@ -18,8 +18,7 @@ from millrace.load import (
     make_plan,
     outcome,
     publish,
-    with_columns,
-    with_state,
+    version_report,
 )
 from millrace.names import new_run_id, parse_reference
 from millrace.progress import ProgressTask, null_task
@@ -50,6 +49,10 @@ class Loading:
             one_stream=one_stream,
         )
 
+    def load_split(self, plan: LoadPlan, split: int | None, *, task: ProgressTask | None, attempt: int) -> SplitResult:
+        """Write one split of a plan, or the whole source as one stream."""
+        return load_split(self._cassandra, self._settings, plan, split, task=task or null_task(), attempt=attempt)
+
     def publish(self, plan: LoadPlan, results: Sequence[SplitResult], *, seconds: float = 0.0) -> LoadReport:
         """Make the version visible and return the report of the load."""
         with catalogue_writes(self._cassandra) as writes:
@@ -77,7 +80,7 @@ class Loading:
         return replace(report, seconds=round(seconds, 3), rows_per_s=round(report.rows / seconds, 1))
 
     def _loaded(self, plan: LoadPlan, task: ProgressTask | None) -> LoadReport:
-        results = [load_split(self._cassandra, self._settings, plan, None, task=task or null_task())]
+        results = [self.load_split(plan, None, task=task, attempt=1)]
         if task is not None:
             task.phase("publish")
         report = self.publish(plan, results)
@@ -103,29 +106,13 @@ class Loading:
 
     def report(self, version: Version, *, added_by: str = "") -> LoadReport:
         """Return the load report of a published version."""
-        count = sum(max(1, record.chunks) for record in self._catalogue.under_replicated_of(version))
-        pages = self._catalogue.pages.refs(version)
         label = added_by or version.label
-        own = [page for page in pages if page.added_by == label or (version.mode == "merge" and not added_by)]
-        report = LoadReport(
-            dataset=version.dataset,
-            version=version.label,
-            run=version.run,
-            mode=version.mode,
-            kind=version.kind,
-            parent=version.parent,
-            rows=sum(page.rows for page in own),
-            total_rows=version.rows,
-            raw_bytes=sum(page.raw_bytes for page in own),
-            stored_bytes=sum(page.stored_bytes for page in own),
-            chunks=sum(page.chunks for page in own),
-            replicas=1 if count else 2,
-            under_replicated=count,
-            retries=0,
-            splits=len({page.attempt_id for page in own}),
-            source=str(version.source.get("uri", "")),
-        )
-        return with_columns(self._catalogue, version, with_state(self._catalogue, report))
+        added = [
+            page
+            for page in self._catalogue.pages.refs(version)
+            if page.added_by == label or (version.mode == "merge" and not added_by)
+        ]
+        return version_report(self._catalogue, version, added, self._catalogue.under_replicated_of(version))
 
     def _version(self, reference: str) -> Version:
         return self._catalogue.resolve(*parse_reference(reference))

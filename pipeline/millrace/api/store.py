@@ -18,7 +18,6 @@ from millrace.load import (
     LoadPlan,
     LoadReport,
     SplitResult,
-    load_split,
     unfinished_run,
 )
 from millrace.names import check_dataset_name, parse_reference
@@ -245,7 +244,7 @@ class Store:
         self, plan: LoadPlan, split: int | None, *, task: ProgressTask | None = None, attempt: int = 1
     ) -> SplitResult:
         """Write one split of a plan, or the whole source as one stream; nothing becomes visible yet."""
-        return load_split(self.cassandra, self.settings, plan, split, task=task or null_task(), attempt=attempt)
+        return self._loading.load_split(plan, split, task=task, attempt=attempt)
 
     def publish(self, plan: LoadPlan, results: Sequence[SplitResult], *, seconds: float = 0.0) -> LoadReport:
         """Make the version visible, as a whole or not at all, and return the report of the load."""

@@ -11,7 +11,7 @@ from millrace.load.merge import merge_siblings
 from millrace.load.outcomes import outcome
 from millrace.load.plan import LoadOptions, LoadPlan, make_plan
 from millrace.load.publishing import publish
-from millrace.load.report import LoadReport, with_columns, with_state
+from millrace.load.report import LoadReport, version_report
 from millrace.load.report_text import report_facts, report_table
 from millrace.load.resume import unfinished_run
 from millrace.load.split import SplitResult, load_split, task_unit
@@ -32,6 +32,5 @@ __all__ = [
     "report_table",
     "task_unit",
     "unfinished_run",
-    "with_columns",
-    "with_state",
+    "version_report",
 ]

@@ -80,9 +80,8 @@ def write_lists(
         for start in range(0, len(pages), size):
             some = pages[start : start + size]
             data = encode_list(some, _stats(catalogue, dataset, schema, some, listing.known))
-            counts = {name: value for name, value in page_totals(some).items() if name != "page_count"}
             attempt_id, checksum, replicas = catalogue_writer.write_page_by_content(
-                dataset, label, _PAGES_PAGE, data, counts
+                dataset, label, _PAGES_PAGE, data, page_sums(some)
             )
             lists.append(ListRef(attempt_id, _PAGES_PAGE, len(some), checksum))
             proven.append(replicas)
@@ -114,12 +113,16 @@ def _stats(
 
 def page_totals(pages: Sequence[PageRef]) -> dict[str, Any]:
     """Return the totals over the pages that a version's row records."""
+    return {**page_sums(pages), "page_count": len(pages)}
+
+
+def page_sums(pages: Sequence[PageRef]) -> dict[str, Any]:
+    """Return the sums of rows, bytes and chunks over the pages."""
     return {
         "rows": sum(page.rows for page in pages),
         "raw_bytes": sum(page.raw_bytes for page in pages),
         "stored_bytes": sum(page.stored_bytes for page in pages),
         "chunks": sum(page.chunks for page in pages),
-        "page_count": len(pages),
     }
 
 

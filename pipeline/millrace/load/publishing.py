@@ -10,7 +10,7 @@ from millrace.load.checks import check_complete, promised_pages, published_befor
 from millrace.load.merge import merge_siblings
 from millrace.load.plan import LoadPlan
 from millrace.load.publish_protocol import publish_with_retry
-from millrace.load.report import LoadReport, with_columns, with_state
+from millrace.load.report import LoadReport, version_report
 from millrace.load.split import SplitResult
 from millrace.load.version_row import VersionRowWriter, attempts_of
 from millrace.sources import SourceWarning, distinct
@@ -73,22 +73,16 @@ def publish(
         replicas = 1
     # The stored records include missing replicas of a resumed attempt and exclude data repaired meanwhile.
     records = catalogue.under_replicated(plan.dataset, {page.attempt_id for page in own} | {version.attempt_id})
-    under_replicated = sum(max(1, record.chunks) for record in records)
     rows = sum(page.rows for page in own)
-    report = LoadReport(
-        dataset=plan.dataset,
-        version=version.label,
+    return version_report(
+        catalogue,
+        version,
+        own,
+        records,
+        replicas=replicas,
         run=plan.run,
         mode=plan.mode,
-        kind=version.kind,
         parent=plan.parent,
-        rows=rows,
-        total_rows=version.rows,
-        raw_bytes=sum(page.raw_bytes for page in own),
-        stored_bytes=sum(page.stored_bytes for page in own),
-        chunks=sum(page.chunks for page in own),
-        replicas=1 if under_replicated or replicas < 2 else 2,
-        under_replicated=under_replicated,
         retries=sum(result.retries for result in ordered) + writes.stats.retries,
         splits=len(ordered),
         source=plan.source.uri,
@@ -96,7 +90,6 @@ def publish(
         rows_per_s=round(rows / seconds, 1) if seconds else 0.0,
         warnings=distinct(warnings),
     )
-    return with_columns(catalogue, version, with_state(catalogue, report))
 
 
 def _merged(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -9,8 +10,9 @@ from millrace.display import html_table
 from millrace.errors import StoreError
 from millrace.load.append import selector_of
 from millrace.load.columns import ReportedColumns, reported_columns
+from millrace.load.lists import page_sums
 from millrace.sources import SourceWarning
-from millrace.store import Catalogue, Version
+from millrace.store import Catalogue, PageRef, UnderReplicated, Version
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -87,7 +89,40 @@ class LoadReport:
         return {**asdict(self), "columns": columns, "degraded": self.degraded, "ratio": round(self.ratio, 3)}
 
 
-def with_columns(catalogue: Catalogue, version: Version, report: LoadReport) -> LoadReport:
+def version_report(
+    catalogue: Catalogue,
+    version: Version,
+    added: Sequence[PageRef],
+    records: Iterable[UnderReplicated],
+    *,
+    replicas: int = 2,
+    **facts: Any,
+) -> LoadReport:
+    """Return the report of a published version, with its columns and with warnings about its replicas.
+
+    ``added`` are the pages that the load added, ``records`` those of its under-replicated data, and ``replicas`` is the
+    number on which all other data is proven. ``facts`` are fields that the load knows better than the version's row.
+    """
+    under_replicated = sum(max(1, record.chunks) for record in records)
+    report = LoadReport(
+        dataset=version.dataset,
+        version=version.label,
+        run=version.run,
+        mode=version.mode,
+        kind=version.kind,
+        parent=version.parent,
+        total_rows=version.rows,
+        replicas=1 if under_replicated or replicas < 2 else 2,
+        under_replicated=under_replicated,
+        retries=0,
+        splits=len({page.attempt_id for page in added}),
+        source=str(version.source.get("uri", "")),
+        **page_sums(added),
+    )
+    return _with_columns(catalogue, version, _with_state(catalogue, replace(report, **facts)))
+
+
+def _with_columns(catalogue: Catalogue, version: Version, report: LoadReport) -> LoadReport:
     """Return the report with the columns of the version; without them if they cannot be read."""
     try:
         # A version from a list of versions comes without its schema.
@@ -99,7 +134,7 @@ def with_columns(catalogue: Catalogue, version: Version, report: LoadReport) -> 
     return replace(report, columns=reported_columns(schema), columns_total=len(schema))
 
 
-def with_state(catalogue: Catalogue, report: LoadReport) -> LoadReport:
+def _with_state(catalogue: Catalogue, report: LoadReport) -> LoadReport:
     """Return the report with a warning for data on one node only, and for a node that did not respond."""
     warnings = []
     if report.degraded:

@@ -43,8 +43,8 @@ def command(invocation: Invocation, /, name: str) -> None:
         version = store.version(name)
         facts = describe(store, version)
         if facts["under_replicated"]:
-            under_replicated = sum(max(1, record["chunks"]) for record in facts["under_replicated"])
-            invocation.note_degraded(f"{version.reference} has {under_replicated} chunks or rows on one node only")
+            count = _on_one_node(facts)
+            invocation.note_degraded(f"{version.reference} has {count} chunks or rows on one node only")
         invocation.answer(facts, lambda: _show(facts))
 
 
@@ -78,14 +78,17 @@ def describe(store: Store, version: Version) -> dict[str, Any]:
     }
 
 
+def _on_one_node(facts: dict[str, Any]) -> int:
+    """Return the number of chunks and rows on one node only; a record without chunks is of one row."""
+    return sum(max(1, record["chunks"]) for record in facts["under_replicated"])
+
+
 def _show(facts: dict[str, Any]) -> None:
     stored, raw = facts["stored_bytes"], facts["raw_bytes"]
     ratio = f", {raw / stored:.2f} times smaller" if stored else ""
-    under_replicated = facts["under_replicated"]
     replicas = f"{facts['replicas']} each"
-    if under_replicated:
-        count = sum(max(1, record["chunks"]) for record in under_replicated)
-        replicas = f"2 each, but {count:,} chunks or rows are on one node only"
+    if facts["under_replicated"]:
+        replicas = f"2 each, but {_on_one_node(facts):,} chunks or rows are on one node only"
     source = facts["source"]
     files = source.get("files")
     came_from = f"{source.get('uri', '')} ({source.get('format', '')}"
