@@ -5,7 +5,7 @@ Used by appends, for the files of one source, for rows that arrive with another 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import pyarrow as pa
 
@@ -18,8 +18,6 @@ _BYTES = (pa.binary(), pa.binary_view(), pa.large_binary())
 """Of two types with the same values the later one is used."""
 _OF_DATES = (pa.timestamp("s"), pa.timestamp("ms"))
 """Timestamps that hold every date32 as its midnight. Those in microseconds have a smaller range."""
-
-Inner = Callable[[pa.DataType, pa.DataType], pa.DataType | None]
 
 
 def is_text(kind: pa.DataType) -> bool:

@@ -19,8 +19,6 @@ Event = dict[str, Any]
 EVENT_TYPE: Final = "millrace.progress.v1"
 KINDS: Final = ("plan", "load", "verify", "publish", "warm", "prepare", "train", "repair", "maintain")
 STATES: Final = ("queued", "running", "retrying", "succeeded", "failed", "cancelled", "skipped")
-SHOWN_STATES: Final = (*STATES, "stalled", "lost")
-"""All states that users can see. Only the bridge sets the last two."""
 TERMINAL_STATES: Final = frozenset({"succeeded", "failed", "cancelled", "skipped"})
 ATTEMPT_OVER: Final = TERMINAL_STATES | {"retrying"}
 """States that end an attempt. ``retrying`` means that another attempt follows; only a terminal state may replace it."""
