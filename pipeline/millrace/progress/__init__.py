@@ -35,7 +35,7 @@ from millrace.progress.identity import TaskIdentity, TaskPosition, attempt_now, 
 from millrace.progress.interface import NullTask, ProgressTask, null_task
 from millrace.progress.merge import ApplyResult, RunKey, RunStates, TaskState
 from millrace.progress.reporter import TaskReporter, task
-from millrace.progress.runs import RUN_QUIET_S, RunState, in_order, is_over, left_s_of, state_of_run
+from millrace.progress.runs import RUN_QUIET_S, RunState, is_over, left_s_of, state_of_run, tasks_in_order
 from millrace.progress.sinks import MemorySink, NullSink, Sink
 from millrace.progress.validation import validate_event
 
@@ -70,7 +70,7 @@ __all__ = [
     "create_topic",
     "duration",
     "encode_event",
-    "in_order",
+    "tasks_in_order",
     "is_counted",
     "is_over",
     "kafka_sink",

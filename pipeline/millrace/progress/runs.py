@@ -77,7 +77,7 @@ class RunState:
 
 def state_of_run(key: RunKey, tasks: Iterable[TaskState]) -> RunState:
     """Return the view of the run with these tasks, each of which already has the state that users see."""
-    ordered = in_order(tasks)
+    ordered = tasks_in_order(tasks)
     state = run_state([task.state for task in ordered])
     total = total_of(ordered, state)
     result = result_of(ordered)
@@ -112,7 +112,7 @@ def run_state(states: list[str]) -> str:
     return "running" if any(state != "queued" for state in states) else "queued"
 
 
-def in_order(tasks: Iterable[TaskState]) -> list[TaskState]:
+def tasks_in_order(tasks: Iterable[TaskState]) -> list[TaskState]:
     """Sort tasks by their step in the DAG, then by the start of their first instance, then by their first event.
 
     Tasks with an unknown step come last. Instances of one task are sorted by their map index.

@@ -17,7 +17,7 @@ from millrace.cli.reporting import draws_bars
 from millrace.cli.seconds import Seconds
 from millrace.display import human_bytes, human_seconds
 from millrace.errors import UsageError
-from millrace.progress import Event, TaskState, in_order, is_counted, left_s_of
+from millrace.progress import Event, TaskState, is_counted, left_s_of, tasks_in_order
 
 if TYPE_CHECKING:
     from millrace.cli.watcher import Watched, Watcher
@@ -127,7 +127,7 @@ class _Lines:
 
     def changed(self, event: Event | None) -> None:
         run = (event["data"]["dag_id"], event["data"]["run_id"]) if event is not None else None
-        for task in in_order(self._watcher.tasks(run)):
+        for task in tasks_in_order(self._watcher.tasks(run)):
             line_state = (task.state, task.attempt, (task.state == "running" and task.data.get("phase")) or "")
             if self._printed.get(task.key) != line_state:
                 self._printed[task.key] = line_state
