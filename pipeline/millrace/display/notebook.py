@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 
+from millrace.display.text import shortened
+
 _COLUMNS_MAX = 100
 _TEXT_MAX = 300
 
@@ -23,6 +25,6 @@ def html_table(title: str, facts: Iterable[tuple[str, object]], columns: Sequenc
 
 def _cell(value: object) -> str:
     text = f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
-    text = text if len(text) <= _TEXT_MAX else f"{text[:_TEXT_MAX]}..."
+    text = shortened(text, _TEXT_MAX)
     # A name may hold half of a surrogate pair, which no page can be encoded with.
     return escape(text.encode(errors="backslashreplace").decode())

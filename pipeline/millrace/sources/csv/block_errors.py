@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 import pyarrow.csv as pc
 
+from millrace.display import shortened
 from millrace.errors import SourceFormatError, SourceTypeError
 from millrace.names import column_type_option
 from millrace.sources.csv.parser import CsvParser, keep_mark
@@ -18,7 +19,6 @@ from millrace.sources.text.records import record_starts, scan_quotes
 
 _COLUMN = re.compile(r"In CSV column #(\d+): ")
 _ROW = re.compile(r"Row #(\d+): ")
-_VALUE_CHARACTERS = 40
 
 
 @dataclass(frozen=True)
@@ -119,8 +119,7 @@ class BlockErrors:
             value = self._parser.parse(record, {column: pa.binary()}, [column])[0][0].as_py()
             inferred = self._parser.parse(record, {}, [column]).schema[0].type
             text = (value or b"").decode("utf-8", "replace")
-            text = text if len(text) <= _VALUE_CHARACTERS else text[:_VALUE_CHARACTERS] + "..."
-            actual = f"{text!r} ({inferred})"
+            actual = f"{shortened(text)!r} ({inferred})"
         line = self._text.line_of(block, start)
         return SourceTypeError(
             f"{name}, line {line}: column {column!r} was {kind} and is {actual} here",

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as compute
 import pyarrow.csv as pc
 
+from millrace.display import shortened
 from millrace.names import column_type_option
 from millrace.sources.csv.block_errors import BlockErrors
 from millrace.sources.csv.parser import CsvParser
@@ -16,7 +17,6 @@ from millrace.sources.options import SourceOptions
 from millrace.sources.text.blocks import Block
 from millrace.sources.warnings import SourceWarning
 
-_VALUE_CHARACTERS = 40
 _NUMBER = r"^[+-]?\d+(\.\d+)?$"
 
 
@@ -62,7 +62,7 @@ def types_by_options(
 
 
 def _no_date(column: str, value: str, file: str, line: int) -> SourceWarning:
-    text = repr(value if len(value) <= _VALUE_CHARACTERS else value[:_VALUE_CHARACTERS] + "...")
+    text = repr(shortened(value))
     message = f"{file}, line {line}: column {column!r} is not read as dates: {text} does not have the --date-format"
     return SourceWarning("no_date", message, column=column, line=line, file=file)
 

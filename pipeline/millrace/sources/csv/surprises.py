@@ -15,6 +15,7 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as compute
 
+from millrace.display import shortened
 from millrace.errors import SourceTypeError
 from millrace.names import column_type_option
 from millrace.sources.csv.block_errors import BlockErrors
@@ -215,7 +216,7 @@ def odd_values(
 
 
 def _quoted(value: str) -> str:
-    return repr(value if len(value) <= _VALUE_CHARACTERS else value[:_VALUE_CHARACTERS] + "...")
+    return repr(shortened(value))
 
 
 def _one_value(column: str, value: str, form: str, file: str, line: int) -> SourceWarning:

@@ -9,6 +9,7 @@ from contextlib import suppress
 import pyarrow as pa
 
 from millrace.arrow import wider_inferred_type
+from millrace.display import shortened
 from millrace.errors import SourceError, SourceFormatError, SourceTypeError
 from millrace.names import column_type_option
 from millrace.sources.jsonl.arrays import json_array, json_refusal, spread_refusal
@@ -21,7 +22,6 @@ from millrace.sources.text.records import record_starts
 from millrace.sources.text.typed_blocks import Types
 
 _ROW = re.compile(r" in row \d+$")
-_VALUE_CHARACTERS = 40
 
 
 def block_error(block: Block, types: Types, parser: TypedLineParser, text: TextFiles, *, grow: bool) -> SourceError:
@@ -109,7 +109,7 @@ def _type_error(name: str, line: int, types: Types, inferred: pa.RecordBatch, *,
         if kind is not None and wider_inferred_type(kind, field.type, grow=grow) is not None:
             continue
         text = repr(inferred.column(field.name)[0].as_py())
-        value = f"{text if len(text) <= _VALUE_CHARACTERS else text[:_VALUE_CHARACTERS] + '...'} ({field.type})"
+        value = f"{shortened(text)} ({field.type})"
         change = f"first appears here, as {value}" if kind is None else f"was {kind} and is {value} here"
         return SourceTypeError(
             f"{name}, line {line}: column {field.name!r} {change}",

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from millrace.arrow import Path, leaves
+from millrace.display import shortened
 from millrace.errors import SourceTypeError
 from millrace.names import column_type_option
 
@@ -27,7 +28,6 @@ WHOLE_MAX: Final = 2**53
 """A double represents every whole number up to this one exactly."""
 _WHOLE: Final = re.compile(rb"(?<![\d.])\d{16,}(?![\d.eE])")
 _NUMBERS: Final = (pa.int64(), pa.float32(), pa.float64())
-_VALUE_CHARACTERS: Final = 40
 _DIGITS_MAX: Final = 38
 
 
@@ -174,7 +174,6 @@ def _changes(number: Decimal | None, kind: pa.DataType, *, given: bool) -> bool:
 
 def refusal(file: str, line: int, column: str, value: str, kind: pa.DataType, values: Iterable[str]) -> SourceTypeError:
     """Return the error for a number that ``kind`` does not represent; ``values`` are others of the same column."""
-    text = value if len(value) <= _VALUE_CHARACTERS else value[:_VALUE_CHARACTERS] + "..."
     types = ["string"]
     if pa.types.is_float32(kind):
         problem, types = f"which is beyond {kind}", ["float64", *types]
@@ -182,7 +181,7 @@ def refusal(file: str, line: int, column: str, value: str, kind: pa.DataType, va
         problem = "which a double cannot represent, and its column becomes one of doubles"
         types += [str(decimal) for decimal in _decimals(values)]
     return SourceTypeError(
-        f"{file}, line {line}: column {column!r} has {text}, {problem}",
+        f"{file}, line {line}: column {column!r} has {shortened(value)}, {problem}",
         hint=f"keep every digit with {' or '.join(column_type_option(column, type_) for type_ in types)}",
         file=file,
         line=line,

@@ -1,0 +1,8 @@
+"""Text of users and sources, cut to a length that fits a line."""
+
+from __future__ import annotations
+
+
+def shortened(text: str, characters: int = 40) -> str:
+    """Return the text, or its first ``characters`` and an ellipsis if it is longer."""
+    return text if len(text) <= characters else f"{text[:characters]}..."
