@@ -18,7 +18,8 @@ from millrace.progress import TaskIdentity, airflow_event, encode_event
 from millrace.settings.tree import load_settings
 from tests.browser.conftest import OpenPage
 from tests.browser.live import WAIT_MS
-from tests.integration.sse_bridge.conftest import Bridge, StartBridge, Topic, until
+from tests.integration.sse_bridge.conftest import Bridge, StartBridge, Topic
+from tests.waiting import until
 
 WORK = """
 import os, signal, sys, time

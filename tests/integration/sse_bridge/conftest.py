@@ -25,21 +25,13 @@ from millrace import progress
 from millrace.progress.event import encode_event, progress_event
 from millrace.settings.tree import KafkaSettings, load_settings
 from tests.ports import free_port
+from tests.waiting import until
 
 WAIT_S = 30.0
 FACTS: dict[str, Any] = {
     "kind": "load", "dataset": "flights", "phase": "", "total": None, "unit": "rows", "rate": None, "elapsed_s": 1.0,
     "counters": {}, "metrics": {}, "message": "", "error": None,
 }  # fmt: skip
-
-
-def until(condition: Callable[[], Any], what: str, timeout_s: float = WAIT_S) -> Any:
-    """Wait for a condition that another process makes true."""
-    deadline = time.monotonic() + timeout_s
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"waited {timeout_s} s for {what}"
-        time.sleep(0.05)
-    return found
 
 
 class Topic:

@@ -13,7 +13,8 @@ import httpx
 import pytest
 from httpx_sse import connect_sse
 
-from tests.integration.sse_bridge.conftest import WAIT_S, Bridge, Topic, until
+from tests.integration.sse_bridge.conftest import WAIT_S, Bridge, Topic
+from tests.waiting import until
 
 NPM_CLIENT = Path(__file__).with_name("eventsource")
 NASTY = "a\r\nb\u2028c\x85d\n\ndata: e\x00"

@@ -14,9 +14,9 @@ import pytest
 
 from millrace.progress import create_topic
 from millrace.settings import Settings
-from tests.integration.sse_bridge.conftest import until
 from tests.integration.wheel.conftest import Environment, Install
 from tests.ports import free_port
+from tests.waiting import until
 
 ROWS = 1000
 Installed = Callable[[str], Environment]

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from millrace.parallel import in_order
+from tests.waiting import until
 
 NAME = "millrace-test"
 
@@ -32,13 +33,6 @@ class Calls:
     def __call__(self, item: int) -> int:
         assert self.released[item].wait(20)
         return item * 10
-
-
-def wait_until(condition: Any) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def running_threads() -> list[str]:
@@ -69,7 +63,7 @@ def test_no_more_items_are_submitted_than_the_bounds_allow(bounds: dict[str, Any
     pairs = in_order(calls, calls.items(50), threads=2, name=NAME, **bounds)
     first = threading.Thread(target=next, args=(pairs,), daemon=True)
     first.start()
-    wait_until(lambda: len(calls.taken) == ahead + 1)
+    until(lambda: len(calls.taken) == ahead + 1, "the calls ahead", timeout_s=20)
     time.sleep(0.05)
     assert len(calls.taken) == ahead + 1  # the last one was taken and waits for its submission
     for event in calls.released.values():
@@ -115,7 +109,7 @@ def test_an_error_of_the_items_is_raised_after_the_earlier_results() -> None:
     with pytest.raises(ValueError, match="item 5 cannot be read"):
         delivered.extend(call.result() for _, call in pairs)
     assert calls.taken == [0, 1, 2, 3, 4]
-    wait_until(lambda: not running_threads())
+    until(lambda: not running_threads(), "the threads to end", timeout_s=20)
 
 
 def test_each_result_before_an_error_of_the_items_is_delivered() -> None:
@@ -147,7 +141,7 @@ def test_a_consumer_that_stops_early_cancels_the_queued_calls_and_leaves_no_thre
     pairs.close()
     assert time.monotonic() - began < 1
     assert closed == [True]
-    wait_until(lambda: not running_threads())
+    until(lambda: not running_threads(), "the threads to end", timeout_s=20)
     assert len(started) < 20
 
 
@@ -157,7 +151,7 @@ def test_a_generator_that_is_dropped_or_never_started_leaves_no_thread() -> None
     dropped = in_order(lambda item: item, range(5), threads=2, name=NAME, items_max=2)
     next(dropped)
     del dropped
-    wait_until(lambda: not running_threads())
+    until(lambda: not running_threads(), "the threads to end", timeout_s=20)
 
 
 def test_closing_inside_a_call_of_the_same_generator_does_not_deadlock() -> None:
@@ -177,4 +171,4 @@ def test_closing_inside_a_call_of_the_same_generator_does_not_deadlock() -> None
     next(pairs)
     may_close.set()
     assert ended.wait(20)
-    wait_until(lambda: not running_threads())
+    until(lambda: not running_threads(), "the threads to end", timeout_s=20)

@@ -20,15 +20,9 @@ from millrace import progress
 from millrace.api import Store
 from millrace.settings.tree import Settings
 from tests.integration.cli.conftest import ROWS, Millrace, write_table
+from tests.waiting import until
 
 Spawn = Callable[..., subprocess.Popen[str]]
-
-
-def wait_until(condition: Callable[[], object], what: str, timeout_s: float = 60.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {timeout_s} s: {what}"
-        time.sleep(0.02)
 
 
 def test_the_report_describes_the_load(loaded: dict[str, Any], table_csv: Path) -> None:
@@ -247,7 +241,7 @@ def test_a_stopped_load_exits_within_two_seconds_and_can_be_resumed(
 ) -> None:
     name = f"stopped_{number.name.lower()}"
     process = spawn("load", name, str(large_csv), "--null-value", "NA", "--chunk-bytes", "1000000")
-    wait_until(lambda: store.catalogue.attempts(name) or process.poll() is not None, "a writer")
+    until(lambda: store.catalogue.attempts(name) or process.poll() is not None, "an attempt", timeout_s=60.0)
     began = time.monotonic()
     process.send_signal(number)
     out, err = process.communicate(timeout=60)
@@ -268,7 +262,7 @@ def test_a_stopped_load_exits_within_two_seconds_and_can_be_resumed(
 
 def test_a_stopped_load_prints_the_command_to_resume_it_as_json(spawn: Spawn, store: Store, large_csv: Path) -> None:
     process = spawn("load", "halted", str(large_csv), "--run-id", "h 1", "--json", "--null-value", "NA")
-    wait_until(lambda: store.catalogue.attempts("halted") or process.poll() is not None, "a writer")
+    until(lambda: store.catalogue.attempts("halted") or process.poll() is not None, "an attempt", timeout_s=60.0)
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=60)
     facts = json.loads(out)
