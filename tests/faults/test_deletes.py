@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,7 +17,7 @@ from millrace.store import DELETED, AttemptRole
 from millrace.store.deletion import garbage
 from millrace.store.deletion.all_replicas import AllReplicas
 from tests.faults.checker import Expected
-from tests.faults.conftest import Judge, stored_on
+from tests.faults.conftest import Judge, at, stored_on
 from tests.faults.gates import Gates
 from tests.faults.loads import APPEND, ROWS, SMALL, named_by
 
@@ -145,5 +146,26 @@ def test_undelete_is_refused_while_a_node_is_down_and_works_when_it_is_back(
     both_up.up(["cassandra"])
     with Store.connect(settings) as again:
         assert again.undelete(f"{name}@{new.version}").latest
+        again.fsck()  # records the chunks that the killed node lost because it had not synced its last 0.1 s
         again.repair(name)
     judge({name: Expected({old.version: table, new.version: more_table}, latest=new.version)}, fired=True)
+
+
+def test_undelete_restores_the_row_of_a_version_that_one_node_has_lost(
+    both_up: Stack, store: Store, parquet: Any, name: str, judge: Judge
+) -> None:
+    source, table = parquet(3_000)
+    report = store.load(name, source, SMALL)
+    store.delete(f"{name}@{report.version}")
+    keeping, losing = store.cassandra.hosts()
+    (row,) = at(store, keeping, "SELECT * FROM {ks}.versions WHERE dataset = ?", name)
+    cells = {column: value for column, value in row._asdict().items() if value is not None}
+    written = time.time_ns() // 1000
+    delete = f"DELETE FROM {{ks}}.versions USING TIMESTAMP {written} WHERE dataset = ?"
+    names, marks = ", ".join(cells), ", ".join("?" for _ in cells)
+    insert = f"INSERT INTO {{ks}}.versions ({names}) VALUES ({marks}) USING TIMESTAMP {written + 1}"
+    at(store, losing, delete, name)
+    at(store, keeping, insert, *cells.values())
+    fired = not list(at(store, losing, "SELECT * FROM {ks}.versions WHERE dataset = ?", name))
+    assert store.undelete(f"{name}@{report.version}").latest
+    judge({name: Expected({report.version: table}, latest=report.version)}, fired=fired)

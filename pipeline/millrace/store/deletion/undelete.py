@@ -24,6 +24,7 @@ from millrace.store.catalogue.selection import select
 from millrace.store.catalogue.version import DELETED, RESTORED, Version
 from millrace.store.cluster.write_times import future_tombstone_timestamp
 from millrace.store.deletion.all_replicas import AllReplicas
+from millrace.store.repair.row_repair import RowRepair
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +111,9 @@ class Undelete:
         if version.mark == RESTORED and self.final(version.dataset, [version]):
             return  # restored before, between two reads of a sweep: readers see it and its data is kept
         self._replicas.require_replicated_catalogue(version.dataset)
+        # A node killed a moment after the publication may have lost the version's row. A mark alone would then make a
+        # row without content there, which no record names.
+        RowRepair(self._replicas.cassandra).rows(version.dataset)
         deleted_at = version.deleted_at or datetime.now(UTC)
         with self._registered_as_attempt(version):
             self._require_recoverable(version)
