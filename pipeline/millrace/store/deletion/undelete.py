@@ -74,7 +74,7 @@ class Undelete:
         if not versions:
             raise dataset_not_found(dataset)
         self._replicas.require_replicated_catalogue(dataset)
-        if selector.as_of is not None:  # only an exact match: the newest version before a time is not meant here
+        if selector.as_of is not None:  # only an exact match, not the latest version at that time
             candidates = [version for version in versions if selector.is_shown_as(version.committed_at)]
         else:
             number = selector.number if selector.full is None else selector.full[0]
