@@ -63,7 +63,7 @@ def describe(store: Store, version: Version) -> dict[str, Any]:
         "raw_bytes": version.raw_bytes,
         "stored_bytes": version.stored_bytes,
         "chunks": version.chunks,
-        "largest_chunk_bytes": store.catalogue.pages.largest_chunk_bytes(version),
+        "largest_chunk_bytes": version.largest_chunk_bytes,
         "replicas": 1 if records else store.settings.cassandra.replication_factor,
         "under_replicated": [
             {"attempt_id": record.attempt_id.hex, "bucket": record.bucket, "chunks": record.chunks}

@@ -26,7 +26,6 @@ from millrace.store.cluster.writer import ReplicatedWriter
 _INLINE_BYTES = 5_000
 """Schema and page list each stay in the version's row up to this size, which keeps the whole row below 16 KB."""
 
-
 _SUMS = ("chunks", "rows", "raw_bytes", "stored_bytes")
 _IDENTITY = ("dataset", "attempt_id", "run", "fingerprint", "role", "split", "first_row", "version", "started")
 _LOAD_STATEMENTS = (
@@ -144,8 +143,8 @@ class CatalogueWriter:
         attempt, so that a node that was down when the attempt began does not hold half of the row. ``fenced`` is
         written by a sweep alone.
         """
-        identity = {name: getattr(row, name) for name in _IDENTITY}
-        values = {**identity, "last_seen": datetime.now(UTC), "buckets": buckets, "finished": finished}
+        values = {name: getattr(row, name) for name in _IDENTITY}
+        values |= {"last_seen": datetime.now(UTC), "buckets": buckets, "finished": finished}
         return self.insert("attempts", f"the attempt's row of {row.dataset}", values)
 
     def page(
@@ -210,10 +209,12 @@ class CatalogueWriter:
                 "raw_bytes", "stored_bytes", "chunks", "page_count", "committed_at", "checksum",
             )
         }  # fmt: skip
-        values["source"] = json.dumps(version.source, sort_keys=True)
-        values["settings"] = json.dumps(version.settings, sort_keys=True)
-        values["arrow_schema"] = version.schema_blob
-        values["pages"] = version.pages_blob
+        values |= {
+            "source": json.dumps(version.source, sort_keys=True),
+            "settings": json.dumps(version.settings, sort_keys=True),
+            "arrow_schema": version.schema_blob,
+            "pages": version.pages_blob,
+        }
         record_key = (version.dataset, version.attempt_id, MetadataBucket.CATALOGUE)
         return self.insert("versions", f"the version {version.reference}", values, record_key=record_key)
 
@@ -222,8 +223,15 @@ class CatalogueWriter:
 
         Its write time is later than that of a concurrent deletion or undelete of the version.
         """
-        key = {"dataset": version.dataset, "number": version.number, "hex": version.hex}
-        mark = {"deleted_at": datetime.now(UTC), "mark": WITHDRAWN}
         self.insert(
-            "versions", f"the version {version.reference}", {**key, **mark}, write_time=future_tombstone_timestamp()
+            "versions",
+            f"the version {version.reference}",
+            {
+                "dataset": version.dataset,
+                "number": version.number,
+                "hex": version.hex,
+                "deleted_at": datetime.now(UTC),
+                "mark": WITHDRAWN,
+            },
+            write_time=future_tombstone_timestamp(),
         )

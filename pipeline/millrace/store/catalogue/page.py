@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-import numpy as np
 import pyarrow as pa
 import xxhash
 from isal import isal_zlib
@@ -53,11 +52,7 @@ class Page:
     @property
     def largest_chunk_bytes(self) -> int:
         """Stored bytes of the largest chunk."""
-        tiles = self.table.column("tiles")
-        sizes = np.append(tiles.flatten().field("stored_bytes").to_numpy(zero_copy_only=False), 0).astype(np.int64)
-        ends = np.cumsum(tiles.value_lengths().to_numpy(zero_copy_only=False))
-        sums = np.concatenate([[0], np.cumsum(sizes)])
-        return int(np.diff(np.concatenate([[0], sums[ends]])).max(initial=0))
+        return max((ref.stored_bytes for ref in self.refs()), default=0)
 
     def row_counts(self) -> list[int]:
         """Return the number of rows of every chunk."""
@@ -102,41 +97,28 @@ def encode_page(refs: Sequence[ChunkRef], stats: Sequence[pa.RecordBatch]) -> tu
 
     ``stats`` has one row per chunk. All of its batches have the same schema.
     """
-    merged = pa.Table.from_batches(stats).combine_chunks().to_batches()
-    stats_batch = merged[0] if merged else pa.RecordBatch.from_pylist([], schema=stats[0].schema)
-    tiles = [
-        [
-            {
-                "codec": t.codec,
-                "raw_bytes": t.raw_bytes,
-                "stored_bytes": t.stored_bytes,
-                "stored_checksum": t.stored_checksum,
-                "raw_checksum": t.raw_checksum,
-            }
-            for t in ref.tiles
-        ]
-        for ref in refs
-    ]
-    schema = page_schema(stats_batch.schema)
-    if stats_batch.num_columns:
-        stats_column = pa.StructArray.from_arrays(stats_batch.columns, fields=list(stats_batch.schema))
-    else:
-        stats_column = pa.array([{}] * len(refs), pa.struct([]))
+    schema = page_schema(stats[0].schema)
     batch = pa.RecordBatch.from_arrays(
         [
             pa.array([ref.bucket for ref in refs], pa.int32()),
             pa.array([ref.chunk for ref in refs], pa.int32()),
             pa.array([ref.rows for ref in refs], pa.int64()),
-            pa.array(tiles, schema.field("tiles").type),
-            stats_column,
+            pa.array([[tile._asdict() for tile in ref.tiles] for ref in refs], schema.field("tiles").type),
+            pa.concat_batches(stats).to_struct_array(),
         ],
         schema=schema,
     )
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, schema) as stream:
-        stream.write_batch(batch)
-    stored = isal_zlib.compress(sink.getvalue(), 1, wbits=31)
+    stored = encode_stream(batch)
     return stored, xxhash.xxh3_128_digest(stored)
+
+
+def encode_stream(batch: pa.RecordBatch) -> bytes:
+    """Return the stored bytes of a record batch: an Arrow IPC stream, compressed with gzip."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as stream:
+        stream.write_batch(batch)
+    stored: bytes = isal_zlib.compress(sink.getvalue(), 1, wbits=31)
+    return stored
 
 
 def decode_page(dataset: str, ref: PageRef, stored: bytes) -> Page:

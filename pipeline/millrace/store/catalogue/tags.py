@@ -28,7 +28,7 @@ class Tags:
         then. The tag is set back to its previous value.
         """
         check_tag(tag)
-        previous = self._target(version.dataset, tag)
+        previous = next(iter(self._catalogue.tagged(version.dataset, tag)), None)
         self._write(version, tag, (version.number, version.hex))
         # A deletion checks for tags before it marks a version, and once more before it removes data.
         if all(other.hex != version.hex for other in self._catalogue.numbered(version.dataset, version.number)):
@@ -46,7 +46,7 @@ class Tags:
         Raises ``VersionNotFoundError`` when there is no tag of that name.
         """
         dataset = latest.dataset
-        target = self._target(dataset, tag)
+        target = next(iter(self._catalogue.tagged(dataset, tag)), None)
         if target is None:
             raise VersionNotFoundError(
                 f"{dataset} has no tag {tag!r}", hint=f"millrace versions {dataset} shows its tags", dataset=dataset
@@ -54,10 +54,6 @@ class Tags:
         # Not a tombstone, because its write time cannot be read: it would hide a tag that is set later by a machine
         # with a clock that is behind.
         self._write(latest, tag, target, removed=True)
-
-    def _target(self, dataset: str, tag: str) -> tuple[int, str] | None:
-        """Return number and hex of the tagged version, or None where there is no such tag."""
-        return next(((number, hexpart) for name, number, hexpart in self._catalogue.tags(dataset) if name == tag), None)
 
     def _write(self, version: Version, tag: str, target: tuple[int, str], *, removed: bool = False) -> None:
         """Write every column with one write time, which is later than that of the tag's row.

@@ -141,6 +141,11 @@ class Version:
         """The columns of each tile; the same in every chunk."""
         return TileLayout.from_json([range(first, first + count) for first, count in self.settings["layout"]])
 
+    @property
+    def largest_chunk_bytes(self) -> int:
+        """Stored bytes of the largest chunk."""
+        return int(self.settings["largest_chunk_bytes"])
+
     def compute_checksum(self) -> bytes:
         """Return the xxh3-128 checksum of every field that a reader relies on, in a fixed order (docs/format.md)."""
         facts = [

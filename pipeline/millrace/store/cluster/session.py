@@ -33,13 +33,7 @@ class CassandraSession:
     ``connect`` raises ``StoreUnavailableError`` when no contact point responds within ``connect_timeout_s``.
     """
 
-    def __init__(
-        self,
-        cluster: Cluster,
-        session: Session,
-        settings: CassandraSettings,
-        monitor: NodeMonitor,
-    ) -> None:
+    def __init__(self, cluster: Cluster, session: Session, settings: CassandraSettings, monitor: NodeMonitor) -> None:
         self.cluster = cluster
         self.session = session
         self.settings = settings
@@ -233,6 +227,18 @@ class CassandraSession:
     def missing(self) -> list[str]:
         """Return the addresses of nodes that are down or do not answer a probe within ``ProbeTimes.refuse_s``."""
         return [str(host.address) for host in self.monitor.missing()]
+
+    def require_all_up(self, operation: str, *, unchanged: str = "") -> None:
+        """Raise ``StoreUnavailableError`` with one line while any node is down.
+
+        ``unchanged`` says, at the end of the hint, that the operation had no effect.
+        """
+        if down := ", ".join(self.missing()):
+            raise StoreUnavailableError(
+                f"{operation} needs every node, {down} is down",
+                hint="; ".join(filter(None, ("start it and give the command again", unchanged))),
+                node=down,
+            )
 
     def replicas(self, statement: Statement) -> list[Host]:
         """Return the replicas of the statement's partition, sorted by address.

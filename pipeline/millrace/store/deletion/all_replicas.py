@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
 from cassandra import ConsistencyLevel
 
-from millrace.errors import StoreError, StoreUnavailableError
+from millrace.errors import StoreError
 from millrace.store.catalogue.attempt import LoadAttempt, MetadataBucket
 from millrace.store.catalogue.catalogue import read_attempts, read_tags
 from millrace.store.catalogue.row_reader import Rows
 from millrace.store.catalogue.version import WITHDRAWN, Version
 from millrace.store.catalogue.version_rows import read_versions
 from millrace.store.cluster.session import CassandraSession
+from millrace.store.cluster.write_times import later_than
 
 _KEY = "WHERE dataset = ? AND number = ? AND hex = ?"
 _SELECT_MARK = f"SELECT mark, WRITETIME(deleted_at) AS deleted, WRITETIME(mark) AS marked FROM {{ks}}.versions {_KEY}"  # noqa: S608 constant names
@@ -37,13 +37,7 @@ class AllReplicas:
 
     def require_all_up(self) -> None:
         """Raise ``StoreUnavailableError`` with one line while any node is down."""
-        down = self.cassandra.missing()
-        if down:
-            raise StoreUnavailableError(
-                f"{self._operation} needs every node, {', '.join(down)} is down",
-                hint=f"start it and give the command again; {self._unchanged}",
-                node=", ".join(down),
-            )
+        self.cassandra.require_all_up(self._operation, unchanged=self._unchanged)
 
     def versions(self, dataset: str) -> list[Version]:
         """Return every version, newest first, deleted ones too."""
@@ -71,9 +65,8 @@ class AllReplicas:
         rows = self.rows(_SELECT_MARK, key)
         if any(row.mark == WITHDRAWN for row in rows):
             return
-        written = [at for row in rows for at in (row.deleted, row.marked) if at is not None]
-        now = max([time.time_ns() // 1000, *(at + 1 for at in written)])
-        self.execute(_SET_MARK, (now, deleted_at, mark, *key))
+        write_time = later_than([at for row in rows for at in (row.deleted, row.marked)])
+        self.execute(_SET_MARK, (write_time, deleted_at, mark, *key))
 
     def require_replicated_catalogue(self, dataset: str) -> None:
         """Raise ``StoreError`` while catalogue rows of the dataset are under-replicated.

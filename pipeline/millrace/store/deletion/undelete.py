@@ -113,7 +113,7 @@ class Undelete:
         self._replicas.require_replicated_catalogue(version.dataset)
         # A node killed a moment after the publication may have lost the version's row. A mark alone would then make a
         # row without content there, which no record names.
-        RowRepair(self._replicas.cassandra).rows(version.dataset)
+        RowRepair(self._replicas.cassandra).repair_rows(version.dataset)
         deleted_at = version.deleted_at or datetime.now(UTC)
         with self._registered_as_attempt(version):
             self._require_recoverable(version)

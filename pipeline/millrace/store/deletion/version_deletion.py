@@ -108,12 +108,12 @@ class VersionDeletion:
     def _missing_replicas(self, name: str, report: SweepReport) -> list[MissingReplica]:
         check = ReplicaCheck(self._cassandra, self._catalogue)
         visible = self._visible(name)
-        missing = list(check.rows(name, visible[0])) if visible else []
+        missing = list(check.missing_rows(name, visible[0])) if visible else []
         for version in reversed(visible):
             try:
                 content = self._catalogue.with_content(version)
-                missing += check.pages(content)
-                missing += check.chunks(content)
+                missing += check.missing_pages(content)
+                missing += check.missing_chunks(content)
             except (ChunkError, ChunkMissingError) as error:  # no node has an intact copy
                 report.problems.append(str(error))
         return missing

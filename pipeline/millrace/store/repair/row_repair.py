@@ -47,7 +47,7 @@ class RowRepair:
     def __init__(self, cassandra: CassandraSession) -> None:
         self._cassandra = cassandra
 
-    def rows(self, dataset: str) -> int:
+    def repair_rows(self, dataset: str) -> int:
         """Make every row of the dataset equal on every node, and return how many copies were incomplete.
 
         Raises ``StoreUnavailableError`` while a node does not respond, and ``StoreError`` for a version's row of which

@@ -73,6 +73,15 @@ def set_mark(cassandra: FakeCassandra, label: str, **cells: Any) -> None:
                 host.rows["versions"][key] = (stamp, {**row, **cells})
 
 
+def add_twin(store: Store, cassandra: FakeCassandra, **changes: Any) -> None:
+    """Add a version ``3-00000f`` that differs from the third version only in its hex and in ``changes``."""
+    changes = {"hex": "00000f", **changes}
+    checksum = replace(store.version("d@3"), **changes).compute_checksum()
+    for host in (cassandra.a, cassandra.b):
+        [(stamp, row)] = [item for item in host.rows["versions"].values() if item[1]["number"] == 3]
+        host.rows["versions"]["d", 3, "00000f"] = (stamp, {**row, **changes, "checksum": checksum})
+
+
 # --- alone
 
 
@@ -101,7 +110,7 @@ def test_undelete_writes_its_mark_as_a_value_at_consistency_all_and_nulls_no_cel
     written = [(query, level) for query, level, _ in cassandra.reads if query.startswith("UPDATE")]
     assert [level for _, level in written] == [ConsistencyLevel.ALL]
     assert "null" not in written[0][0]
-    marks = {level for query, level, _ in cassandra.reads if "WRITETIME(mark)" in query}
+    marks = {level for query, level, _ in cassandra.reads if query.startswith("SELECT mark, WRITETIME")}
     assert marks == {ConsistencyLevel.ALL}
 
 
@@ -193,11 +202,7 @@ def test_a_reference_to_no_deleted_version_is_refused_with_the_reason(
 def test_a_number_of_two_deleted_versions_is_refused_with_both(
     store: Store, cassandra: FakeCassandra, labels: list[str]
 ) -> None:
-    twin = replace(store.version("d@3"), hex="00000f").compute_checksum()
-    for host in (cassandra.a, cassandra.b):
-        for stamp, row in list(host.rows["versions"].values()):
-            if row["number"] == 3:
-                host.rows["versions"]["d", 3, "00000f"] = (stamp, {**row, "hex": "00000f", "checksum": twin})
+    add_twin(store, cassandra)
     for label in (labels[2], "3-00000f"):
         set_mark(cassandra, label, mark=DELETED, deleted_at=datetime.now(UTC))
     with pytest.raises(UsageError, match="d@3 names 2 versions") as caught:
@@ -209,9 +214,7 @@ def test_a_number_of_two_deleted_versions_is_refused_with_both(
 def test_of_two_versions_with_one_number_the_deleted_one_is_undeleted(
     store: Store, cassandra: FakeCassandra, labels: list[str]
 ) -> None:
-    for host in (cassandra.a, cassandra.b):
-        [(stamp, row)] = [item for item in host.rows["versions"].values() if item[1]["number"] == 3]
-        host.rows["versions"]["d", 3, "00000f"] = (stamp, {**row, "hex": "00000f"})
+    add_twin(store, cassandra)
     set_mark(cassandra, labels[2], mark=DELETED, deleted_at=datetime.now(UTC))
     assert store.undelete("d@3").version == labels[2]
 
@@ -331,9 +334,7 @@ def test_a_version_without_its_list_of_pages_is_neither_listed_nor_undeleted(
 def test_of_two_deleted_versions_with_one_number_the_recoverable_one_is_undeleted(
     store: Store, cassandra: FakeCassandra, labels: list[str]
 ) -> None:
-    for host in (cassandra.a, cassandra.b):
-        [(stamp, row)] = [item for item in host.rows["versions"].values() if item[1]["number"] == 3]
-        host.rows["versions"]["d", 3, "00000f"] = (stamp, {**row, "hex": "00000f", "attempt_id": uuid4()})
+    add_twin(store, cassandra, attempt_id=uuid4())
     for label in (labels[2], "3-00000f"):
         set_mark(cassandra, label, mark=DELETED, deleted_at=datetime.now(UTC))
     assert [version.label for version in store.versions("d", deleted=True)] == [labels[2]]

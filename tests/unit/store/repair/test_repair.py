@@ -135,7 +135,7 @@ class Repairing:
         report = RepairReport()
         repairer = ReplicaRepair(self.cassandra, ChunkReader(self.cassandra))
         alive = {self.row.attempt_id} if writing else set()
-        repairer.attempts(self.row.dataset, {self.row.attempt_id}, report, task=null_task(), writing=alive)
+        repairer.repair_attempts(self.row.dataset, {self.row.attempt_id}, report, task=null_task(), writing=alive)
         return report
 
 
