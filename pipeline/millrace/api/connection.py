@@ -8,6 +8,7 @@ from millrace.errors import StoreTimeoutError, StoreUnavailableError
 from millrace.names import check_dataset_name, parse_reference
 from millrace.settings import Settings
 from millrace.store import (
+    ALIVE,
     CassandraSession,
     Catalogue,
     ChunkReader,
@@ -33,6 +34,7 @@ class StoreConnection:
         self.cassandra = cassandra
         self.catalogue = Catalogue(cassandra)
         self.chunk_reader = ChunkReader(cassandra)
+        self.alive = ALIVE
         self._cache: ChunkCache | None = None
 
     @classmethod

@@ -16,12 +16,13 @@ from millrace.store import (
     ReplicaRepair,
     ReplicatedWriter,
     SweepReport,
-    Tags,
     UndeleteReport,
     Version,
     VersionDeletion,
     VersionGraph,
+    remove_tag,
     repairable,
+    set_tag,
 )
 
 _CATALOGUE_WINDOW_BYTES = 5_000_000
@@ -48,14 +49,14 @@ class Maintenance(StoreConnection):
         """Tag a version and return it; an existing tag moves to this version."""
         version = self.version(reference)
         with catalogue_writes(self.cassandra) as writes:
-            Tags(self.catalogue, CatalogueWriter(self.cassandra, writes)).set(version, tag)
+            set_tag(self.catalogue, CatalogueWriter(self.cassandra, writes), version, tag)
         return version
 
     def untag(self, name: str, tag: str) -> None:
         """Remove a tag; the version stays."""
         latest = self.versions(name)[0]
         with catalogue_writes(self.cassandra) as writes:
-            Tags(self.catalogue, CatalogueWriter(self.cassandra, writes)).remove(latest, tag)
+            remove_tag(self.catalogue, CatalogueWriter(self.cassandra, writes), latest, tag)
 
     def repair(self, name: str | None = None, *, task: ProgressTask | None = None) -> RepairReport:
         """Write the missing replicas that are on record, and merge appends that did not see each other.
@@ -118,4 +119,4 @@ class Maintenance(StoreConnection):
 
     @property
     def _deletion(self) -> VersionDeletion:
-        return VersionDeletion(self.cassandra, self.catalogue)
+        return VersionDeletion(self.cassandra, self.catalogue, alive=self.alive)

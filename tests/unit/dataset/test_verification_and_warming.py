@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from millrace.api import Store
+from millrace.dataset.verification import VerifyReport, verify_chunks
 from millrace.dataset.warming import WarmReport, warm
 from millrace.load import LoadOptions
 from millrace.progress import null_task
@@ -96,15 +97,13 @@ def test_an_unreachable_node_is_reported_as_a_problem(
 
 
 def test_the_first_hundred_problems_are_shown_and_all_are_counted(
-    store: Store, cassandra: FakeCassandra, csv: Csv, monkeypatch: pytest.MonkeyPatch
+    store: Store, cassandra: FakeCassandra, chunks: list[ChunkRef]
 ) -> None:
-    monkeypatch.setattr("millrace.dataset.verification._PROBLEMS_SHOWN", 3)
-    store.load("flights", csv(60_000), LoadOptions(chunk_bytes=65_536))
     for host in (cassandra.a, cassandra.b):
         host.rows["chunks"].clear()
-    report = store.verify("flights")
-    assert report.bad == report.chunks > 3
-    assert len(report.problems) == 3
+    report = verify_chunks(store.chunk_reader, 101 * chunks, VerifyReport("flights"), task=null_task())
+    assert report.bad == report.chunks == 101 * len(chunks)
+    assert len(report.problems) == 100
 
 
 class Redis:

@@ -93,9 +93,7 @@ class Catalogue:
         """
         match, degraded = self._find(dataset, selector)
         if match is None:
-            if degraded:
-                raise not_found(self.reader.cassandra, dataset, str(selector), degraded=True)
-            raise self._version_not_found(dataset, selector)
+            raise self._version_not_found(dataset, selector, degraded=degraded)
         content = self._contents.cached(match)
         return replace(content, degraded=content.degraded or degraded)
 
@@ -122,7 +120,9 @@ class Catalogue:
         rows = self.reader.rows(query, (dataset, tag))
         return Rows([(row.number, row.hex) for row in rows if not row.removed], rows.degraded)
 
-    def _version_not_found(self, dataset: str, selector: VersionSelector) -> Exception:
+    def _version_not_found(self, dataset: str, selector: VersionSelector, *, degraded: bool) -> Exception:
+        if degraded:
+            return not_found(self.reader.cassandra, dataset, str(selector), degraded=True)
         latest, degraded = self._latest(dataset)
         if latest is None:
             return not_found(self.reader.cassandra, dataset, degraded=degraded)

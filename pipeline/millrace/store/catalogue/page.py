@@ -21,7 +21,7 @@ from millrace.errors import ChecksumMismatchError, ChunkFormatError
 from millrace.store.catalogue.manifest import ChunkRef, PageRef, TileRef
 
 PAGE_BYTES_MAX = 1_000_000
-_RAW_LIMIT_BYTES = 256_000_000
+_RAW_BYTES_MAX = 256_000_000
 
 _TILE = pa.struct(
     [
@@ -121,12 +121,21 @@ def encode_stream(batch: pa.RecordBatch) -> bytes:
     return stored
 
 
-def decode_page(dataset: str, ref: PageRef, stored: bytes) -> Page:
+def decode_page(dataset: str, ref: PageRef, stored: bytes, *, raw_bytes_max: int = _RAW_BYTES_MAX) -> Page:
     """Return the page that ``ref`` names; raises when its bytes are not the written ones."""
-    return Page(dataset, ref.attempt_id, checked_stream(dataset, ref.attempt_id, ref.page, ref.checksum, stored))
+    batch = checked_stream(dataset, ref.attempt_id, ref.page, ref.checksum, stored, raw_bytes_max=raw_bytes_max)
+    return Page(dataset, ref.attempt_id, batch)
 
 
-def checked_stream(dataset: str, attempt_id: UUID, page: int, checksum: bytes, stored: bytes) -> pa.RecordBatch:
+def checked_stream(
+    dataset: str,
+    attempt_id: UUID,
+    page: int,
+    checksum: bytes,
+    stored: bytes,
+    *,
+    raw_bytes_max: int = _RAW_BYTES_MAX,
+) -> pa.RecordBatch:
     """Return the record batch of a page's stored bytes, after verifying their checksum.
 
     Raises ``ChecksumMismatchError``, and ``ChunkFormatError`` for a gzip stream that is truncated or too long.
@@ -144,7 +153,7 @@ def checked_stream(dataset: str, attempt_id: UUID, page: int, checksum: bytes, s
             **where,
         )
     inflater = isal_zlib.decompressobj(wbits=31)
-    raw = inflater.decompress(stored, _RAW_LIMIT_BYTES)
+    raw = inflater.decompress(stored, raw_bytes_max)
     if not inflater.eof or inflater.unused_data:
         raise ChunkFormatError(f"{name} is cut short or too long", **where)
     with pa.ipc.open_stream(raw) as stream:

@@ -83,38 +83,34 @@ class Version:
         Raises ``ChunkFormatError`` for a row with missing or malformed columns.
         """
         try:
-            return cls._from_row(dataset, row)
+            return cls(
+                dataset=dataset,
+                number=row.number,
+                hex=row.hex,
+                parent=row.parent,
+                mode=row.mode,
+                kind=row.kind,
+                attempt_id=row.attempt_id,
+                attempts=row.attempts,
+                run=row.run,
+                code=row.code,
+                rows=row.rows,
+                raw_bytes=row.raw_bytes,
+                stored_bytes=row.stored_bytes,
+                chunks=row.chunks,
+                page_count=row.page_count,
+                source=json.loads(row.source),
+                settings=json.loads(row.settings),
+                committed_at=row.committed_at.replace(tzinfo=UTC),
+                checksum=row.checksum,
+                deleted_at=None if row.mark == RESTORED else row.deleted_at and row.deleted_at.replace(tzinfo=UTC),
+                mark=row.mark or "",
+                purged_at=row.purged_at and row.purged_at.replace(tzinfo=UTC),
+            )
         except (AttributeError, TypeError, ValueError) as error:
             raise ChunkFormatError(
                 f"the row of {dataset}@{row.number}-{row.hex} is not what was written ({error})", dataset=dataset
             ) from None
-
-    @classmethod
-    def _from_row(cls, dataset: str, row: Any) -> Version:
-        return cls(
-            dataset=dataset,
-            number=row.number,
-            hex=row.hex,
-            parent=row.parent,
-            mode=row.mode,
-            kind=row.kind,
-            attempt_id=row.attempt_id,
-            attempts=row.attempts,
-            run=row.run,
-            code=row.code,
-            rows=row.rows,
-            raw_bytes=row.raw_bytes,
-            stored_bytes=row.stored_bytes,
-            chunks=row.chunks,
-            page_count=row.page_count,
-            source=json.loads(row.source),
-            settings=json.loads(row.settings),
-            committed_at=row.committed_at.replace(tzinfo=UTC),
-            checksum=row.checksum,
-            deleted_at=None if row.mark == RESTORED else row.deleted_at and row.deleted_at.replace(tzinfo=UTC),
-            mark=row.mark or "",
-            purged_at=row.purged_at and row.purged_at.replace(tzinfo=UTC),
-        )
 
     @property
     def label(self) -> str:

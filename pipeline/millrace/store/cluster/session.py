@@ -46,10 +46,7 @@ class CassandraSession:
 
     @classmethod
     def connect(cls, settings: CassandraSettings, **cluster_options: Any) -> CassandraSession:
-        """Return a session without a default keyspace.
-
-        Statements name their keyspace, so one session can also create it.
-        """
+        """Return a session without a default keyspace: statements name theirs, so it can also create the keyspace."""
         monitor = NodeMonitor()
         cluster = new_cluster(settings, monitor, **cluster_options)
         try:
@@ -86,9 +83,7 @@ class CassandraSession:
         self._forget_ended()
 
     def _forget_ended(self) -> None:
-        for thread in tuple(self._background):
-            if not thread.is_alive():
-                self._background.discard(thread)
+        self._background.difference_update([thread for thread in tuple(self._background) if not thread.is_alive()])
 
     @property
     def probes(self) -> Session:
@@ -229,10 +224,7 @@ class CassandraSession:
         return [str(host.address) for host in self.monitor.missing()]
 
     def require_all_up(self, operation: str, *, unchanged: str = "") -> None:
-        """Raise ``StoreUnavailableError`` with one line while any node is down.
-
-        ``unchanged`` says, at the end of the hint, that the operation had no effect.
-        """
+        """Raise ``StoreUnavailableError`` while any node is down. ``unchanged`` is the end of its hint."""
         if down := ", ".join(self.missing()):
             raise StoreUnavailableError(
                 f"{operation} needs every node, {down} is down",

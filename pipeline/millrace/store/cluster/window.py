@@ -58,9 +58,9 @@ class ByteWindow:
             self._writes += 1
 
     def _is_full(self, size_bytes: int) -> bool:
-        if self._limit_writes and self._writes >= self._limit_writes:
-            return True
-        return self._writes > 0 and self.in_flight_bytes + size_bytes > self.room_bytes
+        if not self._writes:
+            return False  # a single write is never refused
+        return 0 < self._limit_writes <= self._writes or self.in_flight_bytes + size_bytes > self.room_bytes
 
     def _keep_to_rate(self, size_bytes: int) -> None:
         if not self._bytes_per_s:

@@ -1,4 +1,7 @@
-"""Access to the catalogue at ``ALL``: reads and writes use all replicas, and fail while a replica is down."""
+"""Read and write the catalogue at ``ALL``, and find the versions that tags and leases protect.
+
+Reads and writes use all replicas, and fail while a replica is down.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import Any
 
 from cassandra import ConsistencyLevel
 
-from millrace.errors import StoreError
+from millrace.errors import StoreError, UsageError
 from millrace.store.catalogue.attempt import LoadAttempt, MetadataBucket
 from millrace.store.catalogue.catalogue import read_attempts, read_tags
 from millrace.store.catalogue.row_reader import Rows
@@ -52,9 +55,33 @@ class AllReplicas:
         """Return the load attempts of a dataset."""
         return read_attempts(self.rows, dataset)
 
-    def tags(self, dataset: str) -> list[tuple[str, int, str]]:
-        """Return every tag of a dataset: its name, and number and hex of the tagged version."""
-        return read_tags(self.rows, dataset)
+    def protected_versions(self, dataset: str) -> set[tuple[int, str]]:
+        """Return number and hex of every version that has a tag or a reader's lease, so that it is not deleted."""
+        return {(number, hexpart) for _, number, hexpart in read_tags(self.rows, dataset)} | self._leased(dataset)
+
+    def require_unprotected(self, version: Version) -> None:
+        """Raise ``UsageError`` if the version has a tag or a lease."""
+        key = (version.number, version.hex)
+        tags = [tag for tag, *target in read_tags(self.rows, version.dataset) if tuple(target) == key]
+        if tags:
+            raise UsageError(
+                f"{version.reference} has the tag {', '.join(tags)}",
+                hint=f"millrace untag {version.dataset} {tags[0]} first",
+                dataset=version.dataset,
+                version=version.label,
+            )
+        if key in self._leased(version.dataset):
+            raise UsageError(
+                f"{version.reference} is being read",
+                hint="try again when its readers are done (their leases run out by themselves)",
+                dataset=version.dataset,
+                version=version.label,
+            )
+
+    def _leased(self, dataset: str) -> set[tuple[int, str]]:
+        self.cassandra.drain()  # a reader of this process may be about to release its lease
+        rows = self.rows("SELECT number, hex FROM {ks}.leases WHERE dataset = ?", (dataset,))
+        return {(row.number, row.hex) for row in rows}
 
     def write_mark(self, version: Version, mark: str, deleted_at: datetime) -> None:
         """Overwrite the mark of a version with a later write time than it has, even if this machine's clock is behind.

@@ -19,7 +19,7 @@ from millrace.store.cluster.driver import TWO
 from millrace.store.cluster.session import CassandraSession
 from millrace.store.cluster.write_times import future_tombstone_timestamp
 from millrace.store.repair.chunk_repair import repair_chunk
-from millrace.store.repair.row_repair import RowRepair
+from millrace.store.repair.row_repair import repair_rows
 
 ALIVE = timedelta(hours=3)
 """A load attempt without a version counts as active this long after it was last seen. It writes a heartbeat every
@@ -73,7 +73,6 @@ class ReplicaRepair:
         # Strict, because one node alone may not have every record.
         self._catalogue = Catalogue(cassandra, strict=True)
         self._reader = reader
-        self._row_repair = RowRepair(cassandra)
 
     def repair(self, names: Sequence[str], *, task: ProgressTask) -> RepairReport:
         """Repair the named datasets.
@@ -135,7 +134,7 @@ class ReplicaRepair:
 
     def _repair_record(self, record: UnderReplicated, report: RepairReport, task: ProgressTask) -> None:
         if record.bucket == MetadataBucket.CATALOGUE:
-            report.copies += self._row_repair.repair_rows(record.dataset)
+            report.copies += repair_rows(self._cassandra, record.dataset)
             return
         if record.bucket == MetadataBucket.PAGES:
             for attempt_id in self._page_attempts(record):

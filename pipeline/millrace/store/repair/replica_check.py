@@ -24,7 +24,7 @@ from millrace.store.catalogue.catalogue import Catalogue
 from millrace.store.catalogue.page_repair import is_good_page
 from millrace.store.catalogue.version import Version
 from millrace.store.cluster.session import CassandraSession
-from millrace.store.repair.row_repair import RowRepair
+from millrace.store.repair.row_repair import row_differences
 
 _PAGES = "SELECT page, checksum, data FROM {ks}.pages WHERE dataset = ? AND attempt_id = ? AND page IN ?"
 _KEYS = "SELECT chunk, tile FROM {ks}.chunks WHERE dataset = ? AND attempt_id = ? AND bucket = ?"
@@ -77,7 +77,7 @@ class ReplicaCheck:
 
         These are the dataset's name, its versions and tags, and its rows in ``attempts``.
         """
-        for table, key, host in RowRepair(self._cassandra).differences(dataset):
+        for table, key, host in row_differences(self._cassandra, dataset):
             row = f"the row {', '.join(map(str, key))} of {table}"
             yield MissingReplica(
                 dataset, version.label, str(host.address), row, version.attempt_id, MetadataBucket.CATALOGUE
