@@ -103,7 +103,7 @@ def encode_page(refs: Sequence[ChunkRef], stats: Sequence[pa.RecordBatch]) -> tu
             pa.array([ref.bucket for ref in refs], pa.int32()),
             pa.array([ref.chunk for ref in refs], pa.int32()),
             pa.array([ref.rows for ref in refs], pa.int64()),
-            pa.array([[tile._asdict() for tile in ref.tiles] for ref in refs], schema.field("tiles").type),
+            pa.array([ref.tiles for ref in refs], schema.field("tiles").type),
             pa.concat_batches(stats).to_struct_array(),
         ],
         schema=schema,
