@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as compute
 
 from millrace.errors import InvalidSettingError
-from millrace.sources.invalid_values import first_invalid
+from millrace.sources.values import first_invalid
 
 _MONTHS: Final = (
     *("january", "february", "march", "april", "may", "june"),
@@ -38,6 +39,7 @@ _PIECES: Final = {
 }
 _DIGITS: Final = frozenset("YymdHIMSf")
 _SHORT: Final = {"F": "%Y-%m-%d", "T": "%H:%M:%S", "R": "%H:%M", "D": "%m/%d/%y", "e": "%d"}
+_TOKEN: Final = re.compile("%.?|.", re.DOTALL)
 _DATE_SETS: Final = [{"Y", "y"}, {"m", "b", "B"}, {"d"}]
 _NEEDS: Final = {"M": "HI", "S": "M", "f": "S", "p": "I", "I": "p", "z": "HI"}
 _ZERO_DAY: Final = "1970-01-01 "
@@ -96,36 +98,25 @@ def parse_date_format(text: str) -> DateFormat:
 
     Raises ``InvalidSettingError`` for an incomplete or contradictory format and for an unknown directive.
     """
-    for short, long in _SHORT.items():
-        text = re.sub(rf"(?<!%)((?:%%)*)%{short}", rf"\g<1>{long}", text)
-    pattern, directives, position, after_digits = "", [], 0, False
-    while position < len(text):
-        letter = text[position]
-        if letter != "%":
-            pattern, position, after_digits = pattern + _literal(letter), position + 1, False
+    text = "".join(_SHORT.get(token[1:], token) for token in _TOKEN.findall(text))
+    tokens = _TOKEN.findall(text)
+    pattern, directives = "", []
+    for before, token, after in zip(["", *tokens], tokens, [*tokens[1:], ""], strict=False):
+        directive = token[1:]
+        if token[0] != "%" or directive == "%":
+            pattern += re.escape(token[-1])
             continue
-        directive = text[position + 1 : position + 2]
-        if directive == "%":
-            pattern, after_digits = pattern + "%", False
-        elif directive and directive in _PIECES:
+        if directive not in _PIECES:
+            names = ", ".join(f"%{name}" for name in [*_PIECES, *_SHORT, "%"])
+            raise InvalidSettingError(f"the date format {text!r} has {token}", hint=f"use {names}")
+        piece = _PIECES[directive]
+        if before[1:] in _DIGITS or after[1:] in _DIGITS:
             # Next to another number, only a fixed number of digits is unambiguous.
-            fixed = after_digits or (
-                text[position + 2 : position + 3] == "%" and text[position + 3 : position + 4] in _DIGITS
-            )
-            piece = _PIECES[directive].replace(r"\d{1,2}", r"\d{2}") if fixed else _PIECES[directive]
-            pattern += f"(?P<{directive}>{piece})"
-            directives.append(directive)
-            after_digits = directive in _DIGITS
-        else:
-            names = ", ".join(f"%{each}" for each in [*_PIECES, *_SHORT, "%"])
-            raise InvalidSettingError(f"the date format {text!r} has %{directive}", hint=f"use {names}")
-        position += 2
+            piece = piece.replace(r"\d{1,2}", r"\d{2}")
+        pattern += f"(?P<{directive}>{piece})"
+        directives.append(directive)
     _check_complete(text, directives)
     return DateFormat(text, f"^(?i:{pattern})$", frozenset(directives))
-
-
-def _literal(letter: str) -> str:
-    return letter if letter.isalnum() or letter.isspace() else re.escape(letter)
 
 
 def _check_complete(text: str, directives: list[str]) -> None:
@@ -179,14 +170,10 @@ class DateFormats:
             try:
                 self.read(shaped, each.type)
             except pa.ArrowInvalid:
-                return self.first_invalid(shaped, each.type)
+                return first_invalid(shaped, partial(self.read, kind=each.type))
             first = compute.index(unlike, True).as_py()
             return None if first < 0 else int(first)
         return None
-
-    def first_invalid(self, texts: pa.Array, kind: pa.DataType) -> int:
-        """Return the number of the first text that is not a value of a type."""
-        return first_invalid(texts, lambda part: self.read(part, kind))
 
     def type_of(self, texts: pa.Array) -> pa.DataType | None:
         """Return the type of the first format that parses all texts, or None if no format does."""
