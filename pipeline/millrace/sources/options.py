@@ -40,7 +40,7 @@ class SourceOptions:
     ``column_types``: pairs of column and Arrow type spelling (``types.parse_type``), CSV and JSON lines only.
     ``schema_file``: types by column from an Arrow or Parquet file, or from JSON ``{"column": "type"}``.
     ``decimal``, ``date_format``, ``true_value``, ``false_value``: CSV only; the spelling of numbers, dates, times and
-    booleans (``csv_dates``).
+    booleans (``date_formats``).
     ``skip_rows``: CSV only; the number of lines before the header of each file.
     ``columns``: only these columns, in this order. ``rename``: pairs of old and new name. Both apply to every table
     format. ``columns`` and ``column_types`` use the source's own column names.

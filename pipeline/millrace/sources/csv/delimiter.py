@@ -33,8 +33,8 @@ def detect_delimiter(
         data, is_complete = _beginning(number, files, options, opener)
         if not data.strip():
             continue
-        widths = {each: _widths(data, each, complete=is_complete) for each in _CANDIDATES}
-        fitting = [each for each, counts in widths.items() if len(counts) == 1 and counts != {1}]
+        widths = {mark: _widths(data, mark, complete=is_complete) for mark in _CANDIDATES}
+        fitting = [mark for mark, counts in widths.items() if len(counts) == 1 and counts != {1}]
         if len(fitting) > 1 and options.decimal in fitting:
             fitting.remove(options.decimal)
         if not fitting and all(counts == {1} for counts in widths.values()):
@@ -42,7 +42,7 @@ def detect_delimiter(
         if len(fitting) == 1:
             message = f"{file.name}: the delimiter is {_CANDIDATES[fitting[0]]}, as its first lines show"
             return fitting[0], SourceWarning("delimiter_found", message, file=file.name)
-        result = " and ".join(_CANDIDATES[each] for each in fitting) + " fit" if fitting else "no delimiter fits"
+        result = " and ".join(_CANDIDATES[mark] for mark in fitting) + " fit" if fitting else "no delimiter fits"
         raise SourceFormatError(
             f"{file.name}: {result} the first lines", hint="give the delimiter itself: --delimiter C", file=file.name
         )

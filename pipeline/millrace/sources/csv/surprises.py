@@ -108,12 +108,12 @@ def undivided_header(options: SourceOptions, types: dict[str, pa.DataType], name
     (column, kind), *_ = types.items()
     if not (pa.types.is_string(kind) or pa.types.is_null(kind)):
         return []
-    marks = {each: label for each, label in _MARKS.items() if each in column and each != options.delimiter}
+    marks = {mark: label for mark, label in _MARKS.items() if mark in column and mark != options.delimiter}
     if not marks:
         return []
     message = (
         f"{name} has one column, {column[:_VALUE_CHARACTERS]!r}: if {' or '.join(marks.values())} divides it, "
-        f"give --delimiter {' or '.join(_OPTION[each] for each in marks)}"
+        f"give --delimiter {' or '.join(_OPTION[mark] for mark in marks)}"
     )
     return [SourceWarning("one_column", message, column=column, file=name)]
 

@@ -67,8 +67,8 @@ def _decided(detected: list[tuple[SourceFile, DetectedFormat | None]]) -> Iterat
     """Yield the files that have a format, with its name; the other files decide doubtful cases.
 
     A doubtful table and a file of an unsupported kind become bytes if another file is bytes. Otherwise the table is
-    one, and the error for the file is raised. ``SourceFormatError`` is also raised if all that is known is one line
-    with commas.
+    one, and the error for the file is raised. ``SourceFormatError`` is also raised if every file that is not
+    empty is a single line with commas.
     """
     readable = [format_ for _, format_ in detected if format_ is not None and format_.refusal is None]
     # Beside files that are not a table, numbers below a word and lines with commas are not a table either.

@@ -54,11 +54,11 @@ def list_files(uri: str, *, keep_all: bool) -> ListedFiles:
     shape, entries = _entries(uri, address, keep_all)
     files: list[SourceFile] = []
     hidden, folders = _Names(), _Names()
-    for each in entries:
-        if isinstance(each, SourceFile):
-            files.append(each)
+    for entry in entries:
+        if isinstance(entry, SourceFile):
+            files.append(entry)
         else:
-            (folders if each.is_folder else hidden).add(each.name)
+            (folders if entry.is_folder else hidden).add(entry.name)
     if not files:
         raise _no_files_error(uri, shape, hidden, folders)
     for file in files:

@@ -159,7 +159,7 @@ def _refusal(file: SourceFile, kind: _Kind) -> SourceFormatError:
     path = "FILE" if is_input else file.uri
     inside = name_inside(path).rpartition("/")[2]
     arguments = [path, (inside.rpartition(".")[0] or inside) + kind.ending] if kind.ending else [path]
-    command = " ".join(shlex.quote(each) for each in ("python3", "-c", kind.program, *arguments))
+    command = " ".join(shlex.quote(argument) for argument in ("python3", "-c", kind.program, *arguments))
     needs = f", with {' and '.join(kind.needs.split())} installed" if kind.needs else ""
     return SourceFormatError(
         f"{'standard input' if is_input else file.name} is {kind.name}, which is not read",

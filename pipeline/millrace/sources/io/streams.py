@@ -65,10 +65,9 @@ class RawStream:
         if start:
             self._raw.seek(start)
 
-    def read(self, size: int = -1) -> bytes:
-        """Read at most ``size`` bytes (-1: all that are left); return ``b""`` at the end."""
-        left = self._stop - self.position
-        count = left if size < 0 else min(size, left)
+    def read(self, size: int) -> bytes:
+        """Read at most ``size`` bytes; return ``b""`` at the end."""
+        count = min(size, self._stop - self.position)
         if count <= 0:
             check_unchanged(self._file)
             return b""
@@ -87,7 +86,7 @@ class RawStream:
 
 
 class StreamWrapper:
-    """The part that all streams share which change or observe the bytes of another stream."""
+    """The base of streams that change or observe the bytes of another stream."""
 
     def __init__(self, stream: ByteStream) -> None:
         self._from = stream
@@ -123,7 +122,7 @@ class _Decompressed(StreamWrapper):
 
 
 class _ZipMember:
-    """A stream of the only file in a zip archive, which is read through its list of files at the end."""
+    """A stream of the only file in a zip archive; the list of its files is at the end of the archive."""
 
     def __init__(self, file: SourceFile) -> None:
         self._reported = partial(corruption_reported, file.name, "zip")
@@ -156,7 +155,7 @@ def _single_member(archive: zipfile.ZipFile, file: SourceFile) -> zipfile.ZipInf
 
     Raises ``SourceFormatError`` for several files, none, an encrypted one, a link, and an unusual compression method.
     """
-    members = [each for each in archive.infolist() if not each.is_dir() and not is_marker(each.filename)]
+    members = [member for member in archive.infolist() if not member.is_dir() and not is_marker(member.filename)]
     name = file.name
     if refused := zip_refusal(file, archive.namelist()):
         raise refused
@@ -237,14 +236,12 @@ def _spooled(stream: ByteStream) -> IO[bytes]:
     try:
         while data := stream.read(_COPY_BYTES):
             kept.write(data)
-    except OSError as error:
+    except BaseException as error:
         kept.close()
-        raise SourceUnreadableError(
-            f"no room to decompress: {error.strerror or error}", hint="make room in TMPDIR"
-        ) from error
-    except BaseException:
-        kept.close()
-        raise
+        if not isinstance(error, OSError):
+            raise
+        reason = error.strerror or error
+        raise SourceUnreadableError(f"no room to decompress: {reason}", hint="make room in TMPDIR") from error
     finally:
         stream.close()
     kept.seek(0)

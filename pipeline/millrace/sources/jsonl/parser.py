@@ -191,31 +191,31 @@ def with_texts(data: bytes, names: Container[str]) -> bytes:
 
 def _with_texts(line: bytes, names: Container[str]) -> bytes:
     text = line.decode()
-    pieces, kept, at = [], 0, _skip(text, 0)
+    pieces, copied, offset = [], 0, _skip(text, 0)
     try:
-        if text[at] != "{":
+        if text[offset] != "{":
             return line
-        at = _skip(text, at + 1)
-        while text[at] == '"':
-            name, at = _DECODER.raw_decode(text, at)
-            at = _skip(text, _skip(text, at) + 1)
-            value, end = _DECODER.raw_decode(text, at)
+        offset = _skip(text, offset + 1)
+        while text[offset] == '"':
+            name, offset = _DECODER.raw_decode(text, offset)
+            offset = _skip(text, _skip(text, offset) + 1)
+            value, end = _DECODER.raw_decode(text, offset)
             if name in names and not (value is None or isinstance(value, str)):
-                pieces += [text[kept:at], json.dumps(text[at:end], ensure_ascii=False)]
-                kept = end
-            at = _skip(text, end)
-            if text[at] == "}":
+                pieces += [text[copied:offset], json.dumps(text[offset:end], ensure_ascii=False)]
+                copied = end
+            offset = _skip(text, end)
+            if text[offset] == "}":
                 break
-            at = _skip(text, at + 1)
+            offset = _skip(text, offset + 1)
     except (ValueError, IndexError, RecursionError):
         return line  # not an object: pyarrow raises the error
-    return "".join([*pieces, text[kept:]]).encode()
+    return "".join([*pieces, text[copied:]]).encode()
 
 
-def _skip(text: str, at: int) -> int:
-    while text[at : at + 1] in (" ", "\t"):
-        at += 1
-    return at
+def _skip(text: str, offset: int) -> int:
+    while text[offset : offset + 1] in (" ", "\t"):
+        offset += 1
+    return offset
 
 
 def check_types(types: dict[str, pa.DataType]) -> None:

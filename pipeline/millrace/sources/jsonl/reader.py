@@ -89,6 +89,6 @@ class _BlockParser:
         # The hint offers a decimal type only where it is known to fit all numbers. For an integer column the later
         # numbers are not known yet, and a nested value can only be kept as text.
         only_text = pa.types.is_integer(values.type) or len(path) > 1
-        others = [] if only_text else [str(each) for line in lines for each in numbers_at(line, path)]
+        others = [] if only_text else [str(value) for line in lines for value in numbers_at(line, path)]
         name, line = self._text.files[block.file].name, self._text.line_of(block, starts[row])
         return refusal(name, line, column, str(number), values.type, others)

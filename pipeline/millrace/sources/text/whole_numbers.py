@@ -129,8 +129,8 @@ def _values(value: Any, path: Path) -> Iterator[Any]:
     if not path:
         yield value
     elif path[0] is None:
-        for each in value if isinstance(value, list) else ():
-            yield from _values(each, path[1:])
+        for element in value if isinstance(value, list) else ():
+            yield from _values(element, path[1:])
     elif isinstance(value, dict) and path[0] in value:
         yield from _values(value[path[0]], path[1:])
 
