@@ -15,6 +15,7 @@ import pyarrow as pa
 from isal import isal_zlib
 
 from millrace.errors import SourceCorruptError, SourceFormatError
+from millrace.sources.io.hidden import is_marker
 
 _SUFFIXES = {".gz": "gzip", ".gzip": "gzip", ".zst": "zstd", ".zstd": "zstd", ".bz2": "bz2", ".zip": "zip"}
 _MAGIC = (
@@ -54,6 +55,7 @@ _DAMAGE: tuple[Any, ...] = (
     RuntimeError,
     NotImplementedError,
 )
+_ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)
 
 BytesAt = Callable[[int, int], bytes]
 """A function that returns the bytes at an offset of the file, at most as many as its second argument."""
@@ -166,3 +168,23 @@ def corruption_reported(name: str, kind: str) -> Iterator[None]:
         if isinstance(error, EOFError) or (isinstance(error, OSError) and "Truncated" in str(error)):
             damage = f"is cut short: its {kind} stream ends before its end mark"
         raise SourceCorruptError(f"{name} {damage}", hint="copy it again", file=name) from error
+
+
+def single_member(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
+    """Return the only file in the zip archive ``name``.
+
+    Raises ``SourceFormatError`` for several files, none, an encrypted one, a link, and an unusual compression method.
+    """
+    members = [member for member in archive.infolist() if not member.is_dir() and not is_marker(member.filename)]
+    if len(members) != 1:
+        raise SourceFormatError(
+            f"{name} is a zip with {len(members)} files", hint="unpack it, or make one with exactly one file"
+        )
+    member = members[0]
+    if member.flag_bits & 1:
+        raise SourceFormatError(f"{name} is an encrypted zip", hint="decrypt it first")
+    if member.compress_type not in _ZIP_METHODS:
+        raise SourceFormatError(f"{name} uses zip method {member.compress_type}", hint="use deflate")
+    if (member.external_attr >> 16) & 0o170000 == 0o120000:
+        raise SourceFormatError(f"{name} has a link and no file")
+    return member

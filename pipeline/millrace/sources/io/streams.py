@@ -16,16 +16,20 @@ from typing import IO, Any, Protocol
 import pyarrow as pa
 from isal import igzip
 
-from millrace.errors import SourceFormatError, SourceUnreadableError
-from millrace.sources.io.compression import Bz2Reader, ReadableFile, compression_kind, corruption_reported
+from millrace.errors import SourceUnreadableError
+from millrace.sources.io.compression import (
+    Bz2Reader,
+    ReadableFile,
+    compression_kind,
+    corruption_reported,
+    single_member,
+)
 from millrace.sources.io.files import changed, check_unchanged, open_raw, stat_file
 from millrace.sources.io.foreign_kinds import zip_refusal
-from millrace.sources.io.hidden import is_marker
 from millrace.sources.io.stdin import STANDARD_INPUT, InputStream, standard_input
 from millrace.sources.model import SourceFile
 
 _COPY_BYTES = 1 << 20
-_ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)
 
 
 class ByteStream(Protocol):
@@ -130,7 +134,9 @@ class _ZipMember:
         try:
             with self._reported():
                 archive = zipfile.ZipFile(self._archive)
-                self._member = archive.open(_single_member(archive, file))
+                if refusal := zip_refusal(file, archive.namelist()):
+                    raise refusal
+                self._member = archive.open(single_member(archive, file.name))
         except BaseException:
             self.close()
             raise
@@ -148,29 +154,6 @@ class _ZipMember:
     def close(self) -> None:
         """Close the archive."""
         self._archive.close()
-
-
-def _single_member(archive: zipfile.ZipFile, file: SourceFile) -> zipfile.ZipInfo:
-    """Return the only file in a zip archive.
-
-    Raises ``SourceFormatError`` for several files, none, an encrypted one, a link, and an unusual compression method.
-    """
-    members = [member for member in archive.infolist() if not member.is_dir() and not is_marker(member.filename)]
-    name = file.name
-    if refused := zip_refusal(file, archive.namelist()):
-        raise refused
-    if len(members) != 1:
-        raise SourceFormatError(
-            f"{name} is a zip with {len(members)} files", hint="unpack it, or make one with exactly one file"
-        )
-    member = members[0]
-    if member.flag_bits & 1:
-        raise SourceFormatError(f"{name} is an encrypted zip", hint="decrypt it first")
-    if member.compress_type not in _ZIP_METHODS:
-        raise SourceFormatError(f"{name} uses zip method {member.compress_type}", hint="use deflate")
-    if (member.external_attr >> 16) & 0o170000 == 0o120000:
-        raise SourceFormatError(f"{name} has a link and no file")
-    return member
 
 
 def compression_of(file: SourceFile) -> str | None:
