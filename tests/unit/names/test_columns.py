@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from millrace.errors import UsageError
-from millrace.names.columns import column_type_option, listed_columns, parse_columns, parse_rename, quoted_column
+from millrace.names.columns import (
+    column_type_option,
+    first_duplicate,
+    listed_columns,
+    parse_columns,
+    parse_rename,
+    quoted_column,
+)
 from millrace.sources.types import parse_column_type
 
 NAMES = st.text(alphabet="ab ,=\"'\t\n\réß", min_size=1, max_size=8)
