@@ -39,19 +39,16 @@ class Circuit:
         if time.monotonic() < self._open_until or not self._probing.acquire(blocking=False):
             return False
         try:
-            return self._try_again()
-        finally:
-            self._probing.release()
-
-    def _try_again(self) -> bool:
-        try:
             self._probe()
         except Exception as error:  # noqa: BLE001  # any failure of the cache: the read continues without it
             self.failed(error)
             return False
-        self._open_until = None
-        _log.info("the cache at %s responds again", self._name)
-        return True
+        else:
+            self._open_until = None
+            _log.info("the cache at %s responds again", self._name)
+            return True
+        finally:
+            self._probing.release()
 
     def failed(self, error: Exception) -> None:
         """Open the circuit for ``retry_after_s``; the first failure of an outage is logged."""

@@ -120,8 +120,8 @@ def test_a_cell_is_cut_at_200_characters_and_its_column_is_named(
     print_preview(pa.table(cells))
     out, err = capsys.readouterr()
     assert (out.count("y"), out.count("x"), out.count("…")) == ((200, 0, 0) if tty else (200, 199, 2))
-    said = "cut at 200 characters: long, list (whole with --output - --format csv, or jsonl)\n"
-    assert err == ("not shown: long, list (--columns A,B)\n" if tty else said)
+    cut_line = "cut at 200 characters: long, list (whole with --output - --format csv, or jsonl)\n"
+    assert err == ("not shown: long, list (--columns A,B)\n" if tty else cut_line)
 
 
 def test_a_table_fits_a_terminal_of_sixty_columns_and_keeps_its_numbers(

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from millrace.cli.invocation import Invocation, json_option, pass_invocation
+from millrace.cli.options import Seconds
 from millrace.cli.output import print_facts, print_json
-from millrace.cli.seconds import Seconds
 from millrace.errors import ProgressError, StoreError
 
 if TYPE_CHECKING:

@@ -138,7 +138,8 @@ def _opened(target: str) -> Iterator[Any]:
             yield sink
             with _failing(target):
                 sink.close()
-                _to_disk(part)
+                with part.open("rb") as written:
+                    os.fsync(written.fileno())
                 part.replace(path)
     finally:
         with suppress(FileNotFoundError):
@@ -169,11 +170,3 @@ def _is_special(path: Path) -> bool:
     if stat.S_ISDIR(mode):
         raise UsageError(f"{path} is a folder", hint="name the file to write")
     return not stat.S_ISREG(mode)
-
-
-def _to_disk(path: Path) -> None:
-    number = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)

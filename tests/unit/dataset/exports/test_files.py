@@ -123,7 +123,7 @@ def test_the_format_follows_from_the_name_and_the_option(
 
 
 @pytest.mark.parametrize(
-    ("target", "given", "said"),
+    ("target", "given", "message"),
     [
         ("-", None, "does not say in which format"),
         ("f", None, "does not say in which format"),
@@ -134,8 +134,8 @@ def test_the_format_follows_from_the_name_and_the_option(
         ("f.arrow.zst", None, "arrow files are not compressed as a whole"),
     ],
 )
-def test_a_name_without_a_usable_format_is_refused(target: str, given: str | None, said: str) -> None:
-    with pytest.raises(UsageError, match=said):
+def test_a_name_without_a_usable_format_is_refused(target: str, given: str | None, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         format_of(target, given)
 
 
