@@ -70,7 +70,7 @@ def _removal_facts(report: SweepReport, *, now: bool) -> list[tuple[str, str]]:
     if not report.marked or now:
         return []
     hours = f"{GRACE.total_seconds() / 3600:g} hours"
-    final = [("cannot be taken back", ", ".join(report.final))] if report.final else []
+    final = [("cannot be restored", ", ".join(report.final))] if report.final else []
     if report.dry_run:
         return [("their data", f"would no longer be visible to readers; data would be removed in {hours}"), *final]
     recoverable = [reference for reference in report.marked if reference not in report.final]

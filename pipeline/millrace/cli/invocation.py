@@ -34,16 +34,16 @@ class Invocation:
     strict: bool = False
     debug: bool = False
     degraded: bool = False
-    open_store: Store | None = None
+    opened_store: Store | None = None
     """The store of a command that has opened one; a catalogue that was read with a node down counts as degraded."""
     _printed_warnings: set[str] = field(default_factory=set)
 
     @property
     def store(self) -> Store:
         """Return the open store of the command."""
-        if self.open_store is None:
+        if self.opened_store is None:
             raise AssertionError("the command has not opened a store")
-        return self.open_store
+        return self.opened_store
 
     def note_degraded(self, reason: str) -> None:
         """Mark the call as degraded and warn once.
@@ -61,7 +61,7 @@ class Invocation:
 
     def answer(self, facts: dict[str, Any], show: Callable[[], None]) -> None:
         """Print the result: ``facts`` as JSON (with ``degraded``), or the output of ``show`` as text."""
-        if self.open_store is not None and (reader := self.open_store.catalogue.reader).was_degraded:
+        if self.opened_store is not None and (reader := self.opened_store.catalogue.reader).was_degraded:
             self.note_degraded(reader.degraded_warning)
         if self.json:
             print_json({**facts, "degraded": self.degraded or bool(facts.get("degraded"))})
@@ -104,7 +104,7 @@ def open_store(invocation: Invocation, settings: Settings | None = None) -> Iter
     # pyarrow would replace the handlers of ``Interrupts`` during its own reads.
     pa.enable_signal_handlers(False)
     with Store.connect(settings or load_settings()) as store:
-        invocation.open_store = store
+        invocation.opened_store = store
         yield store
 
 

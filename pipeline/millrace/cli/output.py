@@ -49,8 +49,8 @@ def warn(text: object) -> None:
 
 
 @contextmanager
-def saying_through(printer: Callable[[str], None]) -> Iterator[None]:
-    """Send the lines of ``say`` to ``printer`` within the block, because a progress bar owns the terminal."""
+def printing_through(printer: Callable[[str], None]) -> Iterator[None]:
+    """Send the lines of ``say`` to ``printer`` within the block: a progress bar may be drawn below them."""
     _printer.append(printer)
     try:
         yield

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from millrace.cli.output import saying_through, visible
+from millrace.cli.output import printing_through, visible
 from millrace.display import human_bytes, human_seconds
 from millrace.names import new_run_id
 
@@ -94,19 +94,19 @@ class Bar:
         )
         self._title = title
         self._bar = self._progress.add_task(title, total=None, count="", rate="", left="")
-        self._saying = saying_through(lambda text: console.print(Text(text), soft_wrap=True))
+        self._lines_above = printing_through(lambda text: console.print(Text(text), soft_wrap=True))
 
     def __enter__(self) -> Bar:
         self._progress.start()
-        self._saying.__enter__()
+        self._lines_above.__enter__()
         return self
 
     def __exit__(self, *_exc: object) -> None:
-        self._saying.__exit__(None, None, None)
+        self._lines_above.__exit__(None, None, None)
         self._progress.stop()
 
     def emit(self, event: Event) -> None:
-        """Take the newest snapshot; it is drawn elsewhere, ten times a second."""
+        """Store the newest snapshot; rich draws it ten times a second."""
         data = event["data"]
         if "done" in data:
             phase = f" ({data['phase']})" if data["phase"] else ""

@@ -28,7 +28,7 @@ class WarmReport:
     """Result of warming a version.
 
     ``admitted`` is False if the version does not fit as a whole; ``reason`` holds the cause. ``chunks`` counts the
-    chunks put in now, ``already_cached`` those that were there before. ``stored_bytes`` is the size of the version.
+    chunks added now, ``already_cached`` those that were cached before. ``stored_bytes`` is the size of the version.
     """
 
     reference: str
@@ -52,7 +52,7 @@ class WarmReport:
 def warm(
     dataset: Dataset, reader: ChunkReader, cache: ChunkCache | None, *, switched_off: str, task: ProgressTask
 ) -> WarmReport:
-    """Put every chunk that is not there into Redis; leave no chunk of a version that does not fit.
+    """Put every chunk that is not cached into Redis; leave no chunk of a version that does not fit.
 
     ``switched_off`` is the reason why ``cache`` is None, for the report.
     Holds at most 30 MB of stored bytes in flight. Never raises because of Redis; errors of Cassandra are raised.
@@ -85,7 +85,7 @@ def warm(
 def _fill(dataset: Dataset, reader: ChunkReader, cache: ChunkCache, task: ProgressTask) -> tuple[bytearray, int]:
     """Put the missing chunks into Redis.
 
-    Returns a flag for each chunk of the version, set if it was put in now, and the number that were there before.
+    Returns a flag for each chunk of the version, set if it was added now, and the number that were cached before.
     """
     put = bytearray()
     already_cached = 0
@@ -118,9 +118,9 @@ def _fill(dataset: Dataset, reader: ChunkReader, cache: ChunkCache, task: Progre
 
 
 def _empty(dataset: Dataset, cache: ChunkCache, put: bytearray) -> None:
-    """Remove the chunks that were put in now.
+    """Remove the chunks that were added now.
 
-    Chunks that were there before belong to versions that share chunks with this one.
+    Chunks that were cached before belong to versions that share chunks with this one.
     """
     flags = iter(put)
     for refs in _grouped(dataset):

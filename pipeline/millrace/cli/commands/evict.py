@@ -39,7 +39,7 @@ def command(invocation: Invocation, /, name: str) -> None:
                 store.versions(dataset)  # raises for an unknown dataset; a deleted one may still be in Redis
         invocation.answer(
             {"reference": reference, "chunks": chunks},
-            lambda: print_facts([("chunks taken out", chunks)], title=reference),
+            lambda: print_facts([("chunks removed", chunks)], title=reference),
         )
 
 

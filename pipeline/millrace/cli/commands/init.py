@@ -102,5 +102,5 @@ def _make_topic(invocation: Invocation, kafka: KafkaSettings, deadline: float) -
     except ProgressError as error:
         if not error.context.get("unresponsive"):
             raise
-        invocation.warn_once(f"progress is off: {error.message}; call millrace init again when Kafka is there")
+        invocation.warn_once(f"progress is off: {error.message}; run millrace init again when Kafka responds")
         return None

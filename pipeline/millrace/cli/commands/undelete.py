@@ -28,9 +28,9 @@ def command(invocation: Invocation, /, name: str, dry_run: bool) -> None:
       millrace undelete flights@2
     """
     report = invocation.store.undelete(name, dry_run=dry_run)
-    deleted = "taken back before" if report.deleted_at is None else f"{report.deleted_at:%Y-%m-%d %H:%M:%S} UTC"
+    deleted = "undone before" if report.deleted_at is None else f"{report.deleted_at:%Y-%m-%d %H:%M:%S} UTC"
     facts = [
-        ("would be there again" if dry_run else "there again", report.reference),
+        ("would be restored" if dry_run else "restored", report.reference),
         ("deleted", deleted),
         ("latest", "yes" if report.latest else "no"),
     ]

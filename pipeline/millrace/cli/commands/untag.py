@@ -24,4 +24,4 @@ def command(invocation: Invocation, /, name: str, tag: str) -> None:
     before = invocation.store.tags(name).get(tag)
     invocation.store.untag(name, tag)
     facts = {"dataset": name, "tag": tag, "version": before}
-    invocation.answer(facts, lambda: print_facts([("taken away", tag), ("from", before or "")], title=name))
+    invocation.answer(facts, lambda: print_facts([("removed tag", tag), ("from", before or "")], title=name))

@@ -52,7 +52,7 @@ def command(invocation: Invocation, /, name: str, deleted: bool) -> None:
 
     def show() -> None:
         if deleted and not versions:
-            say(f"no deletion of {name} can be taken back")
+            say(f"{name} has no deleted version that millrace undelete can restore")
             return
         kept_until = ["kept until (UTC)"] if deleted else []
         print_table(

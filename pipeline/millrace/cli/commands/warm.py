@@ -16,7 +16,7 @@ from millrace.display import human_bytes, human_seconds
 def command(invocation: Invocation, /, name: str) -> None:
     """Put every chunk of a version into Redis, or none of it: exit code 1 when it does not fit or Redis is down.
 
-    JSON: reference, admitted, complete, reason, chunks (put in now), already_cached (there before), stored_bytes,
+    JSON: reference, admitted, complete, reason, chunks (added now), already_cached (cached before), stored_bytes,
     seconds.
 
     \b
@@ -35,8 +35,8 @@ def command(invocation: Invocation, /, name: str) -> None:
     def show() -> None:
         if report.complete:
             rows: list[tuple[str, object]] = [
-                ("chunks put in", report.chunks),
-                ("there already", report.already_cached),
+                ("chunks added", report.chunks),
+                ("already cached", report.already_cached),
                 ("stored bytes", human_bytes(report.stored_bytes)),
                 ("seconds", human_seconds(report.seconds)),
             ]

@@ -61,7 +61,7 @@ def format_of(target: str, given: str | None) -> tuple[str, str | None]:
     if format_ is None:
         suffixes = " ".join(_SUFFIXES)
         raise UsageError(
-            f"{target!r} does not say in which format to write",
+            f"the name {target!r} does not determine a format",
             hint=f"give --format ({', '.join(WRITERS)}), or a name that ends in one of {suffixes}",
         )
     if compression and format_ not in _COMPRESSED_FORMATS:
@@ -163,7 +163,7 @@ def _is_special(path: Path) -> bool:
         mode = path.stat().st_mode
     except FileNotFoundError:
         if not path.parent.is_dir():
-            raise UsageError(f"there is no folder {path.parent}", hint="make it first") from None
+            raise UsageError(f"there is no folder {path.parent}", hint="create it first") from None
         return False
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}") from None

@@ -144,7 +144,7 @@ class _Parquet(BatchWriter):
                 raise _refused(self._names[index], "a null in a list of fixed size", "Parquet")
         for index in self._narrowed:
             if beyond := beyond_parquet(batch.column(index)):
-                raise _refused(self._names[index], f"{beyond} is too far away", "Parquet")
+                raise _refused(self._names[index], f"{beyond} is out of range", "Parquet")
         self._writer.write_batch(batch)
 
     def close(self) -> None:

@@ -126,7 +126,7 @@ def test_a_version_can_be_named(millrace: Millrace, loaded: dict[str, Any]) -> N
         (["words", "--filter", "wrod = 'X'"], 2, "did you mean word?"),
         (["words", "--filter", "n = 1.5", "--json"], 2, "whole numbers"),
         (["words", "--head", "-1"], 2, "-1"),
-        (["words", "--output", "f.xlsx"], 2, "does not say in which format"),
+        (["words", "--output", "f.xlsx"], 2, "does not determine a format"),
         (["words", "--output", "nowhere/f.csv"], 2, "there is no folder"),
         (["words", "--format", "csv"], 2, "--format needs --output"),
         (["words", "--output", "-", "--json"], 2, "both write to standard output"),

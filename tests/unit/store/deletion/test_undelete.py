@@ -490,7 +490,7 @@ def test_deleting_a_version_that_a_sweep_has_fenced_reports_that_it_cannot_be_un
         report = store.prune("d", 1, dry_run=dry_run)
         assert (report.marked, report.final) == ([f"d@{labels[1]}", f"d@{labels[0]}"], [f"d@{labels[1]}"])
         shown = dict(_removal_facts(report, now=False))
-        assert shown["cannot be taken back"] == f"d@{labels[1]}"
+        assert shown["cannot be restored"] == f"d@{labels[1]}"
         assert shown.get("until then") == (None if dry_run else f"millrace undelete d@{labels[0]}")
     assert [version.label for version in store.versions("d", deleted=True)] == [labels[0]]
     with pytest.raises(VersionNotFoundError, match="a sweep has marked its data for removal"):
