@@ -170,7 +170,7 @@ class ChunkCache:
         return Admission(True, "", needed, free)
 
     def _cached_bytes(self, redis: Redis, dataset: str, *, rounds: bool) -> int:
-        """Return the memory in bytes of a dataset's cached chunks: a continued fill needs only the rest."""
+        """Return the memory in bytes of a dataset's cached chunks; a repeated fill does not need this memory again."""
         keys = list(redis.scan_iter(match=self._keys.all_chunks(dataset), count=1000))
         return sum(value_cost_bytes(size, rounds=rounds) for size in pipelined(redis, "strlen", keys))
 
@@ -186,7 +186,7 @@ class ChunkCache:
         self._call(lambda redis: redis.hdel(self._keys.entries, name), None)
 
     def admitted(self, dataset: str, version: str) -> bool:
-        """Return whether the version is admitted as a whole: only then a read that misses a chunk caches it again."""
+        """Return whether the whole version was admitted. Only then a read caches a chunk that is missing in Redis."""
         name = f"{dataset}@{version}"
         return bool(self._call(lambda redis: redis.hexists(self._keys.entries, name), False))
 

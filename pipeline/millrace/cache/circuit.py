@@ -1,4 +1,4 @@
-"""Circuit breaker for Redis: an unreachable Redis delays a read once, not at every chunk."""
+"""Circuit breaker for Redis: an unreachable Redis delays a read once and not for each chunk."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Circuit:
         self._probing = threading.Lock()
 
     def allows(self) -> bool:
-        """Return whether Redis may be called now; probes it first when the circuit's time is over."""
+        """Return whether Redis may be called now; after ``retry_after_s`` probe it first."""
         if self._pid != os.getpid():
             self._reset()
         if self._open_until is None:

@@ -37,7 +37,10 @@ class CacheEntry:
         return f"{self.dataset}@{self.version}"
 
     def is_filling(self, now: datetime) -> bool:
-        """Return whether it was admitted less than 10 minutes ago and is not complete: its bytes stay reserved."""
+        """Return whether the version is incomplete and was admitted less than 10 minutes ago.
+
+        Its bytes are reserved during this time.
+        """
         return self.warmed_at is None and now - self.admitted_at < _FILLING_FOR
 
 

@@ -1,4 +1,4 @@
-"""Handle Ctrl-C and SIGTERM: the work unwinds, and the process ends within two seconds in any case.
+"""Handle Ctrl-C and SIGTERM: the command cleans up, and the process ends within two seconds in any case.
 
 The first signal raises ``Interrupted`` in the main thread, so that files are removed and connections closed. A separate
 thread is woken by the signal and not by Python's main loop. It ends the process if unwinding takes too long (a native

@@ -40,7 +40,7 @@ class Invocation:
 
     @property
     def store(self) -> Store:
-        """Return the open store of the command."""
+        """Return the open store; raise ``AssertionError`` if the command has not opened one."""
         if self.opened_store is None:
             raise AssertionError("the command has not opened a store")
         return self.opened_store
@@ -95,7 +95,7 @@ strict_option = _flag(
 
 @contextmanager
 def open_store(invocation: Invocation, settings: Settings | None = None) -> Iterator[Store]:
-    """Connect a store and close it after the block; ``invocation`` learns from it whether a node was down."""
+    """Connect a store, set it as ``invocation.store``, and close it after the block."""
     import pyarrow as pa
 
     from millrace.api import Store

@@ -26,7 +26,7 @@ _printer: list[Callable[[str], None]] = []
 
 
 def visible(text: str) -> str:
-    """Return the text with every character that could move the cursor written out."""
+    """Return the text with an escape sequence such as ``\\x1b`` for each character that is not printable."""
     return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 

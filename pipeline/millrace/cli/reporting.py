@@ -24,7 +24,7 @@ CLOSE_S = 1.0
 
 @dataclass(slots=True)
 class Reported:
-    """A running task; after the block ``missing`` names the services that progress did without."""
+    """A running task; after the block ``missing`` has ``progress`` if events were dropped."""
 
     task: ProgressTask
     missing: list[str] = field(default_factory=list)

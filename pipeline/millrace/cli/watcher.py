@@ -28,14 +28,14 @@ OWN_RUN_QUIET_S: Final = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """State at the end: every task of the run or runs, and whether the end was reached."""
+    """State of all tasks when ``events`` ended; ``over`` is false if it ended by its timeout."""
 
     tasks: tuple[TaskState, ...]
     over: bool
 
     @property
     def succeeded(self) -> bool:
-        """Whether everything is over and nothing failed, was cancelled or is lost."""
+        """Return whether the run is over and each task succeeded or was skipped."""
         return self.over and all(task.state in ("succeeded", "skipped") for task in self.tasks)
 
 
@@ -62,7 +62,7 @@ class Watcher:
 
     @property
     def one_run(self) -> bool:
-        """Whether only one run was asked for."""
+        """Return whether the watcher follows a single run."""
         return "run_id" in self._params
 
     def tasks(self, run: RunKey | None = None) -> Iterator[TaskState]:

@@ -113,7 +113,7 @@ class Dataset:
         return pa.Table.from_batches(batches, schema=self._selected_schema(columns))
 
     def to_pandas(self, columns: Sequence[str] | None = None, filter: Filter | None = None, **options: Any) -> Any:
-        """Return the same as a pandas DataFrame; ``options`` are those of ``pyarrow.Table.to_pandas``.
+        """Return the rows of ``to_table`` as a pandas DataFrame; ``options`` are those of ``pyarrow.Table.to_pandas``.
 
         Integers stay integers (``Int64`` where there are nulls). Raises ``UsageError`` where pandas is not installed.
         """
@@ -121,7 +121,7 @@ class Dataset:
         return pandas_frame(self.to_table(columns, filter), **options)
 
     def to_polars(self, columns: Sequence[str] | None = None, filter: Filter | None = None) -> Any:
-        """Return the same as a polars DataFrame; raise ``UsageError`` where polars is not installed."""
+        """Return the rows of ``to_table`` as a polars DataFrame; raise ``UsageError`` where polars is not installed."""
         return require("polars").from_arrow(self.to_table(columns, filter))
 
     def head(self, num_rows: int = 5, columns: Sequence[str] | None = None, filter: Filter | None = None) -> pa.Table:
@@ -144,7 +144,7 @@ class Dataset:
             yield from self._catalogue.pages.page(self.name, page).refs()
 
     def _known_refs(self, num_rows: int | None = None) -> Iterator[ChunkRef]:
-        """Yield the same from pages that this process may have cached, and no more than hold the first ``num_rows``."""
+        """Yield the chunks of the first ``num_rows`` rows (None: all), from pages that this process may have cached."""
         left = math.inf if num_rows is None else num_rows
         for page in self._catalogue.pages.each_ref(self.version):
             for ref in self._catalogue.pages.cached_page(self.name, page).refs():
@@ -186,7 +186,7 @@ class Dataset:
 
     @contextmanager
     def _named(self) -> Iterator[None]:
-        """Add the version to errors of chunks and pages, which versions share and which therefore do not name one."""
+        """Add the version to errors of chunks and pages, which name none because versions share chunks."""
         try:
             yield
         except (ChunkError, StoreError) as error:

@@ -34,7 +34,7 @@ class VerifyReport:
 
     @property
     def ok(self) -> bool:
-        """Whether every copy that was read is present and as it was written."""
+        """Return whether every copy that was read is present and undamaged."""
         return self.bad_copies == 0
 
     @property

@@ -41,7 +41,7 @@ class WarmReport:
 
     @property
     def complete(self) -> bool:
-        """Whether every chunk is in Redis now."""
+        """Return whether every chunk is in Redis now."""
         return self.admitted and not self.reason
 
     def to_json(self) -> dict[str, Any]:
