@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from millrace.arrow.nested import nulls_of
+from millrace.arrow import nulls_of
 from millrace.chunks import ChunkSettings, RowGrouper, TileLayout, assemble, cast_batch
 from millrace.errors import ChunkFormatError
 from millrace.load.split import encoded_chunks

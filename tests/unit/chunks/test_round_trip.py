@@ -131,16 +131,15 @@ def test_a_row_that_no_chunk_can_hold_is_refused_with_its_columns_and_sizes() ->
     assert list(e.value.context["columns"]) == ["id", "image", "label"]
 
 
-def test_highly_compressible_rows_are_cut_at_the_raw_size_limit(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("millrace.chunks.encode.TILE_RAW_BYTES_MAX", 1_000_000)
+def test_highly_compressible_rows_are_cut_at_the_raw_size_limit() -> None:
+    limit = 1_000_000
     layout = TileLayout(((0,),))
     batch = pa.record_batch([pa.array([b"0" * 300_000] * 8)], ["zeros"])
-    chunks = encode_row_group(batch, ChunkSettings(), layout)
+    chunks = encode_row_group(batch, ChunkSettings(), layout, raw_bytes_max=limit)
     assert [chunk.rows for chunk in chunks] == [2] * 4
+    large = pa.record_batch([pa.array([b"0" * 2_000_000])], ["zeros"])
     with pytest.raises(RowTooLargeError, match="one row takes 2,000,0"):
-        encode_row_group(pa.record_batch([pa.array([b"0" * 2_000_000])], ["zeros"]), ChunkSettings(), layout)
+        encode_row_group(large, ChunkSettings(), layout, raw_bytes_max=limit)
 
 
 def test_fields_that_are_not_nullable_stay_so() -> None:

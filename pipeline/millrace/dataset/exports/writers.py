@@ -17,16 +17,9 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from millrace.arrow import Change, holds, is_text
+from millrace.compat.pyarrow.parquet import has_null_of_fixed_size, is_writable, narrowed_type, unwritable_type
 from millrace.dataset.exports.dictionaries import Dictionaries, DictionaryError
-from millrace.dataset.exports.format_types import (
-    beyond_parquet,
-    csv_holds,
-    has_equal_fields,
-    has_null_of_fixed_size,
-    json_holds,
-    narrowed_type,
-    parquet_holds,
-)
+from millrace.dataset.exports.format_types import csv_holds, has_equal_fields, json_holds
 from millrace.dataset.exports.temporal_text import BeyondTextError
 from millrace.dataset.exports.text_types import convert, convert_for_csv, csv_type, json_type
 from millrace.errors import UsageError
@@ -130,7 +123,7 @@ class _Parquet:
     """A writer of Parquet: one row group a batch, with the Arrow schema; zstd, which most readers support."""
 
     def __init__(self, sink: Any, schema: pa.Schema) -> None:
-        _check(schema, "Parquet", parquet_holds)
+        _check(schema, "Parquet", is_writable)
         self._fixed = [i for i, f in enumerate(schema) if holds(f.type, pa.types.is_fixed_size_list)]
         self._narrowed = [i for i, f in enumerate(schema) if holds(f.type, narrowed_type)]
         self._names = schema.names
@@ -140,11 +133,10 @@ class _Parquet:
     def write(self, batch: pa.RecordBatch) -> None:
         for index in self._fixed:
             if has_null_of_fixed_size(batch.column(index)):
-                # pyarrow writes it without an error, but no reader accepts the file.
                 raise _refused(self._names[index], "a null in a list of fixed size", "Parquet")
         for index in self._narrowed:
-            if beyond := beyond_parquet(batch.column(index)):
-                raise _refused(self._names[index], f"{beyond} is too far away", "Parquet")
+            if kind := unwritable_type(batch.column(index)):
+                raise _refused(self._names[index], f"{kind} is too far away", "Parquet")
         self._writer.write_batch(batch)
 
     def close(self) -> None:

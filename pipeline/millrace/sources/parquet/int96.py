@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from millrace.arrow import leaves
 from millrace.errors import SourceTypeError
 from millrace.sources.parquet.text import leaf_names
 
@@ -45,8 +47,9 @@ def exact_units(
     with opened("ns") as fine, opened("s") as coarse:
         for at, name in columns.items():
             for nanos, seconds in zip(_values(fine, at), _values(coarse, at), strict=True):
-                for one, other in zip(_moments(nanos), _moments(seconds), strict=True):
-                    units[name] &= _units_of(one, other)
+                for (_, fine_leaf), (_, coarse_leaf) in zip(leaves(nanos, ()), leaves(seconds, ()), strict=True):
+                    if pa.types.is_timestamp(fine_leaf.type):
+                        units[name] &= _units_of(fine_leaf.drop_null(), coarse_leaf.drop_null())
     return units
 
 
@@ -59,23 +62,7 @@ def _values(parquet: pq.ParquetFile, column: int) -> Iterator[pa.Array]:
         yield from (batch.column(0) for batch in batches)
 
 
-def _moments(array: pa.Array) -> Iterator[pa.Array]:
-    """Yield the timestamps in a column, without nulls."""
-    types = pa.types
-    if types.is_timestamp(array.type):
-        yield array.drop_null()
-    elif types.is_struct(array.type) or types.is_list(array.type) or types.is_large_list(array.type):
-        children = array.flatten() if types.is_struct(array.type) else [array.flatten()]
-        for child in children:
-            yield from _moments(child)
-    elif types.is_map(array.type):
-        yield from _moments(array.keys)
-        yield from _moments(array.items)
-
-
 def _units_of(nanos: pa.Array, seconds: pa.Array) -> set[str]:
-    import numpy as np
-
     ns, s = (np.asarray(array.cast(pa.int64())) for array in (nanos, seconds))
     # The difference is the nanoseconds within the second, even after a wrap-around.
     rest = ns - s * _BILLION

@@ -12,7 +12,7 @@ from typing import IO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from millrace.arrow import holds
+from millrace.compat.pyarrow.parquet import begin_read, row_group_batches
 from millrace.errors import SourceCorruptError, SourceFormatError, SourceTooLargeError
 from millrace.sources.io.files import check_unchanged
 from millrace.sources.io.stdin import STANDARD_INPUT
@@ -57,8 +57,7 @@ def parquet_facts(file: SourceFile, max_unit_bytes: int, selected: Sequence[str]
             _check_columns(parquet, number, file.name)
             group = parquet.metadata.row_group(number)
             _check_size(group, f"{file.name}: row group {number}", file.name, max_unit_bytes)
-            stored = sum(group.column(at).total_compressed_size for at in range(group.num_columns))
-            groups.append((stored, group.num_rows))
+            groups.append((_stored_bytes(group), group.num_rows))
         check_names(parquet.schema_arrow)
         columns = int96_columns(parquet, selected)
         units = exact_units(partial(_opened, raw, file.name, ()), columns) if columns else {}
@@ -111,12 +110,9 @@ def read_parquet(
             rows = sum(metadata.row_group(number).num_rows for number in range(start))
             for number in groups:
                 group = metadata.row_group(number)
-                stored = sum(group.column(at).total_compressed_size for at in range(group.num_columns))
-                batches = parquet.iter_batches(batch_size=_rows_at_once(metadata, group), row_groups=[number])
+                stored = _stored_bytes(group)
                 seen = 0
-                # The loop asks for no batch beyond the last: with an extension type of dictionaries pyarrow 25 would
-                # end the process.
-                while seen < group.num_rows and (batch := next(batches, None)) is not None:
+                for batch in row_group_batches(parquet, number, _rows_at_once(metadata, group)):
                     check_values(batch, file.name, rows + seen, _damaged)
                     seen += batch.num_rows
                     for piece in decoded_pieces(batch, schema, BATCH_BYTES):
@@ -156,14 +152,10 @@ def _planned_unit(parquet: pq.ParquetFile, planned: pa.Schema) -> str:
 
 
 def _check_columns(parquet: pq.ParquetFile, group: int, name: str) -> None:
-    """Raise ``OSError`` where the metadata of a column of the row group is invalid, and refuse an encrypted column.
-
-    pyarrow 25 ends the process when it is asked for the metadata of such a column. Starting a read creates the same
-    objects and raises their error.
-    """
+    """Raise ``OSError`` where the metadata of a column of the row group is invalid, and refuse an encrypted column."""
     columns = range(len(parquet.schema))
     try:
-        _begin_read(parquet, group, columns)
+        begin_read(parquet, group, columns)
     except OSError as error:
         if not _CRYPT.search(str(error)):
             raise
@@ -174,21 +166,10 @@ def _check_columns(parquet: pq.ParquetFile, group: int, name: str) -> None:
 
 def _is_encrypted(parquet: pq.ParquetFile, group: int, column: int) -> bool:
     try:
-        _begin_read(parquet, group, [column])
+        begin_read(parquet, group, [column])
     except OSError as error:
         return bool(_CRYPT.search(str(error)))
     return False
-
-
-def _begin_read(parquet: pq.ParquetFile, group: int, columns: Sequence[int]) -> None:
-    # A batch of no rows reads nothing of the file. With an extension type of dictionaries it would end the process.
-    rows = int(any(holds(kind, _is_extension_of_dictionaries) for kind in parquet.schema_arrow.types))
-    if rows <= parquet.metadata.row_group(group).num_rows:
-        next(parquet.reader.iter_batches(rows, row_groups=[group], column_indices=columns, use_threads=False), None)
-
-
-def _is_extension_of_dictionaries(kind: pa.DataType) -> bool:
-    return isinstance(kind, pa.BaseExtensionType) and holds(kind.storage_type, pa.types.is_dictionary)
 
 
 def _encrypted(name: str, columns: str) -> SourceFormatError:
@@ -202,6 +183,10 @@ def _encrypted(name: str, columns: str) -> SourceFormatError:
 
 def _damaged(name: str, reason: str) -> SourceCorruptError:
     return SourceCorruptError(f"{name} is damaged Parquet data: {reason}", hint="write or copy it again", file=name)
+
+
+def _stored_bytes(group: pq.RowGroupMetaData) -> int:
+    return sum(group.column(index).total_compressed_size for index in range(group.num_columns))
 
 
 def _rows_at_once(metadata: pq.FileMetaData, group: pq.RowGroupMetaData) -> int:
