@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -33,6 +34,28 @@ def row_group_batches(parquet: pq.ParquetFile, group: int, batch_rows: int) -> I
     while missing_rows > 0 and (batch := next(batches, None)) is not None:
         missing_rows -= batch.num_rows
         yield batch
+
+
+class AbandonableSink(io.RawIOBase):
+    """A sink that ignores all data once it is abandoned.
+
+    ``ParquetWriter`` writes a footer when it is closed or destroyed, and has no method to leave it out.
+    """
+
+    is_abandoned = False
+
+    def __init__(self, sink: Any) -> None:
+        self._sink = sink
+
+    def writable(self) -> bool:
+        """Return that the sink can be written to."""
+        return True
+
+    def write(self, data: Any) -> int:
+        """Pass the data on, or ignore it."""
+        if not self.is_abandoned:
+            self._sink.write(data)
+        return len(data)
 
 
 def is_writable(kind: pa.DataType) -> bool:

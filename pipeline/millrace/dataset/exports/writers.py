@@ -5,7 +5,6 @@ Every writer checks the schema first and refuses, by name, the columns that its 
 
 from __future__ import annotations
 
-import io
 import json
 import re
 from collections import Counter
@@ -17,7 +16,13 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from millrace.arrow import Change, holds, is_text
-from millrace.compat.pyarrow.parquet import has_null_of_fixed_size, is_writable, narrowed_type, unwritable_type
+from millrace.compat.pyarrow.parquet import (
+    AbandonableSink,
+    has_null_of_fixed_size,
+    is_writable,
+    narrowed_type,
+    unwritable_type,
+)
 from millrace.dataset.exports.dictionaries import Dictionaries, DictionaryError
 from millrace.dataset.exports.format_types import csv_holds, has_equal_fields, json_holds
 from millrace.dataset.exports.temporal_text import BeyondTextError
@@ -102,23 +107,6 @@ class _ArrowStream(_Arrow):
             return self._dictionaries.joined(batch)
 
 
-class _AbandonableSink(io.RawIOBase):
-    """A sink that ignores all data once it is abandoned, such as the footer that a Parquet writer writes at its end."""
-
-    is_abandoned = False
-
-    def __init__(self, sink: Any) -> None:
-        self._sink = sink
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any) -> int:
-        if not self.is_abandoned:
-            self._sink.write(data)
-        return len(data)
-
-
 class _Parquet:
     """A writer of Parquet: one row group a batch, with the Arrow schema; zstd, which most readers support."""
 
@@ -127,7 +115,7 @@ class _Parquet:
         self._fixed = [i for i, f in enumerate(schema) if holds(f.type, pa.types.is_fixed_size_list)]
         self._narrowed = [i for i, f in enumerate(schema) if holds(f.type, narrowed_type)]
         self._names = schema.names
-        self._sink = _AbandonableSink(sink)
+        self._sink = AbandonableSink(sink)
         self._writer = pq.ParquetWriter(self._sink, schema, version="2.6", compression="zstd", store_schema=True)
 
     def write(self, batch: pa.RecordBatch) -> None:
