@@ -72,14 +72,14 @@ def _without_nulls(array: pa.Array, beyond: Any) -> Any:
     # Usually no null counts bytes beyond its cell. To detect it is several times cheaper than to correct the sums.
     if (beyond.take(nulls + 1) == beyond.take(nulls)).all():
         return beyond
-    each = np.diff(beyond)
-    each *= valid
-    return _sums(each)
+    sizes = np.diff(beyond)
+    sizes *= valid
+    return _sums(sizes)
 
 
-def _sums(each: Any) -> Any:
-    sums = np.zeros(len(each) + 1, dtype=np.int64)
-    np.cumsum(each, out=sums[1:])
+def _sums(sizes: Any) -> Any:
+    sums = np.zeros(len(sizes) + 1, dtype=np.int64)
+    np.cumsum(sizes, out=sums[1:])
     return sums
 
 
@@ -145,14 +145,15 @@ def _run_end_encoded(array: pa.Array) -> Any:
 
 def _union(array: pa.Array) -> Any:
     codes, offsets = union_parts(array)
-    each = np.zeros(len(array), dtype=np.int64)
+    sizes = np.zeros(len(array), dtype=np.int64)
     for index, code in enumerate(array.type.type_codes):
         rows = codes == code
-        each[rows] = _cell_bytes(array.field(index))[offsets[rows]]
-    return _sums(each)
+        sizes[rows] = _cell_bytes(array.field(index))[offsets[rows]]
+    return _sums(sizes)
 
 
 _MEASURES: tuple[tuple[Callable[[pa.DataType], bool], Callable[[pa.Array], Any]], ...] = (
+    (pa.types.is_primitive, _fixed_width),  # the most frequent types first
     (is_view, _list_views),
     (is_list_like, _lists),
     (pa.types.is_struct, _struct),

@@ -111,7 +111,7 @@ class RowGrouper:
             return
         if self._pending and not self._pending[0].schema.equals(rows.schema):
             wide = wider_schema(self._pending[0].schema, rows.schema)
-            self._pending = [_widen(held, wide) for held in self._pending]
+            self._pending = [_widen(batch, wide) for batch in self._pending]
             rows = _widen(rows, wide)
         self._pending.append(rows)
         self._pending_bytes += row_bytes

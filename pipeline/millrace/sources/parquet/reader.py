@@ -73,7 +73,7 @@ def _check_size(group: pq.RowGroupMetaData, label: str, name: str, max_unit_byte
             file=name,
             size_bytes=group.total_byte_size,
         )
-    longest = max((group.column(at).num_values for at in range(group.num_columns)), default=0)
+    longest = max((group.column(index).num_values for index in range(group.num_columns)), default=0)
     if longest > _ROW_VALUES_MAX * max(1, group.num_rows):
         raise SourceTooLargeError(
             f"{label} has {longest // max(1, group.num_rows):,} values in a row of one column; "
@@ -160,7 +160,7 @@ def _check_columns(parquet: pq.ParquetFile, group: int, name: str) -> None:
         if not _CRYPT.search(str(error)):
             raise
         named = zip(columns, leaf_names(parquet.schema_arrow), strict=False)
-        hidden = dict.fromkeys(column for at, column in named if _is_encrypted(parquet, group, at))
+        hidden = dict.fromkeys(column for index, column in named if _is_encrypted(parquet, group, index))
         raise _encrypted(name, ", ".join(map(repr, list(hidden)[:5]))) from None
 
 
@@ -195,9 +195,9 @@ def _rows_at_once(metadata: pq.FileMetaData, group: pq.RowGroupMetaData) -> int:
     The size counts values and not only stored bytes, because a run of equal values is stored once and read as many.
     """
     size_bytes = 0
-    for at in range(group.num_columns):
-        column = group.column(at)
-        value_bytes = max(_VALUE_BYTES, metadata.schema.column(at).length)
+    for index in range(group.num_columns):
+        column = group.column(index)
+        value_bytes = max(_VALUE_BYTES, metadata.schema.column(index).length)
         size_bytes += max(column.total_uncompressed_size, value_bytes * column.num_values)
     rows: int = BATCH_BYTES * group.num_rows // max(1, size_bytes)
     return max(1, min(_BATCH_ROWS, rows))
