@@ -24,7 +24,7 @@ def text_bounds(array: pa.Array) -> tuple[pa.Scalar, pa.Scalar]:
     """Return minimum and maximum (by bytes) of a string or binary array that holds at least one value."""
     if len(array) - array.null_count < _FEW_ROWS:
         return _by_arrow(array)
-    starts, lengths = _places(array)
+    starts, lengths = _ranges(array)
     data = _bytes(array)
     shortest = int(lengths.min())
     low = high = depth = 0
@@ -58,7 +58,7 @@ def _bytes(array: pa.Array) -> Any:
     return np.frombuffer(buffer, np.uint8) if buffer is not None and buffer.size else np.zeros(1, np.uint8)
 
 
-def _places(array: pa.Array) -> tuple[Any, Any]:
+def _ranges(array: pa.Array) -> tuple[Any, Any]:
     """Return starts and lengths of the values; a null gets the start and length of the first value."""
     offset = np.dtype(OFFSET_TYPES[array.type])
     offsets = np.frombuffer(array.buffers()[1], offset, len(array) + 1, array.offset * offset.itemsize)

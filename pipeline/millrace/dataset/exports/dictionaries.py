@@ -1,4 +1,4 @@
-"""Join the dictionaries of batches into one for each place of an Arrow file.
+"""Join the dictionaries of batches into one for each dictionary field of an Arrow file.
 
 Values of later batches are appended, and their indices are changed accordingly.
 """
@@ -36,10 +36,10 @@ class DictionaryError(ValueError):
 
 
 class Dictionaries:
-    """The dictionaries of a schema, one for each place, with all values of the batches so far."""
+    """The dictionaries of a schema, one for each dictionary field, with all values of the batches so far."""
 
     def __init__(self) -> None:
-        self._places: list[_Dictionary] = []
+        self._dictionaries: list[_Dictionary] = []
         self._next = 0
         self._more = False
 
@@ -67,10 +67,10 @@ class Dictionaries:
         if isinstance(array, pa.ExtensionArray):
             return pa.ExtensionArray.from_storage(kind, self._walk(array.storage))
         if pa.types.is_dictionary(kind):
-            if self._next == len(self._places):
-                self._places.append(_Dictionary())
+            if self._next == len(self._dictionaries):
+                self._dictionaries.append(_Dictionary())
             self._next += 1
-            return self._places[self._next - 1].joined(array, more=self._more)
+            return self._dictionaries[self._next - 1].joined(array, more=self._more)
         if pa.types.is_union(kind):
             codes, offsets = union_parts(array)
             return union_of(kind, codes, offsets, [self._walk(array.field(i)) for i in range(kind.num_fields)])
@@ -105,7 +105,7 @@ class _CannotJoinError(ValueError):
 
 @dataclass(slots=True)
 class _Dictionary:
-    """The values of the batches so far at one place, and the position of each value."""
+    """The values of the batches so far in one dictionary field, and the position of each value."""
 
     values: pa.Array | None = None
     positions: dict[Any, int] = field(default_factory=dict)

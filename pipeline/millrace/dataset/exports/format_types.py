@@ -30,7 +30,7 @@ def json_holds(kind: pa.DataType) -> bool:
         is_bytes,
         lambda t: pa.types.is_dictionary(t) and pa.types.is_nested(t.value_type),
     )
-    return not any(holds(kind, each) for each in refused)
+    return not any(holds(kind, check) for check in refused)
 
 
 def has_equal_fields(kind: pa.DataType) -> bool:

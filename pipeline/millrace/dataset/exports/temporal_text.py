@@ -72,7 +72,7 @@ def _has_offsets(array: pa.Array) -> bool:
         return False  # a zone that is not in the database
     if not has_text(local).all():
         return False
-    before, after = (_numbers(each).drop_null().to_numpy() for each in (array, local))
+    before, after = (_numbers(moments).drop_null().to_numpy() for moments in (array, local))
     offsets = after - before
     # Near the limits of 64 bits the local time wraps around and differs from the moment in the wrong direction.
     wrapped = (offsets > 0) != (after > before)

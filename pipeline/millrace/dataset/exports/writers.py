@@ -222,7 +222,7 @@ cannot hold."""
 
 
 def _columns(batch: pa.RecordBatch, schema: pa.Schema, what: str, change: Change) -> list[pa.Array]:
-    """Return the columns, each convert by ``change`` to its type in ``schema``."""
+    """Return the columns, each converted by ``change`` to its type in ``schema``."""
     columns = []
     for column, field in zip(batch.columns, schema, strict=True):
         try:

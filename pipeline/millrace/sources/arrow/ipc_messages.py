@@ -71,7 +71,7 @@ def next_message(read: Callable[[int], bytes], name: str, offset: int) -> Messag
     try:
         kind, body_bytes, rows, longest, buffers = _parse(metadata)
     except (struct.error, ValueError) as error:
-        raise damaged(name, "a message header that makes no sense") from error
+        raise damaged(name, "an invalid message header") from error
     return Message(offset, prefix + metadata, kind, body_bytes, rows, longest, buffers)
 
 
@@ -92,7 +92,7 @@ def check_size(message: Message, peek: Callable[[int, int], bytes], limit: int, 
         size = 0
         for offset, length in message.buffers:
             if offset < 0 or not 0 <= length <= message.body_bytes - offset:
-                raise damaged(name, "a buffer that lies outside of its message")
+                raise damaged(name, "a buffer outside of its message")
             prefix = peek(offset, 8) if length >= 8 else b""
             raw = struct.unpack("<q", prefix)[0] if len(prefix) == 8 else 0
             # -1 marks a buffer that is stored uncompressed.
