@@ -18,8 +18,8 @@ from millrace.store import (
     PageRef,
     Version,
     encode_list,
-    encode_manifest,
     list_pages_max,
+    pack,
 )
 
 _SCHEMA_PAGE = -1
@@ -86,9 +86,7 @@ def write_lists(
             lists.append(ListRef(attempt_id, _PAGES_PAGE, len(some), checksum))
             proven.append(replicas)
         pages = ()
-    pages_blob, list_replicas = catalogue_writer.store_out_of_line(
-        dataset, label, _LIST_PAGE, encode_manifest(lists, pages)
-    )
+    pages_blob, list_replicas = catalogue_writer.store_out_of_line(dataset, label, _LIST_PAGE, pack(lists, pages))
     return schema_blob, pages_blob, min(*proven, list_replicas)
 
 
