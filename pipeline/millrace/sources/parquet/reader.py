@@ -106,23 +106,31 @@ def read_parquet(
                 _check_columns(parquet, number, file.name)
             texts = dictionary_columns(metadata, schema, groups)
         with _opened(raw, file.name, texts, unit) as parquet:
-            done = 0
+            done_bytes = 0
             rows = sum(metadata.row_group(number).num_rows for number in range(start))
             for number in groups:
                 group = metadata.row_group(number)
                 stored = _stored_bytes(group)
-                seen = 0
-                for batch in row_group_batches(parquet, number, _rows_at_once(metadata, group)):
-                    check_values(batch, file.name, rows + seen, _damaged)
-                    seen += batch.num_rows
-                    for piece in decoded_pieces(batch, schema, BATCH_BYTES):
-                        yield piece, done + stored * seen // group.num_rows
-                if seen != group.num_rows:
-                    raise _damaged(file.name, f"row group {number} has {seen:,} rows of {group.num_rows:,}")
-                done += stored
+                for piece, group_rows in _pieces(parquet, number, schema, file.name, rows):
+                    yield piece, done_bytes + stored * group_rows // group.num_rows
+                done_bytes += stored
                 rows += group.num_rows
     if file.uri != STANDARD_INPUT:
         check_unchanged(file)
+
+
+def _pieces(
+    parquet: pq.ParquetFile, number: int, schema: pa.Schema, name: str, first_row: int
+) -> Iterator[tuple[pa.RecordBatch, int]]:
+    """Yield the rows of a row group, each piece with the number of the group's rows read so far."""
+    group, rows = parquet.metadata.row_group(number), 0
+    for batch in row_group_batches(parquet, number, _rows_at_once(parquet.metadata, group)):
+        check_values(batch, name, first_row + rows, _damaged)
+        rows += batch.num_rows
+        for piece in decoded_pieces(batch, schema, BATCH_BYTES):
+            yield piece, rows
+    if rows != group.num_rows:
+        raise _damaged(name, f"row group {number} has {rows:,} rows of {group.num_rows:,}")
 
 
 @contextmanager
