@@ -88,7 +88,7 @@ class StoreConnection:
         if self._cache is None and not self.settings.redis.switched_off:
             from millrace.cache import ChunkCache
 
-            self._cache = ChunkCache.connect(
+            self._cache = ChunkCache(
                 self.settings.redis,
                 cluster=self.cassandra.cluster_name,
                 keyspace=self.settings.cassandra.keyspace,

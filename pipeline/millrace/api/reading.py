@@ -95,7 +95,7 @@ class Reading(StoreConnection):
             report.add_missing_replicas(ReplicaCheck(self.cassandra, self.catalogue), dataset.version)
         task = task or null_task()
         verify_chunks(self.chunk_reader, dataset.refs(), report, task=task, each_replica=each_replica)
-        task.message(report.words)
+        task.message(report.summary)
         keys = [(dataset.name, UUID(hex=attempt_id), bucket) for attempt_id, bucket in report.recorded]
         record_under_replicated(self.cassandra, keys)
         return report

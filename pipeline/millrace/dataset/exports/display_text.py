@@ -6,14 +6,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from millrace.arrow import is_list_like
+from millrace.arrow import is_extension, is_list_like
 from millrace.dataset.exports.temporal_text import has_text, writable
-from millrace.dataset.exports.text_types import is_extension
 
 
 def as_text(column: pa.Array) -> list[str | None]:
     """Return the values as text for a user to read, None for nulls; never raise for a type or a value."""
-    return [_top(_value(scalar)) for scalar in column]
+    return [None if value is None else str(value) for value in map(_value, column)]
 
 
 class _Unquoted(str):
@@ -23,10 +22,6 @@ class _Unquoted(str):
 
     def __repr__(self) -> str:
         return str(self)
-
-
-def _top(value: Any) -> str | None:
-    return None if value is None else str(value)
 
 
 def _value(scalar: Any) -> Any:

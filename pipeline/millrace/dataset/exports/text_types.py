@@ -8,14 +8,6 @@ from millrace.arrow import decoded, list_children, list_ranges, list_values, lis
 from millrace.dataset.exports.temporal_text import writable
 
 
-def is_extension(kind: pa.DataType) -> bool:
-    """Return whether the type is an extension type, whose storage alone does not carry its meaning.
-
-    pyarrow 25 ends the process when it casts lists of tensors.
-    """
-    return isinstance(kind, pa.BaseExtensionType)
-
-
 def is_bytes(kind: pa.DataType) -> bool:
     """Return whether the type holds bytes of any kind, which are not text."""
     named = (pa.binary(), pa.large_binary(), pa.binary_view())
@@ -60,7 +52,7 @@ def json_type(kind: pa.DataType) -> pa.DataType:
 def convert(array: pa.Array, kind: pa.DataType) -> pa.Array:
     """Convert the array to the type that ``json_type`` or ``csv_type`` returns for its type.
 
-    Nested arrays are convert child by child. pyarrow 25 has no cast below views and unions, and loses nulls when it
+    Nested arrays are converted child by child. pyarrow 25 has no cast below views and unions, and loses nulls when it
     casts a list of nulls to its own type. Raises ``BeyondTextError`` for a date or time without a text.
     """
     if array.type.equals(kind):

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from typing import Final
 
 from millrace.sources.arrow.reader import index_arrow, read_arrow, read_arrow_schema
-from millrace.sources.file_schemas import selected_columns, shared_schema
 from millrace.sources.io.source_checksum import ReadContent
 from millrace.sources.io.streams import can_be_split, open_decompressed
 from millrace.sources.model import FilePart, ReadBatch, SourceFile, SourcePlan
 from millrace.sources.options import SourceOptions
 from millrace.sources.source_format import TABLE_OPTIONS, Format
 from millrace.sources.splits import Unit, plan_of_units
+from millrace.sources.table_columns import selected_columns, shared_schema
 
 
 def _plan(uri: str, files: tuple[SourceFile, ...], options: SourceOptions) -> SourcePlan:
@@ -28,7 +28,9 @@ def _plan(uri: str, files: tuple[SourceFile, ...], options: SourceOptions) -> So
         batches = index_arrow(file, options.max_unit_bytes).batches
         if not batches:
             units.append(Unit(number, 0, 0, file.size_bytes, 0))
-        units += [Unit(number, at, at + 1, each.stop - each.offset, each.rows) for at, each in enumerate(batches)]
+        units += [
+            Unit(number, index, index + 1, batch.stop - batch.offset, batch.rows) for index, batch in enumerate(batches)
+        ]
     return plan_of_units("arrow", uri, files, options, shared_schema(files, schemas), units, "batch")
 
 

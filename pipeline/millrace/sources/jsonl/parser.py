@@ -11,10 +11,12 @@ import json
 import re
 from collections.abc import Container, Iterable
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.json as pj
 
 from millrace.arrow import holds
+from millrace.compat.pyarrow.json import with_complete_lists
 from millrace.errors import UsageError
 from millrace.sources.jsonl.times import as_text, holds_times
 from millrace.sources.text.records import record_ends, record_starts
@@ -101,35 +103,10 @@ def parse_times(
 def _one_batch(table: pa.Table, *, complete_lists: bool) -> pa.RecordBatch:
     batches = table.to_batches()
     if len(batches) == 1:
-        # While it infers types, pyarrow also gives other lists too few nulls. That cannot be repaired here.
-        if not complete_lists or not any(_holds_lists_of_nulls(field.type) for field in table.schema):
-            return batches[0]
-        columns = [_completed_lists(column) for column in batches[0].columns]
-        return pa.RecordBatch.from_arrays(columns, schema=table.schema)
+        return with_complete_lists(batches[0]) if complete_lists else batches[0]
     if not table.num_rows or not table.num_columns:
-        empty = [pa.array([], field.type) for field in table.schema]
-        return pa.RecordBatch.from_arrays(empty, schema=table.schema)
+        return pa.RecordBatch.from_pylist([], table.schema)
     return table.combine_chunks().to_batches()[0]
-
-
-def _completed_lists(array: pa.Array) -> pa.Array:
-    """Return the same values with lists of nulls as long as their offsets; pyarrow 25 makes one null for each list."""
-    type_ = array.type
-    mask = array.is_null() if array.null_count else None
-    if not len(array) or not _holds_lists_of_nulls(type_):
-        return array
-    if pa.types.is_struct(type_):
-        children = [_completed_lists(array.field(i)) for i in range(type_.num_fields)]
-        return pa.StructArray.from_arrays(children, fields=list(type_), mask=mask)
-    empty = pa.types.is_null(type_.value_type)
-    values = pa.nulls(array.offsets[-1].as_py()) if empty else _completed_lists(array.values)
-    return pa.ListArray.from_arrays(array.offsets, values, type=type_, mask=mask)
-
-
-def _holds_lists_of_nulls(type_: pa.DataType) -> bool:
-    if pa.types.is_list(type_):
-        return bool(pa.types.is_null(type_.value_type) or _holds_lists_of_nulls(type_.value_type))
-    return pa.types.is_struct(type_) and any(_holds_lists_of_nulls(field.type) for field in type_)
 
 
 def _refuse_lines(data: bytes, rows: int) -> None:
@@ -138,10 +115,10 @@ def _refuse_lines(data: bytes, rows: int) -> None:
     Lines of white space alone do not count. Returns where ``rows`` equals the number of the other lines.
     """
     starts = record_starts(data, None).tolist()
-    full = [start for start, line in zip(starts, _lines(data, starts), strict=True) if line.strip()]
+    full = [start for start, line in zip(starts, lines_of(data, starts), strict=True) if line.strip()]
     if len(full) == rows:
         return
-    for start, line in zip(starts, _lines(data, starts), strict=True):
+    for start, line in zip(starts, lines_of(data, starts), strict=True):
         if not line.strip():
             continue
         try:
@@ -151,14 +128,13 @@ def _refuse_lines(data: bytes, rows: int) -> None:
     raise NotALine("there is not one JSON object in each line")
 
 
-def _lines(data: bytes, starts: list[int]) -> Iterable[bytes]:
+def lines_of(data: bytes, starts: list[int]) -> Iterable[bytes]:
+    """Return the lines that begin at these offsets."""
     return (data[start:stop] for start, stop in zip(starts, [*starts[1:], len(data)], strict=True))
 
 
 def check_depth(data: bytes) -> None:
     """Raise ``NotALine`` for a line nested so deep that parsing it would end the process."""
-    import numpy as np
-
     ends = np.append(record_ends(data, None), len(data))
     starts = np.concatenate([[0], ends[:-1]])
     for number in np.flatnonzero(ends - starts > _LONG_LINE).tolist():
@@ -187,36 +163,36 @@ def with_texts(data: bytes, names: Container[str]) -> bytes:
     All values keep their spelling. Python parses every line, so callers use this only for blocks that need it.
     """
     starts = record_starts(data, None).tolist()
-    return b"".join(_with_texts(line, names) for line in _lines(data, starts))
+    return b"".join(_with_texts(line, names) for line in lines_of(data, starts))
 
 
 def _with_texts(line: bytes, names: Container[str]) -> bytes:
     text = line.decode()
-    pieces, kept, at = [], 0, _skip(text, 0)
+    pieces, copied, offset = [], 0, _skip(text, 0)
     try:
-        if text[at] != "{":
+        if text[offset] != "{":
             return line
-        at = _skip(text, at + 1)
-        while text[at] == '"':
-            name, at = _DECODER.raw_decode(text, at)
-            at = _skip(text, _skip(text, at) + 1)
-            value, end = _DECODER.raw_decode(text, at)
+        offset = _skip(text, offset + 1)
+        while text[offset] == '"':
+            name, offset = _DECODER.raw_decode(text, offset)
+            offset = _skip(text, _skip(text, offset) + 1)
+            value, end = _DECODER.raw_decode(text, offset)
             if name in names and not (value is None or isinstance(value, str)):
-                pieces += [text[kept:at], json.dumps(text[at:end], ensure_ascii=False)]
-                kept = end
-            at = _skip(text, end)
-            if text[at] == "}":
+                pieces += [text[copied:offset], json.dumps(text[offset:end], ensure_ascii=False)]
+                copied = end
+            offset = _skip(text, end)
+            if text[offset] == "}":
                 break
-            at = _skip(text, at + 1)
+            offset = _skip(text, offset + 1)
     except (ValueError, IndexError, RecursionError):
         return line  # not an object: pyarrow raises the error
-    return "".join([*pieces, text[kept:]]).encode()
+    return "".join([*pieces, text[copied:]]).encode()
 
 
-def _skip(text: str, at: int) -> int:
-    while text[at : at + 1] in (" ", "\t"):
-        at += 1
-    return at
+def _skip(text: str, offset: int) -> int:
+    while text[offset : offset + 1] in (" ", "\t"):
+        offset += 1
+    return offset
 
 
 def check_types(types: dict[str, pa.DataType]) -> None:
