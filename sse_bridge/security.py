@@ -20,10 +20,8 @@ _ORIGIN = re.compile(r"https?://(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::(?:[0-9
 
 def is_loopback(host: str) -> bool:
     """Return whether ``host`` can be reached from this machine only."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"
+    address = _ip_address(host.strip("[]"))
+    return host == "localhost" if address is None else address.is_loopback
 
 
 def check_exposure(settings: BridgeSettings) -> None:
@@ -146,15 +144,14 @@ def _host_is_known(incoming: Request, settings: BridgeSettings) -> bool:
         return True
     name = urlsplit(f"//{incoming.host}").hostname or ""
     own_name = urlsplit(settings.url).hostname
-    return "." not in name or name == own_name or _is_ip_address(name) or name.endswith(".localhost")
+    return "." not in name or name == own_name or _ip_address(name) is not None or name.endswith(".localhost")
 
 
-def _is_ip_address(name: str) -> bool:
+def _ip_address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        ipaddress.ip_address(name)
+        return ipaddress.ip_address(name)
     except ValueError:
-        return False
-    return True
+        return None
 
 
 def _local_path(target: str) -> str:

@@ -11,7 +11,18 @@ from itertools import islice
 from typing import Any
 from urllib.parse import quote
 
-from millrace.progress import RunKey, RunState, TaskState, amount, clean, duration, is_counted, is_over, left_s_of
+from millrace.progress import (
+    RunKey,
+    RunState,
+    TaskState,
+    amount,
+    clean,
+    duration,
+    is_counted,
+    is_over,
+    left_s_of,
+    short_text,
+)
 from sse_bridge.filters import Filter
 from sse_bridge.outcome import columns_of, facts_of
 from sse_bridge.state import BridgeState
@@ -189,4 +200,4 @@ def _task_view(task: TaskState, airflow_url: str) -> TaskView:
 
 def _shown(text: str) -> str:
     """Return the text cut to ``TEXT_MAX`` characters, without code points that UTF-8 cannot encode."""
-    return clean(text if len(text) <= TEXT_MAX else text[: TEXT_MAX - 1] + "\N{HORIZONTAL ELLIPSIS}")
+    return clean(short_text(text, TEXT_MAX))

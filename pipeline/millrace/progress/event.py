@@ -17,7 +17,6 @@ Event = dict[str, Any]
 """A CloudEvent as ``json.loads`` returns it."""
 
 EVENT_TYPE: Final = "millrace.progress.v1"
-KINDS: Final = ("plan", "load", "verify", "publish", "warm", "prepare", "train", "repair", "maintain")
 STATES: Final = ("queued", "running", "retrying", "succeeded", "failed", "cancelled", "skipped")
 TERMINAL_STATES: Final = frozenset({"succeeded", "failed", "cancelled", "skipped"})
 ATTEMPT_OVER: Final = TERMINAL_STATES | {"retrying"}

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from millrace.progress.formatting import amount, clean, counted
 from millrace.progress.merge import RunKey, TaskState
+from millrace.progress.values import short_text
 
 Done = tuple[float, float | None, str]
 """The amount done, the total (``None``: unknown) and the unit."""
@@ -76,8 +77,7 @@ def _name(task: TaskState) -> str:
 
 
 def _first_line(text: str) -> str:
-    line = text.strip().split("\n")[0].rstrip()
-    return line if len(line) <= _MESSAGE_MAX else line[: _MESSAGE_MAX - 1] + "\N{HORIZONTAL ELLIPSIS}"
+    return short_text(text.strip().split("\n")[0].rstrip(), _MESSAGE_MAX)
 
 
 def _outcome(work: str, tasks: Sequence[TaskState], result: dict[str, Any] | None, total: Done | None) -> str:

@@ -1,8 +1,8 @@
-"""The interface for code that reports progress, and a task that discards all reports."""
+"""The interface for code that reports progress."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 
 class ProgressTask(Protocol):
@@ -45,56 +45,3 @@ class ProgressTask(Protocol):
 
     def skip(self, reason: str = "") -> None:
         """End as ``skipped`` instead of ``succeeded`` when the block ends without an error."""
-
-
-class NullTask:
-    """A task whose calls do nothing, for code that runs without a reporter."""
-
-    def advance(self, amount: float = 1) -> None:
-        """Do nothing."""
-
-    def advance_to(self, done: float) -> None:
-        """Do nothing."""
-
-    def set_total(self, total: float | None) -> None:
-        """Do nothing."""
-
-    def phase(self, name: str) -> None:
-        """Do nothing."""
-
-    def count(
-        self,
-        *,
-        chunks: int = 0,
-        bytes_raw: int = 0,
-        bytes_stored: int = 0,
-        retries: int = 0,
-        under_replicated: int = 0,
-    ) -> None:
-        """Do nothing."""
-
-    def metrics(self, **newest: float) -> None:
-        """Do nothing."""
-
-    def curve(self, metric: str, step: float, value: float) -> None:
-        """Do nothing."""
-
-    def message(self, text: str) -> None:
-        """Do nothing."""
-
-    def result(self, **facts: Any) -> None:
-        """Do nothing."""
-
-    def skip(self, reason: str = "") -> None:
-        """Do nothing."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        return None
-
-
-def null_task() -> NullTask:
-    """Return a task that discards all reports; usable with and without ``with``."""
-    return NullTask()

@@ -58,6 +58,11 @@ def task(
     )
 
 
+def null_task() -> TaskReporter:
+    """Return a task that reports to no sink and starts no thread; usable with and without ``with``."""
+    return task(TaskIdentity("python", "none", "none"), kind="")
+
+
 class TaskReporter:
     """A running attempt, created by ``task``. Thread-safe. In a forked child it sends nothing."""
 
@@ -119,12 +124,13 @@ class TaskReporter:
     ) -> None:
         """Add to the counters."""
         with self._sender.lock:
-            counters = self._snapshot.counters
-            counters["chunks"] += chunks
-            counters["bytes_raw"] += bytes_raw
-            counters["bytes_stored"] += bytes_stored
-            counters["retries"] += retries
-            counters["under_replicated"] += under_replicated
+            self._snapshot.counters.update(
+                chunks=chunks,
+                bytes_raw=bytes_raw,
+                bytes_stored=bytes_stored,
+                retries=retries,
+                under_replicated=under_replicated,
+            )
             self._sender.mark()
 
     def metrics(self, **newest: float) -> None:

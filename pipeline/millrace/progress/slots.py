@@ -15,11 +15,10 @@ IN_FLIGHT_PER_SOURCE: Final = 16
 
 @dataclass(slots=True)
 class EventCounts:
-    """Numbers of events: delivered, dropped, and overwritten in their slot by a newer one."""
+    """Numbers of events: delivered, and dropped. An event that a newer one replaced in its slot is neither."""
 
     delivered: int = 0
     dropped: int = 0
-    overwritten: int = 0
 
 
 class EventSlots:
@@ -53,9 +52,7 @@ class EventSlots:
         with self.lock:
             if self._newest.get(source, "") > event["sequence"]:
                 return
-            if source in self._slots:
-                self._counts.overwritten += 1
-            elif len(self._slots) >= SLOTS_MAX:
+            if source not in self._slots and len(self._slots) >= SLOTS_MAX:
                 self._slots.pop(next(iter(self._slots)))
                 self._counts.dropped += 1
             self._slots[source] = event

@@ -14,6 +14,7 @@ import pytest
 
 from millrace import progress
 from millrace.errors import LoadInterruptedError
+from millrace.progress.event import ATTEMPT_OVER
 from millrace.progress.sender import EVENT_INTERVAL_S
 
 IDENTITY = progress.TaskIdentity("cli", "flights-3fa9c1", "load")
@@ -33,7 +34,7 @@ def end_of(raised: BaseException | None, **options: Any) -> dict[str, Any]:
     else:
         with pytest.raises(type(raised)), task:
             raise raised
-    over = [e for e in sink.events if e["data"]["state"] in progress.ATTEMPT_OVER]
+    over = [e for e in sink.events if e["data"]["state"] in ATTEMPT_OVER]
     assert over == sink.events[-1:]
     return dict(over[0]["data"])
 
