@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from millrace.load.columns import reported_columns
+from millrace.load.encoding import encoded_chunks
 from millrace.load.plan import LoadPlan
 from millrace.load.report import LoadReport
-from millrace.load.split import encoded_chunks, task_unit
+from millrace.load.split import task_unit
 from millrace.parallel import worker_count
 from millrace.progress import ProgressTask
 from millrace.settings import Settings

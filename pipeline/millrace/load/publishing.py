@@ -57,7 +57,7 @@ def publish(
     earlier = published_before(catalogue, plan, graph)
     own = [page for result in ordered for page in promised_pages(catalogue, plan, result)]
     if earlier is None:
-        steps = VersionRowWriter(catalogue, catalogue_writer, plan, ordered, own)
+        steps = VersionRowWriter(catalogue, catalogue_writer, plan.dataset, plan.source, ordered, own)
         plan, version, replicas = publish_with_retry(steps, plan, graph)
     else:
         version, replicas = earlier, 2

@@ -27,9 +27,8 @@ from millrace.progress.event import (
 )
 from millrace.progress.formatting import amount, clean, duration
 from millrace.progress.identity import TaskIdentity, TaskPosition, attempt_now, is_counted, partition_of
-from millrace.progress.interface import ProgressTask
 from millrace.progress.merge import ApplyResult, RunKey, RunStates, TaskState
-from millrace.progress.reporter import TaskReporter, null_task, task
+from millrace.progress.reporter import ProgressTask, null_task, task
 from millrace.progress.runs import RUN_QUIET_S, RunState, is_over, left_s_of, state_of_run, tasks_in_order
 from millrace.progress.sinks import MemorySink, NullSink, Sink
 from millrace.progress.topic import create_topic
@@ -52,7 +51,6 @@ __all__ = [
     "Sink",
     "TaskIdentity",
     "TaskPosition",
-    "TaskReporter",
     "TaskState",
     "airflow_event",
     "amount",

@@ -228,18 +228,15 @@ class KafkaSink:
             producer.poll(0)
         self._producers.remove(producer)
 
-    def _reset_in_child(self) -> None:
-        for producer in self._producers:
-            keep_until_process_ends(producer)
-        self._reset()
-
 
 _sinks: weakref.WeakSet[KafkaSink] = weakref.WeakSet()
 
 
 def _after_fork() -> None:
     for sink in list(_sinks):
-        sink._reset_in_child()
+        for producer in sink._producers:
+            keep_until_process_ends(producer)
+        sink._reset()
 
 
 os.register_at_fork(after_in_child=_after_fork)

@@ -38,7 +38,7 @@ def task(
     unit: str = "rows",
     sinks: Sequence[Sink] = (),
     will_retry: bool | Callable[[BaseException], bool] = False,
-) -> TaskReporter:
+) -> ProgressTask:
     """Report the block of a ``with`` statement as one attempt.
 
     The first event (``running``) is sent on entry. A last event is sent on every exit, and nothing after it:
@@ -53,18 +53,21 @@ def task(
     10 s without changes. On exit, all sinks together get at most 5 s to deliver the events that they hold. Exceptions
     propagate unchanged. ``sinks`` stay open; the caller closes them.
     """
-    return TaskReporter(
+    return ProgressTask(
         identity, kind=kind, dataset=dataset, total=total, unit=unit, sinks=sinks, will_retry=will_retry
     )
 
 
-def null_task() -> TaskReporter:
+def null_task() -> ProgressTask:
     """Return a task that reports to no sink and starts no thread; usable with and without ``with``."""
     return task(TaskIdentity("python", "none", "none"), kind="")
 
 
-class TaskReporter:
-    """A running attempt, created by ``task``. Thread-safe. In a forked child it sends nothing."""
+class ProgressTask:
+    """A running attempt, created by ``task``. In a forked child it sends nothing.
+
+    Calls return at once in any state of Kafka and are thread-safe.
+    """
 
     def __init__(
         self,
