@@ -116,11 +116,9 @@ def _add_api(app: Flask, bridge: Bridge) -> None:
             if bridge.streams.draining:
                 _disconnect(request.environ.get("gunicorn.socket"))
             return _unavailable(str(error))
-        response = Response(stream, mimetype=None)
-        response.headers["Content-Type"] = NDJSON if lines else "text/event-stream; charset=utf-8"
-        response.headers["Cache-Control"] = "no-store"
-        response.headers["X-Accel-Buffering"] = "no"
-        return response
+        content_type = NDJSON if lines else "text/event-stream; charset=utf-8"
+        headers = {"Content-Type": content_type, "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        return Response(stream, headers=headers)
 
     @app.get("/api/progress")
     def progress() -> Response:

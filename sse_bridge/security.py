@@ -76,6 +76,16 @@ def guard(app: Flask, settings: BridgeSettings) -> None:
             " ".join(("frame-ancestors 'self'", *settings.airflow_origins)),
         )
     )
+    headers = {
+        "Content-Security-Policy": policy,
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "same-origin",
+    }
+    cors_headers = {
+        "Access-Control-Allow-Origin": settings.cors_origin or "",
+        "Access-Control-Allow-Credentials": "true",
+        "Access-Control-Allow-Headers": "Authorization, Last-Event-ID",
+    }
 
     @app.before_request
     def _authorize() -> AnyResponse | tuple[str, int] | None:
@@ -108,16 +118,11 @@ def guard(app: Flask, settings: BridgeSettings) -> None:
 
     @app.after_request
     def _headers(response: Response) -> Response:
-        headers = response.headers
-        headers["Content-Security-Policy"] = policy
-        headers["X-Content-Type-Options"] = "nosniff"
-        headers["Referrer-Policy"] = "same-origin"
+        response.headers.update(headers)
         if settings.cors_origin and request.headers.get("Origin") == settings.cors_origin:
-            headers["Access-Control-Allow-Origin"] = settings.cors_origin
-            headers["Access-Control-Allow-Credentials"] = "true"
-            headers["Access-Control-Allow-Headers"] = "Authorization, Last-Event-ID"
+            response.headers.update(cors_headers)
         if settings.cors_origin:
-            headers.add("Vary", "Origin")
+            response.headers.add("Vary", "Origin")
         return response
 
 

@@ -64,10 +64,10 @@ def _are_small(bounds: Any, kind: pa.DataType) -> bool:
 
 
 def _column(reader: ChunkReader, chunk: ChunkRef, layout: TileLayout, have: pa.Schema, column: int) -> pa.Array:
-    held = layout.tiles_of([column])
-    where = {"dataset": chunk.dataset, "chunk": str(chunk)}
-    stored = zip(held, reader.fetch(chunk, held), strict=True)
-    tiles = [chunk.tiles[tile].decode(data, {**where, "tile": tile}) for tile, data in stored]
+    numbers = layout.tiles_of([column])
+    context = {"dataset": chunk.dataset, "chunk": str(chunk)}
+    stored = zip(numbers, reader.fetch(chunk, numbers), strict=True)
+    tiles = [chunk.tiles[number].decode(data, {**context, "tile": number}) for number, data in stored]
     batch = assemble_as_stored(tiles, layout, have, [column])
     return cast_stored_numbers(batch, pa.schema([have.field(column)])).column(0)
 

@@ -105,9 +105,9 @@ def skip_written_rows(
 
 
 def _stored(reader: ChunkReader, plan: LoadPlan, ref: ChunkRef) -> pa.RecordBatch:
-    where = {"dataset": ref.dataset, "chunk": str(ref)}
+    context = {"dataset": ref.dataset, "chunk": str(ref)}
     pairs = zip(ref.tiles, reader.fetch(ref), strict=True)
-    tiles = [tile.decode(data, {**where, "tile": index}) for index, (tile, data) in enumerate(pairs)]
+    tiles = [tile.decode(data, {**context, "tile": index}) for index, (tile, data) in enumerate(pairs)]
     schema = plan.source.schema
     return cast_stored_numbers(assemble_as_stored(tiles, plan.layout, schema), schema)
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from millrace.progress.attempt import producer_role
+from millrace.progress.attempt import producer_role, unix_s
 from millrace.progress.event import (
     Event,
     airflow_event,
@@ -70,6 +70,7 @@ __all__ = [
     "state_of_run",
     "task",
     "tasks_in_order",
+    "unix_s",
     "utc_text",
     "validate_event",
 ]
