@@ -14,6 +14,7 @@ import queue
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
@@ -41,8 +42,13 @@ class KafkaSink:
     connections. An ``emit`` after ``close`` opens the sink again.
     """
 
-    def __init__(self, settings: KafkaSettings) -> None:
-        self._settings = settings
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        *,
+        make_producer: Callable[[KafkaSettings, Callable[[Any], None]], Any] = make_producer,
+    ) -> None:
+        self._settings, self._make_producer = settings, make_producer
         self._counts = EventCounts()
         self._broker = BrokerState(settings.bootstrap_servers)
         self._reset()
@@ -127,7 +133,7 @@ class KafkaSink:
     def _run(self) -> None:
         producer: Any = None
         try:
-            producer = make_producer(self._settings, self._on_error)
+            producer = self._make_producer(self._settings, self._on_error)
             self._producers.append(producer)
             partitions = self._connect(producer)
             while partitions and not self._over():
