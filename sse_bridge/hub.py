@@ -213,8 +213,8 @@ class Hub:
 
         The events are byte for byte those in Kafka, except that a line break between tokens becomes a space.
         """
-        fields: dict[str, Any] = {"type": kind} if kind else {}
-        fields |= {
+        fields = {
+            **({"type": kind} if kind else {}),
             "cursor": self.cursor,
             "time": utc_text(self.clock()),
             "liveness": self._liveness(selection),

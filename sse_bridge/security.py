@@ -99,22 +99,18 @@ def guard(app: Flask, settings: BridgeSettings) -> None:
         is_browser = any(mimetype == "text/html" for mimetype, _ in request.accept_mimetypes)
         if secret and request.method == "GET" and is_browser:
             return redirect(url_for("sign_in", next=request.full_path.rstrip("?")))
-        answer = Response("authentication is required: send the token as `Authorization: Bearer ...`\n", 401)
-        answer.headers["WWW-Authenticate"] = "Bearer"
-        return answer
+        message = "authentication is required: send the token as `Authorization: Bearer ...`\n"
+        return Response(message, 401, {"WWW-Authenticate": "Bearer"})
 
     @app.route("/sign-in", methods=["GET", "POST"])
     def sign_in() -> AnyResponse | str | tuple[str, int]:
         """Check the token from the form and set a cookie for it."""
-        refused = False
-        if request.method == "POST":
-            given = request.form.get("token", "")
-            if secret and hmac.compare_digest(given.encode("utf-8", "replace"), secret.encode()):
-                session["signed_in"] = True
-                return redirect(_local_path(request.args.get("next", "")))
-            refused = True
-        page = render_template("sign_in.html", refused=refused, needed=bool(secret))
-        return (page, 403) if refused else page
+        is_post = request.method == "POST"
+        if is_post and secret and _is_token(request.form.get("token", ""), secret):
+            session["signed_in"] = True
+            return redirect(_local_path(request.args.get("next", "")))
+        page = render_template("sign_in.html", refused=is_post, needed=bool(secret))
+        return (page, 403) if is_post else page
 
     @app.after_request
     def _headers(response: Response) -> Response:
@@ -131,12 +127,14 @@ def _allowed(incoming: Request, settings: BridgeSettings, secret: str) -> bool:
         return True
     if secret:
         scheme, _, given = incoming.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() == "bearer" and hmac.compare_digest(
-            given.strip().encode("utf-8", "replace"), secret.encode()
-        ):
-            return True
-        return session.get("signed_in") is True
+        is_authorized = scheme.lower() == "bearer" and _is_token(given.strip(), secret)
+        return is_authorized or session.get("signed_in") is True
     return not settings.user_header
+
+
+def _is_token(text: str, secret: str) -> bool:
+    """Compare in constant time."""
+    return hmac.compare_digest(text.encode("utf-8", "replace"), secret.encode())
 
 
 def _host_is_known(incoming: Request, settings: BridgeSettings) -> bool:

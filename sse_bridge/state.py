@@ -132,8 +132,7 @@ class BridgeState:
         dataset, kind = data.get("dataset"), data.get("kind")
         if dataset is None:
             attempts = self.run_states.attempts((data["dag_id"], data["run_id"], data["task_id"], data["map_index"]))
-            reports = [attempt.reporter.data for attempt in attempts if attempt.reporter is not None]
-            last_report = reports[-1] if reports else {}
+            last_report = next((attempt.reporter.data for attempt in reversed(attempts) if attempt.reporter), {})
             dataset, kind = last_report.get("dataset", ""), last_report.get("kind", "")
         return Labels(data["dag_id"], data["run_id"], data["task_id"], str(data["map_index"]), str(dataset), str(kind))
 

@@ -5,7 +5,6 @@ Both are made from the same facts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 from urllib.parse import quote
@@ -67,8 +66,8 @@ _REPORTED_FIELDS = (
 
 def run_views(state: BridgeState, selection: Filter, airflow_url: str = "") -> list[View]:
     """Return views of the runs that pass, the most recently updated first, at most ``RUNS_SHOWN``."""
-    runs: Iterator[RunState] = islice(state.runs(selection), RUNS_SHOWN)
-    return [_run_view(run, airflow_url, TASKS_SHOWN if selection.run is None else TASKS_MAX) for run in runs]
+    count = TASKS_SHOWN if selection.run is None else TASKS_MAX
+    return [_run_view(run, airflow_url, count) for run in islice(state.runs(selection), RUNS_SHOWN)]
 
 
 def _airflow_path(url: str, key: RunKey, *task: str) -> str:
@@ -127,7 +126,6 @@ def _task_view(task: TaskState, airflow_url: str) -> View:
     dag_id, run_id, task_id, map_index = task.key
     done, total, unit = data.get("done", 0), data.get("total"), data.get("unit", "")
     rate = data.get("rate")
-    error = task.error
     counters = data.get("counters", {})
     notes = [
         f"{amount(counters[name])} {text}"
@@ -153,7 +151,7 @@ def _task_view(task: TaskState, airflow_url: str) -> View:
         "left": f"about {duration(left_s)}" if left_s is not None else "",
         "attempt": task.attempt if is_counted(task.attempt) else 1,
         "message": _shown(data.get("message", "")),
-        "error": _shown(f"{error['type']}: {error['message']}") if error else "",
+        "error": _shown(f"{task.error['type']}: {task.error['message']}") if task.error else "",
         "notes": ", ".join(notes),
         "log": f"{log}?try_number={task.attempt}" if log and task.state != "queued" else "",
     }

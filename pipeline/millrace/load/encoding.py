@@ -9,17 +9,18 @@ import pyarrow as pa
 
 from millrace.chunks import Chunk, RowGroup, RowGrouper, encode_row_group
 from millrace.load.plan import LoadPlan
-from millrace.parallel import in_order
+from millrace.parallel import in_order, worker_count
 
 ENCODE_BYTES_MAX = 64_000_000
 """Raw bytes of row groups that are being encoded or waiting for it, for any number of cores."""
 
 
-def encoded_chunks(plan: LoadPlan, batches: Iterable[pa.RecordBatch], *, threads: int) -> Iterator[Chunk]:
+def encoded_chunks(plan: LoadPlan, batches: Iterable[pa.RecordBatch], *, threads: int | None) -> Iterator[Chunk]:
     """Yield the chunks in the order of their rows.
 
-    Row groups are encoded in parallel, and further rows are read meanwhile.
+    Row groups are encoded in parallel, by default in one thread for each core. Further rows are read meanwhile.
     """
+    threads = threads or worker_count()
     encoded = in_order(
         # The encoder releases the rows half-way, which frees them only if it has the last reference.
         lambda group: encode_row_group(group.pop(), plan.chunks, plan.layout),

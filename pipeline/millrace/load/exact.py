@@ -49,9 +49,10 @@ def check_exact(
 
 def _rounds(narrow: pa.DataType, wide: pa.DataType) -> bool:
     """Return whether integers of 64 bits, which may need more than 53, become doubles anywhere in the type."""
-    types = pa.types
     return holds_pair(
-        narrow, wide, lambda one, two: types.is_integer(one) and types.is_floating(two) and one.bit_width > 32
+        narrow,
+        wide,
+        lambda stored, target: pa.types.is_integer(stored) and pa.types.is_floating(target) and stored.bit_width > 32,
     )
 
 

@@ -9,7 +9,6 @@ from millrace.load.encoding import encoded_chunks
 from millrace.load.plan import LoadPlan
 from millrace.load.report import LoadReport
 from millrace.load.split import task_unit
-from millrace.parallel import worker_count
 from millrace.progress import ProgressTask
 from millrace.settings import Settings
 from millrace.sources import distinct, merge_schemas, open_source
@@ -23,9 +22,8 @@ def measure(settings: Settings, plan: LoadPlan, *, task: ProgressTask) -> LoadRe
     by_rows = task_unit(plan, None)[0] == "rows"
     totals = Counter(rows=0, raw_bytes=0, stored_bytes=0, chunks=0)
     task.phase("encode")
-    threads = settings.load.encode_threads or worker_count()
     with open_source(plan.source) as reader:
-        for chunk in encoded_chunks(plan, reader, threads=threads):
+        for chunk in encoded_chunks(plan, reader, threads=settings.load.encode_threads):
             totals.update(rows=chunk.rows, raw_bytes=chunk.raw_bytes, stored_bytes=chunk.stored_bytes, chunks=1)
             task.advance_to(totals["rows"] if by_rows else reader.bytes_read)
             task.count(chunks=1, bytes_raw=chunk.raw_bytes, bytes_stored=chunk.stored_bytes)

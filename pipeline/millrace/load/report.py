@@ -163,10 +163,8 @@ def _with_columns(catalogue: Catalogue, version: Version, report: LoadReport) ->
 
 def _with_state(catalogue: Catalogue, report: LoadReport) -> LoadReport:
     """Return the report with a warning for data on one node only, and for a node that did not respond."""
-    warnings = []
-    if report.degraded:
-        message = f"{report.dataset}@{report.version} has {report.under_replicated} chunks or rows on one node only"
-        warnings.append(SourceWarning("degraded", message))
+    message = f"{report.dataset}@{report.version} has {report.under_replicated} chunks or rows on one node only"
+    warnings = [SourceWarning("degraded", message)] if report.degraded else []
     if catalogue.reader.was_degraded:
         warnings.append(SourceWarning("node_down", catalogue.reader.degraded_warning))
     return replace(report, warnings=(*warnings, *report.warnings))

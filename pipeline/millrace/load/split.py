@@ -16,7 +16,6 @@ from millrace.errors import StoreError
 from millrace.load.encoding import encoded_chunks
 from millrace.load.plan import LoadPlan
 from millrace.load.resume import ResumePoint, find_resume_point, skip_written_rows
-from millrace.parallel import worker_count
 from millrace.progress import ProgressTask, null_task
 from millrace.settings import Settings
 from millrace.sources import SourceChecksum, open_source, open_split
@@ -141,20 +140,21 @@ def load_split(
         bytes_per_s=limits.bytes_per_s,
     )
     with reader, writes:
-        chunk_writer = ChunkWriter(cassandra, writes, row, bucket_bytes=settings.load.bucket_bytes)
+        chunk_writer = ChunkWriter(cassandra, writes, row, bucket_bytes=limits.bucket_bytes)
         by_rows = task_unit(plan, split)[0] == "rows"
         reporter = _Reporter(
             task, chunk_writer, lambda: kept.rows + chunk_writer.acknowledged_rows if by_rows else reader.bytes_read
         )
         task.phase("write")
-        threads = settings.load.encode_threads or worker_count()
-        for chunk in encoded_chunks(plan, skip_written_rows(cassandra, plan, kept, reader), threads=threads):
+        for chunk in encoded_chunks(
+            plan, skip_written_rows(cassandra, plan, kept, reader), threads=limits.encode_threads
+        ):
             chunk_writer.write(chunk)
             reporter.report(raw_bytes=chunk.raw_bytes, stored_bytes=chunk.stored_bytes)
         report = chunk_writer.finish()
         reporter.report()
-        inherited = {page.attempt_id for page in kept.pages}
-        under_replicated = _repair_own(cassandra, row, inherited, report.under_replicated, task)
+        earlier = {page.attempt_id for page in kept.pages}
+        under_replicated = _repair_own(cassandra, row, earlier, report.under_replicated, task)
         # A node may have gone down meanwhile and lost its last writes.
         under_replicated += chunk_writer.record_lost_writes()
     pages = [*kept.pages, *report.pages]
