@@ -104,7 +104,8 @@ def _refused(verified: Any) -> ChunkError | ChunkMissingError:
     first = verified.problems[0]
     # An unresponsive node may respond later; wrong bytes stay wrong.
     passes = first["error"] in ("ChunkMissingError", "StoreUnavailableError", "StoreTimeoutError")
-    text = f"{verified.bad} of {verified.chunks} chunks of {verified.reference} cannot be verified: {first['message']}"
+    count = f"{verified.bad_copies} of {verified.chunks} chunks of {verified.reference}"
+    text = f"{count} cannot be verified: {first['message']}"
     if passes:
         return ChunkMissingError(text, hint="a node may be down: millrace doctor")
     return ChunkError(text, hint="nothing was published; run the load again")

@@ -173,7 +173,7 @@ def _redis(settings: Settings) -> Iterator[Check]:
     if off := settings.redis.switched_off:
         yield Check("redis", "warning", f"switched off ({off})", "reads come from Cassandra")
         return
-    cache = ChunkCache.connect(settings.redis, cluster="", keyspace=settings.cassandra.keyspace)
+    cache = ChunkCache(settings.redis, cluster="", keyspace=settings.cassandra.keyspace)
     try:
         info = cache.ping()
     except CacheError as error:

@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID, uuid4
 
@@ -137,37 +137,30 @@ def _disk(sample: bytes) -> Iterator[Ceiling]:
         yield Ceiling("disk, written and synced", round(8 * len(sample) / (time.perf_counter() - start) / 1e6, 1))
 
 
-@dataclass(frozen=True, slots=True)
-class _ProbeKey:
-    chunk: int
-    attempt_id: UUID = field(default_factory=uuid4)
-    dataset: str = PROBE
-    bucket: int = 0
-
-
 def _redis(settings: Settings) -> Iterator[Ceiling]:
     from millrace.cache import ChunkCache
+    from millrace.store import ChunkRef
 
     if settings.redis.switched_off:
         yield Ceiling("Redis", None, note="switched off")
         return
-    cache = ChunkCache.connect(settings.redis, cluster=PROBE, keyspace=settings.cassandra.keyspace)
-    places = [_ProbeKey(number) for number in range(_VALUES)]
+    cache = ChunkCache(settings.redis, cluster=PROBE, keyspace=settings.cassandra.keyspace)
+    refs = [ChunkRef(PROBE, uuid4(), 0, number, 0, ()) for number in range(_VALUES)]
     value = os.urandom(_VALUE_BYTES)
     try:
         cache.ping()
         start = time.perf_counter()
-        kept = sum(cache.put(place, [value], ttl_s=_PROBE_TTL_S) for place in places)
+        kept = sum(cache.put(ref, [value], ttl_s=_PROBE_TTL_S) for ref in refs)
         put_s = time.perf_counter() - start
         if kept < _VALUES:
             yield Ceiling("Redis, put", None, note="Redis is full")
             return
         yield Ceiling("Redis, put", round(_VALUES * _VALUE_BYTES / put_s / 1e6, 1))
         start = time.perf_counter()
-        found = sum(cache.get(place, [_VALUE_BYTES], None) is not None for place in places)
+        found = sum(cache.get(ref, [_VALUE_BYTES], None) is not None for ref in refs)
         yield Ceiling("Redis, get", round(found * _VALUE_BYTES / (time.perf_counter() - start) / 1e6, 1))
     finally:
-        cache.delete(places)
+        cache.delete(refs)
         cache.close()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from collections.abc import Iterable
 from typing import Final
 
@@ -60,6 +61,11 @@ def listed_columns(names: Iterable[str]) -> str:
     every = list(names)
     more = f" and {len(every) - _LISTED_MAX:,} more" if len(every) > _LISTED_MAX else ""
     return ", ".join(map(quoted_column, every[:_LISTED_MAX])) + more
+
+
+def first_duplicate(names: Iterable[str]) -> str | None:
+    """Return the first name that occurs more than once, or None."""
+    return next((name for name, count in Counter(names).items() if count > 1), None)
 
 
 def _name(text: str, start: int, separator: str) -> tuple[str, int]:

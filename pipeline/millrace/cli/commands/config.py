@@ -34,10 +34,10 @@ def command(invocation: Invocation, /, example: bool) -> None:
     values = setting_values()
 
     def show() -> None:
-        rows = [(each.name, _text(each.value), each.source) for each in values]
+        rows = [(setting.name, _text(setting.value), setting.source) for setting in values]
         print_table(["setting", "value", "source"], rows, folding=["value", "source"])
 
-    invocation.answer({"settings": [each.to_json() for each in values]}, show)
+    invocation.answer({"settings": [setting.to_json() for setting in values]}, show)
 
 
 def _text(value: object) -> str:

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from millrace.cli.invocation import Invocation, json_option, pass_invocation
 from millrace.cli.output import print_table, say
-
-if TYPE_CHECKING:
-    from millrace.doctor import Ceiling, Check
-
 
 _WORDS = {"ok": "ok", "warning": "note", "failed": "wrong"}
 
@@ -20,8 +14,7 @@ _WORDS = {"ok": "ok", "warning": "note", "failed": "wrong"}
 @click.option("--no-measure", is_flag=True, help="Check the services; measure nothing.")
 @json_option
 @pass_invocation
-@click.pass_context
-def command(context: click.Context, invocation: Invocation, /, no_measure: bool) -> None:
+def command(invocation: Invocation, /, no_measure: bool) -> None:
     """Check Cassandra (each node), Redis, Kafka, the bridge, Airflow, disk and memory, and advise on each fault.
 
     Then measure the speed of gzip, checksums, disk, Redis and the Cassandra driver on this machine. No load or read can
@@ -42,7 +35,11 @@ def command(context: click.Context, invocation: Invocation, /, no_measure: bool)
     checks = diagnose(settings)
     failed = [check for check in checks if check.needed and check.state == "failed"]
     if not invocation.json:
-        _show_checks(checks)
+        print_table(
+            ["", "checked", "found", "advice"],
+            [(_WORDS[check.state], check.name, check.found, check.advice) for check in checks],
+            folding=["found", "advice"],
+        )
         if not no_measure:
             say("measuring, a few seconds ...")
     ceilings = [] if no_measure else list(measure_ceilings(settings))
@@ -51,28 +48,19 @@ def command(context: click.Context, invocation: Invocation, /, no_measure: bool)
         "checks": [check.to_json() for check in checks],
         "ceilings": [ceiling.to_json() for ceiling in ceilings],
     }
-    invocation.answer(facts, lambda: _show_ceilings(ceilings))
+
+    def show() -> None:
+        if ceilings:
+            print()
+            print_table(
+                ["this machine's ceilings", "value", "unit", ""],
+                [(c.what, "-" if c.value is None else f"{c.value:,.0f}", c.unit, c.note) for c in ceilings],
+                right=["value"],
+                folding=["this machine's ceilings", ""],
+            )
+
+    invocation.answer(facts, show)
     if failed:
         names = ", ".join(check.name for check in failed)
         say(f"millrace: loads and reads need the failed checks to pass: {names}")
-        context.exit(1)
-
-
-def _show_checks(checks: list[Check]) -> None:
-    print_table(
-        ["", "checked", "found", "advice"],
-        [(_WORDS[check.state], check.name, check.found, check.advice) for check in checks],
-        folding=["found", "advice"],
-    )
-
-
-def _show_ceilings(ceilings: list[Ceiling]) -> None:
-    if not ceilings:
-        return
-    print()
-    print_table(
-        ["this machine's ceilings", "value", "unit", ""],
-        [(c.what, "-" if c.value is None else f"{c.value:,.0f}", c.unit, c.note) for c in ceilings],
-        right=["value"],
-        folding=["this machine's ceilings", ""],
-    )
+        raise click.exceptions.Exit(1)
