@@ -74,7 +74,7 @@ class Maintenance(StoreConnection):
                 if error.retriable:
                     raise
                 report.problems.append({"dataset": dataset, "error": type(error).__name__, "message": str(error)})
-        task.message(report.words)
+        task.message(report.summary)
         return report
 
     def _merge(self, name: str) -> list[str]:

@@ -7,7 +7,7 @@ from millrace.store.catalogue.catalogue_writer import CatalogueWriter
 from millrace.store.catalogue.lease import Lease
 from millrace.store.catalogue.manifest import ChunkRef, PageRef, TileRef, journal_number
 from millrace.store.catalogue.not_found import not_found
-from millrace.store.catalogue.page_list import INLINE_PAGES, ListRef, encode_list, list_pages_max, pack
+from millrace.store.catalogue.page_list import INLINE_PAGES, ListRef, encode_list, encode_pages_blob, list_pages_max
 from millrace.store.catalogue.recoverable import recoverable_versions, unrecoverable_reason
 from millrace.store.catalogue.tags import remove_tag, set_tag
 from millrace.store.catalogue.version import DELETED, WITHDRAWN, Version, bounded_facts, layout_setting
@@ -68,11 +68,11 @@ __all__ = [
     "check_schema",
     "create_schema",
     "encode_list",
+    "encode_pages_blob",
     "journal_number",
     "layout_setting",
     "list_pages_max",
     "not_found",
-    "pack",
     "remove_tag",
     "set_tag",
     "recoverable_versions",

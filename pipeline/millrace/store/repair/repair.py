@@ -52,7 +52,7 @@ class RepairReport:
         return not self.problems and self.cleared + self.pending == self.records
 
     @property
-    def words(self) -> str:
+    def summary(self) -> str:
         """The outcome as one line for users."""
         copies = f"{self.copies:,} copies written"
         if not self.ok:
