@@ -19,10 +19,10 @@ from local_stack.product import DEMO, PRODUCT_FILE, write_product_settings
 from local_stack.services.airflow import Airflow
 from local_stack.services.base import Service, StackLayout
 from local_stack.services.bridge import Bridge
-from local_stack.services.cassandra import MAX_NODES, CassandraNode
+from local_stack.services.cassandra import CassandraNode
 from local_stack.services.kafka import Kafka
 from local_stack.services.redis import Redis
-from local_stack.settings import StackSettings, load_stack_settings
+from local_stack.settings import MAX_NODES, StackSettings, load_stack_settings
 from local_stack.starting import Say, Starting, end, end_remains
 from millrace.errors import StackError, UsageError
 

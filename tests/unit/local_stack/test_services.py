@@ -17,10 +17,10 @@ from local_stack.services import java
 from local_stack.services.airflow import Airflow
 from local_stack.services.base import StackLayout
 from local_stack.services.bridge import Bridge
-from local_stack.services.cassandra import MAX_NODES, CassandraNode
+from local_stack.services.cassandra import CassandraNode
 from local_stack.services.kafka import Kafka
 from local_stack.services.redis import Redis, redis_server, version_of
-from local_stack.settings import StackSettings
+from local_stack.settings import MAX_NODES, StackSettings
 from local_stack.stack import Stack
 from local_stack.templating import render
 from millrace.errors import StackError
