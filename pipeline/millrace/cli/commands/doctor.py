@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
@@ -10,7 +11,7 @@ from millrace.cli.invocation import Invocation, json_option, pass_invocation
 from millrace.cli.output import print_table, say
 
 if TYPE_CHECKING:
-    from millrace.doctor import Ceiling, Check
+    from millrace.doctor import Check, HardwareLimit
 
 
 _WORDS = {"ok": "ok", "warning": "note", "failed": "wrong"}
@@ -28,14 +29,14 @@ def command(context: click.Context, invocation: Invocation, /, no_measure: bool)
     be faster than these. Exit code 1 if loads and reads are affected: a Cassandra node is down, or the keyspace is
     missing or wrong.
 
-    JSON: ok, checks (name, state: ok, warning or failed, found, advice, needed), ceilings (what, value, unit, note).
+    JSON: ok, checks (name, state: ok, warning or failed, result, advice, needed), limits (name, value, unit, note).
 
     \b
     Example:
       millrace doctor
       millrace doctor --no-measure --json
     """
-    from millrace.doctor import diagnose, measure_ceilings
+    from millrace.doctor import diagnose, measure_limits
     from millrace.settings import load_settings
 
     settings = load_settings()
@@ -45,13 +46,9 @@ def command(context: click.Context, invocation: Invocation, /, no_measure: bool)
         _show_checks(checks)
         if not no_measure:
             say("measuring, a few seconds ...")
-    ceilings = [] if no_measure else list(measure_ceilings(settings))
-    facts = {
-        "ok": not failed,
-        "checks": [check.to_json() for check in checks],
-        "ceilings": [ceiling.to_json() for ceiling in ceilings],
-    }
-    invocation.answer(facts, lambda: _show_ceilings(ceilings))
+    limits = [] if no_measure else list(measure_limits(settings))
+    facts = {"ok": not failed, "checks": [*map(asdict, checks)], "limits": [*map(asdict, limits)]}
+    invocation.answer(facts, lambda: _show_limits(limits))
     if failed:
         names = ", ".join(check.name for check in failed)
         say(f"millrace: loads and reads need the failed checks to pass: {names}")
@@ -60,19 +57,22 @@ def command(context: click.Context, invocation: Invocation, /, no_measure: bool)
 
 def _show_checks(checks: list[Check]) -> None:
     print_table(
-        ["", "checked", "found", "advice"],
-        [(_WORDS[check.state], check.name, check.found, check.advice) for check in checks],
-        folding=["found", "advice"],
+        ["", "checked", "result", "advice"],
+        [(_WORDS[check.state], check.name, check.result, check.advice) for check in checks],
+        folding=["result", "advice"],
     )
 
 
-def _show_ceilings(ceilings: list[Ceiling]) -> None:
-    if not ceilings:
+def _show_limits(limits: list[HardwareLimit]) -> None:
+    if not limits:
         return
     print()
     print_table(
-        ["this machine's ceilings", "value", "unit", ""],
-        [(c.what, "-" if c.value is None else f"{c.value:,.0f}", c.unit, c.note) for c in ceilings],
+        ["limits of this machine", "value", "unit", ""],
+        [
+            (limit.name, "-" if limit.value is None else f"{limit.value:,.0f}", limit.unit, limit.note)
+            for limit in limits
+        ],
         right=["value"],
-        folding=["this machine's ceilings", ""],
+        folding=["limits of this machine", ""],
     )
