@@ -21,7 +21,7 @@ from bench.report import Report
 from bench.sse_load import event_of
 from bench.sse_server import Load, Server, free_port
 from millrace.errors import StackError
-from millrace.settings.tree import KafkaSettings, Settings, load_settings
+from millrace.settings import KafkaSettings, Settings, load_settings
 
 __all__ = ["run"]
 

@@ -14,7 +14,7 @@ from confluent_kafka.admin import AdminClient
 from millrace import progress
 from millrace.errors import StackError
 from millrace.progress import encode_event
-from millrace.settings.tree import KafkaSettings
+from millrace.settings import KafkaSettings
 
 __all__ = ["HISTORY_TASKS", "history_event", "own_topic", "produce", "to_kafka"]
 

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from bench.data import bench_folder
 from local_stack.stack import Stack
 from millrace.errors import StackError
-from millrace.settings.tree import Settings, load_settings
+from millrace.settings import Settings, load_settings
 from millrace.store.cluster import schema
 from millrace.store.cluster.session import CassandraSession
 

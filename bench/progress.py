@@ -19,7 +19,7 @@ from bench.report import Report
 from local_stack.stack import Stack
 from millrace import progress
 from millrace.errors import StackError
-from millrace.settings.tree import load_settings
+from millrace.settings import load_settings
 
 __all__ = ["ReportedLoad", "run"]
 

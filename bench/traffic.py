@@ -16,7 +16,7 @@ from bench.steady import Steady, Story
 from millrace.api import Store
 from millrace.errors import StackError
 from millrace.load import LoadOptions
-from millrace.settings.tree import CHUNK_BYTES_MAX
+from millrace.settings import CHUNK_BYTES_MAX
 
 __all__ = ["percentile", "run"]
 

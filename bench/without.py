@@ -19,7 +19,7 @@ from bench.options import Options
 from bench.report import Report
 from local_stack.stack import Stack
 from millrace.errors import StackError
-from millrace.settings.tree import Settings
+from millrace.settings import Settings
 
 __all__ = ["run"]
 

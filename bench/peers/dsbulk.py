@@ -14,7 +14,7 @@ from bench.contestant import peak_rss_bytes
 from local_stack.services.base import StackLayout
 from local_stack.services.java import java_command
 from millrace.errors import StackError
-from millrace.settings.tree import CassandraSettings
+from millrace.settings import CassandraSettings
 
 __all__ = ["DSBULK", "BulkLoad", "bulk_load", "create_flights_table", "parse_report"]
 

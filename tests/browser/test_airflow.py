@@ -19,7 +19,7 @@ from local_stack.airflow_client import AirflowClient
 from local_stack.flights import FLIGHTS_ROWS, place_flights
 from local_stack.stack import Stack
 from millrace.api import Store
-from millrace.settings.tree import load_settings
+from millrace.settings import load_settings
 from tests.browser.conftest import OpenPage
 from tests.browser.live import LivePage
 

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import expect
 
 from local_stack.airflow_client import AirflowClient
-from millrace.settings.tree import load_settings
+from millrace.settings import load_settings
 from tests.browser.conftest import OpenPage
 from tests.dags.repeated import DAG, OURS, RUN_S, WAYS, agrees
 

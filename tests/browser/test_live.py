@@ -15,7 +15,7 @@ from playwright.sync_api import BrowserContext, expect
 
 from millrace import progress
 from millrace.progress import TaskIdentity, airflow_event, encode_event
-from millrace.settings.tree import load_settings
+from millrace.settings import load_settings
 from tests.browser.conftest import OpenPage
 from tests.browser.live import WAIT_MS
 from tests.integration.sse_bridge.conftest import Bridge, StartBridge, Topic

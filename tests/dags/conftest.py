@@ -18,7 +18,7 @@ from local_stack.airflow_client import AirflowClient
 from local_stack.settings import CHECKOUT
 from local_stack.stack import Stack
 from millrace.api import Store
-from millrace.settings.tree import load_settings
+from millrace.settings import load_settings
 from tests.airflow_home import use_airflow_home
 from tests.dags.events import EventLog
 

@@ -12,7 +12,7 @@ import httpx
 from confluent_kafka import Consumer, TopicPartition
 
 from millrace.progress import Event, validate_event
-from millrace.settings.tree import KafkaSettings, load_settings
+from millrace.settings import KafkaSettings, load_settings
 
 
 class EventLog:

@@ -15,7 +15,7 @@ import httpx
 
 from local_stack.airflow_client import AirflowClient
 from millrace.cli.watcher import watch
-from millrace.settings.tree import load_settings
+from millrace.settings import load_settings
 from tests.dags.events import run_progress
 
 DAG = "ingest_repeat"

@@ -36,7 +36,7 @@ from local_stack.stack import Stack
 from millrace.api import Store
 from millrace.cli.watcher import watch
 from millrace.errors import DatasetNotFoundError, StackError
-from millrace.settings.tree import load_settings
+from millrace.settings import load_settings
 from tests.dags.events import EventLog, airflows, are, own, run_progress, states
 
 

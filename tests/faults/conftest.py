@@ -22,7 +22,7 @@ from local_stack.settings import CHECKOUT
 from local_stack.stack import Stack
 from millrace.api import Store
 from millrace.compat.cassandra.large_frames import NODE_LOCAL
-from millrace.settings.tree import Settings, load_settings
+from millrace.settings import Settings, load_settings
 from millrace.store.catalogue.attempt import LoadAttempt
 from millrace.store.cluster.session import CassandraSession
 from tests.faults.checker import Checker, Expected, Verdict

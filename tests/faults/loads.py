@@ -18,7 +18,7 @@ from local_stack.stack import Stack
 from millrace.api import Store
 from millrace.errors import StoreError
 from millrace.load import LoadOptions, LoadReport
-from millrace.settings.tree import Settings
+from millrace.settings import Settings
 from millrace.store.deletion import garbage
 from tests.faults.checker import Expected
 from tests.faults.conftest import wait_for

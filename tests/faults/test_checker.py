@@ -13,7 +13,7 @@ import pytest
 from local_stack.stack import Stack
 from millrace.api import Store
 from millrace.load import LoadOptions
-from millrace.settings.tree import Settings
+from millrace.settings import Settings
 from millrace.store.catalogue.manifest import TileRef
 from millrace.store.catalogue.page_list import ListRef
 from tests.faults.checker import BOTH, Checker, Expected, Verdict

@@ -12,7 +12,7 @@ import pytest
 from local_stack.stack import Stack
 from millrace.api import Store
 from millrace.errors import StoreError, StoreUnavailableError, UsageError
-from millrace.settings.tree import Settings
+from millrace.settings import Settings
 from millrace.store import DELETED, AttemptRole
 from millrace.store.deletion import garbage
 from millrace.store.deletion.all_replicas import AllReplicas

@@ -15,7 +15,7 @@ from local_stack.settings import load_stack_settings
 from local_stack.stack import Stack
 from millrace.api import Store
 from millrace.load import LoadOptions
-from millrace.settings.tree import Settings, load_settings
+from millrace.settings import Settings, load_settings
 from millrace.store.catalogue.manifest import ChunkRef
 from tests.faults.conftest import wait_for
 from tests.faults.gates import Gates

@@ -17,7 +17,7 @@ from local_stack.stack import Stack
 from millrace.api import Store
 from millrace.errors import DatasetNotFoundError, StoreError, StoreUnavailableError
 from millrace.load import LoadReport
-from millrace.settings.tree import Settings
+from millrace.settings import Settings
 from tests.faults.checker import Expected
 from tests.faults.conftest import FULL, Judge, read_alone, wait_for
 from tests.faults.gates import Gates

@@ -13,7 +13,7 @@ import pytest
 from local_stack.stack import Stack
 from millrace.api import Store
 from millrace.errors import ChunkMissingError, MillraceError, StoreUnavailableError
-from millrace.settings.tree import Settings
+from millrace.settings import Settings
 from millrace.store.catalogue.manifest import ChunkRef
 from tests.faults.checker import BOTH, Expected
 from tests.faults.conftest import Judge, at, stored_on, wait_for

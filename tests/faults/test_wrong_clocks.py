@@ -14,7 +14,7 @@ import pytest
 
 from local_stack.stack import Stack
 from millrace.api import Store
-from millrace.settings.tree import Settings
+from millrace.settings import Settings
 from millrace.store import AttemptRole
 from millrace.store.cluster.session import CassandraSession
 from tests.faults.checker import Expected

@@ -14,7 +14,7 @@ from confluent_kafka.admin import AdminClient
 
 from local_stack.stack import Stack
 from millrace import progress
-from millrace.settings.tree import KafkaSettings, load_settings
+from millrace.settings import KafkaSettings, load_settings
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from httpx_sse import EventSource, ServerSentEvent
 from local_stack.stack import Stack
 from millrace import progress
 from millrace.progress.event import encode_event, progress_event
-from millrace.settings.tree import KafkaSettings, load_settings
+from millrace.settings import KafkaSettings, load_settings
 from tests.ports import free_port
 from tests.waiting import until
 

@@ -12,7 +12,7 @@ import pytest
 from millrace.airflow.form import allowed_roots, load_form
 from millrace.airflow.request import allowed_source, load_options
 from millrace.errors import SourceNotFoundError, SourceUnreadableError, UsageError
-from millrace.settings.tree import load_settings
+from millrace.settings import load_settings
 from millrace.sources import SourceOptions, plan_source
 
 

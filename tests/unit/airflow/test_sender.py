@@ -12,7 +12,7 @@ import pytest
 from millrace.airflow import sender as module
 from millrace.airflow.sender import WAITING_MAX, ReportSender, process_sink
 from millrace.progress import Event, MemorySink, TaskIdentity, airflow_event
-from millrace.settings.tree import KafkaSettings
+from millrace.settings import KafkaSettings
 
 
 def event(number: int = 1) -> Event:

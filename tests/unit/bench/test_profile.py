@@ -21,7 +21,7 @@ from bench.places import CSV_PLACES, FILTER_PLACES, LOAD_PLACES, READ_PLACES, Co
 from bench.profile import Profile, add_profile, timed
 from bench.report import Report
 from millrace.api import Store
-from millrace.settings.tree import Settings
+from millrace.settings import Settings
 from tests.unit.bench.wired import WiredCassandra
 from tests.unit.store.in_memory import settings
 

@@ -24,7 +24,7 @@ from local_stack.settings import MAX_NODES, StackSettings
 from local_stack.stack import Stack
 from local_stack.templating import render
 from millrace.errors import StackError
-from millrace.settings.tree import load_settings
+from millrace.settings import load_settings
 
 
 @pytest.fixture

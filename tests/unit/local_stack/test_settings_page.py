@@ -6,8 +6,8 @@ import pytest
 
 from local_stack.settings import CHECKOUT, StackSettings
 from local_stack.settings_page import markdown
+from millrace.settings import Settings
 from millrace.settings.fields import NO_SETTINGS, setting_fields, variable_name
-from millrace.settings.tree import Settings
 
 ROWS = [row.split(" | ") for row in markdown().splitlines() if row.startswith("| `MILLRACE_")]
 

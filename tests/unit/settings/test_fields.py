@@ -12,11 +12,11 @@ import millrace
 from local_stack.settings import load_stack_settings
 from millrace.cli import main
 from millrace.errors import InvalidSettingError, UsageError
-from millrace.settings.tree import load_settings
+from millrace.settings import load_settings
 
 
 @pytest.fixture(autouse=True)
-def nobodys_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def only_settings_of_the_test(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in list(os.environ):
         if name.upper().startswith("MILLRACE_"):
             monkeypatch.delenv(name)

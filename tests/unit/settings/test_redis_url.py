@@ -10,8 +10,8 @@ import redis
 from millrace.cache.client import make_pool
 from millrace.cli import main
 from millrace.errors import InvalidSettingError
+from millrace.settings import RedisSettings, load_settings
 from millrace.settings.redis_url import check_redis_url
-from millrace.settings.tree import RedisSettings, load_settings
 
 TAKEN = [
     "redis://127.0.0.1:6379/0",

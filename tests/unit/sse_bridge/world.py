@@ -8,7 +8,7 @@ from typing import Any
 from millrace.errors import ProgressError
 from millrace.progress import RunStates, TaskIdentity, encode_event
 from millrace.progress.event import progress_event
-from millrace.settings.tree import BridgeSettings
+from millrace.settings import BridgeSettings
 from sse_bridge.client import ClientPosition
 from sse_bridge.filters import Filter
 from sse_bridge.hub import Hub

@@ -22,7 +22,7 @@ from cassandra.protocol import ColumnMetadata
 from cassandra.query import BatchStatement, BoundStatement, PreparedStatement
 
 from millrace.compat.cassandra.large_frames import NODE_LOCAL
-from millrace.settings.tree import CassandraSettings
+from millrace.settings import CassandraSettings
 from millrace.store.cluster.driver import LOCAL_ONE, TWO
 from millrace.store.cluster.node_monitor import NodeMonitor
 from millrace.store.cluster.probe_round import ProbeTimes

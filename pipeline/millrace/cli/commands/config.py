@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 
 import click
 
@@ -34,10 +35,10 @@ def command(invocation: Invocation, /, example: bool) -> None:
     values = setting_values()
 
     def show() -> None:
-        rows = [(each.name, _text(each.value), each.source) for each in values]
+        rows = [(value.name, _text(value.value), value.source) for value in values]
         print_table(["setting", "value", "source"], rows, folding=["value", "source"])
 
-    invocation.answer({"settings": [each.to_json() for each in values]}, show)
+    invocation.answer({"settings": [*map(asdict, values)]}, show)
 
 
 def _text(value: object) -> str:

@@ -7,7 +7,7 @@ import pytest
 
 from millrace.cache import ChunkCache
 from millrace.doctor.hardware_limits import PROBE, measure_limits
-from millrace.settings.tree import Settings
+from millrace.settings import Settings
 from millrace.store.cluster.session import CassandraSession
 from tests.integration.cli.conftest import Millrace
 

@@ -9,7 +9,7 @@ from millrace.cli.app import cli
 from millrace.cli.commands import load
 from millrace.errors import InvalidSettingError, UsageError
 from millrace.load import LoadOptions
-from millrace.settings.tree import LoadSettings
+from millrace.settings import LoadSettings
 from millrace.sources import SourceOptions
 
 
