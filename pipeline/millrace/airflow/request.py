@@ -67,9 +67,9 @@ def allowed_source(source: str, roots: Sequence[str]) -> str:
     if not source.strip() or source == "-" or "\0" in source:
         raise _outside(source, roots, "is not a path")
     real_roots = [os.path.realpath(root) for root in roots]
-    if _is_relative(source):
-        places = [_address(source, roots, folder=root) for root in real_roots]
-        address = next((place for place in places if _leads_somewhere(place)), None)
+    if "://" not in source and not source.startswith(("/", "~")):
+        addresses = [_address(source, roots, folder=root) for root in real_roots]
+        address = next((address for address in addresses if _leads_somewhere(address)), None)
         if address is None:
             raise SourceNotFoundError(f"there is no {source!r} in {named(roots)}", hint="put it into one of them")
     else:
@@ -90,10 +90,6 @@ def _address(source: str, roots: Sequence[str], folder: str | None = None) -> Ad
     if address.scheme != "file":
         raise _outside(source, roots, "is not a file of this machine")
     return address
-
-
-def _is_relative(source: str) -> bool:
-    return "://" not in source and not source.startswith(("/", "~"))
 
 
 def _climbs(source: str) -> bool:

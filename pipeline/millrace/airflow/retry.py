@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -9,7 +10,7 @@ from airflow.sdk import RetryPolicy
 from airflow.sdk.definitions.retry_policy import RetryDecision
 from airflow.sdk.exceptions import AirflowFailException
 
-from millrace.errors import MillraceError
+from millrace import errors
 
 
 class RetriableErrors(RetryPolicy):
@@ -51,5 +52,10 @@ def will_retry(task_instance: Any, error: BaseException) -> bool:
     return left and (policy is None or _is_retriable(error))
 
 
+def names_retriable_error(problem: Mapping[str, Any]) -> bool:
+    """Return whether a problem found by a verification may be gone at the next attempt, as an unresponsive node is."""
+    return bool(getattr(getattr(errors, problem["error"], None), "retriable", False))
+
+
 def _is_retriable(error: BaseException) -> bool:
-    return isinstance(error, MillraceError) and error.retriable
+    return isinstance(error, errors.MillraceError) and error.retriable

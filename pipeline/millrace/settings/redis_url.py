@@ -48,23 +48,18 @@ def _check_address(parts: SplitResult, port: int | None) -> None:
 def _check_options(parts: SplitResult) -> None:
     if "@" in parts.query:
         raise ValueError(f"an @ among its options; {_ESCAPES}")
-    checks = dict(_OPTIONS)
-    if parts.scheme != "unix":
-        checks |= _TCP_OPTIONS
-    if parts.scheme == "rediss":
-        checks |= _TLS_OPTIONS
+    is_tcp, is_tls = parts.scheme != "unix", parts.scheme == "rediss"
+    options = {**_OPTIONS, **(_TCP_OPTIONS if is_tcp else {}), **(_TLS_OPTIONS if is_tls else {})}
     # Given two databases or passwords, redis-py uses one of them without an error.
-    outside = {"username": parts.username, "password": parts.password}
-    if parts.scheme != "unix":
-        outside["db"] = unquote(parts.path).strip("/")
-    seen = {name for name, value in outside.items() if value}
+    before = {"username": parts.username, "password": parts.password, "db": is_tcp and unquote(parts.path).strip("/")}
+    seen = {name for name, value in before.items() if value}
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
-        if name not in checks:
-            raise ValueError(_unknown(name, list(checks)))
+        if name not in options:
+            raise ValueError(_unknown(name, list(options)))
         if name in seen:
             raise ValueError(f"{name} is given twice")
-        if not checks[name].takes(value):
-            raise ValueError(f"the option {name} takes {checks[name].values} only")
+        if not options[name].takes(value):
+            raise ValueError(f"the option {name} takes {options[name].values} only")
         seen.add(name)
 
 
@@ -88,10 +83,10 @@ class _Option:
 
 
 def _whole(highest: int) -> _Option:
-    digits = len(str(highest))
+    pattern = re.compile(rf"[0-9]{{1,{len(str(highest))}}}")
     return _Option(
         f"a whole number from 0 to {highest}",
-        lambda value: bool(re.fullmatch(rf"[0-9]{{1,{digits}}}", value)) and int(value) <= highest,
+        lambda value: bool(pattern.fullmatch(value)) and int(value) <= highest,
     )
 
 

@@ -60,10 +60,12 @@ def test_the_tasks_that_read_the_source_use_the_allocator_of_loaders(
         backends.append(allocator())
         return SimpleNamespace(to_json=dict)
 
-    pushed = SimpleNamespace(xcom_push=lambda **_value: None, try_number=1)
+    context = {
+        "ti": SimpleNamespace(xcom_push=lambda **_value: None, try_number=1),
+        "dag_run": SimpleNamespace(dag_id="ingest_dataset", run_id="r"),
+    }
     monkeypatch.setattr(ingest, "step", step)
-    monkeypatch.setattr(ingest, "get_current_context", lambda: {"ti": pushed})
-    monkeypatch.setattr(ingest, "_run_name", lambda _context: "r")
+    monkeypatch.setattr(ingest, "get_current_context", lambda: context)
     monkeypatch.setattr("millrace.airflow.request.load_options", lambda *_given: ("a.csv", None))
     monkeypatch.setattr(store, "plan", planned)
     monkeypatch.setattr(store, "load_split", loaded)

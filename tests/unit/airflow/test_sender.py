@@ -92,8 +92,7 @@ def test_an_invalid_setting_drops_the_event_and_later_events_are_sent(
 def test_an_idle_sender_ends_its_thread_and_starts_one_when_needed(
     monkeypatch: pytest.MonkeyPatch, sink: MemorySink
 ) -> None:
-    monkeypatch.setattr(module, "IDLE_S", 0.01)
-    sender = ReportSender()
+    sender = ReportSender(idle_s=0.01)
     sender.put(event(1))
     thread = sender._thread
     assert thread is not None
