@@ -140,11 +140,11 @@ class Stack:
             self.say(f"{service.name:<12} SIGCONT to {_processes(started.signal(signal.SIGCONT))}")
 
     def _running(self, name: str) -> list[tuple[Service, Started]]:
-        found = [(service, service.started) for service in self.select([name])]
-        for service, started in found:
+        services = [(service, service.started) for service in self.select([name])]
+        for service, started in services:
             if started is None or started.process is None:
                 raise StackError(f"{service.name} is not running", hint=f"./run up {service.name}")
-        return [(service, started) for service, started in found if started is not None]
+        return [(service, started) for service, started in services if started is not None]
 
     def status(self) -> list[dict[str, Any]]:
         """Return for each service: service, state, address, ports, pid, since, log.

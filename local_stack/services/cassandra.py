@@ -116,8 +116,8 @@ class CassandraNode(Service):
         for node in self._earlier():
             done = nodetool(node, ["cleanup", "--jobs", "1"], capture=True)
             if done.returncode:
-                said = (done.stderr or done.stdout).strip()
-                raise StackError(f"{node.name} could not clean up after {self.name} joined: {said[-500:]}")
+                output = (done.stderr or done.stdout).strip()
+                raise StackError(f"{node.name} could not clean up after {self.name} joined: {output[-500:]}")
         self._joined.touch()
 
     def prepare(self) -> None:

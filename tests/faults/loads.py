@@ -144,9 +144,9 @@ def garbage_of(store: Store, name: str, monkeypatch: pytest.MonkeyPatch) -> set[
     """Return the writers of the dataset that ``fsck`` would remove if it took every attempt for dead."""
     with monkeypatch.context() as patch:
         patch.setattr(garbage, "ALIVE", timedelta(0))
-        found = store.fsck()
-    assert not found.removed_attempts
-    return {item["attempt_id"] for item in found.garbage if item["dataset"] == name}
+        report = store.fsck()
+    assert not report.removed_attempts
+    return {item["attempt_id"] for item in report.garbage if item["dataset"] == name}
 
 
 def named_by(store: Store, name: str) -> set[str]:

@@ -107,8 +107,8 @@ def test_a_node_killed_at_each_point_of_a_load_and_the_other_after_repair_lose_n
     both_up.kill("cassandra-1")
     judge(expected, fired=fired, ways=[alone[1]])
     with Store.connect(settings) as fresh:
-        for each, wanted in tables.items():
-            assert fresh.dataset(each).to_table().equals(wanted)
+        for each, loaded_table in tables.items():
+            assert fresh.dataset(each).to_table().equals(loaded_table)
             assert fresh.dataset(each).degraded
     assert read_alone(settings, f"{name}_manifest", 1, tmp_path).equals(table)
 

@@ -193,10 +193,7 @@ class RunAndTaskListener:
 
 
 def _instances(dag_run: Any) -> tuple[list[Any], dict[str, TaskPosition]]:
-    """Return the task instances of a Millrace run, read in the run's own session, and the positions of its tasks.
-
-    Both are empty for other runs and for a run object without a session.
-    """
+    """Return the task instances and positions of a Millrace run, read in its own session; none for other runs."""
     # ``dag`` is an attribute of a run object, never a query.
     dag = getattr(dag_run, "dag", None)
     session = _session_of(dag_run) if is_ours(dag_run.dag_id, getattr(dag, "tags", ())) else None

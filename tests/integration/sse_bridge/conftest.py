@@ -54,8 +54,8 @@ class Topic:
     ) -> dict[str, Any]:  # fmt: skip
         """Send one event of the reporter and return it."""
         identity = progress.TaskIdentity(dag, run, task, attempt=attempt)
-        said = {**FACTS, "state": state, "done": sequence, **facts}
-        event = progress_event(identity, sequence, time.time(), said)
+        event_facts = {**FACTS, "state": state, "done": sequence, **facts}
+        event = progress_event(identity, sequence, time.time(), event_facts)
         self.send(encode_event(event), key=event["source"], dag=dag, run=run, flush=flush)
         return event
 

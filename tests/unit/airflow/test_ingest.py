@@ -96,12 +96,12 @@ def test_publish_logs_the_report_as_a_table_and_every_warning(
     monkeypatch.setattr(ingest, "field_titles", lambda _context: {})
     monkeypatch.setattr(ingest, "emit_loaded", lambda *_report, **_where: None)
     with caplog.at_level(logging.INFO, logger="millrace.airflow.ingest"):
-        said = ingest.publish(plan.to_json(), results)
+        report = ingest.publish(plan.to_json(), results)
     lines = [record.getMessage() for record in caplog.records]
-    assert lines[0] == f"t@{said['version']}"
+    assert lines[0] == f"t@{report['version']}"
     assert "  columns       zip int64, price string" in lines
     assert "  rows          2" in lines
     warned = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert [line.partition(":")[0] for line in warned] == ["leading_zeros", "text_for_one_value"]
-    assert [each["code"] for each in said["warnings"]] == ["leading_zeros", "text_for_one_value"]
-    assert said["columns"] == [{"name": "zip", "type": "int64"}, {"name": "price", "type": "string"}]
+    assert [each["code"] for each in report["warnings"]] == ["leading_zeros", "text_for_one_value"]
+    assert report["columns"] == [{"name": "zip", "type": "int64"}, {"name": "price", "type": "string"}]

@@ -120,8 +120,8 @@ def test_a_forked_child_sends_its_own_events_and_none_of_its_parent(
         finally:
             os._exit(0)
     os.close(write)
-    with os.fdopen(read) as told:
-        assert json.load(told) == [2]
+    with os.fdopen(read) as pipe:
+        assert json.load(pipe) == [2]
     os.waitpid(child, 0)
     assert [each["data"]["map_index"] for each in sink.events] == [1]
 

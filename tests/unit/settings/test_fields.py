@@ -161,9 +161,9 @@ def test_a_variable_that_is_not_json_is_named_and_its_value_is_never_shown(
 ) -> None:
     monkeypatch.setenv(variable, value)
     assert main(["ls"]) == 2
-    said = capsys.readouterr().err
+    message = capsys.readouterr().err
     name = variable.upper()
-    assert said == (
+    assert message == (
         f"millrace: wrong setting: {variable} is not JSON: write {name}='{{\"NAME\": VALUE}}', "
         f"or set {name}__NAME alone\n"
     )
@@ -190,7 +190,7 @@ def test_a_value_in_place_of_a_table_is_refused_and_never_shown(
 
 
 @pytest.mark.parametrize(
-    ("overrides", "said"),
+    ("overrides", "reason"),
     [
         ({"keyspace": "x"}, r"keyspace \(did you mean cassandra.keyspace\?\)"),
         ({"cassandra": {"keyspac": "x"}}, r"cassandra.keyspac \(did you mean cassandra.keyspace\?\)"),
@@ -198,8 +198,8 @@ def test_a_value_in_place_of_a_table_is_refused_and_never_shown(
         ({"nonsense": {}}, "nonsense"),
     ],
 )
-def test_an_unknown_argument_of_connect_is_refused(overrides: dict[str, object], said: str) -> None:
-    with pytest.raises(InvalidSettingError, match=f"^unknown setting: {said}"):
+def test_an_unknown_argument_of_connect_is_refused(overrides: dict[str, object], reason: str) -> None:
+    with pytest.raises(InvalidSettingError, match=f"^unknown setting: {reason}"):
         millrace.connect(**overrides)
 
 

@@ -35,7 +35,7 @@ def test_a_valid_url_makes_a_connection_that_returns_bytes(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("query", "said"),
+    ("query", "reason"),
     [
         ("decode_responses=True", "the option decode_responses is not taken; known: db, "),
         ("decode_responses=False", "the option decode_responses is not taken"),
@@ -66,16 +66,16 @@ def test_a_valid_url_makes_a_connection_that_returns_bytes(url: str) -> None:
         ("health_check_interval=86401", "the option health_check_interval takes a whole number from 0 to 86400 only"),
     ],
 )
-def test_an_unsupported_option_is_refused_by_name(query: str, said: str) -> None:
+def test_an_unsupported_option_is_refused_by_name(query: str, reason: str) -> None:
     with pytest.raises(InvalidSettingError) as error:
         load_settings(redis={"url": f"redis://user:secret-word@127.0.0.1:6379/0?{query}"})
-    assert f"MILLRACE_REDIS__URL: {said}" in str(error.value)
+    assert f"MILLRACE_REDIS__URL: {reason}" in str(error.value)
     assert "secret-word" not in str(error.value)
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("url", "said"),
+    ("url", "reason"),
     [
         ("redis://cache?db=secret-word", "the option db takes a whole number from 0 to 1000000 only"),
         ("redis://cache?db=-1", "the option db takes a whole number"),
@@ -87,8 +87,8 @@ def test_an_unsupported_option_is_refused_by_name(query: str, said: str) -> None
         ("rediss://cache?ssl_cert_reqs=NONE", "the option ssl_cert_reqs takes none, optional or required only"),
     ],
 )
-def test_an_invalid_value_of_an_option_is_refused_with_the_valid_ones(url: str, said: str) -> None:
-    with pytest.raises(ValueError, match=said) as error:
+def test_an_invalid_value_of_an_option_is_refused_with_the_valid_ones(url: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason) as error:
         check_redis_url(url)
     assert "secret-word" not in str(error.value)
 
@@ -147,6 +147,6 @@ def test_commands_refuse_an_unsupported_option_first(
 ) -> None:
     monkeypatch.setenv("MILLRACE_REDIS__URL", "redis://:secret-word@127.0.0.1:6379/0?decode_responses=True")
     assert main(command) == 2
-    said = capsys.readouterr()
-    assert "MILLRACE_REDIS__URL: the option decode_responses is not taken" in said.err
-    assert "secret-word" not in said.out + said.err
+    streams = capsys.readouterr()
+    assert "MILLRACE_REDIS__URL: the option decode_responses is not taken" in streams.err
+    assert "secret-word" not in streams.out + streams.err
