@@ -49,7 +49,9 @@ class AirflowClient:
     ) -> None:
         self._http.close()
 
-    def wait_for_dag(self, dag_id: str, timeout_s: float = 60.0) -> dict[str, Any]:
+    def wait_for_dag(
+        self, dag_id: str, timeout_s: float = 60.0, *, interval_s: float = PARSE_INTERVAL_S
+    ) -> dict[str, Any]:
         """Return the DAG once the DAG processor has parsed it.
 
         Raises ``StackError`` after ``timeout_s`` seconds, with Airflow's import errors, or with the network error if
@@ -59,7 +61,7 @@ class AirflowClient:
         while True:
             try:
                 response = self._http.get(
-                    f"/api/v2/dags/{_id(dag_id)}", timeout=max(deadline - time.monotonic(), PARSE_INTERVAL_S)
+                    f"/api/v2/dags/{_id(dag_id)}", timeout=max(deadline - time.monotonic(), interval_s)
                 )
                 if response.status_code == 200:
                     return dict(response.json())
@@ -70,7 +72,7 @@ class AirflowClient:
                 reason = reason or self._import_errors() or "no error"
                 raise StackError(f"Airflow has not read the DAG {dag_id} within {timeout_s:g} s ({reason})")
             # Airflow sends no notification when it has parsed a file, so the DAG is polled.
-            time.sleep(PARSE_INTERVAL_S)
+            time.sleep(interval_s)
 
     def _import_errors(self) -> str:
         """Return each DAG file that Airflow cannot import, with the last line of its error."""

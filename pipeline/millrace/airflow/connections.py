@@ -91,7 +91,7 @@ def kafka_section(connection: Any) -> dict[str, Any]:
     """Return settings of the section ``kafka``: the bootstrap servers and all further properties for a producer."""
     extra = dict(connection.extra_dejson)
     if callbacks := sorted(_CALLBACKS & set(extra)):
-        logger.warning("connection %s: %s left out, progress has callbacks of its own", KAFKA, ", ".join(callbacks))
+        logger.warning("connection %s: %s ignored; progress uses its own callbacks", KAFKA, ", ".join(callbacks))
     servers = extra.pop("bootstrap.servers", None)
     section = {"bootstrap_servers": servers} if servers else {}
     config = {

@@ -16,8 +16,8 @@ from millrace import errors
 class RetriableErrors(RetryPolicy):
     """A policy that retries errors with ``MillraceError.retriable``, each time after twice the delay.
 
-    The delay is ``first_delay_s`` after the first attempt and at most ``max_delay_s``. All other errors fail at once: a
-    wrong source is still wrong in an hour. The policy is not called for a task whose process was killed. Airflow
+    The delay is ``first_delay_s`` after the first attempt and at most ``max_delay_s``. All other errors fail at once, because a
+    later attempt would fail, too. The policy is not called for a task whose process was killed. Airflow
     itself retries such a task up to ``retries`` times.
     """
 
@@ -29,9 +29,9 @@ class RetriableErrors(RetryPolicy):
         """Decide whether to retry after ``exception``. Airflow calls this in the task's own process."""
         name = type(exception).__name__
         if not _is_retriable(exception):
-            return RetryDecision.fail(reason=f"{name} does not pass by itself")
+            return RetryDecision.fail(reason=f"{name} is not retriable")
         delay_s = min(self.max_delay_s, self.first_delay_s * 2 ** max(0, try_number - 1))
-        return RetryDecision.retry(delay=timedelta(seconds=delay_s), reason=f"{name} may pass")
+        return RetryDecision.retry(delay=timedelta(seconds=delay_s), reason=f"{name} is retriable")
 
     def serialize(self) -> dict[str, Any]:
         """Return the constructor arguments as JSON values."""

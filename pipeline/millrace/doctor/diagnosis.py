@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from millrace.store import CassandraSession
 
 
-ANSWER_S: Final = 5.0
+RESPONSE_TIMEOUT_S: Final = 5.0
 """Timeout of a response of one service."""
-PATIENCE_S: Final = 20.0
+SERVICE_TIMEOUT_S: Final = 20.0
 """Timeout of all checks of one service; Cassandra's driver has several waits in a row."""
 DISK_FREE_MIN: Final = 2_000_000_000
 MEMORY_FREE_MIN: Final = 1_000_000_000
@@ -36,10 +36,10 @@ class Check:
     needed: bool = False
 
 
-def diagnose(settings: Settings) -> list[Check]:
+def diagnose(settings: Settings, service_timeout_s: float = SERVICE_TIMEOUT_S) -> list[Check]:
     """Check every service and return the results in a fixed order; never raise because a service is down.
 
-    Takes as long as the slowest service, at most slightly longer than ``PATIENCE_S``.
+    Takes as long as the slowest service, at most slightly longer than ``service_timeout_s``.
     """
     examinations: dict[str, Callable[[Settings], Check | Iterator[Check]]] = {
         "cassandra": _cassandra,
@@ -52,17 +52,17 @@ def diagnose(settings: Settings) -> list[Check]:
     }
     pool = ThreadPoolExecutor(len(examinations), thread_name_prefix="millrace-doctor")
     try:
-        futures = {name: pool.submit(_collect, name, each, settings) for name, each in examinations.items()}
-        return [check for name, future in futures.items() for check in _wait_for(name, future)]
+        futures = {name: pool.submit(_collect, name, examine, settings) for name, examine in examinations.items()}
+        return [check for name, future in futures.items() for check in _wait_for(name, future, service_timeout_s)]
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _wait_for(name: str, checks: Future[list[Check]]) -> list[Check]:
+def _wait_for(name: str, checks: Future[list[Check]], timeout_s: float) -> list[Check]:
     try:
-        return checks.result(PATIENCE_S)
+        return checks.result(timeout_s)
     except TimeoutError:
-        text = f"no response within {PATIENCE_S:g} s"
+        text = f"no response within {timeout_s:g} s"
         return [_failure(name, text, f"it may be frozen or overloaded{run_hint('logs')}")]
 
 
@@ -86,15 +86,17 @@ def _failure(name: str, result: str, advice: str = "") -> Check:
 def _cassandra(settings: Settings) -> Iterator[Check]:
     from millrace.store import CassandraSession, check_schema
 
-    patient = settings.cassandra.model_copy(update={"connect_timeout_s": ANSWER_S, "request_timeout_s": ANSWER_S})
-    with closing(CassandraSession.connect(patient)) as cassandra:
+    limited = settings.cassandra.model_copy(
+        update={"connect_timeout_s": RESPONSE_TIMEOUT_S, "request_timeout_s": RESPONSE_TIMEOUT_S}
+    )
+    with closing(CassandraSession.connect(limited)) as cassandra:
         yield from _nodes(cassandra)
         try:
-            check_schema(cassandra.session, patient)
+            check_schema(cassandra.session, limited)
         except MillraceError as error:
             yield Check("keyspace", "failed", error.message, error.hint, needed=True)
             return
-        keyspace = f"{patient.keyspace}, replication factor {patient.replication_factor}"
+        keyspace = f"{limited.keyspace}, replication factor {limited.replication_factor}"
         yield Check("keyspace", "ok", keyspace, needed=True)
         yield _replicas(cassandra)
 
@@ -181,7 +183,7 @@ def _kafka(settings: Settings) -> Check:
     quiet: dict[str, Any] = {"log_level": 0, "error_cb": lambda _error: None}
     admin = AdminClient({"bootstrap.servers": kafka.bootstrap_servers, **quiet, **kafka.config})
     try:
-        topic = admin.list_topics(timeout=ANSWER_S).topics.get(kafka.topic)
+        topic = admin.list_topics(timeout=RESPONSE_TIMEOUT_S).topics.get(kafka.topic)
     except KafkaException as error:
         text = f"{kafka.bootstrap_servers} does not respond ({error.args[0].str()})"
         return Check("kafka", "failed", text, f"loads and reads continue without live progress{run_hint('up kafka')}")
@@ -199,7 +201,8 @@ def _bridge(settings: Settings) -> Check:
     url = settings.bridge.url.rstrip("/")
     try:
         alive, ready = (
-            httpx.get(f"{url}/{path}", timeout=ANSWER_S, trust_env=False).status_code for path in ("healthz", "readyz")
+            httpx.get(f"{url}/{path}", timeout=RESPONSE_TIMEOUT_S, trust_env=False).status_code
+            for path in ("healthz", "readyz")
         )
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         text = f"{url} does not respond ({type(error).__name__})"
@@ -217,7 +220,7 @@ def _airflow(settings: Settings) -> Check:
 
     url = settings.airflow.url.rstrip("/")
     try:
-        parts = httpx.get(f"{url}/api/v2/monitor/health", timeout=ANSWER_S, trust_env=False).json()
+        parts = httpx.get(f"{url}/api/v2/monitor/health", timeout=RESPONSE_TIMEOUT_S, trust_env=False).json()
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         text = f"{url} does not respond ({type(error).__name__})"
         return Check("airflow", "failed", text, f"no run is scheduled meanwhile{run_hint('up airflow')}")

@@ -21,9 +21,9 @@ _SERVICE_LINK = re.compile(
     r"MILLRACE_(.+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
 )
 _SERVICE_PORT = re.compile(r"(tcp|udp|sctp)://.*")
-_SLIP = 0.9
+_SIMILARITY_MISSPELLED = 0.9
 """Names with at least this similarity (1 is equal) differ by a letter or two, in any of their parts."""
-_NEAR = 0.75
+_SIMILARITY_NEAR = 0.75
 
 
 def setting_fields(model: type[BaseModel]) -> Iterator[tuple[str, str, FieldInfo]]:
@@ -48,7 +48,7 @@ def unknown_variables(model: type[BaseModel], *, further: Iterable[str] = (), gr
     names = {*known, *NO_SETTINGS, *further, *(variable_name((section,)) for section in model.model_fields)}
     begins = (_TESTS, *groups, *(f"{name}__" for name, field in known.items() if _is_table(field)))
     return [
-        f"{given}{_meant(name, names)}"
+        f"{given}{_question(name, names)}"
         for given, value in sorted(os.environ.items())
         if (name := given.upper()).startswith(PREFIX)
         and name not in names
@@ -71,10 +71,10 @@ def unknown_keys(model: type[BaseModel], values: Mapping[str, Any]) -> list[str]
     for section, part in values.items():
         keys = [f"{section}.{name}" for name in part] if isinstance(part, Mapping) else []
         if section in model.model_fields:
-            unknown += [f"{key}{_meant(key, known)}" for key in keys if key not in known]
+            unknown += [f"{key}{_question(key, known)}" for key in keys if key not in known]
         else:
             first = keys[0] if keys else section
-            unknown.append(f"{section}{_meant(first, known) or _meant(section, model.model_fields)}")
+            unknown.append(f"{section}{_question(first, known) or _question(section, model.model_fields)}")
     return unknown
 
 
@@ -97,11 +97,11 @@ def _is_service_link(name: str, value: str) -> bool:
     )
 
 
-def _meant(name: str, known: Iterable[str]) -> str:
+def _question(name: str, known: Iterable[str]) -> str:
     """Return a question with the nearest known name; empty if none is near or two are equally near."""
     names = {name.removeprefix(PREFIX): name for name in known}
     given = name.removeprefix(PREFIX)
-    near = _nearest(given, names, _SLIP)
+    near = _nearest(given, names, _SIMILARITY_MISSPELLED)
     if not near:
         section, last = _parts(given)
         # The section is missing or wrong: keyspace, MILLRACE_KEYSPACE.
@@ -109,9 +109,9 @@ def _meant(name: str, known: Iterable[str]) -> str:
         if len(sections) == 1:
             (near,) = sections.values()
         elif sections:
-            near = sections.get(_nearest(section, sections, _NEAR), "")
+            near = sections.get(_nearest(section, sections, _SIMILARITY_NEAR), "")
         else:
-            near = _nearest(given, names, _NEAR)
+            near = _nearest(given, names, _SIMILARITY_NEAR)
     return f" (did you mean {names[near]}?)" if near else ""
 
 

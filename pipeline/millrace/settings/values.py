@@ -66,8 +66,8 @@ def _shown(value: Any) -> Any:
 def example_toml() -> str:
     """Return a ``millrace.toml`` with every setting, its sentence and its default, all commented out."""
     lines = ["# millrace.toml: remove the # of a line to change its setting.", ""]
-    for section, whole in Settings.model_fields.items():
-        model: Any = whole.annotation
+    for section, part in Settings.model_fields.items():
+        model: Any = part.annotation
         sentences = field_docstrings(model)
         lines += [f"# {_sentence(model.__doc__)}", f"[{section}]"]
         for name, field in model.model_fields.items():

@@ -113,7 +113,7 @@ def test_the_redis_connection_keeps_its_tls_options(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
-        ({"host": "cache", "extra": {"db": "first"}}, "no address of a Redis"),
+        ({"host": "cache", "extra": {"db": "first"}}, "not a Redis URL"),
         ({"host": "cache/0?decode_responses=1&x=", "extra": {}}, "the option decode_responses"),
         ({"host": "cache", "extra": {"ssl": True, "ssl_cert_reqs": "perhaps"}}, "the option ssl_cert_reqs"),
     ],

@@ -121,19 +121,17 @@ def test_a_dag_is_waited_for_while_airflow_does_not_respond(
         return response
 
     monkeypatch.setattr(client._http, "get", get)
-    monkeypatch.setattr("local_stack.airflow_client.PARSE_INTERVAL_S", 0.0)
-    assert client.wait_for_dag("d") == {"dag_id": "d"}
+    assert client.wait_for_dag("d", interval_s=0.01) == {"dag_id": "d"}
     assert responses == []
 
 
 def test_an_airflow_that_never_responds_is_one_error_after_the_timeout(
-    server: ThreadingHTTPServer, client: AirflowClient, monkeypatch: pytest.MonkeyPatch
+    client: AirflowClient,
 ) -> None:
-    monkeypatch.setattr("local_stack.airflow_client.PARSE_INTERVAL_S", 0.05)
     client._http.base_url = "http://127.0.0.1:1"
     began = time.monotonic()
     with pytest.raises(StackError, match=r"has not read the DAG d within 0\.2 s \(.* does not respond: .*refused"):
-        client.wait_for_dag("d", timeout_s=0.2)
+        client.wait_for_dag("d", timeout_s=0.2, interval_s=0.05)
     assert 0.2 <= time.monotonic() - began < 5
 
 
