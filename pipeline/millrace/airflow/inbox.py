@@ -22,9 +22,9 @@ def newest_names(
 ) -> list[str]:
     """Return names of files and folders directly below ``roots``, the most recently changed first.
 
-    DAG files are parsed all the time, so a huge or slow folder must not delay that. At most ``entries_max`` names of each
-    root are read, for about ``timeout_s`` seconds in all. Links, hidden names and names that would be read as a pattern or
-    an address are not proposed. A folder that cannot be listed contributes no names.
+    DAG files are parsed all the time, so a huge or slow folder must not delay that. At most ``entries_max`` names of
+    each root are read, for about ``timeout_s`` seconds in all. Links, hidden names and names that would be read as a
+    pattern or an address are not proposed. A folder that cannot be listed contributes no names.
     """
     deadline = time.monotonic() + timeout_s
     names_by_time: dict[str, int] = {}

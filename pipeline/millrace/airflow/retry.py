@@ -16,8 +16,8 @@ from millrace import errors
 class RetriableErrors(RetryPolicy):
     """A policy that retries errors with ``MillraceError.retriable``, each time after twice the delay.
 
-    The delay is ``first_delay_s`` after the first attempt and at most ``max_delay_s``. All other errors fail at once, because a
-    later attempt would fail, too. The policy is not called for a task whose process was killed. Airflow
+    The delay is ``first_delay_s`` after the first attempt and at most ``max_delay_s``. All other errors fail at once,
+    because a later attempt would fail, too. The policy is not called for a task whose process was killed. Airflow
     itself retries such a task up to ``retries`` times.
     """
 

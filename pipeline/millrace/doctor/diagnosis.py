@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from millrace.store import CassandraSession
 
 
-RESPONSE_TIMEOUT_S: Final = 5.0
+TIMEOUT_S: Final = 5.0
 """Timeout of a response of one service."""
 SERVICE_TIMEOUT_S: Final = 20.0
 """Timeout of all checks of one service; Cassandra's driver has several waits in a row."""
@@ -86,9 +86,7 @@ def _failure(name: str, result: str, advice: str = "") -> Check:
 def _cassandra(settings: Settings) -> Iterator[Check]:
     from millrace.store import CassandraSession, check_schema
 
-    limited = settings.cassandra.model_copy(
-        update={"connect_timeout_s": RESPONSE_TIMEOUT_S, "request_timeout_s": RESPONSE_TIMEOUT_S}
-    )
+    limited = settings.cassandra.model_copy(update={"connect_timeout_s": TIMEOUT_S, "request_timeout_s": TIMEOUT_S})
     with closing(CassandraSession.connect(limited)) as cassandra:
         yield from _nodes(cassandra)
         try:
@@ -183,7 +181,7 @@ def _kafka(settings: Settings) -> Check:
     quiet: dict[str, Any] = {"log_level": 0, "error_cb": lambda _error: None}
     admin = AdminClient({"bootstrap.servers": kafka.bootstrap_servers, **quiet, **kafka.config})
     try:
-        topic = admin.list_topics(timeout=RESPONSE_TIMEOUT_S).topics.get(kafka.topic)
+        topic = admin.list_topics(timeout=TIMEOUT_S).topics.get(kafka.topic)
     except KafkaException as error:
         text = f"{kafka.bootstrap_servers} does not respond ({error.args[0].str()})"
         return Check("kafka", "failed", text, f"loads and reads continue without live progress{run_hint('up kafka')}")
@@ -201,8 +199,7 @@ def _bridge(settings: Settings) -> Check:
     url = settings.bridge.url.rstrip("/")
     try:
         alive, ready = (
-            httpx.get(f"{url}/{path}", timeout=RESPONSE_TIMEOUT_S, trust_env=False).status_code
-            for path in ("healthz", "readyz")
+            httpx.get(f"{url}/{path}", timeout=TIMEOUT_S, trust_env=False).status_code for path in ("healthz", "readyz")
         )
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         text = f"{url} does not respond ({type(error).__name__})"
@@ -220,7 +217,7 @@ def _airflow(settings: Settings) -> Check:
 
     url = settings.airflow.url.rstrip("/")
     try:
-        parts = httpx.get(f"{url}/api/v2/monitor/health", timeout=RESPONSE_TIMEOUT_S, trust_env=False).json()
+        parts = httpx.get(f"{url}/api/v2/monitor/health", timeout=TIMEOUT_S, trust_env=False).json()
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         text = f"{url} does not respond ({type(error).__name__})"
         return Check("airflow", "failed", text, f"no run is scheduled meanwhile{run_hint('up airflow')}")
