@@ -20,22 +20,23 @@ _HEAD = """# Settings
 
 This page is made from the code of the settings: `python -m local_stack.settings_page > docs/settings.md`.
 
-A setting is searched for in these places, in this order. The first place that has it wins:
+The value of a setting is the first one that is found in these places, in this order:
 
-1. In Python the arguments of `connect`, as in `millrace.connect(cassandra={"keyspace": "other"})`. In Airflow the
+1. In Python: the arguments of `connect`, as in `millrace.connect(cassandra={"keyspace": "other"})`. In Airflow: the
    connections `cassandra_default`, `redis_default` and `kafka_default`.
 2. An environment variable, such as `MILLRACE_CASSANDRA__KEYSPACE=other`. A list is written with commas or as JSON.
-3. `millrace.toml` in the working directory, or the file that `MILLRACE_CONFIG` names: a table for each section, such as
-   `[cassandra]` with `keyspace = "other"`.
-4. In a checkout: `$MILLRACE_HOME/millrace.toml`, which `./run up` writes for the local stack. An installed package
-   reads `millrace.toml` in the user's configuration folder (`~/.config/millrace`), unless `MILLRACE_HOME` is set.
+3. `millrace.toml` in the working directory, or the file that `MILLRACE_CONFIG` names. It has a table for each section
+   of this page, such as `[cassandra]` with `keyspace = "other"`.
+4. `$MILLRACE_HOME/millrace.toml`. In a checkout `./run up` writes it for the local stack. If `MILLRACE_HOME` is not
+   set, an installed package reads `millrace.toml` in the user's configuration folder (`~/.config/millrace`).
 5. The default.
 
 A value outside its range is refused before anything starts, and the error names the setting. An unknown setting is
 refused, too, and the error names the nearest known one. Names of sizes end in `_bytes`, those of times in `_s`
 (seconds).
 
-The API and `millrace.toml` spell `MILLRACE_CASSANDRA__PORT` as `cassandra.port`.
+Python, `millrace.toml` and `millrace config` call the setting of the variable `MILLRACE_CASSANDRA__PORT`
+`cassandra.port`: the section and the name.
 """
 
 _OTHERS = """## Variables that are not settings
@@ -44,7 +45,7 @@ _OTHERS = """## Variables that are not settings
 |---|---|
 | `MILLRACE_HOME` | The folder of local data: `.millrace` in a checkout, `~/.local/share/millrace` otherwise. |
 | `MILLRACE_CONFIG` | The file that is read in place of `millrace.toml`; if the variable is empty, no file is read. |
-| `MILLRACE_DEBUG` | `1` shows where an error comes from. |
+| `MILLRACE_DEBUG` | `1` prints the traceback of an error. |
 | `MILLRACE_PYTHON` | The Python that `./run` uses. |
 | `MILLRACE_CHROMIUM` | The browser that the tests use. |
 | `MILLRACE_TEST_SEED`, `MILLRACE_TEST_FULL` | The seed of the tests' random choices; whether the long tests run. |

@@ -60,16 +60,15 @@ class CassandraSettings(Section):
     connect_timeout_s: float = Field(default=10.0, gt=0, le=300)
     """Timeout of the first connection."""
     request_timeout_s: float = Field(default=30.0, gt=0, le=600)
-    """Timeout of a request, including all its attempts."""
+    """Timeout of a request, including its retries."""
     unresponsive_after_s: float = Field(default=2.0, ge=0.1, le=60)
-    """An attempt without a response for this long is sent again to the other replica."""
+    """A request without a response for this long is sent to the other replica, unless the node answers a probe."""
     commitlog_sync_window_s: float = Field(default=5.0, ge=0, le=60)
-    """Writes that a node acknowledged within this time before it was lost count as missing on it.
+    """Writes that a node acknowledged within this time before it was lost are recorded as under-replicated.
 
-    They are recorded as under-replicated. A node that is killed loses the last writes of a commit log that is synced
-    periodically (the last 0.1 s with a memory-mapped one). In addition, a broken idle connection may be detected only
-    by the next write or heartbeat. With too large a value ``repair`` reads more; with too small a value a replica may
-    be missing without a record.
+    A node that is killed loses the last writes if its commit log is synced periodically: those of the last 0.1 s with a
+    memory-mapped commit log. The loss of a node may be detected later, by the next write or heartbeat. If the value is
+    too large, ``repair`` reads more data than necessary. If it is too small, a replica may be missing without a record.
     """
 
 
@@ -88,7 +87,7 @@ class RedisSettings(Section):
     timeout_s: float = Field(default=2.0, gt=0, le=60)
     """Timeout of a connection or a response."""
     retry_after_s: float = Field(default=30.0, gt=0, le=3600)
-    """After a failure the cache is not used for this long, so that a dead Redis does not delay each read."""
+    """After a failure the cache is not used for this long, so that a Redis that is down does not delay each read."""
 
     @property
     def switched_off(self) -> str:
