@@ -67,7 +67,7 @@ def prune(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def fsck() -> dict[str, Any]:
-    """Report data left behind by dead loads and deleted versions, and copies missing on nodes; remove nothing."""
+    """Report data left behind by failed loads and deleted versions, and copies missing on nodes; remove nothing."""
     with step("maintain", dataset="") as (store, task):
         report = store.fsck()
         left, missing = len(report.garbage), len(report.missing)
