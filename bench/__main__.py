@@ -12,7 +12,7 @@ import click
 
 from bench.data import bench_folder
 from bench.options import Options
-from millrace.cli.seconds import Seconds
+from millrace.cli.options import Seconds
 from millrace.errors import MillraceError, StackError
 
 BENCHMARKS = {

@@ -20,7 +20,7 @@ from local_stack.product import DEMO
 from local_stack.services.airflow import USER, Airflow
 from local_stack.services.bridge import Bridge
 from local_stack.stack import Stack
-from millrace.cli.commands.watch import follow
+from millrace.cli.live import follow
 from millrace.cli.output import print_facts
 from millrace.cli.watcher import Watcher
 from millrace.display import human_bytes, human_seconds
@@ -121,7 +121,7 @@ def report(done: Demo, airflow: Airflow, bridge: Bridge) -> None:
     """Print the figures of the load, the addresses to open and commands to try."""
     load: dict[str, Any] = done.result.results["publish"]
     warm: dict[str, Any] = done.result.results.get("warm", {})
-    cached = warm.get("chunks", 0) + warm.get("already", 0)
+    cached = warm.get("chunks", 0) + warm.get("already_cached", 0)
     if load["degraded"]:
         say("warning: some of it is on one node only; millrace repair mends it")
     print()

@@ -14,9 +14,9 @@ from urllib.parse import quote
 import httpx
 
 from local_stack.airflow_client import AirflowClient
-from millrace.cli.watcher import watch
 from millrace.settings import load_settings
 from tests.dags.events import run_progress
+from tests.watching import watch
 
 DAG = "ingest_repeat"
 OURS = {"success": "succeeded", "failed": "failed", "upstream_failed": "cancelled", "skipped": "skipped"}

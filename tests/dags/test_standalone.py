@@ -34,10 +34,10 @@ from local_stack.services.airflow import Airflow
 from local_stack.settings import CHECKOUT
 from local_stack.stack import Stack
 from millrace.api import Store
-from millrace.cli.watcher import watch
 from millrace.errors import DatasetNotFoundError, StackError
 from millrace.settings import load_settings
 from tests.dags.events import EventLog, airflows, are, own, run_progress, states
+from tests.watching import watch
 
 
 @dataclass(frozen=True)

@@ -100,7 +100,7 @@ def test_a_damaged_replica_that_no_read_reaches_is_found_by_verify_and_replaced_
     where = damage(store, refs, newer=newer, first_asked=False)
     # No rule fixes which node a reader asks first, so this test does not read: the damage stays until verify.
     findings = store.verify(name, each_replica=True)
-    assert findings.bad == len(where)
+    assert findings.bad_copies == len(where)
     assert store.under_replicated(store.version(name)), "what was found is on record"
     repaired = store.repair(name)
     assert repaired.ok
@@ -109,4 +109,4 @@ def test_a_damaged_replica_that_no_read_reaches_is_found_by_verify_and_replaced_
     assert not store.under_replicated(store.version(name))
     column = table.column_names[TILE]
     assert store.dataset(name).to_table(columns=[column]).equals(table.select([column]))
-    judge({name: Expected({report.version: table}, latest=report.version)}, fired=findings.bad == len(DAMAGES))
+    judge({name: Expected({report.version: table}, latest=report.version)}, fired=findings.bad_copies == len(DAMAGES))

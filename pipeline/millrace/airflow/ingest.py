@@ -98,7 +98,7 @@ def verify(planned: Mapping[str, Any], loaded: Sequence[Mapping[str, Any]]) -> d
             verified = store.verify_split(load_plan, result, task=task)
             if not verified.ok:
                 problem = verified.problems[0]
-                count = f"{verified.bad} of {verified.chunks} chunks of {verified.reference}"
+                count = f"{verified.bad_copies} of {verified.chunks} chunks of {verified.reference}"
                 text = f"{count} cannot be verified: {problem['message']}"
                 if names_retriable_error(problem):
                     raise ChunkMissingError(text, hint="a node may be down: millrace doctor")

@@ -35,20 +35,21 @@ def repair(params: Mapping[str, Any]) -> dict[str, Any]:
 
 def verify(params: Mapping[str, Any]) -> dict[str, Any]:
     """Read the newest version of each dataset again; fail at the end, with names, if a copy is wrong or missing."""
-    sums = {"datasets": 0, "chunks": 0, "copies": 0, "rows": 0, "stored_bytes": 0, "bad": 0}
+    sums = {"datasets": 0, "chunks": 0, "copies": 0, "rows": 0, "stored_bytes": 0, "bad_copies": 0}
     problems: list[dict[str, Any]] = []
     with step("verify", dataset=params.get("dataset") or "") as (store, task):
         for reference in _latest(store, params):
             verified = store.verify(reference, each_replica=bool(params.get("each_replica")), task=task)
             sums["datasets"] += 1
-            for name in ("chunks", "copies", "rows", "stored_bytes", "bad"):
+            for name in ("chunks", "copies", "rows", "stored_bytes", "bad_copies"):
                 sums[name] += getattr(verified, name)
             problems += verified.problems
         if problems:
             for problem in problems[:_LISTED]:
                 logger.error("%s", problem["message"])
             kind = ChunkMissingError if all(map(names_retriable_error, problems)) else ChunkError
-            raise kind(f"{sums['bad']} copies are wrong or missing: {problems[0]['message']}", hint="millrace repair")
+            text = f"{sums['bad_copies']} copies are wrong or missing: {problems[0]['message']}"
+            raise kind(text, hint="millrace repair")
         task.message(f"{sums['rows']:,} rows verified, of the newest version of each dataset")
     return sums
 

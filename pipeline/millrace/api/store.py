@@ -130,7 +130,7 @@ class Store:
         if self._cache is None and not self.settings.redis.switched_off:
             from millrace.cache import ChunkCache
 
-            self._cache = ChunkCache.connect(
+            self._cache = ChunkCache(
                 self.settings.redis,
                 cluster=self.cassandra.cluster_name,
                 keyspace=self.settings.cassandra.keyspace,
@@ -363,7 +363,7 @@ class Store:
             report.add_missing_replicas(ReplicaCheck(self.cassandra, self.catalogue), dataset.version)
         task = task or null_task()
         verify_chunks(self.chunk_reader, dataset.refs(), report, task=task, each_replica=each_replica)
-        task.message(report.words)
+        task.message(report.summary)
         self._maintenance.record((dataset.name, UUID(hex=attempt_id), bucket) for attempt_id, bucket in report.recorded)
         return report
 

@@ -4,7 +4,5 @@ Importing this package does not import the Redis client.
 """
 
 from millrace.cache.chunk_cache import ChunkCache
-from millrace.cache.entries import Admission, CacheEntry
-from millrace.cache.keys import ChunkKey
 
-__all__ = ["Admission", "CacheEntry", "ChunkCache", "ChunkKey"]
+__all__ = ["ChunkCache"]

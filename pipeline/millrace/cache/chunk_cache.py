@@ -6,20 +6,23 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from millrace.cache.circuit import Circuit
 from millrace.cache.client import is_out_of_memory, make_pool, probe, shown_address
 from millrace.cache.entries import Admission, CacheEntry, pack_entry, unpack_entry
-from millrace.cache.keys import ChunkKey, RedisKeys, byte_ranges
+from millrace.cache.keys import RedisKeys, byte_ranges
 from millrace.cache.memory import BUFFERS_BYTES, limit_bytes, rounds_up, value_cost_bytes, version_cost_bytes
-from millrace.cache.values import cut_tiles, get_ranges, get_value, pipelined
+from millrace.cache.values import cut_tiles, get_ranges, pipelined
 from millrace.errors import CacheError
 from millrace.settings import RedisSettings
 
 if TYPE_CHECKING:
     from redis import Redis
+
+    from millrace.store import ChunkRef
 
 
 _log = logging.getLogger("millrace.cache")
@@ -31,7 +34,8 @@ class ChunkCache:
     """The cached chunks of one keyspace; a value is the concatenation of a chunk's stored tiles, in tile order.
 
     No method raises an error of Redis, except ``ping`` and ``entries``, which serve interactive commands. When the
-    cache is unreachable, slow or full, reads miss. After a failure Redis is not called for ``retry_after_s``. Values
+    cache is unreachable, slow or full, reads miss. The constructor does not connect; it raises ``InvalidSettingError``
+    for an invalid URL. After a failure Redis is not called for ``retry_after_s``. Values
     are not verified here, because the caller has the manifest's checksums. Connections are opened when needed, one
     for each active thread, and again after a fork. Logs to ``millrace.cache``, once for each outage.
     """
@@ -43,11 +47,6 @@ class ChunkCache:
         self._circuit = Circuit(self._address, settings.retry_after_s, lambda: probe(self._pool))
         self._full_logged = False
         self._closed = threading.Event()
-
-    @classmethod
-    def connect(cls, settings: RedisSettings, *, cluster: str, keyspace: str) -> ChunkCache:
-        """Return a cache, whether or not Redis is reachable; raises ``InvalidSettingError`` for an invalid URL."""
-        return cls(settings, cluster=cluster, keyspace=keyspace)
 
     def _client(self) -> Redis:
         from redis import Redis
@@ -83,7 +82,7 @@ class ChunkCache:
 
     # --- chunks
 
-    def get(self, chunk: ChunkKey, sizes: Sequence[int], tiles: Sequence[int] | None) -> list[memoryview] | None:
+    def get(self, chunk: ChunkRef, sizes: Sequence[int], tiles: Sequence[int] | None) -> list[memoryview] | None:
         """Return the stored tiles (ascending indices; None: all), or None when not all of their bytes are cached.
 
         ``sizes`` are the stored bytes of each tile of the chunk, from its manifest.
@@ -94,14 +93,14 @@ class ChunkCache:
         is_whole_value = len(indices) == len(sizes)
 
         def read(redis: Redis) -> list[memoryview] | None:
-            parts = get_value(redis, key) if is_whole_value else get_ranges(redis, key, ranges)
+            parts = [redis.get(key) or b""] if is_whole_value else get_ranges(redis, key, ranges)
             if [len(part) for part in parts] != [end - start for start, end in ranges]:
                 return None
             return cut_tiles(parts, [sizes[tile] for tile in indices])
 
         return self._call(read, None)
 
-    def put(self, chunk: ChunkKey, tiles: Sequence[Any], *, ttl_s: int | None = None) -> bool:
+    def put(self, chunk: ChunkRef, tiles: Sequence[Any], *, ttl_s: int | None = None) -> bool:
         """Store a whole chunk (its stored tiles, in order); return False when Redis is unreachable or full.
 
         With ``ttl_s`` the chunk expires after that time.
@@ -109,39 +108,28 @@ class ChunkCache:
         key, value = self._keys.chunk(chunk), b"".join(tiles)
         return self._call(lambda redis: bool(redis.set(key, value, ex=ttl_s)), False)
 
-    def has(self, chunks: Iterable[ChunkKey]) -> list[bool]:
+    def has(self, chunks: Iterable[ChunkRef]) -> list[bool]:
         """Return for each chunk whether it is cached; all False when Redis is unreachable."""
-        cached: list[bool] = []
-        for keys in self._in_groups(chunks):
-            counts = self._call(lambda redis, keys=keys: pipelined(redis, "exists", keys), [0] * len(keys))  # type: ignore[misc]  # a lambda's default has no annotation
-            cached += [bool(count) for count in counts]
-        return cached
+        groups = (
+            (keys, partial(pipelined, command="exists", keys=keys)) for keys in _groups(map(self._keys.chunk, chunks))
+        )
+        return [bool(count) for keys, exists in groups for count in self._call(exists, [0] * len(keys))]
 
-    def delete(self, chunks: Iterable[ChunkKey]) -> int:
+    def delete(self, chunks: Iterable[ChunkRef]) -> int:
         """Delete chunks; return how many of them were cached."""
-        deleted = 0
-        for keys in self._in_groups(chunks):
-            deleted += self._call(lambda redis, keys=keys: int(redis.unlink(*keys)), 0)  # type: ignore[misc]  # as above
-        return deleted
+        return sum(self._call(partial(_unlink, keys=keys), 0) for keys in _groups(map(self._keys.chunk, chunks)))
 
     def delete_dataset(self, dataset: str) -> int:
         """Delete every chunk and entry of a dataset, of all its versions; return the number of chunks."""
         return self._call(lambda redis: self._delete_dataset(redis, dataset), 0)
 
     def _delete_dataset(self, redis: Redis, dataset: str) -> int:
-        deleted = 0
         keys = redis.scan_iter(match=self._keys.all_chunks(dataset), count=1000)
-        while group := list(islice(keys, _KEYS_AT_ONCE)):
-            deleted += int(redis.unlink(*group))
+        deleted = sum(_unlink(redis, group) for group in _groups(keys))
         for entry in self._read_entries(redis):
             if entry.dataset == dataset:
                 redis.hdel(self._keys.entries, entry.name)
         return deleted
-
-    def _in_groups(self, chunks: Iterable[ChunkKey]) -> Iterator[list[str]]:
-        keys = map(self._keys.chunk, chunks)
-        while group := list(islice(keys, _KEYS_AT_ONCE)):
-            yield group
 
     # --- versions
 
@@ -182,7 +170,7 @@ class ChunkCache:
         return Admission(True, "", needed, free)
 
     def _cached_bytes(self, redis: Redis, dataset: str, *, rounds: bool) -> int:
-        """Return the memory in bytes of a dataset's cached chunks: a continued fill needs only the rest."""
+        """Return the memory in bytes of a dataset's cached chunks; a repeated fill does not need this memory again."""
         keys = list(redis.scan_iter(match=self._keys.all_chunks(dataset), count=1000))
         return sum(value_cost_bytes(size, rounds=rounds) for size in pipelined(redis, "strlen", keys))
 
@@ -198,7 +186,7 @@ class ChunkCache:
         self._call(lambda redis: redis.hdel(self._keys.entries, name), None)
 
     def admitted(self, dataset: str, version: str) -> bool:
-        """Return whether the version is admitted as a whole: only then a read that misses a chunk caches it again."""
+        """Return whether the whole version was admitted. Only then a read caches a chunk that is missing in Redis."""
         name = f"{dataset}@{version}"
         return bool(self._call(lambda redis: redis.hexists(self._keys.entries, name), False))
 
@@ -221,10 +209,7 @@ class ChunkCache:
 
         Raises ``CacheError`` when Redis does not respond.
         """
-        return self._call_or_raise(self._describe)
-
-    def _describe(self, redis: Redis) -> dict[str, Any]:
-        info: dict[str, Any] = redis.info()
+        info: dict[str, Any] = self._call_or_raise(lambda redis: redis.info())
         return {
             "address": self._address,
             "version": info.get("redis_version", ""),
@@ -248,3 +233,12 @@ class ChunkCache:
         """Close the connections; afterwards every read misses."""
         self._closed.set()
         self._pool.disconnect()
+
+
+def _groups(keys: Iterator[str]) -> Iterator[list[str]]:
+    while group := list(islice(keys, _KEYS_AT_ONCE)):
+        yield group
+
+
+def _unlink(redis: Redis, keys: Sequence[str]) -> int:
+    return int(redis.unlink(*keys))

@@ -1,4 +1,4 @@
-"""Circuit breaker for Redis: an unreachable Redis delays a read once, not at every chunk."""
+"""Circuit breaker for Redis: an unreachable Redis delays a read once and not for each chunk."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Circuit:
         self._probing = threading.Lock()
 
     def allows(self) -> bool:
-        """Return whether Redis may be called now; probes it first when the circuit's time is over."""
+        """Return whether Redis may be called now; after ``retry_after_s`` probe it first."""
         if self._pid != os.getpid():
             self._reset()
         if self._open_until is None:
@@ -39,19 +39,16 @@ class Circuit:
         if time.monotonic() < self._open_until or not self._probing.acquire(blocking=False):
             return False
         try:
-            return self._try_again()
-        finally:
-            self._probing.release()
-
-    def _try_again(self) -> bool:
-        try:
             self._probe()
         except Exception as error:  # noqa: BLE001  # any failure of the cache: the read continues without it
             self.failed(error)
             return False
-        self._open_until = None
-        _log.info("the cache at %s responds again", self._name)
-        return True
+        else:
+            self._open_until = None
+            _log.info("the cache at %s responds again", self._name)
+            return True
+        finally:
+            self._probing.release()
 
     def failed(self, error: Exception) -> None:
         """Open the circuit for ``retry_after_s``; the first failure of an outage is logged."""

@@ -1,4 +1,4 @@
-"""Configuration of redis-py for values of 5 MB; this package imports redis-py only when it is used."""
+"""Configure redis-py for values of 5 MB. redis-py is imported only when a function here is called."""
 
 from __future__ import annotations
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import datetime, timedelta
+
+from pydantic import AwareDatetime, TypeAdapter
 
 _FILLING_FOR = timedelta(minutes=10)
 
@@ -28,8 +28,8 @@ class CacheEntry:
     version: str
     chunks: int
     bytes: int
-    admitted_at: datetime
-    warmed_at: datetime | None = None
+    admitted_at: AwareDatetime
+    warmed_at: AwareDatetime | None = None
 
     @property
     def name(self) -> str:
@@ -37,38 +37,24 @@ class CacheEntry:
         return f"{self.dataset}@{self.version}"
 
     def is_filling(self, now: datetime) -> bool:
-        """Return whether it was admitted less than 10 minutes ago and is not complete: its bytes stay reserved."""
+        """Return whether the version is incomplete and was admitted less than 10 minutes ago.
+
+        Its bytes are reserved during this time.
+        """
         return self.warmed_at is None and now - self.admitted_at < _FILLING_FOR
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the entry as JSON values."""
-        return {
-            "dataset": self.dataset,
-            "version": self.version,
-            "chunks": self.chunks,
-            "bytes": self.bytes,
-            "admitted_at": self.admitted_at.isoformat(),
-            "warmed_at": self.warmed_at.isoformat() if self.warmed_at else None,
-        }
+
+_STORED = TypeAdapter(CacheEntry)
 
 
 def pack_entry(entry: CacheEntry) -> bytes:
     """Return the entry as the bytes stored in Redis."""
-    return json.dumps(entry.to_json()).encode()
+    return _STORED.dump_json(entry)
 
 
 def unpack_entry(stored: bytes) -> CacheEntry | None:
     """Return the entry from the bytes of ``pack_entry``; None for the format of an incompatible program version."""
     try:
-        value = json.loads(stored)
-        warmed = value["warmed_at"]
-        return CacheEntry(
-            dataset=str(value["dataset"]),
-            version=str(value["version"]),
-            chunks=int(value["chunks"]),
-            bytes=int(value["bytes"]),
-            admitted_at=datetime.fromisoformat(value["admitted_at"]).astimezone(UTC),
-            warmed_at=datetime.fromisoformat(warmed).astimezone(UTC) if warmed else None,
-        )
-    except (ValueError, KeyError, TypeError):
+        return _STORED.validate_json(stored)
+    except ValueError:
         return None

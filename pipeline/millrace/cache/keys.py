@@ -3,35 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
-from uuid import UUID
+from itertools import accumulate
+from typing import TYPE_CHECKING
 
-
-class ChunkKey(Protocol):
-    """The primary key of a chunk in the store; a ``ChunkRef`` of a manifest has it."""
-
-    @property
-    def dataset(self) -> str:
-        """Return the dataset's name."""
-
-    @property
-    def attempt_id(self) -> UUID:
-        """Return the id of the load attempt that wrote the chunk."""
-
-    @property
-    def bucket(self) -> int:
-        """Return the chunk's bucket."""
-
-    @property
-    def chunk(self) -> int:
-        """Return the chunk's number."""
+if TYPE_CHECKING:
+    from millrace.store import ChunkRef
 
 
 class RedisKeys:
     """The Redis keys of one keyspace of one cluster.
 
-    A ``ChunkKey`` is never reused. So a dataset created again under an old name never reads stale chunks, and an
-    appended version finds the chunks of its parent.
+    The key of a chunk in the store is never reused. So a dataset created again under an old name never reads stale
+    chunks, and an appended version finds the chunks of its parent.
     """
 
     def __init__(self, cluster: str, keyspace: str) -> None:
@@ -42,7 +25,7 @@ class RedisKeys:
         """Return the key of the hash of admitted versions."""
         return f"{self._prefix}:entries"
 
-    def chunk(self, chunk: ChunkKey) -> str:
+    def chunk(self, chunk: ChunkRef) -> str:
         """Return the key of one chunk."""
         return f"{self._prefix}:chunk:{chunk.dataset}:{chunk.attempt_id.hex}:{chunk.bucket}:{chunk.chunk}"
 
@@ -58,9 +41,7 @@ def _literal(text: str) -> str:
 def byte_ranges(sizes: Sequence[int], tiles: Sequence[int]) -> list[tuple[int, int]]:
     """Return ``(start, end)`` of the bytes of these ascending tiles; ends are exclusive, adjacent ranges are joined."""
     ranges: list[tuple[int, int]] = []
-    starts = [0]
-    for size in sizes:
-        starts.append(starts[-1] + size)
+    starts = [0, *accumulate(sizes)]
     for tile in tiles:
         start, end = starts[tile], starts[tile + 1]
         if ranges and ranges[-1][1] == start:

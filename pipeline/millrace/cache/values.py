@@ -9,12 +9,6 @@ if TYPE_CHECKING:
     from redis import Redis
 
 
-def get_value(redis: Redis, key: str) -> list[Any]:
-    """Return the value as a list of one part, empty if there is none."""
-    value = redis.get(key)
-    return [] if value is None else [value]
-
-
 def get_ranges(redis: Redis, key: str, ranges: Sequence[tuple[int, int]]) -> list[Any]:
     """Return these ranges of bytes of a value, by one request."""
     if len(ranges) == 1:

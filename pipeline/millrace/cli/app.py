@@ -8,6 +8,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import click
@@ -94,7 +95,8 @@ def run(argv: Sequence[str] | None = None) -> int:
     """Run one command as ``millrace.cli.main`` does, which imports this module first."""
     args = list(sys.argv[1:] if argv is None else argv)
     options = args[: args.index("--")] if "--" in args else args
-    invocation = Invocation(tuple(args), Interrupts(), json="--json" in options, debug=_debugging())
+    is_debugging = os.environ.get("MILLRACE_DEBUG", "").lower() not in ("", "0", "false", "no")
+    invocation = Invocation(tuple(args), Interrupts(), json="--json" in options, debug=is_debugging)
     invocation.interrupts.json = invocation.json
     logger = logging.getLogger("millrace")
     handler = _Warnings(logging.WARNING)
@@ -135,7 +137,7 @@ def _run(args: list[str], invocation: Invocation) -> int:
 def _failed(error: Exception, invocation: Invocation) -> int:
     if invocation.debug:
         traceback.print_exception(error)
-    code, line, facts = _told(error, invocation)
+    code, line, facts = _described(error, invocation)
     if code == EXIT_INTERRUPTED:
         invocation.interrupts.leave()
     try:
@@ -147,7 +149,7 @@ def _failed(error: Exception, invocation: Invocation) -> int:
     return code
 
 
-def _told(error: Exception, invocation: Invocation) -> tuple[int, str, dict[str, Any]]:
+def _described(error: Exception, invocation: Invocation) -> tuple[int, str, dict[str, Any]]:
     """Return the exit code of an error, its line for the user and its facts for the JSON document."""
     name = type(error).__name__
     if isinstance(error, MillraceError):
@@ -174,11 +176,6 @@ def _close_quietly() -> int:
 
     The interpreter flushes standard output at exit, which would fail otherwise.
     """
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
+    with Path(os.devnull).open("wb") as devnull:
+        os.dup2(devnull.fileno(), sys.stdout.fileno())
     return EXIT_DONE
-
-
-def _debugging() -> bool:
-    return os.environ.get("MILLRACE_DEBUG", "").lower() not in ("", "0", "false", "no")

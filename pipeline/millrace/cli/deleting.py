@@ -1,10 +1,9 @@
-"""Shared parts of the commands that delete: common options, confirmation and report."""
+"""Confirmation and report of the commands that delete."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,13 +12,6 @@ from millrace.errors import UsageError
 
 if TYPE_CHECKING:
     from millrace.store import SweepReport
-
-
-dry_run_option: Callable[[Any], Any] = click.option("--dry-run", is_flag=True, help="Show the effect; change nothing.")
-yes_option: Callable[[Any], Any] = click.option("--yes", is_flag=True, help="Skip the confirmation.")
-now_option: Callable[[Any], Any] = click.option(
-    "--now", is_flag=True, help="Remove the data at once, instead of after 24 hours."
-)
 
 
 def confirmed(question: str, *, yes: bool) -> None:
@@ -45,7 +37,7 @@ def show_sweep(report: SweepReport, title: str, *, now: bool = False) -> None:
     print_facts(
         [
             (f"versions {would}deleted", ", ".join(report.marked) or "none"),
-            *_what_follows(report, now=now),
+            *_removal_facts(report, now=now),
             ("attempts with data", f"{len(report.garbage)} attempts"),
             ("still in their grace time", report.waiting),
             ("removed", f"{report.removed_attempts} attempts, {report.removed_partitions} buckets"),
@@ -71,14 +63,14 @@ def show_sweep(report: SweepReport, title: str, *, now: bool = False) -> None:
         say(f"millrace: {one_line(line)}")
 
 
-def _what_follows(report: SweepReport, *, now: bool) -> list[tuple[str, str]]:
+def _removal_facts(report: SweepReport, *, now: bool) -> list[tuple[str, str]]:
     """Return lines on when the data of the marked versions is removed and how to undo their deletion."""
     from millrace.store import GRACE
 
     if not report.marked or now:
         return []
     hours = f"{GRACE.total_seconds() / 3600:g} hours"
-    final = [("cannot be taken back", ", ".join(report.final))] if report.final else []
+    final = [("cannot be restored", ", ".join(report.final))] if report.final else []
     if report.dry_run:
         return [("their data", f"would no longer be visible to readers; data would be removed in {hours}"), *final]
     recoverable = [reference for reference in report.marked if reference not in report.final]

@@ -1,4 +1,4 @@
-"""Handle Ctrl-C and SIGTERM: the work unwinds, and the process ends within two seconds in any case.
+"""Handle Ctrl-C and SIGTERM: the command cleans up, and the process ends within two seconds in any case.
 
 The first signal raises ``Interrupted`` in the main thread, so that files are removed and connections closed. A separate
 thread is woken by the signal and not by Python's main loop. It ends the process if unwinding takes too long (a native
@@ -43,7 +43,8 @@ class Interrupts:
     unwinding.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, unwind_s: float = UNWIND_S) -> None:
+        self._unwind_s = unwind_s
         self.message = "interrupted"
         self.facts: dict[str, Any] = {"error": "Interrupted"}
         self.json = False
@@ -55,12 +56,8 @@ class Interrupts:
         self._lock = threading.Lock()
         self._printed = False
         self._pending = False
-        self._stopped = False
-
-    @property
-    def stopped(self) -> bool:
+        self.stopped = False
         """Whether a signal has arrived."""
-        return self._stopped
 
     def __enter__(self) -> Self:
         if threading.current_thread() is not threading.main_thread():
@@ -97,17 +94,17 @@ class Interrupts:
             yield
             return
         # The current handlers are restored unchanged: progress may have installed its own before this one.
-        standing = {number: signal.signal(number, self._note) for number in _SIGNALS}
+        handlers = {number: signal.signal(number, self._note) for number in _SIGNALS}
         try:
             yield
         finally:
-            for number, handler in standing.items():
+            for number, handler in handlers.items():
                 signal.signal(number, handler)
         if self._pending:
             self._pending = False
             raise Interrupted
 
-    def speak(self) -> None:
+    def print_message(self) -> None:
         """Print ``message``, once."""
         with self._lock:
             if self._printed:
@@ -123,18 +120,18 @@ class Interrupts:
 
     def leave(self) -> NoReturn:
         """Print ``message`` and end the process without waiting for any thread."""
-        for act in self.cleanups:
+        for clean_up in self.cleanups:
             with suppress(Exception):
-                act()
-        self.speak()
+                clean_up()
+        self.print_message()
         os._exit(EXIT_INTERRUPTED)
 
     def _handle(self, _number: int, _frame: FrameType | None) -> None:
-        self._stopped = True
+        self.stopped = True
         raise Interrupted
 
     def _note(self, _number: int, _frame: FrameType | None) -> None:
-        self._stopped = self._pending = True
+        self.stopped = self._pending = True
 
     def _watch(self) -> None:
         """End the process if unwinding takes too long.
@@ -144,16 +141,13 @@ class Interrupts:
         if self._pipe is None:
             return
         reading = self._pipe[0]
-        while True:
+        timeout_s = None
+        while select.select([reading], [], [], timeout_s)[0]:
             byte = os.read(reading, 1)
             if byte == b"\0":
                 return
             if byte[0] in _SIGNALS:
-                break
-        while select.select([reading], [], [], UNWIND_S)[0]:
-            byte = os.read(reading, 1)
-            if byte == b"\0":
-                return
-            if byte[0] in _SIGNALS:
-                break
+                if timeout_s is not None:
+                    break
+                timeout_s = self._unwind_s
         self.leave()

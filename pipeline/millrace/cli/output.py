@@ -26,7 +26,7 @@ _printer: list[Callable[[str], None]] = []
 
 
 def visible(text: str) -> str:
-    """Return the text with every character that could move the cursor written out."""
+    """Return the text with an escape sequence such as ``\\x1b`` for each character that is not printable."""
     return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
@@ -49,8 +49,8 @@ def warn(text: object) -> None:
 
 
 @contextmanager
-def saying_through(printer: Callable[[str], None]) -> Iterator[None]:
-    """Send the lines of ``say`` to ``printer`` within the block, because a progress bar owns the terminal."""
+def printing_through(printer: Callable[[str], None]) -> Iterator[None]:
+    """Send the lines of ``say`` to ``printer`` within the block: a progress bar may be drawn below them."""
     _printer.append(printer)
     try:
         yield
@@ -92,6 +92,7 @@ def print_table(
     so that no name or id is broken. If the table does not fit, columns named in ``spare`` are left out, first to last,
     and named below it. If that is not enough, each row is a block of ``title: value`` lines with every column.
     """
+    from rich import box
     from rich.table import Table
 
     body = [[cell for _, cell in zip(columns, row, strict=True)] for row in rows]
@@ -102,7 +103,7 @@ def print_table(
         return
     left_out = [column for index, column in enumerate(columns) if index not in kept]
     columns, body = [columns[index] for index in kept], [[row[index] for index in kept] for row in body]
-    table = Table(box=_box(), pad_edge=False, header_style="bold")
+    table = Table(box=box.SIMPLE_HEAD if _encodes("─") else box.ASCII, pad_edge=False, header_style="bold")
     for column in columns:
         justify: Literal["left", "right"] = "right" if column in right else "left"
         table.add_column(_text(column), justify=justify, overflow="fold", no_wrap=column not in folding)
@@ -190,12 +191,6 @@ def _text(value: object) -> Any:
         return value
     shown = f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
     return Text(visible(shown))
-
-
-def _box() -> Any:
-    from rich import box
-
-    return box.SIMPLE_HEAD if _encodes("─") else box.ASCII
 
 
 def _encodes(text: str) -> bool:

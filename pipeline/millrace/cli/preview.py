@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import shutil
 import sys
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
+
+import pyarrow as pa
 
 from millrace.cli.output import print_table, say, visible
+from millrace.dataset import as_text
 from millrace.names import listed_columns
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
 
 CELL_MAX: Final = 200
 """Most characters of a cell; ``read --output -`` writes all of them."""
@@ -32,15 +31,15 @@ def print_preview(table: pa.Table) -> None:
         fitting = _fitting(names, columns, shutil.get_terminal_size().columns)
     right = [names[i] for i in range(fitting) if _is_number(table.schema.field(i).type)]
     print_table(names[:fitting], list(zip(*columns[:fitting], strict=True)), right=right, folding=names[:fitting])
-    cut = [name for name, column in zip(names[:fitting], columns, strict=False) if any(map(_is_cut, column))]
+    cut = [
+        name
+        for name, column in zip(names[:fitting], columns, strict=False)
+        if any(isinstance(cell, _Cut) for cell in column)
+    ]
     if cut:
         say(f"cut at {CELL_MAX} characters: {listed_columns(cut)} (whole with --output - --format csv, or jsonl)")
     if fitting < len(names):
         say(f"not shown: {listed_columns(names[fitting:])} (--columns A,B)")
-
-
-def _is_cut(cell: Any) -> bool:
-    return isinstance(cell, _Cut)
 
 
 class _Cut(str):
@@ -51,8 +50,6 @@ class _Cut(str):
 
 def _cells(table: pa.Table, index: int) -> list[Any]:
     from rich.text import Text
-
-    from millrace.dataset import as_text
 
     cells: list[Any] = []
     for chunk in table.column(index).chunks:
@@ -78,6 +75,4 @@ def _fitting(names: list[str], columns: list[list[Any]], width: int) -> int:
 
 
 def _is_number(kind: Any) -> bool:
-    import pyarrow as pa
-
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))

@@ -6,7 +6,7 @@ import json
 import random
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
@@ -28,42 +28,15 @@ OWN_RUN_QUIET_S: Final = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """State at the end: every task of the run or runs, and whether the end was reached."""
+    """State of all tasks when ``events`` ended; ``over`` is false if it ended by its timeout."""
 
     tasks: tuple[TaskState, ...]
     over: bool
 
     @property
     def succeeded(self) -> bool:
-        """Whether everything is over and nothing failed, was cancelled or is lost."""
+        """Return whether the run is over and each task succeeded or was skipped."""
         return self.over and all(task.state in ("succeeded", "skipped") for task in self.tasks)
-
-
-def watch(
-    url: str,
-    dag_id: str | None = None,
-    run_id: str | None = None,
-    until_done: bool = True,
-    on_event: Callable[[Event], None] | None = None,
-    timeout_s: float | None = None,
-    *,
-    token: str | None = None,
-    quiet_s: float | None = None,
-) -> Watched:
-    """Follow a run, or all, and return how every task ended; a broken connection is resumed by cursor.
-
-    ``on_event`` is called with every new event, in order within a run. A run is over when every known task has ended
-    and no event of it arrived for ``quiet_s``. The default is 2 s for runs of the command line and 15 s otherwise,
-    because a scheduler is slow. One second is enough if Airflow has reported the end of every step.
-
-    With ``until_done`` false, or if ``timeout_s`` expires first, the result has ``over`` false. Raises
-    ``ProgressError`` if the bridge does not respond at first, or refuses the request.
-    """
-    watcher = Watcher(url, dag_id=dag_id, run_id=run_id, token=token)
-    for event in watcher.events(until_done=until_done, timeout_s=timeout_s, quiet_s=quiet_s):
-        if on_event is not None and event is not None:
-            on_event(event)
-    return watcher.result()
 
 
 class Watcher:
@@ -80,8 +53,8 @@ class Watcher:
         self.connected = False
         self.over = False
         self._url = _bridge_address(url)
-        names = {"dag_id": dag_id, "run_id": run_id}
-        self._params: dict[str, str] = {name: value for name, value in names.items() if value is not None}
+        filters = {"dag_id": dag_id, "run_id": run_id}
+        self._params: dict[str, str] = {name: value for name, value in filters.items() if value is not None}
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._cursor = ""
         self._deadline = float("inf")
@@ -89,7 +62,7 @@ class Watcher:
 
     @property
     def one_run(self) -> bool:
-        """Whether only one run was asked for."""
+        """Return whether the watcher follows a single run."""
         return "run_id" in self._params
 
     def tasks(self, run: RunKey | None = None) -> Iterator[TaskState]:
@@ -109,8 +82,8 @@ class Watcher:
     def wait_until_reported(self, timeout_s: float, *, first_response_s: float = FIRST_RESPONSE_S) -> bool:
         """Wait until the bridge has an event of a matching task; return False if there is none after ``timeout_s``.
 
-        Raises as ``watch`` does if the bridge does not respond for ``first_response_s`` (or ``timeout_s``, if that is
-        longer).
+        Raises ``ProgressError`` if the bridge refuses the request, or does not respond for ``first_response_s`` or
+        ``timeout_s``, whichever is longer.
         """
         deadline = time.monotonic() + timeout_s
         first_response_deadline = time.monotonic() + max(timeout_s, first_response_s)
@@ -148,19 +121,18 @@ class Watcher:
             with suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RDWR)
 
-    def events(
-        self, *, until_done: bool = True, timeout_s: float | None = None, quiet_s: float | None = None
-    ) -> Iterator[Event | None]:
+    def events(self, *, until_done: bool = True, timeout_s: float | None = None) -> Iterator[Event | None]:
         """Yield every new event as it arrives; ``None`` for another change (liveness, the connection).
 
-        Ends when the run is over or the timeout expires, and blocks between two events. Raises as ``watch`` does.
+        Ends when the run is over or the timeout expires, and blocks between two events. A broken connection is resumed
+        by cursor. With ``until_done`` a run is over when every known task has ended and no event of it arrived for 2 s,
+        or for 15 s unless the command line or Python started it: a scheduler is slow.
+
+        Raises ``ProgressError`` if the bridge does not respond at first, or refuses the request.
         """
         if until_done:
-            own_run = self._params.get("dag_id") in ("cli", "python")
-            self._params |= {
-                "until": "terminal",
-                "quiet_s": str(quiet_s or (OWN_RUN_QUIET_S if own_run else RUN_QUIET_S)),
-            }
+            is_own_run = self._params.get("dag_id") in ("cli", "python")
+            self._params |= {"until": "terminal", "quiet_s": str(OWN_RUN_QUIET_S if is_own_run else RUN_QUIET_S)}
         if timeout_s is not None:
             self._deadline = min(self._deadline, time.monotonic() + timeout_s)
         first_deadline = time.monotonic() + FIRST_RESPONSE_S
@@ -174,7 +146,7 @@ class Watcher:
                     pause = 0.0
                 except (httpx.TransportError, SSEError) as error:
                     if not self._cursor and isinstance(error, SSEError):
-                        raise self._no_bridge() from error
+                        raise _no_bridge(self._url) from error
                     if not self._cursor and time.monotonic() > min(first_deadline, self._deadline):
                         raise self._unresponsive(error) from error
                     pause = BACKOFF_S[min(failures, len(BACKOFF_S) - 1)] * random.uniform(0.5, 1.5)  # noqa: S311
@@ -191,17 +163,14 @@ class Watcher:
             url=self._url,
         )
 
-    def _no_bridge(self) -> ProgressError:
-        return _no_bridge(self._url, "another program responds at this address")
-
     def _object(self, text: str, *names: str) -> dict[str, Any]:
         """Return the JSON object that a bridge sent; raise ``ProgressError`` unless it has these names."""
         try:
             body = json.loads(text)
         except ValueError:
-            raise self._no_bridge() from None
+            raise _no_bridge(self._url) from None
         if not isinstance(body, dict) or any(name not in body for name in names):
-            raise self._no_bridge()
+            raise _no_bridge(self._url)
         return body
 
     def _check(self, response: httpx.Response) -> None:
@@ -275,5 +244,5 @@ def _bridge_address(url: str) -> str:
     return url.rstrip("/")
 
 
-def _no_bridge(url: str, hint: str) -> ProgressError:
+def _no_bridge(url: str, hint: str = "another program responds at this address") -> ProgressError:
     return ProgressError(f"{url} is not a bridge", hint=hint, url=url)

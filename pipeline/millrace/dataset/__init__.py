@@ -4,8 +4,8 @@ from millrace.dataset.comparison import DiffReport, diff
 from millrace.dataset.dataset import Dataset
 from millrace.dataset.exports.display_text import as_text
 from millrace.dataset.exports.files import discard_parts, export, format_of
-from millrace.dataset.filters.parser import parse_filter
 from millrace.dataset.scan import Scan
+from millrace.dataset.selection import column_indices
 from millrace.dataset.verification import VerifyReport, verify_chunks
 from millrace.dataset.warming import WarmReport, warm
 
@@ -16,11 +16,11 @@ __all__ = [
     "VerifyReport",
     "WarmReport",
     "as_text",
+    "column_indices",
     "diff",
     "discard_parts",
     "export",
     "format_of",
-    "parse_filter",
     "verify_chunks",
     "warm",
 ]

@@ -18,7 +18,7 @@ from millrace.store import ChunkRef, TileRef
 
 _RAW_PER_STORED = 4
 _SHORT_ROWS = 1 << 16
-"""Chunks of fewer rows are assembled by one thread at a time: a column takes less time than passing the GIL."""
+"""Chunks of fewer rows are assembled by one thread at a time: a column takes less time than a switch of the GIL."""
 _INFLATED = 1.1
 
 

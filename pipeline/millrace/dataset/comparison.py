@@ -11,7 +11,7 @@ from millrace.dataset.dataset import Dataset
 
 @dataclass(frozen=True, slots=True)
 class DiffReport:
-    """Differences from ``a`` to ``b``; ``retyped`` is (column, type in a, type in b); sizes in stored bytes.
+    """Differences from ``a`` to ``b``; ``retyped_columns`` is (column, type in a, type in b); sizes in stored bytes.
 
     Chunks are the same if all their tiles have the same checksums, regardless of their keys.
     """
@@ -20,25 +20,25 @@ class DiffReport:
     b: str
     added_columns: tuple[str, ...]
     removed_columns: tuple[str, ...]
-    retyped: tuple[tuple[str, str, str], ...]
+    retyped_columns: tuple[tuple[str, str, str], ...]
     rows_a: int
     rows_b: int
-    same_chunks: int
+    common_chunks: int
     only_a_chunks: int
     only_b_chunks: int
-    same_bytes: int
+    common_bytes: int
     only_a_bytes: int
     only_b_bytes: int
 
     @property
-    def same(self) -> bool:
-        """Whether the schema and every chunk are equal."""
-        changed = self.added_columns or self.removed_columns or self.retyped
+    def is_identical(self) -> bool:
+        """Return whether the schema and every chunk are equal."""
+        changed = self.added_columns or self.removed_columns or self.retyped_columns
         return not changed and not self.only_a_chunks and not self.only_b_chunks
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain JSON: every field, and ``same``."""
-        return {**asdict(self), "same": self.same}
+        """Return plain JSON: every field, and ``identical``."""
+        return {**asdict(self), "identical": self.is_identical}
 
 
 def diff(a: Dataset, b: Dataset) -> DiffReport:
@@ -52,17 +52,17 @@ def diff(a: Dataset, b: Dataset) -> DiffReport:
         b=b.version.reference,
         added_columns=tuple(name for name in types_b if name not in types_a),
         removed_columns=tuple(name for name in types_a if name not in types_b),
-        retyped=tuple(
+        retyped_columns=tuple(
             (name, types_a[name], types_b[name])
             for name in types_a
             if name in types_b and types_a[name] != types_b[name]
         ),
         rows_a=a.count_rows(),
         rows_b=b.count_rows(),
-        same_chunks=same.total(),
+        common_chunks=same.total(),
         only_a_chunks=only_a.total(),
         only_b_chunks=only_b.total(),
-        same_bytes=_bytes(same),
+        common_bytes=_bytes(same),
         only_a_bytes=_bytes(only_a),
         only_b_bytes=_bytes(only_b),
     )

@@ -5,35 +5,25 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from millrace.dataset.exports.frames import pandas_frame, polars_frame, require
+from millrace.dataset.exports.frames import pandas_frame, require
 from millrace.dataset.filters.conditions import Filter, as_condition, columns_for
 from millrace.dataset.filters.prune import ChunkFilter
-from millrace.dataset.filters.rows import only_rows, passing_rows
-from millrace.dataset.scan import CacheLike, Scan, ScanStats
+from millrace.dataset.scan import Scan, ScanStats
+from millrace.dataset.selection import column_indices, filtered_batches, first_rows
 from millrace.display import html_table
-from millrace.errors import ChunkError, StoreError, UsageError
-from millrace.names import listed_columns
+from millrace.errors import ChunkError, StoreError
 from millrace.settings import ReadSettings
-from millrace.store import Catalogue, ChunkReader, ChunkRef, PageRef, Version
+from millrace.store import Catalogue, ChunkReader, ChunkRef, Lease, PageRef, Version
+
+if TYPE_CHECKING:
+    from millrace.cache import ChunkCache
 
 Batches = Generator[pa.RecordBatch, None, None]
-
-
-class LeaseLike(Protocol):
-    """A lease, which keeps a version from being deleted while it is read."""
-
-    def wait_taken(self) -> None:
-        """Return when other processes can see the lease."""
-
-
-class _NoLease:
-    def wait_taken(self) -> None:
-        """Return at once: there is no other process."""
 
 
 class Dataset:
@@ -47,9 +37,9 @@ class Dataset:
         version: Version,
         catalogue: Catalogue,
         reader: ChunkReader,
-        cache: CacheLike | None,
+        cache: ChunkCache | None,
         settings: ReadSettings,
-        lease: Callable[[], AbstractContextManager[LeaseLike]] = lambda: nullcontext(_NoLease()),
+        lease: Callable[[], AbstractContextManager[Lease | None]] = nullcontext,
     ) -> None:
         self.version = version
         self._lease = lease
@@ -115,15 +105,15 @@ class Dataset:
         ``UsageError`` for a column that does not exist and for an invalid filter, before any chunk is read.
         """
         batches = self._batches(columns, filter, num_rows, ahead=False)
-        return batches if num_rows is None else _first(batches, num_rows)
+        return batches if num_rows is None else first_rows(batches, num_rows)
 
     def to_table(self, columns: Sequence[str] | None = None, filter: Filter | None = None) -> pa.Table:
         """Return the whole version, or the given columns and rows, as one table; ``filter`` as for ``to_batches``."""
-        schema = self.schema if columns is None else pa.schema([self.schema.field(c) for c in self._checked(columns)])
-        return pa.Table.from_batches(self._batches(columns, filter, None, ahead=True), schema=schema)
+        batches = self._batches(columns, filter, None, ahead=True)
+        return pa.Table.from_batches(batches, schema=self._selected_schema(columns))
 
     def to_pandas(self, columns: Sequence[str] | None = None, filter: Filter | None = None, **options: Any) -> Any:
-        """Return the same as a pandas DataFrame; ``options`` are those of ``pyarrow.Table.to_pandas``.
+        """Return the rows of ``to_table`` as a pandas DataFrame; ``options`` are those of ``pyarrow.Table.to_pandas``.
 
         Integers stay integers (``Int64`` where there are nulls). Raises ``UsageError`` where pandas is not installed.
         """
@@ -131,19 +121,17 @@ class Dataset:
         return pandas_frame(self.to_table(columns, filter), **options)
 
     def to_polars(self, columns: Sequence[str] | None = None, filter: Filter | None = None) -> Any:
-        """Return the same as a polars DataFrame; raise ``UsageError`` where polars is not installed."""
-        require("polars")
-        return polars_frame(self.to_table(columns, filter))
+        """Return the rows of ``to_table`` as a polars DataFrame; raise ``UsageError`` where polars is not installed."""
+        return require("polars").from_arrow(self.to_table(columns, filter))
 
     def head(self, num_rows: int = 5, columns: Sequence[str] | None = None, filter: Filter | None = None) -> pa.Table:
         """Return the first rows, or the first that pass ``filter``; read one page and as few chunks as hold them."""
-        schema = self.schema if columns is None else pa.schema([self.schema.field(c) for c in self._checked(columns)])
+        schema = self._selected_schema(columns)
         if filter is not None:
             return pa.Table.from_batches(self.to_batches(columns, filter, num_rows=num_rows), schema=schema)
-        indices = None if columns is None else self._checked(columns)
-        batches = self._scan(indices).batches(self._known_refs(num_rows))
+        batches = self._scan(self._indices(columns)).batches(self._known_refs(num_rows))
         with self._named():
-            return pa.Table.from_batches(_first(batches, num_rows), schema=schema)
+            return pa.Table.from_batches(first_rows(batches, num_rows), schema=schema)
 
     def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
         """Return the Arrow PyCapsule stream, by which polars, duckdb, pandas and pyarrow read a dataset directly."""
@@ -156,7 +144,7 @@ class Dataset:
             yield from self._catalogue.pages.page(self.name, page).refs()
 
     def _known_refs(self, num_rows: int | None = None) -> Iterator[ChunkRef]:
-        """Yield the same from pages that this process may have cached, and no more than hold the first ``num_rows``."""
+        """Yield the chunks of the first ``num_rows`` rows (None: all), from pages that this process may have cached."""
         left = math.inf if num_rows is None else num_rows
         for page in self._catalogue.pages.each_ref(self.version):
             for ref in self._catalogue.pages.cached_page(self.name, page).refs():
@@ -165,48 +153,40 @@ class Dataset:
                 yield ref
                 left -= ref.rows
 
-    def _checked(self, columns: Sequence[str]) -> list[int]:
-        indices = []
-        for column in columns:
-            positions = self.schema.get_all_field_indices(column)
-            if len(positions) != 1:
-                what = "has no column" if not positions else "has more than one column"
-                raise UsageError(
-                    f"{self.version.reference} {what} {column!r}",
-                    hint=f"its columns are {listed_columns(self.schema.names)}",
-                    dataset=self.name,
-                )
-            indices.append(positions[0])
-        return indices
+    def _indices(self, columns: Sequence[str] | None) -> list[int] | None:
+        return None if columns is None else column_indices(columns, self.schema, self.version)
+
+    def _selected_schema(self, columns: Sequence[str] | None) -> pa.Schema:
+        indices = self._indices(columns)
+        return self.schema if indices is None else pa.schema([self.schema.field(index) for index in indices])
 
     def _batches(
         self, columns: Sequence[str] | None, filter: Filter | None, num_rows: int | None, *, ahead: bool
     ) -> Batches:
-        indices = None if columns is None else self._checked(columns)
+        indices = self._indices(columns)
         if filter is None:
             return self._leased(self._scan(indices).batches(self._known_refs(num_rows), ahead=ahead))
         condition = as_condition(filter, self.schema)
         used = columns_for(condition, self.schema)
         refs = self._kept(ChunkFilter.of(condition, self.schema, used or ()))
-        if used is None:
-            return self._leased(_filtered(self._scan(None).batches(refs, ahead=ahead), condition, columns))
         if indices != [] and used:
             batches = self._scan(indices, condition, used).batches(refs, ahead=ahead)
             return self._leased(batch for batch in batches if batch.num_rows)
-        # For no output columns, or a condition that uses no column, Arrow filters the scanned batches.
-        wanted = None if indices is None else list(dict.fromkeys([*indices, *used]))
-        return self._leased(_filtered(self._scan(wanted).batches(refs, ahead=ahead), condition, columns))
+        # Without output columns, or if the condition uses no column or unknown ones, Arrow filters the scanned batches.
+        fetched = None if indices is None or used is None else list(dict.fromkeys([*indices, *used]))
+        return self._leased(filtered_batches(self._scan(fetched).batches(refs, ahead=ahead), condition, columns))
 
     def _leased(self, batches: Iterator[pa.RecordBatch]) -> Batches:
         with self._lease() as lease, self._named():
             for batch in batches:
                 # The lease is taken while the first rows are fetched, and recorded before the caller gets them.
-                lease.wait_taken()
+                if lease is not None:
+                    lease.wait_taken()
                 yield batch
 
     @contextmanager
     def _named(self) -> Iterator[None]:
-        """Add the version to errors of chunks and pages, which versions share and which therefore do not name one."""
+        """Add the version to errors of chunks and pages, which name none because versions share chunks."""
         try:
             yield
         except (ChunkError, StoreError) as error:
@@ -224,10 +204,10 @@ class Dataset:
     def _kept_pages(self, filter: ChunkFilter) -> Iterator[PageRef]:
         lists, pages = self._catalogue.pages.lists(self.version)
         yield from pages
-        for one in lists:
-            named = self._catalogue.pages.page_list(self.name, one)
-            for row in filter.kept(named.stats, [ref.rows for ref in named.refs]):
-                yield named.refs[row]
+        for list_ref in lists:
+            page_list = self._catalogue.pages.page_list(self.name, list_ref)
+            for row in filter.kept(page_list.stats, [ref.rows for ref in page_list.refs]):
+                yield page_list.refs[row]
 
     def _scan(
         self, columns: Sequence[int] | None, condition: pc.Expression | None = None, used: Sequence[int] = ()
@@ -249,23 +229,3 @@ class Dataset:
         )
         self.stats = scan.stats
         return scan
-
-
-def _first(batches: Batches, num_rows: int) -> Iterator[pa.RecordBatch]:
-    while num_rows > 0 and (batch := next(batches, None)) is not None:
-        rows = batch.slice(0, num_rows)
-        num_rows -= batch.num_rows
-        if num_rows <= 0:
-            batches.close()  # ends the read also if the caller asks for no further batch
-        yield rows
-
-
-def _filtered(
-    batches: Iterator[pa.RecordBatch], condition: pc.Expression, columns: Sequence[str] | None
-) -> Iterator[pa.RecordBatch]:
-    for batch in batches:
-        passed = only_rows(batch, passing_rows(batch, condition))
-        if columns is not None:
-            passed = passed.select(list(columns))
-        if passed.num_rows:
-            yield passed

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,34 +18,14 @@ from millrace.dataset.chunk_decoder import ChunkDecoder
 from millrace.errors import ChecksumMismatchError, ChunkFormatError
 from millrace.parallel import in_order
 from millrace.settings import ReadSettings
-from millrace.store import ChunkRef
+from millrace.store import ChunkReader, ChunkRef
+
+if TYPE_CHECKING:
+    from millrace.cache import ChunkCache
 
 _REQUEST_BYTES = 1_500_000
 """Maximum of a request for a few tiles of many chunks: small enough that its decoding overlaps with the next ones."""
 _UNFINISHED_A_THREAD = 2
-
-
-class CacheLike(Protocol):
-    """The interface of a cache for a scan; its methods never raise to a read."""
-
-    def admitted(self, dataset: str, version: str) -> bool:
-        """Return whether the version was admitted as a whole, so that a read may put back a missing chunk."""
-
-    def get(self, key: Any, sizes: Sequence[int], tiles: Sequence[int] | None) -> list[Any] | None:
-        """Return the stored tiles, or None if they are not cached."""
-
-    def put(self, key: Any, tiles: Sequence[Any]) -> bool:
-        """Store a whole chunk."""
-
-
-class ReaderLike(Protocol):
-    """The interface of the store for a scan."""
-
-    def fetch(self, ref: ChunkRef, tiles: Sequence[int] | None = None) -> list[bytes]:
-        """Return the stored tiles of a chunk, verified."""
-
-    def fetch_many(self, refs: Sequence[ChunkRef], tiles: Sequence[int]) -> list[list[bytes]]:
-        """Return the same tiles of several chunks of one bucket, verified."""
 
 
 @dataclass(slots=True)
@@ -92,8 +72,8 @@ class Scan:
 
     def __init__(
         self,
-        reader: ReaderLike,
-        cache: CacheLike | None,
+        reader: ChunkReader,
+        cache: ChunkCache | None,
         schema: pa.Schema,
         layout: TileLayout,
         columns: Sequence[int] | None,
@@ -112,11 +92,6 @@ class Scan:
         self._groups_in_progress = 0
         self._counting = threading.Lock()
         self.stats = ScanStats()
-
-    @property
-    def schema(self) -> pa.Schema:
-        """Return the schema of every batch."""
-        return self._decoder.schema
 
     def batches(self, refs: Iterable[ChunkRef], *, ahead: bool = True) -> Generator[pa.RecordBatch, None, None]:
         """Yield the batches, one per chunk; the error of a chunk is raised in place of its batch.

@@ -10,7 +10,7 @@ from typing import Any
 from millrace.errors import ChunkError, ChunkMissingError, MillraceError, StoreError
 from millrace.parallel import in_order
 from millrace.progress import ProgressTask
-from millrace.store import ChunkReader, ChunkRef, MissingReplica, ReplicaCheck, Version, repairable
+from millrace.store import ChunkReader, ChunkRef, ReplicaCheck, Version, repairable
 
 _THREADS = 4
 _AHEAD = 8
@@ -19,14 +19,14 @@ _PROBLEMS_SHOWN = 100
 
 @dataclass(slots=True)
 class VerifyReport:
-    """Result of a verification; ``problems`` holds the first 100, ``bad`` counts all."""
+    """Result of a verification; ``problems`` holds the first 100, ``bad_copies`` counts all."""
 
     reference: str
     chunks: int = 0
     rows: int = 0
     copies: int = 0
     stored_bytes: int = 0
-    bad: int = 0
+    bad_copies: int = 0
     each_replica: bool = False
     recorded: list[tuple[str, int]] = field(default_factory=list)
     """Attempt and bucket of data that is incomplete on a node; recorded so that ``repair`` completes it."""
@@ -34,14 +34,14 @@ class VerifyReport:
 
     @property
     def ok(self) -> bool:
-        """Whether every copy that was read is present and as it was written."""
-        return self.bad == 0
+        """Return whether every copy that was read is present and undamaged."""
+        return self.bad_copies == 0
 
     @property
-    def words(self) -> str:
-        """The result as one line of text."""
+    def summary(self) -> str:
+        """Return the result as one line of text."""
         if not self.ok:
-            return f"{self.bad:,} of {self.copies:,} copies are wrong or missing"
+            return f"{self.bad_copies:,} of {self.copies:,} copies are wrong or missing"
         return f"{self.rows:,} rows in {self.chunks:,} chunks verified"
 
     def to_json(self) -> dict[str, Any]:
@@ -55,19 +55,16 @@ class VerifyReport:
         """
         try:
             missing_replicas = [*check.rows(version.dataset, version), *check.pages(version)]
-            for missing in missing_replicas:
-                self._add_missing(missing)
-            for missing in repairable(missing_replicas):
-                self.record(missing.attempt_id.hex, missing.bucket)
         except StoreError as error:
             self.add_problem(error)
-
-    def _add_missing(self, missing: MissingReplica) -> None:
-        message = f"{missing.data} of {missing.dataset}@{missing.version} is missing or damaged on {missing.node}"
-        hint = f"millrace repair {missing.dataset} copies it to that node"
-        self.add_problem(
-            ChunkMissingError(message, hint=hint, dataset=missing.dataset, node=missing.node, bucket=missing.bucket)
-        )
+            return
+        for missing in missing_replicas:
+            message = f"{missing.data} of {missing.dataset}@{missing.version} is missing or damaged on {missing.node}"
+            hint = f"millrace repair {missing.dataset} copies it to that node"
+            context = {"dataset": missing.dataset, "node": missing.node, "bucket": missing.bucket}
+            self.add_problem(ChunkMissingError(message, hint=hint, **context))
+        for missing in repairable(missing_replicas):
+            self.record(missing.attempt_id.hex, missing.bucket)
 
     def record(self, attempt: str, bucket: int) -> None:
         """Add a bucket of an attempt to those that ``repair`` completes, once."""
@@ -76,7 +73,7 @@ class VerifyReport:
 
     def add_problem(self, error: MillraceError) -> None:
         """Count a bad copy, and keep its error if it is one of the first 100."""
-        self.bad += 1
+        self.bad_copies += 1
         if len(self.problems) < _PROBLEMS_SHOWN:
             context = {key: str(value) for key, value in error.context.items()}
             self.problems.append({"error": type(error).__name__, "message": str(error), **context})

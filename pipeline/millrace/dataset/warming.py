@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from millrace.dataset.dataset import Dataset
@@ -27,20 +28,20 @@ class WarmReport:
     """Result of warming a version.
 
     ``admitted`` is False if the version does not fit as a whole; ``reason`` holds the cause. ``chunks`` counts the
-    chunks put in now, ``already`` those that were there before. ``stored_bytes`` is the size of the version.
+    chunks added now, ``already_cached`` those that were cached before. ``stored_bytes`` is the size of the version.
     """
 
     reference: str
     admitted: bool
     reason: str
     chunks: int
-    already: int
+    already_cached: int
     stored_bytes: int
     seconds: float
 
     @property
     def complete(self) -> bool:
-        """Whether every chunk is in Redis now."""
+        """Return whether every chunk is in Redis now."""
         return self.admitted and not self.reason
 
     def to_json(self) -> dict[str, Any]:
@@ -51,7 +52,7 @@ class WarmReport:
 def warm(
     dataset: Dataset, reader: ChunkReader, cache: ChunkCache | None, *, switched_off: str, task: ProgressTask
 ) -> WarmReport:
-    """Put every chunk that is not there into Redis; leave no chunk of a version that does not fit.
+    """Put every chunk that is not cached into Redis; leave no chunk of a version that does not fit.
 
     ``switched_off`` is the reason why ``cache`` is None, for the report.
     Holds at most 30 MB of stored bytes in flight. Never raises because of Redis; errors of Cassandra are raised.
@@ -59,43 +60,43 @@ def warm(
     began = time.monotonic()
     version = dataset.version
 
-    def report(*, admitted: bool, reason: str = "", chunks: int = 0, already: int = 0) -> WarmReport:
+    def report(*, admitted: bool, reason: str = "", chunks: int = 0, already_cached: int = 0) -> WarmReport:
         seconds = round(time.monotonic() - began, 3)
         task.message(
             f"{version.reference} is not in Redis: {reason}"
             if reason
-            else f"{version.reference} is in Redis, {version.rows:,} rows in {chunks + already:,} chunks"
+            else f"{version.reference} is in Redis, {version.rows:,} rows in {chunks + already_cached:,} chunks"
         )
-        return WarmReport(version.reference, admitted, reason, chunks, already, version.stored_bytes, seconds)
+        return WarmReport(version.reference, admitted, reason, chunks, already_cached, version.stored_bytes, seconds)
 
     if cache is None:
         return report(admitted=False, reason=f"no cache is configured ({switched_off})")
     admission = cache.admit(version.dataset, version.label, version.stored_bytes)
     if not admission.admitted:
         return report(admitted=False, reason=admission.reason)
-    put, already = _fill(dataset, reader, cache, task)
-    if sum(put) + already < version.chunks:
+    put, already_cached = _fill(dataset, reader, cache, task)
+    if sum(put) + already_cached < version.chunks:
         _empty(dataset, cache, put)
         return report(admitted=False, reason="Redis stored only part of it; that part was removed again")
     cache.warmed(version.dataset, version.label, chunks=version.chunks, stored_bytes=version.stored_bytes)
-    return report(admitted=True, chunks=sum(put), already=already)
+    return report(admitted=True, chunks=sum(put), already_cached=already_cached)
 
 
 def _fill(dataset: Dataset, reader: ChunkReader, cache: ChunkCache, task: ProgressTask) -> tuple[bytearray, int]:
     """Put the missing chunks into Redis.
 
-    Returns a flag for each chunk of the version, set if it was put in now, and the number that were there before.
+    Returns a flag for each chunk of the version, set if it was added now, and the number that were cached before.
     """
     put = bytearray()
-    already = 0
+    already_cached = 0
 
     def missing() -> Iterator[tuple[int, ChunkRef]]:
-        nonlocal already
+        nonlocal already_cached
         for refs in _grouped(dataset):
             for ref, is_cached in zip(refs, cache.has(refs), strict=True):
                 put.append(0)
                 if is_cached:
-                    already += 1
+                    already_cached += 1
                     task.advance(ref.rows)
                 else:
                     yield len(put) - 1, ref
@@ -113,13 +114,13 @@ def _fill(dataset: Dataset, reader: ChunkReader, cache: ChunkCache, task: Progre
             put[position] = is_put.result()
             task.advance(ref.rows)
             task.count(chunks=1, bytes_stored=ref.stored_bytes, bytes_raw=ref.raw_bytes)
-    return put, already
+    return put, already_cached
 
 
 def _empty(dataset: Dataset, cache: ChunkCache, put: bytearray) -> None:
-    """Remove the chunks that were put in now.
+    """Remove the chunks that were added now.
 
-    Chunks that were there before belong to versions that share chunks with this one.
+    Chunks that were cached before belong to versions that share chunks with this one.
     """
     flags = iter(put)
     for refs in _grouped(dataset):
@@ -128,11 +129,6 @@ def _empty(dataset: Dataset, cache: ChunkCache, put: bytearray) -> None:
 
 
 def _grouped(dataset: Dataset) -> Iterator[list[ChunkRef]]:
-    group: list[ChunkRef] = []
-    for ref in dataset.refs():
-        group.append(ref)
-        if len(group) == _ASK_CHUNKS:
-            yield group
-            group = []
-    if group:
+    refs = dataset.refs()
+    while group := list(islice(refs, _ASK_CHUNKS)):
         yield group

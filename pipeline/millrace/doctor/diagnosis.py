@@ -159,7 +159,7 @@ def _redis(settings: Settings) -> Check:
     if off := settings.redis.switched_off:
         return Check("redis", "warning", f"switched off ({off})", "reads come from Cassandra")
     try:
-        with closing(ChunkCache.connect(settings.redis, cluster="", keyspace=settings.cassandra.keyspace)) as cache:
+        with closing(ChunkCache(settings.redis, cluster="", keyspace=settings.cassandra.keyspace)) as cache:
             info = cache.ping()
     except CacheError as error:
         return Check("redis", "failed", error.message, f"reads come from Cassandra meanwhile{run_hint('up redis')}")

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID, uuid4
 
@@ -134,36 +134,29 @@ def _disk(sample: bytes) -> Iterator[HardwareLimit]:
         yield _rate("disk, written and synced", 8 * len(sample), start)
 
 
-@dataclass(frozen=True, slots=True)
-class _ProbeKey:
-    chunk: int
-    attempt_id: UUID = field(default_factory=uuid4)
-    dataset: str = PROBE
-    bucket: int = 0
-
-
 def _redis(settings: Settings, value_bytes: int = _VALUE_BYTES) -> Iterator[HardwareLimit]:
     from millrace.cache import ChunkCache
+    from millrace.store import ChunkRef
 
     if settings.redis.switched_off:
         yield HardwareLimit("Redis", None, note="switched off")
         return
-    keys = [_ProbeKey(number) for number in range(_VALUES)]
+    refs = [ChunkRef(PROBE, uuid4(), 0, number, 0, ()) for number in range(_VALUES)]
     value = os.urandom(value_bytes)
-    with closing(ChunkCache.connect(settings.redis, cluster=PROBE, keyspace=settings.cassandra.keyspace)) as cache:
+    with closing(ChunkCache(settings.redis, cluster=PROBE, keyspace=settings.cassandra.keyspace)) as cache:
         try:
             cache.ping()
             start = time.perf_counter()
-            stored = [cache.put(key, [value], ttl_s=_PROBE_TTL_S) for key in keys]
+            stored = [cache.put(ref, [value], ttl_s=_PROBE_TTL_S) for ref in refs]
             if not all(stored):
                 yield HardwareLimit("Redis, put", None, note="Redis is full")
                 return
             yield _rate("Redis, put", _VALUES * value_bytes, start)
             start = time.perf_counter()
-            hits = sum(cache.get(key, [value_bytes], None) is not None for key in keys)
+            hits = sum(cache.get(ref, [value_bytes], None) is not None for ref in refs)
             yield _rate("Redis, get", hits * value_bytes, start)
         finally:
-            cache.delete(keys)
+            cache.delete(refs)
 
 
 def _cassandra(settings: Settings) -> Iterator[HardwareLimit]:

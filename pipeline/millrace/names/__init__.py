@@ -1,6 +1,13 @@
 """Names: datasets, references to versions, run ids, and lists of column names as users write them."""
 
-from millrace.names.columns import column_type_option, listed_columns, parse_columns, parse_rename, quoted_column
+from millrace.names.columns import (
+    column_type_option,
+    first_duplicate,
+    listed_columns,
+    parse_columns,
+    parse_rename,
+    quoted_column,
+)
 from millrace.names.references import (
     VersionSelector,
     check_dataset_name,
@@ -15,6 +22,7 @@ __all__ = [
     "check_dataset_name",
     "check_tag",
     "column_type_option",
+    "first_duplicate",
     "listed_columns",
     "nearest",
     "new_run_id",

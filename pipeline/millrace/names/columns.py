@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections import Counter
 from collections.abc import Iterable
 from typing import Final
 
@@ -60,6 +61,11 @@ def listed_columns(names: Iterable[str]) -> str:
     quoted = [quoted_column(name) for name in names]
     more = f" and {len(quoted) - _LISTED_MAX:,} more" if len(quoted) > _LISTED_MAX else ""
     return ", ".join(quoted[:_LISTED_MAX]) + more
+
+
+def first_duplicate(names: Iterable[str]) -> str | None:
+    """Return the first name that occurs more than once, or None."""
+    return next((name for name, count in Counter(names).items() if count > 1), None)
 
 
 def _name(text: str, start: int, separator: str) -> tuple[str, int]:

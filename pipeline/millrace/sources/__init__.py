@@ -27,7 +27,7 @@ These rules hold for every source:
 * A file that changed since it was planned, or changes while it is read, is refused.
 """
 
-from millrace.sources.bytes.reader import BYTES_SCHEMA
+from millrace.sources.bytes.format import BYTES_SCHEMA
 from millrace.sources.bytes.restore import restore_bytes
 from millrace.sources.io.address import WILDCARDS, Address, address_of, local_path
 from millrace.sources.io.local_files import walk

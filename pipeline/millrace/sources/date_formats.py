@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as compute
 
 from millrace.errors import InvalidSettingError
-from millrace.sources.invalid_values import first_invalid
+from millrace.sources.values import first_invalid
 
 _MONTHS: Final = (
     *("january", "february", "march", "april", "may", "june"),
@@ -38,6 +39,7 @@ _PIECES: Final = {
 }
 _DIGITS: Final = frozenset("YymdHIMSf")
 _SHORT: Final = {"F": "%Y-%m-%d", "T": "%H:%M:%S", "R": "%H:%M", "D": "%m/%d/%y", "e": "%d"}
+_TOKEN: Final = re.compile("%.?|.", re.DOTALL)
 _DATE_SETS: Final = [{"Y", "y"}, {"m", "b", "B"}, {"d"}]
 _NEEDS: Final = {"M": "HI", "S": "M", "f": "S", "p": "I", "I": "p", "z": "HI"}
 _ZERO_DAY: Final = "1970-01-01 "
@@ -79,15 +81,19 @@ class DateFormat:
         The values are not checked: a 31 February is returned as it is.
         """
         groups = compute.extract_regex(texts, self.pattern)
-        get = {each: compute.struct_field(groups, each) for each in self.directives}
+        fields = {directive: compute.struct_field(groups, directive) for directive in self.directives}
         parts = []
         if self.has_date:
-            parts += [_year(get), "-", _month(get), "-", _two_digits(get["d"])]
+            parts += [_year(fields), "-", _month(fields), "-", _two_digits(fields["d"])]
         if self.has_time:
-            parts += [" " if self.has_date else _ZERO_DAY, _hour(get), ":"]
-            parts += [_two_digits(get["M"]) if "M" in get else "00", ":", _two_digits(get["S"]) if "S" in get else "00"]
-            parts += [".", get["f"]] if "f" in get else []
-            parts += [get["z"]] if "z" in get else []
+            parts += [" " if self.has_date else _ZERO_DAY, _hour(fields), ":"]
+            parts += [
+                _two_digits(fields["M"]) if "M" in fields else "00",
+                ":",
+                _two_digits(fields["S"]) if "S" in fields else "00",
+            ]
+            parts += [".", fields["f"]] if "f" in fields else []
+            parts += [fields["z"]] if "z" in fields else []
         return compute.binary_join_element_wise(*parts, "")
 
 
@@ -96,44 +102,33 @@ def parse_date_format(text: str) -> DateFormat:
 
     Raises ``InvalidSettingError`` for an incomplete or contradictory format and for an unknown directive.
     """
-    for short, long in _SHORT.items():
-        text = re.sub(rf"(?<!%)((?:%%)*)%{short}", rf"\g<1>{long}", text)
-    pattern, directives, position, after_digits = "", [], 0, False
-    while position < len(text):
-        letter = text[position]
-        if letter != "%":
-            pattern, position, after_digits = pattern + _literal(letter), position + 1, False
+    text = "".join(_SHORT.get(token[1:], token) for token in _TOKEN.findall(text))
+    tokens = _TOKEN.findall(text)
+    pattern, directives = "", []
+    for before, token, after in zip(["", *tokens], tokens, [*tokens[1:], ""], strict=False):
+        directive = token[1:]
+        if token[0] != "%" or directive == "%":
+            pattern += re.escape(token[-1])
             continue
-        directive = text[position + 1 : position + 2]
-        if directive == "%":
-            pattern, after_digits = pattern + "%", False
-        elif directive and directive in _PIECES:
+        if directive not in _PIECES:
+            names = ", ".join(f"%{name}" for name in [*_PIECES, *_SHORT, "%"])
+            raise InvalidSettingError(f"the date format {text!r} has {token}", hint=f"use {names}")
+        piece = _PIECES[directive]
+        if before[1:] in _DIGITS or after[1:] in _DIGITS:
             # Next to another number, only a fixed number of digits is unambiguous.
-            fixed = after_digits or (
-                text[position + 2 : position + 3] == "%" and text[position + 3 : position + 4] in _DIGITS
-            )
-            piece = _PIECES[directive].replace(r"\d{1,2}", r"\d{2}") if fixed else _PIECES[directive]
-            pattern += f"(?P<{directive}>{piece})"
-            directives.append(directive)
-            after_digits = directive in _DIGITS
-        else:
-            names = ", ".join(f"%{each}" for each in [*_PIECES, *_SHORT, "%"])
-            raise InvalidSettingError(f"the date format {text!r} has %{directive}", hint=f"use {names}")
-        position += 2
+            piece = piece.replace(r"\d{1,2}", r"\d{2}")
+        pattern += f"(?P<{directive}>{piece})"
+        directives.append(directive)
     _check_complete(text, directives)
     return DateFormat(text, f"^(?i:{pattern})$", frozenset(directives))
 
 
-def _literal(letter: str) -> str:
-    return letter if letter.isalnum() or letter.isspace() else re.escape(letter)
-
-
 def _check_complete(text: str, directives: list[str]) -> None:
     """Raise ``InvalidSettingError`` unless the format has a complete date, a complete time or both."""
-    parts = [len([each for each in directives if each in group]) for group in _DATE_SETS]
+    parts = [len([directive for directive in directives if directive in group]) for group in _DATE_SETS]
     times = set(directives) & {"H", "I", "M", "S", "f", "p", "z"}
     problem = next(
-        (f"%{each} without %{need[0]}" for each, need in _NEEDS.items() if each in times and not times & set(need)), ""
+        (f"%{part} without %{need[0]}" for part, need in _NEEDS.items() if part in times and not times & set(need)), ""
     )
     if len(set(directives)) < len(directives) or any(count > 1 for count in parts) or {"H", "I"} <= times:
         problem = "a part twice"
@@ -159,7 +154,7 @@ class DateFormats:
 
     def read(self, texts: pa.Array, kind: pa.DataType) -> pa.Array:
         """Return the texts as values of a type; raises ``pa.ArrowInvalid`` if a text is not one."""
-        iso = [each.as_iso(texts) for each in self._formats]
+        iso = [format_.as_iso(texts) for format_ in self._formats]
         if pa.types.is_time(kind):
             times = compute.binary_join_element_wise(_ZERO_DAY, texts, "")
             return compute.cast(compute.cast(compute.coalesce(*iso, times), pa.timestamp(kind.unit)), kind)
@@ -170,35 +165,31 @@ class DateFormats:
 
         None if most texts match no format, or if the format parses all of them.
         """
-        for each in self._formats:
-            iso = each.as_iso(texts)
+        for format_ in self._formats:
+            iso = format_.as_iso(texts)
             if 2 * (len(iso) - iso.null_count) <= len(texts) - texts.null_count:
                 continue
             unlike = compute.and_(compute.is_null(iso), compute.is_valid(texts))
             shaped = compute.if_else(unlike, None, texts)
             try:
-                self.read(shaped, each.type)
+                self.read(shaped, format_.type)
             except pa.ArrowInvalid:
-                return self.first_invalid(shaped, each.type)
+                return first_invalid(shaped, partial(self.read, kind=format_.type))
             first = compute.index(unlike, True).as_py()
             return None if first < 0 else int(first)
         return None
 
-    def first_invalid(self, texts: pa.Array, kind: pa.DataType) -> int:
-        """Return the number of the first text that is not a value of a type."""
-        return first_invalid(texts, lambda part: self.read(part, kind))
-
     def type_of(self, texts: pa.Array) -> pa.DataType | None:
         """Return the type of the first format that parses all texts, or None if no format does."""
-        for each in self._formats:
-            iso = each.as_iso(texts)
+        for format_ in self._formats:
+            iso = format_.as_iso(texts)
             if iso.null_count > texts.null_count:
                 continue
             try:
-                self.read(texts, each.type)
+                self.read(texts, format_.type)
             except pa.ArrowInvalid:
                 continue
-            return each.type
+            return format_.type
         return None
 
 
@@ -206,30 +197,30 @@ def _two_digits(texts: pa.Array) -> pa.Array:
     return compute.utf8_lpad(texts, 2, "0")
 
 
-def _year(get: dict[str, pa.Array]) -> pa.Array:
-    if "Y" in get:
-        return get["Y"]
-    century = compute.if_else(compute.less(get["y"], _PIVOT), "20", "19")
-    return compute.binary_join_element_wise(century, get["y"], "")
+def _year(fields: dict[str, pa.Array]) -> pa.Array:
+    if "Y" in fields:
+        return fields["Y"]
+    century = compute.if_else(compute.less(fields["y"], _PIVOT), "20", "19")
+    return compute.binary_join_element_wise(century, fields["y"], "")
 
 
-def _month(get: dict[str, pa.Array]) -> pa.Array:
-    if "m" in get:
-        return _two_digits(get["m"])
-    names = get["b"] if "b" in get else get["B"]
+def _month(fields: dict[str, pa.Array]) -> pa.Array:
+    if "m" in fields:
+        return _two_digits(fields["m"])
+    names = fields["b"] if "b" in fields else fields["B"]
     begin = compute.utf8_slice_codeunits(compute.utf8_lower(names), 0, 3)
     number = compute.index_in(begin, value_set=pa.array([name[:3] for name in _MONTHS]))
     return _two_digits(compute.cast(compute.add(number, 1), pa.string()))
 
 
-def _hour(get: dict[str, pa.Array]) -> pa.Array:
-    if "H" in get:
-        return _two_digits(get["H"])
+def _hour(fields: dict[str, pa.Array]) -> pa.Array:
+    if "H" in fields:
+        return _two_digits(fields["H"])
     # Hour 12 is hour 0. A number outside of 1 to 12 becomes 99, which Arrow refuses.
-    hour = compute.cast(get["I"], pa.int32())
+    hour = compute.cast(fields["I"], pa.int32())
     first = compute.equal(hour, 12)
     is_hour = compute.and_(compute.greater_equal(hour, 1), compute.less_equal(hour, 12))
     hour = compute.if_else(is_hour, compute.if_else(first, 0, hour), 99)
-    afternoon = compute.equal(compute.utf8_lower(get["p"]), "pm")
+    afternoon = compute.equal(compute.utf8_lower(fields["p"]), "pm")
     hour = compute.if_else(afternoon, compute.add(hour, 12), hour)
     return _two_digits(compute.cast(hour, pa.string()))

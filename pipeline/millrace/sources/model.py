@@ -110,7 +110,8 @@ class SourcePlan:
             "kind": self.kind,
             "schema": base64.b64encode(self.schema.serialize().to_pybytes()).decode(),
             "files": files,
-            "splits": [_split_to_json(split) for split in self.splits],
+            # The indexes of files are consecutive, so the first and the last are enough.
+            "splits": [{**asdict(split), "files": [split.files[0], split.files[-1]]} for split in self.splits],
             "total_bytes": self.total_bytes,
             "total_rows": self.total_rows,
             "options": self.options.to_json(),
@@ -135,7 +136,7 @@ class SourcePlan:
                 total_bytes=fields["total_bytes"],
                 total_rows=fields["total_rows"],
                 options=SourceOptions.from_json(fields["options"]),
-                warnings=tuple(SourceWarning.from_json(warning) for warning in fields["warnings"]),
+                warnings=tuple(SourceWarning(**warning) for warning in fields["warnings"]),
                 single_file=fields["single_file"],
             )
         except (KeyError, TypeError, ValueError, zlib.error, pa.ArrowException) as error:
@@ -160,13 +161,6 @@ class SourcePlan:
             "digest": digest.hexdigest(),
             "first_files": [file.name for file in self.files[:5]],
         }
-
-
-def _split_to_json(split: Split) -> dict[str, Any]:
-    fields = asdict(split)
-    # The indexes are consecutive, so the first and the last are enough.
-    fields["files"] = [split.files[0], split.files[-1]]
-    return fields
 
 
 def _split_from_json(fields: dict[str, Any]) -> Split:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import string
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from types import NoneType
 from typing import Any, Final
 
 from millrace.errors import InvalidSettingError, UsageError
-from millrace.names import nearest
+from millrace.names import first_duplicate, nearest
 from millrace.sources.date_formats import DateFormats
 
 FORMAT_NAMES: Final[dict[str, object]] = {}
@@ -41,7 +40,7 @@ class SourceOptions:
     ``column_types``: pairs of column and Arrow type spelling (``types.parse_type``), CSV and JSON lines only.
     ``schema_file``: types by column from an Arrow or Parquet file, or from JSON ``{"column": "type"}``.
     ``decimal``, ``date_format``, ``true_value``, ``false_value``: CSV only; the spelling of numbers, dates, times and
-    booleans (``csv_dates``).
+    booleans (``date_formats``).
     ``skip_rows``: CSV only; the number of lines before the header of each file.
     ``columns``: only these columns, in this order. ``rename``: pairs of old and new name. Both apply to every table
     format. ``columns`` and ``column_types`` use the source's own column names.
@@ -86,6 +85,7 @@ class SourceOptions:
                 hint="give one ASCII character that is neither a quote nor a line end, or auto",
             )
         for name, low, high in (
+            ("skip_rows", 0, None),
             ("infer_bytes", 1, None),
             ("max_unit_bytes", 1, _MAX_UNIT_BYTES),
             ("split_bytes", 1, None),
@@ -108,20 +108,15 @@ class SourceOptions:
         Raises ``UsageError`` for an unknown name, with the nearest known one in its hint.
         """
         names = [field.name for field in fields(self)]
-        for name in given:
-            if name not in names:
-                near = nearest(name, names, at_most=1)
-                hint = f"did you mean {near[0]}?" if near else f"use one of {', '.join(names)}"
-                raise UsageError(f"there is no option {name!r} of a source", hint=hint)
+        if unknown := [name for name in given if name not in names]:
+            near = nearest(unknown[0], names, at_most=1)
+            hint = f"did you mean {near[0]}?" if near else f"use one of {', '.join(names)}"
+            raise UsageError(f"there is no option {unknown[0]!r} of a source", hint=hint)
         return replace(self, **given)
 
     def to_json(self) -> dict[str, Any]:
         """Return all options as JSON values; ``from_json`` restores an equal object."""
-        values = asdict(self)
-        values["column_types"] = [list(pair) for pair in self.column_types]
-        values["rename"] = [list(pair) for pair in self.rename]
-        values["null_values"] = None if self.null_values is None else list(self.null_values)
-        return values
+        return asdict(self)
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> SourceOptions:
@@ -129,11 +124,7 @@ class SourceOptions:
         unknown = sorted(set(values) - {field.name for field in fields(cls)})
         if unknown:
             raise InvalidSettingError(f"unknown source option {unknown[0]!r}")
-        given = dict(values)
-        if given.get("null_values") is not None:
-            given["null_values"] = tuple(given["null_values"])
-        given["column_types"] = tuple((name, kind) for name, kind in given.get("column_types", ()))
-        return cls(**given)
+        return cls(**values)
 
 
 def _check_types(options: SourceOptions) -> None:
@@ -157,10 +148,10 @@ def _check_table_options(options: SourceOptions) -> None:
     columns = options.columns
     if columns is not None and (not columns or len(set(columns)) < len(columns)):
         raise InvalidSettingError("columns are given twice, or none is", hint="give each column once")
-    _check_rename(options)
-    skip_rows = options.skip_rows
-    if isinstance(skip_rows, bool) or not isinstance(skip_rows, int) or skip_rows < 0:
-        raise InvalidSettingError(f"skip_rows is {skip_rows!r}", hint="give a whole number of lines, at least 0")
+    if old := first_duplicate(old for old, _ in options.rename):
+        raise InvalidSettingError(f"rename names {old!r} twice", hint="give each column one new name")
+    if new := first_duplicate(new for _, new in options.rename):
+        raise InvalidSettingError(f"rename gives two columns the name {new!r}", hint="give them different names")
     if not isinstance(options.decimal, str) or len(options.decimal) != 1 or options.decimal not in _DECIMALS:
         raise InvalidSettingError(
             f"the decimal point is {options.decimal!r}", hint="give one ASCII punctuation character, as in --decimal ,"
@@ -175,30 +166,21 @@ def _set(options: SourceOptions, name: str, value: Any) -> None:
 def _texts(name: str, value: Any, *, one: bool = True) -> tuple[str, ...]:
     if one and isinstance(value, str):
         return (value,)
-    if isinstance(value, (list, tuple)) and all(isinstance(each, str) for each in value):
+    if isinstance(value, (list, tuple)) and all(isinstance(text, str) for text in value):
         return tuple(value)
     raise InvalidSettingError(f"{name} is {value!r}", hint="give a list of texts")
 
 
 def _pairs(name: str, value: Any, example: str) -> tuple[tuple[str, str], ...]:
     given = list(value.items()) if isinstance(value, Mapping) else value
-    if not isinstance(given, (list, tuple)) or not all(_is_pair(each) for each in given):
+    if not isinstance(given, (list, tuple)) or not all(_is_pair(pair) for pair in given):
         raise InvalidSettingError(f"{name} is {value!r}", hint=f"give names with a text for each, as in {example}")
     return tuple((first, second) for first, second in given)
 
 
-def _check_rename(options: SourceOptions) -> None:
-    for old, count in Counter(old for old, _ in options.rename).items():
-        if count > 1:
-            raise InvalidSettingError(f"rename names {old!r} twice", hint="give each column one new name")
-    for new, count in Counter(new for _, new in options.rename).items():
-        if count > 1:
-            raise InvalidSettingError(f"rename gives two columns the name {new!r}", hint="give them different names")
-
-
 def _is_pair(value: Any) -> bool:
     return (
-        isinstance(value, (list, tuple)) and len(value) == 2 and all(isinstance(each, str) and each for each in value)
+        isinstance(value, (list, tuple)) and len(value) == 2 and all(isinstance(text, str) and text for text in value)
     )
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from types import TracebackType
 from typing import Self
 
 import pyarrow as pa
 
-from millrace.arrow import holds, is_dense_union
+from millrace.arrow import held_bytes
 from millrace.errors import SourceError
 from millrace.sources.formats import read_parts
 from millrace.sources.io.source_checksum import ReadContent, SourceChecksum
@@ -48,9 +47,7 @@ class SplitReader:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -68,8 +65,7 @@ class SplitReader:
             # The size of standard input is not known, so the bytes read of it have no limit.
             limit = self.split.bytes if plan.uri != STANDARD_INPUT else before + done
             self.bytes_read = max(self.bytes_read, min(limit, before + done))
-            if batch.schema is not self.schema:
-                self.schema = batch.schema
+            self.schema = batch.schema
             yield from in_pieces(batch)
         self.bytes_read = max(self.bytes_read, self.split.bytes)
         if not preview:
@@ -91,12 +87,6 @@ def in_pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
         yield piece
 
 
-def held_bytes(batch: pa.RecordBatch) -> int:
-    """Return the bytes of Arrow memory needed to keep this batch."""
-    is_total = any(holds(kind, is_dense_union) for kind in batch.schema.types)
-    return int(batch.get_total_buffer_size() if is_total else batch.nbytes)
-
-
 def open_split(plan: SourcePlan, split: Split, *, preview: bool = False) -> SplitReader:
     """Open the rows of one of the plan's splits, in this process or any other process with access to the same files.
 
@@ -109,8 +99,6 @@ def open_source(plan: SourcePlan) -> SplitReader:
     """Open the rows of the whole source as one stream: those of all splits, one after another."""
     if not plan.splits:
         raise SourceError(f"the plan of {plan.uri} has no splits")
-    if len(plan.splits) == 1:
-        return SplitReader(plan, plan.splits[0])
     first, last = plan.splits[0], plan.splits[-1]
     all_splits = Split(
         index=0,

@@ -58,8 +58,8 @@ class Format:
 
     ``label`` names its data in messages. ``options`` are the names of the options that apply to it, except those that
     apply to all formats. ``deciding_options`` are those of them that make any text this format. ``endings`` are the
-    endings of file names, and ``magic`` the first bytes of a binary format, one of which every file has. ``detect``
-    returns the format of a file of another kind by its first bytes, or None. ``plan`` takes the address that messages
+    endings of file names. Every file of a binary format begins with one of ``magic``. ``detect`` returns the format
+    that the first bytes of any other file show, or None. ``plan`` takes the address that messages
     name, the files and the options in force. ``read`` yields the batches of some parts of a plan in their order.
     """
 

@@ -34,7 +34,7 @@ def group_units(
     # Each unit weighs one byte more than its size, because opening even an empty file takes time.
     total = sum(unit.bytes + 1 for unit in units)
     group_bytes = max(split_bytes, -(-total // max_splits))
-    ends = _last_units(files, units)
+    ends = {unit.file: unit.stop for unit in units}
     splits: list[Split] = []
     group: list[Unit] = []
     weight = 0
@@ -45,10 +45,6 @@ def group_units(
             splits.append(_join(len(splits), group, files, unit_name, ends))
             group, weight = [], 0
     return tuple(splits)
-
-
-def _last_units(files: Sequence[SourceFile], units: Sequence[Unit]) -> dict[int, int]:
-    return {unit.file: unit.stop for unit in units}
 
 
 def _join(index: int, group: list[Unit], files: Sequence[SourceFile], unit_name: str, ends: dict[int, int]) -> Split:

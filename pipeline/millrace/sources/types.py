@@ -149,11 +149,9 @@ def given_types(options: SourceOptions, names: tuple[str, ...] | None) -> dict[s
         schema = load_schema_file(options.schema_file)
         given = {field.name: field.type for field in schema}
     given.update((name, parse_type(kind)) for name, kind in options.column_types)
-    if names is not None:
-        for name in given:
-            if name not in names:
-                has = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
-                raise UsageError(f"a type is given for column {name!r}, which the source does not have; it has {has}")
+    if names is not None and (unknown := [name for name in given if name not in names]):
+        has = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
+        raise UsageError(f"a type is given for column {unknown[0]!r}, which the source does not have; it has {has}")
     return given
 
 

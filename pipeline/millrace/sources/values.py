@@ -1,4 +1,7 @@
-"""Checks of the values of typed formats: pyarrow returns invalid arrays for a damaged file, which must not be used."""
+"""Checks of the values of typed formats, and the search for the first wrong value of an array.
+
+pyarrow returns invalid arrays for a damaged file, which must not be used.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,6 @@ import pyarrow as pa
 
 from millrace.arrow import check_column, holds, is_dense_union
 from millrace.errors import SourceCorruptError, SourceFormatError
-from millrace.sources.invalid_values import first_invalid
 
 
 def check_values(
@@ -27,9 +29,9 @@ def check_values(
                 first = str(error).split("\n")[0]
                 raise damaged(name, f"column {field.name!r}: {first[:1].lower()}{first[1:]}") from error
             row = _first_bad_row(column)
-            at = "" if row is None else f", row {first_row + row + 1:,}"
+            location = name if row is None else f"{name}, row {first_row + row + 1:,}"
             raise SourceFormatError(
-                f"{name}{at}: column {field.name!r} has text that is not UTF-8",
+                f"{location}: column {field.name!r} has text that is not UTF-8",
                 hint="write that text as UTF-8, or the column as binary",
                 file=name,
                 column=field.name,
@@ -50,3 +52,19 @@ def _is_shared(kind: pa.DataType) -> bool:
     types = pa.types
     views = types.is_list_view(kind) or types.is_large_list_view(kind)
     return bool(types.is_dictionary(kind) or views or is_dense_union(kind) or types.is_run_end_encoded(kind))
+
+
+def first_invalid(array: pa.Array, read: Callable[[pa.Array], object]) -> int:
+    """Return the number of the first value for which ``read`` raises ``pa.ArrowInvalid``, found by bisection.
+
+    The array must contain such a value.
+    """
+    start, stop = 0, len(array)
+    while stop - start > 1:
+        middle = (start + stop) // 2
+        try:
+            read(array.slice(start, middle - start))
+            start = middle
+        except pa.ArrowInvalid:
+            stop = middle
+    return start

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 WARNINGS_MAX = 100
 """Largest number of warnings in a plan, a split or a report; a report is stored in Airflow's database."""
@@ -23,11 +22,6 @@ class SourceWarning:
     column: str | None = None
     line: int | None = None
     file: str | None = None
-
-    @classmethod
-    def from_json(cls, value: dict[str, Any]) -> SourceWarning:
-        """Return the warning from the values of ``dataclasses.asdict``."""
-        return cls(**value)
 
 
 def distinct(warnings: Iterable[SourceWarning]) -> tuple[SourceWarning, ...]:

@@ -34,7 +34,7 @@ class At:
 
 def cache_of(server: Any, keyspace: str = "k", **settings: Any) -> ChunkCache:
     chosen = RedisSettings(url=server.url, **settings)
-    return ChunkCache.connect(chosen, cluster="Millrace", keyspace=keyspace)
+    return ChunkCache(chosen, cluster="Millrace", keyspace=keyspace)
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_a_request_in_progress_when_the_cache_is_closed_leaves_no_connection_ope
 )
 def test_accepted_options_of_the_url_do_not_change_chunks(redis_server: Any, query: str) -> None:
     chosen = RedisSettings(url=f"redis://127.0.0.1:{redis_server.port}?{query}")  # type: ignore[arg-type]
-    cache = ChunkCache.connect(chosen, cluster="Millrace", keyspace="k")
+    cache = ChunkCache(chosen, cluster="Millrace", keyspace="k")
     assert cache.put(At(0), TILES)
     assert [bytes(tile) for tile in cache.get(At(0), SIZES, [0, 7]) or []] == [TILES[0], TILES[7]]
     assert cache.admit("flights", "1-aaaaaa", 1000).admitted

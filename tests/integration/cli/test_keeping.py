@@ -29,10 +29,10 @@ def two(millrace: Millrace, tmp_path: Path) -> tuple[str, str, str]:
 def test_diff_counts_the_chunks_that_two_versions_share(millrace: Millrace, two: tuple[str, str, str]) -> None:
     name, first, second = two
     found = millrace("diff", first, name, "--json").json
-    assert (found["a"], found["b"], found["same"]) == (first, second, False)
+    assert (found["a"], found["b"], found["identical"]) == (first, second, False)
     assert (found["rows_a"], found["rows_b"]) == (300, 500)
-    assert (found["same_chunks"], found["only_a_chunks"], found["only_b_chunks"]) == (1, 0, 1)
-    assert millrace("diff", name, f"{name}@latest", "--json").json["same"] is True
+    assert (found["common_chunks"], found["only_a_chunks"], found["only_b_chunks"]) == (1, 0, 1)
+    assert millrace("diff", name, f"{name}@latest", "--json").json["identical"] is True
     shown = millrace("diff", first, name)
     assert shown.code == 0
     assert "300 → 500" in shown.out

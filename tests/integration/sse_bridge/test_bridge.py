@@ -21,12 +21,13 @@ import pytest
 
 from local_stack.stack import Stack
 from millrace import progress
-from millrace.cli.watcher import Watched, watch
+from millrace.cli.watcher import Watched
 from millrace.progress import encode_event
 from tests.integration.sse_bridge.conftest import FACTS, WAIT_S, Bridge, StartBridge, Stream, Topic
 from tests.ports import free_port
 from tests.unit.sse_bridge.whatwg import EventStreamParser
 from tests.waiting import until
+from tests.watching import watch
 
 OpenStream = Callable[..., Stream]
 

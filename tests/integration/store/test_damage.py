@@ -68,11 +68,11 @@ def test_damage_on_both_nodes_is_an_error_with_its_place_and_never_rows(
         }[damage]
         put(store, ref, 1, wrong)
     report = store.verify(name)
-    assert report.bad == 1
+    assert report.bad_copies == 1
     kind = ChunkMissingError if damage == "gone" else ChecksumMismatchError
     (problem,) = report.problems
     assert (problem["error"], problem["chunk"], problem["tile"]) == (kind.__name__, str(ref.chunk), "1")
-    assert store.verify(name, each_replica=True).bad == 2
+    assert store.verify(name, each_replica=True).bad_copies == 2
     with pytest.raises(kind, match=f"tile 1 of chunk {ref}"):
         store.dataset(name).to_table()
     # Reads that do not need the tile return the right rows.

@@ -85,7 +85,7 @@ def test_with_redis_a_version_is_warmed_and_read(installed: Installed) -> None:
     environment = installed("redis")
     load(environment, "warmed")
     report = json.loads(environment.millrace("warm", "warmed", "--json").stdout)
-    assert (report["complete"], report["already"]) == (True, 0)
+    assert (report["complete"], report["already_cached"]) == (True, 0)
     assert "row 0" in environment.millrace("read", "warmed", "--head", "1").stdout
 
 

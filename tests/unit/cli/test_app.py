@@ -126,7 +126,7 @@ def test_an_unexpected_exception_is_one_line_and_a_traceback_only_with_debug(
 
 
 @pytest.mark.parametrize(
-    ("args", "said"),
+    ("args", "message"),
     [
         (["try", "--nonsense"], "--nonsense"),
         (["try", "--number", "many"], "'many' is not a valid integer"),
@@ -136,13 +136,13 @@ def test_an_unexpected_exception_is_one_line_and_a_traceback_only_with_debug(
     ],
 )
 def test_wrong_usage_is_one_line_and_exits_with_2(
-    command: Callable[[Body], None], capsys: pytest.CaptureFixture[str], args: list[str], said: str
+    command: Callable[[Body], None], capsys: pytest.CaptureFixture[str], args: list[str], message: str
 ) -> None:
     command(lambda _invocation: None)
     assert main(args) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert said in err
+    assert message in err
     assert err.startswith("millrace: ")
     assert err.count("\n") == 1
     assert " --help" in err

@@ -90,8 +90,8 @@ class Running:
     def stop(self, number: signal.Signals = signal.SIGINT) -> None:
         self.process.send_signal(number)
 
-    def end(self, said: str = "") -> tuple[int, str, str]:
-        out, err = self.process.communicate(said or None, timeout=30)
+    def end(self, stdin_text: str = "") -> tuple[int, str, str]:
+        out, err = self.process.communicate(stdin_text or None, timeout=30)
         return self.process.returncode, out, err
 
 
@@ -116,12 +116,12 @@ def test_unwinding_that_takes_too_long_is_ended() -> None:
 
 
 def test_a_second_signal_ends_the_process_at_once() -> None:
-    running = Running("import millrace.cli.interrupts as module\nmodule.UNWIND_S = 600\n" + SLOW)
+    running = Running(SLOW.replace("Interrupts()", "Interrupts(unwind_s=600)"))
     running.stop()
     assert running.process.stdout is not None
     assert running.process.stdout.readline() == "unwinding\n"
     running.stop()
-    assert running.end()[0] == 130  # within the 30 s of end(), far below UNWIND_S
+    assert running.end()[0] == 130  # within the 30 s of end(), far below unwind_s
 
 
 def test_a_signal_during_a_held_block_takes_effect_after_it() -> None:

@@ -12,7 +12,7 @@ from uuid import UUID
 import pyarrow as pa
 import pytest
 
-from millrace.cli.output import print_facts, print_json, print_table, say, saying_through, visible, warn
+from millrace.cli.output import print_facts, print_json, print_table, printing_through, say, visible, warn
 from millrace.cli.preview import print_preview
 from millrace.display.units import human_bytes, human_seconds
 
@@ -74,7 +74,7 @@ def test_json_output_supports_times_bytes_and_uuids(capsys: pytest.CaptureFixtur
 
 def test_lines_go_to_standard_error_or_above_the_bar(capsys: pytest.CaptureFixture[str]) -> None:
     seen: list[str] = []
-    with saying_through(seen.append):
+    with printing_through(seen.append):
         warn("one")
     say("two")
     assert seen == ["millrace: warning: one"]
@@ -120,8 +120,8 @@ def test_a_cell_is_cut_at_200_characters_and_its_column_is_named(
     print_preview(pa.table(cells))
     out, err = capsys.readouterr()
     assert (out.count("y"), out.count("x"), out.count("…")) == ((200, 0, 0) if tty else (200, 199, 2))
-    said = "cut at 200 characters: long, list (whole with --output - --format csv, or jsonl)\n"
-    assert err == ("not shown: long, list (--columns A,B)\n" if tty else said)
+    cut_line = "cut at 200 characters: long, list (whole with --output - --format csv, or jsonl)\n"
+    assert err == ("not shown: long, list (--columns A,B)\n" if tty else cut_line)
 
 
 def test_a_table_fits_a_terminal_of_sixty_columns_and_keeps_its_numbers(

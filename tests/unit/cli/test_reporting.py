@@ -28,7 +28,7 @@ def sink(monkeypatch: pytest.MonkeyPatch) -> MemorySink:
 
 
 def report(**more: Any) -> Any:
-    return reported(KafkaSettings(), command="load", kind="load", dataset="flights", run="flights-1", total=10, **more)
+    return reported(KafkaSettings(), command="load", dataset="flights", run="flights-1", total=10, **more)
 
 
 def test_a_command_reports_itself_as_a_task_of_the_run(sink: MemorySink) -> None:
@@ -61,7 +61,7 @@ def test_dropped_events_are_reported_as_missing_progress(sink: MemorySink) -> No
 
 
 def test_without_kafka_nothing_is_sent_anywhere(sink: MemorySink) -> None:
-    with reported(None, command="read", kind="read", dataset="flights", run="-", total=None) as progress_:
+    with reported(None, command="read", dataset="flights", total=None) as progress_:
         progress_.task.advance(1)
     assert sink.events == []
 
@@ -96,8 +96,8 @@ def test_bars_are_drawn_on_terminals_only(monkeypatch: pytest.MonkeyPatch) -> No
 def test_the_bar_shows_the_amount_the_rate_and_the_time_left(
     data: dict[str, Any], expected: tuple[str, str, str]
 ) -> None:
-    words = reporting._words(data)
-    assert (words["count"], words["rate"], words["left"]) == expected
+    fields = reporting._fields(data)
+    assert (fields["count"], fields["rate"], fields["left"]) == expected
 
 
 def test_the_bar_is_drawn_below_other_lines_and_erased_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,12 +38,12 @@ class Shelf:
 
     def __init__(self, chunks: Sequence[Chunk]) -> None:
         self.chunks = list(chunks)
-        self.asked: list[int] = []
+        self.fetched: list[int] = []
         self.may_answer = threading.Event()
         self.may_answer.set()
 
     def fetch(self, ref: ChunkRef, tiles: Sequence[int] | None = None) -> list[bytes]:
-        self.asked.append(ref.chunk)
+        self.fetched.append(ref.chunk)
         assert self.may_answer.wait(20)
         made = self.chunks[ref.chunk]
         return [made.tiles[t].stored for t in (range(len(made.tiles)) if tiles is None else tiles)]
@@ -59,12 +59,12 @@ class Cache:
     def admitted(self, dataset: str, version: str) -> bool:
         return True
 
-    def get(self, place: Any, sizes: Sequence[int], tiles: Sequence[int] | None) -> list[Any] | None:
-        found = self.kept.get(place.chunk)
-        return None if found is None else [found[t] for t in (range(len(found)) if tiles is None else tiles)]
+    def get(self, key: Any, sizes: Sequence[int], tiles: Sequence[int] | None) -> list[Any] | None:
+        stored = self.kept.get(key.chunk)
+        return None if stored is None else [stored[t] for t in (range(len(stored)) if tiles is None else tiles)]
 
-    def put(self, place: Any, tiles: Sequence[Any]) -> bool:
-        self.kept[place.chunk] = list(tiles)
+    def put(self, key: Any, tiles: Sequence[Any]) -> bool:
+        self.kept[key.chunk] = list(tiles)
         return True
 
 
@@ -96,19 +96,19 @@ def test_reading_ahead_is_bounded_by_decoded_bytes(columns: list[int] | None) ->
     decoded = 200_000 * 8 * (1 if columns else 1.5)
     assert made.stored_bytes * 20 < decoded
     shelf = Shelf([made])
-    wanted = 0
+    requested = 0
 
     def refs() -> Any:
-        nonlocal wanted
+        nonlocal requested
         for number in range(200):
-            wanted += 1
+            requested += 1
             yield ref_of(made, 0, bucket=number)
 
     batches = scan(shelf, columns=columns, window_bytes=5_000_000, decode_threads=1).batches(refs())
     for consumed in range(1, 6):
         next(batches)
-        assert (wanted - consumed - 2) * decoded <= 4 * 5_000_000
-    assert wanted > 6
+        assert (requested - consumed - 2) * decoded <= 4 * 5_000_000
+    assert requested > 6
     batches.close()  # type: ignore[attr-defined]
 
 
@@ -155,7 +155,7 @@ def test_cached_chunks_are_not_fetched_and_both_sources_are_counted() -> None:
         cache.put(refs[n], [tile.stored for tile in shelf.chunks[n].tiles])
     reading = scan(shelf, cache)
     assert [n for b in reading.batches(refs) for n in b["n"].to_pylist()] == list(range(40))
-    assert sorted(shelf.asked) == [1, 3]
+    assert sorted(shelf.fetched) == [1, 3]
     assert (reading.stats.from_cache, reading.stats.from_cassandra) == (2, 2)
 
 
@@ -187,9 +187,9 @@ def test_only_whole_chunks_fill_the_cache_and_only_on_request() -> None:
 def test_valid_tiles_with_another_number_of_rows_than_the_chunk_are_refused() -> None:
     made = chunk(0)
     ref = ref_of(made, 0)
-    lying = ChunkRef(ref.dataset, ref.attempt_id, 0, 0, 11, ref.tiles)
+    false_ref = ChunkRef(ref.dataset, ref.attempt_id, 0, 0, 11, ref.tiles)
     with pytest.raises(ChunkFormatError, match="holds 10 rows, its manifest records 11"):
-        list(scan(Shelf([made])).batches([lying]))
+        list(scan(Shelf([made])).batches([false_ref]))
 
 
 def test_wrong_bytes_from_the_store_are_refused() -> None:
@@ -207,18 +207,18 @@ def test_repeated_text_counts_with_its_decoded_size(columns: list[int] | None) -
     (made,) = encode_row_group(batch, ChunkSettings(row_group_bytes=1), LAYOUT)
     decoded = 50_000 * 64
     assert made.raw_bytes * 10 < decoded
-    wanted = 0
+    requested = 0
 
     def refs() -> Any:
-        nonlocal wanted
+        nonlocal requested
         for number in range(300):
-            wanted += 1
+            requested += 1
             yield ref_of(made, 0, bucket=number)
 
     batches = scan(Shelf([made]), columns=columns, window_bytes=5_000_000, decode_threads=2).batches(refs())
     for consumed in range(1, 100):
         next(batches)
-        assert (wanted - consumed) * decoded <= 4 * 5_000_000 + 6 * decoded
+        assert (requested - consumed) * decoded <= 4 * 5_000_000 + 6 * decoded
     batches.close()  # type: ignore[attr-defined]
 
 
@@ -261,11 +261,11 @@ def test_the_first_batch_fetches_one_chunk_and_the_second_reads_ahead(columns: l
     refs = (ref_of(made, n) for n, made in enumerate(shelf.chunks))
     batches = scan(shelf, columns=columns, decode_threads=4).batches(refs, ahead=False)
     assert next(batches)["n"].to_pylist() == list(range(10))
-    assert shelf.asked == [0]
-    found = [next(batches)["n"].to_pylist()]
-    assert len(shelf.asked) > 2
-    found += [batch["n"].to_pylist() for batch in batches]
-    assert [n for numbers in found for n in numbers] == list(range(10, 300))
+    assert shelf.fetched == [0]
+    numbers_of_chunks = [next(batches)["n"].to_pylist()]
+    assert len(shelf.fetched) > 2
+    numbers_of_chunks += [batch["n"].to_pylist() for batch in batches]
+    assert [n for numbers in numbers_of_chunks for n in numbers] == list(range(10, 300))
 
 
 @pytest.mark.parametrize("columns", [None, [0]])

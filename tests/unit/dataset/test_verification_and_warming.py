@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from millrace.api import Store
+from millrace.dataset.verification import VerifyReport, verify_chunks
 from millrace.dataset.warming import WarmReport, warm
 from millrace.load import LoadOptions
 from millrace.progress import null_task
@@ -24,9 +25,9 @@ Csv = Callable[..., str]
 def chunks(store: Store, csv: Csv) -> list[ChunkRef]:
     """Return the chunks of a dataset with more than three."""
     store.load("flights", csv(60_000), LoadOptions(chunk_bytes=65_536))
-    found = list(store.dataset("flights").refs())
-    assert len(found) > 3
-    return found
+    refs = list(store.dataset("flights").refs())
+    assert len(refs) > 3
+    return refs
 
 
 def change(host: FakeHost, chunk: int, tile: int, how: Callable[[bytes], bytes]) -> None:
@@ -61,7 +62,7 @@ def test_damage_on_both_nodes_is_found_with_chunk_and_tile(
         change(host, 1, 1, how or (lambda _data: other))
     report = store.verify("flights")
     assert not report.ok
-    assert report.bad == 1
+    assert report.bad_copies == 1
     (problem,) = report.problems
     assert (problem["error"], problem["chunk"], problem["tile"]) == ("ChecksumMismatchError", "1", "1")
 
@@ -78,7 +79,7 @@ def test_damage_on_one_node_is_found_and_named_only_by_reading_each_replica(
     else:
         change(host, 2, 0, flipped)
     report = store.verify("flights", each_replica=True)
-    assert report.bad == 1
+    assert report.bad_copies == 1
     (problem,) = report.problems
     assert problem["error"] == ("ChunkMissingError" if missing else "ChecksumMismatchError")
     assert problem["node"] == host.address
@@ -91,20 +92,19 @@ def test_an_unreachable_node_is_reported_as_a_problem(
 ) -> None:
     cassandra.unreachable["10.0.0.2"] = reset()
     report = store.verify("flights", each_replica=True)
-    assert report.bad == len(chunks) + 1  # and one for its pages and rows
+    assert report.bad_copies == len(chunks) + 1  # and one for its pages and rows
     assert {problem["error"] for problem in report.problems} == {"StoreUnavailableError"}
 
 
 def test_the_first_hundred_problems_are_shown_and_all_are_counted(
-    store: Store, cassandra: FakeCassandra, csv: Csv, monkeypatch: pytest.MonkeyPatch
+    store: Store, cassandra: FakeCassandra, chunks: list[ChunkRef]
 ) -> None:
-    monkeypatch.setattr("millrace.dataset.verification._PROBLEMS_SHOWN", 3)
-    store.load("flights", csv(60_000), LoadOptions(chunk_bytes=65_536))
     for host in (cassandra.a, cassandra.b):
         host.rows["chunks"].clear()
-    report = store.verify("flights")
-    assert report.bad == report.chunks > 3
-    assert len(report.problems) == 3
+    refs = chunks * (100 // len(chunks) + 1)
+    report = verify_chunks(store.chunk_reader, refs, VerifyReport("flights"), task=null_task())
+    assert report.bad_copies == report.chunks == len(refs) > 100
+    assert len(report.problems) == 100
 
 
 class Redis:
@@ -151,8 +151,8 @@ def warmed(store: Store, redis: Any, reference: str = "flights") -> WarmReport:
 def test_warming_puts_every_chunk_into_the_cache_once(store: Store, chunks: list[ChunkRef]) -> None:
     redis = Redis()
     first, second = warmed(store, redis), warmed(store, redis)
-    assert (first.admitted, first.complete, first.chunks, first.already) == (True, True, len(chunks), 0)
-    assert (second.chunks, second.already) == (0, len(chunks))
+    assert (first.admitted, first.complete, first.chunks, first.already_cached) == (True, True, len(chunks), 0)
+    assert (second.chunks, second.already_cached) == (0, len(chunks))
     assert all(redis.kept[Redis._key(ref)] == store.chunk_reader.fetch(ref) for ref in chunks)
 
 

@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from millrace.errors import UsageError
-from millrace.names.columns import column_type_option, listed_columns, parse_columns, parse_rename, quoted_column
+from millrace.names.columns import (
+    column_type_option,
+    first_duplicate,
+    listed_columns,
+    parse_columns,
+    parse_rename,
+    quoted_column,
+)
 from millrace.sources.types import parse_column_type
 
 NAMES = st.text(alphabet="ab ,=\"'\t\n\réß", min_size=1, max_size=8)
@@ -73,3 +80,9 @@ def test_a_suggested_type_for_a_plain_name_has_no_shell_quotes() -> None:
 def test_a_suggested_column_type_can_be_pasted_into_a_shell(name: str) -> None:
     option, word = shlex.split(column_type_option(name, "int64"))
     assert (option, parse_column_type(word)) == ("--column-type", (name, "int64"))
+
+
+def test_the_first_name_that_occurs_twice_is_returned() -> None:
+    assert first_duplicate(["a", "b", "c", "b", "a"]) == "a"
+    assert first_duplicate(["", "a", ""]) == ""
+    assert first_duplicate(iter("abc")) is None

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from millrace.cli.commands import watch
+from millrace.cli.live import time_left
 from millrace.progress.merge import TaskState
 from millrace.progress.runs import left_s_of
 
@@ -35,4 +35,4 @@ def test_the_time_left_is_known_while_a_task_runs_with_a_rate_after_five_seconds
     seen: TaskState, left_s: float | None
 ) -> None:
     assert left_s_of(seen) == (None if left_s is None else pytest.approx(left_s))
-    assert bool(watch._left(seen)) == (left_s is not None)
+    assert bool(time_left(seen)) == (left_s is not None)

@@ -89,9 +89,9 @@ def samples(format_: str) -> list[bytes]:
     return made
 
 
-def mutated(whole: bytes, rng: random.Random) -> bytes:
+def mutated(sample: bytes, rng: random.Random) -> bytes:
     """Return the file with bits or bytes changed, removed, copied, or replaced by integers or random bytes."""
-    data, end = bytearray(whole), len(whole)
+    data, end = bytearray(sample), len(sample)
 
     def place() -> int:
         # The metadata is at the end.
@@ -144,11 +144,11 @@ def _outcome(path: Path, format_: str) -> str:
 
 def main(format_: str, first: int, last: int, folder: Path) -> None:
     """Read the files of the seeds from ``first`` up to ``last``, exclusive."""
-    whole = samples(format_)
+    files = samples(format_)
     for seed in range(first, last):
         rng = random.Random(seed)
         path = folder / f"damaged.{format_}"
-        path.write_bytes(mutated(whole[rng.randrange(len(whole))], rng))
+        path.write_bytes(mutated(files[rng.randrange(len(files))], rng))
         print(seed, flush=True)
         outcome = _outcome(path, format_)
         peak = re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())

@@ -304,13 +304,13 @@ def test_a_row_group_above_the_limit_is_refused_with_its_size(tmp_path: Path, re
 @pytest.mark.parametrize("ending", ["arrow", "parquet"])
 def test_a_truncated_file_is_refused_and_never_read_in_part(tmp_path: Path, read: Read, ending: str) -> None:
     table = pa.table({"a": [1, 2, 3], "b": ["x", "y", None]})
-    whole = tmp_path / f"whole.{ending}"
+    path = tmp_path / f"whole.{ending}"
     if ending == "parquet":
-        pq.write_table(table, whole)
+        pq.write_table(table, path)
     else:
-        with pa.ipc.new_file(whole, table.schema) as writer:
+        with pa.ipc.new_file(path, table.schema) as writer:
             writer.write_table(table, max_chunksize=1)
-    data = whole.read_bytes()
+    data = path.read_bytes()
     cut = tmp_path / f"cut.{ending}"
     for size in range(12, len(data), 7):
         cut.write_bytes(data[:size])
@@ -419,10 +419,12 @@ def test_a_split_of_row_groups_reads_only_those(tmp_path: Path) -> None:
 def test_an_arrow_file_whose_union_rows_share_a_value_is_read(tmp_path: Path) -> None:
     """pyarrow's ``nbytes`` reads past the end of such a child, which crashed the process."""
     rows = 2000
-    one = pa.array([1])
-    inner = pa.UnionArray.from_dense(pa.array([0], pa.int8()), pa.array([0], pa.int32()), [one, one], ["a", "b"])
+    element = pa.array([1])
+    inner = pa.UnionArray.from_dense(
+        pa.array([0], pa.int8()), pa.array([0], pa.int32()), [element, element], ["a", "b"]
+    )
     codes, places = pa.array([0] * rows, pa.int8()), pa.array([0] * rows, pa.int32())
-    shared = pa.UnionArray.from_dense(codes, places, [pa.concat_arrays([inner]), one], ["u", "v"])
+    shared = pa.UnionArray.from_dense(codes, places, [pa.concat_arrays([inner]), element], ["u", "v"])
     path = tmp_path / "a.arrow"
     with pa.ipc.new_file(path, pa.schema([("c", shared.type)])) as writer:
         writer.write_batch(pa.record_batch([shared], ["c"]))

@@ -30,11 +30,11 @@ def test_hundreds_of_damaged_files_are_loaded_or_refused_in_one_line(tmp_path: P
     done = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, timeout=550, check=False)
     lines = done.stdout.splitlines()
     assert done.returncode == 0, f"seed {lines[-1] if lines else '?'}: {done.stderr[-1000:]}"
-    found = [json.loads(line) for line in lines if line.startswith("{")]
-    assert len(found) == SEEDS
-    assert [each for each in found if each["outcome"] not in ("loaded", "refused")] == []
-    assert max(each["peak_bytes"] for each in found) < MEMORY_BYTES
-    outcomes = Counter(each["outcome"] for each in found)
+    results = [json.loads(line) for line in lines if line.startswith("{")]
+    assert len(results) == SEEDS
+    assert [result for result in results if result["outcome"] not in ("loaded", "refused")] == []
+    assert max(result["peak_bytes"] for result in results) < MEMORY_BYTES
+    outcomes = Counter(result["outcome"] for result in results)
     assert min(outcomes["loaded"], outcomes["refused"]) > SEEDS // 20
 
 

@@ -43,8 +43,8 @@ def grown(path: Path, small: Path) -> dict[str, int]:
         check=True,
         cwd=Path(__file__).parents[3],
     )
-    said: dict[str, int] = json.loads(done.stdout)
-    return said
+    measured: dict[str, int] = json.loads(done.stdout)
+    return measured
 
 
 def write_csv(path: Path, rows: int) -> None:
@@ -96,9 +96,9 @@ def test_a_large_source_is_read_in_bounded_memory(
     (tmp_path / "small").mkdir()
     write(tmp_path / name, rows)
     write(tmp_path / "small" / name, 100)
-    said = grown(tmp_path / name, tmp_path / "small" / name)
-    assert said["rows"] == (rows // 10_000 if name == "a.bin" else rows)
-    assert said["grown"] < limit_bytes
+    measured = grown(tmp_path / name, tmp_path / "small" / name)
+    assert measured["rows"] == (rows // 10_000 if name == "a.bin" else rows)
+    assert measured["grown"] < limit_bytes
 
 
 def write_wide_csv(path: Path, columns: int) -> None:
@@ -128,6 +128,6 @@ def test_very_many_columns_or_keys_need_bounded_memory(
     (tmp_path / "small").mkdir()
     write(tmp_path / name, size)
     write(tmp_path / "small" / name, 10)
-    said = grown(tmp_path / name, tmp_path / "small" / name)
-    assert said["rows"] == rows
-    assert said["grown"] < limit_bytes
+    measured = grown(tmp_path / name, tmp_path / "small" / name)
+    assert measured["rows"] == rows
+    assert measured["grown"] < limit_bytes

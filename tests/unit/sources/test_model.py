@@ -181,7 +181,11 @@ def test_splits_cover_all_units_once_in_order_and_are_never_too_many(
     sizes: list[list[int]], split_bytes: int, max_splits: int
 ) -> None:
     files = [SourceFile(f"/{n}", f"{n}", sum(units), 0) for n, units in enumerate(sizes)]
-    units = [Unit(number, at, at + 1, size, 1) for number, found in enumerate(sizes) for at, size in enumerate(found)]
+    units = [
+        Unit(number, start, start + 1, size, 1)
+        for number, file_sizes in enumerate(sizes)
+        for start, size in enumerate(file_sizes)
+    ]
     splits = group_units(units, files, split_bytes=split_bytes, max_splits=max_splits, unit_name="batch")
     assert len(splits) <= max_splits
     assert sum(split.bytes for split in splits) == sum(map(sum, sizes))

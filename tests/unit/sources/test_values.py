@@ -18,8 +18,8 @@ OFFSETS = pa.array(range(ROWS + 1), pa.int32())
 
 def unchecked(text: pa.DataType) -> pa.Array:
     """Return the words as unvalidated text. One of them is Latin-1."""
-    held = pa.array(WORDS, pa.large_binary() if text == pa.large_string() else pa.binary())
-    return pa.Array.from_buffers(text, ROWS, held.buffers())
+    words = pa.array(WORDS, pa.large_binary() if text == pa.large_string() else pa.binary())
+    return pa.Array.from_buffers(text, ROWS, words.buffers())
 
 
 TEXT = unchecked(pa.string())

@@ -6,9 +6,8 @@ from dataclasses import asdict
 
 import click
 
-from millrace.cli.invocation import Invocation, json_option, pass_invocation
+from millrace.cli.invocation import Invocation, json_option, open_cache, open_store, pass_invocation
 from millrace.cli.output import print_facts, print_table
-from millrace.cli.store import open_cache, open_store
 from millrace.display import human_bytes
 
 

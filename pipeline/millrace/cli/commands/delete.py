@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import click
 
-from millrace.cli.deleting import confirmed, dry_run_option, now_option, show_sweep, yes_option
-from millrace.cli.invocation import Invocation, json_option, pass_invocation, strict_option
-from millrace.cli.store import open_store
+from millrace.cli.deleting import confirmed, show_sweep
+from millrace.cli.invocation import Invocation, json_option, open_store, pass_invocation, strict_option
+from millrace.cli.options import deletion_options
 from millrace.names import parse_reference
 
 
 @click.command(short_help="Delete a version, or a whole dataset.")
 @click.argument("name", metavar="NAME[@VERSION]")
-@dry_run_option
-@yes_option
-@now_option
+@deletion_options
 @strict_option
 @json_option
 @pass_invocation
@@ -35,10 +33,10 @@ def command(invocation: Invocation, /, name: str, dry_run: bool, yes: bool, now:
       millrace delete flights --yes
     """
     dataset, _ = parse_reference(name)
-    whole = "@" not in name
+    is_dataset = "@" not in name
     with open_store(invocation) as store:
-        if whole and not dry_run and not yes:
+        if is_dataset and not dry_run and not yes:
             count = len(store.versions(dataset))
             confirmed(f"delete {dataset} with all of its {count} versions", yes=yes)
-        report = store.delete(name, whole=whole, now=now, dry_run=dry_run)
+        report = store.delete(name, whole=is_dataset, now=now, dry_run=dry_run)
         invocation.answer(report.to_json(), lambda: show_sweep(report, name, now=now))

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING
 
 import click
 
 from millrace.cli.invocation import Invocation, json_option, pass_invocation
 from millrace.cli.output import print_table, say
-
-if TYPE_CHECKING:
-    from millrace.doctor import Check, HardwareLimit
-
 
 _WORDS = {"ok": "ok", "warning": "note", "failed": "wrong"}
 
@@ -21,8 +16,7 @@ _WORDS = {"ok": "ok", "warning": "note", "failed": "wrong"}
 @click.option("--no-measure", is_flag=True, help="Check the services; measure nothing.")
 @json_option
 @pass_invocation
-@click.pass_context
-def command(context: click.Context, invocation: Invocation, /, no_measure: bool) -> None:
+def command(invocation: Invocation, /, no_measure: bool) -> None:
     """Check Cassandra (each node), Redis, Kafka, the bridge, Airflow, disk and memory, and advise on each fault.
 
     Then measure the speed of gzip, checksums, disk, Redis and the Cassandra driver on this machine. No load or read can
@@ -43,36 +37,31 @@ def command(context: click.Context, invocation: Invocation, /, no_measure: bool)
     checks = diagnose(settings)
     failed = [check for check in checks if check.needed and check.state == "failed"]
     if not invocation.json:
-        _show_checks(checks)
+        print_table(
+            ["", "checked", "result", "advice"],
+            [(_WORDS[check.state], check.name, check.result, check.advice) for check in checks],
+            folding=["result", "advice"],
+        )
         if not no_measure:
             say("measuring, a few seconds ...")
     limits = [] if no_measure else list(measure_limits(settings))
     facts = {"ok": not failed, "checks": [*map(asdict, checks)], "limits": [*map(asdict, limits)]}
-    invocation.answer(facts, lambda: _show_limits(limits))
+
+    def show() -> None:
+        if limits:
+            print()
+            print_table(
+                ["limits of this machine", "value", "unit", ""],
+                [
+                    (limit.name, "-" if limit.value is None else f"{limit.value:,.0f}", limit.unit, limit.note)
+                    for limit in limits
+                ],
+                right=["value"],
+                folding=["limits of this machine", ""],
+            )
+
+    invocation.answer(facts, show)
     if failed:
         names = ", ".join(check.name for check in failed)
         say(f"millrace: loads and reads need the failed checks to pass: {names}")
-        context.exit(1)
-
-
-def _show_checks(checks: list[Check]) -> None:
-    print_table(
-        ["", "checked", "result", "advice"],
-        [(_WORDS[check.state], check.name, check.result, check.advice) for check in checks],
-        folding=["result", "advice"],
-    )
-
-
-def _show_limits(limits: list[HardwareLimit]) -> None:
-    if not limits:
-        return
-    print()
-    print_table(
-        ["limits of this machine", "value", "unit", ""],
-        [
-            (limit.name, "-" if limit.value is None else f"{limit.value:,.0f}", limit.unit, limit.note)
-            for limit in limits
-        ],
-        right=["value"],
-        folding=["limits of this machine", ""],
-    )
+        raise click.exceptions.Exit(1)

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 import click
 
-from millrace.cli.invocation import Invocation, json_option, pass_invocation, strict_option
+from millrace.cli.invocation import Invocation, json_option, open_cache, open_store, pass_invocation, strict_option
 from millrace.cli.output import print_facts
-from millrace.cli.store import open_cache, open_store
 from millrace.errors import DatasetNotFoundError, VersionNotFoundError
 from millrace.names import parse_reference
-
-if TYPE_CHECKING:
-    from millrace.api import Store
-    from millrace.cache import ChunkCache
 
 
 @click.command(short_help="Remove a dataset, or one version, from the Redis cache.")
@@ -37,20 +31,20 @@ def command(invocation: Invocation, /, name: str) -> None:
     """
     dataset, _ = parse_reference(name)
     with open_store(invocation) as store:
-        cache = open_cache(store)
         if "@" in name:
-            reference, chunks = _evict_version(store, cache, name)
+            reference, chunks = _evict_version(invocation, name)
         else:
-            reference, chunks = dataset, cache.delete_dataset(dataset)
+            reference, chunks = dataset, open_cache(store).delete_dataset(dataset)
             if not chunks:
                 store.versions(dataset)  # raises for an unknown dataset; a deleted one may still be in Redis
         invocation.answer(
             {"reference": reference, "chunks": chunks},
-            lambda: print_facts([("chunks taken out", chunks)], title=reference),
+            lambda: print_facts([("chunks removed", chunks)], title=reference),
         )
 
 
-def _evict_version(store: Store, cache: ChunkCache, name: str) -> tuple[str, int]:
+def _evict_version(invocation: Invocation, name: str) -> tuple[str, int]:
+    store, cache = invocation.store, open_cache(invocation.store)
     version = store.version(name)
     shared = set()
     for entry in cache.entries():

@@ -4,23 +4,16 @@ from __future__ import annotations
 
 import click
 
-from millrace.cli.deleting import confirmed, dry_run_option, now_option, show_sweep, yes_option
-from millrace.cli.invocation import Invocation, json_option, pass_invocation, strict_option
-from millrace.cli.store import open_store
+from millrace.cli.deleting import confirmed, show_sweep
+from millrace.cli.invocation import Invocation, store_command
+from millrace.cli.options import deletion_options
 
 
 @click.command(short_help="Find data that failed loads and deleted versions left behind.")
 @click.option("--delete", is_flag=True, help="Remove data past its grace time, after a confirmation.")
-@dry_run_option
-@yes_option
-@now_option
-@strict_option
-@json_option
-@pass_invocation
-@click.pass_context
-def command(
-    context: click.Context, invocation: Invocation, /, delete: bool, dry_run: bool, yes: bool, now: bool
-) -> None:
+@deletion_options
+@store_command
+def command(invocation: Invocation, /, delete: bool, dry_run: bool, yes: bool, now: bool) -> None:
     """Find data that failed loads and deleted versions left behind, and missing replicas of other data.
 
     A replica is missing if a version references a row, page or chunk that a node lacks. Missing replicas are recorded,
@@ -37,13 +30,11 @@ def command(
       millrace fsck
       millrace fsck --delete --yes
     """
-    with open_store(invocation) as store:
-        would = store.fsck(now=now)
-        report = would
-        removable = sum(item["removable"] for item in would.garbage)
-        if delete and removable and not dry_run:
-            confirmed(f"remove the data of {removable} attempts", yes=yes)
-            report = store.fsck(delete=True, now=now)
-        invocation.answer(report.to_json(), lambda: show_sweep(report, "everything"))
+    report = invocation.store.fsck(now=now)
+    removable = sum(item["removable"] for item in report.garbage)
+    if delete and removable and not dry_run:
+        confirmed(f"remove the data of {removable} attempts", yes=yes)
+        report = invocation.store.fsck(delete=True, now=now)
+    invocation.answer(report.to_json(), lambda: show_sweep(report, "everything"))
     if report.missing or report.problems:
-        context.exit(1)
+        raise click.exceptions.Exit(1)

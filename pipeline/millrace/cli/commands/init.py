@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from millrace.cli.invocation import Invocation, json_option, pass_invocation
+from millrace.cli.options import Seconds
 from millrace.cli.output import print_facts, print_json
-from millrace.cli.seconds import Seconds
 from millrace.errors import ProgressError, StoreError
 
 if TYPE_CHECKING:
@@ -102,5 +102,5 @@ def _make_topic(invocation: Invocation, kafka: KafkaSettings, deadline: float) -
     except ProgressError as error:
         if not error.context.get("unresponsive"):
             raise
-        invocation.warn_once(f"progress is off: {error.message}; call millrace init again when Kafka is there")
+        invocation.warn_once(f"progress is off: {error.message}; run millrace init again when Kafka responds")
         return None

@@ -8,133 +8,38 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from millrace.cli.invocation import Invocation, json_option, pass_invocation, strict_option
+from millrace.cli.invocation import Invocation, json_option, open_store, pass_invocation, strict_option
+from millrace.cli.load_options import chosen_options, load_options
 from millrace.cli.output import print_facts
 from millrace.cli.reporting import reported
-from millrace.cli.store import open_store
-from millrace.names import check_dataset_name, new_run_id, parse_columns, parse_rename
+from millrace.names import check_dataset_name, new_run_id
 
 if TYPE_CHECKING:
     from millrace.api import Store
-    from millrace.load import LoadOptions, LoadPlan, LoadReport
+    from millrace.load import LoadPlan, LoadReport
     from millrace.progress import ProgressTask
-    from millrace.settings import LoadSettings
     from millrace.sources import SourceWarning
 
 
-_TOLD = frozenset({"already_loaded", "without_progress", "without_cache"})
-"""Warnings that the command's table or the service's own client has shown already."""
+_SHOWN_ELSEWHERE = frozenset({"already_loaded", "without_progress", "without_cache"})
+"""Codes of warnings that the command's table or the service's own client has shown already."""
 
 
-def _column_types(
-    _context: click.Context, _parameter: click.Parameter, given: tuple[str, ...]
-) -> tuple[tuple[str, str], ...]:
-    if not given:
-        return ()
-    from millrace.sources import parse_column_type
-
-    return tuple(parse_column_type(each) for each in given)
-
-
-def _delimiter(_context: click.Context, _parameter: click.Parameter, given: str | None) -> str | None:
-    return "\t" if given == "\\t" else given
-
-
-def _columns(_context: click.Context, _parameter: click.Parameter, given: str | None) -> tuple[str, ...] | None:
-    return None if given is None else tuple(parse_columns(given))
-
-
-def _rename(
-    _context: click.Context, _parameter: click.Parameter, given: tuple[str, ...]
-) -> tuple[tuple[str, str], ...]:
-    return tuple(map(parse_rename, given))
-
-
-def _run_id(_context: click.Context, _parameter: click.Parameter, given: str | None) -> str | None:
+def _run_id(text: str) -> str:
     # The id is part of the bridge's URLs, of rows and of the command that resumes the load.
-    if given is not None and not (0 < len(given) <= 200 and given.isprintable()):
+    if not (0 < len(text) <= 200 and text.isprintable()):
         raise click.BadParameter("give 1 to 200 printable characters")
-    return given
+    return text
 
 
 @click.command(short_help="Load a source as a new version of a dataset.")
 @click.argument("name")
 @click.argument("source")
-@click.option(
-    "--mode",
-    default="replace",
-    metavar="replace|append",
-    help="Replace the rows of the latest version, or add to them.",
-)
-@click.option("--format", "format_", metavar="F", help="csv, parquet, jsonl, arrow or bytes; else by name and content.")
-@click.option("--codec", metavar="NAME", help="gzip (default), zstd or none.")
-@click.option("--chunk-bytes", type=int, metavar="N", help="Largest stored size of a chunk, 65,536 to 5,000,000.")
-@click.option(
-    "--null-value",
-    "null_values",
-    multiple=True,
-    metavar="TEXT",
-    help="CSV: a spelling of null, for every column; replaces the default spellings. May be given several times.",
-)
-@click.option(
-    "--column-type",
-    "column_types",
-    multiple=True,
-    metavar="COL=TYPE",
-    callback=_column_types,
-    help="CSV, JSON lines: an Arrow type, as in 'price=decimal128(10, 2)'. May be given several times.",
-)
-@click.option("--schema", "schema_file", metavar="FILE", help="Types from an Arrow, Parquet or JSON file.")
-@click.option(
-    "--delimiter",
-    metavar="C",
-    callback=_delimiter,
-    help="CSV: one character; \\t is a tab; auto finds a comma, semicolon, tab or | by the first lines. Default: a "
-    "comma, and a tab for .tsv.",
-)
-@click.option("--encoding", metavar="E", help="CSV, JSON lines: the text's encoding (utf-8).")
-@click.option("--no-header", is_flag=True, help="CSV: the first line is data; columns are named f0, f1, ...")
-@click.option("--skip-rows", type=int, default=0, metavar="N", help="CSV: lines of each file before its header.")
-@click.option("--decimal", default=".", metavar="C", help="CSV: the decimal point of numbers, as in --decimal ,")
-@click.option(
-    "--date-format",
-    "date_format",
-    multiple=True,
-    metavar="F",
-    help="CSV: how dates, times or both are written, as in %d.%m.%Y or '%d/%m/%Y %H:%M'. May be given several times.",
-)
-@click.option(
-    "--true-value",
-    "true_value",
-    multiple=True,
-    metavar="TEXT",
-    help="CSV: a spelling of true, in place of 1, True, TRUE, true. May be given several times.",
-)
-@click.option(
-    "--false-value",
-    "false_value",
-    multiple=True,
-    metavar="TEXT",
-    help="CSV: a spelling of false, in place of 0, False, FALSE, false. May be given several times.",
-)
-@click.option(
-    "--columns", metavar="A,B", callback=_columns, help="Only these columns of a table, in this order; not for bytes."
-)
-@click.option(
-    "--rename",
-    multiple=True,
-    metavar="OLD=NEW",
-    callback=_rename,
-    help="Another name for a column of a table; not for bytes. May be given several times.",
-)
-@click.option("--infer-bytes", type=int, metavar="N", help="Bytes that are read to infer types (64,000,000).")
-@click.option(
-    "--max-unit-bytes", type=int, metavar="N", help="Largest record, line, row group or batch in bytes (64,000,000)."
-)
+@load_options
 @click.option(
     "--run-id",
     metavar="ID",
-    callback=_run_id,
+    type=_run_id,
     help="Name the run. The same run, source and settings are the same load.",
 )
 @click.option(
@@ -183,18 +88,27 @@ def command(invocation: Invocation, /, name: str, source: str, **given: Any) -> 
     check_dataset_name(name)
     dry_run = given["dry_run"]
     began = time.monotonic()
-    run, named = given["run_id"] or new_run_id(name), given["run_id"] is not None
+    run, is_named = given["run_id"] or new_run_id(name), given["run_id"] is not None
     if not dry_run:
-        _set_interrupt_message(invocation, name, run, named=named)
-    from millrace.load import loader_memory, measure
+        _set_interrupt_message(invocation, name, run, is_named=is_named)
+    from millrace.load import loader_memory, measure, task_unit
 
     with open_store(invocation) as store, loader_memory():
+        options = chosen_options(store.settings.load, given)
         if given["resume"]:
-            run = store.unfinished(name, source, _options(store.settings.load, given), run=given["run_id"])
-            _set_interrupt_message(invocation, name, run, named=named)
-        plan = store.plan(name, source, _options(store.settings.load, given), run=run)
-        kafka = None if dry_run else store.settings.kafka
-        with reported(kafka, again=named or given["resume"], **_task_of(plan)) as progress:
+            run = store.unfinished(name, source, options, run=given["run_id"])
+            _set_interrupt_message(invocation, name, run, is_named=is_named)
+        plan = store.plan(name, source, options, run=run)
+        unit, total = task_unit(plan, None)
+        with reported(
+            None if dry_run else store.settings.kafka,
+            command="load",
+            dataset=name,
+            run=run,
+            total=total or None,
+            unit=unit,
+            again=is_named or given["resume"],
+        ) as progress:
             if dry_run:
                 report = measure(store.settings, plan, task=progress.task)
             else:
@@ -208,68 +122,15 @@ def command(invocation: Invocation, /, name: str, source: str, **given: Any) -> 
             seconds=round(seconds, 3),
             rows_per_s=round(report.rows / seconds, 1),
             missing=tuple(missing),
-            warnings=(*(_without(each) for each in missing), *report.warnings),
+            warnings=(*map(_without, missing), *report.warnings),
         )
-        for warning in report.warnings:
-            if warning.code == "degraded":
-                invocation.note_degraded(warning.message)
-            if warning.code not in _TOLD:
-                invocation.warn_once(warning.message)
+        _show_warnings(invocation, report)
         invocation.answer({**report.to_json(), "dry_run": dry_run}, lambda: _show(report, plan, dry_run=dry_run))
 
 
-def _options(settings: LoadSettings, given: dict[str, Any]) -> LoadOptions:
-    from millrace.load import LoadOptions
-    from millrace.sources import SourceOptions
-
-    def chosen(name: str) -> int:
-        value: int | None = given[name]
-        return getattr(settings, name) if value is None else value
-
-    return LoadOptions(
-        mode=given["mode"],
-        codec=given["codec"],
-        chunk_bytes=given["chunk_bytes"],
-        source=SourceOptions(
-            format=given["format_"],
-            null_values=given["null_values"] or None,
-            column_types=given["column_types"],
-            schema_file=given["schema_file"],
-            delimiter=given["delimiter"],
-            encoding=given["encoding"],
-            header=not given["no_header"],
-            decimal=given["decimal"],
-            date_format=given["date_format"],
-            true_value=given["true_value"],
-            false_value=given["false_value"],
-            skip_rows=given["skip_rows"],
-            columns=given["columns"],
-            rename=given["rename"],
-            infer_bytes=chosen("infer_bytes"),
-            max_unit_bytes=chosen("max_unit_bytes"),
-            # One process reads the source as one stream, so the positions of splits are not needed.
-            max_splits=1,
-        ),
-    )
-
-
-def _task_of(plan: LoadPlan) -> dict[str, Any]:
-    from millrace.load import task_unit
-
-    unit, total = task_unit(plan, None)
-    return {
-        "command": "load",
-        "kind": "load",
-        "dataset": plan.dataset,
-        "run": plan.run,
-        "total": total or None,
-        "unit": unit,
-    }
-
-
-def _set_interrupt_message(invocation: Invocation, name: str, run: str, *, named: bool) -> None:
+def _set_interrupt_message(invocation: Invocation, name: str, run: str, *, is_named: bool) -> None:
     """Set the message of an interrupt from now on: no version was made, and the command that resumes the load."""
-    again = invocation.command_with() if named else invocation.command_with("--run-id", run)
+    again = invocation.command_with() if is_named else invocation.command_with("--run-id", run)
     invocation.interrupts.message = f"stopped; no version of {name} was created; resume with: {again}"
     invocation.interrupts.facts = {"error": "LoadInterruptedError", "dataset": name, "run": run, "command": again}
 
@@ -298,6 +159,14 @@ def _without(service: str) -> SourceWarning:
 
     reasons = {"progress": "its progress was not reported: Kafka does not respond", "cache": "Redis does not respond"}
     return SourceWarning(f"without_{service}", f"the load ran without {service}: {reasons[service]}")
+
+
+def _show_warnings(invocation: Invocation, report: LoadReport) -> None:
+    for warning in report.warnings:
+        if warning.code == "degraded":
+            invocation.note_degraded(warning.message)
+        if warning.code not in _SHOWN_ELSEWHERE:
+            invocation.warn_once(warning.message)
 
 
 def _show(report: LoadReport, plan: LoadPlan, *, dry_run: bool) -> None:

@@ -6,18 +6,15 @@ from dataclasses import asdict
 
 import click
 
-from millrace.cli.invocation import Invocation, json_option, pass_invocation, strict_option
+from millrace.cli.invocation import Invocation, store_command
 from millrace.cli.output import print_table, say
-from millrace.cli.store import open_store
 from millrace.display import human_bytes
 
 
 @click.command(short_help="List the datasets.")
 @click.argument("pattern", default="*")
 @click.option("--newest", is_flag=True, help="Order by time of commit, newest first, instead of by name.")
-@strict_option
-@json_option
-@pass_invocation
+@store_command
 def command(invocation: Invocation, /, pattern: str, newest: bool) -> None:
     """List every dataset with its latest version, or those whose names match PATTERN (*, ?, [a-z]).
 
@@ -29,35 +26,34 @@ def command(invocation: Invocation, /, pattern: str, newest: bool) -> None:
       millrace ls 'flights_*' --newest
       millrace ls --json
     """
-    with open_store(invocation) as store:
-        infos = store.datasets(pattern)
-        if newest:
-            infos.sort(key=lambda info: info.committed_at, reverse=True)
+    infos = invocation.store.datasets(pattern)
+    if newest:
+        infos.sort(key=lambda info: info.committed_at, reverse=True)
 
-        def show() -> None:
-            if not infos and pattern != "*":
-                say(f"no dataset matches {pattern!r}")
-                return
-            if not infos:
-                say("no dataset yet: create one with millrace load NAME SOURCE")
-                return
-            print_table(
-                ["dataset", "latest", "versions", "rows", "chunks", "raw", "stored", "committed (UTC)"],
-                [
-                    (
-                        info.name,
-                        info.latest,
-                        info.versions,
-                        info.rows,
-                        info.chunks,
-                        human_bytes(info.raw_bytes),
-                        human_bytes(info.stored_bytes),
-                        f"{info.committed_at:%Y-%m-%d %H:%M:%S}",
-                    )
-                    for info in infos
-                ],
-                right=["versions", "rows", "chunks", "raw", "stored"],
-                spare=["chunks", "raw", "versions", "stored"],
-            )
+    def show() -> None:
+        if not infos and pattern != "*":
+            say(f"no dataset matches {pattern!r}")
+            return
+        if not infos:
+            say("no dataset yet: create one with millrace load NAME SOURCE")
+            return
+        print_table(
+            ["dataset", "latest", "versions", "rows", "chunks", "raw", "stored", "committed (UTC)"],
+            [
+                (
+                    info.name,
+                    info.latest,
+                    info.versions,
+                    info.rows,
+                    info.chunks,
+                    human_bytes(info.raw_bytes),
+                    human_bytes(info.stored_bytes),
+                    f"{info.committed_at:%Y-%m-%d %H:%M:%S}",
+                )
+                for info in infos
+            ],
+            right=["versions", "rows", "chunks", "raw", "stored"],
+            spare=["chunks", "raw", "versions", "stored"],
+        )
 
-        invocation.answer({"datasets": [asdict(info) for info in infos]}, show)
+    invocation.answer({"datasets": [asdict(info) for info in infos]}, show)

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import click
 
-from millrace.cli.invocation import Invocation, json_option, pass_invocation, strict_option
+from millrace.cli.invocation import Invocation, store_command
 from millrace.cli.output import one_line, print_facts, print_table, say
 from millrace.cli.reporting import reported
-from millrace.cli.store import open_store
-from millrace.names import new_run_id
 
 
 @click.command(short_help="Copy under-replicated data to both nodes.")
 @click.argument("name", required=False)
 @click.option("--dry-run", is_flag=True, help="List under-replicated data; write nothing.")
-@strict_option
-@json_option
-@pass_invocation
-@click.pass_context
-def command(context: click.Context, invocation: Invocation, /, name: str | None, dry_run: bool) -> None:
+@store_command
+def command(invocation: Invocation, /, name: str | None, dry_run: bool) -> None:
     """Write every missing replica on record (of NAME, or of all datasets), and check each copy.
 
     The catalogue comes first, then manifest pages, then chunks. Data that a node's hints have delivered already is only
@@ -33,53 +28,40 @@ def command(context: click.Context, invocation: Invocation, /, name: str | None,
       millrace repair
       millrace repair flights
     """
-    with open_store(invocation) as store:
-        if dry_run:
-            under_replicated = [
-                {
-                    "dataset": record.dataset,
-                    "attempt_id": record.attempt_id.hex,
-                    "bucket": record.bucket,
-                    "chunks": record.chunks,
-                }
-                for record in store.under_replicated_of(name)
-            ]
-            rows = [
-                (item["dataset"], str(item["attempt_id"])[:12], item["bucket"], item["chunks"])
-                for item in under_replicated
-            ]
-            invocation.answer(
-                {"under_replicated": under_replicated, "dry_run": True},
-                lambda: print_table(["dataset", "attempt_id", "bucket", "chunks"], rows),
-            )
-            return
-        with reported(
-            store.settings.kafka,
-            command="repair",
-            kind="repair",
-            dataset=name or "",
-            run=new_run_id(name or "repair"),
-            total=None,
-        ) as progress:
-            report = store.repair(name, task=progress.task)
+    if dry_run:
+        columns = ("dataset", "attempt_id", "bucket", "chunks")
+        records = invocation.store.under_replicated_of(name)
+        rows = [(record.dataset, record.attempt_id.hex, record.bucket, record.chunks) for record in records]
+        invocation.answer(
+            {"under_replicated": [dict(zip(columns, row, strict=True)) for row in rows], "dry_run": True},
+            lambda: print_table(columns, [(dataset, attempt[:12], *counts) for dataset, attempt, *counts in rows]),
+        )
+        return
+    with reported(
+        invocation.store.settings.kafka,
+        command="repair",
+        dataset=name or "",
+        total=None,
+    ) as progress:
+        report = invocation.store.repair(name, task=progress.task)
 
-        def show() -> None:
-            print_facts(
-                [
-                    ("datasets", report.datasets),
-                    ("records", report.records),
-                    ("cleared", report.cleared),
-                    ("still being written", report.pending),
-                    ("chunks checked", report.chunks),
-                    ("copies written", report.copies),
-                    ("merged", ", ".join(report.merged) or "nothing"),
-                ],
-                title=name or "everything",
-            )
+    def show() -> None:
+        print_facts(
+            [
+                ("datasets", report.datasets),
+                ("records", report.records),
+                ("cleared", report.cleared),
+                ("still being written", report.pending),
+                ("chunks checked", report.chunks),
+                ("copies written", report.copies),
+                ("merged", ", ".join(report.merged) or "nothing"),
+            ],
+            title=name or "everything",
+        )
 
-        invocation.answer(report.to_json(), show)
+    invocation.answer(report.to_json(), show)
     if not report.ok:
         first = report.problems[0]["message"] if report.problems else "see --json"
         uncleared = report.records - report.cleared - report.pending
         say(f"millrace: {uncleared:,} records could not be cleared: {one_line(first)}")
-        context.exit(1)
+        raise click.exceptions.Exit(1)

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from millrace.cli.commands.tag import tags_by_version
-from millrace.cli.invocation import Invocation, json_option, pass_invocation, strict_option
+from millrace.cli.invocation import Invocation, store_command
 from millrace.cli.output import print_facts, print_table
-from millrace.cli.store import open_store
 from millrace.display import human_bytes
 
 if TYPE_CHECKING:
@@ -19,9 +18,7 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Show one version: schema, sizes, replicas, source, run.")
 @click.argument("name", metavar="NAME[@VERSION]")
-@strict_option
-@json_option
-@pass_invocation
+@store_command
 def command(invocation: Invocation, /, name: str) -> None:
     """Show the content of a version, its source, and whether every chunk is on two nodes.
 
@@ -39,13 +36,12 @@ def command(invocation: Invocation, /, name: str) -> None:
       millrace show flights
       millrace show flights@2 --json
     """
-    with open_store(invocation) as store:
-        version = store.version(name)
-        facts = describe(store, version)
-        if facts["under_replicated"]:
-            count = _on_one_node(facts)
-            invocation.note_degraded(f"{version.reference} has {count} chunks or rows on one node only")
-        invocation.answer(facts, lambda: _show(facts))
+    version = invocation.store.version(name)
+    facts = describe(invocation.store, version)
+    if facts["under_replicated"]:
+        count = _on_one_node(facts)
+        invocation.note_degraded(f"{version.reference} has {count} chunks or rows on one node only")
+    invocation.answer(facts, lambda: _show(facts))
 
 
 def describe(store: Store, version: Version) -> dict[str, Any]:

@@ -6,17 +6,14 @@ from collections.abc import Mapping
 
 import click
 
-from millrace.cli.invocation import Invocation, json_option, pass_invocation, strict_option
+from millrace.cli.invocation import Invocation, store_command
 from millrace.cli.output import print_facts
-from millrace.cli.store import open_store
 
 
 @click.command(short_help="Give a version a permanent name.")
 @click.argument("name", metavar="NAME[@VERSION]")
 @click.argument("tag")
-@strict_option
-@json_option
-@pass_invocation
+@store_command
 def command(invocation: Invocation, /, name: str, tag: str) -> None:
     """Give a version the name TAG, by which it can be selected; an existing tag moves.
 
@@ -29,13 +26,12 @@ def command(invocation: Invocation, /, name: str, tag: str) -> None:
       millrace tag flights@12 good
       millrace read flights@good
     """
-    with open_store(invocation) as store:
-        version = store.version(name)
-        before = store.tags(version.dataset).get(tag)
-        store.tag(version.reference, tag)
-        moved = f" (moved from {before})" if before not in (None, version.label) else ""
-        facts = {"dataset": version.dataset, "version": version.label, "tag": tag, "before": before}
-        invocation.answer(facts, lambda: print_facts([("tag", f"{tag}{moved}")], title=version.reference))
+    version = invocation.store.version(name)
+    before = invocation.store.tags(version.dataset).get(tag)
+    invocation.store.tag(version.reference, tag)
+    moved = f" (moved from {before})" if before not in (None, version.label) else ""
+    facts = {"dataset": version.dataset, "version": version.label, "tag": tag, "before": before}
+    invocation.answer(facts, lambda: print_facts([("tag", f"{tag}{moved}")], title=version.reference))
 
 
 def tags_by_version(tags: Mapping[str, str]) -> dict[str, list[str]]:

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import click
 
-from millrace.cli.deleting import dry_run_option
-from millrace.cli.invocation import Invocation, json_option, pass_invocation, strict_option
+from millrace.cli.invocation import Invocation, store_command
+from millrace.cli.options import dry_run_option
 from millrace.cli.output import print_facts, warn
-from millrace.cli.store import open_store
 
 
 @click.command(short_help="Undo the deletion of a version.")
 @click.argument("name", metavar="NAME@VERSION")
 @dry_run_option
-@strict_option
-@json_option
-@pass_invocation
+@store_command
 def command(invocation: Invocation, /, name: str, dry_run: bool) -> None:
     """Undo a deletion by delete or prune, until a sweep (fsck --delete, or --now) begins to remove the data.
 
@@ -30,15 +27,14 @@ def command(invocation: Invocation, /, name: str, dry_run: bool) -> None:
       millrace versions flights --deleted
       millrace undelete flights@2
     """
-    with open_store(invocation) as store:
-        report = store.undelete(name, dry_run=dry_run)
-        deleted = "taken back before" if report.deleted_at is None else f"{report.deleted_at:%Y-%m-%d %H:%M:%S} UTC"
-        facts = [
-            ("would be there again" if dry_run else "there again", report.reference),
-            ("deleted", deleted),
-            ("latest", "yes" if report.latest else "no"),
-        ]
-        invocation.answer(report.to_json(), lambda: print_facts(facts, title=report.reference))
-        if report.merges_with:
-            others = ", ".join(report.merges_with)
-            warn(f"the next append or repair merges the rows of {report.reference} with those of {others}")
+    report = invocation.store.undelete(name, dry_run=dry_run)
+    deleted = "undone before" if report.deleted_at is None else f"{report.deleted_at:%Y-%m-%d %H:%M:%S} UTC"
+    facts = [
+        ("would be restored" if dry_run else "restored", report.reference),
+        ("deleted", deleted),
+        ("latest", "yes" if report.latest else "no"),
+    ]
+    invocation.answer(report.to_json(), lambda: print_facts(facts, title=report.reference))
+    if report.merges_with:
+        others = ", ".join(report.merges_with)
+        warn(f"the next append or repair merges the rows of {report.reference} with those of {others}")

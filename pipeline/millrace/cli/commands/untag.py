@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import click
 
-from millrace.cli.invocation import Invocation, json_option, pass_invocation, strict_option
+from millrace.cli.invocation import Invocation, store_command
 from millrace.cli.output import print_facts
-from millrace.cli.store import open_store
 
 
 @click.command(short_help="Remove a tag; the version stays.")
 @click.argument("name")
 @click.argument("tag")
-@strict_option
-@json_option
-@pass_invocation
+@store_command
 def command(invocation: Invocation, /, name: str, tag: str) -> None:
     """Remove the tag TAG of the dataset NAME; the version that had it stays.
 
@@ -24,8 +21,7 @@ def command(invocation: Invocation, /, name: str, tag: str) -> None:
     Example:
       millrace untag flights good
     """
-    with open_store(invocation) as store:
-        before = store.tags(name).get(tag)
-        store.untag(name, tag)
-        facts = {"dataset": name, "tag": tag, "version": before}
-        invocation.answer(facts, lambda: print_facts([("taken away", tag), ("from", before or "")], title=name))
+    before = invocation.store.tags(name).get(tag)
+    invocation.store.untag(name, tag)
+    facts = {"dataset": name, "tag": tag, "version": before}
+    invocation.answer(facts, lambda: print_facts([("removed tag", tag), ("from", before or "")], title=name))

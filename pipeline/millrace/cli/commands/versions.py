@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from millrace.cli.commands.tag import tags_by_version
-from millrace.cli.invocation import Invocation, json_option, pass_invocation, strict_option
+from millrace.cli.invocation import Invocation, store_command
 from millrace.cli.output import print_table, say
-from millrace.cli.store import open_store
 from millrace.display import human_bytes
 
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from millrace.store import Version
-
-
 _FIELDS = ("mode", "parent", "kind", "rows", "chunks", "raw_bytes", "stored_bytes", "run", "committed_at")
+_COLUMNS = ("version", "tags", "mode", "parent", "rows", "chunks", "raw", "stored", "committed (UTC)")
 
 
 @click.command(short_help="List the versions of a dataset, newest first.")
@@ -26,9 +20,7 @@ _FIELDS = ("mode", "parent", "kind", "rows", "chunks", "raw_bytes", "stored_byte
 @click.option(
     "--deleted", is_flag=True, help="Deleted versions that millrace undelete can restore, with the deadline of each."
 )
-@strict_option
-@json_option
-@pass_invocation
+@store_command
 def command(invocation: Invocation, /, name: str, deleted: bool) -> None:
     """List every version of the dataset NAME, newest first.
 
@@ -40,64 +32,49 @@ def command(invocation: Invocation, /, name: str, deleted: bool) -> None:
       millrace versions flights
       millrace versions flights --deleted
     """
-    with open_store(invocation) as store:
-        versions = store.versions(name, deleted=deleted)
-        tags = tags_by_version(store.tags(name))
-        facts: list[dict[str, Any]] = [
-            {
-                "version": version.label,
-                "tags": tags.get(version.label, []),
-                **{field: getattr(version, field) for field in _FIELDS},
-                **_removal(version),
-            }
-            for version in versions
-        ]
-
-        def show() -> None:
-            if deleted and not versions:
-                say(f"no deletion of {name} can be taken back")
-                return
-            print_table(
-                [
-                    "version",
-                    "tags",
-                    "mode",
-                    "parent",
-                    "rows",
-                    "chunks",
-                    "raw",
-                    "stored",
-                    "committed (UTC)",
-                    *(["kept until (UTC)"] if deleted else []),
-                    "run",
-                ],
-                [
-                    (
-                        v.label,
-                        ", ".join(tags.get(v.label, [])),
-                        v.mode,
-                        v.parent or "",
-                        v.rows,
-                        v.chunks,
-                        human_bytes(v.raw_bytes),
-                        human_bytes(v.stored_bytes),
-                        f"{v.committed_at:%Y-%m-%d %H:%M:%S}",
-                        *(f"{moment:%Y-%m-%d %H:%M:%S}" for moment in list(_removal(v).values())[1:]),
-                        v.run,
-                    )
-                    for v in versions
-                ],
-                right=["rows", "chunks", "raw", "stored"],
-                spare=["chunks", "raw", "parent", "mode", "stored"],
-            )
-
-        invocation.answer({"dataset": name, "versions": facts}, show)
-
-
-def _removal(version: Version) -> dict[str, datetime]:
-    """Return the time of a version's deletion, and the time from which a sweep may remove its data."""
     from millrace.store import GRACE
 
-    if version.deleted_at is None:
-        return {}
-    return {"deleted_at": version.deleted_at, "removed_from": version.deleted_at + GRACE}
+    versions = invocation.store.versions(name, deleted=deleted)
+    tags = tags_by_version(invocation.store.tags(name))
+    facts: list[dict[str, Any]] = [
+        {
+            "version": version.label,
+            "tags": tags.get(version.label, []),
+            **{field: getattr(version, field) for field in _FIELDS},
+            **(
+                {"deleted_at": version.deleted_at, "removed_from": version.deleted_at + GRACE}
+                if version.deleted_at
+                else {}
+            ),
+        }
+        for version in versions
+    ]
+
+    def show() -> None:
+        if deleted and not versions:
+            say(f"{name} has no deleted version that millrace undelete can restore")
+            return
+        kept_until = ["kept until (UTC)"] if deleted else []
+        print_table(
+            [*_COLUMNS, *kept_until, "run"],
+            [
+                (
+                    v["version"],
+                    ", ".join(v["tags"]),
+                    v["mode"],
+                    v["parent"] or "",
+                    v["rows"],
+                    v["chunks"],
+                    human_bytes(v["raw_bytes"]),
+                    human_bytes(v["stored_bytes"]),
+                    f"{v['committed_at']:%Y-%m-%d %H:%M:%S}",
+                    *(f"{v['removed_from']:%Y-%m-%d %H:%M:%S}" for _ in kept_until),
+                    v["run"],
+                )
+                for v in facts
+            ],
+            right=["rows", "chunks", "raw", "stored"],
+            spare=["chunks", "raw", "parent", "mode", "stored"],
+        )
+
+    invocation.answer({"dataset": name, "versions": facts}, show)

@@ -13,7 +13,7 @@ from millrace.dataset.exports.text_types import is_extension
 
 def as_text(column: pa.Array) -> list[str | None]:
     """Return the values as text for a user to read, None for nulls; never raise for a type or a value."""
-    return [_top(_value(scalar)) for scalar in column]
+    return [None if value is None else str(value) for value in map(_value, column)]
 
 
 class _Unquoted(str):
@@ -23,10 +23,6 @@ class _Unquoted(str):
 
     def __repr__(self) -> str:
         return str(self)
-
-
-def _top(value: Any) -> str | None:
-    return None if value is None else str(value)
 
 
 def _value(scalar: Any) -> Any:

@@ -61,7 +61,7 @@ def format_of(target: str, given: str | None) -> tuple[str, str | None]:
     if format_ is None:
         suffixes = " ".join(_SUFFIXES)
         raise UsageError(
-            f"{target!r} does not say in which format to write",
+            f"the name {target!r} does not determine a format",
             hint=f"give --format ({', '.join(WRITERS)}), or a name that ends in one of {suffixes}",
         )
     if compression and format_ not in _COMPRESSED_FORMATS:
@@ -138,7 +138,8 @@ def _opened(target: str) -> Iterator[Any]:
             yield sink
             with _failing(target):
                 sink.close()
-                _to_disk(part)
+                with part.open("rb") as written:
+                    os.fsync(written.fileno())
                 part.replace(path)
     finally:
         with suppress(FileNotFoundError):
@@ -162,18 +163,10 @@ def _is_special(path: Path) -> bool:
         mode = path.stat().st_mode
     except FileNotFoundError:
         if not path.parent.is_dir():
-            raise UsageError(f"there is no folder {path.parent}", hint="make it first") from None
+            raise UsageError(f"there is no folder {path.parent}", hint="create it first") from None
         return False
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}") from None
     if stat.S_ISDIR(mode):
         raise UsageError(f"{path} is a folder", hint="name the file to write")
     return not stat.S_ISREG(mode)
-
-
-def _to_disk(path: Path) -> None:
-    number = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)

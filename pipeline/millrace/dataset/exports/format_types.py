@@ -43,15 +43,19 @@ def beyond_parquet(array: Any) -> pa.DataType | None:
         return None
     if not holds(kind, narrowed_type):
         return None
+    return next((beyond for child in _children(array) if (beyond := beyond_parquet(child))), None)
+
+
+def _children(array: Any) -> list[pa.Array]:
+    """Return the arrays of the values within an extension, dictionary, struct, map or list array."""
+    kind = array.type
     if isinstance(array, pa.ExtensionArray):
-        parts = [array.storage]
-    elif pa.types.is_dictionary(kind):
-        parts = [array.dictionary]
-    elif pa.types.is_struct(kind):
-        parts = array.flatten()
-    else:
-        parts = [array.keys, array.items] if pa.types.is_map(kind) else [array.flatten()]
-    return next((beyond for part in parts if (beyond := beyond_parquet(part))), None)
+        return [array.storage]
+    if pa.types.is_dictionary(kind):
+        return [array.dictionary]
+    if pa.types.is_struct(kind):
+        return list(array.flatten())
+    return [array.keys, array.items] if pa.types.is_map(kind) else [array.flatten()]
 
 
 def _is_unwritable_dictionary(kind: pa.DataType) -> bool:
@@ -71,11 +75,8 @@ def _is_unwritable_dictionary(kind: pa.DataType) -> bool:
 def csv_holds(kind: pa.DataType) -> bool:
     """Return whether CSV can hold values of the type as text that loads again."""
     kind = csv_type(kind)
-    if is_extension(kind):
-        return False
-    if pa.types.is_nested(kind) or pa.types.is_run_end_encoded(kind) or pa.types.is_interval(kind):
-        return False
-    return not is_bytes(kind)
+    checks = (is_extension, pa.types.is_nested, pa.types.is_run_end_encoded, pa.types.is_interval, is_bytes)
+    return not any(check(kind) for check in checks)
 
 
 def json_holds(kind: pa.DataType) -> bool:
@@ -90,7 +91,7 @@ def json_holds(kind: pa.DataType) -> bool:
         is_bytes,
         lambda t: pa.types.is_dictionary(t) and pa.types.is_nested(t.value_type),
     )
-    return not any(holds(kind, each) for each in refused)
+    return not any(holds(kind, check) for check in refused)
 
 
 def has_equal_fields(kind: pa.DataType) -> bool:
@@ -99,16 +100,10 @@ def has_equal_fields(kind: pa.DataType) -> bool:
 
 
 def has_null_of_fixed_size(array: pa.Array) -> bool:
-    """Return whether there is a null in place of a list of fixed size, or at a level above one."""
-    kind = array.type
-    if not holds(kind, pa.types.is_fixed_size_list):
+    """Return whether there is a null in place of a list of fixed size, or at a level above one.
+
+    Parquet refuses dictionaries of such lists by their type.
+    """
+    if not holds(array.type, pa.types.is_fixed_size_list):
         return False
-    if array.null_count:
-        return True
-    if isinstance(array, pa.ExtensionArray):
-        return has_null_of_fixed_size(array.storage)
-    if pa.types.is_struct(kind):
-        return any(has_null_of_fixed_size(child) for child in array.flatten())
-    if pa.types.is_map(kind):
-        return has_null_of_fixed_size(array.keys) or has_null_of_fixed_size(array.items)
-    return not pa.types.is_dictionary(kind) and has_null_of_fixed_size(array.flatten())
+    return array.null_count > 0 or any(map(has_null_of_fixed_size, _children(array)))

@@ -47,11 +47,6 @@ def _has_gaps(array: pa.Array) -> bool:
     return any(pa.types.is_integer(leaf.type) and leaf.null_count for _, leaf in leaves(array, ()))
 
 
-def polars_frame(table: pa.Table) -> Any:
-    """Convert to a polars DataFrame."""
-    return require("polars").from_arrow(table)
-
-
 def _nullable(kind: pa.DataType) -> Any:
     if pa.types.is_nested(kind):
         return require("pandas").ArrowDtype(kind)

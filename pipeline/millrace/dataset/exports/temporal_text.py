@@ -12,7 +12,7 @@ _DAY_S: Final = 86_400
 _FIRST_DAY, _LAST_DAY = -719_528, 2_932_896
 """0000-01-01 and 9999-12-31. Other years do not have the four digits that ISO 8601 and its readers expect."""
 _FIRST_NS: Final = -9_223_372_036 * 10**9
-"""pyarrow reads the whole seconds of a text first, and those of an earlier moment exceed 64 bits of nanoseconds."""
+"""The earliest timestamp in nanoseconds. pyarrow parses whole seconds first, which overflow for earlier times."""
 
 
 class BeyondTextError(ValueError):
@@ -72,7 +72,7 @@ def _has_offsets(array: pa.Array) -> bool:
         return False  # a zone that is not in the database
     if not has_text(local).all():
         return False
-    before, after = (_numbers(each).drop_null().to_numpy() for each in (array, local))
+    before, after = (_numbers(moments).drop_null().to_numpy() for moments in (array, local))
     offsets = after - before
     # Near the limits of 64 bits the local time wraps around and differs from the moment in the wrong direction.
     wrapped = (offsets > 0) != (after > before)

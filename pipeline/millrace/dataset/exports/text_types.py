@@ -60,7 +60,7 @@ def json_type(kind: pa.DataType) -> pa.DataType:
 def convert(array: pa.Array, kind: pa.DataType) -> pa.Array:
     """Convert the array to the type that ``json_type`` or ``csv_type`` returns for its type.
 
-    Nested arrays are convert child by child. pyarrow 25 has no cast below views and unions, and loses nulls when it
+    Nested arrays are converted child by child. pyarrow 25 has no cast below views and unions, and loses nulls when it
     casts a list of nulls to its own type. Raises ``BeyondTextError`` for a date or time without a text.
     """
     if array.type.equals(kind):

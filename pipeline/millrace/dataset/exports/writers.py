@@ -10,7 +10,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.csv as pa_csv
@@ -39,31 +39,36 @@ _STREAM_HINT: Final = "write an .arrows file, a stream, which may hold several d
 _ONLY_HINT: Final = "write an .arrow file, which holds everything, or a second column with it"
 
 
-class BatchWriter(Protocol):
-    """A writer of batches of one schema; its output is incomplete before ``close``."""
+class BatchWriter:
+    """A writer of batches of one schema to an open binary sink; its output is incomplete before ``close``.
+
+    The constructors of its classes raise ``UsageError`` for columns that the format cannot hold.
+    """
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Append the rows of a batch."""
+        raise NotImplementedError
 
     def close(self) -> None:
-        """Write the end of the output; the sink stays open."""
+        """Write the end of the output, if the format has one; the sink stays open."""
 
     def abandon(self) -> None:
-        """Write nothing more, so that an incomplete output does not look complete."""
+        """Write nothing more, so that an incomplete output does not look complete; the rows written so far stay."""
 
 
-class _Arrow:
-    """A writer of the Arrow IPC file format: every type, value and null exactly, with the schema's metadata."""
+class _Arrow(BatchWriter):
+    """A writer of the Arrow IPC file format: every type, value and null exactly, with the schema's metadata.
+
+    A file that is not closed has no footer, and every reader refuses it.
+    """
+
+    _open: Callable[..., Any] = staticmethod(pa.ipc.new_file)
 
     def __init__(self, sink: Any, schema: pa.Schema) -> None:
         options = pa.ipc.IpcWriteOptions(emit_dictionary_deltas=True)
         self._dictionaries = Dictionaries() if any(holds(f.type, pa.types.is_dictionary) for f in schema) else None
         self._previous: pa.RecordBatch | None = None
-        self._writer = self._open(sink, schema, options)
-
-    @staticmethod
-    def _open(sink: Any, schema: pa.Schema, options: Any) -> Any:
-        return pa.ipc.new_file(sink, schema, options=options)
+        self._writer = self._open(sink, schema, options=options)
 
     def write(self, batch: pa.RecordBatch) -> None:
         if not batch.num_rows:
@@ -89,16 +94,11 @@ class _Arrow:
             self._writer.write_batch(self._joined(self._dictionaries, self._previous, more=False))
         self._writer.close()
 
-    def abandon(self) -> None:
-        """Do nothing: a file that is not closed has no footer, and every reader refuses it."""
-
 
 class _ArrowStream(_Arrow):
     """A writer of the Arrow IPC stream format, for pipes."""
 
-    @staticmethod
-    def _open(sink: Any, schema: pa.Schema, options: Any) -> Any:
-        return pa.ipc.new_stream(sink, schema, options=options)
+    _open = staticmethod(pa.ipc.new_stream)
 
     def _joined(self, dictionaries: Dictionaries, batch: pa.RecordBatch, *, more: bool) -> pa.RecordBatch:
         """Join the dictionaries, or start new ones where they cannot be joined: a stream may replace dictionaries."""
@@ -126,7 +126,7 @@ class _AbandonableSink(io.RawIOBase):
         return len(data)
 
 
-class _Parquet:
+class _Parquet(BatchWriter):
     """A writer of Parquet: one row group a batch, with the Arrow schema; zstd, which most readers support."""
 
     def __init__(self, sink: Any, schema: pa.Schema) -> None:
@@ -144,7 +144,7 @@ class _Parquet:
                 raise _refused(self._names[index], "a null in a list of fixed size", "Parquet")
         for index in self._narrowed:
             if beyond := beyond_parquet(batch.column(index)):
-                raise _refused(self._names[index], f"{beyond} is too far away", "Parquet")
+                raise _refused(self._names[index], f"{beyond} is out of range", "Parquet")
         self._writer.write_batch(batch)
 
     def close(self) -> None:
@@ -154,7 +154,7 @@ class _Parquet:
         self._sink.is_abandoned = True
 
 
-class _Csv:
+class _Csv(BatchWriter):
     """A writer of CSV in the form of ``pyarrow.csv``: a header, text in quotes, null as an empty unquoted field."""
 
     def __init__(self, sink: Any, schema: pa.Schema) -> None:
@@ -175,20 +175,13 @@ class _Csv:
             # A row of a single null would be a blank line, which readers skip.
             self._sink.write(_BLANK_LINE.sub(b'""\n', sink.getvalue().to_pybytes()))
 
-    def close(self) -> None:
-        """Do nothing: every row is written already."""
 
-    def abandon(self) -> None:
-        """Do nothing: the rows written so far stay."""
-
-
-class _JsonLines:
+class _JsonLines(BatchWriter):
     """A writer of JSON lines: one object a row; times, dates and decimals as text, so that no digit is lost."""
 
     def __init__(self, sink: Any, schema: pa.Schema) -> None:
-        for name, count in Counter(schema.names).items():
-            if count > 1:
-                raise _refused(name, "a name that occurs twice", "JSON lines")
+        if repeated := [name for name, count in Counter(schema.names).items() if count > 1]:
+            raise _refused(repeated[0], "a name that occurs twice", "JSON lines")
         _check(schema, "JSON lines", json_holds)
         for field in schema:
             if holds(field.type, has_equal_fields):
@@ -223,12 +216,6 @@ class _JsonLines:
                 return _refused(name, "NaN or infinity", "JSON")
         raise AssertionError("no column failed by itself")
 
-    def close(self) -> None:
-        """Do nothing: every line is written already."""
-
-    def abandon(self) -> None:
-        """Do nothing: the lines written so far stay."""
-
 
 WRITERS: dict[str, Callable[[Any, pa.Schema], BatchWriter]] = {
     "parquet": _Parquet,
@@ -237,31 +224,25 @@ WRITERS: dict[str, Callable[[Any, pa.Schema], BatchWriter]] = {
     "arrows": _ArrowStream,
     "jsonl": _JsonLines,
 }
-"""Writer classes by format name, made for an open binary sink; they raise ``UsageError`` for columns that the format
-cannot hold."""
+"""The class of the writer by format name."""
 
 
-def _columns(batch: pa.RecordBatch, schema: pa.Schema, what: str, change: Change) -> list[pa.Array]:
-    """Return the columns, each convert by ``change`` to its type in ``schema``."""
+def _columns(batch: pa.RecordBatch, schema: pa.Schema, format_name: str, change: Change) -> list[pa.Array]:
+    """Return the columns, each converted by ``change`` to its type in ``schema``."""
     columns = []
     for column, field in zip(batch.columns, schema, strict=True):
         try:
             columns.append(change(column, field.type))
         except BeyondTextError as error:
-            raise _refused(field.name, f"no text represents {error}", what) from None
+            raise _refused(field.name, f"no text represents {error}", format_name) from None
     return columns
 
 
-def _check(schema: pa.Schema, what: str, holds: Callable[[pa.DataType], bool]) -> None:
+def _check(schema: pa.Schema, format_name: str, is_held: Callable[[pa.DataType], bool]) -> None:
     for field in schema:
-        if not holds(field.type):
-            raise _refused(field.name, str(field.type), what)
+        if not is_held(field.type):
+            raise _refused(field.name, str(field.type), format_name)
 
 
-def _refused(column: str, kind: str, what: str, *, hint: str = _ARROW_HINT) -> UsageError:
-    return UsageError(
-        f"{what} cannot hold column {column!r}: {kind}",
-        hint=hint,
-        column=column,
-        actual=kind,
-    )
+def _refused(column: str, reason: str, format_name: str, *, hint: str = _ARROW_HINT) -> UsageError:
+    return UsageError(f"{format_name} cannot hold column {column!r}: {reason}", hint=hint, column=column, actual=reason)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import operator
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import pyarrow as pa
@@ -12,8 +13,17 @@ from millrace.arrow import decoded_type
 from millrace.dataset.filters.filter_literal import FilterLiteral
 from millrace.dataset.filters.literals import comparable_type, convert_literal
 from millrace.dataset.filters.tokens import LANGUAGE, TYPED, check_column
+from millrace.display import shortened
 from millrace.errors import UsageError
 
+_COMPARISONS: Final[dict[str, Callable[[Any, Any], Any]]] = {
+    "=": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
 _MIRRORED: Final = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "=": "=", "!=": "!="}
 _SIGN_OF: Final = {"EQ": "=", "NEQ": "!=", "LT": "<", "LTE": "<=", "GT": ">", "GTE": ">="}
 
@@ -66,14 +76,16 @@ class ExpressionBuilder:
                 if not isinstance(node.expression, exp.Null):
                     raise UsageError(f"the filter has IS {node.expression.sql()}", hint="only is null, is not null")
                 return self._null_test(self._column(node.this))
-        raise UsageError(f"{_shown(node)} is not a condition", hint=LANGUAGE)
+        raise UsageError(f"{shortened(node.sql(), 60)} is not a condition", hint=LANGUAGE)
 
     def _compare(self, sign: str, left: Any, right: Any) -> pc.Expression:
         left, right = left.unnest(), right.unnest()
         if _is_name(right) and not _is_name(left):
             sign, left, right = _MIRRORED[sign], right, left
         if not _is_name(left):
-            raise UsageError(f"{_shown(left)} {sign} {_shown(right)} compares no column", hint=LANGUAGE)
+            raise UsageError(
+                f"{shortened(left.sql(), 60)} {sign} {shortened(right.sql(), 60)} compares no column", hint=LANGUAGE
+            )
         name = self._column(left)
         if _is_name(right):
             return self._compare_columns(sign, name, self._column(right))
@@ -82,7 +94,7 @@ class ExpressionBuilder:
             raise UsageError(f"column {name!r} is boolean", hint="compare it with = or !=", column=name)
         if not value.is_valid:
             return _UNKNOWN  # Arrow's own comparison with null ends the process for a dictionary of large_string
-        return _apply(sign, self._operand(name), pc.scalar(value))
+        return _COMPARISONS[sign](self._operand(name), pc.scalar(value))
 
     def _compare_columns(self, sign: str, left: str, right: str) -> pc.Expression:
         kinds = [comparable_type(self._schema.field(name).type) for name in (left, right)]
@@ -91,7 +103,7 @@ class ExpressionBuilder:
             raise UsageError(f"columns {types} cannot be compared exactly", hint="compare columns of the same type")
         if sign not in ("=", "!=") and pa.types.is_boolean(kinds[0]):
             raise UsageError(f"column {left!r} is boolean", hint="compare it with = or !=", column=left)
-        return _apply(sign, self._operand(left), self._operand(right))
+        return _COMPARISONS[sign](self._operand(left), self._operand(right))
 
     def _membership(self, node: Any) -> pc.Expression:
         name = self._column(node.this)
@@ -112,7 +124,7 @@ class ExpressionBuilder:
     def _column(self, node: Any) -> str:
         node = node.unnest()
         if not _is_name(node):
-            raise UsageError(f"{_shown(node)} is given where a column's name is expected", hint=LANGUAGE)
+            raise UsageError(f"{shortened(node.sql(), 60)} is given where a column's name is expected", hint=LANGUAGE)
         name: str = node.name
         check_column(name, self._schema, 0)
         return name
@@ -148,7 +160,7 @@ class ExpressionBuilder:
             case exp.Cast() if isinstance(node.this, exp.Literal) and str(node.to).lower() in TYPED:
                 literal = FilterLiteral(str(node.to).lower(), node.this.this)  # type: ignore[arg-type] # checked above
             case _:
-                raise UsageError(f"{_shown(node)} is given where a literal is expected", hint=LANGUAGE)
+                raise UsageError(f"{shortened(node.sql(), 60)} is given where a literal is expected", hint=LANGUAGE)
         return convert_literal(literal, name, kind)
 
 
@@ -156,11 +168,6 @@ def _is_name(node: Any) -> bool:
     from sqlglot import exp
 
     return isinstance(node, exp.Column | exp.Identifier)
-
-
-def _shown(node: Any) -> str:
-    text: str = node.sql()
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _flattened(node: Any) -> list[Any]:
@@ -183,27 +190,11 @@ def _balanced(parts: Sequence[pc.Expression], *, both: bool) -> pc.Expression:
 
     pyarrow recurses in native code, and 20,000 levels end the process.
     """
-    level = list(parts)
-    while len(level) > 1:
-        pairs = [level[i : i + 2] for i in range(0, len(level), 2)]
-        level = [p[0] if len(p) == 1 else (p[0] & p[1] if both else p[0] | p[1]) for p in pairs]
-    return level[0]
-
-
-def _apply(sign: str, left: pc.Expression, right: pc.Expression) -> pc.Expression:
-    match sign:
-        case "=":
-            return left == right
-        case "!=":
-            return left != right
-        case "<":
-            return left < right
-        case "<=":
-            return left <= right
-        case ">":
-            return left > right
-        case _:
-            return left >= right
+    if len(parts) == 1:
+        return parts[0]
+    middle = (len(parts) + 1) // 2
+    left, right = _balanced(parts[:middle], both=both), _balanced(parts[middle:], both=both)
+    return left & right if both else left | right
 
 
 def _array(values: Sequence[pa.Scalar], kind: pa.DataType | None) -> pa.Array:
@@ -213,15 +204,14 @@ def _array(values: Sequence[pa.Scalar], kind: pa.DataType | None) -> pa.Array:
 def _exactly_comparable(left: pa.DataType | None, right: pa.DataType | None) -> bool:
     if left is None or right is None:
         return False
-    if left == right:
+    kinds = {left, right}
+    if left == right or kinds == {pa.string(), pa.large_string()}:
         return True
-    if pa.types.is_integer(left) and pa.types.is_integer(right):
+    integers = [kind for kind in kinds if pa.types.is_integer(kind)]
+    floats = [kind for kind in kinds if pa.types.is_floating(kind)]
+    if len(integers) == 2:
         # uint64 and a signed type have no common integer type.
-        return pa.uint64() not in (left, right) or not any(map(pa.types.is_signed_integer, (left, right)))
-    if pa.types.is_floating(left) and pa.types.is_floating(right):
-        return True
-    for number, floating in ((left, right), (right, left)):
-        if pa.types.is_integer(number) and pa.types.is_floating(floating):
-            return bool(number.bit_width <= 32 and floating == pa.float64())
-    text = (pa.string(), pa.large_string())
-    return bool(left in text and right in text)
+        return pa.uint64() not in kinds or not any(map(pa.types.is_signed_integer, kinds))
+    if integers and floats:
+        return bool(integers[0].bit_width <= 32 and floats[0] == pa.float64())
+    return len(floats) == 2

@@ -29,10 +29,7 @@ def comparable_type(kind: pa.DataType) -> pa.DataType | None:
         return pa.string()
     if pa.types.is_decimal32(kind) or pa.types.is_decimal64(kind):
         return pa.decimal128(kind.precision, kind.scale)
-    for check, _ in _CONVERSIONS:
-        if check(kind):
-            return kind
-    return None
+    return kind if any(check(kind) for check, _ in _CONVERSIONS) else None
 
 
 def convert_literal(literal: FilterLiteral, column: str, kind: pa.DataType) -> pa.Scalar:
@@ -99,8 +96,10 @@ def _half(text: str) -> pa.Scalar:
     if not np.isfinite(guess):
         return pa.scalar(guess, pa.float16())
     exact = Fraction(text)
-    finite = [each for each in near if np.isfinite(each)]
-    best = min(finite, key=lambda each: (abs(Fraction(float(each)) - exact), int(each.view(np.uint16)) & 1))
+    best = min(
+        filter(np.isfinite, near),
+        key=lambda half: (abs(Fraction(float(half)) - exact), int(half.view(np.uint16)) & 1),
+    )
     return pa.scalar(best, pa.float16())
 
 

@@ -53,15 +53,13 @@ def parse_filter(text: str, schema: pa.Schema) -> pc.Expression:
 def _offset(text: str, where: dict[str, Any]) -> int:
     """Return the offset of the unexpected text; sqlglot reports line and column of its last character."""
     line, column = int(where.get("line") or 1), int(where.get("col") or 1)
-    before = sum(len(each) for each in text.splitlines(keepends=True)[: line - 1])
+    before = sum(len(row) for row in text.splitlines(keepends=True)[: line - 1])
     return max(0, before + column - len(where.get("highlight") or " "))
 
 
-def _misplaced(text: str, what: str, offset: int) -> UsageError:
-    shown = repr(what) if what else "the text there"
-    return UsageError(f"the filter cannot be parsed at character {offset + 1}: {shown} is out of place in "
-                      f"{_excerpt(text, offset)!r}", hint=LANGUAGE)  # fmt: skip
-
-
-def _excerpt(text: str, offset: int) -> str:
-    return " ".join(text[max(0, offset - 20) : offset + 20].split())
+def _misplaced(text: str, unexpected: str, offset: int) -> UsageError:
+    shown = repr(unexpected) if unexpected else "the text there"
+    excerpt = " ".join(text[max(0, offset - 20) : offset + 20].split())
+    return UsageError(
+        f"the filter cannot be parsed at character {offset + 1}: {shown} is out of place in {excerpt!r}", hint=LANGUAGE
+    )

@@ -59,18 +59,20 @@ class ChunkFilter:
         bounds = [(field, column.flatten()) for field, column in zip(self.fields, logical.columns, strict=True)]
         # A condition on a dictionary applies to its values. Arrow does not simplify conditions on the dictionary type.
         decoded = pa.schema([field.with_type(decoded_type(field.type)) for field in self.fields])
-        style = pads.IpcFileFormat()
-        nowhere = pafs.LocalFileSystem()
+        file_format = pads.IpcFileFormat()
+        filesystem = pafs.LocalFileSystem()
         fragments = []
         for position, count in enumerate(rows):
-            facts = [_guarantee(field, [each[position] for each in parts], count) for field, parts in bounds]
+            facts = [_guarantee(field, [part[position] for part in parts], count) for field, parts in bounds]
             guarantee = functools.reduce(
                 lambda a, b: a & b, (fact for fact in facts if fact is not None), pc.scalar(True)
             )
-            fragments.append(style.make_fragment(str(position), filesystem=nowhere, partition_expression=guarantee))
-        everything = pads.FileSystemDataset(fragments, decoded, style, nowhere)
+            fragments.append(
+                file_format.make_fragment(str(position), filesystem=filesystem, partition_expression=guarantee)
+            )
+        dataset = pads.FileSystemDataset(fragments, decoded, file_format, filesystem)
         try:
-            return [int(fragment.path) for fragment in everything.get_fragments(filter=self.condition)]
+            return [int(fragment.path) for fragment in dataset.get_fragments(filter=self.condition)]
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError):
             # The condition is valid for rows, or it would have been refused before. All chunks are kept, and their
             # rows are tested.
@@ -115,15 +117,15 @@ def _guarantee(field: pa.Field, bounds: Sequence[pa.Scalar], rows: int) -> pc.Ex
     name = pc.field(field.name)
     # A dictionary may hold a null among its values. Arrow's is_null does not count it, but a cast does. Therefore
     # nothing is guaranteed about nulls of a dictionary.
-    unsure = pa.types.is_dictionary(field.type)
+    may_hold_null_values = pa.types.is_dictionary(field.type)
     if nulls.as_py() == rows:
-        return None if unsure else name.is_null()
+        return None if may_hold_null_values else name.is_null()
     if not (low.is_valid and high.is_valid):
         return None
     kind = decoded_type(field.type)
     if not low.type.equals(kind):
         low, high = low.cast(kind), high.cast(kind)
-    if nulls.as_py() or unsure:
+    if nulls.as_py() or may_hold_null_values:
         # One term for each bound: "(within both) or null" is equivalent, but Arrow skips no chunk with it.
         return ((name >= low) | name.is_null()) & ((name <= high) | name.is_null())
     return (name >= low) & (name <= high) & name.is_valid()

@@ -37,9 +37,9 @@ def _testable(column: Any) -> pa.Array:
     if pa.types.is_run_end_encoded(column.type):
         return run_values(column)
     if pa.types.is_dictionary(column.type):
-        for view, plain in ((pa.string_view(), pa.string()), (pa.binary_view(), pa.binary())):
+        for view, copied in ((pa.string_view(), pa.string()), (pa.binary_view(), pa.binary())):
             if column.type.value_type.equals(view):
-                return pa.DictionaryArray.from_arrays(column.indices, column.dictionary.cast(plain))
+                return pa.DictionaryArray.from_arrays(column.indices, column.dictionary.cast(copied))
     return column
 
 

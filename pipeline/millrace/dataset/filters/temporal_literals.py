@@ -24,9 +24,7 @@ def date_scalar(literal: FilterLiteral, kind: pa.DataType) -> pa.Scalar:
     match = _DATE_ONLY.fullmatch(literal.text) if literal.kind in ("string", "date") else None
     if match is None:
         raise UnfitError("write a date as 'YYYY-MM-DD'")
-    days = (_day(match) - date(1970, 1, 1)).days
-    scalar = pa.scalar(days, pa.int32()).cast(pa.date32())
-    return scalar.cast(kind)
+    return pa.scalar(_day(match), pa.date32()).cast(kind)
 
 
 def time_scalar(literal: FilterLiteral, kind: pa.DataType) -> pa.Scalar:
@@ -61,7 +59,7 @@ def timestamp_scalar(literal: FilterLiteral, kind: pa.DataType) -> pa.Scalar:
 
 def _day(match: re.Match[str]) -> date:
     try:
-        return date(int(match[1]), int(match[2]), int(match[3]))
+        return date(*map(int, match.groups()[:3]))
     except ValueError as error:
         raise UnfitError(f"there is no such day: {error}") from None
 
@@ -81,11 +79,8 @@ def _in_unit(ns: int, unit: str) -> int:
 
 
 def _offset_ns(offset: str | None, zone: str, local_ns: int) -> int:
-    if offset:
-        return _fixed(offset) * _UNIT_NS["s"]
-    fixed = _OFFSET.fullmatch(zone)
-    if fixed:
-        return _fixed(zone) * _UNIT_NS["s"]
+    if offset or _OFFSET.fullmatch(zone):
+        return _fixed(offset or zone) * _UNIT_NS["s"]
     try:
         rules: tzinfo = UTC if zone == "UTC" else ZoneInfo(zone)
     except (KeyError, ValueError, OSError):

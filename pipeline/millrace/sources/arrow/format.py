@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from typing import Final
 
 from millrace.sources.arrow.reader import index_arrow, read_arrow, read_arrow_schema
-from millrace.sources.file_schemas import selected_columns, shared_schema
 from millrace.sources.io.source_checksum import ReadContent
 from millrace.sources.io.streams import can_be_split, open_decompressed
 from millrace.sources.model import FilePart, ReadBatch, SourceFile, SourcePlan
 from millrace.sources.options import SourceOptions
 from millrace.sources.source_format import TABLE_OPTIONS, Format
 from millrace.sources.splits import Unit, plan_of_units
+from millrace.sources.table_columns import selected_columns, shared_schema
 
 
 def _plan(uri: str, files: tuple[SourceFile, ...], options: SourceOptions) -> SourcePlan:

@@ -1,14 +1,64 @@
-"""Files as they are, as a format of sources."""
+"""The format bytes: any file, or a whole folder, as rows with a path, an offset and the bytes there."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing
 from typing import Final
 
-from millrace.sources.bytes.reader import BYTES_SCHEMA, read_bytes
-from millrace.sources.model import SourceFile, SourcePlan
+import pyarrow as pa
+
+from millrace.sources.io.source_checksum import ReadContent
+from millrace.sources.io.streams import read_fully
+from millrace.sources.model import FilePart, ReadBatch, SourceFile, SourcePlan
 from millrace.sources.options import SourceOptions
 from millrace.sources.source_format import Format
 from millrace.sources.splits import Unit, plan_of_units
+
+BYTES_SCHEMA = pa.schema(
+    [
+        pa.field("path", pa.string(), nullable=False),
+        pa.field("offset", pa.int64(), nullable=False),
+        pa.field("data", pa.binary(), nullable=False),
+    ]
+)
+"""``path`` is relative ("/" separated); ``offset`` and ``data`` refer to the file as it is, never decompressed.
+
+An empty file is one row with empty ``data``. So is an empty folder, whose path ends in "/".
+"""
+
+_BATCH_BYTES = 4_000_000
+_BATCH_ROWS = 10_000
+
+
+def _read(plan: SourcePlan, parts: list[FilePart], content: ReadContent) -> Iterator[ReadBatch]:
+    """Yield the pieces of these parts in batches of at most about 4 MB, in the order of the files."""
+    rows: list[tuple[str, int, bytes]] = []
+    rows_bytes, number, start, offset = 0, 0, 0, 0
+    for number, start, stop in parts:
+        file, offset = plan.files[number], start
+        if file.name.endswith("/"):
+            rows.append((file.name, 0, b""))
+        else:
+            with closing(content.open_bytes(file, start, None if stop < 0 else stop)) as stream:
+                while piece := read_fully(stream, plan.options.piece_bytes):
+                    rows.append((file.name, offset, piece))
+                    offset += len(piece)
+                    rows_bytes += len(piece)
+                    if rows_bytes >= _BATCH_BYTES:
+                        yield ReadBatch(_batch(rows), number, offset - start)
+                        rows, rows_bytes = [], 0
+            if offset == 0:
+                rows.append((file.name, 0, b""))
+        if len(rows) >= _BATCH_ROWS:
+            yield ReadBatch(_batch(rows), number, offset - start)
+            rows, rows_bytes = [], 0
+    if rows:
+        yield ReadBatch(_batch(rows), number, offset - start)
+
+
+def _batch(rows: list[tuple[str, int, bytes]]) -> pa.RecordBatch:
+    return pa.record_batch(list(zip(*rows, strict=True)), schema=BYTES_SCHEMA)
 
 
 def _plan(uri: str, files: tuple[SourceFile, ...], options: SourceOptions) -> SourcePlan:
@@ -25,4 +75,4 @@ def _plan(uri: str, files: tuple[SourceFile, ...], options: SourceOptions) -> So
     return plan_of_units("bytes", uri, files, options, BYTES_SCHEMA, units, "bytes", "bytes")
 
 
-BYTES: Final = Format("bytes", "bytes", _plan, read_bytes)
+BYTES: Final = Format("bytes", "bytes", _plan, _read)

@@ -1,11 +1,11 @@
-"""Restoring of a bytes dataset as the same file or tree of files, which appears only when it is complete."""
+"""Restore of a bytes dataset as the same file or tree of files, which appears only when it is complete."""
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 from typing import IO
 
@@ -43,7 +43,7 @@ def restore_bytes(
         # mkdtemp's folder is accessible to its owner only; the folder inside gets the permissions of any new folder.
         tree = work / "tree"
         tree.mkdir()
-        with _Writer(tree) as writer:
+        with closing(_Writer(tree)) as writer:
             for batch in batches:
                 writer.write(batch)
         if single:
@@ -79,15 +79,9 @@ class _Writer:
         self._root = root
         self._path = ""
         self._file: IO[bytes] | None = None
-        self._at = 0
+        self._offset = 0
         self.seen: set[str] = set()
         self.bytes = 0
-
-    def __enter__(self) -> _Writer:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._close()
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Write all rows of a batch; each piece must begin where the one before it ended, or begin a new file."""
@@ -97,21 +91,21 @@ class _Writer:
             if path != self._path or self._path not in self.seen:
                 self._begin(path)
             piece = data[row].as_buffer()
-            if piece is None or offset != self._at or (path.endswith("/") and piece.size):
-                raise ChunkFormatError(f"{path!r} has a gap at byte {self._at:,}", hint="verify the dataset")
+            if piece is None or offset != self._offset or (path.endswith("/") and piece.size):
+                raise ChunkFormatError(f"{path!r} has a gap at byte {self._offset:,}", hint="verify the dataset")
             if self._file is not None:
                 self._file.write(piece)
-            self._at += piece.size
+            self._offset += piece.size
             self.bytes += piece.size
 
     def _begin(self, path: str) -> None:
-        self._close()
+        self.close()
         if not _is_safe(path):
             raise ChunkFormatError(f"{path!r} is not a path below a folder", hint="the dataset was not made by a load")
         if path in self.seen and not path.endswith("/"):
             raise ChunkFormatError(f"{path!r} occurs twice", hint="read the versions one by one")
         self.seen.add(path)
-        self._path, self._at = path, 0
+        self._path, self._offset = path, 0
         full = self._root / path
         try:
             if path.endswith("/"):
@@ -122,13 +116,13 @@ class _Writer:
         except (FileExistsError, NotADirectoryError) as error:
             raise ChunkFormatError(f"{path!r} is a file and a folder at once") from error
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Close the file that is open, if any."""
         if self._file is not None:
             self._file.close()
             self._file = None
 
 
 def _is_safe(path: str | None) -> bool:
-    if not path or "\0" in path or os.path.isabs(path):  # noqa: PTH117  (a str, and Path would normalise it)
-        return False
-    return all(part not in ("", ".", "..") for part in path.removesuffix("/").split("/"))
+    # An absolute path has an empty first part.
+    return bool(path and "\0" not in path and {"", ".", ".."}.isdisjoint(path.removesuffix("/").split("/")))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.csv as pc
@@ -19,25 +19,6 @@ from millrace.sources.text.records import record_starts, scan_quotes
 
 _COLUMN = re.compile(r"In CSV column #(\d+): ")
 _ROW = re.compile(r"Row #(\d+): ")
-
-
-@dataclass(frozen=True)
-class _Failure:
-    """The reason why a block did not parse, with the column's name and the row's number in the block where known."""
-
-    column: str | None
-    row: int | None
-    message: str
-
-    @classmethod
-    def of(cls, error: pa.ArrowInvalid, columns: tuple[str, ...]) -> _Failure:
-        """Return the column and the row that pyarrow's message names.
-
-        The message counts columns in the file, and rows without blank lines.
-        """
-        message = str(error)
-        column, row = _COLUMN.search(message), _ROW.search(message)
-        return cls(columns[int(column[1])] if column else None, int(row[1]) - 1 if row else None, message)
 
 
 def record_range(block: Block, row: int, delimiter: str) -> tuple[int, int]:
@@ -68,11 +49,13 @@ class BlockErrors:
         """Return the error for a block that cannot be parsed with these types, with its line."""
         if ragged := self._ragged(block):
             return ragged
-        failure = _Failure.of(error, block.columns)
-        kind = types.get(failure.column or "", pa.null())
-        if "invalid UTF8" in failure.message or not _is_utf8_where(kind, block):
+        # pyarrow counts columns in the file, and rows without blank lines.
+        number, row = _COLUMN.search(str(error)), _ROW.search(str(error))
+        column = block.columns[int(number[1])] if number else None
+        kind = types.get(column or "", pa.null())
+        if "invalid UTF8" in str(error) or not _is_utf8_where(kind, block):
             return self.not_utf8(block)
-        return self._wrong_type(block, failure, kind)
+        return self._wrong_type(block, column, int(row[1]) - 1 if row else None, kind)
 
     def not_utf8(self, block: Block) -> SourceFormatError:
         """Return the error for a block that is not UTF-8, with the line of its first wrong byte."""
@@ -107,20 +90,21 @@ class BlockErrors:
             line=line,
         )
 
-    def _wrong_type(self, block: Block, failure: _Failure, kind: pa.DataType) -> SourceTypeError:
+    def _wrong_type(self, block: Block, column: str | None, row: int | None, kind: pa.DataType) -> SourceTypeError:
         """Return the error for a value that does not have its column's type.
 
         It names the line, both types, and the option that fixes it.
         """
-        name, column, start, actual = self._name(block), failure.column or "?", 0, "of another type"
-        if failure.row is not None and failure.column is not None:
-            start, stop = record_range(block, failure.row, self._delimiter)
+        name, start, actual = self._name(block), 0, "of another type"
+        if row is not None and column is not None:
+            start, stop = record_range(block, row, self._delimiter)
             record = replace(block, data=block.data[start:stop])
             value = self._parser.parse(record, {column: pa.binary()}, [column])[0][0].as_py()
             inferred = self._parser.parse(record, {}, [column]).schema[0].type
             text = (value or b"").decode("utf-8", "replace")
             actual = f"{shortened(text)!r} ({inferred})"
         line = self._text.line_of(block, start)
+        column = column or "?"
         return SourceTypeError(
             f"{name}, line {line}: column {column!r} was {kind} and is {actual} here",
             hint=f"give its type: {column_type_option(column)}",
@@ -133,10 +117,7 @@ class BlockErrors:
 
 def _is_utf8_where(kind: pa.DataType, block: Block) -> bool:
     """Return False if a text column failed in a block that is not UTF-8, which is then the cause."""
-    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-        return True
-    try:
+    with suppress(UnicodeDecodeError):
         block.data.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
+        return True
+    return not (pa.types.is_string(kind) or pa.types.is_large_string(kind))

@@ -5,12 +5,14 @@ from __future__ import annotations
 from contextlib import closing
 from typing import Final
 
+import numpy as np
+
 from millrace.errors import SourceFormatError
-from millrace.sources.io.streams import Opener, read_fully
+from millrace.sources.io.streams import Opener
 from millrace.sources.model import SourceFile
 from millrace.sources.options import SourceOptions
 from millrace.sources.text.decoding import TextFiles
-from millrace.sources.text.records import record_ends, record_starts, scan_quotes
+from millrace.sources.text.records import offsets_outside, record_ends, record_starts, scan_quotes
 from millrace.sources.warnings import SourceWarning
 
 _CANDIDATES: Final = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "|"}
@@ -31,8 +33,8 @@ def detect_delimiter(
         data, is_complete = _beginning(number, files, options, opener)
         if not data.strip():
             continue
-        widths = {each: _widths(data, each, complete=is_complete) for each in _CANDIDATES}
-        fitting = [each for each, counts in widths.items() if len(counts) == 1 and counts != {1}]
+        widths = {mark: _widths(data, mark, complete=is_complete) for mark in _CANDIDATES}
+        fitting = [mark for mark, counts in widths.items() if len(counts) == 1 and counts != {1}]
         if len(fitting) > 1 and options.decimal in fitting:
             fitting.remove(options.decimal)
         if not fitting and all(counts == {1} for counts in widths.values()):
@@ -40,7 +42,7 @@ def detect_delimiter(
         if len(fitting) == 1:
             message = f"{file.name}: the delimiter is {_CANDIDATES[fitting[0]]}, as its first lines show"
             return fitting[0], SourceWarning("delimiter_found", message, file=file.name)
-        result = " and ".join(_CANDIDATES[each] for each in fitting) + " fit" if fitting else "no delimiter fits"
+        result = " and ".join(_CANDIDATES[mark] for mark in fitting) + " fit" if fitting else "no delimiter fits"
         raise SourceFormatError(
             f"{file.name}: {result} the first lines", hint="give the delimiter itself: --delimiter C", file=file.name
         )
@@ -53,22 +55,17 @@ def _beginning(
     """Return the first bytes after the skipped lines, and whether the file ends there."""
     text = TextFiles(files, options, opener, None)
     with closing(text.open(number)) as stream:
-        rest = text.cutter(number, stream).rest()
-        data = rest + read_fully(stream, max(0, _LOOK_BYTES - len(rest)))
+        data = text.cutter(number, stream).beginning(_LOOK_BYTES)
         return data, len(data) < _LOOK_BYTES
 
 
 def _widths(data: bytes, delimiter: str, *, complete: bool) -> set[int]:
     """Return the different numbers of fields that the first whole records have."""
-    import numpy as np
-
     scan = scan_quotes(data, delimiter)
     ends = record_ends(data, scan)
     stop = len(data) if complete or not len(ends) else int(ends[-1])
     starts = record_starts(data[:stop], scan)[: _LOOK_RECORDS + 1]
-    offsets = np.flatnonzero(np.frombuffer(data, dtype=np.uint8) == ord(delimiter))
-    if scan is not None:
-        offsets = offsets[scan.outside_at(offsets)]
+    offsets = offsets_outside(data, ord(delimiter), scan)
     if len(starts) > _LOOK_RECORDS:
         starts, stop = starts[:-1], int(starts[-1])
     counts = np.diff(np.searchsorted(offsets, np.append(starts, stop)))

@@ -1,18 +1,33 @@
-"""CSV as a format of sources."""
+"""CSV as a format of sources: its detection, and the plan of its columns, types, warnings and splits."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.csv as pc
 
-from millrace.sources.csv.planner import plan_csv
-from millrace.sources.csv.reader import read_csv
-from millrace.sources.model import SourceFile
-from millrace.sources.options import SourceOptions
+from millrace.errors import SourceEmptyError
+from millrace.sources.csv.delimiter import detect_delimiter
+from millrace.sources.csv.inference import infer_types
+from millrace.sources.csv.option_types import types_by_options
+from millrace.sources.csv.parser import check_types
+from millrace.sources.csv.reader import CsvBlocks, read_csv
+from millrace.sources.csv.surprises import LeadingZeros, odd_values, undivided_header
+from millrace.sources.csv.typed_parser import TypedCsvParser
+from millrace.sources.io.streams import open_decompressed
+from millrace.sources.model import SourceFile, SourcePlan
+from millrace.sources.options import AUTO, SourceOptions
 from millrace.sources.source_format import TEXT_OPTIONS, Beginning, DetectedFormat, Doubt, Format
+from millrace.sources.splits import plan_of_units
+from millrace.sources.table_columns import read_columns
+from millrace.sources.text.blocks import Block
+from millrace.sources.text.sample import first_blocks, text_units
+from millrace.sources.types import given_types
+from millrace.sources.warnings import SourceWarning, distinct
 
 _CSV_OPTIONS: Final = frozenset(
     {"delimiter", "header", "decimal", "date_format", "true_value", "false_value", "skip_rows"}
@@ -51,10 +66,65 @@ def _read(data: bytes, *, columns: list[str] | None = None, **options: Any) -> p
     )
 
 
+def _plan(uri: str, files: tuple[SourceFile, ...], options: SourceOptions) -> SourcePlan:
+    """Plan CSV files, which must all have the same column names."""
+    warnings: list[SourceWarning] = []
+    if options.delimiter == AUTO:
+        delimiter, warning = detect_delimiter(files, options, open_decompressed)
+        options, warnings = replace(options, delimiter=delimiter), [warning]
+    names, given, unnamed = _columns(uri, files, options)
+    check_types(given)
+    types, surprises = _types(files, options, names, given)
+    warnings += [*unnamed, *surprises, *undivided_header(options, types, files[0].name)]
+    schema = pa.schema([(name, types[name]) for name in names])
+    plan = plan_of_units("csv", uri, files, options, schema, text_units(files, options, options.delimiter), "bytes")
+    return replace(plan, warnings=distinct(warnings))
+
+
+def _columns(
+    uri: str, files: tuple[SourceFile, ...], options: SourceOptions
+) -> tuple[tuple[str, ...], dict[str, pa.DataType], tuple[SourceWarning, ...]]:
+    """Return the columns to be read, the types given for them, and warnings; reads the header of every file."""
+    every: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    warnings: tuple[SourceWarning, ...] = ()
+    for number in range(len(files)):
+        blocks = CsvBlocks(files, options, names, open_decompressed)
+        columns = blocks.columns_of(number)
+        warnings = warnings or blocks.warnings
+        if columns and not every:
+            every, names = columns, read_columns(options, columns, files[number].name)
+    if not names:
+        skipped = f" after the first {options.skip_rows:,} lines" if options.skip_rows else ""
+        raise SourceEmptyError(f"{uri} is empty{skipped}", hint="a CSV needs at least its header line")
+    given = given_types(options, every)
+    return names, {name: kind for name, kind in given.items() if name in names}, warnings
+
+
+def _types(
+    files: tuple[SourceFile, ...], options: SourceOptions, names: tuple[str, ...], given: dict[str, pa.DataType]
+) -> tuple[dict[str, pa.DataType], list[SourceWarning]]:
+    """Return the type of each column, and warnings about values in the first blocks."""
+    blocks = CsvBlocks(files, options, names, open_decompressed)
+    typed = TypedCsvParser(blocks.text, options, dict.fromkeys(names, pa.null()), frozenset(given))
+    parser, errors = typed.parser, typed.block_errors
+
+    def sample() -> Iterator[Block]:
+        return first_blocks(files, options, blocks.of_parts, options.delimiter or ",")
+
+    free = [name for name in names if name not in given]
+    by_options, warnings = types_by_options(sample(), parser, errors, free, options)
+    zeros = LeadingZeros(options.delimiter or ",", files)
+    types = infer_types(lambda: zeros.over(sample()), parser, errors, names, {**by_options, **given})
+    inferred = {name: types[name] for name in free if name not in by_options}
+    texts = [name for name, kind in inferred.items() if pa.types.is_string(kind)]
+    return types, [*warnings, *zeros.warnings(inferred), *odd_values(sample(), parser, errors, texts, options)]
+
+
 CSV: Final = Format(
     "csv",
     "CSV",
-    plan_csv,
+    _plan,
     read_csv,
     options=TEXT_OPTIONS | _CSV_OPTIONS | {"null_values"},
     deciding_options=_CSV_OPTIONS,

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.csv as pc
 
 from millrace.errors import SourceFormatError
+from millrace.names import first_duplicate
 from millrace.sources.csv.parser import keep_mark
 from millrace.sources.options import SourceOptions
 from millrace.sources.text.blocks import RecordCutter
@@ -49,16 +50,13 @@ def read_header(cutter: RecordCutter, options: SourceOptions, name: str) -> Head
     if not options.header:
         return Header(tuple(f"f{number}" for number in range(len(names))), record, line=line)
     unnamed = tuple(number for number, column in enumerate(names) if not column.strip())
-    seen: set[str] = set()
-    for column in filter(str.strip, names):
-        if column in seen:
-            raise SourceFormatError(
-                f"{name}, line {line}: two columns are named {column!r}",
-                hint="rename one in the header, or give --no-header if the first line is data",
-                file=name,
-                line=line,
-            )
-        seen.add(column)
+    if twice := first_duplicate(filter(str.strip, names)):
+        raise SourceFormatError(
+            f"{name}, line {line}: two columns are named {twice!r}",
+            hint="rename one in the header, or give --no-header if the first line is data",
+            file=name,
+            line=line,
+        )
     return Header(_all_named(names), b"", unnamed, line)
 
 

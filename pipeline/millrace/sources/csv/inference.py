@@ -9,8 +9,7 @@ import pyarrow as pa
 from millrace.sources.csv.block_errors import BlockErrors
 from millrace.sources.csv.parser import CsvParser
 from millrace.sources.text.blocks import Block
-from millrace.sources.text.parsing import parse_in_order
-from millrace.sources.text.typed_blocks import Types
+from millrace.sources.text.typed_blocks import Types, parse_in_order
 
 _LADDER: tuple[pa.DataType, ...] = (
     pa.null(),
@@ -46,17 +45,10 @@ def infer_types(
     def parse_ahead(block: Block) -> pa.Schema:
         return parser.parse(block, {**inferred, **given}, names).schema
 
-    for block, future in parse_in_order(parse_ahead, blocks()):
-        error = future.exception()
-        if error is None:
-            schema = future.result()
-        elif isinstance(error, pa.ArrowInvalid):
-            schema = _block_schema(block, parser, errors, names, given)
-        else:
-            raise error
-        for name in names:
-            if name in given:
-                continue
+    free = [name for name in names if name not in given]
+    for block, parsed in parse_in_order(parse_ahead, blocks(), (pa.ArrowInvalid,)):
+        schema = _block_schema(block, parser, errors, names, given) if parsed is None else parsed
+        for name in free:
             kind, current = schema.field(name).type, inferred.get(name, pa.null())
             if pa.types.is_binary(kind):
                 raise errors.not_utf8(block)
@@ -64,7 +56,7 @@ def infer_types(
                 inferred[name] = max(kind, current, key=_LADDER.index)
                 if not _fits_by_itself(current, kind):
                     uncertain.add(name)
-    types = {name: inferred.get(name, pa.null()) for name in names if name not in given}
+    types = {name: inferred.get(name, pa.null()) for name in free}
     return {**_confirmed(blocks, parser, types, uncertain), **given}
 
 

@@ -15,7 +15,7 @@ _NULL_SPELLINGS = pa.array(pc.ConvertOptions().null_values, pa.string())
 
 
 def has_empty_text(column: Any) -> bool:
-    """Return whether the column contains an empty text, which may be a null that was read as one."""
+    """Return whether the column contains an empty text, which may have been written for a null."""
     values = column.dictionary if pa.types.is_dictionary(column.type) else column
     if not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
         return False

@@ -13,11 +13,11 @@ import pyarrow.csv as pc
 from millrace.errors import UsageError
 from millrace.sources.csv.nulls import EMPTY_IS_NULL, has_empty_text, nulls_in_text, with_nan
 from millrace.sources.date_formats import DateFormats
-from millrace.sources.invalid_values import first_invalid
 from millrace.sources.options import SourceOptions
 from millrace.sources.text.blocks import Block
 from millrace.sources.type_conversion import converted, csv_type
 from millrace.sources.types import written_columns
+from millrace.sources.values import first_invalid
 
 _GROUP_COLUMNS = 2_000
 """Columns converted in one call: pyarrow allocates 9 KB for each of them, independent of the number of rows."""
@@ -27,8 +27,7 @@ class CsvParser:
     """A parser of blocks with the options of one source; safe to use from several threads."""
 
     def __init__(self, options: SourceOptions) -> None:
-        self._delimiter = options.delimiter or ","
-        self._parse = pc.ParseOptions(delimiter=self._delimiter)
+        self._parse = pc.ParseOptions(delimiter=options.delimiter or ",")
         self._convert = _convert_options(options)
         self._dates = DateFormats(options.date_format)
         self._default_nulls = options.null_values is None
@@ -42,13 +41,10 @@ class CsvParser:
         Types that are not given are inferred. Errors of pyarrow are raised unchanged; ``BlockErrors`` extracts the
         column and the row from their message.
         """
-        dates = {name: kind for name, kind in types.items() if self._dates.reads(kind)}
-        native = {name: pa.string() if name in dates else csv_type(kind) for name, kind in types.items()}
+        native = {name: pa.string() if self._dates.reads(kind) else csv_type(kind) for name, kind in types.items()}
         batch = self._read(block, native, include)
         if self._written:
             batch = self._as_written(batch, block, native)
-        if dates:
-            batch = self._with_dates(batch, dates, block.columns)
         return self._converted(batch, types, block.columns)
 
     def _as_written(self, batch: pa.RecordBatch, block: Block, types: dict[str, pa.DataType]) -> pa.RecordBatch:
@@ -67,7 +63,7 @@ class CsvParser:
     def _converted(
         self, batch: pa.RecordBatch, types: dict[str, pa.DataType], names: tuple[str, ...]
     ) -> pa.RecordBatch:
-        """Return the batch converted to the types that pyarrow does not read itself.
+        """Return the batch converted to the types that pyarrow does not read itself, or not in the given formats.
 
         Raises ``pa.ArrowInvalid`` with the column and the row in the message, in pyarrow's own form.
         """
@@ -75,15 +71,17 @@ class CsvParser:
             kind = types.get(field.name, field.type)
             if field.type.equals(kind):
                 continue
-            if self._default_nulls and pa.types.is_string(field.type) and pa.types.is_decimal(kind):
+            is_date = self._dates.reads(kind)
+            if self._default_nulls and pa.types.is_string(field.type) and (is_date or pa.types.is_decimal(kind)):
                 batch = nulls_in_text(batch, frozenset([field.name]))
             column = batch.column(number)
+            convert = partial(self._dates.read if is_date else converted, kind=kind)
             try:
-                batch = batch.set_column(number, field.with_type(kind), converted(column, kind))
+                batch = batch.set_column(number, field.with_type(kind), convert(column))
             except pa.ArrowInvalid as error:
-                row = first_invalid(column, partial(converted, kind=kind))
-                where = f"In CSV column #{names.index(field.name)}: Row #{row + 1}: "
-                raise pa.ArrowInvalid(f"{where}CSV conversion error to {kind}: {error}") from None
+                row = first_invalid(column, convert)
+                position = f"In CSV column #{names.index(field.name)}: Row #{row + 1}: "
+                raise pa.ArrowInvalid(f"{position}CSV conversion error to {kind}: {error}") from None
         return batch
 
     def texts(self, block: Block, include: list[str]) -> pa.RecordBatch:
@@ -93,29 +91,6 @@ class CsvParser:
         """
         batch = self._read(block, dict.fromkeys(include, pa.string()), include)
         return nulls_in_text(batch, frozenset(include)) if self._default_nulls else batch
-
-    def _with_dates(
-        self, batch: pa.RecordBatch, types: dict[str, pa.DataType], names: tuple[str, ...]
-    ) -> pa.RecordBatch:
-        """Return the batch with dates and times parsed from their texts.
-
-        Raises ``pa.ArrowInvalid`` with the column and the row in the message, in pyarrow's own form.
-        """
-        if self._default_nulls:
-            batch = nulls_in_text(batch, frozenset(types))
-        for number, field in enumerate(batch.schema):
-            kind = types.get(field.name)
-            if kind is None:
-                continue
-            texts = batch.column(number)
-            try:
-                values = self._dates.read(texts, kind)
-            except pa.ArrowInvalid:
-                row = self._dates.first_invalid(texts, kind)
-                where = f"In CSV column #{names.index(field.name)}: Row #{row + 1}: "
-                raise pa.ArrowInvalid(f"{where}CSV conversion error to {kind}") from None
-            batch = batch.set_column(number, field.with_type(kind), values)
-        return batch
 
     def _read(
         self,
@@ -154,7 +129,7 @@ class CsvParser:
         batches = table.to_batches()
         if len(batches) == 1:
             return batches[0]
-        return table.combine_chunks().to_batches()[0] if batches else _no_rows(table.schema)
+        return table.combine_chunks().to_batches()[0] if batches else pa.RecordBatch.from_pylist([], table.schema)
 
 
 def _convert_options(options: SourceOptions) -> dict[str, Any]:
@@ -190,7 +165,3 @@ def keep_mark(data: bytes) -> bytes:
     own mark, so a remaining one is a character of a value or a name.
     """
     return codecs.BOM_UTF8 + data if data.startswith(codecs.BOM_UTF8) else data
-
-
-def _no_rows(schema: pa.Schema) -> pa.RecordBatch:
-    return pa.RecordBatch.from_arrays([pa.array([], field.type) for field in schema], schema=schema)

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as compute
 
@@ -23,7 +24,7 @@ from millrace.sources.csv.parser import CsvParser
 from millrace.sources.model import SourceFile
 from millrace.sources.options import SourceOptions
 from millrace.sources.text.blocks import Block
-from millrace.sources.text.records import count_lines, record_starts, scan_quotes
+from millrace.sources.text.records import count_lines, offsets_outside, record_starts, scan_quotes
 from millrace.sources.warnings import SourceWarning
 
 _TEXT_COLUMNS_MAX: Final = 1000
@@ -64,18 +65,13 @@ class LeadingZeros:
         return warnings
 
     def _search(self, block: Block) -> None:
-        import numpy as np
-
         self._unsuccessful_bytes += len(block.data)
         hits = _zeros(block.data, self._delimiter)
         if not len(hits):
             return
         scan = scan_quotes(block.data, self._delimiter)
         starts = record_starts(block.data, scan)
-        data = np.frombuffer(block.data, dtype=np.uint8)
-        delimiters = np.flatnonzero(data == ord(self._delimiter))
-        if scan is not None:
-            delimiters = delimiters[scan.outside_at(delimiters)]
+        delimiters = offsets_outside(block.data, ord(self._delimiter), scan)
         begins = starts[np.searchsorted(starts, hits, side="right") - 1]
         columns = np.searchsorted(delimiters, hits) - np.searchsorted(delimiters, begins)
         for column in np.unique(columns).tolist():
@@ -90,8 +86,6 @@ class LeadingZeros:
 
 def _zeros(block: bytes, delimiter: str) -> pa.Array:
     """Return the offsets at which a field begins with a zero, or a sign and a zero, and another digit."""
-    import numpy as np
-
     data = np.frombuffer(block, dtype=np.uint8)
     begins, zeros = data == ord(delimiter), data == ord("0")
     for mark in b'\n\r"':
@@ -114,12 +108,12 @@ def undivided_header(options: SourceOptions, types: dict[str, pa.DataType], name
     (column, kind), *_ = types.items()
     if not (pa.types.is_string(kind) or pa.types.is_null(kind)):
         return []
-    marks = {each: label for each, label in _MARKS.items() if each in column and each != options.delimiter}
+    marks = {mark: label for mark, label in _MARKS.items() if mark in column and mark != options.delimiter}
     if not marks:
         return []
     message = (
         f"{name} has one column, {column[:_VALUE_CHARACTERS]!r}: if {' or '.join(marks.values())} divides it, "
-        f"give --delimiter {' or '.join(_OPTION[each] for each in marks)}"
+        f"give --delimiter {' or '.join(_OPTION[mark] for mark in marks)}"
     )
     return [SourceWarning("one_column", message, column=column, file=name)]
 
@@ -215,21 +209,17 @@ def odd_values(
     return warnings
 
 
-def _quoted(value: str) -> str:
-    return repr(shortened(value))
-
-
 def _one_value(column: str, value: str, form: str, file: str, line: int) -> SourceWarning:
     message = (
-        f"{file}, line {line}: column {column!r} is text because of one value, {_quoted(value)}, which is not {form} "
-        "like all the others: correct it, or give --null-value where it means null"
+        f"{file}, line {line}: column {column!r} is text because of one value, {shortened(value)!r}, which is not "
+        f"{form} like all the others: correct it, or give --null-value where it means null"
     )
     return SourceWarning("text_for_one_value", message, column=column, line=line, file=file)
 
 
 def _thousands(column: str, value: str, file: str, line: int) -> SourceTypeError:
     return SourceTypeError(
-        f"{file}, line {line}: column {column!r} has {_quoted(value)}, a number with thousands separators",
+        f"{file}, line {line}: column {column!r} has {shortened(value)!r}, a number with thousands separators",
         hint=f"write it without them, or keep the column as text: {column_type_option(column)}",
         file=file,
         line=line,

@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import Final
 
 from millrace.errors import SourceEmptyError, SourceFormatError, UsageError
-from millrace.sources.detection.beginning import read_beginning
 from millrace.sources.formats import FORMATS
 from millrace.sources.io.compression import name_inside, unmarked_compression
-from millrace.sources.io.files import Listing
+from millrace.sources.io.files import ListedFiles
 from millrace.sources.io.foreign_kinds import foreign_refusal
 from millrace.sources.io.path_lists import list_each, short_list
 from millrace.sources.io.stdin import STANDARD_INPUT, standard_input
-from millrace.sources.io.streams import open_decompressed
+from millrace.sources.io.streams import open_decompressed, read_fully
 from millrace.sources.model import SourceFile
 from millrace.sources.options import SourceOptions
 from millrace.sources.source_format import Beginning, DetectedFormat, Doubt, Format
+from millrace.sources.text.decoding import text_codec
 
 _ENDINGS: Final = {ending: format_ for format_ in FORMATS.values() for ending in format_.endings}
 _BYTES: Final = DetectedFormat("bytes")
+_BEGINNING_BYTES: Final = 65_536
+_LONG_LINE_BYTES: Final = 4 << 20
 
 
-def detect_format(uri: str | Sequence[str], options: SourceOptions) -> tuple[Format, Listing, SourceOptions]:
-    """Return the format, the listing of the files and the options in force (``.tsv`` means tabs).
+def detect_format(uri: str | Sequence[str], options: SourceOptions) -> tuple[Format, ListedFiles, SourceOptions]:
+    """Return the format, the listed files and the options in force (``.tsv`` means tabs).
 
     Raises ``SourceFormatError`` that names two files of different formats. It is also raised for a file that is named
     like one format and contains another, for a file of an unsupported kind, and for a single line with commas. Raises
@@ -64,8 +67,8 @@ def _decided(detected: list[tuple[SourceFile, DetectedFormat | None]]) -> Iterat
     """Yield the files that have a format, with its name; the other files decide doubtful cases.
 
     A doubtful table and a file of an unsupported kind become bytes if another file is bytes. Otherwise the table is
-    one, and the error for the file is raised. ``SourceFormatError`` is also raised if all that is known is one line
-    with commas.
+    one, and the error for the file is raised. ``SourceFormatError`` is also raised if every file that is not
+    empty is a single line with commas.
     """
     readable = [format_ for _, format_ in detected if format_ is not None and format_.refusal is None]
     # Beside files that are not a table, numbers below a word and lines with commas are not a table either.
@@ -87,14 +90,16 @@ def _decided(detected: list[tuple[SourceFile, DetectedFormat | None]]) -> Iterat
 
 
 def _in_force(options: SourceOptions, *, delimiter: str = ",") -> SourceOptions:
-    if options.delimiter is None:
-        options = replace(options, delimiter=delimiter)
-    return replace(options, encoding="utf-8") if options.encoding is None else options
+    return replace(
+        options,
+        delimiter=delimiter if options.delimiter is None else options.delimiter,
+        encoding="utf-8" if options.encoding is None else options.encoding,
+    )
 
 
-def _detect_input(options: SourceOptions) -> tuple[Format, Listing, SourceOptions]:
+def _detect_input(options: SourceOptions) -> tuple[Format, ListedFiles, SourceOptions]:
     file = standard_input(new=True).file()
-    listing = Listing("file", (file,))
+    listing = ListedFiles("file", (file,))
     if options.format is not None:
         return FORMATS[options.format], listing, _in_force(options)
     beginning = _beginning(file, options)
@@ -172,11 +177,28 @@ def _format_of_bytes(file: SourceFile, beginning: Beginning, options: SourceOpti
     return None
 
 
-def _beginning(file: SourceFile, options: SourceOptions) -> Beginning:
-    with closing(open_decompressed(file)) as stream:
-        return read_beginning(stream, options.encoding)
-
-
 def _ending(file: SourceFile) -> str:
     name = name_inside(file.name).lower()
     return name[name.rfind(".") :] if "." in name.rpartition("/")[2] else ""
+
+
+def _beginning(file: SourceFile, options: SourceOptions) -> Beginning:
+    """Return the first 64 KB, or up to 4 MB of text whose first two lines are longer."""
+    size = _BEGINNING_BYTES
+    with closing(open_decompressed(file)) as stream:
+        data = read_fully(stream, size)
+        while len(data) == size < _LONG_LINE_BYTES and data.count(b"\n") < 2 and b"\0" not in data:
+            size *= 2
+            data += read_fully(stream, size - len(data))
+    return Beginning(data, len(data) < size, _text(data, options.encoding))
+
+
+def _text(data: bytes, encoding: str | None) -> str | None:
+    """Return the text without a byte order mark and leading white space; None where it is empty or not text."""
+    try:
+        # The last character may be incomplete. An incremental decoder keeps it without an error.
+        text = codecs.getincrementaldecoder(text_codec(encoding))().decode(data)
+    except UnicodeError:
+        return None
+    text = text.removeprefix("\ufeff").lstrip()
+    return text if text and "\0" not in text else None

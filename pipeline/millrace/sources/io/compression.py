@@ -1,11 +1,21 @@
-"""Detection of a file's compression by its first bytes, never by its name alone."""
+"""Compression of files: detection by the first bytes, never by the name alone, and readers for the decompressors."""
 
 from __future__ import annotations
 
+import bz2
+import io
 import shlex
-from collections.abc import Callable
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pyarrow as pa
+from isal import isal_zlib
 
 from millrace.errors import SourceCorruptError, SourceFormatError
+from millrace.sources.io.hidden import is_marker
 
 _SUFFIXES = {".gz": "gzip", ".gzip": "gzip", ".zst": "zstd", ".zstd": "zstd", ".bz2": "bz2", ".zip": "zip"}
 _MAGIC = (
@@ -16,10 +26,9 @@ _MAGIC = (
     (b"PK\x05\x06", "zip"),
 )
 _BZ2_BLOCKS = (b"\x31\x41\x59\x26\x53\x59", b"\x17\x72\x45\x38\x50\x90")
-_LZ4_FRAME = b"\x04\x22\x4d\x18"
 _UNREADABLE = (
     (b"\xfd7zXZ\0", "xz", "xz -dk {file}"),
-    (_LZ4_FRAME, "lz4", "lz4 -dk {file}"),
+    (b"\x04\x22\x4d\x18", "lz4", "lz4 -dk {file}"),
     (b"\x02\x21\x4c\x18", "lz4", "lz4 -dk {file}"),
     (b"\xff\x06\0\0sNaPpY", "snappy", "snzip -dk {file}"),
     (b"\x1f\x9d\x90", "compress (.Z)", "uncompress -k {file}"),
@@ -36,6 +45,17 @@ _UNMARKED = {
 }
 """Compressions without a magic number, detected by the name of a file that contains no text and no known format."""
 _SKIPPABLE = frozenset(range(0x184D2A50, 0x184D2A60))
+_BZ2_BYTES = 1 << 17
+_DAMAGE: tuple[Any, ...] = (
+    OSError,
+    zipfile.BadZipFile,
+    isal_zlib.error,
+    zlib.error,
+    pa.ArrowException,
+    RuntimeError,
+    NotImplementedError,
+)
+_ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)
 
 BytesAt = Callable[[int, int], bytes]
 """A function that returns the bytes at an offset of the file, at most as many as its second argument."""
@@ -49,19 +69,19 @@ def compression_kind(name: str, bytes_at: BytesAt) -> str | None:
     ``SourceFormatError`` for a known compression that is not supported.
     """
     begin = bytes_at(0, 16)
-    at, skipped = 0, False
+    offset = 0
     while len(begin) >= 8 and int.from_bytes(begin[:4], "little") in _SKIPPABLE:
-        at += 8 + int.from_bytes(begin[4:8], "little")
-        begin, skipped = bytes_at(at, 16), True
+        offset += 8 + int.from_bytes(begin[4:8], "little")
+        begin = bytes_at(offset, 16)
     # The frames of lz4 and of zstd may both follow skippable frames.
     refuse_unreadable(name, begin)
     kind = next((name for magic, name in _MAGIC if begin.startswith(magic)), None)
     # "BZh" could begin a text; the mark of a block or of the end cannot.
     if kind == "bz2" and begin[4:10] not in _BZ2_BLOCKS:
         kind = None
-    if skipped:
+    if offset:
         kind = "zstd"
-    promised = next((kind for ending, kind in _SUFFIXES.items() if name.lower().endswith(ending)), None)
+    promised = _SUFFIXES.get(_suffix(name))
     if promised and kind is None and begin:
         raise SourceCorruptError(f"{name} is named like {promised} but does not begin like it", file=name)
     return kind
@@ -76,18 +96,19 @@ def refuse_unreadable(name: str, begin: bytes) -> None:
 
 def unmarked_compression(name: str) -> SourceFormatError | None:
     """Return the error for a file that is not text if its name has the suffix of a compression, else None."""
-    for ending, (kind, command) in _UNMARKED.items():
-        if name.lower().endswith(ending):
-            return _unreadable(name, kind, command)
-    return None
+    suffix = _suffix(name)
+    return _unreadable(name, *_UNMARKED[suffix]) if suffix in _UNMARKED else None
 
 
 def name_inside(name: str) -> str:
     """Return a file's name without the ending of its compression."""
-    for ending in _SUFFIXES:
-        if name.lower().endswith(ending):
-            return name[: -len(ending)]
-    return name
+    suffix = _suffix(name)
+    return name[: -len(suffix)] if suffix in _SUFFIXES else name
+
+
+def _suffix(name: str) -> str:
+    """Return the end of a name from its last dot, in small letters."""
+    return "".join(name.rpartition(".")[1:]).lower()
 
 
 def _unreadable(name: str, kind: str, command: str) -> SourceFormatError:
@@ -96,3 +117,74 @@ def _unreadable(name: str, kind: str, command: str) -> SourceFormatError:
         hint=f"decompress it first ({command.format(file=shlex.quote(name))}), or store it with --format bytes",
         file=name,
     )
+
+
+class ReadableFile(io.RawIOBase):
+    """A file object for the decompressors; ``read`` returns at most as many bytes as its argument."""
+
+    def __init__(self, read: Callable[[int], bytes]) -> None:
+        self._read = read
+
+    def readable(self) -> bool:  # noqa: D102  (of the base class)
+        return True
+
+    def readinto(self, buffer: Any) -> int:  # noqa: D102
+        data = self._read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+
+class Bz2Reader:
+    """A reader of concatenated bz2 streams, including empty ones, which pyarrow does not read between others."""
+
+    def __init__(self, read: Callable[[int], bytes]) -> None:
+        self._read = read
+        self._inner = bz2.BZ2Decompressor()
+
+    def read(self, size: int) -> bytes:
+        """Read at most ``size`` bytes; return ``b""`` at the end of the last stream.
+
+        Raises ``OSError`` when bytes that are not a bz2 stream follow one, and ``EOFError`` when the last is truncated.
+        """
+        while True:
+            given = b""
+            if self._inner.eof:
+                if not (given := self._inner.unused_data or self._read(_BZ2_BYTES)):
+                    return b""
+                self._inner = bz2.BZ2Decompressor()
+            elif self._inner.needs_input and not (given := self._read(_BZ2_BYTES)):
+                raise EOFError
+            if data := self._inner.decompress(given, size):
+                return data
+
+
+@contextmanager
+def corruption_reported(name: str, kind: str) -> Iterator[None]:
+    """Translate errors of the decompressors into ``SourceCorruptError`` with the name of the file."""
+    try:
+        yield
+    except (EOFError, *_DAMAGE) as error:
+        damage = f"is damaged {kind} data: {error}"
+        if isinstance(error, EOFError) or (isinstance(error, OSError) and "Truncated" in str(error)):
+            damage = f"is cut short: its {kind} stream ends before its end mark"
+        raise SourceCorruptError(f"{name} {damage}", hint="copy it again", file=name) from error
+
+
+def single_member(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
+    """Return the only file in the zip archive ``name``.
+
+    Raises ``SourceFormatError`` for several files, none, an encrypted one, a link, and an unusual compression method.
+    """
+    members = [member for member in archive.infolist() if not member.is_dir() and not is_marker(member.filename)]
+    if len(members) != 1:
+        raise SourceFormatError(
+            f"{name} is a zip with {len(members)} files", hint="unpack it, or make one with exactly one file"
+        )
+    member = members[0]
+    if member.flag_bits & 1:
+        raise SourceFormatError(f"{name} is an encrypted zip", hint="decrypt it first")
+    if member.compress_type not in _ZIP_METHODS:
+        raise SourceFormatError(f"{name} uses zip method {member.compress_type}", hint="use deflate")
+    if (member.external_attr >> 16) & 0o170000 == 0o120000:
+        raise SourceFormatError(f"{name} has a link and no file")
+    return member

@@ -1,4 +1,4 @@
-"""Listing of the regular files that a URI names, in byte order of their relative paths, and opening of a file.
+"""List the regular files that a URI names, in byte order of their relative paths, and open a file.
 
 Local files are accessed through ``local_files``, other filesystems through fsspec.
 """
@@ -26,7 +26,7 @@ Entries = Iterable[SourceFile | LeftOut]
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
+class ListedFiles:
     """The files that a URI names.
 
     With the shape ``file`` there is one, named by its base name. Otherwise names are paths below a directory or below
@@ -38,7 +38,7 @@ class Listing:
     warnings: tuple[SourceWarning, ...] = ()
 
 
-def list_files(uri: str, *, keep_all: bool) -> Listing:
+def list_files(uri: str, *, keep_all: bool) -> ListedFiles:
     """Return all regular files that ``uri`` names: one file, all below a directory, or those that match a pattern.
 
     With ``keep_all`` (bytes) hidden files and empty directories are kept; the names of directories end in "/". Without
@@ -54,11 +54,11 @@ def list_files(uri: str, *, keep_all: bool) -> Listing:
     shape, entries = _entries(uri, address, keep_all)
     files: list[SourceFile] = []
     hidden, folders = _Names(), _Names()
-    for each in entries:
-        if isinstance(each, SourceFile):
-            files.append(each)
+    for entry in entries:
+        if isinstance(entry, SourceFile):
+            files.append(entry)
         else:
-            (folders if each.is_folder else hidden).add(each.name)
+            (folders if entry.is_folder else hidden).add(entry.name)
     if not files:
         raise _no_files_error(uri, shape, hidden, folders)
     for file in files:
@@ -71,7 +71,7 @@ def list_files(uri: str, *, keep_all: bool) -> Listing:
     if shape != "file" and not keep_all and address.scheme == "file":
         refuse_table_formats(address.base or address.path, (file.uri for file in files))
     ordered = tuple(sorted(files, key=lambda file: file.name.encode()))
-    return Listing(shape, ordered, tuple(_warnings(hidden, folders)))
+    return ListedFiles(shape, ordered, tuple(_warnings(hidden, folders)))
 
 
 class _Names:
@@ -125,7 +125,9 @@ def _entries(uri: str, address: Address, keep_all: bool) -> tuple[Shape, Entries
     if address.scheme != "file":
         return _remote_entries(uri, address, keep_all)
     if address.parts:
-        return "glob", _walked(uri, address.base, address.parts, keep_all)
+        if not os.path.lexists(address.base) or not is_folder(Path(address.base)):
+            raise SourceNotFoundError(f"no file matches {uri}", hint=f"there is no folder {address.base}")
+        return "glob", walk(address.base, address.parts, keep_all=keep_all)
     path = Path(address.path)
     if is_folder(path):
         return "directory", walk(address.path, EVERYTHING, keep_all=keep_all)
@@ -133,12 +135,6 @@ def _entries(uri: str, address: Address, keep_all: bool) -> tuple[Shape, Entries
     if uri.endswith("/"):
         raise SourceNotFoundError(f"{uri} is not a directory")
     return "file", [file]
-
-
-def _walked(uri: str, base: str, parts: tuple[str, ...], keep_all: bool) -> Entries:
-    if not os.path.lexists(base) or not is_folder(Path(base)):
-        raise SourceNotFoundError(f"no file matches {uri}", hint=f"there is no folder {base}")
-    return walk(base, parts, keep_all=keep_all)
 
 
 def stat_file(uri: str) -> tuple[int, int]:
@@ -210,13 +206,13 @@ def _remote_entries(uri: str, address: Address, keep_all: bool) -> tuple[Shape, 
     if WILDCARDS & set(path) and not filesystem.exists(path):
         first = min(path.index(sign) for sign in WILDCARDS & set(path))
         base = filesystem.get_mapper(path[:first].rpartition("/")[0]).root
-        found, shape = filesystem.glob(path, detail=True), "glob"
+        infos, shape = filesystem.glob(path, detail=True), "glob"
     else:
         info = _remote_info(filesystem, uri, path)
         if info["type"] == "file":
             return "file", [SourceFile(uri, path.rpartition("/")[2], *_remote_facts(uri, info))]
-        base, found = filesystem.get_mapper(path).root, filesystem.find(path, detail=True)
-    files = ((full, full.removeprefix(base).lstrip("/"), info) for full, info in found.items())
+        base, infos = filesystem.get_mapper(path).root, filesystem.find(path, detail=True)
+    files = ((full, full.removeprefix(base).lstrip("/"), info) for full, info in infos.items())
     return shape, (
         SourceFile(f"{address.scheme}://{full.lstrip('/')}", name, *_remote_facts(full, info))
         if keep_all or not is_hidden(name)

@@ -40,56 +40,74 @@ def _sheet(name: str, engine: str) -> _Kind:
     return _Kind(name, program, ".csv", f"pandas {engine}")
 
 
-_SQLITE = _Kind(
-    "an SQLite database",
-    "import json, sqlite3, sys; base = sqlite3.connect(sys.argv[1]); base.row_factory = sqlite3.Row; "
-    '[open(name + ".jsonl", "w").writelines(json.dumps(dict(row), default=bytes.hex) + "\\n" '
-    'for row in base.execute("select * from [" + name + "]")) for (name,) in '
-    'base.execute("select name from sqlite_master where type = ?", ["table"]).fetchall()]',
-    "",
-)
-_DUCKDB = _Kind(
-    "a DuckDB database",
-    "import duckdb, sys; base = duckdb.connect(sys.argv[1], read_only=True); "
-    '[base.table(name).write_parquet(name + ".parquet") for (name,) in '
-    'base.execute("select table_name from duckdb_tables()").fetchall()]',
-    "",
-    "duckdb",
-)
-_ORC = _Kind(
-    "ORC data",
-    "import sys; from pyarrow import orc, parquet; parquet.write_table(orc.read_table(sys.argv[1]), sys.argv[2])",
-)
-_FEATHER = _Kind(
-    "Feather data of version 1",
-    "import sys; from pyarrow import feather; feather.write_feather(feather.read_table(sys.argv[1]), sys.argv[2])",
-    ".arrow",
-)
-_AVRO = _Kind(
-    "Avro data",
-    "import polars, sys; polars.read_avro(sys.argv[1]).write_parquet(sys.argv[2])",
-    needs="polars",
-)
-_NPY = _pandas(
-    "a NumPy array (npy)",
-    "import numpy; pandas.DataFrame(numpy.load(sys.argv[1])).rename(columns=str)",
-    "pandas numpy",
-)
-_NPZ = _pandas("NumPy arrays (npz)", "import numpy; pandas.DataFrame(dict(numpy.load(sys.argv[1])))", "pandas numpy")
 _PICKLE = _pandas(
     "a pickle",
     "pandas.DataFrame(pandas.read_pickle(sys.argv[1])).rename(columns=str)",
     caution="a pickle runs the code in it, so only where you trust it: ",
 )
-_XLS = _sheet("an Excel workbook (xls)", "xlrd")
 
 _MAGIC = (
-    (0, b"SQLite format 3\0", _SQLITE),
-    (8, b"DUCK", _DUCKDB),
-    (0, b"ORC", _ORC),
-    (0, b"FEA1", _FEATHER),
-    (0, b"Obj\x01", _AVRO),
-    (0, b"\x93NUMPY", _NPY),
+    (
+        0,
+        b"SQLite format 3\0",
+        _Kind(
+            "an SQLite database",
+            "import json, sqlite3, sys; base = sqlite3.connect(sys.argv[1]); base.row_factory = sqlite3.Row; "
+            '[open(name + ".jsonl", "w").writelines(json.dumps(dict(row), default=bytes.hex) + "\\n" '
+            'for row in base.execute("select * from [" + name + "]")) for (name,) in '
+            'base.execute("select name from sqlite_master where type = ?", ["table"]).fetchall()]',
+            "",
+        ),
+    ),
+    (
+        8,
+        b"DUCK",
+        _Kind(
+            "a DuckDB database",
+            "import duckdb, sys; base = duckdb.connect(sys.argv[1], read_only=True); "
+            '[base.table(name).write_parquet(name + ".parquet") for (name,) in '
+            'base.execute("select table_name from duckdb_tables()").fetchall()]',
+            "",
+            "duckdb",
+        ),
+    ),
+    (
+        0,
+        b"ORC",
+        _Kind(
+            "ORC data",
+            "import sys; from pyarrow import orc, parquet; "
+            "parquet.write_table(orc.read_table(sys.argv[1]), sys.argv[2])",
+        ),
+    ),
+    (
+        0,
+        b"FEA1",
+        _Kind(
+            "Feather data of version 1",
+            "import sys; from pyarrow import feather; "
+            "feather.write_feather(feather.read_table(sys.argv[1]), sys.argv[2])",
+            ".arrow",
+        ),
+    ),
+    (
+        0,
+        b"Obj\x01",
+        _Kind(
+            "Avro data",
+            "import polars, sys; polars.read_avro(sys.argv[1]).write_parquet(sys.argv[2])",
+            needs="polars",
+        ),
+    ),
+    (
+        0,
+        b"\x93NUMPY",
+        _pandas(
+            "a NumPy array (npy)",
+            "import numpy; pandas.DataFrame(numpy.load(sys.argv[1])).rename(columns=str)",
+            "pandas numpy",
+        ),
+    ),
     (0, b"\x80\x04\x95", _PICKLE),
     (0, b"\x80\x05\x95", _PICKLE),
     (0, b"\x89HDF\r\n\x1a\n", _pandas("HDF5 data", "pandas.read_hdf(sys.argv[1])", "pandas tables")),
@@ -117,7 +135,7 @@ def foreign_refusal(file: SourceFile, begin: bytes) -> SourceFormatError | None:
             return _refusal(file, kind)
     # Many programs write such containers, and two bytes could begin any file, so the name is checked too.
     if begin.startswith(_COMPOUND) and name.endswith(".xls"):
-        return _refusal(file, _XLS)
+        return _refusal(file, _sheet("an Excel workbook (xls)", "xlrd"))
     if begin.startswith(_OLD_PICKLES) and name.endswith((".pkl", ".pickle", ".p")):
         return _refusal(file, _PICKLE)
     return None
@@ -131,7 +149,8 @@ def zip_refusal(file: SourceFile, members: Iterable[str]) -> SourceFormatError |
     if {"mimetype", "content.xml"} <= names and file.name.lower().endswith(".ods"):
         return _refusal(file, _sheet("an OpenDocument spreadsheet (ods)", "odfpy"))
     if names and all(name.endswith(".npy") for name in names):
-        return _refusal(file, _NPZ)
+        read = "import numpy; pandas.DataFrame(dict(numpy.load(sys.argv[1])))"
+        return _refusal(file, _pandas("NumPy arrays (npz)", read, "pandas numpy"))
     return None
 
 
@@ -140,7 +159,7 @@ def _refusal(file: SourceFile, kind: _Kind) -> SourceFormatError:
     path = "FILE" if is_input else file.uri
     inside = name_inside(path).rpartition("/")[2]
     arguments = [path, (inside.rpartition(".")[0] or inside) + kind.ending] if kind.ending else [path]
-    command = " ".join(shlex.quote(each) for each in ("python3", "-c", kind.program, *arguments))
+    command = " ".join(shlex.quote(argument) for argument in ("python3", "-c", kind.program, *arguments))
     needs = f", with {' and '.join(kind.needs.split())} installed" if kind.needs else ""
     return SourceFormatError(
         f"{'standard input' if is_input else file.name} is {kind.name}, which is not read",

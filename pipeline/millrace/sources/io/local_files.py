@@ -119,14 +119,16 @@ class Walk:
         return taken, frozenset(below), is_explicit
 
 
-def walk(base: str, parts: Sequence[str], *, keep_all: bool) -> Iterator[SourceFile | LeftOut]:
+def walk(
+    base: str, parts: Sequence[str], *, keep_all: bool, linked_folders_max: int = _LINKED_FOLDERS_MAX
+) -> Iterator[SourceFile | LeftOut]:
     """Yield the files below a folder that match ``parts``, named relative to it, and a ``LeftOut`` for hidden files.
 
     ``parts`` are the components of a pattern (``EVERYTHING``: the whole folder). With ``keep_all`` hidden files are
     taken, and empty folders as names that end in "/". A component that is written with its leading "." or "_" takes
-    hidden names. Links are followed within ``base``. Raises ``SourceUnreadableError`` for a link that leads out of
-    ``base`` or back to a folder above it. The same error is raised for a folder without read permission and for a
-    path that is not a regular file.
+    hidden names. Links are followed within ``base``, to at most ``linked_folders_max`` folders. Raises
+    ``SourceUnreadableError`` for more of them, and for a link that leads out of ``base`` or back to a folder above it.
+    The same error is raised for a folder without read permission and for a path that is not a regular file.
     """
     root, real_root = base.rstrip("/"), Path(base).resolve()
     pattern, linked = Walk(parts), 0
@@ -134,8 +136,8 @@ def walk(base: str, parts: Sequence[str], *, keep_all: bool) -> Iterator[SourceF
     while waiting:
         folder = waiting.pop()
         linked += folder.linked
-        if linked > _LINKED_FOLDERS_MAX:
-            raise SourceUnreadableError(f"links lead to more than {_LINKED_FOLDERS_MAX:,} folders below {base}")
+        if linked > linked_folders_max:
+            raise SourceUnreadableError(f"links lead to more than {linked_folders_max:,} folders below {base}")
         identity, entries = _entries(folder)
         if not entries and keep_all and folder.above and tuple(parts) == EVERYTHING:
             yield SourceFile(folder.path, folder.path[len(root) + 1 :] + "/", 0, 0)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
 from millrace.errors import UsageError
-from millrace.sources.io.files import Listing, list_files
+from millrace.names import first_duplicate
+from millrace.sources.io.files import ListedFiles, list_files
 from millrace.sources.io.stdin import STANDARD_INPUT
 from millrace.sources.model import SourceFile
 
@@ -23,7 +23,7 @@ def short_list(uri: str | Sequence[str]) -> str:
     return ", ".join(uri[:_SHOWN_PATHS]) + more
 
 
-def list_each(uri: str | Sequence[str], *, keep_all: bool) -> Listing:
+def list_each(uri: str | Sequence[str], *, keep_all: bool) -> ListedFiles:
     """List the files of one path, or of several; then their names are relative to the folder that all have in common.
 
     Each path may be a file, a folder or a pattern. Raises ``UsageError`` for an empty list, for standard input among
@@ -35,17 +35,16 @@ def list_each(uri: str | Sequence[str], *, keep_all: bool) -> Listing:
         raise UsageError("the list of paths is empty", hint="name at least one file, folder or pattern")
     if STANDARD_INPUT in uri:
         raise UsageError("standard input cannot be one source of several", hint="load it alone, as '-'")
-    listings = [list_files(one, keep_all=keep_all) for one in uri]
+    listings = [list_files(path, keep_all=keep_all) for path in uri]
     files = _named([file for listing in listings for file in listing.files])
     warnings = tuple(warning for listing in listings for warning in listing.warnings)
-    return Listing("directory", tuple(files), warnings)
+    return ListedFiles("directory", tuple(files), warnings)
 
 
 def _named(files: Sequence[SourceFile]) -> list[SourceFile]:
     paths = [file.uri.partition("://")[2] if "://" in file.uri else file.uri for file in files]
     paths = [f"/{path.lstrip('/')}" for path in paths]
-    twice = next((path for path, count in Counter(paths).items() if count > 1), None)
-    if twice is not None:
+    if twice := first_duplicate(paths):
         raise UsageError(f"the list of paths names {twice} twice", hint="name each file once")
     above = os.path.commonpath([os.path.dirname(path) for path in paths]).rstrip("/")  # noqa: PTH120
     ends = ["/" if file.name.endswith("/") else "" for file in files]

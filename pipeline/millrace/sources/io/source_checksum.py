@@ -10,18 +10,18 @@ from typing import NamedTuple, Self
 from isal import isal_zlib
 
 from millrace.sources.io.stdin import STANDARD_INPUT
-from millrace.sources.io.streams import ByteStream, open_bytes, open_decompressed
+from millrace.sources.io.streams import ByteStream, StreamWrapper, open_bytes, open_decompressed
 from millrace.sources.model import FilePart, SourceFile
 
 _PASS_BYTES = 1 << 20
 
 
 class ByteRange(NamedTuple):
-    """The address of a file, the first byte, and the byte after the last (-1: the end)."""
+    """The address of a file, the first byte, and the byte after the last (None: the end)."""
 
     uri: str
     start: int
-    stop: int
+    stop: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class ReadContent:
 
     def open_bytes(self, file: SourceFile, start: int = 0, stop: int | None = None) -> ByteStream:
         """Open the file's bytes as they are."""
-        return _Summed(open_bytes(file, start, stop), self._read, _byte_range(file, start, stop))
+        return _Summed(open_bytes(file, start, stop), self._read, ByteRange(file.uri, start, stop))
 
     def open_decompressed(self, file: SourceFile, start: int = 0, stop: int | None = None) -> ByteStream:
         """Open the file's bytes, decompressed if the file is compressed."""
@@ -69,7 +69,7 @@ class ReadContent:
         total = SourceChecksum()
         for number, start, stop in parts:
             file = self._files[number]
-            checksum = self._read.get(ByteRange(file.uri, start, stop))
+            checksum = self._read.get(ByteRange(file.uri, start, None if stop < 0 else stop))
             if checksum is None and start == 0 and file.uri != STANDARD_INPUT and not file.name.endswith("/"):
                 checksum = self._read_again(file)
             if checksum is None and file.uri == STANDARD_INPUT:
@@ -81,7 +81,7 @@ class ReadContent:
         with closing(self.open_bytes(file)) as stream:
             while stream.read(_PASS_BYTES):
                 pass
-        return self._read.get(_byte_range(file, 0, None))
+        return self._read.get(ByteRange(file.uri, 0, None))
 
 
 def read_content(files: tuple[SourceFile, ...]) -> SourceChecksum | None:
@@ -89,22 +89,14 @@ def read_content(files: tuple[SourceFile, ...]) -> SourceChecksum | None:
     return ReadContent(files).of_parts(FilePart(number, 0, -1) for number in range(len(files)))
 
 
-def _byte_range(file: SourceFile, start: int, stop: int | None) -> ByteRange:
-    return ByteRange(file.uri, start, -1 if stop is None else stop)
-
-
-class _Summed:
+class _Summed(StreamWrapper):
     """A stream that records the content of its bytes when its end is reached."""
 
     def __init__(self, stream: ByteStream, read: dict[ByteRange, SourceChecksum], key: ByteRange) -> None:
-        self._from = stream
+        super().__init__(stream)
         self._read = read
         self._key = key
         self._crc32 = self._size_bytes = 0
-
-    @property
-    def position(self) -> int:
-        return self._from.position
 
     def read(self, size: int) -> bytes:
         data = self._from.read(size)
@@ -114,6 +106,3 @@ class _Summed:
         elif size:
             self._read[self._key] = SourceChecksum(self._crc32, self._size_bytes)
         return data
-
-    def close(self) -> None:
-        self._from.close()

@@ -47,11 +47,11 @@ class StandardInput:
             raise UsageError("standard input was read already", hint="it can be loaded once; save it to a file")
         self._loading = True
 
-    def read(self, at: int, size: int) -> bytes:
-        """Read at most ``size`` bytes from offset ``at``; return ``b""`` at the end. Waits for bytes to arrive."""
-        if at < self._kept_bytes:
-            self._kept.seek(at)
-            return self._kept.read(min(size, self._kept_bytes - at))
+    def read(self, offset: int, size: int) -> bytes:
+        """Read at most ``size`` bytes from ``offset``; return ``b""`` at the end. Waits for bytes to arrive."""
+        if offset < self._kept_bytes:
+            self._kept.seek(offset)
+            return self._kept.read(min(size, self._kept_bytes - offset))
         pieces: list[bytes] = []
         while size > 0 and not self._ended:
             # A pipe returns at most 64 KB at a time, which is too little for efficient parsing.
@@ -71,21 +71,16 @@ class StandardInput:
 
 
 class InputStream:
-    """A stream of the bytes of standard input; the counterpart of ``RawStream``."""
+    """A stream of the bytes of standard input; the counterpart of ``RawStream``. ``position`` counts the bytes read."""
 
     def __init__(self, source: StandardInput) -> None:
         self._source = source
-        self._at = 0
-
-    @property
-    def position(self) -> int:
-        """Return the number of bytes read so far."""
-        return self._at
+        self.position = 0
 
     def read(self, size: int) -> bytes:
         """Read at most ``size`` bytes; return ``b""`` at the end."""
-        data = self._source.read(self._at, size)
-        self._at += len(data)
+        data = self._source.read(self.position, size)
+        self.position += len(data)
         return data
 
     def close(self) -> None:

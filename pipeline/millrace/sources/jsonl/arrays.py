@@ -61,9 +61,10 @@ def json_array(text: str, *, complete: bool) -> JsonArray | None:
 
 def json_refusal(file: SourceFile, array: JsonArray, line: int | None = None) -> SourceFormatError:
     """Return the error for JSON arrays instead of one object on each line."""
+    name = "standard input" if file.uri == STANDARD_INPUT else file.name
     kind = "holds JSON arrays" if array is JsonArray.LINES else "is a JSON array"
     return SourceFormatError(
-        f"{_named(file)} {kind} and not one object on each line",
+        f"{name} {kind} and not one object on each line",
         hint=f"make JSON lines of it ({_lines_command(file, array.value)}), {_AS_BYTES}",
         file=file.name,
         line=line,
@@ -78,10 +79,6 @@ def spread_refusal(file: SourceFile, line: int) -> SourceFormatError:
         file=file.name,
         line=line,
     )
-
-
-def _named(file: SourceFile) -> str:
-    return "standard input" if file.uri == STANDARD_INPUT else file.name
 
 
 def _lines_command(file: SourceFile, query: str) -> str:

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Container, Iterable
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.json as pj
 
@@ -107,8 +108,7 @@ def _one_batch(table: pa.Table, *, complete_lists: bool) -> pa.RecordBatch:
         columns = [_completed_lists(column) for column in batches[0].columns]
         return pa.RecordBatch.from_arrays(columns, schema=table.schema)
     if not table.num_rows or not table.num_columns:
-        empty = [pa.array([], field.type) for field in table.schema]
-        return pa.RecordBatch.from_arrays(empty, schema=table.schema)
+        return pa.RecordBatch.from_pylist([], table.schema)
     return table.combine_chunks().to_batches()[0]
 
 
@@ -138,10 +138,10 @@ def _refuse_lines(data: bytes, rows: int) -> None:
     Lines of white space alone do not count. Returns where ``rows`` equals the number of the other lines.
     """
     starts = record_starts(data, None).tolist()
-    full = [start for start, line in zip(starts, _lines(data, starts), strict=True) if line.strip()]
+    full = [start for start, line in zip(starts, lines_of(data, starts), strict=True) if line.strip()]
     if len(full) == rows:
         return
-    for start, line in zip(starts, _lines(data, starts), strict=True):
+    for start, line in zip(starts, lines_of(data, starts), strict=True):
         if not line.strip():
             continue
         try:
@@ -151,14 +151,13 @@ def _refuse_lines(data: bytes, rows: int) -> None:
     raise NotALine("there is not one JSON object in each line")
 
 
-def _lines(data: bytes, starts: list[int]) -> Iterable[bytes]:
+def lines_of(data: bytes, starts: list[int]) -> Iterable[bytes]:
+    """Return the lines that begin at these offsets."""
     return (data[start:stop] for start, stop in zip(starts, [*starts[1:], len(data)], strict=True))
 
 
 def check_depth(data: bytes) -> None:
     """Raise ``NotALine`` for a line nested so deep that parsing it would end the process."""
-    import numpy as np
-
     ends = np.append(record_ends(data, None), len(data))
     starts = np.concatenate([[0], ends[:-1]])
     for number in np.flatnonzero(ends - starts > _LONG_LINE).tolist():
@@ -187,36 +186,36 @@ def with_texts(data: bytes, names: Container[str]) -> bytes:
     All values keep their spelling. Python parses every line, so callers use this only for blocks that need it.
     """
     starts = record_starts(data, None).tolist()
-    return b"".join(_with_texts(line, names) for line in _lines(data, starts))
+    return b"".join(_with_texts(line, names) for line in lines_of(data, starts))
 
 
 def _with_texts(line: bytes, names: Container[str]) -> bytes:
     text = line.decode()
-    pieces, kept, at = [], 0, _skip(text, 0)
+    pieces, copied, offset = [], 0, _skip(text, 0)
     try:
-        if text[at] != "{":
+        if text[offset] != "{":
             return line
-        at = _skip(text, at + 1)
-        while text[at] == '"':
-            name, at = _DECODER.raw_decode(text, at)
-            at = _skip(text, _skip(text, at) + 1)
-            value, end = _DECODER.raw_decode(text, at)
+        offset = _skip(text, offset + 1)
+        while text[offset] == '"':
+            name, offset = _DECODER.raw_decode(text, offset)
+            offset = _skip(text, _skip(text, offset) + 1)
+            value, end = _DECODER.raw_decode(text, offset)
             if name in names and not (value is None or isinstance(value, str)):
-                pieces += [text[kept:at], json.dumps(text[at:end], ensure_ascii=False)]
-                kept = end
-            at = _skip(text, end)
-            if text[at] == "}":
+                pieces += [text[copied:offset], json.dumps(text[offset:end], ensure_ascii=False)]
+                copied = end
+            offset = _skip(text, end)
+            if text[offset] == "}":
                 break
-            at = _skip(text, at + 1)
+            offset = _skip(text, offset + 1)
     except (ValueError, IndexError, RecursionError):
         return line  # not an object: pyarrow raises the error
-    return "".join([*pieces, text[kept:]]).encode()
+    return "".join([*pieces, text[copied:]]).encode()
 
 
-def _skip(text: str, at: int) -> int:
-    while text[at : at + 1] in (" ", "\t"):
-        at += 1
-    return at
+def _skip(text: str, offset: int) -> int:
+    while text[offset : offset + 1] in (" ", "\t"):
+        offset += 1
+    return offset
 
 
 def check_types(types: dict[str, pa.DataType]) -> None:

@@ -14,6 +14,7 @@ from millrace.arrow import Path
 from millrace.errors import SourceTypeError
 from millrace.sources.io.source_checksum import ReadContent
 from millrace.sources.jsonl.block_errors import block_error
+from millrace.sources.jsonl.parser import lines_of
 from millrace.sources.jsonl.typed_parser import ERRORS, TypedLineParser
 from millrace.sources.jsonl.width import leaf_count, narrow_pieces
 from millrace.sources.model import FilePart, ReadBatch, SourcePlan
@@ -80,7 +81,7 @@ class _BlockParser:
         Returns None where every number was parsed exactly.
         """
         column, starts = str(path[0]), record_starts(block.data, None).tolist()
-        lines = [block.data[start:stop] for start, stop in zip(starts, [*starts[1:], len(block.data)], strict=True)]
+        lines = list(lines_of(block.data, starts))
         change = changed_line(lines, path, values.type, given=column in self._parser.given)
         if change is None:
             return None
@@ -88,6 +89,6 @@ class _BlockParser:
         # The hint offers a decimal type only where it is known to fit all numbers. For an integer column the later
         # numbers are not known yet, and a nested value can only be kept as text.
         only_text = pa.types.is_integer(values.type) or len(path) > 1
-        others = [] if only_text else [str(each) for line in lines for each in numbers_at(line, path)]
+        others = [] if only_text else [str(value) for line in lines for value in numbers_at(line, path)]
         name, line = self._text.files[block.file].name, self._text.line_of(block, starts[row])
         return refusal(name, line, column, str(number), values.type, others)

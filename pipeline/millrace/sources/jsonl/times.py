@@ -47,10 +47,10 @@ def times_of(array: pa.Array, type_: pa.DataType) -> pa.DataType:
         return pa.list_(type_.value_field.with_type(times_of(array.values, type_.value_type)))
     if not is_time(type_):
         return type_
-    for each in _LADDER:
+    for candidate in _LADDER:
         try:
-            array.cast(each)
+            array.cast(candidate)
         except pa.ArrowInvalid:
             continue
-        return each
+        return candidate
     return pa.string()

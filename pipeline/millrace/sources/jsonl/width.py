@@ -15,7 +15,7 @@ from millrace.sources.text.records import count_lines, record_starts
 
 _PIECE_CELLS = 2_000_000
 """Rows times keys in a block that is parsed at once, including nulls: 9 to 16 bytes each while they are parsed."""
-LEAVES_MAX = 50_000
+_LEAVES_MAX = 50_000
 """Columns, including those within objects; reading a source with this many was measured to stay below 400 MB."""
 _CELLS_MAX = 16_000_000
 _CELLS_PER_BYTE = 100
@@ -42,19 +42,28 @@ def narrow_pieces(block: Block, width: int | None = None) -> Iterator[Block]:
     if len(starts) < 2:
         yield block
         return
-    at = int(starts[len(starts) // 2])
-    first, second = block.data[:at], block.data[at:]
+    middle = int(starts[len(starts) // 2])
+    first, second = block.data[:middle], block.data[middle:]
     yield from narrow_pieces(replace(block, data=first), width)
     lines_before = block.lines_before + count_lines(first)
-    yield from narrow_pieces(replace(block, data=second, offset=block.offset + at, lines_before=lines_before), width)
+    yield from narrow_pieces(
+        replace(block, data=second, offset=block.offset + middle, lines_before=lines_before), width
+    )
 
 
-def refuse_width(types: dict[str, pa.DataType], rows: int, data_bytes: int, file: SourceFile) -> None:
+def refuse_width(
+    types: dict[str, pa.DataType],
+    rows: int,
+    data_bytes: int,
+    file: SourceFile,
+    *,
+    leaves_max: int = _LEAVES_MAX,
+) -> None:
     """Raise ``SourceTooLargeError`` when the first ``rows`` lines, of ``data_bytes``, have too many different keys."""
     leaves = {name: leaf_count(kind) for name, kind in types.items()}
     total = sum(leaves.values())
     cells = rows * total
-    if total <= LEAVES_MAX and (cells <= _CELLS_MAX or cells <= _CELLS_PER_BYTE * data_bytes):
+    if total <= leaves_max and (cells <= _CELLS_MAX or cells <= _CELLS_PER_BYTE * data_bytes):
         return
     column = max(leaves, key=lambda name: leaves[name])
     if 2 * leaves[column] > total:
@@ -63,5 +72,5 @@ def refuse_width(types: dict[str, pa.DataType], rows: int, data_bytes: int, file
     else:
         column, problem = "", f"the first {rows:,} lines have {total:,} different keys"
         hint = "make a row of each key (jq -c 'to_entries[]'), or put them into one column that is kept as text"
-    limit = f"at most {LEAVES_MAX:,} are columns, and fewer where most lines lack them"
+    limit = f"at most {leaves_max:,} are columns, and fewer where most lines lack them"
     raise SourceTooLargeError(f"{file.name}: {problem}; {limit}", hint=hint, file=file.name, column=column or None)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from millrace.sources.file_schemas import selected_columns, shared_schema
 from millrace.sources.io.source_checksum import ReadContent
 from millrace.sources.io.streams import can_be_split
 from millrace.sources.model import FilePart, ReadBatch, SourceFile, SourcePlan
@@ -14,6 +13,7 @@ from millrace.sources.parquet.int96 import INT96_UNITS, one_unit
 from millrace.sources.parquet.reader import parquet_facts, parquet_schema, read_parquet
 from millrace.sources.source_format import TABLE_OPTIONS, Format
 from millrace.sources.splits import Unit, plan_of_units
+from millrace.sources.table_columns import selected_columns, shared_schema
 
 
 def _plan(uri: str, files: tuple[SourceFile, ...], options: SourceOptions) -> SourcePlan:

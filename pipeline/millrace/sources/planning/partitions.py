@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import chain, takewhile
 from urllib.parse import unquote
 
 from millrace.sources.model import SourceFile
@@ -18,15 +19,13 @@ def partition_warnings(files: Sequence[SourceFile], columns: Iterable[str]) -> l
     """
     first = files[0]
     above = first.uri.removesuffix(first.name).rstrip("/").split("/")
-    seen: dict[str, str] = {}
-    for folder in _run_at_end(above):
-        seen.setdefault(_key(folder), folder)
-    for file in files:
-        if "=" in file.name:
-            for folder in file.name.split("/")[:-1]:
-                seen.setdefault(_key(folder), folder)
-    seen.pop("", None)
-    missing = {key: folder for key, folder in seen.items() if key not in set(columns)}
+    directly_above = list(takewhile(_key, reversed(above)))[::-1]
+    below = (folder for file in files if "=" in file.name for folder in file.name.split("/")[:-1])
+    first_folders: dict[str, str] = {}
+    for folder in chain(directly_above, below):
+        first_folders.setdefault(_key(folder), folder)
+    present = {"", *columns}
+    missing = {key: folder for key, folder in first_folders.items() if key not in present}
     if not missing:
         return []
     listed = ", ".join(map(repr, list(missing)[:_LISTED_KEYS]))
@@ -44,14 +43,7 @@ def partition_warnings(files: Sequence[SourceFile], columns: Iterable[str]) -> l
     ]
 
 
-def _run_at_end(folders: list[str]) -> list[str]:
-    """Return the last folders of a path that are all named ``key=value``, in their order."""
-    start = len(folders)
-    while start and _key(folders[start - 1]):
-        start -= 1
-    return folders[start:]
-
-
 def _key(folder: str) -> str:
+    """Return the key of a folder named ``key=value``, or an empty text."""
     key, equals, _ = folder.partition("=")
     return unquote(key) if equals else ""

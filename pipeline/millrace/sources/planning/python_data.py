@@ -7,6 +7,7 @@ of them in memory.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tempfile
@@ -20,14 +21,14 @@ from typing import Any, Final, Protocol
 import pyarrow as pa
 import xxhash
 
+from millrace.arrow import held_bytes
 from millrace.errors import OutputError, SourceFormatError, SourceTypeError, UsageError
-from millrace.sources.read import held_bytes, in_pieces
+from millrace.sources.read import in_pieces
 from millrace.sources.warnings import SourceWarning
 
 _BLOCK_ROWS: Final = 65_536
 """Rows in one block of the copy, so that the copy depends on the values and not on the batches of the data."""
 _BLOCK_BYTES: Final = 32_000_000
-_HASH_BYTES: Final = 1 << 20
 
 
 class ArrowStream(Protocol):
@@ -125,10 +126,10 @@ def _blocks(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     waiting: list[pa.RecordBatch] = []
     rows = size = 0
     for batch in batches:
-        at = 0
-        while at < batch.num_rows:
-            piece = batch.slice(at, _BLOCK_ROWS - rows)
-            at += piece.num_rows
+        offset = 0
+        while offset < batch.num_rows:
+            piece = batch.slice(offset, _BLOCK_ROWS - rows)
+            offset += piece.num_rows
             waiting.append(piece)
             rows += piece.num_rows
             size += held_bytes(piece)
@@ -150,12 +151,10 @@ def _joined(batches: list[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
 
 
 def _date_by_content(path: Path) -> None:
-    digest = xxhash.xxh3_64()
     with path.open("rb") as file:
-        while data := file.read(_HASH_BYTES):
-            digest.update(data)
+        digest = hashlib.file_digest(file, xxhash.xxh3_64).digest()  # type: ignore[arg-type]  # it has ``update``
     # Nanoseconds since 1970, at most a date in 2006, which every filesystem can store.
-    moment = digest.intdigest() >> 4
+    moment = int.from_bytes(digest) >> 4
     os.utime(path, ns=(moment, moment))
 
 

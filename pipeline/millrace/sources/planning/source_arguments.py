@@ -48,10 +48,10 @@ def _paths(argument: Any, hint: str) -> str | tuple[str, ...]:
         return _text(argument)
     if not isinstance(argument, list | tuple):
         raise UsageError(f"{_kind(argument)} is not a source", hint=hint)
-    for number, each in enumerate(argument):
-        if not isinstance(each, str | os.PathLike):
-            raise UsageError(f"entry {number} of the list of paths is {_kind(each)}", hint=hint)
-    return tuple(_text(each) for each in argument)
+    for number, path in enumerate(argument):
+        if not isinstance(path, str | os.PathLike):
+            raise UsageError(f"entry {number} of the list of paths is {_kind(path)}", hint=hint)
+    return tuple(_text(path) for path in argument)
 
 
 def _text(path: str | os.PathLike[Any]) -> str:

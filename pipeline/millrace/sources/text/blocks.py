@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
 from millrace.errors import SourceFormatError, SourceTooLargeError
-from millrace.sources.io.streams import ByteStream
+from millrace.sources.io.streams import ByteStream, read_fully
 from millrace.sources.text.records import (
     QuoteScan,
     count_lines,
@@ -45,6 +47,7 @@ class RecordCutter:
     With ``delimiter`` None a line is a record (JSON lines); otherwise quotes may contain line ends (CSV). Memory stays
     below about twice the larger of ``block_bytes`` and ``max_unit_bytes``. ``stream_start`` is the offset of the stream
     in its file. ``first_line`` returns the number of the stream's first line; it is called only for an error message.
+    ``lines_taken`` is the number of line ends before the next record.
     """
 
     def __init__(
@@ -69,7 +72,7 @@ class RecordCutter:
         self._first_line = first_line
         self._rest = b""
         self._offset = 0
-        self._lines = 0
+        self.lines_taken = 0
 
     def skip_lines(self, count: int) -> None:
         """Remove ``count`` lines from the front; the lines that follow keep their numbers.
@@ -85,14 +88,9 @@ class RecordCutter:
             self._advance(data[:stop])
             self._rest = data[stop:]
 
-    @property
-    def lines_taken(self) -> int:
-        """Return the number of line ends before the next record, counted from the beginning of the stream."""
-        return self._lines
-
-    def rest(self) -> bytes:
-        """Return the bytes that were read from the stream but are not in a header or a block yet."""
-        return self._rest
+    def beginning(self, size: int) -> bytes:
+        """Return at most the first ``size`` bytes after the skipped lines; no header or block can follow."""
+        return self._rest + read_fully(self._stream, max(0, size - len(self._rest)))
 
     def header(self) -> bytes:
         """Remove and return the first record that is not a blank line; empty if the stream has none."""
@@ -118,7 +116,7 @@ class RecordCutter:
         if record:
             self._rest = record + self._rest
             self._offset -= len(record)
-            self._lines -= count_lines(record)
+            self.lines_taken -= count_lines(record)
 
     def blocks(self) -> Iterator[Block]:
         """Yield the blocks, about ``block_bytes`` each; blocks of blank lines alone are left out.
@@ -143,14 +141,14 @@ class RecordCutter:
             # A long record is scanned again after each read. Doubling the size keeps the total cost linear.
             size = self._block_bytes if end else max(self._block_bytes, len(buffer))
             if block:
-                offset, lines_before = self._offset, self._lines
+                offset, lines_before = self._offset, self.lines_taken
                 self._advance(block)
                 if block.strip(b"\r\n"):
                     yield Block(self._file, block, offset, lines_before, self._stream.position, self._stream_start)
 
     def _advance(self, removed: bytes) -> None:
         self._offset += len(removed)
-        self._lines += count_lines(removed)
+        self.lines_taken += count_lines(removed)
 
     def _scan(self, buffer: bytes) -> QuoteScan | None:
         return None if self._delimiter is None else scan_quotes(buffer, self._delimiter)
@@ -158,21 +156,19 @@ class RecordCutter:
     def _refuse_large(self, buffer: bytes, end: int) -> None:
         """Raise the error for the first record above the limit; the last record may continue after the buffer."""
         scan = self._scan(buffer)
-        starts = record_starts(buffer, scan).tolist()
-        ends = [*record_ends(buffer, scan).tolist(), len(buffer)]
-        at = 0
-        for start in starts:
-            while ends[at] <= start:
-                at += 1
-            size = ends[at] - start
-            if size <= self._limit:
-                continue
-            lines, opened = count_lines(buffer[:start]), -1
-            if start >= end:
-                size, opened = self._measure(buffer[start:])
-            if opened >= 0:
-                raise self._open_quote(lines + opened)
-            raise self._too_large(lines, size)
+        starts = record_starts(buffer, scan)
+        ends = np.append(record_ends(buffer, scan), len(buffer))
+        sizes = ends[np.searchsorted(ends, starts, side="right")] - starts
+        large = np.flatnonzero(sizes > self._limit)
+        if not len(large):
+            return
+        start, size = int(starts[large[0]]), int(sizes[large[0]])
+        lines, opened = count_lines(buffer[:start]), -1
+        if start >= end:
+            size, opened = self._measure(buffer[start:])
+        if opened >= 0:
+            raise self._open_quote(lines + opened)
+        raise self._too_large(lines, size)
 
     def _measure(self, begun: bytes) -> tuple[int, int]:
         """Return the full length of a record, and the number of line ends before its unclosed quote (-1: none).
@@ -197,7 +193,7 @@ class RecordCutter:
         return size, opened_line if opened >= 0 else -1
 
     def _too_large(self, lines: int, size: int) -> SourceTooLargeError:
-        line = self._first_line() + self._lines + lines
+        line = self._first_line() + self.lines_taken + lines
         return SourceTooLargeError(
             f"{self._name}, line {line}: a record of {size:,} bytes; at most {self._limit:,} are read at once",
             hint=f"give --max-unit-bytes {size} if that is right, or look for a missing line end or quote",
@@ -207,7 +203,7 @@ class RecordCutter:
         )
 
     def _open_quote(self, lines: int) -> SourceFormatError:
-        line = self._first_line() + self._lines + lines
+        line = self._first_line() + self.lines_taken + lines
         return SourceFormatError(
             f"{self._name}, line {line}: a quote opens here and never closes",
             hint='close it, or double it ("") where it is meant as a character',

@@ -6,7 +6,7 @@ import codecs
 from contextlib import closing, suppress
 
 from millrace.errors import SourceFormatError, UsageError
-from millrace.sources.io.streams import ByteStream, Opener
+from millrace.sources.io.streams import ByteStream, Opener, StreamWrapper, read_fully
 from millrace.sources.model import SourceFile
 from millrace.sources.options import SourceOptions
 from millrace.sources.text import blocks
@@ -35,12 +35,12 @@ def text_codec(encoding: str | None) -> str:
     return "utf-8" if name in ("utf-8", "utf-8-sig") else name
 
 
-def is_single_byte(codec: str) -> bool:
-    """Return whether a codec's text can be cut at line ends before decoding.
+def can_be_cut(options: SourceOptions) -> bool:
+    """Return whether an uncompressed file can be cut at line ends before its text is decoded.
 
     That is so for UTF-8 and for codecs with one byte for each character whose first 128 characters are ASCII.
     """
-    if codec == "utf-8":
+    if (codec := text_codec(options.encoding)) == "utf-8":
         return True
     try:
         every = bytes(range(256)).decode(codec, "replace")
@@ -49,23 +49,19 @@ def is_single_byte(codec: str) -> bool:
         return False
 
 
-class _Transcoded:
+class _Transcoded(StreamWrapper):
     """A stream of UTF-8 decoded from another encoding; bytes that do not decode raise ``SourceFormatError``."""
 
     def __init__(self, encoded: ByteStream, codec: str, name: str) -> None:
-        self._encoded = encoded
+        super().__init__(encoded)
         self._decoder = codecs.getincrementaldecoder(codec)("strict")
         self._codec, self._name = codec, name
         self._done = False
         self._lines = 1
 
-    @property
-    def position(self) -> int:
-        return self._encoded.position
-
     def read(self, size: int) -> bytes:
         while not self._done:
-            data = self._encoded.read(size)
+            data = self._from.read(size)
             self._done = not data
             try:
                 text = self._decoder.decode(data, final=self._done)
@@ -84,33 +80,23 @@ class _Transcoded:
                 return text.encode()
         return b""
 
-    def close(self) -> None:
-        self._encoded.close()
 
-
-class _WithoutMark:
+class _WithoutMark(StreamWrapper):
     """A UTF-8 stream without the byte order mark that the text may begin with."""
 
     def __init__(self, encoded: ByteStream) -> None:
-        self._encoded = encoded
+        super().__init__(encoded)
         self._is_begun = False
 
-    @property
-    def position(self) -> int:
-        return self._encoded.position
-
     def read(self, size: int) -> bytes:
-        data = self._encoded.read(size)
+        data = self._from.read(size)
         if not self._is_begun:
-            while 0 < len(data) < 3 and (more := self._encoded.read(3 - len(data))):
-                data += more
+            if 0 < len(data) < 3:
+                data += read_fully(self._from, 3 - len(data))
             self._is_begun = True
             if data.startswith(codecs.BOM_UTF8):
-                data = data[3:] or self._encoded.read(size)
+                data = data[3:] or self._from.read(size)
         return data
-
-    def close(self) -> None:
-        self._encoded.close()
 
 
 def open_decoded(stream: ByteStream, codec: str, name: str, *, at_start: bool = True) -> ByteStream:
@@ -135,11 +121,6 @@ def not_utf8(data: bytes, name: str, line: int) -> SourceFormatError:
         file=name,
         line=line,
     )
-
-
-def can_be_cut(options: SourceOptions) -> bool:
-    """Return whether an uncompressed file with this encoding can be cut by bytes."""
-    return is_single_byte(text_codec(options.encoding))
 
 
 class TextFiles:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Callable, Container, Generator, Iterable, Iterator
 from contextlib import closing
 from functools import partial
-from typing import Protocol
+from typing import Final, Protocol, TypeVar
 
 import pyarrow as pa
 
 from millrace.arrow import Path
 from millrace.errors import SourceTypeError
+from millrace.parallel import in_order, worker_count
 from millrace.sources.text.blocks import Block
-from millrace.sources.text.parsing import parse_in_order
 from millrace.sources.text.whole_numbers import WholeNumbers
 
+Result = TypeVar("Result")
 Types = dict[str, pa.DataType]
 """The type of each column of the source by its name."""
+_IN_FLIGHT_BYTES: Final = 24 << 20
 
 
 class BlockParser(Protocol):
@@ -57,13 +59,10 @@ class TypedBlocks:
 
         A block that was parsed before an earlier block widened a type is parsed again.
         """
-        with closing(parse_in_order(self._parse_ahead, blocks)) as parsed_blocks:
-            for block, future in parsed_blocks:
-                error = future.exception()
-                if error is not None and not isinstance(error, self._parser.errors):
-                    raise error
-                if error is None and future.result()[2] is self.types:
-                    batch, doubt, _ = future.result()
+        with closing(parse_in_order(self._parse_ahead, blocks, self._parser.errors)) as parsed_blocks:
+            for block, parsed in parsed_blocks:
+                if parsed is not None and parsed[2] is self.types:
+                    batch, doubt, _ = parsed
                 else:
                     batch, self.types = self._parser.parse_wider(block, self.types)
                     doubt = True
@@ -74,3 +73,28 @@ class TypedBlocks:
         types = self.types
         batch, doubt = self._whole_numbers.with_doubt(self._parser.parse(block, types))
         return batch, doubt, types
+
+
+def parse_in_order(
+    parse: Callable[[Block], Result], blocks: Iterable[Block], errors: tuple[type[Exception], ...]
+) -> Generator[tuple[Block, Result | None], None, None]:
+    """Yield each block with its result, in the order of ``blocks``; None where ``parse`` raised one of ``errors``.
+
+    All cores parse blocks ahead; at most 24 MB of blocks are in flight. Any other error is raised.
+    """
+    threads = worker_count()
+    calls = in_order(
+        parse,
+        blocks,
+        threads=threads,
+        name="millrace-parse",
+        items_max=threads + 2,
+        bytes_max=_IN_FLIGHT_BYTES,
+        size_of=lambda block: len(block.data),
+    )
+    with closing(calls):
+        for block, call in calls:
+            error = call.exception()
+            if error is not None and not isinstance(error, errors):
+                raise error
+            yield block, None if error is not None else call.result()

@@ -14,6 +14,7 @@ from collections.abc import Callable, Container, Iterable, Iterator
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -90,8 +91,6 @@ def _is_doubtful(numbers: pa.Array | pa.ChunkedArray, *, given: bool) -> bool:
 
 def rounded(numbers: pa.Array) -> int | None:
     """Return the first of these integers that no double represents, or None."""
-    import numpy as np
-
     bounds = pc.min_max(numbers)
     least, most = bounds["min"].as_py(), bounds["max"].as_py()
     if least is None or (least >= -WHOLE_MAX and most <= WHOLE_MAX):
@@ -107,8 +106,6 @@ def rounded(numbers: pa.Array) -> int | None:
 
 def changed_row(texts: pa.Array, numbers: pa.Array, *, given: bool) -> int | None:
     """Return the row of the first text whose number differs from the one parsed from it, or None."""
-    import numpy as np
-
     sizes = pc.abs(numbers.cast(pa.float64(), safe=False))
     # Most large doubles are written with a decimal point, and the search for a point is fast.
     may_be = pc.or_(pc.is_inf(sizes), pc.invert(pc.match_substring(texts, ".")))
@@ -132,8 +129,8 @@ def _values(value: Any, path: Path) -> Iterator[Any]:
     if not path:
         yield value
     elif path[0] is None:
-        for each in value if isinstance(value, list) else ():
-            yield from _values(each, path[1:])
+        for element in value if isinstance(value, list) else ():
+            yield from _values(element, path[1:])
     elif isinstance(value, dict) and path[0] in value:
         yield from _values(value[path[0]], path[1:])
 

@@ -84,7 +84,7 @@ def test_limits_are_measured_and_no_data_is_left_behind(millrace: Millrace, sett
         assert PROBE not in {row.dataset for row in partitions}
     finally:
         cassandra.close()
-    cache = ChunkCache.connect(settings.redis, cluster=PROBE, keyspace=settings.cassandra.keyspace)
+    cache = ChunkCache(settings.redis, cluster=PROBE, keyspace=settings.cassandra.keyspace)
     try:
         assert cache.delete_dataset(PROBE) == 0
     finally:

@@ -126,7 +126,7 @@ def test_a_version_can_be_named(millrace: Millrace, loaded: dict[str, Any]) -> N
         (["words", "--filter", "wrod = 'X'"], 2, "did you mean word?"),
         (["words", "--filter", "n = 1.5", "--json"], 2, "whole numbers"),
         (["words", "--head", "-1"], 2, "-1"),
-        (["words", "--output", "f.xlsx"], 2, "does not say in which format"),
+        (["words", "--output", "f.xlsx"], 2, "does not determine a format"),
         (["words", "--output", "nowhere/f.csv"], 2, "there is no folder"),
         (["words", "--format", "csv"], 2, "--format needs --output"),
         (["words", "--output", "-", "--json"], 2, "both write to standard output"),
@@ -181,7 +181,7 @@ def test_warmed_chunks_come_from_redis_and_evicted_ones_from_cassandra(
     assert read() == (cassandra, expected)
     warmed = millrace("warm", "cached", "--json")
     assert (warmed.code, warmed.json["complete"], warmed.json["chunks"]) == (0, True, chunks)
-    assert millrace("warm", "cached", "--json").json["already"] == chunks
+    assert millrace("warm", "cached", "--json").json["already_cached"] == chunks
     assert read() == (redis, expected)
     assert millrace("read", "cached", "--json").json["chunks"] == redis
     assert read("--no-cache") == (cassandra, expected)
@@ -281,7 +281,7 @@ def test_a_read_that_fails_leaves_no_file(
     assert (done.code, done.out, done.err.count("\n")) == (1, "", 1)
     assert list(tmp_path.iterdir()) == []
     checked = millrace("verify", "damaged", "--json")
-    assert (checked.code, checked.json["ok"], checked.json["bad"]) == (1, False, 1)
+    assert (checked.code, checked.json["ok"], checked.json["bad_copies"]) == (1, False, 1)
     assert checked.err.count("\n") == 1
     assert "ChunkMissingError" in millrace("verify", "damaged").out
     # Tests of fsck on the whole keyspace must not find it.

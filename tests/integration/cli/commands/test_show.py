@@ -87,6 +87,6 @@ def test_verify_reads_everything_again(millrace: Millrace, loaded: dict[str, Any
     done = millrace("verify", "words", *args, "--json")
     assert (done.code, done.err) == (0, "")
     facts = done.json
-    assert (facts["ok"], facts["bad"], facts["chunks"], facts["rows"]) == (True, 0, loaded["chunks"], ROWS)
+    assert (facts["ok"], facts["bad_copies"], facts["chunks"], facts["rows"]) == (True, 0, loaded["chunks"], ROWS)
     assert facts["copies"] == loaded["chunks"] * (2 if args else 1)
     assert "wrong or missing" in millrace("verify", "words", *args).out

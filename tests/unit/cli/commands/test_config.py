@@ -26,9 +26,9 @@ def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 def test_each_setting_has_its_value_and_source(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
     monkeypatch.setenv("MILLRACE_CASSANDRA__KEYSPACE", "of_the_variable")
-    found = {each.name: each for each in setting_values()}
-    assert list(found) == [f"{section}.{name}" for section, name, _ in setting_fields(Settings)]
-    keyspace, port, dc = (found[f"cassandra.{name}"] for name in ("keyspace", "port", "local_dc"))
+    settings_by_name = {each.name: each for each in setting_values()}
+    assert list(settings_by_name) == [f"{section}.{name}" for section, name, _ in setting_fields(Settings)]
+    keyspace, port, dc = (settings_by_name[f"cassandra.{name}"] for name in ("keyspace", "port", "local_dc"))
     assert (keyspace.value, keyspace.source) == ("of_the_variable", "MILLRACE_CASSANDRA__KEYSPACE")
     assert (port.value, Path(port.source).resolve()) == (9999, home / "millrace.toml")
     assert (dc.value, dc.source) == ("dc1", "default")

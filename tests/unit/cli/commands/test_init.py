@@ -77,29 +77,29 @@ def test_init_does_not_wait_after_a_schema_error(paused: list[float], tables: Ca
 def test_the_wait_time_is_also_the_timeout_for_kafka(
     paused: list[float], tables: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    patience: list[float] = []
-    monkeypatch.setattr(progress, "create_topic", lambda kafka, *, timeout_s: bool(patience.append(timeout_s)))
+    timeouts_s: list[float] = []
+    monkeypatch.setattr(progress, "create_topic", lambda kafka, *, timeout_s: bool(timeouts_s.append(timeout_s)))
     tables(None)
     main(["init", "--wait-s", "300"])
     main(["init"])
-    assert patience == [300.0, init.KAFKA_TIMEOUT_S]
+    assert timeouts_s == [300.0, init.KAFKA_TIMEOUT_S]
 
 
 def test_if_kafka_is_unreachable_init_makes_the_tables_and_warns_that_progress_is_off(
     tables: Callable[..., None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(init, "KAFKA_TIMEOUT_S", 0.2)
-    nobody = f"127.0.0.1:{free_port()}"
-    monkeypatch.setenv("MILLRACE_KAFKA__BOOTSTRAP_SERVERS", nobody)
+    address = f"127.0.0.1:{free_port()}"
+    monkeypatch.setenv("MILLRACE_KAFKA__BOOTSTRAP_SERVERS", address)
     tables(None)
     assert main(["init", "--json"]) == 0
-    said = capsys.readouterr()
-    facts = json.loads(said.out)
+    output = capsys.readouterr()
+    facts = json.loads(output.out)
     assert "chunks" in facts["tables"]
     assert (facts["topic"], facts["topic_created"]) == (None, False)
-    assert said.err.count("\n") == 1
-    assert said.err.startswith("millrace: warning: progress is off: ")
-    assert nobody in said.err
+    assert output.err.count("\n") == 1
+    assert output.err.startswith("millrace: warning: progress is off: ")
+    assert address in output.err
 
 
 def test_without_kafka_in_the_settings_init_warns_that_progress_is_off(
@@ -108,9 +108,9 @@ def test_without_kafka_in_the_settings_init_warns_that_progress_is_off(
     monkeypatch.setenv("MILLRACE_KAFKA__BOOTSTRAP_SERVERS", "")
     tables(None)
     assert main(["init"]) == 0
-    said = capsys.readouterr()
-    assert "switched off" in said.out
-    assert said.err == "millrace: warning: progress is off: MILLRACE_KAFKA__BOOTSTRAP_SERVERS is empty\n"
+    output = capsys.readouterr()
+    assert "switched off" in output.out
+    assert output.err == "millrace: warning: progress is off: MILLRACE_KAFKA__BOOTSTRAP_SERVERS is empty\n"
 
 
 def test_init_fails_if_kafka_refuses_to_create_the_topic(

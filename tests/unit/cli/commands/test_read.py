@@ -21,7 +21,7 @@ class Terminal(io.StringIO):
 
 
 @pytest.fixture
-def there(tmp_path: Path) -> str:
+def existing_file(tmp_path: Path) -> str:
     """Return the path of an existing file."""
     (tmp_path / "f.csv").write_text("old")
     return str(tmp_path / "f.csv")
@@ -34,29 +34,29 @@ def on_a_terminal(monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
 
 @pytest.mark.parametrize(("answer", "replaced"), [("y\n", True), ("n\n", False), ("\n", False), ("", False)])
 def test_a_file_is_replaced_only_if_the_user_answers_yes(
-    there: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], answer: str, replaced: bool
+    existing_file: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], answer: str, replaced: bool
 ) -> None:
     on_a_terminal(monkeypatch, answer)
     if replaced:
-        _ask_to_replace(there, force=False)
+        _ask_to_replace(existing_file, force=False)
     else:
         with pytest.raises(click.Abort):
-            _ask_to_replace(there, force=False)
+            _ask_to_replace(existing_file, force=False)
     out, err = capsys.readouterr()
-    assert f"{there} exists already. Replace it? [y/N]" in err
+    assert f"{existing_file} exists already. Replace it? [y/N]" in err
     assert out == ""
 
 
 def test_nothing_is_asked_with_force_without_a_file_or_without_a_terminal(
-    there: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    existing_file: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     on_a_terminal(monkeypatch, "")
-    _ask_to_replace(there, force=True)
-    _ask_to_replace(there + ".new", force=False)
+    _ask_to_replace(existing_file, force=True)
+    _ask_to_replace(existing_file + ".new", force=False)
     _ask_to_replace("-", force=False)
     _ask_to_replace("/dev/null", force=False)
     monkeypatch.setattr(sys, "stdin", io.StringIO())
-    _ask_to_replace(there, force=False)
+    _ask_to_replace(existing_file, force=False)
     assert capsys.readouterr() == ("", "")
 
 

@@ -83,8 +83,8 @@ def test_an_unknown_run_exits_with_124_after_a_timeout_below_five_seconds(capsys
         began = time.monotonic()
         assert main(["watch", RUN, "--url", url, "--timeout-s", "0.3"]) == 124
         assert time.monotonic() - began < 3
-        said = capsys.readouterr()
-        assert said.out + said.err == f"no progress of {RUN} was reported within 0.30 s\n"
+        output = capsys.readouterr()
+        assert output.out + output.err == f"no progress of {RUN} was reported within 0.30 s\n"
         assert main(["watch", RUN, "--url", url, "--timeout-s", "0.3", "--json"]) == 124
         answer = json.loads(capsys.readouterr().out)
     assert (answer["over"], answer["succeeded"], answer["runs"], answer["tasks"]) == (False, False, [], [])

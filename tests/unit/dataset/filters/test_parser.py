@@ -244,7 +244,7 @@ def test_long_lists_and_a_thousand_conditions_are_accepted_and_more_are_refused(
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("", "the filter is empty"),
         ("  ", "the filter is empty"),
@@ -307,14 +307,14 @@ def test_long_lists_and_a_thousand_conditions_are_accepted_and_more_are_refused(
         pytest.param("x" * 1_000_001, "has 1000001 characters", id="too long"),
     ],
 )
-def test_other_syntax_is_refused_with_its_name_and_position(text: str, said: str) -> None:
-    with pytest.raises(UsageError, match=said) as caught:
+def test_other_syntax_is_refused_with_its_name_and_position(text: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
         parse_filter(text, FLIGHTS)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("kind", "literal", "said"),
+    ("kind", "literal", "message"),
     [
         (pa.int8(), "128", "from -128 to 127"),
         (pa.uint8(), "-1", "from 0 to 255"),
@@ -347,11 +347,11 @@ def test_other_syntax_is_refused_with_its_name_and_position(text: str, said: str
         (pa.timestamp("s", "Mars/Olympus"), "'2013-11-03 01:30'", "not known here"),
     ],
 )
-def test_a_literal_that_does_not_fit_the_columns_type_is_refused(kind: pa.DataType, literal: str, said: str) -> None:
+def test_a_literal_that_does_not_fit_the_columns_type_is_refused(kind: pa.DataType, literal: str, message: str) -> None:
     for kind_of in (kind, pa.dictionary(pa.int8(), kind)):
         if kind_of != kind and pa.types.is_float16(kind):
             continue
-        with pytest.raises(UsageError, match=said) as caught:
+        with pytest.raises(UsageError, match=message) as caught:
             parse_filter(f"x = {literal}", pa.schema([("x", kind_of)]))
         assert "'x'" in str(caught.value)
 
@@ -460,17 +460,17 @@ def test_a_filter_matches_the_same_rows_as_sqlite(text: str, rows: list[tuple[ob
     moments=st.lists(
         st.none() | st.datetimes(datetime(1901, 1, 2), datetime(2100, 1, 1)), min_size=1, max_size=8
     ),
-    asked=st.datetimes(datetime(1901, 1, 2), datetime(2100, 1, 1)),
+    bound=st.datetimes(datetime(1901, 1, 2), datetime(2100, 1, 1)),
     unit=st.sampled_from(["us", "ns"]),
     zone=st.sampled_from([None, "UTC", "Europe/Berlin"]),
 )  # fmt: skip
 def test_timestamps_are_ordered_as_in_python(
-    moments: list[datetime | None], asked: datetime, unit: str, zone: str | None
+    moments: list[datetime | None], bound: datetime, unit: str, zone: str | None
 ) -> None:
     aware = [moment and moment.replace(tzinfo=UTC if zone else None) for moment in moments]
     column = pa.array(aware, pa.timestamp(unit, zone))
-    literal = asked.isoformat(" ") + ("+00:00" if zone else "")
-    then = asked.replace(tzinfo=UTC if zone else None)
+    literal = bound.isoformat(" ") + ("+00:00" if zone else "")
+    then = bound.replace(tzinfo=UTC if zone else None)
     assert passing(f"x < '{literal}'", column) == [n for n, m in enumerate(aware) if m is not None and m < then]
     assert passing(f"not x < '{literal}'", column) == [n for n, m in enumerate(aware) if m is not None and m >= then]
 
@@ -478,10 +478,10 @@ def test_timestamps_are_ordered_as_in_python(
 @settings(deadline=None, max_examples=100)
 @given(
     values=st.lists(st.none() | st.decimals(-999, 999, places=2), min_size=1, max_size=8),
-    asked=st.decimals(-999, 999, places=2),
+    bound=st.decimals(-999, 999, places=2),
     kind=st.sampled_from([pa.decimal32(9, 2), pa.decimal64(12, 2), pa.decimal128(20, 4), pa.decimal256(60, 2)]),
 )
-def test_decimals_are_compared_exactly(values: list[Decimal | None], asked: Decimal, kind: pa.DataType) -> None:
+def test_decimals_are_compared_exactly(values: list[Decimal | None], bound: Decimal, kind: pa.DataType) -> None:
     column = pa.array(values, kind)
-    assert passing(f"x >= {asked}", column) == [n for n, v in enumerate(values) if v is not None and v >= asked]
-    assert passing(f"x in ({asked})", column) == [n for n, v in enumerate(values) if v is not None and v == asked]
+    assert passing(f"x >= {bound}", column) == [n for n, v in enumerate(values) if v is not None and v >= bound]
+    assert passing(f"x in ({bound})", column) == [n for n, v in enumerate(values) if v is not None and v == bound]

@@ -111,9 +111,9 @@ def test_compound_conditions_skip_no_chunk_with_a_matching_row(type_: pa.DataTyp
                 truly = holding(chunks, condition)
             except REFUSED:
                 continue
-            found = kept(chunks, condition)
-            assert set(truly) <= set(found), (condition, [chunk.to_pylist() for chunk in chunks])
-            left_out += len(chunks) - len(found)
+            kept_positions = kept(chunks, condition)
+            assert set(truly) <= set(kept_positions), (condition, [chunk.to_pylist() for chunk in chunks])
+            left_out += len(chunks) - len(kept_positions)
     assert left_out > 100
 
 

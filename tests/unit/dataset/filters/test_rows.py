@@ -67,31 +67,31 @@ def test_a_filter_returns_the_matching_rows_of_every_column_type(type_: pa.DataT
     # In Arrow a union itself has no nulls; only its children do.
     null = np.array([not value.is_valid and not pa.types.is_union(type_) for value in column])
     even = np.arange(ROWS) % 2 == 0
-    wanted = {"x is null": null, "x is not null": ~null, "x is null and y < 30": null & (np.arange(ROWS) < 30)}
-    wanted["y in (" + ",".join(str(n) for n in range(0, ROWS, 2)) + ")"] = even
+    expected_masks = {"x is null": null, "x is not null": ~null, "x is null and y < 30": null & (np.arange(ROWS) < 30)}
+    expected_masks["y in (" + ",".join(str(n) for n in range(0, ROWS, 2)) + ")"] = even
     if comparable_type(type_) is not None:
         floating = pa.types.is_floating(type_)
-        wanted["x = x"] = np.array(
+        expected_masks["x = x"] = np.array(
             [value.is_valid and not (floating and value.as_py() != value.as_py()) for value in column]
         )
-    for text, mask in wanted.items():
+    for text, mask in expected_masks.items():
         condition = parse_filter(text, batch.schema)
-        found = data.to_table(filter=condition)
-        found.validate(full=True)
-        assert found["y"].to_pylist() == np.flatnonzero(mask).tolist(), text
+        table = data.to_table(filter=condition)
+        table.validate(full=True)
+        assert table["y"].to_pylist() == np.flatnonzero(mask).tolist(), text
         alone = data.to_table(columns=["y"], filter=condition)
         assert alone["y"].to_pylist() == np.flatnonzero(mask).tolist(), text
         rows = pa.concat_arrays([column.slice(0, 0), *(column.slice(row, 1) for row in np.flatnonzero(mask))])
-        got = pa.concat_arrays([column.slice(0, 0), *found["x"].chunks])
-        assert same(pa.record_batch([got], ["x"]), pa.record_batch([rows], ["x"])), text
+        values = pa.concat_arrays([column.slice(0, 0), *table["x"].chunks])
+        assert same(pa.record_batch([values], ["x"]), pa.record_batch([rows], ["x"])), text
 
 
 @pytest.mark.parametrize("type_", [pa.string_view(), OTHERS[0], pa.int64()], ids=str)
 def test_a_filter_by_position_returns_the_same_rows(type_: pa.DataType) -> None:
     column = make_array(type_, ROWS, np.random.default_rng(2))
     batch = pa.record_batch([column, pa.array(range(ROWS))], ["x", "y"])
-    found = dataset(batch).to_table(columns=["x"], filter=pc.field(1) >= 50)
-    assert found["x"].to_pylist() == column.to_pylist()[50:]
+    table = dataset(batch).to_table(columns=["x"], filter=pc.field(1) >= 50)
+    assert table["x"].to_pylist() == column.to_pylist()[50:]
     assert dataset(batch).to_table(columns=[], filter=pc.field("y") >= 50).num_rows == 10
 
 
@@ -120,8 +120,8 @@ def test_the_column_of_a_filter_is_found_among_10_000_in_two_seconds(form: str) 
 def test_a_filter_on_one_of_many_dotted_columns_returns_its_rows() -> None:
     names = [f"g{i:04}.1" for i in range(300)]
     data = dataset(pa.record_batch([pa.array([6, 7, 8])] * 300, names))
-    found = data.to_table(columns=["g0005.1"], filter=parse_filter('"g0020.1" = 7', data.schema))
-    assert found.to_pylist() == [{"g0005.1": 7}]
+    table = data.to_table(columns=["g0005.1"], filter=parse_filter('"g0020.1" = 7', data.schema))
+    assert table.to_pylist() == [{"g0005.1": 7}]
 
 
 def test_columns_of_a_condition_are_found_with_any_characters_in_their_names() -> None:

@@ -34,14 +34,14 @@ NAMES = st.lists(
 
 def tree_of(root: Path) -> dict[str, bytes | None]:
     """Return the content of every file below a folder, and None for every empty folder."""
-    found: dict[str, bytes | None] = {}
+    contents: dict[str, bytes | None] = {}
     for path in root.rglob("*"):
         name = str(path.relative_to(root))
         if path.is_file():
-            found[name] = path.read_bytes()
+            contents[name] = path.read_bytes()
         elif not any(path.iterdir()):
-            found[name] = None
-    return found
+            contents[name] = None
+    return contents
 
 
 def batches_of(plan: SourcePlan) -> list[pa.RecordBatch]:
@@ -160,7 +160,7 @@ def test_an_unsafe_path_is_refused_and_no_file_is_left(tmp_path: Path, path: str
     with pytest.raises(ChunkFormatError, match="is not a path below a folder"):
         restore_bytes(rows(("fine", 0, b"x"), (path, 0, b"x")), tmp_path / "d" / "out", single=False)
     assert list((tmp_path / "d").iterdir()) == []
-    assert [found.name for found in tmp_path.iterdir()] == ["d"]
+    assert [path.name for path in tmp_path.iterdir()] == ["d"]
 
 
 @pytest.mark.parametrize(

@@ -73,12 +73,12 @@ def same_or_refused(run: Callable[[], pa.Table], expected: pa.Table, data: bytes
     try:
         return same(run(), expected)
     except SourceTypeError as error:
-        found = re.search(r" has (-?\d+), which a double cannot represent", error.message)
-        if found is None:
+        match = re.search(r" has (-?\d+), which a double cannot represent", error.message)
+        if match is None:
             raise
         column = expected.column(error.context["column"])
-        number, doubles = int(found[1]), column.to_pylist()
-        return found[1].encode() in data and int(float(number)) != number and float(number) in doubles
+        number, doubles = int(match[1]), column.to_pylist()
+        return match[1].encode() in data and int(float(number)) != number and float(number) in doubles
 
 
 def test_flights_are_read_as_by_pyarrow(flights_csv: Path, read: Read, read_parts: Read) -> None:
@@ -490,11 +490,11 @@ def test_columns_are_converted_in_groups_with_the_same_result(
     write: Write, read: Read, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write("grouped.csv", b"a,b,c,d,e\n1,x,2.5,,2026-11-22\n2,y,,,\n")
-    whole = read(path)
+    table = read(path)
     monkeypatch.setattr(header, "_GROUP_COLUMNS", 2)
     monkeypatch.setattr(parser, "_GROUP_COLUMNS", 2)
-    assert read(path).equals(whole)
-    assert read(path, columns=("e", "a", "c")).equals(whole.select(["e", "a", "c"]))
+    assert read(path).equals(table)
+    assert read(path, columns=("e", "a", "c")).equals(table.select(["e", "a", "c"]))
     with pytest.raises(SourceFormatError, match="line 4: 3 columns where there should be 5"):
         read(write("ragged.csv", b"a,b,c,d,e\n1,x,2.5,,\n1,x,2.5,,\n1,2,3\n"))
     with pytest.raises(SourceTypeError, match="line 2: column 'd' was int64"):

@@ -34,12 +34,12 @@ def warnings(path: Path, **options: Any) -> list[SourceWarning]:
 def test_integers_with_leading_zeros_are_named_with_the_first_of_them(
     write: Write, text: bytes, line: int, value: str
 ) -> None:
-    found = warnings(write("z.csv", text))
-    assert [(each.code, each.column, each.line, each.file) for each in found] == [
+    surprises = warnings(write("z.csv", text))
+    assert [(warning.code, warning.column, warning.line, warning.file) for warning in surprises] == [
         ("leading_zeros", "zip", line, "z.csv")
     ]
-    assert f"({value!r})" in found[0].message
-    assert found[0].message.endswith("--column-type zip=string keeps them")
+    assert f"({value!r})" in surprises[0].message
+    assert surprises[0].message.endswith("--column-type zip=string keeps them")
 
 
 def test_the_option_for_a_name_with_a_blank_is_quoted_for_the_shell(write: Write) -> None:
@@ -58,7 +58,7 @@ def test_the_option_for_a_name_with_a_blank_is_quoted_for_the_shell(write: Write
     ],
 )
 def test_there_is_no_warning_if_no_zero_is_lost(write: Write, text: bytes) -> None:
-    assert [each for each in warnings(write("z.csv", text)) if each.code == "leading_zeros"] == []
+    assert [warning for warning in warnings(write("z.csv", text)) if warning.code == "leading_zeros"] == []
 
 
 def test_there_is_no_warning_of_leading_zeros_if_the_type_is_given(write: Write, read: Read) -> None:
@@ -73,8 +73,8 @@ def test_leading_zeros_are_found_in_later_blocks_and_other_files(
 ) -> None:
     write("d/1.csv", b"a,zip,c\n" + b"1,2,3\n" * 50)
     write("d/2.csv", b"c,zip,a\n" + b"1,2,3\n" * 50 + b"1,09,3\n")
-    found = warnings(tmp_path / "d")
-    assert [(each.column, each.file, each.line) for each in found] == [("zip", "2.csv", 52)]
+    surprises = warnings(tmp_path / "d")
+    assert [(warning.column, warning.file, warning.line) for warning in surprises] == [("zip", "2.csv", 52)]
 
 
 @pytest.mark.parametrize(
@@ -91,17 +91,19 @@ def test_leading_zeros_are_found_in_later_blocks_and_other_files(
 def test_a_column_that_is_text_because_of_one_value_is_named_with_it(
     write: Write, text: bytes, options: dict[str, Any], value: str, line: int
 ) -> None:
-    found = warnings(write("p.csv", text), **options)
-    assert [(each.code, each.column, each.line, each.file) for each in found] == [
+    surprises = warnings(write("p.csv", text), **options)
+    assert [(warning.code, warning.column, warning.line, warning.file) for warning in surprises] == [
         ("text_for_one_value", "price", line, "p.csv")
     ]
-    assert f"one value, {value!r}," in found[0].message
+    assert f"one value, {value!r}," in surprises[0].message
 
 
 def test_one_value_among_many_blocks_and_files_is_found(write: Write, small_blocks: None, tmp_path: Path) -> None:
     write("d/1.csv", b"a,b\n" + b"1,2\n" * 50)
     write("d/2.csv", b"a,b\n" + b"1,2\n" * 50 + b"?,2\n" + b"1,2\n" * 50)
-    assert [(each.column, each.file, each.line) for each in warnings(tmp_path / "d")] == [("a", "2.csv", 52)]
+    assert [(warning.column, warning.file, warning.line) for warning in warnings(tmp_path / "d")] == [
+        ("a", "2.csv", 52)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -124,9 +126,9 @@ def test_there_is_no_warning_of_text_with_more_than_one_such_value(write: Write,
 def test_a_single_text_column_whose_name_holds_a_delimiter_is_named(
     write: Write, text: bytes, options: dict[str, Any], option: str
 ) -> None:
-    found = warnings(write("p.csv", text), **options)
-    assert [each.code for each in found] == ["one_column"]
-    assert found[0].message.endswith(option)
+    surprises = warnings(write("p.csv", text), **options)
+    assert [warning.code for warning in surprises] == ["one_column"]
+    assert surprises[0].message.endswith(option)
 
 
 @pytest.mark.parametrize("text", [b"price;eur,id\n1,2\n", b"name\nx;y\n"])
@@ -178,9 +180,11 @@ def test_a_value_that_keeps_a_column_from_a_date_format_is_named(
     write: Write, read: Read, text: bytes, line: int, value: str
 ) -> None:
     path = write("d.csv", text)
-    found = warnings(path, date_format="%d.%m.%Y")
-    assert [(each.code, each.column, each.line, each.file) for each in found] == [("no_date", "d", line, "d.csv")]
-    assert f"{value!r} does not have the --date-format" in found[0].message
+    surprises = warnings(path, date_format="%d.%m.%Y")
+    assert [(warning.code, warning.column, warning.line, warning.file) for warning in surprises] == [
+        ("no_date", "d", line, "d.csv")
+    ]
+    assert f"{value!r} does not have the --date-format" in surprises[0].message
     assert read(path, date_format="%d.%m.%Y").schema.types == [pa.string()]
 
 
@@ -190,6 +194,9 @@ def test_there_is_no_warning_of_text_with_a_few_dates(write: Write) -> None:
 
 def test_numbers_that_an_option_makes_dates_or_booleans_are_named(write: Write) -> None:
     path = write("n.csv", b"day,flag,ok\n20260203,1,y\n")
-    found = warnings(path, date_format="%Y%m%d", true_value=["1", "y"], false_value=["0", "n"])
-    assert [(each.code, each.column) for each in found] == [("numbers_taken", "day"), ("numbers_taken", "flag")]
-    assert "--column-type day=int64" in found[0].message
+    surprises = warnings(path, date_format="%Y%m%d", true_value=["1", "y"], false_value=["0", "n"])
+    assert [(warning.code, warning.column) for warning in surprises] == [
+        ("numbers_taken", "day"),
+        ("numbers_taken", "flag"),
+    ]
+    assert "--column-type day=int64" in surprises[0].message

@@ -65,15 +65,15 @@ SOURCES: dict[str, Callable[[Path], object]] = {
 def read(path: str, *, splits: bool) -> SourceChecksum | None:
     kind = "bytes" if path.endswith((".bin", "folder")) else None
     plan = plan_source(path, SourceOptions(format=kind, split_bytes=5_000, piece_bytes=4_096))
-    whole: SourceChecksum | None = SourceChecksum()
+    total: SourceChecksum | None = SourceChecksum()
     for reader in [open_split(plan, split) for split in plan.splits] if splits else [open_source(plan)]:
         with reader:
             assert reader.content is None
             for _ in reader:
                 pass
-            assert whole is not None
-            whole = reader.content and whole.followed_by(reader.content)
-    return whole
+            assert total is not None
+            total = reader.content and total.followed_by(reader.content)
+    return total
 
 
 @pytest.mark.parametrize("splits", [False, True], ids=["one stream", "in splits"])
@@ -119,5 +119,5 @@ def test_standard_input_has_a_checksum_unless_its_format_needs_random_access(
         with open_source(plan) as reader:
             assert sum(batch.num_rows for batch in reader) == ROWS
     data = path.read_bytes()
-    known = not name.endswith((".zip", ".parquet"))  # these are spooled for random access
-    assert reader.content == (SourceChecksum(zlib.crc32(data), len(data)) if known else None)
+    has_checksum = not name.endswith((".zip", ".parquet"))  # these are spooled for random access
+    assert reader.content == (SourceChecksum(zlib.crc32(data), len(data)) if has_checksum else None)

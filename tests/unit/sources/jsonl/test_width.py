@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from millrace.errors import SourceTooLargeError
+from millrace.sources import SourceFile
 from millrace.sources.jsonl import width as jsonl_width
 from millrace.sources.text.blocks import Block
 
@@ -41,13 +42,11 @@ def test_a_few_hundred_keys_that_most_lines_lack_are_columns(write: Write, read:
     assert table.column("m").combine_chunks().field(399).to_pylist() == [None] * 399 + [399]
 
 
-def test_more_columns_than_a_loader_can_hold_are_refused(
-    write: Write, read: Read, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(jsonl_width, "LEAVES_MAX", 20)
-    path = write("one.jsonl", b'{"a":{' + b",".join(b'"k%d":1' % number for number in range(21)) + b"}}\n")
+def test_more_columns_than_a_loader_can_hold_are_refused() -> None:
+    types = {"a": pa.struct([(f"k{number}", pa.int64()) for number in range(21)])}
+    file = SourceFile("/one.jsonl", "one.jsonl", 200, 0)
     with pytest.raises(SourceTooLargeError, match=r"column 'a' has 21 different keys in the first 1 lines"):
-        read(path)
+        jsonl_width.refuse_width(types, 1, 200, file, leaves_max=20)
 
 
 def test_a_block_is_cut_by_lines_until_no_piece_has_too_many_cells() -> None:

@@ -59,10 +59,10 @@ def test_record_ends_are_those_of_a_byte_by_byte_parser(data: bytes) -> None:
 @given(TEXT)
 def test_the_last_record_end_waits_for_a_line_feed_after_a_carriage_return(data: bytes) -> None:
     ends, _ = by_hand(data)
-    found = last_record_end(data, ",")
+    last_end = last_record_end(data, ",")
     feeds = [end for end in ends if data[end - 1 : end] == b"\n"]
     alone = [end for end in ends if data[end - 1 : end] == b"\r" and end < len(data)]
-    assert found == (max(feeds) if feeds else max(alone, default=0))
+    assert last_end == (max(feeds) if feeds else max(alone, default=0))
 
 
 @given(TEXT)

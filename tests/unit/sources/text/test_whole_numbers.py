@@ -89,8 +89,8 @@ def test_json_lines_name_the_first_number_that_a_double_changes_also_in_nested_v
 def test_the_decimal_type_named_in_the_refusal_of_json_lines_keeps_every_digit(write: Write, read: Read) -> None:
     path = write("a.jsonl", b'{"a":9007199254740993}\n{"a":0.25}\n')
     assert "'a=decimal128(38,2)'" in refused(read, path).hint
-    found = read(path, column_types=(("a", "decimal128(38,2)"),)).column("a").to_pylist()
-    assert list(map(str, found)) == ["9007199254740993.00", "0.25"]
+    values = read(path, column_types=(("a", "decimal128(38,2)"),)).column("a").to_pylist()
+    assert list(map(str, values)) == ["9007199254740993.00", "0.25"]
 
 
 @pytest.mark.usefixtures("small_blocks")
@@ -107,9 +107,9 @@ def test_the_decimal_type_named_in_the_refusal_of_json_lines_keeps_every_digit(w
 def test_doubles_that_come_late_are_refused_with_the_line_of_the_whole_number(
     write: Write, read: Read, name: str, data: str, packed: bool
 ) -> None:
-    whole = gzip.compress(data.encode()) if packed else data.encode()
+    content = gzip.compress(data.encode()) if packed else data.encode()
     name = f"{name}.gz" if packed else name
-    error = refused(read, write(name, whole), infer_bytes=20)
+    error = refused(read, write(name, content), infer_bytes=20)
     line = 3 if ".csv" in name else 2
     assert error.message.startswith(f"{name}, line {line}: column 'a' has {BIG}, which a double cannot represent")
     assert error.hint == "keep every digit with --column-type a=string"
@@ -150,9 +150,9 @@ def test_whole_numbers_that_a_double_holds_are_read_as_doubles(write: Write, rea
 
 
 def test_infinity_and_nan_are_read_as_doubles(write: Write, read: Read) -> None:
-    found = read(write("a.csv", b"a\ninf\n-inf\nnan\n0.5\n"), null_values=("",)).column("a").to_pylist()
-    assert found[:2] == [math.inf, -math.inf]
-    assert math.isnan(found[2])
+    values = read(write("a.csv", b"a\ninf\n-inf\nnan\n0.5\n"), null_values=("",)).column("a").to_pylist()
+    assert values[:2] == [math.inf, -math.inf]
+    assert math.isnan(values[2])
     lines = write("a.jsonl", b'{"a":Infinity}\n{"a":-Infinity}\n{"a":0.5}\n')
     assert read(lines).column("a").to_pylist() == [math.inf, -math.inf, 0.5]
 
@@ -160,14 +160,14 @@ def test_infinity_and_nan_are_read_as_doubles(write: Write, read: Read) -> None:
 @pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
 def test_a_given_double_type_rounds_to_the_nearest_double(write: Write, read: Read, name: str) -> None:
     data = b"a\n9007199254740993\n0.5\n" if name == "a.csv" else b'{"a":9007199254740993}\n{"a":0.5}\n'
-    found = read(write(name, data), column_types=(("a", "float64"),)).column("a").to_pylist()
-    assert found == [9007199254740992.0, 0.5]
+    values = read(write(name, data), column_types=(("a", "float64"),)).column("a").to_pylist()
+    assert values == [9007199254740992.0, 0.5]
 
 
 def test_large_whole_numbers_alone_stay_integers_of_64_bits(write: Write, read: Read) -> None:
     numbers = [2**53 + 1, -(2**63), 2**63 - 1]
-    found = read(write("a.csv", "\n".join(["a", *map(str, numbers)]).encode())).column("a")
-    assert (found.type, found.to_pylist()) == (pa.int64(), numbers)
+    values = read(write("a.csv", "\n".join(["a", *map(str, numbers)]).encode())).column("a")
+    assert (values.type, values.to_pylist()) == (pa.int64(), numbers)
     lines = "\n".join(f'{{"a":{{"id":{number},"x":0.5}}}}' for number in numbers)
     assert read(write("a.jsonl", lines.encode())).column("a").to_pylist() == [{"id": n, "x": 0.5} for n in numbers]
 

@@ -14,7 +14,7 @@ import pytest
 from cassandra import ConsistencyLevel
 
 from millrace.api import Store
-from millrace.cli.deleting import _what_follows
+from millrace.cli.deleting import _removal_facts
 from millrace.errors import (
     DatasetNotFoundError,
     StoreError,
@@ -489,13 +489,13 @@ def test_deleting_a_version_that_a_sweep_has_fenced_reports_that_it_cannot_be_un
     for dry_run in (True, False):
         report = store.prune("d", 1, dry_run=dry_run)
         assert (report.marked, report.final) == ([f"d@{labels[1]}", f"d@{labels[0]}"], [f"d@{labels[1]}"])
-        shown = dict(_what_follows(report, now=False))
-        assert shown["cannot be taken back"] == f"d@{labels[1]}"
+        shown = dict(_removal_facts(report, now=False))
+        assert shown["cannot be restored"] == f"d@{labels[1]}"
         assert shown.get("until then") == (None if dry_run else f"millrace undelete d@{labels[0]}")
     assert [version.label for version in store.versions("d", deleted=True)] == [labels[0]]
     with pytest.raises(VersionNotFoundError, match="a sweep has marked its data for removal"):
         store.undelete("d@2")
-    assert dict(_what_follows(store.delete("d@3"), now=False)).keys() == {"their data", "until then"}
+    assert dict(_removal_facts(store.delete("d@3"), now=False)).keys() == {"their data", "until then"}
 
 
 def test_a_version_undeleted_before_a_sweep_fenced_it_can_be_undeleted_twice(

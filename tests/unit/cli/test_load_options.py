@@ -7,6 +7,7 @@ import pytest
 
 from millrace.cli.app import cli
 from millrace.cli.commands import load
+from millrace.cli.load_options import chosen_options
 from millrace.errors import InvalidSettingError, UsageError
 from millrace.load import LoadOptions
 from millrace.settings import LoadSettings
@@ -19,7 +20,7 @@ def parsed(*args: str) -> dict[str, Any]:
 
 
 def options(*args: str) -> LoadOptions:
-    return load._options(LoadSettings(infer_bytes=123, max_unit_bytes=456), parsed(*args))
+    return chosen_options(LoadSettings(infer_bytes=123, max_unit_bytes=456), parsed(*args))
 
 
 def test_without_options_a_load_uses_the_settings() -> None:
@@ -71,7 +72,7 @@ def test_every_option_reaches_the_load() -> None:
 
 
 @pytest.mark.parametrize(
-    ("args", "said"),
+    ("args", "message"),
     [
         (("--column-type", "a"), "'a' is not COLUMN=TYPE"),
         (("--column-type", "=int8"), "'=int8' is not COLUMN=TYPE"),
@@ -82,13 +83,13 @@ def test_every_option_reaches_the_load() -> None:
         (("--run-id", "x" * 201), "1 to 200 printable characters"),
     ],
 )
-def test_wrong_values_are_refused_before_any_connection(args: tuple[str, ...], said: str) -> None:
-    with pytest.raises((click.BadParameter, UsageError), match=said):
+def test_wrong_values_are_refused_before_any_connection(args: tuple[str, ...], message: str) -> None:
+    with pytest.raises((click.BadParameter, UsageError), match=message):
         parsed(*args)
 
 
 @pytest.mark.parametrize(
-    ("args", "said"),
+    ("args", "message"),
     [
         (("--format", "xml"), "unknown source format 'xml'"),
         (("--delimiter", ";;"), "the delimiter is ';;'"),
@@ -96,6 +97,6 @@ def test_wrong_values_are_refused_before_any_connection(args: tuple[str, ...], s
         (("--max-unit-bytes", "-1"), "max_unit_bytes is -1"),
     ],
 )
-def test_values_outside_their_range_are_refused_by_name(args: tuple[str, ...], said: str) -> None:
-    with pytest.raises(InvalidSettingError, match=said):
+def test_values_outside_their_range_are_refused_by_name(args: tuple[str, ...], message: str) -> None:
+    with pytest.raises(InvalidSettingError, match=message):
         options(*args)

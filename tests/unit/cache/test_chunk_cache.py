@@ -22,7 +22,7 @@ from millrace.settings import RedisSettings
 
 
 @dataclass(frozen=True)
-class At:
+class Key:
     chunk: int = 0
     dataset: str = "flights"
     bucket: int = 0
@@ -30,7 +30,7 @@ class At:
 
 
 @pytest.fixture
-def nobody() -> Iterator[int]:
+def closed_port() -> Iterator[int]:
     """Yield a bound port without a listener. A connection to it is refused at once."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -61,76 +61,76 @@ def answering(answer: bytes) -> Iterator[int]:
 
 def cache_at(port: int, **settings: float) -> ChunkCache:
     chosen = RedisSettings(url=f"redis://:secret-word@127.0.0.1:{port}/0", **settings)  # type: ignore[arg-type]
-    return ChunkCache.connect(chosen, cluster="c", keyspace="k")
+    return ChunkCache(chosen, cluster="c", keyspace="k")
 
 
 def test_no_method_of_a_read_raises_and_one_warning_names_the_unreachable_redis(
-    nobody: int, caplog: pytest.LogCaptureFixture
+    closed_port: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    cache = cache_at(nobody)
+    cache = cache_at(closed_port)
     for _ in range(3):
-        assert cache.get(At(), [3, 4], None) is None
-        assert cache.get(At(), [3, 4], [1]) is None
-        assert cache.put(At(), [b"abc", b"defg"]) is False
-        assert cache.has([At(), At()]) == [False, False]
-        assert cache.delete([At()]) == 0
+        assert cache.get(Key(), [3, 4], None) is None
+        assert cache.get(Key(), [3, 4], [1]) is None
+        assert cache.put(Key(), [b"abc", b"defg"]) is False
+        assert cache.has([Key(), Key()]) == [False, False]
+        assert cache.delete([Key()]) == 0
         assert cache.delete_dataset("flights") == 0
         cache.warmed("flights", "1-aaaaaa", chunks=1, stored_bytes=7)
         cache.forget("flights", "1-aaaaaa")
     [record] = caplog.records
     assert (record.name, record.levelno) == ("millrace.cache", logging.WARNING)
-    assert f"127.0.0.1:{nobody} does not work" in record.getMessage()
+    assert f"127.0.0.1:{closed_port} does not work" in record.getMessage()
     assert "Cassandra" in record.getMessage()
     assert "secret-word" not in caplog.text
 
 
-def test_admit_ping_and_entries_name_the_address_and_hide_the_password(nobody: int) -> None:
-    cache = cache_at(nobody)
+def test_admit_ping_and_entries_name_the_address_and_hide_the_password(closed_port: int) -> None:
+    cache = cache_at(closed_port)
     admission = cache.admit("flights", "1-aaaaaa", 1000)
-    assert (admission.admitted, admission.reason) == (False, f"the cache at 127.0.0.1:{nobody} does not respond")
+    assert (admission.admitted, admission.reason) == (False, f"the cache at 127.0.0.1:{closed_port} does not respond")
     for ask in (cache.ping, cache.entries):
-        with pytest.raises(CacheError, match=f"127.0.0.1:{nobody} does not respond") as error:
+        with pytest.raises(CacheError, match=f"127.0.0.1:{closed_port} does not respond") as error:
             ask()
         assert "secret-word" not in str(error.value)
 
 
 def test_an_unresponsive_redis_gets_one_connection() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        cache = cache_at(silent.getsockname()[1], timeout_s=0.3)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        cache = cache_at(listener.getsockname()[1], timeout_s=0.3)
         for _ in range(1000):
-            assert cache.get(At(), [3], None) is None
-        silent.setblocking(False)
-        asked = []
+            assert cache.get(Key(), [3], None) is None
+        listener.setblocking(False)
+        connections = []
         with contextlib.suppress(BlockingIOError):
             while True:
-                asked.append(silent.accept()[0])
-        for connection in asked:
+                connections.append(listener.accept()[0])
+        for connection in connections:
             connection.close()
-        assert len(asked) == 1
+        assert len(connections) == 1
 
 
 def test_after_the_retry_time_one_short_probe_checks_redis(caplog: pytest.LogCaptureFixture) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        cache = cache_at(silent.getsockname()[1], timeout_s=60, retry_after_s=0.01)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        cache = cache_at(listener.getsockname()[1], timeout_s=60, retry_after_s=0.01)
         cache._circuit.failed(TimeoutError("gone"))
         time.sleep(0.02)
         began = time.monotonic()
-        assert cache.get(At(), [3], None) is None
+        assert cache.get(Key(), [3], None) is None
         assert time.monotonic() - began < 30
     assert len(caplog.records) == 1
 
 
-def test_a_closed_cache_is_a_miss(nobody: int, caplog: pytest.LogCaptureFixture) -> None:
-    cache = cache_at(nobody)
+def test_a_closed_cache_is_a_miss(closed_port: int, caplog: pytest.LogCaptureFixture) -> None:
+    cache = cache_at(closed_port)
     cache.close()
-    assert cache.get(At(), [3], None) is None
-    assert cache.put(At(), [b"abc"]) is False
+    assert cache.get(Key(), [3], None) is None
+    assert cache.put(Key(), [b"abc"]) is False
     assert not caplog.records
 
 
 def test_an_empty_address_is_refused_by_the_name_of_its_setting() -> None:
     with pytest.raises(InvalidSettingError, match=r"MILLRACE_REDIS__URL.*redis://host:port/db"):
-        ChunkCache.connect(RedisSettings(url=""), cluster="c", keyspace="k")  # type: ignore[arg-type]
+        ChunkCache(RedisSettings(url=""), cluster="c", keyspace="k")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -152,10 +152,10 @@ def test_a_read_goes_on_after_invalid_answers_with_at_most_one_warning(
     with answering(answer) as port:
         cache = cache_at(port, timeout_s=0.3)
         for _ in range(3):
-            assert cache.get(At(), [3, 4], None) is None
-            assert cache.get(At(), [3, 4], [1]) is None
-            assert cache.has([At()]) in ([False], [True])
-            assert cache.put(At(), [b"abc"]) in (False, True)
+            assert cache.get(Key(), [3, 4], None) is None
+            assert cache.get(Key(), [3, 4], [1]) is None
+            assert cache.has([Key()]) in ([False], [True])
+            assert cache.put(Key(), [b"abc"]) in (False, True)
             assert cache.admit("flights", "1-aaaaaa", 1000).admitted is False
         for ask in (cache.ping, cache.entries):
             with contextlib.suppress(CacheError):
