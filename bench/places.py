@@ -20,7 +20,7 @@ import xxhash
 from millrace.api import loading
 from millrace.arrow import cumulative_row_bytes
 from millrace.chunks import assemble_as_stored, cast_batch, compute_stats, encode, encode_row_group, grouper, tile
-from millrace.chunks.encoding.codecs import Gzip, Uncompressed
+from millrace.chunks.encoding.codecs import Codec, Gzip, Uncompressed
 from millrace.chunks.encoding.stored_types import to_stored
 from millrace.chunks.narrow import narrow_batch
 from millrace.compat.cassandra.large_frames import LargeFrames
@@ -63,7 +63,7 @@ class CodeLocation:
 
 _COMMON = (
     CodeLocation("checksum", xxhash, xxhash.xxh3_128_digest),
-    CodeLocation("checksum", Uncompressed, Uncompressed.raw_checksum),
+    CodeLocation("checksum", Codec, Codec.raw_checksum),
     CodeLocation("driver: serialize and send", cassandra.cluster.Session, cassandra.cluster.Session.execute_async),
     CodeLocation("driver: receive", LargeFrames, LargeFrames.receive),
     CodeLocation("driver: answers", cassandra.connection.Connection, cassandra.connection.Connection.process_msg),

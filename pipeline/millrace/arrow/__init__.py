@@ -2,50 +2,53 @@
 
 from millrace.arrow.check import check_column
 from millrace.arrow.equality import same_values
-from millrace.arrow.nested import Change, nulls_of, with_children
+from millrace.arrow.nested import Change, with_children
 from millrace.arrow.nested_layout import (
     is_list_like,
+    is_valid,
     is_view,
     list_children,
     list_ranges,
+    list_types,
     lists_of,
     run_ends,
     runs_of,
-    union_of,
-    union_parts,
     views_of,
 )
 from millrace.arrow.schemas import wider_schema
 from millrace.arrow.selection import decoded, filtered, list_values, run_values, taken
 from millrace.arrow.sizes import cumulative_row_bytes, held_bytes
-from millrace.arrow.types import Path, holds, holds_pair, is_dense_union, leaves
-from millrace.arrow.widening import (
-    decoded_type,
-    is_text,
-    widens,
-    wider_inferred_type,
-    wider_type,
-    widest_type,
-)
+from millrace.arrow.types import BYTES, OFFSET_TYPES, TEXTS, VIEWS, Path, decoded_type, holds_pair, is_text, leaves
+from millrace.arrow.widening import widens, wider_inferred_type, wider_type, widest_type
+from millrace.compat.pyarrow.nested import is_dense_union, nulls_of, union_of, union_parts
+from millrace.compat.pyarrow.types import fields_of, holds, is_extension
 
 __all__ = [
+    "BYTES",
     "Change",
+    "OFFSET_TYPES",
     "Path",
+    "TEXTS",
+    "VIEWS",
     "check_column",
     "cumulative_row_bytes",
     "decoded",
     "decoded_type",
+    "fields_of",
     "filtered",
     "held_bytes",
     "holds",
     "holds_pair",
     "is_dense_union",
+    "is_extension",
     "is_list_like",
     "is_text",
+    "is_valid",
     "is_view",
     "leaves",
     "list_children",
     "list_ranges",
+    "list_types",
     "list_values",
     "lists_of",
     "nulls_of",
@@ -60,7 +63,7 @@ __all__ = [
     "widens",
     "wider_inferred_type",
     "wider_schema",
-    "widest_type",
     "wider_type",
+    "widest_type",
     "with_children",
 ]

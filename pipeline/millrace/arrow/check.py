@@ -6,7 +6,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from millrace.arrow.types import holds
+from millrace.arrow.types import with_fields
+from millrace.compat.pyarrow.types import fields_of, holds
 
 
 def check_column(column: pa.Array) -> None:
@@ -46,21 +47,4 @@ def _numbers(kind: Any) -> pa.DataType:
         return pa.int32() if kind.bit_width == 32 else pa.int64()
     if types.is_dictionary(kind):
         return pa.dictionary(kind.index_type, _numbers(kind.value_type), kind.ordered)
-    fields = [kind.field(i) for i in range(kind.num_fields)]
-    fields = [field.with_type(_numbers(field.type)) for field in fields]
-    if types.is_struct(kind):
-        return pa.struct(fields)
-    if types.is_union(kind):
-        return pa.union(fields, kind.mode, kind.type_codes)
-    if types.is_map(kind):
-        entry = fields[0].type
-        return pa.map_(entry.field(0), entry.field(1), kind.keys_sorted)
-    if types.is_fixed_size_list(kind):
-        return pa.list_(fields[0], kind.list_size)
-    makers = {
-        types.is_list: pa.list_,
-        types.is_large_list: pa.large_list,
-        types.is_list_view: pa.list_view,
-        types.is_large_list_view: pa.large_list_view,
-    }
-    return next(make(fields[0]) for check, make in makers.items() if check(kind))
+    return with_fields(kind, [field.with_type(_numbers(field.type)) for field in fields_of(kind)])

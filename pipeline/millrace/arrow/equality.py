@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from millrace.arrow.nested_layout import is_list_like, is_valid, list_children, list_ranges, union_parts
+from millrace.arrow.nested_layout import is_list_like, is_valid, list_children, list_ranges
 from millrace.arrow.selection import decoded, filtered, list_values, run_values, taken
+from millrace.compat.pyarrow.nested import union_parts
 
 _BITS = {16: pa.int16(), 32: pa.int32(), 64: pa.int64()}
 
@@ -62,9 +63,7 @@ def _same_unions(one: Any, other: Any) -> bool:
     (codes, offsets), (other_codes, other_offsets) = union_parts(one), union_parts(other)
     if not np.array_equal(codes, other_codes):
         return False
-    for index, code in enumerate(one.type.type_codes):
-        mine = codes == code
-        pair = (taken(one.field(index), offsets[mine]), taken(other.field(index), other_offsets[mine]))
-        if not same_values(*pair):
-            return False
-    return True
+    return all(
+        same_values(taken(one.field(index), offsets[rows]), taken(other.field(index), other_offsets[rows]))
+        for index, rows in enumerate(codes == code for code in one.type.type_codes)
+    )

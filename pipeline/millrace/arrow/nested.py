@@ -16,11 +16,10 @@ from millrace.arrow.nested_layout import (
     lists_of,
     run_ends,
     runs_of,
-    union_of,
-    union_parts,
     views_of,
 )
 from millrace.arrow.selection import list_values, taken
+from millrace.compat.pyarrow.nested import nulls_of, union_of, union_parts
 
 Change = Callable[[pa.Array, pa.DataType], pa.Array]
 
@@ -44,8 +43,6 @@ def with_children(array: Any, type_: pa.DataType, change: Change) -> pa.Array:
     if types.is_struct(type_):
         children = [change(array.field(i), type_.field(i).type) for i in range(type_.num_fields)]
         return pa.StructArray.from_arrays(children, fields=list(type_), mask=mask)
-    if types.is_fixed_size_list(type_) and not type_.list_size:
-        return array.cast(type_)
     starts, sizes = list_ranges(array)
     if is_view(type_) and (shared := _shared_views(array, type_, starts, sizes, mask, change)) is not None:
         return shared
@@ -58,9 +55,9 @@ def _shared_views(
     array: Any, type_: pa.DataType, starts: Any, sizes: Any, mask: pa.Array | None, change: Change
 ) -> pa.Array | None:
     """Return list views whose values stay shared; None where laying the lists end to end takes no more values."""
-    if not is_view(array.type) or not sizes.any():
-        return None
     used = sizes > 0
+    if not is_view(array.type) or not used.any():
+        return None
     low, high = int(starts[used].min()), int((starts + sizes)[used].max())
     if int(sizes.sum()) <= high - low:
         return None
@@ -92,21 +89,3 @@ def _used(child: pa.Array, positions: Any) -> tuple[pa.Array, Any]:
     # One value for each position, also where positions are equal: pyarrow's nbytes relies on it, and reads past the end
     # of a shorter child.
     return taken(child, positions), np.arange(len(positions), dtype=positions.dtype)
-
-
-def nulls_of(length: int, type_: pa.DataType) -> pa.Array:
-    """Return ``pa.nulls``, valid for every type.
-
-    pyarrow 25 gives run-end encoded arrays below a list or struct nulls of their own, which that layout cannot have.
-    """
-    if pa.types.is_run_end_encoded(type_) and not length:
-        return runs_of(type_, [], nulls_of(0, type_.value_type))
-    if not _holds_runs(type_):
-        return pa.nulls(length, type_)
-    array = pa.nulls(max(1, length), type_)
-    return with_children(array, type_, lambda child, kind: nulls_of(len(child), kind)).slice(0, length)
-
-
-def _holds_runs(type_: pa.DataType) -> bool:
-    children = [type_.field(i).type for i in range(type_.num_fields)]
-    return any(pa.types.is_run_end_encoded(child) or _holds_runs(child) for child in children)

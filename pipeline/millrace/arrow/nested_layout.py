@@ -1,4 +1,4 @@
-"""Take nested arrays apart and build them from their parts: ranges of lists, codes of unions, ends of runs.
+"""Take nested arrays apart and build them from their parts: ranges of lists, ends of runs.
 
 Only this module handles the differences between slices, nulls and kinds of lists.
 """
@@ -11,22 +11,38 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from millrace.compat.pyarrow.nested import fixed_size_lists
+
+_LISTS = {
+    pa.ListType: (pa.ListArray, pa.int32()),
+    pa.LargeListType: (pa.LargeListArray, pa.int64()),
+    pa.ListViewType: (pa.ListViewArray, pa.int32()),
+    pa.LargeListViewType: (pa.LargeListViewArray, pa.int64()),
+    pa.MapType: (pa.MapArray, pa.int32()),
+}
+"""The classes of arrays of lists and maps, and the types of their offsets."""
+
 
 def is_valid(array: pa.Array) -> Any:
-    """Return which rows are not null, as a numpy array of booleans."""
-    return array.is_valid().to_numpy(zero_copy_only=False)
+    """Return which rows are not null, as a numpy array of booleans; ``array`` has a bitmap or the type null.
+
+    Unpacking the bits takes 40 us for 300,000 rows, Arrow's conversion to numpy 1,500 us.
+    """
+    if not array.null_count or array.null_count == len(array):
+        return np.full(len(array), not array.null_count)
+    first, skipped = divmod(array.offset, 8)
+    bits = np.frombuffer(array.buffers()[0], np.uint8, offset=first)
+    return np.unpackbits(bits, count=skipped + len(array), bitorder="little")[skipped:].view(bool)
 
 
 def is_view(type_: pa.DataType) -> bool:
     """Return whether the type is a list view, small or large."""
-    return bool(pa.types.is_list_view(type_) or pa.types.is_large_list_view(type_))
+    return isinstance(type_, pa.ListViewType | pa.LargeListViewType)
 
 
 def is_list_like(type_: pa.DataType) -> bool:
     """Return whether the type is a list of any kind, or a map."""
-    types = pa.types
-    kinds = (types.is_list, types.is_large_list, types.is_fixed_size_list, types.is_map, is_view)
-    return any(check(type_) for check in kinds)
+    return type(type_) in _LISTS or bool(pa.types.is_fixed_size_list(type_))
 
 
 def list_ranges(array: Any) -> tuple[Any, Any]:
@@ -54,50 +70,20 @@ def list_types(type_: pa.DataType) -> tuple[pa.DataType, ...]:
 
 
 def lists_of(type_: pa.DataType, sizes: Any, children: Sequence[pa.Array], mask: pa.Array | None) -> pa.Array:
-    """Build lists of these sizes, which follow one another in their children; ``mask`` is true for nulls.
-
-    Do not use it for lists of a fixed size of 0. pyarrow 25 derives their number from their values, divides by 0 and
-    ends the process.
-    """
-    types = pa.types
-    if types.is_fixed_size_list(type_):
-        return pa.FixedSizeListArray.from_arrays(*children, type=type_, mask=mask)
-    width = pa.int64() if types.is_large_list(type_) or types.is_large_list_view(type_) else pa.int32()
-    offsets = pa.array(np.concatenate([[0], np.cumsum(sizes)]), width)
-    if types.is_map(type_):
-        return pa.MapArray.from_arrays(offsets, *children, type=type_, mask=mask)
+    """Build lists of these sizes, which follow one another in their children; ``mask`` is true for nulls."""
+    if pa.types.is_fixed_size_list(type_):
+        return fixed_size_lists(type_, len(sizes), children[0], mask)
+    offsets = np.concatenate([[0], np.cumsum(sizes)])
     if is_view(type_):
-        return views_of(type_, offsets.slice(0, len(sizes)), sizes, children[0], mask)
-    kind = pa.LargeListArray if types.is_large_list(type_) else pa.ListArray
-    return kind.from_arrays(offsets, *children, type=type_, mask=mask)
+        return views_of(type_, offsets[:-1], sizes, children[0], mask)
+    kind, width = _LISTS[type(type_)]
+    return kind.from_arrays(pa.array(offsets, width), *children, type=type_, mask=mask)
 
 
 def views_of(type_: pa.DataType, starts: Any, sizes: Any, values: pa.Array, mask: pa.Array | None) -> pa.Array:
     """Build list views of these values."""
-    small = pa.types.is_list_view(type_)
-    kind, width = (pa.ListViewArray, pa.int32()) if small else (pa.LargeListViewArray, pa.int64())
+    kind, width = _LISTS[type(type_)]
     return kind.from_arrays(pa.array(starts, width), pa.array(sizes, width), values, type=type_, mask=mask)
-
-
-def union_parts(array: Any) -> tuple[Any, Any]:
-    """Return the type code of each row, and the position of its value in its child.
-
-    In a sparse union the position is the row's own number.
-    """
-    # array.type_codes and array.offsets of a slice begin at the unsliced array's start in pyarrow 25.
-    if not len(array):
-        return np.zeros(0, np.int8), np.zeros(0, np.int32)
-    codes = np.frombuffer(array.buffers()[1], np.int8, len(array), array.offset)
-    if array.type.mode != "dense":
-        return codes, np.arange(len(array))
-    return codes, np.frombuffer(array.buffers()[2], np.int32, len(array), array.offset * 4)
-
-
-def union_of(type_: pa.DataType, codes: Any, offsets: Any, children: Sequence[pa.Array]) -> pa.Array:
-    """Build the union from buffers: ``from_dense`` and ``from_sparse`` lose its fields' nullability and metadata."""
-    parts = [codes, offsets] if type_.mode == "dense" else [codes]
-    buffers = [None, *(pa.py_buffer(np.ascontiguousarray(part)) for part in parts)]
-    return pa.Array.from_buffers(type_, len(codes), buffers, children=list(children))
 
 
 def run_ends(array: Any) -> Any:
@@ -106,6 +92,11 @@ def run_ends(array: Any) -> Any:
     The ends of runs before the slice are not positive.
     """
     return np.asarray(array.run_ends).astype(np.int64) - array.offset
+
+
+def runs_of_rows(array: Any) -> Any:
+    """Return the number of the run of each row, counted from the first run of the unsliced array."""
+    return np.searchsorted(run_ends(array), np.arange(len(array)), side="right")
 
 
 def runs_of(type_: pa.DataType, ends: Any, values: pa.Array) -> pa.Array:

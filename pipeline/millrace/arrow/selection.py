@@ -17,16 +17,16 @@ from millrace.arrow.nested_layout import (
     lists_of,
     run_ends,
     runs_of,
-    union_of,
-    union_parts,
+    runs_of_rows,
 )
+from millrace.arrow.types import VIEWS
+from millrace.compat.pyarrow.nested import union_of, union_parts
 
 
 def taken(values: Any, rows: Any) -> pa.Array:
     """Return ``values.take(rows)`` for any type; ``rows`` are row numbers, none of them null."""
-    for view, offsets_type in ((pa.string_view(), pa.large_string()), (pa.binary_view(), pa.large_binary())):
-        if values.type.equals(view):
-            return values.cast(offsets_type).take(pa.array(rows)).cast(view)
+    if values.type in VIEWS:
+        return values.cast(VIEWS[values.type]).take(pa.array(rows)).cast(values.type)
     try:
         return values.take(pa.array(rows))
     except pa.ArrowNotImplementedError:
@@ -55,7 +55,7 @@ def decoded(array: Any) -> pa.Array:
 
 def run_values(array: Any) -> pa.Array:
     """Return the value of each row of a run-end encoded array."""
-    return taken(array.values, np.searchsorted(run_ends(array), np.arange(len(array)), side="right"))
+    return taken(array.values, runs_of_rows(array))
 
 
 def list_values(child: pa.Array, starts: Any, sizes: Any) -> pa.Array:
@@ -82,8 +82,6 @@ def _taken_by_parts(values: Any, rows: Any) -> pa.Array:
         return runs_of(type_, ends, taken(values.values, runs[ends - 1]))
     if types.is_union(type_):
         return _taken_of_union(values, rows)
-    if types.is_fixed_size_list(type_) and not type_.list_size:
-        return pa.concat_arrays([values.slice(row, 1) for row in rows.tolist()])
     mask = pa.array(~is_valid(values)[rows]) if values.null_count else None
     if types.is_struct(type_):
         children = [taken(values.field(i), rows) for i in range(type_.num_fields)]

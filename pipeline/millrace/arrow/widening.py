@@ -9,25 +9,15 @@ from collections.abc import Iterable
 
 import pyarrow as pa
 
+from millrace.arrow.types import BYTES, TEXTS, decoded_type, with_fields
+from millrace.compat.pyarrow.types import fields_of
+
 _UNITS = ("s", "ms", "us", "ns")
 _FLOAT_BITS = {16: 11, 32: 24, 64: 53}
 """The bits of an integer that a float of this width holds exactly."""
 _DECIMALS = ((9, pa.decimal32), (18, pa.decimal64), (38, pa.decimal128), (76, pa.decimal256))
-_TEXTS = (pa.string(), pa.string_view(), pa.large_string())
-_BYTES = (pa.binary(), pa.binary_view(), pa.large_binary())
-"""Of two types with the same values the later one is used."""
 _OF_DATES = (pa.timestamp("s"), pa.timestamp("ms"))
 """Timestamps that hold every date32 as its midnight. Those in microseconds have a smaller range."""
-
-
-def is_text(kind: pa.DataType) -> bool:
-    """Return whether the type is one of the three text types."""
-    return kind in _TEXTS
-
-
-def decoded_type(kind: pa.DataType) -> pa.DataType:
-    """Return the type of a dictionary's values; any other type unchanged."""
-    return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
 def widens(narrow: pa.DataType, wide: pa.DataType) -> bool:
@@ -60,7 +50,7 @@ def _primitive_widens(narrow: pa.DataType, wide: pa.DataType) -> bool:
     for family in (types.is_time, types.is_duration):
         if family(narrow):
             return bool(family(wide) and _finer(narrow, wide))
-    return any(narrow in family and wide in family for family in (_TEXTS, _BYTES))
+    return any(narrow in family and wide in family for family in (TEXTS, BYTES))
 
 
 def _integer_widens(narrow: pa.DataType, wide: pa.DataType) -> bool:
@@ -77,16 +67,19 @@ def _finer(narrow: pa.DataType, wide: pa.DataType) -> bool:
 
 
 def _nested_widens(narrow: pa.DataType, wide: pa.DataType) -> bool:
-    same_kind = narrow.id == wide.id or all(map(_is_list, (narrow, wide)))
-    if not same_kind or narrow.num_fields != wide.num_fields:
+    pairs = zip(fields_of(narrow), fields_of(wide), strict=True)
+    return _same_shape(narrow, wide) and all(widens(mine.type, theirs.type) for mine, theirs in pairs)
+
+
+def _same_shape(one: pa.DataType, other: pa.DataType) -> bool:
+    """Return whether nested types differ in the types of their parts alone, or in the size of their offsets."""
+    if (one.id != other.id and not (_is_list(one) and _is_list(other))) or one.num_fields != other.num_fields:
         return False
-    if pa.types.is_struct(narrow) and [f.name for f in narrow] != [f.name for f in wide]:
-        return False
-    if pa.types.is_fixed_size_list(narrow) and narrow.list_size != wide.list_size:
-        return False
-    if pa.types.is_union(narrow) or pa.types.is_run_end_encoded(narrow):
-        return False
-    return all(widens(narrow.field(i).type, wide.field(i).type) for i in range(narrow.num_fields))
+    if pa.types.is_struct(one):
+        return [field.name for field in one] == [field.name for field in other]
+    if pa.types.is_fixed_size_list(one):
+        return bool(one.list_size == other.list_size)
+    return not pa.types.is_union(one) and not pa.types.is_run_end_encoded(one)
 
 
 def _is_list(kind: pa.DataType) -> bool:
@@ -128,7 +121,7 @@ def widest_type(types: Iterable[pa.DataType], *, exact: bool = False) -> pa.Data
 
 def _wider_primitive(one: pa.DataType, other: pa.DataType, exact: bool) -> pa.DataType | None:
     types = pa.types
-    for family in (_TEXTS, _BYTES):
+    for family in (TEXTS, BYTES):
         if one in family and other in family:
             return max(one, other, key=family.index)
     if types.is_decimal(one) and types.is_decimal(other):
@@ -181,34 +174,17 @@ def _wider_dictionary(one: pa.DataType, other: pa.DataType, exact: bool) -> pa.D
 
 
 def _wider_nested(one: pa.DataType, other: pa.DataType, exact: bool) -> pa.DataType | None:
-    if not (one.id == other.id or (_is_list(one) and _is_list(other))) or one.num_fields != other.num_fields:
+    if not _same_shape(one, other):
         return None
-    parts = []
-    for number in range(one.num_fields):
-        a, b = one.field(number), other.field(number)
-        inner = wider_type(a.type, b.type, exact=exact)
+    fields = []
+    for mine, theirs in zip(fields_of(one), fields_of(other), strict=True):
+        inner = wider_type(mine.type, theirs.type, exact=exact)
         if inner is None:
             return None
-        parts.append(a.with_type(inner).with_nullable(a.nullable or b.nullable))
-    return _remade(one, other, parts)
-
-
-def _remade(one: pa.DataType, other: pa.DataType, parts: list[pa.Field]) -> pa.DataType | None:
-    types = pa.types
-    if types.is_struct(one):
-        is_same = [field.name for field in one] == [field.name for field in other]
-        return pa.struct(parts) if is_same else None
-    if types.is_map(one):
-        return pa.map_(*parts[0].type, keys_sorted=one.keys_sorted and other.keys_sorted)
-    if types.is_fixed_size_list(one):
-        return pa.list_(parts[0], one.list_size) if one.list_size == other.list_size else None
-    if _is_list(one):
-        large = types.is_large_list(one) or types.is_large_list(other)
-        return pa.large_list(parts[0]) if large else pa.list_(parts[0])
-    for is_kind, make in ((types.is_list_view, pa.list_view), (types.is_large_list_view, pa.large_list_view)):
-        if is_kind(one):
-            return make(parts[0])
-    return None
+        fields.append(mine.with_type(inner).with_nullable(mine.nullable or theirs.nullable))
+    if pa.types.is_map(one):
+        return pa.map_(*fields[0].type, keys_sorted=one.keys_sorted and other.keys_sorted)
+    return with_fields(other if pa.types.is_large_list(other) else one, fields)
 
 
 def wider_inferred_type(current: pa.DataType, seen: pa.DataType, *, grow: bool) -> pa.DataType | None:

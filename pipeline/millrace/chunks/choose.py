@@ -30,22 +30,17 @@ def choose_row_group_bytes(sample: pa.RecordBatch, settings: ChunkSettings) -> i
     counted = int(sums[rows])
     stored, raw = _sizes(sample.slice(0, rows), settings)
     # For sample.slice(0, 0) Arrow's writer would write the text of all rows.
-    stored_empty, raw_empty = _sizes(_empty(sample.schema), settings)
+    empty = pa.RecordBatch.from_arrays([nulls_of(0, type_) for type_ in sample.schema.types], schema=sample.schema)
+    stored_empty, raw_empty = _sizes(empty, settings)
     room = max(settings.chunk_bytes * _FILL - stored_empty, settings.chunk_bytes * 0.1)
     by_stored = room * counted / max(1, stored - stored_empty)
     by_raw = RAW_BYTES_MAX * counted / max(1, raw - raw_empty)
     return max(1, min(int(by_stored), int(by_raw), ROW_GROUP_BYTES_MAX))
 
 
-def _empty(schema: pa.Schema) -> pa.RecordBatch:
-    return pa.RecordBatch.from_arrays([nulls_of(0, field.type) for field in schema], schema=schema)
-
-
 def _sizes(batch: pa.RecordBatch, settings: ChunkSettings) -> tuple[int, int]:
     batch = compact_batch(batch)
-    stored, raw = 0, held_bytes(batch)
     # Later rows may need wider integers than the sample (numbers that count up), and must fit, too.
-    batch = narrow_batch(batch, integer_bits_min=32)
-    for columns in TileLayout.for_schema(batch.schema).columns:
-        stored += encode_columns(batch, columns, 0, settings).stored_bytes
-    return stored, raw
+    narrow = narrow_batch(batch, integer_bits_min=32)
+    tiles = (encode_columns(narrow, columns, 0, settings) for columns in TileLayout.for_schema(narrow.schema).columns)
+    return sum(tile.stored_bytes for tile in tiles), held_bytes(batch)

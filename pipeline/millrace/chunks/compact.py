@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from millrace.arrow import taken, with_children
+from millrace.arrow import VIEWS, holds, is_dense_union, is_valid, is_view, taken, with_children
 
 
 def compact_batch(batch: pa.RecordBatch, *, always: bool = False) -> pa.RecordBatch:
@@ -26,37 +26,26 @@ def compact_batch(batch: pa.RecordBatch, *, always: bool = False) -> pa.RecordBa
 
 
 def _compact(array: pa.Array, always: bool) -> pa.Array:
-    if not _needs(array.type):
-        return array
     type_ = array.type
+    if not holds(type_, _may_hold_unused_data):
+        return array
     if isinstance(array, pa.ExtensionArray):
         return pa.ExtensionArray.from_storage(type_, _compact(array.storage, always))
     if pa.types.is_dictionary(type_):
         return _compact_dictionary(array, always)
-    if pa.types.is_string_view(type_):
-        return array.cast(pa.large_string()).cast(type_)
-    if pa.types.is_binary_view(type_):
-        return array.cast(pa.large_binary()).cast(type_)
+    if type_ in VIEWS:
+        return array.cast(VIEWS[type_]).cast(type_)
     return with_children(array, type_, lambda child, _: _compact(child, always))
 
 
-def _needs(type_: pa.DataType) -> bool:
-    if isinstance(type_, pa.BaseExtensionType):
-        return _needs(type_.storage_type)
-    types = pa.types
-    if types.is_dictionary(type_) or types.is_string_view(type_) or types.is_binary_view(type_):
-        return True
-    if types.is_list_view(type_) or types.is_large_list_view(type_):
-        return True
-    if types.is_union(type_) and type_.mode == "dense":
-        return True
-    return any(_needs(type_.field(i).type) for i in range(type_.num_fields))
+def _may_hold_unused_data(type_: pa.DataType) -> bool:
+    return bool(pa.types.is_dictionary(type_) or type_ in VIEWS or is_view(type_) or is_dense_union(type_))
 
 
 def _compact_dictionary(array: Any, always: bool) -> pa.Array:
     if not always and len(array.dictionary) <= len(array):
         return array
-    valid = array.indices.is_valid().to_numpy(zero_copy_only=False)
+    valid = is_valid(array.indices)
     indices = np.asarray(array.indices.fill_null(0))
     used = np.unique(indices[valid])
     if len(used) == len(array.dictionary):

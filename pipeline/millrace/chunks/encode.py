@@ -50,13 +50,19 @@ def encode_columns(batch: pa.RecordBatch, columns: Sequence[int], index: int, se
     return encode_tile(to_stored(batch.select(list(columns))), index, settings.codec, settings.codec_level)
 
 
-def encode_row_group(rows: pa.RecordBatch | RowGroup, settings: ChunkSettings, layout: TileLayout) -> list[Chunk]:
+def encode_row_group(
+    rows: pa.RecordBatch | RowGroup,
+    settings: ChunkSettings,
+    layout: TileLayout,
+    *,
+    raw_bytes_max: int = TILE_RAW_BYTES_MAX,
+) -> list[Chunk]:
     """Encode a row group as chunks in row order: one, or several where one would exceed ``chunk_bytes``.
 
     Without rows the list is empty. Rows that do not fit into one chunk are halved until they do. A single row that does
     not fit raises ``RowTooLargeError`` with the sizes of its columns; in a dataset of bytes it is cut into two rows
-    instead. Raises ``SourceTypeError`` when a column's batches do not fit into one array. Safe to call from several
-    threads.
+    instead. Rows of more than ``raw_bytes_max`` in memory do not fit, however small they are when stored. Raises
+    ``SourceTypeError`` when a column's batches do not fit into one array. Safe to call from several threads.
 
     This function drops its reference to the rows once they are narrow, before the slow part. Their memory is then free
     unless the caller holds them.
@@ -64,7 +70,7 @@ def encode_row_group(rows: pa.RecordBatch | RowGroup, settings: ChunkSettings, l
     schema = rows.schema
     if len(schema) != layout.column_count:
         raise ChunkFormatError(f"the layout is for {layout.column_count} columns, the rows have {len(schema)}")
-    if _too_large_to_hold(rows):
+    if _held_bytes(rows) > raw_bytes_max:
         waiting = _halves(rows.to_batch() if isinstance(rows, RowGroup) else rows)
     else:
         waiting = [compact_batch(narrow_batch(rows))]
@@ -74,7 +80,7 @@ def encode_row_group(rows: pa.RecordBatch | RowGroup, settings: ChunkSettings, l
         part = waiting.pop()
         if not part.num_rows:
             continue
-        tiles = None if _too_large_to_hold(part) else _encode(part, settings, layout)
+        tiles = None if _held_bytes(part) > raw_bytes_max else _encode(part, settings, layout)
         if tiles is not None:
             # Narrow columns are faster to compute bounds from. The result has the rows' own schema, because all
             # chunks of a page share one.
@@ -84,7 +90,7 @@ def encode_row_group(rows: pa.RecordBatch | RowGroup, settings: ChunkSettings, l
         elif settings.kind == "bytes":
             waiting += map(narrow_batch, reversed(split_bytes_row(cast_batch(part, schema))))
         else:
-            raise _row_too_large(cast_batch(part, schema), settings)
+            raise _row_too_large(cast_batch(part, schema), settings, raw_bytes_max)
     return chunks
 
 
@@ -95,10 +101,11 @@ def _halves(batch: pa.RecordBatch) -> list[pa.RecordBatch]:
     return [narrow_batch(compact_batch(part, always=True)) for part in pair]
 
 
-def _too_large_to_hold(rows: pa.RecordBatch | RowGroup) -> bool:
-    """Return whether a reader would need more than 1 GiB for the rows, however small they are when stored."""
-    raw_bytes = rows.nbytes if isinstance(rows, RowGroup) else held_bytes(rows)
-    return bool(len(rows.schema) and raw_bytes > TILE_RAW_BYTES_MAX)
+def _held_bytes(rows: pa.RecordBatch | RowGroup) -> int:
+    """Return the bytes that a reader needs for the rows; none without columns."""
+    if not len(rows.schema):
+        return 0
+    return rows.nbytes if isinstance(rows, RowGroup) else held_bytes(rows)
 
 
 def _encode(batch: pa.RecordBatch, settings: ChunkSettings, layout: TileLayout) -> tuple[Tile, ...] | None:
@@ -115,8 +122,8 @@ def _encode(batch: pa.RecordBatch, settings: ChunkSettings, layout: TileLayout) 
     return tuple(tiles)
 
 
-def _row_too_large(row: pa.RecordBatch, settings: ChunkSettings) -> RowTooLargeError:
-    sizes = {field.name: _stored_bytes(row.select([i]), settings) for i, field in enumerate(row.schema)}
+def _row_too_large(row: pa.RecordBatch, settings: ChunkSettings, raw_bytes_max: int) -> RowTooLargeError:
+    sizes = {field.name: _stored_bytes(row.select([i]), settings, raw_bytes_max) for i, field in enumerate(row.schema)}
     largest = sorted(sizes, key=lambda name: -sizes[name])[:3]
     total = sum(sizes.values())
     return RowTooLargeError(
@@ -129,8 +136,8 @@ def _row_too_large(row: pa.RecordBatch, settings: ChunkSettings) -> RowTooLargeE
     )
 
 
-def _stored_bytes(row: pa.RecordBatch, settings: ChunkSettings) -> int:
-    if held_bytes(row) > TILE_RAW_BYTES_MAX:
+def _stored_bytes(row: pa.RecordBatch, settings: ChunkSettings, raw_bytes_max: int) -> int:
+    if held_bytes(row) > raw_bytes_max:
         return held_bytes(row)
     return encode_tile(row, 0, settings.codec, settings.codec_level).stored_bytes
 

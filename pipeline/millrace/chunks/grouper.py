@@ -42,7 +42,7 @@ class RowGroup:
         if len(self.batches) == 1:
             return self.batches[0]
         if not self.batches[0].num_columns:
-            return _without_columns(self.batches)
+            return pa.concat_batches(self.batches)
         columns = [
             concat_column([batch.column(i) for batch in self.batches], self.schema.field(i))
             for i in range(len(self.schema))
@@ -111,7 +111,7 @@ class RowGrouper:
             return
         if self._pending and not self._pending[0].schema.equals(rows.schema):
             wide = wider_schema(self._pending[0].schema, rows.schema)
-            self._pending = [_widen(held, wide) for held in self._pending]
+            self._pending = [_widen(batch, wide) for batch in self._pending]
             rows = _widen(rows, wide)
         self._pending.append(rows)
         self._pending_bytes += row_bytes
@@ -126,10 +126,3 @@ def _widen(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
         return cast_batch(batch, schema)
     except ChunkFormatError as error:
         raise SourceTypeError(error.message, hint="give its type with --column-type", **error.context) from None
-
-
-def _without_columns(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
-    """Concatenate batches without columns; Arrow itself would lose the number of rows."""
-    rows = sum(batch.num_rows for batch in batches)
-    counted = pa.RecordBatch.from_arrays([pa.nulls(rows)], names=["rows"]).select([])
-    return counted.replace_schema_metadata(batches[0].schema.metadata)

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from millrace.arrow import OFFSET_TYPES
 from millrace.chunks.encoding import fixed_width_dictionary
 from millrace.chunks.grouper import RowGroup, concat_column
 
@@ -47,13 +49,10 @@ def narrow_batch(rows: pa.RecordBatch | RowGroup, *, integer_bits_min: int = 8) 
 
 
 def _narrow(pieces: list[pa.Array], field: pa.Field, bits_min: int) -> pa.Array:
-    types, type_ = pa.types, field.type
-    if types.is_integer(type_):
-        return concat_column(_narrow_integers(pieces, type_, bits_min), field)
+    if pa.types.is_integer(field.type):
+        return concat_column(_narrow_integers(pieces, field.type, bits_min), field)
     column = concat_column(pieces, field)
-    if types.is_string(type_) or types.is_large_string(type_) or types.is_binary(type_) or types.is_large_binary(type_):
-        return _dictionary(column)
-    return column
+    return _dictionary(column) if field.type in OFFSET_TYPES else column
 
 
 def _narrow_integers(pieces: list[pa.Array], type_: pa.DataType, bits_min: int) -> list[pa.Array]:
@@ -65,13 +64,9 @@ def _narrow_integers(pieces: list[pa.Array], type_: pa.DataType, bits_min: int) 
     low, high = bounds["min"].as_py(), bounds["max"].as_py()
     if low is None:
         return pieces
-    for narrow in narrower:
-        with_sign = pa.types.is_signed_integer(narrow)
-        limit = 1 << (narrow.bit_width - with_sign)
-        if high < limit and low >= (-limit if with_sign else 0):
-            # The bytes below a null may be out of range; an unsafe cast accepts them, and no reader uses them.
-            return [piece.cast(narrow, safe=False) for piece in pieces]
-    return pieces
+    fitting = [type_ for type_ in narrower if np.iinfo(str(type_)).min <= low and high <= np.iinfo(str(type_)).max]
+    # The bytes below a null may be out of range; an unsafe cast accepts them, and no reader uses them.
+    return [piece.cast(fitting[0], safe=False) for piece in pieces] if fitting else pieces
 
 
 def _dictionary(array: pa.Array) -> pa.Array:

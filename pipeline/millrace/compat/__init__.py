@@ -1,5 +1,5 @@
-"""Private interfaces of dependencies, one module for each, with the versions that they were tested with.
+"""Private interfaces of dependencies and workarounds of their faults, with the versions that they were tested with.
 
-Outside its range a module gives the stock behaviour of the dependency: slower, never wrong. Other rooms import the
-modules and not this face, which would import every dependency.
+Outside the range of a private interface its module gives the stock behaviour: slower, never wrong. Other rooms import
+the modules and not this face, which would import every dependency.
 """

@@ -42,7 +42,7 @@ RANGES: Final = (CASSANDRA_DRIVER, ISAL, PYARROW, REDIS)
 @contextmanager
 def stock_behaviour(*ranges: VersionRange) -> Iterator[None]:
     """Make these dependencies count as outside their range, in all threads, while in the ``with`` block; for tests."""
-    names = {each.distribution for each in ranges} - _stock
+    names = {tested.distribution for tested in ranges} - _stock
     _stock.update(names)
     try:
         yield

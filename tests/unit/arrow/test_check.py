@@ -65,8 +65,8 @@ def test_out_of_range_times_load_equally_from_arrow_and_parquet(store: Store, tm
     with pa.ipc.new_file(tmp_path / "t.arrow", table.schema) as file:
         file.write_table(table)
     store.load("clocks", str(tmp_path / "t.arrow"))
-    [found] = store.dataset("clocks").to_table().to_batches()
-    assert same(found, table.to_batches()[0])
+    [loaded_rows] = store.dataset("clocks").to_table().to_batches()
+    assert same(loaded_rows, table.to_batches()[0])
     if kind.startswith("time64"):  # Parquet has no times in seconds
         pq.write_table(table, tmp_path / "t.parquet")
         store.load("clocks", str(tmp_path / "t.parquet"), LoadOptions(mode="append"))

@@ -75,10 +75,10 @@ def test_every_value_is_unchanged_in_the_wider_type(one: pa.Array) -> None:
         if wide is None:
             continue
         assert widens(one.type, wide), other.type
-        held = cast(one, wide)
-        held.validate(full=True)
-        assert held.type.equals(wide)
-        assert held.to_pylist() == one.to_pylist(), other.type
+        widened = cast(one, wide)
+        widened.validate(full=True)
+        assert widened.type.equals(wide)
+        assert widened.to_pylist() == one.to_pylist(), other.type
 
 
 LIST, LARGE = pa.list_, pa.large_list

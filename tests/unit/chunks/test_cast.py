@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from millrace.arrow.nested import nulls_of
+from millrace.arrow import nulls_of
 from millrace.chunks import ChunkSettings, RowGrouper, TileLayout, assemble, cast_batch
 from millrace.errors import ChunkFormatError
 from millrace.load.split import encoded_chunks
@@ -201,9 +201,9 @@ def test_the_documented_program_gives_the_same_columns() -> None:
     text = (Path(__file__).parents[3] / "docs" / "format.md").read_text()
     program = ast.parse(text.split("```python\n")[1].split("```")[0])
     program.body = [part for part in program.body if getattr(part, "name", "") in ("numbers", "column")]
-    said: dict[str, Any] = {"pa": pa, "pc": pc}
-    exec(compile(program, "docs/format.md", "exec"), said)
-    assert said["column"](NUMBERS.dictionary_encode(), pa.float64()).equals(DOUBLES)
+    namespace: dict[str, Any] = {"pa": pa, "pc": pc}
+    exec(compile(program, "docs/format.md", "exec"), namespace)
+    assert namespace["column"](NUMBERS.dictionary_encode(), pa.float64()).equals(DOUBLES)
     for around in set(AROUND) - {"list_view", "dictionary"}:  # no source delivers and widens these
         wide = AROUND[around](DOUBLES)
-        assert said["column"](AROUND[around](NUMBERS), wide.type).equals(wide), around
+        assert namespace["column"](AROUND[around](NUMBERS), wide.type).equals(wide), around

@@ -112,7 +112,7 @@ def test_a_valid_tile_in_place_of_another_is_refused(codec: str) -> None:
 def test_damage_under_a_valid_checksum_raises_a_chunk_error_or_gives_the_right_rows(codec: str, seed: int) -> None:
     tile, batch = make(codec)
     rng = random.Random(seed)
-    said = []
+    messages = []
     for _ in range(150):
         damaged = bytearray(tile.stored)
         match rng.randrange(5):
@@ -131,11 +131,11 @@ def test_damage_under_a_valid_checksum_raises_a_chunk_error_or_gives_the_right_r
         try:
             rows = read(forged(bytes(damaged), tile))
         except ChunkError as error:
-            said.append(str(error))
+            messages.append(str(error))
         else:
             assert rows.equals(batch)
-    assert len(said) > 100
-    assert all("flights" in message for message in said)
+    assert len(messages) > 100
+    assert all("flights" in message for message in messages)
 
 
 def consistent(raw: bytes, tile: Tile) -> pa.RecordBatch:
@@ -265,6 +265,6 @@ def test_decoding_allocates_one_buffer_of_the_raw_size() -> None:
     tile, _ = make("gzip")
     before = pa.total_allocated_bytes()
     rows = read(tile)
-    held = pa.total_allocated_bytes() - before
-    assert tile.raw_bytes <= held < tile.raw_bytes + 65_536
+    allocated_bytes = pa.total_allocated_bytes() - before
+    assert tile.raw_bytes <= allocated_bytes < tile.raw_bytes + 65_536
     assert rows.num_rows == 3000

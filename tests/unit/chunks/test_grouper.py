@@ -151,22 +151,22 @@ def test_rows_of_a_sliced_union_count_the_same_bytes(mode: str) -> None:
         union = pa.UnionArray.from_dense(codes, pa.array(range(5), pa.int32()), values)
     else:
         union = pa.UnionArray.from_sparse(codes, values)
-    whole = np.diff(cumulative_row_bytes(pa.record_batch([union], ["u"])))
-    assert list(whole) == [16, 18, 16, 20, 17]
+    row_bytes = np.diff(cumulative_row_bytes(pa.record_batch([union], ["u"])))
+    assert list(row_bytes) == [16, 18, 16, 20, 17]
     assert list(np.diff(cumulative_row_bytes(pa.record_batch([union.slice(1, 3)], ["u"])))) == [18, 16, 20]
 
 
 def test_grouping_holds_no_more_than_one_row_group() -> None:
     grouper = RowGrouper(ChunkSettings(row_group_bytes=8000))
     batch = pa.record_batch([pa.array(range(300))], ["n"])
-    held = 0
+    waiting_rows = 0
     for _ in range(200):
         for group in grouper.feed(batch):
             assert group.num_rows == 1000
             assert group.nbytes <= 8000
-            held -= group.num_rows
-        held += 300
-        assert held <= 1000
+            waiting_rows -= group.num_rows
+        waiting_rows += 300
+        assert waiting_rows <= 1000
 
 
 def test_a_grouper_without_a_size_is_refused() -> None:

@@ -131,15 +131,15 @@ def test_a_row_group_of_many_batches_is_narrowed_as_one_batch(
 ) -> None:
     rng = np.random.default_rng(len(cuts))
     for type_ in every_type:
-        whole = pa.record_batch([any_array(type_, 3000, rng)], ["a"])
+        one_batch = pa.record_batch([any_array(type_, 3000, rng)], ["a"])
         edges = [0, *cuts, 3000]
-        group = RowGroup(tuple(whole.slice(low, high - low) for low, high in itertools.pairwise(edges)))
-        assert (group.num_rows, group.schema) == (3000, whole.schema)
-        assert equal(group.to_batch(), whole)
-        narrow, alone = narrow_batch(group), narrow_batch(whole)
+        group = RowGroup(tuple(one_batch.slice(low, high - low) for low, high in itertools.pairwise(edges)))
+        assert (group.num_rows, group.schema) == (3000, one_batch.schema)
+        assert equal(group.to_batch(), one_batch)
+        narrow, alone = narrow_batch(group), narrow_batch(one_batch)
         assert narrow.schema.equals(alone.schema, check_metadata=True), type_
-        assert equal(cast_batch(narrow, whole.schema), whole), type_
-        assert equal(compute_stats(narrow, whole.schema), compute_stats(whole)), type_
+        assert equal(cast_batch(narrow, one_batch.schema), one_batch), type_
+        assert equal(compute_stats(narrow, one_batch.schema), compute_stats(one_batch)), type_
 
 
 def test_a_row_group_without_columns_keeps_its_rows() -> None:

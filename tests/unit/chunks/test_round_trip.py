@@ -50,8 +50,8 @@ def test_any_batch_is_decoded_unchanged(data: Any, any_batch: Any, equal: Any) -
         assert chunk.schema.equals(batch.schema)
         assert chunk.stats.num_rows == 1
         assert chunk.stats.schema.equals(stats_schema(batch.schema))
-        wanted = data.draw(st.permutations(range(batch.num_columns)))[: batch.num_columns // 2]
-        assert equal(decode(chunk, layout, batch.schema, list(wanted)), batch.select(list(wanted)))
+        selected = data.draw(st.permutations(range(batch.num_columns)))[: batch.num_columns // 2]
+        assert equal(decode(chunk, layout, batch.schema, list(selected)), batch.select(list(selected)))
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow])
@@ -131,16 +131,15 @@ def test_a_row_that_no_chunk_can_hold_is_refused_with_its_columns_and_sizes() ->
     assert list(e.value.context["columns"]) == ["id", "image", "label"]
 
 
-def test_highly_compressible_rows_are_cut_at_the_raw_size_limit(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("millrace.chunks.encode.TILE_RAW_BYTES_MAX", 1_000_000)
+def test_highly_compressible_rows_are_cut_at_the_raw_size_limit() -> None:
+    limit = 1_000_000
     layout = TileLayout(((0,),))
     batch = pa.record_batch([pa.array([b"0" * 300_000] * 8)], ["zeros"])
-    chunks = encode_row_group(batch, ChunkSettings(), layout)
+    chunks = encode_row_group(batch, ChunkSettings(), layout, raw_bytes_max=limit)
     assert [chunk.rows for chunk in chunks] == [2] * 4
+    large = pa.record_batch([pa.array([b"0" * 2_000_000])], ["zeros"])
     with pytest.raises(RowTooLargeError, match="one row takes 2,000,0"):
-        encode_row_group(pa.record_batch([pa.array([b"0" * 2_000_000])], ["zeros"]), ChunkSettings(), layout)
+        encode_row_group(large, ChunkSettings(), layout, raw_bytes_max=limit)
 
 
 def test_fields_that_are_not_nullable_stay_so() -> None:
@@ -213,9 +212,9 @@ def test_a_slice_does_not_carry_the_values_of_other_rows() -> None:
     for array in (column, nested, views, pa.StructArray.from_arrays([column], ["d"])):
         batch = pa.record_batch([array], ["w"])
         layout = TileLayout.for_schema(batch.schema)
-        whole = encode_row_group(batch, ChunkSettings(), layout)
+        uncut = encode_row_group(batch, ChunkSettings(), layout)
         cut = encode_row_group(batch, ChunkSettings(chunk_bytes=SMALLEST), layout)
-        assert sum(c.raw_bytes for c in cut) < 1.5 * sum(c.raw_bytes for c in whole)
+        assert sum(c.raw_bytes for c in cut) < 1.5 * sum(c.raw_bytes for c in uncut)
         assert [v for c in cut for v in decode(c, layout, batch.schema).column(0).to_pylist()] == array.to_pylist()
 
 

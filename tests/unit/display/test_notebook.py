@@ -44,11 +44,11 @@ def test_each_repr_is_one_short_line(store: Store) -> None:
     report = store.load("flights", pa.table({"n": list(range(12_345))}), run="nightly")
     dataset, version = store.dataset("flights"), store.version("flights")
     for shown, kind in ((report, "LoadReport"), (dataset, "Dataset"), (version, "Version")):
-        said = repr(shown)
-        assert said.startswith(f"<{kind} flights@{version.label}: 12,345 rows")
-        assert said.endswith(">")
-        assert len(said) < 160
-        assert "\n" not in said
+        description = repr(shown)
+        assert description.startswith(f"<{kind} flights@{version.label}: 12,345 rows")
+        assert description.endswith(">")
+        assert len(description) < 160
+        assert "\n" not in description
     assert re.search(r", 20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d[+]00:00>$", repr(version))
 
 

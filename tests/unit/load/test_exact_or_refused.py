@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from millrace.api import Store
+from millrace.arrow import nulls_of
 from millrace.arrow.equality import same_values
-from millrace.arrow.nested import nulls_of
 from millrace.dataset.exports.files import export
 from millrace.errors import MillraceError
 from millrace.load import LoadOptions

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import gzip
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 import pyarrow as pa
 import zstandard
@@ -28,33 +28,30 @@ _GZIP_MEMBER_BYTES_MIN = 20
 _GZIP_DAMAGE: Any = (EOFError, gzip.BadGzipFile, isal_zlib.error, igzip_lib.error, zlib.error)
 
 
-class Codec(Protocol):
-    """A compression format."""
+class Codec(ABC):
+    """A compression format, by the name that is recorded with every tile, and its supported levels."""
 
-    @property
-    def name(self) -> str:
-        """Return the name that is recorded with every tile."""
+    name: ClassVar[str]
+    levels: ClassVar[range]
 
-    @property
-    def levels(self) -> range:
-        """Return the supported levels."""
-
+    @abstractmethod
     def compress(self, raw: Sequence[Any], level: int) -> bytes:
         """Compress the bytes of these buffers, one after another, to one complete stream."""
 
+    @abstractmethod
     def decompress(self, stored: Any, raw_bytes: int) -> pa.Buffer:
         """Decompress to exactly ``raw_bytes`` bytes, or raise ``ChunkFormatError``."""
 
     def raw_checksum(self, stored: Any, raw: Sequence[Any]) -> bytes:
         """Return CRC-32 and size of the raw bytes, in the form of ``Tile.raw_checksum``."""
+        return crc_and_size(raw)
 
 
-@dataclass(frozen=True, slots=True)
-class Gzip:
+class Gzip(Codec):
     """RFC 1952 by isal: one member, no name, time 0, which any gzip reads."""
 
-    name: str = "gzip"
-    levels: range = range(4)
+    name = "gzip"
+    levels = range(4)
 
     def compress(self, raw: Sequence[Any], level: int) -> bytes:
         """Compress to one gzip member, in which buffers that hardly shrink are stored uncompressed."""
@@ -82,12 +79,11 @@ class Gzip:
         return bytes(stored[-_GZIP_TRAILER_BYTES:])
 
 
-@dataclass(frozen=True, slots=True)
-class Zstd:
+class Zstd(Codec):
     """One zstd frame with its content size."""
 
-    name: str = "zstd"
-    levels: range = range(1, 23)
+    name = "zstd"
+    levels = range(1, 23)
 
     def compress(self, raw: Sequence[Any], level: int) -> bytes:
         """Compress to one zstd frame."""
@@ -106,17 +102,12 @@ class Zstd:
             raise ChunkFormatError(f"the zstd frame is damaged ({error})") from None
         return pa.py_buffer(raw)
 
-    def raw_checksum(self, stored: Any, raw: Sequence[Any]) -> bytes:
-        """Compute the checksum from the raw bytes."""
-        return crc_and_size(raw)
 
-
-@dataclass(frozen=True, slots=True)
-class Uncompressed:
+class Uncompressed(Codec):
     """The uncompressed Arrow bytes, for data that no codec makes smaller."""
 
-    name: str = "none"
-    levels: range = range(23)
+    name = "none"
+    levels = range(23)
 
     def compress(self, raw: Sequence[Any], level: int) -> bytes:
         """Return the same bytes."""
@@ -125,10 +116,6 @@ class Uncompressed:
     def decompress(self, stored: Any, raw_bytes: int) -> pa.Buffer:
         """Return the same bytes without copying them."""
         return pa.py_buffer(stored)
-
-    def raw_checksum(self, stored: Any, raw: Sequence[Any]) -> bytes:
-        """Compute the checksum from the raw bytes."""
-        return crc_and_size(raw)
 
 
 CODECS: Mapping[str, Codec] = MappingProxyType({codec.name: codec for codec in (Gzip(), Zstd(), Uncompressed())})
@@ -141,7 +128,6 @@ def known_codecs() -> str:
 
 def codec_named(name: str) -> Codec:
     """Return the codec of that name; raise ``InvalidSettingError`` with the known names if there is none."""
-    codec = CODECS.get(name)
-    if codec is None:
+    if name not in CODECS:
         raise InvalidSettingError(f"codec is {name!r}", hint=f"choose one of {known_codecs()}", codec=name)
-    return codec
+    return CODECS[name]

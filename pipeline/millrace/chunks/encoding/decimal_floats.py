@@ -64,7 +64,7 @@ def encode(array: pa.Array) -> pa.Array:
     for where in rare.values():
         values = np.where(where, 0.0, values)
     for digits_tried in range(digits, min(digits + _TRIES, _DIGITS_MAX + 1)):
-        scaled = _whole(values, digits_tried)
+        scaled = _as_integers(values, digits_tried)
         if scaled is not None:
             integers, base = scaled
             numbers = byte_streams.encode(pa.array(integers))
@@ -85,7 +85,7 @@ def _digits(sample: Any) -> int | None:
     return int(is_exact.argmax()) if is_exact.any() else None
 
 
-def _whole(values: Any, digits: int) -> tuple[Any, int] | None:
+def _as_integers(values: Any, digits: int) -> tuple[Any, int] | None:
     """Return the narrowest integers and the number to add to them, or None unless the same bits come back."""
     with np.errstate(over="ignore", invalid="ignore"):
         scaled = np.rint(values * 10.0**digits)

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from millrace.arrow import OFFSET_TYPES
+
 _LENGTH_MAX = 8
 _INDEX_MAX = 1 << 15
 _SHARED_ROWS_MIN, _SHARED_ROWS_MAX = 1 << 12, 1 << 18
@@ -89,9 +91,9 @@ def decode(array: pa.DictionaryArray) -> pa.Array | None:
 
 def _letters(array: pa.Array) -> Any:
     """Return texts of one length as a matrix of bytes, one row a text; None for other texts and lengths above 8."""
-    if not len(array) or not _has_offsets(array.type):
+    if not len(array) or array.type not in OFFSET_TYPES:
         return None
-    offset = np.dtype(_offset_type(array.type))
+    offset = np.dtype(OFFSET_TYPES[array.type])
     offsets = np.frombuffer(array.buffers()[1], offset, len(array) + 1, array.offset * offset.itemsize)
     first, last = int(offsets[0]), int(offsets[-1])
     length, over = divmod(last - first, len(array))
@@ -103,7 +105,7 @@ def _letters(array: pa.Array) -> Any:
 
 
 def _texts(letters: pa.Buffer, rows: int, length: int, type_: pa.DataType) -> pa.Array:
-    kind = _offset_type(type_)
+    kind = OFFSET_TYPES[type_]
     shared = max(_SHARED_ROWS_MIN, 1 << rows.bit_length())
     offsets = _shared_offsets(shared, length, kind) if shared <= _SHARED_ROWS_MAX else _offsets(rows, length, kind)
     return pa.Array.from_buffers(type_, rows, [None, offsets, letters], 0)
@@ -117,15 +119,3 @@ def _offsets(rows: int, length: int, kind: str) -> pa.Buffer:
 
 _shared_offsets = lru_cache(8)(_offsets)
 """Texts of one length have the same offsets in every chunk and column, which therefore share one array."""
-
-
-def _has_offsets(type_: pa.DataType) -> bool:
-    types = pa.types
-    return bool(
-        types.is_string(type_) or types.is_large_string(type_) or types.is_binary(type_) or types.is_large_binary(type_)
-    )
-
-
-def _offset_type(type_: pa.DataType) -> str:
-    large = pa.types.is_large_string(type_) or pa.types.is_large_binary(type_)
-    return "<i8" if large else "<i4"

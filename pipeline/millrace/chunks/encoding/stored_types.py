@@ -56,9 +56,7 @@ def _to_stored(array: pa.Array) -> pa.Array:
 
 def number_type(type_: pa.DataType) -> pa.DataType | None:
     """Return the type of the numbers that a struct encodes; None for any other type."""
-    if not pa.types.is_struct(type_):
-        return None
-    return next((number for each in _ENCODINGS if (number := each.number_type(type_)) is not None), None)
+    return next((number for encoding in _ENCODINGS if (number := encoding.number_type(type_)) is not None), None)
 
 
 def _is_complete(array: pa.StructArray) -> bool:
@@ -75,7 +73,7 @@ def from_stored(arrays: Sequence[pa.StructArray], target: pa.DataType) -> list[p
     """
     if not all(map(_is_complete, arrays)):
         raise pa.ArrowInvalid("a part of a number is null")
-    encoding = next(each for each in _ENCODINGS if each.number_type(arrays[0].type) is not None)
+    encoding = next(encoding for encoding in _ENCODINGS if encoding.number_type(arrays[0].type) is not None)
     numbers = encoding.decode(arrays)
     if not numbers.type.equals(target):
         numbers = numbers.cast(target, safe=False)

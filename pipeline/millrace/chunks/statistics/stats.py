@@ -19,7 +19,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from millrace.arrow import taken
+from millrace.arrow import BYTES, OFFSET_TYPES, TEXTS, VIEWS, taken
 from millrace.chunks.cast import cast_batch
 from millrace.chunks.statistics.text_bounds import text_bounds
 
@@ -40,21 +40,18 @@ class ColumnStats:
 
 def stats_schema(schema: pa.Schema) -> pa.Schema:
     """Return the schema of the statistics of chunks with this schema."""
-    return pa.schema([pa.field(field.name, _stats_type(_bound_type(field.type))) for field in schema])
-
-
-def _stats_type(bound: pa.DataType) -> pa.DataType:
-    return pa.struct([pa.field("nulls", pa.int64()), pa.field("min", bound), pa.field("max", bound)])
+    bounds = [(field.name, _bound_type(field.type)) for field in schema]
+    return pa.schema(
+        [(name, pa.struct([("nulls", pa.int64()), ("min", bound), ("max", bound)])) for name, bound in bounds]
+    )
 
 
 def _bound_type(type_: pa.DataType) -> pa.DataType:
     types = pa.types
     if types.is_dictionary(type_):
         return _bound_type(type_.value_type)
-    if types.is_string(type_) or types.is_large_string(type_) or types.is_string_view(type_):
-        return pa.string()
-    if types.is_binary(type_) or types.is_large_binary(type_) or types.is_binary_view(type_):
-        return pa.binary()
+    if type_ in TEXTS or type_ in BYTES:
+        return pa.string() if type_ in TEXTS else pa.binary()
     if types.is_fixed_size_binary(type_):
         return type_ if type_.byte_width <= BOUND_BYTES_MAX else pa.null()
     ordered = types.is_primitive(type_) or types.is_decimal(type_)
@@ -87,8 +84,7 @@ def _column(array: pa.Array, type_: pa.StructType, all_used: bool) -> pa.Array:
             used = array.dictionary
             array = used if all_used else taken(used, pc.unique(array.indices).drop_null())
         low, high = _bounds(array, bound)
-    children = [pa.array([nulls], pa.int64()), _one(low, bound), _one(high, bound)]
-    return pa.StructArray.from_arrays(children, fields=list(type_))
+    return _entry(type_, nulls, low, high)
 
 
 def merge_stats(stats: pa.RecordBatch, rows: Sequence[int]) -> pa.RecordBatch:
@@ -110,8 +106,7 @@ def merge_stats(stats: pa.RecordBatch, rows: Sequence[int]) -> pa.RecordBatch:
             low, high = _bounds(lows, bound)[0], _bounds(highs, bound)[1]
         # The total is unknown if one null count is unknown.
         total = None if nulls.null_count else pc.sum(nulls).as_py()
-        children = [pa.array([total], pa.int64()), _one(low, bound), _one(high, bound)]
-        columns.append(pa.StructArray.from_arrays(children, fields=list(column.type)))
+        columns.append(_entry(column.type, total, low, high))
     return pa.RecordBatch.from_arrays(columns, schema=stats.schema)
 
 
@@ -124,17 +119,17 @@ def without_bounds(stats: pa.RecordBatch) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(columns, schema=stats.schema)
 
 
-def _one(value: pa.Scalar | None, bound: pa.DataType) -> pa.Array:
-    if value is None or not value.is_valid:
-        return pa.nulls(1, bound)
-    return pa.array([value if value.type.equals(bound) else value.cast(bound)], bound)
+def _entry(type_: pa.StructType, nulls: int | None, low: pa.Scalar | None, high: pa.Scalar | None) -> pa.Array:
+    bound = type_.field("min").type
+    bounds = [pa.nulls(1, bound) if value is None else pa.array([value.cast(bound)], bound) for value in (low, high)]
+    return pa.StructArray.from_arrays([pa.array([nulls], pa.int64()), *bounds], fields=list(type_))
 
 
 def _bounds(array: pa.Array, bound: pa.DataType) -> tuple[pa.Scalar | None, pa.Scalar | None]:
     comparable = _comparable(array)
     if pa.types.is_floating(comparable.type) and pc.any(pc.is_nan(comparable)).as_py():
         return None, None
-    if isinstance(comparable, pa.StringArray | pa.LargeStringArray | pa.BinaryArray | pa.LargeBinaryArray):
+    if comparable.type in OFFSET_TYPES:
         low, high = text_bounds(comparable)
     else:
         bounds = pc.min_max(comparable)
@@ -149,10 +144,8 @@ def _comparable(array: pa.Array) -> pa.Array:
         return array.cast(pa.float32())
     if types.is_duration(type_):
         return array.cast(pa.int64())
-    if types.is_string_view(type_):
-        return array.cast(pa.large_string())
-    if types.is_binary_view(type_):
-        return array.cast(pa.large_binary())
+    if type_ in VIEWS:
+        return array.cast(VIEWS[type_])
     if types.is_decimal32(type_) or types.is_decimal64(type_):
         return array.cast(pa.decimal128(type_.precision, type_.scale))
     return array

@@ -14,6 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from millrace.arrow import OFFSET_TYPES, is_valid
+
 _FEW_ROWS = 2048
 _PREFIX_BYTES_MAX = 4
 
@@ -22,7 +24,7 @@ def text_bounds(array: pa.Array) -> tuple[pa.Scalar, pa.Scalar]:
     """Return minimum and maximum (by bytes) of a string or binary array that holds at least one value."""
     if len(array) - array.null_count < _FEW_ROWS:
         return _by_arrow(array)
-    starts, lengths = _places(array)
+    starts, lengths = _ranges(array)
     data = _bytes(array)
     shortest = int(lengths.min())
     low = high = depth = 0
@@ -56,27 +58,21 @@ def _bytes(array: pa.Array) -> Any:
     return np.frombuffer(buffer, np.uint8) if buffer is not None and buffer.size else np.zeros(1, np.uint8)
 
 
-def _places(array: pa.Array) -> tuple[Any, Any]:
+def _ranges(array: pa.Array) -> tuple[Any, Any]:
     """Return starts and lengths of the values; a null gets the start and length of the first value."""
-    large = pa.types.is_large_string(array.type) or pa.types.is_large_binary(array.type)
-    dtype = np.dtype("<i8" if large else "<i4")
-    offsets = np.frombuffer(array.buffers()[1], dtype, len(array) + 1, array.offset * dtype.itemsize)
+    offset = np.dtype(OFFSET_TYPES[array.type])
+    offsets = np.frombuffer(array.buffers()[1], offset, len(array) + 1, array.offset * offset.itemsize)
     starts, lengths = offsets[:-1], np.diff(offsets)
     if array.null_count:
         first = _first_valid(array)
-        nulls = (_valid(array) == 0).nonzero()[0]
+        nulls = np.flatnonzero(~is_valid(array))
         starts = starts.copy()
         starts[nulls], lengths[nulls] = starts[first], lengths[first]
     return starts, lengths
 
 
-def _valid(array: pa.Array) -> Any:
-    bits = np.unpackbits(np.frombuffer(array.buffers()[0], np.uint8), bitorder="little")
-    return bits[array.offset : array.offset + len(array)]
-
-
 def _first_valid(array: pa.Array) -> int:
-    return int(_valid(array).argmax())
+    return int(is_valid(array).argmax())
 
 
 def _narrow(data: Any, starts: Any, lengths: Any, tied: Any, depth: int, smallest: bool) -> Any:

@@ -1,4 +1,4 @@
-"""Join the dictionaries of batches into one for each place of an Arrow file.
+"""Join the dictionaries of batches into one for each dictionary field of an Arrow file.
 
 Values of later batches are appended, and their indices are changed accordingly.
 """
@@ -27,6 +27,7 @@ from millrace.arrow import (
     union_parts,
     views_of,
 )
+from millrace.compat.pyarrow.ipc import appendable_dictionary
 from millrace.dataset.exports.text_types import is_bytes
 
 
@@ -35,10 +36,10 @@ class DictionaryError(ValueError):
 
 
 class Dictionaries:
-    """The dictionaries of a schema, one for each place, with all values of the batches so far."""
+    """The dictionaries of a schema, one for each dictionary field, with all values of the batches so far."""
 
     def __init__(self) -> None:
-        self._places: list[_Dictionary] = []
+        self._dictionaries: list[_Dictionary] = []
         self._next = 0
         self._more = False
 
@@ -46,8 +47,8 @@ class Dictionaries:
         """Return the batch with dictionaries that begin with those of the batch before it.
 
         Values are appended and never moved, as the file format requires. Every value stays the same, to the bit. With
-        ``more`` batches to come no dictionary stays empty, because pyarrow 25 appends nothing to an empty one in a
-        file. Raises ``DictionaryError`` where that is impossible; the object must not be used afterwards.
+        ``more`` batches to come no dictionary stays empty (``appendable_dictionary``). Raises ``DictionaryError`` where
+        that is impossible; the object must not be used afterwards.
         """
         self._next, self._more = 0, more
         columns = []
@@ -66,10 +67,10 @@ class Dictionaries:
         if isinstance(array, pa.ExtensionArray):
             return pa.ExtensionArray.from_storage(kind, self._walk(array.storage))
         if pa.types.is_dictionary(kind):
-            if self._next == len(self._places):
-                self._places.append(_Dictionary())
+            if self._next == len(self._dictionaries):
+                self._dictionaries.append(_Dictionary())
             self._next += 1
-            return self._places[self._next - 1].joined(array, more=self._more)
+            return self._dictionaries[self._next - 1].joined(array, more=self._more)
         if pa.types.is_union(kind):
             codes, offsets = union_parts(array)
             return union_of(kind, codes, offsets, [self._walk(array.field(i)) for i in range(kind.num_fields)])
@@ -90,9 +91,6 @@ class Dictionaries:
 
     def _lists(self, array: Any, mask: pa.Array | None) -> pa.Array:
         kind = array.type
-        if pa.types.is_fixed_size_list(kind) and not kind.list_size:
-            children = [self._walk(array.values.slice(0, 0))]
-            return pa.Array.from_buffers(kind, len(array), array.buffers()[:1], offset=array.offset, children=children)
         starts, sizes = list_ranges(array)
         if is_view(kind):
             # Several views may share values, which stay shared.
@@ -107,7 +105,7 @@ class _CannotJoinError(ValueError):
 
 @dataclass(slots=True)
 class _Dictionary:
-    """The values of the batches so far at one place, and the position of each value."""
+    """The values of the batches so far in one dictionary field, and the position of each value."""
 
     values: pa.Array | None = None
     positions: dict[Any, int] = field(default_factory=dict)
@@ -116,7 +114,7 @@ class _Dictionary:
         """Return the same array with a dictionary that begins with ``values``, and append new values to ``values``."""
         kind, new = array.type, array.dictionary
         if self.values is None:
-            self.values = pa.nulls(1, new.type) if more and not len(new) and not pa.types.is_null(new.type) else new
+            self.values = appendable_dictionary(new) if more else new
         if len(new) <= len(self.values) and same_values(self.values.slice(0, len(new)), new):
             return pa.DictionaryArray.from_arrays(array.indices, self.values, ordered=kind.ordered)
         if pa.types.is_null(kind.value_type):

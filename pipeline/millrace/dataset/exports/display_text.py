@@ -6,9 +6,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from millrace.arrow import is_list_like
+from millrace.arrow import is_extension, is_list_like
 from millrace.dataset.exports.temporal_text import has_text, writable
-from millrace.dataset.exports.text_types import is_extension
 
 
 def as_text(column: pa.Array) -> list[str | None]:

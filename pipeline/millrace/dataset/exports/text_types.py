@@ -8,14 +8,6 @@ from millrace.arrow import decoded, list_children, list_ranges, list_values, lis
 from millrace.dataset.exports.temporal_text import writable
 
 
-def is_extension(kind: pa.DataType) -> bool:
-    """Return whether the type is an extension type, whose storage alone does not carry its meaning.
-
-    pyarrow 25 ends the process when it casts lists of tensors.
-    """
-    return isinstance(kind, pa.BaseExtensionType)
-
-
 def is_bytes(kind: pa.DataType) -> bool:
     """Return whether the type holds bytes of any kind, which are not text."""
     named = (pa.binary(), pa.large_binary(), pa.binary_view())

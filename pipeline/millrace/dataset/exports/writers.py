@@ -5,7 +5,6 @@ Every writer checks the schema first and refuses, by name, the columns that its 
 
 from __future__ import annotations
 
-import io
 import json
 import re
 from collections import Counter
@@ -17,16 +16,15 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from millrace.arrow import Change, holds, is_text
-from millrace.dataset.exports.dictionaries import Dictionaries, DictionaryError
-from millrace.dataset.exports.format_types import (
-    beyond_parquet,
-    csv_holds,
-    has_equal_fields,
+from millrace.compat.pyarrow.parquet import (
+    AbandonableSink,
     has_null_of_fixed_size,
-    json_holds,
+    is_writable,
     narrowed_type,
-    parquet_holds,
+    unwritable_type,
 )
+from millrace.dataset.exports.dictionaries import Dictionaries, DictionaryError
+from millrace.dataset.exports.format_types import csv_holds, has_equal_fields, json_holds
 from millrace.dataset.exports.temporal_text import BeyondTextError
 from millrace.dataset.exports.text_types import convert, convert_for_csv, csv_type, json_type
 from millrace.errors import UsageError
@@ -109,42 +107,24 @@ class _ArrowStream(_Arrow):
             return self._dictionaries.joined(batch)
 
 
-class _AbandonableSink(io.RawIOBase):
-    """A sink that ignores all data once it is abandoned, such as the footer that a Parquet writer writes at its end."""
-
-    is_abandoned = False
-
-    def __init__(self, sink: Any) -> None:
-        self._sink = sink
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any) -> int:
-        if not self.is_abandoned:
-            self._sink.write(data)
-        return len(data)
-
-
 class _Parquet(BatchWriter):
     """A writer of Parquet: one row group a batch, with the Arrow schema; zstd, which most readers support."""
 
     def __init__(self, sink: Any, schema: pa.Schema) -> None:
-        _check(schema, "Parquet", parquet_holds)
+        _check(schema, "Parquet", is_writable)
         self._fixed = [i for i, f in enumerate(schema) if holds(f.type, pa.types.is_fixed_size_list)]
         self._narrowed = [i for i, f in enumerate(schema) if holds(f.type, narrowed_type)]
         self._names = schema.names
-        self._sink = _AbandonableSink(sink)
+        self._sink = AbandonableSink(sink)
         self._writer = pq.ParquetWriter(self._sink, schema, version="2.6", compression="zstd", store_schema=True)
 
     def write(self, batch: pa.RecordBatch) -> None:
         for index in self._fixed:
             if has_null_of_fixed_size(batch.column(index)):
-                # pyarrow writes it without an error, but no reader accepts the file.
                 raise _refused(self._names[index], "a null in a list of fixed size", "Parquet")
         for index in self._narrowed:
-            if beyond := beyond_parquet(batch.column(index)):
-                raise _refused(self._names[index], f"{beyond} is out of range", "Parquet")
+            if kind := unwritable_type(batch.column(index)):
+                raise _refused(self._names[index], f"{kind} is out of range", "Parquet")
         self._writer.write_batch(batch)
 
     def close(self) -> None:

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from millrace.compat.pyarrow import Column, read_expression, walk
+from millrace.compat.pyarrow.expressions import Column, read_expression, walk
 from millrace.errors import UsageError
 
 Filter: TypeAlias = "str | pc.Expression"

@@ -18,7 +18,7 @@ import pyarrow.fs as pafs
 
 from millrace.arrow import decoded_type, holds
 from millrace.chunks import cast_batch, stats_schema
-from millrace.compat.pyarrow import Call, Column, Literal, Node, read_expression, walk
+from millrace.compat.pyarrow.expressions import Call, Column, Literal, Node, read_expression, walk
 
 _SIMPLE = frozenset(
     {"and_kleene", "or_kleene", "invert", "is_null", "is_valid", "is_in"}

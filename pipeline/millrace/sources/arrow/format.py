@@ -28,7 +28,9 @@ def _plan(uri: str, files: tuple[SourceFile, ...], options: SourceOptions) -> So
         batches = index_arrow(file, options.max_unit_bytes).batches
         if not batches:
             units.append(Unit(number, 0, 0, file.size_bytes, 0))
-        units += [Unit(number, at, at + 1, each.stop - each.offset, each.rows) for at, each in enumerate(batches)]
+        units += [
+            Unit(number, index, index + 1, batch.stop - batch.offset, batch.rows) for index, batch in enumerate(batches)
+        ]
     return plan_of_units("arrow", uri, files, options, shared_schema(files, schemas), units, "batch")
 
 

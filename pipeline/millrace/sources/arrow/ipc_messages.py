@@ -1,7 +1,7 @@
 """Sizes of Arrow IPC messages, known before memory is allocated for them.
 
 pyarrow reads a whole record batch before it reports the size. This module therefore reads the few fields that
-determine it from the messages' own headers (flatbuffers, ``Message.fbs`` of the Arrow format).
+determine it from the messages' own headers (``Message.fbs`` of the Arrow format).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from millrace.compat.pyarrow.flatbuffers import Table
 from millrace.errors import SourceCorruptError, SourceTooLargeError
 
 SCHEMA, DICTIONARY, RECORD_BATCH = 1, 2, 3
@@ -70,7 +71,7 @@ def next_message(read: Callable[[int], bytes], name: str, offset: int) -> Messag
     try:
         kind, body_bytes, rows, longest, buffers = _parse(metadata)
     except (struct.error, ValueError) as error:
-        raise damaged(name, "a message header that makes no sense") from error
+        raise damaged(name, "an invalid message header") from error
     return Message(offset, prefix + metadata, kind, body_bytes, rows, longest, buffers)
 
 
@@ -91,7 +92,7 @@ def check_size(message: Message, peek: Callable[[int, int], bytes], limit: int, 
         size = 0
         for offset, length in message.buffers:
             if offset < 0 or not 0 <= length <= message.body_bytes - offset:
-                raise damaged(name, "a buffer that lies outside of its message")
+                raise damaged(name, "a buffer outside of its message")
             prefix = peek(offset, 8) if length >= 8 else b""
             raw = struct.unpack("<q", prefix)[0] if len(prefix) == 8 else 0
             # -1 marks a buffer that is stored uncompressed.
@@ -113,62 +114,16 @@ def damaged(name: str, reason: str) -> SourceCorruptError:
 
 
 def _parse(data: bytes) -> tuple[int, int, int, int, tuple[tuple[int, int], ...]]:
-    table = _Table(data, *struct.unpack_from("<I", data))
+    table = Table.root(data)
     kind = table.number(1, "<B")
     body_bytes = table.number(3, "<q")
     if body_bytes < 0:
         raise ValueError(body_bytes)
-    if kind == RECORD_BATCH:
-        batch = table.table(2)
-    elif kind == DICTIONARY:
-        batch = table.table(2).table(1)
-    else:
+    if kind not in (DICTIONARY, RECORD_BATCH):
         return kind, body_bytes, 0, 0, ()
+    batch = table.table(2) if kind == RECORD_BATCH else table.table(2).table(1)
     rows = batch.number(0, "<q")
     lengths = [rows, *(length for length, _ in batch.pairs(1))]
     if min(lengths) < 0:
         raise ValueError(min(lengths))
     return kind, body_bytes, rows, max(lengths), batch.pairs(2) if batch.has(3) else ()
-
-
-class _Table:
-    """A flatbuffers table: fields by number, each at an offset that the table's vtable gives."""
-
-    def __init__(self, data: bytes, at: int) -> None:
-        self._data, self._at = data, at
-        self._vtable = at - struct.unpack_from("<i", data, at)[0]
-        if self._vtable < 0:
-            raise ValueError(self._vtable)
-        self._vtable_bytes = struct.unpack_from("<H", data, self._vtable)[0]
-
-    def _field(self, number: int) -> int:
-        entry = 4 + 2 * number
-        if entry + 2 > self._vtable_bytes:
-            return 0
-        offset = struct.unpack_from("<H", self._data, self._vtable + entry)[0]
-        return self._at + int(offset) if offset else 0
-
-    def has(self, number: int) -> bool:
-        return self._field(number) != 0
-
-    def number(self, number: int, kind: str) -> int:
-        at = self._field(number)
-        return int(struct.unpack_from(kind, self._data, at)[0]) if at else 0
-
-    def table(self, number: int) -> _Table:
-        at = self._field(number)
-        if not at:
-            raise ValueError(number)
-        return _Table(self._data, at + struct.unpack_from("<I", self._data, at)[0])
-
-    def pairs(self, number: int) -> tuple[tuple[int, int], ...]:
-        """Return a vector of structs of two int64."""
-        at = self._field(number)
-        if not at:
-            return ()
-        at += struct.unpack_from("<I", self._data, at)[0]
-        count = struct.unpack_from("<I", self._data, at)[0]
-        if at + 4 + 16 * count > len(self._data):
-            raise ValueError(count)
-        numbers = struct.unpack_from(f"<{2 * count}q", self._data, at + 4)
-        return tuple(zip(numbers[::2], numbers[1::2], strict=True))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import IO
@@ -48,20 +48,17 @@ def index_arrow(file: SourceFile, max_unit_bytes: int) -> ArrowIndex:
     batches = 0
     with closing(open_raw(file)) as raw:
         is_file = raw.read(len(FILE_MAGIC)) == FILE_MAGIC
-        at = len(FILE_MAGIC) if is_file else 0
-        while at < file.size_bytes:
-            raw.seek(at)
-            message = next_message(raw.read, file.name, at)
-            if message is None:
-                break
+        offset = len(FILE_MAGIC) if is_file else 0
+        raw.seek(offset)
+        while offset < file.size_bytes and (message := next_message(raw.read, file.name, offset)):
             if message.stop > file.size_bytes:
                 raise damaged(file.name, "it is cut short")
-            peek = partial(_peek, raw, at + len(message.header))
+            peek = partial(_peek, raw, offset + len(message.header))
             check_size(message, peek, max_unit_bytes, file.name, _label(message, batches))
             batches += message.kind == RECORD_BATCH
             messages.append(message)
-            at = message.stop
-        raw.seek(min(raw.tell(), file.size_bytes) if message is None else at)
+            offset = message.stop
+            raw.seek(offset)
         _check_end(raw.read, is_file, file.name)
     if not messages or messages[0].kind != SCHEMA:
         raise damaged(file.name, "it does not begin with a schema")
@@ -91,7 +88,7 @@ def _check_end(read: Callable[[int], bytes], is_file: bool, name: str) -> None:
 def read_arrow_schema(file: SourceFile, opener: Opener, max_unit_bytes: int) -> pa.Schema:
     """Return the schema of a file, from its first message."""
     stream = opener(file, 0, None)
-    with closing(stream), _reported(file.name):
+    with closing(stream), _damage_reported(file.name):
         schema = pa.ipc.open_stream(_Measured(stream, file.name, max_unit_bytes).as_file()).schema
         check_names(schema)
         return schema
@@ -110,7 +107,7 @@ def read_arrow(
             measured = _Measured(stream, file.name, max_unit_bytes)
             for batch in _batches(measured, file.name, 0):
                 yield batch, stream.position
-            with _reported(file.name):
+            with _damage_reported(file.name):
                 _check_end(stream.read, measured.is_file, file.name)
         return
     index = index_arrow(file, max_unit_bytes)
@@ -130,30 +127,21 @@ def read_arrow(
 
 
 def _batches(measured: _Measured, name: str, rows: int) -> Iterator[pa.RecordBatch]:
-    with _reported(name), pa.ipc.open_stream(measured.as_file()) as reader:
-        while True:
-            try:
-                batch = reader.read_next_batch()
-            except StopIteration:
-                return
+    with _damage_reported(name), pa.ipc.open_stream(measured.as_file()) as reader:
+        for batch in reader:
             check_values(batch, name, rows, damaged)
             rows += batch.num_rows
             yield batch
 
 
-class _reported:
-    """A context manager that turns pyarrow's errors for bad data into one error that names the file."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, (pa.ArrowException, OSError, UnicodeDecodeError)):
-            first = str(error).split("\n")[0]
-            raise damaged(self._name, first[:1].lower() + first[1:]) from error
+@contextmanager
+def _damage_reported(name: str) -> Iterator[None]:
+    """Translate pyarrow's errors for bad data into one error that names the file."""
+    try:
+        yield
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        first = str(error).split("\n")[0]
+        raise damaged(name, first[:1].lower() + first[1:]) from error
 
 
 class _Joined:
@@ -234,10 +222,10 @@ class _Measured(io.RawIOBase):
         if message.buffers and message.body_bytes <= self._limit:
             # The decompressed sizes are in the body.
             body = read_fully(self._from, message.body_bytes)
-            check_size(message, lambda at, size: body[at : at + size], self._limit, self._name, label)
+            check_size(message, lambda offset, size: body[offset : offset + size], self._limit, self._name, label)
             self._ahead = message.header + body
             return
-        check_size(message, lambda at, size: b"", self._limit, self._name, label)
+        check_size(message, lambda offset, size: b"", self._limit, self._name, label)
         self._ahead, self._body_left = message.header, message.body_bytes
 
 

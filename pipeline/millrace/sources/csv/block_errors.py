@@ -9,10 +9,11 @@ from dataclasses import replace
 import pyarrow as pa
 import pyarrow.csv as pc
 
+from millrace.compat.pyarrow.csv import keep_mark
 from millrace.display import shortened
 from millrace.errors import SourceFormatError, SourceTypeError
 from millrace.names import column_type_option
-from millrace.sources.csv.parser import CsvParser, keep_mark
+from millrace.sources.csv.parser import CsvParser
 from millrace.sources.text.blocks import Block
 from millrace.sources.text.decoding import TextFiles, not_utf8
 from millrace.sources.text.records import record_starts, scan_quotes

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.csv as pc
 
+from millrace.compat.pyarrow.csv import keep_mark
 from millrace.errors import SourceFormatError
 from millrace.names import first_duplicate
-from millrace.sources.csv.parser import keep_mark
 from millrace.sources.options import SourceOptions
 from millrace.sources.text.blocks import RecordCutter
 from millrace.sources.text.decoding import not_utf8

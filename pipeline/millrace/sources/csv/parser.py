@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.csv as pc
 
+from millrace.compat.pyarrow.csv import keep_mark
 from millrace.errors import UsageError
 from millrace.sources.csv.nulls import EMPTY_IS_NULL, has_empty_text, nulls_in_text, with_nan
 from millrace.sources.date_formats import DateFormats
@@ -156,12 +156,3 @@ def check_types(types: dict[str, pa.DataType]) -> None:
             raise UsageError(f"column {column!r} of a CSV cannot be read as {kind}") from None
         except pa.ArrowInvalid:
             continue
-
-
-def keep_mark(data: bytes) -> bytes:
-    """Return ``data`` with a second byte order mark if it begins with one, so that pyarrow keeps the first.
-
-    pyarrow removes a byte order mark from the front of every block. ``open_decoded`` has already removed the file's
-    own mark, so a remaining one is a character of a value or a name.
-    """
-    return codecs.BOM_UTF8 + data if data.startswith(codecs.BOM_UTF8) else data

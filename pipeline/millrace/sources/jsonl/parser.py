@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.json as pj
 
 from millrace.arrow import holds
+from millrace.compat.pyarrow.json import with_complete_lists
 from millrace.errors import UsageError
 from millrace.sources.jsonl.times import as_text, holds_times
 from millrace.sources.text.records import record_ends, record_starts
@@ -102,34 +103,10 @@ def parse_times(
 def _one_batch(table: pa.Table, *, complete_lists: bool) -> pa.RecordBatch:
     batches = table.to_batches()
     if len(batches) == 1:
-        # While it infers types, pyarrow also gives other lists too few nulls. That cannot be repaired here.
-        if not complete_lists or not any(_holds_lists_of_nulls(field.type) for field in table.schema):
-            return batches[0]
-        columns = [_completed_lists(column) for column in batches[0].columns]
-        return pa.RecordBatch.from_arrays(columns, schema=table.schema)
+        return with_complete_lists(batches[0]) if complete_lists else batches[0]
     if not table.num_rows or not table.num_columns:
         return pa.RecordBatch.from_pylist([], table.schema)
     return table.combine_chunks().to_batches()[0]
-
-
-def _completed_lists(array: pa.Array) -> pa.Array:
-    """Return the same values with lists of nulls as long as their offsets; pyarrow 25 makes one null for each list."""
-    type_ = array.type
-    mask = array.is_null() if array.null_count else None
-    if not len(array) or not _holds_lists_of_nulls(type_):
-        return array
-    if pa.types.is_struct(type_):
-        children = [_completed_lists(array.field(i)) for i in range(type_.num_fields)]
-        return pa.StructArray.from_arrays(children, fields=list(type_), mask=mask)
-    empty = pa.types.is_null(type_.value_type)
-    values = pa.nulls(array.offsets[-1].as_py()) if empty else _completed_lists(array.values)
-    return pa.ListArray.from_arrays(array.offsets, values, type=type_, mask=mask)
-
-
-def _holds_lists_of_nulls(type_: pa.DataType) -> bool:
-    if pa.types.is_list(type_):
-        return bool(pa.types.is_null(type_.value_type) or _holds_lists_of_nulls(type_.value_type))
-    return pa.types.is_struct(type_) and any(_holds_lists_of_nulls(field.type) for field in type_)
 
 
 def _refuse_lines(data: bytes, rows: int) -> None:

@@ -29,7 +29,7 @@ def _plan(uri: str, files: tuple[SourceFile, ...], options: SourceOptions) -> So
             rows = sum(group_rows for _, group_rows in facts.groups)
             units.append(Unit(number, 0, len(facts.groups), file.size_bytes, rows))
             continue
-        units += [Unit(number, at, at + 1, stored, rows) for at, (stored, rows) in enumerate(facts.groups)]
+        units += [Unit(number, group, group + 1, stored, rows) for group, (stored, rows) in enumerate(facts.groups)]
     if (unit := one_unit(int96_units)) != INT96_UNITS[0]:
         schemas = [selected_columns(parquet_schema(file, unit), file, options) for file in files]
     return plan_of_units("parquet", uri, files, options, shared_schema(files, schemas), units, "row group")

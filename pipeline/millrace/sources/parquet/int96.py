@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from millrace.arrow import leaves
 from millrace.errors import SourceTypeError
 from millrace.sources.parquet.text import leaf_names
 
@@ -29,24 +31,25 @@ def int96_columns(parquet: pq.ParquetFile, selected: Sequence[str] | None) -> di
     Stored columns within lists, maps and structs are included. ``selected`` are the columns to be read (None: all).
     """
     names = leaf_names(parquet.schema_arrow)
-    columns = {at: name for at, name in enumerate(names) if parquet.schema.column(at).physical_type == "INT96"}
-    return {at: name for at, name in columns.items() if selected is None or name in selected}
+    columns = {index: name for index, name in enumerate(names) if parquet.schema.column(index).physical_type == "INT96"}
+    return {index: name for index, name in columns.items() if selected is None or name in selected}
 
 
 def exact_units(
-    opened: Callable[[str], AbstractContextManager[pq.ParquetFile]], columns: dict[int, str]
+    open_file: Callable[[str], AbstractContextManager[pq.ParquetFile]], columns: dict[int, str]
 ) -> dict[str, set[str]]:
     """Return for each column the units that represent all of its timestamps exactly.
 
-    ``opened(unit)`` opens the file with that unit. Each column is read twice, in nanoseconds and in seconds. Seconds
+    ``open_file(unit)`` opens the file with that unit. Each column is read twice, in nanoseconds and in seconds. Seconds
     never wrap around, and the difference from them is the fraction of the second.
     """
     units = {name: set(INT96_UNITS) for name in columns.values()}
-    with opened("ns") as fine, opened("s") as coarse:
-        for at, name in columns.items():
-            for nanos, seconds in zip(_values(fine, at), _values(coarse, at), strict=True):
-                for one, other in zip(_moments(nanos), _moments(seconds), strict=True):
-                    units[name] &= _units_of(one, other)
+    with open_file("ns") as fine, open_file("s") as coarse:
+        for index, name in columns.items():
+            for nanos, seconds in zip(_values(fine, index), _values(coarse, index), strict=True):
+                for (_, fine_leaf), (_, coarse_leaf) in zip(leaves(nanos, ()), leaves(seconds, ()), strict=True):
+                    if pa.types.is_timestamp(fine_leaf.type):
+                        units[name] &= _units_of(fine_leaf.drop_null(), coarse_leaf.drop_null())
     return units
 
 
@@ -59,23 +62,7 @@ def _values(parquet: pq.ParquetFile, column: int) -> Iterator[pa.Array]:
         yield from (batch.column(0) for batch in batches)
 
 
-def _moments(array: pa.Array) -> Iterator[pa.Array]:
-    """Yield the timestamps in a column, without nulls."""
-    types = pa.types
-    if types.is_timestamp(array.type):
-        yield array.drop_null()
-    elif types.is_struct(array.type) or types.is_list(array.type) or types.is_large_list(array.type):
-        children = array.flatten() if types.is_struct(array.type) else [array.flatten()]
-        for child in children:
-            yield from _moments(child)
-    elif types.is_map(array.type):
-        yield from _moments(array.keys)
-        yield from _moments(array.items)
-
-
 def _units_of(nanos: pa.Array, seconds: pa.Array) -> set[str]:
-    import numpy as np
-
     ns, s = (np.asarray(array.cast(pa.int64())) for array in (nanos, seconds))
     # The difference is the nanoseconds within the second, even after a wrap-around.
     rest = ns - s * _BILLION
@@ -112,7 +99,7 @@ def planned_unit(schema: pq.ParquetSchema, leaves: Sequence[Any]) -> str:
 
     ``leaves`` are the planned types in the order of the file's stored columns.
     """
-    for at, leaf in zip(range(len(schema)), leaves, strict=False):
-        if schema.column(at).physical_type == "INT96" and leaf is not None and pa.types.is_timestamp(leaf):
+    for index, leaf in zip(range(len(schema)), leaves, strict=False):
+        if schema.column(index).physical_type == "INT96" and leaf is not None and pa.types.is_timestamp(leaf):
             return str(leaf.unit)
     return INT96_UNITS[0]

@@ -12,7 +12,7 @@ from typing import IO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from millrace.arrow import holds
+from millrace.compat.pyarrow.parquet import begin_read, row_group_batches
 from millrace.errors import SourceCorruptError, SourceFormatError, SourceTooLargeError
 from millrace.sources.io.files import check_unchanged
 from millrace.sources.io.stdin import STANDARD_INPUT
@@ -57,8 +57,7 @@ def parquet_facts(file: SourceFile, max_unit_bytes: int, selected: Sequence[str]
             _check_columns(parquet, number, file.name)
             group = parquet.metadata.row_group(number)
             _check_size(group, f"{file.name}: row group {number}", file.name, max_unit_bytes)
-            stored = sum(group.column(at).total_compressed_size for at in range(group.num_columns))
-            groups.append((stored, group.num_rows))
+            groups.append((_stored_bytes(group), group.num_rows))
         check_names(parquet.schema_arrow)
         columns = int96_columns(parquet, selected)
         units = exact_units(partial(_opened, raw, file.name, ()), columns) if columns else {}
@@ -74,7 +73,7 @@ def _check_size(group: pq.RowGroupMetaData, label: str, name: str, max_unit_byte
             file=name,
             size_bytes=group.total_byte_size,
         )
-    longest = max((group.column(at).num_values for at in range(group.num_columns)), default=0)
+    longest = max((group.column(index).num_values for index in range(group.num_columns)), default=0)
     if longest > _ROW_VALUES_MAX * max(1, group.num_rows):
         raise SourceTooLargeError(
             f"{label} has {longest // max(1, group.num_rows):,} values in a row of one column; "
@@ -107,26 +106,31 @@ def read_parquet(
                 _check_columns(parquet, number, file.name)
             texts = dictionary_columns(metadata, schema, groups)
         with _opened(raw, file.name, texts, unit) as parquet:
-            done = 0
+            done_bytes = 0
             rows = sum(metadata.row_group(number).num_rows for number in range(start))
             for number in groups:
                 group = metadata.row_group(number)
-                stored = sum(group.column(at).total_compressed_size for at in range(group.num_columns))
-                batches = parquet.iter_batches(batch_size=_rows_at_once(metadata, group), row_groups=[number])
-                seen = 0
-                # The loop asks for no batch beyond the last: with an extension type of dictionaries pyarrow 25 would
-                # end the process.
-                while seen < group.num_rows and (batch := next(batches, None)) is not None:
-                    check_values(batch, file.name, rows + seen, _damaged)
-                    seen += batch.num_rows
-                    for piece in decoded_pieces(batch, schema, BATCH_BYTES):
-                        yield piece, done + stored * seen // group.num_rows
-                if seen != group.num_rows:
-                    raise _damaged(file.name, f"row group {number} has {seen:,} rows of {group.num_rows:,}")
-                done += stored
+                stored = _stored_bytes(group)
+                for piece, group_rows in _pieces(parquet, number, schema, file.name, rows):
+                    yield piece, done_bytes + stored * group_rows // group.num_rows
+                done_bytes += stored
                 rows += group.num_rows
     if file.uri != STANDARD_INPUT:
         check_unchanged(file)
+
+
+def _pieces(
+    parquet: pq.ParquetFile, number: int, schema: pa.Schema, name: str, first_row: int
+) -> Iterator[tuple[pa.RecordBatch, int]]:
+    """Yield the rows of a row group, each piece with the number of the group's rows read so far."""
+    group, rows = parquet.metadata.row_group(number), 0
+    for batch in row_group_batches(parquet, number, _rows_at_once(parquet.metadata, group)):
+        check_values(batch, name, first_row + rows, _damaged)
+        rows += batch.num_rows
+        for piece in decoded_pieces(batch, schema, BATCH_BYTES):
+            yield piece, rows
+    if rows != group.num_rows:
+        raise _damaged(name, f"row group {number} has {rows:,} rows of {group.num_rows:,}")
 
 
 @contextmanager
@@ -156,39 +160,24 @@ def _planned_unit(parquet: pq.ParquetFile, planned: pa.Schema) -> str:
 
 
 def _check_columns(parquet: pq.ParquetFile, group: int, name: str) -> None:
-    """Raise ``OSError`` where the metadata of a column of the row group is invalid, and refuse an encrypted column.
-
-    pyarrow 25 ends the process when it is asked for the metadata of such a column. Starting a read creates the same
-    objects and raises their error.
-    """
+    """Raise ``OSError`` where the metadata of a column of the row group is invalid, and refuse an encrypted column."""
     columns = range(len(parquet.schema))
     try:
-        _begin_read(parquet, group, columns)
+        begin_read(parquet, group, columns)
     except OSError as error:
         if not _CRYPT.search(str(error)):
             raise
         named = zip(columns, leaf_names(parquet.schema_arrow), strict=False)
-        hidden = dict.fromkeys(column for at, column in named if _is_encrypted(parquet, group, at))
+        hidden = dict.fromkeys(column for index, column in named if _is_encrypted(parquet, group, index))
         raise _encrypted(name, ", ".join(map(repr, list(hidden)[:5]))) from None
 
 
 def _is_encrypted(parquet: pq.ParquetFile, group: int, column: int) -> bool:
     try:
-        _begin_read(parquet, group, [column])
+        begin_read(parquet, group, [column])
     except OSError as error:
         return bool(_CRYPT.search(str(error)))
     return False
-
-
-def _begin_read(parquet: pq.ParquetFile, group: int, columns: Sequence[int]) -> None:
-    # A batch of no rows reads nothing of the file. With an extension type of dictionaries it would end the process.
-    rows = int(any(holds(kind, _is_extension_of_dictionaries) for kind in parquet.schema_arrow.types))
-    if rows <= parquet.metadata.row_group(group).num_rows:
-        next(parquet.reader.iter_batches(rows, row_groups=[group], column_indices=columns, use_threads=False), None)
-
-
-def _is_extension_of_dictionaries(kind: pa.DataType) -> bool:
-    return isinstance(kind, pa.BaseExtensionType) and holds(kind.storage_type, pa.types.is_dictionary)
 
 
 def _encrypted(name: str, columns: str) -> SourceFormatError:
@@ -204,15 +193,19 @@ def _damaged(name: str, reason: str) -> SourceCorruptError:
     return SourceCorruptError(f"{name} is damaged Parquet data: {reason}", hint="write or copy it again", file=name)
 
 
+def _stored_bytes(group: pq.RowGroupMetaData) -> int:
+    return sum(group.column(index).total_compressed_size for index in range(group.num_columns))
+
+
 def _rows_at_once(metadata: pq.FileMetaData, group: pq.RowGroupMetaData) -> int:
     """Return the number of rows of a batch of about 4 MB.
 
     The size counts values and not only stored bytes, because a run of equal values is stored once and read as many.
     """
     size_bytes = 0
-    for at in range(group.num_columns):
-        column = group.column(at)
-        value_bytes = max(_VALUE_BYTES, metadata.schema.column(at).length)
+    for index in range(group.num_columns):
+        column = group.column(index)
+        value_bytes = max(_VALUE_BYTES, metadata.schema.column(index).length)
         size_bytes += max(column.total_uncompressed_size, value_bytes * column.num_values)
     rows: int = BATCH_BYTES * group.num_rows // max(1, size_bytes)
     return max(1, min(_BATCH_ROWS, rows))

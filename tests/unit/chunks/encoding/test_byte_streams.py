@@ -78,8 +78,8 @@ def test_a_value_is_stored_as_its_bytes_in_little_endian_order(type_: pa.DataTyp
     array = values(type_, ROWS, 3, 0.1)
     stored = split(array)
     for row in range(50):
-        held = stored[row].as_py()
-        total = None if held is None else sum(byte << 8 * i for i, byte in enumerate(held.values()))
+        parts = stored[row].as_py()
+        total = None if parts is None else sum(byte << 8 * i for i, byte in enumerate(parts.values()))
         assert total == array[row].as_py()
 
 
@@ -166,8 +166,8 @@ def noisy(distinct: int, rows: int = 200_000) -> Any:
     ids=["20 distinct", "200 distinct", "runs", "20 distinct of two bytes", "zipf"],
 )
 def test_values_that_repeat_as_a_whole_do_not_grow_by_splitting(numbers: Any) -> None:
-    whole = pa.record_batch([pa.array(numbers.astype(np.int16 if numbers.dtype == np.int16 else np.int32))], ["a"])
-    sizes = [encode_tile(batch, 0, "gzip", 1).stored_bytes for batch in (to_stored(whole), whole)]
+    original = pa.record_batch([pa.array(numbers.astype(np.int16 if numbers.dtype == np.int16 else np.int32))], ["a"])
+    sizes = [encode_tile(batch, 0, "gzip", 1).stored_bytes for batch in (to_stored(original), original)]
     assert sizes[0] <= 1.1 * sizes[1]
 
 
@@ -182,6 +182,6 @@ def test_values_that_repeat_as_a_whole_do_not_grow_by_splitting(numbers: Any) ->
     ids=["count", "sorted", "identifiers", "prices"],
 )
 def test_splitting_makes_compressed_integers_smaller(numbers: Any, of_whole: float) -> None:
-    whole = pa.record_batch([pa.array(numbers.astype(np.int32))], ["a"])
-    sizes = [encode_tile(batch, 0, "gzip", 1).stored_bytes for batch in (to_stored(whole), whole)]
+    original = pa.record_batch([pa.array(numbers.astype(np.int32))], ["a"])
+    sizes = [encode_tile(batch, 0, "gzip", 1).stored_bytes for batch in (to_stored(original), original)]
     assert sizes[0] < of_whole * sizes[1]

@@ -22,8 +22,8 @@ NAN = float("nan")
 
 
 def bits(array: pa.Array) -> list[int | None]:
-    whole: list[int | None] = array.view(pa.int64()).to_pylist()
-    return whole
+    patterns: list[int | None] = array.view(pa.int64()).to_pylist()
+    return patterns
 
 
 def doubles(values: Any, null: Any = None) -> pa.Array:

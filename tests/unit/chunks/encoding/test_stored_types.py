@@ -87,12 +87,12 @@ def test_a_null_part_of_a_stored_number_is_refused_as_damage() -> None:
     high = pa.array([0, 0, None], pa.int8())
     mark = pa.array([True, None, False])
     two = [pa.field("byte_0", pa.uint8(), nullable=False), pa.field("byte_1", pa.int8(), nullable=False)]
-    whole = pa.StructArray.from_arrays([pa.array([1, 2, 3], pa.uint8()), high], fields=two)
+    complete = pa.StructArray.from_arrays([pa.array([1, 2, 3], pa.uint8()), high], fields=two)
     for parts, fields in (
         ([byte, pa.array([0, 0, 0], pa.int8())], two),
         ([pa.array([1, 2, 3], pa.uint8()), high], two),
         ([pa.array([1, None, 3], pa.int8())], [pa.field("divide_by_10", pa.int8(), nullable=False)]),
-        ([whole], [pa.field("divide_by_10", whole.type, nullable=False)]),
+        ([complete], [pa.field("divide_by_10", complete.type, nullable=False)]),
         (
             [pa.array([1, 2, 3], pa.int8()), mark],
             [pa.field("divide_by_10", pa.int8(), nullable=False), pa.field("nan", pa.bool_(), nullable=False)],

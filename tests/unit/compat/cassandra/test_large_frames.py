@@ -117,13 +117,13 @@ def test_the_memory_of_a_large_frame_is_reused_and_that_of_a_very_large_one_is_f
     ends: tuple[Recorded, socket.socket],
 ) -> None:
     connection, other = ends
-    whole = iter(lambda: 1 << 30, 0)
-    received(connection, other, frame(1, b"a" * 5_000_000), whole)
+    unlimited = iter(lambda: 1 << 30, 0)
+    received(connection, other, frame(1, b"a" * 5_000_000), unlimited)
     room = connection._room
-    received(connection, other, frame(2, b"b" * 4_000_000), whole)
+    received(connection, other, frame(2, b"b" * 4_000_000), unlimited)
     assert room is not None
     assert connection._room is room
-    received(connection, other, frame(3, b"c" * 9_000_000), whole)
+    received(connection, other, frame(3, b"c" * 9_000_000), unlimited)
     assert connection._room is None
     assert [body[:1] * len(body) == body for _, _, body in connection.frames] == [True] * 3
 
@@ -196,21 +196,21 @@ def test_data_already_decrypted_by_tls_is_read_before_the_loop_waits_for_more(
         """A socket that decrypts whole records, however few bytes are requested, as TLS does."""
 
         def __init__(self) -> None:
-            self.held = b""
+            self.decrypted = b""
 
         def pending(self) -> int:
-            return len(self.held)
+            return len(self.decrypted)
 
         def recv(self, size: int) -> bytes:
-            data = (self.held or connection_end.recv(16_384))[:size]
-            self.held = self.held[size:]
+            data = (self.decrypted or connection_end.recv(16_384))[:size]
+            self.decrypted = self.decrypted[size:]
             return data
 
         def recv_into(self, room: memoryview) -> int:
-            data = self.held or connection_end.recv(16_384)
+            data = self.decrypted or connection_end.recv(16_384)
             room = room[: len(data)]
             room[:] = data[: len(room)]
-            self.held = data[len(room) :]
+            self.decrypted = data[len(room) :]
             return len(room)
 
     connection_end, connection._socket = connection._socket, Decrypted()

@@ -300,9 +300,11 @@ def test_lists_of_nulls_keep_their_length_in_json_lines(tmp_path: Path) -> None:
 
 def test_fixed_size_lists_are_written_to_parquet_unless_one_is_null(tmp_path: Path) -> None:
     schema = pa.schema([("x", pa.struct([("y", pa.list_(pa.int8(), 2))]))])
-    whole = pa.record_batch([pa.array([{"y": [1, 2]}, {"y": [3, None]}], schema.field("x").type)], schema=schema)
-    put(tmp_path / "f.parquet", [whole], schema)
-    assert pq.read_table(tmp_path / "f.parquet").to_pylist() == whole.to_pylist()
+    batch_of_rows = pa.record_batch(
+        [pa.array([{"y": [1, 2]}, {"y": [3, None]}], schema.field("x").type)], schema=schema
+    )
+    put(tmp_path / "f.parquet", [batch_of_rows], schema)
+    assert pq.read_table(tmp_path / "f.parquet").to_pylist() == batch_of_rows.to_pylist()
     for hole in ({"y": None}, None):
         holed = pa.record_batch([pa.array([{"y": [1, 2]}, hole], schema.field("x").type)], schema=schema)
         with pytest.raises(UsageError, match="cannot hold column 'x': a null in a list of fixed size"):
@@ -519,8 +521,8 @@ def test_a_null_in_a_single_column_of_text_is_refused(tmp_path: Path) -> None:
     for batch in (holed, pa.record_batch([holed.column(0).dictionary_encode()], ["t"])):
         with pytest.raises(UsageError, match="CSV cannot hold column 't': a null in an only column of text"):
             put(tmp_path / "f.csv", [batch], batch.schema)
-    whole = pa.record_batch([pa.array(["a", "", "b\n\nc"])], ["t"])
-    put(tmp_path / "f.csv", [whole], whole.schema)
+    batch_of_rows = pa.record_batch([pa.array(["a", "", "b\n\nc"])], ["t"])
+    put(tmp_path / "f.csv", [batch_of_rows], batch_of_rows.schema)
     parse = pa_csv.ParseOptions(newlines_in_values=True)
     assert pa_csv.read_csv(tmp_path / "f.csv", parse_options=parse)["t"].to_pylist() == ["a", "", "b\n\nc"]
 

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 import pytest
 
 from millrace.chunks import compute_stats
-from millrace.compat.pyarrow import Call, Column, Literal, read_expression, walk
+from millrace.compat.pyarrow.expressions import Call, Column, Literal, read_expression, walk
 from millrace.compat.versions import PYARROW, stock_behaviour
 from millrace.dataset.filters.conditions import columns_for
 from millrace.dataset.filters.prune import ChunkFilter

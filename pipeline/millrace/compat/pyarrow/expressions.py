@@ -7,22 +7,18 @@ metadata as a dictionary, so this module reads them from the message, a flatbuff
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from millrace.compat.pyarrow.flatbuffers import Table
 from millrace.compat.versions import PYARROW
 
 _MAGIC_BYTES = 8
 _HEADER, _SCHEMA_METADATA = 2, 2
 """Numbers of fields in the tables ``Message`` and ``Schema`` of Arrow's format."""
-
-_u16 = struct.Struct("<H").unpack_from
-_i32 = struct.Struct("<i").unpack_from
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +60,9 @@ def read_expression(condition: pc.Expression) -> Node | None:
         return None
     with pa.ipc.open_file(pickled) as file:
         constants = file.get_batch(0)
-    return _node(_metadata(pa.ipc.read_message(pickled.slice(_MAGIC_BYTES)).metadata), constants)
+    message = Table.root(memoryview(pa.ipc.read_message(pickled.slice(_MAGIC_BYTES)).metadata))
+    entries = message.table(_HEADER).tables(_SCHEMA_METADATA)
+    return _node(((entry.text(0), entry.text(1)) for entry in entries), constants)
 
 
 def walk(node: Node) -> Iterator[Node]:
@@ -98,28 +96,3 @@ def _node(entries: Iterator[tuple[str, str]], constants: pa.RecordBatch) -> Node
             case _:
                 return None
     return root.arguments[0]
-
-
-def _metadata(message: Any) -> Iterator[tuple[str, str]]:
-    """Yield the keys and values of the schema in a message, in order."""
-    data = memoryview(message)
-    schema = _pointed(data, _member(data, _pointed(data, 0), _HEADER))
-    entries = _pointed(data, _member(data, schema, _SCHEMA_METADATA))
-    for number in range(_i32(data, entries)[0]):
-        entry = _pointed(data, entries + 4 + 4 * number)
-        yield _text(data, _member(data, entry, 0)), _text(data, _member(data, entry, 1))
-
-
-def _pointed(data: memoryview, position: int) -> int:
-    return position + int(_i32(data, position)[0])
-
-
-def _member(data: memoryview, table: int, number: int) -> int:
-    """Return the position of a field of a flatbuffer's table."""
-    layout = table - int(_i32(data, table)[0])
-    return table + int(_u16(data, layout + 4 + 2 * number)[0])
-
-
-def _text(data: memoryview, position: int) -> str:
-    start = _pointed(data, position)
-    return bytes(data[start + 4 : start + 4 + _i32(data, start)[0]]).decode()
