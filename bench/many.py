@@ -64,7 +64,7 @@ def make_versions(store: Store, name: str, versions: int) -> None:
         numbers = range(first.number + 1, versions + 1)
         known = dict(pool.map(page, numbers))
         list(pool.map(lambda number: _publish(store, catalogue_writer, first, number, listing), numbers[:-1]))
-        every = replace(listing, pages=(*listing.pages, *known), known=known)
+        every = replace(listing, pages=(*listing.pages, *known), known_stats=known)
         _publish(store, catalogue_writer, first, versions, every)
 
 

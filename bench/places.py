@@ -30,7 +30,7 @@ from millrace.dataset.filters.conditions import columns_for
 from millrace.dataset.filters.prune import ChunkFilter
 from millrace.dataset.filters.rows import passing_rows
 from millrace.dataset.scan import Scan
-from millrace.load import make_plan, publish, split
+from millrace.load import encoding, make_plan, publish
 from millrace.sources.csv.parser import CsvParser
 from millrace.sources.io.streams import RawStream
 from millrace.sources.text import blocks
@@ -80,7 +80,7 @@ LOAD_PLACES = (
     CodeLocation("encode to Arrow IPC", tile, tile.write_stream),
     CodeLocation("compress", Gzip, Gzip.compress),
     CodeLocation("statistics", encode, compute_stats),
-    CodeLocation("encode, rest", split, encode_row_group),
+    CodeLocation("encode, rest", encoding, encode_row_group),
     CodeLocation("bind batches and submit them", ChunkWriter, ChunkWriter.write),
     CodeLocation("wait for the cluster", ByteWindow, ByteWindow.acquire),
     CodeLocation("wait for the cluster", ReplicatedWriter, ReplicatedWriter.write),

@@ -6,6 +6,7 @@ that reads Kafka.
 
 from __future__ import annotations
 
+import re
 import socket
 from contextlib import suppress
 from typing import Any
@@ -115,11 +116,9 @@ def _add_api(app: Flask, bridge: Bridge) -> None:
             if bridge.streams.draining:
                 _disconnect(request.environ.get("gunicorn.socket"))
             return _unavailable(str(error))
-        response = Response(stream, mimetype=None)
-        response.headers["Content-Type"] = NDJSON if lines else "text/event-stream; charset=utf-8"
-        response.headers["Cache-Control"] = "no-store"
-        response.headers["X-Accel-Buffering"] = "no"
-        return response
+        content_type = NDJSON if lines else "text/event-stream; charset=utf-8"
+        headers = {"Content-Type": content_type, "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        return Response(stream, headers=headers)
 
     @app.get("/api/progress")
     def progress() -> Response:
@@ -167,8 +166,18 @@ def _unavailable(reason: str) -> Response:
 def _add_pages(app: Flask, bridge: Bridge, airflow_url: str) -> None:
     hub = bridge.hub
 
+    @app.get("/")
+    @app.get("/runs/<dag_id>/<run_id>")
+    @app.get("/runs/<dag_id>/<run_id>/<task_id>")
+    @app.get("/runs/<dag_id>/<run_id>/<task_id>/<map_index>")
     def page(**labels: str) -> Response:
+        """Show all runs, one run, one task with its mapped instances, or one instance.
+
+        An unknown run gives an empty page, because Airflow shows this page for every DAG.
+        """
         labels = {name: value.replace(_SLASH, "/") for name, value in labels.items()}
+        if not re.fullmatch("[0-9]+", labels.get("map_index", "0")):
+            labels["map_index"] = "-1"  # Airflow writes a literal {MAP_INDEX} for a task that is not mapped
         selection = Filter(**{name: frozenset([value]) for name, value in labels.items()})
         body = render_template(
             "page.html",
@@ -182,23 +191,3 @@ def _add_pages(app: Flask, bridge: Bridge, airflow_url: str) -> None:
         )
         # An address can contain lone surrogates as well.
         return Response(body.encode("utf-8", "replace"), mimetype="text/html", headers={"Cache-Control": "no-store"})
-
-    @app.get("/")
-    def index() -> Response:
-        """Show all runs."""
-        return page()
-
-    @app.get("/runs/<dag_id>/<run_id>")
-    def run(**labels: Any) -> Response:
-        """Show one run. An unknown run gives an empty page, because Airflow shows this page for every DAG."""
-        return page(**labels)
-
-    @app.get("/runs/<dag_id>/<run_id>/<task_id>")
-    def task(**labels: Any) -> Response:
-        """Show one task, with all its mapped instances."""
-        return page(**labels)
-
-    @app.get("/runs/<dag_id>/<run_id>/<task_id>/<map_index>")
-    def task_instance(map_index: str, **labels: Any) -> Response:
-        """Show one mapped instance; Airflow writes a literal ``{MAP_INDEX}`` for a task that is not mapped."""
-        return page(**labels, map_index=map_index if map_index.isascii() and map_index.isdigit() else "-1")

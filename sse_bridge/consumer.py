@@ -36,7 +36,7 @@ BATCH_EVENTS = 500
 GATHER_S = 0.002
 """Events that arrive within this time of each other are sent to the clients in one write."""
 PROBE_INTERVAL_S = 1.0
-"""Maximum age of the proof that Kafka answers, and so the maximum delay with which a timeout is noticed."""
+"""Time between two probes of Kafka, and so the largest delay with which a timeout is noticed."""
 PROBE_TIMEOUT_S = 2.0
 RETRY_S = 1.0
 
@@ -78,10 +78,20 @@ class KafkaFeed:
     must be safe to call from any thread. The feed retries after every error until ``stop``.
     """
 
-    def __init__(self, settings: KafkaSettings, inbox: deque[Any], wake: Callable[[], object]) -> None:
-        self._settings = settings
-        self._inbox = inbox
-        self._wake = wake
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        inbox: deque[Any],
+        wake: Callable[[], object],
+        *,
+        make_consumer: Callable[[dict[str, Any]], Any] = Consumer,
+        make_admin: Callable[[dict[str, Any]], Any] = AdminClient,
+        probe_interval_s: float = PROBE_INTERVAL_S,
+        retry_s: float = RETRY_S,
+    ) -> None:
+        self._settings, self._inbox, self._wake = settings, inbox, wake
+        self._make_consumer, self._make_admin = make_consumer, make_admin
+        self._probe_interval_s, self._retry_s = probe_interval_s, retry_s
         self._stopped = False
 
     def start(self) -> None:
@@ -107,7 +117,7 @@ class KafkaFeed:
             except Exception as error:  # noqa: BLE001 - nothing else restarts this thread
                 logger.error("the Kafka consumer failed (%r); it restarts in a second", error)
                 self._put(BrokerDown(str(error)))
-            pause(RETRY_S)
+            pause(self._retry_s)
 
     def _follow(self) -> None:
         """Read the topic from its beginning until its identity changes, or until stopped."""
@@ -116,9 +126,9 @@ class KafkaFeed:
             "log_level": 0,
             **self._settings.config,
         }
-        admin = AdminClient(common)
+        admin = self._make_admin(common)
         epoch, partitions = self._identity(admin)
-        consumer = Consumer(
+        consumer = self._make_consumer(
             {
                 **common,
                 "group.id": f"millrace-bridge-{uuid.uuid4()}",  # required, but nothing is committed
@@ -158,7 +168,7 @@ class KafkaFeed:
                 caught_up = self._reached(consumer, end_offsets)
             if records or (catching_up and caught_up):
                 self._put(Batch(records, caught_up))
-            if time.monotonic() - requested_s >= PROBE_INTERVAL_S:
+            if time.monotonic() - requested_s >= self._probe_interval_s:
                 now_s = time.time()
                 try:
                     if self._identity(admin) != identity:

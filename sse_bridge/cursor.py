@@ -24,6 +24,11 @@ class Cursor:
         return ".".join((self.epoch, *map(str, self.offsets)))
 
 
+def precedes(earlier: tuple[int, ...], later: tuple[int, ...]) -> bool:
+    """Return whether no offset of ``earlier`` is above that of ``later`` in the same partition."""
+    return all(a <= b for a, b in zip(earlier, later, strict=True))
+
+
 def parse_cursor(text: str) -> Cursor | None:
     """Return the cursor in ``text``, or ``None`` if it is malformed; never raises."""
     if len(text) > _LENGTH_MAX or not _FORM.fullmatch(text):

@@ -19,23 +19,19 @@ def _field(text: str) -> bytes:
     return _NOT_IN_FIELDS.sub("", text).encode("utf-8", "replace")
 
 
+def _retry(retry_ms: int | None) -> bytes:
+    return b"" if retry_ms is None else b"retry: %d\n" % retry_ms
+
+
 def frame(event: str, data: bytes, *, cursor: str | None = None, retry_ms: int | None = None) -> bytes:
     """Return one event. Line breaks in ``data`` (CRLF, CR and LF alone) become several ``data`` lines.
 
     CR, LF and NUL are not allowed in an event's name or cursor and are removed from them.
     """
-    parts = []
-    if retry_ms is not None:
-        parts.append(b"retry: %d\n" % retry_ms)
-    if cursor is not None:
-        parts.append(b"id: " + _field(cursor) + b"\n")
-    parts.append(b"event: " + _field(event) + b"\n")
-    if b"\n" in data or b"\r" in data:
-        parts.extend(b"data: " + piece + b"\n" for piece in _BREAK.split(data))
-    else:
-        parts.append(b"data: " + data + b"\n")
-    parts.append(b"\n")
-    return b"".join(parts)
+    id_line = b"" if cursor is None else b"id: " + _field(cursor) + b"\n"
+    lines = _BREAK.split(data) if b"\n" in data or b"\r" in data else [data]
+    head = (_retry(retry_ms), id_line, b"event: ", _field(event), b"\n")
+    return b"".join((*head, *(b"data: " + text + b"\n" for text in lines), b"\n"))
 
 
 def id_only(cursor: str) -> bytes:
@@ -45,8 +41,7 @@ def id_only(cursor: str) -> bytes:
 
 def comment(text: str, *, retry_ms: int | None = None) -> bytes:
     """Return a comment, which clients ignore, with a new reconnection time if one is given."""
-    retry = b"" if retry_ms is None else b"retry: %d\n" % retry_ms
-    return b": " + _field(text) + b"\n" + retry
+    return b": " + _field(text) + b"\n" + _retry(retry_ms)
 
 
 def line(fields: dict[str, Any]) -> bytes:

@@ -15,7 +15,7 @@ from millrace.progress import utc_text
 from millrace.settings import BridgeSettings
 from sse_bridge import encoder
 from sse_bridge.client import ClientPosition
-from sse_bridge.cursor import Cursor, parse_cursor
+from sse_bridge.cursor import Cursor, parse_cursor, precedes
 from sse_bridge.filters import Filter
 from sse_bridge.message_cache import MessageCache
 from sse_bridge.records import Incoming, Skipped
@@ -92,7 +92,9 @@ class Hub:
                 # they start when it is received, so that the broker's clock does not matter.
                 received_s = now_s if self.ready else min(now_s, record.broker_time_s)
                 result, revived = self.state.apply(record, received_s)
-                entry = self._entry(record, tuple(position)) if result == "new" else None
+                if result == "new":
+                    labels = self.state.labels(record.event["data"])
+                    entries.append(make_entry(record, labels, Cursor(self.epoch, tuple(position))))
             except Exception:
                 # A bad event of a foreign producer must not withhold the rest of its batch from the clients.
                 logger.exception("record %d/%d cannot be applied and is skipped", record.partition, record.offset)
@@ -101,16 +103,11 @@ class Hub:
                 continue
             self.counts[result] += 1
             any_revived = any_revived or revived
-            if entry is not None:
-                entries.append(entry)
         self.position = tuple(position)
         if entries:
             self.ring.append(entries)
         self._messages.clear()
         return entries, any_revived
-
-    def _entry(self, record: Incoming, position: tuple[int, ...]) -> Entry:
-        return make_entry(record, self.state.labels(record.event["data"]), Cursor(self.epoch, position))
 
     def mark_connected(self, requested_s: float | None = None) -> None:
         """Record that Kafka answered a request sent at ``requested_s`` (default: now). Timeouts count up to this time.
@@ -181,7 +178,8 @@ class Hub:
         return (
             cursor.epoch == self.epoch
             and len(cursor.offsets) == len(self.position)
-            and all(a <= b <= c for a, b, c in zip(self.ring.oldest, cursor.offsets, self.position, strict=True))
+            and precedes(self.ring.oldest, cursor.offsets)
+            and precedes(cursor.offsets, self.position)
         )
 
     def next_bytes(self, client: ClientPosition) -> bytes:
@@ -215,8 +213,8 @@ class Hub:
 
         The events are byte for byte those in Kafka, except that a line break between tokens becomes a space.
         """
-        fields: dict[str, Any] = {"type": kind} if kind else {}
-        fields |= {
+        fields = {
+            **({"type": kind} if kind else {}),
             "cursor": self.cursor,
             "time": utc_text(self.clock()),
             "liveness": self._liveness(selection),

@@ -18,10 +18,8 @@ def facts_of(result: dict[str, Any]) -> list[tuple[str, str]]:
             if added
             else [("Rows", amount(rows))]
         )
-    for name, label in (("raw_bytes", "Raw size"), ("stored_bytes", "Stored size")):
-        if name in result:
-            lines.append((label, amount(result[name], "bytes")))
-    return lines
+    sizes = (("raw_bytes", "Raw size"), ("stored_bytes", "Stored size"))
+    return lines + [(label, amount(result[name], "bytes")) for name, label in sizes if name in result]
 
 
 def columns_of(result: dict[str, Any]) -> tuple[list[tuple[str, str]], str]:

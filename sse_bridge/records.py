@@ -59,11 +59,11 @@ def _whole(text: str) -> int:
 
 
 def key_text(key: bytes) -> str:
-    """Decode a record's key. Invalid UTF-8 is escaped, not replaced, so that two such keys stay different."""
-    try:
-        return key.decode("utf-8", "surrogatepass")
-    except UnicodeDecodeError:
-        return key.decode("utf-8", "backslashreplace")
+    """Decode a record's key; different keys give different texts.
+
+    Each byte of invalid UTF-8 becomes a lone surrogate. A valid key never contains one.
+    """
+    return key.decode("utf-8", "surrogateescape")
 
 
 def parse_record(raw: bytes) -> dict[str, Any]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
 
 from sse_bridge import encoder
-from sse_bridge.cursor import Cursor
+from sse_bridge.cursor import Cursor, precedes
 from sse_bridge.filters import Labels
 from sse_bridge.records import Incoming
 
@@ -91,21 +92,9 @@ class Ring:
 
         Positions grow along the ring, so this is a bisection.
         """
-        low, high = 0, len(self._entries)
-        while low < high:
-            middle = (low + high) // 2
-            if all(a <= b for a, b in zip(self._entries[middle].after, offsets, strict=True)):
-                low = middle + 1
-            else:
-                high = middle
-        return self.tail + low
+        return self.tail + bisect_left(self._entries, True, key=lambda entry: not precedes(entry.after, offsets))
 
     def continues(self, number: int, offsets: tuple[int, ...]) -> bool:
         """Return whether all entries from this number on are new to a client that has reached these offsets."""
-        entries = self.entries_from(number)
-        if not entries:
-            return True
-        first = entries[0]
-        return offsets[first.partition] <= first.offset and all(
-            a <= b for a, b in zip(offsets, first.after, strict=True)
-        )
+        first = next(iter(self.entries_from(number)), None)
+        return first is None or (offsets[first.partition] <= first.offset and precedes(offsets, first.after))

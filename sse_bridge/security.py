@@ -20,10 +20,8 @@ _ORIGIN = re.compile(r"https?://(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::(?:[0-9
 
 def is_loopback(host: str) -> bool:
     """Return whether ``host`` can be reached from this machine only."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"
+    address = _ip_address(host.strip("[]"))
+    return host == "localhost" if address is None else address.is_loopback
 
 
 def check_exposure(settings: BridgeSettings) -> None:
@@ -78,6 +76,16 @@ def guard(app: Flask, settings: BridgeSettings) -> None:
             " ".join(("frame-ancestors 'self'", *settings.airflow_origins)),
         )
     )
+    headers = {
+        "Content-Security-Policy": policy,
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "same-origin",
+    }
+    cors_headers = {
+        "Access-Control-Allow-Origin": settings.cors_origin or "",
+        "Access-Control-Allow-Credentials": "true",
+        "Access-Control-Allow-Headers": "Authorization, Last-Event-ID",
+    }
 
     @app.before_request
     def _authorize() -> AnyResponse | tuple[str, int] | None:
@@ -91,35 +99,26 @@ def guard(app: Flask, settings: BridgeSettings) -> None:
         is_browser = any(mimetype == "text/html" for mimetype, _ in request.accept_mimetypes)
         if secret and request.method == "GET" and is_browser:
             return redirect(url_for("sign_in", next=request.full_path.rstrip("?")))
-        answer = Response("authentication is required: send the token as `Authorization: Bearer ...`\n", 401)
-        answer.headers["WWW-Authenticate"] = "Bearer"
-        return answer
+        message = "authentication is required: send the token as `Authorization: Bearer ...`\n"
+        return Response(message, 401, {"WWW-Authenticate": "Bearer"})
 
     @app.route("/sign-in", methods=["GET", "POST"])
     def sign_in() -> AnyResponse | str | tuple[str, int]:
         """Check the token from the form and set a cookie for it."""
-        refused = False
-        if request.method == "POST":
-            given = request.form.get("token", "")
-            if secret and hmac.compare_digest(given.encode("utf-8", "replace"), secret.encode()):
-                session["signed_in"] = True
-                return redirect(_local_path(request.args.get("next", "")))
-            refused = True
-        page = render_template("sign_in.html", refused=refused, needed=bool(secret))
-        return (page, 403) if refused else page
+        is_post = request.method == "POST"
+        if is_post and secret and _is_token(request.form.get("token", ""), secret):
+            session["signed_in"] = True
+            return redirect(_local_path(request.args.get("next", "")))
+        page = render_template("sign_in.html", refused=is_post, needed=bool(secret))
+        return (page, 403) if is_post else page
 
     @app.after_request
     def _headers(response: Response) -> Response:
-        headers = response.headers
-        headers["Content-Security-Policy"] = policy
-        headers["X-Content-Type-Options"] = "nosniff"
-        headers["Referrer-Policy"] = "same-origin"
+        response.headers.update(headers)
         if settings.cors_origin and request.headers.get("Origin") == settings.cors_origin:
-            headers["Access-Control-Allow-Origin"] = settings.cors_origin
-            headers["Access-Control-Allow-Credentials"] = "true"
-            headers["Access-Control-Allow-Headers"] = "Authorization, Last-Event-ID"
+            response.headers.update(cors_headers)
         if settings.cors_origin:
-            headers.add("Vary", "Origin")
+            response.headers.add("Vary", "Origin")
         return response
 
 
@@ -128,12 +127,14 @@ def _allowed(incoming: Request, settings: BridgeSettings, secret: str) -> bool:
         return True
     if secret:
         scheme, _, given = incoming.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() == "bearer" and hmac.compare_digest(
-            given.strip().encode("utf-8", "replace"), secret.encode()
-        ):
-            return True
-        return session.get("signed_in") is True
+        is_authorized = scheme.lower() == "bearer" and _is_token(given.strip(), secret)
+        return is_authorized or session.get("signed_in") is True
     return not settings.user_header
+
+
+def _is_token(text: str, secret: str) -> bool:
+    """Compare in constant time."""
+    return hmac.compare_digest(text.encode("utf-8", "replace"), secret.encode())
 
 
 def _host_is_known(incoming: Request, settings: BridgeSettings) -> bool:
@@ -146,15 +147,14 @@ def _host_is_known(incoming: Request, settings: BridgeSettings) -> bool:
         return True
     name = urlsplit(f"//{incoming.host}").hostname or ""
     own_name = urlsplit(settings.url).hostname
-    return "." not in name or name == own_name or _is_ip_address(name) or name.endswith(".localhost")
+    return "." not in name or name == own_name or _ip_address(name) is not None or name.endswith(".localhost")
 
 
-def _is_ip_address(name: str) -> bool:
+def _ip_address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        ipaddress.ip_address(name)
+        return ipaddress.ip_address(name)
     except ValueError:
-        return False
-    return True
+        return None
 
 
 def _local_path(target: str) -> str:

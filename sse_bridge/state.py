@@ -24,7 +24,7 @@ from sse_bridge.filters import Filter, Labels
 from sse_bridge.records import Incoming
 
 CONFIRMED_QUIET_S = 1.0
-"""Delay after the last event of a run before it is is_complete, if Airflow has reported how every step ended."""
+"""Delay after the last event of a run before it is complete, if Airflow has reported how every step ended."""
 
 
 @dataclass(slots=True)
@@ -132,8 +132,7 @@ class BridgeState:
         dataset, kind = data.get("dataset"), data.get("kind")
         if dataset is None:
             attempts = self.run_states.attempts((data["dag_id"], data["run_id"], data["task_id"], data["map_index"]))
-            reports = [attempt.reporter.data for attempt in attempts if attempt.reporter is not None]
-            last_report = reports[-1] if reports else {}
+            last_report = next((attempt.reporter.data for attempt in reversed(attempts) if attempt.reporter), {})
             dataset, kind = last_report.get("dataset", ""), last_report.get("kind", "")
         return Labels(data["dag_id"], data["run_id"], data["task_id"], str(data["map_index"]), str(dataset), str(kind))
 
@@ -195,11 +194,8 @@ class BridgeState:
         if not self.all_over(selection):
             return False
         tasks = [task for task, _ in self.tasks(selection, selection.run)]
-        if (
-            selection == Filter(dag_id=selection.dag_id, run_id=selection.run_id)
-            and selection.run is not None
-            and _all_ends_confirmed(tasks)
-        ):
+        of_one_run = selection.run is not None and selection == Filter(selection.dag_id, selection.run_id)
+        if of_one_run and _all_ends_confirmed(tasks):
             quiet_s = min(quiet_s, CONFIRMED_QUIET_S)
         received_s = max(self._received_s.get(task.key[:2], 0.0) for task in tasks)
         return now_s - received_s >= quiet_s

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable
-from datetime import datetime
 from typing import Any
 
 from millrace.errors import MillraceError
+from millrace.progress import unix_s
 from millrace.settings import BridgeSettings
+from sse_bridge.content import StreamContent
 from sse_bridge.filters import Filter
 from sse_bridge.hub import Hub
 from sse_bridge.metrics import Metrics
@@ -36,8 +37,11 @@ class Streams:
     def __len__(self) -> int:
         return len(self._open)
 
-    def open(self, selection: Filter, *, address: str, sock: Any, **options: Any) -> Stream:
-        """Open a stream. Raises ``Refused`` when a limit is reached or the bridge is shutting down."""
+    def open(self, selection: Filter, *, address: str, lines: bool, last_event_id: str, **options: Any) -> Stream:
+        """Open a stream; ``options`` are fields of ``Stream``.
+
+        Raises ``Refused`` when a limit is reached or the bridge is shutting down.
+        """
         run = selection.run
         limits: tuple[tuple[str, Callable[[], bool]], ...] = (
             ("shutdown", lambda: self.draining),
@@ -49,14 +53,11 @@ class Streams:
             if reached():
                 self.metrics.refused.labels(limit).inc()
                 raise Refused(f"no further stream is accepted: the limit is reached ({limit})", limit=limit)
+        content = StreamContent(self.hub, self.metrics, selection, lines, last_event_id, on_events=self._observe)
         stream = Stream(
-            self.hub,
-            self.metrics,
-            selection,
+            content,
             max_age_s=self.settings.max_age_s,
             address=address,
-            sock=sock,
-            on_send=self._observe,
             on_close=self._remove,
             **options,
         )
@@ -83,7 +84,7 @@ class Streams:
     def publish(self, entries: list[Entry]) -> None:
         """Write new events to the streams that can take them at once, and wake all others."""
         if entries:
-            self._newest_event_s = _unix_s(entries[-1].time)
+            self._newest_event_s = unix_s(entries[-1].time) or 0.0  # a foreign producer may send an invalid time
         previous_head = self.hub.ring.head - len(entries)
         data = b"".join(entry.sse for entry in entries)
         chunk = b"%X\r\n%b\r\n" % (len(data), data)
@@ -123,13 +124,6 @@ class Streams:
         self._writes += 1
         if self._newest_event_s and (self._writes % 16 == 0 or len(self._open) <= 16):
             self.metrics.produce_to_send_s.observe(max(time.time() - self._newest_event_s, 0.0))
-
-
-def _unix_s(text: str) -> float:
-    try:
-        return datetime.fromisoformat(text).timestamp()
-    except ValueError:  # an invalid time of a foreign producer
-        return 0.0
 
 
 def _count_down(counter: Counter[Any], key: Any) -> None:

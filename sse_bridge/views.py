@@ -5,13 +5,22 @@ Both are made from the same facts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 from urllib.parse import quote
 
-from millrace.progress import RunKey, RunState, TaskState, amount, clean, duration, is_counted, is_over, left_s_of
+from millrace.progress import (
+    RunKey,
+    RunState,
+    TaskState,
+    amount,
+    clean,
+    duration,
+    is_counted,
+    is_over,
+    left_s_of,
+    short_text,
+)
 from sse_bridge.filters import Filter
 from sse_bridge.outcome import columns_of, facts_of
 from sse_bridge.state import BridgeState
@@ -24,53 +33,8 @@ TEXT_MAX = 2_000
 """Limit in characters, because a foreign producer may send a text of a megabyte."""
 
 
-@dataclass(frozen=True, slots=True)
-class TaskView:
-    """One row of a run's table. All fields are display text, except ``fraction`` (of the bar) and ``attempt``."""
-
-    name: str
-    path: str
-    state: str
-    phase: str
-    done: str
-    total: str
-    unit: str
-    fraction: float | None
-    rate: str
-    elapsed: str
-    left: str
-    attempt: int
-    message: str
-    error: str
-    notes: str
-    log: str
-    """Airflow's address of the task's log; empty for work that Airflow has not started."""
-
-
-@dataclass(frozen=True, slots=True)
-class RunView:
-    """A run and its tasks, in the order of the work."""
-
-    dag_id: str
-    run_id: str
-    path: str
-    state: str
-    headline: str
-    tasks: list[TaskView]
-    total_tasks: int
-    further: str
-    """How many tasks are not shown; empty if all are shown."""
-    ended: int
-    fraction: float | None
-    """The completed fraction of the run's main work."""
-    pace: str
-    """The rate of the main work and the time left; empty once the run is over or if both are unknown."""
-    airflow: str
-    """Airflow's address of the run; empty for work that Airflow has not started."""
-    facts: list[tuple[str, str]]
-    """The outcome that the run reported: label and value of each line."""
-    columns: list[tuple[str, str]]
-    further_columns: str
+View = dict[str, Any]
+"""The values of a run or a task for the template, by name. Most are display text."""
 
 
 def run_path(*parts: str) -> str:
@@ -100,10 +64,10 @@ _REPORTED_FIELDS = (
 )
 
 
-def run_views(state: BridgeState, selection: Filter, airflow_url: str = "") -> list[RunView]:
+def run_views(state: BridgeState, selection: Filter, airflow_url: str = "") -> list[View]:
     """Return views of the runs that pass, the most recently updated first, at most ``RUNS_SHOWN``."""
-    runs: Iterator[RunState] = islice(state.runs(selection), RUNS_SHOWN)
-    return [_run_view(run, airflow_url, TASKS_SHOWN if selection.run is None else TASKS_MAX) for run in runs]
+    count = TASKS_SHOWN if selection.run is None else TASKS_MAX
+    return [_run_view(run, airflow_url, count) for run in islice(state.runs(selection), RUNS_SHOWN)]
 
 
 def _airflow_path(url: str, key: RunKey, *task: str) -> str:
@@ -125,37 +89,43 @@ def _shown_tasks(run: RunState, count: int) -> list[TaskState]:
 _URGENT = frozenset({"failed", "lost", "stalled", "retrying", "running"})
 
 
-def _run_view(run: RunState, airflow_url: str, count: int) -> RunView:
+def _run_view(run: RunState, airflow_url: str, count: int) -> View:
+    """Return a run and up to ``count`` of its tasks, in the order of the work.
+
+    ``fraction`` is the completed fraction of the run's main work, and ``pace`` its rate and the time left, if known.
+    ``airflow`` is Airflow's address of the run, empty for work that Airflow has not started. ``facts`` are label and
+    value of each line of the outcome that the run reported.
+    """
     total = run.total
     rate = f"{amount(total.rate, total.unit)}/s" if total and total.rate else ""
     left = f"about {duration(total.left_s)} left" if total and total.left_s is not None else ""
     shown = _shown_tasks(run, count)
     columns, further = columns_of(run.result or {})
-    return RunView(
-        dag_id=_shown(run.key[0]),
-        run_id=_shown(run.key[1]),
-        path=run_path(*run.key),
-        state=run.state,
-        headline=run.headline,
-        tasks=[_task_view(task, airflow_url) for task in shown],
-        total_tasks=len(run.tasks),
-        further=amount(len(run.tasks) - len(shown)) if len(shown) < len(run.tasks) else "",
-        ended=run.ended,
-        fraction=total.fraction if total else None,
-        pace="" if is_over(run.state) else ", ".join(filter(None, (rate, left))),
-        airflow=_airflow_path(airflow_url, run.key),
-        facts=facts_of(run.result) if run.result else [],
-        columns=columns,
-        further_columns=further,
-    )
+    return {
+        "dag_id": _shown(run.key[0]),
+        "run_id": _shown(run.key[1]),
+        "path": run_path(*run.key),
+        "state": run.state,
+        "headline": run.headline,
+        "tasks": [_task_view(task, airflow_url) for task in shown],
+        "total_tasks": len(run.tasks),
+        "further": amount(len(run.tasks) - len(shown)) if len(shown) < len(run.tasks) else "",
+        "ended": run.ended,
+        "fraction": total.fraction if total else None,
+        "pace": "" if is_over(run.state) else ", ".join(filter(None, (rate, left))),
+        "airflow": _airflow_path(airflow_url, run.key),
+        "facts": facts_of(run.result) if run.result else [],
+        "columns": columns,
+        "further_columns": further,
+    }
 
 
-def _task_view(task: TaskState, airflow_url: str) -> TaskView:
+def _task_view(task: TaskState, airflow_url: str) -> View:
+    """Return one row of a run's table. ``fraction`` is that of the bar, ``log`` Airflow's address of the task's log."""
     data = task.data
     dag_id, run_id, task_id, map_index = task.key
     done, total, unit = data.get("done", 0), data.get("total"), data.get("unit", "")
     rate = data.get("rate")
-    error = task.error
     counters = data.get("counters", {})
     notes = [
         f"{amount(counters[name])} {text}"
@@ -167,26 +137,26 @@ def _task_view(task: TaskState, airflow_url: str) -> TaskView:
         airflow_url, (dag_id, run_id), "tasks", task_id, *(["mapped", str(map_index)] if map_index >= 0 else [])
     )
     parts = [dag_id, run_id, task_id, *([str(map_index)] if map_index >= 0 else [])]
-    return TaskView(
-        name=_shown(f"{task_id} [{map_index}]" if map_index >= 0 else task_id),
-        path=run_path(*parts),
-        state=task.state,
-        phase="" if task.over else _shown(data.get("phase", "")),
-        done=amount(done, unit) if data else "",
-        total=amount(total, unit),
-        unit="" if unit == "bytes" else _shown(unit),
-        fraction=1.0 if task.state == "succeeded" else min(done / total, 1.0) if total else None,
-        rate=f"{amount(rate, unit)}/s" if rate else "",
-        elapsed=duration(data.get("elapsed_s")),
-        left=f"about {duration(left_s)}" if left_s is not None else "",
-        attempt=task.attempt if is_counted(task.attempt) else 1,
-        message=_shown(data.get("message", "")),
-        error=_shown(f"{error['type']}: {error['message']}") if error else "",
-        notes=", ".join(notes),
-        log=f"{log}?try_number={task.attempt}" if log and task.state != "queued" else "",
-    )
+    return {
+        "name": _shown(f"{task_id} [{map_index}]" if map_index >= 0 else task_id),
+        "path": run_path(*parts),
+        "state": task.state,
+        "phase": "" if task.over else _shown(data.get("phase", "")),
+        "done": amount(done, unit) if data else "",
+        "total": amount(total, unit),
+        "unit": "" if unit == "bytes" else _shown(unit),
+        "fraction": 1.0 if task.state == "succeeded" else min(done / total, 1.0) if total else None,
+        "rate": f"{amount(rate, unit)}/s" if rate else "",
+        "elapsed": duration(data.get("elapsed_s")),
+        "left": f"about {duration(left_s)}" if left_s is not None else "",
+        "attempt": task.attempt if is_counted(task.attempt) else 1,
+        "message": _shown(data.get("message", "")),
+        "error": _shown(f"{task.error['type']}: {task.error['message']}") if task.error else "",
+        "notes": ", ".join(notes),
+        "log": f"{log}?try_number={task.attempt}" if log and task.state != "queued" else "",
+    }
 
 
 def _shown(text: str) -> str:
     """Return the text cut to ``TEXT_MAX`` characters, without code points that UTF-8 cannot encode."""
-    return clean(text if len(text) <= TEXT_MAX else text[: TEXT_MAX - 1] + "\N{HORIZONTAL ELLIPSIS}")
+    return clean(short_text(text, TEXT_MAX))

@@ -8,10 +8,9 @@ results are plain JSON, because Airflow passes them between tasks.
 from millrace.load.measurement import measure
 from millrace.load.memory import loader_memory
 from millrace.load.merge import merge_siblings
-from millrace.load.outcomes import outcome
 from millrace.load.plan import LoadOptions, LoadPlan, make_plan
 from millrace.load.publishing import publish
-from millrace.load.report import LoadReport, version_report
+from millrace.load.report import LoadReport, outcome, version_report
 from millrace.load.report_text import report_facts, report_table
 from millrace.load.resume import unfinished_run
 from millrace.load.split import SplitResult, load_split, task_unit

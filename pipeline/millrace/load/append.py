@@ -36,9 +36,9 @@ def as_stored(catalogue: Catalogue, dataset: str, parent: str, source: SourcePla
     if have.names != source.schema.names:
         return source
     schema, warnings = source.schema, []
-    for at, (stored, field) in enumerate(zip(have, schema, strict=True)):
+    for index, (stored, field) in enumerate(zip(have, schema, strict=True)):
         if pa.types.is_null(field.type) and is_text(decoded_type(stored.type)):
-            schema = schema.set(at, field.with_type(pa.string()))
+            schema = schema.set(index, field.with_type(pa.string()))
         elif pa.types.is_null(stored.type) and is_text(field.type):
             message = (
                 f"column {field.name!r} becomes text; in {version.reference} each of its values was empty or a "
@@ -93,18 +93,17 @@ def check_kept(catalogue: Catalogue, version: Version, wide: pa.Schema, subject:
 
 def _dates_become_timestamps(narrow: pa.DataType, wide: pa.DataType) -> bool:
     """Return whether dates anywhere in the type become midnights, as they do within one source alone."""
-    return holds_pair(narrow, wide, lambda one, two: pa.types.is_date32(one) and pa.types.is_timestamp(two))
+    return holds_pair(narrow, wide, lambda stored, target: pa.types.is_date32(stored) and pa.types.is_timestamp(target))
 
 
 def _refused(version: Version, stored: pa.Field, new: pa.Field, source: SourcePlan) -> SourceTypeError:
-    way_out = "load it as another dataset"
     name = next((old for old, renamed in source.options.rename if renamed == stored.name), stored.name)
-    if _loads_as(name, stored.type, source):
-        way_out = f"give the type it has there: {column_type_option(name, str(stored.type))}"
+    fits = _loads_as(name, stored.type, source)
+    option = column_type_option(name, str(stored.type))
     return SourceTypeError(
         f"{source.uri} cannot be appended to {version.reference}: column {stored.name!r} is {stored.type} there "
         f"and {new.type} here",
-        hint=way_out,
+        hint=f"give the type it has there: {option}" if fits else "load it as another dataset",
         dataset=version.dataset,
         column=stored.name,
         expected=str(stored.type),

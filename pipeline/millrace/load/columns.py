@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import pyarrow as pa
@@ -18,14 +18,19 @@ _LINE_COLUMNS_MAX: Final = 20
 _LINE_TEXT_MAX: Final = 60
 
 
-def reported_columns(schema: pa.Schema) -> ReportedColumns:
-    """Return name and type of the first columns, as many as have room in 64,000 characters."""
+def reported_columns(
+    schema: pa.Schema,
+    *,
+    size_max: int = _CHARS_MAX,
+    size_of: Callable[[str], int] = len,
+    to_text: Callable[[object], str] = str,
+) -> ReportedColumns:
+    """Return name and type of the first columns, as many as have room in ``size_max`` (64,000 characters)."""
     pairs: list[tuple[str, str]] = []
-    room = _CHARS_MAX
     for column in schema:
-        pair = (column.name, str(column.type))
-        room -= len(pair[0]) + len(pair[1])
-        if room < 0:
+        pair = to_text(column.name), to_text(column.type)
+        size_max -= size_of(pair[0]) + size_of(pair[1])
+        if size_max < 0:
             break
         pairs.append(pair)
     return tuple(pairs)

@@ -49,9 +49,10 @@ def check_exact(
 
 def _rounds(narrow: pa.DataType, wide: pa.DataType) -> bool:
     """Return whether integers of 64 bits, which may need more than 53, become doubles anywhere in the type."""
-    types = pa.types
     return holds_pair(
-        narrow, wide, lambda one, two: types.is_integer(one) and types.is_floating(two) and one.bit_width > 32
+        narrow,
+        wide,
+        lambda stored, target: pa.types.is_integer(stored) and pa.types.is_floating(target) and stored.bit_width > 32,
     )
 
 
@@ -64,10 +65,10 @@ def _are_small(bounds: Any, kind: pa.DataType) -> bool:
 
 
 def _column(reader: ChunkReader, chunk: ChunkRef, layout: TileLayout, have: pa.Schema, column: int) -> pa.Array:
-    held = layout.tiles_of([column])
-    where = {"dataset": chunk.dataset, "chunk": str(chunk)}
-    stored = zip(held, reader.fetch(chunk, held), strict=True)
-    tiles = [chunk.tiles[tile].decode(data, {**where, "tile": tile}) for tile, data in stored]
+    numbers = layout.tiles_of([column])
+    context = {"dataset": chunk.dataset, "chunk": str(chunk)}
+    stored = zip(numbers, reader.fetch(chunk, numbers), strict=True)
+    tiles = [chunk.tiles[number].decode(data, {**context, "tile": number}) for number, data in stored]
     batch = assemble_as_stored(tiles, layout, have, [column])
     return cast_stored_numbers(batch, pa.schema([have.field(column)])).column(0)
 

@@ -18,8 +18,8 @@ from millrace.store import (
     PageRef,
     Version,
     encode_list,
+    encode_pages_blob,
     list_pages_max,
-    pack,
 )
 
 _SCHEMA_PAGE = -1
@@ -31,13 +31,13 @@ _PAGES_PAGE = -3
 class Listing:
     """Pages of a version: those of the full ``lists``, then ``pages``.
 
-    ``known`` holds statistics of pages.
+    ``known_stats`` holds the statistics of the pages of a list that was read.
     """
 
     dataset: str
     lists: tuple[ListRef, ...] = ()
     pages: tuple[PageRef, ...] = ()
-    known: Mapping[PageRef, pa.RecordBatch] = field(default_factory=dict)
+    known_stats: Mapping[PageRef, pa.RecordBatch] = field(default_factory=dict)
 
     @classmethod
     def of(cls, catalogue: Catalogue, version: Version) -> Listing:
@@ -49,8 +49,8 @@ class Listing:
         if not lists or lists[-1].pages >= list_pages_max(len(catalogue.pages.schema(version))):
             return cls(version.dataset, tuple(lists), tuple(pages))
         last = catalogue.pages.page_list(version.dataset, lists[-1])
-        known = {page: last.stats.slice(row, 1) for row, page in enumerate(last.refs)}
-        return cls(version.dataset, tuple(lists[:-1]), last.refs, known)
+        known_stats = {page: last.stats.slice(row, 1) for row, page in enumerate(last.refs)}
+        return cls(version.dataset, tuple(lists[:-1]), last.refs, known_stats)
 
     def followed_by(self, pages: Sequence[PageRef]) -> Listing:
         """Return the same listing with these pages after all others."""
@@ -65,28 +65,29 @@ def write_lists(
     schema: pa.Schema,
     listing: Listing,
 ) -> tuple[bytes, bytes, int]:
-    """Write schema and page list; return both as a version's row holds or references them, and their replicas.
+    """Write the schema and the page list; return ``schema_blob`` and ``pages_blob`` of the version's row.
 
     The third value is the number of replicas proven for both. The written data depends on the arguments alone. Pages
     without known statistics are read to compute them.
     """
-    schema_blob, schema_replicas = catalogue_writer.store_out_of_line(
-        dataset, label, _SCHEMA_PAGE, _packed(schema.serialize())
-    )
+    schema_data = isal_zlib.compress(schema.serialize(), 1, wbits=31)  # gzip, like all blobs of the catalogue
+    schema_blob, schema_replicas = catalogue_writer.store_out_of_line(dataset, label, _SCHEMA_PAGE, schema_data)
     proven = [schema_replicas]
     lists, pages = list(listing.lists), listing.pages
     if lists or len(pages) > INLINE_PAGES:
         size = list_pages_max(len(schema))
         for start in range(0, len(pages), size):
-            some = pages[start : start + size]
-            data = encode_list(some, _stats(catalogue, dataset, schema, some, listing.known))
+            listed = pages[start : start + size]
+            data = encode_list(listed, _stats(catalogue, dataset, schema, listed, listing.known_stats))
             attempt_id, checksum, replicas = catalogue_writer.write_page_by_content(
-                dataset, label, _PAGES_PAGE, data, page_sums(some)
+                dataset, label, _PAGES_PAGE, data, page_sums(listed)
             )
-            lists.append(ListRef(attempt_id, _PAGES_PAGE, len(some), checksum))
+            lists.append(ListRef(attempt_id, _PAGES_PAGE, len(listed), checksum))
             proven.append(replicas)
         pages = ()
-    pages_blob, list_replicas = catalogue_writer.store_out_of_line(dataset, label, _LIST_PAGE, pack(lists, pages))
+    pages_blob, list_replicas = catalogue_writer.store_out_of_line(
+        dataset, label, _LIST_PAGE, encode_pages_blob(lists, pages)
+    )
     return schema_blob, pages_blob, min(*proven, list_replicas)
 
 
@@ -95,20 +96,20 @@ def _stats(
     dataset: str,
     schema: pa.Schema,
     pages: Sequence[PageRef],
-    known: Mapping[PageRef, pa.RecordBatch],
+    known_stats: Mapping[PageRef, pa.RecordBatch],
 ) -> pa.RecordBatch:
     """Return the statistics of the pages, one row for each page, with the types of ``schema``."""
-    wanted = stats_schema(schema)
+    target = stats_schema(schema)
     rows = []
     for ref in pages:
-        row = known.get(ref)
+        row = known_stats.get(ref)
         if row is None:
             page = catalogue.pages.page(dataset, ref)
             row = merge_stats(page.stats_batch(), page.row_counts())
-        rows.append(cast_batch(row, wanted))
-    if not len(wanted):
+        rows.append(cast_batch(row, target))
+    if not len(target):  # a table without columns has no number of rows
         return pa.RecordBatch.from_struct_array(pa.array([{}] * len(rows), pa.struct([])))
-    return pa.Table.from_batches(rows, schema=wanted).combine_chunks().to_batches()[0]
+    return pa.Table.from_batches(rows, schema=target).combine_chunks().to_batches()[0]
 
 
 def page_totals(pages: Sequence[PageRef]) -> dict[str, Any]:
@@ -119,14 +120,5 @@ def page_totals(pages: Sequence[PageRef]) -> dict[str, Any]:
 def page_sums(pages: Sequence[PageRef]) -> dict[str, Any]:
     """Return the sums of rows, bytes and chunks over the pages."""
     return {
-        "rows": sum(page.rows for page in pages),
-        "raw_bytes": sum(page.raw_bytes for page in pages),
-        "stored_bytes": sum(page.stored_bytes for page in pages),
-        "chunks": sum(page.chunks for page in pages),
+        name: sum(getattr(page, name) for page in pages) for name in ("rows", "raw_bytes", "stored_bytes", "chunks")
     }
-
-
-def _packed(data: Any) -> bytes:
-    """Compress with gzip, like everything in the catalogue that is not a column of its own."""
-    packed: bytes = isal_zlib.compress(data, 1, wbits=31)
-    return packed

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from millrace.load.columns import reported_columns
+from millrace.load.encoding import encoded_chunks
 from millrace.load.plan import LoadPlan
 from millrace.load.report import LoadReport
-from millrace.load.split import encoded_chunks, task_unit
-from millrace.parallel import worker_count
+from millrace.load.split import task_unit
 from millrace.progress import ProgressTask
 from millrace.settings import Settings
 from millrace.sources import distinct, merge_schemas, open_source
@@ -18,16 +20,12 @@ def measure(settings: Settings, plan: LoadPlan, *, task: ProgressTask) -> LoadRe
     ``replicas`` is the number that a load proves if both nodes respond. Memory and errors are those of ``load_split``.
     """
     by_rows = task_unit(plan, None)[0] == "rows"
-    rows = raw_bytes = stored_bytes = chunks = 0
+    totals = Counter(rows=0, raw_bytes=0, stored_bytes=0, chunks=0)
     task.phase("encode")
-    threads = settings.load.encode_threads or worker_count()
     with open_source(plan.source) as reader:
-        for chunk in encoded_chunks(plan, reader, threads=threads):
-            rows += chunk.rows
-            raw_bytes += chunk.raw_bytes
-            stored_bytes += chunk.stored_bytes
-            chunks += 1
-            task.advance_to(rows if by_rows else reader.bytes_read)
+        for chunk in encoded_chunks(plan, reader, threads=settings.load.encode_threads):
+            totals.update(rows=chunk.rows, raw_bytes=chunk.raw_bytes, stored_bytes=chunk.stored_bytes, chunks=1)
+            task.advance_to(totals["rows"] if by_rows else reader.bytes_read)
             task.count(chunks=1, bytes_raw=chunk.raw_bytes, bytes_stored=chunk.stored_bytes)
         schema = merge_schemas([plan.schema, reader.schema])
     return LoadReport(
@@ -37,11 +35,11 @@ def measure(settings: Settings, plan: LoadPlan, *, task: ProgressTask) -> LoadRe
         mode=plan.mode,
         kind=plan.source.kind,
         parent=plan.parent,
-        rows=rows,
-        total_rows=rows,
-        raw_bytes=raw_bytes,
-        stored_bytes=stored_bytes,
-        chunks=chunks,
+        rows=totals["rows"],
+        total_rows=totals["rows"],
+        raw_bytes=totals["raw_bytes"],
+        stored_bytes=totals["stored_bytes"],
+        chunks=totals["chunks"],
         replicas=settings.cassandra.replication_factor,
         under_replicated=0,
         retries=0,

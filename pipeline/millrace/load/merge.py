@@ -17,6 +17,7 @@ from millrace.load.checks import check_attempts
 from millrace.load.lists import Listing, page_totals, write_lists
 from millrace.load.publish_protocol import merge_heads
 from millrace.load.repeats import check_added_paths
+from millrace.load.version_row import CatalogueSteps
 from millrace.sources import merge_schemas
 from millrace.store import (
     AttemptRole,
@@ -51,21 +52,8 @@ def merge_siblings(
     return merge_heads(Merger(catalogue, catalogue_writer, version.dataset), version, siblings_max=siblings_max)
 
 
-class Merger:
+class Merger(CatalogueSteps):
     """Steps of ``merge_heads`` on the catalogue of one dataset."""
-
-    def __init__(self, catalogue: Catalogue, catalogue_writer: CatalogueWriter, dataset: str) -> None:
-        self._catalogue = catalogue
-        self._catalogue_writer = catalogue_writer
-        self._dataset = dataset
-
-    def graph(self) -> VersionGraph:
-        """Read the versions of the dataset."""
-        return VersionGraph(self._catalogue.all_versions(self._dataset))
-
-    def withdraw(self, version: Version) -> None:
-        """Hide a version from readers for good."""
-        self._catalogue_writer.withdraw(version)
 
     def merge(self, siblings: Sequence[Version], graph: VersionGraph) -> Version | None:
         """Write the merge of the siblings, or return the version of that name if it exists, perhaps deleted.
@@ -76,42 +64,42 @@ class Merger:
         if existing is not None:
             return existing
         label = f"{number}-{hexpart}"
-        publisher = uuid5(NAMESPACE_OID, f"{self._dataset}@{label}")
+        publisher = uuid5(NAMESPACE_OID, f"{self.dataset}@{label}")
         run = f"merge of {len(siblings)} versions: {siblings[0].label} to {siblings[-1].label}"
-        row = LoadAttempt(self._dataset, publisher, run, "", AttemptRole.PUBLISHER, 1, label, "", datetime.now(UTC))
-        self._catalogue_writer.begin_attempt(row)
+        row = LoadAttempt(self.dataset, publisher, run, "", AttemptRole.PUBLISHER, 1, label, "", datetime.now(UTC))
+        self.catalogue_writer.begin_attempt(row)
         # A deletion looks for active attempts after it has marked a version, and this looks for marks after its own row
         # is written. Of the two, at least one sees the other.
-        if not {sibling.label for sibling in siblings} <= {v.label for v in self._catalogue.versions(self._dataset)}:
+        if not {sibling.label for sibling in siblings} <= {v.label for v in self.catalogue.versions(self.dataset)}:
             return None
-        siblings = [self._catalogue.with_content(sibling) for sibling in siblings]
+        siblings = [self.catalogue.with_content(sibling) for sibling in siblings]
         merged = self._version(siblings, graph, row)
-        self._catalogue_writer.publish(merged)
+        self.catalogue_writer.publish(merged)
         try:
-            check_attempts(self._catalogue, merged, {publisher}, siblings)
+            check_attempts(self.catalogue, merged, {publisher}, siblings)
         except ChunkMissingError:
             self.withdraw(merged)
             return None
-        self._catalogue_writer.heartbeat(row, buckets=0, finished=True)
+        self.catalogue_writer.heartbeat(row, buckets=0, finished=True)
         return merged
 
     def _version(self, siblings: Sequence[Version], graph: VersionGraph, row: LoadAttempt) -> Version:
         """Write schema and page list of the merge and return the version, whose row is not written yet."""
-        catalogue, labels = self._catalogue, [sibling.label for sibling in siblings]
+        catalogue, labels = self.catalogue, [sibling.label for sibling in siblings]
         pages = union_of_pages(
             [catalogue.pages.refs(sibling) for sibling in siblings], {v.label: v.run for v in graph.versions}
         )
         schema = self._schema(siblings, pages)
         listing = _shared(catalogue, [Listing.of(catalogue, sibling) for sibling in siblings], pages)
         schema_blob, pages_blob, replicas = write_lists(
-            catalogue, self._catalogue_writer, self._dataset, row.version, schema, listing
+            catalogue, self.catalogue_writer, self.dataset, row.version, schema, listing
         )
         if replicas < 2:
-            self._catalogue_writer.record_under_replicated(self._dataset, row.attempt_id, MetadataBucket.PAGES, 0)
+            self.catalogue_writer.record_under_replicated(self.dataset, row.attempt_id, MetadataBucket.PAGES, 0)
         number, _, hexpart = row.version.partition("-")
         largest_chunk_bytes = max(map(catalogue.pages.largest_chunk_bytes, siblings))
         return Version(
-            dataset=self._dataset,
+            dataset=self.dataset,
             number=int(number),
             hex=hexpart,
             parent=labels[-1],
@@ -133,18 +121,18 @@ class Merger:
         """Return the schema of all siblings; raise ``StoreError`` if their rows cannot be in one version."""
         labels = [sibling.label for sibling in siblings]
         try:
-            schema = merge_schemas([self._catalogue.pages.schema(sibling) for sibling in siblings])
+            schema = merge_schemas([self.catalogue.pages.schema(sibling) for sibling in siblings])
             for sibling in siblings:
-                check_kept(self._catalogue, sibling, schema, sibling.reference)
+                check_kept(self.catalogue, sibling, schema, sibling.reference)
             if siblings[0].kind == "bytes":
-                check_added_paths(self._catalogue, siblings, pages)
+                check_added_paths(self.catalogue, siblings, pages)
         except SourceError as error:
             raise StoreError(
-                f"{self._dataset}: {', '.join(labels[:5])} were appended concurrently and cannot be merged: "
+                f"{self.dataset}: {', '.join(labels[:5])} were appended concurrently and cannot be merged: "
                 f"{error.message}",
                 hint="each is a version of its own; "
-                f"delete one (millrace delete {self._dataset}@{labels[-1]}) and load it again",
-                dataset=self._dataset,
+                f"delete one (millrace delete {self.dataset}@{labels[-1]}) and load it again",
+                dataset=self.dataset,
             ) from error
         return schema
 
@@ -168,18 +156,18 @@ def union_of_pages(lists: Sequence[Sequence[PageRef]], runs: Mapping[str, str]) 
     return [page for _, page in sorted(kept, key=lambda item: item[0])]
 
 
-def _shared(catalogue: Catalogue, each: Sequence[Listing], pages: Sequence[PageRef]) -> Listing:
+def _shared(catalogue: Catalogue, listings: Sequence[Listing], pages: Sequence[PageRef]) -> Listing:
     """Return the listing of the merged pages.
 
     Full lists with which all siblings and the merge begin are reused unchanged.
     """
-    known = {page: row for listing in each for page, row in listing.known.items()}
+    known_stats = {page: row for listing in listings for page, row in listing.known_stats.items()}
     shared: list[ListRef] = []
     start = 0
-    for first, *others in zip(*(listing.lists for listing in each), strict=False):
-        refs = catalogue.pages.page_list(each[0].dataset, first).refs
+    for first, *others in zip(*(listing.lists for listing in listings), strict=False):
+        refs = catalogue.pages.page_list(listings[0].dataset, first).refs
         if any(other != first for other in others) or tuple(pages[start : start + len(refs)]) != refs:
             break
         shared.append(first)
         start += len(refs)
-    return Listing(each[0].dataset, tuple(shared), tuple(pages[start:]), known)
+    return Listing(listings[0].dataset, tuple(shared), tuple(pages[start:]), known_stats)

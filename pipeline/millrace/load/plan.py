@@ -167,10 +167,8 @@ def _begun(catalogue: Catalogue, dataset: str, run: str, fingerprint: str) -> in
 
     With it a retry is the same version.
     """
-    for row in catalogue.attempts(dataset, run=run):
-        if row.fingerprint == fingerprint:
-            return int(row.version.partition("-")[0])
-    return 0
+    labels = [row.version for row in catalogue.attempts(dataset, run=run) if row.fingerprint == fingerprint]
+    return int(labels[0].partition("-")[0]) if labels else 0
 
 
 def _sample(source: SourcePlan) -> pa.RecordBatch:

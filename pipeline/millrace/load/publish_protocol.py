@@ -23,11 +23,18 @@ class Published(NamedTuple):
     replicas: int
 
 
-class PublishSteps(Protocol):
-    """Reads and writes of a load that publishes its version."""
+class VersionSteps(Protocol):
+    """Reads and writes that publishing and merging share."""
 
     def graph(self) -> VersionGraph:
         """Read the versions of the dataset."""
+
+    def withdraw(self, version: Version) -> None:
+        """Hide a version from readers for good."""
+
+
+class PublishSteps(VersionSteps, Protocol):
+    """Reads and writes of a load that publishes its version."""
 
     def check_append(self, parent: str) -> None:
         """Raise ``SourceTypeError`` unless the rows can be appended to this version."""
@@ -35,24 +42,15 @@ class PublishSteps(Protocol):
     def write(self, plan: LoadPlan) -> Published:
         """Write the version's row, with the rows of the plan's parent if the load appends."""
 
-    def withdraw(self, version: Version) -> None:
-        """Hide a version from readers for good."""
 
-
-class MergeSteps(Protocol):
+class MergeSteps(VersionSteps, Protocol):
     """Reads and writes of a process that merges appends."""
-
-    def graph(self) -> VersionGraph:
-        """Read the versions of the dataset."""
 
     def merge(self, siblings: Sequence[Version], graph: VersionGraph) -> Version | None:
         """Write the row of their merge and return it, or the version of its name if that exists, perhaps deleted.
 
         Returns None if a sibling was deleted meanwhile, or if a sweep may remove data that the merge references.
         """
-
-    def withdraw(self, version: Version) -> None:
-        """Hide a version from readers for good."""
 
 
 def publish_with_retry(steps: PublishSteps, plan: LoadPlan, graph: VersionGraph, *, rounds: int = 10) -> Published:

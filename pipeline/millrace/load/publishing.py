@@ -57,7 +57,7 @@ def publish(
     earlier = published_before(catalogue, plan, graph)
     own = [page for result in ordered for page in promised_pages(catalogue, plan, result)]
     if earlier is None:
-        steps = VersionRowWriter(catalogue, catalogue_writer, plan, ordered, own)
+        steps = VersionRowWriter(catalogue, catalogue_writer, plan.dataset, plan.source, ordered, own)
         plan, version, replicas = publish_with_retry(steps, plan, graph)
     else:
         version, replicas = earlier, 2
@@ -115,9 +115,7 @@ def _record_last_writes(
 
     The node may lack the rows that it acknowledged last.
     """
-    catalogue_writer.record_under_replicated(version.dataset, version.attempt_id, MetadataBucket.CATALOGUE, 0)
-    catalogue_writer.record_under_replicated(version.dataset, version.attempt_id, MetadataBucket.PAGES, 0)
-    for attempt_id in written:
+    for attempt_id in (version.attempt_id, *written):  # the publisher's attempt has no bucket of chunks
         last = buckets.get(attempt_id, 0)
         for bucket in (MetadataBucket.CATALOGUE, MetadataBucket.PAGES, *range(max(0, last - _LAST_BUCKETS), last)):
             catalogue_writer.record_under_replicated(version.dataset, attempt_id, bucket, 0)

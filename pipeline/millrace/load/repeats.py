@@ -17,19 +17,19 @@ def check_same_content(source: SourcePlan, published: Version) -> None:
     Names, sizes and times are equal already, or it would be another load. Reads the source once. A version without a
     checksum is taken as equal.
     """
-    known = published.source.get("crc32")
-    found = known and read_content(source.files)
-    if not found or f"{found.crc32:08x}" == known:
+    expected = published.source.get("crc32")
+    content = expected and read_content(source.files)
+    if not content or f"{content.crc32:08x}" == expected:
         return
     raise SourceChangedError(
         f"{source.uri} is not what the run {published.run!r} loaded as {published.reference}, although its names, "
-        f"sizes and times are equal: its CRC-32 was {known} and is {found.crc32:08x}",
+        f"sizes and times are equal: its CRC-32 was {expected} and is {content.crc32:08x}",
         hint="load it as another run",
         file=source.uri,
         dataset=published.dataset,
         run=published.run,
-        expected=known,
-        actual=f"{found.crc32:08x}",
+        expected=expected,
+        actual=f"{content.crc32:08x}",
     )
 
 

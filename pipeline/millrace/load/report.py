@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from functools import partial
+from typing import Any, Final
+
+import pyarrow as pa
 
 from millrace.display import html_table
 from millrace.errors import StoreError
 from millrace.load.append import selector_of
 from millrace.load.columns import ReportedColumns, reported_columns
 from millrace.load.lists import page_sums
+from millrace.progress import short_text
 from millrace.sources import SourceWarning
 from millrace.store import Catalogue, PageRef, UnderReplicated, Version
+
+_EVENT_TEXT_MAX: Final = 100
+_EVENT_COLUMNS_BYTES_MAX: Final = 8_000
+_OUTCOME_FIELDS: Final = ("dataset", "version", "kind", "mode", "rows", "total_rows", "raw_bytes", "stored_bytes")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -89,6 +97,25 @@ class LoadReport:
         return {**asdict(self), "columns": columns, "degraded": self.degraded, "ratio": round(self.ratio, 3)}
 
 
+def outcome(report: LoadReport, schema: pa.Schema) -> dict[str, Any]:
+    """Return the result of a load for its last event, from which the live page makes a table: JSON of at most 16 kB.
+
+    ``columns`` holds name and type of the first columns, as many as fit; ``columns_total`` counts all of them. ``rows``
+    and the bytes count the data that this load added; ``total_rows`` counts the rows of the version.
+    """
+    columns = reported_columns(
+        schema,
+        size_max=_EVENT_COLUMNS_BYTES_MAX,
+        size_of=lambda text: len(ascii(text)),  # in an event, a character outside ASCII takes up to twelve bytes
+        to_text=partial(short_text, length_max=_EVENT_TEXT_MAX),
+    )
+    return {
+        **{name: getattr(report, name) for name in _OUTCOME_FIELDS},
+        "columns": [list(pair) for pair in columns],
+        "columns_total": len(schema),
+    }
+
+
 def version_report(
     catalogue: Catalogue,
     version: Version,
@@ -136,10 +163,8 @@ def _with_columns(catalogue: Catalogue, version: Version, report: LoadReport) ->
 
 def _with_state(catalogue: Catalogue, report: LoadReport) -> LoadReport:
     """Return the report with a warning for data on one node only, and for a node that did not respond."""
-    warnings = []
-    if report.degraded:
-        message = f"{report.dataset}@{report.version} has {report.under_replicated} chunks or rows on one node only"
-        warnings.append(SourceWarning("degraded", message))
+    message = f"{report.dataset}@{report.version} has {report.under_replicated} chunks or rows on one node only"
+    warnings = [SourceWarning("degraded", message)] if report.degraded else []
     if catalogue.reader.was_degraded:
         warnings.append(SourceWarning("node_down", catalogue.reader.degraded_warning))
     return replace(report, warnings=(*warnings, *report.warnings))

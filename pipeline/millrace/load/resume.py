@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import takewhile
 from uuid import UUID
 
 import pyarrow as pa
@@ -70,12 +71,7 @@ def find_resume_point(cassandra: CassandraSession, row: LoadAttempt, *, task: Pr
         return ResumePoint()
     task.phase("check what is there")
     reader = ChunkReader(cassandra)
-    kept: list[PageRef] = []
-    for page in path:
-        if not _intact(catalogue, reader, row.dataset, page):
-            break
-        kept.append(page)
-    return ResumePoint(tuple(kept))
+    return ResumePoint(tuple(takewhile(lambda page: _intact(catalogue, reader, row.dataset, page), path)))
 
 
 def skip_written_rows(
@@ -85,33 +81,33 @@ def skip_written_rows(
 
     Values are compared chunk by chunk. One stored chunk and as many rows of the source are held at a time.
     """
-    rest = iter(batches)
-    left: pa.RecordBatch | None = None
+    source = iter(batches)
+    unread: pa.RecordBatch | None = None
     row = 0
     catalogue, reader = Catalogue(cassandra), ChunkReader(cassandra)
     for page in kept.pages:
         for ref in catalogue.pages.page(plan.dataset, page).refs():
             stored = _stored(reader, plan, ref)
-            at = 0
-            while at < ref.rows:
-                batch = next(rest, None) if left is None else left
+            compared = 0
+            while compared < ref.rows:
+                batch = next(source, None) if unread is None else unread
                 if batch is None:
-                    raise _changed(plan, row + at, ref)
-                here = batch.slice(0, ref.rows - at)
-                left = batch.slice(here.num_rows) if here.num_rows < batch.num_rows else None
-                if not _same(here, stored.slice(at, here.num_rows)):
-                    raise _changed(plan, row + at, ref)
-                at += here.num_rows
+                    raise _changed(plan, row + compared, ref)
+                part = batch.slice(0, ref.rows - compared)
+                unread = batch.slice(part.num_rows) if part.num_rows < batch.num_rows else None
+                if not _same(part, stored.slice(compared, part.num_rows)):
+                    raise _changed(plan, row + compared, ref)
+                compared += part.num_rows
             row += ref.rows
-    if left is not None:
-        yield left
-    yield from rest
+    if unread is not None:
+        yield unread
+    yield from source
 
 
 def _stored(reader: ChunkReader, plan: LoadPlan, ref: ChunkRef) -> pa.RecordBatch:
-    where = {"dataset": ref.dataset, "chunk": str(ref)}
+    context = {"dataset": ref.dataset, "chunk": str(ref)}
     pairs = zip(ref.tiles, reader.fetch(ref), strict=True)
-    tiles = [tile.decode(data, {**where, "tile": index}) for index, (tile, data) in enumerate(pairs)]
+    tiles = [tile.decode(data, {**context, "tile": index}) for index, (tile, data) in enumerate(pairs)]
     schema = plan.source.schema
     return cast_stored_numbers(assemble_as_stored(tiles, plan.layout, schema), schema)
 
@@ -169,7 +165,7 @@ def unfinished_run(catalogue: Catalogue, plan: LoadPlan, run: str | None) -> str
 
 def _furthest(pages: dict[int, list[tuple[int, PageRef]]]) -> list[PageRef]:
     """Return the pages that follow each other without a gap from row 0 and reach the highest row."""
-    reach: dict[int, tuple[int, PageRef | None, int]] = {}
+    reach: dict[int, tuple[int, PageRef, int]] = {}
     for start in sorted(pages, reverse=True):
         choices = [(reach[end][0] if end in reach else end, page, end) for end, page in pages[start]]
         reach[start] = max(choices, key=lambda choice: (choice[0], choice[2]))
@@ -177,8 +173,7 @@ def _furthest(pages: dict[int, list[tuple[int, PageRef]]]) -> list[PageRef]:
     position = 0
     while position in reach:
         _, page, position = reach[position]
-        if page is not None:
-            path.append(page)
+        path.append(page)
     return path
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import base64
 import socket
-from collections.abc import Iterable, Iterator
-from contextlib import closing
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,14 +12,13 @@ from uuid import UUID, uuid4
 
 import pyarrow as pa
 
-from millrace.chunks import Chunk, RowGroup, RowGrouper, encode_row_group
 from millrace.errors import StoreError
+from millrace.load.encoding import encoded_chunks
 from millrace.load.plan import LoadPlan
 from millrace.load.resume import ResumePoint, find_resume_point, skip_written_rows
-from millrace.parallel import in_order, worker_count
 from millrace.progress import ProgressTask, null_task
 from millrace.settings import Settings
-from millrace.sources import SourceChecksum, SplitReader, open_source, open_split
+from millrace.sources import SourceChecksum, open_source, open_split
 from millrace.store import (
     AttemptRole,
     CassandraSession,
@@ -35,8 +33,6 @@ from millrace.store import (
 
 _SEEN_WITHIN = timedelta(seconds=150)
 """Age of ``last_seen`` below which an attempt counts as running; it is updated every minute."""
-ENCODE_BYTES_MAX = 64_000_000
-"""Raw bytes of row groups that are being encoded or waiting for it, for any number of cores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,20 +140,23 @@ def load_split(
         bytes_per_s=limits.bytes_per_s,
     )
     with reader, writes:
-        chunk_writer = ChunkWriter(cassandra, writes, row, bucket_bytes=settings.load.bucket_bytes)
-        reporter = _Reporter(task, chunk_writer, reader, kept.rows, by_rows=task_unit(plan, split)[0] == "rows")
+        chunk_writer = ChunkWriter(cassandra, writes, row, bucket_bytes=limits.bucket_bytes)
+        by_rows = task_unit(plan, split)[0] == "rows"
+        reporter = _Reporter(
+            task, chunk_writer, lambda: kept.rows + chunk_writer.acknowledged_rows if by_rows else reader.bytes_read
+        )
         task.phase("write")
-        threads = settings.load.encode_threads or worker_count()
-        for chunk in encoded_chunks(plan, skip_written_rows(cassandra, plan, kept, reader), threads=threads):
+        for chunk in encoded_chunks(
+            plan, skip_written_rows(cassandra, plan, kept, reader), threads=limits.encode_threads
+        ):
             chunk_writer.write(chunk)
             reporter.report(raw_bytes=chunk.raw_bytes, stored_bytes=chunk.stored_bytes)
         report = chunk_writer.finish()
         reporter.report()
-        inherited = {page.attempt_id for page in kept.pages}
-        under_replicated = _repair_own(cassandra, row, inherited, report.under_replicated, task)
-        under_replicated += (
-            chunk_writer.record_lost_writes()
-        )  # a node may have gone down meanwhile and lost its last writes
+        earlier = {page.attempt_id for page in kept.pages}
+        under_replicated = _repair_own(cassandra, row, earlier, report.under_replicated, task)
+        # A node may have gone down meanwhile and lost its last writes.
+        under_replicated += chunk_writer.record_lost_writes()
     pages = [*kept.pages, *report.pages]
     return SplitResult(
         split=-1 if split is None else split,
@@ -208,63 +207,25 @@ def task_unit(plan: LoadPlan, split: int | None) -> tuple[str, int]:
     return "bytes", sum(s.bytes for s in splits)
 
 
-def encoded_chunks(plan: LoadPlan, batches: Iterable[pa.RecordBatch], *, threads: int) -> Iterator[Chunk]:
-    """Yield the chunks in the order of their rows.
-
-    Row groups are encoded in parallel, and further rows are read meanwhile.
-    """
-    encoded = in_order(
-        # The encoder releases the rows half-way, which frees them only if it has the last reference.
-        lambda group: encode_row_group(group.pop(), plan.chunks, plan.layout),
-        _groups(RowGrouper(plan.chunks), batches),
-        threads=threads,
-        name="millrace-encode",
-        items_max=threads + 1,
-        bytes_max=ENCODE_BYTES_MAX,
-        size_of=lambda group: group[0].nbytes,
-    )
-    with closing(encoded):
-        for _, chunks in encoded:
-            yield from chunks.result()
-
-
-def _groups(grouper: RowGrouper, batches: Iterable[pa.RecordBatch]) -> Iterator[list[RowGroup]]:
-    """Yield lists of one row group each, without keeping a reference to it."""
-    for batch in batches:
-        yield from map(_in_list, grouper.feed(batch))
-    yield from map(_in_list, grouper.finish())
-
-
-def _in_list(group: RowGroup) -> list[RowGroup]:
-    return [group]
-
-
+@dataclass
 class _Reporter:
-    """Reports to the task the progress since the previous report."""
+    """Reports to the task the progress since the previous report. ``done`` returns the rows or bytes done so far."""
 
-    def __init__(
-        self, task: ProgressTask, chunk_writer: ChunkWriter, reader: SplitReader, kept_rows: int, *, by_rows: bool
-    ) -> None:
-        self._task = task
-        self._chunk_writer = chunk_writer
-        self._reader = reader
-        self._by_rows = by_rows
-        self._kept_rows = kept_rows
-        self._done = 0
-        self._told = (0, 0, 0)
+    task: ProgressTask
+    chunk_writer: ChunkWriter
+    done: Callable[[], int]
+    reported: tuple[int, int, int, int] = (0, 0, 0, 0)
 
     def report(self, *, raw_bytes: int = 0, stored_bytes: int = 0) -> None:
-        chunk_writer = self._chunk_writer
-        done = self._kept_rows + chunk_writer.acknowledged_rows if self._by_rows else self._reader.bytes_read
-        self._task.advance(max(0, done - self._done))
-        self._done = max(self._done, done)
-        now = (chunk_writer.acknowledged_chunks, chunk_writer.retries, chunk_writer.under_replicated)
-        chunks, retries, one_replica = (new - old for new, old in zip(now, self._told, strict=True))
-        self._told = now
-        self._task.count(
+        before, writer = self.reported, self.chunk_writer
+        done = max(before[0], self.done())
+        self.reported = (done, writer.acknowledged_chunks, writer.retries, writer.under_replicated)
+        amount, chunks, retries, under_replicated = (new - old for new, old in zip(self.reported, before, strict=True))
+        self.task.advance(amount)
+        self.task.count(
             chunks=chunks,
             retries=retries,
-            under_replicated=one_replica,
+            under_replicated=under_replicated,
             bytes_raw=raw_bytes,
             bytes_stored=stored_bytes,
         )

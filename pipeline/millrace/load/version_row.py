@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -20,7 +20,7 @@ from millrace.load.lists import Listing, page_totals, write_lists
 from millrace.load.plan import LoadPlan
 from millrace.load.publish_protocol import Published
 from millrace.load.split import SplitResult
-from millrace.sources import STANDARD_INPUT, SourceChecksum, merge_schemas
+from millrace.sources import STANDARD_INPUT, SourceChecksum, SourcePlan, merge_schemas
 from millrace.store import (
     AttemptRole,
     Catalogue,
@@ -41,51 +41,48 @@ def attempts_of(results: Sequence[SplitResult]) -> set[UUID]:
     return inherited | {result.attempt_id for result in results}
 
 
-class VersionRowWriter:
-    """Steps of ``publish_with_retry`` on the catalogue: one load, with the results and the pages of all its splits."""
+@dataclass(frozen=True)
+class CatalogueSteps:
+    """The reads and writes of ``VersionSteps`` in the catalogue of one dataset."""
 
-    def __init__(
-        self,
-        catalogue: Catalogue,
-        catalogue_writer: CatalogueWriter,
-        plan: LoadPlan,
-        results: Sequence[SplitResult],
-        pages: Sequence[PageRef],
-    ) -> None:
-        self._catalogue = catalogue
-        self._catalogue_writer = catalogue_writer
-        self._dataset = plan.dataset
-        self._source = plan.source
-        self._results = results
-        self._pages = pages
+    catalogue: Catalogue
+    catalogue_writer: CatalogueWriter
+    dataset: str
 
     def graph(self) -> VersionGraph:
         """Read the versions of the dataset."""
-        return VersionGraph(self._catalogue.all_versions(self._dataset))
-
-    def check_append(self, parent: str) -> None:
-        """Raise ``SourceTypeError`` unless the rows can be appended to this version."""
-        check_append(self._catalogue, self._dataset, parent, self._source)
+        return VersionGraph(self.catalogue.all_versions(self.dataset))
 
     def withdraw(self, version: Version) -> None:
         """Hide a version from readers for good."""
-        self._catalogue_writer.withdraw(version)
+        self.catalogue_writer.withdraw(version)
+
+
+@dataclass(frozen=True)
+class VersionRowWriter(CatalogueSteps):
+    """Steps of ``publish_with_retry`` on the catalogue: one load, with the results and the pages of all its splits."""
+
+    source: SourcePlan
+    results: Sequence[SplitResult]
+    pages: Sequence[PageRef]
+
+    def check_append(self, parent: str) -> None:
+        """Raise ``SourceTypeError`` unless the rows can be appended to this version."""
+        check_append(self.catalogue, self.dataset, parent, self.source)
 
     def write(self, plan: LoadPlan) -> Published:
         """Write the version's row.
 
         Withdraws the row and raises ``ChunkMissingError`` if a sweep may remove data that the version references.
         """
-        catalogue, written = self._catalogue, attempts_of(self._results)
-        parent = None
-        if plan.parent is not None:
-            parent = catalogue.resolve(plan.dataset, selector_of(plan.parent))
+        catalogue, written = self.catalogue, attempts_of(self.results)
+        parent = None if plan.parent is None else catalogue.resolve(plan.dataset, selector_of(plan.parent))
         base = parent if plan.mode == "append" else None
         bases = [] if base is None else [base]
         schema = self._schema(plan, base)
         check_attempts(catalogue, plan, written, bases)
         version = self._version(plan, parent, base, schema)
-        replicas = self._catalogue_writer.publish(version)
+        replicas = self.catalogue_writer.publish(version)
         # A sweep fences attempts before it reads the versions, and this check runs after the version row is written. Of
         # a concurrent sweep and load, at least one sees the other.
         try:
@@ -94,7 +91,7 @@ class VersionRowWriter:
             self.withdraw(version)
             raise
         row = _publisher_row(plan, version.attempt_id, version.committed_at)
-        self._catalogue_writer.heartbeat(row, buckets=0, finished=True)
+        self.catalogue_writer.heartbeat(row, buckets=0, finished=True)
         return Published(plan, version, replicas)
 
     def _schema(self, plan: LoadPlan, base: Version | None) -> pa.Schema:
@@ -102,7 +99,7 @@ class VersionRowWriter:
 
         Raises ``SourceTypeError`` if a value of one of them would change in it.
         """
-        catalogue, results = self._catalogue, self._results
+        catalogue, results = self.catalogue, self.results
         own = merge_schemas([plan.schema, *(result.arrow_schema() for result in results)])
         for result in results if len(results) > 1 else ():
             pages = partial(promised_pages, catalogue, plan, result)
@@ -113,20 +110,20 @@ class VersionRowWriter:
         schema = merge_schemas([catalogue.pages.schema(base), own])
         subject = f"{plan.source.uri} cannot be appended to {base.reference}"
         check_kept(catalogue, base, schema, subject)
-        check_exact(catalogue, plan.dataset, lambda: self._pages, plan.layout, own, schema, subject)
+        check_exact(catalogue, plan.dataset, lambda: self.pages, plan.layout, own, schema, subject)
         return schema
 
     def _version(self, plan: LoadPlan, parent: Version | None, base: Version | None, schema: pa.Schema) -> Version:
         """Write schema and page list and return the version, whose row is not written yet."""
         publisher = uuid4()
-        self._catalogue_writer.begin_attempt(_publisher_row(plan, publisher, datetime.now(UTC)))
-        added = [replace(page, added_by=plan.label) for page in self._pages]
+        self.catalogue_writer.begin_attempt(_publisher_row(plan, publisher, datetime.now(UTC)))
+        added = [replace(page, added_by=plan.label) for page in self.pages]
         totals, largest_chunk_bytes, listing = self._contents(base, added)
         schema_blob, pages_blob, replicas = write_lists(
-            self._catalogue, self._catalogue_writer, plan.dataset, plan.label, schema, listing
+            self.catalogue, self.catalogue_writer, plan.dataset, plan.label, schema, listing
         )
         if replicas < 2:
-            self._catalogue_writer.record_under_replicated(plan.dataset, publisher, MetadataBucket.PAGES, 0)
+            self.catalogue_writer.record_under_replicated(plan.dataset, publisher, MetadataBucket.PAGES, 0)
         return Version(
             dataset=plan.dataset,
             number=plan.number,
@@ -138,7 +135,7 @@ class VersionRowWriter:
             attempts=len({page.attempt_id for page in added}) + (base.attempts if base is not None else 0),
             run=plan.run,
             code=millrace.__version__,
-            source=bounded_facts({**plan.source.facts(), **_content_facts(plan, self._results)}),
+            source=bounded_facts({**plan.source.facts(), **_content_facts(plan, self.results)}),
             settings={
                 "root": root_of(plan, parent),
                 "chunks": plan.chunks.to_json(),
@@ -158,10 +155,10 @@ class VersionRowWriter:
 
         The pages are read before a row references them, so a version never begins with a damaged page.
         """
-        catalogue, totals = self._catalogue, page_totals(added)
-        largest = max((catalogue.pages.page(self._dataset, page).largest_chunk_bytes for page in added), default=0)
+        catalogue, totals = self.catalogue, page_totals(added)
+        largest = max((catalogue.pages.page(self.dataset, page).largest_chunk_bytes for page in added), default=0)
         if base is None:
-            return totals, largest, Listing(self._dataset).followed_by(added)
+            return totals, largest, Listing(self.dataset).followed_by(added)
         totals = {name: value + getattr(base, name) for name, value in totals.items()}
         largest = max(largest, catalogue.pages.largest_chunk_bytes(base))
         return totals, largest, Listing.of(catalogue, base).followed_by(added)

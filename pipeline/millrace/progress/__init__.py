@@ -18,13 +18,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from millrace.progress.attempt import producer_role
+from millrace.progress.attempt import producer_role, unix_s
 from millrace.progress.event import (
-    ATTEMPT_OVER,
-    EVENT_TYPE,
-    KINDS,
-    STATES,
-    TERMINAL_STATES,
     Event,
     airflow_event,
     encode_event,
@@ -32,34 +27,28 @@ from millrace.progress.event import (
 )
 from millrace.progress.formatting import amount, clean, duration
 from millrace.progress.identity import TaskIdentity, TaskPosition, attempt_now, is_counted, partition_of
-from millrace.progress.interface import NullTask, ProgressTask, null_task
 from millrace.progress.merge import ApplyResult, RunKey, RunStates, TaskState
-from millrace.progress.reporter import TaskReporter, task
+from millrace.progress.reporter import ProgressTask, null_task, task
 from millrace.progress.runs import RUN_QUIET_S, RunState, is_over, left_s_of, state_of_run, tasks_in_order
 from millrace.progress.sinks import MemorySink, NullSink, Sink
+from millrace.progress.topic import create_topic
 from millrace.progress.validation import validate_event
+from millrace.progress.values import short_text
 
 if TYPE_CHECKING:
     from millrace.settings import KafkaSettings
 
 __all__ = [
     "ApplyResult",
-    "ATTEMPT_OVER",
-    "EVENT_TYPE",
     "Event",
-    "KINDS",
     "MemorySink",
     "NullSink",
-    "NullTask",
-    "TaskReporter",
+    "ProgressTask",
+    "RUN_QUIET_S",
     "RunKey",
     "RunState",
     "RunStates",
-    "RUN_QUIET_S",
-    "STATES",
     "Sink",
-    "TERMINAL_STATES",
-    "ProgressTask",
     "TaskIdentity",
     "TaskPosition",
     "TaskState",
@@ -70,7 +59,6 @@ __all__ = [
     "create_topic",
     "duration",
     "encode_event",
-    "tasks_in_order",
     "is_counted",
     "is_over",
     "kafka_sink",
@@ -78,8 +66,11 @@ __all__ = [
     "null_task",
     "partition_of",
     "producer_role",
+    "short_text",
     "state_of_run",
     "task",
+    "tasks_in_order",
+    "unix_s",
     "utc_text",
     "validate_event",
 ]
@@ -92,13 +83,3 @@ def kafka_sink(settings: KafkaSettings) -> Sink:
     from millrace.progress.kafka import KafkaSink
 
     return KafkaSink(settings)
-
-
-def create_topic(settings: KafkaSettings, *, timeout_s: float = 30.0) -> bool:
-    """Ensure that the topic exists; return True if this call created it. An existing topic is not changed.
-
-    Raises ``ProgressError`` if Kafka does not respond or refuses.
-    """
-    from millrace.progress.topic import create_topic as create
-
-    return create(settings, timeout_s=timeout_s)

@@ -59,10 +59,8 @@ class Curves:
 
     def add(self, metric: str, step: float, value: float) -> bool:
         """Add a point and return True; return False for a further metric, and for a step that is not finite."""
-        if metric not in self._curves and len(self._curves) >= SERIES_MAX:
-            return False
         number, measured = finite_number(step), finite_number(value)
-        if number is None:
+        if number is None or (metric not in self._curves and len(self._curves) >= SERIES_MAX):
             return False
         self._curves.setdefault(metric, Curve()).add(number, math.nan if measured is None else measured)
         return True

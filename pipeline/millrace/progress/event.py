@@ -17,7 +17,6 @@ Event = dict[str, Any]
 """A CloudEvent as ``json.loads`` returns it."""
 
 EVENT_TYPE: Final = "millrace.progress.v1"
-KINDS: Final = ("plan", "load", "verify", "publish", "warm", "prepare", "train", "repair", "maintain")
 STATES: Final = ("queued", "running", "retrying", "succeeded", "failed", "cancelled", "skipped")
 TERMINAL_STATES: Final = frozenset({"succeeded", "failed", "cancelled", "skipped"})
 ATTEMPT_OVER: Final = TERMINAL_STATES | {"retrying"}
@@ -31,34 +30,31 @@ def utc_text(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
 
 
-def _envelope(source: str, subject: str, sequence: int, time_s: float, data: dict[str, Any]) -> Event:
+def _event(identity: TaskIdentity, source: str, sequence: int, time_s: float, facts: Mapping[str, Any]) -> Event:
     text = f"{sequence:012d}"
     return {
         "specversion": "1.0",
         "type": EVENT_TYPE,
         "source": source,
         "id": f"{source}#{text}",
-        "subject": subject,
+        "subject": identity.subject,
         "sequence": text,
         "time": utc_text(time_s),
         "datacontenttype": "application/json",
-        "data": data,
-    }
-
-
-def _identity_fields(identity: TaskIdentity) -> dict[str, Any]:
-    return {
-        "dag_id": identity.dag_id,
-        "run_id": identity.run_id,
-        "task_id": identity.task_id,
-        "map_index": identity.map_index,
-        "attempt": identity.attempt,
+        "data": {
+            "dag_id": identity.dag_id,
+            "run_id": identity.run_id,
+            "task_id": identity.task_id,
+            "map_index": identity.map_index,
+            "attempt": identity.attempt,
+            **facts,
+        },
     }
 
 
 def progress_event(identity: TaskIdentity, sequence: int, time_s: float, facts: Mapping[str, Any]) -> Event:
     """Return a snapshot event of an attempt. ``facts`` holds every field of ``data`` except the identity."""
-    return _envelope(identity.source, identity.subject, sequence, time_s, {**_identity_fields(identity), **facts})
+    return _event(identity, identity.source, sequence, time_s, facts)
 
 
 def curves_event(
@@ -69,8 +65,7 @@ def curves_event(
     series: Mapping[str, list[list[Any]]],
 ) -> Event:
     """Return an event with all training curves of an attempt so far, as ``[step, value]`` pairs by metric."""
-    data = {**_identity_fields(identity), **facts, "series": dict(series)}
-    return _envelope(identity.source + "/curves", identity.subject, sequence, time_s, data)
+    return _event(identity, f"{identity.source}/curves", sequence, time_s, {**facts, "series": dict(series)})
 
 
 def airflow_event(
@@ -93,13 +88,13 @@ def airflow_event(
     """
     if state not in STATES:
         raise ProgressError(f"state is {state!r}", hint=f"it must be one of {', '.join(STATES)}")
-    data = {**_identity_fields(identity), "state": state, "error": dict(error) if error else None}
+    facts: dict[str, Any] = {"state": state, "error": dict(error) if error else None}
     if not begun:
-        data["begun"] = False
+        facts["begun"] = False
     if position is not None:
-        data |= {"step": position.step, **({"leaf": True} if position.leaf else {})}
+        facts |= {"step": position.step, **({"leaf": True} if position.leaf else {})}
     sequence = round((time_s - EPOCH_2020_S) * 100) * 10 + min(STATES.index(state), 3)
-    return _envelope(identity.source + "/airflow", identity.subject, max(sequence, 0), time_s, data)
+    return _event(identity, f"{identity.source}/airflow", max(sequence, 0), time_s, facts)
 
 
 def encode_event(event: Event) -> bytes:

@@ -14,13 +14,11 @@ def exit_state(
     kind: type[BaseException] | None, error: BaseException | None, skipped: bool, will_retry: bool
 ) -> tuple[str, dict[str, str] | None]:
     """Return the last state of an attempt, and its error, for the exception that ended its block."""
-    if kind is None:
+    code = getattr(error, "code", None)
+    if kind is None or (issubclass(kind, SystemExit) and code in (None, 0)):
         return ("skipped" if skipped else "succeeded"), None
     facts = {"type": kind.__name__, "message": short_text(error if error is not None else "", _MESSAGE_MAX)}
     if issubclass(kind, SystemExit):
-        code = getattr(error, "code", None)
-        if code is None or code == 0:
-            return ("skipped" if skipped else "succeeded"), None
         facts["message"] = short_text(f"exit code {code}" if isinstance(code, int) else code, _MESSAGE_MAX)
         return ("cancelled" if code in (130, 143) else "failed"), facts
     if issubclass(kind, KeyboardInterrupt | GeneratorExit | LoadInterruptedError):

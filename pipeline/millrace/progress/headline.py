@@ -6,13 +6,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from millrace.progress.formatting import amount, clean, counted
 from millrace.progress.merge import RunKey, TaskState
-
-Done = tuple[float, float | None, str]
-"""The amount done, the total (``None``: unknown) and the unit."""
+from millrace.progress.values import short_text
 
 _MESSAGE_MAX: Final = 200
 _BY_DAG: Final = {
@@ -28,8 +27,24 @@ _OUTCOME_IN_MESSAGE: Final = frozenset({"warm", "maintenance", "repair", "verify
 """Kinds of work whose steps report their outcome in their last message."""
 
 
+@dataclass(frozen=True, slots=True)
+class Total:
+    """The amounts ``done`` and ``total`` (``None``: unknown) of a run's main kind of work, in ``unit``.
+
+    ``fraction`` is between 0 and 1, ``rate`` is in units a second, and ``left_s`` is the time left in seconds.
+    """
+
+    kind: str
+    unit: str
+    done: float
+    total: float | None
+    fraction: float | None
+    rate: float | None
+    left_s: float | None
+
+
 def headline_of(
-    key: RunKey, tasks: Sequence[TaskState], state: str, result: dict[str, Any] | None, total: Done | None
+    key: RunKey, tasks: Sequence[TaskState], state: str, result: dict[str, Any] | None, total: Total | None
 ) -> str:
     """Return the headline of a run whose ``tasks`` are in order; ``total`` is the progress of its main work."""
     work = _work_of(key, tasks)
@@ -76,20 +91,21 @@ def _name(task: TaskState) -> str:
 
 
 def _first_line(text: str) -> str:
-    line = text.strip().split("\n")[0].rstrip()
-    return line if len(line) <= _MESSAGE_MAX else line[: _MESSAGE_MAX - 1] + "\N{HORIZONTAL ELLIPSIS}"
+    return short_text(text.strip().split("\n")[0].rstrip(), _MESSAGE_MAX)
 
 
-def _outcome(work: str, tasks: Sequence[TaskState], result: dict[str, Any] | None, total: Done | None) -> str:
+def _outcome(work: str, tasks: Sequence[TaskState], result: dict[str, Any] | None, total: Total | None) -> str:
     """Describe the outcome of a run that succeeded or was skipped."""
     if work == "load" and result is not None:
         return _loaded(result)
     if work == "load":
-        return f"{counted(total[0], None, total[2])} loaded" if total and total[0] else "nothing to load"
+        return f"{counted(total.done, None, total.unit)} loaded" if total and total.done else "nothing to load"
     messages = [_first_line(message) for task in tasks if (message := task.data.get("message"))]
-    if messages and (work in _OUTCOME_IN_MESSAGE or not (total and total[0])):
+    if messages and (work in _OUTCOME_IN_MESSAGE or not (total and total.done)):
         return "; ".join(dict.fromkeys(messages))
-    return counted(*total) if total and total[0] else "done" if total else tasks[-1].state
+    if total is None:
+        return tasks[-1].state
+    return counted(total.done, total.total, total.unit) if total.done else "done"
 
 
 def _loaded(result: dict[str, Any]) -> str:
@@ -102,18 +118,18 @@ def _loaded(result: dict[str, Any]) -> str:
     return f"{amount(rows)} rows loaded"
 
 
-def _course(work: str, tasks: Sequence[TaskState], total: Done | None) -> str:
+def _course(work: str, tasks: Sequence[TaskState], total: Total | None) -> str:
     """Describe the progress of a run that has begun and is not over."""
     active = [task for task in tasks if task.state in ("running", "stalled", "retrying")]
     names = list(dict.fromkeys(task.key[2] for task in active))
     if not names:
-        if total and total[1] and total[0] < total[1]:
-            return counted(*total)
+        if total and total.total and total.done < total.total:
+            return counted(total.done, total.total, total.unit)
         return f"waiting for {next(task.key[2] for task in tasks if task.state == 'queued')}"
     task = active[0]
     kind = task.data.get("kind", "")
     if total and ((work == "load" and kind == "load") or len(names) > 1):
-        return counted(*total)
+        return counted(total.done, total.total, total.unit)
     progress = _step_progress([each for each in active if each.key[2] == names[0]])
     step = _STEPS.get(kind, names[0]) if work == "load" else names[0]
     if step == names[0] and (len({each.key[2] for each in tasks}) == 1 or step == work):

@@ -38,8 +38,7 @@ class TaskIdentity:
 
     def __post_init__(self) -> None:
         if not self.origin:
-            origin = self.dag_id if self.dag_id in ("cli", "python") else "airflow"
-            object.__setattr__(self, "origin", origin)
+            object.__setattr__(self, "origin", self.dag_id if self.dag_id in ("cli", "python") else "airflow")
         if self.origin not in _ORIGINS:
             raise ValueError(f"origin is {self.origin!r}; it must be one of {', '.join(_ORIGINS)}")
         for name in ("dag_id", "run_id", "task_id"):

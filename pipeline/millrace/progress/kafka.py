@@ -14,6 +14,7 @@ import queue
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
@@ -41,8 +42,13 @@ class KafkaSink:
     connections. An ``emit`` after ``close`` opens the sink again.
     """
 
-    def __init__(self, settings: KafkaSettings) -> None:
-        self._settings = settings
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        *,
+        make_producer: Callable[[KafkaSettings, Callable[[Any], None]], Any] = make_producer,
+    ) -> None:
+        self._settings, self._make_producer = settings, make_producer
         self._counts = EventCounts()
         self._broker = BrokerState(settings.bootstrap_servers)
         self._reset()
@@ -127,7 +133,7 @@ class KafkaSink:
     def _run(self) -> None:
         producer: Any = None
         try:
-            producer = make_producer(self._settings, self._on_error)
+            producer = self._make_producer(self._settings, self._on_error)
             self._producers.append(producer)
             partitions = self._connect(producer)
             while partitions and not self._over():
@@ -228,18 +234,15 @@ class KafkaSink:
             producer.poll(0)
         self._producers.remove(producer)
 
-    def _reset_in_child(self) -> None:
-        for producer in self._producers:
-            keep_until_process_ends(producer)
-        self._reset()
-
 
 _sinks: weakref.WeakSet[KafkaSink] = weakref.WeakSet()
 
 
 def _after_fork() -> None:
     for sink in list(_sinks):
-        sink._reset_in_child()
+        for producer in sink._producers:
+            keep_until_process_ends(producer)
+        sink._reset()
 
 
 os.register_at_fork(after_in_child=_after_fork)

@@ -131,9 +131,9 @@ class RunStates:
         attempt = self.attempt(latest.data) if latest is not None else None
         if latest is None or attempt is None:
             return
-        for role in ("reporter", "airflow", "curves"):
-            if getattr(attempt, role) is latest:
-                setattr(attempt, role, None)
+        role = producer_role(source)
+        if getattr(attempt, role) is latest:
+            setattr(attempt, role, None)
         if not attempt.latest_events:
             self._drop_empty(latest.data)
 

@@ -38,7 +38,7 @@ def task(
     unit: str = "rows",
     sinks: Sequence[Sink] = (),
     will_retry: bool | Callable[[BaseException], bool] = False,
-) -> TaskReporter:
+) -> ProgressTask:
     """Report the block of a ``with`` statement as one attempt.
 
     The first event (``running``) is sent on entry. A last event is sent on every exit, and nothing after it:
@@ -53,13 +53,21 @@ def task(
     10 s without changes. On exit, all sinks together get at most 5 s to deliver the events that they hold. Exceptions
     propagate unchanged. ``sinks`` stay open; the caller closes them.
     """
-    return TaskReporter(
+    return ProgressTask(
         identity, kind=kind, dataset=dataset, total=total, unit=unit, sinks=sinks, will_retry=will_retry
     )
 
 
-class TaskReporter:
-    """A running attempt, created by ``task``. Thread-safe. In a forked child it sends nothing."""
+def null_task() -> ProgressTask:
+    """Return a task that reports to no sink and starts no thread; usable with and without ``with``."""
+    return task(TaskIdentity("python", "none", "none"), kind="")
+
+
+class ProgressTask:
+    """A running attempt, created by ``task``. In a forked child it sends nothing.
+
+    Calls return at once in any state of Kafka and are thread-safe.
+    """
 
     def __init__(
         self,
@@ -119,12 +127,13 @@ class TaskReporter:
     ) -> None:
         """Add to the counters."""
         with self._sender.lock:
-            counters = self._snapshot.counters
-            counters["chunks"] += chunks
-            counters["bytes_raw"] += bytes_raw
-            counters["bytes_stored"] += bytes_stored
-            counters["retries"] += retries
-            counters["under_replicated"] += under_replicated
+            self._snapshot.counters.update(
+                chunks=chunks,
+                bytes_raw=bytes_raw,
+                bytes_stored=bytes_stored,
+                retries=retries,
+                under_replicated=under_replicated,
+            )
             self._sender.mark()
 
     def metrics(self, **newest: float) -> None:

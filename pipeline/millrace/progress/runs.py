@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from millrace.progress.event import TERMINAL_STATES
-from millrace.progress.headline import headline_of
+from millrace.progress.headline import Total, headline_of
 from millrace.progress.merge import RunKey, TaskState
 
 RUN_QUIET_S: Final = 15.0
@@ -24,22 +24,6 @@ _LEFT_AFTER_S: Final = 5.0
 """Before this elapsed time the rate is too uncertain to estimate the time left."""
 _LEFT_MAX_S: Final = 1e9
 """Longest time left that is reported; a rate near zero gives arbitrarily long times."""
-
-
-@dataclass(frozen=True, slots=True)
-class Total:
-    """The amounts ``done`` and ``total`` (``None``: unknown) of a run's main kind of work, in ``unit``.
-
-    ``fraction`` is between 0 and 1, ``rate`` is in units a second, and ``left_s`` is the time left in seconds.
-    """
-
-    kind: str
-    unit: str
-    done: float
-    total: float | None
-    fraction: float | None
-    rate: float | None
-    left_s: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +65,13 @@ def state_of_run(key: RunKey, tasks: Iterable[TaskState]) -> RunState:
     state = run_state([task.state for task in ordered])
     total = total_of(ordered, state)
     result = result_of(ordered)
-    done = None if total is None else (total.done, total.total, total.unit)
     return RunState(
         key=key,
         state=state,
         tasks=tuple(ordered),
         ended=sum(is_over(task.state) for task in ordered),
         total=total,
-        headline=headline_of(key, ordered, state, result, done),
+        headline=headline_of(key, ordered, state, result, total),
         result=result,
     )
 
@@ -173,7 +156,8 @@ def total_of(tasks: Iterable[TaskState], state: str) -> Total | None:
     done = sum(task.data["done"] for task in chosen)
     fraction = 1.0 if state == "succeeded" else min(done / total, 1.0) if total else None
     rate = _rate(chosen, done, over=is_over(state) or state == "skipped")
-    return Total(kind, unit, done, total, fraction, rate, _left_s(_elapsed_s(chosen), done, total, rate))
+    elapsed_s = max((task.data["elapsed_s"] for task in chosen if task.state == "running"), default=0)
+    return Total(kind, unit, done, total, fraction, rate, _left_s(elapsed_s, done, total, rate))
 
 
 def _rate(tasks: list[TaskState], done: float, *, over: bool) -> float | None:
@@ -185,10 +169,6 @@ def _rate(tasks: list[TaskState], done: float, *, over: bool) -> float | None:
         return None
     span = max(task.sent_s or 0 for task in timed) - min(map(_start_s, timed))
     return done / span if span >= 0.2 else None
-
-
-def _elapsed_s(tasks: list[TaskState]) -> float:
-    return max((task.data["elapsed_s"] for task in tasks if task.state == "running"), default=0)
 
 
 def _left_s(elapsed_s: float, done: float, total: float | None, rate: float | None) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,11 +16,10 @@ IN_FLIGHT_PER_SOURCE: Final = 16
 
 @dataclass(slots=True)
 class EventCounts:
-    """Numbers of events: delivered, dropped, and overwritten in their slot by a newer one."""
+    """Numbers of events: delivered, and dropped. An event that a newer one replaced in its slot is neither."""
 
     delivered: int = 0
     dropped: int = 0
-    overwritten: int = 0
 
 
 class EventSlots:
@@ -30,7 +30,7 @@ class EventSlots:
         self.lock = threading.RLock()
         self._counts = counts
         self._slots: dict[str, Event] = {}
-        self._in_flight: dict[str, int] = {}
+        self._in_flight: Counter[str] = Counter()
         self._newest: dict[str, str] = {}
 
     def __len__(self) -> int:
@@ -39,7 +39,7 @@ class EventSlots:
     @property
     def in_flight(self) -> int:
         """Return the number of events that have been taken and are neither delivered nor put back."""
-        return sum(self._in_flight.values())
+        return self._in_flight.total()
 
     @property
     def idle(self) -> bool:
@@ -53,9 +53,7 @@ class EventSlots:
         with self.lock:
             if self._newest.get(source, "") > event["sequence"]:
                 return
-            if source in self._slots:
-                self._counts.overwritten += 1
-            elif len(self._slots) >= SLOTS_MAX:
+            if source not in self._slots and len(self._slots) >= SLOTS_MAX:
                 self._slots.pop(next(iter(self._slots)))
                 self._counts.dropped += 1
             self._slots[source] = event
@@ -69,10 +67,9 @@ class EventSlots:
     def take(self) -> list[Event]:
         """Take the events of all sources that have few events in flight; they are in flight afterwards."""
         with self.lock:
-            free = [source for source in self._slots if self._in_flight.get(source, 0) < IN_FLIGHT_PER_SOURCE]
+            free = [source for source in self._slots if self._in_flight[source] < IN_FLIGHT_PER_SOURCE]
             taken = [self._slots.pop(source) for source in free]
-            for source in free:
-                self._in_flight[source] = self._in_flight.get(source, 0) + 1
+            self._in_flight.update(free)
             return taken
 
     def mark_delivered(self, event: Event) -> None:
@@ -106,8 +103,6 @@ class EventSlots:
             return self._counts.dropped + self.in_flight
 
     def _land(self, source: str) -> None:
-        remaining = self._in_flight.get(source, 1) - 1
-        if remaining:
-            self._in_flight[source] = remaining
-        else:
-            self._in_flight.pop(source, None)
+        self._in_flight[source] -= 1
+        if self._in_flight[source] <= 0:
+            del self._in_flight[source]

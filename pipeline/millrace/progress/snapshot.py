@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import Counter, deque
 from typing import Any, Final
 
 from millrace.progress.event import ATTEMPT_OVER, COUNTERS
@@ -21,7 +21,7 @@ class Snapshot:
         self.error: dict[str, str] | None = None
         self.done: float = 0
         self.total = finite_number(total)
-        self.counters = dict.fromkeys(COUNTERS, 0)
+        self.counters = Counter(dict.fromkeys(COUNTERS, 0))
         self.metrics: dict[str, float | None] = {}
         self.result: dict[str, Any] | None = None
         self.started_s = time.monotonic()

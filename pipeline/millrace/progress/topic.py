@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from millrace.errors import ProgressError
-from millrace.settings import KafkaSettings, run_hint
+
+if TYPE_CHECKING:
+    from millrace.settings import KafkaSettings
 
 _DAY_MS: Final = 86_400_000
 
@@ -19,6 +21,8 @@ def create_topic(settings: KafkaSettings, *, timeout_s: float = 30.0) -> bool:
     """
     from confluent_kafka import KafkaError, KafkaException
     from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # exported only at run time
+
+    from millrace.settings import run_hint
 
     broker = f"Kafka at {settings.bootstrap_servers}"
     try:

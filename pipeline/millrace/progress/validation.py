@@ -15,6 +15,7 @@ _COUNT_MAX: Final = 1e300
 _WHOLE_MAX: Final = 2**53
 """The largest integer that every JSON reader keeps exactly."""
 _NAME_LENGTH_MAX: Final = 4_000
+Check = Callable[[Any], bool]
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
@@ -40,43 +41,34 @@ def _count(value: Any) -> bool:
     return _number(value) and 0 <= value <= _COUNT_MAX
 
 
-def _whole(least: int) -> Callable[[Any], bool]:
+def _whole(least: int) -> Check:
     return lambda value: isinstance(value, int) and not isinstance(value, bool) and least <= value <= _WHOLE_MAX
 
 
-def _or_null(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
+def _or_null(check: Check) -> Check:
     return lambda value: value is None or check(value)
 
 
-def _flag(value: Any) -> bool:
-    return isinstance(value, bool)
+def _mapping_of(check: Check) -> Check:
+    return lambda value: isinstance(value, dict) and all(map(check, value.values()))
 
 
-def _column(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 2 and all(map(_text, value))
+def _list_of(check: Check, length_max: int) -> Check:
+    return lambda value: isinstance(value, list) and len(value) <= length_max and all(map(check, value))
 
 
-def _result(value: Any) -> bool:
-    return isinstance(value, dict) and all(check(value[name]) for name, check in _RESULT.items() if name in value)
+def _pair_of(first: Check, second: Check) -> Check:
+    return lambda value: isinstance(value, list) and len(value) == 2 and first(value[0]) and second(value[1])
 
 
-def _error(value: Any) -> bool:
-    return isinstance(value, dict) and _text(value.get("type")) and _text(value.get("message"))
+def _object_of(form: dict[str, Check], *, all_required: bool = True) -> Check:
+    return lambda value: (
+        isinstance(value, dict)
+        and all(check(value[name]) if name in value else not all_required for name, check in form.items())
+    )
 
 
-def _mapping_of(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, dict) and all(check(item) for item in value.values())
-
-
-def _point(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 2 and _number(value[0]) and _or_null(_number)(value[1])
-
-
-def _points(value: Any) -> bool:
-    return isinstance(value, list) and len(value) <= 256 and all(map(_point, value))
-
-
-_ENVELOPE: Final[dict[str, Callable[[Any], bool]]] = {
+_ENVELOPE: Final[dict[str, Check]] = {
     "specversion": lambda value: value == "1.0",
     "type": lambda value: value == EVENT_TYPE,
     "source": _named,
@@ -87,26 +79,22 @@ _ENVELOPE: Final[dict[str, Callable[[Any], bool]]] = {
     "datacontenttype": lambda value: value == "application/json",
     "data": lambda value: isinstance(value, dict),
 }
-_IDENTITY: Final[dict[str, Callable[[Any], bool]]] = {
+_IDENTITY: Final[dict[str, Check]] = {
     "dag_id": _named,
     "run_id": _named,
     "task_id": _named,
     "map_index": _whole(-1),
     "attempt": _whole(0),
 }
-_AIRFLOW: Final[dict[str, Callable[[Any], bool]]] = {**_IDENTITY, "state": lambda value: value in STATES}
-_CURVES: Final[dict[str, Callable[[Any], bool]]] = {**_IDENTITY, "series": _mapping_of(_points)}
-_WHERE_GIVEN: Final[dict[str, Callable[[Any], bool]]] = {
-    "error": _or_null(_error),
-    "kind": _text,
-    "dataset": _text,
-    "begun": _flag,
-    "step": _whole(0),
-    "leaf": _flag,
-    "result": _or_null(_result),
+_AIRFLOW: Final[dict[str, Check]] = {**_IDENTITY, "state": lambda value: value in STATES}
+_CURVES: Final[dict[str, Check]] = {
+    **_IDENTITY,
+    "series": _mapping_of(_list_of(_pair_of(_number, _or_null(_number)), 256)),
 }
-_RESULT: Final[dict[str, Callable[[Any], bool]]] = {
-    "load": lambda value: isinstance(value, dict) and all(n in value and c(value[n]) for n, c in _PLANNED.items()),
+_ERROR_OR_NULL: Final = _or_null(_object_of({"type": _text, "message": _text}))
+_PLANNED: Final[dict[str, Check]] = {"splits": _whole(0), "total": _or_null(_count), "unit": _text}
+_RESULT: Final[dict[str, Check]] = {
+    "load": _object_of(_PLANNED),
     "dataset": _text,
     "version": _text,
     "kind": _text,
@@ -115,12 +103,20 @@ _RESULT: Final[dict[str, Callable[[Any], bool]]] = {
     "total_rows": _count,
     "raw_bytes": _count,
     "stored_bytes": _count,
-    "columns": lambda value: isinstance(value, list) and len(value) <= 1_000 and all(map(_column, value)),
+    "columns": _list_of(_pair_of(_text, _text), 1_000),
 }
-_PLANNED: Final[dict[str, Callable[[Any], bool]]] = {"splits": _whole(0), "total": _or_null(_count), "unit": _text}
-_PROGRESS: Final[dict[str, Callable[[Any], bool]]] = {
+_WHERE_GIVEN: Final[dict[str, Check]] = {
+    "error": _ERROR_OR_NULL,
+    "kind": _text,
+    "dataset": _text,
+    "begun": lambda value: isinstance(value, bool),
+    "step": _whole(0),
+    "leaf": lambda value: isinstance(value, bool),
+    "result": _or_null(_object_of(_RESULT, all_required=False)),
+}
+_PROGRESS: Final[dict[str, Check]] = {
     **_AIRFLOW,
-    "error": _or_null(_error),
+    "error": _ERROR_OR_NULL,
     "kind": _text,
     "dataset": _text,
     "phase": _text,
@@ -152,7 +148,7 @@ def validate_event(event: Any) -> None:
     _check(data, {name: check for name, check in _WHERE_GIVEN.items() if name in data}, "data.")
 
 
-def _check(fields: dict[str, Any], form: dict[str, Callable[[Any], bool]], prefix: str) -> None:
+def _check(fields: dict[str, Any], form: dict[str, Check], prefix: str) -> None:
     for name, check in form.items():
         if name not in fields:
             raise ProgressError(f"{prefix}{name} is missing")

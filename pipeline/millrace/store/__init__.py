@@ -7,7 +7,7 @@ from millrace.store.catalogue.catalogue_writer import CatalogueWriter
 from millrace.store.catalogue.lease import Lease
 from millrace.store.catalogue.manifest import ChunkRef, PageRef, TileRef, journal_number
 from millrace.store.catalogue.not_found import not_found
-from millrace.store.catalogue.page_list import INLINE_PAGES, ListRef, encode_list, list_pages_max, pack
+from millrace.store.catalogue.page_list import INLINE_PAGES, ListRef, encode_list, encode_pages_blob, list_pages_max
 from millrace.store.catalogue.recoverable import obstacle, recoverable_versions
 from millrace.store.catalogue.tags import Tags
 from millrace.store.catalogue.version import DELETED, WITHDRAWN, Version, bounded_facts, layout_setting
@@ -73,7 +73,7 @@ __all__ = [
     "list_pages_max",
     "not_found",
     "obstacle",
-    "pack",
+    "encode_pages_blob",
     "recoverable_versions",
     "repairable",
     "schema_statements",

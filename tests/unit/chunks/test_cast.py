@@ -15,7 +15,7 @@ import pytest
 from millrace.arrow import nulls_of
 from millrace.chunks import ChunkSettings, RowGrouper, TileLayout, assemble, cast_batch
 from millrace.errors import ChunkFormatError
-from millrace.load.split import encoded_chunks
+from millrace.load.encoding import encoded_chunks
 from millrace.sources import SourceOptions, merge_schemas, open_source, plan_source
 from tests.unit.chunks.encoded import decoded_tiles
 

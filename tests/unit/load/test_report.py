@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from millrace.api import Store
-from millrace.errors import SourceTypeError, UsageError
+from millrace.errors import SourceTypeError, StoreUnavailableError, UsageError
 from millrace.load import LoadOptions
 from millrace.load.columns import columns_line, reported_columns
 from millrace.load.measurement import measure
@@ -81,6 +81,35 @@ def test_a_log_shows_the_report_as_a_table(store: Store, csv: Csv) -> None:
     assert "  did without   cache" in lines
     assert "  replicas      2 each" in lines
     assert len({line.index(line[16:]) for line in lines[1:]}) == 1
+
+
+def test_a_log_shows_a_dry_run_and_a_repeated_load_as_not_written(store: Store, csv: Csv) -> None:
+    report = replace(store.load("t", csv(1000), run="night"), replicas=1, under_replicated=2)
+    assert ("replicas", "1 each (2 under-replicated)") in report_facts(report)
+    assert report_facts(report, repeated=True)[-1] == ("written", "nothing: this very load was there already")
+    dry_run = report_facts(report, dry_run=True)
+    assert dry_run[-1] == ("written", "nothing (dry run)")
+    assert "replicas" not in dict(dry_run)
+
+
+def test_a_report_is_shown_in_one_line_and_as_a_table_of_html(store: Store, csv: Csv) -> None:
+    report = store.load("t", csv(1000), run="<night>")
+    assert repr(report).startswith(f"<LoadReport t@{report.version}: 1,000 rows added, 1,000 in the version, ")
+    html = report._repr_html_()
+    assert f"Load of t@{report.version}" in html
+    assert "&lt;night&gt;" in html
+
+
+def test_a_report_without_readable_columns_has_none(store: Store, csv: Csv, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.load("t", csv(1000))
+
+    def unreadable(_version: object) -> pa.Schema:
+        raise StoreUnavailableError("a node does not respond")
+
+    version = store.version("t")
+    monkeypatch.setattr(store.catalogue.pages, "schema", unreadable)
+    report = store.report(version)
+    assert (report.columns, report.columns_total, report.rows) == ((), 0, 1000)
 
 
 def test_columns_are_selected_and_renamed_with_keyword_arguments(store: Store, tmp_path: Path) -> None:

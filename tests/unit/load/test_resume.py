@@ -191,10 +191,10 @@ def test_a_resumed_load_writes_the_rows_after_the_kept_ones(
         update={"load": store.settings.load.model_copy(update={"bucket_bytes": 1, "encode_threads": 1})}
     )
     monkeypatch.setattr(store, "settings", small)
-    monkeypatch.setattr("millrace.load.split.encode_row_group", dies)
+    monkeypatch.setattr("millrace.load.encoding.encode_row_group", dies)
     with pytest.raises(RuntimeError):
         begin(store, source)
-    monkeypatch.setattr("millrace.load.split.encode_row_group", encode_row_group)
+    monkeypatch.setattr("millrace.load.encoding.encode_row_group", encode_row_group)
     plan = store.plan("data", str(source), SMALL, run="night")
     result = store.load_split(plan, None)
     assert result.inherited

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from millrace import progress
 from millrace.errors import ProgressError
+from millrace.progress.event import STATES
 
 IDENTITY = progress.TaskIdentity("ingest_dataset", "manual__2026-11-22T10:00:00+00:00", "load", 3, 2)
 
@@ -62,7 +63,7 @@ def test_an_airflow_event_has_only_identity_state_and_error() -> None:
 
 
 def test_airflow_events_of_the_same_moment_are_ordered_by_state() -> None:
-    said = [progress.airflow_event(IDENTITY, state, time_s=1_795_341_600.551) for state in progress.STATES]
+    said = [progress.airflow_event(IDENTITY, state, time_s=1_795_341_600.551) for state in STATES]
     sequences = [event["sequence"] for event in said]
     assert sequences == sorted(sequences)
     assert len(set(sequences[:4])) == 4

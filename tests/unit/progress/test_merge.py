@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millrace.progress import ATTEMPT_OVER, TERMINAL_STATES, TaskIdentity, airflow_event
+from millrace.progress import TaskIdentity, airflow_event
+from millrace.progress.event import ATTEMPT_OVER, TERMINAL_STATES
 from millrace.progress.merge import RunStates
 
 

@@ -14,12 +14,13 @@ import pytest
 
 from millrace import progress
 from millrace.errors import LoadInterruptedError
+from millrace.progress.event import ATTEMPT_OVER
 from millrace.progress.sender import EVENT_INTERVAL_S
 
 IDENTITY = progress.TaskIdentity("cli", "flights-3fa9c1", "load")
 
 
-def started(**options: Any) -> tuple[progress.TaskReporter, progress.MemorySink]:
+def started(**options: Any) -> tuple[progress.ProgressTask, progress.MemorySink]:
     sink = progress.MemorySink()
     options = {"kind": "load", "dataset": "flights", **options}
     return progress.task(IDENTITY, sinks=[sink], **options), sink
@@ -33,7 +34,7 @@ def end_of(raised: BaseException | None, **options: Any) -> dict[str, Any]:
     else:
         with pytest.raises(type(raised)), task:
             raise raised
-    over = [e for e in sink.events if e["data"]["state"] in progress.ATTEMPT_OVER]
+    over = [e for e in sink.events if e["data"]["state"] in ATTEMPT_OVER]
     assert over == sink.events[-1:]
     return dict(over[0]["data"])
 
@@ -178,7 +179,7 @@ def test_the_last_update_before_a_pause_is_sent_without_another_call() -> None:
 def test_a_task_without_updates_sends_heartbeats() -> None:
     sink = progress.MemorySink()
     options: dict[str, Any] = {"dataset": None, "total": None, "unit": "rows", "will_retry": False}
-    with progress.TaskReporter(IDENTITY, kind="load", sinks=[sink], heartbeat_s=0.05, **options):
+    with progress.ProgressTask(IDENTITY, kind="load", sinks=[sink], heartbeat_s=0.05, **options):
         assert sink.wait_for(4, timeout_s=10)
     assert {e["data"]["done"] for e in sink.events} == {0}
 

@@ -185,6 +185,22 @@ def test_deleting_a_record_by_its_own_key_removes_it(key: bytes) -> None:
     others_are_served(client)
 
 
+def test_different_keys_give_different_texts() -> None:
+    keys = [b"\xff", b"\\xff", "\u00ff".encode(), b"\xff\xff", b"\xed\xb3\xbf", b"\xed\xa0\x80", b"\\udcff", b"ff", b""]
+    texts = [key_text(key) for key in keys]
+    assert len(set(texts)) == len(keys)
+    assert [text.encode("utf-8", "surrogateescape") for text in texts] == keys, "the key can be restored"
+
+
+def test_deleting_a_text_key_keeps_the_event_of_an_undecodable_key() -> None:
+    client, bridge = started()
+    bridge.handle(Batch([taken(json.dumps(event("mine")).encode(), 1, b"\xff")]))
+    bridge.handle(Batch([Skipped(0, 2, deletes=key_text(b"\\xff"))]))
+    assert b"mine" in client.get("/api/progress").data
+    bridge.handle(Batch([Skipped(0, 3, deletes=key_text(b"\xff"))]))
+    assert b"mine" not in client.get("/api/progress").data
+
+
 def test_events_whose_source_names_another_task_are_evicted() -> None:
     _, bridge = started()
     bridge.hub.state._sources_max = 10

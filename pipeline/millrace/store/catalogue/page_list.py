@@ -122,7 +122,7 @@ def decode_list(dataset: str, ref: ListRef, stored: bytes) -> PageList:
     return PageList(refs, pa.RecordBatch.from_struct_array(batch.column("stats")))
 
 
-def pack(lists: Sequence[ListRef], pages: Sequence[PageRef]) -> bytes:
+def encode_pages_blob(lists: Sequence[ListRef], pages: Sequence[PageRef]) -> bytes:
     """Return the blob for a version's row: the pages themselves, or the lists that name them.
 
     A large blob is stored out of line, and the row references it.
@@ -135,8 +135,8 @@ def pack(lists: Sequence[ListRef], pages: Sequence[PageRef]) -> bytes:
     return packed
 
 
-def unpack(blob: bytes) -> tuple[list[ListRef], list[PageRef]]:
-    """Return the lists and the pages that ``pack`` encoded; one of the two is empty."""
+def decode_pages_blob(blob: bytes) -> tuple[list[ListRef], list[PageRef]]:
+    """Return the lists and the pages that ``encode_pages_blob`` encoded; one of the two is empty."""
     listing = json.loads(isal_zlib.decompress(blob, wbits=31))
     if isinstance(listing, dict):
         return [ListRef.from_json(item) for item in listing["lists"]], []

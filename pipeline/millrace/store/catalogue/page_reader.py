@@ -17,7 +17,7 @@ from isal import isal_zlib
 from millrace.errors import ChecksumMismatchError, ChunkMissingError, StoreError
 from millrace.store.catalogue.manifest import PageRef
 from millrace.store.catalogue.page import Page, decode_page
-from millrace.store.catalogue.page_list import ListRef, PageList, decode_list, unpack
+from millrace.store.catalogue.page_list import ListRef, PageList, decode_list, decode_pages_blob
 from millrace.store.catalogue.page_repair import repair_pages
 from millrace.store.catalogue.row_reader import RowReader
 from millrace.store.catalogue.version import Version
@@ -50,7 +50,7 @@ class PageReader:
 
     def lists(self, version: Version) -> tuple[list[ListRef], list[PageRef]]:
         """Return the lists that name the version's pages, or its pages where they are few; the other one is empty."""
-        return unpack(self._load_out_of_line(version, version.pages_blob or b""))
+        return decode_pages_blob(self._load_out_of_line(version, version.pages_blob or b""))
 
     def _page_list(self, dataset: str, ref: ListRef) -> PageList:
         return self._page_data(dataset, ref.attempt_id, ref.page, lambda data: decode_list(dataset, ref, data))

@@ -191,7 +191,7 @@ def test_progress_goes_to_kafka_as_a_run_of_the_command_line(
 
 
 def test_work_from_python_reports_its_result(store: Store, table_csv: Path) -> None:
-    def last_of(kind: str, work: Callable[[progress.TaskReporter], object]) -> dict[str, Any]:
+    def last_of(kind: str, work: Callable[[progress.ProgressTask], object]) -> dict[str, Any]:
         sink = progress.MemorySink()
         identity = progress.TaskIdentity("python", "told-1", kind)
         with progress.task(identity, kind=kind, dataset="told_python", sinks=[sink]) as task:

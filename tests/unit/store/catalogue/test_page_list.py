@@ -11,7 +11,14 @@ import xxhash
 from millrace.chunks import compute_stats
 from millrace.errors import ChecksumMismatchError, ChunkFormatError
 from millrace.store.catalogue.manifest import PageRef
-from millrace.store.catalogue.page_list import ListRef, decode_list, encode_list, list_pages_max, pack, unpack
+from millrace.store.catalogue.page_list import (
+    ListRef,
+    decode_list,
+    decode_pages_blob,
+    encode_list,
+    encode_pages_blob,
+    list_pages_max,
+)
 
 
 def page(number: int) -> PageRef:
@@ -73,6 +80,6 @@ def test_wide_tables_have_fewer_pages_in_a_list(columns: int, pages: int) -> Non
 
 def test_a_versions_row_holds_pages_or_lists() -> None:
     pages, lists = [page(0), page(1)], [ListRef(uuid4(), -3, 128, b"c" * 16)]
-    assert unpack(pack([], pages)) == ([], pages)
-    assert unpack(pack(lists, [])) == (lists, [])
-    assert unpack(pack([], [])) == ([], [])
+    assert decode_pages_blob(encode_pages_blob([], pages)) == ([], pages)
+    assert decode_pages_blob(encode_pages_blob(lists, [])) == (lists, [])
+    assert decode_pages_blob(encode_pages_blob([], [])) == ([], [])

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from millrace.load import LoadReport
-from millrace.load.outcomes import outcome
+from millrace.load.report import outcome
 from millrace.progress.reporter import RESULT_BYTES_MAX
 
 REPORT = LoadReport(
@@ -32,8 +32,8 @@ REPORT = LoadReport(
 
 
 def test_the_result_has_version_rows_bytes_and_columns_with_their_types() -> None:
-    said = outcome(REPORT, pa.schema([("a", pa.int64()), ("b", pa.list_(pa.string()))]))
-    assert said == {
+    result = outcome(REPORT, pa.schema([("a", pa.int64()), ("b", pa.list_(pa.string()))]))
+    assert result == {
         "dataset": "flights",
         "version": "2-3fa9c1",
         "kind": "table",
@@ -51,8 +51,8 @@ def test_the_result_has_version_rows_bytes_and_columns_with_their_types() -> Non
 def test_the_result_has_the_first_of_many_columns_and_their_number(name: str) -> None:
     deep = pa.struct([(f"field_{n}", pa.list_(pa.string())) for n in range(200)])
     schema = pa.schema([(name.format(n), deep if n % 2 else pa.int8()) for n in range(5_000)])
-    said = outcome(REPORT, schema)
-    assert said["columns_total"] == 5_000
-    assert 5 < len(said["columns"]) < 5_000
-    assert len(json.dumps(said)) <= RESULT_BYTES_MAX
-    assert all(len(text) <= 100 for pair in said["columns"] for text in pair)
+    result = outcome(REPORT, schema)
+    assert result["columns_total"] == 5_000
+    assert 5 < len(result["columns"]) < 5_000
+    assert len(json.dumps(result)) <= RESULT_BYTES_MAX
+    assert all(len(text) <= 100 for pair in result["columns"] for text in pair)
