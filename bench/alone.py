@@ -36,8 +36,8 @@ def _read_alone(on: Cluster, options: Options, source: Path, serving: str, name:
     reader = Contestant.of(f"{name} from {serving} alone", "bench.compare:Whole", on.environment, **job)
     with contestants(reader):
         outcome = reader.ask()
-    served, wanted = (outcome.facts["version"], outcome.rows), (version.label, version.rows)
-    if served != wanted:
-        said, was = (f"@{label} of {rows:,} rows" for label, rows in (served, wanted))
-        raise StackError(f"{serving} alone serves {name}{said}, and both together served {name}{was}")
+    served, expected = (outcome.facts["version"], outcome.rows), (version.label, version.rows)
+    if served != expected:
+        shown, was = (f"@{label} of {rows:,} rows" for label, rows in (served, expected))
+        raise StackError(f"{serving} alone serves {name}{shown}, and both together served {name}{was}")
     options.say(f"  {serving} alone serves {outcome.rows:,} rows of {name} in {outcome.seconds:.1f} s")

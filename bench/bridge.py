@@ -21,7 +21,7 @@ from bench.report import Report
 from bench.sse_load import event_of
 from bench.sse_server import Load, Server, free_port
 from millrace.errors import StackError
-from millrace.settings.tree import KafkaSettings, Settings, load_settings
+from millrace.settings import KafkaSettings, Settings, load_settings
 
 __all__ = ["run"]
 
@@ -96,25 +96,25 @@ def _fan_out(
         ready()
         with Load("health", server) as health:
             began_s, cpu_s = time.monotonic(), server.cpu_seconds()
-            found = load.run(SECONDS * 20)
+            result = load.run(SECONDS * 20)
             share = (server.cpu_seconds() - cpu_s) / (time.monotonic() - began_s)
             healthy = health.run(60)
         grown = server.memory_bytes() - empty
-    connected = found["clients"] - found["closed"]
+    connected = result["clients"] - result["closed"]
     for key, value in (
         ("clients", connected),
-        ("p99_ms", found["p99_ms"]),
+        ("p99_ms", result["p99_ms"]),
         ("healthz_p99_ms", healthy["p99_ms"]),
         ("bytes_per_client", grown / max(connected, 1)),
     ):
         report.number(key + suffix, value, **({} if suffix else _AIMS[key]))
-    (report.number if suffix else report.must_be_zero)("lost" + suffix, found["lost"])
+    (report.number if suffix else report.must_be_zero)("lost" + suffix, result["lost"])
     rate = f"{clients:,} clients x {RATE_PER_S} events/s x {SECONDS} s"
     report.add(f"{name}: {rate}: clients held", connected, "clients")
-    report.add(f"{name}: events lost, of {clients * events:,}", found["lost"], "events")
-    report.add(f"{name}: events that came twice", found["doubled"], "events")
-    report.add(f"{name}: produce to client, median", found["p50_ms"], "ms")
-    report.add(f"{name}: produce to client, p99", found["p99_ms"], "ms")
+    report.add(f"{name}: events lost, of {clients * events:,}", result["lost"], "events")
+    report.add(f"{name}: events that came twice", result["doubled"], "events")
+    report.add(f"{name}: produce to client, median", result["p50_ms"], "ms")
+    report.add(f"{name}: produce to client, p99", result["p99_ms"], "ms")
     report.add(f"{name}: share of its core that it used", share, "cores")
     if share > _SATURATED:
         report.notes.append(
@@ -124,27 +124,32 @@ def _fan_out(
     report.add(f"{name}: /healthz, p99 of {healthy['asked']}", healthy["p99_ms"], "ms")
     report.add(f"{name}: /healthz, failed", healthy["failed"], "requests")
     report.add(f"{name}: memory a client", grown / max(connected, 1) / 1000, "KB")
-    options.say(f"  {name}: {connected} clients, {found['lost']} lost, p99 {found['p99_ms']:.0f} ms")
+    options.say(f"  {name}: {connected} clients, {result['lost']} lost, p99 {result['p99_ms']:.0f} ms")
 
 
 def _idle(report: Report, options: Options, bridge: Server) -> None:
     """Measure 5,000 clients that receive only heartbeats, and connections to Kafka with one client and with many."""
     kafka_port = int(load_settings().kafka.bootstrap_servers.rpartition(":")[2])
     with Load("stream", bridge, clients=1, events=0, rate_per_s=0, path="/events"):
-        one = bridge.connections_to(kafka_port)
+        connections_of_one = bridge.connections_to(kafka_port)
     empty = bridge.memory_bytes()
     with Load("stream", bridge, clients=IDLE_CLIENTS, events=0, rate_per_s=0, path="/events") as load:
-        many = bridge.connections_to(kafka_port)
+        connections_of_many = bridge.connections_to(kafka_port)
         time.sleep(20)  # longer than the interval of heartbeats, so that each client received one
-        found = load.run(60)
+        result = load.run(60)
         grown = bridge.memory_bytes() - empty
-    held = found["clients"] - found["closed"]
-    report.add(f"idle clients held, of {IDLE_CLIENTS:,}", held, "clients")
+    connected = result["clients"] - result["closed"]
+    report.add(f"idle clients held, of {IDLE_CLIENTS:,}", connected, "clients")
     report.add("idle: time to connect them", load.connected["seconds"], "s")
-    report.add("idle: memory a client", grown / max(held, 1) / 1000, "KB")
-    report.add("connections to Kafka, 1 client", one, "connections")
-    report.add(f"connections to Kafka, {IDLE_CLIENTS:,} clients", many, "connections", at_most=one)
-    options.say(f"  {held} idle clients, {one} and {many} connections to Kafka")
+    report.add("idle: memory a client", grown / max(connected, 1) / 1000, "KB")
+    report.add("connections to Kafka, 1 client", connections_of_one, "connections")
+    report.add(
+        f"connections to Kafka, {IDLE_CLIENTS:,} clients",
+        connections_of_many,
+        "connections",
+        at_most=connections_of_one,
+    )
+    options.say(f"  {connected} idle clients, {connections_of_one} and {connections_of_many} connections to Kafka")
 
 
 def _returning(report: Report, options: Options, bridge: Server, topic: KafkaSettings) -> None:
@@ -158,12 +163,12 @@ def _returning(report: Report, options: Options, bridge: Server, topic: KafkaSet
     job: dict[str, Any] = {"path": "/events", "headers": {"Last-Event-ID": cursor}, "await_begin": False}
     last = first + MISSED_EVENTS - 1
     with Load("stream", bridge, clients=RETURNING_CLIENTS, first=first, events=last, rate_per_s=0, **job) as load:
-        found = load.run(120)
+        result = load.run(120)
     words = f"{RETURNING_CLIENTS:,} clients come back, {MISSED_EVENTS:,} events behind"
-    report.add(f"{words}: lost", found["lost"], "events", at_most=0)
-    report.add("coming back: events that came twice or were known", found["doubled"], "events", at_most=0)
-    report.add("coming back: until the last has all", found["seconds"], "s")
-    options.say(f"  coming back: {found['lost']} lost, {found['doubled']} doubled, {found['seconds']:.1f} s")
+    report.add(f"{words}: lost", result["lost"], "events", at_most=0)
+    report.add("coming back: events that came twice or were known", result["doubled"], "events", at_most=0)
+    report.add("coming back: until the last has all", result["seconds"], "s")
+    options.say(f"  coming back: {result['lost']} lost, {result['doubled']} doubled, {result['seconds']:.1f} s")
 
 
 def _slow(report: Report, options: Options, kafka: KafkaSettings, folder: Path) -> None:
@@ -178,12 +183,12 @@ def _slow(report: Report, options: Options, kafka: KafkaSettings, folder: Path) 
             _bridge(topic, folder) as bridge,
             Load("stream", bridge, slow=slow, **to_kafka(topic), **job) as load,
         ):
-            found = load.run(seconds * 20)
+            result = load.run(seconds * 20)
             peaks.append(bridge.memory_bytes())
-        p99_ms.append(found["p99_ms"])
+        p99_ms.append(result["p99_ms"])
         words = f"{slow} of {clients:,} clients read nothing" if slow else f"all of {clients:,} clients read"
-        report.add(f"{words}, events of {LARGE_BYTES / 1000:g} KB: p99 of the others", found["p99_ms"], "ms")
-        report.add(f"{words}: lost by the others", found["lost"], "events")
+        report.add(f"{words}, events of {LARGE_BYTES / 1000:g} KB: p99 of the others", result["p99_ms"], "ms")
+        report.add(f"{words}: lost by the others", result["lost"], "events")
     report.add("5 % not reading: p99 against all reading", p99_ms[1] / max(p99_ms[0], 0.001), "times", at_most=2)
     report.add("5 % not reading: memory against all reading", peaks[1] / peaks[0], "times")
     options.say(f"  5 % not reading: p99 {p99_ms[1]:.0f} ms after {p99_ms[0]:.0f}; memory {peaks[1] / peaks[0]:.2f}")

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, Message, Producer
 from confluent_kafka.admin import AdminClient
 
 from millrace import progress
 from millrace.errors import StackError
 from millrace.progress import encode_event
-from millrace.settings.tree import KafkaSettings
+from millrace.settings import KafkaSettings
 
 __all__ = ["HISTORY_TASKS", "history_event", "own_topic", "produce", "to_kafka"]
 
@@ -50,19 +50,29 @@ def history_event(number: int) -> dict[str, Any]:
 
 
 def produce(to: KafkaSettings, events: Any) -> None:
-    """Produce the events to the topic and wait until none is left to send.
+    """Produce the events to the topic and wait until Kafka has acknowledged all of them.
 
-    Raises ``StackError`` if some are left after 120 s.
+    Raises ``StackError`` if Kafka refused an event, or if it has not acknowledged some of them after 120 s.
     """
+    failures: list[KafkaError] = []
+
+    def record_failure(error: KafkaError | None, _message: Message) -> None:
+        if error is not None:
+            failures.append(error)
+
     producer = Producer({"bootstrap.servers": to.bootstrap_servers, "linger.ms": 20})
     partition = to_kafka(to)["partition"]
     for number, event in enumerate(events):
         raw = event if isinstance(event, bytes) else encode_event(event)
         while True:
             try:
-                producer.produce(to.topic, key=f"task-{number % HISTORY_TASKS}", value=raw, partition=partition)
+                key = f"task-{number % HISTORY_TASKS}"
+                producer.produce(to.topic, key=key, value=raw, partition=partition, on_delivery=record_failure)
                 break
             except BufferError:
                 producer.poll(0.1)
-    if producer.flush(120):
-        raise StackError("Kafka did not take the benchmark's events")
+    unacknowledged = producer.flush(120)
+    if failures:
+        raise StackError(f"Kafka refused {len(failures):,} of the benchmark's events: {failures[0].str()}")
+    if unacknowledged:
+        raise StackError(f"Kafka did not acknowledge {unacknowledged:,} of the benchmark's events within 120 s")

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from bench.data import bench_folder
 from local_stack.stack import Stack
 from millrace.errors import StackError
-from millrace.settings.tree import Settings, load_settings
+from millrace.settings import Settings, load_settings
 from millrace.store.cluster import schema
 from millrace.store.cluster.session import CassandraSession
 
@@ -37,9 +37,9 @@ def services(*names: str, heap_mb: int | None = None) -> Iterator[Stack]:
     stack = Stack()
     if heap_mb is not None:
         stack = Stack(stack.settings.model_copy(update={"cassandra_heap_mb": heap_mb}))
-    wanted = {service.name for service in stack.select(names)}
-    down = [row["service"] for row in stack.status() if row["service"] in wanted and row["state"] != "running"]
-    if heap_mb is not None and len(down) < len(wanted):
+    names_to_start = {service.name for service in stack.select(names)}
+    down = [row["service"] for row in stack.status() if row["service"] in names_to_start and row["state"] != "running"]
+    if heap_mb is not None and len(down) < len(names_to_start):
         raise StackError(f"this benchmark needs nodes with heaps of {heap_mb} MiB", hint="./run down cassandra")
     if down:
         stack.up(down)

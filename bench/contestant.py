@@ -97,8 +97,8 @@ class Contestant:
             raise StackError(f"{self.name} did not finish within {timeout_s:g} s")
         if not line:
             raise self._ended()
-        said = json.loads(line)
-        return Outcome(said.pop("seconds"), said.pop("rows"), said.pop("peak_rss_bytes"), said)
+        facts = json.loads(line)
+        return Outcome(facts.pop("seconds"), facts.pop("rows"), facts.pop("peak_rss_bytes"), facts)
 
     @property
     def ended(self) -> bool:
@@ -130,8 +130,8 @@ class Contestant:
 def contestants(*started: Contestant) -> Iterator[None]:
     """End all of them at the end of the block, also after an exception."""
     with ExitStack() as stack:
-        for one in started:
-            stack.callback(one.close)
+        for contestant in started:
+            stack.callback(contestant.close)
         yield
 
 
@@ -141,10 +141,10 @@ def peak_rss_bytes(pid: int | str = "self") -> int:
     ``getrusage`` is not used: its maximum begins with the memory that the parent had when it started the process.
     """
     try:
-        said = Path(f"/proc/{pid}/status").read_text()
+        status = Path(f"/proc/{pid}/status").read_text()
     except OSError:
         return 0
-    _, _, after = said.partition("VmHWM:")
+    _, _, after = status.partition("VmHWM:")
     return int(after.split()[0]) * 1024 if after else 0
 
 
@@ -155,14 +155,14 @@ def _serve(spec: str, arguments: dict[str, Any]) -> None:
         for line in sys.stdin:
             call = {"run": work.run, "profile": work.profile}[line.strip()]
             began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF)
-            said = call()
-            said.setdefault("seconds", time.perf_counter() - began)
+            facts = call()
+            facts.setdefault("seconds", time.perf_counter() - began)
             used = resource.getrusage(resource.RUSAGE_SELF)
-            said["kernel_s"] = used.ru_stime - before.ru_stime
-            said["cpu_s"] = used.ru_utime - before.ru_utime + said["kernel_s"]
-            said["page_faults"] = used.ru_minflt - before.ru_minflt
-            said["configuration"] = ", ".join([*_allocator(), *getattr(work, "configuration", ())])
-            print(json.dumps({**said, "peak_rss_bytes": peak_rss_bytes()}), flush=True)
+            facts["kernel_s"] = used.ru_stime - before.ru_stime
+            facts["cpu_s"] = used.ru_utime - before.ru_utime + facts["kernel_s"]
+            facts["page_faults"] = used.ru_minflt - before.ru_minflt
+            facts["configuration"] = ", ".join([*_allocator(), *getattr(work, "configuration", ())])
+            print(json.dumps({**facts, "peak_rss_bytes": peak_rss_bytes()}), flush=True)
     finally:
         work.close()
 

@@ -56,11 +56,11 @@ class _Fault:
 
     def throughput(self, before_s: float, after_s: float) -> tuple[float, float]:
         """Return the throughput of load and reader after the fault, each divided by that before it."""
-        found = []
+        shares = []
         for story in (self.load, self.reader):
             before = story.amount(self.at - before_s, self.at) / before_s
-            found.append(story.amount(self.at, self.at + after_s) / after_s / max(before, 1e-9))
-        return found[0], found[1]
+            shares.append(story.amount(self.at, self.at + after_s) / after_s / max(before, 1e-9))
+        return shares[0], shares[1]
 
     @property
     def longest_pause_s(self) -> float:
@@ -152,11 +152,11 @@ def _repaired(on: Cluster, names: list[str]) -> RepairReport:
                 repaired = store.repair()
                 if repaired.ok and not any(store.under_replicated(store.version(name)) for name in names):
                     return repaired
-                said = str(repaired.problems[:1])
+                problem = str(repaired.problems[:1])
             except MillraceError as error:  # the nodes do not see each other up yet
-                said = str(error)
+                problem = str(error)
             if time.monotonic() > deadline:
-                raise StackError(f"not repaired within {_REPAIRED_TIMEOUT_S:g} s: {said}")
+                raise StackError(f"not repaired within {_REPAIRED_TIMEOUT_S:g} s: {problem}")
             time.sleep(1.0)
 
 

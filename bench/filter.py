@@ -46,18 +46,20 @@ def run(options: Options) -> Report:
         local = Contestant.of("pyarrow, local Parquet, 1 %", peer, path=str(parquet), below=below)
         racing = [every, few, local]
         with contestants(*racing):
-            found = race(racing, options.runs, warm_ups=options.warm_ups, meter=on.cpu_seconds, say=options.say)
+            outcomes_by_name = race(
+                racing, options.runs, warm_ups=options.warm_ups, meter=on.cpu_seconds, say=options.say
+            )
             first = first_runs(racing, options.fresh, meter=on.cpu_seconds)
-            profiles = {one.name: one.ask("profile") for one in (few, every)}
-    for name, outcomes in found.items():
+            profiles = {contestant.name: contestant.ask("profile") for contestant in (few, every)}
+    for name, outcomes in outcomes_by_name.items():
         if outcomes[0].rows != expected[name.rpartition(", ")[2]]:
             raise StackError(f"{name} read {outcomes[0].rows} rows")
-    add_runs(report, found, first, unit="s")
+    add_runs(report, outcomes_by_name, first, unit="s")
     report.add("rows kept", expected["1 %"], "rows")
     report.add("stored bytes fetched for 1 %", profiles[few.name].facts["stored_bytes"], "bytes")
-    seconds = {name: best(outcomes).seconds for name, outcomes in found.items()}
+    seconds = {name: best(outcomes).seconds for name, outcomes in outcomes_by_name.items()}
     report.ratio("filter_1_percent", seconds[every.name], seconds[few.name], aim=20)
-    add_conditions(report, found, warm_ups=options.warm_ups)
+    add_conditions(report, outcomes_by_name, warm_ups=options.warm_ups)
     for name, profile in profiles.items():
         add_profile(report, name, profile)
     return report

@@ -83,7 +83,7 @@ def write_job(store: Store, reference: str, folder: Path, *, table: str = "chunk
 
 def ceiling(direction: str, job: Path, threads: int) -> Contestant:
     """Start the ceiling's process for ``load`` or ``read``, with as many threads as Millrace has."""
-    said = json.loads(job.read_text())
+    facts = json.loads(job.read_text())
     own = job.with_name(f"job-{direction}.json")
-    own.write_text(json.dumps({**said, "threads": threads}))
+    own.write_text(json.dumps({**facts, "threads": threads}))
     return Contestant("ceiling", [sys.executable, str(_CEILING), direction, str(own)])

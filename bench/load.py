@@ -53,7 +53,7 @@ def _millrace_and_peers(on: Cluster, options: Options, report: Report, csv: Path
         top = ceiling("load", job, options.cores)
         with contestants(top):
             racing = [from_csv, from_arrow, top, whole, streamed]
-            found = race(
+            outcomes_by_name = race(
                 racing,
                 options.runs,
                 between=lambda: on.empty("chunks", _CEILING_TABLE),
@@ -61,20 +61,20 @@ def _millrace_and_peers(on: Cluster, options: Options, report: Report, csv: Path
                 say=options.say,
             )
         cpu = on.cpu_seconds()
-        profiles = {one.name: one.ask("profile") for one in (from_csv, from_arrow)}
+        profiles = {contestant.name: contestant.ask("profile") for contestant in (from_csv, from_arrow)}
         cpu = on.cpu_seconds() - cpu
     on.leave(FLIGHTS)
     rows = FLIGHTS_ROWS * options.times
-    for name, outcomes in found.items():
+    for name, outcomes in outcomes_by_name.items():
         if any(outcome.rows != rows for outcome in outcomes):
             raise StackError(f"{name} loaded {outcomes[0].rows} rows, not {rows}")
-    add_runs(report, found)
+    add_runs(report, outcomes_by_name)
     _facts(report, first)
-    winner = {name: best(outcomes).rows_per_s for name, outcomes in found.items()}
+    winner = {name: best(outcomes).rows_per_s for name, outcomes in outcomes_by_name.items()}
     parquet = max(winner[whole.name], winner[streamed.name])
     report.ratio("load_vs_local_parquet", winner[from_csv.name], parquet, aim=1.0)
     report.ratio("load_vs_ceiling", winner[from_arrow.name], winner["ceiling"], aim=0.8)
-    add_conditions(report, found)
+    add_conditions(report, outcomes_by_name)
     for name, outcome in profiles.items():
         add_profile(report, name, outcome)
     report.add("both profiled loads: processor time of the nodes", cpu, "s")

@@ -128,18 +128,18 @@ def _read(on: Cluster, order: Order, way: str, attempt_id: uuid.UUID, pool: Thre
     for each in bound:
         each.consistency_level = LOCAL_ONE
     began = time.perf_counter()
-    found = sum(pool.map(lambda each: len(on.cassandra.execute(each)), bound))
+    tiles = sum(pool.map(lambda each: len(on.cassandra.execute(each)), bound))
     took = time.perf_counter() - began
-    wanted = BUCKETS * CHUNKS * (TILES if way == "all" else len(_SOME))
-    if found != wanted:
-        raise StackError(f"{order.table}, {WAYS[way]}: {found} tiles, not {wanted}")
+    expected = BUCKETS * CHUNKS * (TILES if way == "all" else len(_SOME))
+    if tiles != expected:
+        raise StackError(f"{order.table}, {WAYS[way]}: {tiles} tiles, not {expected}")
     return took
 
 
 def _tell(report: Report, seconds: dict[tuple[str, str], float], runs: int) -> None:
-    for way, said in WAYS.items():
+    for way, description in WAYS.items():
         for order in ORDERS:
-            report.add(f"{said}, by ({order.clustering})", seconds[way, order.table], "s")
+            report.add(f"{description}, by ({order.clustering})", seconds[way, order.table], "s")
         report.add(
             "  (tile, chunk) takes, by what (chunk, tile) takes",
             seconds[way, "by_tile"] / seconds[way, "by_chunk"],

@@ -45,8 +45,8 @@ class Load:
     def profile(self) -> dict[str, Any]:
         """Load once under timers."""
         with timed(self.places) as profile:
-            said = self.run()
-        return {**said, "profile": profile.to_json()}
+            facts = self.run()
+        return {**facts, "profile": profile.to_json()}
 
     def close(self) -> None:
         """Disconnect."""
@@ -81,8 +81,8 @@ class Read:
     def profile(self) -> dict[str, Any]:
         """Read once under timers."""
         with timed(self.places) as profile:
-            said = self.run()
-        return {**said, "profile": profile.to_json()}
+            facts = self.run()
+        return {**facts, "profile": profile.to_json()}
 
     def close(self) -> None:
         """Disconnect."""

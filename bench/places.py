@@ -65,7 +65,7 @@ _COMMON = (
     CodeLocation("checksum", xxhash, xxhash.xxh3_128_digest),
     CodeLocation("checksum", Codec, Codec.raw_checksum),
     CodeLocation("driver: serialize and send", cassandra.cluster.Session, cassandra.cluster.Session.execute_async),
-    CodeLocation("driver: receive", LargeFrames, LargeFrames._receive),
+    CodeLocation("driver: receive", LargeFrames, LargeFrames.receive),
     CodeLocation("driver: answers", cassandra.connection.Connection, cassandra.connection.Connection.process_msg),
     CodeLocation("wait for the cluster", CassandraSession, CassandraSession.execute_watched),
 )

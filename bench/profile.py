@@ -128,28 +128,28 @@ def _threads_counted(profile: Profile) -> Iterator[None]:
         yield
     finally:
         threading.Thread.run = whole  # type: ignore[method-assign]
-        found: dict[str, float] = defaultdict(float)
+        seconds_by_name: dict[str, float] = defaultdict(float)
         with lock:
-            told = {number for number, _, _ in ended}
+            ended_numbers = {number for number, _, _ in ended}
             for _, name, seconds in ended:
-                found[name] += seconds
+                seconds_by_name[name] += seconds
         for key, seconds in _living().items():
-            if key[0] not in told:
-                found[key[1]] += seconds - first.get(key, 0.0)
-        profile.threads = {name: seconds for name, seconds in found.items() if seconds >= 0.01}
+            if key[0] not in ended_numbers:
+                seconds_by_name[key[1]] += seconds - first.get(key, 0.0)
+        profile.threads = {name: seconds for name, seconds in seconds_by_name.items() if seconds >= 0.01}
 
 
 def _living() -> dict[tuple[int, str], float]:
     names = {thread.native_id: thread.name for thread in threading.enumerate()}
-    found = {}
+    seconds_by_thread = {}
     for task in Path("/proc/self/task").iterdir():
         try:
             fields = (task / "stat").read_text().rpartition(")")[2].split()
         except OSError:
             continue  # ended since it was listed
         name = names.get(int(task.name), "native threads")
-        found[int(task.name), _kind(name)] = (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
-    return found
+        seconds_by_thread[int(task.name), _kind(name)] = (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
+    return seconds_by_thread
 
 
 def _waits(label: str) -> bool:
@@ -168,14 +168,14 @@ def add_profile(report: Report, name: str, outcome: Outcome) -> None:
     A label whose functions were never called is named below the table: the product was changed, and the profile was
     not.
     """
-    said = outcome.facts["profile"]
-    report.add(f"{name}, profiled: wall", said["seconds"], "s")
-    report.add(f"{name}, profiled: processor time", said["cpu_s"], "s")
-    for label, (cpu_s, wall_s, calls) in said["spent"].items():
+    facts = outcome.facts["profile"]
+    report.add(f"{name}, profiled: wall", facts["seconds"], "s")
+    report.add(f"{name}, profiled: processor time", facts["cpu_s"], "s")
+    for label, (cpu_s, wall_s, calls) in facts["spent"].items():
         if calls:
             waits = _waits(label)
             report.add(f"  {label}", wall_s if waits else cpu_s, "s waited" if waits else "s of a core")
         else:
             report.notes.append(f"{name}, profiled: never came to {label!r}, so its time is in another line.")
-    for thread, cpu_s in said["threads"].items():
+    for thread, cpu_s in facts["threads"].items():
         report.add(f"  thread {thread}", cpu_s, "s of a core")

@@ -19,7 +19,7 @@ from bench.report import Report
 from local_stack.stack import Stack
 from millrace import progress
 from millrace.errors import StackError
-from millrace.settings.tree import load_settings
+from millrace.settings import load_settings
 
 __all__ = ["ReportedLoad", "run"]
 
@@ -41,33 +41,33 @@ def run(options: Options) -> Report:
         report.extra_versions = {"cassandra": on.release}
         kafka = {"MILLRACE_KAFKA__BOOTSTRAP_SERVERS": load_settings().kafka.bootstrap_servers}
         silent = Contestant.of(WITHOUT, "bench.ours:Load", on.environment, source=source, dataset="silent")
-        told = Contestant.of(
+        reporting = Contestant.of(
             WITH, "bench.progress:ReportedLoad", {**on.environment, **kafka}, source=source, dataset="told", rows=rows
         )
-        with contestants(silent, told):
+        with contestants(silent, reporting):
             options.say("warming up")
-            for one in (silent, told):
-                one.ask()
+            for contestant in (silent, reporting):
+                contestant.ask()
                 on.empty("chunks")
-            found = race(
-                [silent, told],
+            outcomes_by_name = race(
+                [silent, reporting],
                 options.runs,
                 between=lambda: on.empty("chunks"),
                 meter=on.cpu_seconds,
                 say=options.say,
             )
-            frozen = [_frozen(stack, on, told, options) for _ in range(min(_FROZEN_RUNS, options.runs))]
-    for name, outcomes in {**found, "Kafka frozen": frozen}.items():
+            frozen = [_frozen(stack, on, reporting, options) for _ in range(min(_FROZEN_RUNS, options.runs))]
+    for name, outcomes in {**outcomes_by_name, "Kafka frozen": frozen}.items():
         if any(outcome.rows != rows for outcome in outcomes):
             raise StackError(f"{name}: {outcomes[0].rows} rows were loaded, not {rows}")
-    _compare(report, found, frozen)
+    _compare(report, outcomes_by_name, frozen)
     return report
 
 
-def _frozen(stack: Stack, on: Cluster, told: Contestant, options: Options) -> Outcome:
+def _frozen(stack: Stack, on: Cluster, reporting: Contestant, options: Options) -> Outcome:
     """Run one load that begins when Kafka was just frozen."""
     with _stopped_in_time(stack):
-        outcome = told.ask()
+        outcome = reporting.ask()
     on.empty("chunks")
     options.say(f"  Kafka frozen: {outcome.seconds:.2f} s")
     return outcome
@@ -82,25 +82,27 @@ def _stopped_in_time(stack: Stack) -> Iterator[None]:
         stack.thaw("kafka")
 
 
-def _compare(report: Report, found: dict[str, list[Outcome]], frozen: list[Outcome]) -> None:
-    median_s = {name: statistics.median(outcome.seconds for outcome in each) for name, each in found.items()}
-    for name, outcomes in found.items():
+def _compare(report: Report, outcomes_by_name: dict[str, list[Outcome]], frozen: list[Outcome]) -> None:
+    median_s = {name: statistics.median(outcome.seconds for outcome in each) for name, each in outcomes_by_name.items()}
+    for name, outcomes in outcomes_by_name.items():
         report.add(name, best(outcomes).rows_per_s, "rows/s", peak_rss_bytes=best(outcomes).peak_rss_bytes)
         report.add(f"{name}: median", median_s[name], "s")
         report.add(f"{name}: least processor time, nodes included", least_cpu_s(outcomes), "s of a core")
-    told = found[WITH][-1].facts
-    report.add("events of one load", told["delivered"], "events")
-    fastest = {name: best(outcomes).seconds for name, outcomes in found.items()}
+    facts = outcomes_by_name[WITH][-1].facts
+    report.add("events of one load", facts["delivered"], "events")
+    fastest = {name: best(outcomes).seconds for name, outcomes in outcomes_by_name.items()}
     costs = {
         name: (seconds[WITH] / seconds[WITHOUT] - 1) * 100
         for name, seconds in (("fastest", fastest), ("median", median_s))
     }
     for name, cost in costs.items():
         report.add(f"progress costs, {name} against {name}", cost, "%", at_most=_COST_PERCENT)
-    cpu_s = {name: least_cpu_s(outcomes) for name, outcomes in found.items()}
+    cpu_s = {name: least_cpu_s(outcomes) for name, outcomes in outcomes_by_name.items()}
     cost = (cpu_s[WITH] / cpu_s[WITHOUT] - 1) * 100
     report.add("progress costs, processor time", cost, "%", at_most=_COST_PERCENT)
-    report.add("waited for Kafka at the end, Kafka there", max(o.facts["waited_s"] for o in found[WITH]), "s")
+    report.add(
+        "waited for Kafka at the end, Kafka there", max(o.facts["waited_s"] for o in outcomes_by_name[WITH]), "s"
+    )
     waited = max(o.facts["waited_s"] for o in frozen)
     report.add("Kafka frozen: waited for it in all", waited, "s", at_most=_FROZEN_S)
     report.add("Kafka frozen: median load", statistics.median(o.seconds for o in frozen), "s")

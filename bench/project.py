@@ -34,11 +34,11 @@ def run(options: Options) -> Report:
             store = open_store(on)
             loaded = store.load("wide", str(arrow))
             for columns in (None, _TWO):
-                wanted = table if columns is None else table.select(columns)
-                if not store.dataset("wide").to_table(columns).equals(wanted):
+                expected = table if columns is None else table.select(columns)
+                if not store.dataset("wide").to_table(columns).equals(expected):
                     raise StackError("the data read from Cassandra differs from the loaded data")
             job, threads = write_job(store, "wide", folder), read_threads(store)
-            del table, wanted
+            del table, expected
         env = on.environment
         every = Contestant.of("Millrace, all 200 columns", "bench.ours:Read", env, dataset="wide")
         two = Contestant.of("Millrace, 2 columns", "bench.ours:Read", env, dataset="wide", columns=_TWO)
@@ -48,18 +48,20 @@ def run(options: Options) -> Report:
         local_two = Contestant.of("pyarrow, local Parquet, 2 columns", peer, path=str(parquet), columns=_TWO)
         racing = [every, two, top, local, local_two]
         with contestants(*racing):
-            found = race(racing, options.runs, warm_ups=options.warm_ups, meter=on.cpu_seconds, say=options.say)
+            outcomes_by_name = race(
+                racing, options.runs, warm_ups=options.warm_ups, meter=on.cpu_seconds, say=options.say
+            )
             first = first_runs(racing, options.fresh, meter=on.cpu_seconds)
-            profiles = {one.name: one.ask("profile") for one in (every, two)}
-    add_runs(report, found, first, unit="s")
+            profiles = {contestant.name: contestant.ask("profile") for contestant in (every, two)}
+    add_runs(report, outcomes_by_name, first, unit="s")
     report.add("stored bytes, all columns", loaded.stored_bytes, "bytes")
     report.add("stored bytes, 2 columns", profiles[two.name].facts["stored_bytes"], "bytes")
     report.add("chunks", loaded.chunks, "chunks")
-    seconds = {name: best(outcomes).seconds for name, outcomes in found.items()}
+    seconds = {name: best(outcomes).seconds for name, outcomes in outcomes_by_name.items()}
     report.ratio("project_2_of_200", seconds[every.name], seconds[two.name], aim=15)
     report.ratio("read_vs_ceiling", seconds["ceiling"], seconds[every.name], aim=0.8)
     report.ratio("read_vs_local_parquet", seconds[local.name], seconds[every.name])
-    add_conditions(report, found, warm_ups=options.warm_ups)
+    add_conditions(report, outcomes_by_name, warm_ups=options.warm_ups)
     for name, profile in profiles.items():
         add_profile(report, name, profile)
     return report

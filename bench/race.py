@@ -15,9 +15,9 @@ import psutil
 from bench.contestant import Contestant, Outcome, contestants
 from bench.report import Report
 
-__all__ = ["Found", "add_conditions", "add_runs", "best", "first_runs", "least_cpu_s", "race"]
+__all__ = ["OutcomesByName", "add_conditions", "add_runs", "best", "first_runs", "least_cpu_s", "race"]
 
-Found = Mapping[str, Sequence[Outcome]]
+OutcomesByName = Mapping[str, Sequence[Outcome]]
 """The outcomes of each contestant by its name."""
 
 
@@ -36,19 +36,20 @@ def race(
     time for a read until their code is compiled. ``between()`` is called after each run. The growth of ``meter()``
     during a run is its fact ``nodes_cpu_s``. ``say(line)`` receives a line for each run.
     """
-    found: dict[str, list[Outcome]] = {one.name: [] for one in started}
+    outcomes_by_name: dict[str, list[Outcome]] = {contestant.name: [] for contestant in started}
     for _ in range(warm_ups):
-        for one in started:
-            one.ask()
+        for contestant in started:
+            contestant.ask()
     for turn in range(runs):
-        for one in started if turn % 2 == 0 else reversed(started):
-            outcome = _metered(one, meter or (lambda: 0.0))
-            found[one.name].append(outcome)
+        for contestant in started if turn % 2 == 0 else reversed(started):
+            outcome = _metered(contestant, meter or (lambda: 0.0))
+            outcomes_by_name[contestant.name].append(outcome)
             if say is not None:
-                say(f"  {turn + 1}/{runs} {one.name}: {outcome.rows_per_s:,.0f} rows/s in {outcome.seconds:.2f} s")
+                rate = f"{outcome.rows_per_s:,.0f} rows/s in {outcome.seconds:.2f} s"
+                say(f"  {turn + 1}/{runs} {contestant.name}: {rate}")
             if between is not None:
                 between()
-    return found
+    return outcomes_by_name
 
 
 def first_runs(
@@ -59,21 +60,21 @@ def first_runs(
     meter: Callable[[], float] | None = None,
 ) -> dict[str, list[Outcome]]:
     """Return the first run of ``runs`` fresh processes of each contestant, in turn; the nodes are warm."""
-    found: dict[str, list[Outcome]] = {one.name: [] for one in started}
+    outcomes_by_name: dict[str, list[Outcome]] = {contestant.name: [] for contestant in started}
     for _ in range(runs):
-        for one in started:
-            fresh = one.fresh()
+        for contestant in started:
+            fresh = contestant.fresh()
             with contestants(fresh):
-                found[one.name].append(_metered(fresh, meter or (lambda: 0.0)))
+                outcomes_by_name[contestant.name].append(_metered(fresh, meter or (lambda: 0.0)))
             if between is not None:
                 between()
-    return found
+    return outcomes_by_name
 
 
-def _metered(one: Contestant, meter: Callable[[], float]) -> Outcome:
+def _metered(contestant: Contestant, meter: Callable[[], float]) -> Outcome:
     """Let it work once; add the processor time used meanwhile by nodes, other programs and the host as facts."""
     nodes, before = meter(), psutil.cpu_times()
-    outcome = one.ask()
+    outcome = contestant.ask()
     after = psutil.cpu_times()
     outcome.facts["nodes_cpu_s"] = meter() - nodes
     busy = sum(getattr(after, kind) - getattr(before, kind) for kind in ("user", "nice", "system", "irq", "softirq"))
@@ -95,15 +96,17 @@ def least_cpu_s(outcomes: Sequence[Outcome]) -> float:
     return min(float(o.facts.get("cpu_s", 0.0) + o.facts.get("nodes_cpu_s", 0.0)) for o in outcomes)
 
 
-def add_runs(report: Report, found: Found, first: Found | None = None, *, unit: str = "rows/s") -> None:
+def add_runs(
+    report: Report, outcomes_by_name: OutcomesByName, first: OutcomesByName | None = None, *, unit: str = "rows/s"
+) -> None:
     """Add the best run of each contestant, then figures that explain why another machine may differ.
 
     ``unit`` is ``rows/s`` or ``s``. ``first`` are first runs of fresh processes.
     """
-    for name, outcomes in found.items():
+    for name, outcomes in outcomes_by_name.items():
         chosen = best(outcomes)
         report.add(name, _figure(chosen, unit), unit, peak_rss_bytes=chosen.peak_rss_bytes)
-    for name, outcomes in found.items():
+    for name, outcomes in outcomes_by_name.items():
         figures = [_figure(outcome, unit) for outcome in outcomes]
         report.add(f"{name}: median of {len(figures)} runs", statistics.median(figures), unit)
         report.add(f"{name}: worst run", max(figures) if unit == "s" else min(figures), unit)
@@ -116,9 +119,9 @@ def add_runs(report: Report, found: Found, first: Found | None = None, *, unit: 
             report.add(f"{name}: page faults of a run, median", _median(outcomes, "page_faults"), "faults")
 
 
-def add_conditions(report: Report, found: Found, *, warm_ups: int = 0) -> None:
+def add_conditions(report: Report, outcomes_by_name: OutcomesByName, *, warm_ups: int = 0) -> None:
     """Add notes: other load on the processor, the order of the runs, and the configuration of each contestant."""
-    every = [outcome for outcomes in found.values() for outcome in outcomes]
+    every = [outcome for outcomes in outcomes_by_name.values() for outcome in outcomes]
     others, host = ([o.facts[kind] / o.seconds for o in every] for kind in ("others_cpu_s", "host_s"))
     report.notes.append(
         f"While they ran, other programs took {statistics.mean(others):.2f} cores on average and {max(others):.2f} at "
@@ -126,7 +129,7 @@ def add_conditions(report: Report, found: Found, *, warm_ups: int = 0) -> None:
         "quiet machine."
     )
     report.notes.append(f"Order: in turn, each second time backwards, after {warm_ups} uncounted runs of each.")
-    for name, outcomes in found.items():
+    for name, outcomes in outcomes_by_name.items():
         if configuration := outcomes[0].facts.get("configuration"):
             report.notes.append(f"{name}: {configuration}.")
 

@@ -51,29 +51,31 @@ def run(options: Options) -> Report:
         else:
             report.extra_versions["arcticdb"] = arcticdb.VERSION
             arguments = {"arrow_file": str(arrow), "folder": str(folder)}
-            its = arcticdb.environment(target)
+            arctic_environment = arcticdb.environment(target)
             for name, form in (("ArcticDB, local LMDB", "pandas"), ("ArcticDB, local LMDB, to Arrow", "pyarrow")):
                 work = "bench.peers.arcticdb:ArcticRead"
-                racing.append(Contestant.of(name, work, its, **arguments, output_format=form))
+                racing.append(Contestant.of(name, work, arctic_environment, **arguments, output_format=form))
         with contestants(*racing):
-            found = race(racing, options.runs, warm_ups=options.warm_ups, meter=on.cpu_seconds, say=options.say)
+            outcomes_by_name = race(
+                racing, options.runs, warm_ups=options.warm_ups, meter=on.cpu_seconds, say=options.say
+            )
             first = first_runs(racing, options.fresh, meter=on.cpu_seconds)
             cpu = on.cpu_seconds()
             profile = ours.ask("profile")
             cpu = on.cpu_seconds() - cpu
     rows = FLIGHTS_ROWS * options.times
-    for name, outcomes in found.items():
+    for name, outcomes in outcomes_by_name.items():
         if any(outcome.rows != rows for outcome in [*outcomes, *first[name]]):
             raise StackError(f"{name} read {outcomes[0].rows} rows, not {rows}")
-    add_runs(report, found, first)
-    rates = {name: best(outcomes).rows_per_s for name, outcomes in found.items()}
+    add_runs(report, outcomes_by_name, first)
+    rates = {name: best(outcomes).rows_per_s for name, outcomes in outcomes_by_name.items()}
     report.add("Arrow bytes", profile.facts["arrow_bytes"], "bytes")
     report.add("stored bytes", profile.facts["stored_bytes"], "bytes")
     report.ratio("read_vs_local_parquet", rates[ours.name], rates[local.name], aim=1.3)
     report.ratio("read_vs_ceiling", rates[ours.name], rates["ceiling"], aim=0.8)
-    if arctic := [rates[one.name] for one in racing[3:]]:
+    if arctic := [rates[contestant.name] for contestant in racing[3:]]:
         report.ratio("read_vs_arcticdb", rates[ours.name], max(arctic))
-    add_conditions(report, found, warm_ups=options.warm_ups)
+    add_conditions(report, outcomes_by_name, warm_ups=options.warm_ups)
     add_profile(report, ours.name, profile)
     report.add("the profiled read: processor time of the nodes", cpu, "s")
     return report

@@ -65,10 +65,10 @@ class Row:
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON that other programs rely on; it has no ``peak_rss_bytes`` if there is none."""
-        said: dict[str, Any] = {"what": self.what, "value": _rounded(self.value), "unit": self.unit}
+        facts: dict[str, Any] = {"what": self.what, "value": _rounded(self.value), "unit": self.unit}
         if self.peak_rss_bytes is not None:
-            said["peak_rss_bytes"] = self.peak_rss_bytes
-        return said
+            facts["peak_rss_bytes"] = self.peak_rss_bytes
+        return facts
 
 
 @dataclass(slots=True)
@@ -143,7 +143,7 @@ class Report:
 
         Aims are among the notes, because other programs rely on the form of rows and ratios, which has no aims.
         """
-        said: dict[str, Any] = {
+        facts: dict[str, Any] = {
             "name": self.name,
             "machine": machine(),
             "versions": {**versions(), **self.extra_versions},
@@ -153,8 +153,8 @@ class Report:
         aims = [f"{row.what.strip()}: {aim}" for row in self.rows for aim in row.aims]
         aims += [f"{name}: {aim}" for name, aim in self.aims.items()]
         if self.notes or aims:
-            said["notes"] = [*self.notes, *aims]
-        return said
+            facts["notes"] = [*self.notes, *aims]
+        return facts
 
     def table(self) -> str:
         """Return rows, ratios and notes as lines of text, columns aligned, aims last."""
@@ -204,29 +204,29 @@ def fresh_page_us(size_bytes: int = 256 << 20) -> float:
 
     In a virtual machine whose host takes back free memory this takes much longer, for every program here.
     """
-    found = []
+    page_us = []
     for _ in range(3):
         with mmap.mmap(-1, size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as fresh:
             began = time.perf_counter()
             fresh[:: mmap.PAGESIZE] = bytes(size_bytes // mmap.PAGESIZE)
-            found.append((time.perf_counter() - began) / (size_bytes // mmap.PAGESIZE) * 1e6)
-    return statistics.median(found)
+            page_us.append((time.perf_counter() - began) / (size_bytes // mmap.PAGESIZE) * 1e6)
+    return statistics.median(page_us)
 
 
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that the figures depend on."""
-    found = {"python": platform.python_version()}
+    releases = {"python": platform.python_version()}
     for package in _PACKAGES:
-        found[package] = importlib.metadata.version(package)
-    return found
+        releases[package] = importlib.metadata.version(package)
+    return releases
 
 
 def _huge_pages() -> str:
     try:
-        said = Path("/sys/kernel/mm/transparent_hugepage/enabled").read_text()
+        modes = Path("/sys/kernel/mm/transparent_hugepage/enabled").read_text()
     except OSError:
         return "unknown"
-    return said.partition("[")[2].partition("]")[0]
+    return modes.partition("[")[2].partition("]")[0]
 
 
 def _cpu_name() -> str:
@@ -249,8 +249,8 @@ def _shown(value: float) -> str:
     return f"{value:,}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
-def _aim(wanted: str, met: bool) -> str:
-    return f"aim {wanted}: {'met' if met else 'missed'}"
+def _aim(target: str, met: bool) -> str:
+    return f"aim {target}: {'met' if met else 'missed'}"
 
 
 def _megabytes(size_bytes: int | None) -> str:

@@ -99,9 +99,9 @@ class Clients:
             client.begun = True
             self.begun += 1
         end = 0
-        for found in _NUMBER.finditer(data):
-            end = found.end()
-            number = int(found[1])
+        for match in _NUMBER.finditer(data):
+            end = match.end()
+            number = int(match[1])
             if number >= len(client.seen):
                 continue
             if client.seen[number] or number < self.first:
@@ -183,12 +183,12 @@ def stream(job: dict[str, Any]) -> None:
         clients.sent_s[number] = time.monotonic()
         assert publish is not None
         publish(number, event)
-    wanted = len(clients.by_fd) * (job["events"] - clients.first + 1)
-    clients.wait(lambda: clients.delivered >= wanted, _SETTLE_S)
+    expected = len(clients.by_fd) * (job["events"] - clients.first + 1)
+    clients.wait(lambda: clients.delivered >= expected, _SETTLE_S)
     _say(
         {
             "clients": len(clients.by_fd),
-            "lost": wanted - clients.delivered,
+            "lost": expected - clients.delivered,
             "doubled": clients.doubled,
             "closed": clients.closed,
             "p50_ms": percentile(clients.delays_s, 0.5) * 1000,

@@ -113,10 +113,10 @@ class Server:
 
     def connections_to(self, port: int) -> int:
         """Return the number of connections that its processes have to a port."""
-        found = 0
+        count = 0
         for process in self._family():
-            found += sum(1 for each in process.net_connections("tcp") if each.raddr and each.raddr.port == port)
-        return found
+            count += sum(1 for each in process.net_connections("tcp") if each.raddr and each.raddr.port == port)
+        return count
 
 
 class Load:
@@ -124,9 +124,9 @@ class Load:
 
     def __init__(self, what: str, server: Server, **job: Any) -> None:
         _, other = cores()
-        said = {"what": what, "host": "127.0.0.1", "port": server.port, "cores": sorted(other), **job}
+        command_job = {"what": what, "host": "127.0.0.1", "port": server.port, "cores": sorted(other), **job}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "bench.sse_load", json.dumps(said)],
+            [sys.executable, "-m", "bench.sse_load", json.dumps(command_job)],
             cwd=_CHECKOUT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -114,8 +114,8 @@ class Steady:
             raise StackError(f"{self.name} does not end") from None
         if code or not self._out.exists():
             raise StackError(f"{self.name} ended with exit code {code}", hint="see its message above")
-        said = json.loads(self._out.read_text())
-        return Story(**said, told_at=told_at)
+        facts = json.loads(self._out.read_text())
+        return Story(**facts, told_at=told_at)
 
     def kill(self) -> None:
         """Kill it."""
@@ -141,10 +141,10 @@ class _Watch:
 
         def watched_fetch(reader: ChunkReader, *args: Any, **kwargs: Any) -> Any:
             began = time.monotonic()
-            found = fetch(reader, *args, **kwargs)
+            tiles = fetch(reader, *args, **kwargs)
             now = time.monotonic()
             self.story.waits.append((now, now - began))
-            return found
+            return tiles
 
         ReplicatedWriter.submit = watched_submit  # type: ignore[method-assign,assignment]
         ChunkReader.fetch = watched_fetch  # type: ignore[method-assign,assignment]
@@ -238,8 +238,8 @@ def _main(kind: str, path: str) -> None:
     with connect() as store:
         _KINDS[kind](store, job, watch, stop)
     story = watch.story
-    said = {name: getattr(story, name) for name in ("events", "waits", "done", "failed")}
-    Path(job["out"]).write_text(json.dumps({**said, "peak_rss_bytes": peak_rss_bytes()}))
+    facts = {name: getattr(story, name) for name in ("events", "waits", "done", "failed")}
+    Path(job["out"]).write_text(json.dumps({**facts, "peak_rss_bytes": peak_rss_bytes()}))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from bench.steady import Steady, Story
 from millrace.api import Store
 from millrace.errors import StackError
 from millrace.load import LoadOptions
-from millrace.settings.tree import CHUNK_BYTES_MAX
+from millrace.settings import CHUNK_BYTES_MAX
 
 __all__ = ["percentile", "run"]
 
@@ -69,10 +69,10 @@ def run(options: Options) -> Report:
             loaded = store.load("reading", str(source), LoadOptions(chunk_bytes=CHUNK_BYTES_MAX))
         row_bytes = loaded.stored_bytes / loaded.rows
         before = _logs(on)
-        one = _traffic(on, options, folder, source, 1, min(_ONE_S, options.traffic_s), row_bytes)
+        single = _traffic(on, options, folder, source, 1, min(_ONE_S, options.traffic_s), row_bytes)
         many = _traffic(on, options, folder, source, _MANY, options.traffic_s, row_bytes)
         _nodes_are_well(on, before)
-    _tell(report, one, many)
+    _tell(report, single, many)
     return report
 
 
@@ -86,15 +86,15 @@ def _traffic(
         readers = [
             Steady("reads", f"reader_{each}_{n}", folder, on.environment, dataset="reading", **job) for n in range(each)
         ]
-        for one in (*loaders, *readers):
-            running.callback(one.kill)
-        for one in (*loaders, *readers):
-            one.wait_started()
+        for program in (*loaders, *readers):
+            running.callback(program.kill)
+        for program in (*loaders, *readers):
+            program.wait_started()
         time.sleep(_SETTLE_S)
         begin = time.monotonic()
         time.sleep(seconds)
         end = time.monotonic()
-        stories = [one.stop() for one in (*loaders, *readers)]
+        stories = [program.stop() for program in (*loaders, *readers)]
     return _Traffic(begin, end, stories[:each], stories[each:], row_bytes)
 
 
@@ -121,9 +121,9 @@ def percentile(ordered: Sequence[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
 
 
-def _tell(report: Report, one: _Traffic, many: _Traffic) -> None:
+def _tell(report: Report, single: _Traffic, many: _Traffic) -> None:
     tails = []
-    for traffic in (one, many):
+    for traffic in (single, many):
         each = len(traffic.loaders)
         written, read = traffic.stored_bytes_per_s
         for who, rate, stories in (("written", written, traffic.loaders), ("read", read, traffic.readers)):
@@ -137,10 +137,10 @@ def _tell(report: Report, one: _Traffic, many: _Traffic) -> None:
         report.add(f"{each} of each: loads done", sum(len(story.done) for story in traffic.loaders), "loads")
         degraded = sum(story.degraded for story in traffic.loaders)
         report.add(f"{each} of each: chunks acknowledged by one node", degraded, "chunks")
-    failed = one.failed + many.failed
+    failed = single.failed + many.failed
     report.must_be_zero("failed", len(failed))
     report.notes += [f"failed: {why}" for why in failed[:20]]
-    report.ratio("total_vs_one", sum(many.stored_bytes_per_s), sum(one.stored_bytes_per_s), aim=0.8)
+    report.ratio("total_vs_one", sum(many.stored_bytes_per_s), sum(single.stored_bytes_per_s), aim=0.8)
     report.number("chunk_p99_ms", max(tails))
     report.notes.append(
         f"Heaps of {_HEAP_MB} MiB; {many.end - many.begin:.0f} s of {len(many.loaders)} loaders and as many readers, "

@@ -79,9 +79,9 @@ def _ask(on: Cluster, options: Options, report: Report, name: str, title: str, f
     for question in QUESTIONS:
         once, limit_s = (True, None) if question == "append" else (False, _ANSWER_S)
         asked = {"dataset": name, "questions": [question], "source": source, "number": _NUMBER}
-        one = Contestant.of(f"{title}: {question}", "bench.many:Ask", on.environment, **asked)
-        outcomes = _asked(one, 1 if once else options.runs)
-        _tell(report, one.name, best(outcomes), limit_s)
+        contestant = Contestant.of(f"{title}: {question}", "bench.many:Ask", on.environment, **asked)
+        outcomes = _asked(contestant, 1 if once else options.runs)
+        _tell(report, contestant.name, best(outcomes), limit_s)
         report.add("  the first time", outcomes[0].seconds, "s", at_most=limit_s)
         for fact in ("requests", "read_bytes", "written_bytes"):
             if outcomes[0].facts[fact]:
@@ -95,9 +95,9 @@ def _ask(on: Cluster, options: Options, report: Report, name: str, title: str, f
             _tell(report, f"  as a command: millrace {shown}", best(outcomes), limit_s)
 
 
-def _asked(one: Contestant, runs: int) -> list[Outcome]:
-    with contestants(one):
-        return [one.ask() for _ in range(runs)]
+def _asked(contestant: Contestant, runs: int) -> list[Outcome]:
+    with contestants(contestant):
+        return [contestant.ask() for _ in range(runs)]
 
 
 def _tell(report: Report, what: str, outcome: Outcome, limit_s: float | None) -> None:

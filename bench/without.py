@@ -19,7 +19,7 @@ from bench.options import Options
 from bench.report import Report
 from local_stack.stack import Stack
 from millrace.errors import StackError
-from millrace.settings.tree import Settings
+from millrace.settings import Settings
 
 __all__ = ["run"]
 
@@ -36,7 +36,7 @@ class _Loads:
     """The seconds of the loads of one size in one state, and their lines on standard error."""
 
     seconds: list[float] = field(default_factory=list)
-    said: set[str] = field(default_factory=set)
+    lines: set[str] = field(default_factory=set)
 
     @property
     def median_s(self) -> float:
@@ -51,7 +51,7 @@ def run(options: Options) -> Report:
     report = Report("without")
     sizes = {"short": flights_csv(1), "long": flights_csv(options.times * _LONG)}
     rows = {"short": FLIGHTS_ROWS, "long": FLIGHTS_ROWS * options.times * _LONG}
-    found = {(size, state): _Loads() for size in sizes for state in _STATES}
+    loads_by_state = {(size, state): _Loads() for size in sizes for state in _STATES}
     with services("kafka", "redis") as stack, cluster() as on:
         report.extra_versions = {"cassandra": on.release}
         for turn in range(options.runs + 1):
@@ -60,22 +60,24 @@ def run(options: Options) -> Report:
                     for size, source in sizes.items():
                         if turn == 0 and size == "long":
                             continue  # the first turn only warms the nodes up
-                        seconds, said = _load(on.settings, source, rows[size])
+                        seconds, lines = _load(on.settings, source, rows[size])
                         options.say(f"  {turn}/{options.runs} {size}, {state}: {seconds:.2f} s")
                         if turn:
-                            found[size, state].seconds.append(seconds)
-                            found[size, state].said.update(said)
+                            loads_by_state[size, state].seconds.append(seconds)
+                            loads_by_state[size, state].lines.update(lines)
                         _forget(on)
     for size in sizes:
-        whole = found[size, "with both"].median_s
+        whole = loads_by_state[size, "with both"].median_s
         report.add(f"{size}, with both, {rows[size]:,} rows", whole, "s")
         for state in _STATES[1:]:
-            loads = found[size, state]
+            loads = loads_by_state[size, state]
             report.add(f"{size}, {state}", loads.median_s, "s")
             limit_s, limit_percent = (_LONGER_S, None) if size == "short" else (None, _LONGER_PERCENT)
             report.add(f"{size}, {state}: longer by", loads.median_s - whole, "s", at_most=limit_s)
             report.add(f"{size}, {state}: longer by", (loads.median_s / whole - 1) * 100, "%", at_most=limit_percent)
-    report.notes = [f"{state} says: {line}" for state in _STATES for line in sorted(found["long", state].said)]
+    report.notes = [
+        f"{state} says: {line}" for state in _STATES for line in sorted(loads_by_state["long", state].lines)
+    ]
     return report
 
 

@@ -49,23 +49,35 @@ class AirflowClient:
     ) -> None:
         self._http.close()
 
-    def wait_for_dag(self, dag_id: str, timeout_s: float = 60.0) -> dict[str, Any]:
+    def wait_for_dag(
+        self, dag_id: str, timeout_s: float = 60.0, *, interval_s: float = PARSE_INTERVAL_S
+    ) -> dict[str, Any]:
         """Return the DAG once the DAG processor has parsed it.
 
-        Raises ``StackError`` with Airflow's import errors after ``timeout_s`` seconds. A network error of the poll
-        itself is not translated: ``httpx.HTTPError`` is raised.
+        Raises ``StackError`` after ``timeout_s`` seconds, with Airflow's import errors, or with the network error if
+        Airflow does not respond. Until then, an Airflow that does not respond is taken as one that is starting.
         """
         deadline = time.monotonic() + timeout_s
         while True:
-            answer = self._http.get(f"/api/v2/dags/{_id(dag_id)}")
-            if answer.status_code == 200:
-                return dict(answer.json())
+            try:
+                response = self._http.get(
+                    f"/api/v2/dags/{_id(dag_id)}", timeout=max(deadline - time.monotonic(), interval_s)
+                )
+                if response.status_code == 200:
+                    return dict(response.json())
+                reason = ""
+            except httpx.HTTPError as error:
+                reason = f"{self.url} does not respond: {error}"
             if time.monotonic() > deadline:
-                errors = self.get("/api/v2/importErrors")["import_errors"]
-                why = "; ".join(f"{each['filename']}: {each['stack_trace'].splitlines()[-1]}" for each in errors)
-                raise StackError(f"Airflow has not read the DAG {dag_id} within {timeout_s:g} s ({why or 'no error'})")
+                reason = reason or self._import_errors() or "no error"
+                raise StackError(f"Airflow has not read the DAG {dag_id} within {timeout_s:g} s ({reason})")
             # Airflow sends no notification when it has parsed a file, so the DAG is polled.
-            time.sleep(PARSE_INTERVAL_S)
+            time.sleep(interval_s)
+
+    def _import_errors(self) -> str:
+        """Return each DAG file that Airflow cannot import, with the last line of its error."""
+        errors = self.get("/api/v2/importErrors")["import_errors"]
+        return "; ".join(f"{error['filename']}: {error['stack_trace'].splitlines()[-1]}" for error in errors)
 
     def trigger(self, dag_id: str, conf: dict[str, Any]) -> str:
         """Start a run with this configuration; return its run id."""
@@ -87,14 +99,14 @@ class AirflowClient:
             with self._http.stream("GET", path, params=params, timeout=timeout_s) as lines:
                 lines.raise_for_status()
                 for line in lines.iter_lines():
-                    said: dict[str, Any] = json.loads(line) if line.strip() else {}
-                    state = said.get("state", state)
+                    progress: dict[str, Any] = json.loads(line) if line.strip() else {}
+                    state = progress.get("state", state)
                     if state in FINISHED:
-                        return RunResult(state, said.get("results", {}))
+                        return RunResult(state, progress.get("results", {}))
                     if time.monotonic() > deadline:
                         break
         except (httpx.HTTPError, ValueError) as error:
-            raise StackError(f"Airflow stopped answering about {dag_id}/{run_id} ({error})") from error
+            raise StackError(f"Airflow stopped responding while {dag_id}/{run_id} ran ({error})") from error
         raise StackError(f"{dag_id}/{run_id} is still {state} after {timeout_s:g} s")
 
     def task_instances(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
@@ -116,19 +128,19 @@ class AirflowClient:
 
     def _ask(self, method: str, path: str, **options: Any) -> Any:
         try:
-            answer = self._http.request(method, path, **options)
+            response = self._http.request(method, path, **options)
         except httpx.HTTPError as error:
             raise StackError(f"Airflow at {self.url} does not respond ({error})", hint="./run up airflow") from error
-        if answer.is_error:
-            raise StackError(f"Airflow refuses {method} {path} ({answer.status_code}): {_detail(answer)}")
-        return answer.json()
+        if response.is_error:
+            raise StackError(f"Airflow refuses {method} {path} ({response.status_code}): {_detail(response)}")
+        return response.json()
 
 
-def _detail(answer: httpx.Response) -> str:
+def _detail(response: httpx.Response) -> str:
     try:
-        return str(answer.json()["detail"])
+        return str(response.json()["detail"])
     except (ValueError, KeyError, TypeError):
-        return answer.text[:300]
+        return response.text[:300]
 
 
 def _id(value: str) -> str:

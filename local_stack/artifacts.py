@@ -84,10 +84,10 @@ def class_path(name: str, repository: Path, locks: Path = LOCKS) -> list[Path]:
 
 def _check(jar: Jar, path: Path) -> None:
     with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != jar.sha256:
+        actual = hashlib.file_digest(file, "sha256").hexdigest()
+    if actual != jar.sha256:
         raise StackError(
-            f"{jar} is refused: {path} has SHA-256 {found}, the lock says {jar.sha256}",
+            f"{jar} is refused: {path} has SHA-256 {actual}, the lock says {jar.sha256}",
             hint="delete the file to fetch it again",
         )
 
@@ -132,8 +132,8 @@ def write_lock(name: str, repository: Path, locks: Path = LOCKS) -> int:
     platform = ProfileConstraints(jdk="17", os_name="Linux", os_family="unix", os_arch="amd64")
     resolver = PythonResolver(profile_constraints=platform)
     context = MavenContext(resolver=resolver, repo_cache=repository, timeout=_FETCH_TIMEOUT_S)
-    wanted = [context.create_dependency(c) for c in ENVIRONMENTS[name]]
-    inputs, transitive = resolver.resolve(wanted)
+    dependencies = [context.create_dependency(c) for c in ENVIRONMENTS[name]]
+    inputs, transitive = resolver.resolve(dependencies)
     kept = [d for d in (*inputs, *transitive) if not str(d.classifier).startswith(_OTHER_SYSTEMS)]
     lock = LockFile.from_resolved_dependencies(kept, environment_name=name, min_java_version=17)
     lock.save(locks / f"{name}.lock.toml")

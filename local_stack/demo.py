@@ -162,12 +162,12 @@ def report(done: Demo, airflow: Airflow, bridge: Bridge) -> None:
 def _why(client: AirflowClient, run_id: str, watched: Sequence[TaskState]) -> str:
     """Return the failed tasks in the order in which they failed, each with its error message."""
     tasks = [each for each in client.task_instances(DAG, run_id) if each["state"] == "failed"]
-    said = {task.key[2:]: task.error["message"] for task in watched if task.error}
+    messages = {task.key[2:]: task.error["message"] for task in watched if task.error}
     reasons = []
     for each in sorted(tasks, key=lambda each: str(each["end_date"])):
         task_id, index = each["task_id"], each["map_index"]
         name = f"{task_id}[{index}]" if index >= 0 else task_id
-        reasons.append(f"{name} ({said.get((task_id, index), 'without a word')})")
+        reasons.append(f"{name} ({messages.get((task_id, index), 'without a word')})")
     return f"{', '.join(reasons)} failed" if reasons else "no task failed; see the scheduler"
 
 

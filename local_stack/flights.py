@@ -41,9 +41,9 @@ def _packed() -> Path:
         files = distribution(PACKAGE).files or []
     except PackageNotFoundError:
         files = []
-    found = [Path(str(file.locate())) for file in files if file.name == "flights.csv.zip"]
-    if not found or not found[0].is_file():
+    archives = [Path(str(file.locate())) for file in files if file.name == "flights.csv.zip"]
+    if not archives or not archives[0].is_file():
         raise StackError(
             f"the package {PACKAGE} is not installed as a whole", hint="delete .venv; ./run creates it again"
         )
-    return found[0]
+    return archives[0]

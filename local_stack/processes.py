@@ -74,12 +74,12 @@ class Started:
             leader = psutil.Process(self.pid)
             if self.process is None and not _has_ended(leader):
                 return []
-        found = []
+        processes = []
         for process in psutil.process_iter():
             with suppress(psutil.Error, ProcessLookupError, PermissionError):
                 if os.getsid(process.pid) == self.pid and not _has_ended(process):
-                    found.append(process)
-        return found
+                    processes.append(process)
+        return processes
 
     def signal(self, number: signal.Signals) -> int:
         """Send a signal to every process of the session; return how many received it."""

@@ -20,6 +20,8 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 PYTHON_PATH = f"{CHECKOUT}{os.pathsep}{CHECKOUT / 'pipeline'}"
 """The path for a Python that has no editable install of this checkout."""
 ENV_PREFIX = "MILLRACE_STACK__"
+MAX_NODES = 8
+"""The largest number of Cassandra nodes."""
 
 
 class StackSettings(BaseSettings):
@@ -87,20 +89,29 @@ def load_stack_settings() -> StackSettings:
     try:
         settings = StackSettings(home=millrace_home())
     except ValidationError as error:
-        said = [
+        messages = [
             f"{ENV_PREFIX}{str(e['loc'][0]).upper()} is {e['input']!r}: {e['msg'][:1].lower()}{e['msg'][1:]}"
             for e in error.errors(include_url=False)
         ]
-        raise InvalidSettingError("wrong setting: " + "; ".join(said)) from None
-    taken: dict[int, str] = {}
-    # Each node has its own address, but the first one is 127.0.0.1, which all other services share. The ports of Java
-    # Management are not compared.
-    for name in ("cassandra", "cassandra_storage", "kafka", "kafka_controller", "redis", "airflow", "bridge"):
-        port = settings.port(name)
-        setting = f"{ENV_PREFIX}{name.upper()}_PORT"
+        raise InvalidSettingError("wrong setting: " + "; ".join(messages)) from None
+    _check_ports(settings)
+    return settings
+
+
+def _check_ports(settings: StackSettings) -> None:
+    """Raise ``InvalidSettingError`` for a port above 65535, and for two services on one port.
+
+    The ports of Java Management of all nodes count, also those of nodes that do not exist yet.
+    """
+    # Each node has its own address, but the first one is 127.0.0.1, which all other services share.
+    services = ("cassandra", "cassandra_storage", "kafka", "kafka_controller", "redis", "airflow", "bridge")
+    ports = [(f"{ENV_PREFIX}{name.upper()}_PORT", settings.port(name)) for name in services]
+    jmx_port = settings.port("cassandra_jmx")
+    ports += [(f"{ENV_PREFIX}CASSANDRA_JMX_PORT plus {node}", jmx_port + node) for node in range(1, MAX_NODES + 1)]
+    settings_by_port: dict[int, str] = {}
+    for setting, port in ports:
         if port > 65_535:
             raise InvalidSettingError(f"wrong setting: {setting} with {ENV_PREFIX}PORT_OFFSET is {port}, above 65535")
-        if port in taken:
-            raise InvalidSettingError(f"wrong setting: {setting} and {taken[port]} are both {port}")
-        taken[port] = setting
-    return settings
+        if port in settings_by_port:
+            raise InvalidSettingError(f"wrong setting: {setting} and {settings_by_port[port]} are both {port}")
+        settings_by_port[port] = setting

@@ -69,12 +69,12 @@ def markdown() -> str:
 
 
 def _table(model: type[BaseModel], path: tuple[str, ...]) -> str:
-    said = field_docstrings(model)
+    docstrings = field_docstrings(model)
     rows = [_COLUMNS]
     for name, field in model.model_fields.items():
         variable = "MILLRACE_HOME" if model is StackSettings and name == "home" else variable_name((*path, name))
         if variable != "MILLRACE_HOME":
-            rows.append(f"| `{variable}` | {_default(field)} | {_range(field)} | {_sentence(said[name])} |")
+            rows.append(f"| `{variable}` | {_default(field)} | {_range(field)} | {_sentence(docstrings[name])} |")
     return "\n".join(rows) + "\n"
 
 

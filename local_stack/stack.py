@@ -19,10 +19,10 @@ from local_stack.product import DEMO, PRODUCT_FILE, write_product_settings
 from local_stack.services.airflow import Airflow
 from local_stack.services.base import Service, StackLayout
 from local_stack.services.bridge import Bridge
-from local_stack.services.cassandra import MAX_NODES, CassandraNode
+from local_stack.services.cassandra import CassandraNode
 from local_stack.services.kafka import Kafka
 from local_stack.services.redis import Redis
-from local_stack.settings import StackSettings, load_stack_settings
+from local_stack.settings import MAX_NODES, StackSettings, load_stack_settings
 from local_stack.starting import Say, Starting, end, end_remains
 from millrace.errors import StackError, UsageError
 
@@ -140,11 +140,11 @@ class Stack:
             self.say(f"{service.name:<12} SIGCONT to {_processes(started.signal(signal.SIGCONT))}")
 
     def _running(self, name: str) -> list[tuple[Service, Started]]:
-        found = [(service, service.started) for service in self.select([name])]
-        for service, started in found:
+        services = [(service, service.started) for service in self.select([name])]
+        for service, started in services:
             if started is None or started.process is None:
                 raise StackError(f"{service.name} is not running", hint=f"./run up {service.name}")
-        return [(service, started) for service, started in found if started is not None]
+        return [(service, started) for service, started in services if started is not None]
 
     def status(self) -> list[dict[str, Any]]:
         """Return for each service: service, state, address, ports, pid, since, log.

@@ -123,10 +123,10 @@ def services() -> Callable[..., Stack]:
     ready: set[str] = set()
 
     def ensure(*names: str) -> Stack:
-        wanted = [name for name in names if name not in ready and GIVEN_BY.get(name, "") not in os.environ]
-        if wanted:
-            stack.up(wanted)
-            ready.update(wanted)
+        missing = [name for name in names if name not in ready and GIVEN_BY.get(name, "") not in os.environ]
+        if missing:
+            stack.up(missing)
+            ready.update(missing)
         return stack
 
     return ensure

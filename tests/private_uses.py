@@ -137,12 +137,12 @@ def _changed_classes(tree: ast.Module) -> Iterator[Use]:
 
 def in_folders(folders: tuple[str, ...]) -> list[str]:
     """Return the uses below these folders, without those of ``HOME``, as lines of text."""
-    found = []
+    uses = []
     for folder in folders:
         for path in sorted((ROOT / folder).rglob("*.py")):
             if not path.is_relative_to(HOME):
-                found += [f"{path.relative_to(ROOT)}:{line}: {text}" for line, text in uses_of(path.read_text())]
-    return found
+                uses += [f"{path.relative_to(ROOT)}:{line}: {text}" for line, text in uses_of(path.read_text())]
+    return uses
 
 
 def main() -> int:

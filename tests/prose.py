@@ -58,7 +58,7 @@ def of_python(path: Path) -> Iterator[Place]:
 
 def of_page(path: Path) -> Iterator[Place]:
     """The paragraphs of Markdown, and the comments of JavaScript."""
-    text = _BLOCKS.sub(lambda found: "\n" * found[0].count("\n"), path.read_text())
+    text = _BLOCKS.sub(lambda match: "\n" * match[0].count("\n"), path.read_text())
     for number, line in enumerate(text.splitlines(), 1):
         if path.suffix == ".md":
             yield path, number, line
@@ -68,20 +68,20 @@ def of_page(path: Path) -> Iterator[Place]:
 
 def main(argv: list[str]) -> int:
     """Print how many habits each 1,000 words hold, by kind; return 1 where there are more than ``LIMIT``."""
-    words, found = 0, dict.fromkeys(HABITS, 0)
-    wanted = [Path(name).resolve() for name in argv if not name.startswith("-")]
+    words, counts = 0, dict.fromkeys(HABITS, 0)
+    paths = [Path(name).resolve() for name in argv if not name.startswith("-")]
     for path, line, text in texts():
-        if wanted and not any(path.is_relative_to(each) for each in wanted):
+        if paths and not any(path.is_relative_to(each) for each in paths):
             continue
         plain = _SPANS.sub("", text)
         words += len(re.findall(r"[A-Za-z]+", plain))
         for name, pattern in _PATTERNS.items():
             for match in pattern.finditer(plain):
-                found[name] += 1
+                counts[name] += 1
                 if "--list" in argv:
                     print(f"{path.relative_to(ROOT)}:{line}: {name}: {match[0]}")
-    rate = 1000 * sum(found.values()) / max(1, words)
-    for name, count in found.items():
+    rate = 1000 * sum(counts.values()) / max(1, words)
+    for name, count in counts.items():
         print(f"{count:5} {name}")
     print(f"{rate:.2f} for each 1,000 words, of {words:,}; at most {LIMIT:g}")
     return int(rate > LIMIT)

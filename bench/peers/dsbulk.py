@@ -14,7 +14,7 @@ from bench.contestant import peak_rss_bytes
 from local_stack.services.base import StackLayout
 from local_stack.services.java import java_command
 from millrace.errors import StackError
-from millrace.settings.tree import CassandraSettings
+from millrace.settings import CassandraSettings
 
 __all__ = ["DSBULK", "BulkLoad", "bulk_load", "create_flights_table", "parse_report"]
 
@@ -66,13 +66,13 @@ def bulk_load(place: StackLayout, cassandra: CassandraSettings, source: Path) ->
         with output.open("wb") as sink:
             process = subprocess.Popen(command, env=place.base_env(), stdout=sink, stderr=subprocess.STDOUT)
             peak = _wait(process)
-        said = output.read_text(errors="replace")
+        text = output.read_text(errors="replace")
     try:
-        rows, failed, rate = parse_report(said)
+        rows, failed, rate = parse_report(text)
     except ValueError:
         rows, failed, rate = 0, -1, 0.0
     if process.returncode or failed:
-        tail = "\n".join(f"  {line}" for line in said.splitlines()[-15:])
+        tail = "\n".join(f"  {line}" for line in text.splitlines()[-15:])
         raise StackError(f"DataStax Bulk Loader ended with {process.returncode}, {failed} rows failed:\n{tail}")
     return BulkLoad(rows, failed, rate, peak)
 
@@ -95,17 +95,17 @@ def _wait(process: subprocess.Popen[bytes]) -> int:
         raise
 
 
-def parse_report(said: str) -> tuple[int, int, float]:
+def parse_report(text: str) -> tuple[int, int, float]:
     """Return total, failed and rows/s of the last line of its table; raise ``ValueError`` if there is no table."""
-    found = None
+    cells_by_column = None
     columns: list[str] = []
-    for line in said.splitlines():
+    for line in text.splitlines():
         cells = [cell.strip() for cell in line.split("|")]
         if "total" in cells and "rows/s" in cells:
             columns = cells
         elif columns and len(cells) == len(columns) and re.fullmatch(r"[\d,]+", cells[0]):
-            found = dict(zip(columns, cells, strict=True))
-    if found is None:
+            cells_by_column = dict(zip(columns, cells, strict=True))
+    if cells_by_column is None:
         raise ValueError("no report")
-    numbers = {name: float(found[name].replace(",", "")) for name in ("total", "failed", "rows/s")}
+    numbers = {name: float(cells_by_column[name].replace(",", "")) for name in ("total", "failed", "rows/s")}
     return int(numbers["total"]), int(numbers["failed"]), numbers["rows/s"]

@@ -9,12 +9,11 @@ from local_stack.nodetool import nodetool
 from local_stack.ports import Port
 from local_stack.services.base import Service, StackLayout
 from local_stack.services.java import JDK_FLAGS, java_command
-from local_stack.settings import ENV_PREFIX
+from local_stack.settings import ENV_PREFIX, MAX_NODES
 from local_stack.templating import render
 from millrace.errors import StackError
 
 CLUSTER_NODES = 2
-MAX_NODES = 8
 DATACENTER = "dc1"
 PROBED_KEYS = 32
 """Enough keys that, with 16 ranges per node, each pair of neighbours in the ring owns some of them."""
@@ -117,8 +116,8 @@ class CassandraNode(Service):
         for node in self._earlier():
             done = nodetool(node, ["cleanup", "--jobs", "1"], capture=True)
             if done.returncode:
-                said = (done.stderr or done.stdout).strip()
-                raise StackError(f"{node.name} could not clean up after {self.name} joined: {said[-500:]}")
+                output = (done.stderr or done.stdout).strip()
+                raise StackError(f"{node.name} could not clean up after {self.name} joined: {output[-500:]}")
         self._joined.touch()
 
     def prepare(self) -> None:

@@ -20,8 +20,8 @@ def version_of(executable: str) -> tuple[int, ...]:
         done = subprocess.run([executable, "--version"], capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return (0,)
-    found = re.search(r"v=(\d+(?:\.\d+)*)", done.stdout)
-    return tuple(int(part) for part in found[1].split(".")) if found else (0,)
+    match = re.search(r"v=(\d+(?:\.\d+)*)", done.stdout)
+    return tuple(int(part) for part in match[1].split(".")) if match else (0,)
 
 
 def redis_server(path: str | None = None) -> str:

@@ -32,15 +32,15 @@ class LivePage:
     def run(self, run_id: str) -> Locator:
         """Return the section of a run, found by its heading."""
         heading = self.root.get_by_role("heading", name=re.compile(rf"(^|\s){re.escape(run_id)}(\s|$)"))
-        found: Locator = self.root.locator("section").filter(has=heading)
-        return found
+        card: Locator = self.root.locator("section").filter(has=heading)
+        return card
 
     def row(self, task: str, run_id: str = "") -> Locator:
         """Return the row of a task: the one whose header begins with exactly that name."""
         where = self.run(run_id) if run_id else self.root
         header = self.root.get_by_role("rowheader", name=re.compile(rf"^\s*{re.escape(task)}(\s|$)"))
-        found: Locator = where.get_by_role("row").filter(has=header)
-        return found
+        row: Locator = where.get_by_role("row").filter(has=header)
+        return row
 
     def shows(self, task: str, *texts: str, run_id: str = "", within_s: float = WAIT_MS / 1000) -> None:
         """Wait until the row of ``task`` contains each of the texts."""

@@ -122,8 +122,8 @@ class _Sayer:
     ) -> None:  # fmt: skip
         self.sequence += 1
         identity = TaskIdentity(*run, task, index, attempt)
-        said = {**FACTS, "state": state, **facts}
-        self._send(progress_event(identity, self.sequence, at, said), run)
+        event_facts = {**FACTS, "state": state, **facts}
+        self._send(progress_event(identity, self.sequence, at, event_facts), run)
 
     def moving(self, run: tuple[str, str], task: str, now: float, share: float, index: int, *, finished: bool) -> None:
         total, took = 336_776, 30

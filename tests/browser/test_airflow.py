@@ -19,7 +19,7 @@ from local_stack.airflow_client import AirflowClient
 from local_stack.flights import FLIGHTS_ROWS, place_flights
 from local_stack.stack import Stack
 from millrace.api import Store
-from millrace.settings.tree import load_settings
+from millrace.settings import load_settings
 from tests.browser.conftest import OpenPage
 from tests.browser.live import LivePage
 
@@ -30,9 +30,9 @@ RUN_S = 120.0
 @pytest.fixture
 def signed_in(airflow: AirflowClient, open_context: Callable[..., BrowserContext]) -> Page:
     """Open a page that is signed in at Airflow."""
-    said = load_settings().airflow
-    assert said.password is not None
-    body = {"username": said.username, "password": said.password.get_secret_value()}
+    airflow_settings = load_settings().airflow
+    assert airflow_settings.password is not None
+    body = {"username": airflow_settings.username, "password": airflow_settings.password.get_secret_value()}
     answer = httpx.post(f"{airflow.url}/auth/token", json=body, timeout=30, trust_env=False)
     context = open_context()
     cookie: Any = {"name": "_token", "value": answer.json()["access_token"], "domain": "127.0.0.1", "path": "/"}

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import expect
 
 from local_stack.airflow_client import AirflowClient
-from millrace.settings.tree import load_settings
+from millrace.settings import load_settings
 from tests.browser.conftest import OpenPage
 from tests.dags.repeated import DAG, OURS, RUN_S, WAYS, agrees
 
@@ -51,9 +51,9 @@ def test_after_repeated_work_the_api_watch_and_the_open_page_agree_with_airflow(
     airflow.wait_for_dag(DAG, timeout_s=120)
     run_id = airflow.trigger(DAG, WAYS[name].conf)
     live = open_page(f"{load_settings().bridge.url}/runs/{DAG}/{quote(run_id, safe='')}")
-    for number, (do, wanted) in enumerate(WAYS[name].steps, 1):
+    for number, (do, expected) in enumerate(WAYS[name].steps, 1):
         do(airflow, run_id)
-        assert airflow.wait_for_run(DAG, run_id, timeout_s=RUN_S).state == wanted
+        assert airflow.wait_for_run(DAG, run_id, timeout_s=RUN_S).state == expected
         agrees(airflow, run_id)
         states = {}
         for task in airflow.task_instances(DAG, run_id):

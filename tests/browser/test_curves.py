@@ -43,8 +43,8 @@ def send(topic: Topic, sequence: int, series: dict[str, list[list[Any]]]) -> Non
 
 
 def figure(live: LivePage, name: str) -> Locator:
-    found: Locator = live.page.locator("figure", has_text=name).first
-    return found
+    curve: Locator = live.page.locator("figure", has_text=name).first
+    return curve
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -15,7 +15,7 @@ from playwright.sync_api import BrowserContext, expect
 
 from millrace import progress
 from millrace.progress import TaskIdentity, airflow_event, encode_event
-from millrace.settings.tree import load_settings
+from millrace.settings import load_settings
 from tests.browser.conftest import OpenPage
 from tests.browser.live import WAIT_MS
 from tests.integration.sse_bridge.conftest import Bridge, StartBridge, Topic
@@ -57,8 +57,8 @@ def test_every_end_of_a_task_is_shown_within_thirty_seconds(topic: Topic, bridge
     command = [sys.executable, "-c", WORK, settings.bootstrap_servers, settings.topic]
     started = {how: subprocess.Popen([*command, how], stderr=subprocess.PIPE) for how in ENDS}
     for how, process in started.items():
-        _, said = process.communicate(timeout=60)
-        assert (process.returncode == 0) == (how == "success"), said
+        _, errors = process.communicate(timeout=60)
+        assert (process.returncode == 0) == (how == "success"), errors
     ended_s = time.monotonic()
     for how, texts in ENDS.items():
         live.shows("load", *texts, run_id=how, within_s=30 - (time.monotonic() - ended_s))
@@ -77,11 +77,11 @@ def test_a_run_is_shown_from_queued_through_a_retry_to_its_end(
     live = open_page(f"{bridge.url}/runs/ingest_x/r")
     expect(live.page.get_by_text("No progress was reported for this run.")).to_be_visible()
     for number, task in enumerate(("plan", "load", "publish")):
-        said = airflow_event(TaskIdentity("ingest_x", "r", task), "queued", time_s=time.time() + number / 100)
-        topic.send(encode_event(said), key=said["source"], dag="ingest_x", run="r")
+        queued = airflow_event(TaskIdentity("ingest_x", "r", task), "queued", time_s=time.time() + number / 100)
+        topic.send(encode_event(queued), key=queued["source"], dag="ingest_x", run="r")
     for task in ("plan", "load", "publish"):
         live.shows(task, "queued")
-    say: Callable[..., Any] = lambda *said, **facts: topic.say(*said, dag="ingest_x", run="r", **facts)  # noqa: E731
+    say: Callable[..., Any] = lambda *values, **facts: topic.say(*values, dag="ingest_x", run="r", **facts)  # noqa: E731
     say("plan", 1, "succeeded", kind="plan", total=1, unit="splits")
     live.shows("plan", "succeeded", "1 of 1 splits")
     say("load", 3, phase="write", total=8, counters={"retries": 2, "under_replicated": 1})

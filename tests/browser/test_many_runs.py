@@ -46,8 +46,8 @@ def test_of_a_thousand_runs_in_the_snapshot_the_newest_and_the_running_ones_are_
     newest = f"night-{RUNS - 1:04}"
     live.shows("load", "succeeded", f"{RUNS - 1:,} of {RUNS * 2:,} rows", run_id=newest)
     live.shows("load", "7 of 10 rows", run_id="long")
-    wanted = [f"night-{number:04}" for number in range(RUNS - 1, RUNS - CARDS, -1)]
-    assert shown_runs(live) == [*wanted, "long"]
+    expected = [f"night-{number:04}" for number in range(RUNS - 1, RUNS - CARDS, -1)]
+    assert shown_runs(live) == [*expected, "long"]
     lines = live.page.locator(".history tbody tr")
     expect(lines).to_have_count(LINES)
     expect(lines.first).to_contain_text(f"night-{RUNS - CARDS:04}")

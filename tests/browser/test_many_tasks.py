@@ -35,8 +35,8 @@ def patient(start_bridge: StartBridge) -> Bridge:
 
 def say(topic: Topic, run: str, index: int, state: str, sequence: int = 1, **facts: Any) -> None:
     identity = TaskIdentity("ingest_x", run, "load", index)
-    said = {**FACTS, "state": state, "done": sequence, "total": 10, **facts}
-    event = progress_event(identity, sequence, time.time(), said)
+    event_facts = {**FACTS, "state": state, "done": sequence, "total": 10, **facts}
+    event = progress_event(identity, sequence, time.time(), event_facts)
     topic.send(encode_event(event), key=event["source"], dag="ingest_x", run=run, flush=False)
 
 

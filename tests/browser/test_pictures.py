@@ -24,8 +24,8 @@ RUNNING = "manual__2026-11-25T15:20:00+00:00"
 
 
 def no_complaint_of_axe(page: Page) -> None:
-    found = Axe().run(page).response["violations"]
-    assert [(each["id"], [node["html"][:200] for node in each["nodes"]]) for each in found] == []
+    violations = Axe().run(page).response["violations"]
+    assert [(each["id"], [node["html"][:200] for node in each["nodes"]]) for each in violations] == []
 
 
 def no_wider_than_the_window(page: Page) -> None:

@@ -18,7 +18,7 @@ from local_stack.airflow_client import AirflowClient
 from local_stack.settings import CHECKOUT
 from local_stack.stack import Stack
 from millrace.api import Store
-from millrace.settings.tree import load_settings
+from millrace.settings import load_settings
 from tests.airflow_home import use_airflow_home
 from tests.dags.events import EventLog
 
@@ -107,9 +107,11 @@ def run_dag(airflow_database: None, connections: None) -> Iterator[Callable[...,
 @pytest.fixture(scope="session")
 def airflow(full_stack: Stack) -> Iterator[AirflowClient]:
     """Return a client of the standalone Airflow of this run."""
-    said = load_settings().airflow
-    assert said.password is not None
-    with AirflowClient(said.url, said.username, said.password.get_secret_value()) as client:
+    airflow_settings = load_settings().airflow
+    assert airflow_settings.password is not None
+    with AirflowClient(
+        airflow_settings.url, airflow_settings.username, airflow_settings.password.get_secret_value()
+    ) as client:
         yield client
 
 

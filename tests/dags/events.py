@@ -12,7 +12,7 @@ import httpx
 from confluent_kafka import Consumer, TopicPartition
 
 from millrace.progress import Event, validate_event
-from millrace.settings.tree import KafkaSettings, load_settings
+from millrace.settings import KafkaSettings, load_settings
 
 
 class EventLog:
@@ -38,18 +38,18 @@ class EventLog:
         self._consumer.close()
 
     def of_run(
-        self, run_id: str, until: Callable[[list[Event]], Any] = lambda found: True, timeout_s: float = 60.0
+        self, run_id: str, until: Callable[[list[Event]], Any] = lambda events: True, timeout_s: float = 60.0
     ) -> list[Event]:
         """Return the events of a run once ``until`` is true of them; at the timeout, fail with the events so far."""
         deadline = time.monotonic() + timeout_s
         while True:
             quiet = self._read()
-            found = [event for event in self._events if event["data"]["run_id"] == run_id]
-            if quiet and until(found):
-                return found
+            events = [event for event in self._events if event["data"]["run_id"] == run_id]
+            if quiet and until(events):
+                return events
             if time.monotonic() > deadline:
-                said = [(each["source"], each["data"]["state"]) for each in found]
-                raise AssertionError(f"not seen within {timeout_s} s; there are {said}")
+                summary = [(each["source"], each["data"]["state"]) for each in events]
+                raise AssertionError(f"not seen within {timeout_s} s; there are {summary}")
 
     def _read(self) -> bool:
         messages = self._consumer.consume(1000, timeout=1.0)
@@ -78,27 +78,27 @@ def own(events: list[Event], task_id: str, map_index: int = -1) -> list[Event]:
 
 def airflows(events: list[Event], task_id: str, map_index: int = -1) -> list[Event]:
     """Return the events that Airflow's processes sent about the task, oldest first by sequence."""
-    said = [each for each in events if _is_of(each, task_id, map_index) and each["source"].endswith("/airflow")]
-    return sorted(said, key=lambda each: (each["data"]["attempt"], each["sequence"]))
+    reports = [each for each in events if _is_of(each, task_id, map_index) and each["source"].endswith("/airflow")]
+    return sorted(reports, key=lambda each: (each["data"]["attempt"], each["sequence"]))
 
 
 def states(events: list[Event]) -> list[tuple[int, str]]:
     """Return attempt and state of each event, without consecutive repetitions."""
-    said: list[tuple[int, str]] = []
+    transitions: list[tuple[int, str]] = []
     for each in events:
         now = (each["data"]["attempt"], each["data"]["state"])
-        if said[-1:] != [now]:
-            said.append(now)
-    return said
+        if transitions[-1:] != [now]:
+            transitions.append(now)
+    return transitions
 
 
-def are(events: list[Event], *wanted: tuple[int, str]) -> bool:
+def are(events: list[Event], *expected: tuple[int, str]) -> bool:
     """Return whether these events have the wanted states in that order; only the last one of each attempt is required.
 
     The newest event of an attempt replaces one that is still queued in its process, so earlier ones may be missing.
     """
-    said, left = states(events), iter(wanted)
-    return all(state in left for state in said) and dict(wanted) == dict(said)
+    transitions, left = states(events), iter(expected)
+    return all(state in left for state in transitions) and dict(expected) == dict(transitions)
 
 
 def _is_of(event: Event, task_id: str, map_index: int) -> bool:

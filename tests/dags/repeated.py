@@ -14,7 +14,7 @@ from urllib.parse import quote
 import httpx
 
 from local_stack.airflow_client import AirflowClient
-from millrace.settings.tree import load_settings
+from millrace.settings import load_settings
 from tests.dags.events import run_progress
 from tests.watching import watch
 

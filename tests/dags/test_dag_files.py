@@ -114,8 +114,8 @@ def test_a_dag_survives_airflows_serialization(bag: Any) -> None:
     from airflow.serialization.serialized_objects import DagSerialization
 
     for dag in bag.dags.values():
-        said = json.loads(json.dumps(DagSerialization.to_dict(dag)))
-        assert set(DagSerialization.from_dict(said).task_dict) == set(dag.task_dict)
+        document = json.loads(json.dumps(DagSerialization.to_dict(dag)))
+        assert set(DagSerialization.from_dict(document).task_dict) == set(dag.task_dict)
 
 
 def test_parsing_twice_gives_the_same_dag(bag: Any) -> None:
@@ -175,9 +175,9 @@ def test_exactly_one_plugin_is_active_beside_the_plugin_file(seen: str, source: 
     command = [sys.executable, "-W", "ignore", "-c", PLUGINS, seen]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     for line in done.stdout.splitlines()[-2:]:
-        [(name, found)], errors = json.loads(line)
+        [(name, origin)], errors = json.loads(line)
         assert (name, errors) == ("millrace", {})
-        assert found.startswith(source)
+        assert origin.startswith(source)
 
 
 def test_the_bundle_of_the_package_has_the_dags_of_the_checkout_and_no_others(bag: Any) -> None:
@@ -211,5 +211,5 @@ def test_no_plugin_file_shadows_a_library() -> None:
 
     for path in (CHECKOUT / "plugins").glob("*.py"):
         # Once Airflow is imported, the plugins folder itself is on ``sys.path``.
-        found = find_spec(path.stem)
-        assert found is None or found.origin == str(path), f"Airflow would put {path} in the place of {found}"
+        spec = find_spec(path.stem)
+        assert spec is None or spec.origin == str(path), f"Airflow would put {path} in the place of {spec}"

@@ -57,11 +57,11 @@ def test_a_failed_task_is_reported_with_its_end_date_so_that_its_own_later_event
 ) -> None:
     run, session = failed_run
     (plan,) = (each for each in run.get_task_instances(session=session) if each.task_id == "plan")
-    said = reported_ends(run, "task_failure")
-    assert {task: said[task][:2] for task in said if task != "plan"} == dict.fromkeys(
+    ends = reported_ends(run, "task_failure")
+    assert {task: ends[task][:2] for task in ends if task != "plan"} == dict.fromkeys(
         ("load", "verify", "publish", "warm"), ("cancelled", "not run: an upstream task failed")
     )
-    state, message, time = said["plan"]
+    state, message, time = ends["plan"]
     assert state == "failed"
     assert "without a report" in message
     assert time == utc_text(plan.end_date.timestamp())
@@ -74,9 +74,9 @@ def test_a_task_that_runs_when_the_run_times_out_is_cancelled(failed_run: tuple[
         began = instance.task_id == "load"
         instance.start_date, instance.try_number = (ENDED, 1) if began else (None, 0)
         instance.end_date = ENDED
-    said = reported_ends(run, "timed_out")
-    assert said["load"] == ("cancelled", "the run exceeded its time limit", utc_text(ENDED.timestamp()))
-    assert {task: said[task][:2] for task in said if task != "load"} == dict.fromkeys(
+    ends = reported_ends(run, "timed_out")
+    assert ends["load"] == ("cancelled", "the run exceeded its time limit", utc_text(ENDED.timestamp()))
+    assert {task: ends[task][:2] for task in ends if task != "load"} == dict.fromkeys(
         ("plan", "verify", "publish", "warm"), ("skipped", "")
     )
 
@@ -133,15 +133,15 @@ def test_after_a_clear_only_cleared_tasks_are_queued_again_with_their_next_attem
     sender = Collected()
     listener = RunAndTaskListener(sender)
     listener.on_dag_run_running(dag_run=run, msg="started")
-    said = {each["data"]["task_id"]: (each["data"]["state"], each["data"]["attempt"]) for each in sender.events}
-    assert said == {"plan": ("queued", 2), "warm": ("queued", 1)}
+    states = {each["data"]["task_id"]: (each["data"]["state"], each["data"]["attempt"]) for each in sender.events}
+    assert states == {"plan": ("queued", 2), "warm": ("queued", 1)}
     # A user marks the first task as failed before it begins; the other cleared task then ends as not run.
     instances["plan"].state, instances["warm"].state = "failed", "upstream_failed"
     sender.events.clear()
     listener.on_dag_run_failed(dag_run=run, msg="task_failure")
-    said = {each["data"]["task_id"]: (each["data"]["state"], each["data"]["attempt"]) for each in sender.events}
-    assert said["plan"] == ("failed", 2)
-    assert said["warm"] == ("cancelled", 1)
+    states = {each["data"]["task_id"]: (each["data"]["state"], each["data"]["attempt"]) for each in sender.events}
+    assert states["plan"] == ("failed", 2)
+    assert states["warm"] == ("cancelled", 1)
 
 
 def test_a_task_that_succeeds_without_a_process_is_reported_as_succeeded(failed_run: tuple[Any, Any]) -> None:

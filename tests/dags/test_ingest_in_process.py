@@ -77,19 +77,19 @@ def test_each_split_is_a_task_with_its_own_progress_and_the_table_equals_the_fil
     }
     assert store.dataset(name).to_table().equals(whole(three_files))
     succeeds = ((1, "running"), (1, "succeeded"))
-    said = events.of_run(
+    run_events = events.of_run(
         run.run_id,
-        lambda found: (
-            are(airflows(found, "warm"), *succeeds)
-            and all(are(voice(found, "load", index), *succeeds) for voice in (own, airflows) for index in range(3))
+        lambda seen: (
+            are(airflows(seen, "warm"), *succeeds)
+            and all(are(voice(seen, "load", index), *succeeds) for voice in (own, airflows) for index in range(3))
         ),
     )
     for index in range(3):
-        last = own(said, "load", index)[-1]["data"]
+        last = own(run_events, "load", index)[-1]["data"]
         assert last["kind"] == "load"
         assert last["dataset"] == name
         assert last["done"] == last["total"] > 0
-    kinds = {each["data"]["task_id"]: each["data"]["kind"] for each in said if "kind" in each["data"]}
+    kinds = {each["data"]["task_id"]: each["data"]["kind"] for each in run_events if "kind" in each["data"]}
     assert kinds == {kind: kind for kind in ("plan", "load", "verify", "publish", "warm")}
 
 
@@ -114,15 +114,17 @@ def test_the_total_is_complete_after_the_plan_and_the_headline_counts_the_loaded
         ("append", f"load: {3 * ROWS:,} rows added, {6 * ROWS:,} in the version"),
     ):
         run = run_dag(dataset=name, source=str(three_files), split_bytes=1_000_000, warm=False, mode=mode)
-        said = events.of_run(run.run_id, lambda found: are(airflows(found, "warm"), (1, "running"), (1, "skipped")))
-        planned = seen(said, own(said, "plan")[-1])
+        run_events = events.of_run(
+            run.run_id, lambda received: are(airflows(received, "warm"), (1, "running"), (1, "skipped"))
+        )
+        planned = seen(run_events, own(run_events, "plan")[-1])
         assert planned.total is not None
         assert (planned.total.done, planned.total.total, planned.total.unit) == (0, whole_bytes, "bytes")
-        for event in own(said, "load", 1):
-            total = seen(said, event).total
+        for event in own(run_events, "load", 1):
+            total = seen(run_events, event).total
             assert total is not None
             assert total.total == whole_bytes
-        run_state = seen(said)
+        run_state = seen(run_events)
         assert run_state.headline == words
         assert run_state.state == "succeeded"
         assert list(dict.fromkeys(task.key[2] for task in run_state.tasks)) == steps
@@ -143,16 +145,18 @@ def test_the_total_is_complete_after_the_plan_and_the_headline_counts_the_loaded
 
 def test_a_failed_plan_is_in_the_headline(run_dag: RunDag, name: str, events: EventLog) -> None:
     run = run_dag(dataset=name, source="/etc/passwd")
-    said = events.of_run(run.run_id, lambda found: are(airflows(found, "plan"), (1, "running"), (1, "failed")))
-    assert re.match("load: plan failed, .*/etc/passwd", seen(said).headline)
+    run_events = events.of_run(
+        run.run_id, lambda received: are(airflows(received, "plan"), (1, "running"), (1, "failed"))
+    )
+    assert re.match("load: plan failed, .*/etc/passwd", seen(run_events).headline)
 
 
 def test_the_result_is_the_load_report_and_xcoms_are_small(
     run_dag: RunDag, three_files: Path, name: str, store: Store
 ) -> None:
     run = run_dag(dataset=name, source=str(three_files), warm=False)
-    found = xcoms(run)
-    report = found["publish", -1, "return_value"]
+    values = xcoms(run)
+    report = values["publish", -1, "return_value"]
     version = store.version(name)
     assert report["version"] == version.label
     assert (report["rows"], report["total_rows"], report["chunks"]) == (3 * ROWS, 3 * ROWS, version.chunks)
@@ -160,8 +164,8 @@ def test_the_result_is_the_load_report_and_xcoms_are_small(
     assert report["replicas"] == 2
     assert report["seconds"] > 0
     assert report["rows_per_s"] == pytest.approx(3 * ROWS / report["seconds"], rel=0.01)
-    assert all(len(json.dumps(value)) < 64_000 for value in found.values())
-    assert set(found["load", 0, "return_value"]) == {
+    assert all(len(json.dumps(value)) < 64_000 for value in values.values())
+    assert set(values["load", 0, "return_value"]) == {
         "split", "attempt_id", "inherited", "pages", "chunks", "rows", "raw_bytes", "stored_bytes", "under_replicated",
         "retries", "schema", "content",
     }  # fmt: skip
@@ -209,8 +213,8 @@ def test_a_csv_with_local_formats_is_loaded_by_the_form_s_fields(
         warm=False,
     )
     assert run.state == "success"
-    wanted = pa.table({"price": [1234.5, -0.25], "neu": [True, False], "count": pa.array([7, 8], pa.int16())})
-    assert store.dataset(name).to_table().equals(wanted)
+    expected = pa.table({"price": [1234.5, -0.25], "neu": [True, False], "count": pa.array([7, 8], pa.int16())})
+    assert store.dataset(name).to_table().equals(expected)
 
 
 def test_a_warning_of_the_report_names_the_form_s_field(run_dag: RunDag, inbox: Path, name: str) -> None:
@@ -248,7 +252,7 @@ def test_warm_false_skips_the_warm_task(run_dag: RunDag, three_files: Path, name
     run = run_dag(dataset=name, source=str(three_files), warm=False)
     assert run.state == "success"
     assert task_states(run)["warm", -1] == "skipped"
-    events.of_run(run.run_id, lambda found: are(airflows(found, "warm"), (1, "running"), (1, "skipped")))
+    events.of_run(run.run_id, lambda received: are(airflows(received, "warm"), (1, "running"), (1, "skipped")))
 
 
 def test_a_version_is_an_event_on_its_asset(run_dag: RunDag, three_files: Path, name: str, store: Store) -> None:
@@ -277,10 +281,10 @@ def test_a_source_outside_of_the_roots_fails_at_once_with_an_error_that_names_th
         **{(task, -1): "upstream_failed" for task in ("load", "verify", "publish", "warm")},
     }
     fails = ((1, "running"), (1, "failed"))
-    said = events.of_run(
-        run.run_id, lambda found: are(own(found, "plan"), *fails) and are(airflows(found, "plan"), *fails)
+    run_events = events.of_run(
+        run.run_id, lambda seen: are(own(seen, "plan"), *fails) and are(airflows(seen, "plan"), *fails)
     )
-    for voice in (own(said, "plan")[-1], airflows(said, "plan")[-1]):
+    for voice in (own(run_events, "plan")[-1], airflows(run_events, "plan")[-1]):
         assert voice["data"]["error"]["type"] == "UsageError"
         assert str(inbox) in voice["data"]["error"]["message"]
     with pytest.raises(DatasetNotFoundError):
@@ -288,7 +292,7 @@ def test_a_source_outside_of_the_roots_fails_at_once_with_an_error_that_names_th
 
 
 @pytest.mark.parametrize(
-    ("conf", "said"),
+    ("conf", "reason"),
     [
         ({"sorce": "a.csv"}, "the run's conf has the unknown key 'sorce': did you mean 'source'?"),
         ({"dataset": "Not A Name"}, "'Not A Name' is not a dataset name: use a lower-case letter"),
@@ -302,14 +306,16 @@ def test_a_source_outside_of_the_roots_fails_at_once_with_an_error_that_names_th
     ],
 )
 def test_an_error_in_a_form_is_reported_in_the_terms_of_the_form_s_fields(
-    run_dag: RunDag, inbox: Path, name: str, events: EventLog, conf: dict[str, Any], said: str
+    run_dag: RunDag, inbox: Path, name: str, events: EventLog, conf: dict[str, Any], reason: str
 ) -> None:
     (inbox / f"{name}.csv").write_text("v\n1\nx\n")
     run = run_dag(**{"dataset": name, "source": f"{name}.csv", **conf})
     assert run.state == "failed"
-    found = events.of_run(run.run_id, lambda found: any(each["data"]["state"] == "failed" for each in found))
-    messages = [each["data"]["error"]["message"] for each in found if each["data"]["error"]]
-    assert all(said in message for message in messages), messages
+    run_events = events.of_run(
+        run.run_id, lambda run_events: any(each["data"]["state"] == "failed" for each in run_events)
+    )
+    messages = [each["data"]["error"]["message"] for each in run_events if each["data"]["error"]]
+    assert all(reason in message for message in messages), messages
 
 
 def test_a_pattern_through_a_link_out_of_the_roots_is_refused(
@@ -350,11 +356,13 @@ def test_a_ragged_row_in_a_source_fails_its_task_without_a_retry_and_leaves_no_v
         file.write("7000,ragged\n")
     run = run_dag(dataset=name, source=str(three_files), infer_bytes=10, split_bytes=1_000_000)
     assert run.state == "failed"
-    said = events.of_run(run.run_id, lambda found: any(each["data"]["state"] == "failed" for each in found))
-    failed = {(each["data"]["task_id"], each["data"]["attempt"]) for each in said if each["data"]["state"] == "failed"}
+    run_events = events.of_run(run.run_id, lambda seen: any(each["data"]["state"] == "failed" for each in seen))
+    failed = {
+        (each["data"]["task_id"], each["data"]["attempt"]) for each in run_events if each["data"]["state"] == "failed"
+    }
     assert len(failed) == 1
     assert failed <= {("plan", 1), ("load", 1)}
-    messages = {each["data"]["error"]["message"] for each in said if each["data"]["error"]}
+    messages = {each["data"]["error"]["message"] for each in run_events if each["data"]["error"]}
     assert all("part-1.csv" in message for message in messages)
     with pytest.raises(DatasetNotFoundError):
         store.version(name)
@@ -380,12 +388,12 @@ def test_a_retriable_error_is_retried_and_the_rows_are_loaded_once(
     monkeypatch.setattr(Store, "load_split", once_unavailable)
     run = run_dag(dataset=name, source=str(three_files), split_bytes=1_000_000, warm=False)
     assert run.state == "success"
-    wanted = ((1, "running"), (1, "retrying"), (2, "running"), (2, "succeeded"))
-    said = events.of_run(
+    expected = ((1, "running"), (1, "retrying"), (2, "running"), (2, "succeeded"))
+    run_events = events.of_run(
         run.run_id,
-        lambda found: all(are(voice(found, "load", index), *wanted) for voice in (own, airflows) for index in range(3)),
+        lambda seen: all(are(voice(seen, "load", index), *expected) for voice in (own, airflows) for index in range(3)),
     )
-    assert own(said, "load", 0)[-1]["data"]["error"] is None
+    assert own(run_events, "load", 0)[-1]["data"]["error"] is None
     assert len(store.versions(name)) == 1
     assert store.dataset(name).to_table().equals(whole(three_files))
 
@@ -398,10 +406,10 @@ def test_without_kafka_and_without_redis_the_load_is_the_same(
     monkeypatch.setenv("AIRFLOW_CONN_REDIS_DEFAULT", json.dumps({"conn_type": "redis", "host": "127.0.0.1", "port": 1}))
     run = run_dag(dataset=name, source=str(three_files), warm=True)
     assert run.state == "success"
-    found = xcoms(run)
-    assert found["publish", -1, "return_value"]["rows"] == 3 * ROWS
-    assert found["warm", -1, "return_value"]["admitted"] is False
-    assert found["warm", -1, "return_value"]["reason"]
+    values = xcoms(run)
+    assert values["publish", -1, "return_value"]["rows"] == 3 * ROWS
+    assert values["warm", -1, "return_value"]["admitted"] is False
+    assert values["warm", -1, "return_value"]["reason"]
     assert store.dataset(name).to_table().equals(whole(three_files))
 
 

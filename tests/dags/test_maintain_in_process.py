@@ -40,18 +40,18 @@ def test_by_default_everything_is_repaired_and_checked_and_nothing_is_deleted(
         ("fsck", -1): "success",
     }
     assert [version.rows for version in store.versions(name)] == [30, 20, 10]
-    found = xcoms(run)
-    assert found["repair", -1, "return_value"]["ok"] is True
-    assert found["verify", -1, "return_value"]["rows"] == 30
-    assert found["fsck", -1, "return_value"]["removed_attempts"] == 0
-    said = events.of_run(
+    values = xcoms(run)
+    assert values["repair", -1, "return_value"]["ok"] is True
+    assert values["verify", -1, "return_value"]["rows"] == 30
+    assert values["fsck", -1, "return_value"]["removed_attempts"] == 0
+    run_events = events.of_run(
         run.run_id,
         lambda seen: all(
             are(own(seen, task), (1, "running"), (1, "succeeded")) for task in ("repair", "verify", "fsck")
         ),
     )
     run_states = RunStates()
-    for event in said:
+    for event in run_events:
         run_states.apply(event)
     (key,) = run_states.runs()
     headline = state_of_run(key, run_states.tasks(key)).headline
@@ -78,19 +78,19 @@ def test_a_replica_missing_on_one_node_fails_the_verify_task(run_dag: RunDag, na
 
 
 @pytest.mark.parametrize(
-    ("conf", "said"),
+    ("conf", "reason"),
     [
         ({"prune_kep": 1}, "the run's conf has the unknown key 'prune_kep': did you mean 'prune_keep'?"),
         ({"dataset": "Not A Name"}, "'Not A Name' is not a dataset name"),
     ],
 )
 def test_a_wrong_conf_fails_the_first_task_with_a_clear_error_and_changes_nothing(
-    run_dag: RunDag, name: str, store: Store, events: EventLog, conf: dict[str, Any], said: str
+    run_dag: RunDag, name: str, store: Store, events: EventLog, conf: dict[str, Any], reason: str
 ) -> None:
     run = run_dag("maintain_store", **{"dataset": name, **conf})
     assert task_states(run)["repair", -1] == "failed"
-    found = events.of_run(run.run_id, lambda seen: any(each["data"]["state"] == "failed" for each in seen))
-    messages = [each["data"]["error"]["message"] for each in found if each["data"]["error"]]
+    run_events = events.of_run(run.run_id, lambda seen: any(each["data"]["state"] == "failed" for each in seen))
+    messages = [each["data"]["error"]["message"] for each in run_events if each["data"]["error"]]
     assert messages
-    assert all(said in message for message in messages)
+    assert all(reason in message for message in messages)
     assert len(store.versions(name)) == 3

@@ -35,7 +35,7 @@ from local_stack.settings import CHECKOUT
 from local_stack.stack import Stack
 from millrace.api import Store
 from millrace.errors import DatasetNotFoundError, StackError
-from millrace.settings.tree import load_settings
+from millrace.settings import load_settings
 from tests.dags.events import EventLog, airflows, are, own, run_progress, states
 from tests.watching import watch
 
@@ -94,7 +94,7 @@ def test_the_demo_shows_the_run_live_and_reports_the_result_with_links_and_comma
     for task in ("plan", "load[0]", "load[1]", "verify", "publish", "warm"):
         assert f"\n{task} succeeded" in flights.shown, task
     report = flights.result.results["publish"]
-    for said in (
+    for text in (
         f"{FLIGHTS_ROWS:,}",
         f"{report['raw_bytes']:,}",
         f"{report['stored_bytes']:,}",
@@ -106,7 +106,7 @@ def test_the_demo_shows_the_run_live_and_reports_the_result_with_links_and_comma
         "user admin, password ",
         f"millrace show {DATASET}",
     ):
-        assert said in flights.printed, said
+        assert text in flights.printed, text
 
 
 def test_the_commands_that_the_demo_suggests_work(flights: Loaded) -> None:
@@ -129,23 +129,23 @@ def test_load_is_mapped_and_each_mapped_task_has_its_own_progress(
     assert {each["state"] for each in loads} == {"success"}
     assert all(each["rendered_map_index"].startswith("flights.csv ") for each in loads)
     succeeds = ((1, "running"), (1, "succeeded"))
-    said = events.of_run(
+    run_events = events.of_run(
         flights.run_id,
-        lambda found: (
-            are(airflows(found, "warm"), (1, "queued"), *succeeds)
+        lambda seen: (
+            are(airflows(seen, "warm"), (1, "queued"), *succeeds)
             and all(
-                are(voice(found, "load", index), *succeeds) for voice in (own, airflows) for index in range(len(loads))
+                are(voice(seen, "load", index), *succeeds) for voice in (own, airflows) for index in range(len(loads))
             )
         ),
     )
     for index in range(len(loads)):
-        mine = own(said, "load", index)
+        mine = own(run_events, "load", index)
         assert len(mine) >= 3
         assert mine[-1]["data"]["done"] == mine[-1]["data"]["total"] > 0
         assert mine[-1]["data"]["counters"]["chunks"] >= 1
         assert [each["sequence"] for each in mine] == sorted(each["sequence"] for each in mine)
     assert (
-        sum(own(said, "load", index)[-1]["data"]["counters"]["chunks"] for index in range(len(loads)))
+        sum(own(run_events, "load", index)[-1]["data"]["counters"]["chunks"] for index in range(len(loads)))
         == (flights.result.results["publish"]["chunks"])
     )
 
@@ -164,15 +164,15 @@ def test_after_the_run_all_chunks_come_from_redis_and_after_a_flush_from_cassand
     flights: Loaded, store: Store
 ) -> None:
     chunks = store.version(flights.dataset).chunks
-    wanted = expected(flights.csv)
+    table = expected(flights.csv)
     warm = store.dataset(flights.dataset)
-    assert warm.to_table().equals(wanted)
+    assert warm.to_table().equals(table)
     assert (warm.stats.from_cache, warm.stats.from_cassandra) == (chunks, 0)
     redis.from_url(load_settings().redis.url.get_secret_value()).flushdb()
     cold = store.dataset(flights.dataset)
-    assert cold.to_table().equals(wanted)
+    assert cold.to_table().equals(table)
     assert (cold.stats.from_cache, cold.stats.from_cassandra) == (0, chunks)
-    assert wanted.column("tailnum").null_count == 2512
+    assert table.column("tailnum").null_count == 2512
 
 
 def test_clearing_the_run_repeats_the_load_and_makes_no_second_version(
@@ -263,9 +263,9 @@ def test_the_documented_rest_calls_load_the_file_unchanged(
     script = re.findall(r"```sh\n(.*?)```", page, re.DOTALL)[0]
     inbox = Path(load_settings().sources.roots[0])
     (inbox / "sales.csv").write_text("tag;preis;seen\n01.05.2026;1234,5;2026-05-01T10:00:00Z\n31.12.2025;-0,25;\n")
-    said = load_settings().airflow
-    assert said.password is not None
-    env = {**os.environ, "AIRFLOW_URL": airflow.url, "AIRFLOW_PASSWORD": said.password.get_secret_value()}
+    airflow_settings = load_settings().airflow
+    assert airflow_settings.password is not None
+    env = {**os.environ, "AIRFLOW_URL": airflow.url, "AIRFLOW_PASSWORD": airflow_settings.password.get_secret_value()}
     done = subprocess.run(
         ["sh", "-eu", "-c", script], capture_output=True, text=True, timeout=240, check=False, env=env, cwd=tmp_path
     )
@@ -274,21 +274,21 @@ def test_the_documented_rest_calls_load_the_file_unchanged(
     assert last["state"] == "success"
     version = store.version("sales")
     assert (last["results"]["publish"]["version"], last["results"]["publish"]["rows"]) == (version.label, 2)
-    wanted = pa.table(
+    expected_table = pa.table(
         {
             "tag": pa.array([date(2026, 5, 1), date(2025, 12, 31)], pa.date32()),
             "price": [1234.5, -0.25],
             "seen": pa.array([datetime(2026, 5, 1, 10, tzinfo=UTC), None], pa.timestamp("us", tz="UTC")),
         }
     )
-    assert store.dataset("sales").to_table().equals(wanted)
+    assert store.dataset("sales").to_table().equals(expected_table)
 
 
 def test_a_misspelled_key_of_a_conf_fails_the_plan_which_names_the_nearest_one(airflow: AirflowClient) -> None:
     run_id = airflow.trigger(DAG, {"dataset": "keys", "source": "a.csv", "delimeter": ";"})
     assert airflow.wait_for_run(DAG, run_id, timeout_s=120).state == "failed"
-    said = [entry["event"] + str(entry.get("error_detail", "")) for entry in task_log(airflow, run_id, "plan")]
-    assert any("unknown key 'delimeter': did you mean 'delimiter'?" in line for line in said), said
+    lines = [entry["event"] + str(entry.get("error_detail", "")) for entry in task_log(airflow, run_id, "plan")]
+    assert any("unknown key 'delimeter': did you mean 'delimiter'?" in line for line in lines), lines
 
 
 def task_log(airflow: AirflowClient, run_id: str, task_id: str) -> list[dict[str, Any]]:
@@ -340,14 +340,14 @@ def test_a_source_outside_of_the_folders_fails_without_a_retry_and_leaves_no_ver
 ) -> None:
     run_id = airflow.trigger(DAG, {"dataset": "outside", "source": "/etc/hostname"})
     assert airflow.wait_for_run(DAG, run_id, timeout_s=120).state == "failed"
-    said = events.of_run(
+    run_events = events.of_run(
         run_id,
-        lambda found: (
-            are(own(found, "plan"), (1, "running"), (1, "failed"))
-            and are(airflows(found, "plan"), (1, "queued"), (1, "running"), (1, "failed"))
+        lambda seen: (
+            are(own(seen, "plan"), (1, "running"), (1, "failed"))
+            and are(airflows(seen, "plan"), (1, "queued"), (1, "running"), (1, "failed"))
         ),
     )
-    assert load_settings().sources.roots[0] in own(said, "plan")[-1]["data"]["error"]["message"]
+    assert load_settings().sources.roots[0] in own(run_events, "plan")[-1]["data"]["error"]["message"]
     with pytest.raises(DatasetNotFoundError):
         store.version("outside")
 
@@ -357,40 +357,40 @@ def test_airflow_reports_a_killed_task_as_retrying_and_as_failed_when_no_attempt
 ) -> None:
     run_id = airflow.trigger(probe, {"how": "killed"})
     assert airflow.wait_for_run(probe, run_id, timeout_s=240).state == "failed"
-    said = events.of_run(
-        run_id, lambda found: states(airflows(found, "killed_for_good"))[-1:] == [(1, "failed")], timeout_s=120
+    run_events = events.of_run(
+        run_id, lambda seen: states(airflows(seen, "killed_for_good"))[-1:] == [(1, "failed")], timeout_s=120
     )
     # A killed process cannot report its end; Airflow can.
-    assert states(own(said, "killed_for_good")) in ([(1, "running")], [])
-    assert states(airflows(said, "killed_for_good"))[-1] == (1, "failed")
-    error: dict[str, Any] = airflows(said, "killed_for_good")[-1]["data"]["error"]
+    assert states(own(run_events, "killed_for_good")) in ([(1, "running")], [])
+    assert states(airflows(run_events, "killed_for_good"))[-1] == (1, "failed")
+    error: dict[str, Any] = airflows(run_events, "killed_for_good")[-1]["data"]["error"]
     assert "without a report" in error["message"]
-    assert states(own(said, "killed_once"))[-1] == (2, "succeeded")
-    assert (1, "retrying") in states(airflows(said, "killed_once"))
-    assert states(airflows(said, "killed_once"))[-1] == (2, "succeeded")
+    assert states(own(run_events, "killed_once"))[-1] == (2, "succeeded")
+    assert (1, "retrying") in states(airflows(run_events, "killed_once"))
+    assert states(airflows(run_events, "killed_once"))[-1] == (2, "succeeded")
 
 
 def test_a_running_task_that_a_user_marks_as_failed_is_failed(
     airflow: AirflowClient, probe: str, events: EventLog
 ) -> None:
     run_id = airflow.trigger(probe, {"how": "marked"})
-    events.of_run(run_id, lambda found: own(found, "killed_for_good") and own(found, "killed_once"), timeout_s=240)
+    events.of_run(run_id, lambda seen: own(seen, "killed_for_good") and own(seen, "killed_once"), timeout_s=240)
     path = f"/api/v2/dags/{probe}/dagRuns/{quote(run_id, safe='')}"
     airflow.patch(f"{path}/taskInstances/killed_for_good", {"new_state": "failed"})
     airflow.patch(f"{path}/taskInstances/killed_once", {"new_state": "success"})
-    said = events.of_run(
+    run_events = events.of_run(
         run_id,
         # Two processes report the failure, in any order: the API server, which knows why, and the scheduler, which
         # does not.
-        lambda found: (
-            states(airflows(found, "killed_for_good"))[-1:] == [(1, "failed")]
+        lambda seen: (
+            states(airflows(seen, "killed_for_good"))[-1:] == [(1, "failed")]
             and any(
                 "manually set" in (event["data"]["error"] or {}).get("message", "")
-                for event in airflows(found, "killed_for_good")
+                for event in airflows(seen, "killed_for_good")
             )
-            and states(airflows(found, "killed_once"))[-1:] == [(1, "succeeded")]
+            and states(airflows(seen, "killed_once"))[-1:] == [(1, "succeeded")]
         ),
         timeout_s=120,
     )
-    assert states(airflows(said, "killed_for_good"))[-1] == (1, "failed")
+    assert states(airflows(run_events, "killed_for_good"))[-1] == (1, "failed")
     assert airflow.wait_for_run(probe, run_id, timeout_s=240).state == "failed"

@@ -70,9 +70,9 @@ class Verdict:
 
     def __str__(self) -> str:
         counts = f"lost {len(self.lost)}, wrong {len(self.wrong)}, phantom {len(self.phantom)}"
-        found = [*self.lost, *self.wrong, *self.phantom, *self.unknown]
+        faults = [*self.lost, *self.wrong, *self.phantom, *self.unknown]
         state = "unknown: " if self.unknown else ""
-        return f"{state}{counts}; {self.chunks} chunks right" + "".join(f"\n  {each}" for each in found[:20])
+        return f"{state}{counts}; {self.chunks} chunks right" + "".join(f"\n  {each}" for each in faults[:20])
 
 
 class Checker:
@@ -111,8 +111,8 @@ class Checker:
             verdict.unknown.append("the fault never fired")
         for way in ways if ways is not None else [BOTH, *self._addresses]:
             reader = _Reader(self._session, self._cluster, way)
-            for dataset, wanted in expected.items():
-                _judge(reader, dataset, wanted, verdict)
+            for dataset, expectation in expected.items():
+                _judge(reader, dataset, expectation, verdict)
             for name in reader.names():
                 if name.startswith(prefix) and name not in expected and any(map(_is_visible, reader.versions(name))):
                     verdict.phantom.append(f"{way}: a dataset {name} that nobody loaded")
@@ -193,12 +193,12 @@ class _Reader:
         raise failure
 
 
-def _checked(found: Mapping[int, bytes], tiles: Sequence[Mapping[str, Any]], name: str) -> list[bytes]:
+def _checked(data_by_tile: Mapping[int, bytes], tiles: Sequence[Mapping[str, Any]], name: str) -> list[bytes]:
     stored = []
     for number, tile in enumerate(tiles):
-        if number not in found:
+        if number not in data_by_tile:
             raise Missing(f"tile {number} of {name}")
-        data = bytes(found[number])
+        data = bytes(data_by_tile[number])
         if len(data) != tile["stored_bytes"] or xxhash.xxh3_128_digest(data) != tile["stored_checksum"]:
             raise Damaged(f"tile {number} of {name}")
         stored.append(data)

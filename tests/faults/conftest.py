@@ -22,7 +22,7 @@ from local_stack.settings import CHECKOUT
 from local_stack.stack import Stack
 from millrace.api import Store
 from millrace.compat.cassandra.large_frames import NODE_LOCAL
-from millrace.settings.tree import Settings, load_settings
+from millrace.settings import Settings, load_settings
 from millrace.store.catalogue.attempt import LoadAttempt
 from millrace.store.cluster.session import CassandraSession
 from tests.faults.checker import Checker, Expected, Verdict
@@ -142,7 +142,7 @@ def judge(settings: Settings, name: str) -> Judge:
             verdict = checker.check(expected, fired=fired, ways=ways, prefix=name)
         print(verdict)
         assert verdict.ok, str(verdict)
-        assert verdict.chunks or not any(one.versions for one in expected.values())
+        assert verdict.chunks or not any(expectation.versions for expectation in expected.values())
         return verdict
 
     return check
@@ -168,9 +168,9 @@ def stored_on(store: Store, host: Any, row: LoadAttempt) -> dict[tuple[int, int,
         "SELECT chunk, tile, WRITETIME(data) AS at FROM {ks}.chunks WHERE dataset = ? AND attempt_id = ? AND bucket = ?"
     )
     return {
-        (bucket, found.chunk, found.tile): found.at
+        (bucket, cell.chunk, cell.tile): cell.at
         for bucket in range(row.buckets + 1)  # the row counts the buckets begun, and may be one behind
-        for found in at(store, host, query, row.dataset, row.attempt_id, bucket)
+        for cell in at(store, host, query, row.dataset, row.attempt_id, bucket)
     }
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from millrace.api import Store
 from millrace.load import LoadOptions
-from millrace.settings.tree import load_settings
+from millrace.settings import load_settings
 from millrace.store.cluster.session import CassandraSession
 from millrace.store.cluster.writer import ReplicatedWriter, Write
 

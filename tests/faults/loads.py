@@ -18,7 +18,7 @@ from local_stack.stack import Stack
 from millrace.api import Store
 from millrace.errors import StoreError
 from millrace.load import LoadOptions, LoadReport
-from millrace.settings.tree import Settings
+from millrace.settings import Settings
 from tests.faults.checker import Expected
 from tests.faults.conftest import wait_for
 
@@ -143,9 +143,9 @@ def garbage_of(store: Store, name: str, monkeypatch: pytest.MonkeyPatch) -> set[
     """Return the writers of the dataset that ``fsck`` would remove if it took every attempt for dead."""
     with monkeypatch.context() as patch:
         patch.setattr(store, "alive", timedelta(0))
-        found = store.fsck()
-    assert not found.removed_attempts
-    return {item["attempt_id"] for item in found.garbage if item["dataset"] == name}
+        report = store.fsck()
+    assert not report.removed_attempts
+    return {item["attempt_id"] for item in report.garbage if item["dataset"] == name}
 
 
 def named_by(store: Store, name: str) -> set[str]:

@@ -13,7 +13,7 @@ import pytest
 from local_stack.stack import Stack
 from millrace.api import Store
 from millrace.load import LoadOptions
-from millrace.settings.tree import Settings
+from millrace.settings import Settings
 from millrace.store.catalogue.manifest import TileRef
 from millrace.store.catalogue.page_list import ListRef
 from tests.faults.checker import BOTH, Checker, Expected, Verdict
@@ -46,10 +46,10 @@ def look(settings: Settings, loaded: Loaded) -> Callable[..., Verdict]:
     name, label, table = loaded
 
     def check(*, fired: bool = True, **changes: Any) -> Verdict:
-        wanted = {"versions": {label: table}, "latest": label, "tags": {"good": label}, **changes}
+        expectation = {"versions": {label: table}, "latest": label, "tags": {"good": label}, **changes}
         cassandra = settings.cassandra
         with Checker(cassandra.contact_points, cassandra.port, cassandra.keyspace) as checker:
-            return checker.check({name: Expected(**wanted)}, fired=fired, prefix=name)
+            return checker.check({name: Expected(**expectation)}, fired=fired, prefix=name)
 
     return check
 
@@ -89,13 +89,13 @@ def test_a_missing_tile_is_lost_on_the_nodes_that_lack_it(
         at(store, host, f"DELETE FROM {{ks}}.chunks WHERE {CHUNK}", *where)
     verdict = look()
     ways = {str(host.address) for host in hosts} | ({BOTH} if len(numbers) == 2 else set())
-    assert {found.partition(":")[0] for found in verdict.lost} == ways
+    assert {fault.partition(":")[0] for fault in verdict.lost} == ways
     assert not verdict.wrong
     assert not verdict.phantom
     # The product's ``verify`` also finds the missing replica while both nodes are up.
     if len(hosts) == 1:
-        found = store.verify(loaded[0], each_replica=True)
-        assert {problem["node"] for problem in found.problems} == {str(host.address) for host in hosts}
+        report = store.verify(loaded[0], each_replica=True)
+        assert {problem["node"] for problem in report.problems} == {str(host.address) for host in hosts}
         assert store.repair(loaded[0]).copies == 1
         assert look().ok
 
@@ -114,7 +114,7 @@ def test_a_tile_with_other_bytes_than_written_is_wrong(
     node = store.cassandra.hosts()[1]
     at(store, node, INSERT, *where, bad)
     verdict = look()
-    assert [found.partition(":")[0] for found in verdict.wrong] == [str(node.address)]
+    assert [fault.partition(":")[0] for fault in verdict.wrong] == [str(node.address)]
     assert not verdict.lost
 
 
@@ -132,16 +132,16 @@ def test_a_catalogue_row_missing_on_one_node_is_lost_on_that_node(
     node = store.cassandra.hosts()[0]
     at(store, node, f"DELETE FROM {{ks}}.{query}", *values)
     verdict = look()
-    assert {str(node.address)} <= {found.partition(":")[0] for found in verdict.lost}
+    assert {str(node.address)} <= {fault.partition(":")[0] for fault in verdict.lost}
     if what == "version":
-        assert any("the latest is None" in found for found in verdict.wrong)
+        assert any("the latest is None" in fault for fault in verdict.wrong)
 
 
 def test_a_changed_version_row_is_wrong(store: Store, loaded: Loaded, look: Callable[..., Verdict]) -> None:
     version = store.version(loaded[0])
     query = "INSERT INTO {ks}.versions (dataset, number, hex, rows) VALUES (?, ?, ?, ?)"
     at(store, store.cassandra.hosts()[0], query, loaded[0], version.number, version.hex, version.rows + 1)
-    assert any("the version's row" in found for found in look().wrong)
+    assert any("the version's row" in fault for fault in look().wrong)
 
 
 def test_a_page_with_other_bytes_than_written_is_wrong(
@@ -156,8 +156,8 @@ def test_a_page_with_other_bytes_than_written_is_wrong(
     at(store, node, "INSERT INTO {ks}.pages (dataset, attempt_id, page, data) VALUES (?, ?, ?, ?)", *key, other)
     verdict = look()
     # A read from both nodes returns the later replica.
-    assert {found.partition(":")[0] for found in verdict.wrong} == {str(node.address), BOTH}
-    assert all(f"page {page.page} of {page.attempt_id.hex[:12]}" in found for found in verdict.wrong)
+    assert {fault.partition(":")[0] for fault in verdict.wrong} == {str(node.address), BOTH}
+    assert all(f"page {page.page} of {page.attempt_id.hex[:12]}" in fault for fault in verdict.wrong)
     assert not verdict.lost
 
 
@@ -174,7 +174,7 @@ def test_a_tile_whose_raw_checksum_does_not_match_is_wrong(
     broken = store.load(name, parquet(6_000)[0], LoadOptions(chunk_bytes=65_536)).version
     verdict = look(versions={label: table, broken: table}, latest=broken)
     assert len(verdict.wrong) == 3
-    assert all(f"{broken}: the bytes within a tile" in found for found in verdict.wrong)
+    assert all(f"{broken}: the bytes within a tile" in fault for fault in verdict.wrong)
 
 
 def test_a_list_that_names_another_number_of_pages_is_wrong(
@@ -192,7 +192,7 @@ def test_a_list_that_names_another_number_of_pages_is_wrong(
     broken = store.load(name, source, options).version
     verdict = look(versions={label: table, right: table, broken: table}, latest=broken)
     assert len(verdict.wrong) == 3
-    assert all(f"{broken}: a list of 1 pages instead of 2" in found for found in verdict.wrong)
+    assert all(f"{broken}: a list of 1 pages instead of 2" in fault for fault in verdict.wrong)
 
 
 def test_an_unexpected_version_is_a_phantom_unless_its_load_was_attempted(

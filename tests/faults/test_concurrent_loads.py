@@ -17,7 +17,7 @@ from local_stack.stack import Stack
 from millrace.api import Store
 from millrace.errors import SourceChangedError
 from millrace.load import LoadOptions
-from millrace.settings.tree import Settings
+from millrace.settings import Settings
 from millrace.store import AttemptRole
 from tests.faults.checker import Expected
 from tests.faults.conftest import FULL, Judge

@@ -78,12 +78,12 @@ def test_a_damaged_replica_is_reported_and_a_read_skips_and_replaces_it(
     # Load on the machine must not change which node is asked first.
     monkeypatch.setattr(store.cassandra.monitor, "is_unresponsive", lambda _host: False)
     where = damage(store, refs, newer=newer, first_asked=True)
-    found = store.verify(name, each_replica=True)
-    named = {(problem["chunk"], problem["node"]) for problem in found.problems}
+    findings = store.verify(name, each_replica=True)
+    named = {(problem["chunk"], problem["node"]) for problem in findings.problems}
     assert named == {(str(ref.chunk), str(host.address)) for ref, host in where.items()}
-    assert {problem["error"] for problem in found.problems} == {"ChecksumMismatchError"}
+    assert {problem["error"] for problem in findings.problems} == {"ChecksumMismatchError"}
     for fact in ("dataset", "attempt_id", "tile", "expected", "actual"):
-        assert all(problem[fact] for problem in found.problems)
+        assert all(problem[fact] for problem in findings.problems)
     assert store.dataset(name).to_table().equals(table)
     # The read met every damaged replica and overwrote it with the good one.
     assert store.verify(name, each_replica=True).ok
@@ -99,8 +99,8 @@ def test_a_damaged_replica_that_no_read_reaches_is_found_by_verify_and_replaced_
     refs = list(store.dataset(name).refs())
     where = damage(store, refs, newer=newer, first_asked=False)
     # No rule fixes which node a reader asks first, so this test does not read: the damage stays until verify.
-    found = store.verify(name, each_replica=True)
-    assert found.bad_copies == len(where)
+    findings = store.verify(name, each_replica=True)
+    assert findings.bad_copies == len(where)
     assert store.under_replicated(store.version(name)), "what was found is on record"
     repaired = store.repair(name)
     assert repaired.ok
@@ -109,4 +109,4 @@ def test_a_damaged_replica_that_no_read_reaches_is_found_by_verify_and_replaced_
     assert not store.under_replicated(store.version(name))
     column = table.column_names[TILE]
     assert store.dataset(name).to_table(columns=[column]).equals(table.select([column]))
-    judge({name: Expected({report.version: table}, latest=report.version)}, fired=found.bad_copies == len(DAMAGES))
+    judge({name: Expected({report.version: table}, latest=report.version)}, fired=findings.bad_copies == len(DAMAGES))

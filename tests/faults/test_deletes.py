@@ -12,7 +12,7 @@ import pytest
 from local_stack.stack import Stack
 from millrace.api import Store
 from millrace.errors import StoreError, StoreUnavailableError, UsageError
-from millrace.settings.tree import Settings
+from millrace.settings import Settings
 from millrace.store import DELETED, AttemptRole
 from millrace.store.deletion.all_replicas import AllReplicas
 from tests.faults.checker import Expected
@@ -40,8 +40,8 @@ def test_after_pruning_to_one_version_the_newest_reads_back_complete(
         [*((each.version, AttemptRole.SOURCE) for each in (*pruned, last)), (last.version, AttemptRole.PUBLISHER)]
     )
     assert [item for item in store.fsck().missing if item["dataset"] == name] == []
-    wanted = pa.concat_tables([table, more_table, more_table]).combine_chunks()
-    judge({name: Expected({last.version: wanted}, latest=last.version)}, fired=done.removed_partitions > 0)
+    expected = pa.concat_tables([table, more_table, more_table]).combine_chunks()
+    judge({name: Expected({last.version: expected}, latest=last.version)}, fired=done.removed_partitions > 0)
 
 
 def test_a_version_being_read_cannot_be_deleted_and_is_read_to_its_end(
@@ -54,7 +54,7 @@ def test_a_version_being_read_cannot_be_deleted_and_is_read_to_its_end(
     few = settings.model_copy(update={"read": settings.read.model_copy(update={"decode_threads": 1})})
     with Store.connect(few) as reading:
         batches = reading.dataset(f"{name}@{old.version}").to_batches()
-        got = [next(batches)]
+        received = [next(batches)]
         with pytest.raises(UsageError, match=f"{name}@{old.version} is being read"):
             store.delete(f"{name}@{old.version}", now=True)
         assert [version.label for version in store.versions(name)] == [new.version, old.version]
@@ -63,11 +63,14 @@ def test_a_version_being_read_cannot_be_deleted_and_is_read_to_its_end(
         replicas.write_mark(store.version(f"{name}@{old.version}"), DELETED, datetime.now(UTC))
         swept = store.fsck(delete=True, now=True)
         assert not needed & {item["attempt_id"] for item in swept.garbage}
-        got += list(batches)
-        assert pa.Table.from_batches(got).equals(table)
+        received += list(batches)
+        assert pa.Table.from_batches(received).equals(table)
     gone = store.fsck(delete=True, now=True)
     assert needed <= {item["attempt_id"] for item in gone.garbage}
-    judge({name: Expected({new.version: parquet(1_000, seed=7)[1]}, latest=new.version)}, fired=0 < len(got[0]) < ROWS)
+    judge(
+        {name: Expected({new.version: parquet(1_000, seed=7)[1]}, latest=new.version)},
+        fired=0 < len(received[0]) < ROWS,
+    )
 
 
 def test_a_dataset_deleted_and_loaded_again_under_its_name_has_the_new_rows_only(
@@ -82,13 +85,13 @@ def test_a_dataset_deleted_and_loaded_again_under_its_name_has_the_new_rows_only
     store.untag(name, "kept")
     rows = store.catalogue.attempts(name)
     loaders = [row for row in rows if row.role == AttemptRole.SOURCE]
-    there = [bool(stored_on(store, host, row)) for host in store.cassandra.hosts() for row in loaders]
+    are_stored = [bool(stored_on(store, host, row)) for host in store.cassandra.hosts() for row in loaders]
     store.delete(name, whole=True, now=True)
     still = [bool(stored_on(store, host, row)) for host in store.cassandra.hosts() for row in rows]
     assert name not in {info.name for info in store.datasets()}
     second = store.load(name, again, SMALL)
     assert int(second.version.partition("-")[0]) > int(first.version.partition("-")[0]), "no number is used again"
-    fired = all(there) and not any(still)
+    fired = all(are_stored) and not any(still)
     judge({name: Expected({second.version: again_table}, latest=second.version)}, fired=fired)
 
 

@@ -15,7 +15,7 @@ from local_stack.settings import load_stack_settings
 from local_stack.stack import Stack
 from millrace.api import Store
 from millrace.load import LoadOptions
-from millrace.settings.tree import Settings, load_settings
+from millrace.settings import Settings, load_settings
 from millrace.store.catalogue.manifest import ChunkRef
 from tests.faults.conftest import wait_for
 from tests.faults.gates import Gates
@@ -85,8 +85,8 @@ def test_two_nodes_join_under_a_load_and_a_reader_and_take_their_share(
         print(f"{reading.done} reads, {loading.done} loads while two nodes joined")
         wait_for("four nodes known", lambda: len(store.cassandra.hosts()) == 4)
         assert [row["state"] for row in grown.status() if row["service"].startswith("cassandra")] == ["running"] * 4
-        said = nodetool(grown.node(3), ["status"], capture=True).stdout
-        assert sum(line.startswith("UN") for line in said.splitlines()) == 4, said
+        status = nodetool(grown.node(3), ["status"], capture=True).stdout
+        assert sum(line.startswith("UN") for line in status.splitlines()) == 4, status
 
         # Existing chunks have moved with their token ranges; new ones are on all four nodes.
         for name in ("reading", "loaded_0", f"loaded_{loading.done - 1}"):

@@ -17,7 +17,7 @@ import pytest
 from local_stack.settings import PYTHON_PATH
 from millrace.api import Store
 from millrace.load import LoadOptions, LoadReport
-from millrace.settings.tree import Settings
+from millrace.settings import Settings
 from tests.faults.checker import Expected
 from tests.faults.conftest import Judge, stored_on
 from tests.faults.loads import garbage_of, named_by

@@ -12,7 +12,7 @@ import pytest
 from local_stack.stack import Stack
 from millrace.api import Store
 from millrace.load import LoadOptions, LoadReport
-from millrace.settings.tree import Settings
+from millrace.settings import Settings
 from millrace.store.cluster.session import CassandraSession
 from tests.faults.checker import Expected
 from tests.faults.conftest import Judge, wait_for

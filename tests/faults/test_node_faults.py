@@ -17,7 +17,7 @@ from local_stack.stack import Stack
 from millrace.api import Store
 from millrace.errors import DatasetNotFoundError, StoreError, StoreUnavailableError
 from millrace.load import LoadReport
-from millrace.settings.tree import Settings
+from millrace.settings import Settings
 from tests.faults.checker import Expected
 from tests.faults.conftest import FULL, Judge, read_alone, wait_for
 from tests.faults.gates import Gates
@@ -107,8 +107,8 @@ def test_a_node_killed_at_each_point_of_a_load_and_the_other_after_repair_lose_n
     both_up.kill("cassandra-1")
     judge(expected, fired=fired, ways=[alone[1]])
     with Store.connect(settings) as fresh:
-        for each, wanted in tables.items():
-            assert fresh.dataset(each).to_table().equals(wanted)
+        for each, loaded_table in tables.items():
+            assert fresh.dataset(each).to_table().equals(loaded_table)
             assert fresh.dataset(each).degraded
     assert read_alone(settings, f"{name}_manifest", 1, tmp_path).equals(table)
 

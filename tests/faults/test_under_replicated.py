@@ -13,7 +13,7 @@ import pytest
 from local_stack.stack import Stack
 from millrace.api import Store
 from millrace.errors import ChunkMissingError, MillraceError, StoreUnavailableError
-from millrace.settings.tree import Settings
+from millrace.settings import Settings
 from millrace.store.catalogue.manifest import ChunkRef
 from tests.faults.checker import BOTH, Expected
 from tests.faults.conftest import Judge, at, stored_on, wait_for
@@ -41,7 +41,7 @@ def test_the_other_node_dying_before_the_repair_raises_specific_errors_and_loses
     """Node 2 comes back without the rows written while it was down, and node 1, which has them, dies."""
     source, table = parquet(ROWS)
     more, more_table = parquet(4_000, seed=3)
-    one, two = settings.cassandra.contact_points
+    first_address, second_address = settings.cassandra.contact_points
     old, new = f"{name}_old", f"{name}_new"
     first = load(settings, old, source)
     with without_hints(both_up):
@@ -59,7 +59,7 @@ def test_the_other_node_dying_before_the_repair_raises_specific_errors_and_loses
         with Store.connect(hasty) as store, Store.connect(hasty) as knowing:
             wait_for("node 2 up for the driver", lambda: not (store.cassandra.missing() or knowing.cassandra.missing()))
             assert store.under_replicated(store.version(new))
-            host = host_of(store, two)
+            host = host_of(store, second_address)
             query = "SELECT number FROM {ks}.versions WHERE dataset = ?"
             fired = [len(at(store, host, query, each)) for each in (old, new)] == [1, 0]
             opened = {each: store.dataset(each) for each in (old, new)}
@@ -80,7 +80,9 @@ def test_the_other_node_dying_before_the_repair_raises_specific_errors_and_loses
                 slowest_s = max(slowest_s, took_s)
                 assert took_s < 3 * PATIENCE_S
                 assert type(caught.value).retriable
-                assert one in str(caught.value) or one in str(caught.value.context), caught.value.context
+                assert first_address in str(caught.value) or first_address in str(caught.value.context), (
+                    caught.value.context
+                )
                 return caught.value
 
             wait_for("node 1 down for the driver", lambda: store.cassandra.down() and knowing.cassandra.down())
@@ -89,10 +91,10 @@ def test_the_other_node_dying_before_the_repair_raises_specific_errors_and_loses
             ends_in((StoreUnavailableError,), lambda: store.versions(new))
             ends_in((StoreUnavailableError,), lambda: store.dataset(f"{old}@{second.version}"))
             # An older version is read, marked as degraded because a newer one may exist.
-            found = store.dataset(old)
-            assert found.version.label == first.version
-            assert found.degraded
-            assert found.to_table().equals(table)
+            old_dataset = store.dataset(old)
+            assert old_dataset.version.label == first.version
+            assert old_dataset.degraded
+            assert old_dataset.to_table().equals(table)
             # Readers that have the version row get an error that names the page and the node.
             for dataset in opened.values():
                 error = ends_in((ChunkMissingError, StoreUnavailableError), dataset.to_table)
@@ -100,11 +102,11 @@ def test_the_other_node_dying_before_the_repair_raises_specific_errors_and_loses
             # Readers that also have its pages get an error that names the missing chunk and the node that may have it.
             for each, dataset in known.items():
                 error = ends_in((ChunkMissingError,), dataset.to_table)
-                assert f"chunk {lacking[each][0]} is not on {two}" in str(error)
-                assert f"{one} did not answer and may have a good copy" in str(error)
-                assert error.context["unreachable"] == [one]
+                assert f"chunk {lacking[each][0]} is not on {second_address}" in str(error)
+                assert f"{first_address} did not answer and may have a good copy" in str(error)
+                assert error.context["unreachable"] == [first_address]
             tell(f"the slowest error after {slowest_s:.1f} s")
-    judge(expected, fired=fired, ways=[BOTH, one])
+    judge(expected, fired=fired, ways=[BOTH, first_address])
     with Store.connect(settings) as store:
         repaired(store)
         assert not store.under_replicated(store.version(new))

@@ -14,7 +14,7 @@ import pytest
 
 from local_stack.stack import Stack
 from millrace.api import Store
-from millrace.settings.tree import Settings
+from millrace.settings import Settings
 from millrace.store import AttemptRole
 from millrace.store.cluster.session import CassandraSession
 from tests.faults.checker import Expected
@@ -124,7 +124,7 @@ def test_data_written_with_a_clock_an_hour_off_is_read_appended_to_and_deleted_n
     judge(
         {
             name: Expected(
-                {label: one.combine_chunks() for label, one in tables.items()},
+                {label: version_table.combine_chunks() for label, version_table in tables.items()},
                 latest=third.version,
                 tags={"moved": second.version},
             ),

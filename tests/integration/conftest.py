@@ -9,7 +9,7 @@ import pytest
 
 from local_stack.stack import Stack
 from millrace.api import Store
-from millrace.settings.tree import Settings, load_settings
+from millrace.settings import Settings, load_settings
 from millrace.store.cluster.session import CassandraSession
 
 

@@ -44,16 +44,16 @@ def read_lock(name: str) -> dict[tuple[str, str], frozenset[str]]:
     locked = {}
     for block in re.split(r"\n(?=\S)", (CHECKOUT / name).read_text().strip()):
         first, *hashes = (line.rstrip(" \\").strip() for line in block.splitlines())
-        wanted = Requirement(first)
-        locked[canonicalize_name(wanted.name), str(wanted.specifier).removeprefix("==")] = frozenset(hashes)
+        requirement = Requirement(first)
+        locked[canonicalize_name(requirement.name), str(requirement.specifier).removeprefix("==")] = frozenset(hashes)
     return locked
 
 
 def versions(name: str) -> dict[str, set[str]]:
-    found: dict[str, set[str]] = {}
+    versions_by_name: dict[str, set[str]] = {}
     for package, version in read_lock(name):
-        found.setdefault(package, set()).add(version)
-    return found
+        versions_by_name.setdefault(package, set()).add(version)
+    return versions_by_name
 
 
 @each_image
@@ -72,10 +72,10 @@ def test_the_lock_of_the_bridge_is_a_subset_of_that_of_airflow() -> None:
 @each_image
 def test_an_image_has_no_test_tools_and_no_packages_of_the_local_stack(image: str) -> None:
     asked = {canonicalize_name(Requirement(line).name) for line in GROUPS["dev"] if isinstance(line, str)}
-    wanted = {canonicalize_name(Requirement(line).name) for line in GROUPS["stack"]}
+    excluded = {canonicalize_name(Requirement(line).name) for line in GROUPS["stack"]}
     # Dependencies of Airflow or Flask.
     shared = {"jsonschema", "jinja2", "pyyaml"}
-    assert not set(versions(f"requirements-{image}.txt")) & (asked | wanted) - shared
+    assert not set(versions(f"requirements-{image}.txt")) & (asked | excluded) - shared
     assert not {"celery", "kombu", "pandas"} & set(versions(f"requirements-{image}.txt"))
 
 
@@ -91,13 +91,13 @@ def test_every_requirement_of_a_package_of_an_image_is_locked_in_a_valid_version
     todo = requirements(IMAGE_EXTRAS[image])
     seen = set()
     while todo:
-        wanted = todo.pop()
-        name = canonicalize_name(wanted.name)
-        assert name in locked, f"{wanted} is not locked"
-        assert any(wanted.specifier.contains(version, prereleases=True) for version in locked[name]), (
-            f"not met: {wanted}"
+        requirement = todo.pop()
+        name = canonicalize_name(requirement.name)
+        assert name in locked, f"{requirement} is not locked"
+        assert any(requirement.specifier.contains(version, prereleases=True) for version in locked[name]), (
+            f"not met: {requirement}"
         )
-        for extra in ("", *wanted.extras):
+        for extra in ("", *requirement.extras):
             if (name, extra) not in seen:
                 seen.add((name, extra))
                 todo += _required(name, extra, machine)
@@ -162,13 +162,13 @@ def test_every_module_of_an_image_can_be_imported_with_its_lock_alone(image: str
 
 
 def imported(folder: str) -> set[tuple[str, Path]]:
-    found = set()
+    modules = set()
     for path in (CHECKOUT / folder).rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             names = [node.module] if isinstance(node, ast.ImportFrom) and not node.level and node.module else []
             names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            found.update((name.partition(".")[0], path) for name in names)
-    return found
+            modules.update((name.partition(".")[0], path) for name in names)
+    return modules
 
 
 @each_image

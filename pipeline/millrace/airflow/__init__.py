@@ -34,5 +34,5 @@ def connect(settings: Settings | None = None) -> Store:
 
 def is_ours(dag_id: str, tags: object = ()) -> bool:
     """Return whether Millrace reports progress of this DAG: it has a known name or prefix, or the tag ``millrace``."""
-    named = dag_id.startswith(_PREFIXES) or dag_id in _NAMES
-    return named or (isinstance(tags, list | tuple | set | frozenset) and TAG in tags)
+    has_known_name = dag_id.startswith(_PREFIXES) or dag_id in _NAMES
+    return has_known_name or (isinstance(tags, list | tuple | set | frozenset) and TAG in tags)

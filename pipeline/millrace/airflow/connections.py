@@ -30,14 +30,9 @@ def airflow_settings() -> Settings:
     A connection that is not defined overrides nothing. Raises ``InvalidSettingError`` with the connection's name for
     an option that is not supported and would otherwise be ignored (TLS to Cassandra, Redis Cluster).
     """
-    overrides: dict[str, Any] = {}
-    if cassandra := _connection(CASSANDRA):
-        overrides["cassandra"] = cassandra_section(cassandra)
-    if redis := _connection(REDIS):
-        overrides["redis"] = {"url": redis_url(redis)}
-    if kafka := _connection(KAFKA):
-        overrides["kafka"] = kafka_section(kafka)
-    return load_settings(**overrides)
+    converters = {"cassandra": cassandra_section, "redis": redis_section, "kafka": kafka_section}
+    connections = {name: _connection(f"{name}_default") for name in converters}
+    return load_settings(**{name: converters[name](given) for name, given in connections.items() if given})
 
 
 def _connection(conn_id: str) -> Any:
@@ -60,7 +55,7 @@ def cassandra_section(connection: Any) -> dict[str, Any]:
         )
     policy = extra.get("load_balancing_policy_args") or {}
     nearest = policy.get("local_dc") or (policy.get("child_load_balancing_policy_args") or {}).get("local_dc")
-    said = {
+    values = {
         "contact_points": [host.strip() for host in (connection.host or "").split(",") if host.strip()],
         "port": connection.port,
         "keyspace": connection.schema,
@@ -68,11 +63,11 @@ def cassandra_section(connection: Any) -> dict[str, Any]:
         "password": connection.password,
         "local_dc": nearest,
     }
-    return {name: value for name, value in said.items() if value}
+    return {name: value for name, value in values.items() if value}
 
 
-def redis_url(connection: Any) -> str:
-    """Return the connection as one URL for ``redis.from_url``."""
+def redis_section(connection: Any) -> dict[str, Any]:
+    """Return settings of the section ``redis``: the connection as one URL for ``redis.from_url``."""
     extra = connection.extra_dejson
     if extra.get("cluster"):
         raise InvalidSettingError(
@@ -81,13 +76,13 @@ def redis_url(connection: Any) -> str:
     # The provider's hook treats these three values as "no password", because a form cannot omit a field.
     password = "" if str(connection.password).lower() in ("none", "false", "") else connection.password
     user = quote(connection.login or "", safe="")
-    who = f"{user}:{quote(password, safe='')}@" if password else f"{user}@" if user else ""
+    credentials = f"{user}:{quote(password, safe='')}@" if password else f"{user}@" if user else ""
     scheme = "rediss" if extra.get("ssl") else "redis"
-    url = f"{scheme}://{who}{connection.host or '127.0.0.1'}:{connection.port or 6379}/{extra.get('db') or 0}"
-    given = {name: extra[name] for name in _SSL_ARGUMENTS if extra.get(name) is not None} if extra.get("ssl") else {}
-    url = f"{url}?{urlencode(given)}" if given else url
+    url = f"{scheme}://{credentials}{connection.host or '127.0.0.1'}:{connection.port or 6379}/{extra.get('db') or 0}"
+    if extra.get("ssl") and (options := {name: extra[name] for name in _SSL_ARGUMENTS if extra.get(name) is not None}):
+        url += f"?{urlencode(options)}"
     try:
-        return check_redis_url(url)
+        return {"url": check_redis_url(url)}
     except ValueError as error:
         raise InvalidSettingError(f"connection {REDIS} has a wrong MILLRACE_REDIS__URL: {error}") from None
 
@@ -96,15 +91,12 @@ def kafka_section(connection: Any) -> dict[str, Any]:
     """Return settings of the section ``kafka``: the bootstrap servers and all further properties for a producer."""
     extra = dict(connection.extra_dejson)
     if callbacks := sorted(_CALLBACKS & set(extra)):
-        logger.warning("connection %s: %s left out, progress has callbacks of its own", KAFKA, ", ".join(callbacks))
-    section: dict[str, Any] = {}
-    if servers := extra.pop("bootstrap.servers", None):
-        section["bootstrap_servers"] = servers
+        logger.warning("connection %s: %s ignored; progress uses its own callbacks", KAFKA, ", ".join(callbacks))
+    servers = extra.pop("bootstrap.servers", None)
+    section = {"bootstrap_servers": servers} if servers else {}
     config = {
         name: str(value).lower() if isinstance(value, bool) else str(value)
         for name, value in extra.items()
         if name not in _NOT_FOR_PRODUCERS | _CALLBACKS
     }
-    if config:
-        section["config"] = config
-    return section
+    return {**section, "config": config} if config else section

@@ -19,8 +19,8 @@ def allowed_roots(settings: Settings) -> tuple[str, ...]:
     return settings.sources.roots or tuple(str(millrace_home() / name) for name in ("inbox", "demo"))
 
 
-def named(roots: Sequence[str]) -> str:
-    """Return the folders as text for users."""
+def root_list(roots: Sequence[str]) -> str:
+    """Return the folders as text for messages: ``a or b``."""
     return " or ".join(roots)
 
 
@@ -51,7 +51,7 @@ def _main_fields(settings: Settings) -> dict[str, Param]:
             minLength=1,  # the plan explains a wrong name; a pattern here would give a "Bad Request"
             title="Dataset",
             description="Name of the dataset: a lower-case letter, then up to 47 lower-case letters, digits or _. "
-            "A name that is there already gets a new version.",
+            "An existing dataset gets a new version.",
         ),
         "source": Param(
             type="string",
@@ -59,7 +59,7 @@ def _main_fields(settings: Settings) -> dict[str, Param]:
             examples=newest_names(allowed_roots(settings)),
             title="Source",
             description="A file, a folder or a pattern (*, ?, **) on the machine that runs the tasks, below "
-            f"{named(allowed_roots(settings))}. A relative path is looked for in there. "
+            f"{root_list(allowed_roots(settings))}. A relative path is searched in these folders. "
             "The newest names are proposed. "
             "Hidden files (. or _ in front) are left out, and the report says so.",
         ),

@@ -19,6 +19,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 from millrace.airflow.assets import emit_loaded
 from millrace.airflow.fields import field_titles, warning_in_form_words
 from millrace.airflow.reporter import step
+from millrace.airflow.retry import names_retriable_error
 from millrace.errors import ChunkError, ChunkMissingError
 
 PLAN_KEY = "plan"
@@ -39,9 +40,11 @@ def plan(params: Mapping[str, Any]) -> list[int]:
     from millrace.load import loader_memory, task_unit
 
     context = get_current_context()
-    with step("plan", dataset=params["dataset"], unit="splits") as (store, report), loader_memory():
+    with step("plan", dataset=params["dataset"], unit="splits") as (store, task), loader_memory():
         source, options = load_options(params, store.settings)
-        planned = store.plan(params["dataset"], source, options, run=_run_name(context))
+        # The run's identity is the same for every attempt, also after the run is cleared.
+        run = f"{context['dag_run'].dag_id}/{context['dag_run'].run_id}"
+        planned = store.plan(params["dataset"], source, options, run=run)
         document = planned.to_json()
         size = len(json.dumps(document))
         if size > PLAN_BYTES_EXPECTED:
@@ -50,10 +53,10 @@ def plan(params: Mapping[str, Any]) -> list[int]:
         splits = [] if planned.published else [split.index for split in planned.source.splits]
         unit, total = task_unit(planned, None)
         # The total of the whole run, which is needed long before the last of its splits begins.
-        report.result(load={"splits": len(splits), "total": (total or None) if splits else 0, "unit": unit})
-        report.set_total(len(splits))
-        report.advance_to(len(splits))
-        report.message(f"{planned.dataset}@{planned.label} of {planned.source.uri}")
+        task.result(load={"splits": len(splits), "total": (total or None) if splits else 0, "unit": unit})
+        task.set_total(len(splits))
+        task.advance_to(len(splits))
+        task.message(f"{planned.dataset}@{planned.label} of {planned.source.uri}")
     return splits
 
 
@@ -61,14 +64,14 @@ def load(planned: Mapping[str, Any], index: int) -> dict[str, Any]:
     """Write one split and its manifest pages; return names and sums. Nothing is visible to readers yet."""
     from millrace.load import LoadPlan, loader_memory, task_unit
 
-    of = LoadPlan.from_json(dict(planned))
+    load_plan = LoadPlan.from_json(dict(planned))
     context = get_current_context()
     # Without the label of the ``map_index_template``, Airflow would fail the task after its work.
-    context["label"] = map_label(of.source.splits[index].label)  # type: ignore[typeddict-unknown-key]  # read by the template
-    unit, total = task_unit(of, index)
-    with step("load", dataset=of.dataset, total=total, unit=unit) as (store, report), loader_memory():
-        report.message(of.source.splits[index].label)
-        return store.load_split(of, index, task=report, attempt=context["ti"].try_number).to_json()
+    context["label"] = map_label(load_plan.source.splits[index].label)  # type: ignore[typeddict-unknown-key]  # read by the template
+    unit, total = task_unit(load_plan, index)
+    with step("load", dataset=load_plan.dataset, total=total, unit=unit) as (store, task), loader_memory():
+        task.message(load_plan.source.splits[index].label)
+        return store.load_split(load_plan, index, task=task, attempt=context["ti"].try_number).to_json()
 
 
 def map_label(label: str) -> str:
@@ -87,28 +90,22 @@ def verify(planned: Mapping[str, Any], loaded: Sequence[Mapping[str, Any]]) -> d
     """
     from millrace.load import LoadPlan, SplitResult
 
-    of = LoadPlan.from_json(dict(planned))
+    load_plan = LoadPlan.from_json(dict(planned))
     results = [SplitResult.from_json(dict(result)) for result in loaded[:]]
     sums = {"chunks": 0, "rows": 0, "stored_bytes": 0}
-    with step("verify", dataset=of.dataset, total=sum(result.rows for result in results)) as (store, report):
+    with step("verify", dataset=load_plan.dataset, total=sum(result.rows for result in results)) as (store, task):
         for result in results:
-            verified = store.verify_split(of, result, task=report)
+            verified = store.verify_split(load_plan, result, task=task)
             if not verified.ok:
-                raise _refused(verified)
+                problem = verified.problems[0]
+                count = f"{verified.bad_copies} of {verified.chunks} chunks of {verified.reference}"
+                text = f"{count} cannot be verified: {problem['message']}"
+                if names_retriable_error(problem):
+                    raise ChunkMissingError(text, hint="a node may be down: millrace doctor")
+                raise ChunkError(text, hint="nothing was published; run the load again")
             sums = {name: value + getattr(verified, name) for name, value in sums.items()}
-        report.message(f"{sums['rows']:,} rows in {sums['chunks']:,} chunks verified")
+        task.message(f"{sums['rows']:,} rows in {sums['chunks']:,} chunks verified")
     return sums
-
-
-def _refused(verified: Any) -> ChunkError | ChunkMissingError:
-    first = verified.problems[0]
-    # An unresponsive node may respond later; wrong bytes stay wrong.
-    passes = first["error"] in ("ChunkMissingError", "StoreUnavailableError", "StoreTimeoutError")
-    count = f"{verified.bad_copies} of {verified.chunks} chunks of {verified.reference}"
-    text = f"{count} cannot be verified: {first['message']}"
-    if passes:
-        return ChunkMissingError(text, hint="a node may be down: millrace doctor")
-    return ChunkError(text, hint="nothing was published; run the load again")
 
 
 def publish(planned: Mapping[str, Any], loaded: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -118,27 +115,31 @@ def publish(planned: Mapping[str, Any], loaded: Sequence[Mapping[str, Any]]) -> 
     """
     from millrace.load import LoadPlan, SplitResult, report_table
 
-    of = LoadPlan.from_json(dict(planned))
+    load_plan = LoadPlan.from_json(dict(planned))
     results = [SplitResult.from_json(dict(result)) for result in loaded[:]]
     context = get_current_context()
-    with step("publish", dataset=of.dataset, total=sum(result.rows for result in results)) as (store, report):
-        done = store.published(of) if of.published else store.publish(of, results)
+    with step("publish", dataset=load_plan.dataset, total=sum(result.rows for result in results)) as (store, task):
+        report = store.published(load_plan) if load_plan.published else store.publish(load_plan, results)
         began = context["dag_run"].start_date or datetime.now(UTC)
         seconds = (datetime.now(UTC) - began).total_seconds()
         titles = field_titles(context)
-        done = replace(done, warnings=tuple(warning_in_form_words(each, titles) for each in done.warnings))
-        done = replace(done, seconds=round(seconds, 3), rows_per_s=round(done.rows / max(seconds, 0.001), 1))
-        report.advance_to(done.rows)
-        report.message(f"{of.dataset}@{done.version}: {done.rows:,} rows in {done.chunks} chunks")
-        store.report_outcome(done, report)
+        report = replace(
+            report,
+            warnings=tuple(warning_in_form_words(warning, titles) for warning in report.warnings),
+            seconds=round(seconds, 3),
+            rows_per_s=round(report.rows / max(seconds, 0.001), 1),
+        )
+        task.advance_to(report.rows)
+        task.message(f"{load_plan.dataset}@{report.version}: {report.rows:,} rows in {report.chunks} chunks")
+        store.report_outcome(report, task)
         cassandra = store.settings.cassandra
-        emit_loaded(context["outlet_events"], done, cluster=store.cassandra.cluster_name, keyspace=cassandra.keyspace)
-    for line in report_table(done, repeated=of.published):
+        emit_loaded(context["outlet_events"], report, cluster=store.cassandra.cluster_name, keyspace=cassandra.keyspace)
+    for line in report_table(report, repeated=load_plan.published):
         logger.info(line)
-    for warning in done.warnings:
+    for warning in report.warnings:
         logger.warning("%s: %s", warning.code, warning.message)
     # Clients of Airflow's API would get a tuple wrapped in Airflow's own serialization.
-    return dict(json.loads(json.dumps(done.to_json())))
+    return dict(json.loads(json.dumps(report.to_json())))
 
 
 def warm(report: Mapping[str, Any], *, requested: bool) -> dict[str, Any]:
@@ -150,10 +151,4 @@ def warm(report: Mapping[str, Any], *, requested: bool) -> dict[str, Any]:
         # Airflow's listener reports the skip, so no connection to the store is needed.
         raise AirflowSkipException("warming is switched off in the form")
     with step("warm", dataset=report["dataset"], total=report["total_rows"]) as (store, task):
-        done = store.warm(f"{report['dataset']}@{report['version']}", task=task)
-    return done.to_json()
-
-
-def _run_name(context: Any) -> str:
-    """Return the identity of a load. It is the same for every attempt of a run, also after the run is cleared."""
-    return f"{context['dag_run'].dag_id}/{context['dag_run'].run_id}"
+        return store.warm(f"{report['dataset']}@{report['version']}", task=task).to_json()

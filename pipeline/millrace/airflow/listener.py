@@ -27,6 +27,13 @@ TEXT_MAX: Final = 500
 _MARKED_S: Final = 0.5
 """When a user marks a running task, Airflow sets its end and writes the row in less time than this."""
 
+_NEVER_BEGAN: Final = {
+    "upstream_failed": ("cancelled", "not run: an upstream task failed"),
+    "success": ("succeeded", None),
+    "failed": ("failed", "marked as failed before it began"),
+}
+"""State and error to report, by Airflow's state, if the next attempt of a task never began; else ``skipped``."""
+
 _NEEDED_BY_TASKS = ("millrace.api", "millrace.airflow.request", "millrace.cache", "confluent_kafka", "redis")
 
 SENDER = ReportSender()
@@ -105,11 +112,10 @@ class RunAndTaskListener:
 
         Airflow calls this in the scheduler when a run begins, also a cleared one.
         """
-        instances = _instances(dag_run)
-        positions = positions_of(getattr(dag_run, "dag", None)) if instances else {}
+        instances, positions = _instances(dag_run)
         for instance in instances:
             if instance.state is None:
-                self._report_next(instance, "queued", positions=positions)
+                self._report(instance, "queued", begun=False, positions=positions)
 
     @hookimpl
     @_quietly
@@ -138,48 +144,23 @@ class RunAndTaskListener:
 
     def _report_end(self, instance: Any, state: str, *, error: Any = None) -> None:
         """Report the end of the running attempt, or of an attempt that a user marked and that never began."""
-        if instance.try_number == 0 or _was_over(instance):
-            self._report_next(instance, state, error=error)
-        else:
-            self._report(instance, state, error=error)
+        begun = instance.try_number != 0 and not _was_over(instance)
+        self._report(instance, state, error=error, begun=begun)
 
     def _report_ends(self, dag_run: Any, msg: str) -> None:
-        instances = _instances(dag_run)
-        positions = positions_of(getattr(dag_run, "dag", None)) if instances else {}
+        instances, positions = _instances(dag_run)
         cleared = _cleared(dag_run) if instances else set()
         for instance in instances:
+            airflow_state = _state_text(instance.state)
             key = (instance.task_id, instance.map_index, instance.try_number)
-            if (
-                not instance.try_number
-                or key in cleared
-                or _state_text(instance.state) in ("upstream_failed", "removed")
-            ):
-                self._report_never_run(instance, positions)
-                continue
-            state, reason = _end_of(instance, msg)
-            if state:
+            if not instance.try_number or key in cleared or airflow_state in ("upstream_failed", "removed"):
+                # The attempt was announced as ``queued``, or the task was cleared. Without this event it would stay so.
+                state, reason = _NEVER_BEGAN.get(airflow_state, ("skipped", None))
+                self._report(instance, state, error=reason, begun=False, positions=positions)
+            elif end := _end_of(instance, airflow_state, msg):
                 # Timed at the task's end, so that a later report of the task's own process counts as newer.
                 ended = instance.end_date.timestamp() if instance.end_date else time.time()
-                self._report(instance, state, error=reason or None, time_s=ended, positions=positions)
-
-    def _report_never_run(self, instance: Any, positions: dict[str, TaskPosition]) -> None:
-        """Report the end of a task whose next attempt never began.
-
-        The attempt was announced as ``queued``, or the task was cleared. Without this event it would stay so.
-        """
-        state_text = _state_text(instance.state)
-        if state_text == "upstream_failed":
-            self._report_next(instance, "cancelled", error="not run: an upstream task failed", positions=positions)
-        else:
-            state = {"success": "succeeded", "failed": "failed"}.get(state_text, "skipped")
-            error = "marked as failed before it began" if state == "failed" else None
-            self._report_next(instance, state, error=error, positions=positions)
-
-    def _report_next(
-        self, instance: Any, state: str, *, error: Any = None, positions: dict[str, TaskPosition] | None = None
-    ) -> None:
-        """Report a state of the attempt after the last one that Airflow has counted; it has not begun."""
-        self._report(instance, state, error=error, attempt=(instance.try_number or 0) + 1, positions=positions)
+                self._report(instance, end[0], error=end[1], time_s=ended, positions=positions)
 
     def _report(
         self,
@@ -187,34 +168,36 @@ class RunAndTaskListener:
         state: str,
         *,
         error: Any = None,
+        begun: bool = True,
         time_s: float | None = None,
-        attempt: int | None = None,
         positions: dict[str, TaskPosition] | None = None,
     ) -> None:
+        """Report a state of the latest attempt that Airflow has counted, or of the next one if it has not begun."""
         # With ``positions`` the run is known to be of a Millrace DAG, and so are its tasks. In the scheduler, task
         # instances do not have the tags of their DAG.
         if positions is None:
-            if not is_ours(instance.dag_id, _tags(getattr(instance, "task", None))):
+            dag = getattr(getattr(instance, "task", None), "dag", None)
+            if not is_ours(instance.dag_id, getattr(dag, "tags", ())):
                 return
-            positions = positions_of(getattr(getattr(instance, "task", None), "dag", None))
+            positions = positions_of(dag)
         identity = identity_of(instance)
         event = airflow_event(
-            identity if attempt is None else replace(identity, attempt=attempt),
+            identity if begun else replace(identity, attempt=identity.attempt + 1),
             state,
             time_s=time.time() if time_s is None else time_s,
             error=_error_facts(error),
-            begun=attempt is None,
+            begun=begun,
             position=positions.get(instance.task_id),
         )
         self._sender.put(event)
 
 
-def _instances(dag_run: Any) -> list[Any]:
-    """Return the task instances of a Millrace run, read in the run's own session; none if it has no session."""
-    if not is_ours(dag_run.dag_id, _tags(dag_run)):
-        return []
-    session = _session_of(dag_run)
-    return [] if session is None else list(dag_run.get_task_instances(session=session))
+def _instances(dag_run: Any) -> tuple[list[Any], dict[str, TaskPosition]]:
+    """Return the task instances and positions of a Millrace run, read in its own session; none for other runs."""
+    # ``dag`` is an attribute of a run object, never a query.
+    dag = getattr(dag_run, "dag", None)
+    session = _session_of(dag_run) if is_ours(dag_run.dag_id, getattr(dag, "tags", ())) else None
+    return ([], {}) if session is None else (list(dag_run.get_task_instances(session=session)), positions_of(dag))
 
 
 def _cleared(dag_run: Any) -> set[tuple[str, int, int]]:
@@ -224,7 +207,7 @@ def _cleared(dag_run: Any) -> set[tuple[str, int, int]]:
 
     of_run = (History.dag_id == dag_run.dag_id, History.run_id == dag_run.run_id)
     query = select(History.task_id, History.map_index, History.try_number).where(*of_run)
-    return {(task_id, index, number) for task_id, index, number in _session_of(dag_run).execute(query)}
+    return {tuple(row) for row in _session_of(dag_run).execute(query)}
 
 
 def _session_of(dag_run: Any) -> Any:
@@ -233,17 +216,15 @@ def _session_of(dag_run: Any) -> Any:
     return object_session(dag_run)
 
 
-def _end_of(instance: Any, msg: str) -> tuple[str, str]:
-    """Return the final state and error of an attempt of a finished run; empty if its own process reported them."""
-    state = _state_text(instance.state)
-    if state == "failed":
+def _end_of(instance: Any, airflow_state: str, msg: str) -> tuple[str, str | None] | None:
+    """Return the final state and error of an attempt of a finished run; None if its own process reported them."""
+    if airflow_state == "failed":
         return "failed", f"its process ended without a report, or Airflow terminated it ({msg})"
-    if state == "skipped" and instance.start_date is not None and msg == "timed_out":
-        return "cancelled", "the run exceeded its time limit"
-    if state == "skipped":
-        return "skipped", ""
+    if airflow_state == "skipped":
+        was_stopped = instance.start_date is not None and msg == "timed_out"
+        return ("cancelled", "the run exceeded its time limit") if was_stopped else ("skipped", None)
     # An empty operator, for example, succeeds without a process.
-    return ("succeeded", "") if state == "success" and not instance.hostname else ("", "")
+    return ("succeeded", None) if airflow_state == "success" and not instance.hostname else None
 
 
 def _was_over(instance: Any) -> bool:
@@ -255,11 +236,6 @@ def _was_over(instance: Any) -> bool:
 def _state_text(state: Any) -> str:
     """Return a state as stored in the database: ``str`` of the enumeration in a task's process is different."""
     return str(getattr(state, "value", state))
-
-
-def _tags(owner: Any) -> Any:
-    """Return the tags of a task's or run's DAG if it is loaded; ``dag`` is an attribute there, never a query."""
-    return getattr(getattr(owner, "dag", None), "tags", ())
 
 
 def _error_facts(error: Any) -> dict[str, str] | None:

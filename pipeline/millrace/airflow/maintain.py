@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk.exceptions import AirflowSkipException
 
 from millrace.airflow.reporter import step
+from millrace.airflow.retry import names_retriable_error
 from millrace.errors import ChunkError, ChunkMissingError
 
 if TYPE_CHECKING:
@@ -46,11 +47,9 @@ def verify(params: Mapping[str, Any]) -> dict[str, Any]:
         if problems:
             for problem in problems[:_LISTED]:
                 logger.error("%s", problem["message"])
-            passes = {"ChunkMissingError", "StoreUnavailableError", "StoreTimeoutError"}
-            kind = ChunkMissingError if all(p["error"] in passes for p in problems) else ChunkError
-            raise kind(
-                f"{sums['bad_copies']} copies are wrong or missing: {problems[0]['message']}", hint="millrace repair"
-            )
+            kind = ChunkMissingError if all(map(names_retriable_error, problems)) else ChunkError
+            text = f"{sums['bad_copies']} copies are wrong or missing: {problems[0]['message']}"
+            raise kind(text, hint="millrace repair")
         task.message(f"{sums['rows']:,} rows verified, of the newest version of each dataset")
     return sums
 
@@ -69,7 +68,7 @@ def prune(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def fsck() -> dict[str, Any]:
-    """Report data left behind by dead loads and deleted versions, and copies missing on nodes; remove nothing."""
+    """Report data left behind by failed loads and deleted versions, and copies missing on nodes; remove nothing."""
     with step("maintain", dataset="") as (store, task):
         report = store.fsck()
         left, missing = len(report.garbage), len(report.missing)

@@ -27,4 +27,6 @@ def is_entry_point() -> bool:
 
     Airflow reports a second plugin of the same name as an import error.
     """
-    return any(point.value == f"{__name__}:MillracePlugin" for each in distributions() for point in each.entry_points)
+    return any(
+        point.value == f"{__name__}:MillracePlugin" for package in distributions() for point in package.entry_points
+    )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
+
+from airflow.sdk import get_current_context
 
 from millrace import progress
 from millrace.airflow import connect
@@ -20,18 +22,15 @@ if TYPE_CHECKING:
     from millrace.api import Store
 
 
-@contextmanager
 def reporting(
     kind: str, *, dataset: str, settings: Settings, total: float | None = None, unit: str = "rows"
-) -> Iterator[ProgressTask]:
+) -> AbstractContextManager[ProgressTask]:
     """Report the block as an attempt of the current Airflow task. Only valid inside an Airflow task.
 
     The last state is ``retrying`` exactly if Airflow will retry after the exception that ends the block.
     """
-    from airflow.sdk import get_current_context
-
     instance = get_current_context()["ti"]
-    with progress.task(
+    return progress.task(
         identity_of(instance),
         kind=kind,
         dataset=dataset,
@@ -39,8 +38,7 @@ def reporting(
         unit=unit,
         sinks=[process_sink(settings.kafka)],
         will_retry=lambda error: will_retry(instance, error),
-    ) as task:
-        yield task
+    )
 
 
 @contextmanager
@@ -52,8 +50,6 @@ def step(
     Reporting begins first, so that users see that a store is unreachable. Errors name the fields of the form. An
     unknown key in the run's conf is an error, raised before any connection is opened.
     """
-    from airflow.sdk import get_current_context
-
     context, settings = get_current_context(), airflow_settings()
     titles = field_titles(context)
     with reporting(kind, dataset=dataset, settings=settings, total=total, unit=unit) as task, in_form_words(titles):

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import unquote
 
-from millrace.airflow.form import allowed_roots, named
+from millrace.airflow.form import allowed_roots, root_list
 from millrace.errors import SourceError, SourceNotFoundError, UsageError
 from millrace.load import LoadOptions
 from millrace.names import parse_rename
@@ -67,14 +67,14 @@ def allowed_source(source: str, roots: Sequence[str]) -> str:
     if not source.strip() or source == "-" or "\0" in source:
         raise _outside(source, roots, "is not a path")
     real_roots = [os.path.realpath(root) for root in roots]
-    if _is_relative(source):
-        places = [_address(source, roots, folder=root) for root in real_roots]
-        address = next((place for place in places if _leads_somewhere(place)), None)
+    if "://" not in source and not source.startswith(("/", "~")):
+        addresses = [_address(source, roots, folder=root) for root in real_roots]
+        address = next((address for address in addresses if _exists(address)), None)
         if address is None:
-            raise SourceNotFoundError(f"there is no {source!r} in {named(roots)}", hint="put it into one of them")
+            raise SourceNotFoundError(f"there is no {source!r} in {root_list(roots)}", hint="put it into one of them")
     else:
         address = _address(source, roots)
-    if _climbs(source):
+    if _has_parent_after_wildcard(source):
         raise _outside(source, roots, "has .. behind a wildcard")
     real = os.path.realpath(address.base or address.path)
     if not any(os.path.commonpath([real, root]) == root for root in real_roots):
@@ -92,18 +92,14 @@ def _address(source: str, roots: Sequence[str], folder: str | None = None) -> Ad
     return address
 
 
-def _is_relative(source: str) -> bool:
-    return "://" not in source and not source.startswith(("/", "~"))
-
-
-def _climbs(source: str) -> bool:
+def _has_parent_after_wildcard(source: str) -> bool:
     """Return whether a part after the first wildcard is ``..``: after a link it could mean an unexpected folder."""
     parts = unquote(source).split("/")
     first = next((number for number, part in enumerate(parts) if WILDCARDS & set(part)), len(parts))
     return ".." in parts[first:]
 
 
-def _leads_somewhere(address: Address) -> bool:
+def _exists(address: Address) -> bool:
     if not address.parts:
         return os.path.lexists(address.path)
     try:
@@ -115,7 +111,7 @@ def _leads_somewhere(address: Address) -> bool:
 def _outside(source: str, roots: Sequence[str], why: str) -> UsageError:
     return UsageError(
         f"the source {source!r} {why}",
-        hint=f"put it into {named(roots)}, or add its folder to MILLRACE_SOURCES__ROOTS",
+        hint=f"put it into {root_list(roots)}, or add its folder to MILLRACE_SOURCES__ROOTS",
         expected=list(roots),
         actual=source,
     )

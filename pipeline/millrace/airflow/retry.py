@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -9,14 +10,14 @@ from airflow.sdk import RetryPolicy
 from airflow.sdk.definitions.retry_policy import RetryDecision
 from airflow.sdk.exceptions import AirflowFailException
 
-from millrace.errors import MillraceError
+from millrace import errors
 
 
 class RetriableErrors(RetryPolicy):
     """A policy that retries errors with ``MillraceError.retriable``, each time after twice the delay.
 
-    The delay is ``first_delay_s`` after the first attempt and at most ``max_delay_s``. All other errors fail at once: a
-    wrong source is still wrong in an hour. The policy is not called for a task whose process was killed. Airflow
+    The delay is ``first_delay_s`` after the first attempt and at most ``max_delay_s``. All other errors fail at once,
+    because a later attempt would fail, too. The policy is not called for a task whose process was killed. Airflow
     itself retries such a task up to ``retries`` times.
     """
 
@@ -28,9 +29,9 @@ class RetriableErrors(RetryPolicy):
         """Decide whether to retry after ``exception``. Airflow calls this in the task's own process."""
         name = type(exception).__name__
         if not _is_retriable(exception):
-            return RetryDecision.fail(reason=f"{name} does not pass by itself")
+            return RetryDecision.fail(reason=f"{name} is not retriable")
         delay_s = min(self.max_delay_s, self.first_delay_s * 2 ** max(0, try_number - 1))
-        return RetryDecision.retry(delay=timedelta(seconds=delay_s), reason=f"{name} may pass")
+        return RetryDecision.retry(delay=timedelta(seconds=delay_s), reason=f"{name} is retriable")
 
     def serialize(self) -> dict[str, Any]:
         """Return the constructor arguments as JSON values."""
@@ -51,5 +52,10 @@ def will_retry(task_instance: Any, error: BaseException) -> bool:
     return left and (policy is None or _is_retriable(error))
 
 
+def names_retriable_error(problem: Mapping[str, Any]) -> bool:
+    """Return whether a problem found by a verification may be gone at the next attempt, as an unresponsive node is."""
+    return bool(getattr(getattr(errors, problem["error"], None), "retriable", False))
+
+
 def _is_retriable(error: BaseException) -> bool:
-    return isinstance(error, MillraceError) and error.retriable
+    return isinstance(error, errors.MillraceError) and error.retriable

@@ -29,11 +29,10 @@ def process_sink(settings: KafkaSettings) -> Sink:
     They also share the timeout for an unreachable broker: together they wait a few seconds, not each of them.
     """
     with _lock:
-        for sink_settings, sink in _sinks:
-            if sink_settings == settings:
-                return sink
-        sink = kafka_sink(settings)
-        _sinks.append((settings, sink))
+        sink = next((sink for sink_settings, sink in _sinks if sink_settings == settings), None)
+        if sink is None:
+            sink = kafka_sink(settings)
+            _sinks.append((settings, sink))
         return sink
 
 
@@ -42,11 +41,12 @@ class ReportSender:
 
     The address of Kafka may have to be read from Airflow's database. A hook must not wait for that, and must not read
     in the scheduler's transaction, so a thread does it. At most 1,000 events wait for the thread. Further events are
-    dropped and counted in ``dropped``.
+    dropped and counted in ``dropped``. The thread ends after ``idle_s`` seconds without an event.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, idle_s: float = IDLE_S) -> None:
         self.dropped = 0
+        self._idle_s = idle_s
         self._reset()
         os.register_at_fork(after_in_child=self._reset)
 
@@ -88,7 +88,7 @@ class ReportSender:
     def _run(self) -> None:
         while True:
             try:
-                event = self._waiting.get(timeout=IDLE_S)
+                event = self._waiting.get(timeout=self._idle_s)
             except queue.Empty:
                 with self._guard:
                     if self._waiting.empty():
@@ -97,13 +97,10 @@ class ReportSender:
                         return
                 continue
             try:
-                self._send(event)
+                if self._sink is None:
+                    self._sink = process_sink(airflow_settings().kafka)
+                self._sink.emit(event)
             except Exception:
                 logger.warning("a progress event of Airflow could not be sent and is dropped", exc_info=True)
             finally:
                 self._waiting.task_done()
-
-    def _send(self, event: Event) -> None:
-        if self._sink is None:
-            self._sink = process_sink(airflow_settings().kafka)
-        self._sink.emit(event)

@@ -85,7 +85,7 @@ def column_fields() -> dict[str, Param]:
             section,
             "New names",
             "OLD=NEW for columns that get another name, as in dep=departure. A name with = or with blanks "
-            "at its ends stands in double quotes.",
+            "at its ends must be in double quotes.",
         ),
     }
 

@@ -48,7 +48,7 @@ def make_pool(settings: RedisSettings) -> ConnectionPool:
         )
     except (ValueError, RedisError) as error:
         raise InvalidSettingError(
-            f"MILLRACE_REDIS__URL is no address of a Redis ({type(error).__name__})",
+            f"MILLRACE_REDIS__URL is not a Redis URL ({type(error).__name__})",
             hint="write it as redis://host:port/db, rediss://... or unix:///path",
         ) from None
 

@@ -1,11 +1,11 @@
 """Checks of the services and measurements of this machine's limits, for ``millrace doctor``."""
 
 from millrace.doctor.diagnosis import Check, diagnose
-from millrace.doctor.hardware_limits import Ceiling, measure_ceilings
+from millrace.doctor.hardware_limits import HardwareLimit, measure_limits
 
 __all__ = [
-    "Ceiling",
     "Check",
+    "HardwareLimit",
     "diagnose",
-    "measure_ceilings",
+    "measure_limits",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections import Counter
 from collections.abc import Iterable
@@ -11,6 +12,8 @@ from millrace.errors import UsageError
 
 _LISTED_MAX: Final = 30
 _MARKS: Final = ",=\n\r\t"
+# The repetition is possessive: the first half of a doubled quote never ends a name.
+_QUOTED: Final = re.compile(r'\s*"((?:[^"]|"")*+)"\s*')
 
 
 def parse_columns(text: str) -> list[str]:
@@ -19,13 +22,10 @@ def parse_columns(text: str) -> list[str]:
     Commas separate names, and blanks around a name do not count. A name in double quotes is taken exactly; a quote
     within it is doubled. Raises ``UsageError`` for no name, a name given twice, and a quote that is not closed.
     """
-    names, at = [], 0
-    while True:
-        name, at = _name(text, at, ",")
+    names, end = [], -1
+    while end < len(text):
+        name, end = _name(text, end + 1, ",")
         names.append(name)
-        if at == len(text):
-            break
-        at += 1
     if not all(names) or len(set(names)) < len(names):
         raise UsageError(f"{text!r} is not a list of different columns, as in carrier,arr_delay")
     return names
@@ -36,10 +36,10 @@ def parse_rename(text: str) -> tuple[str, str]:
 
     Raises ``UsageError`` for anything else.
     """
-    old, at = _name(text, 0, "=")
-    if at == len(text) or not old:
+    old, middle = _name(text, 0, "=")
+    if middle == len(text) or not old:
         raise UsageError(f"{text!r} is not OLD=NEW, as in dep=departure")
-    new, end = _name(text, at + 1, "=")
+    new, end = _name(text, middle + 1, "=")
     if not new or end < len(text):
         raise UsageError(f"{text!r} is not OLD=NEW, as in dep=departure", hint="put names with = in double quotes")
     return old, new
@@ -58,9 +58,9 @@ def column_type_option(name: str, spelling: str = "string") -> str:
 
 def listed_columns(names: Iterable[str]) -> str:
     """Return the first names as a list for a message, and how many more there are."""
-    every = list(names)
-    more = f" and {len(every) - _LISTED_MAX:,} more" if len(every) > _LISTED_MAX else ""
-    return ", ".join(map(quoted_column, every[:_LISTED_MAX])) + more
+    quoted = [quoted_column(name) for name in names]
+    more = f" and {len(quoted) - _LISTED_MAX:,} more" if len(quoted) > _LISTED_MAX else ""
+    return ", ".join(quoted[:_LISTED_MAX]) + more
 
 
 def first_duplicate(names: Iterable[str]) -> str | None:
@@ -69,23 +69,15 @@ def first_duplicate(names: Iterable[str]) -> str | None:
 
 
 def _name(text: str, start: int, separator: str) -> tuple[str, int]:
-    """Return the name that begins at ``start``, and the position of the separator behind it, or of the end."""
-    begin = len(text) - len(text[start:].lstrip())
-    if not text.startswith('"', begin):
-        end = text.find(separator, start)
-        stop = len(text) if end < 0 else end
-        return text[start:stop].strip(), stop
-    at, pieces = begin + 1, []
-    while (end := text.find('"', at)) >= 0:
-        pieces.append(text[at:end])
-        if not text.startswith('"', end + 1):
-            return '"'.join(pieces), _separator(text, end + 1, separator)
-        at = end + 2
-    raise UsageError(f"{text!r}: a double quote opens a name and does not close it", hint='write " within a name as ""')
-
-
-def _separator(text: str, at: int, separator: str) -> int:
-    stop = len(text) - len(text[at:].lstrip())
-    if stop < len(text) and text[stop] != separator:
-        raise UsageError(f'{text!r}: {text[stop:]!r} follows a name in double quotes; write " within a name as ""')
-    return stop
+    """Return the name that begins at ``start``, and the position of the separator after it, or of the end."""
+    if quoted := _QUOTED.match(text, start):
+        end = quoted.end()
+        if end < len(text) and text[end] != separator:
+            raise UsageError(f'{text!r}: {text[end:]!r} follows a name in double quotes; write " within a name as ""')
+        return quoted[1].replace('""', '"'), end
+    if text[start:].lstrip().startswith('"'):
+        raise UsageError(
+            f"{text!r}: a double quote opens a name and does not close it", hint='write " within a name as ""'
+        )
+    name = text[start:].partition(separator)[0]
+    return name.strip(), start + len(name)

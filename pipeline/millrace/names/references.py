@@ -30,9 +30,7 @@ class VersionSelector:
 
     def reaches(self, moment: datetime) -> bool:
         """Return whether ``moment`` is within the time that ``as_of`` denotes, or before it."""
-        if self.as_of is None:
-            return False
-        return moment <= self.as_of or moment - self.as_of < self.precision
+        return self.as_of is not None and (moment <= self.as_of or moment - self.as_of < self.precision)
 
     def is_shown_as(self, moment: datetime) -> bool:
         """Return whether ``as_of`` is how ``moment`` is written, in full or cut to seconds."""
@@ -63,7 +61,7 @@ def check_dataset_name(name: str) -> str:
 
 def nearest(name: str, known: Iterable[str], *, at_most: int = 3) -> list[str]:
     """Return the names of ``known`` that a misspelled ``name`` may mean, nearest first; case is ignored."""
-    lowered = {each.lower(): each for each in reversed(list(known))}
+    lowered = {candidate.lower(): candidate for candidate in reversed(list(known))}
     return [lowered[match] for match in difflib.get_close_matches(name.lower(), list(lowered), n=at_most, cutoff=0.6)]
 
 

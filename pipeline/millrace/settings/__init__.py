@@ -6,18 +6,18 @@ Wrong values and unknown settings are refused by name.
 from millrace.settings.fields import unknown_variables, variable_name
 from millrace.settings.locations import checkout, millrace_home, run_hint
 from millrace.settings.redis_url import check_redis_url
-from millrace.settings.tree import (
+from millrace.settings.sections import (
     CHUNK_BYTES_MAX,
     CHUNK_BYTES_MIN,
+    LOADER_BYTES_MAX,
     BridgeSettings,
     CassandraSettings,
     KafkaSettings,
     LoadSettings,
     ReadSettings,
     RedisSettings,
-    Settings,
-    load_settings,
 )
+from millrace.settings.tree import Settings, load_settings
 from millrace.settings.values import default_value, example_toml, field_docstrings, setting_values
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "CHUNK_BYTES_MIN",
     "CassandraSettings",
     "KafkaSettings",
+    "LOADER_BYTES_MAX",
     "LoadSettings",
     "ReadSettings",
     "RedisSettings",

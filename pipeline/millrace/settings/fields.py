@@ -21,16 +21,16 @@ _SERVICE_LINK = re.compile(
     r"MILLRACE_(.+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
 )
 _SERVICE_PORT = re.compile(r"(tcp|udp|sctp)://.*")
-_SLIP = 0.9
+_SIMILARITY_MISSPELLED = 0.9
 """Names with at least this similarity (1 is equal) differ by a letter or two, in any of their parts."""
-_NEAR = 0.75
+_SIMILARITY_NEAR = 0.75
 
 
 def setting_fields(model: type[BaseModel]) -> Iterator[tuple[str, str, FieldInfo]]:
     """Yield section, name and field of each setting, in the order of declaration."""
-    for section, whole in model.model_fields.items():
-        part: Any = whole.annotation
-        for name, field in part.model_fields.items():
+    for section, part in model.model_fields.items():
+        section_model: Any = part.annotation
+        for name, field in section_model.model_fields.items():
             yield section, name, field
 
 
@@ -46,10 +46,9 @@ def unknown_variables(model: type[BaseModel], *, further: Iterable[str] = (), gr
     """
     known = {variable_name((section, name)): field for section, name, field in setting_fields(model)}
     names = {*known, *NO_SETTINGS, *further, *(variable_name((section,)) for section in model.model_fields)}
-    tables = [f"{name}__" for name, field in known.items() if _is_table(field)]
-    begins = (_TESTS, *groups, *tables)
+    begins = (_TESTS, *groups, *(f"{name}__" for name, field in known.items() if _is_table(field)))
     return [
-        f"{given}{_meant(given.upper(), names)}"
+        f"{given}{_question(name, names)}"
         for given, value in sorted(os.environ.items())
         if (name := given.upper()).startswith(PREFIX)
         and name not in names
@@ -60,8 +59,8 @@ def unknown_variables(model: type[BaseModel], *, further: Iterable[str] = (), gr
 
 def unreadable_variables(model: type[BaseModel]) -> list[str]:
     """Return each ``MILLRACE_*`` variable of a whole section or table whose value is not JSON."""
-    tables = {variable_name((section, name)) for section, name, field in setting_fields(model) if _is_table(field)}
-    names = tables | {variable_name((section,)) for section in model.model_fields}
+    names = {variable_name((section, name)) for section, name, field in setting_fields(model) if _is_table(field)}
+    names.update(variable_name((section,)) for section in model.model_fields)
     return [given for given, value in sorted(os.environ.items()) if given.upper() in names and not _is_json(value)]
 
 
@@ -70,13 +69,12 @@ def unknown_keys(model: type[BaseModel], values: Mapping[str, Any]) -> list[str]
     known = {f"{section}.{name}" for section, name, _ in setting_fields(model)}
     unknown = []
     for section, part in values.items():
-        if section not in model.model_fields:
-            under = [f"{section}.{name}" for name in part] if isinstance(part, Mapping) and part else []
-            near = _meant((under or [section])[0], known) or _meant(section, model.model_fields)
-            unknown.append(f"{section}{near}")
-        elif isinstance(part, Mapping):
-            given = (f"{section}.{name}" for name in part)
-            unknown += [f"{name}{_meant(name, known)}" for name in given if name not in known]
+        keys = [f"{section}.{name}" for name in part] if isinstance(part, Mapping) else []
+        if section in model.model_fields:
+            unknown += [f"{key}{_question(key, known)}" for key in keys if key not in known]
+        else:
+            first = keys[0] if keys else section
+            unknown.append(f"{section}{_question(first, known) or _question(section, model.model_fields)}")
     return unknown
 
 
@@ -99,11 +97,11 @@ def _is_service_link(name: str, value: str) -> bool:
     )
 
 
-def _meant(name: str, known: Iterable[str]) -> str:
+def _question(name: str, known: Iterable[str]) -> str:
     """Return a question with the nearest known name; empty if none is near or two are equally near."""
-    names = {each.removeprefix(PREFIX): each for each in known}
+    names = {name.removeprefix(PREFIX): name for name in known}
     given = name.removeprefix(PREFIX)
-    near = _nearest(given, names, _SLIP)
+    near = _nearest(given, names, _SIMILARITY_MISSPELLED)
     if not near:
         section, last = _parts(given)
         # The section is missing or wrong: keyspace, MILLRACE_KEYSPACE.
@@ -111,16 +109,16 @@ def _meant(name: str, known: Iterable[str]) -> str:
         if len(sections) == 1:
             (near,) = sections.values()
         elif sections:
-            near = sections.get(_nearest(section, sections, _NEAR), "")
+            near = sections.get(_nearest(section, sections, _SIMILARITY_NEAR), "")
         else:
-            near = _nearest(given, names, _NEAR)
+            near = _nearest(given, names, _SIMILARITY_NEAR)
     return f" (did you mean {names[near]}?)" if near else ""
 
 
 def _parts(name: str) -> tuple[str, str]:
     """Return section and last part of ``cassandra.port`` or ``CASSANDRA__PORT``."""
-    *before, last = re.split(r"__|\.", name)
-    return ".".join(before), last
+    section, _, last = name.replace("__", ".").rpartition(".")
+    return section, last
 
 
 def _nearest(name: str, names: Iterable[str], least: float) -> str:
@@ -128,7 +126,6 @@ def _nearest(name: str, names: Iterable[str], least: float) -> str:
 
     Empty if there is none, or if two are equally near.
     """
-    scores = [(difflib.SequenceMatcher(None, each, name).ratio(), each) for each in names]
-    best = max((score for score, _ in scores), default=0.0)
-    found = [each for score, each in scores if score == best]
-    return found[0] if best >= least and len(found) == 1 else ""
+    scores = {candidate: difflib.SequenceMatcher(None, candidate, name).ratio() for candidate in names}
+    best = [candidate for candidate, score in scores.items() if score == max(scores.values()) >= least]
+    return best[0] if len(best) == 1 else ""

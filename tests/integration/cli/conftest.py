@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from millrace.cli import main
-from millrace.settings.tree import Settings
+from millrace.settings import Settings
 
 ROWS = 30_000
 

@@ -14,7 +14,7 @@ import pytest
 
 from millrace.api import Store
 from millrace.load import LoadOptions
-from millrace.settings.tree import Settings
+from millrace.settings import Settings
 from millrace.sources import SourceOptions
 from tests.integration.cli.conftest import Millrace
 

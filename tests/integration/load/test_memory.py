@@ -17,7 +17,7 @@ import pytest
 
 from local_stack.settings import CHECKOUT
 from millrace.api import Store
-from millrace.settings.tree import LOADER_BYTES_MAX, Settings
+from millrace.settings import LOADER_BYTES_MAX, Settings
 
 TOLERANCE_BYTES = 40_000_000
 """Difference allowed between the peaks of two loads of the same kind, due to allocators and threads."""

@@ -25,7 +25,7 @@ from local_stack.compose.images import DEFAULT_MODE, KAFKA
 from local_stack.services.kafka import Kafka
 from local_stack.settings import CHECKOUT, PYTHON_PATH
 from local_stack.stack import Stack
-from millrace.settings.tree import load_settings
+from millrace.settings import load_settings
 from millrace.store.cluster.session import CassandraSession
 from tests.compose_file import health_command, read_compose
 from tests.ports import free_port

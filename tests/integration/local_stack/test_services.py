@@ -108,7 +108,7 @@ def test_hints_are_capped_and_the_commit_log_is_periodic(stack: Stack) -> None:
 def test_keyspace_and_topic_are_made_by_up(stack: Stack) -> None:
     from confluent_kafka.admin import AdminClient
 
-    from millrace.settings.tree import load_settings
+    from millrace.settings import load_settings
 
     settings = load_settings()
     rows = execute(stack.node(1), "SELECT keyspace_name, replication FROM system_schema.keyspaces")
@@ -123,7 +123,7 @@ def test_keyspace_and_topic_are_made_by_up(stack: Stack) -> None:
 def test_kafka_makes_no_topic_for_a_misspelt_name(stack: Stack) -> None:
     from confluent_kafka import KafkaError, Producer
 
-    from millrace.settings.tree import load_settings
+    from millrace.settings import load_settings
 
     told: list[KafkaError | None] = []
     servers = load_settings().kafka.bootstrap_servers
@@ -136,7 +136,7 @@ def test_kafka_makes_no_topic_for_a_misspelt_name(stack: Stack) -> None:
 def test_redis_never_evicts_by_itself(stack: Stack) -> None:
     import redis
 
-    from millrace.settings.tree import load_settings
+    from millrace.settings import load_settings
 
     with closing(redis.Redis.from_url(load_settings().redis.url.get_secret_value())) as client:
         assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}

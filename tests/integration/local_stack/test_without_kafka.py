@@ -14,7 +14,7 @@ import pytest
 from local_stack.product import INBOX
 from local_stack.settings import CHECKOUT, load_stack_settings
 from local_stack.stack import Stack
-from millrace.settings.tree import load_settings
+from millrace.settings import load_settings
 from millrace.store.cluster.session import CassandraSession
 
 

@@ -14,7 +14,7 @@ from confluent_kafka.admin import AdminClient
 
 from local_stack.stack import Stack
 from millrace import progress
-from millrace.settings.tree import KafkaSettings, load_settings
+from millrace.settings import KafkaSettings, load_settings
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ class Records:
     def __call__(self) -> list[tuple[int, str, dict[str, Any]]]:
         consumer = Consumer({"bootstrap.servers": self._settings.bootstrap_servers, "group.id": "test"})
         try:
-            found = []
+            events = []
             for number in range(self._settings.partitions):
                 partition = TopicPartition(self._settings.topic, number, 0)
                 _, high = consumer.get_watermark_offsets(partition, timeout=10)
@@ -52,8 +52,8 @@ class Records:
                     key, value = message.key(), message.value()
                     assert isinstance(key, bytes)
                     assert isinstance(value, bytes)
-                    found.append((number, key.decode(), json.loads(value)))
-            return found
+                    events.append((number, key.decode(), json.loads(value)))
+            return events
         finally:
             consumer.close()
 

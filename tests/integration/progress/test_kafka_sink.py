@@ -17,7 +17,7 @@ from local_stack.stack import Stack
 from millrace import progress
 from millrace.errors import ProgressError
 from millrace.progress.kafka import KafkaSink
-from millrace.settings.tree import KafkaSettings
+from millrace.settings import KafkaSettings
 from tests.ports import free_port
 
 Records = Callable[[], list[tuple[int, str, dict[str, Any]]]]

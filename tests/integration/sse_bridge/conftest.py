@@ -23,7 +23,7 @@ from httpx_sse import EventSource, ServerSentEvent
 from local_stack.stack import Stack
 from millrace import progress
 from millrace.progress.event import encode_event, progress_event
-from millrace.settings.tree import KafkaSettings, load_settings
+from millrace.settings import KafkaSettings, load_settings
 from tests.ports import free_port
 from tests.waiting import until
 
@@ -54,8 +54,8 @@ class Topic:
     ) -> dict[str, Any]:  # fmt: skip
         """Send one event of the reporter and return it."""
         identity = progress.TaskIdentity(dag, run, task, attempt=attempt)
-        said = {**FACTS, "state": state, "done": sequence, **facts}
-        event = progress_event(identity, sequence, time.time(), said)
+        event_facts = {**FACTS, "state": state, "done": sequence, **facts}
+        event = progress_event(identity, sequence, time.time(), event_facts)
         self.send(encode_event(event), key=event["source"], dag=dag, run=run, flush=flush)
         return event
 

@@ -15,7 +15,7 @@ from bench.many import make_chunks, make_versions
 from bench.versions import QUESTIONS, small_file
 from millrace.api import Store
 from millrace.load import LoadOptions
-from millrace.settings.tree import Settings
+from millrace.settings import Settings
 
 VERSIONS = 5_000
 CHUNKS = 250_000

@@ -70,7 +70,7 @@ def test_without_extras_doctor_names_each_one_once_and_commands_that_need_one_na
     environment = installed("")
     load(environment, "without")
     done = environment.run("millrace", "doctor", "--no-measure", "--json")
-    checks = {check["name"]: check["found"] for check in json.loads(done.stdout)["checks"]}
+    checks = {check["name"]: check["result"] for check in json.loads(done.stdout)["checks"]}
     assert checks["redis"] == "switched off (redis is not installed: pip install 'millrace[redis]')"
     assert checks["kafka"] == "switched off (confluent_kafka is not installed: pip install 'millrace[kafka]')"
     warm = environment.run("millrace", "warm", "without")

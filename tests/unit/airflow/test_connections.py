@@ -98,31 +98,31 @@ def test_the_redis_connection_becomes_an_equivalent_url(
     monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any], expected: dict[str, Any]
 ) -> None:
     connection(monkeypatch, "redis_default", conn_type="redis", **fields)
-    found = url_as_redis_reads_it()
-    assert found == expected
+    url_parts = url_as_redis_reads_it()
+    assert url_parts == expected
 
 
 def test_the_redis_connection_keeps_its_tls_options(monkeypatch: pytest.MonkeyPatch) -> None:
     extra = {"ssl": True, "ssl_ca_certs": "/etc/ca.pem", "ssl_cert_reqs": "required"}
     connection(monkeypatch, "redis_default", conn_type="redis", host="cache", extra=extra)
-    found = url_as_redis_reads_it()
-    assert found["connection_class"] is redis.SSLConnection
-    assert (found["ssl_ca_certs"], found["ssl_cert_reqs"]) == ("/etc/ca.pem", "required")
+    url_parts = url_as_redis_reads_it()
+    assert url_parts["connection_class"] is redis.SSLConnection
+    assert (url_parts["ssl_ca_certs"], url_parts["ssl_cert_reqs"]) == ("/etc/ca.pem", "required")
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "reason"),
     [
-        ({"host": "cache", "extra": {"db": "first"}}, "no address of a Redis"),
+        ({"host": "cache", "extra": {"db": "first"}}, "not a Redis URL"),
         ({"host": "cache/0?decode_responses=1&x=", "extra": {}}, "the option decode_responses"),
         ({"host": "cache", "extra": {"ssl": True, "ssl_cert_reqs": "perhaps"}}, "the option ssl_cert_reqs"),
     ],
 )
 def test_an_invalid_redis_connection_is_refused_without_its_password(
-    monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any], said: str
+    monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any], reason: str
 ) -> None:
     connection(monkeypatch, "redis_default", conn_type="redis", password="secret-word", **fields)
-    with pytest.raises(InvalidSettingError, match=f"connection redis_default .*{said}") as error:
+    with pytest.raises(InvalidSettingError, match=f"connection redis_default .*{reason}") as error:
         airflow_settings()
     assert "secret-word" not in str(error.value)
 

@@ -18,17 +18,17 @@ NO_FIELDS = {"--run-id", "--resume", "--dry-run", "--strict", "--json"}
 
 
 @pytest.mark.parametrize(
-    ("conf", "said"),
+    ("conf", "hint"),
     [
         ({"sorce": "a.csv"}, "the run's conf has the unknown key 'sorce': did you mean 'source'?"),
         ({"dataset": "a", "Column_Types": []}, "unknown key 'Column_Types': did you mean 'column_types'?"),
         ({"zzz": 1}, "unknown key 'zzz': known keys are dataset, source, mode, "),
     ],
 )
-def test_an_unknown_key_of_a_conf_is_refused_with_the_nearest_known_one(conf: dict[str, Any], said: str) -> None:
+def test_an_unknown_key_of_a_conf_is_refused_with_the_nearest_known_one(conf: dict[str, Any], hint: str) -> None:
     with pytest.raises(UsageError) as refused:
         refuse_unknown_keys(conf, TITLES)
-    assert said in str(refused.value)
+    assert hint in str(refused.value)
 
 
 @pytest.mark.parametrize("conf", [None, {}, {"dataset": "a", "source": "b", "max_splits": 3}])
@@ -37,7 +37,7 @@ def test_a_conf_of_known_keys_is_accepted(conf: dict[str, Any] | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected"),
     [
         ("give its type: --column-type a=string", 'give its type: "Column types" a=string'),
         ("its type: --column-type 'a b=string'; more", 'its type: "Column types" a b=string; more'),
@@ -56,8 +56,8 @@ def test_a_conf_of_known_keys_is_accepted(conf: dict[str, Any] | None) -> None:
         ("give-it --formats, ---format", "give-it --formats, ---format"),
     ],
 )
-def test_an_option_of_the_command_line_is_replaced_by_its_field_title(text: str, said: str) -> None:
-    assert form_words(text, TITLES).startswith(said)
+def test_an_option_of_the_command_line_is_replaced_by_its_field_title(text: str, expected: str) -> None:
+    assert form_words(text, TITLES).startswith(expected)
 
 
 def test_column_names_that_look_like_options_are_not_replaced() -> None:

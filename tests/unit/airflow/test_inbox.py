@@ -58,7 +58,7 @@ def test_a_missing_folder_gives_no_names(tmp_path: Path) -> None:
 def test_a_huge_inbox_is_listed_in_bounded_time(tmp_path: Path) -> None:
     for number in range(3_000):
         (tmp_path / f"{number}.csv").touch()
-    assert len(newest_names([str(tmp_path)], look_at=100)) == 50
+    assert len(newest_names([str(tmp_path)], entries_max=100)) == 50
     began = time.monotonic()
-    assert len(newest_names([str(tmp_path)], look_s=0.0)) == 1
+    assert len(newest_names([str(tmp_path)], timeout_s=0.0)) == 1
     assert time.monotonic() - began < 1

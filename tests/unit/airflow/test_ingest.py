@@ -60,10 +60,12 @@ def test_the_tasks_that_read_the_source_use_the_allocator_of_loaders(
         backends.append(allocator())
         return SimpleNamespace(to_json=dict)
 
-    pushed = SimpleNamespace(xcom_push=lambda **_value: None, try_number=1)
+    context = {
+        "ti": SimpleNamespace(xcom_push=lambda **_value: None, try_number=1),
+        "dag_run": SimpleNamespace(dag_id="ingest_dataset", run_id="r"),
+    }
     monkeypatch.setattr(ingest, "step", step)
-    monkeypatch.setattr(ingest, "get_current_context", lambda: {"ti": pushed})
-    monkeypatch.setattr(ingest, "_run_name", lambda _context: "r")
+    monkeypatch.setattr(ingest, "get_current_context", lambda: context)
     monkeypatch.setattr("millrace.airflow.request.load_options", lambda *_given: ("a.csv", None))
     monkeypatch.setattr(store, "plan", planned)
     monkeypatch.setattr(store, "load_split", loaded)
@@ -94,12 +96,12 @@ def test_publish_logs_the_report_as_a_table_and_every_warning(
     monkeypatch.setattr(ingest, "field_titles", lambda _context: {})
     monkeypatch.setattr(ingest, "emit_loaded", lambda *_report, **_where: None)
     with caplog.at_level(logging.INFO, logger="millrace.airflow.ingest"):
-        said = ingest.publish(plan.to_json(), results)
+        report = ingest.publish(plan.to_json(), results)
     lines = [record.getMessage() for record in caplog.records]
-    assert lines[0] == f"t@{said['version']}"
+    assert lines[0] == f"t@{report['version']}"
     assert "  columns       zip int64, price string" in lines
     assert "  rows          2" in lines
     warned = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert [line.partition(":")[0] for line in warned] == ["leading_zeros", "text_for_one_value"]
-    assert [each["code"] for each in said["warnings"]] == ["leading_zeros", "text_for_one_value"]
-    assert said["columns"] == [{"name": "zip", "type": "int64"}, {"name": "price", "type": "string"}]
+    assert [each["code"] for each in report["warnings"]] == ["leading_zeros", "text_for_one_value"]
+    assert report["columns"] == [{"name": "zip", "type": "int64"}, {"name": "price", "type": "string"}]

@@ -12,7 +12,7 @@ import pytest
 from millrace.airflow.form import allowed_roots, load_form
 from millrace.airflow.request import allowed_source, load_options
 from millrace.errors import SourceNotFoundError, SourceUnreadableError, UsageError
-from millrace.settings.tree import load_settings
+from millrace.settings import load_settings
 from millrace.sources import SourceOptions, plan_source
 
 
@@ -28,10 +28,10 @@ def roots(tmp_path: Path) -> tuple[str, ...]:
 
 
 def test_an_absolute_path_relative_path_or_url_below_a_root_is_allowed(tmp_path: Path, roots: tuple[str, ...]) -> None:
-    wanted = str(tmp_path / "inbox" / "a.csv")
-    assert allowed_source(wanted, roots) == wanted
-    assert allowed_source("a.csv", roots) == wanted
-    assert allowed_source(f"file://{wanted}", roots) == wanted
+    expected = str(tmp_path / "inbox" / "a.csv")
+    assert allowed_source(expected, roots) == expected
+    assert allowed_source("a.csv", roots) == expected
+    assert allowed_source(f"file://{expected}", roots) == expected
     assert allowed_source("deep/b.csv", roots) == str(tmp_path / "demo" / "deep" / "b.csv")
     assert allowed_source("deep", roots) == str(tmp_path / "demo" / "deep")
     assert allowed_source(roots[0], roots) == roots[0]

@@ -11,7 +11,7 @@ from airflow.sdk import RetryAction
 from airflow.sdk.exceptions import AirflowFailException
 
 from millrace import errors
-from millrace.airflow.retry import RetriableErrors, will_retry
+from millrace.airflow.retry import RetriableErrors, names_retriable_error, will_retry
 
 PASSING = [errors.StoreUnavailableError("x"), errors.StoreTimeoutError("x"), errors.ChunkMissingError("x")]
 LASTING = [
@@ -55,3 +55,9 @@ def test_will_retry_is_true_only_if_an_attempt_is_left_and_the_policy_retries() 
     assert not will_retry(attempt(1, 2, policy), LASTING[0])
     assert will_retry(attempt(1, 2, None), LASTING[0])
     assert not will_retry(attempt(1, 2, None), AirflowFailException("x"))
+
+
+def test_a_problem_of_a_verification_may_be_gone_later_only_if_its_error_is_retriable() -> None:
+    assert all(names_retriable_error({"error": type(error).__name__}) for error in PASSING)
+    assert not any(names_retriable_error({"error": type(error).__name__}) for error in LASTING)
+    assert not names_retriable_error({"error": "MissingRow"})

@@ -12,7 +12,7 @@ import pytest
 from millrace.airflow import sender as module
 from millrace.airflow.sender import WAITING_MAX, ReportSender, process_sink
 from millrace.progress import Event, MemorySink, TaskIdentity, airflow_event
-from millrace.settings.tree import KafkaSettings
+from millrace.settings import KafkaSettings
 
 
 def event(number: int = 1) -> Event:
@@ -92,8 +92,7 @@ def test_an_invalid_setting_drops_the_event_and_later_events_are_sent(
 def test_an_idle_sender_ends_its_thread_and_starts_one_when_needed(
     monkeypatch: pytest.MonkeyPatch, sink: MemorySink
 ) -> None:
-    monkeypatch.setattr(module, "IDLE_S", 0.01)
-    sender = ReportSender()
+    sender = ReportSender(idle_s=0.01)
     sender.put(event(1))
     thread = sender._thread
     assert thread is not None
@@ -121,8 +120,8 @@ def test_a_forked_child_sends_its_own_events_and_none_of_its_parent(
         finally:
             os._exit(0)
     os.close(write)
-    with os.fdopen(read) as told:
-        assert json.load(told) == [2]
+    with os.fdopen(read) as pipe:
+        assert json.load(pipe) == [2]
     os.waitpid(child, 0)
     assert [each["data"]["map_index"] for each in sink.events] == [1]
 

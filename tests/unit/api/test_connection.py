@@ -10,7 +10,7 @@ import pytest
 
 from millrace.api import Store
 from millrace.errors import StoreSchemaError, StoreUnavailableError
-from millrace.settings.tree import Settings
+from millrace.settings import Settings
 from millrace.store.cluster.session import CassandraSession
 from tests.unit.store.fakes import FakeCassandra, reset
 from tests.unit.store.in_memory import cassandra, settings

@@ -164,20 +164,20 @@ def batches(draw: Any, max_rows: int = 60, max_columns: int = 12) -> pa.RecordBa
     return pa.RecordBatch.from_arrays(arrays, schema=schema).slice(before, rows)
 
 
-def same(one: pa.RecordBatch, other: pa.RecordBatch) -> bool:
+def same(batch: pa.RecordBatch, other: pa.RecordBatch) -> bool:
     """Compare schemas with metadata, and values; NaN equals NaN, and unused dictionary values are ignored."""
-    if not one.schema.equals(other.schema, check_metadata=True) or one.num_rows != other.num_rows:
+    if not batch.schema.equals(other.schema, check_metadata=True) or batch.num_rows != other.num_rows:
         return False
-    return all(_same(mine, theirs) for mine, theirs in zip(one.columns, other.columns, strict=True))
+    return all(_same(mine, theirs) for mine, theirs in zip(batch.columns, other.columns, strict=True))
 
 
-def _same(one: pa.Array, other: pa.Array) -> bool:
-    if one.equals(other):
+def _same(array: pa.Array, other: pa.Array) -> bool:
+    if array.equals(other):
         return True
-    if pa.types.is_dictionary(one.type):
-        return _same(one.dictionary_decode(), other.dictionary_decode())
-    size = 10 * len(one) + 100
-    shown = [pa.concat_arrays([a]).to_string(window=size, container_window=size) for a in (one, other)]
+    if pa.types.is_dictionary(array.type):
+        return _same(array.dictionary_decode(), other.dictionary_decode())
+    size = 10 * len(array) + 100
+    shown = [pa.concat_arrays([a]).to_string(window=size, container_window=size) for a in (array, other)]
     if shown[0] == shown[1]:
         return True
-    return repr(one.to_pylist()) == repr(other.to_pylist())
+    return repr(array.to_pylist()) == repr(other.to_pylist())

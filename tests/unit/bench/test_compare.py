@@ -11,7 +11,7 @@ import bench.compare
 from bench.compare import Whole, repeats, table_of
 from millrace.api import Store
 from millrace.errors import StackError
-from millrace.settings.tree import Settings
+from millrace.settings import Settings
 from tests.unit.store.fakes import FakeCassandra
 from tests.unit.store.in_memory import cassandra, settings, store
 

@@ -44,9 +44,11 @@ def program(name: str, code: str) -> Contestant:
 
 
 def test_a_class_becomes_a_process_that_reports_time_and_memory() -> None:
-    one = Contestant.of("sum", f"{__name__ if '.' in __name__ else 'tests.unit.bench.test_contestants'}:Sum", upto=1000)
-    with contestants(one):
-        outcome = one.ask()
+    contestant = Contestant.of(
+        "sum", f"{__name__ if '.' in __name__ else 'tests.unit.bench.test_contestants'}:Sum", upto=1000
+    )
+    with contestants(contestant):
+        outcome = contestant.ask()
         assert (outcome.rows, outcome.facts["sum"]) == (1000, 499_500)
         assert 0 < outcome.seconds < 60
         assert outcome.facts["cpu_s"] >= 0
@@ -55,32 +57,32 @@ def test_a_class_becomes_a_process_that_reports_time_and_memory() -> None:
         assert outcome.facts["configuration"].startswith("allocator ")
         assert outcome.facts["configuration"].endswith("adds in Python")
         assert outcome.peak_rss_bytes > 1_000_000
-        assert one.ask("profile").facts["profiled"]
+        assert contestant.ask("profile").facts["profiled"]
 
 
 def test_a_contestant_that_ends_early_is_named_with_its_exit_code() -> None:
-    one = program("quitter", "import sys; sys.stdin.readline(); sys.exit(7)")
-    with contestants(one), pytest.raises(StackError, match="quitter ended with exit code 7"):
-        one.ask()
+    contestant = program("quitter", "import sys; sys.stdin.readline(); sys.exit(7)")
+    with contestants(contestant), pytest.raises(StackError, match="quitter ended with exit code 7"):
+        contestant.ask()
 
 
 def test_a_contestant_that_does_not_answer_is_named_and_ended() -> None:
-    one = program("sleeper", "import sys, time\nfor _ in sys.stdin: time.sleep(600)")
+    contestant = program("sleeper", "import sys, time\nfor _ in sys.stdin: time.sleep(600)")
     began = time.monotonic()
-    with contestants(one):
+    with contestants(contestant):
         with pytest.raises(StackError, match=r"sleeper did not finish within 0\.5 s"):
-            one.ask(timeout_s=0.5)
-        one.kill()
-    assert one.ended
+            contestant.ask(timeout_s=0.5)
+        contestant.kill()
+    assert contestant.ended
     assert time.monotonic() - began < 60
 
 
 def test_leaving_the_block_ends_every_process_even_after_an_error() -> None:
-    one, two = program("a", ECHO), program("b", ECHO)
-    with pytest.raises(ZeroDivisionError), contestants(one, two):
+    first, second = program("a", ECHO), program("b", ECHO)
+    with pytest.raises(ZeroDivisionError), contestants(first, second):
         raise ZeroDivisionError
-    assert one.ended
-    assert two.ended
+    assert first.ended
+    assert second.ended
 
 
 def test_the_peak_memory_of_an_ended_process_is_zero() -> None:

@@ -17,13 +17,13 @@ from bench.cluster import Cluster
 from bench.report import Report
 from millrace.errors import StackError
 
-Told = list[str]
+Calls = list[str]
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Told:
+def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Calls:
     """Return the list of benchmarks run and clusters opened, in order; no benchmark does anything."""
-    order: Told = []
+    order: Calls = []
 
     @contextmanager
     def cluster() -> Iterator[None]:
@@ -47,33 +47,33 @@ def told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Told:
     return order
 
 
-def test_several_benchmarks_share_their_nodes_in_the_order_given(told: Told) -> None:
+def test_several_benchmarks_share_their_nodes_in_the_order_given(calls: Calls) -> None:
     assert CliRunner().invoke(command.main, ["load", "read", "filter"]).exit_code == 0
-    assert told == ["nodes up", "load", "read", "filter", "nodes down"]
+    assert calls == ["nodes up", "load", "read", "filter", "nodes down"]
 
 
-def test_a_benchmark_with_nodes_of_its_own_runs_after_the_others(told: Told) -> None:
+def test_a_benchmark_with_nodes_of_its_own_runs_after_the_others(calls: Calls) -> None:
     CliRunner().invoke(command.main, ["traffic", "load", "read", "load"])
-    assert told == ["nodes up", "load", "read", "nodes down", "traffic"]
+    assert calls == ["nodes up", "load", "read", "nodes down", "traffic"]
 
 
-def test_a_single_benchmark_brings_its_own_nodes(told: Told) -> None:
+def test_a_single_benchmark_brings_its_own_nodes(calls: Calls) -> None:
     CliRunner().invoke(command.main, ["load", "bridge"])
-    assert told == ["load", "bridge"]
+    assert calls == ["load", "bridge"]
 
 
-def test_all_is_each_benchmark_once(told: Told) -> None:
+def test_all_is_each_benchmark_once(calls: Calls) -> None:
     CliRunner().invoke(command.main, ["all"])
-    assert sorted(told) == sorted(["nodes up", "nodes down", *command.BENCHMARKS])
+    assert sorted(calls) == sorted(["nodes up", "nodes down", *command.BENCHMARKS])
 
 
-def test_a_failure_is_an_error_after_every_table_was_printed_and_written(told: Told, tmp_path: Path) -> None:
-    said = CliRunner().invoke(command.main, ["traffic", "bridge"])
-    assert isinstance(said.exception, StackError)
-    assert "traffic: failed is 2" in str(said.exception)
-    assert told == ["traffic", "bridge"]
+def test_a_failure_is_an_error_after_every_table_was_printed_and_written(calls: Calls, tmp_path: Path) -> None:
+    result = CliRunner().invoke(command.main, ["traffic", "bridge"])
+    assert isinstance(result.exception, StackError)
+    assert "traffic: failed is 2" in str(result.exception)
+    assert calls == ["traffic", "bridge"]
     assert (tmp_path / "traffic.json").exists()
-    assert "failed  2" in said.output
+    assert "failed  2" in result.output
 
 
 class Recorded(Cluster):

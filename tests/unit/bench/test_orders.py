@@ -15,11 +15,11 @@ ALL = {(chunk, tile) for chunk in range(CHUNKS) for tile in range(TILES)}
 def answered(order: Order, way: str) -> list[tuple[int, int]]:
     """Return the tiles that a node would find in one bucket, request by request."""
     where, values = order.asks[way]
-    found = []
+    rows = []
     for chunk in [0] if way == "bucket" else range(CHUNKS):
         given = dict(zip(where.split(" AND "), values(chunk), strict=True))
-        found += [place for place in sorted(ALL) if all(_passes(*place, *each) for each in given.items())]
-    return found
+        rows += [place for place in sorted(ALL) if all(_passes(*place, *each) for each in given.items())]
+    return rows
 
 
 def _passes(chunk: int, tile: int, condition: str, value: Any) -> bool:

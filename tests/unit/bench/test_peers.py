@@ -33,22 +33,22 @@ def test_failed_rows_are_reported() -> None:
     assert parse_report(REPORT.replace("336,776 |      0", "336,776 |     12"))[1] == 12
 
 
-@pytest.mark.parametrize("said", ["", "Operation failed: cannot connect", "total | failed | rows/s\n"])
-def test_no_report_is_an_error_and_never_a_rate(said: str) -> None:
+@pytest.mark.parametrize("text", ["", "Operation failed: cannot connect", "total | failed | rows/s\n"])
+def test_no_report_is_an_error_and_never_a_rate(text: str) -> None:
     with pytest.raises(ValueError, match="no report"):
-        parse_report(said)
+        parse_report(text)
 
 
 def test_the_ceiling_is_at_most_100_lines_and_imports_the_driver_and_isal_alone() -> None:
     text = (Path(bench.__file__).parent / "ceiling.py").read_text()
     assert len(text.splitlines()) <= 100
-    found = set()
+    imported = set()
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
-            found |= {alias.name.partition(".")[0] for alias in node.names}
+            imported |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            found.add((node.module or "").partition(".")[0])
-    assert found - sys.stdlib_module_names == {"cassandra", "isal"}
+            imported.add((node.module or "").partition(".")[0])
+    assert imported - sys.stdlib_module_names == {"cassandra", "isal"}
 
 
 def test_parquet_comes_back_whole_by_columns_and_by_rows(tmp_path: Path) -> None:
@@ -64,17 +64,17 @@ def test_parquet_comes_back_whole_by_columns_and_by_rows(tmp_path: Path) -> None
 def test_the_conversion_reads_every_row_and_leaves_no_file(tmp_path: Path, whole: bool) -> None:
     source, target = tmp_path / "in.csv", tmp_path / "out.parquet"
     source.write_text("a,b\n1,NA\n2,x\n")
-    said = CsvToParquet(str(source), str(target), whole).run()
-    assert said["rows"] == 2
-    assert said["stored_bytes"] > 0
+    facts = CsvToParquet(str(source), str(target), whole).run()
+    assert facts["rows"] == 2
+    assert facts["stored_bytes"] > 0
     assert not target.exists()
 
 
 def test_without_a_name_the_benchmarks_are_listed() -> None:
-    said = CliRunner().invoke(main, [])
-    assert said.exit_code == 0
+    result = CliRunner().invoke(main, [])
+    assert result.exit_code == 0
     for name in (*BENCHMARKS, "all"):
-        assert f"\n{name} " in f"\n{said.output}"
+        assert f"\n{name} " in f"\n{result.output}"
 
 
 def test_every_benchmark_in_the_list_has_a_module_with_a_run() -> None:
@@ -85,6 +85,6 @@ def test_every_benchmark_in_the_list_has_a_module_with_a_run() -> None:
 
 
 def test_an_unknown_name_is_a_usage_error_that_lists_the_benchmarks() -> None:
-    said = CliRunner().invoke(main, ["nothing"])
-    assert said.exit_code == 2
-    assert "load" in said.output
+    result = CliRunner().invoke(main, ["nothing"])
+    assert result.exit_code == 2
+    assert "load" in result.output

@@ -21,7 +21,7 @@ from bench.places import CSV_PLACES, FILTER_PLACES, LOAD_PLACES, READ_PLACES, Co
 from bench.profile import Profile, add_profile, timed
 from bench.report import Report
 from millrace.api import Store
-from millrace.settings.tree import Settings
+from millrace.settings import Settings
 from tests.unit.bench.wired import WiredCassandra
 from tests.unit.store.in_memory import settings
 
@@ -54,13 +54,13 @@ def sources(tmp_path: Path) -> dict[str, str]:
     rows = 5000
     noise = np.random.default_rng(3).random(rows)
     table = pa.table({"n": range(rows), "text": [f"text {n % 7}" for n in range(rows)], "x": noise})
-    found = {kind: str(tmp_path / f"rows.{kind}") for kind in ("csv", "arrow")}
-    pc.write_csv(table, found["csv"])
+    paths = {kind: str(tmp_path / f"rows.{kind}") for kind in ("csv", "arrow")}
+    pc.write_csv(table, paths["csv"])
     # Only a last line without a line end is searched for a quote that never closes.
-    Path(found["csv"]).write_bytes(Path(found["csv"]).read_bytes().rstrip())
-    with pa.OSFile(found["arrow"], "wb") as sink, pa.ipc.new_file(sink, table.schema) as file:
+    Path(paths["csv"]).write_bytes(Path(paths["csv"]).read_bytes().rstrip())
+    with pa.OSFile(paths["arrow"], "wb") as sink, pa.ipc.new_file(sink, table.schema) as file:
         file.write_table(table)
-    return found
+    return paths
 
 
 def uncalled(places: tuple[CodeLocation, ...], *profiles: Profile) -> list[str]:
@@ -172,11 +172,11 @@ def test_the_rows_of_a_report_separate_work_and_waiting() -> None:
         "threads": {"MainThread": 0.5},
     }
     add_profile(report, "ours", Outcome(2.0, 1, 1, {"profile": profile}))
-    found = {row.what.strip(): (row.value, row.unit) for row in report.rows}
-    assert found["parse"] == (1.5, "s of a core")
-    assert found["wait for the cluster"] == (0.7, "s waited")
-    assert found["thread MainThread"] == (0.5, "s of a core")
-    assert "unused" not in found
+    figures = {row.what.strip(): (row.value, row.unit) for row in report.rows}
+    assert figures["parse"] == (1.5, "s of a core")
+    assert figures["wait for the cluster"] == (0.7, "s waited")
+    assert figures["thread MainThread"] == (0.5, "s of a core")
+    assert "unused" not in figures
 
 
 def test_a_place_that_a_run_never_called_is_named_below_the_table() -> None:

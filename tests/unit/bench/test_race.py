@@ -39,7 +39,7 @@ def test_contestants_alternate_forwards_and_backwards_with_the_callback_after_ea
     a, b = program("a"), program("b")
     ticks = iter(range(100))
     with contestants(a, b):
-        found = race(
+        outcomes_by_name = race(
             [a, b],
             2,
             between=lambda: order.append("between"),
@@ -47,37 +47,37 @@ def test_contestants_alternate_forwards_and_backwards_with_the_callback_after_ea
             say=lambda line: order.append(line.split(":")[0].strip()),
         )
     assert order == ["1/2 a", "between", "1/2 b", "between", "2/2 b", "between", "2/2 a", "between"]
-    assert [outcome.seconds for outcome in found["a"]] == [2.0, 1.0]
-    assert all(outcome.facts["nodes_cpu_s"] == 1 for outcomes in found.values() for outcome in outcomes)
+    assert [outcome.seconds for outcome in outcomes_by_name["a"]] == [2.0, 1.0]
+    assert all(outcome.facts["nodes_cpu_s"] == 1 for outcomes in outcomes_by_name.values() for outcome in outcomes)
 
 
 def test_warm_ups_are_done_by_all_and_are_not_counted() -> None:
     a, b = program("a"), program("b")
     with contestants(a, b):
-        found = race([a, b], 1, warm_ups=1)
-    assert {name: [outcome.seconds for outcome in outcomes] for name, outcomes in found.items()} == {
+        outcomes_by_name = race([a, b], 1, warm_ups=1)
+    assert {name: [outcome.seconds for outcome in outcomes] for name, outcomes in outcomes_by_name.items()} == {
         "a": [1.0],
         "b": [1.0],
     }
 
 
 def test_first_runs_are_made_by_processes_that_have_not_worked_before() -> None:
-    one = program("a")
-    with contestants(one):
-        one.ask()
-        first = first_runs([one], 2)
+    contestant = program("a")
+    with contestants(contestant):
+        contestant.ask()
+        first = first_runs([contestant], 2)
         assert [outcome.seconds for outcome in first["a"]] == [2.0, 2.0]
-        assert one.ask().seconds == 1.0, "the contestant itself goes on where it was"
+        assert contestant.ask().seconds == 1.0, "the contestant itself goes on where it was"
 
 
 def test_the_processor_time_of_other_programs_is_reported() -> None:
     busy = "import sys, json, time\nfor _ in sys.stdin:\n    end = time.process_time() + 0.5\n"
     busy += "    while time.process_time() < end: pass\n"
     busy += "    print(json.dumps({'seconds': 0.5, 'rows': 1, 'peak_rss_bytes': 1, 'cpu_s': 0.0}), flush=True)"
-    one = Contestant("hides its time", [sys.executable, "-c", busy])
-    with contestants(one):
-        found = race([one], 1)
-    assert found["hides its time"][0].facts["others_cpu_s"] >= 0.4
+    contestant = Contestant("hides its time", [sys.executable, "-c", busy])
+    with contestants(contestant):
+        outcomes_by_name = race([contestant], 1)
+    assert outcomes_by_name["hides its time"][0].facts["others_cpu_s"] >= 0.4
 
 
 def test_the_best_run_is_reported_with_the_peak_memory_of_all_runs() -> None:
@@ -113,11 +113,11 @@ def test_a_program_that_reports_no_page_faults_has_no_row_of_them() -> None:
 
 def test_the_notes_give_the_load_of_the_machine_the_order_and_each_configuration() -> None:
     report = Report("read")
-    found = {
+    outcomes_by_name = {
         "a": [outcome(2.0, others_cpu_s=1.0, configuration="allocator mimalloc, gzip")],
         "b": [outcome(1.0, host_s=0.2)],
     }
-    add_conditions(report, found, warm_ups=10)
+    add_conditions(report, outcomes_by_name, warm_ups=10)
     load, order, configured = report.notes
     assert "other programs took 0.25 cores on average and 0.50 at most, the host 0.10 and 0.20" in load
     assert "10 uncounted runs" in order

@@ -20,14 +20,14 @@ def filled() -> Report:
 
 
 def test_the_json_has_exactly_the_expected_keys_and_bare_numbers() -> None:
-    said = filled().to_json()
-    assert list(said) == ["name", "machine", "versions", "rows", "ratios"]
-    assert said["rows"] == [
+    document = filled().to_json()
+    assert list(document) == ["name", "machine", "versions", "rows", "ratios"]
+    assert document["rows"] == [
         {"what": "Millrace from CSV", "value": 1234568, "unit": "rows/s", "peak_rss_bytes": 400_000_000},
         {"what": "chunks", "value": 32, "unit": "chunks"},
     ]
-    assert said["ratios"] == {"load_vs_dsbulk": 82.3}
-    assert said["name"] == "load"
+    assert document["ratios"] == {"load_vs_dsbulk": 82.3}
+    assert document["name"] == "load"
 
 
 def test_machine_and_versions_record_the_environment_of_the_numbers() -> None:
@@ -96,16 +96,16 @@ def test_an_aim_is_shown_beside_its_figure_and_in_the_notes_and_ratios_stay_bare
         "longest_pause_killed_s  0.5   aim at most 1: met",
         "throughput_after        0.6   aim at least 0.7: missed",
     ]
-    said = report.to_json()
-    assert said["rows"] == [{"what": "show", "value": 2.5, "unit": "s", "peak_rss_bytes": 300_000_000}]
-    assert said["ratios"] == {
+    document = report.to_json()
+    assert document["rows"] == [{"what": "show", "value": 2.5, "unit": "s", "peak_rss_bytes": 300_000_000}]
+    assert document["ratios"] == {
         "read_vs_ceiling": 0.79,
         "read_vs_arcticdb": 1.5,
         "longest_pause_killed_s": 0.5,
         "throughput_after": 0.6,
     }
-    assert "read_vs_ceiling: aim at least 0.8: missed" in said["notes"]
-    assert "show: aim at most 400 MB: met" in said["notes"]
+    assert "read_vs_ceiling: aim at least 0.8: missed" in document["notes"]
+    assert "show: aim at most 400 MB: met" in document["notes"]
 
 
 def test_an_aim_is_judged_before_the_figure_is_rounded() -> None:

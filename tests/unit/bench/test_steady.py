@@ -24,9 +24,9 @@ def test_the_longest_pause_counts_the_edges_and_every_event_between() -> None:
 
 
 def test_amounts_and_waits_cover_the_requested_interval() -> None:
-    told = story(1.0, 2.0, 3.0)
-    assert told.amount(1.0, 3.0) == 20
-    assert told.waits_between(2.0, 4.0) == [0.02, 0.03]
+    events = story(1.0, 2.0, 3.0)
+    assert events.amount(1.0, 3.0) == 20
+    assert events.waits_between(2.0, 4.0) == [0.02, 0.03]
 
 
 def test_a_story_counts_its_degraded_chunks() -> None:

@@ -18,7 +18,7 @@ import pytest
 
 from millrace.cache import ChunkCache
 from millrace.errors import CacheError, InvalidSettingError
-from millrace.settings.tree import RedisSettings
+from millrace.settings import RedisSettings
 
 
 @dataclass(frozen=True)

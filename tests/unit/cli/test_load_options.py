@@ -10,7 +10,7 @@ from millrace.cli.commands import load
 from millrace.cli.load_options import chosen_options
 from millrace.errors import InvalidSettingError, UsageError
 from millrace.load import LoadOptions
-from millrace.settings.tree import LoadSettings
+from millrace.settings import LoadSettings
 from millrace.sources import SourceOptions
 
 

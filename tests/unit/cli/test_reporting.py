@@ -12,7 +12,7 @@ from millrace.cli.output import say
 from millrace.cli.reporting import Bar, draws_bars, reported
 from millrace.errors import LoadInterruptedError
 from millrace.progress import MemorySink
-from millrace.settings.tree import KafkaSettings
+from millrace.settings import KafkaSettings
 
 
 class Terminal(io.StringIO):

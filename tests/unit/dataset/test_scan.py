@@ -14,7 +14,7 @@ import pytest
 from millrace.chunks import Chunk, ChunkSettings, TileLayout, decode_tile, encode_row_group
 from millrace.dataset.scan import Scan
 from millrace.errors import ChecksumMismatchError, ChunkFormatError, ChunkMissingError
-from millrace.settings.tree import ReadSettings
+from millrace.settings import ReadSettings
 from millrace.store.catalogue.manifest import ChunkRef, TileRef
 
 SCHEMA = pa.schema([("n", pa.int64()), ("text", pa.string())])

@@ -10,6 +10,7 @@ from pydantic import SecretStr
 
 from millrace.cache import ChunkCache
 from millrace.doctor import hardware_limits
+from millrace.settings import RedisSettings
 
 
 class RecordingRedis:
@@ -33,14 +34,11 @@ def test_every_probe_key_in_redis_expires_if_the_process_ends_before_it_deletes_
     monkeypatch.setattr(ChunkCache, "_call", lambda _cache, question, _otherwise, **_options: question(redis))
     monkeypatch.setattr(ChunkCache, "ping", lambda _cache: {})
     monkeypatch.setattr(ChunkCache, "get", lambda _cache, _place, _sizes, _tiles: [memoryview(b"")])
-    monkeypatch.setattr(hardware_limits, "_VALUE_BYTES", 10)
     settings: Any = SimpleNamespace(redis=redis_settings(), cassandra=SimpleNamespace(keyspace="ks"))
     with pytest.raises(KeyboardInterrupt):
-        list(hardware_limits._redis(settings))
+        list(hardware_limits._redis(settings, value_bytes=10))
     assert redis.sets == [{"ex": 300}] * 8
 
 
 def redis_settings() -> Any:
-    from millrace.settings.tree import RedisSettings
-
     return RedisSettings(url=SecretStr("redis://127.0.0.1:1/0"))

@@ -166,8 +166,8 @@ class Port:
                 row = None
             return catalogue, Reply(row, row and row.key)
 
-        found: Row | None = self._make(read)
-        return found
+        row: Row | None = self._make(read)
+        return row
 
     def _resolve(self, label: str) -> Row:
         row = self._visible(label)

@@ -28,7 +28,7 @@ from millrace.errors import (
     StoreError,
 )
 from millrace.load import LoadOptions, LoadPlan, SplitResult
-from millrace.settings.tree import Settings
+from millrace.settings import Settings
 from millrace.sources import SourceOptions
 from millrace.store.catalogue.attempt import MetadataBucket
 from millrace.store.catalogue.version import Version

@@ -72,16 +72,33 @@ def test_one_replaced_file_of_many_is_refused(store: Store, tmp_path: Path) -> N
         store.plan("r", folder, run="r1")
 
 
-def test_changed_content_is_refused_or_is_a_new_version_of_the_same_run(store: Store, tmp_path: Path) -> None:
-    source = write(tmp_path / "d.csv", b"v\n10\n")
-    store.load("r", source, run="r1")
-    write(tmp_path / "d.csv", b"v\n20\n")
-    try:
-        store.load("r", source, run="r1")
-    except SourceChangedError:
-        assert store.dataset("r").to_table()["v"].to_pylist() == [10]
-    else:
-        assert store.dataset("r").to_table()["v"].to_pylist() == [20]
+def load_changed_content(
+    store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch, row_group_bytes: tuple[int, int]
+) -> None:
+    """Load content, then other content of the same size and time, in one run.
+
+    The size of row groups is part of a plan. It is chosen from how far a sample compresses, so it is given here.
+    """
+    for content, size_bytes in zip((b"v\n10\n", b"v\n20\n"), row_group_bytes, strict=True):
+        monkeypatch.setattr("millrace.load.plan.choose_row_group_bytes", lambda *_, chosen=size_bytes: chosen)
+        store.load("r", write(folder / "d.csv", content), run="r1")
+
+
+def test_changed_content_with_the_same_plan_is_refused_and_the_version_keeps_its_rows(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(SourceChangedError, match="load it as another run"):
+        load_changed_content(store, tmp_path, monkeypatch, (2_000_000, 2_000_000))
+    assert len(store.versions("r")) == 1
+    assert store.dataset("r").to_table()["v"].to_pylist() == [10]
+
+
+def test_changed_content_with_another_plan_is_a_new_version_of_the_same_run(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load_changed_content(store, tmp_path, monkeypatch, (2_000_000, 1_000_000))
+    assert [(version.number, version.run) for version in store.versions("r")] == [(2, "r1"), (1, "r1")]
+    assert [store.dataset(f"r@{number}").to_table()["v"].to_pylist() for number in (1, 2)] == [[10], [20]]
 
 
 def test_a_repeated_append_is_compared_with_the_rows_that_it_added(store: Store, tmp_path: Path) -> None:

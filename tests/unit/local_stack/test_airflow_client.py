@@ -4,36 +4,38 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import httpx
 import pytest
 
 from local_stack.airflow_client import AirflowClient
 from millrace.errors import StackError
 
 
-class Answers(BaseHTTPRequestHandler):
+class FakeAirflow(BaseHTTPRequestHandler):
     """The part of Airflow's API that the client uses."""
 
-    asked: list[tuple[str, str, Any]]
+    requests: list[tuple[str, str, Any]]
     waits: list[dict[str, Any]]
 
-    def _answer(self) -> None:
+    def _respond(self) -> None:
         length = int(self.headers.get("Content-Length", 0))
         body = json.loads(self.rfile.read(length)) if length else None
-        self.asked.append((self.command, self.path, body))
-        status, said = self._said(body)
-        data = said.encode()
+        self.requests.append((self.command, self.path, body))
+        status, text = self._response(body)
+        data = text.encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
 
-    do_GET = do_POST = _answer
+    do_GET = do_POST = _respond
 
-    def _said(self, body: Any) -> tuple[int, str]:
+    def _response(self, body: Any) -> tuple[int, str]:
         if self.path == "/auth/token":
             right = body["password"] == "right"
             return (201, '{"access_token": "t"}') if right else (401, '{"detail": "Invalid credentials"}')
@@ -53,8 +55,8 @@ class Answers(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server() -> Iterator[ThreadingHTTPServer]:
-    Answers.asked, Answers.waits = [], []
-    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as serving:
+    FakeAirflow.requests, FakeAirflow.waits = [], []
+    with ThreadingHTTPServer(("127.0.0.1", 0), FakeAirflow) as serving:
         thread = threading.Thread(target=serving.serve_forever)
         thread.start()
         yield serving
@@ -74,7 +76,7 @@ def url(server: ThreadingHTTPServer) -> str:
 
 def test_a_run_is_triggered_without_a_date_and_its_id_comes_back(client: AirflowClient) -> None:
     assert client.trigger("d", {}) == "a+b"
-    assert Answers.asked[-1] == ("POST", "/api/v2/dags/d/dagRuns", {"logical_date": None, "conf": {}})
+    assert FakeAirflow.requests[-1] == ("POST", "/api/v2/dags/d/dagRuns", {"logical_date": None, "conf": {}})
 
 
 def test_a_refused_request_raises_airflows_own_message(client: AirflowClient) -> None:
@@ -85,14 +87,14 @@ def test_a_refused_request_raises_airflows_own_message(client: AirflowClient) ->
 
 
 def test_a_run_is_waited_for_until_it_ends(client: AirflowClient) -> None:
-    Answers.waits = [{"state": "queued"}, {"state": "running"}, {"state": "success", "results": {"publish": 1}}]
+    FakeAirflow.waits = [{"state": "queued"}, {"state": "running"}, {"state": "success", "results": {"publish": 1}}]
     ended = client.wait_for_run("d", "a+b", timeout_s=30, results=("publish", "warm"))
     assert (ended.state, ended.results) == ("success", {"publish": 1})
-    assert Answers.asked[-1][1] == "/api/v2/dags/d/dagRuns/a%2Bb/wait?interval=0.5&result=publish&result=warm"
+    assert FakeAirflow.requests[-1][1] == "/api/v2/dags/d/dagRuns/a%2Bb/wait?interval=0.5&result=publish&result=warm"
 
 
 def test_a_run_that_never_ends_is_given_up_with_its_last_state(client: AirflowClient) -> None:
-    Answers.waits = [{"state": "running"}]
+    FakeAirflow.waits = [{"state": "running"}]
     with pytest.raises(StackError, match="d/r is still running after"):
         client.wait_for_run("d", "r", timeout_s=30)
 
@@ -100,6 +102,37 @@ def test_a_run_that_never_ends_is_given_up_with_its_last_state(client: AirflowCl
 def test_a_dag_that_is_never_read_is_given_up_with_the_import_errors(client: AirflowClient) -> None:
     with pytest.raises(StackError, match=r"has not read the DAG d .*d\.py: KeyError: 1"):
         client.wait_for_dag("d", timeout_s=0)
+
+
+def test_a_dag_is_waited_for_while_airflow_does_not_respond(
+    client: AirflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    responses: list[httpx.Response | httpx.HTTPError] = [
+        httpx.ConnectError("refused"),
+        httpx.ReadTimeout("timed out"),
+        httpx.Response(503),
+        httpx.Response(200, json={"dag_id": "d"}),
+    ]
+
+    def get(*_: Any, **__: Any) -> httpx.Response:
+        response = responses.pop(0)
+        if isinstance(response, httpx.HTTPError):
+            raise response
+        return response
+
+    monkeypatch.setattr(client._http, "get", get)
+    assert client.wait_for_dag("d", interval_s=0.01) == {"dag_id": "d"}
+    assert responses == []
+
+
+def test_an_airflow_that_never_responds_is_one_error_after_the_timeout(
+    client: AirflowClient,
+) -> None:
+    client._http.base_url = "http://127.0.0.1:1"
+    began = time.monotonic()
+    with pytest.raises(StackError, match=r"has not read the DAG d within 0\.2 s \(.* does not respond: .*refused"):
+        client.wait_for_dag("d", timeout_s=0.2, interval_s=0.05)
+    assert 0.2 <= time.monotonic() - began < 5
 
 
 def test_a_wrong_password_is_a_one_line_error(server: ThreadingHTTPServer) -> None:

@@ -17,6 +17,6 @@ def test_reset_reports_which_data_is_deleted_and_which_is_kept(
         (tmp_path / name).mkdir()
         (tmp_path / name / "file").write_text("1")
     main(["reset", "--yes"], standalone_mode=False)
-    said = "all data of the services is deleted; jars, the inbox and benchmark results stay"
-    assert capsys.readouterr().out.splitlines()[-1] == said
+    message = "all data of the services is deleted; jars, the inbox and benchmark results stay"
+    assert capsys.readouterr().out.splitlines()[-1] == message
     assert {path.name for path in tmp_path.iterdir()} - {"stack.lock"} == {"inbox", "maven", "bench"}

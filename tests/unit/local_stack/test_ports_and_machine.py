@@ -22,11 +22,11 @@ def taken() -> Iterator[Port]:
 def test_a_taken_port_is_a_one_line_error_with_the_port_its_holder_and_the_setting(taken: Port) -> None:
     with pytest.raises(StackError) as refused:
         require_free(taken)
-    said = str(refused.value)
-    assert f"port 127.0.0.1:{taken.number} is taken by" in said
-    assert f"(pid {os.getpid()})" in said
-    assert "MILLRACE_STACK__REDIS_PORT" in said
-    assert "\n" not in said
+    message = str(refused.value)
+    assert f"port 127.0.0.1:{taken.number} is taken by" in message
+    assert f"(pid {os.getpid()})" in message
+    assert "MILLRACE_STACK__REDIS_PORT" in message
+    assert "\n" not in message
 
 
 def test_a_port_taken_on_every_address_is_taken_on_loopback() -> None:

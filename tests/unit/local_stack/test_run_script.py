@@ -51,8 +51,8 @@ class Checkout:
         self.calls_file.write_text("")
         self.executable(folder / "venv_python", VENV_PYTHON.format(calls=self.calls_file, folder=folder))
         for tool in ("sh", "cat", "cksum", "mkdir", "rm", "cp", "dirname", "flock", "grep", "od", "tr"):
-            if found := shutil.which(tool):
-                (self.bin / tool).symlink_to(found)
+            if path := shutil.which(tool):
+                (self.bin / tool).symlink_to(path)
 
     def executable(self, path: Path, text: str) -> None:
         path.write_text(text)

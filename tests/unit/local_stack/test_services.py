@@ -17,21 +17,21 @@ from local_stack.services import java
 from local_stack.services.airflow import Airflow
 from local_stack.services.base import StackLayout
 from local_stack.services.bridge import Bridge
-from local_stack.services.cassandra import MAX_NODES, CassandraNode
+from local_stack.services.cassandra import CassandraNode
 from local_stack.services.kafka import Kafka
 from local_stack.services.redis import Redis, redis_server, version_of
-from local_stack.settings import StackSettings
+from local_stack.settings import MAX_NODES, StackSettings
 from local_stack.stack import Stack
 from local_stack.templating import render
 from millrace.errors import StackError
-from millrace.settings.tree import load_settings
+from millrace.settings import load_settings
 
 
 @pytest.fixture
 def jars(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    found = [Path("/jars/cassandra-all-5.0.9.jar"), Path("/jars/jamm-0.4.0.jar")]
-    monkeypatch.setattr(java, "class_path", lambda name, repository: found)
-    return found
+    paths = [Path("/jars/cassandra-all-5.0.9.jar"), Path("/jars/jamm-0.4.0.jar")]
+    monkeypatch.setattr(java, "class_path", lambda name, repository: paths)
+    return paths
 
 
 def test_every_service_listens_on_loopback_only(place: StackLayout) -> None:
@@ -207,8 +207,8 @@ def test_the_wrapper_keeps_log_servers_off_the_network(
     airflow.prepare()
     assert airflow.command()[0] == f"{place.home}/airflow/bin/airflow"
     assert airflow.env()["PATH"].split(os.pathsep)[0] == f"{place.home}/airflow/bin"
-    said = subprocess.run([airflow.command()[0], *given], capture_output=True, text=True, check=True, timeout=30)
-    assert said.stdout.strip() == passed_on
+    done = subprocess.run([airflow.command()[0], *given], capture_output=True, text=True, check=True, timeout=30)
+    assert done.stdout.strip() == passed_on
 
 
 def test_the_callers_airflow_settings_are_not_passed_on_but_the_products_settings_are(

@@ -6,8 +6,8 @@ import pytest
 
 from local_stack.settings import CHECKOUT, StackSettings
 from local_stack.settings_page import markdown
+from millrace.settings import Settings
 from millrace.settings.fields import NO_SETTINGS, setting_fields, variable_name
-from millrace.settings.tree import Settings
 
 ROWS = [row.split(" | ") for row in markdown().splitlines() if row.startswith("| `MILLRACE_")]
 
@@ -29,9 +29,9 @@ def test_every_setting_is_listed_once_with_a_sentence_a_default_and_a_range() ->
 
 
 def test_every_variable_that_is_not_a_setting_is_listed() -> None:
-    said = " ".join(row[0] for row in ROWS if len(row) < 4)
+    listed = " ".join(row[0] for row in ROWS if len(row) < 4)
     for name in NO_SETTINGS:
-        assert f"`{name}`" in said
+        assert f"`{name}`" in listed
 
 
 @pytest.mark.parametrize(

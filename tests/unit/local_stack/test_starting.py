@@ -78,9 +78,9 @@ def make(settings: StackSettings, monkeypatch: pytest.MonkeyPatch) -> Iterator[M
     monkeypatch.setattr(stack_module, "require_disk", lambda home: None)
 
     def build(timeout_s: float = 30.0, **codes: str) -> Stack:
-        said: list[str] = []
-        stack = Stack(settings.model_copy(update={"start_timeout_s": timeout_s}), say=said.append)
-        stack.said = said  # type: ignore[attr-defined]  # read by the tests
+        lines: list[str] = []
+        stack = Stack(settings.model_copy(update={"start_timeout_s": timeout_s}), say=lines.append)
+        stack.lines = lines  # type: ignore[attr-defined]  # read by the tests
         ports = zip(codes.items(), free_ports(len(codes)), strict=True)
         services = [Small(stack.place, name, code, port) for (name, code), port in ports]
         monkeypatch.setattr(stack, "services", lambda: services)
@@ -288,12 +288,12 @@ def test_a_pid_of_another_boot_or_another_start_is_not_recognized(make: Make, pa
     stack = make(one=LISTENS)
     stack.up()
     pid_file = stack.services()[0].pid_file
-    said = json.loads(pid_file.read_text())
-    words = said["birth"].split()
+    record = json.loads(pid_file.read_text())
+    words = record["birth"].split()
     words[part] += "0"
-    pid_file.write_text(json.dumps({**said, "birth": " ".join(words)}))
+    pid_file.write_text(json.dumps({**record, "birth": " ".join(words)}))
     assert states(stack) == {"one": "died"}
-    pid_file.write_text(json.dumps(said))
+    pid_file.write_text(json.dumps(record))
 
 
 def test_reset_deletes_the_data_and_keeps_jars_the_inbox_and_benchmarks(make: Make) -> None:
@@ -438,7 +438,7 @@ def test_the_nodes_alone_are_enough_for_the_tables_and_up_reports_that_progress_
     stack = make(one=LISTENS, two=LISTENS)
     stack.up()
     assert [env["MILLRACE_KAFKA__BOOTSTRAP_SERVERS"] for env in initialised] == [""]
-    assert "millrace     tables are there; progress is off without kafka: ./run up kafka" in stack.said  # type: ignore[attr-defined]
+    assert "millrace     tables are there; progress is off without kafka: ./run up kafka" in stack.lines  # type: ignore[attr-defined]
 
 
 def test_with_kafka_the_topic_is_made_when_kafka_and_the_nodes_run(make: Make, initialised: Initialised) -> None:

@@ -40,7 +40,7 @@ def test_every_pair_of_quoted_names_is_parsed_back(old: str, new: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "reason"),
     [
         ("", "not a list of different columns"),
         ("a,,b", "not a list of different columns"),
@@ -51,8 +51,8 @@ def test_every_pair_of_quoted_names_is_parsed_back(old: str, new: str) -> None:
         ('"a"b,c', "'b,c' follows a name in double quotes"),
     ],
 )
-def test_an_invalid_list_of_columns_is_refused_with_the_reason(text: str, said: str) -> None:
-    with pytest.raises(UsageError, match=said):
+def test_an_invalid_list_of_columns_is_refused_with_the_reason(text: str, reason: str) -> None:
+    with pytest.raises(UsageError, match=reason):
         parse_columns(text)
 
 

@@ -47,8 +47,8 @@ def test_an_empty_address_is_the_reason_with_and_without_the_extra(monkeypatch: 
 def test_doctor_names_each_missing_extra_once(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("redis", "confluent_kafka"):
         monkeypatch.setitem(sys.modules, module, None)
-    checks = [*diagnosis._redis(Settings()), *diagnosis._kafka(Settings())]
-    assert [(check.name, check.state, check.found) for check in checks] == [
+    checks = [diagnosis._redis(Settings()), diagnosis._kafka(Settings())]
+    assert [(check.name, check.state, check.result) for check in checks] == [
         ("redis", "warning", "switched off (redis is not installed: pip install 'millrace[redis]')"),
         ("kafka", "warning", "switched off (confluent_kafka is not installed: pip install 'millrace[kafka]')"),
     ]

@@ -12,11 +12,11 @@ import millrace
 from local_stack.settings import load_stack_settings
 from millrace.cli import main
 from millrace.errors import InvalidSettingError, UsageError
-from millrace.settings.tree import load_settings
+from millrace.settings import load_settings
 
 
 @pytest.fixture(autouse=True)
-def nobodys_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def only_settings_of_the_test(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in list(os.environ):
         if name.upper().startswith("MILLRACE_"):
             monkeypatch.delenv(name)
@@ -161,9 +161,9 @@ def test_a_variable_that_is_not_json_is_named_and_its_value_is_never_shown(
 ) -> None:
     monkeypatch.setenv(variable, value)
     assert main(["ls"]) == 2
-    said = capsys.readouterr().err
+    message = capsys.readouterr().err
     name = variable.upper()
-    assert said == (
+    assert message == (
         f"millrace: wrong setting: {variable} is not JSON: write {name}='{{\"NAME\": VALUE}}', "
         f"or set {name}__NAME alone\n"
     )
@@ -190,7 +190,7 @@ def test_a_value_in_place_of_a_table_is_refused_and_never_shown(
 
 
 @pytest.mark.parametrize(
-    ("overrides", "said"),
+    ("overrides", "reason"),
     [
         ({"keyspace": "x"}, r"keyspace \(did you mean cassandra.keyspace\?\)"),
         ({"cassandra": {"keyspac": "x"}}, r"cassandra.keyspac \(did you mean cassandra.keyspace\?\)"),
@@ -198,8 +198,8 @@ def test_a_value_in_place_of_a_table_is_refused_and_never_shown(
         ({"nonsense": {}}, "nonsense"),
     ],
 )
-def test_an_unknown_argument_of_connect_is_refused(overrides: dict[str, object], said: str) -> None:
-    with pytest.raises(InvalidSettingError, match=f"^unknown setting: {said}"):
+def test_an_unknown_argument_of_connect_is_refused(overrides: dict[str, object], reason: str) -> None:
+    with pytest.raises(InvalidSettingError, match=f"^unknown setting: {reason}"):
         millrace.connect(**overrides)
 
 

@@ -10,8 +10,8 @@ import redis
 from millrace.cache.client import make_pool
 from millrace.cli import main
 from millrace.errors import InvalidSettingError
+from millrace.settings import RedisSettings, load_settings
 from millrace.settings.redis_url import check_redis_url
-from millrace.settings.tree import RedisSettings, load_settings
 
 TAKEN = [
     "redis://127.0.0.1:6379/0",
@@ -35,27 +35,27 @@ def test_a_valid_url_makes_a_connection_that_returns_bytes(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("query", "said"),
+    ("query", "reason"),
     [
-        ("decode_responses=True", "the option decode_responses is not taken; known: db, "),
-        ("decode_responses=False", "the option decode_responses is not taken"),
-        ("decode_responses", "the option decode_responses is not taken"),
-        ("nonsense=1", "the option nonsense is not taken; known: db, username, password, client_name, "),
-        ("encoding=latin-1&decode_responses=1", "the option encoding is not taken"),
-        ("socket_timeout=600", "the option socket_timeout is not taken: MILLRACE_REDIS__TIMEOUT_S"),
-        ("socket_connect_timeout=600", "the option socket_connect_timeout is not taken: MILLRACE_REDIS__TIMEOUT_S"),
-        ("timeout=600", "the option timeout is not taken: MILLRACE_REDIS__TIMEOUT_S"),
-        ("retry_on_timeout=1", "the option retry_on_timeout is not taken"),
-        ("retry=1", "the option retry is not taken"),
-        ("max_connections=1", "the option max_connections is not taken"),
-        ("connection_class=x", "the option connection_class is not taken"),
-        ("command_packer=x", "the option command_packer is not taken"),
-        ("parser_class=x", "the option parser_class is not taken"),
-        ("protocol=3", "the option protocol is not taken"),
-        ("cache_factory=x", "the option cache_factory is not taken"),
-        ("host=elsewhere", "the option host is not taken"),
-        ("client_nam=x", "the option client_nam is not taken; did you mean client_name?"),
-        ("DB=1", "the option DB is not taken"),
+        ("decode_responses=True", "the option decode_responses is not supported; known: db, "),
+        ("decode_responses=False", "the option decode_responses is not supported"),
+        ("decode_responses", "the option decode_responses is not supported"),
+        ("nonsense=1", "the option nonsense is not supported; known: db, username, password, client_name, "),
+        ("encoding=latin-1&decode_responses=1", "the option encoding is not supported"),
+        ("socket_timeout=600", "the option socket_timeout is not supported: MILLRACE_REDIS__TIMEOUT_S"),
+        ("socket_connect_timeout=600", "the option socket_connect_timeout is not supported: MILLRACE_REDIS__TIMEOUT_S"),
+        ("timeout=600", "the option timeout is not supported: MILLRACE_REDIS__TIMEOUT_S"),
+        ("retry_on_timeout=1", "the option retry_on_timeout is not supported"),
+        ("retry=1", "the option retry is not supported"),
+        ("max_connections=1", "the option max_connections is not supported"),
+        ("connection_class=x", "the option connection_class is not supported"),
+        ("command_packer=x", "the option command_packer is not supported"),
+        ("parser_class=x", "the option parser_class is not supported"),
+        ("protocol=3", "the option protocol is not supported"),
+        ("cache_factory=x", "the option cache_factory is not supported"),
+        ("host=elsewhere", "the option host is not supported"),
+        ("client_nam=x", "the option client_nam is not supported; did you mean client_name?"),
+        ("DB=1", "the option DB is not supported"),
         ("ssl_ca_certs=/etc/ca.pem", "the option ssl_ca_certs belongs to rediss:// URLs"),
         ("db=1", "db is given twice"),
         ("username=other", "username is given twice"),
@@ -66,16 +66,16 @@ def test_a_valid_url_makes_a_connection_that_returns_bytes(url: str) -> None:
         ("health_check_interval=86401", "the option health_check_interval takes a whole number from 0 to 86400 only"),
     ],
 )
-def test_an_unsupported_option_is_refused_by_name(query: str, said: str) -> None:
+def test_an_unsupported_option_is_refused_by_name(query: str, reason: str) -> None:
     with pytest.raises(InvalidSettingError) as error:
         load_settings(redis={"url": f"redis://user:secret-word@127.0.0.1:6379/0?{query}"})
-    assert f"MILLRACE_REDIS__URL: {said}" in str(error.value)
+    assert f"MILLRACE_REDIS__URL: {reason}" in str(error.value)
     assert "secret-word" not in str(error.value)
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("url", "said"),
+    ("url", "reason"),
     [
         ("redis://cache?db=secret-word", "the option db takes a whole number from 0 to 1000000 only"),
         ("redis://cache?db=-1", "the option db takes a whole number"),
@@ -87,8 +87,8 @@ def test_an_unsupported_option_is_refused_by_name(query: str, said: str) -> None
         ("rediss://cache?ssl_cert_reqs=NONE", "the option ssl_cert_reqs takes none, optional or required only"),
     ],
 )
-def test_an_invalid_value_of_an_option_is_refused_with_the_valid_ones(url: str, said: str) -> None:
-    with pytest.raises(ValueError, match=said) as error:
+def test_an_invalid_value_of_an_option_is_refused_with_the_valid_ones(url: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason) as error:
         check_redis_url(url)
     assert "secret-word" not in str(error.value)
 
@@ -147,6 +147,6 @@ def test_commands_refuse_an_unsupported_option_first(
 ) -> None:
     monkeypatch.setenv("MILLRACE_REDIS__URL", "redis://:secret-word@127.0.0.1:6379/0?decode_responses=True")
     assert main(command) == 2
-    said = capsys.readouterr()
-    assert "MILLRACE_REDIS__URL: the option decode_responses is not taken" in said.err
-    assert "secret-word" not in said.out + said.err
+    streams = capsys.readouterr()
+    assert "MILLRACE_REDIS__URL: the option decode_responses is not supported" in streams.err
+    assert "secret-word" not in streams.out + streams.err

@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 from pydantic import SecretStr
 
 from millrace.errors import InvalidSettingError
-from millrace.settings.tree import BridgeSettings, Settings
+from millrace.settings import BridgeSettings, Settings
 from sse_bridge.app import create_app
 from sse_bridge.bridge import Bridge
 from sse_bridge.consumer import Batch, Begin, BrokerDown, BrokerUp

@@ -36,7 +36,7 @@ def test_a_client_gets_a_snapshot_and_then_each_later_event_once() -> None:
         reader.read_all()
         client.receive()
         client.receive()
-    assert [sequence for _, sequence in client.got] == ["000000000002", "000000000003"]
+    assert [sequence for _, sequence in client.received] == ["000000000002", "000000000003"]
 
 
 def test_events_are_forwarded_byte_for_byte() -> None:
@@ -71,7 +71,7 @@ def test_a_reconnecting_client_gets_the_missed_events_and_no_snapshot() -> None:
             client.receive(cut=10_000)
     client.connect(reader.hub)
     client.receive()
-    assert [int(sequence) for _, sequence in client.got] == [1, 2, 3, 4, 5, 6, 7]
+    assert [int(sequence) for _, sequence in client.received] == [1, 2, 3, 4, 5, 6, 7]
     assert (client.snapshots, client.resets) == (1, 0)
 
 
@@ -85,7 +85,7 @@ def test_an_unusable_cursor_gets_a_reset(cursor: str) -> None:
     client.last_event_id = cursor
     client.connect(reader.hub)
     client.receive()
-    assert (client.resets, client.got) == (1, [])
+    assert (client.resets, client.received) == (1, [])
     assert client.last_event_id == "0000000a.9"
     assert [e["sequence"] for e in client.newest.values()] == ["000000000009"]
 
@@ -102,7 +102,7 @@ def test_a_cursor_before_the_retained_records_gets_a_reset() -> None:
     client.last_event_id = "0000000a.100"
     client.connect(reader.hub)
     client.receive()
-    assert (client.resets, len(client.got)) == (1, 1)
+    assert (client.resets, len(client.received)) == (1, 1)
 
 
 def test_a_recreated_topic_resets_every_client() -> None:
@@ -132,7 +132,7 @@ def test_a_client_far_behind_skips_intermediate_states_but_gets_the_last_one() -
             topic.append(0, record(task, sequence, "succeeded" if sequence == 5 else "running"))
     reader.read_all()
     client.receive()
-    assert client.got == [(f"/airflow/d/r/{task}/-1/1", "000000000005") for task in "abc"]
+    assert client.received == [(f"/airflow/d/r/{task}/-1/1", "000000000005") for task in "abc"]
     assert client.last_event_id == reader.hub.cursor
 
 
@@ -147,13 +147,13 @@ def test_filtered_clients_get_only_their_events_and_the_cursor_of_all() -> None:
         topic.append(0, record("load", sequence, run="other"))
     reader.read_all()
     client.receive()
-    assert client.got == [("/airflow/d/mine/load/-1/1", "000000000001")]
+    assert client.received == [("/airflow/d/mine/load/-1/1", "000000000001")]
     assert client.last_event_id == "0000000a.1"
     again = Client(wanted)
     again.last_event_id = reader.hub.cursor
     again.connect(reader.hub)
     again.receive()
-    assert (again.got, again.resets) == ([], 0)
+    assert (again.received, again.resets) == ([], 0)
 
 
 def test_airflows_report_passes_a_filter_on_the_dataset_of_its_task() -> None:
@@ -170,7 +170,7 @@ def test_airflows_report_passes_a_filter_on_the_dataset_of_its_task() -> None:
     topic.append(0, record("load", 1, run="x", dataset="weather"))
     reader.read_all()
     client.receive()
-    assert [source.rpartition("/")[2] for source, _ in client.got] == ["1", "airflow"]
+    assert [source.rpartition("/")[2] for source, _ in client.received] == ["1", "airflow"]
 
 
 def test_stale_late_and_poison_records_are_not_forwarded_but_move_the_cursor() -> None:
@@ -192,7 +192,7 @@ def test_stale_late_and_poison_records_are_not_forwarded_but_move_the_cursor() -
         topic.append(0, raw)
     reader.read_all()
     client.receive()
-    assert [source for source, _ in client.got] == ["/airflow/d/r/load/-1/1", "/airflow/d/r/warm/-1/1"]
+    assert [source for source, _ in client.received] == ["/airflow/d/r/load/-1/1", "/airflow/d/r/warm/-1/1"]
     assert reader.hub.counts == {"new": 2, "stale": 1, "late": 1, "poison": 5, "deleted": 0}
     assert client.last_event_id == "0000000a.9"
 
@@ -279,7 +279,7 @@ def test_every_cursor_gets_all_later_events_or_a_reset() -> None:
         client.receive()
         if not client.resets:
             resumed.append(offset)
-            assert [int(sequence) for _, sequence in client.got] == list(range(offset + 1, 11))
+            assert [int(sequence) for _, sequence in client.received] == list(range(offset + 1, 11))
     assert resumed == [6, 7, 8, 9, 10]
 
 
@@ -310,7 +310,7 @@ def test_a_restart_that_reads_partitions_in_another_order_loses_and_doubles_no_e
     client.connect(third.hub)
     client.receive()
     assert client.resets == 0
-    assert [(source.split("/")[3], int(sequence)) for source, sequence in client.got] == [
+    assert [(source.split("/")[3], int(sequence)) for source, sequence in client.received] == [
         *(("b", 1), ("b", 2), ("a", 1)),
         *(("a", 2), ("b", 3)),
     ]
@@ -325,7 +325,7 @@ def test_poison_before_an_event_does_not_double_the_event() -> None:
     client.last_event_id = "0000000a.0.1"
     client.connect(reader.hub)
     client.receive()
-    assert (client.got, client.resets) == ([], 0)
+    assert (client.received, client.resets) == ([], 0)
 
 
 # -- random disconnections, restarts, interleavings and compactions
@@ -409,9 +409,9 @@ def test_a_client_ends_with_the_state_of_the_producer_after_any_sequence(
     for client in world.clients:
         if not client.resets:
             # No event comes twice, and each source comes in its order.
-            assert len(set(client.got)) == len(client.got)
-        for source in {source for source, _ in client.got}:
-            sequences = [n for s, n in client.got if s == source]
+            assert len(set(client.received)) == len(client.received)
+        for source in {source for source, _ in client.received}:
+            sequences = [n for s, n in client.received if s == source]
             assert sequences == sorted(sequences)
 
 
@@ -432,7 +432,7 @@ def test_with_a_large_ring_no_event_is_lost_or_doubled(actions: list[tuple[Any, 
         (f"/airflow/d/r{t}/t{t}/-1/1", f"{n:012d}") for t, (last, _) in world.newest.items() for n in range(1, last + 1)
     }
     assert client.resets == 0
-    assert sorted(client.got) == sorted(expected)
+    assert sorted(client.received) == sorted(expected)
 
 
 @pytest.mark.parametrize("lines", [False, True])

@@ -10,7 +10,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from millrace.errors import ProgressError
-from millrace.settings.tree import BridgeSettings, Settings
+from millrace.settings import BridgeSettings, Settings
 from sse_bridge.app import create_app
 from sse_bridge.bridge import Bridge
 from sse_bridge.consumer import Batch, Begin, BrokerUp

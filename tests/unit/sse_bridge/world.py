@@ -8,7 +8,7 @@ from typing import Any
 from millrace.errors import ProgressError
 from millrace.progress import RunStates, TaskIdentity, encode_event
 from millrace.progress.event import progress_event
-from millrace.settings.tree import BridgeSettings
+from millrace.settings import BridgeSettings
 from sse_bridge.client import ClientPosition
 from sse_bridge.filters import Filter
 from sse_bridge.hub import Hub
@@ -95,11 +95,11 @@ class Reader:
 class Client:
     """An EventSource that keeps its last event id and the received events across connections."""
 
-    def __init__(self, wanted: Filter | None = None) -> None:
-        self.wanted = wanted or Filter()
+    def __init__(self, event_filter: Filter | None = None) -> None:
+        self.filter = event_filter or Filter()
         self.last_event_id = ""
         self.newest: dict[str, dict[str, Any]] = {}
-        self.got: list[tuple[str, str]] = []
+        self.received: list[tuple[str, str]] = []
         """Each progress event as (source, sequence), in order."""
         self.resets = 0
         self.snapshots = 0
@@ -112,7 +112,7 @@ class Client:
         self._hub = hub
         self._parser = EventStreamParser(last_event_id=self.last_event_id, _id=self.last_event_id)
         self._seen = 0
-        self._client, data = hub.join(self.wanted, last_event_id=self.last_event_id)
+        self._client, data = hub.join(self.filter, last_event_id=self.last_event_id)
         self._feed(data)
 
     def receive(self, cut: int | None = None) -> None:
@@ -135,7 +135,7 @@ class Client:
                 assert body["cursor"] == message.last_event_id
             elif message.type == "progress":
                 self.newest[body["source"]] = body
-                self.got.append((body["source"], body["sequence"]))
+                self.received.append((body["source"], body["sequence"]))
         self._seen = len(self._parser.messages)
         self.last_event_id = self._parser.last_event_id
 

@@ -22,7 +22,7 @@ from cassandra.protocol import ColumnMetadata
 from cassandra.query import BatchStatement, BoundStatement, PreparedStatement
 
 from millrace.compat.cassandra.large_frames import NODE_LOCAL
-from millrace.settings.tree import CassandraSettings
+from millrace.settings import CassandraSettings
 from millrace.store.cluster.driver import LOCAL_ONE, TWO
 from millrace.store.cluster.node_monitor import NodeMonitor
 from millrace.store.cluster.probe_round import ProbeTimes
@@ -156,8 +156,8 @@ class FakeCassandra(CassandraSession):
         """Return the rows of a table in clustering order, of ``host`` alone or merged from both nodes."""
         hosts = [self.a, self.b] if host is None else [host]
         merged: dict[tuple[Any, ...], tuple[int, dict[str, Any]]] = {}
-        for one in hosts:
-            for key, (stamp, row) in one.rows[name].items():
+        for node in hosts:
+            for key, (stamp, row) in node.rows[name].items():
                 if key not in merged or merged[key][0] < stamp:
                     merged[key] = (stamp, row)
         rows = [row for _, row in merged.values()]
@@ -222,9 +222,9 @@ class FakeCassandra(CassandraSession):
                 columns, partition, clustering = _columns_of(table)
                 key = tuple(row[name] for name in (*partition, *clustering))
                 self._clock += 1
-                for one in [self.a, self.b] if level in _BOTH else [host]:
-                    before = one.rows[table].get(key, (0, dict.fromkeys(columns)))[1]
-                    one.rows[table][key] = (self._clock, {**before, **row})
+                for node in [self.a, self.b] if level in _BOTH else [host]:
+                    before = node.rows[table].get(key, (0, dict.fromkeys(columns)))[1]
+                    node.rows[table][key] = (self._clock, {**before, **row})
             self.changed.notify_all()
 
     def _execute(
@@ -233,7 +233,7 @@ class FakeCassandra(CassandraSession):
         level = statement.consistency_level
         batch = isinstance(statement, BatchStatement)
         query = "BATCH" if batch else statement.prepared_statement.query_string
-        up = [one for one in (self.a, self.b) if one.address not in self.unreachable]
+        up = [node for node in (self.a, self.b) if node.address not in self.unreachable]
         asked = host or (up[0] if up else self.a)
         self.reads.append((query, level, asked.address if host or level not in _BOTH else "both"))
         if asked.address in self.unreachable:
@@ -250,11 +250,11 @@ class FakeCassandra(CassandraSession):
             self._apply([(table, {**row, **nulls}) for table, row in rows], level, asked)
         if batch or query.startswith("INSERT"):
             self._apply(rows, level, asked)
-        for one in [self.a, self.b] if level in _BOTH else [asked]:
+        for node in [self.a, self.b] if level in _BOTH else [asked]:
             for table, key in rows if query.startswith("DELETE") else []:
-                gone = [k for k, (_, row) in one.rows[table].items() if key.items() <= row.items()]
+                gone = [k for k, (_, row) in node.rows[table].items() if key.items() <= row.items()]
                 for k in gone:
-                    del one.rows[table][k]
+                    del node.rows[table][k]
         return []
 
     def _select(self, query: str, statement: BoundStatement, host: FakeHost | None) -> list[Any]:
@@ -311,12 +311,12 @@ def _clause(text: str) -> tuple[str, str, str]:
 def _passes(name: str, operator: str, row: dict[str, Any], value: Any) -> bool:
     if name.startswith("("):
         return tuple(row[part.strip()] for part in name.strip("()").split(",")) in [tuple(v) for v in value]
-    here = row[name]
+    actual = row[name]
     return {
-        "=": lambda: bool(here == value),
-        ">=": lambda: bool(here >= value),
-        "<": lambda: bool(here < value),
-        "IN": lambda: here in value,
+        "=": lambda: bool(actual == value),
+        ">=": lambda: bool(actual >= value),
+        "<": lambda: bool(actual < value),
+        "IN": lambda: actual in value,
     }[operator]()
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from millrace.api import Store
-from millrace.settings.tree import Settings, load_settings
+from millrace.settings import Settings, load_settings
 from tests.unit.store.fakes import FakeCassandra
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 
 import click
 
@@ -34,10 +35,10 @@ def command(invocation: Invocation, /, example: bool) -> None:
     values = setting_values()
 
     def show() -> None:
-        rows = [(setting.name, _text(setting.value), setting.source) for setting in values]
+        rows = [(value.name, _text(value.value), value.source) for value in values]
         print_table(["setting", "value", "source"], rows, folding=["value", "source"])
 
-    invocation.answer({"settings": [setting.to_json() for setting in values]}, show)
+    invocation.answer({"settings": [*map(asdict, values)]}, show)
 
 
 def _text(value: object) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import click
 
 from millrace.cli.invocation import Invocation, json_option, pass_invocation
@@ -21,14 +23,14 @@ def command(invocation: Invocation, /, no_measure: bool) -> None:
     be faster than these. Exit code 1 if loads and reads are affected: a Cassandra node is down, or the keyspace is
     missing or wrong.
 
-    JSON: ok, checks (name, state: ok, warning or failed, found, advice, needed), ceilings (what, value, unit, note).
+    JSON: ok, checks (name, state: ok, warning or failed, result, advice, needed), limits (name, value, unit, note).
 
     \b
     Example:
       millrace doctor
       millrace doctor --no-measure --json
     """
-    from millrace.doctor import diagnose, measure_ceilings
+    from millrace.doctor import diagnose, measure_limits
     from millrace.settings import load_settings
 
     settings = load_settings()
@@ -36,27 +38,26 @@ def command(invocation: Invocation, /, no_measure: bool) -> None:
     failed = [check for check in checks if check.needed and check.state == "failed"]
     if not invocation.json:
         print_table(
-            ["", "checked", "found", "advice"],
-            [(_WORDS[check.state], check.name, check.found, check.advice) for check in checks],
-            folding=["found", "advice"],
+            ["", "checked", "result", "advice"],
+            [(_WORDS[check.state], check.name, check.result, check.advice) for check in checks],
+            folding=["result", "advice"],
         )
         if not no_measure:
             say("measuring, a few seconds ...")
-    ceilings = [] if no_measure else list(measure_ceilings(settings))
-    facts = {
-        "ok": not failed,
-        "checks": [check.to_json() for check in checks],
-        "ceilings": [ceiling.to_json() for ceiling in ceilings],
-    }
+    limits = [] if no_measure else list(measure_limits(settings))
+    facts = {"ok": not failed, "checks": [*map(asdict, checks)], "limits": [*map(asdict, limits)]}
 
     def show() -> None:
-        if ceilings:
+        if limits:
             print()
             print_table(
-                ["this machine's ceilings", "value", "unit", ""],
-                [(c.what, "-" if c.value is None else f"{c.value:,.0f}", c.unit, c.note) for c in ceilings],
+                ["limits of this machine", "value", "unit", ""],
+                [
+                    (limit.name, "-" if limit.value is None else f"{limit.value:,.0f}", limit.unit, limit.note)
+                    for limit in limits
+                ],
                 right=["value"],
-                folding=["this machine's ceilings", ""],
+                folding=["limits of this machine", ""],
             )
 
     invocation.answer(facts, show)

@@ -55,14 +55,14 @@ class LargeFrames(LibevConnection):  # type: ignore[misc]
             super().handle_read(watcher, revents, errno)
             return
         try:
-            while self._receive():
+            while self.receive():
                 pass
         except (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             return
         except OSError as error:
             self.defunct(error)
 
-    def _receive(self) -> bool:
+    def receive(self) -> bool:
         """Read once from the socket and return whether to read again now."""
         if self._body is not None:
             return self._receive_body(self._body)

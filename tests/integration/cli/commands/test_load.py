@@ -18,7 +18,7 @@ import pytest
 
 from millrace import progress
 from millrace.api import Store
-from millrace.settings.tree import Settings
+from millrace.settings import Settings
 from tests.integration.cli.conftest import ROWS, Millrace, write_table
 from tests.waiting import until
 

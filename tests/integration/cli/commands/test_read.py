@@ -12,7 +12,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
 
-from millrace.settings.tree import Settings
+from millrace.settings import Settings
 from millrace.store.cluster.session import CassandraSession
 from tests.integration.cli.conftest import ROWS, Millrace
 

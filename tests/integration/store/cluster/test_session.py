@@ -21,7 +21,7 @@ from millrace.compat.cassandra.connection import StockConnection
 from millrace.compat.cassandra.large_frames import NODE_LOCAL, LargeRows
 from millrace.compat.versions import CASSANDRA_DRIVER, stock_behaviour
 from millrace.errors import StoreSchemaError
-from millrace.settings.tree import Settings
+from millrace.settings import Settings
 from millrace.store.catalogue.attempt import AttemptRole, LoadAttempt
 from millrace.store.chunks.chunk_writer import ChunkWriter
 from millrace.store.cluster.schema import TABLES

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from millrace.cli.app import run
+from millrace.settings import Settings, load_settings
 from millrace.settings.fields import setting_fields
-from millrace.settings.tree import Settings, load_settings
 from millrace.settings.values import example_toml, setting_values
 
 

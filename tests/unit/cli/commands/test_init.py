@@ -11,7 +11,7 @@ from millrace.api import Store
 from millrace.cli import main
 from millrace.cli.commands import init
 from millrace.errors import ProgressError, StoreSchemaError, StoreUnavailableError
-from millrace.settings.tree import KafkaSettings
+from millrace.settings import KafkaSettings
 from tests.ports import free_port
 
 NODE_DOWN = StoreUnavailableError("tables can be created only while every node is up; down: 127.0.0.2")

@@ -18,7 +18,7 @@ from millrace.dataset.filters.conditions import columns_for
 from millrace.dataset.filters.literals import comparable_type
 from millrace.dataset.filters.parser import parse_filter
 from millrace.dataset.filters.rows import only_rows, passing_rows
-from millrace.settings.tree import ReadSettings
+from millrace.settings import ReadSettings
 from tests.unit.arrow.arrays import DICTIONARIES, OTHERS, PRIMITIVES, make_array, same
 from tests.unit.arrow.test_nested import WRAPPERS
 from tests.unit.dataset.test_scan import Shelf, ref_of

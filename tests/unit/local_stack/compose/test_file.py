@@ -174,7 +174,7 @@ def test_airflow_has_the_options_of_the_local_stack(model: dict[str, Any], setti
 
 
 def test_the_products_settings_in_it_are_settings_of_the_product(monkeypatch: pytest.MonkeyPatch) -> None:
-    from millrace.settings.tree import load_settings
+    from millrace.settings import load_settings
 
     token = "0123456789abcdef"
     for name, value in read_compose(MILLRACE_BRIDGE__TOKEN=token)["services"]["bridge"]["environment"].items():

@@ -73,7 +73,7 @@ def healthy(name: str, folder: Path, **programs: str) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("said", "answer"),
+    ("lines", "answer"),
     [
         (["UN  172.30.85.11  1 MiB", "UN  172.30.85.12  1 MiB"], True),
         (["UN  172.30.85.12  1 MiB"], False),
@@ -82,9 +82,9 @@ def healthy(name: str, folder: Path, **programs: str) -> bool:
     ],
 )
 def test_the_second_node_is_healthy_when_it_sees_both_up_and_normal(
-    tmp_path: Path, said: list[str], answer: bool
+    tmp_path: Path, lines: list[str], answer: bool
 ) -> None:
-    nodetool = "\n".join(f"echo '{line}'" for line in ["Datacenter: dc1", "--  Address  Load", *said])
+    nodetool = "\n".join(f"echo '{line}'" for line in ["Datacenter: dc1", "--  Address  Load", *lines])
     assert healthy("cassandra-2", tmp_path, cqlsh="exit 0", nodetool=nodetool) is answer
     assert not healthy("cassandra-2", tmp_path, cqlsh="exit 1")
 
@@ -95,22 +95,22 @@ def test_the_first_node_is_healthy_alone_because_the_second_waits_for_it(tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("said", "answer"), [("PONG", True), ("LOADING Redis is loading", False), ("NOAUTH Authentication", False)]
+    ("text", "answer"), [("PONG", True), ("LOADING Redis is loading", False), ("NOAUTH Authentication", False)]
 )
-def test_redis_is_healthy_when_it_answers_pong(tmp_path: Path, said: str, answer: bool) -> None:
-    assert healthy("redis", tmp_path, redis_cli=f"echo '{said}'") is answer
+def test_redis_is_healthy_when_it_answers_pong(tmp_path: Path, text: str, answer: bool) -> None:
+    assert healthy("redis", tmp_path, redis_cli=f"echo '{text}'") is answer
 
 
 @pytest.fixture
 def reporting() -> Iterator[dict[str, Any]]:
     """Serve Airflow's health report; yield a dict with its ``port``, in which the test sets ``report``."""
-    said: dict[str, Any] = {}
+    server_facts: dict[str, Any] = {}
 
     class Health(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(200 if self.path == "/api/v2/monitor/health" else 404)
             self.end_headers()
-            self.wfile.write(json.dumps(said["report"]).encode())
+            self.wfile.write(json.dumps(server_facts["report"]).encode())
 
         def log_message(self, format: str, *args: object) -> None:
             pass
@@ -118,8 +118,8 @@ def reporting() -> Iterator[dict[str, Any]]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Health) as server:
         thread = Thread(target=server.serve_forever, daemon=True)
         thread.start()
-        said["port"] = server.server_address[1]
-        yield said
+        server_facts["port"] = server.server_address[1]
+        yield server_facts
         server.shutdown()
         thread.join()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from millrace.errors import SourceEmptyError, SourceFormatError, SourceNotFoundError
+from millrace.errors import SourceEmptyError, SourceFormatError, SourceNotFoundError, SourceUnreadableError
 from millrace.sources import SourceOptions, SourcePlan, plan_source
 
 Read = Callable[..., pa.Table]
@@ -85,6 +86,38 @@ def test_hidden_links_are_skipped(days: Path) -> None:
     (days / "_away").symlink_to("/etc")
     (days / "_gone").symlink_to("nothing")
     assert left_out(plan_source(str(days))) == [("hidden_files", "_late/wed.csv", "2 files are")]
+
+
+@pytest.fixture
+def refusing_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refuse to list the hidden folder of ``days``. Tests may run as root, which may list a folder of any mode."""
+    scandir = os.scandir
+
+    def refuse(path: str) -> object:
+        if str(path).endswith("_late"):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+
+
+@pytest.mark.usefixtures("refusing_late")
+def test_an_unreadable_hidden_folder_is_refused_as_a_source(days: Path) -> None:
+    with pytest.raises(SourceUnreadableError, match=r"no permission to read .*/_late"):
+        plan_source(str(days / "_late"))
+    with pytest.raises(SourceUnreadableError, match=r"no permission to read .*/_late"):
+        plan_source(f"{days}/_late/*.csv")
+
+
+@pytest.mark.usefixtures("refusing_late")
+def test_an_unreadable_hidden_folder_is_skipped_within_a_source_and_refused_where_bytes_would_keep_it(
+    days: Path,
+) -> None:
+    plan = plan_source(str(days))
+    assert [file.name for file in plan.files] == ["mon.csv"]
+    assert left_out(plan) == [("hidden_files", "_tue.csv", "1 file is")]
+    with pytest.raises(SourceUnreadableError, match=r"no permission to read .*/_late"):
+        plan_source(str(days), SourceOptions(format="bytes"))
 
 
 def test_a_folder_of_only_hidden_files_is_refused_and_names_them(write: Write, tmp_path: Path) -> None:

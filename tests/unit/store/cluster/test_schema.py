@@ -10,7 +10,7 @@ from cassandra.protocol import OverloadedErrorMessage
 
 from millrace.api import Store
 from millrace.errors import InvalidSettingError, StoreSchemaError, StoreUnavailableError
-from millrace.settings.tree import CassandraSettings, Settings, load_settings
+from millrace.settings import CassandraSettings, Settings, load_settings
 from millrace.store.cluster import schema
 from millrace.store.cluster.session import CassandraSession
 

@@ -23,7 +23,7 @@ from cassandra.protocol import IsBootstrappingErrorMessage, OverloadedErrorMessa
 
 from millrace.compat.cassandra.connection import WideConnection
 from millrace.errors import StoreError, StoreTimeoutError, StoreUnavailableError
-from millrace.settings.tree import CassandraSettings
+from millrace.settings import CassandraSettings
 from millrace.store.cluster.driver import ResponsiveFirstPolicy
 from millrace.store.cluster.node_monitor import NodeMonitor
 from millrace.store.cluster.probe_round import ProbeTimes
