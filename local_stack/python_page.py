@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 from local_stack.settings import CHECKOUT
@@ -28,7 +29,7 @@ _SECTION = re.compile(r"^# == (\S+)\n", re.MULTILINE)
 def public_methods() -> Iterator[tuple[str, Any]]:
     """Yield the name and the object of each public method and property of ``Store`` and ``Dataset``."""
     for owner in (Store, Dataset):
-        for name, member in vars(owner).items():
+        for name, member in chain.from_iterable(vars(part).items() for part in reversed(owner.__mro__[:-1])):
             if (not name.startswith("_") or name == "__arrow_c_stream__") and not isinstance(member, type):
                 yield f"{owner.__name__}.{name}", member
 

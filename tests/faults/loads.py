@@ -19,7 +19,6 @@ from millrace.api import Store
 from millrace.errors import StoreError
 from millrace.load import LoadOptions, LoadReport
 from millrace.settings import Settings
-from millrace.store.deletion import garbage
 from tests.faults.checker import Expected
 from tests.faults.conftest import wait_for
 
@@ -143,7 +142,7 @@ def every(tables: dict[str, pa.Table], labels: dict[str, str]) -> dict[str, Expe
 def garbage_of(store: Store, name: str, monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """Return the writers of the dataset that ``fsck`` would remove if it took every attempt for dead."""
     with monkeypatch.context() as patch:
-        patch.setattr(garbage, "ALIVE", timedelta(0))
+        patch.setattr(store, "alive", timedelta(0))
         report = store.fsck()
     assert not report.removed_attempts
     return {item["attempt_id"] for item in report.garbage if item["dataset"] == name}

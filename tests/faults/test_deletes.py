@@ -14,7 +14,6 @@ from millrace.api import Store
 from millrace.errors import StoreError, StoreUnavailableError, UsageError
 from millrace.settings import Settings
 from millrace.store import DELETED, AttemptRole
-from millrace.store.deletion import garbage
 from millrace.store.deletion.all_replicas import AllReplicas
 from tests.faults.checker import Expected
 from tests.faults.conftest import Judge, at, stored_on
@@ -123,7 +122,7 @@ def test_a_zombie_whose_chunks_were_swept_publishes_nothing(
     kept = store.load(name, source, SMALL)
     plan = store.plan(name, source, SMALL, run="zombie")
     result = store.load_split(plan, None)
-    monkeypatch.setattr(garbage, "ALIVE", timedelta(0))
+    monkeypatch.setattr(store, "alive", timedelta(0))
     swept = store.fsck(delete=True, now=True)
     assert result.attempt_id.hex in {item["attempt_id"] for item in swept.garbage}
     with pytest.raises(StoreError) as caught:

@@ -29,7 +29,7 @@ def repair(params: Mapping[str, Any]) -> dict[str, Any]:
         summary = _to_jsonable(report.to_json(), "problems")
         if not report.ok:
             first = report.problems[0]["message"] if report.problems else "see the log"
-            raise ChunkMissingError(f"{report.words}: {first}", hint="a node may be down: millrace doctor")
+            raise ChunkMissingError(f"{report.summary}: {first}", hint="a node may be down: millrace doctor")
     return summary
 
 

@@ -1,6 +1,7 @@
 """``Store``, which ``connect()`` returns: the one object that commands, DAGs and notebooks use."""
 
-from millrace.api.store import DatasetInfo, Store
+from millrace.api.reading import DatasetInfo
+from millrace.api.store import Store
 from millrace.dataset import WarmReport
 from millrace.names import new_run_id
 

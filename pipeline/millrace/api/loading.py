@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from millrace.api.connection import StoreConnection
 from millrace.api.maintenance import catalogue_writes
 from millrace.errors import StoreError
 from millrace.load import (
@@ -18,106 +19,124 @@ from millrace.load import (
     make_plan,
     outcome,
     publish,
+    unfinished_run,
     version_report,
 )
-from millrace.names import new_run_id, parse_reference
+from millrace.names import new_run_id
 from millrace.progress import ProgressTask, null_task
-from millrace.settings import Settings
-from millrace.sources import Source, SourceLike, SourceWarning, as_source
-from millrace.store import CassandraSession, Catalogue, CatalogueWriter, Version
+from millrace.sources import Paths, Source, SourceLike, SourceWarning, as_paths, as_source
+from millrace.store import CatalogueWriter, Version
 
 
-class Loading:
-    """The loading part of ``Store``, whose methods of the same names describe these."""
-
-    def __init__(self, cassandra: CassandraSession, catalogue: Catalogue, settings: Settings) -> None:
-        self._cassandra = cassandra
-        self._catalogue = catalogue
-        self._settings = settings
+class Loading(StoreConnection):
+    """The part of ``Store`` that loads versions and reports on them."""
 
     def plan(
-        self, name: str, source: Source, options: LoadOptions | None, *, run: str | None, one_stream: bool
+        self,
+        name: str,
+        source: Paths,
+        options: LoadOptions | None = None,
+        *,
+        run: str | None = None,
+        one_stream: bool = False,
     ) -> LoadPlan:
-        """Return the plan of a load; nothing is written."""
-        return make_plan(
-            self._catalogue,
-            self._settings,
-            name,
-            source,
-            options or LoadOptions(),
-            run=new_run_id(name) if run is None else run,
-            one_stream=one_stream,
-        )
+        """Return the plan of a load; nothing is written.
 
-    def load_split(self, plan: LoadPlan, split: int | None, *, task: ProgressTask | None, attempt: int) -> SplitResult:
-        """Write one split of a plan, or the whole source as one stream."""
-        return load_split(self._cassandra, self._settings, plan, split, task=task or null_task(), attempt=attempt)
+        ``one_stream`` skips the search for splits if they are not needed. ``source`` is a path or a list of paths. The
+        files must still exist when the splits are loaded.
+        """
+        return self._plan(name, as_paths(source), options or LoadOptions(), run, one_stream=one_stream)
 
-    def publish(self, plan: LoadPlan, results: Sequence[SplitResult], *, seconds: float = 0.0) -> LoadReport:
-        """Make the version visible and return the report of the load."""
-        with catalogue_writes(self._cassandra) as writes:
-            catalogue_writer = CatalogueWriter(self._cassandra, writes)
-            return publish(self._catalogue, catalogue_writer, writes, plan, results, seconds=seconds)
+    def _plan(self, name: str, source: Source, options: LoadOptions, run: str | None, *, one_stream: bool) -> LoadPlan:
+        run = new_run_id(name) if run is None else run
+        return make_plan(self.catalogue, self.settings, name, source, options, run=run, one_stream=one_stream)
+
+    def unfinished(self, name: str, source: Paths, options: LoadOptions, *, run: str | None = None) -> str:
+        """Return the run that a load with these arguments resumes; raise ``PlanChangedError`` or ``UsageError``."""
+        plan = self.plan(name, source, options, run=run)
+        return unfinished_run(self.catalogue, plan, run)
+
+    def load_split(
+        self, plan: LoadPlan, split: int | None, *, task: ProgressTask | None = None, attempt: int = 1
+    ) -> SplitResult:
+        """Write one split of a plan, or the whole source as one stream; nothing becomes visible yet."""
+        return load_split(self.cassandra, self.settings, plan, split, task=task or null_task(), attempt=attempt)
+
+    def publish(self, plan: LoadPlan, results: Sequence[SplitResult]) -> LoadReport:
+        """Make the version visible, as a whole or not at all, and return the report of the load."""
+        with catalogue_writes(self.cassandra) as writes:
+            return publish(self.catalogue, CatalogueWriter(self.cassandra, writes), writes, plan, results)
 
     def load(
         self,
         name: str,
         source: SourceLike,
-        options: LoadOptions | None,
+        options: LoadOptions | None = None,
         *,
-        run: str | None,
-        task: ProgressTask | None,
-        reading: dict[str, Any],
+        run: str | None = None,
+        task: ProgressTask | None = None,
+        **reading: Any,
     ) -> LoadReport:
-        """Load a source as a new version; ``reading`` replaces fields of the options' ``SourceOptions``."""
-        began = time.monotonic()
-        with as_source(source) as given:
-            plan = self.plan(name, given, _with_reading(options, reading), run=run, one_stream=True)
+        """Load ``source`` as a new version of ``name``, which becomes visible as a whole or not at all.
+
+        ``reading`` are fields of ``SourceOptions`` (``columns=["id", "price"]``, ``rename={"preis": "price"}``,
+        ``decimal=","``) that replace those of ``options``.
+
+        ``source`` is a path, as text or as a path object; a list of paths; or Arrow data: a pyarrow Table, RecordBatch
+        or RecordBatchReader, a pandas or polars DataFrame, a relation of DuckDB, a ``Dataset``, or anything else with
+        ``__arrow_c_stream__``. Arrow data is copied into a temporary file first, in bounded memory.
+
+        Raises ``UsageError``, ``SourceError``, ``ChunkError`` or ``StoreError``. The same ``run`` with the same source
+        and settings is the same load. If it was published before, nothing is written and its report is returned.
+        """
+        start = time.monotonic()
+        options = options or LoadOptions()
+        options = replace(options, source=options.source.with_fields(reading)) if reading else options
+        with as_source(source) as readable:
+            plan = self._plan(name, readable, options, run, one_stream=True)
             if plan.published:
                 return self.published(plan)
-            report = self._loaded(plan, task)
-        seconds = time.monotonic() - began
+            result = self.load_split(plan, None, task=task)
+            if task is not None:
+                task.phase("publish")
+            report = self.publish(plan, [result])
+            if task is not None:
+                self.report_outcome(report, task)
+        seconds = time.monotonic() - start
         return replace(report, seconds=round(seconds, 3), rows_per_s=round(report.rows / seconds, 1))
 
-    def _loaded(self, plan: LoadPlan, task: ProgressTask | None) -> LoadReport:
-        results = [self.load_split(plan, None, task=task, attempt=1)]
-        if task is not None:
-            task.phase("publish")
-        report = self.publish(plan, results)
-        if task is not None:
-            self.report_outcome(report, task)
-        return report
-
     def report_outcome(self, report: LoadReport, task: ProgressTask) -> None:
-        """Report the version, its rows, bytes and columns to ``task``."""
+        """Report the version, its rows, bytes and columns to ``task``.
+
+        Nothing is reported if the schema of the version cannot be read.
+        """
         try:
-            schema = self._catalogue.pages.schema(self._version(f"{report.dataset}@{report.version}"))
+            schema = self.catalogue.pages.schema(self.version(f"{report.dataset}@{report.version}"))
         except StoreError:
             return
         task.result(**outcome(report, schema))
 
     def published(self, plan: LoadPlan) -> LoadReport:
-        """Return the report of a load that was published before."""
-        report = self.report(self._version(f"{plan.dataset}@{plan.holder}"), added_by=plan.label)
+        """Return the report of a load that was published before.
+
+        It describes the load's own version, or the version that holds its rows now.
+        """
+        report = self.report(self.version(f"{plan.dataset}@{plan.holder}"), added_by=plan.label)
         again = f"this very load is {report.dataset}@{report.version} already, and nothing was written"
         return replace(
             report, warnings=(SourceWarning("already_loaded", again), *report.warnings, *plan.source.warnings)
         )
 
     def report(self, version: Version, *, added_by: str = "") -> LoadReport:
-        """Return the load report of a published version."""
+        """Return the load report of a published version, as far as its row and pages provide it (no durations).
+
+        Rows and sizes cover the pages that the version added, or that the version of label ``added_by`` added. For a
+        merge without ``added_by`` they cover all pages.
+        """
         label = added_by or version.label
         added = [
             page
-            for page in self._catalogue.pages.refs(version)
+            for page in self.catalogue.pages.refs(version)
             if page.added_by == label or (version.mode == "merge" and not added_by)
         ]
-        return version_report(self._catalogue, version, added, self._catalogue.under_replicated_of(version))
-
-    def _version(self, reference: str) -> Version:
-        return self._catalogue.resolve(*parse_reference(reference))
-
-
-def _with_reading(options: LoadOptions | None, reading: dict[str, Any]) -> LoadOptions:
-    options = options or LoadOptions()
-    return replace(options, source=options.source.with_fields(reading)) if reading else options
+        return version_report(self.catalogue, version, added, self.catalogue.under_replicated_of(version))

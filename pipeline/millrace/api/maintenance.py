@@ -1,24 +1,28 @@
-"""Tag versions, repair replicas and merge appends that did not see each other."""
+"""Tag, repair, merge, delete and restore versions."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from uuid import UUID
 
+from millrace.api.connection import StoreConnection
 from millrace.errors import StoreError
 from millrace.load import merge_siblings
-from millrace.progress import ProgressTask
+from millrace.progress import ProgressTask, null_task
 from millrace.store import (
     CassandraSession,
-    Catalogue,
     CatalogueWriter,
-    ChunkReader,
     RepairReport,
     ReplicaRepair,
     ReplicatedWriter,
-    Tags,
+    SweepReport,
+    UndeleteReport,
     Version,
+    VersionDeletion,
     VersionGraph,
+    remove_tag,
+    repairable,
+    set_tag,
 )
 
 _CATALOGUE_WINDOW_BYTES = 5_000_000
@@ -29,55 +33,90 @@ def catalogue_writes(cassandra: CassandraSession) -> ReplicatedWriter:
     return ReplicatedWriter(cassandra, window_bytes=_CATALOGUE_WINDOW_BYTES)
 
 
-class Maintenance:
-    """The part of ``Store`` that changes tags and repairs data."""
+def record_under_replicated(cassandra: CassandraSession, keys: Iterable[tuple[str, UUID, int]]) -> None:
+    """Record under-replicated data that a check has found by dataset, attempt and bucket, each key once."""
+    if unique := dict.fromkeys(keys):
+        with catalogue_writes(cassandra) as writes:
+            catalogue_writer = CatalogueWriter(cassandra, writes)
+            for key in unique:
+                catalogue_writer.record_under_replicated(*key, 0)
 
-    def __init__(self, cassandra: CassandraSession, catalogue: Catalogue, chunk_reader: ChunkReader) -> None:
-        self._cassandra = cassandra
-        self._catalogue = catalogue
-        self._repairs = ReplicaRepair(cassandra, chunk_reader)
 
-    def tag(self, version: Version, tag: str) -> None:
-        """Set the tag to this version."""
-        with catalogue_writes(self._cassandra) as writes:
-            Tags(self._catalogue, CatalogueWriter(self._cassandra, writes)).set(version, tag)
+class Maintenance(StoreConnection):
+    """The part of ``Store`` that tags, repairs, merges and deletes versions."""
 
-    def untag(self, latest: Version, tag: str) -> None:
-        """Remove a tag of the dataset whose latest version this is."""
-        with catalogue_writes(self._cassandra) as writes:
-            Tags(self._catalogue, CatalogueWriter(self._cassandra, writes)).remove(latest, tag)
+    def tag(self, reference: str, tag: str) -> Version:
+        """Tag a version and return it; an existing tag moves to this version."""
+        version = self.version(reference)
+        with catalogue_writes(self.cassandra) as writes:
+            set_tag(self.catalogue, CatalogueWriter(self.cassandra, writes), version, tag)
+        return version
 
-    def require_all_up(self) -> None:
-        """Raise ``StoreUnavailableError`` while a node is down, because no copy can be written to it."""
-        self._repairs.require_all_up("repairing")
+    def untag(self, name: str, tag: str) -> None:
+        """Remove a tag; the version stays."""
+        latest = self.versions(name)[0]
+        with catalogue_writes(self.cassandra) as writes:
+            remove_tag(self.catalogue, CatalogueWriter(self.cassandra, writes), latest, tag)
 
-    def repair(self, names: Sequence[str] | None, task: ProgressTask) -> RepairReport:
-        """Write the missing replicas of these datasets, or of all, and merge appends that did not see each other."""
-        names = self._catalogue.names() if names is None else list(names)
-        report = self._repairs.repair(names, RepairReport(), task=task)
-        for name in names:
+    def repair(self, name: str | None = None, *, task: ProgressTask | None = None) -> RepairReport:
+        """Write the missing replicas that are on record, and merge appends that did not see each other.
+
+        Raises ``StoreUnavailableError`` while a node is down.
+        """
+        task = task or null_task()
+        self.cassandra.require_all_up("repairing")
+        names = self.catalogue.names() if name is None else [self.versions(name)[0].dataset]
+        report = ReplicaRepair(self.cassandra, self.chunk_reader).repair(names, task=task)
+        for dataset in names:
             try:
-                report.merged += self._merge(name)
+                report.merged += self._merge(dataset)
             except StoreError as error:
                 if error.retriable:
                     raise
-                report.problems.append({"dataset": name, "error": type(error).__name__, "message": str(error)})
-        task.message(report.words)
+                report.problems.append({"dataset": dataset, "error": type(error).__name__, "message": str(error)})
+        task.message(report.summary)
         return report
 
     def _merge(self, name: str) -> list[str]:
         """Merge appends that did not see each other; return the reference of the merge if one was made."""
-        graph = VersionGraph(self._catalogue.versions(name))
+        graph = VersionGraph(self.catalogue.versions(name))
         if graph.latest is None or graph.latest.mode == "replace":
             return []
-        with catalogue_writes(self._cassandra) as writes:
-            merged = merge_siblings(self._catalogue, CatalogueWriter(self._cassandra, writes), graph.latest)
+        with catalogue_writes(self.cassandra) as writes:
+            merged = merge_siblings(self.catalogue, CatalogueWriter(self.cassandra, writes), graph.latest)
         return [] if merged.label in {version.label for version in graph.versions} else [merged.reference]
 
-    def record(self, keys: Iterable[tuple[str, UUID, int]]) -> None:
-        """Record under-replicated data that a check has found by dataset, attempt and bucket, each key once."""
-        if unique := dict.fromkeys(keys):
-            with catalogue_writes(self._cassandra) as writes:
-                catalogue_writer = CatalogueWriter(self._cassandra, writes)
-                for key in unique:
-                    catalogue_writer.record_under_replicated(*key, 0)
+    def delete(self, reference: str, *, whole: bool = False, now: bool = False, dry_run: bool = False) -> SweepReport:
+        """Mark a version (``whole``: every version of the dataset) as deleted; its data is removed after a grace time.
+
+        ``now`` skips the grace time. Tagged and leased versions are refused by name, and everything is refused while a
+        node is down; then nothing was deleted.
+        """
+        return self._deletion.delete(reference, whole=whole, now=now, dry_run=dry_run)
+
+    def undelete(self, reference: str, *, dry_run: bool = False) -> UndeleteReport:
+        """Undo a ``delete`` or ``prune`` before a sweep begins to remove the data.
+
+        ``reference`` has a number, a full version or a time. Raises ``VersionNotFoundError`` for a version that is
+        removed or was withdrawn, ``UsageError`` for one that is not deleted, and ``StoreUnavailableError`` while a node
+        is down.
+        """
+        return self._deletion.undelete(reference, dry_run=dry_run)
+
+    def prune(self, name: str, keep: int, *, now: bool = False, dry_run: bool = False) -> SweepReport:
+        """Mark all but the newest ``keep`` versions as deleted; older tagged and leased versions are kept as well."""
+        return self._deletion.prune(name, keep, now=now, dry_run=dry_run)
+
+    def fsck(self, *, delete: bool = False, now: bool = False) -> SweepReport:
+        """Report data of failed attempts and deleted versions, and data that manifests reference but nodes lack.
+
+        Data past its grace time is removed only with ``delete``. Missing replicas are recorded for ``repair``.
+        """
+        report, missing = self._deletion.fsck(delete=delete, now=now)
+        keys = [(replica.dataset, replica.attempt_id, replica.bucket) for replica in repairable(missing)]
+        record_under_replicated(self.cassandra, keys)
+        return report
+
+    @property
+    def _deletion(self) -> VersionDeletion:
+        return VersionDeletion(self.cassandra, self.catalogue, alive=self.alive)

@@ -54,7 +54,7 @@ class VerifyReport:
         A node that is down is a problem, too.
         """
         try:
-            missing_replicas = [*check.rows(version.dataset, version), *check.pages(version)]
+            missing_replicas = [*check.missing_rows(version.dataset, version), *check.missing_pages(version)]
         except StoreError as error:
             self.add_problem(error)
             return

@@ -9,7 +9,7 @@ from uuid import UUID
 from millrace.errors import ChunkMissingError, StoreError, VersionNotFoundError
 from millrace.load.plan import LoadPlan
 from millrace.load.split import SplitResult
-from millrace.store import Catalogue, PageRef, Version, VersionGraph, obstacle
+from millrace.store import Catalogue, PageRef, Version, VersionGraph, unrecoverable_reason
 
 
 def check_complete(plan: LoadPlan, ordered: Sequence[SplitResult]) -> None:
@@ -49,13 +49,13 @@ def _not_visible(catalogue: Catalogue, versions: Sequence[Version]) -> VersionNo
     Its hint names the command that restores the version, if one can.
     """
     rows = catalogue.attempts(versions[0].dataset)
-    obstacles = [obstacle(catalogue, version, rows) for version in versions]
-    index = obstacles.index(None) if None in obstacles else 0
-    version, reason = versions[index], obstacles[index]
+    reasons = [unrecoverable_reason(catalogue, version, rows) for version in versions]
+    index = reasons.index(None) if None in reasons else 0
+    version, reason = versions[index], reasons[index]
     again = "load it again as another run (--run-id)"
     return VersionNotFoundError(
         f"{version.reference} was published by an earlier attempt at this load, "
-        + ("and then deleted" if reason is None else f"and is not visible any more, {reason.why}"),
+        + ("and then deleted" if reason is None else f"and is not visible any more, {reason.text}"),
         hint=f"millrace undelete {version.reference} takes that back; or {again}" if reason is None else again,
         dataset=version.dataset,
         version=version.label,

@@ -97,7 +97,7 @@ class Merger(CatalogueSteps):
         if replicas < 2:
             self.catalogue_writer.record_under_replicated(self.dataset, row.attempt_id, MetadataBucket.PAGES, 0)
         number, _, hexpart = row.version.partition("-")
-        largest_chunk_bytes = max(map(catalogue.pages.largest_chunk_bytes, siblings))
+        largest_chunk_bytes = max(sibling.largest_chunk_bytes for sibling in siblings)
         return Version(
             dataset=self.dataset,
             number=int(number),

@@ -33,8 +33,6 @@ def publish(
     writes: ReplicatedWriter,
     plan: LoadPlan,
     results: Sequence[SplitResult],
-    *,
-    seconds: float = 0.0,
 ) -> LoadReport:
     """Publish the version of a plan and return the report of the load.
 
@@ -73,7 +71,6 @@ def publish(
         replicas = 1
     # The stored records include missing replicas of a resumed attempt and exclude data repaired meanwhile.
     records = catalogue.under_replicated(plan.dataset, {page.attempt_id for page in own} | {version.attempt_id})
-    rows = sum(page.rows for page in own)
     return version_report(
         catalogue,
         version,
@@ -86,8 +83,6 @@ def publish(
         retries=sum(result.retries for result in ordered) + writes.stats.retries,
         splits=len(ordered),
         source=plan.source.uri,
-        seconds=round(seconds, 3),
-        rows_per_s=round(rows / seconds, 1) if seconds else 0.0,
         warnings=distinct(warnings),
     )
 

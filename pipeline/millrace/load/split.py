@@ -190,7 +190,7 @@ def _repair_own(
         now = datetime.now(UTC)
         others = [other for other in Catalogue(cassandra).attempts(row.dataset, run=row.run) if not other.finished]
         alive = {other.attempt_id for other in others if now - (other.last_seen or other.started) < _SEEN_WITHIN}
-        repairer.attempts(
+        repairer.repair_attempts(
             row.dataset, {row.attempt_id, *inherited}, report, task=null_task(), writing=alive - {row.attempt_id}
         )
     except StoreError:

@@ -160,7 +160,7 @@ class VersionRowWriter(CatalogueSteps):
         if base is None:
             return totals, largest, Listing(self.dataset).followed_by(added)
         totals = {name: value + getattr(base, name) for name, value in totals.items()}
-        largest = max(largest, catalogue.pages.largest_chunk_bytes(base))
+        largest = max(largest, base.largest_chunk_bytes)
         return totals, largest, Listing.of(catalogue, base).followed_by(added)
 
 

@@ -8,8 +8,8 @@ from millrace.store.catalogue.lease import Lease
 from millrace.store.catalogue.manifest import ChunkRef, PageRef, TileRef, journal_number
 from millrace.store.catalogue.not_found import not_found
 from millrace.store.catalogue.page_list import INLINE_PAGES, ListRef, encode_list, encode_pages_blob, list_pages_max
-from millrace.store.catalogue.recoverable import obstacle, recoverable_versions
-from millrace.store.catalogue.tags import Tags
+from millrace.store.catalogue.recoverable import recoverable_versions, unrecoverable_reason
+from millrace.store.catalogue.tags import remove_tag, set_tag
 from millrace.store.catalogue.version import DELETED, WITHDRAWN, Version, bounded_facts, layout_setting
 from millrace.store.catalogue.version_graph import Base, VersionGraph
 from millrace.store.chunks.chunk_reader import ChunkReader
@@ -26,10 +26,11 @@ from millrace.store.cluster.writer import ReplicatedWriter
 from millrace.store.deletion.sweep import GRACE, SweepReport
 from millrace.store.deletion.undelete import UndeleteReport
 from millrace.store.deletion.version_deletion import VersionDeletion
-from millrace.store.repair.repair import RepairReport, ReplicaRepair
+from millrace.store.repair.repair import ALIVE, RepairReport, ReplicaRepair
 from millrace.store.repair.replica_check import MissingReplica, ReplicaCheck, repairable
 
 __all__ = [
+    "ALIVE",
     "AttemptRole",
     "Base",
     "CassandraSession",
@@ -55,7 +56,6 @@ __all__ = [
     "SweepReport",
     "TABLES",
     "TWO",
-    "Tags",
     "TileRef",
     "UndeleteReport",
     "UnderReplicated",
@@ -68,14 +68,16 @@ __all__ = [
     "check_schema",
     "create_schema",
     "encode_list",
+    "encode_pages_blob",
     "journal_number",
     "layout_setting",
     "list_pages_max",
     "not_found",
-    "obstacle",
-    "encode_pages_blob",
+    "remove_tag",
+    "set_tag",
     "recoverable_versions",
     "repairable",
     "schema_statements",
     "translate_driver_errors",
+    "unrecoverable_reason",
 ]

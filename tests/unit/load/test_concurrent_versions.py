@@ -39,7 +39,6 @@ from millrace.store.chunks.chunk_writer import ChunkWriter
 from millrace.store.cluster.writer import ReplicatedWriter
 from millrace.store.deletion import garbage, sweep
 from millrace.store.deletion.all_replicas import AllReplicas
-from millrace.store.deletion.protection import Protection
 from millrace.store.deletion.sweep import Sweep
 from tests.unit.store.fakes import FakeCassandra, FakeHost
 
@@ -50,9 +49,9 @@ PUBLISH = import_module("millrace.load.publishing")
 
 
 @pytest.fixture(autouse=True)
-def nobody_is_taken_for_alive(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a sweep remove the rows of finished loads at once: ``ALIVE`` protects recent loads from it."""
-    monkeypatch.setattr(garbage, "ALIVE", timedelta(0))
+def no_attempt_counts_as_active(store: Store) -> None:
+    """Let a sweep remove the rows of finished loads at once: ``alive`` protects recent loads from it."""
+    store.alive = timedelta(0)
 
 
 def numbers(store: Store, reference: str = "d") -> list[int]:
@@ -599,14 +598,20 @@ def test_appends_to_a_version_undeleted_while_a_sweep_fenced_it_lose_nothing(
 
 
 def test_an_append_published_while_its_parent_is_swept_keeps_the_parents_lists(
-    store: Store, cassandra: FakeCassandra, csv: Csv, monkeypatch: pytest.MonkeyPatch
+    store: Store, cassandra: FakeCassandra, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("millrace.load.lists.list_pages_max", lambda _columns: 2)
-    monkeypatch.setattr("millrace.load.lists.INLINE_PAGES", 0)
-    for k in range(4):
-        store.load("d", csv(3, first=10 * k, name=f"{k}.csv"), APPEND)
+    def wide(first: int) -> str:
+        """Write a CSV of 600 columns, because a list of pages is full with 8 pages then."""
+        rows = [["n", *(f"c{k}" for k in range(599))], *([str(n), *["1"] * 599] for n in range(first, first + 3))]
+        path = tmp_path / f"{first}.csv"
+        path.write_text("".join(f"{','.join(row)}\n" for row in rows))
+        return str(path)
+
+    for k in range(9):
+        store.load("d", wide(3 * k), APPEND)
     parent = store.version("d")
-    load = begun(store, csv(3, first=100, name="late.csv"))
+    assert [ref.pages for ref in store.catalogue.pages.lists(parent)[0]] == [8, 1]
+    load = begun(store, wide(27))
     store.delete(f"d@{parent.label}")
     reading = AllReplicas.versions_with_data
 
@@ -622,12 +627,11 @@ def test_an_append_published_while_its_parent_is_swept_keeps_the_parents_lists(
         return every
 
     named: list[str] = []
-    monkeypatch.setattr(garbage, "ALIVE", timedelta(hours=3))
     monkeypatch.setattr(AllReplicas, "versions_with_data", then_published)
     Sweep(store.catalogue, AllReplicas(cassandra)).empty_deleted("d", grace=timedelta(0))
     store.catalogue.pages.page_list.cache_clear()
     assert named
-    assert numbers(store) == [*ALL_THREE, 30, 31, 32, 100, 101, 102]
+    assert numbers(store) == list(range(30))
 
 
 @pytest.mark.parametrize("hours", [23.99, 24.01])
@@ -675,7 +679,7 @@ def test_a_version_tagged_and_deleted_at_the_same_time_is_not_swept(
     store.load("d", csv(3))
     store.load("d", csv(3, first=10, name="b.csv"))
     with monkeypatch.context() as patched:
-        patched.setattr(Protection, "require_unprotected", lambda _protection, _version: None)
+        patched.setattr(AllReplicas, "require_unprotected", lambda _replicas, _version: None)
         store.tag("d@1", "good")
         store.delete("d@1", now=True)
     assert len(cassandra.table("chunks")) == 4

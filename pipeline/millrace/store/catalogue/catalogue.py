@@ -61,24 +61,17 @@ class Catalogue:
 
     def versions(self, dataset: str) -> list[Version]:
         """Return every visible version, newest first, without schema and pages."""
-        return _visible(self.read_versions(dataset)).items
+        return _visible(self.all_versions(dataset)).items
 
-    def all_versions(self, dataset: str) -> list[Version]:
+    def all_versions(self, dataset: str) -> Rows[Version]:
         """Return all versions of a dataset, newest first, including the deleted ones.
 
         The number of a deleted version is never used again.
         """
-        return self.read_versions(dataset).items
-
-    def read_versions(self, dataset: str) -> Rows[Version]:
-        """Return the same as ``all_versions``, and whether the read was degraded."""
         return read_versions(self.reader.rows, dataset)
 
-    def numbered(self, dataset: str, number: int) -> list[Version]:
+    def numbered(self, dataset: str, number: int) -> Rows[Version]:
         """Return every visible version of that number: one, or several that were published concurrently."""
-        return self._numbered(dataset, number).items
-
-    def _numbered(self, dataset: str, number: int) -> Rows[Version]:
         return _visible(read_versions(self.reader.rows, dataset, " AND number = ?", (number,)))
 
     def _latest(self, dataset: str) -> tuple[Version | None, bool]:
@@ -87,11 +80,9 @@ class Catalogue:
         ``VersionGraph.latest`` has the rule. Reads a few rows, and all versions only if those rows do not decide it.
         """
         rows = read_versions(self.reader.rows, dataset, f" LIMIT {_NEWEST_VERSIONS}")
-        graph = VersionGraph(rows)
-        if len(rows.items) == _NEWEST_VERSIONS and not graph.decides_latest:
-            rows = self.read_versions(dataset)
-            graph = VersionGraph(rows)
-        return graph.latest, rows.degraded
+        if len(rows.items) == _NEWEST_VERSIONS and not VersionGraph(rows).decides_latest:
+            rows = self.all_versions(dataset)
+        return VersionGraph(rows).latest, rows.degraded
 
     def resolve(self, dataset: str, selector: VersionSelector) -> Version:
         """Return the selected version with schema and pages, its checksum verified.
@@ -102,37 +93,36 @@ class Catalogue:
         """
         match, degraded = self._find(dataset, selector)
         if match is None:
-            if degraded:
-                raise not_found(self.reader.cassandra, dataset, str(selector), degraded=True)
-            raise self._version_not_found(dataset, selector)
+            raise self._version_not_found(dataset, selector, degraded=degraded)
         content = self._contents.cached(match)
         return replace(content, degraded=content.degraded or degraded)
 
     def _find(self, dataset: str, selector: VersionSelector) -> tuple[Version | None, bool]:
         """Return the version or None, and whether any of the reads was degraded."""
-        full, degraded = selector.full, False
         if selector.tag is not None:
-            tags = self._tag(dataset, selector.tag)
-            degraded = tags.degraded
-            if not tags.items:
-                return None, degraded
-            full = tags.items[0]
-        if full is not None:
-            candidates, selector = self._numbered(dataset, full[0]), VersionSelector(full=full)
-        elif selector.number is not None:
-            candidates = self._numbered(dataset, selector.number)
+            targets = self.tagged(dataset, selector.tag)
+            if not targets.items:
+                return None, targets.degraded
+            match, degraded = self._find(dataset, VersionSelector(full=targets.items[0]))
+            return match, degraded or targets.degraded
+        number = selector.full[0] if selector.full is not None else selector.number
+        if number is not None:
+            candidates = self.numbered(dataset, number)
         elif selector.as_of is not None:
-            candidates = _visible(self.read_versions(dataset))
+            candidates = _visible(self.all_versions(dataset))
         else:
             return self._latest(dataset)
-        return select(candidates, selector), degraded or candidates.degraded
+        return select(candidates, selector), candidates.degraded
 
-    def _tag(self, dataset: str, tag: str) -> Rows[tuple[int, str]]:
+    def tagged(self, dataset: str, tag: str) -> Rows[tuple[int, str]]:
+        """Return number and hex of the tagged version, or no item where there is no such tag."""
         query = "SELECT number, hex, removed FROM {ks}.tags WHERE dataset = ? AND tag = ?"
         rows = self.reader.rows(query, (dataset, tag))
         return Rows([(row.number, row.hex) for row in rows if not row.removed], rows.degraded)
 
-    def _version_not_found(self, dataset: str, selector: VersionSelector) -> Exception:
+    def _version_not_found(self, dataset: str, selector: VersionSelector, *, degraded: bool) -> Exception:
+        if degraded:
+            return not_found(self.reader.cassandra, dataset, str(selector), degraded=True)
         latest, degraded = self._latest(dataset)
         if latest is None:
             return not_found(self.reader.cassandra, dataset, degraded=degraded)

@@ -7,7 +7,7 @@ lost together with that node.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -26,7 +26,6 @@ from millrace.store.cluster.writer import ReplicatedWriter
 _INLINE_BYTES = 5_000
 """Schema and page list each stay in the version's row up to this size, which keeps the whole row below 16 KB."""
 
-
 _SUMS = ("chunks", "rows", "raw_bytes", "stored_bytes")
 _IDENTITY = ("dataset", "attempt_id", "run", "fingerprint", "role", "split", "first_row", "version", "started")
 _LOAD_STATEMENTS = (
@@ -38,10 +37,10 @@ _LOAD_STATEMENTS = (
 statement texts are equal."""
 
 
-def _insertion(table: str, columns: Iterable[str]) -> str:
-    names = list(columns)
-    marks = ", ".join("?" for _ in names)
-    return f"INSERT INTO {{ks}}.{table} ({', '.join(names)}) VALUES ({marks})"  # noqa: S608 constant names
+def insertion(table: str, columns: Collection[str]) -> str:
+    """Return the statement that inserts a row with these columns."""
+    marks = ", ".join("?" for _ in columns)
+    return f"INSERT INTO {{ks}}.{table} ({', '.join(columns)}) VALUES ({marks})"  # noqa: S608 constant names
 
 
 class CatalogueWriter:
@@ -68,7 +67,7 @@ class CatalogueWriter:
         missing and removes it. ``write_time`` is in microseconds; None is now.
         """
         using, last = ("", ()) if write_time is None else (" USING TIMESTAMP ?", (write_time,))
-        prepared = self._cassandra.prepare(_insertion(table, values) + using)
+        prepared = self._cassandra.prepare(insertion(table, values) + using)
         bindings = (*values.values(), *last)
         recorded = record_key and self._writes.is_degraded(self._cassandra.replicas(prepared.bind(bindings)))
         if record_key and recorded:
@@ -91,22 +90,25 @@ class CatalogueWriter:
         Preparing a statement asks one node, and an unresponsive node would block the load for seconds.
         """
         for table, columns in _LOAD_STATEMENTS:
-            self._cassandra.prepare(_insertion(table, columns))
+            self._cassandra.prepare(insertion(table, columns))
 
     def record_under_replicated(self, dataset: str, attempt_id: UUID, bucket: int, chunks: int) -> int:
         """Record that part of the bucket is not proven to be on two nodes.
 
         Call it before the bucket's page is written.
         """
-        row = {
-            "dataset": dataset,
-            "attempt_id": attempt_id,
-            "bucket": bucket,
-            "record_id": uuid4(),  # the key of a removed record is never written again
-            "chunks": chunks,
-            "recorded_at": datetime.now(UTC),
-        }
-        return self.insert("under_replicated", f"the record that {dataset} bucket {bucket} has one replica", row)
+        return self.insert(
+            "under_replicated",
+            f"the record that {dataset} bucket {bucket} has one replica",
+            {
+                "dataset": dataset,
+                "attempt_id": attempt_id,
+                "bucket": bucket,
+                "record_id": uuid4(),  # the key of a removed record is never written again
+                "chunks": chunks,
+                "recorded_at": datetime.now(UTC),
+            },
+        )
 
     def begin_attempt(self, row: LoadAttempt) -> int:
         """Insert the row of a load attempt before its first chunk, so that its data can be found later.
@@ -144,8 +146,8 @@ class CatalogueWriter:
         attempt, so that a node that was down when the attempt began does not hold half of the row. ``fenced`` is
         written by a sweep alone.
         """
-        identity = {name: getattr(row, name) for name in _IDENTITY}
-        values = {**identity, "last_seen": datetime.now(UTC), "buckets": buckets, "finished": finished}
+        values = {name: getattr(row, name) for name in _IDENTITY}
+        values |= {"last_seen": datetime.now(UTC), "buckets": buckets, "finished": finished}
         return self.insert("attempts", f"the attempt's row of {row.dataset}", values)
 
     def page(
@@ -163,16 +165,12 @@ class CatalogueWriter:
 
         A missing replica is recorded under ``owner``. With None the caller records it.
         """
-        values = {
-            "dataset": dataset,
-            "attempt_id": attempt_id,
-            "page": page,
-            **sums,
-            "checksum": checksum,
-            "data": data,
-        }
-        record_key = None if owner is None else (dataset, owner, MetadataBucket.PAGES)
-        return self.insert("pages", f"page {page} of {dataset}", values, record_key=record_key)
+        return self.insert(
+            "pages",
+            f"page {page} of {dataset}",
+            {"dataset": dataset, "attempt_id": attempt_id, "page": page, **sums, "checksum": checksum, "data": data},
+            record_key=None if owner is None else (dataset, owner, MetadataBucket.PAGES),
+        )
 
     def store_out_of_line(self, dataset: str, label: str, page: int, blob: bytes) -> tuple[bytes, int]:
         """Return a small blob as it is, or store it in a page and return a reference to that page.
@@ -210,10 +208,12 @@ class CatalogueWriter:
                 "raw_bytes", "stored_bytes", "chunks", "page_count", "committed_at", "checksum",
             )
         }  # fmt: skip
-        values["source"] = json.dumps(version.source, sort_keys=True)
-        values["settings"] = json.dumps(version.settings, sort_keys=True)
-        values["arrow_schema"] = version.schema_blob
-        values["pages"] = version.pages_blob
+        values |= {
+            "source": json.dumps(version.source, sort_keys=True),
+            "settings": json.dumps(version.settings, sort_keys=True),
+            "arrow_schema": version.schema_blob,
+            "pages": version.pages_blob,
+        }
         record_key = (version.dataset, version.attempt_id, MetadataBucket.CATALOGUE)
         return self.insert("versions", f"the version {version.reference}", values, record_key=record_key)
 
@@ -222,8 +222,15 @@ class CatalogueWriter:
 
         Its write time is later than that of a concurrent deletion or undelete of the version.
         """
-        key = {"dataset": version.dataset, "number": version.number, "hex": version.hex}
-        mark = {"deleted_at": datetime.now(UTC), "mark": WITHDRAWN}
         self.insert(
-            "versions", f"the version {version.reference}", {**key, **mark}, write_time=future_tombstone_timestamp()
+            "versions",
+            f"the version {version.reference}",
+            {
+                "dataset": version.dataset,
+                "number": version.number,
+                "hex": version.hex,
+                "deleted_at": datetime.now(UTC),
+                "mark": WITHDRAWN,
+            },
+            write_time=future_tombstone_timestamp(),
         )

@@ -6,7 +6,6 @@ import queue
 import socket
 import threading
 from datetime import UTC, datetime
-from types import TracebackType
 from typing import Any, Self
 from uuid import uuid4
 
@@ -30,9 +29,10 @@ class Lease:
     of a deleted version still protects its readers then.
     """
 
-    def __init__(self, cassandra: CassandraSession, version: Version) -> None:
+    def __init__(self, cassandra: CassandraSession, version: Version, *, renew_s: float = _RENEW_S) -> None:
         self._cassandra = cassandra
         self._version = version
+        self._renew_s = renew_s
         self._lease = uuid4()
         self._taken = threading.Event()
         self._over: queue.SimpleQueue[None] = queue.SimpleQueue()
@@ -46,9 +46,7 @@ class Lease:
         """Wait until the lease is stored or could not be stored, or for at most ``_WAIT_TAKEN_MAX_S``."""
         self._taken.wait(_WAIT_TAKEN_MAX_S)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         """Release the lease in the background.
 
         ``CassandraSession.drain`` and the end of the process wait for the release. The thread that took the lease
@@ -69,7 +67,7 @@ class Lease:
 
     def _is_over(self) -> bool:
         try:
-            self._over.get(timeout=_RENEW_S)
+            self._over.get(timeout=self._renew_s)
         except queue.Empty:
             return False
         return True

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-import numpy as np
 import pyarrow as pa
 import xxhash
 from isal import isal_zlib
@@ -22,7 +21,7 @@ from millrace.errors import ChecksumMismatchError, ChunkFormatError
 from millrace.store.catalogue.manifest import ChunkRef, PageRef, TileRef
 
 PAGE_BYTES_MAX = 1_000_000
-_RAW_LIMIT_BYTES = 256_000_000
+_RAW_BYTES_MAX = 256_000_000
 
 _TILE = pa.struct(
     [
@@ -53,11 +52,7 @@ class Page:
     @property
     def largest_chunk_bytes(self) -> int:
         """Stored bytes of the largest chunk."""
-        tiles = self.table.column("tiles")
-        sizes = np.append(tiles.flatten().field("stored_bytes").to_numpy(zero_copy_only=False), 0).astype(np.int64)
-        ends = np.cumsum(tiles.value_lengths().to_numpy(zero_copy_only=False))
-        sums = np.concatenate([[0], np.cumsum(sizes)])
-        return int(np.diff(np.concatenate([[0], sums[ends]])).max(initial=0))
+        return max((ref.stored_bytes for ref in self.refs()), default=0)
 
     def row_counts(self) -> list[int]:
         """Return the number of rows of every chunk."""
@@ -102,49 +97,45 @@ def encode_page(refs: Sequence[ChunkRef], stats: Sequence[pa.RecordBatch]) -> tu
 
     ``stats`` has one row per chunk. All of its batches have the same schema.
     """
-    merged = pa.Table.from_batches(stats).combine_chunks().to_batches()
-    stats_batch = merged[0] if merged else pa.RecordBatch.from_pylist([], schema=stats[0].schema)
-    tiles = [
-        [
-            {
-                "codec": t.codec,
-                "raw_bytes": t.raw_bytes,
-                "stored_bytes": t.stored_bytes,
-                "stored_checksum": t.stored_checksum,
-                "raw_checksum": t.raw_checksum,
-            }
-            for t in ref.tiles
-        ]
-        for ref in refs
-    ]
-    schema = page_schema(stats_batch.schema)
-    if stats_batch.num_columns:
-        stats_column = pa.StructArray.from_arrays(stats_batch.columns, fields=list(stats_batch.schema))
-    else:
-        stats_column = pa.array([{}] * len(refs), pa.struct([]))
+    schema = page_schema(stats[0].schema)
     batch = pa.RecordBatch.from_arrays(
         [
             pa.array([ref.bucket for ref in refs], pa.int32()),
             pa.array([ref.chunk for ref in refs], pa.int32()),
             pa.array([ref.rows for ref in refs], pa.int64()),
-            pa.array(tiles, schema.field("tiles").type),
-            stats_column,
+            pa.array([ref.tiles for ref in refs], schema.field("tiles").type),
+            pa.concat_batches(stats).to_struct_array(),
         ],
         schema=schema,
     )
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, schema) as stream:
-        stream.write_batch(batch)
-    stored = isal_zlib.compress(sink.getvalue(), 1, wbits=31)
+    stored = encode_stream(batch)
     return stored, xxhash.xxh3_128_digest(stored)
 
 
-def decode_page(dataset: str, ref: PageRef, stored: bytes) -> Page:
+def encode_stream(batch: pa.RecordBatch) -> bytes:
+    """Return the stored bytes of a record batch: an Arrow IPC stream, compressed with gzip."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as stream:
+        stream.write_batch(batch)
+    stored: bytes = isal_zlib.compress(sink.getvalue(), 1, wbits=31)
+    return stored
+
+
+def decode_page(dataset: str, ref: PageRef, stored: bytes, *, raw_bytes_max: int = _RAW_BYTES_MAX) -> Page:
     """Return the page that ``ref`` names; raises when its bytes are not the written ones."""
-    return Page(dataset, ref.attempt_id, checked_stream(dataset, ref.attempt_id, ref.page, ref.checksum, stored))
+    batch = checked_stream(dataset, ref.attempt_id, ref.page, ref.checksum, stored, raw_bytes_max=raw_bytes_max)
+    return Page(dataset, ref.attempt_id, batch)
 
 
-def checked_stream(dataset: str, attempt_id: UUID, page: int, checksum: bytes, stored: bytes) -> pa.RecordBatch:
+def checked_stream(
+    dataset: str,
+    attempt_id: UUID,
+    page: int,
+    checksum: bytes,
+    stored: bytes,
+    *,
+    raw_bytes_max: int = _RAW_BYTES_MAX,
+) -> pa.RecordBatch:
     """Return the record batch of a page's stored bytes, after verifying their checksum.
 
     Raises ``ChecksumMismatchError``, and ``ChunkFormatError`` for a gzip stream that is truncated or too long.
@@ -162,7 +153,7 @@ def checked_stream(dataset: str, attempt_id: UUID, page: int, checksum: bytes, s
             **where,
         )
     inflater = isal_zlib.decompressobj(wbits=31)
-    raw = inflater.decompress(stored, _RAW_LIMIT_BYTES)
+    raw = inflater.decompress(stored, raw_bytes_max)
     if not inflater.eof or inflater.unused_data:
         raise ChunkFormatError(f"{name} is cut short or too long", **where)
     with pa.ipc.open_stream(raw) as stream:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 from uuid import UUID
 
@@ -20,14 +20,14 @@ from isal import isal_zlib
 from millrace.chunks import without_bounds
 from millrace.errors import ChunkFormatError
 from millrace.store.catalogue.manifest import PageRef
-from millrace.store.catalogue.page import PAGE_BYTES_MAX, checked_stream
+from millrace.store.catalogue.page import PAGE_BYTES_MAX, checked_stream, encode_stream
 
 INLINE_PAGES = 4
 """Number of pages up to which a version's row names the pages itself, so that a filter reads each of them."""
 _LIST_PAGES = 128
 _LIST_BOUNDS = 4096
 
-_PLACE = pa.schema(
+_PAGE = pa.schema(
     [
         pa.field("attempt_id", pa.binary(16), nullable=False),
         pa.field("page", pa.int32(), nullable=False),
@@ -84,32 +84,10 @@ def encode_list(refs: Sequence[PageRef], stats: pa.RecordBatch) -> bytes:
 
 
 def _encode(refs: Sequence[PageRef], stats: pa.RecordBatch) -> bytes:
-    if stats.num_columns:
-        stats_column = pa.StructArray.from_arrays(stats.columns, fields=list(stats.schema))
-    else:
-        stats_column = pa.array([{}] * len(refs), pa.struct([]))
-    places = pa.RecordBatch.from_pylist(
-        [
-            {
-                "attempt_id": ref.attempt_id.bytes,
-                "page": ref.page,
-                "chunks": ref.chunks,
-                "rows": ref.rows,
-                "raw_bytes": ref.raw_bytes,
-                "stored_bytes": ref.stored_bytes,
-                "checksum": ref.checksum,
-                "added_by": ref.added_by,
-            }
-            for ref in refs
-        ],
-        schema=_PLACE,
-    )
-    schema = _PLACE.append(pa.field("stats", stats_column.type, nullable=False))
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, schema) as stream:
-        stream.write_batch(pa.RecordBatch.from_arrays([*places.columns, stats_column], schema=schema))
-    stored: bytes = isal_zlib.compress(sink.getvalue(), 1, wbits=31)
-    return stored
+    pages = [{**asdict(ref), "attempt_id": ref.attempt_id.bytes} for ref in refs]
+    stats_column = stats.to_struct_array()
+    stats_field = pa.field("stats", stats_column.type, nullable=False)
+    return encode_stream(pa.RecordBatch.from_pylist(pages, schema=_PAGE).append_column(stats_field, stats_column))
 
 
 def decode_list(dataset: str, ref: ListRef, stored: bytes) -> PageList:
@@ -117,7 +95,7 @@ def decode_list(dataset: str, ref: ListRef, stored: bytes) -> PageList:
     batch = checked_stream(dataset, ref.attempt_id, ref.page, ref.checksum, stored)
     if batch.num_rows != ref.pages:
         raise ChunkFormatError(f"a list of {dataset} names {batch.num_rows} pages, not {ref.pages}", dataset=dataset)
-    columns = [batch.column(name).to_pylist() for name in _PLACE.names]
+    columns = [batch.column(name).to_pylist() for name in _PAGE.names]
     refs = tuple(PageRef(UUID(bytes=attempt_id), *facts) for attempt_id, *facts in zip(*columns, strict=True))
     return PageList(refs, pa.RecordBatch.from_struct_array(batch.column("stats")))
 
@@ -127,9 +105,7 @@ def encode_pages_blob(lists: Sequence[ListRef], pages: Sequence[PageRef]) -> byt
 
     A large blob is stored out of line, and the row references it.
     """
-    listing: Any = [page.to_json() for page in pages]
-    if lists:
-        listing = {"lists": [one.to_json() for one in lists]}
+    listing = {"lists": [ref.to_json() for ref in lists]} if lists else [page.to_json() for page in pages]
     text = json.dumps(listing, separators=(",", ":")).encode()
     packed: bytes = isal_zlib.compress(text, 1, wbits=31)
     return packed

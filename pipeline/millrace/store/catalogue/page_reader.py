@@ -59,23 +59,12 @@ class PageReader:
         """Yield every page of the version in row order. A list is read once the one before it is used up."""
         lists, pages = self.lists(version)
         yield from pages
-        for one in lists:
-            yield from self.page_list(version.dataset, one).refs
+        for ref in lists:
+            yield from self.page_list(version.dataset, ref).refs
 
     def refs(self, version: Version) -> list[PageRef]:
         """Return every page of the version, in row order."""
         return list(self.each_ref(version))
-
-    def largest_chunk_bytes(self, version: Version) -> int:
-        """Return the stored bytes of the version's largest chunk, from its row.
-
-        If the row does not have that number, all pages are read.
-        """
-        setting = version.settings.get("largest_chunk_bytes")
-        if setting is not None:
-            return int(setting)
-        pages = (self.page(version.dataset, ref) for ref in self.each_ref(version))  # one page is in memory at a time
-        return max((page.largest_chunk_bytes for page in pages), default=0)
 
     def page(self, dataset: str, ref: PageRef) -> Page:
         """Return one page, its checksum verified. A wrong copy is skipped for the other replica's."""

@@ -33,14 +33,10 @@ def repair_pages(cassandra: CassandraSession, dataset: str, attempt_id: UUID) ->
     statement = cassandra.prepare(_PAGES_HERE).bind((dataset, attempt_id))
     hosts = cassandra.replicas(statement)
     copies = {host: _pages_on(cassandra, host, statement) for host in hosts}
-    best: dict[int, Any] = {}
-    for rows in copies.values():
-        for number, row in rows.items():
-            if _good(row):
-                best[number] = row
+    best = {number: row for rows in copies.values() for number, row in rows.items() if is_good_page(row)}
     written = 0
     for number, row in sorted(best.items()):
-        outdated = [host for host in hosts if not _good(copies[host].get(number))]
+        outdated = [host for host in hosts if not is_good_page(copies[host].get(number))]
         if outdated:
             times = [rows[number].at for rows in copies.values() if number in rows]
             values = [getattr(row, column) for column in _PAGE_COLUMNS]
@@ -64,5 +60,6 @@ def _pages_on(cassandra: CassandraSession, host: Host, statement: Any) -> dict[i
     return {row.page: row for row in cassandra.execute(statement, host=host)}
 
 
-def _good(row: Any) -> bool:
+def is_good_page(row: Any) -> bool:
+    """Return whether a node has this row of ``pages`` with data that match its checksum."""
     return row is not None and row.data is not None and xxhash.xxh3_128_digest(row.data) == row.checksum

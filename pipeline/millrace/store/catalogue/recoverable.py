@@ -14,44 +14,44 @@ from millrace.store.catalogue.attempt import LoadAttempt
 from millrace.store.catalogue.catalogue import Catalogue
 from millrace.store.catalogue.version import DELETED, WITHDRAWN, Version
 
-_AGAIN = "load its source again"
 
-
-class Obstacle(NamedTuple):
+class UnrecoverableReason(NamedTuple):
     """The reason why the deletion of a version cannot be undone, and the hint for its error."""
 
-    why: str
-    hint: str
+    text: str
+    hint: str = "load its source again"
 
 
-def obstacle(catalogue: Catalogue, version: Version, rows: Iterable[LoadAttempt]) -> Obstacle | None:
+def unrecoverable_reason(
+    catalogue: Catalogue, version: Version, attempts: Iterable[LoadAttempt]
+) -> UnrecoverableReason | None:
     """Return why the deletion cannot be undone, or None where it can.
 
-    For a visible version the result is that of a deletion now. ``rows`` are the rows of ``attempts`` of the dataset. A
+    For a visible version the result is that of a deletion now. ``attempts`` are the load attempts of the dataset. A
     caller that decides by the result reads them at ``ALL``.
     """
     if version.mark == WITHDRAWN:
         hint = f"its rows are in another version, if they were all there: millrace versions {version.dataset}"
-        return Obstacle("the load that published it withdrew it", hint)
+        return UnrecoverableReason("the load that published it withdrew it", hint)
     if version.purged_at is not None:
-        return Obstacle("its data was removed", _AGAIN)
+        return UnrecoverableReason("its data was removed")
     if version.deleted_at is not None and version.mark != DELETED:
-        return Obstacle("an older Millrace marked it, and did not record whether its load had withdrawn it", _AGAIN)
-    there = {row.attempt_id for row in rows if not row.fenced}
-    fenced = Obstacle("a sweep has marked its data for removal", _AGAIN)
-    if version.attempt_id not in there:
+        return UnrecoverableReason("an older Millrace marked it, and did not record whether its load had withdrawn it")
+    unfenced = {row.attempt_id for row in attempts if not row.fenced}
+    fenced = UnrecoverableReason("a sweep has marked its data for removal")
+    if version.attempt_id not in unfenced:
         return fenced
     try:
         pages = catalogue.pages.refs(catalogue.with_content(version))
     except VersionNotFoundError:  # a sweep has emptied it since its row was read
-        return Obstacle("its data was removed", _AGAIN)
+        return UnrecoverableReason("its data was removed")
     except (ChunkError, ChunkMissingError):
-        return Obstacle("its list of pages is missing or damaged", _AGAIN)
-    return None if {page.attempt_id for page in pages} <= there else fenced
+        return UnrecoverableReason("its list of pages is missing or damaged")
+    return None if {page.attempt_id for page in pages} <= unfenced else fenced
 
 
 def recoverable_versions(catalogue: Catalogue, versions: Iterable[Version]) -> list[Version]:
     """Return those of a dataset's versions whose deletion can be undone, in the same order."""
     marked = [version for version in versions if version.mark == DELETED and version.purged_at is None]
     attempts = catalogue.attempts(marked[0].dataset) if marked else []
-    return [version for version in marked if obstacle(catalogue, version, attempts) is None]
+    return [version for version in marked if unrecoverable_reason(catalogue, version, attempts) is None]

@@ -7,30 +7,34 @@ from collections.abc import Iterable, Sequence
 from millrace.errors import UsageError
 from millrace.names import VersionSelector
 from millrace.store.catalogue.version import Version
+from millrace.store.catalogue.version_graph import VersionGraph
 
 
 def select(versions: Iterable[Version], selector: VersionSelector) -> Version | None:
     """Return the version of that name, number or time among ``versions`` (newest first), or None.
 
-    A time names the version committed at it, as listings show it; where there is none, the newest one before it.
+    A time names the version committed at it, as listings show it. Where there is none, it names the version that is the
+    latest of those committed before (``VersionGraph.latest``). So it never names an append of a killed load that a
+    ``replace`` has won against.
+
     Raises ``UsageError`` with the full names where the number or the time is that of several versions.
     """
     if selector.full is not None:
         return next((v for v in versions if (v.number, v.hex) == selector.full), None)
     if selector.number is not None:
         return _only([v for v in versions if v.number == selector.number], selector)
-    known = list(versions)
-    shown = _only([v for v in known if selector.is_shown_as(v.committed_at)], selector)
-    return shown or next((v for v in known if selector.reaches(v.committed_at)), None)
+    committed = [v for v in versions if selector.reaches(v.committed_at)]
+    listed = _only([v for v in committed if selector.is_shown_as(v.committed_at)], selector)
+    return listed or VersionGraph(committed).latest
 
 
-def _only(found: Sequence[Version], selector: VersionSelector) -> Version | None:
-    if len(found) > 1:
-        names = [version.reference for version in found]
+def _only(matches: Sequence[Version], selector: VersionSelector) -> Version | None:
+    if len(matches) > 1:
+        names = [version.reference for version in matches]
         raise UsageError(
-            f"{found[0].dataset}@{selector} names {len(found)} versions",
+            f"{matches[0].dataset}@{selector} names {len(matches)} versions",
             hint=f"give one of them in full: {', '.join(names)}",
-            dataset=found[0].dataset,
+            dataset=matches[0].dataset,
             versions=names,
         )
-    return found[0] if found else None
+    return matches[0] if matches else None

@@ -11,66 +11,63 @@ from millrace.store.catalogue.version import Version
 from millrace.store.cluster.write_times import later_than
 
 
-class Tags:
-    """Sets and removes tags. A move reads the tag's write time first and writes with a later one.
+def set_tag(catalogue: Catalogue, catalogue_writer: CatalogueWriter, version: Version, tag: str) -> None:
+    """Set the tag to this version.
 
-    A later move therefore wins even if its machine's clock is behind.
+    Raises ``VersionNotFoundError`` where the version was deleted meanwhile, because a tag does not protect the data
+    then. The tag is set back to its previous value.
     """
-
-    def __init__(self, catalogue: Catalogue, catalogue_writer: CatalogueWriter) -> None:
-        self._catalogue = catalogue
-        self._catalogue_writer = catalogue_writer
-
-    def set(self, version: Version, tag: str) -> None:
-        """Set the tag to this version.
-
-        Raises ``VersionNotFoundError`` where the version was deleted meanwhile, because a tag does not protect the data
-        then. The tag is set back to its previous value.
-        """
-        check_tag(tag)
-        previous = self._target(version.dataset, tag)
-        self._write(version, tag, (version.number, version.hex))
-        # A deletion checks for tags before it marks a version, and once more before it removes data.
-        if all(other.hex != version.hex for other in self._catalogue.numbered(version.dataset, version.number)):
-            target = previous or (version.number, version.hex)
-            self._write(version, tag, target, removed=previous is None)
-            raise VersionNotFoundError(
-                f"{version.reference} was deleted a moment ago, so it has no tag",
-                dataset=version.dataset,
-                version=version.label,
-            )
-
-    def remove(self, latest: Version, tag: str) -> None:
-        """Remove a tag of the dataset whose latest version is given.
-
-        Raises ``VersionNotFoundError`` when there is no tag of that name.
-        """
-        dataset = latest.dataset
-        target = self._target(dataset, tag)
-        if target is None:
-            raise VersionNotFoundError(
-                f"{dataset} has no tag {tag!r}", hint=f"millrace versions {dataset} shows its tags", dataset=dataset
-            )
-        # Not a tombstone, because its write time cannot be read: it would hide a tag that is set later by a machine
-        # with a clock that is behind.
-        self._write(latest, tag, target, removed=True)
-
-    def _target(self, dataset: str, tag: str) -> tuple[int, str] | None:
-        """Return number and hex of the tagged version, or None where there is no such tag."""
-        return next(((number, hexpart) for name, number, hexpart in self._catalogue.tags(dataset) if name == tag), None)
-
-    def _write(self, version: Version, tag: str, target: tuple[int, str], *, removed: bool = False) -> None:
-        """Write every column with one write time, which is later than that of the tag's row.
-
-        A row that is proven on one node only is recorded as under-replicated under the version's attempt.
-        """
-        query = "SELECT WRITETIME(number) AS at FROM {ks}.tags WHERE dataset = ? AND tag = ?"
-        times = [row.at for row in self._catalogue.reader.rows(query, (version.dataset, tag))]
-        number, hexpart = target
-        self._catalogue_writer.insert(
-            "tags",
-            f"the tag {version.dataset}@{tag}",
-            {"dataset": version.dataset, "tag": tag, "number": number, "hex": hexpart, "removed": removed},
-            record_key=(version.dataset, version.attempt_id, MetadataBucket.CATALOGUE),
-            write_time=later_than(times),
+    check_tag(tag)
+    previous = next(iter(catalogue.tagged(version.dataset, tag)), None)
+    _write(catalogue, catalogue_writer, version, tag, (version.number, version.hex))
+    # A deletion checks for tags before it marks a version, and once more before it removes data.
+    if all(other.hex != version.hex for other in catalogue.numbered(version.dataset, version.number)):
+        target = previous or (version.number, version.hex)
+        _write(catalogue, catalogue_writer, version, tag, target, removed=previous is None)
+        raise VersionNotFoundError(
+            f"{version.reference} was deleted a moment ago, so it has no tag",
+            dataset=version.dataset,
+            version=version.label,
         )
+
+
+def remove_tag(catalogue: Catalogue, catalogue_writer: CatalogueWriter, latest: Version, tag: str) -> None:
+    """Remove a tag of the dataset whose latest version is given.
+
+    Raises ``VersionNotFoundError`` when there is no tag of that name.
+    """
+    dataset = latest.dataset
+    target = next(iter(catalogue.tagged(dataset, tag)), None)
+    if target is None:
+        raise VersionNotFoundError(
+            f"{dataset} has no tag {tag!r}", hint=f"millrace versions {dataset} shows its tags", dataset=dataset
+        )
+    # Not a tombstone, because its write time cannot be read: it would hide a tag that is set later by a machine with a
+    # clock that is behind.
+    _write(catalogue, catalogue_writer, latest, tag, target, removed=True)
+
+
+def _write(
+    catalogue: Catalogue,
+    catalogue_writer: CatalogueWriter,
+    version: Version,
+    tag: str,
+    target: tuple[int, str],
+    *,
+    removed: bool = False,
+) -> None:
+    """Write every column with one write time, which is later than that of the tag's row.
+
+    So a later move wins even if its machine's clock is behind. A row that is proven on one node only is recorded as
+    under-replicated under the version's attempt.
+    """
+    query = "SELECT WRITETIME(number) AS at FROM {ks}.tags WHERE dataset = ? AND tag = ?"
+    times = [row.at for row in catalogue.reader.rows(query, (version.dataset, tag))]
+    number, hexpart = target
+    catalogue_writer.insert(
+        "tags",
+        f"the tag {version.dataset}@{tag}",
+        {"dataset": version.dataset, "tag": tag, "number": number, "hex": hexpart, "removed": removed},
+        record_key=(version.dataset, version.attempt_id, MetadataBucket.CATALOGUE),
+        write_time=later_than(times),
+    )

@@ -83,38 +83,34 @@ class Version:
         Raises ``ChunkFormatError`` for a row with missing or malformed columns.
         """
         try:
-            return cls._from_row(dataset, row)
+            return cls(
+                dataset=dataset,
+                number=row.number,
+                hex=row.hex,
+                parent=row.parent,
+                mode=row.mode,
+                kind=row.kind,
+                attempt_id=row.attempt_id,
+                attempts=row.attempts,
+                run=row.run,
+                code=row.code,
+                rows=row.rows,
+                raw_bytes=row.raw_bytes,
+                stored_bytes=row.stored_bytes,
+                chunks=row.chunks,
+                page_count=row.page_count,
+                source=json.loads(row.source),
+                settings=json.loads(row.settings),
+                committed_at=row.committed_at.replace(tzinfo=UTC),
+                checksum=row.checksum,
+                deleted_at=None if row.mark == RESTORED else row.deleted_at and row.deleted_at.replace(tzinfo=UTC),
+                mark=row.mark or "",
+                purged_at=row.purged_at and row.purged_at.replace(tzinfo=UTC),
+            )
         except (AttributeError, TypeError, ValueError) as error:
             raise ChunkFormatError(
                 f"the row of {dataset}@{row.number}-{row.hex} is not what was written ({error})", dataset=dataset
             ) from None
-
-    @classmethod
-    def _from_row(cls, dataset: str, row: Any) -> Version:
-        return cls(
-            dataset=dataset,
-            number=row.number,
-            hex=row.hex,
-            parent=row.parent,
-            mode=row.mode,
-            kind=row.kind,
-            attempt_id=row.attempt_id,
-            attempts=row.attempts,
-            run=row.run,
-            code=row.code,
-            rows=row.rows,
-            raw_bytes=row.raw_bytes,
-            stored_bytes=row.stored_bytes,
-            chunks=row.chunks,
-            page_count=row.page_count,
-            source=json.loads(row.source),
-            settings=json.loads(row.settings),
-            committed_at=row.committed_at.replace(tzinfo=UTC),
-            checksum=row.checksum,
-            deleted_at=None if row.mark == RESTORED else row.deleted_at and row.deleted_at.replace(tzinfo=UTC),
-            mark=row.mark or "",
-            purged_at=row.purged_at and row.purged_at.replace(tzinfo=UTC),
-        )
 
     @property
     def label(self) -> str:
@@ -140,6 +136,11 @@ class Version:
     def layout(self) -> TileLayout:
         """The columns of each tile; the same in every chunk."""
         return TileLayout.from_json([range(first, first + count) for first, count in self.settings["layout"]])
+
+    @property
+    def largest_chunk_bytes(self) -> int:
+        """Stored bytes of the largest chunk."""
+        return int(self.settings["largest_chunk_bytes"])
 
     def compute_checksum(self) -> bytes:
         """Return the xxh3-128 checksum of every field that a reader relies on, in a fixed order (docs/format.md)."""

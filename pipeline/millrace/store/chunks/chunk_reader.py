@@ -10,21 +10,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
-import xxhash
 from cassandra.pool import Host
 from cassandra.query import BatchStatement, BatchType
 
 from millrace.compat.cassandra import NODE_LOCAL
-from millrace.errors import (
-    ChecksumMismatchError,
-    ChunkMissingError,
-    StoreError,
-    StoreTimeoutError,
-    StoreUnavailableError,
-)
+from millrace.errors import ChecksumMismatchError, ChunkMissingError, StoreError
 from millrace.store.catalogue.manifest import ChunkRef
+from millrace.store.chunks.tile_checks import UNREACHABLE, Failure, collect_good, final_error
 from millrace.store.cluster.driver import LOCAL_ONE, TWO
 from millrace.store.cluster.session import CassandraSession
 from millrace.store.cluster.write_times import later_than
@@ -39,11 +34,8 @@ _INSERT = (
     "USING TIMESTAMP ?"
 )
 _REPAIR_S = 5.0
-_UNREACHABLE = (StoreUnavailableError, StoreTimeoutError)
 
 Tiles = list[bytes]
-Failure = tuple[str, Exception]
-"""The node that was read, or ``TWO``, and the error of the read."""
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +65,7 @@ class ChunkReader:
             node = str(host.address) if host is not None else "TWO"
             try:
                 copy = self._select(ref, None if tiles is None else numbers, level, host)
-            except _UNREACHABLE as error:
+            except UNREACHABLE as error:
                 failures.append((node, error))
                 continue
             except StoreError:
@@ -82,12 +74,12 @@ class ChunkReader:
                 continue  # an external cluster may not allow ``NODE_LOCAL``
             # Keep the good tiles of a bad copy: two copies that are damaged in different tiles give a complete chunk
             # together.
-            damage = self._collect_good(ref, numbers, copy, node, good)
+            damage = collect_good(ref, numbers, copy, node, good)
             if damage is None:
                 self._replace_wrong_copies(ref, good, failures)
                 return [good[tile] for tile in numbers]
             failures.append((node, damage))
-        raise _final_error(ref, failures)
+        raise final_error(ref, failures)
 
     def rewrite(self, ref: ChunkRef, tiles: Mapping[int, bytes], *, timeout_s: float | None = None) -> None:
         """Write the given tiles to both replicas, with a write time later than any existing copy's.
@@ -135,94 +127,39 @@ class ChunkReader:
         bucket = (refs[0].dataset, refs[0].attempt_id, refs[0].bucket)
         keys = [(ref.chunk, tile) for ref in refs for tile in tiles]
         statement = self._cassandra.prepare(_MANY).bind((*bucket, keys))
-        copies: dict[int, dict[int, bytes]] = {}
+        copies: dict[int, dict[int, bytes]] = {ref.chunk: {} for ref in refs}
         up = [host for host in self._cassandra.replicas(statement) if host.is_up is not False]
         up = [host for host in up if not self._cassandra.monitor.is_unresponsive(host)] or up
-        try:
-            if not up:
-                raise StoreUnavailableError("no replica is up")
-            for row in self._cassandra.execute_at(statement, up[refs[0].bucket % len(up)]):
-                copies.setdefault(row.chunk, {})[row.tile] = row.data
-        except _UNREACHABLE:
-            copies.clear()  # each chunk is fetched on its own below, from one replica after the other
-        return [self._checked_or_fetched(ref, tiles, copies.get(ref.chunk)) for ref in refs]
+        # Without a replica that answers, each chunk is fetched on its own below, from one replica after the other.
+        with suppress(*UNREACHABLE):
+            for row in self._cassandra.execute_at(statement, up[refs[0].bucket % len(up)]) if up else []:
+                copies[row.chunk][row.tile] = row.data
+        return [self._checked_or_fetched(ref, tiles, copies[ref.chunk]) for ref in refs]
 
-    def _checked_or_fetched(self, ref: ChunkRef, tiles: Sequence[int], copy: dict[int, bytes] | None) -> Tiles:
-        if copy is not None:
-            try:
-                return self.check(ref, tiles, copy, "a replica")
-            except ChecksumMismatchError as error:
-                good = self.fetch(ref, tiles)
-                self._replace_wrong_copies(ref, dict(zip(tiles, good, strict=True)), [("a replica", error)])
-                return good
-            except ChunkMissingError:
-                pass
-        return self.fetch(ref, tiles)
+    def _checked_or_fetched(self, ref: ChunkRef, tiles: Sequence[int], copy: Mapping[int, bytes]) -> Tiles:
+        good: dict[int, bytes] = {}
+        damage = collect_good(ref, tiles, copy, "a replica", good)
+        if damage is None:
+            return [good[tile] for tile in tiles]
+        fetched = self.fetch(ref, tiles)
+        self._replace_wrong_copies(ref, dict(zip(tiles, fetched, strict=True)), [("a replica", damage)])
+        return fetched
 
     def fetch_from(self, host: Host, ref: ChunkRef) -> Tiles:
         """Return all tiles from this node's own data alone (``NODE_LOCAL``), verified; raises like ``fetch``."""
         node = str(host.address)
         try:
             copy = self._select(ref, None, NODE_LOCAL, host)
-            return self.check(ref, list(range(len(ref.tiles))), copy, node)
-        except _UNREACHABLE as error:
-            raise _final_error(ref, [(node, error)]) from None
+        except UNREACHABLE as error:
+            raise final_error(ref, [(node, error)]) from None
+        good: dict[int, bytes] = {}
+        if damage := collect_good(ref, range(len(ref.tiles)), copy, node, good):
+            raise damage
+        return list(good.values())
 
     def replicas(self, ref: ChunkRef) -> list[Host]:
         """Return the nodes that should hold the chunk."""
         return self._cassandra.replicas(self._bind(ref, None))
-
-    @classmethod
-    def check(cls, ref: ChunkRef, tiles: Sequence[int], copy: dict[int, bytes], node: str) -> Tiles:
-        """Return the tiles in order, each verified against its checksum.
-
-        Raises ``ChunkMissingError`` or ``ChecksumMismatchError`` with the tile's key and the node.
-        """
-        good: dict[int, bytes] = {}
-        damage = cls._collect_good(ref, tiles, copy, node, good)
-        if damage is not None:
-            raise damage
-        return [good[tile] for tile in tiles]
-
-    @staticmethod
-    def _collect_good(
-        ref: ChunkRef, tiles: Sequence[int], copy: dict[int, bytes], node: str, good: dict[int, bytes]
-    ) -> ChecksumMismatchError | ChunkMissingError | None:
-        """Add the correct tiles to ``good`` and return an error for the others, or None.
-
-        A wrong tile takes precedence over a missing one.
-        """
-        missing: ChunkMissingError | None = None
-        wrong: ChecksumMismatchError | None = None
-        for tile in tiles:
-            if tile in good:
-                continue
-            key: dict[str, Any] = {
-                "dataset": ref.dataset,
-                "attempt_id": ref.attempt_id.hex,
-                "bucket": ref.bucket,
-                "chunk": ref.chunk,
-                "tile": tile,
-                "node": node,
-            }
-            data = copy.get(tile)
-            if data is None:
-                missing = missing or ChunkMissingError(f"tile {tile} of chunk {ref} is not on {node}", **key)
-                continue
-            actual = xxhash.xxh3_128_digest(data)
-            expected = ref.tiles[tile].stored_checksum
-            if actual == expected:
-                good[tile] = data
-                continue
-            wrong = wrong or ChecksumMismatchError(
-                f"tile {tile} of chunk {ref} from {node} has a wrong checksum",
-                hint="the other replica is read; millrace verify --each-replica tells which copy is damaged",
-                stage="stored",
-                expected=expected.hex(),
-                actual=actual.hex(),
-                **key,
-            )
-        return wrong or missing
 
     def _sources(self, ref: ChunkRef) -> Iterator[tuple[int, Host | None]]:
         """Yield the consistency levels and nodes to read from, in order."""
@@ -262,26 +199,3 @@ def _may_help(level: int, failures: Sequence[Failure]) -> bool:
     if level == TWO:
         return not any(isinstance(error, ChecksumMismatchError) for _, error in failures)
     return level != NODE_LOCAL or not all(isinstance(error, ChunkMissingError) for _, error in failures)
-
-
-def _final_error(ref: ChunkRef, failures: Sequence[Failure]) -> Exception:
-    """Return the error of a chunk that could not be read: a wrong checksum, else a missing tile, else no response."""
-    unreachable = list(
-        dict.fromkeys(node for node, error in failures if isinstance(error, _UNREACHABLE) and node != "TWO")
-    )
-    for kind in (ChecksumMismatchError, ChunkMissingError):
-        for error in (error for _, error in failures if isinstance(error, kind)):
-            error.hint = "no node that should hold it has a good copy; load the dataset again"
-            if unreachable:
-                error.hint = f"{', '.join(unreachable)} did not answer and may have a good copy: millrace doctor"
-                error.context["unreachable"] = unreachable
-            return error
-    reasons = "; ".join(f"{node}: {getattr(error, 'message', error)}" for node, error in failures)
-    timed_out = all(isinstance(error, StoreTimeoutError) for _, error in failures)
-    return (StoreTimeoutError if timed_out else StoreUnavailableError)(
-        f"chunk {ref} cannot be read ({reasons})",
-        hint="see millrace doctor; no data is lost while a node is only down",
-        dataset=ref.dataset,
-        chunk=ref.chunk,
-        node=", ".join(unreachable),
-    )

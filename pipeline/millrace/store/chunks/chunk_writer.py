@@ -128,7 +128,7 @@ class ChunkWriter:
         for bucket in self._buckets:
             while bucket.pending and bucket.pending[0][1].done():
                 self._count(bucket)
-        self._record_lost_writes()
+        self.record_lost_writes()
         while self._buckets and self._buckets[0].closed and not self._buckets[0].pending:
             self._complete(self._buckets.popleft(), last=False)
         if time.monotonic() - self._last_heartbeat > _HEARTBEAT_S:
@@ -140,29 +140,24 @@ class ChunkWriter:
             bucket = self._buckets[0]
             while bucket.pending:
                 self._count(bucket)
-            self._record_lost_writes()
+            self.record_lost_writes()
             self._buckets.popleft()
             self._complete(bucket, last=not self._buckets)
         self._pages.flush()
         self._send_heartbeat(finished=True)
-        self._record_lost_writes()
+        self.record_lost_writes()
         return AttemptReport(tuple(self._pages.pages), self._proven_on_one, self.retries)
-
-    def record_lost_writes(self) -> int:
-        """Record the writes that a lost node may not have synced since ``finish``, and return their number."""
-        before = self._proven_on_one
-        self._record_lost_writes()
-        return self._proven_on_one - before
 
     @property
     def _proven_on_one(self) -> int:
         return self.under_replicated + self._under_replicated_rows + self._pages.on_one_replica
 
-    def _record_lost_writes(self) -> None:
-        """Record as under-replicated the writes that a node acknowledged just before it was lost.
+    def record_lost_writes(self) -> int:
+        """Record as under-replicated the writes that a node acknowledged just before it was lost; return their number.
 
         Those writes were proven once, but the lost node may not have synced them to its commit log.
         """
+        before = self._proven_on_one
         open_buckets = {bucket.number: bucket for bucket in self._buckets}
         for number, count in self._unsynced.take_lost().items():
             chunks = count if number >= 0 else 0
@@ -172,6 +167,7 @@ class ChunkWriter:
                 open_buckets[number].on_one_replica += chunks  # its record is written later
             else:
                 self._record(number, chunks)
+        return self._proven_on_one - before
 
     def _record(self, bucket: int, chunks: int) -> None:
         self._catalogue_writer.record_under_replicated(self._row.dataset, self._row.attempt_id, bucket, chunks)

@@ -13,7 +13,7 @@ from millrace.store.catalogue.manifest import ChunkRef, PageRef, journal_number
 from millrace.store.catalogue.page import encode_page
 from millrace.store.chunks.unsynced_writes import UnsyncedWrites
 
-Page = tuple[bytes, bytes, dict[str, int]]
+EncodedPage = tuple[bytes, bytes, dict[str, int]]
 """The stored bytes of a page, their checksum, and the sums over its chunks."""
 
 
@@ -72,7 +72,7 @@ class PageWriter:
         self.on_one_replica += replicas < 2
         self._unsynced.add(MetadataBucket.PAGES)
 
-    def _encode(self, refs: Sequence[ChunkRef], stats: Sequence[pa.RecordBatch]) -> Iterator[Page]:
+    def _encode(self, refs: Sequence[ChunkRef], stats: Sequence[pa.RecordBatch]) -> Iterator[EncodedPage]:
         """Yield pages of at most ``page_bytes_max``. A page's statistics have one schema."""
         start = 0
         for end in range(1, len(refs) + 1):
@@ -80,7 +80,7 @@ class PageWriter:
                 yield from self._encode_equal(refs[start:end], stats[start:end])
                 start = end
 
-    def _encode_equal(self, refs: Sequence[ChunkRef], stats: Sequence[pa.RecordBatch]) -> Iterator[Page]:
+    def _encode_equal(self, refs: Sequence[ChunkRef], stats: Sequence[pa.RecordBatch]) -> Iterator[EncodedPage]:
         """Yield pages of chunks whose statistics have one schema."""
         data, checksum = encode_page(refs, stats)
         if len(data) > self._page_bytes_max and len(refs) > 1:

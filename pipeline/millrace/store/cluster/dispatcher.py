@@ -53,7 +53,7 @@ class Dispatcher:
         self._last_response = time.monotonic()
         self._broken: Exception | None = None
         _ = cassandra.probes  # connect here, where waiting delays no write
-        self.loop = EventLoop("millrace-writer", on_error=self._break, on_close=self._abandon)
+        self.loop = EventLoop("millrace-writer", on_error=self._break, on_close=self._abandon_all)
         self.suspected = SuspectedNodes(cassandra.monitor, self.loop, self._resend)
         cassandra.monitor.subscribers.append(self._post_lost)
 
@@ -74,7 +74,7 @@ class Dispatcher:
         self._broken = error
         self._fail_all(f"the writer failed ({type(error).__name__}: {error})")
 
-    def _abandon(self) -> None:
+    def _abandon_all(self) -> None:
         self._fail_all("the writer was closed before it was done")
 
     def _fail_all(self, reason: str) -> None:
@@ -210,7 +210,6 @@ class Dispatcher:
     def _throttle(self, flight: Flight, cause: Any) -> None:
         if not isinstance(cause, _FULL_CONNECTION):
             self._last_response = time.monotonic()
-        self.stats.throttled += 1
         if not self._cool_down.has(flight):  # a smaller window does not unblock a hung disk
             self._window.throttle()
 

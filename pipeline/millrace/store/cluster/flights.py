@@ -43,7 +43,6 @@ class WriterStats:
     acknowledged: int = 0
     degraded: int = 0
     retries: int = 0
-    throttled: int = 0
 
 
 @dataclass(slots=True, eq=False)

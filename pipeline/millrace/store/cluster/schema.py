@@ -7,17 +7,12 @@ the same name. The schema's number is stored in the comment of ``versions``. A k
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+
+from cassandra.cluster import Session
+from cassandra.pool import Host
 
 from millrace.errors import StoreSchemaError, StoreUnavailableError
-from millrace.settings import run_hint
-
-if TYPE_CHECKING:
-    from cassandra.cluster import Session
-    from cassandra.pool import Host
-
-    from millrace.settings import CassandraSettings
-
+from millrace.settings import CassandraSettings, run_hint
 
 SCHEMA_NUMBER = 3
 

@@ -33,13 +33,7 @@ class CassandraSession:
     ``connect`` raises ``StoreUnavailableError`` when no contact point responds within ``connect_timeout_s``.
     """
 
-    def __init__(
-        self,
-        cluster: Cluster,
-        session: Session,
-        settings: CassandraSettings,
-        monitor: NodeMonitor,
-    ) -> None:
+    def __init__(self, cluster: Cluster, session: Session, settings: CassandraSettings, monitor: NodeMonitor) -> None:
         self.cluster = cluster
         self.session = session
         self.settings = settings
@@ -52,10 +46,7 @@ class CassandraSession:
 
     @classmethod
     def connect(cls, settings: CassandraSettings, **cluster_options: Any) -> CassandraSession:
-        """Return a session without a default keyspace.
-
-        Statements name their keyspace, so one session can also create it.
-        """
+        """Return a session without a default keyspace: statements name theirs, so it can also create the keyspace."""
         monitor = NodeMonitor()
         cluster = new_cluster(settings, monitor, **cluster_options)
         try:
@@ -92,9 +83,7 @@ class CassandraSession:
         self._forget_ended()
 
     def _forget_ended(self) -> None:
-        for thread in tuple(self._background):
-            if not thread.is_alive():
-                self._background.discard(thread)
+        self._background.difference_update([thread for thread in tuple(self._background) if not thread.is_alive()])
 
     @property
     def probes(self) -> Session:
@@ -233,6 +222,15 @@ class CassandraSession:
     def missing(self) -> list[str]:
         """Return the addresses of nodes that are down or do not answer a probe within ``ProbeTimes.refuse_s``."""
         return [str(host.address) for host in self.monitor.missing()]
+
+    def require_all_up(self, operation: str, *, unchanged: str = "") -> None:
+        """Raise ``StoreUnavailableError`` while any node is down. ``unchanged`` is the end of its hint."""
+        if down := ", ".join(self.missing()):
+            raise StoreUnavailableError(
+                f"{operation} needs every node, {down} is down",
+                hint="; ".join(filter(None, ("start it and give the command again", unchanged))),
+                node=down,
+            )
 
     def replicas(self, statement: Statement) -> list[Host]:
         """Return the replicas of the statement's partition, sorted by address.

@@ -39,14 +39,9 @@ class ByteWindow:
         self._sleep = sleep
         self._next_start = 0.0
         self._writes = 0
-        self._in_flight_bytes = 0
+        self.in_flight_bytes = 0
         self._quiet_acks = 0
         self._changed = threading.Condition()
-
-    @property
-    def in_flight_bytes(self) -> int:
-        """Bytes in flight now."""
-        return self._in_flight_bytes
 
     def acquire(self, size_bytes: int, *, timeout_s: float) -> None:
         """Wait for room and take it; raises ``StoreTimeoutError`` when there is none within ``timeout_s``."""
@@ -59,13 +54,13 @@ class ByteWindow:
                         f"the cluster accepted no write for {timeout_s:.0f} s",
                         hint="see millrace doctor and the logs of the nodes",
                     )
-            self._in_flight_bytes += size_bytes
+            self.in_flight_bytes += size_bytes
             self._writes += 1
 
     def _is_full(self, size_bytes: int) -> bool:
-        if self._limit_writes and self._writes >= self._limit_writes:
-            return True
-        return self._writes > 0 and self._in_flight_bytes + size_bytes > self.room_bytes
+        if not self._writes:
+            return False  # a single write is never refused
+        return 0 < self._limit_writes <= self._writes or self.in_flight_bytes + size_bytes > self.room_bytes
 
     def _keep_to_rate(self, size_bytes: int) -> None:
         if not self._bytes_per_s:
@@ -80,7 +75,7 @@ class ByteWindow:
     def release(self, size_bytes: int) -> None:
         """Return the bytes of a write that was acknowledged or given up."""
         with self._changed:
-            self._in_flight_bytes -= size_bytes
+            self.in_flight_bytes -= size_bytes
             self._writes -= 1
             self._quiet_acks += 1
             if self._quiet_acks >= _GROW_AFTER_ACKS and self.room_bytes < self.limit_bytes:

@@ -1,21 +1,24 @@
-"""Access to the catalogue at ``ALL``: reads and writes use all replicas, and fail while a replica is down."""
+"""Read and write the catalogue at ``ALL``, and find the versions that tags and leases protect.
+
+Reads and writes use all replicas, and fail while a replica is down.
+"""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
 from cassandra import ConsistencyLevel
 
-from millrace.errors import StoreError, StoreUnavailableError
+from millrace.errors import StoreError, UsageError
 from millrace.store.catalogue.attempt import LoadAttempt, MetadataBucket
 from millrace.store.catalogue.catalogue import read_attempts, read_tags
 from millrace.store.catalogue.row_reader import Rows
 from millrace.store.catalogue.version import WITHDRAWN, Version
 from millrace.store.catalogue.version_rows import read_versions
 from millrace.store.cluster.session import CassandraSession
+from millrace.store.cluster.write_times import later_than
 
 _KEY = "WHERE dataset = ? AND number = ? AND hex = ?"
 _SELECT_MARK = f"SELECT mark, WRITETIME(deleted_at) AS deleted, WRITETIME(mark) AS marked FROM {{ks}}.versions {_KEY}"  # noqa: S608 constant names
@@ -37,13 +40,7 @@ class AllReplicas:
 
     def require_all_up(self) -> None:
         """Raise ``StoreUnavailableError`` with one line while any node is down."""
-        down = self.cassandra.missing()
-        if down:
-            raise StoreUnavailableError(
-                f"{self._operation} needs every node, {', '.join(down)} is down",
-                hint=f"start it and give the command again; {self._unchanged}",
-                node=", ".join(down),
-            )
+        self.cassandra.require_all_up(self._operation, unchanged=self._unchanged)
 
     def versions(self, dataset: str) -> list[Version]:
         """Return every version, newest first, deleted ones too."""
@@ -58,9 +55,33 @@ class AllReplicas:
         """Return the load attempts of a dataset."""
         return read_attempts(self.rows, dataset)
 
-    def tags(self, dataset: str) -> list[tuple[str, int, str]]:
-        """Return every tag of a dataset: its name, and number and hex of the tagged version."""
-        return read_tags(self.rows, dataset)
+    def protected_versions(self, dataset: str) -> set[tuple[int, str]]:
+        """Return number and hex of every version that has a tag or a reader's lease, so that it is not deleted."""
+        return {(number, hexpart) for _, number, hexpart in read_tags(self.rows, dataset)} | self._leased(dataset)
+
+    def require_unprotected(self, version: Version) -> None:
+        """Raise ``UsageError`` if the version has a tag or a lease."""
+        key = (version.number, version.hex)
+        tags = [tag for tag, *target in read_tags(self.rows, version.dataset) if tuple(target) == key]
+        if tags:
+            raise UsageError(
+                f"{version.reference} has the tag {', '.join(tags)}",
+                hint=f"millrace untag {version.dataset} {tags[0]} first",
+                dataset=version.dataset,
+                version=version.label,
+            )
+        if key in self._leased(version.dataset):
+            raise UsageError(
+                f"{version.reference} is being read",
+                hint="try again when its readers are done (their leases run out by themselves)",
+                dataset=version.dataset,
+                version=version.label,
+            )
+
+    def _leased(self, dataset: str) -> set[tuple[int, str]]:
+        self.cassandra.drain()  # a reader of this process may be about to release its lease
+        rows = self.rows("SELECT number, hex FROM {ks}.leases WHERE dataset = ?", (dataset,))
+        return {(row.number, row.hex) for row in rows}
 
     def write_mark(self, version: Version, mark: str, deleted_at: datetime) -> None:
         """Overwrite the mark of a version with a later write time than it has, even if this machine's clock is behind.
@@ -71,9 +92,8 @@ class AllReplicas:
         rows = self.rows(_SELECT_MARK, key)
         if any(row.mark == WITHDRAWN for row in rows):
             return
-        written = [at for row in rows for at in (row.deleted, row.marked) if at is not None]
-        now = max([time.time_ns() // 1000, *(at + 1 for at in written)])
-        self.execute(_SET_MARK, (now, deleted_at, mark, *key))
+        write_time = later_than([at for row in rows for at in (row.deleted, row.marked)])
+        self.execute(_SET_MARK, (write_time, deleted_at, mark, *key))
 
     def require_replicated_catalogue(self, dataset: str) -> None:
         """Raise ``StoreError`` while catalogue rows of the dataset are under-replicated.

@@ -13,7 +13,6 @@ from millrace.store.catalogue.attempt import LoadAttempt
 from millrace.store.catalogue.catalogue import Catalogue
 from millrace.store.catalogue.version import Version
 from millrace.store.deletion.all_replicas import AllReplicas
-from millrace.store.deletion.protection import Protection
 from millrace.store.repair.repair import ALIVE
 
 
@@ -38,21 +37,24 @@ class Garbage:
 
 
 class GarbageSearch:
-    """Search for garbage. Attempts, versions, tags and leases are read at ``ALL``."""
+    """Search for garbage. Attempts, versions, tags and leases are read at ``ALL``.
 
-    def __init__(self, catalogue: Catalogue, replicas: AllReplicas) -> None:
+    A load attempt counts as active for the time ``alive`` after it was last seen.
+    """
+
+    def __init__(self, catalogue: Catalogue, replicas: AllReplicas, *, alive: timedelta = ALIVE) -> None:
         self._catalogue = catalogue
         self._replicas = replicas
-        self._protection = Protection(replicas)
+        self._alive = alive
 
     def find(self, dataset: str, grace: timedelta) -> list[Garbage]:
         """Return the data of the dataset's load attempts that no version references."""
         self._replicas.require_all_up()
         now = datetime.now(UTC)
         attempts = self._replicas.attempts(dataset)
-        protected = self._protection.versions(dataset)  # a tag may have been set at the moment of the deletion
+        protected = self._replicas.protected_versions(dataset)  # a tag may have been set at the moment of the deletion
         referenced, deleted = self.references(self._replicas.versions_with_data(dataset), protected)
-        active = active_runs(attempts, referenced | set(deleted), now)
+        active = self.active_runs(attempts, referenced | set(deleted), now)
         garbage = []
         for attempt in attempts:
             age = _age(attempt, now)
@@ -97,10 +99,10 @@ class GarbageSearch:
         named = {page.attempt_id for page in pages.each_ref(content)}
         return {version.attempt_id, *named, *pages.stored_out_of_line(content)}
 
-
-def active_runs(attempts: Iterable[LoadAttempt], referenced: Set[UUID], now: datetime) -> set[str]:
-    """Return the runs of attempts that no version references yet and that may still be active."""
-    return {a.run for a in attempts if a.attempt_id not in referenced and not a.fenced and _age(a, now) < ALIVE}
+    def active_runs(self, attempts: Iterable[LoadAttempt], referenced: Set[UUID], now: datetime) -> set[str]:
+        """Return the runs of attempts that no version references yet and that may still be active."""
+        unreferenced = (attempt for attempt in attempts if attempt.attempt_id not in referenced and not attempt.fenced)
+        return {attempt.run for attempt in unreferenced if _age(attempt, now) < self._alive}
 
 
 def _age(attempt: LoadAttempt, now: datetime) -> timedelta:

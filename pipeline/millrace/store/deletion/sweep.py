@@ -7,7 +7,7 @@ key is ever used again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -19,8 +19,8 @@ from millrace.store.catalogue.catalogue import Catalogue
 from millrace.store.catalogue.version import Version
 from millrace.store.cluster.write_times import future_tombstone_timestamp
 from millrace.store.deletion.all_replicas import AllReplicas
-from millrace.store.deletion.garbage import Garbage, GarbageSearch, active_runs
-from millrace.store.deletion.protection import Protection
+from millrace.store.deletion.garbage import Garbage, GarbageSearch
+from millrace.store.repair.repair import ALIVE
 
 GRACE = timedelta(hours=24)
 _DELETE_PAGES = "DELETE FROM {ks}.pages USING TIMESTAMP ? WHERE dataset = ? AND attempt_id = ?"
@@ -32,7 +32,7 @@ class SweepReport:
 
     marked: list[str] = field(default_factory=list)
     final: list[str] = field(default_factory=list)
-    """Those of ``marked`` whose deletion cannot be undone even before anything is removed (``obstacle``)."""
+    """Those of ``marked`` whose deletion cannot be undone even before anything is removed."""
     garbage: list[dict[str, Any]] = field(default_factory=list)
     missing: list[dict[str, Any]] = field(default_factory=list)
     """Rows, pages and chunks that a version references and a node lacks. Those that another node has are on record for
@@ -52,18 +52,19 @@ class SweepReport:
 class Sweep:
     """Removal of garbage and of the content of deleted versions."""
 
-    def __init__(self, catalogue: Catalogue, replicas: AllReplicas) -> None:
+    def __init__(self, catalogue: Catalogue, replicas: AllReplicas, *, alive: timedelta = ALIVE) -> None:
         self._catalogue = catalogue
         self._replicas = replicas
-        self._search = GarbageSearch(catalogue, replicas)
-        self._protection = Protection(replicas)
+        self._search = GarbageSearch(catalogue, replicas, alive=alive)
 
     def garbage(self, dataset: str, *, grace: timedelta = GRACE) -> list[Garbage]:
         """Return the data of the dataset's load attempts that no version references; reads at ``ALL``."""
         return self._search.find(dataset, grace)
 
-    def remove(self, garbage: Iterable[Garbage], report: SweepReport, *, grace: timedelta = GRACE) -> None:
-        """Remove garbage as whole partitions at ``ALL``.
+    def remove(
+        self, dataset: str, garbage: Sequence[Garbage], report: SweepReport, *, grace: timedelta = GRACE
+    ) -> None:
+        """Remove garbage of the dataset as whole partitions at ``ALL``.
 
         The row in ``attempts`` is removed last, so that an interrupted removal is found again.
 
@@ -74,17 +75,15 @@ class Sweep:
         An attempt that turns out to be referenced stays fenced. Another sweep, which has read the versions before, may
         be removing it, and a version that is published or restored now must see that.
         """
-        items = list(garbage)
-        datasets = {item.dataset for item in items}
-        for dataset in datasets:
-            self._replicas.require_replicated_catalogue(dataset)
-        for item in items:
+        if not garbage:
+            return
+        self._replicas.require_replicated_catalogue(dataset)
+        for item in garbage:
             self._fence(item)
-        for dataset in datasets:
-            still = {item.attempt_id for item in self.garbage(dataset, grace=grace) if item.removable}
-            for item in items:
-                if item.dataset == dataset and item.attempt_id in still:
-                    self._remove(item, report)
+        unreferenced = {item.attempt_id for item in self.garbage(dataset, grace=grace) if item.removable}
+        for item in garbage:
+            if item.attempt_id in unreferenced:
+                self._remove(item, report)
 
     def _fence(self, item: Garbage) -> None:
         query = "UPDATE {ks}.attempts USING TIMESTAMP ? SET fenced = ? WHERE dataset = ? AND attempt_id = ?"
@@ -107,26 +106,29 @@ class Sweep:
         Only versions whose attempt is fenced or gone are emptied, because an undelete checks for that.
         """
         now = datetime.now(UTC)
-        protected = self._protection.versions(dataset)
+        protected = self._replicas.protected_versions(dataset)
         # Read the attempts first and then the versions, each only once. A version that is published in between or later
         # belongs to an attempt that is known here and that no version references. It counts as an active load.
         attempts = self._replicas.attempts(dataset)
         versions = self._replicas.versions_with_data(dataset)
         unfenced = {attempt.attempt_id for attempt in attempts if not attempt.fenced}
-        expired: list[Version] = []
-        kept: list[Version] = []
-        for version in versions:
-            waits = version.deleted_at is None or now - version.deleted_at < grace or version.attempt_id in unfenced
-            stays = waits or (version.number, version.hex) in protected
-            (kept if stays else expired).append(version)
+        expired = {
+            version.label: version
+            for version in versions
+            if version.deleted_at is not None
+            and now - version.deleted_at >= grace
+            and version.attempt_id not in unfenced
+            and (version.number, version.hex) not in protected
+        }
         if not expired:
             return
         referenced, deleted = self._search.references(versions, protected)
-        if active_runs(attempts, referenced | set(deleted), now):
+        if self._search.active_runs(attempts, referenced | set(deleted), now):
             return  # an append to a version deleted just now shares its lists; the next sweep finds them again
         # Versions share page lists with their parents.
+        kept = [version for version in versions if version.label not in expired]
         shared = {attempt_id for version in kept for attempt_id in self._out_of_line(version)}
-        for version in expired:
+        for version in expired.values():
             self._empty(version, shared, now)
 
     def _empty(self, version: Version, shared: set[UUID], now: datetime) -> None:

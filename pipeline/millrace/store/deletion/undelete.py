@@ -19,12 +19,12 @@ from millrace.names import VersionSelector
 from millrace.store.catalogue.attempt import AttemptRole
 from millrace.store.catalogue.catalogue import Catalogue
 from millrace.store.catalogue.not_found import dataset_not_found
-from millrace.store.catalogue.recoverable import obstacle
+from millrace.store.catalogue.recoverable import unrecoverable_reason
 from millrace.store.catalogue.selection import select
 from millrace.store.catalogue.version import DELETED, RESTORED, Version
 from millrace.store.cluster.write_times import future_tombstone_timestamp
 from millrace.store.deletion.all_replicas import AllReplicas
-from millrace.store.repair.row_repair import RowRepair
+from millrace.store.repair.row_repair import repair_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +74,17 @@ class Undelete:
         if not versions:
             raise dataset_not_found(dataset)
         self._replicas.require_replicated_catalogue(dataset)
-        if selector.as_of is not None:  # only an exact match: the newest version before a time is not meant here
+        if selector.as_of is not None:  # only an exact match, not the latest version at that time
             candidates = [version for version in versions if selector.is_shown_as(version.committed_at)]
         else:
             number = selector.number if selector.full is None else selector.full[0]
             candidates = [version for version in versions if version.number == number]
         attempts = self._replicas.attempts(dataset)
-        deleted = [version for version in candidates if version.deleted_at is not None]
-        recoverable = [version for version in deleted if obstacle(self._catalogue, version, attempts) is None]
+        recoverable = [
+            version
+            for version in candidates
+            if version.deleted_at is not None and unrecoverable_reason(self._catalogue, version, attempts) is None
+        ]
         match = select(recoverable, selector) or select(candidates, selector)
         if match is None:
             raise VersionNotFoundError(
@@ -99,7 +102,7 @@ class Undelete:
     def final(self, dataset: str, versions: Iterable[Version]) -> list[str]:
         """Return those of these versions, visible or deleted, whose deletion cannot be undone."""
         attempts = self._replicas.attempts(dataset)
-        return [version.reference for version in versions if obstacle(self._catalogue, version, attempts) is not None]
+        return [v.reference for v in versions if unrecoverable_reason(self._catalogue, v, attempts) is not None]
 
     def restore(self, version: Version) -> None:
         """Make the version visible again. Repeated and concurrent calls have the same result.
@@ -113,7 +116,7 @@ class Undelete:
         self._replicas.require_replicated_catalogue(version.dataset)
         # A node killed a moment after the publication may have lost the version's row. A mark alone would then make a
         # row without content there, which no record names.
-        RowRepair(self._replicas.cassandra).rows(version.dataset)
+        repair_rows(self._replicas.cassandra, version.dataset)
         deleted_at = version.deleted_at or datetime.now(UTC)
         with self._registered_as_attempt(version):
             self._require_recoverable(version)
@@ -142,10 +145,10 @@ class Undelete:
         )
 
     def _require_recoverable(self, version: Version) -> None:
-        reason = obstacle(self._catalogue, version, self._replicas.attempts(version.dataset))
+        reason = unrecoverable_reason(self._catalogue, version, self._replicas.attempts(version.dataset))
         if reason is not None:
             raise VersionNotFoundError(
-                f"{version.reference} cannot be taken back, {reason.why}",
+                f"{version.reference} cannot be taken back, {reason.text}",
                 hint=reason.hint,
                 dataset=version.dataset,
                 version=version.label,

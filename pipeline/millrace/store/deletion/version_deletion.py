@@ -6,14 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from millrace.errors import (
-    ChunkError,
-    ChunkMissingError,
-    InvalidSettingError,
-    StoreError,
-    StoreTimeoutError,
-    StoreUnavailableError,
-)
+from millrace.errors import InvalidSettingError, StoreError, StoreTimeoutError, StoreUnavailableError
 from millrace.names import check_dataset_name, parse_reference
 from millrace.store.catalogue.catalogue import Catalogue
 from millrace.store.catalogue.not_found import dataset_not_found
@@ -21,24 +14,24 @@ from millrace.store.catalogue.version import DELETED, Version
 from millrace.store.catalogue.version_graph import VersionGraph
 from millrace.store.cluster.session import CassandraSession
 from millrace.store.deletion.all_replicas import AllReplicas
-from millrace.store.deletion.protection import Protection
 from millrace.store.deletion.sweep import GRACE, Sweep, SweepReport
 from millrace.store.deletion.undelete import Undelete, UndeleteReport
+from millrace.store.repair.repair import ALIVE
 from millrace.store.repair.replica_check import MissingReplica, ReplicaCheck
 
 
 class VersionDeletion:
     """Deletion of versions: marks, undeletes and sweeps.
 
-    Every method raises ``StoreUnavailableError`` while a node is down; then nothing was marked or removed.
+    Every method raises ``StoreUnavailableError`` while a node is down; then nothing was marked or removed. A load
+    attempt counts as active for the time ``alive`` after it was last seen.
     """
 
-    def __init__(self, cassandra: CassandraSession, catalogue: Catalogue) -> None:
+    def __init__(self, cassandra: CassandraSession, catalogue: Catalogue, *, alive: timedelta = ALIVE) -> None:
         self._cassandra = cassandra
         self._catalogue = catalogue
         self._replicas = AllReplicas(cassandra, "deleting", "nothing was deleted")
-        self._protection = Protection(self._replicas)
-        self._sweeps = Sweep(catalogue, self._replicas)
+        self._sweeps = Sweep(catalogue, self._replicas, alive=alive)
         self._undeletes = Undelete(catalogue, AllReplicas(cassandra, "taking back a deletion"))
 
     def delete(self, reference: str, *, whole: bool, now: bool, dry_run: bool) -> SweepReport:
@@ -62,7 +55,7 @@ class VersionDeletion:
         if keep < 1:
             raise InvalidSettingError(f"--keep is {keep}", hint="keep at least 1; millrace delete removes a dataset")
         self._replicas.require_all_up()
-        protected = self._protection.versions(check_dataset_name(name))
+        protected = self._replicas.protected_versions(check_dataset_name(name))
         graph = VersionGraph(self._replicas.versions(name))
         if graph.latest is None:
             raise dataset_not_found(name)
@@ -97,7 +90,7 @@ class VersionDeletion:
         self._replicas.require_all_up()
         missing: list[MissingReplica] = []
         for name in self._catalogue.names():
-            missing += self._missing_replicas(name, report)
+            missing += self._missing_replicas(name)
             self._sweep(name, report, now=now, dry_run=not delete)
         report.missing = [replica.to_json() for replica in missing]
         return report, missing
@@ -105,17 +98,14 @@ class VersionDeletion:
     def _visible(self, dataset: str) -> list[Version]:
         return [version for version in self._replicas.versions(dataset) if version.deleted_at is None]
 
-    def _missing_replicas(self, name: str, report: SweepReport) -> list[MissingReplica]:
+    def _missing_replicas(self, name: str) -> list[MissingReplica]:
         check = ReplicaCheck(self._cassandra, self._catalogue)
         visible = self._visible(name)
-        missing = list(check.rows(name, visible[0])) if visible else []
+        missing = list(check.missing_rows(name, visible[0])) if visible else []
         for version in reversed(visible):
-            try:
-                content = self._catalogue.with_content(version)
-                missing += check.pages(content)
-                missing += check.chunks(content)
-            except (ChunkError, ChunkMissingError) as error:  # no node has an intact copy
-                report.problems.append(str(error))
+            content = self._catalogue.with_content(version)
+            missing += check.missing_pages(content)
+            missing += check.missing_chunks(content)
         return missing
 
     def _delete(self, name: str, versions: Sequence[Version], *, now: bool, dry_run: bool) -> SweepReport:
@@ -136,9 +126,9 @@ class VersionDeletion:
         if versions:
             self._replicas.require_replicated_catalogue(name)
         for version in versions:
-            self._protection.require_unprotected(version)
+            self._replicas.require_unprotected(version)
         for version in () if dry_run else versions:
-            self._protection.require_unprotected(version)  # the first check may be seconds old
+            self._replicas.require_unprotected(version)  # the first check may be seconds old
             self._replicas.write_mark(version, DELETED, datetime.now(UTC))
 
     def _sweep(self, name: str, report: SweepReport, *, now: bool, dry_run: bool) -> None:
@@ -150,7 +140,7 @@ class VersionDeletion:
         if dry_run:
             return
         try:
-            self._sweeps.remove(removable, report, grace=grace)
+            self._sweeps.remove(name, removable, report, grace=grace)
         except (StoreUnavailableError, StoreTimeoutError):
             raise
         except StoreError as error:

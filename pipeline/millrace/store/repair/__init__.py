@@ -1,1 +1,1 @@
-"""Missing and damaged replicas: found, recorded and written again."""
+"""Find missing and damaged replicas, and repair those that are on record."""

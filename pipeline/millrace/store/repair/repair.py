@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from millrace.errors import ChunkError, MillraceError, StoreError, StoreUnavailableError
+from millrace.errors import ChunkError, StoreError
 from millrace.progress import ProgressTask
 from millrace.store.catalogue.attempt import AttemptRole, MetadataBucket, UnderReplicated
 from millrace.store.catalogue.catalogue import Catalogue
@@ -18,8 +18,8 @@ from millrace.store.chunks.chunk_reader import ChunkReader
 from millrace.store.cluster.driver import TWO
 from millrace.store.cluster.session import CassandraSession
 from millrace.store.cluster.write_times import future_tombstone_timestamp
-from millrace.store.repair.chunk_repair import ChunkRepair
-from millrace.store.repair.row_repair import RowRepair
+from millrace.store.repair.chunk_repair import repair_chunk
+from millrace.store.repair.row_repair import repair_rows
 
 ALIVE = timedelta(hours=3)
 """A load attempt without a version counts as active this long after it was last seen. It writes a heartbeat every
@@ -52,7 +52,7 @@ class RepairReport:
         return not self.problems and self.cleared + self.pending == self.records
 
     @property
-    def words(self) -> str:
+    def summary(self) -> str:
         """The outcome as one line for users."""
         copies = f"{self.copies:,} copies written"
         if not self.ok:
@@ -73,19 +73,17 @@ class ReplicaRepair:
         # Strict, because one node alone may not have every record.
         self._catalogue = Catalogue(cassandra, strict=True)
         self._reader = reader
-        self._chunk_repair = ChunkRepair(reader)
-        self._row_repair = RowRepair(cassandra)
 
-    def repair(self, names: list[str] | None, report: RepairReport, *, task: ProgressTask) -> RepairReport:
-        """Repair the named datasets, or all.
+    def repair(self, names: Sequence[str], *, task: ProgressTask) -> RepairReport:
+        """Repair the named datasets.
 
         A record that cannot be repaired is a problem in the report, not an exception.
 
         Raises ``StoreUnavailableError`` while a node is down, because no copy can be written to it.
         """
-        self.require_all_up("repairing")
-        for dataset in self._catalogue.names() if names is None else names:
-            report.datasets += 1
+        self._cassandra.require_all_up("repairing")
+        report = RepairReport(datasets=len(names))
+        for dataset in names:
             rows = self._catalogue.attempts(dataset)
             now = datetime.now(UTC)
             published = {version.run for version in self._catalogue.all_versions(dataset)}
@@ -95,12 +93,12 @@ class ReplicaRepair:
                 if not row.finished and row.run not in published and now - (row.last_seen or now) < ALIVE
             }
             publishers = {row.attempt_id for row in rows if row.role == AttemptRole.PUBLISHER}
-            self.attempts(
+            self.repair_attempts(
                 dataset, {row.attempt_id for row in rows}, report, task=task, writing=writing, publishers=publishers
             )
         return report
 
-    def attempts(
+    def repair_attempts(
         self,
         dataset: str,
         attempts: set[UUID],
@@ -125,7 +123,8 @@ class ReplicaRepair:
                 done = done or (record.bucket == MetadataBucket.CATALOGUE and record.attempt_id not in publishers)
                 self._repair_record(record, report, task)
             except (StoreError, ChunkError) as error:
-                report.problems.append(_problem(record, error))
+                key = {"dataset": dataset, "attempt_id": record.attempt_id.hex, "bucket": record.bucket}
+                report.problems.append({**key, "error": type(error).__name__, "message": str(error)})
                 continue
             if not done:
                 report.pending += 1
@@ -133,19 +132,9 @@ class ReplicaRepair:
                 self._clear(record)
                 report.cleared += 1
 
-    def require_all_up(self, operation: str) -> None:
-        """Raise ``StoreUnavailableError`` with one line while any node is down."""
-        down = self._cassandra.missing()
-        if down:
-            raise StoreUnavailableError(
-                f"{operation} needs every node, {', '.join(down)} is down",
-                hint="start it and give the command again",
-                node=", ".join(down),
-            )
-
     def _repair_record(self, record: UnderReplicated, report: RepairReport, task: ProgressTask) -> None:
         if record.bucket == MetadataBucket.CATALOGUE:
-            report.copies += self._row_repair.rows(record.dataset)
+            report.copies += repair_rows(self._cassandra, record.dataset)
             return
         if record.bucket == MetadataBucket.PAGES:
             for attempt_id in self._page_attempts(record):
@@ -155,7 +144,7 @@ class ReplicaRepair:
         report.copies += repair_pages(self._cassandra, record.dataset, record.attempt_id)
         for ref in self._chunks(record):
             report.chunks += 1
-            report.copies += self._chunk_repair.chunk(ref)
+            report.copies += repair_chunk(self._reader, ref)
             task.advance(ref.rows)
             task.count(chunks=1, bytes_stored=ref.stored_bytes)
 
@@ -196,13 +185,3 @@ class ReplicaRepair:
         bound = self._cassandra.prepare(query).bind(values)
         bound.consistency_level = TWO
         self._cassandra.execute(bound)
-
-
-def _problem(record: UnderReplicated, error: MillraceError) -> dict[str, Any]:
-    return {
-        "dataset": record.dataset,
-        "attempt_id": record.attempt_id.hex,
-        "bucket": record.bucket,
-        "error": type(error).__name__,
-        "message": str(error),
-    }

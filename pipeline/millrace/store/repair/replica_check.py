@@ -7,24 +7,24 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import asdict, dataclass
+from itertools import groupby
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
-import xxhash
 from cassandra.pool import Host
 
 from millrace.compat.cassandra import NODE_LOCAL
 from millrace.errors import ChunkError, ChunkMissingError
 from millrace.store.catalogue.attempt import MetadataBucket
 from millrace.store.catalogue.catalogue import Catalogue
-from millrace.store.catalogue.manifest import ChunkRef
+from millrace.store.catalogue.page_repair import is_good_page
 from millrace.store.catalogue.version import Version
 from millrace.store.cluster.session import CassandraSession
-from millrace.store.repair.row_repair import RowRepair
+from millrace.store.repair.row_repair import row_differences
 
 _PAGES = "SELECT page, checksum, data FROM {ks}.pages WHERE dataset = ? AND attempt_id = ? AND page IN ?"
 _KEYS = "SELECT chunk, tile FROM {ks}.chunks WHERE dataset = ? AND attempt_id = ? AND bucket = ?"
@@ -52,14 +52,7 @@ class MissingReplica:
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON-compatible values."""
-        return {
-            "dataset": self.dataset,
-            "version": self.version,
-            "node": self.node,
-            "data": self.data,
-            "attempt_id": self.attempt_id.hex,
-            "bucket": self.bucket,
-        }
+        return {**asdict(self), "attempt_id": self.attempt_id.hex}
 
 
 def repairable(missing: Sequence[MissingReplica]) -> list[MissingReplica]:
@@ -79,18 +72,18 @@ class ReplicaCheck:
         self._catalogue = catalogue
         self._seen: set[tuple[str, str, PageKey]] = set()
 
-    def rows(self, dataset: str, version: Version) -> Iterator[MissingReplica]:
+    def missing_rows(self, dataset: str, version: Version) -> Iterator[MissingReplica]:
         """Yield catalogue rows of the dataset that a node lacks or that differ between nodes.
 
         These are the dataset's name, its versions and tags, and its rows in ``attempts``.
         """
-        for table, key, host in RowRepair(self._cassandra).differences(dataset):
+        for table, key, host in row_differences(self._cassandra, dataset):
             row = f"the row {', '.join(map(str, key))} of {table}"
             yield MissingReplica(
                 dataset, version.label, str(host.address), row, version.attempt_id, MetadataBucket.CATALOGUE
             )
 
-    def pages(self, version: Version) -> Iterator[MissingReplica]:
+    def missing_pages(self, version: Version) -> Iterator[MissingReplica]:
         """Yield manifest pages and page lists of the version that are missing or fail their checksum on a node."""
         checksums: dict[UUID, dict[int, bytes]] = {}
         owners: dict[UUID, UUID] = {}
@@ -103,13 +96,14 @@ class ReplicaCheck:
             for node, rows in self._rows_by_node(statement):
                 copies = {row.page: row for row in rows}
                 for page, checksum in pages.items():
-                    if not _is_good(copies.get(page), checksum):
+                    row: Any = copies.get(page)
+                    if not is_good_page(row) or row.checksum != checksum:
                         name = f"page {page} of {attempt_id.hex[:12]}"
                         yield MissingReplica(
                             version.dataset, version.label, node, name, owners[attempt_id], MetadataBucket.PAGES
                         )
 
-    def chunks(self, version: Version) -> Iterator[MissingReplica]:
+    def missing_chunks(self, version: Version) -> Iterator[MissingReplica]:
         """Yield chunks of the version whose keys a node lacks.
 
         Whether a chunk is intact is found only by reading it (``verify``).
@@ -121,10 +115,10 @@ class ReplicaCheck:
                 try:
                     refs = self._catalogue.pages.page(version.dataset, page).refs()
                 except (ChunkError, ChunkMissingError):
-                    continue  # ``pages`` reports the page itself
-                buckets = _by_bucket(refs)
-                counts = pool.map(partial(self._tile_counts, version.dataset, page.attempt_id), buckets)
-                for (bucket, chunks), nodes in zip(buckets.items(), counts, strict=True):
+                    continue  # ``missing_pages`` reports the page itself
+                buckets = [(bucket, list(chunks)) for bucket, chunks in groupby(refs, key=attrgetter("bucket"))]
+                counts = pool.map(self._tile_counts, [(version.dataset, page.attempt_id, key) for key, _ in buckets])
+                for (bucket, chunks), nodes in zip(buckets, counts, strict=True):
                     for node, tiles in nodes:
                         for ref in chunks:
                             if tiles[ref.chunk] < len(ref.tiles):
@@ -132,9 +126,9 @@ class ReplicaCheck:
                                     version.dataset, version.label, node, f"chunk {ref}", ref.attempt_id, bucket
                                 )
 
-    def _tile_counts(self, dataset: str, attempt_id: UUID, bucket: int) -> list[tuple[str, Counter[int]]]:
+    def _tile_counts(self, partition: tuple[str, UUID, int]) -> list[tuple[str, Counter[int]]]:
         """Return for each node the number of its tiles by chunk."""
-        statement = self._cassandra.prepare(_KEYS).bind((dataset, attempt_id, bucket))
+        statement = self._cassandra.prepare(_KEYS).bind(partition)
         return [(node, Counter(row.chunk for row in rows)) for node, rows in self._rows_by_node(statement)]
 
     def _referenced_pages(self, version: Version) -> Iterator[tuple[PageKey, bytes, UUID]]:
@@ -160,14 +154,3 @@ class ReplicaCheck:
         statement.consistency_level = NODE_LOCAL
         for host in hosts:
             yield str(host.address), self._cassandra.execute(statement, host=host)
-
-
-def _is_good(row: Any, checksum: bytes) -> bool:
-    return row is not None and row.data is not None and xxhash.xxh3_128_digest(row.data) == checksum == row.checksum
-
-
-def _by_bucket(refs: Iterable[ChunkRef]) -> dict[int, list[ChunkRef]]:
-    buckets: dict[int, list[ChunkRef]] = {}
-    for ref in refs:
-        buckets.setdefault(ref.bucket, []).append(ref)
-    return buckets

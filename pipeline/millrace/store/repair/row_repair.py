@@ -12,6 +12,7 @@ from cassandra.pool import Host
 from millrace.compat.cassandra import NODE_LOCAL
 from millrace.errors import ChunkFormatError, StoreError
 from millrace.store.catalogue.catalogue import ALL_DATASETS_PARTITION
+from millrace.store.catalogue.catalogue_writer import insertion
 from millrace.store.catalogue.version import Version
 from millrace.store.cluster.driver import TWO
 from millrace.store.cluster.session import CassandraSession
@@ -36,89 +37,83 @@ class _Difference:
     hosts: tuple[Host, ...]
 
 
-class RowRepair:
-    """Repair of the catalogue rows of a dataset: compares the nodes and writes the missing rows and columns.
+def repair_rows(cassandra: CassandraSession, dataset: str) -> int:
+    """Make every catalogue row of the dataset equal on every node, and return how many copies were incomplete.
 
     A cell is written again with its original write time, so that no newer cell on any node is ever undone. A version's
     row that fails its checksum is replaced by a good one, with a later write time than any copy, and is never copied to
     another node.
+
+    Raises ``StoreUnavailableError`` while a node does not respond, and ``StoreError`` for a version's row of which
+    no node has a good copy.
     """
+    copies = 0
+    for table, key in _KEYS.items():
+        for row in _compare(cassandra, table, dataset):
+            _write(cassandra, table, dict(zip(key, row.key, strict=True)), row.newest)
+            copies += len(row.hosts)
+    return copies
 
-    def __init__(self, cassandra: CassandraSession) -> None:
-        self._cassandra = cassandra
 
-    def rows(self, dataset: str) -> int:
-        """Make every row of the dataset equal on every node, and return how many copies were incomplete.
+def row_differences(cassandra: CassandraSession, dataset: str) -> list[tuple[str, tuple[Any, ...], Host]]:
+    """Return table, key and node of every row that is missing on a node or differs there.
 
-        Raises ``StoreUnavailableError`` while a node does not respond, and ``StoreError`` for a version's row of which
-        no node has a good copy.
-        """
-        copies = 0
-        for table, key in _KEYS.items():
-            for row in self._compare(table, dataset):
-                self._write(table, dict(zip(key, row.key, strict=True)), row.newest)
-                copies += len(row.hosts)
-        return copies
+    A row counts only if two reads show the same difference: a row that is being written now (a heartbeat) is on one
+    node before it is on the other.
+    """
+    first, second = (
+        {
+            (table, row.key, host): row.newest
+            for table in _KEYS
+            for row in _compare(cassandra, table, dataset)
+            for host in row.hosts
+        }
+        for _ in range(2)
+    )
+    return [copy for copy, newest in first.items() if second.get(copy) == newest]
 
-    def differences(self, dataset: str) -> list[tuple[str, tuple[Any, ...], Host]]:
-        """Return table, key and node of every row that is missing on a node or differs there.
 
-        A row counts only if two reads show the same difference: a row that is being written now (a heartbeat) is on one
-        node before it is on the other.
-        """
-        first, second = (
-            {
-                (table, row.key, host): row.newest
-                for table in _KEYS
-                for row in self._compare(table, dataset)
-                for host in row.hosts
-            }
-            for _ in range(2)
-        )
-        return [copy for copy, newest in first.items() if second.get(copy) == newest]
+def _compare(cassandra: CassandraSession, table: str, dataset: str) -> Iterator[_Difference]:
+    key, columns = _KEYS[table], _columns(cassandra, table)
+    values: tuple[Any, ...]
+    where, values = "dataset = ?", (dataset,)
+    if table == "datasets":
+        where, values = "shard = ? AND dataset = ?", (ALL_DATASETS_PARTITION, dataset)
+    times = "".join(f", WRITETIME({column}) AS {column}_written" for column in columns)
+    query = f"SELECT {', '.join((*key, *columns))}{times} FROM {{ks}}.{table} WHERE {where}"  # noqa: S608 constant names
+    statement = cassandra.prepare(query).bind(values)
+    statement.consistency_level = NODE_LOCAL
+    hosts = cassandra.replicas(statement)
+    copies = [
+        {tuple(getattr(row, k) for k in key): row for row in cassandra.execute(statement, host=host)} for host in hosts
+    ]
+    for row_key in sorted({row_key for copy in copies for row_key in copy}):
+        rows = [copy.get(row_key) for copy in copies]
+        cells = [{} if row is None else _cells(row, columns) for row in rows]
+        newest = _newest_version(rows, cells) if table == "versions" else _newest(cells)
+        outdated = [row is None or _differs(copy, newest) for row, copy in zip(rows, cells, strict=True)]
+        if any(outdated):
+            yield _Difference(row_key, newest, tuple(compress(hosts, outdated)))
 
-    def _compare(self, table: str, dataset: str) -> Iterator[_Difference]:
-        key, columns = _KEYS[table], self._columns(table)
-        values: tuple[Any, ...]
-        where, values = "dataset = ?", (dataset,)
-        if table == "datasets":
-            where, values = "shard = ? AND dataset = ?", (ALL_DATASETS_PARTITION, dataset)
-        times = "".join(f", WRITETIME({column}) AS {column}_written" for column in columns)
-        query = f"SELECT {', '.join((*key, *columns))}{times} FROM {{ks}}.{table} WHERE {where}"  # noqa: S608 constant names
-        statement = self._cassandra.prepare(query).bind(values)
-        statement.consistency_level = NODE_LOCAL
-        hosts = self._cassandra.replicas(statement)
-        copies = [
-            {tuple(getattr(row, k) for k in key): row for row in self._cassandra.execute(statement, host=host)}
-            for host in hosts
-        ]
-        for row_key in sorted({row_key for copy in copies for row_key in copy}):
-            rows = [copy.get(row_key) for copy in copies]
-            cells = [{} if row is None else _cells(row, columns) for row in rows]
-            newest = _newest_version(rows, cells) if table == "versions" else _newest(cells)
-            outdated = [row is None or _differs(copy, newest) for row, copy in zip(rows, cells, strict=True)]
-            if any(outdated):
-                yield _Difference(row_key, newest, tuple(compress(hosts, outdated)))
 
-    def _columns(self, table: str) -> list[str]:
-        keyspace = self._cassandra.settings.keyspace
-        described = self._cassandra.cluster.metadata.keyspaces[keyspace].tables[table]
-        return [column for column in described.columns if column not in _KEYS[table]]
+def _columns(cassandra: CassandraSession, table: str) -> list[str]:
+    keyspace = cassandra.settings.keyspace
+    described = cassandra.cluster.metadata.keyspaces[keyspace].tables[table]
+    return [column for column in described.columns if column not in _KEYS[table]]
 
-    def _write(self, table: str, key: dict[str, Any], newest: Cells) -> None:
-        by_time: dict[int | None, dict[str, Any]] = {}
-        for column, (at, value) in newest.items():
-            by_time.setdefault(at, {})[column] = value
-        if not by_time:
-            by_time[None] = {}
-        for written, values in by_time.items():
-            row = {**key, **values}
-            names, marks = ", ".join(row), ", ".join("?" for _ in row)
-            using = "" if written is None else " USING TIMESTAMP ?"
-            query = f"INSERT INTO {{ks}}.{table} ({names}) VALUES ({marks}){using}"  # noqa: S608 constant names
-            bound = self._cassandra.prepare(query).bind((*row.values(), *(() if written is None else (written,))))
-            bound.consistency_level = TWO
-            self._cassandra.execute(bound)
+
+def _write(cassandra: CassandraSession, table: str, key: dict[str, Any], newest: Cells) -> None:
+    by_time: dict[int | None, dict[str, Any]] = {}
+    for column, (at, value) in newest.items():
+        by_time.setdefault(at, {})[column] = value
+    if not by_time:
+        by_time[None] = {}
+    for write_time, values in by_time.items():
+        row = {**key, **values}
+        using, last = ("", ()) if write_time is None else (" USING TIMESTAMP ?", (write_time,))
+        bound = cassandra.prepare(insertion(table, row) + using).bind((*row.values(), *last))
+        bound.consistency_level = TWO
+        cassandra.execute(bound)
 
 
 def _cells(row: Any, columns: Sequence[str]) -> Cells:

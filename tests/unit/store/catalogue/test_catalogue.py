@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from cassandra import InvalidRequest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,6 +20,7 @@ from millrace.errors import (
     ChunkFormatError,
     ChunkMissingError,
     DatasetNotFoundError,
+    StoreError,
     StoreTimeoutError,
     StoreUnavailableError,
     VersionNotFoundError,
@@ -65,10 +67,10 @@ def test_a_time_names_the_version_that_was_the_latest_then(
         store.version(f"flights@{(first - timedelta(seconds=1)).isoformat()}")
 
 
-@pytest.mark.parametrize("wanted", ["9", "1-ffffff", "no_such_tag"])
-def test_an_unknown_version_is_refused_with_the_latest(store: Store, three: list[str], wanted: str) -> None:
-    with pytest.raises(VersionNotFoundError, match=f"has no version {wanted}.*the latest is {three[-1]}"):
-        store.version(f"flights@{wanted}")
+@pytest.mark.parametrize("selector", ["9", "1-ffffff", "no_such_tag"])
+def test_an_unknown_version_is_refused_with_the_latest(store: Store, three: list[str], selector: str) -> None:
+    with pytest.raises(VersionNotFoundError, match=f"has no version {selector}.*the latest is {three[-1]}"):
+        store.version(f"flights@{selector}")
 
 
 def test_an_unknown_dataset_is_refused_by_name(store: Store) -> None:
@@ -134,9 +136,9 @@ def test_under_replicated_records_of_hundreds_of_writers_are_found_with_one_node
         cassandra.execute(statement)
     if down:
         cassandra.unreachable[cassandra.a.address] = reset()
-    found = store.catalogue.under_replicated("flights", set(writers))
-    assert {record.attempt_id for record in found} == record_key
-    assert {(record.bucket, record.chunks) for record in found} == {(3, 5)}
+    records = store.catalogue.under_replicated("flights", set(writers))
+    assert {record.attempt_id for record in records} == record_key
+    assert {(record.bucket, record.chunks) for record in records} == {(3, 5)}
     assert store.catalogue.reader.was_degraded is down
 
 
@@ -362,9 +364,9 @@ def test_was_degraded_stays_set_after_later_reads_from_both_nodes(
     store: Store, cassandra: FakeCassandra, three: list[str]
 ) -> None:
     cassandra.unreachable["10.0.0.1"] = reset()
-    assert store.catalogue.read_versions("flights").degraded is True
+    assert store.catalogue.all_versions("flights").degraded is True
     cassandra.unreachable.clear()
-    assert store.catalogue.read_versions("flights").degraded is False
+    assert store.catalogue.all_versions("flights").degraded is False
     assert store.catalogue.reader.was_degraded is True
 
 
@@ -379,3 +381,29 @@ def test_an_error_of_a_chunk_names_the_version_that_was_read(
             read()
         facts = ("dataset", "version", "chunk", "tile", "node", "expected", "actual")
         assert all(fact in caught.value.context for fact in facts)
+
+
+@pytest.mark.parametrize("reference", ["flights@9", "flights@9-abcdef", "flights@no_such_tag", "other"])
+def test_a_name_that_a_degraded_read_does_not_find_may_be_known_to_the_other_node(
+    store: Store, cassandra: FakeCassandra, three: list[str], reference: str
+) -> None:
+    cassandra.unreachable["10.0.0.1"] = reset()
+    with pytest.raises(StoreUnavailableError, match="is not known to the nodes that respond"):
+        store.version(reference)
+
+
+def test_a_strict_reader_refuses_a_degraded_read(cassandra: FakeCassandra, three: list[str]) -> None:
+    reader = RowReader(cassandra, strict=True)
+    cassandra.unreachable["10.0.0.2"] = reset()
+    with pytest.raises(StoreUnavailableError, match="does not answer, and this needs every node"):
+        reader.rows("SELECT dataset FROM {ks}.datasets WHERE shard = ?", (0,))
+    assert not reader.was_degraded
+
+
+def test_a_read_that_a_node_rejects_is_not_tried_at_the_other_node(cassandra: FakeCassandra, three: list[str]) -> None:
+    cassandra.unreachable["10.0.0.1"] = InvalidRequest("unknown column")
+    cassandra.reads.clear()
+    with pytest.raises(StoreError, match="unknown column") as caught:
+        RowReader(cassandra).rows("SELECT dataset FROM {ks}.datasets WHERE shard = ?", (0,))
+    assert type(caught.value) is StoreError
+    assert [where for _, level, where in cassandra.reads if level == LOCAL_ONE] == ["10.0.0.1"]

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from millrace.api import Store
+from millrace.errors import StoreError
 from millrace.store.catalogue.lease import Lease
 from millrace.store.deletion.all_replicas import AllReplicas
-from millrace.store.deletion.protection import Protection
 from tests.unit.store.fakes import FakeCassandra
+from tests.waiting import until
 
 
 def held_up(monkeypatch: pytest.MonkeyPatch, kind: str) -> threading.Event:
@@ -55,6 +56,32 @@ def test_a_lease_still_being_written_on_exit_is_not_left_behind(
     assert not cassandra.table("leases")
 
 
+def test_a_lease_is_renewed_until_its_reader_is_done(store: Store, cassandra: FakeCassandra, csv: Any) -> None:
+    store.load("flights", csv(1))
+    with Lease(store.cassandra, store.version("flights"), renew_s=0.01):
+        until(lambda: sum("INSERT INTO ks.leases" in query for query, _, _ in cassandra.reads) > 2, "a renewal")
+        assert len(cassandra.table("leases")) == 1
+    cassandra.drain()
+    assert not cassandra.table("leases")
+
+
+def test_a_lease_that_cannot_be_written_fails_no_read(
+    store: Store, cassandra: FakeCassandra, csv: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.load("flights", csv(100))
+    prepare = cassandra.prepare
+
+    def refuse_leases(query: str) -> Any:
+        if "leases" in query:
+            raise StoreError("the table leases cannot be used")
+        return prepare(query)
+
+    monkeypatch.setattr(cassandra, "prepare", refuse_leases)
+    assert store.dataset("flights").to_table().num_rows == 100
+    cassandra.drain()
+    assert not cassandra.table("leases")
+
+
 def test_a_reader_does_not_wait_for_the_release_of_its_lease_but_a_sweep_does(
     store: Store, cassandra: FakeCassandra, csv: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -64,7 +91,7 @@ def test_a_reader_does_not_wait_for_the_release_of_its_lease_but_a_sweep_does(
     assert len(cassandra.table("leases")) == 1
     assert len(cassandra._background) == 1
     threading.Timer(0.05, may_delete.set).start()
-    assert Protection(AllReplicas(cassandra)).versions("flights") == set()
+    assert AllReplicas(cassandra).protected_versions("flights") == set()
     assert not cassandra._background
 
 

@@ -98,11 +98,10 @@ def test_bytes_after_the_end_of_a_page_are_refused() -> None:
         decode_page("flights", page_ref(page), page)
 
 
-def test_a_page_that_inflates_past_the_limit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("millrace.store.catalogue.page._RAW_LIMIT_BYTES", 100_000)
+def test_a_page_that_inflates_past_the_limit_is_refused() -> None:
     page = gzip.compress(bytes(200_000), 1)
     with pytest.raises(ChunkFormatError):
-        decode_page("flights", page_ref(page), page)
+        decode_page("flights", page_ref(page), page, raw_bytes_max=100_000)
 
 
 def test_the_data_of_another_page_is_refused() -> None:

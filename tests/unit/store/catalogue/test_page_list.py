@@ -37,9 +37,9 @@ def list_ref(data: bytes, pages: int) -> ListRef:
 def test_a_list_survives_encoding_and_decoding() -> None:
     pages, stats = [page(0), page(1), page(2)], stats_of([1, 2], [None, 7], [5])
     data = encode_list(pages, stats)
-    found = decode_list("flights", list_ref(data, 3), data)
-    assert found.refs == tuple(pages)
-    assert found.stats.to_pylist() == stats.to_pylist()
+    decoded = decode_list("flights", list_ref(data, 3), data)
+    assert decoded.refs == tuple(pages)
+    assert decoded.stats.to_pylist() == stats.to_pylist()
     assert gzip.decompress(data)
 
 
@@ -68,9 +68,9 @@ def test_a_list_too_large_for_a_page_drops_only_its_bounds() -> None:
     stats = pa.Table.from_batches(rows).combine_chunks().to_batches()[0]
     data = encode_list(pages, stats)
     assert len(data) <= 1_000_000
-    found = decode_list("flights", list_ref(data, count), data)
-    assert found.refs == tuple(pages)
-    assert found.stats.to_pylist()[0]["c0"] == {"nulls": 0, "min": None, "max": None}
+    decoded = decode_list("flights", list_ref(data, count), data)
+    assert decoded.refs == tuple(pages)
+    assert decoded.stats.to_pylist()[0]["c0"] == {"nulls": 0, "min": None, "max": None}
 
 
 @pytest.mark.parametrize(("columns", "pages"), [(0, 128), (1, 128), (32, 128), (200, 20), (10_000, 8)])

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from millrace.api import Store
 from millrace.errors import InvalidNameError, UsageError, VersionNotFoundError
 from millrace.names.references import parse_reference
+from millrace.store.catalogue.selection import select
 from millrace.store.catalogue.version import Version
 from tests.unit.store.fakes import FakeCassandra
 
@@ -122,3 +124,48 @@ def test_a_time_covers_a_whole_second_only_if_it_has_no_fraction() -> None:
         assert parse_reference(f"d@{exact}")[1].precision == timedelta(0)
     with pytest.raises(InvalidNameError):
         parse_reference("d@ UTC")
+
+
+def version(label: str, parent: str | None, second: int, *, mode: str = "append", root: str = "1-a") -> Version:
+    """Return a version of ``d`` that was committed at this second of the minute 10:00."""
+    number, _, hexpart = label.partition("-")
+    moment = datetime(2026, 11, 29, 10, 0, second, tzinfo=UTC)
+    sums = {"attempts": 1, "rows": 3, "raw_bytes": 24, "stored_bytes": 24, "chunks": 1, "page_count": 1}
+    return Version(
+        "d", int(number), hexpart, parent, mode, "table", UUID(int=second), run=label, code="1", source={},
+        settings={"root": label if mode == "replace" else root}, committed_at=moment, **sums,
+    )  # fmt: skip
+
+
+FIRST = version("1-a", None, 0, mode="replace")
+APPENDED = version("2-z", "1-a", 10)
+REPLACED = version("2-r", "1-a", 20, mode="replace")
+KILLED = version("3-c", "2-z", 30)
+"""An append that was planned before the ``replace``. Its load was killed before it could publish again."""
+OVERTAKING = [APPENDED, REPLACED, version("3-c", "2-z", 15), version("4-d", "3-c", 40)]
+"""An append whose parent has a higher number than the ``replace``."""
+
+
+@pytest.mark.parametrize(
+    ("versions", "time", "label"),
+    [
+        ([APPENDED, REPLACED, KILLED], "10:00:59", "2-r"),
+        ([APPENDED, REPLACED, KILLED], "10:01", "2-r"),
+        ([APPENDED, REPLACED, KILLED], "10:00:15", "2-z"),
+        (OVERTAKING, "10:00:25", "2-r"),
+        (OVERTAKING, "10:00:45", "4-d"),
+        # The clock of the machine that published the append was behind.
+        ([REPLACED, version("3-e", "2-r", 19, root="2-r")], "10:00:19.5", "3-e"),
+    ],
+)
+def test_a_time_between_versions_names_the_latest_of_those_committed_before_it(
+    versions: list[Version], time: str, label: str
+) -> None:
+    newest_first = sorted([FIRST, *versions], key=lambda v: (v.number, v.hex), reverse=True)
+    match = select(newest_first, parse_reference(f"d@2026-11-29T{time}")[1])
+    assert match is not None
+    assert match.label == label
+
+
+def test_the_time_listed_with_a_version_names_it_even_if_it_was_never_the_latest() -> None:
+    assert select([KILLED, APPENDED, REPLACED, FIRST], parse_reference("d@2026-11-29T10:00:30")[1]) == KILLED

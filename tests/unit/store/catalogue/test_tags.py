@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
@@ -11,6 +10,8 @@ from millrace.api import Store
 from millrace.errors import VersionNotFoundError
 from millrace.store.catalogue.attempt import MetadataBucket
 from millrace.store.catalogue.catalogue import Catalogue
+from millrace.store.catalogue.row_reader import Rows
+from millrace.store.catalogue.version import Version
 from millrace.store.cluster.driver import TWO
 from tests.unit.store import fakes
 from tests.unit.store.fakes import FakeCassandra, reset
@@ -77,9 +78,10 @@ def test_a_tag_on_a_version_that_is_deleted_meanwhile_goes_back(
         store.tag("d@2", "good")
     version, numbered = store.version("d@1"), Catalogue.numbered
 
-    def gone(catalogue: Catalogue, dataset: str, number: int) -> list[Any]:
-        return [] if number == version.number else numbered(catalogue, dataset, number)
+    def gone(catalogue: Catalogue, dataset: str, number: int) -> Rows[Version]:
+        return Rows([]) if number == version.number else numbered(catalogue, dataset, number)
 
+    monkeypatch.setattr(store, "version", lambda _reference: version)
     monkeypatch.setattr(Catalogue, "numbered", gone)
     with pytest.raises(VersionNotFoundError, match="was deleted a moment ago, so it has no tag"):
         store.tag("d@1", "good")

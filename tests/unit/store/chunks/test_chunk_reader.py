@@ -64,8 +64,8 @@ def test_a_bad_copy_is_passed_over_for_the_other_one(
     store: Store, cassandra: FakeCassandra, ref: ChunkRef, good: list[bytes], harm: Any, tiles: list[int] | None
 ) -> None:
     harm(cassandra.a)
-    wanted = [0, 1] if tiles is None else tiles
-    assert store.chunk_reader.fetch(ref, tiles) == [good[tile] for tile in wanted]
+    numbers = [0, 1] if tiles is None else tiles
+    assert store.chunk_reader.fetch(ref, tiles) == [good[tile] for tile in numbers]
     assert asked(cassandra) == [(LOCAL_ONE, "10.0.0.1"), (LOCAL_ONE, "10.0.0.2")]
     # A wrong copy is replaced with the good one. A missing copy is left to repair, which knows why it is missing.
     again = [row["data"] for row in cassandra.table("chunks", cassandra.a) if row["chunk"] == ref.chunk]

@@ -69,12 +69,12 @@ class Trace:
     def check_page(self, row: dict[str, Any]) -> None:
         sums = (row["chunks"], row["rows"], row["raw_bytes"], row["stored_bytes"])
         page = PageRef(row["attempt_id"], row["page"], *sums, row["checksum"])
-        here, there = (self.tiles(host) for host in (self.cassandra.a, self.cassandra.b))
+        on_a, on_b = (self.tiles(host) for host in (self.cassandra.a, self.cassandra.b))
         noted = {note["bucket"] for note in self.cassandra.table("under_replicated")}
         for ref in decode_page(ROW.dataset, page, row["data"]).refs():
             named = {(ref.bucket, ref.chunk, tile) for tile in range(len(ref.tiles))}
-            assert named <= here | there, f"page {row['page']} names {ref} before it is acknowledged"
-            assert named <= here & there or ref.bucket in noted, f"page {row['page']} comes before the record of {ref}"
+            assert named <= on_a | on_b, f"page {row['page']} names {ref} before it is acknowledged"
+            assert named <= on_a & on_b or ref.bucket in noted, f"page {row['page']} comes before the record of {ref}"
 
     def tiles(self, host: FakeHost) -> set[tuple[int, int, int]]:
         return {(row["bucket"], row["chunk"], row["tile"]) for row in self.cassandra.table("chunks", host)}
@@ -249,6 +249,27 @@ def test_pages_stay_below_their_limit_and_a_full_one_is_written_before_the_end(m
     assert len(sizes) == len(report.pages) > 2
     assert max(sizes) <= 15_000
     assert report.chunks == 100
+
+
+def test_the_chunks_of_one_bucket_are_divided_into_pages_below_the_limit(make_writer: Make) -> None:
+    cassandra = FakeCassandra()
+    report = load(
+        cassandra, make_writer, [make_chunk(40, seed, columns=30) for seed in range(60)], page_bytes_max=15_000
+    )
+    assert max(len(row["data"]) for row in cassandra.table("pages")) <= 15_000
+    assert len(report.pages) > 2
+    pages = Catalogue(cassandra).pages
+    assert [ref.chunk for page in report.pages for ref in pages.page("flights", page).refs()] == list(range(60))
+
+
+def test_the_page_of_one_chunk_has_no_bounds_if_it_would_be_too_large_with_them(make_writer: Make) -> None:
+    cassandra = FakeCassandra()
+    rng = np.random.default_rng(1)
+    batch = pa.RecordBatch.from_pydict({f"c{i}": pa.array([rng.bytes(64), rng.bytes(64)]) for i in range(500)})
+    report = load(cassandra, make_writer, [encode(batch)], page_bytes_max=50_000)
+    page = Catalogue(cassandra).pages.page("flights", report.pages[0])
+    assert len(cassandra.table("pages")[0]["data"]) <= 50_000
+    assert page.stats_batch().to_pylist()[0]["c0"] == {"nulls": 0, "min": None, "max": None}
 
 
 def test_a_single_chunk_of_5000_columns_makes_a_page_below_a_megabyte(make_writer: Make) -> None:

@@ -142,8 +142,8 @@ def test_a_caller_that_does_not_wait_for_the_first_answer_takes_busy_nodes_for_b
 
 
 def test_a_node_whose_connection_has_ended_is_unresponsive_as_soon_as_its_second_probe_fails() -> None:
-    gone = [ConnectionError("reset"), ConnectionError("reset")]
-    world = World({"a": None, "b": 0.001}, {"a": gone})
+    errors = [ConnectionError("reset"), ConnectionError("reset")]
+    world = World({"a": None, "b": 0.001}, {"a": errors})
     assert unresponsive(world) == [A]
     assert world.now == pytest.approx(0.001 + TIMES.resend_s)
 

@@ -130,15 +130,15 @@ def test_another_replication_factor_is_refused_by_the_settings() -> None:
         load_settings(cassandra={"replication_factor": 3})
 
 
-@pytest.mark.parametrize("gone", [0, 1])
-def test_a_node_that_shuts_down_does_not_prevent_connecting(gone: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("stopping", [0, 1])
+def test_a_node_that_shuts_down_does_not_prevent_connecting(stopping: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """With round-robin, the second query of every attempt would reach it."""
     healthy = FakeSession()
     hosts = [SimpleNamespace(address="10.0.0.1"), SimpleNamespace(address="10.0.0.2")]
     turn = itertools.cycle(hosts)
 
     def execute(query: str, parameters: Any = None, timeout: float = 0, host: Any = None) -> Any:
-        if (host or next(turn)) is hosts[gone]:
+        if (host or next(turn)) is hosts[stopping]:
             raise OverloadedErrorMessage(0x1001, "Server is shutting down", None)
         return healthy.execute(query, parameters)
 
@@ -150,3 +150,13 @@ def test_a_node_that_shuts_down_does_not_prevent_connecting(gone: int, monkeypat
     assert Store.connect(Settings(cassandra=SETTINGS)).cassandra is cassandra
     assert not closed
     assert len(healthy.executed) == 2
+
+
+def test_tables_are_created_only_while_every_node_is_up() -> None:
+    session = FakeSession()
+    nodes = [SimpleNamespace(is_up=True, address="a"), SimpleNamespace(is_up=False, address="b")]
+    for hosts, down in ((nodes, "b"), (nodes[:1], "the second node")):
+        session.cluster.metadata.all_hosts = lambda hosts=hosts: hosts
+        with pytest.raises(StoreUnavailableError, match=f"only while every node is up; down: {down}"):
+            schema.create(session, SETTINGS)  # type: ignore[arg-type]
+    assert session.executed == []

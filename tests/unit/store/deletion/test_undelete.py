@@ -29,10 +29,8 @@ from millrace.store.catalogue.attempt import MetadataBucket
 from millrace.store.catalogue.catalogue_writer import CatalogueWriter
 from millrace.store.catalogue.version import DELETED, RESTORED, WITHDRAWN
 from millrace.store.cluster.writer import ReplicatedWriter
-from millrace.store.deletion import garbage, sweep
 from millrace.store.deletion.all_replicas import AllReplicas
 from millrace.store.deletion.garbage import GarbageSearch
-from millrace.store.deletion.protection import Protection
 from millrace.store.deletion.sweep import Sweep, SweepReport
 from millrace.store.deletion.undelete import Undelete
 from tests.unit.store import fakes
@@ -46,11 +44,11 @@ LIST_IN_A_PAGE = json.dumps({"attempt_id": UUID(int=1).hex, "page": 0, "checksum
 
 
 @pytest.fixture
-def labels(store: Store, csv: Csv, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def labels(store: Store, csv: Csv) -> list[str]:
     """Load ``d`` in three versions, each a replace, and return their labels; finished loads delay no sweep."""
     for k in range(3):
         store.load("d", csv(3, first=10 * k, name=f"{k}.csv"))
-    monkeypatch.setattr(garbage, "ALIVE", NOW)
+    store.alive = NOW
     return [version.label for version in reversed(store.versions("d"))]
 
 
@@ -73,6 +71,15 @@ def set_mark(cassandra: FakeCassandra, label: str, **cells: Any) -> None:
                 host.rows["versions"][key] = (stamp, {**row, **cells})
 
 
+def add_twin(store: Store, cassandra: FakeCassandra, **changes: Any) -> None:
+    """Add a version ``3-00000f`` that differs from the third version only in its hex and in ``changes``."""
+    changes = {"hex": "00000f", **changes}
+    checksum = replace(store.version("d@3"), **changes).compute_checksum()
+    for host in (cassandra.a, cassandra.b):
+        [(stamp, row)] = [item for item in host.rows["versions"].values() if item[1]["number"] == 3]
+        host.rows["versions"]["d", 3, "00000f"] = (stamp, {**row, **changes, "checksum": checksum})
+
+
 # --- alone
 
 
@@ -81,8 +88,8 @@ def test_an_undeleted_version_is_visible_again_with_its_rows(store: Store, label
     moment = store.version("d@2").committed_at.isoformat()
     store.delete("d@2")
     assert visible(store) == [3, 1]
-    wanted = {"number": "2", "full": labels[1], "time": moment}[how]
-    report = store.undelete(f"d@{wanted}")
+    selector = {"number": "2", "full": labels[1], "time": moment}[how]
+    report = store.undelete(f"d@{selector}")
     assert (report.version, report.latest, report.merges_with, report.dry_run) == (labels[1], False, (), False)
     assert visible(store) == [3, 2, 1]
     assert numbers(store, "d@2") == [10, 11, 12]
@@ -101,7 +108,7 @@ def test_undelete_writes_its_mark_as_a_value_at_consistency_all_and_nulls_no_cel
     written = [(query, level) for query, level, _ in cassandra.reads if query.startswith("UPDATE")]
     assert [level for _, level in written] == [ConsistencyLevel.ALL]
     assert "null" not in written[0][0]
-    marks = {level for query, level, _ in cassandra.reads if "WRITETIME(mark)" in query}
+    marks = {level for query, level, _ in cassandra.reads if query.startswith("SELECT mark, WRITETIME")}
     assert marks == {ConsistencyLevel.ALL}
 
 
@@ -169,7 +176,7 @@ def test_a_dry_run_changes_nothing_and_raises_the_same_errors(
 
 
 @pytest.mark.parametrize(
-    ("reference", "error", "said"),
+    ("reference", "error", "message"),
     [
         ("d@1", UsageError, r"d@1-\w+ is not deleted"),
         ("d", UsageError, "after @ stands its number or full version"),
@@ -182,10 +189,10 @@ def test_a_dry_run_changes_nothing_and_raises_the_same_errors(
     ],
 )
 def test_a_reference_to_no_deleted_version_is_refused_with_the_reason(
-    store: Store, labels: list[str], reference: str, error: type[Exception], said: str
+    store: Store, labels: list[str], reference: str, error: type[Exception], message: str
 ) -> None:
     store.delete("d@3")
-    with pytest.raises(error, match=said):
+    with pytest.raises(error, match=message):
         store.undelete(reference)
     assert visible(store) == [2, 1]
 
@@ -193,11 +200,7 @@ def test_a_reference_to_no_deleted_version_is_refused_with_the_reason(
 def test_a_number_of_two_deleted_versions_is_refused_with_both(
     store: Store, cassandra: FakeCassandra, labels: list[str]
 ) -> None:
-    twin = replace(store.version("d@3"), hex="00000f").compute_checksum()
-    for host in (cassandra.a, cassandra.b):
-        for stamp, row in list(host.rows["versions"].values()):
-            if row["number"] == 3:
-                host.rows["versions"]["d", 3, "00000f"] = (stamp, {**row, "hex": "00000f", "checksum": twin})
+    add_twin(store, cassandra)
     for label in (labels[2], "3-00000f"):
         set_mark(cassandra, label, mark=DELETED, deleted_at=datetime.now(UTC))
     with pytest.raises(UsageError, match="d@3 names 2 versions") as caught:
@@ -209,9 +212,7 @@ def test_a_number_of_two_deleted_versions_is_refused_with_both(
 def test_of_two_versions_with_one_number_the_deleted_one_is_undeleted(
     store: Store, cassandra: FakeCassandra, labels: list[str]
 ) -> None:
-    for host in (cassandra.a, cassandra.b):
-        [(stamp, row)] = [item for item in host.rows["versions"].values() if item[1]["number"] == 3]
-        host.rows["versions"]["d", 3, "00000f"] = (stamp, {**row, "hex": "00000f"})
+    add_twin(store, cassandra)
     set_mark(cassandra, labels[2], mark=DELETED, deleted_at=datetime.now(UTC))
     assert store.undelete("d@3").version == labels[2]
 
@@ -240,19 +241,18 @@ def test_a_withdrawn_version_has_its_own_mark_and_cannot_be_undeleted(
 def test_a_withdrawal_has_a_future_timestamp_and_no_mark_overwrites_it(
     store: Store, cassandra: FakeCassandra, labels: list[str]
 ) -> None:
-    found = store.version("d@3")
+    version = store.version("d@3")
     withdraw(store, cassandra, "d@3")
     [sent] = {attempt.statement.values[-1] for attempt in cassandra.writes() if attempt.rows[0][1].get("mark")}
     assert int.from_bytes(sent, "big") > (datetime.now(UTC) + timedelta(hours=24)).timestamp() * 1_000_000
     for mark in (DELETED, RESTORED):
-        AllReplicas(cassandra).write_mark(found, mark, datetime.now(UTC))
+        AllReplicas(cassandra).write_mark(version, mark, datetime.now(UTC))
     assert row_of(cassandra, labels[2])["mark"] == WITHDRAWN
 
 
 def test_a_version_that_its_publisher_withdraws_during_an_undelete_stays_withdrawn(
     store: Store, cassandra: FakeCassandra, labels: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = store.version("d@3")
     store.delete("d@3")
     require_recoverable = Undelete._require_recoverable
     calls = []
@@ -262,7 +262,7 @@ def test_a_version_that_its_publisher_withdraws_during_an_undelete_stays_withdra
         calls.append(version)
         if len(calls) == 2:  # after every check, before the mark is written
             with ReplicatedWriter(cassandra, window_bytes=1_000_000) as writes:
-                CatalogueWriter(cassandra, writes).withdraw(found)
+                CatalogueWriter(cassandra, writes).withdraw(version)
 
     monkeypatch.setattr(Undelete, "_require_recoverable", withdrawn_between)
     with pytest.raises(VersionNotFoundError, match="the load that published it withdrew it"):
@@ -331,9 +331,7 @@ def test_a_version_without_its_list_of_pages_is_neither_listed_nor_undeleted(
 def test_of_two_deleted_versions_with_one_number_the_recoverable_one_is_undeleted(
     store: Store, cassandra: FakeCassandra, labels: list[str]
 ) -> None:
-    for host in (cassandra.a, cassandra.b):
-        [(stamp, row)] = [item for item in host.rows["versions"].values() if item[1]["number"] == 3]
-        host.rows["versions"]["d", 3, "00000f"] = (stamp, {**row, "hex": "00000f", "attempt_id": uuid4()})
+    add_twin(store, cassandra, attempt_id=uuid4())
     for label in (labels[2], "3-00000f"):
         set_mark(cassandra, label, mark=DELETED, deleted_at=datetime.now(UTC))
     assert [version.label for version in store.versions("d", deleted=True)] == [labels[2]]
@@ -352,25 +350,25 @@ def at_step(monkeypatch: pytest.MonkeyPatch, kind: type, name: str, act: Callabl
         if not after and not done:
             done.append(True)
             act()
-        found = inner(self, *args, **options)
+        result = inner(self, *args, **options)
         if after and not done:
             done.append(True)
             act()
-        return found
+        return result
 
     monkeypatch.setattr(kind, name, stepped)
 
 
 def assert_whole_or_deleted(store: Store) -> bool:
     """Return whether d@3 is visible; if so, assert that its rows are complete and that the next sweep keeps them."""
-    there = 3 in visible(store)
+    is_visible = 3 in visible(store)
     store.catalogue.pages.page_list.cache_clear()
-    if there:
+    if is_visible:
         assert numbers(store, "d@3") == [20, 21, 22]
         store.fsck(delete=True, now=True)
         assert numbers(store, "d@3") == [20, 21, 22]
     assert numbers(store, "d@2") == [10, 11, 12]
-    return there
+    return is_visible
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
@@ -384,7 +382,7 @@ def assert_whole_or_deleted(store: Store) -> bool:
         (Sweep, "empty_deleted"),
         (AllReplicas, "versions_with_data"),
         (AllReplicas, "attempts"),
-        (Protection, "versions"),
+        (AllReplicas, "protected_versions"),
     ],
 )
 def test_an_undelete_at_any_step_of_a_sweep_leaves_the_version_whole_or_deleted(
@@ -442,31 +440,30 @@ def test_a_sweep_or_a_kill_at_any_step_of_an_undelete_leaves_the_version_whole_o
             assert "cannot be taken back" in str(error)  # noqa: PT017 either may win
         except Stop:
             outcome = "killed"
-    there = assert_whole_or_deleted(store)
+    is_visible = assert_whole_or_deleted(store)
     if outcome != "killed":
-        assert there is (outcome is not None)
+        assert is_visible is (outcome is not None)
 
 
 def count_undeletes_alone_as_active(monkeypatch: pytest.MonkeyPatch) -> None:
-    def active_runs(attempts: Any, referenced: Any, now: datetime) -> set[str]:
+    def active_runs(_search: GarbageSearch, attempts: Any, referenced: Any, _now: datetime) -> set[str]:
         return {a.run for a in attempts if a.attempt_id not in referenced and a.run.startswith("undelete")}
 
-    for module in (garbage, sweep):
-        monkeypatch.setattr(module, "active_runs", active_runs)
+    monkeypatch.setattr(GarbageSearch, "active_runs", active_runs)
 
 
 def test_a_sweep_waits_for_an_undelete_in_progress(
     store: Store, cassandra: FakeCassandra, labels: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.delete("d@3")
-    monkeypatch.setattr(garbage, "ALIVE", timedelta(hours=3))
+    store.alive = timedelta(hours=3)
     hours_ago = datetime.now(UTC).replace(tzinfo=None) - timedelta(hours=4)
     for host in (cassandra.a, cassandra.b):  # the loads of the test itself have ended
         for _, row in host.rows["attempts"].values():
             row["last_seen"] = hours_ago
     undelete = Undelete(store.catalogue, AllReplicas(cassandra))
-    found = undelete.find("d", parse_reference(f"d@{labels[2]}")[1])
-    with undelete._registered_as_attempt(found):
+    version = undelete.find("d", parse_reference(f"d@{labels[2]}")[1])
+    with undelete._registered_as_attempt(version):
         report = store.fsck(delete=True, now=True)
         assert (report.removed_attempts, report.waiting) == (0, 2)
     assert not [row for row in cassandra.table("attempts") if row["run"].startswith("undelete")]
@@ -530,17 +527,17 @@ def test_a_sweep_stops_for_an_undelete_that_began_before_it_fenced_the_writers(
     store.delete("d@3")
     count_undeletes_alone_as_active(monkeypatch)
     undelete = Undelete(store.catalogue, AllReplicas(cassandra))
-    found = undelete.find("d", parse_reference(f"d@{labels[2]}")[1])
-    under_way = undelete._registered_as_attempt(found)
+    version = undelete.find("d", parse_reference(f"d@{labels[2]}")[1])
+    under_way = undelete._registered_as_attempt(version)
 
     def begin() -> None:
         under_way.__enter__()
-        undelete._require_recoverable(found)
+        undelete._require_recoverable(version)
 
     with monkeypatch.context() as patched:
         at_step(patched, Sweep, "_fence", begin, after=False)
         assert store.fsck(delete=True, now=True).removed_attempts == 0
-    AllReplicas(cassandra).write_mark(found, RESTORED, found.deleted_at or datetime.now(UTC))
+    AllReplicas(cassandra).write_mark(version, RESTORED, version.deleted_at or datetime.now(UTC))
     assert numbers(store, "d@3") == [20, 21, 22]
 
 
@@ -700,9 +697,12 @@ def test_an_undelete_that_loses_a_node_leaves_the_version_deleted_and_can_be_rep
     store: Store, cassandra: FakeCassandra, labels: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.delete("d@3")
-    gone = lambda: cassandra.unreachable.update({"10.0.0.2": no_host(cassandra.b, ConnectionError("gone"))})  # noqa: E731
+
+    def lose_node() -> None:
+        cassandra.unreachable["10.0.0.2"] = no_host(cassandra.b, ConnectionError("gone"))
+
     with monkeypatch.context() as patched:
-        at_step(patched, AllReplicas, "write_mark", gone, after=False)
+        at_step(patched, AllReplicas, "write_mark", lose_node, after=False)
         with pytest.raises(StoreUnavailableError):
             store.undelete("d@3")
     assert row_of(cassandra, labels[2])["mark"] == DELETED
@@ -767,12 +767,12 @@ def test_the_write_time_is_later_than_that_of_the_deletion_even_if_the_clock_is_
 def test_a_row_of_which_a_node_has_only_the_marks_does_not_fail_a_listing(
     store: Store, cassandra: FakeCassandra, labels: list[str]
 ) -> None:
-    [gone] = [key for key in cassandra.b.rows["versions"] if key[1] == 3]
+    [key] = [key for key in cassandra.b.rows["versions"] if key[1] == 3]
     store.delete("d@3")
     store.undelete("d@3")
-    _, row = cassandra.b.rows["versions"][gone]
+    _, row = cassandra.b.rows["versions"][key]
     marks = ("dataset", "number", "hex", "deleted_at", "mark")
-    cassandra.b.rows["versions"][gone] = (0, {name: row[name] if name in marks else None for name in row})
+    cassandra.b.rows["versions"][key] = (0, {name: row[name] if name in marks else None for name in row})
     assert visible(store) == [3, 2, 1]
     cassandra.unreachable[cassandra.a.address] = no_host(cassandra.a, ConnectionError("gone"))
     assert visible(store) == [2, 1]

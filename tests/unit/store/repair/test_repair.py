@@ -100,8 +100,8 @@ def test_data_missing_on_both_nodes_is_reported_by_fsck_and_does_not_stop_repair
     for host in (cassandra.a, cassandra.b):
         for key in [key for key in host.rows["pages"] if key[0] == "flights"]:
             del host.rows["pages"][key]
-    found = store.fsck().missing
-    assert {(item["dataset"], item["node"]) for item in found} == {("flights", "10.0.0.1"), ("flights", "10.0.0.2")}
+    missing = store.fsck().missing
+    assert {(item["dataset"], item["node"]) for item in missing} == {("flights", "10.0.0.1"), ("flights", "10.0.0.2")}
     assert store.repair().ok  # lost data is not under-replicated
 
 
@@ -135,7 +135,7 @@ class Repairing:
         report = RepairReport()
         repairer = ReplicaRepair(self.cassandra, ChunkReader(self.cassandra))
         alive = {self.row.attempt_id} if writing else set()
-        repairer.attempts(self.row.dataset, {self.row.attempt_id}, report, task=null_task(), writing=alive)
+        repairer.repair_attempts(self.row.dataset, {self.row.attempt_id}, report, task=null_task(), writing=alive)
         return report
 
 
