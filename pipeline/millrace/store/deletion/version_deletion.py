@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from millrace.errors import InvalidSettingError, StoreError, StoreTimeoutError, StoreUnavailableError
+from millrace.errors import ChunkError, InvalidSettingError, StoreError, StoreTimeoutError, StoreUnavailableError
 from millrace.names import check_dataset_name, parse_reference
 from millrace.store.catalogue.catalogue import Catalogue
 from millrace.store.catalogue.not_found import dataset_not_found
@@ -84,14 +84,20 @@ class VersionDeletion:
     def fsck(self, *, delete: bool, now: bool) -> tuple[SweepReport, list[MissingReplica]]:
         """Return a report of unreferenced data, and the replicas missing of referenced data.
 
-        Only with ``delete`` is unreferenced data past its grace time removed.
+        Only with ``delete`` is unreferenced data past its grace time removed. A dataset of which no node has an intact
+        copy of a row, page list or page is a problem in the report, and nothing of it is removed.
         """
         report = SweepReport(dry_run=not delete)
         self._replicas.require_all_up()
         missing: list[MissingReplica] = []
         for name in self._catalogue.names():
-            missing += self._missing_replicas(name)
-            self._sweep(name, report, now=now, dry_run=not delete)
+            try:
+                missing += self._missing_replicas(name)
+                self._sweep(name, report, now=now, dry_run=not delete)
+            except (StoreUnavailableError, StoreTimeoutError):
+                raise
+            except (ChunkError, StoreError) as error:
+                report.problems.append(str(error))
         report.missing = [replica.to_json() for replica in missing]
         return report, missing
 

@@ -13,8 +13,9 @@ import pytest
 
 from millrace.api import Store
 from millrace.api.maintenance import record_under_replicated
-from millrace.errors import ChunkMissingError, DatasetNotFoundError, InvalidSettingError, StoreError, StoreTimeoutError
+from millrace.errors import DatasetNotFoundError, InvalidSettingError, StoreError, StoreTimeoutError
 from millrace.store.catalogue.attempt import MetadataBucket
+from millrace.store.catalogue.version import Version
 from millrace.store.deletion.all_replicas import AllReplicas
 from tests.unit.store.fakes import FakeCassandra
 
@@ -40,22 +41,37 @@ def test_prune_keeps_at_least_one_version(store: Store) -> None:
     assert store.prune("d", 1).marked == []
 
 
-@pytest.mark.usefixtures("label")
-def test_fsck_fails_and_removes_nothing_while_no_node_has_the_list_of_pages_of_a_version(
-    store: Store, cassandra: FakeCassandra, csv: Csv
-) -> None:
-    plan = store.plan("d", csv(3, first=10, name="b.csv"))
-    store.load_split(plan, None)
+def begin_load(store: Store, name: str, path: str) -> None:
+    """Write chunks that no version references, and let their load count as over."""
+    store.load_split(store.plan(name, path), None)
     store.alive = timedelta(0)
-    reference = json.dumps({"attempt_id": UUID(int=1).hex, "page": -2, "checksum": "00" * 16}).encode()
-    checksum = replace(store.version("d"), pages_blob=reference).compute_checksum()
+
+
+def replace_pages(cassandra: FakeCassandra, version: Version, pages: bytes, checksum: bytes) -> None:
     for host in (cassandra.a, cassandra.b):
-        for _, row in host.rows["versions"].values():
-            row |= {"pages": reference, "checksum": checksum}
-    chunks = cassandra.table("chunks")
-    with pytest.raises(ChunkMissingError, match="page -2 of d/000000000000 is on no node"):
-        store.fsck(delete=True, now=True)
-    assert cassandra.table("chunks") == chunks
+        for key, (_, row) in host.rows["versions"].items():
+            if version.hex in key:
+                row |= {"pages": pages, "checksum": checksum}
+
+
+@pytest.mark.parametrize(
+    ("is_damaged", "problem"),
+    [(False, "page -2 of d/000000000000 is on no node"), (True, "the row of d@1-{hex} is damaged on every node")],
+    ids=["its list of pages is lost", "its row is damaged"],
+)
+def test_fsck_removes_nothing_of_a_dataset_with_an_unreadable_version_and_continues_with_the_others(
+    store: Store, cassandra: FakeCassandra, label: str, csv: Csv, is_damaged: bool, problem: str
+) -> None:
+    path = csv(3, first=10, name="b.csv")
+    begin_load(store, "d", path)
+    begin_load(store, "other", path)
+    reference = json.dumps({"attempt_id": UUID(int=1).hex, "page": -2, "checksum": "00" * 16}).encode()
+    version = store.version("d")
+    checksum = replace(version, pages_blob=reference).compute_checksum()
+    replace_pages(cassandra, version, reference, bytes(16) if is_damaged else checksum)
+    report = store.fsck(delete=True, now=True)
+    assert [text.startswith(problem.format(hex=version.hex)) for text in report.problems] == [True]
+    assert {row["dataset"] for row in cassandra.table("chunks")} == {"d"}
     assert not any(row["fenced"] for row in cassandra.table("attempts"))
 
 
