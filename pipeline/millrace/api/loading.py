@@ -42,8 +42,8 @@ class Loading(StoreConnection):
     ) -> LoadPlan:
         """Return the plan of a load; nothing is written.
 
-        ``one_stream`` skips the search for splits if they are not needed. ``source`` is a path or a list of paths. The
-        files must still exist when the splits are loaded.
+        With ``one_stream`` the whole source is one split, and the search for the boundaries of splits is skipped.
+        ``source`` is a path or a list of paths. The files must still exist when the splits are loaded.
         """
         return self._plan(name, as_paths(source), options or LoadOptions(), run, one_stream=one_stream)
 
@@ -77,7 +77,7 @@ class Loading(StoreConnection):
         task: ProgressTask | None = None,
         **reading: Any,
     ) -> LoadReport:
-        """Load ``source`` as a new version of ``name``, which becomes visible as a whole or not at all.
+        """Load ``source`` as a new version of ``name``. The version becomes visible as a whole or not at all.
 
         ``reading`` are fields of ``SourceOptions`` (``columns=["id", "price"]``, ``rename={"preis": "price"}``,
         ``decimal=","``) that replace those of ``options``.
@@ -128,10 +128,11 @@ class Loading(StoreConnection):
         )
 
     def report(self, version: Version, *, added_by: str = "") -> LoadReport:
-        """Return the load report of a published version, as far as its row and pages provide it (no durations).
+        """Return the load report of a published version. The report has no durations, because they are not stored.
 
-        Rows and sizes cover the pages that the version added, or that the version of label ``added_by`` added. For a
-        merge without ``added_by`` they cover all pages.
+        Rows and sizes count the data that this version added. With ``added_by``, the label of another version, they
+        count the data that the other version added. For a merge without ``added_by`` they count all data of the
+        version.
         """
         label = added_by or version.label
         added = [

@@ -1,4 +1,4 @@
-"""Export a dataset to a file in bounded memory, completely or not at all; its name or an option gives the format."""
+"""Export a dataset to a file in bounded memory, completely or not at all. Its name or an option gives the format."""
 
 from __future__ import annotations
 
