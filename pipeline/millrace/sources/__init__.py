@@ -1,4 +1,4 @@
-"""Reading of a source, named by a URI, as a stream of record batches in memory that its size does not affect.
+"""Reading of a source of any size, named by a URI, as a stream of record batches in bounded memory.
 
 ``plan_source`` inspects the source once and fixes files, format, schema and splits. ``open_split`` reads one split, in
 any process. ``open_source`` reads all of them as one stream. ``restore_bytes`` turns a bytes dataset back into files.
@@ -14,13 +14,12 @@ These rules hold for every source:
   folder above itself, is refused.
 * The first bytes of a file determine its compression; a name that contradicts them is refused. All files of a folder
   must have one format.
-* Types of CSV and JSON lines are inferred from the first ``infer_bytes``, shared among the starts of all files. In
+* Types of CSV and JSON lines are inferred from ``infer_bytes``, which are divided among the beginnings of all files. In
   later rows nulls may widen to any type, and integers to doubles. Any other change is refused with its line and the
   option that fixes it.
-* CSV has the values that ``pyarrow.csv.read_csv`` gives, with line ends allowed in quotes: blank lines are not rows,
-  and quoted values can be null. There is one difference. If a column contains only nulls in the first ``infer_bytes``
-  and text later, the default spellings of null remain nulls, because the spellings in its earlier rows are no longer
-  known.
+* CSV has the values that ``pyarrow.csv.read_csv`` gives. Line ends are allowed in quotes, blank lines are not rows, and
+  quoted values can be null. There is one difference. If a column contains only nulls in the first ``infer_bytes`` and
+  text later, the default spellings of null remain nulls, because the spellings in its earlier rows are no longer known.
 * ``columns`` and ``rename`` apply to every table. Columns that are left out are not checked. Given types refer to
   columns by their names in the source.
 * JSON lines have one object in each line. A column with the given type ``string`` takes any value as its JSON text.

@@ -1,4 +1,4 @@
-"""The list of a version's pages: a few in its row, many in page lists that versions share.
+"""The list of a version's pages. A few pages are listed in its row, many in page lists that versions share.
 
 A page list is an Arrow IPC stream of one record batch, gzip-compressed, one row per page, with the sums over the page
 and the bounds of its columns (docs/format.md). It is stored as a page. A full list never changes, so an append

@@ -169,8 +169,9 @@ class VersionGraph:
     def is_superseded(self, version: Version) -> bool:
         """Return whether a version that was just written must be published again under a higher number.
 
-        An append must if it is passed over. A ``replace`` must also if an append to an earlier line has a higher
-        number, because another append may follow that one without having seen the ``replace``.
+        An append must be published again if it is passed over. A ``replace`` must be published again if an append to an
+        earlier line has a higher number. Another append may follow this append, by a load that has not read the row of
+        the ``replace``.
         """
         if version.mode == "replace":
             return any(other.number > version.number for other in self._appends_to_earlier_lines(version))
