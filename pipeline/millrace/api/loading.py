@@ -82,9 +82,9 @@ class Loading(StoreConnection):
         ``reading`` are fields of ``SourceOptions`` (``columns=["id", "price"]``, ``rename={"preis": "price"}``,
         ``decimal=","``) that replace those of ``options``.
 
-        ``source`` is a path, as text or as a path object; a list of paths; or Arrow data: a pyarrow Table, RecordBatch
-        or RecordBatchReader, a pandas or polars DataFrame, a relation of DuckDB, a ``Dataset``, or anything else with
-        ``__arrow_c_stream__``. Arrow data is copied into a temporary file first, in bounded memory.
+        ``source`` is a path (text or a path object), a list of paths, or Arrow data. Arrow data is a pyarrow Table,
+        RecordBatch or RecordBatchReader, a pandas or polars DataFrame, a relation of DuckDB, a ``Dataset``, or any
+        other object with ``__arrow_c_stream__``. It is copied into a temporary file first, in bounded memory.
 
         Raises ``UsageError``, ``SourceError``, ``ChunkError`` or ``StoreError``. The same ``run`` with the same source
         and settings is the same load. If it was published before, nothing is written and its report is returned.

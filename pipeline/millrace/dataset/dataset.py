@@ -131,7 +131,8 @@ class Dataset:
     def head(self, num_rows: int = 5, columns: Sequence[str] | None = None, filter: Filter | None = None) -> pa.Table:
         """Return the first ``num_rows`` rows, or the first that pass ``filter``.
 
-        Without ``filter`` only the pages and chunks that hold these rows are read."""
+        Without ``filter`` only the pages and chunks that hold these rows are read.
+        """
         schema = self._selected_schema(columns)
         if filter is not None:
             return pa.Table.from_batches(self.to_batches(columns, filter, num_rows=num_rows), schema=schema)

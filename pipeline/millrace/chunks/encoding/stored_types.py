@@ -1,8 +1,8 @@
 """Convert columns to and from their types in a tile: integers as their bytes, decimal doubles as integers.
 
 All other columns stay as they are. ``to_stored`` converts columns after ``narrow_batch`` has narrowed them and the
-statistics are computed. ``cast_batch`` converts them back. Both stored types are structs. If the type in the version is
-a number and the type in the tile is a struct, the column was converted: no struct widens to a number.
+statistics are computed. ``cast_batch`` converts them back. Both stored types are structs. A struct in the tile of a
+number column is always a converted column, because no struct widens to a number.
 """
 
 from __future__ import annotations

@@ -72,9 +72,9 @@ def command(invocation: Invocation, /, name: str, source: str, **given: Any) -> 
       #N/A  #N/A N/A  #NA  -1.#IND  -1.#QNAN  -NaN  -nan  1.#IND  1.#QNAN
       N/A  NA  NULL  NaN  n/a  nan  null
 
-    A column becomes a date, a time or a timestamp if every value fits one --date-format: %Y or %y (69 to 99 are 1969 to
-    1999), %m, %b or %B (English names), %d, %H or %I with %p, %M, %S, %f (a fraction), %z (then UTC). Other columns are
-    read as ISO 8601. A date that does not exist is refused.
+    A column becomes a date, a time or a timestamp if every value fits one --date-format. A format may have %Y or %y (69
+    to 99 are 1969 to 1999), %m, %b or %B (English names), %d, %H or %I with %p, %M, %S, %f (a fraction), %z (then UTC).
+    Other columns are read as ISO 8601. A date that does not exist is refused.
 
     The version is visible as a whole or not at all. It is visible after exit code 0, or 3 with --strict. After another
     exit code it is visible only in rare cases, which the error line names. Ctrl-C stops a load within two seconds and
