@@ -24,7 +24,7 @@ from millrace.store.catalogue.selection import select
 from millrace.store.catalogue.version import DELETED, RESTORED, Version
 from millrace.store.cluster.write_times import future_tombstone_timestamp
 from millrace.store.deletion.all_replicas import AllReplicas
-from millrace.store.repair.row_repair import repair_rows
+from millrace.store.repair.row_repair import repair_version_row
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ class Undelete:
         self._replicas.require_replicated_catalogue(version.dataset)
         # A node killed a moment after the publication may have lost the version's row. A mark alone would then make a
         # row without content there, which no record names.
-        repair_rows(self._replicas.cassandra, version.dataset)
+        repair_version_row(self._replicas.cassandra, version)
         deleted_at = version.deleted_at or datetime.now(UTC)
         with self._registered_as_attempt(version):
             self._require_recoverable(version)

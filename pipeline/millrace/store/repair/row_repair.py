@@ -47,12 +47,12 @@ def repair_rows(cassandra: CassandraSession, dataset: str) -> int:
     Raises ``StoreUnavailableError`` while a node does not respond, and ``StoreError`` for a version's row of which
     no node has a good copy.
     """
-    copies = 0
-    for table, key in _KEYS.items():
-        for row in _compare(cassandra, table, dataset):
-            _write(cassandra, table, dict(zip(key, row.key, strict=True)), row.newest)
-            copies += len(row.hosts)
-    return copies
+    return sum(_repair(cassandra, table, *_key_of(table, dataset)) for table in _KEYS)
+
+
+def repair_version_row(cassandra: CassandraSession, version: Version) -> None:
+    """Make the row of one version equal on every node. Raises as ``repair_rows`` does."""
+    _repair(cassandra, "versions", version.dataset, version.number, version.hex)
 
 
 def row_differences(cassandra: CassandraSession, dataset: str) -> list[tuple[str, tuple[Any, ...], Host]]:
@@ -65,7 +65,7 @@ def row_differences(cassandra: CassandraSession, dataset: str) -> list[tuple[str
         {
             (table, row.key, host): row.newest
             for table in _KEYS
-            for row in _compare(cassandra, table, dataset)
+            for row in _compare(cassandra, table, *_key_of(table, dataset))
             for host in row.hosts
         }
         for _ in range(2)
@@ -73,12 +73,23 @@ def row_differences(cassandra: CassandraSession, dataset: str) -> list[tuple[str
     return [copy for copy, newest in first.items() if second.get(copy) == newest]
 
 
-def _compare(cassandra: CassandraSession, table: str, dataset: str) -> Iterator[_Difference]:
+def _key_of(table: str, dataset: str) -> tuple[Any, ...]:
+    """Return the first columns of the key of a dataset's rows in this table."""
+    return (ALL_DATASETS_PARTITION, dataset) if table == "datasets" else (dataset,)
+
+
+def _repair(cassandra: CassandraSession, table: str, *values: Any) -> int:
+    copies = 0
+    for row in _compare(cassandra, table, *values):
+        _write(cassandra, table, dict(zip(_KEYS[table], row.key, strict=True)), row.newest)
+        copies += len(row.hosts)
+    return copies
+
+
+def _compare(cassandra: CassandraSession, table: str, *values: Any) -> Iterator[_Difference]:
+    """Yield the rows that differ between nodes. ``values`` are those of the first columns of the key."""
     key, columns = _KEYS[table], _columns(cassandra, table)
-    values: tuple[Any, ...]
-    where, values = "dataset = ?", (dataset,)
-    if table == "datasets":
-        where, values = "shard = ? AND dataset = ?", (ALL_DATASETS_PARTITION, dataset)
+    where = " AND ".join(f"{column} = ?" for column in key[: len(values)])
     times = "".join(f", WRITETIME({column}) AS {column}_written" for column in columns)
     query = f"SELECT {', '.join((*key, *columns))}{times} FROM {{ks}}.{table} WHERE {where}"  # noqa: S608 constant names
     statement = cassandra.prepare(query).bind(values)
