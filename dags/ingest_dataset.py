@@ -1,9 +1,14 @@
 """Load a dataset from files into Cassandra, by hand, from the form.
 
-The steps are **plan** (fixes source, schema, splits and version; writes nothing), **load** (one task for each split
-writes its chunks, each on two nodes), **verify** (reads every chunk back and checks it), **publish** (makes the
-version visible with one row, all or nothing) and **warm** (copies it into Redis, if it fits). The result of the run is
-the load report: rows, raw and stored bytes, chunks, replicas, seconds, rows/s.
+The steps are:
+
+* **plan** decides source, schema, splits and version. It writes nothing.
+* **load** has one task for each split, which writes the chunks of the split to two nodes.
+* **verify** reads every chunk and checks it.
+* **publish** makes the version visible by writing one row: either the whole version is visible or none of it.
+* **warm** copies the version into Redis, if it fits.
+
+The result of the run is the load report: rows, raw and stored bytes, chunks, replicas, seconds, rows/s.
 
 The tab *Live* and the link *Live progress* of each task show its progress.
 

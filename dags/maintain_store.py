@@ -1,10 +1,13 @@
 """Maintain the store: keep everything on two nodes and every copy correct, and report data that was left behind.
 
-The steps are **repair** (restores the second replica of everything recorded as under-replicated, the catalogue first),
-**verify** (reads every chunk of the newest version of each dataset again and checks it, on request from each node
-alone), **prune** (deletes old versions only if the form gives a number; by default nothing is ever deleted) and
-**fsck** (reports data left by dead loads and deleted versions; removes nothing). The result of the run is the report
-of **fsck**.
+The steps are:
+
+* **repair** restores the second replica of all data recorded as under-replicated, the catalogue first.
+* **verify** reads every chunk of the newest version of each dataset and checks it, on request on each node separately.
+* **prune** deletes old versions if the form gives a number. By default it deletes nothing.
+* **fsck** reports data of failed loads and deleted versions. It removes nothing.
+
+The result of the run is the report of **fsck**.
 
 ### Triage
 

@@ -1,1 +1,1 @@
-"""The real services of Millrace on one machine, from Python wheels and Maven artifacts alone."""
+"""The real services of Millrace on one machine. They come only from Python wheels and Maven artifacts."""

@@ -1,4 +1,4 @@
-"""Fetch jars and verify them against their locks; a service starts only from jars that match byte for byte."""
+"""Fetch jars and verify them against lock files. A service starts only from jars that match byte for byte."""
 
 from __future__ import annotations
 

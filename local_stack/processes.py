@@ -1,7 +1,7 @@
 """Services as processes of the operating system: started detached, found again, stopped with all children.
 
-Each service leads a session of its own. Signals are sent to the whole session, and a stop waits for all of it: Airflow
-gives every task its own process group, so only the session contains all processes.
+Each service leads a session of its own. Signals are sent to the whole session, and a stop waits for the end of all its
+processes. Airflow gives every task its own process group, so only the session contains all of them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The product's settings for this stack: ``millrace.toml`` below its home, which has the lowest priority."""
+"""Write ``millrace.toml`` with the settings of this stack into its home folder.
+
+Environment variables and the user's own ``millrace.toml`` override it.
+"""
 
 from __future__ import annotations
 

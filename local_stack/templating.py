@@ -1,4 +1,4 @@
-"""Render templates to configuration files, for this machine and for Compose alike."""
+"""Render templates to configuration files, for this machine and for Docker Compose."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One open stream: a small object that sends its content to a connection, woken when there is something to send."""
+"""One open stream: a small object that waits for new content and sends it to a connection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Emit an event on a dataset's Asset for each loaded version. Other DAGs can be scheduled by it."""
+"""Emit an asset event for each loaded version, by which other DAGs can be scheduled."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The DAGs of the installed package, as a bundle for an Airflow with DAGs of its own."""
+"""A DAG bundle with the DAGs of the installed package, for an Airflow that also has other DAGs."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Convert Airflow connections to settings. They are the connections that the hooks of Airflow's providers use, too.
+"""Convert Airflow connections to settings. The hooks of Airflow's providers use the same connections.
 
-``cassandra_default``: host (comma-separated), port, schema (keyspace), login, password; of the extras only the data
-centre of ``load_balancing_policy_args``. ``redis_default``: host, port, login, password; extras ``db``, ``ssl`` and
-``ssl_*``. ``kafka_default``: the extras are librdkafka properties, including ``bootstrap.servers``.
+``cassandra_default``: host (comma-separated), port, schema (keyspace), login, password. Of its extras only the data
+centre in ``load_balancing_policy_args`` is used. ``redis_default``: host, port, login, password; extras ``db``, ``ssl``
+and ``ssl_*``. ``kafka_default``: the extras are librdkafka properties, including ``bootstrap.servers``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Names of a form's fields: the keys that a run's conf may have, and the titles that replace options in messages."""
+"""Names of the form's fields: the keys of a run's conf, and the titles that replace options in error messages."""
 
 from __future__ import annotations
 

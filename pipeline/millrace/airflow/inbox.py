@@ -1,4 +1,4 @@
-"""Find the names that the form proposes as a source: the newest ones in the allowed folders."""
+"""Find the names that the form proposes as a source: the most recently changed ones in the allowed folders."""
 
 from __future__ import annotations
 

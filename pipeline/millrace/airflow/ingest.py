@@ -1,7 +1,7 @@
 """The work of each task of an ingestion. The DAG defines the order of the tasks; this module implements them.
 
-Every function runs inside an Airflow task and reports its own progress. It passes only names and sums to later tasks:
-a plan, one result for each split, a report. Chunks are listed only in the store's manifest.
+Every function runs inside an Airflow task and reports its own progress. It passes only small JSON to later tasks: the
+plan, names and totals of each split, the report. Chunks are listed only in the store's manifest.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def plan(params: Mapping[str, Any]) -> list[int]:
 
 
 def load(planned: Mapping[str, Any], index: int) -> dict[str, Any]:
-    """Write one split and its manifest pages; return names and sums. Nothing is visible to readers yet."""
+    """Write one split and its manifest pages; return names and totals. Nothing is visible to readers yet."""
     from millrace.load import LoadPlan, loader_memory, task_unit
 
     load_plan = LoadPlan.from_json(dict(planned))

@@ -1,4 +1,4 @@
-"""Send events from an Airflow process to Kafka: one sink a process, and a queue for callers that must not wait."""
+"""Send events from an Airflow process to Kafka: one sink for a process, and a queue for callers that must not wait."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ class StoreConnection:
 
     @staticmethod
     def init(settings: Settings) -> None:
-        """Create keyspace and tables, which needs every node up; a repetition changes nothing."""
+        """Create keyspace and tables. Every node must be up. A repetition changes nothing."""
         cassandra = CassandraSession.connect(settings.cassandra)
         try:
             with translate_driver_errors():

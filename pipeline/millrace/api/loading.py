@@ -42,8 +42,8 @@ class Loading(StoreConnection):
     ) -> LoadPlan:
         """Return the plan of a load; nothing is written.
 
-        ``one_stream`` skips the search for splits if they are not needed. ``source`` is a path or a list of paths. The
-        files must still exist when the splits are loaded.
+        With ``one_stream`` the whole source is one split, and the search for the boundaries of splits is skipped.
+        ``source`` is a path or a list of paths. The files must still exist when the splits are loaded.
         """
         return self._plan(name, as_paths(source), options or LoadOptions(), run, one_stream=one_stream)
 
@@ -77,14 +77,14 @@ class Loading(StoreConnection):
         task: ProgressTask | None = None,
         **reading: Any,
     ) -> LoadReport:
-        """Load ``source`` as a new version of ``name``, which becomes visible as a whole or not at all.
+        """Load ``source`` as a new version of ``name``. The version becomes visible as a whole or not at all.
 
         ``reading`` are fields of ``SourceOptions`` (``columns=["id", "price"]``, ``rename={"preis": "price"}``,
         ``decimal=","``) that replace those of ``options``.
 
-        ``source`` is a path, as text or as a path object; a list of paths; or Arrow data: a pyarrow Table, RecordBatch
-        or RecordBatchReader, a pandas or polars DataFrame, a relation of DuckDB, a ``Dataset``, or anything else with
-        ``__arrow_c_stream__``. Arrow data is copied into a temporary file first, in bounded memory.
+        ``source`` is a path (text or a path object), a list of paths, or Arrow data. Arrow data is a pyarrow Table,
+        RecordBatch or RecordBatchReader, a pandas or polars DataFrame, a relation of DuckDB, a ``Dataset``, or any
+        other object with ``__arrow_c_stream__``. It is copied into a temporary file first, in bounded memory.
 
         Raises ``UsageError``, ``SourceError``, ``ChunkError`` or ``StoreError``. The same ``run`` with the same source
         and settings is the same load. If it was published before, nothing is written and its report is returned.
@@ -128,10 +128,11 @@ class Loading(StoreConnection):
         )
 
     def report(self, version: Version, *, added_by: str = "") -> LoadReport:
-        """Return the load report of a published version, as far as its row and pages provide it (no durations).
+        """Return the load report of a published version. The report has no durations, because they are not stored.
 
-        Rows and sizes cover the pages that the version added, or that the version of label ``added_by`` added. For a
-        merge without ``added_by`` they cover all pages.
+        Rows and sizes count the data that this version added. With ``added_by``, the label of another version, they
+        count the data that the other version added. For a merge without ``added_by`` they count all data of the
+        version.
         """
         label = added_by or version.label
         added = [

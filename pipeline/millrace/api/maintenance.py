@@ -87,10 +87,11 @@ class Maintenance(StoreConnection):
         return [] if merged.label in {version.label for version in graph.versions} else [merged.reference]
 
     def delete(self, reference: str, *, whole: bool = False, now: bool = False, dry_run: bool = False) -> SweepReport:
-        """Mark a version (``whole``: every version of the dataset) as deleted; its data is removed after a grace time.
+        """Mark a version as deleted, or every version of the dataset if ``whole`` is true.
 
-        ``now`` skips the grace time. Tagged and leased versions are refused by name, and everything is refused while a
-        node is down; then nothing was deleted.
+        Data that no other version needs is removed by ``fsck(delete=True)`` after the grace time of 24 hours. With
+        ``now`` it is removed at once. With ``dry_run`` nothing is changed. Raises ``UsageError`` for a tagged or leased
+        version. Raises ``StoreUnavailableError`` while a node is down; nothing was deleted then.
         """
         return self._deletion.delete(reference, whole=whole, now=now, dry_run=dry_run)
 
@@ -104,13 +105,17 @@ class Maintenance(StoreConnection):
         return self._deletion.undelete(reference, dry_run=dry_run)
 
     def prune(self, name: str, keep: int, *, now: bool = False, dry_run: bool = False) -> SweepReport:
-        """Mark all but the newest ``keep`` versions as deleted; older tagged and leased versions are kept as well."""
+        """Mark all versions as deleted, except the newest ``keep``.
+
+        Tagged and leased versions are kept too, and appends that no merge holds yet.
+        """
         return self._deletion.prune(name, keep, now=now, dry_run=dry_run)
 
     def fsck(self, *, delete: bool = False, now: bool = False) -> SweepReport:
-        """Report data of failed attempts and deleted versions, and data that manifests reference but nodes lack.
+        """Report unreferenced data, and data that a version references but a node does not have.
 
-        Data past its grace time is removed only with ``delete``. Missing replicas are recorded for ``repair``.
+        Unreferenced data comes from failed loads and deleted versions. With ``delete`` it is removed if its grace time
+        is over; with ``now`` there is no grace time. Missing replicas are recorded for ``repair``.
         """
         report, missing = self._deletion.fsck(delete=delete, now=now)
         keys = [(replica.dataset, replica.attempt_id, replica.bucket) for replica in repairable(missing)]

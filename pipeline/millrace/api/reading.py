@@ -18,7 +18,7 @@ from millrace.store import Lease, ReplicaCheck, UnderReplicated, Version, Versio
 
 @dataclass(frozen=True, slots=True)
 class DatasetInfo:
-    """One line of ``millrace ls``: the latest version of a dataset and how many versions are visible."""
+    """One line of ``millrace ls``: the latest version of a dataset and the number of its visible versions."""
 
     name: str
     latest: str
@@ -62,11 +62,11 @@ class Reading(StoreConnection):
         )
 
     def under_replicated(self, version: Version) -> list[UnderReplicated]:
-        """Return the records of data of the version that is on one node only."""
+        """Return the records of under-replicated data of the version: data that is on one node only."""
         return self.catalogue.under_replicated_of(version)
 
     def under_replicated_of(self, name: str | None = None) -> list[UnderReplicated]:
-        """Return all records of data that is on one node only, of one dataset or of all."""
+        """Return the records of under-replicated data of one dataset, or of all datasets if ``name`` is None."""
         names = self.catalogue.names() if name is None else [self.versions(name)[0].dataset]
         return [
             record
@@ -85,9 +85,10 @@ class Reading(StoreConnection):
         return diff(self.dataset(a), self.dataset(b))
 
     def verify(self, reference: str, *, each_replica: bool = False, task: ProgressTask | None = None) -> VerifyReport:
-        """Read and verify every chunk of a version; with ``each_replica`` also its pages and rows on each node.
+        """Read every chunk of a version and verify its checksums.
 
-        With ``each_replica``, data that a node lacks or holds damaged is recorded for ``repair``.
+        With ``each_replica``, read and verify the chunks, pages and rows on each node. Data that is missing or damaged
+        on a node is then recorded for ``repair``.
         """
         dataset = self.dataset(reference)
         report = VerifyReport(dataset.version.reference)
@@ -108,7 +109,7 @@ class Reading(StoreConnection):
         return verify_chunks(self.chunk_reader, refs, report, task=task or null_task())
 
     def warm(self, reference: str, *, task: ProgressTask | None = None) -> WarmReport:
-        """Put a whole version into Redis, except the chunks that are there already.
+        """Put those chunks of a version into Redis that are not there yet, or none if the whole version does not fit.
 
         Never raises because of Redis. The report then gives the reason why the version was not admitted, and reads use
         Cassandra.

@@ -1,4 +1,4 @@
-"""Replace the children of nested arrays: Arrow's kernels do not reach below list views, unions and run ends."""
+"""Replace the children of nested arrays. Arrow's kernels do not cast within list views, unions and run ends."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ Change = Callable[[pa.Array, pa.DataType], pa.Array]
 
 
 def with_children(array: Any, type_: pa.DataType, change: Change) -> pa.Array:
-    """Return the same rows as ``type_``, with children that ``change`` returns for the used values and their new type.
+    """Convert a nested array to ``type_``, with ``change(child, type)`` as the new value of each child.
 
-    ``array`` is nested and has the same number of children. A list may become a large list and the reverse.
+    Only values that rows use are passed to ``change``. ``array`` has as many children as ``type_``. A list may become a
+    large list, and the reverse.
     """
     types = pa.types
     if not len(array):

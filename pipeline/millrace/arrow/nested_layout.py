@@ -1,4 +1,4 @@
-"""Take nested arrays apart and build them from their parts: ranges of lists, ends of runs.
+"""Split nested arrays into their parts (ranges of lists, ends of runs), and build arrays from such parts.
 
 Only this module handles the differences between slices, nulls and kinds of lists.
 """

@@ -1,6 +1,7 @@
 """Take and filter rows of arrays of every type.
 
-pyarrow 25 has no such kernels for text views, for run-end encoded arrays, and for types that hold them.
+pyarrow 25 has no such kernels for string and binary views, for run-end encoded arrays, and for types that contain
+these.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Measure rows, so that they can be cut into row groups.
 
-A row's size depends on its values alone. The batch it came in and the physical type of that batch make no difference,
-because both depend on how a source was cut. Every cell therefore counts 8 bytes: a null, an int64 that later becomes a
-double, an int8. Data beyond 8 bytes is added: the bytes of text, the elements of a list, the decoded value of a
-dictionary. The sum is the raw Arrow size up to a factor that is about the same for all rows of a dataset. The size of a
-row group is chosen in this unit.
+A row's size depends on its values alone. Its batch and the physical type of that batch make no difference, because both
+depend on how the source was divided. Every cell therefore counts 8 bytes: a null, an int64 that later becomes a double,
+an int8. Data beyond 8 bytes is added: the bytes of text, the elements of a list, the decoded value of a dictionary. The
+sum is the raw Arrow size up to a factor that is about the same for all rows of a dataset. The size of a row group is
+chosen in this unit.
 """
 
 from __future__ import annotations

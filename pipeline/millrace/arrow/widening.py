@@ -1,6 +1,7 @@
 """Type widening: the one place that decides which Arrow types hold every value of another one.
 
-Used by appends, for the files of one source, for rows that arrive with another type, and for chunks that are read.
+Used for appends, for the schemas of the files of one source, for rows whose type changes during a load, and for chunks
+that are read.
 """
 
 from __future__ import annotations
@@ -91,7 +92,8 @@ def wider_type(one: pa.DataType, other: pa.DataType, *, exact: bool = False) -> 
 
     Nulls widen to any type, numbers to wider ones, and text, bytes and lists to those with larger offsets. Dictionaries
     widen to a wider index or to plain values. Nested types widen by their parts; a struct's fields need the same names
-    in the same order. Two integers become an integer or None: neither was written as a double, which would round them.
+    in the same order. Two integer types widen to an integer type or to None, never to double, which would round their
+    values.
 
     Without ``exact``, integers of more than 53 bits and doubles become doubles, and dates become midnights of
     timestamps without a zone. The caller must then check the values. Timestamps, times and durations of two units have

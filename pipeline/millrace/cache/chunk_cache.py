@@ -31,13 +31,13 @@ _KEYS_AT_ONCE = 500
 
 
 class ChunkCache:
-    """The cached chunks of one keyspace; a value is the concatenation of a chunk's stored tiles, in tile order.
+    """The cached chunks of one keyspace. A value in Redis is the stored tiles of one chunk, one after another.
 
-    No method raises an error of Redis, except ``ping`` and ``entries``, which serve interactive commands. When the
-    cache is unreachable, slow or full, reads miss. The constructor does not connect; it raises ``InvalidSettingError``
-    for an invalid URL. After a failure Redis is not called for ``retry_after_s``. Values
-    are not verified here, because the caller has the manifest's checksums. Connections are opened when needed, one
-    for each active thread, and again after a fork. Logs to ``millrace.cache``, once for each outage.
+    Methods do not raise errors of Redis, except ``ping`` and ``entries``, which serve interactive commands. When the
+    cache is unreachable, slow or full, a read finds no chunk. The constructor does not connect; it raises
+    ``InvalidSettingError`` for an invalid URL. After a failure Redis is not called for ``retry_after_s``. Values are
+    not verified here, because the caller has the manifest's checksums. Connections are opened when needed, one for each
+    active thread, and again after a fork. Logs to ``millrace.cache``, once for each outage.
     """
 
     def __init__(self, settings: RedisSettings, *, cluster: str, keyspace: str) -> None:
@@ -186,7 +186,7 @@ class ChunkCache:
         self._call(lambda redis: redis.hdel(self._keys.entries, name), None)
 
     def admitted(self, dataset: str, version: str) -> bool:
-        """Return whether the whole version was admitted. Only then a read caches a chunk that is missing in Redis."""
+        """Return whether the version was admitted. Only then a read caches a chunk that is missing in Redis."""
         name = f"{dataset}@{version}"
         return bool(self._call(lambda redis: redis.hexists(self._keys.entries, name), False))
 

@@ -1,4 +1,4 @@
-"""Circuit breaker for Redis: an unreachable Redis delays a read once and not for each chunk."""
+"""Circuit breaker for Redis: an unreachable Redis delays a read once, not for each chunk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Entries of the versions admitted to the cache, which are stored in Redis itself."""
+"""Entries in Redis: one for each version that is admitted, which means that all its chunks may be cached."""
 
 from __future__ import annotations
 

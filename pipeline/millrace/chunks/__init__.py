@@ -1,7 +1,8 @@
 """Encode record batches as chunks of at most 5 MB, and decode them.
 
 ``RowGrouper`` cuts a stream of batches into row groups. ``encode_row_group`` encodes a row group as chunks.
-``decode_tile`` and ``assemble`` return the rows. docs/format.md describes the format for other programs.
+``decode_tile`` and ``assemble`` make rows from the tiles of a chunk. docs/format.md describes the format for other
+programs.
 """
 
 from millrace.chunks.cast import cast_batch, cast_stored_numbers

@@ -1,4 +1,4 @@
-"""Measure on a sample how many bytes of rows fill a chunk; the result is a setting of the whole load."""
+"""Measure on a sample how many bytes of rows fill a chunk. The whole load uses the result as a setting."""
 
 from __future__ import annotations
 

@@ -165,7 +165,7 @@ def assemble_as_stored(
     schema: pa.Schema,
     columns: Sequence[int] | None = None,
 ) -> pa.RecordBatch:
-    """Assemble the same rows in the types of the chunk, which may be narrower; nothing is copied."""
+    """Assemble rows as ``assemble`` does, but in the chunk's own types, which may be narrower; copy nothing."""
     selected = range(len(schema)) if columns is None else columns
     tile_indices = layout.tiles_of(columns)
     if len(tiles) != len(tile_indices) or layout.column_count != len(schema):

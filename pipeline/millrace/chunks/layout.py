@@ -20,8 +20,8 @@ _COLUMNS_A_TILE = 3
 class TileLayout:
     """The columns of each tile, by index: neighbours together, every column in exactly one tile.
 
-    The layout is the same for all chunks of a load, so that two columns of 200 cost two tiles of each chunk. It is
-    recorded with the version, so that a reader needs nothing else to know which tiles to fetch.
+    The layout is the same for all chunks of a load, so a read of 2 of 200 columns fetches at most two tiles of each
+    chunk. It is recorded with the version, so that a reader needs nothing else to know which tiles to fetch.
     """
 
     columns: tuple[tuple[int, ...], ...]
@@ -33,7 +33,7 @@ class TileLayout:
 
     @classmethod
     def for_schema(cls, schema: pa.Schema) -> Self:
-        """Choose one column a tile up to 8 columns, 8 tiles up to 24, then 3 columns a tile, and 64 tiles at most."""
+        """Use one column a tile up to 8 columns, 8 tiles up to 24, then 3 columns a tile, and at most 64 tiles."""
         count = len(schema)
         tiles = max(1, min(count, _FEW_TILES), min(-(-count // _COLUMNS_A_TILE), TILES_MAX))
         edges = [count * tile // tiles for tile in range(tiles + 1)]

@@ -1,9 +1,9 @@
-"""Narrow columns to the smallest types that hold their values: a chunk's types may be narrower than its version's.
+"""Narrow columns to the smallest types that hold their values. A chunk's types may be narrower than its version's.
 
 Integers become the narrowest integers that hold them. Text that repeats becomes a dictionary with the narrowest index.
-``cast_batch`` restores the version's types without loss when the chunk is read. Bytes that are not stored need not be
-compressed, sent, replicated, fetched or inflated. Flights x20: 112 MB stored instead of 224, inflated in 0.39 s of a
-core instead of 0.82. The cast back takes 0.15 s.
+``cast_batch`` restores the version's types without loss when the chunk is read. Fewer bytes are then compressed, sent,
+replicated, fetched and inflated. The 6.7 million rows of flights x20 take 112 stored MB instead of 224 MB. Inflating
+them takes 0.39 s on one core instead of 0.82 s, and the cast back 0.15 s.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Settings of a load's chunks, which are recorded with its plan so that a retry makes the same chunks."""
+"""Settings of a load's chunks. The plan records them, so that a retry makes the same chunks."""
 
 from __future__ import annotations
 

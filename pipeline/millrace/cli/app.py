@@ -68,7 +68,7 @@ class _Commands(click.Group):
 
 @click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(millrace.__version__, prog_name="millrace", message="%(prog)s %(version)s")
-@click.option("--debug", is_flag=True, help="Show where an error comes from (also MILLRACE_DEBUG=1).")
+@click.option("--debug", is_flag=True, help="Print the traceback of an error (also MILLRACE_DEBUG=1).")
 @click.pass_obj
 def cli(invocation: Invocation, debug: bool) -> None:
     """Store datasets in Cassandra and read them in training jobs, with live progress.

@@ -1,8 +1,8 @@
 """Handle Ctrl-C and SIGTERM: the command cleans up, and the process ends within two seconds in any case.
 
 The first signal raises ``Interrupted`` in the main thread, so that files are removed and connections closed. A separate
-thread is woken by the signal and not by Python's main loop. It ends the process if unwinding takes too long (a native
-call, a join, an unresponsive server), or at once when a second signal arrives.
+thread learns of each signal through a pipe, even while the main thread is in a native call. It ends the process if
+unwinding takes too long (a native call, a join, an unresponsive server), or at once when a second signal arrives.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Options that several commands have, beside those of ``invocation``."""
+"""Options that several commands have; ``invocation`` has those of nearly all commands."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ standard output. The document of an error is
 
 | exit code | meaning |
 |---|---|
-| 0 | done; with one warning line and `"degraded": true` if data is on one node only, or a node was down |
+| 0 | Done. If data is on one node only, or a node was down, a warning and `"degraded": true` report it. |
 | 1 | failed |
 | 2 | wrong usage, or a run that `watch` does not know |
 | 3 | done but degraded, with `--strict` |

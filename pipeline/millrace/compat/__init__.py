@@ -1,5 +1,5 @@
 """Private interfaces of dependencies and workarounds of their faults, with the versions that they were tested with.
 
-Outside the range of a private interface its module gives the stock behaviour: slower, never wrong. Other rooms import
-the modules and not this face, which would import every dependency.
+Outside its range a private interface is not used. The module then uses public interfaces, which are slower and give the
+same results. Other rooms import the modules directly, because this face would import every dependency.
 """

@@ -11,7 +11,7 @@ from millrace.dataset.dataset import Dataset
 
 @dataclass(frozen=True, slots=True)
 class DiffReport:
-    """Differences from ``a`` to ``b``; ``retyped_columns`` is (column, type in a, type in b); sizes in stored bytes.
+    """Differences from ``a`` to ``b``. ``retyped_columns`` has (column, type in a, type in b). Sizes are stored bytes.
 
     Chunks are the same if all their tiles have the same checksums, regardless of their keys.
     """

@@ -29,7 +29,7 @@ Batches = Generator[pa.RecordBatch, None, None]
 class Dataset:
     """One immutable version of a dataset; a read returns exactly the loaded rows or raises an error.
 
-    Made by ``Store.dataset``. ``stats`` counts the chunks of the last read by their source.
+    Made by ``Store.dataset``. ``stats`` counts the chunks of the last read that came from Redis and from Cassandra.
     """
 
     def __init__(
@@ -68,20 +68,20 @@ class Dataset:
 
     @property
     def schema(self) -> pa.Schema:
-        """Return the logical schema of every batch."""
+        """Return the schema that every batch has."""
         if self._schema is None:
             self._schema = self._catalogue.pages.schema(self.version)
         return self._schema
 
     @property
     def degraded(self) -> bool:
-        """Return whether the catalogue was read with a node down: a newer version may exist there."""
+        """Return whether the catalogue was read while a node was down. That node may have a newer version."""
         return self.version.degraded
 
     def count_rows(self, filter: Filter | None = None) -> int:
-        """Return the number of rows, which reads only the version's row.
+        """Return the number of rows, or of the rows that pass ``filter``.
 
-        With ``filter`` count the rows that pass it, which reads the columns that it uses.
+        Without ``filter`` no chunk is read. With ``filter`` the columns that it uses are read.
         """
         if filter is None:
             return self.version.rows
@@ -94,28 +94,32 @@ class Dataset:
         *,
         num_rows: int | None = None,
     ) -> Iterator[pa.RecordBatch]:
-        """Return batches in the order of the rows, in bounded memory; with ``filter`` exactly the rows that pass it.
+        """Return the rows, or those that pass ``filter``, as batches in order and in bounded memory.
 
         ``filter`` is the text that ``millrace read --filter`` takes (``"month = 1 and carrier in ('UA', 'B6')"``), or
         an expression of ``pyarrow.compute``.
 
-        With ``num_rows`` at most that many rows are returned, and without a filter no chunk after them is fetched. Only
-        tiles that hold ``columns`` or the columns of ``filter`` are fetched, and only of chunks whose statistics do not
-        exclude a match. The first batch costs one page and one chunk; from the second on chunks are read ahead. Raises
-        ``UsageError`` for a column that does not exist and for an invalid filter, before any chunk is read.
+        With ``num_rows`` at most that many rows are returned. Without ``filter`` no chunk after these rows is fetched.
+
+        Only tiles with ``columns`` or with the columns of ``filter`` are fetched. A chunk is skipped if its statistics
+        show that no row passes ``filter``. The first chunk is fetched alone, so that the first batch arrives early. The
+        chunks after it are read ahead.
+
+        Raises ``UsageError`` for a column that does not exist and for an invalid filter, before any chunk is read.
         """
         batches = self._batches(columns, filter, num_rows, ahead=False)
         return batches if num_rows is None else first_rows(batches, num_rows)
 
     def to_table(self, columns: Sequence[str] | None = None, filter: Filter | None = None) -> pa.Table:
-        """Return the whole version, or the given columns and rows, as one table; ``filter`` as for ``to_batches``."""
+        """Return the whole version, or the given columns and rows, as one table; ``filter`` is as in ``to_batches``."""
         batches = self._batches(columns, filter, None, ahead=True)
         return pa.Table.from_batches(batches, schema=self._selected_schema(columns))
 
     def to_pandas(self, columns: Sequence[str] | None = None, filter: Filter | None = None, **options: Any) -> Any:
-        """Return the rows of ``to_table`` as a pandas DataFrame; ``options`` are those of ``pyarrow.Table.to_pandas``.
+        """Return the rows of ``to_table`` as a pandas DataFrame.
 
-        Integers stay integers (``Int64`` where there are nulls). Raises ``UsageError`` where pandas is not installed.
+        ``options`` are those of ``pyarrow.Table.to_pandas``. Integers stay integers (``Int64`` where there are nulls).
+        Raises ``UsageError`` where pandas is not installed.
         """
         require("pandas")
         return pandas_frame(self.to_table(columns, filter), **options)
@@ -125,7 +129,10 @@ class Dataset:
         return require("polars").from_arrow(self.to_table(columns, filter))
 
     def head(self, num_rows: int = 5, columns: Sequence[str] | None = None, filter: Filter | None = None) -> pa.Table:
-        """Return the first rows, or the first that pass ``filter``; read one page and as few chunks as hold them."""
+        """Return the first ``num_rows`` rows, or the first that pass ``filter``.
+
+        Without ``filter`` only the pages and chunks that hold these rows are read.
+        """
         schema = self._selected_schema(columns)
         if filter is not None:
             return pa.Table.from_batches(self.to_batches(columns, filter, num_rows=num_rows), schema=schema)
@@ -134,7 +141,7 @@ class Dataset:
             return pa.Table.from_batches(first_rows(batches, num_rows), schema=schema)
 
     def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
-        """Return the Arrow PyCapsule stream, by which polars, duckdb, pandas and pyarrow read a dataset directly."""
+        """Return the Arrow PyCapsule stream, through which polars, DuckDB, pandas and pyarrow read the dataset."""
         reader = pa.RecordBatchReader.from_batches(self.schema, self.to_batches())
         return reader.__arrow_c_stream__(requested_schema)
 

@@ -63,7 +63,7 @@ class ScanStats:
 
 
 class Scan:
-    """A read of the given chunks as record batches, in their order; each batch holds exactly the rows as written.
+    """A read of the given chunks as record batches, in their order. Each batch has exactly the rows as written.
 
     ``columns`` are indices into ``schema`` (None: all). Only the tiles that hold them, or the columns ``used`` by
     ``condition``, are fetched. With ``condition`` only the rows that pass it are returned. Memory: at most

@@ -1,4 +1,4 @@
-"""Read every chunk again and verify its checksums, from any replica that responds or from each replica alone."""
+"""Read every chunk again and verify its checksums: from one replica that responds, or from each replica separately."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Put a whole version into Redis, or none of it, from the same verified bytes that reads get."""
+"""Put a whole version into Redis, or none of it, from the verified bytes that a read would return."""
 
 from __future__ import annotations
 
@@ -27,8 +27,9 @@ _ASK_CHUNKS = 500
 class WarmReport:
     """Result of warming a version.
 
-    ``admitted`` is False if the version does not fit as a whole; ``reason`` holds the cause. ``chunks`` counts the
-    chunks added now, ``already_cached`` those that were cached before. ``stored_bytes`` is the size of the version.
+    ``admitted`` is False if not all chunks of the version could be put into Redis. ``reason`` is then the cause, else
+    empty. ``chunks`` counts the chunks added now, ``already_cached`` those that were cached before. ``stored_bytes`` is
+    the size of the version.
     """
 
     reference: str
@@ -52,10 +53,10 @@ class WarmReport:
 def warm(
     dataset: Dataset, reader: ChunkReader, cache: ChunkCache | None, *, switched_off: str, task: ProgressTask
 ) -> WarmReport:
-    """Put every chunk that is not cached into Redis; leave no chunk of a version that does not fit.
+    """Put every chunk that is not cached into Redis. If not all of them fit, remove those that were added.
 
-    ``switched_off`` is the reason why ``cache`` is None, for the report.
-    Holds at most 30 MB of stored bytes in flight. Never raises because of Redis; errors of Cassandra are raised.
+    ``switched_off`` is the reason why ``cache`` is None, for the report. At most 30 MB of stored bytes are in flight.
+    Errors of Redis are not raised; those of Cassandra are.
     """
     began = time.monotonic()
     version = dataset.version

@@ -1,4 +1,4 @@
-"""Text for people: sizes, durations, and the HTML table of notebooks."""
+"""Text for users: sizes, durations, and the HTML table of notebooks."""
 
 from millrace.display.notebook import html_table
 from millrace.display.text import shortened

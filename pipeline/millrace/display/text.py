@@ -1,4 +1,4 @@
-"""Text of users and sources, cut to a length that fits a line."""
+"""Shorten texts of users and sources, so that they fit into a line."""
 
 from __future__ import annotations
 

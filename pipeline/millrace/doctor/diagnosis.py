@@ -1,4 +1,4 @@
-"""Check everything that Millrace needs: each service by itself, in parallel, each within its own time limit."""
+"""Check every service that Millrace needs. The checks run in parallel, and each has its own time limit."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Load a source into a dataset: a plan, splits written one by one or in parallel, and one row per version.
 
-``plan`` decides everything (schema, splits, version, settings). ``load_split`` writes one split and returns names only.
-``publish`` alone makes the version visible, by writing its row. ``load`` does all of it in one process. Plans and
-results are plain JSON, because Airflow passes them between tasks.
+``plan`` decides everything (schema, splits, version, settings). ``load_split`` writes one split and returns only names
+and totals. ``publish`` alone makes the version visible, by writing its row. ``load`` does all of it in one process.
+Plans and results are plain JSON, because Airflow passes them between tasks.
 """
 
 from millrace.load.measurement import measure

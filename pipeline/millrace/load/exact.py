@@ -1,7 +1,7 @@
-"""Check that integers stay exact as doubles, before a type widens that must stay exact.
+"""Check that doubles represent all integers of a column exactly, before the column widens to doubles.
 
-The bounds of chunks prove it for most columns. The values themselves are read where the bounds do not: for numbers
-beyond 2^53, and for numbers in lists and structs.
+The bounds of chunks prove it for most columns. Otherwise the values are read: for numbers beyond 2^53, and for numbers
+in lists and structs.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """Choose the allocator of a load's Arrow memory: one that returns freed memory, so that the memory bound holds.
 
 Measured with 600 MB of CSV (peak of resident memory, 2 and 8 threads; tests/integration/load/test_memory.py): Arrow's
-own choice, mimalloc, takes 364 to 393 MB and 560 MB, because every thread keeps the blocks that other threads have
-freed. jemalloc takes 312 to 320 MB and 420 MB with blocks of 2 MB, and 280 and 370 MB with blocks of 1 MB. The
-processor time is the same. Readers keep mimalloc, which is faster if memory is passed to the caller.
+own choice, mimalloc, takes 364 to 393 MB and 560 MB. The reason is that every thread keeps the blocks that other
+threads have freed. jemalloc takes 312 to 320 MB and 420 MB with blocks of 2 MB, and 280 and 370 MB with blocks of 1 MB.
+The processor time is the same. Readers keep mimalloc, which is faster if memory is passed to the caller.
 
-Arrow's default pool belongs to the process. So the command and the tasks of Airflow choose it, and the functions that
-load do not. A program of its own that loads many rows may choose it, too.
+Arrow's default pool belongs to the process, so the functions that load do not change it. The command and the tasks of
+Airflow change it with ``loader_memory``. Another program that loads many rows may do the same.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _before: pa.MemoryPool | None = None
 
 @contextmanager
 def loader_memory() -> Iterator[None]:
-    """Let Arrow take new memory from the loader's allocator while any thread is inside; also a decorator.
+    """Let Arrow allocate from the loader's pool while any thread is within such a block; also a decorator.
 
     Afterwards the previous allocator is set again. Every buffer returns to the pool that it came from, so other threads
     that allocate meanwhile are not affected.

@@ -1,6 +1,6 @@
 """Merge concurrent appends to the same data.
 
-An append that finds other versions beside its own publishes a merge that holds the rows of all of them.
+An append that finds concurrent appends publishes a merge that holds the rows of all of them.
 """
 
 from __future__ import annotations

@@ -37,12 +37,12 @@ def publish(
     """Publish the version of a plan and return the report of the load.
 
     Readers see either the whole version or none of it. Publishing the same plan again returns the same version.
-    Versions that were published since the plan was made are never discarded: see ``VersionGraph.base``.
+    Versions that were published since the plan was made stay visible: see ``VersionGraph.base``.
 
-    Raises ``StoreError`` unless there is exactly one result for every split, ``ChunkMissingError`` if a manifest page
-    of a result is missing, ``SourceTypeError`` if the data to append to was replaced by other columns, and
-    ``VersionNotFoundError`` if the version was deleted meanwhile. After such an error the version is not visible,
-    except if the data was replaced while the version's row was written.
+    Raises ``StoreError`` unless there is exactly one result for every split. Raises ``ChunkMissingError`` if a manifest
+    page of a result is missing. Raises ``SourceTypeError`` if the data to append to was replaced by data with other
+    columns. Raises ``VersionNotFoundError`` if the version was deleted meanwhile. After such an error the version is
+    not visible. There is one exception: the data was replaced while the version's row was written.
 
     Raises ``StoreError`` also if concurrent appends have no types or paths in common, so that they cannot be merged.
     Then each of them stays a visible version. If the merge fails for another reason, the report has a warning instead,

@@ -1,4 +1,4 @@
-"""Reject repeated data: a repeated run with other content, and a path that a dataset of files holds already."""
+"""Reject a repeated run whose content has changed, and a path that a dataset of files already holds."""
 
 from __future__ import annotations
 

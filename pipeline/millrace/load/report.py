@@ -27,8 +27,8 @@ _OUTCOME_FIELDS: Final = ("dataset", "version", "kind", "mode", "rows", "total_r
 class LoadReport:
     """Result of a load.
 
-    ``replicas`` is 2 if every chunk and row is proven on two nodes, else 1 (``degraded``). ``rows``, ``chunks`` and the
-    sizes in bytes count the data that this load added. ``total_rows`` counts the rows of the version.
+    ``replicas`` is 2 if every chunk and row is known to be on two nodes, else 1 (``degraded``). ``rows``, ``chunks``
+    and the sizes in bytes count the data that this load added. ``total_rows`` counts the rows of the version.
     """
 
     dataset: str
@@ -52,7 +52,7 @@ class LoadReport:
     missing: tuple[str, ...] = field(default=())
     """Optional services that were unreachable and that the load did without: ``progress``, ``cache``."""
     warnings: tuple[SourceWarning, ...] = field(default=())
-    """Everything surprising about the source, from its plan and its splits, and about the load itself."""
+    """All unexpected properties of the source, from its plan and its splits, and of the load itself."""
     columns: ReportedColumns = field(default=())
     """Name and Arrow type of the version's first columns, as many as ``reported_columns`` gives."""
     columns_total: int = 0
@@ -127,8 +127,9 @@ def version_report(
 ) -> LoadReport:
     """Return the report of a published version, with its columns and with warnings about its replicas.
 
-    ``added`` are the pages that the load added, ``records`` those of its under-replicated data, and ``replicas`` is the
-    number on which all other data is proven. ``facts`` are fields that the load knows better than the version's row.
+    ``added`` are the pages that the load added, and ``records`` those of its under-replicated data. ``replicas`` is the
+    number of nodes that have all other data. ``facts`` are fields whose values the load knows better than the version's
+    row.
     """
     under_replicated = sum(max(1, record.chunks) for record in records)
     report = LoadReport(

@@ -1,8 +1,8 @@
 """Resume a failed attempt, reusing the chunks that it completed.
 
-Complete chunks are located through the attempt's row and pages and verified twice. First they must be present and
-intact. Then their rows are compared with the source while it is read up to their end. Without the comparison, a source
-that changed but kept its size and time would be mixed with its former content.
+Complete chunks are located through the attempt's row and pages, and checked twice. First they must be present and
+undamaged. Then their rows are compared with the rows that the source has now. Without the comparison, a source that
+changed but kept its size and time would be mixed with its former content.
 """
 
 from __future__ import annotations

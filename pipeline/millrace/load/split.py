@@ -37,9 +37,9 @@ _SEEN_WITHIN = timedelta(seconds=150)
 
 @dataclass(frozen=True, slots=True)
 class SplitResult:
-    """The data of one split in Cassandra: names and sums, never a list of chunks. Sizes are in bytes.
+    """The data of one split in Cassandra: names and totals, never a list of chunks. Sizes are in bytes.
 
-    ``pages`` counts the pages of this attempt alone. The sums include the inherited pages.
+    ``pages`` counts the pages of this attempt alone. The totals include the inherited pages.
     """
 
     split: int

@@ -52,7 +52,7 @@ def quoted_column(name: str) -> str:
 
 
 def column_type_option(name: str, spelling: str = "string") -> str:
-    """Return ``--column-type NAME=TYPE`` as a shell takes it; ``sources.types.parse_column_type`` reads it."""
+    """Return ``--column-type NAME=TYPE`` quoted for a shell; ``sources.types.parse_column_type`` parses it."""
     return f"--column-type {shlex.quote(f'{name}={spelling}')}"
 
 

@@ -33,7 +33,7 @@ class VersionSelector:
         return self.as_of is not None and (moment <= self.as_of or moment - self.as_of < self.precision)
 
     def is_shown_as(self, moment: datetime) -> bool:
-        """Return whether ``as_of`` is how ``moment`` is written, in full or cut to seconds."""
+        """Return whether ``as_of`` is ``moment``, written in full or without the fraction of its second."""
         return self.as_of is not None and moment >= self.as_of and self.reaches(moment)
 
     def __str__(self) -> str:
@@ -92,7 +92,7 @@ def _require_text(name: object) -> None:
 
 
 def new_run_id(dataset: str) -> str:
-    """Return an identity for a run that was given none: ``flights-3fa9c1d2``."""
+    """Return a new id for a run without a given one: ``flights-3fa9c1d2``."""
     return f"{dataset}-{uuid4().hex[:8]}"
 
 

@@ -13,7 +13,7 @@ Result = TypeVar("Result")
 
 
 def worker_count() -> int:
-    """Return the number of cores that this process may use, at most 8: more threads use memory and add no speed."""
+    """Return the number of cores that this process may use, at most 8, because more threads only use more memory."""
     return min(8, len(os.sched_getaffinity(0)))
 
 
@@ -30,9 +30,9 @@ def in_order(
 ) -> Generator[tuple[Item, Future[Result]], None, None]:
     """Yield pairs of item and finished future, in the order of ``items``; ``name`` begins the names of the threads.
 
-    An item is submitted only while ``items_max`` items, ``unfinished_max`` unfinished calls and ``bytes_max`` bytes are
-    not exceeded by it. Items count from their submission until the caller asks for the next pair. A single item is
-    always allowed. ``size_of`` is called once for each item, before its call starts.
+    An item is submitted only if afterwards there are at most ``items_max`` items, ``unfinished_max`` unfinished calls
+    and ``bytes_max`` bytes. An item counts from its submission until the caller asks for the pair after it. A single
+    item is always submitted. ``size_of`` is called once for each item, before its call starts.
 
     An error of ``function`` stays in its future. An error of ``items`` is raised after all earlier items were yielded.
     Closing the generator cancels queued calls and closes ``items``; the threads end with their running calls.

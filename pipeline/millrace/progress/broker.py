@@ -1,4 +1,4 @@
-"""The state of the Kafka broker for the sink: whether it responds, and how long flushes may still wait for it."""
+"""The state of the Kafka broker for the sink: whether it responds, and the time for which flushes may wait for it."""
 
 from __future__ import annotations
 

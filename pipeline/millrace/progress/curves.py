@@ -1,4 +1,4 @@
-"""Keep training curves of any length in bounded memory: at most 256 points a metric, with the first and last point."""
+"""Keep training curves of any length in bounded memory: at most 256 points a metric. First and last point are kept."""
 
 from __future__ import annotations
 

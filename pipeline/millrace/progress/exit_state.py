@@ -1,4 +1,4 @@
-"""Derive the last state and the error of an attempt from the exception that ended its block."""
+"""Derive the last state and the error of an attempt from the exception that ended its ``with`` block."""
 
 from __future__ import annotations
 

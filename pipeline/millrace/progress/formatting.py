@@ -7,7 +7,7 @@ _GROUPED_MAX = 1e15
 
 
 def amount(value: float | None, unit: str = "") -> str:
-    """Format a number for users: ``336,776``; bytes as ``12.3 MB``; from 10 to the 15th on as ``1.7e+300``."""
+    """Format a number for users: ``336,776``; bytes as ``12.3 MB``; from 10^15 on as ``1.7e+300``."""
     if value is None:
         return ""
     value = float(value) + 0.0  # turns minus zero into zero

@@ -23,8 +23,9 @@ ApplyResult = Literal["new", "stale", "late"]
 class TaskState:
     """The state of a task for users: that of its highest attempt, with the reporter's newest ``data`` (or ``{}``).
 
-    If the highest attempt never began (marked by a user, or an earlier task failed), the terminal state that Airflow
-    reports for it is the state of the task. ``attempt`` and ``data`` are then those of the last attempt that began.
+    The highest attempt may never have begun: a user marked it, or an earlier task failed. Then the terminal state that
+    Airflow reports for it is the state of the task. ``attempt`` and ``data`` are then those of the last attempt that
+    began.
     """
 
     key: TaskKey

@@ -1,4 +1,4 @@
-"""The Kafka producer of progress events."""
+"""The Kafka producer that sends progress events."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The reporter of one task attempt: it collects the progress of the work and reports the end of its block.
+"""The reporter of one task attempt: it collects the progress of the work and reports the end of its ``with`` block.
 
 ``SnapshotSender`` sends the events.
 """

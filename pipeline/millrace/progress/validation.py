@@ -135,8 +135,8 @@ def validate_event(event: Any) -> None:
     """Check that ``event`` has one of the three forms of the wire schema; additional unknown fields are allowed.
 
     The check covers structure and types. Of the lengths it limits those of names, of ``columns`` and of curves. The
-    reporter limits the length of other texts, so a reader must accept any. Raises ``ProgressError`` that names the
-    first invalid field.
+    reporter limits the length of other texts, so a reader must accept any length. Raises ``ProgressError`` that names
+    the first invalid field.
     """
     if not isinstance(event, dict):
         raise ProgressError(f"an event must be a JSON object, not {type(event).__name__}")

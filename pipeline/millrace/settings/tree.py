@@ -1,9 +1,13 @@
 """Settings: one tree, read once; wrong values are refused by name at the start.
 
-Sources in order of precedence: keyword overrides; ``MILLRACE_*`` environment variables with ``__`` between levels
-(``MILLRACE_CASSANDRA__CONTACT_POINTS='["10.0.0.1"]'``, or a comma list); ``millrace.toml`` in the working directory (or
-the file that ``MILLRACE_CONFIG`` names); the ``millrace.toml`` of ``home_settings_file()``, which ``./run up`` writes
-for the local stack of a checkout; the defaults of each section.
+Sources in order of precedence:
+
+* keyword overrides;
+* ``MILLRACE_*`` environment variables with ``__`` between levels
+  (``MILLRACE_CASSANDRA__CONTACT_POINTS='["10.0.0.1"]'``, or a comma list);
+* ``millrace.toml`` in the working directory, or the file that ``MILLRACE_CONFIG`` names;
+* the file of ``home_settings_file()``, which ``./run up`` writes for the local stack of a checkout;
+* the defaults of each section.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Parsing of dates and times in a CSV that have formats of ``strptime``, exactly or not at all.
+"""Parsing of dates and times in a CSV by formats of ``strptime``. Each value fits the format exactly or is refused.
 
 A pattern splits each text into its parts, and these are joined as ISO 8601. Arrow then parses and checks that text, so
 31 February is refused and no digit is dropped. ``strptime`` of Python and of the C library is not used, because it is

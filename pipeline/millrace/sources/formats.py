@@ -1,4 +1,4 @@
-"""The registry of source formats: a new format is one sub-room and one entry here."""
+"""The registry of source formats. To add a format, add a subpackage and an entry here."""
 
 from __future__ import annotations
 

@@ -34,23 +34,23 @@ _DECIMALS: Final = "".join(sorted(set(string.punctuation) - set("\"'+-")))
 class SourceOptions:
     """Options that define how a source is read; the constructor raises ``InvalidSettingError`` for a wrong value.
 
-    ``format``: one of ``FORMAT_NAMES``; None means detection by the file's name, then by its content.
-    ``null_values``: CSV only; replaces pyarrow's default spellings of null and then applies to every column, including
-    text.
-    ``column_types``: pairs of column and Arrow type spelling (``types.parse_type``), CSV and JSON lines only.
-    ``schema_file``: types by column from an Arrow or Parquet file, or from JSON ``{"column": "type"}``.
-    ``decimal``, ``date_format``, ``true_value``, ``false_value``: CSV only; the spelling of numbers, dates, times and
-    booleans (``date_formats``).
-    ``skip_rows``: CSV only; the number of lines before the header of each file.
-    ``columns``: only these columns, in this order. ``rename``: pairs of old and new name. Both apply to every table
-    format. ``columns`` and ``column_types`` use the source's own column names.
-    ``delimiter``, ``encoding``: None where not given; a plan has the effective ones (``,``, or a tab for ``.tsv``;
-    ``utf-8``). ``delimiter`` may be ``auto``. Text whose format is determined neither by its name nor by ``format`` is
-    read as a CSV if one of these two is given or ``header`` is False.
-    ``infer_bytes``: the number of bytes of a CSV or JSON lines source that are parsed to infer its types.
-    ``max_unit_bytes``: the largest record, line, row group or record batch that is read at once, in bytes.
-    ``split_bytes``, ``max_splits``: the size in bytes and the number of parts that can be read alone.
-    ``piece_bytes``: the largest number of bytes of a file in one row of a bytes source.
+    * ``format``: one of ``FORMAT_NAMES``. None means detection by the file's name, then by its content.
+    * ``null_values``: CSV only. They replace pyarrow's default spellings of null and apply to every column, including
+      text.
+    * ``column_types``: pairs of column and Arrow type spelling (``types.parse_type``), CSV and JSON lines only.
+    * ``schema_file``: types by column from an Arrow or Parquet file, or from JSON ``{"column": "type"}``.
+    * ``decimal``, ``date_format``, ``true_value``, ``false_value``: CSV only. The spelling of numbers, dates, times and
+      booleans (``date_formats``).
+    * ``skip_rows``: CSV only. The number of lines before the header of each file.
+    * ``columns``: only these columns, in this order. ``rename``: pairs of old and new name. Both apply to every table
+      format. ``columns`` and ``column_types`` use the source's own column names.
+    * ``delimiter``, ``encoding``: None where not given. A plan has the effective ones (``,``, or a tab for ``.tsv``;
+      ``utf-8``). ``delimiter`` may be ``auto``. If neither its name nor ``format`` determines the format of a text
+      file, it is read as a CSV if ``delimiter`` or ``encoding`` is given or ``header`` is False.
+    * ``infer_bytes``: the number of bytes of a CSV or JSON lines source that are parsed to infer its types.
+    * ``max_unit_bytes``: the largest record, line, row group or record batch that is read at once, in bytes.
+    * ``split_bytes``, ``max_splits``: the size in bytes and the number of parts that can be read alone.
+    * ``piece_bytes``: the largest number of bytes of a file in one row of a bytes source.
     """
 
     format: str | None = None

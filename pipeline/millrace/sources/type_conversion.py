@@ -1,4 +1,4 @@
-"""Types that pyarrow cannot read from CSV or JSON: values are read as another type and then converted exactly."""
+"""Types that pyarrow cannot read from CSV or JSON. Values are read as another type and then converted exactly."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ def parse_type(spelling: str) -> pa.DataType:
 
 
 def parse_column_type(text: str) -> tuple[str, str]:
-    """Return column and type spelling of ``COLUMN=TYPE``: the name ends at the first ``=`` that a type follows.
+    """Return column and type spelling of ``COLUMN=TYPE``. The name ends at the first ``=`` that a valid type follows.
 
     Both may contain ``=``: the column of ``seen=timestamp[us, tz=UTC]`` is ``seen``, that of ``a=b=string`` is
     ``a=b``. Blanks belong to the name. Raises ``UsageError`` where no type follows any ``=``, and for an empty name.

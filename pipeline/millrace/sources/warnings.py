@@ -11,7 +11,7 @@ WARNINGS_MAX = 100
 
 @dataclass(frozen=True, slots=True)
 class SourceWarning:
-    """A surprising property of a source that does not stop the load.
+    """An unexpected property of a source that does not stop the load.
 
     ``code`` is a stable word of small letters and underscores for programs. ``message`` is one sentence for the user,
     with the option that helps. ``column``, ``line`` (counted from 1) and ``file`` are None where they do not apply.

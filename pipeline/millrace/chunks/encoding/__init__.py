@@ -1,1 +1,1 @@
-"""The forms in which a tile holds values, and the codecs."""
+"""Encodings of values within a tile, and the codecs that compress a tile."""

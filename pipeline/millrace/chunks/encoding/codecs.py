@@ -3,7 +3,7 @@
 Every codec writes one complete stream of a public format and decompresses it to exactly the recorded size. A stream
 that is too short, too long, damaged or followed by other bytes is refused. No more memory than the recorded size is
 allocated for it. Codecs keep no state between calls, and every expensive call releases the GIL, so several threads may
-code tiles at once.
+encode or decode tiles at once.
 """
 
 from __future__ import annotations

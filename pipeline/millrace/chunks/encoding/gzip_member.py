@@ -1,7 +1,8 @@
-"""Write a gzip member that is deflated only where it is worthwhile; deflate's stored blocks hold the other bytes.
+"""Write a gzip member that is deflated only where this saves time; deflate's stored blocks hold the other bytes.
 
-A reader needs 2 ns a byte to inflate data. If deflate made the data only a fifth smaller, a gigabit network would
-transfer the saved fifth in the same time. To copy a stored byte takes a hundredth of that. Any gzip reads the member.
+A reader needs 2 ns a byte to inflate data, and a hundredth of that to copy a byte of a stored block. If deflate saves
+only a fifth of the bytes, inflating takes as long as a gigabit network takes to transfer the saved bytes. Every gzip
+program can decompress the member.
 """
 
 from __future__ import annotations

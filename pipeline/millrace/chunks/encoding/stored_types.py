@@ -1,8 +1,8 @@
 """Convert columns to and from their types in a tile: integers as their bytes, decimal doubles as integers.
 
-All other columns stay as they are. ``to_stored`` is applied to narrow columns (``narrow_batch``), from which the
-statistics are computed. ``cast_batch`` undoes it. Both forms are structs. A struct never widens to a number, so a
-struct where the version's type is a number is always one of these forms.
+All other columns stay as they are. ``to_stored`` converts columns after ``narrow_batch`` has narrowed them and the
+statistics are computed. ``cast_batch`` converts them back. Both stored types are structs. A struct in the tile of a
+number column is always a converted column, because no struct widens to a number.
 """
 
 from __future__ import annotations

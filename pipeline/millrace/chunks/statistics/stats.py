@@ -1,13 +1,13 @@
 """Statistics of a chunk's columns, by which a filter skips the chunk without fetching it.
 
 A chunk's statistics are one row. It has ``struct<nulls: int64, min: T, max: T>`` for each column of the dataset, at the
-same position and under the same name. The rows of many chunks concatenate into one table. A row made with a narrower
-physical type is cast to the version's by ``cast_batch(stats, stats_schema(schema))``.
+same position and under the same name. The rows of many chunks are concatenated into one table. If a chunk has narrower
+types than the version, ``cast_batch(stats, stats_schema(schema))`` casts its row to the types of the version.
 
-Bounds are exact values. There is no bound when a column has no values, for text and bytes over 64 bytes, and for types
-without an order (nested, null, interval, extension; their T is null). A float column that holds NaN has no bounds
-either. NaN satisfies predicates that no value within the bounds does (``!=``, ``not (x > 1)``), so its rows would be
-skipped. The bounds of a dictionary are those of the values that its rows use.
+Bounds are exact values. A column without values has no bounds. Text and bytes over 64 bytes are not used as bounds.
+Types without an order (nested, null, interval, extension) have none, and their T is null. A float column with NaN has
+no bounds either. NaN satisfies some predicates that no value within the bounds satisfies (``!=``, ``not (x > 1)``), so
+its rows would be skipped. The bounds of a dictionary are those of the values that its rows use.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def merge_stats(stats: pa.RecordBatch, rows: Sequence[int]) -> pa.RecordBatch:
 
 
 def without_bounds(stats: pa.RecordBatch) -> pa.RecordBatch:
-    """Return the statistics with all bounds unknown, to save space: bounds only save work."""
+    """Return the statistics with all bounds unknown, to save space. A filter then skips no chunk."""
     columns = []
     for column in stats.columns:
         bounds = [pa.nulls(len(column), column.type.field(name).type) for name in ("min", "max")]

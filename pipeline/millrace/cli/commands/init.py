@@ -36,8 +36,8 @@ WAIT_MAX_S: Final = 86_400
 def command(invocation: Invocation, /, only_print: bool, wait_s: float) -> None:
     """Create the keyspace, the tables and the progress topic, with every node up.
 
-    A repetition changes nothing. A keyspace that an older Millrace created is upgraded to the schema of this one;
-    processes of the older one cannot use it afterwards. Without Kafka the tables are created, and one line reports that
+    A repetition changes nothing. A keyspace of a Millrace with another schema number is refused. The error line names
+    the reset: drop the keyspace and run millrace init. Without Kafka the tables are created, and one line reports that
     progress is off.
 
     JSON: keyspace, tables, topic (null without Kafka), topic_created; with --print: statements, topic.

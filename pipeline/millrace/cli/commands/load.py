@@ -60,11 +60,11 @@ def command(invocation: Invocation, /, name: str, source: str, **given: Any) -> 
     their number and one name. The values in the names of folders like KEY=VALUE do not become columns; a warning names
     the keys.
 
-    JSON: the load report. columns is a list of name and type, columns_total their number; warnings is a list of
-    everything surprising: code, message, column, line, file.
+    JSON: the load report. columns is a list of name and type, and columns_total is the number of columns. warnings is a
+    list of all unexpected properties of the file and the load: code, message, column, line, file.
 
-    --column-type, --columns and --rename use the column names of the source. In the last two, a name with commas, = or
-    outer blanks must be in double quotes. The version has the new names.
+    --column-type, --columns and --rename use the column names of the source. In --columns and --rename, a name with
+    commas, = or outer blanks must be in double quotes. The version has the new names.
 
     Without --null-value an empty field and these are null in every column of a CSV that is not text:
 
@@ -72,12 +72,13 @@ def command(invocation: Invocation, /, name: str, source: str, **given: Any) -> 
       #N/A  #N/A N/A  #NA  -1.#IND  -1.#QNAN  -NaN  -nan  1.#IND  1.#QNAN
       N/A  NA  NULL  NaN  n/a  nan  null
 
-    A column becomes a date, a time or a timestamp if every value fits one --date-format: %Y or %y (69 to 99 are 1969 to
-    1999), %m, %b or %B (English names), %d, %H or %I with %p, %M, %S, %f (a fraction), %z (then UTC). Other columns are
-    read as ISO 8601. A date that does not exist is refused.
+    A column becomes a date, a time or a timestamp if every value fits one --date-format. A format may have %Y or %y (69
+    to 99 are 1969 to 1999), %m, %b or %B (English names), %d, %H or %I with %p, %M, %S, %f (a fraction), %z (then UTC).
+    Other columns are read as ISO 8601. A date that does not exist is refused.
 
-    The version is visible as a whole after exit code 0, or 3 with --strict, and otherwise not at all. Ctrl-C stops a
-    load within two seconds and prints the command that resumes it.
+    The version is visible as a whole or not at all. It is visible after exit code 0, or 3 with --strict. After another
+    exit code it is visible only in rare cases, which the error line names. Ctrl-C stops a load within two seconds and
+    prints the command that resumes it.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""``millrace read``: read a dataset into a file, a pipe or onto the terminal."""
+"""``millrace read``: read a dataset into a file, into a pipe or onto the terminal."""
 
 from __future__ import annotations
 
@@ -40,15 +40,16 @@ SHOWN_ROWS = 20
 def command(invocation: Invocation, /, name: str, **given: Any) -> None:
     """Read a version; without --output print a table of its first 20 rows.
 
-    File names end in .parquet, .csv, .arrow, .feather, .arrows or .jsonl; .csv, .jsonl and .arrows may be followed by
-    .gz or .zst. An .arrow file equals the dataset exactly. Bytes are restored as the same file, a folder as the same
-    tree. Memory is bounded for any size, and a file appears only when it is complete. On a terminal the command asks
-    before it replaces a file; elsewhere it replaces files without asking. It replaces a folder only with --force.
+    File names end in .parquet, .csv, .arrow, .feather, .arrows or .jsonl. The endings .csv, .jsonl and .arrows may be
+    followed by .gz or .zst. An .arrow file equals the dataset exactly. Bytes are restored as the same file, a folder as
+    the same tree. Memory is bounded for any size, and a file appears only when it is complete. On a terminal the
+    command asks before it replaces a file; elsewhere it replaces files without asking. It replaces a folder only with
+    --force.
 
     CSV and JSON lines hold dates and times of the years 0 to 9999, in UTC if a zone's offset has seconds. CSV cannot
     hold a null in a text column that is the only column. A value that a format cannot hold is refused with the column's
-    name. Both formats load again with all values equal if --schema names the file that --head 0 --output schema.arrow
-    writes.
+    name. To load both formats again with all values equal, write a schema file with --head 0 --output schema.arrow.
+    Then pass this file to load as --schema.
 
     The table on the terminal cuts a cell at 200 characters; --output - cuts nothing.
 
@@ -56,8 +57,9 @@ def command(invocation: Invocation, /, name: str, **given: Any) -> None:
     quotes', unusual names in "double quotes". In --columns, names with commas, outer blanks or a leading quote must be
     in double quotes; a quote within them is doubled.
 
-    JSON: dataset, version, rows, chunks (the number from process, redis, cassandra), stored_bytes, output,
-    output_bytes, seconds, rows_per_s; without --output all rows are read and discarded.
+    JSON: dataset, version, rows, chunks, stored_bytes, output, output_bytes, seconds, rows_per_s. chunks has the number
+    of chunks from redis and from cassandra. Its process is the number from the memory of this process: always 0,
+    because chunks are not kept there. Without --output all rows are read and discarded.
 
     \b
     Example:

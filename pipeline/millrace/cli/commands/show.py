@@ -23,8 +23,8 @@ def command(invocation: Invocation, /, name: str) -> None:
     """Show the content of a version, its source, and whether every chunk is on two nodes.
 
     VERSION is a number, a full version (12-3fa9c1), latest, a tag or a time (2026-11-22T10:00:47, in UTC). A time
-    selects the version listed with it, else the latest version at that time. A number or time of several versions is
-    refused with their full names.
+    selects the version that is listed with it, or else the latest version at that time. If several versions have the
+    number or the time, the command fails and lists their full names.
 
     JSON: dataset, version, tags, kind, mode, parent, rows, raw_bytes, stored_bytes, chunks, largest_chunk_bytes
     (stored), replicas (1 if any data is under-replicated), under_replicated (a list of attempt_id, bucket, chunks;

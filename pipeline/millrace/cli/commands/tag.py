@@ -1,4 +1,4 @@
-"""``millrace tag``: give a version a name."""
+"""``millrace tag``: give a version a name that can be moved."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from millrace.cli.invocation import Invocation, store_command
 from millrace.cli.output import print_facts
 
 
-@click.command(short_help="Give a version a permanent name.")
+@click.command(short_help="Give a version a name that can be moved.")
 @click.argument("name", metavar="NAME[@VERSION]")
 @click.argument("tag")
 @store_command
 def command(invocation: Invocation, /, name: str, tag: str) -> None:
-    """Give a version the name TAG, by which it can be selected; an existing tag moves.
+    """Give a version the name TAG, by which it can be selected. If another version has this tag, move it.
 
     A version with a tag is neither deleted nor pruned.
 

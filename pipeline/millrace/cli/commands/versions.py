@@ -25,7 +25,8 @@ def command(invocation: Invocation, /, name: str, deleted: bool) -> None:
     """List every version of the dataset NAME, newest first.
 
     JSON: dataset and versions, a list of version, tags, mode, parent, kind, rows, chunks, raw_bytes, stored_bytes, run,
-    committed_at; with --deleted also deleted_at and removed_from (when a sweep may remove its data).
+    committed_at; with --deleted also deleted_at and removed_from (the time from which fsck --delete may remove its
+    data).
 
     \b
     Example:

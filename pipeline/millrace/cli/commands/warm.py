@@ -14,10 +14,10 @@ from millrace.display import human_bytes, human_seconds
 @click.argument("name", metavar="NAME[@VERSION]")
 @store_command
 def command(invocation: Invocation, /, name: str) -> None:
-    """Put every chunk of a version into Redis, or none of it: exit code 1 when it does not fit or Redis is down.
+    """Put every chunk of a version into Redis, or none. The exit code is 1 if they do not fit or Redis is down.
 
-    JSON: reference, admitted, complete, reason, chunks (added now), already_cached (cached before), stored_bytes,
-    seconds.
+    JSON: reference, complete (whether all chunks are in Redis now), admitted (has the same value as complete), reason
+    (why they are not in Redis, else empty), chunks (added now), already_cached (cached before), stored_bytes, seconds.
 
     \b
     Example:

@@ -39,9 +39,9 @@ def command(invocation: Invocation, /, run: str | None, url: str | None, timeout
     """Follow a run until it is over, or everything until Ctrl-C.
 
     DAG/RUN names a run as the page does: ingest_dataset/manual__2026-11-22T10:00:00+00:00, or cli/flights-3fa9c1. The
-    exit code is 0 if every task of it succeeded, 1 if one did not, 2 if no such run is reported within 5 s, and 124 if
-    it is not over after --timeout-s. For a run that is over, the command returns at once. Without DAG/RUN all runs are
-    shown.
+    exit code is 0 if every task of the run succeeded, and 1 if one did not. It is 2 if no such run is reported within 5
+    s, and 124 if the run is not over after --timeout-s. For a run that is over, the command returns at once. Without
+    DAG/RUN all runs are shown.
 
     JSON: over, succeeded; runs, a list of dag_id, run_id, state, over, headline, tasks (how many), ended, steps (their
     ids in order), total (kind, unit, done, total, fraction, rate, left_s), result; and tasks, a list of dag_id, run_id,

@@ -1,7 +1,8 @@
-"""The class of the driver's connections: 64 KiB buffers, large frames in place, timers that release their requests.
+"""The class of the driver's connections, for values of several megabytes.
 
-asyncore was removed in Python 3.12, and every reactor but libev is slower. Outside the tested versions the driver
-itself receives large frames.
+Buffers have 64 KiB, large frames are received into buffers of their size, and cancelled timers release their requests.
+The reactor is libev: asyncore was removed in Python 3.12, and the other reactors are slower. Outside the tested
+versions the driver itself receives large frames.
 """
 
 from __future__ import annotations

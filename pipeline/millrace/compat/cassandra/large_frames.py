@@ -1,8 +1,8 @@
-"""Receive responses of several megabytes straight into memory of their size, and copy them once.
+"""Receive responses of several megabytes directly into a buffer of their size, and copy them once.
 
-The driver collects received bytes in a growing buffer and copies a chunk's 5 MB four times before there is a row: out
-of the socket's buffer, out of the collected bytes, into its parser, and out of the parser. All of it happens in the one
-thread that serves every connection, while no other Python code runs.
+The driver collects received bytes in a growing buffer. It copies the 5 MB of a chunk four times before it returns a
+row: from the socket's buffer, from the collected bytes, into its parser, and out of the parser. One thread does this
+for all connections and holds the GIL meanwhile.
 """
 
 from __future__ import annotations

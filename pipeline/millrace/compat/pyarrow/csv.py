@@ -1,4 +1,4 @@
-"""CSV of which pyarrow leaves out characters."""
+"""A workaround for CSV text: pyarrow drops a byte order mark at the start of each block."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
 """Read the structure of a compute expression.
 
 pyarrow has no public access to it, but an expression can be pickled. Its pickled form is an Arrow IPC file. The
-structure is the metadata of the schema, in which keys repeat, and the literals are the only row. pyarrow returns
-metadata as a dictionary, so this module reads them from the message, a flatbuffer that Arrow specifies.
+metadata of the schema describes the structure, and the only row holds the literals. Keys of the metadata repeat, and
+pyarrow returns metadata as a dictionary without repetitions. So this module reads them from the message, a flatbuffer
+that Arrow specifies.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Look inside of types: pyarrow does not descend into the values of dictionaries and the storage of extensions."""
+"""Search types recursively, also the value types of dictionaries and the storage types of extensions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Export a dataset to a file in bounded memory, completely or not at all; its name or an option gives the format."""
+"""Export a dataset to a file in bounded memory, completely or not at all. Its name or an option gives the format."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def export(
 
     A file appears under its name once it is complete and on disk. An error before that leaves no file, and an existing
     file unchanged. Raises ``UsageError`` for columns that the format cannot hold and for a target that cannot be a
-    file, ``OutputError`` when writing fails, and any error of reading ``batches``.
+    file. Raises ``OutputError`` when writing fails, and any error of reading ``batches``.
     """
     rows = 0
     with _opened(target) as sink:

@@ -2,7 +2,7 @@
 
 Arrow's own simplifier decides. Each chunk becomes a fragment of ``pyarrow.dataset`` with the guarantees of its
 statistics as its partition expression. ``get_fragments`` drops fragments for which the filter can only be false. No
-file is opened. An unknown bound guarantees nothing.
+file is opened. An unknown bound gives no guarantee.
 """
 
 from __future__ import annotations

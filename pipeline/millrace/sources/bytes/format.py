@@ -1,4 +1,4 @@
-"""The format bytes: any file, or a whole folder, as rows with a path, an offset and the bytes there."""
+"""The format bytes: any file, or a whole folder, as rows with a path, an offset and the bytes at this offset."""
 
 from __future__ import annotations
 

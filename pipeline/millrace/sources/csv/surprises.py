@@ -1,8 +1,8 @@
-"""Checks for surprises in the first bytes of a CSV; each returns warnings, or raises an error for wrong data.
+"""Checks for unexpected properties in the first bytes of a CSV. Each returns warnings, or raises an error.
 
-Warnings are for integers with leading zeros (which are lost), for a column that is text because of one value, and for
-a header that another delimiter would divide. The error is for numbers with thousands separators in a source for which
-a decimal point was given.
+Integers with leading zeros cause a warning, because the zeros are lost. So do a column that is text because of a single
+value, and a header of one column that another delimiter would divide. The error is for numbers with thousands
+separators in a source for which the option for the decimal point was given.
 """
 
 from __future__ import annotations

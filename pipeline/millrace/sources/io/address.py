@@ -38,9 +38,9 @@ class Address:
 def address_of(uri: str, *, folder: str | None = None) -> Address:
     """Return the address of a source; a relative path is below ``folder`` (default: the working directory).
 
-    The text of an existing path has no wildcards. Neither have ``folder``, the home directory, percent-encoded
-    characters of a ``file://`` address, and a component with brackets if a file has exactly that name. Raises
-    ``UsageError`` for an unsupported scheme.
+    If a path with this text exists, no character of it is a wildcard. Characters of ``folder``, of the home directory,
+    and percent-encoded ones of a ``file://`` address are never wildcards. Brackets in a component are none if a file
+    has exactly that name. Raises ``UsageError`` for an unsupported scheme.
     """
     scheme, separator, rest = uri.partition("://")
     if not separator or "/" in scheme:

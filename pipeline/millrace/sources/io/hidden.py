@@ -1,4 +1,4 @@
-"""Recognition of the files in a folder that are not data of a table: their relative path has a hidden part."""
+"""Recognition of hidden files, which are not data of a table: a part of their relative path begins with "." or "_"."""
 
 from __future__ import annotations
 

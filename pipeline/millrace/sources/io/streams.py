@@ -1,7 +1,7 @@
 """Streams of the decompressed bytes of one file, read and decompressed in bounded memory.
 
-The compression is detected by the file's first bytes, never by its name. A name that promises a compression which the
-file does not have is refused. ``position`` always counts bytes of the source file itself, for progress.
+The compression is detected by the file's first bytes, never by its name. A file whose name denotes another compression
+is refused. ``position`` always counts bytes of the source file itself, for progress.
 """
 
 from __future__ import annotations

@@ -24,10 +24,11 @@ def plan_source(source: Source, options: SourceOptions = _DEFAULTS, *, max_split
     """Plan a source: find its files, format and schema, and the parts in which it can be read.
 
     ``source`` is a path, a ``file://`` address, a directory, a pattern (``*``, ``?``, ``[``, ``**``), or ``-`` for
-    standard input; a list of any of these except ``-``; or a copy of Arrow data, whose name becomes the address.
-    ``max_splits`` overrides the option; with 1 there are no parts and so no scan for their boundaries. Reads at most
-    ``infer_bytes`` to infer types, and an uncompressed CSV or JSON lines file once to find where its splits begin.
-    Raises a ``SourceError`` for a source that cannot be loaded, ``UsageError`` for options that do not apply to it.
+    standard input. It may be a list of these, without ``-``. A copy of Arrow data is also a source, with its name as
+    the address. ``max_splits`` overrides the option. With 1 the source is one split, and no boundaries are searched.
+    Reads at most ``infer_bytes`` to infer types, and an uncompressed CSV or JSON lines file once to find where its
+    splits begin. Raises a ``SourceError`` for a source that cannot be loaded, ``UsageError`` for options that do not
+    apply to it.
     """
     if max_splits is not None:
         options = replace(options, max_splits=max_splits)

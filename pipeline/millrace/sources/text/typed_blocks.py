@@ -1,4 +1,4 @@
-"""Parsing of text blocks ahead with inferred types, and again where a type proves too narrow."""
+"""Parsing of text blocks ahead with inferred types. A block that needs a wider type is parsed again."""
 
 from __future__ import annotations
 

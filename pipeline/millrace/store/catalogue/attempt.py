@@ -82,7 +82,7 @@ class LoadAttempt:
 
 @dataclass(frozen=True, slots=True)
 class UnderReplicated:
-    """Record of a bucket, of chunks or a ``MetadataBucket``, with data not proven to be on two nodes."""
+    """Record of a bucket whose data is not known to be on two nodes: a bucket of chunks or a ``MetadataBucket``."""
 
     dataset: str
     attempt_id: UUID

@@ -1,7 +1,7 @@
 """Write the catalogue: load attempts, records of under-replicated data, manifest pages and versions.
 
-Every row is written through the replicated writer and counted like a chunk. A catalogue row on one node only would be
-lost together with that node.
+Every row is written through ``ReplicatedWriter``. If one node alone acknowledged it, the row is recorded as
+under-replicated, like a chunk. A catalogue row on one node only would be lost together with that node.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def insertion(table: str, columns: Collection[str]) -> str:
 
 
 class CatalogueWriter:
-    """Writer of catalogue rows. Methods that write a row return on how many nodes it is proven to be (1 or 2)."""
+    """Writer of catalogue rows. Methods that write a row return the number of nodes that acknowledged it (1 or 2)."""
 
     def __init__(self, cassandra: CassandraSession, writes: ReplicatedWriter) -> None:
         self._cassandra = cassandra
@@ -62,9 +62,9 @@ class CatalogueWriter:
         """Write one row of the catalogue; record ``record_key`` as under-replicated where one node alone
         acknowledged it.
 
-        The record is written before the row while a replica is known to be unreachable, else after it. A loader may die
-        in between, and data of one node alone must be on record. A superfluous record is harmless: repair finds nothing
-        missing and removes it. ``write_time`` is in microseconds; None is now.
+        The record is written before the row while a replica is known to be unreachable, else after it. A loader may be
+        killed between the two, and data on one node alone must be on record. A superfluous record is harmless: repair
+        finds nothing missing and removes it. ``write_time`` is in microseconds; None is now.
         """
         using, last = ("", ()) if write_time is None else (" USING TIMESTAMP ?", (write_time,))
         prepared = self._cassandra.prepare(insertion(table, values) + using)

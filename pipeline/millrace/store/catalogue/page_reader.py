@@ -44,7 +44,7 @@ class PageReader:
         self.cached_page = lru_cache(_CACHED_PAGES)(self.page)
 
     def schema(self, version: Version) -> pa.Schema:
-        """Return the logical schema. Every chunk is cast to it on reading."""
+        """Return the schema of the version. Every chunk is cast to it on reading."""
         blob = self._load_out_of_line(version, version.schema_blob or b"")
         return pa.ipc.read_schema(pa.py_buffer(isal_zlib.decompress(blob, wbits=31)))
 

@@ -1,4 +1,4 @@
-"""Whether the deletion of a version can be undone: one rule for ``undelete``, its listing and hints.
+"""Decide whether the deletion of a version can be undone, for ``undelete``, ``versions --deleted`` and hints.
 
 An attempt that a sweep has fenced stays fenced, even where the sweep has removed none of its data. Another sweep may
 have read the versions earlier and may be removing that data now.
@@ -25,10 +25,10 @@ class UnrecoverableReason(NamedTuple):
 def unrecoverable_reason(
     catalogue: Catalogue, version: Version, attempts: Iterable[LoadAttempt]
 ) -> UnrecoverableReason | None:
-    """Return why the deletion cannot be undone, or None where it can.
+    """Return the reason why the deletion cannot be undone, or None if it can.
 
-    For a visible version the result is that of a deletion now. ``attempts`` are the load attempts of the dataset. A
-    caller that decides by the result reads them at ``ALL``.
+    For a visible version the result is the one that a deletion now would have. ``attempts`` are the load attempts of
+    the dataset. If the caller undoes the deletion because of the result, it must read the attempts at ``ALL``.
     """
     if version.mark == WITHDRAWN:
         hint = f"its rows are in another version, if they were all there: millrace versions {version.dataset}"

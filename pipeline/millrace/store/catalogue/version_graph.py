@@ -153,8 +153,8 @@ class VersionGraph:
         """Return whether the version cannot be the latest, because another line has won against its line.
 
         A ``replace`` wins against an append or merge of an earlier line, unless the parent of that has a higher number.
-        A ``replace`` whose deletion was undone wins only against versions that do not have a higher number themselves:
-        an append that was published while it was deleted stays the latest.
+        A ``replace`` whose deletion was undone does not win against versions with a higher number. An append that was
+        published while it was deleted therefore stays the latest.
         """
         if version.mode == "replace":
             return any(_parent_number(other) > version.number for other in self._appends_to_earlier_lines(version))
@@ -169,8 +169,9 @@ class VersionGraph:
     def is_superseded(self, version: Version) -> bool:
         """Return whether a version that was just written must be published again under a higher number.
 
-        An append must if it is passed over. A ``replace`` must also if an append to an earlier line has a higher
-        number, because another append may follow that one without having seen the ``replace``.
+        An append must be published again if it is passed over. A ``replace`` must be published again if an append to an
+        earlier line has a higher number. Another append may follow this append, by a load that has not read the row of
+        the ``replace``.
         """
         if version.mode == "replace":
             return any(other.number > version.number for other in self._appends_to_earlier_lines(version))

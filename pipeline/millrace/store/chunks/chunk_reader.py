@@ -1,9 +1,13 @@
-"""Fetch chunks from one replica, then from the other one, then at ``TWO``. Every copy is verified by its checksum.
+"""Fetch chunks from one replica, and from the other one after a fault. Every copy is verified by its checksum.
 
-A missing tile is read from the other replica and then at ``TWO``. When a replica is unresponsive, each node's own data
-(``NODE_LOCAL``) is read before ``TWO``. A tile with a wrong checksum is read from the other replica and last from each
-node's own data, never at ``TWO``. The good copy is then written over the wrong one. A chunk that is missing on one
-replica is never reported as lost.
+The order after the first replica depends on the fault:
+
+* A tile is missing: the other replica, then ``TWO``.
+* A replica is unresponsive: the other replica, then each node's own data (``NODE_LOCAL``), then ``TWO``.
+* A checksum is wrong: the other replica, then each node's own data, never ``TWO``. The good copy is then written over
+  the wrong one.
+
+A chunk that is missing on one replica only is never reported as lost.
 """
 
 from __future__ import annotations

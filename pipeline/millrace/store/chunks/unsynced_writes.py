@@ -1,4 +1,4 @@
-"""Acknowledged writes that a node loses if it is killed, because its commit log was not synced yet."""
+"""Acknowledged writes that a killed node loses, because its commit log was not synced yet."""
 
 from __future__ import annotations
 

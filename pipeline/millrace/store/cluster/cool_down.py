@@ -1,4 +1,4 @@
-"""Replica sets that are written with one replica for some time, because ``TWO`` timed out."""
+"""Replica sets whose writes use one replica for some time, because writes at ``TWO`` timed out."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ class CassandraSession:
     def track_background(self, thread: threading.Thread) -> None:
         """Track ``thread``, which is about to end. ``drain``, ``close`` and the end of the process wait for it.
 
-        Takes no lock: for an abandoned reader the garbage collector calls this, in any thread.
+        Takes no lock, because the garbage collector calls this for an abandoned reader, in any thread.
         """
         self._forget_ended()
         self._background.add(thread)

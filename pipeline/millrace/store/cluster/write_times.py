@@ -1,4 +1,4 @@
-"""Write times that win over the copies and rows that Cassandra already has."""
+"""Write times that are later than those of the copies and rows that Cassandra already has."""
 
 from __future__ import annotations
 

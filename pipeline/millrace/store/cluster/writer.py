@@ -24,8 +24,8 @@ _FLOOR_BYTES = 5_000_000
 class ReplicatedWriter:
     """Writer of idempotent statements: ``submit`` returns a future of the ``Outcome``.
 
-    Memory is bounded by ``window_bytes`` of stored bytes. ``cool_down_s`` is the time for which replicas are written
-    with one replica after ``TWO`` has timed out three times.
+    Memory is bounded by ``window_bytes`` of stored bytes. After writes at ``TWO`` to the same replicas have timed out
+    three times, writes to them use one replica for ``cool_down_s``.
 
     A write fails with ``StoreUnavailableError`` when no node has responded for ``request_timeout_s``, or ten times
     ``request_timeout_s`` after it began. It fails with ``StoreError`` at once when the server rejects it for good.

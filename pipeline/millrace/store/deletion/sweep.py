@@ -1,8 +1,8 @@
 """Remove data that no version in use references, after a grace time.
 
 A delete is never degraded. The catalogue is read at ``ALL`` and written at ``ALL``. While a replica is down every
-operation here fails with one error line. Rows of ``versions`` are never removed, only emptied, so that no number and no
-key is ever used again.
+operation here fails with one error line. Rows of ``versions`` are never removed. They are only emptied, so that no
+number and no key is used again.
 """
 
 from __future__ import annotations
@@ -32,11 +32,10 @@ class SweepReport:
 
     marked: list[str] = field(default_factory=list)
     final: list[str] = field(default_factory=list)
-    """Those of ``marked`` whose deletion cannot be undone even before anything is removed."""
+    """The versions in ``marked`` that ``undelete`` cannot restore, even before data is removed."""
     garbage: list[dict[str, Any]] = field(default_factory=list)
     missing: list[dict[str, Any]] = field(default_factory=list)
-    """Rows, pages and chunks that a version references and a node lacks. Those that another node has are on record for
-    repair."""
+    """Rows, pages and chunks that a version references and a node lacks; ``repair`` copies those that another has."""
     problems: list[str] = field(default_factory=list)
     """Reasons why data of a dataset was not removed."""
     waiting: int = 0

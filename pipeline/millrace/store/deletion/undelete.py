@@ -1,8 +1,8 @@
 """Undo a deletion: a version can be made visible again until a sweep begins to remove its data.
 
 A sweep fences attempts first and then checks whether another process works on the dataset. ``Undelete`` inserts a row
-in ``attempts`` first and then checks for fenced attempts. Of the two at least one therefore sees the other, wherever
-either of them is interrupted.
+in ``attempts`` first and then checks for fenced attempts. At least one of the two therefore sees the other, even if
+either is interrupted at any step.
 """
 
 from __future__ import annotations

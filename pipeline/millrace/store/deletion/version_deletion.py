@@ -50,7 +50,7 @@ class VersionDeletion:
     def prune(self, name: str, keep: int, *, now: bool, dry_run: bool) -> SweepReport:
         """Mark all but the newest ``keep`` versions as deleted; older tagged and leased versions are kept as well.
 
-        Appends that are not merged with concurrent ones yet are kept too, because no other version holds their rows.
+        Appends that no merge holds yet are kept too, because no other version holds their rows.
         """
         if keep < 1:
             raise InvalidSettingError(f"--keep is {keep}", hint="keep at least 1; millrace delete removes a dataset")
@@ -82,9 +82,9 @@ class VersionDeletion:
         )
 
     def fsck(self, *, delete: bool, now: bool) -> tuple[SweepReport, list[MissingReplica]]:
-        """Return a report of unreferenced data, and the replicas missing of referenced data.
+        """Return a report of unreferenced data, and the missing replicas of referenced data.
 
-        Only with ``delete`` is unreferenced data past its grace time removed. A dataset of which no node has an intact
+        With ``delete``, unreferenced data whose grace time is over is removed. A dataset of which no node has an intact
         copy of a row, page list or page is a problem in the report, and nothing of it is removed.
         """
         report = SweepReport(dry_run=not delete)
