@@ -118,7 +118,7 @@ if store.cache is not None:
 
 # == Store.warm
 if store.cache is not None:
-    print(store.warm("flights").admitted)
+    print(store.warm("flights").complete)
 
 # == Dataset.name
 assert flights.name == "flights"

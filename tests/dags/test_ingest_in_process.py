@@ -408,7 +408,7 @@ def test_without_kafka_and_without_redis_the_load_is_the_same(
     assert run.state == "success"
     values = xcoms(run)
     assert values["publish", -1, "return_value"]["rows"] == 3 * ROWS
-    assert values["warm", -1, "return_value"]["admitted"] is False
+    assert values["warm", -1, "return_value"]["complete"] is False
     assert values["warm", -1, "return_value"]["reason"]
     assert store.dataset(name).to_table().equals(whole(three_files))
 

@@ -27,27 +27,22 @@ _ASK_CHUNKS = 500
 class WarmReport:
     """Result of warming a version.
 
-    ``admitted`` is False if not all chunks of the version could be put into Redis. ``reason`` is then the cause, else
-    empty. ``chunks`` counts the chunks added now, ``already_cached`` those that were cached before. ``stored_bytes`` is
+    ``complete`` is True if every chunk of the version is in Redis now. ``reason`` says why not, else it is empty.
+    ``chunks`` counts the chunks added now, ``already_cached`` those that were cached before. ``stored_bytes`` is
     the size of the version.
     """
 
     reference: str
-    admitted: bool
+    complete: bool
     reason: str
     chunks: int
     already_cached: int
     stored_bytes: int
     seconds: float
 
-    @property
-    def complete(self) -> bool:
-        """Return whether every chunk is in Redis now."""
-        return self.admitted and not self.reason
-
     def to_json(self) -> dict[str, Any]:
-        """Return plain JSON: every field, and ``complete``."""
-        return {**asdict(self), "complete": self.complete}
+        """Return the fields as JSON-compatible values."""
+        return asdict(self)
 
 
 def warm(
@@ -61,26 +56,26 @@ def warm(
     began = time.monotonic()
     version = dataset.version
 
-    def report(*, admitted: bool, reason: str = "", chunks: int = 0, already_cached: int = 0) -> WarmReport:
+    def report(reason: str = "", *, chunks: int = 0, already_cached: int = 0) -> WarmReport:
         seconds = round(time.monotonic() - began, 3)
         task.message(
             f"{version.reference} is not in Redis: {reason}"
             if reason
             else f"{version.reference} is in Redis, {version.rows:,} rows in {chunks + already_cached:,} chunks"
         )
-        return WarmReport(version.reference, admitted, reason, chunks, already_cached, version.stored_bytes, seconds)
+        return WarmReport(version.reference, not reason, reason, chunks, already_cached, version.stored_bytes, seconds)
 
     if cache is None:
-        return report(admitted=False, reason=f"no cache is configured ({switched_off})")
+        return report(f"no cache is configured ({switched_off})")
     admission = cache.admit(version.dataset, version.label, version.stored_bytes)
     if not admission.admitted:
-        return report(admitted=False, reason=admission.reason)
+        return report(admission.reason)
     put, already_cached = _fill(dataset, reader, cache, task)
     if sum(put) + already_cached < version.chunks:
         _empty(dataset, cache, put)
-        return report(admitted=False, reason="Redis stored only part of it; that part was removed again")
+        return report("Redis stored only part of it; that part was removed again")
     cache.warmed(version.dataset, version.label, chunks=version.chunks, stored_bytes=version.stored_bytes)
-    return report(admitted=True, chunks=sum(put), already_cached=already_cached)
+    return report(chunks=sum(put), already_cached=already_cached)
 
 
 def _fill(dataset: Dataset, reader: ChunkReader, cache: ChunkCache, task: ProgressTask) -> tuple[bytearray, int]:

@@ -151,7 +151,7 @@ def warmed(store: Store, redis: Any, reference: str = "flights") -> WarmReport:
 def test_warming_puts_every_chunk_into_the_cache_once(store: Store, chunks: list[ChunkRef]) -> None:
     redis = Redis()
     first, second = warmed(store, redis), warmed(store, redis)
-    assert (first.admitted, first.complete, first.chunks, first.already_cached) == (True, True, len(chunks), 0)
+    assert (first.complete, first.chunks, first.already_cached) == (True, len(chunks), 0)
     assert (second.chunks, second.already_cached) == (0, len(chunks))
     assert all(redis.kept[Redis._key(ref)] == store.chunk_reader.fetch(ref) for ref in chunks)
 
@@ -159,14 +159,14 @@ def test_warming_puts_every_chunk_into_the_cache_once(store: Store, chunks: list
 def test_a_version_that_is_not_admitted_is_not_cached(store: Store, chunks: list[ChunkRef]) -> None:
     redis = Redis(admits=False)
     report = warmed(store, redis)
-    assert (report.admitted, report.reason, report.chunks) == (False, "too large", 0)
+    assert (report.complete, report.reason, report.chunks) == (False, "too large", 0)
     assert redis.kept == {}
 
 
 def test_a_version_that_does_not_fit_leaves_nothing_in_the_cache(store: Store, chunks: list[ChunkRef]) -> None:
     redis = Redis(room_bytes=sum(ref.stored_bytes for ref in chunks[:-1]) + 10)
     report = warmed(store, redis)
-    assert not report.admitted
+    assert not report.complete
     assert "only part" in report.reason
     assert redis.kept == {}
     assert redis.whole == []
@@ -180,7 +180,7 @@ def test_an_append_that_does_not_fit_leaves_its_parents_chunks_warm(
     warmed(store, redis)
     store.load("flights", csv(30_000, name="more.csv"), LoadOptions(mode="append", chunk_bytes=65_536))
     redis.room_bytes = 100_000
-    assert not warmed(store, redis).admitted
+    assert not warmed(store, redis).complete
     assert set(redis.kept) == {Redis._key(ref) for ref in chunks}
 
 

@@ -16,8 +16,8 @@ from millrace.display import human_bytes, human_seconds
 def command(invocation: Invocation, /, name: str) -> None:
     """Put every chunk of a version into Redis, or none. The exit code is 1 if they do not fit or Redis is down.
 
-    JSON: reference, complete (whether all chunks are in Redis now), admitted (has the same value as complete), reason
-    (why they are not in Redis, else empty), chunks (added now), already_cached (cached before), stored_bytes, seconds.
+    JSON: reference, complete (whether all chunks are in Redis now), reason (why not, else empty), chunks (added now),
+    already_cached (cached before), stored_bytes, seconds.
 
     \b
     Example:
