@@ -13,8 +13,8 @@ import pytest
 from millrace.api import Store
 from millrace.errors import StoreError, StoreSchemaError, UsageError
 from millrace.store.catalogue.version import DELETED, RESTORED
+from millrace.store.cluster import write_times
 from millrace.store.cluster.session import CassandraSession
-from millrace.store.deletion import all_replicas
 from tests.integration.cli.conftest import Millrace, write_table
 
 
@@ -105,11 +105,11 @@ def test_the_last_delete_or_undelete_wins_on_every_node_with_wrong_clocks(
 
     class Shifted:
         @staticmethod
-        def time_ns() -> int:
-            return time.time_ns() + hours * 3600 * 1_000_000_000
+        def time() -> float:
+            return time.time() + hours * 3600
 
     with monkeypatch.context() as patched:
-        patched.setattr(all_replicas, "time", Shifted)
+        patched.setattr(write_times, "time", Shifted)
         store.delete(f"{name}@2")
     first = {at for _, _, at in cells(store, name, 2)}
     store.undelete(f"{name}@2")
@@ -117,7 +117,7 @@ def test_the_last_delete_or_undelete_wins_on_every_node_with_wrong_clocks(
     assert store.version(f"{name}@2").rows == 200
     second = {at for _, _, at in cells(store, name, 2)}
     with monkeypatch.context() as patched:
-        patched.setattr(all_replicas, "time", Shifted)
+        patched.setattr(write_times, "time", Shifted)
         store.delete(f"{name}@2")
     assert {mark for mark, _, _ in cells(store, name, 2)} == {DELETED}
     assert [version.rows for version in store.versions(name)] == [300, 100]
