@@ -82,7 +82,7 @@ def test_concurrent_chunk_writers_neither_retry_nor_leak_a_request(settings: Set
         for writes in writers:
             writes.close()
         assert [report.chunks for report in reports] == [6, 6, 6]
-        assert [(s.degraded, s.retries, s.throttled) for s in stats] == [(0, 0, 0)] * 3
+        assert [(s.degraded, s.retries) for s in stats] == [(0, 0)] * 3
         for pool in store.cassandra.session._pools.values():
             connection = pool._connection
             assert len(connection.request_ids) == connection.highest_request_id + 1 - len(connection._requests)
