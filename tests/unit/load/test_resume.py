@@ -55,7 +55,9 @@ def test_a_source_that_changed_at_the_same_size_and_time_is_refused_and_not_mixe
     assert begin(store, source) > 1
     numbers[where] ^= 1  # a change that leaves the sizes in the sample, so the plan stays the same
     rewritten(source, lambda: write_csv(source, numbers))
-    with pytest.raises(SourceChangedError, match=r"a\.csv is not what an earlier attempt at this run read") as caught:
+    with pytest.raises(
+        SourceChangedError, match=r"a\.csv differs from the source that an earlier attempt at this run read"
+    ) as caught:
         store.load("data", str(source), SMALL, run="night")
     assert caught.value.hint
     with pytest.raises(DatasetNotFoundError):

@@ -83,7 +83,7 @@ def test_other_data_after_the_end_is_refused(write: Write, read: Read, ending: s
 
 @pytest.mark.parametrize("ending", PACKERS)
 def test_an_uncompressed_file_named_like_a_compressed_one_is_refused(write: Write, read: Read, ending: str) -> None:
-    with pytest.raises(SourceCorruptError, match=rf"a.csv.{ending} is named like .* but does not begin like it"):
+    with pytest.raises(SourceCorruptError, match=rf"a.csv.{ending} has the suffix of .* but not its first bytes"):
         read(write(f"a.csv.{ending}", TEXT))
 
 
