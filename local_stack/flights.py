@@ -43,5 +43,7 @@ def _packed() -> Path:
         files = []
     archives = [Path(str(file.locate())) for file in files if file.name == "flights.csv.zip"]
     if not archives or not archives[0].is_file():
-        raise StackError(f"the package {PACKAGE} is missing or incomplete", hint="delete .venv; ./run creates it again")
+        raise StackError(
+            f"the package {PACKAGE} is not installed or incomplete", hint="delete .venv; ./run creates it again"
+        )
     return archives[0]

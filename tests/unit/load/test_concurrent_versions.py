@@ -104,7 +104,7 @@ def test_a_run_that_was_finished_and_pruned_is_not_unfinished(store: Store, csv:
     sources = three_appends(store, csv)
     store.prune("d", 1)
     assert store.unfinished("d", sources[1], APPEND, run="r2") == "r2"
-    with pytest.raises(UsageError, match="no load of d from this source"):
+    with pytest.raises(UsageError, match="d has no unfinished load of this source"):
         store.unfinished("d", sources[1], APPEND)
 
 

@@ -103,7 +103,7 @@ def test_a_missing_page_of_a_split_is_refused_at_publish(store: Store, cassandra
     for host in (cassandra.a, cassandra.b):
         host.rows["pages"].clear()
     with pytest.raises(
-        ChunkMissingError, match=r"split 0 of flights wrote \d+ chunks with 100 rows, .* have 0 chunks with 0 rows"
+        ChunkMissingError, match=r"split -1 of flights wrote \d+ chunks with 100 rows, .* have 0 chunks with 0 rows"
     ) as caught:
         store.publish(plan, [result])
     assert caught.value.retriable
