@@ -35,8 +35,8 @@ A value outside its range is refused before anything starts, and the error names
 refused, too, and the error names the nearest known one. Names of sizes end in `_bytes`, those of times in `_s`
 (seconds).
 
-Python, `millrace.toml` and `millrace config` call the setting of the variable `MILLRACE_CASSANDRA__PORT`
-`cassandra.port`: the section and the name.
+In Python, in `millrace.toml` and in `millrace config`, a setting has a section and a name. The variable
+`MILLRACE_CASSANDRA__PORT` sets `cassandra.port`.
 """
 
 _OTHERS = """## Variables that are not settings

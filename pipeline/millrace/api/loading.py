@@ -52,7 +52,11 @@ class Loading(StoreConnection):
         return make_plan(self.catalogue, self.settings, name, source, options, run=run, one_stream=one_stream)
 
     def unfinished(self, name: str, source: Paths, options: LoadOptions, *, run: str | None = None) -> str:
-        """Return the run that a load with these arguments resumes; raise ``PlanChangedError`` or ``UsageError``."""
+        """Return the run that a load with these arguments resumes.
+
+        Raises ``PlanChangedError`` if ``run`` began with another source, schema or settings. Raises ``UsageError`` if
+        there is no run to resume.
+        """
         plan = self.plan(name, source, options, run=run)
         return unfinished_run(self.catalogue, plan, run)
 
@@ -130,9 +134,8 @@ class Loading(StoreConnection):
     def report(self, version: Version, *, added_by: str = "") -> LoadReport:
         """Return the load report of a published version. The report has no durations, because they are not stored.
 
-        Rows and sizes count the data that this version added. With ``added_by``, the label of another version, they
-        count the data that the other version added. For a merge without ``added_by`` they count all data of the
-        version.
+        Rows and sizes count the data that this version added; for a merge they count all its data. ``added_by`` is the
+        label of another version. With it they count only the data that the other version added.
         """
         label = added_by or version.label
         added = [

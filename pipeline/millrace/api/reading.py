@@ -109,7 +109,7 @@ class Reading(StoreConnection):
         return verify_chunks(self.chunk_reader, refs, report, task=task or null_task())
 
     def warm(self, reference: str, *, task: ProgressTask | None = None) -> WarmReport:
-        """Put those chunks of a version into Redis that are not there yet, or none if the whole version does not fit.
+        """Put the whole version into Redis, or nothing if it does not fit; chunks that are there already stay.
 
         Never raises because of Redis. The report then gives the reason why the version was not admitted, and reads use
         Cassandra.

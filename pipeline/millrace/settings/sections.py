@@ -66,9 +66,10 @@ class CassandraSettings(Section):
     commitlog_sync_window_s: float = Field(default=5.0, ge=0, le=60)
     """Writes that a node acknowledged within this time before it was lost are recorded as under-replicated.
 
-    A node that is killed loses the last writes if its commit log is synced periodically: those of the last 0.1 s with a
-    memory-mapped commit log. The loss of a node may be detected later, by the next write or heartbeat. If the value is
-    too large, ``repair`` reads more data than necessary. If it is too small, a replica may be missing without a record.
+    If the commit log is synced periodically, a killed node loses its last writes. With a memory-mapped commit log these
+    are the writes of the last 0.1 s. The loss of a node may be detected later, by the next write or heartbeat. If the
+    value is too large, ``repair`` reads more data than necessary. If it is too small, a replica may be missing without
+    a record.
     """
 
 

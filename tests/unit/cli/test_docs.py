@@ -31,6 +31,6 @@ def test_every_command_and_every_option_is_on_the_page(name: str) -> None:
 
 def test_the_spellings_of_null_on_the_page_are_those_of_pyarrow() -> None:
     section = PAGE.read_text().split("\n## millrace load\n")[1].split("\n## ")[0]
-    listed = section.split("these are null in every column of a CSV that is not text:\n\n")[1].split("\n\n")[0]
+    listed = section.split("an empty field and these are null:\n\n")[1].split("\n\n")[0]
     spelled = [each for line in listed.splitlines() for each in re.split(r" {2,}", line.strip())]
     assert sorted(["", *spelled]) == sorted(pc.ConvertOptions().null_values)

@@ -9,7 +9,7 @@ from millrace.cli.output import print_facts
 from millrace.display import human_bytes
 
 
-@click.command(short_help="Compare two versions: schema, rows, chunks that are the same bytes.")
+@click.command(short_help="Compare two versions: schema, rows, identical chunks.")
 @click.argument("a", metavar="NAME[@VERSION]")
 @click.argument("b", metavar="NAME[@VERSION]")
 @store_command

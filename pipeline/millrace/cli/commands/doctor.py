@@ -23,7 +23,8 @@ def command(invocation: Invocation, /, no_measure: bool) -> None:
     be faster than these. Exit code 1 if loads and reads are affected: a Cassandra node is down, or the keyspace is
     missing or wrong.
 
-    JSON: ok, checks (name, state: ok, warning or failed, result, advice, needed), limits (name, value, unit, note).
+    JSON: ok, checks (name, state: ok, warning or failed, result, advice, needed: whether loads and reads need the
+    service), limits (name, value, unit, note).
 
     \b
     Example:

@@ -56,17 +56,18 @@ def command(invocation: Invocation, /, name: str, source: str, **given: Any) -> 
 
     SOURCE is a file, a directory, a pattern in quotes, or - for standard input: CSV, Parquet, JSON lines, Arrow or any
     bytes, plain or compressed. Bytes keep every file and folder. A table leaves out hidden files. A file is hidden if a
-    part of its path below the source begins with . or _ and the pattern does not spell that part out. A warning gives
-    their number and one name. The values in the names of folders like KEY=VALUE do not become columns; a warning names
-    the keys.
+    part of its path below the source begins with . or _. Such a part does not count if the matching part of a local
+    pattern begins with the same character. A warning gives the number of hidden files and the name of one; markers such
+    as _SUCCESS are not counted. The values in the names of folders like KEY=VALUE do not become columns; a warning
+    names the keys.
 
     JSON: the load report. columns is a list of name and type, and columns_total is the number of columns. warnings is a
     list of all unexpected properties of the file and the load: code, message, column, line, file.
 
-    --column-type, --columns and --rename use the column names of the source. In --columns and --rename, a name with
-    commas, = or outer blanks must be in double quotes. The version has the new names.
+    --column-type, --columns and --rename use the column names of the source. In --columns and --rename, a name must be
+    in double quotes if it has a comma, an =, or a blank at its start or end. The version has the new names.
 
-    Without --null-value an empty field and these are null in every column of a CSV that is not text:
+    Without --null-value, in each CSV column that is not text, an empty field and these are null:
 
     \b
       #N/A  #N/A N/A  #NA  -1.#IND  -1.#QNAN  -NaN  -nan  1.#IND  1.#QNAN

@@ -54,8 +54,8 @@ def command(invocation: Invocation, /, name: str, **given: Any) -> None:
     The table on the terminal cuts a cell at 200 characters; --output - cuts nothing.
 
     EXPR supports = != <> < <= > >= and or not in between is null, names and literals: text and dates in 'single
-    quotes', unusual names in "double quotes". In --columns, names with commas, outer blanks or a leading quote must be
-    in double quotes; a quote within them is doubled.
+    quotes', unusual names in "double quotes". In --columns, a name must be in double quotes if it has a comma, a
+    leading quote, or a blank at its start or end. A quote within such a name is doubled.
 
     JSON: dataset, version, rows, chunks, stored_bytes, output, output_bytes, seconds, rows_per_s. chunks has the number
     of chunks from redis and from cassandra. Its process is the number from the memory of this process: always 0,

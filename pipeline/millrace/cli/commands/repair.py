@@ -16,9 +16,9 @@ from millrace.cli.reporting import reported
 def command(invocation: Invocation, /, name: str | None, dry_run: bool) -> None:
     """Write every missing replica on record (of NAME, or of all datasets), and check each copy.
 
-    The catalogue comes first, then manifest pages, then chunks. Data that a node's hints have delivered already is only
-    checked. Appends whose loads could not see each other are merged. Exit code 1 if data is still under-replicated.
-    Refused while a node is down.
+    The catalogue comes first, then manifest pages, then chunks. If hinted handoff has delivered the data already, it is
+    only checked. Appends whose loads could not see each other are merged. Exit code 1 if data is still
+    under-replicated. Refused while a node is down.
 
     JSON: ok, datasets, records, cleared, pending (a load is still writing it), chunks, copies (written), merged
     (versions made), problems; with --dry-run: under_replicated, a list of dataset, attempt_id, bucket, chunks.
