@@ -17,7 +17,7 @@ The tab *Live* and the link *Live progress* of each task show its progress.
 Nothing is visible to readers before *publish* has succeeded. A failed run therefore breaks nothing: older versions are
 unchanged. `millrace fsck` finds and removes the data that it wrote. Clearing a failed task continues the same load.
 
-* **plan**: the source is missing, unreadable, outside of the allowed folders or different from the form's options. The
+* **plan**: the source is missing, unreadable, outside of the allowed folders, or does not match the form's options. The
   message names the file, the line and the option that fixes it. Start a new run.
 * **load**: a row, a type or a byte in the middle of the source is wrong (not retried): fix it and start a new run. Or
   no Cassandra node responds (retried): check `millrace doctor`, then clear the task.

@@ -18,7 +18,7 @@ No step changes data that readers see, except **prune**. Each step can be cleare
 * **verify**: the message names chunk and node. A wrong copy is replaced as soon as it is read, if the other one is
   good. Errors found by a check of each node alone are recorded for `millrace repair`. If both copies are bad, load the
   dataset again.
-* **prune**: a node is down (retried), or the name is wrong.
+* **prune**: a node is down (retried), or the dataset's name is wrong.
 * **fsck**: a node is down (retried). Remove the data that it names by hand, with `millrace fsck --delete`.
 """
 

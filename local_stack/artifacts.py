@@ -64,7 +64,7 @@ def read_lock(name: str, locks: Path = LOCKS) -> list[Jar]:
         entries = tomllib.loads(path.read_text())["dependencies"]
         return [Jar(e["groupId"], e["artifactId"], e["version"], e.get("classifier", ""), e["sha256"]) for e in entries]
     except (OSError, tomllib.TOMLDecodeError, KeyError) as error:
-        raise StackError(f"{path}: not a usable lock ({error!r})", hint="restore it from git") from error
+        raise StackError(f"{path}: not a valid lock file ({error!r})", hint="restore it from git") from error
 
 
 def class_path(name: str, repository: Path, locks: Path = LOCKS) -> list[Path]:
@@ -87,7 +87,7 @@ def _check(jar: Jar, path: Path) -> None:
         actual = hashlib.file_digest(file, "sha256").hexdigest()
     if actual != jar.sha256:
         raise StackError(
-            f"{jar} is refused: {path} has SHA-256 {actual}, the lock says {jar.sha256}",
+            f"{jar} is refused: {path} has SHA-256 {actual}, the lock file has {jar.sha256}",
             hint="delete the file to fetch it again",
         )
 

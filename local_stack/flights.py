@@ -44,6 +44,6 @@ def _packed() -> Path:
     archives = [Path(str(file.locate())) for file in files if file.name == "flights.csv.zip"]
     if not archives or not archives[0].is_file():
         raise StackError(
-            f"the package {PACKAGE} is not installed as a whole", hint="delete .venv; ./run creates it again"
+            f"the package {PACKAGE} is not installed or incomplete", hint="delete .venv; ./run creates it again"
         )
     return archives[0]

@@ -49,7 +49,7 @@ def require_free(port: Port) -> None:
                 raise StackError(f"port {port} cannot be listened on: {error}") from error
     raise StackError(
         f"port {port} is taken by {holder(port)}",
-        hint=f"stop that, or set {port.setting} (or MILLRACE_STACK__PORT_OFFSET, which moves every port)",
+        hint=f"stop that process, or set {port.setting} (or MILLRACE_STACK__PORT_OFFSET, which moves every port)",
     )
 
 

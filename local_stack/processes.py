@@ -100,7 +100,9 @@ class Started:
         # The kernel delivers the signal when each thread next leaves its system call, and notifies only the parent.
         while any(_status_of(process) != psutil.STATUS_STOPPED for process in self.members()):
             if time.monotonic() > deadline:
-                raise StackError(f"the session of pid {self.pid} does not stand still after {FREEZE_TIMEOUT_S:g} s")
+                raise StackError(
+                    f"processes of session {self.pid} are not stopped {FREEZE_TIMEOUT_S:g} s after SIGSTOP"
+                )
             time.sleep(0.01)
         return sent
 

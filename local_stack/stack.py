@@ -66,7 +66,7 @@ class Stack:
             if not group and number != name and number.isdecimal():
                 group = [self.node(int(number))]
             if not group:
-                raise UsageError(f"no service {name!r}", hint=f"there are cassandra, {', '.join(known)}")
+                raise UsageError(f"no service {name!r}", hint=f"the services are cassandra, {', '.join(known)}")
             chosen.update((service.name, service) for service in group)
         return list(chosen.values())
 

@@ -152,7 +152,7 @@ class Starting:
         if done.returncode or (with_kafka and json.loads(done.stdout)["topic"] is None):
             raise StackError(f"millrace init failed: {(done.stderr or done.stdout).strip()}")
         if not with_kafka:
-            self.say(f"{'millrace':<12} tables are there; progress is off without kafka: ./run up kafka")
+            self.say(f"{'millrace':<12} tables exist; progress is off without kafka: ./run up kafka")
 
 
 class _NotTriedError(StackError):

@@ -1,4 +1,4 @@
-"""A client of the hub: its position in the ring, its filter and format, and the bytes of entries for it."""
+"""A client of the hub: its position in the ring, its filter and its format. It encodes the entries that it receives."""
 
 from __future__ import annotations
 

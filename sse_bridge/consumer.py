@@ -1,7 +1,8 @@
 """The Kafka consumer: a native thread that reads the topic and passes batches to the event loop.
 
-librdkafka blocks, so it never runs in a greenlet. The thread shares only ``inbox`` and the call that wakes the loop
-with it. It assigns all partitions itself and commits no offsets: the topic is the state.
+librdkafka blocks, so it never runs in a greenlet. The thread and the event loop share only ``inbox`` and the
+call that wakes the loop. The thread assigns all partitions itself. It commits no offsets, because every start reads the
+whole topic.
 """
 
 from __future__ import annotations

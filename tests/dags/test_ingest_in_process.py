@@ -345,7 +345,7 @@ def test_a_run_that_is_planned_again_with_other_content_of_the_same_size_and_tim
     assert store.plan(name, uri, options, run=identity).published
     source.write_text("v\n444\n")
     os.utime(source, ns=(10**18, 10**18))
-    with pytest.raises(SourceChangedError, match="is not what the run 'ingest_dataset/"):
+    with pytest.raises(SourceChangedError, match="differs from the source that the run 'ingest_dataset/"):
         store.plan(name, uri, options, run=identity)
 
 

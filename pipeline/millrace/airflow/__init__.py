@@ -1,7 +1,7 @@
 """The only package that may import Airflow: connections, reporting of tasks, listener, links, retries and the form.
 
-DAGs and plugins import from here and contain no logic of their own. Importing this package imports nothing of Airflow
-and opens no connection. ``connect()`` is for code that runs inside an Airflow task.
+DAGs and plugins import from here and contain no logic of their own. Importing this package does not import
+Airflow and opens no connection. ``connect()`` is for code that runs inside an Airflow task.
 """
 
 from __future__ import annotations

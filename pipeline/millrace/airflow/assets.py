@@ -1,4 +1,4 @@
-"""Emit an asset event for each loaded version, by which other DAGs can be scheduled."""
+"""Emit an asset event for each loaded version, so that other DAGs can be scheduled by it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Names of the form's fields: the keys of a run's conf, and the titles that replace options in error messages."""
+"""Names of the form's fields: their keys in a run's conf, and their titles.
+
+In error messages the title of a field replaces the command line option with the same meaning.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The form that starts a load in Airflow. Building it opens no connection, because DAGs are parsed all the time."""
+"""The form that starts a load in Airflow. Building it opens no connection, because Airflow parses DAGs repeatedly."""
 
 from __future__ import annotations
 

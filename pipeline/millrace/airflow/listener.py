@@ -1,8 +1,8 @@
 """The Airflow listener: a second source of task states, for tasks whose own process can no longer report.
 
 Airflow calls a hook in the task's process, in the scheduler or in the API server. The class of the passed object
-differs between these processes. Hooks only put an event into a queue. They never block or raise. They do not query the
-database, except once at the start of a run and twice at its end, in the session of the run object.
+differs between these processes. Hooks only put an event into a queue. They never block or raise. They query the
+database once at the start of a run and twice at its end. These queries use the SQLAlchemy session of the run object.
 """
 
 from __future__ import annotations

@@ -126,7 +126,7 @@ class Loading(StoreConnection):
         It describes the load's own version, or the version that holds its rows now.
         """
         report = self.report(self.version(f"{plan.dataset}@{plan.holder}"), added_by=plan.label)
-        again = f"this very load is {report.dataset}@{report.version} already, and nothing was written"
+        again = f"this load is published already as {report.dataset}@{report.version}, and nothing was written"
         return replace(
             report, warnings=(SourceWarning("already_loaded", again), *report.warnings, *plan.source.warnings)
         )

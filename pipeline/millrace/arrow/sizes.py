@@ -1,10 +1,11 @@
 """Measure rows, so that they can be cut into row groups.
 
-A row's size depends on its values alone. Its batch and the physical type of that batch make no difference, because both
-depend on how the source was divided. Every cell therefore counts 8 bytes: a null, an int64 that later becomes a double,
-an int8. Data beyond 8 bytes is added: the bytes of text, the elements of a list, the decoded value of a dictionary. The
-sum is the raw Arrow size up to a factor that is about the same for all rows of a dataset. The size of a row group is
-chosen in this unit.
+A row's size depends on its values alone. Batches and their physical types depend on how the source was divided, so a
+size must not depend on them. Every cell therefore counts 8 bytes, also a null, an int8, or an int64 that later becomes
+a double. Data beyond 8 bytes is added: the bytes of text, the elements of a list, the decoded value of a dictionary.
+
+The size of a row group is chosen in this unit. It is proportional to the raw Arrow size, by a factor that is about the
+same for all rows of a dataset.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Entries in Redis: one for each version that is admitted, which means that all its chunks may be cached."""
+"""Entries in Redis, one for each admitted version. All chunks of an admitted version may be cached."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """Tiles: a few columns of one chunk as a complete Arrow IPC stream, compressed and checksummed.
 
-The raw bytes are a stream of one record batch, after its dictionaries if it has any. They have no IPC compression. The
+The raw bytes are a stream: the dictionary batches, if there are any, then one record batch. They have no IPC
+compression. The
 schema's own metadata is left out, because the version keeps it. ``gzip -d`` and any Arrow reader open a tile.
 """
 

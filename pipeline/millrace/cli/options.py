@@ -1,4 +1,4 @@
-"""Options that several commands have; ``invocation`` has those of nearly all commands."""
+"""Options of several commands. The options of nearly all commands are in ``invocation``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Put a whole version into Redis, or none of it, from the verified bytes that a read would return."""
+"""Put a whole version into Redis, or none of it. The bytes are verified as in a read."""
 
 from __future__ import annotations
 

@@ -150,7 +150,7 @@ def _replicas(cassandra: CassandraSession) -> Check:
         return Check("replicas", "ok", "no under-replicated data on record")
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
     text = f"parts of {', '.join(names[:5])}{more} are on one node only"
-    return Check("replicas", "warning", text, "readable, but not safe before both nodes have it")
+    return Check("replicas", "warning", text, "readable; millrace repair NAME copies it to the other node")
 
 
 def _redis(settings: Settings) -> Check:
@@ -189,7 +189,7 @@ def _kafka(settings: Settings) -> Check:
         return Check("kafka", "failed", f"no topic {kafka.topic}", "run: millrace init")
     text = f"topic {kafka.topic}, {len(topic.partitions)} partitions"
     if len(topic.partitions) != kafka.partitions:
-        return Check("kafka", "warning", text, f"MILLRACE_KAFKA__PARTITIONS says {kafka.partitions}")
+        return Check("kafka", "warning", text, f"MILLRACE_KAFKA__PARTITIONS is {kafka.partitions}")
     return Check("kafka", "ok", text)
 
 

@@ -82,7 +82,7 @@ def check_kept(catalogue: Catalogue, version: Version, wide: pa.Schema, subject:
         if _dates_become_timestamps(field.type, wide.field(field.name).type):
             raise SourceTypeError(
                 f"{subject}: column {field.name!r} has dates and would become {wide.field(field.name).type}",
-                hint="load it as another dataset, or all of it anew with "
+                hint="load it as another dataset, or load the whole dataset again with "
                 f"{column_type_option(field.name, 'timestamp[s]')} (CSV, JSON lines)",
                 column=field.name,
                 expected=str(field.type),
@@ -101,9 +101,9 @@ def _refused(version: Version, stored: pa.Field, new: pa.Field, source: SourcePl
     fits = _loads_as(name, stored.type, source)
     option = column_type_option(name, str(stored.type))
     return SourceTypeError(
-        f"{source.uri} cannot be appended to {version.reference}: column {stored.name!r} is {stored.type} there "
-        f"and {new.type} here",
-        hint=f"give the type it has there: {option}" if fits else "load it as another dataset",
+        f"{source.uri} cannot be appended to {version.reference}: column {stored.name!r} is {stored.type} in the "
+        f"dataset and {new.type} in the source",
+        hint=f"give its type in the dataset: {option}" if fits else "load it as another dataset",
         dataset=version.dataset,
         column=stored.name,
         expected=str(stored.type),

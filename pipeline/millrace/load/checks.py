@@ -56,7 +56,7 @@ def _not_visible(catalogue: Catalogue, versions: Sequence[Version]) -> VersionNo
     return VersionNotFoundError(
         f"{version.reference} was published by an earlier attempt at this load, "
         + ("and then deleted" if reason is None else f"and is not visible any more, {reason.text}"),
-        hint=f"millrace undelete {version.reference} takes that back; or {again}" if reason is None else again,
+        hint=f"millrace undelete {version.reference} restores it; or {again}" if reason is None else again,
         dataset=version.dataset,
         version=version.label,
     )
@@ -78,7 +78,8 @@ def promised_pages(catalogue: Catalogue, plan: LoadPlan, result: SplitResult) ->
     promised = (result.chunks, result.rows)
     if present != promised:
         raise ChunkMissingError(
-            f"split {result.split} of {plan.dataset} promised {promised} chunks and rows; {present} are there",
+            f"split {result.split} of {plan.dataset} wrote {result.chunks:,} chunks with {result.rows:,} rows, but the "
+            f"pages that can be read have {present[0]:,} chunks with {present[1]:,} rows",
             hint="a node may be down: millrace doctor; run the load again",
             dataset=plan.dataset,
             expected=promised,
@@ -109,7 +110,7 @@ def check_attempts(
     swept |= {attempt_id for attempt_id in referenced if attempt_id in rows and rows[attempt_id].fenced}
     if swept:
         raise ChunkMissingError(
-            f"{referrer.dataset}@{referrer.label} would reference data that a sweep took for abandoned and removes",
+            f"{referrer.dataset}@{referrer.label} would reference data that a sweep regards as abandoned and removes",
             hint="run the load again",
             dataset=referrer.dataset,
             attempt_id=min(swept).hex,

@@ -79,7 +79,7 @@ def _check_chunk(array: pa.Array, field: pa.Field, wide: pa.DataType, subject: s
             raise SourceTypeError(
                 f"{subject}: column {field.name!r} is {field.type} and would become {wide}, "
                 f"which changes whole numbers like {number}",
-                hint="load it as another dataset, or all of it anew with "
+                hint="load it as another dataset, or load the whole dataset again with "
                 f"{column_type_option(field.name)} (CSV, JSON lines)",
                 column=field.name,
                 expected=str(field.type),

@@ -1,9 +1,12 @@
 """Choose the allocator of a load's Arrow memory: one that returns freed memory, so that the memory bound holds.
 
-Measured with 600 MB of CSV (peak of resident memory, 2 and 8 threads; tests/integration/load/test_memory.py): Arrow's
-own choice, mimalloc, takes 364 to 393 MB and 560 MB. The reason is that every thread keeps the blocks that other
-threads have freed. jemalloc takes 312 to 320 MB and 420 MB with blocks of 2 MB, and 280 and 370 MB with blocks of 1 MB.
-The processor time is the same. Readers keep mimalloc, which is faster if memory is passed to the caller.
+Peak of resident memory for 600 MB of CSV, with 2 and with 8 threads (tests/integration/load/test_memory.py):
+
+* mimalloc, Arrow's own choice: 364 to 393 MB, and 560 MB. Every thread keeps the blocks that other threads have freed.
+* jemalloc: 312 to 320 MB, and 420 MB, if the CSV is parsed in blocks of 2 MB.
+* jemalloc: 280 MB, and 370 MB, if the CSV is parsed in blocks of 1 MB.
+
+The processor time is the same. Reads keep mimalloc, because it is faster for memory that is passed to the caller.
 
 Arrow's default pool belongs to the process, so the functions that load do not change it. The command and the tasks of
 Airflow change it with ``loader_memory``. Another program that loads many rows may do the same.

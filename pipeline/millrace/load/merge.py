@@ -130,7 +130,7 @@ class Merger(CatalogueSteps):
             raise StoreError(
                 f"{self.dataset}: {', '.join(labels[:5])} were appended concurrently and cannot be merged: "
                 f"{error.message}",
-                hint="each is a version of its own; "
+                hint="each of them remains a version; "
                 f"delete one (millrace delete {self.dataset}@{labels[-1]}) and load it again",
                 dataset=self.dataset,
             ) from error

@@ -74,7 +74,7 @@ def publish_with_retry(steps: PublishSteps, plan: LoadPlan, graph: VersionGraph,
         superseded = published.version
     raise StoreTimeoutError(
         f"concurrent loads superseded {plan.dataset}@{plan.label} through {rounds} rounds of publishing",
-        hint="run it again: chunks that are written are used again",
+        hint="run the load again: it reuses the chunks that are written",
         dataset=plan.dataset,
         version=plan.label,
     )
@@ -118,7 +118,7 @@ def merge_heads(steps: MergeSteps, version: Version, *, siblings_max: int, round
         else:
             version = merged
     raise StoreTimeoutError(
-        f"{version.dataset}: appends or deletions kept arriving through {rounds} merges",
+        f"{version.dataset}: other appends or deletions were published during each of {rounds} merges",
         hint="nothing is lost: the next append merges them",
         dataset=version.dataset,
     )

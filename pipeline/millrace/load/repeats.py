@@ -22,9 +22,9 @@ def check_same_content(source: SourcePlan, published: Version) -> None:
     if not content or f"{content.crc32:08x}" == expected:
         return
     raise SourceChangedError(
-        f"{source.uri} is not what the run {published.run!r} loaded as {published.reference}, although its names, "
-        f"sizes and times are equal: its CRC-32 was {expected} and is {content.crc32:08x}",
-        hint="load it as another run",
+        f"{source.uri} differs from the source that the run {published.run!r} loaded as {published.reference}, "
+        f"although its names, sizes and times are equal: its CRC-32 was {expected} and is {content.crc32:08x}",
+        hint="load it as another run (--run-id)",
         file=source.uri,
         dataset=published.dataset,
         run=published.run,
@@ -97,7 +97,7 @@ def _paths_of(catalogue: Catalogue, version: Version, pages: Iterable[PageRef]) 
 
 def _twice(version: Version, path: str) -> SourceFormatError:
     return SourceFormatError(
-        f"{version.reference} holds {path!r} already, and a path is there once",
+        f"{version.reference} has the path {path!r} already, and may have each path only once",
         hint="rename the file, load it with mode replace, or load it as another dataset",
         file=path,
         dataset=version.dataset,

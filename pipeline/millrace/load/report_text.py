@@ -34,7 +34,7 @@ def report_facts(report: LoadReport, *, dry_run: bool = False, repeated: bool = 
     if dry_run:
         facts.append(("written", "nothing (dry run)"))
     elif repeated:
-        facts.append(("written", "nothing: this very load was there already"))
+        facts.append(("written", "nothing: this load was published already"))
     return facts
 
 

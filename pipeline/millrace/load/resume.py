@@ -69,7 +69,7 @@ def find_resume_point(cassandra: CassandraSession, row: LoadAttempt, *, task: Pr
     path = _furthest(pages)
     if not path:
         return ResumePoint()
-    task.phase("check what is there")
+    task.phase("check written chunks")
     reader = ChunkReader(cassandra)
     return ResumePoint(tuple(takewhile(lambda page: _intact(catalogue, reader, row.dataset, page), path)))
 
@@ -127,8 +127,9 @@ def _same(one: pa.RecordBatch, other: pa.RecordBatch) -> bool:
 
 def _changed(plan: LoadPlan, row: int, ref: ChunkRef) -> SourceChangedError:
     return SourceChangedError(
-        f"{plan.source.uri} is not what an earlier attempt at this run read: it differs at row {row:,} or soon after",
-        hint="what changed is another load: load it as another run",
+        f"{plan.source.uri} differs from the source that an earlier attempt at this run read, "
+        f"at row {row:,} or soon after",
+        hint="load it as another run (--run-id)",
         file=plan.source.uri,
         dataset=plan.dataset,
         run=plan.run,
@@ -152,12 +153,12 @@ def unfinished_run(catalogue: Catalogue, plan: LoadPlan, run: str | None) -> str
     if run is not None and rows:
         raise PlanChangedError(
             f"the run {run!r} began with another source, schema or settings",
-            hint="give those it began with, or leave --resume out: it becomes another version",
+            hint="give the same source and settings, or leave --resume out to load a new version",
             dataset=plan.dataset,
             run=run,
         )
     raise UsageError(
-        f"there is no load of {plan.dataset} from this source with these settings to go on with",
+        f"{plan.dataset} has no unfinished load of this source with these settings",
         hint="leave --resume out",
         dataset=plan.dataset,
     )

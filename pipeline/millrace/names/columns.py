@@ -1,4 +1,4 @@
-"""Parse and quote column names as users write them: in a list, in ``OLD=NEW``, and in messages to copy them from."""
+"""Parse column names that users write as a list or as ``OLD=NEW``, and quote names so that users can copy them."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
-"""The events of one attempt of a task from all its sources, and the state that follows from them.
+"""The newest events of one attempt of a task, one for each source, and the attempt's state.
 
-* A terminal state is final for an attempt that has begun. The first one counts, from the task or from Airflow.
+* A terminal state of an attempt that has begun is final. If the task and Airflow report different ones, the first one
+  counts.
 * An attempt has begun once its own reporter has sent an event, or Airflow has reported ``running`` or ``retrying``.
-* Airflow's event about an attempt that has not begun has ``data.begun`` false, or its time is before the attempt's
-  start. It is valid until Airflow reports another state, or until the attempt begins.
+* Airflow may report an attempt that has not begun. Its event then has ``data.begun`` false, or a time before the
+  attempt's start. This event is valid until Airflow reports another state or the attempt begins.
 """
 
 from __future__ import annotations

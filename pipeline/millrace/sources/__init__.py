@@ -1,25 +1,27 @@
-"""Reading of a source of any size, named by a URI, as a stream of record batches in bounded memory.
+"""Read a source of any size, named by a URI, as a stream of record batches in bounded memory.
 
 ``plan_source`` inspects the source once and fixes files, format, schema and splits. ``open_split`` reads one split, in
-any process. ``open_source`` reads all of them as one stream. ``restore_bytes`` turns a bytes dataset back into files.
+any process. ``open_source`` reads all splits as one stream. ``restore_bytes`` writes a bytes dataset as files again.
 
-These rules hold for every source:
+These rules apply to every source:
 
-* Files are read in byte order of their relative paths (a list of paths in its own order), and rows in the order of
-  their file. A table leaves out files that have a part of their path beginning with "." or "_". A warning reports
-  these, except markers (``_SUCCESS``). Bytes keep every file and every empty folder.
-* A folder within a table of Delta, Iceberg, Hudi or a Spark stream is refused as a table. Only the log of such a table
-  lists its files.
-* Links are followed within the folder or the fixed part of the pattern. A link that leads out of it, or back to a
-  folder above itself, is refused.
-* The first bytes of a file determine its compression; a name that contradicts them is refused. All files of a folder
-  must have one format.
-* Types of CSV and JSON lines are inferred from ``infer_bytes``, which are divided among the beginnings of all files. In
-  later rows nulls may widen to any type, and integers to doubles. Any other change is refused with its line and the
-  option that fixes it.
+* Files are read in byte order of their relative paths. The paths of a list are read in the order of the list. Rows are
+  read in the order of their file.
+* A table leaves out hidden files: a part of their relative path begins with "." or "_". A warning reports them, except
+  markers (``_SUCCESS``). The format bytes keeps every file and every empty folder.
+* A folder within a table of Delta, Iceberg, Hudi or a Spark stream cannot be loaded as a table. Only the log of such a
+  table lists its files.
+* A link must lead to a target within the source's folder, or within the part of a pattern before its first wildcard. A
+  link to a target outside, or to a folder above the link, is refused.
+* The first bytes of a file determine its compression. A file whose name denotes another one is refused.
+* All files of a folder must have one format.
+* The types of CSV and JSON lines are inferred from ``infer_bytes``, which all files share. Each file contributes the
+  records at its beginning. In later rows nulls may widen to any type, and integers to doubles. Any other change of type
+  is refused, with its line and the option that fixes it.
 * CSV has the values that ``pyarrow.csv.read_csv`` gives. Line ends are allowed in quotes, blank lines are not rows, and
-  quoted values can be null. There is one difference. A column may contain only nulls in ``infer_bytes`` and text later.
-  The default spellings of null then remain nulls, because the spellings in the earlier rows are no longer known.
+  quoted values can be null.
+* CSV differs from ``read_csv`` for a column that has only nulls within ``infer_bytes``, and text later. The default
+  spellings of null are nulls in all its rows, because the spellings in the earlier rows are no longer known.
 * ``columns`` and ``rename`` apply to every table. Columns that are left out are not checked. Given types refer to
   columns by their names in the source.
 * JSON lines have one object in each line. A column with the given type ``string`` takes any value as its JSON text.

@@ -1,4 +1,4 @@
-"""Grouping of units that can be read alone into splits of about equal size, up to a maximum number."""
+"""Grouping of units, the smallest parts that can be read alone, into a limited number of splits of about equal size."""
 
 from __future__ import annotations
 

@@ -127,7 +127,7 @@ def test_resume_continues_a_killed_load_and_fails_without_one(
     load = ("load", name, source, "--chunk-bytes", "65536")
     nothing = millrace(*load, "--resume")
     assert nothing.code == 2
-    assert "to go on with" in nothing.err
+    assert "has no unfinished load of this source with these settings" in nothing.err
     process = spawn(*load)
     deadline = time.monotonic() + 120
     while not store.catalogue.attempts(name):
@@ -220,7 +220,7 @@ def test_every_command_fails_with_1_and_one_line_for_an_unknown_dataset(
     words = [word.replace("NAME", "nobody_made_this") for word in command]
     done = millrace(*words, *(["--json"] if as_json else []))
     assert done.code == 1
-    assert done.err == "millrace: there is no dataset 'nobody_made_this': millrace ls shows what is there\n"
+    assert done.err == "millrace: there is no dataset 'nobody_made_this': millrace ls lists the datasets\n"
     assert (done.json["error"] == "DatasetNotFoundError") if as_json else (done.out == "")
 
 

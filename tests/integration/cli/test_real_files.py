@@ -46,7 +46,7 @@ def test_files_that_were_loaded_one_by_one_as_bytes_come_back_as_a_folder(millra
     assert "contains a folder or several files" in refused.err
     again = millrace("load", "apart", str(write(tmp_path / "more" / "one.bin", b"another file")), *more)
     assert again.code == 1
-    assert "holds 'one.bin' already" in again.err
+    assert "has the path 'one.bin' already" in again.err
     assert len(millrace("versions", "apart", "--json").json["versions"]) == 2
 
 
@@ -120,11 +120,11 @@ def test_the_same_run_with_other_content_of_the_same_size_and_time_is_refused(
         shutil.copy2(tmp_path / "monday", source)
         done = millrace("load", "nightly", str(source), "--run-id", "r1")
         assert done.code == 0
-        assert ("there already" in done.out) == bool(again)
+        assert ("published already" in done.out) == bool(again)
     shutil.copy2(tmp_path / "tuesday", source)
     refused = millrace("load", "nightly", str(source), "--run-id", "r1")
     assert refused.code == 1
-    assert "is not what the run 'r1' loaded" in refused.err
+    assert "differs from the source that the run 'r1' loaded" in refused.err
     assert "CRC-32" in refused.err
     assert millrace("load", "nightly", str(source), "--run-id", "r2").code == 0
     assert rows(millrace, "nightly", "v") == [444]

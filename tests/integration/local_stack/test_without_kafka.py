@@ -44,7 +44,7 @@ def no_keyspace(stack: Stack) -> Iterator[Stack]:
 def test_up_cassandra_makes_the_keyspace_so_that_a_load_works_at_once(no_keyspace: Stack, tmp_path: Path) -> None:
     code, out, err = call("local_stack", "up", "cassandra")
     assert code == 0, err
-    assert out.splitlines()[-1] == "millrace     tables are there; progress is off without kafka: ./run up kafka"
+    assert out.splitlines()[-1] == "millrace     tables exist; progress is off without kafka: ./run up kafka"
     source = tmp_path / "a.csv"
     source.write_text("a,b\n1,x\n2,y\n")
     code, out, err = call("millrace", "load", "at_once", str(source), "--json")

@@ -108,7 +108,7 @@ def test_a_version_row_that_was_changed_is_refused(store: Store, loaded: tuple[s
     query = f"INSERT INTO {{ks}}.versions (dataset, number, hex, {column}) VALUES (?, ?, ?, ?)"
     run(store, query, name, version.number, version.hex, value)
     another = Store(store.cassandra, store.settings)  # a store that has not cached the row
-    with pytest.raises(ChecksumMismatchError, match=f"the row of {version.reference} is not what was written"):
+    with pytest.raises(ChecksumMismatchError, match=f"the row of {version.reference} has a wrong checksum"):
         another.dataset(name)
     if column == "pages":
         assert store.dataset(name).version.pages_blob == version.pages_blob  # the row read before stays right

@@ -216,7 +216,7 @@ def test_a_refused_append_suggests_a_type_with_which_it_loads(
     store.load("t", text("old.csv", "s", *old), LoadOptions(source=SourceOptions(**given)))
     source = text("new.csv", "s", *new)
     error = refusal(store, source)
-    assert error.hint == f"give the type it has there: --column-type {shlex.quote(f's={kind}')}"
+    assert error.hint == f"give its type in the dataset: --column-type {shlex.quote(f's={kind}')}"
     before = column(store, "t", "s")
     store.load("t", source, appending(column_types=(("s", kind),)))
     after = column(store, "t", "s")
@@ -234,7 +234,9 @@ def test_a_refused_append_suggests_no_type_where_none_would_help(store: Store, t
     store.load("t", text("old.csv", "s", old))
     error = refusal(store, text("new.csv", "s", new))
     assert error.hint == "load it as another dataset"
-    assert error.message.endswith(f"column 's' is {error.context['expected']} there and {error.context['actual']} here")
+    assert error.message.endswith(
+        f"column 's' is {error.context['expected']} in the dataset and {error.context['actual']} in the source"
+    )
 
 
 def test_a_refused_append_of_parquet_suggests_no_column_type(store: Store, tmp_path: Path) -> None:
@@ -248,7 +250,7 @@ def test_the_suggested_type_uses_the_column_name_of_the_source(store: Store, tex
     store.load("t", text("old.csv", "s", "word"))
     source = text("new.csv", "source name", "1")
     options = appending(rename=(("source name", "s"),))
-    assert refusal(store, source, options).hint == "give the type it has there: --column-type 'source name=string'"
+    assert refusal(store, source, options).hint == "give its type in the dataset: --column-type 'source name=string'"
     store.load("t", source, appending(rename=(("source name", "s"),), column_types=(("source name", "string"),)))
     assert column(store, "t", "s") == ["word", "1"]
 

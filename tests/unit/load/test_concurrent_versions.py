@@ -104,7 +104,7 @@ def test_a_run_that_was_finished_and_pruned_is_not_unfinished(store: Store, csv:
     sources = three_appends(store, csv)
     store.prune("d", 1)
     assert store.unfinished("d", sources[1], APPEND, run="r2") == "r2"
-    with pytest.raises(UsageError, match="no load of d from this source"):
+    with pytest.raises(UsageError, match="d has no unfinished load of this source"):
         store.unfinished("d", sources[1], APPEND)
 
 
@@ -132,7 +132,7 @@ AGAIN = r"load it again as another run \(--run-id\)$"
 @pytest.mark.parametrize(
     ("now", "said"),
     [
-        (False, rf"and then deleted: millrace undelete d@1-\w+ takes that back; or {AGAIN}"),
+        (False, rf"and then deleted: millrace undelete d@1-\w+ restores it; or {AGAIN}"),
         (True, f"and is not visible any more, its data was removed: {AGAIN}"),
     ],
 )
@@ -161,7 +161,7 @@ def test_publishing_a_withdrawn_version_again_is_refused(
 
     with monkeypatch.context() as patched:
         patched.setattr(CatalogueWriter, "publish", fencing)
-        with pytest.raises(ChunkMissingError, match="a sweep took for abandoned"):
+        with pytest.raises(ChunkMissingError, match="a sweep regards as abandoned"):
             store.publish(plan, results)
     if swept:
         assert store.fsck(delete=True, now=True).removed_attempts == 2
@@ -366,7 +366,7 @@ def test_a_run_whose_row_is_missing_on_the_only_reachable_node_is_not_appended_a
     down(cassandra, cassandra.a)
     again = (lambda: published(store, load), lambda: store.load("d", source, APPEND, run="r"))
     for attempt in again:
-        with pytest.raises(StoreUnavailableError, match=f"d@{label}, which may be this very load, is referenced"):
+        with pytest.raises(StoreUnavailableError, match=f"references d@{label}, which this load may have published"):
             attempt()
     cassandra.unreachable.clear()
     assert numbers(store) == ALL_THREE
@@ -835,4 +835,4 @@ def test_concurrent_appends_of_incompatible_types_are_reported_and_stay_versions
     assert [version.rows for version in store.versions("d")] == [1, 1]
     report = store.repair("d")
     assert not report.ok
-    assert "each is a version of its own" in report.problems[0]["message"]
+    assert "each of them remains a version" in report.problems[0]["message"]

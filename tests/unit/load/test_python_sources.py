@@ -247,7 +247,7 @@ def test_files_of_equal_names_in_a_list_get_different_paths(store: Store, tmp_pa
         (["a.csv", "./a.csv"], UsageError, "names .*/a.csv twice"),
         (["a.csv", "none.csv"], SourceNotFoundError, "none.csv"),
         (["a.csv", ""], UsageError, "'' is not a path"),
-        (["a.csv", "b.parquet"], SourceFormatError, "files of different formats|does not begin like it"),
+        (["a.csv", "b.parquet"], SourceFormatError, "files of different formats|does not have its first bytes"),
     ],
 )
 def test_an_invalid_list_of_paths_is_refused(

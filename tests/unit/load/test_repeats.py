@@ -68,7 +68,7 @@ def test_one_replaced_file_of_many_is_refused(store: Store, tmp_path: Path) -> N
     store.load("r", folder, run="r1")
     assert store.plan("r", folder, run="r1").published
     write(tmp_path / "d" / "b.csv", b"v\n2\n")
-    with pytest.raises(SourceChangedError, match="is not what the run 'r1' loaded"):
+    with pytest.raises(SourceChangedError, match="differs from the source that the run 'r1' loaded"):
         store.plan("r", folder, run="r1")
 
 
@@ -145,7 +145,7 @@ def test_a_path_that_the_dataset_already_holds_is_not_appended(
         single = f"/{next(iter(files))}" if len(files) == 1 else ""
         sources.append(f"{tmp_path}/{number}{single}")
     store.load("b", sources[0], BYTES)
-    with pytest.raises(SourceFormatError, match=f"b@1-.* holds '{named}' already"):
+    with pytest.raises(SourceFormatError, match=f"b@1-.* has the path '{named}' already"):
         store.plan("b", sources[1], MORE_BYTES)
     assert store.load("b", sources[1], BYTES).version.startswith("2-")
 

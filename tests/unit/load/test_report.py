@@ -86,7 +86,7 @@ def test_a_log_shows_the_report_as_a_table(store: Store, csv: Csv) -> None:
 def test_a_log_shows_a_dry_run_and_a_repeated_load_as_not_written(store: Store, csv: Csv) -> None:
     report = replace(store.load("t", csv(1000), run="night"), replicas=1, under_replicated=2)
     assert ("replicas", "1 each (2 under-replicated)") in report_facts(report)
-    assert report_facts(report, repeated=True)[-1] == ("written", "nothing: this very load was there already")
+    assert report_facts(report, repeated=True)[-1] == ("written", "nothing: this load was published already")
     dry_run = report_facts(report, dry_run=True)
     assert dry_run[-1] == ("written", "nothing (dry run)")
     assert "replicas" not in dict(dry_run)

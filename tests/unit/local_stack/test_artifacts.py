@@ -111,5 +111,5 @@ def test_a_jar_that_no_repository_has_is_one_error_that_names_the_network(regist
 @pytest.mark.parametrize("content", ["", "[[dependencies]\n", '[[dependencies]]\ngroupId = "a"\n'])
 def test_a_damaged_lock_is_refused_with_its_path(tmp_path: Path, content: str) -> None:
     (tmp_path / "one.lock.toml").write_text(content)
-    with pytest.raises(StackError, match=r"one\.lock\.toml: not a usable lock"):
+    with pytest.raises(StackError, match=r"one\.lock\.toml: not a valid lock file"):
         read_lock("one", tmp_path)

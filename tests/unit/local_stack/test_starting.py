@@ -401,7 +401,7 @@ def test_a_node_with_data_belongs_to_the_stack(settings: StackSettings) -> None:
 
 @pytest.mark.parametrize("name", ["cassandr", "cassandra-", "cassandra-x", "", "postgres"])
 def test_an_unknown_service_is_refused_with_the_list(settings: StackSettings, name: str) -> None:
-    with pytest.raises(UsageError, match=f"no service '{name}': there are cassandra, cassandra-1.*bridge"):
+    with pytest.raises(UsageError, match=f"no service '{name}': the services are cassandra, cassandra-1.*bridge"):
         Stack(settings).select([name])
 
 
@@ -438,7 +438,7 @@ def test_the_nodes_alone_are_enough_for_the_tables_and_up_reports_that_progress_
     stack = make(one=LISTENS, two=LISTENS)
     stack.up()
     assert [env["MILLRACE_KAFKA__BOOTSTRAP_SERVERS"] for env in initialised] == [""]
-    assert "millrace     tables are there; progress is off without kafka: ./run up kafka" in stack.lines  # type: ignore[attr-defined]
+    assert "millrace     tables exist; progress is off without kafka: ./run up kafka" in stack.lines  # type: ignore[attr-defined]
 
 
 def test_with_kafka_the_topic_is_made_when_kafka_and_the_nodes_run(make: Make, initialised: Initialised) -> None:

@@ -49,7 +49,7 @@ def test_given_texts_are_read_as_true_and_false(write: Write, read: Read) -> Non
 def test_lines_before_the_header_are_skipped_and_line_numbers_are_those_of_the_file(write: Write, read: Read) -> None:
     preamble = b'Report "of\nMay, 2026\r\n\n'
     assert read(write("a.csv", preamble + b"a,b\n1,2\n"), skip_rows=3).to_pylist() == [{"a": 1, "b": 2}]
-    with pytest.raises(SourceFormatError, match="line 5: 3 columns where there should be 2") as raised:
+    with pytest.raises(SourceFormatError, match="line 5: 3 columns instead of 2") as raised:
         read(write("b.csv", preamble + b"a,b\n1,2,3\n"), skip_rows=3)
     assert raised.value.context["line"] == 5
     with pytest.raises(SourceFormatError, match="line 4: two columns are named 'a'"):

@@ -94,7 +94,7 @@ class Zstd(Codec):
         try:
             size = zstandard.get_frame_parameters(stored).content_size
             if size != raw_bytes:
-                raise ChunkFormatError(f"the zstd frame does not say it holds {raw_bytes} bytes")
+                raise ChunkFormatError(f"the zstd frame does not declare a content of {raw_bytes} bytes")
             raw = zstandard.ZstdDecompressor().decompress(
                 stored, max_output_size=raw_bytes, read_across_frames=False, allow_extra_data=False
             )

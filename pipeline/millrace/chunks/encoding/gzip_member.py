@@ -1,8 +1,8 @@
-"""Write a gzip member that is deflated only where this saves time; deflate's stored blocks hold the other bytes.
+"""Write a gzip member of deflated segments and of segments in stored blocks, which are not compressed.
 
-A reader needs 2 ns a byte to inflate data, and a hundredth of that to copy a byte of a stored block. If deflate saves
-only a fifth of the bytes, inflating takes as long as a gigabit network takes to transfer the saved bytes. Every gzip
-program can decompress the member.
+A segment is deflated only if this saves time. A reader needs 2 ns to inflate a byte, and a hundredth of that to copy a
+byte of a stored block. A gigabit network needs 10 ns to transfer a byte. If deflate saves a fifth of the bytes, the
+time to inflate equals the time to transfer the saved bytes. Every gzip program can decompress the member.
 """
 
 from __future__ import annotations

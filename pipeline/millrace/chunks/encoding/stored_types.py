@@ -1,8 +1,8 @@
 """Convert columns to and from their types in a tile: integers as their bytes, decimal doubles as integers.
 
 All other columns stay as they are. ``to_stored`` converts columns after ``narrow_batch`` has narrowed them and the
-statistics are computed. ``cast_batch`` converts them back. Both stored types are structs. A struct in the tile of a
-number column is always a converted column, because no struct widens to a number.
+statistics are computed. ``cast_batch`` converts them back. Both stored types are structs. No struct widens to
+a number, so a struct in the tile of a number column is always one of these types.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""pyarrow: workarounds of its faults, and the structure of its expressions.
+"""pyarrow: workarounds for its faults, and the structure of its expressions.
 
 The modules are imported directly, because this face would import ``pyarrow.parquet`` for every user. All were tested
 with the range ``PYARROW`` of ``millrace.compat.versions``. Only ``expressions`` uses a private interface. The other

@@ -1,4 +1,4 @@
-"""Join the dictionaries of batches into one for each dictionary field of an Arrow file.
+"""Give each dictionary field of an Arrow file one dictionary, joined from the dictionaries of its batches.
 
 Values of later batches are appended, and their indices are changed accordingly.
 """

@@ -1,8 +1,8 @@
 """Find the chunks that a filter can skip, by the bounds in the manifest, before any byte is fetched.
 
-Arrow's own simplifier decides. Each chunk becomes a fragment of ``pyarrow.dataset`` with the guarantees of its
-statistics as its partition expression. ``get_fragments`` drops fragments for which the filter can only be false. No
-file is opened. An unknown bound gives no guarantee.
+Arrow's own simplifier decides. Each chunk becomes a fragment of ``pyarrow.dataset``, and the chunk's statistics become
+the fragment's partition expression. An unknown bound is not part of the expression. ``get_fragments`` drops fragments
+for which the filter can only be false. No file is opened.
 """
 
 from __future__ import annotations

@@ -84,11 +84,11 @@ def _offset_ns(offset: str | None, zone: str, local_ns: int) -> int:
     try:
         rules: tzinfo = UTC if zone == "UTC" else ZoneInfo(zone)
     except (KeyError, ValueError, OSError):
-        raise UnfitError(f"the time zone {zone!r} is not known here: write an offset, as in '...+00:00'") from None
+        raise UnfitError(f"the time zone {zone!r} is unknown: write an offset, as in '...+00:00'") from None
     local = datetime(1970, 1, 1) + timedelta(seconds=local_ns // _UNIT_NS["s"])
     early, late = (local.replace(tzinfo=rules, fold=fold).utcoffset() for fold in (0, 1))
     if early != late or early is None:
-        raise UnfitError(f"in {zone} that hour comes twice or not at all: write an offset, as in '...+00:00'")
+        raise UnfitError(f"that hour occurs twice or not at all in {zone}: write an offset, as in '...+00:00'")
     return round(early.total_seconds()) * _UNIT_NS["s"]
 
 

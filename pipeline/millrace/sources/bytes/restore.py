@@ -48,7 +48,7 @@ def restore_bytes(
                 writer.write(batch)
         if single:
             if len(writer.seen) != 1 or next(iter(writer.seen)).endswith("/"):
-                raise ChunkFormatError(f"{len(writer.seen)} files where there should be one", hint="name a folder")
+                raise ChunkFormatError(f"{len(writer.seen)} files instead of one", hint="give a folder as the target")
             (tree / next(iter(writer.seen))).replace(target)
         else:
             _put_in_place(tree, target, work / "before")
@@ -92,7 +92,9 @@ class _Writer:
                 self._begin(path)
             piece = data[row].as_buffer()
             if piece is None or offset != self._offset or (path.endswith("/") and piece.size):
-                raise ChunkFormatError(f"{path!r} has a gap at byte {self._offset:,}", hint="verify the dataset")
+                raise ChunkFormatError(
+                    f"{path!r} has a gap at byte {self._offset:,}", hint="millrace verify checks the dataset"
+                )
             if self._file is not None:
                 self._file.write(piece)
             self._offset += piece.size

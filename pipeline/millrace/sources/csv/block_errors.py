@@ -85,7 +85,7 @@ class BlockErrors:
             return None
         name, line = self._name(block), self.line_of(block, (rows[0].number or 1) - 1)
         return SourceFormatError(
-            f"{name}, line {line}: {rows[0].actual_columns} columns where there should be {rows[0].expected_columns}",
+            f"{name}, line {line}: {rows[0].actual_columns} columns instead of {rows[0].expected_columns}",
             hint="correct that line, or check --delimiter",
             file=name,
             line=line,

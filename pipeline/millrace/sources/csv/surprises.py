@@ -1,8 +1,12 @@
-"""Checks for unexpected properties in the first bytes of a CSV. Each returns warnings, or raises an error.
+"""Checks for unexpected properties in the first bytes of a CSV. Each check returns warnings, or raises an error.
 
-Integers with leading zeros cause a warning, because the zeros are lost. So do a column that is text because of a single
-value, and a header of one column that another delimiter would divide. The error is for numbers with thousands
-separators in a source for which the option for the decimal point was given.
+Warnings:
+
+* integers with leading zeros, because the zeros are lost;
+* a column that is text because of a single value;
+* a header of one column that another delimiter would divide.
+
+The error is raised for numbers with thousands separators, if a decimal point other than "." was given.
 """
 
 from __future__ import annotations

@@ -148,7 +148,7 @@ def _format_of_named(
         )
     if named.magic and not beginning.data.startswith(named.magic):
         raise SourceFormatError(
-            f"{file.name} is named like {named.name} but does not begin like it", hint="give its --format"
+            f"{file.name} is named like {named.name} but does not have its first bytes", hint="give its --format"
         )
     # Options that only one format has (a delimiter, no header) take precedence over the name.
     if detected is None or named.magic or detected.name == named.name:

@@ -83,7 +83,11 @@ def compression_kind(name: str, bytes_at: BytesAt) -> str | None:
         kind = "zstd"
     promised = _SUFFIXES.get(_suffix(name))
     if promised and kind is None and begin:
-        raise SourceCorruptError(f"{name} is named like {promised} but does not begin like it", file=name)
+        raise SourceCorruptError(
+            f"{name} has the suffix of {promised} but not its first bytes",
+            hint="rename it, or copy it again",
+            file=name,
+        )
     return kind
 
 
@@ -113,7 +117,7 @@ def _suffix(name: str) -> str:
 
 def _unreadable(name: str, kind: str, command: str) -> SourceFormatError:
     return SourceFormatError(
-        f"{name} is compressed with {kind}, which is not read",
+        f"{name} is compressed with {kind}, which is not supported",
         hint=f"decompress it first ({command.format(file=shlex.quote(name))}), or store it with --format bytes",
         file=name,
     )

@@ -114,7 +114,9 @@ def _files(names: _Names) -> str:
 def _no_files_error(uri: str, shape: Shape, hidden: _Names, folders: _Names) -> SourceEmptyError | SourceNotFoundError:
     if hidden.count:
         reason = f"{hidden.count:,} hidden {'file is' if hidden.count == 1 else 'files are'} left out: {hidden.first}"
-        return SourceEmptyError(f"there is no data in {uri} ({reason})", hint="name such a file or folder itself")
+        return SourceEmptyError(
+            f"there is no data in {uri} ({reason})", hint="give the path of such a file or folder as the source"
+        )
     if shape == "glob":
         hint = f"it matches folders like {folders.first}: append /** to it" if folders.count else ""
         return SourceNotFoundError(f"no file matches {uri}", hint=hint)

@@ -162,7 +162,7 @@ def _refusal(file: SourceFile, kind: _Kind) -> SourceFormatError:
     command = " ".join(shlex.quote(argument) for argument in ("python3", "-c", kind.program, *arguments))
     needs = f", with {' and '.join(kind.needs.split())} installed" if kind.needs else ""
     return SourceFormatError(
-        f"{'standard input' if is_input else file.name} is {kind.name}, which is not read",
+        f"{'standard input' if is_input else file.name} is {kind.name}, which is not supported",
         hint=f"{kind.caution}convert it ({command}{needs}), or store it as it is with --format bytes",
         file=file.name,
     )

@@ -1,7 +1,7 @@
-"""Dates and times in JSON lines: read as text and then cast as in a CSV, which keeps zones and dates apart.
+"""Dates and times in JSON lines: read as text and then cast, as in a CSV.
 
 pyarrow's JSON reader infers ``timestamp[s]`` for every date and time, with a zone or without, and converts the value
-to UTC. So dates, local times and times with a zone all become the same type.
+to UTC. The cast from text gives dates, local times and times with a zone different types.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Parsing of text blocks ahead with inferred types. A block that needs a wider type is parsed again."""
+"""Parsing of text blocks with inferred types, in several threads ahead of the consumer.
+
+A block that was parsed before an earlier block widened a type is parsed again.
+"""
 
 from __future__ import annotations
 

@@ -16,8 +16,8 @@ def not_found(cassandra: CassandraSession, dataset: str, version: str = "", *, d
     down = ", ".join(cassandra.down()) or "one node"
     name = f"{dataset}@{version}" if version else f"a dataset {dataset!r}"
     return StoreUnavailableError(
-        f"{name} is not known to the nodes that respond, and {down} does not respond",
-        hint="it may be known there alone: millrace doctor",
+        f"no node that responds has {name}, and {down} does not respond",
+        hint="it may exist on that node alone; start the node (see millrace doctor) and try again",
         dataset=dataset,
         version=version or None,
         node=down,
@@ -27,5 +27,5 @@ def not_found(cassandra: CassandraSession, dataset: str, version: str = "", *, d
 def dataset_not_found(dataset: str) -> DatasetNotFoundError:
     """Return the error for a dataset that no node has."""
     return DatasetNotFoundError(
-        f"there is no dataset {dataset!r}", hint="millrace ls shows what is there", dataset=dataset
+        f"there is no dataset {dataset!r}", hint="millrace ls lists the datasets", dataset=dataset
     )

@@ -145,8 +145,8 @@ def checked_stream(
     name = f"page {page} of {dataset}/{attempt_id.hex[:12]}"
     if actual != checksum:
         raise ChecksumMismatchError(
-            f"{name} is not what was written",
-            hint="millrace verify tells which node holds it; the other replica may still be good",
+            f"{name} has a wrong checksum",
+            hint="millrace verify --each-replica names the node of the damaged copy; the other copy may be good",
             stage="stored",
             expected=checksum.hex(),
             actual=actual.hex(),

@@ -1,9 +1,9 @@
 """The list of a version's pages. A few pages are listed in its row, many in page lists that versions share.
 
-A page list is an Arrow IPC stream of one record batch, gzip-compressed, one row per page. A row has the sums over the
-page and the bounds of its columns (docs/format.md). The list is stored like a page. A full list never changes, so an
-append references its parent's full lists and rewrites only the last one. With the bounds a filter skips whole pages
-before it fetches any.
+A page list is an Arrow IPC stream of one record batch, gzip-compressed, one row per page. A row has the totals of
+its page and the bounds of the page's columns (docs/format.md). The list is stored like a page. A full list never
+changes, so an append references its parent's full lists and rewrites only the last one. With the bounds a filter skips
+whole pages before it fetches any.
 """
 
 from __future__ import annotations

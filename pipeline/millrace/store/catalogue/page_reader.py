@@ -89,7 +89,7 @@ class PageReader:
             return accepted
         raise mismatch or ChunkMissingError(
             f"page {page} of {dataset}/{attempt_id.hex[:12]} is on no node that answers",
-            hint="a node may be down: millrace doctor; nothing is lost until both have been asked",
+            hint="a node may be down: millrace doctor; the page is lost only if both nodes answer without it",
             dataset=dataset,
             page=page,
             node=", ".join(self._reader.cassandra.down()) or None,
@@ -140,7 +140,7 @@ class PageReader:
             if actual == where["checksum"]:
                 return data
             raise ChecksumMismatchError(
-                f"a page of {version.reference} is not what was written",
+                f"a page of {version.reference} has a wrong checksum",
                 hint="no node that answers has a good copy: millrace doctor",
                 stage="stored",
                 expected=where["checksum"],

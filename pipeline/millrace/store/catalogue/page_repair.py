@@ -48,7 +48,7 @@ def repair_pages(cassandra: CassandraSession, dataset: str, attempt_id: UUID) ->
     if lost:
         raise StoreError(
             f"page {min(lost)} of {dataset}/{attempt_id.hex[:12]} is damaged on every node",
-            hint="versions that name it cannot be read; load them again",
+            hint="versions that reference it cannot be read; load them again",
             dataset=dataset,
             page=min(lost),
         )

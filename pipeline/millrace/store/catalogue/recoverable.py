@@ -31,7 +31,7 @@ def unrecoverable_reason(
     the dataset. If the caller undoes the deletion because of the result, it must read the attempts at ``ALL``.
     """
     if version.mark == WITHDRAWN:
-        hint = f"its rows are in another version, if they were all there: millrace versions {version.dataset}"
+        hint = f"another version may have its rows: millrace versions {version.dataset} shows them all"
         return UnrecoverableReason("the load that published it withdrew it", hint)
     if version.purged_at is not None:
         return UnrecoverableReason("its data was removed")

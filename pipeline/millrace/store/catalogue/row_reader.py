@@ -47,7 +47,7 @@ class RowReader:
     def degraded_warning(self) -> str:
         """The notice for a command or report where ``was_degraded``."""
         down = ", ".join(self.cassandra.down()) or "one node"
-        return f"{down} does not answer: a newer version may be known there alone"
+        return f"{down} does not answer: a newer version may exist on that node alone"
 
     def rows(self, query: str, values: tuple[Any, ...]) -> Rows[Any]:
         """Return rows at ``TWO``, or at ``LOCAL_ONE`` with a node down.
@@ -92,7 +92,7 @@ class RowReader:
                 or "a node"
             )
             raise StoreUnavailableError(
-                f"{missing} does not answer, and this needs every node",
+                f"this needs every node, and {missing} does not answer",
                 hint="see millrace doctor; the same command can be given again",
                 node=missing,
             )

@@ -109,7 +109,7 @@ class Version:
             )
         except (AttributeError, TypeError, ValueError) as error:
             raise ChunkFormatError(
-                f"the row of {dataset}@{row.number}-{row.hex} is not what was written ({error})", dataset=dataset
+                f"the row of {dataset}@{row.number}-{row.hex} is damaged ({error})", dataset=dataset
             ) from None
 
     @property

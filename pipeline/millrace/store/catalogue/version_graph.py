@@ -1,4 +1,4 @@
-"""Derive from the rows of a dataset's versions which contain which, which is the latest, and which must be merged.
+"""Derive from the rows of a dataset's versions the versions that each contains, the latest, and those to be merged.
 
 A version contains its parent, and a merge the versions that it merged. A ``replace`` contains only its own rows. A
 **line** is a ``replace``, its root, with the appends and merges that followed it. Appends merge only within one line.
@@ -100,7 +100,8 @@ class VersionGraph:
         if missing:
             dataset = self.versions[0].dataset
             raise StoreUnavailableError(
-                f"{dataset}@{missing[0]}, which may be this very load, is referenced and on no node that responds",
+                f"another version references {dataset}@{missing[0]}, which this load may have published; "
+                "no node that responds has it",
                 hint="see millrace doctor; give the same command again when every node is up",
                 dataset=dataset,
                 version=missing[0],

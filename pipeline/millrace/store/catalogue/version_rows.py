@@ -92,7 +92,7 @@ class VersionContents:
             if actual == content.checksum:
                 return content
         raise ChecksumMismatchError(
-            f"the row of {version.reference} is not what was written",
+            f"the row of {version.reference} has a wrong checksum",
             hint="no node that answers has a good copy: millrace doctor",
             stage="stored",
             expected=content.checksum.hex(),

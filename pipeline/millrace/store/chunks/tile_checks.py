@@ -42,7 +42,7 @@ def collect_good(
         else:
             wrong = wrong or ChecksumMismatchError(
                 f"tile {tile} of chunk {ref} from {node} has a wrong checksum",
-                hint="the other replica is read; millrace verify --each-replica tells which copy is damaged",
+                hint="the other replica is read; millrace verify --each-replica names the node of the damaged copy",
                 stage="stored",
                 expected=expected.hex(),
                 actual=actual.hex(),
@@ -78,7 +78,7 @@ def final_error(ref: ChunkRef, failures: Sequence[Failure]) -> Exception:
     timed_out = all(isinstance(error, StoreTimeoutError) for _, error in failures)
     return (StoreTimeoutError if timed_out else StoreUnavailableError)(
         f"chunk {ref} cannot be read ({reasons})",
-        hint="see millrace doctor; no data is lost while a node is only down",
+        hint="see millrace doctor; a node that is down still has its data",
         dataset=ref.dataset,
         chunk=ref.chunk,
         node=", ".join(unreachable),

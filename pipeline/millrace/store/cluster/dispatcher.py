@@ -85,7 +85,7 @@ class Dispatcher:
         flight = Flight(next(self._serial), write, future)
         self._flights[flight.number] = flight
         if self._broken is not None:
-            self._fail(flight, StoreError(f"{write.description}: the writer failed before ({self._broken})"))
+            self._fail(flight, StoreError(f"{write.description}: the writer has already failed ({self._broken})"))
             return
         flight.replicas = self._cassandra.replicas(write.make(TWO))
         self._route(flight.number)

@@ -1,8 +1,8 @@
 """Create driver clusters with measured settings.
 
-Settings: protocol v4, 64 KiB buffers, no compression, libev, a token-aware policy. With values of 4.9 MB, protocol v5
-and the driver's own 4 KiB buffers reach down to half the throughput and take twice the CPU time (docs/architecture.md,
-"The driver"). Nothing is created at import.
+Settings: protocol v4, 64 KiB buffers, no compression, libev, a token-aware policy. Protocol v5 and
+the driver's default buffers of 4 KiB were slower with values of 4.9 MB (docs/architecture.md, "The driver"). The
+throughput fell to as little as half, and the CPU time doubled. Nothing is created at import.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The tables: created once by ``millrace init`` with every node up, and checked at every connect.
 
-No load, read or import ever creates a table, because two nodes that each create one end with two different tables of
-the same name. The schema's number is stored in the comment of ``versions``. A keyspace with another number is rejected.
+No load, read or import ever creates a table. If two nodes create a table at the same time, each has a different table
+under the same name. The schema's number is stored in the comment of ``versions``. A keyspace with another number is
+rejected.
 """
 
 from __future__ import annotations

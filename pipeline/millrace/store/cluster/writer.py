@@ -68,7 +68,7 @@ class ReplicatedWriter:
         with self._closing:
             if self._closed:
                 self.window.release(write.size_bytes)
-                raise StoreError(f"{write.description}: the writer was closed before it was begun")
+                raise StoreError(f"{write.description}: the writer was closed before this write began")
             self._dispatcher.begin(write, future)
         return future
 

@@ -73,7 +73,7 @@ class AllReplicas:
         if key in self._leased(version.dataset):
             raise UsageError(
                 f"{version.reference} is being read",
-                hint="try again when its readers are done (their leases run out by themselves)",
+                hint="try again when its readers have ended (the lease of a killed reader expires after 15 minutes)",
                 dataset=version.dataset,
                 version=version.label,
             )

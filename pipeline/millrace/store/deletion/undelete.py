@@ -67,7 +67,7 @@ class Undelete:
         if selector.tag is not None or selector == VersionSelector():
             raise UsageError(
                 f"{dataset}@{selector} names no deleted version",
-                hint=f"after @ stands its number or full version; millrace versions {dataset} --deleted shows them",
+                hint=f"write its number or full version after @; millrace versions {dataset} --deleted shows them",
                 dataset=dataset,
             )
         versions = self._replicas.versions(dataset)
@@ -89,7 +89,7 @@ class Undelete:
         if match is None:
             raise VersionNotFoundError(
                 f"{dataset} never had a version {selector}",
-                hint=f"millrace versions {dataset} --deleted shows what can be taken back",
+                hint=f"millrace versions {dataset} --deleted shows the versions that can be restored",
                 dataset=dataset,
                 version=str(selector),
             )
@@ -139,7 +139,7 @@ class Undelete:
         self._require_recoverable(version)
         raise VersionNotFoundError(
             f"{version.reference} was deleted again at the same moment",
-            hint=f"millrace undelete {version.reference} takes that back",
+            hint=f"millrace undelete {version.reference} restores it",
             dataset=version.dataset,
             version=version.label,
         )
@@ -148,7 +148,7 @@ class Undelete:
         reason = unrecoverable_reason(self._catalogue, version, self._replicas.attempts(version.dataset))
         if reason is not None:
             raise VersionNotFoundError(
-                f"{version.reference} cannot be taken back, {reason.text}",
+                f"{version.reference} cannot be undeleted, because {reason.text}",
                 hint=reason.hint,
                 dataset=version.dataset,
                 version=version.label,

@@ -49,7 +49,7 @@ def test_the_same_run_is_the_same_load(millrace: Millrace, table_csv: Path) -> N
     assert [done.code for done in (first, second)] == [0, 0]
     assert first.json["version"] == second.json["version"]
     assert len(millrace("versions", "again", "--json").json["versions"]) == 1
-    assert "there already" in millrace("load", "again", str(table_csv), "--run-id", "r1").out
+    assert "published already" in millrace("load", "again", str(table_csv), "--run-id", "r1").out
 
 
 def test_append_adds_to_the_last_version(millrace: Millrace, table_csv: Path) -> None:

@@ -66,7 +66,7 @@ def test_a_version_whose_data_was_removed_is_refused_with_one_line(millrace: Mil
     assert rows_of(millrace, name, "--deleted") == []
     refused = millrace("undelete", f"{name}@2")
     assert (refused.code, refused.out, len(refused.err.splitlines())) == (1, "", 1)
-    assert "cannot be taken back, its data was removed: load its source again" in refused.err
+    assert "cannot be undeleted, because its data was removed: load its source again" in refused.err
     assert rows_of(millrace, name) == [300, 100]
 
 
@@ -74,7 +74,7 @@ def test_a_version_whose_data_was_removed_is_refused_with_one_line(millrace: Mil
     ("reference", "code", "said"),
     [
         ("NAME@1", 2, "is not deleted"),
-        ("NAME", 2, "after @ stands its number or full version"),
+        ("NAME", 2, "write its number or full version after @"),
         ("NAME@9", 1, "never had a version 9"),
         ("no_such_dataset@1", 1, "there is no dataset 'no_such_dataset'"),
     ],

@@ -220,5 +220,5 @@ def test_a_file_or_a_link_is_never_replaced_by_a_folder(write: Write, tmp_path: 
 
 
 def test_several_files_cannot_be_restored_as_one(tmp_path: Path) -> None:
-    with pytest.raises(ChunkFormatError, match="2 files where there should be one"):
+    with pytest.raises(ChunkFormatError, match="2 files instead of one"):
         restore_bytes(rows(("a", 0, b"1"), ("b", 0, b"1")), tmp_path / "out", single=True)

@@ -147,7 +147,7 @@ def test_a_byte_order_mark_within_a_file_is_part_of_its_value_with_any_block_siz
 @pytest.mark.parametrize(
     ("last", "message"),
     [
-        ("\ufeffx", "line 5: 1 columns where there should be 2"),
+        ("\ufeffx", "line 5: 1 columns instead of 2"),
         ("\ufeffx,y", r"line 5: column 'b' was int64 and is 'y' \(string\) here"),
     ],
 )
@@ -256,9 +256,9 @@ def test_a_split_names_the_line_of_the_whole_file(write: Write) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (b"a,b\n1,2\n\n3,4,5\n", "bad.csv, line 4: 3 columns where there should be 2"),
-        (b"a,b\n1,2\n3\n", "bad.csv, line 3: 1 columns where there should be 2"),
-        (b'a,b\n"x\ny",2\n3\n', "bad.csv, line 4: 1 columns where there should be 2"),
+        (b"a,b\n1,2\n\n3,4,5\n", "bad.csv, line 4: 3 columns instead of 2"),
+        (b"a,b\n1,2\n3\n", "bad.csv, line 3: 1 columns instead of 2"),
+        (b'a,b\n"x\ny",2\n3\n', "bad.csv, line 4: 1 columns instead of 2"),
         (b'a,b\n1,2\n3,"x\n4,5\n', "bad.csv, line 3: a quote opens here and never closes"),
         (b'a,"b\n1,2\n3,4\n', "bad.csv, line 1: a quote opens here and never closes"),
         (b"a,b\n1,\xc3\xa9\n\n2,\xff\n", r"bad.csv, line 4: invalid UTF-8 \(byte 0xff\)"),
@@ -495,7 +495,7 @@ def test_columns_are_converted_in_groups_with_the_same_result(
     monkeypatch.setattr(parser, "_GROUP_COLUMNS", 2)
     assert read(path).equals(table)
     assert read(path, columns=("e", "a", "c")).equals(table.select(["e", "a", "c"]))
-    with pytest.raises(SourceFormatError, match="line 4: 3 columns where there should be 5"):
+    with pytest.raises(SourceFormatError, match="line 4: 3 columns instead of 5"):
         read(write("ragged.csv", b"a,b,c,d,e\n1,x,2.5,,\n1,x,2.5,,\n1,2,3\n"))
     with pytest.raises(SourceTypeError, match="line 2: column 'd' was int64"):
         read(write("typed.csv", b"a,b,c,d,e\n1,x,2.5,z,\n"), column_types=(("d", "int64"),))

@@ -63,7 +63,7 @@ def test_concatenated_members_are_one_stream(write: Write, read: Read, ending: s
 def test_a_truncated_compressed_file_is_refused_by_name(write: Write, read: Read, ending: str) -> None:
     data = PACKERS[ending](TEXT)
     for size in (*range(5, 40, 3), len(data) // 2, *range(len(data) - 9, len(data))):
-        with pytest.raises(SourceCorruptError, match=rf"a.csv.{ending} is (cut short|damaged|named like)"):
+        with pytest.raises(SourceCorruptError, match=rf"a.csv.{ending} (is cut short|is damaged|has the suffix of)"):
             read(write(f"a.csv.{ending}", data[:size]))
 
 
@@ -83,7 +83,7 @@ def test_other_data_after_the_end_is_refused(write: Write, read: Read, ending: s
 
 @pytest.mark.parametrize("ending", PACKERS)
 def test_an_uncompressed_file_named_like_a_compressed_one_is_refused(write: Write, read: Read, ending: str) -> None:
-    with pytest.raises(SourceCorruptError, match=rf"a.csv.{ending} is named like .* but does not begin like it"):
+    with pytest.raises(SourceCorruptError, match=rf"a.csv.{ending} has the suffix of .* but not its first bytes"):
         read(write(f"a.csv.{ending}", TEXT))
 
 

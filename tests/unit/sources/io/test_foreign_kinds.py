@@ -93,7 +93,7 @@ def test_a_known_foreign_format_is_refused_by_name_and_stored_as_bytes_on_reques
     path = write(name, data)
     with pytest.raises(SourceFormatError) as refused:
         plan_source(str(path))
-    assert f"{name} is {kind}, which is not read" in str(refused.value)
+    assert f"{name} is {kind}, which is not supported" in str(refused.value)
     assert reads in str(refused.value)
     assert str(path) in str(refused.value)
     assert "\n" not in str(refused.value)

@@ -107,7 +107,7 @@ def test_a_changed_version_row_is_refused_or_read_from_the_other_node(
     if where == "later":
         assert store.version("flights").rows == 3
         return
-    with pytest.raises(ChecksumMismatchError, match=r"the row of flights@3-\w+ is not what was written"):
+    with pytest.raises(ChecksumMismatchError, match=r"the row of flights@3-\w+ has a wrong checksum"):
         store.version("flights")
 
 
@@ -118,7 +118,7 @@ def test_a_version_row_that_cannot_be_decoded_is_refused_by_name(
     for host in (cassandra.a, cassandra.b):
         for _, row in host.rows["versions"].values():
             row[column] = "{" if column != "committed_at" else None
-    with pytest.raises(ChunkFormatError, match=r"the row of flights@3-\w+ is not what was written"):
+    with pytest.raises(ChunkFormatError, match=r"the row of flights@3-\w+ is damaged"):
         store.version("flights")
 
 
@@ -388,14 +388,14 @@ def test_a_name_that_a_degraded_read_does_not_find_may_be_known_to_the_other_nod
     store: Store, cassandra: FakeCassandra, three: list[str], reference: str
 ) -> None:
     cassandra.unreachable["10.0.0.1"] = reset()
-    with pytest.raises(StoreUnavailableError, match="is not known to the nodes that respond"):
+    with pytest.raises(StoreUnavailableError, match="no node that responds has"):
         store.version(reference)
 
 
 def test_a_strict_reader_refuses_a_degraded_read(cassandra: FakeCassandra, three: list[str]) -> None:
     reader = RowReader(cassandra, strict=True)
     cassandra.unreachable["10.0.0.2"] = reset()
-    with pytest.raises(StoreUnavailableError, match="does not answer, and this needs every node"):
+    with pytest.raises(StoreUnavailableError, match=r"this needs every node, and .* does not answer"):
         reader.rows("SELECT dataset FROM {ks}.datasets WHERE shard = ?", (0,))
     assert not reader.was_degraded
 

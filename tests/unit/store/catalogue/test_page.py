@@ -80,7 +80,7 @@ def test_a_page_with_any_bit_flipped_is_refused_by_its_checksum(data: st.DataObj
     ref = page_ref(bytes(page))
     position = data.draw(st.integers(0, len(page) - 1))
     page[position] ^= 1 << data.draw(st.integers(0, 7))
-    with pytest.raises(ChecksumMismatchError, match="page 3 of flights/000000000000 is not what was written") as caught:
+    with pytest.raises(ChecksumMismatchError, match="page 3 of flights/000000000000 has a wrong checksum") as caught:
         decode_page("flights", ref, bytes(page))
     assert caught.value.context["stage"] == "stored"
 

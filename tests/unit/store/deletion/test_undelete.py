@@ -122,7 +122,7 @@ def test_a_version_can_be_deleted_and_undeleted_repeatedly(
         assert (visible(store), store.version("d").label) == ([3, 2, 1], labels[2])
     store.delete("d@3", now=True)
     assert row_of(cassandra, labels[2])["purged_at"] is not None
-    with pytest.raises(VersionNotFoundError, match="cannot be taken back, its data was removed"):
+    with pytest.raises(VersionNotFoundError, match="cannot be undeleted, because its data was removed"):
         store.undelete("d@3")
 
 
@@ -179,9 +179,9 @@ def test_a_dry_run_changes_nothing_and_raises_the_same_errors(
     ("reference", "error", "message"),
     [
         ("d@1", UsageError, r"d@1-\w+ is not deleted"),
-        ("d", UsageError, "after @ stands its number or full version"),
-        ("d@latest", UsageError, "after @ stands its number or full version"),
-        ("d@good", UsageError, "after @ stands its number or full version"),
+        ("d", UsageError, "write its number or full version after @"),
+        ("d@latest", UsageError, "write its number or full version after @"),
+        ("d@good", UsageError, "write its number or full version after @"),
         ("d@9", VersionNotFoundError, "d never had a version 9"),
         ("d@3-ffffff", VersionNotFoundError, "d never had a version 3-ffffff"),
         ("d@2999-01-01", VersionNotFoundError, "d never had a version 2999-01-01"),
@@ -233,7 +233,9 @@ def test_a_withdrawn_version_has_its_own_mark_and_cannot_be_undeleted(
     assert row_of(cassandra, labels[2])["mark"] == WITHDRAWN
     assert visible(store) == [2, 1]
     assert store.versions("d", deleted=True) == []
-    with pytest.raises(VersionNotFoundError, match="cannot be taken back, the load that published it withdrew it"):
+    with pytest.raises(
+        VersionNotFoundError, match="cannot be undeleted, because the load that published it withdrew it"
+    ):
         store.undelete("d@3")
     assert visible(store) == [2, 1]
 
@@ -306,7 +308,9 @@ def test_a_version_that_a_sweep_has_begun_to_remove_is_refused(
     else:
         for host in (cassandra.a, cassandra.b):
             del host.rows["attempts"]["d", chosen]
-    with pytest.raises(VersionNotFoundError, match="cannot be taken back, a sweep has marked its data for removal"):
+    with pytest.raises(
+        VersionNotFoundError, match="cannot be undeleted, because a sweep has marked its data for removal"
+    ):
         store.undelete("d@3")
     assert store.versions("d", deleted=True) == []
     assert visible(store) == [2, 1]
@@ -395,7 +399,7 @@ def test_an_undelete_at_any_step_of_a_sweep_leaves_the_version_whole_or_deleted(
         try:
             outcome.append(store.undelete(f"d@{labels[2]}"))
         except VersionNotFoundError as error:
-            assert "cannot be taken back" in str(error)  # noqa: PT017 either may win
+            assert "cannot be undeleted" in str(error)  # noqa: PT017 either may win
             outcome.append(None)
 
     with monkeypatch.context() as patched:
@@ -437,7 +441,7 @@ def test_a_sweep_or_a_kill_at_any_step_of_an_undelete_leaves_the_version_whole_o
         try:
             outcome = store.undelete(f"d@{labels[2]}").version
         except VersionNotFoundError as error:
-            assert "cannot be taken back" in str(error)  # noqa: PT017 either may win
+            assert "cannot be undeleted" in str(error)  # noqa: PT017 either may win
         except Stop:
             outcome = "killed"
     is_visible = assert_whole_or_deleted(store)
@@ -544,7 +548,7 @@ def test_a_sweep_stops_for_an_undelete_that_began_before_it_fenced_the_writers(
 def test_a_sweep_does_not_empty_a_version_that_is_deleted_while_it_runs(
     store: Store, labels: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its data was not removed, so it can be taken back."""
+    """Its data was not removed, so it can be restored."""
     store.delete("d@3")
     with monkeypatch.context() as patched:
         at_step(patched, Sweep, "empty_deleted", lambda: store.delete("d@2"), after=False)
