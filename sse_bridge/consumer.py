@@ -128,7 +128,6 @@ class KafkaFeed:
             **self._settings.config,
         }
         admin = self._make_admin(common)
-        epoch, partitions = self._identity(admin)
         consumer = self._make_consumer(
             {
                 **common,
@@ -142,6 +141,7 @@ class KafkaFeed:
         )
         try:
             topic = self._settings.topic
+            epoch, partitions = self._identity(consumer, admin)
             watermarks = [
                 consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=PROBE_TIMEOUT_S * 2)
                 for number in range(partitions)
@@ -172,7 +172,7 @@ class KafkaFeed:
             if time.monotonic() - requested_s >= self._probe_interval_s:
                 now_s = time.time()
                 try:
-                    if self._identity(admin) != identity:
+                    if self._identity(consumer, admin) != identity:
                         return
                     self._put(BrokerUp(now_s))
                 except (KafkaException, ProgressError) as error:
@@ -206,12 +206,15 @@ class KafkaFeed:
             return Skipped(partition, offset)
         return Incoming(partition, offset, value, event, message.timestamp()[1] / 1000, key)
 
-    def _identity(self, admin: Any) -> tuple[str, int]:
+    def _identity(self, consumer: Any, admin: Any) -> tuple[str, int]:
         """Return the topic's identity: its epoch (part of Kafka's topic id) and its number of partitions.
 
         Raises ``KafkaException`` or ``ProgressError`` when Kafka does not answer or the topic does not exist.
         """
         topic = self._settings.topic
+        # While no broker responds, a pending ``describe_topics`` makes librdkafka 2.15 reconnect 600 times a second (a
+        # quarter of a core). It is therefore only called after this request, which fails by itself.
+        consumer.list_topics(topic, timeout=PROBE_TIMEOUT_S)
         described = admin.describe_topics(TopicCollection([topic]), request_timeout=PROBE_TIMEOUT_S)[topic]
         try:
             description = described.result(timeout=PROBE_TIMEOUT_S + 1)

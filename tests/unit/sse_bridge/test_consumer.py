@@ -44,13 +44,21 @@ class Message:
 
 
 class Kafka:
-    """One partition with these messages. ``described`` gives the result of each metadata request, in order."""
+    """One partition with these messages.
 
-    def __init__(self, *messages: Message, low: int = 0, described: tuple[Any, ...] = ()) -> None:
+    ``described`` gives the result of each request that describes the topic, in order. While ``is_down``, no broker
+    responds.
+    """
+
+    def __init__(
+        self, *messages: Message, low: int = 0, described: tuple[Any, ...] = (), is_down: bool = False
+    ) -> None:
         self.messages = deque(messages)
         self.low, self.high = low, low + len(messages)
         self.position_offset = low
         self.described = deque(described)
+        self.is_down = is_down
+        self.describe_count = 0
         self.closed = False
         self.options: dict[str, Any] = {}
 
@@ -60,7 +68,13 @@ class Kafka:
         self.options |= options
         return self
 
+    def list_topics(self, topic: str, *, timeout: float) -> None:
+        assert (topic, timeout) == (TOPIC, 2.0)
+        if self.is_down:
+            raise KafkaException(KafkaError(KafkaError._TRANSPORT, "no broker responds"))
+
     def describe_topics(self, topics: Any, *, request_timeout: float) -> dict[str, Future[Any]]:
+        self.describe_count += 1
         result: Future[Any] = Future()
         outcome = self.described.popleft() if self.described else topic_id(0xABCDEF01)
         if isinstance(outcome, Exception):
@@ -177,3 +191,12 @@ def test_other_errors_of_a_partition_are_passed_over() -> None:
     kafka = Kafka(Message(0, error=KafkaError(KafkaError._TRANSPORT)), Message(1, record()))
     batch = next(message for message in run(kafka, until=Batch) if isinstance(message, Batch))
     assert [type(item) for item in batch.records] == [Incoming]
+
+
+def test_the_topic_is_not_described_while_no_broker_responds() -> None:
+    """A pending description makes librdkafka reconnect without a pause."""
+    kafka = Kafka(is_down=True)
+    down = run(kafka, until=BrokerDown, count=3)
+    assert [message.reason for message in down] == ["no broker responds"] * 3
+    assert kafka.describe_count == 0
+    assert kafka.closed

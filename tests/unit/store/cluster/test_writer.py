@@ -349,7 +349,7 @@ def test_an_error_inside_the_writer_fails_its_pending_and_later_writes(make_writ
         writer.submit(Write(broken, 10, "chunk 2")).result(DEADLINE_S)
     with pytest.raises(StoreError, match="boom"):
         waiting.result(DEADLINE_S)
-    with pytest.raises(StoreError, match="failed before"):
+    with pytest.raises(StoreError, match="has already failed"):
         writer.submit(a_write()).result(DEADLINE_S)
     assert writer.window.in_flight_bytes == 0
 
