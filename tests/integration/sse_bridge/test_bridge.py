@@ -166,7 +166,8 @@ def test_filters_are_applied_by_the_server_and_move_the_cursor(
     topic.say("warm", 1, run="mine", kind="warm")
     (event,) = mine.take(1)
     assert (event["data"]["run_id"], event["data"]["task_id"]) == ("mine", "warm")
-    assert [event["data"]["task_id"] for event in both.take(3)] == ["load", "load", "warm"]
+    # The runs are in different partitions, between which there is no order.
+    assert sorted(event["data"]["task_id"] for event in both.take(3)) == ["load", "load", "warm"]
     # Filtered events move the cursor too, so that they are not replayed to this client.
     for number in range(2, 30):
         topic.say("load", number, run="other")
