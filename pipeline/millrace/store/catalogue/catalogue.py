@@ -80,9 +80,11 @@ class Catalogue:
         ``VersionGraph.latest`` has the rule. Reads a few rows, and all versions only if those rows do not decide it.
         """
         rows = read_versions(self.reader.rows, dataset, f" LIMIT {_NEWEST_VERSIONS}")
-        if len(rows.items) == _NEWEST_VERSIONS and not VersionGraph(rows).decides_latest:
+        graph = VersionGraph(rows)
+        if len(rows.items) == _NEWEST_VERSIONS and not graph.decides_latest:
             rows = self.all_versions(dataset)
-        return VersionGraph(rows).latest, rows.degraded
+            graph = VersionGraph(rows)
+        return graph.latest, rows.degraded
 
     def resolve(self, dataset: str, selector: VersionSelector) -> Version:
         """Return the selected version with schema and pages, its checksum verified.
