@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +14,7 @@ from millrace.progress import kafka
 from millrace.progress.broker import REFUSED_WAIT_S, UNRESPONSIVE_WAIT_S, BrokerState
 from millrace.progress.kafka import KafkaSink
 from millrace.settings import KafkaSettings
+from tests.waiting import until
 
 
 class Producer:
@@ -114,13 +114,6 @@ def event_of(task: str, sequence: int = 1) -> dict[str, Any]:
     return progress.airflow_event(identity, "running", time_s=1_795_341_600.0 + sequence)
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
 def test_events_are_delivered_from_a_thread_that_ends_with_the_sink() -> None:
     broker = Broker()
     sink = KafkaSink(SETTINGS, make_producer=broker.make)
@@ -149,7 +142,7 @@ def test_the_newest_event_is_sent_again_after_a_failed_delivery(caplog: pytest.L
     broker = Broker(failure=KafkaError(KafkaError._MSG_TIMED_OUT, "timed out"))
     sink = KafkaSink(SETTINGS, make_producer=broker.make)
     sink.emit(event_of("a"))
-    wait_for(lambda: "did not accept an event (timed out)" in caplog.text)
+    until(lambda: "did not accept an event (timed out)" in caplog.text, "the warning", timeout_s=10)
     broker.failure = None
     assert sink.flush()
     assert sink.delivered == 1
@@ -183,7 +176,8 @@ def test_a_producer_that_cannot_be_made_is_reported_and_fails_nothing(caplog: py
     sink = KafkaSink(SETTINGS, make_producer=refuse)
     sink.emit(event_of("a"))
     sink.close(timeout_s=0.1)
-    wait_for(lambda: 'cannot be used (No such configuration property: "typo")' in caplog.text)
+    message = 'cannot be used (No such configuration property: "typo")'
+    until(lambda: message in caplog.text, "the warning", timeout_s=10)
     assert sink.dropped == 1
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import threading
-import time
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -20,6 +19,7 @@ from millrace.errors import StoreError, StoreUnavailableError
 from millrace.store.cluster.driver import LOCAL_ONE, TWO
 from millrace.store.cluster.writer import Outcome, ReplicatedWriter, Write
 from tests.unit.store.fakes import Attempt, FakeCassandra, FakeHost, no_host, reset
+from tests.waiting import until
 
 UNAVAILABLE = Unavailable("one node is down", ConsistencyLevel.TWO, 2, 1)
 WRITE_TIMEOUT = WriteTimeout("timed out", write_type=0, consistency=TWO, required_responses=2, received_responses=1)
@@ -417,7 +417,7 @@ def test_writing_returns_to_two_when_the_disk_writes_again(make_writer: Make) ->
     writer = make_writer(cassandra, cool_down_s=0.05)
     assert writer.write(a_write()).replicas == 1
     stuck = False
-    assert eventually(lambda: writer.write(a_write()).replicas == 2)
+    until(lambda: writer.write(a_write()).replicas == 2, "a write at TWO", DEADLINE_S)
     assert writer.write(a_write()).replicas == 2
 
 
@@ -426,13 +426,5 @@ def test_while_the_disk_hangs_one_write_at_a_time_retries_at_two(make_writer: Ma
     writer = make_writer(cassandra, cool_down_s=0.05)
     writer.write(a_write())
     # One timeout and not three: the next writes use one replica at once. The cool-down may end between two writes.
-    timed_out, at_once = Outcome(replicas=1, retries=1), Outcome(replicas=1, retries=0)
-    assert eventually(lambda: (writer.write(a_write()), writer.write(a_write())) == (timed_out, at_once))
-
-
-def eventually(done: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + DEADLINE_S
-    while time.monotonic() < deadline:
-        if done():
-            return True
-    return False
+    one_timeout = (Outcome(replicas=1, retries=1), Outcome(replicas=1, retries=0))
+    until(lambda: (writer.write(a_write()), writer.write(a_write())) == one_timeout, "one timeout", DEADLINE_S)
