@@ -15,7 +15,7 @@ from urllib.parse import quote
 import click
 
 from local_stack.airflow_client import AirflowClient, RunResult
-from local_stack.flights import place_flights
+from local_stack.flights import place_flights, place_weather
 from local_stack.product import DEMO
 from local_stack.services.airflow import USER, Airflow
 from local_stack.services.bridge import Bridge
@@ -75,6 +75,7 @@ def demo(stack: Stack) -> Demo:
     with done.timed("start"):
         stack.up()
     source = place_flights(stack.place.home / DEMO)
+    place_weather(stack.place.home / DEMO)
     airflow, bridge = Airflow(stack.place), Bridge(stack.place)
     with AirflowClient(airflow.address, USER, airflow.password()) as client:
         with done.timed("run"):

@@ -6,6 +6,7 @@
     ├── UsageError                    the call itself is wrong (exit code 2)
     │   ├── InvalidNameError          a dataset, version or tag name outside its alphabet
     │   └── InvalidSettingError       a setting outside its range, by name
+    ├── DeclarationError              an entry of conf/sources.yaml or its file: with file, line and field
     ├── SourceError                   the source cannot be loaded as it is
     │   ├── SourceNotFoundError
     │   ├── SourceUnreadableError     exists, but cannot be read (rights, not a regular file)
@@ -49,6 +50,7 @@ __all__ = [
     "ChunkFormatError",
     "ChunkMissingError",
     "DatasetNotFoundError",
+    "DeclarationError",
     "InvalidNameError",
     "InvalidSettingError",
     "LoadInterruptedError",
@@ -111,6 +113,10 @@ class InvalidNameError(UsageError):
 
 class InvalidSettingError(UsageError):
     """A setting outside its allowed range; names the setting, the value and the range."""
+
+
+class DeclarationError(MillraceError):
+    """A file of declarations, or one of its entries, is wrong; ``context`` has ``file``, ``line`` and ``field``."""
 
 
 class SourceError(MillraceError):

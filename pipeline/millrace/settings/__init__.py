@@ -3,8 +3,9 @@
 Wrong values and unknown settings are refused by name.
 """
 
+from millrace.settings.extras import missing_extra
 from millrace.settings.fields import unknown_variables, variable_name
-from millrace.settings.locations import checkout, millrace_home, run_hint
+from millrace.settings.locations import checkout, default_sources_file, millrace_home, run_hint
 from millrace.settings.redis_url import check_redis_url
 from millrace.settings.sections import (
     CHUNK_BYTES_MAX,
@@ -33,11 +34,13 @@ __all__ = [
     "Settings",
     "check_redis_url",
     "checkout",
+    "default_sources_file",
     "default_value",
     "example_toml",
     "field_docstrings",
     "load_settings",
     "millrace_home",
+    "missing_extra",
     "run_hint",
     "setting_values",
     "unknown_variables",

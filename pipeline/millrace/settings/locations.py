@@ -38,6 +38,13 @@ def home_settings_file() -> Path:
     return user_config_path("millrace", appauthor=False) / "millrace.toml"
 
 
+def default_sources_file() -> Path:
+    """Return the path of the declared sources: ``conf/sources.yaml`` of the checkout, or beside the user's settings."""
+    if folder := checkout():
+        return folder / "conf" / "sources.yaml"
+    return home_settings_file().with_name("sources.yaml")
+
+
 def _given_home() -> Path | None:
     if given := os.environ.get("MILLRACE_HOME"):
         return Path(given).resolve()

@@ -159,8 +159,14 @@ class AirflowSettings(Section):
 
 
 class SourcesSettings(Section):
-    """The folders from which the form in Airflow may load."""
+    """The file of declared sources, and the folders from which the form in Airflow may load."""
 
+    file: str | None = None
+    """The file of declared sources.
+
+    By default it is ``conf/sources.yaml`` in a checkout, and ``sources.yaml`` in the user's configuration folder for an
+    installed package.
+    """
     roots: CommaList = ()
     """Folders from which the form may load; by default ``inbox`` and ``demo`` below ``MILLRACE_HOME``."""
 

@@ -10,10 +10,12 @@ from typing import Any, Final
 
 from millrace.errors import InvalidSettingError, UsageError
 from millrace.names import first_duplicate, nearest
-from millrace.sources.date_formats import DateFormats
 
-FORMAT_NAMES: Final[dict[str, object]] = {}
-"""The registered formats by name; ``formats`` adds them, because they depend on the options."""
+FORMAT_NAMES: Final[dict[str, object]] = dict.fromkeys(("parquet", "arrow", "jsonl", "csv", "bytes"))
+"""The names of the formats in the order of their detection; ``formats`` adds the formats, which depend on the options.
+
+This module is imported without pyarrow, so that declared sources are checked quickly.
+"""
 
 _MAX_UNIT_BYTES: Final = 1_000_000_000
 """Arrow's 32-bit offsets end at 2 GiB, and a unit is about twice in memory while it is parsed."""
@@ -144,7 +146,10 @@ def _check_types(options: SourceOptions) -> None:
 
 def _check_table_options(options: SourceOptions) -> None:
     """Raise ``InvalidSettingError`` for an option that is outside its range or contradicts another one."""
-    DateFormats(options.date_format)
+    if options.date_format:
+        from millrace.sources.date_formats import DateFormats
+
+        DateFormats(options.date_format)
     columns = options.columns
     if columns is not None and (not columns or len(set(columns)) < len(columns)):
         raise InvalidSettingError("columns are given twice, or none is", hint="give each column once")
@@ -185,10 +190,10 @@ def _is_pair(value: Any) -> bool:
 
 
 def _check_truth(options: SourceOptions) -> None:
-    import pyarrow.csv as pc
-
     if not (options.true_value or options.false_value):
         return
+    import pyarrow.csv as pc
+
     default = pc.ConvertOptions()
     true, false = set(options.true_value or default.true_values), set(options.false_value or default.false_values)
     if both := sorted(true & false):

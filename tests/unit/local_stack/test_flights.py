@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 from local_stack import flights
-from local_stack.flights import FLIGHTS_ROWS, place_flights
+from local_stack.flights import FLIGHTS_ROWS, place_flights, place_weather
+from local_stack.settings import CHECKOUT
+from millrace.declarations import read_sources
 from millrace.errors import StackError
+from millrace.sources import plan_source
 
 
 def test_the_file_is_extracted_once_and_whole(tmp_path: Path) -> None:
@@ -31,3 +34,22 @@ def test_a_missing_package_is_an_error_with_its_name(tmp_path: Path, monkeypatch
     monkeypatch.setattr(flights, "PACKAGE", "no-such-package")
     with pytest.raises(StackError, match="no-such-package is not installed"):
         place_flights(tmp_path)
+
+
+def test_the_weather_is_copied_once_and_whole(tmp_path: Path) -> None:
+    path = place_weather(tmp_path / "demo")
+    first = path.stat()
+    assert path.read_text().startswith("origin,year,month,day,hour,")
+    assert place_weather(tmp_path / "demo").stat().st_mtime_ns == first.st_mtime_ns
+    path.write_text("year\n")
+    assert place_weather(tmp_path / "demo").stat().st_size == first.st_size
+
+
+def test_the_declared_sources_of_the_checkout_are_these_files(tmp_path: Path) -> None:
+    paths = {path.name: path for path in (place_flights(tmp_path), place_weather(tmp_path))}
+    entries = read_sources(CHECKOUT / "conf" / "sources.yaml").entries.values()
+    assert [uri for entry in entries for uri in entry.uri] == list(paths)
+    for entry in entries:
+        plan = plan_source(str(paths[entry.uri[0]]), entry.source_options())
+        assert len(plan.schema) > 10
+        assert not any(field.type == "null" for field in plan.schema)

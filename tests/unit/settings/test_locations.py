@@ -9,7 +9,7 @@ import platformdirs
 import pytest
 
 from local_stack.settings import CHECKOUT
-from millrace.settings import load_settings, locations, millrace_home, run_hint
+from millrace.settings import default_sources_file, load_settings, locations, millrace_home, run_hint
 from millrace.settings.locations import home_settings_file
 
 
@@ -39,6 +39,14 @@ def test_an_installed_package_uses_the_folders_of_the_user(tmp_path: Path) -> No
     assert millrace_home() == tmp_path / "data" / "millrace" == platformdirs.user_data_path("millrace")
     assert home_settings_file() == tmp_path / "config" / "millrace" / "millrace.toml"
     assert run_hint("up kafka") == ""
+
+
+def test_declared_sources_are_in_the_checkout_or_beside_the_settings_of_the_user(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert default_sources_file() == CHECKOUT / "conf" / "sources.yaml"
+    monkeypatch.setattr(locations, "checkout", lambda: None)
+    assert default_sources_file() == tmp_path / "config" / "millrace" / "sources.yaml"
 
 
 @pytest.mark.usefixtures("installed")

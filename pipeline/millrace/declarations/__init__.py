@@ -1,0 +1,25 @@
+"""Declarations: named entries of a YAML file, each checked on its own, without any service.
+
+``read_sources`` reads ``conf/sources.yaml``. ``read_declarations`` reads any file with ``defaults`` and a section of
+named entries. A broken entry has errors with file, line and field, and the other entries can be used.
+"""
+
+from millrace.declarations.document import CrossFault, Declarations, Section, read_declarations
+from millrace.declarations.error_text import Problem
+from millrace.declarations.source_entry import BadRowBudget, Contract, SourceEntry
+from millrace.declarations.sources_file import read_sources, sources_path
+from millrace.declarations.uri_dates import render_dates
+
+__all__ = [
+    "BadRowBudget",
+    "Contract",
+    "CrossFault",
+    "Declarations",
+    "Problem",
+    "Section",
+    "SourceEntry",
+    "read_declarations",
+    "read_sources",
+    "render_dates",
+    "sources_path",
+]

@@ -1,0 +1,245 @@
+"""The model of one entry of ``conf/sources.yaml``: where the data of a dataset comes from, and when it is loaded."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Annotated, Any, Final, Literal, get_args
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    StrictBool,
+    StrictInt,
+    ValidationInfo,
+    WithJsonSchema,
+    model_validator,
+)
+
+from millrace.declarations.error_text import SECRET_PARAMETER, raised
+from millrace.declarations.option_fields import SOURCE_OPTIONS, OptionFields, Texts
+from millrace.declarations.schedules import (
+    check_cron,
+    check_timezone,
+    cron_in_words,
+    interval_in_words,
+    parse_interval,
+    parse_time,
+)
+from millrace.declarations.uri_dates import check_dates, has_date
+from millrace.errors import MillraceError
+from millrace.names import check_dataset_name
+from millrace.sources import SourceOptions
+
+SCHEDULES: Final = frozenset({"schedule", "every", "after"})
+"""The fields that start runs; an entry has one of them at most."""
+REJECTS_ENDING: Final = "__rejects"
+_WITH_REJECTS_MAX: Final = 48 - len(REJECTS_ENDING)
+_PERCENT: Final = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,6})?)%")
+_BAD_ROWS_SCHEMA: Final = {
+    "anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": _PERCENT.pattern}]
+}
+
+Reaction = Literal["evolve", "freeze", "discard_row", "discard_value"]
+_REACTIONS: Final = get_args(Reaction)
+
+
+class Contract(BaseModel):
+    """The reaction to data that differs from the latest version: for columns, and for the types of values."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    columns: Reaction = "evolve"
+    types: Reaction = "freeze"
+
+
+@dataclass(frozen=True, slots=True)
+class BadRowBudget:
+    """The bad rows that a load may have: a number of rows, or a percentage of them."""
+
+    rows: int | None = None
+    percent: float | None = None
+
+    def __str__(self) -> str:
+        return f"{self.percent:g}%" if self.rows is None else str(self.rows)
+
+
+def parse_bad_rows(value: Any) -> BadRowBudget:
+    """Return the budget of a number of rows or of a text like ``1%``; raise ``ValueError`` for anything else."""
+    if isinstance(value, BadRowBudget):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return BadRowBudget(rows=value)
+    match = _PERCENT.fullmatch(value) if isinstance(value, str) else None
+    if match is None or float(match[1]) > 100:
+        raise ValueError("give a number of rows, or 0% to 100%")
+    return BadRowBudget(percent=float(match[1]))
+
+
+def _check_uris(uris: tuple[str, ...]) -> tuple[str, ...]:
+    # First, because the other errors show all URIs.
+    if any(map(_has_credentials, uris)):
+        raise raised("has a URI with credentials", "remove them, and name a connection in the field connection")
+    if not uris or not all(uri.strip() and uri != "-" and uri.isprintable() for uri in uris):
+        raise ValueError("give a path, a pattern or a URI")
+    for uri in uris:
+        check_dates(uri)
+    return uris
+
+
+def _has_credentials(uri: str) -> bool:
+    try:
+        return "@" in urlsplit(uri).netloc or SECRET_PARAMETER.search(uri) is not None
+    except ValueError:
+        return "@" in uri
+
+
+def _check_dataset(name: str) -> str:
+    try:
+        check_dataset_name(name)
+    except MillraceError as error:
+        raise ValueError(error.hint) from None
+    if name.endswith(REJECTS_ENDING):
+        raise ValueError(f"names that end in {REJECTS_ENDING} are reserved for rejected rows")
+    return name
+
+
+def _check_datasets(names: tuple[str, ...]) -> tuple[str, ...]:
+    if not names or len(set(names)) < len(names):
+        raise ValueError("give each dataset once")
+    return tuple(_check_dataset(name) for name in names)
+
+
+def _as_contract(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    if value not in _REACTIONS:
+        raise ValueError(f"give one of {', '.join(_REACTIONS)}, or columns and types")
+    return {"columns": value, "types": value}
+
+
+def _check_interval(text: str) -> str:
+    parse_interval(text)
+    return text
+
+
+def _check_time(text: str) -> str:
+    parse_time(text)
+    return text
+
+
+_CONTRACT_SCHEMA: Final = {
+    "anyOf": [
+        {"enum": [*_REACTIONS]},
+        {
+            "type": "object",
+            "properties": {name: {"enum": [*_REACTIONS]} for name in Contract.model_fields},
+            "additionalProperties": False,
+        },
+    ]
+}
+Connection = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,249}$")]
+Count = Annotated[StrictInt, Field(ge=1)]
+
+
+class SourceEntry(OptionFields):
+    """A declared source. Other fields are the options of ``millrace load``."""
+
+    uri: Annotated[Texts, AfterValidator(_check_uris)]
+    """A path, a pattern or a URI, or a list of them; ``{date:%Y/%m/%d}`` is the logical date of the run, and
+    ``{date-1d:%Y/%m/%d}`` the day before."""
+    connection: Connection | None = None
+    """The name of the connection that has the credentials for the URI."""
+    dataset: Annotated[str, AfterValidator(_check_dataset)] = ""
+    """The dataset that is loaded; by default the name of the entry."""
+    mode: Literal["replace", "append", "incremental"] = "replace"
+    """``replace``: the new version has only the rows of this load. ``append``: it also has the rows of the latest
+    version. ``incremental``: like ``append``, without the files that are loaded already; the default for a URI with a
+    date."""
+    schedule: Annotated[str, AfterValidator(check_cron)] | None = None
+    """A cron string of five fields. Without ``schedule``, ``every`` and ``after`` the entry is loaded by hand."""
+    timezone: Annotated[str, AfterValidator(check_timezone)] = "UTC"
+    """The timezone of ``schedule``, of ``expected_by`` and of dates in the URI."""
+    every: Annotated[str, AfterValidator(_check_interval)] | None = None
+    """The time between two loads, such as ``15m``, ``2h`` or ``1d``."""
+    after: Annotated[Texts, AfterValidator(_check_datasets)] | None = None
+    """A dataset, or a list of them, whose new versions start a load."""
+    contract: Annotated[Contract, BeforeValidator(_as_contract), WithJsonSchema(_CONTRACT_SCHEMA)] = Contract()
+    """``evolve``, ``freeze``, ``discard_row`` or ``discard_value``, or a map with ``columns`` and ``types``; by default
+    columns evolve and types freeze."""
+    max_bad_rows: Annotated[
+        BadRowBudget,
+        BeforeValidator(parse_bad_rows),
+        PlainSerializer(str),
+        WithJsonSchema(_BAD_ROWS_SCHEMA),
+    ] = BadRowBudget(rows=0)
+    """The bad rows that a load may set aside: a number like ``100``, or a share of all rows like ``1%``."""
+    max_bytes: Count | None = None
+    """The largest total size of the files of a load, in bytes."""
+    max_files: Count | None = None
+    """The largest number of files of a load."""
+    warm: StrictBool = True
+    """Whether a new version is put into Redis."""
+    keep: Count | None = None
+    """The number of versions that are kept; without it none is removed."""
+    expected_by: Annotated[str, AfterValidator(_check_time)] | None = None
+    """The time of day by which a version is expected, such as ``"06:00"``."""
+    notify: Connection | None = None
+    """The name of the connection to which failures, rejected rows and late loads are reported."""
+    owner: str | None = None
+    """The owner of the DAG."""
+    tags: Texts = ()
+    """Tags of the DAG."""
+
+    @model_validator(mode="after")
+    def _check_together(self, info: ValidationInfo) -> SourceEntry:
+        """Set the defaults that depend on other fields, and refuse fields that contradict each other."""
+        self.dataset = self.dataset or (info.context or {}).get("name", "")
+        given = sorted(name for name in SCHEDULES if getattr(self, name) is not None)
+        if len(given) > 1:
+            raise raised(f"contradicts {given[0]}", f"give one of {', '.join(given)}", field=given[1])
+        if self.dataset in (self.after or ()):
+            raise raised("names the dataset of the entry itself", "remove it", field="after")
+        if self.max_bad_rows.rows != 0 and len(self.dataset) > _WITH_REJECTS_MAX:
+            hint = f"with max_bad_rows a dataset has a name of at most {_WITH_REJECTS_MAX} characters"
+            raise raised(f"is too long for its rejects {self.dataset}{REJECTS_ENDING}", hint, field="dataset")
+        self._check_mode()
+        self._check_options()
+        return self
+
+    def _check_mode(self) -> None:
+        if any(map(has_date, self.uri)):
+            if "mode" not in self.model_fields_set:
+                self.mode = "incremental"
+            if self.mode == "append":
+                raise raised('is "append" for a URI with a date', "give incremental or replace", field="mode")
+
+    def _check_options(self) -> None:
+        try:
+            self.source_options()
+        except MillraceError as error:
+            raise raised(f"has contradicting options: {error.message}", error.hint) from None
+
+    def source_options(self) -> SourceOptions:
+        """Return the options by which the source is read."""
+        given = {name: value for name in SOURCE_OPTIONS if (value := getattr(self, name)) is not None}
+        return SourceOptions(**given)
+
+    @property
+    def interval(self) -> timedelta | None:
+        """The time between two loads of an entry with ``every``."""
+        return parse_interval(self.every) if self.every else None
+
+    def schedule_in_words(self) -> str:
+        """Return the schedule as words, such as ``at 02:05 (UTC)`` or ``by hand``."""
+        if self.schedule:
+            return cron_in_words(self.schedule, self.timezone)
+        if self.every:
+            return interval_in_words(self.every)
+        return f"after {', '.join(self.after)}" if self.after else "by hand"
